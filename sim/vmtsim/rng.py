@@ -1,0 +1,97 @@
+"""The one source of chance: a small integer generator, the same on every Python version.
+
+Python's own ``random`` promises stable numbers for ``random()`` alone, not for ``choice`` or
+``shuffle``.  A seed printed in a failure report has to mean the same run for years, so the
+generator (SplitMix64, public domain, Sebastiano Vigna) and every way of drawing from it are
+written out here, in integers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import MutableSequence, Sequence
+
+T = TypeVar("T")
+
+_MASK = 0xFFFFFFFFFFFFFFFF
+_GAMMA = 0x9E3779B97F4A7C15
+
+
+class Rng:
+    """A seeded stream of integers.  Same seed, same draws: same numbers, everywhere.
+
+    ``seed`` is any non-negative integer; bits above 64 are folded in, not dropped.
+    """
+
+    __slots__ = ("_state", "seed")
+
+    def __init__(self, seed: int) -> None:
+        if seed < 0:
+            raise ValueError(f"seed {seed} is negative: use 0 or more")
+        self.seed = seed
+        state = 0
+        while True:
+            state = (state ^ (seed & _MASK)) & _MASK
+            seed >>= 64
+            if not seed:
+                break
+            state = (state * _GAMMA + 1) & _MASK
+        self._state = state
+
+    def bits64(self) -> int:
+        """Return the next 64 random bits as an integer 0 .. 2**64-1."""
+        self._state = (self._state + _GAMMA) & _MASK
+        z = self._state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+        return z ^ (z >> 31)
+
+    def below(self, n: int) -> int:
+        """Return an integer 0 .. n-1, every one equally likely (n from 1 to 2**64)."""
+        if not 1 <= n <= _MASK + 1:
+            raise ValueError(f"below({n}): n must be from 1 to 2**64")
+        limit = (_MASK + 1) - (_MASK + 1) % n
+        while (value := self.bits64()) >= limit:
+            pass
+        return value % n
+
+    def between(self, low: int, high: int) -> int:
+        """Return an integer from ``low`` to ``high``, both included."""
+        return low + self.below(high - low + 1)
+
+    def chance(self, numerator: int, denominator: int) -> bool:
+        """Return true in ``numerator`` of ``denominator`` draws.
+
+        A draw is used up even for 0 and for certainty, so that switching one fault off does not
+        shift the numbers that the others get.
+        """
+        return self.below(denominator) < numerator
+
+    def choice(self, items: Sequence[T]) -> T:
+        """Return one of ``items`` (not empty), every position equally likely."""
+        if not items:
+            raise ValueError("choice from an empty sequence")
+        return items[self.below(len(items))]
+
+    def shuffle(self, items: MutableSequence[T]) -> None:
+        """Put ``items`` into a random order, in place (Fisher and Yates)."""
+        for last in range(len(items) - 1, 0, -1):
+            other = self.below(last + 1)
+            items[last], items[other] = items[other], items[last]
+
+    def bytes(self, size: int) -> bytes:
+        """Return ``size`` random bytes."""
+        words = [self.bits64().to_bytes(8, "little") for _ in range((size + 7) // 8)]
+        return b"".join(words)[:size]
+
+    def fork(self, name: str) -> Rng:
+        """Return a stream of its own for ``name``: depends on the seed and the name alone.
+
+        It does not matter how much was drawn before, so a new consumer of chance in one room does
+        not change what another room gets for the same seed.
+        """
+        digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+        return Rng(int.from_bytes(digest[:16], "little"))

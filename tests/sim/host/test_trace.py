@@ -1,0 +1,92 @@
+"""Events: cheap to emit, exact in the file, and back again."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vmtsim.trace import Event, Trace, TraceError, TraceFile, printable, read_events, unprintable
+
+
+def test_a_kept_trace_holds_events_in_order_with_the_time_of_each() -> None:
+    clock = [0]
+    trace = Trace(lambda: clock[0], keep=True)
+    trace.emit("tclo", message=b"reset")
+    clock[0] = 5
+    trace.emit("rpci", request=b"log x")
+    assert [(e.sequence, e.at, e.kind) for e in trace.events] == [(0, 0, "tclo"), (1, 5, "rpci")]
+    assert trace.events[1]["request"] == b"log x"
+
+
+def test_a_trace_that_keeps_the_last_events_stays_small() -> None:
+    trace = Trace(keep=3)
+    for number in range(100):
+        trace.emit("tick", number=number)
+    assert len(trace.events) <= 6
+    assert [e["number"] for e in trace.events[-3:]] == [97, 98, 99]
+
+
+def test_a_listener_for_one_kind_hears_no_other() -> None:
+    trace, heard = Trace(), []
+    cancel = trace.subscribe(heard.append, ["violation"])
+    assert trace.wants("violation")
+    assert not trace.wants("rpci")
+    trace.emit("rpci")
+    trace.emit("violation", rule="cookie")
+    cancel()
+    trace.emit("violation", rule="late")
+    assert [e.kind for e in heard] == ["violation"]
+    assert heard[0].sequence == 1
+
+
+def test_a_listener_that_comes_late_is_heard_for_kinds_already_emitted() -> None:
+    trace, heard = Trace(), []
+    trace.emit("rpci")
+    trace.subscribe(heard.append, ["rpci"])
+    trace.emit("rpci")
+    assert len(heard) == 1
+
+
+def test_an_event_named_like_a_parameter_is_fine() -> None:
+    trace = Trace(keep=True)
+    trace.emit("x", kind="y")
+    assert trace.events[0]["kind"] == "y"
+
+
+def test_a_trace_file_reads_back_what_was_emitted(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    trace = Trace(lambda: 7)
+    with TraceFile(path, seed=3) as sink:
+        trace.subscribe(sink)
+        trace.emit("rpci", request=b"a\x00\\", reply=b"1 ", size=3)
+        assert not path.exists()
+    assert list(read_events(path)) == [
+        Event(0, 7, "rpci", {"request": "a\\x00\\\\", "reply": "1 ", "size": 3})
+    ]
+    assert [p.name for p in tmp_path.iterdir()] == ["run.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hello\n", ":1: not a line of JSON"),
+        ("{}\n", ":1: not a vmtsim trace"),
+        ('{"format":"vmtsim-trace","version":99}\n', ":1: trace version 99"),
+        ('{"format":"vmtsim-trace","version":1}\n{"n":1}\n', ":2: not an event"),
+        ('{"format":"vmtsim-trace","version":1}\n[1]\n', ":2: not an event"),
+    ],
+)
+def test_a_file_that_is_no_trace_is_refused_at_its_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text(text)
+    with pytest.raises(TraceError, match=message):
+        list(read_events(path))
+
+
+@given(st.binary())
+def test_printable_loses_nothing(data: bytes) -> None:
+    text = printable(data)
+    assert text.isascii()
+    assert unprintable(text) == data
