@@ -1,0 +1,149 @@
+"""The command ``vmtgen``: finds the verb, runs it, and turns errors into exit statuses.
+
+Each verb is a module in vmtgen.verbs with ``SUMMARY``, ``add_arguments(parser)`` and
+``run(args) -> int``. Only the chosen one is imported, so that a verb starts fast and does not
+need the packages of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+
+from vmtgen import __version__, errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# In the order in which a person meets them.
+VERBS = ("generate", "build", "lint", "show")
+
+_EPILOGUE = """\
+examples:
+  vmtgen generate            write kmod/ and docs/PROTOCOL.md from specs/ and templates/
+  vmtgen generate --check    say what is stale, change nothing
+  vmtgen build               compile build/11.0/amd64/vmt.kmod
+  vmtgen lint FILE           say what the kernel would refuse
+  vmtgen show FILE           print modinfo, sections, imports and relocations
+
+`vmtgen VERB --help` tells more about a verb.
+"""
+
+# Packages that the extras bring, by the name under which they are imported.
+_EXTRA_PACKAGES = frozenset({"jinja2", "elftools", "ruamel", "rich", "ziglang"})
+
+
+class Verb(Protocol):
+    """What a module in vmtgen.verbs offers."""
+
+    SUMMARY: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the verb's options."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it and return the exit status."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with the usage status of sysexits(3) and a pointer to the help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and how to learn more, then leave with 64."""
+        sys.stderr.write(f"{self.prog}: error: {message}\n{self.prog}: see {self.prog} --help\n")
+        raise SystemExit(errors.USAGE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``vmtgen`` with ``argv`` (the process's own arguments by default)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+    except errors.VmtgenError as error:
+        _report(error)
+        return error.exit_status
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA_PACKAGES:
+            return _own_fault(error)
+        sys.stderr.write(
+            f"vmtgen: error: the Python package {package!r} is not installed\n"
+            "hint: pip install 'netbsd-vmt[gen]'\n"
+        )
+        return errors.UNAVAILABLE
+    except KeyboardInterrupt:
+        sys.stderr.write("vmtgen: interrupted\n")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `vmtgen show FILE | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"vmtgen: error: {where}{error.strerror or error}\n")
+        return errors.from_os_error(error, "").exit_status
+    except Exception as error:  # the last net: a fault of our own must not look like the user's
+        return _own_fault(error)
+    return status
+
+
+def _dispatch(arguments: list[str]) -> int:
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    parser = _Parser(
+        prog="vmtgen",
+        description="From protocol specs to a vmt.kmod that the NetBSD kernel takes.",
+        epilog=_EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"vmtgen {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    if chosen is not None and chosen not in VERBS:
+        import difflib  # noqa: PLC0415 - only on the way to an error
+
+        near = difflib.get_close_matches(chosen, VERBS, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        parser.error(f"no verb {chosen!r}{meant}: there are {', '.join(VERBS)}")
+    modules = {name: _verb(name) for name in VERBS if chosen in {None, name}}
+    for name, module in modules.items():
+        verb_parser = verbs.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.SUMMARY[:1].upper() + module.SUMMARY[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(verb_parser)
+    args = parser.parse_args(arguments)
+    if args.verb is None:
+        parser.print_help(sys.stderr)
+        return errors.USAGE
+    return modules[args.verb].run(args)
+
+
+def _verb(name: str) -> Verb:
+    return cast("Verb", importlib.import_module(f"vmtgen.verbs.{name}"))
+
+
+def _report(error: errors.VmtgenError) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(f"vmtgen: error: {error}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {error.hint}\n")
+
+
+def _own_fault(error: Exception) -> int:
+    sys.stderr.write(f"vmtgen: internal error: {type(error).__name__}: {error}\n")
+    if os.environ.get("VMTGEN_TRACEBACK"):
+        import traceback  # noqa: PLC0415 - only on the way to an error
+
+        traceback.print_exception(error)
+    else:
+        sys.stderr.write("hint: VMTGEN_TRACEBACK=1 in the environment shows where\n")
+    return errors.SOFTWARE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

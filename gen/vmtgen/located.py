@@ -1,0 +1,326 @@
+"""YAML that remembers where everything stands, and errors that say so.
+
+``load_yaml`` reads one YAML 1.2 document (https://yaml.org/spec/1.2.2/) into ``Node``s, each with
+its file, line, column and path inside the document. A checker collects ``Problem``s in a
+``Problems`` and raises them together, so that one run tells everything there is to put right.
+
+Only the part of YAML that data files need is accepted: no anchors, no aliases, no tags, one
+document per file, no key twice in a mapping. Plain scalars follow the core schema of YAML 1.2
+(``yes`` and ``on`` are words), and 0b, 0o and 0x integers may hold underscores between digits.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from vmtgen.errors import MissingInputError, VmtgenError, from_os_error
+from vmtgen.resources import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Scalar = str | int | float | bool | None
+"""What a scalar node can hold."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong: where it stands, what was found, what was expected."""
+
+    path: str  # the file, as messages print it
+    line: int  # counted from 1; 0 where the whole file is meant
+    column: int  # counted from 1; 0 where the whole line is meant
+    where: str  # the path inside the document, as "commands.getversion.number"; may be empty
+    message: str
+    hint: str | None = None  # the name that was probably meant
+
+    def __str__(self) -> str:
+        """Return ``FILE:LINE: WHERE: MESSAGE (did you mean 'NAME'?)``."""
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        where = f" {self.where}:" if self.where else ""
+        hint = f" (did you mean {self.hint!r}?)" if self.hint else ""
+        return f"{place}:{where} {self.message}{hint}"
+
+
+class LocatedErrors(VmtgenError):  # noqa: N818 - it holds many
+    """Every problem of one pass, sorted by file and line; str() prints one per line."""
+
+    def __init__(self, problems: Iterable[Problem], *, hint: str | None = None) -> None:
+        self.problems: tuple[Problem, ...] = tuple(
+            sorted(set(problems), key=lambda p: (p.path, p.line, p.column, p.where, p.message))
+        )
+        super().__init__("\n".join(map(str, self.problems)), hint=hint)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """A value of the document and where it stands.
+
+    ``value`` is a Scalar, a tuple of Nodes, or a dict from key to Node, as ``kind`` says.
+    ``key`` is the node of the key under which it stands, for messages about the name itself.
+    """
+
+    kind: str  # "scalar", "sequence" or "mapping"
+    value: Scalar | tuple[Node, ...] | dict[str, Node]
+    path: str  # the file, as messages print it
+    line: int  # counted from 1
+    column: int  # counted from 1
+    where: str  # the path inside the document
+    key: Node | None = None
+
+    @property
+    def scalar(self) -> Scalar:
+        """The value of a scalar; None for anything else."""
+        return None if isinstance(self.value, (tuple, dict)) else self.value
+
+    @property
+    def elements(self) -> tuple[Node, ...]:
+        """The elements of a sequence; nothing for anything else."""
+        return self.value if isinstance(self.value, tuple) else ()
+
+    @property
+    def entries(self) -> dict[str, Node]:
+        """The entries of a mapping in file order; nothing for anything else."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    def get(self, key: str) -> Node | None:
+        """Return the entry of a mapping that stands under ``key``."""
+        return self.entries.get(key)
+
+    def __iter__(self) -> Iterator[Node]:
+        """Iterate over a sequence's elements or a mapping's values."""
+        return iter(self.elements or self.entries.values())
+
+    def plain(self) -> object:
+        """Return the same data as plain dicts, lists and scalars, without positions."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, tuple):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    @property
+    def described(self) -> str:
+        """What this is, as messages put it: "the string 'x'", "a mapping", "nothing"."""
+        if self.kind != "scalar":
+            return f"a {self.kind}"
+        value = self.value
+        if value is None:
+            return "nothing"
+        if isinstance(value, bool):
+            return f"the boolean {str(value).lower()}"
+        if isinstance(value, str):
+            return f"the string {value if len(value) <= 40 else value[:37] + '...'!r}"
+        return f"the number {value}"
+
+    def problem(self, message: str, *, hint: str | None = None) -> Problem:
+        """Return a Problem that stands at this node."""
+        return Problem(self.path, self.line, self.column, self.where, message, hint)
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects what is wrong, so that all of it is told at once."""
+
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, node: Node, message: str, *, hint: str | None = None) -> None:
+        """Note that ``message`` holds of ``node``; ``hint`` is the name that was probably meant."""
+        self.found.append(node.problem(message, hint=hint))
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Note problems that somebody else found."""
+        self.found.extend(problems)
+
+    def raise_if_any(self, *, hint: str | None = None) -> None:
+        """Raise LocatedErrors with everything noted so far, if there is anything."""
+        if self.found:
+            raise LocatedErrors(self.found, hint=hint)
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is wrong."""
+        return bool(self.found)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of ``known`` that ``name`` was probably meant to be; None if none is near."""
+    candidates = list(known)
+    folded = {candidate.casefold(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def listed(names: Iterable[str], *, limit: int = 12) -> str:
+    """Return names as messages list them: comma-separated, cut after ``limit``."""
+    ordered = list(names)
+    text = ", ".join(ordered[:limit])
+    return text if len(ordered) <= limit else f"{text} and {len(ordered) - limit} more"
+
+
+def load_yaml(path: Path | str) -> Node:
+    """Read the YAML file ``path``.
+
+    Raises MissingInputError where there is no such file, VmtgenError where it cannot be read, and
+    LocatedErrors where it is not YAML as this module takes it.
+    """
+    file = Path(path)
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise MissingInputError(f"{shown(file)}: no such file") from None
+    except OSError as error:
+        raise from_os_error(error, f"read {shown(file)}") from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"byte {error.start} is not UTF-8"
+        raise LocatedErrors([Problem(shown(file), line, 0, "", message)]) from None
+    return parse_yaml(text, shown(file))
+
+
+def parse_yaml(text: str, name: str) -> Node:
+    """Read YAML from ``text``; ``name`` is the file that messages give. Raises LocatedErrors."""
+    composer = _Composer(name)
+    try:
+        # Events, not ruamel's own nodes: the scalars are resolved here anyway, and it is faster.
+        root = composer.document(YAML(typ="safe", pure=True).parse(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        said = [part for part in (error.context, error.problem) if part]
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        problem = Problem(name, line, column, "", f"not YAML: {', '.join(said)}")
+        raise LocatedErrors([problem]) from None
+    except YAMLError as error:
+        line_number = getattr(error, "position", None)
+        line = text.count("\n", 0, line_number) + 1 if isinstance(line_number, int) else 0
+        message = "not YAML: " + str(error).partition("\n")[0]
+        raise LocatedErrors([Problem(name, line, 0, "", message)]) from None
+    composer.problems.raise_if_any()
+    if root is None:
+        raise LocatedErrors([Problem(name, 1, 0, "", "the file holds nothing")])
+    return root
+
+
+# The core schema of YAML 1.2.2, section 10.3.2, with 0b added and underscores in 0b, 0o and 0x.
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEANS = {
+    spelling: truth
+    for word, truth in (("true", True), ("false", False))
+    for spelling in (word, word.capitalize(), word.upper())
+}
+_INTEGER = re.compile(
+    r"[-+]?[0-9]+|0b[01]+(?:_[01]+)*|0o[0-7]+(?:_[0-7]+)*|0x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*"
+)
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_BASES = {"0b": 2, "0o": 8, "0x": 16}
+
+
+def _resolve(text: str) -> Scalar:
+    """Return the value of a plain scalar."""
+    if text in _NULLS:
+        return None
+    first = text[0]
+    if first in "tTfF":
+        return _BOOLEANS.get(text, text)
+    if first not in "0123456789+-.":
+        return text
+    if _INTEGER.fullmatch(text):
+        base = _BASES.get(text[:2])
+        return int(text[2:], base) if base else int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+class _Composer:
+    """Builds Nodes from the parser's events."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.problems = Problems()
+
+    def document(self, events: Iterator[Event]) -> Node | None:
+        root: Node | None = None
+        documents = 0
+        for event in events:
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+            elif isinstance(event, NodeEvent):
+                node = self.node(event, events, "", None)
+                if documents == 1:
+                    root = node
+                else:
+                    self.problems.add(node, "a second document: one file holds one document")
+        return None if root is not None and root.value is None else root
+
+    def node(self, event: Event, events: Iterator[Event], where: str, key: Node | None) -> Node:
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        value: Scalar | tuple[Node, ...] | dict[str, Node] = None
+        if isinstance(event, ScalarEvent):
+            kind = "scalar"
+            plain = event.style in {None, ""}
+            value = _resolve(event.value) if plain else event.value
+            if plain and event.value == "" and key is not None:
+                # Nothing stands where the next token begins: its key is the better place.
+                line, column = key.line, key.column
+        elif isinstance(event, SequenceStartEvent):
+            kind = "sequence"
+            value = tuple(
+                self.node(inner, events, f"{where}[{number}]", None)
+                for number, inner in enumerate(_until(events, SequenceEndEvent))
+            )
+        elif isinstance(event, MappingStartEvent):
+            kind = "mapping"
+            value = self.mapping(events, where)
+        else:  # an AliasEvent: nothing else can stand here
+            kind = "scalar"
+        node = Node(kind, value, self.name, line, column, where, key)
+        if isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent)):
+            if event.anchor is not None:
+                self.problems.add(node, "an anchor: write each value where it is used")
+            if event.tag is not None:
+                self.problems.add(node, f"the tag {event.tag}: tags are not used here")
+        else:
+            self.problems.add(node, "an alias: write the value out")
+        return node
+
+    def mapping(self, events: Iterator[Event], where: str) -> dict[str, Node]:
+        entries: dict[str, Node] = {}
+        for event in _until(events, MappingEndEvent):
+            written = self.node(event, events, where, None)
+            # Keys are names: `11.0:` means the text "11.0", as it is written.
+            name = event.value if isinstance(event, ScalarEvent) else ""
+            if not name:
+                self.problems.add(written, f"a key is a name: it cannot be {written.described}")
+                name = f"?{len(entries)}"
+            below = f"{where}.{name}" if where else name
+            key = Node("scalar", name, self.name, written.line, written.column, below)
+            value = self.node(next(events), events, below, key)
+            first = entries.setdefault(name, value)
+            if first is not value and first.key is not None:
+                message = f"the key {name!r} stands here twice: first in line {first.key.line}"
+                self.problems.add(key, message)
+        return entries
+
+
+def _until(events: Iterator[Event], end: type[Event]) -> Iterator[Event]:
+    for event in events:
+        if isinstance(event, end):
+            return
+        yield event

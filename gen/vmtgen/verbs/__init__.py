@@ -1,0 +1,1 @@
+"""The verbs of ``vmtgen``, one module each; vmtgen.cli lists them."""
