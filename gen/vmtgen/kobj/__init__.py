@@ -1,0 +1,41 @@
+"""Read and link a NetBSD kernel module as the kernel's own loader, kobj(9), does.
+
+The rules come from NetBSD sys/kern/subr_kobj.c, sys/kern/kern_module.c and the
+kobj_machdep.c of each machine.  The linter and the simulator share them, so that what
+the linter accepts is what the simulator loads.
+"""
+
+from __future__ import annotations
+
+from vmtgen.kobj.errors import KobjCorruptionError, KobjError, Message
+from vmtgen.kobj.lines import LineTable
+from vmtgen.kobj.link import Linked, link
+from vmtgen.kobj.model import (
+    Machine,
+    ModInfo,
+    Module,
+    Region,
+    Relocation,
+    Section,
+    Symbol,
+)
+from vmtgen.kobj.read import Inspection, inspect_module, read_module
+
+__all__ = [
+    "Inspection",
+    "KobjCorruptionError",
+    "KobjError",
+    "LineTable",
+    "Linked",
+    "Machine",
+    "Message",
+    "ModInfo",
+    "Module",
+    "Region",
+    "Relocation",
+    "Section",
+    "Symbol",
+    "inspect_module",
+    "link",
+    "read_module",
+]

@@ -1,0 +1,156 @@
+"""The ELF structures, field by field.
+
+They are unpacked here and not by pyelftools, because the loader's checks look at the
+raw numbers of files that a general reader rightly refuses to open.  The names of
+numbers come from pyelftools.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from elftools.elf import enums
+
+from vmtgen.kobj.model import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SHN_UNDEF = 0
+SHN_LORESERVE = 0xFF00
+SHN_ABS = 0xFFF1
+SHN_COMMON = 0xFFF2
+MAXIMUM_SECTIONS = 32768  # ELF_MAXSHNUM, NetBSD sys/sys/exec_elf.h
+
+BINDINGS = {0: "LOCAL", 1: "GLOBAL", 2: "WEAK"}
+KINDS = {
+    0: "NOTYPE",
+    1: "OBJECT",
+    2: "FUNC",
+    3: "SECTION",
+    4: "FILE",
+    5: "COMMON",
+    6: "TLS",
+}
+
+
+class Header(NamedTuple):
+    """Elf32_Ehdr or Elf64_Ehdr without the program header fields."""
+
+    ident: bytes
+    type: int
+    machine: int
+    version: int
+    shoff: int
+    shentsize: int
+    shnum: int
+    shstrndx: int
+
+
+class SectionHeader(NamedTuple):
+    """Elf32_Shdr or Elf64_Shdr."""
+
+    name: int
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    align: int
+    entsize: int
+
+
+class Layout(NamedTuple):
+    """The structures of one ELF class, little-endian."""
+
+    header: struct.Struct
+    section: struct.Struct
+    symbol: struct.Struct
+    rel: struct.Struct
+    rela: struct.Struct
+    symbol_shift: int
+
+    def unpack_header(self, data: bytes | bytearray) -> Header:
+        """Unpack the ELF header at the start of `data`."""
+        f = self.header.unpack_from(data)
+        return Header(f[0], f[1], f[2], f[3], f[6], f[11], f[12], f[13])
+
+    def unpack_symbol(self, data: bytes) -> list[tuple[int, int, int, int, int]]:
+        """Unpack a symbol table as (name, value, size, info, section index)."""
+        if self.symbol_shift == 8:  # ELF32 has the value before the info byte
+            return [
+                (name, value, size, info, shndx)
+                for name, value, size, info, _, shndx in self.symbol.iter_unpack(data)
+            ]
+        return [
+            (name, value, size, info, shndx)
+            for name, info, _, shndx, value, size in self.symbol.iter_unpack(data)
+        ]
+
+    def split_info(self, info: int) -> tuple[int, int]:
+        """Split r_info into (symbol index, type)."""
+        return info >> self.symbol_shift, info & ((1 << self.symbol_shift) - 1)
+
+
+def _layout(bits: int) -> Layout:
+    if bits == 32:
+        header, section, symbol = "<16sHHIIIIIHHHHHH", "<10I", "<IIIBBH"
+        rel, rela = "<II", "<IIi"
+    else:
+        header, section, symbol = "<16sHHIQQQIHHHHHH", "<IIQQQQIIQQ", "<IBBHQQ"
+        rel, rela = "<QQ", "<QQq"
+    make = struct.Struct
+    return Layout(
+        make(header), make(section), make(symbol), make(rel), make(rela), 8 if bits == 32 else 32
+    )
+
+
+LAYOUTS = {
+    Machine.AMD64: _layout(64),
+    Machine.I386: _layout(32),
+    Machine.AARCH64: _layout(64),
+}
+
+# e_ident, e_type, e_machine and e_version lie at the same place in both classes.
+COMMON_HEADER = struct.Struct("<16sHHI")
+
+
+def _invert(table: Mapping[str, object], prefix: str) -> dict[int, str]:
+    return {
+        number: name.removeprefix(prefix)
+        for name, number in table.items()
+        if isinstance(number, int) and name.startswith(prefix)
+    }
+
+
+SECTION_TYPES = {
+    Machine.AMD64: _invert(enums.ENUM_SH_TYPE_AMD64, "SHT_"),
+    Machine.I386: _invert(enums.ENUM_SH_TYPE_BASE, "SHT_"),
+    Machine.AARCH64: _invert(enums.ENUM_SH_TYPE_AARCH64, "SHT_"),
+}
+RELOCATION_NAMES = {
+    Machine.AMD64: _invert(enums.ENUM_RELOC_TYPE_x64, ""),
+    Machine.I386: _invert(enums.ENUM_RELOC_TYPE_i386, ""),
+    Machine.AARCH64: _invert(enums.ENUM_RELOC_TYPE_AARCH64, ""),
+}
+
+
+def section_type_name(machine: Machine, number: int) -> str:
+    """Return the section type's name without SHT_, or its number in hexadecimal."""
+    return SECTION_TYPES[machine].get(number, f"{number:#x}")
+
+
+def relocation_name(machine: Machine, number: int) -> str:
+    """Return the relocation type's name, or its number in decimal."""
+    return RELOCATION_NAMES[machine].get(number, str(number))
+
+
+def string_at(table: bytes, offset: int) -> str:
+    """Return the NUL-terminated string at `offset`, '' outside the table."""
+    if offset >= len(table):
+        return ""
+    end = table.find(b"\0", offset)
+    return table[offset : end if end >= 0 else len(table)].decode("utf-8", "backslashreplace")

@@ -1,0 +1,51 @@
+"""What the kernel's module loader says when it refuses a module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Message:
+    """One console line of the loader.
+
+    `function` is the C function that kobj_out() names and `line` its source line in
+    NetBSD 10.99.12 (sys/kern/subr_kobj.c 1.78); both are None where the kernel uses a
+    plain printf.
+    """
+
+    text: str
+    function: str | None = None
+    line: int | None = None
+
+    def console(self, name: str) -> str:
+        """Return the line as the console shows it for the object called `name`."""
+        if self.function is None:
+            return self.text
+        return f"{self.function}, {self.line}: [{name}]: linker error: {self.text}"
+
+
+class KobjError(Exception):
+    """The kernel refuses the module; str() is what it says, one message a line.
+
+    `errno` is the name of the error that modctl(2) returns, for example 'ENOEXEC'.
+    """
+
+    def __init__(self, *messages: Message, errno: str = "ENOEXEC") -> None:
+        self.messages = messages
+        self.errno = errno
+        super().__init__("\n".join(message.text for message in messages))
+
+    def console(self, name: str) -> tuple[str, ...]:
+        """Return the console lines for the object called `name`, in the kernel's order."""
+        return tuple(message.console(name) for message in self.messages)
+
+
+class KobjCorruptionError(KobjError):
+    """The kernel does not look, and would read or write memory that is not the module's.
+
+    There is no text of the kernel's to quote: str() says what would happen.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Message(text), errno="EFAULT")

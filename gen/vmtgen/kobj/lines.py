@@ -1,0 +1,117 @@
+"""Line numbers of a module, from the DWARF of its debug twin."""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.kobj import elf
+from vmtgen.kobj.read import read_module
+
+if TYPE_CHECKING:
+    import os
+
+    from vmtgen.kobj.model import Module
+
+
+@dataclass(frozen=True)
+class LineTable:
+    """Which source line each byte of the text region comes from.
+
+    `starts` are offsets in the text region, ascending; the line at the same place in
+    `rows` holds up to the next start; None marks a gap.
+    """
+
+    starts: tuple[int, ...]
+    rows: tuple[tuple[str, int] | None, ...]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> LineTable:
+        """Read the line program of the module with debug sections at `path`.
+
+        Raises KobjError where the file is no module, ValueError where it has no DWARF.
+        """
+        from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - most users need no DWARF
+
+        module = read_module(path)
+        file = ELFFile(io.BytesIO(_with_region_offsets(module)))
+        if not file.has_dwarf_info():
+            raise ValueError(f"{module.path.name} has no debug sections: use the .debug twin")
+        dwarf = file.get_dwarf_info()
+        found: dict[int, tuple[str, int] | None] = {}
+        for unit in dwarf.iter_CUs():
+            program = dwarf.line_program_for_CU(unit)
+            if program is not None:
+                _collect(program, found)
+        ordered = sorted(found.items())
+        return cls(tuple(start for start, _ in ordered), tuple(row for _, row in ordered))
+
+    def lookup(self, text_offset: int) -> tuple[str, int] | None:
+        """Return (file, line) of the byte at that offset in the text region."""
+        place = bisect_right(self.starts, text_offset) - 1
+        return self.rows[place] if place >= 0 else None
+
+    def lines(self) -> frozenset[tuple[str, int]]:
+        """Return every (file, line) that has code."""
+        return frozenset(row for row in self.rows if row is not None)
+
+
+def _with_region_offsets(module: Module) -> bytes:
+    """Return the file with text symbols moved to their place in the text region.
+
+    In a relocatable file every section starts at 0.  DWARF addresses are relocated
+    against symbols, so with several executable sections they become unambiguous when
+    the symbols carry the section's offset in the region.
+    """
+    data = bytearray(module.path.read_bytes())
+    layout = elf.LAYOUTS[module.machine]
+    header = layout.unpack_header(data)
+    headers = [
+        elf.SectionHeader._make(
+            layout.section.unpack_from(data, header.shoff + i * header.shentsize)
+        )
+        for i in range(header.shnum)
+    ]
+    (table,) = [h for h in headers if h.type == 2]
+    value_at, value_size = (4, 4) if layout.symbol_shift == 8 else (8, 8)
+    for symbol in module.symbols:
+        if symbol.section is None or module.sections[symbol.section].region != "text":
+            continue
+        place = table.offset + symbol.index * layout.symbol.size + value_at
+        value = symbol.value + module.sections[symbol.section].offset
+        data[place : place + value_size] = value.to_bytes(value_size, "little")
+    return bytes(data)
+
+
+def _collect(program: Any, found: dict[int, tuple[str, int] | None]) -> None:
+    names: dict[int, str] = {}
+    for entry in program.get_entries():
+        state = entry.state
+        if state is None:
+            continue
+        if state.end_sequence:
+            found.setdefault(state.address, None)
+            continue
+        if state.file not in names:
+            names[state.file] = _file_name(program, state.file)
+        found[state.address] = (names[state.file], state.line)
+
+
+def _file_name(program: Any, number: int) -> str:
+    """Return the file's path as the compiler recorded it, directory and name."""
+    entries = program["file_entry"]
+    first = 0 if program["version"] >= 5 else 1
+    entry = entries[number - first]
+    name = _decoded(entry.name)
+    directory = entry.dir_index
+    if program["version"] >= 5:
+        folder = _decoded(program["include_directory"][directory])
+    else:
+        folder = _decoded(program["include_directory"][directory - 1]) if directory else ""
+    return f"{folder}/{name}" if folder not in ("", ".") and not name.startswith("/") else name
+
+
+def _decoded(text: bytes | str) -> str:
+    return text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text

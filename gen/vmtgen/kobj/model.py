@@ -1,0 +1,201 @@
+"""A kernel module as data: sections, symbols, relocations, module information."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+Region = Literal["text", "data", "rodata"]
+REGIONS: tuple[Region, ...] = ("text", "data", "rodata")
+PAGE_SIZE = 4096
+
+# Section header flags (System V ABI, chapter "Sections").
+SHF_WRITE = 0x1
+SHF_ALLOC = 0x2
+SHF_EXECINSTR = 0x4
+
+
+class Machine(Enum):
+    """A machine whose kobj_machdep.c is known; the value is NetBSD's name for it."""
+
+    AMD64 = "amd64"
+    I386 = "i386"
+    AARCH64 = "aarch64"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def pointer_size(self) -> int:
+        """Size of a pointer in bytes."""
+        return 4 if self is Machine.I386 else 8
+
+    @property
+    def elf_numbers(self) -> tuple[int, ...]:
+        """The e_machine values its kernel takes (ELFxx_MACHDEP_ID_CASES)."""
+        return {Machine.AMD64: (62,), Machine.I386: (3, 6), Machine.AARCH64: (183,)}[self]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section header and its bytes.
+
+    `type` is the name without SHT_, or a hexadecimal number.  `region` is where kobj
+    puts the section (None: not loaded) and `offset` its place in that region in bytes.
+    `data` is empty for NOBITS sections, whose `size` still counts.
+    """
+
+    index: int
+    name: str
+    type: str
+    flags: int
+    align: int
+    size: int
+    data: bytes = field(repr=False)
+    region: Region | None
+    offset: int
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the kernel gives it memory: any PROGBITS or NOBITS, ALLOC or not."""
+        return self.region is not None
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """One symbol table entry; `value` is as in the file, relative to its section.
+
+    `special` tells the reserved section indexes apart; then `section` is None.
+    """
+
+    index: int
+    name: str
+    value: int
+    size: int
+    binding: str
+    kind: str
+    section: int | None
+    special: Literal["UNDEF", "ABS", "COMMON", "RESERVED"] | None
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """One relocation of a loaded section; `addend` is None where it is read in place (REL)."""
+
+    section: int
+    offset: int
+    type: int
+    type_name: str
+    symbol: Symbol
+    addend: int | None
+
+
+@dataclass(frozen=True)
+class ModInfo:
+    """The modinfo_t that MODULE(class, name, required) makes (NetBSD sys/sys/module.h)."""
+
+    version: int
+    module_class: int
+    name: str
+    required: tuple[str, ...]
+
+    @property
+    def version_text(self) -> str:
+        """The release as uname(1) writes it: '11.0', or '11.99.5' for current."""
+        major, rest = divmod(self.version, 100_000_000)
+        minor, rest = divmod(rest, 1_000_000)
+        patch = rest % 10_000 // 100
+        return f"{major}.{minor}.{patch}" if patch else f"{major}.{minor}"
+
+    @property
+    def class_name(self) -> str:
+        """The module class without MODULE_CLASS_, in lower case."""
+        names = ("any", "misc", "vfs", "driver", "exec", "secmodel", "bufq")
+        return names[self.module_class] if self.module_class < len(names) else "invalid"
+
+    def accepted_by(self, kernel_version: int) -> bool:
+        """Whether a kernel of that __NetBSD_Version__ loads it unforced.
+
+        A kernel whose minor number is 99 wants the very same version, any other one
+        that the numbers differ by less than 10000 (module_compatible() in
+        sys/kern/kern_module.c).
+        """
+        if kernel_version // 1_000_000 % 100 == 99:
+            return self.version == kernel_version
+        return abs(self.version - kernel_version) < 10_000
+
+
+@dataclass(frozen=True)
+class Module:
+    """A relocatable object that the kernel's loader would take.
+
+    `sizes` are the bytes of each region before rounding to pages.  `skipped` lists
+    relocations (section, offset, symbol index) whose symbol index lies outside the
+    symbol table: kobj passes over them without a word.
+    """
+
+    path: Path
+    machine: Machine
+    sections: tuple[Section, ...] = field(repr=False)
+    symbols: tuple[Symbol, ...] = field(repr=False)
+    relocations: tuple[Relocation, ...] = field(repr=False)
+    sizes: Mapping[Region, int]
+    skipped: tuple[tuple[int, int, int], ...] = ()
+
+    @cached_property
+    def imports(self) -> tuple[str, ...]:
+        """Names that the kernel must supply, sorted."""
+        return tuple(
+            sorted({s.name for s in self.symbols if s.special == "UNDEF" and s.name and s.index})
+        )
+
+    @cached_property
+    def globals(self) -> tuple[str, ...]:
+        """Names of the global symbols that the module itself defines, sorted."""
+        return tuple(
+            sorted(
+                {
+                    s.name
+                    for s in self.symbols
+                    if s.binding == "GLOBAL" and s.special != "UNDEF" and s.name
+                }
+            )
+        )
+
+    @cached_property
+    def modinfo(self) -> ModInfo:
+        """What MODULE() says; raises KobjError as module_fetch_info() refuses."""
+        from vmtgen.kobj.modinfo import fetch  # noqa: PLC0415 - modinfo needs the linker
+
+        return fetch(self)
+
+    def section(self, name: str) -> Section:
+        """Return the first loaded section of that name, else KeyError."""
+        for section in self.sections:
+            if section.name == name and section.loaded:
+                return section
+        raise KeyError(name)
+
+    def symbol(self, name: str) -> Symbol:
+        """Return the symbol of that name, global before local; KeyError when none or many."""
+        found = [s for s in self.symbols if s.name == name and s.kind not in ("SECTION", "FILE")]
+        exported = [s for s in found if s.binding == "GLOBAL"]
+        candidates = exported or found
+        if len(candidates) != 1:
+            count = len(candidates) or "no"
+            raise KeyError(f"{count} symbols are called '{name}' in {self.path.name}")
+        return candidates[0]
+
+    def describe(self, symbol: Symbol) -> str:
+        """Return a name for messages: the symbol's own, or its section's."""
+        if symbol.name:
+            return symbol.name
+        if symbol.section is not None:
+            return self.sections[symbol.section].name
+        return f"symbol {symbol.index}"
