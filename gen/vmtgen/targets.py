@@ -1,0 +1,243 @@
+"""The targets: NetBSD releases, machines, flags and exported names, from specs/netbsd.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from vmtgen import resources
+from vmtgen.errors import UsageError
+from vmtgen.located import Node, listed, load_yaml, nearest
+from vmtgen.spec.build import Pass
+from vmtgen.spec.schema import Entries, Length, Pattern, Range, Record, Reference, Report, Unique
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Flags = Mapping[str, str]
+"""Compiler flags in order, each with the reason why it is there."""
+
+_RELEASE = re.compile(r"([1-9][0-9]?)\.([0-9]{1,2})(?:\.([0-9]{1,2}))?")
+_CURRENT_MINOR = 99
+
+
+@dataclass(frozen=True)
+class Default(Record):
+    """What is built when nobody says otherwise."""
+
+    release: Annotated[str, Reference("release", "netbsd.releases")]
+    machine: Annotated[str, Reference("machine", "netbsd.machines")]
+
+
+@dataclass(frozen=True)
+class Release(Record):
+    """A NetBSD release.
+
+    `version` is its __NetBSD_Version__, `headers` the Python package whose copy of NetBSD's
+    installed headers is of that release.
+    """
+
+    name: str
+    version: Annotated[int, Range(900_000_000, 9_999_999_999), Unique()]
+    doc: Annotated[str, Length(1, 200)]
+    headers: str | None = None
+
+    def check(self, node: Node, report: Report) -> None:
+        """Compare the number with the name."""
+        expected = version_of(self.name)
+        if expected is None:
+            report(node, f"{self.name!r} is no release number: expected MM.mm or MM.99.pp")
+        elif expected != self.version:
+            report(node, f"release {self.name} has the version {expected}, not {self.version}")
+
+
+@dataclass(frozen=True)
+class CompilerFlags(Record):
+    """Flags common to all machines: for compiling, for the preprocessor, for one compiler."""
+
+    compile: Flags
+    define: Flags
+    zig: Flags
+    clang: Flags
+    gcc: Flags
+
+
+@dataclass(frozen=True)
+class Since(Record):
+    """The first __NetBSD_Version__ on which the driver can attach, and why."""
+
+    version: Annotated[int, Range(900_000_000, 9_999_999_999)]
+    reason: Annotated[str, Length(1, 300)]
+
+
+@dataclass(frozen=True)
+class MachineTarget(Record):
+    """A machine: its names in NetBSD, zig, clang and gcc, and its flags.
+
+    `links` are the links that a build in a real sys/ tree needs, as bsd.kmodule.mk makes them.
+    """
+
+    name: Literal["amd64", "i386", "aarch64"]
+    doc: str
+    directory: Annotated[str, Pattern("[a-z0-9]+", "a MACHINE name such as evbarm")]
+    ports: tuple[str, ...]
+    triple: str
+    clang_triple: str
+    gcc_command: str
+    emulation: str
+    links: Mapping[str, str]
+    flags: Flags
+    zig: Flags
+    clang: Flags
+    gcc: Flags
+    since: Since | None = None
+
+    def unsupported(self, version: int) -> str | None:
+        """Return why the driver cannot attach on that version of NetBSD, None where it can."""
+        if self.since is not None and version < self.since.version:
+            return self.since.reason
+        return None
+
+
+@dataclass(frozen=True)
+class SymbolTable(Record):
+    """A file of exported names, one a line; `file` is relative to specs/."""
+
+    name: str
+    file: Annotated[str, Pattern("[a-z0-9./-]+", "a path below specs/")]
+    source: str
+
+
+@dataclass(frozen=True)
+class Known(Record):
+    """Names that the kernels of `machines` (none: all) export, and how that is known."""
+
+    name: str
+    names: tuple[str, ...]
+    source: str
+    machines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Absent(Record):
+    """Names that the kernels of `machines` (none: all) do not export, and what to do."""
+
+    name: str
+    names: tuple[str, ...]
+    reason: str
+    machines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Exports(Record):
+    """What is known of the names that kernels export."""
+
+    tables: Entries[SymbolTable]
+    known: Entries[Known]
+    absent: Entries[Absent]
+
+
+@dataclass(frozen=True)
+class Targets(Record):
+    """specs/netbsd.yaml."""
+
+    spec: Literal["netbsd"]
+    default: Default
+    releases: Entries[Release]
+    flags: CompilerFlags
+    machines: Entries[MachineTarget]
+    exports: Exports
+    builtin_globals: tuple[str, ...]
+    prefix: str
+
+    def release(self, name: str) -> Release:
+        """Return the release called `name`, also a current MM.99.pp that is not listed.
+
+        Raises UsageError for anything else.
+        """
+        found = self.releases.get(name)
+        if found is not None:
+            return found
+        version = version_of(name)
+        if version is not None and version // 1_000_000 % 100 == _CURRENT_MINOR:
+            return Release(name, version, "Current, known by its number only.")
+        near = nearest(name, self.releases.names)
+        raise UsageError(
+            f"no release {name!r} in specs/netbsd.yaml: there are {listed(self.releases.names)}, "
+            "and any current release MM.99.pp by its number",
+            hint=f"did you mean {near}?" if near else "add it to specs/netbsd.yaml with its source",
+        )
+
+    def machine(self, name: str) -> MachineTarget:
+        """Return the machine called `name`, also by its port's name; UsageError for others."""
+        for machine in self.machines:
+            if name == machine.name or name in machine.ports:
+                return machine
+        known = self.machines.names
+        near = nearest(name, known)
+        raise UsageError(
+            f"no machine {name!r} in specs/netbsd.yaml: there are {listed(known)}",
+            hint=f"did you mean {near}?" if near else None,
+        )
+
+
+def version_of(release: str) -> int | None:
+    """Return the __NetBSD_Version__ of a release name, None where it is no such name.
+
+    MM * 10^8 + mm * 10^6 + pp * 100 (NetBSD sys/sys/param.h). A current release needs its
+    third number, any other one has none.
+    """
+    match = _RELEASE.fullmatch(release)
+    if match is None:
+        return None
+    major, minor, patch = (int(part) if part else None for part in match.groups())
+    assert major is not None
+    assert minor is not None
+    if (minor == _CURRENT_MINOR) is not (patch is not None):
+        return None
+    return major * 100_000_000 + minor * 1_000_000 + (patch or 0) * 100
+
+
+def load_targets(specs: Path | None = None) -> Targets:
+    """Read specs/netbsd.yaml; LocatedErrors where something in it is wrong."""
+    directory = specs or resources.directory("specs")
+    reading = Pass()
+    targets = reading.document(load_yaml(directory / "netbsd.yaml"), Targets, "netbsd")
+    reading.finish()
+    reading.problems.raise_if_any()
+    assert targets is not None
+    return targets
+
+
+@dataclass(frozen=True)
+class ExportedNames:
+    """Answers whether a kernel exports a name; `directory` holds the tables."""
+
+    exports: Exports
+    directory: Path
+
+    @cached_property
+    def table(self) -> frozenset[str]:
+        """Every name of every table."""
+        names: set[str] = set()
+        for table in self.exports.tables:
+            text = (self.directory / table.file).read_text(encoding="ascii")
+            names.update(line for line in text.splitlines() if line and not line.startswith("#"))
+        return frozenset(names)
+
+    def denied(self, name: str, machine: str) -> str | None:
+        """Return why kernels of that machine do not export the name, None where not known."""
+        for entry in self.exports.absent:
+            if name in entry.names and (not entry.machines or machine in entry.machines):
+                return entry.reason
+        return None
+
+    def vouched(self, name: str, machine: str) -> bool:
+        """Whether a table or a list says that kernels of that machine export the name."""
+        for entry in self.exports.known:
+            if name in entry.names and (not entry.machines or machine in entry.machines):
+                return True
+        return name in self.table
