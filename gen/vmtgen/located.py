@@ -104,6 +104,10 @@ class Node:
         """Return the entry of a mapping that stands under ``key``."""
         return self.entries.get(key)
 
+    def __getitem__(self, key: str) -> Node:
+        """Return the entry under ``key``, or this node where there is none: a place to point at."""
+        return self.entries.get(key, self)
+
     def __iter__(self) -> Iterator[Node]:
         """Iterate over a sequence's elements or a mapping's values."""
         return iter(self.elements or self.entries.values())

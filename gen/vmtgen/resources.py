@@ -45,7 +45,7 @@ def directory(name: str) -> Path:
 
 
 def shown(path: Path) -> str:
-    """Return ``path`` as messages print it: relative to the working directory where it lies below."""
+    """Return ``path`` as messages print it: relative to where the user is, when it lies below."""
     try:
         return str(path.resolve().relative_to(Path.cwd().resolve()))
     except (ValueError, OSError):

@@ -1,0 +1,202 @@
+"""What the administrator and the kernel see of the driver (specs/driver.yaml)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from vmtgen.located import Node
+from vmtgen.spec.schema import Entries, Range, Record, Report, Valued
+from vmtgen.spec.text import Text
+from vmtgen.spec.words import Count, Doc, Member, Name, Printable
+
+
+@dataclass(frozen=True, slots=True)
+class Property(Record):
+    """A property that modload(8) can hand over."""
+
+    name: Member
+    type: Literal["bool", "int", "string"]
+    doc: Doc
+
+
+@dataclass(frozen=True, slots=True)
+class Module(Record):
+    """What module(9) is told."""
+
+    name: Member
+    class_: Literal["driver", "misc"]
+    requires: tuple[Member, ...]
+    properties: Entries[Property]
+
+
+@dataclass(frozen=True, slots=True)
+class Device(Record):
+    """What autoconf(9) is told."""
+
+    driver: Member
+    attachment: Member
+    bus: Member
+    parent: Member
+    unit: Annotated[int, Range(0, 255)]
+    feature: Member
+    priority: Annotated[int, Range(1, 255)]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch(Record):
+    """A sysmon_pswitch(9) and the event that it raises."""
+
+    name: Name
+    # NetBSD sys/sys/power.h, PSWITCH_TYPE_* and PSWITCH_EVENT_*
+    type: Literal["power", "reset", "sleep", "lid", "acadapter", "hotkey", "radio"]
+    event: Literal["pressed", "released"]
+    doc: Doc
+
+
+@dataclass(frozen=True, slots=True)
+class Action(Valued):
+    """A C function of the driver that a spec may name."""
+
+    SHORTHAND: ClassVar[str] = "doc"
+    name: Name
+    doc: Doc
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Record):
+    """A log text; without ``console`` only syslogd(8) gets it."""
+
+    name: Name
+    # the levels of syslog(3)
+    level: Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
+    console: bool
+    text: Text
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse what cannot be printed."""
+        for field in self.text.fields:
+            if field.type == "bytes":
+                report(node["text"], f"the field {{{field.name}:bytes}} cannot be printed")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock(Record):
+    """Seconds, samples, microseconds and percent of the clock."""
+
+    period: Annotated[int, Range(0, 0x7FFFFFFF)]
+    period_max: Count
+    samples: Count
+    sample_window_us: Count
+    step_us: Count
+    slew_floor_us: Annotated[int, Range(0, 0x7FFFFFFF)]
+    slew_percent: Annotated[int, Range(1, 100)]
+
+    def check(self, node: Node, report: Report) -> None:
+        """Expect a period that may be set, and milliseconds that fit an int."""
+        if self.period > self.period_max:
+            report(node["period"], f"{self.period} is more than period_max")
+        if self.period_max * 1000 > 0x7FFFFFFF:
+            report(node["period_max"], f"{self.period_max} seconds in milliseconds overflow an int")
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc(Record):
+    """Sizes in bytes and time in milliseconds of the request and reply node."""
+
+    request: Count
+    reply: Count
+    wait_ms: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Counter(Valued):
+    """A counter of the driver."""
+
+    SHORTHAND: ClassVar[str] = "doc"
+    name: Member
+    doc: Doc
+
+
+_NO_NODES: "Entries[SysctlNode]" = Entries()
+
+
+@dataclass(frozen=True, slots=True)
+class SysctlNode(Record):
+    """A node of machdep.vmt0; the value is behind a handler or is a member of the softc."""
+
+    name: Member
+    type: Literal["node", "string", "int", "bool", "quad"]
+    doc: Doc
+    access: Literal["read", "write", "root"] | None = None
+    handler: Member | None = None
+    data: Printable | None = None
+    size: Count | None = None
+    range: tuple[int, ...] | None = None
+    unit: Printable | None = None
+    children: "Entries[SysctlNode]" = _NO_NODES
+    each: Literal["statistics"] | None = None
+
+    def check(self, node: Node, report: Report) -> None:
+        """Expect children of a node, access and value of a leaf, the size of a string."""
+        if self.type == "node":
+            for key in ("access", "handler", "data", "size", "range", "unit"):
+                if self[key] is not None:
+                    report(node[key], f"a node of type node has no {key}")
+            if bool(self.children) == bool(self.each):
+                report(node, "a node of type node needs either 'children' or 'each'")
+            return
+        if self.children or self.each:
+            report(node, f"a node of type {self.type} has no children")
+        if self.access is None:
+            report(node, "the key 'access' is missing: expected read, write or root")
+        if (self.handler is None) == (self.data is None):
+            report(node, "expected either 'handler' or 'data'")
+        if self.type == "string" and self.size is None:
+            report(node, "the key 'size' is missing: a string needs its size in bytes")
+        if self.range is not None and (len(self.range) != 2 or self.range[0] > self.range[1]):
+            report(node["range"], "expected two integers, the lower one first")
+
+
+@dataclass(frozen=True, slots=True)
+class Driver(Record):
+    """All of specs/driver.yaml."""
+
+    spec: Literal["driver"]
+    doc: Doc
+    module: Module
+    device: Device
+    switches: Entries[Switch]
+    actions: Entries[Action]
+    logs: Entries[Log]
+    clock: Clock
+    rpc: Rpc
+    statistics: Entries[Counter]
+    sysctl: Entries[SysctlNode]
+
+    def sysctl_leaves(self) -> Iterator[tuple[str, "SysctlNode"]]:
+        """Every node but the inner ones, with its path below machdep.vmt0, in file order."""
+        yield from self._leaves("", self.sysctl)
+
+    def _leaves(self, above: str, nodes: Entries[SysctlNode]) -> Iterator[tuple[str, "SysctlNode"]]:
+        for node in nodes:
+            path = f"{above}{node.name}"
+            if node.each is not None:
+                for counter in self.statistics:
+                    leaf = SysctlNode(counter.name, "quad", counter.doc, access="read", data=path)
+                    yield f"{path}.{counter.name}", leaf
+            elif node.type == "node":
+                yield from self._leaves(f"{path}.", node.children)
+            else:
+                yield path, node
+
+    def sysctl_node(self, path: str) -> SysctlNode:
+        """Return the node at ``path`` below machdep.vmt0, such as "clock_sync.period"."""
+        nodes = self.sysctl
+        node: SysctlNode | None = None
+        for name in path.split("."):
+            node = nodes.get(name)
+            if node is None:
+                raise KeyError(f"driver.yaml has no sysctl node {path!r}")
+            nodes = node.children
+        assert node is not None
+        return node

@@ -1,0 +1,53 @@
+"""What the guest asks of the host (specs/rpci.yaml)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vmtgen.located import Node
+from vmtgen.spec.schema import Entries, Record, Report
+from vmtgen.spec.text import Text
+from vmtgen.spec.words import U32, Doc, Name, Printable
+
+
+@dataclass(frozen=True, slots=True)
+class Replies(Record):
+    """How a reply begins."""
+
+    success: Printable
+    failure: Printable
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Record):
+    """A request; ``reply`` "empty" means that text after the success word is a refusal."""
+
+    name: Name
+    text: Text
+    doc: Doc
+    reply: Literal["empty"] | None = None
+
+    def check(self, node: Node, report: Report) -> None:
+        """Expect a space behind the command: old hosts look for it."""
+        if " " not in self.text.literal:
+            said = "a command without arguments ends in a space, one with arguments has it before"
+            report(node["text"], f"{said} the first")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity(Record):
+    """What the driver says of itself."""
+
+    name: Name
+    version: U32
+    kind: U32
+
+
+@dataclass(frozen=True, slots=True)
+class Rpci(Record):
+    """All of specs/rpci.yaml."""
+
+    spec: Literal["rpci"]
+    doc: Doc
+    replies: Replies
+    messages: Entries[Message]
+    identity: Identity

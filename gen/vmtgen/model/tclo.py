@@ -1,0 +1,104 @@
+"""What the host asks of the guest (specs/tclo.yaml)."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from vmtgen.located import Node
+from vmtgen.spec.schema import Entries, Named, Record, Reference, Report, Unique, Valued
+from vmtgen.spec.words import U8, Count, Doc, Name, Printable
+
+Action = Annotated[Named, Reference("driver action", "driver.actions")]
+LogText = Annotated[Named, Reference("log text", "driver.logs")]
+
+
+@dataclass(frozen=True, slots=True)
+class Replies(Record):
+    """How a reply begins."""
+
+    success: Printable
+    failure: Printable
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorText(Valued):
+    """What follows the failure word."""
+
+    SHORTHAND: ClassVar[str] = "text"
+    name: Name
+    text: Printable
+
+
+@dataclass(frozen=True, slots=True)
+class Polling(Record):
+    """When to ask for the next message: milliseconds, and messages in one go."""
+
+    steps: tuple[Count, ...]
+    quiet_after: Count
+    idle: Count
+    drain: Count
+
+    def check(self, node: Node, report: Report) -> None:
+        """Expect steps that do not shrink."""
+        if not self.steps:
+            report(node["steps"], "expected at least one step")
+        elif list(self.steps) != sorted(self.steps):
+            report(node["steps"], "the steps have to grow")
+
+
+@dataclass(frozen=True, slots=True)
+class State(Valued):
+    """A power state by the number that the host gives it."""
+
+    SHORTHAND: ClassVar[str] = "number"
+    name: Name
+    number: Annotated[U8, Unique()]
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Record):
+    """A message of the host and what happens then: see specs/tclo.yaml for the order."""
+
+    name: Name
+    doc: Doc
+    arguments: Literal["none", "flag", "option", "text"]
+    log: LogText | None = None
+    action: Action | None = None
+    state: Annotated[Named, Reference("power state", "tclo.states")] | None = None
+    switch: Annotated[Named, Reference("switch", "driver.switches")] | None = None
+    reply: Printable | None = None
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse arguments that nobody takes."""
+        if self.arguments != "none" and self.action is None:
+            report(node, f"arguments '{self.arguments}' need an action that takes them")
+
+
+@dataclass(frozen=True, slots=True)
+class Option(Record):
+    """A setting that Set_Option carries."""
+
+    name: Name
+    type: Literal["flag", "seconds", "percent", "ignored"]
+    doc: Doc
+    action: Action | None = None
+
+    def check(self, node: Node, report: Report) -> None:
+        """Expect an action of every option but the ignored ones."""
+        if self.type == "ignored" and self.action is not None:
+            report(node["action"], "an ignored option has no action")
+        elif self.type != "ignored" and self.action is None:
+            report(node, f"an option of type {self.type} needs an action")
+
+
+@dataclass(frozen=True, slots=True)
+class Tclo(Record):
+    """All of specs/tclo.yaml."""
+
+    spec: Literal["tclo"]
+    doc: Doc
+    replies: Replies
+    errors: Entries[ErrorText]
+    polling: Polling
+    states: Entries[State]
+    commands: Entries[Command]
+    options: Entries[Option]

@@ -1,0 +1,94 @@
+"""The message channel behind the backdoor (specs/transport.yaml)."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from vmtgen.located import Node
+from vmtgen.spec.schema import Entries, Range, Record, Report, Unique, Valued
+from vmtgen.spec.words import U16, U32, Count, Doc, Name
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol(Valued):
+    """What a channel is opened for; the value is four characters, the first in bits 7:0."""
+
+    SHORTHAND: ClassVar[str] = "value"
+    name: Name
+    value: Annotated[U32, Unique()]
+
+    @property
+    def characters(self) -> str:
+        """The value as text."""
+        return self.value.to_bytes(4, "little").decode("latin-1")
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand(Record):
+    """A step of a conversation."""
+
+    name: Name
+    # Hosts look at bits 19:16 (Linux arch/x86/include/asm/vmware.h).
+    number: Annotated[int, Range(0, 0xF), Unique()]
+    doc: Doc
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveTypes(Record):
+    """What kind of message the host says it is sending."""
+
+    size: U16
+    payload: U16
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Record):
+    """A bit of the status that ends each step."""
+
+    name: Name
+    bit: Annotated[U16, Unique()]
+    doc: Doc
+
+    def check(self, node: Node, report: Report) -> None:
+        """Expect a single bit."""
+        if self.bit.bit_count() != 1:
+            report(node["bit"], f"expected a single bit, not {self.bit:#06x}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits(Record):
+    """Sizes in bytes."""
+
+    message: Count
+    piece: Annotated[int, Range(1, 4)]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy(Record):
+    """What the driver chose for itself: retries, milliseconds, bytes."""
+
+    checkpoint_retries: Count
+    reopen_ms: Count
+    reopen_max_ms: Count
+    buffer: Count
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse a back-off that shrinks."""
+        if self.reopen_ms > self.reopen_max_ms:
+            report(node["reopen_ms"], f"{self.reopen_ms} is more than reopen_max_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Transport(Record):
+    """All of specs/transport.yaml."""
+
+    spec: Literal["transport"]
+    doc: Doc
+    command: Annotated[int, Range(0, 0x7F)]
+    protocols: Entries[Protocol]
+    cookie_flag: U32
+    subcommands: Entries[Subcommand]
+    receive_types: ReceiveTypes
+    status: Entries[Status]
+    high_command: U16
+    limits: Limits
+    policy: Policy

@@ -1,0 +1,309 @@
+"""A small schema language: frozen dataclasses whose annotations say what a spec may hold.
+
+A field is a key of the YAML mapping and has the same name (``class_`` is the key ``class``, which
+Python keeps to itself); a field with a default is optional.
+What its value may be follows from the annotation alone, so that a new key is one new line:
+
+=========================  ======================================================================
+``int``, ``str``, ``bool`` a scalar of that kind; ``Annotated[int, Range(0, 255)]`` narrows it
+``Literal["a", "b"]``      one of these words or numbers
+``X | None``, ``X | Y``    any of them; an empty value is None
+``tuple[X, ...]``          a sequence
+``Mapping[str, X]``        a mapping whose keys the spec is free to choose
+``Entries[X]``             the same, but each value is a dataclass that keeps its key as ``name``
+a dataclass                a mapping with exactly these keys
+=========================  ======================================================================
+
+``Annotated`` takes the checks of this module: Range, Pattern, Length, Unique, Reference. A class
+may define ``check(self, node, report)`` for what concerns several keys together, and
+``SHORTHAND`` to name the field that a bare scalar in place of the mapping stands for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin
+
+from vmtgen.located import Node, listed
+
+T = TypeVar("T")
+
+Report = Callable[[Node, str], None]
+"""How a class's ``check`` tells what is wrong: the node and the message."""
+
+
+class Record:
+    """Base of the dataclasses: a field can also be had by its key, as ``record["class"]``."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value of the field for ``key``."""
+        for known in keys_of(type(self)):
+            if known.name == key:
+                return getattr(self, known.attribute)
+        raise KeyError(key)
+
+
+class Valued(Record):
+    """A record that is mostly one value, the field SHORTHAND; it prints and counts as that."""
+
+    __slots__ = ()
+    SHORTHAND: ClassVar[str] = "value"
+
+    def __str__(self) -> str:
+        """Return the value as text."""
+        return str(self[self.SHORTHAND])
+
+    def __int__(self) -> int:
+        """Return the value as an integer."""
+        return int(self[self.SHORTHAND])
+
+
+class Named(str):
+    """The name of an entry elsewhere; ``entry`` is that entry once the pass is over."""
+
+    __slots__ = ("entry",)
+    entry: Any
+
+    @property
+    def name(self) -> str:
+        """The name itself, as the entry has it."""
+        return str(self)
+
+    def __getattr__(self, attribute: str) -> Any:
+        """Return an attribute of the entry, so that a reference reads like what it names."""
+        if attribute == "entry":
+            raise AttributeError(attribute)
+        return getattr(self.entry, attribute)
+
+
+class Entries(tuple[T, ...], Generic[T]):
+    """The entries of a mapping in file order: a tuple that can also be asked by name."""
+
+    __slots__ = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in file order."""
+        return tuple(entry.name for entry in self)  # type: ignore[attr-defined]
+
+    def get(self, name: str) -> T | None:
+        """Return the entry called ``name``, or None."""
+        return next((entry for entry in self if entry.name == name), None)  # type: ignore[attr-defined]
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return an entry by its name or by its number."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        found = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __contains__(self, key: object) -> bool:
+        """Tell whether an entry, or an entry of that name, is here."""
+        return key in self.names if isinstance(key, str) else super().__contains__(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """An integer from ``low`` to ``high``, both allowed."""
+
+    low: int
+    high: int
+
+    @property
+    def said(self) -> str:
+        """How messages put it."""
+        high = hex(self.high) if self.high > 0xFFFF else str(self.high)
+        return f"from {self.low} to {high}"
+
+    def fits(self, value: object) -> bool:
+        """Tell whether ``value`` lies inside."""
+        return isinstance(value, int) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """A string or a sequence of ``low`` to ``high`` bytes or elements."""
+
+    low: int
+    high: int
+
+    @property
+    def said(self) -> str:
+        """How messages put it."""
+        return f"of {self.low} to {self.high} characters"
+
+    def fits(self, value: object) -> bool:
+        """Tell whether the length of ``value`` lies inside."""
+        return isinstance(value, (str, tuple)) and self.low <= len(value) <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A string that ``regex`` matches as a whole; ``said`` describes it for people."""
+
+    regex: str
+    said: str
+
+    def fits(self, value: object) -> bool:
+        """Tell whether all of ``value`` matches."""
+        return isinstance(value, str) and re.fullmatch(self.regex, value) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """No two in the same collection may hold the same value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The name of an entry of one of the collections ``targets``, such as "rpci.messages".
+
+    A ``*`` stands for any one name on the way: "driver.sysctl.*.nodes".
+    ``noun`` is what messages call such an entry.
+    """
+
+    noun: str
+    targets: tuple[str, ...]
+
+    def __init__(self, noun: str, *targets: str) -> None:
+        object.__setattr__(self, "noun", noun)
+        object.__setattr__(self, "targets", targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    """A string that may name entries of the collection ``target`` as ``{name}``."""
+
+    noun: str
+    target: str
+
+    @staticmethod
+    def names(value: str) -> list[str]:
+        """Return what ``value`` names."""
+        return re.findall(r"\{([^{}]*)\}", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What the schema says of one key of a mapping."""
+
+    name: str
+    attribute: str
+    hint: Any
+    required: bool
+
+
+def is_scalar_class(schema: Any) -> bool:
+    """Tell whether ``schema`` is a dataclass that wraps one scalar, its SHORTHAND."""
+    shorthand = getattr(schema, "SHORTHAND", None) if dataclasses.is_dataclass(schema) else None
+    return shorthand is not None and [key.name for key in keys_of(schema)] == [shorthand]
+
+
+_KEYS: dict[Any, tuple[Key, ...]] = {}
+
+
+def keys_of(schema: Any) -> tuple[Key, ...]:
+    """Return the keys that the dataclass ``schema`` takes, in the order of its fields."""
+    if schema in _KEYS:
+        return _KEYS[schema]
+    hints = typing.get_type_hints(schema, include_extras=True)
+    keys = tuple(
+        Key(
+            item.name.rstrip("_"),
+            item.name,
+            hints[item.name],
+            item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING,
+        )
+        for item in dataclasses.fields(schema)
+    )
+    return _KEYS.setdefault(schema, keys)
+
+
+def split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the type behind ``hint`` and the checks that ``Annotated`` adds to it."""
+    if get_origin(hint) is Annotated:
+        base, *checks = get_args(hint)
+        return base, tuple(checks)
+    return hint, ()
+
+
+def shape(hint: Any) -> str:
+    """Return what a value of ``hint`` is made of, in the words of ``node_shape``."""
+    base, _ = split(hint)
+    origin = get_origin(base)
+    if origin is tuple:
+        return "sequence"
+    if is_scalar_class(base):
+        return shape(keys_of(base)[0].hint)
+    if origin in {Entries, Mapping} or dataclasses.is_dataclass(base):
+        return "mapping"
+    if origin is Literal:
+        return type(get_args(base)[0]).__name__
+    return "str" if base is Named else str(base.__name__)
+
+
+def node_shape(node: Node) -> str:
+    """Return what ``node`` is made of: "mapping", "sequence" or a scalar type's name."""
+    return type(node.scalar).__name__ if node.kind == "scalar" else node.kind
+
+
+_SCALARS = {
+    int: "an integer",
+    str: "a string",
+    Named: "a name",
+    bool: "true or false",
+    float: "a number",
+}
+_SCALARS_PLURAL = {int: "integers", str: "strings", bool: "booleans", float: "numbers"}
+
+
+def described(hint: Any) -> str:
+    """Return what a value of ``hint`` is, as messages put it: "an integer from 0 to 255"."""
+    base, checks = split(hint)
+    for check in checks:
+        if isinstance(check, Reference):
+            return f"the name of a {check.noun}"
+        if isinstance(check, Pattern):
+            return check.said
+    said = _described_base(base)
+    return " ".join([said, *(check.said for check in checks if isinstance(check, (Range, Length)))])
+
+
+def _described_base(base: Any) -> str:
+    if base in _SCALARS:
+        return _SCALARS[base]
+    origin = get_origin(base)
+    if origin in {Union, types.UnionType}:
+        real = [choice for choice in get_args(base) if choice is not type(None)]
+        return " or ".join(described(choice) for choice in real)
+    if origin is Literal:
+        words = [str(word) for word in get_args(base)]
+        return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    if origin is tuple:
+        return f"a sequence of {plural(get_args(base)[0])}"
+    if origin in {Entries, Mapping}:
+        return f"a mapping of names to {plural(get_args(base)[-1])}"
+    if is_scalar_class(base):
+        return described(keys_of(base)[0].hint)
+    if dataclasses.is_dataclass(base):
+        keys = [key.name for key in keys_of(base) if key.name != "name"]
+        return f"a mapping with the keys {listed(keys, limit=16)}"
+    return str(base)
+
+
+def plural(hint: Any) -> str:
+    """Return what several values of ``hint`` are, as messages put it."""
+    base, checks = split(hint)
+    for check in checks:
+        if isinstance(check, Reference):
+            return f"names of {check.noun}s"
+    return _SCALARS_PLURAL.get(base, "mappings" if shape(hint) == "mapping" else "values")

@@ -1,0 +1,146 @@
+"""Texts with typed fields, such as ``tools.os.statechange.status {success:bool} {state:uint}``."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from vmtgen.located import Node, nearest
+from vmtgen.spec.schema import Mentions, Record, Report
+from vmtgen.spec.words import Printable
+
+# How C declares a parameter of each type, and how the kernel's printf(9) prints it.
+_C_TYPES = {
+    "bool": "bool ",
+    "int": "int ",
+    "uint": "uint32_t ",
+    "i64": "int64_t ",
+    "u64": "uint64_t ",
+    "text": "const char *",
+    "bytes": "const void *",
+}
+_C_FORMATS = {
+    "bool": "%d",
+    "int": "%d",
+    "uint": '%" PRIu32 "',
+    "i64": '%" PRId64 "',
+    "u64": '%" PRIu64 "',
+    "text": "%s",
+}
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_MEMBER = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field ``{name:type}`` of a text."""
+
+    name: str
+    type: str
+
+    @property
+    def c_type(self) -> str:
+        """The C type up to where the name goes: "uint32_t " or "const char *"."""
+        return _C_TYPES[self.type]
+
+    @property
+    def c_parameter_type(self) -> str:
+        """What a prototype says of it after the parameters before: ", const char *"."""
+        size = ", size_t" if self.type == "bytes" else ""
+        return f", {self.c_type.rstrip()}{size}"
+
+    @property
+    def c_parameter(self) -> str:
+        """What a definition says of it after the parameters before: ", const char *name"."""
+        size = f", size_t {self.name}_length" if self.type == "bytes" else ""
+        return f", {self.c_type}{self.name}{size}"
+
+    @property
+    def c_format(self) -> str:
+        """How printf(9) prints it, ready to stand inside a C string literal."""
+        return _C_FORMATS[self.type]
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Record):
+    """A text with typed fields ``{name:type}``; str() gives it as the spec has it."""
+
+    SHORTHAND: ClassVar[str] = "source"
+    source: Printable
+
+    @property
+    def parts(self) -> tuple[str | Field, ...]:
+        """The literal stretches and the fields, in order; no literal stretch is empty."""
+        found: list[str | Field] = []
+        for number, piece in enumerate(_FIELD.split(self.source)):
+            if number % 2:
+                name, _, kind = piece.partition(":")
+                found.append(Field(name, kind))
+            elif piece:
+                found.append(piece)
+        return tuple(found)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields, in order."""
+        return tuple(part for part in self.parts if isinstance(part, Field))
+
+    @property
+    def literal(self) -> str:
+        """What stands before the first field: all of the text where it has none."""
+        return self.source.partition("{")[0]
+
+    @property
+    def command(self) -> str:
+        """The first word."""
+        return self.literal.partition(" ")[0]
+
+    @property
+    def shown(self) -> str:
+        """The text as documents show it: fields by name alone, in angle brackets."""
+        return "".join(p if isinstance(p, str) else f"<{p.name}>" for p in self.parts)
+
+    def __str__(self) -> str:
+        """Return the text as the spec has it."""
+        return self.source
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse stray braces, unknown types, names used twice and bytes before the end."""
+        around = _FIELD.sub("", self.source)
+        if "{" in around or "}" in around:
+            report(node, "a brace without its partner: a field is {name:type}")
+            return
+        fields = self.fields
+        for number, field in enumerate(fields):
+            if _MEMBER.fullmatch(field.name) is None:
+                report(node, f"the field {{{field.name}}} needs a name of small letters")
+            elif field.type not in _C_TYPES:
+                near = nearest(field.type, _C_TYPES)
+                meant = f" (did you mean {near!r}?)" if near else ""
+                said = f"expected {', '.join(_C_TYPES)}, not {field.type!r}{meant}"
+                report(node, f"the type of the field {{{field.name}}}: {said}")
+            elif field.type == "bytes" and number + 1 < len(fields):
+                report(node, f"the field {{{field.name}:bytes}} has to be the last one")
+            if field.name in {before.name for before in fields[:number]}:
+                report(node, f"the field {{{field.name}}} stands here twice")
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture(Record):
+    """A text made of literal stretches and variables ``{name}`` of the guest information."""
+
+    SHORTHAND: ClassVar[str] = "source"
+    source: Annotated[Printable, Mentions("variable", "guestinfo.variables")]
+
+    @property
+    def parts(self) -> tuple[str | Field, ...]:
+        """The literal stretches and, as fields without type, the variables."""
+        return Text(self.source).parts
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of the variables, in order."""
+        return tuple(part.name for part in self.parts if isinstance(part, Field))
+
+    def __str__(self) -> str:
+        """Return the text as the spec has it."""
+        return self.source

@@ -1,0 +1,87 @@
+"""Rules that concern several specs at once and are not references by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtgen.located import listed, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from vmtgen.located import Node, Problems
+
+
+def check_together(
+    values: Mapping[str, Any], nodes: Mapping[str, Node], problems: Problems
+) -> None:
+    """Check ``values``, the specs that could be built, by name; ``nodes`` are their documents."""
+    for names, rule in _RULES:
+        if all(name in values for name in names):
+            rule(*(values[name] for name in names), *(nodes[name] for name in names), problems)
+
+
+def _message_is_a_command_of_its_own(
+    backdoor: Any, transport: Any, _: Node, node: Node, problems: Problems
+) -> None:
+    for command in backdoor.commands:
+        if command.number == transport.command:
+            said = f"{transport.command} is taken: backdoor.yaml has commands.{command.name}"
+            problems.add(node["command"], said)
+
+
+def _host_requests_log_plain_texts(
+    tclo: Any, driver: Any, node: Node, _: Node, problems: Problems
+) -> None:
+    for command in tclo.commands:
+        log = driver.logs.get(command.log) if command.log else None
+        if log is not None and log.text.fields:
+            said = f"the log text {log.name!r} has fields, which nothing fills here"
+            problems.add(node["commands"][command.name]["log"], said)
+
+
+def _an_action_takes_one_kind_of_arguments(tclo: Any, node: Node, problems: Problems) -> None:
+    takes: dict[str, str] = {}
+    for command in tclo.commands:
+        if command.action is None:
+            continue
+        before = takes.setdefault(command.action, command.arguments)
+        if before != command.arguments:
+            said = f"the action {command.action!r} takes arguments {before!r} elsewhere"
+            problems.add(node["commands"][command.name]["arguments"], said)
+
+
+def _first_period_is_in_the_range_of_its_node(driver: Any, node: Node, problems: Problems) -> None:
+    for path, leaf in driver.sysctl_leaves():
+        if leaf.handler == "period" and leaf.range is not None:
+            low, high = leaf.range
+            if not low <= driver.clock.period <= high:
+                said = f"{driver.clock.period} lies outside the range of the sysctl node {path}"
+                problems.add(node["clock"]["period"], said)
+            if high > driver.clock.period_max:
+                said = f"the sysctl node {path} allows {high}"
+                problems.add(node["clock"]["period_max"], said)
+
+
+def _short_names_are_of_known_machines(
+    guestinfo: Any, netbsd: Any, node: Node, _: Node, problems: Problems
+) -> None:
+    known = netbsd.machines.names
+    for entry in guestinfo.short_names:
+        if entry.name not in known:
+            place = node["short_names"][entry.name]
+            said = f"there is no machine {entry.name!r}: there are {listed(known)}"
+            problems.add(place.key or place, said, hint=nearest(entry.name, known))
+    for name in known:
+        if name not in guestinfo.short_names:
+            problems.add(node["short_names"], f"the machine {name!r} of netbsd.yaml has none here")
+
+
+_RULES: tuple[tuple[tuple[str, ...], Callable[..., None]], ...] = (
+    (("backdoor", "transport"), _message_is_a_command_of_its_own),
+    (("tclo", "driver"), _host_requests_log_plain_texts),
+    (("tclo",), _an_action_takes_one_kind_of_arguments),
+    (("guestinfo", "netbsd"), _short_names_are_of_known_machines),
+    (("driver",), _first_period_is_in_the_range_of_its_node),
+)
