@@ -1,0 +1,162 @@
+"""aarch64: AAPCS64 calls, TPIDR_EL1 = curlwp, the hypervisor behind ``mrs xzr, mdccsr_el0``.
+
+Source of the trap: open-vm-tools lib/backdoor/backdoorGcc64_arm64.c, lib/include/backdoor_def.h.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import unicorn
+from unicorn import arm64_const as arm
+from unicorn import unicorn_const as uc
+
+from vmtsim.cpu.engine import Batch, Engine, HostView
+from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
+from vmtsim.host.frame import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmtsim.cpu.interface import Backdoor
+
+_MASK32 = 0xFFFFFFFF
+_X = tuple(getattr(arm, f"UC_ARM64_REG_X{n}") for n in range(31))
+_CALL = (arm.UC_ARM64_REG_PC, arm.UC_ARM64_REG_SP, *_X[:8], _X[30])
+_PRESERVED = (*_X[19:30],)
+_TRAP = (*_X[:8], arm.UC_ARM64_REG_PC)
+_MAGIC = 0x86  # in the upper half of X7
+_IN, _STRING_IN, _STRING_OUT = 0x0E, 0x1C, 0x18  # the operation, in W7
+
+
+class Aarch64(Engine):
+    """An aarch64 processor at EL1."""
+
+    machine = "aarch64"
+    pointer_size = 8
+    preserved_names = tuple(f"x{n}" for n in range(19, 30))
+    _stub = b"\x7f\x20\x03\xd5\xc0\x03\x5f\xd6"  # wfi; ret
+    _stop = 4
+    _no_address = 0xFFFFFFFFFFFFF000
+    layout = Layout(
+        stubs=0xFFFFC00000000000,
+        missing=0xFFFFC00005000000,
+        data=0xFFFFC00001000000,
+        modules=0xFFFFC00002000000,
+        modules_end=0xFFFFC00004000000,
+        heap=0xFFFF000012340000,
+        heap_end=0xFFFF00F000000000,
+        stacks=0xFFFF800000000000,
+        stacks_end=0xFFFF800040000000,
+        user=0x0000FFFFF0000000,
+    )
+
+    def __init__(self, backdoor: Backdoor) -> None:
+        engine = unicorn.Uc(uc.UC_ARCH_ARM64, uc.UC_MODE_ARM)
+        engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
+        super().__init__(
+            backdoor, engine, call_registers=_CALL, preserved_registers=_PRESERVED
+        )
+        self._view = HostView(self)
+        self._trap = Batch(self._handle, _TRAP)
+        self._low = Batch(self._handle, _X[:7])
+        engine.hook_add(uc.UC_HOOK_INSN, self._mrs, None, 1, 0, arm.UC_ARM64_INS_MRS)
+
+    def _mrs(self, _uc: Any, _register: int, system: Any, _data: Any) -> int:
+        if (system.op0, system.op1, system.crn, system.crm, system.op2) != (2, 3, 0, 1, 0):
+            return 0
+        self._trap.read()
+        values = self._trap.values
+        x7, pc = values[7], values[8]
+        if x7 >> 32 == _MAGIC:
+            self._hypercall(x7 & _MASK32, pc)
+        self._uc.reg_write(arm.UC_ARM64_REG_PC, pc + 4)
+        return 1
+
+    def _hypercall(self, operation: int, pc: int) -> None:
+        frame = Frame(*self._trap.values[:7])
+        for name in ("arg0", "arg1", "arg2", "arg3"):
+            setattr(frame, name, getattr(frame, name) & _MASK32)
+        if operation == _IN:
+            frame.arg4 &= _MASK32
+            frame.arg5 &= _MASK32
+            frame.arg6 &= _MASK32
+            self.on_trap(pc)
+            self.backdoor.low_bandwidth(frame)
+        elif operation in {_STRING_IN, _STRING_OUT}:
+            count, source, target = frame.arg2, frame.arg4, frame.arg5
+            to_host = operation == _STRING_OUT
+            self.on_trap(pc)
+            if count:
+                self.backdoor.high_bandwidth(frame, self._view, to_host=to_host)
+            frame.arg2 = 0
+            if to_host:
+                frame.arg4 = source + count
+            else:
+                frame.arg5 = target + count
+        else:
+            return
+        for index, value in enumerate(frame.values()):
+            self._low.values[index] = value
+        self._low.write()
+
+    def argument(self, index: int) -> int:
+        """Eight words in registers, the rest on the stack."""
+        if index < 8:
+            return self._registers[2 + index]
+        return self.read_word(self._registers[1] + 8 * (index - 8))
+
+    def caller_of(self, position: tuple[int, ...]) -> int:
+        """The link register."""
+        return position[2]
+
+    def finish_call(self, result: int) -> None:
+        """X0; behind the stub's ``wfi`` comes its ``ret``, which needs the link register."""
+        self._uc.reg_write(_X[0], result)
+
+    @property
+    def result(self) -> int:
+        """X0."""
+        return self._registers[2]
+
+    def begin_call(self, function: int, arguments: Sequence[int]) -> None:
+        """The stack pointer is always a multiple of 16."""
+        stack = (self._registers[1] - 128) & ~0xF
+        extra = arguments[8:]
+        if extra:
+            stack -= (8 * len(extra) + 15) & ~0xF
+            self.write(stack, b"".join(word.to_bytes(8, "little") for word in extra))
+        write = self._uc.reg_write
+        for register, value in zip(_X[:8], arguments, strict=False):
+            write(register, value)
+        write(_X[30], self.layout.stubs + EXIT_SLOT * STUB_SIZE)
+        write(arm.UC_ARM64_REG_SP, stack)
+        self._registers[0], self._registers[1] = function, stack
+
+    def position(self) -> tuple[int, ...]:
+        """Return program counter, stack pointer and link register as of the last stop."""
+        return self._registers[0], self._registers[1], self._registers[10]
+
+    def set_position(self, position: tuple[int, ...]) -> None:
+        """Go back to a position; the stub's ``ret`` needs the link register."""
+        super().set_position(position[:2])
+        self._registers[10] = position[2]
+        self._uc.reg_write(_X[30], position[2])
+
+    def start_on_stack(self, top: int) -> None:
+        """Begin with an empty chain of frames."""
+        write = self._uc.reg_write
+        write(arm.UC_ARM64_REG_SP, top - 16)
+        write(_X[29], 0)
+        self._registers[1] = top - 16
+
+    def _set_stack_pointer(self, value: int) -> None:
+        self._uc.reg_write(arm.UC_ARM64_REG_SP, value)
+
+    def set_thread(self, lwp: int, _cpu_info: int) -> None:
+        """TPIDR_EL1 is curlwp."""
+        self._uc.reg_write(arm.UC_ARM64_REG_TPIDR_EL1, lwp)
+
+    def return_addresses(self, limit: int) -> list[int]:
+        """Follow X29."""
+        return self._chain(self._uc.reg_read(_X[29]), limit)

@@ -1,0 +1,135 @@
+"""amd64: System V calls in the kernel (no SSE, no red zone), high addresses, GS = cpu_info."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import unicorn
+from unicorn import unicorn_const as uc
+from unicorn import x86_const as x86
+
+from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
+from vmtsim.cpu.x86 import X86
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmtsim.cpu.interface import Backdoor
+
+_CALL = (
+    x86.UC_X86_REG_RIP,
+    x86.UC_X86_REG_RSP,
+    x86.UC_X86_REG_RDI,
+    x86.UC_X86_REG_RSI,
+    x86.UC_X86_REG_RDX,
+    x86.UC_X86_REG_RCX,
+    x86.UC_X86_REG_R8,
+    x86.UC_X86_REG_R9,
+    x86.UC_X86_REG_RAX,
+)
+_ARGUMENTS = _CALL[2:8]
+_PRESERVED = (
+    x86.UC_X86_REG_RBX,
+    x86.UC_X86_REG_RBP,
+    x86.UC_X86_REG_R12,
+    x86.UC_X86_REG_R13,
+    x86.UC_X86_REG_R14,
+    x86.UC_X86_REG_R15,
+)
+_TRAP = (
+    x86.UC_X86_REG_RAX,
+    x86.UC_X86_REG_RBX,
+    x86.UC_X86_REG_RCX,
+    x86.UC_X86_REG_RDX,
+    x86.UC_X86_REG_RSI,
+    x86.UC_X86_REG_RDI,
+    x86.UC_X86_REG_RBP,
+    x86.UC_X86_REG_RIP,
+)
+
+
+class Amd64(X86):
+    """An amd64 processor; calls follow the System V ABI, as NetBSD/amd64's kernel does."""
+
+    machine = "amd64"
+    pointer_size = 8
+    preserved_names = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+    _no_address = 0xFFFFFFFFFFFFF000
+    layout = Layout(
+        stubs=0xFFFFFFFF80200000,
+        missing=0xFFFFFFFFA0000000,
+        data=0xFFFFFFFF81000000,
+        modules=0xFFFFFFFF82000000,
+        modules_end=0xFFFFFFFF9F000000,
+        heap=0xFFFFC50012340000,
+        heap_end=0xFFFFC5F000000000,
+        stacks=0xFFFFC48000000000,
+        stacks_end=0xFFFFC48040000000,
+        user=0x00007F7FFF000000,
+    )
+
+    def __init__(self, backdoor: Backdoor) -> None:
+        engine = unicorn.Uc(uc.UC_ARCH_X86, uc.UC_MODE_64)
+        # The default software page walk cuts addresses to 52 bits; identity keeps them whole.
+        engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
+        super().__init__(
+            backdoor,
+            engine,
+            call_registers=_CALL,
+            preserved_registers=_PRESERVED,
+            trap_registers=_TRAP,
+        )
+
+    def argument(self, index: int) -> int:
+        """Six words in registers, the rest behind the return address."""
+        if index < 6:
+            return self._registers[2 + index]
+        return self.read_word(self._registers[1] + 8 * (index - 5))
+
+    def caller_of(self, position: tuple[int, ...]) -> int:
+        """The return address on the stack."""
+        return self.read_word(position[1])
+
+    def finish_call(self, result: int) -> None:
+        """RAX, and EDX is not used: a word holds 64 bits."""
+        self._uc.reg_write(x86.UC_X86_REG_RAX, result)
+
+    @property
+    def result(self) -> int:
+        """RAX."""
+        return self._registers[8]
+
+    def begin_call(self, function: int, arguments: Sequence[int]) -> None:
+        """RSP + 8 is a multiple of 16 at the first instruction, as behind a call."""
+        stack = (self._registers[1] - 128) & ~0xF
+        extra = arguments[6:]
+        if extra:
+            stack -= (8 * len(extra) + 15) & ~0xF
+        words = [self.layout.stubs + EXIT_SLOT * STUB_SIZE, *extra]
+        stack -= 8
+        self.write(stack, b"".join(word.to_bytes(8, "little") for word in words))
+        write = self._uc.reg_write
+        for register, value in zip(_ARGUMENTS, arguments, strict=False):
+            write(register, value)
+        write(x86.UC_X86_REG_RAX, 0)
+        write(x86.UC_X86_REG_RSP, stack)
+        self._registers[0], self._registers[1] = function, stack
+
+    def start_on_stack(self, top: int) -> None:
+        """Begin with an empty chain of frames."""
+        write = self._uc.reg_write
+        write(x86.UC_X86_REG_RSP, top - 16)
+        write(x86.UC_X86_REG_RBP, 0)
+        write(x86.UC_X86_REG_EFLAGS, 0x202)
+        self._registers[1] = top - 16
+
+    def _set_stack_pointer(self, value: int) -> None:
+        self._uc.reg_write(x86.UC_X86_REG_RSP, value)
+
+    def set_thread(self, _lwp: int, cpu_info: int) -> None:
+        """GS points at the cpu_info; curlwp is a member of it."""
+        self._uc.reg_write(x86.UC_X86_REG_GS_BASE, cpu_info)
+
+    def return_addresses(self, limit: int) -> list[int]:
+        """Follow RBP."""
+        return self._chain(self._uc.reg_read(x86.UC_X86_REG_RBP), limit)

@@ -1,0 +1,346 @@
+"""What the three machines share of running on Unicorn.
+
+Registers are read in one batch into preallocated arrays: through the binding's own functions a
+kernel call would cost five times as much.  The inner entry points used for that are not a public
+interface of the binding, therefore the narrow version bound in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import unicorn
+from unicorn import unicorn_const as uc
+from unicorn.unicorn_py3.unicorn import uclib
+
+from vmtsim.cpu.interface import (
+    EXIT_SLOT,
+    PREEMPTED,
+    STUB_SIZE,
+    Access,
+    Backdoor,
+    CpuFault,
+    Layout,
+)
+from vmtsim.host.frame import GuestFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_PAGE = 4096
+_ACCESS = {
+    uc.UC_MEM_READ_UNMAPPED: (Access.READ, False),
+    uc.UC_MEM_WRITE_UNMAPPED: (Access.WRITE, False),
+    uc.UC_MEM_FETCH_UNMAPPED: (Access.FETCH, False),
+    uc.UC_MEM_READ_PROT: (Access.READ, True),
+    uc.UC_MEM_WRITE_PROT: (Access.WRITE, True),
+    uc.UC_MEM_FETCH_PROT: (Access.FETCH, True),
+}
+_INVALID_MEMORY = (
+    uc.UC_HOOK_MEM_READ_UNMAPPED
+    | uc.UC_HOOK_MEM_WRITE_UNMAPPED
+    | uc.UC_HOOK_MEM_FETCH_UNMAPPED
+    | uc.UC_HOOK_MEM_READ_PROT
+    | uc.UC_HOOK_MEM_WRITE_PROT
+    | uc.UC_HOOK_MEM_FETCH_PROT
+)
+
+
+class Batch:
+    """Some registers, read or written with one call."""
+
+    def __init__(self, handle: Any, registers: Sequence[int]) -> None:
+        count = len(registers)
+        self.values = (ctypes.c_uint64 * count)()
+        self._ids = (ctypes.c_int * count)(*registers)
+        size = ctypes.sizeof(ctypes.c_uint64)
+        base = ctypes.addressof(self.values)
+        self._pointers = (ctypes.c_void_p * count)(*(base + i * size for i in range(count)))
+        self._count = count
+        self._handle = handle
+        self._read = uclib.uc_reg_read_batch
+        self._write = uclib.uc_reg_write_batch
+
+    def read(self) -> None:
+        """Fill ``values`` from the processor."""
+        self._read(self._handle, self._ids, self._pointers, self._count)
+
+    def write(self) -> None:
+        """Load ``values`` into the processor."""
+        self._write(self._handle, self._ids, self._pointers, self._count)
+
+
+class Engine:
+    """A Unicorn processor with stubs in place of the kernel's functions.
+
+    A machine's subclass names its registers and says how calls and traps look.
+    """
+
+    machine: str
+    pointer_size: int
+    layout: Layout
+    preserved_names: tuple[str, ...]
+    # Code of one stub, and how far behind its start the processor stops.
+    _stub: bytes
+    _stop: int
+    _no_address: int  # an address at which no code can ever be
+
+    def __init__(
+        self,
+        backdoor: Backdoor,
+        engine: Any,
+        *,
+        call_registers: Sequence[int],
+        preserved_registers: Sequence[int],
+    ) -> None:
+        self.backdoor = backdoor
+        self.on_trap: Callable[[int], None] = lambda _pc: None
+        self._uc = engine
+        self._handle = engine._uch  # noqa: SLF001
+        self._call = Batch(self._handle, call_registers)  # pc, sp, arguments ...
+        self._registers = self._call.values
+        self._preserved = Batch(self._handle, preserved_registers)
+        self._emu_start = uclib.uc_emu_start
+        self._preempted = False
+        self._fault: tuple[int, int, int] | None = None
+        self._mapped_stubs = 0
+        self._readonly: dict[int, int] = {}  # start -> end of pages that may not be written
+        engine.hook_add(_INVALID_MEMORY, self._invalid_memory)
+        self._word_mask = (1 << (8 * self.pointer_size)) - 1
+        self._map_stubs(1024)
+
+    # -- memory ------------------------------------------------------------------------------
+
+    def _map_stubs(self, count: int) -> None:
+        size = -(-count * STUB_SIZE // _PAGE) * _PAGE
+        self._uc.mem_map(self.layout.stubs, size, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
+        stub = self._stub.ljust(STUB_SIZE, b"\0")
+        self._uc.mem_write(self.layout.stubs, stub * (size // STUB_SIZE))
+        self._mapped_stubs = size // STUB_SIZE
+
+    @property
+    def stub_count(self) -> int:
+        """How many stubs there are."""
+        return self._mapped_stubs
+
+    def map(self, address: int, size: int, protection: int) -> None:
+        """Make pages appear, filled with zeroes."""
+        self._uc.mem_map(address, size, protection)
+        self._note(address, size, protection)
+
+    def unmap(self, address: int, size: int) -> None:
+        """Make pages vanish."""
+        self._uc.mem_unmap(address, size)
+        self._readonly.pop(address, None)
+
+    def protect(self, address: int, size: int, protection: int) -> None:
+        """Change what pages allow."""
+        self._uc.mem_protect(address, size, protection)
+        self._note(address, size, protection)
+
+    def _note(self, address: int, size: int, protection: int) -> None:
+        if protection & uc.UC_PROT_WRITE:
+            self._readonly.pop(address, None)
+        else:
+            self._readonly[address] = address + size
+
+    def checked_write(self, address: int, data: bytes) -> None:
+        """Change memory as the guest's own code could: CpuFault on read-only pages too."""
+        for start, end in self._readonly.items():
+            if address < end and start < address + len(data):
+                raise CpuFault(
+                    "page fault",
+                    0,
+                    access=Access.WRITE,
+                    address=max(address, start),
+                    size=len(data),
+                    mapped=True,
+                )
+        self.write(address, data)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return memory, whatever its protection; CpuFault if not mapped."""
+        buffer = ctypes.create_string_buffer(size)
+        if uclib.uc_mem_read(self._handle, address, buffer, size):
+            raise self._outside(Access.READ, address, size)
+        return buffer.raw
+
+    def write(self, address: int, data: bytes) -> None:
+        """Change memory, whatever its protection; CpuFault if not mapped."""
+        if data and uclib.uc_mem_write(self._handle, address, data, len(data)):
+            raise self._outside(Access.WRITE, address, len(data))
+
+    def _outside(self, access: Access, address: int, size: int) -> CpuFault:
+        """Return the fault for a range that is not all mapped, at its first missing byte."""
+        first = address
+        end = address + size
+        regions = sorted(self._uc.mem_regions())
+        for start, last, _protection in regions:
+            if start <= first <= last:
+                first = last + 1
+        if first >= end:
+            first = address
+        return CpuFault("page fault", 0, access=access, address=first, size=size)
+
+    def forget_code(self, start: int, end: int) -> None:
+        """Drop translated code of this range."""
+        self._uc.ctl_remove_cache(start, end)
+
+    # -- running -----------------------------------------------------------------------------
+
+    def _invalid_memory(
+        self, _uc: Any, access: int, address: int, size: int, _value: int, _data: Any
+    ) -> bool:
+        self._fault = (access, address & self._word_mask, size)
+        return False
+
+    def resume(self) -> int:
+        """Run until a stub is called; see ``Cpu.resume``."""
+        engine = self._uc
+        engine._hook_exception = None  # noqa: SLF001
+        self._preempted = False
+        registers = self._registers
+        error = self._emu_start(self._handle, registers[0], self._no_address, 0, 0)
+        self._call.read()
+        if engine._hook_exception is not None:  # noqa: SLF001
+            raise self._from_hook(engine._hook_exception)  # noqa: SLF001
+        if error:
+            raise self._from_error(error)
+        offset = registers[0] - self.layout.stubs - self._stop
+        if offset >= 0 and not offset % STUB_SIZE and offset < self._mapped_stubs * STUB_SIZE:
+            slot = int(offset // STUB_SIZE)
+            if slot == EXIT_SLOT:
+                return EXIT_SLOT
+            return slot
+        if self._preempted:
+            return PREEMPTED
+        raise CpuFault("the processor was halted", registers[0])
+
+    def _from_hook(self, error: BaseException) -> BaseException:
+        if isinstance(error, GuestFault):
+            access = Access.WRITE if error.write else Access.READ
+            return CpuFault(
+                "page fault of the hypervisor's copy",
+                self._registers[0],
+                access=access,
+                address=error.address,
+                size=error.size,
+            )
+        return error
+
+    def _from_error(self, error: int) -> CpuFault:
+        pc = int(self._registers[0])
+        fault, self._fault = self._fault, None
+        if fault is not None and error in {
+            uc.UC_ERR_READ_UNMAPPED,
+            uc.UC_ERR_WRITE_UNMAPPED,
+            uc.UC_ERR_FETCH_UNMAPPED,
+            uc.UC_ERR_READ_PROT,
+            uc.UC_ERR_WRITE_PROT,
+            uc.UC_ERR_FETCH_PROT,
+        }:
+            access, mapped = _ACCESS[fault[0]]
+            return CpuFault(
+                "page fault", pc, access=access, address=fault[1], size=fault[2], mapped=mapped
+            )
+        if error == uc.UC_ERR_INSN_INVALID:
+            return CpuFault("invalid instruction", pc)
+        return CpuFault(f"exception ({unicorn.UcError(error)})", pc)
+
+    def preempt(self) -> None:
+        """Stop at the end of the block in which the trap is."""
+        self._preempted = True
+        self._uc.emu_stop()
+
+    def interrupt(self) -> None:
+        """Stop from another thread of the simulator."""
+        self._uc.emu_stop()
+
+    # -- calls -------------------------------------------------------------------------------
+
+    def position(self) -> tuple[int, ...]:
+        """Return (program counter, stack pointer) as of the last stop."""
+        return self._registers[0], self._registers[1]
+
+    def set_position(self, position: tuple[int, ...]) -> None:
+        """Go back to a position returned before."""
+        self._registers[0], self._registers[1] = position[0], position[1]
+        self._set_stack_pointer(position[1])
+
+    def _set_stack_pointer(self, value: int) -> None:
+        raise NotImplementedError
+
+    def preserved(self) -> tuple[int, ...]:
+        """Return the registers that a C function must leave as it found them."""
+        self._preserved.read()
+        return tuple(self._preserved.values)
+
+    def read_word(self, address: int) -> int:
+        """Return the pointer-sized word at ``address``."""
+        return int.from_bytes(self.read(address, self.pointer_size), "little")
+
+    def _chain(self, frame: int, limit: int) -> list[int]:
+        """Follow the frame pointers from ``frame``: each points to (previous, return address)."""
+        found: list[int] = []
+        while len(found) < limit and frame and frame % self.pointer_size == 0:
+            try:
+                previous = self.read_word(frame)
+                found.append(self.read_word(frame + self.pointer_size))
+            except CpuFault:
+                break
+            if previous <= frame:
+                break
+            frame = previous
+        return found
+
+    # -- threads -----------------------------------------------------------------------------
+
+    def save(self, context: object | None) -> object:
+        """Return the state of all registers; ``context`` is an old one to reuse."""
+        state: Any = context
+        if state is None:
+            state = (self._uc.context_save(), [0, 0])
+        else:
+            self._uc.context_update(state[0])
+        state[1][0], state[1][1] = self._registers[0], self._registers[1]
+        return state
+
+    def restore(self, context: object) -> None:
+        """Load the state that ``save`` returned."""
+        state: Any = context
+        self._uc.context_restore(state[0])
+        self._registers[0], self._registers[1] = state[1]
+
+    # -- coverage ----------------------------------------------------------------------------
+
+    def watch_blocks(self, seen: Callable[[int, int], None], start: int, end: int) -> None:
+        """Call ``seen(address, size)`` when a block of code is first translated."""
+
+        def edge(_uc: Any, current: Any, previous: Any, _data: Any) -> None:
+            for block in (current, previous):
+                if block and start <= block[0].pc < end:
+                    seen(block[0].pc, block[0].size)
+
+        self._uc.hook_add(uc.UC_HOOK_EDGE_GENERATED, edge)
+
+
+class HostView:
+    """The guest's memory as the hypervisor reaches it: by the guest's own page table."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def read(self, address: int, size: int, /) -> bytes:
+        """Return guest memory; GuestFault where none is mapped."""
+        try:
+            return self._engine.read(address, size)
+        except CpuFault as fault:
+            raise GuestFault(fault.address, size, write=False) from None
+
+    def write(self, address: int, data: bytes, /) -> None:
+        """Change guest memory; GuestFault where the guest itself could not."""
+        try:
+            self._engine.checked_write(address, data)
+        except CpuFault as fault:
+            raise GuestFault(fault.address, len(data), write=True) from None

@@ -1,0 +1,113 @@
+"""i386: cdecl, everything on the stack, 64-bit results in EDX:EAX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import unicorn
+from unicorn import unicorn_const as uc
+from unicorn import x86_const as x86
+
+from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
+from vmtsim.cpu.x86 import X86
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmtsim.cpu.interface import Backdoor
+
+_MASK32 = 0xFFFFFFFF
+_CALL = (x86.UC_X86_REG_EIP, x86.UC_X86_REG_ESP, x86.UC_X86_REG_EAX, x86.UC_X86_REG_EDX)
+_PRESERVED = (x86.UC_X86_REG_EBX, x86.UC_X86_REG_ESI, x86.UC_X86_REG_EDI, x86.UC_X86_REG_EBP)
+_TRAP = (
+    x86.UC_X86_REG_EAX,
+    x86.UC_X86_REG_EBX,
+    x86.UC_X86_REG_ECX,
+    x86.UC_X86_REG_EDX,
+    x86.UC_X86_REG_ESI,
+    x86.UC_X86_REG_EDI,
+    x86.UC_X86_REG_EBP,
+    x86.UC_X86_REG_EIP,
+)
+
+
+class I386(X86):
+    """An i386 processor.
+
+    Unicorn cannot set the base of FS there; modules do not need it, they call x86_curlwp().
+    """
+
+    machine = "i386"
+    pointer_size = 4
+    preserved_names = ("ebx", "esi", "edi", "ebp")
+    _no_address = 0xFFFFF000
+    layout = Layout(
+        stubs=0xC0100000,
+        missing=0xF4000000,
+        data=0xC0C00000,
+        modules=0xC1000000,
+        modules_end=0xC4000000,
+        heap=0xC8000000,
+        heap_end=0xF0000000,
+        stacks=0xC5000000,
+        stacks_end=0xC7000000,
+        user=0xBF000000,
+    )
+
+    def __init__(self, backdoor: Backdoor) -> None:
+        super().__init__(
+            backdoor,
+            unicorn.Uc(uc.UC_ARCH_X86, uc.UC_MODE_32),
+            call_registers=_CALL,
+            preserved_registers=_PRESERVED,
+            trap_registers=_TRAP,
+        )
+
+    def argument(self, index: int) -> int:
+        """All words lie behind the return address."""
+        return self.read_word(self._registers[1] + 4 * (index + 1))
+
+    def caller_of(self, position: tuple[int, ...]) -> int:
+        """The return address on the stack."""
+        return self.read_word(position[1])
+
+    def finish_call(self, result: int) -> None:
+        """EAX, and the upper half in EDX."""
+        self._uc.reg_write(x86.UC_X86_REG_EAX, result & _MASK32)
+        if result >> 32:
+            self._uc.reg_write(x86.UC_X86_REG_EDX, (result >> 32) & _MASK32)
+        else:
+            self._uc.reg_write(x86.UC_X86_REG_EDX, 0)
+
+    @property
+    def result(self) -> int:
+        """EDX:EAX."""
+        return (self._registers[2] & _MASK32) | ((self._registers[3] & _MASK32) << 32)
+
+    def begin_call(self, function: int, arguments: Sequence[int]) -> None:
+        """ESP + 4 is a multiple of 16 at the first instruction, as behind a call."""
+        stack = (self._registers[1] - 64) & ~0xF
+        stack -= (4 * len(arguments) + 15) & ~0xF
+        words = [self.layout.stubs + EXIT_SLOT * STUB_SIZE, *arguments]
+        stack -= 4
+        self.write(stack, b"".join((word & _MASK32).to_bytes(4, "little") for word in words))
+        self._uc.reg_write(x86.UC_X86_REG_ESP, stack)
+        self._registers[0], self._registers[1] = function, stack
+
+    def start_on_stack(self, top: int) -> None:
+        """Begin with an empty chain of frames."""
+        write = self._uc.reg_write
+        write(x86.UC_X86_REG_ESP, top - 16)
+        write(x86.UC_X86_REG_EBP, 0)
+        write(x86.UC_X86_REG_EFLAGS, 0x202)
+        self._registers[1] = top - 16
+
+    def _set_stack_pointer(self, value: int) -> None:
+        self._uc.reg_write(x86.UC_X86_REG_ESP, value)
+
+    def set_thread(self, _lwp: int, _cpu_info: int) -> None:
+        """Nothing: FS cannot be set, and modules do not use it."""
+
+    def return_addresses(self, limit: int) -> list[int]:
+        """Follow EBP."""
+        return self._chain(self._uc.reg_read(x86.UC_X86_REG_EBP), limit)

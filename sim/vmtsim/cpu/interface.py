@@ -1,0 +1,184 @@
+"""What a processor offers, without a word about how it is emulated."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vmtsim.host.frame import Frame, GuestMemory
+
+# Distance between two import stubs, in bytes.
+STUB_SIZE = 16
+# The stub to which a function called from a model returns.
+EXIT_SLOT = 0
+# What ``resume`` returns when ``preempt`` stopped the guest between two stubs.
+PREEMPTED = -1
+
+READ, WRITE, EXECUTE = 1, 2, 4  # page protections, to be added up
+
+
+class Access(enum.Enum):
+    """What the guest tried to do with memory."""
+
+    READ = "read"
+    WRITE = "write"
+    FETCH = "fetch"
+
+
+class CpuFault(Exception):  # noqa: N818 - the processor's own word for it
+    """The guest's code met an exception: a page fault, an invalid instruction, a trap.
+
+    ``pc`` is the address of the instruction.  For memory, ``access`` and ``address`` say what
+    went wrong and ``mapped`` whether the page is there and only forbids it.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        pc: int,
+        *,
+        access: Access | None = None,
+        address: int = 0,
+        size: int = 0,
+        mapped: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.pc = pc
+        self.access = access
+        self.address = address
+        self.size = size
+        self.mapped = mapped
+
+
+class Backdoor(Protocol):
+    """The hypervisor behind the processor's traps."""
+
+    def low_bandwidth(self, frame: Frame) -> None:
+        """Serve one call on the low-bandwidth port; changes ``frame`` in place."""
+
+    def high_bandwidth(self, frame: Frame, memory: GuestMemory, *, to_host: bool) -> None:
+        """Serve one string transfer on the high-bandwidth port."""
+
+    def cpuid(self, leaf: int) -> tuple[int, int, int, int] | None:
+        """Return EAX, EBX, ECX, EDX of a leaf that the hypervisor defines, or None."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie in the kernel's address space of a machine (all page-aligned).
+
+    The places are those of a NetBSD kernel of that machine as far as a module can tell: modules
+    are within the reach of 32-bit relocations (amd64) or of a branch (aarch64) from the kernel.
+    """
+
+    stubs: int  # import stubs, the kernel's text
+    missing: int  # never mapped: symbols that are known but not modelled
+    data: int  # the kernel's data
+    modules: int  # module_map
+    modules_end: int
+    heap: int  # kmem
+    heap_end: int
+    stacks: int
+    stacks_end: int
+    user: int  # user addresses; never mapped, so that a module cannot touch them directly
+
+
+class Cpu(Protocol):
+    """One processor.  Addresses are integers below 2**(8*pointer_size)."""
+
+    machine: str
+    pointer_size: int
+    layout: Layout
+    # Called with the address of the instruction before each hypervisor trap is served.
+    on_trap: Callable[[int], None]
+
+    # -- memory ------------------------------------------------------------------------------
+    def map(self, address: int, size: int, protection: int) -> None:
+        """Make pages appear (``size`` a multiple of 4096), filled with zeroes."""
+
+    def unmap(self, address: int, size: int) -> None:
+        """Make pages vanish."""
+
+    def protect(self, address: int, size: int, protection: int) -> None:
+        """Change what pages allow."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return memory, whatever its protection; CpuFault if not mapped."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Change memory, whatever its protection; CpuFault if not mapped."""
+
+    def checked_write(self, address: int, data: bytes) -> None:
+        """Change memory as the guest's own code could: CpuFault on read-only pages too."""
+
+    def forget_code(self, start: int, end: int) -> None:
+        """Tell the processor that code in this range has changed."""
+
+    # -- running -----------------------------------------------------------------------------
+    def resume(self) -> int:
+        """Run until a stub is called: returns its slot; PREEMPTED; or raises CpuFault.
+
+        Exceptions raised by the backdoor or by ``on_trap`` come out here.
+        """
+
+    def preempt(self) -> None:
+        """Stop soon after the trap that is being served; ``resume`` then returns PREEMPTED."""
+
+    def interrupt(self) -> None:
+        """Stop from another thread of the simulator: for guests that spin for ever."""
+
+    def begin_call(self, function: int, arguments: Sequence[int]) -> None:
+        """Prepare a call of guest code, on the current stack, that returns to EXIT_SLOT.
+
+        ``arguments`` are words; a 64-bit argument of a 32-bit machine is given as two.
+        """
+
+    def start_on_stack(self, top: int) -> None:
+        """Take a fresh stack that ends at ``top``."""
+
+    # -- the call that stopped ``resume`` ------------------------------------------------------
+    def argument(self, index: int) -> int:
+        """Return the word in place ``index`` of the call, as the C calling convention counts."""
+
+    def caller_of(self, position: tuple[int, ...]) -> int:
+        """Return the address to which the stub will return that stopped at ``position``."""
+
+    def finish_call(self, result: int) -> None:
+        """Set the result of the call; the guest goes on behind it at the next ``resume``."""
+
+    @property
+    def result(self) -> int:
+        """The 64-bit result of the function that just returned to EXIT_SLOT."""
+
+    def position(self) -> tuple[int, ...]:
+        """Return where the guest stopped: program counter, stack pointer, what else it takes."""
+
+    def set_position(self, position: tuple[int, ...]) -> None:
+        """Go back to a position returned before."""
+
+    def preserved(self) -> tuple[int, ...]:
+        """Return the registers that a C function must leave as it found them."""
+
+    preserved_names: tuple[str, ...]
+
+    def return_addresses(self, limit: int) -> list[int]:
+        """Return the callers' addresses by the chain of frame pointers, as far as it makes sense."""
+
+    # -- threads -----------------------------------------------------------------------------
+    def save(self, context: object | None) -> object:
+        """Return the state of all registers; ``context`` is an old one to reuse."""
+
+    def restore(self, context: object) -> None:
+        """Load the state that ``save`` returned."""
+
+    def set_thread(self, lwp: int, cpu_info: int) -> None:
+        """Tell the processor which lwp runs (what ``curlwp`` finds in registers)."""
+
+    # -- coverage ----------------------------------------------------------------------------
+    def watch_blocks(self, seen: Callable[[int, int], None], start: int, end: int) -> None:
+        """Call ``seen(address, size)`` when a block of code first runs."""

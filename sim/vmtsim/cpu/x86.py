@@ -1,0 +1,184 @@
+"""What amd64 and i386 share: port traps, CPUID, VMCALL.
+
+Sources of the trap conventions: open-vm-tools lib/backdoor/backdoorGcc64.c and backdoorGcc32.c,
+lib/include/backdoor_def.h (the hypercall flags in DX).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unicorn import unicorn_const as uc
+from unicorn import x86_const as x86
+
+from vmtsim.cpu.engine import Batch, Engine, HostView
+from vmtsim.host.frame import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmtsim.cpu.interface import Backdoor
+
+LOW_BANDWIDTH_PORT = 0x5658
+HIGH_BANDWIDTH_PORT = 0x5659
+_MASK32 = 0xFFFFFFFF
+_VMCALL = b"\x0f\x01\xc1"
+_VMMCALL = b"\x0f\x01\xd9"
+_HIGH_BANDWIDTH = 1  # flag in DX of a hypercall
+_TO_HOST = 2
+
+
+class X86(Engine):
+    """The traps of both x86 machines; ``_trap`` is EAX EBX ECX EDX ESI EDI EBP EIP."""
+
+    _stub = b"\xf4\xc3"  # hlt; ret
+    _stop = 1
+
+    def __init__(
+        self,
+        backdoor: Backdoor,
+        engine: Any,
+        *,
+        call_registers: Sequence[int],
+        preserved_registers: Sequence[int],
+        trap_registers: Sequence[int],
+    ) -> None:
+        super().__init__(
+            backdoor,
+            engine,
+            call_registers=call_registers,
+            preserved_registers=preserved_registers,
+        )
+        self._trap = Batch(self._handle, trap_registers)
+        self._view = HostView(self)
+        (self._ax, self._bx, self._cx, self._dx, self._si, self._di, self._bp, self._ip) = (
+            trap_registers
+        )
+        # What a trap may change: EBX to EDI (LB), and EBP with them (HB).
+        self._low = Batch(self._handle, (self._bx, self._cx, self._dx, self._si, self._di))
+        add = engine.hook_add
+        add(uc.UC_HOOK_INSN, self._in, None, 1, 0, x86.UC_X86_INS_IN)
+        add(uc.UC_HOOK_INSN, self._out, None, 1, 0, x86.UC_X86_INS_OUT)
+        add(uc.UC_HOOK_INSN, self._cpuid, None, 1, 0, x86.UC_X86_INS_CPUID)
+        add(uc.UC_HOOK_INSN_INVALID, self._invalid)
+
+    def _frame(self) -> Frame:
+        self._trap.read()
+        ax, bx, cx, dx, si, di, bp, _ip = self._trap.values
+        return Frame(ax & _MASK32, bx & _MASK32, cx & _MASK32, dx & _MASK32, si, di, bp)
+
+    def _in(self, _uc: Any, port: int, size: int, _data: Any) -> int:
+        frame = self._frame()
+        if port == HIGH_BANDWIDTH_PORT and size == 1:
+            return self._string_in(frame)
+        self.on_trap(self._trap.values[7])
+        if port != LOW_BANDWIDTH_PORT:
+            return (1 << (8 * size)) - 1  # nobody answers on the bus
+        frame.arg4 &= _MASK32
+        frame.arg5 &= _MASK32
+        frame.arg6 &= _MASK32
+        self.backdoor.low_bandwidth(frame)
+        self._write_low(frame)
+        return frame.arg0 & _MASK32
+
+    def _write_low(self, frame: Frame) -> None:
+        values = self._low.values
+        values[0] = frame.arg1
+        values[1] = frame.arg2
+        values[2] = frame.arg3
+        values[3] = frame.arg4
+        values[4] = frame.arg5
+        self._low.write()
+
+    def _string_in(self, frame: Frame) -> int:
+        """``rep insb``: everything on the first byte; the instruction then sees one byte left."""
+        count, target = frame.arg2, frame.arg5
+        self.on_trap(self._trap.values[7])
+        self.backdoor.high_bandwidth(frame, self._view, to_host=False)
+        self._after_string(frame)
+        first = self._view.read(target, 1)[0]
+        write = self._uc.reg_write
+        write(self._cx, 1)
+        write(self._si, frame.arg4)
+        write(self._di, target + count - 1)
+        # The processor stores this byte, still to where EDI was.
+        return first
+
+    def _out(self, _uc: Any, port: int, size: int, value: int, _data: Any) -> None:
+        frame = self._frame()
+        if port == HIGH_BANDWIDTH_PORT and size == 1:
+            count, source = frame.arg2, frame.arg4
+            self.on_trap(self._trap.values[7])
+            self.backdoor.high_bandwidth(frame, self._view, to_host=True)
+            self._after_string(frame)
+            write = self._uc.reg_write
+            write(self._cx, 1)
+            write(self._si, source + count - 1)
+            write(self._di, frame.arg5)
+            return
+        self.on_trap(self._trap.values[7])
+        if port == LOW_BANDWIDTH_PORT and size == 4:
+            frame.arg0 = value & _MASK32
+            self.backdoor.low_bandwidth(frame)
+            self._write_low(frame)
+            self._uc.reg_write(self._ax, frame.arg0)
+
+    def _after_string(self, frame: Frame) -> None:
+        write = self._uc.reg_write
+        write(self._ax, frame.arg0)
+        write(self._bx, frame.arg1)
+        write(self._dx, frame.arg3)
+        write(self._bp, frame.arg6)
+
+    def _cpuid(self, _uc: Any, _data: Any) -> int:
+        leaf = self._uc.reg_read(self._ax) & _MASK32
+        values = self._cpuid_values(leaf)
+        write = self._uc.reg_write
+        for register, value in zip(
+            (self._ax, self._bx, self._cx, self._dx), values, strict=True
+        ):
+            write(register, value)
+        return 1
+
+    def _cpuid_values(self, leaf: int) -> tuple[int, int, int, int]:
+        """The host's leaf where it has one; otherwise a plain processor of our own.
+
+        Not Unicorn's: its leaf 1 claims a hypervisor of its own.
+        """
+        given = self.backdoor.cpuid(leaf)
+        if given is not None:
+            if leaf == 1:
+                base = _LEAVES[1]
+                return base[0], base[1], base[2] | (given[2] & 0x80000000), base[3]
+            return given
+        if leaf >= 0x40000000 and leaf < 0x80000000:
+            leaf = 0xD  # as Intel processors do: the data of the highest basic leaf
+        return _LEAVES.get(leaf, (0, 0, 0, 0))
+
+    def _invalid(self, _uc: Any, _data: Any) -> bool:
+        """VMCALL and VMMCALL reach the hypervisor; anything else is an invalid instruction."""
+        frame = self._frame()
+        pc = self._trap.values[7]
+        if self.read(pc, 3) not in {_VMCALL, _VMMCALL}:
+            return False
+        self.on_trap(pc)
+        flags = frame.arg3 & 0xFFFF
+        if flags & _HIGH_BANDWIDTH:
+            self.backdoor.high_bandwidth(frame, self._view, to_host=bool(flags & _TO_HOST))
+            self._uc.reg_write(self._bp, frame.arg6)
+        else:
+            self.backdoor.low_bandwidth(frame)
+        self._write_low(frame)
+        self._uc.reg_write(self._ax, frame.arg0)
+        self._uc.reg_write(self._ip, pc + 3)
+        return True
+
+
+# A plain processor: leaf 0 (vendor GenuineIntel, highest leaf 13), leaf 1 (family 6, TSC, MSR,
+# CX8, APIC, SSE2, x2APIC), extended leaves 0x80000000 and 1 (long mode).
+_LEAVES: dict[int, tuple[int, int, int, int]] = {
+    0: (0xD, 0x756E6547, 0x6C65746E, 0x49656E69),
+    1: (0x000306C3, 0x00010800, 0x00200001, 0x078BFBFF),
+    0x80000000: (0x80000008, 0, 0, 0),
+    0x80000001: (0, 0, 1, 0x2C100800),
+}

@@ -1,0 +1,320 @@
+"""How kernel functions are modelled.  Read this to add one.
+
+A subject of the kernel's programming interface (condition variables, sysctl, ...) is a class
+derived from ``Subject`` in a file of its own, listed in ``subjects.SUBJECTS``.  A kernel function
+is one method with its C prototype::
+
+    class Ticks(Subject):
+        @kernel_function("int getticks(void)")
+        def getticks(self) -> int:
+            return self.kernel.clock.ticks
+
+        @kernel_function("int kpause(const char *wmesg, bool intr, int timo, kmutex_t *mtx)")
+        def kpause(self, message: str | None, interruptible: bool, ticks: int, mutex: int) -> Model:
+            self.kernel.rules.may_sleep("kpause")
+            ...
+            yield Block(queue, deadline=...)       # sleep; gives True when woken, False at deadline
+            return EWOULDBLOCK
+
+Arguments are converted by their C types: ``int`` and narrower signed types, ``unsigned``, 64-bit
+types and pointers become ``int`` (pointers are addresses), ``bool`` becomes ``bool``, and
+``const char *`` becomes ``str | None`` with one character per byte (declare ``const void *`` where
+the address itself matters).  ``...`` becomes one ``Arguments`` object and ``va_list`` too.  The
+result is converted back: None for void, int or bool otherwise.
+
+A method that never sleeps and never calls back simply returns.  A method that does is a
+generator, and yields requests: ``Call(function, arguments)`` runs guest code on the same thread
+and gives its 64-bit result; ``Block`` sleeps; ``Preempt()`` lets others run.  A model may use
+``yield from`` on other models, and may return a generator instead of being one (the uncontended
+case then costs nothing).
+
+Symbols that are data are placed by ``data()``: it yields ``DataSymbol`` objects; the subject finds
+their addresses in ``kernel.symbols`` after that.  The helpers that every model needs:
+
+``kernel.memory``     read and write guest memory: words, strings, structures
+``kernel.current``    the running ``Lwp``;  ``kernel.clock`` virtual time;  ``kernel.rng`` chance
+``kernel.rules``      context checks that panic with function, object, holder and source line
+``kernel.violation``  a rule was broken in a way that a release kernel survives: the run goes on
+                      and fails in the end; ``kernel.panic`` for what it does not survive
+``kernel.subject(T)`` another subject by its class
+
+``machines=`` limits a function to some machines.  State belongs to the subject object, never to
+the module or class.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, Union
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.marshal import Arguments
+    from vmtsim.kernel.scheduler import WaitQueue
+
+    # What a model that sleeps or calls back is: ``yield Request`` gives its result.
+    Model = Generator["Request", Any, Any]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+__all__ = [
+    "Arguments",
+    "Block",
+    "Call",
+    "DataSymbol",
+    "KernelFunction",
+    "Model",
+    "Parameter",
+    "Preempt",
+    "Prototype",
+    "Request",
+    "Subject",
+    "kernel_function",
+    "parse_prototype",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Run guest code: ``yield Call(address, (a, b))`` gives its result as an unsigned word."""
+
+    function: int
+    arguments: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Sleep on ``queue`` until woken (gives True) or until ``deadline`` in ns (gives False).
+
+    Without a queue nothing but the deadline ends the sleep.  ``what`` is the wait message that
+    ps(1) would show.  ``signal`` lets ``kernel.scheduler.interrupt`` end it (gives None).
+    """
+
+    queue: WaitQueue | None = None
+    deadline: int | None = None
+    what: str = ""
+    signal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preempt:
+    """Let another thread run, if one is ready; this one stays ready."""
+
+
+Request = Union[Call, Block, Preempt]  # noqa: UP007 - evaluated at run time on Python 3.10 too
+
+
+@dataclass(frozen=True, slots=True)
+class DataSymbol:
+    """A variable of the kernel that modules may refer to by name."""
+
+    name: str
+    content: bytes
+    writable: bool = True
+    align: int = 16
+
+
+# C type words -> (kind).  Kinds: s8 u8 s16 u16 s32 u32 s64 u64 long ulong ptr str bool void args
+# valist.  Sizes of typedefs are those of NetBSD on every machine that the simulator knows.
+_TYPES = {
+    "void": "void",
+    "char": "s8",
+    "signed char": "s8",
+    "unsigned char": "u8",
+    "u_char": "u8",
+    "uint8_t": "u8",
+    "int8_t": "s8",
+    "short": "s16",
+    "int16_t": "s16",
+    "unsigned short": "u16",
+    "u_short": "u16",
+    "uint16_t": "u16",
+    "int": "s32",
+    "int32_t": "s32",
+    "pri_t": "s32",
+    "pid_t": "s32",
+    "clockid_t": "s32",
+    "modcmd_t": "s32",
+    "kmutex_type_t": "u32",
+    "km_flag_t": "u32",
+    "devclass_t": "u32",
+    "kauth_action_t": "u32",
+    "krw_t": "u32",
+    "unsigned": "u32",
+    "unsigned int": "u32",
+    "u_int": "u32",
+    "uint32_t": "u32",
+    "uid_t": "u32",
+    "gid_t": "u32",
+    "in_addr_t": "u32",
+    "long": "long",
+    "ssize_t": "long",
+    "intptr_t": "long",
+    "ptrdiff_t": "long",
+    "unsigned long": "ulong",
+    "u_long": "ulong",
+    "size_t": "ulong",
+    "uintptr_t": "ulong",
+    "vaddr_t": "ulong",
+    "paddr_t": "ulong",
+    "long long": "s64",
+    "int64_t": "s64",
+    "intmax_t": "s64",
+    "time_t": "s64",
+    "off_t": "s64",
+    "unsigned long long": "u64",
+    "uint64_t": "u64",
+    "uintmax_t": "u64",
+    "u_quad_t": "u64",
+    "quad_t": "s64",
+    "dev_t": "u64",
+    "bool": "bool",
+    "boolean_t": "bool",
+    # Typedefs of pointers.
+    "device_t": "ptr",
+    "cfdata_t": "ptr",
+    "kauth_cred_t": "ptr",
+    "sysctlfn": "ptr",
+    "prop_dictionary_t": "ptr",
+    "prop_object_t": "ptr",
+    "prop_string_t": "ptr",
+    "prop_number_t": "ptr",
+    "prop_bool_t": "ptr",
+    "prop_array_t": "ptr",
+    "devhandle_t": "ptr",
+    "va_list": "valist",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a prototype."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prototype:
+    """A parsed C prototype.  ``varargs`` is true for a trailing ``...``."""
+
+    text: str
+    name: str
+    returns: str
+    parameters: tuple[Parameter, ...]
+    varargs: bool
+
+
+@dataclass(slots=True)
+class KernelFunction:
+    """A function that modules may call, and who serves it."""
+
+    prototype: Prototype
+    method: Callable[..., Any]
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.prototype.name
+
+
+class PrototypeError(ValueError):
+    """A prototype that does not parse: a fault in a model."""
+
+
+def _split(text: str) -> list[str]:
+    """Split a parameter list at its outer commas."""
+    parts, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        if character == "(":
+            depth += 1
+        elif character == ")":
+            depth -= 1
+        elif character == "," and not depth:
+            parts.append(text[start:position])
+            start = position + 1
+    parts.append(text[start:])
+    return [part.strip() for part in parts]
+
+
+def _kind(text: str, prototype: str) -> str:
+    words = [word for word in text.split() if word not in {"struct", "enum", "volatile", "__dead"}]
+    plain = " ".join(word for word in words if word != "const")
+    if "*" in text:
+        return "str" if re.fullmatch(r"const char ?\*( ?restrict)?", " ".join(words)) else "ptr"
+    if plain not in _TYPES:
+        raise PrototypeError(f"type {plain!r} in {prototype!r} is unknown: add it to api._TYPES")
+    return _TYPES[plain]
+
+
+def _parameter(text: str, prototype: str) -> Parameter:
+    pointer = re.search(r"\(\s*\*\s*(\w+)\s*\)", text)
+    if pointer:
+        return Parameter(pointer[1], "ptr")
+    text = re.sub(r"(\w+)\s*\[[^]]*\]$", r"*\1", text)
+    match = re.fullmatch(r"(.*?[\s*])(\w+)", text)
+    if not match:
+        raise PrototypeError(f"parameter {text!r} of {prototype!r} has no name")
+    return Parameter(match[2], _kind(match[1].strip(), prototype))
+
+
+def parse_prototype(text: str) -> Prototype:
+    """Parse a C prototype with named parameters.  Raises PrototypeError."""
+    flat = " ".join(text.split())
+    match = re.fullmatch(r"(.*?[\s*])(\w+)\s*\((.*)\)", flat)
+    if not match:
+        raise PrototypeError(f"not a C prototype: {text!r}")
+    parameters = [] if match[3] in {"", "void"} else _split(match[3])
+    varargs = bool(parameters) and parameters[-1] == "..."
+    if varargs:
+        parameters.pop()
+    returns = _kind(match[1].strip(), flat)
+    return Prototype(
+        flat,
+        match[2],
+        "ptr" if returns == "str" else returns,
+        tuple(_parameter(parameter, flat) for parameter in parameters),
+        varargs,
+    )
+
+
+def kernel_function(prototype: str, *, machines: Iterable[str] | None = None) -> Callable[[F], F]:
+    """Mark a method of a ``Subject`` as the model of the kernel function with this prototype.
+
+    May be given more than once, for functions that do the same.
+    """
+    parsed = parse_prototype(prototype)
+    where = None if machines is None else frozenset(machines)
+
+    def mark(method: F) -> F:
+        listed = getattr(method, "kernel_functions", ())
+        method.kernel_functions = (*listed, (parsed, where))  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Subject:
+    """A part of the kernel.  Subclasses hold state and the models of their functions."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def data(self) -> Iterator[DataSymbol]:
+        """Yield the variables that modules may refer to."""
+        yield from ()
+
+    def boot(self) -> None:
+        """Do what the kernel does for this subject before any process runs."""
+
+    def check_unload(self, module: str) -> None:
+        """Report what ``module`` left behind, by ``kernel.violation``, after it is gone."""
+
+    @classmethod
+    def functions(cls) -> Iterator[tuple[Prototype, frozenset[str] | None, str]]:
+        """Yield (prototype, machines, method name) of all models of the class."""
+        for name in dir(cls):
+            for prototype, machines in getattr(getattr(cls, name), "kernel_functions", ()):
+                yield prototype, machines, name

@@ -1,0 +1,232 @@
+"""From a stub's number to the model of the function, and from names to addresses."""
+
+from __future__ import annotations
+
+import importlib.resources
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from vmtsim.cpu import STUB_SIZE
+from vmtsim.cpu.interface import READ, WRITE
+from vmtsim.kernel.errors import KernelPanic, Unmodelled
+from vmtsim.kernel.marshal import make_reader, make_writer
+from vmtsim.kernel.memory import PAGE, Region
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from vmtsim.kernel.api import DataSymbol, Prototype, Subject
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
+
+STACK_SIZE = 16384  # UPAGES * PAGE_SIZE of the three machines, less what the kernel keeps there
+_FIRST_SLOT = 1  # slot 0 is the return of a call into the guest
+
+
+@lru_cache(maxsize=1)
+def exported_names() -> frozenset[str]:
+    """Return the global symbols of a real kernel (NetBSD/amd64 10.99.12, with the stock vmt)."""
+    text = importlib.resources.files("vmtsim.kernel").joinpath("symbols.txt").read_text("ascii")
+    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+# What the stock driver defines when it is linked into the kernel; absent otherwise.
+BUILTIN_VMT = frozenset(
+    {"vmt_ca", "vmt_cd", "vmt_common_attach", "vmt_common_detach", "vmt_probe", "vmt_tclo_rpc"}
+)
+# Functions of one machine only.
+_X86_ONLY = ("x86_", "tsc_", "rdtsc", "wbinvd", "lapic_", "ioapic_", "i82")
+
+
+class Entry:
+    """A stub: who serves it, how its arguments are read and its result is written."""
+
+    __slots__ = ("address", "method", "name", "prototype", "read", "write")
+
+    def __init__(
+        self,
+        prototype: Prototype,
+        address: int,
+        method: Callable[..., Any],
+        read: Callable[[], tuple[Any, ...]],
+        write: Callable[[Any], None],
+    ) -> None:
+        self.name = prototype.name
+        self.prototype = prototype
+        self.address = address
+        self.method = method
+        self.read = read
+        self.write = write
+
+
+class Dispatch:
+    """The kernel's symbol table, seen from a module."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.cpu = kernel.cpu
+        self.entries: list[Any] = [None] * _FIRST_SLOT
+        self.addresses: dict[str, int] = {}
+        self.by_address: dict[int, str] = {}
+        self._waiting: dict[str, tuple[Prototype, Any]] = {}
+        self._missing: list[str] = []
+        self._stacks = kernel.cpu.layout.stacks
+        self._free_stacks: list[int] = []
+        layout = self.cpu.layout
+        kernel.memory.add_region(
+            Region(layout.stubs, layout.stubs + 1024 * STUB_SIZE, self._describe_stub)
+        )
+        kernel.memory.add_region(
+            Region(layout.missing, layout.missing + 1024 * PAGE, self._describe_missing)
+        )
+
+    # -- symbols -----------------------------------------------------------------------------
+
+    def add_subject(self, subject: Subject) -> None:
+        """Take in the functions and variables of a subject."""
+        machine = self.cpu.machine
+        for prototype, machines, method in subject.functions():
+            if machines is None or machine in machines:
+                self._waiting[prototype.name] = (prototype, getattr(subject, method))
+        for symbol in subject.data():
+            self._place(symbol)
+
+    def _place(self, symbol: DataSymbol) -> None:
+        address = self.kernel.memory.place(
+            symbol.content, writable=symbol.writable, align=symbol.align
+        )
+        self.addresses[symbol.name] = address
+        self.by_address[address] = symbol.name
+        end = address + len(symbol.content)
+        self.kernel.memory.add_region(
+            Region(address, end, lambda at: _offset(f"kernel variable {symbol.name}", at - address))
+        )
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that this kernel exports."""
+        return exported_names() | set(self._waiting) | set(self.addresses)
+
+    def modelled(self) -> Iterable[str]:
+        """Names that have a model, sorted."""
+        return sorted({*self._waiting, *self.addresses})
+
+    def resolve(self, name: str) -> int | None:
+        """Return the address of a kernel symbol, None where the kernel has none.
+
+        Functions get their stub when first asked for.  A symbol that the real kernel has and
+        that has no model gets an address where nothing is mapped: using it stops the run.
+        """
+        known = self.addresses.get(name)
+        if known is not None:
+            return known
+        waiting = self._waiting.get(name)
+        if waiting is not None:
+            return self._stub(*waiting)
+        if name not in exported_names() or not self._exported_here(name):
+            return None
+        address = self.cpu.layout.missing + len(self._missing) * PAGE
+        self._missing.append(name)
+        self.addresses[name] = address
+        return address
+
+    def _exported_here(self, name: str) -> bool:
+        if name in BUILTIN_VMT:
+            return self.kernel.builtin_vmt
+        return self.cpu.machine == "amd64" or not name.startswith(_X86_ONLY)
+
+    def _stub(self, prototype: Prototype, method: Callable[..., Any]) -> int:
+        slot = len(self.entries)
+        address = self.cpu.layout.stubs + slot * STUB_SIZE
+        memory = self.kernel.memory
+        self.entries.append(
+            Entry(
+                prototype,
+                address,
+                method,
+                make_reader(prototype, self.cpu, memory),
+                make_writer(prototype, self.cpu),
+            )
+        )
+        self.addresses[prototype.name] = address
+        self.by_address[address] = prototype.name
+        return address
+
+    def function_at(self, address: int) -> Entry | None:
+        """Return the kernel function whose address this is."""
+        offset = address - self.cpu.layout.stubs
+        slot, rest = divmod(offset, STUB_SIZE)
+        if rest or not _FIRST_SLOT <= slot < len(self.entries):
+            return None
+        entry: Entry = self.entries[slot]
+        return entry
+
+    def _describe_stub(self, address: int) -> str:
+        slot = (address - self.cpu.layout.stubs) // STUB_SIZE
+        if _FIRST_SLOT <= slot < len(self.entries):
+            return f"kernel function {self.entries[slot].name}"
+        return "the kernel's text"
+
+    def _describe_missing(self, address: int) -> str:
+        index = (address - self.cpu.layout.missing) // PAGE
+        name = self._missing[index] if index < len(self._missing) else "?"
+        return f"kernel symbol {name} (not modelled)"
+
+    def missing_at(self, address: int) -> str | None:
+        """Return the name of the unmodelled symbol whose address this is."""
+        index = (address - self.cpu.layout.missing) // PAGE
+        return self._missing[index] if 0 <= index < len(self._missing) else None
+
+    # -- what the scheduler asks for ------------------------------------------------------------
+
+    def unknown(self, slot: int) -> NoReturn:
+        """Refuse a stub that belongs to nothing."""
+        raise Unmodelled(f"the guest called stub {slot}, which belongs to no kernel function")
+
+    def give_stack(self, lwp: Lwp) -> None:
+        """Map a stack with a hole below it, filled with a pattern."""
+        if self._free_stacks:
+            base = self._free_stacks.pop()
+        else:
+            base = self._stacks + PAGE
+            self._stacks += STACK_SIZE + 2 * PAGE
+        self.cpu.map(base, STACK_SIZE, READ | WRITE)
+        self.cpu.write(base, b"\x5a" * STACK_SIZE)
+        lwp.stack_top = base + STACK_SIZE
+        name = lwp.name
+        self.kernel.memory.add_region(
+            Region(base - PAGE, base, lambda _at: f"the page below the stack of {name}")
+        )
+        self.kernel.memory.add_region(
+            Region(base, base + STACK_SIZE, lambda _at: f"the stack of {name}")
+        )
+
+    def take_stack(self, lwp: Lwp) -> None:
+        """Unmap the stack of a thread that is gone."""
+        if lwp.stack_top:
+            base = lwp.stack_top - STACK_SIZE
+            self.cpu.unmap(base, STACK_SIZE)
+            self.kernel.memory.remove_region(base)
+            self.kernel.memory.remove_region(base - PAGE)
+            self._free_stacks.append(base)
+            lwp.stack_top = 0
+
+    def not_preserved(
+        self, function: int, before: tuple[int, ...], after: tuple[int, ...]
+    ) -> NoReturn:
+        """Panic: a function came back with a register that the ABI wants preserved changed."""
+        names = [
+            f"{name} ({old:#x} became {new:#x})"
+            for name, old, new in zip(self.cpu.preserved_names, before, after, strict=True)
+            if old != new
+        ]
+        where = self.kernel.location(function)
+        raise KernelPanic(
+            "registers-preserved",
+            f"{where} returned with {', '.join(names)}: the C calling convention wants "
+            "these registers back as they were",
+        )
+
+
+def _offset(what: str, distance: int) -> str:
+    return f"{what}+{distance:#x}" if distance else what

@@ -1,0 +1,66 @@
+"""The ways in which a run ends early."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Errno(enum.IntEnum):
+    """errno(2) of NetBSD, as far as kernel models use it."""
+
+    EPERM = 1
+    ENOENT = 2
+    ESRCH = 3
+    EINTR = 4
+    EIO = 5
+    ENXIO = 6
+    E2BIG = 7
+    ENOEXEC = 8
+    EBADF = 9
+    EDEADLK = 11
+    ENOMEM = 12
+    EACCES = 13
+    EFAULT = 14
+    EBUSY = 16
+    EEXIST = 17
+    ENODEV = 19
+    ENOTDIR = 20
+    EISDIR = 21
+    EINVAL = 22
+    ENOTTY = 25
+    ENOSPC = 28
+    EAGAIN = 35
+    EWOULDBLOCK = 35
+    EOPNOTSUPP = 45
+    EPROGMISMATCH = 75
+    ENOSYS = 78
+    ENOTSUP = 86
+    ERESTART = -3
+
+
+class KernelPanic(Exception):  # noqa: N818 - the kernel's own word for it
+    """The kernel would have panicked here.
+
+    ``rule`` names the property that was broken; the text is what the console would say.
+    """
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule = rule
+        self.message = message
+
+
+class Halted(Exception):  # noqa: N818
+    """The machine went down in order: ``how`` is 'halt', 'reboot' or 'power off'."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
+
+
+class Unmodelled(Exception):  # noqa: N818
+    """The guest needs a piece of the kernel that has no model."""
+
+
+class Stalled(Exception):  # noqa: N818
+    """Nothing can run any more and nothing will ever happen: a deadlock, or a lost wake-up."""

@@ -1,0 +1,233 @@
+"""The kernel: one machine that is up, its subjects, its threads and its symbols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from vmtsim.cpu import CpuFault, make_cpu
+from vmtsim.kernel.clock import Clock
+from vmtsim.kernel.dispatch import Dispatch
+from vmtsim.kernel.errors import KernelPanic, Unmodelled
+from vmtsim.kernel.memory import Memory
+from vmtsim.kernel.rules import Rules
+from vmtsim.kernel.scheduler import Lwp, Scheduler
+from vmtsim.kernel.subjects import load_subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.cpu import Backdoor
+    from vmtsim.kernel.api import Model, Subject
+    from vmtsim.rng import Rng
+    from vmtsim.trace import Trace
+
+S = TypeVar("S", bound="Subject")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that was broken without bringing the kernel down; ``at`` is virtual ns."""
+
+    rule: str
+    message: str
+    at: int
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """What kind of machine is simulated.
+
+    ``release`` is the kernel's version as uname -r prints it, ``version`` the number behind it.
+    """
+
+    machine: str = "amd64"
+    release: str = "11.0"
+    version: int = 1_100_000_000
+    builtin_vmt: bool = False
+    hostname: str = "guest.example"
+    diagnostic: bool = True
+
+
+# machine -> (MACHINE, MACHINE_ARCH) of the port that runs it
+_PORTS = {
+    "amd64": ("amd64", "x86_64"),
+    "i386": ("i386", "i386"),
+    "aarch64": ("evbarm", "aarch64"),
+}
+
+
+class Kernel:
+    """A NetBSD kernel model.  ``boot`` brings it up; then processes are spawned and run."""
+
+    def __init__(
+        self,
+        options: KernelOptions,
+        *,
+        backdoor: Backdoor,
+        rng: Rng,
+        trace: Trace,
+        clock: Clock | None = None,
+    ) -> None:
+        self.options = options
+        self.builtin_vmt = options.builtin_vmt
+        self.port, self.port_arch = _PORTS[options.machine]
+        self.rng = rng
+        self.trace = trace
+        self.clock = clock or Clock()
+        self.cpu = make_cpu(options.machine, backdoor)
+        self.memory = Memory(self.cpu)
+        self.rules = Rules(self)
+        self.violations: list[Violation] = []
+        self.dispatch = Dispatch(self)
+        self.scheduler = Scheduler(
+            self.cpu, self.clock, rng.fork("scheduler"), self.dispatch
+        )
+        self.cpu.on_trap = lambda _pc: self.scheduler.trap()
+        self.scheduler.on_exit = self._thread_gone
+        self._subjects: dict[type[Subject], Any] = {}
+        # Looks up the loaded module that owns an address: set by the module loader.
+        self.locate: Callable[[int], str | None] = lambda _address: None
+        for cls in load_subjects():
+            subject = cls(self)
+            self._subjects[cls] = subject
+        for subject in self._subjects.values():
+            self.dispatch.add_subject(subject)
+
+    def boot(self) -> None:
+        """Bring the kernel up to where init(8) would start."""
+        for subject in self._subjects.values():
+            subject.boot()
+
+    # -- what models use ---------------------------------------------------------------------
+
+    @property
+    def current(self) -> Lwp:
+        """The thread that runs."""
+        lwp = self.scheduler.current
+        if lwp is None:
+            raise RuntimeError("no thread is running")
+        return lwp
+
+    def subject(self, cls: type[S]) -> S:
+        """Return the one object of a subject class."""
+        found: S = self._subjects[cls]
+        return found
+
+    @property
+    def symbols(self) -> dict[str, int]:
+        """Addresses of the kernel's symbols that have one already."""
+        return self.dispatch.addresses
+
+    def panic(self, rule: str, message: str) -> NoReturn:
+        """Stop: the kernel would have panicked."""
+        raise KernelPanic(rule, message)
+
+    def violation(self, rule: str, message: str) -> None:
+        """Record a broken rule that the kernel survives; the run goes on and fails."""
+        self.violations.append(Violation(rule, message, self.clock.now))
+        self.trace.emit("violation", rule=rule, text=message, side="guest")
+
+    # -- where are we? -------------------------------------------------------------------------
+
+    @property
+    def call_site(self) -> int:
+        """The address in the guest to which the model that runs will return; 0 if none."""
+        lwp = self.scheduler.current
+        if lwp is None or not lwp.frames:
+            return 0
+        frame = lwp.frames[-1]
+        if frame.in_guest:
+            return self.cpu.caller_of(self.cpu.position())
+        return self.cpu.caller_of(frame.position) if frame.entry is not None else 0
+
+    def where(self) -> str:
+        """Say which guest code called the model that runs."""
+        site = self.call_site
+        return self.location(site) if site else f"the kernel ({self.current.name})"
+
+    def location(self, address: int) -> str:
+        """Say which code an address is in: 'function (file.c:12)' where that is known."""
+        if not address:
+            return "the kernel"
+        entry = self.dispatch.function_at(address)
+        if entry is not None:
+            return entry.name
+        return self.locate(address) or f"{address:#x}"
+
+    def describe(self, address: int) -> str:
+        """Say in words what an address in guest memory belongs to."""
+        return self.memory.describe(address)
+
+    # -- running -----------------------------------------------------------------------------
+
+    def spawn(self, name: str, kind: str, main: Model) -> Lwp:
+        """Start a thread: 'kthread', 'user' or 'softint'."""
+        return self.scheduler.spawn(name, kind, main)
+
+    def run(self, done: Callable[[], bool], until: int | None = None) -> bool:
+        """Run until ``done()`` is true (True) or virtual time ``until`` has come (False).
+
+        Raises KernelPanic, also for faults of guest code; Unmodelled; Stalled; Halted.
+        """
+        try:
+            return (
+                self.scheduler.run(done) if until is None else self.scheduler.run(done, until)
+            )
+        except CpuFault as fault:
+            raise self._fault(fault) from fault
+
+    def run_for(self, nanoseconds: int) -> None:
+        """Let virtual time pass."""
+        self.run(lambda: False, self.clock.now + nanoseconds)
+
+    def run_process(self, name: str, main: Model) -> Any:
+        """Run ``main`` as a user process until it has exited; returns its result."""
+        lwp = self.spawn(name, "user", main)
+        self.run(lambda: lwp.state == "gone")
+        return lwp.result
+
+    def _thread_gone(self, lwp: Lwp) -> None:
+        self.dispatch.take_stack(lwp)
+
+    def _fault(self, fault: CpuFault) -> Exception:
+        """Turn a processor exception into what it means."""
+        missing = self.dispatch.missing_at(fault.address) if fault.access else None
+        in_model = fault.pc == 0
+        where = self.where() if in_model else self.location(fault.pc)
+        if missing is not None:
+            use = "calls" if fault.access and fault.access.value == "fetch" else "uses"
+            if use == "calls":
+                where = self.where()
+            return Unmodelled(
+                f"{where} {use} {missing}, a kernel symbol that vmtsim does not model"
+            )
+        if fault.access is None:
+            return KernelPanic("trap", f"{fault.reason} in {where}")
+        verb = {"read": "read of", "write": "write to", "fetch": "jump to"}[fault.access.value]
+        what = self.describe(fault.address)
+        if in_model:
+            lwp = self.scheduler.current
+            frame = lwp.frames[-1] if lwp is not None and lwp.frames else None
+            del frame
+            verb = f"a kernel function's {verb}"
+            where = f"a call from {where}"
+        reason = "which does not allow it" if fault.mapped else "which is not mapped"
+        rule = "page-fault"
+        if fault.mapped and fault.access.value == "write":
+            rule = "read-only-memory"
+        elif "freed" in what:
+            rule = "use-after-free"
+        elif "behind" in what or "before" in what:
+            rule = "out-of-bounds"
+        elif "page below the stack" in what:
+            rule = "stack-overflow"
+        elif "null pointer" in what:
+            rule = "null-pointer"
+        elif "user" in what:
+            rule = "user-pointer"
+        size = f"{fault.size} bytes " if fault.size > 1 else ""
+        return KernelPanic(
+            rule,
+            f"page fault: {verb} {size}at {fault.address:#x} ({what}), {reason}, in {where}",
+        )

@@ -1,0 +1,212 @@
+"""Between C's calling conventions and Python: arguments in, results out.
+
+Source: System V ABI for AMD64 and i386, AAPCS64 as NetBSD/aarch64 uses it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.cpu import Cpu
+    from vmtsim.kernel.api import Prototype
+    from vmtsim.kernel.memory import Memory
+
+_M32 = 0xFFFFFFFF
+_M64 = 0xFFFFFFFFFFFFFFFF
+
+
+def signed(value: int, bits: int) -> int:
+    """Return the low ``bits`` of ``value`` as a two's complement number."""
+    sign = 1 << (bits - 1)
+    return ((value & ((1 << bits) - 1)) ^ sign) - sign
+
+
+def _s32(value: int) -> int:
+    return ((value & _M32) ^ 0x80000000) - 0x80000000
+
+
+def _u32(value: int) -> int:
+    return value & _M32
+
+
+def _s64(value: int) -> int:
+    return ((value & _M64) ^ 0x8000000000000000) - 0x8000000000000000
+
+
+def _same(value: int) -> int:
+    return value
+
+
+_CONVERT: dict[str, Callable[[int], Any]] = {
+    "s8": lambda value: signed(value, 8),
+    "u8": lambda value: value & 0xFF,
+    "s16": lambda value: signed(value, 16),
+    "u16": lambda value: value & 0xFFFF,
+    "s32": _s32,
+    "u32": _u32,
+    "bool": lambda value: bool(value & 0xFF),
+    "ptr": _same,
+    "ulong": _same,
+}
+
+
+class Arguments:
+    """The unnamed arguments of a call, taken one after the other."""
+
+    def integer(self) -> int:
+        """Return the next argument as an int (32 bits, signed)."""
+        raise NotImplementedError
+
+    def unsigned(self) -> int:
+        """Return the next argument as an unsigned int."""
+        return self.integer() & _M32
+
+    def word(self) -> int:
+        """Return the next argument as an unsigned long or pointer."""
+        raise NotImplementedError
+
+    def quad(self) -> int:
+        """Return the next argument as an unsigned 64-bit number."""
+        raise NotImplementedError
+
+
+class CallArguments(Arguments):
+    """The arguments behind ``...`` of the call that the processor is stopped in."""
+
+    def __init__(self, cpu: Cpu, index: int) -> None:
+        self._cpu = cpu
+        self._index = index
+        self._wide = cpu.pointer_size == 8
+
+    def integer(self) -> int:
+        """Return the next argument as an int."""
+        self._index += 1
+        return _s32(self._cpu.argument(self._index - 1))
+
+    def word(self) -> int:
+        """Return the next argument as an unsigned long or pointer."""
+        self._index += 1
+        return self._cpu.argument(self._index - 1)
+
+    def quad(self) -> int:
+        """Return the next argument as an unsigned 64-bit number."""
+        if self._wide:
+            return self.word()
+        low = self.word()
+        return low | (self.word() << 32)
+
+
+class ListArguments(Arguments):
+    """The arguments in a ``va_list`` at ``address`` (a pointer itself on i386)."""
+
+    def __init__(self, memory: Memory, address: int, machine: str) -> None:
+        self._memory = memory
+        self._machine = machine
+        if machine == "i386":
+            self._area = address
+            return
+        if machine == "amd64":  # gp_offset, fp_offset, overflow_arg_area, reg_save_area
+            self._offset = memory.u32(address)
+            self._area = memory.u64(address + 8)
+            self._saved = memory.u64(address + 16)
+            self._saved_end = 48
+        else:  # stack, gr_top, vr_top, gr_offs, vr_offs
+            self._area = memory.u64(address)
+            self._saved = memory.u64(address + 8)
+            self._offset = memory.s32(address + 24)
+            self._saved_end = 0
+
+    def _next(self) -> int:
+        if self._machine == "i386":
+            self._area += 4
+            return self._memory.u32(self._area - 4)
+        if self._offset < self._saved_end:
+            value = self._memory.u64(self._saved + self._offset)
+            self._offset += 8
+            return value
+        self._area += 8
+        return self._memory.u64(self._area - 8)
+
+    def integer(self) -> int:
+        """Return the next argument as an int."""
+        return _s32(self._next())
+
+    def word(self) -> int:
+        """Return the next argument as an unsigned long or pointer."""
+        return self._next()
+
+    def quad(self) -> int:
+        """Return the next argument as an unsigned 64-bit number."""
+        if self._machine == "i386":
+            low = self._next()
+            return low | (self._next() << 32)
+        return self._next()
+
+
+def make_reader(
+    prototype: Prototype, cpu: Cpu, memory: Memory
+) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that takes the arguments of a call to ``prototype``."""
+    wide = cpu.pointer_size == 8
+    argument = cpu.argument
+    takers: list[Callable[[], Any]] = []
+    index = 0
+    for parameter in prototype.parameters:
+        takers.append(_taker(parameter.kind, index, cpu, memory))
+        index += 2 if not wide and parameter.kind in {"s64", "u64"} else 1
+    if prototype.varargs:
+        takers.append(lambda index=index: CallArguments(cpu, index))  # type: ignore[misc]
+    if not takers:
+        return lambda: ()
+    if all(parameter.kind in {"ptr", "ulong"} for parameter in prototype.parameters):
+        if not prototype.varargs and len(takers) == 1:
+            return lambda: (argument(0),)
+        if not prototype.varargs and len(takers) == 2:
+            return lambda: (argument(0), argument(1))
+    return lambda: tuple([take() for take in takers])
+
+
+def _taker(kind: str, index: int, cpu: Cpu, memory: Memory) -> Callable[[], Any]:
+    argument = cpu.argument
+    wide = cpu.pointer_size == 8
+    if kind in {"s64", "u64"} and not wide:
+        if kind == "u64":
+            return lambda: argument(index) | (argument(index + 1) << 32)
+        return lambda: _s64(argument(index) | (argument(index + 1) << 32))
+    if kind == "u64":
+        return lambda: argument(index)
+    if kind == "s64":
+        return lambda: _s64(argument(index))
+    if kind == "long":
+        bits = 8 * cpu.pointer_size
+        return lambda: signed(argument(index), bits)
+    if kind == "str":
+
+        def string() -> str | None:
+            address = argument(index)
+            return memory.string(address) if address else None
+
+        return string
+    if kind == "valist":
+        return lambda: ListArguments(memory, argument(index), cpu.machine)
+    convert = _CONVERT[kind]
+    if convert is _same:
+        return lambda: argument(index)
+    return lambda: convert(argument(index))
+
+
+def make_writer(prototype: Prototype, cpu: Cpu) -> Callable[[Any], None]:
+    """Return a function that gives a model's result back to the guest."""
+    finish = cpu.finish_call
+    kind = prototype.returns
+    if kind == "void":
+        return lambda _result: None
+    if kind == "bool":
+        return lambda result: finish(1 if result else 0)
+    if kind in {"s32", "u32", "s16", "u16", "s8", "u8"}:
+        return lambda result: finish(int(result) & _M32)
+    mask = _M64 if kind in {"s64", "u64"} else (1 << (8 * cpu.pointer_size)) - 1
+    return lambda result: finish(int(result) & mask)

@@ -1,0 +1,207 @@
+"""Guest memory as kernel models use it: words, strings, structures, and who owns an address."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vmtsim.cpu import CpuFault
+from vmtsim.cpu.interface import READ, WRITE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.cpu import Cpu
+
+PAGE = 4096
+
+
+def round_page(size: int) -> int:
+    """Return ``size`` rounded up to whole pages."""
+    return -(-size // PAGE) * PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A named range of addresses; ``describe`` turns an address in it into words."""
+
+    start: int
+    end: int
+    describe: Callable[[int], str]
+
+
+class Memory:
+    """Typed access to the guest's memory.
+
+    Reads of unmapped memory, and writes where the guest itself could not write, raise CpuFault
+    with the exact address: a fault inside a kernel function, which the run reports as a panic.
+    """
+
+    def __init__(self, cpu: Cpu) -> None:
+        self.cpu = cpu
+        self.pointer_size = cpu.pointer_size
+        self.read = cpu.read
+        self._next_data = cpu.layout.data
+        self._data_end = cpu.layout.data
+        self._starts: list[int] = []
+        self._regions: list[Region] = []
+
+    # -- words -------------------------------------------------------------------------------
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store ``data``."""
+        self.cpu.checked_write(address, data)
+
+    def u8(self, address: int) -> int:
+        """Return the byte at ``address``."""
+        return self.read(address, 1)[0]
+
+    def u16(self, address: int) -> int:
+        """Return the 16-bit number at ``address``."""
+        return int.from_bytes(self.read(address, 2), "little")
+
+    def u32(self, address: int) -> int:
+        """Return the unsigned 32-bit number at ``address``."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+    def s32(self, address: int) -> int:
+        """Return the signed 32-bit number at ``address``."""
+        return int.from_bytes(self.read(address, 4), "little", signed=True)
+
+    def u64(self, address: int) -> int:
+        """Return the unsigned 64-bit number at ``address``."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def s64(self, address: int) -> int:
+        """Return the signed 64-bit number at ``address``."""
+        return int.from_bytes(self.read(address, 8), "little", signed=True)
+
+    def pointer(self, address: int) -> int:
+        """Return the pointer (or unsigned long) at ``address``."""
+        return int.from_bytes(self.read(address, self.pointer_size), "little")
+
+    def put_u8(self, address: int, value: int) -> None:
+        """Store a byte."""
+        self.write(address, (value & 0xFF).to_bytes(1, "little"))
+
+    def put_u16(self, address: int, value: int) -> None:
+        """Store a 16-bit number."""
+        self.write(address, (value & 0xFFFF).to_bytes(2, "little"))
+
+    def put_u32(self, address: int, value: int) -> None:
+        """Store a 32-bit number (signed or unsigned)."""
+        self.write(address, (value & 0xFFFFFFFF).to_bytes(4, "little"))
+
+    def put_u64(self, address: int, value: int) -> None:
+        """Store a 64-bit number (signed or unsigned)."""
+        self.write(address, (value & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little"))
+
+    def put_pointer(self, address: int, value: int) -> None:
+        """Store a pointer (or unsigned long)."""
+        self.write(address, value.to_bytes(self.pointer_size, "little"))
+
+    def put_word(self, address: int, value: int) -> None:
+        """Store a size_t; the same as a pointer."""
+        self.put_pointer(address, value & ((1 << (8 * self.pointer_size)) - 1))
+
+    # -- structures that the kernel hands out ------------------------------------------------------
+
+    def put_timespec(self, address: int, nanoseconds: int) -> None:
+        """Store a struct timespec: 64-bit seconds, long nanoseconds."""
+        seconds, rest = divmod(nanoseconds, 1_000_000_000)
+        self.write(
+            address,
+            seconds.to_bytes(8, "little", signed=True)
+            + rest.to_bytes(self.pointer_size, "little"),
+        )
+
+    def timespec(self, address: int) -> tuple[int, int]:
+        """Return (tv_sec, tv_nsec) of a struct timespec, unchecked."""
+        nanoseconds = int.from_bytes(
+            self.read(address + 8, self.pointer_size), "little", signed=True
+        )
+        return self.s64(address), nanoseconds
+
+    def put_timeval(self, address: int, microseconds: int) -> None:
+        """Store a struct timeval: 64-bit seconds, int microseconds (padded on LP64)."""
+        seconds, rest = divmod(microseconds, 1_000_000)
+        padding = b"\0" * (8 - 4 if self.pointer_size == 8 else 0)
+        self.write(
+            address,
+            seconds.to_bytes(8, "little", signed=True) + rest.to_bytes(4, "little") + padding,
+        )
+
+    def timeval(self, address: int) -> tuple[int, int]:
+        """Return (tv_sec, tv_usec) of a struct timeval, unchecked."""
+        return self.s64(address), self.s32(address + 8)
+
+    # -- strings -----------------------------------------------------------------------------
+
+    def cstring(self, address: int, limit: int = 1 << 20) -> bytes:
+        """Return the NUL-terminated string at ``address``, without the NUL, as bytes.
+
+        Reads not one byte behind the NUL's page; CpuFault where the string runs into a hole.
+        ``limit`` bytes at most are looked at (strnlen).
+        """
+        parts = []
+        while limit > 0:
+            size = min(PAGE - address % PAGE, 64, limit)
+            try:
+                part = self.read(address, size)
+            except CpuFault as fault:
+                if fault.address <= address:
+                    raise
+                part = self.read(address, fault.address - address)
+            end = part.find(b"\0")
+            if end >= 0:
+                parts.append(part[:end])
+                break
+            parts.append(part)
+            address += len(part)
+            limit -= len(part)
+        return b"".join(parts)
+
+    def string(self, address: int) -> str:
+        """Return the NUL-terminated string at ``address``, one character per byte."""
+        return self.cstring(address).decode("latin-1")
+
+    # -- space -------------------------------------------------------------------------------
+
+    def place(self, data: bytes, *, writable: bool = True, align: int = 16) -> int:
+        """Put a kernel variable into memory and return its address."""
+        address = -(-self._next_data // align) * align
+        end = address + len(data)
+        if end > self._data_end:
+            size = round_page(end - self._data_end)
+            self.cpu.map(self._data_end, size, READ | WRITE)
+            self._data_end += size
+        self.cpu.write(address, data)
+        # A byte between variables, so that no address belongs to two.
+        self._next_data = end + 1
+        del writable  # the kernel's constants: not enforced page by page
+        return address
+
+    # -- whose address is it? ------------------------------------------------------------------
+
+    def add_region(self, region: Region) -> None:
+        """Remember a range; ranges do not overlap."""
+        at = bisect.bisect_left(self._starts, region.start)
+        self._starts.insert(at, region.start)
+        self._regions.insert(at, region)
+
+    def remove_region(self, start: int) -> None:
+        """Forget the range that starts at ``start``."""
+        at = bisect.bisect_left(self._starts, start)
+        if at < len(self._starts) and self._starts[at] == start:
+            del self._starts[at]
+            del self._regions[at]
+
+    def describe(self, address: int) -> str:
+        """Say in words what lies at ``address``."""
+        if address < PAGE:
+            return "a null pointer" if not address else f"offset {address} from a null pointer"
+        at = bisect.bisect_right(self._starts, address) - 1
+        if at >= 0 and address < self._regions[at].end:
+            return self._regions[at].describe(address)
+        return f"address {address:#x}"

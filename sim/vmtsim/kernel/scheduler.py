@@ -1,0 +1,387 @@
+"""Threads: who runs, who sleeps, and what virtual time it is meanwhile.
+
+One processor.  Threads switch only where the real kernel could notice: at calls into the kernel
+and at hypervisor traps, chosen by the seed.  A thread is a pile of models (generators) with guest
+code between them; guest code runs on a stack in guest memory, models run in Python.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.cpu import EXIT_SLOT, PREEMPTED
+from vmtsim.kernel.api import Block, Call, Preempt
+from vmtsim.kernel.clock import NEVER, Clock, Timer
+from vmtsim.kernel.errors import Stalled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.cpu import Cpu
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.dispatch import Dispatch, Entry
+    from vmtsim.rng import Rng
+
+# What things cost, in virtual nanoseconds.  A trap to the hypervisor and back is about this dear
+# on real hardware; a kernel call is cheap, but not free: a loop of calls must take time.
+CALL_COST = 200
+TRAP_COST = 5_000
+SWITCH_COST = 1_000
+
+
+class WaitQueue:
+    """Threads asleep for one reason, in the order in which they came."""
+
+    __slots__ = ("lwps", "name")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.lwps: deque[Lwp] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self.lwps)
+
+
+@dataclass(slots=True)
+class Frame:
+    """A model that is under way: its generator and where its guest caller waits."""
+
+    generator: Model
+    entry: Entry | None
+    position: tuple[int, ...]
+    in_guest: bool = False
+    preserved: tuple[int, ...] = ()
+    callee: int = 0
+    after: Any = None
+
+
+class Lwp:
+    """A thread of the kernel.  ``kind`` is 'kthread', 'user' or 'softint'."""
+
+    def __init__(self, number: int, name: str, kind: str, main: Model) -> None:
+        self.number = number
+        self.name = name
+        self.kind = kind
+        self.address = 0  # struct lwp in guest memory
+        self.process: Any = None
+        self.frames: list[Frame] = [Frame(main, None, (0, 0))]
+        self.context: object | None = None
+        self.stack_top = 0
+        self.send: Any = None
+        self.state = "ready"
+        self.queue: WaitQueue | None = None
+        self.timer: Timer | None = None
+        self.interruptible = False
+        self.what = ""
+        self.held: list[Any] = []  # mutexes, in the order in which they were taken
+        self.kernel_lock_wanted = 0
+        self.bound = False
+        self.pserialize = 0
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.exited = WaitQueue(f"exit of {name}")
+        self.busy_since = 0
+
+    def __repr__(self) -> str:
+        return f"<lwp {self.number} {self.name} {self.state}>"
+
+    @property
+    def in_softint(self) -> bool:
+        """Whether it runs in soft interrupt context."""
+        return self.kind == "softint"
+
+
+class Scheduler:
+    """Runs threads until a condition holds."""
+
+    def __init__(self, cpu: Cpu, clock: Clock, rng: Rng, dispatch: Dispatch) -> None:
+        self.cpu = cpu
+        self.clock = clock
+        self.rng = rng
+        self.dispatch = dispatch
+        self.current: Lwp | None = None
+        self.lwps: list[Lwp] = []
+        self.ready: list[Lwp] = []
+        self.kernel_lock_owner: Lwp | None = None
+        self.kernel_lock_count = 0
+        self.switches = 0
+        self.calls = 0
+        # Out of how many chances to switch one is taken; the seed decides how restless a run is.
+        self.restlessness = 2 << rng.below(5)
+        # The world outside of the guest: when something happens there, and making it happen.
+        self.outside_next: Callable[[], int | None] = lambda: None
+        self.outside_advance: Callable[[], None] = lambda: None
+        self.on_thread: Callable[[Lwp], None] = lambda _lwp: None
+        self.on_exit: Callable[[Lwp], None] = lambda _lwp: None
+        self.on_call: Callable[[Lwp, Entry], None] | None = None
+        self._loaded: Lwp | None = None
+        self._number = 0
+
+    # -- threads -----------------------------------------------------------------------------
+
+    def spawn(self, name: str, kind: str, main: Model) -> Lwp:
+        """Make a thread that runs ``main``, and let it be ready."""
+        self._number += 1
+        lwp = Lwp(self._number, name, kind, main)
+        self.lwps.append(lwp)
+        self.ready.append(lwp)
+        return lwp
+
+    def wake(self, lwp: Lwp, result: Any = True) -> None:
+        """End a thread's sleep; its Block request gives ``result``."""
+        if lwp.state != "asleep":
+            return
+        lwp.state = "ready"
+        lwp.send = result
+        if lwp.timer is not None:
+            lwp.timer.cancel()
+            lwp.timer = None
+        if lwp.queue is not None:
+            lwp.queue.lwps.remove(lwp)
+            lwp.queue = None
+        self.ready.append(lwp)
+
+    def wake_one(self, queue: WaitQueue, result: Any = True) -> Lwp | None:
+        """Wake who came first; returns it."""
+        if not queue.lwps:
+            return None
+        lwp = queue.lwps[0]
+        self.wake(lwp, result)
+        return lwp
+
+    def wake_all(self, queue: WaitQueue, result: Any = True) -> None:
+        """Wake everybody on ``queue``."""
+        while queue.lwps:
+            self.wake(queue.lwps[0], result)
+
+    def interrupt(self, lwp: Lwp) -> None:
+        """Send a signal: ends a sleep that may be interrupted (its Block gives None)."""
+        if lwp.state == "asleep" and lwp.interruptible:
+            self.wake(lwp, None)
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def run(self, done: Callable[[], bool], until: int = NEVER) -> bool:
+        """Run until ``done()`` (returns True) or until virtual time ``until`` (False).
+
+        Raises Stalled when nothing can ever happen again, and what the guest or a model raised.
+        """
+        clock = self.clock
+        while not done():
+            if clock.now >= until:
+                return False
+            self._outside()
+            if clock.now >= clock.next_due:
+                clock.fire()
+            lwp = self._pick()
+            if lwp is None:
+                if not self._sleep_until_next(until):
+                    if until < NEVER:
+                        clock.now = until
+                        return False
+                    raise Stalled("nothing is ready to run and nothing is due")
+                continue
+            self._run_lwp(lwp)
+        return True
+
+    def _outside(self) -> None:
+        due = self.outside_next()
+        if due is not None and due <= self.clock.now:
+            self.outside_advance()
+
+    def _sleep_until_next(self, until: int) -> bool:
+        due = self.clock.next_timer()
+        outside = self.outside_next()
+        if outside is not None:
+            due = min(due, outside)
+        if due >= NEVER:
+            return False
+        self.clock.now = max(self.clock.now, min(due, until))
+        return True
+
+    def _eligible(self, lwp: Lwp) -> bool:
+        return not lwp.kernel_lock_wanted or self.kernel_lock_owner is None
+
+    def _pick(self) -> Lwp | None:
+        """Soft interrupts first; among threads the seed chooses."""
+        ready = self.ready
+        if not ready:
+            return None
+        if len(ready) == 1:
+            return ready[0] if self._eligible(ready[0]) else None
+        able = [lwp for lwp in ready if self._eligible(lwp)]
+        if not able:
+            return None
+        for lwp in able:
+            if lwp.kind == "softint":
+                return lwp
+        return able[self.rng.below(len(able))] if len(able) > 1 else able[0]
+
+    def _switch_to(self, lwp: Lwp) -> None:
+        cpu = self.cpu
+        loaded = self._loaded
+        if loaded is not lwp:
+            if loaded is not None and loaded.state != "gone":
+                loaded.context = cpu.save(loaded.context)
+            if lwp.context is not None:
+                cpu.restore(lwp.context)
+            elif lwp.stack_top:
+                cpu.start_on_stack(lwp.stack_top)
+            self._loaded = lwp
+            self.switches += 1
+            self.clock.now += SWITCH_COST
+            self.on_thread(lwp)
+        if lwp.kernel_lock_wanted:
+            self.kernel_lock_owner = lwp
+            self.kernel_lock_count = lwp.kernel_lock_wanted
+            lwp.kernel_lock_wanted = 0
+        self.current = lwp
+
+    def _run_lwp(self, lwp: Lwp) -> None:
+        self.ready.remove(lwp)
+        self._switch_to(lwp)
+        lwp.state = "running"
+        lwp.busy_since = self.clock.now
+        try:
+            state = self._execute(lwp)
+        except BaseException:
+            lwp.state = "broken"
+            raise
+        lwp.state = state
+        if state == "ready":
+            self.ready.append(lwp)
+        elif state == "gone":
+            self._gone(lwp)
+        if self.kernel_lock_owner is lwp and state != "ready":
+            # A sleeping thread gives up the kernel lock and takes it again before it goes on.
+            lwp.kernel_lock_wanted = self.kernel_lock_count
+            self.kernel_lock_owner = None
+            self.kernel_lock_count = 0
+        self.current = None
+
+    def _gone(self, lwp: Lwp) -> None:
+        self.lwps.remove(lwp)
+        if self._loaded is lwp:
+            self._loaded = None
+        self.on_exit(lwp)
+        self.wake_all(lwp.exited)
+
+    # -- one thread, until it sleeps -----------------------------------------------------------
+
+    def _execute(self, lwp: Lwp) -> str:
+        """Run ``lwp``; returns its new state: ready, asleep or gone."""
+        clock, cpu, entries = self.clock, self.cpu, self.dispatch.entries
+        frames = lwp.frames
+        while True:
+            frame = frames[-1]
+            if not frame.in_guest:
+                state = self._advance(lwp, frame)
+                if state is not None:
+                    return state
+                continue
+            slot = cpu.resume()
+            if slot == EXIT_SLOT:
+                self._returned(lwp, frame)
+                continue
+            if slot == PREEMPTED:
+                return "ready"
+            clock.now += CALL_COST
+            self.calls += 1
+            entry = entries[slot]
+            if entry is None:
+                self.dispatch.unknown(slot)
+            if self.on_call is not None:
+                self.on_call(lwp, entry)
+            result = entry.method(*entry.read())
+            if type(result) is GeneratorType:
+                frames.append(Frame(result, entry, cpu.position()))
+                continue
+            entry.write(result)
+            if (clock.now >= clock.next_due or self.ready) and self._may_switch(lwp):
+                return "ready"
+
+    def _may_switch(self, lwp: Lwp) -> bool:
+        """Decide whether another thread gets the processor here."""
+        clock = self.clock
+        if lwp.kind == "softint":
+            return False
+        if clock.now >= clock.next_due:
+            clock.fire()
+        if not self.ready:
+            return False
+        if lwp.pserialize:
+            return False
+        return self.rng.below(self.restlessness) == 0
+
+    def trap(self) -> None:
+        """Note a hypervisor trap of the running thread: costs time, may switch threads."""
+        self.clock.now += TRAP_COST
+        self._outside()
+        lwp = self.current
+        if lwp is not None and (self.ready or self.clock.now >= self.clock.next_due):
+            if self._may_switch(lwp):
+                self.cpu.preempt()
+
+    def _advance(self, lwp: Lwp, frame: Frame) -> str | None:
+        """Drive the model on top; returns a new state where the thread stops running."""
+        value, lwp.send = lwp.send, None
+        try:
+            request = frame.generator.send(value)
+        except StopIteration as stop:
+            return self._finished(lwp, frame, stop.value)
+        if type(request) is Call:
+            self._begin(lwp, frame, request)
+            return None
+        if type(request) is Preempt:
+            return "ready"
+        if type(request) is not Block:
+            raise TypeError(f"a model yielded {request!r}")
+        self._block(lwp, request)
+        return "asleep"
+
+    def _block(self, lwp: Lwp, request: Block) -> None:
+        lwp.what = request.what
+        lwp.interruptible = request.signal
+        lwp.queue = request.queue
+        if request.queue is not None:
+            request.queue.lwps.append(lwp)
+        if request.deadline is not None:
+            lwp.timer = self.clock.at(request.deadline, lambda: self._expire(lwp))
+
+    def _expire(self, lwp: Lwp) -> None:
+        lwp.timer = None
+        self.wake(lwp, False)
+
+    def _begin(self, lwp: Lwp, frame: Frame, request: Call) -> None:
+        cpu = self.cpu
+        if not lwp.stack_top:
+            self.dispatch.give_stack(lwp)
+            cpu.start_on_stack(lwp.stack_top)
+        frame.preserved = cpu.preserved()
+        frame.after = cpu.position()
+        frame.callee = request.function
+        cpu.begin_call(request.function, request.arguments)
+        frame.in_guest = True
+
+    def _returned(self, lwp: Lwp, frame: Frame) -> None:
+        cpu = self.cpu
+        frame.in_guest = False
+        lwp.send = cpu.result
+        after = cpu.preserved()
+        cpu.set_position(frame.after)
+        if after != frame.preserved:
+            self.dispatch.not_preserved(frame.callee, frame.preserved, after)
+
+    def _finished(self, lwp: Lwp, frame: Frame, result: Any) -> str | None:
+        lwp.frames.pop()
+        if frame.entry is None:
+            lwp.result = result
+            return "gone"
+        self.cpu.set_position(frame.position)
+        frame.entry.write(result)
+        if self.ready and self._may_switch(lwp):
+            return "ready"
+        return None
