@@ -1,11 +1,11 @@
 """What the administrator and the kernel see of the driver (specs/driver.yaml)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from vmtgen.located import Node
-from vmtgen.spec.schema import Entries, Range, Record, Report, Valued
+from vmtgen.spec.schema import Entries, Range, Record, Report, Valued, derived
 from vmtgen.spec.text import Text
 from vmtgen.spec.words import Count, Doc, Member, Name, Printable
 
@@ -135,6 +135,7 @@ class SysctlNode(Record):
     unit: Printable | None = None
     children: "Entries[SysctlNode]" = _NO_NODES
     each: Literal["statistics"] | None = None
+    path: str = derived("")
 
     def check(self, node: Node, report: Report) -> None:
         """Expect children of a node, access and value of a leaf, the size of a string."""
@@ -173,21 +174,29 @@ class Driver(Record):
     statistics: Entries[Counter]
     sysctl: Entries[SysctlNode]
 
-    def sysctl_leaves(self) -> Iterator[tuple[str, "SysctlNode"]]:
-        """Every node but the inner ones, with its path below machdep.vmt0, in file order."""
-        yield from self._leaves("", self.sysctl)
+    def completed(self) -> "Driver":
+        """Return the same with the path of every sysctl node and what ``each`` means."""
+        return replace(self, sysctl=self._completed("", self.sysctl))
 
-    def _leaves(self, above: str, nodes: Entries[SysctlNode]) -> Iterator[tuple[str, "SysctlNode"]]:
+    def _completed(self, above: str, nodes: Entries[SysctlNode]) -> Entries[SysctlNode]:
+        completed: list[SysctlNode] = []
         for node in nodes:
             path = f"{above}{node.name}"
+            children = node.children
             if node.each is not None:
-                for counter in self.statistics:
-                    leaf = SysctlNode(counter.name, "quad", counter.doc, access="read", data=path)
-                    yield f"{path}.{counter.name}", leaf
-            elif node.type == "node":
-                yield from self._leaves(f"{path}.", node.children)
-            else:
-                yield path, node
+                children = Entries(
+                    SysctlNode(
+                        counter.name, "quad", counter.doc, "read", data=f"{path}.{counter.name}"
+                    )
+                    for counter in self.statistics
+                )
+            below = self._completed(f"{path}.", children)
+            completed.append(replace(node, path=path, children=below))
+        return Entries(completed)
+
+    def sysctl_leaves(self) -> Iterator[SysctlNode]:
+        """Iterate over every node that holds a value, in file order."""
+        yield from _leaves(self.sysctl)
 
     def sysctl_node(self, path: str) -> SysctlNode:
         """Return the node at ``path`` below machdep.vmt0, such as "clock_sync.period"."""
@@ -200,3 +209,11 @@ class Driver(Record):
             nodes = node.children
         assert node is not None
         return node
+
+
+def _leaves(nodes: Entries[SysctlNode]) -> Iterator[SysctlNode]:
+    for node in nodes:
+        if node.type == "node":
+            yield from _leaves(node.children)
+        else:
+            yield node

@@ -1,6 +1,7 @@
 """What the guest reports about itself (specs/guestinfo.yaml)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from vmtgen.spec.schema import Entries, Range, Record, Unique, Valued
@@ -48,3 +49,9 @@ class Guestinfo(Record):
     variables: Entries[Variable]
     short_names: Entries[ShortName]
     items: Entries[Item]
+
+    def completed(self) -> "Guestinfo":
+        """Return the same with the types of the variables in every value."""
+        types = MappingProxyType({variable.name: variable.type for variable in self.variables})
+        items = [replace(item, value=replace(item.value, types=types)) for item in self.items]
+        return replace(self, items=Entries(items))

@@ -224,7 +224,7 @@ class Pass:
         built = schema(**values)
         if hasattr(built, "check"):
             self._checks.append((built, node))
-        return built
+        return built.completed() if hasattr(built, "completed") else built
 
     def _name(self, node: Node, key: Key | None, name: str) -> Any:
         place = node.key or node

@@ -16,7 +16,8 @@ a dataclass                a mapping with exactly these keys
 
 ``Annotated`` takes the checks of this module: Range, Pattern, Length, Unique, Reference. A class
 may define ``check(self, node, report)`` for what concerns several keys together, and
-``SHORTHAND`` to name the field that a bare scalar in place of the mapping stands for.
+``SHORTHAND`` to name the field that a bare scalar in place of the mapping stands for. A field made
+by ``derived`` is no key: the class fills it in ``completed(self)``, which returns the final value.
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ class Valued(Record):
     def __int__(self) -> int:
         """Return the value as an integer."""
         return int(self[self.SHORTHAND])
+
+
+def derived(default: Any) -> Any:
+    """Return a field that follows from the others and is no key of the YAML."""
+    return dataclasses.field(default=default, metadata={"derived": True}, compare=False)
 
 
 class Named(str):
@@ -224,6 +230,7 @@ def keys_of(schema: Any) -> tuple[Key, ...]:
             item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING,
         )
         for item in dataclasses.fields(schema)
+        if not item.metadata.get("derived")
     )
     return _KEYS.setdefault(schema, keys)
 

@@ -1,12 +1,13 @@
 """Texts with typed fields, such as ``tools.os.statechange.status {success:bool} {state:uint}``."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from vmtgen.located import Node, nearest
-from vmtgen.spec.schema import Mentions, Record, Report
-from vmtgen.spec.words import Printable
+from vmtgen.spec.schema import Mentions, Record, Report, derived
+from vmtgen.spec.words import MEMBER, Printable
 
 # How C declares a parameter of each type, and how the kernel's printf(9) prints it.
 _C_TYPES = {
@@ -27,7 +28,7 @@ _C_FORMATS = {
     "text": "%s",
 }
 _FIELD = re.compile(r"\{([^{}]*)\}")
-_MEMBER = re.compile(r"[a-z][a-z0-9_]*")
+_MEMBER = re.compile(MEMBER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,9 @@ class Text(Record):
         fields = self.fields
         for number, field in enumerate(fields):
             if _MEMBER.fullmatch(field.name) is None:
-                report(node, f"the field {{{field.name}}} needs a name of small letters")
+                report(
+                    node, f"the field {{{field.name}}} needs a name of small letters, no C keyword"
+                )
             elif field.type not in _C_TYPES:
                 near = nearest(field.type, _C_TYPES)
                 meant = f" (did you mean {near!r}?)" if near else ""
@@ -130,16 +133,31 @@ class Mixture(Record):
 
     SHORTHAND: ClassVar[str] = "source"
     source: Annotated[Printable, Mentions("variable", "guestinfo.variables")]
+    types: Mapping[str, str] | None = derived(None)
 
     @property
     def parts(self) -> tuple[str | Field, ...]:
-        """The literal stretches and, as fields without type, the variables."""
-        return Text(self.source).parts
+        """The literal stretches and the variables as typed fields, in order."""
+        types = self.types or {}
+        return tuple(
+            Field(part.name, types.get(part.name, "text")) if isinstance(part, Field) else part
+            for part in Text(self.source).parts
+        )
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The variables, in order."""
+        return tuple(part for part in self.parts if isinstance(part, Field))
 
     @property
     def variables(self) -> tuple[str, ...]:
         """The names of the variables, in order."""
-        return tuple(part.name for part in self.parts if isinstance(part, Field))
+        return tuple(field.name for field in self.fields)
+
+    @property
+    def shown(self) -> str:
+        """The text as documents show it: variables by name, in angle brackets."""
+        return Text(self.source).shown
 
     def __str__(self) -> str:
         """Return the text as the spec has it."""

@@ -53,14 +53,16 @@ def _an_action_takes_one_kind_of_arguments(tclo: Any, node: Node, problems: Prob
 
 
 def _first_period_is_in_the_range_of_its_node(driver: Any, node: Node, problems: Problems) -> None:
-    for path, leaf in driver.sysctl_leaves():
+    for leaf in driver.sysctl_leaves():
         if leaf.handler == "period" and leaf.range is not None:
             low, high = leaf.range
             if not low <= driver.clock.period <= high:
-                said = f"{driver.clock.period} lies outside the range of the sysctl node {path}"
+                said = (
+                    f"{driver.clock.period} lies outside the range of the sysctl node {leaf.path}"
+                )
                 problems.add(node["clock"]["period"], said)
             if high > driver.clock.period_max:
-                said = f"the sysctl node {path} allows {high}"
+                said = f"the sysctl node {leaf.path} allows {high}"
                 problems.add(node["clock"]["period_max"], said)
 
 

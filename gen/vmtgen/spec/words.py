@@ -17,7 +17,15 @@ Name = Annotated[
 ]
 """A name that becomes part of a C identifier."""
 
-Member = Annotated[str, Pattern(r"[a-z][a-z0-9_]*", "a name of small letters, digits and _")]
+# C11 6.4.1, without those that begin with a capital; and bool, which the kernel has as a type.
+C_KEYWORDS = (
+    "auto|bool|break|case|char|const|continue|default|do|double|else|enum|extern|float|for|goto|if|"
+    "inline|int|long|register|restrict|return|short|signed|sizeof|static|struct|switch|typedef|"
+    "union|unsigned|void|volatile|while"
+)
+MEMBER = rf"(?!(?:{C_KEYWORDS})$)[a-z][a-z0-9_]*"
+
+Member = Annotated[str, Pattern(MEMBER, "a name of small letters, digits and _, no C keyword")]
 """A name that is a C member, function or sysctl name as it stands."""
 
 Doc = Annotated[

@@ -1,0 +1,132 @@
+"""Writes what the templates make, or says how it differs from what is there."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen.errors import CannotCreateError
+from vmtgen.render import MARKER, Renderer
+from vmtgen.resources import shown
+from vmtgen.spec.load import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Where outputs go below the output directory.
+_DOCUMENTS = "docs"
+_DRIVER = "kmod"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file to be: its place below the output directory, and what it shall hold."""
+
+    place: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file that is not as it should be; None stands for a file that is not there."""
+
+    place: str
+    before: str | None
+    after: str | None
+
+    def diff(self) -> str:
+        """Return the change as a unified diff."""
+        lines = difflib.unified_diff(
+            (self.before or "").splitlines(keepends=True),
+            (self.after or "").splitlines(keepends=True),
+            "/dev/null" if self.before is None else f"a/{self.place}",
+            "/dev/null" if self.after is None else f"b/{self.place}",
+        )
+        return "".join(
+            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+            for line in lines
+        )
+
+
+def outputs(templates: Path, specs: Path) -> list[Output]:
+    """Render every template of ``templates`` with ``specs``; raises LocatedErrors."""
+    rendered = Renderer(templates, load(specs)).render_all()
+    return [Output(f"{_folder(name)}/{name}", text) for name, text in rendered.items()]
+
+
+def _folder(name: str) -> str:
+    return _DOCUMENTS if name.endswith(".md") else _DRIVER
+
+
+def changes(wanted: list[Output], out: Path) -> list[Change]:
+    """Return what has to change below ``out``: stale and missing files, and leftovers.
+
+    A leftover is a file that says of itself that it is generated, and that no template makes.
+    """
+    found = [
+        Change(output.place, before, output.text)
+        for output in wanted
+        if (before := _read(out / output.place)) != output.text
+    ]
+    places = {output.place for output in wanted}
+    found += [
+        Change(place, _read(out / place), None) for place in _generated(out) if place not in places
+    ]
+    return sorted(found, key=lambda change: change.place)
+
+
+def apply(found: list[Change], out: Path) -> None:
+    """Make every change below ``out``; raises CannotCreateError."""
+    for change in found:
+        path = out / change.place
+        if change.after is None:
+            path.unlink(missing_ok=True)
+        else:
+            write(path, change.after)
+
+
+def write(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` in one step: nobody ever reads half of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise CannotCreateError(f"cannot write {shown(path)}: {error.strerror}") from error
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _generated(out: Path) -> Iterator[str]:
+    """Return the places of the files that carry the marker in their first lines."""
+    for folder in (_DRIVER, _DOCUMENTS):
+        directory = out / folder
+        if not directory.is_dir():
+            continue
+        for path in sorted(directory.iterdir()):
+            if not path.is_file() or path.name.startswith("."):
+                continue
+            with path.open(encoding="utf-8", errors="replace") as file:
+                head = file.read(600)
+            # The marker may be broken over two lines of a comment.
+            if MARKER in " ".join(head.replace("*", " ").replace("#", " ").split()):
+                yield f"{folder}/{path.name}"

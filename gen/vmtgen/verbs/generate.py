@@ -1,0 +1,98 @@
+"""``vmtgen generate``: the driver's sources and documents from specs/ and templates/."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen.errors import UsageError
+from vmtgen.resources import directory, root, shown
+
+if TYPE_CHECKING:
+    from vmtgen.generate import Change
+
+SUMMARY = "write kmod/ and docs/PROTOCOL.md from the specs and templates"
+
+_EPILOGUE = """\
+examples:
+  vmtgen generate                 bring this checkout up to date
+  vmtgen generate --check         print what would change; status 1 if anything would
+  vmtgen generate --out /tmp/new  write /tmp/new/kmod and /tmp/new/docs instead
+
+Files that need no change keep their time stamp. A generated file that no template makes any more
+is removed.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vmtgen generate``."""
+    parser.epilog = _EPILOGUE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--check", action="store_true", help="change nothing, print a diff")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write below DIR (default: this checkout)"
+    )
+    parser.add_argument(
+        "--specs", type=Path, metavar="DIR", help="read the specs in DIR (default: specs)"
+    )
+    parser.add_argument(
+        "--templates",
+        type=Path,
+        metavar="DIR",
+        help="render the templates in DIR (default: templates)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write or check; return 0, or 1 where --check found something stale."""
+    from vmtgen import generate  # noqa: PLC0415 - jinja2 and ruamel.yaml are slow to import
+
+    out: Path | None = args.out or root()
+    if out is None:
+        raise UsageError(
+            "there is no checkout here to write to", hint="vmtgen generate --out DIR names a place"
+        )
+    wanted = generate.outputs(
+        args.templates or directory("templates"), args.specs or directory("specs")
+    )
+    found = generate.changes(wanted, out)
+    if args.check:
+        return _report(found, len(wanted), _command(args))
+    generate.apply(found, out)
+    for change in found:
+        print(f"{_done(change):8} {shown(out / change.place)}")
+    same = len(wanted) - sum(change.after is not None for change in found)
+    print(f"{len(wanted)} files: {len(wanted) - same} written, {same} unchanged")
+    return 0
+
+
+def _report(found: list[Change], total: int, command: str) -> int:
+    if not found:
+        print(f"{total} files: all up to date")
+        return 0
+    for change in found:
+        sys.stdout.write(change.diff())
+    sys.stdout.flush()
+    names = ", ".join(change.place for change in found)
+    stale = "1 file is" if len(found) == 1 else f"{len(found)} files are"
+    sys.stderr.write(f"vmtgen: {stale} stale: {names}\nhint: {command}\n")
+    return 1
+
+
+def _command(args: argparse.Namespace) -> str:
+    """Return the command that brings everything up to date."""
+    words = ["run vmtgen generate"]
+    for option in ("out", "specs", "templates"):
+        value = getattr(args, option)
+        words += [f"--{option} {value}"] if value is not None else []
+    return (
+        "run `make generate` (vmtgen generate)" if len(words) == 1 else f"run `{' '.join(words)}`"
+    )
+
+
+def _done(change: Change) -> str:
+    if change.after is None:
+        return "removed"
+    return "created" if change.before is None else "updated"
