@@ -3,3 +3,10 @@
 It is an independent witness: it knows nothing of the specs from which the driver is rendered, so
 a wrong number there makes driver and host disagree.
 """
+
+from vmtsim.host.faults import FAULTS
+from vmtsim.host.frame import Frame, GuestFault, GuestMemory
+from vmtsim.host.machine import Host
+from vmtsim.host.options import HostOptions
+
+__all__ = ["FAULTS", "Frame", "GuestFault", "GuestMemory", "Host", "HostOptions"]

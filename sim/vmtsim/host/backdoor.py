@@ -1,0 +1,185 @@
+"""The low-bandwidth port: every command that a tools driver may try, and those it may not.
+
+Numbers and registers: open-vm-tools lib/include/backdoor_def.h, lib/vmCheck/vmcheck.c,
+services/plugins/timeSync/timeSync.c; the few that QEMU answers: its hw/i386/vmport.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.host import clock as clock_module
+from vmtsim.host.channel import CLOSE, OPEN, RECVPAYLOAD, RECVSIZE, Transport
+from vmtsim.host.frame import Frame, high16, low16, word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.host.clock import HostClock
+    from vmtsim.host.context import Context
+    from vmtsim.host.faults import Faults
+
+MAGIC = 0x564D5868
+LOW_PORT = 0x5658
+HIGH_PORT = 0x5659
+_ALL_ONES = 0xFFFFFFFF
+_LOW32 = 0xFFFFFFFF
+
+GETMHZ, GETVERSION, GETHWVERSION, GETUUID, GETMEMSIZE = 1, 10, 17, 19, 20
+MESSAGE, GETHZ, NESTING, VCPU_INFO, BUILD_NUMBER = 30, 45, 63, 68, 100
+GUI_OPTIONS, SCREEN_SIZE = 13, 15
+_SYNCTIME_OPTION = 0x400
+
+# What QEMU's vmport device answers.
+QEMU_COMMANDS = frozenset({GETVERSION, GETUUID, GETMEMSIZE, GETHZ, VCPU_INFO})
+
+# Registers (arg numbers) that a MESSAGE call defines on return, by sub-command.
+_DEFINED = {OPEN: {2, 3, 4, 5}, RECVSIZE: {1, 2, 3}, RECVPAYLOAD: {1, 2, 3}}
+
+
+class Backdoor:
+    """Answers calls on port 0x5658."""
+
+    def __init__(
+        self, context: Context, transport: Transport, clock: HostClock, faults: Faults
+    ) -> None:
+        self._context = context
+        self._transport = transport
+        self._clock = clock
+        self._faults = faults
+        self._noise = context.rng.fork("noise")
+        self.calls = 0
+        self.sync_time = context.options.synctime
+        self._commands: dict[int, Callable[[Frame], None]] = {
+            GETMHZ: self._mhz,
+            GETVERSION: self._version,
+            GUI_OPTIONS: self._gui_options,
+            SCREEN_SIZE: self._screen_size,
+            GETHWVERSION: self._hardware_version,
+            GETUUID: self._uuid,
+            GETMEMSIZE: self._memory,
+            clock_module.STOPCATCHUP: self._stop_catchup,
+            GETHZ: self._hz,
+            NESTING: self._nesting,
+            VCPU_INFO: self._vcpu_info,
+            BUILD_NUMBER: self._build_number,
+        }
+        for number in context.options.time_commands:
+            self._commands[number] = self._time(number)
+
+    def call(self, frame: Frame) -> None:
+        """Carry out the call in ``frame``, in place."""
+        self.calls += 1
+        context = self._context
+        if context.options.kind == "hardware":
+            frame.arg0 = _ALL_ONES
+            return
+        if frame.arg0 & _LOW32 != MAGIC:
+            context.violation("magic", f"EAX {frame.arg0 & _LOW32:#010x} on port {LOW_PORT:#x}")
+            frame.arg0 = _ALL_ONES
+            return
+        number = low16(frame.arg2)
+        vmware = context.options.kind == "vmware"
+        if number == MESSAGE and vmware:
+            self._message(frame)
+            return
+        command = self._commands.get(number)
+        if context.trace.wants("backdoor"):
+            context.trace.emit("backdoor", command=number, known=command is not None)
+        if command is None or (not vmware and number not in QEMU_COMMANDS):
+            frame.arg0 = _ALL_ONES
+            return
+        command(frame)
+
+    def _message(self, frame: Frame) -> None:
+        if not self._context.options.scramble:
+            self._transport.call(frame)
+            return
+        kind = high16(frame.arg2)
+        before = self._transport.channels.get(high16(frame.arg3))
+        self._transport.call(frame)
+        defined = _DEFINED.get(kind, {2})
+        if kind > CLOSE or (before is None and kind != OPEN):
+            defined = {2}
+        for index in range(6):
+            if index not in defined:
+                setattr(frame, f"arg{index}", self._noise.below(1 << 32))
+
+    # Commands with an answer of their own.
+
+    def _version(self, frame: Frame) -> None:
+        if frame.arg1 & _LOW32 == MAGIC:
+            self._context.violation("version-probe", "GETVERSION with the magic in EBX")
+        frame.arg0 = 6
+        frame.arg1 = MAGIC
+        frame.arg2 = self._context.options.product_type
+
+    def _hardware_version(self, frame: Frame) -> None:
+        frame.arg0 = self._context.options.hardware_version
+        frame.arg1 = MAGIC
+
+    def _mhz(self, frame: Frame) -> None:
+        frame.arg0 = self._context.options.mhz
+
+    def _gui_options(self, frame: Frame) -> None:
+        frame.arg0 = _SYNCTIME_OPTION if self.sync_time else 0
+
+    @staticmethod
+    def _screen_size(frame: Frame) -> None:
+        frame.arg0 = word(1024, 768)
+
+    def _uuid(self, frame: Frame) -> None:
+        frame.arg0, frame.arg1, frame.arg2, frame.arg3 = self._context.options.uuid
+
+    def _memory(self, frame: Frame) -> None:
+        megabytes = self._context.options.memory_mb
+        if self._context.options.kind == "qemu":
+            frame.arg0 = (megabytes << 20) & _LOW32
+            frame.arg1 = 0x1177
+        else:
+            frame.arg0 = megabytes
+
+    def _hz(self, frame: Frame) -> None:
+        hz = self._context.options.mhz * 1_000_000
+        frame.arg0, frame.arg1 = hz & _LOW32, hz >> 32
+        frame.arg2 = self._context.options.apic_hz
+
+    @staticmethod
+    def _vcpu_info(frame: Frame) -> None:
+        # Bit 3: a legacy x2APIC may be used.
+        frame.arg0 = 1 << 3
+
+    @staticmethod
+    def _nesting(frame: Frame) -> None:
+        frame.arg0 = 2 if high16(frame.arg2) == 2 else 1
+
+    def _build_number(self, frame: Frame) -> None:
+        frame.arg0 = self._context.options.build_number
+
+    def _stop_catchup(self, _frame: Frame) -> None:
+        self._clock.stop_catchup()
+
+    def _time(self, number: int) -> Callable[[Frame], None]:
+        def answer(frame: Frame) -> None:
+            struck = self._faults.strike("time")
+            rng = self._faults.rng
+            if struck == "clock-refused":
+                frame.arg0 = _ALL_ONES
+                return
+            if struck == "clock-jump":
+                seconds = self._faults.arguments.get("seconds")
+                span = 10 ** rng.between(0, 5)
+                self._clock.jump(
+                    rng.between(-span, span) * 1_000_000_000
+                    if seconds is None
+                    else round(seconds * 1e9)
+                )
+            elif struck == "clock-garbage":
+                self._clock.broken = rng.choice(
+                    ((0, 0), (-1, 0), (1 << 62, 0), (1_767_225_600, 1_000_000), (5, 0xFFFFFFFF))
+                )
+            self._clock.command(number, frame)
+            if struck == "clock-garbage":
+                self._clock.broken = None
+
+        return answer

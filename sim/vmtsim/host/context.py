@@ -1,0 +1,80 @@
+"""What every part of the host needs: clock, chance, options, trace, and the judge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.host.options import NANOSECONDS
+from vmtsim.host.timers import Timer, Timers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.host.options import HostOptions
+    from vmtsim.rng import Rng
+    from vmtsim.trace import Trace
+
+# Each rule that a guest can break, by the name that a `violation` event carries.
+RULES: dict[str, str] = {
+    "magic": "EAX holds the magic 0x564D5868 in every backdoor call",
+    "port": "DX holds the port of the call: 0x5658, or 0x5659 for high bandwidth",
+    "version-probe": "GETVERSION is asked with something other than the magic in EBX",
+    "message-type": "message sub-commands are 0 to 6",
+    "open-protocol": "a channel is opened for RPCI or TCLO",
+    "cookie": "every call on a channel carries the cookies that OPEN returned",
+    "channel-unknown": "calls go to a channel that is open",
+    "channel-closed": "a channel is not used after its CLOSE",
+    "channel-dead": "a channel that fails is closed and opened again, not tried for ever",
+    "sequence": "a message is SENDSIZE then its payload, or RECVSIZE, its payload, RECVSTATUS",
+    "message-length": "a message is at most 64 KiB long",
+    "payload-size": "the payload is exactly as long as SENDSIZE or RECVSIZE said",
+    "payload-padding": "unused bytes of the last SENDPAYLOAD are 0",
+    "payload-status": "RECVPAYLOAD and RECVSTATUS carry 1 for good or 0 for abort in EBX",
+    "high-bandwidth-refused": "high bandwidth is used only where the host offered it",
+    "high-bandwidth-status": "EBX of a high-bandwidth call is 0x00010000",
+    "high-bandwidth-memory": "the buffer of a high-bandwidth call is mapped",
+    "tclo-reply-owed": "a TCLO message is answered before the next one is asked for",
+    "tclo-unasked": "a non-empty send on a TCLO channel is the answer to a message",
+    "tclo-recv-without-send": "each turn of the TCLO loop begins with a send",
+    "tclo-reply": "a TCLO reply begins with 'OK ' or 'ERROR '",
+    "tclo-reply-nul": "a TCLO reply ends without a NUL",
+    "tclo-reset": "reset is answered with 'OK ATR' and the application's name",
+    "rpci-empty": "an RPCI message names a command",
+    "rpci-space": "a command without arguments is followed by a space",
+    "rpci-nul": "capabilities without a value and binary messages carry no NUL at the end",
+    "rpci-embedded-nul": "text ends at its NUL: nothing follows it",
+    "rpci-arguments": "a command carries the arguments that it is defined with",
+    "guestinfo-delimiter": "SetGuestInfo is followed by two spaces, the key, one space",
+    "guestinfo-key": "SetGuestInfo keys are 1 to 11",
+    "guestinfo-value": "a value has the form of its key",
+    "os-name": "the short OS name is one that VMware knows",
+    "state-change": "a state change is reported once, and only when the host asked for it",
+    "backup-event": "backup events come in their order, in an operation of the host",
+}
+
+
+class Context:
+    """Shared by the parts of one host."""
+
+    def __init__(
+        self, *, now: Callable[[], int], rng: Rng, options: HostOptions, trace: Trace
+    ) -> None:
+        self.now = now
+        self.rng = rng
+        self.options = options
+        self.trace = trace
+        self.timers = Timers(now)
+        self.violations = 0
+
+    def violation(self, rule: str, detail: str, channel: int | None = None) -> None:
+        """Record that the guest broke ``rule`` (a key of RULES)."""
+        self.violations += 1
+        self.trace.emit("violation", rule=rule, text=RULES[rule], detail=detail, channel=channel)
+
+    def log(self, text: str) -> None:
+        """Write a line of the host's log, worded as in public vmware.log files."""
+        self.trace.emit("host.log", text=text)
+
+    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
+        """Call ``action`` in ``seconds`` of virtual time."""
+        return self.timers.after(round(seconds * NANOSECONDS), action)

@@ -1,0 +1,91 @@
+"""The high-bandwidth port: a whole payload in one string instruction.
+
+Registers: open-vm-tools lib/message/message.c and lib/include/guest_msg_def.h.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.host.channel import SUCCESS
+from vmtsim.host.frame import Frame, GuestFault, GuestMemory, high16, low16, word
+
+if TYPE_CHECKING:
+    from vmtsim.host.channel import Channel, Transport
+    from vmtsim.host.context import Context
+
+_MESSAGE = 0
+_LARGEST = 1 << 20
+
+
+def high_bandwidth(
+    context: Context,
+    transport: Transport,
+    frame: Frame,
+    memory: GuestMemory,
+    *,
+    to_host: bool,
+) -> None:
+    """Carry out ``rep outsb`` (``to_host``) or ``rep insb`` on port 0x5659.
+
+    Raises GuestFault, after recording the violation, where the guest's buffer is not mapped: a
+    real machine takes a page fault there.
+    """
+    step = "hb-out" if to_host else "hb-in"
+    if low16(frame.arg1) != _MESSAGE:
+        context.violation("high-bandwidth-status", f"command {low16(frame.arg1)} in EBX")
+        frame.arg1 = word(0)
+        return
+    cookies = (frame.arg6, frame.arg5) if to_host else (frame.arg4, frame.arg6)
+    found = transport.find(
+        high16(frame.arg3), (cookies[0] & 0xFFFFFFFF, cookies[1] & 0xFFFFFFFF), step
+    )
+    if isinstance(found, int):
+        frame.arg1 = word(found)
+        return
+    found.last_call = context.now()
+    if high16(frame.arg1) != SUCCESS:
+        context.violation(
+            "high-bandwidth-status", f"EBX {frame.arg1 & 0xFFFFFFFF:#010x}", found.number
+        )
+    size = frame.arg2 & 0xFFFFFFFF
+    status = _refusal(context, transport, found, size, step)
+    if status is None:
+        try:
+            if to_host:
+                data = memory.read(frame.arg4, size)
+                frame.arg1 = word(SUCCESS)
+                transport.take(found, data)
+            else:
+                assert found.reading is not None
+                memory.write(frame.arg5, found.reading.ljust(size, b"\0"))
+                found.offset = size
+                frame.arg1 = word(SUCCESS)
+        except GuestFault as fault:
+            context.violation("high-bandwidth-memory", str(fault), found.number)
+            frame.arg1 = word(0)
+            raise
+    else:
+        frame.arg1 = word(status)
+
+
+def _refusal(
+    context: Context, transport: Transport, channel: Channel, size: int, step: str
+) -> int | None:
+    """Return the status that refuses the call, or None if it may go on."""
+    underway = channel.sending is not None if step == "hb-out" else channel.reading is not None
+    started = len(channel.sending or b"") if step == "hb-out" else channel.offset
+    if not underway or started:
+        return transport.out_of_turn(channel, step)
+    if not context.options.high_bandwidth:
+        context.violation("high-bandwidth-refused", step, channel.number)
+        return 0
+    wanted = channel.expected if step == "hb-out" else channel.announced
+    if size != wanted:
+        context.violation("payload-size", f"{step} of {size} bytes for {wanted}", channel.number)
+        return 0
+    if size > _LARGEST:
+        # A made-up length that the guest believed: there is nothing to fill such a buffer with.
+        return 0
+    status = transport.broken(channel, step)
+    return status if isinstance(status, int) else None

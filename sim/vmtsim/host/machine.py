@@ -1,0 +1,214 @@
+"""The host as a whole: what the guest's processor reaches, and what an operator may do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.host import highband
+from vmtsim.host.backdoor import HIGH_PORT, LOW_PORT, MAGIC, Backdoor
+from vmtsim.host.backup import Backup
+from vmtsim.host.channel import CLOSED, Transport
+from vmtsim.host.clock import HostClock
+from vmtsim.host.context import Context
+from vmtsim.host.cpuid import cpuid
+from vmtsim.host.faults import Faults
+from vmtsim.host.frame import Frame, GuestMemory, low16
+from vmtsim.host.guestinfo import GuestInfo
+from vmtsim.host.options import NANOSECONDS, HostOptions
+from vmtsim.host.power import Power
+from vmtsim.host.rpci import Rpci
+from vmtsim.host.tclo import APPLICATION, Tclo
+from vmtsim.host.tools import Tools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.rng import Rng
+    from vmtsim.trace import Trace
+
+_ALL_ONES = 0xFFFFFFFF
+
+
+class Host:
+    """A simulated VMware host for one virtual machine.
+
+    ``now`` returns virtual nanoseconds since power-on; the host never sleeps.  Things that it
+    does later are driven from outside: ``next_event`` says when, ``advance`` does what is due.
+    """
+
+    def __init__(
+        self, *, now: Callable[[], int], rng: Rng, options: HostOptions, trace: Trace
+    ) -> None:
+        self.context = Context(now=now, rng=rng.fork("host"), options=options, trace=trace)
+        self.options = options
+        self.faults = Faults(self.context)
+        self.transport = Transport(self.context, self.faults)
+        self.clock = HostClock(self.context)
+        self.tools = Tools(self.context)
+        self.guestinfo = GuestInfo(self.context)
+        self.power = Power(self.context, self.tools)
+        self.backup = Backup(self.context)
+        self.tclo = Tclo(self.context, self.transport, self.faults, self.tools, self.power)
+        self.power.tclo = self.backup.tclo = self.tclo
+        self.rpci = Rpci(
+            self.context,
+            self.faults,
+            self.tools,
+            self.guestinfo,
+            self.power,
+            self.backup,
+            self.tclo,
+        )
+        self.transport.endpoints = {"rpci": self.rpci, "tclo": self.tclo}
+        self.backdoor = Backdoor(self.context, self.transport, self.clock, self.faults)
+
+    # What the guest's processor reaches.
+
+    def low_bandwidth(self, frame: Frame) -> None:
+        """Carry out ``in eax, dx`` on port 0x5658 (or its aarch64 form); changes ``frame``."""
+        if low16(frame.arg3) != LOW_PORT:
+            self.context.violation("port", f"DX {low16(frame.arg3):#06x}, not {LOW_PORT:#06x}")
+            frame.arg0 = _ALL_ONES
+            return
+        self.backdoor.call(frame)
+
+    def high_bandwidth(self, frame: Frame, memory: GuestMemory, *, to_host: bool) -> None:
+        """Carry out ``rep outsb`` (``to_host``) or ``rep insb`` on port 0x5659.
+
+        Raises GuestFault where the buffer is not mapped, as the processor would fault.
+        """
+        self.backdoor.calls += 1
+        if self.options.kind != "vmware":
+            # Nobody is there: the string instruction reads ones and writes nowhere.
+            return
+        if low16(frame.arg3) != HIGH_PORT:
+            self.context.violation("port", f"DX {low16(frame.arg3):#06x}, not {HIGH_PORT:#06x}")
+            frame.arg1 = 0
+            return
+        if frame.arg0 & _ALL_ONES != MAGIC:
+            self.context.violation("magic", f"EAX {frame.arg0 & _ALL_ONES:#010x} on port 0x5659")
+            frame.arg1 = 0
+            return
+        highband.high_bandwidth(self.context, self.transport, frame, memory, to_host=to_host)
+
+    def hypercall(self, frame: Frame, memory: GuestMemory) -> None:
+        """Carry out VMCALL or VMMCALL: the flags in EDX stand in for the port.
+
+        Source: open-vm-tools lib/backdoor/backdoorInt.h (0 low, 1 high read, 3 high write).
+        """
+        flags = low16(frame.arg3)
+        channel = frame.arg3 & 0xFFFF0000
+        if self.options.kind != "vmware" or self.options.hypercall == "none":
+            frame.arg0 = _ALL_ONES
+        elif flags == 0:
+            frame.arg3 = channel | LOW_PORT
+            self.low_bandwidth(frame)
+        elif flags in {1, 3}:
+            frame.arg3 = channel | HIGH_PORT
+            self.high_bandwidth(frame, memory, to_host=flags == 3)
+        else:
+            self.context.violation("port", f"hypercall flags {flags:#06x}")
+            frame.arg0 = _ALL_ONES
+
+    def cpuid(self, leaf: int) -> tuple[int, int, int, int] | None:
+        """Return EAX to EDX of a hypervisor leaf (leaf 1: bit 31 of ECX alone), None: not ours."""
+        return cpuid(self.options, leaf)
+
+    # Time.
+
+    def next_event(self) -> int | None:
+        """Return when the host next does something by itself (virtual ns), or None."""
+        return self.context.timers.next()
+
+    def advance(self) -> None:
+        """Do what is due now."""
+        self.context.timers.advance()
+
+    # What an operator may do.
+
+    @property
+    def violations(self) -> int:
+        """How many rules of the protocol the guest has broken."""
+        return self.context.violations
+
+    def send(self, message: str | bytes) -> None:
+        """Queue a TCLO message for the guest's tools."""
+        self.tclo.send(message)
+
+    def lose_channel(self, which: str = "tclo") -> int:
+        """Forget channels without a word: ``tclo``, ``rpci`` or ``all``; returns how many."""
+        wanted = ("tclo", "rpci") if which == "all" else (which,)
+        channels = [c for name in wanted for c in self.transport.of(name)]
+        for channel in channels:
+            self.transport.kill(channel, "lost")
+        return len(channels)
+
+    def close_channel(self, which: str = "tclo") -> int:
+        """Close channels from the host's side, so that the guest sees CLOSED; returns how many."""
+        channels = self.transport.of(which)
+        for channel in channels:
+            self.transport.kill(channel, "closed", CLOSED)
+        return len(channels)
+
+    def steal_channel(self, seconds: float = 3.0) -> bool:
+        """Let another client take the application; returns false if nobody had it."""
+        channel = self.tclo.bound.get(APPLICATION)
+        if channel is None:
+            return False
+        self.tclo.steal(channel, seconds)
+        return True
+
+    def checkpoint(self) -> None:
+        """Interrupt every message that is half way through."""
+        self.context.trace.emit("host.checkpoint")
+        self.transport.interrupt()
+
+    def snapshot_revert(self, seconds_back: float = 0.0) -> None:
+        """Go back to a snapshot: channels are gone, and the guest's clock is behind the host's."""
+        self.context.trace.emit("host.revert", seconds=seconds_back)
+        self.lose_channel("all")
+        self.clock.jump(round(seconds_back * NANOSECONDS))
+
+    def migrate(self) -> None:
+        """Move to another host (vMotion): a checkpoint, then the channels are gone."""
+        self.context.trace.emit("host.migrate")
+        self.transport.interrupt()
+        self.lose_channel("all")
+
+    def suspend(self, seconds: float, *, lose_channels: bool = False) -> bool:
+        """Ask the guest, sleep for ``seconds`` of host time, resume: OS_Suspend to OS_Resume.
+
+        The guest does not feel the time: the host's clock jumps.  Returns false where a
+        management client would not offer it.
+        """
+
+        def slept() -> None:
+            self.transport.interrupt()
+            self.clock.jump(round(seconds * NANOSECONDS))
+            if lose_channels:
+                self.lose_channel("all")
+            self.power.request("resume")
+            self.send("Time_Synchronize 1")
+
+        def answered(accepted: bool) -> None:
+            if accepted:
+                self.context.after(0.001, slept)
+
+        return self.power.request("suspend", answered)
+
+    def set_synctime(self, *, on: bool) -> None:
+        """Change the machine's time synchronisation switch, and tell the guest."""
+        self.backdoor.sync_time = on
+        self.tclo.set_option("synctime", str(int(on)))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is worth knowing at the end of a run."""
+        return {
+            "calls": self.backdoor.calls,
+            "resets": self.tclo.resets,
+            "tools": self.tools.status,
+            "capabilities": dict(self.tools.capabilities),
+            "violations": self.violations,
+            "channels": len(self.transport.channels),
+            "faults": dict(self.faults.struck),
+        }

@@ -1,0 +1,119 @@
+"""Power operations: what the administrator asks the guest for, and what it answers.
+
+State ids and TCLO commands: open-vm-tools lib/include/vmware/guestrpc/powerops.h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.host.context import Context
+    from vmtsim.host.tclo import Tclo
+    from vmtsim.host.timers import Timer
+    from vmtsim.host.tools import Tools
+
+OPERATIONS: dict[str, tuple[int, str]] = {
+    "halt": (1, "OS_Halt"),
+    "reboot": (2, "OS_Reboot"),
+    "power-on": (3, "OS_PowerOn"),
+    "resume": (4, "OS_Resume"),
+    "suspend": (5, "OS_Suspend"),
+}
+BY_MESSAGE: dict[bytes, int] = {text.encode(): number for number, text in OPERATIONS.values()}
+NAMES: dict[int, str] = {number: name for name, (number, _) in OPERATIONS.items()}
+
+
+@dataclass
+class _Request:
+    """A state change that the guest was asked for; ends with its status."""
+
+    number: int
+    timer: Timer
+    status: bool | None = None
+    done: Callable[[bool], None] | None = None
+
+
+class Power:
+    """Sends power operations and judges the answers."""
+
+    def __init__(self, context: Context, tools: Tools) -> None:
+        self._context = context
+        self._tools = tools
+        self.tclo: Tclo
+        # Requests that the guest has fetched and not yet reported a status for, by state id.
+        self._open: dict[int, list[_Request]] = {}
+        # Last status by state id.
+        self.statuses: dict[int, bool] = {}
+        self._then: dict[int, list[Callable[[bool], None]]] = {}
+
+    def request(self, operation: str, done: Callable[[bool], None] | None = None) -> bool:
+        """Ask the guest for ``operation`` (a key of OPERATIONS).
+
+        ``done(accepted)`` is called with the guest's status.  Returns false, and asks for
+        nothing, where a management client would grey the button out.
+        """
+        number, message = OPERATIONS[operation]
+        allowed = self._tools.power_operations or operation in {"power-on", "resume"}
+        self._context.trace.emit("host.power", operation=operation, offered=allowed)
+        if not allowed:
+            return False
+        if done is not None:
+            self._then.setdefault(number, []).append(done)
+        self.tclo.send(message)
+        return True
+
+    def fetched(self, message: bytes) -> None:
+        """Note that the guest has read a message: a state change begins with it."""
+        number = BY_MESSAGE.get(message.rstrip(b"\0 "))
+        if number is None:
+            return
+        request = _Request(number, self._context.after(
+            self._context.options.power_timeout, lambda: self._late(request)
+        ))  # fmt: skip
+        waiting = self._then.get(number)
+        if waiting:
+            request.done = waiting.pop(0)
+        self._open.setdefault(number, []).append(request)
+
+    def replied(self, message: bytes, *, ok: bool) -> None:
+        """Note the TCLO reply to a message; a refused state change needs no status."""
+        number = BY_MESSAGE.get(message.rstrip(b"\0 "))
+        requests = self._open.get(number, []) if number is not None else []
+        if not ok and requests:
+            self._end(requests[0], accepted=False)
+
+    def reported(self, *, success: bool, number: int) -> None:
+        """Take ``tools.os.statechange.status SUCCESS NUMBER`` from the guest."""
+        requests = self._open.get(number, [])
+        self.statuses[number] = success
+        name = NAMES[number]
+        self._context.log(f"TOOLS state change {number} returned status {int(success)}")
+        self._context.trace.emit("power.status", operation=name, success=success, id=number)
+        if requests:
+            self._end(requests[0], accepted=success)
+        else:
+            self._context.violation(
+                "state-change", f"status {int(success)} for {name}, which nobody asked for"
+            )
+
+    def _end(self, request: _Request, *, accepted: bool) -> None:
+        request.timer.cancel()
+        self._open[request.number].remove(request)
+        if request.done is not None:
+            request.done(accepted)
+
+    def _late(self, request: _Request) -> None:
+        if request in self._open.get(request.number, []):
+            self._open[request.number].remove(request)
+            self._context.trace.emit("power.timeout", operation=NAMES[request.number])
+            if request.done is not None:
+                request.done(False)
+
+    @property
+    def underway(self) -> tuple[str, ...]:
+        """Operations that the guest has read and not yet reported on."""
+        return tuple(NAMES[number] for number, requests in self._open.items() if requests)

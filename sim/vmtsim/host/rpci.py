@@ -1,0 +1,320 @@
+"""The RPCI server: one command, one reply, every argument checked.
+
+Commands and replies: open-vm-tools services/vmtoolsd/toolsRpc.c, services/plugins and
+lib/include/vmware/guestrpc; which of them need their space, and which may carry a NUL:
+lib/rpcOut/rpcout.c.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from vmtsim.host import backup as backup_module
+from vmtsim.host.guestinfo import BINARY_KEYS, KEY_NAMES, ValueProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.host.backup import Backup
+    from vmtsim.host.channel import Channel
+    from vmtsim.host.context import Context
+    from vmtsim.host.faults import Faults
+    from vmtsim.host.guestinfo import GuestInfo
+    from vmtsim.host.power import Power
+    from vmtsim.host.tclo import Tclo
+    from vmtsim.host.tools import Tools
+
+OK = b"1 "
+UNKNOWN = b"0 Unknown command"
+NOT_FOUND = b"0 No value found"
+TWO_ARGUMENTS = b"0 Two and exactly two arguments expected"
+# VMware's words for these are not public; a guest may only look at the "0 ".
+MALFORMED = b"0 Invalid argument"
+
+_APPLICATION = rb"toolbox(?:-dnd)?"
+_NUMBER = re.compile(rb"\d{1,10}\Z")
+# Capabilities with a value: what the value must look like.
+_CAPABILITIES: dict[str, re.Pattern[bytes]] = {
+    "hgfs_server": re.compile(_APPLICATION + rb" [01]\Z"),
+    "features": re.compile(rb"\d+=\d+(?: \d+=\d+)*\Z"),
+    "guest_conf_directory": re.compile(rb".+\Z", re.DOTALL),
+    "resolution_server": re.compile(_APPLICATION + rb" [01]\Z"),
+    "display_topology_set": re.compile(rb"[012]\Z"),
+    "display_global_offset": re.compile(rb"[01]\Z"),
+    "resolution_set": re.compile(rb"[01]\Z"),
+    "dnd_version": _NUMBER,
+    "copypaste_version": _NUMBER,
+}
+_FLAGS = ("statechange", "softpowerop_retry")
+_WITHOUT_NUL = frozenset(
+    {"tools.capability.resolution_server", "update.tools.health"}
+    | {f"tools.capability.{flag}" for flag in _FLAGS}
+)
+_TAKEN_AS_THEY_ARE = (
+    "log",
+    "guest.log.state",
+    "guest.log.text",
+    "deployPkg.update.state",
+    "tools.vmsupport.status",
+)
+
+
+class Rpci:
+    """Carries out RPCI commands; the endpoint of all RPCI channels."""
+
+    def __init__(
+        self,
+        context: Context,
+        faults: Faults,
+        tools: Tools,
+        guestinfo: GuestInfo,
+        power: Power,
+        backup: Backup,
+        tclo: Tclo,
+    ) -> None:
+        self._context = context
+        self._faults = faults
+        self._tools = tools
+        self._info = guestinfo
+        self._power = power
+        self._backup = backup
+        self._tclo = tclo
+        self.guest_log: list[str] = []
+        # Command name -> function of the arguments, NUL at the end taken off.
+        self._commands: dict[str, Callable[[bytes], bytes]] = {
+            "vmx.capability.unified_loop": self._unified_loop,
+            "tools.set.version": self._version,
+            "tools.set.versiontype": self._version_type,
+            "tools.os.statechange.status": self._state_change,
+            "info-set": self._info_set,
+            "info-get": self._info_get,
+            "vmx.set_option": self._set_option,
+            "vmbackup.eventSet": self._backup_event,
+            "update.tools.health": self._health,
+            "SetGuestDiskInfo": self._disks,
+        }
+        for name in _CAPABILITIES:
+            self._commands[f"tools.capability.{name}"] = self._capability(name)
+        for name in _TAKEN_AS_THEY_ARE:
+            self._commands[name] = self._taken(name)
+
+    # Endpoint of the transport.
+
+    def opened(self, channel: Channel) -> None:
+        """Nothing to do: the guest speaks first."""
+
+    def received(self, channel: Channel, message: bytes) -> None:
+        """Carry out a command and put its reply into the outbox."""
+        reply = self.execute(message, channel.number)
+        channel.outbox.clear()
+        if reply is not None:
+            channel.outbox.append(reply)
+
+    def asked(self, channel: Channel, mischief: str | None) -> None:
+        """Nothing to add: a reply is there or it is not."""
+
+    def fetched(self, channel: Channel, message: bytes) -> None:
+        """Nothing to do: the guest has its reply."""
+
+    def dropped(self, channel: Channel, message: bytes) -> None:
+        """Record that the guest did not take its reply."""
+        self._context.trace.emit("rpci.dropped", channel=channel.number, reply=message)
+
+    def gone(self, channel: Channel, reason: str) -> None:
+        """Nothing to do: replies die with their channel."""
+
+    # Commands.
+
+    def execute(self, message: bytes, channel: int | None = None) -> bytes | None:
+        """Return the reply to ``message``; None where a fault swallows it."""
+        name = message.split(b" ", 1)[0].split(b"\0", 1)[0].decode("latin-1")
+        struck = self._faults.strike("rpci", "rpci", name)
+        if struck in {"reject", "garbage-reply", "empty-reply", "long-reply", "no-reply"}:
+            reply = self._spoiled(struck)
+        else:
+            reply = self._answer(name, message, channel)
+            if struck == "reject-text" and reply[:2] == OK:
+                reply = b"1 not stored"
+        ok = reply is not None and reply[:2] == OK
+        self._context.trace.emit(
+            "rpci", channel=channel, command=name, request=message, reply=reply, ok=ok
+        )
+        return reply
+
+    def _spoiled(self, struck: str) -> bytes | None:
+        rng = self._faults.rng
+        if struck == "reject":
+            text = self._faults.arguments.get("reply", "0 Permission denied")
+            return str(text).encode()
+        if struck == "garbage-reply":
+            return rng.bytes(rng.between(2, 64))
+        if struck == "empty-reply":
+            return rng.choice((b"", b"1", b"0"))
+        if struck == "long-reply":
+            return OK + b"x" * rng.between(5_000, 65_000)
+        return None
+
+    def _answer(self, name: str, message: bytes, channel: int | None) -> bytes:
+        if not message.strip(b"\0 "):
+            self._context.violation("rpci-empty", f"{len(message)} bytes", channel)
+            return UNKNOWN
+        if name in self._context.options.unknown_commands:
+            return UNKNOWN
+        if name == "SetGuestInfo":
+            return self._set_guest_info(message, channel)
+        flag = name.removeprefix("tools.capability.")
+        if flag != name and flag in _FLAGS:
+            return self._flag(flag, name, message, channel)
+        command = self._commands.get(name)
+        if command is None:
+            self._context.trace.emit("rpci.unknown", command=name)
+            return UNKNOWN
+        text = message.removesuffix(b"\0")
+        if text != message and name in _WITHOUT_NUL:
+            self._context.violation("rpci-nul", name, channel)
+        if b"\0" in text:
+            self._context.violation("rpci-embedded-nul", name, channel)
+            text = text.split(b"\0", 1)[0]
+        _, space, arguments = text.partition(b" ")
+        if not space:
+            self._context.violation("rpci-space", name, channel)
+            return UNKNOWN
+        try:
+            return command(arguments)
+        except ValueProblem as problem:
+            self._context.violation(problem.rule, f"{name}: {problem}", channel)
+            return TWO_ARGUMENTS if name == "info-set" else MALFORMED
+
+    def _flag(self, flag: str, name: str, message: bytes, channel: int | None) -> bytes:
+        rest = message[len(name) :]
+        if rest.endswith(b"\0"):
+            self._context.violation("rpci-nul", name, channel)
+            rest = rest.rstrip(b"\0")
+        if rest != b" ":
+            self._context.violation(
+                "rpci-arguments" if rest else "rpci-space", f"{name}{rest!r}", channel
+            )
+            return MALFORMED if rest else UNKNOWN
+        self._tools.set_capability(flag, "")
+        return OK
+
+    def _capability(self, name: str) -> Callable[[bytes], bytes]:
+        pattern = _CAPABILITIES[name]
+
+        def take(arguments: bytes) -> bytes:
+            if not pattern.match(arguments):
+                raise ValueProblem(f"value {arguments!r}", "rpci-arguments")
+            text = arguments.decode("utf-8", "replace")
+            self._tools.set_capability(name, text)
+            if name == "features":
+                pairs = (pair.split("=") for pair in text.split())
+                self._tools.features.update((int(index), int(value)) for index, value in pairs)
+            return OK
+
+        return take
+
+    def _taken(self, name: str) -> Callable[[bytes], bytes]:
+        def take(arguments: bytes) -> bytes:
+            text = arguments.decode("utf-8", "replace")
+            if name == "log":
+                self.guest_log.append(text)
+            self._context.trace.emit("guest.note", command=name, text=text)
+            return OK
+
+        return take
+
+    def _unified_loop(self, arguments: bytes) -> bytes:
+        if not re.fullmatch(_APPLICATION, arguments):
+            raise ValueProblem(f"application {arguments!r}", "rpci-arguments")
+        self._tools.set_capability("unified_loop", arguments.decode())
+        return OK
+
+    def _version(self, arguments: bytes) -> bytes:
+        self._tools.set_version(_number(arguments))
+        return OK
+
+    def _version_type(self, arguments: bytes) -> bytes:
+        version, _, kind = arguments.partition(b" ")
+        if _number(kind) > 4:
+            raise ValueProblem(f"tools type {kind!r}", "rpci-arguments")
+        self._tools.set_version(_number(version), int(kind))
+        return OK
+
+    def _state_change(self, arguments: bytes) -> bytes:
+        match = re.fullmatch(rb"([01]) ([1-5])", arguments)
+        if match is None:
+            raise ValueProblem(f"status and state {arguments!r}", "rpci-arguments")
+        self._power.reported(success=match[1] == b"1", number=int(match[2]))
+        return OK
+
+    def _info_set(self, arguments: bytes) -> bytes:
+        key, space, value = arguments.partition(b" ")
+        name = key.decode("utf-8", "replace")
+        if not space or not name.startswith("guestinfo.") or name == "guestinfo.":
+            raise ValueProblem(f"{arguments[:40]!r}", "rpci-arguments")
+        if self._info.set_variable(name.removeprefix("guestinfo."), value):
+            return OK
+        return b"0 Too much guest information"
+
+    def _info_get(self, arguments: bytes) -> bytes:
+        name = arguments.decode("utf-8", "replace")
+        value = self._info.variables.get(name.removeprefix("guestinfo."))
+        if not name.startswith("guestinfo.") or value is None:
+            return NOT_FOUND
+        return OK + value
+
+    def _set_option(self, arguments: bytes) -> bytes:
+        parts = arguments.split(b" ")
+        if len(parts) != 3:
+            raise ValueProblem(f"NAME OLD NEW, not {arguments!r}", "rpci-arguments")
+        name, _, new = (part.decode("utf-8", "replace") for part in parts)
+        self._context.trace.emit("host.option", name=name, value=new)
+        # The host tells everybody, also the one who asked.
+        self._tclo.set_option(name, new)
+        return OK
+
+    def _backup_event(self, arguments: bytes) -> bytes:
+        event, _, rest = arguments.decode("utf-8", "replace").partition(" ")
+        code, _, text = rest.partition(" ")
+        if event not in backup_module.EVENTS or not code.isdecimal() or int(code) > 5:
+            raise ValueProblem(f"event {arguments!r}", "rpci-arguments")
+        return OK if self._backup.event(event, int(code), text) else b"0 No backup in progress"
+
+    def _health(self, arguments: bytes) -> bytes:
+        if arguments not in {b"normal", b"hung", b"guest_slow"}:
+            raise ValueProblem(f"health {arguments!r}", "rpci-arguments")
+        self._tools.health = arguments.decode()
+        return OK
+
+    def _disks(self, arguments: bytes) -> bytes:
+        self._info.set_disks(arguments)
+        return OK
+
+    def _set_guest_info(self, message: bytes, channel: int | None) -> bytes:
+        match = re.match(rb"SetGuestInfo  (\d{1,3}) ", message)
+        if match is None:
+            self._context.violation("guestinfo-delimiter", repr(message[:24]), channel)
+            return MALFORMED
+        key, value = int(match[1]), message[match.end() :]
+        if key not in KEY_NAMES:
+            self._context.violation("guestinfo-key", f"key {key}", channel)
+            return MALFORMED
+        if key in self._context.options.unknown_guestinfo_keys:
+            return MALFORMED
+        if key not in BINARY_KEYS:
+            value = value.removesuffix(b"\0")
+        try:
+            self._info.store(key, value)
+        except ValueProblem as problem:
+            self._context.violation(
+                problem.rule, f"SetGuestInfo key {key} ({KEY_NAMES[key]}): {problem}", channel
+            )
+            return MALFORMED
+        return OK
+
+
+def _number(text: bytes) -> int:
+    if not _NUMBER.match(text) or int(text) > 0xFFFFFFFF:
+        raise ValueProblem(f"number {text!r}", "rpci-arguments")
+    return int(text)
