@@ -137,8 +137,9 @@ def mdoc_argument(text: Any) -> str:
 
 
 def sentences(text: Any) -> str:
-    """Return ``text`` with a line for each sentence, as mdoc(7) sources are written."""
-    return re.sub(r"(?<=[.!?]) +(?=[A-Z])", "\n", mdoc(text))
+    """Return ``text`` as mdoc(7) sources have it: a line for each sentence, none too long."""
+    lines = re.split(r"(?<=[.!?]) +(?=[A-Z])", mdoc(text))
+    return "\n".join("\n".join(textwrap.wrap(line, WIDTH, break_on_hyphens=False)) for line in lines)
 
 
 def markdown(text: Any) -> str:
