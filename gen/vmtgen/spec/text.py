@@ -22,7 +22,7 @@ _C_TYPES = {
 _C_FORMATS = {
     "bool": "%d",
     "int": "%d",
-    "uint": '%" PRIu32 "',
+    "uint": "%u",
     "i64": '%" PRId64 "',
     "u64": '%" PRIu64 "',
     "text": "%s",

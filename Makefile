@@ -1,0 +1,62 @@
+# The two commands of this project: `make` and `make test`.
+#
+# Works with GNU make and with NetBSD's make (bmake); there is nothing here
+# but plain rules.  Everything happens in .venv and build/.
+
+PYTHON=		python3
+RELEASE=	11.0
+MACHINE=	amd64
+SEEDS=		2000
+
+VENV=		.venv
+RUN=		$(VENV)/bin/python -m
+STAMP=		$(VENV)/.complete
+MODULE=		build/$(RELEASE)/$(MACHINE)/vmt.kmod
+
+all: env
+	@$(RUN) vmtgen generate --quiet
+	@$(RUN) vmtgen build --quiet --release $(RELEASE) --machine $(MACHINE)
+	@$(RUN) vmtgen lint --quiet $(MODULE)
+	@$(RUN) vmtsim run --summary $(MODULE)
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml tools/environment.sh
+	@sh tools/environment.sh "$(PYTHON)" $(VENV)
+
+generate: env
+	$(RUN) vmtgen generate
+
+build: env
+	$(RUN) vmtgen build --release $(RELEASE) --machine $(MACHINE)
+
+lint: build
+	$(RUN) vmtgen lint $(MODULE)
+
+run: build
+	$(RUN) vmtsim run $(MODULE)
+
+test: env
+	$(RUN) pytest -q -n 2
+
+bench: build
+	$(RUN) bench
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+distclean: clean
+	rm -rf $(VENV)
+
+help:
+	@echo "make            generate, build, lint and run vmt.kmod"
+	@echo "make test       all tests (UPDATE_GOLDEN=1 renews the golden files)"
+	@echo "make generate   kmod/ and docs/PROTOCOL.md from specs/ and templates/"
+	@echo "make build      $(MODULE)"
+	@echo "make lint       what the kernel would say to it"
+	@echo "make run        the whole conversation with a simulated VMware"
+	@echo "make bench      figures of this machine"
+	@echo "make clean      remove what was built; make distclean: and .venv"
+	@echo "variables:      RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
+
+.PHONY: all env generate build lint run test bench clean distclean help

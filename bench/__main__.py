@@ -1,0 +1,99 @@
+"""Figures of this machine, measured in one run: ``make bench``.
+
+Prints a Markdown table and keeps the same as JSON in build/bench.json.  The
+CPU seconds are those of the command and its children; a ratio compares two
+of them from this very run, which is what survives a change of machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = "build/11.0/amd64/vmt.kmod"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A command to measure; ``goal`` is in CPU seconds, or a ratio to ``beside``."""
+
+    name: str
+    command: tuple[str, ...]
+    goal: float
+    beside: str | None = None
+
+
+def python(*words: str) -> tuple[str, ...]:
+    return (sys.executable, *words)
+
+
+TASKS = (
+    Task("Python alone", python("-c", "pass"), 0),
+    Task("regenerate", python("-m", "vmtgen", "generate"), 1.5),
+    Task(
+        "build and lint one target",
+        ("sh", "-c", f'"$0" -m vmtgen build && "$0" -m vmtgen lint {MODULE}', sys.executable),
+        1.5,
+    ),
+    Task("vmtsim run", python("-m", "vmtsim", "run", MODULE), 3.0),
+    Task("vmtctl --help", python("-m", "vmtctl", "--help"), 2.5, beside="Python alone"),
+    Task("vmtctl status", python("-m", "vmtctl", "status"), 2.5, beside="Python alone"),
+)
+
+
+def cpu_seconds(command: tuple[str, ...]) -> float:
+    """Run ``command`` and return its CPU seconds, children included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--runs", type=int, default=5, metavar="N", help="the best of N runs counts (%(default)s)"
+    )
+    parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json", metavar="FILE")
+    args = parser.parse_args()
+
+    seconds: dict[str, float] = {}
+    rows = []
+    print("| what (warm) | CPU seconds | goal | |")
+    print("|---|---:|---:|---|")
+    for task in TASKS:
+        cpu_seconds(task.command)  # warms the caches
+        seconds[task.name] = best = min(cpu_seconds(task.command) for _ in range(args.runs))
+        if task.beside is None:
+            goal, ok = f"{task.goal:.1f}" if task.goal else "", not task.goal or best <= task.goal
+            shown = f"{best:.2f}"
+        else:
+            ratio = best / seconds[task.beside]
+            goal, ok = f"{task.goal:.1f} times", ratio <= task.goal
+            shown = f"{best:.3f} ({ratio:.1f} times {task.beside})"
+        print(
+            f"| {task.name} | {shown} | {goal} | {'' if not goal else 'ok' if ok else 'MISSED'} |",
+            flush=True,
+        )
+        rows.append({**asdict(task), "cpu_seconds": best, "met": ok})
+
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = args.json.with_suffix(".new")
+    unfinished.write_text(
+        json.dumps({"version": 1, "cores": os.cpu_count(), "rows": rows}, indent=1) + "\n"
+    )
+    unfinished.replace(args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

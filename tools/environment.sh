@@ -1,0 +1,29 @@
+#!/bin/sh
+# Makes the project's Python environment: environment.sh PYTHON DIRECTORY.
+# One clear line for each thing that a machine may lack.
+
+python=$1
+venv=$2
+
+fail() {
+	echo "make: $1" >&2
+	exit 69			# EX_UNAVAILABLE
+}
+
+command -v "$python" >/dev/null 2>&1 ||
+    fail "there is no $python; install Python 3.11 or newer (Debian: apt-get install python3), or say make PYTHON=..."
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$python is older than Python 3.11; say make PYTHON=python3.12, say"
+"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+    fail "$python cannot make environments; install its venv module (Debian: apt-get install python3-venv)"
+
+echo "Setting up $venv (once; needs the network for about a minute) ..."
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
+    fail "cannot make $venv; see above"
+log=$venv/install.log
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    --editable ".[dev]" >"$log" 2>&1 || {
+	tail -5 "$log" >&2
+	fail "pip could not install the packages of pyproject.toml (all of it: $log); is there a network?"
+}
+touch "$venv/.complete"
