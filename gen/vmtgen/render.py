@@ -11,6 +11,7 @@ import jinja2
 from vmtgen import __version__
 from vmtgen.errors import MissingInputError
 from vmtgen.filters import FILTERS
+from vmtgen.knf import fold
 from vmtgen.located import LocatedErrors, Problem, listed, nearest
 from vmtgen.resources import shown
 from vmtgen.spec.load import FILES
@@ -103,7 +104,8 @@ class Renderer:
         """Return what the template ``name`` makes. Raises LocatedErrors."""
         output = name.removesuffix(SUFFIX)
         try:
-            return self.environment.get_template(name).render(template=name, output=output)
+            text = self.environment.get_template(name).render(template=name, output=output)
+            return fold(text) if output.endswith((".c", ".h")) else text
         except jinja2.TemplateSyntaxError as error:
             where = error.name or name
             raise LocatedErrors([self._syntax(where, error)]) from None
