@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOGUE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--check", action="store_true", help="change nothing, print a diff")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but what changed")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write below DIR (default: this checkout)"
     )
@@ -59,25 +60,27 @@ def run(args: argparse.Namespace) -> int:
     )
     found = generate.changes(wanted, out)
     if args.check:
-        return _report(found, len(wanted), _command(args))
+        return _report(found, len(wanted), args)
     generate.apply(found, out)
     for change in found:
         print(f"{_done(change):8} {shown(out / change.place)}")
     same = len(wanted) - sum(change.after is not None for change in found)
-    print(f"{len(wanted)} files: {len(wanted) - same} written, {same} unchanged")
+    if not args.quiet:
+        print(f"{len(wanted)} files: {len(wanted) - same} written, {same} unchanged")
     return 0
 
 
-def _report(found: list[Change], total: int, command: str) -> int:
+def _report(found: list[Change], total: int, args: argparse.Namespace) -> int:
     if not found:
-        print(f"{total} files: all up to date")
+        if not args.quiet:
+            print(f"{total} files: all up to date")
         return 0
     for change in found:
         sys.stdout.write(change.diff())
     sys.stdout.flush()
     names = ", ".join(change.place for change in found)
     stale = "1 file is" if len(found) == 1 else f"{len(found)} files are"
-    sys.stderr.write(f"vmtgen: {stale} stale: {names}\nhint: {command}\n")
+    sys.stderr.write(f"vmtgen: {stale} stale: {names}\nhint: {_command(args)}\n")
     return 1
 
 

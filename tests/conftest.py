@@ -1,0 +1,90 @@
+"""What all tests share: the checkout, golden files, and tools that may be missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI", "") not in {"", "0", "false"}
+UPDATE_GOLDEN = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
+
+# Tools that come with the Python packages of the [dev] extra.
+_PYTHON_TOOLS = frozenset({"mypy", "ruff"})
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Compares texts with files in the repository, or writes those files when asked to."""
+
+    directory: Path
+
+    def check(self, name: str, text: str) -> None:
+        """Hold ``text`` against the golden file ``name``."""
+        path = self.directory / name
+        if UPDATE_GOLDEN:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            return
+        assert path.is_file(), f"{path} is missing: UPDATE_GOLDEN=1 make test writes it"
+        expected = path.read_text(encoding="utf-8")
+        assert text == expected, f"{path} differs: UPDATE_GOLDEN=1 make test takes the new text"
+
+
+def debian_packages() -> dict[str, str]:
+    """Return the Debian package of each tool that tools.debian names."""
+    packages: dict[str, str] = {}
+    for line in (ROOT / "tools.debian").read_text(encoding="utf-8").splitlines():
+        package, _, said = line.partition("#")
+        commands, _, _ = said.partition(":")
+        if package.strip():
+            packages.update(dict.fromkeys(re.split(r"[,\s]+", commands.strip()), package.strip()))
+    return packages
+
+
+def find_tool(name: str) -> str:
+    """Return the path of the tool ``name``; skip the test, or fail it in CI, where it is absent."""
+    here = Path(sys.executable).parent / name
+    if here.is_file():
+        return str(here)
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    if name in _PYTHON_TOOLS:
+        how = "pip install 'netbsd-vmt[dev]'"
+    else:
+        packages = debian_packages()
+        assert name in packages, f"no package for {name!r}: name one in tools.debian"
+        how = f"apt-get install {packages[name]}"
+    reason = f"{name} is not installed ({how})"
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The top directory of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], str]:
+    """A function from the name of a tool to its path; see find_tool."""
+    return find_tool
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """The golden files beside the test: the directory ``golden`` in the room of the test."""
+    return Golden(request.path.parent / "golden")
