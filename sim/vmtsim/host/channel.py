@@ -382,6 +382,8 @@ class Transport:
         if not channel.alive:
             self._answer(frame, CLOSED)
             return
+        if channel.outbox:
+            bent = self._faults.strike("announce", channel.protocol)
         if not channel.outbox or bent == "slow-reply":
             frame.arg1 = 0
             self._answer(frame, SUCCESS)

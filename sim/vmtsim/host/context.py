@@ -69,7 +69,14 @@ class Context:
     def violation(self, rule: str, detail: str, channel: int | None = None) -> None:
         """Record that the guest broke ``rule`` (a key of RULES)."""
         self.violations += 1
-        self.trace.emit("violation", rule=rule, text=RULES[rule], detail=detail, channel=channel)
+        self.trace.emit(
+            "violation",
+            rule=rule,
+            text=RULES[rule],
+            detail=detail,
+            channel=channel,
+            side="protocol",
+        )
 
     def log(self, text: str) -> None:
         """Write a line of the host's log, worded as in public vmware.log files."""

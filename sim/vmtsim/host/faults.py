@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from vmtsim.host.context import Context
     from vmtsim.rng import Rng
 
-# The points of a message: the seven sub-commands, the two high-bandwidth calls, an RPCI command
-# that is about to be carried out, a time command.
+# The points of a message: the seven sub-commands, a message about to be announced, the two
+# high-bandwidth calls, an RPCI command about to be carried out, a time command.
 POINTS = (
     "open",
     "sendsize",
     "sendpayload",
     "recvsize",
+    "announce",
     "recvpayload",
     "recvstatus",
     "close",
@@ -55,9 +56,9 @@ _CATALOGUE = (
     Fault("timed-out", _LENGTHS, "the host timed the channel out (flag 0x0040)"),
     Fault("refuse", (*_LENGTHS, "recvstatus", "close"), "one call fails, the channel lives on"),
     Fault("table-full", ("open",), "no channel is free"),
-    Fault("wrong-type", ("recvsize", "recvpayload"), "EDX names another type than it should"),
-    Fault("huge-length", ("recvsize",), "the announced length is beyond any limit"),
-    Fault("slow-reply", ("recvsize",), "the RPCI reply is not there yet", "rpci"),
+    Fault("wrong-type", ("announce", "recvpayload"), "EDX names another type than it should"),
+    Fault("huge-length", ("announce",), "the announced length is beyond any limit"),
+    Fault("slow-reply", ("announce",), "the RPCI reply is not there yet", "rpci"),
     Fault("no-reply", ("rpci",), "the RPCI command is never answered", "rpci"),
     Fault("reject", ("rpci",), "the command is refused: '0 ' and a text", "rpci"),
     Fault("reject-text", ("rpci",), "'1 ' and a text: taken, but not stored", "rpci"),

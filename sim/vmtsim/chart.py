@@ -1,0 +1,216 @@
+"""The conversation of host and guest as text, in two columns.
+
+::
+
+    0.997  tclo  host: reset                    guest: OK ATR toolbox
+    0.998  tclo  host: Capabilities_Register
+           rpci  tools.set.version 2147483647   guest: OK<space>
+
+The host's TCLO messages stand on the left with the guest's answer on the right; RPCI commands
+that the guest sent before it answered stand between.  ``svg`` in ``chart_svg`` draws the same
+rows as a message sequence chart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vmtsim.trace import printable, unprintable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from vmtsim.trace import Event
+
+_RIGHT = 45
+_LONGEST = 72
+
+# Sides of a row, for the drawing: who spoke to whom.
+HOST, CHANNEL, DRIVER, POWERD = range(4)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: ``left`` as the host's column has it, ``right`` the guest's answer or "".
+
+    ``at`` and ``answered`` are virtual nanoseconds.  ``source`` and ``target`` are the sides of
+    the drawing (equal for something that happens at one place).
+    """
+
+    at: int
+    kind: str
+    left: str
+    right: str = ""
+    answered: int = 0
+    channel: int | None = None
+    source: int = HOST
+    target: int = DRIVER
+    good: bool = True
+
+
+def shown(payload: bytes | str | None, longest: int = _LONGEST) -> str:
+    """Return a payload for reading: escapes for binary, ``<space>`` at the end, cut if long."""
+    if payload is None:
+        return "(none)"
+    raw = payload if isinstance(payload, bytes) else unprintable(payload)
+    text = printable(raw.removesuffix(b"\0"))
+    if not text:
+        return "(empty)"
+    if len(text) > longest:
+        return f"{text[: longest - 20]}... ({len(raw)} bytes)"
+    return f"{text[:-1]}<space>" if text.endswith(" ") else text
+
+
+def _tclo(event: Event) -> Row:
+    return Row(event.at, "tclo", f"host: {shown(event['message'])}", channel=event.get("channel"))
+
+
+def _rpci(event: Event) -> Row:
+    plain = event["reply"] in {b"1 ", "1 "}
+    verdict = "" if plain else f'  -> "{shown(event["reply"])}"'
+    return Row(
+        event.at,
+        "rpci",
+        shown(event["request"]) + verdict,
+        channel=event.get("channel"),
+        source=DRIVER,
+        target=HOST,
+        good=bool(event["ok"]),
+    )
+
+
+def _open(event: Event) -> Row | None:
+    if event["protocol"] != "tclo":
+        return None
+    return Row(event.at, "open", f"TCLO channel {event['channel']}", channel=event["channel"],
+               source=DRIVER, target=CHANNEL)  # fmt: skip
+
+
+def _refused(event: Event) -> Row:
+    return Row(event.at, "open", f"{event['protocol'].upper()} refused: {event['reason']}",
+               source=DRIVER, target=CHANNEL, good=False)  # fmt: skip
+
+
+def _lost(event: Event) -> Row | None:
+    if event["reason"] == "close":
+        return None
+    return Row(event.at, "lost", f"channel {event['channel']}: {event['reason']}",
+               channel=event["channel"], source=CHANNEL, target=CHANNEL, good=False)  # fmt: skip
+
+
+def _fault(event: Event) -> Row:
+    return Row(event.at, "fault", f"{event['name']} at {event['point']}",
+               source=HOST, target=HOST, good=False)  # fmt: skip
+
+
+def _timeout(event: Event) -> Row:
+    return Row(event.at, "late", f"no answer to {shown(event['message'])}",
+               channel=event.get("channel"), source=HOST, target=HOST, good=False)  # fmt: skip
+
+
+def _violation(event: Event) -> Row:
+    detail = event.get("detail") or event.get("text")
+    return Row(event.at, "RULE", f"{event['rule']}: {detail}",
+               source=DRIVER, target=DRIVER, good=False)  # fmt: skip
+
+
+def _power(event: Event) -> Row:
+    return Row(event.at, "powerd", f"{event.get('script')} {event.get('name')}",
+               source=DRIVER, target=POWERD)  # fmt: skip
+
+
+def _clock(event: Event) -> Row | None:
+    amounts = {
+        "jump": lambda: f"{event['ns'] / 1e9:+.3f} s",
+        "set": lambda: f"to {event['ns'] / 1e9:.3f}",
+        "drift": lambda: f"{event['ppm']:+d} ppm",
+        "lag": lambda: f"{event['us']} us",
+    }
+    amount = amounts.get(event["action"])
+    if amount is None:
+        return None
+    return Row(event.at, "clock", f"host: {event['action']} {amount()}", source=HOST, target=HOST)
+
+
+def _state(event: Event) -> Row:
+    return Row(event.at, "backup", f"host: {event['before']} -> {event['state']}",
+               source=HOST, target=HOST)  # fmt: skip
+
+
+def _note(text: str) -> Callable[[Event], Row]:
+    def row(event: Event) -> Row:
+        return Row(event.at, "host", text, source=HOST, target=HOST)
+
+    return row
+
+
+def _failed(event: Event) -> Row:
+    return Row(event.at, "FAILED", f"{event['place']}: {event['text']}",
+               source=DRIVER, target=DRIVER, good=False)  # fmt: skip
+
+
+_ROWS: dict[str, Callable[[Event], Row | None]] = {
+    "tclo": _tclo,
+    "rpci": _rpci,
+    "open": _open,
+    "open.refused": _refused,
+    "close": _lost,
+    "fault": _fault,
+    "tclo.timeout": _timeout,
+    "violation": _violation,
+    "powerd": _power,
+    "host.clock": _clock,
+    "backup": _state,
+    "host.checkpoint": _note("checkpoint"),
+    "host.migrate": _note("migrates the machine"),
+    "host.revert": _note("goes back to a snapshot"),
+    "scenario.failed": _failed,
+}
+KINDS = (*_ROWS, "tclo.reply")
+
+
+def rows(events: Iterable[Event]) -> list[Row]:
+    """Return the rows of a conversation; events that do not belong to it are passed over."""
+    found: list[Row] = []
+    # Channel -> the row from which its open exchange starts.
+    started: dict[int, int] = {}
+    for event in events:
+        if event.kind == "tclo.reply":
+            _reply(found, started, event)
+            continue
+        make = _ROWS.get(event.kind)
+        row = make(event) if make is not None else None
+        if row is None:
+            continue
+        if row.kind == "tclo" and row.channel is not None:
+            started[row.channel] = len(found)
+        found.append(row)
+    return found
+
+
+def _reply(found: list[Row], started: dict[int, int], event: Event) -> None:
+    """Put the guest's answer beside the last row of its exchange."""
+    answer = f"guest: {shown(event['reply'])}"
+    first = started.pop(event["channel"], None)
+    good = bool(event["ok"])
+    if first is not None and not found[-1].right and found[-1].kind in {"tclo", "rpci"}:
+        last = found[-1]
+        found[-1] = replace(last, right=answer, answered=event.at, good=last.good and good)
+        return
+    found.append(Row(event.at, "tclo", "", answer, event.at, event["channel"], DRIVER, HOST, good))
+
+
+def text(events: Iterable[Event], *, origin: int = 0) -> list[str]:
+    """Return the conversation as lines; times are seconds after ``origin`` (virtual ns).
+
+    A time that equals the one above is left out, as are answers that are plain success.
+    """
+    lines = []
+    before = ""
+    for row in rows(events):
+        stamp = f"{(row.at - origin) / 1e9:.3f}"
+        first = f"{'' if stamp == before else stamp:>7}  {row.kind:<4}  {row.left}"
+        before = stamp
+        lines.append(f"{first:<{_RIGHT - 1}} {row.right}" if row.right else first)
+    return [line.rstrip() for line in lines]

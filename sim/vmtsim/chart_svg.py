@@ -1,0 +1,196 @@
+"""A message sequence chart as one SVG file: host, channel, driver, powerd, and the times.
+
+Self-contained: no font, script or style from elsewhere; colours follow the reader's light or dark
+setting.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from vmtsim.chart import CHANNEL, DRIVER, HOST, POWERD, Row, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmtsim.trace import Event
+
+_NAMES = {HOST: "VMware host", CHANNEL: "TCLO channel", DRIVER: "driver", POWERD: "powerd"}
+_X = {HOST: 150, CHANNEL: 270, DRIVER: 850, POWERD: 1080}
+_WIDTH = 1180
+_TOP = 96
+_STEP = 30
+_GAP = 26
+# Advance of a 12 px monospace character, a little generously.
+_CHARACTER = 7.3
+_QUIET = 1_000_000_000
+
+_STYLE = """
+  svg { --paper: #ffffff; --ink: #1c2127; --faint: #6a7480; --line: #c3cad2; --tclo: #0b5cad;
+        --rpci: #17703c; --power: #8a4b00; --bad: #b3261e; background: var(--paper); }
+  @media (prefers-color-scheme: dark) {
+    svg { --paper: #14181d; --ink: #e6eaee; --faint: #93a0ad; --line: #3a444e; --tclo: #7db8f5;
+          --rpci: #79cf98; --power: #f0b36a; --bad: #ff8a80; }
+  }
+  text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
+         fill: var(--ink); stroke: var(--paper); stroke-width: 4px; paint-order: stroke;
+         stroke-linejoin: round; }
+  .title { font: 600 16px system-ui, sans-serif; }
+  .under, .time, .more { fill: var(--faint); }
+  .name { font: 600 13px system-ui, sans-serif; text-anchor: middle; }
+  .time { text-anchor: end; }
+  .middle { text-anchor: middle; }
+  .life { stroke: var(--line); stroke-width: 1.5; }
+  .gap { stroke: var(--line); stroke-dasharray: 2 5; }
+  .arrow { stroke-width: 1.5; fill: none; }
+  .answer { stroke-dasharray: 5 3; }
+  .tclo { stroke: var(--tclo); } .rpci { stroke: var(--rpci); } .powerd { stroke: var(--power); }
+  .open, .host, .clock, .backup { stroke: var(--faint); } .bad { stroke: var(--bad); }
+  text.bad { fill: var(--bad); stroke: var(--paper); }
+  .dot { fill: var(--paper); stroke-width: 1.5; }
+  marker path { fill: context-stroke; stroke: none; }
+"""
+
+
+def svg(
+    events: Iterable[Event], *, title: str = "Conversation", origin: int = 0, limit: int = 400
+) -> str:
+    """Return the chart as SVG text.
+
+    ``origin`` is the virtual time (ns) that the axis calls 0; after ``limit`` rows the chart says
+    how many more there were.
+    """
+    everything = rows(events)
+    chart = _Chart(origin)
+    for row in everything[:limit]:
+        chart.add(row)
+    left = len(everything) - limit
+    if left > 0:
+        chart.more(left)
+    return chart.finish(title, len(everything))
+
+
+class _Chart:
+    """Draws downwards, one row after another."""
+
+    def __init__(self, origin: int) -> None:
+        self._origin = origin
+        self._y = _TOP
+        self._before: int | None = None
+        self._parts: list[str] = []
+
+    def add(self, row: Row) -> None:
+        """Draw ``row``, and its answer beneath it."""
+        self._time(row.at)
+        if row.left:
+            self._call(row)
+        if row.right:
+            self._time(row.answered or row.at)
+            # An answer below a row that failed for another reason is not itself a failure.
+            failed = not row.right.startswith("guest: OK")
+            self._arrow(DRIVER, HOST, "tclo answer" + (" bad" if failed else ""))
+            self._channel(row, "tclo")
+            self._label(DRIVER, HOST, row.right.removeprefix("guest: "), bad=failed)
+            self._y += _STEP
+
+    def _call(self, row: Row) -> None:
+        label = row.left.removeprefix("host: ")
+        if row.source == row.target:
+            self._note(row, label)
+        else:
+            bad = not row.good and not row.right
+            self._arrow(row.source, row.target, f"{row.kind}{' bad' if bad else ''}")
+            if row.kind == "tclo":
+                self._channel(row, "tclo")
+            self._label(row.source, row.target, label, bad=bad)
+        self._y += _STEP
+
+    def _time(self, at: int) -> None:
+        stamp = (at - self._origin) / 1e9
+        if self._before is not None and at - self._before >= _QUIET:
+            self._parts.append(
+                f'<line class="gap" x1="90" x2="{_WIDTH - 30}" y1="{self._y}" y2="{self._y}"/>'
+            )
+            self._y += _GAP
+        if self._before is None or f"{(self._before - self._origin) / 1e9:.3f}" != f"{stamp:.3f}":
+            self._parts.append(f'<text class="time" x="80" y="{self._y + 4}">{stamp:.3f}</text>')
+        self._before = at
+
+    def _arrow(self, source: int, target: int, kind: str) -> None:
+        self._parts.append(
+            f'<line class="arrow {kind}" x1="{_X[source]}" x2="{_X[target]}" y1="{self._y}" '
+            f'y2="{self._y}" marker-end="url(#head)"/>'
+        )
+
+    def _channel(self, row: Row, kind: str) -> None:
+        """Mark where a TCLO message passes its channel."""
+        bad = "" if row.good else " bad"
+        self._parts.append(
+            f'<circle class="dot {kind}{bad}" cx="{_X[CHANNEL]}" cy="{self._y}" r="4"/>'
+        )
+
+    def _label(self, source: int, target: int, label: str, *, bad: bool) -> None:
+        left, right = sorted((_X[source], _X[target]))
+        if left < _X[CHANNEL] < right:
+            left = _X[CHANNEL]
+        room = max(right - left - 16, 190 if target == POWERD else 120)
+        self._parts.append(
+            f'<text class="middle{" bad" if bad else ""}" x="{(left + right) // 2}" '
+            f'y="{self._y - 6}">{escape(_cut(label, room))}</text>'
+        )
+
+    def _note(self, row: Row, label: str) -> None:
+        bad = "" if row.good else " bad"
+        x = _X[row.source]
+        if row.source == CHANNEL and not row.good:
+            self._parts.append(
+                f'<path class="arrow{bad}" d="M{x - 6} {self._y - 6}l12 12m0 -12l-12 12"/>'
+            )
+        else:
+            self._parts.append(
+                f'<rect class="dot {row.kind}{bad}" x="{x - 5}" y="{self._y - 5}" width="10" '
+                'height="10"/>'
+            )
+        words = f"{row.kind}: {label}" if row.kind != "host" else label
+        room = _WIDTH - x - 40
+        self._parts.append(
+            f'<text class="{bad.strip()}" x="{x + 14}" y="{self._y + 4}">'
+            f"{escape(_cut(words, room))}</text>"
+        )
+
+    def more(self, count: int) -> None:
+        """Say that ``count`` rows were left out."""
+        self._parts.append(
+            f'<text class="more" x="{_X[HOST]}" y="{self._y + 4}">... and {count} more</text>'
+        )
+        self._y += _STEP
+
+    def finish(self, title: str, count: int) -> str:
+        """Return the whole drawing."""
+        bottom = self._y + 4
+        height = bottom + 24
+        heads = "".join(
+            f'<line class="life" x1="{_X[side]}" x2="{_X[side]}" y1="74" y2="{bottom}"/>'
+            f'<text class="name" x="{_X[side]}" y="66">{name}</text>\n'
+            for side, name in _NAMES.items()
+        )
+        body = "\n".join(self._parts)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+            f'width="{_WIDTH}" height="{height}" role="img" aria-labelledby="title about">\n'
+            f'<title id="title">{escape(title)}</title>\n'
+            f'<desc id="about">Message sequence chart with {count} rows; times in seconds.</desc>\n'
+            f"<style>{_STYLE}</style>\n"
+            '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" '
+            'markerHeight="8" orient="auto-start-reverse"><path d="M0 1 10 5 0 9z"/></marker>'
+            "</defs>\n"
+            f'<text class="title" x="30" y="28">{escape(title)}</text>\n'
+            '<text class="under" x="30" y="46">seconds</text>\n'
+            f"{heads}{body}\n</svg>\n"
+        )
+
+
+def _cut(label: str, room: float) -> str:
+    size = max(int(room / _CHARACTER), 8)
+    return label if len(label) <= size else f"{label[: size - 3]}..."

@@ -1,0 +1,357 @@
+"""Scenarios: what host and guest do at which time, and what must be seen, as YAML.
+
+A step is a mapping with ``at`` (seconds since power-on) or ``after`` (seconds since the step
+before), one verb, and for expectations ``within`` (seconds) and ``not``::
+
+    - at: 5.0
+      host.tclo: OS_Halt
+    - expect.rpci: "tools.os.statechange.status 1 1"
+      within: 2
+
+Without a time a step happens together with the one before.  Errors name file and line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vmtgen.located import Node, Problems, listed, load_yaml, nearest
+
+from vmtsim.host.options import NANOSECONDS, HostOptions
+from vmtsim.scenario_verbs import EXPECTATIONS, VERBS, Pattern, host_options
+from vmtsim.trace import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vmtsim.host.machine import Host
+    from vmtsim.trace import Event, Trace
+
+DEFAULT = "boot-to-halt"
+_WITHIN = 5.0
+_TOP = ("summary", "duration", "host", "guest", "steps")
+_GUEST = ("hostname", "addresses", "powerd", "sysctl")
+_TIMES = ("at", "after", "within", "not")
+
+
+class UnknownScenarioError(Exception):
+    """No scenario of that name; ``hint`` says which there are."""
+
+    exit_status = 66
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Stage(Protocol):
+    """What a scenario needs of the simulation that it runs in."""
+
+    @property
+    def host(self) -> Host:
+        """The simulated host."""
+
+    @property
+    def trace(self) -> Trace:
+        """Where all events go."""
+
+    def now(self) -> int:
+        """Return virtual nanoseconds since power-on."""
+
+    def guest(self, verb: str, argument: Any, /) -> None:
+        """Do what an administrator does in the guest: ``detach``, ``hostname`` ..."""
+
+    def sysctl(self, name: str, /) -> Any:
+        """Return the value of a sysctl node of the guest (int or str), None if there is none."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One action or expectation.  Times in virtual nanoseconds; ``place`` is FILE:LINE."""
+
+    at: int
+    verb: str
+    argument: Any
+    place: str
+    within: int = 0
+    negated: bool = False
+
+    @property
+    def expects(self) -> bool:
+        """Whether this is an expectation, not an action."""
+        return self.verb.startswith("expect.")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A run as data.  ``guest`` holds the guest's setting before boot, for the simulation."""
+
+    name: str
+    summary: str
+    duration: int
+    host: HostOptions
+    steps: tuple[Step, ...]
+    guest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def directory() -> Path:
+    """Return the folder of the scenarios that ship: inside a wheel, or of a checkout."""
+    packaged = Path(__file__).parent / "data" / "scenarios"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "scenarios"
+
+
+def shipped() -> dict[str, Path]:
+    """Return the scenarios that ship, by name."""
+    return {path.stem: path for path in sorted(directory().glob("*.yaml"))}
+
+
+def load(name: str | Path) -> Scenario:
+    """Return a scenario by its shipped name or by its file's path.
+
+    Raises vmtgen.located.LocatedErrors for what is wrong in it, UnknownScenarioError where there
+    is none of that name.
+    """
+    text = str(name)
+    if "/" in text or text.endswith((".yaml", ".yml")):
+        return parse(load_yaml(Path(name)))
+    known = shipped()
+    if text not in known:
+        near = nearest(text, known)
+        meant = f" (did you mean {near!r}?)" if near else ""
+        raise UnknownScenarioError(
+            f"no scenario {text!r}{meant}",
+            hint=f"shipped are {listed(known, limit=40)}; a file is given by its path",
+        )
+    return parse(load_yaml(known[text]))
+
+
+def parse(root: Node) -> Scenario:
+    """Return the scenario that ``root`` holds; raises LocatedErrors with all problems."""
+    problems = Problems()
+    if root.kind != "mapping":
+        problems.add(root, f"a scenario is a mapping, not {root.described}")
+        problems.raise_if_any()
+    _known(root, _TOP, problems)
+    summary = root.get("summary")
+    if summary is None or not isinstance(summary.scalar, str):
+        problems.add(root["summary"], "a scenario says in `summary` what it shows")
+    options = host_options(root.get("host"), problems)
+    guest = root.get("guest")
+    if guest is not None:
+        _known(guest, _GUEST, problems)
+    steps = _steps(root, problems)
+    last = max((step.at + step.within for step in steps), default=0)
+    duration = _seconds(root.get("duration"), problems)
+    if duration is not None and duration < last:
+        problems.add(
+            root["duration"], f"{duration / NANOSECONDS:g} s end before the last step does"
+            f" ({last / NANOSECONDS:g} s)"
+        )  # fmt: skip
+    problems.raise_if_any()
+    plain = guest.plain() if guest is not None else {}
+    return Scenario(
+        name=Path(root.path).stem,
+        summary=str(summary.scalar).strip() if summary is not None else "",
+        duration=last + NANOSECONDS if duration is None else duration,
+        host=options,
+        steps=tuple(sorted(steps, key=lambda step: step.at)),
+        guest=plain if isinstance(plain, dict) else {},
+    )
+
+
+def _known(node: Node, names: tuple[str, ...], problems: Problems) -> None:
+    if node.kind != "mapping":
+        problems.add(node, f"a mapping is wanted here, not {node.described}")
+    for name, value in node.entries.items():
+        if name not in names:
+            problems.add(
+                value.key or value,
+                f"no key {name!r} here: {listed(names)}",
+                hint=nearest(name, names),
+            )
+
+
+def _seconds(node: Node | None, problems: Problems) -> int | None:
+    if node is None:
+        return None
+    value = node.scalar
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+        problems.add(node, f"seconds from 0 on are wanted, not {node.described}")
+        return None
+    return round(value * NANOSECONDS)
+
+
+def _steps(root: Node, problems: Problems) -> list[Step]:
+    steps: list[Step] = []
+    sequence = root.get("steps")
+    if sequence is None or sequence.kind != "sequence" or not sequence.elements:
+        problems.add(root["steps"], "a scenario has a list of `steps`")
+        return steps
+    before = 0
+    for node in sequence.elements:
+        step = _step(node, before, problems)
+        if step is not None:
+            before = step.at
+            steps.append(step)
+    return steps
+
+
+def _step(node: Node, before: int, problems: Problems) -> Step | None:
+    if node.kind != "mapping":
+        problems.add(node, f"a step is a mapping with one verb, not {node.described}")
+        return None
+    verbs = [name for name in node.entries if name not in _TIMES]
+    unknown = [name for name in verbs if name not in VERBS]
+    for name in unknown:
+        value = node[name]
+        problems.add(value.key or value, f"no verb {name!r}", hint=nearest(name, (*VERBS, *_TIMES)))
+    if unknown:
+        return None
+    if len(verbs) != 1:
+        found = f"found {listed(verbs)}" if verbs else f"one of {listed(VERBS, limit=40)}"
+        problems.add(node, f"a step has exactly one verb: {found}")
+        return None
+    verb = verbs[0]
+    if "at" in node.entries and "after" in node.entries:
+        problems.add(node["after"], "a step has `at` or `after`, not both")
+    at = _seconds(node.get("at"), problems)
+    after = _seconds(node.get("after"), problems)
+    argument = VERBS[verb].check(node[verb], problems)
+    expects = verb in EXPECTATIONS
+    for name in ("within", "not"):
+        if not expects and name in node.entries:
+            problems.add(node[name], f"`{name}` belongs to expectations, not to {verb}")
+    negated = node.get("not")
+    if negated is not None and not isinstance(negated.scalar, bool):
+        problems.add(negated, f"true or false is wanted, not {negated.described}")
+    default = 0 if verb == "expect.sysctl" else round(_WITHIN * NANOSECONDS)
+    within = _seconds(node.get("within"), problems)
+    return Step(
+        at=before + (after or 0) if at is None else at,
+        verb=verb,
+        argument=argument,
+        place=f"{node.path}:{node[verb].key.line if node[verb].key else node.line}",  # type: ignore[union-attr]
+        within=0 if not expects else default if within is None else within,
+        negated=bool(negated is not None and negated.scalar),
+    )
+
+
+@dataclass
+class _Open:
+    """An expectation whose time has come and which is not decided yet."""
+
+    step: Step
+    deadline: int
+    left: int
+    seen: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An expectation that was not met: where it stands, and what happened instead."""
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+class ScenarioRun:
+    """Plays a scenario on a stage, driven by the simulation's clock as the host is.
+
+    ``next_event`` says when it wants to act, ``advance`` acts, ``finish`` returns the failures.
+    """
+
+    def __init__(self, scenario: Scenario, stage: Stage) -> None:
+        self.scenario = scenario
+        self.failures: list[Failure] = []
+        self._stage = stage
+        self._waiting = list(scenario.steps)
+        self._open: list[_Open] = []
+        kinds = {
+            EXPECTATIONS[step.verb].kind(step.argument)
+            for step in scenario.steps
+            if step.verb in EXPECTATIONS
+        }
+        self._cancel: Callable[[], None] = stage.trace.subscribe(self._happened, kinds - {""})
+
+    def next_event(self) -> int | None:
+        """Return when the next step or deadline is due (virtual ns), or None."""
+        times = [each.deadline for each in self._open]
+        if self._waiting:
+            times.append(self._waiting[0].at)
+        return min(times, default=None)
+
+    def advance(self) -> None:
+        """Carry out the steps that are due, and decide expectations whose time is over."""
+        now = self._stage.now()
+        while self._waiting and self._waiting[0].at <= now:
+            step = self._waiting.pop(0)
+            if step.expects:
+                times = EXPECTATIONS[step.verb].times(step.argument)
+                self._open.append(_Open(step, step.at + step.within, times))
+            else:
+                self._stage.trace.emit(
+                    "scenario.step", verb=step.verb, argument=_shown(step.argument)
+                )
+                VERBS[step.verb].run(self._stage, step.argument)
+        for each in [each for each in self._open if each.deadline <= now]:
+            if each in self._open:
+                self._open.remove(each)
+                self._decide(each)
+
+    def finish(self) -> list[Failure]:
+        """Decide what is still open, and return all failures in file order."""
+        self._cancel()
+        for each in self._open:
+            self._decide(each)
+        for step in self._waiting:
+            self._fail(step, f"{step.verb} was never reached: the run ended before")
+        self._open, self._waiting = [], []
+        return self.failures
+
+    def _decide(self, each: _Open) -> None:
+        step = each.step
+        if step.verb == "expect.sysctl":
+            for name, wanted in step.argument.items():
+                value = self._stage.sysctl(name)
+                if (str(value) == str(wanted)) == step.negated:
+                    verb = "is" if step.negated else "is not"
+                    self._fail(step, f"{name} {verb} {wanted!r}: it is {value!r}")
+        elif not step.negated:
+            window = f"{step.at / NANOSECONDS:.3f} s and {each.deadline / NANOSECONDS:.3f} s"
+            wanted = EXPECTATIONS[step.verb].text_of(step.argument)
+            seen = "; there was " + ", ".join(each.seen[-4:]) if each.seen else ""
+            self._fail(step, f"no {wanted} between {window}{seen}")
+
+    def _happened(self, event: Event) -> None:
+        for each in list(self._open):
+            step = each.step
+            expectation = EXPECTATIONS[step.verb]
+            if expectation.kind(step.argument) != event.kind:
+                continue
+            if not expectation.matches(step.argument, event):
+                each.seen.append(expectation.seen(event))
+                continue
+            each.left -= 1
+            if each.left > 0:
+                continue
+            self._open.remove(each)
+            if step.negated:
+                self._fail(step, f"{expectation.text_of(step.argument)} came, and should not")
+            else:
+                self._stage.trace.emit("scenario.met", place=step.place)
+
+    def _fail(self, step: Step, message: str) -> None:
+        failure = Failure(step.place, f"{step.verb}: {message}")
+        self.failures.append(failure)
+        self._stage.trace.emit("scenario.failed", place=step.place, text=failure.message)
+
+
+def _shown(argument: Any) -> Any:
+    if isinstance(argument, Pattern):
+        return argument.text
+    return printable(argument) if isinstance(argument, (bytes, str)) else argument
