@@ -1,0 +1,72 @@
+"""A guest on the desk for the tests of vmtctl."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+HERE = Path(__file__).parent
+
+
+def _load_fakeguest() -> ModuleType:
+    """By its path: the tools that it writes import it that way too."""
+    specification = importlib.util.spec_from_file_location("fakeguest", HERE / "fakeguest.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["fakeguest"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+fakeguest = sys.modules.get("fakeguest") or _load_fakeguest()
+
+
+class Outcome:
+    """What one run of vmtctl did."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status = status
+        self.out = out
+        self.err = err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Control:
+    """vmtctl, run in this process, against a guest on the desk."""
+
+    def __init__(self, guest: Any, capsys: pytest.CaptureFixture[str]) -> None:
+        self.guest = guest
+        self._capsys = capsys
+
+    def __call__(self, *words: str) -> Outcome:
+        from vmtctl import cli
+
+        self._capsys.readouterr()
+        split = list(words)
+        where = split.index("--") if "--" in split else len(split)
+        arguments = [*split[:where], "--tools-root", str(self.guest.root), *split[where:]]
+        status = cli.main(arguments)
+        captured = self._capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Any:
+    return fakeguest.FakeGuest(tmp_path / "guest")
+
+
+@pytest.fixture
+def vmtctl(guest: Any, capsys: pytest.CaptureFixture[str]) -> Control:
+    return Control(guest, capsys)

@@ -1,0 +1,395 @@
+"""A NetBSD guest on the desk: stand-ins for its tools that share one JSON file as their state.
+
+They print and exit as the real ones do: drvctl(8) 1.19, sysctl(8), modload(8), modunload(8),
+modstat(8), ps(1), dmesg(8). The rules of replacing the built-in driver, its panic included, are
+those seen on NetBSD/amd64 10.99.12.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+USERLAND = Path(__file__).parent.parent.parent / "userland"
+
+TOOLS = {
+    "dmesg": "sbin/dmesg",
+    "drvctl": "sbin/drvctl",
+    "modload": "sbin/modload",
+    "modstat": "usr/bin/modstat",
+    "modunload": "sbin/modunload",
+    "ps": "bin/ps",
+    "sysctl": "sbin/sysctl",
+}
+
+ORDINALS = ("top", "second", "third", "fourth", "fifth")
+
+OUR_NODES = {
+    "machdep.vmt0.uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f",
+    "machdep.vmt0.rpc": "",
+    "machdep.vmt0.clock_sync.period": "60",
+    "machdep.vmt0.clock_sync.follow_host": "0",
+    "machdep.vmt0.clock_sync.now": "0",
+    "machdep.vmt0.clock_sync.offset": str((1 << 64) - 1500),
+    "machdep.vmt0.clock_sync.steps": "1",
+    "machdep.vmt0.clock_sync.slews": "7",
+    "machdep.vmt0.clock_sync.state": "slewing",
+    "machdep.vmt0.stats.polls": "421",
+    "machdep.vmt0.stats.errors": "0",
+}
+STOCK_NODES = {
+    name: OUR_NODES[name] for name in ("machdep.vmt0.uuid", "machdep.vmt0.clock_sync.period")
+}
+
+
+def fresh_state() -> dict[str, Any]:
+    """A booted NetBSD 11.0/amd64 with the built-in driver attached."""
+    return {
+        "attached": "stock",  # None, "stock" or "ours"
+        "builtin": True,  # the kernel has its own driver
+        "builtin_disabled": False,  # its module was unloaded
+        "module": None,  # path of the loaded vmt.kmod
+        "half_freed": False,  # drvctl -d leaves the unit behind until the next rescan
+        "panic": None,
+        "vmware": True,
+        "siblings": ["coretemp0"],
+        "kernel": {
+            "kern.ostype": "NetBSD",
+            "kern.osrelease": "11.0",
+            "kern.osrevision": "1100000000",
+            "hw.machine": "amd64",
+            "hw.machine_arch": "x86_64",
+            "kern.securelevel": "-1",
+            "kern.module.path": "/stand/amd64/11.0/modules",
+            "machdep.hypervisor": "VMware",
+        },
+        "nodes": {},  # values that were written
+        "processes": [[1, "init"], [312, "/usr/sbin/powerd"]],
+        "dmesg": ["[   1.0000000] vmt0 at cpu0"],
+        "guestinfo": {},
+        "replies": {},  # raw replies by request
+        "faults": {},  # "drvctl -d": "Device busy"
+        "calls": [],
+    }
+
+
+class FakeGuest:
+    """A guest below ``root``; ``state`` is read and written through ``get`` and ``set``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.file = root / "state.json"
+        for tool, place in TOOLS.items():
+            path = root / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(
+                f"#!{sys.executable} -IS\n"
+                f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+                f"import fakeguest\nsys.exit(fakeguest.tool({tool!r}, {str(self.file)!r}))\n"
+            )
+            path.chmod(0o755)
+        for directory in ("var/run", "etc/powerd/scripts", "etc/rc.d", "etc/rc.conf.d", "dev"):
+            (root / directory).mkdir(parents=True, exist_ok=True)
+        (root / "dev/drvctl").write_text("")
+        self.write(fresh_state())
+
+    def get(self) -> dict[str, Any]:
+        return json.loads(self.file.read_text())
+
+    def write(self, state: dict[str, Any]) -> None:
+        self.file.write_text(json.dumps(state))
+
+    def set(self, **changes: Any) -> None:
+        self.write({**self.get(), **changes})
+
+    def kernel(self, **values: str) -> None:
+        state = self.get()
+        state["kernel"].update({name.replace("__", "."): text for name, text in values.items()})
+        self.write(state)
+
+    def calls(self) -> list[str]:
+        """The changing commands that were run, in order."""
+        return [
+            call
+            for call in self.get()["calls"]
+            if call.startswith(("drvctl -d", "drvctl -r", "modload", "modunload", "sysctl -w"))
+        ]
+
+    def module(self, **options: Any) -> str:
+        """Write the file of a module that this guest takes; its path."""
+        path = self.root / "vmt.kmod"
+        path.write_bytes(module_file(**options))
+        return str(path)
+
+
+def module_file(
+    *, machine: int = 62, wide: bool = True, version: int = 1100000000, name: str = "vmt"
+) -> bytes:
+    """A relocatable ELF file with the parts by which a module is known."""
+    data = bytearray(64)
+    strings = b"\0"
+    offsets = {}
+    names = ("link_set_modules", ".rela", ".rodata", ".relb", ".symtab", ".strtab", ".shstrtab")
+    for section in names:
+        offsets[section] = len(strings)
+        strings += section.encode() + b"\0"
+    rela = wide
+    pointer, word = ("<Q", 8) if wide else ("<I", 4)
+    text_at = 32 if wide else 20
+    modinfo = struct.pack("<II", version, 3) + bytes(text_at - 8) + name.encode() + b"\0"
+    if not rela:
+        body = bytearray(modinfo)
+        struct.pack_into(pointer, body, 12, text_at)
+        modinfo = bytes(body)
+
+    def relocation(offset: int, addend: int) -> bytes:
+        if wide:
+            return struct.pack("<QQq", offset, 1 << 32 | 1, addend)
+        return struct.pack("<II", offset, 1 << 8 | 1)
+
+    if wide:
+        symbols = bytes(24) + struct.pack("<IBBHQQ", 0, 3, 0, 3, 0, 0)
+    else:
+        symbols = bytes(16) + struct.pack("<IIIBBH", 0, 0, 0, 3, 0, 3)
+    kind = 4 if rela else 9
+    sections = [
+        ("link_set_modules", 1, bytes(word), 0, 0),
+        (".rela", kind, relocation(0, 0), 5, 1),
+        (".rodata", 1, modinfo, 0, 0),
+        (".relb", kind, relocation(16 if wide else 12, text_at), 5, 3),
+        (".symtab", 2, symbols, 6, 1),
+        (".strtab", 3, b"\0", 0, 0),
+        (".shstrtab", 3, strings, 0, 0),
+    ]
+    layout = "<IIQQQQIIQQ" if wide else "<IIIIIIIIII"
+    table = [struct.pack(layout, *([0] * 10))]
+    for section, type_, body, link, info in sections:
+        row = (offsets[section], type_, 0, 0, len(data), len(body), link, info, 8, 0)
+        table.append(struct.pack(layout, *row))
+        data += body
+    start = len(data)
+    data += b"".join(table)
+    header = struct.pack(
+        "<HHIQQQIHHHHHH" if wide else "<HHIIIIIHHHHHH",
+        1, machine, 1, 0, 0, start, 0, 64, 0, 0, struct.calcsize(layout), 8, 7,
+    )  # fmt: skip
+    ident = b"\x7fELF" + bytes((2 if wide else 1, 1, 1)) + bytes(9)
+    data[: len(ident) + len(header)] = ident + header
+    return bytes(data)
+
+
+# ---------------------------------------------------------------------------
+# The tools
+
+
+def tool(name: str, state_file: str) -> int:
+    arguments = sys.argv[1:]
+    path = Path(state_file)
+    state = json.loads(path.read_text())
+    state["calls"].append(" ".join((name, *arguments)))
+    try:
+        for pattern, text in state["faults"].items():
+            if " ".join((name, *arguments)).startswith(pattern):
+                if text == "hang":
+                    import time
+
+                    path.write_text(json.dumps(state))
+                    time.sleep(600)
+                return _fault(name, arguments, text)
+        return globals()[f"_{name}"](state, arguments)
+    finally:
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(state))
+        temporary.replace(path)
+
+
+def _complain(text: str, status: int = 1) -> int:
+    sys.stderr.write(text + "\n")
+    return status
+
+
+def _fault(name: str, arguments: list[str], text: str) -> int:
+    if text == "silent":
+        return 0
+    if name == "drvctl":
+        call = {"-d": "DRVDETACHDEV", "-r": "DRVRESCANBUS"}.get(arguments[0], "DRVLISTDEV")
+        return _complain(f"drvctl: {call}: {text}")
+    return _complain(f"{name}: {arguments[-1].partition('=')[0]}: {text}")
+
+
+def _log(state: dict[str, Any], text: str) -> None:
+    state["dmesg"].append(f"[{len(state['dmesg']) + 1:>4}.0000000] {text}")
+
+
+def _probe(state: dict[str, Any]) -> None:
+    """What a rescan of cpu0 does: the higher match priority wins."""
+    if state["attached"] or not state["vmware"]:
+        return
+    if state["module"]:
+        state["attached"] = "ours"
+    elif state["builtin"]:
+        state["attached"] = "stock"
+    if state["attached"]:
+        state["nodes"] = {}
+        _log(state, "vmt0 at cpu0")
+
+
+def _drvctl(state: dict[str, Any], arguments: list[str]) -> int:
+    match arguments:
+        case ["-d", device]:
+            if device != "vmt0" or not state["attached"]:
+                return _complain("drvctl: DRVDETACHDEV: Device not configured")
+            state["attached"] = None
+            state["half_freed"] = True
+            _log(state, "vmt0: detached")
+            return 0
+        case ["-r", "-a", attribute, bus]:
+            if bus != "cpu0":
+                return _complain("drvctl: DRVRESCANBUS: Device not configured")
+            if attribute != "cpufeaturebus":
+                return _complain("drvctl: DRVRESCANBUS: Invalid argument")
+            state["half_freed"] = False
+            _probe(state)
+            return 0
+        case ["-l", "cpu0"]:
+            children = [*state["siblings"], *(["vmt0"] if state["attached"] else [])]
+            print("".join(f"cpu0 {child}\n" for child in children), end="")
+            return 0
+    return _complain("usage: drvctl -d device")
+
+
+def _modload(state: dict[str, Any], arguments: list[str]) -> int:
+    force = "-f" in arguments
+    name = arguments[-1]
+
+    def no(text: str, said: str = "") -> int:
+        if said:
+            _log(state, f"WARNING: module error: {said}")
+        return _complain(f"modload: {name}: {text}")
+
+    if "/" not in name:
+        if name == "vmt" and state["builtin"]:
+            if state["module"] or not state["builtin_disabled"]:
+                return no("File exists")
+            if not force:
+                return no("Operation not permitted", "use -f to reinstate builtin module `vmt'")
+            state["builtin_disabled"] = False
+            return 0
+        return no("No such file or directory")
+    if not Path(name).exists():
+        return no("No such file or directory")
+    data = Path(name).read_bytes()
+    if b"BAD RELOCATION" in data:
+        return no("Exec format error", "kobj_load: linker error: symbol 'x' not found")
+    if state["module"] or (state["builtin"] and not state["builtin_disabled"]):
+        return no("File exists", "module with name `vmt' already loaded")
+    if state["half_freed"]:
+        state["panic"] = "config_attach: allocation of device softc failed"
+        return no("panic")
+    state["module"] = name
+    _probe(state)
+    return 0
+
+
+def _modunload(state: dict[str, Any], arguments: list[str]) -> int:
+    if state["module"]:
+        if state["attached"] == "ours":
+            state["attached"] = None
+            _log(state, "vmt0: detached")
+        state["module"] = None
+        return 0
+    if state["builtin"] and not state["builtin_disabled"]:
+        state["builtin_disabled"] = True  # the device stays
+        return 0
+    return _complain(f"modunload: {arguments[-1]}: No such file or directory")
+
+
+def _modstat(state: dict[str, Any], arguments: list[str]) -> int:
+    print("NAME     CLASS    SOURCE   FLAG REFS    SIZE REQUIRES")
+    if state["module"]:
+        print("vmt      driver   filesys  -       0   24576 sysmon_power")
+    elif state["builtin"] and not state["builtin_disabled"]:
+        print("vmt      driver   builtin  -       0       - sysmon_power,sysmon_taskq")
+    return 0
+
+
+def _ps(state: dict[str, Any], arguments: list[str]) -> int:
+    print("  PID COMMAND")
+    for pid, command in state["processes"]:
+        print(f"{pid:>5} {command}")
+    return 0
+
+
+def _dmesg(state: dict[str, Any], arguments: list[str]) -> int:
+    print("\n".join(state["dmesg"]))
+    return 0
+
+
+def _tree(state: dict[str, Any]) -> dict[str, str]:
+    nodes = dict(state["kernel"])
+    if state["attached"]:
+        nodes.update(OUR_NODES if state["attached"] == "ours" else STOCK_NODES)
+        nodes.update(state["nodes"])
+    return nodes
+
+
+def _sysctl(state: dict[str, Any], arguments: list[str]) -> int:
+    tree = _tree(state)
+    if arguments[0] == "-w":
+        name, _, value = arguments[1].partition("=")
+        if name not in tree:
+            return _unknown(tree, name)
+        return _write(state, tree, name, value)
+    for name in arguments:
+        below = [leaf for leaf in tree if leaf == name or leaf.startswith(f"{name}.")]
+        if not below:
+            return _unknown(tree, name)
+        for leaf in below:
+            print(f"{leaf} = {tree[leaf]}")
+    return 0
+
+
+def _unknown(tree: dict[str, str], name: str) -> int:
+    parts = name.split(".")
+    depth = 0
+    for depth in range(len(parts)):
+        prefix = ".".join(parts[: depth + 1])
+        if not any(leaf == prefix or leaf.startswith(f"{prefix}.") for leaf in tree):
+            break
+    sys.stdout.flush()
+    return _complain(
+        f"sysctl: {ORDINALS[depth]} level name '{parts[depth]}' in '{name}' is invalid"
+    )
+
+
+def _write(state: dict[str, Any], tree: dict[str, str], name: str, value: str) -> int:
+    old = tree[name]
+    leaf = name.removeprefix("machdep.vmt0.")
+    if leaf == "rpc":
+        old = _host(state, value)
+    elif leaf.endswith("period") and not 0 <= int(value) <= 2147483:
+        return _complain(f"sysctl: {name}: Invalid argument")
+    elif leaf.endswith("now"):
+        state["nodes"]["machdep.vmt0.clock_sync.offset"] = "0"
+    else:
+        state["nodes"][name] = value
+    print(f"{name}: {old} -> {value}")
+    return 0
+
+
+def _host(state: dict[str, Any], request: str) -> str:
+    if request in state["replies"]:
+        return state["replies"][request]
+    command, _, rest = request.partition(" ")
+    if command == "info-get":
+        value = state["guestinfo"].get(rest)
+        return "0 No value found" if value is None else f"1 {value}"
+    if command == "info-set":
+        name, _, value = rest.partition(" ")
+        state["guestinfo"][name] = value
+        return "1 "
+    return "0 Unknown command"

@@ -1,0 +1,174 @@
+"""Detaching and attaching vmt0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtctl import exits
+
+if TYPE_CHECKING:
+    from conftest import Control
+
+DETACH = "drvctl -d vmt0"
+ATTACH = "drvctl -r -a cpufeaturebus cpu0"
+
+
+def test_detach_takes_vmt0_away(vmtctl: Control, guest: Any) -> None:
+    assert vmtctl("detach").status == 0
+    assert guest.get()["attached"] is None
+    assert guest.calls() == [DETACH]
+
+
+def test_a_second_detach_does_nothing(vmtctl: Control, guest: Any) -> None:
+    vmtctl("detach")
+    done = vmtctl("detach", "--json")
+    assert done.status == 0
+    assert done.json["changed"] is False
+    assert guest.calls() == [DETACH]
+
+
+def test_attach_gives_it_back(vmtctl: Control, guest: Any) -> None:
+    vmtctl("detach")
+    assert vmtctl("attach").status == 0
+    assert guest.get()["attached"] == "stock"
+    assert guest.calls() == [DETACH, ATTACH]
+    assert vmtctl("attach").status == 0
+    assert guest.calls() == [DETACH, ATTACH]
+
+
+@pytest.mark.parametrize("verb", ["detach", "attach"])
+def test_a_dry_run_changes_nothing(vmtctl: Control, guest: Any, verb: str) -> None:
+    if verb == "attach":
+        guest.set(attached=None)
+    done = vmtctl(verb, "-n")
+    assert done.status == 0
+    assert "would" in done.out
+    assert guest.calls() == []
+
+
+def test_quiet_says_nothing(vmtctl: Control) -> None:
+    done = vmtctl("-q", "detach")
+    assert (done.out, done.err) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "words"),
+    [
+        ("Device busy", exits.TEMPORARY, "try again"),
+        ("Permission denied", exits.NO_PERMISSION, "root"),
+        ("Operation not supported", exits.UNAVAILABLE, "userconf=disable vmt"),
+        ("Not supported", exits.UNAVAILABLE, "userconf=disable vmt"),
+        ("silent", exits.TEMPORARY, "yet it is attached"),
+    ],
+)
+def test_a_failed_detach_tells_the_reason(
+    vmtctl: Control, guest: Any, fault: str, status: int, words: str
+) -> None:
+    guest.set(faults={DETACH: fault})
+    done = vmtctl("detach")
+    assert done.status == status
+    assert words in done.err
+
+
+def test_a_tool_that_hangs_is_stopped(
+    vmtctl: Control, guest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vmtctl import system
+
+    monkeypatch.setattr(system.Tools.run, "__kwdefaults__", {"limit": 0.3})
+    guest.set(faults={DETACH: "hang"})
+    done = vmtctl("detach")
+    assert done.status == exits.UNAVAILABLE
+    assert "was stopped" in done.err
+
+
+def test_attach_is_refused_beside_vmtoolsd(vmtctl: Control, guest: Any) -> None:
+    guest.set(attached=None, processes=[[77, "/usr/pkg/bin/vmtoolsd --background /x"]])
+    done = vmtctl("attach")
+    assert done.status == exits.TEMPORARY
+    assert "pid 77" in done.err
+    assert guest.calls() == []
+    assert vmtctl("attach", "--force").status == 0
+
+
+def test_an_editor_with_vmtoolsd_in_its_arguments_is_no_daemon(vmtctl: Control, guest: Any) -> None:
+    guest.set(attached=None, processes=[[77, "vi vmtoolsd"]])
+    assert vmtctl("attach").status == 0
+
+
+def _no_driver(guest: Any) -> None:
+    guest.set(attached=None, builtin=False)
+
+
+def _no_vmware(guest: Any) -> None:
+    guest.set(attached=None, vmware=False)
+    guest.kernel(machdep__hypervisor="KVM")
+
+
+def _userconf(guest: Any) -> None:
+    guest.set(attached=None, vmware=False)
+    (guest.root / "boot.cfg").write_text("menu=Boot:boot\nuserconf=disable vmt\n")
+
+
+def _hyperv(guest: Any) -> None:
+    guest.set(attached=None, vmware=False, siblings=["hyperv0"])
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (_no_driver, "vmtctl load"),
+        (_no_vmware, "not a VMware machine"),
+        (_userconf, "userconf=disable vmt"),
+        (_hyperv, "hyperv0"),
+    ],
+)
+def test_when_nothing_attached_the_reason_is_found(
+    vmtctl: Control, guest: Any, prepare: Any, words: str
+) -> None:
+    prepare(guest)
+    done = vmtctl("attach")
+    assert done.status in {exits.UNAVAILABLE, exits.CONFIG}
+    assert words in done.err
+    assert guest.calls() == [ATTACH]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("Invalid argument", "has no cpufeaturebus"),
+        ("Operation not supported by device", "has no cpufeaturebus"),
+        ("Device not configured", "there is no cpu0"),
+    ],
+)
+def test_a_bus_that_cannot_be_searched_is_explained(
+    vmtctl: Control, guest: Any, fault: str, words: str
+) -> None:
+    guest.set(attached=None, faults={ATTACH: fault})
+    assert words in vmtctl("attach").err
+
+
+def test_errors_are_json_too(vmtctl: Control, guest: Any) -> None:
+    guest.set(faults={DETACH: "Device busy"})
+    done = vmtctl("detach", "--json")
+    assert done.json["error"]["status"] == done.status == exits.TEMPORARY
+    assert done.json["error"]["hint"]
+
+
+def test_without_drvctl_the_sysctl_nodes_tell(vmtctl: Control, guest: Any) -> None:
+    (guest.root / "sbin/drvctl").unlink()
+    found = vmtctl("status", "--json").json
+    assert found["device"]["attached"] is True
+    assert any("drvctl" in problem for problem in found["problems"])
+
+
+def test_what_is_not_netbsd_is_told_so(vmtctl: Control, guest: Any) -> None:
+    for tool in ("sbin/drvctl", "sbin/sysctl", "usr/bin/modstat", "bin/ps", "sbin/dmesg"):
+        (guest.root / tool).unlink()
+    done = vmtctl("status")
+    assert done.status == 0
+    assert "is this NetBSD?" in done.out
+    done = vmtctl("detach")
+    assert done.status == exits.UNAVAILABLE
+    assert "cannot find out" in done.err

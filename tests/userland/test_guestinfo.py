@@ -1,0 +1,117 @@
+"""Guest variables through machdep.vmt0.rpc."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vmtctl import exits, rpc
+
+if TYPE_CHECKING:
+    from conftest import Control
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+@pytest.fixture
+def ours(guest: Any) -> Any:
+    guest.set(attached="ours", module="/x/vmt.kmod")
+    return guest
+
+
+@given(TEXT, TEXT)
+def test_a_reply_survives_whatever_it_and_the_request_hold(reply: str, request: str) -> None:
+    assert rpc.strip(f"machdep.vmt0.rpc: {reply} -> {request}\n", request) == reply
+
+
+def test_output_that_is_only_the_two_ends_overlapping_is_refused() -> None:
+    with pytest.raises(exits.Failure):
+        rpc.strip("machdep.vmt0.rpc: ->  -> x\n", "  -> x")
+    with pytest.raises(exits.Failure):
+        rpc.strip("machdep.vmt0.rpc: -> x\n", "x")
+
+
+@pytest.mark.parametrize("value", ["plain", "a -> b", "two\nlines", " -> ", "=x?=", "", "é"])
+def test_what_was_set_is_what_is_got(vmtctl: Control, ours: Any, value: str) -> None:
+    assert vmtctl("guestinfo", "set", "key", value).status == 0
+    assert ours.get()["guestinfo"] == {"guestinfo.key": value}
+    done = vmtctl("guestinfo", "get", "guestinfo.key", "--json")
+    assert done.json["value"] == value
+
+
+def test_a_value_comes_from_standard_input(
+    vmtctl: Control, ours: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from a\npipe\n")))
+    assert vmtctl("guestinfo", "set", "key", "-").status == 0
+    assert ours.get()["guestinfo"]["guestinfo.key"] == "from a\npipe\n"
+
+
+def test_a_variable_that_is_not_set_is_status_1(vmtctl: Control, ours: Any) -> None:
+    done = vmtctl("guestinfo", "get", "nothing")
+    assert (done.status, done.out) == (1, "")
+    assert "not set" in done.err
+
+
+def test_list_shows_the_well_known_and_the_named_ones(vmtctl: Control, ours: Any) -> None:
+    ours.set(guestinfo={"guestinfo.userdata": "#cloud", "guestinfo.mine": "1"})
+    assert vmtctl("guestinfo", "list", "--json").json["variables"] == {
+        "guestinfo.userdata": "#cloud"
+    }
+    assert "guestinfo.mine = 1" in vmtctl("guestinfo", "list", "mine").out
+
+
+def test_the_longest_request_passes_and_one_byte_more_is_refused(
+    vmtctl: Control, ours: Any
+) -> None:
+    room = rpc.REQUEST_LIMIT - len("info-set guestinfo.key ")
+    assert vmtctl("guestinfo", "set", "key", "x" * room).status == 0
+    done = vmtctl("guestinfo", "set", "key", "x" * (room + 1))
+    assert done.status == exits.DATA
+
+
+def test_with_the_stock_driver_it_says_what_is_missing(vmtctl: Control) -> None:
+    done = vmtctl("guestinfo", "get", "key")
+    assert done.status == exits.UNAVAILABLE
+    assert "vmtctl load" in done.err
+
+
+def test_without_vmt0_it_says_attach(vmtctl: Control, ours: Any) -> None:
+    ours.set(attached=None)
+    assert "vmtctl attach" in vmtctl("guestinfo", "get", "key").err
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ("Operation not permitted", exits.NO_PERMISSION),
+        ("Device busy", exits.TEMPORARY),
+        ("Resource temporarily unavailable", exits.TEMPORARY),
+        ("Device not configured", exits.TEMPORARY),
+    ],
+)
+def test_the_driver_s_errors_have_words(
+    vmtctl: Control, ours: Any, fault: str, status: int
+) -> None:
+    ours.set(faults={"sysctl -w": fault})
+    assert vmtctl("guestinfo", "get", "key").status == status
+
+
+def test_a_host_that_forbids_it_is_quoted(vmtctl: Control, ours: Any) -> None:
+    ours.set(replies={"info-set guestinfo.a b": "0 disabled"})
+    done = vmtctl("guestinfo", "set", "a", "b")
+    assert done.status == exits.UNAVAILABLE
+    assert "isolation.tools" in done.err
+
+
+@pytest.mark.parametrize("name", ["a b", "", "guestinfo.", "ä", "a\nb"])
+def test_an_impossible_name_is_a_usage_error(vmtctl: Control, ours: Any, name: str) -> None:
+    assert vmtctl("guestinfo", "get", name).status == exits.USAGE
+
+
+def test_a_dry_run_sets_nothing(vmtctl: Control, ours: Any) -> None:
+    assert vmtctl("guestinfo", "set", "a", "b", "-n").status == 0
+    assert ours.get()["guestinfo"] == {}

@@ -1,0 +1,162 @@
+"""Lending the channel to a command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakeguest import USERLAND
+from vmtctl import exits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Control
+
+CYCLE = ["drvctl -d vmt0", "drvctl -r -a cpufeaturebus cpu0"]
+
+
+def start(guest: Any, *words: str) -> subprocess.Popen[str]:
+    """vmtctl as a process of its own, for signals."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "vmtctl", "--tools-root", str(guest.root), "run", *words],
+        env={**os.environ, "PYTHONPATH": str(USERLAND)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(1000):
+        if path.exists():
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{path} did not appear")
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (("true",), 0),
+        (("sh", "-c", "exit 7"), 7),
+        (("sh", "-c", "kill -TERM $$"), 128 + signal.SIGTERM),
+        (("no-such-command-anywhere",), 127),
+        (("/etc/passwd",), 126),
+    ],
+)
+def test_the_status_is_the_command_s_and_vmt0_comes_back(
+    guest: Any, command: tuple[str, ...], status: int
+) -> None:
+    process = start(guest, "--", *command)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == status, errors
+    assert guest.calls() == CYCLE
+    assert guest.get()["attached"] == "stock"
+
+
+def test_the_command_runs_while_vmt0_is_away(guest: Any) -> None:
+    process = start(guest, "--", "cat", str(guest.file))
+    out, _ = process.communicate(timeout=30)
+    assert '"attached": null' in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_the_command_and_vmt0_comes_back(
+    guest: Any, tmp_path: Path, number: signal.Signals
+) -> None:
+    ready = tmp_path / "ready"
+    process = start(
+        guest,
+        "--",
+        "sh",
+        "-c",
+        f"trap 'exit 9' {int(number)}; : > {ready}; while :; do sleep 0.05; done",
+    )
+    wait_for(ready)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 9, errors
+    assert guest.get()["attached"] == "stock"
+
+
+def test_a_command_that_ignores_the_signal_is_killed(guest: Any, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    process = start(
+        guest,
+        "--grace",
+        "0.2",
+        "--",
+        sys.executable,
+        "-c",
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        f"open({str(ready)!r}, 'w').close(); time.sleep(60)",
+    )
+    wait_for(ready)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert guest.get()["attached"] == "stock"
+
+
+def test_two_runs_are_kept_apart(guest: Any, tmp_path: Path, vmtctl: Control) -> None:
+    ready = tmp_path / "ready"
+    first = start(guest, "--", "sh", "-c", f": > {ready}; exec sleep 30")
+    wait_for(ready)
+    second = start(guest, "--", "true")
+    _, errors = second.communicate(timeout=30)
+    assert second.returncode == exits.TEMPORARY
+    assert str(first.pid) in errors
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=30)
+    assert guest.calls() == CYCLE
+
+
+def test_when_vmt0_cannot_come_back_it_is_said_and_the_status_stays(guest: Any) -> None:
+    guest.set(faults={"drvctl -r": "Device not configured"})
+    process = start(guest, "--", "sh", "-c", "exit 3")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "stays detached" in errors
+
+
+def test_when_vmt0_cannot_be_detached_the_command_is_not_run(guest: Any, tmp_path: Path) -> None:
+    guest.set(faults={"drvctl -d": "Device busy"})
+    process = start(guest, "--", "touch", str(tmp_path / "ran"))
+    process.communicate(timeout=30)
+    assert process.returncode == exits.TEMPORARY
+    assert not (tmp_path / "ran").exists()
+    assert guest.get()["attached"] == "stock"
+
+
+def test_a_killed_run_leaves_a_trace_for_doctor(guest: Any, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    process = start(guest, "--", "sh", "-c", f": > {ready}; exec sleep 1")
+    wait_for(ready)
+    process.kill()
+    process.communicate(timeout=30)
+    from vmtctl import lock
+    from vmtctl.context import Context
+    from vmtctl.grammar import Values
+
+    values = Values()
+    values.options["tools-root"] = str(guest.root)
+    assert str(process.pid) in (lock.left_over(Context(values)) or "")
+
+
+def test_a_dry_run_tells_the_three_steps(vmtctl: Control, guest: Any) -> None:
+    done = vmtctl("run", "-n", "--", "vmtoolsd", "-x")
+    assert done.status == 0
+    assert "run vmtoolsd -x" in done.out
+    assert guest.calls() == []
+
+
+@pytest.mark.parametrize("grace", ["soon", "-1", "nan"])
+def test_a_senseless_grace_is_refused(vmtctl: Control, grace: str) -> None:
+    assert vmtctl("run", f"--grace={grace}", "--", "true").status == exits.USAGE

@@ -1,0 +1,125 @@
+"""The command ``vmtctl``: read the command line, run the verb, turn errors into statuses.
+
+Only the module of the verb that was asked for is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from vmtctl import exits, grammar
+from vmtctl.exits import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmtctl.context import Context
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``vmtctl`` with ``argv`` (the process's own arguments by default)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_standard_files()
+    context: Context | None = None
+    try:
+        command, values = _parse(arguments)
+        if command is None or values.on("help"):
+            return _help(command, values)
+        from vmtctl.context import Context
+
+        context = Context(values)
+        status = _verb(context)
+        sys.stdout.flush()
+    except Failure as error:
+        return _report(error, context, json="--json" in arguments)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `vmtctl status | head -1`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return exits.OK
+    except KeyboardInterrupt:
+        sys.stderr.write("vmtctl: interrupted\n")
+        return 130
+    except OSError as error:
+        where = f"use {error.filename}" if error.filename else "go on"
+        return _report(exits.from_os_error(error, where), context, json="--json" in arguments)
+    except Exception as error:  # the last net: a fault of our own must not look like the user's
+        return _own_fault(error)
+    return status
+
+
+def _open_standard_files() -> None:
+    """Give a closed standard file a home, lest a pipe of ours takes its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _parse(arguments: list[str]) -> tuple[grammar.Command | None, grammar.Values]:
+    from vmtctl.commands import COMMANDS
+
+    return grammar.parse(COMMANDS, arguments)
+
+
+def _help(command: grammar.Command | None, values: grammar.Values) -> int:
+    if values.on("version"):
+        from vmtctl import __version__
+
+        print(f"vmtctl {__version__}")
+        return exits.OK
+    if command is not None:
+        print(grammar.help_of(values.path, command), end="")
+        return exits.OK
+    from vmtctl import commands
+
+    text = grammar.help_of_all(commands.SUMMARY, commands.COMMANDS, commands.EXAMPLES)
+    if values.on("help"):
+        print(text, end="")
+        return exits.OK
+    sys.stderr.write(text)
+    return exits.USAGE
+
+
+def _verb(context: Context) -> int:
+    name = context.values.path[0]
+    module = __import__(f"vmtctl.verbs.{name}", fromlist=("run",))
+    status: int = module.run(context)
+    return status
+
+
+def _report(error: Failure, context: Context | None, *, json: bool) -> int:
+    from vmtctl.context import SCHEMA, printable
+
+    sys.stdout.flush()
+    sys.stderr.write(f"vmtctl: error: {printable(str(error))}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {printable(error.hint)}\n")
+    if json:
+        from json import dumps
+
+        document = {
+            "schema": SCHEMA,
+            "verb": " ".join(context.values.path) if context else "",
+            "error": {"message": str(error), "hint": error.hint, "status": error.status},
+            "steps": context.steps if context else [],
+        }
+        print(dumps(document, indent=2))
+    return error.status
+
+
+def _own_fault(error: Exception) -> int:
+    sys.stderr.write(f"vmtctl: internal error: {type(error).__name__}: {error}\n")
+    if os.environ.get("VMTCTL_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    else:
+        sys.stderr.write("hint: VMTCTL_TRACEBACK=1 in the environment shows where\n")
+    return exits.SOFTWARE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

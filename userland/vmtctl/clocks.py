@@ -1,0 +1,104 @@
+"""The driver's clock nodes: what they say, and setting them."""
+
+from __future__ import annotations
+
+from vmtctl import guest
+from vmtctl.exits import NO_PERMISSION, UNAVAILABLE, USAGE, Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmtctl.context import Context
+    from vmtctl.system import Result
+
+BRANCH = "clock_sync"
+PERIOD = f"{guest.TREE}.{BRANCH}.period"
+NOW = f"{guest.TREE}.{BRANCH}.now"
+PERSISTENT_FILE = "/etc/sysctl.conf"
+
+# Seconds; longer ones overflow the ticks of an int (NetBSD sys/kern/kern_clock.c, hz 100).
+LONGEST = 2147483
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_period(word: str) -> int:
+    """Seconds from "60", "5m", "2h" or "off". Raises Failure."""
+    if word == "off":
+        return 0
+    number, unit = word, 1
+    if word and word[-1] in _UNITS:
+        number, unit = word[:-1], _UNITS[word[-1]]
+    if not (number.isascii() and number.isdigit()):
+        raise Failure(f"{word!r} is no period: give seconds (60), or 5m, 2h, or off", status=USAGE)
+    seconds = int(number) * unit
+    if seconds > LONGEST:
+        raise Failure(f"a period of {seconds} seconds is too long: at most {LONGEST}", status=USAGE)
+    return seconds
+
+
+def in_words(seconds: int) -> str:
+    """``seconds`` as the manual speaks of a period."""
+    return "off" if seconds == 0 else f"every {seconds} s"
+
+
+def set_period(context: Context, seconds: int) -> None:
+    """Write the period, and read it back."""
+    _set(context, PERIOD, str(seconds))
+    nodes, _ = guest.driver_nodes(context)
+    now = nodes.get(f"{BRANCH}.period")
+    if now != str(seconds):
+        raise Failure(f"the period was set to {seconds}, but the driver says {now}")
+
+
+def synchronise(context: Context) -> None:
+    """Set the clock once. Raises Failure where the driver has no such node."""
+    _set(context, NOW, "1")
+
+
+def _set(context: Context, node: str, value: str) -> None:
+    result = context.tools.run("sysctl", "-w", f"{node}={value}")
+    if not result.ok:
+        raise _trouble(context, node, value, result)
+
+
+def _trouble(context: Context, node: str, value: str, result: Result) -> Failure:
+    complaint = result.complaint
+    if "Operation not permitted" in complaint:
+        return Failure(
+            "only root may set the clock", hint="become root first", status=NO_PERMISSION
+        )
+    if "is invalid" in complaint:
+        nodes, _ = guest.driver_nodes(context)
+        if not nodes:
+            return Failure(f"{guest.DEVICE} is not attached", hint="vmtctl attach")
+        return Failure(
+            f"this driver has no {node.removeprefix(guest.TREE + '.')}",
+            hint="the driver that is built into NetBSD cannot do this; load the module: "
+            "vmtctl load",
+            status=UNAVAILABLE,
+        )
+    if "Invalid argument" in complaint:
+        return Failure(f"the driver does not take {node} = {value}", status=USAGE)
+    return Failure(f"{node} was not set: {complaint}")
+
+
+def persisted(text: str | None) -> int | None:
+    """Return the period that a sysctl.conf(5) sets, or None. The last line wins, as it does at boot."""
+    found = None
+    for line in (text or "").splitlines():
+        name, equals, value = line.partition("#")[0].partition("=")
+        if equals and name.strip().rstrip("?") == PERIOD and value.strip().isdigit():
+            found = int(value.strip())
+    return found
+
+
+def apply_persisted(context: Context) -> None:
+    """Set the period of /etc/sysctl.conf: rc.d/sysctl came before the module was loaded."""
+    seconds = persisted(context.read(PERSISTENT_FILE))
+    if seconds is None:
+        return
+    try:
+        set_period(context, seconds)
+        context.step(f"set the clock's period: {in_words(seconds)}")
+    except Failure as error:
+        context.warn(f"the period of {PERSISTENT_FILE} was not set: {error}")

@@ -1,0 +1,228 @@
+"""The verbs of vmtctl as data: the parser, the help, the manual and the completions read this."""
+
+from __future__ import annotations
+
+from vmtctl.grammar import Argument, Command, Option
+
+SUMMARY = "The companion of vmt(4): makes NetBSD and VMware get on, one safe command each."
+
+EXAMPLES = (
+    ("vmtctl status", "see everything at a glance"),
+    ("vmtctl doctor", "find out what is wrong, and the command that mends it"),
+    ("vmtctl powerd install", "make the host's shutdown button do the right thing"),
+    ("vmtctl run -- /usr/pkg/bin/vmtoolsd", "lend the channel to open-vm-tools"),
+)
+
+_FORCE_TOOLSD = Option("--force", help="Do it although vmtoolsd runs.")
+_MODULE = Option(
+    "-m",
+    "--module",
+    value="FILE",
+    help="The module; else /usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod.",
+)
+
+_CLOCK_TEXT = """\
+Without an argument the state of the clock is shown: the period, the last measured offset, how
+often it was stepped and slewed, and why not.  PERIOD is a number of seconds (or 5m, 2h); off is 0:
+then nothing touches the clock.  sync sets the clock once, now."""
+
+_GUESTINFO_TEXT = """\
+A guest variable is text that host and guest share: guestinfo.KEY in the virtual machine's
+configuration.  The driver's node machdep.vmt0.rpc carries it; the driver that NetBSD has built in
+has no such node.  A host does not tell which variables exist: list asks for the well-known ones
+and for those named.  Values travel on the command line of sysctl(8), where ps(1) shows them for a
+moment."""
+
+_POWERD_TEXT = """\
+powerd(8) runs a script when the host asks for a shutdown or a reboot, and after a resume.  install
+puts small scripts into /etc/powerd/scripts/acpi, where powerd looks first.  They handle vmt(4) and
+hand every other device on to what was there before, so no file of the system is edited.  On a
+machine without ACPI a marked block goes into the standard scripts instead.  The scripts in
+/etc/powerd/vmt.d are run before anything else, in the order of their names, with the name of what
+happens as their argument: shutdown, reboot or resume; each has 30 seconds."""
+
+_SERVICE_TEXT = """\
+pkgsrc's script vmtools detaches vmt0 before vmtoolsd starts, and attaches it again while vmtoolsd
+still runs.  install adds a marked block to /etc/rc.conf.d/vmtools that makes both steps go through
+vmtctl, in the right order.  pkgsrc's own script is not touched."""
+
+_LOAD_TEXT = """\
+The kernel's own vmt(4) is replaced without a reboot: the built-in module is disabled, FILE is
+loaded, and vmt0 changes hands.  Each step is verified; when one fails the steps before it are
+undone.  Before anything happens, FILE is checked against this kernel's release and machine."""
+
+COMMANDS = (
+    Command(
+        "status",
+        "Show driver, channel, clock and powerd on one screen",
+        text="Nothing is changed, and root is not needed.  What cannot be found out is said so.",
+        examples=(
+            ("vmtctl status", "for people"),
+            ("vmtctl status --json", "for programs; `schema` tells the version of the format"),
+        ),
+    ),
+    Command(
+        "detach",
+        "Take vmt0 away from its driver, so that vmtoolsd can have the channel",
+        text="Nothing happens when vmt0 is not attached.",
+        examples=(("vmtctl detach", "before vmtoolsd is started by hand"),),
+        changes=True,
+    ),
+    Command(
+        "attach",
+        "Give vmt0 back to its driver",
+        text="Nothing happens when vmt0 is attached.  When it does not attach, the reason is told.",
+        options=(_FORCE_TOOLSD,),
+        examples=(("vmtctl attach", "after vmtoolsd was stopped"),),
+        changes=True,
+    ),
+    Command(
+        "run",
+        "Detach vmt0, run a command, attach vmt0 again however the command ends",
+        text=(
+            "The command must stay in the foreground.  Its exit status is that of vmtctl; 128 and\n"
+            "the number of the signal when a signal ended it, 127 when it was not found, 126 when\n"
+            "it could not be run.  SIGHUP and SIGTERM are handed on to it.  A lock keeps two\n"
+            "runs apart."
+        ),
+        options=(
+            Option(
+                "--grace",
+                value="SECONDS",
+                help="How long the command may take to end after a signal; 10 by default.",
+            ),
+        ),
+        arguments=(Argument("command", "What to run, with its arguments.", count="rest"),),
+        examples=(
+            ("vmtctl run -- /usr/pkg/bin/vmtoolsd", "open-vm-tools, until Ctrl-C"),
+            ("vmtctl run -- vmware-toolbox-cmd stat hosttime", "one command of open-vm-tools"),
+        ),
+        changes=True,
+    ),
+    Command(
+        "load",
+        "Replace the kernel's driver by the module of this project",
+        text=_LOAD_TEXT,
+        options=(
+            _MODULE,
+            Option("--force", help="Load it although vmtoolsd runs, or for another release."),
+        ),
+        examples=(
+            ("vmtctl load -n", "see the steps"),
+            ("vmtctl load -m ./vmt.kmod", "load a module just built"),
+        ),
+        changes=True,
+    ),
+    Command(
+        "unload",
+        "Unload the module, and give vmt0 back to the kernel's own driver",
+        options=(_MODULE, _FORCE_TOOLSD),
+        examples=(("vmtctl unload", "back to the driver of the kernel"),),
+        changes=True,
+    ),
+    Command(
+        "clock",
+        "Show or set how the clock follows the host",
+        text=_CLOCK_TEXT,
+        options=(Option("--persist", help="Write the period to /etc/sysctl.conf too."),),
+        arguments=(Argument("period", "A period, off, or sync.", count="?"),),
+        examples=(
+            ("vmtctl clock", "show"),
+            ("vmtctl clock 5m --persist", "look every five minutes, also after a reboot"),
+            ("vmtctl clock off", "leave the clock to ntpd(8)"),
+            ("vmtctl clock sync", "set the clock once"),
+        ),
+        changes=True,
+    ),
+    Command(
+        "powerd",
+        "Install, remove or inspect the hooks for powerd(8)",
+        text=_POWERD_TEXT,
+        parts=(
+            Command(
+                "install",
+                "Install the hooks, or bring them up to date",
+                options=(
+                    Option("--force", help="Replace our scripts though they were edited."),
+                    Option("--no-acpi", help="Use marked blocks in the standard scripts."),
+                ),
+                changes=True,
+            ),
+            Command(
+                "uninstall",
+                "Remove the hooks, and put back what was there before",
+                options=(Option("--force", help="Remove our scripts though they were edited."),),
+                changes=True,
+            ),
+            Command("status", "Tell what is installed; status 1 when it is not complete"),
+            Command(
+                "diff",
+                "Show what install would change; status 1 when it would change something",
+                options=(Option("--no-acpi", help="Use marked blocks in the standard scripts."),),
+            ),
+        ),
+        examples=(
+            ("vmtctl powerd install -n", "see the changes before they are made"),
+            ("vmtctl powerd install -R /mnt", "prepare a system image"),
+            ("vmtctl powerd uninstall", "everything as it was"),
+        ),
+    ),
+    Command(
+        "service",
+        "Make the start and stop of pkgsrc's vmtools go through vmtctl",
+        text=_SERVICE_TEXT,
+        parts=(
+            Command("install", "Add the block to /etc/rc.conf.d/vmtools", changes=True),
+            Command("uninstall", "Remove the block again", changes=True),
+        ),
+        examples=(("vmtctl service install", "then: service vmtools start"),),
+    ),
+    Command(
+        "guestinfo",
+        "Read and write guest variables",
+        text=_GUESTINFO_TEXT,
+        parts=(
+            Command(
+                "get",
+                "Print the value of a variable; status 1 when it is not set",
+                arguments=(Argument("key", "Its name, with or without guestinfo."),),
+            ),
+            Command(
+                "set",
+                "Set a variable",
+                arguments=(
+                    Argument("key", "Its name, with or without guestinfo."),
+                    Argument("value", "Its value, or - to read it from standard input."),
+                ),
+                changes=True,
+            ),
+            Command(
+                "list",
+                "Print the well-known variables that are set",
+                arguments=(Argument("key", "More names to ask for.", count="*"),),
+            ),
+        ),
+        examples=(
+            ("vmtctl guestinfo get userdata", "what cloud-init would see"),
+            ("vmtctl guestinfo set motd - < /etc/motd", "a value from a file"),
+        ),
+    ),
+    Command(
+        "doctor",
+        "Check everything; each finding tells what, why, and the command that mends it",
+        text=(
+            "The exit status tells the worst finding: 0 nothing to mend, 1 something could be\n"
+            "better, 2 something is broken.  With -R only the files of the image are checked."
+        ),
+        examples=(("vmtctl doctor", "after an installation, and when something is odd"),),
+    ),
+    Command(
+        "completion",
+        "Print completions for a shell",
+        arguments=(Argument("shell", "bash, fish or zsh.", choices=("bash", "fish", "zsh")),),
+        examples=(
+            ("vmtctl completion bash > ~/.bash_completion.d/vmtctl", "for bash"),
+            ("vmtctl completion fish > ~/.config/fish/completions/vmtctl.fish", "for fish"),
+        ),
+    ),
+)

@@ -1,0 +1,134 @@
+"""What a verb works with: the values of the command line, the tools, the files, the voice."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from vmtctl.exits import NO_PERMISSION, Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmtctl.grammar import Values
+    from vmtctl.system import Tools
+
+# Raised when a key of the JSON output changes its meaning or goes away.
+SCHEMA = 1
+
+
+class Context:
+    """One run of vmtctl."""
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.quiet = values.on("quiet")
+        self.verbose = values.on("verbose")
+        self.json = values.on("json")
+        self.dry_run = values.on("dry-run")
+        self.steps: list[dict[str, str]] = []
+        self._tools: Tools | None = None
+
+    @property
+    def tools(self) -> Tools:
+        """The system's tools."""
+        if self._tools is None:
+            from vmtctl.system import Tools
+
+            root = self.values.option("tools-root") or ""
+            self._tools = Tools(
+                os.path.abspath(root) if root else "", self.detail if self.verbose else None
+            )
+        return self._tools
+
+    @property
+    def image(self) -> str | None:
+        """The directory of -R, or None: then the files are those of the running system."""
+        return self.values.option("root")
+
+    @property
+    def files_root(self) -> str:
+        """Where / is for files: -R, else --tools-root, else ""."""
+        root = self.image or self.values.option("tools-root") or ""
+        return os.path.abspath(root).rstrip("/") if root else ""
+
+    def file(self, path: str) -> str:
+        """Where the system's file ``path`` (absolute) is."""
+        return self.files_root + path
+
+    def read(self, path: str) -> str | None:
+        """Return the text of the system's file ``path``, or None when it cannot be read."""
+        try:
+            with open(self.file(path), encoding="utf-8", errors="surrogateescape") as stream:
+                return stream.read()
+        except OSError:
+            return None
+
+    def say(self, text: str) -> None:
+        """Print a line of the answer, unless --quiet or --json."""
+        if not self.quiet and not self.json:
+            print(printable(text))
+
+    def detail(self, text: str) -> None:
+        """Print a line for --verbose, on standard error."""
+        if self.verbose:
+            sys.stderr.write(f"{printable(text)}\n")
+
+    def warn(self, text: str) -> None:
+        """Print a warning, on standard error, also with --quiet."""
+        sys.stderr.write(f"vmtctl: {printable(text)}\n")
+
+    def step(self, what: str, *, state: str = "") -> None:
+        """Record a step of a changing verb: done, planned or unchanged, and say it."""
+        state = state or ("planned" if self.dry_run else "done")
+        self.steps.append({"step": what, "state": state})
+        self.say(f"would {what}" if state == "planned" else what)
+
+    def print_json(self, document: Mapping[str, object]) -> None:
+        """Print a JSON object with the schema's version and the verb, if --json."""
+        if not self.json:
+            return
+        import json
+
+        whole = {"schema": SCHEMA, "verb": " ".join(self.values.path), **document}
+        print(json.dumps(whole, indent=2, ensure_ascii=True))
+
+    def finish(self, *, changed: bool, **more: object) -> None:
+        """Print the JSON of a changing verb."""
+        self.print_json({"changed": changed, "steps": self.steps, **more})
+
+    def need_root(self, doing: str) -> None:
+        """Refuse unless we are root; a dry run, or another root of tools, needs none."""
+        if self.dry_run or self.values.option("tools-root") or os.geteuid() == 0:
+            return
+        raise Failure(
+            f"only root may {doing}",
+            hint=f"become root with su(1), then: vmtctl {' '.join(self.values.path)}",
+            status=NO_PERMISSION,
+        )
+
+    def no_image(self) -> None:
+        """Refuse -R where only the running system makes sense."""
+        if self.image:
+            from vmtctl.grammar import UsageError
+
+            raise UsageError(
+                f"{' '.join(self.values.path)} works on the running system; -R is for files",
+                self.values.path,
+            )
+
+
+def printable(text: str) -> str:
+    """``text`` fit for a terminal: control characters and broken UTF-8 shown as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("utf-8", "surrogateescape")
+        .decode("latin-1")
+        .encode("unicode_escape")
+        .decode("ascii")
+        for character in text
+    )

@@ -1,0 +1,59 @@
+"""Exit statuses of vmtctl, and the error that carries one.
+
+The numbers are those of sysexits(3), which every BSD documents.
+"""
+
+from __future__ import annotations
+
+OK = 0
+USAGE = 64  # the command line is wrong
+DATA = 65  # a file is not what it should be
+NO_INPUT = 66  # a file that should be read is not there
+UNAVAILABLE = 69  # a tool, the driver or the host cannot do it
+SOFTWARE = 70  # a fault of vmtctl's own
+CANNOT_CREATE = 73  # a file cannot be made
+IO_ERROR = 74  # reading or writing failed half-way
+TEMPORARY = 75  # try again later
+NO_PERMISSION = 77  # only root may, or the system says no
+CONFIG = 78  # the system is set up so that it cannot work
+
+# What the manual says of each.
+MEANINGS = (
+    (OK, "Done, or nothing had to be done."),
+    (USAGE, "The command line is wrong."),
+    (DATA, "A file is not what it should be: a damaged module, half a managed block."),
+    (NO_INPUT, "A file that should be read is not there."),
+    (UNAVAILABLE, "A tool, the driver or the host cannot do it."),
+    (SOFTWARE, "A fault of vmtctl itself."),
+    (CANNOT_CREATE, "A file cannot be made."),
+    (IO_ERROR, "Reading or writing failed."),
+    (TEMPORARY, "Somebody else is busy with it; try again later."),
+    (NO_PERMISSION, "Only root may, or the system forbids it."),
+    (CONFIG, "The system is set up so that it cannot work."),
+)
+
+
+class Failure(Exception):  # noqa: N818 - it is no bug of ours
+    """Something the administrator can put right.
+
+    The text says what is wrong; ``hint``, where there is one, says what to do next, and
+    ``status`` is the status with which the command ends.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int = UNAVAILABLE) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.status = status
+
+
+def from_os_error(error: OSError, doing: str) -> Failure:
+    """Turn ``error``, met while ``doing`` ("read /etc/rc.conf"), into a Failure."""
+    if isinstance(error, FileNotFoundError):
+        status = NO_INPUT
+    elif isinstance(error, PermissionError):
+        status = NO_PERMISSION
+    else:
+        status = IO_ERROR
+    reason = error.strerror or str(error)
+    hint = "become root first" if status == NO_PERMISSION else ""
+    return Failure(f"cannot {doing}: {reason}", hint=hint, status=status)

@@ -1,0 +1,257 @@
+"""What the running guest says of itself: sysctl, autoconf, modules, processes, messages.
+
+Each function answers even on a half-broken system. What could not be found out is told as a
+``problem``, and never guessed.
+"""
+
+from __future__ import annotations
+
+from vmtctl.exits import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmtctl.context import Context
+
+DEVICE = "vmt0"
+TREE = "machdep.vmt0"
+BUS = "cpu0"
+ATTRIBUTE = "cpufeaturebus"
+TOOLS_DAEMON = "vmtoolsd"
+# pkgsrc's rc.d/vmtools starts vmtoolsd with this pid file (pkgsrc sysutils/open-vm-tools).
+TOOLS_PID_FILE = "/var/run/vmware-guestd.pid"
+POWERD_PID_FILE = "/var/run/powerd.pid"
+
+
+class Module:
+    """One line of modstat(8)."""
+
+    __slots__ = ("flags", "name", "references", "source")
+
+    def __init__(self, name: str, source: str, flags: str, references: str) -> None:
+        self.name = name
+        self.source = source  # builtin, boot or filesys
+        self.flags = flags
+        self.references = references
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it is part of the kernel."""
+        return self.source == "builtin"
+
+
+class Process:
+    """One line of ps(1)."""
+
+    __slots__ = ("command", "name", "pid")
+
+    def __init__(self, pid: int, command: str) -> None:
+        self.pid = pid
+        self.command = command
+        words = command.split()
+        # A script's name follows that of its interpreter; setproctitle(3) adds a colon.
+        self.name = words[0].rpartition("/")[2].rstrip(":") if words else ""
+
+
+class Attachment:
+    """Whether vmt0 is attached; None when that cannot be found out, and then ``problem`` says why.
+
+    ``siblings`` are the other children of cpu0.
+    """
+
+    __slots__ = ("attached", "problem", "siblings")
+
+    def __init__(
+        self, attached: bool | None, problem: str = "", siblings: Sequence[str] = ()
+    ) -> None:
+        self.attached = attached
+        self.problem = problem
+        self.siblings = tuple(siblings)
+
+
+def sysctls(context: Context, *names: str) -> tuple[dict[str, str], str]:
+    """Values below ``names``, and what sysctl(8) complained about.
+
+    sysctl(8) stops at the first name that does not exist, so the surest come first.
+    """
+    try:
+        result = context.tools.run("sysctl", *names)
+    except Failure as error:
+        return {}, str(error)
+    values = {}
+    for line in result.output.splitlines():
+        name, equals, value = line.partition(" = ")
+        if not equals and line.endswith(" ="):
+            name, equals, value = line[:-2], "=", ""
+        if equals:
+            values[name.strip()] = value
+    return values, "" if result.ok else result.complaint
+
+
+def driver_nodes(context: Context) -> tuple[dict[str, str], str]:
+    """Return the driver's sysctl nodes by their name below machdep.vmt0, and a complaint."""
+    values, complaint = sysctls(context, TREE)
+    prefix = f"{TREE}."
+    return {
+        name[len(prefix) :]: value for name, value in values.items() if name.startswith(prefix)
+    }, complaint
+
+
+def signed(value: str) -> int | None:
+    """Return the number that a CTLTYPE_QUAD holds: sysctl(8) prints it unsigned (sbin/sysctl)."""
+    try:
+        number = int(value, 0)
+    except ValueError:
+        return None
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def attachment(context: Context) -> Attachment:
+    """Whether vmt0 is attached, from drvctl(8) or else from its sysctl nodes."""
+    children: list[str] | None = None
+    problem = ""
+    try:
+        result = context.tools.run("drvctl", "-l", BUS)
+        if result.ok:
+            # "cpu0 vmt0" per line
+            children = [line.split()[-1] for line in result.output.splitlines() if line.split()]
+        else:
+            problem = result.complaint
+    except Failure as error:
+        problem = str(error)
+    if children is not None and DEVICE in children:
+        return Attachment(True, "", [name for name in children if name != DEVICE])
+    # NetBSD 10/aarch64 attaches vmt0 at the device tree, not at cpu0.
+    nodes, complaint = driver_nodes(context)
+    if nodes:
+        return Attachment(True, problem, children or ())
+    if children is not None:
+        return Attachment(False, "", children)
+    if "is invalid" in complaint:  # sysctl(8) knows no machdep.vmt0
+        return Attachment(False, problem)
+    return Attachment(None, problem or complaint)
+
+
+def module(context: Context, name: str = "vmt") -> tuple[Module | None, str]:
+    """Return the loaded or built-in module ``name``, and what modstat(8) complained about."""
+    try:
+        result = context.tools.run("modstat", name)
+    except Failure as error:
+        return None, str(error)
+    for line in result.output.splitlines():
+        words = line.split()
+        # NAME CLASS SOURCE FLAG REFS SIZE REQUIRES
+        if len(words) >= 5 and words[0] == name:
+            return Module(words[0], words[2], words[3], words[4]), ""
+    return None, "" if result.ok else result.complaint
+
+
+def processes(context: Context) -> tuple[list[Process], str]:
+    """All processes, and what ps(1) complained about."""
+    try:
+        result = context.tools.run("ps", "-ax", "-o", "pid,command")
+    except Failure as error:
+        return [], str(error)
+    found = []
+    for line in result.output.splitlines():
+        pid, _, command = line.strip().partition(" ")
+        if pid.isdigit():
+            found.append(Process(int(pid), command.strip()))
+    return found, "" if result.ok else result.complaint
+
+
+def tools_daemons(running: Sequence[Process]) -> list[Process]:
+    """Return the processes that are vmtoolsd."""
+    return [process for process in running if process.name == TOOLS_DAEMON]
+
+
+def messages(context: Context) -> list[str]:
+    """Return what the kernel said of vmt, oldest first, without time stamps."""
+    try:
+        result = context.tools.run("dmesg")
+    except Failure:
+        return []
+    found = []
+    for line in result.output.splitlines():
+        text = line
+        if text.startswith("[") and "] " in text:
+            text = text.partition("] ")[2]
+        lower = text.lower()
+        if "vmt" in lower or "vmware" in lower or "module error" in lower:
+            found.append(text.strip())
+    return found
+
+
+def hypervisor(context: Context, nodes: dict[str, str]) -> tuple[str, str]:
+    """Return the hypervisor ("VMware", another name, "none" or "unknown") and how that is known."""
+    if nodes:
+        return "VMware", f"{TREE} exists, and vmt(4) attaches nowhere else"
+    values, _ = sysctls(context, "machdep.hypervisor")
+    name = values.get("machdep.hypervisor", "")
+    if name and name.lower() not in {"none", "generic"}:
+        return ("VMware" if "vmware" in name.lower() else name), "machdep.hypervisor"
+    values, _ = sysctls(context, "machdep.dmi.system-vendor")
+    vendor = values.get("machdep.dmi.system-vendor", "")
+    if vendor:
+        if vendor.lower().startswith("vmware"):
+            return "VMware", "machdep.dmi.system-vendor"
+        return "none", f"machdep.dmi.system-vendor is {vendor}"
+    return "unknown", "neither machdep.hypervisor nor machdep.dmi.system-vendor tells"
+
+
+class Kernel:
+    """Release, machine and what decides whether a module fits."""
+
+    __slots__ = ("complaint", "machine", "machine_arch", "ostype", "release", "values", "version")
+
+    def __init__(self, values: dict[str, str], complaint: str) -> None:
+        self.values = values
+        self.complaint = complaint
+        self.ostype = values.get("kern.ostype", "")
+        self.release = values.get("kern.osrelease", "")
+        self.machine = values.get("hw.machine", "")
+        self.machine_arch = values.get("hw.machine_arch", "")
+        revision = values.get("kern.osrevision", "")
+        # __NetBSD_Version__, which a module's modinfo is compared with (sys/kern_module.c)
+        self.version = int(revision) if revision.isdigit() else 0
+
+    @property
+    def module_release(self) -> str:
+        """The release as it is part of module paths: 11.0, 10.1, 11.99.5."""
+        digits = ""
+        for character in self.release:
+            if not (character.isdigit() or character == "."):
+                break
+            digits += character
+        parts = digits.strip(".").split(".")
+        return ".".join(parts[:3] if len(parts) > 1 and parts[1] == "99" else parts[:2])
+
+    @property
+    def own_module(self) -> str:
+        """Where the package installs the module of this project."""
+        return (
+            f"/usr/pkg/stand/{self.machine or 'MACHINE'}/{self.module_release or 'RELEASE'}"
+            "/modules/vmt/vmt.kmod"
+        )
+
+
+def kernel(context: Context) -> Kernel:
+    """Ask the kernel who it is."""
+    values, complaint = sysctls(
+        context,
+        "kern.ostype",
+        "kern.osrelease",
+        "kern.osrevision",
+        "hw.machine",
+        "hw.machine_arch",
+        "kern.securelevel",
+        "kern.module.path",
+    )
+    return Kernel(values, complaint)
+
+
+def read_pid(context: Context, path: str) -> int | None:
+    """Return the number in a pid file, or None."""
+    text = (context.read(path) or "").strip()
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,54 @@
+"""Where powerd's scripts are, and a quick look at what is installed.
+
+powerd(8) looks for /etc/powerd/scripts/TYPE/NAME, then for /etc/powerd/scripts/NAME; TYPE is
+"acpi" where acpi(4) is, and empty elsewhere (NetBSD usr.sbin/powerd/powerd.c).
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmtctl.context import Context
+
+DIRECTORY = "/etc/powerd/scripts"
+TYPED = f"{DIRECTORY}/acpi"
+HANDLER = "/etc/powerd/vmt-event"
+SITE = "/etc/powerd/vmt.d"
+# Which directories `vmtctl powerd install` made, so that uninstall leaves no others behind.
+RECORD = "/etc/powerd/vmt.installed"
+
+# What vmt(4) raises: a halt, a reboot, a resume (NetBSD sys/dev/sysmon/sysmon_power.c).
+SCRIPTS = ("power_button", "reset_button", "sleep_button")
+
+# A foreign script in our place is kept under this name, and still run.
+KEPT = ".before-vmtctl"
+
+# The line by which a script of ours is known; whether it is unchanged, its hash tells.
+MARK = "vmtctl: part of netbsd-vmt"
+
+
+def chosen(context: Context, name: str) -> str | None:
+    """Return the script that powerd would run on an ACPI machine, or None."""
+    for path in (f"{TYPED}/{name}", f"{DIRECTORY}/{name}"):
+        if os.access(context.file(path), os.X_OK | os.R_OK):
+            return path
+    return None
+
+
+def state(context: Context) -> str:
+    """Whether the hooks are "installed", "partial" or "absent"; `powerd status` looks closer."""
+    found = [_has_mark(context, HANDLER)]
+    for name in SCRIPTS:
+        found.append(
+            _has_mark(context, f"{TYPED}/{name}") or _has_mark(context, f"{DIRECTORY}/{name}")
+        )
+    if all(found):
+        return "installed"
+    return "partial" if any(found) else "absent"
+
+
+def _has_mark(context: Context, path: str) -> bool:
+    text = context.read(path)
+    return text is not None and MARK in text

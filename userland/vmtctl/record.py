@@ -1,0 +1,69 @@
+"""What vmtctl remembers between runs, until the next boot: the module that it loaded.
+
+The kernel does not tell from which file a module came.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmtctl.context import Context
+
+PATH = "/var/run/vmtctl.module"
+
+
+def _identity(path: str) -> str:
+    """Return what changes whenever the file does."""
+    found = os.stat(path)
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
+
+
+def read(context: Context) -> dict[str, object] | None:
+    """Return the record, or None."""
+    text = context.read(PATH)
+    if not text:
+        return None
+    import json
+
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def is_current(context: Context, path: str) -> bool:
+    """Whether the module that was loaded last is ``path`` as it is now."""
+    found = read(context)
+    try:
+        return bool(found) and found == {**(found or {}), "path": path, "file": _identity(path)}
+    except OSError:
+        return False
+
+
+def write(context: Context, path: str, *, builtin: bool) -> None:
+    """Remember that ``path`` was loaded, and whether the kernel has a driver of its own.
+
+    A record that cannot be written is told and forgotten: it only makes status more precise.
+    """
+    import json
+
+    target = context.file(PATH)
+    document = {"path": path, "file": _identity(path), "builtin": builtin}
+    temporary = f"{target}.{os.getpid()}"
+    try:
+        with open(temporary, "x", encoding="utf-8") as stream:
+            stream.write(json.dumps(document) + "\n")
+        os.replace(temporary, target)
+    except OSError as error:
+        context.warn(f"cannot remember the module in {target}: {error.strerror}")
+
+
+def forget(context: Context) -> None:
+    """Remove the record."""
+    try:
+        os.unlink(context.file(PATH))
+    except OSError:
+        pass

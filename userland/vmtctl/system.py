@@ -1,0 +1,205 @@
+"""Running the system's tools: by absolute path, with a clean environment and a time limit.
+
+Neither subprocess nor argparse is imported: each costs as much as the whole rest of
+``vmtctl status`` (see bench).
+"""
+
+from __future__ import annotations
+
+import os
+
+from vmtctl.exits import NO_PERMISSION, UNAVAILABLE, Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# Every tool that vmtctl may run, and where NetBSD keeps it.
+TOOLS = {
+    "dmesg": "/sbin/dmesg",
+    "drvctl": "/sbin/drvctl",
+    "modload": "/sbin/modload",
+    "modstat": "/usr/bin/modstat",
+    "modunload": "/sbin/modunload",
+    "ps": "/bin/ps",
+    "sysctl": "/sbin/sysctl",
+}
+
+# A tool gets this and nothing of the caller's: no LD_PRELOAD, no locale, no PATH.
+ENVIRONMENT = {
+    "HOME": "/",
+    "LC_ALL": "C",
+    "PATH": "/sbin:/usr/sbin:/bin:/usr/bin",
+    "TZ": "UTC",
+}
+
+# Seconds. The driver's detach may wait for a request of its worker, modload for a disk.
+TIME_LIMIT = 20.0
+
+# No tool of ours has that much to say; more is a fault, and must not eat the memory.
+OUTPUT_LIMIT = 8 << 20
+
+
+class Result:
+    """What a tool did: exit status (128 + signal when killed), and what it printed."""
+
+    __slots__ = ("arguments", "errors", "output", "status")
+
+    def __init__(self, arguments: Sequence[str], status: int, output: str, errors: str) -> None:
+        self.arguments = tuple(arguments)
+        self.status = status
+        self.output = output
+        self.errors = errors
+
+    @property
+    def ok(self) -> bool:
+        """Whether the tool says that it worked."""
+        return self.status == 0
+
+    @property
+    def complaint(self) -> str:
+        """The last line on standard error, or the exit status in words."""
+        lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
+        return lines[-1] if lines else f"{self.arguments[0]} exited with status {self.status}"
+
+
+class Tools:
+    """The system's tools below ``root`` ("" is the running system)."""
+
+    def __init__(self, root: str = "", tell: Callable[[str], None] | None = None) -> None:
+        self.root = root.rstrip("/")
+        self._tell = tell
+
+    def path(self, tool: str) -> str:
+        """Where ``tool`` is."""
+        return self.root + TOOLS[tool]
+
+    def has(self, tool: str) -> bool:
+        """Whether ``tool`` is there and may be run."""
+        return os.access(self.path(tool), os.X_OK)
+
+    def run(self, tool: str, *arguments: str, limit: float = TIME_LIMIT) -> Result:
+        """Run ``tool`` and wait at most ``limit`` seconds.
+
+        Raises Failure when the tool is absent, cannot be started or takes too long.
+        """
+        command = (tool, *arguments)
+        if self._tell:
+            self._tell("+ " + " ".join(command))
+        result = self._run(tool, command, limit)
+        if self._tell:
+            for line in (result.output + result.errors).splitlines():
+                self._tell(f"  {line}")
+        return result
+
+    def _run(self, tool: str, command: tuple[str, ...], limit: float) -> Result:
+        path = self.path(tool)
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        try:
+            pid = os.posix_spawn(
+                path,
+                command,
+                ENVIRONMENT,
+                file_actions=(
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, out_write, 1),
+                    (os.POSIX_SPAWN_DUP2, err_write, 2),
+                ),
+                # Its own group: a Ctrl-C is ours to handle, and a time-out ends all of it.
+                setpgroup=0,
+            )
+        except OSError as error:
+            os.close(out_read)
+            os.close(err_read)
+            raise _not_started(path, error) from None
+        finally:
+            os.close(out_write)
+            os.close(err_write)
+        return _collect(pid, command, (out_read, err_read), limit)
+
+
+def _not_started(path: str, error: OSError) -> Failure:
+    if isinstance(error, FileNotFoundError):
+        return Failure(
+            f"{path} is not there",
+            hint="vmtctl runs on NetBSD; `vmtctl doctor` says what is missing",
+            status=UNAVAILABLE,
+        )
+    if isinstance(error, PermissionError):
+        return Failure(f"{path} may not be run: {error.strerror}", status=NO_PERMISSION)
+    return Failure(f"{path} cannot be started: {error.strerror}")
+
+
+def _collect(pid: int, command: tuple[str, ...], pipes: tuple[int, int], limit: float) -> Result:
+    import select
+    import time
+
+    end = time.monotonic() + limit
+    chunks: dict[int, list[bytes]] = {pipe: [] for pipe in pipes}
+    size = 0
+    poll = select.poll()
+    for pipe in pipes:
+        poll.register(pipe, select.POLLIN | select.POLLHUP)
+    still_open = set(pipes)
+    stopped = ""
+    try:
+        while still_open:
+            left = end - time.monotonic()
+            if left <= 0:
+                stopped = f"did not end within {limit:g} seconds"
+                break
+            for pipe, _ in poll.poll(left * 1000):
+                data = os.read(pipe, 65536)
+                if not data:
+                    poll.unregister(pipe)
+                    still_open.discard(pipe)
+                    continue
+                chunks[pipe].append(data)
+                size += len(data)
+            if size > OUTPUT_LIMIT:
+                stopped = f"printed more than {OUTPUT_LIMIT} bytes"
+                break
+        status = None if stopped else _wait(pid, end)
+        if status is None:
+            stopped = stopped or f"did not end within {limit:g} seconds"
+    except BaseException:
+        _kill(pid)
+        raise
+    finally:
+        for pipe in pipes:
+            os.close(pipe)
+    if status is None:
+        _kill(pid)
+        raise Failure(
+            f"`{' '.join(command)}` {stopped} and was stopped",
+            hint="the kernel may be waiting for the driver; dmesg(8) has its last words",
+        )
+    output, errors = (b"".join(chunks[pipe]).decode("utf-8", "surrogateescape") for pipe in pipes)
+    return Result(command, status, output, errors)
+
+
+def _wait(pid: int, end: float) -> int | None:
+    """Return the exit status, or None when the time is over."""
+    import time
+
+    pause = 0.001
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+        if time.monotonic() >= end:
+            return None
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+
+
+def _kill(pid: int) -> None:
+    import signal
+
+    try:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except OSError:
+        pass  # it has ended by itself

@@ -1,0 +1,1 @@
+"""The verbs of vmtctl: one module each, with `run(context) -> int`."""

@@ -1,0 +1,200 @@
+"""``vmtctl load``: replace the kernel's driver by a module, step by verified step.
+
+The order was tried on a real kernel: disable the built-in module, load the file while the
+built-in's vmt0 is still attached, and only then detach and rescan. Loading right after a
+``drvctl -d vmt0`` makes a stock kernel panic, because the detached unit is not freed before the
+next rescan (NetBSD sys/kern/subr_autoconf.c, config_detach and config_init_component).
+"""
+
+from __future__ import annotations
+
+import os
+
+from vmtctl import clocks, device, elf, guest, record
+from vmtctl.exits import DATA, NO_PERMISSION, OK, TEMPORARY, Failure
+from vmtctl.lock import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtctl.context import Context
+    from vmtctl.system import Result
+
+# What modload(8)'s error means here (NetBSD sys/kern/kern_module.c, kobj(9)).
+_MEANINGS = (
+    ("Exec format error", "the kernel's linker refused it", DATA),
+    ("Program version wrong", "it was built for another release", DATA),
+    ("File exists", "a module of that name is loaded already", TEMPORARY),
+    ("No such file", "it, or a module that it needs, was not found", DATA),
+    ("Device busy", "another detach of vmt0 is not over yet", TEMPORARY),
+    ("Operation not permitted", "securelevel is above 0, or you are not root", NO_PERMISSION),
+)
+
+
+def run(context: Context) -> int:
+    """Load the module and hand vmt0 over to it."""
+    context.no_image()
+    kernel = guest.kernel(context)
+    path = context.values.option("module")
+    path = os.path.abspath(path) if path else context.file(kernel.own_module)
+    file = elf.read_module(path)
+    _check_fit(context, file, kernel)
+    loaded, complaint = guest.module(context)
+    if loaded is None and complaint:
+        raise Failure(f"cannot find out which modules are loaded: {complaint}")
+    if loaded is not None and not loaded.builtin and record.is_current(context, path):
+        context.step(f"leave the module as it is: {path} is loaded", state="unchanged")
+        changed = device.attach(context)
+        context.finish(changed=changed, module=path)
+        return OK
+    device.refuse_beside_daemon(context)
+    if context.dry_run:
+        _plan(context, path, loaded)
+        return OK
+    context.need_root("load modules")
+    with Lock(context, "load"):
+        _Loader(context, path, loaded).go()
+        clocks.apply_persisted(context)
+    context.finish(changed=True, module=path)
+    return OK
+
+
+def _check_fit(context: Context, file: elf.ModuleFile, kernel: guest.Kernel) -> None:
+    if file.name != "vmt":
+        raise Failure(f"{file.path} is the module {file.name!r}, not vmt", status=DATA)
+    if kernel.machine_arch and file.machine_arch != kernel.machine_arch:
+        raise Failure(
+            f"{file.path} is for {file.machine_arch}; this machine is {kernel.machine_arch}",
+            hint=f"build it for this machine: vmtgen build --machine {kernel.machine}",
+            status=DATA,
+        )
+    if not kernel.version or elf.compatible(file.version, kernel.version):
+        return
+    message = (
+        f"{file.path} was built for NetBSD {file.release}; this kernel is {kernel.release} "
+        f"({elf.release_of(kernel.version)})"
+    )
+    if not context.values.on("force"):
+        raise Failure(
+            message,
+            hint="get the module for this release; --force loads it nevertheless, at your risk",
+            status=DATA,
+        )
+    context.warn(f"{message}; loaded because of --force")
+
+
+def _plan(context: Context, path: str, loaded: guest.Module | None) -> None:
+    attached = device.is_attached(context)
+    if loaded is not None and loaded.builtin and not attached:
+        context.step("attach vmt0 to the built-in driver first, so that its unit is free")
+    if loaded is not None:
+        context.step("disable the built-in driver" if loaded.builtin else "unload the old module")
+    context.step(f"load {path}")
+    if loaded is not None and loaded.builtin:
+        context.step(f"detach {guest.DEVICE} from the built-in driver")
+    context.step(f"attach {guest.DEVICE} to the module")
+    context.finish(changed=True, module=path)
+
+
+class _Loader:
+    """The steps, and for each the step that takes it back."""
+
+    def __init__(self, context: Context, path: str, loaded: guest.Module | None) -> None:
+        self._context = context
+        self._path = path
+        self._loaded = loaded
+        self._builtin = loaded is not None and loaded.builtin
+        previous = record.read(context)
+        self._had_builtin = self._builtin or bool(previous and previous.get("builtin"))
+        self._undo: list[tuple[str, Callable[[], object]]] = []
+
+    def go(self) -> None:
+        """Do it all, or take back what was done and raise the Failure."""
+        try:
+            self._steps()
+        except BaseException as error:
+            self._take_back()
+            if isinstance(error, Failure):
+                error.args = (f"{error}; everything was put back",) if self._clean else error.args
+            raise
+        record.write(self._context, self._path, builtin=self._had_builtin)
+
+    def _steps(self) -> None:
+        context = self._context
+        if self._builtin and not device.is_attached(context):
+            # A rescan frees the unit that an earlier detach left behind.
+            context.tools.run("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
+        attached = device.is_attached(context)
+        if self._loaded is not None:
+            self._drop_old()
+        result = context.tools.run("modload", *self._options(), self._path)
+        if not result.ok:
+            raise self._refused(result)
+        self._undo.append(("unload the module", lambda: self._tool("modunload", "vmt")))
+        now, _ = guest.module(context)
+        if now is None or now.builtin:
+            raise Failure(f"modload says that it loaded {self._path}, but modstat does not show it")
+        context.step(f"loaded {self._path}")
+        if self._builtin and attached:
+            self._undo.append(("attach vmt0 again", self._rescan))
+            device.detach(context)
+        if not device.is_attached(context):
+            device.attach(context)
+        else:
+            context.step(f"attached {guest.DEVICE}")
+
+    def _options(self) -> tuple[str, ...]:
+        return ("-f",) if self._context.values.on("force") else ()
+
+    def _drop_old(self) -> None:
+        context = self._context
+        result = context.tools.run("modunload", "vmt")
+        if not result.ok:
+            raise Failure(f"the driver in place cannot be given up: {result.complaint}")
+        left, _ = guest.module(context)
+        if left is not None:
+            raise Failure("modunload says that it unloaded vmt, but modstat still shows it")
+        if self._builtin:
+            context.step("disabled the built-in driver")
+            self._undo.append(
+                ("enable the built-in driver", lambda: self._tool("modload", "-f", "vmt"))
+            )
+            return
+        context.step("unloaded the old module")
+        old = (record.read(context) or {}).get("path")
+        if isinstance(old, str) and old:
+            self._undo.append(("load the old module", lambda: self._tool("modload", old)))
+
+    def _tool(self, tool: str, *arguments: str) -> None:
+        result = self._context.tools.run(tool, *arguments)
+        if not result.ok:
+            raise Failure(result.complaint)
+
+    def _rescan(self) -> None:
+        if not device.is_attached(self._context):
+            self._tool("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
+
+    def _refused(self, result: Result) -> Failure:
+        complaint = result.complaint
+        said = [line for line in guest.messages(self._context)[-4:] if "error" in line.lower()]
+        for text, meaning, status in _MEANINGS:
+            if text in complaint:
+                words = f"; the kernel said: {' / '.join(said)}" if said else ""
+                return Failure(f"{self._path} was not loaded: {meaning}{words}", status=status)
+        return Failure(f"{self._path} was not loaded: {complaint}")
+
+    def _take_back(self) -> None:
+        """Run the undo steps: the module goes first, then what it replaced, then the device."""
+        self._clean = bool(self._undo)
+        devices = [step for step in self._undo if "attach" in step[0]]
+        others = [step for step in reversed(self._undo) if "attach" not in step[0]]
+        for what, step in (*others, *devices):
+            try:
+                step()
+                self._context.detail(f"taken back: {what}")
+            except Failure as error:
+                self._clean = False
+                self._context.warn(f"could not {what}: {error}")
+
+    _clean = False

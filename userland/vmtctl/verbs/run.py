@@ -1,0 +1,146 @@
+"""``vmtctl run -- COMMAND``: lend the channel to a command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from vmtctl import device, guest
+from vmtctl.exits import USAGE, Failure
+from vmtctl.lock import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from vmtctl.context import Context
+
+# What makes us end, and is handed on to the command.
+_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+GRACE = 10.0
+
+# As sh(1) and env(1) say it.
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+
+class _Child:
+    """The command, and the signals that arrive meanwhile."""
+
+    def __init__(self, grace: float) -> None:
+        self.grace = grace
+        self.pid = 0
+        self.signal = 0
+        self.deadline = 0.0
+        # A terminal's Ctrl-C reaches the command by itself.
+        self.shares_terminal = _in_foreground()
+        # What was ignored when we were started (nohup) stays so.
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._take)
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if not self.signal:
+            self.signal = number
+            self.deadline = time.monotonic() + self.grace
+        from_terminal = self.shares_terminal and number in {signal.SIGINT, signal.SIGQUIT}
+        if self.pid and not from_terminal:
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def start(self, words: list[str]) -> int | None:
+        """Start the command; an exit status when that is not possible."""
+        if self.signal:
+            return 128 + self.signal
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            # The command gets the caller's environment and signal mask.
+            self.pid = os.posix_spawnp(words[0], words, os.environ, setsigmask=blocked)
+        except FileNotFoundError:
+            sys.stderr.write(f"vmtctl: {words[0]}: not found\n")
+            return NOT_FOUND
+        except OSError as error:
+            sys.stderr.write(f"vmtctl: {words[0]}: {error.strerror}\n")
+            return NOT_EXECUTABLE
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        return None
+
+    def wait(self) -> int:
+        """Wait for the command's end; its exit status, 128 + signal when one ended it."""
+        pause = 0.005
+        while True:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                self.pid = 0
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
+            if self.deadline and time.monotonic() >= self.deadline:
+                self._send(signal.SIGKILL)
+                self.deadline = 0.0
+            # A signal cuts the sleep short; its handler has run by then.
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.2)
+
+
+def _in_foreground() -> bool:
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def run(context: Context) -> int:
+    """Detach vmt0, run the command, attach vmt0; the status is the command's."""
+    context.no_image()
+    words = context.values.words("command")
+    grace = _grace(context)
+    if context.dry_run:
+        device.detach(context)
+        context.step(f"run {' '.join(words)}")
+        context.step(f"attach {guest.DEVICE}")
+        context.finish(changed=True)
+        return 0
+    context.need_root(f"detach {guest.DEVICE}")
+    # What we say goes beside what the command says, not into it.
+    context.quiet = context.quiet or not context.verbose
+    with Lock(context, f"run {words[0]}"):
+        child = _Child(grace)
+        status = 1
+        try:
+            device.detach(context)
+            failed = child.start(words)
+            status = child.wait() if failed is None else failed
+        finally:
+            _give_back(context)
+    return status
+
+
+def _grace(context: Context) -> float:
+    text = context.values.option("grace")
+    if text is None:
+        return GRACE
+    try:
+        grace = float(text)
+    except ValueError:
+        grace = -1.0
+    if not 0 <= grace <= 86400:
+        raise Failure(f"--grace is {text!r}: give seconds, 0 to 86400", status=USAGE)
+    return grace
+
+
+def _give_back(context: Context) -> None:
+    try:
+        device.attach(context)
+    except Failure as error:
+        # The status belongs to the command; this must be heard nevertheless.
+        context.warn(f"{guest.DEVICE} stays detached: {error}")
+        context.warn(f"hint: {error.hint or 'then: vmtctl attach'}")

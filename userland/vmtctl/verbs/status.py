@@ -1,0 +1,113 @@
+"""``vmtctl status``: one screen."""
+
+from __future__ import annotations
+
+from vmtctl import clocks, survey
+from vmtctl.exits import OK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from vmtctl.context import Context
+
+
+def run(context: Context) -> int:
+    """Print the survey; the status is 0 whatever it says."""
+    context.no_image()
+    found = survey.take(context)
+    context.print_json(found)
+    for label, text in _lines(found):
+        context.say(f"{label:<12}{text}")
+    return OK
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = [
+        ("system", _system(found["system"])),
+        ("hypervisor", f"{found['system']['hypervisor']}"),
+        ("driver", _driver(found["driver"])),
+        ("device", _device(found["device"])),
+        ("channel", _channel(found["channel"])),
+        ("clock", _clock(found["clock"], attached=found["device"]["attached"])),
+        ("powerd", _powerd(found["powerd"])),
+    ]
+    if found["uuid"]:
+        lines.append(("uuid", found["uuid"]))
+    counters = found["counters"]
+    if counters:
+        text = ", ".join(f"{name} {value}" for name, value in counters.items())
+        lines.append(("counters", text))
+    lines += [("problem", text) for text in found["problems"]]
+    return lines
+
+
+def _system(system: dict[str, Any]) -> str:
+    if not system["ostype"]:
+        return "unknown: is this NetBSD?"
+    text = f"{system['ostype']} {system['release'] or '?'} {system['machine'] or ''}".rstrip()
+    return text if system["ostype"] == "NetBSD" else f"{text} (vmtctl is for NetBSD)"
+
+
+def _driver(driver: dict[str, Any]) -> str:
+    loaded = {
+        "builtin": "built into the kernel",
+        "module": "module",
+        "absent": "none, neither built in nor loaded as a module",
+        None: "cannot be found out",
+    }[driver["loaded"]]
+    if driver["file"]:
+        loaded += f" {driver['file']}"
+    if driver["built_for"]:
+        loaded += f" (for NetBSD {driver['built_for']})"
+    if driver["in_charge"]:
+        who = {"stock": "the stock driver", "netbsd-vmt": "netbsd-vmt"}[driver["in_charge"]]
+        loaded += f"; in charge: {who}"
+    return loaded
+
+
+def _device(device: dict[str, Any]) -> str:
+    text = {True: "attached", False: "not attached", None: "cannot be found out"}
+    return f"{device['name']} {text[device['attached']]}"
+
+
+def _channel(channel: dict[str, Any]) -> str:
+    pids = ", ".join(str(pid) for pid in channel["vmtoolsd"])
+    return {
+        "vmt": "held by vmt0",
+        "vmtoolsd": f"held by vmtoolsd (pid {pids})",
+        "nobody": "held by nobody: the host thinks that no tools are running",
+        "conflict": f"CONFLICT: vmt0 and vmtoolsd (pid {pids}) fight for it; see vmtctl doctor",
+        None: "cannot be found out",
+    }[channel["holder"]]
+
+
+def _clock(clock: dict[str, Any], *, attached: bool | None) -> str:
+    period = clock["period"]
+    if period is None:
+        return "not followed: vmt0 is not attached" if attached is False else "cannot be found out"
+    pieces = [clocks.in_words(period)]
+    if clock["offset_us"] is not None:
+        pieces.append(f"host is {clock['offset_us'] / 1e6:+.6f} s off")
+    if clock["steps"] is not None:
+        pieces.append(f"{clock['steps']} steps, {clock['slews']} slews")
+    if clock["follow_host"]:
+        pieces.append("the host's switches decide")
+    if clock["state"]:
+        pieces.append(clock["state"])
+    if clock["persisted"] is not None and clock["persisted"] != period:
+        pieces.append(f"after a reboot: {clocks.in_words(clock['persisted'])}")
+    return "; ".join(pieces)
+
+
+def _powerd(powerd: dict[str, Any]) -> str:
+    running = {
+        True: f"running (pid {powerd['pid']})",
+        False: "NOT RUNNING: a shutdown by the host will not be orderly",
+        None: "cannot be found out",
+    }[powerd["running"]]
+    missing = [name for name, script in powerd["scripts"].items() if not script["executable"]]
+    text = f"{running}; hooks {powerd['hooks']}"
+    if missing:
+        text += f"; no executable script {', '.join(missing)}"
+    return text
