@@ -60,7 +60,6 @@ class CompilerFlags(Record):
 
     compile: Flags
     define: Flags
-    zig: Flags
     clang: Flags
     gcc: Flags
 
@@ -75,7 +74,7 @@ class Since(Record):
 
 @dataclass(frozen=True)
 class MachineTarget(Record):
-    """A machine: its names in NetBSD, zig, clang and gcc, and its flags.
+    """A machine: its names in NetBSD, clang and gcc, and its flags.
 
     `links` are the links that a build in a real sys/ tree needs, as bsd.kmodule.mk makes them.
     """
@@ -85,12 +84,10 @@ class MachineTarget(Record):
     directory: Annotated[str, Pattern("[a-z0-9]+", "a MACHINE name such as evbarm")]
     ports: tuple[str, ...]
     triple: str
-    clang_triple: str
     gcc_command: str
     emulation: str
     links: Mapping[str, str]
     flags: Flags
-    zig: Flags
     clang: Flags
     gcc: Flags
     since: Since | None = None

@@ -96,7 +96,8 @@ def _collect(program: Any, found: dict[int, tuple[str, int] | None]) -> None:
             continue
         if state.file not in names:
             names[state.file] = _file_name(program, state.file)
-        found[state.address] = (names[state.file], state.line)
+        # Line 0 is code that the compiler made up for no line.
+        found[state.address] = (names[state.file], state.line) if state.line else None
 
 
 def _file_name(program: Any, number: int) -> str:

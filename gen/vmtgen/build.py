@@ -1,0 +1,392 @@
+"""The builder: C files to NAME.kmod and its debug twin NAME.kmod.debug.
+
+Every file is compiled without debug information for the module, because the loader would put
+debug sections into kernel memory, and once more with it for the twin, from which line numbers
+come. No tool of the wheels strips a relocatable file, so both must turn out alike: the builder
+compares what the loader would load. The same sources, headers, flags and compiler give the same
+bytes in every directory and on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen import resources
+from vmtgen.errors import CannotCreateError, MissingInputError, VmtgenError, from_os_error
+from vmtgen.kobj import KobjError, Module, read_module
+from vmtgen.sysroot import Headers, own_headers, tree_headers
+from vmtgen.targets import Targets, load_targets
+from vmtgen.toolchain import CompilerName, Toolchain, toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_CACHE_FORMAT = "1"  # part of every key: raise it when keys or contents change their meaning
+_DEBUG_SECTIONS = (".debug", ".rela.debug", ".rel.debug")
+CANONICAL_SOURCE = "kmod"  # what the sources' directory is called in __FILE__ and DWARF
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build made.
+
+    `compiled` objects were compiled now, `reused` ones came from the cache; `written` tells
+    whether a file changed.
+    """
+
+    module: Module
+    debug: Path
+    release: str
+    machine: str
+    compiler: str
+    compiled: int
+    reused: int
+    written: bool
+
+    @property
+    def path(self) -> Path:
+        """The module's file."""
+        return self.module.path
+
+    @cached_property
+    def size(self) -> int:
+        """Size of the module's file in bytes."""
+        return self.path.stat().st_size
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One compilation: a source, and whether with debug information."""
+
+    source: Path
+    debug: bool
+
+
+def build_module(
+    source: Path | Sequence[Path],
+    *,
+    release: str | None = None,
+    machine: str | None = None,
+    out: Path,
+    name: str | None = None,
+    compiler: CompilerName = "zig",
+    sys: Path | None = None,
+    diagnostic: bool = False,
+    cache: Path | None = None,
+    extra_flags: Sequence[str] = (),
+    targets: Targets | None = None,
+) -> Built:
+    """Compile `source` and write `out`/NAME.kmod and `out`/NAME.kmod.debug.
+
+    `source` is a directory (its Makefile's KMOD and SRCS say what to build, without one every
+    .c file) or a list of .c files; `name` overrides KMOD. `sys` is a NetBSD sys/ tree to build
+    with instead of the project's own headers; such builds are not cached. `cache` is the
+    directory of the object cache. Raises VmtgenError for anything that the user can put right.
+    """
+    targets = targets or load_targets()
+    chosen_release = targets.release(release or targets.default.release)
+    chosen_machine = targets.machine(machine or targets.default.machine)
+    files, listed_name = _sources(source)
+    name = name or listed_name
+    cache = cache or default_output() / ".cache"
+    tool = toolchain(compiler, chosen_machine, targets)
+    headers = (
+        own_headers(chosen_machine.name)
+        if sys is None
+        else tree_headers(sys, chosen_machine, cache / "links")
+    )
+    version = chosen_release.version
+    flags = (
+        "-U__NetBSD_Version__",
+        f"-D__NetBSD_Version__={version}",
+        *(("-DDIAGNOSTIC",) if diagnostic else ()),
+        *extra_flags,
+    )
+    builder = _Builder(tool, headers, flags, files, cache)
+    objects, compiled = builder.objects()
+    plain = builder.linked([objects[_Task(file, False)] for file in files])
+    debug = builder.linked([objects[_Task(file, True)] for file in files])
+    path, twin = out / f"{name}.kmod", out / f"{name}.kmod.debug"
+    written = write_if_changed(path, plain)
+    written |= write_if_changed(twin, debug)
+    try:
+        module = read_module(path)
+        _compare(module, read_module(twin))
+    except KobjError as error:
+        raise VmtgenError(
+            f"{resources.shown(path)}: the kernel would refuse it: {error}",
+            hint=f"vmtgen lint {resources.shown(path)} tells more",
+        ) from error
+    return Built(
+        module,
+        twin,
+        chosen_release.name,
+        chosen_machine.name,
+        tool.identity if compiler == "zig" else compiler,
+        compiled,
+        2 * len(files) - compiled,
+        written,
+    )
+
+
+def default_output() -> Path:
+    """Return the directory `build` of the checkout, outside one that of the working directory."""
+    return (resources.root() or Path.cwd()) / "build"
+
+
+def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
+    if not isinstance(source, Path):
+        files = tuple(Path(file) for file in source)
+        if not files:
+            raise MissingInputError("no source files given")
+        for file in files:
+            if not file.is_file():
+                raise MissingInputError(f"{resources.shown(file)}: no such file")
+        return files, files[0].stem
+    if source.is_file():
+        return (source,), source.stem
+    if not source.is_dir():
+        raise MissingInputError(
+            f"{resources.shown(source)}: no such directory",
+            hint="vmtgen generate writes kmod/",
+        )
+    makefile = source / "Makefile"
+    name = source.resolve().name
+    if makefile.is_file():
+        text = makefile.read_text(encoding="utf-8").replace("\\\n", " ")
+        names = [word for line in _assigned(text, "SRCS") for word in line.split()]
+        names = [word for word in names if word.endswith(".c")]
+        name = next(iter(_assigned(text, "KMOD")), name).strip()
+        where = f"SRCS in {resources.shown(makefile)}"
+    else:
+        names = sorted(file.name for file in source.glob("*.c"))
+        where = resources.shown(source)
+    if not names:
+        raise MissingInputError(
+            f"{where}: no C file to build", hint="vmtgen generate writes the driver's files"
+        )
+    missing = [file for file in names if not (source / file).is_file()]
+    if missing:
+        raise MissingInputError(
+            f"{where}: no such file: {', '.join(missing)}",
+            hint="vmtgen generate writes the driver's files",
+        )
+    return tuple(source / file for file in names), name
+
+
+def _assigned(text: str, variable: str) -> list[str]:
+    """Return what a Makefile assigns to a variable, with = or +=, without comments."""
+    pattern = rf"^{variable}[ \t]*\+?=([^\n#]*)"
+    return [match.group(1) for match in re.finditer(pattern, text, re.MULTILINE)]
+
+
+def _digest(*parts: bytes | str) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "little"))
+        total.update(data)
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """The compilations and the two links of one module for one target."""
+
+    tool: Toolchain
+    headers: Headers
+    flags: tuple[str, ...]
+    files: tuple[Path, ...]
+    cache: Path
+
+    @cached_property
+    def _common_key(self) -> str:
+        """Everything but the source itself that an object depends on, without directories."""
+        directories = sorted({file.parent for file in self.files})
+        local = [
+            part
+            for directory in directories
+            for header in sorted(directory.glob("*.h"))
+            for part in (header.name, header.read_bytes())
+        ]
+        return _digest(
+            _CACHE_FORMAT,
+            self.tool.identity,
+            *self.tool.compile[1:],
+            *self.flags,
+            self.headers.digest,
+            *local,
+        )
+
+    def objects(self) -> tuple[dict[_Task, Path], int]:
+        """Return the object of every task, and how many had to be compiled."""
+        folder = self.cache / "objects"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotCreateError(
+                f"cannot make {resources.shown(folder)}: {error.strerror}"
+            ) from error
+        found: dict[_Task, Path] = {}
+        missing: list[tuple[_Task, Path]] = []
+        for source in self.files:
+            content = source.read_bytes()
+            for debug in (False, True):
+                task = _Task(source, debug)
+                key = _digest(self._common_key, source.name, content, str(debug))
+                found[task] = folder / f"{key}.o"
+                if not self.headers.cacheable or not found[task].is_file():
+                    missing.append((task, found[task]))
+        if missing:
+            self._compile_all(missing)
+        return found, len(missing)
+
+    def _compile_all(self, missing: Sequence[tuple[_Task, Path]]) -> None:
+        """Compile in parallel; one error tells what every failing file has to say."""
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            texts = list(pool.map(lambda item: self._compile(*item), missing))
+        failed: dict[Path, str] = {}
+        for (task, _), text in zip(missing, texts, strict=True):
+            if text is not None:
+                failed.setdefault(task.source, text)
+        if failed:
+            names = ", ".join(resources.shown(source) for source in failed)
+            raise VmtgenError(
+                f"cannot compile {names}:\n" + "\n".join(text.rstrip() for text in failed.values()),
+                hint="kmod/ is generated: put the error right in specs/ or templates/, then "
+                "vmtgen generate"
+                if any(file.parent.name == CANONICAL_SOURCE for file in failed)
+                else None,
+            )
+
+    def _compile(self, task: _Task, target: Path) -> str | None:
+        """Compile one file; return the compiler's words where it fails."""
+        shown = resources.shown(task.source)
+        directory = str(Path(shown).parent)
+        maps = ((directory, CANONICAL_SOURCE), *self.headers.maps)
+        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".o", delete=False) as place:
+            pass
+        temporary = Path(place.name)
+        command = [
+            *self.tool.compile,
+            *self.flags,
+            "-nostdinc",
+            f"-I{directory}",
+            *self.headers.flags,
+            *self.tool.path_flags(maps),
+            "-g" if task.debug else "-g0",
+            "-c",
+            shown,
+            "-o",
+            str(temporary),
+        ]
+        try:
+            done = _run(command, self.cache)
+            if done.returncode != 0:
+                return done.stderr.decode("utf-8", "replace") or f"{command[0]}: failed"
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return None
+
+    def linked(self, objects: Sequence[Path]) -> bytes:
+        """Return the relocatable file that joins `objects`."""
+        script = resources.directory("kpi") / "kmodule.ld"
+        parts = [path.read_bytes() for path in objects]
+        folder = self.cache / "linked"
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / _digest(
+            _CACHE_FORMAT, self.tool.identity, *self.tool.link[1:], script.read_bytes(), *parts
+        )
+        if not target.is_file():
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as place:
+                pass
+            temporary = Path(place.name)
+            inputs = [str(path) for path in objects]
+            command = [*self.tool.link, "-T", str(script), "-o", str(temporary), *inputs]
+            try:
+                done = _run(command, self.cache)
+                if done.returncode != 0:
+                    text = done.stderr.decode("utf-8", "replace").rstrip()
+                    raise VmtgenError(f"cannot link:\n{text}")
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return target.read_bytes()
+
+
+def _run(command: Sequence[str], cache: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a tool with an environment that cannot change what it makes."""
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LC_ALL": "C",
+        "TZ": "UTC",
+        "HOME": str(cache),
+    }
+    try:
+        return subprocess.run(command, capture_output=True, check=False, env=environment)
+    except OSError as error:
+        raise from_os_error(error, f"run {command[0]}") from error
+
+
+def write_if_changed(path: Path, content: bytes) -> bool:
+    """Write `content` through a temporary file, unless `path` already holds it."""
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as place:
+            place.write(content)
+        temporary = Path(place.name)
+        temporary.chmod(0o644)  # whatever the umask says
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CannotCreateError(f"cannot write {resources.shown(path)}: {reason}") from error
+    return True
+
+
+def _compare(module: Module, twin: Module) -> None:
+    """Refuse a debug twin that would not be loaded like the module, byte for byte."""
+
+    def loaded(of: Module) -> list[tuple[object, ...]]:
+        return [
+            (section.name, section.region, section.align, section.size, section.data)
+            for section in of.sections
+            if section.loaded and not section.name.startswith(_DEBUG_SECTIONS)
+        ]
+
+    def relocations(of: Module) -> Iterable[tuple[object, ...]]:
+        for relocation in of.relocations:
+            section = of.sections[relocation.section]
+            if not section.name.startswith(_DEBUG_SECTIONS):
+                yield (
+                    section.name,
+                    relocation.offset,
+                    relocation.type,
+                    of.describe(relocation.symbol),
+                    relocation.addend,
+                )
+
+    ours, theirs = loaded(module), loaded(twin)
+    for one, other in zip(ours, theirs, strict=False):
+        if one != other:
+            raise VmtgenError(
+                f"{resources.shown(twin.path)}: section {other[0]} differs from the module's "
+                f"{one[0]}: line numbers would be wrong",
+                hint="the compiler makes other code with -g: report it, or use another --cc",
+            )
+    if len(ours) != len(theirs) or list(relocations(module)) != list(relocations(twin)):
+        raise VmtgenError(
+            f"{resources.shown(twin.path)}: other sections or relocations than the module's",
+            hint="the compiler makes other code with -g: report it, or use another --cc",
+        )

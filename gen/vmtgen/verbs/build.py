@@ -1,0 +1,194 @@
+"""``vmtgen build``: compile the module for a NetBSD release and machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmtgen import resources
+from vmtgen.errors import UsageError, VmtgenError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vmtgen.build import Built
+    from vmtgen.targets import Targets
+
+SUMMARY = "compile vmt.kmod and its debug twin for a NetBSD release and machine"
+
+_EXAMPLES = """\
+examples:
+  vmtgen build                                     build/11.0/amd64/vmt.kmod
+  vmtgen build --release 10.1 --machine i386       another target
+  vmtgen build --release 11.99.5                   a current kernel, by its number
+  vmtgen build --all                               every target, as a table
+  vmtgen build --sys /usr/src/sys                  with the kernel's own headers
+  vmtgen build --source tests/kmod/hello           another module
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("--release", metavar="R", help="NetBSD release (default: 11.0)")
+    parser.add_argument("--machine", metavar="M", help="amd64, i386 or aarch64 (default: amd64)")
+    parser.add_argument("--all", action="store_true", help="build every release and machine")
+    parser.add_argument(
+        "--sys", metavar="DIR", type=Path, help="build with the headers of this NetBSD sys/ tree"
+    )
+    parser.add_argument(
+        "--cc",
+        choices=("zig", "clang", "gcc"),
+        default="zig",
+        help="zig: the clang of the ziglang package (default); clang, gcc: the system's",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="write DIR/RELEASE/MACHINE/ (default: build)"
+    )
+    parser.add_argument(
+        "--source", metavar="DIR", type=Path, help="directory of the C files (default: kmod)"
+    )
+    parser.add_argument(
+        "--diagnostic", action="store_true", help="with -DDIAGNOSTIC, into MACHINE/diagnostic/"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, say what was made, and return 0; with --all 65 where a target failed."""
+    from vmtgen.targets import load_targets  # noqa: PLC0415 - keeps --help fast
+
+    if args.all and (args.release or args.machine):
+        raise UsageError("--all builds every release and machine: leave --release, --machine out")
+    targets = load_targets()
+    if args.all:
+        return _all(args, targets)
+    result = _one(args, targets, args.release, args.machine)
+    if args.json:
+        print(json.dumps(_described(result), indent=2))
+    else:
+        print(_sentence(result))
+    return 0
+
+
+def _one(
+    args: argparse.Namespace, targets: Targets, release_name: str | None, machine_name: str | None
+) -> Built:
+    from vmtgen.build import build_module, default_output  # noqa: PLC0415
+
+    release = targets.release(release_name or targets.default.release)
+    machine = targets.machine(machine_name or targets.default.machine)
+    source = args.source
+    if source is None:
+        reason = machine.unsupported(release.version)
+        if reason is not None:
+            raise VmtgenError(
+                f"NetBSD {release.name} on {machine.name} is not supported: {reason}",
+                hint=f"build for {targets.default.release}",
+            )
+        source = _driver()
+    out = (args.out or default_output()) / release.name / machine.name
+    return build_module(
+        source,
+        release=release.name,
+        machine=machine.name,
+        out=out / "diagnostic" if args.diagnostic else out,
+        compiler=args.cc,
+        sys=args.sys,
+        diagnostic=args.diagnostic,
+        targets=targets,
+    )
+
+
+def _driver() -> Path:
+    """Return kmod/ of the checkout, else of the working directory."""
+    top = resources.root()
+    return top / "kmod" if top is not None else Path("kmod")
+
+
+def _described(built: Built) -> dict[str, Any]:
+    module = built.module
+    return {
+        "path": str(built.path),
+        "debug": str(built.debug),
+        "release": built.release,
+        "machine": built.machine,
+        "compiler": built.compiler,
+        "size": built.size,
+        "regions": dict(module.sizes),
+        "imports": list(module.imports),
+        "compiled": built.compiled,
+        "reused": built.reused,
+        "written": built.written,
+    }
+
+
+def _sentence(built: Built) -> str:
+    sizes = built.module.sizes
+    memory = ", ".join(f"{region} {size}" for region, size in sizes.items())
+    state = "" if built.written else " (unchanged)"
+    return (
+        f"{resources.shown(built.path)}: {built.size} bytes for NetBSD {built.release}/"
+        f"{built.machine}{state}\n  in memory: {memory} bytes; {len(built.module.imports)} imports"
+    )
+
+
+def _all(args: argparse.Namespace, targets: Targets) -> int:
+    """Build every target; one that fails does not hide the others."""
+    rows: list[dict[str, Any]] = []
+    errors: list[str] = []
+    for release in targets.releases:
+        for machine in targets.machines:
+            row: dict[str, Any] = {"release": release.name, "machine": machine.name}
+            rows.append(row)
+            reason = None if args.source else machine.unsupported(release.version)
+            if reason is not None:
+                row["unsupported"] = reason
+                continue
+            if not args.json:
+                print(f"building {release.name}/{machine.name} ...", file=sys.stderr)
+            started = time.perf_counter()
+            try:
+                built = _one(args, targets, release.name, machine.name)
+            except VmtgenError as error:
+                row["error"] = str(error)
+                errors.append(f"{release.name}/{machine.name}: {error}")
+                continue
+            row.update(_described(built), lint=_lint(built, targets))
+            row["seconds"] = round(time.perf_counter() - started, 2)
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _table(rows)
+        for text in errors:
+            print(f"\n{text}", file=sys.stderr)
+    bad = errors or [row for row in rows if row.get("lint", {}).get("errors")]
+    return VmtgenError.exit_status if bad else 0
+
+
+def _lint(built: Built, targets: Targets) -> dict[str, int]:
+    from vmtgen.lint import lint_file  # noqa: PLC0415
+
+    findings = lint_file(built.path, targets=targets, release=built.release)
+    errors = sum(finding.severity == "error" for finding in findings)
+    return {"errors": errors, "warnings": len(findings) - errors}
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    print(f"{'release':<10}{'machine':<10}{'bytes':>8}{'imports':>9}  {'lint':<12}{'seconds':>7}")
+    for row in rows:
+        target = f"{row['release']:<10}{row['machine']:<10}"
+        if "unsupported" in row:
+            print(f"{target} unsupported: {row['unsupported']}")
+        elif "error" in row:
+            print(f"{target} failed: {row['error'].splitlines()[0]}")
+        else:
+            lint = row["lint"]
+            clean = not lint["errors"] and not lint["warnings"]
+            said = "clean" if clean else f"{lint['errors']} E, {lint['warnings']} W"
+            print(
+                f"{target}{row['size']:>8}{len(row['imports']):>9}  {said:<12}{row['seconds']:>7}"
+            )
