@@ -160,7 +160,9 @@ def mdoc_argument(text: Any) -> str:
 def sentences(text: Any) -> str:
     """Return ``text`` as mdoc(7) sources have it: a line for each sentence, none too long."""
     lines = re.split(r"(?<=[.!?]) +(?=[A-Z])", mdoc(text))
-    return "\n".join("\n".join(textwrap.wrap(line, WIDTH, break_on_hyphens=False)) for line in lines)
+    return "\n".join(
+        "\n".join(textwrap.wrap(line, WIDTH, break_on_hyphens=False)) for line in lines
+    )
 
 
 def markdown(text: Any) -> str:

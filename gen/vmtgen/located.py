@@ -178,8 +178,11 @@ def listed(names: Iterable[str], *, limit: int = 12) -> str:
     return text if len(ordered) <= limit else f"{text} and {len(ordered) - limit} more"
 
 
-def load_yaml(path: Path | str) -> Node:
+def load_yaml(path: Path | str, problems: Problems | None = None) -> Node:
     """Read the YAML file ``path``.
+
+    What does not keep the rest from being read, such as a key that stands twice, goes to
+    ``problems`` where they are given, so that the reader can tell it with what else is wrong.
 
     Raises MissingInputError where there is no such file, VmtgenError where it cannot be read, and
     LocatedErrors where it is not YAML as this module takes it.
@@ -197,11 +200,11 @@ def load_yaml(path: Path | str) -> Node:
         line = data.count(b"\n", 0, error.start) + 1
         message = f"byte {error.start} is not UTF-8"
         raise LocatedErrors([Problem(shown(file), line, 0, "", message)]) from None
-    return parse_yaml(text, shown(file))
+    return parse_yaml(text, shown(file), problems)
 
 
-def parse_yaml(text: str, name: str) -> Node:
-    """Read YAML from ``text``; ``name`` is the file that messages give. Raises LocatedErrors."""
+def parse_yaml(text: str, name: str, problems: Problems | None = None) -> Node:
+    """Read YAML from ``text``; ``name`` is the file that messages give. See load_yaml."""
     composer = _Composer(name)
     try:
         # Events, not ruamel's own nodes: the scalars are resolved here anyway, and it is faster.
@@ -217,7 +220,10 @@ def parse_yaml(text: str, name: str) -> Node:
         line = text.count("\n", 0, line_number) + 1 if isinstance(line_number, int) else 0
         message = "not YAML: " + str(error).partition("\n")[0]
         raise LocatedErrors([Problem(name, line, 0, "", message)]) from None
-    composer.problems.raise_if_any()
+    if problems is None:
+        composer.problems.raise_if_any()
+    else:
+        problems.extend(composer.problems.found)
     if root is None:
         raise LocatedErrors([Problem(name, 1, 0, "", "the file holds nothing")])
     return root

@@ -86,11 +86,17 @@ class Pass:
         for check in checks:
             if isinstance(value, _Bad):
                 break
-            value = self._checked(node, value, check, hint, seen)
+            value = self._checked(node, value, check, hint, path, seen)
         return value
 
     def _checked(
-        self, node: Node, value: Any, check: Any, hint: Any, seen: dict[object, dict[Any, Node]]
+        self,
+        node: Node,
+        value: Any,
+        check: Any,
+        hint: Any,
+        path: str,
+        seen: dict[object, dict[Any, Node]],
     ) -> Any:
         if isinstance(check, Reference):
             self._references.append((node, value, check))
@@ -98,7 +104,7 @@ class Pass:
             for name in check.names(value):
                 self._references.append((node, name, Reference(check.noun, check.target)))
         elif isinstance(check, Unique):
-            first = seen.setdefault(_last_name(node.where), {}).setdefault(value, node)
+            first = seen.setdefault(path.rpartition(".")[2], {}).setdefault(value, node)
             if first is not node:
                 shown = value if isinstance(value, str) else f"{value:#x}" if value > 9 else value
                 self.problems.add(
@@ -149,7 +155,6 @@ class Pass:
             self.problems.add(node, f"expected a sequence of {plural(hint)}, not {node.described}")
             return _BAD
         seen: dict[object, dict[Any, Node]] = {}
-        # A list of scalars is a collection of its own; "[3]" is no name to compare under.
         built = [self._build(element, hint, f"{path}.*", seen) for element in node.elements]
         return _BAD if any(isinstance(value, _Bad) for value in built) else tuple(built)
 
@@ -208,18 +213,19 @@ class Pass:
         values: dict[str, Any] = {}
         if name is not None:
             values["name"] = self._name(node, keys.pop("name", None), name)
+        meant: list[str | None] = []  # a misspelt key must not bring a second message
         for key, value in entries.items():
             if key in keys:
-                values[keys[key].attribute] = self._build(
-                    value, keys[key].hint, f"{path}.{key}", seen
-                )
+                attribute, hint = keys[key].attribute, keys[key].hint
+                values[attribute] = self._build(value, hint, f"{path}.{key}", seen)
             else:
-                self._unknown(value, key, keys)
+                meant.append(self._unknown(value, key, keys))
         missing = [key for key in keys.values() if key.required and key.name not in entries]
         for key in missing:
-            said = f"the key {key.name!r} is missing: expected {described(key.hint)}"
-            self.problems.add(node if node.key is None else node.key, said)
-        if missing or any(isinstance(value, _Bad) for value in values.values()):
+            if key.name not in meant:
+                said = f"the key {key.name!r} is missing: expected {described(key.hint)}"
+                self.problems.add(node.key or node, said)
+        if meant or missing or any(isinstance(value, _Bad) for value in values.values()):
             return _BAD
         built = schema(**values)
         if hasattr(built, "check"):
@@ -230,12 +236,14 @@ class Pass:
         place = node.key or node
         return name if key is None else self._build(place, key.hint, "", {})
 
-    def _unknown(self, value: Node, key: str, keys: Mapping[str, Key]) -> None:
+    def _unknown(self, value: Node, key: str, keys: Mapping[str, Key]) -> str | None:
+        """Tell of a key that is not in the schema; return the one that was probably meant."""
         near = nearest(key, keys)
         said = f"unknown key {key!r}"
         if near is None:
             said += f": expected {listed(keys, limit=16)}" if keys else ": no key is expected here"
         self.problems.add(value.key or value, said, hint=near)
+        return near
 
     # -- references --------------------------------------------------------------------------
 
@@ -262,8 +270,3 @@ class Pass:
 
 def _keys(schema: Any) -> dict[str, Key]:
     return {key.name: key for key in keys_of(schema)}
-
-
-def _last_name(where: str) -> str:
-    """Return the key that ``where`` ends in; the name of the list, for an element of one."""
-    return re.sub(r"\[\d+\]$", "", where).rpartition(".")[2]

@@ -51,7 +51,7 @@ def _documents(directory: Path, run: Pass) -> dict[str, Node]:
     for name in FILES:
         try:
             if name in present:
-                documents[name] = load_yaml(present[name])
+                documents[name] = load_yaml(present[name], run.problems)
                 continue
             run.problems.extend([_missing(directory, name, set(present) - set(FILES))])
         except LocatedErrors as errors:

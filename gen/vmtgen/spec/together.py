@@ -73,8 +73,10 @@ def _short_names_are_of_known_machines(
     for entry in guestinfo.short_names:
         if entry.name not in known:
             place = node["short_names"][entry.name]
-            said = f"there is no machine {entry.name!r}: there are {listed(known)}"
-            problems.add(place.key or place, said, hint=nearest(entry.name, known))
+            near = nearest(entry.name, known)
+            said = f"there is no machine {entry.name!r}"
+            said += "" if near else f": there are {listed(known)}"
+            problems.add(place.key or place, said, hint=near)
     for name in known:
         if name not in guestinfo.short_names:
             problems.add(node["short_names"], f"the machine {name!r} of netbsd.yaml has none here")

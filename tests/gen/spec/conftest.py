@@ -1,0 +1,39 @@
+"""Sets of specs to try: a small one that is right, and what tests put in its place."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FIXTURES = Path(__file__).parent / "fixtures"
+EXPECTED = re.compile(r"#! (.*)$")
+
+
+@pytest.fixture
+def small(tmp_path: Path, root: Path) -> Path:
+    """A copy of the small set, which may be changed; the targets are the real ones."""
+    directory = tmp_path / "specs"
+    shutil.copytree(FIXTURES / "small", directory)
+    shutil.copy(root / "specs" / "netbsd.yaml", directory)
+    return directory
+
+
+@pytest.fixture
+def change(small: Path) -> Callable[[str, str, str], Path]:
+    """A function that replaces a piece of text in one file of the small set."""
+
+    def replace(name: str, old: str, new: str) -> Path:
+        path = small / name
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{old!r} has to stand in {name} once"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        return small
+
+    return replace
