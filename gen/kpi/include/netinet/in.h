@@ -26,6 +26,13 @@ struct sockaddr_in {
 	int8_t		sin_zero[8];
 };
 
+/* In the kernel these are in network byte order. */
+#define	INADDR_ANY		htonl((uint32_t)0x00000000)
+#define	INADDR_LOOPBACK		htonl((uint32_t)0x7f000001)
+#define	INADDR_BROADCAST	htonl((uint32_t)0xffffffff)
+
+#define	IN_LOOPBACKNET		127	/* the first byte of 127/8 */
+
 #define	satosin(sa)	((struct sockaddr_in *)(sa))
 #define	satocsin(sa)	((const struct sockaddr_in *)(sa))
 

@@ -31,6 +31,12 @@ struct sockaddr_in6 {
 	uint32_t	sin6_scope_id;
 };
 
+#define	IN6_IS_ADDR_UNSPECIFIED(a)					\
+	((a)->s6_addr32[0] == 0 && (a)->s6_addr32[1] == 0 &&		\
+	    (a)->s6_addr32[2] == 0 && (a)->s6_addr32[3] == 0)
+#define	IN6_IS_ADDR_LOOPBACK(a)						\
+	((a)->s6_addr32[0] == 0 && (a)->s6_addr32[1] == 0 &&		\
+	    (a)->s6_addr32[2] == 0 && (a)->s6_addr32[3] == 0x01000000)
 #define	IN6_IS_ADDR_LINKLOCAL(a)					\
 	((a)->s6_addr[0] == 0xfe && ((a)->s6_addr[1] & 0xc0) == 0x80)
 #define	IN6_IS_ADDR_MULTICAST(a)	((a)->s6_addr[0] == 0xff)

@@ -12,6 +12,8 @@
 
 #include <sys/types.h>
 #include <sys/errno.h>
+#include <sys/inttypes.h>
+#include <machine/limits.h>
 #include <machine/param.h>
 
 #define	MAXHOSTNAMELEN	256

@@ -15,6 +15,8 @@ typedef __INT64_TYPE__		int64_t;
 typedef __UINT64_TYPE__		uint64_t;
 typedef __INTPTR_TYPE__		intptr_t;
 typedef __UINTPTR_TYPE__	uintptr_t;
+typedef __INTMAX_TYPE__		intmax_t;
+typedef __UINTMAX_TYPE__	uintmax_t;
 
 #define	INT8_MAX	__INT8_MAX__
 #define	UINT8_MAX	__UINT8_MAX__
