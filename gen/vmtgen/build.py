@@ -1,10 +1,9 @@
 """The builder: C files to NAME.kmod and its debug twin NAME.kmod.debug.
 
-Every file is compiled without debug information for the module, because the loader would put
-debug sections into kernel memory, and once more with it for the twin, from which line numbers
-come. No tool of the wheels strips a relocatable file, so both must turn out alike: the builder
-compares what the loader would load. The same sources, headers, flags and compiler give the same
-bytes in every directory and on every machine.
+The files are compiled with debug information and joined to the twin, from which line numbers
+come. The module is the twin without its debug sections, because the loader would put them into
+kernel memory; the builder checks that the loader would load the same from both. The same
+sources, headers, flags and compiler give the same bytes in every directory and on every machine.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,14 +63,6 @@ class Built:
         return self.path.stat().st_size
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One compilation: a source, and whether with debug information."""
-
-    source: Path
-    debug: bool
-
-
 def build_module(
     source: Path | Sequence[Path],
     *,
@@ -113,11 +105,11 @@ def build_module(
     )
     builder = _Builder(tool, headers, flags, files, cache)
     objects, compiled = builder.objects()
-    plain = builder.linked([objects[_Task(file, False)] for file in files])
-    debug = builder.linked([objects[_Task(file, True)] for file in files])
+    joined = builder.link("kmodule.ld", objects)
+    stripped = builder.link("strip.ld", [joined])
     path, twin = out / f"{name}.kmod", out / f"{name}.kmod.debug"
-    written = write_if_changed(path, plain)
-    written |= write_if_changed(twin, debug)
+    written = write_if_changed(path, stripped.read_bytes())
+    written |= write_if_changed(twin, joined.read_bytes())
     try:
         module = read_module(path)
         _compare(module, read_module(twin))
@@ -133,7 +125,7 @@ def build_module(
         chosen_machine.name,
         tool.identity if compiler == "zig" else compiler,
         compiled,
-        2 * len(files) - compiled,
+        len(files) - compiled,
         written,
     )
 
@@ -227,8 +219,8 @@ class _Builder:
             *local,
         )
 
-    def objects(self) -> tuple[dict[_Task, Path], int]:
-        """Return the object of every task, and how many had to be compiled."""
+    def objects(self) -> tuple[list[Path], int]:
+        """Return the object of every source in order, and how many had to be compiled."""
         folder = self.cache / "objects"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -236,28 +228,27 @@ class _Builder:
             raise CannotCreateError(
                 f"cannot make {resources.shown(folder)}: {error.strerror}"
             ) from error
-        found: dict[_Task, Path] = {}
-        missing: list[tuple[_Task, Path]] = []
-        for source in self.files:
-            content = source.read_bytes()
-            for debug in (False, True):
-                task = _Task(source, debug)
-                key = _digest(self._common_key, source.name, content, str(debug))
-                found[task] = folder / f"{key}.o"
-                if not self.headers.cacheable or not found[task].is_file():
-                    missing.append((task, found[task]))
+        found = [
+            folder / f"{_digest(self._common_key, source.name, source.read_bytes())}.o"
+            for source in self.files
+        ]
+        missing = [
+            (source, target)
+            for source, target in zip(self.files, found, strict=True)
+            if not self.headers.cacheable or not target.is_file()
+        ]
         if missing:
             self._compile_all(missing)
         return found, len(missing)
 
-    def _compile_all(self, missing: Sequence[tuple[_Task, Path]]) -> None:
+    def _compile_all(self, missing: Sequence[tuple[Path, Path]]) -> None:
         """Compile in parallel; one error tells what every failing file has to say."""
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             texts = list(pool.map(lambda item: self._compile(*item), missing))
         failed: dict[Path, str] = {}
-        for (task, _), text in zip(missing, texts, strict=True):
+        for (source, _), text in zip(missing, texts, strict=True):
             if text is not None:
-                failed.setdefault(task.source, text)
+                failed[source] = text
         if failed:
             names = ", ".join(resources.shown(source) for source in failed)
             raise VmtgenError(
@@ -268,9 +259,9 @@ class _Builder:
                 else None,
             )
 
-    def _compile(self, task: _Task, target: Path) -> str | None:
+    def _compile(self, source: Path, target: Path) -> str | None:
         """Compile one file; return the compiler's words where it fails."""
-        shown = resources.shown(task.source)
+        shown = resources.shown(source)
         directory = str(Path(shown).parent)
         maps = ((directory, CANONICAL_SOURCE), *self.headers.maps)
         with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".o", delete=False) as place:
@@ -283,7 +274,6 @@ class _Builder:
             f"-I{directory}",
             *self.headers.flags,
             *self.tool.path_flags(maps),
-            "-g" if task.debug else "-g0",
             "-c",
             shown,
             "-o",
@@ -298,30 +288,29 @@ class _Builder:
             temporary.unlink(missing_ok=True)
         return None
 
-    def linked(self, objects: Sequence[Path]) -> bytes:
-        """Return the relocatable file that joins `objects`."""
-        script = resources.directory("kpi") / "kmodule.ld"
-        parts = [path.read_bytes() for path in objects]
+    def link(self, script_name: str, inputs: Sequence[Path]) -> Path:
+        """Join relocatable files to one by a linker script; return its place in the cache."""
+        script = resources.directory("kpi") / script_name
+        parts = [path.read_bytes() for path in inputs]
         folder = self.cache / "linked"
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / _digest(
             _CACHE_FORMAT, self.tool.identity, *self.tool.link[1:], script.read_bytes(), *parts
         )
-        if not target.is_file():
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as place:
-                pass
+        if target.is_file():
+            return target
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as place:
             temporary = Path(place.name)
-            inputs = [str(path) for path in objects]
-            command = [*self.tool.link, "-T", str(script), "-o", str(temporary), *inputs]
-            try:
-                done = _run(command, self.cache)
-                if done.returncode != 0:
-                    text = done.stderr.decode("utf-8", "replace").rstrip()
-                    raise VmtgenError(f"cannot link:\n{text}")
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
-        return target.read_bytes()
+        command = [*self.tool.link, "-T", str(script), "-o", str(temporary), *map(str, inputs)]
+        try:
+            done = _run(command, self.cache)
+            if done.returncode != 0:
+                text = done.stderr.decode("utf-8", "replace").rstrip()
+                raise VmtgenError(f"cannot link:\n{text}")
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
 
 
 def _run(command: Sequence[str], cache: Path) -> subprocess.CompletedProcess[bytes]:
@@ -383,10 +372,10 @@ def _compare(module: Module, twin: Module) -> None:
             raise VmtgenError(
                 f"{resources.shown(twin.path)}: section {other[0]} differs from the module's "
                 f"{one[0]}: line numbers would be wrong",
-                hint="the compiler makes other code with -g: report it, or use another --cc",
+                hint="the linker took out more than debug sections: try another --cc and report it",
             )
-    if len(ours) != len(theirs) or list(relocations(module)) != list(relocations(twin)):
+    if len(ours) != len(theirs) or Counter(relocations(module)) != Counter(relocations(twin)):
         raise VmtgenError(
             f"{resources.shown(twin.path)}: other sections or relocations than the module's",
-            hint="the compiler makes other code with -g: report it, or use another --cc",
+            hint="the linker took out more than debug sections: try another --cc and report it",
         )
