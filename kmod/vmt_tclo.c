@@ -263,7 +263,7 @@ vmt_tclo_lost(struct vmtk_softc *sc, int64_t now, int error)
 		pause *= 2;
 	sc->sc_next_open = now + MIN(pause, VMT_REOPEN_MAX_MS);
 	sc->sc_losses++;
-	if (sc->sc_losses >= VMT_FIGHT && sc->sc_was_reset &&
+	if (error != 0 && sc->sc_was_reset && sc->sc_losses >= VMT_FIGHT &&
 	    !sc->sc_fight_logged) {
 		vmtk_log_channel_fight(sc);
 		sc->sc_fight_logged = true;
