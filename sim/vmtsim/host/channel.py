@@ -40,6 +40,9 @@ STEPS = ("open", "sendsize", "sendpayload", "recvsize", "recvpayload", "recvstat
 # abort a message half way through.
 _TOLD = 3
 
+# So many channels of one number are remembered after their end, each way.
+_REMEMBERED = 32
+
 # Status that a fault's name leads to, when it kills the channel.
 _DEADLY = {
     "lose-channel": 0,
@@ -121,7 +124,9 @@ class Transport:
         self._rng = context.rng.fork("cookies")
         self.channels: dict[int, Channel] = {}
         self.endpoints: dict[str, Endpoint] = {}
-        self._dead: dict[int, deque[_Dead]] = {}
+        # By number: channels that the host ended, and that the guest closed.
+        self._ended: dict[int, deque[_Dead]] = {}
+        self._closed: dict[int, deque[_Dead]] = {}
         # Set while a checkpoint hits every message that is half way through.
         self._interrupted: set[int] = set()
         self._calls: tuple[Callable[[Frame, Channel], None], ...] = (
@@ -204,7 +209,8 @@ class Transport:
         if channel is not None and channel.cookies in (None, cookies):
             return channel
         context = self._context
-        for dead in self._dead.get(number, ()):
+        # Those that the host ended first: the guest may not have noticed for a long time.
+        for dead in (*self._ended.get(number, ()), *self._closed.get(number, ())):
             if dead.cookies in (None, cookies):
                 return self._beaten(dead, number, step)
         if channel is None:
@@ -242,7 +248,8 @@ class Transport:
         self.channels.pop(channel.number, None)
         self._interrupted.discard(channel.number)
         record = _Dead(channel.cookies, reason, status, told)
-        self._dead.setdefault(channel.number, deque(maxlen=8)).appendleft(record)
+        records = self._closed if reason == "close" else self._ended
+        records.setdefault(channel.number, deque(maxlen=_REMEMBERED)).appendleft(record)
         self._context.trace.emit("close", channel=channel.number, reason=reason)
         channel.endpoint.gone(channel, reason)
 

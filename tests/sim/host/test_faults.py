@@ -1,0 +1,221 @@
+"""Faults: by script where and when it is said, by chance the same for the same seed."""
+
+import contextlib
+
+import pytest
+from vmtsim.host import FAULTS, GuestFault
+from vmtsim.host.faults import POINTS
+
+from .client import CPT, Channel, Guest, Refused
+from .test_tclo import started
+
+
+def test_every_fault_names_known_points_and_says_what_it_does() -> None:
+    for name, fault in FAULTS.items():
+        assert name == fault.name
+        assert fault.text
+        assert set(fault.points) <= set(POINTS)
+
+
+@pytest.mark.parametrize("name", ["chekpoint", ""])
+def test_an_unknown_fault_is_refused(name: str) -> None:
+    guest = Guest()
+    with pytest.raises(ValueError, match="no fault"):
+        guest.host.faults.arm(name)
+    with pytest.raises(ValueError, match="no fault"):
+        guest.host.faults.set_plan({name: (1, 2)})
+    with pytest.raises(ValueError, match="no point"):
+        guest.host.faults.arm("checkpoint", at="nowhere")
+
+
+@pytest.mark.parametrize("point", ["sendpayload", "recvpayload", "recvstatus", "hb-out", "hb-in"])
+def test_a_checkpoint_at_any_step_costs_one_retry_and_no_message(point: str) -> None:
+    high = point.startswith("hb") or point == "recvstatus"
+    guest = Guest(high_bandwidth=high)
+    guest.host.faults.arm("checkpoint", at=point)
+    channel = guest.open(b"RPCI")
+    to_host = point in {"sendpayload", "hb-out"}
+    if not to_host:
+        guest.send(channel, b"log hello")
+    with pytest.raises(Refused) as refused:
+        guest.send(channel, b"log hello") if to_host else guest.receive(channel)
+    assert refused.value.status == CPT
+    if to_host:
+        guest.send(channel, b"log hello")
+    assert guest.receive(channel) == b"1 "
+    assert [e["request"] for e in guest.events("rpci")] == [b"log hello"]
+    assert guest.broken_rules() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("lose-channel", 0), ("closed", 4), ("power-off", 0x20), ("timed-out", 0x40)],
+)
+def test_a_deadly_fault_ends_the_channel_with_its_flag(name: str, status: int) -> None:
+    guest = Guest()
+    channel = guest.open(b"RPCI")
+    guest.host.faults.arm(name)
+    with pytest.raises(Refused) as refused:
+        guest.send(channel, b"log x")
+    assert refused.value.status == status
+    assert guest.step(6, channel).arg2 >> 16 == status
+    assert guest.host.transport.channels == {}
+    assert guest.broken_rules() == []
+
+
+def test_a_withdrawn_message_shows_unsent() -> None:
+    guest = Guest()
+    channel = guest.open(b"RPCI")
+    guest.send(channel, b"log x")
+    guest.host.faults.arm("unsent")
+    with pytest.raises(Refused) as refused:
+        guest.receive(channel)
+    assert refused.value.status == 8
+    assert guest.receive(channel) is None
+
+
+def test_a_full_table_refuses_as_often_as_told() -> None:
+    guest = Guest()
+    guest.host.faults.arm("table-full", times=2)
+    for _ in range(2):
+        with pytest.raises(Refused):
+            guest.open(b"TCLO")
+    guest.open(b"TCLO")
+    assert guest.host.faults.armed == ()
+
+
+def test_a_fault_waits_for_a_message_before_it_spoils_the_announcement() -> None:
+    guest, channel = started()
+    guest.host.faults.arm("huge-length")
+    assert guest.turn(channel) is None
+    guest.host.send("ping")
+    guest.send(channel, b"")
+    assert guest.step(3, channel).arg1 > 65536
+    assert guest.step(4, channel, 0).arg2 == 0x00010000
+    assert guest.turn(channel) is None
+    assert guest.broken_rules() == []
+
+
+def test_a_wrong_type_is_shown_where_the_type_stands() -> None:
+    guest, channel = started()
+    guest.host.send("ping")
+    guest.host.faults.arm("wrong-type", at="announce")
+    guest.send(channel, b"")
+    assert guest.step(3, channel).arg3 >> 16 == 2
+
+
+def test_a_slow_reply_is_there_the_next_time() -> None:
+    guest = Guest()
+    channel = guest.open(b"RPCI")
+    guest.host.faults.arm("slow-reply")
+    guest.send(channel, b"log x")
+    assert guest.receive(channel) is None
+    assert guest.receive(channel) == b"1 "
+
+
+def test_replies_are_spoiled_for_the_commands_that_are_named() -> None:
+    guest = Guest()
+    faults = guest.host.faults
+    faults.arm("reject", command="SetGuestInfo", times=2, reply="0 no")
+    faults.arm("reject-text", command="tools.set.version")
+    faults.arm("no-reply", command="log", skip=1)
+    assert guest.rpci(b"log x") == b"1 "
+    assert guest.rpci(b"SetGuestInfo  7 1") == b"0 no"
+    assert guest.rpci(b"tools.set.version 1") == b"1 not stored"
+    assert guest.rpci(b"SetGuestInfo  7 1") == b"0 no"
+    assert guest.rpci(b"SetGuestInfo  7 1") == b"1 "
+    assert guest.rpci(b"log x") is None
+    assert faults.struck == {"reject": 2, "reject-text": 1, "no-reply": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "test"),
+    [
+        ("garbage-message", lambda m: 1 <= len(m) <= 300),
+        ("unknown-message", lambda m: len(m) > 0),
+        ("long-message", lambda m: 255 <= len(m) <= 65536 and m.startswith(b"ping ")),
+        ("nul-message", lambda m: m.rstrip(b"\0") == b"ping" and m != b"ping"),
+        ("empty-message", lambda m: m == b""),
+        ("power-request", lambda m: m.startswith(b"OS_")),
+    ],
+)
+def test_strange_messages_come_as_described(name: str, test) -> None:
+    guest, channel = started()
+    guest.host.faults.arm(name)
+    message = guest.turn(channel)
+    assert message is not None
+    assert test(message)
+
+
+def test_a_burst_is_many_messages_and_the_size_can_be_given() -> None:
+    guest, channel = started()
+    guest.host.faults.arm("burst", size=33)
+    assert len(guest.tools(channel, 2)) == 33
+
+
+def test_the_clock_can_lie_once_jump_or_be_refused() -> None:
+    guest = Guest()
+    faults = guest.host.faults
+    faults.arm("clock-refused")
+    assert guest.low(46).arg0 == 0xFFFFFFFF
+    faults.arm("clock-jump", seconds=100)
+    assert guest.low(46).arg3 == 1_767_225_700
+    faults.arm("clock-garbage")
+    frame = guest.low(46)
+    assert (frame.arg3, frame.arg4, frame.arg1) != (1_767_225_700, 0, 0)
+    assert guest.low(46).arg3 == 1_767_225_700
+
+
+def everything(guest: Guest) -> None:
+    """Work for a while with all faults on, as a guest that never gives up."""
+    faults = {name: (1, 12) for name in FAULTS if name not in {"huge-length", "wrong-type"}}
+    guest.host.faults.set_plan(faults)
+    channel: Channel | None = None
+    reply = b""
+    for _ in range(150):
+        guest.wait(0.3)
+        try:
+            channel = channel or guest.open(b"TCLO")
+            message = guest.turn(channel, reply)
+            reply = b"" if message is None else b"OK "
+            if message is not None and message.rstrip(b"\0") == b"reset":
+                reply = b"OK ATR toolbox"
+            guest.rpci(b"SetGuestInfo  7 1")
+            guest.low(46)
+        except Refused:
+            if channel is not None:
+                with contextlib.suppress(Refused):
+                    guest.close(channel)
+            channel, reply = None, b""
+        except GuestFault:
+            channel = None
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_chance_is_the_same_for_the_same_seed_and_another_for_another(seed: int) -> None:
+    runs = []
+    for each in (seed, seed, seed + 100):
+        guest = Guest(each)
+        everything(guest)
+        runs.append([event.json() for event in guest.trace.events])
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_chance_reaches_every_fault() -> None:
+    struck: set[str] = set()
+    for seed in range(12):
+        guest = Guest(seed)
+        everything(guest)
+        struck |= set(guest.host.faults.struck)
+    assert struck == set(FAULTS) - {"huge-length", "wrong-type"}
+
+
+def test_chance_can_be_switched_off_while_the_script_goes_on() -> None:
+    guest = Guest()
+    guest.host.faults.set_plan({"reject": (1, 1)})
+    assert guest.rpci(b"log x") == b"0 Permission denied"
+    guest.host.faults.enabled = False
+    assert guest.rpci(b"log x") == b"1 "
+    guest.host.faults.arm("reject")
+    assert guest.rpci(b"log x") == b"0 Permission denied"

@@ -1,0 +1,202 @@
+"""Power operations and quiesced snapshots, from the administrator's click to the guest's word."""
+
+import pytest
+
+from .client import Channel, Guest
+from .test_tclo import started
+
+HALT = [b"tools.os.statechange.status 1 1"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "message", "state"),
+    [
+        ("halt", b"OS_Halt", 1),
+        ("reboot", b"OS_Reboot", 2),
+        ("power-on", b"OS_PowerOn", 3),
+        ("resume", b"OS_Resume", 4),
+        ("suspend", b"OS_Suspend", 5),
+    ],
+)
+def test_an_operation_is_one_message_and_one_status(
+    operation: str, message: bytes, state: int
+) -> None:
+    guest, channel = started()
+    answers: list[bool] = []
+    assert guest.host.power.request(operation, answers.append)
+    assert guest.tools(channel, 2) == [message]
+    assert answers == [True]
+    assert guest.host.power.statuses == {state: True}
+    assert guest.broken_rules() == []
+
+
+def test_shutdown_is_greyed_out_until_statechange_is_announced() -> None:
+    guest = Guest(option_burst=(), power_on=False)
+    channel = guest.open(b"TCLO")
+    assert not guest.host.power.request("halt")
+    guest.tools(channel, 2)
+    assert guest.host.power.request("halt")
+
+
+@pytest.mark.parametrize("order", ["status first", "reply first"])
+def test_status_may_come_before_or_after_the_reply(order: str) -> None:
+    guest, channel = started()
+    guest.host.power.request("halt")
+    guest.turn(channel)
+    if order == "status first":
+        guest.rpci(HALT[0])
+        guest.turn(channel, b"OK ")
+    else:
+        guest.turn(channel, b"OK ")
+        guest.rpci(HALT[0])
+    assert guest.broken_rules() == []
+    assert guest.host.power.underway == ()
+
+
+@pytest.mark.parametrize("status", [b"1 1", b"0 1", b"1 2"])
+def test_a_second_or_another_status_is_noticed(status: bytes) -> None:
+    guest, channel = started()
+    guest.host.power.request("halt")
+    guest.turn(channel)
+    guest.rpci(HALT[0])
+    guest.rpci(b"tools.os.statechange.status " + status)
+    assert guest.broken_rules() == ["state-change"]
+
+
+def test_a_refusal_needs_no_status() -> None:
+    guest, channel = started()
+    answers: list[bool] = []
+    guest.host.power.request("halt", answers.append)
+    guest.turn(channel)
+    guest.turn(channel, b"ERROR State change already in progress")
+    assert answers == [False]
+    assert guest.host.power.underway == ()
+
+
+def test_a_status_that_never_comes_is_given_up() -> None:
+    guest, channel = started(power_timeout=60)
+    answers: list[bool] = []
+    guest.host.power.request("halt", answers.append)
+    guest.turn(channel)
+    guest.turn(channel, b"OK ")
+    guest.wait(61)
+    assert answers == [False]
+    assert [e["operation"] for e in guest.events("power.timeout")] == ["halt"]
+
+
+def test_a_suspended_machine_wakes_an_hour_later_by_the_host_clock() -> None:
+    guest, channel = started()
+    before = guest.host.clock.now() - guest.time
+    assert guest.host.suspend(3600)
+    heard = guest.tools(channel, 3)
+    assert heard == [b"OS_Suspend", b"OS_Resume", b"Time_Synchronize 1"]
+    assert guest.host.clock.now() - guest.time - before == 3600 * 10**9
+    assert guest.broken_rules() == []
+
+
+def test_a_suspend_may_cost_every_channel() -> None:
+    guest, channel = started()
+    guest.host.suspend(10, lose_channels=True)
+    guest.turn(channel)
+    guest.rpci(b"tools.os.statechange.status 1 5")
+    guest.wait(1)
+    assert guest.step(1, channel, 3).arg2 == 0
+    heard = guest.tools(guest.open(b"TCLO"), 5)
+    assert heard[0] == b"reset"
+    assert heard[-2:] == [b"OS_Resume", b"Time_Synchronize 1"]
+
+
+def test_the_switch_for_time_synchronisation_is_told_and_can_be_read() -> None:
+    guest, channel = started()
+    assert guest.low(13).arg0 & 0x400 == 0
+    guest.host.set_synctime(on=True)
+    assert guest.low(13).arg0 & 0x400
+    assert guest.tools(channel, 2) == [b"Set_Option synctime 1"]
+
+
+def test_a_reverted_snapshot_and_a_migration_leave_no_channel() -> None:
+    for act in (lambda g: g.host.snapshot_revert(60), lambda g: g.host.migrate()):
+        guest, channel = started()
+        act(guest)
+        assert guest.step(1, channel, 0).arg2 == 0
+        assert guest.host.transport.channels == {}
+
+
+# Backup.
+
+
+def events(guest: Guest, *names: bytes) -> list[bytes | None]:
+    return [guest.rpci(b"vmbackup.eventSet " + name) for name in names]
+
+
+def backing_up(**arguments: object) -> tuple[Guest, Channel]:
+    guest, channel = started()
+    guest.host.backup.start(**arguments)  # type: ignore[arg-type]
+    assert (guest.turn(channel) or b"").startswith(b"vmbackup.start")
+    return guest, channel
+
+
+def test_a_backup_runs_from_start_to_done() -> None:
+    guest, channel = backing_up(snapshot=3)
+    assert events(guest, b"reset 0 ") == [b"1 "]
+    guest.turn(channel, b"OK ")
+    assert events(guest, b"req.keepAlive 0 ", b"prov.snapshotCommit 0 ") == [b"1 "] * 2
+    assert guest.host.backup.state == "frozen"
+    assert guest.tools(channel, 2) == []
+    assert guest.tools(channel, 2, lambda _: b"OK ") == [b"vmbackup.snapshotDone"]
+    assert events(guest, b"req.done 0 ") == [b"1 "]
+    assert (guest.host.backup.state, guest.host.backup.completed) == ("idle", 1)
+    assert guest.broken_rules() == []
+
+
+def test_a_guest_that_knows_no_backup_ends_it() -> None:
+    guest, channel = backing_up()
+    guest.turn(channel, b"ERROR Unknown command")
+    assert (guest.host.backup.state, guest.host.backup.failed) == ("idle", 1)
+
+
+def test_events_without_an_operation_are_refused() -> None:
+    guest, _ = started()
+    assert events(guest, b"req.keepAlive 0 ") == [b"0 No backup in progress"]
+    assert guest.broken_rules() == []
+
+
+@pytest.mark.parametrize("name", [b"prov.snapshotCommit 0 ", b"req.keepAlive 0 "])
+def test_events_out_of_order_are_noticed(name: bytes) -> None:
+    guest, _ = backing_up()
+    events(guest, name)
+    assert guest.broken_rules() == ["backup-event"]
+
+
+def test_a_frozen_guest_that_falls_silent_is_given_up() -> None:
+    guest, channel = backing_up(snapshot=100)
+    events(guest, b"reset 0 ", b"prov.snapshotCommit 0 ")
+    guest.turn(channel, b"OK ")
+    guest.wait(11)
+    assert guest.host.backup.state == "idle"
+    assert events(guest, b"req.keepAlive 0 ") == [b"0 No backup in progress"]
+
+
+def test_an_aborted_backup_ends_with_aborted_and_done() -> None:
+    guest, channel = backing_up(snapshot=100)
+    events(guest, b"reset 0 ", b"prov.snapshotCommit 0 ")
+    guest.turn(channel, b"OK ")
+    guest.host.backup.abort()
+    assert guest.tools(channel, 2, lambda _: b"OK ") == [b"vmbackup.abort"]
+    events(guest, b"req.aborted 4 Quiesce canceled.", b"req.done 0 ")
+    assert (guest.host.backup.state, guest.host.backup.failed) == ("idle", 1)
+    assert guest.host.backup.last_code == 4
+    assert guest.broken_rules() == []
+
+
+def test_parameters_are_xdr_of_the_version_asked_for() -> None:
+    from vmtsim.host.backup import quiesce_parameters
+
+    one = quiesce_parameters(manifest=True, argument="abcde", timeout=60, disks="u")
+    assert one == bytes.fromhex(
+        "00000001 00000001 00000001 00000000 00000001 00000000 00000001"
+        "00000005 6162636465000000 0000003c 00000001 75000000"
+    )
+    two = quiesce_parameters(version=2)
+    assert two[:4] == b"\0\0\0\2"
+    assert len(two) == len(quiesce_parameters()) + 16

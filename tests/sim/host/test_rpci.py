@@ -1,0 +1,180 @@
+"""RPCI: every command that a tools driver sends, its reply, and what is wrong with near misses."""
+
+import pytest
+
+from .client import Guest
+
+
+@pytest.fixture
+def guest() -> Guest:
+    return Guest()
+
+
+GOOD = [
+    b"vmx.capability.unified_loop toolbox",
+    b"log toolbox: Version: 1.0",
+    b"tools.capability.hgfs_server toolbox 1",
+    b"tools.capability.hgfs_server toolbox 0",
+    b"tools.capability.statechange ",
+    b"tools.capability.softpowerop_retry ",
+    b"tools.capability.features 1=1 24=0",
+    b"tools.capability.guest_conf_directory /usr/pkg/etc/vmware-tools",
+    b"tools.capability.resolution_server toolbox 1",
+    b"tools.capability.display_topology_set 2",
+    b"tools.set.version 2147483647",
+    b"tools.set.versiontype 13344 4",
+    b"SetGuestInfo  1 guest.example",
+    b"SetGuestInfo  4 build-341836",
+    b"SetGuestInfo  5 NetBSD 11.0 x86_64",
+    b"SetGuestInfo  6 other-64",
+    b"SetGuestInfo  7 123400",
+    b"info-set guestinfo.ip 192.0.2.10",
+    b"info-set guestinfo.ip ",
+    b"info-set guestinfo.text with several words",
+    b"vmx.set_option synctime 0 1",
+    b"update.tools.health normal",
+    b"deployPkg.update.state 1 error",
+    b"tools.vmsupport.status 0",
+]
+
+
+@pytest.mark.parametrize("command", GOOD, ids=lambda c: c.decode())
+def test_a_well_formed_command_gets_exactly_1_and_a_space(guest: Guest, command: bytes) -> None:
+    assert guest.rpci(command) == b"1 "
+    assert guest.broken_rules() == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [c for c in GOOD if not c.endswith(b" ") and b"resolution_server" not in c and b"hea" not in c],
+    ids=lambda c: c.decode(),
+)
+def test_text_commands_may_carry_one_nul_at_the_end(guest: Guest, command: bytes) -> None:
+    assert guest.rpci(command + b"\0") == b"1 "
+    assert guest.broken_rules() == []
+
+
+BAD = [
+    (b"tools.capability.statechange", "rpci-space", b"0 Unknown command"),
+    (b"tools.capability.statechange \0", "rpci-nul", b"1 "),
+    (b"tools.capability.statechange 1", "rpci-arguments", None),
+    (b"tools.capability.resolution_server toolbox 1\0", "rpci-nul", b"1 "),
+    (b"vmx.capability.unified_loop", "rpci-space", b"0 Unknown command"),
+    (b"vmx.capability.unified_loop toolbx", "rpci-arguments", None),
+    (b"tools.capability.hgfs_server toolbox", "rpci-arguments", None),
+    (b"tools.capability.hgfs_server toolbox 2", "rpci-arguments", None),
+    (b"tools.capability.features 1:1", "rpci-arguments", None),
+    (b"tools.set.version 13.1.0", "rpci-arguments", None),
+    (b"tools.set.version 4294967296", "rpci-arguments", None),
+    (b"tools.set.versiontype 13344", "rpci-arguments", None),
+    (b"tools.set.versiontype 13344 9", "rpci-arguments", None),
+    (b"tools.os.statechange.status 1 6", "rpci-arguments", None),
+    (b"tools.os.statechange.status 2 1", "rpci-arguments", None),
+    (b"tools.os.statechange.status 1 ", "rpci-arguments", None),
+    (b"tools.os.statechange.status 1 1", "state-change", b"1 "),
+    (b"log a\0b", "rpci-embedded-nul", b"1 "),
+    (b"log a\0\0", "rpci-embedded-nul", b"1 "),
+    (b"info-set guestinfo.ip", "rpci-arguments", b"0 Two and exactly two arguments expected"),
+    (b"info-set ip 192.0.2.1", "rpci-arguments", b"0 Two and exactly two arguments expected"),
+    (b"vmx.set_option synctime 1", "rpci-arguments", None),
+    (b"update.tools.health fine", "rpci-arguments", None),
+    (b"vmbackup.eventSet nonsense 0", "rpci-arguments", None),
+    (b"vmbackup.eventSet req.done 9", "rpci-arguments", None),
+    (b"SetGuestInfo 7 123", "guestinfo-delimiter", None),
+    (b"SetGuestInfo   7 123", "guestinfo-delimiter", None),
+    (b"SetGuestInfo  7123", "guestinfo-delimiter", None),
+    (b"SetGuestInfo", "guestinfo-delimiter", None),
+    (b"SetGuestInfo  0 x", "guestinfo-key", None),
+    (b"SetGuestInfo  12 x", "guestinfo-key", None),
+    (b"SetGuestInfo  7 12x", "guestinfo-value", None),
+    (b"SetGuestInfo  7 ", "guestinfo-value", None),
+    (b"SetGuestInfo  1 " + b"h" * 256, "guestinfo-value", None),
+    (b"SetGuestInfo  1 a\0b", "guestinfo-value", None),
+    (b"SetGuestInfo  6 netbsd-64", "os-name", None),
+    (b"SetGuestInfo  10 \0\0\0", "guestinfo-value", None),
+    (b"SetGuestDiskInfo {}", "guestinfo-value", None),
+    (b"  ", "rpci-empty", b"0 Unknown command"),
+]
+
+
+@pytest.mark.parametrize(("command", "rule", "reply"), BAD, ids=lambda v: str(v)[:50])
+def test_a_malformed_command_names_its_rule(
+    guest: Guest, command: bytes, rule: str, reply: bytes | None
+) -> None:
+    got = guest.rpci(command)
+    assert guest.broken_rules() == [rule]
+    assert got is not None
+    if reply is None:
+        assert got.startswith(b"0 ")
+    else:
+        assert got == reply
+
+
+def test_an_unknown_command_is_refused_and_breaks_no_rule(guest: Guest) -> None:
+    assert guest.rpci(b"no.such.command 1") == b"0 Unknown command"
+    assert guest.broken_rules() == []
+    assert [e["command"] for e in guest.events("rpci.unknown")] == ["no.such.command"]
+
+
+def test_an_empty_message_is_no_command(guest: Guest) -> None:
+    assert guest.rpci(b"") == b"0 Unknown command"
+    assert guest.broken_rules() == ["rpci-empty"]
+
+
+def test_variables_are_stored_and_read_back(guest: Guest) -> None:
+    assert guest.rpci(b"info-get guestinfo.a") == b"0 No value found"
+    guest.rpci(b"info-set guestinfo.a one two")
+    assert guest.rpci(b"info-get guestinfo.a") == b"1 one two"
+    assert guest.rpci(b"info-get a") == b"0 No value found"
+    assert guest.broken_rules() == []
+
+
+def test_variables_share_one_limit() -> None:
+    guest = Guest(guestinfo_limit=100)
+    assert guest.rpci(b"info-set guestinfo.a " + b"x" * 90) == b"1 "
+    assert (guest.rpci(b"info-set guestinfo.b " + b"x" * 10) or b"").startswith(b"0 ")
+    assert guest.rpci(b"info-set guestinfo.a x") == b"1 "
+    assert guest.rpci(b"info-set guestinfo.b " + b"x" * 10) == b"1 "
+
+
+def test_capabilities_and_version_become_the_state_of_the_tools(guest: Guest) -> None:
+    guest.rpci(b"tools.capability.statechange ")
+    guest.rpci(b"tools.capability.features 1=1 24=0")
+    guest.rpci(b"tools.set.version 2147483647")
+    tools = guest.host.tools
+    assert tools.capabilities == {"statechange": "", "features": "1=1 24=0"}
+    assert tools.features == {1: 1, 24: 0}
+    assert tools.version == 0x7FFFFFFF
+    logged = [e["text"] for e in guest.events("host.log")]
+    assert "TOOLS Received tools.set.version rpc call, version = 2147483647." in logged
+
+
+def test_a_host_may_not_know_a_command_or_a_key() -> None:
+    guest = Guest(
+        unknown_commands=frozenset({"tools.set.versiontype"}),
+        unknown_guestinfo_keys=frozenset({11}),
+    )
+    assert guest.rpci(b"tools.set.versiontype 1 4") == b"0 Unknown command"
+    assert guest.rpci(b"SetGuestInfo  11 x") == b"0 Invalid argument"
+    assert guest.broken_rules() == []
+
+
+def test_an_uptime_that_goes_back_means_a_soft_reset(guest: Guest) -> None:
+    for uptime in (100, 200, 50):
+        guest.rpci(b"SetGuestInfo  7 %d" % uptime)
+    assert guest.host.guestinfo.soft_resets == 1
+
+
+def test_time_sync_switched_in_the_guest_comes_back_as_an_option(guest: Guest) -> None:
+    channel = guest.open(b"TCLO")
+    guest.tools(channel, 5)
+    guest.rpci(b"vmx.set_option synctime 0 1")
+    assert guest.tools(channel, 5) == [b"Set_Option synctime 1"]
+
+
+def test_a_second_command_on_a_channel_replaces_an_unread_reply(guest: Guest) -> None:
+    channel = guest.open(b"RPCI")
+    guest.send(channel, b"info-get guestinfo.x")
+    guest.send(channel, b"log x")
+    assert guest.receive(channel) == b"1 "
+    assert guest.receive(channel) is None

@@ -1,0 +1,245 @@
+"""The TCLO loop: start, order, replies, time-outs, a second client."""
+
+import pytest
+
+from .client import Channel, Guest, Refused
+
+
+def started(**options: object) -> tuple[Guest, Channel]:
+    """Return a quiet guest whose tools are up and running."""
+    chosen = {"option_burst": (), "power_on": False, "broadcast_ip": 0, "ping": 0, **options}
+    guest = Guest(**chosen)
+    channel = guest.open(b"TCLO")
+    guest.tools(channel, 3)
+    return guest, channel
+
+
+def test_a_new_channel_is_greeted_with_reset_and_then_told_everything() -> None:
+    guest = Guest()
+    channel = guest.open(b"TCLO")
+    heard = guest.tools(channel, 5)
+    assert heard[:3] == [b"reset", b"Capabilities_Register", b"Set_Option synctime 0"]
+    assert sum(m.startswith(b"Set_Option ") for m in heard) == 16
+    assert heard[-1] == b"OS_PowerOn"
+    assert guest.broken_rules() == []
+    assert guest.host.tools.status == "running, unmanaged"
+    log = [e["text"] for e in guest.events("host.log")]
+    assert log[0] == "GuestRpc: application toolbox, changing channel 65535 -> 0"
+    assert "Tools: Changing running status: 2 => 1." in log
+    assert "TOOLS state change 3 returned status 1" in log
+
+
+def test_broadcast_ip_and_pings_come_later() -> None:
+    guest = Guest(broadcast_ip=30, ping=60, option_burst=())
+    channel = guest.open(b"TCLO")
+    guest.tools(channel, 20)
+    assert guest.tools(channel, 20) == [b"Set_Option broadcastIP 1"]
+    assert guest.tools(channel, 150) == [b"ping"] * 3
+
+
+def test_one_message_waits_for_the_answer_to_the_one_before() -> None:
+    guest, channel = started()
+    guest.host.send("ping")
+    guest.host.send("Set_Option copypaste 1")
+    assert guest.turn(channel) == b"ping"
+    assert guest.turn(channel, b"OK ") == b"Set_Option copypaste 1"
+    assert guest.turn(channel, b"OK ") is None
+    assert guest.broken_rules() == []
+
+
+def test_the_answer_goes_to_whoever_sent_the_message() -> None:
+    guest, channel = started()
+    answers: list[tuple[bool, bytes]] = []
+    guest.host.tclo.send("ping", lambda ok, reply: answers.append((ok, reply)))
+    guest.host.tclo.send("what", lambda ok, reply: answers.append((ok, reply)))
+    guest.tools(channel, 2)
+    assert answers == [(True, b"OK "), (False, b"ERROR Unknown command")]
+
+
+@pytest.mark.parametrize(
+    ("reply", "rules"),
+    [
+        (b"OK ", []),
+        (b"OK text", []),
+        (b"ERROR Unknown command", []),
+        (b"OK", ["tclo-reply"]),
+        (b"ERR no", ["tclo-reply"]),
+        (b"ERROR", ["tclo-reply"]),
+        (b"ok ", ["tclo-reply"]),
+        (b"OK \0", ["tclo-reply-nul"]),
+    ],
+)
+def test_a_reply_begins_with_ok_or_error_and_a_space(reply: bytes, rules: list[str]) -> None:
+    guest, channel = started()
+    guest.host.send("ping")
+    guest.turn(channel)
+    guest.turn(channel, reply)
+    assert guest.broken_rules() == rules
+    assert guest.events("tclo.reply")[-1]["ok"] is reply.startswith(b"OK ")
+
+
+@pytest.mark.parametrize("reply", [b"OK ", b"OK ATR ", b"OK toolbox", b"ERROR Unknown command"])
+def test_a_reset_is_answered_with_the_name_of_the_application(reply: bytes) -> None:
+    guest = Guest()
+    channel = guest.open(b"TCLO")
+    guest.turn(channel)
+    guest.send(channel, reply)
+    assert guest.broken_rules() == ["tclo-reset"]
+    assert not guest.host.tools.running
+    assert guest.receive(channel) == b"reset"
+
+
+def test_an_empty_send_in_place_of_an_answer_is_noticed() -> None:
+    guest, channel = started()
+    guest.host.send("ping")
+    guest.turn(channel)
+    guest.turn(channel)
+    assert guest.broken_rules() == ["tclo-reply-owed"]
+
+
+def test_asking_on_without_answering_is_noticed_and_brings_nothing() -> None:
+    guest, channel = started()
+    guest.host.send("ping")
+    guest.host.send("ping")
+    guest.turn(channel)
+    assert guest.receive(channel) is None
+    assert guest.broken_rules() == ["tclo-reply-owed"]
+
+
+def test_an_answer_that_nobody_asked_for_is_noticed() -> None:
+    guest, channel = started()
+    guest.turn(channel, b"OK ")
+    assert guest.broken_rules() == ["tclo-unasked"]
+
+
+def test_a_turn_without_a_send_is_noticed() -> None:
+    guest, channel = started()
+    guest.receive(channel)
+    assert guest.broken_rules() == ["tclo-recv-without-send"]
+
+
+def test_reading_again_after_a_checkpoint_needs_no_send() -> None:
+    guest, channel = started()
+    guest.host.send("ping")
+    guest.send(channel, b"")
+    guest.step(3, channel)
+    guest.host.checkpoint()
+    assert not guest.step(4, channel, 1).arg2 >> 16 & 1
+    assert guest.receive(channel) == b"ping"
+    guest.turn(channel, b"OK ")
+    assert guest.broken_rules() == []
+
+
+def test_an_unanswered_message_is_given_up_and_a_late_answer_is_no_crime() -> None:
+    guest, channel = started(reply_timeout=9)
+    guest.host.send("ping")
+    guest.turn(channel)
+    guest.wait(10)
+    assert [e["message"] for e in guest.events("tclo.timeout")] == [b"ping"]
+    guest.host.send("ping")
+    assert guest.turn(channel, b"OK ") == b"ping"
+    assert len(guest.events("tclo.late")) == 1
+    assert guest.broken_rules() == []
+
+
+def test_a_guest_that_falls_silent_is_not_running_any_more() -> None:
+    guest, channel = started(heartbeat_timeout=20)
+    assert guest.host.tools.running
+    guest.wait(18)
+    assert guest.host.tools.running
+    guest.wait(3)
+    assert guest.host.tools.status == "not running"
+    assert "Tools: Tools heartbeat timeout." in [e["text"] for e in guest.events("host.log")]
+    assert guest.turn(channel) is None
+
+
+def test_a_lost_channel_is_greeted_again_and_the_queue_waits() -> None:
+    guest, _ = started()
+    guest.host.lose_channel("tclo")
+    guest.host.send("ping")
+    again = guest.open(b"TCLO")
+    assert guest.tools(again, 5) == [b"reset", b"Capabilities_Register", b"ping"]
+    assert guest.broken_rules() == []
+
+
+def test_a_message_on_its_way_is_lost_with_its_channel() -> None:
+    guest, channel = started()
+    answers: list[bool] = []
+    guest.host.tclo.send("ping", lambda ok, _reply: answers.append(ok))
+    guest.turn(channel)
+    guest.host.lose_channel("tclo")
+    assert answers == [False]
+    assert [e["message"] for e in guest.events("tclo.lost")] == [b"ping"]
+
+
+def test_power_on_is_told_once_however_often_the_channel_is_opened() -> None:
+    guest, _ = started(power_on=True)
+    guest.host.lose_channel("tclo")
+    assert b"OS_PowerOn" not in guest.tools(guest.open(b"TCLO"), 5)
+
+
+def test_the_newest_client_of_a_name_takes_it_from_the_older() -> None:
+    guest, first = started()
+    second = guest.open(b"TCLO")
+    assert guest.turn(first) is None
+    assert guest.turn(second) == b"reset"
+    guest.turn(second, b"OK ATR toolbox")
+    with pytest.raises(Refused) as refused:
+        guest.turn(first)
+    assert refused.value.status == 0x0004
+    assert [(e["before"], e["channel"]) for e in guest.events("tclo.bound")][-1] == (0, 1)
+
+
+def test_a_client_of_another_name_takes_nothing() -> None:
+    guest, first = started()
+    second = guest.open(b"TCLO")
+    guest.turn(second)
+    guest.turn(second, b"OK ATR toolbox-dnd")
+    guest.host.send("ping")
+    assert guest.turn(second) is None
+    assert guest.turn(first) == b"ping"
+
+
+def test_a_thief_closes_the_channel_and_leaves_after_a_while() -> None:
+    guest, channel = started()
+    assert guest.host.steal_channel(5)
+    with pytest.raises(Refused) as refused:
+        guest.turn(channel)
+    assert refused.value.status == 0x0004
+    guest.wait(6)
+    again = guest.open(b"TCLO")
+    assert guest.tools(again, 3)[0] == b"reset"
+    assert guest.host.tools.running
+    assert guest.broken_rules() == []
+
+
+def test_a_message_that_was_given_up_half_way_is_dropped() -> None:
+    guest, channel = started()
+    guest.host.send("x" * 100)
+    guest.send(channel, b"")
+    guest.step(3, channel)
+    guest.step(4, channel, 0)
+    assert len(guest.events("tclo.dropped")) == 1
+    assert guest.turn(channel) is None
+    assert guest.broken_rules() == []
+
+
+def test_a_reset_that_was_given_up_comes_again() -> None:
+    guest = Guest()
+    channel = guest.open(b"TCLO")
+    guest.send(channel, b"")
+    guest.step(3, channel)
+    guest.step(4, channel, 0)
+    assert guest.turn(channel) == b"reset"
+
+
+def test_messages_may_end_with_a_nul() -> None:
+    guest = Guest(nul_terminated=True)
+    assert guest.turn(guest.open(b"TCLO")) == b"reset\0"
+
+
+def test_closing_the_channel_ends_the_tools() -> None:
+    guest, channel = started()
+    guest.close(channel)
+    assert guest.host.tools.status == "not running"
+    assert guest.host.tclo.idle
