@@ -107,7 +107,9 @@ def _dispatch(arguments: list[str]) -> int:
         near = difflib.get_close_matches(chosen, VERBS, n=1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
         parser.error(f"no verb {chosen!r}{meant}: there are {', '.join(VERBS)}")
-    modules = {name: _verb(name) for name in VERBS if chosen in {None, name}}
+    # Only the help needs the others, for their summaries.
+    wanted = {chosen} if chosen or "--version" in arguments else set(VERBS)
+    modules = {name: _verb(name) for name in VERBS if name in wanted}
     for name, module in modules.items():
         verb_parser = verbs.add_parser(
             name,

@@ -6,6 +6,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.knf import fold
 from vmtgen.spec.text import Field, Mixture, Text
 
 if TYPE_CHECKING:
@@ -53,27 +54,6 @@ def c_macro(value: Any) -> str:
 def c_identifier(value: Any) -> str:
     """Return ``value`` as a C identifier, letter case kept."""
     return re.sub(r"[^A-Za-z0-9]+", "_", str(value)).strip("_")
-
-
-def c_fold(code: Any, width: int = 80) -> str:
-    """Return a line of C broken after commas so that it fits ``width`` columns.
-
-    Lines after the first are indented by four more blanks, as style(9) has it. Commas inside a
-    string are no place to break; a string that is too long by itself stays in one piece, so that
-    it can be searched for.
-    """
-    pieces = re.findall(r'(?:"(?:\\.|[^"\\])*"|[^",])+(?:,\s*|$)', str(code))
-    # A prototype has its name in the second column of tabs.
-    prototype = re.match(r"\w[^(]*\t", str(code))
-    indent = "\t" if prototype else str(code)[: len(str(code)) - len(str(code).lstrip("\t"))]
-    indent += "    "
-    lines = [""]
-    for piece in pieces:
-        if lines[-1].strip() and len((lines[-1] + piece.rstrip()).expandtabs(8)) > width:
-            lines[-1] = lines[-1].rstrip()
-            lines.append(indent)
-        lines[-1] += piece
-    return "\n".join(lines)
 
 
 def c_format(text: Text | Mixture, after: str = "", before: str = "") -> str:
@@ -176,7 +156,7 @@ def code(text: Any) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "c_fold": c_fold,
+    "c_fold": fold,
     "c_format": c_format,
     "c_identifier": c_identifier,
     "c_macro": c_macro,

@@ -1,8 +1,8 @@
 """Folds lines of C that got too long when the specs filled in, as NetBSD's style(9) has it.
 
-A continuation is indented by four spaces more than the statement. Lines break after a comma,
-and inside a string literal, after a blank, where no comma helps. Comments and preprocessor lines
-stay as they are: the templates write those.
+A continuation is indented by four spaces more than the statement. Lines break after a comma, but
+never inside a string literal, so that messages can be searched for. Comments and preprocessor
+lines stay as they are: the templates write those.
 """
 
 from __future__ import annotations
@@ -35,29 +35,16 @@ def _width(line: str) -> int:
 
 def _folded(line: str) -> list[str]:
     indent = _continuation(line)
-    lines: list[str] = []
-    current = ""
-    fresh = True  # nothing but the indent stands in `current`
-    for piece in _pieces(line):
-        joined = current + piece
-        if fresh or _width(joined.rstrip()) <= WIDTH:
-            current, fresh = joined, False
-            continue
-        # A literal that fits a line of its own stays whole.
-        whole = _width((indent + piece).rstrip()) <= WIDTH
-        literal = None if whole else _literal_split(current, piece)
-        if literal is not None:
-            current += literal[0]
-        lines.append(current.rstrip())
-        rest = piece if literal is None else literal[1]
-        while _width((indent + rest).rstrip()) > WIDTH:
-            literal = _literal_split(indent, rest)
-            if literal is None:
-                break
-            lines.append(indent + literal[0])
-            rest = literal[1]
-        current = indent + rest
-    return [*lines, current.rstrip()]
+    first, *others = _pieces(line)
+    lines = [first]
+    for piece in others:
+        joined = lines[-1] + piece
+        if _width(joined.rstrip()) <= WIDTH:
+            lines[-1] = joined
+        else:
+            lines[-1] = lines[-1].rstrip()
+            lines.append(indent + piece)
+    return lines
 
 
 def _continuation(line: str) -> str:
@@ -76,15 +63,3 @@ def _pieces(line: str) -> list[str]:
         if token == ", ":
             pieces.append("")
     return [piece for piece in pieces if piece]
-
-
-def _literal_split(before: str, piece: str) -> tuple[str, str] | None:
-    """Split a string literal that ``piece`` starts with so that its head fits behind ``before``."""
-    if not piece.startswith('"'):
-        return None
-    room = WIDTH - _width(before) - 1  # for the closing quote
-    end = piece.find('"', 1)
-    blank = piece.rfind(" ", 1, max(min(room, end if end > 0 else room), 1))
-    if blank < 20:
-        return None
-    return piece[: blank + 1] + '"', '"' + piece[blank + 1 :]

@@ -107,8 +107,8 @@ class Renderer:
             text = self.environment.get_template(name).render(template=name, output=output)
             return fold(text) if output.endswith((".c", ".h")) else text
         except jinja2.TemplateSyntaxError as error:
-            where = error.name or name
-            raise LocatedErrors([self._syntax(where, error)]) from None
+            said = error.message or "not a template"
+            raise LocatedErrors([self._told(error.name or name, error.lineno, said)]) from None
         except jinja2.TemplateNotFound as error:
             line, place = self._place(name, sys.exc_info()[2])
             wanted = str(error.name)
@@ -120,18 +120,19 @@ class Renderer:
             line, place = self._place(name, sys.exc_info()[2])
             if not line:
                 raise
-            said = str(error) if isinstance(error, jinja2.TemplateError) else _described(error)
-            raise LocatedErrors([self._problem(place, line, said)]) from error
+            said = str(error)
+            if not isinstance(error, jinja2.TemplateError):
+                said = f"{type(error).__name__}: {said}"
+            raise LocatedErrors([self._told(place, line, said)]) from error
 
-    def _syntax(self, name: str, error: jinja2.TemplateSyntaxError) -> Problem:
-        said = (error.message or "not a template").rstrip(".")
-        unknown = re.fullmatch(r"No (filter|test) named '(.*)'", said)
+    def _told(self, name: str, line: int, said: str) -> Problem:
+        """Return what jinja2 said as a problem; it does not say what was probably meant."""
+        unknown = re.match(r"No (filter|test) named '([^']*)'", said)
         if unknown is None:
-            return self._problem(name, error.lineno, said)
+            return self._problem(name, line, said.rstrip("."))
         kind, wanted = unknown.groups()
         known = self.environment.filters if kind == "filter" else self.environment.tests
-        said = f"there is no {kind} {wanted!r}"
-        return self._problem(name, error.lineno, said, wanted, list(known))
+        return self._problem(name, line, f"there is no {kind} {wanted!r}", wanted, list(known))
 
     def _place(self, name: str, traceback: TracebackType | None) -> tuple[int, str]:
         """Return the innermost template line of a traceback, and that template."""
@@ -148,10 +149,6 @@ class Renderer:
     ) -> Problem:
         near = nearest(wanted, known) if wanted else None
         return Problem(shown(self.directory / name), line, 0, "", said, near)
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _spec_path(name: str) -> str:

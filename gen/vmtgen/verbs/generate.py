@@ -86,13 +86,11 @@ def _report(found: list[Change], total: int, args: argparse.Namespace) -> int:
 
 def _command(args: argparse.Namespace) -> str:
     """Return the command that brings everything up to date."""
-    words = ["run vmtgen generate"]
-    for option in ("out", "specs", "templates"):
-        value = getattr(args, option)
-        words += [f"--{option} {value}"] if value is not None else []
-    return (
-        "run `make generate` (vmtgen generate)" if len(words) == 1 else f"run `{' '.join(words)}`"
-    )
+    given = {name: getattr(args, name) for name in ("out", "specs", "templates")}
+    options = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    if options:
+        return f"run vmtgen generate {' '.join(options)}"
+    return "run make generate (or vmtgen generate)"
 
 
 def _done(change: Change) -> str:

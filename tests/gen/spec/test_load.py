@@ -1,0 +1,105 @@
+"""Reading all specs: what they become, and what happens where files are missing or unreadable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtgen import errors
+from vmtgen.located import LocatedErrors
+from vmtgen.spec.load import FILES, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Change = Callable[[str, str, str], Path]
+
+
+def messages(directory: Path) -> list[str]:
+    """What is said of the specs in ``directory``, without the directory."""
+    with pytest.raises(LocatedErrors) as caught:
+        load(directory)
+    return [str(p).replace(f"{directory}/", "") for p in caught.value.problems]
+
+
+def test_the_specs_of_this_repository_are_right(root: Path) -> None:
+    specs = load(root / "specs")
+    assert specs.backdoor.magic == 0x564D5868
+    assert specs.rpci.messages["state-status"].text.command == "tools.os.statechange.status"
+
+
+def test_the_small_set_is_right(small: Path) -> None:
+    specs = load(small)
+    assert specs.driver.sysctl_node("clock_sync.period").range == (0, 2147483)
+
+
+def test_a_reference_reads_like_the_entry_that_it_names(small: Path) -> None:
+    specs = load(small)
+    command = specs.tclo.commands["OS_Halt"]
+    assert command.state == "halt"
+    assert command.state.name == "halt"
+    assert command.state.number == 1
+    assert command.switch.entry is specs.driver.switches["power"]
+    assert command.log.level == "notice"
+
+
+def test_a_key_that_python_keeps_to_itself_is_reached_by_its_name(small: Path) -> None:
+    specs = load(small)
+    assert specs.driver.module["class"] == "driver"
+    assert specs.backdoor.commands["get-version"]["in"][0].half == "high"
+
+
+def test_each_means_a_child_for_every_counter(small: Path) -> None:
+    leaves = [leaf.path for leaf in load(small).driver.sysctl_leaves()]
+    assert leaves == ["uuid", "clock_sync.period", "stats.polls"]
+
+
+def test_the_fields_of_a_value_have_the_types_of_its_variables(small: Path) -> None:
+    fields = load(small).guestinfo.items["mixture"].value.fields
+    types = {field.name: field.type for field in fields}
+    assert types == {"hostname": "text", "uptime": "u64"}
+
+
+def test_a_directory_that_is_not_there_is_missing_input(tmp_path: Path) -> None:
+    with pytest.raises(errors.MissingInputError, match="no such directory") as caught:
+        load(tmp_path / "specs")
+    assert caught.value.exit_status == errors.NO_INPUT
+    assert caught.value.hint is not None
+
+
+def test_every_missing_file_is_named(tmp_path: Path) -> None:
+    assert messages(tmp_path) == sorted(f"{name}.yaml: no such file" for name in FILES)
+
+
+def test_a_file_that_nobody_reads_is_refused_and_the_missing_one_guessed(small: Path) -> None:
+    (small / "tclo.yaml").rename(small / "tcol.yaml")
+    assert messages(small) == [
+        "tclo.yaml: no such file (did you mean 'tcol.yaml'?)",
+        f"tcol.yaml: no spec is called tcol: expected {', '.join(FILES)} (did you mean 'tclo'?)",
+    ]
+
+
+def test_a_file_that_is_not_yaml_does_not_hide_what_is_wrong_elsewhere(
+    small: Path, change: Change
+) -> None:
+    (small / "driver.yaml").write_text("a: [1\nb: 2\n", encoding="utf-8")
+    change("transport.yaml", "command: 30", "command: 300")
+    # tclo.yaml refers to driver.yaml: of names there nothing can be said.
+    assert messages(small) == [
+        "driver.yaml:2: not YAML: while parsing a flow sequence, expected ',' or ']', but got ':'",
+        "transport.yaml:3: command: expected an integer from 0 to 127, not the number 300",
+    ]
+
+
+def test_an_error_names_file_line_and_the_path_inside(small: Path, change: Change) -> None:
+    change("backdoor.yaml", "half: high", "halv: high")
+    where = "backdoor.yaml:16: commands.get-version.in[0].halv"
+    assert messages(small) == [f"{where}: unknown key 'halv' (did you mean 'half'?)"]
+
+
+def test_a_machine_without_short_name_is_told(small: Path, change: Change) -> None:
+    change("guestinfo.yaml", ", aarch64: other-64", "")
+    assert messages(small) == [
+        "guestinfo.yaml:6: short_names: the machine 'aarch64' of netbsd.yaml has none here"
+    ]

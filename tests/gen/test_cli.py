@@ -1,0 +1,130 @@
+"""The command line: verbs, exit statuses, and what is said when something goes wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtgen import __version__, cli, errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], None]:
+    """A function that makes what it is given the verb ``show``."""
+
+    def use(run: Callable[[], int]) -> None:
+        module = SimpleNamespace(
+            SUMMARY="try something", add_arguments=lambda _: None, run=lambda _: run()
+        )
+        monkeypatch.setattr(cli, "_verb", lambda _: module)
+
+    return use
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def run() -> int:
+        raise error
+
+    return run
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"vmtgen {__version__}\n"
+
+
+def test_a_verb_that_does_not_exist_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["genrate"])
+    assert caught.value.code == errors.USAGE
+    assert "no verb 'genrate' (did you mean 'generate'?)" in capsys.readouterr().err
+
+
+def test_an_option_that_does_not_exist_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["generate", "--chekc"])
+    assert caught.value.code == errors.USAGE
+    assert "--help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (errors.VmtgenError("it broke", hint="mend it"), 65, "error: it broke\nhint: mend it\n"),
+        (errors.UsageError("no"), 64, "error: no\n"),
+        (errors.MissingInputError("gone"), 66, "error: gone\n"),
+        (errors.UnavailableError("no zig"), 69, "error: no zig\n"),
+        (errors.VmtgenError("x", exit_status=74), 74, "error: x\n"),
+        (PermissionError(13, "Permission denied", "f"), 77, "error: f: Permission denied\n"),
+        (FileNotFoundError(2, "No such file", "f"), 66, "error: f: No such file\n"),
+        (OSError(28, "No space left", "f"), 74, "error: f: No space left\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (ModuleNotFoundError("x", name="jinja2"), 69, "'jinja2' is not installed\nhint: pip"),
+        (ModuleNotFoundError("no x", name="vmtgen.x"), 70, "internal error: ModuleNotFound"),
+        (ZeroDivisionError("oh"), 70, "internal error: ZeroDivisionError: oh\nhint: "),
+    ],
+)
+def test_an_error_becomes_a_text_and_an_exit_status(
+    verb: Callable[[Callable[[], int]], None],
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    said: str,
+) -> None:
+    verb(raising(error))
+    assert cli.main(["show"]) == status
+    assert said in capsys.readouterr().err
+
+
+def test_a_fault_of_our_own_shows_where_on_request(
+    verb: Callable[[Callable[[], int]], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VMTGEN_TRACEBACK", "1")
+    verb(raising(ZeroDivisionError("oh")))
+    assert cli.main(["show"]) == errors.SOFTWARE
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_status_of_the_verb_is_the_status_of_the_command(
+    verb: Callable[[Callable[[], int]], None],
+) -> None:
+    verb(lambda: 3)
+    assert cli.main(["show"]) == 3
+
+
+def test_python_dash_m_is_the_command(root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vmtgen", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root / "gen",
+    )
+    assert (done.returncode, done.stdout) == (0, f"vmtgen {__version__}\n")
+
+
+def test_a_verb_imports_nothing_that_the_others_need(root: Path) -> None:
+    code = (
+        "import sys; from vmtgen.cli import main\n"
+        "try: main(['generate', '--help'])\n"
+        "except SystemExit: pass\n"
+        "slow = {'jinja2', 'ruamel', 'elftools', 'rich', 'unicorn', 'ziglang'}\n"
+        "sys.exit(' '.join(sorted(slow & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root / "gen"
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,245 @@
+"""``vmtgen generate``: what is written, what is left alone, and what --check says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtgen import errors, generate
+from vmtgen.cli import main
+from vmtgen.render import MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+TEMPLATES = sorted(
+    path.name for path in (ROOT / "templates").glob("*.j2") if not path.name.startswith("_")
+)
+UPDATE_GOLDEN = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
+
+
+@pytest.fixture
+def place(tmp_path: Path, root: Path) -> Path:
+    """A directory with small specs and templates of its own."""
+    shutil.copytree(HERE / "spec" / "fixtures" / "small", tmp_path / "specs")
+    shutil.copy(root / "specs" / "netbsd.yaml", tmp_path / "specs")
+    shutil.copytree(HERE / "templates", tmp_path / "templates")
+    shutil.copy(root / "templates" / "_macros.j2", tmp_path / "templates")
+    return tmp_path
+
+
+@pytest.fixture
+def run(place: Path) -> Callable[..., int]:
+    """A function that runs ``vmtgen generate`` there, with more options where given."""
+
+    def generated(*options: str) -> int:
+        return main(
+            [
+                "generate",
+                f"--out={place / 'out'}",
+                f"--specs={place / 'specs'}",
+                f"--templates={place / 'templates'}",
+                *options,
+            ]
+        )
+
+    return generated
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, generate.Output]:
+    """What this repository's templates make of its specs, by template."""
+    outputs = generate.outputs(ROOT / "templates", ROOT / "specs")
+    return {f"{Path(output.place).name}.j2": output for output in outputs}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_committed_file_is_what_the_template_makes(
+    made: dict[str, generate.Output], template: str
+) -> None:
+    output = made[template]
+    path = ROOT / output.place
+    if UPDATE_GOLDEN:
+        generate.write(path, output.text)
+    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    if before != output.text:
+        diff = generate.Change(output.place, before, output.text).diff()
+        pytest.fail(f"{output.place} is stale: make generate\n{diff}", pytrace=False)
+
+
+def test_no_generated_file_is_left_over(made: dict[str, generate.Output]) -> None:
+    found = generate.changes(list(made.values()), ROOT)
+    assert [change.place for change in found if change.after is None] == []
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_an_output_says_how_it_came_about_and_nothing_of_this_machine(
+    made: dict[str, generate.Output], template: str
+) -> None:
+    text = made[template].text
+    head = " ".join(re.sub(r"^(?: \*|#|\.\\\")", "", text[:900], flags=re.MULTILINE).split())
+    assert "SPDX-License-Identifier: BSD-2-Clause" in head
+    assert MARKER in head
+    assert f"templates/{template}" in head
+    assert str(ROOT) not in text
+    assert re.search(r"\b20\d\d-\d\d|\d\d:\d\d", head) is None
+
+
+def test_outputs_go_to_their_folders(run: Callable[..., int], place: Path) -> None:
+    assert run() == 0
+    found = sorted(str(p.relative_to(place / "out")) for p in (place / "out").rglob("*.*"))
+    assert found == ["docs/ALL.md", "kmod/all.4", "kmod/all.c"]
+    assert (place / "out" / "kmod" / "Makefile").is_file()
+
+
+def test_what_is_equal_keeps_its_time_stamp(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    files = [path for path in (place / "out").rglob("*") if path.is_file()]
+    for path in files:
+        os.utime(path, (1, 1))
+    specs = place / "specs" / "tclo.yaml"
+    specs.write_text(specs.read_text().replace("OS_Halt", "OS_Stop"))
+    capsys.readouterr()
+    assert run() == 0
+    assert sorted(p.name for p in files if p.stat().st_mtime != 1) == ["all.c"]
+    out = capsys.readouterr().out
+    assert "all.c" in out
+    assert out.endswith("4 files: 1 written, 3 unchanged\n")
+
+
+def test_no_temporary_file_stays_behind(run: Callable[..., int], place: Path) -> None:
+    run()
+    assert list((place / "out").rglob(".*")) == []
+
+
+def test_check_is_content_with_what_generate_wrote(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    capsys.readouterr()
+    assert run("--check") == 0
+    assert capsys.readouterr().out == "4 files: all up to date\n"
+
+
+def test_check_shows_a_diff_and_the_command_and_changes_nothing(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    path = place / "out" / "kmod" / "all.c"
+    edited = path.read_text().replace("0x564d5868U", "0x564d5869U")
+    path.write_text(edited)
+    capsys.readouterr()
+    assert run("--check") == 1
+    said = capsys.readouterr()
+    assert "--- a/kmod/all.c\n+++ b/kmod/all.c\n" in said.out
+    assert "-#define MAGIC\t0x564d5869U" in said.out
+    assert "+#define MAGIC\t0x564d5868U" in said.out
+    assert "1 file is stale: kmod/all.c" in said.err
+    assert f"hint: run vmtgen generate --out {place / 'out'}" in said.err
+    assert path.read_text() == edited
+
+
+def test_check_tells_of_missing_files(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--check") == 1
+    said = capsys.readouterr()
+    assert "--- /dev/null\n+++ b/kmod/all.c\n" in said.out
+    assert "4 files are stale: docs/ALL.md, kmod/Makefile, kmod/all.4, kmod/all.c" in said.err
+
+
+def test_a_leftover_is_reported_and_then_removed(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    (place / "templates" / "all.4.j2").unlink()
+    assert run("--check") == 1
+    assert "1 file is stale: kmod/all.4" in capsys.readouterr().err
+    assert run() == 0
+    assert not (place / "out" / "kmod" / "all.4").exists()
+
+
+def test_a_file_of_somebody_else_is_no_leftover(run: Callable[..., int], place: Path) -> None:
+    (place / "out" / "kmod").mkdir(parents=True)
+    other = place / "out" / "kmod" / "notes.txt"
+    other.write_text("mine\n")
+    run()
+    assert run("--check") == 0
+    assert other.read_text() == "mine\n"
+
+
+def test_quiet_says_nothing_when_nothing_changed(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    capsys.readouterr()
+    run("--quiet")
+    run("--quiet", "--check")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_template_with_a_mistake_writes_nothing(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "templates" / "bad.h.j2").write_text("{{ backdoor.magik }}\n")
+    assert run() == errors.DATA
+    assert "bad.h.j2:1: Backdoor has no key 'magik' (did you mean 'magic'?)" in (
+        capsys.readouterr().err
+    )
+    assert not (place / "out").exists()
+
+
+def test_a_spec_with_a_mistake_writes_nothing(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "specs" / "rpci.yaml").write_text("spec: rpci\n")
+    assert run() == errors.DATA
+    said = capsys.readouterr().err
+    assert "rpci.yaml:1: the key 'doc' is missing" in said
+    assert "rpci.yaml:1: the key 'messages' is missing" in said
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["specs", "templates"])
+def test_a_missing_directory_is_told_with_its_option(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert run(f"--{option}={place / 'nowhere'}") == errors.NO_INPUT
+    said = capsys.readouterr().err
+    assert "nowhere: no such directory" in said
+    assert f"hint: --{option} names the directory" in said
+
+
+def test_an_output_that_cannot_be_made_is_told(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "out").write_text("a file where the directory should be")
+    assert run() == errors.CANNOT_CREATE
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_command_that_logs_and_fires_a_switch_needs_data_alone(
+    root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(root / "specs", tmp_path / "specs")
+    tclo = tmp_path / "specs" / "tclo.yaml"
+    text = tclo.read_text()
+    command = (
+        "commands:\n  OS_Nap:\n    doc: The user asks for a nap.\n    arguments: none\n"
+        "    log: suspend\n    state: suspend\n    switch: sleep\n    reply: sweet dreams\n"
+    )
+    assert text.count("\ncommands:\n") == 1
+    tclo.write_text(text.replace("\ncommands:\n", f"\n{command}"))
+    made = {o.place: o.text for o in generate.outputs(root / "templates", tmp_path / "specs")}
+    assert '"OS_Nap"' in made["kmod/vmt_tclo.c"]
+    assert '"sweet dreams"' in made["kmod/vmt_tclo.c"]
+    assert "`OS_Nap`" in made["docs/PROTOCOL.md"]
+    assert ".It Li OS_Nap\n" in made["kmod/vmt.4"]

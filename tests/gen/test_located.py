@@ -1,0 +1,145 @@
+"""YAML with positions: what is read, what is refused, and how it is told."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vmtgen.errors import MissingInputError, VmtgenError
+from vmtgen.located import LocatedErrors, Problem, Problems, load_yaml, nearest, parse_yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def refused(text: str) -> str:
+    with pytest.raises(LocatedErrors) as caught:
+        parse_yaml(text, "f")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12", 12),
+        ("-3", -3),
+        ("+3", 3),
+        ("010", 10),
+        ("0o10", 8),
+        ("0xff_ff", 65535),
+        ("0b1010", 10),
+        ("1_000", "1_000"),
+        ("1.5", 1.5),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("1.2.3", "1.2.3"),
+        ("true", True),
+        ("False", False),
+        ("yes", "yes"),
+        ("on", "on"),
+        ("'true'", "true"),
+        ('"0x10"', "0x10"),
+        ("2026-01-01", "2026-01-01"),
+        ("12:30:45", "12:30:45"),
+    ],
+)
+def test_scalars_follow_the_core_schema(text: str, value: object) -> None:
+    found = parse_yaml(f"a: {text}", "f")["a"].scalar
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_nodes_know_where_they_stand() -> None:
+    document = parse_yaml("a:\n  b: [1, 22]\n", "f")
+    second = document["a"]["b"].elements[1]
+    assert (second.line, second.column, second.where) == (2, 10, "a.b[1]")
+    assert document["a"]["b"].key is not None
+    assert document["a"]["b"].key.column == 3
+
+
+def test_nothing_stands_where_its_key_stands() -> None:
+    node = parse_yaml("a:\n\n\nb: 1\n", "f")["a"]
+    assert node.scalar is None
+    assert node.line == 1
+
+
+def test_keys_are_names_as_they_are_written() -> None:
+    assert list(parse_yaml("11.0: x\n10: y\ntrue: z\n", "f").entries) == ["11.0", "10", "true"]
+
+
+def test_a_key_that_stands_twice_is_refused_with_the_first_line() -> None:
+    assert refused("a: 1\nb: 2\na: 3\n") == "f:3: a: the key 'a' stands here twice: first in line 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "f:1: the file holds nothing"),
+        ("# only a comment\n", "f:1: the file holds nothing"),
+        ("a: 1\n---\nb: 2\n", "f:3: a second document: one file holds one document"),
+        ("a: &x 1\n", "f:1: a: an anchor: write each value where it is used"),
+        ("b: *x\n", "f:1: b: an alias: write the value out"),
+        ("a: !int 1\n", "f:1: a: the tag !int: tags are not used here"),
+        ("? [a]\n: 1\n", "f:1: a key is a name: it cannot be a sequence"),
+        ("a: b: c\n", "f:1: not YAML: mapping values are not allowed here"),
+    ],
+)
+def test_what_data_files_do_not_need_is_refused(text: str, message: str) -> None:
+    assert refused(text) == message
+
+
+def test_a_control_character_is_refused_with_its_line() -> None:
+    assert refused("a: 1\nb: \x01\n").startswith("f:2: not YAML: unacceptable character")
+
+
+def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_bytes(b"a: 1\nb: \xff\n")
+    with pytest.raises(LocatedErrors, match=r"a\.yaml:2: byte 8 is not UTF-8"):
+        load_yaml(file)
+
+
+def test_a_file_that_is_not_there_is_missing_input(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"a\.yaml: no such file"):
+        load_yaml(tmp_path / "a.yaml")
+
+
+def test_a_directory_cannot_be_read_as_a_file(tmp_path: Path) -> None:
+    with pytest.raises(VmtgenError, match="cannot read"):
+        load_yaml(tmp_path)
+
+
+def test_problems_come_together_sorted_and_once() -> None:
+    problems = Problems()
+    document = parse_yaml("a: 1\nb: 2\n", "f")
+    problems.add(document["b"], "second", hint="c")
+    problems.add(document["a"], "first")
+    problems.add(document["a"], "first")
+    with pytest.raises(LocatedErrors) as caught:
+        problems.raise_if_any()
+    assert str(caught.value) == "f:1: a: first\nf:2: b: second (did you mean 'c'?)"
+
+
+def test_lines_are_sorted_as_numbers() -> None:
+    errors = LocatedErrors([Problem("f", n, 0, "", "x") for n in (10, 9, 100)])
+    assert [problem.line for problem in errors.problems] == [9, 10, 100]
+
+
+def test_no_problem_raises_nothing() -> None:
+    Problems().raise_if_any()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("nubmer", "number"), ("NUMBER", "number"), ("zebra", None), ("", None)]
+)
+def test_the_nearest_name_is_found(name: str, meant: str | None) -> None:
+    assert nearest(name, ["number", "name", "doc"]) == meant
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
+    with contextlib.suppress(LocatedErrors):
+        assert parse_yaml(text, "f").line >= 1

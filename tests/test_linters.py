@@ -1,0 +1,79 @@
+"""The linters, as tests: absent ones skip, in CI they fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Tool = "Callable[[str], str]"
+
+
+def quiet(command: list[str], root: Path) -> None:
+    """Run a linter; what it says is the failure."""
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    said = (done.stdout + done.stderr).strip()
+    if done.returncode != 0:
+        pytest.fail(f"{' '.join(command)}\n{said}", pytrace=False)
+
+
+def test_ruff_is_content(root: Path, require_tool: Callable[[str], str]) -> None:
+    quiet([require_tool("ruff"), "check", "--output-format=concise", "."], root)
+
+
+@pytest.mark.parametrize(
+    ("package", "version"), [("vmtgen", "3.11"), ("vmtsim", "3.11"), ("vmtctl", "3.10")]
+)
+def test_mypy_is_content(
+    root: Path, require_tool: Callable[[str], str], package: str, version: str
+) -> None:
+    quiet([require_tool("mypy"), "--strict", f"--python-version={version}", "-p", package], root)
+
+
+def test_the_manual_page_is_clean(root: Path, require_tool: Callable[[str], str]) -> None:
+    quiet([require_tool("mandoc"), "-Tlint", "-Wwarning", "kmod/vmt.4"], root)
+
+
+def test_the_manual_page_keeps_to_80_columns(
+    root: Path, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("mandoc")
+    lines = (root / "kmod" / "vmt.4").read_text(encoding="utf-8").splitlines()
+    prose = [line for line in lines if not line.startswith(".")]
+    assert [line for line in prose if len(line) > 80] == []
+
+
+def test_shellcheck_is_content(root: Path, require_tool: Callable[[str], str]) -> None:
+    scripts = sorted(str(path.relative_to(root)) for path in shell_scripts(root))
+    assert ".ci/run" in scripts
+    quiet([require_tool("shellcheck"), *scripts], root)
+
+
+def shell_scripts(root: Path) -> list[Path]:
+    """Every committed file that begins by naming a shell."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], capture_output=True, text=True, check=False, cwd=root
+    )
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout: nobody says which files are ours")
+    paths = [root / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file() and names_a_shell(path)]
+
+
+def names_a_shell(path: Path) -> bool:
+    with path.open("rb") as file:
+        first = file.readline(80)
+    return first.startswith(b"#!") and first.rstrip().endswith((b"sh", b"bash"))
