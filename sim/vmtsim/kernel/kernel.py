@@ -87,7 +87,7 @@ class Kernel:
         self.scheduler.on_exit = self._thread_gone
         self._subjects: dict[type[Subject], Any] = {}
         # Looks up the loaded module that owns an address: set by the module loader.
-        self.locate: Callable[[int], str | None] = lambda _address: None
+        self.locate: Callable[..., str | None] = lambda _address, **_how: None
         for cls in load_subjects():
             subject = cls(self)
             self._subjects[cls] = subject
@@ -146,18 +146,27 @@ class Kernel:
         site = self.call_site
         return self.location(site) if site else f"the kernel ({self.current.name})"
 
-    def location(self, address: int) -> str:
-        """Say which code an address is in: 'function (file.c:12)' where that is known."""
+    def location(self, address: int, *, call: bool = True) -> str:
+        """Say which code an address is in: 'function (file.c:12)' where that is known.
+
+        ``call``: the address is that behind a call (or the start of a function), not that of an
+        instruction which did something.
+        """
         if not address:
             return "the kernel"
         entry = self.dispatch.function_at(address)
         if entry is not None:
             return entry.name
-        return self.locate(address) or f"{address:#x}"
+        return self.locate(address, call=call) or f"{address:#x}"
 
     def describe(self, address: int) -> str:
         """Say in words what an address in guest memory belongs to."""
         return self.memory.describe(address)
+
+    def check_unload(self, module: str) -> None:
+        """Let every subject look for what a module left behind."""
+        for subject in self._subjects.values():
+            subject.check_unload(module)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -194,7 +203,7 @@ class Kernel:
         """Turn a processor exception into what it means."""
         missing = self.dispatch.missing_at(fault.address) if fault.access else None
         in_model = fault.pc == 0
-        where = self.where() if in_model else self.location(fault.pc)
+        where = self.where() if in_model else self.location(fault.pc, call=False)
         if missing is not None:
             use = "calls" if fault.access and fault.access.value == "fetch" else "uses"
             if use == "calls":
@@ -207,9 +216,6 @@ class Kernel:
         verb = {"read": "read of", "write": "write to", "fetch": "jump to"}[fault.access.value]
         what = self.describe(fault.address)
         if in_model:
-            lwp = self.scheduler.current
-            frame = lwp.frames[-1] if lwp is not None and lwp.frames else None
-            del frame
             verb = f"a kernel function's {verb}"
             where = f"a call from {where}"
         reason = "which does not allow it" if fault.mapped else "which is not mapped"

@@ -54,7 +54,12 @@ _CONVERT: dict[str, Callable[[int], Any]] = {
 
 
 class Arguments:
-    """The unnamed arguments of a call, taken one after the other."""
+    """The unnamed arguments of a call, taken one after the other.
+
+    ``word_size`` is the size of a long in bytes.
+    """
+
+    word_size = 8
 
     def integer(self) -> int:
         """Return the next argument as an int (32 bits, signed)."""
@@ -79,6 +84,7 @@ class CallArguments(Arguments):
     def __init__(self, cpu: Cpu, index: int) -> None:
         self._cpu = cpu
         self._index = index
+        self.word_size = cpu.pointer_size
         self._wide = cpu.pointer_size == 8
 
     def integer(self) -> int:
@@ -106,6 +112,7 @@ class ListArguments(Arguments):
         self._memory = memory
         self._machine = machine
         if machine == "i386":
+            self.word_size = 4
             self._area = address
             return
         if machine == "amd64":  # gp_offset, fp_offset, overflow_arg_area, reg_save_area

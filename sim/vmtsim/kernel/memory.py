@@ -44,6 +44,7 @@ class Memory:
         self.read = cpu.read
         self._next_data = cpu.layout.data
         self._data_end = cpu.layout.data
+        self._scratch = 0
         self._starts: list[int] = []
         self._regions: list[Region] = []
 
@@ -181,6 +182,14 @@ class Memory:
         self._next_data = end + 1
         del writable  # the kernel's constants: not enforced page by page
         return address
+
+    def scratch(self, size: int) -> int:
+        """Return kernel memory that is good until the next call; at most 64 KiB."""
+        if not self._scratch:
+            self._scratch = self.place(bytes(0x10000))
+        if size > 0x10000:
+            raise ValueError(f"{size} bytes of scratch memory")
+        return self._scratch
 
     # -- whose address is it? ------------------------------------------------------------------
 

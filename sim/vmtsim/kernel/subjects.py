@@ -28,9 +28,9 @@ SUBJECTS = (
     "uuid:Uuids",
     "proplib:PropLib",
     "entropy:Entropy",
-    "autoconf:Autoconf",
     "sysctl:Sysctl",
     "pmf:Pmf",
+    "autoconf:Autoconf",
     "sysmon:SysmonPower",
     "modules:Modules",
 )

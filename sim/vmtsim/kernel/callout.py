@@ -1,0 +1,232 @@
+"""callout(9) (NetBSD sys/kern/kern_timeout.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from vmtsim.kernel.api import Block, Call, Subject, kernel_function
+from vmtsim.kernel.mutex import Mutexes
+from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.softint import SoftInterrupts
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.clock import Timer
+    from vmtsim.kernel.kernel import Kernel
+
+_MPSAFE = 0x100
+
+
+class Callout:
+    """One callout."""
+
+    def __init__(self, address: int, made_at: int, *, mpsafe: bool) -> None:
+        self.address = address
+        self.made_at = made_at
+        self.mpsafe = mpsafe
+        self.function = 0
+        self.argument = 0
+        self.timer: Timer | None = None
+        self.pending = False  # armed, or fired and waiting for its soft interrupt
+        self.running = False
+        self.fired = False
+        self.generation = 0
+        self.waiters = WaitQueue("callout")
+
+
+class Callouts(Subject):
+    """All callouts that modules have made, by address."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.live: dict[int, Callout] = {}
+
+    def _find(self, function: str, address: int) -> Callout:
+        found = self.live.get(address)
+        if found is None:
+            self._unknown(function, address)
+        return found
+
+    def _unknown(self, function: str, address: int) -> NoReturn:
+        kernel = self.kernel
+        kernel.memory.pointer(address)
+        kernel.panic(
+            "callout-uninitialised",
+            f"{function} by {kernel.where()}: the callout at {kernel.describe(address)} is not "
+            "initialised, or destroyed",
+        )
+
+    def _name(self, callout: Callout) -> str:
+        kernel = self.kernel
+        what = kernel.location(callout.function) if callout.function else "no function"
+        return f"the callout at {kernel.describe(callout.address)} ({what})"
+
+    @kernel_function("void callout_init(callout_t *c, u_int flags)")
+    def callout_init(self, address: int, flags: int) -> None:
+        kernel = self.kernel
+        kernel.memory.write(address, bytes(10 * kernel.memory.pointer_size))
+        old = self.live.get(address)
+        if old is not None and old.pending:
+            kernel.panic(
+                "callout-already-initialised",
+                f"callout_init by {kernel.where()}: {self._name(old)} is pending",
+            )
+        self.live[address] = Callout(address, kernel.call_site, mpsafe=bool(flags & _MPSAFE))
+
+    @kernel_function("void callout_destroy(callout_t *c)")
+    def callout_destroy(self, address: int) -> None:
+        kernel = self.kernel
+        callout = self._find("callout_destroy", address)
+        if callout.pending:
+            kernel.panic(
+                "callout-destroy-pending",
+                f"callout_destroy by {kernel.where()}: {self._name(callout)} is still pending",
+            )
+        if callout.running and not kernel.current.in_softint:
+            kernel.panic(
+                "callout-destroy-running",
+                f"callout_destroy by {kernel.where()}: {self._name(callout)} is running",
+            )
+        del self.live[address]
+
+    @kernel_function("void callout_setfunc(callout_t *c, void (*func)(void *), void *arg)")
+    def callout_setfunc(self, address: int, function: int, argument: int) -> None:
+        callout = self._find("callout_setfunc", address)
+        if not function:
+            self.kernel.panic(
+                "callout-without-function",
+                f"callout_setfunc by {self.kernel.where()} with a null function",
+            )
+        callout.function, callout.argument = function, argument
+
+    @kernel_function("void callout_schedule(callout_t *c, int ticks)")
+    def callout_schedule(self, address: int, ticks: int) -> None:
+        self._arm(self._find("callout_schedule", address), ticks, "callout_schedule")
+
+    @kernel_function(
+        "void callout_reset(callout_t *c, int ticks, void (*func)(void *), void *arg)"
+    )
+    def callout_reset(self, address: int, ticks: int, function: int, argument: int) -> None:
+        callout = self._find("callout_reset", address)
+        callout.function, callout.argument = function, argument
+        self._arm(callout, ticks, "callout_reset")
+
+    def _arm(self, callout: Callout, ticks: int, function: str) -> None:
+        kernel = self.kernel
+        if not callout.function:
+            kernel.panic(
+                "callout-without-function",
+                f"{function} by {kernel.where()}: {self._name(callout)} has no function",
+            )
+        self._disarm(callout)
+        callout.pending = True
+        callout.fired = False
+        callout.timer = kernel.clock.at(
+            kernel.clock.tick_deadline(max(ticks, 1)), lambda: self._due(callout)
+        )
+
+    def _disarm(self, callout: Callout) -> bool:
+        """Cancel what has not run; returns whether the callout had expired (fired) already."""
+        expired = callout.fired
+        if callout.timer is not None:
+            callout.timer.cancel()
+            callout.timer = None
+        callout.pending = False
+        callout.generation += 1
+        return expired
+
+    def _due(self, callout: Callout) -> None:
+        callout.timer = None
+        generation = callout.generation
+        self.kernel.subject(SoftInterrupts).schedule(
+            lambda: self._fire(callout, generation), mpsafe=callout.mpsafe
+        )
+
+    def _fire(self, callout: Callout, generation: int) -> Model:
+        if not callout.pending or callout.generation != generation:
+            return
+        kernel = self.kernel
+        callout.pending = False
+        callout.fired = True
+        callout.running = True
+        function = callout.function
+        yield Call(function, (callout.argument,))
+        callout.running = False
+        held = kernel.current.held
+        if held:
+            kernel.panic(
+                "softint-with-mutex",
+                f"callout {kernel.location(function)} came back with the mutex "
+                f"{held[0].describe()} held (taken by {kernel.location(held[0].taken_at)})",
+            )
+        kernel.scheduler.wake_all(callout.waiters)
+
+    @kernel_function("bool callout_stop(callout_t *c)")
+    def callout_stop(self, address: int) -> bool:
+        callout = self._find("callout_stop", address)
+        return self._disarm(callout)
+
+    @kernel_function("bool callout_halt(callout_t *c, void *interlock)")
+    def callout_halt(self, address: int, interlock: int) -> Model:
+        kernel = self.kernel
+        callout = self._find("callout_halt", address)
+        kernel.rules.may_sleep("callout_halt", holding=interlock)
+        expired = self._disarm(callout)
+        if not callout.running:
+            return expired
+        mutexes = kernel.subject(Mutexes)
+        mutex = mutexes.live.get(interlock) if interlock else None
+        lwp, site = kernel.current, kernel.call_site
+        if mutex is not None:
+            mutexes.release(mutex)
+        while callout.running:
+            yield Block(callout.waiters, what="callout")
+        # It may have scheduled itself again meanwhile: halting covers the run that was under way.
+        self._disarm(callout)
+        if mutex is not None:
+            yield from mutexes.enter_slowly(mutex, lwp, site)
+        return expired
+
+    @kernel_function("bool callout_pending(callout_t *c)")
+    def callout_pending(self, address: int) -> bool:
+        return self._find("callout_pending", address).pending
+
+    @kernel_function("bool callout_expired(callout_t *c)")
+    def callout_expired(self, address: int) -> bool:
+        return self._find("callout_expired", address).fired
+
+    @kernel_function("bool callout_active(callout_t *c)")
+    def callout_active(self, address: int) -> bool:
+        callout = self._find("callout_active", address)
+        return callout.pending or callout.fired
+
+    @kernel_function("bool callout_invoking(callout_t *c)")
+    def callout_invoking(self, address: int) -> bool:
+        return self._find("callout_invoking", address).running
+
+    @kernel_function("void callout_ack(callout_t *c)")
+    def callout_ack(self, address: int) -> None:
+        self._find("callout_ack", address).fired = False
+
+    def check_detach(self, start: int, end: int, device: str) -> None:
+        """The softc of a device is about to be freed: no callout in it may be pending."""
+        for callout in self.live.values():
+            if start <= callout.address < end and callout.pending:
+                self.kernel.panic(
+                    "callout-pending-at-detach",
+                    f"{device} is detached with {self._name(callout)} pending",
+                )
+
+    def check_unload(self, module: str) -> None:
+        """A callout that is left would run code that is gone."""
+        for callout in list(self.live.values()):
+            if callout.pending:
+                self.kernel.panic(
+                    "callout-left",
+                    f"module {module} is gone, but {self._name(callout)} is pending",
+                )
+            self.kernel.violation(
+                "callout-not-destroyed",
+                f"module {module} is gone, but {self._name(callout)} was not destroyed",
+            )
+        self.live.clear()

@@ -1,0 +1,191 @@
+"""condvar(9) and kpause(9) (NetBSD sys/kern/kern_condvar.c, kern_synch.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.mutex import Mutex, Mutexes
+from vmtsim.kernel.scheduler import WaitQueue
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+
+
+class CondVar:
+    """One condition variable: its sleepers and its wait message."""
+
+    __slots__ = ("made_at", "mutex", "queue")
+
+    def __init__(self, message: str, made_at: int) -> None:
+        self.queue = WaitQueue(message)
+        self.made_at = made_at
+        self.mutex: Mutex | None = None
+
+
+class CondVars(Subject):
+    """All condition variables that modules have made, by address."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.live: dict[int, CondVar] = {}
+
+    def _find(self, function: str, address: int) -> CondVar:
+        cv = self.live.get(address)
+        if cv is None:
+            self._unknown(function, address)
+        return cv
+
+    def _unknown(self, function: str, address: int) -> NoReturn:
+        kernel = self.kernel
+        kernel.memory.pointer(address)
+        kernel.panic(
+            "condvar-uninitialised",
+            f"{function} by {kernel.where()}: the condition variable at "
+            f"{kernel.describe(address)} is not initialised",
+        )
+
+    @kernel_function("void cv_init(kcondvar_t *cv, const char *wmesg)")
+    def cv_init(self, address: int, message: str | None) -> None:
+        kernel = self.kernel
+        if address in self.live:
+            kernel.panic(
+                "condvar-already-initialised",
+                f"cv_init by {kernel.where()}: the condition variable at "
+                f"{kernel.describe(address)} is in use",
+            )
+        if message is None:
+            kernel.panic("null-pointer", f"cv_init by {kernel.where()} without a wait message")
+        kernel.memory.put_pointer(address, 0)
+        self.live[address] = CondVar(message, kernel.call_site)
+
+    @kernel_function("void cv_destroy(kcondvar_t *cv)")
+    def cv_destroy(self, address: int) -> None:
+        kernel = self.kernel
+        cv = self._find("cv_destroy", address)
+        if cv.queue.lwps:
+            waiters = ", ".join(lwp.name for lwp in cv.queue.lwps)
+            kernel.panic(
+                "condvar-destroy-waited-on",
+                f"cv_destroy by {kernel.where()}: {waiters} sleep on the condition variable "
+                f"'{cv.queue.name}' at {kernel.describe(address)}",
+            )
+        del self.live[address]
+
+    def _wait(
+        self, function: str, address: int, mutex_at: int, deadline: int | None, *, signal: bool
+    ) -> Model:
+        """Sleep; gives True when woken, False at the deadline, None on a signal."""
+        kernel = self.kernel
+        cv = self._find(function, address)
+        mutexes = kernel.subject(Mutexes)
+        mutex = mutexes.live.get(mutex_at)
+        lwp = kernel.current
+        site = kernel.call_site
+        if mutex is None or mutex.owner is not lwp:
+            kernel.panic(
+                "condvar-without-mutex",
+                f"{function} by {kernel.where()}: the mutex at {kernel.describe(mutex_at)} is "
+                "not held by the caller",
+            )
+        kernel.rules.may_sleep(function, holding=mutex_at)
+        if cv.queue.lwps and cv.mutex is not None and cv.mutex is not mutex:
+            kernel.panic(
+                "condvar-two-mutexes",
+                f"{function} by {kernel.where()}: others sleep on '{cv.queue.name}' with another "
+                f"mutex, {cv.mutex.describe()}",
+            )
+        cv.mutex = mutex
+        mutexes.release(mutex)
+        woken = yield Block(cv.queue, deadline=deadline, what=cv.queue.name, signal=signal)
+        if mutex.owner is None:
+            mutexes.acquire(mutex, lwp, site)
+        else:
+            yield from mutexes.enter_slowly(mutex, lwp, site)
+        return woken
+
+    def _deadline(self, ticks: int) -> int | None:
+        """No timeout for 0 ticks: that means for ever."""
+        return self.kernel.clock.tick_deadline(ticks) if ticks > 0 else None
+
+    @kernel_function("void cv_wait(kcondvar_t *cv, kmutex_t *mtx)")
+    def cv_wait(self, address: int, mutex: int) -> Model:
+        yield from self._wait("cv_wait", address, mutex, None, signal=False)
+
+    @kernel_function("int cv_wait_sig(kcondvar_t *cv, kmutex_t *mtx)")
+    def cv_wait_sig(self, address: int, mutex: int) -> Model:
+        woken = yield from self._wait("cv_wait_sig", address, mutex, None, signal=True)
+        return Errno.EINTR if woken is None else 0
+
+    @kernel_function("int cv_timedwait(kcondvar_t *cv, kmutex_t *mtx, int ticks)")
+    def cv_timedwait(self, address: int, mutex: int, ticks: int) -> Model:
+        woken = yield from self._wait(
+            "cv_timedwait", address, mutex, self._deadline(ticks), signal=False
+        )
+        return 0 if woken else Errno.EWOULDBLOCK
+
+    @kernel_function("int cv_timedwait_sig(kcondvar_t *cv, kmutex_t *mtx, int ticks)")
+    def cv_timedwait_sig(self, address: int, mutex: int, ticks: int) -> Model:
+        woken = yield from self._wait(
+            "cv_timedwait_sig", address, mutex, self._deadline(ticks), signal=True
+        )
+        if woken is None:
+            return Errno.EINTR
+        return 0 if woken else Errno.EWOULDBLOCK
+
+    @kernel_function("void cv_signal(kcondvar_t *cv)")
+    def cv_signal(self, address: int) -> None:
+        cv = self._find("cv_signal", address)
+        self._check_waker("cv_signal", cv)
+        self.kernel.scheduler.wake_one(cv.queue)
+
+    @kernel_function("void cv_broadcast(kcondvar_t *cv)")
+    def cv_broadcast(self, address: int) -> None:
+        cv = self._find("cv_broadcast", address)
+        self._check_waker("cv_broadcast", cv)
+        self.kernel.scheduler.wake_all(cv.queue)
+
+    def _check_waker(self, function: str, cv: CondVar) -> None:
+        """A wake-up without the mutex can be lost."""
+        kernel = self.kernel
+        if cv.queue.lwps and cv.mutex is not None and cv.mutex.owner is not kernel.current:
+            kernel.violation(
+                "condvar-wake-without-mutex",
+                f"{function} of '{cv.queue.name}' by {kernel.where()} without its mutex "
+                f"{cv.mutex.describe()}: the wake-up can be lost",
+            )
+
+    @kernel_function("bool cv_has_waiters(kcondvar_t *cv)")
+    def cv_has_waiters(self, address: int) -> bool:
+        return bool(self._find("cv_has_waiters", address).queue)
+
+    @kernel_function("int kpause(const char *wmesg, bool intr, int timo, kmutex_t *mtx)")
+    def kpause(self, message: str | None, interruptible: bool, ticks: int, mutex_at: int) -> Model:
+        kernel = self.kernel
+        if not ticks and not interruptible:
+            kernel.panic("kpause-for-ever", f"kpause by {kernel.where()} without end or signal")
+        mutexes = kernel.subject(Mutexes)
+        mutex = mutexes.live.get(mutex_at) if mutex_at else None
+        site = kernel.call_site
+        lwp = kernel.current
+        kernel.rules.may_sleep("kpause", holding=mutex_at)
+        if mutex is not None:
+            mutexes.release(mutex)
+        woken = yield Block(
+            None, deadline=self._deadline(ticks), what=message or "", signal=interruptible
+        )
+        if mutex is not None:
+            yield from mutexes.enter_slowly(mutex, lwp, site)
+        return Errno.EINTR if woken is None else Errno.EWOULDBLOCK
+
+    def check_unload(self, module: str) -> None:
+        """Report condition variables that were not destroyed."""
+        for cv in self.live.values():
+            self.kernel.violation(
+                "condvar-not-destroyed",
+                f"module {module} is gone, but the condition variable '{cv.queue.name}' made by "
+                f"{self.kernel.location(cv.made_at)} was not destroyed",
+            )
+        self.live.clear()

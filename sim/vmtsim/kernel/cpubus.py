@@ -1,0 +1,129 @@
+"""cpu0 and its feature bus, and the driver that GENERIC has built in.
+
+Sources: NetBSD sys/arch/x86/x86/cpu.c, sys/arch/aarch64/aarch64/cpu.c (cpufeaturebus).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel import conftables as tables
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.objects import Objects
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.autoconf import Autoconf, Device
+    from vmtsim.kernel.conftables import ConfigData
+
+FEATURE_BUS = "cpufeaturebus"
+_X86_FEATURES = ("frequency", "padlock", "temperature", "vm")
+
+
+class CpuBus:
+    """The native driver of cpu0."""
+
+    def __init__(self, autoconf: Autoconf) -> None:
+        self.autoconf = autoconf
+        kernel = self.kernel = autoconf.kernel
+        self.x86 = kernel.options.machine != "aarch64"
+        memory = kernel.memory
+        self.arguments = memory.place(bytes(2 * memory.pointer_size))
+        self.names = {
+            name: memory.place(name.encode("ascii") + b"\0") for name in _X86_FEATURES
+        }
+
+    def rescan(self, cpu: Device, _attribute: str, _locators: int) -> Model:
+        """Offer each feature whose slot is free (x86), or just offer (aarch64)."""
+        memory = self.kernel.memory
+        objects = self.kernel.subject(Objects)
+        memory.put_pointer(self.arguments, objects.cpu0)
+        if not self.x86:
+            yield from self.autoconf.found(cpu, FEATURE_BUS, self.arguments)
+            return 0
+        for feature in _X86_FEATURES:
+            if feature in cpu.slots:
+                continue
+            memory.put_pointer(self.arguments + memory.pointer_size, self.names[feature])
+            child = yield from self.autoconf.found(cpu, FEATURE_BUS, self.arguments)
+            if child is not None:
+                cpu.slots[feature] = child
+                self._publish(cpu)
+        return 0
+
+    def child_detached(self, cpu: Device, child: Device) -> Model:
+        """Free the slot."""
+        cpu.slots = {name: device for name, device in cpu.slots.items() if device is not child}
+        self._publish(cpu)
+        return 0
+        yield
+
+    def _publish(self, cpu: Device) -> None:
+        objects = self.kernel.subject(Objects)
+        vm = cpu.slots.get("vm")
+        if objects.offsets.ci_vm >= 0:
+            self.kernel.memory.put_pointer(
+                objects.cpu0 + objects.offsets.ci_vm, 0 if vm is None else vm.address
+            )
+
+
+class BuiltinVmt:
+    """A driver like the stock vmt as far as autoconf can tell; it does not talk to the host."""
+
+    def __init__(self, autoconf: Autoconf) -> None:
+        self.autoconf = autoconf
+        self.kernel = autoconf.kernel
+
+    def match(self, _parent: Device, _data: ConfigData, aux: int) -> Model:
+        """Priority 1 on the feature "vm"."""
+        if self.kernel.options.machine == "aarch64":
+            return int(self.autoconf.find("vmt0") is None)
+        memory = self.kernel.memory
+        name = memory.string(memory.pointer(aux + memory.pointer_size))
+        return int(name == "vm")
+        yield
+
+    def attach(self, _parent: Device, device: Device, _aux: int) -> Model:
+        """Print the line and make the nodes."""
+        from vmtsim.kernel.sysctl import Sysctl  # noqa: PLC0415 - sysctl needs no autoconf
+
+        self.kernel.subject(Console).print("\n")
+        self.kernel.subject(Sysctl).add_native(
+            device.name, {"uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f", "clock_sync.period": 60}
+        )
+        return 0
+        yield
+
+    def detach(self, device: Device, _flags: int) -> Model:
+        """Take the nodes away."""
+        from vmtsim.kernel.sysctl import Sysctl  # noqa: PLC0415
+
+        self.kernel.subject(Sysctl).remove_native(device.name)
+        return 0
+        yield
+
+
+def configure(autoconf: Autoconf) -> Model:
+    """Attach mainbus0, cpu0 and, on a kernel that has it built in, vmt0."""
+    memory = autoconf.kernel.memory
+    for name, attributes in (("mainbus", ("cpubus",)), ("cpu", (FEATURE_BUS,))):
+        driver = tables.new_driver(memory, name, attributes)
+        autoconf.add_driver(driver)
+    bus = CpuBus(autoconf)
+    native = tables.NativeAttachment(
+        "cpu", {"rescan": bus.rescan, "childdetached": bus.child_detached}
+    )
+    mainbus = autoconf.add_native_device("mainbus", None, tables.NativeAttachment("mainbus", {}))
+    cpu0 = autoconf.add_native_device("cpu", mainbus, native)
+    if autoconf.kernel.builtin_vmt:
+        vmt = BuiltinVmt(autoconf)
+        driver = tables.new_driver(memory, "vmt", ())
+        driver.attachments.append(
+            tables.NativeAttachment(
+                "vmt", {"match": vmt.match, "attach": vmt.attach, "detach": vmt.detach}
+            )
+        )
+        autoconf.add_driver(driver)
+        table = tables.new_config_data(memory, "vmt", "vmt", (FEATURE_BUS, "cpu", 0))
+        autoconf.config.append((table, tables.read_config_data(memory, table)))
+    yield from bus.rescan(cpu0, FEATURE_BUS, 0)

@@ -1,0 +1,50 @@
+"""Who the machine is: names and versions as variables of the kernel (NetBSD sys/kern/init_main.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import DataSymbol, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAXHOSTNAMELEN = 256
+
+
+class Identity(Subject):
+    """hostname and its like."""
+
+    def data(self) -> Iterator[DataSymbol]:
+        """The strings that uname(1) prints, and the host name."""
+        options = self.kernel.options
+        kernel = self.kernel
+        version = (
+            f"NetBSD {options.release} (VMTSIM) #0: Thu Jan  1 00:00:00 UTC 1970\n"
+        )
+        for name, text in (
+            ("ostype", "NetBSD"),
+            ("osrelease", options.release),
+            ("version", version),
+            ("machine", kernel.port),
+            ("machine_arch", kernel.port_arch),
+        ):
+            yield DataSymbol(name, text.encode("ascii") + b"\0", writable=False)
+        yield DataSymbol("hostname", bytes(_MAXHOSTNAMELEN))
+        yield DataSymbol("hostnamelen", bytes(4))
+        yield DataSymbol("domainname", bytes(_MAXHOSTNAMELEN))
+        yield DataSymbol("physmem", (524288).to_bytes(kernel.memory.pointer_size, "little"))
+        yield DataSymbol("boothowto", bytes(4))
+        yield DataSymbol("securelevel", (0xFFFFFFFF).to_bytes(4, "little"))
+        yield DataSymbol("doing_shutdown", bytes(4))
+
+    def boot(self) -> None:
+        """rc(8) has set the host name."""
+        self.set_hostname(self.kernel.options.hostname)
+
+    def set_hostname(self, name: str) -> None:
+        """Do what sysctl -w kern.hostname does."""
+        data = name.encode("utf-8")[: _MAXHOSTNAMELEN - 1]
+        memory, symbols = self.kernel.memory, self.kernel.symbols
+        memory.write(symbols["hostname"], data.ljust(_MAXHOSTNAMELEN, b"\0"))
+        memory.put_u32(symbols["hostnamelen"], len(data))

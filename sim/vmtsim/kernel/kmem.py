@@ -1,0 +1,219 @@
+"""kmem(9) with guards: every object ends where a page ends, and what is freed is gone.
+
+An overrun by one byte faults at once; bytes before an object are checked when it is freed; a
+freed object stays unmapped, so that a use after free faults with both histories in the message.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vmtsim.cpu.interface import READ, WRITE
+from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.memory import PAGE, Region, round_page
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.kernel import Kernel
+
+KM_SLEEP, KM_NOSLEEP = 1, 2
+_CANARY = 0xC5
+_FRESH = b"\xa5"  # what kmem_alloc gives: never zeroes by luck
+# Freed objects whose history is remembered; their addresses are not used again before that.
+_QUARANTINE = 4096
+
+
+@dataclass
+class Allocation:
+    """One object: where, how big, who made it and who freed it (addresses in the guest)."""
+
+    address: int
+    size: int
+    base: int
+    mapped: int
+    made_at: int
+    made_by: str
+    freed_at: int = 0
+    owner: str = "kmem"
+
+
+class Kmem(Subject):
+    """The kernel's allocator as a module sees it."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.live: dict[int, Allocation] = {}
+        self._freed: OrderedDict[int, Allocation] = OrderedDict()
+        self._next = kernel.cpu.layout.heap
+        # Asked for every allocation that may fail: true makes it fail (fault injection).
+        self.refuse = lambda _size: False
+
+    # -- allocation --------------------------------------------------------------------------
+
+    def _space(self, size: int) -> int:
+        """Return the first page of a free range, with a hole behind it."""
+        layout = self.kernel.cpu.layout
+        if self._next + size + PAGE > layout.heap_end:
+            self._next = layout.heap
+        busy = {allocation.base for allocation in self.live.values()}
+        while self._next in busy:
+            self._next += PAGE
+        base = self._next
+        self._next += size + PAGE
+        return base
+
+    def allocate(self, size: int, fill: bytes = b"\0", owner: str = "kmem") -> int:
+        """Return a new object of ``size`` bytes; the call site becomes its history."""
+        kernel = self.kernel
+        mapped = round_page(size)
+        base = self._space(mapped)
+        address = base + mapped - size
+        kernel.cpu.map(base, mapped, READ | WRITE)
+        slack = address - base
+        kernel.cpu.write(base, bytes([_CANARY]) * slack + fill * size)
+        lwp = kernel.scheduler.current
+        made_by = lwp.name if lwp is not None else "kernel"
+        allocation = Allocation(address, size, base, mapped, kernel.call_site, made_by)
+        allocation.owner = owner
+        self.live[address] = allocation
+        kernel.memory.add_region(
+            Region(base, base + mapped + PAGE, lambda at: self._describe(allocation, at))
+        )
+        return address
+
+    def release(self, address: int, size: int | None, function: str) -> None:
+        """Free an object; ``size`` is checked where the function has one."""
+        kernel = self.kernel
+        allocation = self.live.get(address)
+        if allocation is None:
+            self._bad_free(address, function)
+        if size is not None and size != allocation.size:
+            kernel.panic(
+                "kmem-size",
+                f"{function}({address:#x}, {size}) by {kernel.where()}: the object is "
+                f"{allocation.size} bytes, {self._made(allocation)}",
+            )
+        slack = kernel.memory.read(allocation.base, address - allocation.base)
+        if slack.strip(bytes([_CANARY])):
+            last = max(i for i, byte in enumerate(slack) if byte != _CANARY)
+            kernel.panic(
+                "out-of-bounds",
+                f"{function} by {kernel.where()}: byte {len(slack) - last} before the object of "
+                f"{allocation.size} bytes ({self._made(allocation)}) was overwritten",
+            )
+        kernel.cpu.unmap(allocation.base, allocation.mapped)
+        del self.live[address]
+        allocation.freed_at = kernel.call_site
+        self._freed[address] = allocation
+        if len(self._freed) > _QUARANTINE:
+            _address, oldest = self._freed.popitem(last=False)
+            kernel.memory.remove_region(oldest.base)
+
+    def _bad_free(self, address: int, function: str) -> None:
+        kernel = self.kernel
+        old = self._freed.get(address)
+        if old is not None:
+            kernel.panic(
+                "double-free",
+                f"{function} by {kernel.where()}: object of {old.size} bytes at {address:#x} was "
+                f"already freed by {kernel.location(old.freed_at)}, {self._made(old)}",
+            )
+        kernel.panic(
+            "bad-free",
+            f"{function} by {kernel.where()}: {address:#x} ({kernel.describe(address)}) is not "
+            "the start of an object of kmem",
+        )
+
+    def _made(self, allocation: Allocation) -> str:
+        return f"allocated by {self.kernel.location(allocation.made_at)}"
+
+    def _describe(self, allocation: Allocation, at: int) -> str:
+        offset = at - allocation.address
+        state = "freed " if allocation.freed_at else ""
+        if offset < 0:
+            place = f"{-offset} bytes before "
+        elif offset >= allocation.size:
+            place = f"{offset - allocation.size} bytes behind "
+        else:
+            place = f"offset {offset} of " if offset else ""
+        text = f"{place}{state}object of {allocation.size} bytes, {self._made(allocation)}"
+        if allocation.freed_at:
+            text += f", freed by {self.kernel.location(allocation.freed_at)}"
+        return text
+
+    # -- functions ---------------------------------------------------------------------------
+
+    def _checked(self, function: str, size: int, flags: int) -> bool:
+        kernel = self.kernel
+        kernel.rules.thread_context(function)
+        if not size:
+            kernel.panic("kmem-size", f"{function} of 0 bytes by {kernel.where()}")
+        if flags & (KM_SLEEP | KM_NOSLEEP) not in {KM_SLEEP, KM_NOSLEEP}:
+            kernel.panic(
+                "kmem-flags",
+                f"{function} by {kernel.where()} with flags {flags:#x}: one of KM_SLEEP and "
+                "KM_NOSLEEP is needed",
+            )
+        if flags & KM_SLEEP:
+            kernel.rules.may_sleep(function)
+            return True
+        return not self.refuse(size)
+
+    @kernel_function("void *kmem_alloc(size_t size, km_flag_t flags)")
+    def kmem_alloc(self, size: int, flags: int) -> int:
+        return self.allocate(size, _FRESH) if self._checked("kmem_alloc", size, flags) else 0
+
+    @kernel_function("void *kmem_zalloc(size_t size, km_flag_t flags)")
+    def kmem_zalloc(self, size: int, flags: int) -> int:
+        return self.allocate(size) if self._checked("kmem_zalloc", size, flags) else 0
+
+    @kernel_function("void kmem_free(void *p, size_t size)")
+    def kmem_free(self, address: int, size: int) -> None:
+        self.kernel.rules.thread_context("kmem_free")
+        self.release(address, size, "kmem_free")
+
+    @kernel_function("void *kmem_intr_alloc(size_t size, km_flag_t flags)")
+    def kmem_intr_alloc(self, size: int, flags: int) -> int:
+        if flags & KM_SLEEP:
+            self.kernel.rules.may_sleep("kmem_intr_alloc")
+        return 0 if flags & KM_NOSLEEP and self.refuse(size) else self.allocate(size, _FRESH)
+
+    @kernel_function("void *kmem_intr_zalloc(size_t size, km_flag_t flags)")
+    def kmem_intr_zalloc(self, size: int, flags: int) -> int:
+        if flags & KM_SLEEP:
+            self.kernel.rules.may_sleep("kmem_intr_zalloc")
+        return 0 if flags & KM_NOSLEEP and self.refuse(size) else self.allocate(size)
+
+    @kernel_function("void kmem_intr_free(void *p, size_t size)")
+    def kmem_intr_free(self, address: int, size: int) -> None:
+        self.release(address, size, "kmem_intr_free")
+
+    @kernel_function(
+        "char *kmem_strdupsize(const void *s, size_t *lenp, km_flag_t flags)"
+    )
+    def kmem_strdupsize(self, text: int, length_at: int, flags: int) -> int:
+        content = self.kernel.memory.cstring(text) + b"\0"
+        if not self._checked("kmem_strdupsize", len(content), flags):
+            return 0
+        address = self.allocate(len(content))
+        self.kernel.memory.write(address, content)
+        if length_at:
+            self.kernel.memory.put_word(length_at, len(content))
+        return address
+
+    @kernel_function("void kmem_strfree(char *s)")
+    def kmem_strfree(self, text: int) -> None:
+        if text:
+            size = len(self.kernel.memory.cstring(text)) + 1
+            self.release(text, size, "kmem_strfree")
+
+    def check_unload(self, module: str) -> None:
+        """Report objects that nobody freed."""
+        for allocation in self.live.values():
+            if allocation.owner == "kmem":
+                self.kernel.violation(
+                    "leak",
+                    f"module {module} is gone, but an object of {allocation.size} bytes that was "
+                    f"allocated by {self.kernel.location(allocation.made_at)} is not freed",
+                )

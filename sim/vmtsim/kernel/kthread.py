@@ -1,0 +1,155 @@
+"""kthread(9) (NetBSD sys/kern/kern_kthread.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import Block, Call, Subject, kernel_function
+from vmtsim.kernel.kernlock import KernelLock
+from vmtsim.kernel.objects import Objects
+from vmtsim.kernel.printf import kprintf
+from vmtsim.kernel.scheduler import Lwp, WaitQueue
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.marshal import Arguments
+
+_MPSAFE, _INTR, _TS, _MUSTJOIN = 2, 4, 8, 16
+_NAME_LIMIT = 15  # MAXCOMLEN - 1
+
+
+
+
+@dataclass
+class KThread:
+    """A thread that a module made."""
+
+    lwp: Lwp
+    address: int
+    made_at: int
+    must_join: bool
+    exited: bool = False
+    joined: bool = False
+    joiners: WaitQueue = field(default_factory=WaitQueue)
+
+
+class KThreads(Subject):
+    """Kernel threads, by the address of their struct lwp."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.live: dict[int, KThread] = {}
+
+    @kernel_function(
+        "int kthread_create(pri_t pri, int flag, struct cpu_info *ci, void (*func)(void *), "
+        "void *arg, lwp_t **lp, const char *fmt, ...)"
+    )
+    def kthread_create(
+        self,
+        _priority: int,
+        flags: int,
+        cpu: int,
+        function: int,
+        argument: int,
+        lwp_at: int,
+        text: str | None,
+        arguments: Arguments,
+    ) -> int:
+        kernel = self.kernel
+        kernel.rules.may_sleep("kthread_create")
+        name = kprintf(kernel.memory, text or "", arguments)[:_NAME_LIMIT]
+        if flags & _MUSTJOIN and not lwp_at:
+            kernel.panic(
+                "kthread-join",
+                f"kthread_create by {kernel.where()}: KTHREAD_MUSTJOIN without a place for the lwp",
+            )
+        objects = kernel.subject(Objects)
+        address = objects.new_lwp()
+        lwp = kernel.spawn(name, "kthread", self._main(function, argument, flags))
+        lwp.address = address
+        if cpu:
+            objects.bind(lwp)
+        self.live[address] = KThread(lwp, address, kernel.call_site, bool(flags & _MUSTJOIN))
+        if lwp_at:
+            kernel.memory.put_pointer(lwp_at, address)
+        return 0
+
+    def _main(self, function: int, argument: int, flags: int) -> Model:
+        if not flags & _MPSAFE:
+            waiting = self.kernel.subject(KernelLock).lock(1)
+            if waiting is not None:
+                yield from waiting
+        yield Call(function, (argument,))
+        kernel = self.kernel
+        kernel.panic(
+            "kthread-return",
+            f"thread {kernel.current.name} returned from {kernel.location(function)}: it must "
+            "end with kthread_exit",
+        )
+
+    @kernel_function("void kthread_exit(int ecode)")
+    def kthread_exit(self, code: int) -> Model:
+        kernel = self.kernel
+        lwp = kernel.current
+        if lwp.held:
+            lock = lwp.held[0]
+            kernel.panic(
+                "exit-with-mutex",
+                f"kthread_exit by {kernel.where()}: thread {lwp.name} still holds the mutex "
+                f"{lock.describe()} (taken by {kernel.location(lock.taken_at)})",
+            )
+        if code:
+            from vmtsim.kernel.console import Console  # noqa: PLC0415 - only in this odd case
+
+            kernel.subject(Console).print(
+                f"WARNING: kthread `{lwp.name}' ({lwp.number}) exits with status {code}\n"
+            )
+        thread = self.live.get(lwp.address)
+        if thread is not None:
+            thread.exited = True
+            kernel.scheduler.wake_all(thread.joiners)
+            if not thread.must_join:
+                self._forget(thread)
+        # Drop everything below: the thread never comes back.
+        del lwp.frames[:-1]
+        lwp.frames[0].entry = None
+        return
+        yield  # a generator, so that the frames exist when it runs
+
+    def _forget(self, thread: KThread) -> None:
+        del self.live[thread.address]
+        self.kernel.subject(Objects).free_lwp(thread.address)
+
+    @kernel_function("int kthread_join(lwp_t *l)")
+    def kthread_join(self, address: int) -> Model:
+        kernel = self.kernel
+        thread = self.live.get(address)
+        if thread is None or not thread.must_join or thread.joined:
+            joined = thread is not None and thread.joined
+            why = "is being joined already" if joined else "is no thread that must be joined"
+            kernel.panic(
+                "kthread-join", f"kthread_join by {kernel.where()}: {address:#x} {why}"
+            )
+        if thread.lwp is kernel.current:
+            kernel.panic(
+                "kthread-join-self",
+                f"kthread_join by {kernel.where()}: thread {thread.lwp.name} waits for itself",
+            )
+        kernel.rules.may_sleep("kthread_join")
+        thread.joined = True
+        while not thread.exited:
+            yield Block(thread.joiners, what="kthrwait")
+        self._forget(thread)
+        return 0
+
+    def check_unload(self, module: str) -> None:
+        """A thread that is still there will run code that is not."""
+        for thread in self.live.values():
+            state = "was not joined" if thread.exited else "still runs"
+            self.kernel.panic(
+                "kthread-left",
+                f"module {module} is gone, but its thread {thread.lwp.name} {state} "
+                f"(created by {self.kernel.location(thread.made_at)})",
+            )

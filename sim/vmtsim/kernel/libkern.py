@@ -1,0 +1,263 @@
+"""libkern: strings and memory (NetBSD sys/lib/libkern, common/lib/libc/string)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.marshal import signed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_SPACE = b" \t\n\v\f\r"
+_M64 = 0xFFFFFFFFFFFFFFFF
+
+
+class LibKern(Subject):
+    """The C library of the kernel, as far as modules may import it."""
+
+    # -- memory ------------------------------------------------------------------------------
+
+    @kernel_function("void *memcpy(void *dst, const void *src, size_t len)")
+    def memcpy(self, target: int, source: int, size: int) -> int:
+        if size:
+            if target < source + size and source < target + size and target != source:
+                kernel = self.kernel
+                kernel.violation(
+                    "memcpy-overlap",
+                    f"memcpy of {size} bytes between overlapping areas "
+                    f"({kernel.describe(source)} to {kernel.describe(target)}) "
+                    f"by {kernel.where()}: use memmove",
+                )
+            self.kernel.memory.write(target, self.kernel.memory.read(source, size))
+        return target
+
+    @kernel_function("void *memmove(void *dst, const void *src, size_t len)")
+    def memmove(self, target: int, source: int, size: int) -> int:
+        if size:
+            self.kernel.memory.write(target, self.kernel.memory.read(source, size))
+        return target
+
+    @kernel_function("void *memset(void *b, int c, size_t len)")
+    @kernel_function("void *explicit_memset(void *b, int c, size_t len)")
+    def memset(self, target: int, value: int, size: int) -> int:
+        if size:
+            self.kernel.memory.write(target, bytes([value & 0xFF]) * size)
+        return target
+
+    @kernel_function("int memcmp(const void *a, const void *b, size_t len)")
+    def memcmp(self, a: int, b: int, size: int) -> int:
+        if not size:
+            return 0
+        read = self.kernel.memory.read
+        return _difference(read(a, size), read(b, size))
+
+    @kernel_function("int consttime_memequal(const void *a, const void *b, size_t len)")
+    def consttime_memequal(self, a: int, b: int, size: int) -> int:
+        return int(self.memcmp(a, b, size) == 0)
+
+    @kernel_function("void *memchr(const void *b, int c, size_t len)")
+    def memchr(self, start: int, value: int, size: int) -> int:
+        at = self.kernel.memory.read(start, size).find(value & 0xFF) if size else -1
+        return start + at if at >= 0 else 0
+
+    @kernel_function("void *memmem(const void *b, size_t bl, const void *l, size_t ll)")
+    def memmem(self, start: int, size: int, wanted: int, wanted_size: int) -> int:
+        read = self.kernel.memory.read
+        if not wanted_size:
+            return start
+        at = read(start, size).find(read(wanted, wanted_size)) if size else -1
+        return start + at if at >= 0 else 0
+
+    # -- strings -----------------------------------------------------------------------------
+
+    @kernel_function("size_t strlen(const void *s)")
+    def strlen(self, text: int) -> int:
+        return len(self.kernel.memory.cstring(text))
+
+    @kernel_function("size_t strnlen(const void *s, size_t maxlen)")
+    def strnlen(self, text: int, limit: int) -> int:
+        return len(self.kernel.memory.cstring(text, limit))
+
+    @kernel_function("int strcmp(const void *a, const void *b)")
+    def strcmp(self, a: int, b: int) -> int:
+        string = self.kernel.memory.cstring
+        return _difference(string(a) + b"\0", string(b) + b"\0")
+
+    @kernel_function("int strncmp(const void *a, const void *b, size_t n)")
+    def strncmp(self, a: int, b: int, limit: int) -> int:
+        return self._compare(a, b, limit, lambda text: text)
+
+    @kernel_function("int strcasecmp(const void *a, const void *b)")
+    def strcasecmp(self, a: int, b: int) -> int:
+        return self._compare(a, b, 1 << 20, bytes.lower)
+
+    @kernel_function("int strncasecmp(const void *a, const void *b, size_t n)")
+    def strncasecmp(self, a: int, b: int, limit: int) -> int:
+        return self._compare(a, b, limit, bytes.lower)
+
+    def _compare(self, a: int, b: int, limit: int, fold: Callable[[bytes], bytes]) -> int:
+        string = self.kernel.memory.cstring
+        left, right = fold(string(a, limit)), fold(string(b, limit))
+        return _difference((left + b"\0")[:limit], (right + b"\0")[:limit])
+
+    @kernel_function("size_t strlcpy(char *dst, const void *src, size_t size)")
+    def strlcpy(self, target: int, source: int, size: int) -> int:
+        text = self.kernel.memory.cstring(source)
+        if size:
+            self.kernel.memory.write(target, text[: size - 1] + b"\0")
+        return len(text)
+
+    @kernel_function("size_t strlcat(char *dst, const void *src, size_t size)")
+    def strlcat(self, target: int, source: int, size: int) -> int:
+        memory = self.kernel.memory
+        old = memory.cstring(target, size)
+        text = memory.cstring(source)
+        if len(old) < size:
+            memory.write(target + len(old), text[: size - len(old) - 1] + b"\0")
+        return len(old) + len(text)
+
+    @kernel_function("char *strcpy(char *dst, const void *src)")
+    def strcpy(self, target: int, source: int) -> int:
+        self.kernel.memory.write(target, self.kernel.memory.cstring(source) + b"\0")
+        return target
+
+    @kernel_function("char *strncpy(char *dst, const void *src, size_t n)")
+    def strncpy(self, target: int, source: int, size: int) -> int:
+        if size:
+            text = self.kernel.memory.cstring(source, size)
+            self.kernel.memory.write(target, text.ljust(size, b"\0"))
+        return target
+
+    @kernel_function("char *strcat(char *dst, const void *src)")
+    def strcat(self, target: int, source: int) -> int:
+        memory = self.kernel.memory
+        end = target + len(memory.cstring(target))
+        memory.write(end, memory.cstring(source) + b"\0")
+        return target
+
+    @kernel_function("char *strchr(const void *s, int c)")
+    def strchr(self, text: int, character: int) -> int:
+        at = (self.kernel.memory.cstring(text) + b"\0").find(character & 0xFF)
+        return text + at if at >= 0 else 0
+
+    @kernel_function("char *strrchr(const void *s, int c)")
+    def strrchr(self, text: int, character: int) -> int:
+        at = (self.kernel.memory.cstring(text) + b"\0").rfind(character & 0xFF)
+        return text + at if at >= 0 else 0
+
+    @kernel_function("char *strstr(const void *big, const void *little)")
+    def strstr(self, text: int, wanted: int) -> int:
+        string = self.kernel.memory.cstring
+        at = string(text).find(string(wanted))
+        return text + at if at >= 0 else 0
+
+    @kernel_function("size_t strspn(const void *s, const void *set)")
+    def strspn(self, text: int, accepted: int) -> int:
+        content = self.kernel.memory.cstring(text)
+        return len(content) - len(content.lstrip(self.kernel.memory.cstring(accepted)))
+
+    @kernel_function("size_t strcspn(const void *s, const void *set)")
+    def strcspn(self, text: int, refused: int) -> int:
+        content = self.kernel.memory.cstring(text)
+        stop = set(self.kernel.memory.cstring(refused))
+        return next((i for i, byte in enumerate(content) if byte in stop), len(content))
+
+    @kernel_function("char *strpbrk(const void *s, const void *set)")
+    def strpbrk(self, text: int, wanted: int) -> int:
+        length = self.strcspn(text, wanted)
+        return text + length if length < len(self.kernel.memory.cstring(text)) else 0
+
+    @kernel_function("char *strsep(char **stringp, const void *delim)")
+    def strsep(self, where: int, delimiters: int) -> int:
+        memory = self.kernel.memory
+        text = memory.pointer(where)
+        if not text:
+            return 0
+        length = self.strcspn(text, delimiters)
+        if memory.u8(text + length):
+            memory.put_u8(text + length, 0)
+            memory.put_pointer(where, text + length + 1)
+        else:
+            memory.put_pointer(where, 0)
+        return text
+
+    # -- numbers -----------------------------------------------------------------------------
+
+    def _number(self, text: int, end: int, base: int) -> tuple[int, bool]:
+        """Return the magnitude and whether a minus stood before it; stores the end."""
+        content = self.kernel.memory.cstring(text)
+        at = len(content) - len(content.lstrip(_SPACE))
+        negative = content[at : at + 1] == b"-"
+        at += content[at : at + 1] in {b"-", b"+"}
+        lower = content.lower().decode("latin-1")
+        if base in {0, 16} and lower.startswith("0x", at) and lower[at + 2 : at + 3] in _DIGITS[:16]:
+            if lower[at + 2 : at + 3]:
+                at, base = at + 2, 16
+        if base == 0:
+            base = 8 if lower.startswith("0", at) else 10
+        first = at
+        value = 0
+        while at < len(lower) and 0 <= _DIGITS.find(lower[at]) < base:
+            value = value * base + _DIGITS.index(lower[at])
+            at += 1
+        if end:
+            self.kernel.memory.put_pointer(end, text + (at if at > first else 0))
+        return value, negative
+
+    @kernel_function("unsigned long strtoul(const void *s, char **end, int base)")
+    def strtoul(self, text: int, end: int, base: int) -> int:
+        value, negative = self._number(text, end, base)
+        limit = (1 << (8 * self.kernel.memory.pointer_size)) - 1
+        return limit if value > limit else (-value if negative else value) & limit
+
+    @kernel_function("unsigned long long strtoull(const void *s, char **end, int base)")
+    @kernel_function("uintmax_t strtoumax(const void *s, char **end, int base)")
+    def strtoull(self, text: int, end: int, base: int) -> int:
+        value, negative = self._number(text, end, base)
+        return _M64 if value > _M64 else (-value if negative else value) & _M64
+
+    @kernel_function("long long strtoll(const void *s, char **end, int base)")
+    @kernel_function("intmax_t strtoimax(const void *s, char **end, int base)")
+    def strtoll(self, text: int, end: int, base: int) -> int:
+        value, negative = self._number(text, end, base)
+        number = -value if negative else value
+        return max(-(1 << 63), min(number, (1 << 63) - 1))
+
+    @kernel_function("unsigned int popcount32(uint32_t v)")
+    @kernel_function("unsigned int popcount64(uint64_t v)")
+    def popcount(self, value: int) -> int:
+        return value.bit_count()
+
+    @kernel_function("uint64_t __udivdi3(uint64_t a, uint64_t b)", machines=("i386",))
+    def udivdi3(self, a: int, b: int) -> int:
+        return a // self._divisor(b)
+
+    @kernel_function("uint64_t __umoddi3(uint64_t a, uint64_t b)", machines=("i386",))
+    def umoddi3(self, a: int, b: int) -> int:
+        return a % self._divisor(b)
+
+    @kernel_function("int64_t __divdi3(int64_t a, int64_t b)", machines=("i386",))
+    def divdi3(self, a: int, b: int) -> int:
+        quotient = abs(a) // abs(self._divisor(b))
+        return signed(-quotient if (a < 0) != (b < 0) else quotient, 64)
+
+    @kernel_function("int64_t __moddi3(int64_t a, int64_t b)", machines=("i386",))
+    def moddi3(self, a: int, b: int) -> int:
+        rest = abs(a) % abs(self._divisor(b))
+        return -rest if a < 0 else rest
+
+    def _divisor(self, value: int) -> int:
+        if not value:
+            self.kernel.panic("trap", f"division by zero in {self.kernel.where()}")
+        return value
+
+
+def _difference(a: bytes, b: bytes) -> int:
+    """Return what memcmp returns for two equally long areas (shorter: as far as both go)."""
+    for left, right in zip(a, b, strict=False):
+        if left != right:
+            return left - right
+    return 0

@@ -1,0 +1,125 @@
+"""A module in the kernel's memory: its regions, its symbols, its source lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen.kobj import KobjError, LineTable
+
+from vmtsim.cpu.interface import EXECUTE, READ, WRITE
+from vmtsim.kernel.memory import PAGE, Region, round_page
+
+if TYPE_CHECKING:
+    from vmtgen.kobj import Linked, Module
+
+    from vmtsim.kernel.memory import Memory
+
+
+class Loaded:
+    """What the kernel keeps of a module.  ``name`` is its mi_name; ``bases`` its regions."""
+
+    def __init__(self, module: Module, linked: Linked) -> None:
+        self.module = module
+        self.linked = linked
+        self.name = module.modinfo.name
+        self.version = module.modinfo.version
+        self.required = module.modinfo.required
+        self.references = 0
+        self.holds: list[str] = []
+        self.text_base = linked.bases["text"]
+        self.text_end = self.text_base + len(linked.images.get("text", b""))
+        self._regions = {
+            region: (base, base + round_page(max(len(linked.images.get(region, b"")), 1)))
+            for region, base in linked.bases.items()
+        }
+        self._names: dict[int, tuple[str, int]] = {}
+        self.lines = read_lines(module.path)
+
+    def contains(self, address: int) -> bool:
+        """Whether the address is in one of the module's regions."""
+        return any(start <= address < end for start, end in self._regions.values())
+
+    def map(self, memory: Memory) -> None:
+        """Copy the linked images into memory; then text is executable and rodata read-only."""
+        for region, (start, end) in self._regions.items():
+            memory.cpu.map(start, end - start, READ | WRITE)
+            memory.cpu.write(start, self.linked.images.get(region, b""))
+            if region == "text":
+                memory.cpu.protect(start, end - start, READ | EXECUTE)
+            elif region == "rodata":
+                memory.cpu.protect(start, end - start, READ)
+            memory.add_region(
+                Region(start, end, lambda at, region=region: self._describe(region, at))  # type: ignore[misc]
+            )
+        memory.cpu.forget_code(self.text_base, self.text_end)
+
+    def unmap(self, memory: Memory) -> None:
+        """Give the memory back; addresses are not used again, so later use faults."""
+        for region, (start, end) in self._regions.items():
+            memory.cpu.unmap(start, end - start)
+            memory.remove_region(start)
+            memory.add_region(
+                Region(
+                    start,
+                    end,
+                    lambda at, region=region: f"{self._describe(region, at)}, unloaded",  # type: ignore[misc]
+                )
+            )
+        memory.cpu.forget_code(self.text_base, self.text_end)
+
+    def symbol(self, address: int) -> tuple[str, int]:
+        """Return the name of the function or object around an address, and the offset in it."""
+        known = self._names.get(address)
+        if known is None:
+            found = self.linked.symbol_at(address)
+            known = self._names[address] = ("", 0) if found is None else (found[0].name, found[1])
+        return known
+
+    def _describe(self, region: str, address: int) -> str:
+        name, offset = self.symbol(address)
+        if not name:
+            return f"{region} of module {self.name}"
+        place = f"{name}+{offset:#x}" if offset else name
+        return f"{place} in {region} of module {self.name}"
+
+    def location(self, address: int, *, call: bool) -> str:
+        """Say which code this is; ``call``: the address behind a call instruction."""
+        name, offset = self.symbol(address - 1 if call else address)
+        starts_here = self.symbol(address) if call else (name, offset)
+        if call and starts_here[0] and not starts_here[1]:
+            name, offset, call = starts_here[0], 0, False
+        line = self.line(address - 1 if call else address)
+        where = f" ({Path(line[0]).name}:{line[1]})" if line is not None else ""
+        if not name:
+            return f"module {self.name} at {address:#x}{where}"
+        if where:
+            return f"{name}{where}"
+        return f"{name}+{offset + call:#x}" if offset else name
+
+    def line(self, address: int) -> tuple[str, int] | None:
+        """Return (file, line) of an address in the text, where a debug twin is there."""
+        if self.lines is None or not self.text_base <= address < self.text_end:
+            return None
+        found = self.lines.lookup(address - self.text_base)
+        return found if found is not None and found[1] else None
+
+
+def read_lines(path: Path) -> LineTable | None:
+    """Read the line table of the debug twin beside a module, if it has one."""
+    twin = path.with_name(path.name + ".debug")
+    if not twin.exists():
+        return None
+    try:
+        return LineTable.read(twin)
+    except (KobjError, ValueError):
+        return None
+
+
+def choose_bases(module: Module, start: int) -> tuple[dict[str, int], int]:
+    """Return addresses for the regions from ``start`` on, each followed by a hole; and the end."""
+    bases: dict[str, int] = {}
+    for region in ("text", "data", "rodata"):
+        bases[region] = start
+        start += round_page(max(module.sizes[region], 1)) + PAGE
+    return bases, start

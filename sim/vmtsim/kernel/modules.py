@@ -1,0 +1,239 @@
+"""module(9) and modctl(2): loading, unloading, and what goes wrong (NetBSD sys/kern/kern_module.c)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen.kobj import KobjError, link, read_module
+
+from vmtsim.kernel.api import Block, Call, Subject
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.loaded import Loaded, choose_bases
+from vmtsim.kernel.proplib import PropLib
+from vmtsim.kernel.scheduler import Lwp, WaitQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmtgen.kobj import Module
+
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.proplib import Value
+
+CMD_INIT, CMD_FINI, CMD_STAT, CMD_AUTOUNLOAD = range(4)
+# Built into every kernel that a driver of this class meets; a module may require them.
+_BUILTIN = ("sysmon", "sysmon_power", "sysmon_taskq", "sysmon_envsys", "sysmon_wdog", "drvctl")
+
+
+class Modules(Subject):
+    """Loaded modules by name, and the built-in ones, which can be disabled."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.loaded: dict[str, Loaded] = {}
+        self.builtin = set(_BUILTIN)
+        self.disabled: set[str] = set()
+        self._past: list[Loaded] = []
+        self._next = kernel.cpu.layout.modules
+        self._owner: Lwp | None = None
+        self._queue = WaitQueue("kernconfig")
+        if kernel.builtin_vmt:
+            self.builtin.add("vmt")
+        kernel.locate = self._locate
+
+    def _locate(self, address: int, *, call: bool = True) -> str | None:
+        for module in (*self.loaded.values(), *self._past):
+            if module.text_base <= address <= module.text_end:
+                return module.location(address, call=call)
+        return None
+
+    def line(self, address: int) -> tuple[str, int] | None:
+        """Return the source line of an address in a module's text."""
+        for module in (*self.loaded.values(), *self._past):
+            if module.text_base <= address < module.text_end:
+                return module.line(address)
+        return None
+
+    def _error(self, text: str) -> None:
+        self.kernel.subject(Console).print(f"WARNING: module error: {text}\n")
+
+    def _lock(self) -> Model:
+        while self._owner is not None:
+            yield Block(self._queue, what="kernconfig")
+        self._owner = self.kernel.current
+
+    def _unlock(self) -> None:
+        self._owner = None
+        self.kernel.scheduler.wake_all(self._queue)
+
+    # -- modctl(2) ---------------------------------------------------------------------------
+
+    def load(
+        self, path: str | Path, *, force: bool = False, properties: Mapping[str, Value] | None = None
+    ) -> Model:
+        """MODCTL_LOAD by the running process; gives an errno.
+
+        A ``path`` with a slash, or a Path, is a file; anything else a name to look for among the
+        built-in modules and then in the module directory, which is empty here.
+        """
+        yield from self._lock()
+        name = str(path)
+        if isinstance(path, str) and "/" not in path:
+            error = self._load_by_name(name, force=force)
+        else:
+            error = yield from self._load_file(Path(path), force=force, properties=properties)
+        self._unlock()
+        self.kernel.trace.emit("modctl.load", module=Path(name).name, error=int(error))
+        return int(error)
+
+    def _load_by_name(self, name: str, *, force: bool) -> int:
+        if name in self.loaded or name in self.builtin:
+            return Errno.EEXIST
+        if name in self.disabled:
+            if not force:
+                self._error(f"use -f to reinstate builtin module `{name}'")
+                return Errno.EPERM
+            self.disabled.remove(name)
+            self.builtin.add(name)
+            return 0
+        return Errno.ENOENT
+
+    def _load_file(
+        self, path: Path, *, force: bool, properties: Mapping[str, Value] | None
+    ) -> Model:
+        kernel = self.kernel
+        console = kernel.subject(Console)
+        label = f"%M{path.name}"
+        try:
+            module = read_module(path)
+            info = module.modinfo
+        except FileNotFoundError:
+            return Errno.ENOENT
+        except KobjError as refusal:
+            for line in refusal.console(label):
+                console.print(line + "\n")
+            return Errno[refusal.errno]
+        if module.machine.value != kernel.options.machine:
+            return Errno.ENOEXEC
+        if not 0 < info.module_class <= 6:
+            self._error(f"module `{info.name}' has invalid class {info.module_class}")
+            return Errno.EINVAL
+        if not info.accepted_by(kernel.options.version):
+            self._error(
+                f"module `{info.name}' built for `{info.version}', "
+                f"system `{kernel.options.version}'"
+            )
+            if not force:
+                return Errno.EPROGMISMATCH
+            self._error("forced load, system may be unstable")
+        if info.name in self.loaded or info.name in self.builtin:
+            self._error(f"module with name `{info.name}' already loaded")
+            return Errno.EEXIST
+        for required in info.required:
+            if required not in self.builtin and required not in self.loaded:
+                self._error(
+                    f"recursive load failed for `{info.name}' (`{required}' required), "
+                    f"error {int(Errno.ENOENT)}"
+                )
+                return Errno.ENOENT
+        loaded, error = self._affix(module, label)
+        if loaded is None:
+            return error
+        return (yield from self._start(loaded, properties))
+
+    def _affix(self, module: Module, label: str) -> tuple[Loaded | None, int]:
+        kernel = self.kernel
+        bases, self._next = choose_bases(module, self._next)
+        if self._next > kernel.cpu.layout.modules_end:
+            raise MemoryError("the module map is full: too many loads in one run")
+        try:
+            linked = link(module, bases, self._resolve)  # type: ignore[arg-type]
+        except KobjError as refusal:
+            console = kernel.subject(Console)
+            for line in refusal.console(label):
+                console.print(line + "\n")
+            error = Errno[refusal.errno]
+            self._error(f"unable to affix module `{module.modinfo.name}', error {int(error)}")
+            return None, error
+        loaded = Loaded(module, linked)
+        loaded.map(kernel.memory)
+        return loaded, 0
+
+    def _resolve(self, name: str) -> int | None:
+        address = self.kernel.dispatch.resolve(name)
+        if address is not None:
+            return address
+        for module in self.loaded.values():
+            if name in module.module.globals:
+                return module.linked.address_of(name)
+        return None
+
+    def _start(self, loaded: Loaded, properties: Mapping[str, Value] | None) -> Model:
+        kernel = self.kernel
+        # In the list already, so that locations in it have names; gone again if INIT fails.
+        self.loaded[loaded.name] = loaded
+        argument = kernel.subject(PropLib).new(properties) if properties is not None else 0
+        error = yield from self._command(loaded, CMD_INIT, argument)
+        if error:
+            self._error(f"modcmd(CMD_INIT) failed for `{loaded.name}', error {error}")
+            self._forget(loaded)
+            return error
+        for required in loaded.required:
+            if required in self.loaded:
+                self.loaded[required].references += 1
+                loaded.holds.append(required)
+        kernel.trace.emit(
+            "module", name=loaded.name, text=loaded.text_base, size=sum(loaded.module.sizes.values())
+        )
+        return 0
+
+    def _command(self, loaded: Loaded, command: int, argument: int) -> Model:
+        (modinfo,) = loaded.linked.link_sets["modules"]
+        modcmd = self.kernel.memory.pointer(modinfo + 8)
+        result = yield Call(modcmd, (command, argument))
+        held = self.kernel.current.held
+        if held:
+            self.kernel.panic(
+                "modcmd-with-mutex",
+                f"modcmd of {loaded.name} came back with the mutex {held[0].describe()} held "
+                f"(taken by {self.kernel.location(held[0].taken_at)})",
+            )
+        return ((result & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+    def _forget(self, loaded: Loaded) -> None:
+        """Unmap a module and look for what it left behind."""
+        del self.loaded[loaded.name]
+        self._past.append(loaded)
+        for name in loaded.holds:
+            self.loaded[name].references -= 1
+        self.kernel.check_unload(loaded.name)
+        loaded.unmap(self.kernel.memory)
+
+    def unload(self, name: str) -> Model:
+        """MODCTL_UNLOAD by the running process; gives an errno."""
+        yield from self._lock()
+        error = yield from self._unload(name)
+        self._unlock()
+        self.kernel.trace.emit("modctl.unload", module=name, error=int(error))
+        return int(error)
+
+    def _unload(self, name: str) -> Model:
+        if name in self.builtin:
+            # The stock driver's FINI does nothing: the name is disabled, the device stays.
+            self.builtin.remove(name)
+            self.disabled.add(name)
+            return 0
+        loaded = self.loaded.get(name)
+        if loaded is None:
+            self._error(f"module `{name}' not found")
+            return Errno.ENOENT
+        if loaded.references:
+            return Errno.EBUSY
+        error = yield from self._command(loaded, CMD_FINI, 0)
+        if error:
+            return error
+        self._forget(loaded)
+        return 0

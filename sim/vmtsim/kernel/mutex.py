@@ -1,0 +1,204 @@
+"""mutex(9) with the checks of LOCKDEBUG (NetBSD sys/kern/kern_mutex.c, subr_lockdebug.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.scheduler import WaitQueue
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
+
+# IPL_NONE and the soft interrupt levels give an adaptive mutex, IPL_VM and above a spin mutex.
+IPL_VM = {"amd64": 6, "i386": 6, "aarch64": 5}
+_ALIVE = 0x6D757478  # what an initialised kmutex_t holds, so that a copy or a wipe shows
+
+
+class Mutex:
+    """One mutex.  ``taken_at`` is the call site of the holder's mutex_enter."""
+
+    __slots__ = ("address", "ipl", "kernel", "made_at", "owner", "queue", "spin", "taken_at")
+
+    def __init__(self, kernel: Kernel, address: int, ipl: int, *, spin: bool) -> None:
+        self.kernel = kernel
+        self.address = address
+        self.ipl = ipl
+        self.spin = spin
+        self.made_at = kernel.call_site
+        self.owner: Lwp | None = None
+        self.taken_at = 0
+        self.queue = WaitQueue("mutex")
+
+    def describe(self) -> str:
+        """Say where the mutex is."""
+        return f"at {self.kernel.describe(self.address)}"
+
+
+class Mutexes(Subject):
+    """All mutexes that modules have made."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.live: dict[int, Mutex] = {}
+        self._gone: dict[int, int] = {}
+
+    def _find(self, function: str, address: int) -> Mutex:
+        mutex = self.live.get(address)
+        if mutex is None:
+            self._unknown(function, address)
+        return mutex
+
+    def _unknown(self, function: str, address: int) -> NoReturn:
+        kernel = self.kernel
+        kernel.memory.pointer(address)  # a fault says more, where the memory is gone
+        gone = self._gone.get(address)
+        state = (
+            f"was destroyed by {kernel.location(gone)}" if gone else "was never initialised"
+        )
+        kernel.panic(
+            "mutex-uninitialised",
+            f"{function} by {kernel.where()}: the mutex at {kernel.describe(address)} {state}",
+        )
+
+    def _held(self, mutex: Mutex) -> str:
+        owner = mutex.owner
+        who = owner.name if owner is not None else "nobody"
+        return f"held by {who}, taken by {self.kernel.location(mutex.taken_at)}"
+
+    def acquire(self, mutex: Mutex, lwp: Lwp, site: int) -> None:
+        """Make ``lwp`` the owner of a free mutex."""
+        mutex.owner = lwp
+        mutex.taken_at = site
+        lwp.held.append(mutex)
+
+    def release(self, mutex: Mutex) -> None:
+        """Make the mutex free, and wake who waits for it."""
+        owner = mutex.owner
+        if owner is not None:
+            owner.held.remove(mutex)
+        mutex.owner = None
+        if mutex.queue.lwps:
+            self.kernel.scheduler.wake_all(mutex.queue)
+
+    @kernel_function("void mutex_init(kmutex_t *mtx, kmutex_type_t type, int ipl)")
+    def mutex_init(self, address: int, _type: int, ipl: int) -> None:
+        kernel = self.kernel
+        old = self.live.get(address)
+        if old is not None:
+            kernel.panic(
+                "mutex-already-initialised",
+                f"mutex_init by {kernel.where()}: the mutex at {kernel.describe(address)} is "
+                f"already initialised, by {kernel.location(old.made_at)}",
+            )
+        spin = ipl >= IPL_VM[kernel.cpu.machine]
+        kernel.memory.put_pointer(address, _ALIVE)
+        self.live[address] = Mutex(kernel, address, ipl, spin=spin)
+        self._gone.pop(address, None)
+
+    @kernel_function("void mutex_destroy(kmutex_t *mtx)")
+    def mutex_destroy(self, address: int) -> None:
+        kernel = self.kernel
+        mutex = self._find("mutex_destroy", address)
+        if mutex.owner is not None:
+            kernel.panic(
+                "mutex-destroy-held",
+                f"mutex_destroy by {kernel.where()}: the mutex {mutex.describe()} is "
+                f"{self._held(mutex)}",
+            )
+        if mutex.queue.lwps:
+            waiters = ", ".join(lwp.name for lwp in mutex.queue.lwps)
+            kernel.panic(
+                "mutex-destroy-waited-on",
+                f"mutex_destroy by {kernel.where()}: {waiters} wait for the mutex "
+                f"{mutex.describe()}",
+            )
+        kernel.memory.put_pointer(address, 0)
+        del self.live[address]
+        self._gone[address] = kernel.call_site
+
+    @kernel_function("void mutex_enter(kmutex_t *mtx)")
+    @kernel_function("void mutex_spin_enter(kmutex_t *mtx)")
+    def mutex_enter(self, address: int) -> Model | None:
+        mutex = self.live.get(address)
+        if mutex is None:
+            self._unknown("mutex_enter", address)
+        kernel = self.kernel
+        lwp = kernel.current
+        if mutex.owner is lwp:
+            kernel.panic(
+                "mutex-double-enter",
+                f"mutex_enter by {kernel.where()}: locking against myself, the mutex "
+                f"{mutex.describe()} is {self._held(mutex)}",
+            )
+        if not mutex.spin and (lwp.pserialize or lwp.in_softint or lwp.held):
+            self._check_adaptive(mutex, lwp)
+        if mutex.owner is None:
+            mutex.owner = lwp
+            mutex.taken_at = kernel.call_site
+            lwp.held.append(mutex)
+            return None
+        return self.enter_slowly(mutex, lwp, kernel.call_site)
+
+    def _check_adaptive(self, mutex: Mutex, lwp: Lwp) -> None:
+        kernel = self.kernel
+        if lwp.in_softint and mutex.ipl == 0:
+            kernel.panic(
+                "mutex-in-softint",
+                f"mutex_enter by {kernel.where()} in soft interrupt context: the mutex "
+                f"{mutex.describe()} was made for IPL_NONE, by {kernel.location(mutex.made_at)}",
+            )
+        for lock in lwp.held:
+            if lock.spin:
+                kernel.panic(
+                    "sleep-with-spin-mutex",
+                    f"mutex_enter of an adaptive mutex by {kernel.where()} with spin mutex "
+                    f"{lock.describe()} held (taken by {kernel.location(lock.taken_at)})",
+                )
+        if lwp.pserialize:
+            kernel.rules.may_sleep("mutex_enter")
+
+    def enter_slowly(self, mutex: Mutex, lwp: Lwp, site: int) -> Model:
+        """Wait until the mutex is free, then take it."""
+        while mutex.owner is not None:
+            yield Block(mutex.queue, what="mutex")
+        self.acquire(mutex, lwp, site)
+
+    @kernel_function("void mutex_exit(kmutex_t *mtx)")
+    @kernel_function("void mutex_spin_exit(kmutex_t *mtx)")
+    def mutex_exit(self, address: int) -> None:
+        mutex = self._find("mutex_exit", address)
+        kernel = self.kernel
+        if mutex.owner is not kernel.current:
+            state = self._held(mutex) if mutex.owner is not None else "not held"
+            kernel.panic(
+                "mutex-exit-by-non-owner",
+                f"mutex_exit by {kernel.where()} in thread {kernel.current.name}: the mutex "
+                f"{mutex.describe()} is {state}",
+            )
+        self.release(mutex)
+
+    @kernel_function("int mutex_tryenter(kmutex_t *mtx)")
+    def mutex_tryenter(self, address: int) -> int:
+        mutex = self._find("mutex_tryenter", address)
+        kernel = self.kernel
+        if mutex.owner is not None:
+            return 0
+        self.acquire(mutex, kernel.current, kernel.call_site)
+        return 1
+
+    @kernel_function("int mutex_owned(const kmutex_t *mtx)")
+    def mutex_owned(self, address: int) -> bool:
+        return self._find("mutex_owned", address).owner is self.kernel.current
+
+    def check_unload(self, module: str) -> None:
+        """Report mutexes that were not destroyed."""
+        for mutex in self.live.values():
+            self.kernel.violation(
+                "mutex-not-destroyed",
+                f"module {module} is gone, but the mutex made by "
+                f"{self.kernel.location(mutex.made_at)} was not destroyed",
+            )
+        self.live.clear()

@@ -1,0 +1,144 @@
+"""struct cpu_info, struct lwp and struct proc as objects in guest memory.
+
+Modules read a few of their members directly.  Offsets were measured with the headers of each
+release (sys/arch/*/include/cpu.h, sys/lwp.h; all machines and NetBSD 10 and 11).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
+
+LP_BOUND = 0x80000000  # l_pflag: the thread stays on its CPU
+_CPUF_BSP, _CPUF_PRESENT, _CPUF_RUNNING, _CPUF_PRIMARY = 1, 0x1000, 0x2000, 8
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """Where members are, in bytes; -1: the machine has none."""
+
+    ci_self: int
+    ci_curlwp: int
+    ci_flags: int
+    ci_vm: int
+    ci_size: int
+    l_pflag: int
+    l_proc: int
+    l_cred: int
+    l_size: int
+
+
+# (machine, 11 or later) -> offsets
+_OFFSETS = {
+    ("amd64", False): Offsets(904, 2752, 2688, 2368, 3392, 800, 448, 752, 1040),
+    ("amd64", True): Offsets(904, 2752, 2688, 2368, 3392, 776, 424, 728, 1016),
+    ("i386", False): Offsets(772, 2240, 2176, 1960, 2688, 536, 304, 504, 676),
+    ("i386", True): Offsets(772, 2240, 2176, 1960, 2688, 512, 280, 480, 652),
+    ("aarch64", False): Offsets(-1, 1152, -1, -1, 2432, 920, 568, 872, 1160),
+    ("aarch64", True): Offsets(-1, 1152, -1, -1, 2432, 896, 544, 848, 1136),
+}
+_L_CPU = 0
+_PROC_SIZE = 1024
+_CRED_SIZE = 256
+# 10.99.12 is the first version seen with the members of 11.
+_NEW_LAYOUT = 1_099_001_200
+
+
+class Objects(Subject):
+    """cpu0, and an lwp for each thread."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        machine = kernel.options.machine
+        self.offsets = _OFFSETS[machine, kernel.options.version >= _NEW_LAYOUT]
+        self.cpu0 = 0
+        self.proc0 = 0
+        self.lwp0 = 0
+        self.cred0 = 0
+        self._free: list[int] = []
+
+    def data(self) -> Iterator[DataSymbol]:
+        """The first CPU, process and thread, and the credentials of all of them."""
+        name = "cpu_info_primary" if self.kernel.cpu.machine != "aarch64" else "cpu_info_store"
+        yield DataSymbol(name, bytes(self.offsets.ci_size), align=64)
+        yield DataSymbol("proc0", bytes(_PROC_SIZE), align=64)
+        yield DataSymbol("lwp0", bytes(self.offsets.l_size), align=64)
+        self.cpu0 = self.kernel.symbols[name]
+        self.proc0 = self.kernel.symbols["proc0"]
+        self.lwp0 = self.kernel.symbols["lwp0"]
+        yield DataSymbol("ncpu", (1).to_bytes(4, "little"))
+
+    def boot(self) -> None:
+        """Fill in what modules look at."""
+        memory = self.kernel.memory
+        offsets = self.offsets
+        self.cred0 = memory.place(bytes(_CRED_SIZE))
+        if offsets.ci_self >= 0:
+            memory.put_pointer(self.cpu0 + offsets.ci_self, self.cpu0)
+        if offsets.ci_flags >= 0:
+            flags = _CPUF_BSP | _CPUF_PRIMARY | _CPUF_PRESENT | _CPUF_RUNNING
+            memory.put_u32(self.cpu0 + offsets.ci_flags, flags)
+        self._fill(self.lwp0, self.proc0)
+        memory.put_pointer(self.cpu0 + offsets.ci_curlwp, self.lwp0)
+        self.kernel.scheduler.on_thread = self._switched
+
+    def _fill(self, address: int, process: int) -> None:
+        memory = self.kernel.memory
+        memory.put_pointer(address + _L_CPU, self.cpu0)
+        memory.put_u32(address + self.offsets.l_pflag, 0)
+        memory.put_pointer(address + self.offsets.l_proc, process)
+        memory.put_pointer(address + self.offsets.l_cred, self.cred0)
+
+    def new_lwp(self, process: int = 0) -> int:
+        """Return the address of a fresh struct lwp of a process (default: the kernel's)."""
+        size = self.offsets.l_size
+        address = self._free.pop() if self._free else self.kernel.memory.place(bytes(size), align=64)
+        self.kernel.memory.write(address, bytes(size))
+        self._fill(address, process or self.proc0)
+        return address
+
+    def free_lwp(self, address: int) -> None:
+        """Take back a struct lwp; its content becomes rubbish."""
+        self.kernel.memory.write(address, b"\xde" * self.offsets.l_size)
+        self._free.insert(0, address)
+
+    def is_bound(self, lwp: Lwp) -> bool:
+        """Whether the thread is bound to its CPU (l_pflag, which modules write themselves)."""
+        return bool(self.kernel.memory.u32(lwp.address + self.offsets.l_pflag) & LP_BOUND)
+
+    def bind(self, lwp: Lwp) -> None:
+        """Bind the thread to its CPU for good."""
+        self.kernel.memory.put_u32(lwp.address + self.offsets.l_pflag, LP_BOUND)
+
+    def _switched(self, lwp: Lwp) -> None:
+        if not lwp.address:
+            lwp.address = self.new_lwp()
+        self.kernel.memory.put_pointer(self.cpu0 + self.offsets.ci_curlwp, lwp.address)
+        self.kernel.cpu.set_thread(lwp.address, self.cpu0)
+
+    def lwp_at(self, address: int) -> Lwp | None:
+        """Return the living thread whose struct lwp this is."""
+        for lwp in self.kernel.scheduler.lwps:
+            if lwp.address == address:
+                return lwp
+        return None
+
+    @kernel_function("struct lwp *x86_curlwp(void)", machines=("amd64", "i386"))
+    def x86_curlwp(self) -> int:
+        return self.kernel.current.address
+
+    @kernel_function("struct cpu_info *x86_curcpu(void)", machines=("amd64", "i386"))
+    def x86_curcpu(self) -> int:
+        return self.cpu0
+
+    @kernel_function("struct cpu_info *cpu_lookup(u_int index)")
+    def cpu_lookup(self, index: int) -> int:
+        return self.cpu0 if index == 0 else 0

@@ -1,0 +1,82 @@
+"""proplib(3) in the kernel: the dictionary that modload's options become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import Subject, kernel_function
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmtsim.kernel.kernel import Kernel
+
+Value = bool | int | str
+
+
+class PropLib(Subject):
+    """Dictionaries as handles: an address that only these functions understand."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._dictionaries: dict[int, Mapping[str, Value]] = {}
+        self._strings: dict[str, int] = {}
+
+    def new(self, content: Mapping[str, Value]) -> int:
+        """Return a handle for a dictionary."""
+        address = self.kernel.memory.place(bytes(64))
+        self._dictionaries[address] = dict(content)
+        return address
+
+    def _get(self, function: str, dictionary: int, key: str | None) -> Value | None:
+        content = self._dictionaries.get(dictionary)
+        if content is None:
+            kernel = self.kernel
+            kernel.panic(
+                "prop-object",
+                f"{function} by {kernel.where()}: {kernel.describe(dictionary)} is no dictionary",
+            )
+        return content.get(key or "")
+
+    @kernel_function("bool prop_dictionary_get_bool(prop_dictionary_t d, const char *key, bool *v)")
+    def get_bool(self, dictionary: int, key: str | None, where: int) -> bool:
+        value = self._get("prop_dictionary_get_bool", dictionary, key)
+        if not isinstance(value, bool):
+            return False
+        self.kernel.memory.put_u8(where, value)
+        return True
+
+    def _integer(self, name: str, dictionary: int, key: str | None, where: int, size: int) -> bool:
+        value = self._get(name, dictionary, key)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return False
+        mask = (1 << (8 * size)) - 1
+        self.kernel.memory.write(where, (value & mask).to_bytes(size, "little"))
+        return True
+
+    @kernel_function("bool prop_dictionary_get_int64(prop_dictionary_t d, const char *k, int64_t *v)")
+    @kernel_function("bool prop_dictionary_get_uint64(prop_dictionary_t d, const char *k, void *v)")
+    def get_int64(self, dictionary: int, key: str | None, where: int) -> bool:
+        return self._integer("prop_dictionary_get_int64", dictionary, key, where, 8)
+
+    @kernel_function("bool prop_dictionary_get_int32(prop_dictionary_t d, const char *k, void *v)")
+    @kernel_function("bool prop_dictionary_get_uint32(prop_dictionary_t d, const char *k, void *v)")
+    @kernel_function("bool prop_dictionary_get_int(prop_dictionary_t d, const char *k, int *v)")
+    @kernel_function("bool prop_dictionary_get_uint(prop_dictionary_t d, const char *k, void *v)")
+    def get_int(self, dictionary: int, key: str | None, where: int) -> bool:
+        return self._integer("prop_dictionary_get_int", dictionary, key, where, 4)
+
+    @kernel_function(
+        "bool prop_dictionary_get_string(prop_dictionary_t d, const char *key, const char **v)"
+    )
+    @kernel_function(
+        "bool prop_dictionary_get_cstring_nocopy(prop_dictionary_t d, const char *k, const char **v)"
+    )
+    def get_string(self, dictionary: int, key: str | None, where: int) -> bool:
+        value = self._get("prop_dictionary_get_string", dictionary, key)
+        if not isinstance(value, str):
+            return False
+        if value not in self._strings:
+            self._strings[value] = self.kernel.memory.place(value.encode("utf-8") + b"\0")
+        self.kernel.memory.put_pointer(where, self._strings[value])
+        return True

@@ -1,0 +1,560 @@
+"""sysctl(9): the tree, its handlers, and sysctl(3) as user processes call it.
+
+Source: NetBSD sys/kern/kern_sysctl.c, sys/sys/sysctl.h.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import Block, Call, Subject, kernel_function
+from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.kauth import Kauth
+from vmtsim.kernel.process import Processes
+from vmtsim.kernel.scheduler import Lwp, WaitQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.marshal import Arguments
+
+NODE, INT, STRING, QUAD, STRUCT, BOOL = 1, 2, 3, 4, 5, 6
+_READWRITE, _ANYWRITE, _PRIVATE, _PERMANENT = 0x70, 0x80, 0x100, 0x200
+_IMMEDIATE, _OWNDATA = 0x800, 0x400
+_TYPE_MASK = 0xF
+_CTL_EOL, _CTL_CREATE = -1, -3
+_CREATE_BASE = 1024
+_MAX_NAME = 12  # CTL_MAXNAME
+_NODE_SIZE = 96
+_SIZES = {INT: 4, QUAD: 8, BOOL: 1}
+_TOP = {"kern": 1, "vm": 2, "vfs": 3, "net": 4, "hw": 6, "machdep": 7, "ddb": 9}
+# A handler that holds the lock of the whole tree for longer holds up the whole system.
+_PATIENCE = 5 * SECOND
+
+
+@dataclass(eq=False)
+class Node:
+    """One node.  ``address`` is its struct sysctlnode in guest memory."""
+
+    name: str
+    number: int
+    flags: int
+    kind: int
+    parent: Node | None
+    address: int = 0
+    function: int = 0
+    data: int = 0
+    size: int = 0
+    description: str | None = None
+    children: dict[int, Node] = field(default_factory=dict)
+    native: bytes | None = None
+
+    @property
+    def path(self) -> str:
+        """The dotted name."""
+        above = self.parent.path if self.parent is not None else ""
+        return f"{above}.{self.name}" if above else self.name
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What sysctl(3) gave: errno, the bytes in the old buffer, and the length it reported."""
+
+    error: int
+    data: bytes
+    length: int
+
+    @property
+    def text(self) -> str:
+        """The data as a string, without the NUL."""
+        return self.data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+    @property
+    def number(self) -> int:
+        """The data as a signed number."""
+        return int.from_bytes(self.data, "little", signed=True)
+
+
+class Sysctl(Subject):
+    """The tree and its lock: readers for reads, one writer for writes and for changes."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.root = Node("", 0, _READWRITE | _PERMANENT, NODE, None)
+        self._logs: dict[int, list[Node]] = {}
+        self._writer: Lwp | None = None
+        self._readers: list[Lwp] = []
+        self._queue = WaitQueue("sysctl")
+        self._cells: list[int] = []  # places for a call's length and node number
+
+    def boot(self) -> None:
+        """The top of the tree is always there."""
+        for name, number in _TOP.items():
+            self._add(Node(name, number, _READWRITE | _PERMANENT, NODE, self.root))
+
+    # -- the lock ----------------------------------------------------------------------------
+
+    def _lock(self, function: str, *, write: bool) -> Model:
+        lwp = self.kernel.current
+        if lwp is self._writer or lwp in self._readers:
+            self.kernel.panic(
+                "sysctl-lock",
+                f"{function} by {self.kernel.where()} from a sysctl handler: locking against "
+                "myself, the tree is locked for this call",
+            )
+        while self._writer is not None or (write and self._readers):
+            yield Block(self._queue, what="sysctl")
+        if write:
+            self._writer = lwp
+        else:
+            self._readers.append(lwp)
+
+    def _unlock(self) -> None:
+        lwp = self.kernel.current
+        if self._writer is lwp:
+            self._writer = None
+        else:
+            self._readers.remove(lwp)
+        self.kernel.scheduler.wake_all(self._queue)
+
+    # -- the tree ----------------------------------------------------------------------------
+
+    def find(self, path: str) -> Node | None:
+        """Return the node of a dotted name."""
+        node = self.root
+        for word in path.split("."):
+            found = next((c for c in node.children.values() if c.name == word), None)
+            if found is None:
+                return None
+            node = found
+        return node
+
+    def leaves(self, path: str) -> list[Node]:
+        """Return all nodes below ``path`` that hold data, in the order of their numbers."""
+        top = self.find(path)
+        if top is None:
+            return []
+        found = []
+        work = [top]
+        while work:
+            node = work.pop(0)
+            if node.kind != NODE:
+                found.append(node)
+            work[:0] = [node.children[number] for number in sorted(node.children)]
+        return found
+
+    def _add(self, node: Node) -> None:
+        assert node.parent is not None
+        node.parent.children[node.number] = node
+        node.address = self.kernel.memory.place(bytes(_NODE_SIZE))
+        self._publish(node)
+
+    def _publish(self, node: Node) -> None:
+        """Write struct sysctlnode: pointers are 8 bytes wide on every machine."""
+        memory = self.kernel.memory
+        at = node.address
+        memory.put_u32(at, node.flags | node.kind)
+        memory.put_u32(at + 4, node.number)
+        memory.write(at + 8, node.name.encode("ascii").ljust(32, b"\0"))
+        memory.put_u32(at + 40, 1)
+        if node.flags & _IMMEDIATE and node.kind != STRING:
+            node.data = at + 48
+        else:
+            memory.put_u64(at + 48, node.data)
+        memory.put_u64(at + 64, node.size)
+        memory.put_u64(at + 72, node.function)
+        memory.put_u64(at + 80, node.parent.address if node.parent is not None else 0)
+
+    def _remove(self, node: Node) -> None:
+        assert node.parent is not None
+        del node.parent.children[node.number]
+        # Whoever kept the pointer finds rubbish.
+        self.kernel.memory.write(node.address, b"\xde" * _NODE_SIZE)
+
+    @kernel_function(
+        "int sysctl_createv(struct sysctllog **log, int cflags, const struct sysctlnode **rnode, "
+        "const struct sysctlnode **cnode, int flags, int type, const char *name, "
+        "const char *descr, sysctlfn func, u_quad_t qv, void *data, size_t size, ...)"
+    )
+    def sysctl_createv(
+        self,
+        log: int,
+        _cflags: int,
+        root_at: int,
+        result_at: int,
+        flags: int,
+        kind: int,
+        name: str | None,
+        description: str | None,
+        function: int,
+        value: int,
+        data: int,
+        size: int,
+        path: Arguments,
+    ) -> Model:
+        self.kernel.rules.may_sleep("sysctl_createv")
+        numbers = []
+        while (number := path.integer()) != _CTL_EOL and len(numbers) < _MAX_NAME:
+            numbers.append(number)
+        yield from self._lock("sysctl_createv", write=True)
+        node = Node(
+            name or "", 0, flags & ~_TYPE_MASK, kind & _TYPE_MASK, None, 0, function, data, size,
+            description,
+        )
+        error, made = self._create(log, root_at, node, numbers)
+        if not error and made is not None:
+            if made is node and node.flags & _IMMEDIATE:
+                self.kernel.memory.write(
+                    node.address + 48, value.to_bytes(8, "little")
+                )
+            if result_at:
+                self.kernel.memory.put_pointer(result_at, made.address)
+        self._unlock()
+        return error
+
+    def _create(
+        self, log: int, root_at: int, node: Node, numbers: Sequence[int]
+    ) -> tuple[int, Node | None]:
+        memory = self.kernel.memory
+        parent: Node | None = self.root
+        if root_at and memory.pointer(root_at):
+            parent = self._at(memory.pointer(root_at), self.root)
+        if parent is None or not numbers:
+            return Errno.EINVAL, None
+        for number in numbers[:-1]:
+            if number not in parent.children:
+                return Errno.ENOENT, None
+            parent = parent.children[number]
+        if parent.kind != NODE:
+            return Errno.ENOTDIR, None
+        if not re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]{0,30}", node.name):
+            return Errno.EINVAL, None
+        if not self._sizes_fit(node):
+            return Errno.EINVAL, None
+        for child in parent.children.values():
+            if child.name == node.name or child.number == numbers[-1]:
+                same = child.kind == node.kind and child.function == node.function
+                if same and child.name == node.name:
+                    return 0, child
+                return Errno.EEXIST, None
+        number = numbers[-1]
+        if number == _CTL_CREATE:
+            number = max([_CREATE_BASE - 1, *parent.children]) + 1
+        elif number < 0:
+            return Errno.EINVAL, None
+        node.number = number
+        node.parent = parent
+        self._add(node)
+        if log:
+            self._logs.setdefault(self._log_handle(log), []).append(node)
+        return 0, node
+
+    def _sizes_fit(self, node: Node) -> bool:
+        if node.kind == NODE:
+            return not node.data
+        if not node.data and not node.function and not node.flags & _IMMEDIATE:
+            return False
+        if node.kind in _SIZES:
+            if node.size not in {0, _SIZES[node.kind]}:
+                return False
+            node.size = _SIZES[node.kind]
+        elif node.kind == STRING and node.data and not node.size:
+            node.size = len(self.kernel.memory.cstring(node.data)) + 1
+        elif node.kind == STRUCT and not node.size and not node.function:
+            return False
+        return True
+
+    def _log_handle(self, log: int) -> int:
+        memory = self.kernel.memory
+        handle = memory.pointer(log)
+        if not handle:
+            handle = memory.place(bytes(16))
+            memory.put_pointer(log, handle)
+        return handle
+
+    def _at(self, address: int, top: Node) -> Node | None:
+        if top.address == address:
+            return top
+        for child in top.children.values():
+            found = self._at(address, child)
+            if found is not None:
+                return found
+        return None
+
+    @kernel_function("void sysctl_teardown(struct sysctllog **log)")
+    def sysctl_teardown(self, log: int) -> Model | None:
+        handle = self.kernel.memory.pointer(log)
+        self.kernel.rules.may_sleep("sysctl_teardown")
+        return self._teardown(log, handle) if handle else None
+
+    def _teardown(self, log: int, handle: int) -> Model:
+        """Remove the nodes of a log, last one first; one with foreign children stays."""
+        yield from self._lock("sysctl_teardown", write=True)
+        if handle not in self._logs:
+            kernel = self.kernel
+            kernel.panic(
+                "sysctl-log", f"sysctl_teardown by {kernel.where()} of a log that is no log"
+            )
+        for node in reversed(self._logs.pop(handle)):
+            if not node.children:
+                self._remove(node)
+        self.kernel.memory.put_pointer(log, 0)
+        self._unlock()
+
+    def check_unload(self, module: str) -> None:
+        """A node that is left points into memory that is gone."""
+        for nodes in self._logs.values():
+            names = ", ".join(node.path for node in nodes)
+            self.kernel.violation(
+                "sysctl-left", f"module {module} is gone, but its sysctl nodes are there: {names}"
+            )
+
+    # -- nodes of the kernel model's own drivers -----------------------------------------------
+
+    def add_native(self, device: str, values: Mapping[str, str | int]) -> None:
+        """Make ``machdep.DEVICE`` with read-only values."""
+        for path, value in values.items():
+            parent = self.find("machdep")
+            assert parent is not None
+            words = [device, *path.split(".")]
+            for position, word in enumerate(words):
+                node = next((c for c in parent.children.values() if c.name == word), None)
+                if node is None:
+                    leaf = position == len(words) - 1
+                    kind = NODE if not leaf else INT if isinstance(value, int) else STRING
+                    number = max([_CREATE_BASE - 1, *parent.children]) + 1
+                    node = Node(word, number, _READWRITE, kind, parent)
+                    if leaf:
+                        node.native = (
+                            value.to_bytes(4, "little")
+                            if isinstance(value, int)
+                            else value.encode("ascii") + b"\0"
+                        )
+                        node.size = len(node.native)
+                    self._add(node)
+                parent = node
+
+    def remove_native(self, device: str) -> None:
+        """Take ``machdep.DEVICE`` away."""
+        node = self.find(f"machdep.{device}")
+        if node is not None:
+            self._remove(node)
+
+    # -- sysctl(3) ---------------------------------------------------------------------------
+
+    def call(
+        self, path: str, *, old: int | None = 4096, new: bytes | None = None
+    ) -> Model:
+        """Make the system call in the running process; gives a Reply.
+
+        ``old`` is the size of the buffer for the old value; None passes no buffer, but asks for
+        the length.
+        """
+        processes = self.kernel.subject(Processes)
+        memory = self.kernel.memory
+        node = self.find(path)
+        if node is None:
+            return Reply(Errno.ENOENT, b"", 0)
+        old_at = processes.buffer(b"\xa5" * old) if old else 0
+        new_at = processes.buffer(new) if new is not None else 0
+        new_size = len(new) if new is not None else 0
+        length_at = self._cells.pop() if self._cells else memory.place(bytes(16))
+        memory.put_word(length_at, old or 0)
+        yield from self._lock("__sysctl", write=new is not None)
+        started = self.kernel.clock.now
+        node = self.find(path)
+        error = Errno.ENOENT if node is None else self._traverse(node)
+        if not error and node is not None:
+            error = yield from self._dispatch(node, old_at, length_at, new_at, new_size)
+        self._unlock()
+        held = self.kernel.clock.now - started
+        if held > _PATIENCE:
+            self.kernel.violation(
+                "sysctl-handler-blocks",
+                f"the handler of {path} held the lock of the whole sysctl tree for "
+                f"{held / 1e9:.1f} s",
+            )
+        length = memory.pointer(length_at)
+        self._cells.append(length_at)
+        if not error and old is not None and old_at and old < length:
+            error = Errno.ENOMEM
+        data = processes.content(old_at)[: min(length, old or 0)] if old_at else b""
+        for address in (old_at, new_at):
+            if address:
+                processes.free(address)
+        return Reply(int(error), data, length)
+
+    def _traverse(self, node: Node) -> int:
+        """A private node above keeps everybody but root out."""
+        above = node.parent
+        while above is not None:
+            if above.flags & _PRIVATE and not self.kernel.subject(Kauth).is_root():
+                return Errno.EPERM
+            above = above.parent
+        return 0
+
+    def _dispatch(
+        self, node: Node, old: int, length: int, new: int, new_size: int
+    ) -> Model:
+        if node.native is not None:
+            if new:
+                return Errno.EPERM
+            return self._copy_native(node.native, old, length)
+        kernel = self.kernel
+        if node.kind == NODE and not node.function:
+            return Errno.EISDIR
+        if not node.function:
+            return self._lookup(node.address, old, length, new, new_size, user=True)
+        lwp = kernel.current
+        own = kernel.dispatch.function_at(node.function)
+        if own is not None and own.name == "sysctl_lookup":
+            return self._lookup(node.address, old, length, new, new_size, user=True)
+        kauth = kernel.subject(Kauth)
+        asked = kauth.asked
+        name_at = length + 8
+        kernel.memory.put_u32(name_at, node.number)
+        result = yield Call(
+            node.function,
+            (name_at + 4, 0, old, length, new, new_size, name_at, lwp.address, node.address),
+        )
+        error = result & 0xFFFFFFFF
+        if new and not error and kauth.asked == asked and not node.flags & _ANYWRITE:
+            kernel.violation(
+                "sysctl-without-kauth",
+                f"the handler of {node.path} ({kernel.location(node.function)}) took a new value "
+                "without asking kauth(9): everybody may write it",
+            )
+        for lock in lwp.held:
+            kernel.panic(
+                "syscall-with-mutex",
+                f"the handler of {node.path} came back with the mutex {lock.describe()} held "
+                f"(taken by {kernel.location(lock.taken_at)})",
+            )
+        return error
+
+    def _copy_native(self, data: bytes, old: int, length_at: int) -> int:
+        memory = self.kernel.memory
+        room = memory.pointer(length_at)
+        memory.put_word(length_at, len(data))
+        if old:
+            source = memory.scratch(len(data))
+            memory.write(source, data)
+            return self.kernel.subject(Processes).copy_out(source, old, min(room, len(data)))
+        return 0
+
+    def _lookup(
+        self, node: int, old: int, length_at: int, new: int, new_size: int, *, user: bool
+    ) -> int:
+        """sysctl_lookup(): rights, then old value out, then new value in."""
+        memory = self.kernel.memory
+        kauth = self.kernel.subject(Kauth)
+        flags = memory.u32(node)
+        kind = flags & _TYPE_MASK
+        kauth.asked += 1
+        if user and flags & _PRIVATE and not kauth.is_root():
+            return Errno.EPERM
+        if user and new and not flags & _ANYWRITE and not kauth.is_root():
+            return Errno.EPERM
+        if new and flags & _READWRITE != _READWRITE:
+            return Errno.EPERM
+        size = memory.u64(node + 64)
+        data = node + 48 if flags & _IMMEDIATE else memory.u64(node + 48)
+        if kind == STRING and data:
+            have = min(len(memory.cstring(data, size)) + 1, size)
+        else:
+            have = size
+        if length_at:
+            room = memory.pointer(length_at)
+            memory.put_word(length_at, have)
+            if old and have:
+                error = self._out(data, old, min(room, have), user=user)
+                if error:
+                    return error
+        if not new:
+            return 0
+        if kind == STRING:
+            return self._new_string(data, size, new, new_size, user=user)
+        return self._new_value(kind, data, size, new, new_size, user=user)
+
+    def _out(self, source: int, target: int, size: int, *, user: bool) -> int:
+        if user:
+            return self.kernel.subject(Processes).copy_out(source, target, size)
+        self.kernel.memory.write(target, self.kernel.memory.read(source, size))
+        return 0
+
+    def _in(self, source: int, size: int, *, user: bool) -> tuple[int, bytes]:
+        memory = self.kernel.memory
+        if not user:
+            return 0, memory.read(source, size)
+        scratch = memory.scratch(size)
+        error = self.kernel.subject(Processes).copy_in(source, scratch, size)
+        return error, b"" if error else memory.read(scratch, size)
+
+    def _new_value(
+        self, kind: int, data: int, size: int, new: int, new_size: int, *, user: bool
+    ) -> int:
+        if new_size != size:
+            return Errno.EINVAL
+        error, value = self._in(new, size, user=user)
+        if error:
+            return error
+        if kind == BOOL and value not in {b"\0", b"\1"}:
+            return Errno.EINVAL
+        self.kernel.memory.write(data, value)
+        return 0
+
+    def _new_string(self, data: int, size: int, new: int, new_size: int, *, user: bool) -> int:
+        if not size or new_size > size:
+            return Errno.EINVAL
+        error, value = self._in(new, new_size, user=user)
+        if error:
+            return error
+        text = value.split(b"\0", 1)[0]
+        if len(text) >= size:
+            return Errno.EINVAL
+        self.kernel.memory.write(data, text + b"\0")
+        return 0
+
+    @kernel_function(
+        "int sysctl_lookup(const int *name, u_int namelen, void *oldp, size_t *oldlenp, "
+        "const void *newp, size_t newlen, const int *oname, struct lwp *l, "
+        "const struct sysctlnode *rnode)"
+    )
+    def sysctl_lookup(
+        self,
+        _name: int,
+        length: int,
+        old: int,
+        old_length: int,
+        new: int,
+        new_size: int,
+        _oname: int,
+        lwp: int,
+        node: int,
+    ) -> int:
+        if length:
+            return Errno.EINVAL
+        return self._lookup(node, old, old_length, new, new_size, user=lwp != 0)
+
+    @kernel_function(
+        "int sysctl_copyin(struct lwp *l, const void *uaddr, void *kaddr, size_t len)"
+    )
+    def sysctl_copyin(self, lwp: int, source: int, target: int, size: int) -> int:
+        if lwp:
+            return self.kernel.subject(Processes).copyin(source, target, size)
+        self.kernel.memory.write(target, self.kernel.memory.read(source, size))
+        return 0
+
+    @kernel_function(
+        "int sysctl_copyout(struct lwp *l, const void *kaddr, void *uaddr, size_t len)"
+    )
+    def sysctl_copyout(self, lwp: int, source: int, target: int, size: int) -> int:
+        if lwp:
+            return self.kernel.subject(Processes).copyout(source, target, size)
+        self.kernel.memory.write(target, self.kernel.memory.read(source, size))
+        return 0
