@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vmtgen.kobj.model import Relocation
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,16 @@ class Message:
 class KobjError(Exception):
     """The kernel refuses the module; str() is what it says, one message a line.
 
-    `errno` is the name of the error that modctl(2) returns, for example 'ENOEXEC'.
+    `errno` is the name of the error that modctl(2) returns, for example 'ENOEXEC';
+    `relocation` is the one that cannot be applied, where that is the reason.
     """
 
-    def __init__(self, *messages: Message, errno: str = "ENOEXEC") -> None:
+    def __init__(
+        self, *messages: Message, errno: str = "ENOEXEC", relocation: Relocation | None = None
+    ) -> None:
         self.messages = messages
         self.errno = errno
+        self.relocation = relocation
         super().__init__("\n".join(message.text for message in messages))
 
     def console(self, name: str) -> tuple[str, ...]:
@@ -47,5 +55,5 @@ class KobjCorruptionError(KobjError):
     There is no text of the kernel's to quote: str() says what would happen.
     """
 
-    def __init__(self, text: str) -> None:
-        super().__init__(Message(text), errno="EFAULT")
+    def __init__(self, text: str, relocation: Relocation | None = None) -> None:
+        super().__init__(Message(text), errno="EFAULT", relocation=relocation)

@@ -107,6 +107,16 @@ def local_refusals(module: Module) -> Iterator[KobjError]:
     yield from _Linker(module, pretended_bases(module)).relocate(local=True)
 
 
+def refusals(module: Module) -> Iterator[KobjError]:
+    """Yield every relocation that the loader refuses, imports taken for granted."""
+    bases = pretended_bases(module)
+    linker = _Linker(module, bases)
+    yield from linker.relocate(local=True)
+    # Kernel text lies below the module area, near enough for every branch.
+    linker.look_up(lambda _: bases["text"] - 0x100000)
+    yield from linker.relocate(local=False)
+
+
 def link_locally(module: Module) -> Linked:
     """Apply only the local relocations, at pretended addresses, as kobj_load() does."""
     linker = _Linker(module, pretended_bases(module))
@@ -225,7 +235,8 @@ class _Linker:
         if relocation.offset + bytes_touched(rule) > section.size:
             raise KobjCorruptionError(
                 f"relocation at {relocation.offset:#x} lies outside section {section.index} "
-                f"({section.name}, {section.size:#x} bytes): the kernel would write there unasked"
+                f"({section.name}, {section.size:#x} bytes): the kernel would write there unasked",
+                relocation,
             )
         image = self.images[region]
         offset = section.offset + relocation.offset
@@ -286,6 +297,7 @@ class _Linker:
                 "kobj_relocate",
                 line,
             ),
+            relocation=relocation,
         )
 
     def linked(self) -> Linked:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vmtgen.kobj import elf
 from vmtgen.kobj.errors import KobjCorruptionError, KobjError, Message
-from vmtgen.kobj.link import local_refusals
+from vmtgen.kobj.link import local_refusals, refusals
 from vmtgen.kobj.model import (
     SHF_EXECINSTR,
     SHF_WRITE,
@@ -37,7 +37,8 @@ class Inspection:
     """A module, or what is wrong with it.
 
     `module` is None when the file's structure is refused, which ends the reading;
-    refusals of single relocations are listed all together.
+    refusals of single relocations, for which every import is taken to exist, are listed
+    all together.
     """
 
     module: Module | None
@@ -61,7 +62,7 @@ def inspect_module(path: str | os.PathLike[str], machine: Machine | None = None)
         module = _load(Path(path), machine)
     except KobjError as error:
         return Inspection(None, (error,))
-    return Inspection(module, tuple(local_refusals(module)))
+    return Inspection(module, tuple(refusals(module)))
 
 
 def _refuse(text: str, line: int, errno: str = "ENOEXEC") -> NoReturn:

@@ -1,0 +1,123 @@
+"""``vmtgen lint``: say what the kernel would refuse in a module, and what would hurt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmtgen import resources
+from vmtgen.errors import DATA, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vmtgen.lint import Finding
+
+SUMMARY = "say what the kernel would refuse in a module, and what would hurt"
+
+_EXAMPLES = """\
+examples:
+  vmtgen lint build/11.0/amd64/vmt.kmod
+  vmtgen lint --release 10.1 vmt.kmod      would that kernel take it?
+  vmtgen lint --explain relocation-type    what a rule is about
+  vmtgen lint --explain all                every rule
+
+Ends with 0 when no file has an error (with --strict: nor a warning), else with 65.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="a .kmod")
+    parser.add_argument("--release", metavar="R", help="the kernel's release")
+    parser.add_argument("--strict", action="store_true", help="a warning is an error, too")
+    parser.add_argument("--explain", metavar="ID", help="tell about a rule; all: about every rule")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lint the files; return 0, or 65 where one has an error."""
+    if args.explain:
+        return _explain(args.explain, as_json=args.json)
+    if not args.files:
+        raise UsageError("no FILE to lint", hint="vmtgen lint build/11.0/amd64/vmt.kmod")
+    from vmtgen.lint import lint_file  # noqa: PLC0415 - keeps --help fast
+    from vmtgen.targets import load_targets  # noqa: PLC0415
+
+    targets = load_targets()
+    results = [
+        (path, lint_file(path, targets=targets, release=args.release)) for path in args.files
+    ]
+    if args.json:
+        print(json.dumps([_described(path, found) for path, found in results], indent=2))
+    else:
+        for path, found in results:
+            _print(path, found)
+    worst = {finding.severity for _, found in results for finding in found}
+    return DATA if "error" in worst or (args.strict and worst) else 0
+
+
+def _accepted(path: Path) -> str | None:
+    """Return which kernels take the module, None where it says nothing readable."""
+    from vmtgen.kobj import KobjError, read_module  # noqa: PLC0415
+    from vmtgen.lint import accepting_kernels  # noqa: PLC0415
+
+    try:
+        return accepting_kernels(read_module(path).modinfo)
+    except KobjError:
+        return None
+
+
+def _described(path: Path, found: tuple[Finding, ...]) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "accepted_by": _accepted(path),
+        "findings": [finding.as_dict() for finding in found],
+    }
+
+
+def _print(path: Path, found: tuple[Finding, ...]) -> None:
+    shown = resources.shown(path)
+    for finding in found:
+        where = f" {finding.where}:" if finding.where else ""
+        print(f"{shown}:{where} {finding.severity}: {finding.message} [{finding.rule}]")
+        if finding.kernel:
+            for line in finding.kernel.splitlines():
+                print(f"    the kernel says: {line}")
+        print(f"    {finding.remedy}")
+    accepted = _accepted(path)
+    taken = f"; for {accepted}" if accepted else ""
+    errors = sum(finding.severity == "error" for finding in found)
+    if found:
+        print(
+            f"{shown}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}{taken}"
+        )
+    else:
+        print(f"{shown}: clean{taken}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _explain(name: str, *, as_json: bool) -> int:
+    from vmtgen.lint_rules import BY_ID, RULES  # noqa: PLC0415
+    from vmtgen.located import listed, nearest  # noqa: PLC0415
+
+    rules = RULES if name == "all" else tuple(rule for rule in RULES if rule.id == name)
+    if not rules:
+        near = nearest(name, BY_ID)
+        raise UsageError(
+            f"no rule {name!r}: there are {listed(BY_ID, limit=len(BY_ID))}",
+            hint=f"did you mean {near}?" if near else None,
+        )
+    if as_json:
+        facts = ("id", "severity", "why", "remedy", "source", "kernel")
+        print(json.dumps([{fact: getattr(r, fact) for fact in facts} for r in rules], indent=2))
+        return 0
+    for rule in rules:
+        print(f"{rule.id} ({rule.severity})\n    {rule.why}\n    What to do: {rule.remedy}.")
+        print(f"    Source: {rule.source}")
+    return 0
