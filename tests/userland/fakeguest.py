@@ -66,6 +66,7 @@ def fresh_state() -> dict[str, Any]:
             "kern.securelevel": "-1",
             "kern.module.path": "/stand/amd64/11.0/modules",
             "machdep.hypervisor": "VMware",
+            "hw.acpi.root": "1027392",
         },
         "nodes": {},  # values that were written
         "processes": [[1, "init"], [312, "/usr/sbin/powerd"]],

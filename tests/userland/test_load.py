@@ -86,7 +86,7 @@ def test_a_step_that_fails_takes_the_others_back(
 
 def test_what_the_kernel_said_is_told(vmtctl: Control, guest: Any) -> None:
     path = guest.module()
-    with open(path, "ab") as stream:
+    with Path(path).open("ab") as stream:
         stream.write(b"BAD RELOCATION")
     done = vmtctl("load", "-m", path)
     assert done.status == exits.DATA

@@ -83,7 +83,10 @@ def _trouble(context: Context, node: str, value: str, result: Result) -> Failure
 
 
 def persisted(text: str | None) -> int | None:
-    """Return the period that a sysctl.conf(5) sets, or None. The last line wins, as it does at boot."""
+    """Return the period that a sysctl.conf(5) sets, or None.
+
+    The last line wins, as it does at boot.
+    """
     found = None
     for line in (text or "").splitlines():
         name, equals, value = line.partition("#")[0].partition("=")
@@ -102,3 +105,27 @@ def apply_persisted(context: Context) -> None:
         context.step(f"set the clock's period: {in_words(seconds)}")
     except Failure as error:
         context.warn(f"the period of {PERSISTENT_FILE} was not set: {error}")
+
+
+def with_period(data: bytes, seconds: int) -> bytes:
+    """Return the sysctl.conf(5) ``data`` with the period set once, every other byte kept.
+
+    The name gets the question mark that lets sysctl(8) pass over a driver that comes later.
+    """
+    line = f"{PERIOD}?={seconds}".encode()
+    lines = data.splitlines(keepends=True)
+    places = [
+        index
+        for index, text in enumerate(lines)
+        if text.partition(b"=")[0].strip().rstrip(b"?") == PERIOD.encode()
+    ]
+    if not places:
+        if lines and not lines[-1].endswith(b"\n"):
+            lines[-1] += b"\n"
+        return b"".join(lines) + line + b"\n"
+    last = places[-1]
+    end = lines[last][len(lines[last].rstrip(b"\r\n")) :]
+    lines[last] = line + (end or b"\n")
+    for index in reversed(places[:-1]):
+        del lines[index]
+    return b"".join(lines)

@@ -33,7 +33,7 @@ class Argument:
     def __init__(
         self,
         name: str,
-        help: str,
+        help: str,  # noqa: A002
         *,
         count: str = "1",
         choices: Sequence[str] = (),
@@ -178,10 +178,10 @@ def parse(commands: Sequence[Command], argv: Sequence[str]) -> tuple[Command | N
         if choices:
             found = next((entry for entry in choices if entry.name == word), None)
             if found is None:
-                names = [entry.name for entry in choices]
+                there = [entry.name for entry in choices]
                 what = "verb" if command is None else f"`{' '.join(values.path)}` called"
                 raise UsageError(
-                    f"no {what} {word!r}{closest(word, names)}: there are {', '.join(names)}",
+                    f"no {what} {word!r}{closest(word, there)}: there are {', '.join(there)}",
                     values.path,
                 )
             command = found
@@ -243,9 +243,11 @@ def _read_option(
 def _place(command: Command, words: list[str], values: Values) -> None:
     for argument in command.arguments:
         if argument.count in {"*", "rest"}:
-            taken, words = words, []
+            taken = words
+            words = []
         else:
-            taken, words = words[:1], words[1:]
+            taken = words[:1]
+            words = words[1:]
         if not taken and argument.count in {"1", "rest"}:
             raise UsageError(
                 f"{' '.join(values.path)}: {argument.name.upper()} is missing", values.path

@@ -40,10 +40,10 @@ def chosen(context: Context, name: str) -> str | None:
 def state(context: Context) -> str:
     """Whether the hooks are "installed", "partial" or "absent"; `powerd status` looks closer."""
     found = [_has_mark(context, HANDLER)]
-    for name in SCRIPTS:
-        found.append(
-            _has_mark(context, f"{TYPED}/{name}") or _has_mark(context, f"{DIRECTORY}/{name}")
-        )
+    found += [
+        _has_mark(context, f"{TYPED}/{name}") or _has_mark(context, f"{DIRECTORY}/{name}")
+        for name in SCRIPTS
+    ]
     if all(found):
         return "installed"
     return "partial" if any(found) else "absent"

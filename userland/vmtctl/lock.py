@@ -25,7 +25,7 @@ class Lock:
         self._doing = doing
         self._file = -1
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> None:
         import fcntl
 
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -47,7 +47,6 @@ class Lock:
                 status=TEMPORARY,
             ) from None
         self.note()
-        return self
 
     def note(self) -> None:
         """Write into the file who holds it."""

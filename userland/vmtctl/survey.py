@@ -44,7 +44,7 @@ def take(context: Context) -> dict[str, Any]:
         "driver": _driver(context, nodes, module, module_problem, attachment.attached),
         "device": {"name": guest.DEVICE, "attached": attachment.attached},
         "channel": _channel(attachment.attached, running, processes_known=not complaint),
-        "clock": _clock(context, nodes),
+        "clock": clock(context, nodes),
         "powerd": _powerd(context, running, processes_known=not complaint),
         "counters": {
             key.removeprefix("stats."): guest.signed(value)
@@ -111,7 +111,9 @@ def _channel(
     return {"holder": holder, "vmtoolsd": [daemon.pid for daemon in daemons]}
 
 
-def _clock(context: Context, nodes: dict[str, str]) -> dict[str, Any]:
+def clock(context: Context, nodes: dict[str, str]) -> dict[str, Any]:
+    """Return what the driver says of the clock; None for what it does not say."""
+
     def number(name: str) -> int | None:
         value = nodes.get(f"{clocks.BRANCH}.{name}")
         return None if value is None else guest.signed(value)

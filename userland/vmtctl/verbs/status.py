@@ -29,7 +29,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("driver", _driver(found["driver"])),
         ("device", _device(found["device"])),
         ("channel", _channel(found["channel"])),
-        ("clock", _clock(found["clock"], attached=found["device"]["attached"])),
+        ("clock", clock_line(found["clock"], attached=found["device"]["attached"])),
         ("powerd", _powerd(found["powerd"])),
     ]
     if found["uuid"]:
@@ -82,7 +82,8 @@ def _channel(channel: dict[str, Any]) -> str:
     }[channel["holder"]]
 
 
-def _clock(clock: dict[str, Any], *, attached: bool | None) -> str:
+def clock_line(clock: dict[str, Any], *, attached: bool | None) -> str:
+    """Return the clock in one line."""
     period = clock["period"]
     if period is None:
         return "not followed: vmt0 is not attached" if attached is False else "cannot be found out"

@@ -1,0 +1,95 @@
+"""A marked block in a file that belongs to somebody else.
+
+The markers say whose block it is, and whether the file ended without a newline or did not exist,
+so that taking the block out gives back every byte.
+"""
+
+from __future__ import annotations
+
+from vmtctl.exits import DATA, Failure
+
+_BEGIN = b"# >>> vmtctl >>>"
+_END = b"# <<< vmtctl <<<"
+_NO_NEWLINE = b" no newline before"
+_NEW_FILE = b" new file"
+
+
+class Parts:
+    """A file taken apart: what is before the block, the block's inside, and what is after."""
+
+    __slots__ = ("after", "before", "inside", "note")
+
+    def __init__(self, before: bytes, inside: bytes | None, after: bytes, note: bytes) -> None:
+        self.before = before
+        self.inside = inside
+        self.after = after
+        self.note = note
+
+
+def split(data: bytes, path: str) -> Parts:
+    """Take ``data`` apart. Raises Failure when a marker has lost its partner."""
+    position = 0
+    begin = end = -1
+    inside_start = after_start = 0
+    note = b""
+    for number, line in enumerate(data.splitlines(keepends=True), 1):
+        bare = line.rstrip(b"\r\n")
+        if bare.startswith(_BEGIN):
+            if begin >= 0:
+                raise _broken(path, number, "begins a second time")
+            begin, inside_start = position, position + len(line)
+            note = bare[len(_BEGIN) :]
+        elif bare == _END:
+            if begin < 0 or end >= 0:
+                raise _broken(path, number, "ends without a beginning")
+            end, after_start = position, position + len(line)
+        position += len(line)
+    if begin < 0:
+        return Parts(data, None, b"", b"")
+    if end < 0:
+        raise _broken(path, data.count(b"\n", 0, begin) + 1, "begins but does not end")
+    return Parts(data[:begin], data[inside_start:end], data[after_start:], note)
+
+
+def _broken(path: str, line: int, what: str) -> Failure:
+    return Failure(
+        f"{path}:{line}: vmtctl's block {what}; the file is left alone",
+        hint="remove the stray marker line by hand",
+        status=DATA,
+    )
+
+
+def with_block(data: bytes | None, inside: bytes, path: str, *, top: bool) -> bytes:
+    """Return ``data`` (None: no file) with the block in it, in place of an older one.
+
+    A new block goes behind the #! line with ``top``, else to the end.
+    """
+    inside = inside if not inside or inside.endswith(b"\n") else inside + b"\n"
+    if data is None:
+        return b"#!/bin/sh\n" * top + _BEGIN + _NEW_FILE + b"\n" + inside + _END + b"\n"
+    parts = split(data, path)
+    if parts.inside is None:
+        before, after = data, b""
+        if top:
+            first = data.splitlines(keepends=True)[:1]
+            before = first[0] if first and first[0].startswith(b"#!") else b""
+            after = data[len(before) :]
+        note = b""
+        if before and not before.endswith(b"\n"):
+            before += b"\n"
+            note = _NO_NEWLINE
+        parts = Parts(before, b"", after, note)
+    return parts.before + _BEGIN + parts.note + b"\n" + inside + _END + b"\n" + parts.after
+
+
+def without_block(data: bytes, path: str) -> bytes | None:
+    """Return ``data`` without the block; None when the file was made for the block alone."""
+    parts = split(data, path)
+    if parts.inside is None:
+        return data
+    if parts.note == _NEW_FILE and not parts.after and parts.before in {b"", b"#!/bin/sh\n"}:
+        return None
+    before = parts.before
+    if parts.note == _NO_NEWLINE and not parts.after and before.endswith(b"\n"):
+        before = before[:-1]
+    return before + parts.after

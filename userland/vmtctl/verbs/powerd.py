@@ -1,0 +1,127 @@
+"""``vmtctl powerd``: hooks for powerd(8)."""
+
+from __future__ import annotations
+
+from vmtctl import guest, hooks
+from vmtctl.exits import OK
+from vmtctl.install import hookplan
+from vmtctl.install.tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmtctl.context import Context
+    from vmtctl.install.plan import Plan
+
+# The status of `powerd status` and `powerd diff` when not everything is in place.
+INCOMPLETE = 1
+
+
+def run(context: Context) -> int:
+    """Install, uninstall, status or diff."""
+    verb = context.values.path[1]
+    tree = Tree(context.files_root)
+    if verb == "status":
+        return _status(context, tree)
+    if verb == "uninstall":
+        plan = hookplan.uninstall(tree, force=context.values.on("force"))
+        return carry_out(context, plan, "the hooks are not installed")
+    plan = hookplan.install(
+        tree,
+        typed=_typed(context),
+        force=context.values.on("force") or verb == "diff",
+    )
+    if verb == "diff":
+        return _diff(context, plan)
+    status = carry_out(context, plan, "the hooks are installed and up to date")
+    if not context.dry_run and not context.image:
+        _remind(context)
+    return status
+
+
+def _typed(context: Context) -> bool:
+    """Tell whether powerd looks into the directory for ACPI."""
+    if context.values.on("no-acpi"):
+        return False
+    if context.image:
+        return True
+    values, complaint = guest.sysctls(context, "hw.acpi.root")
+    # Only a sysctl that answers "no such name" proves that there is no ACPI.
+    return bool(values) or "is invalid" not in complaint
+
+
+def carry_out(context: Context, plan: Plan, nothing: str) -> int:
+    """Show the plan or do it, and report."""
+    if not plan:
+        context.step(nothing, state="unchanged")
+        context.finish(changed=False)
+        return OK
+    if context.dry_run:
+        if context.json:
+            for change in plan.changes:
+                context.step(change.what)
+        else:
+            context.say(plan.diff().rstrip("\n"))
+        context.finish(changed=True, diff=plan.diff())
+        return OK
+    context.need_root(f"change files in {context.file('/etc')}")
+    plan.carry_out(lambda what: context.step(what, state="done"))
+    context.finish(changed=True)
+    return OK
+
+
+def _diff(context: Context, plan: Plan) -> int:
+    text = plan.diff()
+    if text:
+        context.say(text.rstrip("\n"))
+    context.print_json({"changed": bool(plan), "diff": text})
+    return INCOMPLETE if plan else OK
+
+
+def _remind(context: Context) -> None:
+    running, complaint = guest.processes(context)
+    if not complaint and not any(process.name == "powerd" for process in running):
+        context.warn("powerd does not run; without it the hooks do nothing")
+        context.warn("hint: put powerd=YES into /etc/rc.conf, then: service powerd start")
+
+
+def _status(context: Context, tree: Tree) -> int:
+    files = {hooks.HANDLER: "vmt-event"}
+    files.update({f"{hooks.TYPED}/{name}": "hook" for name in hooks.SCRIPTS})
+    found = {}
+    for path, name in files.items():
+        snapshot = tree.look(path)
+        state = hookplan.classify(snapshot, name)
+        if state == "current" and not snapshot.mode & 0o100:
+            state = "not executable"
+        found[path] = state
+    from vmtctl.install import block
+
+    for name in hooks.SCRIPTS:
+        path = f"{hooks.DIRECTORY}/{name}"
+        snapshot = tree.look(path)
+        if snapshot.kind == "file" and block.split(snapshot.data, path).inside is not None:
+            found[path] = "block"
+    state = _overall(found)
+    site = [name for name in tree.names(hooks.SITE) if not name.startswith(".")]
+    context.print_json({"state": state, "files": found, "site_scripts": site})
+    context.say(f"hooks {state}")
+    for path, kind in found.items():
+        context.say(f"  {path:<44} {kind}")
+    for name in site:
+        context.say(f"  {hooks.SITE}/{name}")
+    return OK if state == "installed" else INCOMPLETE
+
+
+def _overall(found: dict[str, str]) -> str:
+    good = [
+        found[f"{hooks.TYPED}/{name}"] == "current"
+        or found.get(f"{hooks.DIRECTORY}/{name}") == "block"
+        for name in hooks.SCRIPTS
+    ]
+    if all(good) and found[hooks.HANDLER] == "current":
+        return "installed"
+    if set(found.values()) <= {"absent", "foreign"}:
+        return "absent"
+    if "edited" in found.values():
+        return "edited"
+    return "outdated" if "older" in found.values() else "partial"

@@ -1,0 +1,46 @@
+"""``vmtctl service``: make pkgsrc's rc.d/vmtools go through vmtctl."""
+
+from __future__ import annotations
+
+from vmtctl import data
+from vmtctl.install import block
+from vmtctl.install.plan import Plan
+from vmtctl.install.tree import Tree
+from vmtctl.verbs.powerd import carry_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmtctl.context import Context
+
+# load_rc_config reads it after the script has set its start_precmd (NetBSD etc/rc.subr).
+FILE = "/etc/rc.conf.d/vmtools"
+SCRIPT = "/etc/rc.d/vmtools"
+
+
+def run(context: Context) -> int:
+    """Install or uninstall the block."""
+    tree = Tree(context.files_root)
+    plan = Plan(tree)
+    directory = FILE.rpartition("/")[0]
+    plan.sweep(directory)
+    found = tree.look(FILE)
+    found.need_file_or_nothing()
+    if context.values.path[1] == "uninstall":
+        left = block.without_block(found.data, FILE)
+        if found.exists and left is None:
+            plan.remove(found)
+        elif found.exists and left is not None and left != found.data:
+            plan.put(found, left)
+        return carry_out(context, plan, f"{FILE} has no block of vmtctl")
+    if tree.look(directory).kind == "absent":
+        plan.make_directory(directory)
+    inside = data.read("rc.d/vmtools.conf")
+    old = found.data if found.exists else None
+    plan.put(found, block.with_block(old, inside, FILE, top=False))
+    status = carry_out(context, plan, f"{FILE} has the block of vmtctl")
+    if not tree.look(SCRIPT).exists:
+        context.warn(
+            f"{SCRIPT} is not there yet; the block waits for it "
+            "(pkgsrc's sysutils/open-vm-tools brings it)"
+        )
+    return status
