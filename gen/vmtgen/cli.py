@@ -131,7 +131,13 @@ def _verb(name: str) -> Verb:
 
 def _report(error: errors.VmtgenError) -> None:
     sys.stdout.flush()
-    sys.stderr.write(f"vmtgen: error: {error}\n")
+    problems = getattr(error, "problems", None)
+    if problems:
+        # Each on a line that begins with FILE:LINE, as editors look for it.
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        sys.stderr.write(f"{error}\nvmtgen: {count}\n")
+    else:
+        sys.stderr.write(f"vmtgen: error: {error}\n")
     if error.hint:
         sys.stderr.write(f"hint: {error.hint}\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -186,6 +187,36 @@ def test_quiet_says_nothing_when_nothing_changed(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("option", ["--check", "--quiet"])
+def test_json_lists_what_changes(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    run()
+    (place / "out" / "kmod" / "all.c").unlink()
+    (place / "out" / "kmod" / "Makefile").write_text("edited\n")
+    (place / "templates" / "all.4.j2").unlink()
+    capsys.readouterr()
+    assert run("--json", option) == (1 if option == "--check" else 0)
+    assert json.loads(capsys.readouterr().out) == {
+        "version": 1,
+        "check": option == "--check",
+        "files": 3,
+        "changed": [
+            {"path": "kmod/Makefile", "state": "updated"},
+            {"path": "kmod/all.4", "state": "removed"},
+            {"path": "kmod/all.c", "state": "created"},
+        ],
+    }
+
+
+def test_without_a_checkout_an_output_directory_is_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vmtgen.verbs.generate.root", lambda: None)
+    assert main(["generate"]) == errors.USAGE
+    assert "hint: vmtgen generate --out DIR names a place" in capsys.readouterr().err
+
+
 def test_a_template_with_a_mistake_writes_nothing(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +236,7 @@ def test_a_spec_with_a_mistake_writes_nothing(
     said = capsys.readouterr().err
     assert "rpci.yaml:1: the key 'doc' is missing" in said
     assert "rpci.yaml:1: the key 'messages' is missing" in said
+    assert said.endswith("\nvmtgen: 4 errors\n")
     assert not (place / "out").exists()
 
 

@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOGUE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--check", action="store_true", help="change nothing, print a diff")
+    parser.add_argument(
+        "--json", action="store_true", help="print what changed, or would change, as JSON"
+    )
     parser.add_argument("--quiet", action="store_true", help="say nothing but what changed")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write below DIR (default: this checkout)"
@@ -59,9 +62,13 @@ def run(args: argparse.Namespace) -> int:
         args.templates or directory("templates"), args.specs or directory("specs")
     )
     found = generate.changes(wanted, out)
+    if not args.check:
+        generate.apply(found, out)
+    if args.json:
+        print(_json(found, len(wanted), check=args.check))
+        return 1 if args.check and found else 0
     if args.check:
         return _report(found, len(wanted), args)
-    generate.apply(found, out)
     for change in found:
         print(f"{_done(change):8} {shown(out / change.place)}")
     same = len(wanted) - sum(change.after is not None for change in found)
@@ -82,6 +89,14 @@ def _report(found: list[Change], total: int, args: argparse.Namespace) -> int:
     stale = "1 file is" if len(found) == 1 else f"{len(found)} files are"
     sys.stderr.write(f"vmtgen: {stale} stale: {names}\nhint: {_command(args)}\n")
     return 1
+
+
+def _json(found: list[Change], total: int, *, check: bool) -> str:
+    """Return what changed as JSON: version 1 of the format."""
+    import json  # noqa: PLC0415 - needed by nobody else here
+
+    changed = [{"path": change.place, "state": _done(change)} for change in found]
+    return json.dumps({"version": 1, "check": check, "files": total, "changed": changed}, indent=2)
 
 
 def _command(args: argparse.Namespace) -> str:
