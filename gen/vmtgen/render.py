@@ -42,7 +42,9 @@ class Undefined(jinja2.StrictUndefined):
         if isinstance(owner, Entries):
             return _with_hint(f"there is no entry {name!r}", name, owner.names)
         if isinstance(owner, Record):
-            known = [key.name for key in keys_of(type(owner))]
+            kind_of = type(owner)
+            known = [key.name for key in keys_of(kind_of)]
+            known += [n for n, value in vars(kind_of).items() if isinstance(value, property)]
             return _with_hint(f"{kind} has no key {name!r}", name, known)
         return f"a value of type {kind} has no {name!r}"
 

@@ -67,6 +67,10 @@ def test_every_filter_is_used_by_a_golden_template() -> None:
     [
         ("a\n{{ backdoor.magik }}", "a_j2:2: Backdoor has no key 'magik' (did you mean 'magic'?)"),
         ("{{ tclo.errors.bussy }}", "a_j2:1: there is no entry 'bussy' (did you mean 'busy'?)"),
+        (
+            "{{ rpci.messages.blob.text.feilds }}",
+            "a_j2:1: Text has no key 'feilds' (did you mean 'fields'?)",
+        ),
         ("{{ bakdoor }}", "a_j2:1: there is no variable 'bakdoor' (did you mean 'backdoor'?)"),
         ("\n\n{{ 1 | hexx }}", "a_j2:3: there is no filter 'hexx' (did you mean 'hex'?)"),
         ("{% if 1 is oddd %}{% endif %}", "a_j2:1: there is no test 'oddd' (did you mean 'odd'?)"),

@@ -106,7 +106,9 @@ class Pass:
         elif isinstance(check, Unique):
             first = seen.setdefault(path.rpartition(".")[2], {}).setdefault(value, node)
             if first is not node:
-                shown = value if isinstance(value, str) else f"{value:#x}" if value > 9 else value
+                shown = (
+                    value if isinstance(value, str) else f"{value:#x}" if value > 0xFF else value
+                )
                 self.problems.add(
                     node, f"{shown} is taken: {first.where} has it in line {first.line}"
                 )
