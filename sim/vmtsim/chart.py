@@ -2,9 +2,9 @@
 
 ::
 
-    0.997  tclo  host: reset                    guest: OK ATR toolbox
-    0.998  tclo  host: Capabilities_Register
-           rpci  tools.set.version 2147483647   guest: OK<space>
+    0.997  tclo    host: reset                   guest: OK ATR toolbox
+    0.998  tclo    host: Capabilities_Register
+           rpci    tools.set.version 2147483647  guest: OK<space>
 
 The host's TCLO messages stand on the left with the guest's answer on the right; RPCI commands
 that the guest sent before it answered stand between.  ``svg`` in ``chart_svg`` draws the same
@@ -23,8 +23,21 @@ if TYPE_CHECKING:
 
     from vmtsim.trace import Event
 
-_RIGHT = 45
+_RIGHT = 54
 _LONGEST = 72
+# An answer that took longer (ns) gets a line, and a time, of its own.
+_PROMPT = 100_000_000
+
+_ENDS = {
+    "lost": "forgotten by the host",
+    "lose-channel": "forgotten by the host",
+    "closed": "closed by the host",
+    "stolen": "taken by another client",
+    "thief left": "the other client left",
+    "idle": "idle too long",
+    "power-off": "the machine powers off",
+    "timed-out": "timed out",
+}
 
 # Sides of a row, for the drawing: who spoke to whom.
 HOST, CHANNEL, DRIVER, POWERD = range(4)
@@ -92,10 +105,20 @@ def _refused(event: Event) -> Row:
                source=DRIVER, target=CHANNEL, good=False)  # fmt: skip
 
 
-def _lost(event: Event) -> Row | None:
+def _ended(event: Event) -> Row | None:
     if event["reason"] == "close":
-        return None
-    return Row(event.at, "lost", f"channel {event['channel']}: {event['reason']}",
+        if event["protocol"] != "tclo":
+            return None
+        return Row(
+            event.at,
+            "close",
+            f"TCLO channel {event['channel']}",
+            channel=event["channel"],
+            source=DRIVER,
+            target=CHANNEL,
+        )
+    reason = _ENDS.get(event["reason"], event["reason"])
+    return Row(event.at, "lost", f"channel {event['channel']}: {reason}",
                channel=event["channel"], source=CHANNEL, target=CHANNEL, good=False)  # fmt: skip
 
 
@@ -133,11 +156,6 @@ def _clock(event: Event) -> Row | None:
     return Row(event.at, "clock", f"host: {event['action']} {amount()}", source=HOST, target=HOST)
 
 
-def _state(event: Event) -> Row:
-    return Row(event.at, "backup", f"host: {event['before']} -> {event['state']}",
-               source=HOST, target=HOST)  # fmt: skip
-
-
 def _note(text: str) -> Callable[[Event], Row]:
     def row(event: Event) -> Row:
         return Row(event.at, "host", text, source=HOST, target=HOST)
@@ -146,7 +164,7 @@ def _note(text: str) -> Callable[[Event], Row]:
 
 
 def _failed(event: Event) -> Row:
-    return Row(event.at, "FAILED", f"{event['place']}: {event['text']}",
+    return Row(event.at, "FAILED", f"{event['place']}: {event['text'].partition(';')[0]}",
                source=DRIVER, target=DRIVER, good=False)  # fmt: skip
 
 
@@ -155,13 +173,13 @@ _ROWS: dict[str, Callable[[Event], Row | None]] = {
     "rpci": _rpci,
     "open": _open,
     "open.refused": _refused,
-    "close": _lost,
+    "close": _ended,
     "fault": _fault,
     "tclo.timeout": _timeout,
     "violation": _violation,
     "powerd": _power,
     "host.clock": _clock,
-    "backup": _state,
+    "backup.silent": _note("gives the backup up: the guest fell silent"),
     "host.checkpoint": _note("checkpoint"),
     "host.migrate": _note("migrates the machine"),
     "host.revert": _note("goes back to a snapshot"),
@@ -192,12 +210,15 @@ def rows(events: Iterable[Event]) -> list[Row]:
 def _reply(found: list[Row], started: dict[int, int], event: Event) -> None:
     """Put the guest's answer beside the last row of its exchange."""
     answer = f"guest: {shown(event['reply'])}"
-    first = started.pop(event["channel"], None)
     good = bool(event["ok"])
-    if first is not None and not found[-1].right and found[-1].kind in {"tclo", "rpci"}:
-        last = found[-1]
-        found[-1] = replace(last, right=answer, answered=event.at, good=last.good and good)
-        return
+    first = started.pop(event["channel"], None)
+    for index in range(len(found) - 1, -1 if first is None else first - 1, -1):
+        row = found[index]
+        if first is not None and row.kind in {"tclo", "rpci"} and not row.right:
+            if event.at - row.at < _PROMPT:
+                found[index] = replace(row, right=answer, answered=event.at, good=row.good and good)
+                return
+            break
     found.append(Row(event.at, "tclo", "", answer, event.at, event["channel"], DRIVER, HOST, good))
 
 
@@ -210,7 +231,7 @@ def text(events: Iterable[Event], *, origin: int = 0) -> list[str]:
     before = ""
     for row in rows(events):
         stamp = f"{(row.at - origin) / 1e9:.3f}"
-        first = f"{'' if stamp == before else stamp:>7}  {row.kind:<4}  {row.left}"
+        first = f"{'' if stamp == before else stamp:>7}  {row.kind:<6}  {row.left}"
         before = stamp
-        lines.append(f"{first:<{_RIGHT - 1}} {row.right}" if row.right else first)
+        lines.append(f"{first:<{_RIGHT - 2}}  {row.right}" if row.right else first)
     return [line.rstrip() for line in lines]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NAMES = {HOST: "VMware host", CHANNEL: "TCLO channel", DRIVER: "driver", POWERD: "powerd"}
 _X = {HOST: 150, CHANNEL: 270, DRIVER: 850, POWERD: 1080}
 _WIDTH = 1180
-_TOP = 96
+_TOP = 112
 _STEP = 30
 _GAP = 26
 # Advance of a 12 px monospace character, a little generously.
@@ -35,7 +35,7 @@ _STYLE = """
   }
   text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
          fill: var(--ink); stroke: var(--paper); stroke-width: 4px; paint-order: stroke;
-         stroke-linejoin: round; }
+         stroke-linejoin: round; white-space: pre; }
   .title { font: 600 16px system-ui, sans-serif; }
   .under, .time, .more { fill: var(--faint); }
   .name { font: 600 13px system-ui, sans-serif; text-anchor: middle; }
@@ -46,7 +46,7 @@ _STYLE = """
   .arrow { stroke-width: 1.5; fill: none; }
   .answer { stroke-dasharray: 5 3; }
   .tclo { stroke: var(--tclo); } .rpci { stroke: var(--rpci); } .powerd { stroke: var(--power); }
-  .open, .host, .clock, .backup { stroke: var(--faint); } .bad { stroke: var(--bad); }
+  .open, .close, .host, .clock, .backup { stroke: var(--faint); } .bad { stroke: var(--bad); }
   text.bad { fill: var(--bad); stroke: var(--paper); }
   .dot { fill: var(--paper); stroke-width: 1.5; }
   marker path { fill: context-stroke; stroke: none; }
@@ -54,9 +54,14 @@ _STYLE = """
 
 
 def svg(
-    events: Iterable[Event], *, title: str = "Conversation", origin: int = 0, limit: int = 400
+    events: Iterable[Event],
+    *,
+    title: str = "Conversation",
+    about: str = "",
+    origin: int = 0,
+    limit: int = 400,
 ) -> str:
-    """Return the chart as SVG text.
+    """Return the chart as SVG text, under a title and a line that says what it is about.
 
     ``origin`` is the virtual time (ns) that the axis calls 0; after ``limit`` rows the chart says
     how many more there were.
@@ -68,7 +73,7 @@ def svg(
     left = len(everything) - limit
     if left > 0:
         chart.more(left)
-    return chart.finish(title, len(everything))
+    return chart.finish(title, about, len(everything))
 
 
 class _Chart:
@@ -96,6 +101,8 @@ class _Chart:
 
     def _call(self, row: Row) -> None:
         label = row.left.removeprefix("host: ")
+        if row.kind in {"open", "close"}:
+            label = f"{row.kind} {label}"
         if row.source == row.target:
             self._note(row, label)
         else:
@@ -166,13 +173,13 @@ class _Chart:
         )
         self._y += _STEP
 
-    def finish(self, title: str, count: int) -> str:
+    def finish(self, title: str, about: str, count: int) -> str:
         """Return the whole drawing."""
         bottom = self._y + 4
         height = bottom + 24
         heads = "".join(
-            f'<line class="life" x1="{_X[side]}" x2="{_X[side]}" y1="74" y2="{bottom}"/>'
-            f'<text class="name" x="{_X[side]}" y="66">{name}</text>\n'
+            f'<line class="life" x1="{_X[side]}" x2="{_X[side]}" y1="{_TOP - 22}" y2="{bottom}"/>'
+            f'<text class="name" x="{_X[side]}" y="{_TOP - 30}">{name}</text>\n'
             for side, name in _NAMES.items()
         )
         body = "\n".join(self._parts)
@@ -186,9 +193,28 @@ class _Chart:
             'markerHeight="8" orient="auto-start-reverse"><path d="M0 1 10 5 0 9z"/></marker>'
             "</defs>\n"
             f'<text class="title" x="30" y="28">{escape(title)}</text>\n'
-            '<text class="under" x="30" y="46">seconds</text>\n'
+            f'<text class="under" x="30" y="48">{escape(_cut(about, _WIDTH - 60))}</text>\n'
+            f'<text class="time" x="80" y="{_TOP - 16}">seconds</text>\n'
+            f"{_legend()}"
             f"{heads}{body}\n</svg>\n"
         )
+
+
+def _legend() -> str:
+    entries = (
+        ("tclo", "TCLO, to the guest"),
+        ("rpci", "RPCI, to the host"),
+        ("powerd", "event"),
+        ("bad", "trouble"),
+    )
+    parts, x = [], 640
+    for kind, words in entries:
+        parts.append(
+            f'<line class="arrow {kind}" x1="{x}" x2="{x + 18}" y1="24" y2="24"/>'
+            f'<text class="under" x="{x + 24}" y="28">{words}</text>\n'
+        )
+        x += 42 + round(len(words) * _CHARACTER)
+    return "".join(parts)
 
 
 def _cut(label: str, room: float) -> str:

@@ -288,15 +288,17 @@ class ScenarioRun:
     def advance(self) -> None:
         """Carry out the steps that are due, and decide expectations whose time is over."""
         now = self._stage.now()
-        while self._waiting and self._waiting[0].at <= now:
-            step = self._waiting.pop(0)
+        due = [step for step in self._waiting if step.at <= now]
+        del self._waiting[: len(due)]
+        # Expectations first: what an action of the same time brings about is theirs to see.
+        for step in due:
             if step.expects:
                 times = EXPECTATIONS[step.verb].times(step.argument)
                 self._open.append(_Open(step, step.at + step.within, times))
-            else:
-                self._stage.trace.emit(
-                    "scenario.step", verb=step.verb, argument=_shown(step.argument)
-                )
+        for step in due:
+            if not step.expects:
+                shown = _shown(step.argument)
+                self._stage.trace.emit("scenario.step", verb=step.verb, argument=shown)
                 VERBS[step.verb].run(self._stage, step.argument)
         for each in [each for each in self._open if each.deadline <= now]:
             if each in self._open:
@@ -334,7 +336,7 @@ class ScenarioRun:
             if expectation.kind(step.argument) != event.kind:
                 continue
             if not expectation.matches(step.argument, event):
-                each.seen.append(expectation.seen(event))
+                each.seen.append(expectation.seen(step.argument, event))
                 continue
             each.left -= 1
             if each.left > 0:

@@ -364,10 +364,10 @@ class Expectation:
                 return False
         return True
 
-    def seen(self, event: Event) -> str:
-        """Return a few words on an event that did not fit."""
-        names = self.match.values() if self.match else event.fields
-        return " ".join(repr(printable(_plain(event.get(name)))) for name in names)
+    def seen(self, argument: Any, event: Event) -> str:
+        """Return what an event that did not fit holds where it should have fitted."""
+        names = [self.match.get(name, name) for name in argument if name not in {"times", "kind"}]
+        return " -> ".join(repr(printable(_plain(event.get(name)))) for name in names)
 
     def text_of(self, argument: Any) -> str:
         """Return what is waited for, in words."""

@@ -250,7 +250,9 @@ class Transport:
         record = _Dead(channel.cookies, reason, status, told)
         records = self._closed if reason == "close" else self._ended
         records.setdefault(channel.number, deque(maxlen=_REMEMBERED)).appendleft(record)
-        self._context.trace.emit("close", channel=channel.number, reason=reason)
+        self._context.trace.emit(
+            "close", channel=channel.number, protocol=channel.protocol, reason=reason
+        )
         channel.endpoint.gone(channel, reason)
 
     def of(self, protocol: str) -> list[Channel]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.host import mischief as mischief_module
 from vmtsim.host.channel import CLOSED
+from vmtsim.host.options import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,6 +60,8 @@ class _Line:
     late: int = 0
     resets: int = 0
     name: str | None = None
+    # Another client of this simulation's making: how long it insists on the name (virtual ns).
+    thief_until: int | None = None
 
 
 class Tclo:
@@ -237,6 +240,10 @@ class Tclo:
                 if name == APPLICATION:
                     self._quiet()
                     self._tools.set_running(running=False, reason=reason)
+        until = line.thief_until
+        if until is not None and reason == "stolen":
+            # Tools daemons come back a second after an error, and take the name again.
+            self._context.after(1.0, lambda: self._steal_again(until))
         if line.current is not None:
             self._context.trace.emit(
                 "tclo.lost", channel=channel.number, message=line.current.text, reason=reason
@@ -327,12 +334,16 @@ class Tclo:
     # Another client of the same name.
 
     def steal(self, channel: Channel, seconds: float = 3.0) -> None:
-        """Let a second tools client open a channel and take the application, for a while."""
+        """Let a second tools client take the application from ``channel``, and insist on it.
+
+        For ``seconds`` it takes the name back whenever the guest does; then it leaves.
+        """
         thief = self._transport.create("tclo")
         if thief is None:
             return
         self.thefts += 1
-        self._lines[thief] = _Line(name=APPLICATION)
+        until = self._context.now() + round(seconds * NANOSECONDS)
+        self._lines[thief] = _Line(name=APPLICATION, thief_until=until)
         self._context.trace.emit("open", channel=thief.number, protocol="tclo", cookies=True)
         self._context.log(
             f"GuestRpc: application {APPLICATION}, changing channel "
@@ -343,6 +354,12 @@ class Tclo:
         self.bound[APPLICATION] = thief
         self._transport.kill(channel, "stolen", CLOSED, told=1)
         self._context.after(seconds, lambda: self._transport.kill(thief, "thief left", CLOSED))
+
+    def _steal_again(self, until: int) -> None:
+        channel = self.bound.get(APPLICATION)
+        left = until - self._context.now()
+        if channel is not None and left > 0 and self._lines[channel].thief_until is None:
+            self.steal(channel, left / NANOSECONDS)
 
     def cancel(self, messages: Iterable[bytes]) -> None:
         """Take queued messages back that were not sent yet."""

@@ -1,0 +1,141 @@
+"""A guest in Python on which scenarios run: no kernel, no driver, the register client alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.scenario import Scenario, ScenarioRun
+
+from .client import CPT, Channel, Guest, Refused
+
+if TYPE_CHECKING:
+    from vmtsim.scenario import Failure
+
+POLL = 250_000_000
+SWITCHES = {
+    b"OS_Halt": ("power_button", "pressed"),
+    b"OS_Reboot": ("reset_button", "pressed"),
+    b"OS_Resume": ("sleep_button", "released"),
+}
+
+
+class PythonGuest(Guest):
+    """Plays scenarios: tells its name and address, raises power events, attaches and detaches."""
+
+    def __init__(self, scenario: Scenario, seed: int = 1) -> None:
+        super().__init__(seed, **vars(scenario.host))
+        self.hostname = scenario.guest.get("hostname", "guest.example")
+        self.channel: Channel | None = None
+        self.attached = True
+        self.owed = b""
+        self.frozen = False
+        self.nodes: dict[str, Any] = {"machdep.vmt0.clock_sync.period": 60}
+        self.run_of = ScenarioRun(scenario, self)
+        self.until = scenario.duration
+
+    # What a stage offers.
+
+    def now(self) -> int:
+        return self.time
+
+    def sysctl(self, name: str) -> Any:
+        return self.nodes.get(name)
+
+    def guest(self, verb: str, argument: Any) -> None:
+        if verb == "hostname":
+            self.hostname = argument
+        elif verb == "sysctl":
+            self.nodes.update(argument)
+        elif verb == "detach":
+            self.attached = False
+            if self.channel is not None:
+                self.close(self.channel)
+                self.channel = None
+            self.trace.emit("console", text=f"{argument}: detached")
+        elif verb == "rescan":
+            self.attached = True
+            self.trace.emit("console", text=f"vmt0 at {argument}")
+        else:
+            raise NotImplementedError(verb)
+
+    # The transport, with what a careful guest adds to it.
+
+    def open(self, protocol: bytes, *, cookies: bool = True) -> Channel:
+        try:
+            return super().open(protocol, cookies=cookies)
+        except Refused:
+            return super().open(protocol, cookies=False)
+
+    def send(self, channel: Channel, message: bytes, *, high: bool = True) -> None:
+        try:
+            super().send(channel, message, high=high)
+        except Refused as refused:
+            if refused.status != CPT:
+                raise
+            super().send(channel, message, high=high)
+
+    def receive(self, channel: Channel, *, high: bool = True) -> bytes | None:
+        try:
+            return super().receive(channel, high=high)
+        except Refused as refused:
+            if refused.status != CPT:
+                raise
+            return super().receive(channel, high=high)
+
+    # The tools.
+
+    def once(self) -> None:
+        """Take turns until nothing comes, or the channel is gone."""
+        try:
+            self.channel = self.channel or self.open(b"TCLO")
+            for _ in range(64):
+                reply, self.owed = self.owed, b""
+                message = self.turn(self.channel, reply)
+                if message is None:
+                    return
+                self.owed = self.answer(message.rstrip(b"\0"))
+        except Refused:
+            self.channel, self.owed = None, b""
+
+    def answer(self, message: bytes) -> bytes:
+        if message == b"Capabilities_Register":
+            for key, value in ((1, self.hostname), (5, "NetBSD 11.0 x86_64"), (6, "other-64")):
+                self.rpci(f"SetGuestInfo  {key} {value}".encode())
+            self.rpci(b"SetGuestInfo  7 %d" % (self.time // 10_000_000))
+        elif message == b"Set_Option broadcastIP 1":
+            self.rpci(b"info-set guestinfo.ip 192.0.2.10")
+        elif message.startswith(b"vmbackup."):
+            return self.back_up(message)
+        reply = super().answer(message)
+        if message in SWITCHES:
+            script, name = SWITCHES[message]
+            self.trace.emit("powerd", script=script, name=name, driver="vmt0", type="pswitch")
+        return reply
+
+    def back_up(self, message: bytes) -> bytes:
+        said = {
+            b"vmbackup.start": ("reset 0 ", "prov.snapshotCommit 0 "),
+            b"vmbackup.snapshotDone": ("req.done 0 ",),
+            b"vmbackup.abort": ("req.aborted 4 Quiesce canceled.", "req.done 0 "),
+        }
+        name = message.split(b" ")[0]
+        for event in said[name]:
+            self.rpci(f"vmbackup.eventSet {event}".encode())
+        self.frozen = name == b"vmbackup.start"
+        return b"OK "
+
+    def play(self) -> list[Failure]:
+        """Run the scenario to its end; returns what was not met."""
+        poll = 0
+        while self.time <= self.until:
+            self.run_of.advance()
+            self.host.advance()
+            if self.attached and self.time >= poll:
+                self.once()
+                if self.frozen:
+                    self.rpci(b"vmbackup.eventSet req.keepAlive 0 ")
+                poll = self.time + POLL
+            times = [self.run_of.next_event(), self.host.next_event(), poll]
+            soonest = min(t for t in times if t is not None)
+            self.time = max(soonest, self.time + 1_000_000)
+        return self.run_of.finish()

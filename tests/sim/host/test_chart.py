@@ -1,0 +1,135 @@
+"""The conversation as text and as a drawing: goldens, and what no golden shows."""
+
+import difflib
+import os
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from vmtsim import chart
+from vmtsim.chart_svg import svg
+from vmtsim.scenario import load
+from vmtsim.trace import Event, Trace, TraceFile, read_events
+
+from .stage import PythonGuest
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+def events_of(name: str) -> list[Event]:
+    guest = PythonGuest(load(name))
+    assert guest.play() == []
+    return guest.trace.events
+
+
+def held_against(path: Path, text: str) -> None:
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    wanted = path.read_text(encoding="utf-8") if path.exists() else ""
+    difference = difflib.unified_diff(
+        wanted.splitlines(), text.splitlines(), path.name, "now", lineterm=""
+    )
+    assert wanted == text, "\n".join(["UPDATE_GOLDEN=1 takes it as it is now:", *difference])
+
+
+NAMES = ["boot-to-halt", "checkpoint", "stolen-channel", "rejected-rpci"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_text_of_a_scenario_is_the_golden_one(name: str) -> None:
+    held_against(GOLDEN / f"{name}.txt", "\n".join(chart.text(events_of(name))) + "\n")
+
+
+def test_the_drawing_of_a_scenario_is_the_golden_one() -> None:
+    held_against(GOLDEN / "boot-to-halt.svg", svg(events_of("boot-to-halt"), title="boot-to-halt"))
+
+
+def test_a_trace_file_gives_the_same_text_and_drawing_as_the_run(tmp_path: Path) -> None:
+    events = events_of("rejected-rpci")
+    path = tmp_path / "run.jsonl"
+    with TraceFile(path) as sink:
+        for event in events:
+            sink(event)
+    again = list(read_events(path))
+    assert chart.text(again) == chart.text(events)
+    assert svg(again) == svg(events)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_drawing_is_one_well_formed_file_that_needs_no_other(name: str) -> None:
+    text = svg(events_of(name), title='a <b> & "c"', about="x" * 500)
+    root = ET.fromstring(text)
+    assert root.tag.endswith("svg")
+    for needle in ("href=", "url(http", "<script", "@import"):
+        assert needle not in text
+    height = float(root.attrib["height"])
+    width = float(root.attrib["width"])
+    for line in root.iter("{http://www.w3.org/2000/svg}line"):
+        assert 0 <= float(line.attrib["y1"]) <= height
+        assert 0 <= float(line.attrib["x2"]) <= width
+
+
+def test_a_long_run_is_cut_and_says_so() -> None:
+    text = svg(events_of("option-burst"), limit=10)
+    assert "more</text>" in text
+    assert "Set_Option broadcastIP" not in text
+
+
+def test_an_empty_run_is_an_empty_chart() -> None:
+    assert chart.text([]) == []
+    assert ET.fromstring(svg([])).tag.endswith("svg")
+
+
+def trace() -> Trace:
+    return Trace(keep=True)
+
+
+def test_an_answer_that_took_long_has_a_line_of_its_own() -> None:
+    clock = [0]
+    made = Trace(lambda: clock[0], keep=True)
+    made.emit("tclo", channel=0, message=b"ping")
+    clock[0] = 2 * 10**9
+    made.emit("tclo.reply", channel=0, message=b"ping", reply=b"OK ", ok=True)
+    first, second = chart.text(made.events)
+    assert first.split() == ["0.000", "tclo", "host:", "ping"]
+    assert second.split() == ["2.000", "tclo", "guest:", "OK<space>"]
+
+
+def test_an_answer_to_nothing_seen_is_still_shown() -> None:
+    made = trace()
+    made.emit("tclo.reply", channel=3, message=b"ping", reply=b"ERROR x", ok=False)
+    assert chart.text(made.events) == [f"  0.000  {'tclo':<43}  guest: ERROR x"]
+
+
+def test_violations_faults_and_failures_stand_out() -> None:
+    made = trace()
+    made.emit("violation", rule="cookie", text="t", detail="d", channel=0)
+    made.emit("fault", name="checkpoint", point="hb-in", text="t")
+    made.emit("scenario.failed", place="a.yaml:3", text="expect.rpci: no x; there was y")
+    assert chart.text(made.events) == [
+        "  0.000  RULE    cookie: d",
+        "         fault   checkpoint at hb-in",
+        "         FAILED  a.yaml:3: expect.rpci: no x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (b"OK ", "OK<space>"),
+        (b"", "(empty)"),
+        (None, "(none)"),
+        (b"a\0", "a"),
+        (b"a\1", "a\\x01"),
+        (b"x" * 100, "x" * 52 + "... (100 bytes)"),
+    ],
+)
+def test_payloads_are_readable(payload: bytes | None, text: str) -> None:
+    assert chart.shown(payload) == text
+
+
+def test_times_count_from_the_origin() -> None:
+    made = Trace(lambda: 1_500_000_000, keep=True)
+    made.emit("open", channel=0, protocol="tclo", cookies=True)
+    assert chart.text(made.events, origin=10**9) == ["  0.500  open    TCLO channel 0"]

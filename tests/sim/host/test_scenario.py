@@ -1,0 +1,205 @@
+"""Scenarios: errors at their line, expectations that can fail, and the shipped ones playing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vmtgen.located import LocatedErrors, parse_yaml
+from vmtsim import scenario as module
+from vmtsim.scenario import Scenario, UnknownScenarioError, load, parse, shipped
+from vmtsim.scenario_verbs import ACTIONS, EXPECTATIONS, VERBS, Pattern
+
+from .stage import PythonGuest
+
+HEAD = "summary: a test\nhost: {option_burst: [], power_on: false, broadcast_ip: 0, ping: 0}\n"
+
+
+def made(steps: str, head: str = HEAD) -> Scenario:
+    return parse(parse_yaml(f"{head}steps:\n{steps}", "test.yaml"))
+
+
+def played(steps: str) -> list[str]:
+    return [str(failure) for failure in PythonGuest(made(steps)).play()]
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_a_shipped_scenario_is_met_by_a_careful_guest_that_breaks_no_rule(name: str) -> None:
+    guest = PythonGuest(load(name))
+    assert guest.play() == []
+    assert guest.broken_rules() == []
+
+
+def test_the_default_scenario_ships() -> None:
+    assert module.DEFAULT in shipped()
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_a_shipped_scenario_is_not_met_by_a_guest_that_does_nothing(name: str) -> None:
+    guest = PythonGuest(load(name))
+    guest.once = lambda: None  # type: ignore[method-assign]
+    assert guest.play()
+
+
+def test_a_scenario_is_found_by_name_or_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{HEAD}steps:\n- host.tclo: ping\n")
+    assert load(path).name == "mine"
+    assert load("reboot").summary.startswith("The administrator restarts")
+
+
+def test_an_unknown_name_says_which_was_meant_and_which_there_are() -> None:
+    with pytest.raises(UnknownScenarioError, match="did you mean 'reboot'") as caught:
+        load("rebot")
+    assert "boot-to-halt" in caught.value.hint
+    assert caught.value.exit_status == 66
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message", "hint"),
+    [
+        ("summary: x\nstep: []\nsteps: [{host.tclo: a}]\n", 2, "no key 'step'", "steps"),
+        ("steps:\n- host.tclo: a\n", 1, "`summary`", None),
+        ("summary: x\nsteps: []\n", 2, "a list of `steps`", None),
+        ("summary: x\nsteps:\n- host.tclp: a\n", 3, "no verb 'host.tclp'", "host.tclo"),
+        ("summary: x\nsteps:\n- at: 1\n", 3, "exactly one verb", None),
+        ("summary: x\nsteps:\n- host.tclo: a\n  host.lose: all\n", 3, "found host.tclo", None),
+        ("summary: x\nsteps:\n- at: -1\n  host.tclo: a\n", 3, "seconds from 0 on", None),
+        ("summary: x\nsteps:\n- at: 1\n  after: 2\n  host.tclo: a\n", 4, "not both", None),
+        ("summary: x\nsteps:\n- host.tclo: a\n  within: 3\n", 4, "`within` belongs", None),
+        ("summary: x\nsteps:\n- host.power: hlat\n", 3, "'hlat' is none of", "halt"),
+        ("summary: x\nsteps:\n- host.fault: chekpoint\n", 3, "none of", "checkpoint"),
+        ("summary: x\nsteps:\n- host.fault:\n    burst: {sise: 3}\n", 4, "'sise'", "size"),
+        ("summary: x\nsteps:\n- host.fault:\n    closd:\n", 4, "no fault 'closd'", "closed"),
+        ("summary: x\nsteps:\n- host.clock:\n    jmp: 3\n", 4, "no key 'jmp'", "jump"),
+        ("summary: x\nsteps:\n- host.clock:\n    jump: far\n", 4, "a number is wanted", None),
+        ("summary: x\nsteps:\n- expect.reply:\n    reply: OK\n", 4, "`message` is missing", None),
+        ("summary: x\nsteps:\n- expect.trace:\n    a: 1\n", 4, "`kind` is missing", None),
+        ("summary: x\nsteps:\n- guest.sysctl:\n    a:\n", 4, "a value is wanted", None),
+        ('summary: x\nsteps:\n- host.tclo: "\\\\x"\n', 3, "a backslash is written", None),
+        ("summary: x\nhost:\n  pnig: 3\nsteps:\n- host.tclo: a\n", 3, "'pnig'", "ping"),
+        ("summary: x\nhost:\n  ping: no\nsteps:\n- host.tclo: a\n", 3, "a whole number", None),
+        ("summary: x\nhost:\n  kind: xen\nsteps:\n- host.tclo: a\n", 3, "kind 'xen'", None),
+        ("summary: x\nhost:\n  uuid: 3\nsteps:\n- host.tclo: a\n", 3, "a list is wanted", None),
+        ("summary: x\nguest:\n  hostnam: a\nsteps:\n- host.tclo: a\n", 3, "hostnam", "hostname"),
+        ("summary: x\nduration: 5\nsteps:\n- at: 9\n  host.tclo: a\n", 2, "5 s end before", None),
+        ("summary: x\nsteps:\n- expect.rpci: a\n  not: 3\n", 4, "true or false", None),
+        ("- a\n", 1, "a scenario is a mapping", None),
+    ],
+)  # fmt: skip
+def test_an_error_names_line_and_meaning(
+    text: str, line: int, message: str, hint: str | None
+) -> None:
+    with pytest.raises(LocatedErrors) as caught:
+        parse(parse_yaml(text, "test.yaml"))
+    found = [p for p in caught.value.problems if message in p.message]
+    assert found, str(caught.value)
+    assert (found[0].path, found[0].line, found[0].hint) == ("test.yaml", line, hint)
+
+
+def test_all_errors_come_together() -> None:
+    with pytest.raises(LocatedErrors) as caught:
+        made("- host.tclp: a\n- host.power: x\n- at: x\n  host.lose: all\n")
+    assert [p.line for p in caught.value.problems] == [4, 5, 6]
+
+
+# Times and order.
+
+
+def test_steps_follow_each_other_and_within_and_duration_have_defaults() -> None:
+    scenario = made("- at: 2\n  host.tclo: a\n- expect.rpci: b\n- after: 1.5\n  host.tclo: c\n")
+    times = [(step.verb, step.at, step.within) for step in scenario.steps]
+    assert times == [
+        ("host.tclo", 2 * 10**9, 0),
+        ("expect.rpci", 2 * 10**9, 5 * 10**9),
+        ("host.tclo", 3_500_000_000, 0),
+    ]
+    assert scenario.duration == 8 * 10**9
+    assert scenario.steps[1].place == "test.yaml:6"
+
+
+def test_every_verb_says_what_it_does() -> None:
+    assert all(verb.text for verb in VERBS.values())
+    assert set(VERBS) == set(ACTIONS) | set(EXPECTATIONS)
+
+
+# Expectations can fail, and say how.
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("- expect.rpci: no.such*\n", "no RPCI command 'no.such*' between 0.000 s and 5.000 s"),
+        ("- expect.rpci: tools*\n  not: true\n", "RPCI command 'tools*' came, and should not"),
+        ("- expect.reply: {message: reset, reply: NO}\n", "there was 'reset' -> 'OK ATR toolbox'"),
+        ("- expect.rpci: {request: tools.set*, times: 2}\n", "no RPCI command"),
+        ("- expect.event: {script: power_button}\n", "no power event with 'power_button'"),
+        ("- expect.console: hello\n", "no console line 'hello'"),
+        ("- expect.fault: checkpoint\n", "no fault 'checkpoint'"),
+        ("- expect.trace: {kind: tools, running: false}\n", "no event with"),
+        ("- expect.sysctl: {machdep.vmt0.clock_sync.period: 61}\n", "is not 61: it is 60"),
+        ("- expect.sysctl: {machdep.vmt0.clock_sync.period: 60}\n  not: true\n", "is 60"),
+    ],
+)
+def test_an_expectation_that_is_not_met_is_a_failure_at_its_line(steps: str, message: str) -> None:
+    failures = played(steps)
+    assert len(failures) == 1
+    assert failures[0].startswith("test.yaml:4: expect.")
+    assert message in failures[0]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "- expect.rpci: tools.set.version 2147483647\n",
+        "- expect.rpci: nothing\n  not: true\n",
+        "- expect.trace: {kind: tools, running: true}\n",
+        "- at: 3\n  host.power: reboot\n- expect.event: {script: reset_button, name: pressed}\n",
+        "- at: 3\n  guest.sysctl: {a: 5}\n- expect.sysctl: {a: 5}\n",
+        (
+            "- at: 3\n  host.guestinfo: {a: b}\n  \n- host.fault: checkpoint\n- host.tclo: ping\n"
+            "- expect.fault: checkpoint\n- expect.reply: ping\n"
+        ),
+        "- at: 3\n  host.synctime: true\n- expect.reply: Set_Option synctime 1\n",
+        "- at: 3\n  host.close: tclo\n- expect.trace: {kind: tclo.bound}\n",
+        (
+            "- at: 3\n  host.migrate: true\n- host.checkpoint: true\n- host.revert: 60\n"
+            "- host.clock: {set: 1000, lag_us: 5}\n- expect.trace: {kind: host.clock, action: set}\n"
+        ),
+    ],
+)
+def test_an_expectation_that_is_met_is_none(steps: str) -> None:
+    assert played(steps) == []
+
+
+def test_a_fault_called_none_ends_all_faults() -> None:
+    guest = PythonGuest(made("- host.fault: checkpoint\n- host.fault: none\n"))
+    guest.host.faults.set_plan({"table-full": (1, 1)})
+    guest.run_of.advance()
+    assert guest.host.faults.armed == ()
+    assert not guest.host.faults.enabled
+
+
+def test_what_the_run_never_reached_is_said() -> None:
+    guest = PythonGuest(made("- at: 50\n  host.tclo: ping\n"))
+    guest.until = 10**9
+    assert "never reached" in str(guest.play()[0])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "fits"),
+    [
+        ("abc", b"abc", True),
+        ("abc", b"abc\0", True),
+        ("abc", b"abcd", False),
+        ("a*c", "a.b.c", True),
+        ("*", b"", True),
+        ("a.c", "abc", False),
+        ("\\x01*", b"\1\2", True),
+        ("5", 5, True),
+    ],
+)
+def test_a_star_stands_for_anything(pattern: str, value: Any, fits: bool) -> None:
+    assert Pattern(pattern).matches(value) is fits
