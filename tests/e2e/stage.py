@@ -1,0 +1,48 @@
+"""A copy of what the driver is made from, for tests that spoil it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A directory with specs/, templates/ and, once made, kmod/ and build/."""
+
+    top: Path
+
+    @classmethod
+    def copied_from(cls, checkout: Path, top: Path) -> Workshop:
+        for name in ("specs", "templates"):
+            shutil.copytree(checkout / name, top / name)
+        return cls(top)
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        """Replace the one place in ``file`` that says ``old``."""
+        path = self.top / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{file} says {old!r} {text.count(old)} times"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def run(self, module: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run ``python -m MODULE WORDS`` in the directory."""
+        command = [sys.executable, "-m", module, *map(str, words)]
+        return subprocess.run(command, cwd=self.top, capture_output=True, text=True, check=False)
+
+    def generate(self) -> subprocess.CompletedProcess[str]:
+        return self.run(
+            "vmtgen", "generate", "--specs", "specs", "--templates", "templates", "--out", "."
+        )
+
+    def build(self) -> subprocess.CompletedProcess[str]:
+        return self.run("vmtgen", "build", "--source", "kmod", "--out", "build")
+
+    def simulate(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.run("vmtsim", "run", "build/11.0/amd64/vmt.kmod", *words)

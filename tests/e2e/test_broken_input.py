@@ -1,0 +1,125 @@
+"""Ten ways to break the sources, and what the user reads then."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stage import Workshop
+
+# What was broken: file, old, new, what the message says (a pattern), exit status.
+BROKEN = {
+    "a key that does not exist": (
+        "specs/tclo.yaml",
+        "    log: halt",
+        "    logg: halt",
+        r"specs/tclo\.yaml:\d+: commands\.OS_Halt.*logg.*did you mean 'log'\?",
+        65,
+    ),
+    "a switch that does not exist": (
+        "specs/tclo.yaml",
+        "    switch: power",
+        "    switch: powr",
+        r"specs/tclo\.yaml:\d+: commands\.OS_Halt\.switch.*did you mean 'power'\?",
+        65,
+    ),
+    "a number used twice": (
+        "specs/transport.yaml",
+        "close: {number: 6",
+        "close: {number: 5",
+        r"specs/transport\.yaml:\d+: subcommands\.close\.number.*5",
+        65,
+    ),
+    "a word where a number belongs": (
+        "specs/driver.yaml",
+        "  samples: 4 ",
+        "  samples: four ",
+        r"specs/driver\.yaml:\d+: clock\.samples.*integer",
+        65,
+    ),
+    "YAML that is none": (
+        "specs/rpci.yaml",
+        "replies:",
+        "replies: [",
+        r"specs/rpci\.yaml:\d+:",
+        65,
+    ),
+    "a key given twice": (
+        "specs/backdoor.yaml",
+        "cpuid:",
+        "magic: 1\ncpuid:",
+        r"specs/backdoor\.yaml:\d+:.*magic",
+        65,
+    ),
+    "a field of an unknown type": (
+        "specs/rpci.yaml",
+        "{success:bool}",
+        "{success:boolean}",
+        r"specs/rpci\.yaml:\d+: messages\.state-status\.text.*did you mean 'bool'\?",
+        65,
+    ),
+    "a variable that a template does not have": (
+        "templates/vmtreg.h.j2",
+        "transport.limits.piece",
+        "transport.limits.pieces",
+        r"templates/vmtreg\.h\.j2:\d+:.*did you mean 'piece'\?",
+        65,
+    ),
+    "a filter that does not exist": (
+        "templates/vmt_power.c.j2",
+        "switch.name | c_macro",
+        "switch.name | c_makro",
+        r"templates/vmt_power\.c\.j2:\d+:.*did you mean 'c_macro'\?",
+        65,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_the_error_tells_file_line_and_what_was_meant(workshop: Workshop, what: str) -> None:
+    file, old, new, pattern, status = BROKEN[what]
+    workshop.replace(file, old, new)
+    made = workshop.generate()
+    assert made.returncode == status, made.stderr
+    assert re.search(pattern, made.stderr), made.stderr
+    assert "Traceback" not in made.stderr
+    assert not (workshop.top / "kmod").exists(), "nothing is half-written"
+
+
+def test_an_error_in_c_is_shown_where_the_compiler_saw_it(workshop: Workshop) -> None:
+    assert workshop.generate().returncode == 0
+    workshop.replace("kmod/vmt_power.c", "u_int i;\n\n\tfor (i = 0;", "u_int i\n\n\tfor (i = 0;")
+    built = workshop.build()
+    assert built.returncode == 65, built.stderr
+    assert re.search(r"kmod/vmt_power\.c:\d+:\d+: error:", built.stderr), built.stderr
+
+
+def test_a_file_edited_by_hand_is_shown_as_a_difference(workshop: Workshop) -> None:
+    assert workshop.generate().returncode == 0
+    workshop.replace("kmod/vmtreg.h", "0x5658U", "0x5657U")
+    words = ("--specs", "specs", "--templates", "templates", "--out", ".")
+    checked = workshop.run("vmtgen", "generate", "--check", *words)
+    assert checked.returncode == 1
+    assert "0x5657U" in checked.stdout
+    assert "0x5658U" in checked.stdout
+    assert "vmtgen generate" in checked.stdout + checked.stderr
+
+
+def test_missing_specs_are_named(workshop: Workshop) -> None:
+    shutil.rmtree(workshop.top / "specs")
+    made = workshop.generate()
+    assert made.returncode == 66
+    assert "specs" in made.stderr
+
+
+def test_the_committed_driver_is_what_the_specs_make(root: Path, workshop: Workshop) -> None:
+    assert workshop.generate().returncode == 0
+    made = {path.name: path.read_text() for path in (workshop.top / "kmod").iterdir()}
+    committed = {path.name: path.read_text() for path in (root / "kmod").iterdir()}
+    assert made == committed, "run: make generate"

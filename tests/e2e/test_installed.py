@@ -1,0 +1,66 @@
+"""The wheel, installed outside a checkout, generates and builds as the checkout does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def installed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with what the wheel holds, and nothing of the checkout."""
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)],
+        cwd=root,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = out.glob("*.whl")
+    place = tmp_path_factory.mktemp("installed outside")
+    zipfile.ZipFile(wheel).extractall(place)
+    return place
+
+
+def run(installed: Path, top: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=top,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_it_generates_and_builds(installed: Path, root: Path, tmp_path: Path) -> None:
+    made = run(installed, tmp_path, "vmtgen", "generate", "--out", ".")
+    assert made.returncode == 0, made.stderr
+    for path in (root / "kmod").iterdir():
+        assert (tmp_path / "kmod" / path.name).read_text() == path.read_text()
+    built = run(installed, tmp_path, "vmtgen", "build", "--out", "build")
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "build/11.0/amd64/vmt.kmod").is_file()
+
+
+def test_it_runs_the_module(installed: Path, tmp_path: Path) -> None:
+    assert run(installed, tmp_path, "vmtgen", "generate", "--out", ".").returncode == 0
+    assert run(installed, tmp_path, "vmtgen", "build", "--out", "build").returncode == 0
+    ran = run(installed, tmp_path, "vmtsim", "run", "build/11.0/amd64/vmt.kmod")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("name", ["vmtgen", "vmtsim", "vmtctl"])
+def test_each_command_tells_its_version(installed: Path, tmp_path: Path, name: str) -> None:
+    told = run(installed, tmp_path, name, "--version")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.split() == [name, "0.1.0"]

@@ -1,0 +1,28 @@
+"""The Makefile says the same to GNU make and to NetBSD's make."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def commands(make: str, root: Path, target: str) -> list[str]:
+    told = subprocess.run(
+        [make, "-n", target], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    return [line for line in told.stdout.splitlines() if not line.startswith(("make", "bmake"))]
+
+
+@pytest.mark.parametrize("target", ["all", "test", "bench", "clean", "help"])
+def test_both_kinds_of_make_run_the_same_commands(
+    root: Path, require_tool: Callable[[str], str], target: str
+) -> None:
+    gnu, bsd = require_tool("make"), require_tool("bmake")
+    assert commands(gnu, root, target) == commands(bsd, root, target)
