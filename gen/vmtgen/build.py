@@ -280,7 +280,7 @@ class _Builder:
             str(temporary),
         ]
         try:
-            done = _run(command, self.cache)
+            done = run_tool(command, self.cache)
             if done.returncode != 0:
                 return done.stderr.decode("utf-8", "replace") or f"{command[0]}: failed"
             temporary.replace(target)
@@ -303,7 +303,7 @@ class _Builder:
             temporary = Path(place.name)
         command = [*self.tool.link, "-T", str(script), "-o", str(temporary), *map(str, inputs)]
         try:
-            done = _run(command, self.cache)
+            done = run_tool(command, self.cache)
             if done.returncode != 0:
                 text = done.stderr.decode("utf-8", "replace").rstrip()
                 raise VmtgenError(f"cannot link:\n{text}")
@@ -313,7 +313,7 @@ class _Builder:
         return target
 
 
-def _run(command: Sequence[str], cache: Path) -> subprocess.CompletedProcess[bytes]:
+def run_tool(command: Sequence[str], cache: Path) -> subprocess.CompletedProcess[bytes]:
     """Run a tool with an environment that cannot change what it makes."""
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),

@@ -165,7 +165,7 @@ def _all(args: argparse.Namespace, targets: Targets) -> int:
         _table(rows)
         for text in errors:
             print(f"\n{text}", file=sys.stderr)
-    bad = errors or [row for row in rows if row.get("lint", {}).get("errors")]
+    bad = bool(errors) or any(row.get("lint", {}).get("errors") for row in rows)
     return VmtgenError.exit_status if bad else 0
 
 

@@ -1,0 +1,153 @@
+"""Holds our kernel headers against NetBSD's own, by compiling the same questions with both."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen import resources
+from vmtgen.build import default_output, run_tool
+from vmtgen.errors import VmtgenError
+from vmtgen.kobj.elf import LAYOUTS, SectionHeader, string_at
+from vmtgen.kobj.model import Machine
+from vmtgen.kpi_probes import GROUPS
+from vmtgen.sysroot import own_headers, tree_headers
+from vmtgen.toolchain import toolchain, zig_program
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmtgen.targets import MachineTarget, Release, Targets
+
+_SECTION = "kpi_answers"
+_ZIG_NAMES = {"amd64": "x86_64", "i386": "x86", "aarch64": "aarch64"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An expression that our headers and NetBSD's answer differently."""
+
+    headers: tuple[str, ...]
+    expression: str
+    ours: int
+    theirs: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.headers[-1]}: {self.expression} is {self.ours} in our headers "
+            f"and {self.theirs} in NetBSD's"
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many expressions were compared, and which differ."""
+
+    compared: int
+    differences: tuple[Difference, ...]
+
+
+def compare_installed(
+    targets: Targets, release: Release, machine: MachineTarget, include: Path
+) -> Comparison:
+    """Compare with the headers that NetBSD installs, as zig carries them in `include`.
+
+    `include` is the wheel's lib/libc/include; its headers must be of `release`.
+    """
+    directories = (include / f"{_ZIG_NAMES[machine.name]}-netbsd-none", include / "generic-netbsd")
+    theirs = (
+        zig_program(),
+        "clang",
+        f"--target={machine.triple}",
+        "-D_KMEMUSER",
+        *_version_flags(release),
+        "-nostdinc",
+        *(flag for directory in directories for flag in ("-isystem", str(directory))),
+    )
+    return _compare(targets, release, machine, theirs, kernel=False)
+
+
+def compare_tree(
+    targets: Targets, release: Release, machine: MachineTarget, sys: Path
+) -> Comparison:
+    """Compare with a real NetBSD sys/ tree, all expressions, as the kernel sees them."""
+    headers = tree_headers(sys, machine, default_output() / ".cache" / "links")
+    tool = toolchain("zig", machine, targets)
+    theirs = (*tool.compile, *_version_flags(release), "-nostdinc", *headers.flags)
+    return _compare(targets, release, machine, theirs, kernel=True)
+
+
+def _version_flags(release: Release) -> tuple[str, str]:
+    return ("-U__NetBSD_Version__", f"-D__NetBSD_Version__={release.version}")
+
+
+def _compare(
+    targets: Targets,
+    release: Release,
+    machine: MachineTarget,
+    theirs: Sequence[str],
+    *,
+    kernel: bool,
+) -> Comparison:
+    tool = toolchain("zig", machine, targets)
+    headers = own_headers(machine.name)
+    ours = (*tool.compile, *_version_flags(release), "-nostdinc", *headers.flags)
+    compared = 0
+    found: list[Difference] = []
+    for group in GROUPS:
+        expressions = group.installed + (group.kernel if kernel else ())
+        wrong_machine = bool(group.machines) and machine.name not in group.machines
+        if not expressions or wrong_machine or release.version < group.since:
+            continue
+        # Kernel files begin with these two, and NetBSD's headers count on it.
+        first = ("sys/param.h", "sys/systm.h") if kernel else ()
+        mine = _answers(ours, (*first, *group.headers), expressions, machine.name)
+        real = _answers(theirs, (*first, *group.headers), expressions, machine.name)
+        compared += len(expressions)
+        for expression, a, b in zip(expressions, mine, real, strict=True):
+            if a != b:
+                found.append(Difference(group.headers, expression, a, b))
+    return Comparison(compared, tuple(found))
+
+
+def _answers(
+    command: Sequence[str], headers: Sequence[str], expressions: Sequence[str], machine: str
+) -> list[int]:
+    """Compile the expressions into a section of 64-bit numbers and read them."""
+    lines = [f"#include <{header}>" for header in headers]
+    # The installed sys/stddef.h needs a user program's standard headers.
+    lines.append("#undef offsetof")
+    lines.append("#define offsetof(type, member) __builtin_offsetof(type, member)")
+    lines.append(f'__attribute__((__section__("{_SECTION}"), __used__))')
+    lines.append("static const long long answers[] = {")
+    lines += [f"\t(long long)({expression})," for expression in expressions]
+    lines.append("};\n")
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "probe.c", Path(folder) / "probe.o"
+        source.write_text("\n".join(lines), encoding="ascii")
+        quiet = ("-w", "-g0", "-c", str(source), "-o", str(target))
+        done = run_tool([*command, *quiet], Path(folder))
+        if done.returncode != 0:
+            text = done.stderr.decode("utf-8", "replace").rstrip()
+            names = ", ".join(f"<{header}>" for header in headers)
+            raise VmtgenError(f"cannot compile the questions to {names}:\n{text}")
+        return _numbers(target.read_bytes(), machine)
+
+
+def _numbers(data: bytes, machine: str) -> list[int]:
+    layout = LAYOUTS[Machine(machine)]
+    header = layout.unpack_header(data)
+    headers = [
+        SectionHeader._make(layout.section.unpack_from(data, header.shoff + i * header.shentsize))
+        for i in range(header.shnum)
+    ]
+    names = headers[header.shstrndx]
+    table = data[names.offset : names.offset + names.size]
+    for section in headers:
+        if string_at(table, section.name) == _SECTION:
+            content = data[section.offset : section.offset + section.size]
+            return [number for (number,) in struct.iter_unpack("<q", content)]
+    raise VmtgenError(f"{resources.shown(Path(zig_program()))}: the probe has no {_SECTION}")

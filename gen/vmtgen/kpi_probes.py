@@ -1,0 +1,262 @@
+"""What is compared between our kernel headers and NetBSD's: C constant expressions per header.
+
+`installed` expressions can be asked of the headers that NetBSD installs, compiled as a user
+program with -D_KMEMUSER; `kernel` ones only of a real sys/ tree, because NetBSD shows them to
+the kernel alone. A structure's members are compared by size and offset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Group:
+    """The expressions that one set of headers gives; `machines` empty means every machine.
+
+    `since` is the first __NetBSD_Version__ that has them.
+    """
+
+    headers: tuple[str, ...]
+    installed: tuple[str, ...] = ()
+    kernel: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()
+    since: int = 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _layout(structure: str, members: str) -> tuple[str, ...]:
+    """Size of a structure; offset and size of each member."""
+    found = [f"sizeof({structure})"]
+    for member in members.split():
+        found.append(f"offsetof({structure}, {member})")
+        found.append(f"sizeof((({structure} *)0)->{member})")
+    return tuple(found)
+
+
+def _members(structure: str, members: str) -> tuple[str, ...]:
+    """Like _layout, for a structure of which ours leaves the end out."""
+    return _layout(structure, members)[1:]
+
+
+_X86 = ("amd64", "i386")
+
+GROUPS: tuple[Group, ...] = (
+    Group(
+        ("sys/types.h",),
+        tuple(
+            f"sizeof({name})"
+            for name in _names(
+                "size_t ssize_t time_t suseconds_t clockid_t pid_t uid_t gid_t dev_t off_t "
+                "u_quad_t fsblkcnt_t fsfilcnt_t int64_t uint64_t intptr_t uintptr_t long void*"
+            )
+        ),
+        ("sizeof(pri_t)",),
+    ),
+    Group(
+        ("sys/errno.h",),
+        _names(
+            "EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EDEADLK ENOMEM EACCES EFAULT EBUSY "
+            "EEXIST ENODEV EINVAL ENOTTY EFBIG ENOSPC ERANGE EAGAIN EWOULDBLOCK EINPROGRESS "
+            "EALREADY EMSGSIZE EPROTONOSUPPORT EOPNOTSUPP ENOBUFS ENOTCONN ETIMEDOUT ECONNREFUSED "
+            "ENAMETOOLONG EPROGMISMATCH ENOSYS EOVERFLOW EILSEQ ENOTSUP EBADMSG EPROTO"
+        ),
+        ("ERESTART",),
+    ),
+    Group(
+        ("sys/types.h", "sys/time.h"),
+        _layout("struct timeval", "tv_sec tv_usec")
+        + _layout("struct timespec", "tv_sec tv_nsec")
+        + ("CLOCK_REALTIME", "CLOCK_MONOTONIC"),
+    ),
+    Group(
+        ("sys/param.h",),
+        ("MAXHOSTNAMELEN", "MAXPATHLEN"),
+        _names("PRI_NONE PAGE_SIZE INT_MAX UINT_MAX LONG_MAX ULONG_MAX __NetBSD_Version__"),
+    ),
+    Group(
+        ("sys/types.h", "sys/device.h"),
+        _layout("struct cfparent", "cfp_iattr cfp_parent cfp_unit")
+        + _layout("struct cfdata", "cf_name cf_atname cf_fstate cf_loc cf_flags cf_pspec")
+        + _layout(
+            "struct cfattach",
+            "ca_name ca_list ca_devsize ca_flags ca_match ca_attach ca_detach ca_activate "
+            "ca_rescan ca_childdetached",
+        )
+        + _layout(
+            "struct cfdriver", "cd_list cd_attach cd_devs cd_name cd_class cd_ndevs cd_attrs"
+        )
+        + _names("DV_DULL DV_VIRTUAL DVACT_DEACTIVATE"),
+        _layout("struct cfattachinit", "cfai_name cfai_list")
+        + _names(
+            "FSTATE_NOTFOUND FSTATE_FOUND FSTATE_STAR FSTATE_DSTAR FSTATE_DNOTFOUND "
+            "DVF_PRIV_ALLOC DVF_DETACH_SHUTDOWN DETACH_FORCE DETACH_QUIET DETACH_SHUTDOWN "
+            "DETACH_POWEROFF DVUNIT_ANY"
+        ),
+    ),
+    Group(
+        ("sys/types.h", "sys/module.h"),
+        _names(
+            "MAXMODNAME MODULE_CLASS_ANY MODULE_CLASS_DRIVER MODULE_CLASS_MAX MODULE_CMD_INIT "
+            "MODULE_CMD_FINI MODULE_CMD_STAT MODULE_CMD_AUTOUNLOAD"
+        ),
+        _layout("modinfo_t", "mi_version mi_class mi_modcmd mi_name mi_required"),
+    ),
+    Group(
+        ("sys/types.h", "sys/mutex.h"),
+        ("sizeof(kmutex_t)",),
+        _names("MUTEX_SPIN MUTEX_ADAPTIVE MUTEX_DEFAULT"),
+    ),
+    Group(
+        ("sys/types.h", "sys/intr.h"),
+        (),
+        _names("IPL_NONE IPL_SOFTCLOCK IPL_SOFTNET IPL_VM IPL_SCHED IPL_HIGH"),
+    ),
+    Group(("sys/types.h", "sys/condvar.h"), ("sizeof(kcondvar_t)",)),
+    Group(("sys/types.h", "sys/callout.h"), ("sizeof(callout_t)", "CALLOUT_MPSAFE")),
+    Group(("sys/param.h", "sys/workqueue.h"), (), ("sizeof(struct work)", "WQ_MPSAFE")),
+    Group(
+        ("sys/param.h", "sys/kthread.h"),
+        (),
+        _names("KTHREAD_IDLE KTHREAD_MPSAFE KTHREAD_INTR KTHREAD_TS KTHREAD_MUSTJOIN"),
+    ),
+    Group(("sys/types.h", "sys/kmem.h"), ("KM_SLEEP", "KM_NOSLEEP", "sizeof(km_flag_t)")),
+    Group(
+        ("sys/types.h", "sys/kauth.h"),
+        (),
+        _names(
+            "KAUTH_SYSTEM_SYSCTL KAUTH_SYSTEM_TIME KAUTH_REQ_SYSTEM_SYSCTL_MODIFY "
+            "KAUTH_REQ_SYSTEM_SYSCTL_PRVT sizeof(kauth_action_t)"
+        ),
+    ),
+    Group(
+        ("sys/syslog.h",),
+        _names("LOG_EMERG LOG_ALERT LOG_CRIT LOG_ERR LOG_WARNING LOG_NOTICE LOG_INFO LOG_DEBUG"),
+    ),
+    Group(
+        ("sys/types.h", "sys/uuid.h"),
+        _layout(
+            "struct uuid",
+            "time_low time_mid time_hi_and_version clock_seq_hi_and_reserved clock_seq_low node",
+        )
+        + _names("_UUID_STR_LEN"),
+    ),
+    Group(
+        ("sys/types.h", "sys/evcnt.h"),
+        _layout(
+            "struct evcnt",
+            "ev_count ev_list ev_type ev_grouplen ev_namelen ev_parent ev_group ev_name",
+        )
+        + _names("EVCNT_TYPE_MISC EVCNT_TYPE_INTR EVCNT_TYPE_TRAP"),
+    ),
+    Group(
+        ("sys/param.h", "sys/sysctl.h"),
+        _layout(
+            "struct sysctlnode",
+            "sysctl_flags sysctl_num sysctl_name sysctl_ver sysctl_un sysctl_size sysctl_func "
+            "sysctl_parent sysctl_desc sysctl_data sysctl_idata sysctl_qdata sysctl_bdata",
+        )
+        + _names(
+            "SYSCTL_NAMELEN CTLTYPE_NODE CTLTYPE_INT CTLTYPE_STRING CTLTYPE_QUAD CTLTYPE_STRUCT "
+            "CTLTYPE_BOOL CTLFLAG_READONLY CTLFLAG_READWRITE CTLFLAG_ANYWRITE CTLFLAG_PRIVATE "
+            "CTLFLAG_PERMANENT CTLFLAG_OWNDATA CTLFLAG_IMMEDIATE CTLFLAG_HEX CTLFLAG_HIDDEN "
+            "CTLFLAG_UNSIGNED CTL_EOL CTL_CREATE CTL_KERN CTL_HW CTL_MACHDEP"
+        ),
+    ),
+    Group(
+        ("sys/types.h", "sys/socket.h", "net/if.h"),
+        _members(
+            "struct ifnet",
+            "if_softc if_xname if_pcount if_bpf if_index if_timer if_flags if_extflags if_type "
+            "if_addrlen if_hdrlen if_sadl",
+        )
+        + _members("struct ifaddr", "ifa_addr ifa_dstaddr ifa_netmask ifa_ifp")
+        + _names("IFNAMSIZ IFF_UP IFF_BROADCAST IFF_LOOPBACK IFF_POINTOPOINT IFF_RUNNING "
+                 "IFF_MULTICAST sizeof(if_index_t)"),
+        _members("struct ifnet", "if_pslist_entry if_addr_pslist")
+        + _members("struct ifaddr", "ifa_pslist_entry")
+        + ("sizeof(struct ifaddr)",),
+    ),
+    Group(
+        ("sys/types.h", "sys/socket.h", "net/if.h", "net/if_dl.h", "net/if_types.h"),
+        _layout("struct sockaddr_dl", "sdl_family sdl_index sdl_type sdl_nlen sdl_alen sdl_data")
+        + _layout("struct sockaddr", "sa_len sa_family sa_data")
+        + _names("AF_INET AF_LINK AF_INET6 IFT_OTHER IFT_ETHER IFT_PPP IFT_LOOP IFT_IEEE80211 "
+                 "IFT_TUNNEL IFT_L2VLAN IFT_BRIDGE"),
+    ),
+    Group(
+        ("sys/types.h", "sys/socket.h", "netinet/in.h"),
+        _layout("struct sockaddr_in", "sin_len sin_family sin_port sin_addr")
+        + _layout("struct in6_addr", "s6_addr")
+        + _layout(
+            "struct sockaddr_in6", "sin6_family sin6_port sin6_flowinfo sin6_addr sin6_scope_id"
+        )
+        + _names("INET_ADDRSTRLEN INET6_ADDRSTRLEN IN_LOOPBACKNET"),
+        _names("INADDR_ANY INADDR_LOOPBACK INADDR_BROADCAST"),
+    ),
+    Group(
+        # The kernel's struct ifaddr is longer than the installed one: compare what follows it.
+        ("sys/types.h", "sys/socket.h", "net/if.h", "netinet/in.h", "netinet/in_var.h"),
+        tuple(
+            f"offsetof(struct in_ifaddr, {member}) - sizeof(struct ifaddr)"
+            for member in _names("ia_net ia_addr ia_sockmask ia_idsalt ia4_flags")
+        )
+        + _names("IN_IFF_TENTATIVE IN_IFF_DUPLICATED IN_IFF_DETACHED IN_IFF_TRYTENTATIVE"),
+        _members("struct in_ifaddr", "ia_addr ia4_flags"),
+    ),
+    Group(
+        ("sys/types.h", "sys/socket.h", "net/if.h", "netinet/in.h", "netinet6/in6_var.h"),
+        tuple(
+            f"offsetof(struct in6_ifaddr, {member}) - sizeof(struct ifaddr)"
+            for member in _names("ia_addr ia_prefixmask ia_plen ia6_flags")
+        )
+        + _names("IN6_IFF_ANYCAST IN6_IFF_TENTATIVE IN6_IFF_DUPLICATED IN6_IFF_DETACHED "
+                 "IN6_IFF_DEPRECATED"),
+        _members("struct in6_ifaddr", "ia_addr ia6_flags") + _names("IN6_IFF_NOTREADY"),
+    ),
+    Group(
+        ("sys/types.h", "sys/statvfs.h"),
+        _layout(
+            "struct statvfs",
+            "f_flag f_bsize f_frsize f_iosize f_blocks f_bfree f_bavail f_files f_fsid f_namemax "
+            "f_owner f_fstypename f_mntonname f_mntfromname",
+        ),
+    ),
+    Group(
+        ("sys/param.h", "sys/mount.h"),
+        _names("MNT_RDONLY MNT_LOCAL MNT_IGNORE MNT_WAIT MNT_NOWAIT"),
+    ),
+    Group(
+        ("sys/types.h", "sys/power.h"),
+        _names(
+            "PSWITCH_TYPE_POWER PSWITCH_TYPE_SLEEP PSWITCH_TYPE_LID PSWITCH_TYPE_RESET "
+            "PSWITCH_EVENT_PRESSED PSWITCH_EVENT_RELEASED"
+        ),
+    ),
+    Group(
+        ("sys/param.h", "dev/sysmon/sysmonvar.h"),
+        (),
+        _layout("struct sysmon_pswitch", "smpsw_name smpsw_type smpsw_list"),
+    ),
+    Group(("sys/param.h", "sys/psref.h"), (), ("sizeof(struct psref_target)",)),
+    Group(
+        ("sys/param.h", "sys/pslist.h"),
+        (),
+        ("sizeof(struct pslist_head)", *_layout("struct pslist_entry", "ple_prevp ple_next")),
+    ),
+    Group(
+        ("sys/types.h", "x86/cpuvar.h"),
+        _layout("struct cpufeature_attach_args", "ci name"),
+        machines=_X86,
+    ),
+    Group(
+        ("sys/param.h", "sys/cpu.h"),
+        (),
+        _layout("struct cpufeature_attach_args", "ci"),
+        machines=("aarch64",),
+        since=1099001200,
+    ),
+)  # fmt: skip
