@@ -16,6 +16,7 @@ from vmtsim.cpu.interface import (
     Backdoor,
     Cpu,
     CpuFault,
+    CpuStuck,
     Layout,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "Backdoor",
     "Cpu",
     "CpuFault",
+    "CpuStuck",
     "Layout",
     "make_cpu",
 ]

@@ -21,6 +21,7 @@ from vmtsim.cpu.interface import (
     Access,
     Backdoor,
     CpuFault,
+    CpuStuck,
     Layout,
 )
 from vmtsim.host.frame import GuestFault
@@ -103,6 +104,7 @@ class Engine:
         self._preserved = Batch(self._handle, preserved_registers)
         self._emu_start = uclib.uc_emu_start
         self._preempted = False
+        self._interrupted = False
         self._fault: tuple[int, int, int] | None = None
         self._mapped_stubs = 0
         self._readonly: dict[int, int] = {}  # start -> end of pages that may not be written
@@ -213,6 +215,9 @@ class Engine:
             if slot == EXIT_SLOT:
                 return EXIT_SLOT
             return slot
+        if self._interrupted:
+            self._interrupted = False
+            raise CpuStuck(registers[0])
         if self._preempted:
             return PREEMPTED
         raise CpuFault("the processor was halted", registers[0])
@@ -255,6 +260,7 @@ class Engine:
 
     def interrupt(self) -> None:
         """Stop from another thread of the simulator."""
+        self._interrupted = True
         self._uc.emu_stop()
 
     # -- calls -------------------------------------------------------------------------------

@@ -55,6 +55,14 @@ class CpuFault(Exception):  # noqa: N818 - the processor's own word for it
         self.mapped = mapped
 
 
+class CpuStuck(Exception):  # noqa: N818 - a state, like the fault above
+    """``interrupt`` stopped code that made no kernel call for too long; ``pc`` is where."""
+
+    def __init__(self, pc: int) -> None:
+        super().__init__(f"stopped at {pc:#x}")
+        self.pc = pc
+
+
 class Backdoor(Protocol):
     """The hypervisor behind the processor's traps."""
 
@@ -63,6 +71,9 @@ class Backdoor(Protocol):
 
     def high_bandwidth(self, frame: Frame, memory: GuestMemory, *, to_host: bool) -> None:
         """Serve one string transfer on the high-bandwidth port."""
+
+    def hypercall(self, frame: Frame, memory: GuestMemory) -> None:
+        """Serve VMCALL or VMMCALL: flags in place of the port."""
 
     def cpuid(self, leaf: int) -> tuple[int, int, int, int] | None:
         """Return EAX, EBX, ECX, EDX of a leaf that the hypervisor defines, or None."""

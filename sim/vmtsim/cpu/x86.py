@@ -1,7 +1,7 @@
 """What amd64 and i386 share: port traps, CPUID, VMCALL.
 
 Sources of the trap conventions: open-vm-tools lib/backdoor/backdoorGcc64.c and backdoorGcc32.c,
-lib/include/backdoor_def.h (the hypercall flags in DX).
+lib/include/backdoor_def.h.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ HIGH_BANDWIDTH_PORT = 0x5659
 _MASK32 = 0xFFFFFFFF
 _VMCALL = b"\x0f\x01\xc1"
 _VMMCALL = b"\x0f\x01\xd9"
-_HIGH_BANDWIDTH = 1  # flag in DX of a hypercall
-_TO_HOST = 2
 
 
 class X86(Engine):
@@ -162,12 +160,8 @@ class X86(Engine):
         if self.read(pc, 3) not in {_VMCALL, _VMMCALL}:
             return False
         self.on_trap(pc)
-        flags = frame.arg3 & 0xFFFF
-        if flags & _HIGH_BANDWIDTH:
-            self.backdoor.high_bandwidth(frame, self._view, to_host=bool(flags & _TO_HOST))
-            self._uc.reg_write(self._bp, frame.arg6)
-        else:
-            self.backdoor.low_bandwidth(frame)
+        self.backdoor.hypercall(frame, self._view)
+        self._uc.reg_write(self._bp, frame.arg6)
         self._write_low(frame)
         self._uc.reg_write(self._ax, frame.arg0)
         self._uc.reg_write(self._ip, pc + 3)

@@ -64,3 +64,7 @@ class Unmodelled(Exception):  # noqa: N818
 
 class Stalled(Exception):  # noqa: N818
     """Nothing can run any more and nothing will ever happen: a deadlock, or a lost wake-up."""
+
+
+class Spinning(Stalled):
+    """A thread runs on and on without ever sleeping."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from vmtsim.cpu import CpuFault, make_cpu
+from vmtsim.cpu import CpuFault, CpuStuck, make_cpu
 from vmtsim.kernel.clock import Clock
 from vmtsim.kernel.dispatch import Dispatch
-from vmtsim.kernel.errors import KernelPanic, Unmodelled
+from vmtsim.kernel.errors import KernelPanic, Spinning, Unmodelled
 from vmtsim.kernel.memory import Memory
 from vmtsim.kernel.rules import Rules
 from vmtsim.kernel.scheduler import Lwp, Scheduler
@@ -185,6 +185,10 @@ class Kernel:
             )
         except CpuFault as fault:
             raise self._fault(fault) from fault
+        except CpuStuck as stuck:
+            raise Spinning(
+                f"{self.location(stuck.pc, call=False)} runs on without calling the kernel"
+            ) from stuck
 
     def run_for(self, nanoseconds: int) -> None:
         """Let virtual time pass."""

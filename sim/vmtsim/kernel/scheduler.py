@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vmtsim.cpu import EXIT_SLOT, PREEMPTED
 from vmtsim.kernel.api import Block, Call, Preempt
 from vmtsim.kernel.clock import NEVER, Clock, Timer
-from vmtsim.kernel.errors import Stalled
+from vmtsim.kernel.errors import Spinning, Stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 CALL_COST = 200
 TRAP_COST = 5_000
 SWITCH_COST = 1_000
+# Kernel calls and traps that a thread may make without sleeping once.
+PATIENCE = 200_000
 
 
 class WaitQueue:
@@ -83,7 +85,7 @@ class Lwp:
         self.result: Any = None
         self.error: BaseException | None = None
         self.exited = WaitQueue(f"exit of {name}")
-        self.busy_since = 0
+        self.work = 0
 
     def __repr__(self) -> str:
         return f"<lwp {self.number} {self.name} {self.state}>"
@@ -108,6 +110,7 @@ class Scheduler:
         self.kernel_lock_owner: Lwp | None = None
         self.kernel_lock_count = 0
         self.switches = 0
+        self.traps = 0
         self.calls = 0
         # Out of how many chances to switch one is taken; the seed decides how restless a run is.
         self.restlessness = 2 << rng.below(5)
@@ -156,6 +159,14 @@ class Scheduler:
         """Wake everybody on ``queue``."""
         while queue.lwps:
             self.wake(queue.lwps[0], result)
+
+    def kill(self, lwp: Lwp) -> None:
+        """End a process that sleeps or waits to run, without another step of it."""
+        if lwp.state == "asleep":
+            self.wake(lwp)
+        self.ready.remove(lwp)
+        lwp.state = "gone"
+        self._gone(lwp)
 
     def interrupt(self, lwp: Lwp) -> None:
         """Send a signal: ends a sleep that may be interrupted (its Block gives None)."""
@@ -244,7 +255,6 @@ class Scheduler:
         self.ready.remove(lwp)
         self._switch_to(lwp)
         lwp.state = "running"
-        lwp.busy_since = self.clock.now
         try:
             state = self._execute(lwp)
         except BaseException:
@@ -293,6 +303,9 @@ class Scheduler:
             entry = entries[slot]
             if entry is None:
                 self.dispatch.unknown(slot)
+            lwp.work += 1
+            if lwp.work > PATIENCE:
+                self._count(lwp)
             if self.on_call is not None:
                 self.on_call(lwp, entry)
             result = entry.method(*entry.read())
@@ -318,12 +331,27 @@ class Scheduler:
 
     def trap(self) -> None:
         """Note a hypervisor trap of the running thread: costs time, may switch threads."""
-        self.clock.now += TRAP_COST
-        self._outside()
+        clock = self.clock
+        clock.now += TRAP_COST
+        self.traps += 1
         lwp = self.current
-        if lwp is not None and (self.ready or self.clock.now >= self.clock.next_due):
-            if self._may_switch(lwp):
-                self.cpu.preempt()
+        if lwp is None:
+            return
+        self._count(lwp)
+        due = self.outside_next()
+        if due is not None and due <= clock.now:
+            # The world outside moves only between two steps of the guest.
+            self.cpu.preempt()
+        elif (self.ready or clock.now >= clock.next_due) and self._may_switch(lwp):
+            self.cpu.preempt()
+
+    def _count(self, lwp: Lwp) -> None:
+        """Count what a thread does without sleeping; too much of it is no life."""
+        lwp.work += 1
+        if lwp.work > PATIENCE:
+            raise Spinning(
+                f"thread {lwp.name} made {PATIENCE} kernel calls and traps without sleeping once"
+            )
 
     def _advance(self, lwp: Lwp, frame: Frame) -> str | None:
         """Drive the model on top; returns a new state where the thread stops running."""
@@ -343,6 +371,7 @@ class Scheduler:
         return "asleep"
 
     def _block(self, lwp: Lwp, request: Block) -> None:
+        lwp.work = 0
         lwp.what = request.what
         lwp.interruptible = request.signal
         lwp.queue = request.queue

@@ -28,6 +28,7 @@ SUBJECTS = (
     "uuid:Uuids",
     "proplib:PropLib",
     "entropy:Entropy",
+    "network:Network",
     "sysctl:Sysctl",
     "pmf:Pmf",
     "autoconf:Autoconf",

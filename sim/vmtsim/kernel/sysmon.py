@@ -80,7 +80,8 @@ class SysmonPower(Subject):
                     "powerd",
                     script=event["powerd-script-name"],
                     name=event["powerd-event-name"],
-                    device=event["driver-name"],
+                    driver=event["driver-name"],
+                    type=event["power-type"],
                 )
             yield Block(self._arrived, what="power")
 

@@ -1,0 +1,161 @@
+"""The command ``vmtsim``: finds the verb, runs it, and turns errors into exit statuses.
+
+Each verb is a module in vmtsim.verbs with ``SUMMARY``, ``add_arguments(parser)`` and
+``run(args) -> int``.  Only the chosen one is imported.
+
+Statuses: 0 fine, 1 a property failed, 2 not live, 3 the kernel would have panicked, 64 usage,
+65 bad input, 66 no input, 69 a package is missing, 70 a fault of our own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+
+from vmtsim import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE, DATA, NO_INPUT, UNAVAILABLE, SOFTWARE, CANNOT_CREATE, IO_ERROR = 64, 65, 66, 69, 70, 73, 74
+
+_EPILOGUE = """\
+examples:
+  vmtsim run build/11.0/amd64/vmt.kmod             boot, attach, talk, detach; print everything
+  vmtsim run FILE --seed 7 --scenario lost-channel another order of threads, another host
+  vmtsim run FILE --kernel builtin --summary       on a kernel that has its own vmt(4)
+  vmtsim scenarios                                 what can happen to a guest
+
+`vmtsim VERB --help` tells more about a verb.
+"""
+
+# Packages that the extra [sim] brings, by the name under which they are imported.
+_EXTRA_PACKAGES = frozenset({"unicorn", "elftools", "ruamel"})
+
+
+class Verb(Protocol):
+    """What a module in vmtsim.verbs offers."""
+
+    SUMMARY: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the verb's options."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it and return the exit status."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and how to learn more, then leave with 64."""
+        sys.stderr.write(f"{self.prog}: error: {message}\n{self.prog}: see {self.prog} --help\n")
+        raise SystemExit(USAGE)
+
+
+def verb_names() -> tuple[str, ...]:
+    """Return the verbs that there are: the modules of vmtsim.verbs."""
+    from vmtsim import verbs  # noqa: PLC0415 - a verb may itself need this module
+
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(verbs.__path__)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``vmtsim`` with ``argv`` (the process's own arguments by default)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write("vmtsim: interrupted\n")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `vmtsim run FILE | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the last net
+        return _failed(error)
+    return status
+
+
+def _dispatch(arguments: list[str]) -> int:
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    names = verb_names()
+    parser = _Parser(
+        prog="vmtsim",
+        description="Run a NetBSD kernel module inside a simulated kernel and VMware host.",
+        epilog=_EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"vmtsim {__version__}")
+    if chosen is not None and chosen not in names:
+        import difflib  # noqa: PLC0415 - only on the way to an error
+
+        near = difflib.get_close_matches(chosen, names, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        parser.error(f"no verb {chosen!r}{meant}: there are {', '.join(names)}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    modules = {
+        name: cast("Verb", importlib.import_module(f"vmtsim.verbs.{name}"))
+        for name in names
+        if chosen in {None, name}
+    }
+    for name, module in modules.items():
+        verb = verbs.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.SUMMARY[:1].upper() + module.SUMMARY[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(verb)
+    args = parser.parse_args(arguments)
+    if args.verb is None:
+        parser.print_help(sys.stderr)
+        return USAGE
+    return modules[args.verb].run(args)
+
+
+def _failed(error: Exception) -> int:
+    """Print an error in one or two lines and return its exit status."""
+    status = getattr(error, "exit_status", None)
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in _EXTRA_PACKAGES:
+            sys.stderr.write(
+                f"vmtsim: error: the Python package {package!r} is not installed\n"
+                "hint: pip install 'netbsd-vmt[sim]'\n"
+            )
+            return UNAVAILABLE
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"vmtsim: error: {where}{error.strerror or error}\n")
+        return NO_INPUT if isinstance(error, FileNotFoundError) else IO_ERROR
+    elif type(error).__name__ in {"KobjError", "KobjCorruptionError", "LocatedErrors"}:
+        status = DATA
+    elif type(error).__name__ == "Unmodelled":
+        sys.stderr.write(
+            f"vmtsim: error: {error}\n"
+            "hint: vmtsim/kernel/api.py tells how to add a model of a kernel function\n"
+        )
+        return SOFTWARE
+    if isinstance(status, int):
+        sys.stderr.write(f"vmtsim: error: {error}\n")
+        hint = getattr(error, "hint", None)
+        if hint:
+            sys.stderr.write(f"hint: {hint}\n")
+        return status
+    if os.environ.get("VMTSIM_TRACEBACK"):
+        import traceback  # noqa: PLC0415 - only on the way to an error
+
+        traceback.print_exception(error)
+    else:
+        sys.stderr.write("hint: VMTSIM_TRACEBACK=1 in the environment shows where\n")
+    sys.stderr.write(f"vmtsim: internal error: {type(error).__name__}: {error}\n")
+    return SOFTWARE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

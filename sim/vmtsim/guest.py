@@ -1,0 +1,200 @@
+"""What an administrator does in the guest: the verbs that scenarios call ``guest.*``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.identity import Identity
+from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.network import LOOPBACK, Interface, Network
+from vmtsim.kernel.pmf import Pmf
+from vmtsim.kernel.process import Processes
+from vmtsim.kernel.sysctl import BOOL, INT, STRING, Reply, Sysctl
+from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
+from vmtsim.kernel.timekeeping import TimeKeeping
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
+
+FEATURE_BUS = "cpufeaturebus"
+
+
+def describe_errno(error: int) -> str:
+    """Return 'EBUSY (16)' for 16, '0' for success."""
+    return f"{Errno(error).name} ({error})" if error else "0"
+
+
+class Guest:
+    """Administrator's commands as processes of the simulated kernel.
+
+    ``do`` starts one and returns at once; ``wait`` runs the kernel until it has ended.
+    """
+
+    def __init__(self, kernel: Kernel, module: Path) -> None:
+        self.kernel = kernel
+        self.module = module
+        self.results: list[tuple[str, Any, Any]] = []  # verb, argument, result
+        self._powerd: Lwp | None = None
+
+    # -- running commands --------------------------------------------------------------------
+
+    def start(self, name: str, main: Model, *, uid: int = 0) -> Lwp:
+        """Start a process."""
+        return self.kernel.subject(Processes).spawn(name, main, uid=uid)
+
+    def wait(self, name: str, main: Model, *, uid: int = 0) -> Any:
+        """Run a process until it has exited, and return its result."""
+        lwp = self.start(name, main, uid=uid)
+        self.kernel.run(lambda: lwp.state == "gone")
+        return lwp.result
+
+    def do(self, verb: str, argument: Any) -> None:
+        """Start what a scenario's verb ``guest.VERB`` means; the result goes to ``results``."""
+        command = getattr(self, f"do_{verb}")
+        self.start(verb, self._noted(verb, argument, command(argument)))
+
+    def _noted(self, verb: str, argument: Any, main: Model) -> Model:
+        result = yield from main
+        self.results.append((verb, argument, result))
+        shown = describe_errno(result) if isinstance(result, int) else str(result)
+        self.kernel.trace.emit("guest.done", verb=verb, argument=str(argument), result=shown)
+        return result
+
+    # -- commands, as models -----------------------------------------------------------------
+
+    def do_load(self, path: Any) -> Model:
+        """modload; without a path the module under test."""
+        target = self.module if path in {None, "", True} else path
+        return self.kernel.subject(Modules).load(target)
+
+    def do_unload(self, name: Any) -> Model:
+        """modunload NAME."""
+        return self.kernel.subject(Modules).unload(str(name))
+
+    def do_detach(self, name: Any) -> Model:
+        """drvctl -d DEVICE."""
+        return self.kernel.subject(Autoconf).drvctl_detach(str(name))
+
+    def do_rescan(self, name: Any) -> Model:
+        """drvctl -r -a cpufeaturebus BUS."""
+        return self.kernel.subject(Autoconf).drvctl_rescan(str(name), FEATURE_BUS)
+
+    def do_hostname(self, name: Any) -> Model:
+        """sysctl -w kern.hostname=NAME."""
+        self.kernel.subject(Identity).set_hostname(str(name))
+        return 0
+        yield
+
+    def do_addresses(self, given: Any) -> Model:
+        """ifconfig: a mapping of interface to addresses, or a list for the one card."""
+        self.set_addresses(given)
+        return 0
+        yield
+
+    def set_addresses(self, given: Any) -> None:
+        """Give the card, or the cards of a mapping, these addresses."""
+        if isinstance(given, dict):
+            cards = {name: _listed(value) for name, value in given.items()}
+        else:
+            cards = {"wm0": _listed(given)}
+        interfaces = [LOOPBACK]
+        for number, (name, addresses) in enumerate(cards.items()):
+            mac = f"00:0c:29:01:02:{3 + number:02x}"
+            interfaces.append(Interface(name, tuple(addresses), mac))
+        self.kernel.subject(Network).set(interfaces)
+
+    def do_powerd(self, on: Any) -> Model:
+        """Start powerd(8), or let it die."""
+        self.set_powerd(on=bool(on))
+        return 0
+        yield
+
+    def set_powerd(self, *, on: bool) -> None:
+        """Open or close /dev/power."""
+        power = self.kernel.subject(SysmonPower)
+        if on and self._powerd is None:
+            self._powerd = self.start("powerd", power.daemon())
+        elif not on and self._powerd is not None:
+            self.kernel.scheduler.kill(self._powerd)
+            self._powerd = None
+            power.close()
+
+    def do_clock(self, seconds: Any) -> Model:
+        """Set the guest's clock off by so many seconds."""
+        self.kernel.subject(TimeKeeping).boot_offset += round(float(seconds) * 1e9)
+        return 0
+        yield
+
+    def do_sysctl(self, values: Any) -> Model:
+        """sysctl -w NAME=VALUE for each."""
+        for name, value in values.items():
+            reply = yield from self.write(name, value)
+            if reply.error:
+                return reply.error
+        return 0
+
+    def do_rpc(self, message: Any) -> Model:
+        """Send an RPCI command through the driver's node; gives the Reply."""
+        content = message if isinstance(message, bytes) else str(message).encode()
+        device = next((d.name for d in self.kernel.subject(Autoconf).devices()
+                       if d.driver.name == "vmt"), "vmt0")  # fmt: skip
+        return self.kernel.subject(Sysctl).call(
+            f"machdep.{device}.rpc", old=16384 + 64, new=content + b"\0"
+        )
+
+    def do_suspend(self, _argument: Any) -> Model:
+        """drvctl -S: the pmf suspend hooks."""
+        return self._pmf(resume=False)
+
+    def do_resume(self, _argument: Any) -> Model:
+        """drvctl -Q: the pmf resume hooks."""
+        return self._pmf(resume=True)
+
+    def _pmf(self, *, resume: bool) -> Model:
+        for device in self.kernel.subject(Autoconf).devices():
+            good = yield from self.kernel.subject(Pmf).suspend(device.address, resume=resume)
+            if not good:
+                return Errno.EBUSY
+        return 0
+
+    def do_shutdown(self, _argument: Any) -> Model:
+        """shutdown -p now, as far as the kernel is concerned."""
+        return self.kernel.subject(SysmonPower).reboot(RB_POWERDOWN)
+
+    # -- sysctl ------------------------------------------------------------------------------
+
+    def write(self, name: str, value: Any) -> Model:
+        """Set a node from text or number, as sysctl(8) would; gives the Reply."""
+        sysctl = self.kernel.subject(Sysctl)
+        node = sysctl.find(name)
+        if node is None:
+            return Reply(Errno.ENOENT, b"", 0)
+        if node.kind == STRING:
+            content = str(value).encode() + b"\0"
+        else:
+            size = {INT: 4, BOOL: 1}.get(node.kind, 8)
+            content = int(value).to_bytes(size, "little", signed=int(value) < 0)
+        return (yield from sysctl.call(name, new=content))
+
+    def read(self, name: str) -> Model:
+        """Return a node's value as int or str, None if there is none or it cannot be read."""
+        sysctl = self.kernel.subject(Sysctl)
+        node = sysctl.find(name)
+        if node is None:
+            return None
+        reply = yield from sysctl.call(name, old=16384)
+        if reply.error:
+            return None
+        return reply.text if node.kind == STRING else reply.number
+
+
+def _listed(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [str(value)] if isinstance(value, str) else [str(each) for each in value]

@@ -1,0 +1,300 @@
+"""Network interfaces and their addresses, as lists in guest memory that modules walk themselves.
+
+Sources: NetBSD sys/net/if.c, if.h, if_dl.h, sys/netinet/in.c, in.h, sys/netinet6/in6.h and
+sys/sys/pslist.h; offsets measured with the headers of NetBSD 10 and 11.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import DataSymbol, Subject
+from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.memory import Region, round_page
+from vmtsim.kernel.netlayout import (
+    IFADDR,
+    IFF_BROADCAST,
+    IFF_LOOPBACK,
+    IFF_MULTICAST,
+    IFF_POINTOPOINT,
+    IFF_RUNNING,
+    IFF_UP,
+    IFNET,
+    IFT_ETHER,
+    IFT_LOOP,
+    IFT_TUNNEL,
+    embed_scope,
+    link_mask,
+    link_sockaddr,
+    mask_sockaddr,
+    sockaddr,
+)
+from vmtsim.kernel.pserialize import PSerialize
+from vmtsim.kernel.psref import PassiveReferences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmtsim.kernel.kernel import Kernel
+
+# kind -> (if_type, if_flags of an interface that is up)
+_KINDS = {
+    "ethernet": (IFT_ETHER, IFF_UP | IFF_BROADCAST | IFF_RUNNING | IFF_MULTICAST),
+    "loopback": (IFT_LOOP, IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_MULTICAST),
+    "tunnel": (IFT_TUNNEL, IFF_UP | IFF_POINTOPOINT | IFF_RUNNING | IFF_MULTICAST),
+}
+DEFAULT_MAC = "00:0c:29:3e:5a:01"  # 00:0c:29 is VMware's
+
+
+@dataclass
+class Address:
+    """One struct ifaddr; ``text`` as ifconfig(8) takes it, '' for the link-level address."""
+
+    text: str
+    at: int
+    sockaddr: int
+
+
+@dataclass
+class Interface:
+    """One struct ifnet.  ``at`` is its address; ``addresses`` begin with the link-level one."""
+
+    name: str
+    index: int
+    kind: str
+    mac: bytes
+    at: int
+    addresses: list[Address] = field(default_factory=list)
+
+    def texts(self) -> list[str]:
+        """Return the network addresses with their prefix lengths, in order."""
+        return [address.text for address in self.addresses if address.text]
+
+
+class Network(Subject):
+    """The machine's interfaces.  Scenarios change them as ifconfig(8) does, at any time.
+
+    What is removed leaves the lists at once, and its memory goes when no thread is in a read
+    section and nobody holds a reference, as if_detach() and ifa_remove() wait for it; after that
+    a module that still looks at it faults.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        size = kernel.memory.pointer_size
+        self.layout = IFNET[size]
+        self.ifaddr = IFADDR[size]
+        self.interfaces: list[Interface] = []
+        self.ifnet_class = 0
+        self.ifaddr_class = 0
+        self._next_index = 1
+        self._retired: dict[int, int] = {}  # address -> its psref target
+        self._names: dict[int, str] = {}  # what an object was, for messages
+        self._dead: set[int] = set()
+
+    def data(self) -> Iterator[DataSymbol]:
+        """The list's head, and the class of references to addresses."""
+        size = self.kernel.memory.pointer_size
+        yield DataSymbol("ifnet_pslist", bytes(size))
+        yield DataSymbol("ifa_psref_class", bytes(size))
+
+    def boot(self) -> None:
+        """Give the machine an Ethernet card and the loopback interface, both up."""
+        references = self.kernel.subject(PassiveReferences)
+        self.ifnet_class = references.new_class("ifnet")
+        self.ifaddr_class = references.new_class("ifa")
+        self.kernel.memory.put_pointer(self.kernel.symbols["ifa_psref_class"], self.ifaddr_class)
+        references.released.append(lambda _target: self._collect())
+        # A card is found before the pseudo-devices are made, so it is number 1.
+        self.add("wm0", mac=DEFAULT_MAC)
+        for text in ("fe80::20c:29ff:fe3e:5a01/64", "192.0.2.10/24", "2001:db8::10/64"):
+            self.add_address("wm0", text)
+        self.add("lo0", kind="loopback")
+        for text in ("::1/128", "fe80::1/64", "127.0.0.1/8"):
+            self.add_address("lo0", text)
+
+    # -- configuration -------------------------------------------------------------------------
+
+    def find(self, name: str) -> Interface:
+        """Return the interface with that name; KeyError with the names there are."""
+        for interface in self.interfaces:
+            if interface.name == name:
+                return interface
+        known = ", ".join(interface.name for interface in self.interfaces) or "none"
+        raise KeyError(f"no network interface {name!r} (there are: {known})")
+
+    def add(self, name: str, *, kind: str = "ethernet", mac: str = "", up: bool = True) -> Interface:
+        """Attach an interface; ``kind`` is ethernet, loopback or tunnel, ``mac`` like 00:0c:29:…
+
+        An Ethernet interface without ``mac`` gets one that follows from its number.
+        """
+        if kind not in _KINDS:
+            raise ValueError(f"no kind of interface {kind!r}: {', '.join(_KINDS)}")
+        if not 0 < len(name) <= 15:
+            raise ValueError(f"interface name {name!r} must have 1 to 15 characters")
+        if any(interface.name == name for interface in self.interfaces):
+            raise ValueError(f"there is an interface {name!r} already")
+        index, self._next_index = self._next_index, self._next_index + 1
+        if kind == "ethernet" and not mac:
+            mac = f"00:0c:29:3e:5b:{index & 0xFF:02x}"
+        raw = bytes.fromhex(mac.replace(":", ""))
+        memory, layout = self.kernel.memory, self.layout
+        if_type, flags = _KINDS[kind]
+        if not up:
+            flags &= ~(IFF_UP | IFF_RUNNING)
+        at = self._object(layout.size, f"struct ifnet of {name}")
+        memory.write(at + layout.xname, name.encode("latin-1").ljust(16, b"\0"))
+        memory.put_u16(at + layout.index, index)
+        memory.put_u16(at + layout.flags, flags)
+        memory.put_u8(at + layout.type, if_type)
+        memory.put_u8(at + layout.addrlen, len(raw))
+        memory.put_u64(at + layout.mtu, 33624 if kind == "loopback" else 1500)
+        self.kernel.subject(PassiveReferences).init_target(at + layout.psref, self.ifnet_class)
+        interface = Interface(name, index, kind, raw, at)
+        self.interfaces.append(interface)
+        link = link_sockaddr(index, if_type, name.encode("latin-1"), raw)
+        self._attach(interface, "", link, link_mask(len(name)), b"")
+        memory.put_pointer(at + layout.dl, interface.addresses[0].at)
+        memory.put_pointer(at + layout.sadl, interface.addresses[0].sockaddr)
+        self._link()
+        return interface
+
+    def remove(self, name: str) -> None:
+        """Detach an interface with all its addresses."""
+        interface = self.find(name)
+        self.interfaces.remove(interface)
+        self._link()
+        for address in interface.addresses:
+            self._retire(address.at, address.at + self.ifaddr.psref)
+        self._retire(interface.at, interface.at + self.layout.psref)
+
+    def up(self, name: str, *, up: bool = True) -> None:
+        """Set or clear IFF_UP and IFF_RUNNING."""
+        at = self.find(name).at + self.layout.flags
+        flags = self.kernel.memory.u16(at) & ~(IFF_UP | IFF_RUNNING)
+        self.kernel.memory.put_u16(at, flags | (IFF_UP | IFF_RUNNING if up else 0))
+
+    def down(self, name: str) -> None:
+        """Clear IFF_UP and IFF_RUNNING."""
+        self.up(name, up=False)
+
+    def add_address(self, name: str, text: str, *, destination: str = "") -> None:
+        """Give an interface an address like 192.0.2.10/24 or 2001:db8::10/64.
+
+        ``destination`` is the other end of a tunnel.  Link-local IPv6 addresses get the number
+        of the interface in their bytes 2 and 3, as everywhere inside the kernel.
+        """
+        interface = self.find(name)
+        parsed = ipaddress.ip_interface(text)
+        raw = embed_scope(parsed.ip.packed, interface.index)
+        other = b""
+        if destination:
+            other = embed_scope(ipaddress.ip_address(destination).packed, interface.index)
+        elif parsed.version == 4 and interface.kind == "ethernet":
+            other = parsed.network.broadcast_address.packed
+        self._attach(
+            interface,
+            str(parsed),
+            sockaddr(raw),
+            mask_sockaddr(parsed.netmask.packed),
+            sockaddr(other) if other else b"",
+        )
+        self._link()
+
+    def remove_address(self, name: str, text: str) -> None:
+        """Take an address away from an interface."""
+        interface = self.find(name)
+        wanted = str(ipaddress.ip_interface(text))
+        for address in interface.addresses:
+            if address.text == wanted:
+                interface.addresses.remove(address)
+                self._link()
+                self._retire(address.at, address.at + self.ifaddr.psref)
+                return
+        known = ", ".join(interface.texts()) or "none"
+        raise KeyError(f"{name} has no address {wanted} (it has: {known})")
+
+    def clear(self) -> None:
+        """Detach all interfaces."""
+        for interface in list(self.interfaces):
+            self.remove(interface.name)
+
+    # -- objects in guest memory -----------------------------------------------------------------
+
+    def _object(self, size: int, what: str) -> int:
+        """Return zeroed memory for a structure that messages call ``what``."""
+        memory = self.kernel.memory
+        kmem = self.kernel.subject(Kmem)
+        at = kmem.allocate(size, owner="network")
+        base = kmem.live[at].base
+        memory.remove_region(base)
+        memory.add_region(
+            Region(base, base + round_page(size) + 4096, lambda address: self._say(at, address))
+        )
+        self._names[at] = what
+        return at
+
+    def _say(self, at: int, address: int) -> str:
+        offset = address - at
+        place = f"offset {offset} of " if offset else ""
+        if at in self._dead:
+            return f"{place}the freed {self._names[at]}, which was removed"
+        return f"{place}the {self._names[at]}"
+
+    def _attach(
+        self, interface: Interface, text: str, address: bytes, mask: bytes, other: bytes
+    ) -> None:
+        memory = self.kernel.memory
+        size, layout = memory.pointer_size, self.ifaddr
+        what = f"struct ifaddr {text or 'of the link level'} of {interface.name}"
+        at = self._object(layout.size + len(address) + len(mask) + len(other), what)
+        first = at + layout.size
+        memory.write(first, address + mask + other)
+        memory.put_pointer(at, first)
+        memory.put_pointer(at + size, first + len(address) + len(mask) if other else 0)
+        memory.put_pointer(at + 2 * size, first + len(address))
+        memory.put_pointer(at + 3 * size, interface.at)
+        self.kernel.subject(PassiveReferences).init_target(at + layout.psref, self.ifaddr_class)
+        interface.addresses.append(Address(text, at, first))
+
+    def _link(self) -> None:
+        """Make the lists what ``interfaces`` says.
+
+        An object that is in no list any more keeps its link, for readers that stand on it.
+        """
+        self._link_list(
+            self.kernel.symbols["ifnet_pslist"],
+            [interface.at + self.layout.pslist for interface in self.interfaces],
+        )
+        for interface in self.interfaces:
+            self._link_list(
+                interface.at + self.layout.addresses,
+                [address.at + self.ifaddr.pslist for address in interface.addresses],
+            )
+
+    def _link_list(self, link: int, entries: list[int]) -> None:
+        """Write a pslist: a head, and entries of a pointer to the link and the next entry."""
+        memory = self.kernel.memory
+        for entry in entries:
+            memory.put_pointer(link, entry)
+            memory.put_pointer(entry, link)
+            link = entry + memory.pointer_size
+        memory.put_pointer(link, 0)
+
+    def _retire(self, at: int, target: int) -> None:
+        """Free the object when nobody can be looking at it any more."""
+        memory = self.kernel.memory
+        memory.put_u8(target + memory.pointer_size, 1)  # prt_draining
+        self._retired[at] = target
+        self.kernel.subject(PSerialize).after_readers(self._collect)
+
+    def _collect(self) -> None:
+        references = self.kernel.subject(PassiveReferences)
+        readers = any(lwp.pserialize for lwp in self.kernel.scheduler.lwps)
+        for at, target in list(self._retired.items()):
+            if not readers and not references.is_held(target):
+                del self._retired[at]
+                self._dead.add(at)
+                self.kernel.subject(Kmem).release(at, None, "if_detach")

@@ -1,0 +1,149 @@
+"""pserialize(9): read sections in which nothing may sleep (NetBSD sys/kern/subr_pserialize.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import Preempt, Subject, kernel_function
+from vmtsim.kernel.kmem import Kmem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
+
+# What the kernel's splraiseipl() cookie would be: a number that differs from section to section,
+# so that leaving with a number from elsewhere shows.
+_FIRST_COOKIE = 0x40
+
+
+class PSerialize(Subject):
+    """Who is in a read section, and since where.
+
+    The scheduler does not switch away from a thread in a read section.  ``after_readers`` runs
+    something as soon as nobody reads any more: how writers free what readers may still look at.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._sections: dict[Lwp, list[tuple[int, int]]] = {}  # (cookie, call site), outer first
+        self._objects: dict[int, int] = {}  # pserialize_t -> who made it
+        self._next = _FIRST_COOKIE
+        self._waiting: list[Callable[[], None]] = []
+
+    def boot(self) -> None:
+        """Watch threads end."""
+        scheduler = self.kernel.scheduler
+        before = scheduler.on_exit
+
+        def gone(lwp: Lwp) -> None:
+            sections = self._sections.pop(lwp, None)
+            if sections:
+                self.kernel.panic(
+                    "pserialize-left",
+                    f"thread {lwp.name} ended inside the pserialize read section that "
+                    f"{self.kernel.location(sections[-1][1])} entered",
+                )
+            before(lwp)
+
+        scheduler.on_exit = gone
+
+    def entered(self, lwp: Lwp) -> str:
+        """Say which code entered the innermost read section of ``lwp``."""
+        sections = self._sections.get(lwp)
+        return self.kernel.location(sections[-1][1]) if sections else "the kernel"
+
+    def after_readers(self, action: Callable[[], None]) -> None:
+        """Call ``action`` when no thread is in a read section: now, or at the last exit."""
+        if self._sections:
+            self._waiting.append(action)
+        else:
+            action()
+
+    @kernel_function("int pserialize_read_enter(void)")
+    def pserialize_read_enter(self) -> int:
+        lwp = self.kernel.current
+        self._next = _FIRST_COOKIE + (self._next + 1) % 0x1000
+        self._sections.setdefault(lwp, []).append((self._next, self.kernel.call_site))
+        lwp.pserialize += 1
+        return self._next
+
+    @kernel_function("void pserialize_read_exit(int s)")
+    def pserialize_read_exit(self, cookie: int) -> None:
+        kernel = self.kernel
+        lwp = kernel.current
+        sections = self._sections.get(lwp)
+        if not sections:
+            kernel.panic(
+                "pserialize-not-entered",
+                f"pserialize_read_exit by {kernel.where()} in thread {lwp.name}, which is in no "
+                "read section",
+            )
+        expected, site = sections.pop()
+        lwp.pserialize -= 1
+        if cookie != expected:
+            kernel.panic(
+                "pserialize-cookie",
+                f"pserialize_read_exit({cookie:#x}) by {kernel.where()}: the section that "
+                f"{kernel.location(site)} entered wants {expected:#x}, the value which "
+                "pserialize_read_enter gave",
+            )
+        if not sections:
+            del self._sections[lwp]
+        if not self._sections and self._waiting:
+            actions, self._waiting = self._waiting, []
+            for action in actions:
+                action()
+
+    @kernel_function("bool pserialize_in_read_section(void)")
+    def pserialize_in_read_section(self) -> bool:
+        return bool(self.kernel.current.pserialize)
+
+    @kernel_function("bool pserialize_not_in_read_section(void)")
+    def pserialize_not_in_read_section(self) -> bool:
+        return not self.kernel.current.pserialize
+
+    # -- the writer's side -------------------------------------------------------------------
+
+    @kernel_function("void *pserialize_create(void)")
+    def pserialize_create(self) -> int:
+        self.kernel.rules.may_sleep("pserialize_create")
+        address = self.kernel.subject(Kmem).allocate(64, owner="pserialize")
+        self._objects[address] = self.kernel.call_site
+        return address
+
+    def _check(self, function: str, address: int) -> None:
+        kernel = self.kernel
+        if address not in self._objects:
+            kernel.panic(
+                "pserialize-unknown",
+                f"{function} by {kernel.where()}: {kernel.describe(address)} was not made by "
+                "pserialize_create, or is destroyed",
+            )
+
+    @kernel_function("void pserialize_destroy(void *psz)")
+    def pserialize_destroy(self, address: int) -> None:
+        self._check("pserialize_destroy", address)
+        del self._objects[address]
+        self.kernel.subject(Kmem).release(address, None, "pserialize_destroy")
+
+    @kernel_function("void pserialize_perform(void *psz)")
+    def pserialize_perform(self, address: int) -> Model:
+        kernel = self.kernel
+        self._check("pserialize_perform", address)
+        kernel.rules.may_sleep("pserialize_perform")
+        yield Preempt()
+        while self._sections:
+            yield Preempt()
+
+    def check_unload(self, module: str) -> None:
+        """Report pserialize objects that were not destroyed."""
+        for site in self._objects.values():
+            self.kernel.violation(
+                "pserialize-not-destroyed",
+                f"module {module} is gone, but the pserialize object made by "
+                f"{self.kernel.location(site)} was not destroyed",
+            )
+        self._objects.clear()

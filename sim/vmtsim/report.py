@@ -1,0 +1,197 @@
+"""What a run prints: the console and the conversation, or a dozen lines, or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtsim import chart
+from vmtsim.kernel.console import Console
+from vmtsim.trace import printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from vmtsim.simulation import Outcome, Simulation
+    from vmtsim.trace import Event
+
+_VERDICTS = {
+    0: "fine: every property held",
+    1: "FAILED: a property did not hold",
+    2: "NOT LIVE: the guest hangs",
+    3: "PANIC: the kernel would have gone down",
+}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file by way of a temporary one beside it."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(name).chmod(0o644)
+    Path(name).replace(path)
+
+
+def _where(path: Path) -> str:
+    """Return a path as short as it can be said."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _module_line(simulation: Simulation) -> str:
+    module = simulation.module
+    size = module.path.stat().st_size
+    return (
+        f"{module.modinfo.name} for NetBSD {module.modinfo.version_text}/{module.machine.value}, "
+        f"{size} bytes, {len(module.imports)} imports"
+    )
+
+
+def full(simulation: Simulation, outcome: Outcome) -> list[str]:
+    """Return the console, the conversation and the verdict."""
+    lines = ["console:", ""]
+    lines += simulation.kernel.subject(Console).text().splitlines()
+    lines += ["", "conversation (seconds since power-on):", ""]
+    lines += chart.text(simulation.trace.events)
+    lines += ["", f"module   {_module_line(simulation)}"]
+    lines += _verdict(outcome)
+    return lines
+
+
+def _verdict(outcome: Outcome) -> list[str]:
+    lines = []
+    for finding in outcome.findings:
+        text = textwrap.wrap(
+            f"{finding.at / 1e9:.6f} s: {finding.rule}: {finding.message}", 96
+        )
+        lines += [f"finding  {text[0]}", *(f"         {line}" for line in text[1:])]
+    lines.append(
+        f"run      seed {outcome.seed}, scenario {outcome.scenario}, "
+        f"{outcome.virtual_time / 1e9:.3f} virtual s, {outcome.kernel_calls} kernel calls, "
+        f"{outcome.traps} traps, {outcome.switches} thread switches"
+    )
+    if outcome.halted:
+        lines.append(f"end      the guest went down: {outcome.halted}")
+    held = sum(held for _name, held in outcome.properties)
+    lines.append(f"verdict  {_VERDICTS[outcome.status]} ({held} of {len(outcome.properties)})")
+    return lines
+
+
+def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
+    """Return at most 13 lines that say what ran, what was said and how it ended."""
+    events = simulation.trace.events
+    lines = [
+        f"module   {_module_line(simulation)}",
+        f"kernel   {_kernel_line(simulation)}",
+        *_talk(events),
+    ]
+    if outcome.findings:
+        first = outcome.findings[0]
+        text = textwrap.wrap(f"{first.rule}: {first.message}", 88)
+        lines += [f"finding  {text[0]}", *(f"         {line}" for line in text[1:3])]
+        if len(outcome.findings) > 1:
+            lines.append(f"         and {len(outcome.findings) - 1} more")
+    if outcome.halted:
+        lines.append(f"end      the guest went down: {outcome.halted}")
+    lines.append(
+        f"verdict  {_VERDICTS[outcome.status]}; seed {outcome.seed}, "
+        f"{outcome.virtual_time / 1e9:.0f} virtual s"
+    )
+    lines.append(f"file     {_where(simulation.module.path)}")
+    return lines
+
+
+def _kernel_line(simulation: Simulation) -> str:
+    """Return what the console said when the device attached."""
+    for line in simulation.kernel.subject(Console).lines:
+        if " at cpu0" in line.text and not line.text.startswith("cpu"):
+            return line.text
+    return "no device attached"
+
+
+def _talk(events: Iterable[Event]) -> list[str]:
+    """Return the host's requests with their answers, and what the guest told, in short."""
+    told: list[str] = []
+    asked: list[str] = []
+    power: list[str] = []
+    for event in events:
+        if event.kind == "tclo.reply":
+            reply = printable(event["reply"]).strip() or "nothing"
+            asked.append(f"{printable(event['message'])} -> {reply}")
+        elif event.kind == "rpci":
+            told.append(printable(event["request"]).strip())
+        elif event.kind == "powerd":
+            power.append(f"{event['script']} {event['name']}")
+    lines = []
+    lines += _joined("host", asked, 3)
+    lines += _joined("guest", told, 2)
+    lines += _joined("powerd", power, 1)
+    return lines
+
+
+def _joined(label: str, items: list[str], limit: int) -> list[str]:
+    if not items:
+        return [f"{label:<8} nothing"]
+    wrapped = textwrap.wrap(", ".join(dict.fromkeys(items)), 88)
+    if len(wrapped) > limit:
+        wrapped = wrapped[:limit]
+        wrapped[-1] += " ..."
+    return [f"{label:<8} {wrapped[0]}", *(f"         {line}" for line in wrapped[1:])]
+
+
+def as_json(simulation: Simulation, outcome: Outcome) -> str:
+    """Return the outcome as JSON."""
+    module = simulation.module
+    record = {
+        "format": "vmtsim-outcome",
+        "version": 1,
+        "module": {
+            "name": module.modinfo.name,
+            "file": module.path.name,
+            "release": module.modinfo.version_text,
+            "machine": module.machine.value,
+            "size": module.path.stat().st_size,
+            "imports": len(module.imports),
+        },
+        "seed": outcome.seed,
+        "scenario": outcome.scenario,
+        "status": outcome.status,
+        "halted": outcome.halted,
+        "properties": dict(outcome.properties),
+        "findings": [
+            {"rule": f.rule, "message": f.message, "at": f.at, "status": f.status}
+            for f in outcome.findings
+        ],
+        "virtual_ns": outcome.virtual_time,
+        "kernel_calls": outcome.kernel_calls,
+        "traps": outcome.traps,
+        "switches": outcome.switches,
+        "console": [
+            {"at": line.at, "text": line.text}
+            for line in simulation.kernel.subject(Console).lines
+        ],
+    }
+    return json.dumps(record, indent=2) + "\n"
+
+
+def replay(args: argparse.Namespace) -> str:
+    """Return the command that runs exactly this again."""
+    words = ["vmtsim run", _quoted(str(args.file)), f"--seed {args.seed}"]
+    if args.kernel != "plain":
+        words.append(f"--kernel {args.kernel}")
+    if str(args.scenario) != "boot-to-halt":
+        words.append(f"--scenario {_quoted(str(args.scenario))}")
+    return " ".join(words)
+
+
+def _quoted(text: str) -> str:
+    import shlex  # noqa: PLC0415 - only for failures
+
+    return shlex.quote(text)

@@ -1,0 +1,285 @@
+"""One run: a kernel, a host, a module, a scenario, and the verdict over them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.kobj import read_module
+
+from vmtsim.guest import Guest, describe_errno
+from vmtsim.host import Host
+from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.clock import SECOND, Clock
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled
+from vmtsim.kernel.kernel import Kernel, KernelOptions
+from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.timekeeping import TimeKeeping
+from vmtsim.rng import Rng
+from vmtsim.scenario import Scenario, ScenarioRun
+from vmtsim.trace import Event, Trace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+FINE, PROPERTY_FAILED, NOT_LIVE, PANIC = 0, 1, 2, 3
+# Wall seconds in which guest code must have called the kernel or the host once.
+_STUCK_AFTER = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A property that does not hold: ``status`` is the exit status it stands for."""
+
+    rule: str
+    message: str
+    at: int
+    status: int = PROPERTY_FAILED
+
+
+@dataclass
+class Outcome:
+    """What a run came to.  ``properties`` lists (name, held) of everything that was looked at."""
+
+    seed: int
+    scenario: str
+    findings: list[Finding] = field(default_factory=list)
+    properties: list[tuple[str, bool]] = field(default_factory=list)
+    virtual_time: int = 0
+    kernel_calls: int = 0
+    traps: int = 0
+    switches: int = 0
+    halted: str = ""
+
+    @property
+    def status(self) -> int:
+        """The exit status: that of the worst finding."""
+        return max((finding.status for finding in self.findings), default=FINE)
+
+
+class _Watchdog:
+    """Interrupts guest code that never calls anything; real time, because virtual time stands."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        scheduler = self._simulation.kernel.scheduler
+        before = (-1, -1)
+        while not self._over.wait(_STUCK_AFTER):
+            now = (scheduler.calls, scheduler.traps)
+            if now == before and scheduler.current is not None:
+                self._simulation.kernel.cpu.interrupt()
+            before = now
+
+
+class Simulation:
+    """Ties processor, kernel, host and scenario together.
+
+    ``trace`` receives everything that happens.  The release of the kernel is that of the module
+    unless given.  Raises vmtgen.kobj.KobjError where ``module`` is no module at all.
+    """
+
+    def __init__(
+        self,
+        module: Path,
+        scenario: Scenario,
+        *,
+        seed: int = 1,
+        builtin_vmt: bool = False,
+        trace: Trace | None = None,
+    ) -> None:
+        self.module = read_module(module)
+        self.scenario = scenario
+        self.seed = seed
+        self.trace = trace or Trace(keep=True)
+        self.rng = Rng(seed)
+        self.clock = Clock()
+        self.trace.now = self.now
+        info = self.module.modinfo
+        self.host = Host(
+            now=self.now, rng=self.rng, options=scenario.host, trace=self.trace
+        )
+        self.kernel = Kernel(
+            KernelOptions(
+                machine=self.module.machine.value,
+                release=info.version_text,
+                version=info.version,
+                builtin_vmt=builtin_vmt,
+                hostname=str(scenario.guest.get("hostname", "guest.example")),
+            ),
+            backdoor=self.host,
+            rng=self.rng.fork("kernel"),
+            trace=self.trace,
+            clock=self.clock,
+        )
+        self.admin = Guest(self.kernel, module)
+        self.outcome = Outcome(seed, scenario.name)
+        self._script: ScenarioRun | None = None
+        self._acting = False
+        scheduler = self.kernel.scheduler
+        scheduler.outside_next = self._next_event
+        scheduler.outside_advance = self._advance
+        self.kernel.subject(TimeKeeping).set_rtc(scenario.host.epoch * SECOND)
+
+    # -- the stage of the scenario -------------------------------------------------------------
+
+    def now(self) -> int:
+        """Return virtual nanoseconds since power-on."""
+        return self.clock.now
+
+    def guest(self, verb: str, argument: Any, /) -> None:
+        """Start an administrator's command in the guest."""
+        self.admin.do(verb, argument)
+
+    def sysctl(self, name: str, /) -> Any:
+        """Read a sysctl node as a process would; runs the guest meanwhile."""
+        return self.admin.wait("sysctl", self.admin.read(name))
+
+    def _next_event(self) -> int | None:
+        host = self.host.next_event()
+        if self._script is None or self._acting:
+            return host
+        script = self._script.next_event()
+        if host is None or (script is not None and script < host):
+            return script
+        return host
+
+    def _advance(self) -> None:
+        self.host.advance()
+        if self._script is not None and not self._acting:
+            self._acting = True
+            try:
+                self._script.advance()
+            finally:
+                self._acting = False
+
+    # -- the run -----------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Boot, load the module, play the scenario, unload, judge."""
+        outcome = self.outcome
+        with _Watchdog(self):
+            try:
+                self._run()
+            except KernelPanic as panic:
+                self._find(panic.rule, panic.message, PANIC)
+                self.kernel.subject(Console).print(f"panic: {panic.message}\n")
+            except Halted as halted:
+                outcome.halted = halted.how
+                self.trace.emit("kernel.halted", how=halted.how)
+            except Spinning as spinning:
+                self._find("spinning", str(spinning), NOT_LIVE)
+            except Stalled as stalled:
+                asleep = ", ".join(
+                    f"{lwp.name} ({lwp.what or lwp.state})" for lwp in self.kernel.scheduler.lwps
+                )
+                self._find("stalled", f"{stalled}; threads: {asleep}", NOT_LIVE)
+        self._judge()
+        scheduler = self.kernel.scheduler
+        outcome.virtual_time = self.clock.now
+        outcome.kernel_calls = scheduler.calls
+        outcome.traps = scheduler.traps
+        outcome.switches = scheduler.switches
+        return outcome
+
+    def _find(self, rule: str, message: str, status: int = PROPERTY_FAILED) -> None:
+        self.outcome.findings.append(Finding(rule, message, self.clock.now, status))
+
+    def _run(self) -> None:
+        kernel, admin, given = self.kernel, self.admin, self.scenario.guest
+        kernel.boot()
+        admin.set_powerd(on=bool(given.get("powerd", True)))
+        if "addresses" in given:
+            admin.set_addresses(given["addresses"])
+        self._script = ScenarioRun(self.scenario, self)
+        error = admin.wait("modload", admin.do_load(None))
+        if error:
+            self._find("module-loads", f"modload: {describe_errno(error)}")
+            self._script = None
+            return
+        for name, value in (given.get("sysctl") or {}).items():
+            reply = admin.wait("sysctl", admin.write(name, value))
+            if reply.error:
+                self._find("sysctl-setting", f"sysctl -w {name}: {describe_errno(reply.error)}")
+        kernel.run(lambda: False, self.scenario.duration)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Take the module out, as at the end of every run that did not go down."""
+        name = self.module.modinfo.name
+        if name in self.kernel.subject(Modules).loaded:
+            error = self.admin.wait("modunload", self.admin.do_unload(name))
+            if error:
+                self._find("module-unloads", f"modunload {name}: {describe_errno(error)}")
+            else:
+                self._check_channels()
+        left = [
+            device.name
+            for device in self.kernel.subject(Autoconf).devices()
+            if device.data is not None and device.attachment.address
+        ]
+        if left:
+            self._find("devices-gone", f"still attached after modunload: {', '.join(left)}")
+
+    def _check_channels(self) -> None:
+        """A guest that is gone has closed what it opened."""
+        channels = self.host.transport.channels
+        if channels:
+            self._find(
+                "channels-closed",
+                f"the module is gone, but {len(channels)} channels to the host are open: "
+                + ", ".join(str(channel) for channel in sorted(channels)),
+            )
+
+    def _judge(self) -> None:
+        outcome = self.outcome
+        for violation in self.kernel.violations:
+            outcome.findings.append(Finding(violation.rule, violation.message, violation.at))
+        for event in self._protocol_violations():
+            outcome.findings.append(
+                Finding(f"protocol: {event['rule']}", f"{event['detail']}", event.at)
+            )
+        if self._script is not None and not any(
+            finding.status in {PANIC, NOT_LIVE} for finding in outcome.findings
+        ):
+            for failure in self._script.finish():
+                outcome.findings.append(Finding("scenario", str(failure), self.clock.now))
+        broken = {finding.rule for finding in outcome.findings}
+        kernel_rules = not any(
+            f.status == PANIC or f.rule in {v.rule for v in self.kernel.violations}
+            for f in outcome.findings
+        )
+        outcome.properties = [
+            ("the module loads", "module-loads" not in broken),
+            ("the kernel's rules are kept", kernel_rules),
+            ("the protocol's rules are kept", not any(r.startswith("protocol") for r in broken)),
+            ("threads live", not broken & {"stalled", "spinning"}),
+            ("the scenario's expectations are met", "scenario" not in broken),
+            ("the module unloads and leaves nothing", not broken & {
+                "module-unloads", "devices-gone", "channels-closed", "leak"}),
+        ]  # fmt: skip
+
+    def _protocol_violations(self) -> list[Event]:
+        return [
+            event
+            for event in self.trace.events
+            if event.kind == "violation" and event.get("side") != "guest"
+        ]

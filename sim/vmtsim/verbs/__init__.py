@@ -1,0 +1,1 @@
+"""The verbs of the command ``vmtsim``, one module each; see vmtsim.cli."""

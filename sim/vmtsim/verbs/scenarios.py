@@ -1,0 +1,41 @@
+"""``vmtsim scenarios``: what ships."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+SUMMARY = "list the scenarios that ship"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vmtsim scenarios``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print name and summary of each."""
+    from vmtsim import scenario  # noqa: PLC0415 - `--help` needs no YAML
+
+    found = {name: scenario.load(name) for name in scenario.shipped()}
+    if args.json:
+        json.dump(
+            [
+                {"name": name, "summary": each.summary, "seconds": each.duration / 1e9}
+                for name, each in found.items()
+            ],
+            sys.stdout,
+            indent=2,
+        )
+        sys.stdout.write("\n")
+        return 0
+    for name, each in found.items():
+        text = textwrap.wrap(each.summary, 74)
+        sys.stdout.write(f"{name} ({each.duration / 1e9:g} s)\n")
+        sys.stdout.write("".join(f"    {line}\n" for line in text))
+    return 0
