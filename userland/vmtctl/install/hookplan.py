@@ -136,6 +136,9 @@ def uninstall(tree: Tree, *, force: bool) -> Plan:
     plan = Plan(tree)
     for directory in _SWEPT:
         plan.sweep(directory)
+    # What will be gone and what will be there again, to know which directories end up empty
+    gone: set[str] = {change.path for change in plan.changes}
+    again: set[str] = set()
     for name in SCRIPTS:
         found = tree.look(f"{TYPED}/{name}")
         kept = tree.look(f"{TYPED}/{name}{KEPT}")
@@ -144,47 +147,56 @@ def uninstall(tree: Tree, *, force: bool) -> Plan:
             raise _edited(found)
         if kept.kind == "file" and kept.identity == found.identity:
             plan.remove(kept)  # an installation was cut off after it kept the script
+            gone.add(kept.path)
         elif kept.kind == "file" and kind != "foreign":
             plan.put_back(kept, found)
+            gone.add(kept.path)
+            again.add(found.path)
         elif kind not in {"foreign", "absent"}:
             plan.remove(found)
-        _without_block(plan, tree.look(f"{DIRECTORY}/{name}"))
-    _remove_rest(plan, tree, force=force)
+            gone.add(found.path)
+        _without_block(plan, tree.look(f"{DIRECTORY}/{name}"), gone)
+    _remove_handler(plan, tree.look(HANDLER), gone, force=force)
+    _remove_record(plan, tree, gone - again)
     return plan
 
 
-def _without_block(plan: Plan, found: Snapshot) -> None:
+def _without_block(plan: Plan, found: Snapshot, gone: set[str]) -> None:
     if found.kind != "file":
         return
     left = block.without_block(found.data, found.path)
     if left is None:
         plan.remove(found)
+        gone.add(found.path)
     elif left != found.data:
         plan.put(found, left)
 
 
-def _remove_rest(plan: Plan, tree: Tree, *, force: bool) -> None:
-    handler = tree.look(HANDLER)
-    kind = classify(handler, "vmt-event")
+def _remove_handler(plan: Plan, found: Snapshot, gone: set[str], *, force: bool) -> None:
+    kind = classify(found, "vmt-event")
     if kind == "edited" and not force:
-        raise _edited(handler)
+        raise _edited(found)
     if kind in {"current", "older", "edited"}:
-        plan.remove(handler)
+        plan.remove(found)
+        gone.add(found.path)
+
+
+def _remove_record(plan: Plan, tree: Tree, gone: set[str]) -> None:
+    """Remove the directories that install made, then the record of them."""
     record = tree.look(RECORD)
     recorded = _recorded(record)
+    gone = {*gone, RECORD}
+    empty = []
+    for path in (SITE, TYPED, DIRECTORY, "/etc/powerd"):
+        left = [name for name in tree.names(path) if f"{path}/{name}" not in gone]
+        if path in recorded and not left and tree.look(path).kind == "directory":
+            empty.append(path)
+            gone.add(path)
+    for path in empty:
+        # The record is in /etc/powerd, which therefore goes after it.
+        if path != "/etc/powerd":
+            plan.remove_directory(path)
     if record.kind == "file":
         plan.remove(record)
-    # What will be gone by then
-    removed = {change.what.rpartition(" ")[2] for change in plan.changes}
-    removed |= {f"{TYPED}/{name}{KEPT}" for name in SCRIPTS}
-    for path in (SITE, TYPED, DIRECTORY, "/etc/powerd"):
-        left = [name for name in tree.names(path) if f"{path}/{name}" not in removed]
-        put_back = {
-            change.what.rpartition(" ")[2]
-            for change in plan.changes
-            if change.what.startswith("put ")
-        }
-        left += [name for name in put_back if name.rpartition("/")[0] == path]
-        if path in recorded and not left and tree.look(path).kind == "directory":
-            plan.remove_directory(path)
-            removed.add(path)
+    if "/etc/powerd" in empty:
+        plan.remove_directory("/etc/powerd")

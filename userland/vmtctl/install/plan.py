@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 class Change:
     """One change: what it is in words, its diff, how to do it, and how to take it back."""
 
-    __slots__ = ("_do", "_undo", "diff", "what")
+    __slots__ = ("_do", "_undo", "diff", "path", "what")
 
     def __init__(
-        self, what: str, do: Callable[[], object], undo: Callable[[], object], diff: str = ""
+        self,
+        what: str,
+        path: str,
+        do: Callable[[], object],
+        undo: Callable[[], object],
+        diff: str = "",
     ) -> None:
         self.what = what
+        self.path = path
         self.diff = diff
         self._do = do
         self._undo = undo
@@ -71,7 +77,7 @@ class Plan:
 
         verb = "change" if before.exists else "create"
         diff = _diff(path, before.data if before.exists else None, data)
-        self._add(f"{verb} {path}", lambda: tree.put(before, data, mode, like), undo, diff)
+        self._add(f"{verb} {path}", path, lambda: tree.put(before, data, mode, like), undo, diff)
 
     def remove(self, before: Snapshot, *, what: str = "remove") -> None:
         """Remove the file ``before``."""
@@ -84,7 +90,7 @@ class Plan:
                 tree.put(now, before.data, before.mode, before)
 
         diff = _diff(before.path, before.data, None)
-        self._add(f"{what} {before.path}", lambda: tree.remove(before), undo, diff)
+        self._add(f"{what} {before.path}", before.path, lambda: tree.remove(before), undo, diff)
 
     def keep_aside(self, before: Snapshot, kept: str) -> None:
         """Keep the file ``before`` under the name ``kept``, too."""
@@ -96,7 +102,7 @@ class Plan:
             if now.identity == before.identity:
                 tree.remove(now)
 
-        self._add(f"keep {before.path} as {kept}", lambda: tree.keep(before, kept), undo)
+        self._add(f"keep {before.path} as {kept}", kept, lambda: tree.keep(before, kept), undo)
 
     def put_back(self, kept: Snapshot, before: Snapshot) -> None:
         """Let ``kept`` take the place of ``before``."""
@@ -114,7 +120,7 @@ class Plan:
 
         diff = _diff(before.path, before.data if before.exists else None, kept.data)
         what = f"put {kept.path} back as {before.path}"
-        self._add(what, lambda: tree.put_back(kept, before), undo, diff)
+        self._add(what, before.path, lambda: tree.put_back(kept, before), undo, diff)
 
     def make_directory(self, path: str, mode: int = 0o755) -> None:
         """Make a directory."""
@@ -124,7 +130,7 @@ class Plan:
             if tree.look(path).kind == "directory":
                 tree.remove_directory(path)
 
-        self._add(f"make the directory {path}", lambda: tree.make_directory(path, mode), undo)
+        self._add(f"make the directory {path}", path, lambda: tree.make_directory(path, mode), undo)
 
     def remove_directory(self, path: str) -> None:
         """Remove an empty directory."""
@@ -135,7 +141,7 @@ class Plan:
             if not tree.look(path).exists:
                 tree.make_directory(path, mode)
 
-        self._add(f"remove the directory {path}", lambda: tree.remove_directory(path), undo)
+        self._add(f"remove the directory {path}", path, lambda: tree.remove_directory(path), undo)
 
     def sweep(self, directory: str) -> None:
         """Remove the temporary files that a crash left in ``directory``."""
@@ -146,9 +152,14 @@ class Plan:
                     self.remove(left, what="remove what a crash left behind:")
 
     def _add(
-        self, what: str, do: Callable[[], object], undo: Callable[[], object], diff: str = ""
+        self,
+        what: str,
+        path: str,
+        do: Callable[[], object],
+        undo: Callable[[], object],
+        diff: str = "",
     ) -> None:
-        self.changes.append(Change(what, do, undo, diff))
+        self.changes.append(Change(what, path, do, undo, diff))
 
     def diff(self) -> str:
         """Return the whole plan as a unified diff, with a line for what has no lines."""
