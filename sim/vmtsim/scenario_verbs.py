@@ -240,7 +240,7 @@ class Verb:
     """One verb: ``check`` reads its argument, ``run`` does it (nothing, for expectations)."""
 
     check: Callable[[Node, Problems], Any]
-    run: Callable[[Stage, Any], None]
+    run: Callable[[Stage, Any], object]
     text: str
 
 
@@ -415,12 +415,11 @@ EXPECTATIONS: dict[str, Expectation] = {
                 "script": _pattern,
                 "name": _pattern,
                 "driver": _pattern,
-                "type": _pattern,
                 "times": _number,
             }
         ),
         "powerd",
-        {"script": "script", "name": "name", "driver": "driver", "type": "type"},
+        {"script": "script", "name": "name", "driver": "device"},
         "power event with",
     ),
     "expect.console": Expectation(

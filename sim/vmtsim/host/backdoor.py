@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmtsim.host import clock as clock_module
-from vmtsim.host.channel import CLOSE, OPEN, RECVPAYLOAD, RECVSIZE, Transport
+from vmtsim.host.channel import CLOSE, OPEN, RECVPAYLOAD, RECVSIZE
 from vmtsim.host.frame import Frame, high16, low16, word
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vmtsim.host.clock import HostClock
     from vmtsim.host.context import Context
     from vmtsim.host.faults import Faults
+    from vmtsim.host.transport import Transport
 
 MAGIC = 0x564D5868
 LOW_PORT = 0x5658

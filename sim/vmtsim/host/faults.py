@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vmtsim.host.context import Context
     from vmtsim.rng import Rng
@@ -50,6 +50,7 @@ class Fault:
 _CATALOGUE = (
     Fault("checkpoint", _PAYLOAD, "the message was interrupted by a checkpoint: start it again"),
     Fault("lose-channel", (*_LENGTHS, *_PAYLOAD), "the host forgets the channel"),
+    Fault("wrong-cookie", (*_LENGTHS, *_PAYLOAD), "the host knows the channel by other cookies"),
     Fault("closed", (*_LENGTHS, *_PAYLOAD), "the host closed the channel (flag 0x0004)"),
     Fault("unsent", ("recvpayload", "hb-in", "recvstatus"), "the host withdrew its message"),
     Fault("power-off", _LENGTHS, "the host is powering the machine off (flag 0x0020)"),
@@ -78,6 +79,9 @@ _CATALOGUE = (
     Fault("clock-refused", ("time",), "the time command is refused"),
 )
 FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _CATALOGUE}
+
+# Odds in ten thousand that a swarm gives to a fault at each of its opportunities.
+_SWARM = (5, 10, 20, 50, 100, 200, 500)
 
 
 @dataclass
@@ -115,6 +119,22 @@ class Faults:
             for point in fault.points:
                 by_point.setdefault(point, []).append((fault, numerator, denominator))
         self._by_point = by_point
+
+    def swarm(
+        self, rng: Rng, *, names: Sequence[str] = tuple(FAULTS)
+    ) -> dict[str, tuple[int, int]]:
+        """Draw a plan from ``rng``, use it, and return it.
+
+        Each of ``names`` is absent in half of the runs, rare in most of the others and frequent
+        in some: runs that lack a fault reach states that it would cut short.
+        """
+        plan = {}
+        for name in sorted(names):
+            present, odds = rng.chance(1, 2), rng.choice(_SWARM)
+            if present:
+                plan[name] = (odds, 10_000)
+        self.set_plan(plan)
+        return plan
 
     def arm(
         self,

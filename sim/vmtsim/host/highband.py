@@ -11,8 +11,9 @@ from vmtsim.host.channel import SUCCESS
 from vmtsim.host.frame import Frame, GuestFault, GuestMemory, high16, low16, word
 
 if TYPE_CHECKING:
-    from vmtsim.host.channel import Channel, Transport
+    from vmtsim.host.channel import Channel
     from vmtsim.host.context import Context
+    from vmtsim.host.transport import Transport
 
 _MESSAGE = 0
 _LARGEST = 1 << 20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vmtsim.host import highband
 from vmtsim.host.backdoor import HIGH_PORT, LOW_PORT, MAGIC, Backdoor
 from vmtsim.host.backup import Backup
-from vmtsim.host.channel import CLOSED, Transport
+from vmtsim.host.channel import CLOSED
 from vmtsim.host.clock import HostClock
 from vmtsim.host.context import Context
 from vmtsim.host.cpuid import cpuid
@@ -19,6 +19,7 @@ from vmtsim.host.power import Power
 from vmtsim.host.rpci import Rpci
 from vmtsim.host.tclo import APPLICATION, Tclo
 from vmtsim.host.tools import Tools
+from vmtsim.host.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable

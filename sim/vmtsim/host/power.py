@@ -5,6 +5,7 @@ State ids and TCLO commands: open-vm-tools lib/include/vmware/guestrpc/powerops.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ class Power:
         self.tclo: Tclo
         # Requests that the guest has fetched and not yet reported a status for, by state id.
         self._open: dict[int, list[_Request]] = {}
+        # How many that the host gave up waiting for, by state id: their status is late, no more.
+        self._given_up: Counter[int] = Counter()
         # Last status by state id.
         self.statuses: dict[int, bool] = {}
         self._then: dict[int, list[Callable[[bool], None]]] = {}
@@ -95,6 +98,8 @@ class Power:
         self._context.trace.emit("power.status", operation=name, success=success, id=number)
         if requests:
             self._end(requests[0], accepted=success)
+        elif self._given_up[number]:
+            self._given_up[number] -= 1
         else:
             self._context.violation(
                 "state-change", f"status {int(success)} for {name}, which nobody asked for"
@@ -109,6 +114,7 @@ class Power:
     def _late(self, request: _Request) -> None:
         if request in self._open.get(request.number, []):
             self._open[request.number].remove(request)
+            self._given_up[request.number] += 1
             self._context.trace.emit("power.timeout", operation=NAMES[request.number])
             if request.done is not None:
                 request.done(False)

@@ -16,14 +16,15 @@ from vmtsim.host.channel import CLOSED
 from vmtsim.host.options import NANOSECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from vmtsim.host.channel import Channel, Transport
+    from vmtsim.host.channel import Channel
     from vmtsim.host.context import Context
     from vmtsim.host.faults import Faults
     from vmtsim.host.power import Power
     from vmtsim.host.timers import Timer
     from vmtsim.host.tools import Tools
+    from vmtsim.host.transport import Transport
 
 APPLICATION = "toolbox"
 _RESETS = 3
@@ -37,7 +38,7 @@ class Message:
     done: Callable[[bool, bytes], None] | None = None
     # Part of what follows a reset: not said twice when the guest resets again.
     start: bool = False
-    # What to expect of the answer is not known: noise must not upset the judge of the host.
+    # From here on the guest owes the answer.
     fetched: bool = False
     timer: Timer | None = None
 
@@ -59,7 +60,6 @@ class _Line:
     sent: bool = False
     late: int = 0
     resets: int = 0
-    name: str | None = None
     # Another client of this simulation's making: how long it insists on the name (virtual ns).
     thief_until: int | None = None
 
@@ -284,7 +284,6 @@ class Tclo:
             self._again(line, Message(b"reset"))
             return
         line.resets = 0
-        line.name = name
         self.resets += 1
         before = self.bound.get(name)
         if before is not channel:
@@ -343,7 +342,7 @@ class Tclo:
             return
         self.thefts += 1
         until = self._context.now() + round(seconds * NANOSECONDS)
-        self._lines[thief] = _Line(name=APPLICATION, thief_until=until)
+        self._lines[thief] = _Line(thief_until=until)
         self._context.trace.emit("open", channel=thief.number, protocol="tclo", cookies=True)
         self._context.log(
             f"GuestRpc: application {APPLICATION}, changing channel "
@@ -360,8 +359,3 @@ class Tclo:
         left = until - self._context.now()
         if channel is not None and left > 0 and self._lines[channel].thief_until is None:
             self.steal(channel, left / NANOSECONDS)
-
-    def cancel(self, messages: Iterable[bytes]) -> None:
-        """Take queued messages back that were not sent yet."""
-        unwanted = set(messages)
-        self.queue = deque(message for message in self.queue if message.text not in unwanted)

@@ -109,7 +109,7 @@ class PythonGuest(Guest):
         reply = super().answer(message)
         if message in SWITCHES:
             script, name = SWITCHES[message]
-            self.trace.emit("powerd", script=script, name=name, driver="vmt0", type="pswitch")
+            self.trace.emit("powerd", script=script, name=name, device="vmt0")
         return reply
 
     def back_up(self, message: bytes) -> bytes:

@@ -5,6 +5,7 @@ import contextlib
 import pytest
 from vmtsim.host import FAULTS, GuestFault
 from vmtsim.host.faults import POINTS
+from vmtsim.rng import Rng
 
 from .client import CPT, Channel, Guest, Refused
 from .test_tclo import started
@@ -61,6 +62,31 @@ def test_a_deadly_fault_ends_the_channel_with_its_flag(name: str, status: int) -
     assert guest.step(6, channel).arg2 >> 16 == status
     assert guest.host.transport.channels == {}
     assert guest.broken_rules() == []
+
+
+def test_a_host_that_mixed_up_the_cookies_refuses_until_the_guest_opens_anew() -> None:
+    guest = Guest(idle_close=80)
+    channel = guest.open(b"TCLO")
+    guest.host.faults.arm("wrong-cookie")
+    for _ in range(2):
+        with pytest.raises(Refused):
+            guest.turn(channel)
+    log = [e["text"] for e in guest.events("host.log")]
+    assert log[-1] == "GuestMsg: channel 0: wrong cookie, discarding message."
+    again = guest.open(b"TCLO")
+    assert again.number == 1
+    assert guest.turn(again) == b"reset"
+    guest.wait(100)
+    assert guest.host.transport.channels == {}
+    assert guest.broken_rules() == []
+
+
+def test_a_swarm_leaves_faults_out_and_is_the_same_for_the_same_seed() -> None:
+    plans = [Guest().host.faults.swarm(Rng(seed)) for seed in range(20)]
+    assert plans[3] == Guest().host.faults.swarm(Rng(3))
+    assert all(5 < len(plan) < len(FAULTS) for plan in plans)
+    assert {name for plan in plans for name in plan} == set(FAULTS)
+    assert Guest().host.faults.swarm(Rng(1), names=("burst",)).keys() <= {"burst"}
 
 
 def test_a_withdrawn_message_shows_unsent() -> None:

@@ -82,6 +82,10 @@ def test_a_status_that_never_comes_is_given_up() -> None:
     guest.wait(61)
     assert answers == [False]
     assert [e["operation"] for e in guest.events("power.timeout")] == ["halt"]
+    guest.rpci(HALT[0])
+    assert guest.broken_rules() == []
+    guest.rpci(HALT[0])
+    assert guest.broken_rules() == ["state-change"]
 
 
 def test_a_suspended_machine_wakes_an_hour_later_by_the_host_clock() -> None:

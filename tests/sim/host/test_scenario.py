@@ -166,7 +166,8 @@ def test_an_expectation_that_is_not_met_is_a_failure_at_its_line(steps: str, mes
         "- at: 3\n  host.close: tclo\n- expect.trace: {kind: tclo.bound}\n",
         (
             "- at: 3\n  host.migrate: true\n- host.checkpoint: true\n- host.revert: 60\n"
-            "- host.clock: {set: 1000, lag_us: 5}\n- expect.trace: {kind: host.clock, action: set}\n"
+            "- host.clock: {set: 1000, lag_us: 5}\n"
+            "- expect.trace: {kind: host.clock, action: set}\n"
         ),
     ],
 )
