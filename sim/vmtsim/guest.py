@@ -8,7 +8,7 @@ from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.modules import Modules
-from vmtsim.kernel.network import LOOPBACK, Interface, Network
+from vmtsim.kernel.network import Network
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
 from vmtsim.kernel.sysctl import BOOL, INT, STRING, Reply, Sysctl
@@ -103,11 +103,7 @@ class Guest:
             cards = {name: _listed(value) for name, value in given.items()}
         else:
             cards = {"wm0": _listed(given)}
-        interfaces = [LOOPBACK]
-        for number, (name, addresses) in enumerate(cards.items()):
-            mac = f"00:0c:29:01:02:{3 + number:02x}"
-            interfaces.append(Interface(name, tuple(addresses), mac))
-        self.kernel.subject(Network).set(interfaces)
+        self.kernel.subject(Network).configure(cards)
 
     def do_powerd(self, on: Any) -> Model:
         """Start powerd(8), or let it die."""

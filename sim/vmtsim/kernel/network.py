@@ -35,7 +35,7 @@ from vmtsim.kernel.pserialize import PSerialize
 from vmtsim.kernel.psref import PassiveReferences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vmtsim.kernel.kernel import Kernel
 
@@ -95,7 +95,7 @@ class Network(Subject):
         self._dead: set[int] = set()
 
     def data(self) -> Iterator[DataSymbol]:
-        """The list's head, and the class of references to addresses."""
+        """Yield the list's head, and the class of references to addresses."""
         size = self.kernel.memory.pointer_size
         yield DataSymbol("ifnet_pslist", bytes(size))
         yield DataSymbol("ifa_psref_class", bytes(size))
@@ -125,10 +125,13 @@ class Network(Subject):
         known = ", ".join(interface.name for interface in self.interfaces) or "none"
         raise KeyError(f"no network interface {name!r} (there are: {known})")
 
-    def add(self, name: str, *, kind: str = "ethernet", mac: str = "", up: bool = True) -> Interface:
-        """Attach an interface; ``kind`` is ethernet, loopback or tunnel, ``mac`` like 00:0c:29:…
+    def add(
+        self, name: str, *, kind: str = "ethernet", mac: str = "", up: bool = True
+    ) -> Interface:
+        """Attach an interface of a kind: ethernet, loopback or tunnel.
 
-        An Ethernet interface without ``mac`` gets one that follows from its number.
+        ``mac`` is like 00:0c:29:3e:5a:01; an Ethernet interface without one gets one that
+        follows from its number.
         """
         if kind not in _KINDS:
             raise ValueError(f"no kind of interface {kind!r}: {', '.join(_KINDS)}")
@@ -220,6 +223,26 @@ class Network(Subject):
         """Detach all interfaces."""
         for interface in list(self.interfaces):
             self.remove(interface.name)
+
+    def configure(self, cards: Mapping[str, Sequence[str]]) -> None:
+        """Make these the Ethernet cards, with these addresses; other interfaces stay.
+
+        A card that is there already keeps its number and its MAC, and an address that stays is
+        not touched.
+        """
+        for interface in list(self.interfaces):
+            if interface.kind == "ethernet" and interface.name not in cards:
+                self.remove(interface.name)
+        for name, texts in cards.items():
+            if all(interface.name != name for interface in self.interfaces):
+                self.add(name)
+            wanted = [str(ipaddress.ip_interface(text)) for text in texts]
+            for text in self.find(name).texts():
+                if text not in wanted:
+                    self.remove_address(name, text)
+            for text in wanted:
+                if text not in self.find(name).texts():
+                    self.add_address(name, text)
 
     # -- objects in guest memory -----------------------------------------------------------------
 

@@ -1,0 +1,136 @@
+"""Functions of the network code: references to interfaces, addresses as text, netmasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.netlayout import is_link_local, print4, print6
+from vmtsim.kernel.network import Network
+from vmtsim.kernel.pserialize import PSerialize
+from vmtsim.kernel.psref import PassiveReferences
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.network import Interface
+
+
+class NetworkFunctions(Subject):
+    """What modules call, beside walking the lists."""
+
+    # -- references (NetBSD sys/net/if.c) --------------------------------------------------------
+
+    def _take(self, function: str, interface: Interface | None, psref: int) -> int:
+        """Look up and refer to an interface, inside a read section of the function's own."""
+        if interface is None:
+            return 0
+        network = self.kernel.subject(Network)
+        references = self.kernel.subject(PassiveReferences)
+        serialize = self.kernel.subject(PSerialize)
+        cookie = serialize.pserialize_read_enter()
+        target = interface.at + network.layout.psref
+        references.acquire(function, psref, target, network.ifnet_class)
+        serialize.pserialize_read_exit(cookie)
+        return interface.at
+
+    @kernel_function("struct ifnet *if_get(const char *name, struct psref *psref)")
+    def if_get(self, name: str | None, psref: int) -> int:
+        found = (i for i in self.kernel.subject(Network).interfaces if i.name == name)
+        return self._take("if_get", next(found, None), psref)
+
+    @kernel_function("struct ifnet *if_get_byindex(u_int idx, struct psref *psref)")
+    def if_get_byindex(self, index: int, psref: int) -> int:
+        found = (i for i in self.kernel.subject(Network).interfaces if i.index == index)
+        return self._take("if_get_byindex", next(found, None), psref)
+
+    @kernel_function("struct ifnet *if_byindex(u_int idx)")
+    def if_byindex(self, index: int) -> int:
+        found = (i.at for i in self.kernel.subject(Network).interfaces if i.index == index)
+        return next(found, 0)
+
+    @kernel_function("void if_acquire(struct ifnet *ifp, struct psref *psref)")
+    def if_acquire(self, interface: int, psref: int) -> None:
+        network = self.kernel.subject(Network)
+        self.kernel.subject(PassiveReferences).acquire(
+            "if_acquire", psref, interface + network.layout.psref, network.ifnet_class
+        )
+
+    @kernel_function("void if_put(const struct ifnet *ifp, struct psref *psref)")
+    def if_put(self, interface: int, psref: int) -> None:
+        if interface:
+            network = self.kernel.subject(Network)
+            self.kernel.subject(PassiveReferences).release(
+                "if_put", psref, interface + network.layout.psref, network.ifnet_class
+            )
+
+    @kernel_function("bool if_held(struct ifnet *ifp)")
+    def if_held(self, interface: int) -> bool:
+        network = self.kernel.subject(Network)
+        return self.kernel.subject(PassiveReferences).psref_held(
+            interface + network.layout.psref, network.ifnet_class
+        )
+
+    @kernel_function("void ifa_acquire(struct ifaddr *ifa, struct psref *psref)")
+    def ifa_acquire(self, address: int, psref: int) -> None:
+        network = self.kernel.subject(Network)
+        self.kernel.subject(PassiveReferences).acquire(
+            "ifa_acquire", psref, address + network.ifaddr.psref, network.ifaddr_class
+        )
+
+    @kernel_function("void ifa_release(struct ifaddr *ifa, struct psref *psref)")
+    def ifa_release(self, address: int, psref: int) -> None:
+        if address:
+            network = self.kernel.subject(Network)
+            self.kernel.subject(PassiveReferences).release(
+                "ifa_release", psref, address + network.ifaddr.psref, network.ifaddr_class
+            )
+
+    @kernel_function("bool ifa_held(struct ifaddr *ifa)")
+    def ifa_held(self, address: int) -> bool:
+        network = self.kernel.subject(Network)
+        return self.kernel.subject(PassiveReferences).psref_held(
+            address + network.ifaddr.psref, network.ifaddr_class
+        )
+
+    # -- text and masks --------------------------------------------------------------------------
+
+    def _store(self, buffer: int, size: int, text: str) -> int:
+        """Store as much of ``text`` as fits with a NUL; returns the length of all of it."""
+        if size:
+            self.kernel.memory.write(buffer, text.encode("ascii")[: size - 1] + b"\0")
+        return len(text)
+
+    @kernel_function("int in_print(char *buf, size_t len, const struct in_addr *ia)")
+    def in_print(self, buffer: int, size: int, address: int) -> int:
+        return self._store(buffer, size, print4(self.kernel.memory.read(address, 4)))
+
+    @kernel_function("int in6_print(char *buf, size_t len, const struct in6_addr *ia6)")
+    def in6_print(self, buffer: int, size: int, address: int) -> int:
+        return self._store(buffer, size, print6(self.kernel.memory.read(address, 16)))
+
+    @kernel_function("void in_len2mask(struct in_addr *mask, u_int len)")
+    def in_len2mask(self, mask: int, length: int) -> None:
+        ones = 0xFFFFFFFF << (32 - min(length, 32)) & 0xFFFFFFFF
+        self.kernel.memory.write(mask, ones.to_bytes(4, "big"))
+
+    @kernel_function("int in6_mask2len(struct in6_addr *mask, u_char *lim0)")
+    def in6_mask2len(self, mask: int, limit: int) -> int:
+        """-1 for a mask with a one behind a zero; ``limit`` ends the mask early."""
+        size = min(max(limit - mask, 0), 16) if limit else 16
+        bits = int.from_bytes(self.kernel.memory.read(mask, size), "big")
+        ones = bits.bit_count()
+        return ones if bits == ((1 << ones) - 1) << (8 * size - ones) else -1
+
+    @kernel_function("void in6_prefixlen2mask(struct in6_addr *maskp, int len)")
+    def in6_prefixlen2mask(self, mask: int, length: int) -> None:
+        if 0 <= length <= 128:
+            ones = ((1 << length) - 1) << (128 - length)
+            self.kernel.memory.write(mask, ones.to_bytes(16, "big"))
+
+    @kernel_function("int in6_clearscope(struct in6_addr *in6)")
+    def in6_clearscope(self, address: int) -> int:
+        content = self.kernel.memory.read(address, 16)
+        multicast = content[0] == 0xFF and content[1] & 0xF in {1, 2}
+        if not is_link_local(content) and not multicast:
+            return 0
+        self.kernel.memory.write(address + 2, bytes(2))
+        return int.from_bytes(content[2:4], "little")

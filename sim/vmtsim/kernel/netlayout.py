@@ -1,0 +1,124 @@
+"""Numbers and layouts of the network code: structures, socket addresses and how they print."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+IFF_UP = 0x1
+IFF_BROADCAST = 0x2
+IFF_LOOPBACK = 0x8
+IFF_POINTOPOINT = 0x10
+IFF_RUNNING = 0x40
+IFF_MULTICAST = 0x8000
+IFT_ETHER = 6
+IFT_LOOP = 24
+IFT_TUNNEL = 131
+AF_INET = 2
+AF_LINK = 18
+AF_INET6 = 24
+
+
+@dataclass(frozen=True)
+class IfnetLayout:
+    """Where members of struct ifnet are, in bytes."""
+
+    xname: int
+    index: int
+    flags: int
+    type: int
+    addrlen: int
+    mtu: int
+    dl: int
+    sadl: int
+    pslist: int
+    psref: int
+    addresses: int
+    size: int
+
+
+@dataclass(frozen=True)
+class IfaddrLayout:
+    """Where members of struct ifaddr are; the first four are a pointer each.
+
+    ``size`` leaves room for struct in_ifaddr and in6_ifaddr, which begin with a struct ifaddr.
+    """
+
+    pslist: int
+    psref: int
+    size: int
+
+
+# Pointer size -> layout; amd64 and aarch64 agree.
+IFNET = {
+    8: IfnetLayout(40, 72, 76, 80, 81, 88, 336, 344, 856, 872, 888, 920),
+    4: IfnetLayout(20, 44, 48, 52, 53, 60, 212, 216, 488, 496, 504, 520),
+}
+IFADDR = {8: IfaddrLayout(112, 128, 512), 4: IfaddrLayout(68, 76, 384)}
+
+
+def sockaddr(address: bytes) -> bytes:
+    """Return struct sockaddr_in or sockaddr_in6, by the length of the address."""
+    if len(address) == 4:
+        return bytes([16, AF_INET, 0, 0]) + address + bytes(8)
+    return bytes([28, AF_INET6, 0, 0, 0, 0, 0, 0]) + address + bytes(4)
+
+
+def mask_sockaddr(mask: bytes) -> bytes:
+    """Return the sockaddr of a netmask.
+
+    The kernel cuts sin_len of an IPv4 mask behind its last byte that is not 0 (in_socktrim() of
+    NetBSD sys/netinet/in.c), so it is 7 for a /24, and 0 for a /0.
+    """
+    content = bytearray(sockaddr(mask))
+    if len(mask) == 4:
+        used = len(mask.rstrip(b"\0"))
+        content[0] = 4 + used if used else 0
+    return bytes(content)
+
+
+def link_sockaddr(index: int, if_type: int, name: bytes, mac: bytes) -> bytes:
+    """Return struct sockaddr_dl: name and link-level address stand in sdl_data."""
+    header = bytes([32, AF_LINK]) + index.to_bytes(2, "little")
+    return (header + bytes([if_type, len(name), len(mac), 0]) + name + mac).ljust(32, b"\0")
+
+
+def link_mask(name_length: int) -> bytes:
+    """Return the mask of a link-level address: ones under the name (if_dl_create() of if.c)."""
+    return (bytes([32, AF_LINK, 0, 0, 0, name_length, 0, 0]) + b"\xff" * name_length).ljust(
+        32, b"\0"
+    )
+
+
+def is_link_local(address: bytes) -> bool:
+    """Whether this is fe80::/10."""
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def embed_scope(address: bytes, index: int) -> bytes:
+    """Return the address as the kernel keeps it: link-local ones hold the interface's number."""
+    if not is_link_local(address):
+        return address
+    return address[:2] + index.to_bytes(2, "big") + address[4:]
+
+
+def print4(address: bytes) -> str:
+    """Format an IPv4 address as in_print() does."""
+    return ".".join(str(byte) for byte in address)
+
+
+def print6(address: bytes) -> str:
+    """Format an IPv6 address as in6_print() of NetBSD sys/netinet6/in6_print.c does.
+
+    It shortens the first run of two or more zero groups, not the longest.
+    """
+    if ipaddress.IPv6Address(address).ipv4_mapped is not None:
+        return f"::ffff:{print4(address[12:])}"
+    groups = [f"{int.from_bytes(address[i : i + 2], 'big'):x}" for i in range(0, 16, 2)]
+    start = next((i for i in range(7) if groups[i] == groups[i + 1] == "0"), None)
+    if start is None:
+        return ":".join(groups)
+    end = start
+    while end < 8 and groups[end] == "0":
+        end += 1
+    return ":".join(groups[:start]) + "::" + ":".join(groups[end:])
