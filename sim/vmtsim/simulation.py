@@ -210,9 +210,7 @@ class Simulation:
         if "addresses" in given:
             admin.set_addresses(given["addresses"])
         self._script = ScenarioRun(self.scenario, self)
-        error = admin.wait("modload", admin.do_load(None))
-        if error:
-            self._find("module-loads", f"modload: {describe_errno(error)}")
+        if not self._load():
             self._script = None
             return
         for name, value in (given.get("sysctl") or {}).items():
@@ -221,6 +219,24 @@ class Simulation:
                 self._find("sysctl-setting", f"sysctl -w {name}: {describe_errno(reply.error)}")
         kernel.run(lambda: False, self.scenario.duration)
         self._leave()
+
+    def _load(self) -> bool:
+        """Load the module, in the order that takes over from a built-in driver."""
+        admin = self.admin
+        modules = self.kernel.subject(Modules)
+        name = self.module.modinfo.name
+        if name in modules.builtin:
+            admin.wait("modunload", admin.do_unload(name))
+        error = admin.wait("modload", admin.do_load(None))
+        if error:
+            self._find("module-loads", f"modload: {describe_errno(error)}")
+            return False
+        if self.kernel.builtin_vmt:
+            for verb, argument in (("detach", "vmt0"), ("rescan", "cpu0")):
+                error = admin.wait("drvctl", getattr(admin, f"do_{verb}")(argument))
+                if error:
+                    self._find("takes-over", f"drvctl {verb} {argument}: {describe_errno(error)}")
+        return True
 
     def _leave(self) -> None:
         """Take the module out, as at the end of every run that did not go down."""

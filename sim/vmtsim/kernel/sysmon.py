@@ -80,7 +80,7 @@ class SysmonPower(Subject):
                     "powerd",
                     script=event["powerd-script-name"],
                     name=event["powerd-event-name"],
-                    driver=event["driver-name"],
+                    device=event["driver-name"],
                     type=event["power-type"],
                 )
             yield Block(self._arrived, what="power")
