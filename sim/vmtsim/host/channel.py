@@ -68,6 +68,8 @@ class Channel:
     announced: int = 0
     offset: int = 0
     alive: bool = True
+    # Opened by the guest, which then has to close it; not so for other clients' channels.
+    guests: bool = True
     # A call after a checkpoint may go back to RECVSIZE without a send.
     restarted: bool = False
 

@@ -132,6 +132,11 @@ class Host:
         """How many rules of the protocol the guest has broken."""
         return self.context.violations
 
+    @property
+    def guest_channels(self) -> list[int]:
+        """Return the numbers of the open channels that the guest has to close."""
+        return sorted(n for n, channel in self.transport.channels.items() if channel.guests)
+
     def send(self, message: str | bytes) -> None:
         """Queue a TCLO message for the guest's tools."""
         self.tclo.send(message)
@@ -210,6 +215,6 @@ class Host:
             "tools": self.tools.status,
             "capabilities": dict(self.tools.capabilities),
             "violations": self.violations,
-            "channels": len(self.transport.channels),
+            "channels": len(self.guest_channels),
             "faults": dict(self.faults.struck),
         }

@@ -340,6 +340,7 @@ class Tclo:
         thief = self._transport.create("tclo")
         if thief is None:
             return
+        thief.guests = False
         self.thefts += 1
         until = self._context.now() + round(seconds * NANOSECONDS)
         self._lines[thief] = _Line(thief_until=until)

@@ -286,7 +286,12 @@ class Transport:
         """Leave a channel in the table that nobody has the cookies of, until it is idle."""
         secret = (self._rng.below(1 << 32), self._rng.below(1 << 32))
         self.channels[channel.number] = Channel(
-            channel.number, channel.protocol, _NOBODY, secret, self._context.now()
+            channel.number,
+            channel.protocol,
+            _NOBODY,
+            secret,
+            self._context.now(),
+            guests=False,
         )
 
     @staticmethod

@@ -75,6 +75,7 @@ def test_a_host_that_mixed_up_the_cookies_refuses_until_the_guest_opens_anew() -
     assert log[-1] == "GuestMsg: channel 0: wrong cookie, discarding message."
     again = guest.open(b"TCLO")
     assert again.number == 1
+    assert guest.host.guest_channels == [1]
     assert guest.turn(again) == b"reset"
     guest.wait(100)
     assert guest.host.transport.channels == {}
