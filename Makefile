@@ -15,8 +15,8 @@ MODULE=		build/$(RELEASE)/$(MACHINE)/vmt.kmod
 
 all: env
 	@$(RUN) vmtgen generate --quiet
-	@$(RUN) vmtgen build --quiet --release $(RELEASE) --machine $(MACHINE)
-	@$(RUN) vmtgen lint --quiet $(MODULE)
+	@$(RUN) vmtgen build --release $(RELEASE) --machine $(MACHINE)
+	@$(RUN) vmtgen lint $(MODULE)
 	@$(RUN) vmtsim run --summary $(MODULE)
 
 env: $(STAMP)

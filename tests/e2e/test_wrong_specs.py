@@ -27,11 +27,6 @@ WRONG = {
         'text: "SetGuestInfo  {key:uint} {value:text}"',
         'text: "SetGuestInfo {key:uint} {value:text}"',
     ),
-    "the space of a command without arguments": (
-        "specs/rpci.yaml",
-        'text: "tools.capability.statechange "',
-        'text: "tools.capability.statechange"',
-    ),
     "the word of a good reply": ("specs/tclo.yaml", 'success: "OK "', 'success: "OK"'),
     "the switch of a shutdown": ("specs/tclo.yaml", "switch: power", "switch: reset"),
 }
