@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtsim.scenario import Scenario, ScenarioRun
 
-from .client import CPT, Channel, Guest, Refused
+from .client import CPT, MAGIC, Channel, Guest, Refused
 
 if TYPE_CHECKING:
     from vmtsim.scenario import Failure
@@ -29,6 +29,7 @@ class PythonGuest(Guest):
         self.attached = True
         self.owed = b""
         self.frozen = False
+        self.clock = 0
         self.nodes: dict[str, Any] = {"machdep.vmt0.clock_sync.period": 60}
         self.run_of = ScenarioRun(scenario, self)
         self.until = scenario.duration
@@ -104,6 +105,8 @@ class PythonGuest(Guest):
             self.rpci(b"SetGuestInfo  7 %d" % (self.time // 10_000_000))
         elif message == b"Set_Option broadcastIP 1":
             self.rpci(b"info-set guestinfo.ip 192.0.2.10")
+        elif message.startswith(b"Time_Synchronize "):
+            return b"OK " if self.sync(back=message.endswith(b"1")) else b"ERROR Unable to sync"
         elif message.startswith(b"vmbackup."):
             return self.back_up(message)
         reply = super().answer(message)
@@ -111,6 +114,22 @@ class PythonGuest(Guest):
             script, name = SWITCHES[message]
             self.trace.emit("powerd", script=script, name=name, device="vmt0")
         return reply
+
+    def sync(self, *, back: bool = False) -> bool:
+        """Follow the host's clock: in steps above 0.5 s, slewing below."""
+        frame = self.low(46)
+        seconds = frame.arg4 << 32 | frame.arg3
+        if frame.arg0 != MAGIC or frame.arg1 >= 1_000_000 or not 0 < seconds < 1 << 40:
+            return False
+        error = seconds * 10**9 + frame.arg1 * 1000 - self.time - self.clock
+        if abs(error) < 5 * 10**8:
+            self.trace.emit("clock.slew", by=error)
+        elif error > 0 or back:
+            self.trace.emit("clock.step", by=error)
+        else:
+            return True
+        self.clock += error
+        return True
 
     def back_up(self, message: bytes) -> bytes:
         said = {
@@ -126,7 +145,8 @@ class PythonGuest(Guest):
 
     def play(self) -> list[Failure]:
         """Run the scenario to its end; returns what was not met."""
-        poll = 0
+        poll, period = 0, 60 * 10**9
+        self.sync()
         while self.time <= self.until:
             self.run_of.advance()
             self.host.advance()
@@ -135,6 +155,9 @@ class PythonGuest(Guest):
                 if self.frozen:
                     self.rpci(b"vmbackup.eventSet req.keepAlive 0 ")
                 poll = self.time + POLL
+            if self.time >= period:
+                self.sync()
+                period += 60 * 10**9
             times = [self.run_of.next_event(), self.host.next_event(), poll]
             soonest = min(t for t in times if t is not None)
             self.time = max(soonest, self.time + 1_000_000)
