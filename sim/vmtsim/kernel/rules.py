@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.kernel.pserialize import PSerialize
+
 if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
 
@@ -15,7 +17,7 @@ class Rules:
         self.kernel = kernel
 
     def may_sleep(self, function: str, *, holding: int = 0) -> None:
-        """The calling thread may sleep now.
+        """Panic unless the calling thread may sleep now.
 
         Not in a soft interrupt, not with a spin mutex held, not inside a pserialize read
         section (ASSERT_SLEEPABLE in NetBSD sys/kern/kern_lock.c).  ``holding`` is the address of
@@ -32,7 +34,8 @@ class Rules:
         if lwp.pserialize:
             kernel.panic(
                 "sleep-in-pserialize",
-                f"{function} called inside a pserialize read section, where nothing may sleep, "
+                f"{function} called inside a pserialize read section (entered by "
+                f"{kernel.subject(PSerialize).entered(lwp)}), where nothing may sleep, "
                 f"by {kernel.where()}",
             )
         for lock in lwp.held:
@@ -44,23 +47,28 @@ class Rules:
                 )
 
     def no_locks(self, function: str, rule: str) -> None:
-        """The calling thread holds no mutex."""
+        """Report mutexes that the calling thread holds."""
         kernel = self.kernel
         held = kernel.current.held
         if held:
             names = ", ".join(
                 f"{lock.describe()} (taken by {kernel.location(lock.taken_at)})" for lock in held
             )
-            kernel.violation(
-                rule, f"{function} called by {kernel.where()} with mutex {names} held"
-            )
+            kernel.violation(rule, f"{function} called by {kernel.where()} with mutex {names} held")
 
     def thread_context(self, function: str) -> None:
-        """The caller is a thread: neither a hard nor a soft interrupt."""
+        """Panic in a hard or soft interrupt."""
         kernel = self.kernel
         lwp = kernel.current
         if lwp.in_softint:
             kernel.panic(
                 "softint-context",
                 f"{function} called in soft interrupt context ({lwp.name}) by {kernel.where()}",
+            )
+        if lwp.pserialize:
+            kernel.violation(
+                "kmem-in-pserialize",
+                f"{function} called inside a pserialize read section (entered by "
+                f"{kernel.subject(PSerialize).entered(lwp)}) by {kernel.where()}: make room "
+                "before the section",
             )
