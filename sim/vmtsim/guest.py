@@ -74,28 +74,28 @@ class Guest:
         return self.kernel.subject(Modules).load(target)
 
     def do_unload(self, name: Any) -> Model:
-        """modunload NAME."""
+        """Modunload NAME."""
         return self.kernel.subject(Modules).unload(str(name))
 
     def do_detach(self, name: Any) -> Model:
-        """drvctl -d DEVICE."""
+        """Drvctl -d DEVICE."""
         return self.kernel.subject(Autoconf).drvctl_detach(str(name))
 
     def do_rescan(self, name: Any) -> Model:
-        """drvctl -r -a cpufeaturebus BUS."""
+        """Drvctl -r -a cpufeaturebus BUS."""
         return self.kernel.subject(Autoconf).drvctl_rescan(str(name), FEATURE_BUS)
 
     def do_hostname(self, name: Any) -> Model:
-        """sysctl -w kern.hostname=NAME."""
+        """Sysctl -w kern.hostname=NAME."""
         self.kernel.subject(Identity).set_hostname(str(name))
+        yield from ()
         return 0
-        yield
 
     def do_addresses(self, given: Any) -> Model:
         """ifconfig: a mapping of interface to addresses, or a list for the one card."""
         self.set_addresses(given)
+        yield from ()
         return 0
-        yield
 
     def set_addresses(self, given: Any) -> None:
         """Give the card, or the cards of a mapping, these addresses."""
@@ -108,8 +108,8 @@ class Guest:
     def do_powerd(self, on: Any) -> Model:
         """Start powerd(8), or let it die."""
         self.set_powerd(on=bool(on))
+        yield from ()
         return 0
-        yield
 
     def set_powerd(self, *, on: bool) -> None:
         """Open or close /dev/power."""
@@ -124,11 +124,11 @@ class Guest:
     def do_clock(self, seconds: Any) -> Model:
         """Set the guest's clock off by so many seconds."""
         self.kernel.subject(TimeKeeping).boot_offset += round(float(seconds) * 1e9)
+        yield from ()
         return 0
-        yield
 
     def do_sysctl(self, values: Any) -> Model:
-        """sysctl -w NAME=VALUE for each."""
+        """Sysctl -w NAME=VALUE for each."""
         for name, value in values.items():
             reply = yield from self.write(name, value)
             if reply.error:
@@ -145,11 +145,11 @@ class Guest:
         )
 
     def do_suspend(self, _argument: Any) -> Model:
-        """drvctl -S: the pmf suspend hooks."""
+        """Drvctl -S: the pmf suspend hooks."""
         return self._pmf(resume=False)
 
     def do_resume(self, _argument: Any) -> Model:
-        """drvctl -Q: the pmf resume hooks."""
+        """Drvctl -Q: the pmf resume hooks."""
         return self._pmf(resume=True)
 
     def _pmf(self, *, resume: bool) -> Model:
@@ -160,7 +160,7 @@ class Guest:
         return 0
 
     def do_shutdown(self, _argument: Any) -> Model:
-        """shutdown -p now, as far as the kernel is concerned."""
+        """Shutdown -p now, as far as the kernel is concerned."""
         return self.kernel.subject(SysmonPower).reboot(RB_POWERDOWN)
 
     # -- sysctl ------------------------------------------------------------------------------

@@ -68,9 +68,7 @@ def full(simulation: Simulation, outcome: Outcome) -> list[str]:
 def _verdict(outcome: Outcome) -> list[str]:
     lines = []
     for finding in outcome.findings:
-        text = textwrap.wrap(
-            f"{finding.at / 1e9:.6f} s: {finding.rule}: {finding.message}", 96
-        )
+        text = textwrap.wrap(f"{finding.at / 1e9:.6f} s: {finding.rule}: {finding.message}", 96)
         lines += [f"finding  {text[0]}", *(f"         {line}" for line in text[1:])]
     lines.append(
         f"run      seed {outcome.seed}, scenario {outcome.scenario}, "
@@ -174,8 +172,7 @@ def as_json(simulation: Simulation, outcome: Outcome) -> str:
         "traps": outcome.traps,
         "switches": outcome.switches,
         "console": [
-            {"at": line.at, "text": line.text}
-            for line in simulation.kernel.subject(Console).lines
+            {"at": line.at, "text": line.text} for line in simulation.kernel.subject(Console).lines
         ],
     }
     return json.dumps(record, indent=2) + "\n"

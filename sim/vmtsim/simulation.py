@@ -114,9 +114,7 @@ class Simulation:
         self.clock = Clock()
         self.trace.now = self.now
         info = self.module.modinfo
-        self.host = Host(
-            now=self.now, rng=self.rng, options=scenario.host, trace=self.trace
-        )
+        self.host = Host(now=self.now, rng=self.rng, options=scenario.host, trace=self.trace)
         self.kernel = Kernel(
             KernelOptions(
                 machine=self.module.machine.value,
@@ -256,7 +254,7 @@ class Simulation:
             self._find("devices-gone", f"still attached after modunload: {', '.join(left)}")
 
     def _check_channels(self) -> None:
-        """A guest that is gone has closed what it opened."""
+        """Report channels that the guest left open."""
         channels = self.host.transport.channels
         if channels:
             self._find(

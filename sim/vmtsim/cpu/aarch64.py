@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import unicorn
 from unicorn import arm64_const as arm
 from unicorn import unicorn_const as uc
 
-from vmtsim.cpu.engine import Batch, Engine, HostView
+from vmtsim.cpu.engine import Batch, Engine, HostView, open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 from vmtsim.host.frame import Frame
 
@@ -34,7 +33,7 @@ class Aarch64(Engine):
 
     machine = "aarch64"
     pointer_size = 8
-    preserved_names = tuple(f"x{n}" for n in range(19, 30))
+    preserved_names: tuple[str, ...] = tuple(f"x{n}" for n in range(19, 30))
     _stub = b"\x7f\x20\x03\xd5\xc0\x03\x5f\xd6"  # wfi; ret
     _stop = 4
     _no_address = 0xFFFFFFFFFFFFF000
@@ -52,11 +51,8 @@ class Aarch64(Engine):
     )
 
     def __init__(self, backdoor: Backdoor) -> None:
-        engine = unicorn.Uc(uc.UC_ARCH_ARM64, uc.UC_MODE_ARM)
-        engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
-        super().__init__(
-            backdoor, engine, call_registers=_CALL, preserved_registers=_PRESERVED
-        )
+        engine = open_engine(uc.UC_ARCH_ARM64, uc.UC_MODE_ARM, whole_addresses=True)
+        super().__init__(backdoor, engine, call_registers=_CALL, preserved_registers=_PRESERVED)
         self._view = HostView(self)
         self._trap = Batch(self._handle, _TRAP)
         self._low = Batch(self._handle, _X[:7])
@@ -107,7 +103,7 @@ class Aarch64(Engine):
         return self.read_word(self._registers[1] + 8 * (index - 8))
 
     def caller_of(self, position: tuple[int, ...]) -> int:
-        """The link register."""
+        """Return the link register."""
         return position[2]
 
     def finish_call(self, result: int) -> None:
@@ -120,7 +116,7 @@ class Aarch64(Engine):
         return self._registers[2]
 
     def begin_call(self, function: int, arguments: Sequence[int]) -> None:
-        """The stack pointer is always a multiple of 16."""
+        """Keep the stack pointer a multiple of 16."""
         stack = (self._registers[1] - 128) & ~0xF
         extra = arguments[8:]
         if extra:

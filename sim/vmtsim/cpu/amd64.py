@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import unicorn
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
+from vmtsim.cpu.engine import open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 from vmtsim.cpu.x86 import X86
 
@@ -53,7 +53,7 @@ class Amd64(X86):
 
     machine = "amd64"
     pointer_size = 8
-    preserved_names = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+    preserved_names: tuple[str, ...] = ("rbx", "rbp", "r12", "r13", "r14", "r15")
     _no_address = 0xFFFFFFFFFFFFF000
     layout = Layout(
         stubs=0xFFFFFFFF80200000,
@@ -69,9 +69,7 @@ class Amd64(X86):
     )
 
     def __init__(self, backdoor: Backdoor) -> None:
-        engine = unicorn.Uc(uc.UC_ARCH_X86, uc.UC_MODE_64)
-        # The default software page walk cuts addresses to 52 bits; identity keeps them whole.
-        engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
+        engine = open_engine(uc.UC_ARCH_X86, uc.UC_MODE_64, whole_addresses=True)
         super().__init__(
             backdoor,
             engine,
@@ -87,7 +85,7 @@ class Amd64(X86):
         return self.read_word(self._registers[1] + 8 * (index - 5))
 
     def caller_of(self, position: tuple[int, ...]) -> int:
-        """The return address on the stack."""
+        """Return the address on the stack."""
         return self.read_word(position[1])
 
     def finish_call(self, result: int) -> None:

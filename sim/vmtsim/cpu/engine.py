@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _PAGE = 4096
+# The binding's classes are not typed, and which one ``Uc`` is depends on the Python version.
+_unicorn: Any = unicorn
 _ACCESS = {
     uc.UC_MEM_READ_UNMAPPED: (Access.READ, False),
     uc.UC_MEM_WRITE_UNMAPPED: (Access.WRITE, False),
@@ -46,6 +48,17 @@ _INVALID_MEMORY = (
     | uc.UC_HOOK_MEM_WRITE_PROT
     | uc.UC_HOOK_MEM_FETCH_PROT
 )
+
+
+def open_engine(architecture: int, mode: int, *, whole_addresses: bool) -> Any:
+    """Return a Unicorn engine.
+
+    The default software page walk cuts addresses to 52 bits; ``whole_addresses`` keeps them.
+    """
+    engine = _unicorn.Uc(architecture, mode)
+    if whole_addresses:
+        engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
+    return engine
 
 
 class Batch:
@@ -251,7 +264,7 @@ class Engine:
             )
         if error == uc.UC_ERR_INSN_INVALID:
             return CpuFault("invalid instruction", pc)
-        return CpuFault(f"exception ({unicorn.UcError(error)})", pc)
+        return CpuFault(f"exception ({_unicorn.UcError(error)})", pc)
 
     def preempt(self) -> None:
         """Stop at the end of the block in which the trap is."""

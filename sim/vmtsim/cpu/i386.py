@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import unicorn
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
+from vmtsim.cpu.engine import open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 from vmtsim.cpu.x86 import X86
 
@@ -39,7 +39,7 @@ class I386(X86):
 
     machine = "i386"
     pointer_size = 4
-    preserved_names = ("ebx", "esi", "edi", "ebp")
+    preserved_names: tuple[str, ...] = ("ebx", "esi", "edi", "ebp")
     _no_address = 0xFFFFF000
     layout = Layout(
         stubs=0xC0100000,
@@ -57,7 +57,7 @@ class I386(X86):
     def __init__(self, backdoor: Backdoor) -> None:
         super().__init__(
             backdoor,
-            unicorn.Uc(uc.UC_ARCH_X86, uc.UC_MODE_32),
+            open_engine(uc.UC_ARCH_X86, uc.UC_MODE_32, whole_addresses=False),
             call_registers=_CALL,
             preserved_registers=_PRESERVED,
             trap_registers=_TRAP,
@@ -68,7 +68,7 @@ class I386(X86):
         return self.read_word(self._registers[1] + 4 * (index + 1))
 
     def caller_of(self, position: tuple[int, ...]) -> int:
-        """The return address on the stack."""
+        """Return the address on the stack."""
         return self.read_word(position[1])
 
     def finish_call(self, result: int) -> None:

@@ -178,7 +178,7 @@ class Cpu(Protocol):
     preserved_names: tuple[str, ...]
 
     def return_addresses(self, limit: int) -> list[int]:
-        """Return the callers' addresses by the chain of frame pointers, as far as it makes sense."""
+        """Return callers' addresses by the chain of frame pointers, as far as it makes sense."""
 
     # -- threads -----------------------------------------------------------------------------
     def save(self, context: object | None) -> object:

@@ -132,14 +132,12 @@ class X86(Engine):
         leaf = self._uc.reg_read(self._ax) & _MASK32
         values = self._cpuid_values(leaf)
         write = self._uc.reg_write
-        for register, value in zip(
-            (self._ax, self._bx, self._cx, self._dx), values, strict=True
-        ):
+        for register, value in zip((self._ax, self._bx, self._cx, self._dx), values, strict=True):
             write(register, value)
         return 1
 
     def _cpuid_values(self, leaf: int) -> tuple[int, int, int, int]:
-        """The host's leaf where it has one; otherwise a plain processor of our own.
+        """Return the host's leaf where it has one, else that of a plain processor of our own.
 
         Not Unicorn's: its leaf 1 claims a hypervisor of its own.
         """

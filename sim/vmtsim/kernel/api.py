@@ -48,11 +48,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
+from vmtsim.kernel.marshal import Arguments
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.marshal import Arguments
     from vmtsim.kernel.scheduler import WaitQueue
 
     # What a model that sleeps or calls back is: ``yield Request`` gives its result.

@@ -20,6 +20,8 @@ from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.pmf import Pmf
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.conftables import Attachment, ConfigData, Driver
     from vmtsim.kernel.kernel import Kernel
@@ -72,14 +74,14 @@ class Autoconf(Subject):
 
     def device(self, address: int, function: str) -> Device:
         """Return the device whose struct device is at ``address``, or panic."""
-        for device in self._devices:
-            if device.address == address:
-                return device
-        kernel = self.kernel
-        kernel.panic(
-            "no-device",
-            f"{function} by {kernel.where()}: {kernel.describe(address)} is no device",
-        )
+        found = next((device for device in self._devices if device.address == address), None)
+        if found is None:
+            kernel = self.kernel
+            kernel.panic(
+                "no-device",
+                f"{function} by {kernel.where()}: {kernel.describe(address)} is no device",
+            )
+        return found
 
     def _collect(self) -> None:
         """Free what is only marked, unless somebody iterates (config_alldevs_enter)."""
@@ -150,8 +152,7 @@ class Autoconf(Subject):
         if native is not None:
             return (yield from native(*arguments))
         words = [
-            argument.address if hasattr(argument, "address") else argument
-            for argument in arguments
+            argument.address if hasattr(argument, "address") else argument for argument in arguments
         ]
         result = yield Call(attachment.functions[name], words)
         return ((result & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
@@ -213,11 +214,12 @@ class Autoconf(Subject):
 
     def _mark(self, device: Device, state: int) -> None:
         """Set the state of all entries for the same driver and unit."""
+        before = tables.NOTFOUND if state == tables.FOUND else tables.FOUND
         for _table, entries in self.config:
             for entry in entries:
-                if entry.name == device.driver.name and entry.unit == device.unit:
-                    if entry.state == (tables.NOTFOUND if state == tables.FOUND else tables.FOUND):
-                        entry.state = state
+                same = entry.name == device.driver.name and entry.unit == device.unit
+                if same and entry.state == before:
+                    entry.state = state
 
     def detach(self, device: Device, flags: int = 0) -> Model:
         """Detach a device; returns an errno (config_detach)."""
@@ -238,9 +240,7 @@ class Autoconf(Subject):
                 kernel.panic("child-left", f"{device.name} is detached, but {child.name} is not")
         device.gone = True
         if device.parent is not None and device.parent.attachment.has("childdetached"):
-            yield from self._call(
-                device.parent.attachment, "childdetached", device.parent, device
-            )
+            yield from self._call(device.parent.attachment, "childdetached", device.parent, device)
         self._mark(device, tables.NOTFOUND)
         kernel.subject(Console).print(f"{device.name}: detached\n")
         kernel.trace.emit("device.detach", device=device.name)
@@ -340,46 +340,48 @@ class Autoconf(Subject):
         "const struct cfattachinit *cfattachv, struct cfdata *cfdatav)"
     )
     def config_init_component(self, drivers: int, attachments: int, data: int) -> Model:
-        memory = self.kernel.memory
-        console = self.kernel.subject(Console)
         big = self.kernel.subject(KernelLock)
         yield from big.lock(1) or ()
-        done_drivers: list[str] = []
-        done_attachments: list[tuple[str, int]] = []
-        error = 0
-        for address in tables.read_vector(memory, drivers):
+        undo: list[Callable[[], object]] = []
+        error = self._add_drivers(drivers, undo) or self._add_attachments(attachments, undo)
+        if error:
+            for step in reversed(undo):
+                step()
+        else:
+            entries = tables.read_config_data(self.kernel.memory, data)
+            self.config.append((data, entries))
+            yield from self._rescan(entries)
+        big.unlock(1)
+        return error
+
+    def _add_drivers(self, vector: int, undo: list[Callable[[], object]]) -> int:
+        memory = self.kernel.memory
+        for address in tables.read_vector(memory, vector):
             driver = tables.read_driver(memory, address)
             error = self.add_driver(driver)
             if error:
-                console.print(f"configure: `{driver.name}' driver init failed: {error}\n")
-                break
+                self.kernel.subject(Console).print(
+                    f"configure: `{driver.name}' driver init failed: {int(error)}\n"
+                )
+                return error
             tables.publish_units(memory, driver)
-            done_drivers.append(driver.name)
-        if not error:
-            for name, list_ in tables.read_attach_init(memory, attachments):
-                for address in list_:
-                    error = self._add_attachment(name, address)
-                    if error:
-                        what = memory.string(memory.pointer(address))
-                        console.print(
-                            f"configure: attachment `{what}' of `{name}' driver "
-                            f"init failed: {error}\n"
-                        )
-                        break
-                    done_attachments.append((name, address))
+            undo.append(lambda name=driver.name: self.drivers.pop(name))  # type: ignore[misc]
+        return 0
+
+    def _add_attachments(self, table: int, undo: list[Callable[[], object]]) -> int:
+        memory = self.kernel.memory
+        for name, vector in tables.read_attach_init(memory, table):
+            for address in vector:
+                error = self._add_attachment(name, address)
                 if error:
-                    break
-        if not error:
-            entries = tables.read_config_data(memory, data)
-            self.config.append((data, entries))
-            yield from self._rescan(entries)
-        else:
-            for name, address in reversed(done_attachments):
-                self._remove_attachment(name, address)
-            for name in reversed(done_drivers):
-                del self.drivers[name]
-        big.unlock(1)
-        return error
+                    what = memory.string(memory.pointer(address))
+                    self.kernel.subject(Console).print(
+                        f"configure: attachment `{what}' of `{name}' driver "
+                        f"init failed: {int(error)}\n"
+                    )
+                    return error
+                undo.append(lambda n=name, a=address: self._remove_attachment(n, a))  # type: ignore[misc]
+        return 0
 
     @kernel_function(
         "int config_fini_component(struct cfdriver *const *cfdriverv, "

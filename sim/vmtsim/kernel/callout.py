@@ -103,9 +103,7 @@ class Callouts(Subject):
     def callout_schedule(self, address: int, ticks: int) -> None:
         self._arm(self._find("callout_schedule", address), ticks, "callout_schedule")
 
-    @kernel_function(
-        "void callout_reset(callout_t *c, int ticks, void (*func)(void *), void *arg)"
-    )
+    @kernel_function("void callout_reset(callout_t *c, int ticks, void (*func)(void *), void *arg)")
     def callout_reset(self, address: int, ticks: int, function: int, argument: int) -> None:
         callout = self._find("callout_reset", address)
         callout.function, callout.argument = function, argument
@@ -172,8 +170,13 @@ class Callouts(Subject):
         callout = self._find("callout_halt", address)
         kernel.rules.may_sleep("callout_halt", holding=interlock)
         expired = self._disarm(callout)
-        if not callout.running:
-            return expired
+        if callout.running:
+            yield from self._wait_for_end(callout, interlock)
+        return expired
+
+    def _wait_for_end(self, callout: Callout, interlock: int) -> Model:
+        """Give up the interlock until the function of the callout has returned."""
+        kernel = self.kernel
         mutexes = kernel.subject(Mutexes)
         mutex = mutexes.live.get(interlock) if interlock else None
         lwp, site = kernel.current, kernel.call_site
@@ -185,7 +188,6 @@ class Callouts(Subject):
         self._disarm(callout)
         if mutex is not None:
             yield from mutexes.enter_slowly(mutex, lwp, site)
-        return expired
 
     @kernel_function("bool callout_pending(callout_t *c)")
     def callout_pending(self, address: int) -> bool:
@@ -209,7 +211,7 @@ class Callouts(Subject):
         self._find("callout_ack", address).fired = False
 
     def check_detach(self, start: int, end: int, device: str) -> None:
-        """The softc of a device is about to be freed: no callout in it may be pending."""
+        """Panic if a callout in the softc of a detached device is pending."""
         for callout in self.live.values():
             if start <= callout.address < end and callout.pending:
                 self.kernel.panic(
@@ -218,7 +220,7 @@ class Callouts(Subject):
                 )
 
     def check_unload(self, module: str) -> None:
-        """A callout that is left would run code that is gone."""
+        """Panic for a pending callout: it would run code that is gone."""
         for callout in list(self.live.values()):
             if callout.pending:
                 self.kernel.panic(

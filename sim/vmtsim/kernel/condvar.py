@@ -100,10 +100,7 @@ class CondVars(Subject):
         cv.mutex = mutex
         mutexes.release(mutex)
         woken = yield Block(cv.queue, deadline=deadline, what=cv.queue.name, signal=signal)
-        if mutex.owner is None:
-            mutexes.acquire(mutex, lwp, site)
-        else:
-            yield from mutexes.enter_slowly(mutex, lwp, site)
+        yield from mutexes.enter_slowly(mutex, lwp, site)
         return woken
 
     def _deadline(self, ticks: int) -> int | None:
@@ -148,7 +145,7 @@ class CondVars(Subject):
         self.kernel.scheduler.wake_all(cv.queue)
 
     def _check_waker(self, function: str, cv: CondVar) -> None:
-        """A wake-up without the mutex can be lost."""
+        """Report a wake-up without the mutex: it can be lost."""
         kernel = self.kernel
         if cv.queue.lwps and cv.mutex is not None and cv.mutex.owner is not kernel.current:
             kernel.violation(

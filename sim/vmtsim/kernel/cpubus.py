@@ -29,9 +29,7 @@ class CpuBus:
         self.x86 = kernel.options.machine != "aarch64"
         memory = kernel.memory
         self.arguments = memory.place(bytes(2 * memory.pointer_size))
-        self.names = {
-            name: memory.place(name.encode("ascii") + b"\0") for name in _X86_FEATURES
-        }
+        self.names = {name: memory.place(name.encode("ascii") + b"\0") for name in _X86_FEATURES}
 
     def rescan(self, cpu: Device, _attribute: str, _locators: int) -> Model:
         """Offer each feature whose slot is free (x86), or just offer (aarch64)."""
@@ -55,8 +53,8 @@ class CpuBus:
         """Free the slot."""
         cpu.slots = {name: device for name, device in cpu.slots.items() if device is not child}
         self._publish(cpu)
+        yield from ()
         return 0
-        yield
 
     def _publish(self, cpu: Device) -> None:
         objects = self.kernel.subject(Objects)
@@ -80,8 +78,8 @@ class BuiltinVmt:
             return int(self.autoconf.find("vmt0") is None)
         memory = self.kernel.memory
         name = memory.string(memory.pointer(aux + memory.pointer_size))
+        yield from ()
         return int(name == "vm")
-        yield
 
     def attach(self, _parent: Device, device: Device, _aux: int) -> Model:
         """Print the line and make the nodes."""
@@ -91,16 +89,16 @@ class BuiltinVmt:
         self.kernel.subject(Sysctl).add_native(
             device.name, {"uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f", "clock_sync.period": 60}
         )
+        yield from ()
         return 0
-        yield
 
     def detach(self, device: Device, _flags: int) -> Model:
         """Take the nodes away."""
         from vmtsim.kernel.sysctl import Sysctl  # noqa: PLC0415
 
         self.kernel.subject(Sysctl).remove_native(device.name)
+        yield from ()
         return 0
-        yield
 
 
 def configure(autoconf: Autoconf) -> Model:

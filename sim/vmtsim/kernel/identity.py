@@ -1,4 +1,4 @@
-"""Who the machine is: names and versions as variables of the kernel (NetBSD sys/kern/init_main.c)."""
+"""Who the machine is: names and versions as kernel variables (NetBSD sys/kern/init_main.c)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ class Identity(Subject):
     """hostname and its like."""
 
     def data(self) -> Iterator[DataSymbol]:
-        """The strings that uname(1) prints, and the host name."""
+        """Yield the strings that uname(1) prints, and the host name."""
         options = self.kernel.options
         kernel = self.kernel
-        version = (
-            f"NetBSD {options.release} (VMTSIM) #0: Thu Jan  1 00:00:00 UTC 1970\n"
-        )
+        version = f"NetBSD {options.release} (VMTSIM) #0: Thu Jan  1 00:00:00 UTC 1970\n"
         for name, text in (
             ("ostype", "NetBSD"),
             ("osrelease", options.release),

@@ -7,7 +7,6 @@ from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.objects import Objects
 
 
-
 class Kauth(Subject):
     """Who may do what.  ``asked`` counts the questions of the running system call."""
 

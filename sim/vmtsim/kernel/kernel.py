@@ -80,9 +80,7 @@ class Kernel:
         self.rules = Rules(self)
         self.violations: list[Violation] = []
         self.dispatch = Dispatch(self)
-        self.scheduler = Scheduler(
-            self.cpu, self.clock, rng.fork("scheduler"), self.dispatch
-        )
+        self.scheduler = Scheduler(self.cpu, self.clock, rng.fork("scheduler"), self.dispatch)
         self.cpu.on_trap = lambda _pc: self.scheduler.trap()
         self.scheduler.on_exit = self._thread_gone
         self._subjects: dict[type[Subject], Any] = {}
@@ -180,9 +178,7 @@ class Kernel:
         Raises KernelPanic, also for faults of guest code; Unmodelled; Stalled; Halted.
         """
         try:
-            return (
-                self.scheduler.run(done) if until is None else self.scheduler.run(done, until)
-            )
+            return self.scheduler.run(done) if until is None else self.scheduler.run(done, until)
         except CpuFault as fault:
             raise self._fault(fault) from fault
         except CpuStuck as stuck:

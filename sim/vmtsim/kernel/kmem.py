@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from vmtsim.cpu.interface import READ, WRITE
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.memory import PAGE, Region, round_page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmtsim.kernel.kernel import Kernel
 
 KM_SLEEP, KM_NOSLEEP = 1, 2
@@ -47,7 +49,7 @@ class Kmem(Subject):
         self._freed: OrderedDict[int, Allocation] = OrderedDict()
         self._next = kernel.cpu.layout.heap
         # Asked for every allocation that may fail: true makes it fail (fault injection).
-        self.refuse = lambda _size: False
+        self.refuse: Callable[[int], bool] = lambda _size: False
 
     # -- allocation --------------------------------------------------------------------------
 
@@ -110,7 +112,7 @@ class Kmem(Subject):
             _address, oldest = self._freed.popitem(last=False)
             kernel.memory.remove_region(oldest.base)
 
-    def _bad_free(self, address: int, function: str) -> None:
+    def _bad_free(self, address: int, function: str) -> NoReturn:
         kernel = self.kernel
         old = self._freed.get(address)
         if old is not None:
@@ -189,9 +191,7 @@ class Kmem(Subject):
     def kmem_intr_free(self, address: int, size: int) -> None:
         self.release(address, size, "kmem_intr_free")
 
-    @kernel_function(
-        "char *kmem_strdupsize(const void *s, size_t *lenp, km_flag_t flags)"
-    )
+    @kernel_function("char *kmem_strdupsize(const void *s, size_t *lenp, km_flag_t flags)")
     def kmem_strdupsize(self, text: int, length_at: int, flags: int) -> int:
         content = self.kernel.memory.cstring(text) + b"\0"
         if not self._checked("kmem_strdupsize", len(content), flags):

@@ -20,8 +20,6 @@ _MPSAFE, _INTR, _TS, _MUSTJOIN = 2, 4, 8, 16
 _NAME_LIMIT = 15  # MAXCOMLEN - 1
 
 
-
-
 @dataclass
 class KThread:
     """A thread that a module made."""
@@ -112,11 +110,11 @@ class KThreads(Subject):
             kernel.scheduler.wake_all(thread.joiners)
             if not thread.must_join:
                 self._forget(thread)
-        # Drop everything below: the thread never comes back.
+        # Drop everything below: the thread never comes back.  This is a generator because its own
+        # frame must be there to become the last one.
         del lwp.frames[:-1]
         lwp.frames[0].entry = None
-        return
-        yield  # a generator, so that the frames exist when it runs
+        yield from ()
 
     def _forget(self, thread: KThread) -> None:
         del self.live[thread.address]
@@ -129,9 +127,7 @@ class KThreads(Subject):
         if thread is None or not thread.must_join or thread.joined:
             joined = thread is not None and thread.joined
             why = "is being joined already" if joined else "is no thread that must be joined"
-            kernel.panic(
-                "kthread-join", f"kthread_join by {kernel.where()}: {address:#x} {why}"
-            )
+            kernel.panic("kthread-join", f"kthread_join by {kernel.where()}: {address:#x} {why}")
         if thread.lwp is kernel.current:
             kernel.panic(
                 "kthread-join-self",
@@ -145,7 +141,7 @@ class KThreads(Subject):
         return 0
 
     def check_unload(self, module: str) -> None:
-        """A thread that is still there will run code that is not."""
+        """Panic for a thread that is still there: its code is not."""
         for thread in self.live.values():
             state = "was not joined" if thread.exited else "still runs"
             self.kernel.panic(

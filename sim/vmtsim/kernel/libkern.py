@@ -193,9 +193,12 @@ class LibKern(Subject):
         negative = content[at : at + 1] == b"-"
         at += content[at : at + 1] in {b"-", b"+"}
         lower = content.lower().decode("latin-1")
-        if base in {0, 16} and lower.startswith("0x", at) and lower[at + 2 : at + 3] in _DIGITS[:16]:
-            if lower[at + 2 : at + 3]:
-                at, base = at + 2, 16
+        if (
+            base in {0, 16}
+            and lower.startswith("0x", at)
+            and _DIGITS.find(lower[at + 2 : at + 3] or "-", 0, 16) >= 0
+        ):
+            at, base = at + 2, 16
         if base == 0:
             base = 8 if lower.startswith("0", at) else 10
         first = at

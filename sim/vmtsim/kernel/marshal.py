@@ -153,9 +153,7 @@ class ListArguments(Arguments):
         return self._next()
 
 
-def make_reader(
-    prototype: Prototype, cpu: Cpu, memory: Memory
-) -> Callable[[], tuple[Any, ...]]:
+def make_reader(prototype: Prototype, cpu: Cpu, memory: Memory) -> Callable[[], tuple[Any, ...]]:
     """Return a function that takes the arguments of a call to ``prototype``."""
     wide = cpu.pointer_size == 8
     argument = cpu.argument

@@ -113,8 +113,7 @@ class Memory:
         seconds, rest = divmod(nanoseconds, 1_000_000_000)
         self.write(
             address,
-            seconds.to_bytes(8, "little", signed=True)
-            + rest.to_bytes(self.pointer_size, "little"),
+            seconds.to_bytes(8, "little", signed=True) + rest.to_bytes(self.pointer_size, "little"),
         )
 
     def timespec(self, address: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""module(9) and modctl(2): loading, unloading, and what goes wrong (NetBSD sys/kern/kern_module.c)."""
+"""module(9), modctl(2): loading, unloading, what goes wrong (NetBSD sys/kern/kern_module.c)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,11 @@ class Modules(Subject):
     # -- modctl(2) ---------------------------------------------------------------------------
 
     def load(
-        self, path: str | Path, *, force: bool = False, properties: Mapping[str, Value] | None = None
+        self,
+        path: str | Path,
+        *,
+        force: bool = False,
+        properties: Mapping[str, Value] | None = None,
     ) -> Model:
         """MODCTL_LOAD by the running process; gives an errno.
 
@@ -186,7 +190,10 @@ class Modules(Subject):
                 self.loaded[required].references += 1
                 loaded.holds.append(required)
         kernel.trace.emit(
-            "module", name=loaded.name, text=loaded.text_base, size=sum(loaded.module.sizes.values())
+            "module",
+            name=loaded.name,
+            text=loaded.text_base,
+            size=sum(loaded.module.sizes.values()),
         )
         return 0
 

@@ -55,9 +55,7 @@ class Mutexes(Subject):
         kernel = self.kernel
         kernel.memory.pointer(address)  # a fault says more, where the memory is gone
         gone = self._gone.get(address)
-        state = (
-            f"was destroyed by {kernel.location(gone)}" if gone else "was never initialised"
-        )
+        state = f"was destroyed by {kernel.location(gone)}" if gone else "was never initialised"
         kernel.panic(
             "mutex-uninitialised",
             f"{function} by {kernel.where()}: the mutex at {kernel.describe(address)} {state}",

@@ -66,7 +66,7 @@ class Objects(Subject):
         self._free: list[int] = []
 
     def data(self) -> Iterator[DataSymbol]:
-        """The first CPU, process and thread, and the credentials of all of them."""
+        """Yield the first CPU, process and thread."""
         name = "cpu_info_primary" if self.kernel.cpu.machine != "aarch64" else "cpu_info_store"
         yield DataSymbol(name, bytes(self.offsets.ci_size), align=64)
         yield DataSymbol("proc0", bytes(_PROC_SIZE), align=64)
@@ -100,7 +100,9 @@ class Objects(Subject):
     def new_lwp(self, process: int = 0) -> int:
         """Return the address of a fresh struct lwp of a process (default: the kernel's)."""
         size = self.offsets.l_size
-        address = self._free.pop() if self._free else self.kernel.memory.place(bytes(size), align=64)
+        address = (
+            self._free.pop() if self._free else self.kernel.memory.place(bytes(size), align=64)
+        )
         self.kernel.memory.write(address, bytes(size))
         self._fill(address, process or self.proc0)
         return address

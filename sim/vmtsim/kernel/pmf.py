@@ -76,7 +76,7 @@ class Pmf(Subject):
         return bool(result & 0xFF)
 
     def check_detach(self, address: int, device: str) -> None:
-        """A device that is gone must have no hooks."""
+        """Report hooks of a device that is gone."""
         hooks = self.hooks.pop(address, None)
         if hooks is not None:
             self.kernel.violation(

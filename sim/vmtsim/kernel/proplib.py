@@ -54,7 +54,9 @@ class PropLib(Subject):
         self.kernel.memory.write(where, (value & mask).to_bytes(size, "little"))
         return True
 
-    @kernel_function("bool prop_dictionary_get_int64(prop_dictionary_t d, const char *k, int64_t *v)")
+    @kernel_function(
+        "bool prop_dictionary_get_int64(prop_dictionary_t d, const char *k, int64_t *v)"
+    )
     @kernel_function("bool prop_dictionary_get_uint64(prop_dictionary_t d, const char *k, void *v)")
     def get_int64(self, dictionary: int, key: str | None, where: int) -> bool:
         return self._integer("prop_dictionary_get_int64", dictionary, key, where, 8)
@@ -70,7 +72,7 @@ class PropLib(Subject):
         "bool prop_dictionary_get_string(prop_dictionary_t d, const char *key, const char **v)"
     )
     @kernel_function(
-        "bool prop_dictionary_get_cstring_nocopy(prop_dictionary_t d, const char *k, const char **v)"
+        "bool prop_dictionary_get_cstring_nocopy(prop_dictionary_t d, const char *k, char **v)"
     )
     def get_string(self, dictionary: int, key: str | None, where: int) -> bool:
         value = self._get("prop_dictionary_get_string", dictionary, key)

@@ -93,7 +93,7 @@ class Sysctl(Subject):
         self._cells: list[int] = []  # places for a call's length and node number
 
     def boot(self) -> None:
-        """The top of the tree is always there."""
+        """Make the top of the tree."""
         for name, number in _TOP.items():
             self._add(Node(name, number, _READWRITE | _PERMANENT, NODE, self.root))
 
@@ -198,20 +198,26 @@ class Sysctl(Subject):
         path: Arguments,
     ) -> Model:
         self.kernel.rules.may_sleep("sysctl_createv")
-        numbers = []
+        numbers: list[int] = []
         while (number := path.integer()) != _CTL_EOL and len(numbers) < _MAX_NAME:
             numbers.append(number)
         yield from self._lock("sysctl_createv", write=True)
         node = Node(
-            name or "", 0, flags & ~_TYPE_MASK, kind & _TYPE_MASK, None, 0, function, data, size,
+            name or "",
+            0,
+            flags & ~_TYPE_MASK,
+            kind & _TYPE_MASK,
+            None,
+            0,
+            function,
+            data,
+            size,
             description,
         )
         error, made = self._create(log, root_at, node, numbers)
         if not error and made is not None:
             if made is node and node.flags & _IMMEDIATE:
-                self.kernel.memory.write(
-                    node.address + 48, value.to_bytes(8, "little")
-                )
+                self.kernel.memory.write(node.address + 48, value.to_bytes(8, "little"))
             if result_at:
                 self.kernel.memory.put_pointer(result_at, made.address)
         self._unlock()
@@ -307,7 +313,7 @@ class Sysctl(Subject):
         self._unlock()
 
     def check_unload(self, module: str) -> None:
-        """A node that is left points into memory that is gone."""
+        """Report nodes that are left: they point into memory that is gone."""
         for nodes in self._logs.values():
             names = ", ".join(node.path for node in nodes)
             self.kernel.violation(
@@ -347,9 +353,7 @@ class Sysctl(Subject):
 
     # -- sysctl(3) ---------------------------------------------------------------------------
 
-    def call(
-        self, path: str, *, old: int | None = 4096, new: bytes | None = None
-    ) -> Model:
+    def call(self, path: str, *, old: int | None = 4096, new: bytes | None = None) -> Model:
         """Make the system call in the running process; gives a Reply.
 
         ``old`` is the size of the buffer for the old value; None passes no buffer, but asks for
@@ -390,7 +394,7 @@ class Sysctl(Subject):
         return Reply(int(error), data, length)
 
     def _traverse(self, node: Node) -> int:
-        """A private node above keeps everybody but root out."""
+        """Refuse everybody but root below a private node."""
         above = node.parent
         while above is not None:
             if above.flags & _PRIVATE and not self.kernel.subject(Kauth).is_root():
@@ -398,9 +402,7 @@ class Sysctl(Subject):
             above = above.parent
         return 0
 
-    def _dispatch(
-        self, node: Node, old: int, length: int, new: int, new_size: int
-    ) -> Model:
+    def _dispatch(self, node: Node, old: int, length: int, new: int, new_size: int) -> Model:
         if node.native is not None:
             if new:
                 return Errno.EPERM
@@ -464,10 +466,8 @@ class Sysctl(Subject):
             return Errno.EPERM
         size = memory.u64(node + 64)
         data = node + 48 if flags & _IMMEDIATE else memory.u64(node + 48)
-        if kind == STRING and data:
-            have = min(len(memory.cstring(data, size)) + 1, size)
-        else:
-            have = size
+        text = kind == STRING and data
+        have = min(len(memory.cstring(data, size)) + 1, size) if text else size
         if length_at:
             room = memory.pointer(length_at)
             memory.put_word(length_at, have)
@@ -541,9 +541,7 @@ class Sysctl(Subject):
             return Errno.EINVAL
         return self._lookup(node, old, old_length, new, new_size, user=lwp != 0)
 
-    @kernel_function(
-        "int sysctl_copyin(struct lwp *l, const void *uaddr, void *kaddr, size_t len)"
-    )
+    @kernel_function("int sysctl_copyin(struct lwp *l, const void *uaddr, void *kaddr, size_t len)")
     def sysctl_copyin(self, lwp: int, source: int, target: int, size: int) -> int:
         if lwp:
             return self.kernel.subject(Processes).copyin(source, target, size)

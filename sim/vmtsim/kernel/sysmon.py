@@ -129,7 +129,7 @@ class SysmonPower(Subject):
         return self._default(name, kind, event)
 
     def _default(self, name: str, kind: int, event: int) -> Model | None:
-        """What the kernel does when no daemon takes the event."""
+        """Do what the kernel does when no daemon takes the event."""
         if event != PRESSED:
             return None
         console = self.kernel.subject(Console)
@@ -155,7 +155,7 @@ class SysmonPower(Subject):
         raise Halted("power off" if howto & RB_POWERDOWN == RB_POWERDOWN else "reboot")
 
     def check_unload(self, module: str) -> None:
-        """A switch is only a pointer, but it points at memory that is gone."""
+        """Report a switch that is left: the pointer is to memory that is gone."""
         for site in self.switches.values():
             self.kernel.violation(
                 "pswitch-left",

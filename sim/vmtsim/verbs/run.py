@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="boot-to-halt",
         help="what happens; `vmtsim scenarios` lists those that ship (boot-to-halt)",
     )
-    parser.add_argument("--summary", action="store_true", help="print a dozen lines, not everything")
+    parser.add_argument(
+        "--summary", action="store_true", help="print a dozen lines, not everything"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the outcome as JSON")
     parser.add_argument("--trace", metavar="FILE", type=Path, help="write all events, JSON lines")
     parser.add_argument("--svg", metavar="FILE", type=Path, help="draw the conversation")
@@ -62,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
         from vmtsim import chart_svg  # noqa: PLC0415
 
         report.write_text(args.svg, chart_svg.svg(trace.events))
-    lines = report.summary(simulation, outcome) if args.summary else report.full(simulation, outcome)
+    lines = (
+        report.summary(simulation, outcome) if args.summary else report.full(simulation, outcome)
+    )
     sys.stdout.write("\n".join(lines) + "\n")
     if outcome.status:
         replay = report.replay(args)
