@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
+# The same examples in every run, and no judgement by the clock of a busy machine.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("steady")
+
 IN_CI = os.environ.get("CI", "") not in {"", "0", "false"}
 UPDATE_GOLDEN = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
 
