@@ -13,7 +13,7 @@ from vmtgen import resources
 from vmtgen.errors import MissingInputError
 from vmtgen.kobj import KobjError, Machine, Module, inspect_module
 from vmtgen.kobj.link import may_be_defined_twice
-from vmtgen.kobj.model import SHF_ALLOC
+from vmtgen.kobj.model import PAGE_SIZE, SHF_ALLOC
 from vmtgen.lint_code import code_problems
 from vmtgen.lint_rules import BY_ID, Rule, Severity, rule_for
 from vmtgen.targets import ExportedNames, Targets, load_targets
@@ -114,13 +114,19 @@ def _module_findings(module: Module, targets: Targets, release: str | None) -> I
 
 
 def _section_findings(module: Module) -> Iterator[Finding]:
+    debug = [s for s in module.sections if s.loaded and s.name.startswith(".debug") and s.size]
+    if debug:
+        total = sum(section.size for section in debug)
+        said = f"{len(debug)} debug sections, {total} bytes, would be loaded"
+        yield _finding("debug-sections", debug[0].name, said)
     for section in module.sections:
-        if not section.loaded or section.size == 0:
+        if not section.loaded or section.size == 0 or section in debug:
             continue
         said = f"{section.size} bytes would be loaded as {section.region}"
-        if section.name.startswith(".debug"):
-            yield _finding("debug-sections", section.name, said)
-        elif section.name.startswith(".eh_frame"):
+        if section.align > PAGE_SIZE:
+            text = f"wants an alignment of {section.align} bytes"
+            yield _finding("section-align-page", section.name, text)
+        if section.name.startswith(".eh_frame"):
             yield _finding("eh-frame", section.name, said)
         elif not section.flags & SHF_ALLOC:
             yield _finding("stray-section", section.name, said)

@@ -130,10 +130,11 @@ def pretended_bases(module: Module) -> dict[Region, int]:
     bases: dict[Region, int] = {}
     address = _PRETENDED_BASE[module.machine]
     for region in REGIONS:
+        aligns = (section.align for section in module.sections if section.region == region)
+        step = max(PAGE_SIZE, *aligns, 1)
+        address = (address + step - 1) // step * step
         bases[region] = address
-        largest = max((s.align for s in module.sections if s.region == region), default=1)
-        step = max(PAGE_SIZE, largest)
-        address += (module.sizes[region] + step - 1) // step * step
+        address += module.sizes[region]
     return bases
 
 

@@ -69,6 +69,16 @@ struct ifaddr {
 
 extern struct pslist_head ifnet_pslist;
 
+struct ifnet *if_get(const char *, struct psref *);
+struct ifnet *if_get_byindex(u_int, struct psref *);
+struct ifnet *if_byindex(u_int);
+void	if_acquire(struct ifnet *, struct psref *);
+void	if_put(const struct ifnet *, struct psref *);
+#define	if_release	if_put
+bool	if_held(struct ifnet *);
+void	ifa_acquire(struct ifaddr *, struct psref *);
+void	ifa_release(struct ifaddr *, struct psref *);
+
 #define	IFNET_READER_FOREACH(ifp)					\
 	PSLIST_READER_FOREACH((ifp), &ifnet_pslist, struct ifnet,	\
 	    if_pslist_entry)

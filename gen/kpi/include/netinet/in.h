@@ -37,5 +37,6 @@ struct sockaddr_in {
 #define	satocsin(sa)	((const struct sockaddr_in *)(sa))
 
 int	in_print(char *, size_t, const struct in_addr *);
+void	in_len2mask(struct in_addr *, u_int);
 
 #endif	/* !_KPI_NETINET_IN_H_ */

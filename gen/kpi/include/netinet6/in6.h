@@ -45,5 +45,6 @@ struct sockaddr_in6 {
 #define	satocsin6(sa)	((const struct sockaddr_in6 *)(sa))
 
 int	in6_print(char *, size_t, const struct in6_addr *);
+int	in6_clearscope(struct in6_addr *);
 
 #endif	/* !_KPI_NETINET6_IN6_H_ */

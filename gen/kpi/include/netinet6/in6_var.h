@@ -29,4 +29,7 @@ struct in6_ifaddr {
 
 #define	ifatoia6(ifa)	((struct in6_ifaddr *)(ifa))
 
+int	in6_mask2len(struct in6_addr *, u_char *);
+void	in6_prefixlen2mask(struct in6_addr *, int);
+
 #endif	/* !_KPI_NETINET6_IN6_VAR_H_ */

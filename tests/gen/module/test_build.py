@@ -1,0 +1,258 @@
+"""The builder: the same bytes everywhere, a fast second time, clear errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vmtgen import cli, toolchain
+from vmtgen.build import build_module
+from vmtgen.errors import MissingInputError, UnavailableError, UsageError, VmtgenError
+from vmtgen.kobj import read_module
+from vmtgen.targets import load_targets, version_of
+
+HELLO = Path(__file__).parent / "fixtures" / "hello.c"
+MACHINES = ("amd64", "i386", "aarch64")
+
+
+def _in(folder: Path, machine: str, **options: Any) -> tuple[bytes, bytes]:
+    """Copy the source to `folder`, build there without a cache of others, return both files."""
+    sources = folder / "some module"
+    sources.mkdir(parents=True)
+    shutil.copy(HELLO, sources)
+    built = build_module(
+        sources,
+        machine=machine,
+        out=folder / "out",
+        cache=folder / "cache",
+        name="hello",
+        **options,
+    )
+    assert built.compiled == 1
+    return built.path.read_bytes(), built.debug.read_bytes()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_two_directories_give_the_same_bytes(
+    tmp_path: Path, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _in(tmp_path / "one", machine, diagnostic=True)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    monkeypatch.chdir(tmp_path)
+    old = os.umask(0o077)
+    try:
+        second = _in(tmp_path / "another one" / "deeper", machine, diagnostic=True)
+    finally:
+        os.umask(old)
+    assert first == second
+    for content in first:
+        assert str(tmp_path).encode() not in content
+        assert b"another one" not in content
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_module_is_loaded_like_its_twin_and_holds_no_debug_section(
+    build: Any, machine: str
+) -> None:
+    built = build("hello.c", machine)
+    module, twin = built.module, read_module(built.debug)
+    assert not [section for section in module.sections if "debug" in section.name]
+    assert [section for section in twin.sections if section.name == ".debug_line"]
+    for name in (".text", ".rodata", ".data"):
+        assert module.section(name).data == twin.section(name).data
+    assert module.symbol("hello_modcmd").size > 0, "the symbol table is kept"
+
+
+def test_the_second_build_compiles_and_writes_nothing(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"out": tmp_path / "out", "cache": tmp_path / "cache"}
+    first = build_module([HELLO], **options)
+    stamp = first.path.stat().st_mtime_ns
+    second = build_module([HELLO], **options)
+    assert (first.compiled, first.written) == (1, True)
+    assert (second.compiled, second.reused, second.written) == (0, 1, False)
+    assert second.path.stat().st_mtime_ns == stamp
+
+
+def test_a_changed_header_of_the_module_is_noticed(tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    (source / "m.c").write_text(
+        '#include "m.h"\nint vmtk_f(void);\nint vmtk_f(void) { return N; }\n'
+    )
+    (source / "m.h").write_text("#define N 1\n")
+    options: dict[str, Any] = {"out": tmp_path / "out", "cache": tmp_path / "cache"}
+    before = build_module(source, **options).path.read_bytes()
+    (source / "m.h").write_text("#define N 2\n")
+    after = build_module(source, **options)
+    assert after.compiled == 1
+    assert after.path.read_bytes() != before
+
+
+def test_the_makefile_says_what_is_built(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text(
+        "# a comment\nKMOD=\tthing\nSRCS=\ta.c \\\n\tb.c\nSRCS+= c.c\n"
+    )
+    for name in "abcd":
+        text = f"int vmtk_{name}(void);\nint vmtk_{name}(void) {{ return 1; }}\n"
+        (tmp_path / f"{name}.c").write_text(text)
+    built = build_module(tmp_path, out=tmp_path / "out")
+    assert built.path.name == "thing.kmod"
+    assert built.module.globals == ("vmtk_a", "vmtk_b", "vmtk_c")
+
+
+def test_a_file_that_the_makefile_names_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("KMOD=thing\nSRCS=gone.c\n")
+    with pytest.raises(MissingInputError, match=r"no such file: gone\.c"):
+        build_module(tmp_path, out=tmp_path / "out")
+
+
+def test_the_compilers_words_come_with_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.c").write_text("int x = ;\n")
+    (tmp_path / "worse.c").write_text("#include <sys/param.h>\n\nfoo bar;\n")
+    with pytest.raises(VmtgenError) as caught:
+        build_module(tmp_path, out=tmp_path / "out")
+    assert f"{tmp_path / 'bad.c'}:1:9: error: expected expression" in str(caught.value)
+    assert f"{tmp_path / 'worse.c'}:3:1: error: unknown type name 'foo'" in str(caught.value)
+
+
+def test_a_header_that_we_do_not_have_is_not_taken_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text("#include <sys/bswap.h>\n")
+    with pytest.raises(VmtgenError, match=r"'sys/bswap\.h' file not found"):
+        build_module(tmp_path, out=tmp_path / "out")
+
+
+def test_a_missing_compiler_says_which_extra_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    toolchain.zig_program.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    try:
+        with pytest.raises(UnavailableError) as caught:
+            toolchain.zig_program()
+    finally:
+        toolchain.zig_program.cache_clear()
+    assert "ziglang is not installed" in str(caught.value)
+    assert caught.value.hint is not None
+    assert "netbsd-vmt[gen]" in caught.value.hint
+
+
+def test_a_compiler_that_is_not_in_path_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="clang is not in PATH"):
+        build_module([HELLO], out=tmp_path, compiler="clang")
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386"])
+def test_the_systems_gcc_builds_it_too(tmp_path: Path, machine: str, require_tool: Any) -> None:
+    if shutil.which(load_targets().machine(machine).gcc_command) is None:
+        pytest.skip("no gcc that makes x86 code")
+    built = build_module([HELLO], machine=machine, out=tmp_path, compiler="gcc")
+    assert built.module.modinfo.version_text == "11.0"
+
+
+def test_a_directory_that_is_no_kernel_tree_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="no NetBSD sys/ tree"):
+        build_module([HELLO], out=tmp_path, sys=tmp_path)
+    nested = tmp_path / "src" / "sys" / "sys"
+    nested.mkdir(parents=True)
+    (nested / "param.h").touch()
+    with pytest.raises(MissingInputError) as caught:
+        build_module([HELLO], out=tmp_path, sys=tmp_path / "src")
+    assert caught.value.hint == f"give {tmp_path / 'src' / 'sys'}"
+
+
+def test_a_real_tree_builds_the_same_imports(tmp_path: Path) -> None:
+    tree = os.environ.get("NETBSD_SYS")
+    if not tree:
+        pytest.skip("NETBSD_SYS=/usr/src/sys is not set")
+    for machine in MACHINES:
+        theirs = build_module([HELLO], machine=machine, out=tmp_path, sys=Path(tree))
+        ours = build_module([HELLO], machine=machine, out=tmp_path / "ours")
+        assert theirs.module.imports == ours.module.imports
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("10.1", 1_001_000_000),
+        ("11.0", 1_100_000_000),
+        ("10.99.12", 1_099_001_200),
+        ("11.99.5", 1_199_000_500),
+        ("11.99", None),
+        ("11.0.1", None),
+        ("eleven", None),
+        ("11", None),
+    ],
+)
+def test_a_release_name_gives_its_version(name: str, version: int | None) -> None:
+    assert version_of(name) == version
+
+
+def test_every_release_is_in_the_module_that_was_built_for_it(build: Any) -> None:
+    for release in (*load_targets().releases.names, "11.99.5"):
+        assert build("hello.c", release=release).module.modinfo.version_text == release
+
+
+def test_an_unknown_target_is_a_usage_error_with_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        build_module([HELLO], release="11.1", out=tmp_path)
+    assert caught.value.hint == "did you mean 11.0?"
+    with pytest.raises(UsageError, match="no machine 'arm64'"):
+        build_module([HELLO], machine="arm64", out=tmp_path)
+
+
+def test_the_ports_name_is_the_machine_too() -> None:
+    assert load_targets().machine("evbarm").name == "aarch64"
+
+
+def test_a_target_that_netbsd_has_no_way_for_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["build", "--release", "10.1", "--machine", "aarch64"]) == 65
+    err = capsys.readouterr().err
+    assert "NetBSD 10.1 on aarch64 is not supported: before 10.99.12" in err
+
+
+def test_all_targets_make_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["build", "--all", "--source", str(HELLO.parent), "--out", str(tmp_path)]
+    assert cli.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    targets = load_targets()
+    assert len(lines) == 1 + len(targets.releases) * len(targets.machines)
+    assert all("clean" in line for line in lines[1:])
+
+
+def test_a_target_that_fails_does_not_hide_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    text = HELLO.read_text(encoding="utf-8") + "#ifdef __i386__\n#error not here\n#endif\n"
+    (source / "hello.c").write_text(text, encoding="utf-8")
+    arguments = ["build", "--all", "--json", "--source", str(source), "--out", str(tmp_path)]
+    assert cli.main(arguments) == 65
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["machine"] for row in rows if "error" in row} == {"i386"}
+    assert {row["machine"] for row in rows if "size" in row} == {"amd64", "aarch64"}
+
+
+def test_the_command_writes_release_and_machine_directories(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["build", "--source", str(HELLO.parent), "--out", str(tmp_path), "--json"]
+    assert cli.main([*arguments, "--release", "10.1", "--machine", "i386", "--diagnostic"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    path = tmp_path / "10.1" / "i386" / "diagnostic" / "fixtures.kmod"
+    assert facts["path"] == str(path)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert "kern_assert" in facts["imports"]
+
+
+def test_an_output_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(VmtgenError, match="cannot write") as caught:
+        build_module([HELLO], out=tmp_path / "file")
+    assert caught.value.exit_status == 73

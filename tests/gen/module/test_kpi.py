@@ -1,0 +1,125 @@
+"""Our kernel headers against NetBSD's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from vmtgen import resources
+from vmtgen.build import build_module, default_output
+from vmtgen.kpi import compare_installed, compare_tree
+from vmtgen.targets import load_targets
+from vmtgen.toolchain import zig_headers
+
+MACHINES = ("amd64", "i386", "aarch64")
+TARGETS = load_targets()
+
+
+@pytest.fixture(scope="session")
+def headers_of_10_1() -> Path:
+    """The headers of NetBSD 10.1, from the older ziglang in a directory of its own."""
+    package = TARGETS.releases["10.1"].headers
+    folder = default_output() / ".cache" / package.replace("==", "-")
+    include: Path = folder / "ziglang" / "lib" / "libc" / "include"
+    if not include.is_dir():
+        # Tests run side by side: each brings its own copy, the first one to be done stays.
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+            done = subprocess.run([*pip, place, package], capture_output=True, check=False)
+            if done.returncode != 0:
+                why = done.stderr.decode(errors="replace")[-200:]
+                pytest.skip(f"{package} cannot be had: {why}")
+            copy = Path(place) / "ziglang"
+            folder.mkdir(exist_ok=True)
+            with contextlib.suppress(OSError):
+                copy.rename(folder / "ziglang")
+    return include
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_layouts_and_constants_are_those_of_11_0(machine: str) -> None:
+    release = TARGETS.releases["11.0"]
+    found = compare_installed(TARGETS, release, TARGETS.machine(machine), zig_headers().parent)
+    assert "\n".join(map(str, found.differences)) == ""
+    assert found.compared > 350
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_layouts_and_constants_are_those_of_10_1(machine: str, headers_of_10_1: Path) -> None:
+    release = TARGETS.releases["10.1"]
+    found = compare_installed(TARGETS, release, TARGETS.machine(machine), headers_of_10_1)
+    assert "\n".join(map(str, found.differences)) == ""
+    assert found.compared > 350
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_layouts_and_constants_are_those_of_a_real_tree(machine: str) -> None:
+    tree = os.environ.get("NETBSD_SYS")
+    if not tree:
+        pytest.skip("NETBSD_SYS=/usr/src/sys is not set")
+    release = TARGETS.releases["10.99.12"]
+    found = compare_tree(TARGETS, release, TARGETS.machine(machine), Path(tree))
+    assert "\n".join(map(str, found.differences)) == ""
+    assert found.compared > 450
+
+
+def test_a_wrong_layout_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle itself: one member moved and one constant changed must both be told."""
+    import shutil
+
+    from vmtgen import sysroot
+
+    kpi = tmp_path / "kpi"
+    shutil.copytree(resources.directory("kpi"), kpi)
+    uuid = kpi / "include" / "sys" / "uuid.h"
+    text = uuid.read_text(encoding="utf-8").replace("uint16_t\ttime_mid", "uint32_t\ttime_mid")
+    uuid.write_text(text, encoding="utf-8")
+    power = kpi / "include" / "sys" / "power.h"
+    text = power.read_text(encoding="utf-8").replace(
+        "PSWITCH_TYPE_RESET\t3", "PSWITCH_TYPE_RESET\t4"
+    )
+    power.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(resources, "directory", lambda name: kpi if name == "kpi" else None)
+    sysroot.own_headers.cache_clear()
+    try:
+        found = compare_installed(
+            TARGETS, TARGETS.releases["11.0"], TARGETS.machine("amd64"), zig_headers().parent
+        )
+    finally:
+        sysroot.own_headers.cache_clear()
+    told = {difference.expression: difference for difference in found.differences}
+    assert told["sizeof(((struct uuid *)0)->time_mid)"].ours == 4
+    assert told["PSWITCH_TYPE_RESET"].theirs == 3
+
+
+def _headers() -> list[str]:
+    include = resources.directory("kpi") / "include"
+    return sorted(path.relative_to(include).as_posix() for path in include.rglob("*.h"))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_header_stands_alone(tmp_path: Path, machine: str) -> None:
+    """One file per header, so that none counts on what another included before it."""
+    for number, header in enumerate(_headers()):
+        guard = "#ifdef __aarch64__\n#else\n" if header.startswith("x86/") else ""
+        end = "#endif\n" if guard else ""
+        text = f"{guard}#include <{header}>\n{end}typedef int vmtk_{number};\n"
+        (tmp_path / f"h{number}.c").write_text(text, encoding="ascii")
+    (tmp_path / "z.c").write_text("int vmtk_f(void);\nint vmtk_f(void) { return 1; }\n")
+    assert build_module(tmp_path, machine=machine, out=tmp_path / "out").compiled > 40
+
+
+def test_every_header_has_a_licence_a_guard_and_a_source() -> None:
+    kpi = resources.directory("kpi")
+    for path in sorted(kpi.rglob("*.h")):
+        text = path.read_text(encoding="ascii")
+        assert text.startswith("/* SPDX-License-Identifier: BSD-2-Clause */\n"), path
+        assert "#ifndef _KPI_" in text, path
+        said = " ".join(text.split("*/")[1].replace("*", " ").split())
+        assert "NetBSD" in said, path

@@ -1,0 +1,166 @@
+"""Linking: regions, symbols, relocations and link sets, on every machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtgen.kobj import KobjCorruptionError, KobjError, LineTable, Machine, link, read_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BASES = {
+    "amd64": 0xFFFFFFFF_83000000,
+    "i386": 0xC3000000,
+    "aarch64": 0xFFFFC000_03000000,
+}
+MACHINES = tuple(BASES)
+
+
+def _linked(module: Any, machine: str, **extra: int) -> Any:
+    base = BASES[machine]
+    kernel = {
+        name: base - 0x10000 + 16 * number for number, name in enumerate(module.imports)
+    } | extra
+    bases = {"text": base, "data": base + 0x10000, "rodata": base + 0x20000}
+    return link(module, bases, kernel.get), kernel
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_modinfo_is_what_module_says(build: Any, machine: str) -> None:
+    info = build("hello.c", machine).module.modinfo
+    assert (info.name, info.class_name, info.version) == ("hello", "driver", 1_100_000_000)
+    assert info.required == ("sysmon_power", "sysmon_taskq")
+    assert info.version_text == "11.0"
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_link_set_points_to_modinfo_and_that_to_the_function(build: Any, machine: str) -> None:
+    module = build("hello.c", machine).module
+    linked, _ = _linked(module, machine)
+    assert linked.link_sets["modules"] == (linked.address_of("hello_modinfo"),)
+    size = module.machine.pointer_size
+    at = linked.address_of("hello_modinfo") - linked.bases["rodata"] + 8
+    pointer = int.from_bytes(linked.images["rodata"][at : at + size], "little")
+    assert pointer == linked.address_of("hello_modcmd")
+    symbol, distance = linked.symbol_at(pointer + 5)
+    assert (symbol.name, distance) == ("hello_modcmd", 5)
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386"])
+def test_a_call_reaches_the_kernels_function(build: Any, machine: str) -> None:
+    module = build("hello.c", machine).module
+    linked, kernel = _linked(module, machine)
+    (place,) = [
+        r.offset
+        for r in module.relocations
+        if r.symbol.name == "printf" and module.sections[r.section].name == ".text"
+    ]
+    distance = int.from_bytes(linked.images["text"][place : place + 4], "little", signed=True)
+    assert linked.bases["text"] + place + 4 + distance == kernel["printf"]
+
+
+def test_an_arm_branch_reaches_the_kernels_function(build: Any) -> None:
+    module = build("hello.c", "aarch64").module
+    linked, kernel = _linked(module, "aarch64")
+    (place,) = [r.offset for r in module.relocations if r.symbol.name == "printf"]
+    word = int.from_bytes(linked.images["text"][place : place + 4], "little")
+    assert word >> 26 == 0b100101, "a BL instruction"
+    distance = word & 0x3FFFFFF
+    distance -= (distance & 0x2000000) << 1
+    assert linked.bases["text"] + place + 4 * distance == kernel["printf"]
+
+
+def test_bss_is_zero_and_in_the_file(build: Any) -> None:
+    module = build("hello.c").module
+    assert not [section for section in module.sections if section.type == "NOBITS"]
+    linked, _ = _linked(module, "amd64")
+    at = linked.address_of("zeros") - linked.bases["data"]
+    assert linked.images["data"][at : at + 100] == bytes(100)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_missing_import_is_named_at_once(build: Any, machine: str) -> None:
+    module = build("hello.c", machine).module
+    base = BASES[machine]
+    bases = {"text": base, "data": base + 0x10000, "rodata": base + 0x20000}
+    with pytest.raises(KobjError) as caught:
+        link(module, bases, {"printf": base - 64}.get)
+    missing = sorted(set(module.imports) - {"printf"})
+    assert sorted(str(caught.value).splitlines()) == [f"symbol `{n}' not found" for n in missing]
+    assert caught.value.errno == "ENOEXEC"
+
+
+def test_a_global_of_the_kernels_is_refused_and_named(build: Any) -> None:
+    text = "#include <sys/param.h>\nint vmt_ca(void);\nint vmt_ca(void) { return 1; }\n"
+    module = build(text).module
+    bases = dict.fromkeys(("text", "data", "rodata"), BASES["amd64"])
+    with pytest.raises(KobjError) as caught:
+        link(module, bases, {"vmt_ca": 0x1000}.get)
+    assert caught.value.console("%Mvmt.kmod") == (
+        "kobj_checksyms, 1046: [%Mvmt.kmod]: linker error: global symbol `vmt_ca' redefined",
+    )
+
+
+def test_some_names_may_be_defined_twice(build: Any) -> None:
+    text = "#include <sys/param.h>\nint _end(void);\nint _end(void) { return 1; }\n"
+    bases = dict.fromkeys(("text", "data", "rodata"), BASES["amd64"])
+    assert link(build(text).module, bases, {"_end": 0x1000}.get)
+
+
+def test_an_import_with_address_zero_is_a_bad_value(build: Any) -> None:
+    module = build("hello.c").module
+    with pytest.raises(KobjError, match=r"printf @[0-9]+: bad value"):
+        _linked(module, "amd64", printf=0)
+
+
+def test_alignment_above_a_page_needs_luck(build: Any, edit: Callable[..., Any]) -> None:
+    editor = edit("amd64")
+    editor.section(".data", align=0x4000)
+    module = read_module(editor.write())
+    bases = {"text": 0x1000, "data": 0x5000, "rodata": 0x9000}
+    with pytest.raises(KobjCorruptionError, match="alignment of 16384"):
+        link(module, bases, lambda _: 0x100)
+
+
+def test_common_resolves_to_its_alignment(build: Any, edit: Callable[..., Any]) -> None:
+    editor = edit("amd64")
+    editor.symbol("hz", shndx=0xFFF2, value=4)
+    module = read_module(editor.write())
+    linked, _ = _linked(module, "amd64")
+    assert linked.address_of("hz") == 4
+
+
+@pytest.mark.parametrize(
+    ("built_for", "kernel", "taken"),
+    [
+        (1_000_000_000, 1_000_000_000, True),
+        (1_001_000_000, 1_001_000_300, True),
+        (1_000_000_000, 1_001_000_000, False),
+        (1_100_000_000, 1_001_000_000, False),
+        (1_199_000_500, 1_199_000_500, True),
+        (1_199_000_500, 1_199_000_600, False),
+    ],
+)
+def test_which_kernels_take_which_version(built_for: int, kernel: int, taken: bool) -> None:
+    from vmtgen.kobj import ModInfo
+
+    assert ModInfo(built_for, 3, "x", ()).accepted_by(kernel) is taken
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_line_table_leads_from_code_to_source(build: Any, machine: str) -> None:
+    built = build("hello.c", machine)
+    table = LineTable.read(built.debug)
+    function = built.module.symbol("hello_modcmd")
+    lines = {table.lookup(function.value + i) for i in range(function.size)}
+    assert ("kmod/hello.c", 21) in lines, "the line of sysctl_createv"
+    assert all(line > 0 for _, line in table.lines())
+    assert table.lookup(built.module.sizes["text"] + 100) is None
+    assert Machine(machine) is built.module.machine
+
+
+def test_a_file_without_debug_sections_has_no_line_table(build: Any) -> None:
+    with pytest.raises(ValueError, match=r"use the \.debug twin"):
+        LineTable.read(build("hello.c").path)

@@ -1,0 +1,230 @@
+"""What the linter says of modules that the loader's structure checks let pass."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtgen import cli
+from vmtgen.errors import UsageError
+from vmtgen.lint import lint_file
+from vmtgen.lint_rules import BY_ID, RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MODULE = """#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/module.h>
+MODULE({class_}, {name}, {required});
+{before}
+static int
+{name}_modcmd(modcmd_t cmd, void *arg)
+{{
+	{body}
+	return cmd == MODULE_CMD_INIT ? 0 : ENOTTY;
+}}
+"""
+
+
+def source(
+    name: str = "sample",
+    *,
+    class_: str = "MODULE_CLASS_DRIVER",
+    required: str = "NULL",
+    before: str = "",
+    body: str = "",
+) -> str:
+    return MODULE.format(name=name, class_=class_, required=required, before=before, body=body)
+
+
+def rules(path: Path, **options: Any) -> dict[str, str]:
+    return {finding.rule: finding.where for finding in lint_file(path, **options)}
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
+@pytest.mark.parametrize("diagnostic", [False, True])
+def test_a_good_module_is_clean(build: Any, machine: str, diagnostic: bool) -> None:
+    assert lint_file(build("hello.c", machine, diagnostic=diagnostic).path) == ()
+
+
+def _function(name: str) -> str:
+    return f"int {name}(void);\nint\n{name}(void)\n{{\n\n\treturn 1;\n}}\n"
+
+
+C_CASES: list[tuple[str, str, str, str]] = [
+    ("symbol-clash", "vmt_ca", "amd64", source(before=_function("vmt_ca"))),
+    ("symbol-clash", "uuidgen", "amd64", source(before=_function("uuidgen"))),
+    ("symbol-prefix", "other_name", "amd64", source("vmt", before=_function("other_name"))),
+    ("import-missing", "strtol", "amd64",
+     source(before="long strtol(const char *, char **, int);",
+            body='if (strtol("1", NULL, 0)) return 1;')),
+    ("import-missing", "x86_curcpu", "aarch64",
+     source(before="void x86_curcpu(void);", body="x86_curcpu();")),
+    ("import-missing", "__udivdi3", "amd64",
+     source(before="void __udivdi3(void);", body="__udivdi3();")),
+    ("import-unknown", "no_such_thing", "amd64",
+     source(before="void no_such_thing(void);", body="no_such_thing();")),
+    ("module-info", "", "amd64", "#include <sys/param.h>\n" + _function("lonely")),
+    ("module-name", "MODULE()", "amd64", source("a_name_that_is_longer_than_31_chars")),
+    ("module-class", "MODULE()", "amd64", source(class_="MODULE_CLASS_ANY")),
+    ("module-requires", "MODULE()", "amd64", source("me", required='"sysmon_power,me"')),
+    ("module-requires", "MODULE()", "amd64",
+     source(required='"a_name_that_is_longer_than_31_chars"')),
+    ("stray-section", ".stray", "amd64",
+     source(before='__asm(".section .stray,\\"\\",@progbits\\n.ascii \\"x\\"\\n.previous");')),
+    ("eh-frame", ".eh_frame_hdr", "i386",
+     source(before='__asm(".section .eh_frame_hdr,\\"a\\",@progbits\\n.long 1\\n.previous");')),
+    ("fpu-code", "sample_modcmd", "amd64", source(body='__asm volatile("movaps %xmm0, %xmm1");')),
+    ("fpu-code", "sample_modcmd", "i386", source(body='__asm volatile("fninit");')),
+    ("fpu-code", "sample_modcmd", "i386", source(body='__asm volatile("movq %mm0, %mm1");')),
+    ("fpu-code", "sample_modcmd", "aarch64", source(body='__asm volatile(".inst 0x1e604020");')),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "where", "machine", "text"), C_CASES)
+def test_the_rule_is_told_where_it_is_broken(
+    build: Any, rule: str, where: str, machine: str, text: str
+) -> None:
+    found = rules(build(text, machine).path)
+    assert rule in found
+    assert found[rule].split("+")[0] == where
+
+
+def test_i386_may_import_what_64_bit_kernels_lack(build: Any) -> None:
+    text = source(before="void __udivdi3(void);", body="__udivdi3();")
+    assert "import-missing" not in rules(build(text, "i386").path)
+
+
+def test_the_red_zone_is_found(build: Any) -> None:
+    leaf = """int leaf(int);
+int
+leaf(int n)
+{
+	volatile int a[4];
+
+	a[n & 3] = n;
+	return a[0];
+}
+"""
+    text = source(before=leaf)
+    assert "red-zone" in rules(build(text, extra_flags=("-mred-zone", "-fomit-frame-pointer")).path)
+    assert "red-zone" not in rules(build(text).path)
+
+
+def test_two_modules_in_one_are_refused(edit: Callable[..., Any]) -> None:
+    editor = edit("amd64")
+    editor.section("link_set_modules", size=16)
+    (finding,) = [f for f in lint_file(editor.write()) if f.rule == "module-info-size"]
+    assert "(2 different MODULE declarations?)" in finding.kernel
+
+
+def test_an_alignment_above_a_page_is_an_error(edit: Callable[..., Any]) -> None:
+    editor = edit("amd64")
+    editor.section(".data", align=0x4000)
+    assert rules(editor.write())["section-align-page"] == ".data"
+
+
+def test_common_symbols_are_an_error(edit: Callable[..., Any]) -> None:
+    editor = edit("amd64")
+    editor.symbol("hz", shndx=0xFFF2, value=4)
+    assert rules(editor.write())["symbol-common"] == "hz"
+
+
+def test_the_debug_twin_would_fill_kernel_memory(build: Any) -> None:
+    (finding,) = lint_file(build("hello.c").debug)
+    assert (finding.rule, finding.severity) == ("debug-sections", "warning")
+
+
+def test_another_release_does_not_take_it(build: Any) -> None:
+    path = build("hello.c").path
+    assert "module-version" in rules(path, release="10.1")
+    assert "module-version" not in rules(path, release="11.0")
+    current = build("hello.c", release="11.99.5").path
+    assert "module-version" in rules(current, release="11.99.6")
+    assert "module-version" not in rules(current, release="11.99.5")
+
+
+def test_an_unknown_release_is_a_usage_error(build: Any) -> None:
+    with pytest.raises(UsageError, match=r"no release '11\.5'"):
+        lint_file(build("hello.c").path, release="11.5")
+
+
+def test_every_rule_is_tried_somewhere() -> None:
+    folder = Path(__file__).parent
+    tried = "".join(path.read_text(encoding="utf-8") for path in folder.glob("test_*.py"))
+    assert [rule.id for rule in RULES if f'"{rule.id}"' not in tried] == []
+
+
+def test_the_command_says_clean_and_for_which_kernels(
+    build: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["lint", str(build("hello.c").path)]) == 0
+    assert capsys.readouterr().out.endswith("clean; for NetBSD 11.0 and its patch levels\n")
+
+
+def test_the_command_fails_with_65_and_quotes_the_kernel(
+    build: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = build(source(before=_function("vmt_ca"))).path
+    assert cli.main(["lint", str(path)]) == 65
+    out = capsys.readouterr().out
+    assert "error: GENERIC's built-in vmt(4) defines vmt_ca too [symbol-clash]" in out
+    assert "the kernel says: global symbol `vmt_ca' redefined" in out
+
+
+def test_strict_makes_warnings_count(build: Any) -> None:
+    path = str(build("hello.c").debug)
+    assert cli.main(["lint", path]) == 0
+    assert cli.main(["lint", "--strict", path]) == 65
+
+
+def test_json_holds_every_finding(build: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lint", "--json", str(build("hello.c").debug)]) == 0
+    (file,) = json.loads(capsys.readouterr().out)
+    assert [finding["rule"] for finding in file["findings"]] == ["debug-sections"]
+    assert file["accepted_by"] == "NetBSD 11.0 and its patch levels"
+
+
+@pytest.mark.parametrize("rule", sorted(BY_ID))
+def test_every_rule_explains_itself(rule: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lint", "--explain", rule]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{rule} (")
+    assert "What to do:" in out
+
+
+def test_an_unknown_rule_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lint", "--explain", "relocation-typ"]) == 64
+    assert "did you mean relocation-type?" in capsys.readouterr().err
+
+
+def test_no_file_is_a_usage_error_and_a_missing_one_no_input(tmp_path: Path) -> None:
+    assert cli.main(["lint"]) == 64
+    assert cli.main(["lint", str(tmp_path / "none.kmod")]) == 66
+
+
+def test_show_prints_all_of_it(build: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(build("hello.c").path)
+    assert cli.main(["show", path]) == 0
+    out = capsys.readouterr().out
+    for part in ("hello, class driver", "11.0 (1100000000)", "sysmon_power, sysmon_taskq",
+                 "link_set_modules", "sysctl_createv", "R_X86_64_PLT32"):  # fmt: skip
+        assert part in out
+    assert cli.main(["show", "--json", path]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["modinfo"]["class"] == "driver"
+    assert facts["imports"] == ["hz", "printf", "sysctl_createv", "sysctl_teardown"]
+
+
+def test_show_sends_what_the_kernel_refuses_to_the_linter(
+    edit: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    editor = edit("amd64")
+    editor.header(type=2)
+    assert cli.main(["show", str(editor.write())]) == 65
+    err = capsys.readouterr().err
+    assert "the kernel would refuse it: unsupported file type 2" in err
+    assert "hint: vmtgen lint " in err
