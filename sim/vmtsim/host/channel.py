@@ -68,6 +68,8 @@ class Channel:
     announced: int = 0
     offset: int = 0
     alive: bool = True
+    # The message to the guest ended by no fault of the guest's: it may still say that it gives up.
+    interrupted: bool = False
     # Opened by the guest, which then has to close it; not so for other clients' channels.
     guests: bool = True
     # A call after a checkpoint may go back to RECVSIZE without a send.

@@ -149,7 +149,10 @@ class Tclo:
                     "tclo-reply-owed", f"empty send after {current.text!r}", channel.number
                 )
                 self._finish(channel, line, current, ok=False, reply=b"")
-            elif self._context.trace.wants("poll"):
+                return
+            # Nothing is owed any more for what was given up.
+            line.late = 0
+            if self._context.trace.wants("poll"):
                 self._context.trace.emit("poll", channel=channel.number)
             return
         if current is None or not owed:
@@ -228,6 +231,8 @@ class Tclo:
         current, line.current = line.current, None
         self._context.trace.emit("tclo.dropped", channel=channel.number, message=message)
         if current is not None:
+            # It may say why in place of an answer.
+            line.late += 1
             self._again(line, current)
             current.finish(ok=False, reply=b"")
 

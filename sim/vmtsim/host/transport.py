@@ -270,6 +270,7 @@ class Transport:
             return 0
         if struck == "unsent":
             self._withdraw(channel)
+            channel.interrupted = True
             return UNSENT
         if struck == "refuse":
             return 0
@@ -278,6 +279,7 @@ class Transport:
     def _restart(self, channel: Channel) -> int:
         if channel.reading is not None:
             channel.outbox.appendleft(channel.reading)
+            channel.interrupted = True
         channel.sending = channel.reading = None
         channel.restarted = True
         return CHECKPOINT
@@ -366,7 +368,7 @@ class Transport:
             self._answer(frame, bent)
             return
         channel.endpoint.asked(channel, bent)
-        channel.restarted = False
+        channel.restarted = channel.interrupted = False
         if not channel.alive:
             self._answer(frame, CLOSED)
             return
@@ -390,17 +392,19 @@ class Transport:
 
     def _receive_payload(self, frame: Frame, channel: Channel) -> None:
         good = self._guest_status(frame, channel, "recvpayload")
+        if self._given_up_already(frame, channel, good=good):
+            return
         if channel.reading is None or (good and channel.offset >= channel.announced):
             self._answer(frame, self.out_of_turn(channel, "recvpayload"))
+            return
+        if not good:
+            self._give_up(frame, channel)
             return
         bent = self.broken(channel, "recvpayload")
         if isinstance(bent, int):
             self._answer(frame, bent)
             return
         self._answer(frame, SUCCESS)
-        if not good:
-            self._withdraw(channel)
-            return
         piece = channel.reading[channel.offset : channel.offset + 4]
         channel.offset = min(channel.offset + 4, channel.announced)
         frame.arg1 = int.from_bytes(piece, "little")
@@ -408,6 +412,8 @@ class Transport:
 
     def _receive_status(self, frame: Frame, channel: Channel) -> None:
         good = self._guest_status(frame, channel, "recvstatus")
+        if self._given_up_already(frame, channel, good=good):
+            return
         if channel.reading is None:
             self._answer(frame, self.out_of_turn(channel, "recvstatus"))
             return
@@ -415,16 +421,29 @@ class Transport:
             self._context.violation("payload-size", f"{channel.state()}, said good", channel.number)
             self._answer(frame, 0)
             return
+        if not good:
+            self._give_up(frame, channel)
+            return
         status = self.broken(channel, "recvstatus")
         if isinstance(status, int):
             self._answer(frame, status)
             return
         self._answer(frame, SUCCESS)
-        if good:
-            message, channel.reading = channel.reading, None
-            channel.endpoint.fetched(channel, message)
-        else:
-            self._withdraw(channel)
+        message, channel.reading = channel.reading, None
+        channel.endpoint.fetched(channel, message)
+
+    def _give_up(self, frame: Frame, channel: Channel) -> None:
+        self._interrupted.discard(channel.number)
+        self._answer(frame, SUCCESS)
+        self._withdraw(channel)
+
+    def _given_up_already(self, frame: Frame, channel: Channel, *, good: bool) -> bool:
+        """Answer a guest that gives up a message which the host has taken back."""
+        if good or channel.reading is not None or not channel.interrupted:
+            return False
+        channel.interrupted = False
+        self._answer(frame, 0)
+        return True
 
     def _guest_status(self, frame: Frame, channel: Channel, step: str) -> bool:
         value = low16(frame.arg1)

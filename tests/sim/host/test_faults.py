@@ -101,6 +101,21 @@ def test_a_withdrawn_message_shows_unsent() -> None:
     assert guest.receive(channel) is None
 
 
+@pytest.mark.parametrize("name", ["unsent", "checkpoint"])
+@pytest.mark.parametrize("sub", [4, 5])
+def test_giving_up_what_the_host_took_back_is_no_crime(name: str, sub: int) -> None:
+    guest = Guest()
+    channel = guest.open(b"RPCI")
+    guest.send(channel, b"log x")
+    guest.host.faults.arm(name, at="hb-in")
+    with pytest.raises(Refused):
+        guest.receive(channel)
+    assert guest.step(sub, channel, 0).arg2 == 0
+    assert guest.broken_rules() == []
+    guest.step(sub, channel, 0)
+    assert guest.broken_rules() == ["sequence"]
+
+
 def test_a_full_table_refuses_as_often_as_told() -> None:
     guest = Guest()
     guest.host.faults.arm("table-full", times=2)

@@ -224,6 +224,19 @@ def test_a_message_that_was_given_up_half_way_is_dropped() -> None:
     assert guest.broken_rules() == []
 
 
+def test_a_guest_may_say_why_it_gave_a_message_up_but_only_once() -> None:
+    guest, channel = started()
+    for polls in (0, 1):
+        guest.host.send("x" * 100)
+        guest.send(channel, b"")
+        guest.step(3, channel)
+        guest.step(4, channel, 0)
+        for _ in range(polls):
+            guest.turn(channel)
+        guest.turn(channel, b"ERROR Message too long")
+    assert guest.broken_rules() == ["tclo-unasked"]
+
+
 def test_a_reset_that_was_given_up_comes_again() -> None:
     guest = Guest()
     channel = guest.open(b"TCLO")
