@@ -51,6 +51,9 @@ _WITHOUT_NUL = frozenset(
     {"tools.capability.resolution_server", "update.tools.health"}
     | {f"tools.capability.{flag}" for flag in _FLAGS}
 )
+# Commands that report something which happened once.  A guest that did not get the reply says them
+# again, as open-vm-tools' lib/rpcOut does; they are answered again and not carried out again.
+_REPORTS = frozenset({"tools.os.statechange.status", "vmbackup.eventSet"})
 _TAKEN_AS_THEY_ARE = (
     "log",
     "guest.log.state",
@@ -81,6 +84,8 @@ class Rpci:
         self._backup = backup
         self._tclo = tclo
         self.guest_log: list[str] = []
+        # The last report and its reply, until the guest has read that: (channel, report, reply).
+        self._unread: tuple[int, bytes, bytes] | None = None
         # Command name -> function of the arguments, NUL at the end taken off.
         self._commands: dict[str, Callable[[bytes], bytes]] = {
             "vmx.capability.unified_loop": self._unified_loop,
@@ -115,7 +120,10 @@ class Rpci:
         """Nothing to add: a reply is there or it is not."""
 
     def fetched(self, channel: Channel, message: bytes) -> None:
-        """Nothing to do: the guest has its reply."""
+        """Note that the guest has its reply."""
+        unread = self._unread
+        if unread is not None and (unread[0], unread[2]) == (channel.number, message):
+            self._unread = None
 
     def dropped(self, channel: Channel, message: bytes) -> None:
         """Record that the guest did not take its reply."""
@@ -130,10 +138,16 @@ class Rpci:
         """Return the reply to ``message``; None where a fault swallows it."""
         name = message.split(b" ", 1)[0].split(b"\0", 1)[0].decode("latin-1")
         struck = self._faults.strike("rpci", "rpci", name)
-        if struck in {"reject", "garbage-reply", "empty-reply", "long-reply", "no-reply"}:
+        unread = self._unread
+        if unread is not None and unread[1] == message and struck is None:
+            self._unread = (-1 if channel is None else channel, message, unread[2])
+            reply: bytes | None = unread[2]
+        elif struck in {"reject", "garbage-reply", "empty-reply", "long-reply", "no-reply"}:
             reply = self._spoiled(struck)
         else:
             reply = self._answer(name, message, channel)
+            if name in _REPORTS and channel is not None:
+                self._unread = (channel, message, reply)
             if struck == "reject-text" and reply[:2] == OK:
                 reply = b"1 not stored"
         ok = reply is not None and reply[:2] == OK

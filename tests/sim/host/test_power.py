@@ -63,6 +63,20 @@ def test_a_second_or_another_status_is_noticed(status: bytes) -> None:
     assert guest.broken_rules() == ["state-change"]
 
 
+def test_a_status_whose_reply_was_lost_may_be_said_again() -> None:
+    guest, channel = started()
+    guest.host.power.request("halt")
+    guest.turn(channel)
+    lost = guest.open(b"RPCI")
+    guest.send(lost, HALT[0])
+    guest.close(lost)
+    assert guest.rpci(HALT[0]) == b"1 "
+    assert guest.broken_rules() == []
+    assert len(guest.events("power.status")) == 1
+    guest.rpci(HALT[0])
+    assert guest.broken_rules() == ["state-change"]
+
+
 def test_a_refusal_needs_no_status() -> None:
     guest, channel = started()
     answers: list[bool] = []
