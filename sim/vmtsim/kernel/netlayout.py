@@ -10,10 +10,14 @@ IFF_BROADCAST = 0x2
 IFF_LOOPBACK = 0x8
 IFF_POINTOPOINT = 0x10
 IFF_RUNNING = 0x40
+IFF_SIMPLEX = 0x800
 IFF_MULTICAST = 0x8000
 IFT_ETHER = 6
 IFT_LOOP = 24
 IFT_TUNNEL = 131
+# ia4_flags and ia6_flags: the address is not to be used yet, or not at all
+IN_IFF_TENTATIVE, IN_IFF_DUPLICATED, IN_IFF_DETACHED = 1, 2, 4
+IN6_IFF_TENTATIVE, IN6_IFF_DUPLICATED, IN6_IFF_DETACHED, IN6_IFF_DEPRECATED = 2, 4, 8, 16
 AF_INET = 2
 AF_LINK = 18
 AF_INET6 = 24
@@ -39,14 +43,21 @@ class IfnetLayout:
 
 @dataclass(frozen=True)
 class IfaddrLayout:
-    """Where members of struct ifaddr are; the first four are a pointer each.
+    """Where members of struct ifaddr are, and of in_ifaddr and in6_ifaddr that begin with one.
 
-    ``size`` leaves room for struct in_ifaddr and in6_ifaddr, which begin with a struct ifaddr.
+    The first four members are a pointer each: address, other end, mask, interface.  ``size`` is
+    that of a struct ifaddr; members behind the flags of an in_ifaddr are the kernel's own.
     """
 
     pslist: int
     psref: int
     size: int
+    in_addr: int  # struct in_ifaddr: ia_addr, then ia_dstaddr and ia_sockmask, 16 bytes each
+    in_flags: int
+    in_size: int
+    in6_addr: int  # struct in6_ifaddr: ia_addr, ia_net, ia_dstaddr, ia_prefixmask, 28 bytes each
+    in6_flags: int
+    in6_size: int
 
 
 # Pointer size -> layout; amd64 and aarch64 agree.
@@ -54,7 +65,10 @@ IFNET = {
     8: IfnetLayout(40, 72, 76, 80, 81, 88, 336, 344, 856, 872, 888, 920),
     4: IfnetLayout(20, 44, 48, 52, 53, 60, 212, 216, 488, 496, 504, 520),
 }
-IFADDR = {8: IfaddrLayout(112, 128, 512), 4: IfaddrLayout(68, 76, 384)}
+IFADDR = {
+    8: IfaddrLayout(112, 128, 144, 200, 268, 320, 144, 280, 384),
+    4: IfaddrLayout(68, 76, 84, 124, 184, 224, 84, 208, 272),
+}
 
 
 def sockaddr(address: bytes) -> bytes:

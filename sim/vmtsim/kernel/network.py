@@ -20,6 +20,7 @@ from vmtsim.kernel.netlayout import (
     IFF_MULTICAST,
     IFF_POINTOPOINT,
     IFF_RUNNING,
+    IFF_SIMPLEX,
     IFF_UP,
     IFNET,
     IFT_ETHER,
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
 
 # kind -> (if_type, if_flags of an interface that is up)
 _KINDS = {
-    "ethernet": (IFT_ETHER, IFF_UP | IFF_BROADCAST | IFF_RUNNING | IFF_MULTICAST),
+    "ethernet": (
+        IFT_ETHER,
+        IFF_UP | IFF_BROADCAST | IFF_RUNNING | IFF_SIMPLEX | IFF_MULTICAST,
+    ),
     "loopback": (IFT_LOOP, IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_MULTICAST),
     "tunnel": (IFT_TUNNEL, IFF_UP | IFF_POINTOPOINT | IFF_RUNNING | IFF_MULTICAST),
 }
@@ -158,7 +162,9 @@ class Network(Subject):
         interface = Interface(name, index, kind, raw, at)
         self.interfaces.append(interface)
         link = link_sockaddr(index, if_type, name.encode("latin-1"), raw)
-        self._attach(interface, "", link, link_mask(len(name)), b"")
+        base = self.ifaddr.size
+        parts = ((base, link), (0, b""), (base + len(link), link_mask(len(name))))
+        self._attach(interface, "", base + 2 * len(link), parts)
         memory.put_pointer(at + layout.dl, interface.addresses[0].at)
         memory.put_pointer(at + layout.sadl, interface.addresses[0].sockaddr)
         self._link()
@@ -183,10 +189,13 @@ class Network(Subject):
         """Clear IFF_UP and IFF_RUNNING."""
         self.up(name, up=False)
 
-    def add_address(self, name: str, text: str, *, destination: str = "") -> None:
+    def add_address(
+        self, name: str, text: str, *, destination: str = "", flags: int = 0
+    ) -> None:
         """Give an interface an address like 192.0.2.10/24 or 2001:db8::10/64.
 
-        ``destination`` is the other end of a tunnel.  Link-local IPv6 addresses get the number
+        ``destination`` is the other end of a tunnel, ``flags`` the address's ia4_flags or
+        ia6_flags (netlayout.IN6_IFF_TENTATIVE ...).  Link-local IPv6 addresses get the number
         of the interface in their bytes 2 and 3, as everywhere inside the kernel.
         """
         interface = self.find(name)
@@ -197,27 +206,52 @@ class Network(Subject):
             other = embed_scope(ipaddress.ip_address(destination).packed, interface.index)
         elif parsed.version == 4 and interface.kind == "ethernet":
             other = parsed.network.broadcast_address.packed
-        self._attach(
-            interface,
-            str(parsed),
-            sockaddr(raw),
-            mask_sockaddr(parsed.netmask.packed),
-            sockaddr(other) if other else b"",
+        layout = self.ifaddr
+        first, size = (
+            (layout.in_addr, layout.in_size)
+            if parsed.version == 4
+            else (layout.in6_addr, layout.in6_size)
         )
+        parts = (
+            sockaddr(raw),
+            sockaddr(other) if other else b"",
+            mask_sockaddr(parsed.netmask.packed),
+        )
+        # The members are as large as the address; in_ifaddr has no ia_net between them.
+        step = len(parts[0])
+        second = first + step * (1 if parsed.version == 4 else 2)
+        places = (first, second, second + step)
+        at = self._attach(interface, str(parsed), size, tuple(zip(places, parts, strict=True)))
+        if parsed.version == 6:
+            net = embed_scope(parsed.network.network_address.packed, interface.index)
+            self.kernel.memory.write(at + first + step, sockaddr(net))
+        self._set_flags(at, parsed.version, flags)
         self._link()
 
-    def remove_address(self, name: str, text: str) -> None:
-        """Take an address away from an interface."""
+    def _set_flags(self, at: int, version: int, flags: int) -> None:
+        where = self.ifaddr.in_flags if version == 4 else self.ifaddr.in6_flags
+        self.kernel.memory.put_u32(at + where, flags)
+
+    def _address(self, name: str, text: str) -> Address:
         interface = self.find(name)
         wanted = str(ipaddress.ip_interface(text))
         for address in interface.addresses:
             if address.text == wanted:
-                interface.addresses.remove(address)
-                self._link()
-                self._retire(address.at, address.at + self.ifaddr.psref)
-                return
+                return address
         known = ", ".join(interface.texts()) or "none"
         raise KeyError(f"{name} has no address {wanted} (it has: {known})")
+
+    def set_address_flags(self, name: str, text: str, flags: int) -> None:
+        """Change an address's ia4_flags or ia6_flags, as duplicate address detection does."""
+        address = self._address(name, text)
+        self._set_flags(address.at, ipaddress.ip_interface(text).version, flags)
+
+    def remove_address(self, name: str, text: str) -> None:
+        """Take an address away from an interface."""
+        address = self._address(name, text)
+        self.find(name).addresses.remove(address)
+        self._link()
+        self._retire(address.at, address.at + self.ifaddr.psref)
 
     def clear(self) -> None:
         """Detach all interfaces."""
@@ -267,20 +301,24 @@ class Network(Subject):
         return f"{place}the {self._names[at]}"
 
     def _attach(
-        self, interface: Interface, text: str, address: bytes, mask: bytes, other: bytes
-    ) -> None:
-        memory = self.kernel.memory
-        size, layout = memory.pointer_size, self.ifaddr
+        self, interface: Interface, text: str, size: int, parts: tuple[tuple[int, bytes], ...]
+    ) -> int:
+        """Make a struct ifaddr of ``size`` bytes with its address, other end and mask.
+
+        ``parts`` are their places in it and their contents; one without content is absent.
+        """
+        memory, word = self.kernel.memory, self.kernel.memory.pointer_size
         what = f"struct ifaddr {text or 'of the link level'} of {interface.name}"
-        at = self._object(layout.size + len(address) + len(mask) + len(other), what)
-        first = at + layout.size
-        memory.write(first, address + mask + other)
-        memory.put_pointer(at, first)
-        memory.put_pointer(at + size, first + len(address) + len(mask) if other else 0)
-        memory.put_pointer(at + 2 * size, first + len(address))
-        memory.put_pointer(at + 3 * size, interface.at)
-        self.kernel.subject(PassiveReferences).init_target(at + layout.psref, self.ifaddr_class)
-        interface.addresses.append(Address(text, at, first))
+        at = self._object(size, what)
+        for member, (place, content) in enumerate(parts):
+            if content:
+                memory.write(at + place, content)
+                memory.put_pointer(at + member * word, at + place)
+        memory.put_pointer(at + 3 * word, interface.at)
+        target = at + self.ifaddr.psref
+        self.kernel.subject(PassiveReferences).init_target(target, self.ifaddr_class)
+        interface.addresses.append(Address(text, at, at + parts[0][0]))
+        return at
 
     def _link(self) -> None:
         """Make the lists what ``interfaces`` says.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from vmtgen.build import build_module
 from vmtgen.resources import root
-
 from vmtsim.host import Host
 from vmtsim.host.options import HostOptions
 from vmtsim.kernel.api import Call
+from vmtsim.kernel.clock import Clock
 from vmtsim.kernel.errors import KernelPanic
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
@@ -19,7 +19,7 @@ from vmtsim.rng import Rng
 from vmtsim.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from pathlib import Path
 
     from vmtsim.kernel.scheduler import Lwp
@@ -45,17 +45,17 @@ class Code:
     """A module that is loaded: ``call("name", 1, 2)`` runs one of its functions in a process."""
 
     def __init__(self, path: Path, machine: str, seed: int = 1) -> None:
-        clock_now: list[Callable[[], int]] = [lambda: 0]
+        clock = Clock()
         trace = Trace(keep=True)
         rng = Rng(seed)
-        host = Host(now=lambda: clock_now[0](), rng=rng, options=HostOptions(), trace=trace)
+        host = Host(now=lambda: clock.now, rng=rng, options=HostOptions(), trace=trace)
         self.kernel = Kernel(
             KernelOptions(machine=machine, version=1_100_000_000),
             backdoor=host,
             rng=rng.fork("kernel"),
             trace=trace,
+            clock=clock,
         )
-        clock_now[0] = lambda: self.kernel.clock.now
         self.kernel.boot()
         self._modules = self.kernel.subject(Modules)
         error = self.kernel.run_process("modload", self._modules.load(path))
