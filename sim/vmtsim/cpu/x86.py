@@ -54,6 +54,7 @@ class X86(Engine):
         )
         # What a trap may change: EBX to EDI (LB), and EBP with them (HB).
         self._low = Batch(self._handle, (self._bx, self._cx, self._dx, self._si, self._di))
+        self._in_string = False
         add = engine.hook_add
         add(uc.UC_HOOK_INSN, self._in, None, 1, 0, x86.UC_X86_INS_IN)
         add(uc.UC_HOOK_INSN, self._out, None, 1, 0, x86.UC_X86_INS_OUT)
@@ -88,10 +89,27 @@ class X86(Engine):
         values[4] = frame.arg5
         self._low.write()
 
+    def _string_trap(self) -> None:
+        """Announce a string trap, which cannot be stopped in: see ``preempt``."""
+        self._in_string = True
+        try:
+            self.on_trap(self._trap.values[7])
+        finally:
+            self._in_string = False
+
+    def preempt(self) -> None:
+        """Stop at the end of the block in which the trap is.
+
+        Not inside ``rep``: the instruction would be left with one byte to go and made again, as a
+        second call of the host.  Whoever wants to run asks again at the next trap.
+        """
+        if not self._in_string:
+            super().preempt()
+
     def _string_in(self, frame: Frame) -> int:
         """``rep insb``: everything on the first byte; the instruction then sees one byte left."""
         count, target = frame.arg2, frame.arg5
-        self.on_trap(self._trap.values[7])
+        self._string_trap()
         self.backdoor.high_bandwidth(frame, self._view, to_host=False)
         self._after_string(frame)
         first = self._view.read(target, 1)[0]
@@ -106,7 +124,7 @@ class X86(Engine):
         frame = self._frame()
         if port == HIGH_BANDWIDTH_PORT and size == 1:
             count, source = frame.arg2, frame.arg4
-            self.on_trap(self._trap.values[7])
+            self._string_trap()
             self.backdoor.high_bandwidth(frame, self._view, to_host=True)
             self._after_string(frame)
             write = self._uc.reg_write
