@@ -46,6 +46,20 @@ STOCK_NODES = {
 }
 
 
+def require(tool: str) -> str:
+    """The path of a tool from Debian; skip without it, fail where CI promised it."""
+    import shutil
+
+    import pytest
+
+    found = shutil.which(tool)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{tool} is not installed")
+        pytest.skip(f"{tool} is not installed")
+    return found
+
+
 def fresh_state() -> dict[str, Any]:
     """A booted NetBSD 11.0/amd64 with the built-in driver attached."""
     return {

@@ -39,7 +39,7 @@ puts small scripts into /etc/powerd/scripts/acpi, where powerd looks first.  The
 hand every other device on to what was there before, so no file of the system is edited.  On a
 machine without ACPI a marked block goes into the standard scripts instead.  The scripts in
 /etc/powerd/vmt.d are run before anything else, in the order of their names, with the name of what
-happens as their argument: shutdown, reboot or resume; each has 30 seconds."""
+happens as their argument: shutdown, reboot, suspend or resume; each has 30 seconds."""
 
 _SERVICE_TEXT = """\
 pkgsrc's script vmtools detaches vmt0 before vmtoolsd starts, and attaches it again while vmtoolsd
@@ -116,7 +116,7 @@ COMMANDS = (
     Command(
         "unload",
         "Unload the module, and give vmt0 back to the kernel's own driver",
-        options=(_MODULE, _FORCE_TOOLSD),
+        options=(_FORCE_TOOLSD,),
         examples=(("vmtctl unload", "back to the driver of the kernel"),),
         changes=True,
     ),

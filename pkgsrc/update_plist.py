@@ -1,0 +1,29 @@
+"""Write sysutils/vmtctl/PLIST from the files of the package.
+
+usage: python update_plist.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+USERLAND = HERE.parent / "userland"
+PLIST = HERE / "sysutils/vmtctl/PLIST"
+
+# As the package's Makefile installs them
+DATA = ("powerd/block", "powerd/hook", "powerd/versions", "powerd/vmt-event", "rc.d/vmtools.conf")
+
+
+def plist() -> str:
+    """Return the list, sorted as pkglint wants it."""
+    names = ["bin/vmtctl", "man/man8/vmtctl.8"]
+    for path in (USERLAND / "vmtctl").rglob("*.py"):
+        name = path.relative_to(USERLAND).as_posix()
+        names += [f"${{PYSITELIB}}/{name}", f"${{PYSITELIB}}/{name}c"]
+    names += [f"${{PYSITELIB}}/vmtctl/data/{name}" for name in DATA]
+    return "@comment $NetBSD$\n" + "".join(f"{name}\n" for name in sorted(names))
+
+
+if __name__ == "__main__":
+    PLIST.write_text(plist())

@@ -1,0 +1,284 @@
+"""powerd, service, clock, status and doctor as the administrator meets them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtctl import clocks, exits
+
+if TYPE_CHECKING:
+    from conftest import Control
+
+CONF = "etc/rc.conf.d/vmtools"
+
+
+def test_powerd_install_is_idempotent_and_diff_agrees(vmtctl: Control, guest: Any) -> None:
+    assert vmtctl("powerd", "diff").status == 1
+    assert vmtctl("powerd", "status").status == 1
+    assert vmtctl("powerd", "install").status == 0
+    assert vmtctl("powerd", "install", "--json").json["changed"] is False
+    assert vmtctl("powerd", "diff").out == ""
+    assert vmtctl("powerd", "status", "--json").json["state"] == "installed"
+    assert vmtctl("status", "--json").json["powerd"]["hooks"] == "installed"
+
+
+def test_powerd_works_on_an_image(vmtctl: Control, guest: Any, tmp_path: Any) -> None:
+    image = tmp_path / "image"
+    (image / "etc").mkdir(parents=True)
+    assert vmtctl("powerd", "install", "-R", str(image)).status == 0
+    assert (image / "etc/powerd/vmt-event").exists()
+    assert not (guest.root / "etc/powerd/vmt-event").exists()
+    assert guest.get()["calls"] == []
+
+
+def test_a_dry_run_shows_a_diff(vmtctl: Control, guest: Any) -> None:
+    done = vmtctl("powerd", "install", "-n")
+    assert "+++ /etc/powerd/vmt-event" in done.out
+    assert not (guest.root / "etc/powerd/vmt-event").exists()
+    assert "+++" in vmtctl("powerd", "install", "-n", "--json").json["diff"]
+
+
+def test_install_reminds_of_a_powerd_that_does_not_run(vmtctl: Control, guest: Any) -> None:
+    guest.set(processes=[])
+    assert "powerd does not run" in vmtctl("powerd", "install").err
+
+
+def test_service_adds_a_block_and_takes_it_away(vmtctl: Control, guest: Any) -> None:
+    path = guest.root / CONF
+    path.write_text("vmtools=YES")
+    assert vmtctl("service", "install").status == 0
+    assert path.read_text().startswith("vmtools=YES\n# >>> vmtctl >>>")
+    assert 'stop_precmd=":"' in path.read_text()
+    assert vmtctl("service", "install", "--json").json["changed"] is False
+    assert vmtctl("service", "uninstall").status == 0
+    assert path.read_text() == "vmtools=YES"
+    assert vmtctl("service", "uninstall", "--json").json["changed"] is False
+
+
+def test_the_service_block_is_what_rc_subr_would_read(vmtctl: Control, guest: Any) -> None:
+    import subprocess
+
+    vmtctl("service", "install")
+    text = (guest.root / CONF).read_text().replace("/usr/pkg/bin/vmtctl", "/bin/echo")
+    steps = 'eval "$start_precmd"; eval "$stop_precmd"; eval "$stop_postcmd"'
+    done = subprocess.run(
+        ["/bin/sh", "-euc", f"{text}\n{steps}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "-q detach\n-q attach\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "seconds"),
+    [("60", 60), ("0", 0), ("off", 0), ("5m", 300), ("2h", 7200), ("2147483", 2147483)],
+)
+def test_a_period_is_set(vmtctl: Control, guest: Any, word: str, seconds: int) -> None:
+    guest.set(nodes={clocks.PERIOD: "17"})
+    assert vmtctl("clock", word).status == 0
+    assert guest.get()["nodes"][clocks.PERIOD] == str(seconds)
+
+
+@pytest.mark.parametrize("word", ["-5", "1.5", "5x", "", "2147484", "1000d", "٣"])
+def test_a_senseless_period_is_refused(vmtctl: Control, guest: Any, word: str) -> None:
+    assert vmtctl("clock", word).status == exits.USAGE
+    assert guest.calls() == []
+
+
+def test_the_same_period_changes_nothing(vmtctl: Control, guest: Any) -> None:
+    assert vmtctl("clock", "60", "--json").json["changed"] is False
+    assert guest.calls() == []
+
+
+def test_persist_keeps_every_other_byte(vmtctl: Control, guest: Any) -> None:
+    path = guest.root / "etc/sysctl.conf"
+    path.write_bytes(b"a=1\r\nmachdep.vmt0.clock_sync.period=5\nb=2")
+    assert vmtctl("clock", "5m", "--persist").status == 0
+    assert path.read_bytes() == b"a=1\r\nmachdep.vmt0.clock_sync.period?=300\nb=2"
+    assert vmtctl("clock", "5m", "--persist", "--json").json["changed"] is False
+
+
+def test_persist_works_without_the_device(vmtctl: Control, guest: Any) -> None:
+    guest.set(attached=None)
+    done = vmtctl("clock", "off", "--persist")
+    assert done.status == 0
+    assert "next boot" in done.err
+    assert (guest.root / "etc/sysctl.conf").read_text() == f"{clocks.PERIOD}?=0\n"
+    assert vmtctl("clock", "off").status == exits.UNAVAILABLE
+
+
+def test_sync_needs_the_driver_of_this_project(vmtctl: Control, guest: Any) -> None:
+    done = vmtctl("clock", "sync")
+    assert done.status == exits.UNAVAILABLE
+    assert "vmtctl load" in done.err
+    guest.set(attached="ours")
+    assert vmtctl("clock", "sync").status == 0
+    assert guest.calls()[-1] == f"sysctl -w {clocks.NOW}=1"
+
+
+def test_a_negative_offset_is_read_from_the_unsigned_number(vmtctl: Control, guest: Any) -> None:
+    guest.set(attached="ours")
+    assert vmtctl("clock", "--json").json["clock"]["offset_us"] == -1500
+    assert "-0.001500 s" in vmtctl("clock").out
+
+
+def test_the_stock_clock_is_shown_as_far_as_it_goes(vmtctl: Control) -> None:
+    done = vmtctl("clock")
+    assert "every 60 s" in done.out
+    assert "vmtctl load" in done.out
+
+
+def test_status_names_a_conflict(vmtctl: Control, guest: Any) -> None:
+    guest.set(processes=[[9, "/usr/pkg/bin/vmtoolsd"]])
+    assert "CONFLICT" in vmtctl("status").out
+    assert vmtctl("status", "--json").json["channel"] == {"holder": "conflict", "vmtoolsd": [9]}
+
+
+def test_the_shape_of_the_json_is_the_schema(vmtctl: Control, guest: Any) -> None:
+    guest.set(attached="ours")
+    found = vmtctl("status", "--json").json
+    assert found["schema"] == 1
+    assert list(found) == [
+        "schema", "verb", "system", "driver", "device", "channel", "clock", "powerd", "counters",
+        "uuid", "problems",
+    ]  # fmt: skip
+    assert found["counters"] == {"errors": 0, "polls": 421}
+
+
+# ---------------------------------------------------------------------------
+# doctor
+
+
+def healthy(vmtctl: Control, guest: Any) -> None:
+    guest.set(attached="ours", module="/x/vmt.kmod")
+    vmtctl("powerd", "install")
+
+
+def whats(vmtctl: Control) -> str:
+    found = vmtctl("doctor", "--json").json
+    return "\n".join(row["what"] for row in found["findings"] if row["severity"] != "fine")
+
+
+def test_a_healthy_guest_has_nothing_to_mend(vmtctl: Control, guest: Any) -> None:
+    healthy(vmtctl, guest)
+    done = vmtctl("doctor")
+    assert done.status == 0, done.out
+    assert "nothing to mend" in done.out
+
+
+def _conflict(guest: Any) -> None:
+    guest.set(processes=[[312, "powerd"], [9, "vmtoolsd"]])
+
+
+def _no_powerd(guest: Any) -> None:
+    guest.set(processes=[])
+
+
+def _detached(guest: Any) -> None:
+    guest.set(attached=None)
+
+
+def _open_script(guest: Any) -> None:
+    (guest.root / "etc/powerd/vmt-event").chmod(0o777)
+
+
+def _not_executable(guest: Any) -> None:
+    for place in ("acpi/", ""):
+        path = guest.root / f"etc/powerd/scripts/{place}power_button"
+        if path.exists():
+            path.chmod(0o644)
+
+
+def _stale_pid(guest: Any) -> None:
+    (guest.root / "var/run/powerd.pid").write_text("4711\n")
+
+
+def _killed_run(guest: Any) -> None:
+    guest.set(attached=None)
+    (guest.root / "var/run/vmtctl.lock").write_text("99 run vmtoolsd\n")
+
+
+def _modules_conf(guest: Any) -> None:
+    (guest.root / "etc/modules.conf").write_text("# x\nvmt\n")
+
+
+def _userconf(guest: Any) -> None:
+    (guest.root / "boot.cfg").write_text("userconf=disable vmt0\n")
+
+
+def _ntpd(guest: Any) -> None:
+    guest.set(processes=[[312, "powerd"], [5, "/usr/sbin/ntpd -p /x"]])
+
+
+def _securelevel(guest: Any) -> None:
+    guest.set(module=None, attached="stock")
+    guest.kernel(kern__securelevel="1")
+
+
+def _other_release(guest: Any) -> None:
+    path = guest.root / "usr/pkg/stand/amd64/10.1/modules/vmt/vmt.kmod"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+
+
+def _rc_conf(guest: Any) -> None:
+    (guest.root / "etc/rc.conf").write_text("powerd=NO\nvmtctl='YES' # load\n")
+
+
+def _not_vmware(guest: Any) -> None:
+    guest.set(attached=None)
+    guest.kernel(machdep__hypervisor="KVM")
+
+
+def _link(guest: Any) -> None:
+    path = guest.root / "etc/powerd/scripts/acpi/power_button"
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words", "status"),
+    [
+        (_conflict, "fight for the channel", 2),
+        (_no_powerd, "powerd does not run", 2),
+        (_detached, "vmt0 is not attached", 2),
+        (_open_script, "may be written by others", 2),
+        (_not_executable, "no script power_button", 2),
+        (_stale_pid, "names process 4711", 1),
+        (_killed_run, "was killed at its work", 2),
+        (_modules_conf, "modules.conf names vmt", 1),
+        (_userconf, "userconf=disable vmt0", 1),
+        (_ntpd, "both ntpd and vmt(4)", 1),
+        (_securelevel, "securelevel is 1", 1),
+        (_other_release, "none for this kernel", 1),
+        (_rc_conf, "rc.conf says powerd=NO", 2),
+        (_rc_conf, "vmtctl=YES, but /etc/rc.d/vmtctl", 2),
+        (_not_vmware, "no VMware machine", 2),
+        (_link, "symbolic link", 2),
+    ],
+)
+def test_doctor_finds_it(
+    vmtctl: Control, guest: Any, break_it: Any, words: str, status: int
+) -> None:
+    healthy(vmtctl, guest)
+    assert words not in whats(vmtctl)
+    break_it(guest)
+    assert words in whats(vmtctl)
+    assert vmtctl("doctor").status == status
+
+
+def test_every_finding_that_is_not_fine_says_why(vmtctl: Control, guest: Any) -> None:
+    for break_it in (_conflict, _modules_conf, _userconf, _rc_conf, _stale_pid):
+        break_it(guest)
+    for row in vmtctl("doctor", "--json").json["findings"]:
+        assert row["severity"] == "fine" or (row["why"] and row["mend"]), row
+
+
+def test_doctor_on_an_image_asks_the_running_system_nothing(
+    vmtctl: Control, guest: Any, tmp_path: Any
+) -> None:
+    image = tmp_path / "image"
+    (image / "etc/powerd/scripts").mkdir(parents=True)
+    (image / "boot.cfg").write_text("userconf=disable vmt\n")
+    done = vmtctl("doctor", "-R", str(image))
+    assert "userconf=disable vmt" in done.out
+    assert guest.get()["calls"] == []

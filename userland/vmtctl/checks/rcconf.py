@@ -1,0 +1,35 @@
+"""rc.conf(5), as far as a reader that runs no shell can know it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmtctl.context import Context
+
+_YES = {"yes", "true", "on", "1"}
+_NO = {"no", "false", "off", "0"}
+
+
+class RcConf:
+    """The plain assignments of /etc/rc.conf and /etc/rc.conf.d/NAME."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def value(self, name: str) -> str | None:
+        """Return the value of the variable ``name`` for the script ``name``, or None."""
+        found = None
+        for path in ("/etc/rc.conf", f"/etc/rc.conf.d/{name}"):
+            for line in (self._context.read(path) or "").splitlines():
+                left, equals, right = line.strip().partition("=")
+                if equals and left == name:
+                    found = right.partition("#")[0].strip().strip("\"'")
+        return found
+
+    def enabled(self, name: str) -> bool:
+        """Tell whether the script is said to run."""
+        return (self.value(name) or "").lower() in _YES
+
+    def disabled(self, name: str) -> bool:
+        """Tell whether the script is said not to run."""
+        return (self.value(name) or "").lower() in _NO

@@ -1,0 +1,118 @@
+"""Completions for shells, made from the tables of the parser."""
+
+from __future__ import annotations
+
+from vmtctl.commands import COMMANDS
+from vmtctl.grammar import VERSION, Command, Option, options_of, walk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def _spellings(options: Sequence[Option]) -> list[str]:
+    return [spelling for option in options for spelling in option.spellings]
+
+
+def _words(command: Command) -> list[str]:
+    """Return what may follow the command besides options."""
+    choices = [choice for argument in command.arguments for choice in argument.choices]
+    return [part.name for part in command.parts] + choices
+
+
+def _single(text: str) -> str:
+    """Return ``text`` for single quotes of a shell."""
+    return text.replace("'", "'\\''")
+
+
+def bash() -> str:
+    """Return the completions for bash."""
+    cases = []
+    for path, command in walk(COMMANDS):
+        words = " ".join([*_words(command), *_spellings(options_of(command))])
+        cases.append(f'\t"{" ".join(path)}") words="{words}" ;;')
+    parts = " ".join(command.name for command in COMMANDS if command.parts)
+    first = " ".join(
+        [*(command.name for command in COMMANDS), "--version", *_spellings(COMMANDS[0].options)]
+    )
+    return "\n".join([
+        "# bash completion for vmtctl",
+        "_vmtctl()",
+        "{",
+        '\tlocal current="${COMP_WORDS[COMP_CWORD]}" path="" word words',
+        '\tfor word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do',
+        "\t\tcase $word in",
+        "\t\t-*) ;;",
+        '\t\t*) if [ -z "$path" ]; then path=$word',
+        f'\t\t   elif [[ " {parts} " == *" $path "* ]]; then path="$path $word"; break',
+        "\t\t   fi ;;",
+        "\t\tesac",
+        "\tdone",
+        "\tcase $path in",
+        f'\t"") words="{first} {" ".join(_spellings(options_of(Command("", ""))))}" ;;',
+        *cases,
+        '\t*) words="" ;;',
+        "\tesac",
+        '\tmapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")',
+        "}",
+        "complete -o default -F _vmtctl vmtctl",
+        "",
+    ])  # fmt: skip
+
+
+def fish() -> str:
+    """Return the completions for fish."""
+    names = " ".join(command.name for command in COMMANDS)
+    lines = ["# fish completion for vmtctl"]
+    none = f"not __fish_seen_subcommand_from {names}"
+    lines += [
+        f"complete -c vmtctl -f -n '{none}' -a {command.name} -d '{_single(command.summary)}'"
+        for command in COMMANDS
+    ]
+    lines.append(_fish_option(none, VERSION))
+    for path, command in walk(COMMANDS):
+        seen = " ".join(f"__fish_seen_subcommand_from {name};and" for name in path)
+        where = seen.removesuffix(";and").replace(";and", "; and")
+        lines += [f"complete -c vmtctl -f -n '{where}' -a {word}" for word in _words(command)]
+        lines += [_fish_option(where, option) for option in options_of(command)]
+    return "\n".join(lines) + "\n"
+
+
+def _fish_option(where: str, option: Option) -> str:
+    spelled = " ".join(
+        f"-l {spelling[2:]}" if spelling.startswith("--") else f"-s {spelling[1:]}"
+        for spelling in option.spellings
+    )
+    value = " -r" if option.value else ""
+    return f"complete -c vmtctl -n '{where}' {spelled}{value} -d '{_single(option.help)}'"
+
+
+def zsh() -> str:
+    """Return the completions for zsh."""
+    lines = [
+        "#compdef vmtctl",
+        "# zsh completion for vmtctl",
+        "_vmtctl() {",
+        "  local -a found",
+        '  local verb="${${(@)words[2,CURRENT-1]:#-*}[1]}"',
+        '  local part="${${(@)words[2,CURRENT-1]:#-*}[2]}"',
+        '  case "$verb $part" in',
+        "  ' ') found=(" + " ".join(
+            f"'{command.name}:{_single(command.summary)}'" for command in COMMANDS
+        ) + ") ;;",
+    ]  # fmt: skip
+    # A part's pattern stands before that of its verb, which matches everything.
+    for path, command in sorted(walk(COMMANDS), key=lambda entry: -len(entry[0])):
+        pattern = f"'{' '.join(path)}'" if len(path) == 2 else f"'{path[0]} '*"
+        rows = [f"'{word}'" for word in _words(command)]
+        rows += [
+            f"'{spelling}:{_single(option.help)}'"
+            for option in options_of(command)
+            for spelling in option.spellings
+        ]
+        lines.append(f"  {pattern}) found=({' '.join(rows)}) ;;")
+    lines += ["  esac", "  _describe vmtctl found || _files", "}", '_vmtctl "$@"', ""]
+    return "\n".join(lines)
+
+
+SHELLS: dict[str, Callable[[], str]] = {"bash": bash, "fish": fish, "zsh": zsh}
