@@ -21,10 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen import resources
-from vmtgen.errors import CannotCreateError, MissingInputError, VmtgenError, from_os_error
+from vmtgen.errors import (
+    CannotCreateError,
+    MissingInputError,
+    UsageError,
+    VmtgenError,
+    from_os_error,
+)
 from vmtgen.kobj import KobjError, Module, read_module
-from vmtgen.sysroot import Headers, own_headers, tree_headers
-from vmtgen.targets import Targets, load_targets
+from vmtgen.sysroot import Headers, own_headers, tree_headers, tree_version
+from vmtgen.targets import Release, Targets, load_targets
 from vmtgen.toolchain import CompilerName, Toolchain, toolchain
 
 if TYPE_CHECKING:
@@ -81,15 +87,16 @@ def build_module(
 
     `source` is a directory (its Makefile's KMOD and SRCS say what to build, without one every
     .c file) or a list of .c files; `name` overrides KMOD. `sys` is a NetBSD sys/ tree to build
-    with instead of the project's own headers; such builds are not cached. `cache` is the
+    with instead of the project's own headers; such builds are not cached, and are for the tree's
+    own release unless `release` says the same. `cache` is the
     directory of the object cache. Raises VmtgenError for anything that the user can put right.
     """
     targets = targets or load_targets()
-    chosen_release = targets.release(release or targets.default.release)
+    chosen_release = choose_release(targets, release, sys)
     chosen_machine = targets.machine(machine or targets.default.machine)
     files, listed_name = _sources(source)
     name = name or listed_name
-    cache = cache or default_output() / ".cache"
+    cache = (cache or default_output() / ".cache").resolve()
     tool = toolchain(compiler, chosen_machine, targets)
     headers = (
         own_headers(chosen_machine.name)
@@ -128,6 +135,23 @@ def build_module(
         len(files) - compiled,
         written,
     )
+
+
+def choose_release(targets: Targets, name: str | None, sys: Path | None) -> Release:
+    """Return the release to build for: `name`'s, else the tree's at `sys`, else the default.
+
+    Raises UsageError where both are given and differ: the tree's sys/param.h decides what the
+    module says of itself, and only that kernel takes it.
+    """
+    if sys is None:
+        return targets.release(name or targets.default.release)
+    of_tree = targets.release_of(tree_version(sys))
+    if name is not None and targets.release(name).version != of_tree.version:
+        raise UsageError(
+            f"--release {name}, but the tree at {sys} is NetBSD {of_tree.name}",
+            hint="leave --release out: with --sys the tree's own release is built",
+        )
+    return of_tree
 
 
 def default_output() -> Path:
@@ -261,9 +285,10 @@ class _Builder:
 
     def _compile(self, source: Path, target: Path) -> str | None:
         """Compile one file; return the compiler's words where it fails."""
-        shown = resources.shown(source)
-        directory = str(Path(shown).parent)
-        maps = ((directory, CANONICAL_SOURCE), *self.headers.maps)
+        # Always DIRECTORY/FILE from the directory above: how a compiler shortens a name must not
+        # depend on where the user stands.
+        directory = source.parent.resolve()
+        maps = ((f"{directory.name}/", f"{CANONICAL_SOURCE}/"), *self.headers.maps)
         with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".o", delete=False) as place:
             pass
         temporary = Path(place.name)
@@ -271,18 +296,23 @@ class _Builder:
             *self.tool.compile,
             *self.flags,
             "-nostdinc",
-            f"-I{directory}",
+            f"-I{directory.name}",
             *self.headers.flags,
-            *self.tool.path_flags(maps),
+            *self.tool.path_flags(directory.parent, maps),
             "-c",
-            shown,
+            f"{directory.name}/{source.name}",
             "-o",
             str(temporary),
         ]
         try:
-            done = run_tool(command, self.cache)
+            done = run_tool(command, self.cache, directory.parent)
             if done.returncode != 0:
-                return done.stderr.decode("utf-8", "replace") or f"{command[0]}: failed"
+                text = done.stderr.decode("utf-8", "replace") or f"{command[0]}: failed"
+                there = resources.shown(source.parent)
+                prefix = "" if there == "." else f"{there}/"
+                return re.sub(
+                    rf"(?m)(^|(?<=from )){re.escape(directory.name)}/", lambda _: prefix, text
+                )
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -313,8 +343,10 @@ class _Builder:
         return target
 
 
-def run_tool(command: Sequence[str], cache: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run a tool with an environment that cannot change what it makes."""
+def run_tool(
+    command: Sequence[str], cache: Path, directory: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a tool in `directory`, with an environment that cannot change what it makes."""
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C",
@@ -322,7 +354,9 @@ def run_tool(command: Sequence[str], cache: Path) -> subprocess.CompletedProcess
         "HOME": str(cache),
     }
     try:
-        return subprocess.run(command, capture_output=True, check=False, env=environment)
+        return subprocess.run(
+            command, capture_output=True, check=False, env=environment, cwd=directory
+        )
     except OSError as error:
         raise from_os_error(error, f"run {command[0]}") from error
 

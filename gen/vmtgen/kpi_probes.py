@@ -75,7 +75,7 @@ GROUPS: tuple[Group, ...] = (
     Group(
         ("sys/param.h",),
         ("MAXHOSTNAMELEN", "MAXPATHLEN"),
-        _names("PRI_NONE PAGE_SIZE INT_MAX UINT_MAX LONG_MAX ULONG_MAX __NetBSD_Version__"),
+        _names("PRI_NONE PAGE_SIZE INT_MAX UINT_MAX LONG_MAX ULONG_MAX"),
     ),
     Group(
         ("sys/types.h", "sys/device.h"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vmtgen.targets import MachineTarget
+
+
+_VERSION = re.compile(r"^#define\s+__NetBSD_Version__\s+([0-9]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,23 @@ def own_headers(machine: str) -> Headers:
     )
 
 
+def tree_version(sys: Path) -> int:
+    """Return the __NetBSD_Version__ that the tree at `sys` defines in sys/param.h.
+
+    Raises MissingInputError where `sys` is not a NetBSD sys/ tree.
+    """
+    parameters = sys / "sys" / "param.h"
+    if not parameters.is_file():
+        nested = sys / "sys"
+        inside = (nested / "sys" / "param.h").is_file()
+        hint = f"give {nested}" if inside else "as --sys /usr/src/sys"
+        raise MissingInputError(f"{sys}: no NetBSD sys/ tree: it has no sys/param.h", hint=hint)
+    match = _VERSION.search(parameters.read_text(encoding="utf-8", errors="replace"))
+    if match is None:
+        raise MissingInputError(f"{parameters}: does not define __NetBSD_Version__")
+    return int(match.group(1))
+
+
 def tree_headers(sys: Path, machine: MachineTarget, links: Path) -> Headers:
     """Return the headers of the NetBSD tree at `sys`, as bsd.kmodule.mk finds them.
 
@@ -60,12 +81,7 @@ def tree_headers(sys: Path, machine: MachineTarget, links: Path) -> Headers:
     build directory. Raises MissingInputError where `sys` is not such a tree.
     """
     sys = sys.resolve()
-    if not (sys / "sys" / "param.h").is_file():
-        nested = sys / "sys"
-        hint = (
-            f"give {nested}" if (nested / "sys" / "param.h").is_file() else "as --sys /usr/src/sys"
-        )
-        raise MissingInputError(f"{sys}: no NetBSD sys/ tree: it has no sys/param.h", hint=hint)
+    tree_version(sys)
     folder = links / hashlib.sha256(f"{sys}\0{machine.name}".encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     for name, target in machine.links.items():

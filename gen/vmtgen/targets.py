@@ -168,6 +168,16 @@ class Targets(Record):
             hint=f"did you mean {near}?" if near else "add it to specs/netbsd.yaml with its source",
         )
 
+    def release_of(self, version: int) -> Release:
+        """Return the release with that __NetBSD_Version__, also one that is not listed."""
+        for release in self.releases:
+            if release.version == version:
+                return release
+        major, rest = divmod(version, 100_000_000)
+        patch = rest % 10_000 // 100
+        name = f"{major}.{rest // 1_000_000}" + (f".{patch}" if patch else "")
+        return Release(name, version, "Known by its number only.")
+
     def machine(self, name: str) -> MachineTarget:
         """Return the machine called `name`, also by its port's name; UsageError for others."""
         for machine in self.machines:

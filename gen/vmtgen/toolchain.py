@@ -34,14 +34,15 @@ class Toolchain:
     compile: tuple[str, ...]
     link: tuple[str, ...]
 
-    def path_flags(self, maps: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    def path_flags(self, working: Path, maps: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
         """Return the flags that keep the build's directories out of the result.
 
-        `maps` are (directory, name it gets). Compilers look at the last one first.
+        `working` is where the compiler runs, `maps` are (directory, name it gets). Compilers
+        look at the last one first.
         """
         flags = [f"-ffile-prefix-map={path}={name}" for path, name in maps]
         if self.name == "gcc":
-            return (f"-ffile-prefix-map={Path.cwd()}=.", *flags)
+            return (f"-ffile-prefix-map={working}=.", *flags)
         return ("-fdebug-compilation-dir=.", *flags)
 
 

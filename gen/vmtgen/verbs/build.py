@@ -25,7 +25,7 @@ examples:
   vmtgen build --release 10.1 --machine i386       another target
   vmtgen build --release 11.99.5                   a current kernel, by its number
   vmtgen build --all                               every target, as a table
-  vmtgen build --sys /usr/src/sys                  with the kernel's own headers
+  vmtgen build --sys /usr/src/sys                  with the kernel's headers, for its release
   vmtgen build --source tests/kmod/hello           another module
 """
 
@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.all and (args.release or args.machine):
         raise UsageError("--all builds every release and machine: leave --release, --machine out")
+    if args.all and args.sys:
+        raise UsageError("--all and --sys: a tree is of one release; build its machines one by one")
     targets = load_targets()
     if args.all:
         return _all(args, targets)
@@ -77,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
 def _one(
     args: argparse.Namespace, targets: Targets, release_name: str | None, machine_name: str | None
 ) -> Built:
-    from vmtgen.build import build_module, default_output  # noqa: PLC0415
+    from vmtgen.build import build_module, choose_release, default_output  # noqa: PLC0415
 
-    release = targets.release(release_name or targets.default.release)
+    release = choose_release(targets, release_name, args.sys)
     machine = targets.machine(machine_name or targets.default.machine)
     source = args.source
     if source is None:
@@ -93,7 +95,7 @@ def _one(
     out = (args.out or default_output()) / release.name / machine.name
     return build_module(
         source,
-        release=release.name,
+        release=None if args.sys else release.name,
         machine=machine.name,
         out=out / "diagnostic" if args.diagnostic else out,
         compiler=args.cc,

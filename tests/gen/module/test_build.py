@@ -166,6 +166,26 @@ def test_a_directory_that_is_no_kernel_tree_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == f"give {tmp_path / 'src' / 'sys'}"
 
 
+def test_a_tree_of_another_release_is_refused(tmp_path: Path) -> None:
+    """Its sys/param.h decides what the module says of itself."""
+    (tmp_path / "sys").mkdir()
+    (tmp_path / "sys" / "param.h").write_text("#define\t__NetBSD_Version__\t1199000500\t/* */\n")
+    with pytest.raises(
+        UsageError, match=r"--release 11\.0, but the tree at .* is NetBSD 11\.99\.5"
+    ):
+        build_module([HELLO], release="11.0", out=tmp_path, sys=tmp_path)
+
+
+def test_the_sources_directory_may_be_the_working_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _in(tmp_path / "one", "amd64", diagnostic=True)
+    monkeypatch.chdir(tmp_path / "one" / "some module")
+    options: dict[str, Any] = {"out": tmp_path / "out", "cache": tmp_path / "other cache"}
+    built = build_module(Path(), name="hello", diagnostic=True, **options)
+    assert (built.path.read_bytes(), built.debug.read_bytes()) == first
+
+
 def test_a_real_tree_builds_the_same_imports(tmp_path: Path) -> None:
     tree = os.environ.get("NETBSD_SYS")
     if not tree:
@@ -174,6 +194,7 @@ def test_a_real_tree_builds_the_same_imports(tmp_path: Path) -> None:
         theirs = build_module([HELLO], machine=machine, out=tmp_path, sys=Path(tree))
         ours = build_module([HELLO], machine=machine, out=tmp_path / "ours")
         assert theirs.module.imports == ours.module.imports
+        assert theirs.module.modinfo.version_text == theirs.release
 
 
 @pytest.mark.parametrize(
