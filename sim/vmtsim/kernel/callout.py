@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function
+from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.mutex import Mutexes
 from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
@@ -40,6 +41,17 @@ class Callouts(Subject):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.live: dict[int, Callout] = {}
+        kernel.subject(Kmem).on_free.append(self._check_free)
+
+    def _check_free(self, start: int, end: int, function: str) -> None:
+        """Panic for memory that is freed with a callout in it that is still to run."""
+        for callout in self.live.values():
+            if start <= callout.address < end and (callout.pending or callout.running):
+                kernel = self.kernel
+                kernel.panic(
+                    "free-with-callout",
+                    f"{function} by {kernel.where()}: {self._name(callout)} is pending",
+                )
 
     def _find(self, function: str, address: int) -> Callout:
         found = self.live.get(address)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.mutex import Mutex, Mutexes
 from vmtsim.kernel.scheduler import WaitQueue
 
@@ -31,6 +32,25 @@ class CondVars(Subject):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.live: dict[int, CondVar] = {}
+        kernel.subject(Kmem).on_free.append(self._check_free)
+
+    def _check_free(self, start: int, end: int, function: str) -> None:
+        """Panic for memory that is freed under sleepers; forget condition variables without."""
+        for address in [address for address in self.live if start <= address < end]:
+            cv = self.live.pop(address)
+            kernel = self.kernel
+            if cv.queue.lwps:
+                kernel.panic(
+                    "free-with-condvar",
+                    f"{function} by {kernel.where()}: "
+                    f"{', '.join(lwp.name for lwp in cv.queue.lwps)} sleep on the condition "
+                    f"variable '{cv.queue.name}' in it",
+                )
+            kernel.violation(
+                "condvar-not-destroyed",
+                f"{function} by {kernel.where()}: the condition variable '{cv.queue.name}' in it "
+                f"(made by {kernel.location(cv.made_at)}) was not destroyed",
+            )
 
     def _find(self, function: str, address: int) -> CondVar:
         cv = self.live.get(address)

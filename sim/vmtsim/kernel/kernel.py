@@ -144,6 +144,14 @@ class Kernel:
         site = self.call_site
         return self.location(site) if site else f"the kernel ({self.current.name})"
 
+    def _jumped_from(self) -> str:
+        """Name the guest function whose last call was a jump: it left no return address."""
+        lwp = self.scheduler.current
+        for frame in reversed(lwp.frames if lwp is not None else []):
+            if frame.in_guest:
+                return f"{self.location(frame.callee)} or code that it jumps to"
+        return "the kernel"
+
     def location(self, address: int, *, call: bool = True) -> str:
         """Say which code an address is in: 'function (file.c:12)' where that is known.
 
@@ -152,6 +160,8 @@ class Kernel:
         """
         if not address:
             return "the kernel"
+        if address == self.cpu.layout.stubs:
+            return self._jumped_from()
         entry = self.dispatch.function_at(address)
         if entry is not None:
             return entry.name

@@ -50,6 +50,8 @@ class Kmem(Subject):
         self._next = kernel.cpu.layout.heap
         # Asked for every allocation that may fail: true makes it fail (fault injection).
         self.refuse: Callable[[int], bool] = lambda _size: False
+        # Asked before memory is freed: (start, end, who frees) must panic if something lives there.
+        self.on_free: list[Callable[[int, int, str], None]] = []
 
     # -- allocation --------------------------------------------------------------------------
 
@@ -96,6 +98,8 @@ class Kmem(Subject):
                 f"{function}({address:#x}, {size}) by {kernel.where()}: the object is "
                 f"{allocation.size} bytes, {self._made(allocation)}",
             )
+        for check in self.on_free:
+            check(address, address + allocation.size, function)
         slack = kernel.memory.read(allocation.base, address - allocation.base)
         if slack.strip(bytes([_CANARY])):
             last = max(i for i, byte in enumerate(slack) if byte != _CANARY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class Loaded:
         self.required = module.modinfo.required
         self.references = 0
         self.holds: list[str] = []
+        self.sysctl_log = 0
         self.text_base = linked.bases["text"]
         self.text_end = self.text_base + len(linked.images.get("text", b""))
         self._regions = {
@@ -34,7 +36,11 @@ class Loaded:
             for region, base in linked.bases.items()
         }
         self._names: dict[int, tuple[str, int]] = {}
-        self.lines = read_lines(module.path)
+
+    @cached_property
+    def lines(self) -> LineTable | None:
+        """The line table of the debug twin; read when first asked for, which most runs never do."""
+        return read_lines(self.module.path)
 
     def contains(self, address: int) -> bool:
         """Whether the address is in one of the module's regions."""
@@ -99,7 +105,7 @@ class Loaded:
 
     def line(self, address: int) -> tuple[str, int] | None:
         """Return (file, line) of an address in the text, where a debug twin is there."""
-        if self.lines is None or not self.text_base <= address < self.text_end:
+        if not self.text_base <= address < self.text_end or self.lines is None:
             return None
         found = self.lines.lookup(address - self.text_base)
         return found if found is not None and found[1] else None

@@ -13,6 +13,7 @@ from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.loaded import Loaded, choose_bases
 from vmtsim.kernel.proplib import PropLib
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
+from vmtsim.kernel.sysctl import Sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,9 +181,13 @@ class Modules(Subject):
         # In the list already, so that locations in it have names; gone again if INIT fails.
         self.loaded[loaded.name] = loaded
         argument = kernel.subject(PropLib).new(properties) if properties is not None else 0
+        for setup in loaded.linked.link_sets.get("sysctl_funcs", ()):
+            loaded.sysctl_log = loaded.sysctl_log or kernel.memory.place(bytes(16))
+            yield Call(setup, (loaded.sysctl_log,))
         error = yield from self._command(loaded, CMD_INIT, argument)
         if error:
             self._error(f"modcmd(CMD_INIT) failed for `{loaded.name}', error {error}")
+            yield from self._teardown(loaded)
             self._forget(loaded)
             return error
         for required in loaded.required:
@@ -242,5 +247,11 @@ class Modules(Subject):
         error = yield from self._command(loaded, CMD_FINI, 0)
         if error:
             return error
+        yield from self._teardown(loaded)
         self._forget(loaded)
         return 0
+
+    def _teardown(self, loaded: Loaded) -> Model:
+        """Remove the nodes that the SYSCTL_SETUP functions made."""
+        if loaded.sysctl_log:
+            yield from self.kernel.subject(Sysctl).sysctl_teardown(loaded.sysctl_log) or ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ class Mutexes(Subject):
         super().__init__(kernel)
         self.live: dict[int, Mutex] = {}
         self._gone: dict[int, int] = {}
+        kernel.subject(Kmem).on_free.append(self._check_free)
+
+    def _check_free(self, start: int, end: int, function: str) -> None:
+        """Panic for memory that is freed with a mutex in it (lockdebug_mem_check)."""
+        for mutex in self.live.values():
+            if start <= mutex.address < end:
+                kernel = self.kernel
+                kernel.panic(
+                    "free-with-mutex",
+                    f"{function} by {kernel.where()}: the mutex {mutex.describe()}, made by "
+                    f"{kernel.location(mutex.made_at)}, was not destroyed",
+                )
 
     def _find(self, function: str, address: int) -> Mutex:
         mutex = self.live.get(address)
