@@ -33,7 +33,7 @@ examples:
 """
 
 # Packages that the extras bring, by the name under which they are imported.
-_EXTRA_PACKAGES = frozenset({"jinja2", "elftools", "ruamel", "rich", "ziglang"})
+_EXTRA_PACKAGES = frozenset({"capstone", "jinja2", "elftools", "ruamel", "rich", "ziglang"})
 
 
 class Verb(Protocol):
