@@ -160,3 +160,28 @@ def test_a_dry_run_tells_the_three_steps(vmtctl: Control, guest: Any) -> None:
 @pytest.mark.parametrize("grace", ["soon", "-1", "nan"])
 def test_a_senseless_grace_is_refused(vmtctl: Control, grace: str) -> None:
     assert vmtctl("run", f"--grace={grace}", "--", "true").status == exits.USAGE
+
+
+def test_attach_waits_for_a_run_to_end(guest: Any, tmp_path: Path, vmtctl: Control) -> None:
+    ready = tmp_path / "ready"
+    process = start(guest, "--", "sh", "-c", f": > {ready}; exec sleep 30")
+    wait_for(ready)
+    done = vmtctl("attach")
+    assert done.status == exits.TEMPORARY
+    assert "at work" in done.err
+    assert vmtctl("detach").status == 0
+    process.terminate()
+    process.communicate(timeout=30)
+    assert guest.get()["attached"] == "stock"
+
+
+def test_a_fight_is_named_by_status_and_ended_by_run(guest: Any, vmtctl: Control) -> None:
+    guest.set(processes=[[312, "powerd"], [9, "/usr/pkg/bin/vmtoolsd"]])
+    assert "CONFLICT" in vmtctl("status").out
+    assert vmtctl("doctor").status == 2
+    # The one that was started carelessly ends; the next goes through vmtctl.
+    guest.set(processes=[[312, "powerd"]])
+    process = start(guest, "--", "cat", str(guest.file))
+    out, _ = process.communicate(timeout=30)
+    assert '"attached": null' in out
+    assert vmtctl("status", "--json").json["channel"]["holder"] == "vmt"

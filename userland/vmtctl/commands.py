@@ -185,14 +185,16 @@ COMMANDS = (
             Command(
                 "get",
                 "Print the value of a variable; status 1 when it is not set",
-                arguments=(Argument("key", "Its name, with or without guestinfo."),),
+                arguments=(
+                    Argument("key", "The name; guestinfo. in front of it may be left out."),
+                ),
             ),
             Command(
                 "set",
                 "Set a variable",
                 arguments=(
-                    Argument("key", "Its name, with or without guestinfo."),
-                    Argument("value", "Its value, or - to read it from standard input."),
+                    Argument("key", "The name; guestinfo. in front of it may be left out."),
+                    Argument("value", "The value, or - to read it from standard input."),
                 ),
                 changes=True,
             ),

@@ -99,8 +99,8 @@ def _synopsis_argument(argument: Argument) -> str:
     name = argument.name
     return {
         "1": f".Ar {name}",
-        "?": f".Op Ar {name}",
-        "*": f".Op Ar {name} ...",
+        "?": f".Oo Ar {name} Oc",
+        "*": f".Oo Ar {name} ... Oc",
         "rest": f".Fl \\- Ar {name} ...",
     }[argument.count]
 
@@ -109,7 +109,8 @@ def _usage(path: tuple[str, ...], command: Command) -> list[str]:
     lines = [".Nm", f".Cm {' '.join(path)}"]
     for option in (*command.options, *((DRY_RUN,) if command.changes else ())):
         value = f" Ar {option.value}" if option.value else ""
-        lines.append(f".Op Fl {_flag(option.spellings[0])}{value}")
+        # Oo and Oc, unlike Op, may stand in the head of a list's item.
+        lines.append(f".Oo Fl {_flag(option.spellings[0])}{value} Oc")
     return [*lines, *(_synopsis_argument(argument) for argument in command.arguments)]
 
 
@@ -135,8 +136,6 @@ def _verb(command: Command) -> list[str]:
                 line[1:] for line in _usage((command.name, part.name), part)[1:]
             )  # fmt: skip
             lines += [f".It {items}", *_prose(_sentence(part.summary))]
-            for argument in part.arguments:
-                lines += [f".Ar {argument.name} :", *_prose(argument.help)]
         lines.append(".El")
     rows = [*command.options]
     if rows or command.arguments:
@@ -147,8 +146,10 @@ def _verb(command: Command) -> list[str]:
             lines += _option_item(option)
         lines.append(".El")
     for part in command.parts:
-        if part.options:
-            lines += [".Pp", f"Options of {_escape(part.name)}:", ".Bl -tag -width indent"]
+        if part.options or part.arguments:
+            lines += [".Pp", f"With {_escape(part.name)}:", ".Bl -tag -width indent"]
+            for argument in part.arguments:
+                lines += [f".It Ar {argument.name}", *_prose(argument.help)]
             for option in part.options:
                 lines += _option_item(option)
             lines.append(".El")

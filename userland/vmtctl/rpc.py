@@ -34,6 +34,9 @@ _TROUBLES = (
     ("Resource temporarily unavailable", "the host did not answer in time",
      "try again; `vmtctl status` tells the state of the channel", TEMPORARY),
     ("Device not configured", "the driver was detached meanwhile", "vmtctl attach", TEMPORARY),
+    ("Input/output error", "the channel to the host is broken; the driver opens it again",
+     "try again in a moment", TEMPORARY),
+    ("Message too long", "the reply is longer than the driver can hand on", "", DATA),
     ("Cannot allocate memory", "the reply is longer than the driver can hand on", "", DATA),
 )  # fmt: skip
 
