@@ -185,7 +185,7 @@ def test_code_that_never_calls_the_kernel_can_be_stopped_from_outside() -> None:
     machine = _machine()
     timer = threading.Timer(0.3, machine.kernel.cpu.interrupt)
     timer.start()
-    with pytest.raises(Spinning, match="spins .* runs on without calling the kernel"):
+    with pytest.raises(Spinning, match=r"spins .* runs on without calling the kernel"):
         machine.call("spins")
     timer.join()
 
