@@ -14,24 +14,43 @@ unsigned int atomic_cas_uint(volatile unsigned int *, unsigned int,
 void	atomic_inc_uint(volatile unsigned int *);
 void	atomic_dec_uint(volatile unsigned int *);
 unsigned int atomic_swap_uint(volatile unsigned int *, unsigned int);
+void	atomic_add_int(volatile unsigned int *, int);
+unsigned int atomic_add_int_nv(volatile unsigned int *, int);
+void	atomic_and_uint(volatile unsigned int *, unsigned int);
+void	atomic_or_uint(volatile unsigned int *, unsigned int);
+unsigned int atomic_inc_uint_nv(volatile unsigned int *);
+unsigned int atomic_dec_uint_nv(volatile unsigned int *);
+void	atomic_add_long(volatile unsigned long *, long);
+void	atomic_inc_ulong(volatile unsigned long *);
+unsigned long atomic_inc_ulong_nv(volatile unsigned long *);
+unsigned long atomic_cas_ulong(volatile unsigned long *, unsigned long,
+	    unsigned long);
+void	*atomic_swap_ptr(volatile void *, void *);
+void	*atomic_cas_ptr(volatile void *, void *, void *);
 void	membar_acquire(void);
 void	membar_release(void);
+void	membar_consumer(void);
+void	membar_producer(void);
+void	membar_sync(void);
 
 #define	__KPI_ATOMIC_OK(p)						\
 	_Static_assert(sizeof(*(p)) <= sizeof(void *), "too wide to be atomic")
 
-#define	atomic_load_relaxed(p) ({					\
+/*
+ * The value goes through a variable that is as volatile as what was read, as
+ * in NetBSD: compilers make the same code of both.
+ */
+#define	__KPI_ATOMIC_LOAD(p, barrier) ({				\
 	const volatile __typeof__(*(p)) *__p = (p);			\
 	__KPI_ATOMIC_OK(__p);						\
-	*__p;								\
-})
-/* The processors here order a load before those that depend on it. */
-#define	atomic_load_consume(p)	atomic_load_relaxed(p)
-#define	atomic_load_acquire(p) ({					\
-	__typeof__(*(p)) __v = atomic_load_relaxed(p);			\
-	membar_acquire();						\
+	__typeof__(*__p) __v = *__p;					\
+	barrier;							\
 	__v;								\
 })
+#define	atomic_load_relaxed(p)	__KPI_ATOMIC_LOAD(p, (void)0)
+/* The processors here order a load before those that depend on it. */
+#define	atomic_load_consume(p)	__KPI_ATOMIC_LOAD(p, (void)0)
+#define	atomic_load_acquire(p)	__KPI_ATOMIC_LOAD(p, membar_acquire())
 #define	atomic_store_relaxed(p, v) ({					\
 	volatile __typeof__(*(p)) *__p = (p);				\
 	__KPI_ATOMIC_OK(__p);						\

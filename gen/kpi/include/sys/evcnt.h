@@ -30,6 +30,7 @@ struct evcnt {
 	    .ev_name = name }
 #define	EVCNT_ATTACH_STATIC(ev)	__link_set_add_data(evcnts, ev)
 
+void	evcnt_attach_static(struct evcnt *);
 void	evcnt_attach_dynamic(struct evcnt *, int, const struct evcnt *,
 	    const char *, const char *);
 void	evcnt_detach(struct evcnt *);

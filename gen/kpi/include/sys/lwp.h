@@ -9,4 +9,8 @@
 #include <sys/types.h>
 #include <machine/cpu.h>
 
+void	kpreempt_disable(void);
+void	kpreempt_enable(void);
+bool	kpreempt_disabled(void);
+
 #endif	/* !_KPI_SYS_LWP_H_ */

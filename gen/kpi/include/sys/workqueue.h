@@ -13,6 +13,7 @@ struct work {
 struct workqueue;
 
 #define	WQ_MPSAFE	0x01
+#define	WQ_PERCPU	0x02
 
 int	workqueue_create(struct workqueue **, const char *,
 	    void (*)(struct work *, void *), void *, pri_t, int, int);

@@ -7,6 +7,8 @@
 
 #include <sys/types.h>
 
+void	sysmon_task_queue_init(void);
+int	sysmon_task_queue_fini(void);
 int	sysmon_task_queue_sched(u_int, void (*)(void *), void *);
 void	sysmon_task_queue_barrier(u_int);	/* NetBSD 10 and later */
 

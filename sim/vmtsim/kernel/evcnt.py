@@ -1,0 +1,225 @@
+"""evcnt(9): event counters that vmstat -e shows (NetBSD sys/kern/subr_evcnt.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vmtsim.cpu import CpuFault
+from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
+from vmtsim.kernel.kmem import Kmem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vmtsim.kernel.kernel import Kernel
+
+_TYPES = ("misc", "intr", "trap")
+_STRING_MAX = 255  # EVCNT_STRING_MAX: with the NUL
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """struct evcnt: a 64-bit count at 0, a list entry of two pointers at 8, and then."""
+
+    type: int
+    grouplen: int
+    namelen: int
+    parent: int
+    group: int
+    name: int
+
+
+_LAYOUT = {8: _Layout(24, 25, 26, 32, 40, 48), 4: _Layout(16, 17, 18, 20, 24, 28)}
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A counter as vmstat(1) shows it; ``kind`` is misc, intr or trap."""
+
+    group: str
+    name: str
+    kind: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.group} {self.name} {self.count} {self.kind}"
+
+
+class EventCounters(Subject):
+    """The list ``allevents``, which modules put their counters into."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.layout = _LAYOUT[kernel.memory.pointer_size]
+        self.attached: dict[int, int] = {}  # struct evcnt -> call site, in order
+
+    def data(self) -> Iterator[DataSymbol]:
+        """Yield the list's head: first element, and where the last one's link is."""
+        yield DataSymbol("allevents", bytes(2 * self.kernel.memory.pointer_size))
+
+    def boot(self) -> None:
+        """Make the list empty, and watch memory go."""
+        self._link()
+        self.kernel.subject(Kmem).on_free.append(self._freed)
+
+    def _link(self) -> None:
+        """Write the tail queue into guest memory."""
+        memory, size = self.kernel.memory, self.kernel.memory.pointer_size
+        link = self.kernel.symbols["allevents"]
+        for event in self.attached:
+            memory.put_pointer(link, event)
+            memory.put_pointer(event + 8 + size, link)
+            link = event + 8
+        memory.put_pointer(link, 0)
+        memory.put_pointer(self.kernel.symbols["allevents"] + size, link)
+
+    def _string(self, address: int, what: str, event: int) -> str:
+        kernel = self.kernel
+        try:
+            return kernel.memory.string(address)
+        except CpuFault:
+            site = kernel.location(self.attached.get(event, 0))
+            kernel.panic(
+                "evcnt-string-gone",
+                f"the {what} of the event counter at {kernel.describe(event)} that {site} "
+                f"attached is at {kernel.describe(address)}: the kernel keeps the pointer, not "
+                "the text",
+            )
+
+    def _freed(self, start: int, end: int, function: str) -> None:
+        """Panic where memory with an attached counter is freed: the list goes through it."""
+        kernel = self.kernel
+        for event, site in self.attached.items():
+            if start <= event < end:
+                kernel.panic(
+                    "evcnt-freed-attached",
+                    f"{function} by {kernel.where()}: the memory holds the event counter that "
+                    f"{kernel.location(site)} attached and that is still in the list",
+                )
+
+    def read(self) -> list[Counter]:
+        """Return all counters as vmstat -e reads them, in the order of their attachment."""
+        memory, layout = self.kernel.memory, self.layout
+        return [
+            Counter(
+                self._string(memory.pointer(event + layout.group), "group", event),
+                self._string(memory.pointer(event + layout.name), "name", event),
+                _TYPES[memory.u8(event + layout.type)],
+                memory.u64(event),
+            )
+            for event in self.attached
+        ]
+
+    # -- functions ---------------------------------------------------------------------------
+
+    def _attach(self, function: str, event: int) -> None:
+        kernel = self.kernel
+        memory, layout = kernel.memory, self.layout
+        kernel.rules.may_sleep(function)
+        group = memory.pointer(event + layout.group)
+        name = memory.pointer(event + layout.name)
+        if event in self.attached:
+            kernel.panic(
+                "evcnt-attached-twice",
+                f"{function} by {kernel.where()}: the event counter at {kernel.describe(event)} "
+                f"is in the list already, by {kernel.location(self.attached[event])}",
+            )
+        if memory.u8(event + layout.type) >= len(_TYPES):
+            kernel.panic(
+                "evcnt-type",
+                f"{function} by {kernel.where()}: type {memory.u8(event + layout.type)} is none of "
+                "EVCNT_TYPE_MISC 0, _INTR 1, _TRAP 2",
+            )
+        for what, address, place in (
+            ("group", group, layout.grouplen),
+            ("name", name, layout.namelen),
+        ):
+            length = len(memory.cstring(address))
+            if length >= _STRING_MAX:
+                kernel.panic(
+                    "evcnt-string",
+                    f"{function} by {kernel.where()}: the {what} has {length} characters, more "
+                    f"than {_STRING_MAX - 1}",
+                )
+            memory.put_u8(event + place, length)
+        self.attached[event] = kernel.call_site
+        self._link()
+
+    def _fill(self, event: int, kind: int, parent: int, group: int, name: int) -> None:
+        memory, layout = self.kernel.memory, self.layout
+        memory.put_u8(event + layout.type, kind)
+        memory.put_pointer(event + layout.parent, parent)
+        memory.put_pointer(event + layout.group, group)
+        memory.put_pointer(event + layout.name, name)
+
+    @kernel_function(
+        "void evcnt_attach_dynamic(struct evcnt *ev, int type, const struct evcnt *parent, "
+        "const void *group, const void *name)"
+    )
+    def evcnt_attach_dynamic(
+        self, event: int, kind: int, parent: int, group: int, name: int
+    ) -> None:
+        if event not in self.attached:
+            self.kernel.memory.put_u64(event, 0)
+            self._fill(event, kind, parent, group, name)
+        self._attach("evcnt_attach_dynamic", event)
+
+    @kernel_function(
+        "void evcnt_attach_dynamic_nozero(struct evcnt *ev, int type, "
+        "const struct evcnt *parent, const void *group, const void *name)"
+    )
+    def evcnt_attach_dynamic_nozero(
+        self, event: int, kind: int, parent: int, group: int, name: int
+    ) -> None:
+        if event not in self.attached:
+            self._fill(event, kind, parent, group, name)
+        self._attach("evcnt_attach_dynamic_nozero", event)
+
+    @kernel_function("void evcnt_attach_static(struct evcnt *ev)")
+    def evcnt_attach_static(self, event: int) -> None:
+        self._attach("evcnt_attach_static", event)
+
+    @kernel_function("void evcnt_detach(struct evcnt *ev)")
+    def evcnt_detach(self, event: int) -> None:
+        kernel = self.kernel
+        kernel.rules.may_sleep("evcnt_detach")
+        if event not in self.attached:
+            kernel.memory.u64(event)
+            kernel.panic(
+                "evcnt-not-attached",
+                f"evcnt_detach by {kernel.where()}: the event counter at "
+                f"{kernel.describe(event)} is not in the list",
+            )
+        del self.attached[event]
+        self._link()
+
+    # -- modules -------------------------------------------------------------------------------
+
+    def attach_set(self, events: Iterable[int]) -> None:
+        """Attach the link set ``evcnts`` of a module that has been loaded."""
+        for event in events:
+            self._attach("evcnt_attach_static", event)
+
+    def detach_set(self, events: Iterable[int]) -> None:
+        """Detach the link set ``evcnts`` of a module that is about to go."""
+        for event in events:
+            self.attached.pop(event, None)
+        self._link()
+
+    def check_unload(self, module: str) -> None:
+        """Report counters that were left in the list."""
+        kernel = self.kernel
+        for event, site in self.attached.items():
+            try:
+                memory = kernel.memory
+                name = repr(memory.string(memory.pointer(event + self.layout.name)))
+            except CpuFault:
+                name = f"in {kernel.describe(event)}"
+            kernel.violation(
+                "evcnt-not-detached",
+                f"module {module} is gone, but its event counter {name}, attached by "
+                f"{kernel.location(site)}, is still in the list",
+            )
+        self.attached.clear()
+        self._link()

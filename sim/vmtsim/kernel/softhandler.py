@@ -1,0 +1,135 @@
+"""softint(9) for drivers: handlers of their own (NetBSD sys/kern/kern_softint.c).
+
+All levels share one thread here, in which nothing may sleep; their order is that of scheduling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.callback import call_back
+from vmtsim.kernel.preempt import Preemption
+from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.softint import SoftInterrupts
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+
+_MPSAFE, _LEVELS = 0x100, 0xFF
+_FIRST, _STEP = 0x40, 0x20  # the cookies are offsets, not pointers
+
+
+@dataclass(eq=False)
+class Handler:
+    """An established soft interrupt handler."""
+
+    cookie: int
+    function: int
+    argument: int
+    mpsafe: bool
+    made_at: int
+    pending: bool = False
+    running: bool = False
+    idle: WaitQueue = field(default_factory=WaitQueue)
+
+
+class SoftHandlers(Subject):
+    """Handlers by their cookie."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.live: dict[int, Handler] = {}
+        self._gone: dict[int, int] = {}
+        self._next = _FIRST
+
+    def _find(self, function: str, cookie: int) -> Handler:
+        found = self.live.get(cookie)
+        if found is None:
+            self._unknown(function, cookie)
+        return found
+
+    def _unknown(self, function: str, cookie: int) -> NoReturn:
+        kernel = self.kernel
+        gone = self._gone.get(cookie)
+        state = (
+            f"was disestablished by {kernel.location(gone)}" if gone else "was never established"
+        )
+        kernel.panic(
+            "softint-unknown",
+            f"{function} by {kernel.where()}: the soft interrupt {cookie:#x} {state}",
+        )
+
+    @kernel_function("void *softint_establish(u_int flags, void (*func)(void *), void *arg)")
+    def softint_establish(self, flags: int, function: int, argument: int) -> int:
+        kernel = self.kernel
+        kernel.rules.may_sleep("softint_establish")
+        if flags & _LEVELS > 3 or not function:
+            kernel.panic(
+                "softint-establish",
+                f"softint_establish by {kernel.where()} with level {flags & _LEVELS} (0 to 3) and "
+                f"function {kernel.describe(function)}",
+            )
+        cookie, self._next = self._next, self._next + _STEP
+        self.live[cookie] = Handler(
+            cookie, function, argument, bool(flags & _MPSAFE), kernel.call_site
+        )
+        return cookie
+
+    @kernel_function("void softint_schedule(void *arg)")
+    def softint_schedule(self, cookie: int) -> None:
+        kernel = self.kernel
+        handler = self._find("softint_schedule", cookie)
+        if not kernel.subject(Preemption).disabled():
+            kernel.panic(
+                "softint-schedule-preemptible",
+                f"softint_schedule by {kernel.where()} in thread {kernel.current.name} with "
+                "preemption enabled: the caller must be an interrupt handler or must have called "
+                "kpreempt_disable",
+            )
+        if not handler.pending:
+            handler.pending = True
+            kernel.subject(SoftInterrupts).schedule(
+                lambda: self._run(handler), mpsafe=handler.mpsafe
+            )
+
+    def _run(self, handler: Handler) -> Model:
+        handler.pending = False
+        handler.running = True
+        # The kernel lock is the caller's business: it was taken before, where it is needed.
+        yield from call_back(
+            self.kernel,
+            "soft interrupt handler",
+            handler.function,
+            (handler.argument,),
+            mpsafe=True,
+            locked=not handler.mpsafe,
+        )
+        handler.running = False
+        self.kernel.scheduler.wake_all(handler.idle)
+
+    @kernel_function("void softint_disestablish(void *arg)")
+    def softint_disestablish(self, cookie: int) -> Model:
+        kernel = self.kernel
+        handler = self._find("softint_disestablish", cookie)
+        kernel.rules.may_sleep("softint_disestablish")
+        while handler.pending or handler.running:
+            yield Block(handler.idle, what="softint")
+        self.live.pop(cookie, None)
+        self._gone[cookie] = kernel.call_site
+
+    def check_unload(self, module: str) -> None:
+        """Report handlers that are left: they point to code that is gone."""
+        kernel = self.kernel
+        for handler in list(self.live.values()):
+            text = (
+                f"module {module} is gone, but its soft interrupt handler "
+                f"{kernel.location(handler.function)}, established by "
+                f"{kernel.location(handler.made_at)}, was not disestablished"
+            )
+            if handler.pending or handler.running:
+                kernel.panic("softint-left", text)
+            kernel.violation("softint-left", text)
+        self.live.clear()

@@ -1,0 +1,226 @@
+"""workqueue(9): deferred work in a thread (NetBSD sys/kern/subr_workqueue.c)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.callback import call_back
+from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.mutex import IPL_VM
+from vmtsim.kernel.objects import Objects
+from vmtsim.kernel.scheduler import Lwp, WaitQueue
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+
+_MPSAFE, _PERCPU = 1, 2
+_SIZE = 128  # of the opaque struct workqueue
+_NAME_LIMIT = 15  # MAXCOMLEN - 1
+
+
+@dataclass(eq=False)
+class WorkQueue:
+    """One queue and its thread.  ``pending`` maps each struct work to who enqueued it."""
+
+    address: int
+    name: str
+    function: int
+    argument: int
+    ipl: int
+    flags: int
+    made_at: int
+    pending: dict[int, int] = field(default_factory=dict)
+    order: deque[int] = field(default_factory=deque)
+    running: int = 0
+    dying: bool = False
+    lwp: Lwp | None = None
+    wakeup: WaitQueue = field(default_factory=WaitQueue)
+    done: WaitQueue = field(default_factory=WaitQueue)
+
+
+class WorkQueues(Subject):
+    """All work queues that modules have made, by the address of their struct workqueue."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.live: dict[int, WorkQueue] = {}
+
+    def boot(self) -> None:
+        """Watch memory go."""
+        self.kernel.subject(Kmem).on_free.append(self._freed)
+
+    def _freed(self, start: int, end: int, function: str) -> None:
+        """Panic where memory with work that waits is freed."""
+        kernel = self.kernel
+        for queue in self.live.values():
+            for work, site in queue.pending.items():
+                if start <= work < end:
+                    kernel.panic(
+                        "work-freed-pending",
+                        f"{function} by {kernel.where()}: the memory holds work that "
+                        f"{kernel.location(site)} enqueued on workqueue {queue.name!r} and that "
+                        "has not run",
+                    )
+
+    def _find(self, function: str, address: int) -> WorkQueue:
+        found = self.live.get(address)
+        if found is None:
+            self._unknown(function, address)
+        return found
+
+    def _unknown(self, function: str, address: int) -> NoReturn:
+        kernel = self.kernel
+        kernel.memory.pointer(address)
+        kernel.panic(
+            "workqueue-unknown",
+            f"{function} by {kernel.where()}: {kernel.describe(address)} is no workqueue",
+        )
+
+    @kernel_function(
+        "int workqueue_create(struct workqueue **wqp, const char *name, "
+        "void (*func)(struct work *, void *), void *arg, pri_t prio, int ipl, int flags)"
+    )
+    def workqueue_create(
+        self,
+        where: int,
+        name: str | None,
+        function: int,
+        argument: int,
+        _priority: int,
+        ipl: int,
+        flags: int,
+    ) -> int:
+        kernel = self.kernel
+        kernel.rules.may_sleep("workqueue_create")
+        if not function:
+            kernel.panic(
+                "workqueue-without-function",
+                f"workqueue_create of {name!r} by {kernel.where()} with a null function",
+            )
+        site = kernel.call_site
+        address = kernel.subject(Kmem).allocate(_SIZE, owner="workqueue")
+        queue = WorkQueue(address, name or "", function, argument, ipl, flags, site)
+        objects = kernel.subject(Objects)
+        title = f"{queue.name}/0" if flags & _PERCPU else queue.name
+        queue.lwp = kernel.spawn(title[:_NAME_LIMIT], "kthread", self._main(queue))
+        queue.lwp.address = objects.new_lwp()
+        if flags & _PERCPU:
+            objects.bind(queue.lwp)
+        self.live[address] = queue
+        kernel.memory.put_pointer(where, address)
+        return 0
+
+    def _main(self, queue: WorkQueue) -> Model:
+        kernel = self.kernel
+        what = f"the function of workqueue {queue.name!r},"
+        while True:
+            while queue.order:
+                work = queue.order.popleft()
+                del queue.pending[work]
+                # The kernel unlinks it, so its memory must be there.
+                kernel.memory.put_pointer(work, 0)
+                queue.running = work
+                yield from call_back(
+                    kernel,
+                    what,
+                    queue.function,
+                    (work, queue.argument),
+                    mpsafe=bool(queue.flags & _MPSAFE),
+                )
+                queue.running = 0
+                kernel.scheduler.wake_all(queue.done)
+            if queue.dying:
+                kernel.scheduler.wake_all(queue.done)
+                return
+            yield Block(queue.wakeup, what=queue.name)
+
+    @kernel_function(
+        "void workqueue_enqueue(struct workqueue *wq, struct work *wk, struct cpu_info *ci)"
+    )
+    def workqueue_enqueue(self, address: int, work: int, cpu: int) -> None:
+        kernel = self.kernel
+        queue = self._find("workqueue_enqueue", address)
+        lwp = kernel.current
+        if queue.ipl < IPL_VM[kernel.cpu.machine]:
+            # The queue's own mutex is adaptive then.
+            if lwp.in_softint and queue.ipl == 0:
+                kernel.panic(
+                    "workqueue-in-softint",
+                    f"workqueue_enqueue by {kernel.where()} in soft interrupt context: workqueue "
+                    f"{queue.name!r} was made for IPL_NONE, by {kernel.location(queue.made_at)}",
+                )
+            if lwp.pserialize or any(lock.spin for lock in lwp.held):
+                kernel.rules.may_sleep("workqueue_enqueue")
+        if cpu and not queue.flags & _PERCPU:
+            kernel.panic(
+                "workqueue-cpu",
+                f"workqueue_enqueue by {kernel.where()} names a CPU, but workqueue "
+                f"{queue.name!r} has no WQ_PERCPU",
+            )
+        site = queue.pending.get(work)
+        if site is not None:
+            kernel.panic(
+                "work-enqueued-twice",
+                f"workqueue_enqueue by {kernel.where()}: the work at {kernel.describe(work)} is "
+                f"on workqueue {queue.name!r} already, by {kernel.location(site)}, and has not run",
+            )
+        if queue.dying:
+            kernel.panic(
+                "workqueue-dying",
+                f"workqueue_enqueue by {kernel.where()}: workqueue {queue.name!r} is being "
+                "destroyed",
+            )
+        kernel.memory.put_pointer(work, 0)
+        queue.pending[work] = kernel.call_site
+        queue.order.append(work)
+        kernel.scheduler.wake_one(queue.wakeup)
+
+    @kernel_function("void workqueue_wait(struct workqueue *wq, struct work *wk)")
+    def workqueue_wait(self, address: int, work: int) -> Model:
+        kernel = self.kernel
+        queue = self._find("workqueue_wait", address)
+        kernel.rules.may_sleep("workqueue_wait")
+        # In the queue's own thread the kernel does not wait.
+        while kernel.current is not queue.lwp and (work in queue.pending or queue.running == work):
+            yield Block(queue.done, what=queue.name)
+
+    @kernel_function("void workqueue_destroy(struct workqueue *wq)")
+    def workqueue_destroy(self, address: int) -> Model:
+        kernel = self.kernel
+        queue = self._find("workqueue_destroy", address)
+        kernel.rules.may_sleep("workqueue_destroy")
+        if kernel.current is queue.lwp:
+            kernel.panic(
+                "workqueue-destroy-self",
+                f"workqueue_destroy by {kernel.where()}: the thread of workqueue {queue.name!r} "
+                "waits for itself",
+            )
+        if queue.pending:
+            site = kernel.location(next(iter(queue.pending.values())))
+            kernel.panic(
+                "workqueue-destroy-pending",
+                f"workqueue_destroy by {kernel.where()}: workqueue {queue.name!r} still has work "
+                f"that {site} enqueued and that has not run: use workqueue_wait first",
+            )
+        queue.dying = True
+        lwp = queue.lwp
+        assert lwp is not None
+        kernel.scheduler.wake_one(queue.wakeup)
+        while lwp.state != "gone":
+            yield Block(lwp.exited, what="wqfini")
+        kernel.subject(Objects).free_lwp(lwp.address)
+        del self.live[address]
+        kernel.subject(Kmem).release(address, None, "workqueue_destroy")
+
+    def check_unload(self, module: str) -> None:
+        """Panic for a queue that is left: its thread would run code that is gone."""
+        for queue in self.live.values():
+            self.kernel.panic(
+                "workqueue-left",
+                f"module {module} is gone, but its workqueue {queue.name!r} made by "
+                f"{self.kernel.location(queue.made_at)} was not destroyed",
+            )

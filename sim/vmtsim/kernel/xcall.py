@@ -1,0 +1,94 @@
+"""xcall(9): functions on every processor, and the barrier (NetBSD sys/kern/subr_xcall.c)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import Block, Call, Preempt, Subject, kernel_function
+from vmtsim.kernel.objects import Objects
+from vmtsim.kernel.scheduler import Lwp, WaitQueue
+from vmtsim.kernel.softint import SoftInterrupts
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+
+_HIGHPRI = 1
+
+
+class CrossCalls(Subject):
+    """Cross calls of a machine with one processor: low ones in a thread, high ones in a softint."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._ticket = 0
+        self._waiting: dict[int, tuple[int, int]] = {}  # ticket -> function, call site
+        self._queue: deque[tuple[int, int, int, int]] = deque()
+        self._wakeup = WaitQueue("xcall")
+        self._done = WaitQueue("xcall")
+        self._lwp: Lwp | None = None
+
+    def _main(self) -> Model:
+        while True:
+            while self._queue:
+                yield from self._one(*self._queue.popleft())
+            yield Block(self._wakeup, what="xcall")
+
+    def _one(self, ticket: int, function: int, first: int, second: int) -> Model:
+        yield Call(function, (first, second))
+        self._waiting.pop(ticket, None)
+        self.kernel.scheduler.wake_all(self._done)
+
+    @kernel_function(
+        "uint64_t xc_broadcast(unsigned int flags, void (*func)(void *, void *), void *arg1, "
+        "void *arg2)"
+    )
+    def xc_broadcast(self, flags: int, function: int, first: int, second: int) -> int:
+        kernel = self.kernel
+        kernel.rules.may_sleep("xc_broadcast")
+        self._ticket += 1
+        ticket = self._ticket
+        self._waiting[ticket] = (function, kernel.call_site)
+        if flags & _HIGHPRI:
+            kernel.subject(SoftInterrupts).schedule(
+                lambda: self._one(ticket, function, first, second), mpsafe=True
+            )
+            return ticket
+        self._queue.append((ticket, function, first, second))
+        if self._lwp is None:
+            objects = kernel.subject(Objects)
+            self._lwp = kernel.spawn("xcall/0", "kthread", self._main())
+            self._lwp.address = objects.new_lwp()
+            objects.bind(self._lwp)
+        kernel.scheduler.wake_one(self._wakeup)
+        return ticket
+
+    @kernel_function(
+        "uint64_t xc_unicast(unsigned int flags, void (*func)(void *, void *), void *arg1, "
+        "void *arg2, struct cpu_info *ci)"
+    )
+    def xc_unicast(self, flags: int, function: int, first: int, second: int, _cpu: int) -> int:
+        return self.xc_broadcast(flags, function, first, second)
+
+    @kernel_function("void xc_wait(uint64_t where)")
+    def xc_wait(self, ticket: int) -> Model:
+        self.kernel.rules.may_sleep("xc_wait")
+        while ticket in self._waiting:
+            yield Block(self._done, what="xcall")
+
+    @kernel_function("void xc_barrier(unsigned int flags)")
+    def xc_barrier(self, _flags: int) -> Model:
+        """Wait until every processor has run something else: the other threads get a chance."""
+        self.kernel.rules.may_sleep("xc_barrier")
+        yield Preempt()
+
+    def check_unload(self, module: str) -> None:
+        """Panic for a cross call that has not run: it would run code that is gone."""
+        for function, site in self._waiting.values():
+            self.kernel.panic(
+                "xcall-left",
+                f"module {module} is gone, but the cross call of "
+                f"{self.kernel.location(function)} by {self.kernel.location(site)} has not run: "
+                "use xc_wait",
+            )
