@@ -1,0 +1,58 @@
+"""What vmtctl's start costs, as multiples of ``python3 -c pass``.
+
+Counted is the CPU time of the process itself: what it says at its very end of RUSAGE_SELF, so
+that the system's tools, which are its children, do not count. The median of the runs, taken in
+turn, so that a busy machine disturbs all alike.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+RUNS = 40
+ALONE = "Python alone"
+
+# As the installed script does it; `python -m` would add runpy's own 3 ms.
+_START = "import sys; from vmtctl.cli import main; sys.exit(main())"
+CASES = {
+    ALONE: ("-c", "pass"),
+    "vmtctl --help": ("-c", _START, "--help"),
+    "vmtctl status": ("-c", _START, "status"),
+}
+
+# Every Python reads it at its start, the one that only passes as well.
+_SITE = """\
+import atexit, os, resource
+def tell():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    os.write(2, b"\\n%f\\n" % (used.ru_utime + used.ru_stime))
+atexit.register(tell)
+"""
+
+
+def cpu_time(arguments: tuple[str, ...], environment: dict[str, str]) -> float:
+    """Return the CPU time of one Python in seconds."""
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, check=False
+    )
+    return float(done.stderr.split()[-1])
+
+
+def medians(userland: Path) -> dict[str, float]:
+    """Return the CPU seconds of each case; ``userland`` holds the package vmtctl."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place, "sitecustomize.py").write_text(_SITE)
+        path = os.pathsep.join((place, str(userland)))
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": f"{place}/cache"}
+        # An installed package is compiled.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        times: dict[str, list[float]] = {name: [] for name in CASES}
+        for _ in range(RUNS):
+            for name, arguments in CASES.items():
+                times[name].append(cpu_time(arguments, environment))
+    return {name: statistics.median(found) for name, found in times.items()}
