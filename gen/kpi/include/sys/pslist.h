@@ -28,13 +28,27 @@ __kpi_pslist_container(struct pslist_entry *entry, size_t offset)
 	return (char *)entry - offset;
 }
 
+/* The loads happen in functions, as in NetBSD: the same use of the stack. */
+static __inline __unused void *
+__kpi_pslist_first(const struct pslist_head *head, size_t offset)
+{
+
+	return __kpi_pslist_container(atomic_load_consume(&head->plh_first),
+	    offset);
+}
+
+static __inline __unused void *
+__kpi_pslist_next(const struct pslist_entry *entry, size_t offset)
+{
+
+	return __kpi_pslist_container(atomic_load_consume(&entry->ple_next),
+	    offset);
+}
+
 #define	PSLIST_READER_FIRST(head, type, field)				\
-	((type *)__kpi_pslist_container(				\
-	    atomic_load_consume(&(head)->plh_first), offsetof(type, field)))
+	((type *)__kpi_pslist_first((head), offsetof(type, field)))
 #define	PSLIST_READER_NEXT(elm, type, field)				\
-	((type *)__kpi_pslist_container(				\
-	    atomic_load_consume(&(elm)->field.ple_next),		\
-	    offsetof(type, field)))
+	((type *)__kpi_pslist_next(&(elm)->field, offsetof(type, field)))
 #define	PSLIST_READER_FOREACH(elm, head, type, field)			\
 	for ((elm) = PSLIST_READER_FIRST((head), type, field);		\
 	    (elm) != NULL;						\

@@ -12,10 +12,16 @@
 static inline __unused void
 x86_cpuid2(uint32_t leaf, uint32_t subleaf, uint32_t *regs)
 {
+	uint32_t b, d;
 
 	__asm volatile("cpuid"
-	    : "=a" (regs[0]), "=b" (regs[1]), "=c" (regs[2]), "=d" (regs[3])
+	    : "=a" (leaf), "=b" (b), "=c" (subleaf), "=d" (d)
 	    : "a" (leaf), "c" (subleaf));
+	/* As NetBSD has it: no store to memory between the registers. */
+	regs[0] = leaf;
+	regs[1] = b;
+	regs[2] = subleaf;
+	regs[3] = d;
 }
 
 #define	x86_cpuid(leaf, regs)	x86_cpuid2((leaf), 0, (regs))

@@ -26,6 +26,13 @@ size_t	strlcat(char *, const char *, size_t);
 unsigned long strtoul(const char *, char **, int);
 unsigned int popcount32(uint32_t) __attribute__((__const__));
 
+/* The compiler may know better, also with -ffreestanding. */
+#define	memcmp(a, b, size)	__builtin_memcmp(a, b, size)
+#define	memcpy(to, from, size)	__builtin_memcpy(to, from, size)
+#define	memset(to, byte, size)	__builtin_memset(to, byte, size)
+#define	strcmp(a, b)		__builtin_strcmp(a, b)
+#define	strlen(text)		__builtin_strlen(text)
+
 void	kern_assert(const char *, ...) __printflike(1, 2);
 
 #define	CTASSERT(e)	_Static_assert(e, #e)
