@@ -56,7 +56,7 @@ class Aarch64(Engine):
         self._view = HostView(self)
         self._trap = Batch(self._handle, _TRAP)
         self._low = Batch(self._handle, _X[:7])
-        engine.hook_add(uc.UC_HOOK_INSN, self._mrs, None, 1, 0, arm.UC_ARM64_INS_MRS)
+        engine.hook_add(uc.UC_HOOK_INSN, self.guarded(self._mrs), None, 1, 0, arm.UC_ARM64_INS_MRS)
 
     def _mrs(self, _uc: Any, _register: int, system: Any, _data: Any) -> int:
         if (system.op0, system.op1, system.crn, system.crm, system.op2) != (2, 3, 0, 1, 0):

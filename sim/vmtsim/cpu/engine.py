@@ -118,6 +118,7 @@ class Engine:
         self._emu_start = uclib.uc_emu_start
         self._preempted = False
         self._interrupted = False
+        self._error: BaseException | None = None
         self._fault: tuple[int, int, int] | None = None
         self._mapped_stubs = 0
         self._readonly: dict[int, int] = {}  # start -> end of pages that may not be written
@@ -212,14 +213,13 @@ class Engine:
 
     def resume(self) -> int:
         """Run until a stub is called; see ``Cpu.resume``."""
-        engine = self._uc
-        engine._hook_exception = None  # noqa: SLF001
+        self._error = None
         self._preempted = False
         registers = self._registers
         error = self._emu_start(self._handle, registers[0], self._no_address, 0, 0)
         self._call.read()
-        if engine._hook_exception is not None:  # noqa: SLF001
-            raise self._from_hook(engine._hook_exception)  # noqa: SLF001
+        if self._error is not None:
+            raise self._from_hook(self._error)
         if error:
             raise self._from_error(error)
         offset = registers[0] - self.layout.stubs - self._stop
@@ -234,6 +234,20 @@ class Engine:
         if self._preempted:
             return PREEMPTED
         raise CpuFault("the processor was halted", registers[0])
+
+    def guarded(self, hook: Callable[..., int]) -> Callable[..., int]:
+        """Wrap a hook: what it raises comes out of ``resume``, and 0 goes back to the engine."""
+
+        def wrapper(*arguments: Any) -> int:
+            try:
+                return hook(*arguments)
+            except BaseException as error:
+                if self._error is None:
+                    self._error = error
+                self._uc.emu_stop()
+                return 0
+
+        return wrapper
 
     def _from_hook(self, error: BaseException) -> BaseException:
         if isinstance(error, GuestFault):

@@ -56,10 +56,10 @@ class X86(Engine):
         self._low = Batch(self._handle, (self._bx, self._cx, self._dx, self._si, self._di))
         self._in_string = False
         add = engine.hook_add
-        add(uc.UC_HOOK_INSN, self._in, None, 1, 0, x86.UC_X86_INS_IN)
-        add(uc.UC_HOOK_INSN, self._out, None, 1, 0, x86.UC_X86_INS_OUT)
-        add(uc.UC_HOOK_INSN, self._cpuid, None, 1, 0, x86.UC_X86_INS_CPUID)
-        add(uc.UC_HOOK_INSN_INVALID, self._invalid)
+        add(uc.UC_HOOK_INSN, self.guarded(self._in), None, 1, 0, x86.UC_X86_INS_IN)
+        add(uc.UC_HOOK_INSN, self.guarded(self._out), None, 1, 0, x86.UC_X86_INS_OUT)
+        add(uc.UC_HOOK_INSN, self.guarded(self._cpuid), None, 1, 0, x86.UC_X86_INS_CPUID)
+        add(uc.UC_HOOK_INSN_INVALID, self.guarded(self._invalid))
 
     def _frame(self) -> Frame:
         self._trap.read()
@@ -120,7 +120,7 @@ class X86(Engine):
         # The processor stores this byte, still to where EDI was.
         return first
 
-    def _out(self, _uc: Any, port: int, size: int, value: int, _data: Any) -> None:
+    def _out(self, _uc: Any, port: int, size: int, value: int, _data: Any) -> int:
         frame = self._frame()
         if port == HIGH_BANDWIDTH_PORT and size == 1:
             count, source = frame.arg2, frame.arg4
@@ -131,13 +131,14 @@ class X86(Engine):
             write(self._cx, 1)
             write(self._si, source + count - 1)
             write(self._di, frame.arg5)
-            return
+            return 0
         self.on_trap(self._trap.values[7])
         if port == LOW_BANDWIDTH_PORT and size == 4:
             frame.arg0 = value & _MASK32
             self.backdoor.low_bandwidth(frame)
             self._write_low(frame)
             self._uc.reg_write(self._ax, frame.arg0)
+        return 0
 
     def _after_string(self, frame: Frame) -> None:
         write = self._uc.reg_write

@@ -57,7 +57,8 @@ class TimeKeeping(Subject):
     def realtime(self) -> int:
         """Nanoseconds since 1970 as the guest believes."""
         up = self.uptime()
-        return up + self.boot_offset + self._slewed(up)
+        share = self._slewed(up)  # moves boot_offset, too
+        return up + self.boot_offset + share
 
     def _slewed(self, up: int) -> int:
         """Work off what adjtime owes; returns the share of the running second."""

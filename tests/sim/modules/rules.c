@@ -478,8 +478,9 @@ clobber(void)
 int
 overlap(void)
 {
+	volatile size_t size = 12;
 
-	(void)memcpy(text + 1, text, 12);	/* found here: memcpy-overlap */
+	(void)memcpy(text + 1, text, size);	/* found here: memcpy-overlap */
 	return 0;
 }
 

@@ -1,0 +1,287 @@
+"""The processor room: calls, traps, faults and threads, on bare code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim.cpu import EXIT_SLOT, MACHINES, PREEMPTED, STUB_SIZE, Access, Cpu, CpuFault, make_cpu
+
+if TYPE_CHECKING:
+    from vmtsim.host.frame import Frame, GuestMemory
+
+RW, RX = 3, 5
+
+
+class Backdoor:
+    """Remembers what reaches it."""
+
+    def __init__(self) -> None:
+        self.low: list[tuple[int, ...]] = []
+        self.sent = b""
+        self.give = b""
+
+    def low_bandwidth(self, frame: Frame) -> None:
+        self.low.append(frame.values())
+        frame.arg0, frame.arg1, frame.arg2 = 6, 0x564D5868, 2
+        frame.arg3, frame.arg4, frame.arg5 = 0xD, 0x51, 0xD1
+
+    def high_bandwidth(self, frame: Frame, memory: GuestMemory, *, to_host: bool) -> None:
+        if to_host:
+            self.sent = memory.read(frame.arg4, frame.arg2)
+        else:
+            memory.write(frame.arg5, self.give[: frame.arg2])
+        frame.arg1 = 0x10000
+
+    def hypercall(self, frame: Frame, memory: GuestMemory) -> None:  # noqa: ARG002
+        self.low_bandwidth(frame)
+
+    def cpuid(self, leaf: int) -> tuple[int, int, int, int] | None:
+        if leaf == 1:
+            return 0, 0, 0x80000000, 0
+        return (0x40000010, 1, 2, 3) if leaf == 0x40000000 else None
+
+
+def _cpu(code: bytes, machine: str = "amd64") -> tuple[Cpu, Backdoor]:
+    backdoor = Backdoor()
+    cpu = make_cpu(machine, backdoor)
+    layout = cpu.layout
+    cpu.map(layout.modules, 4096, RX)
+    cpu.map(layout.stacks, 8192, RW)
+    cpu.map(layout.data, 8192, RW)
+    cpu.write(layout.modules, code)
+    cpu.start_on_stack(layout.stacks + 8192)
+    return cpu, backdoor
+
+
+def _relative(machine: str, place: int, target: int) -> bytes:
+    """Return a call instruction of five or four bytes."""
+    if machine == "aarch64":
+        return (0x94000000 | ((target - place) >> 2) & 0x3FFFFFF).to_bytes(4, "little")
+    return b"\xe8" + ((target - place - 5) & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_call_of_a_stub_stops_with_its_slot_and_goes_on_with_the_result(machine: str) -> None:
+    cpu, _ = _cpu(b"", machine)
+    stub = cpu.layout.stubs + 3 * STUB_SIZE
+    if machine == "aarch64":
+        start = bytes.fromhex("fd7bbfa9")  # stp x29, x30, [sp, #-16]!
+        end = bytes.fromhex("fd7bc1a8c0035fd6")  # ldp; ret
+    else:
+        start, end = b"\x90", b"\xc3"
+    place = cpu.layout.modules + len(start)
+    cpu.write(cpu.layout.modules, start + _relative(machine, place, stub) + end)
+    cpu.begin_call(cpu.layout.modules, [])
+    assert cpu.resume() == 3
+    assert cpu.caller_of(cpu.position()) == place + len(_relative(machine, place, stub))
+    cpu.finish_call(0x1234)
+    assert cpu.resume() == EXIT_SLOT
+    assert cpu.result == 0x1234
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_arguments_arrive_in_registers_and_on_the_stack(machine: str) -> None:
+    cpu, _ = _cpu(b"", machine)
+    # The stub itself is called: what it sees are the arguments of begin_call.
+    cpu.begin_call(cpu.layout.stubs + 5 * STUB_SIZE, list(range(100, 112)))
+    assert cpu.resume() == 5
+    assert [cpu.argument(index) for index in range(12)] == list(range(100, 112))
+
+
+def test_an_i386_result_is_64_bits_wide() -> None:
+    cpu, _ = _cpu(bytes.fromhex("b844332211bad0c0b0a0c3"), "i386")  # mov eax; mov edx; ret
+    cpu.begin_call(cpu.layout.modules, [])
+    assert cpu.resume() == EXIT_SLOT
+    assert cpu.result == 0xA0B0C0D0_11223344
+
+
+@pytest.mark.parametrize(
+    ("code", "access", "mapped"),
+    [
+        ("8a042500100000", Access.READ, False),  # mov al, [0x1000]
+        ("88042500100000", Access.WRITE, False),
+        ("88042500000082", Access.WRITE, True),  # mov [0xffffffff82000000], al: its own text
+    ],
+)
+def test_a_fault_tells_address_access_and_instruction(
+    code: str, access: Access, mapped: bool
+) -> None:
+    cpu, _ = _cpu(b"\x90\x90" + bytes.fromhex(code))
+    cpu.begin_call(cpu.layout.modules, [])
+    with pytest.raises(CpuFault) as caught:
+        cpu.resume()
+    fault = caught.value
+    assert fault.pc == cpu.layout.modules + 2
+    assert (fault.access, fault.mapped) == (access, mapped)
+    assert fault.address == (cpu.layout.modules if mapped else 0x1000)
+
+
+def test_a_jump_into_data_is_a_fetch_fault() -> None:
+    cpu, _ = _cpu(b"")
+    cpu.begin_call(cpu.layout.data, [])
+    with pytest.raises(CpuFault) as caught:
+        cpu.resume()
+    assert caught.value.access is Access.FETCH
+
+
+def test_an_invalid_instruction_is_no_hypercall() -> None:
+    cpu, backdoor = _cpu(b"\x0f\x0b")  # ud2
+    cpu.begin_call(cpu.layout.modules, [])
+    with pytest.raises(CpuFault, match=r"exception|invalid"):
+        cpu.resume()
+    assert backdoor.low == []
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386"])
+@pytest.mark.parametrize("trap", ["ed", "0f01c1", "0f01d9"], ids=["in", "vmcall", "vmmcall"])
+def test_a_trap_carries_registers_both_ways(machine: str, trap: str) -> None:
+    # mov eax, 1; mov ebx, 2; mov ecx, 10; mov edx, 0x5658; mov esi, 5; mov edi, 7; TRAP
+    code = "b801000000bb02000000b90a000000ba58560000be05000000bf07000000"
+    # then add them: add eax, ebx ... edi; ret
+    after = "01d801c801d001f001f8c3"
+    cpu, backdoor = _cpu(bytes.fromhex(code + trap + after), machine)
+    cpu.begin_call(cpu.layout.modules, [])
+    assert cpu.resume() == EXIT_SLOT
+    (seen,) = backdoor.low
+    assert seen[:6] == (1, 2, 10, 0x5658, 5, 7)
+    expected = 6 + 0x564D5868 + 2 + 0xD + 0x51 + 0xD1
+    assert cpu.result & 0xFFFFFFFF == expected
+
+
+def test_an_aarch64_trap_carries_registers_both_ways() -> None:
+    words = [
+        0xD2800020,  # mov x0, #1
+        0xD2800041,  # mov x1, #2
+        0xD2800142,  # mov x2, #10
+        0xD28ACB03,  # mov x3, #0x5658
+        0xD28001C7,  # mov x7, #14
+        0xF2C010C7,  # movk x7, #0x86, lsl #32
+        0xD533011F,  # mrs xzr, mdccsr_el0
+        0x8B010000,  # add x0, x0, x1
+        0xD65F03C0,  # ret
+    ]
+    code = b"".join(word.to_bytes(4, "little") for word in words)
+    cpu, backdoor = _cpu(code, "aarch64")
+    cpu.begin_call(cpu.layout.modules, [])
+    assert cpu.resume() == EXIT_SLOT
+    assert backdoor.low[0][:4] == (1, 2, 10, 0x5658)
+    assert cpu.result == 6 + 0x564D5868
+
+
+def test_an_aarch64_read_without_the_magic_is_no_trap() -> None:
+    code = bytes.fromhex("e7031faa") + (0xD533011F).to_bytes(4, "little")  # mov x7, xzr
+    cpu, backdoor = _cpu(code + (0xD65F03C0).to_bytes(4, "little"), "aarch64")
+    cpu.begin_call(cpu.layout.modules, [])
+    assert cpu.resume() == EXIT_SLOT
+    assert backdoor.low == []
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386"])
+@pytest.mark.parametrize("size", [1, 2, 4097])
+def test_string_transfers_move_all_bytes_at_once(machine: str, size: int) -> None:
+    # mov ecx, size; mov edx, 0x5659; cld; rep insb/outsb; lea eax, [edi or esi]; ret
+    traps: list[int] = []
+    for insn, after in (("f36c", "89f8"), ("f36e", "89f0")):
+        code = b"\xb9" + size.to_bytes(4, "little") + bytes.fromhex(f"ba59560000fc{insn}{after}c3")
+        cpu, backdoor = _cpu(code, machine)
+        data = cpu.layout.data
+        backdoor.give = bytes(range(1, 256)) * 20
+        prefix = b"\x48\xc7" if machine == "amd64" else b"\xc7"
+        target = (data & 0xFFFFFFFF).to_bytes(4, "little")
+        setup = prefix + b"\xc7" + target + prefix + b"\xc6" + target  # mov edi; mov esi
+        cpu.write(cpu.layout.modules, setup + code)
+        cpu.write(data, b"\xee" * 8192)
+        if insn == "f36e":
+            cpu.write(data, backdoor.give[:size])
+        cpu.on_trap = traps.append
+        cpu.begin_call(cpu.layout.modules, [])
+        assert cpu.resume() == EXIT_SLOT
+        assert cpu.result & 0xFFFFFFFF == (data + size) & 0xFFFFFFFF
+        if insn == "f36c":
+            assert cpu.read(data, size + 1) == backdoor.give[:size] + b"\xee"
+        else:
+            assert backdoor.sent == backdoor.give[:size]
+    assert len(traps) == 2
+
+
+def _string_in(target: int, cpu: Cpu) -> CpuFault:
+    low = (target & 0xFFFFFFFF).to_bytes(4, "little")
+    code = b"\x48\xc7\xc7" + low + bytes.fromhex("b904000000ba59560000fcf36cc3")
+    cpu.write(cpu.layout.modules, code)
+    cpu.begin_call(cpu.layout.modules, [])
+    with pytest.raises(CpuFault) as caught:
+        cpu.resume()
+    return caught.value
+
+
+def test_a_string_transfer_into_read_only_memory_faults_before_the_host_is_asked() -> None:
+    cpu, backdoor = _cpu(b"")
+    backdoor.give = b"xxxx"
+    fault = _string_in(cpu.layout.modules, cpu)
+    assert (fault.access, fault.mapped, fault.address) == (Access.WRITE, True, cpu.layout.modules)
+
+
+def test_a_string_transfer_over_the_end_of_memory_faults_at_the_first_missing_byte() -> None:
+    cpu, backdoor = _cpu(b"")
+    backdoor.give = b"xxxx"
+    fault = _string_in(cpu.layout.data + 8190, cpu)
+    assert "hypervisor" in fault.reason
+    assert (fault.access, fault.address) == (Access.WRITE, cpu.layout.data + 8192)
+
+
+def test_a_port_that_nobody_answers_reads_all_ones() -> None:
+    cpu, backdoor = _cpu(bytes.fromhex("ba60000000edc3"))
+    cpu.begin_call(cpu.layout.modules, [])
+    cpu.resume()
+    assert cpu.result == 0xFFFFFFFF
+    assert backdoor.low == []
+
+
+def test_cpuid_shows_the_host_where_it_has_a_say() -> None:
+    # mov eax, leaf; push rbx; cpuid; lea rax, [rcx]; pop rbx; ret
+    for leaf, expected in ((1, 0x80000000 | 0x00200001), (0x40000000, 2), (0, 0x6C65746E)):
+        code = b"\xb8" + leaf.to_bytes(4, "little") + bytes.fromhex("530fa289c85bc3")
+        cpu, _ = _cpu(code)
+        cpu.begin_call(cpu.layout.modules, [])
+        cpu.resume()
+        assert cpu.result == expected
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_threads_keep_their_registers_apart(machine: str) -> None:
+    cpu, _ = _cpu(b"", machine)
+    stub = cpu.layout.stubs + 2 * STUB_SIZE
+    cpu.begin_call(stub, [11])
+    assert cpu.resume() == 2
+    first = cpu.save(None)
+    cpu.start_on_stack(cpu.layout.stacks + 4096)
+    cpu.begin_call(stub, [22])
+    assert cpu.resume() == 2
+    second = cpu.save(None)
+    cpu.restore(first)
+    cpu.finish_call(1)
+    assert cpu.resume() == EXIT_SLOT
+    assert cpu.result == 1
+    cpu.restore(second)
+    cpu.finish_call(2)
+    assert cpu.resume() == EXIT_SLOT
+    assert cpu.result == 2
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386"])
+def test_a_thread_that_is_preempted_at_a_trap_goes_on_behind_it(machine: str) -> None:
+    cpu, backdoor = _cpu(bytes.fromhex("ba58560000edc3"), machine)
+    cpu.on_trap = lambda _pc: cpu.preempt()
+    cpu.begin_call(cpu.layout.modules, [])
+    stop = cpu.resume()
+    assert stop in {PREEMPTED, EXIT_SLOT}
+    if stop == PREEMPTED:
+        assert cpu.resume() == EXIT_SLOT
+    assert len(backdoor.low) == 1
+    assert cpu.result & 0xFFFFFFFF == 6
+
+
+def test_an_unknown_machine_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match="amd64, i386, aarch64"):
+        make_cpu("vax", Backdoor())

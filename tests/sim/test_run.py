@@ -1,0 +1,209 @@
+"""The whole: the project's own driver in a whole run, as `vmtsim run` shows it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtgen.build import build_module
+from vmtgen.resources import root
+from vmtsim import cli, scenario
+from vmtsim.simulation import PANIC, Outcome, Simulation
+from vmtsim.trace import Trace, read_events
+
+from .modkit import MACHINES, built
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCENARIOS = ("boot-to-halt", "lost-channel", "checkpoint", "no-high-bandwidth", "detach-attach")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The driver for each machine; objects come from the build's cache."""
+    checkout = root()
+    assert checkout is not None
+    out = tmp_path_factory.mktemp("driver")
+    return {
+        machine: build_module(checkout / "kmod", machine=machine, out=out / machine).path
+        for machine in MACHINES
+    }
+
+
+def _run(module: Path, name: str = "boot-to-halt", **how: object) -> tuple[Simulation, Outcome]:
+    simulation = Simulation(module, scenario.load(name), **how)  # type: ignore[arg-type]
+    return simulation, simulation.run()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_driver_holds_every_property(driver: dict[str, Path], machine: str, name: str) -> None:
+    _simulation, outcome = _run(driver[machine], name)
+    assert [(f.rule, f.message) for f in outcome.findings] == []
+    assert all(held for _name, held in outcome.properties)
+
+
+def test_the_driver_takes_over_from_the_built_in_one(driver: dict[str, Path]) -> None:
+    simulation, outcome = _run(driver["amd64"], builtin_vmt=True)
+    assert outcome.status == 0
+    assert any(event.kind == "powerd" for event in simulation.trace.events)
+
+
+def test_without_powerd_a_halt_powers_the_machine_off(
+    driver: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "no-powerd.yaml"
+    path.write_text(
+        "summary: nobody reads /dev/power\nguest: {powerd: false}\n"
+        "steps:\n  - at: 5\n    host.power: halt\n"
+        '  - expect.console: "vmt0: power button pressed, shutting down!"\n',
+        encoding="utf-8",
+    )
+    _simulation, outcome = _run(driver["amd64"], str(path))
+    assert outcome.halted == "power off"
+    assert outcome.status == 0
+
+
+@pytest.mark.parametrize("seed", [1, 7])
+def test_the_same_seed_gives_the_same_bytes(driver: dict[str, Path], seed: int) -> None:
+    def once() -> list[str]:
+        simulation, _outcome = _run(driver["amd64"], seed=seed)
+        return [event.json() for event in simulation.trace.events]
+
+    assert once() == once()
+
+
+def test_another_seed_gives_another_order_of_things(driver: dict[str, Path]) -> None:
+    switches = set()
+    for seed in range(1, 6):
+        simulation, outcome = _run(driver["amd64"], "option-burst", seed=seed)
+        assert outcome.status == 0, [(f.rule, f.message) for f in outcome.findings]
+        switches.add((outcome.switches, outcome.kernel_calls, simulation.clock.now))
+    assert len(switches) > 1
+
+
+def test_the_three_machines_say_the_same_to_the_host(driver: dict[str, Path]) -> None:
+    said = {}
+    for machine in MACHINES:
+        simulation, _outcome = _run(driver[machine])
+        said[machine] = [
+            event["request"]
+            for event in simulation.trace.events
+            if event.kind == "rpci" and not event["request"].startswith(b"SetGuestInfo")
+        ]
+    assert said["amd64"] == said["i386"] == said["aarch64"]
+
+
+def test_a_panic_has_its_own_exit_status(tmp_path: Path) -> None:
+    path = tmp_path / "five.yaml"
+    path.write_text(
+        "summary: five seconds\nduration: 5\nsteps:\n  - at: 1\n    guest.hostname: a\n",
+        encoding="utf-8",
+    )
+    simulation, outcome = _run(built("classic", "amd64", ("-DBUG=5",)), str(path))
+    assert outcome.status == PANIC
+    assert outcome.findings[0].rule == "out-of-bounds"
+    assert simulation.trace.events
+
+
+# The command
+
+
+def test_the_command_prints_console_conversation_and_verdict(
+    driver: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", str(driver["amd64"])]) == 0
+    text = capsys.readouterr().out
+    assert "] vmt0 at cpu0" in text
+    assert "] vmt0: detached" in text
+    assert "tclo    host: reset" in text
+    assert "guest: OK ATR toolbox" in text
+    assert "powerd  power_button pressed" in text
+    assert "verdict  fine: every property held" in text
+
+
+def test_the_summary_is_short(driver: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", str(driver["amd64"]), "--summary", "--seed", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 13
+    assert all(len(line) <= 100 for line in lines)
+    assert "NetBSD 11.0/amd64" in lines[0]
+    assert any(line.startswith("verdict  fine") for line in lines)
+
+
+def test_files_are_written_where_asked(driver: dict[str, Path], tmp_path: Path) -> None:
+    outcome, trace, drawing = (tmp_path / name for name in ("o.json", "t.jsonl", "c.svg"))
+    arguments = ["run", str(driver["amd64"]), "--summary", "--json", str(outcome)]
+    assert cli.main([*arguments, "--trace", str(trace), "--svg", str(drawing)]) == 0
+    record = json.loads(outcome.read_text(encoding="utf-8"))
+    assert record["status"] == 0
+    assert record["module"]["machine"] == "amd64"
+    assert any(event.kind == "tclo.reply" for event in read_events(trace))
+    assert drawing.read_text(encoding="utf-8").startswith("<svg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.svg", "o.json", "t.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["run"], 64, "FILE"),
+        (["runn", "x"], 64, "did you mean 'run'?"),
+        (["run", "/nowhere/vmt.kmod"], 66, "No such file"),
+        (["run", __file__], 65, "error"),
+        (["run", "MODULE", "--scenario", "boot-to-hall"], 66, "did you mean 'boot-to-halt'?"),
+    ],
+)
+def test_errors_have_their_statuses(
+    driver: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    words: str,
+) -> None:
+    given = [str(driver["amd64"]) if word == "MODULE" else word for word in arguments]
+    try:
+        found = cli.main(given)
+    except SystemExit as stop:
+        found = int(stop.code or 0)
+    assert found == status
+    assert words in capsys.readouterr().err
+
+
+def test_an_unmodelled_function_is_named_and_is_no_fault_of_the_module(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = built("twin", "amd64", ("-DUNMODELLED",))
+    assert cli.main(["run", str(module)]) == 70
+    error = capsys.readouterr().err
+    assert "acpi_match_hid" in error
+    assert "twin.c:" in error
+
+
+def test_a_failure_prints_the_command_that_shows_it_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = built("classic", "amd64", ("-DBUG=2",))
+    assert cli.main(["run", str(module), "--seed", "9", "--summary"]) == 3
+    text = capsys.readouterr().out
+    assert f"again    vmtsim run {module} --seed 9" in text
+    assert "softint-with-mutex" in text
+
+
+def test_the_module_runs_as_python_m() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vmtsim", "--version"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("vmtsim ")
+
+
+def test_an_event_listener_sees_everything(driver: dict[str, Path]) -> None:
+    kinds = set()
+    trace = Trace(keep=True)
+    trace.subscribe(lambda event: kinds.add(event.kind))
+    _run(driver["amd64"], trace=trace)
+    assert {"console", "tclo", "rpci", "device.attach", "device.detach", "module"} <= kinds
