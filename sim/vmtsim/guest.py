@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.kernel.autoconf import Autoconf
-from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.errors import Errno, Stalled
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.network import Network
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from vmtsim.kernel.scheduler import Lwp
 
 FEATURE_BUS = "cpufeaturebus"
+# Virtual time in which a command of the administrator must end.
+PATIENCE = 600 * SECOND
 
 
 def describe_errno(error: int) -> str:
@@ -49,10 +52,25 @@ class Guest:
         return self.kernel.subject(Processes).spawn(name, main, uid=uid)
 
     def wait(self, name: str, main: Model, *, uid: int = 0) -> Any:
-        """Run a process until it has exited, and return its result."""
+        """Run a process until it has exited, and return its result.
+
+        Raises Stalled when it has not ended within PATIENCE of virtual time.
+        """
         lwp = self.start(name, main, uid=uid)
-        self.kernel.run(lambda: lwp.state == "gone")
+        until = self.kernel.clock.now + PATIENCE
+        if not self.kernel.run(lambda: lwp.state == "gone", until):
+            raise Stalled(
+                f"{name} has not ended after {PATIENCE // SECOND} s: it {self._state(lwp)}"
+            )
         return lwp.result
+
+    def _state(self, lwp: Lwp) -> str:
+        if lwp.state == "asleep":
+            return f"sleeps on '{lwp.what}'"
+        if lwp.kernel_lock_wanted:
+            owner = self.kernel.scheduler.kernel_lock_owner
+            return f"waits for the kernel lock, which {owner.name if owner else 'nobody'} holds"
+        return f"is {lwp.state}"
 
     def do(self, verb: str, argument: Any) -> None:
         """Start what a scenario's verb ``guest.VERB`` means; the result goes to ``results``."""

@@ -53,6 +53,7 @@ class Aarch64(Engine):
     def __init__(self, backdoor: Backdoor) -> None:
         engine = open_engine(uc.UC_ARCH_ARM64, uc.UC_MODE_ARM, whole_addresses=True)
         super().__init__(backdoor, engine, call_registers=_CALL, preserved_registers=_PRESERVED)
+        self._result = Batch(self._handle, _X[:1])
         self._view = HostView(self)
         self._trap = Batch(self._handle, _TRAP)
         self._low = Batch(self._handle, _X[:7])
@@ -108,7 +109,8 @@ class Aarch64(Engine):
 
     def finish_call(self, result: int) -> None:
         """X0; behind the stub's ``wfi`` comes its ``ret``, which needs the link register."""
-        self._uc.reg_write(_X[0], result)
+        self._result.values[0] = result
+        self._result.write()
 
     @property
     def result(self) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
-from vmtsim.cpu.engine import open_engine
+from vmtsim.cpu.engine import Batch, open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 from vmtsim.cpu.x86 import X86
 
@@ -77,6 +77,7 @@ class Amd64(X86):
             preserved_registers=_PRESERVED,
             trap_registers=_TRAP,
         )
+        self._result = Batch(self._handle, (x86.UC_X86_REG_RAX,))
 
     def argument(self, index: int) -> int:
         """Six words in registers, the rest behind the return address."""
@@ -90,7 +91,8 @@ class Amd64(X86):
 
     def finish_call(self, result: int) -> None:
         """RAX, and EDX is not used: a word holds 64 bits."""
-        self._uc.reg_write(x86.UC_X86_REG_RAX, result)
+        self._result.values[0] = result
+        self._result.write()
 
     @property
     def result(self) -> int:

@@ -116,11 +116,17 @@ class Engine:
         self._registers = self._call.values
         self._preserved = Batch(self._handle, preserved_registers)
         self._emu_start = uclib.uc_emu_start
+        self._mem_read = uclib.uc_mem_read
+        self._mem_write = uclib.uc_mem_write
+        # One word that is read again and again, without a buffer made for it each time.
+        self._word = ctypes.c_uint64(0)
+        self._word_at = ctypes.cast(ctypes.pointer(self._word), ctypes.POINTER(ctypes.c_char))
         self._preempted = False
         self._interrupted = False
         self._error: BaseException | None = None
         self._fault: tuple[int, int, int] | None = None
         self._mapped_stubs = 0
+        self._readonly_from, self._readonly_to = 1 << 64, 0
         self._readonly: dict[int, int] = {}  # start -> end of pages that may not be written
         engine.hook_add(_INVALID_MEMORY, self._invalid_memory)
         self._word_mask = (1 << (8 * self.pointer_size)) - 1
@@ -160,10 +166,14 @@ class Engine:
             self._readonly.pop(address, None)
         else:
             self._readonly[address] = address + size
+            self._readonly_from = min(self._readonly_from, address)
+            self._readonly_to = max(self._readonly_to, address + size)
 
     def checked_write(self, address: int, data: bytes) -> None:
         """Change memory as the guest's own code could: CpuFault on read-only pages too."""
-        for start, end in self._readonly.items():
+        # Heap and stacks lie outside of the range in which anything is read-only.
+        nearby = self._readonly_from < address + len(data) and address < self._readonly_to
+        for start, end in self._readonly.items() if nearby else ():
             if address < end and start < address + len(data):
                 raise CpuFault(
                     "page fault",
@@ -178,13 +188,13 @@ class Engine:
     def read(self, address: int, size: int) -> bytes:
         """Return memory, whatever its protection; CpuFault if not mapped."""
         buffer = ctypes.create_string_buffer(size)
-        if uclib.uc_mem_read(self._handle, address, buffer, size):
+        if self._mem_read(self._handle, address, buffer, size):
             raise self._outside(Access.READ, address, size)
         return buffer.raw
 
     def write(self, address: int, data: bytes) -> None:
         """Change memory, whatever its protection; CpuFault if not mapped."""
-        if data and uclib.uc_mem_write(self._handle, address, data, len(data)):
+        if data and self._mem_write(self._handle, address, data, len(data)):
             raise self._outside(Access.WRITE, address, len(data))
 
     def _outside(self, access: Access, address: int, size: int) -> CpuFault:
@@ -311,7 +321,9 @@ class Engine:
 
     def read_word(self, address: int) -> int:
         """Return the pointer-sized word at ``address``."""
-        return int.from_bytes(self.read(address, self.pointer_size), "little")
+        if self._mem_read(self._handle, address, self._word_at, self.pointer_size):
+            raise self._outside(Access.READ, address, self.pointer_size)
+        return self._word.value
 
     def _chain(self, frame: int, limit: int) -> list[int]:
         """Follow the frame pointers from ``frame``: each points to (previous, return address)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
-from vmtsim.cpu.engine import open_engine
+from vmtsim.cpu.engine import Batch, open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 from vmtsim.cpu.x86 import X86
 
@@ -62,6 +62,7 @@ class I386(X86):
             preserved_registers=_PRESERVED,
             trap_registers=_TRAP,
         )
+        self._result = Batch(self._handle, (x86.UC_X86_REG_EAX, x86.UC_X86_REG_EDX))
 
     def argument(self, index: int) -> int:
         """All words lie behind the return address."""
@@ -73,11 +74,9 @@ class I386(X86):
 
     def finish_call(self, result: int) -> None:
         """EAX, and the upper half in EDX."""
-        self._uc.reg_write(x86.UC_X86_REG_EAX, result & _MASK32)
-        if result >> 32:
-            self._uc.reg_write(x86.UC_X86_REG_EDX, (result >> 32) & _MASK32)
-        else:
-            self._uc.reg_write(x86.UC_X86_REG_EDX, 0)
+        self._result.values[0] = result & _MASK32
+        self._result.values[1] = (result >> 32) & _MASK32
+        self._result.write()
 
     @property
     def result(self) -> int:

@@ -121,6 +121,9 @@ class Cpu(Protocol):
     def read(self, address: int, size: int) -> bytes:
         """Return memory, whatever its protection; CpuFault if not mapped."""
 
+    def read_word(self, address: int) -> int:
+        """Return the pointer-sized word at ``address``; CpuFault if not mapped."""
+
     def write(self, address: int, data: bytes) -> None:
         """Change memory, whatever its protection; CpuFault if not mapped."""
 

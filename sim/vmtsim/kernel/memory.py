@@ -42,6 +42,7 @@ class Memory:
         self.cpu = cpu
         self.pointer_size = cpu.pointer_size
         self.read = cpu.read
+        self.read_word = cpu.read_word
         self._next_data = cpu.layout.data
         self._data_end = cpu.layout.data
         self._scratch = 0
@@ -80,7 +81,7 @@ class Memory:
 
     def pointer(self, address: int) -> int:
         """Return the pointer (or unsigned long) at ``address``."""
-        return int.from_bytes(self.read(address, self.pointer_size), "little")
+        return self.read_word(address)
 
     def put_u8(self, address: int, value: int) -> None:
         """Store a byte."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.scheduler import WaitQueue
 
@@ -15,13 +16,25 @@ if TYPE_CHECKING:
 
 # IPL_NONE and the soft interrupt levels give an adaptive mutex, IPL_VM and above a spin mutex.
 IPL_VM = {"amd64": 6, "i386": 6, "aarch64": 5}
+# heartbeat(9) of NetBSD 11 panics when a CPU does not take clock interrupts for so long.
+HEARTBEAT = 15 * SECOND
 _ALIVE = 0x6D757478  # what an initialised kmutex_t holds, so that a copy or a wipe shows
 
 
 class Mutex:
     """One mutex.  ``taken_at`` is the call site of the holder's mutex_enter."""
 
-    __slots__ = ("address", "ipl", "kernel", "made_at", "owner", "queue", "spin", "taken_at")
+    __slots__ = (
+        "address",
+        "ipl",
+        "kernel",
+        "made_at",
+        "owner",
+        "queue",
+        "spin",
+        "taken_at",
+        "taken_on",
+    )
 
     def __init__(self, kernel: Kernel, address: int, ipl: int, *, spin: bool) -> None:
         self.kernel = kernel
@@ -31,6 +44,7 @@ class Mutex:
         self.made_at = kernel.call_site
         self.owner: Lwp | None = None
         self.taken_at = 0
+        self.taken_on = 0  # virtual ns
         self.queue = WaitQueue("mutex")
 
     def describe(self) -> str:
@@ -83,6 +97,7 @@ class Mutexes(Subject):
         """Make ``lwp`` the owner of a free mutex."""
         mutex.owner = lwp
         mutex.taken_at = site
+        mutex.taken_on = self.kernel.clock.now
         lwp.held.append(mutex)
 
     def release(self, mutex: Mutex) -> None:
@@ -90,9 +105,22 @@ class Mutexes(Subject):
         owner = mutex.owner
         if owner is not None:
             owner.held.remove(mutex)
+            if mutex.spin:
+                self._check_heartbeat(mutex)
         mutex.owner = None
         if mutex.queue.lwps:
             self.kernel.scheduler.wake_all(mutex.queue)
+
+    def _check_heartbeat(self, mutex: Mutex) -> None:
+        """Panic for a CPU that was held with interrupts blocked for too long (heartbeat(9))."""
+        kernel = self.kernel
+        held = kernel.clock.now - mutex.taken_on
+        if held > HEARTBEAT:
+            kernel.panic(
+                "heartbeat",
+                f"the spin mutex {mutex.describe()}, taken by {kernel.location(mutex.taken_at)}, "
+                f"was held for {held / 1e9:.1f} s: the other CPUs panic after 15 s",
+            )
 
     @kernel_function("void mutex_init(kmutex_t *mtx, kmutex_type_t type, int ipl)")
     def mutex_init(self, address: int, _type: int, ipl: int) -> None:
@@ -149,6 +177,7 @@ class Mutexes(Subject):
         if mutex.owner is None:
             mutex.owner = lwp
             mutex.taken_at = kernel.call_site
+            mutex.taken_on = kernel.clock.now
             lwp.held.append(mutex)
             return None
         return self.enter_slowly(mutex, lwp, kernel.call_site)

@@ -41,6 +41,14 @@ class TimeKeeping(Subject):
             yield DataSymbol(name, value.to_bytes(4, "little"))
         yield DataSymbol("time_adjusted", bytes(4))
         yield DataSymbol("cold", bytes(4))
+        if self.kernel.cpu.machine != "aarch64":
+            yield DataSymbol("delay_func", bytes(self.kernel.memory.pointer_size))
+
+    def boot(self) -> None:
+        """Choose the way in which x86 delays."""
+        if "delay_func" in self.kernel.symbols:
+            target = self.kernel.dispatch.resolve("i8254_delay")
+            self.kernel.memory.put_pointer(self.kernel.symbols["delay_func"], target or 0)
 
     def set_rtc(self, nanoseconds: int) -> None:
         """Set the time at power-on, from which real time starts."""
@@ -190,6 +198,8 @@ class TimeKeeping(Subject):
     def resettodr(self) -> None:
         self.kernel.rules.may_sleep("resettodr")
 
+    # On x86 delay() goes through the variable delay_func.
+    @kernel_function("void i8254_delay(unsigned int us)", machines=("amd64", "i386"))
     @kernel_function("void delay(unsigned int us)", machines=("aarch64",))
     def delay(self, microseconds: int) -> None:
         self.kernel.clock.now += microseconds * 1000
