@@ -132,7 +132,7 @@ class Guest:
     def set_powerd(self, *, on: bool) -> None:
         """Open or close /dev/power."""
         power = self.kernel.subject(SysmonPower)
-        if on and self._powerd is None:
+        if on and self._powerd is None and power.open() == 0:
             self._powerd = self.start("powerd", power.daemon())
         elif not on and self._powerd is not None:
             self.kernel.scheduler.kill(self._powerd)

@@ -68,10 +68,7 @@ class SysmonPower(Subject):
         self.queue.clear()
 
     def daemon(self) -> Model:
-        """powerd(8): read events for ever.  Gives the errno when /dev/power is busy."""
-        error = self.open()
-        if error:
-            return error
+        """powerd(8), after its ``open``: read events for ever."""
         while True:
             while self.queue:
                 event = self.queue.popleft()

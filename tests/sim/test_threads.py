@@ -1,0 +1,124 @@
+"""A driver with a thread: its life, its end, and the ways in which both go wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim.kernel.errors import Halted, KernelPanic, Stalled
+
+from .modkit import MACHINES, Machine, built
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.scheduler import Lwp
+
+SECOND = 1_000_000_000
+
+
+def _worker(machine: str = "amd64", bug: int = 0, seed: int = 1) -> Machine:
+    flags = (f"-DBUG={bug}",) if bug else ()
+    made = Machine(built("worker", machine, flags), machine, seed=seed)
+    assert made.do("load") == 0
+    made.kernel.run_for(SECOND)
+    return made
+
+
+def _threads(machine: Machine) -> list[Lwp]:
+    return [lwp for lwp in machine.kernel.scheduler.lwps if lwp.name == "worker0"]
+
+
+def _panics(bug: int, *, seeds: int) -> set[str]:
+    """Return the rules by which unloading brings the kernel down, over some seeds."""
+
+    def rule(seed: int) -> str:
+        machine = _worker(bug=bug, seed=seed)
+        try:
+            machine.do("unload", "worker")
+            machine.kernel.run_for(SECOND)
+        except KernelPanic as panic:
+            return panic.rule
+        return ""
+
+    return {rule(seed) for seed in range(1, seeds + 1)} - {""}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_the_thread_comes_and_goes_with_its_device(machine: str, seed: int) -> None:
+    made = _worker(machine, seed=seed)
+    assert len(_threads(made)) == 1
+    for _ in range(3):
+        assert made.do("detach", "worker0") == 0
+        assert _threads(made) == []
+        assert made.do("rescan", "cpu0") == 0
+    assert made.do("unload", "worker") == 0
+    assert made.broken() == []
+
+
+def test_an_event_of_the_thread_reaches_the_daemon() -> None:
+    machine = _worker()
+    machine.guest.set_powerd(on=True)
+    machine.call("press")
+    machine.kernel.run_for(SECOND)
+    (event,) = [event for event in machine.trace.events if event.kind == "powerd"]
+    assert (event["script"], event["name"]) == ("power_button", "pressed")
+
+
+def test_without_a_daemon_the_hooks_run_in_the_thread_that_raised_the_event() -> None:
+    machine = _worker()
+    machine.start("press")
+    with pytest.raises(Halted, match="power off"):
+        machine.kernel.run_for(SECOND)
+    (event,) = [event for event in machine.trace.events if event.kind == "kernel.reboot"]
+    assert event["thread"] == "worker0"
+
+
+def test_a_shutdown_from_a_process_stops_the_thread_first() -> None:
+    machine = _worker()
+    with pytest.raises(Halted):
+        machine.do("shutdown")
+    assert _threads(machine) == []
+
+
+def test_a_hook_that_waits_for_its_own_thread_never_powers_off() -> None:
+    machine = _worker(bug=1)
+    machine.call("press")
+    with pytest.raises(Stalled):
+        machine.kernel.run(lambda: False)
+    (thread,) = _threads(machine)
+    assert thread.state == "asleep"
+    assert thread.what == "worker"
+
+
+@pytest.mark.parametrize("bug", [2, 4], ids=["lost wake-up", "join with the lock"])
+def test_a_detach_that_waits_for_ever_is_not_live(bug: int) -> None:
+    machine = _worker(bug=bug)
+    with pytest.raises(Stalled):
+        machine.do("detach", "worker0")
+
+
+def test_a_command_that_hangs_while_others_live_is_given_up() -> None:
+    machine = _worker(bug=2)
+
+    def tick() -> None:
+        machine.kernel.clock.at(machine.kernel.clock.now + SECOND, tick)
+
+    tick()
+    with pytest.raises(Stalled, match="detach has not ended after 600 s: it sleeps on 'kthrwait'"):
+        machine.do("detach", "worker0")
+
+
+def test_destroying_what_the_thread_sleeps_on_is_a_panic() -> None:
+    # The order of threads decides which of them notices.
+    rules = _panics(3, seeds=12)
+    assert rules
+    assert rules <= {"condvar-destroy-waited-on", "condvar-uninitialised"}
+
+
+def test_a_thread_that_is_not_joined_is_found() -> None:
+    rules = _panics(5, seeds=8)
+    assert rules
+    assert rules <= {
+        "kthread-left", "condvar-destroy-waited-on", "mutex-destroy-held", "free-with-mutex",
+        "condvar-uninitialised", "mutex-destroy-waited-on", "mutex-uninitialised", "use-after-free",
+    }  # fmt: skip
