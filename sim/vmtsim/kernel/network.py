@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import DataSymbol, Subject
-from vmtsim.kernel.kmem import Kmem
-from vmtsim.kernel.memory import Region, round_page
+from vmtsim.kernel.kernobj import KernelObject
 from vmtsim.kernel.netlayout import (
     IFADDR,
     IFF_BROADCAST,
@@ -95,8 +94,7 @@ class Network(Subject):
         self.ifaddr_class = 0
         self._next_index = 1
         self._retired: dict[int, int] = {}  # address -> its psref target
-        self._names: dict[int, str] = {}  # what an object was, for messages
-        self._dead: set[int] = set()
+        self._objects: dict[int, KernelObject] = {}
 
     def data(self) -> Iterator[DataSymbol]:
         """Yield the list's head, and the class of references to addresses."""
@@ -281,24 +279,9 @@ class Network(Subject):
     # -- objects in guest memory -----------------------------------------------------------------
 
     def _object(self, size: int, what: str) -> int:
-        """Return zeroed memory for a structure that messages call ``what``."""
-        memory = self.kernel.memory
-        kmem = self.kernel.subject(Kmem)
-        at = kmem.allocate(size, owner="network")
-        base = kmem.live[at].base
-        memory.remove_region(base)
-        memory.add_region(
-            Region(base, base + round_page(size) + 4096, lambda address: self._say(at, address))
-        )
-        self._names[at] = what
-        return at
-
-    def _say(self, at: int, address: int) -> str:
-        offset = address - at
-        place = f"offset {offset} of " if offset else ""
-        if at in self._dead:
-            return f"{place}the freed {self._names[at]}, which was removed"
-        return f"{place}the {self._names[at]}"
+        made = KernelObject(self.kernel, size, what)
+        self._objects[made.at] = made
+        return made.at
 
     def _attach(
         self, interface: Interface, text: str, size: int, parts: tuple[tuple[int, bytes], ...]
@@ -357,5 +340,4 @@ class Network(Subject):
         for at, target in list(self._retired.items()):
             if not readers and not references.is_held(target):
                 del self._retired[at]
-                self._dead.add(at)
-                self.kernel.subject(Kmem).release(at, None, "if_detach")
+                self._objects.pop(at).free("if_detach")

@@ -39,6 +39,8 @@ SUBJECTS = (
     "taskq:TaskQueue",
     "softhandler:SoftHandlers",
     "xcall:CrossCalls",
+    "mounts:Mounts",
+    "vfs:FileSystems",
     "sysctl:Sysctl",
     "pmf:Pmf",
     "autoconf:Autoconf",

@@ -18,4 +18,11 @@ struct mount *mountlist_iterator_next(mount_iterator_t *);
 struct mount *mountlist_iterator_trynext(mount_iterator_t *);
 void	mountlist_iterator_destroy(mount_iterator_t *);
 
+int	vfs_busy(struct mount *);
+int	vfs_trybusy(struct mount *);
+void	vfs_unbusy(struct mount *);
+
+int	VFS_STATVFS(struct mount *, struct statvfs *);
+int	VFS_SYNC(struct mount *, int, struct kauth_cred *);
+
 #endif	/* !_KPI_SYS_MOUNT_H_ */

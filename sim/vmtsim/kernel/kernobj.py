@@ -1,0 +1,40 @@
+"""Objects that the kernel makes for itself, with names that messages can use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.memory import PAGE, Region, round_page
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.kernel import Kernel
+
+
+class KernelObject:
+    """Zeroed guest memory that messages call ``what``; a page behind it is not mapped.
+
+    After ``free`` a module that still looks at it faults, and is told what it was.
+    """
+
+    def __init__(self, kernel: Kernel, size: int, what: str) -> None:
+        self.kernel = kernel
+        self.what = what
+        self.gone = False
+        kmem = kernel.subject(Kmem)
+        self.at = kmem.allocate(size, owner="kernel")
+        base = kmem.live[self.at].base
+        kernel.memory.remove_region(base)
+        kernel.memory.add_region(Region(base, base + round_page(size) + PAGE, self._describe))
+
+    def _describe(self, address: int) -> str:
+        offset = address - self.at
+        place = f"offset {offset} of " if offset else ""
+        if self.gone:
+            return f"{place}the freed {self.what}, which was removed"
+        return f"{place}the {self.what}"
+
+    def free(self, function: str) -> None:
+        """Unmap it; ``function`` is what the kernel would have called."""
+        self.gone = True
+        self.kernel.subject(Kmem).release(self.at, None, function)

@@ -1,0 +1,401 @@
+"""Mounted file systems: walking them, their figures, sync, and one suspended at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim.kernel.errors import KernelPanic
+from vmtsim.kernel.mounts import Mounts
+
+from .guestcode import MACHINES, line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .guestcode import Code
+
+SOURCE = """
+    #include <sys/param.h>
+    #include <sys/fstrans.h>
+    #include <sys/kauth.h>
+    #include <sys/kmem.h>
+    #include <sys/lwp.h>
+    #include <sys/mount.h>
+    #include <sys/proc.h>
+    #include <sys/systm.h>
+    #include <sys/vfs_syscalls.h>
+
+    #define STAY()  __asm volatile("")
+
+    char text[1024];
+    struct mount *kept;
+    mount_iterator_t *walk;
+
+    int
+    list(int flags)
+    {
+            mount_iterator_t *it;
+            struct mount *mp;
+            struct statvfs *sb = kmem_zalloc(sizeof(*sb), KM_SLEEP);
+            size_t used = 0;
+            int n = 0;
+
+            mountlist_iterator_init(&it);
+            while ((mp = mountlist_iterator_trynext(it)) != NULL) {
+                    if (dostatvfs(mp, sb, curlwp, flags, 0) != 0)
+                            return -1;
+                    used += snprintf(text + used, sizeof(text) - used,
+                        "%s %s %s %lx %lu %lu %llu %llu %llu|", sb->f_fstypename,
+                        sb->f_mntonname, sb->f_mntfromname, sb->f_flag, sb->f_bsize,
+                        sb->f_frsize, (unsigned long long)sb->f_blocks,
+                        (unsigned long long)sb->f_bfree, (unsigned long long)sb->f_bavail);
+                    n++;
+            }
+            mountlist_iterator_destroy(it);
+            kmem_free(sb, sizeof(*sb));
+            return n;
+    }
+
+    /* The number of mounts, waiting for each. */
+    int
+    walk_waiting(int pause)
+    {
+            mount_iterator_t *it;
+            int n = 0;
+
+            mountlist_iterator_init(&it);
+            while ((kept = mountlist_iterator_next(it)) != NULL) {
+                    if (pause)
+                            kpause("walk", false, pause, NULL);
+                    n++;
+            }
+            mountlist_iterator_destroy(it);
+            return n;
+    }
+
+    int
+    keep(int skip)
+    {
+            mount_iterator_t *it;
+
+            mountlist_iterator_init(&it);
+            do
+                    kept = mountlist_iterator_trynext(it);
+            while (skip-- > 0);
+            mountlist_iterator_destroy(it);
+            return kept != NULL;
+    }
+
+    int
+    forget_iterator(void)
+    {
+
+            mountlist_iterator_init(&walk);                  /* made here */
+            mountlist_iterator_trynext(walk);
+            kpause("forever", false, 1, NULL);
+            return 0;
+    }
+
+    int
+    use_destroyed(void)
+    {
+
+            mountlist_iterator_init(&walk);
+            mountlist_iterator_destroy(walk);
+            mountlist_iterator_trynext(walk);                /* after its end */
+            STAY();
+            return 0;
+    }
+
+    int
+    sync_all(void)
+    {
+
+            do_sys_sync(curlwp);
+            STAY();
+            return 0;
+    }
+
+    int
+    look_at_gone(struct mount *unused)
+    {
+
+            return *(const int *)(const void *)kept;         /* looked here */
+    }
+
+    /* Freeze, flush, hold for a while, thaw. */
+    int
+    freeze(int ticks)
+    {
+            int error = vfs_suspend(kept, 0);                /* frozen here */
+
+            if (error)
+                    return error;
+            if (VFS_SYNC(kept, MNT_WAIT, kauth_cred_get()) != 0)
+                    return -1;
+            kpause("frozen", false, ticks, NULL);
+            vfs_resume(kept);
+            STAY();
+            return 0;
+    }
+
+    int
+    freeze_nowait(void)
+    {
+            int error = vfs_suspend(kept, 1);
+
+            if (error == 0)
+                    vfs_resume(kept);
+            return error;
+    }
+
+    int
+    freeze_two(void)
+    {
+
+            keep(0);
+            vfs_suspend(kept, 0);                            /* first freeze */
+            keep(2);
+            vfs_suspend(kept, 0);                            /* second freeze */
+            STAY();
+            return 0;
+    }
+
+    int
+    freeze_and_leave(void)
+    {
+
+            vfs_suspend(kept, 0);                            /* never thawed */
+            STAY();
+            return 0;
+    }
+
+    int
+    thaw(void)
+    {
+
+            vfs_resume(kept);                                /* thaws another's */
+            STAY();
+            return 0;
+    }
+
+    /* Both file systems at once, as only fstrans_setstate can. */
+    int
+    freeze_all(int ticks)
+    {
+            struct mount *root, *tmp;
+
+            keep(0);
+            root = kept;
+            keep(2);
+            tmp = kept;
+            fstrans_setstate(root, FSTRANS_SUSPENDED);
+            fstrans_setstate(tmp, FSTRANS_SUSPENDED);
+            VFS_SYNC(root, MNT_WAIT, kauth_cred_get());
+            VFS_SYNC(tmp, MNT_WAIT, kauth_cred_get());
+            kpause("frozen", false, ticks, NULL);
+            fstrans_setstate(tmp, FSTRANS_NORMAL);
+            fstrans_setstate(root, FSTRANS_NORMAL);
+            return fstrans_getstate(root) == FSTRANS_NORMAL;
+    }
+"""
+WAIT, NOWAIT = 1, 2
+EWOULDBLOCK, EOPNOTSUPP = 35, 45
+TICK = 10_000_000
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_file_system_is_walked_with_its_figures(
+    load: Callable[..., Code], machine: str
+) -> None:
+    code = load(SOURCE, machine)
+    assert code.call("list", NOWAIT) == 3
+    assert code.text("text") == (
+        "ffs / /dev/wd0a 5000 16384 2048 4194304 2621440 2411725|"
+        "kernfs /kern kernfs 1000 512 512 2 0 0|"
+        "tmpfs /tmp tmpfs 1000 4096 4096 131072 130816 130816|"
+    )
+    assert code.unload() == []
+
+
+def test_old_figures_come_without_waiting_and_new_ones_with(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    mounts = code.kernel.subject(Mounts)
+    mounts.set_free("/", 1 << 30)
+    code.call("list", NOWAIT)
+    assert " 4194304 2621440 2411725|" in code.text("text")
+    code.call("list", WAIT)
+    assert " 4194304 524288 314573|" in code.text("text")
+    mounts.set_free("/", 0)
+    code.call("list", NOWAIT)
+    assert " 4194304 524288 314573|" in code.text("text")
+    mounts.refresh()  # somebody runs df
+    code.call("list", NOWAIT)
+    assert " 4194304 0 0|" in code.text("text")
+    with pytest.raises(ValueError, match="cannot be free"):
+        mounts.set_free("/", 9 << 30)
+    with pytest.raises(KeyError, match=r"nothing is mounted on '/usr' \(mounted on: /, /kern"):
+        mounts.set_free("/usr", 0)
+
+
+def test_a_file_server_that_is_gone_stops_who_waits_for_it(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    kernel, mounts = code.kernel, code.kernel.subject(Mounts)
+    mounts.mount("nfs", "/home", "server:/home", size=1 << 40, free=1 << 39)
+    mounts.stick("/home")
+    assert code.call("list", NOWAIT) == 4
+    assert "nfs /home server:/home 0 32768 512" in code.text("text")
+    lwp = code.start("list", WAIT)
+    kernel.run_for(60_000_000_000)
+    assert (lwp.state, lwp.what) == ("asleep", "nfsrcv")
+    mounts.stick("/home", stuck=False)
+    code.finish(lwp)
+    assert lwp.result == 4
+
+
+def test_a_suspended_file_system_is_skipped_or_waited_for(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    kernel, mounts = code.kernel, code.kernel.subject(Mounts)
+    code.call("keep", 0)
+    started = kernel.clock.now
+    freezer = code.start("freeze", 100)
+    kernel.run_for(5 * TICK)
+    assert mounts.suspended() == ["/"]
+    assert code.call("list", NOWAIT) == 2
+    assert "kernfs" in code.text("text")
+    assert kernel.clock.now - started < 50 * TICK
+    waiter = code.start("walk_waiting", 0)
+    code.finish(freezer, waiter)
+    assert (freezer.result, waiter.result) == (0, 3)
+    assert kernel.clock.now - started >= 99 * TICK
+    assert mounts.suspended() == []
+    assert code.unload() == []
+
+
+def test_writers_wait_while_their_file_system_is_frozen_and_find_it_flushed(
+    load: Callable[..., Code],
+) -> None:
+    code = load(SOURCE)
+    kernel, mounts = code.kernel, code.kernel.subject(Mounts)
+    root = mounts.find("/")
+    kernel.run_process("cp", mounts.write("/"))
+    assert root.dirty
+    code.call("keep", 0)
+    freezer = code.start("freeze", 50)
+    kernel.run_for(10 * TICK)
+    assert not root.dirty
+    writer = kernel.spawn("cp", "user", mounts.write("/"))
+    kernel.run_for(20 * TICK)
+    assert (writer.state, writer.what, root.figures.writes) == ("asleep", "fstrans", 1)
+    code.finish(freezer, writer)
+    assert root.figures.writes == 2
+
+
+def test_sync_writes_everything_that_may_be_written(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    kernel, mounts = code.kernel, code.kernel.subject(Mounts)
+    mounts.mount("ffs", "/cdrom", "/dev/cd0a", size=700 << 20, read_only=True)
+    kernel.run_process("cp", mounts.write("/"))
+    assert code.call("sync_all") == 0
+    assert (mounts.syncs, mounts.find("/").flushed, mounts.find("/cdrom").flushed) == (1, 1, 0)
+    assert mounts.find("/").dirty
+    kernel.run_for(3 * TICK)
+    assert not mounts.find("/").dirty
+
+
+def test_a_second_suspension_by_the_same_thread_panics(load: Callable[..., Code]) -> None:
+    text = load(SOURCE).panic("freeze_two")
+    assert text.startswith("vfs-suspend-twice: vfs_suspend of /tmp by freeze_two")
+    assert f"freeze_two (tried.c:{line_of(SOURCE, '/* first freeze */')}) suspended /:" in text
+    assert f"tried.c:{line_of(SOURCE, '/* second freeze */')}" in text
+
+
+def test_a_second_suspension_by_another_thread_waits_or_is_refused(
+    load: Callable[..., Code],
+) -> None:
+    code = load(SOURCE)
+    code.call("keep", 0)
+    first = code.start("freeze", 30)
+    code.kernel.run_for(2 * TICK)
+    assert code.call("freeze_nowait") == EWOULDBLOCK
+    second = code.start("freeze", 30)
+    code.finish(first, second)
+    assert (first.result, second.result) == (0, 0)
+    assert code.kernel.clock.now > 60 * TICK
+
+
+def test_a_file_system_that_cannot_be_suspended_says_so(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    code.kernel.subject(Mounts).mount("union", "/union", "/some/where")
+    code.call("keep", 3)
+    assert code.call("freeze", 1) == EOPNOTSUPP
+    code.call("keep", 0)
+    assert code.call("freeze", 1) == 0
+
+
+def test_several_file_systems_freeze_together_by_their_state(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    lwp = code.start("freeze_all", 20)
+    code.kernel.run_for(10 * TICK)
+    assert code.kernel.subject(Mounts).suspended() == ["/", "/tmp"]
+    code.finish(lwp)
+    assert lwp.result == 1
+
+
+def test_a_thread_that_ends_with_a_frozen_file_system_panics(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    code.call("keep", 0)
+    text = code.panic("freeze_and_leave")
+    assert text.startswith("vfs-suspended-left: thread freeze_and_leave ended")
+    assert f"freeze_and_leave (tried.c:{line_of(SOURCE, '/* never thawed */')})" in text
+
+
+def test_resuming_what_another_thread_suspended_panics(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    code.call("keep", 0)
+    code.start("freeze", 100)
+    code.kernel.run_for(3 * TICK)
+    text = code.panic("thaw")
+    assert text.startswith("vfs-resume-by-non-owner: vfs_resume by thaw")
+    assert f"freeze (tried.c:{line_of(SOURCE, '/* frozen here */')})" in text
+
+
+def test_unmounting_waits_for_who_looks_and_then_the_mount_is_gone(
+    load: Callable[..., Code],
+) -> None:
+    code = load(SOURCE)
+    kernel, mounts = code.kernel, code.kernel.subject(Mounts)
+    walker = code.start("walk_waiting", 20)
+    kernel.run_for(10 * TICK)
+    umount = kernel.spawn("umount", "user", mounts.unmount("/"))
+    kernel.run_for(5 * TICK)
+    assert (umount.state, umount.what) == ("asleep", "unmount")
+    code.finish(umount, walker)
+    assert walker.result == 3
+    assert [mount.directory for mount in mounts.mounted] == ["/kern", "/tmp"]
+    code.call("keep", 0)
+    kernel.run_process("umount", mounts.unmount("/kern"))
+    text = code.panic("look_at_gone", 0)
+    assert text.startswith("use-after-free: page fault: read of 4 bytes")
+    assert "(the freed struct mount of /kern, which was removed)" in text
+    assert f"tried.c:{line_of(SOURCE, '/* looked here */')}" in text
+
+
+def test_an_iterator_that_is_forgotten_is_reported_with_what_it_keeps_busy(
+    load: Callable[..., Code],
+) -> None:
+    code = load(SOURCE)
+    code.call("forget_iterator")
+    (busy,) = code.violations()
+    assert busy.startswith("vfs-busy-left: thread forget_iterator ended, but the file system / ")
+    (text,) = code.unload()
+    assert text.startswith("mount-iterator-left: module tried is gone")
+    assert f"forget_iterator (tried.c:{line_of(SOURCE, '/* made here */')})" in text
+
+
+def test_an_iterator_after_its_end_faults(load: Callable[..., Code]) -> None:
+    with pytest.raises(KernelPanic) as caught:
+        load(SOURCE).call("use_destroyed")
+    assert caught.value.rule == "use-after-free"
+    assert f"tried.c:{line_of(SOURCE, '/* after its end */')}" in caught.value.message
