@@ -34,7 +34,7 @@ from vmtgen.targets import Release, Targets, load_targets
 from vmtgen.toolchain import CompilerName, Toolchain, toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 _CACHE_FORMAT = "1"  # part of every key: raise it when keys or contents change their meaning
 _DEBUG_SECTIONS = (".debug", ".rela.debug", ".rel.debug")
@@ -378,29 +378,33 @@ def write_if_changed(path: Path, content: bytes) -> bool:
     return True
 
 
+def loaded_image(module: Module) -> tuple[list[tuple[object, ...]], Counter[tuple[object, ...]]]:
+    """Return what the loader makes of a module but for debug sections: two equal ones load alike.
+
+    The sections in order, as (name, region, alignment, size, bytes), and the relocations.
+    """
+    sections: list[tuple[object, ...]] = [
+        (section.name, section.region, section.align, section.size, section.data)
+        for section in module.sections
+        if section.loaded and not section.name.startswith(_DEBUG_SECTIONS)
+    ]
+    relocations: Counter[tuple[object, ...]] = Counter(
+        (
+            module.sections[relocation.section].name,
+            relocation.offset,
+            relocation.type,
+            module.describe(relocation.symbol),
+            relocation.addend,
+        )
+        for relocation in module.relocations
+        if not module.sections[relocation.section].name.startswith(_DEBUG_SECTIONS)
+    )
+    return sections, relocations
+
+
 def _compare(module: Module, twin: Module) -> None:
     """Refuse a debug twin that would not be loaded like the module, byte for byte."""
-
-    def loaded(of: Module) -> list[tuple[object, ...]]:
-        return [
-            (section.name, section.region, section.align, section.size, section.data)
-            for section in of.sections
-            if section.loaded and not section.name.startswith(_DEBUG_SECTIONS)
-        ]
-
-    def relocations(of: Module) -> Iterable[tuple[object, ...]]:
-        for relocation in of.relocations:
-            section = of.sections[relocation.section]
-            if not section.name.startswith(_DEBUG_SECTIONS):
-                yield (
-                    section.name,
-                    relocation.offset,
-                    relocation.type,
-                    of.describe(relocation.symbol),
-                    relocation.addend,
-                )
-
-    ours, theirs = loaded(module), loaded(twin)
+    (ours, our_relocations), (theirs, their_relocations) = map(loaded_image, (module, twin))
     for one, other in zip(ours, theirs, strict=False):
         if one != other:
             raise VmtgenError(
@@ -408,7 +412,7 @@ def _compare(module: Module, twin: Module) -> None:
                 f"{one[0]}: line numbers would be wrong",
                 hint="the linker took out more than debug sections: try another --cc and report it",
             )
-    if len(ours) != len(theirs) or Counter(relocations(module)) != Counter(relocations(twin)):
+    if len(ours) != len(theirs) or our_relocations != their_relocations:
         raise VmtgenError(
             f"{resources.shown(twin.path)}: other sections or relocations than the module's",
             hint="the linker took out more than debug sections: try another --cc and report it",

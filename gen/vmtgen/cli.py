@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # In the order in which a person meets them.
-VERBS = ("generate", "build", "lint", "show")
+VERBS = ("generate", "build", "lint", "show", "kpi")
 
 _EPILOGUE = """\
 examples:
@@ -28,6 +28,7 @@ examples:
   vmtgen build               compile build/11.0/amd64/vmt.kmod
   vmtgen lint FILE           say what the kernel would refuse
   vmtgen show FILE           print modinfo, sections, imports and relocations
+  vmtgen kpi check           hold our kernel headers against NetBSD's
 
 `vmtgen VERB --help` tells more about a verb.
 """

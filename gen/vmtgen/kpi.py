@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vmtgen import resources
 from vmtgen.build import default_output, run_tool
@@ -34,6 +34,10 @@ class Difference:
     expression: str
     ours: int
     theirs: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the difference for JSON."""
+        return asdict(self)
 
     def __str__(self) -> str:
         return (

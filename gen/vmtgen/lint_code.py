@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj import Machine
 
@@ -33,19 +33,24 @@ class CodeProblem:
     message: str
 
 
-def code_problems(module: Module) -> Iterator[CodeProblem]:
-    """Yield the first instruction of each function that breaks a rule, per rule."""
-    import capstone  # type: ignore[import-untyped]  # noqa: PLC0415 - slow to import
+def disassembler(machine: Machine) -> Any:
+    """Return capstone's disassembler for a machine."""
+    import capstone  # noqa: PLC0415 - slow to import
 
     arch, mode = {
         Machine.AMD64: (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
         Machine.I386: (capstone.CS_ARCH_X86, capstone.CS_MODE_32),
         Machine.AARCH64: (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM),
-    }[module.machine]
-    disassembler = capstone.Cs(arch, mode)
+    }[machine]
+    return capstone.Cs(arch, mode)
+
+
+def code_problems(module: Module) -> Iterator[CodeProblem]:
+    """Yield the first instruction of each function that breaks a rule, per rule."""
+    tool = disassembler(module.machine)
     for symbol, code in _functions(module):
         told: set[str] = set()
-        for offset, _, mnemonic, operands in disassembler.disasm_lite(code, 0):
+        for offset, _, mnemonic, operands in tool.disasm_lite(code, 0):
             for rule in _broken(module.machine, mnemonic, operands):
                 if rule not in told:
                     told.add(rule)
