@@ -1,0 +1,141 @@
+"""What operator and administrator may do in the first phase of a run.
+
+Each action draws its verbs and arguments; they are those of scenarios, so that anything a campaign
+does can be written down as a scenario.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vmtsim.rng import Rng
+
+Verbs = list[tuple[str, Any]]
+
+_MESSAGES = (
+    b"ping",
+    b"Time_Synchronize 0",
+    b"Time_Synchronize 1",
+    b"Set_Option synctime 1",
+    b"Set_Option synctime 0",
+    b"Set_Option synctime.period 5",
+    b"Set_Option broadcastIP 1",
+    b"Set_Option time.synchronize.tools.startup.backward 1",
+    b"Set_Option time.synchronize.tools.startup 1",
+    b"Set_Option time.synchronize.tools.slewCorrection 0",
+    b"Set_Option time.synchronize.tools.percentCorrection 30",
+    b"vmbackup.snapshotDone",
+    b"vmbackup.abort",
+    b"Capabilities_Register",
+    b"reset",
+)
+_COMMANDS = (
+    "info-get guestinfo.name",
+    "info-set guestinfo.name value",
+    "log from the guest",
+    "vmx.set_option synctime 0 1",
+    "nonsense",
+    "x" * 4000,
+)
+_ADDRESSES: tuple[Any, ...] = (
+    [],
+    ["192.0.2.7"],
+    ["192.0.2.7", "2001:db8::7"],
+    ["2001:db8::7", "fe80::1"],
+    ["169.254.3.4"],
+    {"wm0": ["192.0.2.7", "198.51.100.9"], "wm1": ["203.0.113.1", "2001:db8::8"]},
+)
+_SETTINGS: tuple[Mapping[str, Any], ...] = (
+    {"machdep.vmt0.clock_sync.period": 0},
+    {"machdep.vmt0.clock_sync.period": 1},
+    {"machdep.vmt0.clock_sync.period": 60},
+    {"machdep.vmt0.clock_sync.period": -1},
+    {"machdep.vmt0.clock_sync.period": 2_147_483},
+    {"machdep.vmt0.clock_sync.follow_host": 1},
+    {"machdep.vmt0.clock_sync.follow_host": 0},
+    {"machdep.vmt0.clock_sync.now": 1},
+)
+_JUMPS = (0.003, -0.003, 0.4, -0.4, 5.0, -5.0, 3600.0, -3600.0)
+
+
+@dataclass(frozen=True)
+class Action:
+    """A kind of thing to do: ``draw`` says what exactly, ``most`` how often in one run.
+
+    ``load`` marks what keeps the driver busy while it is detached.
+    """
+
+    draw: Callable[[Rng], Verbs]
+    most: int = 3
+    load: bool = False
+
+
+def _messages(rng: Rng) -> Verbs:
+    return [("host.tclo", rng.choice(_MESSAGES)) for _ in range(rng.between(1, 12))]
+
+
+def _commands(rng: Rng) -> Verbs:
+    return [("guest.rpc", rng.choice(_COMMANDS).encode()) for _ in range(rng.between(1, 4))]
+
+
+def _suspend(rng: Rng) -> Verbs:
+    return [
+        (
+            "host.power",
+            {
+                "operation": "suspend",
+                "seconds": rng.choice((1, 60, 3600)),
+                "lose_channels": rng.chance(1, 2),
+            },
+        )
+    ]
+
+
+def _backup(rng: Rng) -> Verbs:
+    start: dict[str, Any] = {"do": "start", "snapshot": rng.choice((0.5, 2.0, 8.0))}
+    if rng.chance(1, 3):
+        start |= {"version": rng.between(1, 2), "timeout": rng.choice((0, 5))}
+    verbs: Verbs = [("host.backup", start)]
+    if rng.chance(1, 4):
+        verbs.append(("host.backup", {"do": "abort"}))
+    return verbs
+
+
+def _host_name(rng: Rng) -> Verbs:
+    names = ("a", "new.example", "", "n" * 63 + ".example", "h" * 255)
+    return [("guest.hostname", rng.choice(names))]
+
+
+def _one(verb: str, *arguments: Any) -> Callable[[Rng], Verbs]:
+    return lambda rng: [(verb, rng.choice(arguments))]
+
+
+ACTIONS: Mapping[str, Action] = {
+    "lose": Action(_one("host.lose", "tclo", "rpci", "all"), load=True),
+    "close": Action(_one("host.close", "tclo", "rpci"), load=True),
+    "steal": Action(_one("host.steal", 0.5, 3.0, 40.0), load=True),
+    "checkpoint": Action(_one("host.checkpoint", True), most=6, load=True),
+    "migrate": Action(_one("host.migrate", True), load=True),
+    "revert": Action(_one("host.revert", 0.0, 30.0, 3600.0)),
+    "jump": Action(lambda rng: [("host.clock", {"jump": rng.choice(_JUMPS)})]),
+    "lag": Action(_one("host.clock", {"lag_us": 500}, {"lag_us": 2_000_000}, {"lag_us": 0})),
+    "drift": Action(_one("host.clock", {"drift_ppm": 400}, {"drift_ppm": -400})),
+    "messages": Action(_messages, most=6, load=True),
+    "power": Action(_one("host.power", *({"operation": name} for name in
+                                         ("halt", "reboot", "suspend", "resume"))),
+                    load=True),
+    "suspend": Action(_suspend, load=True),
+    "synctime": Action(_one("host.synctime", True, False)),
+    "backup": Action(_backup, load=True),
+    "variables": Action(_one("host.guestinfo", {"name": "value"}, {"name": "v" * 3000})),
+    "hostname": Action(_host_name),
+    "addresses": Action(_one("guest.addresses", *_ADDRESSES), most=4),
+    "settings": Action(_one("guest.sysctl", *_SETTINGS), most=6, load=True),
+    "commands": Action(_commands, most=4, load=True),
+    "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),
+    "guest-sleep": Action(lambda _rng: [("guest.suspend", True), ("guest.resume", True)]),
+}  # fmt: skip

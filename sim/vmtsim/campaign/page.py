@@ -1,0 +1,110 @@
+"""A campaign as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from vmtsim.campaign import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmtsim.campaign.record import Record
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --good: #2a7d3f; --bad: #b3261e; --bar: #4a7ab5; }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+.verdict { font-weight: 600; } .good { color: var(--good); } .bad { color: var(--bad); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 1rem 0; }
+dt { color: #777; } dd { margin: 0; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+td, th { text-align: left; padding: .18rem .6rem .18rem 0; border-bottom: 1px solid var(--line); }
+td.n, th.n { text-align: right; } th { font-weight: 600; }
+td.bar { width: 40%; } td.bar i { display: block; height: .7em; background: var(--bar); min-width: 1px; }
+pre { font: 12.5px/1.4 ui-monospace, monospace; overflow-x: auto; padding: .8rem;
+  border: 1px solid var(--line); border-radius: 4px; }
+"""  # noqa: E501 - CSS
+
+
+def document(title: str, body: str, style: str = STYLE) -> str:
+    """Return a whole page."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{style}</style></head>\n<body>\n{body}\n"
+        "</body></html>\n"
+    )
+
+
+def _facts(pairs: Iterable[tuple[str, str]]) -> str:
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in pairs)
+    return f"<dl>{rows}</dl>"
+
+
+def _counts(rows: list[tuple[str, int, int | None]], head: str) -> str:
+    most = max((count for _name, count, _seed in rows), default=1) or 1
+    heads = f'<th>{escape(head)}</th><th class="n">times</th><th class="n">first seed</th><th></th>'
+    lines = [f"<table><tr>{heads}</tr>"]
+    for name, count, seed in rows:
+        shown = str(seed) if seed is not None else "-"
+        mark = "" if count else ' class="bad"'
+        # Counts differ by powers of ten: the bars grow with the logarithm.
+        width = 100 * count.bit_length() // most.bit_length() if count else 0
+        bar = f'<i style="width:{width}%"></i>' if count else "never"
+        lines.append(
+            f'<tr{mark}><td>{escape(name)}</td><td class="n">{count}</td>'
+            f'<td class="n">{shown}</td><td class="bar">{bar}</td></tr>'
+        )
+    return "\n".join([*lines, "</table>"])
+
+
+def html(record: Record) -> str:
+    """Return the page of a campaign."""
+    verdict = summary.text(record, stories=False)[-1].removeprefix("verdict").strip()
+    good = "good" if record.status == 0 else "bad"
+    body = [
+        f"<h1>Campaign over {escape(record.file)}</h1>",
+        f'<p class="verdict {good}">{escape(verdict)}</p>',
+        _facts(_overview(record)),
+    ]
+    for failure in record.failures:
+        body.append(f"<h2>{escape(failure.rule)}: {failure.count} seeds</h2>")
+        body.append(f"<p>{escape(failure.message)}</p>")
+        if failure.report:
+            body.append(f"<pre>{escape(chr(10).join(failure.report))}</pre>")
+    faults = [name for name in record.properties if name.startswith("fault: ")]
+    others = [name for name in record.properties if not name.startswith("fault: ")]
+    for title, names in (("Faults that struck", faults), ("What happened sometimes", others)):
+        rows = [
+            (n.removeprefix("fault: "), record.reached.get(n, 0), record.first.get(n))
+            for n in names
+        ]
+        body.append(f"<h2>{title}</h2>")
+        body.append(_counts(sorted(rows, key=lambda row: -row[1]), "what"))
+    return document(f"Campaign over {record.file}", "\n".join(body))
+
+
+def _overview(record: Record) -> list[tuple[str, str]]:
+    canary = "none was given"
+    if record.canary:
+        seed = record.canary.get("seed")
+        canary = (
+            f"{record.canary['file']}: "
+            + (f"caught at seed {seed} ({record.canary.get('rule')})" if seed else "NOT CAUGHT")
+        )  # fmt: skip
+    never = len(record.never)
+    return [
+        ("module", f"{record.file}, sha256 {record.digest}"),
+        ("commit", record.commit or "unknown"),
+        ("seeds", f"{record.played}, of which {record.failed} failed"),
+        ("virtual time", f"{record.virtual / 3.6e12:.1f} hours in {record.wall:.0f} s"),
+        ("speed", f"{record.speed:.0f} virtual seconds for each second of a processor"),
+        ("actions and faults", f"{record.actions} and {record.strikes}"),
+        ("kernel calls, traps, switches",
+         f"{record.kernel_calls}, {record.traps}, {record.switches}"),
+        ("played twice", f"{record.twice}"),
+        ("canary", canary),
+        ("never reached", f"{never} of {len(record.properties)}"),
+    ]  # fmt: skip

@@ -1,0 +1,193 @@
+"""What a seed means: the host's make, the odds of its faults, and who does what when.
+
+A run has two phases.  In the first anything may go wrong, and what must hold is safety: the rules
+of the kernel and of the protocol.  In the second nothing goes wrong any more, and the driver has
+to come back: it answers, survives one more lost channel, tells everything again, and takes a
+request to halt.  The shape is that of TigerBeetle's VOPR; swarms of faults are from Groce et al.,
+"Swarm Testing" (2012).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.campaign.actions import ACTIONS, Action
+from vmtsim.host.faults import FAULTS
+from vmtsim.host.options import NANOSECONDS, OPTION_BURST, HostOptions
+from vmtsim.rng import Rng
+from vmtsim.scenario import Scenario, Step
+from vmtsim.scenario_verbs import Pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Odds in ten thousand, at each opportunity of a fault.
+_ODDS = (5, 10, 20, 50, 100, 200, 500)
+# The kernel's own faults, by the name under which they are counted.
+KERNEL_FAULTS: Mapping[str, str] = {
+    "no-memory": "kmem_alloc with KM_NOSLEEP finds no memory",
+}
+ALL_FAULTS = (*FAULTS, *KERNEL_FAULTS)
+
+SAFETY, LIVENESS = "safety", "liveness"
+# Seconds of the second phase: see ``_liveness``.
+_SECOND_PHASE = 160
+FINALES = ("unload", "unload", "unload", "shutdown", "nobody-listens")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as drawn: times in virtual nanoseconds, odds as (numerator, denominator).
+
+    ``actions`` says how many of the scenario's steps, from the first on, may be left out when a
+    failure is reduced; what comes behind them is the second phase.
+    """
+
+    seed: int
+    builtin: bool
+    scenario: Scenario
+    odds: Mapping[str, tuple[int, int]]
+    actions: int
+    second_phase: int
+    finale: str
+
+
+def draw(seed: int, *, builtin: bool | None = None) -> Plan:
+    """Return the plan of ``seed``.  ``builtin`` overrides the kind of kernel that it draws."""
+    rng = Rng(seed).fork("campaign")
+    odds = _swarm(rng.fork("odds"))
+    second = (480 + rng.below(120)) * NANOSECONDS
+    drawn_builtin = rng.chance(1, 4)
+    actions = _actions(rng.fork("actions"), second)
+    finale = rng.choice(FINALES)
+    steps = (*actions, *_liveness(second, finale))
+    return Plan(
+        seed=seed,
+        builtin=drawn_builtin if builtin is None else builtin,
+        scenario=Scenario(
+            name=f"swarm {seed}",
+            summary="",
+            duration=second + _SECOND_PHASE * NANOSECONDS,
+            host=_host(rng.fork("host")),
+            steps=steps,
+            guest={"hostname": f"guest{rng.below(1000)}.example"},
+        ),
+        odds=odds,
+        actions=len(actions),
+        second_phase=second,
+        finale=finale,
+    )
+
+
+def _swarm(rng: Rng) -> dict[str, tuple[int, int]]:
+    """Draw the odds of each fault: absent in half of the runs, in some runs frequent."""
+    # A few runs are calm: what only shows when all goes well must be seen, too.
+    presence = rng.choice((1, 4, 4, 4, 6))
+    drawn = {name: (rng.chance(presence, 8), rng.choice(_ODDS)) for name in sorted(ALL_FAULTS)}
+    return {name: (odds, 10_000) for name, (present, odds) in drawn.items() if present}
+
+
+def _host(rng: Rng) -> HostOptions:
+    """Draw the host's make."""
+    return HostOptions(
+        high_bandwidth=rng.chance(3, 4),
+        cookies=rng.chance(7, 8),
+        channels=rng.choice((4, 8, 128, 128)),
+        hypercall=rng.choice(("none", "vmcall", "vmmcall")),
+        drift_ppm=rng.choice((0, 0, -200, 50, 500)),
+        max_lag_us=rng.choice((0, 10_000, 1_000_000)),
+        interrupt_lag_us=rng.choice((0, 0, 3_000)),
+        time_commands=rng.choice(((23, 46, 55), (23, 46, 55), (23, 46), (23,), ())),
+        synctime=rng.chance(1, 3),
+        option_burst=OPTION_BURST if rng.chance(3, 4) else (),
+        broadcast_ip=rng.choice((0, 5, 30)),
+        ping=rng.choice((0, 20, 60)),
+        nul_terminated=rng.chance(1, 4),
+        unknown_commands=frozenset({"tools.set.versiontype"} if rng.chance(1, 4) else ()),
+        unknown_guestinfo_keys=frozenset(key for key in (9, 10, 11) if rng.chance(1, 4)),
+        # Slots that a confused host forgot come free again: without that a small table ends full.
+        idle_close=rng.choice((20, 40)),
+        scramble=rng.chance(1, 2),
+    )
+
+
+def _step(at: int, verb: str, argument: Any, phase: str, within: int = 0) -> Step:
+    return Step(at, verb, argument, place=phase, within=within * NANOSECONDS)
+
+
+def _actions(rng: Rng, end: int) -> tuple[Step, ...]:
+    """Draw what operator and administrator do in the first phase, in order of time."""
+    kinds = sorted(ACTIONS)
+    chosen = [name for name in kinds if rng.chance(1, 2)]
+    steps: list[Step] = []
+    for name in chosen:
+        action: Action = ACTIONS[name]
+        for _ in range(rng.between(1, action.most)):
+            at = (2 + rng.below(end // NANOSECONDS - 4)) * NANOSECONDS + rng.below(NANOSECONDS)
+            steps += [_step(at, verb, argument, SAFETY) for verb, argument in action.draw(rng)]
+    for _ in range(rng.between(1, 3)):
+        steps += _round_trip(rng, end)
+    return tuple(sorted(steps, key=lambda step: step.at))
+
+
+def _round_trip(rng: Rng, end: int) -> list[Step]:
+    """Draw a detach and an attach, with something to do while the driver goes."""
+    at = (5 + rng.below(end // NANOSECONDS - 60)) * NANOSECONDS + rng.below(NANOSECONDS)
+    back = at + rng.choice((1_000_000, 50_000_000, NANOSECONDS, 20 * NANOSECONDS))
+    steps = []
+    busy = sorted(name for name, action in ACTIONS.items() if action.load)
+    for _ in range(rng.below(6)):
+        name = rng.choice(busy)
+        when = max(at - 100_000_000 + rng.below(150_000_000), 0)
+        steps += [_step(when, verb, arg, SAFETY) for verb, arg in ACTIONS[name].draw(rng)]
+    if rng.chance(1, 4):
+        steps += [_step(at, "guest.unload", "vmt", SAFETY), _step(back, "guest.load", "", SAFETY)]
+    else:
+        steps.append(_step(at, "guest.detach", "vmt0", SAFETY))
+        steps.append(_step(back, "guest.rescan", "cpu0", SAFETY))
+    if rng.chance(1, 8):
+        steps.append(_step(at + rng.below(2_000_000), "guest.detach", "vmt0", SAFETY))
+    return steps
+
+
+def _liveness(start: int, finale: str) -> tuple[Step, ...]:
+    """Return the second phase: what is put right, what must then be seen, and how it ends."""
+
+    def at(seconds: float) -> int:
+        return start + round(seconds * NANOSECONDS)
+
+    def step(seconds: float, verb: str, argument: Any, within: int = 0) -> Step:
+        return _step(at(seconds), verb, argument, LIVENESS, within)
+
+    def reply(message: str, text: str) -> dict[str, Pattern]:
+        return {"message": Pattern(message), "reply": Pattern(text)}
+
+    told = {"request": Pattern("SetGuestInfo  1 back.example")}
+    accepted = {"request": Pattern("tools.os.statechange.status 1 1")}
+    pressed = {"script": Pattern("power_button"), "name": Pattern("pressed")}
+    steps = [
+        step(0, "host.fault", {"none": {}}),
+        step(0, "guest.powerd", True),
+        step(0, "guest.load", ""),
+        step(0, "guest.hostname", "back.example"),
+        step(2, "guest.rescan", "cpu0"),
+        # Another client may hold the channel for 40 s and a lost slot stay taken as long; the
+        # driver's longest pause between two attempts is 30 s.
+        step(80, "host.tclo", b"ping"),
+        step(80, "expect.reply", reply("ping", "OK "), 5),
+        # And once more, now in good order: what faults made it forget must be told again.
+        step(90, "host.lose", "all"),
+        step(90, "expect.reply", reply("reset", "OK ATR toolbox"), 45),
+        step(90, "expect.reply", reply("Capabilities_Register", "OK "), 45),
+        step(90, "expect.rpci", told, 45),
+        step(140, "host.power", {"operation": "halt"}),
+        step(140, "expect.rpci", accepted, 5),
+        step(140, "expect.event", pressed, 5),
+    ]
+    if finale == "shutdown":
+        steps.append(step(150, "guest.shutdown", True))
+    elif finale == "nobody-listens":
+        steps.append(step(150, "guest.powerd", False))
+        steps.append(step(150.5, "host.power", {"operation": "halt"}))
+    return tuple(steps)

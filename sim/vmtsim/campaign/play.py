@@ -1,0 +1,186 @@
+"""One seed, played: what came of it, as plain data that can travel between processes."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from vmtsim.campaign import plan as plans
+from vmtsim.campaign.injector import Injector, Strike
+from vmtsim.campaign.postmortem import Moment, Witness
+from vmtsim.campaign.sometimes import Watch
+from vmtsim.kernel.errors import Unmodelled
+from vmtsim.kernel.kmem import Kmem
+from vmtsim.simulation import NOT_LIVE, Finding, Simulation
+from vmtsim.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
+
+    from vmtsim.campaign.plan import Plan
+
+SOFTWARE = 70
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which part of a seed's schedule happens: numbers of actions and strikes; None is all."""
+
+    actions: frozenset[int]
+    strikes: tuple[Strike, ...]
+
+
+@dataclass
+class Played:
+    """The result of one run.  Times in virtual ns, ``wall`` in seconds.
+
+    ``trace`` holds the compressed lines of the trace where they were asked for, ``trouble`` the
+    traceback where the simulator itself failed.
+    """
+
+    seed: int
+    status: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    virtual: int = 0
+    wall: float = 0.0
+    kernel_calls: int = 0
+    traps: int = 0
+    switches: int = 0
+    events: int = 0
+    reached: dict[str, int] = field(default_factory=dict)
+    counters: tuple[str, ...] = ()
+    strikes: int = 0
+    actions: int = 0
+    module: str = ""
+    builtin: bool = False
+    finale: str = ""
+    trace: bytes | None = None
+    trouble: str = ""
+
+    @property
+    def trace_lines(self) -> list[str]:
+        """The lines of the trace; none where it was not kept."""
+        return zlib.decompress(self.trace).decode("ascii").splitlines() if self.trace else []
+
+    @property
+    def trace_digest(self) -> str:
+        """SHA-256 of the trace."""
+        return hashlib.sha256(zlib.decompress(self.trace or b"")).hexdigest()
+
+
+class Player:
+    """Plays a plan once.  After ``play`` the simulation is there to be looked at."""
+
+    def __init__(
+        self,
+        module: Path,
+        plan: Plan,
+        *,
+        choice: Choice | None = None,
+        watch: Callable[[Simulation], None] | None = None,
+    ) -> None:
+        scenario = plan.scenario
+        if choice is not None:
+            steps = tuple(
+                step
+                for number, step in enumerate(scenario.steps)
+                if number >= plan.actions or number in choice.actions
+            )
+            scenario = replace(scenario, steps=steps)
+        self.plan = plan
+        self.trace = Trace(keep=True)
+        self.simulation = Simulation(
+            module, scenario, seed=plan.seed, builtin_vmt=plan.builtin, trace=self.trace
+        )
+        script = None if choice is None else choice.strikes
+        self.injector = Injector.take_over(self.simulation.host.faults, plan.odds, script)
+        kernel = self.simulation.kernel
+        kernel.subject(Kmem).refuse = self.injector.refuse_memory
+        self.name = self.simulation.module.modinfo.name
+        self.watch = Watch(kernel, self.trace, self.name)
+        self.witness = Witness(self.simulation)
+        if watch is not None:
+            watch(self.simulation)
+
+    def play(self) -> list[Finding]:
+        """Run it, and return what does not hold."""
+        outcome = self.simulation.run()
+        self.witness.finish()
+        self.watch.finish()
+        found = [_sorted_out(finding) for finding in outcome.findings]
+        found += self._early_end()
+        return found
+
+    def _early_end(self) -> list[Finding]:
+        """Report a machine that went down before its time: powerd listens in the first phase."""
+        halted = self.simulation.outcome.halted
+        planned = self.plan.finale in {"shutdown", "nobody-listens"}
+        last = self.plan.scenario.steps[-1].at
+        now = self.simulation.now()
+        if halted and (not planned or now < last):
+            text = f"the machine went down ({halted}) though powerd listens"
+            return [Finding("went-down", text, now)]
+        if planned and not halted and not self.simulation.outcome.findings:
+            text = f"the machine was to go down at the end ({self.plan.finale}), and did not"
+            return [Finding("liveness", text, now, NOT_LIVE)]
+        return []
+
+    @property
+    def moments(self) -> list[Moment]:
+        """What the scene looked like when something was found."""
+        return self.witness.moments
+
+
+def _sorted_out(finding: Finding) -> Finding:
+    """Turn what the second phase missed into a failure of liveness."""
+    mark = f"{plans.LIVENESS}: "
+    if finding.rule == "scenario" and finding.message.startswith(mark):
+        return replace(
+            finding, rule="liveness", message=finding.message.removeprefix(mark), status=NOT_LIVE
+        )
+    return finding
+
+
+def play(
+    module: Path, seed: int, *, builtin: bool | None = None, keep_trace: bool = False
+) -> Played:
+    """Play ``seed`` and return what came of it; a failure of the simulator has status 70."""
+    started = time.perf_counter()
+    played = Played(seed)
+    plan = plans.draw(seed, builtin=builtin)
+    try:
+        player = Player(module, plan)
+        played.findings = player.play()
+    except (Unmodelled, ArithmeticError, AssertionError, AttributeError, LookupError,
+            MemoryError, NotImplementedError, RuntimeError, TypeError, ValueError):  # fmt: skip
+        played.status = SOFTWARE
+        played.trouble = traceback.format_exc()
+        played.wall = time.perf_counter() - started
+        return played
+    outcome = player.simulation.outcome
+    played.status = max((finding.status for finding in played.findings), default=0)
+    played.virtual = outcome.virtual_time
+    played.kernel_calls, played.traps = outcome.kernel_calls, outcome.traps
+    played.switches = outcome.switches
+    played.events = len(player.trace.events)
+    played.reached = dict(player.watch.reached)
+    played.counters = tuple(player.watch.counters)
+    played.strikes, played.actions = len(player.injector.strikes), plan.actions
+    played.module, played.builtin, played.finale = player.name, plan.builtin, plan.finale
+    if keep_trace:
+        lines = "".join(f"{event.json()}\n" for event in player.trace.events)
+        played.trace = zlib.compress(lines.encode("ascii"), 6)
+    played.wall = time.perf_counter() - started
+    return played
+
+
+def play_some(
+    module: Path, seeds: Sequence[int], builtin: bool | None, keep: Collection[int]
+) -> list[Played]:
+    """Play several seeds: the unit of work that a pool hands out."""
+    return [play(module, seed, builtin=builtin, keep_trace=seed in keep) for seed in seeds]

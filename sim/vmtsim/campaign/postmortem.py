@@ -1,0 +1,179 @@
+"""The scene of a failure: who ran where, what it held, what was alive.
+
+A Witness looks at the moment when a rule is broken (and at the end, where the run stopped there),
+because afterwards the run goes on and the stack is another.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtsim.cpu import CpuFault
+from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.mutex import Mutexes
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.simulation import Simulation
+    from vmtsim.trace import Event
+
+_MOST_MOMENTS = 8
+_DEEPEST = 16
+_AROUND = 4  # source lines shown on either side
+_PLACE = re.compile(r"\(([\w.-]+\.[chS]):(\d+)\)")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The scene at ``at`` (virtual ns): texts for reading, ``stack`` innermost first."""
+
+    at: int
+    rule: str
+    thread: str
+    stack: tuple[str, ...]
+    locks: tuple[str, ...]
+    threads: tuple[str, ...]
+    objects: tuple[str, ...]
+
+
+class Witness:
+    """Looks at a simulation whenever it reports a violation."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.moments: list[Moment] = []
+        self._simulation = simulation
+        self._pc = 0
+        simulation.trace.subscribe(self._violation, ["violation"])
+        simulation.trace.subscribe(self._missed, ["scenario.failed"])
+        cpu = simulation.kernel.cpu
+        trap = cpu.on_trap
+
+        def remember(pc: int) -> None:
+            self._pc = pc
+            trap(pc)
+            # The host speaks after this; what it reports happened here.
+
+        cpu.on_trap = remember
+
+    def _violation(self, event: Event) -> None:
+        if len(self.moments) < _MOST_MOMENTS:
+            rule = str(event["rule"])
+            in_trap = event.get("side") != "guest"
+            name = f"protocol: {rule}" if in_trap else rule
+            self.moments.append(self._look(name, self._pc if in_trap else 0))
+
+    def _missed(self, event: Event) -> None:
+        if len(self.moments) < _MOST_MOMENTS:
+            self.moments.append(self._look(str(event["place"]), 0))
+
+    def finish(self) -> None:
+        """Look once more if the run ended with something found."""
+        findings = self._simulation.outcome.findings
+        known = {moment.rule for moment in self.moments}
+        for finding in findings:
+            if finding.rule not in known and len(self.moments) < _MOST_MOMENTS:
+                known.add(finding.rule)
+                self.moments.append(self._look(finding.rule, 0))
+
+    def _look(self, rule: str, pc: int) -> Moment:
+        kernel = self._simulation.kernel
+        lwp = kernel.scheduler.current
+        held = lwp.held if lwp is not None else []
+        return Moment(
+            at=self._simulation.now(),
+            rule=rule,
+            thread=lwp.name if lwp is not None else "",
+            stack=tuple(_stack(kernel, lwp, pc)),
+            locks=tuple(
+                f"mutex {lock.describe()}, taken by {kernel.location(lock.taken_at)}"
+                for lock in held
+            ),
+            threads=tuple(_thread(kernel, each) for each in kernel.scheduler.lwps),
+            objects=tuple(_objects(self._simulation)),
+        )
+
+
+def _stack(kernel: Kernel, lwp: Lwp | None, pc: int) -> list[str]:
+    """Return where the running thread is and who called that, as far as frames can be followed."""
+    if lwp is None:
+        return []
+    places = [kernel.location(pc, call=False)] if pc else []
+    try:
+        if not pc and kernel.call_site:
+            places.append(kernel.location(kernel.call_site))
+        callers = kernel.cpu.return_addresses(_DEEPEST)
+    except CpuFault:
+        return places
+    for address in callers:
+        place = kernel.locate(address, call=True)
+        if place is None:
+            break
+        if place not in places[-1:]:
+            places.append(place)
+    return places
+
+
+def _thread(kernel: Kernel, lwp: Lwp) -> str:
+    """Return what a thread does: running, ready, or asleep on what and where."""
+    text = f"{lwp.name}: {lwp.state}"
+    if lwp.state == "asleep":
+        text += f" on {lwp.what or 'something'}"
+    frame = lwp.frames[-1] if lwp.frames else None
+    if frame is not None and frame.entry is not None and not frame.in_guest:
+        try:
+            site = kernel.cpu.caller_of(frame.position)
+        except CpuFault:
+            return text
+        text += f", in {frame.entry.name} called by {kernel.location(site)}"
+    return text
+
+
+def _objects(simulation: Simulation) -> list[str]:
+    """Return what is alive: memory, mutexes, channels, modules."""
+    kernel = simulation.kernel
+    found = [
+        f"{allocation.size} bytes of {allocation.owner}, allocated by "
+        f"{kernel.location(allocation.made_at)}"
+        for allocation in kernel.subject(Kmem).live.values()
+        if allocation.owner == "kmem"
+    ]
+    found += [
+        f"mutex {mutex.describe()}, made by {kernel.location(mutex.made_at)}"
+        for mutex in kernel.subject(Mutexes).live.values()
+    ]
+    channels = simulation.host.transport.channels
+    found += [f"channel {number} ({channels[number].protocol})" for number in sorted(channels)]
+    found += [f"module {name}" for name in kernel.subject(Modules).loaded]
+    return found
+
+
+def place_of(text: str) -> tuple[str, int] | None:
+    """Return (file name, line) of the first source place that a text names."""
+    match = _PLACE.search(text)
+    return (match[1], int(match[2])) if match else None
+
+
+def excerpt(module: Path, place: tuple[str, int]) -> list[str]:
+    """Return the source around a place, the line itself marked; nothing where it is not found.
+
+    The source is looked for beside the module, in each directory above it, and in ``kmod`` there.
+    """
+    name, number = place
+    for directory in (Path.cwd(), *module.resolve().parents):
+        for candidate in (directory / name, directory / "kmod" / name):
+            if candidate.is_file():
+                return _numbered(candidate.read_text(encoding="utf-8").splitlines(), number)
+    return []
+
+
+def _numbered(lines: list[str], number: int) -> list[str]:
+    first = max(number - _AROUND, 1)
+    return [
+        f"{'>' if current == number else ' '} {current:5}  {line.expandtabs(8)}".rstrip()
+        for current, line in enumerate(lines[first - 1 : number + _AROUND], first)
+    ]

@@ -1,0 +1,169 @@
+"""The smallest schedule that still fails: delta debugging over faults and actions.
+
+The algorithm is ddmin of Zeller and Hildebrandt ("Simplifying and Isolating Failure-Inducing
+Input", 2002): leave out ever smaller parts as long as the same rule is still broken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from vmtsim.campaign import plan as plans
+from vmtsim.campaign.play import Choice, Player
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from vmtsim.campaign.injector import Strike
+
+T = TypeVar("T")
+
+# Runs that a reduction may cost; what is left then is small enough to read.
+BUDGET = 250
+
+
+def ddmin(items: Sequence[T], fails: Callable[[tuple[T, ...]], bool]) -> tuple[T, ...]:
+    """Return a part of ``items``, in order, that fails and of which no element can be left out.
+
+    ``fails`` must hold for all of ``items``.
+    """
+    kept = tuple(items)
+    if not kept or fails(()):
+        return ()
+    parts = 2
+    while len(kept) >= 2:
+        size = -(-len(kept) // parts)
+        chunks = [kept[start : start + size] for start in range(0, len(kept), size)]
+        for index, chunk in enumerate(chunks):
+            if len(chunks) > 2 and fails(chunk):
+                kept, parts = chunk, 2
+                break
+            rest = tuple(item for other, c in enumerate(chunks) if other != index for item in c)
+            if fails(rest):
+                kept, parts = rest, max(parts - 1, 2)
+                break
+        else:
+            if parts >= len(kept):
+                break
+            parts = min(2 * parts, len(kept))
+    return kept
+
+
+@dataclass(frozen=True)
+class Item:
+    """A part of a schedule: an action by its number, or a strike.
+
+    ``label`` names it on the command line: a12 is an action, f3 a fault.
+    """
+
+    action: int | None
+    strike: Strike | None
+    at: int
+    text: str
+
+    @property
+    def label(self) -> str:
+        """The name for ``--only``."""
+        return f"a{self.action}" if self.strike is None else f"f{self.strike.number}"
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A reduction: what is left of ``total`` items, after how many runs, and its first failure."""
+
+    items: tuple[Item, ...]
+    total: int
+    runs: int
+    exhausted: bool
+
+    @property
+    def only(self) -> str:
+        """The value of ``--only`` that plays exactly this."""
+        return ",".join(item.label for item in self.items) or "none"
+
+
+def schedule(player: Player) -> tuple[Item, ...]:
+    """Return all that may be left out of a run that was played."""
+    steps = player.plan.scenario.steps[: player.plan.actions]
+    items = [
+        Item(number, None, step.at, f"{step.at / 1e9:.6f} s  {step.verb}: {_short(step.argument)}")
+        for number, step in enumerate(steps)
+    ]
+    items += [Item(None, strike, strike.at, str(strike)) for strike in player.injector.strikes]
+    return tuple(sorted(items, key=lambda item: item.at))
+
+
+def _short(argument: object) -> str:
+    text = repr(argument)
+    return text if len(text) <= 60 else f"{text[:50]}... ({len(text)} characters)"
+
+
+def choice_of(items: Sequence[Item]) -> Choice:
+    """Return the choice that plays these items and no others."""
+    return Choice(
+        frozenset(item.action for item in items if item.action is not None),
+        tuple(item.strike for item in items if item.strike is not None),
+    )
+
+
+class _SpentError(Exception):
+    """The budget of runs is used up."""
+
+
+def reduce(
+    module: Path,
+    seed: int,
+    rule: str,
+    *,
+    builtin: bool | None = None,
+    budget: int = BUDGET,
+    told: Callable[[int, int], None] = lambda _runs, _left: None,
+) -> Reduced | None:
+    """Reduce the schedule of ``seed`` to the smallest that breaks ``rule``.
+
+    None where replaying the written schedule does not fail: then only the whole run tells.
+    ``told(runs, items left)`` is called after each run.
+    """
+    plan = plans.draw(seed, builtin=builtin)
+    whole = Player(module, plan)
+    whole.play()
+    items = schedule(whole)
+    runs = 1
+    best = items
+
+    def fails(part: tuple[Item, ...]) -> bool:
+        nonlocal runs, best
+        if runs >= budget:
+            raise _SpentError
+        runs += 1
+        player = Player(module, plan, choice=choice_of(part))
+        failed = any(finding.rule == rule for finding in player.play())
+        if failed and len(part) < len(best):
+            best = part
+        told(runs, len(best))
+        return failed
+
+    if not fails(items):
+        return None
+    try:
+        return Reduced(ddmin(items, fails), len(items), runs, exhausted=False)
+    except _SpentError:
+        return Reduced(best, len(items), runs, exhausted=True)
+
+
+def parse_only(text: str, items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return the items that ``--only`` names; raises ValueError for a name that is none."""
+    if text.strip() in {"", "none"}:
+        return ()
+    wanted = [word.strip() for word in text.split(",")]
+    known = {item.label: item for item in items}
+    missing = [word for word in wanted if word not in known]
+    if missing:
+        raise ValueError(
+            f"no {', '.join(missing)} in the schedule of this seed: it has "
+            f"{sum(i.strike is None for i in items)} actions (a0 ...) and "
+            f"{sum(i.strike is not None for i in items)} faults (f0 ...)"
+        )
+    return tuple(item for item in items if item.label in wanted)

@@ -1,0 +1,118 @@
+"""What has to happen in some run of a campaign: proof that faults got to interesting places.
+
+A property that never came true says that the campaign does not reach what it is for.  The idea is
+that of "sometimes" assertions in Antithesis.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.campaign.plan import ALL_FAULTS
+from vmtsim.kernel.sysctl import Sysctl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.trace import Event, Trace
+
+_QUAD = 4  # CTLTYPE_QUAD
+
+
+def _is(**fields: Any) -> Callable[[Event], bool]:
+    return lambda event: all(event.get(name) == value for name, value in fields.items())
+
+
+def _says(*words: str) -> Callable[[Event], bool]:
+    return lambda event: all(word in str(event.get("text")) for word in words)
+
+
+def _always(_event: Event) -> bool:
+    return True
+
+
+# Of every driver: name -> (kind of event, whether this one is it).
+_GENERAL: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
+    "channel refused by the host": ("open.refused", _always),
+    "channel taken over from an older one": ("tclo.bound", lambda e: e["before"] != 65535),
+    "channel forgotten by the host": ("close", _is(reason="lost")),
+    "channel taken by another client": ("close", _is(reason="stolen")),
+    "message lost with its channel": ("tclo.lost", _always),
+    "message given up by the guest": ("tclo.dropped", _always),
+    "message given up by the host": ("tclo.timeout", _always),
+    "answer that came too late": ("tclo.late", _always),
+    "message answered with an error": ("tclo.reply", _is(ok=False)),
+    "RPCI command refused": ("rpci", _is(ok=False)),
+    "power request accepted": ("power.status", _is(success=True)),
+    "power button pressed": ("powerd", _is(script="power_button")),
+    "reset button pressed": ("powerd", _is(script="reset_button")),
+    "sleep button released": ("powerd", _is(script="sleep_button")),
+    "clock stepped": ("clock.step", _always),
+    "clock slewed": ("clock.slew", _always),
+    "machine migrated": ("host.migrate", _always),
+    "machine reverted": ("host.revert", _always),
+    "messages interrupted by a checkpoint": ("host.checkpoint", _always),
+    "device detached": ("device.detach", _always),
+    "module unloaded": ("modctl.unload", _is(error=0)),
+    "machine went down with nobody listening": ("kernel.reboot", _always),
+}
+# Of our own driver, told by what it says.
+_VMT: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
+    "loss of the channel noticed": ("log", _says("lost the channel")),
+    "channel open again": ("log", _says("open again")),
+    "refusal of a channel noticed": ("log", _says("refuses a channel")),
+    "fight for the channel noticed": ("console", _says("vmtoolsd", "drvctl")),
+    "refused guest information noticed": ("log", _says("refuses guest information")),
+    "host without time noticed": ("log", _says("does not tell the time")),
+}
+
+
+def expected(module: str, counters: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of all properties for a module with these counters."""
+    return (
+        *(f"fault: {name}" for name in sorted(ALL_FAULTS)),
+        *_GENERAL,
+        *(_VMT if module == "vmt" else ()),
+        *(f"counter: {name}" for name in sorted(counters)),
+    )
+
+
+class Watch:
+    """Counts the properties of one run.  ``counters`` are the driver's own, by sysctl name."""
+
+    def __init__(self, kernel: Kernel, trace: Trace, module: str) -> None:
+        self.reached: Counter[str] = Counter()
+        self.counters: dict[str, int] = {}
+        self._kernel = kernel
+        table = {**_GENERAL, **(_VMT if module == "vmt" else {})}
+        by_kind: dict[str, list[tuple[str, Callable[[Event], bool]]]] = {}
+        for name, (kind, matches) in table.items():
+            by_kind.setdefault(kind, []).append((name, matches))
+        self._by_kind = by_kind
+        trace.subscribe(self._happened, by_kind)
+        trace.subscribe(self._fault, ["fault"])
+        # The driver forgets its counters when it is detached: look before each thing to do.
+        trace.subscribe(self._look, ["scenario.step"])
+
+    def _happened(self, event: Event) -> None:
+        for name, matches in self._by_kind[event.kind]:
+            if matches(event):
+                self.reached[name] += 1
+
+    def _fault(self, event: Event) -> None:
+        self.reached[f"fault: {event['name']}"] += 1
+
+    def _look(self, _event: Event) -> None:
+        memory = self._kernel.memory
+        for node in self._kernel.subject(Sysctl).leaves("machdep"):
+            if node.kind == _QUAD and node.data:
+                name = node.path.split(".", 2)[-1]
+                value = int.from_bytes(memory.read(node.data, 8), "little", signed=True)
+                self.counters[name] = max(value, self.counters.get(name, 0))
+
+    def finish(self) -> None:
+        """Take the driver's counters into account."""
+        for name, value in self.counters.items():
+            self.reached[f"counter: {name}"] = value

@@ -1,0 +1,153 @@
+"""The report of a failure: everything that is wanted to understand it, on one page of text."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import subprocess
+import textwrap
+from typing import TYPE_CHECKING
+
+from vmtsim import chart
+from vmtsim.campaign import plan as plans
+from vmtsim.campaign.play import Player
+from vmtsim.campaign.postmortem import Moment, excerpt, place_of
+from vmtsim.campaign.reduce import Reduced, choice_of, reduce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vmtsim.simulation import Finding
+
+_CLASSES = {1: "FAILED", 2: "NOT LIVE", 3: "PANIC", 70: "SIMULATOR"}
+_TALK = 24
+_WIDTH = 96
+
+
+def commit() -> str:
+    """Return the commit of the working directory, with ``+`` where files differ; "" without git."""
+    try:
+        head = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.stdout.strip()
+
+
+def digest(module: Path) -> str:
+    """Return the first half of the module's SHA-256, enough to tell builds apart."""
+    return hashlib.sha256(module.read_bytes()).hexdigest()[:32]
+
+
+def replay_command(
+    module: Path, seed: int, *, builtin: bool | None = None, only: str | None = None
+) -> str:
+    """Return the command that plays exactly this again."""
+    words = ["vmtsim", "replay", str(module), "--seed", str(seed)]
+    if builtin is not None:
+        words += ["--kernel", "builtin" if builtin else "plain"]
+    if only is not None:
+        words += ["--only", only]
+    return shlex.join(words)
+
+
+def tell(
+    module: Path,
+    seed: int,
+    rule: str,
+    *,
+    builtin: bool | None = None,
+    reduced: Reduced | None = None,
+) -> list[str]:
+    """Play ``seed`` again (reduced, if given) and return the report of its first break of ``rule``.
+
+    The lines have no more than about 100 columns.  Empty if the rule holds this time.
+    """
+    plan = plans.draw(seed, builtin=builtin)
+    choice = None if reduced is None else choice_of(reduced.items)
+    player = Player(module, plan, choice=choice)
+    findings = player.play()
+    finding = next((each for each in findings if each.rule == rule), None)
+    if finding is None:
+        return []
+    moment = next((each for each in player.moments if each.rule == rule), None)
+    at = moment.at if moment is not None else finding.at
+    lines = _field(_CLASSES[finding.status], f"{finding.rule}: {finding.message}")
+    kernel = "with a vmt(4) of its own" if plan.builtin else "without a vmt(4)"
+    lines += _field("seed", f"{seed}, on a kernel {kernel}")
+    known = commit()
+    lines += _field("of", f"{module.name}, sha256 {digest(module)}"
+                    + (f", commit {known}" if known else ""))  # fmt: skip
+    lines += _field("time", f"{at / 1e9:.6f} virtual s")
+    lines += _scene(module, finding, moment)
+    lines += _schedule(reduced)
+    events = [event for event in player.trace.events if event.at <= at]
+    talk = chart.text(events)[-_TALK:]
+    lines += ["talk", *(f"  {line}" for line in talk)]
+    only = None if reduced is None else reduced.only
+    return [*lines, f"again    {replay_command(module, seed, builtin=builtin, only=only)}"]
+
+
+def _field(name: str, text: str) -> list[str]:
+    wrapped = textwrap.wrap(text, _WIDTH - 9, break_on_hyphens=False) or [""]
+    return [f"{name:<9}{wrapped[0]}", *(f"{'':9}{line}" for line in wrapped[1:])]
+
+
+def _listed(name: str, texts: tuple[str, ...], most: int = 12) -> list[str]:
+    if not texts:
+        return [f"{name:<9}none"]
+    lines = _field(name, texts[0])
+    for text in texts[1:most]:
+        lines += _field("", text)
+    if len(texts) > most:
+        lines += _field("", f"and {len(texts) - most} more")
+    return lines
+
+
+def _scene(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
+    lines = []
+    place = place_of(finding.message)
+    if moment is not None:
+        if moment.thread:
+            lines += _field("thread", moment.thread)
+        if moment.stack:
+            lines += _listed("in", moment.stack)
+            place = place or next(filter(None, map(place_of, moment.stack)), None)
+    if place is not None:
+        source = excerpt(module, place)
+        if source:
+            lines += [f"source   {place[0]}:{place[1]}", *(f"  {line}" for line in source)]
+    if moment is not None:
+        lines += _listed("locks", moment.locks)
+        lines += _listed("threads", moment.threads)
+        lines += _listed("alive", moment.objects)
+    return lines
+
+
+def _schedule(reduced: Reduced | None) -> list[str]:
+    if reduced is None:
+        return []
+    left = "no fault and no action is needed" if not reduced.items else f"{len(reduced.items)} left"
+    note = ", budget used up" if reduced.exhausted else ""
+    lines = _field(
+        "schedule", f"{reduced.total} faults and actions, reduced in {reduced.runs} runs: "
+        f"{left}{note}"
+    )  # fmt: skip
+    return [*lines, *(f"  {item.label:<5} {item.text}" for item in reduced.items)]
+
+
+def investigate(
+    module: Path,
+    seed: int,
+    rule: str,
+    *,
+    builtin: bool | None = None,
+    told: Callable[[int, int], None] = lambda _runs, _left: None,
+) -> list[str]:
+    """Reduce a failure and tell it; the whole run where the reduced one would tell another."""
+    reduced = reduce(module, seed, rule, builtin=builtin, told=told)
+    lines = tell(module, seed, rule, builtin=builtin, reduced=reduced) if reduced else []
+    return lines or tell(module, seed, rule, builtin=builtin)

@@ -1,0 +1,141 @@
+"""``vmtsim campaign``: many seeds, each with faults of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+SUMMARY = "play many seeds with faults, and judge safety and liveness"
+_STRICT = 1
+
+
+def seed_range(text: str) -> tuple[int, int]:
+    """Read ``A:B`` (both included) or one seed."""
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: seeds are given as A:B, as in 1:2000")
+    first = int(match[1])
+    last = int(match[2]) if match[2] else first
+    if last < first:
+        raise argparse.ArgumentTypeError(f"{text!r}: the last seed comes before the first")
+    return first, last
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read ``K/N``: part K, from 1 on, of N."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}: a shard is K/N with K from 1 to N, as in 2/4")
+    return int(match[1]), int(match[2])
+
+
+def part(first: int, last: int, number: int, count: int) -> tuple[int, int]:
+    """Return the seeds of shard ``number`` of ``count``: neighbours, as equal as can be."""
+    total = last - first + 1
+    return first + total * (number - 1) // count, first + total * number // count - 1
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number above 0 is wanted")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vmtsim campaign``."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod")
+    parser.add_argument(
+        "--seeds", type=seed_range, metavar="A:B", help="first and last seed (1:100)"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=_positive,
+        metavar="M",
+        help="begin nothing after so much real time; without --seeds, go on until then",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all CPUs)"
+    )
+    parser.add_argument("--shard", type=shard, metavar="K/N", help="play part K of N of the seeds")
+    parser.add_argument(
+        "--kernel",
+        choices=("plain", "builtin"),
+        help="always this kernel; each seed chooses otherwise",
+    )
+    parser.add_argument(
+        "--canary", type=Path, metavar="FILE", help="a module with a defect that must be found"
+    )
+    parser.add_argument(
+        "--twice", type=int, default=20, metavar="N", help="play one seed in N twice (20; 0: none)"
+    )
+    parser.add_argument(
+        "--all-sometimes",
+        action="store_true",
+        help="fail if something that must happen sometimes never did",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page about it")
+    parser.add_argument("--quiet", action="store_true", help="no progress, the result alone")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play it and print what it came to."""
+    from vmtgen.kobj import read_module  # noqa: PLC0415 - `--help` needs none of it
+
+    from vmtsim.campaign.progress import teller  # noqa: PLC0415
+    from vmtsim.campaign.runner import Campaign, Settings, pool  # noqa: PLC0415
+
+    first, last = args.seeds or (1, None if args.minutes else 100)
+    if args.jobs < 1:
+        return _usage(f"--jobs {args.jobs}: at least one process is needed")
+    if args.twice < 0:
+        return _usage(f"--twice {args.twice}: 0 for none, or one in how many")
+    if args.shard is not None:
+        if last is None:
+            return _usage("--shard divides a range of seeds: give --seeds A:B")
+        first, last = part(first, last, *args.shard)
+        if last < first:
+            return _usage(f"--shard {args.shard[0]}/{args.shard[1]}: no seed is left for it")
+    for module in filter(None, (args.file, args.canary)):
+        read_module(module)  # what is wrong with it is said once, and here
+    settings = Settings(
+        module=args.file,
+        first=first,
+        last=last,
+        builtin=None if args.kernel is None else args.kernel == "builtin",
+        minutes=args.minutes,
+        twice=args.twice,
+        canary=args.canary,
+    )
+    with teller(quiet=args.quiet) as told, pool(args.jobs) as executors:
+        record = Campaign(settings, executors, args.jobs, told).run()
+    return finish(args, record)
+
+
+def finish(args: argparse.Namespace, record: object) -> int:
+    """Write and print a record; return the exit status."""
+    from vmtsim.campaign import page, summary  # noqa: PLC0415
+    from vmtsim.campaign.record import Record  # noqa: PLC0415
+    from vmtsim.report import write_text  # noqa: PLC0415
+
+    assert isinstance(record, Record)
+    if args.json is not None:
+        write_text(args.json, record.json())
+    if args.html is not None:
+        write_text(args.html, page.html(record))
+    sys.stdout.write("\n".join(summary.text(record)) + "\n")
+    if args.all_sometimes and record.never:
+        return record.status or _STRICT
+    return record.status
+
+
+def _usage(text: str) -> int:
+    sys.stderr.write(f"vmtsim campaign: error: {text}\n")
+    return 64

@@ -1,0 +1,97 @@
+"""``vmtsim replay``: one seed of a campaign again, whole or reduced."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from vmtsim.simulation import Finding
+
+SUMMARY = "play one seed of a campaign again, and tell a failure in full"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vmtsim replay``."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod")
+    parser.add_argument("--seed", type=int, required=True, metavar="N", help="the seed")
+    parser.add_argument(
+        "--kernel",
+        choices=("plain", "builtin"),
+        help="as given to the campaign; the seed chooses otherwise",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="LIST",
+        help="of all actions and faults only these, as in a3,f17; `none` for none",
+    )
+    parser.add_argument(
+        "--reduce", action="store_true", help="look for the smallest schedule that still fails"
+    )
+    parser.add_argument("--schedule", action="store_true", help="list actions and faults")
+    parser.add_argument("--summary", action="store_true", help="print the findings alone")
+    parser.add_argument("--trace", metavar="FILE", type=Path, help="write all events, JSON lines")
+    parser.add_argument("--svg", metavar="FILE", type=Path, help="draw the conversation")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play it and print what happened."""
+    from vmtsim import chart, chart_svg, report  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.campaign import plan as plans  # noqa: PLC0415
+    from vmtsim.campaign import reduce as reducing  # noqa: PLC0415
+    from vmtsim.campaign import story  # noqa: PLC0415
+    from vmtsim.campaign.play import Player  # noqa: PLC0415
+    from vmtsim.trace import TraceFile  # noqa: PLC0415
+
+    builtin = None if args.kernel is None else args.kernel == "builtin"
+    plan = plans.draw(args.seed, builtin=builtin)
+    player = Player(args.file, plan)
+    findings = player.play()
+    items = reducing.schedule(player)
+    reduced = None
+    if args.only is not None:
+        try:
+            chosen = reducing.parse_only(args.only, items)
+        except ValueError as error:
+            sys.stderr.write(f"vmtsim replay: error: --only: {error}\n")
+            return 64
+        player = Player(args.file, plan, choice=reducing.choice_of(chosen))
+        findings = player.play()
+        reduced = reducing.Reduced(chosen, len(items), 1, exhausted=False)
+        items = chosen
+    elif args.reduce and findings:
+        worst = max(findings, key=lambda each: each.status)
+        reduced = reducing.reduce(args.file, args.seed, worst.rule, builtin=builtin)
+    if args.trace is not None:
+        with TraceFile(args.trace, seed=args.seed, module=args.file.name) as file:
+            for event in player.trace.events:
+                file(event)
+    if args.svg is not None:
+        report.write_text(args.svg, chart_svg.svg(player.trace.events))
+    lines = []
+    if args.schedule:
+        lines += [f"{item.label:<5} {item.text}" for item in items]
+    if not findings:
+        if not args.summary:
+            lines += chart.text(player.trace.events)
+        lines.append(f"verdict  fine: seed {args.seed}, {player.simulation.now() / 1e9:.0f} "
+                     "virtual s")  # fmt: skip
+    for rule in dict.fromkeys(finding.rule for finding in findings):
+        if args.summary:
+            finding = next(each for each in findings if each.rule == rule)
+            lines.append(f"finding  {rule}: {finding.message}")
+            continue
+        applies = reduced if args.only is not None or rule == worst_rule(findings) else None
+        told = story.tell(args.file, args.seed, rule, builtin=builtin, reduced=applies)
+        lines += [*told, ""]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return max((finding.status for finding in findings), default=0)
+
+
+def worst_rule(findings: Sequence[Finding]) -> str:
+    """Return the rule whose failure weighs most."""
+    return max(findings, key=lambda each: each.status).rule
