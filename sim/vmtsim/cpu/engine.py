@@ -362,12 +362,13 @@ class Engine:
     def watch_blocks(self, seen: Callable[[int, int], None], start: int, end: int) -> None:
         """Call ``seen(address, size)`` when a block of code is first translated."""
 
-        def edge(_uc: Any, current: Any, previous: Any, _data: Any) -> None:
+        def edge(_uc: Any, current: Any, previous: Any, _data: Any) -> int:
             for block in (current, previous):
-                if block and start <= block[0].pc < end:
-                    seen(block[0].pc, block[0].size)
+                if start <= block.pc < end:
+                    seen(block.pc, block.size)
+            return 0
 
-        self._uc.hook_add(uc.UC_HOOK_EDGE_GENERATED, edge)
+        self._uc.hook_add(uc.UC_HOOK_EDGE_GENERATED, self.guarded(edge))
 
 
 class HostView:

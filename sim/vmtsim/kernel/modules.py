@@ -45,15 +45,19 @@ class Modules(Subject):
             self.builtin.add("vmt")
         kernel.locate = self._locate
 
+    def all(self) -> tuple[Loaded, ...]:
+        """Return the modules that are loaded, and those that were."""
+        return (*self.loaded.values(), *self._past)
+
     def _locate(self, address: int, *, call: bool = True) -> str | None:
-        for module in (*self.loaded.values(), *self._past):
+        for module in self.all():
             if module.text_base <= address <= module.text_end:
                 return module.location(address, call=call)
         return None
 
     def line(self, address: int) -> tuple[str, int] | None:
         """Return the source line of an address in a module's text."""
-        for module in (*self.loaded.values(), *self._past):
+        for module in self.all():
             if module.text_base <= address < module.text_end:
                 return module.line(address)
         return None

@@ -1,0 +1,77 @@
+"""``vmtsim coverage``: which lines of the module's C ran."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtsim.verbs.campaign import seed_range
+
+if TYPE_CHECKING:
+    import argparse
+
+SUMMARY = "tell which lines of a module's C ran, in scenarios or in seeds of a campaign"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vmtsim coverage``."""
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help="the module, with its .debug twin beside it"
+    )
+    parser.add_argument(
+        "--scenario",
+        metavar="NAME|FILE",
+        action="append",
+        help="run this scenario (may be repeated; all that ship, without --seeds too)",
+    )
+    parser.add_argument("--seeds", type=seed_range, metavar="A:B", help="play these seeds")
+    parser.add_argument("--source", metavar="DIR", type=Path, help="where the C files are")
+    parser.add_argument("--lcov", metavar="FILE", type=Path, help="write an lcov tracefile")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page")
+    parser.add_argument(
+        "--at-least", type=float, metavar="PERCENT", help="fail if less of all lines ran"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run, count, print."""
+    from vmtsim import coverage, coverage_page, scenario  # noqa: PLC0415
+    from vmtsim.campaign import plan as plans  # noqa: PLC0415
+    from vmtsim.campaign.play import Player  # noqa: PLC0415
+    from vmtsim.report import write_text  # noqa: PLC0415
+    from vmtsim.simulation import Simulation  # noqa: PLC0415
+
+    collected = coverage.Coverage(args.file)
+    failed = []
+    names = args.scenario or ([] if args.seeds else list(scenario.shipped()))
+    for name in names:
+        for builtin in (False, True):
+            simulation = Simulation(args.file, scenario.load(name), builtin_vmt=builtin)
+            collected.watch(simulation)
+            if simulation.run().status:
+                failed.append(str(name))
+            collected.ended()
+    if args.seeds is not None:
+        for seed in range(args.seeds[0], args.seeds[1] + 1):
+            player = Player(args.file, plans.draw(seed), watch=collected.watch)
+            if player.play():
+                failed.append(f"seed {seed}")
+            collected.ended()
+    files = collected.files(args.source)
+    if args.lcov is not None:
+        write_text(args.lcov, coverage.lcov(files))
+    if args.html is not None:
+        write_text(args.html, coverage_page.html(collected, files))
+    sys.stdout.write("\n".join(coverage.table(files)) + "\n")
+    if failed:
+        shown = ", ".join(dict.fromkeys(failed))
+        sys.stderr.write(f"vmtsim: warning: not everything went well: {shown}\n")
+    whole = coverage.total(files)
+    if args.at_least is not None and whole.run * 100 < args.at_least * whole.total:
+        sys.stderr.write(
+            f"vmtsim: error: {coverage.percent(whole.run, whole.total)} of the lines ran, "
+            f"{args.at_least:g} % are wanted\n"
+        )
+        return 1
+    return 0
