@@ -153,7 +153,7 @@ def percent(run: int, total: int) -> str:
 
 
 def table(files: list[FileCoverage]) -> list[str]:
-    """Return the table per file, with the lines that never ran."""
+    """Return a line for each file, with the lines that never ran."""
     lines = [f"{'file':<20}{'lines':>7}{'run':>7}{'share':>10}  never run"]
     for file in [*files, total(files)]:
         missed = ", ".join(file.missed_ranges()) if file.name != "all" else ""

@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from vmtsim.campaign import invariants
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.injector import Injector, Strike
 from vmtsim.campaign.postmortem import Moment, Witness
@@ -104,6 +105,7 @@ class Player:
         self.name = self.simulation.module.modinfo.name
         self.watch = Watch(kernel, self.trace, self.name)
         self.witness = Witness(self.simulation)
+        invariants.watch(self.simulation)
         if watch is not None:
             watch(self.simulation)
 

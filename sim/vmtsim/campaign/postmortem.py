@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtsim.campaign.invariants import IN_TRAP
 from vmtsim.cpu import CpuFault
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.modules import Modules
@@ -30,12 +31,16 @@ _PLACE = re.compile(r"\(([\w.-]+\.[chS]):(\d+)\)")
 
 @dataclass(frozen=True)
 class Moment:
-    """The scene at ``at`` (virtual ns): texts for reading, ``stack`` innermost first."""
+    """The scene at ``at`` (virtual ns): texts for reading, ``stack`` innermost first.
+
+    ``in_trap``: the guest was inside a call to the host, whose innermost frame is the trap itself.
+    """
 
     at: int
     rule: str
     thread: str
     stack: tuple[str, ...]
+    in_trap: bool
     locks: tuple[str, ...]
     threads: tuple[str, ...]
     objects: tuple[str, ...]
@@ -63,8 +68,9 @@ class Witness:
     def _violation(self, event: Event) -> None:
         if len(self.moments) < _MOST_MOMENTS:
             rule = str(event["rule"])
-            in_trap = event.get("side") != "guest"
-            name = f"protocol: {rule}" if in_trap else rule
+            protocol = event.get("side") != "guest"
+            name = f"protocol: {rule}" if protocol else rule
+            in_trap = protocol or rule in IN_TRAP
             self.moments.append(self._look(name, self._pc if in_trap else 0))
 
     def _missed(self, event: Event) -> None:
@@ -89,6 +95,7 @@ class Witness:
             rule=rule,
             thread=lwp.name if lwp is not None else "",
             stack=tuple(_stack(kernel, lwp, pc)),
+            in_trap=bool(pc),
             locks=tuple(
                 f"mutex {lock.describe()}, taken by {kernel.location(lock.taken_at)}"
                 for lock in held

@@ -41,7 +41,6 @@ _GENERAL: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "channel taken by another client": ("close", _is(reason="stolen")),
     "message lost with its channel": ("tclo.lost", _always),
     "message given up by the guest": ("tclo.dropped", _always),
-    "message given up by the host": ("tclo.timeout", _always),
     "answer that came too late": ("tclo.late", _always),
     "message answered with an error": ("tclo.reply", _is(ok=False)),
     "RPCI command refused": ("rpci", _is(ok=False)),

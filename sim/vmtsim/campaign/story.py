@@ -115,7 +115,9 @@ def _scene(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
             lines += _field("thread", moment.thread)
         if moment.stack:
             lines += _listed("in", moment.stack)
-            place = place or next(filter(None, map(place_of, moment.stack)), None)
+            # The instruction that traps says little; who wanted it says more.
+            telling = moment.stack[1 if moment.in_trap and len(moment.stack) > 1 else 0 :]
+            place = place or next(filter(None, map(place_of, telling)), None)
     if place is not None:
         source = excerpt(module, place)
         if source:
