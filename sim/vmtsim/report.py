@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from vmtsim import chart
 from vmtsim.kernel.console import Console
-from vmtsim.trace import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     from vmtsim.simulation import Outcome, Simulation
     from vmtsim.trace import Event
+
+_LONGEST = 40  # characters of a message in the summary
 
 _VERDICTS = {
     0: "fine: every property held",
@@ -88,7 +89,7 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
     lines = [
         f"module   {_module_line(simulation)}",
         f"kernel   {_kernel_line(simulation)}",
-        *_talk(events),
+        *_talk(events, short=bool(outcome.findings)),
     ]
     if outcome.findings:
         first = outcome.findings[0]
@@ -114,22 +115,23 @@ def _kernel_line(simulation: Simulation) -> str:
     return "no device attached"
 
 
-def _talk(events: Iterable[Event]) -> list[str]:
+def _talk(events: Iterable[Event], *, short: bool) -> list[str]:
     """Return the host's requests with their answers, and what the guest told, in short."""
     told: list[str] = []
     asked: list[str] = []
     power: list[str] = []
     for event in events:
         if event.kind == "tclo.reply":
-            reply = printable(event["reply"]).strip() or "nothing"
-            asked.append(f"{printable(event['message'])} -> {reply}")
+            message = chart.shown(event["message"], _LONGEST)
+            reply = chart.shown(event["reply"], _LONGEST).removesuffix("<space>")
+            asked.append(f"{message} -> {reply}")
         elif event.kind == "rpci":
-            told.append(printable(event["request"]).strip())
+            told.append(chart.shown(event["request"], _LONGEST).removesuffix("<space>"))
         elif event.kind == "powerd":
             power.append(f"{event['script']} {event['name']}")
     lines = []
-    lines += _joined("host", asked, 3)
-    lines += _joined("guest", told, 2)
+    lines += _joined("host", asked, 1 if short else 3)
+    lines += _joined("guest", told, 1 if short else 2)
     lines += _joined("powerd", power, 1)
     return lines
 
