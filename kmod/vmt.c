@@ -21,9 +21,13 @@
  *	vmt_power.c	power switches
  *	vmt_rpci.c	what the guest tells the host
  *	vmt_guestinfo.c	names, release, uptime
- *	vmt_net.c	addresses
+ *	vmt_nicinfo.c	interfaces, as the host wants to have them
+ *	vmt_net.c	... and as the kernel has them
+ *	vmt_disk.c	file systems
+ *	vmt_backup.c	quiesced snapshots
  *	vmt_clock.c	the time
  *	vmt_sysctl.c	what the administrator sees and sets
+ *	vmt_counters.c	... and may count
  *	vmt_log.c	what the driver says
  *	vmt_channel.c	messages to and from the host
  *	vmt_backdoor.c	the registers that carry them
@@ -63,13 +67,13 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 /* How long the shutdown hook waits for the worker. */
-#define VMT_SHUTDOWN_MS	2000
+#define	VMT_SHUTDOWN_MS	2000
 
 static int	vmt_match(device_t, cfdata_t, void *);
 static void	vmt_attach(device_t, device_t, void *);
 static int	vmt_detach(device_t, int);
-static int	vmt_begin(struct vmtk_softc *);
-static void	vmt_end(struct vmtk_softc *);
+static int	vmt_start(struct vmtk_softc *);
+static void	vmt_stop(struct vmtk_softc *);
 static void	vmt_read_uuid(struct vmtk_softc *);
 static bool	vmt_shutdown(device_t, int);
 static void	vmt_flush(void);
@@ -133,9 +137,11 @@ vmt_modcmd(modcmd_t cmd, void *arg)
 		 * unit is half free: detached, but not collected yet.
 		 */
 		if (vmt_unit_taken() &&
-		    device_find_by_xname("vmt0") == NULL)
+		    device_find_by_xname("vmt0") == NULL) {
+			aprint_error("vmt: vmt0 is half gone; "
+			    "drvctl -r -a cpufeaturebus cpu0, then load again\n");
 			error = EBUSY;
-		else
+		} else
 			error = config_init_component(vmt_drivers,
 			    vmt_cfattachinit, vmt_cfdata);
 		KERNEL_UNLOCK_ONE(NULL);
@@ -179,7 +185,6 @@ vmt_unit_taken(void)
 static int
 vmt_match(device_t parent, cfdata_t cf, void *aux)
 {
-	uint32_t product, revision;
 #if defined(__i386__) || defined(__x86_64__)
 	const struct cpufeature_attach_args *cfaa = aux;
 
@@ -195,8 +200,7 @@ vmt_match(device_t parent, cfdata_t cf, void *aux)
 
 	if (!vmtk_cpuid_vmware() && !vmt_force)
 		return 0;
-	if (!vmtk_get_version(&revision, &product) ||
-	    revision != VMT_VERSION || !vmtk_channel_exists())
+	if (!vmtk_backdoor_present() || !vmtk_channel_exists())
 		return 0;
 	return 2;	/* the built-in driver says 1 */
 }
@@ -215,16 +219,16 @@ vmt_attach(device_t parent, device_t self, void *aux)
 	if (sc->sc_uuid[0] != '\0')
 		aprint_verbose_dev(self, "UUID %s\n", sc->sc_uuid);
 
-	error = vmt_begin(sc);
+	error = vmt_start(sc);
 	if (error != 0) {
 		aprint_error_dev(self, "not started (error %d)\n", error);
-		vmt_end(sc);
+		vmt_stop(sc);
 	}
 }
 
-/* Bring the service up.  If a step fails, vmt_end() undoes the others. */
+/* Bring the service up.  If a step fails, vmt_stop() undoes the others. */
 static int
-vmt_begin(struct vmtk_softc *sc)
+vmt_start(struct vmtk_softc *sc)
 {
 	int error;
 
@@ -241,6 +245,12 @@ vmt_begin(struct vmtk_softc *sc)
 	vmtk_clock_init(&sc->sc_clock);
 	sc->sc_request.r_command = kmem_zalloc(VMTK_REQUEST_MAX + 1, KM_SLEEP);
 	sc->sc_request.r_reply = kmem_zalloc(VMTK_REPLY_MAX, KM_SLEEP);
+	sc->sc_disk_sent = kmem_zalloc(VMT_DISK_TEXT, KM_SLEEP);
+	/* So that a usual message can always be taken. */
+	if (vmtk_buffer_reserve(&sc->sc_message, VMT_BUFFER) != 0)
+		return ENOMEM;
+
+	vmtk_counters_attach(sc);
 
 	/* Power switches. */
 	if (!vmtk_power_attach(sc))
@@ -254,8 +264,8 @@ vmt_begin(struct vmtk_softc *sc)
 		return ENXIO;
 
 	/*
-	 * The worker, bound to this CPU: it walks lists of the network
-	 * stack, whose references are CPU-local.
+	 * The worker, bound to this CPU: passive references, should a list
+	 * of the network stack ever need them, are CPU-local.
 	 */
 	sc->sc_running = true;
 	error = kthread_create(PRI_NONE, KTHREAD_MPSAFE | KTHREAD_MUSTJOIN,
@@ -276,7 +286,7 @@ vmt_begin(struct vmtk_softc *sc)
  * then no new ones can come, then the worker goes.  Harmless when done twice.
  */
 static void
-vmt_end(struct vmtk_softc *sc)
+vmt_stop(struct vmtk_softc *sc)
 {
 
 	if (!sc->sc_have_locks)
@@ -300,7 +310,11 @@ vmt_end(struct vmtk_softc *sc)
 		vmtk_power_detach(sc);
 	sc->sc_have_switches = false;
 
+	vmtk_counters_detach(sc);
 	vmtk_info_free(sc);
+	vmtk_buffer_free(&sc->sc_nic);
+	vmtk_buffer_free(&sc->sc_nic_sent);
+	kmem_free(sc->sc_disk_sent, VMT_DISK_TEXT);
 	vmtk_buffer_free(&sc->sc_message);
 	vmtk_buffer_free(&sc->sc_command);
 	vmtk_buffer_free(&sc->sc_reply);
@@ -316,7 +330,7 @@ static int
 vmt_detach(device_t self, int flags)
 {
 
-	vmt_end(device_private(self));
+	vmt_stop(device_private(self));
 	return 0;
 }
 
@@ -328,19 +342,18 @@ static bool
 vmt_shutdown(device_t self, int how)
 {
 	struct vmtk_softc *sc = device_private(self);
-	int error = 0;
+	const int64_t end = vmtk_uptime() + VMT_SHUTDOWN_MS;
 
-	if (curlwp == sc->sc_thread) {
-		vmtk_farewell(sc);
-		return true;
-	}
 	mutex_enter(&sc->sc_lock);
-	sc->sc_dying = true;
+	sc->sc_dying = sc->sc_shutdown = true;
 	cv_broadcast(&sc->sc_work);
-	while (sc->sc_running && error == 0)
-		error = cv_timedwait(&sc->sc_done, &sc->sc_lock,
-		    MAX(mstohz(VMT_SHUTDOWN_MS), 1));
+	cv_broadcast(&sc->sc_done);
+	while (curlwp != sc->sc_thread && sc->sc_running &&
+	    vmtk_uptime() < end)
+		(void)cv_timedwait(&sc->sc_done, &sc->sc_lock, 1);
 	mutex_exit(&sc->sc_lock);
+	if (curlwp == sc->sc_thread)
+		vmtk_farewell(sc);
 	return true;
 }
 

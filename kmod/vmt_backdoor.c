@@ -13,9 +13,11 @@
  * the high one a whole buffer by string I/O.  On aarch64, which has no ports,
  * a read of MDCCSR_EL0 with a magic value in x7 does the same.
  *
- * The host may change any of the registers and any memory.  The three traps
- * are functions of their own, so that there are exactly three places from
- * which the host is ever called.
+ * The host may change any of the registers and any memory.  Each trap is a
+ * function of its own, so that there are few places from which the host is
+ * ever called: three, and two more on x86, where the processor may offer an
+ * instruction that does what the low port does.  That is for guests whose
+ * memory is encrypted and whose ports are dead.
  */
 
 #include <sys/cdefs.h>
@@ -32,6 +34,14 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 static void	vmt_command(struct vmtk_frame *, uint32_t);
+
+#if defined(__x86_64__) || defined(__i386__)
+static void	vmt_trap_vmcall(struct vmtk_frame *);
+static void	vmt_trap_vmmcall(struct vmtk_frame *);
+#endif
+
+/* The instruction to use instead of the ports, if any. */
+static void	(*vmt_instruction)(struct vmtk_frame *);
 
 #if defined(__x86_64__)
 
@@ -69,13 +79,35 @@ vmt_trap_out(struct vmtk_frame *f)
 	    : "memory", "cc");
 }
 
+static void __noinline
+vmt_trap_vmcall(struct vmtk_frame *f)
+{
+
+	__asm volatile("vmcall"
+	    : "+a" (f->ax), "+b" (f->bx), "+c" (f->cx), "+d" (f->dx),
+	      "+S" (f->si), "+D" (f->di)
+	    :
+	    : "memory", "cc");
+}
+
+static void __noinline
+vmt_trap_vmmcall(struct vmtk_frame *f)
+{
+
+	__asm volatile("vmmcall"
+	    : "+a" (f->ax), "+b" (f->bx), "+c" (f->cx), "+d" (f->dx),
+	      "+S" (f->si), "+D" (f->di)
+	    :
+	    : "memory", "cc");
+}
+
 #elif defined(__i386__)
 
 /*
  * Seven registers are all there are.  Load them from the frame, whose
  * address waits on the stack meanwhile, and put them back.
  */
-#define VMT_TRAP(f, insn)						\
+#define	VMT_TRAP(f, insn)						\
 	__asm volatile(							\
 	    "pushl %%ebp\n\t"						\
 	    "pushl %%eax\n\t"						\
@@ -122,11 +154,25 @@ vmt_trap_out(struct vmtk_frame *f)
 	VMT_TRAP(f, "rep outsb");
 }
 
+static void __noinline
+vmt_trap_vmcall(struct vmtk_frame *f)
+{
+
+	VMT_TRAP(f, "vmcall");
+}
+
+static void __noinline
+vmt_trap_vmmcall(struct vmtk_frame *f)
+{
+
+	VMT_TRAP(f, "vmmcall");
+}
+
 #undef VMT_TRAP
 
 #elif defined(__aarch64__)
 
-#define VMT_TRAP(f, operation)						\
+#define	VMT_TRAP(f, operation)						\
 do {									\
 	register unsigned long x0 __asm("x0") = (f)->ax;		\
 	register unsigned long x1 __asm("x1") = (f)->bx;		\
@@ -185,8 +231,25 @@ vmtk_backdoor_low(struct vmtk_frame *f)
 {
 
 	f->ax = VMT_MAGIC;
-	f->dx = (f->dx & 0xffff0000U) | VMT_PORT_LOW;
-	vmt_trap_low(f);
+	f->dx &= 0xffff0000U;
+	if (vmt_instruction != NULL) {
+		f->dx |= VMT_CALL_LOW;
+		(*vmt_instruction)(f);
+	} else {
+		f->dx |= VMT_PORT_LOW;
+		vmt_trap_low(f);
+	}
+}
+
+/*
+ * Can the host reach into our memory?  Not where the ports are dead: what it
+ * would find there is encrypted.
+ */
+bool
+vmtk_backdoor_buffers(void)
+{
+
+	return vmt_instruction == NULL;
 }
 
 /* f->cx bytes from the host to the buffer at f->di. */
@@ -207,6 +270,41 @@ vmtk_backdoor_out(struct vmtk_frame *f)
 	f->ax = VMT_MAGIC;
 	f->dx = (f->dx & 0xffff0000U) | VMT_PORT_HIGH;
 	vmt_trap_out(f);
+}
+
+/*
+ * Is there a host that we can talk to?  By its ports if they answer, else by
+ * the instruction that the processor offers.
+ */
+bool
+vmtk_backdoor_present(void)
+{
+	uint32_t revision;
+#if defined(__i386__) || defined(__x86_64__)
+	uint32_t regs[4];
+#endif
+
+	vmt_instruction = NULL;
+	if (vmtk_get_version(&revision))
+		return revision == VMT_VERSION;
+#if defined(__i386__) || defined(__x86_64__)
+	if (!vmtk_cpuid_vmware())
+		return false;	/* the instruction would fault */
+	x86_cpuid(VMT_CPUID_VENDOR, regs);
+	if (regs[0] < VMT_CPUID_CALLS)
+		return false;
+	x86_cpuid(VMT_CPUID_CALLS, regs);
+	if ((regs[2] & VMT_CPUID_VMCALL) != 0)
+		vmt_instruction = vmt_trap_vmcall;
+	else if ((regs[2] & VMT_CPUID_VMMCALL) != 0)
+		vmt_instruction = vmt_trap_vmmcall;
+	else
+		return false;
+	return vmtk_get_version(&revision) &&
+	    revision == VMT_VERSION;
+#else
+	return false;
+#endif
 }
 
 /*
@@ -241,9 +339,9 @@ vmt_command(struct vmtk_frame *f, uint32_t command)
 	vmtk_backdoor_low(f);
 }
 
-/* Tells a VMware host from bare metal and names the product. */
+/* Tells a VMware host from bare metal. */
 bool
-vmtk_get_version(uint32_t *backdoor_version, uint32_t *product)
+vmtk_get_version(uint32_t *backdoor_version)
 {
 	struct vmtk_frame f = { .ax = 0 };
 
@@ -253,7 +351,6 @@ vmtk_get_version(uint32_t *backdoor_version, uint32_t *product)
 	if ((uint32_t)f.bx != VMT_MAGIC)
 		return false;
 	*backdoor_version = (uint32_t)f.ax;
-	*product = (uint32_t)f.cx;
 	return true;
 }
 
@@ -290,13 +387,12 @@ vmtk_get_time(uint32_t *seconds, uint32_t *microseconds, uint32_t *max_lag)
 }
 
 /* Drops the timer interrupts that a clock step has made up for. */
-bool
+void
 vmtk_stop_catch_up(void)
 {
 	struct vmtk_frame f = { .ax = 0 };
 
 	vmt_command(&f, VMT_COMMAND_STOP_CATCH_UP);
-	return true;
 }
 
 /* Host time, 64-bit seconds since 1970 UTC. */

@@ -31,10 +31,11 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtreg.h"
 #include "vmtvar.h"
 
-#define VMT_HIGH_HALF(x)	((uint32_t)(x) >> 16)
+#define	VMT_HIGH_HALF(x)	((uint32_t)(x) >> 16)
 
 static uint32_t	vmt_channel_call(const struct vmtk_channel *,
 		    struct vmtk_frame *, uint32_t, uint32_t);
+static bool	vmt_good(uint32_t);
 static int	vmt_failure(uint32_t);
 static int	vmt_send_once(struct vmtk_channel *, const uint8_t *, size_t);
 static int	vmt_send_high(struct vmtk_channel *, const uint8_t *, size_t);
@@ -59,6 +60,15 @@ vmt_channel_call(const struct vmtk_channel *ch, struct vmtk_frame *f,
 	f->bp = 0;
 	vmtk_backdoor_low(f);
 	return VMT_HIGH_HALF(f->cx);
+}
+
+/* Was a step taken?  The bits against it come alone, as far as is known. */
+static bool
+vmt_good(uint32_t status)
+{
+
+	return (status & (VMT_STATUS_SUCCESS | VMT_STATUS_BAD)) ==
+	    VMT_STATUS_SUCCESS;
 }
 
 /* What a payload step without success asks for. */
@@ -101,7 +111,7 @@ vmtk_channel_open(struct vmtk_channel *ch)
 	for (i = 0; i < __arraycount(flags); i++) {
 		status = vmt_channel_call(ch, &f, VMT_OPEN,
 		    ch->ch_protocol | flags[i]);
-		if ((status & VMT_STATUS_SUCCESS) == 0)
+		if (!vmt_good(status))
 			continue;
 		ch->ch_id = VMT_HIGH_HALF(f.dx);
 		ch->ch_cookie_high = f.si;
@@ -140,14 +150,14 @@ vmtk_channel_send(struct vmtk_channel *ch, const void *data, size_t length)
 		return EMSGSIZE;
 	for (i = 0; i <= VMT_CHECKPOINT_RETRIES; i++) {
 		if (i > 0)
-			ch->ch_stats->retries++;
+			ch->ch_stats->retries.ev_count++;
 		error = vmt_send_once(ch, data, length);
 		if (error != EAGAIN)
 			break;
 	}
 	if (error == 0)
 		return 0;
-	ch->ch_stats->errors++;
+	ch->ch_stats->send_errors.ev_count++;
 	return EIO;
 }
 
@@ -159,11 +169,12 @@ vmt_send_once(struct vmtk_channel *ch, const uint8_t *data, size_t length)
 	size_t i, n;
 
 	status = vmt_channel_call(ch, &f, VMT_SEND_SIZE, length);
-	if ((status & VMT_STATUS_SUCCESS) == 0)
+	if (!vmt_good(status))
 		return EIO;
 	if (length == 0)
 		return 0;
-	if ((status & VMT_STATUS_HIGH_BANDWIDTH) != 0)
+	if ((status & VMT_STATUS_HIGH_BANDWIDTH) != 0 &&
+	    vmtk_backdoor_buffers())
 		return vmt_send_high(ch, data, length);
 
 	for (; length > 0; data += n, length -= n) {
@@ -171,7 +182,7 @@ vmt_send_once(struct vmtk_channel *ch, const uint8_t *data, size_t length)
 		for (piece = 0, i = 0; i < n; i++)
 			piece |= (uint32_t)data[i] << (8 * i);
 		status = vmt_channel_call(ch, &f, VMT_SEND_PAYLOAD, piece);
-		if ((status & VMT_STATUS_SUCCESS) == 0)
+		if (!vmt_good(status))
 			return vmt_failure(status);
 	}
 	return 0;
@@ -191,7 +202,7 @@ vmt_send_high(struct vmtk_channel *ch, const uint8_t *data, size_t length)
 	f.bp = ch->ch_cookie_high;
 	vmtk_backdoor_out(&f);
 	status = VMT_HIGH_HALF(f.bx);
-	return (status & VMT_STATUS_SUCCESS) != 0 ? 0 : vmt_failure(status);
+	return vmt_good(status) ? 0 : vmt_failure(status);
 }
 
 /*
@@ -211,7 +222,7 @@ vmtk_channel_receive(struct vmtk_channel *ch, struct vmtk_buffer *buffer,
 
 	for (i = 0; i <= VMT_CHECKPOINT_RETRIES; i++) {
 		if (i > 0)
-			ch->ch_stats->retries++;
+			ch->ch_stats->retries.ev_count++;
 		*lengthp = 0;
 		*gotp = false;
 		error = vmt_receive_once(ch, buffer, lengthp, gotp);
@@ -220,7 +231,7 @@ vmtk_channel_receive(struct vmtk_channel *ch, struct vmtk_buffer *buffer,
 	}
 	if (error == 0 || error == EMSGSIZE)
 		return error;
-	ch->ch_stats->errors++;
+	ch->ch_stats->receive_errors.ev_count++;
 	return EIO;
 }
 
@@ -234,7 +245,7 @@ vmt_receive_once(struct vmtk_channel *ch, struct vmtk_buffer *buffer,
 	int error;
 
 	status = vmt_channel_call(ch, &f, VMT_RECEIVE_SIZE, 0);
-	if ((status & VMT_STATUS_SUCCESS) == 0)
+	if (!vmt_good(status))
 		return EIO;
 	if ((status & VMT_STATUS_DORECV) == 0)
 		return 0;
@@ -252,7 +263,8 @@ vmt_receive_once(struct vmtk_channel *ch, struct vmtk_buffer *buffer,
 	left = 0;
 	if (length == 0)
 		error = 0;
-	else if ((status & VMT_STATUS_HIGH_BANDWIDTH) != 0)
+	else if ((status & VMT_STATUS_HIGH_BANDWIDTH) != 0 &&
+	    vmtk_backdoor_buffers())
 		error = vmt_receive_high(ch, buffer->b_data, length);
 	else
 		error = vmt_receive_low(ch, buffer->b_data, length, &left);
@@ -264,7 +276,7 @@ vmt_receive_once(struct vmtk_channel *ch, struct vmtk_buffer *buffer,
 
 	status = vmt_channel_call(ch, &f, VMT_RECEIVE_STATUS,
 	    VMT_STATUS_SUCCESS);
-	if ((status & VMT_STATUS_SUCCESS) == 0)
+	if (!vmt_good(status))
 		return vmt_failure(status);
 	buffer->b_data[length] = '\0';
 	*lengthp = length;
@@ -286,7 +298,7 @@ vmt_receive_high(struct vmtk_channel *ch, uint8_t *data, size_t length)
 	f.bp = ch->ch_cookie_low;
 	vmtk_backdoor_in(&f);
 	status = VMT_HIGH_HALF(f.bx);
-	return (status & VMT_STATUS_SUCCESS) != 0 ? 0 : vmt_failure(status);
+	return vmt_good(status) ? 0 : vmt_failure(status);
 }
 
 static int
@@ -301,7 +313,7 @@ vmt_receive_low(struct vmtk_channel *ch, uint8_t *data, size_t length,
 		*leftp = length;
 		status = vmt_channel_call(ch, &f, VMT_RECEIVE_PAYLOAD,
 		    VMT_STATUS_SUCCESS);
-		if ((status & VMT_STATUS_SUCCESS) == 0)
+		if (!vmt_good(status))
 			return vmt_failure(status);
 		if (VMT_HIGH_HALF(f.dx) != VMT_TYPE_PAYLOAD)
 			return EIO;
@@ -319,7 +331,7 @@ vmt_abort(struct vmtk_channel *ch, bool in_payload)
 {
 	struct vmtk_frame f;
 
-	ch->ch_stats->aborts++;
+	ch->ch_stats->aborts.ev_count++;
 	(void)vmt_channel_call(ch, &f,
 	    in_payload ? VMT_RECEIVE_PAYLOAD : VMT_RECEIVE_STATUS, 0);
 }
@@ -347,13 +359,20 @@ vmtk_buffer_reserve(struct vmtk_buffer *buffer, size_t size)
 	return 0;
 }
 
-/* Give back what a large message needed. */
+/* Give back what a large message needed, but keep enough for a usual one. */
 void
 vmtk_buffer_shrink(struct vmtk_buffer *buffer)
 {
+	uint8_t *data;
 
-	if (buffer->b_size > VMT_BUFFER)
-		vmtk_buffer_free(buffer);
+	if (buffer->b_size <= VMT_BUFFER)
+		return;
+	data = kmem_alloc(VMT_BUFFER, KM_NOSLEEP);
+	if (data == NULL)
+		return;
+	vmtk_buffer_free(buffer);
+	buffer->b_data = data;
+	buffer->b_size = VMT_BUFFER;
 }
 
 void

@@ -13,7 +13,9 @@
  * every period; a large one is stepped, forward always, backwards only when
  * the host says that it may be (the guest was suspended, or reverted to a
  * snapshot).  Large is what the host says is large: it knows by how much a
- * guest may lag because timer interrupts are still to come.
+ * guest may lag because timer interrupts are still to come.  Hosts that do
+ * not tell the lag of the moment are believed all the same; half of it is
+ * too much, once.
  *
  * A period of 0 means that nothing here touches the clock.  Otherwise the
  * administrator's period counts, and the host's switches only where
@@ -26,14 +28,18 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
 #include <sys/systm.h>
+#include <sys/atomic.h>
+#include <sys/entropy.h>
 #include <sys/errno.h>
+#include <sys/rndsource.h>
 #include <sys/time.h>
 #include <sys/timevar.h>
 
+#include "vmtreg.h"
 #include "vmtvar.h"
 
-#define VMT_US		1000000		/* microseconds in a second */
-#define VMT_HOST_PERIOD	60		/* seconds, where the host says 0 */
+#define	VMT_US		1000000		/* microseconds in a second */
+#define	VMT_HOST_PERIOD	60		/* seconds, where the host says 0 */
 
 /* One look at both clocks; microseconds. */
 struct vmt_sample {
@@ -41,7 +47,6 @@ struct vmt_sample {
 	int64_t		s_window;	/* how long the look took */
 	int64_t		s_lag;		/* timer interrupts still to come */
 	int64_t		s_max;		/* the largest error to slew */
-	bool		s_have_lag;
 };
 
 struct vmt_host_time {
@@ -50,19 +55,29 @@ struct vmt_host_time {
 	uint32_t	h_lag;
 };
 
+/* What holds for one synchronisation. */
+struct vmt_policy {
+	u_int		p_period;	/* seconds, 0 = hands off */
+	bool		p_now;		/* at once */
+	const char	*p_why;		/* the period is 0 */
+};
+
+static struct vmt_policy vmt_policy(struct vmtk_softc *);
+static bool	vmt_ask(int, struct vmt_host_time *);
 static bool	vmt_host_time(struct vmtk_clock *, struct vmt_host_time *);
 static bool	vmt_sample(struct vmtk_clock *, struct vmt_sample *);
 static int64_t	vmt_guest_time(void);
 static int	vmt_step(struct vmtk_softc *, int64_t);
-static void	vmt_slew(struct vmtk_clock *, int64_t);
-static u_int	vmt_period(struct vmtk_softc *);
+static void	vmt_slew(struct vmtk_softc *, int64_t, u_int);
+static void	vmt_rest(struct vmtk_softc *, const char *);
+static void	vmt_state(struct vmtk_softc *, const char *);
 
 void
 vmtk_clock_init(struct vmtk_clock *clock)
 {
 
-	clock->c_period = 60;
-	clock->c_percent = 50;
+	clock->c_period = VMT_CLOCK_PERIOD;
+	clock->c_percent = VMT_CLOCK_PERCENT;
 	clock->c_slew = true;
 	clock->c_state = "not synchronised yet";
 }
@@ -77,6 +92,14 @@ vmtk_uptime(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* The host may have learned better, or be another one. */
+void
+vmtk_clock_forget(struct vmtk_softc *sc)
+{
+
+	sc->sc_clock.c_source = 0;
+}
+
 /*
  * Synchronise if it is time to.  Returns when to come back (uptime in ms).
  */
@@ -84,46 +107,51 @@ int64_t
 vmtk_clock_run(struct vmtk_softc *sc, int64_t now)
 {
 	struct vmtk_clock *clock = &sc->sc_clock;
-	const u_int period = vmt_period(sc);
-	bool at_once;
+	const struct vmt_policy policy = vmt_policy(sc);
 
-	mutex_enter(&sc->sc_lock);
-	at_once = clock->c_now;
-	clock->c_now = false;
-	mutex_exit(&sc->sc_lock);
-
-	if (period == 0 && !at_once)
+	if (policy.p_period == 0 && !policy.p_now) {
+		vmt_rest(sc, policy.p_why);
 		return INT64_MAX;
-	if (now >= clock->c_next || at_once) {
-		(void)vmtk_clock_once(sc, false);
-		clock->c_next = vmtk_uptime() + (int64_t)period * 1000;
 	}
-	return period == 0 ? INT64_MAX : clock->c_next;
+	if (policy.p_now || !clock->c_started ||
+	    now >= clock->c_last + (int64_t)policy.p_period * 1000) {
+		(void)vmtk_clock_once(sc, false);
+		clock->c_started = true;
+		clock->c_last = vmtk_uptime();
+	}
+	if (policy.p_period == 0)
+		return INT64_MAX;
+	return clock->c_last + (int64_t)policy.p_period * 1000;
 }
 
-/* Seconds between synchronisations, 0 for never. */
-static u_int
-vmt_period(struct vmtk_softc *sc)
+/* What the administrator and, where he says so, the host want. */
+static struct vmt_policy
+vmt_policy(struct vmtk_softc *sc)
 {
 	struct vmtk_clock *clock = &sc->sc_clock;
-	u_int period;
+	struct vmt_policy policy = {
+		.p_why = "off: the period is 0"
+	};
+	bool follow;
 
 	mutex_enter(&sc->sc_lock);
-	period = clock->c_period;
+	policy.p_period = clock->c_period;
+	policy.p_now = clock->c_now && clock->c_period != 0;
+	clock->c_now = false;
+	follow = clock->c_follow_host;
 	mutex_exit(&sc->sc_lock);
 
-	if (period == 0) {
-		clock->c_state = "off: the period is 0";
-		return 0;
-	}
-	if (!vmtk_clock_follows(sc))
-		return period;
+	if (policy.p_period == 0 || !follow)
+		return policy;
 	if (!clock->c_synctime) {
-		clock->c_state = "off: the host's switch is off";
-		return 0;
-	}
-	return clock->c_host_period != 0 ?
-	    MIN(clock->c_host_period, 2147483) : VMT_HOST_PERIOD;
+		policy.p_period = 0;
+		policy.p_why = "off: the host's switch is off";
+	} else if (clock->c_host_period == 0)
+		policy.p_period = VMT_HOST_PERIOD;
+	else
+		policy.p_period = MIN(clock->c_host_period,
+		    VMT_CLOCK_PERIOD_MAX);
+	return policy;
 }
 
 /* Do the host's switches decide? */
@@ -146,6 +174,7 @@ int
 vmtk_clock_once(struct vmtk_softc *sc, bool backwards)
 {
 	struct vmtk_clock *clock = &sc->sc_clock;
+	const bool follow = vmtk_clock_follows(sc);
 	struct vmt_sample sample;
 	int64_t error;
 	bool off;
@@ -157,25 +186,46 @@ vmtk_clock_once(struct vmtk_softc *sc, bool backwards)
 		return 0;
 
 	if (!vmt_sample(clock, &sample)) {
-		clock->c_state = "off: the host does not tell the time";
+		vmt_rest(sc, "off: the host does not tell the time");
 		if (!clock->c_complained)
 			vmtk_log_clock_no_time(sc);
 		clock->c_complained = true;
 		return ENOTSUP;
 	}
 	clock->c_complained = false;
+	mutex_enter(&sc->sc_lock);
 	clock->c_offset = sample.s_offset;
+	mutex_exit(&sc->sc_lock);
 
 	/* What is left when the interrupts to come are counted in. */
 	error = sample.s_offset - sample.s_lag;
 	if (error > sample.s_max || (backwards && error < 0))
 		return vmt_step(sc, sample.s_offset);
-	if (!clock->c_slew) {
-		clock->c_state = "in step";
-		return 0;
-	}
-	vmt_slew(clock, error);
+	if (error > -VMT_CLOCK_FLOOR && error < VMT_CLOCK_FLOOR)
+		vmt_rest(sc, "in step");
+	else if (follow && !clock->c_slew)
+		vmt_rest(sc, "off: the host forbids slewing");
+	else
+		vmt_slew(sc, error, follow ? clock->c_percent :
+		    VMT_CLOCK_PERCENT);
 	return 0;
+}
+
+/* Feed the time of the host, which is not in the state of a copied guest. */
+void
+vmtk_clock_entropy(struct vmtk_softc *sc)
+{
+	struct {
+		struct vmt_host_time host;
+		struct timespec	guest;
+	} seed;
+
+	memset(&seed, 0, sizeof(seed));
+	(void)vmt_host_time(&sc->sc_clock, &seed.host);
+	nanotime(&seed.guest);
+	rnd_add_data(NULL, &seed, sizeof(seed), 0);
+	/* It returns nothing in NetBSD 10, and nothing to act upon later. */
+	(void)entropy_consolidate();
 }
 
 /*
@@ -190,7 +240,7 @@ vmt_sample(struct vmtk_clock *clock, struct vmt_sample *best)
 	u_int i;
 
 	best->s_window = INT64_MAX;
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < VMT_CLOCK_SAMPLES; i++) {
 		if (!vmt_host_time(clock, &before))
 			return false;
 		guest = vmt_guest_time();
@@ -203,50 +253,54 @@ vmt_sample(struct vmtk_clock *clock, struct vmt_sample *best)
 		best->s_offset = before.h_time + window / 2 - guest;
 		best->s_lag = after.h_lag;
 		best->s_max = after.h_max_lag != 0 ?
-		    after.h_max_lag : 1000000;
-		if (window <= 2000)
+		    after.h_max_lag : VMT_CLOCK_STEP;
+		if (window <= VMT_CLOCK_WINDOW)
 			break;
 	}
 	return best->s_window != INT64_MAX;
 }
 
-/*
- * The host's time by the best command that it knows.  A time before 1970 or
- * a second of more than a million microseconds is no time.
- */
+/* The host's time by the best command that it knows. */
 static bool
 vmt_host_time(struct vmtk_clock *clock, struct vmt_host_time *host)
 {
+
+	do {
+		if (vmt_ask(clock->c_source, host))
+			return true;
+	} while (++clock->c_source < 3);
+	clock->c_source = 0;
+	return false;
+}
+
+/*
+ * Ask with one of the commands.  A time before 1970 is no time, nor is a
+ * second of more than a million microseconds.
+ */
+static bool
+vmt_ask(int source, struct vmt_host_time *host)
+{
 	uint64_t seconds = 0;
-	uint32_t seconds32, microseconds = 0;
+	uint32_t microseconds = 0, seconds32 = 0;
 	bool ok = false;
 
-	host->h_lag = 0;
-	for (; !ok && clock->c_source < 3; ) {
-		switch (clock->c_source) {
-		case 0:
-			ok = vmtk_get_time_full_with_lag(&seconds,
-			    &microseconds, &host->h_max_lag, &host->h_lag);
-			break;
-		case 1:
-			ok = vmtk_get_time_full(&seconds, &microseconds,
-			    &host->h_max_lag);
-			break;
-		case 2:
-			ok = vmtk_get_time(&seconds32, &microseconds,
-			    &host->h_max_lag);
-			seconds = ok ? seconds32 : 0;
-			break;
-		}
-		if (!ok)
-			clock->c_source++;
+	memset(host, 0, sizeof(*host));
+	switch (source) {
+	case 0:
+		ok = vmtk_get_time_full_with_lag(&seconds, &microseconds,
+		    &host->h_max_lag, &host->h_lag);
+		break;
+	case 1:
+		ok = vmtk_get_time_full(&seconds, &microseconds,
+		    &host->h_max_lag);
+		break;
+	case 2:
+		ok = vmtk_get_time(&seconds32, &microseconds,
+		    &host->h_max_lag);
+		seconds = seconds32;
+		break;
 	}
-	if (!ok) {
-		/* It may learn: a machine can move to a newer host. */
-		clock->c_source = 0;
-		return false;
-	}
-	if (seconds == 0 || seconds > INT64_MAX / VMT_US - 1 ||
+	if (!ok || seconds == 0 || seconds > INT64_MAX / VMT_US - 1 ||
 	    microseconds >= VMT_US)
 		return false;
 	host->h_time = (int64_t)seconds * VMT_US + microseconds;
@@ -262,11 +316,14 @@ vmt_guest_time(void)
 	return (int64_t)ts.tv_sec * VMT_US + ts.tv_nsec / 1000;
 }
 
-/* Set the clock, and drop what was on the way to correct it. */
+/*
+ * Set the clock, and drop what was on the way to correct it.  The kernel is
+ * asked whether that is allowed: at a high securelevel(7) a clock cannot be
+ * turned back, not by the host either.
+ */
 static int
 vmt_step(struct vmtk_softc *sc, int64_t offset)
 {
-	const struct timeval none = { .tv_sec = 0, .tv_usec = 0 };
 	struct timespec ts;
 	int64_t target;
 	int error;
@@ -274,33 +331,31 @@ vmt_step(struct vmtk_softc *sc, int64_t offset)
 	target = vmt_guest_time() + offset;
 	ts.tv_sec = target / VMT_US;
 	ts.tv_nsec = (long)(target % VMT_US) * 1000;
-	error = clock_settime1(NULL, CLOCK_REALTIME, &ts, false);
+	error = clock_settime1(NULL, CLOCK_REALTIME, &ts, true);
 	if (error != 0) {
-		sc->sc_clock.c_state = "off: the kernel refuses a step";
+		vmt_rest(sc, "off: the kernel refuses a step");
 		return error;
 	}
-	adjtime1(&none, NULL, NULL);
-	(void)vmtk_stop_catch_up();
+	sc->sc_clock.c_slewing = true;	/* or somebody's */
+	vmt_rest(sc, "stepped");
+	vmtk_stop_catch_up();
+	mutex_enter(&sc->sc_lock);
 	sc->sc_clock.c_steps++;
-	sc->sc_clock.c_state = "stepped";
+	mutex_exit(&sc->sc_lock);
 	vmtk_log_clock_stepped(sc, offset);
 	return 0;
 }
 
 /* Correct a share of the error until the next look. */
 static void
-vmt_slew(struct vmtk_clock *clock, int64_t error)
+vmt_slew(struct vmtk_softc *sc, int64_t error, u_int percent)
 {
 	struct timeval delta;
 	int64_t share;
 
-	if (error > -500 && error < 500) {
-		clock->c_state = "in step";
-		return;
-	}
-	/* A day and more is slewed in days anyway: keep within tv_sec. */
+	/* Years are slewed in ages anyway: keep within tv_sec. */
 	share = MAX(error, -(int64_t)INT32_MAX * VMT_US) *
-	    (int64_t)clock->c_percent / 100;
+	    (int64_t)percent / 100;
 	delta.tv_sec = share / VMT_US;
 	delta.tv_usec = share % VMT_US;
 	if (delta.tv_usec < 0) {
@@ -308,6 +363,37 @@ vmt_slew(struct vmtk_clock *clock, int64_t error)
 		delta.tv_usec += VMT_US;
 	}
 	adjtime1(&delta, NULL, NULL);
-	clock->c_slews++;
-	clock->c_state = error < 0 ? "slewing back" : "slewing forward";
+	sc->sc_clock.c_slewing = true;
+	mutex_enter(&sc->sc_lock);
+	sc->sc_clock.c_slews++;
+	mutex_exit(&sc->sc_lock);
+	vmt_state(sc, error < 0 ? "slewing back" : "slewing forward");
+}
+
+/* Nothing to correct, or not allowed to: let the clock run by itself. */
+static void
+vmt_rest(struct vmtk_softc *sc, const char *state)
+{
+	const struct timeval none = { .tv_sec = 0, .tv_usec = 0 };
+
+	if (sc->sc_clock.c_slewing)
+		adjtime1(&none, NULL, NULL);
+	sc->sc_clock.c_slewing = false;
+	vmt_state(sc, state);
+}
+
+/* The driver goes: leave nothing on the way. */
+void
+vmtk_clock_stop(struct vmtk_softc *sc)
+{
+
+	vmt_rest(sc, "off: detached");
+}
+
+/* One store of a constant text; sysctl(9) reads it without a lock. */
+static void
+vmt_state(struct vmtk_softc *sc, const char *state)
+{
+
+	atomic_store_relaxed(&sc->sc_clock.c_state, state);
 }

@@ -18,35 +18,51 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
 #include <sys/systm.h>
+#include <sys/endian.h>
 #include <sys/errno.h>
 #include <sys/kernel.h>
 #include <sys/kmem.h>
 
+#include "vmtreg.h"
 #include "vmtvar.h"
 
 /* The name that VMware has for guests like us. */
-#if defined(__x86_64__)
-#define VMT_SHORT_NAME	"other-64"
+#if defined(__x86_64__) || defined(__aarch64__)
+#define	VMT_SHORT_NAME	"other-64"
 #elif defined(__i386__)
-#define VMT_SHORT_NAME	"other"
-#elif defined(__aarch64__)
-#define VMT_SHORT_NAME	"other-64"
+#define	VMT_SHORT_NAME	"other"
 #endif
 
-#define VMT_VALUE_MAX	512	/* bytes with NUL */
+#if defined(__aarch64__)
+#define	VMT_ARCHITECTURE "Arm"
+#else
+#define	VMT_ARCHITECTURE "X86"
+#endif
+#if defined(_LP64)
+#define	VMT_BITS	"64"
+#else
+#define	VMT_BITS	"32"
+#endif
+
+#define	VMT_DETAILED_RETRY	60000	/* ms */
+#define	VMT_VALUE_MAX	512	/* bytes */
 
 struct vmt_item {
 	u_int		i_key;
 	u_int		i_period;	/* seconds between looks */
 	u_int		i_limit;	/* bytes without NUL */
 	bool		i_always;	/* send it though it is the same */
+	bool		i_plain;	/* part of the detailed form */
 	int		(*i_format)(char *, size_t);
 };
 
 static int	vmt_format_os_name_full(char *, size_t);
 static int	vmt_format_os_name(char *, size_t);
+static int	vmt_format_build(char *, size_t);
 static int	vmt_format_dns_name(char *, size_t);
 static int	vmt_format_uptime(char *, size_t);
+
+static void	vmt_send_detailed(struct vmtk_softc *, int64_t);
 
 static const struct vmt_item vmt_items[VMTK_INFO_COUNT] = {
 	[VMTK_INFO_OS_NAME_FULL] = {
@@ -54,6 +70,7 @@ static const struct vmt_item vmt_items[VMTK_INFO_COUNT] = {
 		.i_period = 60,
 		.i_limit = 512,
 		.i_always = false,
+		.i_plain = true,
 		.i_format = vmt_format_os_name_full
 	},
 	[VMTK_INFO_OS_NAME] = {
@@ -61,13 +78,23 @@ static const struct vmt_item vmt_items[VMTK_INFO_COUNT] = {
 		.i_period = 60,
 		.i_limit = 128,
 		.i_always = false,
+		.i_plain = true,
 		.i_format = vmt_format_os_name
+	},
+	[VMTK_INFO_BUILD] = {
+		.i_key = 4,
+		.i_period = 60,
+		.i_limit = 64,
+		.i_always = false,
+		.i_plain = false,
+		.i_format = vmt_format_build
 	},
 	[VMTK_INFO_DNS_NAME] = {
 		.i_key = 1,
 		.i_period = 15,
 		.i_limit = 255,
 		.i_always = false,
+		.i_plain = false,
 		.i_format = vmt_format_dns_name
 	},
 	[VMTK_INFO_UPTIME] = {
@@ -75,6 +102,7 @@ static const struct vmt_item vmt_items[VMTK_INFO_COUNT] = {
 		.i_period = 60,
 		.i_limit = 24,
 		.i_always = true,
+		.i_plain = false,
 		.i_format = vmt_format_uptime
 	},
 };
@@ -95,6 +123,14 @@ vmt_format_os_name(char *value, size_t size)
 
 	return snprintf(value, size, "%s",
 	    VMT_SHORT_NAME);
+}
+
+static int
+vmt_format_build(char *value, size_t size)
+{
+
+	return snprintf(value, size, "build-%s",
+	    osrelease);
 }
 
 static int
@@ -124,6 +160,8 @@ vmtk_info_forget(struct vmtk_softc *sc)
 		sc->sc_info[i].i_refused = false;
 		sc->sc_info[i].i_next = 0;
 	}
+	sc->sc_detailed = sc->sc_detailed_refused = false;
+	sc->sc_detailed_next = 0;
 }
 
 /*
@@ -138,6 +176,12 @@ vmtk_info_run(struct vmtk_softc *sc, int64_t now)
 
 	if (!sc->sc_registered)
 		return next;
+	if (!sc->sc_detailed && !sc->sc_detailed_refused) {
+		if (now >= sc->sc_detailed_next)
+			vmt_send_detailed(sc, now);
+		if (!sc->sc_detailed)
+			next = sc->sc_detailed_next;
+	}
 	for (i = 0; i < VMTK_INFO_COUNT; i++) {
 		if (sc->sc_info[i].i_next <= now)
 			(void)vmtk_info_send(sc, i);
@@ -158,6 +202,8 @@ vmtk_info_send(struct vmtk_softc *sc, enum vmtk_info which)
 	    (int64_t)item->i_period * 1000;
 	if (sc->sc_info[which].i_refused)
 		return ENOTSUP;
+	if (item->i_plain && !sc->sc_detailed_refused)
+		return 0;
 	(void)(*item->i_format)(value, item->i_limit + 1);
 	if (value[0] == '\0')
 		return 0;	/* not set yet */
@@ -179,6 +225,50 @@ vmtk_info_send(struct vmtk_softc *sc, enum vmtk_info which)
 		sc->sc_info[which].i_value = known;
 	}
 	return error;
+}
+
+/* The long form of what the system is; see hostinfo.h of open-vm-tools. */
+struct vmt_detailed {
+	uint32_t	d_version;	/* little-endian */
+	char		d_short[129];
+	char		d_full[513];
+	char		d_pairs[512] __aligned(4);
+};
+
+static void
+vmt_send_detailed(struct vmtk_softc *sc, int64_t now)
+{
+	struct vmt_detailed *d;
+	int error;
+
+	d = kmem_zalloc(sizeof(*d), KM_SLEEP);
+	d->d_version = htole32(VMT_DETAILED_VERSION);
+	(void)snprintf(d->d_short, sizeof(d->d_short), "%s", VMT_SHORT_NAME);
+	(void)snprintf(d->d_full, sizeof(d->d_full), "%s %s %s", ostype,
+	    osrelease, machine_arch);
+	(void)snprintf(d->d_pairs, sizeof(d->d_pairs),
+	    "architecture='%s' "
+	    "bitness='%s' "
+	    "distroName='%s' "
+	    "distroVersion='%s' "
+	    "familyName='%s' "
+	    "kernelVersion='%s' "
+	    "prettyName='%s %s'",
+	    VMT_ARCHITECTURE,
+	    VMT_BITS,
+	    ostype,
+	    osrelease,
+	    ostype,
+	    osrelease,
+	    ostype,
+	    osrelease);
+	error = vmtk_rpci_set_guest_info_binary(sc, VMT_KEY_DETAILED, d,
+	    offsetof(struct vmt_detailed, d_pairs) + strlen(d->d_pairs) + 1);
+	kmem_free(d, sizeof(*d));
+	sc->sc_detailed = error == 0;
+	/* Names by themselves, then. */
+	sc->sc_detailed_refused = error == ENOTSUP || error == EPROTO;
+	sc->sc_detailed_next = now + VMT_DETAILED_RETRY;
 }
 
 void

@@ -21,7 +21,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include "vmtvar.h"
 
-#define VMT_LOG_RATE	5	/* a second */
+#define	VMT_LOG_RATE	5	/* a second */
 
 void
 vmtk_log_halt(struct vmtk_softc *sc)
@@ -33,6 +33,8 @@ vmtk_log_halt(struct vmtk_softc *sc)
 		return;
 	device_printf(sc->sc_dev,
 	    "host requests shutdown (without powerd(8) the kernel powers off)\n");
+	(void)vmtk_rpci_log(sc,
+	    "toolbox: host requests shutdown (without powerd(8) the kernel powers off)");
 }
 
 void
@@ -45,6 +47,8 @@ vmtk_log_reboot(struct vmtk_softc *sc)
 		return;
 	device_printf(sc->sc_dev,
 	    "host requests reboot (without powerd(8) the kernel reboots)\n");
+	(void)vmtk_rpci_log(sc,
+	    "toolbox: host requests reboot (without powerd(8) the kernel reboots)");
 }
 
 void
@@ -56,6 +60,7 @@ vmtk_log_suspend(struct vmtk_softc *sc)
 	if (!ppsratecheck(&last, &count, VMT_LOG_RATE))
 		return;
 	device_printf(sc->sc_dev, "host suspends the virtual machine\n");
+	(void)vmtk_rpci_log(sc, "toolbox: host suspends the virtual machine");
 }
 
 void
@@ -67,6 +72,7 @@ vmtk_log_resume(struct vmtk_softc *sc)
 	if (!ppsratecheck(&last, &count, VMT_LOG_RATE))
 		return;
 	device_printf(sc->sc_dev, "host resumed the virtual machine\n");
+	(void)vmtk_rpci_log(sc, "toolbox: host resumed the virtual machine");
 }
 
 void

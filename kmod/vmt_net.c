@@ -6,7 +6,11 @@
  */
 
 /*
- * The guest's addresses.
+ * The guest's interfaces and addresses.
+ *
+ * The lists of the network stack may be read inside a read section of
+ * pserialize(9), where nothing may sleep: what is there is counted first,
+ * memory is had outside, and then it is copied.
  */
 
 #include <sys/cdefs.h>
@@ -14,81 +18,201 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
 #include <sys/systm.h>
+#include <sys/kmem.h>
 #include <sys/pserialize.h>
 #include <sys/socket.h>
 
 #include <net/if.h>
+#include <net/if_dl.h>
+#include <net/if_types.h>
 
 #include <netinet/in.h>
 #include <netinet6/in6.h>
 
+#include "vmtreg.h"
 #include "vmtvar.h"
 
-static bool	vmt_usable4(const struct sockaddr_in *);
-static bool	vmt_usable6(const struct sockaddr_in6 *);
+static u_int	vmt_walk(struct vmtk_net *);
+static bool	vmt_address4(struct vmtk_address *, const struct ifaddr *);
+static bool	vmt_address6(struct vmtk_address *, const struct ifaddr *);
+static u_int	vmt_prefix(const uint8_t *, size_t);
+static bool	vmt_reachable(const struct vmtk_address *);
+
+/*
+ * Collect the interfaces that are up, but not loopback ones, and their
+ * addresses; at most max of these.  Returns false if there is no memory.
+ */
+bool
+vmtk_net_collect(struct vmtk_net *net, u_int max)
+{
+
+	memset(net, 0, sizeof(*net));
+	/* Some may come between the two walks. */
+	net->n_room = MIN(vmt_walk(net) + 4, max);
+	net->n_address = kmem_alloc(net->n_room * sizeof(*net->n_address),
+	    KM_NOSLEEP);
+	if (net->n_address == NULL) {
+		net->n_room = 0;
+		return false;
+	}
+	(void)vmt_walk(net);
+	return true;
+}
+
+void
+vmtk_net_free(struct vmtk_net *net)
+{
+
+	if (net->n_address == NULL)
+		return;
+	kmem_free(net->n_address, net->n_room * sizeof(*net->n_address));
+	net->n_address = NULL;
+}
+
+/*
+ * Copy what there is room for, without room nothing.  Returns how many
+ * addresses there are.
+ */
+static u_int
+vmt_walk(struct vmtk_net *net)
+{
+	const struct sockaddr_dl *sdl;
+	struct vmtk_address address;
+	struct vmtk_nic *nic, other;
+	struct ifaddr *ifa;
+	struct ifnet *ifp;
+	u_int total = 0;
+	int s;
+
+	net->n_nics = net->n_addresses = 0;
+	s = pserialize_read_enter();
+	IFNET_READER_FOREACH(ifp) {
+		if ((ifp->if_flags & (IFF_UP | IFF_LOOPBACK)) != IFF_UP)
+			continue;
+		/* Others count for their addresses alone. */
+		sdl = ifp->if_sadl;
+		if (ifp->if_type == IFT_ETHER && sdl != NULL &&
+		    sdl->sdl_alen == sizeof(nic->n_mac) &&
+		    net->n_nics < VMT_NIC_MAX) {
+			nic = &net->n_nic[net->n_nics++];
+			memcpy(nic->n_mac, CLLADDR(sdl), sizeof(nic->n_mac));
+		} else
+			nic = &other;
+		nic->n_first = net->n_addresses;
+		IFADDR_READER_FOREACH(ifa, ifp) {
+			if (!vmt_address4(&address, ifa) &&
+			    !vmt_address6(&address, ifa))
+				continue;
+			total++;
+			if (net->n_addresses < net->n_room)
+				net->n_address[net->n_addresses++] = address;
+		}
+		nic->n_count = net->n_addresses - nic->n_first;
+	}
+	pserialize_read_exit(s);
+	return total;
+}
+
+static bool
+vmt_address4(struct vmtk_address *address, const struct ifaddr *ifa)
+{
+	const struct sockaddr_in *mask, *sin;
+
+	if (ifa->ifa_addr == NULL || ifa->ifa_addr->sa_family != AF_INET)
+		return false;
+	sin = (const void *)ifa->ifa_addr;
+	mask = (const void *)ifa->ifa_netmask;
+	if (sin->sin_addr.s_addr == INADDR_ANY ||
+	    ntohl(sin->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
+		return false;
+	memset(address, 0, sizeof(*address));
+	address->a_length = sizeof(sin->sin_addr);
+	memcpy(address->a_bytes, &sin->sin_addr, sizeof(sin->sin_addr));
+	if (mask != NULL) {
+		address->a_prefix = vmt_prefix(
+		    (const uint8_t *)&mask->sin_addr, sizeof(mask->sin_addr));
+	}
+	return true;
+}
+
+static bool
+vmt_address6(struct vmtk_address *address, const struct ifaddr *ifa)
+{
+	const struct sockaddr_in6 *mask, *sin6;
+
+	if (ifa->ifa_addr == NULL || ifa->ifa_addr->sa_family != AF_INET6)
+		return false;
+	sin6 = (const void *)ifa->ifa_addr;
+	mask = (const void *)ifa->ifa_netmask;
+	if (IN6_IS_ADDR_UNSPECIFIED(&sin6->sin6_addr) ||
+	    IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr))
+		return false;
+	memset(address, 0, sizeof(*address));
+	address->a_length = sizeof(sin6->sin6_addr);
+	memcpy(address->a_bytes, &sin6->sin6_addr, sizeof(sin6->sin6_addr));
+	/* The kernel keeps the scope inside a link-local address. */
+	if (IN6_IS_ADDR_LINKLOCAL(&sin6->sin6_addr))
+		address->a_bytes[2] = address->a_bytes[3] = 0;
+	if (mask != NULL) {
+		address->a_prefix = vmt_prefix(mask->sin6_addr.s6_addr,
+		    sizeof(mask->sin6_addr));
+	}
+	return true;
+}
+
+/* Count the bits of a mask. */
+static u_int
+vmt_prefix(const uint8_t *mask, size_t size)
+{
+	u_int bits = 0;
+
+	for (; size > 0; mask++, size--)
+		bits += popcount32(*mask);
+	return bits;
+}
 
 /*
  * The first address that others can reach us at: IPv4 if there is one, else
- * a global IPv6 address, of an interface that is up and no loopback.
- * Returns false if there is none.
+ * a global IPv6 address.  Returns false if there is none.
  */
 bool
 vmtk_primary_address(char *text, size_t size)
 {
-	const struct sockaddr *sa;
-	struct in6_addr ip6 = { .s6_addr = { 0 } };
-	struct in_addr ip4 = { .s_addr = 0 };
-	struct ifaddr *ifa;
-	struct ifnet *ifp;
-	bool have4 = false, have6 = false;
-	int s;
+	const struct vmtk_address *address, *best = NULL;
+	struct vmtk_net net;
+	struct in6_addr ip6;
+	struct in_addr ip4;
+	u_int i;
 
-	/* Only copies are made inside the read section; it must not sleep. */
-	s = pserialize_read_enter();
-	IFNET_READER_FOREACH(ifp) {
-		if (have4)
-			break;
-		if ((ifp->if_flags & (IFF_UP | IFF_LOOPBACK)) != IFF_UP)
+	if (!vmtk_net_collect(&net, VMT_ADDRESS_MAX))
+		return false;
+	for (i = 0; i < net.n_addresses; i++) {
+		address = &net.n_address[i];
+		if (!vmt_reachable(address))
 			continue;
-		IFADDR_READER_FOREACH(ifa, ifp) {
-			sa = ifa->ifa_addr;
-			if (sa->sa_family == AF_INET && !have4 &&
-			    vmt_usable4((const void *)sa)) {
-				ip4 = ((const struct sockaddr_in *)
-				    (const void *)sa)->sin_addr;
-				have4 = true;
-			}
-			if (sa->sa_family == AF_INET6 && !have6 &&
-			    vmt_usable6((const void *)sa)) {
-				ip6 = ((const struct sockaddr_in6 *)
-				    (const void *)sa)->sin6_addr;
-				have6 = true;
-			}
-		}
+		if (best == NULL || address->a_length < best->a_length)
+			best = address;
+		if (best->a_length == sizeof(ip4))
+			break;
 	}
-	pserialize_read_exit(s);
-
-	if (have4)
+	if (best != NULL && best->a_length == sizeof(ip4)) {
+		memcpy(&ip4, best->a_bytes, sizeof(ip4));
 		(void)in_print(text, size, &ip4);
-	else if (have6)
+	} else if (best != NULL) {
+		memcpy(&ip6, best->a_bytes, sizeof(ip6));
 		(void)in6_print(text, size, &ip6);
-	return have4 || have6;
+	}
+	vmtk_net_free(&net);
+	return best != NULL;
 }
 
-/* Not 0.0.0.0, not 127/8, not 169.254/16. */
+/* Not 169.254/16; of IPv6 only 2000::/3, what is routed in the world. */
 static bool
-vmt_usable4(const struct sockaddr_in *sin)
+vmt_reachable(const struct vmtk_address *address)
 {
-	const uint32_t address = ntohl(sin->sin_addr.s_addr);
+	const uint8_t *b = address->a_bytes;
 
-	return address != INADDR_ANY && address >> 24 != IN_LOOPBACKNET &&
-	    address >> 16 != 0xa9fe;
-}
-
-/* 2000::/3, the addresses that are routed in the world. */
-static bool
-vmt_usable6(const struct sockaddr_in6 *sin6)
-{
-
-	return (sin6->sin6_addr.s6_addr[0] & 0xe0) == 0x20;
+	if (address->a_length == sizeof(struct in_addr))
+		return b[0] != 169 || b[1] != 254;
+	return (b[0] & 0xe0) == 0x20;
 }

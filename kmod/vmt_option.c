@@ -17,13 +17,15 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/systm.h>
 #include <sys/errno.h>
 
+#include "vmtreg.h"
 #include "vmtvar.h"
 
 enum vmt_value {
-	VMT_FLAG,		/* 0 or 1 */
-	VMT_SECONDS,
-	VMT_PERCENT,		/* 1 to 100, anything else means 50 */
-	VMT_IGNORED		/* known, and none of our business */
+	VMT_VALUE_FLAG,		/* 0 or 1 */
+	VMT_VALUE_SWITCH,	/* 0 is off, anything else on */
+	VMT_VALUE_SECONDS,
+	VMT_VALUE_PERCENT,	/* 1 to 100, anything else means 50 */
+	VMT_VALUE_IGNORED	/* known, and none of our business */
 };
 
 struct vmt_option {
@@ -43,47 +45,51 @@ static int	vmt_option_host_slew(struct vmtk_softc *, u_int);
 static int	vmt_option_host_percent(struct vmtk_softc *, u_int);
 
 static const struct vmt_option vmt_options[] = {
-	{ "broadcastIP", VMT_FLAG,
+	{ "broadcastIP", VMT_VALUE_FLAG,
 	    vmt_option_broadcast_address },
-	{ "synctime", VMT_FLAG,
+	{ "synctime", VMT_VALUE_FLAG,
 	    vmt_option_host_synctime },
-	{ "synctime.period", VMT_SECONDS,
+	{ "synctime.period", VMT_VALUE_SECONDS,
 	    vmt_option_host_period },
-	{ "time.synchronize.tools.enable", VMT_FLAG,
+	{ "time.synchronize.tools.enable", VMT_VALUE_FLAG,
 	    vmt_option_host_enable },
-	{ "time.synchronize.tools.startup", VMT_FLAG,
+	{ "time.synchronize.tools.startup", VMT_VALUE_FLAG,
 	    vmt_option_host_startup },
-	{ "time.synchronize.tools.startup.backward", VMT_FLAG,
+	{ "time.synchronize.tools.startup.backward", VMT_VALUE_FLAG,
 	    vmt_option_host_backward },
-	{ "time.synchronize.tools.slewCorrection", VMT_FLAG,
+	{ "time.synchronize.tools.slewCorrection", VMT_VALUE_SWITCH,
 	    vmt_option_host_slew },
-	{ "time.synchronize.tools.percentCorrection", VMT_PERCENT,
+	{ "time.synchronize.tools.percentCorrection", VMT_VALUE_PERCENT,
 	    vmt_option_host_percent },
-	{ "time.synchronize.guest.resync", VMT_IGNORED, NULL },
-	{ "time.synchronize.guest.resync.timeout", VMT_IGNORED, NULL },
-	{ "time.synchronize.allow", VMT_IGNORED, NULL },
-	{ "toolScripts.afterPowerOn", VMT_IGNORED, NULL },
-	{ "toolScripts.beforePowerOff", VMT_IGNORED, NULL },
-	{ "toolScripts.afterResume", VMT_IGNORED, NULL },
-	{ "toolScripts.beforeSuspend", VMT_IGNORED, NULL },
-	{ "copypaste", VMT_IGNORED, NULL },
-	{ "enableDnD", VMT_IGNORED, NULL },
-	{ "autohide", VMT_IGNORED, NULL },
-	{ "mapRootHgfsShare", VMT_IGNORED, NULL },
-	{ "linkRootHgfsShare", VMT_IGNORED, NULL },
-	{ "enableMessageBusTunnel", VMT_IGNORED, NULL },
-	{ "guestLogLevel", VMT_IGNORED, NULL },
-	{ "enableAppInfo", VMT_IGNORED, NULL },
-	{ "enableGuestStoreAccess", VMT_IGNORED, NULL },
-	{ "enableDeviceHelper", VMT_IGNORED, NULL },
+	{ "time.synchronize.guest.resync", VMT_VALUE_IGNORED, NULL },
+	{ "time.synchronize.guest.resync.timeout", VMT_VALUE_IGNORED, NULL },
+	{ "time.synchronize.allow", VMT_VALUE_IGNORED, NULL },
+	{ "toolScripts.afterPowerOn", VMT_VALUE_IGNORED, NULL },
+	{ "toolScripts.beforePowerOff", VMT_VALUE_IGNORED, NULL },
+	{ "toolScripts.afterResume", VMT_VALUE_IGNORED, NULL },
+	{ "toolScripts.beforeSuspend", VMT_VALUE_IGNORED, NULL },
+	{ "copypaste", VMT_VALUE_IGNORED, NULL },
+	{ "enableDnD", VMT_VALUE_IGNORED, NULL },
+	{ "autohide", VMT_VALUE_IGNORED, NULL },
+	{ "mapRootHgfsShare", VMT_VALUE_IGNORED, NULL },
+	{ "linkRootHgfsShare", VMT_VALUE_IGNORED, NULL },
+	{ "enableMessageBusTunnel", VMT_VALUE_IGNORED, NULL },
+	{ "guestLogLevel", VMT_VALUE_IGNORED, NULL },
+	{ "enableAppInfo", VMT_VALUE_IGNORED, NULL },
+	{ "enableGuestStoreAccess", VMT_VALUE_IGNORED, NULL },
+	{ "enableDeviceHelper", VMT_VALUE_IGNORED, NULL },
 };
 
-/* Set an option; ENOENT if there is none of that name, EINVAL for the value. */
+/*
+ * Set an option.  Returns ENOENT if there is none of that name, EINVAL if
+ * the value is none of its values, or what went wrong in carrying it out.
+ */
 int
 vmtk_option(struct vmtk_softc *sc, const char *name, const char *value)
 {
 	const struct vmt_option *o;
 	u_int i, number;
+	bool valid;
 
 	for (i = 0; i < __arraycount(vmt_options); i++) {
 		if (strcmp(vmt_options[i].o_name, name) == 0)
@@ -92,15 +98,26 @@ vmtk_option(struct vmtk_softc *sc, const char *name, const char *value)
 	if (i == __arraycount(vmt_options))
 		return ENOENT;
 	o = &vmt_options[i];
-	if (o->o_type == VMT_IGNORED)
+	if (o->o_type == VMT_VALUE_IGNORED)
 		return 0;
-	if (!vmt_number(value, &number))
-		return EINVAL;
-	if (o->o_type == VMT_FLAG && number > 1)
-		return EINVAL;
-	if (o->o_type == VMT_PERCENT && (number < 1 || number > 100))
-		number = 50;
-	return (*o->o_action)(sc, number);
+	valid = vmt_number(value, &number);
+	switch (o->o_type) {
+	case VMT_VALUE_FLAG:
+		valid = valid && number <= 1;
+		break;
+	case VMT_VALUE_SWITCH:
+		number = !valid || number != 0;
+		valid = true;
+		break;
+	case VMT_VALUE_PERCENT:
+		if (!valid || number < 1 || number > 100)
+			number = VMT_CLOCK_PERCENT;
+		valid = true;
+		break;
+	default:
+		break;
+	}
+	return valid ? (*o->o_action)(sc, number) : EINVAL;
 }
 
 /* A decimal number without sign, and nothing else. */
@@ -137,7 +154,6 @@ vmt_option_host_synctime(struct vmtk_softc *sc, u_int on)
 	const bool before = clock->c_synctime;
 
 	clock->c_synctime = on;
-	clock->c_next = 0;
 	if (!before && on && clock->c_enable && vmtk_clock_follows(sc))
 		(void)vmtk_clock_once(sc, true);
 	return 0;
@@ -148,7 +164,6 @@ vmt_option_host_period(struct vmtk_softc *sc, u_int seconds)
 {
 
 	sc->sc_clock.c_host_period = seconds;
-	sc->sc_clock.c_next = 0;
 	return 0;
 }
 
@@ -160,7 +175,7 @@ vmt_option_host_enable(struct vmtk_softc *sc, u_int on)
 	return 0;
 }
 
-/* Once, when the tools start; later messages only repeat it. */
+/* Once in the life of the driver, however often the host says it. */
 static int
 vmt_option_host_startup(struct vmtk_softc *sc, u_int on)
 {

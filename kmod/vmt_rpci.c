@@ -24,9 +24,12 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/param.h>
 #include <sys/systm.h>
 #include <sys/errno.h>
+#include <sys/proc.h>
 
 #include "vmtreg.h"
 #include "vmtvar.h"
+
+#define	VMT_REPLY_TRIES	10	/* ticks to wait for a reply */
 
 static int	vmt_rpci_exchange(struct vmtk_softc *, size_t, size_t *);
 static int	vmt_rpci_check(struct vmtk_softc *, size_t, bool);
@@ -46,9 +49,10 @@ vmtk_rpci_raw(struct vmtk_softc *sc, size_t length, size_t *lengthp)
 
 	for (;;) {
 		if (!ch->ch_open) {
-			error = vmtk_channel_open(ch);
-			if (error != 0)
+			if (vmtk_channel_open(ch) != 0) {
+				sc->sc_stats.refused_opens.ev_count++;
 				return EIO;
+			}
 		}
 		error = vmt_rpci_exchange(sc, length, lengthp);
 		if (error != EIO)
@@ -57,26 +61,32 @@ vmtk_rpci_raw(struct vmtk_softc *sc, size_t length, size_t *lengthp)
 		if (reopened)
 			break;
 		reopened = true;
-		sc->sc_stats.resends++;
+		sc->sc_stats.resends.ev_count++;
 	}
-	sc->sc_stats.commands++;
+	sc->sc_stats.commands.ev_count++;
 	return error;
 }
 
 static int
 vmt_rpci_exchange(struct vmtk_softc *sc, size_t length, size_t *lengthp)
 {
+	u_int tries;
 	bool got;
 	int error;
 
 	error = vmtk_channel_send(&sc->sc_rpci, sc->sc_command.b_data, length);
 	if (error != 0)
 		return error;
-	error = vmtk_channel_receive(&sc->sc_rpci, &sc->sc_reply, lengthp,
-	    &got);
-	if (error != 0)
-		return error;
-	return got ? 0 : EIO;
+	/* The reply is there at once, unless the host is busy. */
+	for (tries = 0; tries < VMT_REPLY_TRIES; tries++) {
+		if (tries > 0)
+			(void)kpause("vmtreply", false, 1, NULL);
+		error = vmtk_channel_receive(&sc->sc_rpci, &sc->sc_reply,
+		    lengthp, &got);
+		if (error != 0 || got)
+			return error;
+	}
+	return EIO;
 }
 
 /* Did the host take the command? */
@@ -84,14 +94,17 @@ static int
 vmt_rpci_check(struct vmtk_softc *sc, size_t length, bool want_empty)
 {
 	const char *reply = (const char *)sc->sc_reply.b_data;
+	const size_t word = sizeof(VMT_RPCI_SUCCESS) - 1;
 
-	if (length >= 2 && strncmp(reply, "1 ", 2) == 0) {
-		/* Text where there should be none: heard but not stored. */
-		if (!want_empty || reply[2] == '\0')
-			return 0;
-	} else if (length < 2 || strncmp(reply, "0 ", 2) != 0)
+	if (length < word)
 		return EPROTO;
-	sc->sc_stats.refused++;
+	if (strncmp(reply, VMT_RPCI_SUCCESS, word) == 0) {
+		/* Text where there should be none: heard but not stored. */
+		if (!want_empty || reply[word] == '\0')
+			return 0;
+	} else if (strncmp(reply, VMT_RPCI_FAILURE, word) != 0)
+		return EPROTO;
+	sc->sc_stats.refused.ev_count++;
 	return ENOTSUP;
 }
 

@@ -24,16 +24,18 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/kmem.h>
 #include <sys/sysctl.h>
 
+#include "vmtreg.h"
 #include "vmtvar.h"
 
-#define VMT_RPC_WAIT_MS	1500
+#define	VMT_RPC_WAIT_MS	1500
 
-static int	vmt_sysctl_uuid(SYSCTLFN_PROTO);
 static int	vmt_sysctl_rpc(SYSCTLFN_PROTO);
 static int	vmt_sysctl_period(SYSCTLFN_PROTO);
 static int	vmt_sysctl_follow_host(SYSCTLFN_PROTO);
 static int	vmt_sysctl_now(SYSCTLFN_PROTO);
+static int	vmt_sysctl_clock(SYSCTLFN_PROTO);
 static int	vmt_sysctl_state(SYSCTLFN_PROTO);
+static int	vmt_sysctl_host(SYSCTLFN_PROTO);
 static int	vmt_request(struct vmtk_softc *, const char *, size_t, char *,
 		    size_t *);
 static void	vmt_kick(struct vmtk_softc *);
@@ -56,10 +58,11 @@ vmtk_sysctl_attach(struct vmtk_softc *sc)
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &root, NULL,
 	    CTLFLAG_READONLY, CTLTYPE_STRING, "uuid",
 	    SYSCTL_DESCR("BIOS UUID of the virtual machine"),
-	    vmt_sysctl_uuid, 0, (void *)sc, 40,
+	    NULL, 0, sc->sc_uuid, sizeof(sc->sc_uuid),
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
 	/* machdep.vmt0.rpc */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &root, NULL,
 	    CTLFLAG_READWRITE, CTLTYPE_STRING, "rpc",
@@ -68,6 +71,7 @@ vmtk_sysctl_attach(struct vmtk_softc *sc)
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
 	/* machdep.vmt0.clock_sync */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &root, &branch,
 	    CTLFLAG_READONLY, CTLTYPE_NODE, "clock_sync",
@@ -76,6 +80,7 @@ vmtk_sysctl_attach(struct vmtk_softc *sc)
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
 	/* machdep.vmt0.clock_sync.period */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
 	    CTLFLAG_READWRITE, CTLTYPE_INT, "period",
@@ -84,6 +89,7 @@ vmtk_sysctl_attach(struct vmtk_softc *sc)
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
 	/* machdep.vmt0.clock_sync.follow_host */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
 	    CTLFLAG_READWRITE, CTLTYPE_BOOL, "follow_host",
@@ -92,6 +98,7 @@ vmtk_sysctl_attach(struct vmtk_softc *sc)
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
 	/* machdep.vmt0.clock_sync.now */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
 	    CTLFLAG_READWRITE, CTLTYPE_INT, "now",
@@ -100,30 +107,34 @@ vmtk_sysctl_attach(struct vmtk_softc *sc)
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
 	/* machdep.vmt0.clock_sync.offset */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
 	    CTLFLAG_READONLY, CTLTYPE_QUAD, "offset",
 	    SYSCTL_DESCR("Host minus guest at the last look, microseconds"),
-	    NULL, 0, &sc->sc_clock.c_offset, 0,
+	    vmt_sysctl_clock, 0, (void *)sc, 0,
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
 	/* machdep.vmt0.clock_sync.steps */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
 	    CTLFLAG_READONLY, CTLTYPE_QUAD, "steps",
 	    SYSCTL_DESCR("Times the clock was stepped"),
-	    NULL, 0, &sc->sc_clock.c_steps, 0,
+	    vmt_sysctl_clock, 0, (void *)sc, 0,
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
 	/* machdep.vmt0.clock_sync.slews */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
 	    CTLFLAG_READONLY, CTLTYPE_QUAD, "slews",
 	    SYSCTL_DESCR("Times the clock was slewed"),
-	    NULL, 0, &sc->sc_clock.c_slews, 0,
+	    vmt_sysctl_clock, 0, (void *)sc, 0,
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
 	/* machdep.vmt0.clock_sync.state */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
 	    CTLFLAG_READONLY, CTLTYPE_STRING, "state",
@@ -132,6 +143,16 @@ vmtk_sysctl_attach(struct vmtk_softc *sc)
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
+
+	/* machdep.vmt0.clock_sync.host */
+	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
+	    CTLFLAG_READONLY, CTLTYPE_STRING, "host",
+	    SYSCTL_DESCR("Time switches of the virtual machine, as the host set them"),
+	    vmt_sysctl_host, 0, (void *)sc, 128,
+	    CTL_CREATE, CTL_EOL);
+	if (error != 0)
+		return error;
+
 	/* machdep.vmt0.stats */
 	error = sysctl_createv(&sc->sc_sysctllog, 0, &root, &branch,
 	    CTLFLAG_READONLY, CTLTYPE_NODE, "stats",
@@ -140,92 +161,8 @@ vmtk_sysctl_attach(struct vmtk_softc *sc)
 	    CTL_CREATE, CTL_EOL);
 	if (error != 0)
 		return error;
-	/* machdep.vmt0.stats.polls */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "polls",
-	    SYSCTL_DESCR("Times the host was asked for a message."),
-	    NULL, 0, &sc->sc_stats.polls, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.messages */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "messages",
-	    SYSCTL_DESCR("Messages from the host."),
-	    NULL, 0, &sc->sc_stats.messages, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.unknown */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "unknown",
-	    SYSCTL_DESCR("Messages that the driver does not know."),
-	    NULL, 0, &sc->sc_stats.unknown, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.commands */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "commands",
-	    SYSCTL_DESCR("RPCI commands sent."),
-	    NULL, 0, &sc->sc_stats.commands, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.refused */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "refused",
-	    SYSCTL_DESCR("RPCI commands that the host refused."),
-	    NULL, 0, &sc->sc_stats.refused, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.retries */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "retries",
-	    SYSCTL_DESCR("Messages repeated after a checkpoint."),
-	    NULL, 0, &sc->sc_stats.retries, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.resends */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "resends",
-	    SYSCTL_DESCR("RPCI commands sent again on a new channel."),
-	    NULL, 0, &sc->sc_stats.resends, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.reopens */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "reopens",
-	    SYSCTL_DESCR("Channels opened again after a loss."),
-	    NULL, 0, &sc->sc_stats.reopens, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.resets */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "resets",
-	    SYSCTL_DESCR("Conversations that the host began."),
-	    NULL, 0, &sc->sc_stats.resets, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.aborts */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "aborts",
-	    SYSCTL_DESCR("Messages refused because they could not be taken."),
-	    NULL, 0, &sc->sc_stats.aborts, 0,
-	    CTL_CREATE, CTL_EOL);
-	if (error != 0)
-		return error;
-	/* machdep.vmt0.stats.errors */
-	error = sysctl_createv(&sc->sc_sysctllog, 0, &branch, NULL,
-	    CTLFLAG_READONLY, CTLTYPE_QUAD, "errors",
-	    SYSCTL_DESCR("Transport errors."),
-	    NULL, 0, &sc->sc_stats.errors, 0,
-	    CTL_CREATE, CTL_EOL);
+
+	error = vmtk_counters_sysctl(sc, branch);
 	if (error != 0)
 		return error;
 	return 0;
@@ -242,13 +179,42 @@ vmt_kick(struct vmtk_softc *sc)
 	cv_signal(&sc->sc_work);
 }
 
+/* The clock's figures: which one is in the name. */
 static int
-vmt_sysctl_uuid(SYSCTLFN_ARGS)
+vmt_sysctl_clock(SYSCTLFN_ARGS)
 {
 	struct sysctlnode node = *rnode;
 	struct vmtk_softc *sc = node.sysctl_data;
+	int64_t value;
 
-	node.sysctl_data = sc->sc_uuid;
+	mutex_enter(&sc->sc_lock);
+	if (strcmp(rnode->sysctl_name, "offset") == 0)
+		value = sc->sc_clock.c_offset;
+	else if (strcmp(rnode->sysctl_name, "steps") == 0)
+		value = sc->sc_clock.c_steps;
+	else
+		value = sc->sc_clock.c_slews;
+	mutex_exit(&sc->sc_lock);
+
+	node.sysctl_data = &value;
+	return sysctl_lookup(SYSCTLFN_CALL(&node));
+}
+
+/* What Set_Option said; the worker may be writing, and no harm is done. */
+static int
+vmt_sysctl_host(SYSCTLFN_ARGS)
+{
+	struct sysctlnode node = *rnode;
+	struct vmtk_softc *sc = node.sysctl_data;
+	const struct vmtk_clock *clock = &sc->sc_clock;
+	char text[128];
+
+	(void)snprintf(text, sizeof(text), "synctime %d, period %u, enable %d, "
+	    "startup %d, backward %d, slew %d, percent %u",
+	    clock->c_synctime, clock->c_host_period, clock->c_enable,
+	    clock->c_startup, clock->c_backward, clock->c_slew,
+	    clock->c_percent);
+	node.sysctl_data = text;
 	return sysctl_lookup(SYSCTLFN_CALL(&node));
 }
 
@@ -281,12 +247,11 @@ vmt_sysctl_period(SYSCTLFN_ARGS)
 	error = sysctl_lookup(SYSCTLFN_CALL(&node));
 	if (error != 0 || newp == NULL)
 		return error;
-	if (period < 0 || period > 2147483)
+	if (period < 0 || period > VMT_CLOCK_PERIOD_MAX)
 		return EINVAL;
 
 	mutex_enter(&sc->sc_lock);
 	sc->sc_clock.c_period = period;
-	sc->sc_clock.c_now = period != 0;
 	vmt_kick(sc);
 	mutex_exit(&sc->sc_lock);
 	return 0;
@@ -368,8 +333,10 @@ vmt_sysctl_rpc(SYSCTLFN_ARGS)
 			*oldlenp = VMTK_REPLY_MAX;
 			return 0;
 		}
-		if (*oldlenp < 1)
+		if (*oldlenp < 1) {
+			*oldlenp = 1;
 			return ENOMEM;
+		}
 		error = sysctl_copyout(l, "", oldp, 1);
 		*oldlenp = 1;
 		return error;
@@ -380,6 +347,8 @@ vmt_sysctl_rpc(SYSCTLFN_ARGS)
 	command = kmem_zalloc(newlen + 1, KM_SLEEP);
 	reply = kmem_alloc(VMTK_REPLY_MAX, KM_SLEEP);
 	error = sysctl_copyin(l, newp, command, newlen);
+	if (error == 0 && command[0] == '\0')
+		error = EINVAL;
 	if (error == 0)
 		error = vmt_request(sc, command, strlen(command), reply, &size);
 	if (error == 0 && oldp != NULL)
@@ -420,6 +389,9 @@ vmt_request(struct vmtk_softc *sc, const char *command, size_t length,
 	while (r->r_state != VMTK_REQUEST_DONE && sc->sc_running &&
 	    !sc->sc_dying && error == 0)
 		error = cv_timedwait_sig(&sc->sc_done, &sc->sc_lock, patience);
+	/* A command that was begun must not be sent a second time. */
+	if (error == ERESTART)
+		error = EINTR;
 
 	if (r->r_state == VMTK_REQUEST_DONE) {
 		error = r->r_error;

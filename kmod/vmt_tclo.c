@@ -25,30 +25,34 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
 #include <sys/systm.h>
-#include <sys/entropy.h>
 #include <sys/errno.h>
-#include <sys/rndsource.h>
-#include <sys/time.h>
 
 #include "vmtreg.h"
 #include "vmtvar.h"
 
-/* A channel that lived this long (ms) was not taken from us. */
-#define VMT_FIGHT_MS	60000
-/* So many losses in a row are a fight. */
-#define VMT_FIGHT	3
+/*
+ * A conversation that lasted this long (ms) was not taken from us; so many in
+ * a row that did not are a fight.
+ */
+#define	VMT_FIGHT_MS	60000
+#define	VMT_FIGHT	3
+
+#define	VMT_REGISTER_MS	30000	/* before it is tried again */
+#define	VMT_REFUSALS	3	/* in a row: the channel is stuck */
 
 enum vmt_arguments {
-	VMT_NONE,		/* nothing */
-	VMT_FLAG,		/* 0 or 1 */
-	VMT_OPTION,		/* a name and a value */
-	VMT_TEXT		/* anything */
+	VMT_ARG_NONE,		/* nothing */
+	VMT_ARG_FLAG,		/* 0 or 1 */
+	VMT_ARG_OPTION,		/* a name and a value */
+	VMT_ARG_TEXT,		/* anything */
+	VMT_ARG_DATA		/* anything, binary */
 };
 
 struct vmt_message {
 	bool		m_flag;
 	char		*m_name;
 	char		*m_text;
+	size_t		m_length;	/* of m_text */
 };
 
 struct vmt_command {
@@ -64,15 +68,20 @@ struct vmt_command {
 };
 
 static bool	vmt_tclo_open(struct vmtk_softc *, int64_t);
+static void	vmt_tclo_pause(struct vmtk_softc *, int64_t);
 static void	vmt_tclo_lost(struct vmtk_softc *, int64_t, int);
 static bool	vmt_tclo_turn(struct vmtk_softc *, int64_t);
 static void	vmt_tclo_serve(struct vmtk_softc *, char *, size_t);
-static bool	vmt_tclo_parse(enum vmt_arguments, char *,
+static bool	vmt_tclo_parse(enum vmt_arguments, char *, size_t,
 		    struct vmt_message *);
 static void	vmt_tclo_execute(struct vmtk_softc *,
 		    const struct vmt_command *, const struct vmt_message *);
 static void	vmt_answer(struct vmtk_softc *, const char *, const char *);
 static bool	vmt_is_dying(struct vmtk_softc *);
+static void	vmt_quarrel(struct vmtk_softc *, int64_t);
+static void	vmt_register(struct vmtk_softc *, int64_t);
+static bool	vmt_told(struct vmtk_softc *, const char *, int);
+static void	vmt_forget(struct vmtk_softc *);
 static const char *vmt_do_reset(struct vmtk_softc *,
 		    const struct vmt_message *);
 static const char *vmt_do_capabilities(struct vmtk_softc *,
@@ -83,31 +92,39 @@ static const char *vmt_do_set_option(struct vmtk_softc *,
 		    const struct vmt_message *);
 static const char *vmt_do_time_synchronize(struct vmtk_softc *,
 		    const struct vmt_message *);
+static const char *vmt_do_backup_start(struct vmtk_softc *,
+		    const struct vmt_message *);
+static const char *vmt_do_backup_start_options(struct vmtk_softc *,
+		    const struct vmt_message *);
+static const char *vmt_do_backup_done(struct vmtk_softc *,
+		    const struct vmt_message *);
+static const char *vmt_do_backup_abort(struct vmtk_softc *,
+		    const struct vmt_message *);
 
 static const struct vmt_command vmt_commands[] = {
 	{
 		.c_name = "reset",
-		.c_arguments = VMT_NONE,
+		.c_arguments = VMT_ARG_NONE,
 		.c_action = vmt_do_reset,
 		.c_switch = VMTK_SWITCH_NONE,
 		.c_reply = "ATR toolbox"
 	},
 	{
 		.c_name = "ping",
-		.c_arguments = VMT_NONE,
+		.c_arguments = VMT_ARG_NONE,
 		.c_switch = VMTK_SWITCH_NONE,
 		.c_reply = ""
 	},
 	{
 		.c_name = "Capabilities_Register",
-		.c_arguments = VMT_NONE,
+		.c_arguments = VMT_ARG_NONE,
 		.c_action = vmt_do_capabilities,
 		.c_switch = VMTK_SWITCH_NONE,
 		.c_reply = ""
 	},
 	{
 		.c_name = "OS_Halt",
-		.c_arguments = VMT_NONE,
+		.c_arguments = VMT_ARG_NONE,
 		.c_log = vmtk_log_halt,
 		.c_state = VMT_STATE_HALT,
 		.c_switch = VMTK_SWITCH_POWER,
@@ -115,7 +132,7 @@ static const struct vmt_command vmt_commands[] = {
 	},
 	{
 		.c_name = "OS_Reboot",
-		.c_arguments = VMT_NONE,
+		.c_arguments = VMT_ARG_NONE,
 		.c_log = vmtk_log_reboot,
 		.c_state = VMT_STATE_REBOOT,
 		.c_switch = VMTK_SWITCH_RESET,
@@ -123,14 +140,14 @@ static const struct vmt_command vmt_commands[] = {
 	},
 	{
 		.c_name = "OS_PowerOn",
-		.c_arguments = VMT_NONE,
+		.c_arguments = VMT_ARG_NONE,
 		.c_state = VMT_STATE_POWER_ON,
 		.c_switch = VMTK_SWITCH_NONE,
 		.c_reply = ""
 	},
 	{
 		.c_name = "OS_Suspend",
-		.c_arguments = VMT_NONE,
+		.c_arguments = VMT_ARG_NONE,
 		.c_log = vmtk_log_suspend,
 		.c_state = VMT_STATE_SUSPEND,
 		.c_switch = VMTK_SWITCH_NONE,
@@ -138,7 +155,7 @@ static const struct vmt_command vmt_commands[] = {
 	},
 	{
 		.c_name = "OS_Resume",
-		.c_arguments = VMT_NONE,
+		.c_arguments = VMT_ARG_NONE,
 		.c_action = vmt_do_resume,
 		.c_log = vmtk_log_resume,
 		.c_state = VMT_STATE_RESUME,
@@ -147,15 +164,43 @@ static const struct vmt_command vmt_commands[] = {
 	},
 	{
 		.c_name = "Set_Option",
-		.c_arguments = VMT_OPTION,
+		.c_arguments = VMT_ARG_OPTION,
 		.c_action = vmt_do_set_option,
 		.c_switch = VMTK_SWITCH_NONE,
 		.c_reply = ""
 	},
 	{
 		.c_name = "Time_Synchronize",
-		.c_arguments = VMT_FLAG,
+		.c_arguments = VMT_ARG_FLAG,
 		.c_action = vmt_do_time_synchronize,
+		.c_switch = VMTK_SWITCH_NONE,
+		.c_reply = ""
+	},
+	{
+		.c_name = "vmbackup.start",
+		.c_arguments = VMT_ARG_TEXT,
+		.c_action = vmt_do_backup_start,
+		.c_switch = VMTK_SWITCH_NONE,
+		.c_reply = ""
+	},
+	{
+		.c_name = "vmbackup.startWithOpts",
+		.c_arguments = VMT_ARG_DATA,
+		.c_action = vmt_do_backup_start_options,
+		.c_switch = VMTK_SWITCH_NONE,
+		.c_reply = ""
+	},
+	{
+		.c_name = "vmbackup.snapshotDone",
+		.c_arguments = VMT_ARG_TEXT,
+		.c_action = vmt_do_backup_done,
+		.c_switch = VMTK_SWITCH_NONE,
+		.c_reply = ""
+	},
+	{
+		.c_name = "vmbackup.abort",
+		.c_arguments = VMT_ARG_TEXT,
+		.c_action = vmt_do_backup_abort,
 		.c_switch = VMTK_SWITCH_NONE,
 		.c_reply = ""
 	},
@@ -176,15 +221,15 @@ vmtk_tclo_run(struct vmtk_softc *sc, int64_t now)
 	u_int n;
 
 	if (!sc->sc_tclo.ch_open) {
-		if (now < sc->sc_next_open)
-			return sc->sc_next_open;
-		if (!vmt_tclo_open(sc, now))
+		if (now < sc->sc_next_open || !vmt_tclo_open(sc, now))
 			return sc->sc_next_open;
 	}
+	if (sc->sc_registered && now >= sc->sc_next_register)
+		vmt_register(sc, now);
 	if (now < sc->sc_next_poll)
 		return sc->sc_next_poll;
 
-	for (n = 0; n < 64; n++) {
+	for (n = 0; n < VMT_POLL_DRAIN; n++) {
 		if (!vmt_tclo_turn(sc, now))
 			break;
 		sc->sc_last_message = now = vmtk_uptime();
@@ -196,8 +241,8 @@ vmtk_tclo_run(struct vmtk_softc *sc, int64_t now)
 		vmtk_buffer_shrink(&sc->sc_message);
 
 	now = vmtk_uptime();
-	if (now - sc->sc_last_message >= 1000)
-		sc->sc_next_poll = now + 1000;
+	if (now - sc->sc_last_message >= VMT_POLL_QUIET)
+		sc->sc_next_poll = now + VMT_POLL_IDLE;
 	else {
 		sc->sc_next_poll = now + vmt_poll_steps[sc->sc_poll_step];
 		if (sc->sc_poll_step < __arraycount(vmt_poll_steps) - 1)
@@ -218,7 +263,11 @@ vmtk_tclo_stop(struct vmtk_softc *sc)
 		    sc->sc_answer_length);
 	sc->sc_answer_length = 0;
 	vmtk_channel_close(&sc->sc_tclo);
-	/* It was promised. */
+	/* It was promised; but a system that goes down needs no button. */
+	mutex_enter(&sc->sc_lock);
+	if (sc->sc_shutdown)
+		sc->sc_event = VMTK_SWITCH_NONE;
+	mutex_exit(&sc->sc_lock);
 	vmtk_power_raise(sc);
 }
 
@@ -227,48 +276,67 @@ vmt_tclo_open(struct vmtk_softc *sc, int64_t now)
 {
 
 	if (vmtk_channel_open(&sc->sc_tclo) != 0) {
-		if (sc->sc_losses == 0)
+		sc->sc_stats.refused_opens.ev_count++;
+		if (sc->sc_tries == 0)
 			vmtk_log_channel_refused(sc);
-		vmt_tclo_lost(sc, now, 0);
+		vmt_tclo_pause(sc, now);
 		return false;
 	}
-	if (sc->sc_losses > 0) {
-		sc->sc_stats.reopens++;
-		vmtk_log_channel_back(sc);
-	}
+	if (sc->sc_tries > 0)
+		sc->sc_stats.reopens.ev_count++;
 	sc->sc_opened = sc->sc_next_poll = now;
 	sc->sc_was_reset = false;
+	sc->sc_refusals = 0;
 	sc->sc_answer_length = 0;
 	return true;
 }
 
-/* Close a dead channel and decide when to try again. */
+/* Let some time pass before the next try, more each time. */
 static void
-vmt_tclo_lost(struct vmtk_softc *sc, int64_t now, int error)
+vmt_tclo_pause(struct vmtk_softc *sc, int64_t now)
 {
 	int64_t pause;
 	u_int i;
 
-	if (error != 0) {
-		vmtk_channel_close(&sc->sc_tclo);
-		if (now - sc->sc_opened >= VMT_FIGHT_MS) {
-			sc->sc_losses = 0;
-			sc->sc_fight_logged = false;
-		}
-		if (sc->sc_losses == 0)
-			vmtk_log_channel_lost(sc, error);
-	}
 	for (pause = VMT_REOPEN_MS, i = 0;
-	     i < sc->sc_losses && pause < VMT_REOPEN_MAX_MS; i++)
+	     i < sc->sc_tries && pause < VMT_REOPEN_MAX_MS; i++)
 		pause *= 2;
 	sc->sc_next_open = now + MIN(pause, VMT_REOPEN_MAX_MS);
-	sc->sc_losses++;
-	if (error != 0 && sc->sc_was_reset && sc->sc_losses >= VMT_FIGHT &&
-	    !sc->sc_fight_logged) {
-		vmtk_log_channel_fight(sc);
-		sc->sc_fight_logged = true;
-	}
+	sc->sc_tries++;
+}
+
+/* The channel is dead. */
+static void
+vmt_tclo_lost(struct vmtk_softc *sc, int64_t now, int error)
+{
+
+	vmtk_channel_close(&sc->sc_tclo);
 	sc->sc_registered = false;
+	if (now - sc->sc_opened >= VMT_FIGHT_MS)
+		sc->sc_tries = 0;
+	if (!sc->sc_loss_logged)
+		vmtk_log_channel_lost(sc, error);
+	sc->sc_loss_logged = true;
+	vmt_quarrel(sc, now);
+	vmt_tclo_pause(sc, now);
+}
+
+/*
+ * A conversation ended before its time, by a loss or by a reset that nobody
+ * needed.  Once is bad luck.
+ */
+static void
+vmt_quarrel(struct vmtk_softc *sc, int64_t now)
+{
+
+	if (now - sc->sc_opened >= VMT_FIGHT_MS) {
+		sc->sc_quarrels = 0;
+		sc->sc_fight_logged = false;
+	}
+	if (++sc->sc_quarrels < VMT_FIGHT || sc->sc_fight_logged)
+		return;
+	vmtk_log_channel_fight(sc);
+	sc->sc_fight_logged = true;
 }
 
 /* One turn of the conversation.  Returns whether there was a message. */
@@ -281,7 +349,7 @@ vmt_tclo_turn(struct vmtk_softc *sc, int64_t now)
 
 	error = vmtk_channel_send(&sc->sc_tclo, sc->sc_answer,
 	    sc->sc_answer_length);
-	sc->sc_stats.polls++;
+	sc->sc_stats.polls.ev_count++;
 	sc->sc_answer_length = 0;
 
 	/*
@@ -294,9 +362,9 @@ vmt_tclo_turn(struct vmtk_softc *sc, int64_t now)
 	if (error == 0)
 		error = vmtk_channel_receive(&sc->sc_tclo, &sc->sc_message,
 		    &length, &got);
-	if (error == EMSGSIZE) {
-		vmt_answer(sc, "ERROR ", "Message too large");
-		return true;
+	if (error == EMSGSIZE && ++sc->sc_refusals < VMT_REFUSALS) {
+		vmt_answer(sc, VMT_TCLO_FAILURE, "Message too large");
+		return false;
 	}
 	if (error != 0) {
 		vmt_tclo_lost(sc, now, error);
@@ -304,7 +372,8 @@ vmt_tclo_turn(struct vmtk_softc *sc, int64_t now)
 	}
 	if (!got)
 		return false;
-	sc->sc_stats.messages++;
+	sc->sc_refusals = 0;
+	sc->sc_stats.messages.ev_count++;
 	vmt_tclo_serve(sc, (char *)sc->sc_message.b_data, length);
 	return true;
 }
@@ -316,7 +385,7 @@ vmt_answer(struct vmtk_softc *sc, const char *word, const char *text)
 	int n;
 
 	n = snprintf(sc->sc_answer, sizeof(sc->sc_answer), "%s%s", word, text);
-	sc->sc_answer_length = MIN(n, (int)sizeof(sc->sc_answer) - 1);
+	sc->sc_answer_length = MIN((size_t)n, sizeof(sc->sc_answer) - 1);
 }
 
 /* The first word is the command, the rest its arguments. */
@@ -327,48 +396,55 @@ vmt_tclo_serve(struct vmtk_softc *sc, char *text, size_t length)
 	char *rest;
 	u_int i;
 
-	/* Some hosts count the NUL, some leave blanks behind. */
-	while (length > 0 &&
-	    (text[length - 1] == '\0' || text[length - 1] == ' '))
-		text[--length] = '\0';
-
-	rest = strchr(text, ' ');
+	rest = memchr(text, ' ', length);
 	if (rest != NULL)
 		*rest++ = '\0';
 	else
 		rest = text + length;
+	length -= rest - text;
 
-	for (i = 0; i < __arraycount(vmt_commands); i++) {
-		if (strcmp(text, vmt_commands[i].c_name) != 0)
-			continue;
-		if (vmt_tclo_parse(vmt_commands[i].c_arguments, rest,
-		    &message))
-			vmt_tclo_execute(sc, &vmt_commands[i], &message);
-		else
-			vmt_answer(sc, "ERROR ",
-			    "Bad command");
+	if (text[0] == '\0') {
+		vmt_answer(sc, VMT_TCLO_FAILURE, "Bad command");
 		return;
 	}
-	sc->sc_stats.unknown++;
-	vmt_answer(sc, "ERROR ", "Unknown Command");
+	for (i = 0; i < __arraycount(vmt_commands); i++) {
+		if (strcmp(text, vmt_commands[i].c_name) == 0)
+			break;
+	}
+	if (i == __arraycount(vmt_commands)) {
+		sc->sc_stats.unknown.ev_count++;
+		vmt_answer(sc, VMT_TCLO_FAILURE, "Unknown Command");
+	} else if (vmt_tclo_parse(vmt_commands[i].c_arguments, rest, length,
+	    &message))
+		vmt_tclo_execute(sc, &vmt_commands[i], &message);
+	else if (vmt_commands[i].c_arguments == VMT_ARG_OPTION)
+		vmt_answer(sc, VMT_TCLO_FAILURE, "Unknown or invalid option");
+	else
+		vmt_answer(sc, VMT_TCLO_FAILURE, "Bad command");
 }
 
 static bool
-vmt_tclo_parse(enum vmt_arguments kind, char *text,
+vmt_tclo_parse(enum vmt_arguments kind, char *text, size_t length,
     struct vmt_message *message)
 {
+
+	/* Some hosts count the NUL, some leave blanks behind. */
+	while (kind != VMT_ARG_DATA && length > 0 &&
+	    (text[length - 1] == '\0' || text[length - 1] == ' '))
+		text[--length] = '\0';
 
 	message->m_flag = false;
 	message->m_name = NULL;
 	message->m_text = text;
+	message->m_length = length;
 
 	switch (kind) {
-	case VMT_NONE:
+	case VMT_ARG_NONE:
 		return text[0] == '\0';
-	case VMT_FLAG:
+	case VMT_ARG_FLAG:
 		message->m_flag = text[0] == '1';
 		return (text[0] == '0' || text[0] == '1') && text[1] == '\0';
-	case VMT_OPTION:
+	case VMT_ARG_OPTION:
 		message->m_name = text;
 		message->m_text = strchr(text, ' ');
 		if (message->m_text == NULL)
@@ -376,7 +452,8 @@ vmt_tclo_parse(enum vmt_arguments kind, char *text,
 		*message->m_text++ = '\0';
 		return message->m_name[0] != '\0' &&
 		    message->m_text[0] != '\0';
-	case VMT_TEXT:
+	case VMT_ARG_TEXT:
+	case VMT_ARG_DATA:
 		return true;
 	}
 	return false;
@@ -399,15 +476,16 @@ vmt_tclo_execute(struct vmtk_softc *sc, const struct vmt_command *command,
 	if (error == NULL && command->c_action != NULL)
 		error = (*command->c_action)(sc, message);
 	if (command->c_state != 0) {
-		(void)vmtk_rpci_state_status(sc, error == NULL,
-		    command->c_state);
+		(void)vmt_told(sc, "tools.os.statechange.status",
+		    vmtk_rpci_state_status(sc, error == NULL,
+		    command->c_state));
 	}
 	if (error != NULL) {
-		vmt_answer(sc, "ERROR ", error);
+		vmt_answer(sc, VMT_TCLO_FAILURE, error);
 		return;
 	}
 	sc->sc_event = command->c_switch;
-	vmt_answer(sc, "OK ", command->c_reply);
+	vmt_answer(sc, VMT_TCLO_SUCCESS, command->c_reply);
 }
 
 static bool
@@ -425,37 +503,85 @@ vmt_is_dying(struct vmtk_softc *sc)
 static const char *
 vmt_do_reset(struct vmtk_softc *sc, const struct vmt_message *message)
 {
+	const int64_t now = vmtk_uptime();
 
-	sc->sc_stats.resets++;
+	sc->sc_stats.resets.ev_count++;
+	if (sc->sc_was_reset)
+		vmt_quarrel(sc, now);
+	else if (sc->sc_loss_logged)
+		vmtk_log_channel_back(sc);
 	sc->sc_was_reset = true;
+	sc->sc_loss_logged = false;
+	sc->sc_opened = now;
 	sc->sc_registered = false;
-	vmtk_info_forget(sc);
+	vmtk_clock_forget(sc);
+	vmtk_backup_forget(sc);
+	vmt_forget(sc);
 	return NULL;
+}
+
+/* What the host knows of the guest is old. */
+static void
+vmt_forget(struct vmtk_softc *sc)
+{
+
+	vmtk_info_forget(sc);
+	vmtk_nicinfo_forget(sc);
+	vmtk_disk_forget(sc);
 }
 
 /* Tell the host what the driver can do. */
 static const char *
 vmt_do_capabilities(struct vmtk_softc *sc, const struct vmt_message *message)
 {
+
+	sc->sc_registered = true;
+	vmt_register(sc, vmtk_uptime());
+	return NULL;
+}
+
+/*
+ * Say everything, whatever becomes of the single words: without one of them
+ * the host offers no shutdown, without another it calls us not installed.
+ */
+static void
+vmt_register(struct vmtk_softc *sc, int64_t now)
+{
+	bool all = true;
 	int error;
 
-	error = vmtk_rpci_unified_loop(sc, "toolbox");
-	if (error == 0)
-		error = vmtk_rpci_hgfs_server(sc, "toolbox", true);
-	/* Without this one the host offers no shutdown and no reboot. */
-	if (error == 0 || error == ENOTSUP)
-		error = vmtk_rpci_statechange(sc);
-	if (error != 0)
-		vmtk_log_rpci_failed(sc, "tools.capability.statechange", error);
+	if (!vmt_told(sc, "vmx.capability.unified_loop",
+	    vmtk_rpci_unified_loop(sc, VMT_SERVICE)))
+		all = false;
+	error = vmtk_rpci_hgfs_server(sc, VMT_SERVICE, true);
+	sc->sc_announced = error == 0;
+	if (!vmt_told(sc, "tools.capability.hgfs_server", error))
+		all = false;
+	if (!vmt_told(sc, "tools.capability.statechange",
+	    vmtk_rpci_statechange(sc)))
+		all = false;
 	(void)vmtk_info_send(sc, VMTK_INFO_UPTIME);
-	error = vmtk_rpci_version_type(sc, 2147483647U,
-	    3);
+	if (!sc->sc_introduced) {
+		sc->sc_introduced = vmtk_rpci_log(sc,
+		    VMT_SERVICE ": VMware Tools driver 0.1.0") == 0;
+	}
+	error = vmtk_rpci_version_type(sc, VMT_TOOLS_VERSION, VMT_TOOLS_KIND);
 	if (error == ENOTSUP)
-		error = vmtk_rpci_version(sc, 2147483647U);
+		error = vmtk_rpci_version(sc, VMT_TOOLS_VERSION);
+	if (!vmt_told(sc, "tools.set.version", error))
+		all = false;
+
+	sc->sc_next_register = all ? INT64_MAX : now + VMT_REGISTER_MS;
+}
+
+/* Was it heard?  A refusal counts: saying it again would not help. */
+static bool
+vmt_told(struct vmtk_softc *sc, const char *command, int error)
+{
+
 	if (error != 0)
-		vmtk_log_rpci_failed(sc, "tools.set.version", error);
-	sc->sc_registered = true;
-	return NULL;
+		vmtk_log_rpci_failed(sc, command, error);
+	return error == 0 || error == ENOTSUP;
 }
 
 /*
@@ -466,13 +592,10 @@ vmt_do_capabilities(struct vmtk_softc *sc, const struct vmt_message *message)
 static const char *
 vmt_do_resume(struct vmtk_softc *sc, const struct vmt_message *message)
 {
-	struct timespec ts;
 
-	nanotime(&ts);
-	rnd_add_data(NULL, &ts, sizeof(ts), 0);
-	entropy_consolidate();
 	(void)vmtk_clock_once(sc, false);
-	vmtk_info_forget(sc);
+	vmtk_clock_entropy(sc);
+	vmt_forget(sc);
 	return NULL;
 }
 
@@ -480,8 +603,15 @@ static const char *
 vmt_do_set_option(struct vmtk_softc *sc, const struct vmt_message *message)
 {
 
-	return vmtk_option(sc, message->m_name, message->m_text) == 0 ?
-	    NULL : "Unknown or invalid option";
+	switch (vmtk_option(sc, message->m_name, message->m_text)) {
+	case 0:
+		return NULL;
+	case ENOENT:
+	case EINVAL:
+		return "Unknown or invalid option";
+	default:
+		return "Unable to carry out the option";
+	}
 }
 
 static const char *
@@ -491,4 +621,46 @@ vmt_do_time_synchronize(struct vmtk_softc *sc,
 
 	return vmtk_clock_once(sc, message->m_flag) == 0 ?
 	    NULL : "Unable to sync time";
+}
+
+static const char *
+vmt_do_backup_start(struct vmtk_softc *sc, const struct vmt_message *message)
+{
+
+	return vmtk_backup_start(sc, 0) == 0 ?
+	    NULL : "Quiesce operation already in progress.";
+}
+
+static const char *
+vmt_do_backup_start_options(struct vmtk_softc *sc,
+    const struct vmt_message *message)
+{
+
+	switch (vmtk_backup_start_options(sc, message->m_text,
+	    message->m_length)) {
+	case 0:
+		return NULL;
+	case EBUSY:
+		return "Quiesce operation already in progress.";
+	case EPROTONOSUPPORT:
+		return "Incompatible quiesce parameter version";
+	default:
+		return "Error initializing quiesce operation.";
+	}
+}
+
+static const char *
+vmt_do_backup_done(struct vmtk_softc *sc, const struct vmt_message *message)
+{
+
+	return vmtk_backup_done(sc) == 0 ?
+	    NULL : "Error: no quiesce operation in progress";
+}
+
+static const char *
+vmt_do_backup_abort(struct vmtk_softc *sc, const struct vmt_message *message)
+{
+
+	return vmtk_backup_abort(sc) == 0 ?
+	    NULL : "Error: no quiesce operation in progress";
 }

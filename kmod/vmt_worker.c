@@ -23,9 +23,10 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/lwp.h>
 #include <sys/proc.h>
 
+#include "vmtreg.h"
 #include "vmtvar.h"
 
-#define VMT_PAUSE_MAX	60000	/* ms; times hz it has to fit an int */
+#define	VMT_PAUSE_MAX	60000	/* ms; times hz it has to fit an int */
 
 static int64_t	vmt_turn(struct vmtk_softc *);
 
@@ -70,7 +71,10 @@ vmt_turn(struct vmtk_softc *sc)
 
 	vmtk_sysctl_serve(sc);
 	next = vmtk_tclo_run(sc, vmtk_uptime());
+	next = MIN(next, vmtk_backup_run(sc, vmtk_uptime()));
 	next = MIN(next, vmtk_info_run(sc, vmtk_uptime()));
+	next = MIN(next, vmtk_disk_run(sc, vmtk_uptime()));
+	next = MIN(next, vmtk_nicinfo_run(sc, vmtk_uptime()));
 	next = MIN(next, vmtk_clock_run(sc, vmtk_uptime()));
 	vmtk_rpci_idle(sc);
 	return next;
@@ -84,8 +88,11 @@ void
 vmtk_farewell(struct vmtk_softc *sc)
 {
 
-	if (sc->sc_registered)
-		(void)vmtk_rpci_hgfs_server(sc, "toolbox", false);
+	vmtk_backup_stop(sc);
+	vmtk_clock_stop(sc);
+	if (sc->sc_announced)
+		(void)vmtk_rpci_hgfs_server(sc, VMT_SERVICE, false);
+	sc->sc_announced = false;
 	sc->sc_registered = false;
 	vmtk_tclo_stop(sc);
 	vmtk_rpci_idle(sc);

@@ -20,14 +20,21 @@
  */
 
 #ifndef _VMTVAR_H_
-#define _VMTVAR_H_
+#define	_VMTVAR_H_
 
 #include <sys/condvar.h>
 #include <sys/device.h>
+#include <sys/evcnt.h>
 #include <sys/mutex.h>
 #include <sys/sysctl.h>
 
 #include <dev/sysmon/sysmonvar.h>
+
+/* How much of the guest is told. */
+#define	VMT_NIC_MAX	16
+#define	VMT_ADDRESS_MAX	1600
+#define	VMT_DISK_MAX	32
+#define	VMT_DISK_TEXT	16384	/* bytes */
 
 struct lwp;
 struct vmtk_softc;
@@ -49,19 +56,21 @@ struct vmtk_buffer {
 	size_t		b_size;		/* allocated */
 };
 
-/* Signed, as sysctl(9) wants its quads. */
+/* For vmstat -e; sysctl(9) shows the counts, too. */
 struct vmtk_statistics {
-	int64_t		polls;
-	int64_t		messages;
-	int64_t		unknown;
-	int64_t		commands;
-	int64_t		refused;
-	int64_t		retries;
-	int64_t		resends;
-	int64_t		reopens;
-	int64_t		resets;
-	int64_t		aborts;
-	int64_t		errors;
+	struct evcnt	polls;
+	struct evcnt	messages;
+	struct evcnt	unknown;
+	struct evcnt	commands;
+	struct evcnt	refused;
+	struct evcnt	retries;
+	struct evcnt	resends;
+	struct evcnt	reopens;
+	struct evcnt	resets;
+	struct evcnt	aborts;
+	struct evcnt	refused_opens;
+	struct evcnt	send_errors;
+	struct evcnt	receive_errors;
 };
 
 /*
@@ -77,7 +86,10 @@ struct vmtk_channel {
 	uint32_t	ch_cookie_low;
 };
 
-/* What the host set with Set_Option, and what became of the clock. */
+/*
+ * The clock: what the administrator wants, what the host wants, and what
+ * became of it.
+ */
 struct vmtk_clock {
 	/* Set by the administrator, under sc_lock. */
 	int		c_period;	/* seconds, 0 = hands off */
@@ -95,15 +107,16 @@ struct vmtk_clock {
 
 	/* The worker's own. */
 	bool		c_started;	/* the first synchronisation is over */
+	bool		c_slewing;	/* a correction of ours is on the way */
 	bool		c_complained;	/* of a host without time */
 	int		c_source;	/* which backdoor command works */
-	int64_t		c_next;		/* uptime in ms */
+	int64_t		c_last;		/* uptime in ms */
+	const char	*c_state;	/* read by sysctl(9) without a lock */
 
-	/* Read by sysctl without a lock; each is one word on LP64. */
+	/* Set by the worker under sc_lock, read by sysctl(9) under it. */
 	int64_t		c_offset;	/* host minus guest, us */
 	int64_t		c_steps;
 	int64_t		c_slews;
-	const char	*c_state;
 };
 
 /* One RPCI command of the administrator; all under sc_lock. */
@@ -120,16 +133,55 @@ struct vmtk_request {
 	char		*r_command;
 	char		*r_reply;
 };
-#define VMTK_REQUEST_MAX	4096	/* bytes */
-#define VMTK_REPLY_MAX		16384	/* bytes */
+#define	VMTK_REQUEST_MAX	4096	/* bytes */
+#define	VMTK_REPLY_MAX		16384	/* bytes */
 
 /* Guest information that goes out as text. */
 enum vmtk_info {
 	VMTK_INFO_OS_NAME_FULL,
 	VMTK_INFO_OS_NAME,
+	VMTK_INFO_BUILD,
 	VMTK_INFO_DNS_NAME,
 	VMTK_INFO_UPTIME,
 	VMTK_INFO_COUNT
+};
+
+/* An address, without the scope that the kernel hides in it. */
+struct vmtk_address {
+	uint8_t		a_length;	/* 4 or 16 */
+	uint8_t		a_prefix;
+	uint8_t		a_bytes[16];
+};
+
+/* An Ethernet interface that is up; its addresses are in vmtk_net. */
+struct vmtk_nic {
+	uint8_t		n_mac[6];
+	u_int		n_first;
+	u_int		n_count;
+};
+
+struct vmtk_net {
+	u_int		n_nics;
+	u_int		n_addresses;
+	u_int		n_room;		/* for addresses */
+	struct vmtk_nic	n_nic[VMT_NIC_MAX];
+	struct vmtk_address *n_address;
+};
+
+/* A quiesced snapshot. */
+struct vmtk_backup {
+	enum {
+		VMTK_BACKUP_IDLE,
+		VMTK_BACKUP_BEGIN,	/* asked for */
+		VMTK_BACKUP_SYNC,	/* everything is being written out */
+		VMTK_BACKUP_WAIT,	/* the host takes its snapshot */
+		VMTK_BACKUP_DONE,	/* it has it */
+		VMTK_BACKUP_ABORT	/* it gave up */
+	}		b_state;
+	int64_t		b_limit;	/* uptime in ms */
+	int64_t		b_next;		/* keep-alive */
+	struct lwp	*b_thread;	/* writes */
+	bool		b_synced;	/* it is done; under sc_lock */
 };
 
 /* Power switches of sysmon_pswitch(9). */
@@ -146,14 +198,16 @@ struct vmtk_softc {
 	char		sc_uuid[40];
 
 	/*
-	 * sc_lock guards sc_dying, sc_running, sc_kicked, sc_request and the
-	 * administrator's members of sc_clock.  It is never held across a
-	 * call to the host or to sysmon_pswitch(9).
+	 * sc_lock guards sc_dying, sc_shutdown, sc_running, sc_kicked,
+	 * sc_request, b_synced of sc_backup, and what struct vmtk_clock says
+	 * it guards.  It is never held across a call to the host or to
+	 * sysmon_pswitch(9).
 	 */
 	kmutex_t	sc_lock;
 	kcondvar_t	sc_work;	/* something for the worker */
 	kcondvar_t	sc_done;	/* request done, or worker gone */
 	bool		sc_dying;
+	bool		sc_shutdown;	/* the system goes down by itself */
 	bool		sc_running;
 	bool		sc_kicked;
 	struct vmtk_request sc_request;
@@ -177,12 +231,18 @@ struct vmtk_softc {
 	char		sc_answer[128];	/* to the last message */
 	size_t		sc_answer_length;
 	enum vmtk_switch sc_event;	/* to raise when the answer is out */
+	bool		sc_introduced;	/* in the host's log */
+	bool		sc_announced;	/* as a server of shared folders */
 	bool		sc_registered;	/* the host knows what we can do */
 	bool		sc_was_reset;	/* on the channel as it is now */
+	bool		sc_loss_logged;
 	bool		sc_fight_logged;
-	u_int		sc_losses;	/* in quick succession */
+	u_int		sc_tries;	/* to open, for the back-off */
+	u_int		sc_quarrels;	/* losses in quick succession */
+	u_int		sc_refusals;	/* messages not taken, in a row */
 	int64_t		sc_opened;	/* uptime in ms */
 	int64_t		sc_next_open;
+	int64_t		sc_next_register;
 	int64_t		sc_next_poll;
 	int64_t		sc_last_message;
 	u_int		sc_poll_step;
@@ -194,19 +254,37 @@ struct vmtk_softc {
 		char	*i_value;
 	}		sc_info[VMTK_INFO_COUNT];
 
+	bool		sc_detailed;	/* the host has the long form */
+	bool		sc_detailed_refused;
+	int64_t		sc_detailed_next;
+
+	struct vmtk_buffer sc_nic;	/* the message being made */
+	struct vmtk_buffer sc_nic_sent;	/* what the host has */
+	size_t		sc_nic_length;	/* of that, 0 for nothing */
+	u_int		sc_nic_method;
+	int64_t		sc_nic_next;
+
+	char		*sc_disk_sent;	/* what the host has */
+	size_t		sc_disk_length;	/* of that, 0 for nothing */
+	u_int		sc_disk_method;
+	int64_t		sc_disk_next;
+
+	struct vmtk_backup sc_backup;
 	struct vmtk_clock sc_clock;
 	struct vmtk_statistics sc_stats;
 };
 
 /* vmt_backdoor.c */
+bool	vmtk_backdoor_buffers(void);
 void	vmtk_backdoor_low(struct vmtk_frame *);
 void	vmtk_backdoor_in(struct vmtk_frame *);
 void	vmtk_backdoor_out(struct vmtk_frame *);
+bool	vmtk_backdoor_present(void);
 bool	vmtk_cpuid_vmware(void);
-bool	vmtk_get_version(uint32_t *, uint32_t *);
+bool	vmtk_get_version(uint32_t *);
 bool	vmtk_get_uuid(uint32_t *, uint32_t *, uint32_t *, uint32_t *);
 bool	vmtk_get_time(uint32_t *, uint32_t *, uint32_t *);
-bool	vmtk_stop_catch_up(void);
+void	vmtk_stop_catch_up(void);
 bool	vmtk_get_time_full(uint64_t *, uint32_t *, uint32_t *);
 bool	vmtk_get_time_full_with_lag(uint64_t *, uint32_t *, uint32_t *,
 	    uint32_t *);
@@ -258,13 +336,40 @@ int64_t	vmtk_info_run(struct vmtk_softc *, int64_t);
 int	vmtk_info_send(struct vmtk_softc *, enum vmtk_info);
 void	vmtk_info_free(struct vmtk_softc *);
 
+/* vmt_counters.c */
+void	vmtk_counters_attach(struct vmtk_softc *);
+void	vmtk_counters_detach(struct vmtk_softc *);
+int	vmtk_counters_sysctl(struct vmtk_softc *, const struct sysctlnode *);
+
 /* vmt_net.c */
+bool	vmtk_net_collect(struct vmtk_net *, u_int);
+void	vmtk_net_free(struct vmtk_net *);
 bool	vmtk_primary_address(char *, size_t);
+
+/* vmt_nicinfo.c */
+int64_t	vmtk_nicinfo_run(struct vmtk_softc *, int64_t);
+void	vmtk_nicinfo_forget(struct vmtk_softc *);
+
+/* vmt_disk.c */
+int64_t	vmtk_disk_run(struct vmtk_softc *, int64_t);
+void	vmtk_disk_forget(struct vmtk_softc *);
+
+/* vmt_backup.c */
+int	vmtk_backup_start(struct vmtk_softc *, u_int);
+int	vmtk_backup_start_options(struct vmtk_softc *, const void *, size_t);
+int	vmtk_backup_done(struct vmtk_softc *);
+int	vmtk_backup_abort(struct vmtk_softc *);
+void	vmtk_backup_forget(struct vmtk_softc *);
+void	vmtk_backup_stop(struct vmtk_softc *);
+int64_t	vmtk_backup_run(struct vmtk_softc *, int64_t);
 
 /* vmt_clock.c */
 void	vmtk_clock_init(struct vmtk_clock *);
 int64_t	vmtk_clock_run(struct vmtk_softc *, int64_t);
 int	vmtk_clock_once(struct vmtk_softc *, bool);
+void	vmtk_clock_entropy(struct vmtk_softc *);
+void	vmtk_clock_forget(struct vmtk_softc *);
+void	vmtk_clock_stop(struct vmtk_softc *);
 bool	vmtk_clock_follows(struct vmtk_softc *);
 int64_t	vmtk_uptime(void);
 

@@ -64,16 +64,19 @@ class Action(Valued):
 
 @dataclass(frozen=True, slots=True)
 class Log(Record):
-    """A log text; without ``console`` only syslogd(8) gets it."""
+    """A log text; without ``console`` only syslogd(8) gets it, with ``host`` the host too."""
 
     name: Name
     # the levels of syslog(3)
     level: Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
     console: bool
     text: Text
+    host: bool = False
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse what cannot be printed."""
+        """Refuse what cannot be printed, and fields where the text goes out as it stands."""
+        if self.host and self.text.fields:
+            report(node["text"], "a text for the host's log cannot have fields")
         for field in self.text.fields:
             if field.type == "bytes":
                 report(node["text"], f"the field {{{field.name}:bytes}} cannot be printed")

@@ -4,9 +4,23 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
-from vmtgen.spec.schema import Entries, Range, Record, Unique, Valued
+from vmtgen.located import Node
+from vmtgen.spec.schema import Entries, Pattern, Range, Record, Report, Unique, Valued
 from vmtgen.spec.text import Mixture
-from vmtgen.spec.words import Count, Doc, Member, Name, Printable
+from vmtgen.spec.words import U32, Count, Doc, Member, Name, Printable
+
+# open-vm-tools lib/include/guestInfo.h knows 1 to 11; a newer host may know more.
+Key = Annotated[int, Range(1, 255)]
+Digits = Annotated[str, Pattern(r"[0-9]+", "a string of digits")]
+
+# The form v1 is a structure with room for so much (open-vm-tools lib/include/guestInfo.h).
+V1_INTERFACES = 16
+V1_ADDRESSES = 8
+
+# Bytes of a file system in the older form, and how many its count of one byte allows
+# (open-vm-tools lib/include/guestInfo.h).
+OLD_DISK = 116
+OLD_DISKS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +46,127 @@ class Item(Record):
     """One value of the guest information: ``period`` in seconds, ``limit`` in bytes."""
 
     name: Name
-    # open-vm-tools lib/include/guestInfo.h knows 1 to 11.
-    key: Annotated[int, Range(1, 11), Unique()]
+    key: Annotated[Key, Unique()]
     value: Mixture
     send: Literal["always", "change"]
     period: Count
-    limit: Count
+    limit: Annotated[int, Range(1, 1024)]  # the driver has it on the kernel's stack
+    unless: Literal["detailed"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Valued):
+    """A pair key='value' of the detailed description."""
+
+    SHORTHAND: ClassVar[str] = "value"
+    name: Name
+    value: Mixture
+
+
+@dataclass(frozen=True, slots=True)
+class Detailed(Record):
+    """The operating system in detail; ``short`` and ``full`` are sizes in bytes."""
+
+    key: Key
+    version: U32
+    short: Count
+    full: Count
+    short_value: Mixture
+    full_value: Mixture
+    pairs: Entries[Pair]
+
+    def check(self, node: Node, report: Report) -> None:
+        """Expect pairs, and values that cannot end their quotes."""
+        if not self.pairs:
+            report(node["pairs"], "expected at least one pair")
+        for pair in self.pairs:
+            if "'" in pair.value.source or "\\" in pair.value.source:
+                said = "the value stands in single quotes: it cannot hold ' or \\"
+                report(node["pairs"][pair.name], said)
+
+
+@dataclass(frozen=True, slots=True)
+class NicMethod(Record):
+    """A form of the interface information, and how many addresses of each interface it holds."""
+
+    key: Annotated[Key, Unique()]
+    form: Literal["v3", "v1"]
+    addresses: Count
+
+    def check(self, node: Node, report: Report) -> None:
+        """Hold the addresses against the room of the oldest form."""
+        if self.form == "v1" and self.addresses > V1_ADDRESSES:
+            report(node["addresses"], f"the form v1 holds at most {V1_ADDRESSES}")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressTypes(Record):
+    """Numbers of the address families."""
+
+    ipv4: U32
+    ipv6: U32
+
+
+@dataclass(frozen=True, slots=True)
+class AddressStatus(Record):
+    """Numbers of the states of an address."""
+
+    preferred: U32
+    unknown: U32
+
+
+@dataclass(frozen=True, slots=True)
+class Nics(Record):
+    """Interfaces and addresses; ``period`` in seconds, ``host_name`` in bytes."""
+
+    period: Count
+    version: U32
+    methods: tuple[NicMethod, ...]
+    interfaces: Count
+    addresses: Count
+    host_name: Count
+    types: AddressTypes
+    status: AddressStatus
+
+    def check(self, node: Node, report: Report) -> None:
+        """Expect methods, and no more interfaces than each of them holds."""
+        if not self.methods:
+            report(node["methods"], "expected at least one method")
+        oldest = any(method.form == "v1" for method in self.methods)
+        if oldest and self.interfaces > V1_INTERFACES:
+            report(node["interfaces"], f"the form v1 holds at most {V1_INTERFACES}")
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest message in the form v3, without the words before it.
+
+        A word is four bytes and a string is a length and whole words (open-vm-tools
+        lib/guestRpc/nicinfo.x): 44 bytes an interface, up to 40 an address, and what is there once.
+        """
+        host_name = (self.host_name + 3) // 4 * 4
+        return 44 * self.interfaces + 40 * self.addresses + host_name + 13 * 4
+
+
+@dataclass(frozen=True, slots=True)
+class Disks(Record):
+    """File systems; ``period`` in seconds, ``text`` in bytes."""
+
+    period: Count
+    version: Digits
+    old_key: Key
+    count: Count
+    text: Count
+    pseudo: tuple[Printable, ...]
+
+    def check(self, node: Node, report: Report) -> None:
+        """Hold the count against both forms and their room."""
+        if self.count > OLD_DISKS:
+            report(node["count"], f"the older form holds at most {OLD_DISKS}")
+        elif self.text < 1 + self.count * OLD_DISK:
+            said = f"{self.count} file systems need {1 + self.count * OLD_DISK} bytes"
+            report(node["text"], f"{said} in the older form")
+        if not self.pseudo:
+            report(node["pseudo"], "expected at least one name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +178,36 @@ class Guestinfo(Record):
     variables: Entries[Variable]
     short_names: Entries[ShortName]
     items: Entries[Item]
+    detailed: Detailed
+    nics: Nics
+    disks: Disks
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse a key that two sections use: the host would see one overwrite the other."""
+        places = [item["key"] for item in node["items"]]
+        places += [node["detailed"]["key"]]
+        places += [method["key"] for method in node["nics"]["methods"]]
+        places += [node["disks"]["old_key"]]
+        first: dict[object, Node] = {}
+        for place in places:
+            before = first.setdefault(place.scalar, place)
+            # Inside a section Unique tells.
+            if before.where.partition(".")[0] != place.where.partition(".")[0]:
+                said = f"{place.scalar} is taken: {before.where} has it in line {before.line}"
+                report(place, said)
 
     def completed(self) -> "Guestinfo":
         """Return the same with the types of the variables in every value."""
         types = MappingProxyType({variable.name: variable.type for variable in self.variables})
-        items = [replace(item, value=replace(item.value, types=types)) for item in self.items]
-        return replace(self, items=Entries(items))
+
+        def typed(value: Mixture) -> Mixture:
+            return replace(value, types=types)
+
+        detailed = replace(
+            self.detailed,
+            short_value=typed(self.detailed.short_value),
+            full_value=typed(self.detailed.full_value),
+            pairs=Entries(replace(pair, value=typed(pair.value)) for pair in self.detailed.pairs),
+        )
+        items = Entries(replace(item, value=typed(item.value)) for item in self.items)
+        return replace(self, items=items, detailed=detailed)

@@ -60,7 +60,7 @@ class Command(Record):
 
     name: Name
     doc: Doc
-    arguments: Literal["none", "flag", "option", "text"]
+    arguments: Literal["none", "flag", "option", "text", "data"]
     log: LogText | None = None
     action: Action | None = None
     state: Annotated[Named, Reference("power state", "tclo.states")] | None = None
@@ -78,7 +78,7 @@ class Option(Record):
     """A setting that Set_Option carries."""
 
     name: Name
-    type: Literal["flag", "seconds", "percent", "ignored"]
+    type: Literal["flag", "switch", "seconds", "percent", "ignored"]
     doc: Doc
     action: Action | None = None
 
@@ -88,6 +88,33 @@ class Option(Record):
             report(node["action"], "an ignored option has no action")
         elif self.type != "ignored" and self.action is None:
             report(node, f"an option of type {self.type} needs an action")
+
+
+@dataclass(frozen=True, slots=True)
+class BackupCode(Valued):
+    """A code of a backup event."""
+
+    SHORTHAND: ClassVar[str] = "number"
+    name: Name
+    number: Annotated[U8, Unique()]
+
+
+@dataclass(frozen=True, slots=True)
+class Backup(Record):
+    """Quiesced snapshots; ``keep_alive_ms`` in milliseconds, ``limit`` in seconds."""
+
+    keep_alive_ms: Count
+    limit: Count
+    parameters_version: U8
+    codes: Entries[BackupCode]
+
+    def check(self, node: Node, report: Report) -> None:
+        """Expect the codes that the driver sends, and a sign of life before the limit is over."""
+        for name in ("success", "aborted"):
+            if self.codes.get(name) is None:
+                report(node["codes"], f"the driver sends the code {name!r}, which is not here")
+        if self.keep_alive_ms >= self.limit * 1000:
+            report(node["keep_alive_ms"], f"expected less than the limit of {self.limit} seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +129,4 @@ class Tclo(Record):
     states: Entries[State]
     commands: Entries[Command]
     options: Entries[Option]
+    backup: Backup

@@ -83,10 +83,39 @@ def _short_names_are_of_known_machines(
             problems.add(node["short_names"], f"the machine {name!r} of netbsd.yaml has none here")
 
 
+def _guest_information_fits_a_message(
+    guestinfo: Any, transport: Any, node: Node, _: Node, problems: Problems
+) -> None:
+    room = transport.limits.message - _HEAD
+    sizes = [
+        (guestinfo.nics.largest, node["nics"]["addresses"]),
+        (guestinfo.disks.text, node["disks"]["text"]),
+    ]
+    for size, place in sizes:
+        if size > room:
+            problems.add(place, f"{size} bytes do not fit a message: at most {room}")
+
+
+def _the_host_can_be_told_what_is_for_its_log(
+    driver: Any, rpci: Any, node: Node, _: Node, problems: Problems
+) -> None:
+    message = rpci.messages.get("log")
+    fits = message is not None and [field.type for field in message.text.fields] == ["text"]
+    for log in driver.logs:
+        if log.host and not fits:
+            said = "rpci.yaml has no message 'log' with one field of type text"
+            problems.add(node["logs"][log.name]["host"], said)
+
+
+# Bytes for the command and the key before the value, plenty.
+_HEAD = 32
+
 _RULES: tuple[tuple[tuple[str, ...], Callable[..., None]], ...] = (
     (("backdoor", "transport"), _message_is_a_command_of_its_own),
     (("tclo", "driver"), _host_requests_log_plain_texts),
     (("tclo",), _an_action_takes_one_kind_of_arguments),
+    (("guestinfo", "transport"), _guest_information_fits_a_message),
+    (("driver", "rpci"), _the_host_can_be_told_what_is_for_its_log),
     (("guestinfo", "netbsd"), _short_names_are_of_known_machines),
     (("driver",), _first_period_is_in_the_range_of_its_node),
 )

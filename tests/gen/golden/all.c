@@ -36,8 +36,16 @@ vmtk_rpci_blob(struct vmtk_softc *sc, uint32_t key, const void *value,
 
 	return send("SetGuestInfo  %u ", true);
 }
+
+int
+vmtk_rpci_log(struct vmtk_softc *sc, const char *message)
+{
+
+	return send("log %s");
+}
 	log(NOTICE, "%s: host requested shutdown\n");
 	log(WARNING, "%s: lost it (%d) after %" PRId64 " us\n");
 	snprintf(value, size, "%s is 100%% up %" PRIu64);
 	{ "OS_Halt", OS_Halt, power },
 	{ "Set_Option", Set_Option, none },
+	{ "Load", Load, none },

@@ -61,6 +61,75 @@ def test_the_fields_of_a_value_have_the_types_of_its_variables(small: Path) -> N
     assert types == {"hostname": "text", "uptime": "u64"}
 
 
+def test_the_fields_of_the_detailed_form_have_types_too(small: Path) -> None:
+    detailed = load(small).guestinfo.detailed
+    assert [field.type for field in detailed.full_value.fields] == ["text", "u64"]
+    assert [field.type for field in detailed.pairs["kernelVersion"].value.fields] == ["u64"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            'pairs: {bitness: "64", kernelVersion: "up {uptime}"}',
+            "pairs: {}",
+            "guestinfo.yaml:16: detailed.pairs: expected at least one pair",
+        ),
+        (
+            "\n    - {key: 10, form: v3, addresses: 2048}\n    - {key: 2, form: v1, addresses: 8}",
+            " []",
+            "guestinfo.yaml:20: nics.methods: expected at least one method",
+        ),
+        (
+            "count: 32",
+            "count: 256",
+            "guestinfo.yaml:28: disks.count: the older form holds at most 255",
+        ),
+        (
+            "text: 16384",
+            "text: 65505",
+            "guestinfo.yaml:28: disks.text: 65505 bytes do not fit a message: at most 65504",
+        ),
+    ],
+    ids=["no pairs", "no methods", "disks", "room for disks"],
+)
+def test_what_the_driver_could_not_send_is_told(
+    small: Path, change: Change, old: str, new: str, said: str
+) -> None:
+    change("guestinfo.yaml", old, new)
+    assert messages(small) == [said]
+
+
+def test_one_interface_more_is_right_where_the_oldest_form_is_not_used(
+    small: Path, change: Change
+) -> None:
+    change("guestinfo.yaml", "    - {key: 2, form: v1, addresses: 8}\n", "")
+    change("guestinfo.yaml", "interfaces: 16", "interfaces: 17")
+    assert load(small).guestinfo.nics.interfaces == 17
+
+
+def test_the_largest_message_about_interfaces_is_counted_as_xdr_does(small: Path) -> None:
+    # An interface, an address, the host name in whole words, and the words that are there once.
+    nics = load(small).guestinfo.nics
+    assert nics.largest == 16 * 44 + 1600 * 40 + 256 + 13 * 4
+
+
+@pytest.mark.parametrize("text", ['"log "', '"log {level:uint}"', '"log {message:bytes}"'])
+def test_a_text_for_the_hosts_log_needs_the_message_that_carries_it(
+    small: Path, change: Change, text: str
+) -> None:
+    change("rpci.yaml", '"log {message:text}"', text)
+    assert messages(small) == [
+        "driver.yaml:9: logs.halt.host: rpci.yaml has no message 'log' with one field of type text"
+    ]
+
+
+def test_without_a_text_for_the_host_the_message_may_be_away(small: Path, change: Change) -> None:
+    change("driver.yaml", "host: true, ", "")
+    change("rpci.yaml", '  log: {text: "log {message:text}", doc: A line for the log.}\n', "")
+    assert "log" not in load(small).rpci.messages
+
+
 def test_a_directory_that_is_not_there_is_missing_input(tmp_path: Path) -> None:
     with pytest.raises(errors.MissingInputError, match="no such directory") as caught:
         load(tmp_path / "specs")
@@ -94,7 +163,7 @@ def test_a_file_that_is_not_yaml_does_not_hide_what_is_wrong_elsewhere(
 
 def test_an_error_names_file_line_and_the_path_inside(small: Path, change: Change) -> None:
     change("backdoor.yaml", "half: high", "halv: high")
-    where = "backdoor.yaml:16: commands.get-version.in[0].halv"
+    where = "backdoor.yaml:17: commands.get-version.in[0].halv"
     assert messages(small) == [f"{where}: unknown key 'halv' (did you mean 'half'?)"]
 
 

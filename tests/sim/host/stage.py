@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.scenario import Scenario, ScenarioRun
@@ -100,9 +101,7 @@ class PythonGuest(Guest):
 
     def answer(self, message: bytes) -> bytes:
         if message == b"Capabilities_Register":
-            for key, value in ((1, self.hostname), (5, "NetBSD 11.0 x86_64"), (6, "other-64")):
-                self.rpci(f"SetGuestInfo  {key} {value}".encode())
-            self.rpci(b"SetGuestInfo  7 %d" % (self.time // 10_000_000))
+            self.tell()
         elif message == b"Set_Option broadcastIP 1":
             self.rpci(b"info-set guestinfo.ip 192.0.2.10")
         elif message.startswith(b"Time_Synchronize "):
@@ -114,6 +113,15 @@ class PythonGuest(Guest):
             script, name = SWITCHES[message]
             self.trace.emit("powerd", script=script, name=name, device="vmt0")
         return reply
+
+    def tell(self) -> None:
+        """Say who we are, in older words where the host does not know the newer ones."""
+        self.rpci(b"SetGuestInfo  1 " + self.hostname.encode())
+        detailed = struct.pack("<I129s513sxx", 1, b"other-64", b"NetBSD 11.0 x86_64")
+        if self.rpci(b"SetGuestInfo  11 " + detailed + b"distroName='NetBSD'\0") != b"1 ":
+            self.rpci(b"SetGuestInfo  5 NetBSD 11.0 x86_64")
+            self.rpci(b"SetGuestInfo  6 other-64")
+        self.rpci(b"SetGuestInfo  7 %d" % (self.time // 10_000_000))
 
     def sync(self, *, back: bool = False) -> bool:
         """Follow the host's clock: in steps above 0.5 s, slewing below."""

@@ -21,6 +21,8 @@
 
 #define	MIN(a, b)	((a) < (b) ? (a) : (b))
 #define	MAX(a, b)	((a) > (b) ? (a) : (b))
+/* m is a power of two. */
+#define	roundup2(x, m)	((((x) - 1) | ((m) - 1)) + 1)
 #define	howmany(x, y)	(((x) + ((y) - 1)) / (y))
 #define	roundup(x, y)	((((x) + ((y) - 1)) / (y)) * (y))
 

@@ -1,0 +1,142 @@
+"""What the driver says and hears can grow by a patch to specs/ alone.
+
+Each addition goes through the whole way from specs to a module; no template is touched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtgen.kobj import read_module
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stage import Workshop
+
+# A message of the host that has a text, a state, a button and an answer of its own: file, the
+# line before which it goes, the new lines.
+COMMAND = (
+    (
+        "specs/tclo.yaml",
+        "  OS_PowerOn:\n",
+        """\
+  OS_Hibernate:
+    doc: The user asks the guest to write its memory to the disk.
+    arguments: none
+    log: hibernate
+    state: hibernate
+    switch: hibernate
+    reply: good night
+""",
+    ),
+    ("specs/tclo.yaml", "  suspend: 5\n", "  hibernate: 6\n"),
+    (
+        "specs/driver.yaml",
+        "  suspend: {level: notice,",
+        "  hibernate: {level: notice, console: true, host: true, text: host wants 100% rest}\n",
+    ),
+    (
+        "specs/driver.yaml",
+        "  # Never",
+        "  hibernate: {type: lid, event: pressed, doc: powerd runs lid_switch.}\n",
+    ),
+)
+
+# A value that the guest reports, under a key that no host of today has.
+ITEM = (
+    (
+        "specs/guestinfo.yaml",
+        "  # A drop of the uptime",
+        """\
+  nickname: {key: 12, value: "100% {hostname} {uptime}", send: change, period: 20, limit: 300}
+""",
+    ),
+)
+
+# A pair of the detailed description without a variable, which is the last one.
+PAIR = (
+    ("specs/guestinfo.yaml", "\n# Interfaces and addresses", "    distroAddlVersion: current\n"),
+)
+
+
+def add(workshop: Workshop, patch: tuple[tuple[str, str, str], ...]) -> None:
+    """Put new lines into the specs, each before a line that stands there once."""
+    for file, before, lines in patch:
+        assert file.startswith("specs/")
+        workshop.replace(file, before, lines + before)
+
+
+def texts(directory: Path) -> dict[str, str]:
+    """The files in ``directory`` by name."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(directory.iterdir())}
+
+
+def filled(text: str) -> str:
+    """``text`` with a single blank in the place of every gap."""
+    return " ".join(text.split())
+
+
+def generated(workshop: Workshop) -> dict[str, str]:
+    """Generate, and return the driver's files by name."""
+    run = workshop.generate()
+    assert run.returncode == 0, run.stderr
+    return texts(workshop.top / "kmod")
+
+
+def built(workshop: Workshop) -> bytes:
+    """Build, and return the data of the module that cannot be changed: its texts and tables."""
+    run = workshop.build()
+    assert run.returncode == 0, run.stderr
+    module = read_module(workshop.top / "build/11.0/amd64/vmt.kmod")
+    return b"".join(section.data for section in module.sections if section.region == "rodata")
+
+
+def test_a_command_with_text_state_button_and_answer_is_a_patch_to_the_specs(
+    workshop: Workshop,
+) -> None:
+    before = generated(workshop)
+    add(workshop, COMMAND)
+    after = generated(workshop)
+
+    assert set(after) == set(before)
+    _, _, rest = after["vmt_tclo.c"].partition('.c_name = "OS_Hibernate",')
+    entry = filled(rest.partition("}")[0])
+    assert ".c_arguments = VMT_ARG_NONE," in entry
+    assert ".c_log = vmtk_log_hibernate," in entry
+    assert ".c_state = VMT_STATE_HIBERNATE," in entry
+    assert ".c_switch = VMTK_SWITCH_HIBERNATE," in entry
+    assert '.c_reply = "good night"' in entry
+    assert "VMT_STATE_HIBERNATE 6" in filled(after["vmtreg.h"])
+    switch = "[VMTK_SWITCH_HIBERNATE] = { PSWITCH_TYPE_LID, PSWITCH_EVENT_PRESSED }"
+    assert switch in filled(after["vmt_power.c"])
+    # A percent sign is no conversion.
+    assert '"host wants 100%% rest\\n"' in after["vmt_log.c"]
+    assert ".It Li OS_Hibernate\n" in after["vmt.4"]
+    assert "`OS_Hibernate`" in texts(workshop.top / "docs")["PROTOCOL.md"]
+
+    data = built(workshop)
+    for text in (b"OS_Hibernate", b"good night", b"host wants 100%% rest\n"):
+        assert text + b"\0" in data
+
+
+def test_a_value_that_the_guest_reports_is_a_patch_to_the_specs(workshop: Workshop) -> None:
+    before = generated(workshop)
+    add(workshop, ITEM)
+    after = generated(workshop)
+
+    assert set(after) == set(before)
+    assert (
+        "[VMTK_INFO_NICKNAME] = {\n\t\t.i_key = 12,\n\t\t.i_period = 20,\n"
+        in (after["vmt_guestinfo.c"])
+    )
+    assert '"100%% %s %ju"' in after["vmt_guestinfo.c"]
+    assert ".It nickname Ta 12 Ta every 20 s Ta when it changes\n" in after["vmt.4"]
+
+    assert b"100%% %s %ju\0" in built(workshop)
+
+
+def test_a_pair_without_a_variable_is_a_patch_to_the_specs(workshop: Workshop) -> None:
+    add(workshop, PAIR)
+    assert "distroAddlVersion='current'" in generated(workshop)["vmt_guestinfo.c"]
+    assert b" distroAddlVersion='current'\0" in built(workshop)
