@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,30 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from stage import Workshop
+
+
+@pytest.fixture(scope="session")
+def bench(root: Path) -> Workshop:
+    """The checkout itself."""
+    return Workshop(root)
+
+
+def _built(bench: Workshop, out: Path, *words: str) -> Path:
+    built = bench.run("vmtgen", "build", "--out", out, "--json", *words)
+    assert built.returncode == 0, built.stderr
+    return Path(json.loads(built.stdout)["path"])
+
+
+@pytest.fixture(scope="session")
+def module(bench: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver as it ships."""
+    return _built(bench, tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="session")
+def diagnostic(bench: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver with DIAGNOSTIC, as kernels of the current branch build it."""
+    return _built(bench, tmp_path_factory.mktemp("diagnostic"), "--diagnostic")
 
 
 @pytest.fixture

@@ -1,0 +1,46 @@
+"""The real driver in every scenario that ships, on a kernel without a vmt of its own and on one
+with: what the host saw, what the kernel saw, and that nothing was left behind."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim.scenario import shipped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stage import Workshop
+
+
+@pytest.mark.parametrize("kernel", ["plain", "builtin"])
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_the_driver_passes_the_scenario(
+    module: Path, bench: Workshop, name: str, kernel: str
+) -> None:
+    run = bench.run("vmtsim", "run", module, "--scenario", name, "--kernel", kernel)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_the_order_of_threads_does_not_matter(module: Path, bench: Workshop, seed: int) -> None:
+    run = bench.run("vmtsim", "run", module, "--scenario", "detach-attach", "--seed", str(seed))
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_same_seed_gives_the_same_bytes(module: Path, bench: Workshop, tmp_path: Path) -> None:
+    traces = []
+    for number in (1, 2):
+        trace = tmp_path / f"{number}.jsonl"
+        run = bench.run("vmtsim", "run", module, "--seed", "7", "--trace", trace)
+        assert run.returncode == 0
+        traces.append(trace.read_bytes())
+    assert traces[0] == traces[1]
+    assert all(json.loads(line) for line in traces[0].splitlines())
+
+
+def test_a_diagnostic_build_passes_too(diagnostic: Path, bench: Workshop) -> None:
+    run = bench.run("vmtsim", "run", diagnostic)
+    assert run.returncode == 0, run.stdout + run.stderr
