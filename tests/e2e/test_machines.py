@@ -52,9 +52,18 @@ def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
         if event["k"] not in CONVERSATION:
             continue
         del event["n"], event["t"]
+        # The description of the system is full of the machine; its size and its padding follow.
+        if event.get("key") == 11:
+            assert event["value"]["short"] == kind
+            assert event["value"]["full"].endswith(f" {architecture}")
+            event["value"] = "DETAILS"
+        if str(event.get("request", "")).startswith("SetGuestInfo  11 "):
+            event["request"] = "DETAILS"
         for field in ("request", "value"):
             text = event.get(field)
-            if isinstance(text, str) and text.endswith(f" {architecture}"):
+            if not isinstance(text, str):
+                continue
+            if text.endswith(f" {architecture}"):
                 event[field] = text.removesuffix(architecture) + "MACHINE"
             if text in {kind, f"SetGuestInfo  6 {kind}"}:
                 event[field] = text.removesuffix(kind) + "KIND"
