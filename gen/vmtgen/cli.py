@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # In the order in which a person meets them.
-VERBS = ("generate", "build", "lint", "show", "kpi")
+VERBS = ("generate", "build", "lint", "show", "kpi", "dist")
 
 _EPILOGUE = """\
 examples:
@@ -29,6 +29,7 @@ examples:
   vmtgen lint FILE           say what the kernel would refuse
   vmtgen show FILE           print modinfo, sections, imports and relocations
   vmtgen kpi check           hold our kernel headers against NetBSD's
+  vmtgen dist                make the archives of a release
 
 `vmtgen VERB --help` tells more about a verb.
 """

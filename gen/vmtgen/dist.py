@@ -1,0 +1,220 @@
+"""The files of a release: one archive for each NetBSD release and machine.
+
+An archive is laid out from / as pkgsrc would install it; `tar -xpzf FILE -C /` does. Its bytes
+depend on what goes in and on nothing else: entries are sorted, belong to root, and carry one time.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from vmtgen import __version__, resources
+from vmtgen.build import build_module
+from vmtgen.errors import MissingInputError, UsageError, VmtgenError
+from vmtgen.lint import lint_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vmtgen.build import Built
+    from vmtgen.model import Specs
+    from vmtgen.targets import MachineTarget, Release, Targets
+
+# Without SOURCE_DATE_EPOCH every file is of 2026-01-01T00:00:00Z.
+_EPOCH = 1_767_225_600
+_PREFIX = "usr/pkg"
+_PLIST_TYPE = (
+    '"-//Apple Computer//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd"'
+)
+
+# (file of the checkout, its place below usr/pkg, mode). The rc.d scripts and powerd's are where
+# pkgsrc puts files of that kind: as examples, for the administrator or vmtctl to install.
+COMMON: tuple[tuple[str, str, int], ...] = (
+    ("LICENSE", "share/doc/vmt/LICENSE", 0o444),
+    ("BUILDING.md", "share/doc/vmt/BUILDING.md", 0o444),
+    ("docs/PROTOCOL.md", "share/doc/vmt/PROTOCOL.md", 0o444),
+    ("kmod/vmt.4", "man/man4/vmt.4", 0o444),
+    ("userland/vmtctl.8", "man/man8/vmtctl.8", 0o444),
+    ("userland/bin/vmtctl", "bin/vmtctl", 0o555),
+    ("userland/rc.d/vmtctl", "share/examples/rc.d/vmtctl", 0o555),
+    ("userland/rc.d/vmtools.conf", "share/examples/vmt/rc.conf.d/vmtools", 0o444),
+    ("userland/powerd/hook", "share/examples/vmt/powerd/hook", 0o555),
+    ("userland/powerd/vmt-event", "share/examples/vmt/powerd/vmt-event", 0o555),
+    ("userland/powerd/block", "share/examples/vmt/powerd/block", 0o444),
+    ("userland/powerd/versions", "share/examples/vmt/powerd/versions", 0o444),
+    ("userland/examples/rc.conf", "share/examples/vmt/rc.conf", 0o444),
+    ("userland/examples/boot.cfg", "share/examples/vmt/boot.cfg", 0o444),
+)
+_ZIPAPP = "userland/make_zipapp.py"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of an archive; `path` is relative to /."""
+
+    path: str
+    mode: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive that was made, and the module in it."""
+
+    path: Path
+    data: bytes
+    entries: tuple[Entry, ...]
+    built: Built
+
+    @property
+    def sha512(self) -> str:
+        """The archive's SHA512 in hexadecimal."""
+        return hashlib.sha512(self.data).hexdigest()
+
+
+def epoch() -> int:
+    """Return the time of every file in seconds since 1970: SOURCE_DATE_EPOCH or a constant.
+
+    See https://reproducible-builds.org/specs/source-date-epoch/ for the variable. Raises
+    UsageError where it is no number that a tar entry can hold.
+    """
+    said = os.environ.get("SOURCE_DATE_EPOCH")
+    if said is None:
+        return _EPOCH
+    if not re.fullmatch(r"[0-9]{1,10}", said) or int(said) >= 8**11:
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is {said!r}: expected seconds since 1970 in digits",
+            hint="unset it, or: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)",
+        )
+    return int(said)
+
+
+def checkout() -> Path:
+    """Return the top of the checkout; MissingInputError in a wheel, which has not all files."""
+    top = resources.root()
+    if top is None:
+        raise MissingInputError(
+            "archives are made from a checkout: the installed package lacks userland/ and kmod/",
+            hint="clone the repository and run it there",
+        )
+    return top
+
+
+def common_entries(top: Path) -> tuple[Entry, ...]:
+    """Return the files that are the same for every target."""
+    missing = [source for source, _, _ in COMMON if not (top / source).is_file()]
+    if missing:
+        raise MissingInputError(
+            f"no such file: {', '.join(missing)}", hint="vmtgen generate, or check out again"
+        )
+    entries = [
+        Entry(f"{_PREFIX}/{place}", mode, (top / source).read_bytes())
+        for source, place, mode in COMMON
+    ]
+    entries.append(Entry(f"{_PREFIX}/libexec/vmtctl.pyz", 0o555, _zipapp(top)))
+    return tuple(entries)
+
+
+def _zipapp(top: Path) -> bytes:
+    """Let userland make vmtctl.pyz; it is another room, so by a command."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "vmtctl.pyz"
+        done = subprocess.run(
+            [sys.executable, str(top / _ZIPAPP), str(out)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0 or not out.is_file():
+            raise VmtgenError(f"{_ZIPAPP} failed:\n{done.stderr.rstrip()}")
+        return out.read_bytes()
+
+
+def properties(specs: Specs) -> bytes:
+    """Return the module's property list with what the driver assumes without one.
+
+    modload(8) gives the dictionary NAME.plist beside NAME.kmod to the module (NetBSD
+    sys/kern/kern_module_vfs.c, module_load_plist_vfs); it has to be what proplib writes itself.
+    """
+    zero = {"bool": "<false/>", "int": "<integer>0</integer>", "string": "<string></string>"}
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f"<!DOCTYPE plist PUBLIC {_PLIST_TYPE}>",
+        '<plist version="1.0">',
+        "<dict>",
+    ]
+    for item in sorted(specs.driver.module.properties, key=lambda item: item.name):
+        lines += [f"\t<key>{escape(item.name)}</key>", f"\t{zero[item.type]}"]
+    return "\n".join([*lines, "</dict>", "</plist>", ""]).encode("ascii")
+
+
+def make_archive(
+    targets: Targets,
+    release: Release,
+    machine: MachineTarget,
+    *,
+    common: Sequence[Entry],
+    plist: bytes,
+    top: Path,
+) -> Archive:
+    """Build the module for a target, lint it, and return the archive (not yet written).
+
+    Raises VmtgenError where the module cannot be built or the kernel would refuse it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        built = build_module(
+            top / "kmod",
+            release=release.name,
+            machine=machine.name,
+            out=Path(folder),
+            targets=targets,
+        )
+        findings = lint_file(built.path, targets=targets, release=release.name)
+        if findings:
+            said = "\n".join(f"{f.where}: {f.message} [{f.rule}]" for f in findings)
+            raise VmtgenError(f"the linter would not ship {release.name}/{machine.name}:\n{said}")
+        module = built.path.read_bytes()
+    name = built.path.stem
+    place = f"{_PREFIX}/stand/{machine.directory}/{release.name}/modules/{name}"
+    entries = (
+        *common,
+        Entry(f"{place}/{name}.kmod", 0o444, module),
+        Entry(f"{place}/{name}.plist", 0o444, plist),
+    )
+    return Archive(
+        Path(f"{name}-{__version__}-netbsd-{release.name}-{machine.name}.tgz"),
+        pack(entries),
+        tuple(sorted(entries, key=lambda entry: entry.path)),
+        built,
+    )
+
+
+def pack(entries: Iterable[Entry]) -> bytes:
+    """Return a gzip-compressed ustar archive of the files.
+
+    It has no directory entries: unpacking must not change directories that are there.
+    """
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for entry in sorted(entries, key=lambda entry: entry.path):
+            info = tarfile.TarInfo(entry.path)
+            info.size = len(entry.data)
+            info.mode = entry.mode
+            info.mtime = epoch()
+            info.uname, info.gname = "root", "wheel"
+            archive.addfile(info, io.BytesIO(entry.data))
+    packed = bytearray(gzip.compress(plain.getvalue(), compresslevel=9, mtime=0))
+    packed[9] = 255  # the system that packed it (RFC 1952): unknown; Pythons differ here
+    return bytes(packed)

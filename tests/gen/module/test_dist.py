@@ -1,0 +1,294 @@
+"""The files of a release: the same bytes everywhere, and all that an administrator needs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import plistlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtgen import cli, resources
+from vmtgen.dist import Entry, pack, properties
+from vmtgen.errors import UsageError
+from vmtgen.kobj import read_module
+from vmtgen.lint import lint_file
+from vmtgen.spec.load import load
+from vmtgen.targets import load_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TARGETS = load_targets()
+# What of a checkout goes into an archive or makes one.
+NEEDED = ("gen", "specs", "templates", "kmod", "userland", "docs", "LICENSE", "BUILDING.md",
+          "pyproject.toml")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All archives, made once."""
+    out = tmp_path_factory.mktemp("dist")
+    assert cli.main(["dist", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def unpacked(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive for 11.0/amd64, unpacked by tar."""
+    place = tmp_path_factory.mktemp("guest")
+    archive = next(dist.glob("*-netbsd-11.0-amd64.tgz"))
+    subprocess.run(["tar", "-xpzf", str(archive), "-C", str(place)], check=True)
+    return place
+
+
+def _supported() -> dict[str, tuple[str, str]]:
+    """(release, machine) by the archive's name without version."""
+    return {
+        f"netbsd-{release.name}-{machine.name}.tgz": (release.name, machine.name)
+        for release in TARGETS.releases
+        for machine in TARGETS.machines
+        if machine.unsupported(release.version) is None
+    }
+
+
+def test_there_is_an_archive_for_every_supported_target(dist: Path) -> None:
+    found = {re.sub(r"^vmt-[0-9.]+-", "", path.name) for path in dist.glob("*.tgz")}
+    assert found == set(_supported())
+    manifest = json.loads((dist / "manifest.json").read_text())
+    (gap,) = manifest["unsupported"]
+    assert (gap["release"], gap["machine"]) == ("10.1", "aarch64")
+    assert "cpufeaturebus" in gap["reason"]
+
+
+def test_the_module_lies_where_the_kernel_of_that_release_has_its_own_path(
+    dist: Path, tmp_path: Path
+) -> None:
+    for path in dist.glob("*.tgz"):
+        release, machine = _supported()[re.sub(r"^vmt-[0-9.]+-", "", path.name)]
+        with tarfile.open(path) as archive:
+            (name,) = [n for n in archive.getnames() if n.endswith(".kmod")]
+            directory = TARGETS.machine(machine).directory
+            assert name == f"usr/pkg/stand/{directory}/{release}/modules/vmt/vmt.kmod"
+            stream = archive.extractfile(name)
+            assert stream is not None
+            module = tmp_path / "vmt.kmod"
+            module.write_bytes(stream.read())
+        assert lint_file(module, release=release) == ()
+        assert read_module(module).machine.value == machine
+
+
+def test_everything_belongs_to_root_and_is_sorted(dist: Path) -> None:
+    for path in dist.glob("*.tgz"):
+        with tarfile.open(path) as archive:
+            members = archive.getmembers()
+        assert [m.name for m in members] == sorted(m.name for m in members)
+        assert {(m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, "root", "wheel")}
+        assert {m.mtime for m in members} == {1_767_225_600}
+        assert all(m.isreg() and m.mode in (0o444, 0o555) for m in members)
+        assert all(m.name.startswith("usr/pkg/") for m in members)
+
+
+def test_the_property_list_holds_the_drivers_defaults() -> None:
+    specs = load(resources.directory("specs"))
+    text = properties(specs)
+    assert plistlib.loads(text) == {item.name: False for item in specs.driver.module.properties}
+    assert len(text) < 8191, "module_load_plist_vfs takes no more"
+
+
+def _path_with(folder: Path, *, python: bool) -> dict[str, str]:
+    """An environment in which only dirname and, where wanted, a Python are found."""
+    dirname = shutil.which("dirname")
+    assert dirname is not None
+    (folder / "dirname").symlink_to(dirname)
+    if python:
+        program = folder / "python3.10"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        program.chmod(0o755)
+    return {"PATH": str(folder)}
+
+
+def test_vmtctl_runs_from_the_unpacked_archive(
+    unpacked: Path, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    program = unpacked / "usr/pkg/bin/vmtctl"
+    environment = _path_with(tmp_path, python=True)
+    for where, name in ((tmp_path, str(program)), (program.parent, "vmtctl")):
+        done = subprocess.run(
+            [require_tool("dash"), name, "--version"],
+            cwd=where,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.startswith("vmtctl "), done.stderr
+
+
+def test_without_python_vmtctl_says_what_to_install(
+    unpacked: Path, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    done = subprocess.run(
+        [require_tool("dash"), str(unpacked / "usr/pkg/bin/vmtctl"), "--version"],
+        env=_path_with(tmp_path, python=False),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 69
+    assert "pkg_add python" in done.stderr
+
+
+def test_shellcheck_likes_the_wrapper(root: Path, require_tool: Callable[[str], str]) -> None:
+    tool = require_tool("shellcheck")
+    done = subprocess.run(
+        [tool, "-s", "sh", str(root / "userland/bin/vmtctl")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("section", ["4", "8"])
+def test_the_man_pages_are_there(
+    unpacked: Path, section: str, require_tool: Callable[[str], str]
+) -> None:
+    (page,) = (unpacked / f"usr/pkg/man/man{section}").iterdir()
+    done = subprocess.run(
+        [require_tool("mandoc"), "-Tlint", "-Wwarning", str(page)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == ""
+
+
+def test_the_check_sums_are_right_and_complete(dist: Path) -> None:
+    lines = (dist / "SHA512").read_text().splitlines()
+    told = dict(re.fullmatch(r"SHA512 \((.*)\) = ([0-9a-f]{128})", line).groups()  # type: ignore[union-attr]
+                for line in lines)  # fmt: skip
+    files = {path.name: path for path in dist.iterdir() if path.name != "SHA512"}
+    assert told == {
+        name: hashlib.sha512(path.read_bytes()).hexdigest() for name, path in files.items()
+    }
+
+
+def test_the_manifest_tells_what_it_was_made_from(dist: Path, root: Path) -> None:
+    manifest: dict[str, Any] = json.loads((dist / "manifest.json").read_text())
+    for name, digest in manifest["specs"]["files"].items():
+        assert hashlib.sha256((root / "specs" / name).read_bytes()).hexdigest() == digest
+    assert set(manifest["specs"]["files"]) == {p.name for p in (root / "specs").glob("*.yaml")}
+    assert manifest["compiler"].startswith("ziglang ")
+    for archive in manifest["archives"]:
+        data = (dist / archive["archive"]).read_bytes()
+        assert archive["sha512"] == hashlib.sha512(data).hexdigest()
+        assert f"-D__NetBSD_Version__={archive['version']}" in archive["flags"]
+        assert "sysmon_pswitch_event" in archive["imports"]
+        with tarfile.open(fileobj=io.BytesIO(data)) as packed:
+            assert [file["path"] for file in archive["files"]] == packed.getnames()
+    assert str(root) not in json.dumps(manifest)
+
+
+def test_the_bill_of_materials_is_spdx(dist: Path) -> None:
+    (path,) = dist.glob("*.spdx.json")
+    bill = json.loads(path.read_text())
+    assert bill["spdxVersion"] == "SPDX-2.3"
+    names = {package["SPDXID"]: package for package in bill["packages"]}
+    assert all(re.fullmatch(r"SPDXRef-[A-Za-z0-9.-]+", name) for name in names)
+    for relation in bill["relationships"]:
+        assert {relation["spdxElementId"], relation["relatedSpdxElement"]} <= {
+            *names, "SPDXRef-DOCUMENT",
+        }  # fmt: skip
+    for archive in dist.glob("*.tgz"):
+        (sum_,) = names[f"SPDXRef-{archive.name}"]["checksums"]
+        assert sum_["checksumValue"] == hashlib.sha512(archive.read_bytes()).hexdigest()
+    assert names["SPDXRef-tool-ziglang"]["versionInfo"]
+
+
+def _made_in(checkout: Path, umask: int, environment: dict[str, str]) -> bytes:
+    """The archive that a checkout makes, with nothing compiled before."""
+    words = ["dist", "--release", "11.0", "--machine", "aarch64", "--out", "files"]
+    done = subprocess.run(
+        [sys.executable, "-m", "vmtgen", *words],
+        cwd=checkout,
+        env={**os.environ, **environment, "PYTHONPATH": str(checkout / "gen")},
+        umask=umask,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "build").is_dir(), "it compiled there"
+    (archive,) = (checkout / "files").glob("*.tgz")
+    return archive.read_bytes()
+
+
+def test_another_directory_zone_language_and_umask_give_the_same_bytes(
+    root: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "somewhere else" / "deeper"
+    for name in NEEDED:
+        source = root / name
+        if source.is_dir():
+            shutil.copytree(source, one / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, one / name)
+    shutil.copytree(one, two)
+    first = _made_in(one, 0o022, {"TZ": "UTC", "LANG": "C"})
+    other = {
+        "TZ": "Pacific/Kiritimati",
+        "LANG": "de_DE.UTF-8",
+        "USER": "somebody",
+        "LOGNAME": "somebody",
+        "HOME": str(tmp_path),
+        "PYTHONHASHSEED": "7",
+    }
+    assert _made_in(two, 0o077, other) == first
+
+
+def test_an_archive_of_an_earlier_run_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "vmt-0.0.9-netbsd-9.4-amd64.tgz"
+    old.touch()
+    (tmp_path / "notes").touch()
+    words = ["dist", "--release", "11.0", "--machine", "amd64", "--out", str(tmp_path)]
+    assert cli.main([*words, "--json"]) == 0
+    told = capsys.readouterr()
+    assert len(json.loads(told.out)["archives"]) == 1
+    assert "removed" in told.err
+    assert not old.exists()
+    assert (tmp_path / "notes").exists()
+
+
+def test_a_target_that_cannot_be_is_refused_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["dist", "--release", "10.1", "--machine", "aarch64", "--out", str(tmp_path)]
+    assert cli.main(words) == 65
+    assert "NetBSD 10.1 on aarch64 is not supported: before 10.99.12" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_source_date_epoch_is_the_time_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    with tarfile.open(fileobj=io.BytesIO(pack([Entry("a", 0o444, b"x")]))) as archive:
+        assert archive.getmember("a").mtime == 1_700_000_000
+
+
+@pytest.mark.parametrize("said", ["today", "-1", "99999999999", "1e9", ""])
+def test_a_wrong_source_date_epoch_is_a_usage_error(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", said)
+    with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
+        pack([Entry("a", 0o444, b"x")])
