@@ -60,7 +60,8 @@ def verb_names() -> tuple[str, ...]:
     """Return the verbs that there are: the modules of vmtsim.verbs."""
     from vmtsim import verbs  # noqa: PLC0415 - a verb may itself need this module
 
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(verbs.__path__)))
+    names = (module.name.replace("_", "-") for module in pkgutil.iter_modules(verbs.__path__))
+    return tuple(sorted(names))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,7 +100,7 @@ def _dispatch(arguments: list[str]) -> int:
         parser.error(f"no verb {chosen!r}{meant}: there are {', '.join(names)}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     modules = {
-        name: cast("Verb", importlib.import_module(f"vmtsim.verbs.{name}"))
+        name: cast("Verb", importlib.import_module(f"vmtsim.verbs.{name.replace('-', '_')}"))
         for name in names
         if chosen in {None, name}
     }

@@ -60,7 +60,7 @@ class Outcome:
         return max((finding.status for finding in self.findings), default=FINE)
 
 
-class _Watchdog:
+class Watchdog:
     """Interrupts guest code that never calls anything; real time, because virtual time stands."""
 
     def __init__(self, simulation: Simulation) -> None:
@@ -174,7 +174,7 @@ class Simulation:
     def run(self) -> Outcome:
         """Boot, load the module, play the scenario, unload, judge."""
         outcome = self.outcome
-        with _Watchdog(self):
+        with Watchdog(self):
             try:
                 self._run()
             except KernelPanic as panic:

@@ -87,7 +87,9 @@ class BuiltinVmt:
 
         self.kernel.subject(Console).print("\n")
         self.kernel.subject(Sysctl).add_native(
-            device.name, {"uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f", "clock_sync.period": 60}
+            device.name,
+            {"uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f", "clock_sync.period": 60},
+            writable={"clock_sync.period"},
         )
         yield from ()
         return 0

@@ -17,7 +17,7 @@ from vmtsim.kernel.process import Processes
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
@@ -53,6 +53,7 @@ class Node:
     description: str | None = None
     children: dict[int, Node] = field(default_factory=dict)
     native: bytes | None = None
+    native_writable: bool = False
 
     @property
     def path(self) -> str:
@@ -322,8 +323,10 @@ class Sysctl(Subject):
 
     # -- nodes of the kernel model's own drivers -----------------------------------------------
 
-    def add_native(self, device: str, values: Mapping[str, str | int]) -> None:
-        """Make ``machdep.DEVICE`` with read-only values."""
+    def add_native(
+        self, device: str, values: Mapping[str, str | int], writable: Container[str] = ()
+    ) -> None:
+        """Make ``machdep.DEVICE`` with these values; root may write numbers in ``writable``."""
         for path, value in values.items():
             parent = self.find("machdep")
             assert parent is not None
@@ -342,6 +345,7 @@ class Sysctl(Subject):
                             else value.encode("ascii") + b"\0"
                         )
                         node.size = len(node.native)
+                        node.native_writable = path in writable
                     self._add(node)
                 parent = node
 
@@ -404,9 +408,10 @@ class Sysctl(Subject):
 
     def _dispatch(self, node: Node, old: int, length: int, new: int, new_size: int) -> Model:
         if node.native is not None:
-            if new:
+            if new and not (node.native_writable and self.kernel.subject(Kauth).is_root()):
                 return Errno.EPERM
-            return self._copy_native(node.native, old, length)
+            error = self._copy_native(node.native, old, length)
+            return self._set_native(node, new, new_size) if new and not error else error
         kernel = self.kernel
         if node.kind == NODE and not node.function:
             return Errno.EISDIR
@@ -448,6 +453,14 @@ class Sysctl(Subject):
             memory.write(source, data)
             return self.kernel.subject(Processes).copy_out(source, old, min(room, len(data)))
         return 0
+
+    def _set_native(self, node: Node, new: int, new_size: int) -> int:
+        if new_size != node.size:
+            return Errno.EINVAL
+        error, value = self._in(new, new_size, user=True)
+        if not error:
+            node.native = value
+        return error
 
     def _lookup(
         self, node: int, old: int, length_at: int, new: int, new_size: int, *, user: bool

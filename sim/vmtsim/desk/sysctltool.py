@@ -1,0 +1,137 @@
+"""sysctl(8) of the guest, over the simulated kernel's tree (NetBSD sbin/sysctl/sysctl.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.desk.tools import Answer, Call, refuse, strerror
+from vmtsim.kernel.sysctl import BOOL, INT, NODE, QUAD, STRING, Reply, Sysctl
+
+if TYPE_CHECKING:
+    from vmtsim.desk.machine import Machine
+    from vmtsim.kernel.sysctl import Node
+
+_ORDINALS = ("top", "second", "third", "fourth", "fifth", "sixth")
+_SIZES = {INT: 4, BOOL: 1, QUAD: 8}
+_ROOM = 65536
+
+
+def sysctl(machine: Machine, call: Call) -> Answer:
+    """Read or write nodes; stops at the first name that is wrong."""
+    given, operands = call.options("Aabdef:Mnqrwx")
+    if "a" in given or "A" in given:
+        operands = ["kern", "hw", "machdep"]
+    if not operands:
+        return refuse("usage: sysctl [-AdeMnq] [-r | -x] [name ...]", 1)
+    out = ""
+    for operand in operands:
+        name, equals, value = operand.partition("=")
+        if equals and "w" not in given:
+            return Answer(out, "sysctl: Must specify -w to set variables\n", 1)
+        optional = bool(equals) and name.endswith("?")
+        name = name.rstrip("?") if optional else name
+        if equals:
+            answer = _write(machine, name, value, given, optional=optional)
+        else:
+            answer = _read(machine, name, given)
+        out += answer.out
+        if answer.status:
+            return Answer(out, answer.err, answer.status)
+    return Answer(out)
+
+
+def _unknown(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer:
+    tree = machine.kernel.subject(Sysctl)
+    words = name.split(".")
+    level = 0
+    for level in range(len(words)):
+        prefix = ".".join(words[: level + 1])
+        table = any(key == prefix or key.startswith(f"{prefix}.") for key in machine.nodes())
+        if not table and tree.find(prefix) is None:
+            break
+    if "q" in given:
+        return Answer(status=1)
+    ordinal = _ORDINALS[min(level, len(_ORDINALS) - 1)]
+    return refuse(f"sysctl: {ordinal} level name '{words[level]}' in '{name}' is invalid")
+
+
+def _line(name: str, value: str, given: dict[str, list[str]]) -> str:
+    if "n" in given:
+        return f"{value}\n"
+    return f"{name}{'=' if 'e' in given else ' = '}{value}\n"
+
+
+def _shown(node: Node, reply: Reply) -> str:
+    """Return a value as sysctl(8) prints it: quads unsigned, integers signed."""
+    if node.kind == STRING:
+        return reply.text
+    if node.kind == QUAD:
+        return str(int.from_bytes(reply.data, "little"))
+    if node.kind in _SIZES:
+        return str(reply.number)
+    return reply.data.hex()
+
+
+def _read(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer:
+    tree = machine.kernel.subject(Sysctl)
+    table = {
+        key: value
+        for key, value in machine.nodes().items()
+        if key == name or key.startswith(f"{name}.")
+    }
+    top = tree.find(name)
+    if not table and top is None:
+        return _unknown(machine, name, given)
+    out = "".join(_line(key, value, given) for key, value in table.items())
+    leaves = tree.leaves(name) if top is not None else []
+    if not table and not leaves:
+        return refuse(f"sysctl: {name}: no children")
+    for leaf in leaves:
+        path = leaf.path
+        if "d" in given:
+            out += f"{path}: {leaf.description or '(no description)'}\n"
+            continue
+        reply = machine.wait("sysctl", tree.call(path, old=_ROOM))
+        if reply.error:
+            return Answer(out, f"sysctl: {path}: {strerror(reply.error)}\n", 1)
+        out += _line(path, _shown(leaf, reply), given)
+    return Answer(out)
+
+
+def _write(
+    machine: Machine, name: str, value: str, given: dict[str, list[str]], *, optional: bool
+) -> Answer:
+    table = machine.nodes()
+    if name in table:
+        if not machine.set_node(name, value):
+            return refuse(f"sysctl: {name}: {strerror(1)}")
+        return _changed(name, table[name], value, given)
+    tree = machine.kernel.subject(Sysctl)
+    node = tree.find(name)
+    if node is None:
+        return Answer() if optional else _unknown(machine, name, given)
+    if node.kind == NODE:
+        return refuse(f"sysctl: {name}: {strerror(21)}")
+    if node.kind == STRING:
+        new = value.encode("utf-8", "surrogateescape") + b"\0"
+        if node.size and len(new) > node.size:
+            return refuse(f"sysctl: {name}: string too long")
+        room = node.size or 1
+    else:
+        room = _SIZES.get(node.kind, 8)
+        try:
+            number = int(value, 0)
+            new = number.to_bytes(room, "little", signed=number < 0)
+        except (ValueError, OverflowError):
+            return refuse(f"sysctl: {value}: not a valid number")
+    # One system call: the old value comes back in it, and so does the reply of a request.
+    reply = machine.wait("sysctl", tree.call(name, old=room, new=new))
+    if reply.error:
+        return refuse(f"sysctl: {name}: {strerror(reply.error)}")
+    return _changed(name, _shown(node, reply), value, given)
+
+
+def _changed(name: str, old: str, new: str, given: dict[str, list[str]]) -> Answer:
+    if "q" in given:
+        return Answer()
+    return Answer(f"{new}\n" if "n" in given else f"{name}: {old} -> {new}\n")

@@ -1,0 +1,339 @@
+"""What the guest's tools print, and how they exit.
+
+Sources: NetBSD sbin/drvctl, sbin/modload, sbin/modunload, usr.bin/modstat, bin/ps, sbin/dmesg,
+usr.bin/logger, sbin/shutdown, and sys/kern/kern_module.c for what modstat is told.
+"""
+
+from __future__ import annotations
+
+import getopt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtsim.desk.machine import Down
+from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.pmf import Pmf
+from vmtsim.kernel.syslog import SysLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vmtsim.desk.machine import Machine
+    from vmtsim.kernel.autoconf import Device
+
+# strerror(3) of NetBSD, lib/libc/gen/errlist.c.
+_ERRORS = {
+    1: "Operation not permitted",
+    2: "No such file or directory",
+    4: "Interrupted system call",
+    5: "Input/output error",
+    6: "Device not configured",
+    8: "Exec format error",
+    12: "Cannot allocate memory",
+    14: "Bad address",
+    16: "Device busy",
+    17: "File exists",
+    19: "Operation not supported by device",
+    21: "Is a directory",
+    22: "Invalid argument",
+    35: "Resource temporarily unavailable",
+    40: "Message too long",
+    45: "Operation not supported",
+    60: "Connection timed out",
+    75: "Program version wrong",
+    78: "Function not implemented",
+    86: "Not supported",
+}
+_CLASSES = ("any", "misc", "vfs", "driver", "exec", "secmodel", "bufq")
+
+
+def strerror(number: int) -> str:
+    """Return NetBSD's text of an errno."""
+    return _ERRORS.get(number, f"Unknown error: {number}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a tool printed, and its exit status."""
+
+    out: str = ""
+    err: str = ""
+    status: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a tool: its arguments, the caller's directory, the guest's."""
+
+    name: str
+    arguments: tuple[str, ...]
+    directory: str
+    root: Path
+
+    def options(self, letters: str) -> tuple[dict[str, list[str]], list[str]]:
+        """Return options (each with its values) and operands; raises GetoptError."""
+        pairs, operands = getopt.getopt(list(self.arguments), letters)
+        found: dict[str, list[str]] = {}
+        for option, value in pairs:
+            found.setdefault(option[1:], []).append(value)
+        return found, operands
+
+
+def refuse(text: str, status: int = 1) -> Answer:
+    """Return the answer of a tool that complains."""
+    return Answer(err=text + "\n", status=status)
+
+
+def run(machine: Machine, call: Call) -> Answer:
+    """Be the tool ``call.name``."""
+    machine.commands.append((machine.now, " ".join((call.name, *call.arguments))))
+    try:
+        return _tools()[call.name](machine, call)
+    except getopt.GetoptError as error:
+        return refuse(f"{call.name}: {error}\nusage: see {call.name}(8)")
+    except Down as down:
+        return refuse(f"{call.name}: {down}")
+
+
+def _tools() -> dict[str, Callable[[Machine, Call], Answer]]:
+    from vmtsim.desk.sysctltool import sysctl  # noqa: PLC0415 - it needs this module
+
+    return {
+        "dhcpcd": _silent,
+        "dmesg": _dmesg,
+        "drvctl": _drvctl,
+        "logger": _logger,
+        "modload": _modload,
+        "modstat": _modstat,
+        "modunload": _modunload,
+        "ps": _ps,
+        "service": _silent,
+        "shutdown": _shutdown,
+        "sysctl": sysctl,
+    }
+
+
+def _silent(_machine: Machine, _call: Call) -> Answer:
+    """Only be recorded."""
+    return Answer()
+
+
+# The tool drvctl
+
+_DRVCTL_USAGE = """\
+usage: drvctl -r [-a attribute] busdevice [locator ...]
+       drvctl -d device
+       drvctl [-nt] -l [device]
+       drvctl [-n] -p device [property]
+       drvctl -Q device
+       drvctl -R device
+       drvctl -S device"""
+
+
+def _drvctl(machine: Machine, call: Call) -> Answer:
+    try:
+        given, operands = call.options("QRSa:dlnprt")
+    except getopt.GetoptError:
+        return refuse(_DRVCTL_USAGE)
+    chosen = [letter for letter in "QRSdlpr" if letter in given]
+    if len(chosen) != 1 or (not operands and chosen != ["l"]):
+        return refuse(_DRVCTL_USAGE)
+    autoconf = machine.kernel.subject(Autoconf)
+    name = operands[0] if operands else ""
+    if chosen == ["d"]:
+        error = machine.wait("drvctl", autoconf.drvctl_detach(name))
+        return _ioctl("DRVDETACHDEV", error)
+    if chosen == ["r"]:
+        return _rescan(machine, name, given.get("a", []))
+    if chosen == ["l"]:
+        return _list(autoconf, name, bare="n" in given, tree="t" in given)
+    device = autoconf.find(name)
+    if chosen == ["p"]:
+        return _properties(device, operands[1:], bare="n" in given)
+    if device is None:
+        return _ioctl({"Q": "DRVRESUMEDEV", "S": "DRVSUSPENDDEV"}.get(chosen[0], "DRVCTL"), 6)
+    if chosen == ["R"]:
+        return _ioctl("DRVRESUMEDEV", 45)
+    good = machine.wait(
+        "drvctl", machine.kernel.subject(Pmf).suspend(device.address, resume=chosen == ["Q"])
+    )
+    return _ioctl("DRVRESUMEDEV" if chosen == ["Q"] else "DRVSUSPENDDEV", 0 if good else 16)
+
+
+def _ioctl(name: str, error: int) -> Answer:
+    return refuse(f"drvctl: {name}: {strerror(error)}") if error else Answer()
+
+
+def _rescan(machine: Machine, name: str, attributes: Sequence[str]) -> Answer:
+    autoconf = machine.kernel.subject(Autoconf)
+    bus = autoconf.find(name)
+    # Without an attribute the kernel goes through all that the bus has.
+    wanted = attributes[-1:] or (bus.driver.attributes if bus is not None else ("",))
+    for attribute in wanted:
+        error = machine.wait("drvctl", autoconf.drvctl_rescan(name, attribute))
+        if error:
+            return _ioctl("DRVRESCANBUS", error)
+    return Answer()
+
+
+def _list(autoconf: Autoconf, name: str, *, bare: bool, tree: bool) -> Answer:
+    if name and autoconf.find(name) is None:
+        return _ioctl("DRVLISTDEV", 6)
+    lines: list[str] = []
+
+    def show(parent: str, depth: int) -> None:
+        for device in autoconf.devices():
+            above = device.parent.name if device.parent is not None else ""
+            if above != parent:
+                continue
+            label = device.name if bare else f"{parent or 'root'} {device.name}"
+            lines.append("  " * depth + label)
+            if tree:
+                show(device.name, depth + 1)
+
+    show(name, 0)
+    return Answer("".join(f"{line}\n" for line in lines))
+
+
+def _properties(device: Device | None, wanted: Sequence[str], *, bare: bool) -> Answer:
+    if device is None:
+        return _ioctl("DRVCTLCOMMAND", 6)
+    found = {"device-driver": device.driver.name, "device-unit": str(device.unit)}
+    if device.parent is not None:
+        found["device-parent"] = device.parent.name
+    if wanted:
+        value = found.get(wanted[0])
+        return Answer(status=1) if value is None else Answer(f"{value}\n")
+    kinds = {"device-unit": "integer"}
+    body = "".join(
+        f"\t<key>{key}</key>\n\t<{kinds.get(key, 'string')}>{value}</{kinds.get(key, 'string')}>\n"
+        for key, value in sorted(found.items())
+    )
+    head = "" if bare else f"Properties for device `{device.name}':\n"
+    return Answer(
+        f'{head}<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0">\n'
+        f"<dict>\n{body}</dict>\n</plist>\n"
+    )
+
+
+# Tools for modules
+
+
+def _modload(machine: Machine, call: Call) -> Answer:
+    given, operands = call.options("Pb:fi:s:")
+    if len(operands) != 1:
+        return refuse("usage: modload [-fP] [-b var=boolean] [-i var=integer] [-s var=string]")
+    properties: dict[str, bool | int | str] = {}
+    for letter in "bis":
+        for setting in given.get(letter, []):
+            name, _, text = setting.partition("=")
+            properties[name] = (
+                text == "true" if letter == "b" else int(text, 0) if letter == "i" else text
+            )
+    target, force = operands[0], "f" in given
+    if machine.securelevel > 0:
+        return refuse(f"modload: {target}: {strerror(1)}")
+    modules = machine.kernel.subject(Modules)
+    before = set(modules.loaded)
+    path = _in_guest(call, target) if "/" in target else target
+    error = machine.wait("modload", modules.load(path, force=force, properties=properties or None))
+    if error:
+        return refuse(f"modload: {target}: {strerror(error)}")
+    machine.forced -= set(modules.builtin)
+    if force:
+        machine.forced |= set(modules.loaded) - before
+    return Answer()
+
+
+def _in_guest(call: Call, name: str) -> Path:
+    """Return the file that a path means: below the guest's directory first."""
+    inside = Path(f"{call.root}/{name}") if name.startswith("/") else None
+    if inside is not None and inside.exists():
+        return inside
+    return Path(call.directory, name)
+
+
+def _modunload(machine: Machine, call: Call) -> Answer:
+    if not call.arguments:
+        return refuse("usage: modunload name ...")
+    modules = machine.kernel.subject(Modules)
+    for name in call.arguments:
+        error = 1 if machine.securelevel > 0 else machine.wait("modunload", modules.unload(name))
+        if error:
+            return refuse(f"modunload: {name}: {strerror(error)}")
+        machine.forced.discard(name)
+    return Answer()
+
+
+def _modstat(machine: Machine, call: Call) -> Answer:
+    """List modules.
+
+    A built-in module that was unloaded stays in the list with -1 references
+    (sys/kern/kern_module.c, handle_modctl_stat).
+    """
+    _, operands = call.options("Aaekn")
+    wanted = operands[0] if operands else None
+    modules = machine.kernel.subject(Modules)
+    requires = {"vmt": "sysmon_power,sysmon_taskq"}
+    rows = [
+        (name, "driver", "builtin", "-", "0", "-", requires.get(name, "-"))
+        for name in sorted(modules.builtin)
+    ]
+    for name, loaded in modules.loaded.items():
+        flag = "f" if name in machine.forced else "-"
+        size = str(sum(loaded.module.sizes.values()))
+        kind = _CLASSES[loaded.module.modinfo.module_class]
+        needs = ",".join(loaded.required) or "-"
+        rows.append((name, kind, "filesys", flag, str(loaded.references), size, needs))
+    rows += [
+        (name, "driver", "builtin", "-", "-1", "-", requires.get(name, "-"))
+        for name in sorted(modules.disabled)
+    ]
+    text = "NAME                 CLASS    SOURCE   FLAG REFS    SIZE REQUIRES\n"
+    for name, kind, source, flag, references, size, needs in rows:
+        if wanted in {None, name}:
+            text += (
+                f"{name:<20} {kind:<8} {source:<8} {flag:<4} {references:>4} {size:>7} {needs}\n"
+            )
+    return Answer(text)
+
+
+# Others.
+
+
+def _ps(machine: Machine, _call: Call) -> Answer:
+    text = "  PID COMMAND\n    0 [system]\n    1 init \n"
+    for daemon in machine.daemons.values():
+        text += f"{daemon.pid:>5} {daemon.command}\n"
+    return Answer(text)
+
+
+def _dmesg(machine: Machine, _call: Call) -> Answer:
+    """Print the message buffer, in which console and log(9) come together."""
+    console = [(line.at, line.text) for line in machine.kernel.subject(Console).lines]
+    logged = [(line.at, line.text) for line in machine.kernel.subject(SysLog).lines]
+    lines = sorted([*console, *logged], key=lambda line: line[0])
+    return Answer("".join(f"[{at / 1e9:12.7f}] {text}\n" for at, text in lines))
+
+
+def _logger(machine: Machine, call: Call) -> Answer:
+    given, operands = call.options("cf:inp:st:")
+    tag = given.get("t", ["root"])[-1]
+    with (call.root / "var/log/messages").open("a", encoding="utf-8") as file:
+        file.write(f"[{machine.now / 1e9:12.7f}] {tag}: {' '.join(operands)}\n")
+    return Answer()
+
+
+def _shutdown(machine: Machine, call: Call) -> Answer:
+    """Go down when nothing else is under way; only the time ``now`` is known here."""
+    given, operands = call.options("bDdfhknprvxz")
+    if not operands:
+        return refuse("usage: shutdown [-b bootstr] [-Ddfhknprvxz] time [message ... | -]")
+    if operands[0] not in {"now", "+0"}:
+        return refuse(f"shutdown: this stand-in knows the time `now', not `{operands[0]}'")
+    if "k" not in given and not machine.ended:
+        machine.going_down = "power off" if "p" in given else "reboot" if "r" in given else "halt"
+    return Answer("Shutdown NOW!\n")

@@ -1,0 +1,121 @@
+"""The guest's directory: the stand-ins of its tools, scripts, and the module."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtsim.desk import standin
+
+if TYPE_CHECKING:
+    from vmtgen.kobj import Module
+
+_FILES = Path(__file__).parent / "root"
+
+# Where NetBSD keeps each tool; vmtoolsd is pkgsrc's.
+TOOLS = {
+    "dmesg": "sbin",
+    "drvctl": "sbin",
+    "modload": "sbin",
+    "modunload": "sbin",
+    "shutdown": "sbin",
+    "sysctl": "sbin",
+    "dhcpcd": "sbin",
+    "ps": "bin",
+    "logger": "usr/bin",
+    "modstat": "usr/bin",
+    "powerd": "usr/sbin",
+    "vmtoolsd": "usr/pkg/bin",
+}
+_DIRECTORIES = ("dev", "etc/powerd/scripts", "etc/rc.conf.d", "etc/rc.d", "var/log", "var/run")
+
+
+class GuestDirectoryError(Exception):
+    """The directory cannot be a guest's; ``hint`` says what to do."""
+
+    exit_status = 73
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Tree:
+    """The directory of one guest, held by this process until ``close``.
+
+    What is below etc/ survives from one guest to the next, as on a disk; the tools are written
+    anew.  Raises GuestDirectoryError for a directory of something else, or of a running guest.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        if self.root.is_dir() and any(self.root.iterdir()):
+            if not (self.root / standin.MARK).exists():
+                raise GuestDirectoryError(
+                    f"{root} holds something else than a guest", hint="name a new directory"
+                )
+        elif self.root.exists() and not self.root.is_dir():
+            raise GuestDirectoryError(f"{root} is no directory", hint="name a new directory")
+        self.root.mkdir(parents=True, exist_ok=True)
+        mark = self.root / standin.MARK
+        self._lock = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise GuestDirectoryError(
+                f"a guest runs in {root} already",
+                hint=f"end it first: vmtsim guest-control {root} stop",
+            ) from None
+        for place in _DIRECTORIES:
+            (self.root / place).mkdir(parents=True, exist_ok=True)
+        # With the lock in hand, a socket that is there belongs to a guest that was killed.
+        for socket in self.sockets():
+            socket.unlink(missing_ok=True)
+        for name in ("powerd.pid", "vmware-guestd.pid"):
+            (self.root / "var/run" / name).unlink(missing_ok=True)
+
+    def sockets(self) -> tuple[Path, Path]:
+        """Return where the control socket and /dev/power are."""
+        control, power = (self.root.joinpath(*place) for place in (standin.CONTROL, standin.POWER))
+        return control, power
+
+    def fill(self, module: Module, port: str) -> Path:
+        """Write tools and scripts; returns where the module is, as its package installs it."""
+        text = Path(standin.__file__).read_text(encoding="utf-8")
+        for name, place in TOOLS.items():
+            _write(self.root / place / name, f"#!{sys.executable} -IS\n{text}", executable=True)
+        for source in sorted(_FILES.rglob("*")):
+            target = self.root / source.relative_to(_FILES)
+            if source.is_dir() or (target.exists() and "etc" in source.parts[-3:]):
+                continue
+            content = source.read_text(encoding="utf-8")
+            _write(target, content, executable=content.startswith("#!"))
+        (self.root / "dev/drvctl").touch()
+        place = f"usr/pkg/stand/{port}/{module.modinfo.version_text}/modules/{module.modinfo.name}"
+        target = self.root / place / f"{module.modinfo.name}.kmod"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(module.path, target)
+        twin = Path(f"{module.path}.debug")
+        if twin.exists():
+            shutil.copyfile(twin, f"{target}.debug")
+        return target
+
+    def close(self) -> None:
+        """Take the sockets away and let others have the directory."""
+        for socket in self.sockets():
+            socket.unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+def _write(path: Path, text: str, *, executable: bool) -> None:
+    """Replace a file, so that who runs it keeps the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.chmod(0o755 if executable else 0o644)
+    temporary.replace(path)

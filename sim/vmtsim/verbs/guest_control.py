@@ -1,0 +1,67 @@
+"""``vmtsim guest-control``: virtual time and the host's operator of a guest that runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "move the time of a guest that runs, and play its host"
+
+_HOST = """\
+operations of the host:
+  halt, reboot, resume, power-on       ask the guest for a power operation
+  suspend [SECONDS]                    suspend the machine for so long (60), then resume it
+  ping; send MESSAGE                   send a TCLO message
+  steal [SECONDS]                      another client of the host takes the channel (3)
+  drop [tclo|rpci|all]                 forget channels without a word
+  jump SECONDS                         let the host's clock jump
+  option NAME VALUE                    set an option of the guest's tools
+  set NAME VALUE; get NAME             write and read guestinfo.NAME
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vmtsim guest-control``."""
+    parser.add_argument("root", metavar="DIR", type=Path, help="the guest's directory")
+    verbs = parser.add_subparsers(dest="control", metavar="VERB", required=True)
+    advance = verbs.add_parser("advance", help="let virtual time pass")
+    advance.add_argument("seconds", metavar="SECONDS", type=_seconds)
+    host = verbs.add_parser(
+        "host",
+        help="do what the host's operator may do",
+        epilog=_HOST,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    host.add_argument("words", metavar="OPERATION", nargs="+", help="and its arguments")
+    status = verbs.add_parser("status", help="tell how the guest is")
+    status.add_argument("--json", action="store_true", help="for programs")
+    verbs.add_parser("stop", help="end the guest")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e7:
+        raise argparse.ArgumentTypeError(f"{text}: seconds above 0 and below 10 million")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Send the request and print the answer."""
+    from vmtsim.desk.standin import NoGuestError, ask, put  # noqa: PLC0415
+
+    words = list(getattr(args, "words", ()))
+    if args.control == "advance":
+        words = [str(args.seconds)]
+    elif args.control == "status" and args.json:
+        words = ["json"]
+    try:
+        answer = ask(str(args.root.absolute()), {"control": args.control, "arguments": words})
+    except NoGuestError as error:
+        raise _unavailable(str(error)) from None
+    return put(answer)
+
+
+def _unavailable(text: str) -> Exception:
+    error = Exception(text)
+    error.exit_status = 69  # type: ignore[attr-defined]
+    return error
