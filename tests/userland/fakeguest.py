@@ -329,6 +329,9 @@ def _modstat(state: dict[str, Any], arguments: list[str]) -> int:
         print("vmt      driver   filesys  -       0   24576 sysmon_power")
     elif state["builtin"] and not state["builtin_disabled"]:
         print("vmt      driver   builtin  -       0       - sysmon_power,sysmon_taskq")
+    if state["builtin"] and state["builtin_disabled"]:
+        # NetBSD sys/kern/kern_module.c, handle_modctl_stat: they stay in the list.
+        print("vmt      driver   builtin  -      -1       - sysmon_power,sysmon_taskq")
     return 0
 
 

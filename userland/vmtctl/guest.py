@@ -40,6 +40,14 @@ class Module:
         """Whether it is part of the kernel."""
         return self.source == "builtin"
 
+    @property
+    def disabled(self) -> bool:
+        """Whether it is part of the kernel, but was unloaded: its code stays, unused.
+
+        The kernel tells -1 references then (NetBSD sys/kern/kern_module.c).
+        """
+        return self.builtin and self.references == "-1"
+
 
 class Process:
     """One line of ps(1)."""
@@ -133,18 +141,28 @@ def attachment(context: Context) -> Attachment:
     return Attachment(None, problem or complaint)
 
 
-def module(context: Context, name: str = "vmt") -> tuple[Module | None, str]:
-    """Return the loaded or built-in module ``name``, and what modstat(8) complained about."""
+def modules(context: Context, name: str = "vmt") -> tuple[list[Module], str]:
+    """Return all that modstat(8) says of the module ``name``, and what it complained about."""
     try:
         result = context.tools.run("modstat", name)
     except Failure as error:
-        return None, str(error)
+        return [], str(error)
+    found = []
     for line in result.output.splitlines():
         words = line.split()
         # NAME CLASS SOURCE FLAG REFS SIZE REQUIRES
         if len(words) >= 5 and words[0] == name:
-            return Module(words[0], words[2], words[3], words[4]), ""
-    return None, "" if result.ok else result.complaint
+            found.append(Module(words[0], words[2], words[3], words[4]))
+    return found, "" if found or result.ok else result.complaint
+
+
+def module(context: Context, name: str = "vmt") -> tuple[Module | None, str]:
+    """Return the module ``name`` that is in use, and what modstat(8) complained about.
+
+    A built-in module that was unloaded is in the list, too, but not in use.
+    """
+    found, complaint = modules(context, name)
+    return next((each for each in found if not each.disabled), None), complaint
 
 
 def processes(context: Context) -> tuple[list[Process], str]:

@@ -43,15 +43,15 @@ def is_current(context: Context, path: str) -> bool:
         return False
 
 
-def write(context: Context, path: str, *, builtin: bool) -> None:
-    """Remember that ``path`` was loaded, and whether the kernel has a driver of its own.
+def write(context: Context, path: str) -> None:
+    """Remember that ``path`` was loaded.
 
     A record that cannot be written is told and forgotten: it only makes status more precise.
     """
     import json
 
     target = context.file(PATH)
-    document = {"path": path, "file": _identity(path), "builtin": builtin}
+    document = {"path": path, "file": _identity(path)}
     temporary = f"{target}.{os.getpid()}"
     try:
         with open(temporary, "x", encoding="utf-8") as stream:

@@ -29,7 +29,7 @@ def take(context: Context) -> dict[str, Any]:
     running, complaint = guest.processes(context)
     if complaint:
         problems.append(f"processes: {complaint}")
-    module, module_problem = guest.module(context)
+    modules, module_problem = guest.modules(context)
     if module_problem:
         problems.append(f"modules: {module_problem}")
     name, source = guest.hypervisor(context, nodes)
@@ -41,7 +41,7 @@ def take(context: Context) -> dict[str, Any]:
             "hypervisor": name,
             "hypervisor_source": source,
         },
-        "driver": _driver(context, nodes, module, module_problem, attachment.attached),
+        "driver": _driver(context, nodes, modules, module_problem, attachment.attached),
         "device": {"name": guest.DEVICE, "attached": attachment.attached},
         "channel": _channel(attachment.attached, running, processes_known=not complaint),
         "clock": clock(context, nodes),
@@ -59,13 +59,14 @@ def take(context: Context) -> dict[str, Any]:
 def _driver(
     context: Context,
     nodes: dict[str, str],
-    module: guest.Module | None,
+    modules: list[guest.Module],
     module_problem: str,
     attached: bool | None,
 ) -> dict[str, Any]:
     # Only the driver of this project counts.
     ours = any(key.startswith("stats.") for key in nodes)
     kind = None if module_problem else "absent"
+    module = next((each for each in modules if not each.disabled), None)
     if module is not None:
         kind = "builtin" if module.builtin else "module"
     remembered = record.read(context) if kind == "module" else None
@@ -80,6 +81,7 @@ def _driver(
         "loaded": kind,
         "source": module.source if module else None,
         "in_charge": in_charge,
+        "builtin_disabled": any(each.disabled for each in modules),
         "file": path,
         "built_for": version,
         "rpc": "rpc" in nodes,

@@ -40,9 +40,11 @@ def run(context: Context) -> int:
     path = os.path.abspath(path) if path else context.file(kernel.own_module)
     file = elf.read_module(path)
     _check_fit(context, file, kernel)
-    loaded, complaint = guest.module(context)
-    if loaded is None and complaint:
+    found, complaint = guest.modules(context)
+    if complaint:
         raise Failure(f"cannot find out which modules are loaded: {complaint}")
+    loaded = next((each for each in found if not each.disabled), None)
+    disabled = any(each.disabled for each in found)
     if loaded is not None and not loaded.builtin and record.is_current(context, path):
         context.step(f"leave the module as it is: {path} is loaded", state="unchanged")
         changed = device.attach(context)
@@ -50,11 +52,11 @@ def run(context: Context) -> int:
         return OK
     device.refuse_beside_daemon(context)
     if context.dry_run:
-        _plan(context, path, loaded)
+        _plan(context, path, loaded, disabled=disabled)
         return OK
     context.need_root("load modules")
     with Lock(context, "load"):
-        _Loader(context, path, loaded).go()
+        _Loader(context, path, loaded, disabled=disabled).go()
         clocks.apply_persisted(context)
     context.finish(changed=True, module=path)
     return OK
@@ -84,14 +86,15 @@ def _check_fit(context: Context, file: elf.ModuleFile, kernel: guest.Kernel) -> 
     context.warn(f"{message}; loaded because of --force")
 
 
-def _plan(context: Context, path: str, loaded: guest.Module | None) -> None:
+def _plan(context: Context, path: str, loaded: guest.Module | None, *, disabled: bool) -> None:
     attached = device.is_attached(context)
-    if loaded is not None and loaded.builtin and not attached:
+    stock = disabled if loaded is None else loaded.builtin
+    if stock and not attached:
         context.step("attach vmt0 to the built-in driver first, so that its unit is free")
     if loaded is not None:
         context.step("disable the built-in driver" if loaded.builtin else "unload the old module")
     context.step(f"load {path}")
-    if loaded is not None and loaded.builtin:
+    if stock:
         context.step(f"detach {guest.DEVICE} from the built-in driver")
     context.step(f"attach {guest.DEVICE} to the module")
     context.finish(changed=True, module=path)
@@ -100,13 +103,15 @@ def _plan(context: Context, path: str, loaded: guest.Module | None) -> None:
 class _Loader:
     """The steps, and for each the step that takes it back."""
 
-    def __init__(self, context: Context, path: str, loaded: guest.Module | None) -> None:
+    def __init__(
+        self, context: Context, path: str, loaded: guest.Module | None, *, disabled: bool
+    ) -> None:
         self._context = context
         self._path = path
         self._loaded = loaded
         self._builtin = loaded is not None and loaded.builtin
-        previous = record.read(context)
-        self._had_builtin = self._builtin or bool(previous and previous.get("builtin"))
+        # Even when its module is disabled, the kernel's own driver keeps and takes the device.
+        self._stock = self._builtin or (disabled and loaded is None)
         self._undo: list[tuple[str, Callable[[], object]]] = []
 
     def go(self) -> None:
@@ -118,16 +123,16 @@ class _Loader:
             if isinstance(error, Failure):
                 error.args = (f"{error}; everything was put back",) if self._clean else error.args
             raise
-        record.write(self._context, self._path, builtin=self._had_builtin)
+        record.write(self._context, self._path)
 
     def _steps(self) -> None:
         context = self._context
-        if self._builtin and not device.is_attached(context):
+        if self._stock and not device.is_attached(context):
             # A rescan frees the unit that an earlier detach left behind.
             context.tools.run("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
-        attached = device.is_attached(context)
         if self._loaded is not None:
             self._drop_old()
+        attached = device.is_attached(context)
         result = context.tools.run("modload", *self._options(), self._path)
         if not result.ok:
             raise self._refused(result)
@@ -136,7 +141,7 @@ class _Loader:
         if now is None or now.builtin:
             raise Failure(f"modload says that it loaded {self._path}, but modstat does not show it")
         context.step(f"loaded {self._path}")
-        if self._builtin and attached:
+        if attached:
             self._undo.append(("attach vmt0 again", self._rescan))
             device.detach(context)
         if not device.is_attached(context):
@@ -152,19 +157,17 @@ class _Loader:
         result = context.tools.run("modunload", "vmt")
         if not result.ok:
             raise Failure(f"the driver in place cannot be given up: {result.complaint}")
-        left, _ = guest.module(context)
-        if left is not None:
-            raise Failure("modunload says that it unloaded vmt, but modstat still shows it")
+        old = (record.read(context) or {}).get("path")
         if self._builtin:
-            context.step("disabled the built-in driver")
             self._undo.append(
                 ("enable the built-in driver", lambda: self._tool("modload", "-f", "vmt"))
             )
-            return
-        context.step("unloaded the old module")
-        old = (record.read(context) or {}).get("path")
-        if isinstance(old, str) and old:
+        elif isinstance(old, str) and old:
             self._undo.append(("load the old module", lambda: self._tool("modload", old)))
+        left, _ = guest.module(context)
+        if left is not None:
+            raise Failure("modunload says that it unloaded vmt, but modstat still shows it")
+        context.step("disabled the built-in driver" if self._builtin else "unloaded the old module")
 
     def _tool(self, tool: str, *arguments: str) -> None:
         result = self._context.tools.run(tool, *arguments)

@@ -56,6 +56,8 @@ def _driver(driver: dict[str, Any]) -> str:
         "absent": "none, neither built in nor loaded as a module",
         None: "cannot be found out",
     }[driver["loaded"]]
+    if driver["loaded"] == "absent" and driver["builtin_disabled"]:
+        loaded = "no module; that of the kernel is disabled"
     if driver["file"]:
         loaded += f" {driver['file']}"
     if driver["built_for"]:

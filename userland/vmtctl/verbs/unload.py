@@ -14,17 +14,16 @@ if TYPE_CHECKING:
 def run(context: Context) -> int:
     """Unload the module, enable the built-in driver where there is one, attach vmt0."""
     context.no_image()
-    loaded, complaint = guest.module(context)
-    if loaded is None and complaint:
+    found, complaint = guest.modules(context)
+    if complaint:
         raise Failure(f"cannot find out which modules are loaded: {complaint}")
+    loaded = next((each for each in found if not each.disabled), None)
     if loaded is None or loaded.builtin:
         what = "the kernel's own driver is in charge" if loaded else "no module vmt is loaded"
         context.step(f"leave everything as it is: {what}", state="unchanged")
         context.finish(changed=False)
         return OK
-    remembered = record.read(context)
-    # Without a record nobody knows; a rescan then tells whether the kernel has a driver.
-    builtin = bool(remembered and remembered.get("builtin"))
+    builtin = any(each.disabled for each in found)
     device.refuse_beside_daemon(context)
     if context.dry_run:
         context.step("unload the module vmt")
