@@ -116,8 +116,10 @@ le32dec(const void *buf)
 static __inline __unused uint32_t
 be32dec(const void *buf)
 {
+	uint32_t v;
 
-	return be32toh(le32dec(buf));
+	__builtin_memcpy(&v, buf, sizeof(v));
+	return be32toh(v);
 }
 
 #endif	/* !_KPI_SYS_ENDIAN_H_ */
