@@ -75,6 +75,7 @@ static int	vmt_detach(device_t, int);
 static int	vmt_start(struct vmtk_softc *);
 static void	vmt_stop(struct vmtk_softc *);
 static void	vmt_read_uuid(struct vmtk_softc *);
+static void	vmt_mountroot(device_t);
 static bool	vmt_shutdown(device_t, int);
 static void	vmt_flush(void);
 static bool	vmt_unit_taken(void);
@@ -223,7 +224,25 @@ vmt_attach(device_t parent, device_t self, void *aux)
 	if (error != 0) {
 		aprint_error_dev(self, "not started (error %d)\n", error);
 		vmt_stop(sc);
+		return;
 	}
+	config_mountroot(self, vmt_mountroot);
+}
+
+/*
+ * From now on the clock is ours to keep.  Before, inittodr(9) would undo what
+ * we did.
+ */
+static void
+vmt_mountroot(device_t self)
+{
+	struct vmtk_softc *sc = device_private(self);
+
+	mutex_enter(&sc->sc_lock);
+	sc->sc_clock.c_ready = true;
+	sc->sc_kicked = true;
+	cv_signal(&sc->sc_work);
+	mutex_exit(&sc->sc_lock);
 }
 
 /* Bring the service up.  If a step fails, vmt_stop() undoes the others. */

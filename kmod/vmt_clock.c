@@ -132,15 +132,21 @@ vmt_policy(struct vmtk_softc *sc)
 	struct vmt_policy policy = {
 		.p_why = "off: the period is 0"
 	};
-	bool follow;
+	bool follow, ready;
 
 	mutex_enter(&sc->sc_lock);
 	policy.p_period = clock->c_period;
 	policy.p_now = clock->c_now && clock->c_period != 0;
 	clock->c_now = false;
 	follow = clock->c_follow_host;
+	ready = clock->c_ready;
 	mutex_exit(&sc->sc_lock);
 
+	if (!ready) {
+		policy.p_period = 0;
+		policy.p_now = false;
+		policy.p_why = "off: the system is still booting";
+	}
 	if (policy.p_period == 0 || !follow)
 		return policy;
 	if (!clock->c_synctime) {
@@ -180,7 +186,7 @@ vmtk_clock_once(struct vmtk_softc *sc, bool backwards)
 	bool off;
 
 	mutex_enter(&sc->sc_lock);
-	off = clock->c_period == 0;
+	off = clock->c_period == 0 || !clock->c_ready;
 	mutex_exit(&sc->sc_lock);
 	if (off)
 		return 0;

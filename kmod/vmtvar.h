@@ -91,10 +91,11 @@ struct vmtk_channel {
  * became of it.
  */
 struct vmtk_clock {
-	/* Set by the administrator, under sc_lock. */
+	/* Set by the administrator and at boot, under sc_lock. */
 	int		c_period;	/* seconds, 0 = hands off */
 	bool		c_follow_host;
 	bool		c_now;		/* synchronise at once */
+	bool		c_ready;	/* the system has set its clock */
 
 	/* Set by the host, used by the worker alone. */
 	bool		c_synctime;

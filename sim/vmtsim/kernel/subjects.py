@@ -44,6 +44,7 @@ SUBJECTS = (
     "sysctl:Sysctl",
     "pmf:Pmf",
     "autoconf:Autoconf",
+    "deferred:Deferred",
     "sysmon:SysmonPower",
     "modules:Modules",
 )

@@ -1,0 +1,26 @@
+"""Work that a driver puts off during boot (NetBSD sys/kern/subr_autoconf.c).
+
+Modules are loaded into a system that is up: interrupts work and the root file system is mounted,
+so what would be put off is called at once, in the thread that asks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.api import Call, Subject, kernel_function
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+
+
+class Deferred(Subject):
+    """config_interrupts(9) and config_mountroot(9)."""
+
+    @kernel_function("void config_interrupts(device_t dev, void (*func)(device_t))")
+    def config_interrupts(self, device: int, function: int) -> Model:
+        yield Call(function, (device,))
+
+    @kernel_function("void config_mountroot(device_t dev, void (*func)(device_t))")
+    def config_mountroot(self, device: int, function: int) -> Model:
+        yield Call(function, (device,))
