@@ -1,0 +1,89 @@
+"""What a session came to, as lines and as the JSON that ``vmtsim run`` writes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from vmtsim import chart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.remote.session import Session
+    from vmtsim.trace import Event, Trace
+
+FINE, FAILED = 0, 1
+
+
+def talk(trace: Trace, show: Callable[[str], None]) -> None:
+    """Show the conversation as it happens, in the words of ``vmtsim run``."""
+
+    def happened(event: Event) -> None:
+        for row in chart.rows((event,)):
+            text = f"{event.at / 1e9:9.3f}  {row.kind:<6}  {row.left or row.right}"
+            show(text.rstrip())
+
+    trace.subscribe(happened, chart.KINDS)
+
+
+class Findings:
+    """Collects the protocol's rules that the guest broke."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.events: list[Event] = []
+        trace.subscribe(self.events.append, ("violation",))
+
+    def of(self, session: Session) -> list[dict[str, Any]]:
+        """Return all findings, those of the scenario too."""
+        found = [
+            {
+                "rule": f"protocol: {event['rule']}",
+                "message": str(event.get("detail")),
+                "at": event.at,
+                "status": FAILED,
+            }
+            for event in self.events
+        ]
+        found += [
+            {"rule": "scenario", "message": str(failure), "at": session.clock(), "status": FAILED}
+            for failure in session.failures
+        ]
+        return found
+
+
+def record(session: Session, findings: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the outcome; keys that ``vmtsim run`` writes too mean the same."""
+    scenario, program = session.settings.scenario, session.settings.program
+    rules = {finding["rule"].partition(":")[0] for finding in findings}
+    return {
+        "format": "vmtsim-outcome",
+        "version": 1,
+        "module": {"name": program.name, "machine": program.machine},
+        "seed": session.settings.seed,
+        "scenario": None if scenario is None else scenario.name,
+        "status": FAILED if findings else FINE,
+        "ended": session.ended,
+        "properties": {
+            "the protocol's rules are kept": "protocol" not in rules,
+            "the scenario's expectations are met": "scenario" not in rules,
+        },
+        "left_out": session.left_out,
+        "findings": findings,
+        "real_ns": session.clock(),
+        "traps": session.host.summary()["calls"],
+        "served": dict(session.server.served),
+    }
+
+
+def lines(session: Session, findings: list[dict[str, Any]]) -> list[str]:
+    """Return the verdict in a few lines."""
+    told = [f"finding  {finding['rule']}: {finding['message']}" for finding in findings]
+    calls = session.host.summary()["calls"]
+    verdict = "FAILED: a property did not hold" if findings else "fine: every property held"
+    return [*told, f"verdict  {verdict}; {calls} calls served in {session.clock() / 1e9:.1f} s"]
+
+
+def as_json(session: Session, findings: list[dict[str, Any]]) -> str:
+    """Return ``record`` as text."""
+    return json.dumps(record(session, findings), indent=2) + "\n"

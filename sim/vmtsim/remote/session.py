@@ -1,0 +1,204 @@
+"""A whole session: host, server, scenario, the guest's console, and the user's commands."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.host import Host, HostOptions
+from vmtsim.host.options import EPOCH, NANOSECONDS
+from vmtsim.remote.clock import WallClock
+from vmtsim.remote.rsp import StubGoneError
+from vmtsim.remote.server import Patience, Server
+from vmtsim.rng import Rng
+from vmtsim.scenario import Failure, Scenario, ScenarioRun
+from vmtsim.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vmtsim.remote.rsp import Client
+    from vmtsim.remote.sites import Program
+
+# What a scenario can ask of a simulated guest and not of a real one.
+_UNSEEN = ("guest.", "expect.event", "expect.sysctl")
+_TICK = 0.05
+_LONGEST_LOG = 1 << 20
+
+
+class Console:
+    """The guest's serial log: a file that grows.  ``text`` is the end of what was printed."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._offset = 0
+        self._rest = ""
+        self.text = ""
+
+    def lines(self) -> list[str]:
+        """Return the lines that were finished since the last call."""
+        if self._path is None:
+            return []
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, 2) < self._offset:
+                    self._offset = 0  # written anew
+                file.seek(self._offset)
+                data = file.read(_LONGEST_LOG)
+        except FileNotFoundError:
+            return []
+        self._offset += len(data)
+        new = data.decode("utf-8", "replace").replace("\r", "")
+        self.text = (self.text + new)[-_LONGEST_LOG:]
+        *lines, self._rest = (self._rest + new).split("\n")
+        return lines
+
+    def said(self) -> str:
+        """Return the text, up to date but without taking lines from ``lines``."""
+        if self._path is None:
+            return ""
+        try:
+            raw = self._path.read_bytes()[-_LONGEST_LOG:]
+        except FileNotFoundError:
+            return ""
+        return raw.decode("utf-8", "replace").replace("\r", "")
+
+
+@dataclass
+class Settings:
+    """What the user chose; ``text`` is the base of the program's text, or None."""
+
+    program: Program
+    scenario: Scenario | None = None
+    text: int | None = None
+    serial: Path | None = None
+    seed: int = 1
+    keep: bool | int = 2000
+    duration: float | None = None
+    patience: Patience | None = None
+
+
+class Session:
+    """Runs until ``done``.  It is the stage of its scenario, whose time begins with the first call.
+
+    ``say`` takes lines for the user.  ``left_out`` holds what of the scenario a real guest cannot
+    be asked for.
+    """
+
+    def __init__(self, client: Client, settings: Settings, say: Callable[[str], None]) -> None:
+        self.settings = settings
+        self.say = say
+        self.clock = WallClock()
+        self.trace = Trace(self.clock, keep=settings.keep)
+        scenario = settings.scenario
+        options = scenario.host if scenario is not None else HostOptions()
+        if options.epoch == EPOCH:
+            options = replace(options, epoch=int(time.time()))
+        self.host = Host(now=self.clock, rng=Rng(settings.seed), options=options, trace=self.trace)
+        self.console = Console(settings.serial)
+        self.server = Server(
+            client,
+            settings.program,
+            self.host,
+            say=say,
+            text=settings.text,
+            console=self.console.said,
+            patience=settings.patience,
+        )
+        self.commands: deque[Callable[[Session], None]] = deque()
+        self.done = False
+        self.ended = ""
+        self.failures: list[Failure] = []
+        self.left_out: list[str] = []
+        self._script: ScenarioRun | None = None
+        self._first: int | None = None
+        self._read = 0.0
+
+    # The stage of the scenario.
+
+    def now(self) -> int:
+        """Return nanoseconds since the guest's first call."""
+        return 0 if self._first is None else self.clock() - self._first
+
+    def guest(self, verb: str, argument: Any, /) -> None:
+        """Nothing can be done inside a real guest; such steps are left out before."""
+        raise NotImplementedError(f"guest.{verb}: {argument}")
+
+    def sysctl(self, name: str, /) -> Any:
+        """Return None: a real guest's nodes are not seen from outside."""
+        del name
+
+    # The loop.
+
+    def run(self) -> None:
+        """Serve the guest until the scenario is over, the user quits or QEMU does.
+
+        The guest runs on afterwards, whatever happened.  Raises RemoteError, SitesError.
+        """
+        try:
+            self.server.begin()
+            while not self.done:
+                self._turn()
+        except StubGoneError:
+            self.end("QEMU has quit: the virtual machine is gone")
+        finally:
+            self.server.leave()
+            if self._script is not None:
+                self.failures = self._script.finish()
+
+    def end(self, why: str) -> None:
+        """Leave the loop after this turn."""
+        self.done = True
+        self.ended = why
+        self.say(why)
+
+    def _turn(self) -> None:
+        served = self.server.poll(self._timeout())
+        self.host.advance()
+        if served and self._first is None:
+            self._begin_scenario()
+        while self.commands:
+            self.commands.popleft()(self)
+        now = time.monotonic()
+        if now - self._read >= _TICK:
+            self._read = now
+            for line in self.console.lines():
+                self.trace.emit("console", text=line)
+        if self._script is not None:
+            self._script.advance()
+            scenario = self.settings.scenario
+            if scenario is not None and self.now() >= scenario.duration:
+                self.end(f"the scenario {scenario.name} is over")
+        if self.settings.duration is not None and self.clock() >= self.settings.duration * 1e9:
+            self.end(f"{self.settings.duration:g} s are over")
+
+    def _timeout(self) -> float:
+        times = [_TICK]
+        due = self.host.next_event()
+        if due is not None:
+            times.append((due - self.clock()) / NANOSECONDS)
+        due = self._script.next_event() if self._script is not None else None
+        if due is not None:
+            times.append((due - self.now()) / NANOSECONDS)
+        return max(min(times), 0.0)
+
+    def _begin_scenario(self) -> None:
+        self._first = self.clock()
+        scenario = self.settings.scenario
+        if scenario is None:
+            return
+        unseen = _UNSEEN if self.settings.serial is not None else (*_UNSEEN, "expect.console")
+        steps = [step for step in scenario.steps if not step.verb.startswith(unseen)]
+        self.left_out = [
+            f"{step.verb} at {step.place}"
+            for step in scenario.steps
+            if step.verb.startswith(unseen)
+        ]
+        if self.left_out:
+            self.say(
+                "left out, for a real guest is not seen from inside: " + ", ".join(self.left_out)
+            )
+        self._script = ScenarioRun(replace(scenario, steps=tuple(steps)), self)

@@ -1,0 +1,228 @@
+"""Where a program calls the backdoor: its trap instructions, out of a module or an ELF file.
+
+A site is one instruction.  In a module of a few kilobytes every function is walked through; in a
+whole kernel or daemon only those that bear a known name or hold the magic number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.kobj import Machine as KobjMachine
+from vmtgen.kobj import Module, read_module
+
+from vmtsim.remote.x86length import instructions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOW, LOW_OUT, IN, OUT, HYPERCALL, ARM = "in", "out", "rep insb", "rep outsb", "vmcall", "mrs"
+
+# Opcode (0x0Fxx for two bytes) and whether REP is in front -> kind.
+_X86 = {(0xED, False): LOW, (0xEF, False): LOW_OUT, (0x6C, True): IN, (0x6E, True): OUT}
+_VMCALLS = (b"\x0f\x01\xc1", b"\x0f\x01\xd9")
+# mrs xzr, mdccsr_el0 (open-vm-tools lib/include/backdoor_def.h).
+_MRS = (0xD533011F).to_bytes(4, "little")
+_MAGIC = (0x564D5868).to_bytes(4, "little")
+
+# Functions that hold traps and not the magic number: ours; NetBSD's sys/dev/vmt/vmt_subr.c and
+# OpenBSD's sys/dev/pv/vmt.c; open-vm-tools lib/backdoor.
+_NAMES = ("vmt_trap_", "vm_cmd", "vm_ins", "vm_outs", "Backdoor_InOut", "BackdoorHb")
+_MACHINES = {"EM_X86_64": "amd64", "EM_386": "i386", "EM_AARCH64": "aarch64"}
+_SIGNATURE = 48
+
+
+class SitesError(Exception):
+    """A file without sites, or an address that is none."""
+
+    exit_status = 65
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Site:
+    """One trap instruction: its address, its length in bytes, its kind, its function's name."""
+
+    address: int
+    size: int
+    kind: str
+    name: str = ""
+
+    @property
+    def high(self) -> bool:
+        """Whether it moves a buffer."""
+        return self.kind in {IN, OUT}
+
+    def text(self) -> str:
+        """Return ``rep insb at 0x... (vmt_trap_in)``."""
+        where = f" ({self.name})" if self.name else ""
+        return f"{self.kind} at {self.address:#x}{where}"
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is to be served: sites, and bytes by which its text is known in memory.
+
+    Addresses are relative to the text's base where ``moves``.  ``signature`` are bytes that no
+    relocation changes, at ``signature_at`` from the base or absolute.
+    """
+
+    name: str
+    machine: str
+    sites: tuple[Site, ...]
+    moves: bool = False
+    signature: bytes = b""
+    signature_at: int = 0
+
+    def at(self, base: int) -> tuple[Site, ...]:
+        """Return the sites of a program whose text begins at ``base``."""
+        return tuple(replace(site, address=site.address + base) for site in self.sites)
+
+
+def kind_of(code: bytes, machine: str) -> tuple[str, int] | None:
+    """Return kind and length of the trap that ``code`` begins with, None for anything else."""
+    if machine == "aarch64":
+        return (ARM, 4) if code[:4] == _MRS else None
+    if code[:3] in _VMCALLS:
+        return HYPERCALL, 3
+    for found in instructions(code, wide=machine == "amd64"):
+        kind = _X86.get((found.opcode, found.repeat == 0xF3))
+        return (kind, found.length) if kind is not None else None
+    return None
+
+
+def traps(code: bytes, machine: str, *, name: str = "") -> Iterator[Site]:
+    """Yield the traps of one function, their addresses relative to its beginning."""
+    if machine == "aarch64":
+        for offset in range(0, len(code) - 3, 4):
+            if code[offset : offset + 4] == _MRS:
+                yield Site(offset, 4, ARM, name)
+        return
+    for found in instructions(code, wide=machine == "amd64"):
+        kind = _X86.get((found.opcode, found.repeat == 0xF3))
+        if found.opcode == 0x0F01 and code[found.offset : found.offset + 3] in _VMCALLS:
+            kind = HYPERCALL
+        if kind is not None:
+            yield Site(found.offset, found.length, kind, name)
+
+
+def of_module(path: Path) -> Program:
+    """Return the sites of a kernel module.
+
+    Raises vmtgen.kobj.KobjError where it is none, SitesError where it calls no backdoor.
+    """
+    module = read_module(path)
+    machine = module.machine.value
+    found = sorted(_module_traps(module, machine), key=lambda site: site.address)
+    named = [site for site in found if site.name.startswith(_NAMES)]
+    sites = tuple(named or found)
+    if not sites:
+        raise SitesError(
+            f"{path}: no backdoor call in this module: none of {LOW}, {IN}, {OUT}, {HYPERCALL}, "
+            f"{ARM}",
+            hint="the module of a VMware Tools driver is wanted, as `vmtgen build` makes it",
+        )
+    signature, at = _signature(module, sites[0].address)
+    return Program(module.path.name.partition(".")[0], machine, sites, True, signature, at)
+
+
+def _module_traps(module: Module, machine: str) -> Iterator[Site]:
+    for symbol in module.symbols:
+        if symbol.kind != "FUNC" or symbol.section is None:
+            continue
+        section = module.sections[symbol.section]
+        if section.region != "text":
+            continue
+        code = section.data[symbol.value : symbol.value + symbol.size]
+        for site in traps(code, machine, name=symbol.name):
+            yield replace(site, address=site.address + section.offset + symbol.value)
+
+
+def _signature(module: Module, address: int) -> tuple[bytes, int]:
+    """Return bytes around a site that linking does not change, and where they are in the text."""
+    for section in module.sections:
+        if section.region != "text" or not 0 <= address - section.offset < section.size:
+            continue
+        here = address - section.offset
+        wide = 4 if module.machine is KobjMachine.I386 else 8
+        holes = [r.offset for r in module.relocations if r.section == section.index]
+        first = max((hole + wide for hole in holes if hole + wide <= here), default=0)
+        last = min((hole for hole in holes if hole > here), default=section.size)
+        first = max(first, here - _SIGNATURE // 2)
+        last = min(last, here + _SIGNATURE // 2)
+        return section.data[first:last], section.offset + first
+    raise AssertionError("a site outside of every section")
+
+
+def of_elf(path: Path) -> Program:
+    """Return the sites of a kernel or a program: of functions that call the backdoor.
+
+    Without a symbol table, of all executable segments, near the magic number.  Raises SitesError.
+    """
+    from elftools.common.exceptions import ELFError  # noqa: PLC0415 - for --elf alone
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+
+    with path.open("rb") as file:
+        try:
+            elf = ELFFile(file)
+            machine = _MACHINES.get(elf["e_machine"], "")
+            found = list(_elf_traps(elf, machine)) if machine else []
+            moves = elf["e_type"] == "ET_DYN"
+        except ELFError as error:
+            raise SitesError(f"{path}: not an ELF file: {error}") from error
+    if not machine:
+        raise SitesError(f"{path}: not for amd64, i386 or aarch64")
+    if not found:
+        raise SitesError(
+            f"{path}: no function in it calls the backdoor, as far as its symbols tell",
+            hint="give the addresses of the trap instructions with --sites",
+        )
+    return Program(path.name, machine, tuple(sorted(found, key=lambda s: s.address)), moves)
+
+
+def _elf_traps(elf: Any, machine: str) -> Iterator[Site]:
+    seen: set[int] = set()
+    for address, code, name in _functions(elf):
+        if not name.startswith(_NAMES) and _MAGIC not in code and machine != "aarch64":
+            continue
+        for site in traps(code, machine, name=name):
+            if site.address + address not in seen:
+                seen.add(site.address + address)
+                yield replace(site, address=site.address + address)
+
+
+def _functions(elf: Any) -> Iterator[tuple[int, bytes, str]]:
+    segments = [
+        (segment["p_vaddr"], segment.data())
+        for segment in elf.iter_segments()
+        if segment["p_type"] == "PT_LOAD" and segment["p_flags"] & 1
+    ]
+    table = elf.get_section_by_name(".symtab") or elf.get_section_by_name(".dynsym")
+    named = False
+    for symbol in table.iter_symbols() if table is not None else ():
+        size, start = symbol["st_size"], symbol["st_value"]
+        if symbol["st_info"]["type"] != "STT_FUNC" or not size:
+            continue
+        for base, data in segments:
+            if base <= start < base + len(data):
+                named = True
+                yield start, data[start - base : start - base + size], symbol.name
+    if named and elf.get_section_by_name(".symtab") is not None:
+        return
+    # Stripped: each piece of text around the magic number.
+    for base, data in segments:
+        at = data.find(_MAGIC)
+        while at >= 0:
+            # The magic is the immediate of a five-byte mov: a boundary to walk on from.
+            yield base + at - 1, data[at - 1 : at + 160], ""
+            at = data.find(_MAGIC, at + 1)
+
+
+def of_addresses(addresses: list[int], machine: str = "") -> Program:
+    """Return sites by address alone; their kinds are read from the guest's memory later."""
+    return Program("--sites", machine, tuple(Site(address, 0, "") for address in addresses))

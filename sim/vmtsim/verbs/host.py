@@ -1,0 +1,156 @@
+"""``vmtsim host``: play VMware to a virtual machine in plain QEMU."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from vmtsim.remote.session import Settings
+    from vmtsim.remote.sites import Program
+
+SUMMARY = "play VMware to a real guest in plain QEMU, through its GDB stub"
+
+_EPILOG = """\
+examples:
+  qemu-system-x86_64 ... -gdb tcp:127.0.0.1:1234           any guest, any accelerator
+  vmtsim host --gdb 127.0.0.1:1234 --kmod vmt.kmod         finds the module, then a prompt
+  vmtsim host --gdb /tmp/gdb --kmod vmt.kmod --scenario boot-to-halt --serial serial.log
+  vmtsim host --gdb 127.0.0.1:1234 --elf netbsd            a kernel with its own vmt(4)
+
+Without VMware's CPUID the driver has to be told: modload -b force=true vmt.  The page
+docs/qemu.md begins at the beginning.
+"""
+
+
+def _number(text: str) -> int:
+    try:
+        value = int(text, 16) if not text.startswith("0x") else int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no hexadecimal address") from None
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address of 64 bits")
+    return value
+
+
+def _numbers(text: str) -> list[int]:
+    return [_number(word) for word in text.split(",")]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vmtsim host``."""
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "--gdb", required=True, metavar="HOST:PORT", help="QEMU's GDB stub; also a Unix socket"
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--kmod", type=Path, metavar="FILE", help="the module in the guest")
+    what.add_argument("--elf", type=Path, metavar="FILE", help="a kernel or program instead")
+    what.add_argument(
+        "--sites", type=_numbers, metavar="ADDR,...", help="trap instructions by address"
+    )
+    parser.add_argument(
+        "--text", type=_number, metavar="ADDR", help="where its text begins (modstat -k says)"
+    )
+    parser.add_argument(
+        "--serial", type=Path, metavar="FILE", help="log of the guest's console, written by QEMU"
+    )
+    parser.add_argument(
+        "--scenario", metavar="NAME|FILE", help="play it, judge, and leave; as for vmtsim run"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="all chance (1)")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="leave after that long")
+    parser.add_argument("--quiet", action="store_true", help="do not print the conversation")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcome as JSON")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write all events, JSON lines")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the conversation")
+
+
+def _program(args: argparse.Namespace) -> Program:
+    from vmtsim.remote import sites  # noqa: PLC0415 - `--help` needs none of it
+
+    if args.kmod is not None:
+        return sites.of_module(args.kmod)
+    if args.elf is not None:
+        return sites.of_elf(args.elf)
+    return sites.of_addresses(args.sites)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from vmtsim import scenario  # noqa: PLC0415
+    from vmtsim.remote.session import Settings  # noqa: PLC0415
+
+    return Settings(
+        program=_program(args),
+        scenario=None if args.scenario is None else scenario.load(args.scenario),
+        text=args.text,
+        serial=args.serial,
+        seed=args.seed,
+        keep=True if args.svg is not None else 2000,
+        duration=args.duration,
+    )
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the guest until the end, and let it go on."""
+    from vmtsim.remote import outcome  # noqa: PLC0415
+    from vmtsim.remote.prompt import Prompt  # noqa: PLC0415
+    from vmtsim.remote.rsp import Client, connect  # noqa: PLC0415
+    from vmtsim.remote.session import Session  # noqa: PLC0415
+    from vmtsim.trace import TraceFile  # noqa: PLC0415
+
+    settings = _settings(args)
+    shown: list[Prompt] = []
+
+    def say(line: str) -> None:
+        if shown:
+            shown[0].show(f"vmtsim: {line}")
+        else:
+            sys.stdout.write(f"vmtsim: {line}\n")
+
+    session = Session(Client(connect(args.gdb)), settings, say)
+    prompt = Prompt(session, sys.stdin)
+    shown.append(prompt)
+    findings = outcome.Findings(session.trace)
+    if not args.quiet:
+        outcome.talk(session.trace, prompt.show)
+    before: dict[int, Any] = {
+        number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    file = TraceFile(args.trace, seed=args.seed) if args.trace is not None else None
+    try:
+        if file is not None:
+            session.trace.subscribe(file)
+        prompt.start()
+        session.run()
+    except KeyboardInterrupt:
+        session.ended = "interrupted"
+    finally:
+        if file is not None:
+            file.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return _report(args, session, findings.of(session))
+
+
+def _report(args: argparse.Namespace, session: Any, findings: list[dict[str, Any]]) -> int:
+    from vmtsim import report  # noqa: PLC0415
+    from vmtsim.remote import outcome  # noqa: PLC0415
+
+    if args.json is not None:
+        report.write_text(args.json, outcome.as_json(session, findings))
+    if args.svg is not None:
+        from vmtsim import chart_svg  # noqa: PLC0415
+
+        report.write_text(args.svg, chart_svg.svg(session.trace.events))
+    sys.stdout.write("\n".join(outcome.lines(session, findings)) + "\n")
+    return outcome.FAILED if findings else outcome.FINE

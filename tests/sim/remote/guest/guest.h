@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of the test guest share. */
+#ifndef _GUEST_H_
+#define _GUEST_H_
+
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/device.h>
+
+/* One thread of the driver; it belongs to one vCPU and gives way by itself. */
+struct lwp {
+	uint64_t	*l_stack;	/* where it stands */
+	uint64_t	*l_back;	/* where its vCPU goes on */
+	void		(*l_function)(void *);
+	void		*l_argument;
+	volatile int	l_state;	/* THREAD_* */
+	u_int		l_cpu;
+};
+#define THREAD_NONE	0
+#define THREAD_ALIVE	1
+#define THREAD_GONE	2
+
+/* guest.c: the machine */
+extern volatile u_int cpus;
+extern struct lwp worker, idle[2];
+u_int	this_cpu(void);
+void	give_way(void);
+uint64_t uptime_ns(void);
+void	console(const char *, size_t);
+void	stop_machine(void) __dead;
+void	switch_stack(uint64_t **, uint64_t *);
+extern char thread_entry[];
+
+/* module.c: what modload(8) and the administrator do */
+void	module_begin(void);
+void	module_load(u_int);
+void	module_unload(void);
+void	module_rescan(void);
+void	module_busy(u_int);
+void	module_rpc(const char *);
+bool	module_loaded(void);
+
+/* kernel.c: what the driver calls */
+extern volatile int power_event;	/* 0, 'h'alt or 'r'eboot */
+extern device_t the_device;
+void	rescan(void);
+bool	shutdown_hook(void);
+int	write_rpc(const char *, char *, size_t *);
+
+static inline void
+outb(uint16_t port, uint8_t value)
+{
+
+	__asm volatile("outb %0, %1" : : "a" (value), "Nd" (port));
+}
+
+static inline void
+outw(uint16_t port, uint16_t value)
+{
+
+	__asm volatile("outw %0, %1" : : "a" (value), "Nd" (port));
+}
+
+static inline uint8_t
+inb(uint16_t port)
+{
+	uint8_t value;
+
+	__asm volatile("inb %1, %0" : "=a" (value) : "Nd" (port));
+	return value;
+}
+
+#endif /* !_GUEST_H_ */

@@ -1,0 +1,221 @@
+"""Builds the test guest, links the driver for it, and runs both in QEMU."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from vmtgen.build import build_module
+from vmtgen.kobj import Module, link, read_module
+from vmtgen.sysroot import own_headers
+from vmtgen.targets import load_targets
+from vmtgen.toolchain import toolchain
+
+HERE = Path(__file__).parent / "guest"
+SOURCES = ("boot.S", "guest.c", "kernel.c", "module.c", "text.c")
+# Where modloads go: the module area of guest/boot.S is the last gigabyte.
+BASES = (0xFFFFFFFF_C0000000, 0xFFFFFFFF_C0800000)
+_MAGIC = 0x314B534944544D56
+_NAME_SIZE = 64
+_STUBS, _STUB_SIZE = 128, 16
+# Functions of the driver that the guest calls from its other vCPU, as guest/module.c reads them.
+_CALLED = (
+    "vmtk_get_time_full",
+    "vmtk_channel_open",
+    "vmtk_channel_send",
+    "vmtk_channel_receive",
+    "vmtk_channel_close",
+)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What QEMU needs, and the module inside: linked for each of BASES."""
+
+    kernel: Path
+    disk: Path
+    module: Path
+
+
+def build_guest(root: Path, out: Path) -> Guest:
+    """Compile the guest and the driver as it ships, and link the driver for the guest."""
+    targets = load_targets()
+    machine = targets.machine("amd64")
+    tool = toolchain("zig", machine, targets)
+    objects = []
+    release = targets.release(targets.default.release)
+    for name in SOURCES:
+        target = out / f"{name}.o"
+        command = [
+            *tool.compile,
+            f"-D__NetBSD_Version__={release.version}",
+            "-nostdinc",
+            "-Wno-unused-parameter",
+            "-Wno-error",
+            f"-I{HERE}",
+            f"-I{root / 'kmod'}",
+            *own_headers("amd64").flags,
+            "-c",
+            str(HERE / name),
+            "-o",
+            str(target),
+        ]
+        _run(command)
+        objects.append(str(target))
+    kernel = out / "guest.elf"
+    linker = [word for word in tool.link if word != "-r"]
+    _run([*linker, "-T", str(HERE / "guest.ld"), "-o", str(kernel), *objects])
+    built = build_module(root / "kmod", out=out)
+    disk = out / "modules.bin"
+    disk.write_bytes(_disk(built.module, _symbols(kernel)))
+    return Guest(kernel, disk, built.path)
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+
+
+def _symbols(kernel: Path) -> dict[str, int]:
+    with kernel.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        return {
+            symbol.name: symbol["st_value"]
+            for symbol in table.iter_symbols()
+            if symbol["st_info"]["bind"] == "STB_GLOBAL" and symbol["st_shndx"] != "SHN_UNDEF"
+        }
+
+
+def _disk(module: Module, kernel: dict[str, int]) -> bytes:
+    """Return the linked images as guest/module.c reads them."""
+    missing = [name for name in module.imports if name not in kernel]
+    assert len(missing) <= _STUBS
+    stubs = {
+        name: kernel["missing_stubs"] + _STUB_SIZE * index for index, name in enumerate(missing)
+    }
+    known = {name: kernel[name] for name in module.imports if name in kernel} | stubs
+    size = struct.calcsize("<4Q")
+    image_size = struct.calcsize("<15Q")
+    names_at = size + image_size * len(BASES)
+    names = b"".join(name.encode()[: _NAME_SIZE - 1].ljust(_NAME_SIZE, b"\0") for name in missing)
+    head = struct.pack("<4Q", _MAGIC, len(BASES), len(missing), names_at)
+    content = b""
+    at = names_at + len(names)
+    for base in BASES:
+        bases = {"text": base, "data": base + 0x100000, "rodata": base + 0x180000}
+        linked = link(module, bases, known.get)  # type: ignore[arg-type]
+        fields: list[int] = []
+        for region in ("text", "data", "rodata"):
+            image = linked.images.get(region, b"")  # type: ignore[call-overload]
+            fields += [bases[region], at + len(content), len(image)]
+            content += image
+        fields.append(linked.address_of("vmt_modcmd"))
+        fields += [linked.address_of(name) for name in _CALLED]
+        head += struct.pack("<15Q", *fields)
+    return head + names + content
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Machine:
+    """A running QEMU; ``tell`` types on the guest's serial line, ``log`` is what it printed."""
+
+    process: subprocess.Popen[bytes]
+    gdb: str
+    log: Path
+    serial: socket.socket
+
+    def tell(self, line: str) -> None:
+        self.serial.sendall(line.encode() + b"\n")
+
+    def text(self) -> str:
+        return self.log.read_bytes().decode("ascii", "replace").replace("\r", "")
+
+    def wait_for(self, pattern: str, timeout: float = 30.0, after: int = 0) -> str:
+        """Return what the guest printed once ``pattern`` is in it, from character ``after`` on."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            found = re.search(pattern, self.text()[after:])
+            if found:
+                return found.group()
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        found = re.search(pattern, self.text()[after:])
+        if found:
+            return found.group()
+        raise AssertionError(f"the guest never printed {pattern!r}:\n{self.text()}")
+
+    def quit(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+
+def _drain(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while line.recv(4096):
+            pass
+
+
+@contextlib.contextmanager
+def running(
+    qemu: str,
+    guest: Guest,
+    folder: Path,
+    *,
+    cpus: int = 1,
+    words: str = "",
+    accelerator: str = "tcg",
+    extra: Sequence[str] = (),
+) -> Iterator[Machine]:
+    """Start the guest, stopped before its first instruction, with a GDB stub on a Unix socket."""
+    log = folder / "serial.log"
+    log.touch()
+    gdb, serial = folder / "gdb", folder / "serial"
+    command = [
+        qemu,
+        *("-machine", f"pc,accel={accelerator}", "-m", "64", "-smp", str(cpus), "-display", "none"),
+        *("-nodefaults", "-no-user-config", "-S"),
+        *("-kernel", str(guest.kernel), "-initrd", str(guest.disk), "-append", words),
+        # In this order: who could connect to the serial line can connect to the stub.
+        *("-chardev", f"socket,id=gdb,path={gdb},server=on,wait=off", "-gdb", "chardev:gdb"),
+        *("-chardev", f"socket,id=serial,path={serial},server=on,wait=off,logfile={log}"),
+        *("-serial", "chardev:serial"),
+        *extra,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with process, socket.socket(socket.AF_UNIX) as line:
+        try:
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    line.connect(str(serial))
+                    break
+                except OSError:
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        process.kill()
+                        said = process.stderr.read() if process.stderr else b""
+                        raise AssertionError(f"QEMU does not start: {said!r}") from None
+                    time.sleep(0.02)
+            # Unread, a Unix socket is full after some hundred single characters.
+            threading.Thread(target=_drain, args=(line,), daemon=True).start()
+            yield Machine(process, str(gdb), log, line)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(timeout=10)
