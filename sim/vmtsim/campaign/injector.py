@@ -14,7 +14,7 @@ from vmtsim.campaign.plan import KERNEL_FAULTS
 from vmtsim.host.faults import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vmtsim.rng import Rng
 
@@ -51,6 +51,8 @@ class Injector(Faults):
     _source: Rng
     _details: Rng
     _kernel_odds: Mapping[str, tuple[int, int]]
+    # Whether a kernel thread runs; set by the player.
+    in_thread: Callable[[], bool]
 
     @classmethod
     def take_over(
@@ -72,6 +74,7 @@ class Injector(Faults):
         """Forget everything and use these odds, or this script."""
         self.strikes = []
         self._script = None if script is None else sorted(script, key=lambda each: each.number)
+        self.in_thread = lambda: False
         self._source = self._details = self._context.rng.fork("strikes")
         self._kernel_odds = {n: o for n, o in odds.items() if n in KERNEL_FAULTS}
         plan = {} if script is not None else odds
@@ -97,8 +100,12 @@ class Injector(Faults):
         return name
 
     def refuse_memory(self, _size: int) -> bool:
-        """Decide whether an allocation that may fail does: for Kmem.refuse."""
-        if not self.enabled:
+        """Decide whether an allocation that may fail does: for Kmem.refuse.
+
+        Only those of kernel threads: a device that could not attach stays away for good, and
+        the second phase would have nothing to look at.
+        """
+        if not self.enabled or not self.in_thread():
             return False
         name = "no-memory"
         if self._script is not None:

@@ -101,6 +101,10 @@ class Player:
         script = None if choice is None else choice.strikes
         self.injector = Injector.take_over(self.simulation.host.faults, plan.odds, script)
         kernel = self.simulation.kernel
+        scheduler = kernel.scheduler
+        self.injector.in_thread = lambda: (
+            scheduler.current is not None and scheduler.current.kind == "kthread"
+        )
         kernel.subject(Kmem).refuse = self.injector.refuse_memory
         self.name = self.simulation.module.modinfo.name
         self.watch = Watch(kernel, self.trace, self.name)

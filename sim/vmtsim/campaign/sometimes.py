@@ -50,6 +50,9 @@ _GENERAL: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "sleep button released": ("powerd", _is(script="sleep_button")),
     "clock stepped": ("clock.step", _always),
     "clock slewed": ("clock.slew", _always),
+    "file systems synced for a backup": ("backup", _is(state="frozen")),
+    "backup finished": ("backup", _is(before="thawing", state="idle")),
+    "backup failed": ("backup", _is(state="failed")),
     "machine migrated": ("host.migrate", _always),
     "machine reverted": ("host.revert", _always),
     "messages interrupted by a checkpoint": ("host.checkpoint", _always),
@@ -106,7 +109,7 @@ class Watch:
     def _look(self, _event: Event) -> None:
         memory = self._kernel.memory
         for node in self._kernel.subject(Sysctl).leaves("machdep"):
-            if node.kind == _QUAD and node.data:
+            if node.kind == _QUAD and node.data and not node.function:
                 name = node.path.split(".", 2)[-1]
                 value = int.from_bytes(memory.read(node.data, 8), "little", signed=True)
                 self.counters[name] = max(value, self.counters.get(name, 0))
