@@ -172,7 +172,7 @@ def total(files: list[FileCoverage]) -> FileCoverage:
 
 
 def lcov(files: list[FileCoverage]) -> str:
-    """Return the text of a tracefile, for lcov and the many tools that read its format."""
+    """Return the figures as a tracefile, for genhtml and the many tools that read its format."""
     out = ["TN:vmtsim"]
     for file in files:
         out.append(f"SF:{file.path if file.path is not None else file.name}")

@@ -92,6 +92,10 @@ def fresh_state() -> dict[str, Any]:
     }
 
 
+# For sh(1) the second line runs Python, whose name may hold a blank; for Python it is a string.
+SHEBANG = f"#!/bin/sh\n'''exec' \"{sys.executable}\" -IS \"$0\" \"$@\"\n' '''\n"
+
+
 class FakeGuest:
     """A guest below ``root``; ``state`` is read and written through ``get`` and ``set``."""
 
@@ -102,8 +106,7 @@ class FakeGuest:
             path = root / place
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(
-                f"#!{sys.executable} -IS\n"
-                f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+                f"{SHEBANG}import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
                 f"import fakeguest\nsys.exit(fakeguest.tool({tool!r}, {str(self.file)!r}))\n"
             )
             path.chmod(0o755)

@@ -174,7 +174,7 @@ def test_what_follows_the_dashes_belongs_to_the_command() -> None:
 
 def test_a_reader_that_goes_away_is_no_error(guest: Any) -> None:
     done = subprocess.run(
-        ["/bin/sh", "-c", f"{sys.executable} -m vmtctl --help | true"],
+        ["/bin/sh", "-c", f"{shlex.quote(sys.executable)} -m vmtctl --help | true"],
         env={**os.environ, "PYTHONPATH": str(USERLAND)},
         capture_output=True,
         text=True,
@@ -188,7 +188,7 @@ def test_closed_standard_files_do_no_harm(guest: Any) -> None:
         [
             "/bin/sh",
             "-c",
-            f"{sys.executable} -m vmtctl --tools-root {guest.root} detach <&- >&- 2>&-",
+            f"{shlex.quote(sys.executable)} -m vmtctl --tools-root {guest.root} detach <&- >&- 2>&-",
         ],
         env={**os.environ, "PYTHONPATH": str(USERLAND)},
         check=False,

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vmtgen.kobj import Module
 
 _FILES = Path(__file__).parent / "root"
+# For sh(1) the second line runs Python, whose name may hold a blank; for Python it is a string.
+_SHEBANG = f"#!/bin/sh\n'''exec' \"{sys.executable}\" -IS \"$0\" \"$@\"\n' '''\n"
 
 # Where NetBSD keeps each tool; vmtoolsd is pkgsrc's.
 TOOLS = {
@@ -88,7 +90,7 @@ class Tree:
         """Write tools and scripts; returns where the module is, as its package installs it."""
         text = Path(standin.__file__).read_text(encoding="utf-8")
         for name, place in TOOLS.items():
-            _write(self.root / place / name, f"#!{sys.executable} -IS\n{text}", executable=True)
+            _write(self.root / place / name, _SHEBANG + text, executable=True)
         for source in sorted(_FILES.rglob("*")):
             target = self.root / source.relative_to(_FILES)
             if source.is_dir() or (target.exists() and "etc" in source.parts[-3:]):
