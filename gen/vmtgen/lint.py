@@ -68,7 +68,8 @@ def lint_file(
     findings = [_refusal(error, seen.module) for error in seen.refusals]
     if seen.module is not None:
         findings += _module_findings(seen.module, targets, release)
-    return tuple(sorted(findings, key=lambda finding: finding.severity))
+    # The loader may stop for one reason at two places.
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: finding.severity))
 
 
 def _finding(rule_id: str, where: str, message: str, kernel: str = "") -> Finding:

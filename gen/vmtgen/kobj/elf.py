@@ -132,8 +132,9 @@ SECTION_TYPES = {
     Machine.AARCH64: _invert(enums.ENUM_SH_TYPE_AARCH64, "SHT_"),
 }
 RELOCATION_NAMES = {
-    Machine.AMD64: _invert(enums.ENUM_RELOC_TYPE_x64, ""),
-    Machine.I386: _invert(enums.ENUM_RELOC_TYPE_i386, ""),
+    # The psABIs' relaxable forms, which pyelftools has no names for.
+    Machine.AMD64: {41: "R_X86_64_GOTPCRELX", **_invert(enums.ENUM_RELOC_TYPE_x64, "")},
+    Machine.I386: {43: "R_386_GOT32X", **_invert(enums.ENUM_RELOC_TYPE_i386, "")},
     Machine.AARCH64: _invert(enums.ENUM_RELOC_TYPE_AARCH64, ""),
 }
 

@@ -110,7 +110,11 @@ def local_refusals(module: Module) -> Iterator[KobjError]:
 def refusals(module: Module) -> Iterator[KobjError]:
     """Yield every relocation that the loader refuses, imports taken for granted."""
     bases = pretended_bases(module)
-    linker = _Linker(module, bases)
+    try:
+        linker = _Linker(module, bases)
+    except KobjError as error:  # an alignment that is no power of two
+        yield error
+        return
     yield from linker.relocate(local=True)
     # Kernel text lies below the module area, near enough for every branch.
     linker.look_up(lambda _: bases["text"] - 0x100000)

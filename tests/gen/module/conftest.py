@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from vmtgen.build import Built, build_module
 from vmtgen.kobj import Machine
 from vmtgen.kobj.elf import LAYOUTS, SectionHeader, string_at
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 FIXTURES = Path(__file__).parent / "fixtures"
 Build = Callable[..., Built]

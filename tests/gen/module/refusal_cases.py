@@ -1,0 +1,124 @@
+"""Files that the loader refuses, each made by one change to the good module of hello.c."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UNDEFINED = "hz"  # hello.c imports it
+_GLOBAL, _WEAK = 1 << 4, 2 << 4  # st_info: binding << 4 | type
+
+
+def anything(_: dict[str, int]) -> bool:
+    return True
+
+
+def _truncate(editor: Any) -> None:
+    del editor.data[10:]
+
+
+def _cut_section_table(editor: Any) -> None:
+    del editor.data[-100:]
+    editor.header(shoff=len(editor.data) - 8)
+
+
+def _magic(editor: Any) -> None:
+    editor.data[0] = 0
+
+
+def _elf_version(editor: Any) -> None:
+    editor.data[6] = 2
+
+
+def _no_contents(editor: Any) -> None:
+    for index, header in enumerate(editor.sections):
+        if header.type in (1, 8):
+            editor.section(index, type=7)
+
+
+def _second_table(editor: Any) -> None:
+    editor.section(0, type=2)
+
+
+def of_symbol(editor: Any, name: str) -> Callable[[dict[str, int]], bool]:
+    index = editor.symbol_index(name)
+    return lambda relocation: relocation["symbol"] == index
+
+
+def _type(number: int) -> Callable[[dict[str, int]], bool]:
+    return lambda relocation: relocation["type"] == number
+
+
+def _clash(editor: Any) -> None:
+    """Give the module's own function the name of one of the kernel's."""
+    name = editor.symbol("printf")["name"]
+    editor.symbol("hello_modcmd", name=name, info=_GLOBAL | 2)
+
+
+def _info_elsewhere(editor: Any) -> None:
+    editor.relocation(".relalink_set_modules", anything, symbol=editor.symbol_index(UNDEFINED))
+
+
+# (rule, machine, what to change, the errno, the kernel's words)
+CASES: list[tuple[str, str, Callable[[Any], object], str, str]] = [
+    ("elf-short", "amd64", _truncate, "EINVAL", "read failed 22"),
+    ("elf-short", "amd64", _cut_section_table, "EINVAL", "read failed 22"),
+    ("elf-magic", "amd64", _magic, "ENOEXEC", "not an ELF object"),
+    ("elf-version", "amd64", _elf_version, "ENOEXEC", "unsupported file version 2"),
+    ("elf-type", "amd64", lambda e: e.header(type=2), "ENOEXEC", "unsupported file type 2"),
+    ("elf-machine", "amd64", lambda e: e.header(machine=8), "ENOEXEC", "unsupported machine 8"),
+    ("section-table", "amd64", lambda e: e.header(shnum=0), "ENOEXEC", "bad sizes"),
+    ("section-table", "amd64", lambda e: e.header(shoff=0), "ENOEXEC", "bad sizes"),
+    ("section-table", "i386", lambda e: e.header(shentsize=64), "ENOEXEC", "bad sizes"),
+    ("no-contents", "amd64", _no_contents, "ENOEXEC", "file has no contents"),
+    ("symbol-table", "amd64", lambda e: e.section(".symtab", type=0), "ENOEXEC",
+     "file has no valid symbol table"),
+    ("symbol-table", "amd64", _second_table, "ENOEXEC", "file has no valid symbol table"),
+    ("symbol-strings", "amd64", lambda e: e.section(".symtab", link=0), "ENOEXEC",
+     "file has invalid symbol strings"),
+    ("symbol-table-empty", "amd64", lambda e: e.section(".symtab", size=0), "ENOEXEC",
+     "no symbol table"),
+    ("symbol-strings-empty", "amd64", lambda e: e.section(".strtab", size=0), "ENOEXEC",
+     "no symbol strings"),
+    ("section-names", "amd64", lambda e: e.header(shstrndx=999), "ENOEXEC", "bad shstrndx"),
+    ("no-text", "amd64", lambda e: e.section(".text", flags=2), "ENOEXEC", "no text"),
+    ("relocation-type", "amd64", lambda e: e.relocation(".rela.text", anything, type=9), "ENOEXEC",
+     "kobj_reloc: unexpected relocation type 9"),
+    ("relocation-type", "i386", lambda e: e.relocation(".rel.text", anything, type=4), "ENOEXEC",
+     "kobj_reloc: unexpected relocation type 4"),
+    ("relocation-type", "aarch64", lambda e: e.relocation(".rela.text", anything, type=299),
+     "ENOEXEC", "kobj_reloc: unsupported relocation type 299"),
+    ("relocation-rel", "aarch64", lambda e: e.section(".rela.text", type=9), "ENOEXEC",
+     "kobj_reloc: REL relocations not supported"),
+    ("relocation-align", "aarch64",
+     lambda e: e.relocation(".rela.text", _type(285), addend=1), "ENOEXEC",
+     "kobj_reloc: Relocation 0x"),
+    ("relocation-range", "aarch64",
+     lambda e: e.relocation(".rela.text", _type(283), addend=1 << 40), "ENOEXEC",
+     "kobj_reloc: Relocation 0x"),
+    ("symbol-local", "amd64", lambda e: e.symbol(UNDEFINED, info=0), "ENOEXEC",
+     "local symbol @"),
+    ("symbol-name", "amd64", lambda e: e.symbol(UNDEFINED, name=0), "ENOEXEC", "bad symbol @"),
+    ("symbol-weak", "amd64", lambda e: e.symbol(UNDEFINED, info=_WEAK), "ENOEXEC",
+     "weak symbol @"),
+    ("symbol-binding", "amd64", lambda e: e.symbol(UNDEFINED, info=5 << 4), "ENOEXEC",
+     "bad binding 0x5 for symbol @"),
+]  # fmt: skip
+
+# What the kernel does not look at, and would crash from.
+CORRUPTIONS: list[tuple[str, str, Callable[[Any], object]]] = [
+    ("section-align-zero", "amd64", lambda e: e.section(".rodata", align=0)),
+    ("relocation-section", "amd64", lambda e: e.section(".rela.text", info=999)),
+    ("relocation-outside", "amd64", lambda e: e.relocation(".rela.text", anything, offset=1 << 20)),
+    ("module-info-local", "amd64", _info_elsewhere),
+]
+
+# What the loader takes and the linter does not.
+HARMFUL: list[tuple[str, str, Callable[[Any], object]]] = [
+    ("section-align-page", "amd64", lambda e: e.section(".data", align=0x4000)),
+    ("symbol-common", "amd64", lambda e: e.symbol(UNDEFINED, shndx=0xFFF2, value=4)),
+    ("module-info-size", "amd64", lambda e: e.section("link_set_modules", size=16)),
+    ("relocation-symbol", "amd64", lambda e: e.relocation(".rela.text", anything, symbol=9999)),
+]

@@ -1,0 +1,125 @@
+"""Modules that are not ours, and files that are no modules: told, and never a crash."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtgen.errors import MissingInputError
+from vmtgen.kobj import read_module
+from vmtgen.lint import lint_file
+from vmtgen.targets import load_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIMULATED = sorted((Path(__file__).parents[2] / "sim" / "modules").glob("*.c"))
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
+@pytest.mark.parametrize("path", SIMULATED, ids=lambda path: path.stem)
+def test_the_simulators_own_modules_would_load(build: Any, path: Path, machine: str) -> None:
+    """Drivers in other styles: callout(9), a task queue, the classic autoconf glue."""
+    findings = lint_file(build(str(path), machine).path)
+    # The classic glue has global names, as ioconf.c does; that is what symbol-clash is for.
+    refused = {f.rule for f in findings if f.severity == "error"} - {"symbol-clash"}
+    assert refused == set(), findings
+
+
+def test_there_are_such_modules() -> None:
+    assert len(SIMULATED) >= 3
+
+
+def test_a_module_straight_from_the_compiler_is_told_what_it_drags_along(
+    build: Any, tmp_path: Path
+) -> None:
+    """With the defaults of a compiler for programs, and without a linker script."""
+    targets = load_targets()
+    gcc = shutil.which(targets.machine("i386").gcc_command)
+    if gcc is None:
+        pytest.skip("no gcc that makes x86 code")
+    source = tmp_path / "plain.c"
+    source.write_text(
+        "extern int hz;\nint answer(void);\nint answer(void) { return hz * 2; }\n"
+        "struct { unsigned v; int c; int (*f)(void); char *n, *r; } static const info = "
+        '{ 1100000000, 3, answer, "plain", 0 };\n'
+        'static const void *const set __attribute__((section("link_set_modules"), used)) = &info;\n'
+    )
+    made = tmp_path / "plain.kmod"
+    flags = ["-m32", "-O2", "-g", "-fPIC", "-c", str(source), "-o", str(made)]
+    subprocess.run([gcc, *flags], check=True)
+    found = {finding.rule: finding for finding in lint_file(made)}
+    assert {"debug-sections", "stray-section", "eh-frame", "relocation-type"} <= set(found)
+    assert found["relocation-type"].message.startswith("R_386_")
+    assert "hz" in found["relocation-type"].message or "GLOBAL" in found["relocation-type"].message
+    assert "symbol-prefix" not in found, "that rule is for vmt.kmod only"
+
+
+def test_two_modules_of_the_same_kernel_may_have_the_names_of_either(build: Any) -> None:
+    """A name without the prefix is no fault of a module that is not vmt."""
+    findings = lint_file(build("hello.c").path)
+    assert [f.rule for f in findings] == []
+
+
+def _mutants(data: bytes, count: int) -> list[tuple[str, bytes]]:
+    """Files with one byte changed or cut short, chosen by a fixed sequence."""
+    state, out = 12345, []
+    header = 4096
+    for number in range(count):
+        state = (state * 1103515245 + 12345) % 2**31
+        # Half of them in the header and the tables' beginnings, where it hurts.
+        place = (state >> 8) % (64 if number % 4 == 0 else len(data))
+        if number % 5 == 4:
+            out.append((f"cut at {place}", data[:place]))
+            continue
+        if number % 4 == 1:
+            place = len(data) - 1 - (place % min(header, len(data)))
+        changed = bytearray(data)
+        changed[place] ^= 1 << (state >> 5 & 7)
+        out.append((f"bit {state >> 5 & 7} of byte {place:#x}", bytes(changed)))
+    return out
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
+def test_damaged_files_get_findings_and_no_traceback(
+    build: Callable[..., Any], machine: str, tmp_path: Path
+) -> None:
+    data = build("hello.c", machine).path.read_bytes()
+    path = tmp_path / "damaged.kmod"
+    told = 0
+    for name, mutant in _mutants(data, 250):
+        path.write_bytes(mutant)
+        try:
+            told += bool(lint_file(path))
+        except Exception as error:
+            raise AssertionError(f"{machine}, {name}: {type(error).__name__}: {error}") from error
+    assert told > 50
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x7fELF", b"#!/bin/sh\n", bytes(200), b"\x7fELF" + bytes(60)]
+)
+def test_what_is_no_module_is_an_error(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "no.kmod"
+    path.write_bytes(content)
+    (finding, *_) = lint_file(path)
+    assert finding.severity == "error"
+    assert finding.remedy
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="no such file"):
+        lint_file(tmp_path)
+
+
+def test_the_module_says_which_kernels_take_it(build: Any) -> None:
+    """The rule of module_compatible(): see kern_module.c, and kobj.ModInfo.accepted_by."""
+    info = read_module(build("hello.c", release="11.0").path).modinfo
+    assert [v for v in (1_000_000_000, 1_100_000_000, 1_100_009_900, 1_101_000_000, 1_199_000_500)
+            if info.accepted_by(v)] == [1_100_000_000, 1_100_009_900]  # fmt: skip
+    current = read_module(build("hello.c", release="11.99.5").path).modinfo
+    assert [v for v in (1_199_000_400, 1_199_000_500, 1_199_000_600, 1_100_000_000)
+            if current.accepted_by(v)] == [1_199_000_500]  # fmt: skip
