@@ -139,10 +139,8 @@ def _talk(events: Iterable[Event], *, short: bool) -> list[str]:
 def _joined(label: str, items: list[str], limit: int) -> list[str]:
     if not items:
         return [f"{label:<8} nothing"]
-    wrapped = textwrap.wrap(", ".join(dict.fromkeys(items)), 88)
-    if len(wrapped) > limit:
-        wrapped = wrapped[:limit]
-        wrapped[-1] += " ..."
+    said = ", ".join(dict.fromkeys(items))
+    wrapped = textwrap.wrap(said, 88, max_lines=limit, placeholder=" ...")
     return [f"{label:<8} {wrapped[0]}", *(f"         {line}" for line in wrapped[1:])]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -208,7 +209,7 @@ def test_a_tool_gets_a_clean_environment(guest: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LD_PRELOAD_TEST", "x")
     tool = guest.root / "sbin/dmesg"
     tool.write_text("#!/bin/sh\n/usr/bin/env\n")
-    names = {line.partition("=")[0] for line in Tools(str(guest.root)).run("dmesg").output.split()}
+    names = {line.partition("=")[0] for line in Tools(str(guest.root)).run("dmesg").output.splitlines()}
     assert names <= {*ENVIRONMENT, "PWD", "OLDPWD", "SHLVL", "_"}
 
 
