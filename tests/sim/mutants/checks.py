@@ -1,0 +1,264 @@
+"""What scenarios cannot say: checks that drive a module from Python.
+
+Each returns what is wrong, or "" where everything is right.  A panic is for the caller to count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.host import HostOptions
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.scenario import Scenario, Step
+from vmtsim.simulation import Simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECOND = 1_000_000_000
+QUIET = HostOptions(option_burst=(), power_on=False, broadcast_ip=0, ping=0)
+
+
+def simulation(
+    module: Path, *steps: tuple[float, str, Any], host: HostOptions = QUIET, seed: int = 1,
+    builtin: bool = False, seconds: float = 10,
+) -> Simulation:  # fmt: skip
+    """Return a simulation of steps (second, verb, argument)."""
+    made = tuple(Step(round(at * SECOND), verb, arg, "check") for at, verb, arg in steps)
+    scenario = Scenario("check", "", round(seconds * SECOND), host, made)
+    return Simulation(module, scenario, seed=seed, builtin_vmt=builtin)
+
+
+def verdict(done: Simulation) -> str:
+    """Return what a run found."""
+    return "; ".join(f"{each.rule}: {each.message}" for each in done.outcome.findings)
+
+
+def booted(module: Path, *, seconds: int = 5, host: HostOptions = QUIET) -> Simulation:
+    """Return a simulation with the module loaded and the first conversation over."""
+    made = simulation(module, host=host)
+    made.kernel.boot()
+    made.admin.set_powerd(on=True)
+    error = made.admin.wait("modload", made.admin.do_load(None))
+    if error:
+        raise AssertionError(f"modload: {error}")
+    made.kernel.run_for(seconds * SECOND)
+    return made
+
+
+def idle_hour(module: Path) -> str:
+    """An idle hour costs at most 7800 calls to the host."""
+    made = booted(module, seconds=10)
+    before = made.host.backdoor.calls
+    made.kernel.run_for(3600 * SECOND)
+    calls = made.host.backdoor.calls - before
+    return "" if calls <= 7800 else f"{calls} calls in an idle hour"
+
+
+def uuid(module: Path) -> str:
+    """The UUID is what the host's four words say."""
+    made = booted(module)
+    found = made.sysctl("machdep.vmt0.uuid")
+    wanted = "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    return "" if found == wanted else f"machdep.vmt0.uuid is {found!r}"
+
+
+def uptime(module: Path) -> str:
+    """The uptime is told in hundredths of a second."""
+    done = simulation(module, seconds=130)
+    done.run()
+    told = [
+        (event.at, int(bytes(event["request"]).rsplit(b" ", 1)[1].rstrip(b"\0")))
+        for event in done.trace.events
+        if event.kind == "rpci" and bytes(event["request"]).startswith(b"SetGuestInfo  7 ")
+    ]
+    wrong = [(at, value) for at, value in told if abs(at // 10_000_000 - value) > 100]
+    return verdict(done) or (f"uptime told as {wrong}" if wrong else "" if told else "none told")
+
+
+def bare_metal(module: Path) -> str:
+    """Without a hypervisor the port is not touched."""
+    done = simulation(module, host=replace(QUIET, kind="hardware"), seconds=5)
+    done.run()
+    calls = done.host.backdoor.calls
+    return f"{calls} calls on a machine without VMware" if calls else verdict(done)
+
+
+def root_only(module: Path) -> str:
+    """A user may not speak to the host."""
+    made = booted(module)
+    reply = made.admin.wait("sysctl", made.admin.do_rpc("log hello"), uid=1000)
+    return "" if reply.error == Errno.EPERM else f"a user got {reply}"
+
+
+def period_bounds(module: Path) -> str:
+    """A period has bounds, and a value outside of them changes nothing."""
+    made = booted(module)
+    node = "machdep.vmt0.clock_sync.period"
+    for value, error in ((-1, Errno.EINVAL), (2_147_484, Errno.EINVAL), (2_147_483, 0), (7, 0)):
+        before = made.sysctl(node)
+        got = made.admin.wait("sysctl", made.admin.write(node, value)).error
+        if got != error:
+            return f"writing {value} gives {got}, not {int(error)}"
+        if made.sysctl(node) != (before if error else value):
+            return f"after writing {value} the period is {made.sysctl(node)}"
+    made.kernel.run_for(20 * SECOND)
+    return ""
+
+
+def long_command(module: Path) -> str:
+    """A command of more than 4096 bytes is refused."""
+    made = booted(module)
+    reply = made.admin.wait("sysctl", made.admin.do_rpc("x" * 6000))
+    return "" if reply.error == Errno.EINVAL else f"6001 bytes gave {reply.error}"
+
+
+def long_reply(module: Path) -> str:
+    """A reply of more than 16 KiB is an error, not a panic."""
+    made = booted(module)
+    made.host.guestinfo.set_variable("big", b"v" * 20_000)
+    reply = made.admin.wait("sysctl", made.admin.do_rpc("info-get guestinfo.big"))
+    return "" if reply.error else f"20000 bytes gave {reply.length}"
+
+
+def two_commands(module: Path) -> str:
+    """Of commands at the same time one may be told to wait, and all come to an end."""
+    for seed in range(1, 13):
+        steps = [(6.0 + 0.001 * n, "guest.rpc", b"log hello") for n in range(6)]
+        steps += [(6.0, "guest.rpc", b"log again") for _ in range(6)]
+        done = simulation(module, *steps, seed=seed)
+        done.run()
+        ended = sum(event.kind == "guest.done" for event in done.trace.events)
+        if verdict(done) or ended != 12:
+            return verdict(done) or f"{ended} of 12 commands came to an end"
+    return ""
+
+
+def prompt_commands(module: Path) -> str:
+    """A command of the administrator is carried out at once, however busy the worker is."""
+    for seed in range(1, 9):
+        steps: list[tuple[float, str, Any]] = []
+        for n in range(12):
+            at = 6.0 + 2.37 * n
+            steps += [(at, "host.tclo", b"Capabilities_Register")] * (n % 3)
+            steps.append((at + 0.0137 * n, "guest.rpc", b"log hello"))
+        done = simulation(module, *steps, seed=seed, seconds=40)
+        done.run()
+        begun = [e.at for e in done.trace.events
+                 if e.kind == "scenario.step" and e["verb"] == "guest.rpc"]  # fmt: skip
+        ended = [e.at for e in done.trace.events if e.kind == "guest.done" and e["verb"] == "rpc"]
+        late = [f"{(b - a) / 1e9:.3f} s" for a, b in zip(begun, ended, strict=False)
+                if b - a > SECOND // 5]  # fmt: skip
+        if verdict(done) or late or len(begun) != len(ended):
+            return verdict(done) or f"seed {seed}: commands took {', '.join(late)}"
+    return ""
+
+
+def prompt_shutdown(module: Path) -> str:
+    """The shutdown hook waits for the worker's last word, and no longer."""
+    done = simulation(module, (6.0, "guest.shutdown", True), seconds=20)
+    done.run()
+    took = done.now() - 6 * SECOND
+    if not done.outcome.halted:
+        return verdict(done) or "the machine did not go down"
+    return verdict(done) or ("" if took < SECOND else f"shutdown took {took / 1e9:.3f} s")
+
+
+def unlucky_order(module: Path) -> str:
+    """A module loaded right after drvctl -d of the built-in driver's device takes over."""
+    made = simulation(module, builtin=True)
+    made.kernel.boot()
+    admin = made.admin
+    for verb, argument in (("unload", "vmt"), ("detach", "vmt0")):
+        error = admin.wait(verb, getattr(admin, f"do_{verb}")(argument))
+        if error:
+            return f"{verb}: {error}"
+    error = admin.wait("load", admin.do_load(None))
+    if error:
+        return f"modload gives {error}"
+    made.kernel.run_for(5 * SECOND)
+    lines = [line.text for line in made.kernel.subject(Console).lines]
+    return "" if any("VMware Tools driver" in line for line in lines) else "vmt0 did not attach"
+
+
+# Kernel calls of attach that may fail, with what they give then.
+_FAILURES = {
+    "sysmon_pswitch_register": int(Errno.ENOMEM),
+    "pmf_device_register1": 0,
+    "kthread_create": int(Errno.ENOMEM),
+    "sysctl_createv": int(Errno.ENOMEM),
+}
+
+
+def unwinding(module: Path) -> str:
+    """Each kernel call of attach fails once; nothing is left, and the next attach works."""
+    for name, result in _FAILURES.items():
+        for count in range(1, 40):
+            done = simulation(
+                module,
+                (3.0, "guest.detach", "vmt0"),
+                (4.0, "guest.rescan", "cpu0"),
+                seconds=8,
+            )
+            failed = _fail(done, name, count, result)
+            done.run()
+            if not 0 < failed() < 3 * SECOND:
+                break  # it is made no more often
+            said = [line.text for line in done.kernel.subject(Console).lines]
+            if not any("not started" in line for line in said):
+                return f"{name}, call {count} failed, and nothing was said"
+            back = any(e.kind == "tclo.reply" and e.at > 4 * SECOND for e in done.trace.events)
+            if verdict(done) or not back:
+                return f"{name}, call {count}: {verdict(done) or 'the next attach failed'}"
+    return ""
+
+
+def _fail(done: Simulation, name: str, count: int, result: int) -> Callable[[], int]:
+    """Let call number ``count`` of a kernel function fail; returns when it did, 0 for never."""
+    left = count
+    at = 0
+
+    def before(_lwp: Any, entry: Any) -> None:
+        nonlocal left, at
+        if entry.name != name or left <= 0:
+            return
+        left -= 1
+        if left:
+            return
+        at = done.now()
+        real = entry.method
+
+        def fails(*_arguments: Any) -> int:
+            entry.method = real
+            return result
+
+        entry.method = fails
+
+    done.kernel.scheduler.on_call = before
+    return lambda: at
+
+
+def node_count(made: Simulation) -> int:
+    """Return how many nodes there are below machdep.vmt0."""
+    return len(made.kernel.subject(Sysctl).leaves("machdep.vmt0"))
+
+
+CHECKS: dict[str, Callable[[Path], str]] = {
+    "idle-hour": idle_hour,
+    "uuid": uuid,
+    "uptime": uptime,
+    "bare-metal": bare_metal,
+    "root-only": root_only,
+    "period-bounds": period_bounds,
+    "long-command": long_command,
+    "long-reply": long_reply,
+    "two-commands": two_commands,
+    "prompt-commands": prompt_commands,
+    "prompt-shutdown": prompt_shutdown,
+    "unlucky-order": unlucky_order,
+    "unwinding": unwinding,
+}

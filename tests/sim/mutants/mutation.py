@@ -1,0 +1,164 @@
+"""Mutants of the driver's C: read from table.yaml, built, and run until something notices."""
+
+from __future__ import annotations
+
+import tempfile
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen.build import build_module
+from vmtgen.located import load_yaml
+from vmtsim import scenario
+from vmtsim.campaign.play import SOFTWARE, play
+from vmtsim.kernel.errors import KernelPanic, Spinning, Stalled
+from vmtsim.simulation import Simulation
+
+from .checks import CHECKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+KMOD = ROOT / "kmod"
+_CACHE = ROOT / "build" / ".cache"
+
+
+class StaleMutantError(Exception):
+    """A mutant no longer applies to the C."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One small defect.  ``edits`` are (text, text in its place), all in ``file``."""
+
+    name: str
+    file: str
+    why: str
+    edits: tuple[tuple[str, str], ...]
+    killers: tuple[str, ...]
+    sample: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant: ``killer`` and what it said, or "" and the survivor's tries."""
+
+    mutant: str
+    killer: str
+    said: str
+
+    @property
+    def killed(self) -> bool:
+        """Whether something noticed."""
+        return bool(self.killer)
+
+
+def mutants(path: Path = HERE / "table.yaml") -> tuple[Mutant, ...]:
+    """Read the table."""
+    found = []
+    for entry in load_yaml(path).plain():
+        edits = [entry, *entry.get("edits", [])]
+        found.append(
+            Mutant(
+                entry["id"],
+                entry["file"],
+                entry["why"],
+                tuple((edit["find"], edit["replace"]) for edit in edits),
+                tuple(entry["killed_by"]),
+                entry.get("sample", False),
+            )
+        )
+    return tuple(found)
+
+
+def mutated(mutant: Mutant, kmod: Path = KMOD) -> str:
+    """Return the C of the mutant's file; raises StaleMutantError where it does not apply."""
+    text = (kmod / mutant.file).read_text(encoding="utf-8")
+    for find, replace in mutant.edits:
+        count = text.count(find)
+        if count != 1:
+            raise StaleMutantError(
+                f"{mutant.name}: {mutant.file} holds {find!r} {count} times, not once: "
+                "look at the C and put the mutant right"
+            )
+        text = text.replace(find, replace)
+    return text
+
+
+def build(mutant: Mutant | None, out: Path, kmod: Path = KMOD) -> Path:
+    """Build a mutant (None: the driver as it is) and return the module."""
+    source = out / "kmod"
+    source.mkdir(parents=True)
+    for file in kmod.iterdir():
+        if file.suffix in {".c", ".h"} or file.name == "Makefile":
+            (source / file.name).write_bytes(file.read_bytes())
+    if mutant is not None:
+        (source / mutant.file).write_text(mutated(mutant, kmod), encoding="utf-8")
+    return build_module(
+        source, out=out, name="vmt", cache=_CACHE, extra_flags=("-Wno-error",)
+    ).path
+
+
+def notice(module: Path, killer: str) -> str:
+    """Run one killer and return what it noticed, or ""."""
+    kind, _, argument = killer.partition(" ")
+    try:
+        if kind == "seeds":
+            first, last = map(int, argument.split(":"))
+            return _seeds(module, first, last)
+        if kind == "check":
+            return CHECKS[argument](module)
+        return _scenario(module, killer)
+    except KernelPanic as panic:
+        return f"panic: {panic.rule}: {panic.message}"
+    except (Spinning, Stalled) as hang:
+        return f"hang: {hang}"
+
+
+def _seeds(module: Path, first: int, last: int) -> str:
+    for seed in range(first, last + 1):
+        played = play(module, seed)
+        if played.status == SOFTWARE:
+            raise RuntimeError(f"seed {seed}: {played.trouble}")
+        if played.status:
+            finding = played.findings[0]
+            return f"seed {seed}: {finding.rule}: {finding.message}"
+    return ""
+
+
+def _scenario(module: Path, killer: str) -> str:
+    name, _, kernel = killer.partition("@")
+    own = HERE / "scenarios" / f"{name}.yaml"
+    wanted = scenario.load(own if own.is_file() else name)
+    outcome = Simulation(module, wanted, builtin_vmt=kernel == "builtin").run()
+    return "; ".join(f"{each.rule}: {each.message}" for each in outcome.findings[:2])
+
+
+def judge(mutant: Mutant, kmod: Path = KMOD) -> Verdict:
+    """Build a mutant and let its killers at it, in order, until one notices."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        module = build(mutant, Path(folder), kmod)
+        for killer in mutant.killers:
+            try:
+                said = notice(module, killer)
+            except Exception:  # noqa: BLE001 - told as what it is, not as a kill
+                return Verdict(mutant.name, "", f"BROKEN by {killer}: {traceback.format_exc()}")
+            if said:
+                return Verdict(mutant.name, killer, said)
+    return Verdict(mutant.name, "", f"survived {', '.join(mutant.killers)}")
+
+
+def killers(chosen: Iterable[Mutant]) -> Sequence[str]:
+    """Return every killer that is used, once."""
+    return sorted({killer for mutant in chosen for killer in mutant.killers})
+
+
+def innocent(kmod: Path = KMOD) -> dict[str, str]:
+    """Let every killer at the driver as it is, and return what they say against it."""
+    with tempfile.TemporaryDirectory(prefix="driver-") as folder:
+        module = build(None, Path(folder), kmod)
+        said = {killer: notice(module, killer) for killer in killers(mutants())}
+    return {killer: text for killer, text in said.items() if text}
