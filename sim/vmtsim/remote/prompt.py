@@ -69,7 +69,8 @@ def _set(session: Session, argument: str) -> str:
         raise CommandError("set KEY VALUE")
     if key.startswith("guestinfo."):
         name = key.removeprefix("guestinfo.")
-        session.host.guestinfo.set_variable(name, value.encode())
+        if not session.host.guestinfo.set_variable(name, value.encode()):
+            return f"no room for {key}: the host limits all variables together"
         return f"{key} is {value!r} for whoever asks with info-get"
     session.host.tclo.set_option(key, value)
     return f"sent Set_Option {key} {value}"
@@ -96,10 +97,19 @@ def _drop(session: Session, argument: str) -> str:
 
 def _no_high_bandwidth(session: Session, argument: str) -> str:
     _none(argument)
-    context = session.host.context
-    on = not context.options.high_bandwidth
-    context.options = replace(context.options, high_bandwidth=on)
-    session.host.options = context.options
+    on = not session.host.context.options.high_bandwidth
+
+    def change(session: Session) -> None:
+        channels = session.host.transport.channels.values()
+        if any(each.sending is not None or each.reading is not None for each in channels):
+            # A message was offered the other way: it has to end first.
+            session.commands.append(change)
+            return
+        context = session.host.context
+        session.host.options = replace(context.options, high_bandwidth=on)
+        context.options = session.host.options
+
+    change(session)
     return f"high bandwidth is {'offered again' if on else 'not offered any more'}"
 
 

@@ -7,6 +7,7 @@ guest goes on: to it this is VMware.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 
 _LOW_PORT, _HIGH_PORT = 0x5658, 0x5659
 _MASK32 = 0xFFFFFFFF
-_PAGING = 1 << 31
+_PROTECTION, _PAGING = 1, 1 << 31
+# Where an x86 processor begins after a reset, as an address and as the stub shows the register
+# (Intel's manual, volume 3, section 10.1.4).
+_RESET_VECTOR, _RESET_PC = 0xFFFFFFF0, (0xFFF0, 0xFFFFFFF0)
 # aarch64's operation word in x7: magic in the upper half (open-vm-tools backdoor_def.h).
 _ARM_MAGIC, _ARM_IN, _ARM_OUT = 0x86, 0x1C, 0x18
 _LEFTOVERS = 8
@@ -101,6 +105,7 @@ class Server:
         self._heard = time.monotonic()
         self._looked = 0.0
         self._waiting_said = False
+        self._watches_reset = False
 
     # Coming and going.
 
@@ -117,7 +122,17 @@ class Server:
         count = len(self.client.threads())
         self._say(f"{found} with {count} vCPU{'s' if count != 1 else ''} behind the GDB stub")
         self._look()
+        self._watch_reset()
         self._go_on()
+
+    def _watch_reset(self) -> None:
+        """Stop at the reset vector too, where there is a breakpoint left for it."""
+        if not self.target.machine.x86:
+            return
+        with contextlib.suppress(StubRefusedError):
+            self._clear(_RESET_VECTOR, 1)
+            self.client.insert_breakpoint(_RESET_VECTOR, 1)
+            self._watches_reset = True
 
     def leave(self) -> None:
         """Take the breakpoints out and let the guest go on without us; never raises."""
@@ -128,6 +143,8 @@ class Server:
             if self.client.running and self.client.interrupt().over:
                 return
             self._disarm()
+            if self._watches_reset:
+                self.client.remove_breakpoint(_RESET_VECTOR, 1)
             self.client.detach()
         except RemoteError as error:
             if not isinstance(error, StubGoneError):
@@ -200,7 +217,7 @@ class Server:
         for site in sorted(self.program.at(base), key=lambda each: each.kind == HYPERCALL):
             try:
                 self._arm(site)
-            except StubRefusedError as error:
+            except StubRefusedError as error:  # noqa: PERF203 - five at most
                 if site.kind == HYPERCALL:
                     # Only guests that see VMware's CPUID use it, which plain QEMU does not show.
                     self._say(f"left out, for there is no breakpoint left: {site.text()}")
@@ -238,11 +255,15 @@ class Server:
 
     def _arm(self, site: Site) -> None:
         size = site.size or 1
-        for _ in range(_LEFTOVERS):  # of a debugger that was killed
-            if not self.client.remove_breakpoint(site.address, size):
-                break
+        self._clear(site.address, size)
         self.client.insert_breakpoint(site.address, size)
         self.armed[site.address] = site
+
+    def _clear(self, address: int, size: int) -> None:
+        """Take out what a debugger that was killed left at an address."""
+        for _ in range(_LEFTOVERS):
+            if not self.client.remove_breakpoint(address, size):
+                return
 
     def _disarm(self) -> None:
         for site in self.armed.values():
@@ -270,11 +291,21 @@ class Server:
         registers = self.client.registers()
         control = self.target.value(registers, "cr0")
         if control is not None and not control & _PAGING:
-            self._say(f"the guest was reset: {self.program.name} is gone, its channels are closed")
-            self.host.lose_channel("all")
-        else:
-            self._say(f"{self.program.name} was unloaded: it is gone from {self.base:#x}")
+            self._reset()
+            return
+        self._say(f"{self.program.name} was unloaded: it is gone from {self.base:#x}")
+        self._forget()
+
+    def _reset(self) -> None:
+        self._say("the guest was reset: its channels are closed")
+        self.host.lose_channel("all")
+        self._forget()
+
+    def _forget(self) -> None:
+        """Look for the program anew, unless it stays where it was by definition."""
         self._seen = False
+        if not self.program.moves:
+            return
         if self._text is None:
             self._disarm()
             self.base = None
@@ -304,11 +335,20 @@ class Server:
                 return
             site = known
         self.served["stops"] += 1
+        if stop.thread:
+            self.served[f"vCPU {stop.thread}"] += 1
         if not self._serve(site, registers):
             self._foreign(site, stop)
 
     def _stray(self, stop: Stop, pc: int | None) -> None:
-        """Go on from a stop that is none of ours."""
+        """Go on from a stop that is none of the sites."""
+        if stop.signal == SIGTRAP and self._watches_reset and pc in _RESET_PC:
+            control = self.target.value(self.client.registers(), "cr0")
+            if control is not None and not control & _PROTECTION:
+                if self.served["stops"]:
+                    self._reset()
+                self._step_over(_RESET_VECTOR, 1, stop)
+                return
         if stop.signal == SIGTRAP and pc is not None and self.client.remove_breakpoint(pc, 1):
             self._say(f"took out a breakpoint at {pc:#x} that somebody else left")
         self._go_on()
@@ -406,13 +446,16 @@ class Server:
             if not self.armed:
                 self._go_on()
                 return
-        size = site.size or 1
-        self.client.remove_breakpoint(site.address, size)
+        self._step_over(site.address, site.size or 1, stop)
+
+    def _step_over(self, address: int, size: int, stop: Stop) -> None:
+        """Let one vCPU carry out the instruction at a breakpoint, the others standing; go on."""
+        self.client.remove_breakpoint(address, size)
         self.client.resume(stop.thread or self.client.threads()[0])
         after = self.client.wait(self.client.timeout)
         if after is None:
             after = self.client.interrupt()
         if after.over:
             raise StubGoneError("QEMU has quit")
-        self.client.insert_breakpoint(site.address, size)
+        self.client.insert_breakpoint(address, size)
         self._go_on()

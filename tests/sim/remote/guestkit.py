@@ -9,19 +9,22 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from elftools.elf.elffile import ELFFile
 from vmtgen.build import build_module
-from vmtgen.kobj import Module, link, read_module
+from vmtgen.kobj import Module, link
 from vmtgen.sysroot import own_headers
 from vmtgen.targets import load_targets
 from vmtgen.toolchain import toolchain
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 HERE = Path(__file__).parent / "guest"
-SOURCES = ("boot.S", "guest.c", "kernel.c", "module.c", "text.c")
+SOURCES = ("boot.S", "guest.c", "kernel.c", "module.c", "net.c", "text.c")
 # Where modloads go: the module area of guest/boot.S is the last gigabyte.
 BASES = (0xFFFFFFFF_C0000000, 0xFFFFFFFF_C0800000)
 _MAGIC = 0x314B534944544D56
@@ -44,6 +47,7 @@ class Guest:
     kernel: Path
     disk: Path
     module: Path
+    symbols: dict[str, int]
 
 
 def build_guest(root: Path, out: Path) -> Guest:
@@ -76,8 +80,9 @@ def build_guest(root: Path, out: Path) -> Guest:
     _run([*linker, "-T", str(HERE / "guest.ld"), "-o", str(kernel), *objects])
     built = build_module(root / "kmod", out=out)
     disk = out / "modules.bin"
-    disk.write_bytes(_disk(built.module, _symbols(kernel)))
-    return Guest(kernel, disk, built.path)
+    symbols = _symbols(kernel)
+    disk.write_bytes(_disk(built.module, symbols))
+    return Guest(kernel, disk, built.path, symbols)
 
 
 def _run(command: Sequence[str]) -> None:

@@ -110,6 +110,17 @@ thread_entry:
 	call	thread_main
 	ud2
 
+/* An inl that has nothing to do with the backdoor. */
+	.globl	other_port, other_inl
+	.type	other_port, @function
+other_port:
+	movl	%edi, %edx
+	movl	$0xffffffff, %eax
+other_inl:
+	inl	%dx, %eax
+	ret
+	.size	other_port, . - other_port
+
 /* The local timer's tick: it only ends a hlt. */
 	.globl	tick
 tick:

@@ -31,6 +31,7 @@ static uint64_t cycles_per_ms, first_cycle;
 static volatile int console_lock;
 
 extern char exceptions[], tick[], trampoline[], trampoline_end[];
+uint32_t other_port(uint16_t);
 void	kmain(u_int);
 void	thread_main(void);
 void	fault(uint64_t, uint64_t, uint64_t, uint64_t) __dead;
@@ -235,6 +236,8 @@ obey(const char *line)
 		module_busy(strtoul(line + 5, NULL, 10));
 	else if (strncmp(line, "rpc ", 4) == 0)
 		module_rpc(line + 4);
+	else if (strcmp(line, "inl") == 0)
+		printf("inl: %#x\n", other_port(0xcf8));
 	else if (strcmp(line, "reset") == 0)
 		reset_machine();
 	else if (line[0] != '\0')

@@ -18,8 +18,6 @@
 #include <sys/mount.h>
 #include <sys/mutex.h>
 #include <sys/pmf.h>
-#include <sys/pserialize.h>
-#include <sys/pslist.h>
 #include <sys/rndsource.h>
 #include <sys/sysctl.h>
 #include <sys/time.h>
@@ -43,7 +41,6 @@ const char osrelease[] = "11.0";
 const char ostype[] = "NetBSD";
 char hostname[256] = "guest.example";
 int hz = 100;
-struct pslist_head ifnet_pslist;
 
 volatile int power_event;
 device_t the_device;
@@ -261,18 +258,6 @@ _kernel_lock(int count)
 
 void
 _kernel_unlock(int all, int *count)
-{
-}
-
-int
-pserialize_read_enter(void)
-{
-
-	return 0;
-}
-
-void
-pserialize_read_exit(int s)
 {
 }
 

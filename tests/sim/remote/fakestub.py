@@ -1,0 +1,69 @@
+"""A stub that plays a recorded session: what it hears, and what it says to it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from vmtsim.remote.packets import encode
+from vmtsim.remote.rsp import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What is heard (whole, or b"" for nothing) and what is said, both as bytes on the wire.
+Turn = tuple[bytes, bytes]
+
+
+def packet(payload: bytes) -> bytes:
+    return encode(payload)
+
+
+class FakeStub:
+    """Plays ``turns`` on one end of a socket pair; ``client`` talks on the other.
+
+    ``heard`` is everything that came in; a turn begins when its words were heard to
+    the end.  Without ``ends`` some of it need not be.
+    """
+
+    def __init__(self, turns: Sequence[Turn], *, timeout: float = 2.0, ends: bool = True) -> None:
+        ours, theirs = socket.socketpair()
+        self.client = Client(theirs, timeout=timeout)
+        self.heard = b""
+        self.missed: list[bytes] = []
+        self._ours = ours
+        self._turns = turns
+        self._ends = ends
+        self._thread = threading.Thread(target=self._play, daemon=True)
+        self._thread.start()
+
+    def _play(self) -> None:
+        rest = b""
+        self._ours.settimeout(5)
+        for wanted, said in self._turns:
+            while wanted not in rest:
+                try:
+                    data = self._ours.recv(4096)
+                except OSError:
+                    data = b""
+                if not data:
+                    self.missed.append(wanted)
+                    return
+                self.heard += data
+                rest += data
+            rest = rest.partition(wanted)[2]
+            with contextlib.suppress(OSError):
+                self._ours.sendall(said)
+        with contextlib.suppress(OSError):
+            self._ours.shutdown(socket.SHUT_WR)
+
+    def __enter__(self) -> FakeStub:  # noqa: PYI034 - typing.Self needs Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self._thread.join(6)
+        self._ours.close()
+        assert not self.missed or not self._ends, f"never heard {self.missed}, but {self.heard!r}"

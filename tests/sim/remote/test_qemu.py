@@ -1,0 +1,439 @@
+"""The whole way: the driver as it ships, in a real virtual machine, served through the stub."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from guestkit import BASES, Guest, Machine, running
+from vmtsim import chart
+from vmtsim.remote import sites
+from vmtsim.remote.outcome import Findings
+from vmtsim.remote.prompt import deed
+from vmtsim.remote.rsp import Client, StubRefusedError, connect
+from vmtsim.remote.server import Patience
+from vmtsim.remote.session import Session, Settings
+from vmtsim.remote.target import describe
+from vmtsim.scenario import parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmtsim.trace import Event
+
+PATIENT = 40.0
+
+
+@dataclass
+class Play:
+    """A session in a thread of its own, and what it has said and seen so far."""
+
+    session: Session
+    machine: Machine
+    findings: Findings
+    said: list[str]
+    events: list[Event] = field(default_factory=list)
+    error: list[BaseException] = field(default_factory=list)
+
+    def run(self) -> None:
+        try:
+            self.session.run()
+        except BaseException as error:
+            self.error.append(error)
+
+    def type(self, line: str) -> None:
+        self.session.commands.append(deed(line))
+
+    def until(self, what: Callable[[], object], why: str) -> None:
+        deadline = time.monotonic() + PATIENT
+        while not what():
+            if self.error:
+                raise self.error[0]
+            if time.monotonic() > deadline:
+                talk = "\n".join(chart.text(list(self.events)))
+                said = "\n".join(self.said)
+                raise AssertionError(f"never: {why}\n{said}\n{talk}\n{self.machine.text()}")
+            time.sleep(0.01)
+
+    def says(self, text: str, times: int = 1) -> None:
+        self.until(lambda: sum(text in line for line in self.said) >= times, f"said {text!r}")
+
+    def sees(self, kind: str, times: int = 1, **wanted: object) -> None:
+        def enough() -> bool:
+            fits = [
+                event
+                for event in list(self.events)
+                if event.kind == kind and all(event.get(k) == v for k, v in wanted.items())
+            ]
+            return len(fits) >= times
+
+        self.until(enough, f"{times} times {kind} {wanted}")
+
+    def ready(self, times: int = 1) -> None:
+        """Wait until the guest has told what it can do, so many times."""
+        self.sees("tclo.reply", times, message=b"Capabilities_Register", reply=b"OK ")
+
+    def rules(self) -> list[dict[str, Any]]:
+        return self.findings.of(self.session)
+
+
+@pytest.fixture(scope="module")
+def qemu(require_tool: Callable[[str], str]) -> str:
+    return require_tool("qemu-system-x86_64")
+
+
+Start = Callable[..., contextlib.AbstractContextManager[Play]]
+
+
+@pytest.fixture
+def start(qemu: str, guest: Guest, tmp_path: Path) -> Start:
+    """Start the guest and a session with it."""
+
+    @contextlib.contextmanager
+    def started(
+        *, cpus: int = 1, words: str = "load=0", text: int | None = BASES[0], **settings: Any
+    ) -> Iterator[Play]:
+        with running(qemu, guest, tmp_path, cpus=cpus, words=words) as machine:
+            said: list[str] = []
+            chosen = Settings(
+                **{
+                    "program": sites.of_module(guest.module),
+                    "text": text,
+                    "serial": machine.log,
+                    "keep": True,
+                    "patience": Patience(look=0.2, quiet=8.0),
+                    **settings,
+                }
+            )
+            session = Session(Client(connect(machine.gdb)), chosen, said.append)
+            # What a current host says besides is not the matter here.
+            quiet = replace(
+                session.host.options, option_burst=(), power_on=False, ping=0, broadcast_ip=0
+            )
+            session.host.options = session.host.context.options = quiet
+            play = Play(session, machine, Findings(session.trace), said)
+            session.trace.subscribe(play.events.append)
+            thread = threading.Thread(target=play.run, daemon=True)
+            thread.start()
+            try:
+                yield play
+            finally:
+                session.done = True
+                thread.join(PATIENT)
+                assert not thread.is_alive(), "the session does not end"
+            if play.error:
+                raise play.error[0]
+
+    return started
+
+
+def test_the_driver_shakes_hands_tells_about_the_guest_and_halts(start: Start) -> None:
+    with start() as play:
+        play.ready()
+        for item in ("1 guest.example", "4 build-11.0"):
+            play.sees("rpci", request=f"SetGuestInfo  {item}".encode(), reply=b"1 ")
+        play.type("set broadcastIP 1")
+        play.sees("rpci", request=b"info-set guestinfo.ip 192.0.2.10")
+        play.type("halt")
+        play.sees("rpci", request=b"tools.os.statechange.status 1 1")
+        play.says("QEMU has quit")
+        assert play.machine.process.wait(PATIENT) == 0
+        served = play.session.server.served
+    text = play.machine.text()
+    assert "powerd: power_button pressed of vmt0" in text
+    assert "clock: set to" in text
+    assert set(play.session.host.tools.capabilities) >= {"statechange", "unified_loop"}
+    # Every kind of trap was served, and nothing that is none.
+    assert served[sites.LOW] > 30
+    assert min(served[sites.IN], served[sites.OUT]) > 5
+    assert not served["foreign"]
+    assert play.rules() == []
+
+
+def test_two_vcpus_call_at_once_and_each_gets_its_own_answers(start: Start) -> None:
+    # The module's text is searched for in memory: nobody says where it is.
+    with start(cpus=2, text=None, serial=None) as play:
+        play.says(f"text at {BASES[0]:#x}")
+        play.ready()
+        play.machine.tell("busy 120")
+        play.machine.wait_for("busy: 120 of 120 commands, 120 times in order", PATIENT)
+        play.type("halt")
+        play.says("QEMU has quit")
+        served = play.session.server.served
+    assert served["vCPU 01"] > 120
+    assert served["vCPU 02"] > 30
+    assert play.rules() == []
+
+
+def test_lost_channels_and_checkpoints_are_survived(start: Start) -> None:
+    with start(cpus=2) as play:
+        play.ready()
+
+        def arm(session: Session) -> None:
+            for point in ("hb-out", "hb-in", "recvstatus"):
+                session.host.faults.arm("checkpoint", at=point)
+
+        play.session.commands.append(arm)
+        play.type("ping")
+        play.sees("tclo.reply", message=b"ping", reply=b"OK ")
+        play.until(lambda: play.session.host.faults.struck["checkpoint"] == 3, "three checkpoints")
+        play.type("drop all")
+        play.ready(2)
+        play.type("nohb")
+        play.type("ping")
+        play.sees("tclo.reply", 2, message=b"ping", reply=b"OK ")
+        play.type("halt")
+        play.sees("rpci", request=b"tools.os.statechange.status 1 1")
+        play.says("QEMU has quit")
+    text = play.machine.text()
+    assert "vmt0: lost the channel to the host (5); opening it again" in text
+    assert "vmt0: the channel to the host is open again" in text
+    assert play.rules() == []
+
+
+def test_a_module_that_is_loaded_elsewhere_is_found_again(start: Start) -> None:
+    with start(text=None, patience=Patience(look=0.2, quiet=1.2)) as play:
+        play.ready()
+        play.machine.tell("unload")
+        play.machine.wait_for("modunload: 0", PATIENT)
+        play.says(f"was unloaded: it is gone from {BASES[0]:#x}")
+        play.machine.tell("load 1")
+        # By what modstat printed on the serial line.
+        play.says(f"text at {BASES[1]:#x}")
+        play.ready(2)
+    assert play.rules() == []
+
+
+def test_a_reset_guest_is_served_again(start: Start) -> None:
+    with start(text=None, patience=Patience(look=0.2, quiet=0.4)) as play:
+        play.ready()
+        play.machine.tell("reset")
+        play.says("the guest was reset")
+        play.says(f"text at {BASES[0]:#x}", 2)
+        play.ready(2)
+    assert play.machine.text().count("guest: up with") == 2
+
+
+def test_qemu_that_dies_is_said_in_one_line(start: Start) -> None:
+    with start() as play:
+        play.ready()
+        before = len(play.said)
+        play.machine.quit()
+        play.says("QEMU has quit")
+    assert play.said[before:] == ["QEMU has quit: the virtual machine is gone"]
+
+
+def test_a_lost_breakpoint_is_set_again(start: Start) -> None:
+    def lose(session: Session) -> None:
+        client = session.server.client
+        client.interrupt()
+        for address, site in session.server.armed.items():
+            if site.kind == sites.LOW:
+                assert client.remove_breakpoint(address, site.size)
+        client.resume()
+
+    with start(patience=Patience(look=0.2, quiet=1.2)) as play:
+        play.ready()
+        play.session.commands.append(lose)
+        play.says("was lost; set again")
+        play.ready(2)
+
+
+def test_the_guest_goes_on_when_the_session_ends(start: Start) -> None:
+    with start(cpus=2) as play:
+        play.ready()
+        play.type("quit")
+        play.until(lambda: play.session.done, "the end")
+        play.machine.tell("hello")
+        play.machine.wait_for("hello: no such command", PATIENT)
+        # Without a host a trap is an ordinary instruction, and the guest does not stand at it.
+        play.machine.tell("rpc info-get guestinfo.ip")
+        play.machine.wait_for("rpc: [1-9]", PATIENT)
+
+
+def test_an_administrator_s_command_reaches_the_host(start: Start) -> None:
+    with start() as play:
+        play.ready()
+        play.type("set guestinfo.role web server")
+        play.machine.tell("rpc info-get guestinfo.role")
+        play.machine.wait_for('rpc: 0 "1 web server"', PATIENT)
+    assert play.rules() == []
+
+
+def test_an_instruction_that_reads_another_port_is_carried_out(start: Start, guest: Guest) -> None:
+    other = guest.symbols["other_inl"]
+    traps = [site.address for site in sites.of_module(guest.module).at(BASES[0])]
+    program = sites.of_addresses([*traps, other])
+    with start(cpus=2, program=program, text=None) as play:
+        play.ready()
+        play.machine.tell("inl")
+        # What SeaBIOS left in the PCI bus's address register, and not the ones of before.
+        play.machine.wait_for("inl: 0x8[0-9a-f]{7}\n", PATIENT)
+        play.until(lambda: play.session.server.served["foreign"] == 1, "one foreign stop")
+        play.type("ping")
+        play.sees("tclo.reply", message=b"ping", reply=b"OK ")
+    assert play.rules() == []
+
+
+def test_an_address_without_a_trap_is_given_up(start: Start, guest: Guest) -> None:
+    program = sites.of_addresses([guest.symbols["other_port"]])
+    with start(program=program, text=None) as play:
+        play.machine.wait_for("modload: 0", PATIENT)
+        play.machine.tell("inl")
+        play.says("no backdoor call at")
+        play.machine.wait_for("inl: ", PATIENT)
+
+
+SCENARIO = """\
+summary: shutdown, in seconds
+host: {option_burst: [], power_on: false, broadcast_ip: 0, ping: 0}
+steps:
+  - expect.reply: {message: reset, reply: OK ATR toolbox}
+    within: 20
+  - expect.reply: Capabilities_Register
+    within: 20
+  - at: 3.0
+    guest.detach: vmt0
+  - expect.console: "vmt0: detached"
+  - at: 3.0
+    host.power: halt
+  - expect.console: "powerd: power_button pressed of vmt0"
+    within: 20
+"""
+
+
+def test_a_scenario_is_played_in_real_time(start: Start, tmp_path: Path) -> None:
+    from vmtgen.located import load_yaml
+
+    path = tmp_path / "halt.yaml"
+    path.write_text(SCENARIO, encoding="utf-8")
+    with start(scenario=parse(load_yaml(path))) as play:
+        play.says("QEMU has quit")
+    left_out = [text.partition(" at ")[0] for text in play.session.left_out]
+    assert left_out == ["guest.detach", "expect.console"]
+    assert play.rules() == []
+
+
+def test_a_scenario_that_is_not_met_says_so(start: Start, tmp_path: Path) -> None:
+    from vmtgen.located import load_yaml
+
+    path = tmp_path / "never.yaml"
+    path.write_text("summary: never\nsteps:\n  - expect.rpci: never said\n    within: 1\n", "utf-8")
+    with start(scenario=parse(load_yaml(path))) as play:
+        play.says("the scenario never is over")
+        play.until(lambda: play.session.failures, "failures")
+    assert "never said" in play.rules()[0]["message"]
+
+
+def _verb(*words: str) -> list[str]:
+    return [sys.executable, "-m", "vmtsim", "host", *words]
+
+
+def test_a_terminated_vmtsim_leaves_a_running_guest(
+    qemu: str, guest: Guest, tmp_path: Path
+) -> None:
+    with running(qemu, guest, tmp_path, words="load=0") as machine:
+        command = _verb("--gdb", machine.gdb, "--kmod", str(guest.module), "--text", hex(BASES[0]))
+        svg, trace = tmp_path / "talk.svg", tmp_path / "talk.jsonl"
+        command += ["--svg", str(svg), "--trace", str(trace)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        with process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "Capabilities_Register" in line:
+                    break
+            process.send_signal(signal.SIGTERM)
+            process.stdout.read()
+            assert process.wait(PATIENT) == 128 + signal.SIGTERM
+        assert '"k":"open"' in trace.read_text(encoding="ascii")
+        machine.tell("hello")
+        machine.wait_for("hello: no such command", PATIENT)
+
+
+def test_piped_commands_halt_the_guest_and_the_outcome_is_written(
+    qemu: str, guest: Guest, tmp_path: Path
+) -> None:
+    with running(qemu, guest, tmp_path, words="load=0") as machine:
+        out, svg = tmp_path / "outcome.json", tmp_path / "talk.svg"
+        command = _verb("--gdb", machine.gdb, "--kmod", str(guest.module), "--text", hex(BASES[0]))
+        command += ["--json", str(out), "--svg", str(svg)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        with process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            asked = False
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "SetGuestInfo  1 " in line and not asked:
+                    asked = True
+                    process.stdin.write("halt\n")
+            assert process.wait(PATIENT) == 0, "".join(lines)
+        assert any("OS_Halt" in line for line in lines)
+        assert lines[-1].startswith("verdict  fine")
+    import json
+
+    outcome = json.loads(out.read_text(encoding="utf-8"))
+    assert (outcome["format"], outcome["status"]) == ("vmtsim-outcome", 0)
+    assert svg.read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_nobody_at_the_address_is_unavailable(guest: Guest, tmp_path: Path) -> None:
+    command = _verb("--gdb", str(tmp_path / "nobody"), "--kmod", str(guest.module))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 69
+    assert "-gdb tcp:127.0.0.1:1234" in done.stderr
+
+
+def test_the_client_and_qemus_stub_understand_each_other(
+    qemu: str, guest: Guest, tmp_path: Path
+) -> None:
+    with running(qemu, guest, tmp_path, cpus=2) as machine:
+        client = Client(connect(machine.gdb))
+        client.start()
+        target = describe(client)
+        assert target.machine.name == "amd64"
+        assert len(client.threads()) == 2
+        place = guest.symbols["kmain"]
+        client.insert_breakpoint(place, 1)
+        client.resume()
+        stop = client.wait(PATIENT)
+        assert stop is not None
+        registers = client.registers()
+        assert target.value(registers, "rip") == place
+        # One vCPU takes one step; the register that is written is the one that is read.
+        assert client.remove_breakpoint(place, 1)
+        assert not client.remove_breakpoint(place, 1)
+        client.resume(stop.thread)
+        assert client.wait(PATIENT) is not None
+        after = target.value(client.registers(), "rip") or 0
+        assert place < after < place + 16
+        client.order(target.set("rbx", 0x123456789ABCDEF0), "rbx")
+        assert target.value(client.registers(), "rbx") == 0x123456789ABCDEF0
+        # More than a packet's worth of memory, there and back.
+        scratch = 0x1000000
+        data = bytes(range(256)) * 40
+        client.write(scratch, data)
+        assert client.read(scratch, len(data)) == data
+        with client.physical() as able:
+            assert able
+            assert client.read(scratch, 16) == data[:16]
+        with pytest.raises(StubRefusedError, match="0xffffffffd0000000"):
+            client.read(0xFFFFFFFF_D0000000, 4)
+        client.select_thread(client.threads()[1])
+        assert "paused" in client.monitor("info status")
+        client.detach()
+        client.close()
+        machine.wait_for("guest: up with 2 vCPUs", PATIENT)
