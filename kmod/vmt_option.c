@@ -88,7 +88,7 @@ int
 vmtk_option(struct vmtk_softc *sc, const char *name, const char *value)
 {
 	const struct vmt_option *o;
-	u_int i, number;
+	u_int i, number = 0;
 	bool valid;
 
 	for (i = 0; i < __arraycount(vmt_options); i++) {
