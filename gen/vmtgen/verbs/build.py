@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
 
     from vmtgen.build import Built
-    from vmtgen.targets import Targets
+    from vmtgen.targets import MachineTarget, Release, Targets
 
 SUMMARY = "compile vmt.kmod and its debug twin for a NetBSD release and machine"
 
@@ -139,36 +141,38 @@ def _sentence(built: Built) -> str:
 
 
 def _all(args: argparse.Namespace, targets: Targets) -> int:
-    """Build every target; one that fails does not hide the others."""
-    rows: list[dict[str, Any]] = []
-    errors: list[str] = []
-    for release in targets.releases:
-        for machine in targets.machines:
-            row: dict[str, Any] = {"release": release.name, "machine": machine.name}
-            rows.append(row)
-            reason = None if args.source else machine.unsupported(release.version)
-            if reason is not None:
-                row["unsupported"] = reason
-                continue
-            if not args.json:
-                print(f"building {release.name}/{machine.name} ...", file=sys.stderr)
-            started = time.perf_counter()
-            try:
-                built = _one(args, targets, release.name, machine.name)
-            except VmtgenError as error:
-                row["error"] = str(error)
-                errors.append(f"{release.name}/{machine.name}: {error}")
-                continue
-            row.update(_described(built), lint=_lint(built, targets))
-            row["seconds"] = round(time.perf_counter() - started, 2)
+    """Build every target, several at a time; one that fails does not hide the others."""
+    wanted = [(release, machine) for release in targets.releases for machine in targets.machines]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        rows = list(pool.map(lambda target: _row(args, targets, *target), wanted))
+    failed = [row for row in rows if "error" in row]
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
         _table(rows)
-        for text in errors:
-            print(f"\n{text}", file=sys.stderr)
-    bad = bool(errors) or any(row.get("lint", {}).get("errors") for row in rows)
+        for row in failed:
+            print(f"\n{row['release']}/{row['machine']}: {row['error']}", file=sys.stderr)
+    bad = bool(failed) or any(row.get("lint", {}).get("errors") for row in rows)
     return VmtgenError.exit_status if bad else 0
+
+
+def _row(
+    args: argparse.Namespace, targets: Targets, release: Release, machine: MachineTarget
+) -> dict[str, Any]:
+    """Build and lint one target; return its line of the table."""
+    row: dict[str, Any] = {"release": release.name, "machine": machine.name}
+    reason = None if args.source else machine.unsupported(release.version)
+    if reason is not None:
+        return row | {"unsupported": reason}
+    if not args.json:
+        print(f"building {release.name}/{machine.name} ...", file=sys.stderr)
+    started = time.perf_counter()
+    try:
+        built = _one(args, targets, release.name, machine.name)
+        row |= _described(built) | {"lint": _lint(built, targets)}
+    except VmtgenError as error:
+        return row | {"error": str(error)}
+    return row | {"seconds": round(time.perf_counter() - started, 2)}
 
 
 def _lint(built: Built, targets: Targets) -> dict[str, int]:
