@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 HERE = Path(__file__).parent
@@ -70,3 +72,36 @@ def guest(tmp_path: Path) -> Any:
 @pytest.fixture
 def vmtctl(guest: Any, capsys: pytest.CaptureFixture[str]) -> Control:
     return Control(guest, capsys)
+
+
+@pytest.fixture(scope="session")
+def kmod(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver as it ships."""
+    out = tmp_path_factory.mktemp("build")
+    built = subprocess.run(
+        [sys.executable, "-m", "vmtgen", "build", "--json", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=HERE.parents[1],
+    )
+    assert built.returncode == 0, built.stderr
+    return Path(json.loads(built.stdout)["path"])
+
+
+@pytest.fixture
+def start(tmp_path: Path, kmod: Path) -> Iterator[Callable[..., Any]]:
+    """A function that starts a guest with the real module; in the end all must have gone well."""
+    sys.path.insert(0, str(HERE))
+    from desk import Desk
+
+    desks: list[Desk] = []
+
+    def begin(*options: str, root: str = "guest") -> Desk:
+        desks.append(Desk(tmp_path / root, kmod, *options))
+        return desks[-1]
+
+    yield begin
+    for desk in desks:
+        if desk.process.returncode is None:
+            assert desk.close() == 0, desk.said + desk.errors

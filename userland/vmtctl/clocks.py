@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmtctl import guest
-from vmtctl.exits import NO_PERMISSION, UNAVAILABLE, USAGE, Failure
+from vmtctl.exits import CONFIG, NO_PERMISSION, UNAVAILABLE, USAGE, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,12 @@ def _trouble(context: Context, node: str, value: str, result: Result) -> Failure
             hint="the driver that is built into NetBSD cannot do this; load the module: "
             "vmtctl load",
             status=UNAVAILABLE,
+        )
+    if "Device busy" in complaint and node == NOW:
+        return Failure(
+            "the clock is off: while the period is 0, the driver does not touch it",
+            hint="vmtctl clock 60 && vmtctl clock sync",
+            status=CONFIG,
         )
     if "Invalid argument" in complaint:
         return Failure(f"the driver does not take {node} = {value}", status=USAGE)

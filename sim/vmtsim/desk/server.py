@@ -97,13 +97,16 @@ class Server:
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
+        # Wakes the loop, which buries powerd: kill(1) finds a process until then.
+        handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         child = self._start_powerd() if powerd else None
         self._started = (time.monotonic(), self.machine.now)
         told = False
         try:
             with Watchdog(self.machine.simulation):
                 while not self._stopping:
-                    if not told and (child is None or self._powerd or child.poll() is not None):
+                    ended = child is None or child.poll() is not None
+                    if not told and (ended or self._powerd_daemon is not None):
                         told = True
                         ready()
                     self._progress()

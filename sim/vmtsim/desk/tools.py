@@ -91,7 +91,8 @@ def run(machine: Machine, call: Call) -> Answer:
     """Be the tool ``call.name``."""
     machine.commands.append((machine.now, " ".join((call.name, *call.arguments))))
     try:
-        return _tools()[call.name](machine, call)
+        with machine.alive():
+            return _tools()[call.name](machine, call)
     except getopt.GetoptError as error:
         return refuse(f"{call.name}: {error}\nusage: see {call.name}(8)")
     except Down as down:

@@ -89,11 +89,15 @@ class Tree:
     def fill(self, module: Module, port: str) -> Path:
         """Write tools and scripts; returns where the module is, as its package installs it."""
         text = Path(standin.__file__).read_text(encoding="utf-8")
+        # The shebang's string takes the place of the docstring: __future__ allows for one only.
+        text = text[text.index("from __future__") :]
         for name, place in TOOLS.items():
             _write(self.root / place / name, _SHEBANG + text, executable=True)
         for source in sorted(_FILES.rglob("*")):
             target = self.root / source.relative_to(_FILES)
-            if source.is_dir() or (target.exists() and "etc" in source.parts[-3:]):
+            if source.is_dir() or (
+                target.exists() and source.relative_to(_FILES).parts[0] == "etc"
+            ):
                 continue
             content = source.read_text(encoding="utf-8")
             _write(target, content, executable=content.startswith("#!"))

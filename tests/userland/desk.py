@@ -1,0 +1,126 @@
+"""A guest on the desk that runs the real module: `vmtsim guest` as a process, for the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.desk import standin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# Wall seconds after which a test gives up: no measure of anything.
+PATIENCE = 60.0
+
+
+class Desk:
+    """One guest, from its start to ``close``."""
+
+    def __init__(self, root: Path, module: Path, *options: str) -> None:
+        self.root = root
+        self.module = module
+        command = [sys.executable, "-m", "vmtsim", "guest", "--root", str(root), *options]
+        self.process = subprocess.Popen(
+            [*command, str(module)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.said = ""
+        self._children: list[subprocess.Popen[str]] = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+            if line == "ready\n":
+                return
+        self.close()
+        raise AssertionError(self.said + self.errors)
+
+    errors = ""
+
+    def control(self, *words: str) -> tuple[int, str]:
+        """Do what `vmtsim guest-control ROOT WORDS` does; its status and what it prints."""
+        request = {"control": words[0], "arguments": words[1:]}
+        answer = standin.ask(str(self.root), request)
+        return answer["status"], answer["out"] + answer["err"]
+
+    def advance(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        status, text = self.control("advance", str(seconds))
+        assert status == 0, text
+
+    def host(self, *words: str) -> str:
+        """Let the host's operator do something."""
+        status, text = self.control("host", *words)
+        assert status == 0, text
+        return text
+
+    @property
+    def status(self) -> Any:
+        """What `guest-control status --json` tells."""
+        return json.loads(self.control("status", "json")[1])
+
+    def commands(self, *starts: str) -> list[str]:
+        """The commands of the guest that begin so, oldest first."""
+        return [command for command in self.status["commands"] if command.startswith(starts)]
+
+    def tool(self, path: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the guest."""
+        return subprocess.run(
+            [self.root / path, *words], capture_output=True, text=True, check=False
+        )
+
+    def dmesg(self) -> str:
+        return self.tool("sbin/dmesg").stdout
+
+    @property
+    def messages(self) -> str:
+        """What logger(1) wrote."""
+        path = self.root / "var/log/messages"
+        return path.read_text() if path.exists() else ""
+
+    def start(self, *command: str | Path) -> subprocess.Popen[str]:
+        """Start a program that runs beside the guest."""
+        child = subprocess.Popen(
+            [str(word) for word in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._children.append(child)
+        return child
+
+    def until(self, true: Callable[[Any], bool]) -> Any:
+        """Wait until the guest's status fits; returns it."""
+        end = time.monotonic() + PATIENCE
+        while not true(status := self.status):
+            assert time.monotonic() < end, status
+            time.sleep(0.02)
+        return status
+
+    def until_toolsd(self, *, runs: bool) -> None:
+        """Wait until vmtoolsd runs in the guest, or does not."""
+        self.until(lambda status: runs == any("vmtoolsd" in c for _, c in status["processes"]))
+
+    def close(self) -> int:
+        """End the guest and everything that was started; the exit status of the simulation."""
+        for child in self._children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        out, self.errors = self.process.communicate(timeout=PATIENCE)
+        self.said += out
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End the guest as a power cut would."""
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.communicate()

@@ -1,0 +1,453 @@
+"""vmtctl against the real module: each command goes all the way into the driver and back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Control
+    from desk import Desk
+
+    Start = Callable[..., Desk]
+
+
+@pytest.fixture
+def desk(start: Start) -> Desk:
+    """A guest of a kernel without a driver of its own, with the module loaded and at work."""
+    desk = start()
+    desk.advance(3)
+    return desk
+
+
+@pytest.fixture
+def on(capsys: pytest.CaptureFixture[str]) -> Callable[[Desk], Control]:
+    """vmtctl on a guest."""
+    from conftest import Control
+
+    return lambda desk: Control(desk, capsys)
+
+
+def attached(desk: Desk) -> bool:
+    return "vmt0" in desk.tool("sbin/drvctl", "-l", "cpu0").stdout
+
+
+# Detaching and attaching.
+
+
+def test_detach_runs_the_drivers_own_detach_code(desk: Desk, on: Any) -> None:
+    assert desk.status["channel"] is not None
+    done = on(desk)("detach")
+    assert (done.status, done.out) == (0, "detached vmt0\n")
+    assert "vmt0: detached" in desk.dmesg()
+    # The driver has closed its channel, and its nodes are gone.
+    assert desk.status["channel"] is None
+    assert "is invalid" in desk.tool("sbin/sysctl", "machdep.vmt0").stderr
+
+
+def test_attach_lets_the_driver_talk_again(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    vmtctl("detach")
+    resets = desk.status["resets"]
+    done = vmtctl("attach")
+    assert (done.status, done.out) == (0, "attached vmt0\n")
+    desk.advance(3)
+    assert desk.status["channel"] is not None
+    assert desk.status["resets"] == resets + 1
+
+
+def test_detach_and_attach_do_nothing_twice(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    assert vmtctl("attach").out == "leave vmt0 as it is: attached\n"
+    for _ in range(2):
+        assert vmtctl("detach").status == 0
+    assert desk.commands("drvctl -d") == ["drvctl -d vmt0"]
+
+
+def test_a_dry_run_leaves_the_driver_alone(desk: Desk, on: Any) -> None:
+    for words in (("detach",), ("clock", "5m"), ("unload",), ("guestinfo", "set", "a", "b")):
+        assert on(desk)(*words, "--dry-run").status == 0
+    assert desk.commands("drvctl -d", "drvctl -r", "mod", "sysctl -w") == ["modstat vmt"]
+
+
+def test_status_tells_what_the_driver_counts(desk: Desk, on: Any) -> None:
+    desk.host("drop")
+    desk.advance(10)
+    found = on(desk)("status", "--json").json
+    assert found["driver"]["in_charge"] == "netbsd-vmt"
+    assert found["channel"]["holder"] == "vmt"
+    assert found["counters"]["reopens"] == 1
+    assert found["clock"]["state"] == "in step"
+
+
+# The kernel's own driver, and the module in its place.
+
+
+@pytest.fixture
+def generic(start: Start) -> Desk:
+    """A guest of a kernel that has a driver of its own, as GENERIC has."""
+    return start("--kernel", "builtin")
+
+
+def test_load_replaces_the_kernels_driver_and_unload_brings_it_back(generic: Desk, on: Any) -> None:
+    vmtctl = on(generic)
+    assert vmtctl("status", "--json").json["driver"]["in_charge"] == "stock"
+    assert vmtctl("load").out.splitlines() == [
+        "disabled the built-in driver",
+        f"loaded {generic.root}/usr/pkg/stand/amd64/11.0/modules/vmt/vmt.kmod",
+        "detached vmt0",
+        "attached vmt0",
+    ]
+    generic.advance(3)
+    assert generic.status["channel"] is not None
+    assert vmtctl("status", "--json").json["driver"]["in_charge"] == "netbsd-vmt"
+    assert vmtctl("load", "--json").json["changed"] is False
+    assert vmtctl("unload").out.splitlines() == [
+        "unloaded the module vmt",
+        "enabled the built-in driver",
+        "attached vmt0 to the built-in driver",
+    ]
+    assert vmtctl("status", "--json").json["driver"]["in_charge"] == "stock"
+    assert vmtctl("doctor").status == 1  # nothing is broken
+
+
+def test_load_after_an_earlier_detach_does_not_panic_the_kernel(generic: Desk, on: Any) -> None:
+    # A detached unit is not freed before the next rescan (config_detach of subr_autoconf.c).
+    assert generic.tool("sbin/drvctl", "-d", "vmt0").returncode == 0
+    assert on(generic)("load").status == 0
+    assert generic.status["machine"] == "running"
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_load_goes_on_where_somebody_only_disabled_the_kernels_driver(
+    generic: Desk, on: Any, *, detached: bool
+) -> None:
+    assert generic.tool("sbin/modunload", "vmt").returncode == 0
+    if detached:
+        assert generic.tool("sbin/drvctl", "-d", "vmt0").returncode == 0
+    vmtctl = on(generic)
+    assert vmtctl("status", "--json").json["driver"]["builtin_disabled"] is True
+    assert vmtctl("load").status == 0
+    assert vmtctl("status", "--json").json["driver"]["in_charge"] == "netbsd-vmt"
+    assert vmtctl("unload").status == 0
+    assert vmtctl("status", "--json").json["driver"]["in_charge"] == "stock"
+
+
+def test_a_module_that_the_kernels_linker_refuses_leaves_everything_as_it_was(
+    generic: Desk, on: Any, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "vmt.kmod"
+    content = generic.module.read_bytes()
+    assert content.count(b"\0sysmon_pswitch_event\0") == 1
+    damaged.write_bytes(content.replace(b"sysmon_pswitch_event\0", b"sysmon_pswitch_evenX\0"))
+    vmtctl = on(generic)
+    done = vmtctl("load", "-m", str(damaged))
+    assert done.status == 65
+    assert "the kernel's linker refused it" in done.err
+    assert "sysmon_pswitch_evenX" in done.err  # the kernel says it only in dmesg
+    assert "everything was put back" in done.err
+    found = vmtctl("status", "--json").json
+    assert (found["driver"]["loaded"], found["driver"]["in_charge"]) == ("builtin", "stock")
+    assert found["device"]["attached"] is True
+
+
+def test_nothing_is_loaded_once_securelevel_is_raised(generic: Desk, on: Any) -> None:
+    assert generic.tool("sbin/sysctl", "-w", "kern.securelevel=1").returncode == 0
+    vmtctl = on(generic)
+    assert vmtctl("load").status == 69
+    assert vmtctl("status", "--json").json["driver"]["in_charge"] == "stock"
+    assert "kern.securelevel is 1" in vmtctl("doctor").out
+
+
+def test_with_the_stock_driver_each_verb_does_what_it_can(generic: Desk, on: Any) -> None:
+    vmtctl = on(generic)
+    shown = vmtctl("clock")
+    assert shown.status == 0
+    assert "this driver tells no more" in shown.out
+    assert vmtctl("clock", "5m").status == 0
+    assert vmtctl("status", "--json").json["clock"]["period"] == 300
+    assert vmtctl("clock", "off").status == 0
+    sync = vmtctl("clock", "sync")
+    assert (sync.status, "load the module: vmtctl load" in sync.err) == (69, True)
+    for words in (("get", "a"), ("set", "a", "b"), ("list",)):
+        done = vmtctl("guestinfo", *words)
+        assert (done.status, "the driver has no node machdep.vmt0.rpc" in done.err) == (69, True)
+    assert [vmtctl(word).status for word in ("detach", "attach", "status")] == [0, 0, 0]
+
+
+# Clock and guest variables.
+
+
+def test_the_clocks_period_is_set_and_kept(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    assert vmtctl("clock", "2h", "--persist").status == 0
+    assert desk.tool("sbin/sysctl", "-n", "machdep.vmt0.clock_sync.period").stdout == "7200\n"
+    assert "period?=7200" in (desk.root / "etc/sysctl.conf").read_text()
+    assert vmtctl("clock", "off").status == 0
+    assert vmtctl("status", "--json").json["clock"]["period"] == 0
+    assert vmtctl("clock", "2147484").status == 64
+
+
+def test_sync_sets_the_clock_at_once(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    assert vmtctl("clock", "1h").status == 0
+    desk.host("jump", "100")
+    desk.advance(5)
+    assert vmtctl("clock", "--json").json["clock"]["steps"] == 0
+    assert vmtctl("clock", "sync").status == 0
+    desk.advance(1)
+    assert vmtctl("clock", "--json").json["clock"]["steps"] == 1
+    assert "clock stepped by 100" in desk.dmesg() or "clock stepped by 99" in desk.dmesg()
+
+
+def test_a_clock_that_is_off_is_left_alone(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    assert vmtctl("clock", "off").status == 0
+    desk.host("jump", "100")
+    desk.advance(130)
+    done = vmtctl("clock", "sync")
+    assert (done.status, "the clock is off" in done.err) == (78, True)
+    assert vmtctl("clock", "--json").json["clock"]["steps"] == 0
+
+
+@pytest.mark.parametrize(
+    "value", ["hello", "a -> b", "two\nlines\n", "'quoted' \"text\" $(x)", "größer 北京", "1 "]
+)
+def test_a_guest_variable_comes_back_as_it_was_set(desk: Desk, on: Any, value: str) -> None:
+    vmtctl = on(desk)
+    assert vmtctl("guestinfo", "set", "motd", "--", value).status == 0
+    assert desk.status["variables"]["motd"] == value
+    got = vmtctl("guestinfo", "get", "motd", "--json").json
+    assert (got["set"], got["value"]) == (True, value)
+
+
+def test_what_the_host_sets_the_guest_reads(desk: Desk, on: Any) -> None:
+    desk.host("set", "userdata", "#cloud-config")
+    vmtctl = on(desk)
+    assert vmtctl("guestinfo", "get", "guestinfo.userdata").out == "#cloud-config"
+    assert "guestinfo.userdata = #cloud-config" in vmtctl("guestinfo", "list").out
+    assert vmtctl("guestinfo", "get", "nothing").status == 1
+
+
+# vmtoolsd beside vmt0.
+
+
+def test_a_fight_for_the_channel_is_named_and_detach_ends_it(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    desk.start(desk.root / "usr/pkg/bin/vmtoolsd")
+    desk.until_toolsd(runs=True)
+    before = desk.status
+    desk.advance(20)
+    fought = desk.status
+    # Both come back again and again.
+    assert fought["tools_sessions"] >= 3
+    assert fought["resets"] - before["resets"] > fought["tools_sessions"]
+    assert vmtctl("status", "--json").json["channel"]["holder"] == "conflict"
+    assert "CONFLICT: vmt0 and vmtoolsd" in vmtctl("status").out
+    doctor = vmtctl("doctor")
+    assert doctor.status == 2
+    assert "fight for the channel" in doctor.out
+    assert "the driver has met another tools service" in doctor.out
+    assert vmtctl("detach").status == 0
+    sessions = desk.status["tools_sessions"]
+    desk.advance(20)
+    # One last time it takes the channel that is free now, and keeps it.
+    assert desk.status["tools_sessions"] <= sessions + 1
+    assert vmtctl("status", "--json").json["channel"]["holder"] == "vmtoolsd"
+
+
+def test_attach_refuses_while_vmtoolsd_runs(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    vmtctl("detach")
+    desk.start(desk.root / "usr/pkg/bin/vmtoolsd")
+    desk.until_toolsd(runs=True)
+    refused = vmtctl("attach")
+    assert (refused.status, "vmtoolsd runs" in refused.err) == (75, True)
+    assert not attached(desk)
+    assert vmtctl("attach", "--force").status == 0
+    assert attached(desk)
+
+
+def lend(desk: Desk, *command: str | Path) -> subprocess.Popen[str]:
+    return desk.start(
+        sys.executable, "-m", "vmtctl", "run", "--tools-root", desk.root, "--", *command
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_run_lends_the_channel_and_takes_it_back(desk: Desk, number: signal.Signals) -> None:
+    toolsd = desk.root / "usr/pkg/bin/vmtoolsd"
+    if number == signal.SIGHUP:  # vmtoolsd stays alive then; another command does not
+        running = lend(desk, "/bin/sh", "-c", f"'{toolsd}' & trap 'kill $!; exit 7' HUP; wait")
+    else:
+        running = lend(desk, toolsd)
+    desk.until_toolsd(runs=True)
+    assert not attached(desk)
+    desk.advance(20)
+    assert desk.status["tools_sessions"] == 1  # nobody took it away
+    running.send_signal(number)
+    out, _ = running.communicate()
+    assert running.returncode == (7 if number == signal.SIGHUP else 0), out
+    assert attached(desk)
+    desk.until_toolsd(runs=False)
+    desk.advance(5)
+    assert desk.status["channel"] is not None
+
+
+def test_run_attaches_again_after_a_command_that_fails(desk: Desk) -> None:
+    done = lend(desk, "/bin/sh", "-c", "exit 3")
+    done.communicate()
+    assert done.returncode == 3
+    assert attached(desk)
+
+
+def install_vmtctl(desk: Desk) -> None:
+    """Put vmtctl where its package does."""
+    place = desk.root / "usr/pkg/bin/vmtctl"
+    place.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -m vmtctl "$@" --tools-root "{desk.root}"\n'
+    )
+    place.chmod(0o755)
+
+
+def test_the_service_of_pkgsrc_goes_through_vmtctl(desk: Desk, on: Any) -> None:
+    install_vmtctl(desk)
+    vmtctl = on(desk)
+    assert vmtctl("service", "install").status == 0
+    assert desk.tool("usr/sbin/service", "vmtools", "onestart").returncode == 0
+    desk.until_toolsd(runs=True)
+    assert not attached(desk)
+    desk.advance(10)
+    assert desk.status["tools_sessions"] == 1
+    stopped = desk.tool("usr/sbin/service", "vmtools", "onestop")
+    assert stopped.returncode == 0, stopped.stderr
+    assert attached(desk)
+    # vmt0 came back only when vmtoolsd had gone: attach refuses beside it.
+    commands = desk.commands("drvctl -d", "drvctl -r")
+    assert commands == ["drvctl -d vmt0", "drvctl -r -a cpufeaturebus cpu0"]
+    assert vmtctl("service", "uninstall").status == 0
+    assert not (desk.root / "etc/rc.conf.d/vmtools").exists()
+
+
+# What the host asks for, through powerd.
+
+
+def test_a_shutdown_request_becomes_an_orderly_shutdown(desk: Desk, on: Any) -> None:
+    assert on(desk)("powerd", "install").status == 0
+    desk.host("halt")
+    desk.advance(5)
+    shutdown = desk.commands("shutdown")
+    assert shutdown == ["shutdown -p now the host asked for a shutdown"]
+    status = desk.status
+    assert status["machine"] == "power off"
+    assert status["statuses"]["1"] is True  # the host was told before
+    assert "vmt0: the host asks for a shutdown" in desk.messages
+    gone = desk.tool("sbin/drvctl", "-l", "cpu0")
+    assert (gone.returncode, "the machine is down: power off" in gone.stderr) == (1, True)
+
+
+def test_a_reboot_request_becomes_an_orderly_reboot(desk: Desk, on: Any) -> None:
+    assert on(desk)("powerd", "install").status == 0
+    desk.host("reboot")
+    desk.advance(5)
+    assert desk.commands("shutdown") == ["shutdown -r now the host asked for a reboot"]
+    assert desk.status["machine"] == "reboot"
+    assert desk.status["statuses"]["2"] is True
+
+
+def site_script(desk: Desk, name: str, text: str) -> None:
+    path = desk.root / "etc/powerd/vmt.d" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_after_a_resume_the_network_is_renewed_and_own_scripts_run(desk: Desk, on: Any) -> None:
+    assert on(desk)("powerd", "install").status == 0
+    log = desk.root / "var/log/site"
+    site_script(desk, "20-second", f'echo "second $*" >>"{log}"')
+    site_script(desk, "10-first", f'echo "first $*" >>"{log}"')
+    desk.host("suspend", "3600")
+    desk.advance(10)
+    assert desk.status["machine"] == "running"
+    assert desk.commands("dhcpcd", "shutdown") == ["dhcpcd onerestart"]
+    assert log.read_text() == "first resume vmt0\nsecond resume vmt0\n"
+    for text in ("the virtual machine was resumed", "restarting dhcpcd", "10-first resume"):
+        assert text in desk.messages
+
+
+def test_own_scripts_run_before_the_shutdown(desk: Desk, on: Any) -> None:
+    assert on(desk)("powerd", "install").status == 0
+    # A script may use vmtctl's own tools: the driver answers while powerd waits.
+    node = "machdep.vmt0.uuid"
+    log = desk.root / "var/log/site"
+    site_script(desk, "10-uuid", f'"{desk.root}/sbin/sysctl" -n {node} >"{log}"')
+    desk.host("halt")
+    desk.advance(5)
+    assert log.read_text() == "00010203-0405-0607-0809-0a0b0c0d0e0f\n"
+    assert desk.status["machine"] == "power off"
+
+
+def test_a_machine_without_acpi_gets_blocks_in_the_standard_scripts(start: Start, on: Any) -> None:
+    desk = start("--no-acpi")
+    desk.advance(3)
+    before = {
+        path: path.read_bytes() for path in (desk.root / "etc/powerd/scripts").glob("*_button")
+    }
+    vmtctl = on(desk)
+    assert vmtctl("powerd", "install").status == 0
+    assert not (desk.root / "etc/powerd/scripts/acpi").exists()
+    assert vmtctl("powerd", "uninstall").status == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert vmtctl("powerd", "install").status == 0
+    desk.host("halt")
+    desk.advance(5)
+    assert desk.commands("shutdown") == ["shutdown -p now the host asked for a shutdown"]
+
+
+def test_events_of_other_devices_go_on_to_the_standard_script(desk: Desk, on: Any) -> None:
+    assert on(desk)("powerd", "install").status == 0
+    script = desk.root / "etc/powerd/scripts/acpi/power_button"
+    subprocess.run([script, "acpibut0", "pressed"], check=True, capture_output=True)
+    assert desk.commands("shutdown") == ["shutdown -p now power_button pressed"]
+
+
+def test_after_uninstall_the_standard_scripts_answer(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    assert [vmtctl("powerd", word).status for word in ("install", "uninstall")] == [0, 0]
+    desk.host("reboot")
+    desk.advance(5)
+    assert desk.commands("shutdown") == ["shutdown -r now reset_button pressed"]
+
+
+def test_without_powerd_the_kernel_goes_down_by_itself_and_doctor_warns(
+    start: Start, on: Any
+) -> None:
+    desk = start("--no-powerd")
+    desk.advance(3)
+    doctor = on(desk)("doctor")
+    assert (doctor.status, "powerd does not run" in doctor.out) == (2, True)
+    desk.host("halt")
+    desk.advance(5)
+    assert desk.status["machine"] == "power off"
+    assert desk.commands("shutdown") == []
+
+
+def test_powerd_comes_back_by_its_service(desk: Desk, on: Any) -> None:
+    assert desk.tool("usr/sbin/service", "powerd", "stop").returncode == 0
+    desk.until(lambda status: status["powerd"] is None)
+    assert on(desk)("status", "--json").json["powerd"]["running"] is False
+    assert desk.tool("usr/sbin/service", "powerd", "start").returncode == 0
+    desk.until(lambda status: status["powerd"] is not None)
+    busy = desk.tool("usr/sbin/powerd", "-d")
+    assert (busy.returncode, "/dev/power: Device busy" in busy.stderr) == (1, True)
+    desk.host("halt")
+    desk.advance(5)
+    assert desk.status["machine"] == "power off"

@@ -1,0 +1,213 @@
+"""The guest on the desk itself: it starts, stops, and its tools speak as NetBSD's do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from desk import Desk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Start = Callable[..., Desk]
+
+
+def vmtsim(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vmtsim", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# What each tool says; the texts are those of NetBSD's own (sbin/drvctl, sbin/sysctl, modload).
+TALK: tuple[tuple[str, int, str, str], ...] = (
+    ("sbin/drvctl -l cpu0", 0, "cpu0 vmt0\n", ""),
+    ("sbin/drvctl -nl cpu0", 0, "vmt0\n", ""),
+    ("sbin/drvctl -l", 0, "root mainbus0\n", ""),
+    ("sbin/drvctl -tnl", 0, "mainbus0\n  cpu0\n    vmt0\n", ""),
+    ("sbin/drvctl -l cpu7", 1, "", "drvctl: DRVLISTDEV: Device not configured\n"),
+    ("sbin/drvctl -d vmt1", 1, "", "drvctl: DRVDETACHDEV: Device not configured\n"),
+    ("sbin/drvctl -d mainbus0", 1, "", "drvctl: DRVDETACHDEV: Not supported\n"),
+    (
+        "sbin/drvctl -r -a cpufeaturebus cpu7", 1, "",
+        "drvctl: DRVRESCANBUS: Device not configured\n",
+    ),
+    ("sbin/drvctl -r -a nothing cpu0", 1, "", "drvctl: DRVRESCANBUS: Invalid argument\n"),
+    (
+        "sbin/drvctl -r -a x vmt0", 1, "",
+        "drvctl: DRVRESCANBUS: Operation not supported by device\n",
+    ),
+    ("sbin/drvctl -r -a cpufeaturebus cpu0", 0, "", ""),
+    ("sbin/drvctl -p vmt0 device-driver", 0, "vmt\n", ""),
+    ("sbin/drvctl -p vmt0 nothing", 1, "", ""),
+    ("sbin/modload nothing", 1, "", "modload: nothing: No such file or directory\n"),
+    ("sbin/modload /no/vmt.kmod", 1, "", "modload: /no/vmt.kmod: No such file or directory\n"),
+    ("sbin/modload /sbin/drvctl", 1, "", "modload: /sbin/drvctl: Exec format error\n"),
+    (
+        "sbin/modload /usr/pkg/stand/amd64/11.0/modules/vmt/vmt.kmod", 1, "",
+        "modload: /usr/pkg/stand/amd64/11.0/modules/vmt/vmt.kmod: File exists\n",
+    ),
+    ("sbin/modunload nothing", 1, "", "modunload: nothing: No such file or directory\n"),
+    (
+        "usr/bin/modstat nothing", 0,
+        "NAME                 CLASS    SOURCE   FLAG REFS    SIZE REQUIRES\n", "",
+    ),
+    ("sbin/sysctl -n kern.ostype", 0, "NetBSD\n", ""),
+    ("sbin/sysctl hw.machine", 0, "hw.machine = amd64\n", ""),
+    (
+        "sbin/sysctl machdep.vmt0.clock_sync.period", 0,
+        "machdep.vmt0.clock_sync.period = 60\n", "",
+    ),
+    (
+        "sbin/sysctl -e machdep.vmt0.clock_sync.period", 0,
+        "machdep.vmt0.clock_sync.period=60\n", "",
+    ),
+    (
+        "sbin/sysctl -w machdep.vmt0.clock_sync.period=5", 0,
+        "machdep.vmt0.clock_sync.period: 60 -> 5\n", "",
+    ),
+    (
+        "sbin/sysctl -w machdep.vmt0.clock_sync.period=-1", 1, "",
+        "sysctl: machdep.vmt0.clock_sync.period: Invalid argument\n",
+    ),
+    (
+        "sbin/sysctl -w machdep.vmt0.uuid=x", 1, "",
+        "sysctl: machdep.vmt0.uuid: Operation not permitted\n",
+    ),
+    (
+        "sbin/sysctl machdep.vmt0.nothing", 1, "",
+        "sysctl: third level name 'nothing' in 'machdep.vmt0.nothing' is invalid\n",
+    ),
+    (
+        "sbin/sysctl kern.ostype nothing.x kern.osrelease", 1, "kern.ostype = NetBSD\n",
+        "sysctl: top level name 'nothing' in 'nothing.x' is invalid\n",
+    ),
+    ("sbin/sysctl -q nothing", 1, "", ""),
+    ("sbin/sysctl kern.hostname=x", 1, "", "sysctl: Must specify -w to set variables\n"),
+    ("sbin/sysctl -w machdep.vmt0.nothing?=1", 0, "", ""),
+)  # fmt: skip
+
+
+def test_the_tools_say_what_netbsds_say(start: Start) -> None:
+    desk = start()
+    desk.advance(1)
+    for command, status, out, err in TALK:
+        path, *words = command.split()
+        done = desk.tool(path, *words)
+        assert (done.returncode, done.stdout, done.stderr) == (status, out, err), command
+
+
+def test_the_same_requests_give_the_same_run(start: Start) -> None:
+    said = []
+    for root in ("one", "two"):
+        desk = start("--seed", "7", root=root)
+        for words in (("advance", "3"), ("host", "ping"), ("host", "drop"), ("advance", "30")):
+            assert desk.control(*words)[0] == 0
+        status = desk.status
+        said.append((status["time"], status["resets"], desk.dmesg()))
+    assert said[0] == said[1]
+
+
+def test_a_guest_that_was_killed_can_be_started_again(start: Start, tmp_path: Path) -> None:
+    desk = start()
+    kept = desk.root / "etc/powerd/scripts/power_button"
+    kept.write_text(kept.read_text() + "# mine\n")
+    os.kill(desk.process.pid, signal.SIGKILL)
+    desk.process.communicate()
+    assert (desk.root / "var/run/vmtsim.sock").exists()
+    dead = desk.tool("sbin/drvctl", "-l")
+    assert dead.returncode == 1
+    assert "drvctl: no guest runs in" in dead.stderr
+    refused = vmtsim("guest-control", desk.root, "status")
+    assert (refused.returncode, "vmtsim guest --root" in refused.stderr) == (69, True)
+    again = start()
+    assert again.tool("sbin/drvctl", "-l").returncode == 0
+    assert kept.read_text().endswith("# mine\n")
+
+
+def test_one_directory_holds_one_guest(start: Start, kmod: Path) -> None:
+    desk = start()
+    second = vmtsim("guest", "--root", desk.root, kmod)
+    assert second.returncode == 73
+    assert "a guest runs in" in second.stderr
+    assert "guest-control" in second.stderr
+    assert desk.tool("sbin/drvctl", "-l").returncode == 0
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path, kmod: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("dear")
+    refused = vmtsim("guest", "--root", tmp_path, kmod)
+    assert (refused.returncode, "holds something else" in refused.stderr) == (73, True)
+    assert [path.name for path in tmp_path.iterdir() if "gw" not in path.name] == ["thesis.tex"]
+
+
+def test_a_file_that_is_no_module_makes_no_guest(tmp_path: Path) -> None:
+    (tmp_path / "vmt.kmod").write_text("no module")
+    assert vmtsim("guest", "--root", tmp_path / "guest", tmp_path / "vmt.kmod").returncode == 65
+    assert vmtsim("guest", "--root", tmp_path / "guest", tmp_path / "no.kmod").returncode == 66
+    assert not (tmp_path / "guest").exists()
+
+
+def test_stop_ends_the_guest_and_takes_its_sockets_away(start: Start) -> None:
+    desk = start()
+    done = vmtsim("guest-control", desk.root, "stop")
+    assert done.returncode == 0, done.stderr
+    desk.process.communicate(timeout=60)
+    assert desk.process.returncode == 0
+    for name in ("var/run/vmtsim.sock", "dev/power", "var/run/powerd.pid"):
+        assert not (desk.root / name).exists(), name
+
+
+def test_in_real_time_the_guest_needs_nobody_to_move_it(start: Start) -> None:
+    desk = start("--realtime")
+    desk.until(lambda status: status["channel"] is not None)
+    refused, text = desk.control("advance", "1")
+    assert (refused, "time passes by itself" in text) == (64, True)
+    desk.host("halt")
+    desk.until(lambda status: status["machine"] == "power off")
+    assert desk.commands("shutdown") == ["shutdown -p now power_button pressed"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        (("advance", "x"), 64, "invalid"),
+        (("advance", "-1"), 64, "seconds above 0"),
+        (("host", "explode"), 64, "there are halt, reboot"),
+        (("host", "jump"), 64, "usage: host jump SECONDS"),
+        (("host", "drop", "all of it"), 64, "usage: host drop"),
+        (("host", "get", "nothing"), 1, "nothing is not set"),
+        (("explode",), 64, "invalid choice"),
+    ],
+)
+def test_what_guest_control_does_not_understand_it_says(
+    shared: Desk, words: tuple[str, ...], status: int, text: str
+) -> None:
+    done = vmtsim("guest-control", shared.root, *words)
+    assert (done.returncode, text in done.stderr) == (status, True), done.stderr
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, kmod: Path) -> Iterator[Desk]:
+    """One guest for all tests that do not change it."""
+    desk = Desk(tmp_path_factory.mktemp("desk") / "guest", kmod)
+    yield desk
+    assert desk.close() == 0, desk.errors
+
+
+def test_status_is_for_people_too(shared: Desk) -> None:
+    done: Any = vmtsim("guest-control", shared.root, "status")
+    assert done.returncode == 0
+    labels = [line.split()[0] for line in done.stdout.splitlines()]
+    assert labels == ["machine", "kernel", "modules", "channel", "powerd", "processes"]
