@@ -39,9 +39,12 @@ def test_nothing_but_broken_answers_is_an_error_and_not_a_loop() -> None:
 
 
 def test_a_silent_stub_is_an_error_that_names_the_command() -> None:
-    with FakeStub([(b"$g#67", b"+"), (b"never", b"")], timeout=0.2, ends=False) as stub:
-        with pytest.raises(StubSilentError, match="'g'"):
-            stub.client.registers()
+    turns = [(b"$g#67", b"+"), (b"never", b"")]
+    with (
+        FakeStub(turns, timeout=0.2, ends=False) as stub,
+        pytest.raises(StubSilentError, match="'g'"),
+    ):
+        stub.client.registers()
 
 
 def test_a_closed_connection_means_that_qemu_has_quit() -> None:

@@ -40,7 +40,7 @@ void	module_busy(u_int);
 void	module_rpc(const char *);
 bool	module_loaded(void);
 
-/* kernel.c: what the driver calls */
+/* devices.c: autoconf(9), power, sysctl(9) */
 extern volatile int power_event;	/* 0, 'h'alt or 'r'eboot */
 extern device_t the_device;
 void	rescan(void);

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The kernel's functions as the driver knows them: the device, its power
+ * switches, its nodes, and what is heard and forgotten.
+ */
+
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/device.h>
+#include <sys/entropy.h>
+#include <sys/errno.h>
+#include <sys/evcnt.h>
+#include <sys/kauth.h>
+#include <sys/kmem.h>
+#include <sys/mount.h>
+#include <sys/pmf.h>
+#include <sys/rndsource.h>
+#include <sys/sysctl.h>
+#include <sys/uuid.h>
+
+#include <dev/sysmon/sysmonvar.h>
+
+#include <prop/proplib.h>
+
+#include <x86/cpuvar.h>
+
+#include "guest.h"
+
+struct device {
+	char		d_name[16];
+	void		*d_private;
+	struct cfattach	*d_attach;
+};
+
+volatile int power_event;
+device_t the_device;
+static const struct cfattachinit *attachments;
+static struct cfdata *configuration;
+static bool (*hook)(device_t, int);
+static struct sysctlnode rpc_node;
+static sysctlfn rpc_handler;
+
+/* autoconf(9) for one device. */
+
+device_t
+device_find_by_xname(const char *name)
+{
+
+	return the_device;
+}
+
+const char *
+device_xname(device_t device)
+{
+
+	return device->d_name;
+}
+
+void *
+device_private(device_t device)
+{
+
+	return device->d_private;
+}
+
+struct cfdriver *
+config_cfdriver_lookup(const char *name)
+{
+
+	return NULL;
+}
+
+int
+config_cfattach_attach(const char *driver, struct cfattach *ca)
+{
+
+	return ESRCH;
+}
+
+int
+config_cfattach_detach(const char *driver, struct cfattach *ca)
+{
+
+	return ESRCH;
+}
+
+void
+rescan(void)
+{
+	static struct device device;
+	struct cpufeature_attach_args args = { .ci = curcpu(), .name = "vm" };
+	struct cfattach *ca = attachments[0].cfai_list[0];
+
+	if (the_device != NULL ||
+	    (*ca->ca_match)(NULL, configuration, &args) == 0)
+		return;
+	strlcpy(device.d_name, "vmt0", sizeof(device.d_name));
+	device.d_private = kmem_zalloc(ca->ca_devsize, KM_SLEEP);
+	device.d_attach = ca;
+	the_device = &device;
+	printf("vmt0 at cpu0");
+	(*ca->ca_attach)(NULL, the_device, &args);
+}
+
+int
+config_init_component(struct cfdriver * const *drivers,
+    const struct cfattachinit *given, struct cfdata *cf)
+{
+
+	attachments = given;
+	configuration = cf;
+	rescan();
+	return 0;
+}
+
+int
+config_fini_component(struct cfdriver * const *drivers,
+    const struct cfattachinit *given, struct cfdata *cf)
+{
+	device_t device = the_device;
+	int error;
+
+	if (device == NULL)
+		return 0;
+	error = (*device->d_attach->ca_detach)(device, 0);
+	if (error != 0)
+		return error;
+	kmem_free(device->d_private, device->d_attach->ca_devsize);
+	the_device = NULL;
+	printf("vmt0: detached\n");
+	return 0;
+}
+
+void
+config_mountroot(device_t device, void (*function)(device_t))
+{
+
+	(*function)(device);
+}
+
+bool
+pmf_device_register1(device_t device, bool (*suspend)(device_t, const pmf_qual_t *),
+    bool (*resume)(device_t, const pmf_qual_t *), bool (*down)(device_t, int))
+{
+
+	hook = down;
+	return true;
+}
+
+void
+pmf_device_deregister(device_t device)
+{
+
+	hook = NULL;
+}
+
+bool
+shutdown_hook(void)
+{
+
+	return hook == NULL || (*hook)(the_device, 0);
+}
+
+bool
+prop_dictionary_get_bool(prop_dictionary_t dictionary, const char *name,
+    bool *value)
+{
+
+	/* modload -b force=true */
+	*value = true;
+	return true;
+}
+
+/* Power switches, with a powerd(8) that does as it is told. */
+
+int
+sysmon_pswitch_register(struct sysmon_pswitch *s)
+{
+
+	return 0;
+}
+
+void
+sysmon_pswitch_unregister(struct sysmon_pswitch *s)
+{
+}
+
+void
+sysmon_pswitch_event(struct sysmon_pswitch *s, int event)
+{
+	const char *name = s->smpsw_type == PSWITCH_TYPE_POWER ?
+	    "power_button" : s->smpsw_type == PSWITCH_TYPE_RESET ?
+	    "reset_button" : "sleep_button";
+
+	printf("powerd: %s %s of %s\n", name,
+	    event == PSWITCH_EVENT_PRESSED ? "pressed" : "released",
+	    s->smpsw_name);
+	if (event == PSWITCH_EVENT_PRESSED && s->smpsw_type != PSWITCH_TYPE_SLEEP)
+		power_event = s->smpsw_type == PSWITCH_TYPE_POWER ? 'h' : 'r';
+}
+
+/* sysctl(9): only the node "rpc" is ever called. */
+
+#undef sysctl_createv
+int
+sysctl_createv(struct sysctllog **logp, int flags,
+    const struct sysctlnode **parent, const struct sysctlnode **node,
+    int nodeflags, int type, const char *name, const char *description,
+    sysctlfn handler, u_quad_t number, void *data, size_t size, ...)
+{
+
+	if (node != NULL)
+		*node = &rpc_node;
+	*logp = (struct sysctllog *)&rpc_node;
+	if (strcmp(name, "rpc") == 0) {
+		rpc_handler = handler;
+		rpc_node.sysctl_data = data;
+	}
+	return 0;
+}
+
+void
+sysctl_teardown(struct sysctllog **logp)
+{
+
+	rpc_handler = NULL;
+	*logp = NULL;
+}
+
+int
+sysctl_copyin(struct lwp *l, const void *from, void *to, size_t size)
+{
+
+	memcpy(to, from, size);
+	return 0;
+}
+
+int
+sysctl_copyout(struct lwp *l, const void *from, void *to, size_t size)
+{
+
+	memcpy(to, from, size);
+	return 0;
+}
+
+int
+write_rpc(const char *command, char *reply, size_t *size)
+{
+
+	if (rpc_handler == NULL)
+		return ENOENT;
+	return (*rpc_handler)(NULL, 0, reply, size, command,
+	    strlen(command) + 1, NULL, curlwp, &rpc_node);
+}
+
+kauth_cred_t
+kauth_cred_get(void)
+{
+
+	return NULL;
+}
+
+int
+kauth_authorize_system(kauth_cred_t cred, kauth_action_t action,
+    enum kauth_system_req request, void *a, void *b, void *c)
+{
+
+	return 0;
+}
+
+/* No file system is mounted. */
+
+void
+mountlist_iterator_init(mount_iterator_t **iterator)
+{
+
+	*iterator = NULL;
+}
+
+struct mount *
+mountlist_iterator_trynext(mount_iterator_t *iterator)
+{
+
+	return NULL;
+}
+
+void
+mountlist_iterator_destroy(mount_iterator_t *iterator)
+{
+}
+
+/* The rest is heard and forgotten. */
+
+void
+uuid_dec_be(const void *from, struct uuid *to)
+{
+
+	memcpy(to, from, sizeof(*to));
+}
+
+int
+uuid_snprintf(char *to, size_t size, const struct uuid *uuid)
+{
+	const uint8_t *b = (const void *)uuid;
+
+	return snprintf(to, size, "%02x%02x%02x%02x-%02x%02x-%02x%02x-"
+	    "%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
+	    b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+	    b[15]);
+}
+
+void
+rnd_add_data(struct krndsource *source, const void *data, uint32_t size,
+    uint32_t bits)
+{
+}
+
+int
+entropy_consolidate(void)
+{
+
+	return 0;
+}
+
+void
+evcnt_attach_dynamic(struct evcnt *ev, int type, const struct evcnt *parent,
+    const char *group, const char *name)
+{
+}
+
+void
+evcnt_detach(struct evcnt *ev)
+{
+}
