@@ -148,6 +148,8 @@ class Server:
     def _progress(self) -> None:
         """Let time pass as far as it may, hand on power events, go down when asked to."""
         machine = self.machine
+        # The wall's clock is read once: it never stands still, and others wait to be heard.
+        wall = self._wall_target() if self._realtime else None
         while True:
             self._deliver()
             if machine.going_down and not machine.ended and not self._powerd_busy:
@@ -155,7 +157,7 @@ class Server:
             if machine.ended:
                 self._after_the_end()
                 return
-            target = self._target()
+            target = wall if self._realtime else self._target()
             if target is None:
                 return
             if machine.now >= target:
@@ -168,11 +170,13 @@ class Server:
             except Down as down:
                 self._say(str(down))
 
+    def _wall_target(self) -> int:
+        """Return the virtual time that the clock on the wall has reached."""
+        began, at = self._started
+        return at + round((time.monotonic() - began) * SECOND)
+
     def _target(self) -> int | None:
         """Return the virtual time to run to now, None if it stands still."""
-        if self._realtime:
-            began, at = self._started
-            return at + round((time.monotonic() - began) * SECOND)
         if self._advances and not self._powerd_busy:
             return self._advances[0][1]
         return None
