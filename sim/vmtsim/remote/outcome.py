@@ -27,12 +27,34 @@ def talk(trace: Trace, show: Callable[[str], None]) -> None:
     trace.subscribe(happened, chart.KINDS)
 
 
+# Rules that a guest cannot keep whose channels were opened with another host.
+_OF_CHANNELS = frozenset({"channel-unknown", "channel-closed", "channel-dead", "cookie"})
+
+
 class Findings:
-    """Collects the protocol's rules that the guest broke."""
+    """Collects the protocol's rules that the guest broke.
+
+    A guest that is met in the middle of a conversation goes on with channels that this host never
+    gave out.  That does not count until it has opened its own and was reset.
+    """
 
     def __init__(self, trace: Trace) -> None:
         self.events: list[Event] = []
-        trace.subscribe(self.events.append, ("violation",))
+        self.inherited = 0
+        self._opened = False
+        self._between = False
+        trace.subscribe(self._happened, ("violation", "open", "tclo.reply"))
+
+    def _happened(self, event: Event) -> None:
+        if event.kind == "open":
+            self._opened = True
+        elif event.kind == "tclo.reply":
+            self._between = self._between and event["message"] != b"reset"
+        elif event["rule"] in _OF_CHANNELS and (self._between or not self._opened):
+            self._between = True
+            self.inherited += 1
+        else:
+            self.events.append(event)
 
     def of(self, session: Session) -> list[dict[str, Any]]:
         """Return all findings, those of the scenario too."""
@@ -69,6 +91,7 @@ def record(session: Session, findings: list[dict[str, Any]]) -> dict[str, Any]:
             "the scenario's expectations are met": "scenario" not in rules,
         },
         "left_out": session.left_out,
+        "violations": session.host.violations,
         "findings": findings,
         "real_ns": session.clock(),
         "traps": session.host.summary()["calls"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -335,6 +336,36 @@ def test_a_scenario_that_is_not_met_says_so(start: Start, tmp_path: Path) -> Non
 
 def _verb(*words: str) -> list[str]:
     return [sys.executable, "-m", "vmtsim", "host", *words]
+
+
+def test_a_guest_in_the_middle_of_a_talk_is_not_blamed_for_it(
+    qemu: str, guest: Guest, tmp_path: Path
+) -> None:
+    program = sites.of_module(guest.module)
+
+    def session(machine: Machine, said: list[str]) -> Play:
+        settings = Settings(program, text=BASES[0], serial=machine.log)
+        new = Session(Client(connect(machine.gdb)), settings, said.append)
+        play = Play(new, machine, Findings(new.trace), said)
+        new.trace.subscribe(play.events.append)
+        return play
+
+    with running(qemu, guest, tmp_path, words="load=0") as machine:
+        for killed in (True, False):
+            play = session(machine, [])
+            thread = threading.Thread(target=play.run, daemon=True)
+            thread.start()
+            play.ready()
+            if killed:
+                # As if by SIGKILL: the connection goes, the breakpoints stay.
+                play.session.server.client.connection.shutdown(socket.SHUT_RDWR)
+            else:
+                play.type("halt")
+                play.says("QEMU has quit")
+            thread.join(PATIENT)
+            assert not thread.is_alive()
+    assert play.findings.inherited > 0
+    assert play.rules() == []
 
 
 def test_a_terminated_vmtsim_leaves_a_running_guest(
