@@ -321,3 +321,36 @@ def test_the_package_lists_every_file() -> None:
     assert helper.DATA == load(USERLAND / "make_zipapp.py").DATA
     for name in ("Makefile", "DESCR", "MESSAGE"):
         assert (PKGSRC / "sysutils/vmtctl" / name).read_text()
+
+
+# What came after Python 3.10, by the module that it came into.
+NEWER = {
+    "datetime": {"UTC"},
+    "enum": {"StrEnum", "ReprEnum", "verify"},
+    "os": {"process_cpu_count", "unshare", "login_tty"},
+    "typing": {"Self", "assert_never", "reveal_type", "override", "Never", "LiteralString"},
+    "contextlib": {"chdir"},
+    "tomllib": {""},
+    "itertools": {"batched"},
+    "hashlib": {"file_digest"},
+}
+
+
+def test_every_file_is_python_3_10() -> None:
+    for path in sorted((Path(__file__).parents[2] / "userland").rglob("*.py")):
+        tree = ast.parse(path.read_text(), str(path), feature_version=(3, 10))
+        for node in ast.walk(tree):
+            names: list[tuple[str, str]] = []
+            if isinstance(node, ast.ImportFrom):
+                names = [(node.module or "", alias.name) for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [(alias.name, "") for alias in node.names]
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                names = [(node.value.id, node.attr)]
+            # ast.parse lets these two pass for an older version.
+            newer = isinstance(node, getattr(ast, "TryStar", ())) or isinstance(
+                node, getattr(ast, "TypeAlias", ())
+            )
+            assert not newer, f"{path}:{node.lineno}"  # type: ignore[attr-defined]
+            for module, name in names:
+                assert name not in NEWER.get(module, set()), f"{path}: {module}.{name}"
