@@ -28,8 +28,6 @@ _MESSAGES = (
     b"Set_Option time.synchronize.tools.startup 1",
     b"Set_Option time.synchronize.tools.slewCorrection 0",
     b"Set_Option time.synchronize.tools.percentCorrection 30",
-    b"vmbackup.snapshotDone",
-    b"vmbackup.abort",
     b"Capabilities_Register",
     b"reset",
 )

@@ -146,8 +146,6 @@ def _round_trip(rng: Rng, end: int) -> list[Step]:
     else:
         steps.append(_step(at, "guest.detach", "vmt0", SAFETY))
         steps.append(_step(back, "guest.rescan", "cpu0", SAFETY))
-    if rng.chance(1, 8):
-        steps.append(_step(at + rng.below(2_000_000), "guest.detach", "vmt0", SAFETY))
     return steps
 
 

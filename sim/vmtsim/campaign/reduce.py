@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A run that is only to fail again ends so long (virtual ns) after the first failure.
+_MARGIN = 30_000_000_000
 # Runs that a reduction may cost; what is left then is small enough to read.
 BUDGET = 250
 
@@ -128,7 +130,11 @@ def reduce(
     """
     plan = plans.draw(seed, builtin=builtin)
     whole = Player(module, plan)
-    whole.play()
+    found = next((each for each in whole.play() if each.rule == rule), None)
+    if found is None:
+        return None
+    moment = next((each for each in whole.moments if each.rule == rule), None)
+    until = (moment.at if moment is not None else found.at) + _MARGIN
     items = schedule(whole)
     runs = 1
     best = items
@@ -138,7 +144,7 @@ def reduce(
         if runs >= budget:
             raise _SpentError
         runs += 1
-        player = Player(module, plan, choice=choice_of(part))
+        player = Player(module, plan, choice=choice_of(part), until=until)
         failed = any(finding.rule == rule for finding in player.play())
         if failed and len(part) < len(best):
             best = part

@@ -73,6 +73,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--canary", type=Path, metavar="FILE", help="a module with a defect that must be found"
     )
     parser.add_argument(
+        "--canary-seeds", type=int, default=40, metavar="N", help="within so many seeds (40)"
+    )
+    parser.add_argument(
+        "--stories",
+        type=int,
+        default=3,
+        metavar="N",
+        help="reduce and tell so many kinds of failures (3)",
+    )
+    parser.add_argument(
         "--twice", type=int, default=20, metavar="N", help="play one seed in N twice (20; 0: none)"
     )
     parser.add_argument(
@@ -113,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
         minutes=args.minutes,
         twice=args.twice,
         canary=args.canary,
+        canary_seeds=args.canary_seeds,
+        stories=args.stories,
     )
     with teller(quiet=args.quiet) as told, pool(args.jobs) as executors:
         record = Campaign(settings, executors, args.jobs, told).run()

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from .mutation import KMOD, StaleMutantError, Verdict, innocent, judge, mutants
+from .mutation import KMOD, Mutant, Verdict, innocent, judge, mutants, stale
 
 
 def main() -> int:
@@ -28,17 +28,18 @@ def main() -> int:
     if unknown:
         parser.error(f"no mutant {', '.join(sorted(unknown))}")
     began = time.monotonic()
+    outdated = stale(chosen, args.kmod)
+    for text in outdated:
+        print(f"STALE  {text}")
+    if outdated:
+        return 1
     if not args.names:
         said = innocent(args.kmod)
         for killer, text in said.items():
             print(f"NOT INNOCENT  {killer} fails on the driver as it is: {text[:300]}")
         if said:
             return 1
-    try:
-        verdicts = _judged(chosen, args)
-    except StaleMutantError as stale:
-        print(f"STALE  {stale}")
-        return 1
+    verdicts = _judged(chosen, args)
     dead = [verdict for verdict in verdicts if verdict.killed]
     print(
         f"{len(dead)} of {len(verdicts)} mutants killed "
@@ -52,7 +53,7 @@ def main() -> int:
     return 0 if len(dead) == len(verdicts) else 1
 
 
-def _judged(chosen: list, args: argparse.Namespace) -> list[Verdict]:
+def _judged(chosen: list[Mutant], args: argparse.Namespace) -> list[Verdict]:
     context = multiprocessing.get_context("spawn")
     verdicts = []
     with ProcessPoolExecutor(args.jobs, mp_context=context) as pool:

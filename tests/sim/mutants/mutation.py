@@ -88,6 +88,17 @@ def mutated(mutant: Mutant, kmod: Path = KMOD) -> str:
     return text
 
 
+def stale(chosen: Iterable[Mutant], kmod: Path = KMOD) -> list[str]:
+    """Return what is wrong with each mutant that does not apply."""
+    found = []
+    for mutant in chosen:
+        try:
+            mutated(mutant, kmod)
+        except StaleMutantError as error:  # noqa: PERF203 - all of them are wanted
+            found.append(str(error))
+    return found
+
+
 def build(mutant: Mutant | None, out: Path, kmod: Path = KMOD) -> Path:
     """Build a mutant (None: the driver as it is) and return the module."""
     source = out / "kmod"
@@ -97,9 +108,7 @@ def build(mutant: Mutant | None, out: Path, kmod: Path = KMOD) -> Path:
             (source / file.name).write_bytes(file.read_bytes())
     if mutant is not None:
         (source / mutant.file).write_text(mutated(mutant, kmod), encoding="utf-8")
-    return build_module(
-        source, out=out, name="vmt", cache=_CACHE, extra_flags=("-Wno-error",)
-    ).path
+    return build_module(source, out=out, name="vmt", cache=_CACHE, extra_flags=("-Wno-error",)).path
 
 
 def notice(module: Path, killer: str) -> str:
@@ -144,7 +153,7 @@ def judge(mutant: Mutant, kmod: Path = KMOD) -> Verdict:
         for killer in mutant.killers:
             try:
                 said = notice(module, killer)
-            except Exception:  # noqa: BLE001 - told as what it is, not as a kill
+            except Exception:  # told as what it is, not as a kill
                 return Verdict(mutant.name, "", f"BROKEN by {killer}: {traceback.format_exc()}")
             if said:
                 return Verdict(mutant.name, killer, said)

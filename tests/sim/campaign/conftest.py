@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from vmtgen.build import build_module
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our driver, built once."""
+    out = tmp_path_factory.mktemp("driver")
+    return build_module(ROOT / "kmod", out=out, cache=ROOT / "build" / ".cache").path
+
+
+@pytest.fixture(scope="session")
+def careless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver with one defect: it never closes a channel that it has lost."""
+    out = tmp_path_factory.mktemp("careless")
+    source = out / "kmod"
+    source.mkdir()
+    for file in (ROOT / "kmod").iterdir():
+        if file.suffix in {".c", ".h"} or file.name == "Makefile":
+            source.joinpath(file.name).write_bytes(file.read_bytes())
+    path = source / "vmt_tclo.c"
+    text = path.read_text(encoding="utf-8")
+    before = "\tvmtk_channel_close(&sc->sc_tclo);\n\tsc->sc_registered = false;"
+    assert text.count(before) == 1
+    after = "\tsc->sc_tclo.ch_open = false;\n\tsc->sc_registered = false;"
+    path.write_text(text.replace(before, after), encoding="utf-8")
+    return build_module(source, out=out, name="vmt", cache=ROOT / "build" / ".cache").path

@@ -1,0 +1,173 @@
+"""Campaigns: what a seed means, what is found, and that the watchers are watched."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtsim import cli
+from vmtsim.campaign import plan as plans
+from vmtsim.campaign import reduce as reducing
+from vmtsim.campaign import story
+from vmtsim.campaign.play import Played, Player, play
+from vmtsim.campaign.record import Failure, Record, RecordError, merge
+from vmtsim.campaign.runner import divergence
+from vmtsim.simulation import Finding
+from vmtsim.verbs.campaign import part
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_seed_always_draws_the_same_plan() -> None:
+    assert plans.draw(7) == plans.draw(7)
+    assert plans.draw(7) != plans.draw(8)
+
+
+@pytest.mark.parametrize("seed", range(1, 60))
+def test_every_seed_plays_ten_minutes_with_a_detach_and_an_attach(seed: int) -> None:
+    plan = plans.draw(seed)
+    assert plan.scenario.duration >= 600 * 10**9
+    verbs = [step.verb for step in plan.scenario.steps[: plan.actions]]
+    assert {"guest.detach", "guest.unload"} & set(verbs)
+    assert {"guest.rescan", "guest.load"} & set(verbs)
+    assert all(step.at <= plan.second_phase for step in plan.scenario.steps[: plan.actions])
+
+
+def test_each_fault_is_absent_in_some_seeds_and_present_in_others() -> None:
+    drawn = [set(plans.draw(seed).odds) for seed in range(1, 60)]
+    for name in plans.ALL_FAULTS:
+        assert any(name in odds for odds in drawn)
+        assert any(name not in odds for odds in drawn)
+
+
+def test_a_seed_leaves_the_same_trace_when_it_is_played_again(driver: Path) -> None:
+    one, two = (play(driver, 5, keep_trace=True) for _ in range(2))
+    assert one.trace is not None
+    assert one.trace == two.trace
+    assert one.status == 0, one.findings
+
+
+def test_the_written_schedule_plays_what_chance_played(careless: Path) -> None:
+    plan = plans.draw(_failing(careless))
+    first = Player(careless, plan)
+    first.play()
+    items = reducing.schedule(first)
+    again = Player(careless, plan, choice=reducing.choice_of(items))
+    assert {finding.rule for finding in again.play()} >= {"channel-abandoned"}
+    assert [s.name for s in again.injector.strikes][:3] == [s.name for s in first.injector.strikes][
+        :3
+    ]
+
+
+@functools.cache
+def _failing(module: Path) -> int:
+    for seed in range(1, 12):
+        if any(finding.rule == "channel-abandoned" for finding in play(module, seed).findings):
+            return seed
+    raise AssertionError("no seed finds it")
+
+
+def test_a_failure_is_reduced_and_told_with_its_source_line(careless: Path) -> None:
+    seed = _failing(careless)
+    reduced = reducing.reduce(careless, seed, "channel-abandoned", budget=60)
+    assert reduced is not None
+    assert len(reduced.items) <= 3 < reduced.total
+    text = "\n".join(story.tell(careless, seed, "channel-abandoned", reduced=reduced))
+    assert text.startswith("FAILED   channel-abandoned:")
+    assert "vmtk_channel_open (vmt_channel.c:" in text
+    assert "source   vmt_channel.c:" in text
+    assert f"--seed {seed} --only {reduced.only}" in text
+    assert cli.main(["replay", str(careless), "--seed", str(seed), "--only", reduced.only]) == 1
+
+
+def test_ddmin_finds_what_is_needed_and_nothing_else() -> None:
+    tried = []
+
+    def fails(items: tuple[int, ...]) -> bool:
+        tried.append(items)
+        return {3, 17} <= set(items)
+
+    assert reducing.ddmin(range(40), fails) == (3, 17)
+    assert reducing.ddmin(range(5), lambda _items: True) == ()
+    assert len(tried) < 80
+
+
+def test_a_campaign_is_run_by_processes_and_catches_its_canary(
+    driver: Path, careless: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result, page = tmp_path / "r.json", tmp_path / "r.html"
+    arguments = ["campaign", str(driver), "--seeds", "1:4", "--jobs", "2", "--quiet"]
+    arguments += ["--json", str(result), "--html", str(page), "--canary", str(careless)]
+    assert cli.main(arguments) == 0, capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "verdict  fine" in said
+    assert "vmt.kmod: caught at seed" in said
+    data = json.loads(result.read_text(encoding="utf-8"))
+    assert data["played"] == 4
+    assert data["twice"] >= 1
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_a_canary_that_lives_fails_the_campaign(
+    driver: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["campaign", str(driver), "--seeds", "5", "--jobs", "1", "--twice", "0", "--quiet"]
+    assert cli.main([*arguments, "--canary", str(driver), "--canary-seeds", "2"]) == 70
+    assert "NOT CAUGHT" in capsys.readouterr().out
+
+
+def test_the_exit_status_tells_the_class_of_failure(careless: Path) -> None:
+    seed = str(_failing(careless))
+    arguments = ["campaign", str(careless), "--seeds", seed, "--jobs", "1", "--quiet"]
+    assert cli.main([*arguments, "--stories", "0", "--twice", "0"]) == 1
+
+
+def test_the_first_divergence_is_shown() -> None:
+    lines = divergence(["a", "b", "c", "d"], ["a", "b", "x", "d"])
+    assert lines == ["the first 2 events are the same; then", "    a", "    b", "  1 c", "  2 x"]
+    assert divergence(["a"], ["a", "b"])[-2:] == ["  1 (the end)", "  2 b"]
+
+
+def _played(seed: int, **changes: Any) -> Played:
+    return replace(
+        Played(seed, module="vmt", virtual=10**9, reached={"fault: burst": 2}), **changes
+    )
+
+
+def _shard(path: Path, *seeds: int, digest: str = "same") -> Path:
+    record = Record(file="vmt.kmod", digest=digest)
+    for seed in seeds:
+        finding = Finding("leak", f"seed {seed}", 5, 1)
+        record.add(_played(seed, findings=[finding], status=1))
+    path.write_text(record.json(), encoding="utf-8")
+    return path
+
+
+def test_shards_add_up(tmp_path: Path) -> None:
+    one = _shard(tmp_path / "1.json", 3, 4)
+    two = _shard(tmp_path / "2.json", 1, 2)
+    whole = merge([one, two])
+    assert whole.seeds == [[1, 4]]
+    assert whole.played == 4
+    assert whole.reached == {"fault: burst": 8}
+    assert whole.failures == [Failure("leak", 1, "seed 1", 1, count=4)]
+
+
+def test_a_seed_is_not_counted_twice(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="seed 2 is in "):
+        merge([_shard(tmp_path / "1.json", 1, 2), _shard(tmp_path / "2.json", 2, 3)])
+
+
+def test_shards_of_two_modules_are_not_mixed(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="of another module"):
+        merge([_shard(tmp_path / "1.json", 1), _shard(tmp_path / "2.json", 2, digest="other")])
+
+
+def test_parts_cover_all_seeds_once() -> None:
+    parts = [part(5, 21, number, 4) for number in (1, 2, 3, 4)]
+    seeds = [seed for first, last in parts for seed in range(first, last + 1)]
+    assert seeds == list(range(5, 22))
