@@ -42,6 +42,9 @@ test: env
 bench: build
 	$(RUN) bench
 
+dist: env
+	$(RUN) vmtgen dist
+
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -56,7 +59,8 @@ help:
 	@echo "make lint       what the kernel would say to it"
 	@echo "make run        the whole conversation with a simulated VMware"
 	@echo "make bench      figures of this machine"
+	@echo "make dist       dist/: an archive for each release and machine"
 	@echo "make clean      remove what was built; make distclean: and .venv"
 	@echo "variables:      RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
 
-.PHONY: all env generate build lint run test bench clean distclean help
+.PHONY: all env generate build lint run test bench dist clean distclean help
