@@ -24,7 +24,8 @@ _MODULE = Option(
 _CLOCK_TEXT = """\
 Without an argument the state of the clock is shown: the period, the last measured offset, how
 often it was stepped and slewed, and why not.  PERIOD is a number of seconds (or 5m, 2h); off is 0:
-then nothing touches the clock.  sync sets the clock once, now."""
+then nothing touches the clock, and sync is refused.  sync sets the clock once, now.  The driver
+that NetBSD has built in shows and takes the period only."""
 
 _GUESTINFO_TEXT = """\
 A guest variable is text that host and guest share: guestinfo.KEY in the virtual machine's
@@ -37,9 +38,11 @@ _POWERD_TEXT = """\
 powerd(8) runs a script when the host asks for a shutdown or a reboot, and after a resume.  install
 puts small scripts into /etc/powerd/scripts/acpi, where powerd looks first.  They handle vmt(4) and
 hand every other device on to what was there before, so no file of the system is edited.  On a
-machine without ACPI a marked block goes into the standard scripts instead.  The scripts in
-/etc/powerd/vmt.d are run before anything else, in the order of their names, with the name of what
-happens as their argument: shutdown, reboot, suspend or resume; each has 30 seconds."""
+machine without ACPI a marked block goes into the standard scripts instead.  The executables in
+/etc/powerd/vmt.d are run in the order of their names: before a shutdown or reboot, and after the
+network was renewed when the machine was resumed.  Their arguments are what happens (shutdown,
+reboot, suspend or resume) and the device; each has 30 seconds.  One that everybody may write to is
+not run."""
 
 _SERVICE_TEXT = """\
 pkgsrc's script vmtools detaches vmt0 before vmtoolsd starts, and attaches it again while vmtoolsd
@@ -49,7 +52,9 @@ vmtctl, in the right order.  pkgsrc's own script is not touched."""
 _LOAD_TEXT = """\
 The kernel's own vmt(4) is replaced without a reboot: the built-in module is disabled, FILE is
 loaded, and vmt0 changes hands.  Each step is verified; when one fails the steps before it are
-undone.  Before anything happens, FILE is checked against this kernel's release and machine."""
+undone.  Before anything happens, FILE is checked against this kernel's release and machine.  The
+next boot begins with the kernel's own driver again, unless rc.d/vmtctl loads the module: put
+vmtctl=YES into rc.conf(5)."""
 
 COMMANDS = (
     Command(
