@@ -111,6 +111,7 @@ vmtk_clock_run(struct vmtk_softc *sc, int64_t now)
 
 	if (policy.p_period == 0 && !policy.p_now) {
 		vmt_rest(sc, policy.p_why);
+		clock->c_started = false;	/* look at once when it goes on */
 		return INT64_MAX;
 	}
 	if (policy.p_now || !clock->c_started ||

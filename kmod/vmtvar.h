@@ -107,7 +107,7 @@ struct vmtk_clock {
 	u_int		c_percent;
 
 	/* The worker's own. */
-	bool		c_started;	/* the first synchronisation is over */
+	bool		c_started;	/* it was looked at since it is on */
 	bool		c_slewing;	/* a correction of ours is on the way */
 	bool		c_complained;	/* of a host without time */
 	int		c_source;	/* which backdoor command works */

@@ -140,3 +140,28 @@ def test_a_pair_without_a_variable_is_a_patch_to_the_specs(workshop: Workshop) -
     add(workshop, PAIR)
     assert "distroAddlVersion='current'" in generated(workshop)["vmt_guestinfo.c"]
     assert b" distroAddlVersion='current'\0" in built(workshop)
+
+
+def test_the_host_and_the_kernel_meet_the_new_command(workshop: Workshop) -> None:
+    """What was added to the specs alone is answered, logged and pressed when it runs.
+
+    Without the new state, whose number no host of today has.
+    """
+    file, before, lines = COMMAND[0]
+    add(workshop, ((file, before, lines.replace("    state: hibernate\n", "")), *COMMAND[2:]))
+    generated(workshop)
+    built(workshop)
+    scenario = workshop.top / "hibernate.yaml"
+    scenario.write_text(
+        "summary: The host says a word that was added to the specs.\n"
+        "steps:\n"
+        "  - at: 20.0\n"
+        "    host.tclo: OS_Hibernate\n"
+        "  - expect.reply: {message: OS_Hibernate, reply: OK good night}\n"
+        "  - expect.console: 'vmt0: host wants 100% rest'\n"
+        "  - expect.event: {script: lid_switch, name: pressed, driver: vmt0}\n"
+        "  - expect.rpci: 'log toolbox: host wants 100% rest'\n",
+        encoding="utf-8",
+    )
+    run = workshop.simulate("--scenario", str(scenario))
+    assert run.returncode == 0, run.stdout + run.stderr
