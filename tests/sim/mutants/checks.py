@@ -158,6 +158,56 @@ def prompt_commands(module: Path) -> str:
     return ""
 
 
+def twenty_at_once(module: Path) -> str:
+    """Twenty messages that wait are answered in one wake-up."""
+    done = simulation(module, *[(30.3, "host.tclo", b"ping")] * 20, seconds=40)
+    done.run()
+    answers = [e.at for e in done.trace.events
+               if e.kind == "tclo.reply" and e["message"] == b"ping"]  # fmt: skip
+    took = max(answers, default=0) - min(answers, default=0)
+    if len(answers) != 20:
+        return verdict(done) or f"{len(answers)} answers"
+    return verdict(done) or ("" if took < SECOND // 100 else f"answers took {took / 1e9:.3f} s")
+
+
+def kick_while_busy(module: Path) -> str:
+    """A command that comes while the worker waits for the host is carried out right after."""
+    at = 60.03
+    for phase in range(10):
+        # The message decides when the host is asked again: not soon, in some of these runs.
+        done = simulation(
+            module,
+            (50 + phase / 10, "host.tclo", b"ping"),
+            (59.5, "host.fault", {"no-reply": {"command": "SetGuestInfo"}}),
+            (at, "guest.rpc", b"log hello"),
+            seconds=70,
+        )
+        done.run()
+        ended = [e.at for e in done.trace.events if e.kind == "guest.done"]
+        told = [e.at for e in done.trace.events
+                if e.kind == "rpci" and bytes(e["request"]).startswith(b"SetGuestInfo  7")
+                and e.at > 59 * SECOND]  # fmt: skip
+        if verdict(done) or not ended or not told:
+            return verdict(done) or "the command or the uptime never came"
+        if ended[0] - max(told[-1], round(at * SECOND)) > SECOND // 10:
+            return f"the command was carried out {(ended[0] - told[-1]) / 1e9:.3f} s after the turn"
+    return ""
+
+
+def after_a_timeout(module: Path) -> str:
+    """Who comes while an abandoned command is still under way is told so, and later ones work."""
+    made = booted(module)
+    made.host.faults.arm("no-reply", times=100)
+    commands = [made.admin.do_rpc("log hello") for _ in range(3)]
+    errors = [made.admin.wait("sysctl", command).error for command in commands]
+    made.host.faults.disarm()
+    made.kernel.run_for(30 * SECOND)
+    reply = made.admin.wait("sysctl", made.admin.do_rpc("log again"))
+    if reply.error or not all(errors):
+        return f"errors {errors}, then {reply}"
+    return ""
+
+
 def prompt_shutdown(module: Path) -> str:
     """The shutdown hook waits for the worker's last word, and no longer."""
     done = simulation(module, (6.0, "guest.shutdown", True), seconds=20)
@@ -258,6 +308,9 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "long-reply": long_reply,
     "two-commands": two_commands,
     "prompt-commands": prompt_commands,
+    "twenty-at-once": twenty_at_once,
+    "kick-while-busy": kick_while_busy,
+    "after-a-timeout": after_a_timeout,
     "prompt-shutdown": prompt_shutdown,
     "unlucky-order": unlucky_order,
     "unwinding": unwinding,
