@@ -13,7 +13,7 @@ fail() {
 command -v "$python" >/dev/null 2>&1 ||
     fail "there is no $python; install Python 3.11 or newer (Debian: apt-get install python3), or say make PYTHON=..."
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "$python is older than Python 3.11; say make PYTHON=python3.12, say"
+    fail "$python is older than Python 3.11; name a newer one: make PYTHON=python3.12"
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "$python cannot make environments; install its venv module (Debian: apt-get install python3-venv)"
 
@@ -22,8 +22,7 @@ echo "Setting up $venv (once; needs the network for about a minute) ..."
     fail "cannot make $venv; see above"
 log=$venv/install.log
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --editable ".[dev]" >"$log" 2>&1 || {
-	tail -5 "$log" >&2
-	fail "pip could not install the packages of pyproject.toml (all of it: $log); is there a network?"
+    --retries 1 --timeout 15 --editable ".[dev]" >"$log" 2>&1 || {
+	fail "pip could not install the packages of pyproject.toml; is there a network? What it said is in $log"
 }
 touch "$venv/.complete"
