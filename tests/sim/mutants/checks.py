@@ -173,11 +173,12 @@ def twenty_at_once(module: Path) -> str:
 def kick_while_busy(module: Path) -> str:
     """A command that comes while the worker waits for the host is carried out right after."""
     at = 60.03
-    for phase in range(10):
-        # The message decides when the host is asked again: not soon, in some of these runs.
+    for messages in range(12, 24):
+        # Each message moves the times at which the host is asked: in some of these runs it was
+        # asked just before the uptime is due, and is not asked again for a second.
         done = simulation(
             module,
-            (50 + phase / 10, "host.tclo", b"ping"),
+            *[(6 + 2 * n, "host.tclo", b"ping") for n in range(messages)],
             (59.5, "host.fault", {"no-reply": {"command": "SetGuestInfo"}}),
             (at, "guest.rpc", b"log hello"),
             seconds=70,
