@@ -42,6 +42,9 @@ test: env
 bench: build
 	$(RUN) bench
 
+pictures: build
+	$(RUN) vmtsim run $(MODULE) --svg docs/conversation.svg >/dev/null
+
 dist: env
 	$(RUN) vmtgen dist
 
@@ -63,4 +66,4 @@ help:
 	@echo "make clean      remove what was built; make distclean: and .venv"
 	@echo "variables:      RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
 
-.PHONY: all env generate build lint run test bench dist clean distclean help
+.PHONY: all env generate build lint run test bench pictures dist clean distclean help
