@@ -152,6 +152,17 @@ class Dispatch:
         self.by_address[address] = prototype.name
         return address
 
+    def wrap(
+        self, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]
+    ) -> None:
+        """Let ``around(model)`` serve a function from now on.  KeyError: it has no model."""
+        prototype, method = self._waiting[name]
+        served = around(method)
+        self._waiting[name] = (prototype, served)
+        for entry in self.entries:
+            if entry is not None and entry.name == name:
+                entry.method = served
+
     def function_at(self, address: int) -> Entry | None:
         """Return the kernel function whose address this is."""
         offset = address - self.cpu.layout.stubs

@@ -1,0 +1,129 @@
+"""A host that answers otherwise: status words bent at one step, and ports that nobody watches.
+
+The host's own faults end a channel in the ways that were seen of VMware. These are the words that
+it could answer as well: every bit, with and without success.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.host.channel import (
+    CLOSED,
+    COOKIE_FLAG,
+    POWEROFF,
+    PROTOCOLS,
+    STEPS,
+    SUCCESS,
+    TIMEOUT,
+    UNSENT,
+)
+from vmtsim.host.frame import Frame, GuestMemory, high16, word
+
+if TYPE_CHECKING:
+    from .rig import Rig
+
+BAD = {"closed": CLOSED, "unsent": UNSENT, "power-off": POWEROFF, "timed-out": TIMEOUT}
+# What a step may answer when it went wrong: (name, status, whether the host did it all the same).
+WORDS = [
+    ("nothing", 0, False),
+    *((name, bit, False) for name, bit in BAD.items()),
+    *((f"{name} and success", bit | SUCCESS, True) for name, bit in BAD.items()),
+]
+
+
+class Bend:
+    """The next ``times`` calls of one step on channels of one protocol are answered by ``status``.
+
+    ``carried``: the host carries the call out first. ``count`` is how many calls were bent.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        step: str,
+        status: int,
+        *,
+        protocol: str = "tclo",
+        carried: bool = False,
+        times: int = 1,
+    ) -> None:
+        self.host = rig.host
+        self.step = step
+        self.status = status
+        self.protocol = protocol
+        self.carried = carried
+        self.left = times
+        self.count = 0
+        self._low = rig.host.transport.call
+        self._high = rig.host.high_bandwidth
+        rig.host.transport.call = self._call  # type: ignore[method-assign]
+        rig.host.high_bandwidth = self._buffer  # type: ignore[method-assign]
+
+    def over(self) -> None:
+        """Let the host be as it was."""
+        self.host.transport.call = self._low  # type: ignore[method-assign]
+        self.host.high_bandwidth = self._high  # type: ignore[method-assign]
+
+    def _strikes(self, step: str, protocol: str | None) -> bool:
+        if not self.left or step != self.step or protocol != self.protocol:
+            return False
+        self.left -= 1
+        self.count += 1
+        return True
+
+    def _protocol(self, number: int) -> str | None:
+        channel = self.host.transport.channels.get(number)
+        return None if channel is None else channel.protocol
+
+    def _call(self, frame: Frame) -> None:
+        step = STEPS[high16(frame.arg2)]
+        if step == "open":
+            protocol = PROTOCOLS.get(frame.arg1 & ~COOKIE_FLAG & 0xFFFFFFFF)
+        else:
+            protocol = self._protocol(high16(frame.arg3))
+        # A guest that gives a message up is not what is bent.
+        abort = step in {"recvpayload", "recvstatus"} and not frame.arg1 & SUCCESS
+        strikes = not abort and self._strikes(step, protocol)
+        if not strikes or self.carried:
+            self._low(frame)
+        if strikes:
+            frame.arg2 = word(self.status)
+
+    def _buffer(self, frame: Frame, memory: GuestMemory, *, to_host: bool) -> None:
+        step = "hb-out" if to_host else "hb-in"
+        strikes = self._strikes(step, self._protocol(high16(frame.arg3)))
+        if not strikes or self.carried:
+            self._high(frame, memory, to_host=to_host)
+        if strikes:
+            frame.arg1 = word(self.status)
+
+
+class DeadPorts:
+    """Ports that nobody answers, as in guests with encrypted memory: only VMCALL gets through."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.host = rig.host
+        self.ports = self.buffers = self.calls = 0
+        self._inside = False
+        self._low = rig.host.low_bandwidth
+        self._hypercall = rig.host.hypercall
+        rig.host.low_bandwidth = self._port  # type: ignore[method-assign]
+        rig.host.high_bandwidth = self._buffer  # type: ignore[method-assign]
+        rig.host.hypercall = self._call  # type: ignore[method-assign]
+
+    def _port(self, frame: Frame) -> None:
+        if self._inside:
+            self._low(frame)
+        else:
+            self.ports += 1
+            frame.arg0 = 0xFFFFFFFF
+
+    def _buffer(self, *_call: object, **_how: object) -> None:
+        self.buffers += 1
+
+    def _call(self, frame: Frame, memory: GuestMemory) -> None:
+        self.calls += 1
+        self._inside = True
+        self._hypercall(frame, memory)
+        self._inside = False

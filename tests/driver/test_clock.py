@@ -1,0 +1,476 @@
+"""The clock: what is slewed, what is stepped, what is left alone, and who decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim.host.mischief import STRANGE
+from vmtsim.kernel.inject import Injection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .rig import Rig
+
+    Make = Callable[..., Rig]
+
+SECOND = 1_000_000_000
+MS = 1_000_000
+EBUSY, EINVAL, EPERM = 16, 22, 1
+LAG = 10_000  # us, what the host says is the most that a guest may lag
+
+
+def _seen(machine: Rig, since: int) -> tuple[list[int], list[int]]:
+    """Steps and slews from then on, in ms."""
+    return (
+        [round(by / MS) for at, by in machine.time.steps if at >= since],
+        [round(by / MS) for at, by in machine.time.slews if at >= since],
+    )
+
+
+def _sync(machine: Rig) -> tuple[list[int], list[int]]:
+    since = machine.now
+    assert machine.write("clock_sync.now", 1) == 0
+    machine.run(0.5)
+    return _seen(machine, since)
+
+
+def _caught_up(machine: Rig) -> list[int]:
+    """When STOPCATCHUP was sent."""
+    return [e.at for e in machine.events("host.clock") if e["action"] == "stop-catchup"]
+
+
+# What a look at the clock does, by how much the host is ahead (ms): steps, slews, state.
+LOOKS = [
+    (0, [], [], "in step"),
+    (0.4, [], [], "in step"),
+    (-0.4, [], [], "in step"),
+    (2, [], [1], "slewing forward"),
+    (9, [], [4], "slewing forward"),
+    (11, [11], [], "stepped"),
+    (1000, [1000], [], "stepped"),
+    (86_400_000, [86_400_000], [], "stepped"),
+    (-2, [], [-1], "slewing back"),
+    (-1000, [], [-500], "slewing back"),
+    (-3_600_000, [], [-1_800_000], "slewing back"),
+]
+
+
+@pytest.mark.parametrize(("ahead", "steps", "slews", "state"), LOOKS)
+def test_small_errors_are_slewed_large_ones_stepped_and_never_back(
+    rig: Make, ahead: float, steps: list[int], slews: list[int], state: str
+) -> None:
+    machine = rig(max_lag_us=LAG)
+    machine.host.clock.jump(round(ahead * MS))
+    found = _sync(machine)
+    assert found[0] == steps
+    assert len(found[1]) == len(slews)
+    for have, want in zip(found[1], slews, strict=True):
+        assert abs(have - want) <= 1
+    assert machine.read("clock_sync.state") == state
+    assert abs(machine.read("clock_sync.offset") / 1000 - ahead) < 0.1
+    assert machine.read("clock_sync.steps") == len(steps)
+    assert machine.read("clock_sync.slews") == len(slews)
+    machine.leave()
+
+
+@pytest.mark.parametrize("ahead", [-3600, -5, 5, 3600])
+@pytest.mark.parametrize("backwards", [0, 1])
+def test_time_synchronize_steps_back_only_where_the_host_says_so(
+    rig: Make, ahead: int, backwards: int
+) -> None:
+    machine = rig()
+    machine.run(5)
+    machine.host.clock.jump(ahead * SECOND)
+    since = machine.now
+    assert machine.ask(f"Time_Synchronize {backwards}") == b"OK "
+    steps, slews = _seen(machine, since)
+    if ahead > 0 or backwards:
+        assert (steps, slews) == ([ahead * 1000], [])
+        # The timer interrupts that were still to come are made up for.
+        assert len(_caught_up(machine)) == 1
+        assert machine.log == [f"clock stepped by {machine.read('clock_sync.offset')} us"]
+    else:
+        assert (steps, len(slews)) == ([], 1)
+    machine.leave()
+
+
+def test_even_small_errors_are_stepped_back_where_the_host_says_so(rig: Make) -> None:
+    machine = rig()
+    machine.host.clock.jump(-3 * MS)
+    since = machine.now
+    assert machine.ask("Time_Synchronize 1") == b"OK "
+    assert _seen(machine, since) == ([-3], [])
+    machine.leave()
+
+
+def test_the_clock_is_kept_every_period_whatever_the_host_switches_say(rig: Make) -> None:
+    machine = rig(synctime=False, option_burst=(("synctime", "0"),), drift_ppm=200)
+    machine.run(3600)
+    assert abs(machine.time.realtime() - machine.host.clock.now()) < 20 * MS
+    looks = machine.read("clock_sync.slews") + machine.read("clock_sync.steps")
+    assert 55 <= looks <= 62
+    machine.leave()
+
+
+@pytest.mark.parametrize("ppm", [-400, -50, 50, 400])
+def test_a_drifting_clock_is_held_without_a_step_backwards(rig: Make, ppm: int) -> None:
+    machine = rig(drift_ppm=ppm)
+    machine.run(3600)
+    assert all(by > 0 for _at, by in machine.time.steps)
+    bound = 60 * abs(ppm) * 1000 * 4  # four periods' worth of drift, in ns
+    assert abs(machine.time.realtime() - machine.host.clock.now()) < max(bound, MS)
+    machine.leave()
+
+
+# The period.
+
+
+@pytest.mark.parametrize("value", [-1, -(2**31), 2147484, 2**31 - 1])
+def test_a_period_that_would_overflow_is_refused(rig: Make, value: int) -> None:
+    machine = rig()
+    assert machine.write("clock_sync.period", value) == EINVAL
+    assert machine.read("clock_sync.period") == 60
+    machine.leave()
+
+
+@pytest.mark.parametrize("value", [0, 1, 60, 2147483])
+def test_the_bounds_of_the_period_are_taken(rig: Make, value: int) -> None:
+    machine = rig()
+    assert machine.write("clock_sync.period", value) == 0
+    assert machine.read("clock_sync.period") == value
+    machine.run(300)
+    machine.leave()
+
+
+def test_the_period_counts_from_when_it_is_set(rig: Make) -> None:
+    machine = rig(drift_ppm=400)
+    assert machine.write("clock_sync.period", 5) == 0
+    slews = machine.read("clock_sync.slews")
+    machine.run(100)
+    assert 19 <= machine.read("clock_sync.slews") - slews <= 21
+    assert machine.write("clock_sync.period", 1000) == 0
+    slews = machine.read("clock_sync.slews")
+    machine.run(900)
+    assert machine.read("clock_sync.slews") - slews <= 1
+    machine.leave()
+
+
+def test_at_period_0_nothing_touches_the_clock(rig: Make) -> None:
+    machine = rig(drift_ppm=400, synctime=True)
+    machine.host.clock.jump(9 * MS)
+    assert _sync(machine)[1]
+    assert machine.write("clock_sync.period", 0) == 0
+    machine.run(1)
+    # What was on the way is cancelled.
+    assert machine.time._pending == 0
+    assert machine.read("clock_sync.state") == "off: the period is 0"
+    machine.host.clock.jump(3600 * SECOND)
+    since = machine.now
+    assert machine.ask("Time_Synchronize 1") == b"OK "
+    assert machine.ask("OS_Resume") == b"OK "
+    for name, value in (("time.synchronize.tools.startup.backward", "1"),
+                        ("time.synchronize.tools.startup", "1"),
+                        ("time.synchronize.tools.enable", "1"), ("synctime", "1")):  # fmt: skip
+        assert machine.option(name, value) == b"OK "
+    assert machine.write("clock_sync.follow_host", 1) == 0
+    assert machine.write("clock_sync.now", 1) == EBUSY
+    machine.run(600)
+    assert _seen(machine, since) == ([], [])
+    assert _caught_up(machine) == []
+    # And back.
+    assert machine.write("clock_sync.follow_host", 0) == 0
+    assert machine.write("clock_sync.period", 60) == 0
+    machine.run(1)
+    assert len(_seen(machine, since)[0]) == 1
+    machine.leave()
+
+
+def test_now_takes_0_and_1(rig: Make) -> None:
+    machine = rig()
+    assert machine.read("clock_sync.now") == 0
+    assert machine.write("clock_sync.now", 0) == 0
+    assert machine.write("clock_sync.now", 2) == EINVAL
+    assert machine.write("clock_sync.now", -1) == EINVAL
+    machine.leave()
+
+
+def test_a_detach_leaves_no_correction_on_the_way(rig: Make) -> None:
+    machine = rig()
+    machine.host.clock.jump(9 * MS)
+    assert _sync(machine)[1]
+    assert machine.time._pending != 0
+    assert machine.do("detach", "vmt0") == 0
+    assert machine.time._pending == 0
+    machine.leave()
+
+
+def test_a_correction_of_somebody_else_is_not_touched_where_we_did_nothing(rig: Make) -> None:
+    """ntpd slews the clock, the host agrees: there is nothing for the driver to do."""
+    machine = rig()
+    machine.run(2)
+    machine.time._adjust(300_000)
+    machine.run(1)
+    assert machine.do("detach", "vmt0") == 0
+    assert machine.time.slews[-1][1] == 300_000
+    machine.leave()
+
+
+# The host's switches.
+
+
+def test_the_host_decides_only_where_the_administrator_says_so(rig: Make) -> None:
+    machine = rig(drift_ppm=200)
+    assert machine.write("clock_sync.follow_host", 1) == 0
+    machine.run(1)
+    assert machine.read("clock_sync.state") == "off: the host's switch is off"
+    since = machine.now
+    machine.run(600)
+    assert _seen(machine, since) == ([], [])
+    machine.host.set_synctime(on=True)
+    machine.run(150)
+    assert _seen(machine, since) != ([], [])
+    machine.host.set_synctime(on=False)
+    machine.run(2)
+    assert machine.time._pending == 0
+    since = machine.now
+    machine.run(600)
+    assert _seen(machine, since) == ([], [])
+    machine.leave()
+
+
+@pytest.mark.parametrize(("given", "period"), [("10", 10), ("0", 60), ("4294967295", None)])
+def test_the_hosts_period_counts_then(rig: Make, given: str, period: int | None) -> None:
+    machine = rig(drift_ppm=100)
+    assert machine.option("synctime.period", given) == b"OK "
+    assert machine.option("synctime", "1") == b"OK "
+    assert machine.write("clock_sync.follow_host", 1) == 0
+    machine.run(1)
+    since = machine.now
+    machine.run(600)
+    looks = sum(len(each) for each in _seen(machine, since))
+    if period is None:
+        assert looks <= 1
+    else:
+        assert abs(looks - 600 // period) <= 1
+    machine.leave()
+
+
+@pytest.mark.parametrize(("given", "share"), [("100", 1.0), ("10", 0.1), ("0", 0.5), ("101", 0.5)])
+def test_the_hosts_share_of_the_error_counts_then(rig: Make, given: str, share: float) -> None:
+    machine = rig()
+    assert machine.write("clock_sync.follow_host", 1) == 0
+    assert machine.option("time.synchronize.tools.percentCorrection", given) == b"OK "
+    machine.host.clock.jump(8 * MS)
+    since = machine.now
+    assert machine.option("synctime", "1") == b"OK "
+    machine.run(1)
+    ((_at, by),) = [each for each in machine.time.slews if each[0] >= since]
+    assert abs(by - share * 8 * MS) < MS // 5
+    machine.leave()
+
+
+def test_the_host_may_forbid_slewing_then(rig: Make) -> None:
+    machine = rig()
+    assert machine.write("clock_sync.follow_host", 1) == 0
+    assert machine.option("time.synchronize.tools.slewCorrection", "0") == b"OK "
+    machine.host.clock.jump(8 * MS)
+    assert machine.option("synctime", "1") == b"OK "
+    machine.run(1)
+    assert machine.read("clock_sync.state") == "off: the host forbids slewing"
+    assert machine.time.slews == []
+    machine.host.clock.jump(100 * MS)
+    assert machine.ask("Time_Synchronize 0") == b"OK "
+    assert len(machine.time.steps) == 1
+    machine.leave()
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("backward", ["0", "1"])
+def test_startup_is_one_step_in_the_life_of_the_driver(
+    rig: Make, backward: str, follow: bool
+) -> None:
+    machine = rig()
+    assert machine.write("clock_sync.follow_host", int(follow)) == 0
+    machine.run(1)
+    for turn in range(2):
+        machine.host.clock.jump(-3 * SECOND)
+        since = machine.now
+        assert machine.option("time.synchronize.tools.startup.backward", backward) == b"OK "
+        assert machine.option("time.synchronize.tools.startup", "0") == b"OK "
+        assert _seen(machine, since)[0] == []
+        assert machine.option("time.synchronize.tools.startup", "1") == b"OK "
+        stepped = follow and backward == "1" and turn == 0
+        assert _seen(machine, since)[0] == ([-3000] if stepped else [])
+    machine.leave()
+
+
+@pytest.mark.parametrize("enable", ["0", "1"])
+def test_switching_synctime_on_is_a_step_where_the_host_enables_it(rig: Make, enable: str) -> None:
+    machine = rig()
+    assert machine.write("clock_sync.follow_host", 1) == 0
+    assert machine.option("time.synchronize.tools.enable", enable) == b"OK "
+    machine.host.clock.jump(-3 * SECOND)
+    since = machine.now
+    assert machine.option("synctime", "1") == b"OK "
+    assert _seen(machine, since)[0] == ([-3000] if enable == "1" else [])
+    # On already.
+    machine.host.clock.jump(-3 * SECOND)
+    since = machine.now
+    assert machine.option("synctime", "1") == b"OK "
+    assert _seen(machine, since)[0] == []
+    machine.leave()
+
+
+def test_what_the_host_set_is_shown(rig: Make) -> None:
+    machine = rig()
+    for name, value in (("synctime", "1"), ("synctime.period", "17"),
+                        ("time.synchronize.tools.enable", "1"),
+                        ("time.synchronize.tools.startup", "1"),
+                        ("time.synchronize.tools.startup.backward", "1"),
+                        ("time.synchronize.tools.slewCorrection", "off"),
+                        ("time.synchronize.tools.percentCorrection", "33")):  # fmt: skip
+        assert machine.option(name, value) == b"OK "
+    assert machine.read("clock_sync.host") == (
+        "synctime 1, period 17, enable 1, startup 1, backward 1, slew 1, percent 33"
+    )
+    machine.leave()
+
+
+# The host's answers.
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [((23, 46, 55), 55), ((23, 46), 46), ((23,), 23)],
+)
+def test_the_best_command_that_the_host_knows_is_used(
+    rig: Make, known: tuple[int, ...], asked: int
+) -> None:
+    machine = rig(time_commands=known)
+    machine.host.clock.jump(3600 * SECOND)
+    since = machine.now
+    assert machine.ask("Time_Synchronize 0") == b"OK "
+    assert _seen(machine, since)[0] == [3_600_000]
+    assert {e["command"] for e in machine.events("host.time", since=since)} == {asked}
+    # Nobody is asked for what he does not know each time.
+    since = machine.now
+    machine.run(600)
+    refused = [e for e in machine.events("backdoor", since=since) if not e["known"]]
+    assert refused == []
+    machine.leave()
+
+
+def test_a_host_without_time_is_told_so_once(rig: Make) -> None:
+    machine = rig(time_commands=())
+    assert machine.ask("Time_Synchronize 1") == b"ERROR Unable to sync time"
+    assert machine.read("clock_sync.state") == "off: the host does not tell the time"
+    machine.run(600)
+    assert machine.log == ["the host does not tell the time"]
+    assert machine.time.steps == machine.time.slews == []
+    machine.leave()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [(0, 0), (-1, 0), (1 << 62, 0), ((1 << 63) // 1_000_000, 0), (1_767_225_600, 1_000_000),
+     (5, 0xFFFFFFFF)],
+)  # fmt: skip
+def test_an_impossible_time_is_no_time(rig: Make, broken: tuple[int, int]) -> None:
+    # Without GETTIME, whose 32 bits would be the lower half of it.
+    machine = rig(time_commands=(46, 55))
+    machine.host.clock.broken = broken
+    since = machine.now
+    assert machine.ask("Time_Synchronize 1") == b"ERROR Unable to sync time"
+    assert _seen(machine, since) == ([], [])
+    machine.host.clock.broken = None
+    assert machine.ask("Time_Synchronize 1") == b"OK "
+    machine.leave()
+
+
+def test_one_wrong_answer_of_the_host_does_not_move_the_clock(rig: Make) -> None:
+    machine = rig()
+    for _ in range(20):
+        machine.host.faults.arm("clock-garbage", skip=1)
+        machine.ask("Time_Synchronize 1")
+        assert abs(machine.time.realtime() - machine.host.clock.now()) < 10 * MS
+    machine.leave()
+
+
+@pytest.mark.parametrize("jump", [-7, 7])
+def test_a_jump_between_two_looks_is_looked_at_again(rig: Make, jump: int) -> None:
+    machine = rig()
+    machine.host.faults.arm("clock-jump", skip=1, seconds=jump)
+    assert machine.ask("Time_Synchronize 1") == b"OK "
+    assert abs(machine.time.realtime() - machine.host.clock.now()) < MS
+    machine.leave()
+
+
+def test_interrupts_that_are_still_to_come_are_no_error(rig: Make) -> None:
+    """The host says that the guest is 40 ms behind because of them: they will make up for it."""
+    machine = rig(
+        interrupt_lag_us=40_000,
+        max_lag_us=50_000,
+        before=lambda rig: rig.host.clock.jump(40 * MS),
+    )
+    assert _sync(machine) == ([], [])
+    assert machine.read("clock_sync.state") == "in step"
+    machine.host.clock.jump(60 * MS)
+    assert _sync(machine)[0] == [100]
+    assert machine.host.clock.interrupt_lag_us == 0  # dropped by STOPCATCHUP
+    machine.leave()
+
+
+def test_a_host_without_a_limit_gets_ours(rig: Make) -> None:
+    machine = rig(max_lag_us=0)
+    machine.host.clock.jump(900 * MS)
+    steps, slews = _sync(machine)
+    assert (steps, len(slews)) == ([], 1)
+    machine.host.clock.jump(200 * MS)
+    assert len(_sync(machine)[0]) == 1
+    machine.leave()
+
+
+def test_the_kernel_may_refuse_a_step(rig: Make) -> None:
+    """At a high securelevel: nothing happens, and the host hears that."""
+    injections: list[Injection] = []
+    machine = rig(before=lambda rig: injections.append(Injection(rig.kernel)))
+    machine.host.clock.jump(-SECOND)
+    injections[0].fail("clock_settime1", times=1000)
+    assert machine.ask("Time_Synchronize 1") == b"ERROR Unable to sync time"
+    assert machine.read("clock_sync.state") == "off: the kernel refuses a step"
+    assert machine.time.steps == []
+    assert _caught_up(machine) == []
+    injections[0].stop()
+    assert machine.ask("Time_Synchronize 1") == b"OK "
+    assert len(machine.time.steps) == 1
+    machine.leave()
+
+
+def test_a_step_drops_what_was_being_slewed(rig: Make) -> None:
+    machine = rig()
+    machine.host.clock.jump(-10 * SECOND)
+    assert len(_sync(machine)[1]) == 1
+    assert machine.time._pending != 0
+    assert machine.ask("Time_Synchronize 1") == b"OK "
+    assert machine.time._pending == 0
+    machine.leave()
+
+
+def test_a_step_goes_through_the_call_that_tells_the_clock_chip_and_the_timers(rig: Make) -> None:
+    """clock_settime1() also sets the RTC (resettodr) and the timers; tc_setclock() does not."""
+    machine = rig()
+    machine.host.clock.jump(3600 * SECOND)
+    assert machine.ask("Time_Synchronize 0") == b"OK "
+    assert [e["how"] for e in machine.events("clock.step")] == ["clock_settime1"]
+    machine.leave()
+
+
+def test_the_rest_of_the_conversation_does_not_touch_the_clock(rig: Make) -> None:
+    machine = rig()
+    since = machine.now
+    for message in STRANGE:
+        machine.ask(message)
+    assert _seen(machine, since) == ([], [])
+    machine.leave()

@@ -1,0 +1,219 @@
+"""Shutdown, reboot, suspend, resume: status, answer, event, in this order, and what is said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim.kernel.entropy import Entropy
+from vmtsim.kernel.errors import Halted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .rig import Rig
+
+    Make = Callable[..., Rig]
+
+SECOND = 1_000_000_000
+# Message, state, (script, event) of powerd or None, what the console says of it.
+OPERATIONS = [
+    ("OS_Halt", 1, ("power_button", "pressed"), "host requests shutdown"),
+    ("OS_Reboot", 2, ("reset_button", "pressed"), "host requests reboot"),
+    ("OS_PowerOn", 3, None, None),
+    ("OS_Resume", 4, ("sleep_button", "released"), "host resumed the virtual machine"),
+    ("OS_Suspend", 5, None, "host suspends the virtual machine"),
+]
+
+
+def _order(machine: Rig, message: str) -> list[str]:
+    """The things that a power request leads to, in the order in which they happened."""
+    found = []
+    for event in machine.trace.events:
+        if event.kind == "rpci" and event["request"].startswith(b"tools.os.statechange.status"):
+            found.append("status")
+        elif event.kind == "tclo.reply" and event["message"] == message.encode():
+            found.append("answer")
+        elif event.kind == "powerd":
+            found.append("event")
+        elif event.kind == "console" and "host " in event["text"]:
+            found.append("console")
+    return found
+
+
+@pytest.mark.parametrize(("message", "state", "event", "line"), OPERATIONS)
+def test_status_goes_out_before_the_answer_and_the_answer_before_the_event(
+    rig: Make, message: str, state: int, event: tuple[str, str] | None, line: str | None
+) -> None:
+    machine = rig()
+    assert machine.ask(message) == b"OK "
+    machine.run(1)
+    assert machine.requests("tools.os.statechange") == [
+        f"tools.os.statechange.status 1 {state}".encode()
+    ]
+    assert machine.host.power.statuses == {state: True}
+    assert machine.powerd == ([] if event is None else [event])
+    wanted = ["console"] if line else []
+    wanted += ["status", "answer"]
+    wanted += ["event"] if event else []
+    assert _order(machine, message) == wanted
+    said = [text for text in machine.console if text.startswith("vmt0: host")]
+    assert [text.removeprefix("vmt0: ").partition(" (")[0] for text in said] == (
+        [line] if line else []
+    )
+    # What matters is in the host's log as well.
+    notes = [note for note in machine.host.rpci.guest_log if "host" in note]
+    assert len(notes) == (1 if line else 0)
+    machine.leave()
+
+
+@pytest.mark.parametrize(
+    ("message", "how", "says"),
+    [
+        ("OS_Halt", "power off", "without powerd(8) the kernel powers off"),
+        ("OS_Reboot", "reboot", "without powerd(8) the kernel reboots"),
+    ],
+)
+def test_without_powerd_the_kernel_does_it_in_the_worker_itself(
+    rig: Make, message: str, how: str, says: str
+) -> None:
+    machine = rig(powerd=False)
+    with pytest.raises(Halted) as halted:
+        machine.ask(message)
+    assert halted.value.how == how
+    (reboot,) = machine.events("kernel.reboot")
+    assert reboot["thread"] == "vmt0"
+    assert machine.replies(message) == [b"OK "]
+    assert any(says in line for line in machine.console)
+    # The shutdown hook ran in the worker: the service was withdrawn, the channels are closed.
+    assert machine.requests("tools.capability.hgfs_server")[-1].endswith(b"toolbox 0")
+    assert machine.host.guest_channels == []
+    machine.clean()
+
+
+def test_without_powerd_a_resume_is_no_press_of_a_button(rig: Make) -> None:
+    machine = rig(powerd=False)
+    assert machine.ask("OS_Resume") == b"OK "
+    machine.run(1)
+    assert not any("button pressed" in line for line in machine.console)
+    machine.leave()
+
+
+@pytest.mark.parametrize(("message", "state"), [("OS_Halt", 1), ("OS_Reboot", 2), ("OS_Resume", 4)])
+def test_a_request_of_a_driver_that_goes_is_refused(rig: Make, message: str, state: int) -> None:
+    """Detaching: the event can not be raised any more, and the host hears 0."""
+    machine = rig()
+    process = machine.when("tclo", "detach", "vmt0", message=message.encode())
+    assert machine.ask(message) == b"ERROR Unable to raise the event"
+    assert machine.until(lambda: process[0].state == "gone")
+    assert machine.requests("tools.os.statechange") == [
+        f"tools.os.statechange.status 0 {state}".encode()
+    ]
+    machine.run(5)
+    assert machine.powerd == []
+    machine.leave()
+
+
+def test_an_event_that_was_promised_is_raised_though_the_driver_goes(rig: Make) -> None:
+    machine = rig()
+    process = machine.when("power.status", "detach", "vmt0")
+    assert machine.ask("OS_Halt") == b"OK "
+    assert machine.until(lambda: process[0].state == "gone")
+    assert machine.powerd == [("power_button", "pressed")]
+    assert machine.replies("OS_Halt") == [b"OK "]
+    machine.leave()
+
+
+def test_an_event_that_was_promised_is_raised_though_the_channel_died(rig: Make) -> None:
+    machine = rig()
+    machine.run(70)
+    machine.host.faults.arm("lose-channel", skip=1, at="sendsize", protocol="tclo")
+    machine.host.send("OS_Halt")
+    assert machine.until(lambda: machine.host.faults.struck["lose-channel"] == 1)
+    machine.run(1)
+    assert machine.powerd == [("power_button", "pressed")]
+    machine.leave()
+
+
+@pytest.mark.parametrize("fault", ["reject", "no-reply", "garbage-reply"])
+def test_a_status_that_the_host_does_not_take_is_told_in_the_log(rig: Make, fault: str) -> None:
+    machine = rig()
+    machine.host.faults.arm(fault, times=2, command="tools.os.statechange.status")
+    assert machine.ask("OS_Halt") == b"OK "
+    machine.run(1)
+    assert machine.powerd == [("power_button", "pressed")]
+    assert len(machine.log) == 1
+    assert machine.log[0].startswith('cannot tell the host "tools.os.statechange.status" (')
+    assert machine.console[-1].startswith("vmt0: host requests shutdown")
+    machine.leave()
+
+
+def test_two_requests_are_two_events(rig: Make) -> None:
+    machine = rig()
+    assert machine.ask("OS_Halt") == b"OK "
+    assert machine.ask("OS_Halt") == b"OK "
+    machine.run(1)
+    assert machine.powerd == [("power_button", "pressed")] * 2
+    machine.leave()
+
+
+def test_a_resume_sets_the_clock_feeds_entropy_and_says_everything_again(rig: Make) -> None:
+    machine = rig()
+    entropy = machine.kernel.subject(Entropy)
+    epoch, fed = entropy.epoch, len(entropy.added)
+    machine.host.clock.jump(3600 * SECOND)
+    since = machine.now
+    assert machine.ask("OS_Resume") == b"OK "
+    machine.run(1)
+    ((_at, step),) = [each for each in machine.time.steps if each[0] >= since]
+    assert abs(step - 3600 * SECOND) < SECOND // 100
+    assert entropy.epoch == epoch + 1
+    # Data, but no claim on how much of it nobody can know.
+    assert [bits for _size, bits in entropy.added[fed:]] == [0]
+    assert machine.info(1, since) == [b"guest.example"]
+    assert len(machine.info(10, since)) == 1
+    assert len(machine.requests("SetGuestDiskInfo", since)) == 1
+    machine.leave()
+
+
+def test_a_suspend_of_an_hour_leaves_the_guest_on_time(rig: Make) -> None:
+    machine = rig()
+    assert machine.host.suspend(3600, lose_channels=True)
+    assert machine.until(lambda: ("sleep_button", "released") in machine.powerd, 60)
+    machine.run(5)
+    assert abs(machine.time.realtime() - machine.host.clock.now()) < SECOND // 1000
+    assert machine.replies("OS_Suspend") == [b"OK "]
+    assert machine.replies("Time_Synchronize 1") == [b"OK "]
+    machine.leave()
+
+
+def test_a_shutdown_by_the_administrator_takes_leave_of_the_host(rig: Make) -> None:
+    machine = rig()
+    with pytest.raises(Halted):
+        machine.do("shutdown")
+    assert machine.requests("tools.capability.hgfs_server")[-1].endswith(b"toolbox 0")
+    assert machine.host.guest_channels == []
+    (reboot,) = machine.events("kernel.reboot")
+    assert reboot["thread"] != "vmt0"
+    machine.clean()
+
+
+def test_a_shutdown_does_not_wait_for_ever_for_a_worker_that_is_busy(rig: Make) -> None:
+    """A file system that hangs holds the worker; the machine goes down all the same."""
+    machine = rig()
+    machine.mounts.stick("/")
+    machine.host.tclo.reset()
+    machine.run(5)
+    since = machine.now
+    with pytest.raises(Halted):
+        machine.do("shutdown")
+    assert machine.now - since <= 3 * SECOND
+    machine.clean()
+
+
+def test_powers_own_suspend_has_no_hook_that_could_fail(rig: Make) -> None:
+    machine = rig()
+    assert machine.do("suspend") == 0
+    assert machine.do("resume") == 0
+    assert machine.ask("ping") == b"OK "
+    machine.leave()

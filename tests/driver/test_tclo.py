@@ -1,0 +1,294 @@
+"""What the host asks of the guest: answers, polling, losses, and a second service."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim.host.mischief import STRANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.kernel.dispatch import Entry
+    from vmtsim.kernel.scheduler import Lwp
+
+    from .rig import Rig
+
+    Make = Callable[..., Rig]
+
+SECOND = 1_000_000_000
+# One tick more than the driver asked for: a sleep of n ms is n / 10 ticks, rounded up, from the
+# middle of a tick.
+TICK = 0.0101
+
+UNKNOWN = [b"frobnicate", b"PING", b"pin", b"pingx", b"OS_HaltOS_Halt", b"OS_halt", b"resetx",
+           b"Resolution_Set 800 600", b"f \0\0\0\0", b'Vix_1_Relayed_Command "1" \0\1\2',
+           b"vmsupport.start", b"deployPkg.begin", b"TimeInfo_Update", b"%s%n%x",
+           b"\xff\xfe\x80", b"a" * 300]  # fmt: skip
+# Known commands with arguments that they do not take.
+BAD = [b"ping ping", b"reset now", b"OS_Halt now", b"OS_Suspend 1", b"Capabilities_Register 1",
+       b"Time_Synchronize", b"Time_Synchronize x", b"Time_Synchronize 2", b"Time_Synchronize 11",
+       b"Time_Synchronize 1 1", b"Time_Synchronize -1"]  # fmt: skip
+NOTHING = [b" ", b"\0", b"  ", b" OS_Halt", b"\0OS_Halt"]
+
+
+@pytest.mark.parametrize("message", UNKNOWN, ids=repr)
+def test_a_command_that_nobody_knows_is_answered_so(rig: Make, message: bytes) -> None:
+    machine = rig()
+    assert machine.ask(message) == b"ERROR Unknown Command"
+    assert machine.stats("unknown") == 1
+    assert machine.powerd == []
+    assert machine.console[-1].startswith("vmt0 at cpu0")
+    assert machine.log == []
+    machine.leave()
+
+
+def test_arguments_that_do_not_fit_are_answered_so_and_nothing_is_done(rig: Make) -> None:
+    machine = rig()
+    for message in BAD:
+        assert machine.ask(message) == b"ERROR Bad command", message
+    for message in NOTHING:
+        assert machine.ask(message) == b"ERROR Bad command", message
+    assert machine.powerd == []
+    assert machine.time.steps == []
+    assert machine.stats("resets") == 1
+    assert machine.log == []
+    machine.leave()
+
+
+def test_whatever_a_host_says_it_gets_an_answer(rig: Make) -> None:
+    machine = rig()
+    for message in STRANGE:
+        reply = machine.ask(message)
+        assert reply.startswith((b"OK ", b"ERROR ")), message
+    assert machine.stats("messages") >= len(STRANGE)
+    assert machine.attached
+    machine.leave()
+
+
+def test_an_empty_message_is_answered(rig: Make) -> None:
+    machine = rig()
+    assert machine.ask(b"") == b"ERROR Bad command"
+    machine.leave()
+
+
+def test_a_reset_begins_the_conversation_anew(rig: Make) -> None:
+    machine = rig()
+    assert machine.replies("reset") == [b"OK ATR toolbox"]
+    since = machine.now
+    assert machine.host.tclo.reset()
+    machine.settle()
+    machine.run(1)
+    assert machine.replies("reset") == [b"OK ATR toolbox"] * 2
+    said = machine.requests(since=since)
+    for start in ("vmx.capability.unified_loop toolbox", "tools.capability.statechange ",
+                  "tools.set.versiontype 2147483647 3", "SetGuestInfo  1 guest.example",
+                  "SetGuestInfo  4 ", "SetGuestInfo  7 ", "SetGuestInfo  10 ", "SetGuestInfo  11 ",
+                  "SetGuestDiskInfo "):  # fmt: skip
+        assert any(request.startswith(start.encode()) for request in said), start
+    # Introduced once: the log of the host is not for repetitions.
+    assert len(machine.requests("log ")) == 1
+    machine.leave()
+
+
+def _sleeps(machine: Rig) -> list[tuple[int, float]]:
+    """Note the worker's sleeps from now on: (when, wanted seconds)."""
+    slept: list[tuple[int, float]] = []
+
+    def note(lwp: Lwp, entry: Entry) -> None:
+        if entry.name == "cv_timedwait" and lwp.name == "vmt0":
+            ticks = entry.read()[2]
+            slept.append((machine.now, ticks / 100))
+
+    machine.kernel.scheduler.on_call = note
+    return slept
+
+
+def test_after_a_message_it_asks_again_soon_and_then_less_and_less_often(rig: Make) -> None:
+    machine = rig()
+    machine.run(3)
+    slept = _sleeps(machine)
+    assert machine.ask("ping") == b"OK "
+    del slept[:-1]
+    machine.run(3)
+    wanted = [wait for _at, wait in slept]
+    # The rest of a tick is slept, too: 0.01 s may be 0.02.
+    assert wanted[:5] == [0.01, 0.02, 0.04, 0.08, 0.1]
+    quiet = wanted.index(1.0)
+    assert set(wanted[5:quiet]) == {0.1}
+    assert 0.9 <= sum(wanted[:quiet]) <= 1.2
+    assert set(wanted[quiet:]) == {1.0}
+    machine.leave()
+
+
+def test_a_quiet_host_waits_a_second_at_most(rig: Make) -> None:
+    machine = rig()
+    machine.run(10)
+    for offset in (0.05, 0.3, 0.62, 0.99):
+        machine.run(5 + offset)
+        sent = machine.now
+        machine.ask("ping")
+        (fetched,) = [e.at for e in machine.events("tclo", since=sent)]
+        assert fetched - sent <= 1.02 * SECOND
+    machine.leave()
+
+
+@pytest.mark.parametrize("gap", [0.05, 0.2, 0.5, 0.7, 0.9])
+def test_a_message_that_follows_within_a_second_is_there_in_a_tenth(rig: Make, gap: float) -> None:
+    machine = rig()
+    machine.run(5)
+    machine.ask("ping")
+    machine.run(gap)
+    sent = machine.now
+    machine.ask("Set_Option copypaste 1")
+    (fetched,) = [e.at for e in machine.events("tclo", since=sent)]
+    assert fetched - sent <= (0.1 + TICK) * SECOND
+    machine.leave()
+
+
+def test_twenty_messages_are_answered_in_one_wake_up(rig: Make) -> None:
+    machine = rig()
+    machine.run(5)
+    slept = _sleeps(machine)
+    for number in range(20):
+        machine.host.send(f"Set_Option guestLogLevel {number}")
+    since = machine.now
+    assert machine.until(lambda: machine.host.tclo.idle)
+    answers = machine.events("tclo.reply", since=since)
+    assert [e["reply"] for e in answers] == [b"OK "] * 20
+    first, last = answers[0].at, answers[-1].at
+    assert [at for at, _wait in slept if first <= at <= last] == []
+    assert last - first < 0.02 * SECOND
+    machine.leave()
+
+
+def test_a_host_that_never_stops_talking_does_not_keep_the_worker_for_itself(rig: Make) -> None:
+    machine = rig()
+    machine.run(5)
+    for _ in range(200):
+        machine.host.send("ping")
+    since = machine.now
+    assert machine.until(lambda: machine.host.tclo.idle)
+    answers = [e.at for e in machine.events("tclo.reply", since=since)]
+    assert len(answers) == 200
+    rests = [b - a for a, b in pairwise(answers) if b - a > SECOND // 200]
+    assert len(rests) == 3
+    machine.leave()
+
+
+def test_a_lost_channel_is_told_once_and_comes_back_by_itself(rig: Make) -> None:
+    machine = rig()
+    machine.run(100)
+    machine.host.lose_channel("all")
+    assert machine.until(lambda: machine.host.tools.running, 10)
+    machine.settle()
+    assert machine.log == [
+        "lost the channel to the host (5); opening it again",
+        "the channel to the host is open again",
+    ]
+    assert machine.console[-1].startswith("vmt0 at cpu0")
+    assert machine.info(1) == [b"guest.example"] * 2
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+@pytest.mark.parametrize("fault", ["lose-channel", "wrong-cookie", "closed"])
+@pytest.mark.parametrize("at", ["sendsize", "hb-out", "recvsize", "hb-in", "recvstatus"])
+def test_a_channel_may_die_at_every_step(rig: Make, fault: str, at: str) -> None:
+    machine = rig(idle_close=0 if fault == "wrong-cookie" else 80)
+    machine.run(70)
+    machine.host.faults.arm(fault, at=at, protocol="tclo")
+    machine.host.send("ping")
+    assert machine.until(lambda: machine.host.faults.struck[fault] == 1)
+    machine.settle()
+    assert machine.until(lambda: machine.host.tools.running, 10)
+    assert machine.ask("ping") == b"OK "
+    assert machine.stats("reopens") == 1
+    if fault == "wrong-cookie":
+        # The old channel stays in the host's table; nobody can close it.
+        assert machine.channels == {"rpci": 0, "tclo": 1}
+    machine.leave()
+
+
+def test_losses_in_a_row_are_met_with_growing_patience(rig: Make) -> None:
+    machine = rig()
+    since = machine.now
+    machine.host.faults.arm("lose-channel", times=8, at="recvsize", protocol="tclo")
+    assert machine.until(lambda: machine.host.faults.struck["lose-channel"] == 8, 300)
+    opened = [e.at for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
+    pauses = [round((b - a) / SECOND) for a, b in pairwise(opened)]
+    assert pauses == [2, 4, 8, 16, 30, 30]
+    machine.settle(120)
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+def test_a_fight_over_the_channel_is_named_once_with_the_way_out(rig: Make) -> None:
+    machine = rig()
+    machine.run(70)
+    since = machine.now
+    advice = "vmt0: vmtoolsd(8) wants the channel too: stop it, or drvctl -d vmt0"
+    machine.host.steal_channel(600)
+    machine.run(600)
+    assert machine.console.count(advice) == 1
+    opened = [e.at for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
+    # The thief is back a second later each time; the driver leaves it more and more peace.
+    assert machine.host.tclo.thefts <= 30
+    assert len(opened) <= 2 * 30
+    machine.run(60)
+    assert machine.until(lambda: machine.host.tools.running, 60)
+    machine.settle()
+    machine.run(120)
+    # It is over; a new one is a new line.
+    machine.host.steal_channel(600)
+    machine.run(600)
+    assert machine.console.count(advice) == 2
+    machine.leave()
+
+
+def test_resets_that_nobody_needed_are_a_fight_too(rig: Make) -> None:
+    machine = rig()
+    machine.run(70)
+    for _ in range(10):
+        machine.host.tclo.reset()
+        machine.run(2)
+    assert sum("vmtoolsd(8)" in line for line in machine.console) == 1
+    machine.leave()
+
+
+def test_one_theft_is_no_fight(rig: Make) -> None:
+    machine = rig()
+    machine.run(70)
+    machine.host.steal_channel(1.5)
+    machine.run(60)
+    assert not any("vmtoolsd(8)" in line for line in machine.console)
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+def test_what_was_not_registered_is_registered_later(rig: Make) -> None:
+    """A host that could not be reached in Capabilities_Register hears it half a minute later."""
+
+    def spoil(machine: Rig) -> None:
+        machine.host.faults.arm("no-reply", command="tools.capability.statechange", times=2)
+
+    machine = rig(before=spoil)
+    assert not machine.host.tools.power_operations or machine.requests("tools.capability.state")
+    first = len(machine.requests("tools.capability.statechange"))
+    machine.run(35)
+    assert len(machine.requests("tools.capability.statechange")) > first
+    assert machine.host.tools.power_operations
+    machine.leave()
+
+
+def test_the_answer_that_is_owed_goes_out_before_the_channel_is_closed(rig: Make) -> None:
+    """A detach right behind a message: the host still gets its answer."""
+    machine = rig()
+    process = machine.when("tclo", "detach", "vmt0", message=b"OS_PowerOn")
+    assert machine.ask("OS_PowerOn") == b"OK "
+    assert machine.until(lambda: process[0].state == "gone")
+    assert process[0].result == 0
+    assert not machine.attached
+    machine.leave()

@@ -1,0 +1,381 @@
+"""Messages in both directions: every status word, every length, both ports, and no port at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim.host.channel import CHECKPOINT, SUCCESS
+
+from .bend import WORDS, Bend, DeadPorts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .rig import Rig
+
+    Make = Callable[..., Rig]
+
+EIO = 5
+SECOND = 1_000_000_000
+QUIET_FOR = 62  # s: a channel that lasted this long was nobody's prey
+# Steps of a message on a host with the high port, and on one without.
+HIGH_STEPS = ("sendsize", "hb-out", "recvsize", "hb-in", "recvstatus")
+LOW_STEPS = ("sendpayload", "recvpayload")
+
+
+def _reopened_after(machine: Rig, since: int) -> list[float]:
+    """How long after each CLOSE of the guest its next TCLO channel came, in seconds."""
+    closed = [e.at for e in machine.events("close", since=since)
+              if e["protocol"] == "tclo" and e["reason"] == "close"]  # fmt: skip
+    opened = [e.at for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
+    return [(b - a) / SECOND for a, b in zip(closed, opened, strict=True)]
+
+
+@pytest.mark.parametrize("step", [*HIGH_STEPS, *LOW_STEPS])
+def test_a_tclo_channel_whose_step_fails_is_closed_and_opened_again(rig: Make, step: str) -> None:
+    machine = rig(high_bandwidth=step not in LOW_STEPS)
+    for name, status, carried in WORDS:
+        machine.run(QUIET_FOR)
+        since = machine.now
+        reopened = machine.stats("reopens")
+        bend = Bend(machine, step, status, carried=carried)
+        machine.host.send("ping")
+        assert machine.until(lambda bend=bend: bend.count == 1), name  # type: ignore[misc]
+        bend.over()
+        machine.settle()
+        assert machine.until(lambda: machine.host.tools.running, 10), name
+        (pause,) = _reopened_after(machine, since)
+        assert 0.99 <= pause <= 1.1, name  # counted from the turn in which it failed
+        assert machine.ask("ping") == b"OK ", name
+        assert machine.stats("reopens") == reopened + 1
+        assert machine.channels == {"rpci": 0, "tclo": 1}
+    machine.leave()
+
+
+@pytest.mark.parametrize("step", [*HIGH_STEPS, *LOW_STEPS])
+def test_an_rpci_command_whose_step_fails_is_sent_once_more(rig: Make, step: str) -> None:
+    machine = rig(high_bandwidth=step not in LOW_STEPS)
+    for name, status, carried in WORDS:
+        resends = machine.stats("resends")
+        bend = Bend(machine, step, status, protocol="rpci", carried=carried)
+        reply = machine.call("rpc", new=b"info-set guestinfo.a b\0")
+        assert (reply.error, reply.text) == (0, "1 "), name
+        assert bend.count == 1
+        bend.over()
+        assert machine.stats("resends") == resends + 1
+        bend = Bend(machine, step, status, protocol="rpci", carried=carried, times=2)
+        assert machine.call("rpc", new=b"info-set guestinfo.a c\0").error == EIO, name
+        assert bend.count == 2
+        bend.over()
+        assert machine.channels["rpci"] == 0
+    assert machine.most_channels("rpci") == 1
+    machine.leave()
+
+
+@pytest.mark.parametrize("protocol", ["tclo", "rpci"])
+def test_whatever_close_answers_the_channel_is_forgotten(rig: Make, protocol: str) -> None:
+    machine = rig()
+    for _name, status, carried in WORDS:
+        bend = Bend(machine, "close", status, protocol=protocol, carried=True)
+        assert carried in {True, False}
+        if protocol == "rpci":
+            assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+        else:
+            assert machine.do("detach", "vmt0") == 0
+            assert machine.do("rescan", "cpu0") == 0
+            machine.settle()
+        assert bend.count == 1
+        bend.over()
+    assert machine.channels == {"rpci": 0, "tclo": 1}
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+def test_an_open_that_fails_is_tried_without_cookies_then_after_a_pause(rig: Make) -> None:
+    machine = rig()
+    machine.run(QUIET_FOR)
+    bend = Bend(machine, "open", 0, times=5)
+    since = machine.now
+    machine.host.lose_channel("tclo")
+    machine.settle()
+    assert machine.until(lambda: machine.host.tools.running, 30)
+    assert bend.count == 5  # with and without cookies, twice; with
+    opened = [e for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
+    assert [e["cookies"] for e in opened] == [False]
+    assert machine.ask("ping") == b"OK "
+    assert machine.log == [
+        "lost the channel to the host (5); opening it again",
+        "the channel to the host is open again",
+    ]
+    machine.leave()
+
+
+@pytest.mark.parametrize("flag", [SUCCESS | CHECKPOINT, SUCCESS | 0x0080])
+def test_bits_that_say_nothing_against_a_step_do_not_matter(rig: Make, flag: int) -> None:
+    """OPEN is compared with 1 by the BSD drivers; only the bit of success counts."""
+    machine = rig()
+    for step in ("open", "hb-out", "recvstatus"):
+        bend = Bend(machine, step, flag, protocol="rpci", carried=True)
+        resends = machine.stats("resends")
+        assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+        assert bend.count == 1
+        bend.over()
+        assert machine.stats("resends") == resends
+    machine.leave()
+
+
+@pytest.mark.parametrize("point", ["hb-out", "hb-in", "recvstatus"])
+@pytest.mark.parametrize("protocol", ["tclo", "rpci"])
+def test_a_message_that_meets_checkpoints_starts_again(
+    rig: Make, protocol: str, point: str
+) -> None:
+    machine = rig()
+    reopens = machine.stats("reopens")
+    machine.host.faults.arm("checkpoint", times=8, at=point, protocol=protocol)
+    if protocol == "tclo":
+        assert machine.ask("OS_PowerOn") == b"OK "
+        assert machine.requests("tools.os.statechange.status") == [
+            b"tools.os.statechange.status 1 3"
+        ]
+    else:
+        assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+        assert machine.host.guestinfo.variables["a"] == b"b"
+    assert machine.host.faults.struck["checkpoint"] == 8
+    assert machine.stats("retries") == 8
+    assert machine.stats("reopens") == reopens
+    machine.leave()
+
+
+@pytest.mark.parametrize("point", ["sendpayload", "recvpayload"])
+def test_so_it_does_four_bytes_at_a_time(rig: Make, point: str) -> None:
+    machine = rig(high_bandwidth=False)
+    machine.host.faults.arm("checkpoint", times=1, at=point, protocol="tclo")
+    machine.host.faults.arm("checkpoint", times=1, skip=2, at=point, protocol="rpci")
+    assert machine.ask("OS_PowerOn") == b"OK "
+    machine.run(120)
+    assert machine.ask("ping") == b"OK "
+    assert machine.host.faults.struck["checkpoint"] == 2
+    assert machine.stats("retries") == 2
+    machine.leave()
+
+
+def test_checkpoints_without_end_are_a_dead_channel(rig: Make) -> None:
+    machine = rig()
+    machine.host.faults.arm("checkpoint", times=9, at="hb-in", protocol="tclo")
+    machine.host.send("ping")
+    assert machine.until(lambda: machine.host.faults.struck["checkpoint"] == 9)
+    machine.settle()
+    assert machine.stats("reopens") == 1
+    assert machine.until(lambda: machine.host.tools.running, 10)
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+@pytest.mark.parametrize("high", [True, False], ids=["high", "low"])
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 255, 256, 1023, 1024, 1025, 4096, 65536])
+def test_messages_of_every_length_come_through(rig: Make, size: int, high: bool) -> None:
+    """A Set_Option is answered by what it holds: nothing of it may be cut off."""
+    machine = rig(high_bandwidth=high)
+    if size < 255:
+        assert machine.ask(b"p" * size) == b"ERROR Unknown Command"
+    else:
+        head = b"Set_Option guestLogLevel "
+        assert machine.ask(head + b"x" * (size - len(head))) == b"OK "
+        cut = b"Set_Option synctime "
+        assert machine.ask(cut + b"0" * (size - len(cut))) == b"OK "
+        assert machine.ask(cut + b"0" * (size - len(cut) - 1) + b"x").startswith(b"ERROR ")
+    assert machine.stats("aborts") == 0
+    machine.run(QUIET_FOR)
+    assert max(each.size for each in machine.kmem.live.values() if each.owner == "kmem") <= 16384
+    machine.leave()
+
+
+@pytest.mark.parametrize("high", [True, False], ids=["high", "low"])
+def test_the_largest_reply_of_the_protocol_is_taken(rig: Make, high: bool) -> None:
+    machine = rig(high_bandwidth=high)
+    machine.host.guestinfo.variables["a"] = bytes(range(1, 256)) * 64
+    reply = machine.call("rpc", old=65536, new=b"info-get guestinfo.a\0")
+    assert reply.error == 0
+    assert reply.data == b"1 " + bytes(range(1, 256)) * 64 + b"\0"
+    machine.host.guestinfo.variables["a"] = b"y" * (65536 - 2)
+    assert machine.call("rpc", old=65536, new=b"info-get guestinfo.a\0").error == 40  # EMSGSIZE
+    assert machine.stats("aborts") == 0
+    machine.leave()
+
+
+def test_low_bandwidth_is_all_that_is_used_where_the_host_offers_nothing_else(rig: Make) -> None:
+    machine = rig(high_bandwidth=False)
+    bend = Bend(machine, "hb-out", 0, times=0)
+    seen: list[str] = []
+    machine.host.high_bandwidth = lambda *_a, **_k: seen.append("high")  # type: ignore[method-assign]
+    assert machine.ask("Set_Option broadcastIP 1") == b"OK "
+    machine.run(100)
+    assert seen == []
+    bend.over()
+    assert machine.requests("info-set") == [b"info-set guestinfo.ip 192.0.2.10"]
+    machine.leave()
+
+
+def test_a_message_that_is_too_long_is_refused_and_never_truncated(rig: Make) -> None:
+    machine = rig()
+    machine.host.faults.arm("huge-length", protocol="tclo")
+    machine.host.send("OS_Halt")
+    assert machine.until(lambda: bool(machine.events("tclo.dropped")))
+    machine.run(5)
+    assert machine.powerd == []
+    assert machine.requests("tools.os.statechange.status") == []
+    assert [e["reply"] for e in machine.events("tclo.late")] == [b"ERROR Message too large"]
+    assert machine.stats("aborts") == 1
+    assert machine.stats("reopens") == 0
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+def test_a_host_that_offers_nothing_else_is_left_after_three(rig: Make) -> None:
+    machine = rig()
+    machine.host.faults.arm("huge-length", times=3, protocol="tclo")
+    for _ in range(3):
+        machine.host.send("ping")
+    assert machine.until(lambda: machine.host.faults.struck["huge-length"] == 3)
+    machine.settle()
+    assert machine.stats("reopens") == 1
+    machine.leave()
+
+
+def test_a_message_for_which_there_is_no_memory_is_refused(rig: Make) -> None:
+    machine = rig()
+    machine.kmem.refuse = lambda size: size > 1024
+    machine.host.send(b"Set_Option guestLogLevel " + b"x" * 5000)
+    assert machine.until(lambda: bool(machine.events("tclo.dropped")))
+    machine.kmem.refuse = lambda _size: False
+    machine.run(3)
+    assert [e["reply"] for e in machine.events("tclo.late")] == [b"ERROR Message too large"]
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+@pytest.mark.parametrize("point", ["announce", "recvpayload"])
+def test_a_message_of_another_type_is_refused(rig: Make, point: str) -> None:
+    machine = rig(high_bandwidth=point == "announce")
+    machine.host.faults.arm("wrong-type", at=point, protocol="tclo")
+    machine.host.send("OS_Halt")
+    assert machine.until(lambda: bool(machine.events("tclo.dropped")))
+    machine.settle()
+    assert machine.stats("aborts") == 1
+    assert machine.stats("reopens") == 1
+    assert machine.powerd == []
+    machine.leave()
+
+
+@pytest.mark.parametrize("nul", [b"", b"\0", b"\0\0\0", b" ", b" \0", b"\0 "])
+def test_nuls_and_blanks_behind_a_message_are_no_part_of_it(rig: Make, nul: bytes) -> None:
+    machine = rig()
+    assert machine.ask(b"ping" + nul) == b"OK "
+    assert machine.ask(b"Set_Option synctime 1" + nul) == b"OK "
+    assert machine.read("clock_sync.host").startswith("synctime 1,")
+    machine.leave()
+
+
+def test_a_host_that_counts_the_nul_is_served_in_everything(rig: Make) -> None:
+    machine = rig(nul_terminated=True)
+    assert machine.host.tools.power_operations
+    assert machine.ask("OS_Reboot") == b"OK "
+    machine.run(1)
+    assert machine.powerd == [("reset_button", "pressed")]
+    machine.leave()
+
+
+def test_cookies_are_optional(rig: Make) -> None:
+    machine = rig(cookies=False)
+    opens = [e["cookies"] for e in machine.events("open")]
+    assert opens
+    assert not any(opens)
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+def test_a_channel_numbered_zero_is_a_channel(rig: Make) -> None:
+    machine = rig(cookies=False)
+    bound = machine.host.tclo.bound["toolbox"]
+    assert (bound.number, bound.cookies) == (0, None)
+    machine.run(600)
+    assert machine.stats("reopens") == 0
+    machine.leave()
+
+
+def test_one_rpci_channel_is_open_at_a_time_and_none_when_idle(rig: Make) -> None:
+    machine = rig(broadcast_ip=5, ping=7)
+    for _ in range(200):
+        machine.run(0.37)
+        assert machine.channels["tclo"] == 1
+    assert machine.most_channels("rpci") == 1
+    last = [e for e in machine.events("open", "close") if e["protocol"] == "rpci"][-1]
+    assert last.kind == "close"
+    # A batch is one channel: everything that follows the reset went through few of them.
+    first = [e for e in machine.events("open") if e["protocol"] == "rpci" and e.at < 3 * SECOND]
+    assert len(first) <= 4
+    machine.leave()
+
+
+def test_undefined_registers_may_hold_anything(rig: Make) -> None:
+    machine = rig(scramble=True, broadcast_ip=5)
+    machine.run(70)
+    assert machine.ask("OS_PowerOn") == b"OK "
+    assert machine.requests("info-set") == [b"info-set guestinfo.ip 192.0.2.10"]
+    assert machine.stats("reopens") == 0
+    machine.leave()
+
+
+@pytest.mark.parametrize("instruction", ["vmcall", "vmmcall"])
+def test_where_the_ports_are_dead_the_instruction_is_used_and_no_buffer_is_shown(
+    rig: Make, instruction: str
+) -> None:
+    dead: list[DeadPorts] = []
+    machine = rig(hypercall=instruction, before=lambda rig: dead.append(DeadPorts(rig)))
+    (ports,) = dead
+    assert machine.ask("OS_Halt") == b"OK "
+    machine.run(1)
+    assert machine.powerd == [("power_button", "pressed")]
+    assert machine.info(1) == [b"guest.example"]
+    assert ports.calls > 100
+    assert ports.ports == 1  # the question whether somebody is there
+    assert ports.buffers == 0
+    machine.leave()
+
+
+def test_without_port_and_instruction_nothing_attaches(rig: Make) -> None:
+    machine = rig(hypercall="none", before=DeadPorts, settle=False)
+    machine.run(5)
+    assert machine.loaded
+    assert not machine.attached
+    machine.leave()
+
+
+def test_while_the_port_answers_no_instruction_is_used(rig: Make) -> None:
+    calls: list[object] = []
+    machine = rig(hypercall="vmcall", load=False)
+    machine.host.hypercall = lambda *args: calls.append(args)  # type: ignore[method-assign]
+    machine.load()
+    machine.settle()
+    assert calls == []
+    machine.leave()
+
+
+@pytest.mark.parametrize("ticks", [1, 5])
+def test_a_reply_that_is_late_is_waited_for(rig: Make, ticks: int) -> None:
+    machine = rig()
+    machine.host.faults.arm("slow-reply", times=ticks, protocol="rpci")
+    assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+    assert machine.stats("resends") == 0
+    machine.leave()
+
+
+def test_a_reply_that_never_comes_is_asked_for_on_a_new_channel(rig: Make) -> None:
+    machine = rig()
+    machine.host.faults.arm("no-reply")
+    assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+    assert machine.stats("resends") == 1
+    machine.host.faults.arm("no-reply", times=2)
+    assert machine.call("rpc", new=b"info-set guestinfo.a b\0").error == EIO
+    machine.leave()
