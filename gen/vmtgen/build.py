@@ -28,6 +28,7 @@ from vmtgen.errors import (
     VmtgenError,
     from_os_error,
 )
+from vmtgen.files import expect_file, shown, write
 from vmtgen.kobj import KobjError, Module, read_module
 from vmtgen.sysroot import Headers, own_headers, tree_headers, tree_version
 from vmtgen.targets import Release, Targets, load_targets
@@ -115,15 +116,15 @@ def build_module(
     joined = builder.link("kmodule.ld", objects)
     stripped = builder.link("strip.ld", [joined])
     path, twin = out / f"{name}.kmod", out / f"{name}.kmod.debug"
-    written = write_if_changed(path, stripped.read_bytes())
-    written |= write_if_changed(twin, joined.read_bytes())
+    written = write(path, stripped.read_bytes())
+    written |= write(twin, joined.read_bytes())
     try:
         module = read_module(path)
         _compare(module, read_module(twin))
     except KobjError as error:
         raise VmtgenError(
-            f"{resources.shown(path)}: the kernel would refuse it: {error}",
-            hint=f"vmtgen lint {resources.shown(path)} tells more",
+            f"{shown(path)}: the kernel would refuse it: {error}",
+            hint=f"vmtgen lint {shown(path)} tells more",
         ) from error
     return Built(
         module,
@@ -165,14 +166,13 @@ def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
         if not files:
             raise MissingInputError("no source files given")
         for file in files:
-            if not file.is_file():
-                raise MissingInputError(f"{resources.shown(file)}: no such file")
+            expect_file(file)
         return files, files[0].stem
     if source.is_file():
         return (source,), source.stem
     if not source.is_dir():
         raise MissingInputError(
-            f"{resources.shown(source)}: no such directory",
+            f"{shown(source)}: no such directory",
             hint="vmtgen generate writes kmod/",
         )
     makefile = source / "Makefile"
@@ -182,10 +182,10 @@ def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
         names = [word for line in _assigned(text, "SRCS") for word in line.split()]
         names = [word for word in names if word.endswith(".c")]
         name = next(iter(_assigned(text, "KMOD")), name).strip()
-        where = f"SRCS in {resources.shown(makefile)}"
+        where = f"SRCS in {shown(makefile)}"
     else:
         names = sorted(file.name for file in source.glob("*.c"))
-        where = resources.shown(source)
+        where = shown(source)
     if not names:
         raise MissingInputError(
             f"{where}: no C file to build", hint="vmtgen generate writes the driver's files"
@@ -249,9 +249,7 @@ class _Builder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CannotCreateError(
-                f"cannot make {resources.shown(folder)}: {error.strerror}"
-            ) from error
+            raise CannotCreateError(f"cannot make {shown(folder)}: {error.strerror}") from error
         found = [
             folder / f"{_digest(self._common_key, source.name, source.read_bytes())}.o"
             for source in self.files
@@ -274,7 +272,7 @@ class _Builder:
             if text is not None:
                 failed[source] = text
         if failed:
-            names = ", ".join(resources.shown(source) for source in failed)
+            names = ", ".join(shown(source) for source in failed)
             raise VmtgenError(
                 f"cannot compile {names}:\n" + "\n".join(text.rstrip() for text in failed.values()),
                 hint="kmod/ is generated: put the error right in specs/ or templates/, then "
@@ -308,7 +306,7 @@ class _Builder:
             done = run_tool(command, self.cache, directory.parent)
             if done.returncode != 0:
                 text = done.stderr.decode("utf-8", "replace") or f"{command[0]}: failed"
-                there = resources.shown(source.parent)
+                there = shown(source.parent)
                 prefix = "" if there == "." else f"{there}/"
                 return re.sub(
                     rf"(?m)(^|(?<=from )){re.escape(directory.name)}/", lambda _: prefix, text
@@ -361,23 +359,6 @@ def run_tool(
         raise from_os_error(error, f"run {command[0]}") from error
 
 
-def write_if_changed(path: Path, content: bytes) -> bool:
-    """Write `content` through a temporary file, unless `path` already holds it."""
-    try:
-        if path.is_file() and path.read_bytes() == content:
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as place:
-            place.write(content)
-        temporary = Path(place.name)
-        temporary.chmod(0o644)  # whatever the umask says
-        temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CannotCreateError(f"cannot write {resources.shown(path)}: {reason}") from error
-    return True
-
-
 def loaded_image(module: Module) -> tuple[list[tuple[object, ...]], Counter[tuple[object, ...]]]:
     """Return what the loader makes of a module but for debug sections: two equal ones load alike.
 
@@ -408,12 +389,12 @@ def _compare(module: Module, twin: Module) -> None:
     for one, other in zip(ours, theirs, strict=False):
         if one != other:
             raise VmtgenError(
-                f"{resources.shown(twin.path)}: section {other[0]} differs from the module's "
+                f"{shown(twin.path)}: section {other[0]} differs from the module's "
                 f"{one[0]}: line numbers would be wrong",
                 hint="the linker took out more than debug sections: try another --cc and report it",
             )
     if len(ours) != len(theirs) or our_relocations != their_relocations:
         raise VmtgenError(
-            f"{resources.shown(twin.path)}: other sections or relocations than the module's",
+            f"{shown(twin.path)}: other sections or relocations than the module's",
             hint="the linker took out more than debug sections: try another --cc and report it",
         )

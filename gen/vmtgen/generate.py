@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtgen.errors import CannotCreateError
+from vmtgen.files import destination, write
 from vmtgen.render import MARKER, Renderer
-from vmtgen.resources import shown
 from vmtgen.spec.load import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # Where outputs go below the output directory.
 _DOCUMENTS = "docs"
@@ -86,32 +83,14 @@ def apply(found: list[Change], out: Path) -> None:
         if change.after is None:
             path.unlink(missing_ok=True)
         else:
-            write(path, change.after)
-
-
-def write(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` in one step: nobody ever reads half of it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise CannotCreateError(f"cannot write {shown(path)}: {error.strerror}") from error
+            write(path, change.after.encode())
 
 
 def _read(path: Path) -> str | None:
+    """Return the text at ``path``, None where nothing is; CannotCreateError for no file."""
+    target = destination(path)
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return target.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen import resources
 from vmtgen.build import default_output, run_tool
 from vmtgen.errors import VmtgenError
+from vmtgen.files import shown
 from vmtgen.kobj.elf import LAYOUTS, SectionHeader, string_at
 from vmtgen.kobj.model import Machine
 from vmtgen.kpi_probes import GROUPS
@@ -154,4 +154,4 @@ def _numbers(data: bytes, machine: str) -> list[int]:
         if string_at(table, section.name) == _SECTION:
             content = data[section.offset : section.offset + section.size]
             return [number for (number,) in struct.iter_unpack("<q", content)]
-    raise VmtgenError(f"{resources.shown(Path(zig_program()))}: the probe has no {_SECTION}")
+    raise VmtgenError(f"{shown(Path(zig_program()))}: the probe has no {_SECTION}")

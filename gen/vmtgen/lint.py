@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vmtgen import resources
-from vmtgen.errors import MissingInputError
+from vmtgen.files import expect_file
 from vmtgen.kobj import KobjError, Machine, Module, inspect_module
 from vmtgen.kobj.link import may_be_defined_twice
 from vmtgen.kobj.model import PAGE_SIZE, SHF_ALLOC
@@ -62,8 +62,7 @@ def lint_file(
     is no such file, UsageError for a release that nobody knows.
     """
     targets = targets or load_targets()
-    if not path.is_file():
-        raise MissingInputError(f"{resources.shown(path)}: no such file", hint="vmtgen build")
+    expect_file(path, hint="vmtgen lint takes a .kmod, as vmtgen build makes it")
     seen = inspect_module(path, machine)
     findings = [_refusal(error, seen.module) for error in seen.refusals]
     if seen.module is not None:

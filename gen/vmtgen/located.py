@@ -31,7 +31,7 @@ from ruamel.yaml.events import (
 )
 
 from vmtgen.errors import MissingInputError, VmtgenError, from_os_error
-from vmtgen.resources import shown
+from vmtgen.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,10 +10,10 @@ import jinja2
 
 from vmtgen import __version__
 from vmtgen.errors import MissingInputError
+from vmtgen.files import shown
 from vmtgen.filters import FILTERS
 from vmtgen.knf import fold
 from vmtgen.located import LocatedErrors, Problem, listed, nearest
-from vmtgen.resources import shown
 from vmtgen.spec.load import FILES
 from vmtgen.spec.schema import Entries, Record, keys_of
 

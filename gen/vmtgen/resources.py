@@ -42,11 +42,3 @@ def directory(name: str) -> Path:
         f"the {name} are not installed: {packaged} is not a directory",
         hint="install the wheel again, or run from a checkout",
     )
-
-
-def shown(path: Path) -> str:
-    """Return ``path`` as messages print it: relative to where the user is, when it lies below."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd().resolve()))
-    except (ValueError, OSError):
-        return str(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vmtgen import resources
 from vmtgen.errors import MissingInputError
+from vmtgen.files import shown
 from vmtgen.toolchain import zig_headers
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def own_headers(machine: str) -> Headers:
     for directory in directories:
         if not directory.is_dir():
             raise MissingInputError(
-                f"{resources.shown(directory)}: no such directory",
+                f"{shown(directory)}: no such directory",
                 hint="the kernel headers are not whole: check out or install again",
             )
         for header in sorted(directory.rglob("*.h")):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen import errors, generate
+from vmtgen import errors, files, generate
 from vmtgen.cli import main
 from vmtgen.render import MARKER
 
@@ -67,7 +67,7 @@ def test_the_committed_file_is_what_the_template_makes(
     output = made[template]
     path = ROOT / output.place
     if UPDATE_GOLDEN:
-        generate.write(path, output.text)
+        files.write(path, output.text.encode())
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     if before != output.text:
         diff = generate.Change(output.place, before, output.text).diff()
@@ -256,6 +256,16 @@ def test_an_output_that_cannot_be_made_is_told(
     (place / "out").write_text("a file where the directory should be")
     assert run() == errors.CANNOT_CREATE
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_an_output_that_is_no_regular_file_is_left_as_it_is(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "out" / "kmod").mkdir(parents=True)
+    os.mkfifo(place / "out" / "kmod" / "all.c")
+    assert run() == errors.CANNOT_CREATE
+    assert "all.c: it is there and is not a regular file" in capsys.readouterr().err
+    assert (place / "out" / "kmod" / "all.c").is_fifo()
 
 
 def test_a_command_that_logs_and_fires_a_switch_needs_data_alone(

@@ -44,11 +44,3 @@ def test_what_a_wheel_does_not_have_is_missing_input(wheel: Path) -> None:
 def test_a_name_that_does_not_exist_is_our_own_fault() -> None:
     with pytest.raises(ValueError, match="no resource directory 'spec'"):
         resources.directory("spec")
-
-
-def test_paths_are_shown_relative_to_where_the_user_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert resources.shown(tmp_path / "a" / "b") == "a/b"
-    assert resources.shown(tmp_path.parent) == str(tmp_path.parent)

@@ -7,9 +7,9 @@ import typing
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.errors import MissingInputError
+from vmtgen.files import shown
 from vmtgen.located import LocatedErrors, Problem, load_yaml, nearest
 from vmtgen.model import Specs
-from vmtgen.resources import shown
 from vmtgen.spec.build import Pass
 from vmtgen.spec.together import check_together
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtgen import resources
 from vmtgen.errors import UsageError, VmtgenError
+from vmtgen.files import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -135,7 +136,7 @@ def _sentence(built: Built) -> str:
     memory = ", ".join(f"{region} {size}" for region, size in sizes.items())
     state = "" if built.written else " (unchanged)"
     return (
-        f"{resources.shown(built.path)}: {built.size} bytes for NetBSD {built.release}/"
+        f"{shown(built.path)}: {built.size} bytes for NetBSD {built.release}/"
         f"{built.machine}{state}\n  in memory: {memory} bytes; {len(built.module.imports)} imports"
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vmtgen import __version__, resources
 from vmtgen.errors import VmtgenError
+from vmtgen.files import shown, write
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make and write all files; nothing is written where one target fails."""
     from vmtgen import dist, dist_records  # noqa: PLC0415 - keeps --help fast
-    from vmtgen.build import write_if_changed  # noqa: PLC0415
     from vmtgen.spec.load import load  # noqa: PLC0415
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
@@ -83,13 +83,13 @@ def run(args: argparse.Namespace) -> int:
     files["SHA512"] = dist_records.check_sums(files)
     out = args.out or top / "dist"
     for name, data in files.items():
-        write_if_changed(out / name, data)
+        write(out / name, data)
     _clear(out, set(files))
     if args.json:
         print(json.dumps(manifest, indent=2))
         return 0
     for name, data in sorted(files.items()):
-        print(f"{len(data):>8}  {resources.shown(out / name)}")
+        print(f"{len(data):>8}  {shown(out / name)}")
     for release_name, machine_name, reason in unsupported:
         print(f"no archive for NetBSD {release_name} on {machine_name}: {reason}")
     return 0
@@ -98,6 +98,6 @@ def run(args: argparse.Namespace) -> int:
 def _clear(out: Path, kept: set[str]) -> None:
     """Remove archives of earlier runs, so that SHA512 names all that is there."""
     for path in sorted(out.glob("vmt-*-netbsd-*.tgz")) + sorted(out.glob("netbsd-vmt-*.spdx.json")):
-        if path.name not in kept:
+        if path.name not in kept and path.is_file():
             path.unlink()
-            print(f"removed {resources.shown(path)}, of an earlier run", file=sys.stderr)
+            print(f"removed {shown(path)}, of an earlier run", file=sys.stderr)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.errors import UsageError
-from vmtgen.resources import directory, root, shown
+from vmtgen.files import shown
+from vmtgen.resources import directory, root
 
 if TYPE_CHECKING:
     from vmtgen.generate import Change

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen import resources
 from vmtgen.errors import DATA, UsageError
+from vmtgen.files import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -79,10 +79,10 @@ def _described(path: Path, found: tuple[Finding, ...]) -> dict[str, Any]:
 
 
 def _print(path: Path, found: tuple[Finding, ...]) -> None:
-    shown = resources.shown(path)
+    name = shown(path)
     for finding in found:
         where = f" {finding.where}:" if finding.where else ""
-        print(f"{shown}:{where} {finding.severity}: {finding.message} [{finding.rule}]")
+        print(f"{name}:{where} {finding.severity}: {finding.message} [{finding.rule}]")
         if finding.kernel:
             for line in finding.kernel.splitlines():
                 print(f"    the kernel says: {line}")
@@ -91,11 +91,9 @@ def _print(path: Path, found: tuple[Finding, ...]) -> None:
     taken = f"; for {accepted}" if accepted else ""
     errors = sum(finding.severity == "error" for finding in found)
     if found:
-        print(
-            f"{shown}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}{taken}"
-        )
+        print(f"{name}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}{taken}")
     else:
-        print(f"{shown}: clean{taken}")
+        print(f"{name}: clean{taken}")
 
 
 def _count(number: int, noun: str) -> str:

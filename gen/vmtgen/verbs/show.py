@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen import resources
-from vmtgen.errors import MissingInputError, VmtgenError
+from vmtgen.errors import VmtgenError
+from vmtgen.files import expect_file, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -35,14 +35,13 @@ def run(args: argparse.Namespace) -> int:
     """Print the module and return 0."""
     from vmtgen.kobj import KobjError, read_module  # noqa: PLC0415 - keeps --help fast
 
-    shown = resources.shown(args.file)
-    if not args.file.is_file():
-        raise MissingInputError(f"{shown}: no such file", hint="vmtgen build")
+    expect_file(args.file, hint="vmtgen show takes a .kmod, as vmtgen build makes it")
     try:
         facts = _facts(read_module(args.file))
     except KobjError as error:
+        name = shown(args.file)
         raise VmtgenError(
-            f"{shown}: the kernel would refuse it: {error}", hint=f"vmtgen lint {shown} tells more"
+            f"{name}: the kernel would refuse it: {error}", hint=f"vmtgen lint {name} tells more"
         ) from error
     if args.json:
         print(json.dumps(facts, indent=2))
@@ -94,7 +93,7 @@ def _facts(module: Module) -> dict[str, Any]:
 def _lines(facts: dict[str, Any]) -> list[str]:
     info = facts["modinfo"]
     lines = [
-        f"{resources.shown(Path(facts['path']))}: NetBSD/{facts['machine']} kernel module",
+        f"{shown(Path(facts['path']))}: NetBSD/{facts['machine']} kernel module",
         "",
         f"module    {info['name']}, class {info['class']}",
         f"built for {info['release']} ({info['version']}): taken by {info['accepted_by']}",

@@ -111,7 +111,7 @@ def test_what_is_no_module_is_an_error(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match="no such file"):
+    with pytest.raises(MissingInputError, match="is a directory"):
         lint_file(tmp_path)
 
 
