@@ -265,11 +265,10 @@ vmt_start(struct vmtk_softc *sc)
 	sc->sc_request.r_command = kmem_zalloc(VMTK_REQUEST_MAX + 1, KM_SLEEP);
 	sc->sc_request.r_reply = kmem_zalloc(VMTK_REPLY_MAX, KM_SLEEP);
 	sc->sc_disk_sent = kmem_zalloc(VMT_DISK_TEXT, KM_SLEEP);
+	vmtk_counters_attach(sc);
 	/* So that a usual message can always be taken. */
 	if (vmtk_buffer_reserve(&sc->sc_message, VMT_BUFFER) != 0)
 		return ENOMEM;
-
-	vmtk_counters_attach(sc);
 
 	/* Power switches. */
 	if (!vmtk_power_attach(sc))

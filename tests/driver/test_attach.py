@@ -1,0 +1,336 @@
+"""Where the driver attaches and where it does not, in every order of loading and unloading; and
+its way back from every step of attach that can fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.inject import Injection
+from vmtsim.kernel.modules import Modules
+
+from .rig import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Make = Callable[..., Rig]
+
+ENOMEM, EBUSY, EEXIST = 12, 16, 17
+LINE = "vmt0 at cpu0: VMware Tools driver"
+
+
+# Hosts.
+
+
+def test_on_vmware_it_attaches_with_one_line(rig: Make) -> None:
+    machine = rig()
+    assert machine.console[2:] == [LINE]
+    assert machine.read("uuid") == "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    machine.leave()
+
+
+@pytest.mark.parametrize("host", [{"kind": "hardware", "cpuid": False}, {"kind": "qemu"},
+                                  {"kind": "qemu", "cpuid": False}, {"cpuid": False}])  # fmt: skip
+def test_elsewhere_it_loads_and_stays_quiet(rig: Make, host: dict[str, Any]) -> None:
+    machine = rig(settle=False, **host)
+    machine.run(5)
+    assert machine.loaded
+    assert not machine.attached
+    assert machine.console[2:] == []
+    assert machine.host.transport.channels == {}
+    if host["kind" if "kind" in host else "cpuid"] == "hardware":
+        assert machine.host.backdoor.calls == 0  # nobody touches the port of another device
+    machine.leave()
+
+
+def _force(machine: Rig, **properties: bool) -> int:
+    load = machine.kernel.subject(Modules).load(machine.path, properties=properties)
+    error = machine.guest.wait("modload", load)
+    assert isinstance(error, int)
+    return error
+
+
+def test_force_attaches_where_the_processor_says_nothing(rig: Make) -> None:
+    machine = rig(load=False, cpuid=False)
+    assert _force(machine, force=True) == 0
+    machine.settle()
+    assert machine.attached
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+@pytest.mark.parametrize("host", [{"kind": "hardware"}, {"kind": "qemu"}])
+@pytest.mark.parametrize("cpuid", [False, True])
+def test_force_does_not_make_a_host_where_there_is_none(
+    rig: Make, host: dict[str, Any], cpuid: bool
+) -> None:
+    machine = rig(load=False, cpuid=cpuid, **host)
+    assert _force(machine, force=True) == 0
+    machine.run(5)
+    assert not machine.attached
+    assert machine.console[2:] == []
+    machine.leave()
+
+
+def test_properties_that_are_false_or_others_change_nothing(rig: Make) -> None:
+    for properties in ({"force": False}, {"other": True}):
+        machine = rig(load=False, cpuid=False)
+        assert _force(machine, **properties) == 0
+        assert not machine.attached
+        machine.leave()
+
+
+def test_a_full_table_of_channels_is_no_reason_not_to_attach(rig: Make) -> None:
+    """It is for the host to free one; the driver tries again."""
+    machine = rig(settle=False, before=lambda rig: rig.host.faults.arm("table-full", times=8))
+    machine.run(1)
+    assert machine.attached
+    machine.settle(120)
+    assert machine.log == ["the host refuses a channel; trying again"]
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+def test_a_second_instance_is_refused(rig: Make) -> None:
+    machine = rig()
+    assert machine.do("rescan", "cpu0") == 0
+    assert machine.console.count(LINE) == 1
+    assert machine.do("load") == EEXIST
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+def test_detach_and_attach_a_hundred_times_leaves_what_was_there(rig: Make) -> None:
+    machine = rig()
+    before = len(machine.kmem.live)
+    for _ in range(100):
+        assert machine.do("detach", "vmt0") == 0
+        assert machine.host.guest_channels == []
+        assert machine.do("rescan", "cpu0") == 0
+    machine.settle()
+    machine.run(61)
+    assert len(machine.kmem.live) == before
+    assert machine.console.count("vmt0: detached") == 100
+    machine.leave()
+
+
+def test_the_host_is_told_when_the_service_comes_and_goes(rig: Make) -> None:
+    machine = rig()
+    assert machine.do("detach", "vmt0") == 0
+    assert machine.do("rescan", "cpu0") == 0
+    machine.settle()
+    assert machine.requests("tools.capability.hgfs_server") == [
+        b"tools.capability.hgfs_server toolbox 1",
+        b"tools.capability.hgfs_server toolbox 0",
+        b"tools.capability.hgfs_server toolbox 1",
+    ]
+    machine.leave()
+
+
+# Beside the driver that GENERIC has. d: drvctl -d, r: drvctl -r, l: modload, u: modunload (of the
+# built-in one first); what attaches in the end, and the errors on the way.
+ORDERS = [
+    ("u l d r", "ours"),  # the order of the manual
+    ("u d l", "ours"),  # pkgsrc's start script has been there before
+    ("d u l", "ours"),
+    ("d r d u l", "ours"),
+    ("u l", "built-in"),
+    ("u l d r d r", "ours"),
+    ("u l d r d r d r", "ours"),
+    ("u l d r u r", "built-in"),
+    ("u l u", "built-in"),  # ours goes, the built-in one's device never noticed
+    ("u l u d r", "built-in"),
+    ("u l d r u r d l", "ours"),
+    ("u l d u l", "ours"),
+    ("u d l u r", "built-in"),
+    ("u d r l d r", "ours"),
+    ("d r", "built-in"),
+]
+
+
+def _device(machine: Rig) -> str:
+    device = machine.kernel.subject(Autoconf).find("vmt0")
+    if device is None:
+        return "none"
+    return "ours" if device.attachment.address else "built-in"
+
+
+@pytest.mark.parametrize(("order", "wanted"), ORDERS)
+def test_every_order_beside_the_built_in_driver(rig: Make, order: str, wanted: str) -> None:
+    machine = rig(load=False, builtin=True)
+    assert _device(machine) == "built-in"
+    verbs = {"d": ("detach", "vmt0"), "r": ("rescan", "cpu0"), "l": ("load", None),
+             "u": ("unload", "vmt")}  # fmt: skip
+    for letter in order.split():
+        assert machine.do(*verbs[letter]) == 0, letter
+        machine.run(0.3)
+    assert _device(machine) == wanted
+    if wanted == "ours":
+        machine.settle()
+        assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+def test_under_the_name_of_the_built_in_driver_it_is_refused_unless_that_goes(rig: Make) -> None:
+    machine = rig(load=False, builtin=True)
+    assert machine.do("load") == EEXIST
+    assert machine.do("detach", "vmt0") == 0
+    assert machine.do("load") == EEXIST
+    assert machine.do("rescan", "cpu0") == 0
+    assert _device(machine) == "built-in"
+    machine.leave()
+
+
+def test_a_unit_that_cannot_be_freed_is_a_refusal_and_no_panic(rig: Make) -> None:
+    """Somebody iterates over the devices while the module is loaded."""
+    machine = rig(load=False, builtin=True)
+    autoconf = machine.kernel.subject(Autoconf)
+    assert machine.do("unload", "vmt") == 0
+    autoconf._iterators += 1
+    assert machine.do("detach", "vmt0") == 0
+    assert machine.do("load") == EBUSY
+    autoconf._iterators -= 1
+    assert any("vmt0 is half gone" in line for line in machine.console)
+    assert machine.do("rescan", "cpu0") == 0
+    assert machine.do("load") == 0
+    assert machine.do("detach", "vmt0") == 0
+    assert machine.do("rescan", "cpu0") == 0
+    assert _device(machine) == "ours"
+    machine.leave()
+
+
+def test_another_modules_rescan_of_a_half_freed_unit_does_not_panic(rig: Make) -> None:
+    """Under an iterator the unit cannot be freed: the driver's match has to say no."""
+    machine = rig()
+    autoconf = machine.kernel.subject(Autoconf)
+    autoconf._iterators += 1
+    assert machine.do("detach", "vmt0") == 0
+    assert machine.do("rescan", "cpu0") == 0
+    assert _device(machine) == "none"
+    autoconf._iterators -= 1
+    assert machine.do("rescan", "cpu0") == 0
+    machine.settle()
+    assert _device(machine) == "ours"
+    machine.leave()
+
+
+# Unwinding.
+
+
+def _calls(module: Path) -> dict[str, int]:
+    """How often each function that may fail is called while the module is loaded."""
+    machine = Rig(module, load=False)
+    injection = Injection(machine.kernel)
+    machine.load()
+    return dict(injection.calls)
+
+
+def test_every_call_of_attach_that_can_fail_does_so_once(module: Path, rig: Make) -> None:
+    """Nothing is left behind, a detach is harmless, and the next attach works."""
+    counts = _calls(module)
+    for name in ("kthread_create", "sysctl_createv", "sysmon_pswitch_register", "kmem_alloc",
+                 "pmf_device_register1", "config_init_component"):  # fmt: skip
+        assert counts[name] >= 1, name
+    assert counts["sysctl_createv"] > 20
+    unwound = 0
+    for name, count in sorted(counts.items()):
+        for nth in range(1, count + 1):
+            unwound += _fails(rig, name, nth)
+    assert unwound >= 30
+
+
+def _fails(rig: Make, name: str, nth: int) -> bool:
+    """Returns whether attach failed by it."""
+    machine = rig(load=False)
+    injection = Injection(machine.kernel)
+    clean = set(machine.kmem.live)
+    injection.fail(name, nth)
+    error = machine.do("load")
+    place = f"{name}, call {nth}"
+    assert injection.struck[name] == 1, place
+    if name == "config_init_component":
+        assert error == ENOMEM
+        assert not machine.loaded
+        assert machine.do("load") == 0
+        machine.settle()
+        machine.leave()
+        return False
+    assert error == 0, place
+    failed = any("not started (error" in line for line in machine.console)
+    if failed:
+        machine.run(5)
+        assert machine.threads == [], place
+        assert machine.power.switches == {}, place
+        assert machine.host.guest_channels == [], place
+        left = [each for at, each in machine.kmem.live.items()
+                if at not in clean and each.owner == "kmem"]  # fmt: skip
+        assert left == [], place
+        assert machine.read("uuid") is None, place
+    assert machine.do("detach", "vmt0") == 0, place
+    assert machine.do("rescan", "cpu0") == 0, place
+    machine.settle()
+    assert machine.ask("ping") == b"OK ", place
+    machine.leave()
+    return failed
+
+
+def test_so_it_does_while_the_built_in_driver_is_there(module: Path, rig: Make) -> None:
+    for name, nth in (("kthread_create", 1), ("sysctl_createv", 9), ("kmem_alloc", 1)):
+        machine = rig(load=False, builtin=True)
+        injection = Injection(machine.kernel)
+        assert machine.do("unload", "vmt") == 0
+        assert machine.do("load") == 0
+        assert machine.do("detach", "vmt0") == 0
+        injection.fail(name, nth)
+        assert machine.do("rescan", "cpu0") == 0
+        assert any("not started (error" in line for line in machine.console)
+        assert machine.do("detach", "vmt0") == 0
+        assert machine.do("rescan", "cpu0") == 0
+        machine.settle()
+        assert machine.ask("ping") == b"OK "
+        machine.leave()
+
+
+def test_an_unload_that_fails_leaves_a_driver_that_works(rig: Make) -> None:
+    machine = rig(load=False)
+    injection = Injection(machine.kernel)
+    machine.load()
+    machine.settle()
+    injection.fail("config_fini_component")
+    assert machine.do("unload", "vmt") == EBUSY
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+@pytest.mark.parametrize("nth", range(1, 13))
+def test_memory_may_run_out_at_every_allocation_of_the_worker(rig: Make, nth: int) -> None:
+    machine = rig(load=False)
+    injection = Injection(machine.kernel)
+    machine.load()
+    injection.fail("kmem_alloc", nth, times=3)
+    machine.settle()
+    machine.host.guestinfo.variables["a"] = b"x" * 9000
+    assert machine.call("rpc", old=16384, new=b"info-get guestinfo.a\0").error in {0, 12, 40}
+    machine.ask(b"Set_Option guestLogLevel " + b"x" * 9000)
+    machine.ask("Set_Option broadcastIP 1")
+    machine.run(130)
+    assert injection.struck["kmem_alloc"] == 3
+    assert machine.ask("OS_Halt") == b"OK "
+    assert machine.host.guestinfo.decoded[10]["nics"]
+    machine.leave()
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
+def test_a_file_system_that_tells_nothing_is_left_out(rig: Make, nth: int) -> None:
+    machine = rig(load=False)
+    injection = Injection(machine.kernel)
+    injection.fail("dostatvfs", nth)
+    machine.load()
+    machine.settle()
+    assert injection.struck["dostatvfs"] == 1
+    machine.run(61)
+    assert len(machine.host.guestinfo.disks) == 2
+    machine.leave()

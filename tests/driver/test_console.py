@@ -1,0 +1,88 @@
+"""Manners: what goes to the console, what only to syslog, and how often."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtgen.located import load_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .rig import Rig
+
+    Make = Callable[..., Rig]
+
+
+def _ours(machine: Rig) -> list[str]:
+    return [line for line in machine.console if line.startswith("vmt0:")]
+
+
+def test_hours_without_events_are_hours_without_lines(rig: Make) -> None:
+    machine = rig(option_burst=(("synctime", "0"),), broadcast_ip=30, ping=60)
+    machine.run(2 * 3600)
+    assert _ours(machine) == []
+    assert machine.log == []
+    machine.leave()
+
+
+def test_a_host_that_is_gone_for_an_hour_is_a_line_and_not_thousands(rig: Make) -> None:
+    machine = rig()
+    machine.run(100)
+    machine.host.faults.arm("table-full", times=100000)
+    machine.host.lose_channel("all")
+    machine.run(3600)
+    assert _ours(machine) == []
+    assert len(machine.log) <= 3
+    machine.host.faults.disarm()
+    machine.settle(120)
+    assert machine.log[-1] == "the channel to the host is open again"
+    machine.leave()
+
+
+def test_a_flood_of_requests_is_no_flood_of_lines(rig: Make) -> None:
+    machine = rig()
+    for _ in range(60):
+        machine.host.send("OS_Suspend")
+    since = machine.now
+    assert machine.until(lambda: machine.host.tclo.idle)
+    assert machine.now - since < 3_000_000_000
+    # Five a second; the host's log gets no more either.
+    assert 5 <= len(_ours(machine)) <= 15
+    assert len(machine.requests("log toolbox: host suspends")) == len(_ours(machine))
+    assert len(machine.requests("tools.os.statechange.status 1 5")) == 60
+    machine.leave()
+
+
+@pytest.mark.parametrize("name", ["channel-lost", "info-refused", "clock-stepped"])
+def test_what_only_syslog_needs_goes_there(rig: Make, root: Path, name: str) -> None:
+    logs: Any = load_yaml(root / "specs" / "driver.yaml").plain()
+    assert not logs["logs"][name]["console"]
+    machine = rig()
+    machine.run(70)
+    if name == "channel-lost":
+        machine.host.lose_channel("tclo")
+    elif name == "info-refused":
+        machine.host.faults.arm("reject", command="SetGuestInfo")
+        machine.do("hostname", "other.example")
+    else:
+        machine.host.clock.jump(10**12)
+    machine.run(70)
+    head = logs["logs"][name]["text"].partition("{")[0].rstrip()
+    assert [line for line in machine.log if line.startswith(head)]
+    assert _ours(machine) == []
+    machine.leave()
+
+
+def test_a_failed_attach_says_so_in_one_line(rig: Make) -> None:
+    machine = rig(load=False)
+    machine.kmem.refuse = lambda _size: True
+    assert machine.do("load") == 0
+    machine.kmem.refuse = lambda _size: False
+    assert machine.console[2:] == [
+        "vmt0 at cpu0: VMware Tools driver",
+        "vmt0: not started (error 12)",
+    ]
+    machine.leave()

@@ -1,0 +1,165 @@
+"""The tree machdep.vmt0 against the text of the spec, counters, and who may do what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtgen.located import load_yaml
+from vmtsim.kernel.evcnt import EventCounters
+from vmtsim.kernel.sysctl import BOOL, INT, NODE, QUAD, STRING, Sysctl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from .rig import Rig
+
+    Make = Callable[..., Rig]
+
+EPERM, EINVAL = 1, 22
+KINDS = {"string": STRING, "int": INT, "bool": BOOL, "quad": QUAD, "node": NODE}
+READWRITE = 0x00000070
+
+
+@pytest.fixture(scope="session")
+def spec(root: Path) -> dict[str, Any]:
+    plain = load_yaml(root / "specs" / "driver.yaml").plain()
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _nodes(tree: dict[str, Any], spec: dict[str, Any], above: str = "") -> Iterator[
+    tuple[str, dict[str, Any]]
+]:  # fmt: skip
+    for name, node in tree.items():
+        path = f"{above}{name}"
+        yield path, node
+        yield from _nodes(node.get("children", {}), spec, f"{path}.")
+        if "each" in node:
+            for counter, text in spec[node["each"]].items():
+                yield f"{path}.{counter}", {"type": "quad", "access": "read", "doc": text}
+
+
+def test_the_tree_is_that_of_the_spec_with_its_descriptions(
+    rig: Make, spec: dict[str, Any]
+) -> None:
+    machine = rig()
+    sysctl = machine.kernel.subject(Sysctl)
+    wanted = dict(_nodes(spec["sysctl"], spec))
+    assert len(wanted) > 20
+    for path, node in wanted.items():
+        found = sysctl.find(f"machdep.vmt0.{path}")
+        assert found is not None, path
+        assert found.kind == KINDS[node["type"]], path
+        assert found.description == node["doc"], path
+        writable = node.get("access") in {"write", "root"}
+        assert (found.flags & READWRITE == READWRITE) == writable, path
+    leaves = {node.path for node in sysctl.leaves("machdep.vmt0")}
+    assert leaves == {f"machdep.vmt0.{path}" for path, node in wanted.items()
+                      if node["type"] != "node"}  # fmt: skip
+    machine.leave()
+    assert sysctl.find("machdep.vmt0") is None
+
+
+def test_everybody_may_read_what_is_no_secret(rig: Make, spec: dict[str, Any]) -> None:
+    machine = rig()
+    for path, node in _nodes(spec["sysctl"], spec):
+        if node["type"] == "node":
+            continue
+        error = machine.call(path, uid=1000).error
+        assert error == (EPERM if node["access"] == "root" else 0), path
+    machine.leave()
+
+
+def test_only_root_may_write_and_only_what_can_be_written(rig: Make, spec: dict[str, Any]) -> None:
+    machine = rig()
+    for path, node in _nodes(spec["sysctl"], spec):
+        if node["type"] == "node" or node["access"] == "root":
+            continue
+        value: Any = "1" if node["type"] == "string" else 1
+        assert machine.write(path, value, uid=1000) == EPERM, path
+        assert machine.write(path, value) == (0 if node["access"] == "write" else EPERM), path
+    machine.leave()
+
+
+@pytest.mark.parametrize("name", ["period", "follow_host", "now"])
+def test_a_value_of_another_size_is_refused(rig: Make, name: str) -> None:
+    machine = rig()
+    for size in (0, 2, 3, 5, 8):
+        assert machine.call(f"clock_sync.{name}", new=bytes(size)).error == EINVAL
+    machine.leave()
+
+
+def test_a_switch_takes_0_and_1(rig: Make) -> None:
+    machine = rig()
+    assert machine.read("clock_sync.follow_host") == 0
+    assert machine.write("clock_sync.follow_host", 1) == 0
+    assert machine.read("clock_sync.follow_host") == 1
+    assert machine.write("clock_sync.follow_host", 2) == EINVAL
+    machine.leave()
+
+
+def test_the_counters_count_what_happens(rig: Make) -> None:
+    machine = rig()
+    before = {name: machine.stats(name) for name in _counters(machine)}
+    machine.ask("ping")
+    machine.ask("frobnicate")
+    machine.host.faults.arm("reject", command="info-set")
+    machine.option("broadcastIP", "1")
+    machine.host.faults.arm("checkpoint", at="hb-in", protocol="tclo")
+    machine.ask("ping")
+    machine.host.faults.arm("no-reply", command="info-set")
+    machine.option("broadcastIP", "1")
+    machine.host.faults.arm("huge-length", protocol="tclo")
+    machine.host.send("ping")
+    machine.run(3)
+    machine.host.faults.arm("closed", at="sendsize", protocol="tclo")
+    machine.run(3)
+    machine.settle()
+    machine.host.faults.arm("closed", at="recvsize", protocol="tclo")
+    machine.host.faults.arm("table-full", times=2)
+    machine.run(30)
+    machine.settle()
+    counted = {name: machine.stats(name) - before[name] for name in before}
+    assert counted["unknown"] == 1
+    assert counted["refused"] == 1
+    assert counted["retries"] == 1
+    assert counted["resends"] == 1
+    assert counted["aborts"] == 1
+    assert counted["resets"] == 2
+    assert counted["reopens"] == 2
+    assert counted["refused_opens"] >= 1
+    assert counted["send_errors"] == 1
+    assert counted["receive_errors"] >= 1
+    assert counted["messages"] == len(machine.events("tclo")) - before["messages"]
+    assert counted["commands"] >= len(machine.requests()) - before["commands"] - 1
+    assert counted["polls"] >= 30
+    machine.leave()
+
+
+def _counters(machine: Rig) -> list[str]:
+    return [node.name for node in machine.kernel.subject(Sysctl).leaves("machdep.vmt0.stats")]
+
+
+def test_vmstat_shows_the_same_counters(rig: Make, spec: dict[str, Any]) -> None:
+    machine = rig()
+    machine.run(100)
+    counters = machine.kernel.subject(EventCounters)
+    ours = {each.name: each.count for each in counters.read() if each.group == "vmt0"}
+    assert sorted(ours) == sorted(spec["statistics"])
+    assert ours == {name: machine.stats(name) for name in ours}
+    machine.leave()
+    assert [each for each in counters.read() if each.group == "vmt0"] == []
+
+
+def test_a_host_without_a_uuid_leaves_the_node_empty(rig: Make) -> None:
+    machine = rig(uuid=(0xFFFFFFFF, 0, 0, 0))
+    assert machine.read("uuid") == ""
+    machine.leave()
+
+
+def test_the_bytes_of_the_uuid_are_in_the_order_of_the_bios(rig: Make) -> None:
+    machine = rig(uuid=(0x1A2B3C4D, 0, 0x80, 0xFF000000))
+    assert machine.read("uuid") == "4d3c2b1a-0000-0000-8000-0000000000ff"
+    machine.leave()
