@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # Where outputs go below the output directory.
 _DOCUMENTS = "docs"
 _DRIVER = "kmod"
+# How every output begins (templates/_macros.j2), without what makes it a comment.
+_HEAD = f"SPDX-License-Identifier: BSD-2-Clause {MARKER} "
+_COMMENT_MARKS = re.compile(r'/\*|<!--|^\.\\"|^ \*|^#', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,9 @@ def changes(wanted: list[Output], out: Path) -> list[Change]:
         if (before := _read(out / output.place)) != output.text
     ]
     places = {output.place for output in wanted}
-    found += [
-        Change(place, _read(out / place), None) for place in _generated(out) if place not in places
-    ]
+    if places:  # what makes no file at all says nothing about those that are there
+        leftovers = (place for place in _generated(out) if place not in places)
+        found += [Change(place, _read(out / place), None) for place in leftovers]
     return sorted(found, key=lambda change: change.place)
 
 
@@ -96,7 +100,10 @@ def _read(path: Path) -> str | None:
 
 
 def _generated(out: Path) -> Iterator[str]:
-    """Return the places of the files that carry the marker in their first lines."""
+    """Return the places of the files that begin as every output does.
+
+    A file that only speaks of the marker is somebody's own.
+    """
     for folder in (_DRIVER, _DOCUMENTS):
         directory = out / folder
         if not directory.is_dir():
@@ -106,6 +113,5 @@ def _generated(out: Path) -> Iterator[str]:
                 continue
             with path.open(encoding="utf-8", errors="replace") as file:
                 head = file.read(600)
-            # The marker may be broken over two lines of a comment.
-            if MARKER in " ".join(head.replace("*", " ").replace("#", " ").split()):
+            if " ".join(_COMMENT_MARKS.sub(" ", head).split()).startswith(_HEAD):
                 yield f"{folder}/{path.name}"

@@ -177,6 +177,52 @@ def test_a_file_of_somebody_else_is_no_leftover(run: Callable[..., int], place: 
     assert other.read_text() == "mine\n"
 
 
+def test_a_file_that_speaks_of_the_marker_is_no_leftover(
+    run: Callable[..., int], place: Path
+) -> None:
+    (place / "out" / "docs").mkdir(parents=True)
+    other = place / "out" / "docs" / "HOWTO.md"
+    other.write_text(f"# How to\n\nFiles with {MARKER} from a template are not edited.\n")
+    assert run() == 0
+    assert other.is_file()
+
+
+@pytest.mark.parametrize("left", [(), ("_macros.j2",)], ids=["nothing", "only what is included"])
+@pytest.mark.parametrize("options", [(), ("--check",)])
+def test_a_directory_without_templates_removes_nothing(
+    run: Callable[..., int],
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    left: tuple[str, ...],
+    options: tuple[str, ...],
+) -> None:
+    run()
+    before = {p: p.read_bytes() for p in (place / "out").rglob("*") if p.is_file()}
+    assert len(before) == 4
+    for path in (place / "templates").iterdir():
+        if path.name not in left:
+            path.unlink()
+    capsys.readouterr()
+    assert run(*options) == errors.NO_INPUT
+    said = capsys.readouterr().err
+    assert "templates: no template: no file *.j2 that makes an output" in said
+    assert "hint: --templates names the directory" in said
+    assert {p: p.read_bytes() for p in (place / "out").rglob("*") if p.is_file()} == before
+
+
+def test_every_committed_output_would_be_known_as_a_leftover(
+    made: dict[str, generate.Output],
+) -> None:
+    (first, *others) = made.values()
+    found = generate.changes([first], ROOT)
+    assert {c.place for c in found if c.after is None} == {output.place for output in others}
+
+
+def test_no_output_means_no_leftover(run: Callable[..., int], place: Path) -> None:
+    run()
+    assert generate.changes([], place / "out") == []
+
+
 def test_quiet_says_nothing_when_nothing_changed(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
