@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,15 +25,6 @@ _VERDICTS = {
     2: "NOT LIVE: the guest hangs",
     3: "PANIC: the kernel would have gone down",
 }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file by way of a temporary one beside it."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
 
 
 def _where(path: Path) -> str:
@@ -93,6 +82,10 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
     ]
     if outcome.findings:
         first = outcome.findings[0]
+        if first.rule == "module-loads":
+            # The kernel said why, and nothing else of the run is worth a line.
+            said = [line.text for line in simulation.kernel.subject(Console).lines]
+            lines += [f"console  {line}" for line in said[-3:]]
         text = textwrap.wrap(f"{first.rule}: {first.message}", 88)
         lines += [f"finding  {text[0]}", *(f"         {line}" for line in text[1:3])]
         if len(outcome.findings) > 1:

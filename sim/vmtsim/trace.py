@@ -7,13 +7,14 @@ cheap when nobody listens to the kind: one dictionary look-up.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.output import Output
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
@@ -170,15 +171,13 @@ class Trace:
 class TraceFile:
     """A subscriber that writes JSON lines: a header, then one event per line.
 
-    The file appears under its name only when ``close`` was reached; until then it is a temporary
-    file in the same directory.
+    The file appears under its name only when ``close`` was reached without an exception, see
+    vmtsim.output, whose errors these are.
     """
 
     def __init__(self, path: str | os.PathLike[str], **header: Any) -> None:
         self.path = Path(path)
-        descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-        self._temporary = Path(name)
-        self._file: IO[str] = os.fdopen(descriptor, "w", encoding="ascii")
+        self._file = Output(path)
         self._write({"format": FORMAT, "version": VERSION, **header})
 
     def _write(self, record: Mapping[str, Any]) -> None:
@@ -191,8 +190,10 @@ class TraceFile:
     def close(self) -> None:
         """Finish the file and give it its name."""
         self._file.close()
-        self._temporary.chmod(0o644)
-        self._temporary.replace(self.path)
+
+    def discard(self) -> None:
+        """Leave no file, and an older one of the name as it was."""
+        self._file.discard()
 
     def __enter__(self) -> TraceFile:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self
@@ -203,7 +204,7 @@ class TraceFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self._file.__exit__(kind, error, traceback)
 
 
 def read_events(path: str | os.PathLike[str]) -> Iterator[Event]:

@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+from vmtsim.arguments import read_module
+
 SUMMARY = "play many seeds with faults, and judge safety and liveness"
 _STRICT = 1
 
@@ -97,8 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play it and print what it came to."""
-    from vmtgen.kobj import read_module  # noqa: PLC0415 - `--help` needs none of it
-
+    from vmtsim import output  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.campaign.progress import teller  # noqa: PLC0415
     from vmtsim.campaign.runner import Campaign, Settings, pool  # noqa: PLC0415
 
@@ -115,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
             return _usage(f"--shard {args.shard[0]}/{args.shard[1]}: no seed is left for it")
     for module in filter(None, (args.file, args.canary)):
         read_module(module)  # what is wrong with it is said once, and here
+    output.check((args.json, args.html))
     settings = Settings(
         module=args.file,
         first=first,
@@ -135,7 +137,7 @@ def finish(args: argparse.Namespace, record: object) -> int:
     """Write and print a record; return the exit status."""
     from vmtsim.campaign import page, summary  # noqa: PLC0415
     from vmtsim.campaign.record import Record  # noqa: PLC0415
-    from vmtsim.report import write_text  # noqa: PLC0415
+    from vmtsim.output import write_text  # noqa: PLC0415
 
     assert isinstance(record, Record)
     if args.json is not None:

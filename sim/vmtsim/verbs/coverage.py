@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtsim.arguments import read_module
 from vmtsim.verbs.campaign import seed_range
 
 if TYPE_CHECKING:
@@ -36,12 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run, count, print."""
-    from vmtsim import coverage, coverage_page, scenario  # noqa: PLC0415
+    from vmtsim import coverage, coverage_page, output, scenario  # noqa: PLC0415
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign.play import Player  # noqa: PLC0415
-    from vmtsim.report import write_text  # noqa: PLC0415
     from vmtsim.simulation import Simulation  # noqa: PLC0415
 
+    read_module(args.file)
+    output.check((args.lcov, args.html))
     collected = coverage.Coverage(args.file)
     failed = []
     names = args.scenario or ([] if args.seeds else list(scenario.shipped()))
@@ -60,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
             collected.ended()
     files = collected.files(args.source)
     if args.lcov is not None:
-        write_text(args.lcov, coverage.lcov(files))
+        output.write_text(args.lcov, coverage.lcov(files))
     if args.html is not None:
-        write_text(args.html, coverage_page.html(collected, files))
+        output.write_text(args.html, coverage_page.html(collected, files))
     sys.stdout.write("\n".join(coverage.table(files)) + "\n")
     if failed:
         shown = ", ".join(dict.fromkeys(failed))

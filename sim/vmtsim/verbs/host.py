@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.arguments import seed
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -63,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scenario", metavar="NAME|FILE", help="play it, judge, and leave; as for vmtsim run"
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="all chance (1)")
+    parser.add_argument("--seed", type=seed, default=1, metavar="N", help="all chance (1)")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="leave after that long")
     parser.add_argument("--quiet", action="store_true", help="do not print the conversation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcome as JSON")
@@ -102,12 +104,14 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve the guest until the end, and let it go on."""
+    from vmtsim import output  # noqa: PLC0415
     from vmtsim.remote import outcome  # noqa: PLC0415
     from vmtsim.remote.prompt import Prompt  # noqa: PLC0415
     from vmtsim.remote.rsp import Client, connect  # noqa: PLC0415
     from vmtsim.remote.session import Session  # noqa: PLC0415
     from vmtsim.trace import TraceFile  # noqa: PLC0415
 
+    output.check((args.json, args.trace, args.svg))
     settings = _settings(args)
     shown: list[Prompt] = []
 
@@ -134,6 +138,10 @@ def run(args: argparse.Namespace) -> int:
         session.run()
     except KeyboardInterrupt:
         session.ended = "interrupted"
+    except Exception:
+        if file is not None:
+            file.discard()
+        raise
     finally:
         if file is not None:
             file.close()
@@ -143,14 +151,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace, session: Any, findings: list[dict[str, Any]]) -> int:
-    from vmtsim import report  # noqa: PLC0415
+    from vmtsim import output  # noqa: PLC0415
     from vmtsim.remote import outcome  # noqa: PLC0415
 
     if args.json is not None:
-        report.write_text(args.json, outcome.as_json(session, findings))
+        output.write_text(args.json, outcome.as_json(session, findings))
     if args.svg is not None:
         from vmtsim import chart_svg  # noqa: PLC0415
 
-        report.write_text(args.svg, chart_svg.svg(session.trace.events))
+        output.write_text(args.svg, chart_svg.svg(session.trace.events))
     sys.stdout.write("\n".join(outcome.lines(session, findings)) + "\n")
     return outcome.FAILED if findings else outcome.FINE

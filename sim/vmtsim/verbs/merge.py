@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Merge, write, print."""
-    from vmtsim.campaign.record import merge  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim import output  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.campaign.record import merge  # noqa: PLC0415
 
+    output.check((args.json, args.html))
     return campaign.finish(args, merge(args.files))

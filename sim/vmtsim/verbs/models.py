@@ -7,14 +7,26 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtsim.arguments import read_module
+
 if TYPE_CHECKING:
     import argparse
 
 SUMMARY = "list the kernel functions that are modelled, or what a module lacks"
 
+_EPILOG = """\
+examples:
+  vmtsim models                                      every function, by subject
+  vmtsim models --machine aarch64                    those of another machine
+  vmtsim models other.kmod                           what that module needs and is not there
+
+With FILE it ends with 1 when something lacks.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim models``."""
+    parser.epilog = _EPILOG
     parser.add_argument(
         "file", metavar="FILE", nargs="?", type=Path, help="say which imports have no model"
     )
@@ -50,8 +62,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _missing(path: Path, *, as_json: bool) -> int:
     """Name the imports of a module that have no model, or that no kernel has."""
-    from vmtgen.kobj import read_module  # noqa: PLC0415
-
     from vmtsim.host import Host, HostOptions  # noqa: PLC0415
     from vmtsim.kernel.dispatch import exported_names  # noqa: PLC0415
     from vmtsim.kernel.kernel import Kernel, KernelOptions  # noqa: PLC0415

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtsim.arguments import read_module, seed
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -18,7 +20,7 @@ SUMMARY = "play one seed of a campaign again, and tell a failure in full"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim replay``."""
     parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod")
-    parser.add_argument("--seed", type=int, required=True, metavar="N", help="the seed")
+    parser.add_argument("--seed", type=seed, required=True, metavar="N", help="the seed")
     parser.add_argument(
         "--kernel",
         choices=("plain", "builtin"),
@@ -40,13 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play it and print what happened."""
-    from vmtsim import chart, chart_svg, report  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim import chart, chart_svg, output  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign import reduce as reducing  # noqa: PLC0415
     from vmtsim.campaign import story  # noqa: PLC0415
     from vmtsim.campaign.play import Player  # noqa: PLC0415
     from vmtsim.trace import TraceFile  # noqa: PLC0415
 
+    read_module(args.file)
+    output.check((args.trace, args.svg))
     builtin = None if args.kernel is None else args.kernel == "builtin"
     plan = plans.draw(args.seed, builtin=builtin)
     player = Player(args.file, plan)
@@ -71,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             for event in player.trace.events:
                 file(event)
     if args.svg is not None:
-        report.write_text(args.svg, chart_svg.svg(player.trace.events))
+        output.write_text(args.svg, chart_svg.svg(player.trace.events))
     lines = []
     if args.schedule:
         lines += [f"{item.label:<5} {item.text}" for item in items]

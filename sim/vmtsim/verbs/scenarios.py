@@ -12,9 +12,17 @@ if TYPE_CHECKING:
 
 SUMMARY = "list the scenarios that ship"
 
+_EPILOG = """\
+examples:
+  vmtsim scenarios                                   names, what they show, how long
+  vmtsim scenarios --json                            the same for programs
+  vmtsim run vmt.kmod --scenario checkpoint          play one
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim scenarios``."""
+    parser.epilog = _EPILOG
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
