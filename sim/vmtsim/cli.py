@@ -3,8 +3,7 @@
 Each verb is a module in vmtsim.verbs with ``SUMMARY``, ``add_arguments(parser)`` and
 ``run(args) -> int``.  Only the chosen one is imported.
 
-Statuses: 0 fine, 1 a property failed, 2 not live, 3 the kernel would have panicked, 64 usage,
-65 bad input, 66 no input, 69 a package is missing, 70 a fault of our own.
+The exit statuses are told by ``vmtsim --help``; those from 64 on are sysexits.h's.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from vmtsim import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-USAGE, DATA, NO_INPUT, UNAVAILABLE, SOFTWARE, CANNOT_CREATE, IO_ERROR = 64, 65, 66, 69, 70, 73, 74
+USAGE, DATA, NO_INPUT, UNAVAILABLE, SOFTWARE = 64, 65, 66, 69, 70
+IO_ERROR, NO_PERMISSION = 74, 77
 
 _EPILOGUE = """\
 examples:
@@ -29,6 +29,14 @@ examples:
   vmtsim run FILE --seed 7 --scenario lost-channel another order of threads, another host
   vmtsim run FILE --kernel builtin --summary       on a kernel that has its own vmt(4)
   vmtsim scenarios                                 what can happen to a guest
+
+exit statuses:
+  0  fine                         66  no such input
+  1  a property did not hold      69  a Python package is missing
+  2  the guest hangs              70  a fault of vmtsim's own, or no model of a function
+  3  the kernel would panic       73  an output file cannot be created
+  64 wrong usage                  74  an error while reading or writing
+  65 input that makes no sense    77  permission denied
 
 `vmtsim VERB --help` tells more about a verb.
 """
@@ -67,6 +75,7 @@ def verb_names() -> tuple[str, ...]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``vmtsim`` with ``argv`` (the process's own arguments by default)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_standard_streams()
     try:
         status = _dispatch(arguments)
         sys.stdout.flush()
@@ -75,11 +84,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of our output has gone, as in `vmtsim run FILE | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
     except Exception as error:  # the last net
-        return _failed(error)
+        status = _failed(error)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _forget_output()
     return status
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where the shell closed a standard stream, as with ``>&-``.
+
+    Python has None there, and the next file that is opened would take the number.
+    """
+    # The lowest free number is what open() returns: above 2, all three are there.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _forget_output() -> None:
+    """Let what cannot be written vanish, or Python complains about it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -133,7 +168,9 @@ def _failed(error: Exception) -> int:
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"vmtsim: error: {where}{error.strerror or error}\n")
-        return NO_INPUT if isinstance(error, FileNotFoundError) else IO_ERROR
+        if isinstance(error, FileNotFoundError):
+            return NO_INPUT
+        return NO_PERMISSION if isinstance(error, PermissionError) else IO_ERROR
     elif type(error).__name__ in {"KobjError", "KobjCorruptionError", "LocatedErrors"}:
         status = DATA
     elif type(error).__name__ == "Unmodelled":
