@@ -1,0 +1,141 @@
+"""A detach at any point of a busy conversation: the n-th kernel call or trap of the driver.
+
+``python -m pytest`` tries a sample of the points; all of them::
+
+    PYTHONPATH=sim:gen .venv/bin/python tests/driver/anywhere.py [--seeds 3] [--every 1]
+
+builds the driver, counts the points and tries each, with each seed.  Exit status 1: some failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import tempfile
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.kernel.dispatch import Entry
+    from vmtsim.kernel.scheduler import Lwp
+
+    from .rig import Rig
+
+if not __package__:
+    # As a script: this directory is a package all the same, for its relative imports.
+    _package = types.ModuleType("driver_tests")
+    _package.__path__ = [str(Path(__file__).parent)]
+    sys.modules[_package.__name__] = _package
+    __package__ = _package.__name__
+
+_rig = importlib.import_module(".rig", __package__)
+
+SECONDS = 9.0  # of conversation
+
+
+def busy(machine: Rig) -> None:
+    """Queue one of everything that the driver does."""
+    host = machine.host
+    host.guestinfo.variables["a"] = b"x" * 3000
+    host.send("Set_Option broadcastIP 1")
+    host.send("Set_Option synctime 1")
+    host.send("OS_Suspend")
+    host.send("OS_Resume")
+    host.send("Time_Synchronize 1")
+    host.clock.jump(2_000_000_000)
+    host.backup.start(snapshot=1.0)
+    host.send(b"Set_Option guestLogLevel " + b"y" * 3000)
+    host.send("nobody knows this")
+    machine.start("rpc", "info-get guestinfo.a")
+    machine.start("sysctl", {"machdep.vmt0.clock_sync.now": 1})
+    machine.start("hostname", "other.example")
+    host.context.after(5.0, host.lose_channel)
+    host.faults.arm("checkpoint", at="hb-out", skip=5, protocol="rpci")
+    host.send("OS_Reboot")
+
+
+def play(module: Path, point: int | None, *, seed: int = 1) -> tuple[Rig, int]:
+    """Hold the conversation; at the ``point``-th call or trap of a driver's thread, detach.
+
+    Returns the machine, detached, attached again and well, and how many points there were.
+    """
+    machine: Rig = _rig.Rig(module, seed=seed)
+    scheduler = machine.kernel.scheduler
+    count = 0
+    process: list[Lwp] = []
+
+    def passed() -> None:
+        nonlocal count
+        lwp = scheduler.current
+        if lwp is None or not lwp.name.startswith("vmt0"):
+            return
+        count += 1
+        if count == point:
+            process.append(machine.start("detach", "vmt0"))
+            scheduler.restlessness = 1
+
+    trap: Callable[[int], None] = machine.kernel.cpu.on_trap
+
+    def called(_lwp: Lwp, _entry: Entry) -> None:
+        passed()
+
+    def trapped(pc: int) -> None:
+        passed()
+        trap(pc)
+
+    scheduler.on_call = called
+    machine.kernel.cpu.on_trap = trapped
+    busy(machine)
+    machine.run(SECONDS)
+    points = count
+    scheduler.on_call = None
+    if point is not None:
+        assert process, f"point {point} of {count}"
+        assert machine.until(lambda: process[0].state == "gone", 60)
+        assert process[0].result == 0
+        assert not machine.attached
+        assert machine.threads == []
+        assert machine.host.guest_channels == []
+        machine.host.faults.disarm()
+        assert machine.do("rescan", "cpu0") == 0
+        machine.run(70)
+        assert machine.ask("ping") == b"OK "
+        assert machine.host.guestinfo.decoded[1] == "other.example"
+    machine.leave()
+    return machine, points
+
+
+def main() -> int:
+    """Try them all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 1 to N")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th point")
+    parser.add_argument("--module", type=Path, metavar="FILE", help="instead of building kmod/")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as out:
+        module = args.module
+        if module is None:
+            from vmtgen.build import build_module
+
+            top = Path(__file__).resolve().parents[2]
+            module = build_module(top / "kmod", out=Path(out)).module.path
+        failed = tried = 0
+        for seed in range(1, args.seeds + 1):
+            _machine, points = play(module, None, seed=seed)
+            for point in range(1, points + 1, args.every):
+                tried += 1
+                try:
+                    play(module, point, seed=seed)
+                except Exception as error:
+                    failed += 1
+                    sys.stdout.write(f"seed {seed}, point {point} of {points}: {error!r}\n")
+    sys.stdout.write(f"{tried} points tried, {failed} failed\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The driver may be detached at every point of a busy conversation; a sample of them.
+
+anywhere.py tries them all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .anywhere import play
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .rig import Rig
+
+    Make = Callable[..., Rig]
+
+SLICES = 24
+
+
+@pytest.fixture(scope="session")
+def points(module: Path) -> int:
+    """How many kernel calls and traps the driver makes in the conversation."""
+    _machine, count = play(module, None)
+    assert count > 1000
+    return count
+
+
+@pytest.mark.parametrize("slice_", range(SLICES))
+def test_a_detach_in_the_middle_of_it_leaves_nothing(
+    module: Path, points: int, slice_: int
+) -> None:
+    """One point of each slice, another one with each seed."""
+    for seed in (1, 2):
+        point = 1 + points * slice_ // SLICES + seed * 7 % max(points // SLICES, 1)
+        play(module, min(point, points - 200), seed=seed)
+
+
+def test_the_conversation_holds_one_of_everything(module: Path) -> None:
+    """Otherwise the points would be those of a quiet driver."""
+    machine, _count = play(module, None)
+    said = b"\n".join(machine.requests())
+    for text in (b"info-set guestinfo.ip", b"statechange.status 1 5", b"statechange.status 1 4",
+                 b"statechange.status 1 2", b"vmbackup.eventSet req.done", b"info-get guestinfo.a",
+                 b"SetGuestInfo  1 other.example"):  # fmt: skip
+        assert text in said, text
+    assert machine.powerd == [("sleep_button", "released"), ("reset_button", "pressed")]
+    assert machine.time.steps
+    assert machine.host.faults.struck == {"checkpoint": 1}
+    assert machine.host.tclo.resets == 2
