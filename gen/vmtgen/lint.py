@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _MAXMODNAME = 32  # with the NUL, NetBSD sys/sys/module.h
 _OUR_MODULE = "vmt"
+# Every global name in the templates begins with it; no kernel symbol does.
+_OUR_PREFIX = "vmtk_"
 _CLASSES = range(1, 7)  # MODULE_CLASS_MISC to MODULE_CLASS_BUFQ
 
 
@@ -105,10 +107,9 @@ def _module_findings(module: Module, targets: Targets, release: str | None) -> I
         yield from _info_findings(info, targets, release)
         if info.name == _OUR_MODULE:
             for name in module.globals:
-                if not name.startswith(targets.prefix):
-                    yield _finding(
-                        "symbol-prefix", name, f"global name without the prefix {targets.prefix}"
-                    )
+                if not name.startswith(_OUR_PREFIX):
+                    said = f"global name without the prefix {_OUR_PREFIX}"
+                    yield _finding("symbol-prefix", name, said)
     for problem in code_problems(module):
         yield _finding(problem.rule, problem.where, problem.message)
 

@@ -114,7 +114,7 @@ RULES: tuple[Rule, ...] = (
          r"global symbol `.*' redefined"),
     Rule("symbol-prefix", "warning",
          "A global name without the driver's prefix may clash with a kernel's one day.",
-         "make it static, or give it the prefix of specs/netbsd.yaml", _KOBJ),
+         "make it static, or give it the prefix vmtk_ as the others have it", _KOBJ),
     Rule("import-missing", "error", "The kernel exports no such symbol.",
          "use what the release exports: see exports in specs/netbsd.yaml", _KOBJ,
          r"symbol `.*' not found"),

@@ -148,7 +148,6 @@ class Targets(Record):
     machines: Entries[MachineTarget]
     exports: Exports
     builtin_globals: tuple[str, ...]
-    prefix: str
 
     def release(self, name: str) -> Release:
         """Return the release called `name`, also a current MM.99.pp that is not listed.

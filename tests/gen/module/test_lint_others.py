@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtgen import resources
 from vmtgen.errors import MissingInputError
 from vmtgen.kobj import read_module
 from vmtgen.lint import lint_file
-from vmtgen.targets import load_targets
+from vmtgen.targets import ExportedNames, load_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,3 +124,10 @@ def test_the_module_says_which_kernels_take_it(build: Any) -> None:
     current = read_module(build("hello.c", release="11.99.5").path).modinfo
     assert [v for v in (1_199_000_400, 1_199_000_500, 1_199_000_600, 1_100_000_000)
             if current.accepted_by(v)] == [1_199_000_500]  # fmt: skip
+
+
+def test_no_kernel_symbol_begins_like_a_name_of_the_driver() -> None:
+    targets = load_targets()
+    table = ExportedNames(targets.exports, resources.directory("specs")).table
+    assert table
+    assert [name for name in table | {*targets.builtin_globals} if name.startswith("vmtk_")] == []
