@@ -72,9 +72,11 @@ class Policy(Record):
     buffer: Count
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse a back-off that shrinks."""
+        """Refuse a back-off that shrinks, and a size that is odd to double."""
         if self.reopen_ms > self.reopen_max_ms:
             report(node["reopen_ms"], f"{self.reopen_ms} is more than reopen_max_ms")
+        if self.buffer & (self.buffer - 1):
+            report(node["buffer"], f"{self.buffer} is no power of two: buffers grow by doubling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +94,10 @@ class Transport(Record):
     high_command: U16
     limits: Limits
     policy: Policy
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse buffers that begin larger than they may ever get: a message and its NUL."""
+        most = self.limits.message + 1
+        if self.policy.buffer > most:
+            said = f"{self.policy.buffer} is more than a message and its NUL: at most {most}"
+            report(node["policy"]["buffer"], said)
