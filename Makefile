@@ -42,6 +42,14 @@ test: env
 bench: build
 	$(RUN) bench
 
+soak: build
+	@$(RUN) tests.sim.mutants.canary build/canary
+	$(RUN) vmtsim campaign $(MODULE) --seeds 1:$(SEEDS) --all-sometimes \
+	    --canary build/canary/vmt.kmod --json build/soak.json --html build/soak.html
+
+mutants: env
+	$(RUN) tests.sim.mutants
+
 pictures: build
 	$(RUN) vmtsim run $(MODULE) --svg docs/conversation.svg >/dev/null
 
@@ -62,8 +70,11 @@ help:
 	@echo "make lint       what the kernel would say to it"
 	@echo "make run        the whole conversation with a simulated VMware"
 	@echo "make bench      figures of this machine"
+	@echo "make soak       thousands of seeds with faults (SEEDS=$(SEEDS))"
+	@echo "make mutants    the driver with planted defects: which go unnoticed?"
+	@echo "make pictures   docs/conversation.svg"
 	@echo "make dist       dist/: an archive for each release and machine"
 	@echo "make clean      remove what was built; make distclean: and .venv"
 	@echo "variables:      RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
 
-.PHONY: all env generate build lint run test bench pictures dist clean distclean help
+.PHONY: all env generate build lint run test bench soak mutants pictures dist clean distclean help
