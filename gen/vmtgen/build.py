@@ -160,6 +160,30 @@ def default_output() -> Path:
     return (resources.root() or Path.cwd()) / "build"
 
 
+def driver_source() -> Path:
+    """Return kmod/ of the checkout, else of the working directory.
+
+    Raises MissingInputError, which tells how to come by one, where there is none.
+    """
+    top = resources.root()
+    source = (top or Path()) / CANONICAL_SOURCE
+    if source.is_dir():
+        return source
+    if source.exists():
+        raise MissingInputError(
+            f"{shown(source)}: is not a directory",
+            hint="remove it, and vmtgen generate writes the driver's files there",
+        )
+    if top is not None:
+        hint = "vmtgen generate writes it"
+    elif made := next(iter(sorted(Path().glob("*/kmod/vmt.c"))), None):
+        # What `vmtgen generate --out DIR` has written.
+        hint = f"cd {made.parent.parent}, or: vmtgen build --source {made.parent}"
+    else:
+        hint = "vmtgen generate --out . writes it; vmtgen build --source DIR names another place"
+    raise MissingInputError(f"{shown(source)}: no such directory", hint=hint)
+
+
 def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
     if not isinstance(source, Path):
         files = tuple(Path(file) for file in source)
@@ -168,12 +192,12 @@ def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
         for file in files:
             expect_file(file)
         return files, files[0].stem
-    if source.is_file():
+    if source.suffix == ".c" and source.is_file():
         return (source,), source.stem
     if not source.is_dir():
+        wrong = "is not a directory" if source.exists() else "no such directory"
         raise MissingInputError(
-            f"{shown(source)}: no such directory",
-            hint="vmtgen generate writes kmod/",
+            f"{shown(source)}: {wrong}", hint="the source is a directory with C files, or one .c"
         )
     makefile = source / "Makefile"
     name = source.resolve().name

@@ -1,25 +1,45 @@
 """Where the specs, the templates and the kernel headers are.
 
 In a checkout they lie at the top level (the headers in gen/kpi), where people edit them; in a
-wheel they travel as package data under vmtgen/data.
+wheel they travel as package data under vmtgen/data. Who stands in a checkout means that one, even
+where the vmtgen that runs was installed from another.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from vmtgen.errors import MissingInputError
 
 _PACKAGE = Path(__file__).resolve().parent
+_NAMED = re.compile(r"""^name *= *["']netbsd-vmt["']""", re.MULTILINE)  # in pyproject.toml
 _IN_CHECKOUT = {"specs": "specs", "templates": "templates", "kpi": "gen/kpi"}
 
 
 def root() -> Path | None:
-    """Return the top directory of the checkout that runs; None in a wheel."""
-    top = _PACKAGE.parent.parent
-    if (top / "pyproject.toml").is_file() and (top / "gen" / "vmtgen").is_dir():
-        return top
-    return None
+    """Return the top of the checkout to work on.
+
+    That is the one at or above the working directory, whichever installation runs; outside of
+    any, the one whose gen/vmtgen this package is. None for a wheel outside of any.
+    """
+    own = _PACKAGE.parent.parent
+    try:
+        here = Path.cwd()
+        candidates = (here, *here.parents, own)
+    except FileNotFoundError:  # somebody removed it
+        candidates = (own,)
+    return next((top for top in candidates if _is_checkout(top)), None)
+
+
+def _is_checkout(top: Path) -> bool:
+    if not ((top / "specs").is_dir() and (top / "templates").is_dir()):
+        return False
+    try:
+        text = (top / "pyproject.toml").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return _NAMED.search(text) is not None
 
 
 def directory(name: str) -> Path:

@@ -260,7 +260,7 @@ def test_without_a_checkout_an_output_directory_is_needed(
 ) -> None:
     monkeypatch.setattr("vmtgen.verbs.generate.root", lambda: None)
     assert main(["generate"]) == errors.USAGE
-    assert "hint: vmtgen generate --out DIR names a place" in capsys.readouterr().err
+    assert "hint: vmtgen generate --out . writes kmod/ and docs/ here" in capsys.readouterr().err
 
 
 def test_a_template_with_a_mistake_writes_nothing(

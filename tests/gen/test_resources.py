@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
 
 import pytest
-from vmtgen import resources
+from vmtgen import cli, errors, resources
 from vmtgen.errors import MissingInputError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+NAMES = [("specs", "specs"), ("templates", "templates"), ("kpi", "gen/kpi")]
 
 
-@pytest.mark.parametrize(
-    ("name", "place"), [("specs", "specs"), ("templates", "templates"), ("kpi", "gen/kpi")]
-)
+@pytest.mark.parametrize(("name", "place"), NAMES)
 def test_a_checkout_has_them_where_people_edit_them(root: Path, name: str, place: str) -> None:
     assert resources.root() == root
     assert resources.directory(name) == root / place
@@ -22,11 +20,21 @@ def test_a_checkout_has_them_where_people_edit_them(root: Path, name: str, place
 
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place where the package would lie when it was installed from a wheel."""
+    """A place where the package would lie when it was installed from a wheel; we stand above."""
     package = tmp_path / "site-packages" / "vmtgen"
     package.mkdir(parents=True)
     monkeypatch.setattr(resources, "_PACKAGE", package)
+    monkeypatch.chdir(tmp_path)
     return package
+
+
+def checkout(top: Path, pyproject: str = '[project]\nname = "netbsd-vmt"\n') -> Path:
+    """Make what a checkout is known by."""
+    for _, place in NAMES:
+        (top / place).mkdir(parents=True)
+    (top / "kmod").mkdir()
+    (top / "pyproject.toml").write_text(pyproject)
+    return top
 
 
 def test_a_wheel_has_them_inside_the_package(wheel: Path) -> None:
@@ -41,6 +49,85 @@ def test_what_a_wheel_does_not_have_is_missing_input(wheel: Path) -> None:
     assert caught.value.hint is not None
 
 
+@pytest.mark.parametrize("below", [".", "kmod", "gen/kpi"])
+@pytest.mark.parametrize("installed", ["wheel", "checkout"])
+def test_the_checkout_that_one_stands_in_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, installed: str
+) -> None:
+    if installed == "wheel":
+        monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "site-packages" / "vmtgen")
+    top = checkout(tmp_path / "mine")
+    monkeypatch.chdir(top / below)
+    assert resources.root() == top
+    for name, place in NAMES:
+        assert resources.directory(name) == top / place
+
+
+@pytest.mark.parametrize(
+    "pyproject", ["", '[project]\nname = "another"\n', '# name = "netbsd-vmt"\n']
+)
+def test_a_directory_of_another_project_is_no_checkout(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pyproject: str
+) -> None:
+    monkeypatch.chdir(checkout(tmp_path / "mine", pyproject))
+    assert resources.root() == root
+
+
+def test_the_working_directory_may_have_gone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert resources.root() == root
+
+
 def test_a_name_that_does_not_exist_is_our_own_fault() -> None:
     with pytest.raises(ValueError, match="no resource directory 'spec'"):
         resources.directory("spec")
+
+
+def test_who_builds_without_a_checkout_is_told_what_to_do(
+    root: Path, wheel: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, place in NAMES:
+        (wheel / "data").mkdir(exist_ok=True)
+        (wheel / "data" / name).symlink_to(root / place)
+
+    def refused(*words: str) -> str:
+        assert cli.main([*words]) == errors.NO_INPUT
+        return capsys.readouterr().err
+
+    assert refused("build") == (
+        "vmtgen: error: kmod: no such directory\n"
+        "hint: vmtgen generate --out . writes it; vmtgen build --source DIR names another place\n"
+    )
+    assert cli.main(["generate", "--quiet", "--out", "out"]) == 0
+    capsys.readouterr()
+    assert refused("build") == (
+        "vmtgen: error: kmod: no such directory\nhint: cd out, or: vmtgen build --source out/kmod\n"
+    )
+    assert cli.main(["build", "--source", "out/kmod"]) == 0
+    assert Path("build/11.0/amd64/vmt.kmod").is_file()
+    shutil.rmtree("out")
+    Path("kmod").write_text("")
+    capsys.readouterr()
+    assert "error: kmod: is not a directory\nhint: remove it" in refused("build")
+    assert "error: kmod: is not a directory\nhint: the source is" in refused(
+        "build", "--source", "kmod"
+    )
+
+
+def test_a_checkout_without_kmod_is_generated_first(
+    tmp_path: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(root / "specs", tmp_path / "specs")
+    (tmp_path / "templates").mkdir()
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["build"]) == errors.NO_INPUT
+    told = capsys.readouterr().err
+    assert told == "vmtgen: error: kmod: no such directory\nhint: vmtgen generate writes it\n"

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen import resources
 from vmtgen.errors import UsageError, VmtgenError
 from vmtgen.files import shown
 
@@ -82,7 +81,12 @@ def run(args: argparse.Namespace) -> int:
 def _one(
     args: argparse.Namespace, targets: Targets, release_name: str | None, machine_name: str | None
 ) -> Built:
-    from vmtgen.build import build_module, choose_release, default_output  # noqa: PLC0415
+    from vmtgen.build import (  # noqa: PLC0415
+        build_module,
+        choose_release,
+        default_output,
+        driver_source,
+    )
 
     release = choose_release(targets, release_name, args.sys)
     machine = targets.machine(machine_name or targets.default.machine)
@@ -94,7 +98,7 @@ def _one(
                 f"NetBSD {release.name} on {machine.name} is not supported: {reason}",
                 hint=f"build for {targets.default.release}",
             )
-        source = _driver()
+        source = driver_source()
     out = (args.out or default_output()) / release.name / machine.name
     return build_module(
         source,
@@ -106,12 +110,6 @@ def _one(
         diagnostic=args.diagnostic,
         targets=targets,
     )
-
-
-def _driver() -> Path:
-    """Return kmod/ of the checkout, else of the working directory."""
-    top = resources.root()
-    return top / "kmod" if top is not None else Path("kmod")
 
 
 def _described(built: Built) -> dict[str, Any]:

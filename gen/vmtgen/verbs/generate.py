@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     out: Path | None = args.out or root()
     if out is None:
         raise UsageError(
-            "there is no checkout here to write to", hint="vmtgen generate --out DIR names a place"
+            "there is no checkout here to write to",
+            hint="vmtgen generate --out . writes kmod/ and docs/ here",
         )
     wanted = generate.outputs(
         args.templates or directory("templates"), args.specs or directory("specs")

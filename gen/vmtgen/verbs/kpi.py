@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen import resources
 from vmtgen.errors import DATA, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -107,13 +106,13 @@ def _machine(
 def _code(
     args: argparse.Namespace, targets: Targets, release: Release, machine: MachineTarget
 ) -> dict[str, Any]:
+    from vmtgen.build import driver_source  # noqa: PLC0415
     from vmtgen.kpi_code import compare_code  # noqa: PLC0415
 
     reason = None if args.source else machine.unsupported(release.version)
     if reason is not None:
         return {"unsupported": reason}
-    top = resources.root()
-    source = args.source or (top / "kmod" if top is not None else Path("kmod"))
+    source = args.source or driver_source()
     found: CodeComparison = compare_code(targets, release, machine, args.sys, source)
     return {
         "functions": found.functions,
