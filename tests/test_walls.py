@@ -1,0 +1,147 @@
+"""The walls between the rooms, read off the import statements."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = {
+    "vmtgen": ROOT / "gen" / "vmtgen",
+    "vmtsim": ROOT / "sim" / "vmtsim",
+    "vmtctl": ROOT / "userland" / "vmtctl",
+}
+# What the simulator shares with the generator, and all that this may need of it.
+SHARED = ("vmtgen.kobj", "vmtgen.located")
+SHARED_NEEDS = (*SHARED, "vmtgen.errors", "vmtgen.files")
+
+
+def imported(source: str, module: str, *, package: bool = False) -> Iterator[tuple[int, str]]:
+    """Every (line, module) that ``source`` imports, being ``module`` itself.
+
+    ``from a import b`` names a.b, which may be a module or a name in a.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = module.split(".")
+                above = above[: len(above) - node.level + package]
+                base = ".".join([*above, *([base] if base else [])])
+            yield from ((node.lineno, f"{base}.{name.name}") for name in node.names)
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            called = node.func.id if isinstance(node.func, ast.Name) else called
+            if called in {"import_module", "__import__"} and node.args:
+                yield node.lineno, literal(node.args[0])
+
+
+def literal(argument: ast.expr) -> str:
+    """The module that a call names, as far as it is a literal: f"vmtgen.verbs.{x}" too."""
+    if isinstance(argument, ast.JoinedStr):
+        argument = argument.values[0]
+    assert isinstance(argument, ast.Constant), "import_module() of who knows what"
+    return str(argument.value)
+
+
+@cache
+def imports_of(room: str) -> tuple[tuple[str, str, str], ...]:
+    """(importing module, file:line, imported module) of every import in a room."""
+    top = ROOMS[room]
+    found = []
+    for path in sorted(top.rglob("*.py")):
+        parts = [room, *path.relative_to(top).with_suffix("").parts]
+        package = parts[-1] == "__init__"
+        module = ".".join(parts[:-1] if package else parts)
+        text = path.read_text(encoding="utf-8")
+        for line, name in imported(text, module, package=package):
+            found.append((module, f"{path.relative_to(ROOT)}:{line}", name))
+    return tuple(found)
+
+
+def inside(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_is_read(room: str) -> None:
+    assert len({module for module, _, _ in imports_of(room)}) > 10
+
+
+def test_the_generator_knows_neither_the_simulator_nor_the_guests_command() -> None:
+    wrong = [
+        f"{place} imports {name}"
+        for _, place, name in imports_of("vmtgen")
+        if inside(name, ("vmtsim", "vmtctl"))
+    ]
+    assert wrong == []
+
+
+def test_the_simulator_knows_of_the_generator_only_what_reads_modules_and_yaml() -> None:
+    wrong = [
+        f"{place} imports {name}"
+        for _, place, name in imports_of("vmtsim")
+        if inside(name, ("vmtgen", "vmtctl")) and not inside(name, SHARED)
+    ]
+    assert wrong == []
+
+
+def test_what_the_simulator_shares_knows_nothing_of_the_specs() -> None:
+    wrong = [
+        f"{place} imports {name}"
+        for module, place, name in imports_of("vmtgen")
+        if inside(module, SHARED_NEEDS)
+        and inside(name, ("vmtgen",))
+        and not inside(name, SHARED_NEEDS)
+    ]
+    assert wrong == []
+
+
+def test_only_the_simulated_processor_knows_unicorn() -> None:
+    found = {
+        module
+        for room in ROOMS
+        for module, _, name in imports_of(room)
+        if inside(name, ("unicorn",))
+    }
+    assert found, "nobody imports unicorn: does this test read the right files?"
+    assert [module for module in sorted(found) if not inside(module, ("vmtsim.cpu",))] == []
+
+
+def test_the_guests_command_needs_python_alone() -> None:
+    own = (*sys.stdlib_module_names, "vmtctl")
+    wrong = [
+        f"{place} imports {name}"
+        for _, place, name in imports_of("vmtctl")
+        if not inside(name, own)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "package", "names"),
+    [
+        ("import a.b, c", "m", False, ["a.b", "c"]),
+        ("from a import b", "m", False, ["a.b"]),
+        ("def f():\n    from a.b import c as d", "m", False, ["a.b.c"]),
+        ("from . import x", "p.m", False, ["p.x"]),
+        ("from . import x", "p", True, ["p.x"]),
+        ("from ..q import x", "p.r.m", False, ["p.q.x"]),
+        ("importlib.import_module(f'a.b.{n}')", "m", False, ["a.b."]),
+        ("__import__('a')", "m", False, ["a"]),
+    ],
+)
+def test_imports_of_every_form_are_seen(
+    source: str, module: str, package: bool, names: list[str]
+) -> None:
+    assert [name for _, name in imported(source, module, package=package)] == names
