@@ -6,7 +6,6 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.knf import fold
 from vmtgen.spec.text import Field, Mixture, Text
 
 if TYPE_CHECKING:
@@ -156,7 +155,6 @@ def code(text: Any) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "c_fold": fold,
     "c_format": c_format,
     "c_identifier": c_identifier,
     "c_macro": c_macro,

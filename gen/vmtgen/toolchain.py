@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from vmtgen.targets import MachineTarget, Targets
 
 CompilerName = Literal["zig", "clang", "gcc"]
-COMPILERS: tuple[CompilerName, ...] = ("zig", "clang", "gcc")
 
 
 @dataclass(frozen=True)

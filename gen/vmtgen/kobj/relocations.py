@@ -90,11 +90,6 @@ class RelocationRefusedError(Exception):
     """The kernel's kobj_reloc() says no; str() is the line it prints."""
 
 
-def accepted_types(machine: Machine) -> frozenset[int]:
-    """Return the relocation types that a kernel of that machine applies."""
-    return frozenset(RULES[machine])
-
-
 def bytes_touched(rule: Rule) -> int:
     """Return how many bytes at the relocated place the rule writes."""
     if rule.kind == "none":

@@ -9,16 +9,7 @@ from vmtgen.located import Node, nearest
 from vmtgen.spec.schema import Mentions, Record, Report, derived
 from vmtgen.spec.words import MEMBER, Printable
 
-# How C declares a parameter of each type, and how the kernel's printf(9) prints it.
-_C_TYPES = {
-    "bool": "bool ",
-    "int": "int ",
-    "uint": "uint32_t ",
-    "i64": "int64_t ",
-    "u64": "uint64_t ",
-    "text": "const char *",
-    "bytes": "const void *",
-}
+# How the kernel's printf(9) prints each type; bytes it does not.
 _C_FORMATS = {
     "bool": "%d",
     "int": "%d",
@@ -27,6 +18,7 @@ _C_FORMATS = {
     "u64": '%" PRIu64 "',
     "text": "%s",
 }
+_TYPES = (*_C_FORMATS, "bytes")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _MEMBER = re.compile(MEMBER)
 
@@ -37,23 +29,6 @@ class Field:
 
     name: str
     type: str
-
-    @property
-    def c_type(self) -> str:
-        """The C type up to where the name goes: "uint32_t " or "const char *"."""
-        return _C_TYPES[self.type]
-
-    @property
-    def c_parameter_type(self) -> str:
-        """What a prototype says of it after the parameters before: ", const char *"."""
-        size = ", size_t" if self.type == "bytes" else ""
-        return f", {self.c_type.rstrip()}{size}"
-
-    @property
-    def c_parameter(self) -> str:
-        """What a definition says of it after the parameters before: ", const char *name"."""
-        size = f", size_t {self.name}_length" if self.type == "bytes" else ""
-        return f", {self.c_type}{self.name}{size}"
 
     @property
     def c_format(self) -> str:
@@ -116,10 +91,10 @@ class Text(Record):
                 report(
                     node, f"the field {{{field.name}}} needs a name of small letters, no C keyword"
                 )
-            elif field.type not in _C_TYPES:
-                near = nearest(field.type, _C_TYPES)
+            elif field.type not in _TYPES:
+                near = nearest(field.type, _TYPES)
                 meant = f" (did you mean {near!r}?)" if near else ""
-                said = f"expected {', '.join(_C_TYPES)}, not {field.type!r}{meant}"
+                said = f"expected {', '.join(_TYPES)}, not {field.type!r}{meant}"
                 report(node, f"the type of the field {{{field.name}}}: {said}")
             elif field.type == "bytes" and number + 1 < len(fields):
                 report(node, f"the field {{{field.name}:bytes}} has to be the last one")

@@ -23,22 +23,21 @@ long(argument_that_is_long, argument_that_is_long_too, and_another_argument,
 bool	vmtk_get_version(wide:axbx);
 
 int
-vmtk_rpci_state_status(struct vmtk_softc *sc, bool success, uint32_t state)
+vmtk_rpci_state_status(struct vmtk_softc *sc, bool success, uint state)
 {
 
 	return send("tools.os.statechange.status %d %u");
 }
 
 int
-vmtk_rpci_blob(struct vmtk_softc *sc, uint32_t key, const void *value,
-    size_t value_length)
+vmtk_rpci_blob(struct vmtk_softc *sc, uint key, bytes value)
 {
 
 	return send("SetGuestInfo  %u ", true);
 }
 
 int
-vmtk_rpci_log(struct vmtk_softc *sc, const char *message)
+vmtk_rpci_log(struct vmtk_softc *sc, text message)
 {
 
 	return send("log %s");
