@@ -20,6 +20,7 @@ class Backdoor:
         self.low: list[tuple[int, ...]] = []
         self.sent = b""
         self.give = b""
+        self.others: list[tuple[int, int, int | None]] = []
 
     def low_bandwidth(self, frame: Frame) -> None:
         self.low.append(frame.values())
@@ -35,6 +36,10 @@ class Backdoor:
 
     def hypercall(self, frame: Frame, memory: GuestMemory) -> None:  # noqa: ARG002
         self.low_bandwidth(frame)
+
+    def other_port(self, port: int, size: int, value: int | None) -> int:
+        self.others.append((port, size, value))
+        return (1 << (8 * size)) - 1
 
     def cpuid(self, leaf: int) -> tuple[int, int, int, int] | None:
         if leaf == 1:
@@ -235,6 +240,25 @@ def test_a_port_that_nobody_answers_reads_all_ones() -> None:
     cpu.begin_call(cpu.layout.modules, [])
     cpu.resume()
     assert cpu.result == 0xFFFFFFFF
+    assert backdoor.low == []
+    assert backdoor.others == [(0x60, 4, None)]
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("66ba6056b878563412efc3", (0x5660, 4, 0x12345678)),  # out dx, eax
+        ("66ba5856b041eec3", (0x5658, 1, 0x41)),  # the backdoor's port, but one byte alone
+        ("66ba595666edc3", (0x5659, 2, None)),  # in ax, dx
+    ],
+)
+def test_every_other_use_of_a_port_reaches_the_host(
+    code: str, seen: tuple[int, int, int | None]
+) -> None:
+    cpu, backdoor = _cpu(bytes.fromhex(code))
+    cpu.begin_call(cpu.layout.modules, [])
+    cpu.resume()
+    assert backdoor.others == [seen]
     assert backdoor.low == []
 
 

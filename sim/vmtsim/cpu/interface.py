@@ -75,6 +75,9 @@ class Backdoor(Protocol):
     def hypercall(self, frame: Frame, memory: GuestMemory) -> None:
         """Serve VMCALL or VMMCALL: flags in place of the port."""
 
+    def other_port(self, port: int, size: int, value: int | None) -> int:
+        """Serve I/O on any other port (``value`` None: a read); returns what is read."""
+
     def cpuid(self, leaf: int) -> tuple[int, int, int, int] | None:
         """Return EAX, EBX, ECX, EDX of a leaf that the hypervisor defines, or None."""
 

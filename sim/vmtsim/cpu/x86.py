@@ -72,7 +72,7 @@ class X86(Engine):
             return self._string_in(frame)
         self.on_trap(self._trap.values[7])
         if port != LOW_BANDWIDTH_PORT:
-            return (1 << (8 * size)) - 1  # nobody answers on the bus
+            return self.backdoor.other_port(port, size, None)
         frame.arg4 &= _MASK32
         frame.arg5 &= _MASK32
         frame.arg6 &= _MASK32
@@ -138,6 +138,8 @@ class X86(Engine):
             self.backdoor.low_bandwidth(frame)
             self._write_low(frame)
             self._uc.reg_write(self._ax, frame.arg0)
+        else:
+            self.backdoor.other_port(port, size, value)
         return 0
 
     def _after_string(self, frame: Frame) -> None:

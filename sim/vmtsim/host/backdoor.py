@@ -31,6 +31,11 @@ MESSAGE, GETHZ, NESTING, VCPU_INFO, BUILD_NUMBER = 30, 45, 63, 68, 100
 GUI_OPTIONS, SCREEN_SIZE = 13, 15
 _SYNCTIME_OPTION = 0x400
 
+# Numbers that hosts of some age do not know, and that a driver may therefore try in vain.
+_TIME_COMMANDS = frozenset(
+    {clock_module.GETTIME, clock_module.GETTIMEFULL, clock_module.GETTIMEFULL_WITH_LAG}
+)
+
 # What QEMU's vmport device answers.
 QEMU_COMMANDS = frozenset({GETVERSION, GETUUID, GETMEMSIZE, GETHZ, VCPU_INFO})
 
@@ -88,6 +93,9 @@ class Backdoor:
         if context.trace.wants("backdoor"):
             context.trace.emit("backdoor", command=number, known=command is not None)
         if command is None or (not vmware and number not in QEMU_COMMANDS):
+            foreign = command is None and number not in _TIME_COMMANDS
+            if vmware and foreign and not context.options.foreign_access:
+                context.violation("backdoor-command", f"command {number}")
             frame.arg0 = _ALL_ONES
             return
         command(frame)

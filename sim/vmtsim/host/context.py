@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 RULES: dict[str, str] = {
     "magic": "EAX holds the magic 0x564D5868 in every backdoor call",
     "port": "DX holds the port of the call: 0x5658, or 0x5659 for high bandwidth",
+    "foreign-port": "no I/O port but 0x5658 and 0x5659 is touched",
+    "dead-port": "where the ports answer nobody, they are asked for the version alone",
+    "hypercall": "VMCALL and VMMCALL are executed only where CPUID offers them",
+    "backdoor-command": "a tools driver uses MESSAGE, version, UUID, time and their like alone",
     "version-probe": "GETVERSION is asked with something other than the magic in EBX",
     "message-type": "message sub-commands are 0 to 6",
     "open-protocol": "a channel is opened for RPCI or TCLO",

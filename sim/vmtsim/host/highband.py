@@ -56,12 +56,14 @@ def high_bandwidth(
             if to_host:
                 data = memory.read(frame.arg4, size)
                 frame.arg1 = word(SUCCESS)
+                context.trace.emit("high-bandwidth", channel=found.number, step=step, size=size)
                 transport.take(found, data)
             else:
                 assert found.reading is not None
                 memory.write(frame.arg5, found.reading.ljust(size, b"\0"))
                 found.offset = size
                 frame.arg1 = word(SUCCESS)
+                context.trace.emit("high-bandwidth", channel=found.number, step=step, size=size)
         except GuestFault as fault:
             context.violation("high-bandwidth-memory", str(fault), found.number)
             frame.arg1 = word(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.host import highband
-from vmtsim.host.backdoor import HIGH_PORT, LOW_PORT, MAGIC, Backdoor
+from vmtsim.host.backdoor import GETVERSION, HIGH_PORT, LOW_PORT, MAGIC, Backdoor
 from vmtsim.host.backup import Backup
 from vmtsim.host.channel import CLOSED
 from vmtsim.host.clock import HostClock
@@ -71,6 +71,12 @@ class Host:
             self.context.violation("port", f"DX {low16(frame.arg3):#06x}, not {LOW_PORT:#06x}")
             frame.arg0 = _ALL_ONES
             return
+        if not self.options.ports:
+            number = low16(frame.arg2)
+            if number != GETVERSION:
+                self.context.violation("dead-port", f"command {number} on port {LOW_PORT:#06x}")
+            frame.arg0 = _ALL_ONES
+            return
         self.backdoor.call(frame)
 
     def high_bandwidth(self, frame: Frame, memory: GuestMemory, *, to_host: bool) -> None:
@@ -82,6 +88,12 @@ class Host:
         if self.options.kind != "vmware":
             # Nobody is there: the string instruction reads ones and writes nowhere.
             return
+        if not self.options.ports:
+            self.context.violation("dead-port", f"string I/O on port {HIGH_PORT:#06x}")
+            return
+        self._buffer(frame, memory, to_host=to_host)
+
+    def _buffer(self, frame: Frame, memory: GuestMemory, *, to_host: bool) -> None:
         if low16(frame.arg3) != HIGH_PORT:
             self.context.violation("port", f"DX {low16(frame.arg3):#06x}, not {HIGH_PORT:#06x}")
             frame.arg1 = 0
@@ -100,16 +112,29 @@ class Host:
         flags = low16(frame.arg3)
         channel = frame.arg3 & 0xFFFF0000
         if self.options.kind != "vmware" or self.options.hypercall == "none":
+            # A processor would make it an invalid instruction, or another hypervisor's call.
+            self.context.violation("hypercall", f"flags {flags:#06x}, and CPUID offers none")
             frame.arg0 = _ALL_ONES
         elif flags == 0:
             frame.arg3 = channel | LOW_PORT
-            self.low_bandwidth(frame)
+            self.backdoor.call(frame)
         elif flags in {1, 3}:
             frame.arg3 = channel | HIGH_PORT
-            self.high_bandwidth(frame, memory, to_host=flags == 3)
+            self.backdoor.calls += 1
+            self._buffer(frame, memory, to_host=flags == 3)
         else:
             self.context.violation("port", f"hypercall flags {flags:#06x}")
             frame.arg0 = _ALL_ONES
+
+    def other_port(self, port: int, size: int, value: int | None) -> int:
+        """Carry out I/O on a port that is not the backdoor's; returns what is read.
+
+        ``size`` in bytes; ``value`` is what is written, None for a read.
+        """
+        if not self.options.foreign_access:
+            did = "read" if value is None else f"written with {value:#x}"
+            self.context.violation("foreign-port", f"port {port:#06x} {did}, {8 * size} bits wide")
+        return (1 << (8 * size)) - 1  # nobody answers on the bus
 
     def cpuid(self, leaf: int) -> tuple[int, int, int, int] | None:
         """Return EAX to EDX of a hypervisor leaf (leaf 1: bit 31 of ECX alone), None: not ours."""

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ADDRESS_TYPES = {0: "unknown", 1: "ipv4", 2: "ipv6", 3: "ipv4z", 4: "ipv6z", 16: "dns"}
+# Bytes of an address by its type; with a zone they are four more (RFC 4001, which nicinfo.x
+# follows).  A DNS name has no fixed length.
+_ADDRESS_SIZES = {"unknown": 0, "ipv4": 4, "ipv6": 16, "ipv4z": 8, "ipv6z": 20}
 _ORIGINS = {1: "other", 2: "manual", 4: "dhcp", 5: "linklayer", 6: "random"}
 _STATES = {
     1: "preferred",
@@ -41,11 +44,11 @@ def _address(reader: Reader) -> str:
     kind = reader.enumerated(_ADDRESS_TYPES, "address type")
     at = reader.offset
     raw = reader.opaque(255, "address")
-    size = {"ipv4": 4, "ipv6": 16}.get(kind)
-    if size is None:
-        return f"{kind}:{raw.hex()}"
+    size = _ADDRESS_SIZES.get(kind, len(raw))
     if len(raw) != size:
         raise XdrError(f"offset {at}: {kind} address of {len(raw)} bytes")
+    if kind not in {"ipv4", "ipv6"}:
+        return f"{kind}:{raw.hex()}"
     return str(ipaddress.ip_address(raw))
 
 

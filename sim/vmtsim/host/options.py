@@ -48,7 +48,14 @@ class HostOptions:
     # 2 ESX, 4 Workstation and Fusion (open-vm-tools lib/include/vm_vmx_type.h).
     product_type: int = 2
     cpuid: bool = True
-    hypercall: str = "vmcall"
+    # The instruction that leaf 0x40000010 offers.  Few hosts do: those whose guests have encrypted
+    # memory (Linux arch/x86/kernel/cpu/vmware.c).
+    hypercall: str = "none"
+    # x86 alone: False is such a guest, whose ports nobody answers.
+    ports: bool = True
+    # Blame nobody for I/O ports and commands that a tools driver has no business with: another
+    # driver looks around.
+    foreign_access: bool = False
     high_bandwidth: bool = True
     cookies: bool = True
     # lib/include/guest_msg_def.h; hosts of old had 8.

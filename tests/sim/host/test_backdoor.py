@@ -39,7 +39,35 @@ def test_gethz_splits_the_tsc_frequency() -> None:
 
 @pytest.mark.parametrize("command", [2, 31, 97, 104, 0x7F, 0xFFFF])
 def test_an_unknown_command_returns_all_ones(command: int) -> None:
-    assert Guest().low(command).arg0 == ONES
+    guest = Guest()
+    assert guest.low(command).arg0 == ONES
+    assert guest.broken_rules() == ["backdoor-command"]
+    assert f"command {command}" in guest.events("violation")[0]["detail"]
+
+
+def test_a_time_command_that_the_host_does_not_know_is_no_offence() -> None:
+    guest = Guest(time_commands=())
+    assert [guest.low(number).arg0 for number in (23, 46, 55)] == [ONES] * 3
+    assert guest.broken_rules() == []
+
+
+def test_another_driver_that_looks_around_is_not_blamed_where_the_options_say_so() -> None:
+    guest = Guest(foreign_access=True)
+    guest.low(39)
+    assert guest.host.other_port(0x60, 1, None) == 0xFF
+    assert guest.broken_rules() == []
+
+
+def test_another_port_is_named_with_what_was_written() -> None:
+    guest = Guest()
+    assert guest.host.other_port(0x5660, 4, None) == ONES
+    guest.host.other_port(0x70, 1, 0x8F)
+    assert guest.broken_rules() == ["foreign-port", "foreign-port"]
+    details = [event["detail"] for event in guest.events("violation")]
+    assert details == [
+        "port 0x5660 read, 32 bits wide",
+        "port 0x0070 written with 0x8f, 8 bits wide",
+    ]
 
 
 def test_a_call_without_the_magic_is_answered_as_by_an_empty_bus() -> None:
@@ -87,7 +115,7 @@ def test_cpuid_names_vmware_and_the_hypercall() -> None:
 
 
 def test_the_hypercall_takes_flags_instead_of_the_port() -> None:
-    guest = Guest()
+    guest = Guest(hypercall="vmcall")
     frame = Frame(MAGIC, ONES, 10, 0)
     guest.host.hypercall(frame, Memory())
     assert frame.arg1 == MAGIC
@@ -103,11 +131,25 @@ def test_the_hypercall_takes_flags_instead_of_the_port() -> None:
     assert guest.events("rpci")[0]["request"] == b"log x"
 
 
-def test_a_host_without_the_hypercall_answers_ones() -> None:
-    guest = Guest(hypercall="none")
+def test_a_host_is_without_the_hypercall_unless_told_and_answers_ones() -> None:
+    guest = Guest()
+    assert (guest.host.cpuid(0x40000010) or ())[2] == 0
     frame = Frame(MAGIC, ONES, 10, 0)
     guest.host.hypercall(frame, Memory())
     assert frame.arg0 == ONES
+    assert guest.broken_rules() == ["hypercall"]
+
+
+def test_dead_ports_answer_ones_and_may_only_be_asked_who_is_there() -> None:
+    guest = Guest(hypercall="vmmcall", ports=False)
+    assert guest.low(10, ebx=ONES).arg0 == ONES
+    assert guest.broken_rules() == []
+    assert guest.low(30, ebx=0x80000000 | 0x49435052).arg0 == ONES
+    guest.host.high_bandwidth(Frame(MAGIC, 0x10000, 4, 0x5659), guest.memory, to_host=True)
+    assert guest.broken_rules() == ["dead-port", "dead-port"]
+    frame = Frame(MAGIC, ONES, 10, 0)
+    guest.host.hypercall(frame, Memory())
+    assert frame.arg1 == MAGIC
 
 
 # Time.
