@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.scenario import Scenario, ScenarioRun
@@ -20,6 +21,18 @@ SWITCHES = {
 }
 
 
+# nicinfo.x, version 3: one card with one address, preferred; nothing else of what is optional.
+NIC_INFO = b"".join(
+    (
+        struct.pack(">III", 3, 1, 1),
+        struct.pack(">I20s", 17, b"00:0c:29:3e:5a:01"),
+        struct.pack(">III4sI", 1, 1, 4, bytes((192, 0, 2, 10)), 24),
+        struct.pack(">III", 0, 1, 1),  # no origin; a status: 1, preferred
+        bytes(4 * 4 + 4 + 4 * 4),
+    )
+)
+
+
 class PythonGuest(Guest):
     """Plays scenarios: tells its name and address, raises power events, attaches and detaches."""
 
@@ -32,6 +45,11 @@ class PythonGuest(Guest):
         self.frozen = False
         self.clock = 0
         self.nodes: dict[str, Any] = {"machdep.vmt0.clock_sync.period": 60}
+        self.nodes.update({f"machdep.vmt0.stats.{each}_errors": 0 for each in ("send", "receive")})
+        self.nodes["machdep.vmt0.stats.refused"] = 0
+        frame = self.low(19)
+        words = (frame.arg0, frame.arg1, frame.arg2, frame.arg3)
+        self.nodes["machdep.vmt0.uuid"] = str(uuid.UUID(bytes=struct.pack("<4I", *words)))
         self.run_of = ScenarioRun(scenario, self)
         self.until = scenario.duration
 
@@ -75,6 +93,11 @@ class PythonGuest(Guest):
             if refused.status != CPT:
                 raise
             super().send(channel, message, high=high)
+
+    def rpci(self, message: bytes, *, high: bool = True) -> bytes | None:
+        reply = super().rpci(message, high=high)
+        self.nodes["machdep.vmt0.stats.refused"] += (reply or b"")[:1] != b"1"
+        return reply
 
     def receive(self, channel: Channel, *, high: bool = True) -> bytes | None:
         try:
@@ -121,11 +144,14 @@ class PythonGuest(Guest):
         if self.rpci(b"SetGuestInfo  11 " + detailed + b"distroName='NetBSD'\0") != b"1 ":
             self.rpci(b"SetGuestInfo  5 NetBSD 11.0 x86_64")
             self.rpci(b"SetGuestInfo  6 other-64")
+        self.rpci(b"SetGuestInfo  10 " + NIC_INFO)
         self.rpci(b"SetGuestInfo  7 %d" % (self.time // 10_000_000))
 
     def sync(self, *, back: bool = False) -> bool:
         """Follow the host's clock: in steps above 0.5 s, slewing below."""
-        frame = self.low(46)
+        frame = self.low(55)
+        if frame.arg0 != MAGIC:
+            frame = self.low(46)
         seconds = frame.arg4 << 32 | frame.arg3
         if frame.arg0 != MAGIC or frame.arg1 >= 1_000_000 or not 0 < seconds < 1 << 40:
             return False
