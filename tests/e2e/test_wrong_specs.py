@@ -10,25 +10,113 @@ import pytest
 if TYPE_CHECKING:
     from stage import Workshop
 
+BOOT = "boot-to-halt"
+
+# What is wrong: file, what it says, what it is made to say, the scenario that notices.
 WRONG = {
     "the sub-command that asks for a message": (
         "specs/transport.yaml",
         "receive-size: {number: 3,",
         "receive-size: {number: 7,",
+        BOOT,
     ),
-    "the command of the message channel": ("specs/transport.yaml", "command: 30", "command: 31"),
-    "the protocol number of TCLO": ("specs/transport.yaml", "tclo: 0x4F4C4354", "tclo: 0x4F4C4355"),
-    "the success bit": ("specs/transport.yaml", "success: {bit: 0x0001", "success: {bit: 0x0100"),
-    "the high-bandwidth port": ("specs/backdoor.yaml", "high: 0x5659", "high: 0x565A"),
-    "the magic number": ("specs/backdoor.yaml", "magic: 0x564D5868", "magic: 0x564D5869"),
-    "the number of the halt state": ("specs/tclo.yaml", "halt: 1", "halt: 6"),
+    "the sub-command that sends four bytes": (
+        "specs/transport.yaml",
+        "send-payload: {number: 2,",
+        "send-payload: {number: 12,",
+        "no-high-bandwidth",
+    ),
+    "the sub-command that fetches four bytes": (
+        "specs/transport.yaml",
+        "receive-payload: {number: 4,",
+        "receive-payload: {number: 14,",
+        "no-high-bandwidth",
+    ),
+    "the type of a piece of payload": (
+        "specs/transport.yaml",
+        "payload: 2\n",
+        "payload: 7\n",
+        "no-high-bandwidth",
+    ),
+    "the command of the message channel": (
+        "specs/transport.yaml",
+        "command: 30",
+        "command: 31",
+        BOOT,
+    ),
+    "the protocol number of TCLO": (
+        "specs/transport.yaml",
+        "tclo: 0x4F4C4354",
+        "tclo: 0x4F4C4355",
+        BOOT,
+    ),
+    "the flag that asks for cookies": (
+        "specs/transport.yaml",
+        "cookie_flag: 0x80000000",
+        "cookie_flag: 0x40000000",
+        BOOT,
+    ),
+    "the success bit": (
+        "specs/transport.yaml",
+        "success: {bit: 0x0001",
+        "success: {bit: 0x0100",
+        BOOT,
+    ),
+    "the bit that offers high bandwidth": (
+        "specs/transport.yaml",
+        "high_bandwidth: {bit: 0x0080",
+        "high_bandwidth: {bit: 0x0100",
+        BOOT,
+    ),
+    "the low-bandwidth port": ("specs/backdoor.yaml", "low: 0x5658", "low: 0x5660", BOOT),
+    "the high-bandwidth port": ("specs/backdoor.yaml", "high: 0x5659", "high: 0x565A", BOOT),
+    "the magic number": ("specs/backdoor.yaml", "magic: 0x564D5868", "magic: 0x564D5869", BOOT),
+    "the command that asks for the UUID": (
+        "specs/backdoor.yaml",
+        "number: 19",
+        "number: 20",
+        BOOT,
+    ),
+    "the command that asks for time and lag": (
+        "specs/backdoor.yaml",
+        "number: 55",
+        "number: 56",
+        BOOT,
+    ),
+    "the command that asks for the time": (
+        "specs/backdoor.yaml",
+        "number: 46",
+        "number: 47",
+        "old-host",
+    ),
+    "the order of the words of the time": (
+        "specs/backdoor.yaml",
+        "registers: [si, dx]}    # upper",
+        "registers: [dx, si]}    # upper",
+        "old-host",
+    ),
+    "the order of the words of the time with lag": (
+        "specs/backdoor.yaml",
+        "registers: [si, dx]}\n",
+        "registers: [dx, si]}\n",
+        "clock-steps",
+    ),
+    "the number of the halt state": ("specs/tclo.yaml", "halt: 1", "halt: 6", BOOT),
     "the delimiter of guest information": (
         "specs/rpci.yaml",
         'text: "SetGuestInfo  {key:uint} {value:text}"',
         'text: "SetGuestInfo {key:uint} {value:text}"',
+        BOOT,
     ),
-    "the word of a good reply": ("specs/tclo.yaml", 'success: "OK "', 'success: "OK"'),
-    "the switch of a shutdown": ("specs/tclo.yaml", "switch: power", "switch: reset"),
+    "the beginning of a good reply": (
+        "specs/rpci.yaml",
+        'success: "1 "',
+        'success: "2 "',
+        BOOT,
+    ),
+    "the type of an IPv4 address": ("specs/guestinfo.yaml", "{ipv4: 1,", "{ipv4: 3,", BOOT),
+    "the word of a good reply": ("specs/tclo.yaml", 'success: "OK "', 'success: "OK"', BOOT),
+    "the switch of a shutdown": ("specs/tclo.yaml", "switch: power", "switch: reset", BOOT),
 }
 
 
@@ -41,9 +129,10 @@ def test_the_right_specs_pass(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("what", WRONG)
 def test_the_simulation_fails_when_the_specs_get_wrong(workshop: Workshop, what: str) -> None:
-    workshop.replace(*WRONG[what])
+    *edit, scenario = WRONG[what]
+    workshop.replace(*edit)
     assert workshop.generate().returncode == 0
     built = workshop.build()
     assert built.returncode == 0, built.stderr
-    run = workshop.simulate()
+    run = workshop.simulate("--scenario", scenario, "--summary")
     assert run.returncode in {1, 2, 3}, f"{run.returncode}: {run.stdout}{run.stderr}"
