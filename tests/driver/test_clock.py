@@ -407,6 +407,30 @@ def test_a_jump_between_two_looks_is_looked_at_again(rig: Make, jump: int) -> No
     machine.leave()
 
 
+def test_a_host_whose_clock_never_agrees_with_itself_is_not_believed(rig: Make) -> None:
+    """Every second answer is earlier than the one before: there is no look to choose from."""
+    machine = rig()
+    since = machine.now
+    for skip in (1, 2, 3, 4):
+        machine.host.faults.arm("clock-jump", skip=skip, seconds=-7)
+    assert machine.ask("Time_Synchronize 1") == b"ERROR Unable to sync time"
+    assert machine.host.faults.struck["clock-jump"] == 4
+    assert _seen(machine, since) == ([], [])
+    machine.leave()
+
+
+def test_the_tightest_of_four_wide_looks_is_taken(rig: Make) -> None:
+    machine = rig()
+    for skip, seconds in ((1, 9), (2, 0.01), (3, 5), (4, 7)):
+        machine.host.faults.arm("clock-jump", skip=skip, seconds=seconds)
+    before = machine.host.clock.now() - machine.time.realtime()
+    assert machine.ask("Time_Synchronize 1") == b"OK "
+    ((_at, by),) = machine.time.steps
+    # At the second look the host was 9 s ahead, and 10 ms more behind it.
+    assert abs(by - (before + 9 * SECOND + 5 * MS)) < 2 * MS
+    machine.leave()
+
+
 def test_interrupts_that_are_still_to_come_are_no_error(rig: Make) -> None:
     """The host says that the guest is 40 ms behind because of them: they will make up for it."""
     machine = rig(

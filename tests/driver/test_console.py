@@ -42,17 +42,24 @@ def test_a_host_that_is_gone_for_an_hour_is_a_line_and_not_thousands(rig: Make) 
     machine.leave()
 
 
-def test_a_flood_of_requests_is_no_flood_of_lines(rig: Make) -> None:
+@pytest.mark.parametrize(
+    ("message", "state", "says"),
+    [("OS_Suspend", 5, "host suspends"), ("OS_Resume", 4, "host resumed"),
+     ("OS_Halt", 1, "host requests shutdown"), ("OS_Reboot", 2, "host requests reboot")],
+)  # fmt: skip
+def test_a_flood_of_requests_is_no_flood_of_lines(
+    rig: Make, message: str, state: int, says: str
+) -> None:
     machine = rig()
     for _ in range(60):
-        machine.host.send("OS_Suspend")
+        machine.host.send(message)
     since = machine.now
     assert machine.until(lambda: machine.host.tclo.idle)
     assert machine.now - since < 3_000_000_000
     # Five a second; the host's log gets no more either.
     assert 5 <= len(_ours(machine)) <= 15
-    assert len(machine.requests("log toolbox: host suspends")) == len(_ours(machine))
-    assert len(machine.requests("tools.os.statechange.status 1 5")) == 60
+    assert len(machine.requests(f"log toolbox: {says}")) == len(_ours(machine))
+    assert len(machine.requests(f"tools.os.statechange.status 1 {state}")) == 60
     machine.leave()
 
 

@@ -292,3 +292,13 @@ def test_the_answer_that_is_owed_goes_out_before_the_channel_is_closed(rig: Make
     assert process[0].result == 0
     assert not machine.attached
     machine.leave()
+
+
+def test_a_refusal_that_is_owed_goes_out_before_the_channel_is_closed_too(rig: Make) -> None:
+    machine = rig()
+    machine.host.faults.arm("huge-length", protocol="tclo")
+    process = machine.when("tclo.dropped", "detach", "vmt0")
+    machine.host.send("ping")
+    assert machine.until(lambda: bool(process) and process[0].state == "gone")
+    assert [e["reply"] for e in machine.events("tclo.late")] == [b"ERROR Message too large"]
+    machine.leave()
