@@ -13,10 +13,10 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import remote, startup
+from bench import driver, remote, startup
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "build/11.0/amd64/vmt.kmod"
@@ -85,6 +85,11 @@ def main() -> int:
             f"| {name} | {used:.3f} ({ratio:.2f} times Python alone) | {STARTUP_GOAL} times"
             f" | {verdict(ratio, STARTUP_GOAL)} |"
         )
+    for cost in driver.rows(ROOT / MODULE):
+        rows.append(asdict(cost))
+        stock = "" if cost.stock is None else f" (stock driver: {cost.stock:g})"
+        told = "ok" if cost.met else "MISSED"
+        print(f"| {cost.name} | {cost.value:.4g} {cost.unit}{stock} | {cost.goal:g} | {told} |")
     for row in remote.rows():
         rows.append(row)
         rate = row["calls_per_second"]
