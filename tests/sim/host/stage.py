@@ -75,7 +75,7 @@ class PythonGuest(Guest):
         elif verb == "rescan":
             self.attached = True
             self.trace.emit("console", text=f"vmt0 at {argument}")
-        else:
+        elif verb != "addresses":
             raise NotImplementedError(verb)
 
     # The transport, with what a careful guest adds to it.

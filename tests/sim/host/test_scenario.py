@@ -14,6 +14,11 @@ from .stage import PythonGuest
 HEAD = "summary: a test\nhost: {option_burst: [], power_on: false, broadcast_ip: 0, ping: 0}\n"
 
 
+# Scenarios of a whole driver: they want more of a guest than this Python one does.
+WHOLE = {"check_ip_address", "check_os_fullname", "check_quiesce_snapshot", "ovt_verify_status",
+         "stat_hosttime"}  # fmt: skip
+
+
 def made(steps: str, head: str = HEAD) -> Scenario:
     return parse(parse_yaml(f"{head}steps:\n{steps}", "test.yaml"))
 
@@ -22,7 +27,7 @@ def played(steps: str) -> list[str]:
     return [str(failure) for failure in PythonGuest(made(steps)).play()]
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(set(shipped()) - WHOLE))
 def test_a_shipped_scenario_is_met_by_a_careful_guest_that_breaks_no_rule(name: str) -> None:
     guest = PythonGuest(load(name))
     assert guest.play() == []
