@@ -35,7 +35,7 @@ from vmtgen.targets import Release, Targets, load_targets
 from vmtgen.toolchain import CompilerName, Toolchain, toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _CACHE_FORMAT = "1"  # part of every key: raise it when keys or contents change their meaning
 _DEBUG_SECTIONS = (".debug", ".rela.debug", ".rel.debug")
@@ -299,10 +299,7 @@ class _Builder:
             names = ", ".join(shown(source) for source in failed)
             raise VmtgenError(
                 f"cannot compile {names}:\n" + "\n".join(text.rstrip() for text in failed.values()),
-                hint="kmod/ is generated: put the error right in specs/ or templates/, then "
-                "vmtgen generate"
-                if any(file.parent.name == CANONICAL_SOURCE for file in failed)
-                else None,
+                hint=_generated_hint(failed),
             )
 
     def _compile(self, source: Path, target: Path) -> str | None:
@@ -330,15 +327,24 @@ class _Builder:
             done = run_tool(command, self.cache, directory.parent)
             if done.returncode != 0:
                 text = done.stderr.decode("utf-8", "replace") or f"{command[0]}: failed"
-                there = shown(source.parent)
-                prefix = "" if there == "." else f"{there}/"
                 return re.sub(
-                    rf"(?m)(^|(?<=from )){re.escape(directory.name)}/", lambda _: prefix, text
+                    rf"(?m)(^|(?<=from )){re.escape(directory.name)}/",
+                    lambda _: _folder(source),
+                    text,
                 )
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
         return None
+
+    def _of_sources(self, text: str, objects: Sequence[Path]) -> str:
+        """Return a linker's words with the user's files in place of objects of the cache."""
+        if len(objects) == len(self.files):
+            for source, made in zip(self.files, objects, strict=True):
+                text = text.replace(str(made), shown(source))
+        for source in self.files:
+            text = text.replace(f"./{CANONICAL_SOURCE}/{source.name}:", f"{shown(source)}:")
+        return text
 
     def link(self, script_name: str, inputs: Sequence[Path]) -> Path:
         """Join relocatable files to one by a linker script; return its place in the cache."""
@@ -357,12 +363,28 @@ class _Builder:
         try:
             done = run_tool(command, self.cache)
             if done.returncode != 0:
-                text = done.stderr.decode("utf-8", "replace").rstrip()
-                raise VmtgenError(f"cannot link:\n{text}")
+                text = done.stderr.decode("utf-8", "replace").rstrip() or f"{command[0]}: failed"
+                raise VmtgenError(
+                    f"cannot link {', '.join(map(shown, self.files))}:\n"
+                    f"{self._of_sources(text, inputs)}",
+                    hint=_generated_hint(self.files),
+                )
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
         return target
+
+
+def _folder(source: Path) -> str:
+    """Return what stands before the name of a source where messages show it."""
+    there = shown(source.parent)
+    return "" if there == "." else f"{there}/"
+
+
+def _generated_hint(files: Iterable[Path]) -> str | None:
+    if all(file.resolve().parent.name != CANONICAL_SOURCE for file in files):
+        return None
+    return "kmod/ is generated: put the error right in specs/ or templates/, then vmtgen generate"
 
 
 def run_tool(

@@ -123,6 +123,15 @@ class Renderer:
             known = sorted(path.name for path in self.directory.glob(f"*{SUFFIX}"))
             said = f"there is no template {wanted!r}"
             raise LocatedErrors([self._problem(place, line, said, wanted, known)]) from None
+        except RecursionError:
+            traceback = sys.exc_info()[2]
+            line, place = self._place(name, traceback)
+            if not line:
+                raise
+            said = "the template includes itself, directly or through others"
+            if _templates_begun(traceback) < 3:  # rather than hundreds
+                said = "the macro calls itself without end"
+            raise LocatedErrors([self._problem(place, line, said)]) from None
         except Exception as error:
             # Whatever a template's expression raises is the template's fault and is shown there.
             line, place = self._place(name, sys.exc_info()[2])
@@ -162,6 +171,15 @@ class Renderer:
 def _outputs_of(directory: Path) -> list[str]:
     found = [path.name for path in directory.glob(f"*{SUFFIX}")]
     return sorted(name for name in found if not name.startswith("_"))
+
+
+def _templates_begun(traceback: TracebackType | None) -> int:
+    """Return how many templates were under way, by jinja2's name for their outermost code."""
+    count = 0
+    while traceback is not None:
+        count += traceback.tb_frame.f_code.co_name == "top-level template code"
+        traceback = traceback.tb_next
+    return count
 
 
 def _spec_path(name: str) -> str:

@@ -104,6 +104,28 @@ def test_a_mistake_in_an_include_is_told_there(render: Callable[..., dict[str, s
     assert "_part.j2:3: there is no variable 'nothing'" in str(caught.value)
 
 
+@pytest.mark.parametrize("verb", ["include '{}'", "import '{}' as x", "extends '{}'"])
+@pytest.mark.parametrize("through", [False, True])
+def test_a_template_that_includes_itself_is_told_as_such(
+    render: Callable[..., dict[str, str]], verb: str, through: bool
+) -> None:
+    files = {"a": "\n{% " + verb.format("_b.j2" if through else "a.j2") + " %}"}
+    if through:
+        files["_b"] = "\n{% " + verb.format("a.j2") + " %}"
+    with pytest.raises(LocatedErrors) as caught:
+        render(**files)
+    (problem,) = caught.value.problems
+    assert Path(problem.path).name in {f"{name}.j2" for name in files}
+    assert problem.line == 2
+    assert problem.message == "the template includes itself, directly or through others"
+
+
+def test_a_macro_that_calls_itself_is_told_as_such(render: Callable[..., dict[str, str]]) -> None:
+    with pytest.raises(LocatedErrors) as caught:
+        render(a="{% macro m() %}\n{{ m() }}{% endmacro %}{{ m() }}")
+    assert "a.j2:2: the macro calls itself without end" in str(caught.value)
+
+
 def test_a_header_names_only_specs_that_exist(render: Callable[..., dict[str, str]]) -> None:
     with pytest.raises(LocatedErrors, match=r"there is no spec 'tcol.yaml' \(did you mean 'tclo'"):
         render(a="{% from '_macros.j2' import header with context %}{{ header('tcol.yaml') }}")

@@ -120,6 +120,53 @@ def test_the_compilers_words_come_with_file_and_line(tmp_path: Path) -> None:
     assert f"{tmp_path / 'worse.c'}:3:1: error: unknown type name 'foo'" in str(caught.value)
 
 
+@pytest.mark.parametrize("here", [".", "kmod"])
+def test_the_linkers_words_name_the_sources_and_where_they_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    (tmp_path / "kmod").mkdir()
+    for name in "ab":
+        text = "int vmtk_f(void);\n\nint vmtk_f(void) { return 1; }\n"
+        (tmp_path / "kmod" / f"{name}.c").write_text(text)
+    monkeypatch.chdir(tmp_path / here)
+    before = "kmod/" if here == "." else ""
+    with pytest.raises(VmtgenError) as caught:
+        build_module(
+            Path("kmod" if here == "." else "."), out=tmp_path / "out", cache=tmp_path / "cache"
+        )
+    said = str(caught.value)
+    assert said.startswith(f"cannot link {before}a.c, {before}b.c:\n")
+    assert "duplicate symbol: vmtk_f" in said
+    assert f"({before}a.c:3)" in said
+    assert f" {before}b.c:(" in said
+    assert ".o" not in said
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("kmod/ is generated")
+
+
+def test_a_link_that_fails_in_another_directory_has_no_such_hint(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.c").write_text("int vmtk_f(void);\nint vmtk_f(void) { return 1; }\n")
+    with pytest.raises(VmtgenError, match="cannot link") as caught:
+        build_module(tmp_path, out=tmp_path / "out", cache=tmp_path / "cache")
+    assert caught.value.hint is None
+
+
+@pytest.mark.parametrize("here", [".", "kmod"])
+def test_the_compilers_words_about_the_driver_tell_where_to_mend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    (tmp_path / "kmod").mkdir()
+    (tmp_path / "kmod" / "bad.c").write_text("int x = ;\n")
+    monkeypatch.chdir(tmp_path / here)
+    with pytest.raises(VmtgenError) as caught:
+        build_module(Path("kmod" if here == "." else "."), out=tmp_path / "out")
+    before = "kmod/" if here == "." else ""
+    assert str(caught.value).startswith(f"cannot compile {before}bad.c:\n{before}bad.c:1:9: ")
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("kmod/ is generated")
+
+
 def test_a_header_that_we_do_not_have_is_not_taken_from_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("#include <sys/bswap.h>\n")
     with pytest.raises(VmtgenError, match=r"'sys/bswap\.h' file not found"):
