@@ -8,15 +8,19 @@ need the packages of the others.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO, cast
 
 from vmtgen import __version__, errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from _typeshed import SupportsWrite
 
 # In the order in which a person meets them.
 VERBS = ("generate", "build", "lint", "show", "kpi", "dist")
@@ -55,15 +59,24 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and how to learn more, then leave with 64."""
-        sys.stderr.write(f"{self.prog}: error: {message}\n{self.prog}: see {self.prog} --help\n")
+        _say(f"{self.prog}: error: {message}\n{self.prog}: see {self.prog} --help\n")
         raise SystemExit(errors.USAGE)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print a help text; argparse would keep to itself that it cannot be written."""
+        (file or sys.stderr).write(message)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``vmtgen`` with ``argv`` (the process's own arguments by default)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     try:
-        status = _dispatch(arguments)
+        try:
+            status = _dispatch(arguments)
+        except SystemExit:  # after a help text, or a wrong command line
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
     except errors.VmtgenError as error:
         _report(error)
@@ -72,25 +85,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRA_PACKAGES:
             return _own_fault(error)
-        sys.stderr.write(
+        _say(
             f"vmtgen: error: the Python package {package!r} is not installed\n"
             "hint: pip install 'netbsd-vmt[gen]'\n"
         )
         return errors.UNAVAILABLE
     except KeyboardInterrupt:
-        sys.stderr.write("vmtgen: interrupted\n")
+        _say("vmtgen: interrupted\n")
         return 130
     except BrokenPipeError:
         # The reader of our output has gone, as in `vmtgen show FILE | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _settle(sys.stdout)
         return 0
     except OSError as error:
+        _settle(sys.stdout)
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"vmtgen: error: {where}{error.strerror or error}\n")
+        _say(f"vmtgen: error: {where}{error.strerror or error}\n")
         return errors.from_os_error(error, "").exit_status
     except Exception as error:  # the last net: a fault of our own must not look like the user's
         return _own_fault(error)
     return status
+
+
+def _open_closed_streams() -> None:
+    """Let what goes to a closed stream go nowhere, as in `vmtgen lint FILE >&-`.
+
+    Python has None for such a stream. Its number must not go to the next file that is opened:
+    a tool that we run would write there.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - till the end
+            setattr(sys, name, nowhere)
+
+
+def _settle(stream: TextIO) -> None:
+    """Write what is left for a stream, or drop it: Python would try again, and fail, at the end."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say(text: str) -> None:
+    """Write to stderr; where nobody can be told, the exit status has to do."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+    _settle(sys.stderr)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -132,26 +173,26 @@ def _verb(name: str) -> Verb:
 
 
 def _report(error: errors.VmtgenError) -> None:
-    sys.stdout.flush()
+    _settle(sys.stdout)
     problems = getattr(error, "problems", None)
     if problems:
         # Each on a line that begins with FILE:LINE, as editors look for it.
         count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-        sys.stderr.write(f"{error}\nvmtgen: {count}\n")
+        _say(f"{error}\nvmtgen: {count}\n")
     else:
-        sys.stderr.write(f"vmtgen: error: {error}\n")
+        _say(f"vmtgen: error: {error}\n")
     if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+        _say(f"hint: {error.hint}\n")
 
 
 def _own_fault(error: Exception) -> int:
-    sys.stderr.write(f"vmtgen: internal error: {type(error).__name__}: {error}\n")
+    _say(f"vmtgen: internal error: {type(error).__name__}: {error}\n")
     if os.environ.get("VMTGEN_TRACEBACK"):
         import traceback  # noqa: PLC0415 - only on the way to an error
 
         traceback.print_exception(error)
     else:
-        sys.stderr.write("hint: VMTGEN_TRACEBACK=1 in the environment shows where\n")
+        _say("hint: VMTGEN_TRACEBACK=1 in the environment shows where\n")
     return errors.SOFTWARE
 
 

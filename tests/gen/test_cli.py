@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,6 @@ from vmtgen import __version__, cli, errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -128,3 +130,47 @@ def test_a_verb_imports_nothing_that_the_others_need(root: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root / "gen"
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def shell(root: Path, words: str, *, unbuffered: bool = False) -> tuple[int, str]:
+    """Run ``vmtgen`` with redirections; return the exit status and what was said."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        ["sh", "-c", f"exec {shlex.quote(sys.executable)} -m vmtgen {words}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root / "gen",
+        env=environment | ({"PYTHONUNBUFFERED": "1"} if unbuffered else {}),
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("--help", 0), ("lint --explain eh-frame", 0), ("lint", 64), ("lint .", 66), ("nonsense", 64)],
+)
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_changes_no_exit_status(
+    root: Path, words: str, status: int, closed: str
+) -> None:
+    ended, said = shell(root, f"{words} {closed}")
+    assert ended == status
+    assert "internal" not in said
+    assert "Traceback" not in said
+    if "2>&-" in closed and ">&-" in closed.split():
+        assert said == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("words", ["--help", "lint --help", "--version", "lint --explain all"])
+def test_what_cannot_be_printed_is_an_error(root: Path, words: str, unbuffered: bool) -> None:
+    ended, said = shell(root, f"{words} >/dev/full", unbuffered=unbuffered)
+    assert (ended, said) == (errors.IO_ERROR, "vmtgen: error: No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize(("words", "status"), [("lint", 64), ("lint .", 66), ("nonsense", 64)])
+def test_an_error_that_cannot_be_told_keeps_its_status(root: Path, words: str, status: int) -> None:
+    assert shell(root, f"{words} 2>/dev/full") == (status, "")
