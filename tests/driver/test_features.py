@@ -1,0 +1,39 @@
+"""docs/FEATURES.md names tests and scenarios; each of them exists."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from vmtsim.scenario import shipped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _names(root: Path) -> list[str]:
+    text = (root / "docs" / "FEATURES.md").read_text(encoding="utf-8")
+    return re.findall(r"`([^`]+)`", text)
+
+
+def test_every_test_that_the_page_names_exists(root: Path) -> None:
+    named = [name.split(": ") for name in _names(root) if re.match(r"test_\w+: test_", name)]
+    assert len(named) > 50
+    for file, name in named:
+        text = (root / "tests" / "driver" / f"{file}.py").read_text(encoding="utf-8")
+        assert f"def {name}(" in text, f"{file}: {name}"
+
+
+def test_every_scenario_and_file_that_the_page_names_exists(root: Path) -> None:
+    scenarios = [name for name in _names(root) if re.fullmatch(r"[\w-]+\.yaml", name)]
+    assert len(scenarios) > 15
+    assert {name.removesuffix(".yaml") for name in scenarios} <= set(shipped())
+    for name in _names(root):
+        if name.startswith(("tests/", "bench/", "sim/")):
+            assert (root / name).exists(), name
+
+
+def test_every_row_says_what_ours_does(root: Path) -> None:
+    text = (root / "docs" / "FEATURES.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(line.rstrip("|").rpartition("|")[2].strip() for line in rows)
