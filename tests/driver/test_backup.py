@@ -345,3 +345,14 @@ def test_without_a_thread_for_it_there_is_no_snapshot(rig: Make) -> None:
     machine.run(10)
     assert _said(machine)[-3:] == DONE
     machine.leave()
+
+
+def test_last_words_that_the_host_refuses_do_not_hold_a_detach(rig: Make) -> None:
+    machine = rig()
+    machine.host.backup.start(snapshot=60)
+    assert machine.until(lambda: machine.host.backup.state == "frozen")
+    machine.run(1)
+    machine.host.faults.arm("reject", command="vmbackup.eventSet")
+    assert machine.do("detach", "vmt0") == 0
+    assert machine.log[-1] == 'cannot tell the host "vmbackup.eventSet" (86)'
+    machine.leave()
