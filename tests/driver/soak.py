@@ -92,7 +92,7 @@ def main() -> int:
             return 1
         first: dict[str, int] = {}
         now = most = 0
-        for hour in range(max(args.seconds // HOUR, WARM + 1)):
+        for hour in range(max(-(-args.seconds // HOUR), WARM + 1)):
             trouble(simulation, hour)
             simulation.kernel.run_for(HOUR * SECOND)
             now = simulation.clock.now // SECOND
