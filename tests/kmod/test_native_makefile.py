@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -92,7 +93,11 @@ def test_the_systems_gcc_builds_it_with_netbsds_warnings(
         pytest.skip("no gcc that makes x86 code")
     tool = toolchain("gcc", target, targets)
     kpi = resources.directory("kpi")
-    include = f"-nostdinc -isystem {kpi / machine} -isystem {kpi / 'include'}"
+    # The checkout may lie in a directory with a blank in its name.
+    ours, common, script = (
+        shlex.quote(str(kpi / part)) for part in (machine, "include", "kmodule.ld")
+    )
+    include = f"-nostdinc -isystem {ours} -isystem {common}"
     # Without -g, as NetBSD builds modules; the warnings are those above.
     own = (flag for flag in tool.compile[1:] if flag != "-g" and not flag.startswith("-W"))
     flags = [*own, WARNINGS]
@@ -103,7 +108,7 @@ def test_the_systems_gcc_builds_it_with_netbsds_warnings(
         f"CFLAGS={' '.join(flags)}",
         f"LD={tool.link[0]}",
         f"LDFLAGS={' '.join(tool.link[2:])}",
-        f"KMODSCRIPT={kpi / 'kmodule.ld'}",
+        f"KMODSCRIPT={script}",
         "-j2",
         "all",
     )
