@@ -46,6 +46,8 @@ soak: build
 	@$(RUN) tests.sim.mutants.canary build/canary
 	$(RUN) vmtsim campaign $(MODULE) --seeds 1:$(SEEDS) --all-sometimes \
 	    --canary build/canary/vmt.kmod --json build/soak.json --html build/soak.html
+	$(RUN) tests.driver.soak
+	$(RUN) tests.driver.anywhere
 
 mutants: env
 	$(RUN) tests.sim.mutants
