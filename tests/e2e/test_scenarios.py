@@ -41,6 +41,14 @@ def test_the_same_seed_gives_the_same_bytes(module: Path, bench: Workshop, tmp_p
     assert all(json.loads(line) for line in traces[0].splitlines())
 
 
+def test_the_picture_in_the_readme_is_what_was_said(
+    module: Path, bench: Workshop, root: Path, tmp_path: Path
+) -> None:
+    drawn = tmp_path / "conversation.svg"
+    assert bench.run("vmtsim", "run", module, "--svg", drawn).returncode == 0
+    assert drawn.read_text() == (root / "docs" / "conversation.svg").read_text(), "make pictures"
+
+
 def test_a_diagnostic_build_passes_too(diagnostic: Path, bench: Workshop) -> None:
     run = bench.run("vmtsim", "run", diagnostic)
     assert run.returncode == 0, run.stdout + run.stderr
