@@ -169,6 +169,8 @@ def _liveness(start: int, finale: str) -> tuple[Step, ...]:
         step(0, "guest.powerd", True),
         step(0, "guest.load", ""),
         step(0, "guest.hostname", "back.example"),
+        # The kernel's own driver may have taken the place while ours was unloaded.
+        step(1, "guest.detach", "vmt0"),
         step(2, "guest.rescan", "cpu0"),
         # Another client may hold the channel for 40 s and a lost slot stay taken as long; the
         # driver's longest pause between two attempts is 30 s.
