@@ -32,11 +32,12 @@ examples:
 
 exit statuses:
   0  fine                         66  no such input
-  1  a property did not hold      69  a Python package is missing
+  1  a property did not hold      69  no such package, or no cluster
   2  the guest hangs              70  a fault of vmtsim's own, or no model of a function
   3  the kernel would panic       73  an output file cannot be created
   64 wrong usage                  74  an error while reading or writing
   65 input that makes no sense    77  permission denied
+                                  130 interrupted
 
 `vmtsim VERB --help` tells more about a verb.
 """

@@ -62,11 +62,10 @@ def _counts(rows: list[tuple[str, int, int | None]], head: str) -> str:
 
 def html(record: Record) -> str:
     """Return the page of a campaign."""
-    verdict = summary.text(record, stories=False)[-1].removeprefix("verdict").strip()
-    good = "good" if record.status == 0 else "bad"
+    good = "bad" if record.status or record.cut else "good"
     body = [
         f"<h1>Campaign over {escape(record.file)}</h1>",
-        f'<p class="verdict {good}">{escape(verdict)}</p>',
+        f'<p class="verdict {good}">{escape(summary.verdict(record))}</p>',
         _facts(_overview(record)),
     ]
     for failure in record.failures:

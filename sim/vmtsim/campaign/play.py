@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 import traceback
 import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vmtsim.campaign import invariants
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.injector import Injector, Strike
+from vmtsim.campaign.parcel import Parcel
 from vmtsim.campaign.postmortem import Moment, Witness
 from vmtsim.campaign.sometimes import Watch
 from vmtsim.kernel.errors import Unmodelled
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from vmtsim.campaign.plan import Plan
 
 SOFTWARE = 70
+# Python's own lock lets one thread of a process play at a time anyway.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,9 @@ def play(
 
 
 def play_some(
-    module: Path, seeds: Sequence[int], builtin: bool | None, keep: Collection[int]
+    module: Path | Parcel, seeds: Sequence[int], builtin: bool | None, keep: Collection[int]
 ) -> list[Played]:
-    """Play several seeds: the unit of work that a pool hands out."""
-    return [play(module, seed, builtin=builtin, keep_trace=seed in keep) for seed in seeds]
+    """Play several seeds: the unit of work that an executor hands out."""
+    at = module.unpacked() if isinstance(module, Parcel) else nullcontext(module)
+    with _ONE_AT_A_TIME, at as path:
+        return [play(path, seed, builtin=builtin, keep_trace=seed in keep) for seed in seeds]

@@ -73,6 +73,8 @@ class Record:
     first: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     canary: dict[str, Any] = field(default_factory=dict)
+    # Why not all was played that was to be; "" where it was.
+    cut: str = ""
 
     def add(self, played: Played) -> None:
         """Take in one run."""
@@ -194,6 +196,7 @@ def merge(paths: Sequence[Path]) -> Record:
         seen.append((path, part.seeds))
         if whole is None:
             whole = part
+            whole.cut = part.cut and f"{path}: {part.cut}"
             continue
         if part.digest != whole.digest:
             raise RecordError(
@@ -201,6 +204,8 @@ def merge(paths: Sequence[Path]) -> Record:
                 hint="shards of one campaign play the same file",
             )
         _sum(whole, part)
+        if part.cut:
+            whole.cut = f"{whole.cut}; {path}: {part.cut}" if whole.cut else f"{path}: {part.cut}"
     assert whole is not None
     return whole
 

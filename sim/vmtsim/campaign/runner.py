@@ -1,35 +1,42 @@
 """Many seeds on many processors, and the checks that watch the campaign itself.
 
-Seeds are handed out in small batches to any executor of concurrent.futures.  A share of them is
-played once more by another process, which hashes strings differently, and must leave the same
-trace byte for byte.  A canary, a module with a known defect, must be caught, or the campaign
-proves nothing.
+Seeds are handed out in small batches to any executor of concurrent.futures (see ``crew``).  A
+share of them is played once more by another process, which hashes strings differently, and must
+leave the same trace byte for byte.  A canary, a module with a known defect, must be caught, or the
+campaign proves nothing.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vmtsim.campaign import record as records
 from vmtsim.campaign import story
+from vmtsim.campaign.crew import LostError
 from vmtsim.campaign.play import Played, play_some
 from vmtsim.campaign.record import Failure, Record
 from vmtsim.rng import Rng
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
+
+    from vmtsim.campaign.crew import Crew
+    from vmtsim.campaign.parcel import Parcel
+
+_Batch = list[Played]
 
 _BATCH = 4
 # Batches for each worker that are under way or wait: enough to keep it busy.
 _AHEAD = 3
 # Kinds of failures that are reduced and told in full.
 _STORIES = 3
+# Seconds between two looks at who is there.
+_LOOK = 2.0
+_UNAVAILABLE, _INTERRUPTED = 69, 130
 
 
 @dataclass(frozen=True)
@@ -64,36 +71,25 @@ class Teller(Protocol):
         """Note what is done apart from playing seeds."""
 
 
-@contextmanager
-def pool(jobs: int) -> Iterator[tuple[Executor, Executor]]:
-    """Give two executors of fresh processes: one of ``jobs`` workers, one for second plays."""
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(jobs, mp_context=context) as main,
-        ProcessPoolExecutor(1, mp_context=context) as second,
-    ):
-        try:
-            yield main, second
-        except BaseException:
-            main.shutdown(wait=False, cancel_futures=True)
-            second.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 class Campaign:
-    """One campaign under way; ``run`` plays it to its end."""
+    """One campaign under way; ``run`` plays it to its end.
 
-    def __init__(
-        self, settings: Settings, executors: tuple[Executor, Executor], jobs: int, teller: Teller
-    ) -> None:
+    ``cut_status`` is then the exit status that goes with ``Record.cut``: 130 after Ctrl-C, 69
+    where a cluster has gone, 70 where a process died, 0 where everything was played.
+    """
+
+    def __init__(self, settings: Settings, crew: Crew, teller: Teller) -> None:
         self.settings = settings
         self.record = Record(
             file=settings.module.name,
             digest=story.digest(settings.module),
             commit=story.commit(),
         )
-        self._main, self._second = executors
-        self._window = jobs * _AHEAD
+        self.cut_status = 0
+        self._crew = crew
+        self._module = crew.pack(settings.module)
+        self._window = max(crew.workers(), 1) * _AHEAD
+        self._looked = self._manned = time.monotonic()
         self._teller = teller
         self._kept: dict[int, Played] = {}
         self._again: dict[int, Played] = {}
@@ -107,11 +103,26 @@ class Campaign:
             if settings.canary is not None:
                 self._canary(settings.canary)
             self._seeds(began)
-        except KeyboardInterrupt:
-            self._teller.doing("interrupted: what was played so far counts")
-        record.wall = time.monotonic() - began
-        self._stories()
+            record.wall = time.monotonic() - began
+            self._stories()
+        except (KeyboardInterrupt, LostError) as error:
+            record.wall = record.wall or time.monotonic() - began
+            self._cut(error)
         return record
+
+    def _cut(self, error: KeyboardInterrupt | LostError) -> None:
+        """End before everything is played: nobody waits for what is under way."""
+        settings, record = self.settings, self.record
+        lost = isinstance(error, LostError)
+        self.cut_status = error.exit_status if isinstance(error, LostError) else _INTERRUPTED
+        total = "" if settings.last is None else f" of {settings.last - settings.first + 1}"
+        why = str(error) if lost else "interrupted"
+        record.cut = f"{why}, after {record.played}{total} seeds"
+        self._teller.doing(f"{why}: what was played so far counts")
+        self._crew.stop()
+        for failure in record.failures:
+            if not failure.report and failure.status != records.SOFTWARE:
+                failure.report = [self._replay(failure)]
 
     # -- the seeds ---------------------------------------------------------------------------
 
@@ -135,8 +146,8 @@ class Campaign:
 
     def _seeds(self, began: float) -> None:
         settings = self.settings
-        firsts: set[Future[list[Played]]] = set()
-        seconds: set[Future[list[Played]]] = set()
+        firsts: dict[Future[_Batch], range] = {}
+        seconds: dict[Future[_Batch], list[int]] = {}
         batches = self._batches(began)
         more = True
         while more or firsts or seconds:
@@ -145,36 +156,74 @@ class Campaign:
                 if batch is None:
                     more = False
                     break
-                chosen = frozenset(seed for seed in batch if self._twice(seed))
-                firsts.add(
-                    self._main.submit(play_some, settings.module, batch, settings.builtin, chosen)
-                )
+                chosen = [seed for seed in batch if self._twice(seed)]
+                firsts[self._submit(self._module, batch, chosen)] = batch
                 if chosen:
-                    seconds.add(
-                        self._second.submit(
-                            play_some, settings.module, sorted(chosen), settings.builtin, chosen
-                        )
+                    future = self._crew.second.submit(
+                        play_some, settings.module, chosen, settings.builtin, chosen
                     )
+                    seconds[future] = chosen
             if not firsts and not seconds:
                 continue
-            done, _ = wait(firsts | seconds, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in self._finished({*firsts, *seconds}):
                 if future in firsts:
-                    firsts.remove(future)
-                    self._take(future.result())
+                    self._take(self._result(future, firsts.pop(future)))
                 else:
-                    seconds.remove(future)
-                    self._check(future.result())
+                    self._check(self._result(future, seconds.pop(future)))
             self._teller.played(self.record)
 
-    def _take(self, batch: list[Played]) -> None:
+    def _submit(
+        self, module: Path | Parcel, seeds: Sequence[int], keep: Collection[int]
+    ) -> Future[_Batch]:
+        try:
+            return self._crew.main.submit(play_some, module, seeds, self.settings.builtin, keep)
+        except Exception as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: Exception) -> None:
+        """Raise LostError where this is the executor's trouble, not the simulator's."""
+        lost = self._crew.explain(error)
+        if lost is not None:
+            raise lost from error
+
+    def _finished(self, futures: Collection[Future[_Batch]]) -> set[Future[_Batch]]:
+        """Wait for some of ``futures``; raises LostError where nobody is left to play them."""
+        while True:
+            done, _ = wait(futures, timeout=_LOOK, return_when=FIRST_COMPLETED)
+            now = time.monotonic()
+            if now - self._looked >= _LOOK:
+                workers = self._crew.workers()
+                self._looked = now
+                self._window = max(workers, 1) * _AHEAD
+                if workers or done:
+                    self._manned = now
+                elif now - self._manned >= self._crew.patience:
+                    raise LostError(
+                        f"no worker was there for {self._crew.patience:.0f} s", _UNAVAILABLE
+                    )
+            if done:
+                return done
+
+    def _result(self, future: Future[_Batch], seeds: Sequence[int]) -> _Batch:
+        """Return what came of ``seeds``: of each of them, and once."""
+        try:
+            batch = future.result()
+        except Exception as error:
+            self._explain(error)
+            raise
+        if [played.seed for played in batch] != list(seeds):
+            raise RuntimeError(f"{[played.seed for played in batch]} came back for {list(seeds)}")
+        return batch
+
+    def _take(self, batch: _Batch) -> None:
         for played in batch:
             self.record.add(played)
             if played.trace is not None:
                 self._kept[played.seed] = played
                 self._compare(played.seed)
 
-    def _check(self, batch: list[Played]) -> None:
+    def _check(self, batch: _Batch) -> None:
         for played in batch:
             self._again[played.seed] = played
             self._compare(played.seed)
@@ -205,14 +254,14 @@ class Campaign:
         """Play the canary until it is caught."""
         settings = self.settings
         self._teller.doing(f"canary {canary.name}")
-        first = settings.first
+        first, module = settings.first, self._crew.pack(canary)
         for start in range(first, first + settings.canary_seeds, _BATCH):
             seeds = range(start, min(start + _BATCH, first + settings.canary_seeds))
+            future = self._submit(module, seeds, ())
+            self._finished({future})
             caught = [
                 played
-                for played in self._main.submit(
-                    play_some, canary, seeds, settings.builtin, frozenset[int]()
-                ).result()
+                for played in self._result(future, seeds)
                 if played.status and played.status != records.SOFTWARE
             ]
             if caught:
@@ -245,11 +294,7 @@ class Campaign:
             if failure.report or failure.status == records.SOFTWARE:
                 continue
             if told >= self.settings.stories:
-                failure.report = [
-                    story.replay_command(
-                        self.settings.module, failure.seed, builtin=self.settings.builtin
-                    )
-                ]
+                failure.report = [self._replay(failure)]
                 continue
             told += 1
             self._teller.doing(f"reducing seed {failure.seed}: {failure.rule}")
@@ -259,6 +304,11 @@ class Campaign:
                 failure.rule,
                 builtin=self.settings.builtin,
             )
+
+    def _replay(self, failure: Failure) -> str:
+        return story.replay_command(
+            self.settings.module, failure.seed, builtin=self.settings.builtin
+        )
 
 
 def divergence(one: list[str], two: list[str], around: int = 3) -> list[str]:

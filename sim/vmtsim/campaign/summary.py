@@ -59,4 +59,12 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
             "failure", f"{failure.rule} ({failure.count} seeds, first {failure.seed}): "
             f"{failure.message}"
         )  # fmt: skip
-    return [*lines, f"verdict  {_VERDICTS[record.status]}"]
+    return [*lines, *_field("verdict", verdict(record))]
+
+
+def verdict(record: Record) -> str:
+    """Say in a line what it came to; what was cut short is never just fine."""
+    if not record.cut:
+        return _VERDICTS[record.status]
+    so_far = _VERDICTS[record.status] if record.status else "nothing failed until then"
+    return f"NOT FINISHED: {record.cut}; {so_far}"

@@ -65,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all CPUs)"
     )
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="play on the dask.distributed cluster of this scheduler, HOST:PORT; what is played "
+        "twice is played here the second time, by --jobs processes",
+    )
     parser.add_argument("--shard", type=shard, metavar="K/N", help="play part K of N of the seeds")
     parser.add_argument(
         "--kernel",
@@ -100,8 +106,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play it and print what it came to."""
     from vmtsim import output  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.campaign.cluster import cluster  # noqa: PLC0415
+    from vmtsim.campaign.crew import processes  # noqa: PLC0415
     from vmtsim.campaign.progress import teller  # noqa: PLC0415
-    from vmtsim.campaign.runner import Campaign, Settings, pool  # noqa: PLC0415
+    from vmtsim.campaign.runner import Campaign, Settings  # noqa: PLC0415
 
     first, last = args.seeds or (1, None if args.minutes else 100)
     if args.jobs < 1:
@@ -128,13 +136,15 @@ def run(args: argparse.Namespace) -> int:
         canary_seeds=args.canary_seeds,
         stories=args.stories,
     )
-    with teller(quiet=args.quiet) as told, pool(args.jobs) as executors:
-        record = Campaign(settings, executors, args.jobs, told).run()
-    return finish(args, record)
+    players = processes(args.jobs) if args.dask is None else cluster(args.dask, args.jobs)
+    with teller(quiet=args.quiet) as told, players as crew:
+        campaign = Campaign(settings, crew, told)
+        record = campaign.run()
+    return finish(args, record, campaign.cut_status)
 
 
-def finish(args: argparse.Namespace, record: object) -> int:
-    """Write and print a record; return the exit status."""
+def finish(args: argparse.Namespace, record: object, cut_status: int) -> int:
+    """Write and print a record; return the exit status, ``cut_status`` where it is not 0."""
     from vmtsim.campaign import page, summary  # noqa: PLC0415
     from vmtsim.campaign.record import Record  # noqa: PLC0415
     from vmtsim.output import write_text  # noqa: PLC0415
@@ -145,6 +155,8 @@ def finish(args: argparse.Namespace, record: object) -> int:
     if args.html is not None:
         write_text(args.html, page.html(record))
     sys.stdout.write("\n".join(summary.text(record)) + "\n")
+    if cut_status:
+        return cut_status
     if args.all_sometimes and record.never:
         return record.status or _STRICT
     return record.status

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import argparse
 
 SUMMARY = "add up what the shards of a campaign wrote with --json"
+# A shard that was cut short: the sum is not what the campaign was to be.
+_DATA = 65
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,4 +33,5 @@ def run(args: argparse.Namespace) -> int:
     from vmtsim.campaign.record import merge  # noqa: PLC0415
 
     output.check((args.json, args.html))
-    return campaign.finish(args, merge(args.files))
+    record = merge(args.files)
+    return campaign.finish(args, record, _DATA if record.cut else 0)

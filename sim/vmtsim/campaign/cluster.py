@@ -1,0 +1,162 @@
+"""A campaign on a dask.distributed cluster.
+
+The scheduler hands a task whose worker died to another worker, and a task has one result however
+often it was begun: so no seed is lost and none counts twice (distributed's manual, "Resilience").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.campaign.crew import Crew, LostError, second_players
+from vmtsim.campaign.parcel import Parcel, StrangerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNAVAILABLE = 69
+# Seconds until a scheduler must have answered, and until a worker must have come.
+ANSWER = 10.0
+# How often a task that failed for reasons of the cluster's is tried again; deaths of workers are
+# counted by the scheduler (distributed.scheduler.allowed-failures).
+_RETRIES = 2
+_SAME = (
+    "scheduler and workers need the same netbsd-vmt[sim,cluster] as this machine, "
+    "with the same Python"
+)
+
+
+class ClusterError(Exception):
+    """There is no cluster to play on."""
+
+    exit_status = UNAVAILABLE
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@contextmanager
+def cluster(address: str, jobs: int) -> Iterator[Crew]:
+    """Give a crew of the workers of the scheduler at ``address`` (``HOST:PORT``, ``tls://...``).
+
+    Second plays stay on this machine, on ``jobs`` processes: all workers of a cluster hash
+    strings alike, because distributed's nanny gives them one PYTHONHASHSEED.  Raises ClusterError
+    where nobody has answered, or no worker has come, after ANSWER seconds.
+    """
+    try:
+        import distributed  # noqa: PLC0415 - an extra, and slow to import
+    except ModuleNotFoundError as error:
+        raise ClusterError(
+            f"--dask needs the Python package {error.name!r}, which is not installed",
+            "pip install 'netbsd-vmt[cluster]'",
+        ) from error
+    with _silence():
+        client = _connect(distributed, address)
+        try:
+            executor = client.get_executor(pure=False, retries=_RETRIES)
+            with second_players(jobs) as (second, end):
+
+                def stop() -> None:
+                    end()
+                    executor.shutdown(wait=False)
+
+                crew = Crew(
+                    executor,
+                    second,
+                    lambda: _workers(client),
+                    pack=Parcel.of,
+                    explain=lambda error: _explain(error, address),
+                    stop=stop,
+                )
+                try:
+                    yield crew
+                except BaseException:
+                    stop()
+                    raise
+        finally:
+            client.close(timeout=ANSWER)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep distributed's loggers quiet: what goes wrong is said by the campaign, once."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    loggers = [logging.getLogger(name) for name in names]
+    spoke = [logger for logger in loggers if not logger.disabled]
+    for logger in spoke:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger in spoke:
+            logger.disabled = False
+
+
+def _connect(distributed: Any, address: str) -> Any:
+    how = "`dask scheduler` and `dask worker ADDRESS --nthreads 1` start a cluster"
+    # A Client that could not connect complains once more when it is collected: so ask first.
+    try:
+        kind = asyncio.run(_identity(distributed, address))
+        if kind == "Scheduler":
+            client = distributed.Client(
+                address, timeout=ANSWER, set_as_default=False, name="vmtsim-campaign"
+            )
+    except Exception as error:
+        # Whatever listens there may answer with anything: even MemoryError was seen, for the
+        # length that the greeting of an SSH server seems to announce.
+        said = str(error) or type(error).__name__
+        raise ClusterError(f"--dask {address}: no dask scheduler answers: {said}", how) from error
+    if kind != "Scheduler":
+        raise ClusterError(f"--dask {address}: that is a {kind}, not a scheduler", how)
+    try:
+        client.wait_for_workers(1, timeout=ANSWER)
+    except Exception as error:
+        client.close(timeout=ANSWER)
+        raise ClusterError(
+            f"--dask {address}: the scheduler has no worker, also after {ANSWER:.0f} s", how
+        ) from error
+    return client
+
+
+async def _identity(distributed: Any, address: str) -> str:
+    """Ask whoever listens there what it is."""
+
+    async def ask() -> str:
+        async with distributed.rpc(address, timeout=ANSWER) as peer:
+            return str((await peer.identity())["type"])
+
+    return await asyncio.wait_for(ask(), ANSWER)
+
+
+def _workers(client: Any) -> int:
+    """Count the workers; 0 where the scheduler does not say.  Each plays one seed at a time."""
+    try:
+        return len(client.nthreads())
+    except (OSError, ValueError, RuntimeError):
+        return 0
+
+
+def _explain(error: Exception, address: str) -> LostError | None:
+    """Say what is wrong with the cluster; None where the simulator is at fault."""
+    if isinstance(error, CancelledError):
+        return LostError(f"the scheduler at {address} has gone", UNAVAILABLE)
+    if isinstance(error, StrangerError):
+        return LostError(f"a worker at {address} cannot play: {error}; {_SAME}", UNAVAILABLE)
+    kind = type(error)
+    if kind.__name__ == "KilledWorker":
+        return LostError(
+            f"several workers at {address} died over the same seeds (out of memory?)", UNAVAILABLE
+        )
+    # distributed's own errors, and those of a worker that cannot even read its task.
+    theirs = kind.__module__.partition(".")[0] in {"distributed", "dask", "tornado"}
+    unread = isinstance(error, (ImportError, OSError)) or "deserialization" in str(error)
+    if theirs or unread:
+        return LostError(
+            f"a worker at {address} cannot play: {kind.__name__}: {error}; {_SAME}", UNAVAILABLE
+        )
+    return None

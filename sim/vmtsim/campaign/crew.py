@@ -1,0 +1,116 @@
+"""Who plays the seeds of a campaign: executors of concurrent.futures, and what is known of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from vmtsim.campaign.parcel import Parcel
+
+SOFTWARE = 70
+
+
+class LostError(Exception):
+    """Nobody is left to play the seeds; ``exit_status`` is that of the campaign."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+def _path(module: Path) -> Path:
+    return module
+
+
+def _broken(error: Exception) -> LostError | None:
+    if isinstance(error, BrokenExecutor):
+        return LostError("a process that played seeds died (killed, or out of memory?)", SOFTWARE)
+    return None
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The executors of a campaign.
+
+    ``main`` plays the seeds; ``second`` plays some of them once more, and its processes must hash
+    strings differently than those of ``main`` for that to prove anything.  It reads the module
+    where it is; what ``main`` gets instead of the path is up to ``pack``.
+
+    ``workers`` says how many seeds are played at the same time, now; 0 where nobody is there.
+    The campaign waits ``patience`` seconds for somebody to come back.  ``explain`` turns an
+    exception of the executor's own into LostError, and returns None for one of the simulator's.
+    ``stop`` is called where nobody waits any more for what is under way.
+    """
+
+    main: Executor
+    second: Executor
+    workers: Callable[[], int]
+    pack: Callable[[Path], Path | Parcel] = _path
+    explain: Callable[[Exception], LostError | None] = _broken
+    stop: Callable[[], None] = lambda: None
+    patience: float = 60.0
+
+
+def _depend_on_the_parent() -> None:
+    """Begin a process of a pool."""
+    # Ctrl-C reaches all processes of the terminal; only the first is to speak about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A pool's process waits for work for ever, also where the one that would bring it was killed.
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(SOFTWARE)
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[Crew]:
+    """Give a crew of fresh processes of this machine: ``jobs``, and one for second plays."""
+    with _pool(jobs) as main, _pool(1) as second:
+        before = set(multiprocessing.active_children())
+
+        def stop() -> None:
+            _end((main, second), before)
+
+        try:
+            yield Crew(main, second, lambda: jobs, stop=stop)
+        except BaseException:
+            stop()
+            raise
+
+
+@contextmanager
+def second_players(jobs: int) -> Iterator[tuple[Executor, Callable[[], None]]]:
+    """Give an executor of ``jobs`` fresh processes, and what ends them at once."""
+    with _pool(jobs) as pool:
+        before = set(multiprocessing.active_children())
+        yield pool, lambda: _end((pool,), before)
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_depend_on_the_parent,
+    )
+
+
+def _end(pools: tuple[Executor, ...], before: set[multiprocessing.process.BaseProcess]) -> None:
+    """End the processes that came since ``before``, whatever they are at."""
+    for pool in pools:
+        pool.shutdown(wait=False, cancel_futures=True)
+    for process in set(multiprocessing.active_children()) - before:
+        process.terminate()

@@ -1,0 +1,227 @@
+"""Campaigns on a dask.distributed cluster: two workers on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtsim import cli
+from vmtsim.campaign import cluster as clusters
+from vmtsim.campaign.cluster import cluster
+from vmtsim.campaign.crew import processes
+from vmtsim.campaign.progress import Lines
+from vmtsim.campaign.record import Record
+from vmtsim.campaign.runner import Campaign, Settings
+
+from ...conftest import IN_CI
+from .test_crew import Hook, sums
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from vmtsim.campaign.play import Played
+
+# What distributed and tornado will change one day is not ours to mend.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@contextmanager
+def local(directory: Path, **options: Any) -> Iterator[Any]:
+    """Start a cluster on this machine."""
+    if importlib.util.find_spec("distributed") is None:
+        reason = "distributed is not installed (pip install 'netbsd-vmt[cluster]')"
+        if IN_CI:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        threads_per_worker=1,
+        host="127.0.0.1",
+        protocol="tcp://",
+        dashboard_address="127.0.0.1:0",  # without it, port 8787, which may be taken
+        local_directory=str(directory),
+        silence_logs=100,
+        **options,
+    ) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    directory = tmp_path_factory.mktemp("dask")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(directory))  # a worker that is killed does not tidy up
+        with local(directory, n_workers=2, processes=True) as started:
+            yield started
+
+
+@pytest.fixture
+def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, list[str]]]:
+    """(seed, status, rules) of everything that is counted, in the order of counting."""
+    noted: list[tuple[int, int, list[str]]] = []
+    add = Record.add
+
+    def note(record: Record, played: Played) -> None:
+        noted.append((played.seed, played.status, [f.rule for f in played.findings]))
+        add(record, played)
+
+    monkeypatch.setattr(Record, "add", note)
+    return noted
+
+
+def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
+    careless: Path, two_workers: Any, verdicts: list[tuple[int, int, list[str]]]
+) -> None:
+    settings = Settings(careless, 1, 10, twice=6, stories=0)
+    with processes(1) as crew:
+        expected = Campaign(settings, crew, Lines(quiet=True)).run()
+    expected_verdicts = sorted(verdicts)
+    verdicts.clear()
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        """Kill the worker that has most to do."""
+        states = two_workers.scheduler.workers
+        busiest = max(two_workers.workers.values(), key=lambda w: len(states[w.worker_address]
+                                                                      .processing))  # fmt: skip
+        assert states[busiest.worker_address].processing
+        killed.append(busiest.pid)
+        os.kill(busiest.pid, signal.SIGKILL)
+
+    with cluster(two_workers.scheduler_address, 1) as crew:
+        assert crew.workers() == 2
+        campaign = Campaign(settings, crew, Hook(kill_one))
+        record = campaign.run()
+    assert killed
+    assert campaign.cut_status == 0
+    assert [seed for seed, _, _ in sorted(verdicts)] == list(range(1, 11))
+    assert sorted(verdicts) == expected_verdicts
+    assert any(status for _, status, _ in verdicts)
+    assert any(not status for _, status, _ in verdicts)
+    assert sums(record) == sums(expected)
+    assert record.twice > 0
+
+
+def test_the_command_plays_on_a_cluster(
+    driver: Path, careless: Path, two_workers: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["campaign", str(driver), "--seeds", "1:5", "--jobs", "1", "--quiet"]
+    arguments += ["--dask", two_workers.scheduler_address, "--canary", str(careless)]
+    assert cli.main(arguments) == 0, capsys.readouterr()
+    said = capsys.readouterr().out
+    assert "seeds    5 (1:5), 0 failed" in said
+    assert "vmt.kmod: caught at seed" in said
+
+
+def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
+    driver: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    played = Lines.played
+
+    def interrupted(self: Lines, record: Record) -> None:
+        played(self, record)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Lines, "played", interrupted)
+    arguments = ["campaign", str(driver), "--seeds", "1:4000", "--jobs", "1", "--quiet"]
+    assert cli.main([*arguments, "--dask", two_workers.scheduler_address]) == 130
+    assert "verdict  NOT FINISHED: interrupted, after " in capsys.readouterr().out
+    waiting = [task for task in two_workers.scheduler.tasks.values() if task.state == "queued"]
+    assert waiting == []
+
+
+def test_a_scheduler_that_goes_away_cuts_a_campaign_short(
+    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "ANSWER", 2.0)
+    with local(tmp_path, n_workers=1, processes=False) as started:
+        address = started.scheduler_address
+        with cluster(address, 1) as crew:
+            campaign = Campaign(Settings(driver, 1, 400, twice=0), crew, Hook(started.close))
+            record = campaign.run()
+    assert campaign.cut_status == 69
+    assert record.cut.startswith(f"the scheduler at {address} has gone, after ")
+    assert 0 < record.played < 400
+
+
+def test_a_worker_with_another_vmtsim_is_named(
+    driver: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmtsim.code.digest", lambda: "0" * 64)  # here; not in the workers
+    with cluster(two_workers.scheduler_address, 1) as crew:
+        campaign = Campaign(Settings(driver, 1, 4, twice=0), crew, Lines(quiet=True))
+        record = campaign.run()
+    assert campaign.cut_status == 69
+    assert "cannot play: its vmtsim is another" in record.cut
+    assert "need the same netbsd-vmt[sim,cluster]" in record.cut
+    assert record.played == 0
+
+
+def test_without_distributed_the_error_says_what_to_install(
+    driver: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert cli.main(["campaign", str(driver), "--dask", "127.0.0.1:8786"]) == 69
+    said = capsys.readouterr().err
+    assert "--dask needs the Python package 'distributed', which is not installed" in said
+    assert "hint: pip install 'netbsd-vmt[cluster]'" in said
+
+
+@pytest.mark.parametrize("greeting", [None, b"", b"SSH-2.0-OpenSSH_9.2\r\n"])
+def test_an_address_where_no_scheduler_answers_is_an_error(
+    driver: Path, greeting: bytes | None, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Nobody listens; somebody listens and keeps silent; it is another service."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(clusters, "ANSWER", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        if greeting is None:
+            server.close()
+        elif greeting:
+            threading.Thread(target=_greet, args=(server, greeting), daemon=True).start()
+        assert cli.main(["campaign", str(driver), "--dask", address, "--quiet"]) == 69
+    said = capsys.readouterr().err
+    assert f"vmtsim: error: --dask {address}: no dask scheduler answers: " in said
+    assert "hint: `dask scheduler`" in said
+
+
+def _greet(server: socket.socket, greeting: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(greeting)
+        connection.recv(1)
+
+
+def test_the_address_of_a_worker_is_not_that_of_a_scheduler(
+    driver: Path, two_workers: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = next(iter(two_workers.scheduler.workers))
+    assert cli.main(["campaign", str(driver), "--dask", worker, "--quiet"]) == 69
+    assert "that is a Worker, not a scheduler" in capsys.readouterr().err
+
+
+def test_a_scheduler_without_workers_is_an_error(
+    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(clusters, "ANSWER", 1.0)
+    with local(tmp_path, n_workers=0, processes=False) as started:
+        arguments = ["campaign", str(driver), "--dask", started.scheduler_address, "--quiet"]
+        assert cli.main(arguments) == 69
+    assert "the scheduler has no worker, also after 1 s" in capsys.readouterr().err

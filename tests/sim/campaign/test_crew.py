@@ -1,0 +1,154 @@
+"""Whoever plays the seeds, each counts once; and a campaign that was cut short says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtsim import cli
+from vmtsim.campaign.crew import Crew, processes
+from vmtsim.campaign.parcel import Parcel, StrangerError
+from vmtsim.campaign.play import Played, play_some
+from vmtsim.campaign.progress import Lines
+from vmtsim.campaign.runner import Campaign, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vmtsim.campaign.record import Record
+
+
+class Hook(Lines):
+    """Calls ``then`` once, when the first seeds have been played."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__(quiet=True)
+        self._then: Callable[[], None] | None = then
+
+    def played(self, record: Record) -> None:
+        if self._then is not None and record.played:
+            then, self._then = self._then, None
+            then()
+
+
+class Nobody(Executor):
+    """Takes everything and plays nothing."""
+
+    def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
+        return Future()
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def sums(record: Record) -> dict[str, Any]:
+    """All of a record but real time."""
+    return {name: v for name, v in asdict(record).items() if name not in {"wall", "work"}}
+
+
+def test_any_executor_plays_a_campaign_and_the_result_is_the_same(careless: Path) -> None:
+    settings = Settings(careless, 1, 6, twice=3, stories=0)
+    with ThreadPoolExecutor(2) as main, ThreadPoolExecutor(1) as second:
+        crew = Crew(main, second, lambda: 2, pack=Parcel.of)
+        by_threads = Campaign(settings, crew, Lines(quiet=True)).run()
+    with processes(1) as crew:
+        by_processes = Campaign(settings, crew, Lines(quiet=True)).run()
+    assert by_threads.seeds == [[1, 6]]
+    assert by_threads.failed > 0
+    assert sums(by_threads) == sums(by_processes)
+
+
+def test_a_parcel_plays_like_the_file_and_knows_its_source_lines(careless: Path) -> None:
+    by_path = play_some(careless, range(1, 6), None, ())
+    by_parcel = play_some(Parcel.of(careless), range(1, 6), None, ())
+    assert [p.findings for p in by_parcel] == [p.findings for p in by_path]
+    assert any(played.findings for played in by_path)
+
+
+def test_another_vmtsim_does_not_play(careless: Path) -> None:
+    parcel = replace(Parcel.of(careless), code="0" * 64)
+    with pytest.raises(StrangerError, match="its vmtsim is another"):
+        play_some(parcel, [1], None, ())
+
+
+def test_an_answer_for_other_seeds_is_not_counted(driver: Path) -> None:
+    class Twice(Executor):
+        def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_result([Played(1), Played(1)])
+            return future
+
+    crew = Crew(Twice(), Nobody(), lambda: 1)
+    campaign = Campaign(Settings(driver, 1, 2, twice=0), crew, Lines(quiet=True))
+    with pytest.raises(RuntimeError, match=r"\[1, 1\] came back for \[1, 2\]"):
+        campaign.run()
+    assert campaign.record.played == 0
+
+
+def test_an_interrupted_campaign_keeps_what_was_played_and_is_not_fine(
+    driver: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with processes(1) as crew:
+        campaign = Campaign(Settings(driver, 1, 400, twice=0), crew, Hook(_interrupt))
+        record = campaign.run()
+    assert campaign.cut_status == 130
+    assert 0 < record.played < 400
+    assert record.cut == f"interrupted, after {record.played} of 400 seeds"
+    shard = tmp_path / "shard.json"
+    shard.write_text(record.json(), encoding="utf-8")
+    assert cli.main(["merge", str(shard)]) == 65
+    # Lines are folded where a path is long.
+    said = " ".join(capsys.readouterr().out.split())
+    assert "verdict NOT FINISHED: " in said
+    assert "fine" not in said
+
+
+def test_ctrl_c_ends_a_campaign_with_130(driver: Path, tmp_path: Path) -> None:
+    result, page = tmp_path / "result.json", tmp_path / "page.html"
+    command = [sys.executable, "-m", "vmtsim", "campaign", str(driver), "--seeds", "1:100000"]
+    command += ["--jobs", "2", "--json", str(result), "--html", str(page)]
+    # A session of its own: like a terminal, the signal reaches all of its processes.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        assert "campaign over" in process.stderr.readline()
+        assert "none failed" in process.stderr.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        # Returns when nobody has the pipes any more: the processes of the pool are gone, too.
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    played = json.loads(result.read_text(encoding="utf-8"))["played"]
+    assert played > 0
+    said = " ".join(out.split())
+    assert f"verdict NOT FINISHED: interrupted, after {played} of 100000 seeds" in said
+    assert '<p class="verdict bad">NOT FINISHED' in page.read_text(encoding="utf-8")
+
+
+def test_a_process_that_dies_cuts_a_campaign_short(driver: Path) -> None:
+    with processes(1) as crew:
+        pid = crew.main.submit(os.getpid).result()
+        hook = Hook(lambda: os.kill(pid, signal.SIGKILL))
+        campaign = Campaign(Settings(driver, 1, 400, twice=0), crew, hook)
+        record = campaign.run()
+    assert campaign.cut_status == 70
+    assert record.cut.startswith("a process that played seeds died")
+    assert 0 < record.played < 400
+
+
+def test_a_campaign_does_not_wait_for_workers_that_never_come(driver: Path) -> None:
+    crew = Crew(Nobody(), Nobody(), lambda: 0, patience=0.0)
+    campaign = Campaign(Settings(driver, 1, 8), crew, Lines(quiet=True))
+    record = campaign.run()
+    assert campaign.cut_status == 69
+    assert record.cut == "no worker was there for 0 s, after 0 of 8 seeds"
