@@ -114,8 +114,8 @@ vmtk_channel_open(struct vmtk_channel *ch)
 		if (!vmt_good(status))
 			continue;
 		ch->ch_id = VMT_HIGH_HALF(f.dx);
-		ch->ch_cookie_high = f.si;
-		ch->ch_cookie_low = f.di;
+		ch->ch_cookie_high = (uint32_t)f.si;
+		ch->ch_cookie_low = (uint32_t)f.di;
 		ch->ch_open = true;
 		return 0;
 	}
@@ -168,7 +168,8 @@ vmt_send_once(struct vmtk_channel *ch, const uint8_t *data, size_t length)
 	uint32_t piece, status;
 	size_t i, n;
 
-	status = vmt_channel_call(ch, &f, VMT_SEND_SIZE, length);
+	status = vmt_channel_call(ch, &f, VMT_SEND_SIZE,
+	    (uint32_t)length);
 	if (!vmt_good(status))
 		return EIO;
 	if (length == 0)
@@ -318,7 +319,7 @@ vmt_receive_low(struct vmtk_channel *ch, uint8_t *data, size_t length,
 		if (VMT_HIGH_HALF(f.dx) != VMT_TYPE_PAYLOAD)
 			return EIO;
 		n = MIN(length, VMT_PIECE);
-		for (piece = f.bx, i = 0; i < n; i++)
+		for (piece = (uint32_t)f.bx, i = 0; i < n; i++)
 			data[i] = (piece >> (8 * i)) & 0xff;
 	}
 	*leftp = 0;

@@ -222,7 +222,7 @@ vmt_encode_v0(char *text, const struct vmt_disk *disks, u_int count)
 	struct vmt_disk_v0 v0;
 	u_int i;
 
-	text[0] = count;
+	text[0] = (char)count;
 	for (i = 0; i < count; i++) {
 		v0.v_free = htole64(disks[i].d_free);
 		v0.v_size = htole64(disks[i].d_size);

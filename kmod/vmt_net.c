@@ -35,7 +35,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 static u_int	vmt_walk(struct vmtk_net *);
 static bool	vmt_address4(struct vmtk_address *, const struct ifaddr *);
 static bool	vmt_address6(struct vmtk_address *, const struct ifaddr *);
-static u_int	vmt_prefix(const uint8_t *, size_t);
+static uint8_t	vmt_prefix(const uint8_t *, size_t);
 static bool	vmt_reachable(const struct vmtk_address *);
 
 /*
@@ -161,14 +161,14 @@ vmt_address6(struct vmtk_address *address, const struct ifaddr *ifa)
 }
 
 /* Count the bits of a mask. */
-static u_int
+static uint8_t
 vmt_prefix(const uint8_t *mask, size_t size)
 {
 	u_int bits = 0;
 
 	for (; size > 0; mask++, size--)
 		bits += popcount32(*mask);
-	return bits;
+	return (uint8_t)bits;
 }
 
 /*

@@ -226,7 +226,7 @@ static uint8_t *
 vmt_xdr_opaque(uint8_t *p, const void *data, size_t length)
 {
 
-	p = vmt_xdr_word(p, length);
+	p = vmt_xdr_word(p, (uint32_t)length);
 	memset(p, 0, roundup2(length, sizeof(uint32_t)));
 	memcpy(p, data, length);
 	return p + roundup2(length, sizeof(uint32_t));
