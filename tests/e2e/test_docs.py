@@ -1,66 +1,63 @@
-"""The commands of BUILDING.md: those for this system are run, those for NetBSD are looked at."""
+"""The pages say what is so: commands run, print what is shown, and name what there is."""
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pages import KINDS, Block, pages, shows
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-_BLOCK = re.compile(r"(<!-- netbsd -->\n)?```sh\n(.*?)```", re.DOTALL)
-_OURS = ("vmtgen", "vmtctl", "vmtsim")
-# Programs of NetBSD and of its build that the text names.
-_THEIRS = frozenset(
-    {"cd", "make", "modload", "modunload", "drvctl", "cp", "chmod", "echo", "cksum", "tar",
-     "./build.sh", "/usr/tools/bin/nbmake-amd64"}
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {page.name: page for page in pages(ROOT)}
+OURS = ("vmtgen", "vmtctl", "vmtsim")
+ROOMS = "specs|gen|kmod|docs|templates|tests|sim|userland|bench|tools|pkgsrc"
+# What takes minutes, or takes away what others use: the page is held to names that make(1) knows.
+SLOW = re.compile(r"^make (test|bench|soak|mutants|pictures|clean|distclean)\b", re.MULTILINE)
+# Programs of NetBSD, of its build and of QEMU that the pages name.
+THEIRS = frozenset(
+    {"cd", "make", "modload", "modunload", "modstat", "drvctl", "cp", "chmod", "echo", "cksum",
+     "tar", "./build.sh", "/usr/tools/bin/nbmake-amd64", "qemu-system-x86_64", "config", "sh",
+     "sysctl", "install", "mkdir"}
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of commands; `here` tells whether this system can run it."""
-
-    here: bool
-    text: str
-
-    @property
-    def commands(self) -> list[list[str]]:
-        """The words of each line, without comments."""
-        lines = (shlex.split(line, comments=True) for line in self.text.splitlines())
-        return [words for words in lines if words]
-
-
-def _blocks(root: Path) -> list[Block]:
-    text = (root / "BUILDING.md").read_text(encoding="utf-8")
-    assert text.count("```sh") == len(_BLOCK.findall(text))
-    return [Block(not marked, body) for marked, body in _BLOCK.findall(text)]
+def parameters(*wanted: str) -> list[str]:
+    """The pages that have blocks of a kind."""
+    return [name for name, page in PAGES.items() if any(b.kind in wanted for b in page.blocks)]
 
 
 @pytest.fixture(scope="module")
-def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout, with an environment that runs the copy's own programs."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout after `make build`, with programs that are the copy's own."""
     top = tmp_path_factory.mktemp("a checkout") / "netbsd-vmt"
-    skip = shutil.ignore_patterns(
-        ".git", ".venv", "build", "dist", "tests", "bench", "__pycache__", ".*_cache", ".hypothesis"
-    )
-    shutil.copytree(root, top, ignore=skip)
+    skip = shutil.ignore_patterns(".git", ".venv", "dist", "__pycache__", ".*_cache", ".hypothesis")
+    shutil.copytree(ROOT, top, ignore=lambda at, names: {*skip(at, names), *_built(at)})
     programs = top / ".venv" / "bin"
     programs.mkdir(parents=True)
-    path = ":".join(str(top / room) for room in ("gen", "sim", "userland"))
-    _script(programs / "python", f'PYTHONPATH="{path}" exec "{sys.executable}" "$@"')
-    for name in _OURS:
-        _script(programs / name, f'exec "{programs}/python" -m {name} "$@"')
+    here = 'top=$(cd "$(dirname "$0")/../.." && pwd)\n'
+    path = ":".join(f"$top/{room}" for room in ("gen", "sim", "userland"))
+    _script(programs / "python", f'{here}PYTHONPATH="{path}" exec "{sys.executable}" "$@"')
+    for name in OURS:
+        _script(programs / name, f'exec "$(dirname "$0")/python" -m {name} "$@"')
     (top / ".venv" / ".complete").touch()
+    built = shell("make build", top)
+    assert built.returncode == 0, built.stdout
     return top
+
+
+def _built(directory: str) -> list[str]:
+    return ["build"] if Path(directory) == ROOT else []
 
 
 def _script(path: Path, text: str) -> None:
@@ -68,80 +65,202 @@ def _script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_the_commands_for_this_system_work(checkout: Path, root: Path) -> None:
-    """In their order, because a later one may use what an earlier one made."""
-    blocks = [block for block in _blocks(root) if block.here]
-    assert len(blocks) >= 5
-    environment = {**os.environ, "MAKEFLAGS": ""}
-    for block in blocks:
-        done = subprocess.run(
-            ["sh", "-eu", "-c", block.text],
-            cwd=checkout,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block.text}\n{done.stdout}{done.stderr}"
-    assert (checkout / "build/11.0/amd64/vmt.kmod").is_file()
-    assert (checkout / "build/11.99.5/amd64/vmt.kmod").is_file()
-    assert (checkout / "dist/SHA512").is_file()
+@pytest.fixture
+def checkout(made: Path, tmp_path: Path) -> Path:
+    """A copy for one page alone."""
+    return Path(shutil.copytree(made, tmp_path / "netbsd-vmt"))
 
 
-def _help(checkout: Path, program: str, verb: str) -> str:
+def shell(commands: str, where: Path) -> subprocess.CompletedProcess[str]:
+    """Run commands as somebody who types them would, errors in their place of the output."""
+    return subprocess.run(
+        ["sh", "-eu", "-c", commands],
+        cwd=where,
+        env={**os.environ, "MAKEFLAGS": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def edit(block: Block, where: Path) -> None:
+    """Make the edit of a block ``diff``, which has to fit without any shift in its lines."""
     done = subprocess.run(
-        [str(checkout / ".venv/bin" / program), verb, "--help"],
+        ["git", "apply", "-"],
+        input=block.text,
+        cwd=where,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{program} {verb}: {done.stderr}"
-    return done.stdout
+    assert done.returncode == 0, f"{block.place}: the edit does not fit: {done.stderr}"
 
 
-def test_the_commands_for_netbsd_name_what_there_is(checkout: Path, root: Path) -> None:
-    seen = 0
-    for block in _blocks(root):
-        if block.here:
+@pytest.mark.parametrize("name", PAGES)
+def test_every_block_is_of_a_kind_that_is_run_or_looked_at(name: str) -> None:
+    before = ""
+    for block in PAGES[name].blocks:
+        assert block.kind in KINDS, f"{block.place}: ```{block.kind}: see tests/e2e/pages.py"
+        if block.kind == "":
+            assert before == "sh", f"{block.place}: shows what no command before it prints"
+        else:
+            before = block.kind
+        if block.kind in {"text", "yaml", "c", "python", "json"}:
+            typed = re.search(
+                rf"^(?:(?:{'|'.join(OURS)}|make|[$#]) \S|\.venv/)", block.text, re.MULTILINE
+            )
+            assert typed is None, f"{block.place}: commands that nobody runs"
+
+
+@pytest.mark.parametrize("name", parameters("sh", "diff"))
+def test_the_commands_for_this_system_print_what_the_page_shows(name: str, checkout: Path) -> None:
+    printed = ""
+    for block in PAGES[name].blocks:
+        if block.kind == "diff":
+            edit(block, checkout)
+        elif block.kind == "sh":
+            done = shell(SLOW.sub(r"make -n \1 >/dev/null", block.text), checkout)
+            assert done.returncode == 0, f"{block.place}: {block.text}\n{done.stdout}"
+            printed = done.stdout
+        elif block.kind == "":
+            assert shows(block.text, printed), f"{block.place}: printed is\n{printed}"
+
+
+@pytest.fixture
+def typed(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], str]]:
+    """A function that types a command on a guest that has run for a minute."""
+    monkeypatch.syspath_prepend(ROOT / "tests" / "userland")
+    from desk import Desk
+
+    desk = Desk(tmp_path / "guest", made / "build/11.0/amd64/vmt.kmod")
+    desk.advance(60)
+
+    def type_(command: str) -> str:
+        assert command.startswith("vmtctl "), command
+        tools = f'"{made}/.venv/bin/vmtctl" --tools-root "{desk.root}"'
+        done = shell(command.replace("vmtctl", tools, 1) + " || true", tmp_path)
+        return done.stdout.replace(str(desk.root), "")
+
+    yield type_
+    assert desk.close() == 0, desk.errors
+
+
+@pytest.mark.parametrize("name", parameters("console guest"))
+def test_the_simulated_guest_prints_what_the_page_shows(
+    name: str, typed: Callable[[str], str]
+) -> None:
+    for block in PAGES[name].blocks:
+        if block.kind != "console guest":
             continue
-        for program, *words in block.commands:
-            name = program.rpartition("/")[2]
-            if name not in _OURS:
-                assert program in _THEIRS, f"{program}: is it NetBSD's? add it here"
-                if program == "cd":
-                    assert (root / words[0]).is_dir()
+        _, *pieces = re.split(r"^# (.*)\n", block.text, flags=re.MULTILINE)
+        for command, expected in zip(pieces[::2], pieces[1::2], strict=True):
+            printed = typed(command)
+            assert shows(expected, printed), f"{block.place}: {command}: printed is\n{printed}"
+
+
+def parse(words: list[str]) -> None:
+    """Have a command line read by the program's own parser; ValueError where it refuses."""
+    program, verb, *rest = words
+    if program == "vmtctl":
+        from vmtctl import commands, exits, grammar
+
+        try:
+            grammar.parse(commands.COMMANDS, [verb, *rest])
+        except exits.Failure as error:
+            raise ValueError(str(error)) from error
+        return
+    try:
+        module = importlib.import_module(f"{program}.verbs.{verb.replace('-', '_')}")
+    except ImportError as error:
+        raise ValueError(f"{program} has no verb {verb}") from error
+    parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    module.add_arguments(parser)
+    try:
+        parser.parse_args(rest)
+    except (argparse.ArgumentError, SystemExit) as error:
+        raise ValueError(str(error)) from error
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, p in PAGES.items() if any(b.elsewhere for b in p.blocks)]
+)
+def test_the_commands_for_other_systems_name_what_there_is(name: str) -> None:
+    for block in PAGES[name].blocks:
+        for words in block.words if block.elsewhere else ():
+            program = words[0].rpartition("/")[2]
+            if program in OURS:
+                try:
+                    parse([program, *words[1:]])
+                except ValueError as error:
+                    pytest.fail(f"{block.place}: {' '.join(words)}: {error}")
+            else:
+                assert words[0] in THEIRS, f"{block.place}: {words[0]}: is it theirs? add it here"
+            for word in words:
+                if re.match(rf"(?:{ROOMS})(?:/|$)", word):
+                    assert (ROOT / word).exists(), f"{block.place}: {word}"
+
+
+def test_a_wrong_command_line_is_noticed() -> None:
+    for line in (
+        "vmtctl unlock",
+        "vmtctl load --dri",
+        "vmtgen build --machin i386",
+        "vmtsim rum x",
+    ):
+        with pytest.raises(ValueError, match=r"."):
+            parse(line.split())
+
+
+def _options(words: list[str]) -> list[str]:
+    return [match[0] for word in words if (match := re.match(r"--[a-z-]+", word))]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_stands_in_backquotes_exists(name: str, told: Callable[[str, str], str]) -> None:
+    targets = re.findall(
+        r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    for span in PAGES[name].spans:
+        if re.fullmatch(rf"(?:{ROOMS})/[\w./-]*", span):
+            assert (ROOT / span).exists(), f"{name}: {span}"
+        words = span.split()
+        if words[0] == "make" and len(words) == 2 and words[1].isalpha() and words[1].islower():
+            assert words[1] in targets, f"{name}: {span}"
+        if words[0] in OURS and len(words) > 1 and re.fullmatch(r"[a-z-]+", words[1]):
+            if words[1].startswith("-"):
                 continue
-            told = _help(checkout, name, words[0])
-            for word in words[1:]:
-                if word.startswith("--"):
-                    assert re.search(rf"{re.escape(word)}\b", told), f"{name} {words[0]} {word}"
-                    seen += 1
-    assert seen >= 4
+            help_text = told(words[0], words[1])
+            for option in _options(words[2:]):
+                assert re.search(rf"{option}\b", help_text), f"{name}: {span}"
 
 
-def test_its_links_and_paths_lead_somewhere(root: Path) -> None:
-    text = (root / "BUILDING.md").read_text(encoding="utf-8")
-    titles = {
-        re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
-        for line in text.splitlines()
-        if line.startswith("#")
-    }
-    for anchor in re.findall(r"\]\(#([^)]+)\)", text):
-        assert anchor in titles, anchor
-    for place in re.findall(r"`((?:specs|gen|kmod|docs|templates)/[^`* ]*)`", text):
-        assert (root / place).exists(), place
+@pytest.fixture(scope="module")
+def told() -> Callable[[str, str], str]:
+    """What a verb's --help says, asked once."""
+    known: dict[tuple[str, str], str] = {}
+
+    def ask(program: str, verb: str) -> str:
+        if (program, verb) not in known:
+            command = [sys.executable, "-m", program, verb, "--help"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{program} {verb}: {done.stderr}"
+            known[program, verb] = done.stdout
+        return known[program, verb]
+
+    return ask
 
 
-def test_the_archives_name_is_of_this_version(root: Path) -> None:
+def test_the_archives_name_is_of_this_version() -> None:
     from vmtgen import __version__
 
-    text = (root / "BUILDING.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"vmt-([0-9.]+)-netbsd", text)) == {__version__}
+    assert set(re.findall(r"vmt-([0-9.]+)-netbsd", PAGES["BUILDING.md"].text)) == {__version__}
 
 
-def test_the_install_place_is_the_archives(root: Path) -> None:
+def test_the_install_place_is_the_archives() -> None:
     """The manual of the archive, the Makefile and the text name one place."""
-    text = (root / "BUILDING.md").read_text(encoding="utf-8")
-    assert "/usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod" in text
-    makefile = (root / "kmod/Makefile").read_text(encoding="utf-8")
+    assert "/usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod" in PAGES["BUILDING.md"].text
+    makefile = (ROOT / "kmod/Makefile").read_text(encoding="utf-8")
     assert "/usr/pkg/stand/${MACHINE}/${RELEASE}/modules/${KMOD}" in makefile
