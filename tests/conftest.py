@@ -25,7 +25,7 @@ IN_CI = os.environ.get("CI", "") not in {"", "0", "false"}
 UPDATE_GOLDEN = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
 
 # Tools that come with the Python packages of the [dev] extra.
-_PYTHON_TOOLS = frozenset({"mypy", "ruff"})
+_PYTHON_TOOLS = frozenset({"codespell", "mypy", "ruff"})
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def quiet(command: list[str], root: Path) -> None:
     )
     said = (done.stdout + done.stderr).strip()
     if done.returncode != 0:
-        pytest.fail(f"{' '.join(command)}\n{said}", pytrace=False)
+        pytest.fail(f"{' '.join(command[:6])}\n{said}", pytrace=False)
 
 
 def test_ruff_is_content(root: Path, require_tool: Callable[[str], str]) -> None:
@@ -63,15 +63,26 @@ def test_shellcheck_is_content(root: Path, require_tool: Callable[[str], str]) -
         quiet([shellcheck, "--exclude=SC2034,SC2154", *map(str, services)], root)
 
 
+def test_nothing_is_misspelt(root: Path, require_tool: Callable[[str], str]) -> None:
+    files = committed(root, require_tool("git"))
+    assert root / "README.md" in files
+    quiet([require_tool("codespell"), *(str(path.relative_to(root)) for path in files)], root)
+
+
 def shell_scripts(root: Path, git: str) -> list[Path]:
     """Every committed file that begins by naming a shell."""
+    return [path for path in committed(root, git) if names_a_shell(path)]
+
+
+def committed(root: Path, git: str) -> list[Path]:
+    """Every file that is in git and still there."""
     listed = subprocess.run(
         [git, "ls-files", "-z"], capture_output=True, text=True, check=False, cwd=root
     )
     if listed.returncode != 0:
         pytest.skip("not a git checkout: nobody says which files are ours")
     paths = [root / name for name in listed.stdout.split("\0") if name]
-    return [path for path in paths if path.is_file() and names_a_shell(path)]
+    return [path for path in paths if path.is_file()]
 
 
 def names_a_shell(path: Path) -> bool:
