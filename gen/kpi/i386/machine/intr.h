@@ -5,14 +5,6 @@
 #ifndef _KPI_I386_MACHINE_INTR_H_
 #define _KPI_I386_MACHINE_INTR_H_
 
-#define	IPL_NONE	0
-#define	IPL_PREEMPT	1
-#define	IPL_SOFTCLOCK	2
-#define	IPL_SOFTBIO	3
-#define	IPL_SOFTNET	4
-#define	IPL_SOFTSERIAL	5
-#define	IPL_VM		6
-#define	IPL_SCHED	7
-#define	IPL_HIGH	8
+#include <x86/intrdefs.h>
 
 #endif	/* !_KPI_I386_MACHINE_INTR_H_ */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Limits of the basic types (NetBSD sys/arch/amd64/include/limits.h).
+ * Limits of the basic types, as the compiler knows them (NetBSD
+ * sys/arch/amd64/include/limits.h and its like).
  */
-#ifndef _KPI_AMD64_MACHINE_LIMITS_H_
-#define _KPI_AMD64_MACHINE_LIMITS_H_
+#ifndef _KPI_MACHINE_LIMITS_H_
+#define _KPI_MACHINE_LIMITS_H_
 
 #define	CHAR_BIT	8
 #define	UCHAR_MAX	0xff
@@ -18,4 +19,4 @@
 #define	LLONG_MAX	__LONG_LONG_MAX__
 #define	ULLONG_MAX	(__LONG_LONG_MAX__ * 2ULL + 1ULL)
 
-#endif	/* !_KPI_AMD64_MACHINE_LIMITS_H_ */
+#endif	/* !_KPI_MACHINE_LIMITS_H_ */
