@@ -240,8 +240,7 @@ vmt_mountroot(device_t self)
 
 	mutex_enter(&sc->sc_lock);
 	sc->sc_clock.c_ready = true;
-	sc->sc_kicked = true;
-	cv_signal(&sc->sc_work);
+	vmtk_kick(sc);
 	mutex_exit(&sc->sc_lock);
 }
 

@@ -27,6 +27,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/systm.h>
 
 #if defined(__i386__) || defined(__x86_64__)
+#include <machine/cpu.h>
 #include <machine/cpufunc.h>
 #endif
 
@@ -35,7 +36,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 static void	vmt_command(struct vmtk_frame *, uint32_t);
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__i386__) || defined(__x86_64__)
 static void	vmt_trap_vmcall(struct vmtk_frame *);
 static void	vmt_trap_vmmcall(struct vmtk_frame *);
 #endif
@@ -45,61 +46,18 @@ static void	(*vmt_instruction)(struct vmtk_frame *);
 
 #if defined(__x86_64__)
 
-static void __noinline
-vmt_trap_low(struct vmtk_frame *f)
-{
-
-	__asm volatile("inl %%dx, %%eax"
-	    : "+a" (f->ax), "+b" (f->bx), "+c" (f->cx), "+d" (f->dx),
-	      "+S" (f->si), "+D" (f->di)
-	    :
-	    : "memory", "cc");
-}
-
 /* The string forms take a seventh argument in the frame pointer. */
-static void __noinline
-vmt_trap_in(struct vmtk_frame *f)
-{
-
-	__asm volatile("xchgq %%rbp, %[bp]; cld; rep insb; xchgq %%rbp, %[bp]"
-	    : "+a" (f->ax), "+b" (f->bx), "+c" (f->cx), "+d" (f->dx),
-	      "+S" (f->si), "+D" (f->di), [bp] "+r" (f->bp)
-	    :
-	    : "memory", "cc");
-}
-
-static void __noinline
-vmt_trap_out(struct vmtk_frame *f)
-{
-
-	__asm volatile("xchgq %%rbp, %[bp]; cld; rep outsb; xchgq %%rbp, %[bp]"
-	    : "+a" (f->ax), "+b" (f->bx), "+c" (f->cx), "+d" (f->dx),
-	      "+S" (f->si), "+D" (f->di), [bp] "+r" (f->bp)
-	    :
-	    : "memory", "cc");
-}
-
-static void __noinline
-vmt_trap_vmcall(struct vmtk_frame *f)
-{
-
-	__asm volatile("vmcall"
-	    : "+a" (f->ax), "+b" (f->bx), "+c" (f->cx), "+d" (f->dx),
-	      "+S" (f->si), "+D" (f->di)
-	    :
-	    : "memory", "cc");
-}
-
-static void __noinline
-vmt_trap_vmmcall(struct vmtk_frame *f)
-{
-
-	__asm volatile("vmmcall"
-	    : "+a" (f->ax), "+b" (f->bx), "+c" (f->cx), "+d" (f->dx),
-	      "+S" (f->si), "+D" (f->di)
-	    :
-	    : "memory", "cc");
-}
+#define	VMT_TRAP(f, insn)						\
+	__asm volatile(							\
+	    "xchgq %%rbp, %[bp]\n\t"					\
+	    "cld\n\t"							\
+	    insn "\n\t"							\
+	    "xchgq %%rbp, %[bp]"					\
+	    : "+a" ((f)->ax), "+b" ((f)->bx), "+c" ((f)->cx),		\
+	      "+d" ((f)->dx), "+S" ((f)->si), "+D" ((f)->di),		\
+	      [bp] "+r" ((f)->bp)					\
+	    :								\
+	    : "memory", "cc")
 
 #elif defined(__i386__)
 
@@ -133,43 +91,6 @@ vmt_trap_vmmcall(struct vmtk_frame *f)
 	    :								\
 	    : "ebx", "ecx", "edx", "esi", "edi", "memory", "cc")
 
-static void __noinline
-vmt_trap_low(struct vmtk_frame *f)
-{
-
-	VMT_TRAP(f, "inl %%dx, %%eax");
-}
-
-static void __noinline
-vmt_trap_in(struct vmtk_frame *f)
-{
-
-	VMT_TRAP(f, "rep insb");
-}
-
-static void __noinline
-vmt_trap_out(struct vmtk_frame *f)
-{
-
-	VMT_TRAP(f, "rep outsb");
-}
-
-static void __noinline
-vmt_trap_vmcall(struct vmtk_frame *f)
-{
-
-	VMT_TRAP(f, "vmcall");
-}
-
-static void __noinline
-vmt_trap_vmmcall(struct vmtk_frame *f)
-{
-
-	VMT_TRAP(f, "vmmcall");
-}
-
-#undef VMT_TRAP
-
 #elif defined(__aarch64__)
 
 #define	VMT_TRAP(f, operation)						\
@@ -198,31 +119,55 @@ do {									\
 	(f)->bp = x6;							\
 } while (0)
 
+#else
+#error "vmt: no way to the host on this machine"
+#endif
+
+#if defined(__aarch64__)
+#define	VMT_TRAP_LOW	VMT_ARM_LOW
+#define	VMT_TRAP_IN	VMT_ARM_HIGH_IN
+#define	VMT_TRAP_OUT	VMT_ARM_HIGH_OUT
+#else
+#define	VMT_TRAP_LOW	"inl %%dx, %%eax"
+#define	VMT_TRAP_IN	"rep insb"
+#define	VMT_TRAP_OUT	"rep outsb"
+#endif
+
 static void __noinline
 vmt_trap_low(struct vmtk_frame *f)
 {
 
-	VMT_TRAP(f, VMT_ARM_LOW);
+	VMT_TRAP(f, VMT_TRAP_LOW);
 }
 
 static void __noinline
 vmt_trap_in(struct vmtk_frame *f)
 {
 
-	VMT_TRAP(f, VMT_ARM_HIGH_IN);
+	VMT_TRAP(f, VMT_TRAP_IN);
 }
 
 static void __noinline
 vmt_trap_out(struct vmtk_frame *f)
 {
 
-	VMT_TRAP(f, VMT_ARM_HIGH_OUT);
+	VMT_TRAP(f, VMT_TRAP_OUT);
 }
 
-#undef VMT_TRAP
+#if defined(__i386__) || defined(__x86_64__)
+static void __noinline
+vmt_trap_vmcall(struct vmtk_frame *f)
+{
 
-#else
-#error "vmt: no way to the host on this machine"
+	VMT_TRAP(f, "vmcall");
+}
+
+static void __noinline
+vmt_trap_vmmcall(struct vmtk_frame *f)
+{
+
+	VMT_TRAP(f, "vmmcall");
+}
 #endif
 
 /* One command; the caller has filled in cx and the upper half of dx. */
@@ -318,6 +263,8 @@ vmtk_cpuid_vmware(void)
 	uint32_t regs[4];
 	char vendor[13];
 
+	if (cpuid_level < 1)
+		return false;	/* an i486 may not know the instruction */
 	x86_cpuid(VMT_CPUID_FEATURES, regs);
 	if ((regs[2] & VMT_CPUID_HYPERVISOR) == 0)
 		return false;

@@ -216,8 +216,7 @@ vmt_backup_thread(void *arg)
 	do_sys_sync(curlwp);
 	mutex_enter(&sc->sc_lock);
 	sc->sc_backup.b_synced = true;
-	sc->sc_kicked = true;
-	cv_signal(&sc->sc_work);
+	vmtk_kick(sc);
 	mutex_exit(&sc->sc_lock);
 	kthread_exit(0);
 }

@@ -181,12 +181,12 @@ int
 vmtk_clock_once(struct vmtk_softc *sc, bool backwards)
 {
 	struct vmtk_clock *clock = &sc->sc_clock;
-	const bool follow = vmtk_clock_follows(sc);
 	struct vmt_sample sample;
 	int64_t error;
-	bool off;
+	bool follow, off;
 
 	mutex_enter(&sc->sc_lock);
+	follow = clock->c_follow_host;
 	off = clock->c_period == 0 || !clock->c_ready;
 	mutex_exit(&sc->sc_lock);
 	if (off)

@@ -38,7 +38,6 @@ static int	vmt_sysctl_state(SYSCTLFN_PROTO);
 static int	vmt_sysctl_host(SYSCTLFN_PROTO);
 static int	vmt_request(struct vmtk_softc *, const char *, size_t, char *,
 		    size_t *);
-static void	vmt_kick(struct vmtk_softc *);
 
 /* Create the tree.  On failure what is there goes with sc_sysctllog. */
 int
@@ -168,17 +167,6 @@ vmtk_sysctl_attach(struct vmtk_softc *sc)
 	return 0;
 }
 
-/* Wake the worker up. */
-static void
-vmt_kick(struct vmtk_softc *sc)
-{
-
-	KASSERT(mutex_owned(&sc->sc_lock));
-
-	sc->sc_kicked = true;
-	cv_signal(&sc->sc_work);
-}
-
 /* The clock's figures: which one is in the name. */
 static int
 vmt_sysctl_clock(SYSCTLFN_ARGS)
@@ -252,7 +240,7 @@ vmt_sysctl_period(SYSCTLFN_ARGS)
 
 	mutex_enter(&sc->sc_lock);
 	sc->sc_clock.c_period = period;
-	vmt_kick(sc);
+	vmtk_kick(sc);
 	mutex_exit(&sc->sc_lock);
 	return 0;
 }
@@ -276,7 +264,7 @@ vmt_sysctl_follow_host(SYSCTLFN_ARGS)
 
 	mutex_enter(&sc->sc_lock);
 	sc->sc_clock.c_follow_host = follow;
-	vmt_kick(sc);
+	vmtk_kick(sc);
 	mutex_exit(&sc->sc_lock);
 	return 0;
 }
@@ -300,7 +288,7 @@ vmt_sysctl_now(SYSCTLFN_ARGS)
 		error = EBUSY;	/* switched off */
 	else if (now) {
 		sc->sc_clock.c_now = true;
-		vmt_kick(sc);
+		vmtk_kick(sc);
 	}
 	mutex_exit(&sc->sc_lock);
 	return error;
@@ -385,7 +373,7 @@ vmt_request(struct vmtk_softc *sc, const char *command, size_t length,
 	r->r_length = length;
 	r->r_abandoned = false;
 	r->r_state = VMTK_REQUEST_QUEUED;
-	vmt_kick(sc);
+	vmtk_kick(sc);
 	while (r->r_state != VMTK_REQUEST_DONE && sc->sc_running &&
 	    !sc->sc_dying && error == 0)
 		error = cv_timedwait_sig(&sc->sc_done, &sc->sc_lock, patience);

@@ -63,6 +63,17 @@ vmtk_worker(void *arg)
 	kthread_exit(0);
 }
 
+/* Wake the worker up: there is something to do. */
+void
+vmtk_kick(struct vmtk_softc *sc)
+{
+
+	KASSERT(mutex_owned(&sc->sc_lock));
+
+	sc->sc_kicked = true;
+	cv_signal(&sc->sc_work);
+}
+
 /* Do what is due.  Returns when the next thing is (uptime in ms). */
 static int64_t
 vmt_turn(struct vmtk_softc *sc)

@@ -380,6 +380,7 @@ void	vmtk_sysctl_serve(struct vmtk_softc *);
 
 /* vmt_worker.c */
 void	vmtk_worker(void *);
+void	vmtk_kick(struct vmtk_softc *);
 void	vmtk_farewell(struct vmtk_softc *);
 
 /* vmt_log.c */

@@ -83,6 +83,21 @@ def test_properties_that_are_false_or_others_change_nothing(rig: Make) -> None:
         machine.leave()
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_processor_without_cpuid_is_not_asked(rig: Make, force: bool) -> None:
+    """An i486 has no such instruction, and GENERIC runs there."""
+    machine = rig(load=False, kind="hardware")
+    level = machine.kernel.symbols["cpuid_level"]
+    machine.kernel.memory.put_u32(level, 0xFFFFFFFF)
+    asked: list[int] = []
+    machine.host.cpuid = asked.append  # type: ignore[assignment,method-assign]
+    assert _force(machine, force=force) == 0
+    machine.run(5)
+    assert not machine.attached
+    assert asked == []
+    machine.leave()
+
+
 def test_a_full_table_of_channels_is_no_reason_not_to_attach(rig: Make) -> None:
     """It is for the host to free one; the driver tries again."""
     machine = rig(settle=False, before=lambda rig: rig.host.faults.arm("table-full", times=8))

@@ -35,6 +35,9 @@ class Identity(Subject):
         yield DataSymbol("boothowto", bytes(4))
         yield DataSymbol("securelevel", (0xFFFFFFFF).to_bytes(4, "little"))
         yield DataSymbol("doing_shutdown", bytes(4))
+        if kernel.cpu.machine != "aarch64":
+            # The highest basic leaf of CPUID; -1 on an i486 without (i386/i386/locore.S).
+            yield DataSymbol("cpuid_level", (0xD).to_bytes(4, "little"))
 
     def boot(self) -> None:
         """rc(8) has set the host name."""
