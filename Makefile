@@ -52,6 +52,9 @@ soak: build
 mutants: env
 	$(RUN) tests.sim.mutants
 
+analyze: env
+	$(RUN) tests.kmod.c_checks
+
 pictures: build
 	$(RUN) vmtsim run $(MODULE) --svg docs/conversation.svg >/dev/null
 
@@ -74,9 +77,10 @@ help:
 	@echo "make bench      figures of this machine"
 	@echo "make soak       thousands of seeds with faults (SEEDS=$(SEEDS))"
 	@echo "make mutants    the driver with planted defects: which go unnoticed?"
+	@echo "make analyze    clang -Weverything, clang's and gcc's analyzers on the C"
 	@echo "make pictures   docs/conversation.svg"
 	@echo "make dist       dist/: an archive for each release and machine"
 	@echo "make clean      remove what was built; make distclean: and .venv"
 	@echo "variables:      RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
 
-.PHONY: all env generate build lint run test bench soak mutants pictures dist clean distclean help
+.PHONY: all env generate build lint run test bench soak mutants analyze pictures dist clean distclean help

@@ -1,0 +1,93 @@
+"""The driver's C under clang's and gcc's eyes, and that those eyes are open."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtgen.targets import load_targets
+
+from . import c_checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtgen.toolchain import CompilerName
+
+DEFECTS = Path(__file__).parent / "checks" / "defects.c"
+_EXPECTED = re.compile(r"(zig|gcc) ([\w.-]+)")
+
+
+def _said(findings: list[c_checks.Finding]) -> str:
+    return "\n".join(finding.text for finding in findings)
+
+
+@pytest.mark.parametrize("machine", c_checks.MACHINES)
+def test_clang_has_nothing_to_warn_of_but_what_the_table_explains(machine: str) -> None:
+    findings = c_checks.wanted(c_checks.everything(c_checks.driver(), machine))
+    assert not findings, _said(findings)
+
+
+def test_a_warning_that_is_on_is_heard_and_one_that_is_off_is_not(tmp_path: Path) -> None:
+    source = tmp_path / "warned.c"
+    source.write_text(
+        "int vmtk_f(long);\n"
+        "int\nvmtk_f(long x)\n{\n\tint y = x;\n\n"
+        "\tswitch (y) {\n\tcase 1:\n\t\treturn 2;\n\t}\n\treturn y;\n}\n"
+    )
+    findings = c_checks.everything([source], "amd64")
+    heard = {(finding.line, finding.check) for finding in findings}
+    assert heard == {(5, "shorten-64-to-32"), (7, "switch-default")}
+    assert [finding.check for finding in c_checks.wanted(findings)] == ["shorten-64-to-32"]
+
+
+def test_a_file_that_does_not_compile_is_not_taken_for_clean(tmp_path: Path) -> None:
+    source = tmp_path / "bad.c"
+    source.write_text("int x = ;\n")
+    with pytest.raises(c_checks.CannotCheckError, match="expected expression"):
+        c_checks.everything([source], "amd64")
+
+
+@pytest.mark.parametrize("machine", ["amd64", "aarch64"])
+def test_clangs_analyzer_finds_nothing(machine: str) -> None:
+    # `make analyze` looks deeper, for four times as long.
+    findings = c_checks.analyzed(c_checks.driver(), machine, "zig", nodes=40_000)
+    assert not findings, _said(findings)
+
+
+@pytest.mark.parametrize("machine", ["amd64", "aarch64"])
+def test_gccs_analyzer_finds_nothing(machine: str, require_tool: Callable[[str], str]) -> None:
+    require_tool(load_targets().machine(machine).gcc_command)
+    findings = c_checks.analyzed(c_checks.driver(), machine, "gcc")
+    assert not findings, _said(findings)
+
+
+@pytest.mark.parametrize("machine", ["amd64", "aarch64"])
+@pytest.mark.parametrize("compiler", ["zig", "gcc"])
+def test_an_analyzer_finds_each_planted_defect_and_no_other(
+    machine: str, compiler: CompilerName, require_tool: Callable[[str], str]
+) -> None:
+    if compiler == "gcc":
+        require_tool(load_targets().machine(machine).gcc_command)
+    expected = [
+        (number, check)
+        for number, line in enumerate(DEFECTS.read_text(encoding="utf-8").splitlines(), 1)
+        for name, check in _EXPECTED.findall(line)
+        if name == compiler
+    ]
+    assert expected
+    found = c_checks.analyzed([DEFECTS], machine, compiler)
+    assert [(finding.line, finding.check) for finding in found] == expected, _said(found)
+
+
+def test_a_leak_in_the_driver_would_be_found(tmp_path: Path) -> None:
+    freed = "\tkmem_free(reply, VMTK_REPLY_MAX);\n"
+    text = (c_checks.ROOT / "kmod" / "vmt_sysctl.c").read_text(encoding="utf-8")
+    assert text.count(freed) == 1
+    leaking = tmp_path / "vmt_sysctl.c"
+    leaking.write_text(text.replace(freed, ""), encoding="utf-8")
+    (finding,) = c_checks.analyzed([leaking], "amd64", "zig")
+    assert finding.check == "unix.Malloc"
+    assert "'reply'" in finding.text
