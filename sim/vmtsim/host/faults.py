@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vmtsim.host.context import Context
     from vmtsim.rng import Rng
@@ -45,6 +45,9 @@ class Fault:
     text: str
     # A further limit: only on channels of this protocol ("rpci" or "tclo").
     protocol: str | None = None
+    # And one for chance alone: only where no TCLO message waits.  Each message of a burst is an
+    # opportunity for the next burst, which frequent ones would never let end.
+    alone: bool = False
 
 
 _CATALOGUE = (
@@ -72,7 +75,7 @@ _CATALOGUE = (
     Fault("long-message", ("recvsize",), "a TCLO message of up to 64 KiB", "tclo"),
     Fault("nul-message", ("recvsize",), "a ping with NUL bytes at its end", "tclo"),
     Fault("empty-message", ("recvsize",), "a TCLO message of no bytes", "tclo"),
-    Fault("burst", ("recvsize",), "many TCLO messages at once", "tclo"),
+    Fault("burst", ("recvsize",), "many TCLO messages at once", "tclo", alone=True),
     Fault("power-request", ("recvsize",), "the administrator presses a power button", "tclo"),
     Fault("clock-jump", ("time",), "the host's clock jumps, either way"),
     Fault("clock-garbage", ("time",), "one answer with impossible seconds or microseconds"),
@@ -98,7 +101,8 @@ class Faults:
 
     ``plan`` maps a fault's name to (numerator, denominator); an absent name never happens.
     ``enabled`` switches chance off (armed faults still strike): the liveness phase of a campaign.
-    ``struck`` counts what happened.
+    ``struck`` counts what happened.  ``crowded`` tells whether TCLO messages wait; the TCLO side
+    sets it.
     """
 
     def __init__(self, context: Context) -> None:
@@ -109,6 +113,7 @@ class Faults:
         self.enabled = True
         self.struck: Counter[str] = Counter()
         self.arguments: dict[str, Any] = {}
+        self.crowded: Callable[[], bool] = lambda: False
 
     def set_plan(self, plan: Mapping[str, tuple[int, int]]) -> None:
         """Use these odds from now on.  Raises ValueError for a name that is not a fault's."""
@@ -185,6 +190,7 @@ class Faults:
             for fault, numerator, denominator in odds
             if (fault.protocol is None or fault.protocol == protocol)
             and self._rng.chance(numerator, denominator)
+            and not (fault.alone and self.crowded())
         ]
         if not hits:
             return None

@@ -83,6 +83,7 @@ class Tclo:
         self._lines: dict[Channel, _Line] = {}
         self._announced = False
         self.queue: deque[Message] = deque()
+        faults.crowded = lambda: bool(self.queue)
         # Application name -> the channel that it answers on.
         self.bound: dict[str, Channel] = {}
         self.resets = 0

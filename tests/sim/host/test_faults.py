@@ -195,6 +195,19 @@ def test_a_burst_is_many_messages_and_the_size_can_be_given() -> None:
     assert len(guest.tools(channel, 2)) == 33
 
 
+def test_bursts_however_frequent_come_to_an_end() -> None:
+    guest, channel = started()
+    faults = guest.host.faults
+    faults.set_plan({"burst": (1, 1)})
+    guest.turn(channel)
+    waiting = len(guest.host.tclo.queue)
+    assert waiting
+    for left in reversed(range(waiting)):
+        assert guest.turn(channel) is not None
+        assert len(guest.host.tclo.queue) == left
+    assert faults.struck["burst"] == 1
+
+
 def test_the_clock_can_lie_once_jump_or_be_refused() -> None:
     guest = Guest()
     faults = guest.host.faults
