@@ -27,10 +27,12 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 /* The name that VMware has for guests like us. */
-#if defined(__x86_64__) || defined(__aarch64__)
+#if defined(__x86_64__)
 #define	VMT_SHORT_NAME	"other-64"
 #elif defined(__i386__)
 #define	VMT_SHORT_NAME	"other"
+#elif defined(__aarch64__)
+#define	VMT_SHORT_NAME	"arm-other-64"
 #endif
 
 #if defined(__aarch64__)
