@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from vmtsim.campaign.plan import Plan
 
 SOFTWARE = 70
+# Kernel calls and traps of one seed: a campaign must not wait for one that never ends.  A busy
+# seed has some 150,000.
+LIMIT = 5_000_000
 # Python's own lock lets one thread of a process play at a time anyway.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -115,6 +118,7 @@ class Player:
         self.injector = Injector.take_over(self.simulation.host.faults, plan.odds, script)
         kernel = self.simulation.kernel
         scheduler = kernel.scheduler
+        scheduler.limit = LIMIT
         self.injector.in_thread = lambda: (
             scheduler.current is not None and scheduler.current.kind == "kthread"
         )

@@ -113,6 +113,8 @@ class Scheduler:
         self.traps = 0
         self.calls = 0
         # Out of how many chances to switch one is taken; the seed decides how restless a run is.
+        # Kernel calls and traps that a run may have in all; None is no limit.
+        self.limit: int | None = None
         self.restlessness = 2 << rng.below(5)
         # The world outside of the guest: when something happens there, and making it happen.
         self.outside_next: Callable[[], int | None] = lambda: None
@@ -178,12 +180,17 @@ class Scheduler:
     def run(self, done: Callable[[], bool], until: int = NEVER) -> bool:
         """Run until ``done()`` (returns True) or until virtual time ``until`` (False).
 
-        Raises Stalled when nothing can ever happen again, and what the guest or a model raised.
+        Raises Stalled when nothing can ever happen again, Spinning beyond ``limit``, and what the guest or a model raised.
         """
         clock = self.clock
         while not done():
             if clock.now >= until:
                 return False
+            if self.limit is not None and self.calls + self.traps > self.limit:
+                raise Spinning(
+                    f"{self.limit} kernel calls and traps in {clock.now / 1e9:.1f} virtual s: "
+                    "host and guest keep each other busy for ever"
+                )
             self._outside()
             if clock.now >= clock.next_due:
                 clock.fire()

@@ -51,6 +51,16 @@ def test_a_seed_leaves_the_same_trace_when_it_is_played_again(driver: Path) -> N
     assert one.status == 0, one.findings
 
 
+def test_a_seed_that_never_ends_is_a_failure_of_liveness(
+    driver: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmtsim.campaign.play.LIMIT", 3000)
+    played = play(driver, 5)
+    assert [finding.rule for finding in played.findings] == ["spinning"]
+    assert "3000 kernel calls and traps in " in played.findings[0].message
+    assert played.status == 2
+
+
 def test_the_written_schedule_plays_what_chance_played(careless: Path) -> None:
     plan = plans.draw(_failing(careless))
     first = Player(careless, plan)
