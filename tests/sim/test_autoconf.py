@@ -91,6 +91,7 @@ VIOLATIONS = {
     6: ("sysctl-without-kauth", "machdep.classic0.step (classic_sysctl_step"),
     7: ("sysctl-left", "machdep.classic0, machdep.classic0.count, machdep.classic0.step"),
     8: ("attach-line", "did not end its console line"),
+    9: ("uninitialised-read", "offset 39 of object of 40 bytes, allocated by classic_attach"),
 }
 
 

@@ -114,6 +114,7 @@ class Engine:
         self._handle = engine._uch  # noqa: SLF001
         self._call = Batch(self._handle, call_registers)  # pc, sp, arguments ...
         self._registers = self._call.values
+        self._stack = Batch(self._handle, call_registers[1:2])
         self._preserved = Batch(self._handle, preserved_registers)
         self._emu_start = uclib.uc_emu_start
         self._mem_read = uclib.uc_mem_read
@@ -126,6 +127,8 @@ class Engine:
         self._error: BaseException | None = None
         self._fault: tuple[int, int, int] | None = None
         self._mapped_stubs = 0
+        self.watched = (0, 0)
+        self.on_access: Callable[[Access, int, int, bool], None] = lambda *_what: None
         self._readonly_from, self._readonly_to = 1 << 64, 0
         self._readonly: dict[int, int] = {}  # start -> end of pages that may not be written
         engine.hook_add(_INVALID_MEMORY, self._invalid_memory)
@@ -327,6 +330,9 @@ class Engine:
 
     def _chain(self, frame: int, limit: int) -> list[int]:
         """Follow the frame pointers from ``frame``: each points to (previous, return address)."""
+        stacks = range(self.layout.stacks, self.layout.stacks_end)
+        if frame not in stacks:
+            frame = self._lost_frame()
         found: list[int] = []
         while len(found) < limit and frame and frame % self.pointer_size == 0:
             try:
@@ -338,6 +344,24 @@ class Engine:
                 break
             frame = previous
         return found
+
+    def _lost_frame(self) -> int:
+        """Return the innermost frame while the frame pointer serves for something else.
+
+        A trap may take EBP for a cookie.  The frame is the first pair on the stack of a pointer
+        up the stack and a return address into a module.
+        """
+        size, layout = self.pointer_size, self.layout
+        self._stack.read()
+        stack = self._stack.values[0]
+        for place in range(stack, stack + 64 * size, size):
+            try:
+                previous, back = self.read_word(place), self.read_word(place + size)
+            except CpuFault:
+                break
+            if place < previous < place + 0x4000 and layout.modules <= back < layout.modules_end:
+                return place
+        return 0
 
     # -- threads -----------------------------------------------------------------------------
 
@@ -357,7 +381,30 @@ class Engine:
         self._uc.context_restore(state[0])
         self._registers[0], self._registers[1] = state[1]
 
-    # -- coverage ----------------------------------------------------------------------------
+    # -- watching ----------------------------------------------------------------------------
+
+    def watch_memory(
+        self, seen: Callable[[Access, int, int, bool], None], start: int, end: int
+    ) -> None:
+        """Call ``seen`` for each access to a range; see ``Cpu.watch_memory``."""
+        self.watched, self.on_access = (start, end), seen
+
+        def accessed(
+            _uc: Any, access: int, address: int, size: int, _value: int, _data: Any
+        ) -> int:
+            kind = Access.WRITE if access == uc.UC_MEM_WRITE else Access.READ
+            seen(kind, address & self._word_mask, size, False)
+            return 0
+
+        both = uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE
+        self._uc.hook_add(both, self.guarded(accessed), None, start, end - 1)
+        # What was translated before does not know of the hook.
+        self._uc.ctl_flush_tb()
+
+    def instruction(self) -> int:
+        """Return the program counter as a callback sees it."""
+        self._call.read()
+        return int(self._registers[0])
 
     def watch_blocks(self, seen: Callable[[int, int], None], start: int, end: int) -> None:
         """Call ``seen(address, size)`` when a block of code is first translated."""
@@ -379,6 +426,14 @@ class HostView:
 
     def read(self, address: int, size: int, /) -> bytes:
         """Return guest memory; GuestFault where none is mapped."""
+        content = self.peek(address, size)
+        start, end = self._engine.watched
+        if start <= address < end:
+            self._engine.on_access(Access.READ, address, size, True)
+        return content
+
+    def peek(self, address: int, size: int) -> bytes:
+        """Return guest memory that the hypervisor does not use."""
         try:
             return self._engine.read(address, size)
         except CpuFault as fault:
@@ -390,3 +445,6 @@ class HostView:
             self._engine.checked_write(address, data)
         except CpuFault as fault:
             raise GuestFault(fault.address, len(data), write=True) from None
+        start, end = self._engine.watched
+        if start <= address < end and data:
+            self._engine.on_access(Access.WRITE, address, len(data), True)

@@ -196,6 +196,18 @@ class Cpu(Protocol):
     def set_thread(self, lwp: int, cpu_info: int) -> None:
         """Tell the processor which lwp runs (what ``curlwp`` finds in registers)."""
 
-    # -- coverage ----------------------------------------------------------------------------
+    # -- watching ----------------------------------------------------------------------------
+    def watch_memory(
+        self, seen: Callable[[Access, int, int, bool], None], start: int, end: int
+    ) -> None:
+        """Call ``seen(access, address, size, host)`` for each access to a range.
+
+        ``host``: the hypervisor made it, not the guest's code.  ``read`` and ``write`` of this
+        interface are not watched.  One range in a processor's life.
+        """
+
+    def instruction(self) -> int:
+        """Return the address of the instruction that runs, inside of a callback."""
+
     def watch_blocks(self, seen: Callable[[int, int], None], start: int, end: int) -> None:
         """Call ``seen(address, size)`` when a block of code first runs."""

@@ -112,7 +112,7 @@ class X86(Engine):
         self._string_trap()
         self.backdoor.high_bandwidth(frame, self._view, to_host=False)
         self._after_string(frame)
-        first = self._view.read(target, 1)[0]
+        first = self._view.peek(target, 1)[0]
         write = self._uc.reg_write
         write(self._cx, 1)
         write(self._si, frame.arg4)

@@ -15,13 +15,14 @@ from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.memory import PAGE, Region, round_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from vmtsim.kernel.kernel import Kernel
 
 KM_SLEEP, KM_NOSLEEP = 1, 2
 _CANARY = 0xC5
 _FRESH = b"\xa5"  # what kmem_alloc gives: never zeroes by luck
+_CALLERS = 3  # of the function that sends to the host: it is the same for all messages
 # Freed objects whose history is remembered; their addresses are not used again before that.
 _QUARANTINE = 4096
 
@@ -40,6 +41,28 @@ class Allocation:
     owner: str = "kmem"
 
 
+class _Arena:
+    """A part of the heap, given away from the start to the end and round again."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self._start, self._end = start, end
+        self._next = start
+
+    def take(self, size: int, live: Iterable[Allocation]) -> int:
+        """Return the first page of a free range, with a hole behind it."""
+        need = size + PAGE
+        busy = sorted((each.base, each.base + each.mapped + PAGE) for each in live)
+        for first in (self._next, self._start):
+            base = first
+            for start, end in busy:
+                if start < base + need and end > base:
+                    base = end
+            if base + need <= self._end:
+                self._next = base + need
+                return base
+        raise MemoryError(f"the heap has no room for {size} bytes: too much is allocated")
+
+
 class Kmem(Subject):
     """The kernel's allocator as a module sees it."""
 
@@ -47,7 +70,13 @@ class Kmem(Subject):
         super().__init__(kernel)
         self.live: dict[int, Allocation] = {}
         self._freed: OrderedDict[int, Allocation] = OrderedDict()
-        self._next = kernel.cpu.layout.heap
+        layout = kernel.cpu.layout
+        self._shadow = kernel.memory.shadow
+        self._shadow.found = self._uninitialised
+        # What is cleared lies below what is not: the processor watches the latter alone.
+        self._clear = _Arena(layout.heap, self._shadow.start)
+        self._fresh = _Arena(self._shadow.start, layout.heap_end)
+        self._told: set[tuple[int, str]] = set()
         # Asked for every allocation that may fail: true makes it fail (fault injection).
         self.refuse: Callable[[int], bool] = lambda _size: False
         # Asked before memory is freed: (start, end, who frees) must panic if something lives there.
@@ -55,27 +84,20 @@ class Kmem(Subject):
 
     # -- allocation --------------------------------------------------------------------------
 
-    def _space(self, size: int) -> int:
-        """Return the first page of a free range, with a hole behind it."""
-        layout = self.kernel.cpu.layout
-        if self._next + size + PAGE > layout.heap_end:
-            self._next = layout.heap
-        busy = {allocation.base for allocation in self.live.values()}
-        while self._next in busy:
-            self._next += PAGE
-        base = self._next
-        self._next += size + PAGE
-        return base
+    def allocate(self, size: int, *, clear: bool = True, owner: str = "kmem") -> int:
+        """Return a new object of ``size`` bytes; the call site becomes its history.
 
-    def allocate(self, size: int, fill: bytes = b"\0", owner: str = "kmem") -> int:
-        """Return a new object of ``size`` bytes; the call site becomes its history."""
+        What is not cleared is watched until all of it has been written.
+        """
         kernel = self.kernel
         mapped = round_page(size)
-        base = self._space(mapped)
+        base = (self._clear if clear else self._fresh).take(mapped, self.live.values())
         address = base + mapped - size
         kernel.cpu.map(base, mapped, READ | WRITE)
         slack = address - base
-        kernel.cpu.write(base, bytes([_CANARY]) * slack + fill * size)
+        kernel.cpu.write(base, bytes([_CANARY]) * slack + (b"\0" if clear else _FRESH) * size)
+        if not clear:
+            self._shadow.add(address, size)
         lwp = kernel.scheduler.current
         made_by = lwp.name if lwp is not None else "kernel"
         allocation = Allocation(address, size, base, mapped, kernel.call_site, made_by)
@@ -109,6 +131,7 @@ class Kmem(Subject):
                 f"{allocation.size} bytes ({self._made(allocation)}) was overwritten",
             )
         kernel.cpu.unmap(allocation.base, allocation.mapped)
+        self._shadow.remove(address, allocation.size)
         del self.live[address]
         allocation.freed_at = kernel.call_site
         self._freed[address] = allocation
@@ -148,6 +171,39 @@ class Kmem(Subject):
             text += f", freed by {self.kernel.location(allocation.freed_at)}"
         return text
 
+    def _uninitialised(self, first: int, count: int, size: int, reader: str) -> None:
+        """Report a read of what nobody has written, once for each place that reads."""
+        kernel = self.kernel
+        if kernel.scheduler.current is None:
+            return  # somebody outside of the machine looks at it
+        who = self._reader(reader)
+        site = next(a.made_at for a in self.live.values() if a.base <= first < a.base + a.mapped)
+        if (site, who) in self._told:
+            return
+        self._told.add((site, who))
+        many = f"{count} of {size} bytes" if size > 1 else "a byte"
+        kernel.violation(
+            "uninitialised-read",
+            f"{who} {many} that nobody has written: {kernel.describe(first)}",
+        )
+
+    def _reader(self, reader: str) -> str:
+        """Say who reads, up to the verb."""
+        kernel = self.kernel
+        if reader == "kernel":
+            frame = kernel.current.frames[-1]
+            if frame.in_guest:
+                name = kernel.describe(kernel.cpu.position()[0])
+            else:
+                name = f"kernel function {frame.entry.name}" if frame.entry else "the kernel"
+            return f"{name}, called by {kernel.where()}, reads"
+        where = kernel.location(kernel.cpu.instruction(), call=False)
+        if reader == "guest":
+            return f"{where} reads"
+        callers = [kernel.locate(at) for at in kernel.cpu.return_addresses(_CALLERS)]
+        chain = "".join(f", called by {place}" for place in callers if place)
+        return f"the host, by {where}{chain}, reads"
+
     # -- functions ---------------------------------------------------------------------------
 
     def _checked(self, function: str, size: int, flags: int) -> bool:
@@ -168,7 +224,7 @@ class Kmem(Subject):
 
     @kernel_function("void *kmem_alloc(size_t size, km_flag_t flags)")
     def kmem_alloc(self, size: int, flags: int) -> int:
-        return self.allocate(size, _FRESH) if self._checked("kmem_alloc", size, flags) else 0
+        return self.allocate(size, clear=False) if self._checked("kmem_alloc", size, flags) else 0
 
     @kernel_function("void *kmem_zalloc(size_t size, km_flag_t flags)")
     def kmem_zalloc(self, size: int, flags: int) -> int:
@@ -183,7 +239,7 @@ class Kmem(Subject):
     def kmem_intr_alloc(self, size: int, flags: int) -> int:
         if flags & KM_SLEEP:
             self.kernel.rules.may_sleep("kmem_intr_alloc")
-        return 0 if flags & KM_NOSLEEP and self.refuse(size) else self.allocate(size, _FRESH)
+        return 0 if flags & KM_NOSLEEP and self.refuse(size) else self.allocate(size, clear=False)
 
     @kernel_function("void *kmem_intr_zalloc(size_t size, km_flag_t flags)")
     def kmem_intr_zalloc(self, size: int, flags: int) -> int:

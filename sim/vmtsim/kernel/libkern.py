@@ -31,13 +31,13 @@ class LibKern(Subject):
                     f"({kernel.describe(source)} to {kernel.describe(target)}) "
                     f"by {kernel.where()}: use memmove",
                 )
-            self.kernel.memory.write(target, self.kernel.memory.read(source, size))
+            self.kernel.memory.copy(target, source, size)
         return target
 
     @kernel_function("void *memmove(void *dst, const void *src, size_t len)")
     def memmove(self, target: int, source: int, size: int) -> int:
         if size:
-            self.kernel.memory.write(target, self.kernel.memory.read(source, size))
+            self.kernel.memory.copy(target, source, size)
         return target
 
     @kernel_function("void *memset(void *b, int c, size_t len)")
@@ -60,7 +60,11 @@ class LibKern(Subject):
 
     @kernel_function("void *memchr(const void *b, int c, size_t len)")
     def memchr(self, start: int, value: int, size: int) -> int:
-        at = self.kernel.memory.read(start, size).find(value & 0xFF) if size else -1
+        if not size:
+            return 0
+        memory = self.kernel.memory
+        at = memory.cpu.read(start, size).find(value & 0xFF)
+        memory.read(start, at + 1 if at >= 0 else size)
         return start + at if at >= 0 else 0
 
     @kernel_function("void *memmem(const void *b, size_t bl, const void *l, size_t ll)")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.cpu import CpuFault
 from vmtsim.cpu.interface import READ, WRITE
+from vmtsim.kernel.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +42,10 @@ class Memory:
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
         self.pointer_size = cpu.pointer_size
-        self.read = cpu.read
         self.read_word = cpu.read_word
+        self.shadow = Shadow(cpu)
+        # Of the shadow: kernel functions ask at each access whether it can matter.
+        self._marked_from, self._marked_to = self.shadow.start, self.shadow.end
         self._next_data = cpu.layout.data
         self._data_end = cpu.layout.data
         self._scratch = 0
@@ -51,9 +54,25 @@ class Memory:
 
     # -- words -------------------------------------------------------------------------------
 
+    def read(self, address: int, size: int) -> bytes:
+        """Return ``size`` bytes, which the caller makes use of: see Shadow."""
+        data = self.cpu.read(address, size)
+        if self._marked_from <= address < self._marked_to:
+            self.shadow.used(address, size)
+        return data
+
     def write(self, address: int, data: bytes) -> None:
         """Store ``data``."""
         self.cpu.checked_write(address, data)
+        if self._marked_from <= address < self._marked_to and data:
+            self.shadow.written(address, len(data))
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Copy without making use of it: what nobody has written stays so."""
+        self.cpu.checked_write(target, self.cpu.read(source, size))
+        marked_from, marked_to = self._marked_from, self._marked_to
+        if marked_from <= source < marked_to or marked_from <= target < marked_to:
+            self.shadow.copied(target, source, size)
 
     def u8(self, address: int) -> int:
         """Return the byte at ``address``."""
@@ -145,15 +164,16 @@ class Memory:
         Reads not one byte behind the NUL's page; CpuFault where the string runs into a hole.
         ``limit`` bytes at most are looked at (strnlen).
         """
-        parts = []
+        parts: list[bytes] = []
+        start = address
         while limit > 0:
             size = min(PAGE - address % PAGE, 64, limit)
             try:
-                part = self.read(address, size)
+                part = self.cpu.read(address, size)
             except CpuFault as fault:
                 if fault.address <= address:
                     raise
-                part = self.read(address, fault.address - address)
+                part = self.cpu.read(address, fault.address - address)
             end = part.find(b"\0")
             if end >= 0:
                 parts.append(part[:end])
@@ -161,7 +181,10 @@ class Memory:
             parts.append(part)
             address += len(part)
             limit -= len(part)
-        return b"".join(parts)
+        text = b"".join(parts)
+        if self._marked_from <= start < self._marked_to:
+            self.shadow.used(start, len(text) + (limit > 0))
+        return text
 
     def string(self, address: int) -> str:
         """Return the NUL-terminated string at ``address``, one character per byte."""

@@ -27,6 +27,7 @@
 #define	BUG_SYSCTL	6	/* the handler asks nobody whether it may */
 #define	BUG_NODE	7	/* detach leaves the sysctl nodes */
 #define	BUG_PRINT	8	/* attach does not end its line */
+#define	BUG_FRESH	9	/* the buffer is read before it is written */
 #ifndef BUG
 #define	BUG		0
 #endif
@@ -94,7 +95,11 @@ classic_attach(device_t parent, device_t self, void *aux)
 #endif
 	sc->sc_dev = self;
 	sc->sc_step = 1;
+#if BUG == BUG_FRESH
+	sc->sc_buffer = kmem_alloc(BUFFER, KM_SLEEP);	/* planted: uninitialised-read */
+#else
 	sc->sc_buffer = kmem_zalloc(BUFFER, KM_SLEEP);	/* planted: leak */
+#endif
 	mutex_init(&sc->sc_lock, MUTEX_DEFAULT, IPL_SOFTCLOCK);
 	callout_init(&sc->sc_tick, CALLOUT_MPSAFE);
 	callout_setfunc(&sc->sc_tick, classic_tick, sc);
@@ -150,6 +155,10 @@ classic_tick(void *arg)
 	sc->sc_count += sc->sc_step;
 #if BUG == BUG_BOUND
 	sc->sc_buffer[BUFFER - 3 + sc->sc_count] = 1;	/* planted: out-of-bounds */
+#endif
+#if BUG == BUG_FRESH
+	if (sc->sc_buffer[BUFFER - 1] != 0)		/* planted: uninitialised-read */
+		sc->sc_count++;
 #endif
 	if (!sc->sc_dying)
 		callout_schedule(&sc->sc_tick, hz);

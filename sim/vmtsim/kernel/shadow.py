@@ -1,0 +1,131 @@
+"""Which bytes of the heap nobody has written since they were allocated.
+
+A small KMSAN (NetBSD sys/kern/subr_msan.c): one mark for each byte of an object that the allocator
+did not clear.  What the guest's code, a kernel function or the host writes loses its mark; memcpy
+carries marks from one object into another.  Marks do not follow a value through registers.  So a
+read is reported
+
+- when a kernel function or the host makes it, where any byte of it is marked: the byte leaves to
+  the kernel, to a process or to the host;
+- when the guest's code makes it, where all of it is marked and it is shorter than a word: copies
+  of whole structures go by words, and carry what nobody has set with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vmtsim.cpu.interface import Access
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.cpu import Cpu
+
+_PAGE_SHIFT = 12
+
+
+@dataclass(slots=True, eq=False)
+class _Object:
+    """``marks`` holds 1 for a byte that was never written; ``left`` is their number."""
+
+    address: int
+    marks: bytearray
+    left: int
+
+
+def _ignore(_first: int, _count: int, _size: int, _reader: str) -> None:
+    """Report nothing."""
+
+
+class Shadow:
+    """The marks of all objects between ``start`` and ``end``, the upper half of the heap.
+
+    ``found(first, count, size, reader)`` is called for a read of ``size`` bytes that meets
+    ``count`` marks, the first at address ``first``; ``reader`` is 'guest', 'kernel' or 'host'.
+    """
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        layout = cpu.layout
+        middle = (layout.heap + layout.heap_end) // 2
+        self.start = middle >> _PAGE_SHIFT << _PAGE_SHIFT
+        self.end = layout.heap_end
+        self.found: Callable[[int, int, int, str], None] = _ignore
+        self._pages: dict[int, _Object] = {}
+        self._watching = False
+
+    def add(self, address: int, size: int) -> None:
+        """Mark a new object; objects do not share pages."""
+        if not self._watching:
+            # Every access becomes a little slower with it: not before somebody needs it.
+            self._watching = True
+            self._cpu.watch_memory(self._seen, self.start, self.end)
+        fresh = _Object(address, bytearray(b"\1" * size), size)
+        for page in range(address >> _PAGE_SHIFT, ((address + size - 1) >> _PAGE_SHIFT) + 1):
+            self._pages[page] = fresh
+
+    def remove(self, address: int, size: int) -> None:
+        """Forget an object."""
+        for page in range(address >> _PAGE_SHIFT, ((address + size - 1) >> _PAGE_SHIFT) + 1):
+            self._pages.pop(page, None)
+
+    def _at(self, address: int, size: int) -> tuple[_Object, int, int] | None:
+        """Return the marked object that a range touches, and from where to where it does."""
+        pages = self._pages
+        fresh = pages.get(address >> _PAGE_SHIFT) or pages.get((address + size - 1) >> _PAGE_SHIFT)
+        if fresh is None:
+            return None
+        first = max(address - fresh.address, 0)
+        return fresh, first, min(address + size - fresh.address, len(fresh.marks))
+
+    def written(self, address: int, size: int) -> None:
+        """Take the marks off a range."""
+        place = self._at(address, size)
+        if place is None:
+            return
+        fresh, first, end = place
+        if end <= first or not fresh.left:
+            return
+        fresh.left -= fresh.marks.count(1, first, end)
+        fresh.marks[first:end] = bytes(end - first)
+
+    def copied(self, target: int, source: int, size: int) -> None:
+        """Give a range the marks of another, after a copy."""
+        place = self._at(source, size) if self.start <= source < self.end else None
+        marks = bytearray(size)
+        if place is not None:
+            fresh, first, end = place
+            offset = fresh.address + first - source
+            marks[offset : offset + end - first] = fresh.marks[first:end]
+        place = self._at(target, size) if self.start <= target < self.end else None
+        if place is not None:
+            fresh, first, end = place
+            offset = fresh.address + first - target
+            fresh.left -= fresh.marks.count(1, first, end)
+            fresh.marks[first:end] = marks[offset : offset + end - first]
+            fresh.left += fresh.marks.count(1, first, end)
+
+    def used(self, address: int, size: int, reader: str = "kernel") -> None:
+        """Report a read that meets a mark."""
+        place = self._at(address, size)
+        if place is None:
+            return
+        fresh, first, end = place
+        at = fresh.marks.find(1, first, end) if fresh.left else -1
+        if at >= 0:
+            self.found(fresh.address + at, fresh.marks.count(1, at, end), size, reader)
+
+    def _seen(self, access: Access, address: int, size: int, host: bool) -> None:
+        if access is Access.WRITE:
+            self.written(address, size)
+        elif host:
+            self.used(address, size, "host")
+        elif size < self._cpu.pointer_size:
+            place = self._at(address, size)
+            if place is None or not place[0].left:
+                return
+            fresh, first, end = place
+            if fresh.marks.count(1, first, end) == size:
+                self.found(address, size, size, "guest")
