@@ -165,7 +165,9 @@ def pages(root: Path) -> list[Page]:
 
 # What changes with every line of C: sizes, line numbers, microseconds, the length of a schedule.
 _RESTLESS = re.compile(
-    r"\d+(?= bytes| faults and actions)|(?<=\.[chS]:)\d+|(?m:^[ >]+\d+(?=  ))|(?<=\d\.)\d{6}\b"
+    r"\d+(?= bytes| faults and actions)"
+    r"|(?<=\.[chS]:)\d+|(?<=\.yaml:)\d+|(?<= in line )\d+|(?m:^[ >]+\d+(?=  ))"
+    r"|(?<=\d\.)\d{6}\b"
 )
 
 

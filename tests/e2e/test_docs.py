@@ -85,7 +85,7 @@ def shell(commands: str, where: Path) -> subprocess.CompletedProcess[str]:
 
 
 def edit(block: Block, where: Path) -> None:
-    """Make the edit of a block ``diff``, which has to fit without any shift in its lines."""
+    """Make the edit of a block ``diff``; its line numbers may be off, its lines may not."""
     done = subprocess.run(
         ["git", "apply", "-"],
         input=block.text,

@@ -1,0 +1,50 @@
+"""docs/specs.md names every key that a spec may have."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+import pytest
+from vmtgen.model import Specs
+from vmtgen.spec.schema import Entries, keys_of, split
+from vmtgen.targets import Targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMAS = {**typing.get_type_hints(Specs, include_extras=True), "netbsd": Targets}
+# What every file has, and what an entry is called.
+SHARED = {"spec", "doc", "name"}
+
+
+def keys(hint: Any, *, top: bool = True) -> Iterator[str]:
+    """The keys of a spec, and those of the entries of its collections unless they are one value."""
+    base, _ = split(hint)
+    entries = getattr(base, "SHORTHAND", None)
+    for key in keys_of(base) if dataclasses.is_dataclass(base) and entries is None else ():
+        if key.name not in SHARED:
+            yield key.name
+        collection = split(key.hint)[0]
+        if top and get_origin(collection) is Entries:
+            yield from keys(get_args(collection)[0], top=False)
+
+
+@pytest.mark.parametrize("spec", SCHEMAS)
+def test_the_page_names_every_key(spec: str) -> None:
+    text = (ROOT / "docs" / "specs.md").read_text(encoding="utf-8")
+    _, _, table = text.partition(f"| `{spec}.yaml` |")
+    named = set(
+        re.findall(r"[\w]+", " ".join(re.findall(r"`[^`]+`|\([^)]*\)", table.split("\n\n")[0])))
+    )
+    wanted = set(keys(SCHEMAS[spec]))
+    assert wanted
+    assert wanted <= named, wanted - named
+
+
+def test_there_is_a_table_for_each_file() -> None:
+    assert {path.stem for path in (ROOT / "specs").glob("*.yaml")} == set(SCHEMAS)
