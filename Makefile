@@ -7,6 +7,9 @@ PYTHON=		python3
 RELEASE=	11.0
 MACHINE=	amd64
 SEEDS=		2000
+LARGEST=	100
+QUICK=
+PAGE=
 
 VENV=		.venv
 RUN=		$(VENV)/bin/python -m
@@ -39,8 +42,9 @@ run: build
 test: env
 	$(RUN) pytest -q -n 2
 
-bench: build
-	$(RUN) bench
+bench: env
+	-@$(VENV)/bin/python -c 'import matplotlib' 2>/dev/null || $(RUN) pip install -q -e '.[bench]'
+	@$(RUN) bench $(QUICK:1=--quick) --seeds $(LARGEST) $(PAGE:%=--page %)
 
 soak: build
 	@$(RUN) tests.sim.mutants.canary build/canary
@@ -74,7 +78,7 @@ help:
 	@echo "make build      $(MODULE)"
 	@echo "make lint       what the kernel would say to it"
 	@echo "make run        the whole conversation with a simulated VMware"
-	@echo "make bench      figures of this machine"
+	@echo "make bench      figures of this machine (QUICK=1, LARGEST=$(LARGEST), PAGE=FILE)"
 	@echo "make soak       thousands of seeds with faults (SEEDS=$(SEEDS))"
 	@echo "make mutants    the driver with planted defects: which go unnoticed?"
 	@echo "make analyze    clang -Weverything, clang's and gcc's analyzers on the C"

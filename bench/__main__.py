@@ -1,107 +1,67 @@
 """Figures of this machine, measured in one run: ``make bench``.
 
-Prints a Markdown table and keeps the same as JSON in build/bench.json.  The
-CPU seconds are those of the command and its children; a ratio compares two
-of them from this very run, which is what survives a change of machine.
+Prints Markdown, and keeps the same as JSON and pictures in build/bench/.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
-import os
-import resource
-import subprocess
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import driver, remote, startup
+from vmtgen.files import write
+
+from bench import page, table
+from bench.figures import Plan
+from bench.run import PARTS, run
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULE = "build/11.0/amd64/vmt.kmod"
+_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits(3)
 
 
-@dataclass(frozen=True)
-class Task:
-    """A command to measure; ``goal`` is in CPU seconds."""
-
-    name: str
-    command: tuple[str, ...]
-    goal: float
-
-
-def python(*words: str) -> tuple[str, ...]:
-    return (sys.executable, *words)
-
-
-TASKS = (
-    Task("regenerate", python("-m", "vmtgen", "generate"), 1.5),
-    Task(
-        "build and lint one target",
-        ("sh", "-c", f'"$0" -m vmtgen build && "$0" -m vmtgen lint {MODULE}', sys.executable),
-        1.5,
-    ),
-    Task("vmtsim run", python("-m", "vmtsim", "run", MODULE), 3.0),
-)
-STARTUP_GOAL = 2.5  # times Python alone
-
-
-def cpu_seconds(command: tuple[str, ...]) -> float:
-    """Run ``command`` and return its CPU seconds, children included."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def verdict(value: float, goal: float) -> str:
-    return "ok" if value <= goal else "MISSED"
-
-
-def main() -> int:
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the least that touches everything")
     parser.add_argument(
         "--runs", type=int, default=5, metavar="N", help="the best of N runs counts (%(default)s)"
     )
-    parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json", metavar="FILE")
-    args = parser.parse_args()
-
-    rows = []
-    print("| what (warm) | CPU seconds | goal | |")
-    print("|---|---:|---:|---|")
-    for task in TASKS:
-        cpu_seconds(task.command)  # warms the caches
-        best = min(cpu_seconds(task.command) for _ in range(args.runs))
-        rows.append({"name": task.name, "cpu_seconds": best, "goal": task.goal})
-        print(f"| {task.name} | {best:.2f} | {task.goal:.1f} | {verdict(best, task.goal)} |")
-    starts = startup.medians(ROOT / "userland")
-    for name, used in starts.items():
-        ratio = used / starts[startup.ALONE]
-        rows.append({"name": name, "cpu_seconds": used, "ratio": ratio, "goal_ratio": STARTUP_GOAL})
-        print(
-            f"| {name} | {used:.3f} ({ratio:.2f} times Python alone) | {STARTUP_GOAL} times"
-            f" | {verdict(ratio, STARTUP_GOAL)} |"
-        )
-    for cost in driver.rows(ROOT / MODULE):
-        rows.append(asdict(cost))
-        stock = "" if cost.stock is None else f" (stock driver: {cost.stock:g})"
-        told = "ok" if cost.met else "MISSED"
-        print(f"| {cost.name} | {cost.value:.4g} {cost.unit}{stock} | {cost.goal:g} | {told} |")
-    for row in remote.rows():
-        rows.append(row)
-        rate = row["calls_per_second"]
-        print(f"| {row['name']} | {rate:.0f} backdoor calls a second served | | |")
-
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = args.json.with_suffix(".new")
-    unfinished.write_text(
-        json.dumps({"version": 1, "cores": os.cpu_count(), "rows": rows}, indent=1) + "\n"
+    parser.add_argument(
+        "--seeds", type=int, default=100, metavar="N", help="largest campaign (%(default)s)"
     )
-    unfinished.replace(args.json)
-    return 0
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
+        help=f"measure these alone: {', '.join(PARTS)}",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", metavar="DIR",
+                        help="for bench.json, pictures and what is built")  # fmt: skip
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write this page as well")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, and write what was asked for; 1 where a part failed."""
+    args = arguments(argv)
+    drawing = importlib.util.find_spec("matplotlib") is not None
+    hint = "pip install 'netbsd-vmt[bench]' brings matplotlib"
+    if args.page is not None and not drawing:
+        print(f"bench: error: no matplotlib for the pictures of {args.page}\nhint: {hint}",
+              file=sys.stderr)  # fmt: skip
+        return _UNAVAILABLE
+    out = args.out.resolve()
+    plan = Plan(out, args.quick, max(args.runs, 1), args.seeds)
+    result = run(tuple(name for name in PARTS if name in args.parts), plan)
+    print(table.whole(result), end="")
+    write(out / "bench.json", (json.dumps(result.to_json(), indent=1) + "\n").encode())
+    if drawing:
+        page.draw(result, out)
+        if args.page is not None:
+            page.write_page(result, args.page)
+    else:
+        print(f"bench: no pictures: {hint}", file=sys.stderr)
+    return 1 if result.failed else 0
 
 
 if __name__ == "__main__":

@@ -11,22 +11,35 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from bench.figures import Figure, Found
+
+if TYPE_CHECKING:
+    from bench.figures import Plan
+
+GROUP = "simulator"
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = 500  # each is some six calls, of which two move a buffer
 _PATIENCE = 120.0
 
 
-def rows(commands: int = COMMANDS) -> list[dict[str, Any]]:
-    """Return one row, or none where QEMU is not installed.
+@dataclass(frozen=True)
+class Served:
+    """``calls`` in ``seconds`` of the wall clock, with so many ``packets`` to the stub."""
 
-    ``calls`` were served in ``seconds`` of the wall clock; ``packets`` are those to the stub.
-    """
+    calls: int
+    packets: int
+    seconds: float
+
+
+def served(commands: int = COMMANDS) -> Served | None:
+    """Measure it; None where QEMU is not installed."""
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
-        return []
+        return None
     sys.path.insert(0, str(ROOT / "tests" / "sim" / "remote"))
     from guestkit import BASES, build_guest, running  # noqa: PLC0415 - needs the path
     from vmtsim.remote import sites  # noqa: PLC0415
@@ -55,24 +68,35 @@ def rows(commands: int = COMMANDS) -> list[dict[str, Any]]:
             finally:
                 session.done = True
                 thread.join(_PATIENCE)
-    return [
-        {
-            "name": "vmtsim host: backdoor calls served, QEMU with TCG",
-            "calls": calls,
-            "packets": packets,
-            "seconds": seconds,
-            "calls_per_second": calls / seconds,
-        }
-    ]
+    return Served(calls, packets, seconds)
+
+
+def measure(plan: Plan) -> Found:
+    """Measure the calls per second, where QEMU is installed."""
+    name = "vmtsim host, a guest in QEMU with TCG: calls served"
+    found = None if plan.quick else served()
+    if found is None:
+        note = "not in a quick run" if plan.quick else "qemu-system-x86_64 is not installed"
+        return Found((Figure(GROUP, name, None, "", note=note),))
+    return Found(
+        (
+            Figure(GROUP, name, found.calls / found.seconds, "per s"),
+            Figure(GROUP, "packets to QEMU's GDB stub for a call", found.packets / found.calls,
+                   "packets"),
+        )
+    )  # fmt: skip
 
 
 def main() -> int:
-    """Print the rows."""
-    for row in rows():
-        print(
-            f"{row['name']}: {row['calls_per_second']:.0f} a second "
-            f"({row['calls']} calls, {row['packets']} packets, {row['seconds']:.2f} s)"
-        )
+    """Print the figures."""
+    found = served()
+    if found is None:
+        print("qemu-system-x86_64 is not installed: nothing is measured")
+        return 0
+    print(
+        f"vmtsim host, a guest in QEMU with TCG: {found.calls / found.seconds:.0f} backdoor calls"
+        f" a second ({found.calls} calls, {found.packets} packets, {found.seconds:.2f} s)"
+    )
     return 0
 
 

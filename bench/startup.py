@@ -13,9 +13,17 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bench.figures import Figure, Found
+
+if TYPE_CHECKING:
+    from bench.figures import Plan
+
+ROOT = Path(__file__).resolve().parents[1]
 RUNS = 40
 ALONE = "Python alone"
+GOAL = 2.5  # times Python alone
 
 # As the installed script does it; `python -m` would add runpy's own 3 ms.
 _START = "import sys; from vmtctl.cli import main; sys.exit(main())"
@@ -43,7 +51,7 @@ def cpu_time(arguments: tuple[str, ...], environment: dict[str, str]) -> float:
     return float(done.stderr.split()[-1])
 
 
-def medians(userland: Path) -> dict[str, float]:
+def medians(userland: Path, runs: int = RUNS) -> dict[str, float]:
     """Return the CPU seconds of each case; ``userland`` holds the package vmtctl."""
     with tempfile.TemporaryDirectory() as place:
         Path(place, "sitecustomize.py").write_text(_SITE)
@@ -52,7 +60,19 @@ def medians(userland: Path) -> dict[str, float]:
         # An installed package is compiled.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         times: dict[str, list[float]] = {name: [] for name in CASES}
-        for _ in range(RUNS):
+        for _ in range(runs):
             for name, arguments in CASES.items():
                 times[name].append(cpu_time(arguments, environment))
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+def measure(plan: Plan) -> Found:
+    """Measure the start of vmtctl, in CPU milliseconds."""
+    used = medians(ROOT / "userland", 3 if plan.quick else RUNS)
+    alone = used.pop(ALONE) * 1000
+    return Found(
+        tuple(
+            Figure("vmtctl", name, value * 1000, "CPU ms", ALONE, alone, goal=GOAL, of_ratio=True)
+            for name, value in used.items()
+        )
+    )

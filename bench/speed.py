@@ -1,0 +1,52 @@
+"""How fast the simulator is: an idle guest of each machine, per second of one processor."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from bench.figures import Figure, Found
+from tests.driver.rig import Rig
+
+if TYPE_CHECKING:
+    from bench.figures import Plan
+
+GROUP = "simulator"
+MACHINES = ("amd64", "i386", "aarch64")
+HOUR, DAY = 3600, 86400
+DAY_GOAL = 20.0  # CPU seconds
+HOUR_GOAL = 1.0
+
+
+def idle(machine: Rig, seconds: int) -> tuple[float, int]:
+    """Let an idle time pass; return its CPU seconds and the backdoor calls in it."""
+    calls, start = machine.host.backdoor.calls, time.process_time()
+    machine.run(seconds)
+    return time.process_time() - start, machine.host.backdoor.calls - calls
+
+
+def measure(plan: Plan) -> Found:
+    """Measure each machine, and an idle day on amd64."""
+    seconds, named = (60, "minute") if plan.quick else (HOUR, "hour")
+    figures: list[Figure] = []
+    first: dict[str, float] = {}
+    for name in MACHINES:
+        machine = Rig(plan.module(name))
+        machine.run(120)
+        cost, calls = min(idle(machine, seconds) for _ in range(1 if plan.quick else 3))
+        rates = {
+            f"an idle {named}": (cost, "CPU s"),
+            "virtual seconds": (seconds / cost, "per CPU s"),
+            "backdoor calls": (calls / cost, "per CPU s"),
+        }
+        for what, (value, unit) in rates.items():
+            base, beside = first.get(what), MACHINES[0] if what in first else ""
+            first.setdefault(what, value)
+            goal = HOUR_GOAL if what == "an idle hour" else None
+            figures.append(Figure(GROUP, f"{name}: {what}", value, unit, beside, base, goal=goal))
+    day = None if plan.quick else idle(Rig(plan.module("amd64")), DAY)[0]
+    figures.append(
+        Figure(GROUP, "amd64: an idle day", day, "CPU s", goal=DAY_GOAL,
+               note="too long for a quick run" if day is None else "")
+    )  # fmt: skip
+    return Found(tuple(figures))

@@ -1,0 +1,66 @@
+"""What a command costs: processor seconds, seconds of the clock on the wall, memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Spent:
+    """``cpu`` and ``wall`` in seconds, children included; ``peak`` bytes of the largest process.
+
+    The peak is at least that of the process that asked: Linux counts what it was before exec.
+    """
+
+    cpu: float
+    wall: float
+    peak: int
+
+
+def python(*words: str) -> tuple[str, ...]:
+    """Return the command that runs this Python with ``words``."""
+    return (sys.executable, *words)
+
+
+def spend(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str] | None = None
+) -> Spent:
+    """Run ``command`` to its end; RuntimeError with its last words where it fails."""
+    with tempfile.TemporaryFile() as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=said
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            words = said.read().decode("utf-8", "replace").strip()[-2000:]
+            raise RuntimeError(f"{' '.join(command)}: status {process.returncode}: {words}")
+    return Spent(used.ru_utime + used.ru_stime, wall, used.ru_maxrss * 1024)
+
+
+def least_cpu(commands: Mapping[str, Sequence[str]], *, cwd: Path, runs: int) -> dict[str, float]:
+    """Return the least CPU seconds of each command, by name.
+
+    They take turns, so that a busy machine disturbs all alike; where there are several runs, one
+    before them warms the caches.
+    """
+    for command in commands.values() if runs > 1 else ():
+        spend(command, cwd=cwd)
+    found = dict.fromkeys(commands, float("inf"))
+    for _ in range(runs):
+        for name, command in commands.items():
+            found[name] = min(found[name], spend(command, cwd=cwd).cpu)
+    return found

@@ -1,0 +1,204 @@
+"""The bench: what it measures is what it prints and keeps. No test looks at how much it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vmtgen.spec.load import load
+
+from bench import specs, table
+from bench.figures import Figure, Growth, Plan, Result, Series
+from bench.run import run
+
+from ..conftest import IN_CI
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FIGURES = (
+    Figure("speed", "slow", 3.0, "CPU s", "Python alone", 0.5, goal=2.0),
+    Figure("speed", "quick", 12345.6, "per s", goal=10000, at_least=True),
+    Figure("speed", "start", 20.0, "CPU ms", "Python alone", 10.0, goal=2.5, of_ratio=True),
+    Figure("calls", "an hour", 6000, "calls", "stock", 8000, "Counted elsewhere."),
+    Figure("calls", "with QEMU", None, "calls", note="there is none", goal=1),
+)
+GROWTH = Growth(
+    "messages",
+    "Messages",
+    "What they cost.",
+    "bytes",
+    (16, 64, 256),
+    (
+        Series("sent", "calls", (7, 7, 70)),
+        Series("received", "calls", (1, 2, None)),
+        Series("sent", "CPU ms", (0.5, None, None)),
+    ),
+    "A note.",
+)
+MACHINE = {"cores": 2, "cpu": "a processor", "python": "3.11.2"}
+
+
+def made() -> Result:
+    """A run that never was."""
+    return Result(MACHINE, quick=True, seconds=3.0, figures=list(FIGURES), growth=[GROWTH])
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of all tables of a Markdown text."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_a_goal_is_the_most_or_the_least_and_may_be_of_the_ratio() -> None:
+    assert [figure.met for figure in FIGURES] == [False, True, True, None, None]
+    assert [figure.ratio for figure in FIGURES] == [6.0, None, 2.0, 0.75, None]
+
+
+def test_the_table_says_goal_and_value_side_by_side() -> None:
+    assert rows(table.figures_table(FIGURES))[2:] == [
+        ["speed", "slow", "3 CPU s", "Python alone: 0.5 CPU s", "6.00", "≤ 2 CPU s", "**missed**"],
+        ["", "quick", "12,346 per s", "", "", "≥ 10,000 per s", "met"],
+        ["", "start", "20 CPU ms", "Python alone: 10 CPU ms", "2.00", "≤ 2.5 times", "met"],
+        ["calls", "an hour", "6,000 calls", "stock: 8,000 calls [^stock]", "0.75", "", ""],
+        ["", "with QEMU", "not measured: there is none", "", "", "≤ 1 calls", ""],
+    ]
+    assert table.sources(FIGURES) == "[^stock]: Counted elsewhere.\n"
+
+
+def test_a_growth_is_told_as_far_as_it_was_measured() -> None:
+    assert rows(table.growth_table(GROWTH)) == [
+        ["bytes", "sent (calls)", "received (calls)", "sent (CPU ms)"],
+        ["---:", "---:", "---:", "---:"],
+        ["16", "7", "1", "0.5"],
+        ["64", "7", "2", "not measured"],
+        ["256", "70", "not measured", "not measured"],
+        ["growth over 16x", "10x", "2x over 4x", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0, "0"), (7.0, "7"), (1234567.8, "1,234,568"), (99.96, "100"), (45.678, "45.7"),
+     (0.01234, "0.0123"), (0.000012, "0.000012"), (-3.14159, "-3.14")],
+)  # fmt: skip
+def test_numbers_have_three_digits_that_count(value: float, said: str) -> None:
+    assert table.number(value) == said
+
+
+def test_a_run_comes_back_from_its_json() -> None:
+    told = json.loads(json.dumps(made().to_json()))
+    assert Result.from_json(told) == made()
+    assert told["figures"][0]["met"] is False
+    with pytest.raises(ValueError, match="run the bench again"):
+        Result.from_json({**told, "version": 1})
+
+
+def test_a_part_that_fails_is_told_and_the_others_are_measured(tmp_path: Path) -> None:
+    """The driver's module is not there: what loads it fails, what does not is measured."""
+    result = run(("startup", "speed"), Plan(tmp_path / "missing", quick=True), build=False)
+    assert {figure.group for figure in result.figures} == {"vmtctl"}
+    assert list(result.failed) == ["speed"]
+    assert "speed was not measured: " in table.whole(result)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
+    """What a short run prints, what it keeps, and where."""
+    out = tmp_path_factory.mktemp("bench")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--quick", "--out", str(out), "--parts", "driver",
+         "messages"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((out / "bench.json").read_text(encoding="utf-8"))
+    return done.stdout, kept, out
+
+
+def test_what_is_printed_is_what_is_kept(quick: tuple[str, dict[str, Any], Path]) -> None:
+    printed, kept, _ = quick
+    assert kept["failed"] == {}
+    assert kept["quick"] is True
+    assert set(kept["machine"]) == {"cores", "cpu", "python"}
+    found = rows(printed)
+    for figure in kept["figures"]:
+        (row,) = [row for row in found if row[1] == figure["name"]]
+        assert row[2] == table.amount(figure["value"], figure["unit"])
+        if figure["base"] is not None:
+            assert figure["ratio"] == pytest.approx(figure["value"] / figure["base"])
+            assert row[4] == f"{figure['ratio']:.2f}"
+    for growth in kept["growth"]:
+        assert f"### {growth['title']}" in printed
+        for at, size in enumerate(growth["sizes"]):
+            values = [each["values"][at] for each in growth["series"]]
+            expected = [
+                "not measured" if value is None else table.number(value) for value in values
+            ]
+            assert [table.number(size), *expected] in found
+
+
+def test_what_does_not_depend_on_the_machine_is_counted(
+    quick: tuple[str, dict[str, Any], Path],
+) -> None:
+    """Calls to the host, which the driver's own tests know as well."""
+    _, kept, _ = quick
+    values = {figure["name"]: figure["value"] for figure in kept["figures"]}
+    assert values["an RPCI command alone"] == 7
+    assert values["of 20 queued messages, answered in one wake-up"] == 20
+    (growth,) = kept["growth"]
+    calls = {each["name"]: each["values"] for each in growth["series"] if "calls" in each["unit"]}
+    assert calls["from the host"][0] == calls["from the host"][1]
+    assert 0 < calls["from the host, 4 bytes a call"][1] - 1024 / 4 < 10
+
+
+def test_more_specs_are_specs(tmp_path: Path) -> None:
+    before = load(ROOT / "specs")
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    specs.grow(tmp_path / "specs", 3)
+    after = load(tmp_path / "specs")
+    for old, new in (
+        (before.tclo.commands, after.tclo.commands),
+        (before.tclo.options, after.tclo.options),
+        (before.guestinfo.items, after.guestinfo.items),
+    ):
+        assert len(new) == 3 * len(old)
+    assert len(after.driver.logs) == len(before.driver.logs) + 2 * max(
+        len(before.driver.logs), len(before.tclo.commands)
+    )
+
+
+def matplotlib() -> None:
+    """Skip where there is none, as in an environment that never ran the bench."""
+    if importlib.util.find_spec("matplotlib") is None:
+        reason = "matplotlib is not installed (pip install 'netbsd-vmt[bench]')"
+        if IN_CI:
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def test_the_same_numbers_make_the_same_picture_with_units_on_its_axes() -> None:
+    matplotlib()
+    from bench import plots
+
+    picture = plots.svg(GROWTH)
+    assert picture == plots.svg(dataclasses.replace(GROWTH))
+    for word in ("Messages", "bytes", "calls", "CPU ms", "sent", "received"):
+        assert f">{word}</text>" in picture
+    assert "<dc:date>" not in picture
+
+
+def test_a_picture_has_no_colour_that_a_dark_page_cannot_change() -> None:
+    matplotlib()
+    from bench import plots
+
+    style, _, drawing = plots.svg(GROWTH).partition("</style>")
+    assert "prefers-color-scheme: dark" in style
+    assert re.findall(r"#[0-9a-f]{6}\b", drawing) == []
