@@ -42,7 +42,6 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/cpu.h>
 #include <sys/device.h>
 #include <sys/errno.h>
@@ -53,6 +52,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/module.h>
 #include <sys/pmf.h>
 #include <sys/proc.h>
+#include <sys/systm.h>
 #include <sys/uuid.h>
 
 #include <machine/cpu.h>

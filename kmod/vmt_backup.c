@@ -28,12 +28,12 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/endian.h>
 #include <sys/errno.h>
 #include <sys/kthread.h>
 #include <sys/lwp.h>
 #include <sys/proc.h>
+#include <sys/systm.h>
 #include <sys/vfs_syscalls.h>
 
 #include "vmtvar.h"

@@ -24,9 +24,9 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/errno.h>
 #include <sys/kmem.h>
+#include <sys/systm.h>
 
 #include "vmtreg.h"
 #include "vmtvar.h"
@@ -165,8 +165,8 @@ static int
 vmt_send_once(struct vmtk_channel *ch, const uint8_t *data, size_t length)
 {
 	struct vmtk_frame f;
-	uint32_t piece, status;
 	size_t i, n;
+	uint32_t piece, status;
 
 	status = vmt_channel_call(ch, &f, VMT_SEND_SIZE,
 	    (uint32_t)length);
@@ -241,8 +241,8 @@ vmt_receive_once(struct vmtk_channel *ch, struct vmtk_buffer *buffer,
     size_t *lengthp, bool *gotp)
 {
 	struct vmtk_frame f;
-	uint32_t status;
 	size_t left, length;
+	uint32_t status;
 	int error;
 
 	status = vmt_channel_call(ch, &f, VMT_RECEIVE_SIZE, 0);
@@ -307,8 +307,8 @@ vmt_receive_low(struct vmtk_channel *ch, uint8_t *data, size_t length,
     size_t *leftp)
 {
 	struct vmtk_frame f;
-	uint32_t piece, status;
 	size_t i, n;
+	uint32_t piece, status;
 
 	for (; length > 0; data += n, length -= n) {
 		*leftp = length;

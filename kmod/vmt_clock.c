@@ -27,11 +27,11 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/atomic.h>
 #include <sys/entropy.h>
 #include <sys/errno.h>
 #include <sys/rndsource.h>
+#include <sys/systm.h>
 #include <sys/time.h>
 #include <sys/timevar.h>
 
@@ -111,7 +111,7 @@ vmtk_clock_run(struct vmtk_softc *sc, int64_t now)
 
 	if (policy.p_period == 0 && !policy.p_now) {
 		vmt_rest(sc, policy.p_why);
-		clock->c_started = false;	/* look at once when it goes on */
+		clock->c_started = false;	/* when it goes on: at once */
 		return INT64_MAX;
 	}
 	if (policy.p_now || !clock->c_started ||

@@ -14,9 +14,9 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/evcnt.h>
 #include <sys/sysctl.h>
+#include <sys/systm.h>
 
 #include "vmtvar.h"
 

@@ -17,7 +17,6 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/endian.h>
 #include <sys/errno.h>
 #include <sys/kmem.h>
@@ -25,6 +24,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/mount.h>
 #include <sys/proc.h>
 #include <sys/statvfs.h>
+#include <sys/systm.h>
 #include <sys/vfs_syscalls.h>
 
 #include "vmtreg.h"

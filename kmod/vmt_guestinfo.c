@@ -5,6 +5,7 @@
  * templates/vmt_guestinfo.c.j2.  Do not edit: change those and run it
  * again.
  */
+
 /*
  * What the guest reports about itself as text: names, release, uptime.
  *
@@ -17,11 +18,11 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/endian.h>
 #include <sys/errno.h>
 #include <sys/kernel.h>
 #include <sys/kmem.h>
+#include <sys/systm.h>
 
 #include "vmtreg.h"
 #include "vmtvar.h"
@@ -58,12 +59,19 @@ struct vmt_item {
 	int		(*i_format)(char *, size_t);
 };
 
+/* The long form of what the system is; see hostinfo.h of open-vm-tools. */
+struct vmt_detailed {
+	uint32_t	d_version;	/* little-endian */
+	char		d_short[129];
+	char		d_full[513];
+	char		d_pairs[512] __aligned(4);
+};
+
 static int	vmt_format_os_name_full(char *, size_t);
 static int	vmt_format_os_name(char *, size_t);
 static int	vmt_format_build(char *, size_t);
 static int	vmt_format_dns_name(char *, size_t);
 static int	vmt_format_uptime(char *, size_t);
-
 static void	vmt_send_detailed(struct vmtk_softc *, int64_t);
 
 static const struct vmt_item vmt_items[VMTK_INFO_COUNT] = {
@@ -113,9 +121,7 @@ static int
 vmt_format_os_name_full(char *value, size_t size)
 {
 
-	return snprintf(value, size, "%s %s %s",
-	    ostype,
-	    osrelease,
+	return snprintf(value, size, "%s %s %s", ostype, osrelease,
 	    machine_arch);
 }
 
@@ -123,32 +129,28 @@ static int
 vmt_format_os_name(char *value, size_t size)
 {
 
-	return snprintf(value, size, "%s",
-	    VMT_SHORT_NAME);
+	return snprintf(value, size, "%s", VMT_SHORT_NAME);
 }
 
 static int
 vmt_format_build(char *value, size_t size)
 {
 
-	return snprintf(value, size, "build-%s",
-	    osrelease);
+	return snprintf(value, size, "build-%s", osrelease);
 }
 
 static int
 vmt_format_dns_name(char *value, size_t size)
 {
 
-	return snprintf(value, size, "%s",
-	    hostname);
+	return snprintf(value, size, "%s", hostname);
 }
 
 static int
 vmt_format_uptime(char *value, size_t size)
 {
 
-	return snprintf(value, size, "%ju",
-	    (uintmax_t)vmtk_uptime() / 10);
+	return snprintf(value, size, "%ju", (uintmax_t)vmtk_uptime() / 10);
 }
 
 /* Forget what the host has: say everything again. */
@@ -229,14 +231,6 @@ vmtk_info_send(struct vmtk_softc *sc, enum vmtk_info which)
 	return error;
 }
 
-/* The long form of what the system is; see hostinfo.h of open-vm-tools. */
-struct vmt_detailed {
-	uint32_t	d_version;	/* little-endian */
-	char		d_short[129];
-	char		d_full[513];
-	char		d_pairs[512] __aligned(4);
-};
-
 static void
 vmt_send_detailed(struct vmtk_softc *sc, int64_t now)
 {
@@ -256,14 +250,8 @@ vmt_send_detailed(struct vmtk_softc *sc, int64_t now)
 	    "familyName='%s' "
 	    "kernelVersion='%s' "
 	    "prettyName='%s %s'",
-	    VMT_ARCHITECTURE,
-	    VMT_BITS,
-	    ostype,
-	    osrelease,
-	    ostype,
-	    osrelease,
-	    ostype,
-	    osrelease);
+	    VMT_ARCHITECTURE, VMT_BITS, ostype, osrelease, ostype, osrelease,
+	    ostype, osrelease);
 	error = vmtk_rpci_set_guest_info_binary(sc, VMT_KEY_DETAILED, d,
 	    offsetof(struct vmt_detailed, d_pairs) + strlen(d->d_pairs) + 1);
 	kmem_free(d, sizeof(*d));

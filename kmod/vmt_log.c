@@ -14,9 +14,9 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/inttypes.h>
 #include <sys/syslog.h>
+#include <sys/systm.h>
 #include <sys/time.h>
 
 #include "vmtvar.h"

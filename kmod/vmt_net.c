@@ -17,10 +17,10 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/kmem.h>
 #include <sys/pserialize.h>
 #include <sys/socket.h>
+#include <sys/systm.h>
 
 #include <net/if.h>
 #include <net/if_dl.h>

@@ -18,10 +18,10 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/endian.h>
 #include <sys/errno.h>
 #include <sys/kernel.h>
+#include <sys/systm.h>
 
 #include <netinet/in.h>
 

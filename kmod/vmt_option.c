@@ -14,8 +14,8 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/errno.h>
+#include <sys/systm.h>
 
 #include "vmtreg.h"
 #include "vmtvar.h"
@@ -142,7 +142,7 @@ vmt_option_broadcast_address(struct vmtk_softc *sc, u_int on)
 {
 	char address[48];	/* INET6_ADDRSTRLEN is 46 */
 
-	if (!on || !vmtk_primary_address(address, sizeof(address)))
+	if (on == 0 || !vmtk_primary_address(address, sizeof(address)))
 		return 0;
 	return vmtk_rpci_info_set(sc, "ip", address);
 }
@@ -153,8 +153,9 @@ vmt_option_host_synctime(struct vmtk_softc *sc, u_int on)
 	struct vmtk_clock *clock = &sc->sc_clock;
 	const bool before = clock->c_synctime;
 
-	clock->c_synctime = on;
-	if (!before && on && clock->c_enable && vmtk_clock_follows(sc))
+	clock->c_synctime = on != 0;
+	if (!before && clock->c_synctime && clock->c_enable &&
+	    vmtk_clock_follows(sc))
 		(void)vmtk_clock_once(sc, true);
 	return 0;
 }
@@ -171,7 +172,7 @@ static int
 vmt_option_host_enable(struct vmtk_softc *sc, u_int on)
 {
 
-	sc->sc_clock.c_enable = on;
+	sc->sc_clock.c_enable = on != 0;
 	return 0;
 }
 
@@ -182,7 +183,7 @@ vmt_option_host_startup(struct vmtk_softc *sc, u_int on)
 	struct vmtk_clock *clock = &sc->sc_clock;
 	const bool first = !clock->c_startup;
 
-	if (!on)
+	if (on == 0)
 		return 0;
 	clock->c_startup = true;
 	if (first && vmtk_clock_follows(sc))
@@ -194,7 +195,7 @@ static int
 vmt_option_host_backward(struct vmtk_softc *sc, u_int on)
 {
 
-	sc->sc_clock.c_backward = on;
+	sc->sc_clock.c_backward = on != 0;
 	return 0;
 }
 
@@ -202,7 +203,7 @@ static int
 vmt_option_host_slew(struct vmtk_softc *sc, u_int on)
 {
 
-	sc->sc_clock.c_slew = on;
+	sc->sc_clock.c_slew = on != 0;
 	return 0;
 }
 

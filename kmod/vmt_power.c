@@ -67,6 +67,8 @@ vmtk_power_raise(struct vmtk_softc *sc)
 {
 	const enum vmtk_switch event = sc->sc_event;
 
+	KASSERT(!mutex_owned(&sc->sc_lock));
+
 	if (event == VMTK_SWITCH_NONE)
 		return;
 	sc->sc_event = VMTK_SWITCH_NONE;

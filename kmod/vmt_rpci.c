@@ -22,9 +22,9 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/errno.h>
 #include <sys/proc.h>
+#include <sys/systm.h>
 
 #include "vmtreg.h"
 #include "vmtvar.h"
@@ -46,6 +46,8 @@ vmtk_rpci_raw(struct vmtk_softc *sc, size_t length, size_t *lengthp)
 	struct vmtk_channel *ch = &sc->sc_rpci;
 	bool reopened = false;
 	int error;
+
+	KASSERT(!mutex_owned(&sc->sc_lock));
 
 	for (;;) {
 		if (!ch->ch_open) {

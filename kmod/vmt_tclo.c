@@ -24,8 +24,8 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/errno.h>
+#include <sys/systm.h>
 
 #include "vmtreg.h"
 #include "vmtvar.h"
@@ -299,7 +299,7 @@ vmt_tclo_pause(struct vmtk_softc *sc, int64_t now)
 	u_int i;
 
 	for (pause = VMT_REOPEN_MS, i = 0;
-	     i < sc->sc_tries && pause < VMT_REOPEN_MAX_MS; i++)
+	    i < sc->sc_tries && pause < VMT_REOPEN_MAX_MS; i++)
 		pause *= 2;
 	sc->sc_next_open = now + MIN(pause, VMT_REOPEN_MAX_MS);
 	sc->sc_tries++;

@@ -17,11 +17,11 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
-#include <sys/systm.h>
 #include <sys/kernel.h>
 #include <sys/kthread.h>
 #include <sys/lwp.h>
 #include <sys/proc.h>
+#include <sys/systm.h>
 
 #include "vmtreg.h"
 #include "vmtvar.h"
