@@ -182,13 +182,16 @@ class EventCounters(Subject):
 
     @kernel_function("void evcnt_detach(struct evcnt *ev)")
     def evcnt_detach(self, event: int) -> None:
+        self._detach("evcnt_detach", event)
+
+    def _detach(self, function: str, event: int) -> None:
         kernel = self.kernel
-        kernel.rules.may_sleep("evcnt_detach")
+        kernel.rules.may_sleep(function)
         if event not in self.attached:
             kernel.memory.u64(event)
             kernel.panic(
                 "evcnt-not-attached",
-                f"evcnt_detach by {kernel.where()}: the event counter at "
+                f"{function} by {kernel.where()}: the event counter at "
                 f"{kernel.describe(event)} is not in the list",
             )
         del self.attached[event]
@@ -197,15 +200,17 @@ class EventCounters(Subject):
     # -- modules -------------------------------------------------------------------------------
 
     def attach_set(self, events: Iterable[int]) -> None:
-        """Attach the link set ``evcnts`` of a module that has been loaded."""
+        """Attach the link set ``evcnts`` of a module that is loaded (module_load_evcnt)."""
         for event in events:
-            self._attach("evcnt_attach_static", event)
+            self._attach("module_load_evcnt", event)
 
     def detach_set(self, events: Iterable[int]) -> None:
-        """Detach the link set ``evcnts`` of a module that is about to go."""
+        """Detach the link set of a module that goes (module_unload_evcnt).
+
+        The kernel does not look whether the module has done so by itself: a panic.
+        """
         for event in events:
-            self.attached.pop(event, None)
-        self._link()
+            self._detach("module_unload_evcnt", event)
 
     def check_unload(self, module: str) -> None:
         """Report counters that were left in the list."""

@@ -10,6 +10,7 @@ from vmtgen.kobj import KobjError, link, read_module
 from vmtsim.kernel.api import Block, Call, Subject
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.evcnt import EventCounters
 from vmtsim.kernel.loaded import Loaded, choose_bases
 from vmtsim.kernel.proplib import PropLib
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
@@ -188,6 +189,8 @@ class Modules(Subject):
         for setup in loaded.linked.link_sets.get("sysctl_funcs", ()):
             loaded.sysctl_log = loaded.sysctl_log or kernel.memory.place(bytes(16))
             yield Call(setup, (loaded.sysctl_log,))
+        # module_load_evcnt in sys/kern/kern_module.c: before INIT, after the sysctl nodes.
+        kernel.subject(EventCounters).attach_set(loaded.linked.link_sets.get("evcnts", ()))
         error = yield from self._command(loaded, CMD_INIT, argument)
         if error:
             self._error(f"modcmd(CMD_INIT) failed for `{loaded.name}', error {error}")
@@ -256,6 +259,8 @@ class Modules(Subject):
         return 0
 
     def _teardown(self, loaded: Loaded) -> Model:
-        """Remove the nodes that the SYSCTL_SETUP functions made."""
+        """Remove the nodes that the SYSCTL_SETUP functions made, and the static counters."""
         if loaded.sysctl_log:
             yield from self.kernel.subject(Sysctl).sysctl_teardown(loaded.sysctl_log) or ()
+        events = loaded.linked.link_sets.get("evcnts", ())
+        self.kernel.subject(EventCounters).detach_set(reversed(events))

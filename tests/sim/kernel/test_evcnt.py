@@ -166,3 +166,55 @@ def test_counters_left_at_unload_are_reported(load: Callable[..., Code]) -> None
         f"attach (tried.c:{line_of(SOURCE, '/* attached */')})"
     )
     assert code.kernel.subject(EventCounters).read() == []
+
+
+STATIC = """
+    #include <sys/param.h>
+    #include <sys/evcnt.h>
+
+    static struct evcnt hits = EVCNT_INITIALIZER(EVCNT_TYPE_MISC, NULL, "tried", "hits");
+    static struct evcnt misses = EVCNT_INITIALIZER(EVCNT_TYPE_MISC, NULL, "tried", "misses");
+    EVCNT_ATTACH_STATIC(hits);
+    EVCNT_ATTACH_STATIC(misses);
+
+    int
+    hit(void)
+    {
+
+            hits.ev_count++;
+            return 0;
+    }
+
+    int
+    detach(void)
+    {
+
+            evcnt_detach(&misses);
+            return 0;
+    }
+"""
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_static_counters_come_and_go_with_the_module(
+    load: Callable[..., Code], machine: str
+) -> None:
+    code = load(STATIC, machine)
+    code.call("hit")
+    counters = code.kernel.subject(EventCounters)
+    assert [str(counter) for counter in counters.read()] == [
+        "tried hits 1 misc",
+        "tried misses 0 misc",
+    ]
+    assert code.unload() == []
+    assert counters.read() == []
+
+
+def test_a_static_counter_that_the_module_detaches_is_detached_twice(
+    load: Callable[..., Code],
+) -> None:
+    code = load(STATIC)
+    code.call("detach")
+    with pytest.raises(KernelPanic, match="module_unload_evcnt") as caught:
+        code.unload()
+    assert caught.value.rule == "evcnt-not-attached"
