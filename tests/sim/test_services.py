@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+from vmtsim.kernel.api import Call
 from vmtsim.kernel.errors import Halted
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.sysctl import Reply, Sysctl
@@ -10,6 +13,9 @@ from vmtsim.kernel.sysmon import SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
 
 from .modkit import MACHINES, Machine, built
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
 
 EPERM, ENOENT, ENOMEM, EINVAL = 1, 2, 12, 22
 SECOND = 1_000_000_000
@@ -217,6 +223,37 @@ def test_a_step_moves_real_time_and_not_uptime(machine: str) -> None:
     assert time.uptime() - up < SECOND
     assert made.call("steps_clock", -500) == 0
     assert 500 * SECOND <= time.realtime() - before < 501 * SECOND
+
+
+def test_a_time_that_cannot_be_meant_is_refused() -> None:
+    machine = _machine()
+    assert machine.call("sets_far", 2000) == 0
+    assert machine.call("sets_far", -1) == EINVAL
+    assert machine.call("sets_far", 2200) == EINVAL
+
+
+def test_a_high_securelevel_keeps_time_from_going_back_where_kauth_is_asked() -> None:
+    machine = _machine()
+    kernel = machine.kernel
+    for level, answer in ((-1, 0), (1, 0), (2, EPERM)):
+        kernel.memory.put_u32(kernel.symbols["securelevel"], level)
+        assert machine.call("sets_clock", 100) == 0
+        assert machine.call("sets_clock", -50) == answer
+    # What the kernel does on its own account asks nobody.
+    before = kernel.subject(TimeKeeping).realtime()
+    assert machine.call("steps_clock", -50) == 0
+    assert kernel.subject(TimeKeeping).realtime() < before
+
+
+def test_who_is_not_root_may_not_set_the_time() -> None:
+    machine = _machine()
+    address = machine.address("sets_clock")
+
+    def main() -> Model:
+        return (yield Call(address, (100,)))
+
+    assert machine.guest.wait("date", main(), uid=1000) == EPERM
+    assert machine.guest.wait("date", main()) == 0
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.objects import Objects
+
+_YEAR = 365 * 24 * 60 * 60
+_LAST_TIME = (1 << 63) - 1
 
 
 class Kauth(Subject):
@@ -16,6 +20,18 @@ class Kauth(Subject):
         """Whether the running thread has root's rights; kernel threads do."""
         process = self.kernel.current.process
         return process is None or process.uid == 0
+
+    def may_set_time(self, nanoseconds: int, delta: int) -> bool:
+        """Whether the running thread may set real time, by ``delta`` ns to ``nanoseconds``.
+
+        Root alone (secmodel_suser); at securelevel 2 and above nobody may set it back, or into
+        the last year that time_t knows (secmodel_securelevel, time_wraps in kern_time.c).
+        """
+        self.asked += 1
+        if not self.is_root():
+            return False
+        level = self.kernel.memory.s32(self.kernel.symbols["securelevel"])
+        return level <= 1 or (delta >= 0 and nanoseconds // SECOND <= _LAST_TIME - _YEAR)
 
     @kernel_function("kauth_cred_t kauth_cred_get(void)")
     def kauth_cred_get(self) -> int:

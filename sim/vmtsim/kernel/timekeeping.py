@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
 from vmtsim.kernel.clock import HZ, SECOND, TICK
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.kauth import Kauth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmtsim.kernel.kernel import Kernel
 
-_CLOCK_REALTIME, _CLOCK_MONOTONIC = 0, 3
+_CLOCK_REALTIME = 0
+_LAST_SECOND = 1 << 36  # settime1: beyond it lies what cannot be meant
 _SLEW_FAST, _SLEW_SLOW = 5_000_000, 500_000  # nanoseconds in a second
 _FAST_ABOVE = 1_000_000_000
 
@@ -160,13 +162,17 @@ class TimeKeeping(Subject):
         "int clock_settime1(struct proc *p, clockid_t clock_id, const struct timespec *tp, "
         "bool check_kauth)"
     )
-    def clock_settime1(self, _proc: int, which: int, where: int, _check: bool) -> int:
+    def clock_settime1(self, _proc: int, which: int, where: int, check: bool) -> int:
         self.kernel.rules.may_sleep("clock_settime1")
-        if which == _CLOCK_MONOTONIC:
-            return Errno.EINVAL
         value = self._timespec(where)
-        if which != _CLOCK_REALTIME or value is None or value < 0:
+        # CLOCK_MONOTONIC cannot be set, and no other clock is known.
+        if which != _CLOCK_REALTIME or value is None:
             return Errno.EINVAL
+        if not 0 <= value // SECOND <= _LAST_SECOND:
+            return Errno.EINVAL
+        kauth = self.kernel.subject(Kauth)
+        if check and not kauth.may_set_time(value, value - self.realtime()):
+            return Errno.EPERM
         self._set(value, "clock_settime1")
         return 0
 

@@ -33,6 +33,8 @@ int	formats(void);
 int	copies(int);
 int	copies_negative(void);
 int	steps_clock(int);
+int	sets_clock(int);
+int	sets_far(int);
 int	slews_clock(int, int);
 int	rate(int);
 int	press(int, int);
@@ -79,6 +81,25 @@ steps_clock(int seconds)
 
 	nanotime(&ts);
 	ts.tv_sec += seconds;
+	return clock_settime1(NULL, CLOCK_REALTIME, &ts, false);
+}
+
+/* The same, if who calls may. */
+int
+sets_clock(int seconds)
+{
+	struct timespec ts;
+
+	nanotime(&ts);
+	ts.tv_sec += seconds;
+	return clock_settime1(NULL, CLOCK_REALTIME, &ts, true);
+}
+
+int
+sets_far(int years)
+{
+	struct timespec ts = { .tv_sec = (time_t)years * 365 * 86400 };
+
 	return clock_settime1(NULL, CLOCK_REALTIME, &ts, false);
 }
 
