@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+from vmtsim.kernel.api import Block
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.errors import KernelPanic
 
 from .modkit import MACHINES, Machine, built, marked
 
-ENXIO, EINVAL, EOPNOTSUPP, ENODEV = 6, 22, 86, 19
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.autoconf import Device
+
+EINTR, ENXIO, EBUSY, ENODEV, EINVAL, EOPNOTSUPP, ENOTSUP = 4, 6, 16, 19, 22, 45, 86
 
 
 def _classic(machine: str = "amd64", bug: int = 0, *, seed: int = 1) -> Machine:
@@ -50,10 +57,62 @@ def test_detach_and_rescan_bring_the_device_back() -> None:
     assert machine.broken() == []
 
 
+def test_a_second_detach_waits_until_the_administrator_gives_up() -> None:
+    # config_detach_release() of the first waits for the reference that the second holds.
+    machine = Machine(built("worker"))
+    assert machine.do("load") == 0
+    autoconf = machine.kernel.subject(Autoconf)
+    first, second = (
+        machine.guest.start(f"drvctl{n}", autoconf.drvctl_detach("worker0")) for n in range(2)
+    )
+    machine.kernel.run(lambda: second.what == "cfgmisc" and first.what == "cfgmisc")
+    before = machine.kernel.clock.now
+    machine.kernel.run(lambda: first.state == second.state == "gone")
+    assert machine.kernel.clock.now - before > 5_000_000_000
+    assert sorted((first.result, second.result)) == [0, EINTR]
+    assert autoconf.find("worker0") is None
+    assert machine.console.count("worker0: detached") == 1
+    assert machine.do("rescan", "cpu0") == 0
+    assert autoconf.find("worker0") is not None
+    assert machine.broken() == []
+
+
+def test_a_detach_that_fails_lets_the_next_one_try() -> None:
+    machine = Machine(built("classic"), builtin=True)
+    autoconf = machine.kernel.subject(Autoconf)
+    vmt0 = autoconf.find("vmt0")
+    assert vmt0 is not None
+    detach = vmt0.attachment.native["detach"]
+    tries = []
+
+    def slow(device: Device, flags: int) -> Model:
+        tries.append(machine.kernel.clock.now)
+        yield Block(deadline=tries[-1] + 1_000_000_000)
+        return EBUSY if len(tries) == 1 else (yield from detach(device, flags))
+
+    vmt0.attachment.native["detach"] = slow
+    first = machine.guest.start("first", autoconf.drvctl_detach("vmt0"))
+    second = machine.guest.start("second", autoconf.drvctl_detach("vmt0"))
+    machine.kernel.run(lambda: first.state == second.state == "gone")
+    assert sorted([first.result, second.result]) == [0, EBUSY]
+    assert tries[1] - tries[0] >= 1_000_000_000
+
+
+@pytest.mark.parametrize("builtin", [False, True])
+def test_an_old_kernel_on_aarch64_has_no_feature_bus(builtin: bool) -> None:
+    version = 1_000_000_100
+    made = Machine(built("classic", "aarch64"), "aarch64", builtin=builtin, version=version)
+    autoconf = made.kernel.subject(Autoconf)
+    assert made.do("rescan", "cpu0") == ENODEV
+    assert autoconf.drvctl_list("cpu0") == []
+    assert autoconf.drvctl_list("simplebus0") == (["vmt0"] if builtin else [])
+    assert made.do("detach", "vmt0") == (EOPNOTSUPP if builtin else ENXIO)
+
+
 def test_what_cannot_be_detached_or_rescanned_says_why() -> None:
     machine = _classic()
     autoconf = machine.kernel.subject(Autoconf)
-    assert machine.do("detach", "cpu0") == EOPNOTSUPP
+    assert machine.do("detach", "cpu0") == ENOTSUP
     assert machine.do("rescan", "cpu1") == ENXIO
     assert machine.do("rescan", "mainbus0") == ENODEV
     assert machine.guest.wait("drvctl", autoconf.drvctl_rescan("cpu0", "pci")) == EINVAL

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.kernel import conftables as tables
-from vmtsim.kernel.api import Call, Subject, kernel_function
+from vmtsim.kernel.api import Block, Call, Subject, kernel_function
 from vmtsim.kernel.callout import Callouts
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.pmf import Pmf
+from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from vmtsim.kernel.conftables import Attachment, ConfigData, Driver
     from vmtsim.kernel.kernel import Kernel
 
+# How long the administrator waits for a second detach of the same device before ^C, in ns.
+_PATIENCE = 10_000_000_000
 # struct device: (dv_xname, dv_private, size)
 _DEVICE = {8: (68, 104, 760), 4: (36, 64, 404)}
 
@@ -43,6 +46,10 @@ class Device:
     data: ConfigData | None
     softc: int = 0
     gone: bool = False
+    attaching: bool = False
+    detaching: bool = False
+    references: int = 0
+    changed: WaitQueue = field(default_factory=lambda: WaitQueue("cfgmisc"))
     slots: dict[str, Device] = field(default_factory=dict)
 
 
@@ -203,7 +210,10 @@ class Autoconf(Subject):
         self._mark(device, tables.FOUND)
         self.kernel.subject(Console).print(f"{device.name} at {parent.name}")
         self.kernel.trace.emit("device.attach", device=device.name, parent=parent.name)
+        device.attaching = True
         yield from self._call(attachment, "attach", parent, device, aux)
+        device.attaching = False
+        self.kernel.scheduler.wake_all(device.changed)
         console = self.kernel.subject(Console)
         if console.pending.startswith(f"{device.name} at "):
             self.kernel.violation(
@@ -222,7 +232,46 @@ class Autoconf(Subject):
                     entry.state = state
 
     def detach(self, device: Device, flags: int = 0) -> Model:
-        """Detach a device; returns an errno (config_detach)."""
+        """Detach a device; returns an errno (config_detach_release).
+
+        One at a time, and not before attach is over.  Who comes second holds a reference while
+        it waits, and who is first waits for all references to go before it is done: on a stock
+        kernel both hang until the second gets a signal.  The administrator sends it: EINTR.
+        """
+        kernel = self.kernel
+        wake = kernel.scheduler.wake_all
+        device.references += 1
+        error: int = yield from self._enter(device)
+        device.references -= 1
+        wake(device.changed)
+        if error:
+            return error
+        if device.gone:
+            kernel.subject(Console).print(
+                f"config_detach_release: {device.name} is already detached\n"
+            )
+            return Errno.ENOENT
+        device.detaching = True
+        self._iterators += 1
+        error = yield from self._detach(device, flags)
+        device.detaching = False
+        wake(device.changed)
+        self._iterators -= 1
+        self._collect()
+        return error
+
+    def _enter(self, device: Device) -> Model:
+        """Wait until nobody attaches or detaches the device (config_detach_enter)."""
+        kernel = self.kernel
+        deadline = kernel.clock.now + _PATIENCE
+        while device.attaching or device.detaching:
+            woken = yield Block(device.changed, deadline, "cfgmisc", signal=True)
+            if not woken:
+                return Errno.EINTR
+        return 0
+
+    def _detach(self, device: Device, flags: int) -> Model:
+        """Let the driver go, and tell everybody."""
         kernel = self.kernel
         attachment = device.attachment
         if not attachment.has("detach"):
@@ -230,6 +279,8 @@ class Autoconf(Subject):
         error = yield from self._call(attachment, "detach", device, flags)
         if error:
             return error
+        while device.references:
+            yield Block(device.changed, what="cfgmisc")
         if device.softc:
             kernel.subject(Callouts).check_detach(
                 device.softc, device.softc + attachment.softc_size, device.name
@@ -244,7 +295,6 @@ class Autoconf(Subject):
         self._mark(device, tables.NOTFOUND)
         kernel.subject(Console).print(f"{device.name}: detached\n")
         kernel.trace.emit("device.detach", device=device.name)
-        self._collect()
         return 0
 
     # -- what drvctl(8) does -------------------------------------------------------------------

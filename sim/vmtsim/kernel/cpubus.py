@@ -1,11 +1,12 @@
 """cpu0 and its feature bus, and the driver that GENERIC has built in.
 
-Sources: NetBSD sys/arch/x86/x86/cpu.c, sys/arch/aarch64/aarch64/cpu.c (cpufeaturebus).
+Sources: NetBSD sys/arch/x86/x86/cpu.c, sys/arch/aarch64/aarch64/cpu.c (cpufeaturebus).  The
+latter has the bus since 10.99.12; before, GENERIC64 had ``vmt* at fdt?``, which cannot be detached.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vmtsim.kernel import conftables as tables
 from vmtsim.kernel.console import Console
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from vmtsim.kernel.conftables import ConfigData
 
 FEATURE_BUS = "cpufeaturebus"
+_FDT_BUS = "fdt"
+_BUS_ON_AARCH64 = 1_099_001_200
 _X86_FEATURES = ("frequency", "padlock", "temperature", "vm")
 
 
@@ -47,6 +50,11 @@ class CpuBus:
             if child is not None:
                 cpu.slots[feature] = child
                 self._publish(cpu)
+        return 0
+
+    def rescan_fdt(self, bus: Device, _attribute: str, _locators: int) -> Model:
+        """Offer the node /hypervisor of the device tree."""
+        yield from self.autoconf.found(bus, _FDT_BUS, self.arguments)
         return 0
 
     def child_detached(self, cpu: Device, child: Device) -> Model:
@@ -106,24 +114,34 @@ class BuiltinVmt:
 def configure(autoconf: Autoconf) -> Model:
     """Attach mainbus0, cpu0 and, on a kernel that has it built in, vmt0."""
     memory = autoconf.kernel.memory
-    for name, attributes in (("mainbus", ("cpubus",)), ("cpu", (FEATURE_BUS,))):
-        driver = tables.new_driver(memory, name, attributes)
-        autoconf.add_driver(driver)
+    options = autoconf.kernel.options
+    old = options.machine == "aarch64" and options.version < _BUS_ON_AARCH64
     bus = CpuBus(autoconf)
-    native = tables.NativeAttachment(
-        "cpu", {"rescan": bus.rescan, "childdetached": bus.child_detached}
-    )
-    mainbus = autoconf.add_native_device("mainbus", None, tables.NativeAttachment("mainbus", {}))
-    cpu0 = autoconf.add_native_device("cpu", mainbus, native)
+    hooks = {"rescan": bus.rescan, "childdetached": bus.child_detached}
+    drivers: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+        "mainbus": (("cpubus",), {}),
+        "cpu": ((), {}) if old else ((FEATURE_BUS,), hooks),
+    }
+    if old:
+        drivers["simplebus"] = ((_FDT_BUS,), {**hooks, "rescan": bus.rescan_fdt})
+    devices: dict[str, Device] = {}
+    for name, (attributes, functions) in drivers.items():
+        autoconf.add_driver(tables.new_driver(memory, name, attributes))
+        devices[name] = autoconf.add_native_device(
+            name, devices.get("mainbus"), tables.NativeAttachment(name, functions)
+        )
     if autoconf.kernel.builtin_vmt:
         vmt = BuiltinVmt(autoconf)
+        functions = {"match": vmt.match, "attach": vmt.attach}
+        if not old:
+            functions["detach"] = vmt.detach
         driver = tables.new_driver(memory, "vmt", ())
-        driver.attachments.append(
-            tables.NativeAttachment(
-                "vmt", {"match": vmt.match, "attach": vmt.attach, "detach": vmt.detach}
-            )
-        )
+        driver.attachments.append(tables.NativeAttachment("vmt", functions))
         autoconf.add_driver(driver)
-        table = tables.new_config_data(memory, "vmt", "vmt", (FEATURE_BUS, "cpu", 0))
+        place = (_FDT_BUS, "simplebus", 0) if old else (FEATURE_BUS, "cpu", 0)
+        table = tables.new_config_data(memory, "vmt", "vmt", place)
         autoconf.config.append((table, tables.read_config_data(memory, table)))
-    yield from bus.rescan(cpu0, FEATURE_BUS, 0)
+    if old:
+        yield from bus.rescan_fdt(devices["simplebus"], _FDT_BUS, 0)
+    else:
+        yield from bus.rescan(devices["cpu"], FEATURE_BUS, 0)
