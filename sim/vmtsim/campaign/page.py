@@ -69,7 +69,7 @@ def html(record: Record) -> str:
         _facts(_overview(record)),
     ]
     for failure in record.failures:
-        body.append(f"<h2>{escape(failure.rule)}: {failure.count} seeds</h2>")
+        body.append(f"<h2>{escape(failure.rule)}: {failure.seeds}</h2>")
         body.append(f"<p>{escape(failure.message)}</p>")
         if failure.report:
             body.append(f"<pre>{escape(chr(10).join(failure.report))}</pre>")

@@ -43,6 +43,11 @@ class Failure:
     count: int = 1
     report: list[str] = field(default_factory=list)
 
+    @property
+    def seeds(self) -> str:
+        """How many seeds broke it, in words."""
+        return "1 seed" if self.count == 1 else f"{self.count} seeds"
+
 
 @dataclass
 class Record:

@@ -56,7 +56,7 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
         lines += _field("never", ", ".join(record.never))
     for failure in record.failures:
         lines += _field(
-            "failure", f"{failure.rule} ({failure.count} seeds, first {failure.seed}): "
+            "failure", f"{failure.rule} ({failure.seeds}, first {failure.seed}): "
             f"{failure.message}"
         )  # fmt: skip
     return [*lines, *_field("verdict", verdict(record))]
