@@ -1,0 +1,216 @@
+"""Passive references of a module's own: what a holder and an owner may do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .guestcode import line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .guestcode import Code
+
+SOURCE = """
+    #include <sys/param.h>
+    #include <sys/proc.h>
+    #include <sys/psref.h>
+
+    struct psref_class *class, *other;
+    struct psref_target target, second;
+    struct psref one, two;
+
+    int
+    make(void)
+    {
+            class = psref_class_create("tried", 0);         /* made */
+            psref_target_init(&target, class);
+            return 0;
+    }
+
+    int
+    take(void)
+    {
+            psref_acquire(&one, &target, class);            /* taken */
+            return psref_held(&target, class);
+    }
+
+    int
+    take_twice(void)
+    {
+            return take() + take();
+    }
+
+    int
+    take_and_stay(void)
+    {
+            take();
+            kpause("stay", false, 100, NULL);
+            psref_release(&one, &target, class);
+            return 0;
+    }
+
+    int
+    copy(void)
+    {
+            psref_copy(&two, &one, class);
+            return 0;
+    }
+
+    int
+    give(void)
+    {
+            psref_release(&one, &target, class);
+            return 0;
+    }
+
+    int
+    give_both(void)
+    {
+            psref_acquire(&one, &target, class);
+            psref_copy(&two, &one, class);
+            psref_release(&one, &target, class);
+            psref_release(&two, &target, class);
+            return psref_held(&target, class);
+    }
+
+    int
+    take_and_give_other(void)
+    {
+            take();
+            psref_release(&one, &second, class);
+            return 0;
+    }
+
+    int
+    take_with_other_class(void)
+    {
+            other = psref_class_create("other", 0);
+            psref_acquire(&one, &target, other);
+            return 0;
+    }
+
+    int
+    destroy_target(void)
+    {
+            psref_target_destroy(&target, class);
+            return target.prt_class == NULL;
+    }
+
+    int
+    take_and_destroy(void)
+    {
+            psref_acquire(&one, &target, class);
+            psref_target_destroy(&target, class);
+            return 0;
+    }
+
+    int
+    destroy_again(void)
+    {
+            target.prt_draining = true;
+            psref_target_destroy(&target, class);
+            return 0;
+    }
+
+    int
+    take_destroyed(void)
+    {
+            target.prt_draining = true;
+            psref_acquire(&one, &target, class);
+            return 0;
+    }
+
+    int
+    take_and_destroy_class(void)
+    {
+            take();
+            psref_class_destroy(class);
+            return 0;
+    }
+
+    int
+    destroy_class(void)
+    {
+            psref_class_destroy(class);
+            return 0;
+    }
+
+    int
+    destroy_no_class(void)
+    {
+            psref_class_destroy((struct psref_class *)&target);
+            return 0;
+    }
+"""
+
+_CALLS = {"give": "release", "copy": "copy"}
+
+
+@pytest.fixture
+def code(load: Callable[..., Code]) -> Code:
+    """The module, with a class and a target."""
+    code = load(SOURCE)
+    code.call("make")
+    return code
+
+
+def test_references_are_taken_copied_and_given_back(code: Code) -> None:
+    assert code.call("give_both", bound=True) == 0
+    assert code.call("destroy_target") == 1
+    code.call("destroy_class")
+    assert code.unload() == []
+
+
+def test_whoever_destroys_a_target_waits_for_its_references(code: Code) -> None:
+    holder = code.start("take_and_stay", bound=True)
+    code.kernel.run(lambda: bool(holder.state == "asleep"))
+    waiting = code.start("destroy_target")
+    code.kernel.run(lambda: bool(waiting.state == "asleep"))
+    assert holder.state == "asleep"
+    code.finish(holder, waiting)
+    assert waiting.result == 1
+
+
+@pytest.mark.parametrize("function", ["give", "copy"])
+def test_only_the_thread_that_took_a_reference_may_use_it(code: Code, function: str) -> None:
+    holder = code.start("take_and_stay", bound=True)
+    code.kernel.run(lambda: bool(holder.state == "asleep"))
+    said = code.panic(function, bound=True)
+    assert said.startswith(f"psref-transferred: psref_{_CALLS[function]} by {function}")
+    assert "passive reference transferred from lwp take_and_stay" in said
+
+
+@pytest.mark.parametrize(
+    ("function", "rule"),
+    [
+        ("take_with_other_class", "psref-class-mismatch"),
+        ("take_and_destroy", "psref-deadlock"),
+        ("destroy_again", "psref-target-destroyed"),
+        ("take_destroyed", "psref-target-destroyed"),
+        ("destroy_no_class", "psref-class-unknown"),
+        ("give", "psref-not-held"),
+        ("copy", "psref-not-held"),
+        ("take_twice", "psref-in-use"),
+        ("take_and_give_other", "psref-target-mismatch"),
+        ("take_and_destroy_class", "psref-class-in-use"),
+    ],
+)
+def test_a_broken_rule_is_a_panic(code: Code, function: str, rule: str) -> None:
+    assert code.panic(function, bound=True).startswith(f"{rule}: ")
+
+
+def test_a_thread_that_may_move_to_another_cpu_takes_none(code: Code) -> None:
+    said = code.panic("take")
+    assert said.startswith("psref-unbound: psref_acquire by take")
+
+
+def test_what_a_module_leaves_is_told(code: Code) -> None:
+    code.call("take", bound=True)
+    made, taken = line_of(SOURCE, "/* made */"), line_of(SOURCE, "/* taken */")
+    left = code.unload()
+    assert [text.partition(":")[0] for text in left] == ["psref-left", "psref-class-left"]
+    assert f"tried.c:{taken}" in left[0]
+    assert f"tried.c:{made}" in left[1]
