@@ -44,8 +44,10 @@ def test_the_link_set_points_to_modinfo_and_that_to_the_function(build: Any, mac
     at = linked.address_of("hello_modinfo") - linked.bases["rodata"] + 8
     pointer = int.from_bytes(linked.images["rodata"][at : at + size], "little")
     assert pointer == linked.address_of("hello_modcmd")
-    symbol, distance = linked.symbol_at(pointer + 5)
-    assert (symbol.name, distance) == ("hello_modcmd", 5)
+    for distance in (0, 5, linked.module.symbol("hello_modcmd").size - 1):
+        symbol, found = linked.symbol_at(pointer + distance)
+        assert (symbol.name, found) == ("hello_modcmd", distance)
+    assert linked.symbol_at(linked.bases["text"] - 1) is None
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])

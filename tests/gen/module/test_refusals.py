@@ -66,6 +66,34 @@ def test_a_relocation_is_told_by_section_type_and_symbol(edit: Edit) -> None:
     assert finding.message.startswith("R_X86_64_GOTPCREL against hz:")
 
 
+@pytest.mark.parametrize(
+    ("machine", "section", "kind", "line"),
+    [
+        ("amd64", ".relalink_set_modules", "rela", 1138),
+        ("i386", ".rellink_set_modules", "rel", 1101),
+    ],
+)
+def test_a_relocation_that_cannot_be_is_no_module_to_read(
+    edit: Edit, machine: str, section: str, kind: str, line: int
+) -> None:
+    editor = edit(machine)
+    offset = editor.relocation(section, anything, type=9)
+    with pytest.raises(KobjError) as caught:
+        read_module(editor.write())
+    last = caught.value.messages[-1]
+    assert last.text.startswith(f"unresolved {kind} relocation @{offset:#x} type=9 ")
+    assert (last.function, last.line) == ("kobj_relocate", line)
+
+
+def test_a_table_of_section_names_that_is_empty_is_done_without(edit: Edit) -> None:
+    editor = edit("amd64")
+    editor.section(editor.layout.unpack_header(editor.data).shstrndx, size=0)
+    assert {section.name for section in inspect_module(editor.write()).module.sections} == {
+        "",
+        "<<PROGBITS>>",
+    }
+
+
 def test_a_symbol_index_out_of_range_is_passed_over(edit: Edit) -> None:
     editor = edit("amd64")
     editor.relocation(".rela.text", anything, symbol=9999)
