@@ -139,17 +139,16 @@ class Rpci:
         name = message.split(b" ", 1)[0].split(b"\0", 1)[0].decode("latin-1")
         struck = self._faults.strike("rpci", "rpci", name)
         unread = self._unread
-        if unread is not None and unread[1] == message and struck is None:
-            self._unread = (-1 if channel is None else channel, message, unread[2])
-            reply: bytes | None = unread[2]
-        elif struck in {"reject", "garbage-reply", "empty-reply", "long-reply", "no-reply"}:
+        reply: bytes | None
+        if struck in {"reject", "garbage-reply", "empty-reply", "long-reply", "no-reply"}:
             reply = self._spoiled(struck)
         else:
-            reply = self._answer(name, message, channel)
-            if name in _REPORTS and channel is not None:
-                self._unread = (channel, message, reply)
+            again = unread is not None and unread[1] == message
+            reply = unread[2] if unread and again else self._answer(name, message, channel)
             if struck == "reject-text" and reply[:2] == OK:
                 reply = b"1 not stored"
+            if again or (name in _REPORTS and channel is not None):
+                self._unread = (-1 if channel is None else channel, message, reply)
         ok = reply is not None and reply[:2] == OK
         self._context.trace.emit(
             "rpci", channel=channel, command=name, request=message, reply=reply, ok=ok

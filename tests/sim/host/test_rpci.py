@@ -3,6 +3,7 @@
 import pytest
 
 from .client import Guest
+from .test_tclo import started
 
 
 @pytest.fixture
@@ -178,3 +179,19 @@ def test_a_second_command_on_a_channel_replaces_an_unread_reply(guest: Guest) ->
     guest.send(channel, b"log x")
     assert guest.receive(channel) == b"1 "
     assert guest.receive(channel) is None
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_a_repeated_status_is_not_judged_again_whatever_its_reply_says(skip: int) -> None:
+    halted = b"tools.os.statechange.status 1 1"
+    guest, channel = started()
+    guest.host.power.request("halt")
+    guest.turn(channel)
+    guest.host.faults.arm("reject-text", skip=skip)
+    lost = guest.open(b"RPCI")
+    guest.send(lost, halted)
+    guest.close(lost)
+    assert guest.rpci(halted) == b"1 not stored"
+    assert guest.broken_rules() == []
+    guest.rpci(halted)
+    assert guest.broken_rules() == ["state-change"]
