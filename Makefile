@@ -7,6 +7,7 @@ PYTHON=		python3
 RELEASE=	11.0
 MACHINE=	amd64
 SEEDS=		2000
+SAMPLE=		60
 LARGEST=	100
 QUICK=
 PAGE=
@@ -42,6 +43,13 @@ run: build
 test: env
 	$(RUN) pytest -q -n 2
 
+coverage: env
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	$(RUN) coverage run -m pytest -q -n 2
+	$(RUN) coverage combine -q
+	@$(RUN) tests.coverage_table
+
 bench: env
 	-@$(VENV)/bin/python -c 'import matplotlib' 2>/dev/null || $(RUN) pip install -q -e '.[bench]'
 	@$(RUN) bench $(QUICK:1=--quick) --seeds $(LARGEST) $(PAGE:%=--page %)
@@ -55,6 +63,9 @@ soak: build
 
 mutants: env
 	$(RUN) tests.sim.mutants
+
+mutants-python: env
+	$(RUN) tests.mutation --sample $(SAMPLE)
 
 analyze: env
 	$(RUN) tests.kmod.c_checks
@@ -74,6 +85,7 @@ distclean: clean
 help:
 	@echo "make            generate, build, lint and run vmt.kmod"
 	@echo "make test       all tests (UPDATE_GOLDEN=1 renews the golden files)"
+	@echo "make coverage   which lines of the Python the tests run"
 	@echo "make generate   kmod/ and docs/PROTOCOL.md from specs/ and templates/"
 	@echo "make build      $(MODULE)"
 	@echo "make lint       what the kernel would say to it"
@@ -81,10 +93,12 @@ help:
 	@echo "make bench      figures of this machine (QUICK=1, LARGEST=$(LARGEST), PAGE=FILE)"
 	@echo "make soak       thousands of seeds with faults (SEEDS=$(SEEDS))"
 	@echo "make mutants    the driver with planted defects: which go unnoticed?"
+	@echo "make mutants-python  the same with a part of the Python (SAMPLE=$(SAMPLE))"
 	@echo "make analyze    clang -Weverything, clang's and gcc's analyzers on the C"
 	@echo "make pictures   docs/conversation.svg"
 	@echo "make dist       dist/: an archive for each release and machine"
 	@echo "make clean      remove what was built; make distclean: and .venv"
 	@echo "variables:      RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
 
-.PHONY: all env generate build lint run test bench soak mutants analyze pictures dist clean distclean help
+.PHONY: all env generate build lint run test coverage bench soak mutants mutants-python analyze \
+    pictures dist clean distclean help

@@ -38,7 +38,7 @@ SOURCE = r"""
 
     char room[32], text[] = "one two,three";
     volatile int zero;
-    volatile long long divident = -7, divisor = 2;
+    volatile long long dividend = -7, divisor = 2;
 
     int
     memory(void)
@@ -154,11 +154,11 @@ SOURCE = r"""
     int
     division(void)
     {
-        CHECK(divident / divisor == -3);
-        CHECK(divident % divisor == -1);
-        CHECK((unsigned long long)divident / (unsigned long long)divisor
+        CHECK(dividend / divisor == -3);
+        CHECK(dividend % divisor == -1);
+        CHECK((unsigned long long)dividend / (unsigned long long)divisor
             == 0x7ffffffffffffffcULL);
-        CHECK((unsigned long long)divident % (unsigned long long)divisor == 1);
+        CHECK((unsigned long long)dividend % (unsigned long long)divisor == 1);
         return 0;
     }
 
@@ -166,7 +166,7 @@ SOURCE = r"""
     by_zero(void)
     {
         divisor = 0;
-        return (int)(divident / divisor);
+        return (int)(dividend / divisor);
     }
 
     int
