@@ -117,6 +117,7 @@ class Backup:
         self.completed = 0
         self.failed = 0
         self.last_code: int | None = None
+        self._begun = False  # the guest has read the message that starts it
         self._timer: Timer | None = None
         self._watch: Timer | None = None
 
@@ -127,15 +128,46 @@ class Backup:
         volumes: str = "",
         parameters: bytes | None = None,
         snapshot: float = 2.0,
-    ) -> None:
-        """Ask the guest to quiesce; with ``parameters`` by vmbackup.startWithOpts."""
+    ) -> bool:
+        """Ask the guest to quiesce; with ``parameters`` by vmbackup.startWithOpts.
+
+        Returns false, and asks for nothing, while an operation is under way: vSphere's
+        CreateSnapshotEx_Task then fails with TaskInProgress ("if the virtual machine is busy").
+        """
+        if self.state != "idle":
+            self._context.trace.emit("backup.refused", state=self.state)
+            return False
         self.snapshot = snapshot
+        self._begun = False
         self._move("started")
         if parameters is not None:
             message = b"vmbackup.startWithOpts " + parameters
         else:
             message = f"vmbackup.start {manifest} {volumes}".rstrip().encode()
         self.tclo.send(message, self._answered)
+        return True
+
+    def fetched(self, message: bytes) -> None:
+        """Note that the guest has read a message, whoever on the host has sent it.
+
+        A raw vmbackup.abort or vmbackup.snapshotDone is as good as one of this object's own:
+        what the guest then reports is no fault of the guest.
+        """
+        text = message.rstrip(b"\0 ")
+        if text.startswith(b"vmbackup.start"):
+            self._begun = self.state != "idle"
+        elif not self._begun:
+            return
+        elif text == b"vmbackup.abort" and self.state in {
+            "started", "accepted", "frozen", "thawing"
+        }:  # fmt: skip
+            self._cancel()
+            self._move("aborting")
+            self._listen()
+        elif text == b"vmbackup.snapshotDone" and self.state == "frozen":
+            self._cancel()
+            self._move("thawing")
+            self._listen()
 
     def abort(self) -> None:
         """Call the operation off."""

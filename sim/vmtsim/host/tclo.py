@@ -80,6 +80,8 @@ class Tclo:
         self._faults = faults
         self._tools = tools
         self._power = power
+        # Told what the guest has read, whoever sent it.
+        self.on_fetched: Callable[[bytes], None] = lambda _message: None
         self._lines: dict[Channel, _Line] = {}
         self._announced = False
         self.queue: deque[Message] = deque()
@@ -225,6 +227,7 @@ class Tclo:
             line.current.fetched = True
             self._context.trace.emit("tclo", channel=channel.number, message=message)
             self._power.fetched(line.current.text)
+            self.on_fetched(line.current.text)
 
     def dropped(self, channel: Channel, message: bytes) -> None:
         """Note that the guest gave up reading the message, or that it was withdrawn."""

@@ -207,6 +207,52 @@ def test_an_aborted_backup_ends_with_aborted_and_done() -> None:
     assert guest.broken_rules() == []
 
 
+def test_a_second_backup_is_refused_while_one_is_under_way() -> None:
+    guest, channel = backing_up(snapshot=1)
+    assert not guest.host.backup.start()
+    events(guest, b"reset 0 ", b"prov.snapshotCommit 0 ")
+    guest.turn(channel, b"OK ")
+    assert not guest.host.backup.start()
+    assert guest.tools(channel, 3, lambda _: b"OK ") == [b"vmbackup.snapshotDone"]
+    events(guest, b"req.done 0 ")
+    assert guest.host.backup.completed == 1
+    assert guest.host.backup.start()
+    assert guest.broken_rules() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "message", "after"),
+    [
+        ((), b"vmbackup.abort", (b"req.aborted 4 ", b"req.done 0 ")),
+        ((b"reset 0 ",), b"vmbackup.abort", (b"req.aborted 4 ", b"req.done 0 ")),
+        (
+            (b"reset 0 ", b"prov.snapshotCommit 0 "),
+            b"vmbackup.snapshotDone",
+            (b"req.keepAlive 0 ", b"req.done 0 "),
+        ),
+    ],
+)
+def test_a_guest_that_obeys_a_raw_message_is_not_blamed(
+    before: tuple[bytes, ...], message: bytes, after: tuple[bytes, ...]
+) -> None:
+    guest, channel = backing_up(snapshot=100)
+    events(guest, *before)
+    guest.turn(channel, b"OK ")
+    guest.host.send(message)
+    assert guest.tools(channel, 2, lambda _: b"OK ") == [message]
+    assert events(guest, *after) == [b"1 "] * len(after)
+    assert guest.host.backup.state == "idle"
+    assert guest.broken_rules() == []
+
+
+def test_a_raw_abort_that_came_before_the_start_changes_nothing() -> None:
+    guest, channel = started()
+    guest.host.send(b"vmbackup.abort")
+    guest.host.backup.start(snapshot=1)
+    assert guest.tools(channel, 2, lambda _: b"OK ")[:1] == [b"vmbackup.abort"]
+    assert guest.host.backup.state == "started"
+
+
 def test_parameters_are_xdr_of_the_version_asked_for() -> None:
     from vmtsim.host.backup import quiesce_parameters
 
