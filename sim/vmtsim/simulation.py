@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj import read_module
@@ -114,7 +114,10 @@ class Simulation:
         self.clock = Clock()
         self.trace.now = self.now
         info = self.module.modinfo
-        self.host = Host(now=self.now, rng=self.rng, options=scenario.host, trace=self.trace)
+        options = scenario.host
+        if self.module.machine.value == "aarch64":
+            options = replace(options, ports=True)  # there are none that could be dead
+        self.host = Host(now=self.now, rng=self.rng, options=options, trace=self.trace)
         self.kernel = Kernel(
             KernelOptions(
                 machine=self.module.machine.value,

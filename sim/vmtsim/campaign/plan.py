@@ -9,7 +9,7 @@ request to halt.  The shape is that of TigerBeetle's VOPR; swarms of faults are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.campaign.actions import ACTIONS, Action
@@ -90,7 +90,7 @@ def _swarm(rng: Rng) -> dict[str, tuple[int, int]]:
 
 def _host(rng: Rng) -> HostOptions:
     """Draw the host's make."""
-    return HostOptions(
+    host = HostOptions(
         high_bandwidth=rng.chance(3, 4),
         cookies=rng.chance(7, 8),
         channels=rng.choice((4, 8, 128, 128)),
@@ -110,6 +110,8 @@ def _host(rng: Rng) -> HostOptions:
         idle_close=rng.choice((20, 40)),
         scramble=rng.chance(1, 2),
     )
+    # A guest with encrypted memory: the ports are dead, and the instruction is all there is.
+    return replace(host, ports=False) if rng.chance(1, 8) and host.hypercall != "none" else host
 
 
 def _step(at: int, verb: str, argument: Any, phase: str, within: int = 0) -> Step:

@@ -67,6 +67,7 @@ _VMT: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "refusal of a channel noticed": ("log", _says("refuses a channel")),
     "fight for the channel noticed": ("console", _says("vmtoolsd", "drvctl")),
     "refused guest information noticed": ("log", _says("refuses guest information")),
+    "ports dead, VMCALL or VMMCALL used": ("hypercall", _is(ports=False)),
     "host without time noticed": ("log", _says("does not tell the time")),
 }
 

@@ -51,6 +51,7 @@ class Host:
         self.backup = Backup(self.context)
         self.tclo = Tclo(self.context, self.transport, self.faults, self.tools, self.power)
         self.power.tclo = self.backup.tclo = self.tclo
+        self.tclo.on_fetched = self.backup.fetched
         self.rpci = Rpci(
             self.context,
             self.faults,
@@ -62,6 +63,7 @@ class Host:
         )
         self.transport.endpoints = {"rpci": self.rpci, "tclo": self.tclo}
         self.backdoor = Backdoor(self.context, self.transport, self.clock, self.faults)
+        self._called = False  # by VMCALL or VMMCALL
 
     # What the guest's processor reaches.
 
@@ -115,7 +117,13 @@ class Host:
             # A processor would make it an invalid instruction, or another hypervisor's call.
             self.context.violation("hypercall", f"flags {flags:#06x}, and CPUID offers none")
             frame.arg0 = _ALL_ONES
-        elif flags == 0:
+            return
+        if not self._called:
+            self._called = True
+            self.context.trace.emit(
+                "hypercall", instruction=self.options.hypercall, ports=self.options.ports
+            )
+        if flags == 0:
             frame.arg3 = channel | LOW_PORT
             self.backdoor.call(frame)
         elif flags in {1, 3}:
