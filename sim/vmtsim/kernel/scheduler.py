@@ -112,9 +112,9 @@ class Scheduler:
         self.switches = 0
         self.traps = 0
         self.calls = 0
-        # Out of how many chances to switch one is taken; the seed decides how restless a run is.
         # Kernel calls and traps that a run may have in all; None is no limit.
         self.limit: int | None = None
+        # Out of how many chances to switch one is taken; the seed decides how restless a run is.
         self.restlessness = 2 << rng.below(5)
         # The world outside of the guest: when something happens there, and making it happen.
         self.outside_next: Callable[[], int | None] = lambda: None
@@ -180,7 +180,8 @@ class Scheduler:
     def run(self, done: Callable[[], bool], until: int = NEVER) -> bool:
         """Run until ``done()`` (returns True) or until virtual time ``until`` (False).
 
-        Raises Stalled when nothing can ever happen again, Spinning beyond ``limit``, and what the guest or a model raised.
+        Raises Stalled when nothing can ever happen again, Spinning beyond ``limit``, and what the
+        guest or a model raised.
         """
         clock = self.clock
         while not done():
