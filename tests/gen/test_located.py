@@ -92,14 +92,18 @@ def test_what_data_files_do_not_need_is_refused(text: str, message: str) -> None
 
 
 def test_a_control_character_is_refused_with_its_line() -> None:
-    assert refused("a: 1\nb: \x01\n").startswith("f:2: not YAML: unacceptable character")
+    with pytest.raises(LocatedErrors) as caught:
+        parse_yaml("a: 1\nb: \x01\n", "f")
+    assert str(caught.value).startswith("f:2: not YAML: unacceptable character")
+    assert caught.value.problems[0].column == 0, "the whole line is meant"
 
 
 def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_bytes(b"a: 1\nb: \xff\n")
-    with pytest.raises(LocatedErrors, match=r"a\.yaml:2: byte 8 is not UTF-8"):
+    with pytest.raises(LocatedErrors, match=r"a\.yaml:2: byte 8 is not UTF-8") as caught:
         load_yaml(file)
+    assert caught.value.problems[0].column == 0, "the whole line is meant"
 
 
 def test_a_file_that_is_not_there_is_missing_input(tmp_path: Path) -> None:

@@ -133,7 +133,3 @@ class Mixture(Record):
     def shown(self) -> str:
         """The text as documents show it: variables by name, in angle brackets."""
         return Text(self.source).shown
-
-    def __str__(self) -> str:
-        """Return the text as the spec has it."""
-        return self.source

@@ -8,6 +8,7 @@ import pytest
 from vmtgen import errors
 from vmtgen.located import LocatedErrors
 from vmtgen.spec.load import FILES, load
+from vmtgen.targets import load_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +99,21 @@ def test_what_the_driver_could_not_send_is_told(
 ) -> None:
     change("guestinfo.yaml", old, new)
     assert messages(small) == [said]
+
+
+def test_a_node_for_the_period_may_not_go_beyond_what_the_clock_takes(
+    small: Path, change: Change
+) -> None:
+    change("driver.yaml", "range: [0, 2147483]", "range: [0, 2147484]")
+    assert messages(small) == [
+        "driver.yaml:11: clock.period_max: the sysctl node clock_sync.period allows 2147484"
+    ]
+
+
+def test_a_mapping_of_texts_is_kept_as_it_is_written(small: Path) -> None:
+    flags = load_targets(small).flags
+    assert flags.compile["-std=gnu99"].startswith("The dialect of the kernel")
+    assert next(iter(flags.compile)) == "-std=gnu99"
 
 
 def test_one_interface_more_is_right_where_the_oldest_form_is_not_used(

@@ -1,0 +1,53 @@
+"""What messages say is expected, for each kind of thing that a spec can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import pytest
+from vmtgen.model.driver import Counter
+from vmtgen.spec.schema import Entries, Length, Range, described, plural, shape
+from vmtgen.spec.text import Mixture
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (int, "an integer"),
+        (Annotated[int, Range(1, 9)], "an integer from 1 to 9"),
+        (Annotated[str, Length(1, 9)], "a string of 1 to 9 characters"),
+        (Literal["low"], "low"),
+        (Literal["low", "high", "all"], "low, high or all"),
+        (int | None, "an integer"),
+        (int | str, "an integer or a string"),
+        (tuple[int, ...], "a sequence of integers"),
+        (Mapping[str, str], "a mapping of names to strings"),
+        (Entries[Counter], "a mapping of names to mappings"),
+        (Mixture, "printable ASCII text"),
+        (bytes, "<class 'bytes'>"),
+    ],
+)
+def test_what_is_expected_is_put_in_words(hint: object, words: str) -> None:
+    assert described(hint).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("hint", "kind"),
+    [
+        (Mixture, "str"),
+        (Literal[1, 2], "int"),
+        (tuple[str, ...], "sequence"),
+        (Entries[Counter], "mapping"),
+        (Mapping[str, str], "mapping"),
+        (Counter, "mapping"),
+    ],
+)
+def test_a_hint_has_the_shape_of_the_node_that_fits_it(hint: object, kind: str) -> None:
+    assert shape(hint) == kind
+
+
+def test_several_of_a_kind_are_named_in_the_plural() -> None:
+    assert plural(int) == "integers"
+    assert plural(Counter) == "mappings"
+    assert plural(Mixture) == "values"
