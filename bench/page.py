@@ -34,7 +34,8 @@ there are the numbers alone.
 
 - **CPU s** are seconds of a processor, children included, the least of several runs that took
   turns with what they are compared with. They depend on the machine: the *ratio* to something
-  measured in the same run depends on it much less.
+  measured in the same run depends on it much less. Others at work on the same processors make
+  everything dearer.
 - **A goal** is the most (≤) or the least (≥) that was wanted. It stands beside what was measured,
   met or not.
 - **Making the driver** is beside `python -c pass`, the least that any Python program costs. A

@@ -41,6 +41,7 @@ _LINES = ("one", "two", "three", "four")
 _MARKS = ("o", "s", "^", "D")
 _STROKES = ("-", "--", "-.", ":")
 _PANEL = (4.6, 3.7)  # inches
+_COLUMNS = 2  # more would make the letters small on a page
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "netbsd-vmt",
@@ -77,7 +78,7 @@ def _along(axes: Axes, sizes: list[int]) -> None:
     axes.set_xscale("log")
     shown: list[int] = sizes[-1:]
     for size in reversed(sizes):
-        if size * (sizes[-1] / sizes[0]) ** 0.14 <= shown[0]:
+        if size * (sizes[-1] / sizes[0]) ** 0.18 <= shown[0]:
             shown.insert(0, size)
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _at: number(round(value))))
@@ -132,11 +133,13 @@ def _drawn(growth: Growth, colours: dict[str, str]) -> Figure:
         )
     ]
     width, height = _PANEL
-    figure = Figure(figsize=(width * len(units), height), layout="constrained")
+    columns = min(len(units), _COLUMNS)
+    lines = -(-len(units) // _COLUMNS)
+    figure = Figure(figsize=(width * columns, height * lines), layout="constrained")
     figure.set_facecolor(colours["paper"])
     figure.suptitle(growth.title, color=colours["ink"], fontsize=14, fontweight="bold")
     for at, unit in enumerate(units):
-        axes = figure.add_subplot(1, len(units), at + 1)
+        axes = figure.add_subplot(lines, columns, at + 1)
         _panel(axes, growth, unit, colours)
     return figure
 

@@ -52,7 +52,7 @@ def measure(plan: Plan) -> Found:
             line("of one processor", "seeds per s", lambda count, one: count / one.cpu),
             line("the largest process", "MiB", lambda _, one: one.peak / 2**20),
         ),
-        "" if largest >= counts[-1] else
-        f"`make bench LARGEST={counts[-1]}` plays the larger ones as well.",
+        "" if largest >= COUNTS[-1] else
+        f"`make bench LARGEST={COUNTS[-1]}` plays the larger ones as well.",
     )  # fmt: skip
     return Found(growth=(growth,))
