@@ -117,7 +117,9 @@ class Backup:
         self.completed = 0
         self.failed = 0
         self.last_code: int | None = None
+        self._message = b""
         self._begun = False  # the guest has read the message that starts it
+        self._another = False  # and one that starts another, which this object did not send
         self._timer: Timer | None = None
         self._watch: Timer | None = None
 
@@ -138,26 +140,29 @@ class Backup:
             self._context.trace.emit("backup.refused", state=self.state)
             return False
         self.snapshot = snapshot
-        self._begun = False
+        self._begun = self._another = False
         self._move("started")
         if parameters is not None:
             message = b"vmbackup.startWithOpts " + parameters
         else:
             message = f"vmbackup.start {manifest} {volumes}".rstrip().encode()
+        self._message = message
         self.tclo.send(message, self._answered)
         return True
 
     def fetched(self, message: bytes) -> None:
         """Note that the guest has read a message, whoever on the host has sent it.
 
-        A raw vmbackup.abort or vmbackup.snapshotDone is as good as one of this object's own:
-        what the guest then reports is no fault of the guest.
+        A raw message is as good as one of this object's own: what the guest then reports is no
+        fault of the guest.  After a second vmbackup.start, one that had lost its channel begins
+        anew; any other one refuses.
         """
         text = message.rstrip(b"\0 ")
-        if text.startswith(b"vmbackup.start"):
-            self._begun = self.state != "idle"
-        elif not self._begun:
-            return
+        start = text.startswith(b"vmbackup.start")
+        if not self._begun:
+            self._begun = start and self.state != "idle"
+        elif start:
+            self._another = text != self._message
         elif text == b"vmbackup.abort" and self.state in {
             "started", "accepted", "frozen", "thawing"
         }:  # fmt: skip
@@ -221,6 +226,9 @@ class Backup:
             # the guest learns of it.
             return False
         following = _MOVES[self.state].get(name)
+        if following is None and name == "reset" and self._another:
+            self._cancel()
+            following = "aborting"
         if following is None:
             self._context.violation("backup-event", f"{name} while {self.state}")
             return False

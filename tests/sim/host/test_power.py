@@ -230,6 +230,11 @@ def test_a_second_backup_is_refused_while_one_is_under_way() -> None:
             b"vmbackup.snapshotDone",
             (b"req.keepAlive 0 ", b"req.done 0 "),
         ),
+        (
+            (b"reset 0 ", b"prov.snapshotCommit 0 "),
+            b"vmbackup.start",
+            (b"reset 0 ", b"prov.snapshotCommit 0 ", b"req.aborted 4 ", b"req.done 0 "),
+        ),
     ],
 )
 def test_a_guest_that_obeys_a_raw_message_is_not_blamed(
