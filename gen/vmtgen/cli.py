@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 # In the order in which a person meets them.
-VERBS = ("generate", "build", "lint", "show", "kpi", "dist")
+VERBS = ("generate", "build", "lint", "show", "kpi", "dist", "upstream")
 
 _EPILOGUE = """\
 examples:
@@ -34,6 +34,7 @@ examples:
   vmtgen show FILE           print modinfo, sections, imports and relocations
   vmtgen kpi check           hold our kernel headers against NetBSD's
   vmtgen dist                make the archives of a release
+  vmtgen upstream            lay the driver out for NetBSD's own source tree
 
 `vmtgen VERB --help` tells more about a verb.
 """

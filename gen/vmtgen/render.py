@@ -18,7 +18,7 @@ from vmtgen.spec.load import FILES
 from vmtgen.spec.schema import Entries, Record, keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -58,9 +58,20 @@ def _with_hint(said: str, name: str, known: Iterable[str]) -> str:
 
 
 class Renderer:
-    """Renders the templates of one directory with one set of specs."""
+    """Renders the templates of one directory with one set of specs.
 
-    def __init__(self, directory: Path, specs: Specs) -> None:
+    ``more`` is a directory with further templates, which go before those of the same name, and
+    ``names`` are what they may use beside the specs.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        specs: Specs,
+        *,
+        more: Path | None = None,
+        names: Mapping[str, object] | None = None,
+    ) -> None:
         if not directory.is_dir():
             raise MissingInputError(
                 f"{shown(directory)}: no such directory",
@@ -71,9 +82,9 @@ class Renderer:
                 f"{shown(directory)}: no template: no file *{SUFFIX} that makes an output",
                 hint=_HINT,
             )
-        self.directory = directory
+        self.directories = (directory,) if more is None else (more, directory)
         self.environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(directory),
+            loader=jinja2.FileSystemLoader(self.directories),
             undefined=Undefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -86,11 +97,13 @@ class Renderer:
             version=__version__,
             marker=MARKER,
             spec_path=_spec_path,
+            tree=None,  # not NetBSD's own source tree, see vmtgen.upstream
         )
+        self.environment.globals.update(names or {})
 
     def templates(self) -> list[str]:
         """Return the names of the templates that make outputs; those with _ are includes."""
-        return _outputs_of(self.directory)
+        return sorted({name for folder in self.directories for name in _outputs_of(folder)})
 
     def render_all(self) -> dict[str, str]:
         """Return the text of every output by its file name.
@@ -120,7 +133,9 @@ class Renderer:
         except jinja2.TemplateNotFound as error:
             line, place = self._place(name, sys.exc_info()[2])
             wanted = str(error.name)
-            known = sorted(path.name for path in self.directory.glob(f"*{SUFFIX}"))
+            known = sorted(
+                path.name for folder in self.directories for path in folder.glob(f"*{SUFFIX}")
+            )
             said = f"there is no template {wanted!r}"
             raise LocatedErrors([self._problem(place, line, said, wanted, known)]) from None
         except RecursionError:
@@ -165,7 +180,9 @@ class Renderer:
         self, name: str, line: int, said: str, wanted: str = "", known: Iterable[str] = ()
     ) -> Problem:
         near = nearest(wanted, known) if wanted else None
-        return Problem(shown(self.directory / name), line, 0, "", said, near)
+        found = (folder / name for folder in self.directories)
+        place = next((path for path in found if path.exists()), self.directories[-1] / name)
+        return Problem(shown(place), line, 0, "", said, near)
 
 
 def _outputs_of(directory: Path) -> list[str]:

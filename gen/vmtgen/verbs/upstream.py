@@ -1,0 +1,82 @@
+"""``vmtgen upstream``: the driver laid out for NetBSD's own source tree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen.files import shown
+from vmtgen.resources import root
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vmtgen.upstream_check import Finding
+
+SUMMARY = "lay the driver out as sys/dev/vmt of NetBSD's own source tree"
+
+_EXAMPLES = """\
+examples:
+  vmtgen upstream                        build/upstream: sys/, share/, EDITS and MANIFEST
+  vmtgen upstream --out /tmp/vmt         elsewhere
+  vmtgen upstream --sys /usr/src/sys     and say what does not fit that tree; status 1 then
+
+Then, with the driver that NetBSD has removed (EDITS says what):
+  cp -R build/upstream/sys build/upstream/share /usr/src
+
+The sources compile as part of a kernel and, with -D_MODULE and config(1)'s tables, as a module.
+DIR is replaced as a whole; a directory that anybody else has touched is left alone.
+docs/upstream.md has the whole way, and what has not been tried.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="write there (default: build/upstream)"
+    )
+    parser.add_argument(
+        "--sys", metavar="DIR", type=Path, help="hold it against the NetBSD sys/ tree at DIR"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was made and found")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lay the tree out; return 1 where a given tree is not as it takes it to be."""
+    from vmtgen import upstream, upstream_check  # noqa: PLC0415 - keeps --help fast
+
+    texts = upstream.files()
+    findings: list[Finding] = []
+    absent: list[str] = []
+    if args.sys is not None:
+        findings, absent = upstream_check.check(texts, args.sys)
+    out: Path = args.out or (root() or Path()) / "build" / "upstream"
+    changed = upstream.lay_out(texts, out)
+    if args.json:
+        print(_json(out, texts, findings, absent, changed=changed))
+        return 1 if findings else 0
+    print(f"{shown(out)}: {len(texts)} files and MANIFEST, {'written' if changed else 'unchanged'}")
+    for finding in findings:
+        print(f"{finding.file}: {finding.message}")
+    for name in absent:
+        print(f"{name}: not there, not looked at")
+    if args.sys is not None and not findings:
+        print(f"{shown(args.sys)}: as {upstream.EDITS} and files.vmt take it to be")
+    return 1 if findings else 0
+
+
+def _json(
+    out: Path, texts: dict[str, str], findings: list[Finding], absent: list[str], *, changed: bool
+) -> str:
+    """Return what was made and found as JSON: version 1 of the format."""
+    told = {
+        "version": 1,
+        "out": str(out),
+        "changed": changed,
+        "files": list(texts),
+        "findings": [{"file": f.file, "message": f.message} for f in findings],
+        "absent": absent,
+    }
+    return json.dumps(told, indent=2)
