@@ -192,14 +192,13 @@ vmt_match(device_t parent, cfdata_t cf, void *aux)
 	if (strcmp(cfaa->name, "vm") != 0)
 		return 0;
 #endif
+	if (!vmtk_cpuid_vmware() && !vmt_force)
+		return 0;
 	/* A unit that is taken would be a panic in config_attach(). */
 	if (device_find_by_xname("vmt0") != NULL)
 		return 0;
 	vmt_flush();
 	if (vmt_unit_taken())
-		return 0;
-
-	if (!vmtk_cpuid_vmware() && !vmt_force)
 		return 0;
 	if (!vmtk_backdoor_present() || !vmtk_channel_exists())
 		return 0;
