@@ -33,9 +33,9 @@ there are the numbers alone.
 ## What they mean
 
 - **CPU s** are seconds of a processor, children included, the least of several runs that took
-  turns with what they are compared with. They depend on the machine: the *ratio* to something
-  measured in the same run depends on it much less. Others at work on the same processors make
-  everything dearer.
+  turns with what they are compared with; what takes many seconds, such as an idle day, runs once.
+  They depend on the machine: the *ratio* to something measured in the same run depends on it
+  much less. Others at work on the same processors make everything dearer.
 - **A goal** is the most (≤) or the least (≥) that was wanted. It stands beside what was measured,
   met or not.
 - **Making the driver** is beside `python -c pass`, the least that any Python program costs. A
@@ -67,7 +67,7 @@ def text(result: Result, pictures: str) -> str:
     if result.growth:
         parts.append("## Growth\n")
     for growth in result.growth:
-        units = " and ".join(growth.units)
+        units = ", ".join(growth.units)
         parts.append(growth_text(growth))
         parts.append(f"![{growth.title}: {units} by {growth.of}]({pictures}/{picture(growth)})\n")
     return "\n".join(part for part in parts if part)

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from vmtgen.spec.load import load
 
-from bench import specs, table
+from bench import page, specs, table
 from bench.figures import Figure, Growth, Plan, Result, Series
-from bench.run import run
+from bench.run import PARTS, run
 
 from ..conftest import IN_CI
 
@@ -173,6 +173,19 @@ def test_more_specs_are_specs(tmp_path: Path) -> None:
     assert len(after.driver.logs) == len(before.driver.logs) + 2 * max(
         len(before.driver.logs), len(before.tclo.commands)
     )
+
+
+def test_the_page_of_the_checkout_is_one_that_the_bench_writes() -> None:
+    """Its words are the bench's, and each of its pictures is there."""
+    text = (ROOT / "docs" / "bench.md").read_text(encoding="utf-8")
+    empty = page.text(Result(MACHINE, quick=False), "bench")
+    head, _, _ = empty.partition("Measured on ")
+    assert text.startswith(head), "write it again: make bench PAGE=docs/bench.md"
+    pictures = re.findall(r"^!\[[^]]+\]\((bench/[a-z]+\.svg)\)$", text, re.MULTILINE)
+    assert pictures == [f"bench/{name}.svg" for name in ("specs", "messages", "addresses", "seeds")]
+    assert set(PARTS) > {Path(name).stem for name in pictures}
+    for name in pictures:
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
 def matplotlib() -> None:
