@@ -262,7 +262,7 @@ class Simulation:
         if channels:
             self._find(
                 "channels-closed",
-                f"the module is gone, but {len(channels)} channels to the host are open: "
+                "the module is gone, but channels to the host are open: "
                 + ", ".join(str(channel) for channel in sorted(channels)),
             )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
-from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.scheduler import WaitQueue
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
 # IPL_NONE and the soft interrupt levels give an adaptive mutex, IPL_VM and above a spin mutex.
 IPL_VM = {"amd64": 6, "i386": 6, "aarch64": 5}
-# heartbeat(9) of NetBSD 11 panics when a CPU does not take clock interrupts for so long.
-HEARTBEAT = 15 * SECOND
 _ALIVE = 0x6D757478  # what an initialised kmutex_t holds, so that a copy or a wipe shows
 
 
@@ -106,21 +103,10 @@ class Mutexes(Subject):
         if owner is not None:
             owner.held.remove(mutex)
             if mutex.spin:
-                self._check_heartbeat(mutex)
+                self.kernel.rules.heartbeat(mutex)
         mutex.owner = None
         if mutex.queue.lwps:
             self.kernel.scheduler.wake_all(mutex.queue)
-
-    def _check_heartbeat(self, mutex: Mutex) -> None:
-        """Panic for a CPU that was held with interrupts blocked for too long (heartbeat(9))."""
-        kernel = self.kernel
-        held = kernel.clock.now - mutex.taken_on
-        if held > HEARTBEAT:
-            kernel.panic(
-                "heartbeat",
-                f"the spin mutex {mutex.describe()}, taken by {kernel.location(mutex.taken_at)}, "
-                f"was held for {held / 1e9:.1f} s: the other CPUs panic after 15 s",
-            )
 
     @kernel_function("void mutex_init(kmutex_t *mtx, kmutex_type_t type, int ipl)")
     def mutex_init(self, address: int, _type: int, ipl: int) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.pserialize import PSerialize
 
 if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.mutex import Mutex
+
+# kern.heartbeat.max_period: so long may a CPU take no clock interrupt, or run no soft interrupt
+# (NetBSD sys/kern/kern_heartbeat.c).
+HEARTBEAT = 15 * SECOND
 
 
 class Rules:
@@ -45,6 +51,34 @@ class Rules:
                     f"{function} called by {kernel.where()} with spin mutex {lock.describe()} "
                     f"held (taken by {kernel.location(lock.taken_at)})",
                 )
+
+    def heartbeat(self, mutex: Mutex) -> None:
+        """Panic for a spin mutex that blocks the CPU's clock interrupts for too long."""
+        kernel = self.kernel
+        held = kernel.clock.now - mutex.taken_on
+        if held > HEARTBEAT:
+            kernel.panic(
+                "heartbeat",
+                f"the spin mutex {mutex.describe()}, taken by {kernel.location(mutex.taken_at)}, "
+                f"was held for {held / 1e9:.1f} s, seen in a call by {kernel.where()}: the other "
+                "CPUs panic after 15 s",
+            )
+
+    def busy(self) -> None:
+        """Panic where the calling thread has kept the CPU from others for too long."""
+        kernel = self.kernel
+        lwp = kernel.current
+        for lock in lwp.held:
+            if lock.spin:
+                self.heartbeat(lock)
+        ran = kernel.clock.now - lwp.began
+        if lwp.in_softint and ran > HEARTBEAT:
+            kernel.panic(
+                "heartbeat",
+                f"the soft interrupt thread {lwp.name} has run for {ran / 1e9:.1f} s, now in a "
+                f"call by {kernel.where()}: no other soft interrupt gets the CPU, and it panics "
+                "after 15 s (softints stuck)",
+            )
 
     def no_locks(self, function: str, rule: str) -> None:
         """Report mutexes that the calling thread holds."""

@@ -86,6 +86,7 @@ class Lwp:
         self.error: BaseException | None = None
         self.exited = WaitQueue(f"exit of {name}")
         self.work = 0
+        self.began = 0  # when it last got the processor, in virtual ns
 
     def __repr__(self) -> str:
         return f"<lwp {self.number} {self.name} {self.state}>"
@@ -263,6 +264,7 @@ class Scheduler:
         self.ready.remove(lwp)
         self._switch_to(lwp)
         lwp.state = "running"
+        lwp.began = self.clock.now
         try:
             state = self._execute(lwp)
         except BaseException:

@@ -209,3 +209,5 @@ class TimeKeeping(Subject):
     @kernel_function("void delay(unsigned int us)", machines=("aarch64",))
     def delay(self, microseconds: int) -> None:
         self.kernel.clock.now += microseconds * 1000
+        if self.kernel.scheduler.current is not None:
+            self.kernel.rules.busy()
