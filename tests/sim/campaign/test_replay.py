@@ -1,0 +1,37 @@
+"""One seed again: whole, in part, as a list, as a picture."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from vmtsim import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_a_seed_is_played_again_with_its_schedule_trace_and_picture(
+    driver: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace, picture = tmp_path / "t.jsonl", tmp_path / "p.svg"
+    words = ["replay", str(driver), "--seed", "3", "--schedule", "--trace", str(trace)]
+    assert cli.main([*words, "--svg", str(picture)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1].startswith("verdict  fine: seed 3, ")
+    labels = [line.split()[0] for line in out if line[:1] in "af" and line[1:2].isdigit()]
+    assert labels
+    assert all(json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines())
+    assert picture.read_text(encoding="utf-8").startswith("<svg")
+
+    assert cli.main(["replay", str(driver), "--seed", "3", "--only", labels[0], "--summary"]) == 0
+    assert capsys.readouterr().out.startswith("verdict  fine")
+
+
+def test_of_a_schedule_only_what_is_in_it_can_be_played(
+    driver: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["replay", str(driver), "--seed", "3", "--only", "x9"]) == 64
+    assert capsys.readouterr().err.startswith("vmtsim replay: error: --only: ")
