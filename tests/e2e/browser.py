@@ -55,6 +55,7 @@ window.addEventListener("load", () => {
     .filter((from) => !from.startsWith("#") && !from.startsWith("data:"));
   const found = document.createElement("pre");
   found.id = "laid-out";
+  found.hidden = true;
   found.textContent = JSON.stringify({texts: seen.map((each) => each.text), cut, over, fetched});
   document.body.append(found);
 });
@@ -95,7 +96,7 @@ def look(chromium: str, page: Path, screenshot: Path, *, dark: bool = False) -> 
             command.append("--blink-settings=preferredColorScheme=0")
         command += ["--dump-dom", f"--screenshot={screenshot.resolve()}", copy.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    found = re.search(r'<pre id="laid-out">(.*?)</pre>', done.stdout, re.DOTALL)
+    found = re.search(r'<pre id="laid-out"[^>]*>(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, f"{page}: Chromium did not lay it out:\n{done.stderr[-2000:]}"
     layout = json.loads(unescape(found[1]))
     layout["over"] = [tuple(pair) for pair in layout["over"]]
