@@ -56,9 +56,11 @@ _CATALOGUE = (
     Fault("wrong-cookie", (*_LENGTHS, *_PAYLOAD), "the host knows the channel by other cookies"),
     Fault("closed", (*_LENGTHS, *_PAYLOAD), "the host closed the channel (flag 0x0004)"),
     Fault("unsent", ("recvpayload", "hb-in", "recvstatus"), "the host withdrew its message"),
-    Fault("power-off", _LENGTHS, "the host is powering the machine off (flag 0x0020)"),
-    Fault("timed-out", _LENGTHS, "the host timed the channel out (flag 0x0040)"),
-    Fault("refuse", (*_LENGTHS, "recvstatus", "close"), "one call fails, the channel lives on"),
+    Fault(
+        "power-off", (*_LENGTHS, *_PAYLOAD), "the host is powering the machine off (flag 0x0020)"
+    ),
+    Fault("timed-out", (*_LENGTHS, *_PAYLOAD), "the host timed the channel out (flag 0x0040)"),
+    Fault("refuse", (*_LENGTHS, *_PAYLOAD, "close"), "one call fails, the channel lives on"),
     Fault("table-full", ("open",), "no channel is free"),
     Fault("wrong-type", ("announce", "recvpayload"), "EDX names another type than it should"),
     Fault("huge-length", ("announce",), "the announced length is beyond any limit"),

@@ -48,19 +48,51 @@ def test_a_checkpoint_at_any_step_costs_one_retry_and_no_message(point: str) -> 
     assert guest.broken_rules() == []
 
 
+STEPS_OF_A_MESSAGE = (
+    "sendsize", "sendpayload", "hb-out", "recvsize", "recvpayload", "hb-in", "recvstatus"
+)  # fmt: skip
+
+
+def _one_message(fault: str, step: str) -> tuple[Guest, Channel]:
+    """Return a guest with an open channel, whose host will fail once at that step."""
+    guest = Guest(high_bandwidth=step.startswith("hb"))
+    channel = guest.open(b"RPCI")
+    guest.host.faults.arm(fault, at=step)
+    return guest, channel
+
+
+def _talk(guest: Guest, channel: Channel, step: str) -> None:
+    guest.send(channel, b"log x")
+    assert step not in {"sendsize", "sendpayload", "hb-out"}
+    guest.receive(channel)
+
+
 @pytest.mark.parametrize(
     ("name", "status"),
     [("lose-channel", 0), ("closed", 4), ("power-off", 0x20), ("timed-out", 0x40)],
 )
-def test_a_deadly_fault_ends_the_channel_with_its_flag(name: str, status: int) -> None:
-    guest = Guest()
-    channel = guest.open(b"RPCI")
-    guest.host.faults.arm(name)
+@pytest.mark.parametrize("step", STEPS_OF_A_MESSAGE)
+def test_a_deadly_fault_at_any_step_ends_the_channel_with_its_flag(
+    name: str, status: int, step: str
+) -> None:
+    guest, channel = _one_message(name, step)
     with pytest.raises(Refused) as refused:
-        guest.send(channel, b"log x")
+        _talk(guest, channel, step)
     assert refused.value.status == status
     assert guest.step(6, channel).arg2 >> 16 == status
     assert guest.host.transport.channels == {}
+    assert guest.broken_rules() == []
+
+
+@pytest.mark.parametrize("step", STEPS_OF_A_MESSAGE)
+def test_a_call_that_is_refused_at_any_step_leaves_a_channel_that_can_be_closed(step: str) -> None:
+    guest, channel = _one_message("refuse", step)
+    with pytest.raises(Refused) as refused:
+        _talk(guest, channel, step)
+    assert refused.value.status == 0
+    assert list(guest.host.transport.channels) == [channel.number]
+    guest.close(channel)
+    assert guest.rpci(b"log y") == b"1 "
     assert guest.broken_rules() == []
 
 
@@ -223,12 +255,13 @@ def test_the_clock_can_lie_once_jump_or_be_refused() -> None:
 
 def everything(guest: Guest) -> None:
     """Work for a while with all faults on, as a guest that never gives up."""
-    faults = {name: (1, 12) for name in FAULTS if name not in {"huge-length", "wrong-type"}}
+    faults = {name: (1, 20) for name in FAULTS if name not in {"huge-length", "wrong-type"}}
     guest.host.faults.set_plan(faults)
     channel: Channel | None = None
     reply = b""
     for _ in range(150):
         guest.wait(0.3)
+        guest.low(46)
         try:
             channel = channel or guest.open(b"TCLO")
             message = guest.turn(channel, reply)
@@ -236,7 +269,6 @@ def everything(guest: Guest) -> None:
             if message is not None and message.rstrip(b"\0") == b"reset":
                 reply = b"OK ATR toolbox"
             guest.rpci(b"SetGuestInfo  7 1")
-            guest.low(46)
         except Refused:
             if channel is not None:
                 with contextlib.suppress(Refused):
