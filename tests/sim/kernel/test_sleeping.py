@@ -37,7 +37,13 @@ SOURCE = """
             kcondvar_t cv;
             callout_t timer;
     };
-    kmutex_t lock, other, spin;
+    int     splraise(int);
+    void    spllower(int);
+    bool    kpreempt_disabled(void);
+    void    kpreempt_disable(void);
+    void    kpreempt_enable(void);
+
+    kmutex_t lock, other, soft, spin;
     kcondvar_t cv;
     callout_t timer;
     struct both *both;
@@ -55,6 +61,7 @@ SOURCE = """
     {
             mutex_init(&lock, MUTEX_DEFAULT, IPL_NONE);
             mutex_init(&other, MUTEX_DEFAULT, IPL_NONE);
+            mutex_init(&soft, MUTEX_DEFAULT, IPL_SOFTCLOCK);
             mutex_init(&spin, MUTEX_DEFAULT, IPL_VM);
             cv_init(&cv, "tried");
             callout_init(&timer, CALLOUT_MPSAFE);
@@ -232,6 +239,59 @@ SOURCE = """
             return told;
     }
 
+    static void
+    slow(void *arg)
+    {
+            mutex_enter(&soft);
+            fired += 10;
+            mutex_exit(&soft);
+    }
+
+    /* The callout waits for the mutex that halting it gives up. */
+    int
+    halt_running(void)
+    {
+            mutex_enter(&soft);
+            callout_reset(&timer, 1, slow, NULL);
+            kpause("slow", false, 10, NULL);
+            if (!callout_invoking(&timer) || fired != 0)
+                    return -1;
+            callout_halt(&timer, &soft);
+            if (!mutex_owned(&soft))
+                    return -2;
+            mutex_exit(&soft);
+            return fired;
+    }
+
+    int
+    levels(void)
+    {
+            int first = splraise(4), second = splraise(2), third;
+
+            spllower(first);
+            third = splraise(1);
+            spllower(third);
+            return first * 100 + second * 10 + third;
+    }
+
+    int
+    preemption(void)
+    {
+            int before = kpreempt_disabled(), inside;
+
+            kpreempt_disable();
+            inside = kpreempt_disabled();
+            kpreempt_enable();
+            return before * 100 + inside * 10 + kpreempt_disabled();
+    }
+
+    int
+    enable_what_is_enabled(void)
+    {
+            kpreempt_enable();
+            return 0;
+    }
+
     int
     reset_and_init(void)
     {
@@ -368,6 +428,7 @@ def test_a_wake_up_without_the_mutex_is_told(code: Code) -> None:
         ("", "reset_and_init", "callout-already-initialised"),
         ("", "set_nothing", "callout-without-function"),
         ("", "schedule_nothing", "callout-without-function"),
+        ("", "enable_what_is_enabled", "preemption-not-disabled"),
         ("", "unlock_what_is_not_held", "kernel-lock-not-held"),
         ("", "neither_sleep_nor_not", "kmem-flags"),
     ],
@@ -390,6 +451,19 @@ def test_a_callout_is_pending_then_expired_until_that_is_taken_note_of(code: Cod
     assert [int(digit) for digit in f"{told:04}"] == [0, pending | active, expired | active, 0]
     assert (code.number("fired"), code.number("seen")) == (1, 1)
     assert "callout-not-destroyed" in " ".join(code.unload())
+
+
+def test_who_halts_a_callout_that_runs_gives_up_the_mutex_until_it_is_done(code: Code) -> None:
+    assert code.call("halt_running") == 10
+    assert code.violations() == []
+
+
+def test_a_level_is_raised_only_and_lowered_to_what_it_was(code: Code) -> None:
+    assert code.call("levels") == 0 * 100 + 4 * 10 + 0
+
+
+def test_preemption_is_off_between_disable_and_enable(code: Code) -> None:
+    assert code.call("preemption") == 10
 
 
 def test_the_kernel_lock_is_given_up_in_sleep_and_taken_as_often_again(code: Code) -> None:
