@@ -186,7 +186,8 @@ class Engine:
                     size=len(data),
                     mapped=True,
                 )
-        self.write(address, data)
+        if data and self._mem_write(self._handle, address, data, len(data)):
+            raise self._outside(Access.WRITE, address, len(data))
 
     def read(self, address: int, size: int) -> bytes:
         """Return memory, whatever its protection; CpuFault if not mapped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ class Memory:
         self.cpu = cpu
         self.pointer_size = cpu.pointer_size
         self.read_word = cpu.read_word
+        self._timespec = struct.Struct("<qq" if cpu.pointer_size == 8 else "<qi")
         self.shadow = Shadow(cpu)
         # Of the shadow: kernel functions ask at each access whether it can matter.
         self._marked_from, self._marked_to = self.shadow.start, self.shadow.end
@@ -130,11 +132,7 @@ class Memory:
 
     def put_timespec(self, address: int, nanoseconds: int) -> None:
         """Store a struct timespec: 64-bit seconds, long nanoseconds."""
-        seconds, rest = divmod(nanoseconds, 1_000_000_000)
-        self.write(
-            address,
-            seconds.to_bytes(8, "little", signed=True) + rest.to_bytes(self.pointer_size, "little"),
-        )
+        self.write(address, self._timespec.pack(*divmod(nanoseconds, 1_000_000_000)))
 
     def timespec(self, address: int) -> tuple[int, int]:
         """Return (tv_sec, tv_nsec) of a struct timespec, unchecked."""
