@@ -194,6 +194,7 @@ class Machine:
             if int(value) < self.securelevel:
                 return False
             self.securelevel = int(value)
+            self.kernel.memory.put_u32(self.kernel.symbols["securelevel"], self.securelevel)
             return True
         return False
 
