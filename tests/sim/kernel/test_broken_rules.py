@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from vmtsim.kernel.errors import KernelPanic
+from vmtsim.kernel.sysctl import Sysctl
 
 from .guestcode import MACHINES, Code, compile_module, line_of
 
@@ -21,10 +22,12 @@ SOURCE = """
 #include <sys/kernel.h>
 #include <sys/mutex.h>
 #include <sys/proc.h>
+#include <sys/pserialize.h>
 #include <sys/sysctl.h>
 #include <sys/systm.h>
 #include <sys/workqueue.h>
 
+#include <dev/sysmon/sysmon_taskq.h>
 #include <dev/sysmon/sysmonvar.h>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -160,6 +163,21 @@ button_event(void)
 }
 
 int
+pserialize_of_nobody(void)
+{
+
+	pserialize_perform((pserialize_t)nothing);	/* pserialize-unknown */
+	return 0;
+}
+
+int
+queue_of_the_kernel(void)
+{
+
+	return 1 + sysmon_task_queue_fini();	/* taskq-of-the-kernel */
+}
+
+int
 far_away(void)
 {
 
@@ -185,6 +203,8 @@ static int
 handler(SYSCTLFN_ARGS)
 {
 
+	if (newp != NULL)
+		sysctl_teardown(&nodes);	/* sysctl-lock */
 	mutex_enter(&lock);			/* syscall-with-mutex */
 	*oldlenp = 0;
 	return 0;
@@ -208,6 +228,7 @@ PANICS = {
     "softint_of_level_9": "softint-establish",
     "preemption_once_too_often": "preemption-not-disabled",
     "no_device": "no-device",
+    "pserialize_of_nobody": "pserialize-unknown",
     "button_event": "pswitch-event",
     "far_away": "page-fault",
     "callout_destroyed_twice": "callout-uninitialised",
@@ -271,9 +292,25 @@ def test_a_button_that_is_left_is_told(modules: dict[str, Path]) -> None:
     assert f"tried.c:{line_of(SOURCE, '/* pswitch-left */')}" in found
 
 
-def test_a_handler_that_comes_back_with_a_mutex_is_a_panic(modules: dict[str, Path]) -> None:
-    from vmtsim.kernel.sysctl import Sysctl
+def test_the_task_queue_of_the_kernel_is_not_for_modules_to_end(modules: dict[str, Path]) -> None:
+    code = Code(modules["amd64"], "amd64")
+    code.call("queue_of_the_kernel")
+    (found,) = code.violations()
+    assert found.startswith("taskq-of-the-kernel: ")
+    assert f"tried.c:{line_of(SOURCE, '/* taskq-of-the-kernel */')}" in found
 
+
+def test_a_handler_that_tears_its_own_tree_down_is_a_panic(modules: dict[str, Path]) -> None:
+    code = Code(modules["amd64"], "amd64")
+    assert code.call("node") == 0
+    call = code.kernel.subject(Sysctl).call("machdep.tried", new=b"\0\0\0\0")
+    line = line_of(SOURCE, "/* sysctl-lock */")
+    with pytest.raises(KernelPanic, match=rf"handler \(tried\.c:{line}\)") as caught:
+        code.kernel.run_process("sysctl", call)
+    assert caught.value.rule == "sysctl-lock"
+
+
+def test_a_handler_that_comes_back_with_a_mutex_is_a_panic(modules: dict[str, Path]) -> None:
     code = Code(modules["amd64"], "amd64")
     assert code.call("node") == 0
     with pytest.raises(KernelPanic, match=r"handler \(tried\.c:\d+\)") as caught:
