@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.host import backup as backup_module
 from vmtsim.host.guestinfo import BINARY_KEYS, KEY_NAMES, ValueProblem
+from vmtsim.host.options import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,7 @@ _WITHOUT_NUL = frozenset(
 # Commands that report something which happened once.  A guest that did not get the reply says them
 # again, as open-vm-tools' lib/rpcOut does; they are answered again and not carried out again.
 _REPORTS = frozenset({"tools.os.statechange.status", "vmbackup.eventSet"})
+_AT_ONCE = 10 * NANOSECONDS
 _TAKEN_AS_THEY_ARE = (
     "log",
     "guest.log.state",
@@ -85,7 +87,9 @@ class Rpci:
         self._tclo = tclo
         self.guest_log: list[str] = []
         # The last report and its reply, until the guest has read that: (channel, report, reply).
+        # Whoever repeats it does so at once; what comes later is another report.
         self._unread: tuple[int, bytes, bytes] | None = None
+        self._repeated_until = 0
         # Command name -> function of the arguments, NUL at the end taken off.
         self._commands: dict[str, Callable[[bytes], bytes]] = {
             "vmx.capability.unified_loop": self._unified_loop,
@@ -140,15 +144,23 @@ class Rpci:
         struck = self._faults.strike("rpci", "rpci", name)
         unread = self._unread
         reply: bytes | None
-        if struck in {"reject", "garbage-reply", "empty-reply", "long-reply", "no-reply"}:
+        if struck in {"reject", "garbage-reply", "empty-reply", "no-reply"}:
             reply = self._spoiled(struck)
         else:
-            again = unread is not None and unread[1] == message
+            again = (
+                unread is not None
+                and unread[1] == message
+                and self._context.now() <= self._repeated_until
+            )
             reply = unread[2] if unread and again else self._answer(name, message, channel)
+            # What begins with "1 " was carried out, whatever follows.
             if struck == "reject-text" and reply[:2] == OK:
                 reply = b"1 not stored"
-            if again or (name in _REPORTS and channel is not None):
-                self._unread = (-1 if channel is None else channel, message, reply)
+            elif struck == "long-reply":
+                reply = reply[:2] + b"x" * self._faults.rng.between(5_000, 65_000)
+            if name in _REPORTS and channel is not None:
+                self._unread = (channel, message, reply)
+                self._repeated_until = self._context.now() + _AT_ONCE
         ok = reply is not None and reply[:2] == OK
         self._context.trace.emit(
             "rpci", channel=channel, command=name, request=message, reply=reply, ok=ok
@@ -164,8 +176,6 @@ class Rpci:
             return rng.bytes(rng.between(2, 64))
         if struck == "empty-reply":
             return rng.choice((b"", b"1", b"0"))
-        if struck == "long-reply":
-            return OK + b"x" * rng.between(5_000, 65_000)
         return None
 
     def _answer(self, name: str, message: bytes, channel: int | None) -> bytes:

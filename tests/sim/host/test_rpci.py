@@ -195,3 +195,25 @@ def test_a_repeated_status_is_not_judged_again_whatever_its_reply_says(skip: int
     assert guest.broken_rules() == []
     guest.rpci(halted)
     assert guest.broken_rules() == ["state-change"]
+
+
+def test_the_same_status_some_time_later_is_that_of_another_request() -> None:
+    halted = b"tools.os.statechange.status 1 1"
+    guest, channel = started()
+    for _ in range(2):
+        guest.host.power.request("halt")
+        assert guest.tools(channel, 2, lambda _: b"OK ") == [b"OS_Halt"]
+        lost = guest.open(b"RPCI")
+        guest.send(lost, halted)
+        guest.close(lost)
+        assert guest.host.power.underway == ()
+        guest.wait(11)
+    assert guest.broken_rules() == []
+
+
+def test_a_command_with_a_long_reply_was_carried_out(guest: Guest) -> None:
+    guest.host.faults.arm("long-reply")
+    reply = guest.rpci(b"info-set guestinfo.a b")
+    assert reply.startswith(b"1 x")
+    assert len(reply) > 5000
+    assert guest.rpci(b"info-get guestinfo.a") == b"1 b"
