@@ -11,10 +11,10 @@ import pytest
 from vmtgen.build import build_module
 from vmtgen.resources import root
 from vmtsim import cli, scenario
-from vmtsim.simulation import PANIC, Outcome, Simulation
+from vmtsim.simulation import NOT_LIVE, PANIC, Outcome, Simulation
 from vmtsim.trace import Trace, read_events
 
-from .modkit import MACHINES, built
+from .modkit import MACHINES, SOURCES, built
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -254,3 +254,14 @@ def test_a_channel_that_is_left_open_is_told(tmp_path: Path) -> None:
     assert finding.message == "the module is gone, but channels to the host are open: 0"
     held = dict(outcome.properties)
     assert not held["the module unloads and leaves nothing"]
+
+
+def test_code_that_loops_for_ever_is_named_at_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmtsim.simulation._STUCK_AFTER", 0.3)
+    monkeypatch.setattr("vmtsim.simulation._LOOK", 0.1)
+    _simulation, outcome = _run(built("looper"), "boot-to-halt")
+    assert outcome.status == NOT_LIVE
+    message = outcome.findings[0].message
+    source = (SOURCES / "looper.c").read_text(encoding="utf-8").splitlines()
+    lines = [n for n, line in enumerate(source, 1) if "turns >= 0" in line or "for ever" in line]
+    assert any(f"looper.c:{line}" in message for line in lines), message
