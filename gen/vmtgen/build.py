@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _CACHE_FORMAT = "1"  # part of every key: raise it when keys or contents change their meaning
+_INCLUDED = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
 _DEBUG_SECTIONS = (".debug", ".rela.debug", ".rel.debug")
 CANONICAL_SOURCE = "kmod"  # what the sources' directory is called in __FILE__ and DWARF
 
@@ -238,6 +239,23 @@ def _digest(*parts: bytes | str) -> str:
     return total.hexdigest()
 
 
+def _texts(source: Path) -> list[bytes]:
+    """Return the source and every file that it includes by a path from its own directory.
+
+    The headers beside it are part of each object's key anyway; this finds an ioconf.c, too.
+    """
+    first = source.resolve()
+    waiting, seen = [first], {first: source.read_bytes()}
+    while waiting:
+        path = waiting.pop()
+        for name in _INCLUDED.findall(seen[path]):
+            found = (path.parent / os.fsdecode(name)).resolve()
+            if found not in seen and found.is_file():
+                seen[found] = found.read_bytes()
+                waiting.append(found)
+    return list(seen.values())
+
+
 @dataclass(frozen=True)
 class _Builder:
     """The compilations and the two links of one module for one target."""
@@ -275,7 +293,7 @@ class _Builder:
         except OSError as error:
             raise CannotCreateError(f"cannot make {shown(folder)}: {error.strerror}") from error
         found = [
-            folder / f"{_digest(self._common_key, source.name, source.read_bytes())}.o"
+            folder / f"{_digest(self._common_key, source.name, *_texts(source))}.o"
             for source in self.files
         ]
         missing = [

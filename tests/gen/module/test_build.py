@@ -93,6 +93,41 @@ def test_a_changed_header_of_the_module_is_noticed(tmp_path: Path) -> None:
     assert after.path.read_bytes() != before
 
 
+@pytest.mark.parametrize("name", ["part.c", "deep/part.h", "../src/part.c"])
+def test_whatever_a_source_includes_is_noticed_when_it_changes_and_when_it_goes(
+    tmp_path: Path, name: str
+) -> None:
+    """NetBSD's modules include an ioconf.c, which is no source of its own."""
+    source = tmp_path / "src"
+    (source / "deep").mkdir(parents=True)
+    (source / "Makefile").write_text("KMOD=\tm\nSRCS=\tm.c\n")
+    (source / "m.c").write_text(
+        f'# include "{name}"\nint vmtk_f(void);\nint vmtk_f(void) {{ return N; }}\n'
+    )
+    part = source / name
+    part.write_text("#ifndef N\n#define N 1\n#endif\n")
+    options: dict[str, Any] = {"out": tmp_path / "out", "cache": tmp_path / "cache"}
+    before = build_module(source, **options).path.read_bytes()
+    part.write_text("#ifndef N\n#define N 2\n#endif\n")
+    after = build_module(source, **options)
+    assert after.compiled == 1
+    assert after.path.read_bytes() != before
+    part.unlink()
+    with pytest.raises(VmtgenError, match="file not found"):
+        build_module(source, **options)
+
+
+def test_files_that_include_each_other_are_read_once(tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    (source / "m.c").write_text(
+        '#ifndef N\n#define N 1\n#include "../src/m.c"\nint vmtk_n(void);\n'
+        "int vmtk_n(void) { return N; }\n#endif\n"
+    )
+    built = build_module(source, name="m", out=tmp_path / "out", cache=tmp_path / "cache")
+    assert built.compiled == 1
+
+
 def test_the_makefile_says_what_is_built(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text(
         "# a comment\nKMOD=\tthing\nSRCS=\ta.c \\\n\tb.c\nSRCS+= c.c\n"
