@@ -22,6 +22,17 @@ Flags = Mapping[str, str]
 
 _RELEASE = re.compile(r"([1-9][0-9]?)\.([0-9]{1,2})(?:\.([0-9]{1,2}))?")
 _CURRENT_MINOR = 99
+# What other systems call these machines.
+_ELSEWHERE = {
+    "arm64": "aarch64",
+    "armv8": "aarch64",
+    "x86_64": "amd64",
+    "x64": "amd64",
+    "i486": "i386",
+    "i586": "i386",
+    "i686": "i386",
+    "x86": "i386",
+}
 
 
 @dataclass(frozen=True)
@@ -160,12 +171,25 @@ class Targets(Record):
         version = version_of(name)
         if version is not None and version // 1_000_000 % 100 == _CURRENT_MINOR:
             return Release(name, version, "Current, known by its number only.")
-        near = nearest(name, self.releases.names)
         raise UsageError(
             f"no release {name!r} in specs/netbsd.yaml: there are {listed(self.releases.names)}, "
             "and any current release MM.99.pp by its number",
-            hint=f"did you mean {near}?" if near else "add it to specs/netbsd.yaml with its source",
+            hint=self._release_hint(name),
         )
+
+    def _release_hint(self, name: str) -> str:
+        """Return what to give instead of a release that is not listed.
+
+        A release branch counts in a number that modules are not held against, and its kernels say
+        MM.mm_STABLE, _PATCH or _RC1 (NetBSD sys/sys/param.h, sys/conf/osrelease.sh).
+        """
+        number = re.match(r"[0-9]+\.[0-9]+(?=[._])", name)
+        if number is not None and number[0] in self.releases:
+            return f"a kernel that says {name} takes what is built for {number[0]}"
+        near = nearest(name, self.releases.names)
+        if near and version_of(name) is None:
+            return f"did you mean {near}?"
+        return "add it to specs/netbsd.yaml with its source"
 
     def release_of(self, version: int) -> Release:
         """Return the release with that __NetBSD_Version__, also one that is not listed."""
@@ -183,7 +207,7 @@ class Targets(Record):
             if name == machine.name or name in machine.ports:
                 return machine
         known = self.machines.names
-        near = nearest(name, known)
+        near = _ELSEWHERE.get(name.lower()) or nearest(name, known)
         raise UsageError(
             f"no machine {name!r} in specs/netbsd.yaml: there are {listed(known)}",
             hint=f"did you mean {near}?" if near else None,

@@ -301,12 +301,35 @@ def test_every_release_is_in_the_module_that_was_built_for_it(build: Any) -> Non
         assert build("hello.c", release=release).module.modinfo.version_text == release
 
 
-def test_an_unknown_target_is_a_usage_error_with_a_suggestion(tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as caught:
-        build_module([HELLO], release="11.1", out=tmp_path)
-    assert caught.value.hint == "did you mean 11.0?"
-    with pytest.raises(UsageError, match="no machine 'arm64'"):
-        build_module([HELLO], machine="arm64", out=tmp_path)
+@pytest.mark.parametrize(
+    ("release", "hint"),
+    [
+        ("11", "did you mean 11.0?"),
+        # The module of another minor release would be refused.
+        ("11.1", "add it to specs/netbsd.yaml with its source"),
+        ("11.0_STABLE", "a kernel that says 11.0_STABLE takes what is built for 11.0"),
+        ("11.0.1", "a kernel that says 11.0.1 takes what is built for 11.0"),
+        ("11.1_STABLE", "add it to specs/netbsd.yaml with its source"),
+    ],
+)
+def test_an_unknown_release_is_a_usage_error_that_says_what_to_do(
+    tmp_path: Path, release: str, hint: str
+) -> None:
+    with pytest.raises(UsageError, match=f"no release '{release}'") as caught:
+        build_module([HELLO], release=release, out=tmp_path)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("machine", "meant"),
+    [("arm64", "aarch64"), ("x86_64", "amd64"), ("i686", "i386"), ("aarch46", "aarch64")],
+)
+def test_a_machine_by_the_name_of_another_system_is_known(
+    tmp_path: Path, machine: str, meant: str
+) -> None:
+    with pytest.raises(UsageError, match=f"no machine '{machine}'") as caught:
+        build_module([HELLO], machine=machine, out=tmp_path)
+    assert caught.value.hint == f"did you mean {meant}?"
 
 
 def test_the_ports_name_is_the_machine_too() -> None:
