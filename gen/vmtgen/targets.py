@@ -184,7 +184,7 @@ class Targets(Record):
         MM.mm_STABLE, _PATCH or _RC1 (NetBSD sys/sys/param.h, sys/conf/osrelease.sh).
         """
         number = re.match(r"[0-9]+\.[0-9]+(?=[._])", name)
-        if number is not None and number[0] in self.releases:
+        if number is not None and number[0] in self.releases.names:
             return f"a kernel that says {name} takes what is built for {number[0]}"
         near = nearest(name, self.releases.names)
         if near and version_of(name) is None:
