@@ -190,8 +190,13 @@ def _info_findings(info: ModInfo, targets: Targets, release: str | None) -> Iter
             )
 
 
-def accepting_kernels(info: ModInfo) -> str:
-    """Return in words which kernels take a module of that version (module_compatible())."""
+def accepting_kernels(module: Module) -> str:
+    """Return in words which kernels take the module, by version (module_compatible()) and machine.
+
+    Raises KobjError where it says nothing readable of itself.
+    """
+    info = module.modinfo
+    kernel = f"NetBSD {info.version_text}/{module.machine.value}"
     if info.version // 1_000_000 % 100 == 99:
-        return f"exactly NetBSD {info.version_text}"
-    return f"NetBSD {info.version_text} and its patch levels"
+        return f"exactly {kernel}"
+    return f"{kernel} and its patch levels"

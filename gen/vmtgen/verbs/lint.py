@@ -19,7 +19,8 @@ SUMMARY = "say what the kernel would refuse in a module, and what would hurt"
 _EXAMPLES = """\
 examples:
   vmtgen lint build/11.0/amd64/vmt.kmod
-  vmtgen lint --release 10.1 vmt.kmod      would that kernel take it?
+  vmtgen lint --release 10.1 --machine i386 vmt.kmod
+                                           would that kernel take it?
   vmtgen lint --explain relocation-type    what a rule is about
   vmtgen lint --explain all                every rule
 
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="a .kmod")
     parser.add_argument("--release", metavar="R", help="the kernel's release")
+    parser.add_argument("--machine", metavar="M", help="the kernel's machine")
     parser.add_argument("--strict", action="store_true", help="a warning is an error, too")
     parser.add_argument("--explain", metavar="ID", help="tell about a rule; all: about every rule")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -43,12 +45,15 @@ def run(args: argparse.Namespace) -> int:
         return _explain(args.explain, as_json=args.json)
     if not args.files:
         raise UsageError("no FILE to lint", hint="vmtgen lint build/11.0/amd64/vmt.kmod")
-    from vmtgen.lint import lint_file  # noqa: PLC0415 - keeps --help fast
+    from vmtgen.kobj import Machine  # noqa: PLC0415 - keeps --help fast
+    from vmtgen.lint import lint_file  # noqa: PLC0415
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
     targets = load_targets()
+    machine = Machine(targets.machine(args.machine).name) if args.machine else None
     results = [
-        (path, lint_file(path, targets=targets, release=args.release)) for path in args.files
+        (path, lint_file(path, targets=targets, release=args.release, machine=machine))
+        for path in args.files
     ]
     if args.json:
         print(json.dumps([_described(path, found) for path, found in results], indent=2))
@@ -65,7 +70,7 @@ def _accepted(path: Path) -> str | None:
     from vmtgen.lint import accepting_kernels  # noqa: PLC0415
 
     try:
-        return accepting_kernels(read_module(path).modinfo)
+        return accepting_kernels(read_module(path))
     except KobjError:
         return None
 

@@ -65,7 +65,7 @@ def _facts(module: Module) -> dict[str, Any]:
             "class": info.class_name,
             "version": info.version,
             "release": info.version_text,
-            "accepted_by": accepting_kernels(info),
+            "accepted_by": accepting_kernels(module),
             "required": list(info.required),
         },
         "regions": dict(module.sizes),

@@ -99,7 +99,25 @@ def test_the_command_says_clean_and_for_which_kernels(
     build: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["lint", str(build("hello.c").path)]) == 0
-    assert capsys.readouterr().out.endswith("clean; for NetBSD 11.0 and its patch levels\n")
+    assert capsys.readouterr().out.endswith("clean; for NetBSD 11.0/amd64 and its patch levels\n")
+
+
+@pytest.mark.parametrize(("machine", "status"), [("amd64", 0), ("aarch64", 65), ("evbarm", 65)])
+def test_another_machine_does_not_take_it(
+    build: Any, capsys: pytest.CaptureFixture[str], machine: str, status: int
+) -> None:
+    path = str(build("hello.c").path)
+    assert cli.main(["lint", "--machine", machine, path]) == status
+    out = capsys.readouterr().out
+    assert ("[elf-machine]\n    the kernel says: unsupported machine 62\n" in out) is bool(status)
+    assert out.endswith("; for NetBSD 11.0/amd64 and its patch levels\n")
+
+
+def test_an_unknown_machine_is_a_usage_error(
+    build: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["lint", "--machine", "arm64", str(build("hello.c").path)]) == 64
+    assert "hint: did you mean aarch64?" in capsys.readouterr().err
 
 
 def test_the_command_fails_with_65_and_quotes_the_kernel(
@@ -122,7 +140,7 @@ def test_json_holds_every_finding(build: Any, capsys: pytest.CaptureFixture[str]
     assert cli.main(["lint", "--json", str(build("hello.c").debug)]) == 0
     (file,) = json.loads(capsys.readouterr().out)
     assert [finding["rule"] for finding in file["findings"]] == ["debug-sections"]
-    assert file["accepted_by"] == "NetBSD 11.0 and its patch levels"
+    assert file["accepted_by"] == "NetBSD 11.0/amd64 and its patch levels"
 
 
 @pytest.mark.parametrize("rule", sorted(BY_ID))
