@@ -148,7 +148,12 @@ def _dispatch(arguments: list[str]) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(verb)
-    args = parser.parse_args(arguments)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # argparse would tell of the program's options, not of the verb's.
+        (verbs.choices.get(args.verb) or parser).error(
+            f"unrecognized arguments: {' '.join(unknown)}"
+        )
     if args.verb is None:
         parser.print_help(sys.stderr)
         return USAGE

@@ -57,7 +57,10 @@ def test_an_option_that_does_not_exist_is_a_usage_error(
     with pytest.raises(SystemExit) as caught:
         cli.main(["generate", "--chekc"])
     assert caught.value.code == errors.USAGE
-    assert "--help" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "vmtgen generate: error: unrecognized arguments: --chekc\n"
+        "vmtgen generate: see vmtgen generate --help\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,7 @@ def test_files_are_written_where_asked(driver: dict[str, Path], tmp_path: Path) 
     ("arguments", "status", "words"),
     [
         (["run"], 64, "FILE"),
+        (["run", "x", "--sede", "3"], 64, "vmtsim run: see vmtsim run --help"),
         (["runn", "x"], 64, "did you mean 'run'?"),
         (["run", "/nowhere/vmt.kmod"], 66, "No such file"),
         (["run", __file__], 65, "error"),
