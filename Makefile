@@ -15,7 +15,7 @@ PAGE=
 VENV=		.venv
 RUN=		$(VENV)/bin/python -m
 STAMP=		$(VENV)/.complete
-MODULE=		build/$(RELEASE)/$(MACHINE)/vmt.kmod
+MODULE=		build/$(RELEASE)/$(MACHINE:evbarm=aarch64)/vmt.kmod
 
 all: env
 	@$(RUN) vmtgen generate --quiet

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def commands(make: str, root: Path, target: str) -> list[str]:
+def commands(make: str, root: Path, *words: str) -> list[str]:
     told = subprocess.run(
-        [make, "-n", target], cwd=root, capture_output=True, text=True, check=False
+        [make, "-n", *words], cwd=root, capture_output=True, text=True, check=False
     )
     assert told.returncode == 0, told.stderr
     return [line for line in told.stdout.splitlines() if not line.startswith(("make", "bmake"))]
@@ -26,3 +26,15 @@ def test_both_kinds_of_make_run_the_same_commands(
 ) -> None:
     gnu, bsd = require_tool("make"), require_tool("bmake")
     assert commands(gnu, root, target) == commands(bsd, root, target)
+
+
+@pytest.mark.parametrize("make", ["make", "bmake"])
+@pytest.mark.parametrize(
+    ("machine", "folder"), [("amd64", "amd64"), ("aarch64", "aarch64"), ("evbarm", "aarch64")]
+)
+def test_a_machine_by_any_of_its_names_is_built_where_it_is_run(
+    root: Path, require_tool: Callable[[str], str], make: str, machine: str, folder: str
+) -> None:
+    told = commands(require_tool(make), root, f"MACHINE={machine}", "all")
+    assert told[-1].endswith(f" build/11.0/{folder}/vmt.kmod")
+    assert any(line.endswith(f"--machine {machine}") for line in told)
