@@ -28,7 +28,7 @@ SLOW = re.compile(r"^make (test|bench|soak|mutants|pictures|clean|distclean)\b",
 THEIRS = frozenset(
     {"cd", "make", "modload", "modunload", "modstat", "drvctl", "cp", "chmod", "echo", "cksum",
      "tar", "./build.sh", "/usr/tools/bin/nbmake-amd64", "qemu-system-x86_64", "config", "sh",
-     "sysctl", "install", "mkdir", "rm"}
+     "sysctl", "install", "mkdir", "rm", "nm", "sed", "sort", "comm"}
 )  # fmt: skip
 
 
