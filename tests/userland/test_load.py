@@ -129,6 +129,16 @@ def test_without_a_name_it_is_the_package_s_module(vmtctl: Control, guest: Any) 
     assert vmtctl("load").status == 0
 
 
+def test_without_a_name_and_without_netbsd_it_says_so(vmtctl: Control, guest: Any) -> None:
+    (guest.root / "sbin/sysctl").unlink()
+    done = vmtctl("load", "--dry-run")
+    assert done.status == exits.UNAVAILABLE
+    assert "cannot find out where this kernel's module lies: " in done.err
+    assert "/sbin/sysctl is not there\n" in done.err
+    assert "hint: vmtctl load is for the NetBSD guest" in done.err
+    assert "MACHINE" not in done.err
+
+
 def test_loading_is_refused_beside_vmtoolsd(vmtctl: Control, guest: Any) -> None:
     guest.set(processes=[[5, "vmtoolsd"]])
     assert vmtctl("load", "-m", guest.module()).status == exits.TEMPORARY

@@ -37,6 +37,12 @@ def run(context: Context) -> int:
     context.no_image()
     kernel = guest.kernel(context)
     path = context.values.option("module")
+    if not path and not (kernel.machine and kernel.module_release):
+        raise Failure(
+            "cannot find out where this kernel's module lies: "
+            f"{kernel.complaint or 'hw.machine or kern.osrelease says nothing'}",
+            hint="vmtctl load is for the NetBSD guest; there --module FILE names another one",
+        )
     path = os.path.abspath(path) if path else context.file(kernel.own_module)
     file = elf.read_module(path)
     _check_fit(context, file, kernel)
