@@ -59,7 +59,10 @@ ROOMS = (
     Room(
         "installer",
         ("userland/vmtctl/install/*.py",),
-        tuple(f"tests/userland/test_{name}.py" for name in ("installer", "odd_trees")),
+        tuple(
+            f"tests/userland/test_{name}.py"
+            for name in ("installer_promises", "installer", "odd_trees")
+        ),
     ),
 )
 
