@@ -195,6 +195,29 @@ def test_the_clocks_period_is_set_and_kept(desk: Desk, on: Any) -> None:
     assert vmtctl("clock", "2147484").status == 64
 
 
+def test_the_period_of_sysctl_conf_outlives_detaching(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    assert vmtctl("clock", "30", "--persist").status == 0
+
+    def period() -> Any:
+        return vmtctl("status", "--json").json["clock"]["period"]
+
+    vmtctl("detach")
+    assert vmtctl("attach", "-n").out.splitlines()[-1] == "would set the clock's period: every 30 s"
+    assert vmtctl("attach").out == "attached vmt0\nset the clock's period: every 30 s\n"
+    assert period() == 30
+    assert lend(desk, "/bin/sh", "-c", "exit 0").wait() == 0
+    assert period() == 30
+
+
+def test_the_period_of_sysctl_conf_goes_from_driver_to_driver(generic: Desk, on: Any) -> None:
+    vmtctl = on(generic)
+    assert vmtctl("clock", "off", "--persist").status == 0
+    for verb in ("load", "unload"):
+        assert vmtctl(verb).status == 0
+        assert vmtctl("status", "--json").json["clock"]["period"] == 0
+
+
 def test_sync_sets_the_clock_at_once(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert vmtctl("clock", "1h").status == 0

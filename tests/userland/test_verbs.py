@@ -266,6 +266,17 @@ def test_doctor_finds_it(
     assert vmtctl("doctor").status == status
 
 
+def test_the_period_that_was_to_stay_is_what_doctor_sets_again(
+    vmtctl: Control, guest: Any
+) -> None:
+    healthy(vmtctl, guest)
+    (guest.root / "etc/sysctl.conf").write_text(f"{clocks.PERIOD}?=30\n")
+    rows = vmtctl("doctor", "--json").json["findings"]
+    mend = next(row["mend"] for row in rows if "the clock's period is 60" in row["what"])
+    assert mend.startswith("vmtctl clock 30 ")
+    assert "vmtctl clock 60 --persist" in mend
+
+
 def test_every_finding_that_is_not_fine_says_why(vmtctl: Control, guest: Any) -> None:
     for break_it in (_conflict, _modules_conf, _userconf, _rc_conf, _stale_pid):
         break_it(guest)

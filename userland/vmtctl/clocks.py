@@ -36,6 +36,11 @@ def parse_period(word: str) -> int:
     return seconds
 
 
+def as_typed(seconds: int) -> str:
+    """``seconds`` as the argument of ``vmtctl clock``."""
+    return "off" if seconds == 0 else str(seconds)
+
+
 def in_words(seconds: int) -> str:
     """``seconds`` as the manual speaks of a period."""
     return "off" if seconds == 0 else f"every {seconds} s"
@@ -102,9 +107,18 @@ def persisted(text: str | None) -> int | None:
 
 
 def apply_persisted(context: Context) -> None:
-    """Set the period of /etc/sysctl.conf: rc.d/sysctl came before the module was loaded."""
+    """Set the period of /etc/sysctl.conf: a driver that attaches begins with its own.
+
+    rc.d/sysctl came before it.
+    """
     seconds = persisted(context.read(PERSISTENT_FILE))
     if seconds is None:
+        return
+    if context.dry_run:
+        context.step(f"set the clock's period: {in_words(seconds)}")
+        return
+    nodes, _ = guest.driver_nodes(context)
+    if nodes.get(f"{BRANCH}.period") == str(seconds):
         return
     try:
         set_period(context, seconds)

@@ -24,8 +24,9 @@ _MODULE = Option(
 _CLOCK_TEXT = """\
 Without an argument the state of the clock is shown: the period, the last measured offset, how
 often it was stepped and slewed, and why not.  PERIOD is a number of seconds (or 5m, 2h); off is 0:
-then nothing touches the clock, and sync is refused.  sync sets the clock once, now.  The driver
-that NetBSD has built in shows and takes the period only."""
+then nothing touches the clock, and sync is refused.  sync sets the clock once, now.  Each time
+that it attaches the driver begins with a period of its own; attach, run, load and unload set that
+of --persist again.  The driver that NetBSD has built in shows and takes the period only."""
 
 _GUESTINFO_TEXT = """\
 A guest variable is text that host and guest share: guestinfo.KEY in the virtual machine's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtctl import guest
+from vmtctl import clocks, guest
 from vmtctl.exits import CONFIG, NO_PERMISSION, TEMPORARY, UNAVAILABLE, Failure
 
 TYPE_CHECKING = False
@@ -96,7 +96,7 @@ def refuse_beside_daemon(context: Context) -> None:
 
 
 def attach(context: Context) -> bool:
-    """Attach vmt0 and make sure that it is there.
+    """Attach vmt0, make sure that it is there, and set the period that it shall have.
 
     Returns whether anything had to be done. Raises Failure with the reason.
     """
@@ -107,6 +107,7 @@ def attach(context: Context) -> bool:
     command = f"drvctl -r -a {guest.ATTRIBUTE} {guest.BUS}"
     if context.dry_run:
         context.step(f"attach {guest.DEVICE} ({command})")
+        clocks.apply_persisted(context)
         return True
     context.need_root(f"attach {guest.DEVICE}")
     before = guest.messages(context)
@@ -117,6 +118,7 @@ def attach(context: Context) -> bool:
     if not is_attached(context):
         raise _not_attached(context, before)
     context.step(f"attached {guest.DEVICE}")
+    clocks.apply_persisted(context)
     return True
 
 

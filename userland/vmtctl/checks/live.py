@@ -162,7 +162,8 @@ def _clock(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             BETTER,
             f"the clock's period is {period}, and {clocks.PERSISTENT_FILE} says {persisted}",
             "it will change with the next boot",
-            f"vmtctl clock {period} --persist",
+            f"vmtctl clock {clocks.as_typed(persisted)}   # or, to keep what is set: "
+            f"vmtctl clock {clocks.as_typed(period)} --persist",
         )
 
 

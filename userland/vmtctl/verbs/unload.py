@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtctl import device, guest, record
+from vmtctl import clocks, device, guest, record
 from vmtctl.exits import OK, Failure
 from vmtctl.lock import Lock
 
@@ -59,10 +59,12 @@ def _unload(context: Context, *, builtin: bool) -> None:
             context.warn(f"the built-in driver stays disabled: {result.complaint}")
     if device.is_attached(context):
         context.step(f"attached {guest.DEVICE}")
+        clocks.apply_persisted(context)
         return
     context.tools.run("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
     if device.is_attached(context):
         context.step(f"attached {guest.DEVICE} to the built-in driver")
+        clocks.apply_persisted(context)
     elif builtin:
         raise Failure(
             f"the module is unloaded, but {guest.DEVICE} did not attach to the built-in driver",
