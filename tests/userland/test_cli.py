@@ -189,8 +189,10 @@ def test_closed_standard_files_do_no_harm(guest: Any) -> None:
         [
             "/bin/sh",
             "-c",
-            (f"{shlex.quote(sys.executable)} -m vmtctl --tools-root {guest.root} detach"
-            " <&- >&- 2>&-"),
+            (
+                f"{shlex.quote(sys.executable)} -m vmtctl --tools-root {guest.root} detach"
+                " <&- >&- 2>&-"
+            ),
         ],
         env={**os.environ, "PYTHONPATH": str(USERLAND)},
         check=False,

@@ -266,9 +266,7 @@ def test_doctor_finds_it(
     assert vmtctl("doctor").status == status
 
 
-def test_the_period_that_was_to_stay_is_what_doctor_sets_again(
-    vmtctl: Control, guest: Any
-) -> None:
+def test_the_period_that_was_to_stay_is_what_doctor_sets_again(vmtctl: Control, guest: Any) -> None:
     healthy(vmtctl, guest)
     (guest.root / "etc/sysctl.conf").write_text(f"{clocks.PERIOD}?=30\n")
     rows = vmtctl("doctor", "--json").json["findings"]
