@@ -277,13 +277,25 @@ def test_a_fight_for_the_channel_is_named_and_detach_ends_it(desk: Desk, on: Any
     doctor = vmtctl("doctor")
     assert doctor.status == 2
     assert "fight for the channel" in doctor.out
-    assert "the driver has met another tools service" in doctor.out
     assert vmtctl("detach").status == 0
     sessions = desk.status["tools_sessions"]
     desk.advance(20)
     # One last time it takes the channel that is free now, and keeps it.
     assert desk.status["tools_sessions"] <= sessions + 1
     assert vmtctl("status", "--json").json["channel"]["holder"] == "vmtoolsd"
+
+
+def test_a_fight_that_is_over_is_told_until_vmt0_is_attached_anew(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    toolsd = desk.start(desk.root / "usr/pkg/bin/vmtoolsd")
+    desk.until_toolsd(runs=True)
+    desk.advance(20)
+    toolsd.terminate()
+    desk.until_toolsd(runs=False)
+    met = "vmt0 has met another tools service"
+    assert met in vmtctl("doctor").out
+    assert [vmtctl(verb).status for verb in ("detach", "attach")] == [0, 0]
+    assert met not in vmtctl("doctor").out
 
 
 def test_attach_refuses_while_vmtoolsd_runs(desk: Desk, on: Any) -> None:
@@ -293,6 +305,8 @@ def test_attach_refuses_while_vmtoolsd_runs(desk: Desk, on: Any) -> None:
     desk.until_toolsd(runs=True)
     refused = vmtctl("attach")
     assert (refused.status, "vmtoolsd runs" in refused.err) == (75, True)
+    pid = vmtctl("status", "--json").json["channel"]["vmtoolsd"][0]
+    assert f"service vmtools stop, or kill {pid};" in refused.err
     assert not attached(desk)
     assert vmtctl("attach", "--force").status == 0
     assert attached(desk)

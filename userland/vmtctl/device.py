@@ -90,7 +90,7 @@ def refuse_beside_daemon(context: Context) -> None:
         raise Failure(
             f"{guest.TOOLS_DAEMON} runs (pid {daemons[0].pid}) and would fight with "
             f"{guest.DEVICE} for the channel",
-            hint="stop it first: service vmtools stop; or use --force",
+            hint=f"stop it first: service vmtools stop, or kill {daemons[0].pid}; or use --force",
             status=TEMPORARY,
         )
 

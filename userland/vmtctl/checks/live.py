@@ -121,14 +121,21 @@ def _channel(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(FINE, f"vmtoolsd (pid {pids}) holds the channel")
     elif channel["holder"] == "vmt":
         yield Finding(FINE, "vmt0 holds the channel")
-    # As the driver of this project says it (specs/driver.yaml, channel-fight).
-    if any("vmtoolsd(8) wants the channel" in line for line in guest.messages(context)):
-        yield Finding(
-            BETTER,
-            "the driver has met another tools service on its channel since boot",
-            "see dmesg(8); it may be over by now",
-            "vmtctl service install",
-        )
+        # As the driver of this project says it (specs/driver.yaml, channel-fight).
+        if any("vmtoolsd(8) wants the channel" in line for line in _since_attached(context)):
+            yield Finding(
+                BETTER,
+                "vmt0 has met another tools service on its channel since it was attached",
+                "it is over by now, but not if it is started in the same way again",
+                "vmtctl service install   # and by hand: vmtctl run -- /usr/pkg/bin/vmtoolsd",
+            )
+
+
+def _since_attached(context: Context) -> list[str]:
+    """Return what the kernel said of vmt since the last vmt0 came."""
+    lines = guest.messages(context)
+    starts = [n for n, line in enumerate(lines) if line.startswith(f"{guest.DEVICE} at ")]
+    return lines[starts[-1] :] if starts else lines
 
 
 def _powerd(survey: dict[str, Any]) -> Iterator[Finding]:
