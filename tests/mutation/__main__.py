@@ -53,7 +53,15 @@ ROOMS = (
         ("gen/vmtgen/kobj/*.py",),
         tuple(
             f"tests/gen/module/test_{name}.py"
-            for name in ("rule_table", "refusals", "link", "lint", "build", "lint_others")
+            for name in (
+                "relocations",
+                "rule_table",
+                "refusals",
+                "link",
+                "lint",
+                "build",
+                "lint_others",
+            )
         ),
     ),
     Room(

@@ -71,6 +71,20 @@ def test_nothing_is_put_back_over_what_somebody_else_wrote(tmp_path: Path, meanw
         tree.put_back(kept, before)
 
 
+@pytest.mark.parametrize("change", [Tree.remove, lambda tree, was: tree.keep(was, "/file.kept")])
+def test_what_somebody_else_wrote_meanwhile_is_not_touched(
+    tmp_path: Path, change: Callable[[Tree, Any], None]
+) -> None:
+    (tmp_path / "file").write_text("file")
+    tree = Tree(str(tmp_path))
+    before = tree.look("/file")
+    (tmp_path / "fresh").write_text("fresh")
+    (tmp_path / "fresh").replace(tmp_path / "file")
+    with pytest.raises(Failure, match="/file was changed by somebody else"):
+        change(tree, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_file_is_kept_as_it_was_or_made_anew(tmp_path: Path) -> None:
     for keep, mode in ((True, 0o600), (False, 0o755)):
         file = tmp_path / "file"
