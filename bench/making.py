@@ -25,13 +25,13 @@ def commands(plan: Plan) -> dict[str, tuple[str, ...]]:
     """Return what is measured warm, by name; everything is written below the plan's place."""
     module, out = str(plan.module("amd64")), str(plan.place)
     build = python("-m", "vmtgen", "build", "--out", out)
-    both = f'"$0" -m vmtgen build --out "$1" >&2 && exec "$0" -m vmtgen lint {plan.module("amd64")}'
+    both = '"$0" -m vmtgen build --out "$1" >&2 && exec "$0" -m vmtgen lint "$2"'
     return {
         ALONE: python("-c", "pass"),
         "generate": python("-m", "vmtgen", "generate", "--out", str(plan.place / "generated")),
         "build, nothing to compile": build,
         "lint": python("-m", "vmtgen", "lint", module),
-        "build and lint": ("sh", "-c", both, build[0], out),
+        "build and lint": ("sh", "-c", both, build[0], out, module),
         "vmtsim run": python("-m", "vmtsim", "run", module),
     }
 

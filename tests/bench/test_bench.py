@@ -112,7 +112,7 @@ def test_a_part_that_fails_is_told_and_the_others_are_measured(tmp_path: Path) -
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
     """What a short run prints, what it keeps, and where."""
-    out = tmp_path_factory.mktemp("bench")
+    out = tmp_path_factory.mktemp("a bench")
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--quick", "--out", str(out), "--parts", "driver",
          "messages"],
