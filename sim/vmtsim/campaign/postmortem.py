@@ -133,7 +133,7 @@ def _thread(kernel: Kernel, lwp: Lwp) -> str:
     frame = lwp.frames[-1] if lwp.frames else None
     if frame is not None and frame.entry is not None and not frame.in_guest:
         try:
-            site = kernel.cpu.caller_of(frame.position)
+            site = kernel.site_of(lwp)
         except CpuFault:
             return text
         text += f", in {frame.entry.name} called by {kernel.location(site)}"

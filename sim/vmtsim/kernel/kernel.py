@@ -130,38 +130,47 @@ class Kernel:
 
     @property
     def call_site(self) -> int:
-        """The address in the guest to which the model that runs will return; 0 if none."""
+        """The address in the guest to which the model that runs will return; 0 if none.
+
+        A negative one is a jump's, as ``site_of`` tells.
+        """
         lwp = self.scheduler.current
-        if lwp is None or not lwp.frames:
+        return 0 if lwp is None else self.site_of(lwp)
+
+    def site_of(self, lwp: Lwp) -> int:
+        """Return the address in the guest to which the model that a thread is in will return.
+
+        Where a function ended with a jump to the model, no return address is left: the address,
+        negated, is that of the function that the kernel had called.
+        """
+        if not lwp.frames:
             return 0
         frame = lwp.frames[-1]
         if frame.in_guest:
-            return self.cpu.caller_of(self.cpu.position())
-        return self.cpu.caller_of(frame.position) if frame.entry is not None else 0
+            site = self.cpu.caller_of(self.cpu.position())
+        elif frame.entry is not None:
+            site = self.cpu.caller_of(frame.position)
+        else:
+            return 0
+        if site != self.cpu.layout.stubs:
+            return site
+        return next((-each.callee for each in reversed(lwp.frames) if each.in_guest), 0)
 
     def where(self) -> str:
         """Say which guest code called the model that runs."""
         site = self.call_site
         return self.location(site) if site else f"the kernel ({self.current.name})"
 
-    def _jumped_from(self) -> str:
-        """Name the guest function whose last call was a jump: it left no return address."""
-        lwp = self.scheduler.current
-        for frame in reversed(lwp.frames if lwp is not None else []):
-            if frame.in_guest:
-                return f"{self.location(frame.callee)} or code that it jumps to"
-        return "the kernel"
-
     def location(self, address: int, *, call: bool = True) -> str:
         """Say which code an address is in: 'function (file.c:12)' where that is known.
 
         ``call``: the address is that behind a call (or the start of a function), not that of an
-        instruction which did something.
+        instruction which did something.  A negative one is a jump's, as in ``call_site``.
         """
         if not address:
             return "the kernel"
-        if address == self.cpu.layout.stubs:
-            return self._jumped_from()
+        if address < 0:
+            return f"{self.location(-address)} or code that it jumps to"
         entry = self.dispatch.function_at(address)
         if entry is not None:
             return entry.name
