@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.campaign.crew import Crew, LostError, second_players
+from vmtsim.campaign.crew import Crew, LostError, broken, second_players
 from vmtsim.campaign.parcel import Parcel, StrangerError
 
 if TYPE_CHECKING:
@@ -142,7 +142,10 @@ def _workers(client: Any) -> int:
 
 
 def _explain(error: Exception, address: str) -> LostError | None:
-    """Say what is wrong with the cluster; None where the simulator is at fault."""
+    """Say what is wrong with the cluster, or with a process for second plays.
+
+    None where the simulator is at fault.
+    """
     if isinstance(error, CancelledError):
         return LostError(f"the scheduler at {address} has gone", UNAVAILABLE)
     if isinstance(error, StrangerError):
@@ -159,4 +162,4 @@ def _explain(error: Exception, address: str) -> LostError | None:
         return LostError(
             f"a worker at {address} cannot play: {kind.__name__}: {error}; {_SAME}", UNAVAILABLE
         )
-    return None
+    return broken(error)

@@ -32,7 +32,8 @@ def _path(module: Path) -> Path:
     return module
 
 
-def _broken(error: Exception) -> LostError | None:
+def broken(error: Exception) -> LostError | None:
+    """Say that a process of this machine died; None where it is something else."""
     if isinstance(error, BrokenExecutor):
         return LostError("a process that played seeds died (killed, or out of memory?)", SOFTWARE)
     return None
@@ -56,7 +57,7 @@ class Crew:
     second: Executor
     workers: Callable[[], int]
     pack: Callable[[Path], Path | Parcel] = _path
-    explain: Callable[[Exception], LostError | None] = _broken
+    explain: Callable[[Exception], LostError | None] = broken
     stop: Callable[[], None] = lambda: None
     patience: float = 60.0
 

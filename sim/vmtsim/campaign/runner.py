@@ -22,6 +22,7 @@ from vmtsim.rng import Rng
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from vmtsim.campaign.crew import Crew
@@ -157,11 +158,9 @@ class Campaign:
                     more = False
                     break
                 chosen = [seed for seed in batch if self._twice(seed)]
-                firsts[self._submit(self._module, batch, chosen)] = batch
+                firsts[self._submit(self._crew.main, self._module, batch, chosen)] = batch
                 if chosen:
-                    future = self._crew.second.submit(
-                        play_some, settings.module, chosen, settings.builtin, chosen
-                    )
+                    future = self._submit(self._crew.second, settings.module, chosen, chosen)
                     seconds[future] = chosen
             if not firsts and not seconds:
                 continue
@@ -173,10 +172,14 @@ class Campaign:
             self._teller.played(self.record)
 
     def _submit(
-        self, module: Path | Parcel, seeds: Sequence[int], keep: Collection[int]
+        self,
+        executor: Executor,
+        module: Path | Parcel,
+        seeds: Sequence[int],
+        keep: Collection[int],
     ) -> Future[_Batch]:
         try:
-            return self._crew.main.submit(play_some, module, seeds, self.settings.builtin, keep)
+            return executor.submit(play_some, module, seeds, self.settings.builtin, keep)
         except Exception as error:
             self._explain(error)
             raise
@@ -257,7 +260,7 @@ class Campaign:
         first, module = settings.first, self._crew.pack(canary)
         for start in range(first, first + settings.canary_seeds, _BATCH):
             seeds = range(start, min(start + _BATCH, first + settings.canary_seeds))
-            future = self._submit(module, seeds, ())
+            future = self._submit(self._crew.main, module, seeds, ())
             self._finished({future})
             caught = [
                 played

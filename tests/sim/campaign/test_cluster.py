@@ -171,6 +171,19 @@ def test_a_worker_with_another_vmtsim_is_named(
     assert record.played == 0
 
 
+def test_a_process_for_second_plays_that_dies_cuts_a_campaign_short(
+    driver: Path, two_workers: Any
+) -> None:
+    with cluster(two_workers.scheduler_address, 1) as crew:
+        pid = crew.second.submit(os.getpid).result()
+        hook = Hook(lambda: os.kill(pid, signal.SIGKILL))
+        campaign = Campaign(Settings(driver, 1, 400, twice=1), crew, hook)
+        record = campaign.run()
+    assert campaign.cut_status == 70
+    assert record.cut.startswith("a process that played seeds died")
+    assert 0 < record.played < 400
+
+
 def test_without_distributed_the_error_says_what_to_install(
     driver: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

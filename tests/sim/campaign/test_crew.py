@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +144,19 @@ def test_a_process_that_dies_cuts_a_campaign_short(driver: Path) -> None:
     assert campaign.cut_status == 70
     assert record.cut.startswith("a process that played seeds died")
     assert 0 < record.played < 400
+
+
+def test_a_process_for_second_plays_that_died_cuts_a_campaign_short_too(driver: Path) -> None:
+    class Dead(Executor):
+        def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
+            raise BrokenExecutor
+
+    campaign = Campaign(
+        Settings(driver, 1, 8), Crew(Nobody(), Dead(), lambda: 1), Lines(quiet=True)
+    )
+    record = campaign.run()
+    assert campaign.cut_status == 70
+    assert record.cut.startswith("a process that played seeds died")
 
 
 def test_a_campaign_does_not_wait_for_workers_that_never_come(driver: Path) -> None:
