@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakeguest import USERLAND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +117,21 @@ def test_load_replaces_the_kernels_driver_and_unload_brings_it_back(generic: Des
     ]
     assert vmtctl("status", "--json").json["driver"]["in_charge"] == "stock"
     assert vmtctl("doctor").status == 1  # nothing is broken
+
+
+def test_what_doctor_says_makes_the_module_stay(generic: Desk, on: Any) -> None:
+    vmtctl = on(generic)
+    assert vmtctl("load").status == 0
+    rows = vmtctl("doctor", "--json").json["findings"]
+    mend = next(row["mend"] for row in rows if "at boot" in row["what"])
+    script = generic.root / "usr/pkg/share/examples/rc.d/vmtctl"
+    script.parent.mkdir(parents=True)
+    script.write_bytes((USERLAND / "rc.d/vmtctl").read_bytes())
+    here = mend.replace(" /", f" {generic.root}/")
+    subprocess.run(["/bin/sh", "-euc", here], check=True)
+    assert vmtctl("powerd", "install").status == 0
+    done = vmtctl("doctor")
+    assert (done.status, "nothing to mend" in done.out) == (0, True), done.out
 
 
 def test_load_after_an_earlier_detach_does_not_panic_the_kernel(generic: Desk, on: Any) -> None:

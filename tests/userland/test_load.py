@@ -151,6 +151,13 @@ def test_the_period_of_sysctl_conf_is_set_after_loading(vmtctl: Control, guest: 
     assert guest.get()["nodes"]["machdep.vmt0.clock_sync.period"] == "300"
 
 
+def test_load_tells_that_it_lasts_until_the_next_boot(vmtctl: Control, guest: Any) -> None:
+    assert "until the next boot" in vmtctl("load", "-m", guest.module()).err
+    vmtctl("unload")
+    (guest.root / "etc/rc.conf").write_text("vmtctl=YES\n")
+    assert vmtctl("load", "-m", guest.module()).err == ""
+
+
 def test_status_names_the_file(vmtctl: Control, guest: Any) -> None:
     path = guest.module()
     vmtctl("load", "-m", path)

@@ -150,6 +150,7 @@ def test_the_shape_of_the_json_is_the_schema(vmtctl: Control, guest: Any) -> Non
 
 def healthy(vmtctl: Control, guest: Any) -> None:
     guest.set(attached="ours", module="/x/vmt.kmod")
+    (guest.root / "etc/modules.conf").write_text("/x/vmt.kmod\n")
     vmtctl("powerd", "install")
 
 
@@ -201,6 +202,10 @@ def _modules_conf(guest: Any) -> None:
     (guest.root / "etc/modules.conf").write_text("# x\nvmt\n")
 
 
+def _until_the_next_boot(guest: Any) -> None:
+    (guest.root / "etc/modules.conf").write_text("#/x/vmt.kmod\nusb\n")
+
+
 def _userconf(guest: Any) -> None:
     (guest.root / "boot.cfg").write_text("userconf=disable vmt0\n")
 
@@ -246,6 +251,7 @@ def _link(guest: Any) -> None:
         (_stale_pid, "names process 4711", 1),
         (_killed_run, "was killed at its work", 2),
         (_modules_conf, "modules.conf names vmt", 1),
+        (_until_the_next_boot, "loads the module at boot", 1),
         (_userconf, "userconf=disable vmt0", 1),
         (_ntpd, "both ntpd and vmt(4)", 1),
         (_securelevel, "securelevel is 1", 1),

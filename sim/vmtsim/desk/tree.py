@@ -111,6 +111,16 @@ class Tree:
             shutil.copyfile(twin, f"{target}.debug")
         return target
 
+    def load_at_boot(self, module: Path | None) -> None:
+        """Have /etc/modules.conf name the module that the boot loads, unless the site has one."""
+        conf = self.root / "etc/modules.conf"
+        ours = "# Written by vmtsim guest.\n"
+        if conf.exists() and not conf.read_text(encoding="utf-8").startswith(ours):
+            return
+        conf.unlink(missing_ok=True)
+        if module is not None:
+            _write(conf, f"{ours}/{module.relative_to(self.root)}\n", executable=False)
+
     def close(self) -> None:
         """Take the sockets away and let others have the directory."""
         for socket in self.sockets():

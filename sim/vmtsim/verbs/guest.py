@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         installed = tree.fill(machine.simulation.module, machine.kernel.port)
         machine.simulation.admin.module = installed
         load = not builtin and not args.no_load
+        tree.load_at_boot(installed if load else None)
         error = machine.boot(load=load)
         if error:
             sys.stderr.write(f"vmtsim: modload {args.file}: {strerror(error)}; see dmesg\n")

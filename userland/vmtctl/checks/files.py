@@ -7,7 +7,7 @@ import stat
 
 from vmtctl import device, elf, guest, hooks
 from vmtctl.checks import BETTER, BROKEN, FINE, Finding
-from vmtctl.checks.rcconf import RcConf
+from vmtctl.checks.rcconf import RcConf, boot_modules
 from vmtctl.exits import Failure
 from vmtctl.install import block, hookplan
 from vmtctl.install.tree import Tree
@@ -127,9 +127,8 @@ def _boot(context: Context) -> Iterator[Finding]:
             "the built-in driver does not attach; right if vmtoolsd shall have the channel alone",
             "take the line out of /boot.cfg if vmt0 is wanted",
         )
-    for text in (context.read("/etc/modules.conf") or "").splitlines():
-        words = text.partition("#")[0].split()
-        if words[:1] == ["vmt"]:
+    for name in boot_modules(context):
+        if name == "vmt":
             yield Finding(
                 BETTER,
                 "/etc/modules.conf names vmt",

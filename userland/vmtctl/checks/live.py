@@ -6,7 +6,7 @@ import os
 
 from vmtctl import clocks, guest, hooks, lock
 from vmtctl.checks import BETTER, BROKEN, FINE, Finding
-from vmtctl.checks.rcconf import RcConf
+from vmtctl.checks.rcconf import LOAD_AT_BOOT, RcConf, loaded_at_boot
 from vmtctl.system import TOOLS
 
 TYPE_CHECKING = False
@@ -204,6 +204,14 @@ def _left_overs(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             "rc.conf says vmtctl=YES, but no module is loaded",
             "loading it failed at boot, or was undone",
             "vmtctl load",
+        )
+    # What the boot loader loaded comes again by itself.
+    if survey["driver"]["source"] == "filesys" and not loaded_at_boot(context):
+        yield Finding(
+            BETTER,
+            "neither rc.conf nor modules.conf loads the module at boot",
+            "the next boot begins with the kernel's own driver, or with none",
+            LOAD_AT_BOOT,
         )
     if hooks.state(context) != "absent" and rc.disabled("powerd"):
         yield Finding(

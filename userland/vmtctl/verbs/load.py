@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from vmtctl import clocks, device, elf, guest, record
+from vmtctl.checks.rcconf import loaded_at_boot
 from vmtctl.exits import DATA, NO_PERMISSION, OK, TEMPORARY, Failure
 from vmtctl.lock import Lock
 
@@ -64,6 +65,8 @@ def run(context: Context) -> int:
     with Lock(context, "load"):
         _Loader(context, path, loaded, disabled=disabled).go()
         clocks.apply_persisted(context)
+    if not loaded_at_boot(context):
+        context.warn("hint: this lasts until the next boot; `vmtctl doctor` says how it stays")
     context.finish(changed=True, module=path)
     return OK
 
