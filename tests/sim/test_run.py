@@ -224,7 +224,7 @@ def test_a_failure_prints_the_command_that_shows_it_again(
     assert cli.main(["run", str(module), "--seed", "9", "--summary"]) == 3
     text = capsys.readouterr().out
     assert f"again    vmtsim run {module} --seed 9" in text
-    assert "softint-with-mutex" in text
+    assert "callback-with-mutex" in text
 
 
 def test_the_module_runs_as_python_m() -> None:

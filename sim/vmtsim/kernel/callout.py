@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from vmtsim.kernel.api import Block, Call, Subject, kernel_function
+from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.mutex import Mutexes
 from vmtsim.kernel.scheduler import WaitQueue
@@ -155,21 +156,20 @@ class Callouts(Subject):
     def _fire(self, callout: Callout, generation: int) -> Model:
         if not callout.pending or callout.generation != generation:
             return
-        kernel = self.kernel
         callout.pending = False
         callout.fired = True
         callout.running = True
-        function = callout.function
-        yield Call(function, (callout.argument,))
+        # The soft interrupt has taken the kernel lock, where it is needed.
+        yield from call_back(
+            self.kernel,
+            "callout",
+            callout.function,
+            (callout.argument,),
+            mpsafe=True,
+            locked=not callout.mpsafe,
+        )
         callout.running = False
-        held = kernel.current.held
-        if held:
-            kernel.panic(
-                "softint-with-mutex",
-                f"callout {kernel.location(function)} came back with the mutex "
-                f"{held[0].describe()} held (taken by {kernel.location(held[0].taken_at)})",
-            )
-        kernel.scheduler.wake_all(callout.waiters)
+        self.kernel.scheduler.wake_all(callout.waiters)
 
     @kernel_function("bool callout_stop(callout_t *c)")
     def callout_stop(self, address: int) -> bool:

@@ -125,9 +125,13 @@ class KThreads(Subject):
         kernel = self.kernel
         thread = self.live.get(address)
         if thread is None or not thread.must_join or thread.joined:
-            joined = thread is not None and thread.joined
-            why = "is being joined already" if joined else "is no thread that must be joined"
-            kernel.panic("kthread-join", f"kthread_join by {kernel.where()}: {address:#x} {why}")
+            if thread is None:
+                why = f"{kernel.describe(address)} is no thread of kthread_create, or has ended"
+            elif thread.joined:
+                why = f"thread {thread.lwp.name} is being joined already"
+            else:
+                why = f"thread {thread.lwp.name} was made without KTHREAD_MUSTJOIN"
+            kernel.panic("kthread-join", f"kthread_join by {kernel.where()}: {why}")
         if thread.lwp is kernel.current:
             kernel.panic(
                 "kthread-join-self",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vmtsim.kernel.api import Block, Call, Preempt, Subject, kernel_function
+from vmtsim.kernel.api import Block, Preempt, Subject, kernel_function
+from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
@@ -36,7 +37,7 @@ class CrossCalls(Subject):
             yield Block(self._wakeup, what="xcall")
 
     def _one(self, ticket: int, function: int, first: int, second: int) -> Model:
-        yield Call(function, (first, second))
+        yield from call_back(self.kernel, "cross call", function, (first, second), mpsafe=True)
         self._waiting.pop(ticket, None)
         self.kernel.scheduler.wake_all(self._done)
 
@@ -84,11 +85,11 @@ class CrossCalls(Subject):
         yield Preempt()
 
     def check_unload(self, module: str) -> None:
-        """Panic for a cross call that has not run: it would run code that is gone."""
+        """Panic for a cross call that has not come back: it would run code that is gone."""
         for function, site in self._waiting.values():
             self.kernel.panic(
                 "xcall-left",
                 f"module {module} is gone, but the cross call of "
-                f"{self.kernel.location(function)} by {self.kernel.location(site)} has not run: "
-                "use xc_wait",
+                f"{self.kernel.location(function)} by {self.kernel.location(site)} has not "
+                "come back: use xc_wait",
             )

@@ -151,7 +151,7 @@ classic_tick(void *arg)
 {
 	struct classic_softc *sc = arg;
 
-	mutex_enter(&sc->sc_lock);			/* planted: softint-with-mutex */
+	mutex_enter(&sc->sc_lock);			/* planted: callback-with-mutex */
 	sc->sc_count += sc->sc_step;
 #if BUG == BUG_BOUND
 	sc->sc_buffer[BUFFER - 3 + sc->sc_count] = 1;	/* planted: out-of-bounds */
