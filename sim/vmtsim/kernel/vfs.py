@@ -289,7 +289,9 @@ class FileSystems(Subject):
         kernel.rules.may_sleep("fstrans_setstate")
         if state not in {NORMAL, SUSPENDED, SUSPENDING}:
             kernel.panic(
-                "fstrans-state", f"fstrans_setstate by {kernel.where()} to unknown state {state}"
+                "fstrans-state",
+                f"fstrans_setstate by {kernel.where()} of {mount.directory} to unknown state "
+                f"{state}",
             )
         if mount.state == state:
             return 0
