@@ -136,11 +136,12 @@ class EventCounters(Subject):
             ("name", name, layout.namelen),
         ):
             length = len(memory.cstring(address))
-            if length >= _STRING_MAX:
+            if not 0 < length < _STRING_MAX:
                 kernel.panic(
                     "evcnt-string",
-                    f"{function} by {kernel.where()}: the {what} has {length} characters, more "
-                    f"than {_STRING_MAX - 1}",
+                    f"{function} by {kernel.where()}: the {what} of the event counter at "
+                    f"{kernel.describe(event)} has {length} characters, not 1 to "
+                    f"{_STRING_MAX - 1}",
                 )
             memory.put_u8(event + place, length)
         self.attached[event] = kernel.call_site

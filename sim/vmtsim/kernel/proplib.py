@@ -28,26 +28,35 @@ class PropLib(Subject):
         self._dictionaries[address] = dict(content)
         return address
 
-    def _get(self, function: str, dictionary: int, key: str | None) -> Value | None:
+    def _get(self, dictionary: int, key: str | None) -> Value | None:
+        """Look a key up; a null dictionary holds nothing, as in prop_dictionary_get.
+
+        Source: NetBSD common/lib/libprop/prop_dictionary.c.  Of memory that is something else the
+        kernel says the same, after it has read a pointer there: no driver means that.
+        """
+        if not dictionary:
+            return None
         content = self._dictionaries.get(dictionary)
         if content is None:
             kernel = self.kernel
+            kernel.memory.pointer(dictionary)
             kernel.panic(
                 "prop-object",
-                f"{function} by {kernel.where()}: {kernel.describe(dictionary)} is no dictionary",
+                f"{key!r} is looked up by {kernel.where()} in {kernel.describe(dictionary)}, which "
+                "is no dictionary",
             )
         return content.get(key or "")
 
     @kernel_function("bool prop_dictionary_get_bool(prop_dictionary_t d, const char *key, bool *v)")
     def get_bool(self, dictionary: int, key: str | None, where: int) -> bool:
-        value = self._get("prop_dictionary_get_bool", dictionary, key)
+        value = self._get(dictionary, key)
         if not isinstance(value, bool):
             return False
         self.kernel.memory.put_u8(where, value)
         return True
 
-    def _integer(self, name: str, dictionary: int, key: str | None, where: int, size: int) -> bool:
-        value = self._get(name, dictionary, key)
+    def _integer(self, dictionary: int, key: str | None, where: int, size: int) -> bool:
+        value = self._get(dictionary, key)
         if isinstance(value, bool) or not isinstance(value, int):
             return False
         mask = (1 << (8 * size)) - 1
@@ -59,14 +68,14 @@ class PropLib(Subject):
     )
     @kernel_function("bool prop_dictionary_get_uint64(prop_dictionary_t d, const char *k, void *v)")
     def get_int64(self, dictionary: int, key: str | None, where: int) -> bool:
-        return self._integer("prop_dictionary_get_int64", dictionary, key, where, 8)
+        return self._integer(dictionary, key, where, 8)
 
     @kernel_function("bool prop_dictionary_get_int32(prop_dictionary_t d, const char *k, void *v)")
     @kernel_function("bool prop_dictionary_get_uint32(prop_dictionary_t d, const char *k, void *v)")
     @kernel_function("bool prop_dictionary_get_int(prop_dictionary_t d, const char *k, int *v)")
     @kernel_function("bool prop_dictionary_get_uint(prop_dictionary_t d, const char *k, void *v)")
     def get_int(self, dictionary: int, key: str | None, where: int) -> bool:
-        return self._integer("prop_dictionary_get_int", dictionary, key, where, 4)
+        return self._integer(dictionary, key, where, 4)
 
     @kernel_function(
         "bool prop_dictionary_get_string(prop_dictionary_t d, const char *key, const char **v)"
@@ -75,7 +84,7 @@ class PropLib(Subject):
         "bool prop_dictionary_get_cstring_nocopy(prop_dictionary_t d, const char *k, char **v)"
     )
     def get_string(self, dictionary: int, key: str | None, where: int) -> bool:
-        value = self._get("prop_dictionary_get_string", dictionary, key)
+        value = self._get(dictionary, key)
         if not isinstance(value, str):
             return False
         if value not in self._strings:

@@ -305,7 +305,9 @@ class Sysctl(Subject):
         if handle not in self._logs:
             kernel = self.kernel
             kernel.panic(
-                "sysctl-log", f"sysctl_teardown by {kernel.where()} of a log that is no log"
+                "sysctl-log",
+                f"sysctl_teardown by {kernel.where()}: the log at {kernel.describe(log)} is not "
+                "of sysctl_createv",
             )
         for node in reversed(self._logs.pop(handle)):
             if not node.children:

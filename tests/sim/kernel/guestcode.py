@@ -66,9 +66,7 @@ class Code:
         """The address of a function or variable of the module."""
         return self._linked.address_of(name)
 
-    def start(
-        self, name: str, *arguments: int, kind: str = "user", bound: bool = False
-    ) -> Lwp:
+    def start(self, name: str, *arguments: int, kind: str = "user", bound: bool = False) -> Lwp:
         """Start a thread that calls a function; its result will be ``lwp.result``."""
 
         def main() -> Generator[Call, Any, int]:
@@ -127,11 +125,15 @@ def line_of(source: str, text: str) -> int:
 
 
 def _whole(source: str) -> str:
-    return textwrap.dedent(source).lstrip("\n") + _GLUE
+    glue = "" if "MODULE(" in source else _GLUE
+    return textwrap.dedent(source).lstrip("\n") + glue
 
 
 def compile_module(source: str, directory: Path, machine: str = "amd64") -> Path:
-    """Build a module from C text; functions to call must not be static."""
+    """Build a module from C text; functions to call must not be static.
+
+    A text without an entry point gets one that does nothing; with one, the module is ``tried``.
+    """
     file = directory / "tried.c"
     directory.mkdir(parents=True, exist_ok=True)
     file.write_text(_whole(source), encoding="utf-8")
