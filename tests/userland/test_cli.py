@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shlex
 import subprocess
@@ -136,7 +137,7 @@ def test_a_typing_error_is_answered_by_what_was_meant(
         ["status", "--json=yes"],
         ["status", "-R", "/mnt"],
         ["detach", "-R", "/mnt"],
-        ["clock", "--persist"],
+        ["clock", "--persist", "--tools-root", "/nowhere"],
         ["status", "--dry-run"],
     ],
 )
@@ -227,6 +228,23 @@ def test_a_tool_that_prints_without_end_is_stopped(
     (guest.root / "sbin/dmesg").write_text("#!/bin/sh\nexec yes\n")
     with pytest.raises(exits.Failure, match="printed more"):
         system.Tools(str(guest.root)).run("dmesg")
+
+
+@pytest.mark.skipif(sys.platform.startswith("netbsd"), reason="what other systems are told")
+@pytest.mark.parametrize("line", ["load -n", "powerd install -n", "clock 30 --persist", "detach"])
+def test_another_system_is_not_changed(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(line.split()) == exits.UNAVAILABLE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"this is {os.uname().sysname}, not NetBSD" in captured.err
+    assert "-R DIR" in captured.err
+
+
+@pytest.mark.skipif(sys.platform.startswith("netbsd"), reason="what other systems are told")
+def test_doctor_has_one_word_for_another_system(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--json"]) == 2
+    (row,) = json.loads(capsys.readouterr().out)["findings"]
+    assert row["what"] == f"this is {os.uname().sysname}, not NetBSD"
 
 
 def test_only_root_may_change(vmtctl: Control, monkeypatch: pytest.MonkeyPatch) -> None:

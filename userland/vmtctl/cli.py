@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from vmtctl.context import Context
 
         context = Context(values)
+        if command.changes:
+            context.need_netbsd()
         status = _verb(context)
         sys.stdout.flush()
     except Failure as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from vmtctl.exits import NO_PERMISSION, Failure
+from vmtctl.exits import NO_PERMISSION, UNAVAILABLE, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 # Raised when a key of the JSON output changes its meaning or goes away.
 SCHEMA = 1
+
+# What to do on another system.
+RUN_IT = (
+    "run vmtctl on the NetBSD guest; -R DIR works on the files of an image, "
+    "--tools-root DIR on a guest of `vmtsim guest`"
+)
 
 
 class Context:
@@ -107,6 +113,19 @@ class Context:
             hint=f"become root with su(1), then: vmtctl {' '.join(self.values.path)}",
             status=NO_PERMISSION,
         )
+
+    @property
+    def elsewhere(self) -> str:
+        """The name of the system that we run on, where it should be NetBSD and is not; else ""."""
+        name = os.uname().sysname
+        if self.image or self.values.option("tools-root") or name == "NetBSD":
+            return ""
+        return name
+
+    def need_netbsd(self) -> None:
+        """Refuse to change another system than NetBSD."""
+        if self.elsewhere:
+            raise Failure(f"this is {self.elsewhere}, not NetBSD", hint=RUN_IT, status=UNAVAILABLE)
 
     def no_image(self) -> None:
         """Refuse -R where only the running system makes sense."""
