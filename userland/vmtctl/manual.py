@@ -220,9 +220,10 @@ def page() -> str:
         "have statuses of their own, told there.",
         ".Sh EXAMPLES",
     ]  # fmt: skip
-    shown = list(EXAMPLES)
-    shown += [row for command in COMMANDS for row in command.examples if row not in EXAMPLES]
-    for command_line, what in shown:
+    shown: dict[str, str] = {}
+    for command_line, what in (*EXAMPLES, *(row for each in COMMANDS for row in each.examples)):
+        shown.setdefault(command_line, what)
+    for command_line, what in shown.items():
         lines += _example(command_line, what)
     lines.append(".Sh SEE ALSO")
     references = [*(("vmt", 4),), *_SEE_ALSO]
