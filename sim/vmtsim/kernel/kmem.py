@@ -29,7 +29,10 @@ _QUARANTINE = 4096
 
 @dataclass
 class Allocation:
-    """One object: where, how big, who made it and who freed it (addresses in the guest)."""
+    """One object: where, how big, who made it and who freed it (addresses in the guest).
+
+    ``name`` is what it is called where it has a name, as "softc of vmt0".
+    """
 
     address: int
     size: int
@@ -39,6 +42,7 @@ class Allocation:
     made_by: str
     freed_at: int = 0
     owner: str = "kmem"
+    name: str = ""
 
 
 class _Arena:
@@ -84,7 +88,9 @@ class Kmem(Subject):
 
     # -- allocation --------------------------------------------------------------------------
 
-    def allocate(self, size: int, *, clear: bool = True, owner: str = "kmem") -> int:
+    def allocate(
+        self, size: int, *, clear: bool = True, owner: str = "kmem", name: str = ""
+    ) -> int:
         """Return a new object of ``size`` bytes; the call site becomes its history.
 
         What is not cleared is watched until all of it has been written.
@@ -101,7 +107,7 @@ class Kmem(Subject):
         lwp = kernel.scheduler.current
         made_by = lwp.name if lwp is not None else "kernel"
         allocation = Allocation(address, size, base, mapped, kernel.call_site, made_by)
-        allocation.owner = owner
+        allocation.owner, allocation.name = owner, name
         self.live[address] = allocation
         kernel.memory.add_region(
             Region(base, base + mapped + PAGE, lambda at: self._describe(allocation, at))
@@ -166,7 +172,10 @@ class Kmem(Subject):
             place = f"{offset - allocation.size} bytes behind "
         else:
             place = f"offset {offset} of " if offset else ""
-        text = f"{place}{state}object of {allocation.size} bytes, {self._made(allocation)}"
+        if allocation.name:
+            text = f"{place}{state}{allocation.name} ({allocation.size} bytes)"
+        else:
+            text = f"{place}{state}object of {allocation.size} bytes, {self._made(allocation)}"
         if allocation.freed_at:
             text += f", freed by {self.kernel.location(allocation.freed_at)}"
         return text
