@@ -243,13 +243,14 @@ def test_an_event_listener_sees_everything(driver: dict[str, Path]) -> None:
     assert {"console", "tclo", "rpci", "device.attach", "device.detach", "module"} <= kinds
 
 
-def test_a_channel_that_is_left_open_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_channel_that_is_left_open_is_told(machine: str, tmp_path: Path) -> None:
     path = tmp_path / "short.yaml"
     path.write_text(
         "summary: open and go\nduration: 1\nsteps:\n  - at: 0.5\n    host.tclo: ping\n",
         encoding="utf-8",
     )
-    _simulation, outcome = _run(built("opener"), str(path))
+    _simulation, outcome = _run(built("opener", machine), str(path))
     (finding,) = outcome.findings
     assert finding.rule == "channels-closed"
     assert finding.message == "the module is gone, but channels to the host are open: 0"
