@@ -361,17 +361,17 @@ def test_run_attaches_again_after_a_command_that_fails(desk: Desk) -> None:
     assert attached(desk)
 
 
-def install_vmtctl(desk: Desk) -> None:
-    """Put vmtctl where its package does."""
-    place = desk.root / "usr/pkg/bin/vmtctl"
-    place.write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" -m vmtctl "$@" --tools-root "{desk.root}"\n'
-    )
-    place.chmod(0o755)
+def test_the_guests_own_vmtctl_runs_the_guests_own_programs(desk: Desk) -> None:
+    vmtctl = desk.root / "usr/pkg/bin/vmtctl"
+    running = desk.start(vmtctl, "run", "--", "/usr/pkg/bin/vmtoolsd")
+    desk.until_toolsd(runs=True)
+    assert not attached(desk)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait() == 0
+    assert attached(desk)
 
 
 def test_the_service_of_pkgsrc_goes_through_vmtctl(desk: Desk, on: Any) -> None:
-    install_vmtctl(desk)
     vmtctl = on(desk)
     assert vmtctl("service", "install").status == 0
     assert desk.tool("usr/sbin/service", "vmtools", "onestart").returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -101,6 +102,10 @@ class Tree:
                 continue
             content = source.read_text(encoding="utf-8")
             _write(target, content, executable=content.startswith("#!"))
+        # Not a stand-in: the companion itself, at work on this guest.
+        here = shlex.quote(str(self.root))
+        companion = f'#!/bin/sh\nexec "{sys.executable}" -m vmtctl --tools-root {here} "$@"\n'
+        _write(self.root / "usr/pkg/bin/vmtctl", companion, executable=True)
         (self.root / "dev/drvctl").touch()
         place = f"usr/pkg/stand/{port}/{module.modinfo.version_text}/modules/{module.modinfo.name}"
         target = self.root / place / f"{module.modinfo.name}.kmod"

@@ -14,14 +14,15 @@ SUMMARY = "run a guest whose tools are files of a directory"
 _EPILOGUE = """\
 The directory gets stand-ins for drvctl, sysctl, modload, modunload, modstat, dmesg, ps, logger,
 shutdown, powerd and vmtoolsd, rc.d scripts and /dev/power.  They talk to this process, which runs
-the real module until it gets a signal or `vmtsim guest-control DIR stop`.
+the real module until it gets a signal or `vmtsim guest-control DIR stop`.  DIR/usr/pkg/bin/vmtctl
+is vmtctl at work on this guest: with that directory first in PATH, type as you would on a guest.
 
 On a plain kernel the module is loaded at boot; on one with a vmt of its own it only lies where
 its package would put it (usr/pkg/stand in DIR).
 
 examples:
   vmtsim guest --root /tmp/guest build/11.0/amd64/vmt.kmod &
-  vmtctl --tools-root /tmp/guest status
+  PATH=/tmp/guest/usr/pkg/bin:$PATH; vmtctl status
   vmtsim guest-control /tmp/guest advance 5
   vmtsim guest-control /tmp/guest host halt
   tail -f /tmp/guest/var/log/messages

@@ -101,7 +101,7 @@ def _in_foreground() -> bool:
 def run(context: Context) -> int:
     """Detach vmt0, run the command, attach vmt0; the status is the command's."""
     context.no_image()
-    words = context.values.words("command")
+    words = _below_tools_root(context, context.values.words("command"))
     grace = _grace(context)
     if context.dry_run:
         device.detach(context)
@@ -122,6 +122,14 @@ def run(context: Context) -> int:
         finally:
             _give_back(context)
     return status
+
+
+def _below_tools_root(context: Context, words: list[str]) -> list[str]:
+    """Take a program from --tools-root, where it is there, as the tools are."""
+    inside = context.tools.root + words[0]
+    if context.tools.root and words[0].startswith("/") and os.access(inside, os.X_OK):
+        return [inside, *words[1:]]
+    return words
 
 
 def _grace(context: Context) -> float:
