@@ -78,7 +78,8 @@ class Shadow:
         if fresh is None:
             return None
         first = max(address - fresh.address, 0)
-        return fresh, first, min(address + size - fresh.address, len(fresh.marks))
+        end = min(address + size - fresh.address, len(fresh.marks))
+        return (fresh, first, end) if first < end else None  # what lies before it has no marks
 
     def written(self, address: int, size: int) -> None:
         """Take the marks off a range."""
@@ -86,7 +87,7 @@ class Shadow:
         if place is None:
             return
         fresh, first, end = place
-        if end <= first or not fresh.left:
+        if not fresh.left:
             return
         fresh.left -= fresh.marks.count(1, first, end)
         fresh.marks[first:end] = bytes(end - first)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtsim.kernel.shadow import Shadow
 
 from .guestcode import MACHINES, Code, line_of
 
@@ -219,3 +221,20 @@ def test_what_leaves_to_the_host_is_named_with_the_line_of_the_trap(load: Load) 
     assert f"tried.c:{line_of(SOURCE, 'sent */')}" in found
     assert "reads 8 of 12 bytes that nobody has written: offset 4 of object of 12 bytes" in found
     assert f"allocated by sends (tried.c:{line_of(SOURCE, 'made to send')})" in found
+
+
+def test_what_is_copied_to_or_from_before_an_object_leaves_its_marks_alone() -> None:
+    layout = SimpleNamespace(heap=0, heap_end=0x20000)
+    cpu: Any = SimpleNamespace(layout=layout, watch_memory=lambda *_: None)
+    shadow = Shadow(cpu)
+    first, second = shadow.start + 0x1000 - 16, shadow.start + 0x3000 - 16
+    shadow.add(first, 16)
+    shadow.add(second, 16)
+    shadow.written(second, 8)
+    shadow.copied(first - 12, second, 8)
+    shadow.copied(second, first - 12, 8)
+    seen: list[Any] = []
+    shadow.found = lambda *what: seen.append(what)
+    shadow.used(first, 16)
+    shadow.used(second, 16)
+    assert seen == [(first, 16, 16, "kernel"), (second + 8, 8, 16, "kernel")]
