@@ -146,7 +146,7 @@ class Backup:
             message = b"vmbackup.startWithOpts " + parameters
         else:
             message = f"vmbackup.start {manifest} {volumes}".rstrip().encode()
-        self._message = message
+        self._message = message.rstrip(b"\0 ")
         self.tclo.send(message, self._answered)
         return True
 
