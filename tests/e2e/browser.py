@@ -88,7 +88,8 @@ def look(chromium: str, page: Path, screenshot: Path, *, dark: bool = False) -> 
             f'<!doctype html><meta charset="utf-8"><body style="margin:0;background:{ground}">'
             f"{text[text.index('<svg') :]}"
         )
-    with tempfile.TemporaryDirectory(prefix="browser-") as place:
+    # Processes of the browser may still write into its profile for a moment.
+    with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as place:
         copy = Path(place, "page.html")
         copy.write_text(text + _LOOK, encoding="utf-8")
         command = [chromium, *_OPTIONS, f"--user-data-dir={place}/profile"]

@@ -55,6 +55,9 @@ def make(driver: Path, directory: Path) -> Mapping[str, Path]:
 
 def main() -> int:
     """Make them, and look at each on a light and on a dark screen."""
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python -m tests.e2e.screenshots DIRECTORY\n")
+        return 64
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.stderr.write("screenshots: no chromium here: install Debian's package of that name\n")

@@ -23,7 +23,10 @@ PAGES = {page.name: page for page in pages(ROOT)}
 OURS = ("vmtgen", "vmtctl", "vmtsim")
 ROOMS = "specs|gen|kmod|docs|templates|tests|sim|userland|bench|tools|pkgsrc"
 # What takes minutes, or takes away what others use: the page is held to names that make(1) knows.
-SLOW = re.compile(r"^make (test|bench|soak|mutants|pictures|clean|distclean)\b", re.MULTILINE)
+SLOW = re.compile(
+    r"^make (test|coverage|bench|soak|mutants(?:-python)?|analyze|pictures|(?:dist)?clean)\b",
+    re.MULTILINE,
+)
 # Programs of NetBSD, of its build and of QEMU that the pages name.
 THEIRS = frozenset(
     {"cd", "make", "modload", "modunload", "modstat", "drvctl", "cp", "chmod", "echo", "cksum",
@@ -221,13 +224,13 @@ def _options(words: list[str]) -> list[str]:
 @pytest.mark.parametrize("name", PAGES)
 def test_what_stands_in_backquotes_exists(name: str, told: Callable[[str, str], str]) -> None:
     targets = re.findall(
-        r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+        r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
     for span in PAGES[name].spans:
         if re.fullmatch(rf"(?:{ROOMS})/[\w./-]*", span):
             assert (ROOT / span).exists(), f"{name}: {span}"
         words = span.split()
-        if words[0] == "make" and len(words) == 2 and words[1].isalpha() and words[1].islower():
+        if words[0] == "make" and len(words) == 2 and re.fullmatch(r"[a-z][a-z-]*", words[1]):
             assert words[1] in targets, f"{name}: {span}"
         if words[0] in OURS and len(words) > 1 and re.fullmatch(r"[a-z-]+", words[1]):
             if words[1].startswith("-"):
