@@ -57,12 +57,16 @@ def served(commands: int = COMMANDS) -> Served | None:
             thread.start()
             try:
                 machine.wait_for("modload: 0", _PATIENCE)
+                patience = time.monotonic() + _PATIENCE
                 while not session.host.tools.power_operations:
+                    if not thread.is_alive() or time.monotonic() > patience:
+                        raise RuntimeError("the driver in the guest does not find the host")
                     time.sleep(0.01)
-                before, packets, start = session.host.backdoor.calls, client.packets, time.time()
+                before, packets = session.host.backdoor.calls, client.packets
+                start = time.monotonic()
                 machine.tell(f"busy {commands}")
                 machine.wait_for(f"busy: {commands} of {commands} commands", _PATIENCE)
-                seconds = time.time() - start
+                seconds = time.monotonic() - start
                 calls = session.host.backdoor.calls - before
                 packets = client.packets - packets
             finally:

@@ -48,7 +48,8 @@ def spend(
             said.seek(0)
             words = said.read().decode("utf-8", "replace").strip()[-2000:]
             raise RuntimeError(f"{' '.join(command)}: status {process.returncode}: {words}")
-    return Spent(used.ru_utime + used.ru_stime, wall, used.ru_maxrss * 1024)
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes: getrusage(2)
+    return Spent(used.ru_utime + used.ru_stime, wall, used.ru_maxrss * unit)
 
 
 def least_cpu(commands: Mapping[str, Sequence[str]], *, cwd: Path, runs: int) -> dict[str, float]:
