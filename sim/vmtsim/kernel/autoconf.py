@@ -286,9 +286,6 @@ class Autoconf(Subject):
                 device.softc, device.softc + attachment.softc_size, device.name
             )
         kernel.subject(Pmf).check_detach(device.address, device.name)
-        for child in self.devices():
-            if child.parent is device:
-                kernel.panic("child-left", f"{device.name} is detached, but {child.name} is not")
         device.gone = True
         if device.parent is not None and device.parent.attachment.has("childdetached"):
             yield from self._call(device.parent.attachment, "childdetached", device.parent, device)
