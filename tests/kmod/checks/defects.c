@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One defect a function.  The comment on a line says what each analyzer has
  * to find there.
