@@ -18,21 +18,13 @@ SOURCE = """
     #include <sys/kernel.h>
     #include <sys/proc.h>
     #include <sys/systm.h>
-    #include <sys/time.h>
+    #include <sys/timevar.h>
 
-    void    nanotime(struct timespec *);
-    void    getnanotime(struct timespec *);
-    void    nanouptime(struct timespec *);
-    void    getnanouptime(struct timespec *);
-    void    microtime(struct timeval *);
-    void    microuptime(struct timeval *);
     void    nanoboottime(struct timespec *);
     int     getticks(void);
     int     tvtohz(const struct timeval *);
-    int     ratecheck(struct timeval *, const struct timeval *);
     void    tc_setclock(const struct timespec *);
     void    resettodr(void);
-    int     clock_settime1(struct proc *, int, const struct timespec *, bool);
 
     #define CHECK(what) do { if (!(what)) return __LINE__; } while (0)
     #define US(t) ((t).tv_sec * 1000000LL + (t).tv_usec)
