@@ -168,6 +168,15 @@ def _failed(event: Event) -> Row:
                source=DRIVER, target=DRIVER, good=False)  # fmt: skip
 
 
+def _refused_to_guest(event: Event) -> Row | None:
+    """Tell of an administrator's command that failed: a scenario that means it expects it."""
+    result = str(event["result"])
+    if not result.startswith("E"):
+        return None
+    return Row(event.at, "guest", f"{event['verb']} {event['argument']}: {result}",
+               source=DRIVER, target=DRIVER, good=False)  # fmt: skip
+
+
 _ROWS: dict[str, Callable[[Event], Row | None]] = {
     "tclo": _tclo,
     "rpci": _rpci,
@@ -184,8 +193,37 @@ _ROWS: dict[str, Callable[[Event], Row | None]] = {
     "host.migrate": _note("migrates the machine"),
     "host.revert": _note("goes back to a snapshot"),
     "scenario.failed": _failed,
+    "guest.done": _refused_to_guest,
 }
 KINDS = (*_ROWS, "tclo.reply")
+
+# What is drawn of a run in which nobody spoke to the host.
+_TALK = {"tclo", "tclo.reply", "rpci", "open", "open.refused"}
+
+
+def _console(event: Event) -> Row:
+    text = str(event["text"])
+    return Row(event.at, "console", text, source=DRIVER, target=DRIVER,
+               good=not text.startswith("panic: "))  # fmt: skip
+
+
+def _done(event: Event) -> Row:
+    failed = _refused_to_guest(event)
+    return failed or Row(event.at, "guest", f"{event['verb']} {event['argument']}",
+                         source=DRIVER, target=DRIVER)  # fmt: skip
+
+
+def life(events: Iterable[Event]) -> list[Row]:
+    """Return what there is to draw: the conversation's rows, or those of a driver without one.
+
+    The latter are the console's lines and what the administrator did.
+    """
+    kept = list(events)
+    if any(event.kind in _TALK for event in kept):
+        return rows(kept)
+    makers = {**_ROWS, "console": _console, "guest.done": _done}
+    made = (makers[event.kind](event) for event in kept if event.kind in makers)
+    return [row for row in made if row is not None]
 
 
 def rows(events: Iterable[Event]) -> list[Row]:

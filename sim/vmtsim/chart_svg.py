@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from vmtsim.chart import CHANNEL, DRIVER, HOST, POWERD, Row, rows
+from vmtsim.chart import CHANNEL, DRIVER, HOST, POWERD, Row, life
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +66,7 @@ def svg(
     ``origin`` is the virtual time (ns) that the axis calls 0; after ``limit`` rows the chart says
     how many more there were.
     """
-    everything = rows(events)
+    everything = life(events)
     chart = _Chart(origin)
     for row in everything[:limit]:
         chart.add(row)
@@ -155,14 +155,18 @@ class _Chart:
                 f'<path class="arrow{bad}" d="M{x - 6} {self._y - 6}l12 12m0 -12l-12 12"/>'
             )
         else:
+            kind = "host" if row.kind in {"console", "guest"} else row.kind
             self._parts.append(
-                f'<rect class="dot {row.kind}{bad}" x="{x - 5}" y="{self._y - 5}" width="10" '
+                f'<rect class="dot {kind}{bad}" x="{x - 5}" y="{self._y - 5}" width="10" '
                 'height="10"/>'
             )
         words = f"{row.kind}: {label}" if row.kind != "host" else label
-        room = _WIDTH - x - 40
+        at, room, anchor = x + 14, _WIDTH - x - 40, ""
+        if row.kind in {"console", "guest"}:
+            # To the left there is room for a whole line.
+            at, room, anchor = x - 14, x - _X[CHANNEL], ' text-anchor="end"'
         self._parts.append(
-            f'<text class="{bad.strip()}" x="{x + 14}" y="{self._y + 4}">'
+            f'<text class="{bad.strip()}" x="{at}" y="{self._y + 4}"{anchor}>'
             f"{escape(_cut(words, room))}</text>"
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim import chart
 from vmtsim.kernel.console import Console
+from vmtsim.scenario import shipped
 
 if TYPE_CHECKING:
     import argparse
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vmtsim.trace import Event
 
 _LONGEST = 40  # characters of a message in the summary
+_MOST_MISSED = 3  # expectations that are told twice: the conversation has them all
 
 _VERDICTS = {
     0: "fine: every property held",
@@ -49,17 +51,35 @@ def full(simulation: Simulation, outcome: Outcome) -> list[str]:
     lines = ["console:", ""]
     lines += simulation.kernel.subject(Console).text().splitlines()
     lines += ["", "conversation (seconds since power-on):", ""]
-    lines += chart.text(simulation.trace.events)
+    talk = chart.text(simulation.trace.events)
+    lines += talk or ["nobody spoke to the host"]
     lines += ["", f"module   {_module_line(simulation)}"]
     lines += _verdict(outcome)
-    return lines
+    return lines + _hint(simulation, outcome)
+
+
+def _hint(simulation: Simulation, outcome: Outcome) -> list[str]:
+    """Return what to do where a module that has no host was asked to talk to one."""
+    missed = any(finding.rule == "scenario" for finding in outcome.findings)
+    if not missed or outcome.traps or outcome.scenario not in shipped():
+        return []
+    name = simulation.module.modinfo.name
+    return [
+        f"hint     {name} never spoke to the host, and {outcome.scenario} expects a conversation:",
+        "         try --scenario alone, or write one as docs/your-driver.md tells",
+    ]
 
 
 def _verdict(outcome: Outcome) -> list[str]:
     lines = []
+    missed = [finding for finding in outcome.findings if finding.rule == "scenario"]
     for finding in outcome.findings:
+        if finding in missed[_MOST_MISSED:]:
+            continue
         text = textwrap.wrap(f"{finding.at / 1e9:.6f} s: {finding.rule}: {finding.message}", 96)
         lines += [f"finding  {text[0]}", *(f"         {line}" for line in text[1:])]
+    if len(missed) > _MOST_MISSED:
+        lines.append(f"         and {len(missed) - _MOST_MISSED} more, above")
     lines.append(
         f"run      seed {outcome.seed}, scenario {outcome.scenario}, "
         f"{outcome.virtual_time / 1e9:.3f} virtual s, {outcome.kernel_calls} kernel calls, "
@@ -73,13 +93,19 @@ def _verdict(outcome: Outcome) -> list[str]:
 
 
 def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
-    """Return at most 13 lines that say what ran, what was said and how it ended."""
+    """Return at most 13 lines that say what ran, what was said and how it ended.
+
+    A hint is not counted, nor what the guest refused to its administrator.
+    """
     events = simulation.trace.events
     lines = [
         f"module   {_module_line(simulation)}",
         f"kernel   {_kernel_line(simulation)}",
         *_talk(events, short=bool(outcome.findings)),
     ]
+    refused = [row.left for row in chart.rows(events) if row.kind == "guest"]
+    if refused:
+        lines += _joined("refused", refused, 2)
     if outcome.findings:
         first = outcome.findings[0]
         if first.rule == "module-loads":
@@ -97,7 +123,7 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
         f"{outcome.virtual_time / 1e9:.0f} virtual s"
     )
     lines.append(f"file     {_where(simulation.module.path)}")
-    return lines
+    return lines + _hint(simulation, outcome)
 
 
 def _kernel_line(simulation: Simulation) -> str:

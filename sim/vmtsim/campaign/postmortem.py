@@ -94,7 +94,7 @@ class Witness:
             at=self._simulation.now(),
             rule=rule,
             thread=lwp.name if lwp is not None else "",
-            stack=tuple(_stack(kernel, lwp, pc)),
+            stack=tuple(_stack(kernel, lwp, pc or kernel.faulted_at)),
             in_trap=bool(pc),
             locks=tuple(
                 f"mutex {lock.describe()}, taken by {kernel.location(lock.taken_at)}"

@@ -82,7 +82,7 @@ def tell(
     lines += _field("of", f"{module.name}, sha256 {digest(module)}"
                     + (f", commit {known}" if known else ""))  # fmt: skip
     lines += _field("time", f"{at / 1e9:.6f} virtual s")
-    lines += _scene(module, finding, moment)
+    lines += scene(module, finding, moment)
     lines += _schedule(reduced)
     events = [event for event in player.trace.events if event.at <= at]
     talk = chart.text(events)[-_TALK:]
@@ -107,7 +107,8 @@ def _listed(name: str, texts: tuple[str, ...], most: int = 12) -> list[str]:
     return lines
 
 
-def _scene(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
+def scene(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
+    """Return who ran where, the source there, what was held and what was alive."""
     lines = []
     place = place_of(finding.message)
     if moment is not None:

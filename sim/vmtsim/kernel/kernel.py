@@ -79,6 +79,7 @@ class Kernel:
         self.memory = Memory(self.cpu)
         self.rules = Rules(self)
         self.violations: list[Violation] = []
+        self.faulted_at = 0  # the instruction of the module that ended the run; 0: none did
         self.dispatch = Dispatch(self)
         self.scheduler = Scheduler(self.cpu, self.clock, rng.fork("scheduler"), self.dispatch)
         self.cpu.on_trap = lambda _pc: self.scheduler.trap()
@@ -222,6 +223,7 @@ class Kernel:
         """Turn a processor exception into what it means."""
         missing = self.dispatch.missing_at(fault.address) if fault.access else None
         in_model = fault.pc == 0
+        self.faulted_at = fault.pc
         where = self.where() if in_model else self.location(fault.pc, call=False)
         if missing is not None:
             use = "calls" if fault.access and fault.access.value == "fetch" else "uses"

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtsim.arguments import read_module, seed
+from vmtsim.verbs.campaign import seed_range
 
 if TYPE_CHECKING:
     import argparse
+
+    from vmtsim.campaign.postmortem import Witness
+    from vmtsim.simulation import Outcome
 
 SUMMARY = "boot a kernel, load a module, let a host talk to it, judge"
 
@@ -18,6 +22,8 @@ examples:
   vmtsim run vmt.kmod                                twenty seconds of a guest's life, in full
   vmtsim run vmt.kmod --summary --seed 7             another order of threads, a dozen lines
   vmtsim run vmt.kmod --scenario lost-channel        what else can happen
+  vmtsim run vmt.kmod --scenario ./mine.yaml --seeds 1:50
+                                                     fifty orders; the first that fails is told
   vmtsim run vmt.kmod --scenario ./mine.yaml --trace run.jsonl --svg run.svg
 
 Ends with 0 when all is fine, 1 when a property did not hold, 2 when the guest hangs, 3 when the
@@ -31,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod")
     parser.add_argument(
         "--seed", type=seed, default=1, metavar="N", help="order of threads and all chance (1)"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=seed_range,
+        metavar="A:B",
+        help="run with each of these seeds, up to the first that fails",
     )
     parser.add_argument(
         "--kernel",
@@ -54,12 +66,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it and print what happened."""
-    from vmtsim import output, report, scenario  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim import output, scenario  # noqa: PLC0415 - `--help` needs none of it
+
+    read_module(args.file)
+    if args.seeds is None:
+        output.check((args.json, args.trace, args.svg))
+        return _run(args)
+    if args.json or args.trace or args.svg:
+        sys.stderr.write(
+            "vmtsim run: error: --json, --trace and --svg are of one run: "
+            "give --seed, not --seeds\n"
+        )
+        return 64
+    scenario.load(args.scenario)  # what is wrong in it is told before anything runs
+    first, last = args.seeds
+    for args.seed in range(first, last + 1):
+        status = _run(args, quiet=True)
+        if status:
+            return status
+    count = last - first + 1
+    sys.stdout.write(f"verdict  fine: every property held in {count} runs, seeds {first}:{last}\n")
+    return 0
+
+
+def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
+    """Run one seed and print what happened; ``quiet``: only what went wrong."""
+    from vmtsim import output, report, scenario  # noqa: PLC0415
+    from vmtsim.campaign import postmortem  # noqa: PLC0415
     from vmtsim.simulation import Simulation  # noqa: PLC0415
     from vmtsim.trace import Trace, TraceFile  # noqa: PLC0415
 
-    read_module(args.file)
-    output.check((args.json, args.trace, args.svg))
     trace = Trace(keep=True)
     simulation = Simulation(
         args.file,
@@ -68,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         builtin_vmt=args.kernel == "builtin",
         trace=trace,
     )
+    witness = postmortem.Witness(simulation)
     if args.trace is not None:
         with TraceFile(args.trace, seed=args.seed, module=args.file.name) as file:
             trace.subscribe(file)
@@ -80,11 +117,24 @@ def run(args: argparse.Namespace) -> int:
         from vmtsim import chart_svg  # noqa: PLC0415
 
         output.write_text(args.svg, chart_svg.svg(trace.events))
+    if quiet and not outcome.status:
+        return 0
     lines = (
         report.summary(simulation, outcome) if args.summary else report.full(simulation, outcome)
     )
-    sys.stdout.write("\n".join(lines) + "\n")
     if outcome.status:
-        replay = report.replay(args)
-        sys.stdout.write(f"again    {replay}\n")
+        if not args.summary:
+            witness.finish()
+            lines += _scene(args.file, outcome, witness)
+        lines.append(f"again    {report.replay(args)}")
+    sys.stdout.write("\n".join(lines) + "\n")
     return outcome.status
+
+
+def _scene(module: Path, outcome: Outcome, witness: Witness) -> list[str]:
+    """Return where the worst finding was made: its stack, source, locks, threads."""
+    from vmtsim.campaign import story  # noqa: PLC0415
+
+    worst = max(outcome.findings, key=lambda each: each.status)
+    moment = next((each for each in witness.moments if each.rule == worst.rule), None)
+    return [] if moment is None or worst.rule == "scenario" else story.scene(module, worst, moment)

@@ -1,0 +1,106 @@
+"""``vmtsim run`` for a driver that is none of VMware's: no conversation, many seeds, a scene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim import cli
+
+from .modkit import SOURCES, built
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_HOST = "host: {option_burst: [], ping: 0, broadcast_ip: 0, power_on: false}"
+
+
+@pytest.fixture
+def hours(tmp_path: Path) -> Path:
+    path = tmp_path / "hours.yaml"
+    path.write_text(
+        f"summary: two commands, one of them for a device that is not there\n{_HOST}\nsteps:\n"
+        "  - at: 1\n    guest.detach: classic7\n  - at: 3\n    guest.detach: classic0\n"
+    )
+    return path
+
+
+def _printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    status = cli.main([str(word) for word in arguments])
+    return status, capsys.readouterr().out
+
+
+def test_a_module_that_does_not_talk_is_told_of_a_scenario_that_does_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = built("classic")
+    status, text = _printed(capsys, "run", module)
+    assert status == 1
+    assert text.count("finding  ") == 3
+    assert "more, above" in text
+    assert "hint     classic never spoke to the host" in text
+    status, text = _printed(capsys, "run", module, "--scenario", "alone")
+    assert status == 0
+    assert "nobody spoke to the host" in text
+    assert "hint" not in text
+
+
+def test_a_command_of_the_administrator_that_fails_is_told(
+    capsys: pytest.CaptureFixture[str], hours: Path
+) -> None:
+    status, text = _printed(capsys, "run", built("classic"), "--scenario", hours)
+    assert status == 0
+    assert "1.000  guest   detach classic7: ENXIO (6)" in text
+    assert "classic0: ENXIO" not in text
+    _, text = _printed(capsys, "run", built("classic"), "--scenario", hours, "--summary")
+    assert "refused  detach classic7: ENXIO (6)" in text
+
+
+def test_without_a_conversation_the_picture_shows_console_and_administrator(
+    capsys: pytest.CaptureFixture[str], hours: Path, tmp_path: Path
+) -> None:
+    drawn = tmp_path / "drawn.svg"
+    module = built("classic", "amd64", ("-DBUG=1",))
+    assert _printed(capsys, "run", module, "--scenario", hours, "--svg", drawn)[0] == 3
+    picture = drawn.read_text()
+    for words in ("console: classic0 at cpu0", "guest: detach classic7: ENXIO", "console: panic:"):
+        assert words in picture
+
+
+def test_a_failure_is_told_with_its_scene(
+    capsys: pytest.CaptureFixture[str], hours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(SOURCES)  # the source is looked for here, too
+    module = built("classic", "amd64", ("-DBUG=5",))
+    status, text = _printed(capsys, "run", module, "--scenario", hours)
+    assert status == 3
+    scene = text[text.index("\nverdict") :]
+    for label in (
+        "thread   softclk/0",
+        "in       classic_tick",
+        "source   classic.c:",
+        "locks    ",
+    ):
+        assert f"\n{label}" in scene
+    assert scene.splitlines()[-1].startswith("again    vmtsim run ")
+
+
+def test_many_seeds_end_at_the_first_that_fails(
+    capsys: pytest.CaptureFixture[str], hours: Path
+) -> None:
+    given = ("--scenario", hours, "--seeds", "4:6")
+    status, text = _printed(capsys, "run", built("classic"), *given)
+    assert (status, text) == (0, "verdict  fine: every property held in 3 runs, seeds 4:6\n")
+    status, text = _printed(capsys, "run", built("classic", "amd64", ("-DBUG=1",)), *given)
+    assert status == 3
+    assert text.count("verdict ") == 1
+    assert "--seed 4 " in text
+
+
+def test_what_is_of_one_run_does_not_go_with_many_seeds(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    drawn = tmp_path / "drawn.svg"
+    assert cli.main(["run", str(built("classic")), "--seeds", "1:3", "--svg", str(drawn)]) == 64
+    assert "give --seed, not --seeds" in capsys.readouterr().err
+    assert not drawn.exists()
