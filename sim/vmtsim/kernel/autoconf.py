@@ -135,7 +135,9 @@ class Autoconf(Subject):
         kernel.memory.write(address + xname, name.encode("ascii") + b"\0")
         device = Device(name, unit, address, driver, attachment, parent, data)
         if attachment.softc_size:
-            device.softc = kmem.allocate(attachment.softc_size, owner="device")
+            device.softc = kmem.allocate(
+                attachment.softc_size, owner="device", name=f"softc of {name}"
+            )
             kernel.memory.put_pointer(address + private, device.softc)
         units.extend([None] * (unit + 1 - len(units)))
         units[unit] = device
