@@ -256,8 +256,10 @@ vmt_start(struct vmtk_softc *sc)
 	sc->sc_have_locks = true;
 	sc->sc_tclo.ch_protocol = VMT_PROTOCOL_TCLO;
 	sc->sc_tclo.ch_stats = &sc->sc_stats;
+	sc->sc_tclo.ch_other = &sc->sc_rpci;
 	sc->sc_rpci.ch_protocol = VMT_PROTOCOL_RPCI;
 	sc->sc_rpci.ch_stats = &sc->sc_stats;
+	sc->sc_rpci.ch_other = &sc->sc_tclo;
 	sc->sc_event = VMTK_SWITCH_NONE;
 	vmtk_clock_init(&sc->sc_clock);
 	sc->sc_request.r_command = kmem_zalloc(VMTK_REQUEST_MAX + 1, KM_SLEEP);

@@ -52,6 +52,8 @@ vmt_channel_call(const struct vmtk_channel *ch, struct vmtk_frame *f,
     uint32_t subcommand, uint32_t argument)
 {
 
+	if (ch->ch_lost)
+		return 0;
 	f->bx = argument;
 	f->cx = subcommand << 16 | VMT_COMMAND_MESSAGE;
 	f->dx = (uint32_t)ch->ch_id << 16;
@@ -100,12 +102,14 @@ int
 vmtk_channel_open(struct vmtk_channel *ch)
 {
 	static const uint32_t flags[] = { VMT_OPEN_COOKIES, 0 };
+	struct vmtk_channel *other;
 	struct vmtk_frame f;
 	uint32_t status;
 	u_int i;
 
 	KASSERT(!ch->ch_open);
 
+	ch->ch_lost = false;
 	ch->ch_id = 0;
 	ch->ch_cookie_high = ch->ch_cookie_low = 0;
 	for (i = 0; i < __arraycount(flags); i++) {
@@ -117,6 +121,14 @@ vmtk_channel_open(struct vmtk_channel *ch)
 		ch->ch_cookie_high = (uint32_t)f.si;
 		ch->ch_cookie_low = (uint32_t)f.di;
 		ch->ch_open = true;
+		/*
+		 * A host that has forgotten a channel may give its number
+		 * away, and without cookies takes the one for the other.
+		 */
+		other = ch->ch_other;
+		if (other != NULL && other->ch_open &&
+		    other->ch_id == ch->ch_id)
+			other->ch_lost = true;
 		return 0;
 	}
 	return (uint32_t)f.ax == 0xffffffffU ? ENODEV : EIO;

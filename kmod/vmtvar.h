@@ -79,8 +79,10 @@ struct vmtk_statistics {
  */
 struct vmtk_channel {
 	struct vmtk_statistics *ch_stats;
+	struct vmtk_channel *ch_other;
 	uint32_t	ch_protocol;
 	bool		ch_open;
+	bool		ch_lost;	/* no call is made on it any more */
 	uint16_t	ch_id;
 	uint32_t	ch_cookie_high;
 	uint32_t	ch_cookie_low;

@@ -12,6 +12,8 @@ from .bend import WORDS, Bend, DeadPorts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.trace import Event
+
     from .rig import Rig
 
     Make = Callable[..., Rig]
@@ -378,4 +380,29 @@ def test_a_reply_that_never_comes_is_asked_for_on_a_new_channel(rig: Make) -> No
     assert machine.stats("resends") == 1
     machine.host.faults.arm("no-reply", times=2)
     assert machine.call("rpc", new=b"info-set guestinfo.a b\0").error == EIO
+    machine.leave()
+
+
+@pytest.mark.parametrize("cookies", [True, False])
+def test_a_channel_whose_number_the_host_gives_away_is_lost(rig: Make, cookies: bool) -> None:
+    machine = rig(cookies=cookies, ping=0, broadcast_ip=0)
+    machine.run(30)
+    since = machine.now
+
+    def forget(event: Event) -> None:
+        if event["message"] == b"Set_Option broadcastIP 1":
+            assert machine.host.lose_channel("tclo") == 1
+
+    machine.trace.subscribe(forget, ("tclo",))
+    # What the driver does about it wants an RPCI channel, which gets the number.
+    machine.host.send("Set_Option broadcastIP 1")
+    machine.run(30)
+    opened = [e for e in machine.events("open", since=since) if e["protocol"] == "rpci"]
+    assert opened[0]["channel"] == 0
+    # Nothing of the one conversation ended up in the other.
+    assert all(text.startswith((b"info-set ", b"tools.", b"vmx.", b"SetGuest", b"log "))
+               for text in machine.requests(since=since))  # fmt: skip
+    assert machine.events("dead-channel", since=since) == []
+    assert machine.stats("reopens") == 1
+    assert machine.ask("ping") == b"OK "
     machine.leave()

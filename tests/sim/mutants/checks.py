@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from vmtsim.trace import Event
+
 SECOND = 1_000_000_000
 QUIET = HostOptions(option_burst=(), power_on=False, broadcast_ip=0, ping=0)
 
@@ -93,6 +95,23 @@ def root_only(module: Path) -> str:
     made = booted(module)
     reply = made.admin.wait("sysctl", made.admin.do_rpc("log hello"), uid=1000)
     return "" if reply.error == Errno.EPERM else f"a user got {reply}"
+
+
+def number_given_away(module: Path) -> str:
+    """Without cookies, nothing is said on a channel whose number another one has got."""
+    made = booted(module, host=replace(QUIET, cookies=False))
+    message = b"Set_Option broadcastIP 1"
+
+    def forget(event: Event) -> None:
+        if event["message"] == message:
+            made.host.lose_channel("tclo")
+
+    made.trace.subscribe(forget, ("tclo",))
+    made.host.send(message)
+    made.kernel.run_for(30 * SECOND)
+    said = [bytes(event["request"]) for event in made.trace.events if event.kind == "rpci"]
+    strange = [text for text in said if text.startswith((b"OK ", b"ERROR "))]
+    return f"commands that are answers: {strange}" if strange else ""
 
 
 def period_bounds(module: Path) -> str:
@@ -304,6 +323,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "uptime": uptime,
     "bare-metal": bare_metal,
     "root-only": root_only,
+    "number-given-away": number_given_away,
     "period-bounds": period_bounds,
     "long-command": long_command,
     "long-reply": long_reply,
