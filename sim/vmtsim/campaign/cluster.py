@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.campaign.crew import Crew, LostError, broken, second_players
@@ -79,7 +79,7 @@ def cluster(address: str, jobs: int) -> Iterator[Crew]:
                     stop()
                     raise
         finally:
-            client.close(timeout=ANSWER)
+            _close(client)
 
 
 @contextmanager
@@ -116,11 +116,17 @@ def _connect(distributed: Any, address: str) -> Any:
     try:
         client.wait_for_workers(1, timeout=ANSWER)
     except Exception as error:
-        client.close(timeout=ANSWER)
+        _close(client)
         raise ClusterError(
             f"--dask {address}: the scheduler has no worker, also after {ANSWER:.0f} s", how
         ) from error
     return client
+
+
+def _close(client: Any) -> None:
+    """Take leave; a scheduler that does not answer any more must not cost what was played."""
+    with suppress(Exception):
+        client.close(timeout=ANSWER)
 
 
 async def _identity(distributed: Any, address: str) -> str:
@@ -137,7 +143,7 @@ def _workers(client: Any) -> int:
     """Count the workers; 0 where the scheduler does not say.  Each plays one seed at a time."""
     try:
         return len(client.nthreads())
-    except (OSError, ValueError, RuntimeError):
+    except Exception:  # whatever it was: it is counted again soon, and patience ends
         return 0
 
 
