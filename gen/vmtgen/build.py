@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _CACHE_FORMAT = "1"  # part of every key: raise it when keys or contents change their meaning
 _INCLUDED = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
+# As clang and as gcc say it.
+_MISSING = re.compile(r"'([^'\n]+)' file not found|fatal error: (\S+): No such file")
 _DEBUG_SECTIONS = (".debug", ".rela.debug", ".rel.debug")
 CANONICAL_SOURCE = "kmod"  # what the sources' directory is called in __FILE__ and DWARF
 
@@ -209,11 +211,12 @@ def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
         name = next(iter(_assigned(text, "KMOD")), name).strip()
         where = f"SRCS in {shown(makefile)}"
     else:
-        names = sorted(file.name for file in source.glob("*.c"))
+        names = sorted(_alone(source))
         where = shown(source)
     if not names:
         raise MissingInputError(
-            f"{where}: no C file to build", hint="vmtgen generate writes the driver's files"
+            f"{where}: no C file to build",
+            hint="vmtgen generate writes the driver's files; --source DIR is for your own",
         )
     missing = [file for file in names if not (source / file).is_file()]
     if missing:
@@ -222,6 +225,19 @@ def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
             hint="vmtgen generate writes the driver's files",
         )
     return tuple(source / file for file in names), name
+
+
+def _alone(source: Path) -> set[str]:
+    """Return the .c files of a directory, without those that another one includes: ioconf.c."""
+    files = list(source.glob("*.c"))
+    included = {
+        os.fsdecode(name)
+        for file in files
+        for name in _INCLUDED.findall(file.read_bytes())
+        if os.fsdecode(name) != file.name
+    }
+    names = {file.name for file in files}
+    return names - included or names
 
 
 def _assigned(text: str, variable: str) -> list[str]:
@@ -317,8 +333,23 @@ class _Builder:
             names = ", ".join(shown(source) for source in failed)
             raise VmtgenError(
                 f"cannot compile {names}:\n" + "\n".join(text.rstrip() for text in failed.values()),
-                hint=_generated_hint(failed),
+                hint=_generated_hint(failed) or self._missing_hint("\n".join(failed.values())),
             )
+
+    def _missing_hint(self, text: str) -> str | None:
+        """Say where a header comes from that the compiler has not found."""
+        missing = _MISSING.search(text)
+        if missing is None:
+            return None
+        name = missing[1] or missing[2]
+        if "/" not in name and name.startswith("ioconf"):
+            return (
+                f"config(1) makes {name} from the driver's .ioconf on NetBSD: copy it here, or "
+                "write its tables by hand, as docs/your-driver.md tells"
+            )
+        if self.headers.cacheable:  # our own
+            return f"gen/kpi has no {name}: --sys DIR builds with a NetBSD source tree's headers"
+        return None
 
     def _compile(self, source: Path, target: Path) -> str | None:
         """Compile one file; return the compiler's words where it fails."""

@@ -89,6 +89,8 @@ GROUPS: tuple[Group, ...] = (
         + _layout(
             "struct cfdriver", "cd_list cd_attach cd_devs cd_name cd_class cd_ndevs cd_attrs"
         )
+        + _layout("struct cflocdesc", "cld_name cld_defaultstr cld_default")
+        + _members("struct cfiattrdata", "ci_name ci_loclen")
         + _names("DV_DULL DV_VIRTUAL DVACT_DEACTIVATE"),
         _layout("struct cfattachinit", "cfai_name cfai_list")
         + _names(

@@ -208,6 +208,47 @@ def test_a_header_that_we_do_not_have_is_not_taken_from_elsewhere(tmp_path: Path
         build_module(tmp_path, out=tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("#include <sys/bswap.h>", "gen/kpi has no sys/bswap.h: --sys DIR"),
+        ('#include "ioconf.h"', "config(1) makes ioconf.h from the driver's .ioconf"),
+        ("int x = ;", None),
+    ],
+)
+def test_a_missing_header_says_where_it_comes_from(
+    tmp_path: Path, line: str, words: str | None
+) -> None:
+    (tmp_path / "a.c").write_text(f"{line}\n")
+    with pytest.raises(VmtgenError) as caught:
+        build_module(tmp_path, out=tmp_path / "out")
+    hint = caught.value.hint
+    assert hint is None if words is None else hint is not None and hint.startswith(words)
+
+
+def test_the_tables_that_config_writes_are_compiled_where_they_are_included(
+    tmp_path: Path,
+) -> None:
+    """Laid out as NetBSD usr.bin/config/mkioconf.c writes them: a parent with an attribute."""
+    (tmp_path / "ioconf.h").write_text("#include <sys/device.h>\nextern struct cfdriver tick_cd;\n")
+    (tmp_path / "ioconf.c").write_text(
+        '#include "ioconf.h"\n#include <sys/param.h>\n#include <sys/conf.h>\n'
+        "#include <sys/device.h>\n#include <sys/mount.h>\n"
+        "static const struct cfiattrdata buscf_iattrdata = {\n"
+        '\t"bus", 1, { { "addr", "-1", -1 }, }\n};\n'
+        "static const struct cfiattrdata * const tick_attrs[] = { &buscf_iattrdata, NULL };\n"
+        "CFDRIVER_DECL(tick, DV_DULL, tick_attrs);\n"
+        "static struct cfdriver * const cfdriver_ioconf_tick[] = { &tick_cd, NULL };\n"
+    )
+    (tmp_path / "tick.c").write_text(
+        '#include "ioconf.c"\nconst void *tick_tables(void);\n'
+        "const void *\ntick_tables(void)\n{\n\treturn cfdriver_ioconf_tick;\n}\n"
+    )
+    built = build_module(tmp_path, name="tick", out=tmp_path / "out", cache=tmp_path / "cache")
+    assert built.compiled == 1
+    assert built.module.globals == ("tick_cd", "tick_tables")
+
+
 def test_a_missing_compiler_says_which_extra_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     toolchain.zig_program.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

@@ -90,7 +90,18 @@ struct cfattachinit {
 	struct cfattach * const	*cfai_list;
 };
 
-struct cfiattrdata;
+struct cflocdesc {
+	const char	*cld_name;
+	const char	*cld_defaultstr;
+	int		cld_default;
+};
+
+/* What config(1) writes of an interface attribute. */
+struct cfiattrdata {
+	const char		*ci_name;
+	int			ci_loclen;
+	const struct cflocdesc	ci_locdesc[];
+};
 
 struct cfdriver {
 	LIST_ENTRY(cfdriver)	cd_list;
