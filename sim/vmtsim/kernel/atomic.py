@@ -75,8 +75,7 @@ class Atomics(Subject):
             yield cls._entry(f"{kind} atomic_swap_{width}(volatile {pointer} *p, {kind} value)")
             for end in ("", "_ni"):
                 yield cls._entry(
-                    f"{kind} atomic_cas_{width}{end}(volatile {pointer} *p, {kind} old, "
-                    f"{kind} new)"
+                    f"{kind} atomic_cas_{width}{end}(volatile {pointer} *p, {kind} old, {kind} new)"
                 )
 
     @staticmethod

@@ -152,9 +152,7 @@ class Dispatch:
         self.by_address[address] = prototype.name
         return address
 
-    def wrap(
-        self, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]
-    ) -> None:
+    def wrap(self, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Let ``around(model)`` serve a function from now on.  KeyError: it has no model."""
         prototype, method = self._waiting[name]
         served = around(method)

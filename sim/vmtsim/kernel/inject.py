@@ -95,9 +95,7 @@ class Injection:
 
         return call
 
-    def fail(
-        self, name: str, nth: int = 1, *, times: int = 1, result: int | None = None
-    ) -> None:
+    def fail(self, name: str, nth: int = 1, *, times: int = 1, result: int | None = None) -> None:
         """Let the ``nth`` call from now on fail, and those after it up to ``times`` calls.
 
         ``result`` is what they return, where it is not what FAILURES says.  Raises KeyError for a

@@ -187,9 +187,7 @@ class Network(Subject):
         """Clear IFF_UP and IFF_RUNNING."""
         self.up(name, up=False)
 
-    def add_address(
-        self, name: str, text: str, *, destination: str = "", flags: int = 0
-    ) -> None:
+    def add_address(self, name: str, text: str, *, destination: str = "", flags: int = 0) -> None:
         """Give an interface an address like 192.0.2.10/24 or 2001:db8::10/64.
 
         ``destination`` is the other end of a tunnel, ``flags`` the address's ia4_flags or

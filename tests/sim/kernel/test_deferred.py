@@ -290,9 +290,7 @@ SOURCE = """
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_work_runs_in_order_and_can_be_waited_for(
-    load: Callable[..., Code], machine: str
-) -> None:
+def test_work_runs_in_order_and_can_be_waited_for(load: Callable[..., Code], machine: str) -> None:
     code = load(SOURCE, machine)
     assert code.call("prepare") == 0
     assert code.call("enqueue_all") == 3

@@ -156,9 +156,7 @@ def test_a_wrong_number_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_names_in_statvfs_are_where_netbsds_headers_have_them(
-    machine: str, tmp_path: Path
-) -> None:
+def test_names_in_statvfs_are_where_netbsds_headers_have_them(machine: str, tmp_path: Path) -> None:
     word = 4 if machine == "i386" else 8
     figures = fslayout.Figures(2048, 16384, 0x1111, 0x2222, 0, 0x3333, 0x4444, 0x5555)
     content = fslayout.pack_statvfs(word, figures, 0x6666, 0x7777, "KIND", "DIRECTORY", "SOURCE")
