@@ -113,6 +113,10 @@ GROUPS: tuple[Group, ...] = (
         _names("MUTEX_SPIN MUTEX_ADAPTIVE MUTEX_DEFAULT"),
     ),
     Group(
+        ("sys/types.h", "sys/rwlock.h"),
+        (*_layout("krwlock_t", "rw_owner"), "RW_READER", "RW_WRITER", "sizeof(krw_t)"),
+    ),
+    Group(
         ("sys/types.h", "sys/intr.h"),
         (),
         _names("IPL_NONE IPL_SOFTCLOCK IPL_SOFTNET IPL_VM IPL_SCHED IPL_HIGH"),

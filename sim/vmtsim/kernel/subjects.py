@@ -15,6 +15,7 @@ SUBJECTS = (
     "objects:Objects",
     "kmem:Kmem",
     "mutex:Mutexes",
+    "rwlock:RwLocks",
     "kernlock:KernelLock",
     "condvar:CondVars",
     "kthread:KThreads",

@@ -1,0 +1,253 @@
+"""rwlock(9) with the checks of LOCKDEBUG (NetBSD sys/kern/kern_rwlock.c, sys/sys/rwlock.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.scheduler import WaitQueue
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
+
+READER, WRITER = 0, 1
+
+
+@dataclass(eq=False)
+class Waiter:
+    """A thread that wants the lock; who gives it up hands it over."""
+
+    lwp: Lwp
+    op: int
+    site: int
+    granted: bool = False
+    queue: WaitQueue = field(default_factory=lambda: WaitQueue("rwlock"))
+
+
+@dataclass(eq=False)
+class RwLock:
+    """One lock.  ``readers`` holds the call sites of each reader's rw_enter, latest last."""
+
+    address: int
+    made_at: int
+    writer: Lwp | None = None
+    written_at: int = 0
+    readers: dict[Lwp, list[int]] = field(default_factory=dict)
+    waiting: list[Waiter] = field(default_factory=list)
+
+    @property
+    def held(self) -> bool:
+        """Whether anybody holds it."""
+        return self.writer is not None or bool(self.readers)
+
+    def free_for(self, op: int) -> bool:
+        """Whether a newcomer gets it: a reader stands back where a writer waits."""
+        if op == WRITER:
+            return not self.held
+        return self.writer is None and all(each.op == READER for each in self.waiting)
+
+    def take(self, lwp: Lwp, op: int, site: int) -> None:
+        """Give it to a thread."""
+        if op == WRITER:
+            self.writer, self.written_at = lwp, site
+        else:
+            self.readers.setdefault(lwp, []).append(site)
+
+
+class RwLocks(Subject):
+    """All reader/writer locks that modules have made."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.live: dict[int, RwLock] = {}
+        kernel.subject(Kmem).on_free.append(self._check_free)
+
+    def _check_free(self, start: int, end: int, function: str) -> None:
+        """Panic for memory that is freed with a lock in it (lockdebug_mem_check)."""
+        kernel = self.kernel
+        for lock in self.live.values():
+            if start <= lock.address < end:
+                kernel.panic(
+                    "free-with-rwlock",
+                    f"{function} by {kernel.where()}: the rwlock {self._place(lock)}, made by "
+                    f"{kernel.location(lock.made_at)}, was not destroyed",
+                )
+
+    def _place(self, lock: RwLock) -> str:
+        return f"at {self.kernel.describe(lock.address)}"
+
+    def _held(self, lock: RwLock) -> str:
+        location = self.kernel.location
+        if lock.writer is not None:
+            return f"held for writing by {lock.writer.name}, taken by {location(lock.written_at)}"
+        readers = ", ".join(
+            f"{lwp.name}, taken by {location(sites[-1])}" for lwp, sites in lock.readers.items()
+        )
+        return f"held for reading by {readers}" if readers else "not held"
+
+    def _find(self, function: str, address: int) -> RwLock:
+        lock = self.live.get(address)
+        if lock is None:
+            self._unknown(function, address)
+        return lock
+
+    def _unknown(self, function: str, address: int) -> NoReturn:
+        kernel = self.kernel
+        kernel.memory.pointer(address)  # a fault says more, where the memory is gone
+        kernel.panic(
+            "rwlock-uninitialised",
+            f"{function} by {kernel.where()}: the rwlock at {kernel.describe(address)} is not "
+            "initialised",
+        )
+
+    def _mine(self, function: str, address: int) -> RwLock:
+        """Return a lock that the calling thread holds; panic if it does not."""
+        lock, kernel = self._find(function, address), self.kernel
+        lwp = kernel.current
+        if lock.writer is not lwp and lwp not in lock.readers:
+            kernel.panic(
+                "rwlock-not-held",
+                f"{function} by {kernel.where()} in thread {lwp.name}: the rwlock "
+                f"{self._place(lock)} is {self._held(lock)}",
+            )
+        return lock
+
+    @kernel_function("void rw_init(krwlock_t *rw)")
+    def rw_init(self, address: int) -> None:
+        kernel = self.kernel
+        old = self.live.get(address)
+        if old is not None:
+            kernel.panic(
+                "rwlock-already-initialised",
+                f"rw_init by {kernel.where()}: the rwlock {self._place(old)} is already "
+                f"initialised, by {kernel.location(old.made_at)}",
+            )
+        kernel.memory.put_pointer(address, 0)
+        self.live[address] = RwLock(address, kernel.call_site)
+
+    @kernel_function("void rw_destroy(krwlock_t *rw)")
+    def rw_destroy(self, address: int) -> None:
+        lock, kernel = self._find("rw_destroy", address), self.kernel
+        if lock.held:
+            kernel.panic(
+                "rwlock-destroy-held",
+                f"rw_destroy by {kernel.where()}: the rwlock {self._place(lock)} is "
+                f"{self._held(lock)}",
+            )
+        del self.live[address]
+
+    @kernel_function("void rw_enter(krwlock_t *rw, const krw_t op)")
+    def rw_enter(self, address: int, op: int) -> Model | None:
+        """Sleeps where it must; a soft interrupt may do that here, as with a mutex."""
+        lock, kernel = self._find("rw_enter", address), self.kernel
+        lwp = kernel.current
+        if not lwp.in_softint:
+            kernel.rules.may_sleep("rw_enter")
+        if lock.writer is lwp or (lwp in lock.readers and not lock.free_for(op)):
+            kernel.panic(
+                "rwlock-double-enter",
+                f"rw_enter by {kernel.where()}: locking against myself, the rwlock "
+                f"{self._place(lock)} is {self._held(lock)}",
+            )
+        if lock.free_for(op):
+            lock.take(lwp, op, kernel.call_site)
+            return None
+        return self._wait(lock, Waiter(lwp, op, kernel.call_site))
+
+    def _wait(self, lock: RwLock, waiter: Waiter) -> Model:
+        lock.waiting.append(waiter)
+        while not waiter.granted:
+            yield Block(waiter.queue, what="rwlock")
+
+    def _grant(self, lock: RwLock, waiters: list[Waiter]) -> None:
+        """Hand the lock over."""
+        for waiter in waiters:
+            lock.waiting.remove(waiter)
+            lock.take(waiter.lwp, waiter.op, waiter.site)
+            waiter.granted = True
+            self.kernel.scheduler.wake_all(waiter.queue)
+
+    @kernel_function("int rw_tryenter(krwlock_t *rw, const krw_t op)")
+    def rw_tryenter(self, address: int, op: int) -> bool:
+        lock, kernel = self._find("rw_tryenter", address), self.kernel
+        free = lock.free_for(op)
+        if free:
+            lock.take(kernel.current, op, kernel.call_site)
+        return free
+
+    @kernel_function("void rw_exit(krwlock_t *rw)")
+    def rw_exit(self, address: int) -> None:
+        """A writer hands over to all readers that wait, the last reader to a writer."""
+        lock = self._mine("rw_exit", address)
+        lwp = self.kernel.current
+        readers = [each for each in lock.waiting if each.op == READER]
+        writers = [each for each in lock.waiting if each.op == WRITER]
+        if lock.writer is lwp:
+            lock.writer = None
+            self._grant(lock, readers or writers[:1])
+            return
+        lock.readers[lwp].pop()
+        if not lock.readers[lwp]:
+            del lock.readers[lwp]
+        if not lock.readers:
+            self._grant(lock, writers[:1] or readers)
+
+    @kernel_function("int rw_tryupgrade(krwlock_t *rw)")
+    def rw_tryupgrade(self, address: int) -> bool:
+        lock, kernel = self._mine("rw_tryupgrade", address), self.kernel
+        lwp = kernel.current
+        if lock.writer is lwp:
+            self._wrong_hold("rw_tryupgrade", lock, "reading")
+        if sum(map(len, lock.readers.values())) > 1:
+            return False
+        lock.readers.clear()
+        lock.take(lwp, WRITER, kernel.call_site)
+        return True
+
+    @kernel_function("void rw_downgrade(krwlock_t *rw)")
+    def rw_downgrade(self, address: int) -> None:
+        lock, kernel = self._mine("rw_downgrade", address), self.kernel
+        if lock.writer is not kernel.current:
+            self._wrong_hold("rw_downgrade", lock, "writing")
+        lock.writer = None
+        lock.take(kernel.current, READER, kernel.call_site)
+        self._grant(lock, [each for each in lock.waiting if each.op == READER])
+
+    def _wrong_hold(self, function: str, lock: RwLock, wanted: str) -> NoReturn:
+        kernel = self.kernel
+        kernel.panic(
+            "rwlock-not-held",
+            f"{function} by {kernel.where()} of the rwlock {self._place(lock)}: it is "
+            f"{self._held(lock)}, not for {wanted}",
+        )
+
+    @kernel_function("int rw_read_held(krwlock_t *rw)")
+    def rw_read_held(self, address: int) -> bool:
+        """Whether anybody reads: the kernel does not know who."""
+        return bool(self._find("rw_read_held", address).readers)
+
+    @kernel_function("int rw_write_held(krwlock_t *rw)")
+    def rw_write_held(self, address: int) -> bool:
+        return self._find("rw_write_held", address).writer is self.kernel.current
+
+    @kernel_function("int rw_lock_held(krwlock_t *rw)")
+    def rw_lock_held(self, address: int) -> bool:
+        return self._find("rw_lock_held", address).held
+
+    @kernel_function("krw_t rw_lock_op(krwlock_t *rw)")
+    def rw_lock_op(self, address: int) -> int:
+        return WRITER if self._mine("rw_lock_op", address).writer is not None else READER
+
+    def check_unload(self, module: str) -> None:
+        """Report locks that were not destroyed."""
+        for lock in self.live.values():
+            self.kernel.violation(
+                "rwlock-not-destroyed",
+                f"module {module} is gone, but the rwlock made by "
+                f"{self.kernel.location(lock.made_at)} was not destroyed",
+            )
+        self.live.clear()
