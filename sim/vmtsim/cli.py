@@ -182,7 +182,7 @@ def _failed(error: Exception) -> int:
     elif type(error).__name__ == "Unmodelled":
         sys.stderr.write(
             f"vmtsim: error: {error}\n"
-            "hint: vmtsim/kernel/api.py tells how to add a model of a kernel function\n"
+            "hint: docs/kernel-models.md tells how to add a model of a kernel function\n"
         )
         return SOFTWARE
     if isinstance(status, int):

@@ -59,7 +59,15 @@ def full(simulation: Simulation, outcome: Outcome) -> list[str]:
 
 
 def _hint(simulation: Simulation, outcome: Outcome) -> list[str]:
-    """Return what to do where a module that has no host was asked to talk to one."""
+    """Return what to do where a run says less than it seems to."""
+    events = simulation.trace.events
+    loaded = any(event.kind == "modctl.load" and not event["error"] for event in events)
+    attaches = "config_init_component" in simulation.module.imports
+    if loaded and attaches and not any(event.kind == "device.attach" for event in events):
+        return [
+            "hint     no device attached: the driver's match said no, or nothing here is the",
+            "         parent that its tables name (cpufeaturebus: on aarch64 from 10.99.12 on)",
+        ]
     missed = any(finding.rule == "scenario" for finding in outcome.findings)
     if not missed or outcome.traps or outcome.scenario not in shipped():
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtgen.build import build_module
 from vmtsim import cli
 
 from .modkit import SOURCES, built
@@ -43,6 +44,33 @@ def test_a_module_that_does_not_talk_is_told_of_a_scenario_that_does_not(
     assert status == 0
     assert "nobody spoke to the host" in text
     assert "hint" not in text
+
+
+def test_where_no_device_attaches_the_reason_is_looked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Before 10.99.12 no cpu on aarch64 offers cpufeaturebus."""
+    old = build_module(
+        [SOURCES / "classic.c"], machine="aarch64", release="10.1", out=tmp_path
+    ).path
+    status, text = _printed(capsys, "run", old, "--scenario", "alone")
+    assert status == 0
+    assert "hint     no device attached: the driver's match said no" in text
+    _, text = _printed(capsys, "run", built("rules"), "--scenario", "alone")
+    assert "hint" not in text
+
+
+def test_coverage_says_what_is_missing_and_what_to_give(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = ["coverage", str(built("classic")), "--source", str(tmp_path / "gone")]
+    assert cli.main(given) == 66
+    assert "gone: no such directory" in capsys.readouterr().err
+    given = ["coverage", str(built("classic")), "--scenario", "alone"]
+    assert cli.main(given) == 0
+    printed = capsys.readouterr()
+    assert "classic.c" in printed.out
+    assert not printed.err
 
 
 def test_a_command_of_the_administrator_that_fails_is_told(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtsim.arguments import read_module
+from vmtsim.arguments import NO_INPUT, InputError, read_module
 from vmtsim.verbs.campaign import seed_range
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from vmtsim.simulation import Simulation  # noqa: PLC0415
 
     read_module(args.file)
+    if args.source is not None and not args.source.is_dir():
+        raise InputError(f"{args.source}: no such directory: the C files are wanted", NO_INPUT)
     output.check((args.lcov, args.html))
     collected = coverage.Coverage(args.file)
     failed = []
@@ -69,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         shown = ", ".join(dict.fromkeys(failed))
         sys.stderr.write(f"vmtsim: warning: not everything went well: {shown}\n")
+        if not (args.scenario or args.seeds):
+            sys.stderr.write("hint: --scenario FILE takes one that is made for the module\n")
     whole = coverage.total(files)
     if args.at_least is not None and whole.run * 100 < args.at_least * whole.total:
         sys.stderr.write(
