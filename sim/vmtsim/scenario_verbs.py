@@ -45,6 +45,10 @@ def _text(node: Node, problems: Problems) -> str:
     return node.scalar
 
 
+def _text_or_nothing(node: Node, problems: Problems) -> str:
+    return "" if node.kind == "scalar" and node.scalar is None else _text(node, problems)
+
+
 def _number(node: Node, problems: Problems) -> float:
     value = node.scalar
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -252,7 +256,7 @@ _GUEST_VERBS: dict[str, tuple[Callable[[Node, Problems], Any], str]] = {
     "hostname": (_text, "the administrator changes the host name"),
     "detach": (_text, "drvctl -d DEVICE"),
     "rescan": (_text, "drvctl -r on BUS: what fits is attached again"),
-    "load": (_text, "modload of the module under test, or of a path"),
+    "load": (_text_or_nothing, "modload of the module under test, or of a path"),
     "unload": (_text, "modunload NAME"),
     "sysctl": (_scalars, "sysctl -w NAME=VALUE"),
     "addresses": (_anything, "network interfaces get these addresses"),

@@ -84,6 +84,19 @@ def test_a_command_of_the_administrator_that_fails_is_told(
     assert "refused  detach classic7: ENXIO (6)" in text
 
 
+def test_a_module_is_unloaded_and_loaded_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "again.yaml"
+    path.write_text(
+        f"summary: out and in\n{_HOST}\nsteps:\n"
+        "  - at: 1\n    guest.unload: classic\n  - expect.console: 'classic0: detached'\n"
+        "  - at: 2\n    guest.load:\n  - expect.console: 'classic0 at cpu0*'\n"
+        "  - expect.trace: {kind: guest.done, verb: load, result: '0'}\n"
+    )
+    assert _printed(capsys, "run", built("classic"), "--scenario", path)[0] == 0
+
+
 def test_without_a_conversation_the_picture_shows_console_and_administrator(
     capsys: pytest.CaptureFixture[str], hours: Path, tmp_path: Path
 ) -> None:
