@@ -173,8 +173,13 @@ def _refused_to_guest(event: Event) -> Row | None:
     result = str(event["result"])
     if not result.startswith("E"):
         return None
-    return Row(event.at, "guest", f"{event['verb']} {event['argument']}: {result}",
+    return Row(event.at, "guest", f"{_command(event)}: {result}",
                source=DRIVER, target=DRIVER, good=False)  # fmt: skip
+
+
+def _command(event: Event) -> str:
+    argument = str(event["argument"])
+    return str(event["verb"]) if argument in {"", "None"} else f"{event['verb']} {argument}"
 
 
 _ROWS: dict[str, Callable[[Event], Row | None]] = {
@@ -209,8 +214,7 @@ def _console(event: Event) -> Row:
 
 def _done(event: Event) -> Row:
     failed = _refused_to_guest(event)
-    return failed or Row(event.at, "guest", f"{event['verb']} {event['argument']}",
-                         source=DRIVER, target=DRIVER)  # fmt: skip
+    return failed or Row(event.at, "guest", _command(event), source=DRIVER, target=DRIVER)
 
 
 def life(events: Iterable[Event]) -> list[Row]:

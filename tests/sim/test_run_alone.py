@@ -94,7 +94,12 @@ def test_a_module_is_unloaded_and_loaded_again(
         "  - at: 2\n    guest.load:\n  - expect.console: 'classic0 at cpu0*'\n"
         "  - expect.trace: {kind: guest.done, verb: load, result: '0'}\n"
     )
-    assert _printed(capsys, "run", built("classic"), "--scenario", path)[0] == 0
+    drawn = tmp_path / "drawn.svg"
+    given = ("run", built("classic"), "--scenario", path, "--svg", drawn)
+    assert _printed(capsys, *given)[0] == 0
+    picture = drawn.read_text()
+    assert ">guest: unload classic<" in picture
+    assert ">guest: load<" in picture
 
 
 def test_without_a_conversation_the_picture_shows_console_and_administrator(
