@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +36,7 @@ from vmtgen.targets import Release, Targets, load_targets
 from vmtgen.toolchain import CompilerName, Toolchain, toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _CACHE_FORMAT = "1"  # part of every key: raise it when keys or contents change their meaning
 _INCLUDED = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
@@ -115,8 +116,9 @@ def build_module(
         *extra_flags,
     )
     builder = _Builder(tool, headers, flags, files, cache)
-    objects, compiled = builder.objects()
-    joined = builder.link("kmodule.ld", objects)
+    with builder.folder() as folder:
+        objects, compiled = builder.objects(folder)
+        joined = builder.link("kmodule.ld", objects)
     stripped = builder.link("strip.ld", [joined])
     path, twin = out / f"{name}.kmod", out / f"{name}.kmod.debug"
     written = write(path, stripped.read_bytes())
@@ -301,13 +303,26 @@ class _Builder:
             *local,
         )
 
-    def objects(self) -> tuple[list[Path], int]:
-        """Return the object of every source in order, and how many had to be compiled."""
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """Give the directory of the objects.
+
+        Those that cannot be used again lie in one of their own: another build at the same time
+        has the same names for them.
+        """
         folder = self.cache / "objects"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CannotCreateError(f"cannot make {shown(folder)}: {error.strerror}") from error
+        if self.headers.cacheable:
+            yield folder
+            return
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            yield Path(own)
+
+    def objects(self, folder: Path) -> tuple[list[Path], int]:
+        """Return the object of every source in order, and how many had to be compiled."""
         found = [
             folder / f"{_digest(self._common_key, source.name, *_texts(source))}.o"
             for source in self.files
@@ -315,7 +330,7 @@ class _Builder:
         missing = [
             (source, target)
             for source, target in zip(self.files, found, strict=True)
-            if not self.headers.cacheable or not target.is_file()
+            if not target.is_file()
         ]
         if missing:
             self._compile_all(missing)

@@ -29,7 +29,7 @@ class Unmodelled(Exception):  # noqa: N818 - known by this name
         (FileNotFoundError(2, "No such file", "x"), 66, "error: x: No such file"),
         (PermissionError(13, "Permission denied", "x"), 77, "error: x: Permission denied"),
         (OSError(5, "Input/output error"), 74, "error: Input/output error"),
-        (Unmodelled("panic() is not modelled"), 70, "vmtsim/kernel/api.py tells"),
+        (Unmodelled("panic() is not modelled"), 70, "docs/kernel-models.md tells"),
         (RuntimeError("planted"), 70, "internal error: RuntimeError: planted"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
