@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.desk import standin
+from vmtsim.fakeguest import standin
 
 if TYPE_CHECKING:
     from collections.abc import Callable

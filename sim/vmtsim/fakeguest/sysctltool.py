@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtsim.desk.tools import Answer, Call, refuse, strerror
+from vmtsim.fakeguest.tools import Answer, Call, refuse, strerror
 from vmtsim.kernel.sysctl import BOOL, INT, NODE, QUAD, STRING, Reply, Sysctl
 
 if TYPE_CHECKING:
-    from vmtsim.desk.machine import Machine
+    from vmtsim.fakeguest.machine import Machine
     from vmtsim.kernel.sysctl import Node
 
 _ORDINALS = ("top", "second", "third", "fourth", "fifth", "sixth")

@@ -22,17 +22,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.desk import control, tools
-from vmtsim.desk.machine import Down
-from vmtsim.desk.tools import Answer, refuse
+from vmtsim.fakeguest import control, tools
+from vmtsim.fakeguest.machine import Down
+from vmtsim.fakeguest.tools import Answer, refuse
 from vmtsim.kernel.clock import SECOND
 from vmtsim.simulation import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmtsim.desk.machine import Daemon, Machine
-    from vmtsim.desk.tree import Tree
+    from vmtsim.fakeguest.machine import Daemon, Machine
+    from vmtsim.fakeguest.tree import Tree
 
 _LONGEST = 1 << 20  # bytes of a request
 _SLICE = 0.02  # wall seconds between two steps of --realtime

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtsim.desk import standin
+from vmtsim.fakeguest import standin
 
 if TYPE_CHECKING:
     from vmtgen.kobj import Module

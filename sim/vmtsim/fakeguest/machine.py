@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.desk.toolsdaemon import ToolsDaemon
+from vmtsim.fakeguest.toolsdaemon import ToolsDaemon
 from vmtsim.host import HostOptions
 from vmtsim.kernel.clock import NEVER, SECOND
 from vmtsim.kernel.console import Console

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtsim.desk.machine import Down
+from vmtsim.fakeguest.machine import Down
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.modules import Modules
@@ -21,7 +21,7 @@ from vmtsim.kernel.syslog import SysLog
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vmtsim.desk.machine import Machine
+    from vmtsim.fakeguest.machine import Machine
     from vmtsim.kernel.autoconf import Device
 
 # strerror(3) of NetBSD, lib/libc/gen/errlist.c.
@@ -100,7 +100,7 @@ def run(machine: Machine, call: Call) -> Answer:
 
 
 def _tools() -> dict[str, Callable[[Machine, Call], Answer]]:
-    from vmtsim.desk.sysctltool import sysctl  # noqa: PLC0415 - it needs this module
+    from vmtsim.fakeguest.sysctltool import sysctl  # noqa: PLC0415 - it needs this module
 
     return {
         "dhcpcd": _silent,

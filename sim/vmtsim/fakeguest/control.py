@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.desk.tools import Answer, refuse
+from vmtsim.fakeguest.tools import Answer, refuse
 from vmtsim.host.power import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vmtsim.desk.machine import Machine
+    from vmtsim.fakeguest.machine import Machine
 
 _CHANNELS = ("tclo", "rpci", "all")
 
