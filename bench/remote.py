@@ -1,6 +1,6 @@
 """Backdoor calls per second that ``vmtsim host`` serves to a guest in QEMU.
 
-The guest is that of tests/sim/remote: one vCPU, TCG, the driver as it ships,
+The guest is that of tests/sim/gdb: one vCPU, TCG, the driver as it ships,
 which sends commands and asks for the time as fast as it is answered.
 """
 
@@ -42,9 +42,9 @@ def served(commands: int = COMMANDS) -> Served | None:
         return None
     sys.path.insert(0, str(ROOT / "tests" / "sim" / "remote"))
     from guestkit import BASES, build_guest, running  # noqa: PLC0415 - needs the path
-    from vmtsim.remote import sites  # noqa: PLC0415
-    from vmtsim.remote.rsp import Client, connect  # noqa: PLC0415
-    from vmtsim.remote.session import Session, Settings  # noqa: PLC0415
+    from vmtsim.gdb import sites  # noqa: PLC0415
+    from vmtsim.gdb.rsp import Client, connect  # noqa: PLC0415
+    from vmtsim.gdb.session import Session, Settings  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

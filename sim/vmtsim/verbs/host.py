@@ -13,8 +13,8 @@ from vmtsim.arguments import seed
 if TYPE_CHECKING:
     from types import FrameType
 
-    from vmtsim.remote.session import Settings
-    from vmtsim.remote.sites import Program
+    from vmtsim.gdb.session import Settings
+    from vmtsim.gdb.sites import Program
 
 SUMMARY = "play VMware to a real guest in plain QEMU, through its GDB stub"
 
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _program(args: argparse.Namespace) -> Program:
-    from vmtsim.remote import sites  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.gdb import sites  # noqa: PLC0415 - `--help` needs none of it
 
     if args.kmod is not None:
         return sites.of_module(args.kmod)
@@ -85,7 +85,7 @@ def _program(args: argparse.Namespace) -> Program:
 
 def _settings(args: argparse.Namespace) -> Settings:
     from vmtsim import scenario  # noqa: PLC0415
-    from vmtsim.remote.session import Settings  # noqa: PLC0415
+    from vmtsim.gdb.session import Settings  # noqa: PLC0415
 
     return Settings(
         program=_program(args),
@@ -105,10 +105,10 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve the guest until the end, and let it go on."""
     from vmtsim import output  # noqa: PLC0415
-    from vmtsim.remote import outcome  # noqa: PLC0415
-    from vmtsim.remote.prompt import Prompt  # noqa: PLC0415
-    from vmtsim.remote.rsp import Client, connect  # noqa: PLC0415
-    from vmtsim.remote.session import Session  # noqa: PLC0415
+    from vmtsim.gdb import outcome  # noqa: PLC0415
+    from vmtsim.gdb.prompt import Prompt  # noqa: PLC0415
+    from vmtsim.gdb.rsp import Client, connect  # noqa: PLC0415
+    from vmtsim.gdb.session import Session  # noqa: PLC0415
     from vmtsim.trace import TraceFile  # noqa: PLC0415
 
     output.check((args.json, args.trace, args.svg))
@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace, session: Any, findings: list[dict[str, Any]]) -> int:
     from vmtsim import output  # noqa: PLC0415
-    from vmtsim.remote import outcome  # noqa: PLC0415
+    from vmtsim.gdb import outcome  # noqa: PLC0415
 
     if args.json is not None:
         output.write_text(args.json, outcome.as_json(session, findings))

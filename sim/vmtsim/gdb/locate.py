@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vmtsim.remote.rsp import Client, StubRefusedError
+from vmtsim.gdb.rsp import Client, StubRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmtsim.remote.sites import Program
-    from vmtsim.remote.target import Target
+    from vmtsim.gdb.sites import Program
+    from vmtsim.gdb.target import Target
 
 _PAGE = 4096
 _PRESENT, _LARGE, _NO_EXECUTE = 1, 1 << 7, 1 << 63

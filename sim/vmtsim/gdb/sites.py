@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vmtgen.kobj import Machine as KobjMachine
 from vmtgen.kobj import Module, read_module
 
-from vmtsim.remote.x86length import instructions
+from vmtsim.gdb.x86length import instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

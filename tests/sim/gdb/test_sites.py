@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from vmtgen.build import build_module
-from vmtsim.remote import locate, sites
-from vmtsim.remote.x86length import instructions
+from vmtsim.gdb import locate, sites
+from vmtsim.gdb.x86length import instructions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

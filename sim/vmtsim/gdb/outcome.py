@@ -10,7 +10,7 @@ from vmtsim import chart
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmtsim.remote.session import Session
+    from vmtsim.gdb.session import Session
     from vmtsim.trace import Event, Trace
 
 FINE, FAILED = 0, 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakestub import FakeStub, packet
-from vmtsim.remote.rsp import (
+from vmtsim.gdb.rsp import (
     RemoteError,
     Stop,
     StubGoneError,
@@ -13,7 +13,7 @@ from vmtsim.remote.rsp import (
     connect,
     parse_stop,
 )
-from vmtsim.remote.target import describe
+from vmtsim.gdb.target import describe
 
 OK = b"+$OK#9a"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from vmtsim.remote.session import Session
+    from vmtsim.gdb.session import Session
 
 PROMPT = "vmtsim> "
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from vmtsim.remote.rsp import Client, StubRefusedError
+from vmtsim.gdb.rsp import Client, StubRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@
 #define WRITABLE	0x002UL
 #define NO_EXECUTE	(1UL << 63)
 
-/* As tests/sim/remote/guestkit.py writes it. */
+/* As tests/sim/gdb/guestkit.py writes it. */
 struct region {
 	uint64_t	r_base, r_offset, r_size;
 };

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from vmtsim.gdb.clock import WallClock
+from vmtsim.gdb.prompt import COMMANDS, CommandError, Prompt, deed, execute
 from vmtsim.host import Host, HostOptions
-from vmtsim.remote.clock import WallClock
-from vmtsim.remote.prompt import COMMANDS, CommandError, Prompt, deed, execute
 from vmtsim.rng import Rng
 from vmtsim.trace import Trace
 

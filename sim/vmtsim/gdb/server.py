@@ -13,9 +13,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vmtsim.host import Frame, GuestFault
-from vmtsim.remote import locate
-from vmtsim.remote.rsp import (
+from vmtsim.gdb import locate
+from vmtsim.gdb.rsp import (
     SIGTRAP,
     Client,
     RemoteError,
@@ -23,8 +22,9 @@ from vmtsim.remote.rsp import (
     StubGoneError,
     StubRefusedError,
 )
-from vmtsim.remote.sites import ARM, HYPERCALL, IN, OUT, Program, Site, SitesError, kind_of
-from vmtsim.remote.target import Target, describe
+from vmtsim.gdb.sites import ARM, HYPERCALL, IN, OUT, Program, Site, SitesError, kind_of
+from vmtsim.gdb.target import Target, describe
+from vmtsim.host import Frame, GuestFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from vmtsim.remote.packets import encode
-from vmtsim.remote.rsp import Client
+from vmtsim.gdb.packets import encode
+from vmtsim.gdb.rsp import Client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from guestkit import BASES, Guest, Machine, running
 from vmtsim import chart
-from vmtsim.remote import sites
-from vmtsim.remote.outcome import Findings
-from vmtsim.remote.prompt import deed
-from vmtsim.remote.rsp import Client, StubRefusedError, connect
-from vmtsim.remote.server import Patience
-from vmtsim.remote.session import Session, Settings
-from vmtsim.remote.target import describe
+from vmtsim.gdb import sites
+from vmtsim.gdb.outcome import Findings
+from vmtsim.gdb.prompt import deed
+from vmtsim.gdb.rsp import Client, StubRefusedError, connect
+from vmtsim.gdb.server import Patience
+from vmtsim.gdb.session import Session, Settings
+from vmtsim.gdb.target import describe
 from vmtsim.scenario import parse
 
 if TYPE_CHECKING:

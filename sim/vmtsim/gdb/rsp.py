@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vmtsim.remote.packets import Decoder, Packet, encode
+from vmtsim.gdb.packets import Decoder, Packet, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,11 +7,11 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.gdb.clock import WallClock
+from vmtsim.gdb.rsp import StubGoneError
+from vmtsim.gdb.server import Patience, Server
 from vmtsim.host import Host, HostOptions
 from vmtsim.host.options import EPOCH, NANOSECONDS
-from vmtsim.remote.clock import WallClock
-from vmtsim.remote.rsp import StubGoneError
-from vmtsim.remote.server import Patience, Server
 from vmtsim.rng import Rng
 from vmtsim.scenario import Failure, Scenario, ScenarioRun, Step
 from vmtsim.trace import Trace
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from vmtsim.remote.rsp import Client
-    from vmtsim.remote.sites import Program
+    from vmtsim.gdb.rsp import Client
+    from vmtsim.gdb.sites import Program
 
 # What a scenario can ask of a simulated guest and not of a real one.
 _UNSEEN = ("guest.", "expect.event", "expect.sysctl")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vmtsim.remote.packets import Decoder, Packet, encode, expand
+from vmtsim.gdb.packets import Decoder, Packet, encode, expand
 
 
 @given(st.binary(max_size=300), st.integers(1, 7))

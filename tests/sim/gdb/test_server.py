@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from vmtsim.gdb import sites
+from vmtsim.gdb.clock import WallClock
+from vmtsim.gdb.rsp import Client, Stop, StubRefusedError
+from vmtsim.gdb.server import Server
+from vmtsim.gdb.sites import Program, Site
+from vmtsim.gdb.target import AARCH64, AMD64, I386, Machine, Register, Target
 from vmtsim.host import Host, HostOptions
-from vmtsim.remote import sites
-from vmtsim.remote.clock import WallClock
-from vmtsim.remote.rsp import Client, Stop, StubRefusedError
-from vmtsim.remote.server import Server
-from vmtsim.remote.sites import Program, Site
-from vmtsim.remote.target import AARCH64, AMD64, I386, Machine, Register, Target
 from vmtsim.rng import Rng
 from vmtsim.trace import Trace
 
