@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from vmtgen.files import write
+from vmtgen.common.files import write
 
 from bench import page, table
 from bench.figures import Plan

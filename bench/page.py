@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtgen.files import write
+from vmtgen.common.files import write
 
 from bench.table import figures_table, growth_text, sources, where
 

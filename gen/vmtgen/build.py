@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen import resources
-from vmtgen.errors import (
+from vmtgen.common.errors import (
     CannotCreateError,
     MissingInputError,
     UsageError,
     VmtgenError,
     from_os_error,
 )
-from vmtgen.files import expect_file, shown, write
+from vmtgen.common.files import expect_file, shown, write
 from vmtgen.kobj import KobjError, Module, read_module
 from vmtgen.sysroot import Headers, own_headers, tree_headers, tree_version
 from vmtgen.targets import Release, Targets, load_targets

@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO, cast
 
-from vmtgen import __version__, errors
+from vmtgen import __version__
+from vmtgen.common import errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from xml.sax.saxutils import escape
 
 from vmtgen import __version__, resources
 from vmtgen.build import build_module
-from vmtgen.errors import MissingInputError, UsageError, VmtgenError
+from vmtgen.common.errors import MissingInputError, UsageError, VmtgenError
 from vmtgen.lint import lint_file
 
 if TYPE_CHECKING:

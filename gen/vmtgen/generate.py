@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vmtgen.files import destination, write
+from vmtgen.common.files import destination, write
 from vmtgen.render import MARKER, Renderer
 from vmtgen.spec.load import load
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.build import default_output, run_tool
-from vmtgen.errors import VmtgenError
-from vmtgen.files import shown
+from vmtgen.common.errors import VmtgenError
+from vmtgen.common.files import shown
 from vmtgen.kobj.elf import LAYOUTS, SectionHeader, string_at
 from vmtgen.kobj.model import Machine
 from vmtgen.kpi_probes import GROUPS

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vmtgen import resources
-from vmtgen.files import expect_file
+from vmtgen.common.files import expect_file
 from vmtgen.kobj import KobjError, Machine, Module, inspect_module
 from vmtgen.kobj.link import may_be_defined_twice
 from vmtgen.kobj.model import PAGE_SIZE, SHF_ALLOC

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from vmtgen import __version__
-from vmtgen.errors import MissingInputError
-from vmtgen.files import shown
+from vmtgen.common.errors import MissingInputError
+from vmtgen.common.files import shown
+from vmtgen.common.located import LocatedErrors, Problem, listed, nearest
+from vmtgen.common.schema import Entries, Record, keys_of
 from vmtgen.filters import FILTERS
 from vmtgen.knf import fold
-from vmtgen.located import LocatedErrors, Problem, listed, nearest
 from vmtgen.spec.load import FILES
-from vmtgen.spec.schema import Entries, Record, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

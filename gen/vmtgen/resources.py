@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vmtgen.errors import MissingInputError
+from vmtgen.common.errors import MissingInputError
 
 _PACKAGE = Path(__file__).resolve().parent
 _NAMED = re.compile(r"""^name *= *["']netbsd-vmt["']""", re.MULTILINE)  # in pyproject.toml

@@ -9,8 +9,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from vmtgen import resources
-from vmtgen.errors import MissingInputError
-from vmtgen.files import shown
+from vmtgen.common.errors import MissingInputError
+from vmtgen.common.files import shown
 from vmtgen.toolchain import zig_headers
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from vmtgen import resources
-from vmtgen.errors import UsageError
-from vmtgen.located import Node, listed, load_yaml, nearest
-from vmtgen.spec.build import Pass
-from vmtgen.spec.schema import Entries, Length, Pattern, Range, Record, Reference, Report, Unique
+from vmtgen.common.construct import Pass
+from vmtgen.common.errors import UsageError
+from vmtgen.common.located import Node, listed, load_yaml, nearest
+from vmtgen.common.schema import Entries, Length, Pattern, Range, Record, Reference, Report, Unique
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vmtgen.errors import UnavailableError
+from vmtgen.common.errors import UnavailableError
 
 if TYPE_CHECKING:
     from vmtgen.targets import MachineTarget, Targets

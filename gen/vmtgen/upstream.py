@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen import __version__, resources
-from vmtgen.errors import CannotCreateError, MissingInputError
-from vmtgen.files import shown
+from vmtgen.common.errors import CannotCreateError, MissingInputError
+from vmtgen.common.files import shown
 from vmtgen.filters import comment_style
 from vmtgen.render import Renderer
 from vmtgen.spec.load import load

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from vmtgen.errors import VmtgenError
+from vmtgen.common.errors import VmtgenError
 from vmtgen.sysroot import tree_version
 from vmtgen.upstream import EDITS
 

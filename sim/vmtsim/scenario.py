@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vmtgen.located import Node, Problems, listed, load_yaml, nearest
+from vmtgen.common.located import Node, Problems, listed, load_yaml, nearest
 
 from vmtsim.host.options import NANOSECONDS, HostOptions
 from vmtsim.scenario_verbs import EXPECTATIONS, VERBS, Pattern, host_options
@@ -110,8 +110,8 @@ def shipped() -> dict[str, Path]:
 def load(name: str | Path) -> Scenario:
     """Return a scenario by its shipped name or by its file's path.
 
-    Raises vmtgen.located.LocatedErrors for what is wrong in it, UnknownScenarioError where there
-    is none of that name.
+    Raises LocatedErrors for what is wrong in it, UnknownScenarioError where there is none of that
+    name.
     """
     text = str(name)
     if "/" in text or text.endswith((".yaml", ".yml")):

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.located import Node, Problems, listed, nearest
+from vmtgen.common.located import Node, Problems, listed, nearest
 
 from vmtsim.host.backup import quiesce_parameters
 from vmtsim.host.faults import FAULTS, POINTS

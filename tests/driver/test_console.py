@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtgen.located import load_yaml
+from vmtgen.common.located import load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable

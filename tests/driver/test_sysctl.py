@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtgen.located import load_yaml
+from vmtgen.common.located import load_yaml
 from vmtsim.kernel.evcnt import EventCounters
 from vmtsim.kernel.sysctl import BOOL, INT, NODE, QUAD, STRING, Sysctl
 

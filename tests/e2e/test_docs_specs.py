@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import pytest
+from vmtgen.common.schema import Entries, keys_of, split
 from vmtgen.model import Specs
-from vmtgen.spec.schema import Entries, keys_of, split
 from vmtgen.targets import Targets
 
 if TYPE_CHECKING:

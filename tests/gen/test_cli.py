@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen import __version__, cli, errors
+from vmtgen import __version__, cli
+from vmtgen.common import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtgen import files
-from vmtgen.errors import CannotCreateError, MissingInputError
+from vmtgen.common import files
+from vmtgen.common.errors import CannotCreateError, MissingInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

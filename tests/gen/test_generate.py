@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen import errors, files, generate
+from vmtgen import generate
 from vmtgen.cli import main
+from vmtgen.common import errors, files
 from vmtgen.render import MARKER
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vmtgen.errors import MissingInputError, VmtgenError
-from vmtgen.located import LocatedErrors, Problem, Problems, load_yaml, nearest, parse_yaml
+from vmtgen.common.errors import MissingInputError, VmtgenError
+from vmtgen.common.located import LocatedErrors, Problem, Problems, load_yaml, nearest, parse_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen.errors import MissingInputError
+from vmtgen.common.errors import MissingInputError
+from vmtgen.common.located import LocatedErrors
 from vmtgen.filters import FILTERS, c_format, c_macro, c_name, c_string
-from vmtgen.located import LocatedErrors
 from vmtgen.render import Renderer
 from vmtgen.spec.load import load
 from vmtgen.spec.text import Text

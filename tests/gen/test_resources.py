@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from vmtgen import cli, errors, resources
-from vmtgen.errors import MissingInputError
+from vmtgen import cli, resources
+from vmtgen.common import errors
+from vmtgen.common.errors import MissingInputError
 
 NAMES = [("specs", "specs"), ("templates", "templates"), ("kpi", "gen/kpi")]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from vmtgen.cli import main
-from vmtgen.errors import CannotCreateError, VmtgenError
+from vmtgen.common.errors import CannotCreateError, VmtgenError
 from vmtgen.upstream import EDITS, MANIFEST, files, lay_out
 from vmtgen.upstream_check import check, edits
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vmtgen.errors import UnavailableError
+from vmtgen.common.errors import UnavailableError
 from vmtgen.sysroot import own_headers
 from vmtgen.targets import load_targets
 from vmtgen.toolchain import toolchain

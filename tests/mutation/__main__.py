@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmtgen.located import load_yaml
+from vmtgen.common.located import load_yaml
 
 from .sites import Site, sites
 
@@ -45,7 +45,7 @@ class Room:
 ROOMS = (
     Room(
         "loader",
-        ("gen/vmtgen/spec/*.py", "gen/vmtgen/located.py"),
+        ("gen/vmtgen/spec/*.py", "gen/vmtgen/common/*.py"),
         ("tests/gen/test_located.py", "tests/gen/spec"),
     ),
     Room(

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from vmtgen.located import Node
-from vmtgen.spec.schema import Entries, Named, Range, Record, Reference, Report, Unique
+from vmtgen.common.located import Node
+from vmtgen.common.schema import Entries, Named, Range, Record, Reference, Report, Unique
 from vmtgen.spec.words import U8, U16, U32, Doc, Member, Name, Printable
 
 Register = Annotated[Named, Reference("register", "backdoor.registers")]

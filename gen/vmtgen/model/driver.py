@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
-from vmtgen.located import Node
-from vmtgen.spec.schema import Entries, Range, Record, Report, Valued, derived
+from vmtgen.common.located import Node
+from vmtgen.common.schema import Entries, Range, Record, Report, Valued, derived
 from vmtgen.spec.text import Text
 from vmtgen.spec.words import Count, Doc, Member, Name, Printable
 

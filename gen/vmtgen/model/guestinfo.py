@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
-from vmtgen.located import Node
-from vmtgen.spec.schema import Entries, Pattern, Range, Record, Report, Unique, Valued
+from vmtgen.common.located import Node
+from vmtgen.common.schema import Entries, Pattern, Range, Record, Report, Unique, Valued
 from vmtgen.spec.text import Mixture
 from vmtgen.spec.words import U32, Count, Doc, Member, Name, Printable
 

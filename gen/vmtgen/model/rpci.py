@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vmtgen.located import Node
-from vmtgen.spec.schema import Entries, Record, Report
+from vmtgen.common.located import Node
+from vmtgen.common.schema import Entries, Record, Report
 from vmtgen.spec.text import Text
 from vmtgen.spec.words import U32, Doc, Name, Printable
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from vmtgen.located import Node
-from vmtgen.spec.schema import Entries, Named, Record, Reference, Report, Unique, Valued
+from vmtgen.common.located import Node
+from vmtgen.common.schema import Entries, Named, Record, Reference, Report, Unique, Valued
 from vmtgen.spec.words import U8, Count, Doc, Name, Printable
 
 Action = Annotated[Named, Reference("driver action", "driver.actions")]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from vmtgen.located import Node
-from vmtgen.spec.schema import Entries, Range, Record, Report, Unique, Valued
+from vmtgen.common.located import Node
+from vmtgen.common.schema import Entries, Range, Record, Report, Unique, Valued
 from vmtgen.spec.words import U16, U32, Count, Doc, Name
 
 

@@ -6,17 +6,17 @@ import dataclasses
 import typing
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.errors import MissingInputError
-from vmtgen.files import shown
-from vmtgen.located import LocatedErrors, Problem, load_yaml, nearest
+from vmtgen.common.construct import Pass
+from vmtgen.common.errors import MissingInputError
+from vmtgen.common.files import shown
+from vmtgen.common.located import LocatedErrors, Problem, load_yaml, nearest
 from vmtgen.model import Specs
-from vmtgen.spec.build import Pass
 from vmtgen.spec.together import check_together
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vmtgen.located import Node
+    from vmtgen.common.located import Node
 
 FILES: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Specs))
 """The specs by name, without ``.yaml``."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from vmtgen.located import Node, nearest
-from vmtgen.spec.schema import Mentions, Record, Report, derived
+from vmtgen.common.located import Node, nearest
+from vmtgen.common.schema import Mentions, Record, Report, derived
 from vmtgen.spec.words import MEMBER, Printable
 
 # How the kernel's printf(9) prints each type; bytes it does not.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtgen.located import listed, nearest
+from vmtgen.common.located import listed, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from vmtgen.located import Node, Problems
+    from vmtgen.common.located import Node, Problems
 
 
 def check_together(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from vmtgen.spec.schema import Pattern, Range
+from vmtgen.common.schema import Pattern, Range
 
 U8 = Annotated[int, Range(0, 0xFF)]
 U16 = Annotated[int, Range(0, 0xFFFF)]

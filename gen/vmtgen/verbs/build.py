@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.errors import UsageError, VmtgenError
-from vmtgen.files import shown
+from vmtgen.common.errors import UsageError, VmtgenError
+from vmtgen.common.files import shown
 
 if TYPE_CHECKING:
     import argparse

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen import __version__, resources
-from vmtgen.errors import VmtgenError
-from vmtgen.files import shown, write
+from vmtgen.common.errors import VmtgenError
+from vmtgen.common.files import shown, write
 
 if TYPE_CHECKING:
     import argparse

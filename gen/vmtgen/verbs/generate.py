@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtgen.errors import UsageError
-from vmtgen.files import shown
+from vmtgen.common.errors import UsageError
+from vmtgen.common.files import shown
 from vmtgen.resources import directory, root
 
 if TYPE_CHECKING:

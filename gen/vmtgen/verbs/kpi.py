@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.errors import DATA, UnavailableError, UsageError
+from vmtgen.common.errors import DATA, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     import argparse

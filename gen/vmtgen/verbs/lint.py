@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.errors import DATA, UsageError
-from vmtgen.files import shown
+from vmtgen.common.errors import DATA, UsageError
+from vmtgen.common.files import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -106,8 +106,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _explain(name: str, *, as_json: bool) -> int:
+    from vmtgen.common.located import listed, nearest  # noqa: PLC0415
     from vmtgen.lint_rules import BY_ID, RULES  # noqa: PLC0415
-    from vmtgen.located import listed, nearest  # noqa: PLC0415
 
     rules = RULES if name == "all" else tuple(rule for rule in RULES if rule.id == name)
     if not rules:

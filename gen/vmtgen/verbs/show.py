@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.errors import VmtgenError
-from vmtgen.files import expect_file, shown
+from vmtgen.common.errors import VmtgenError
+from vmtgen.common.files import expect_file, shown
 
 if TYPE_CHECKING:
     import argparse

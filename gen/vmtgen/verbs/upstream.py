@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtgen.files import shown
+from vmtgen.common.files import shown
 from vmtgen.resources import root
 
 if TYPE_CHECKING:

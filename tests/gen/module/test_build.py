@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from vmtgen import cli, toolchain
 from vmtgen.build import build_module
-from vmtgen.errors import MissingInputError, UnavailableError, UsageError, VmtgenError
+from vmtgen.common.errors import MissingInputError, UnavailableError, UsageError, VmtgenError
 from vmtgen.kobj import read_module
 from vmtgen.targets import load_targets, version_of
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtgen import cli, resources
+from vmtgen.common.errors import UsageError
 from vmtgen.dist import Entry, pack, properties
-from vmtgen.errors import UsageError
 from vmtgen.kobj import read_module
 from vmtgen.lint import lint_file
 from vmtgen.spec.load import load

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from c_cases import C_CASES, function, source
 from vmtgen import cli
-from vmtgen.errors import UsageError
+from vmtgen.common.errors import UsageError
 from vmtgen.lint import lint_file
 from vmtgen.lint_rules import BY_ID
 

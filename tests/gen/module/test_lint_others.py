@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtgen import resources
-from vmtgen.errors import MissingInputError
+from vmtgen.common.errors import MissingInputError
 from vmtgen.kobj import read_module
 from vmtgen.lint import lint_file
 from vmtgen.targets import ExportedNames, load_targets

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from vmtgen.located import LocatedErrors, Problem
+from vmtgen.common.located import LocatedErrors, Problem
 from vmtgen.spec.load import load
 
 FIXTURES = Path(__file__).parent / "fixtures"

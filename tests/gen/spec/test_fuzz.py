@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vmtgen.located import LocatedErrors, Node, load_yaml, parse_yaml
+from vmtgen.common.construct import Pass
+from vmtgen.common.located import LocatedErrors, Node, load_yaml, parse_yaml
 from vmtgen.model import Specs
-from vmtgen.spec.build import Pass
 from vmtgen.spec.load import FILES
 from vmtgen.spec.together import check_together
 

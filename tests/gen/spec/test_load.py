@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen import errors
-from vmtgen.located import LocatedErrors
+from vmtgen.common import errors
+from vmtgen.common.located import LocatedErrors
 from vmtgen.spec.load import FILES, load
 from vmtgen.targets import load_targets
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import pytest
+from vmtgen.common.schema import Entries, Length, Range, described, plural, shape
 from vmtgen.model.driver import Counter
-from vmtgen.spec.schema import Entries, Length, Range, described, plural, shape
 from vmtgen.spec.text import Mixture
 
 

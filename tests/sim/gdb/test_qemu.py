@@ -312,7 +312,7 @@ steps:
 
 
 def test_a_scenario_is_played_in_real_time(start: Start, tmp_path: Path) -> None:
-    from vmtgen.located import load_yaml
+    from vmtgen.common.located import load_yaml
 
     path = tmp_path / "halt.yaml"
     path.write_text(SCENARIO, encoding="utf-8")
@@ -324,7 +324,7 @@ def test_a_scenario_is_played_in_real_time(start: Start, tmp_path: Path) -> None
 
 
 def test_a_scenario_that_is_not_met_says_so(start: Start, tmp_path: Path) -> None:
-    from vmtgen.located import load_yaml
+    from vmtgen.common.located import load_yaml
 
     path = tmp_path / "never.yaml"
     path.write_text("summary: never\nsteps:\n  - expect.rpci: never said\n    within: 1\n", "utf-8")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vmtgen.located import LocatedErrors, parse_yaml
+from vmtgen.common.located import LocatedErrors, parse_yaml
 from vmtsim import scenario as module
 from vmtsim.scenario import Scenario, UnknownScenarioError, load, parse, shipped
 from vmtsim.scenario_verbs import ACTIONS, EXPECTATIONS, VERBS, Pattern

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.build import build_module
-from vmtgen.located import load_yaml
+from vmtgen.common.located import load_yaml
 from vmtsim import scenario
 from vmtsim.campaign.play import SOFTWARE, play
 from vmtsim.kernel.errors import KernelPanic, Spinning, Stalled

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from vmtgen.errors import CannotCreateError, MissingInputError
+from vmtgen.common.errors import CannotCreateError, MissingInputError
 
 
 def shown(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Builds dataclasses from YAML nodes as vmtgen.spec.schema describes them.
+"""Builds dataclasses from YAML nodes as vmtgen.common.schema describes them.
 
 Everything that is wrong is collected; what could not be built is left out, so that one pass over
 all documents tells everything.
@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from vmtgen.located import Node, Problems, listed, nearest
-from vmtgen.spec.schema import (
+from vmtgen.common.located import Node, Problems, listed, nearest
+from vmtgen.common.schema import (
     Entries,
     Key,
     Mentions,

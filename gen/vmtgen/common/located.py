@@ -30,8 +30,8 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from vmtgen.errors import MissingInputError, VmtgenError, from_os_error
-from vmtgen.files import shown
+from vmtgen.common.errors import MissingInputError, VmtgenError, from_os_error
+from vmtgen.common.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -30,7 +30,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin
 
-from vmtgen.located import Node, listed
+from vmtgen.common.located import Node, listed
 
 T = TypeVar("T")
 
