@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vmtgen.build import Built
-    from vmtgen.model import Specs
+    from vmtgen.compiler.model import Specs
     from vmtgen.targets import MachineTarget, Release, Targets
 
 # Without SOURCE_DATE_EPOCH every file is of 2026-01-01T00:00:00Z.

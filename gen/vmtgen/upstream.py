@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from vmtgen import __version__, resources
 from vmtgen.common.errors import CannotCreateError, MissingInputError
 from vmtgen.common.files import shown
-from vmtgen.filters import comment_style
-from vmtgen.render import Renderer
-from vmtgen.spec.load import load
+from vmtgen.compiler.filters import comment_style
+from vmtgen.compiler.render import Renderer
+from vmtgen.compiler.spec.load import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

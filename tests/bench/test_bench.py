@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vmtgen.spec.load import load
+from vmtgen.compiler.spec.load import load
 
 from bench import page, specs, table
 from bench.figures import Figure, Growth, Plan, Result, Series

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import pytest
 from vmtgen.common.schema import Entries, keys_of, split
-from vmtgen.model import Specs
+from vmtgen.compiler.model import Specs
 from vmtgen.targets import Targets
 
 if TYPE_CHECKING:

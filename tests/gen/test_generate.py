@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen import generate
 from vmtgen.cli import main
 from vmtgen.common import errors, files
-from vmtgen.render import MARKER
+from vmtgen.compiler import generate
+from vmtgen.compiler.render import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vmtgen.knf import WIDTH, fold
+from vmtgen.compiler.knf import WIDTH, fold
 
 
 def tokens(text: str) -> list[str]:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from vmtgen.common.errors import MissingInputError
 from vmtgen.common.located import LocatedErrors
-from vmtgen.filters import FILTERS, c_format, c_macro, c_name, c_string
-from vmtgen.render import Renderer
-from vmtgen.spec.load import load
-from vmtgen.spec.text import Text
+from vmtgen.compiler.filters import FILTERS, c_format, c_macro, c_name, c_string
+from vmtgen.compiler.render import Renderer
+from vmtgen.compiler.spec.load import load
+from vmtgen.compiler.spec.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmtgen.model import Specs
+    from vmtgen.compiler.model import Specs
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.name for path in (HERE / "templates").glob("*.j2"))

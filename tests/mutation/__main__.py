@@ -45,7 +45,7 @@ class Room:
 ROOMS = (
     Room(
         "loader",
-        ("gen/vmtgen/spec/*.py", "gen/vmtgen/common/*.py"),
+        ("gen/vmtgen/compiler/spec/*.py", "gen/vmtgen/common/*.py"),
         ("tests/gen/test_located.py", "tests/gen/spec"),
     ),
     Room(

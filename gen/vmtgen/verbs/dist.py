@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make and write all files; nothing is written where one target fails."""
     from vmtgen import dist, dist_records  # noqa: PLC0415 - keeps --help fast
-    from vmtgen.spec.load import load  # noqa: PLC0415
+    from vmtgen.compiler.spec.load import load  # noqa: PLC0415
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
     top = dist.checkout()

@@ -12,7 +12,7 @@ from vmtgen.common.files import shown
 from vmtgen.resources import directory, root
 
 if TYPE_CHECKING:
-    from vmtgen.generate import Change
+    from vmtgen.compiler.generate import Change
 
 SUMMARY = "write kmod/ and docs/PROTOCOL.md from the specs and templates"
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write or check; return 0, or 1 where --check found something stale."""
-    from vmtgen import generate  # noqa: PLC0415 - jinja2 and ruamel.yaml are slow to import
+    from vmtgen.compiler import generate  # noqa: PLC0415 - jinja2 and ruamel.yaml are slow to import
 
     out: Path | None = args.out or root()
     if out is None:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vmtgen import cli, resources
 from vmtgen.common.errors import UsageError
+from vmtgen.compiler.spec.load import load
 from vmtgen.dist import Entry, pack, properties
 from vmtgen.kobj import read_module
 from vmtgen.lint import lint_file
-from vmtgen.spec.load import load
 from vmtgen.targets import load_targets
 
 if TYPE_CHECKING:

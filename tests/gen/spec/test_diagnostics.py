@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from vmtgen.common.located import LocatedErrors, Problem
-from vmtgen.spec.load import load
+from vmtgen.compiler.spec.load import load
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vmtgen.common.construct import Pass
 from vmtgen.common.located import LocatedErrors, Node, load_yaml, parse_yaml
-from vmtgen.model import Specs
-from vmtgen.spec.load import FILES
-from vmtgen.spec.together import check_together
+from vmtgen.compiler.model import Specs
+from vmtgen.compiler.spec.load import FILES
+from vmtgen.compiler.spec.together import check_together
 
 SMALL = Path(__file__).parent / "fixtures" / "small"
 ROOT = Path(__file__).parents[3]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from vmtgen.common import errors
 from vmtgen.common.located import LocatedErrors
-from vmtgen.spec.load import FILES, load
+from vmtgen.compiler.spec.load import FILES, load
 from vmtgen.targets import load_targets
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import pytest
 from vmtgen.common.schema import Entries, Length, Range, described, plural, shape
-from vmtgen.model.driver import Counter
-from vmtgen.spec.text import Mixture
+from vmtgen.compiler.model.driver import Counter
+from vmtgen.compiler.spec.text import Mixture
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Named, Range, Record, Reference, Report, Unique
-from vmtgen.spec.words import U8, U16, U32, Doc, Member, Name, Printable
+from vmtgen.compiler.spec.words import U8, U16, U32, Doc, Member, Name, Printable
 
 Register = Annotated[Named, Reference("register", "backdoor.registers")]
 

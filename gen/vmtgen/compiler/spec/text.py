@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from vmtgen.common.located import Node, nearest
 from vmtgen.common.schema import Mentions, Record, Report, derived
-from vmtgen.spec.words import MEMBER, Printable
+from vmtgen.compiler.spec.words import MEMBER, Printable
 
 # How the kernel's printf(9) prints each type; bytes it does not.
 _C_FORMATS = {

@@ -6,7 +6,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.spec.text import Field, Mixture, Text
+from vmtgen.compiler.spec.text import Field, Mixture, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,8 +5,8 @@ from typing import Literal
 
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Record, Report
-from vmtgen.spec.text import Text
-from vmtgen.spec.words import U32, Doc, Name, Printable
+from vmtgen.compiler.spec.text import Text
+from vmtgen.compiler.spec.words import U32, Doc, Name, Printable
 
 
 @dataclass(frozen=True, slots=True)

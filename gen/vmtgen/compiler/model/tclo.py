@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Named, Record, Reference, Report, Unique, Valued
-from vmtgen.spec.words import U8, Count, Doc, Name, Printable
+from vmtgen.compiler.spec.words import U8, Count, Doc, Name, Printable
 
 Action = Annotated[Named, Reference("driver action", "driver.actions")]
 LogText = Annotated[Named, Reference("log text", "driver.logs")]

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Range, Record, Report, Unique, Valued
-from vmtgen.spec.words import U16, U32, Count, Doc, Name
+from vmtgen.compiler.spec.words import U16, U32, Count, Doc, Name
 
 
 @dataclass(frozen=True, slots=True)

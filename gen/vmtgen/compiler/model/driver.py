@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Range, Record, Report, Valued, derived
-from vmtgen.spec.text import Text
-from vmtgen.spec.words import Count, Doc, Member, Name, Printable
+from vmtgen.compiler.spec.text import Text
+from vmtgen.compiler.spec.words import Count, Doc, Member, Name, Printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmtgen.common.files import destination, write
-from vmtgen.render import MARKER, Renderer
-from vmtgen.spec.load import load
+from vmtgen.compiler.render import MARKER, Renderer
+from vmtgen.compiler.spec.load import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

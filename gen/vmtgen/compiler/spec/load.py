@@ -1,4 +1,4 @@
-"""Reads specs/*.yaml into vmtgen.model, and tells everything that is wrong with them at once."""
+"""Reads specs/*.yaml into the model, and tells everything that is wrong with them at once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from vmtgen.common.construct import Pass
 from vmtgen.common.errors import MissingInputError
 from vmtgen.common.files import shown
 from vmtgen.common.located import LocatedErrors, Problem, load_yaml, nearest
-from vmtgen.model import Specs
-from vmtgen.spec.together import check_together
+from vmtgen.compiler.model import Specs
+from vmtgen.compiler.spec.together import check_together
 
 if TYPE_CHECKING:
     from pathlib import Path

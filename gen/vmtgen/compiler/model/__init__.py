@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmtgen.model.backdoor import Backdoor
-from vmtgen.model.driver import Driver
-from vmtgen.model.guestinfo import Guestinfo
-from vmtgen.model.rpci import Rpci
-from vmtgen.model.tclo import Tclo
-from vmtgen.model.transport import Transport
+from vmtgen.compiler.model.backdoor import Backdoor
+from vmtgen.compiler.model.driver import Driver
+from vmtgen.compiler.model.guestinfo import Guestinfo
+from vmtgen.compiler.model.rpci import Rpci
+from vmtgen.compiler.model.tclo import Tclo
+from vmtgen.compiler.model.transport import Transport
 from vmtgen.targets import Targets
 
 

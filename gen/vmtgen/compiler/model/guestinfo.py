@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Pattern, Range, Record, Report, Unique, Valued
-from vmtgen.spec.text import Mixture
-from vmtgen.spec.words import U32, Count, Doc, Member, Name, Printable
+from vmtgen.compiler.spec.text import Mixture
+from vmtgen.compiler.spec.words import U32, Count, Doc, Member, Name, Printable
 
 # open-vm-tools lib/include/guestInfo.h knows 1 to 11; a newer host may know more.
 Key = Annotated[int, Range(1, 255)]

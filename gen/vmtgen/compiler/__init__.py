@@ -1,0 +1,1 @@
+"""The protocol compiler: from specs to a model; model and templates make C and the manual."""
