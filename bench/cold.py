@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtgen import build
+from vmtgen.build import compile as compiling
 
 if TYPE_CHECKING:
     import subprocess
@@ -22,7 +22,7 @@ def main() -> int:
     """Build, and write down what was called."""
     source, out, cache, *record = map(Path, sys.argv[1:])
     calls: list[dict[str, object]] = []
-    run_tool = build.run_tool
+    run_tool = compiling.run_tool
 
     def noted(
         command: Sequence[str], home: Path, directory: Path | None = None
@@ -32,8 +32,8 @@ def main() -> int:
         return run_tool(command, home, directory)
 
     if record:
-        build.run_tool = noted  # type: ignore[assignment]
-    build.build_module(source, out=out, cache=cache)
+        compiling.run_tool = noted  # type: ignore[assignment]
+    compiling.build_module(source, out=out, cache=cache)
     if record:
         record[0].write_text(json.dumps(calls), encoding="utf-8")
     return 0

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from vmtgen import __version__, resources
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtgen.common.errors import MissingInputError, UsageError, VmtgenError
 from vmtgen.lint import lint_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from vmtgen.build import Built
+    from vmtgen.build.compile import Built
     from vmtgen.compiler.model import Specs
     from vmtgen.targets import MachineTarget, Release, Targets
 

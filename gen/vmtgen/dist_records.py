@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from vmtgen import __version__
-from vmtgen.toolchain import toolchain
+from vmtgen.build.toolchain import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
+from vmtgen.build.sysroot import tree_version
 from vmtgen.common.errors import VmtgenError
-from vmtgen.sysroot import tree_version
 from vmtgen.upstream import EDITS
 
 if TYPE_CHECKING:

@@ -119,7 +119,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as out:
         module = args.module
         if module is None:
-            from vmtgen.build import build_module
+            from vmtgen.build.compile import build_module
 
             top = Path(__file__).resolve().parents[2]
             module = build_module(top / "kmod", out=Path(out)).module.path

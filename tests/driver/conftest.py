@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 
 from .rig import Rig
 

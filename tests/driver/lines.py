@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtsim import coverage, scenario
 from vmtsim.simulation import Simulation
 

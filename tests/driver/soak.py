@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtsim.host.options import HostOptions
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.evcnt import EventCounters

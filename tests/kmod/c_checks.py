@@ -17,15 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from vmtgen.build.sysroot import own_headers
+from vmtgen.build.toolchain import toolchain
 from vmtgen.common.errors import UnavailableError
-from vmtgen.sysroot import own_headers
 from vmtgen.targets import load_targets
-from vmtgen.toolchain import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from vmtgen.toolchain import CompilerName
+    from vmtgen.build.toolchain import CompilerName
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = ("amd64", "i386", "aarch64")

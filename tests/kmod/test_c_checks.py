@@ -14,7 +14,7 @@ from . import c_checks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmtgen.toolchain import CompilerName
+    from vmtgen.build.toolchain import CompilerName
 
 DEFECTS = Path(__file__).parent / "checks" / "defects.c"
 _EXPECTED = re.compile(r"(zig|gcc) ([\w.-]+)")

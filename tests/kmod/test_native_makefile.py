@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from vmtgen import resources
+from vmtgen.build.toolchain import toolchain
 from vmtgen.lint import lint_file
 from vmtgen.targets import load_targets
-from vmtgen.toolchain import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtgen.upstream import files, lay_out
 from vmtsim.kernel.modules import Modules
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtsim.guest import Guest
 from vmtsim.host import Host, HostOptions
 from vmtsim.kernel.api import Call

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtgen.resources import root
 from vmtsim import cli, scenario
 from vmtsim.simulation import NOT_LIVE, PANIC, Outcome, Simulation

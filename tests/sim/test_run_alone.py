@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtsim import cli
 
 from .modkit import SOURCES, built

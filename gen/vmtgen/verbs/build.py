@@ -16,7 +16,7 @@ from vmtgen.common.files import shown
 if TYPE_CHECKING:
     import argparse
 
-    from vmtgen.build import Built
+    from vmtgen.build.compile import Built
     from vmtgen.targets import MachineTarget, Release, Targets
 
 SUMMARY = "compile vmt.kmod and its debug twin for a NetBSD release and machine"
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 def _one(
     args: argparse.Namespace, targets: Targets, release_name: str | None, machine_name: str | None
 ) -> Built:
-    from vmtgen.build import (  # noqa: PLC0415
+    from vmtgen.build.compile import (  # noqa: PLC0415
         build_module,
         choose_release,
         default_output,

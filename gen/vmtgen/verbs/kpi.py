@@ -11,8 +11,8 @@ from vmtgen.common.errors import DATA, UnavailableError, UsageError
 if TYPE_CHECKING:
     import argparse
 
-    from vmtgen.kpi import Comparison
-    from vmtgen.kpi_code import CodeComparison
+    from vmtgen.build.kpi import Comparison
+    from vmtgen.build.kpi_code import CodeComparison
     from vmtgen.targets import MachineTarget, Release, Targets
 
 SUMMARY = "hold our kernel headers against NetBSD's own"
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print each difference, and return 0, or 65 where there is one."""
-    from vmtgen.build import choose_release  # noqa: PLC0415 - keeps --help fast
+    from vmtgen.build.compile import choose_release  # noqa: PLC0415 - keeps --help fast
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
     if args.code and args.sys is None:
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 def _machine(
     args: argparse.Namespace, targets: Targets, release: Release, machine: MachineTarget
 ) -> dict[str, Any]:
-    from vmtgen.kpi import compare_installed, compare_tree  # noqa: PLC0415
+    from vmtgen.build.kpi import compare_installed, compare_tree  # noqa: PLC0415
 
     found: Comparison
     if args.sys is not None:
@@ -106,8 +106,8 @@ def _machine(
 def _code(
     args: argparse.Namespace, targets: Targets, release: Release, machine: MachineTarget
 ) -> dict[str, Any]:
-    from vmtgen.build import driver_source  # noqa: PLC0415
-    from vmtgen.kpi_code import compare_code  # noqa: PLC0415
+    from vmtgen.build.compile import driver_source  # noqa: PLC0415
+    from vmtgen.build.kpi_code import compare_code  # noqa: PLC0415
 
     reason = None if args.source else machine.unsupported(release.version)
     if reason is not None:
@@ -125,7 +125,7 @@ def _installed(args: argparse.Namespace, targets: Targets, release: Release) -> 
     """Return the directory with the installed headers of the release."""
     from importlib import metadata  # noqa: PLC0415
 
-    from vmtgen.toolchain import zig_headers  # noqa: PLC0415
+    from vmtgen.build.toolchain import zig_headers  # noqa: PLC0415
 
     if args.installed is not None:
         include: Path = args.installed

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vmtgen.build import Built, build_module
+from vmtgen.build.compile import Built, build_module
 from vmtgen.kobj import Machine
 from vmtgen.kobj.elf import LAYOUTS, SectionHeader, string_at
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vmtgen import cli, toolchain
-from vmtgen.build import build_module
+from vmtgen import cli
+from vmtgen.build import toolchain
+from vmtgen.build.compile import build_module
 from vmtgen.common.errors import MissingInputError, UnavailableError, UsageError, VmtgenError
 from vmtgen.kobj import read_module
 from vmtgen.targets import load_targets, version_of

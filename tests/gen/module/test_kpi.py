@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from vmtgen import resources
-from vmtgen.build import build_module, default_output
-from vmtgen.kpi import compare_installed, compare_tree
+from vmtgen.build.compile import build_module, default_output
+from vmtgen.build.kpi import compare_installed, compare_tree
+from vmtgen.build.toolchain import zig_headers
 from vmtgen.targets import load_targets
-from vmtgen.toolchain import zig_headers
 
 MACHINES = ("amd64", "i386", "aarch64")
 TARGETS = load_targets()
@@ -73,7 +73,7 @@ def test_a_wrong_layout_would_be_found(tmp_path: Path, monkeypatch: pytest.Monke
     """The oracle itself: one member moved and one constant changed must both be told."""
     import shutil
 
-    from vmtgen import sysroot
+    from vmtgen.build import sysroot
 
     kpi = tmp_path / "kpi"
     shutil.copytree(resources.directory("kpi"), kpi)

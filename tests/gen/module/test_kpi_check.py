@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtgen import cli, resources
-from vmtgen.build import build_module
-from vmtgen.kpi_code import compare_code
+from vmtgen.build.compile import build_module
+from vmtgen.build.kpi_code import compare_code
 from vmtgen.targets import load_targets
 
 if TYPE_CHECKING:

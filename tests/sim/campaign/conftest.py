@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 
 ROOT = Path(__file__).resolve().parents[3]
 

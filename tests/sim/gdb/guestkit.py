@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elftools.elf.elffile import ELFFile
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
+from vmtgen.build.sysroot import own_headers
+from vmtgen.build.toolchain import toolchain
 from vmtgen.kobj import Module, link
-from vmtgen.sysroot import own_headers
 from vmtgen.targets import load_targets
-from vmtgen.toolchain import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtsim.gdb import locate, sites
 from vmtsim.gdb.x86length import instructions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtgen.resources import root
 from vmtsim.host import Host
 from vmtsim.host.options import HostOptions

@@ -6,9 +6,9 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen.kpi import _ZIG_NAMES
+from vmtgen.build.kpi import _ZIG_NAMES
+from vmtgen.build.toolchain import zig_headers, zig_program
 from vmtgen.targets import load_targets
-from vmtgen.toolchain import zig_headers, zig_program
 from vmtsim.kernel import evcnt, fslayout, netlayout
 
 from .guestcode import MACHINES

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtgen.build import build_module
+from vmtgen.build.compile import build_module
 from vmtgen.common.located import load_yaml
 from vmtsim import scenario
 from vmtsim.campaign.play import SOFTWARE, play

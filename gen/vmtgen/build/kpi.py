@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.build import default_output, run_tool
+from vmtgen.build.compile import default_output, run_tool
+from vmtgen.build.kpi_probes import GROUPS
+from vmtgen.build.sysroot import own_headers, tree_headers
+from vmtgen.build.toolchain import toolchain, zig_program
 from vmtgen.common.errors import VmtgenError
 from vmtgen.common.files import shown
 from vmtgen.kobj.elf import LAYOUTS, SectionHeader, string_at
 from vmtgen.kobj.model import Machine
-from vmtgen.kpi_probes import GROUPS
-from vmtgen.sysroot import own_headers, tree_headers
-from vmtgen.toolchain import toolchain, zig_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen import resources
+from vmtgen.build.sysroot import Headers, own_headers, tree_headers, tree_version
+from vmtgen.build.toolchain import CompilerName, Toolchain, toolchain
 from vmtgen.common.errors import (
     CannotCreateError,
     MissingInputError,
@@ -31,9 +33,7 @@ from vmtgen.common.errors import (
 )
 from vmtgen.common.files import expect_file, shown, write
 from vmtgen.kobj import KobjError, Module, read_module
-from vmtgen.sysroot import Headers, own_headers, tree_headers, tree_version
 from vmtgen.targets import Release, Targets, load_targets
-from vmtgen.toolchain import CompilerName, Toolchain, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.build import Built, build_module, loaded_image
+from vmtgen.build.compile import Built, build_module, loaded_image
 from vmtgen.kobj import LineTable, Machine, Module, Relocation
 from vmtgen.lint_code import disassembler
 

@@ -9,9 +9,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from vmtgen import resources
+from vmtgen.build.toolchain import zig_headers
 from vmtgen.common.errors import MissingInputError
 from vmtgen.common.files import shown
-from vmtgen.toolchain import zig_headers
 
 if TYPE_CHECKING:
     from pathlib import Path
