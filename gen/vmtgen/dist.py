@@ -23,7 +23,7 @@ from xml.sax.saxutils import escape
 from vmtgen import __version__, resources
 from vmtgen.build.compile import build_module
 from vmtgen.common.errors import MissingInputError, UsageError, VmtgenError
-from vmtgen.lint import lint_file
+from vmtgen.lint.check import lint_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from vmtgen import resources
 from vmtgen.build.toolchain import toolchain
-from vmtgen.lint import lint_file
+from vmtgen.lint.check import lint_file
 from vmtgen.targets import load_targets
 
 if TYPE_CHECKING:

@@ -175,7 +175,7 @@ def _row(
 
 
 def _lint(built: Built, targets: Targets) -> dict[str, int]:
-    from vmtgen.lint import lint_file  # noqa: PLC0415
+    from vmtgen.lint.check import lint_file  # noqa: PLC0415
 
     findings = lint_file(built.path, targets=targets, release=built.release)
     errors = sum(finding.severity == "error" for finding in findings)

@@ -12,7 +12,7 @@ from vmtgen.common.files import shown
 if TYPE_CHECKING:
     import argparse
 
-    from vmtgen.lint import Finding
+    from vmtgen.lint.check import Finding
 
 SUMMARY = "say what the kernel would refuse in a module, and what would hurt"
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.files:
         raise UsageError("no FILE to lint", hint="vmtgen lint build/11.0/amd64/vmt.kmod")
     from vmtgen.kobj import Machine  # noqa: PLC0415 - keeps --help fast
-    from vmtgen.lint import lint_file  # noqa: PLC0415
+    from vmtgen.lint.check import lint_file  # noqa: PLC0415
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
     targets = load_targets()
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 def _accepted(path: Path) -> str | None:
     """Return which kernels take the module, None where it says nothing readable."""
     from vmtgen.kobj import KobjError, read_module  # noqa: PLC0415
-    from vmtgen.lint import accepting_kernels  # noqa: PLC0415
+    from vmtgen.lint.check import accepting_kernels  # noqa: PLC0415
 
     try:
         return accepting_kernels(read_module(path))
@@ -107,7 +107,7 @@ def _count(number: int, noun: str) -> str:
 
 def _explain(name: str, *, as_json: bool) -> int:
     from vmtgen.common.located import listed, nearest  # noqa: PLC0415
-    from vmtgen.lint_rules import BY_ID, RULES  # noqa: PLC0415
+    from vmtgen.lint.rules import BY_ID, RULES  # noqa: PLC0415
 
     rules = RULES if name == "all" else tuple(rule for rule in RULES if rule.id == name)
     if not rules:

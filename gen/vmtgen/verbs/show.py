@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _facts(module: Module) -> dict[str, Any]:
-    from vmtgen.lint import accepting_kernels  # noqa: PLC0415
+    from vmtgen.lint.check import accepting_kernels  # noqa: PLC0415
 
     info = module.modinfo
     relocations = Counter(

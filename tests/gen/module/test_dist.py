@@ -20,7 +20,7 @@ from vmtgen.common.errors import UsageError
 from vmtgen.compiler.spec.load import load
 from vmtgen.dist import Entry, pack, properties
 from vmtgen.kobj import read_module
-from vmtgen.lint import lint_file
+from vmtgen.lint.check import lint_file
 from vmtgen.targets import load_targets
 
 if TYPE_CHECKING:

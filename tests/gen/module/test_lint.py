@@ -9,8 +9,8 @@ import pytest
 from c_cases import C_CASES, function, source
 from vmtgen import cli
 from vmtgen.common.errors import UsageError
-from vmtgen.lint import lint_file
-from vmtgen.lint_rules import BY_ID
+from vmtgen.lint.check import lint_file
+from vmtgen.lint.rules import BY_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import pytest
 from vmtgen import resources
 from vmtgen.common.errors import MissingInputError
 from vmtgen.kobj import read_module
-from vmtgen.lint import lint_file
+from vmtgen.lint.check import lint_file
 from vmtgen.targets import ExportedNames, load_targets
 
 if TYPE_CHECKING:

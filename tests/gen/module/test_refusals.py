@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from refusal_cases import CASES, CORRUPTIONS, UNDEFINED, anything, of_symbol
 from vmtgen.kobj import KobjCorruptionError, KobjError, inspect_module, read_module
-from vmtgen.lint import lint_file
+from vmtgen.lint.check import lint_file
 
 if TYPE_CHECKING:
     from pathlib import Path

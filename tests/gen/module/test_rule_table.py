@@ -15,8 +15,8 @@ from elftools.elf import enums
 from refusal_cases import CASES, CORRUPTIONS, HARMFUL
 from vmtgen.kobj import Machine, inspect_module
 from vmtgen.kobj.relocations import RULES as RELOCATIONS
-from vmtgen.lint import lint_file
-from vmtgen.lint_rules import BY_ID, RULES, rule_for
+from vmtgen.lint.check import lint_file
+from vmtgen.lint.rules import BY_ID, RULES, rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

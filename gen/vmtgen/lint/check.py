@@ -14,8 +14,8 @@ from vmtgen.common.files import expect_file
 from vmtgen.kobj import KobjError, Machine, Module, inspect_module
 from vmtgen.kobj.link import may_be_defined_twice
 from vmtgen.kobj.model import PAGE_SIZE, SHF_ALLOC
-from vmtgen.lint_code import code_problems
-from vmtgen.lint_rules import BY_ID, Rule, Severity, rule_for
+from vmtgen.lint.code import code_problems
+from vmtgen.lint.rules import BY_ID, Rule, Severity, rule_for
 from vmtgen.targets import ExportedNames, Targets, load_targets
 
 if TYPE_CHECKING:
