@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from vmtgen.cli import main
 from vmtgen.common.errors import CannotCreateError, VmtgenError
-from vmtgen.upstream import EDITS, MANIFEST, files, lay_out
-from vmtgen.upstream_check import check, edits
+from vmtgen.package.upstream import EDITS, MANIFEST, files, lay_out
+from vmtgen.package.upstream_check import check, edits
 
 FRAGMENT = "sys/dev/vmt/files.vmt"
 MODULE = "sys/modules/vmt/Makefile"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from vmtgen.build.compile import build_module
-from vmtgen.upstream import files, lay_out
+from vmtgen.package.upstream import files, lay_out
 from vmtsim.kernel.modules import Modules
 
 from tests.driver.rig import Rig

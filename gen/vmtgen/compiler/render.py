@@ -97,7 +97,7 @@ class Renderer:
             version=__version__,
             marker=MARKER,
             spec_path=_spec_path,
-            tree=None,  # not NetBSD's own source tree, see vmtgen.upstream
+            tree=None,  # not NetBSD's own source tree, see vmtgen.package.upstream
         )
         self.environment.globals.update(names or {})
 

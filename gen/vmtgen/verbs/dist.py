@@ -16,7 +16,7 @@ from vmtgen.common.files import shown, write
 if TYPE_CHECKING:
     import argparse
 
-    from vmtgen.dist import Archive
+    from vmtgen.package.dist import Archive
     from vmtgen.targets import MachineTarget, Release
 
 SUMMARY = "make the archives of a release, with check sums, manifest and SBOM"
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make and write all files; nothing is written where one target fails."""
-    from vmtgen import dist, dist_records  # noqa: PLC0415 - keeps --help fast
     from vmtgen.compiler.spec.load import load  # noqa: PLC0415
+    from vmtgen.package import dist, dist_records  # noqa: PLC0415 - keeps --help fast
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
     top = dist.checkout()

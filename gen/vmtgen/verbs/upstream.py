@@ -12,7 +12,7 @@ from vmtgen.resources import root
 if TYPE_CHECKING:
     import argparse
 
-    from vmtgen.upstream_check import Finding
+    from vmtgen.package.upstream_check import Finding
 
 SUMMARY = "lay the driver out as sys/dev/vmt of NetBSD's own source tree"
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Lay the tree out; return 1 where a given tree is not as it takes it to be."""
-    from vmtgen import upstream, upstream_check  # noqa: PLC0415 - keeps --help fast
+    from vmtgen.package import upstream, upstream_check  # noqa: PLC0415 - keeps --help fast
 
     texts = upstream.files()
     findings: list[Finding] = []

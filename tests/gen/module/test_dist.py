@@ -18,9 +18,9 @@ import pytest
 from vmtgen import cli, resources
 from vmtgen.common.errors import UsageError
 from vmtgen.compiler.spec.load import load
-from vmtgen.dist import Entry, pack, properties
 from vmtgen.kobj import read_module
 from vmtgen.lint.check import lint_file
+from vmtgen.package.dist import Entry, pack, properties
 from vmtgen.targets import load_targets
 
 if TYPE_CHECKING:

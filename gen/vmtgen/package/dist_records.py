@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from vmtgen.dist import Archive
+    from vmtgen.package.dist import Archive
     from vmtgen.targets import MachineTarget, Targets
 
 _NAME = "netbsd-vmt"

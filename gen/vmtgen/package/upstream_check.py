@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from vmtgen.build.sysroot import tree_version
 from vmtgen.common.errors import VmtgenError
-from vmtgen.upstream import EDITS
+from vmtgen.package.upstream import EDITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
