@@ -20,7 +20,7 @@ TOOLS = {
     "dmesg": "sbin/dmesg",
     "drvctl": "sbin/drvctl",
     "modload": "sbin/modload",
-    "modstat": "usr/bin/modstat",
+    "modstat": "sbin/modstat",
     "modunload": "sbin/modunload",
     "ps": "bin/ps",
     "sysctl": "sbin/sysctl",

@@ -60,7 +60,7 @@ TALK: tuple[tuple[str, int, str, str], ...] = (
     ),
     ("sbin/modunload nothing", 1, "", "modunload: nothing: No such file or directory\n"),
     (
-        "usr/bin/modstat nothing", 0,
+        "sbin/modstat nothing", 0,
         "NAME                 CLASS    SOURCE   FLAG REFS    SIZE REQUIRES\n", "",
     ),
     ("sbin/sysctl -n kern.ostype", 0, "NetBSD\n", ""),

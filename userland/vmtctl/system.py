@@ -9,21 +9,11 @@ from __future__ import annotations
 import os
 
 from vmtctl.exits import NO_PERMISSION, UNAVAILABLE, Failure
+from vmtctl.tooltable import TOOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-# Every tool that vmtctl may run, and where NetBSD keeps it.
-TOOLS = {
-    "dmesg": "/sbin/dmesg",
-    "drvctl": "/sbin/drvctl",
-    "modload": "/sbin/modload",
-    "modstat": "/usr/bin/modstat",
-    "modunload": "/sbin/modunload",
-    "ps": "/bin/ps",
-    "sysctl": "/sbin/sysctl",
-}
 
 # A tool gets this and nothing of the caller's: no LD_PRELOAD, no locale, no PATH.
 ENVIRONMENT = {
@@ -72,7 +62,7 @@ class Tools:
 
     def path(self, tool: str) -> str:
         """Where ``tool`` is."""
-        return self.root + TOOLS[tool]
+        return self.root + TOOLS[tool].path
 
     def has(self, tool: str) -> bool:
         """Whether ``tool`` is there and may be run."""

@@ -30,7 +30,7 @@ TOOLS = {
     "dhcpcd": "sbin",
     "ps": "bin",
     "logger": "usr/bin",
-    "modstat": "usr/bin",
+    "modstat": "sbin",
     "powerd": "usr/sbin",
     "vmtoolsd": "usr/pkg/bin",
 }

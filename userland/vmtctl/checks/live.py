@@ -7,7 +7,7 @@ import os
 from vmtctl import clocks, guest, hooks, lock
 from vmtctl.checks import BETTER, BROKEN, FINE, Finding
 from vmtctl.checks.rcconf import LOAD_AT_BOOT, RcConf, loaded_at_boot
-from vmtctl.system import TOOLS
+from vmtctl.tooltable import TOOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def check(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _system(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
-    missing = [path for tool, path in TOOLS.items() if not context.tools.has(tool)]
+    missing = [row.path for name, row in TOOLS.items() if not context.tools.has(name)]
     if missing:
         yield Finding(
             BROKEN,

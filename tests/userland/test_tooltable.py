@@ -1,0 +1,58 @@
+"""The table of NetBSD's tools, against NetBSD's set lists, the recordings and our stand-ins."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from vmtctl.system import Tools
+from vmtctl.tooltable import TOOLS, Tool
+from vmtsim.fakeguest import tree
+
+fakeguest = sys.modules["fakeguest"]
+
+RECORDINGS = Path(__file__).parent / "recordings"
+TRANSCRIPTS = json.loads((RECORDINGS / "transcripts.json").read_text())
+
+
+def sets() -> dict[str, list[str]]:
+    """NetBSD's set lists: path -> the words behind it."""
+    lines = (RECORDINGS / "sets.txt").read_text().splitlines()
+    return {path.removeprefix("."): words for path, *words in map(str.split, lines)}
+
+
+@pytest.mark.parametrize("row", TOOLS.values(), ids=lambda row: row.name)
+def test_a_tool_is_where_netbsds_set_lists_say(row: Tool) -> None:
+    part, *flags = sets()[row.path]
+    assert "obsolete" not in flags
+    assert part.partition("-")[0] == row.set
+
+
+@pytest.mark.parametrize("row", TOOLS.values(), ids=lambda row: row.name)
+def test_a_row_has_a_recording_or_a_source(row: Tool) -> None:
+    recorded = any(
+        entry["command"].split()[0] == row.name for part in TRANSCRIPTS.values() for entry in part
+    )
+    assert row.evidence in {"recording", "source"}
+    assert row.evidence != "recording" or recorded
+    # A file of NetBSD's tree, whatever else is known.
+    assert row.source.split()[0].startswith(("bin/", "sbin/", "usr.bin/", "usr.sbin/", "external/"))
+
+
+def test_vmtctl_runs_the_tools_of_the_table() -> None:
+    assert [Tools("/guest").path(name) for name in TOOLS] == [
+        f"/guest{row.path}" for row in TOOLS.values()
+    ]
+
+
+def test_the_stand_ins_lie_where_the_tools_do() -> None:
+    listed = sets()
+    places = {f"/{path}" for path in fakeguest.TOOLS.values()}
+    places |= {
+        f"/{place}/{name}" for name, place in tree.TOOLS.items() if not place.startswith("usr/pkg")
+    }
+    assert {path for path in places if "obsolete" in listed.get(path, ())} == set()
+    for name, row in TOOLS.items():
+        assert row.path in places, name

@@ -1,0 +1,103 @@
+"""The tools of NetBSD that vmtctl and powerd's hooks use: one row each.
+
+Where a tool lives and which set brings it is what NetBSD's set lists say (distrib/sets/lists);
+what it prints is taken from a recording of the real tool, or else from its source.  The tests hold
+this table, the code that runs the tools and every stand-in against both.
+"""
+
+from __future__ import annotations
+
+
+class Tool:
+    """One tool: where it is, how it is used, and how that is known.
+
+    ``uses`` are the command lines, with a word in capitals for what varies.  ``prints`` says what
+    is parsed of the output, "" when nothing is.  ``failure`` is the exit status of a refusal.
+    ``evidence`` is "recording" (tests/userland/recordings) or "source".
+    """
+
+    __slots__ = ("evidence", "failure", "path", "prints", "set", "source", "user", "uses")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        uses: tuple[str, ...],
+        prints: str = "",
+        failure: str = "1",
+        source: str,
+        evidence: str = "source",
+        user: str = "vmtctl",
+        set: str = "base",  # noqa: A002 - NetBSD's word for it
+    ) -> None:
+        self.path = path
+        self.uses = uses
+        self.prints = prints
+        self.failure = failure
+        self.source = source
+        self.evidence = evidence
+        self.user = user  # vmtctl or hooks
+        self.set = set
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+_ROWS = (
+    Tool(
+        "/sbin/dmesg",
+        uses=("dmesg",),
+        prints="[SECONDS.FRACTION] TEXT per line of the kernel; older releases without the stamp",
+        source="sbin/dmesg/dmesg.c",
+    ),
+    Tool(
+        "/sbin/drvctl",
+        uses=("drvctl -l cpu0", "drvctl -d vmt0", "drvctl -r -a cpufeaturebus cpu0"),
+        prints="PARENT CHILD per line of -l; drvctl: IOCTL: strerror(3) on standard error",
+        # The recording is of a drvctl before 1.19 of 2018: 3 for an ioctl that failed.
+        failure="1",
+        source="sbin/drvctl/drvctl.c 1.19",
+        evidence="recording",
+    ),
+    Tool(
+        "/sbin/modload",
+        uses=("modload FILE", "modload -f vmt", "modload -f FILE"),
+        # The recording is of a modload before 1.16 of 2016, which leaves the file out.
+        prints="modload: FILE: strerror(3) on standard error",
+        source="sbin/modload/main.c 1.16",
+        evidence="recording",
+    ),
+    Tool(
+        "/sbin/modstat",
+        uses=("modstat vmt",),
+        prints="NAME CLASS SOURCE FLAG REFS SIZE REQUIRES, a header and a row per module; "
+        "status 0 also when there is none of that name",
+        source="sbin/modstat/main.c 1.23",
+    ),
+    Tool(
+        "/sbin/modunload",
+        uses=("modunload vmt",),
+        # As with modload, the name is in the message since 1.5 of 2016.
+        prints="modunload: NAME: strerror(3) on standard error",
+        source="sbin/modunload/main.c 1.5",
+        evidence="recording",
+    ),
+    Tool(
+        "/bin/ps",
+        uses=("ps -ax -o pid,command",),
+        prints="a header and a row per process; the arguments end with a blank",
+        source="bin/ps/print.c 1.129",
+        evidence="recording",
+    ),
+    Tool(
+        "/sbin/sysctl",
+        uses=("sysctl NODES", "sysctl -w NODE=VALUE"),
+        prints="NODE = VALUE, NODE: OLD -> NEW; sysctl: TEXT on standard error",
+        source="sbin/sysctl/sysctl.c",
+        evidence="recording",
+    ),
+)
+
+TOOLS = {row.name: row for row in _ROWS}
