@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.kernel.autoconf import Autoconf
@@ -44,6 +45,24 @@ class Guest:
         self.module = module
         self.results: list[tuple[str, Any, Any]] = []  # verb, argument, result
         self._powerd: Lwp | None = None
+
+    def fact(self, name: str) -> str | None:
+        """Return one of scenario_verbs.FACTS as it is now."""
+        options = self.kernel.options
+        if name == "release":
+            return options.release
+        if name == "hostname":
+            return self.kernel.memory.string(self.kernel.symbols["hostname"]) or None
+        addresses = [
+            ipaddress.ip_interface(text)
+            for interface in self.kernel.subject(Network).interfaces
+            for text in interface.texts()
+        ]
+        version = 6 if name.endswith("6") else 4
+        for each in addresses:
+            if each.version == version and not each.is_loopback and not each.is_link_local:
+                return str(each.network.prefixlen if name.startswith("prefix") else each.ip)
+        return None
 
     # -- running commands --------------------------------------------------------------------
 

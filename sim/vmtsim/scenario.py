@@ -13,14 +13,14 @@ Without a time a step happens together with the one before.  Errors name file an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vmtgen.common.located import Node, Problems, listed, load_yaml, nearest
 
 from vmtsim.host.options import NANOSECONDS, HostOptions
-from vmtsim.scenario_verbs import EXPECTATIONS, VERBS, Pattern, host_options
+from vmtsim.scenario_verbs import EXPECTATIONS, FACTS, VERBS, Pattern, host_options
 from vmtsim.trace import printable
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ class Stage(Protocol):
 
     def sysctl(self, name: str, /) -> Any:
         """Return the value of a sysctl node of the guest (int or str), None if there is none."""
+
+    def fact(self, name: str, /) -> str | None:
+        """Return one of scenario_verbs.FACTS as it is now, None where it is not known."""
+
+    def unable(self, step: Step, /) -> str:
+        """Return why the step cannot be done, or not be seen, on this stage; "" if it can."""
 
 
 @dataclass(frozen=True)
@@ -259,24 +265,90 @@ class Failure:
         return f"{self.place}: {self.message}"
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A step that the stage could not do or an expectation that it could not judge, and why."""
+
+    place: str
+    verb: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} at {self.place}: {self.reason}"
+
+
 class ScenarioRun:
     """Plays a scenario on a stage, driven by the simulation's clock as the host is.
 
     ``next_event`` says when it wants to act, ``advance`` acts, ``finish`` returns the failures.
+    ``left_out`` lists what the stage cannot do or see.  An expectation in it has not held: it was
+    not judged.  So are the expectations of an action that was left out: those up to the next
+    action that is done.
     """
 
     def __init__(self, scenario: Scenario, stage: Stage) -> None:
         self.scenario = scenario
         self.failures: list[Failure] = []
+        self.left_out: list[LeftOut] = []
         self._stage = stage
-        self._waiting = list(scenario.steps)
+        self._waiting = self._possible()
         self._open: list[_Open] = []
         kinds = {
-            EXPECTATIONS[step.verb].kind(step.argument)
-            for step in scenario.steps
-            if step.verb in EXPECTATIONS
+            EXPECTATIONS[step.verb].kind(step.argument) for step in self._waiting if step.expects
         }
         self._cancel: Callable[[], None] = stage.trace.subscribe(self._happened, kinds - {""})
+
+    @property
+    def expected(self) -> int:
+        """How many expectations the scenario has."""
+        return sum(step.expects for step in self.scenario.steps)
+
+    @property
+    def judged(self) -> int:
+        """How many of them could be judged."""
+        return self.expected - sum(each.verb in EXPECTATIONS for each in self.left_out)
+
+    def _possible(self) -> list[Step]:
+        """Return the steps that the stage can do or see, and note the others."""
+        possible = []
+        undone = ""
+        for step in self.scenario.steps:
+            reason = self._stage.unable(step)
+            if not step.expects:
+                undone = step.verb if reason else ""
+            elif undone and not reason:
+                reason = f"{undone} before it was not done"
+            if reason:
+                self._leave_out(step, reason)
+            else:
+                possible.append(step)
+        return possible
+
+    def _leave_out(self, step: Step, reason: str) -> None:
+        self.left_out.append(LeftOut(step.place, step.verb, reason))
+        self._stage.trace.emit("scenario.left-out", place=step.place, verb=step.verb, reason=reason)
+
+    def _with_facts(self, step: Step) -> Step | None:
+        """Return the expectation with the guest's facts of now; None if one is not known."""
+        if not isinstance(step.argument, dict):
+            return step
+        patterns = [each for each in step.argument.values() if isinstance(each, Pattern)]
+        names = {name for pattern in patterns for name in pattern.facts}
+        if not names:
+            return step
+        known = {name: self._stage.fact(name) for name in sorted(names)}
+        values = {name: value for name, value in known.items() if value is not None}
+        if len(values) < len(names):
+            missing = ", ".join(FACTS[name] for name in known if name not in values)
+            self._leave_out(step, f"not known here: {missing}")
+            return None
+        return replace(
+            step,
+            argument={
+                name: each.with_facts(values) if isinstance(each, Pattern) else each
+                for name, each in step.argument.items()
+            },
+        )
 
     def next_event(self) -> int | None:
         """Return when the next step or deadline is due (virtual ns), or None."""
@@ -292,9 +364,10 @@ class ScenarioRun:
         del self._waiting[: len(due)]
         # Expectations first: what an action of the same time brings about is theirs to see.
         for step in due:
-            if step.expects:
-                times = EXPECTATIONS[step.verb].times(step.argument)
-                self._open.append(_Open(step, step.at + step.within, times))
+            known = self._with_facts(step) if step.expects else None
+            if known is not None:
+                times = EXPECTATIONS[known.verb].times(known.argument)
+                self._open.append(_Open(known, known.at + known.within, times))
         for step in due:
             if not step.expects:
                 shown = _shown(step.argument)

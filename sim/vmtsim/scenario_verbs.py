@@ -21,11 +21,33 @@ if TYPE_CHECKING:
     from vmtsim.trace import Event
 
 
+# Facts of the guest that an expectation may name as ${FACT}: the guest of a scenario's `guest:`
+# section has them, and a real guest has its own.
+FACTS = {
+    "hostname": "the host name",
+    "release": "the release, as uname -r prints it",
+    "address": "the first IPv4 address",
+    "prefix": "the length of its network's prefix",
+    "address6": "the first IPv6 address that is not link-local",
+    "prefix6": "the length of its network's prefix",
+}
+_FACT = re.compile(r"\$\{(\w*)\}")
+
+
 @dataclass(frozen=True)
 class Pattern:
-    """Text in which ``*`` stands for anything."""
+    """Text in which ``*`` stands for anything, and ``${FACT}`` for a fact of the guest."""
 
     text: str
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The names of the facts in it."""
+        return tuple(_FACT.findall(self.text))
+
+    def with_facts(self, values: Mapping[str, str]) -> Pattern:
+        """Return the pattern with the facts' values in it."""
+        return Pattern(_FACT.sub(lambda match: values[match.group(1)], self.text))
 
     def matches(self, value: Any) -> bool:
         """Return whether ``value`` (text, or bytes as ``printable`` shows them) fits as a whole."""
@@ -129,7 +151,18 @@ def _text_or(
 
 
 def _pattern(node: Node, problems: Problems) -> Pattern:
-    return Pattern(_text(node, problems))
+    return _with_known_facts(Pattern(_text(node, problems)), node, problems)
+
+
+def _with_known_facts(pattern: Pattern, node: Node, problems: Problems) -> Pattern:
+    for name in pattern.facts:
+        if name not in FACTS:
+            problems.add(
+                node,
+                f"${{{name}}} is no fact of a guest: {listed(FACTS)}",
+                hint=nearest(name, FACTS),
+            )
+    return pattern
 
 
 def _message(node: Node, problems: Problems) -> bytes:
@@ -393,7 +426,8 @@ def _free(node: Node, problems: Problems) -> dict[str, Any]:
         if name == "times":
             found[name] = value
         else:
-            found[name] = Pattern(str(value).lower() if isinstance(value, bool) else str(value))
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            found[name] = _with_known_facts(Pattern(text), node[name], problems)
     if "kind" not in found and node.kind == "mapping":
         problems.add(node, "`kind` is missing: the kind of event that is waited for")
         found["kind"] = Pattern("")

@@ -19,7 +19,7 @@ from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.rng import Rng
-from vmtsim.scenario import Scenario, ScenarioRun
+from vmtsim.scenario import Scenario, ScenarioRun, Step
 from vmtsim.trace import Event, Trace
 
 if TYPE_CHECKING:
@@ -161,6 +161,15 @@ class Simulation:
     def sysctl(self, name: str, /) -> Any:
         """Read a sysctl node as a process would; runs the guest meanwhile."""
         return self.admin.wait("sysctl", self.admin.read(name))
+
+    def fact(self, name: str, /) -> str | None:
+        """Return a fact of the simulated guest."""
+        return self.admin.fact(name)
+
+    def unable(self, step: Step, /) -> str:
+        """Return "": a simulated guest does everything and hides nothing."""
+        del step
+        return ""
 
     def _next_event(self) -> int | None:
         host = self.host.next_event()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from vmtsim.trace import Event, Trace
 
 FINE, FAILED = 0, 1
+# Not a failure of the guest, and no success either.
+NOT_JUDGED = "not judged"
+_LONGEST = 400
 
 
 def talk(trace: Trace, show: Callable[[str], None]) -> None:
@@ -71,6 +74,16 @@ class Findings:
             {"rule": "scenario", "message": str(failure), "at": session.clock(), "status": FAILED}
             for failure in session.failures
         ]
+        if 2 * session.judged < session.expected:
+            found.append(
+                {
+                    "rule": NOT_JUDGED,
+                    "message": f"{session.judged} of the scenario's {session.expected} expectations"
+                    " could be judged from outside the guest: fewer than half",
+                    "at": session.clock(),
+                    "status": FAILED,
+                }
+            )
         return found
 
 
@@ -90,7 +103,11 @@ def record(session: Session, findings: list[dict[str, Any]]) -> dict[str, Any]:
             "the protocol's rules are kept": "protocol" not in rules,
             "the scenario's expectations are met": "scenario" not in rules,
         },
-        "left_out": session.left_out,
+        "expectations": {"all": session.expected, "judged": session.judged},
+        "left_out": [
+            {"place": each.place, "verb": each.verb, "reason": each.reason}
+            for each in session.left_out
+        ],
         "violations": session.host.violations,
         "findings": findings,
         "real_ns": session.clock(),
@@ -101,10 +118,25 @@ def record(session: Session, findings: list[dict[str, Any]]) -> dict[str, Any]:
 
 def lines(session: Session, findings: list[dict[str, Any]]) -> list[str]:
     """Return the verdict in a few lines."""
-    told = [f"finding  {finding['rule']}: {finding['message']}" for finding in findings]
+    told = [f"finding  {finding['rule']}: {_short(finding['message'])}" for finding in findings]
     calls = session.host.summary()["calls"]
-    verdict = "FAILED: a property did not hold" if findings else "fine: every property held"
+    if any(finding["rule"] != NOT_JUDGED for finding in findings):
+        verdict = "FAILED: a property did not hold"
+    elif findings:
+        verdict = "NOT JUDGED: `vmtsim accept` also sees the inside of a guest"
+    else:
+        verdict = "fine: every property held"
+    if session.expected:
+        verdict += f"; {session.judged} of {session.expected} expectations judged"
     return [*told, f"verdict  {verdict}; {calls} calls served in {session.clock() / 1e9:.1f} s"]
+
+
+def _short(message: str) -> str:
+    """Return a message without the middle of what is longer than a few lines."""
+    if len(message) <= _LONGEST:
+        return message
+    half = _LONGEST // 2
+    return f"{message[:half]} [... {len(message) - 2 * half} characters ...] {message[-half:]}"
 
 
 def as_json(session: Session, findings: list[dict[str, Any]]) -> str:

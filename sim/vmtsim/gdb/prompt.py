@@ -240,6 +240,11 @@ class Prompt:
                     return
                 self._session.commands.append(deed(line))
 
+    @property
+    def above(self) -> str:
+        """What clears the prompt, so that text can be printed in its place."""
+        return "\r\033[K" if self.terminal else ""
+
     def show(self, line: str) -> None:
         """Print a line; on a terminal above what is being typed."""
         if not self.terminal:
@@ -251,7 +256,7 @@ class Prompt:
             import readline  # noqa: PLC0415
 
             typed = readline.get_line_buffer()
-        sys.stdout.write(f"\r\033[K{line}\n{PROMPT}{typed}")
+        sys.stdout.write(f"{self.above}{line}\n{PROMPT}{typed}")
         sys.stdout.flush()
 
 

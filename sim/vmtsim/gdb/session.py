@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from vmtsim.gdb.server import Patience, Server
 from vmtsim.host import Host, HostOptions
 from vmtsim.host.options import EPOCH, NANOSECONDS
 from vmtsim.rng import Rng
-from vmtsim.scenario import Failure, Scenario, ScenarioRun, Step
+from vmtsim.scenario import Failure, LeftOut, Scenario, ScenarioRun, Step
+from vmtsim.scenario_verbs import EXPECTATIONS
 from vmtsim.trace import Trace
 
 if TYPE_CHECKING:
@@ -23,8 +25,21 @@ if TYPE_CHECKING:
     from vmtsim.gdb.rsp import Client
     from vmtsim.gdb.sites import Program
 
-# What a scenario can ask of a simulated guest and not of a real one.
-_UNSEEN = ("guest.", "expect.event", "expect.sysctl")
+# Kinds of events that a real guest gives as well: those of the played host, of this session, and
+# of the scenario itself.  All others come from the models of vmtsim.kernel alone.
+SEEN = frozenset(
+    {
+        *("backdoor", "backup", "backup.event", "backup.refused", "backup.silent", "close"),
+        *("console", "dead-channel", "fault", "guest.note", "guestinfo", "high-bandwidth"),
+        *("host.checkpoint", "host.clock", "host.log", "host.migrate", "host.option"),
+        *("host.power", "host.revert", "host.time", "hypercall", "open", "open.refused", "poll"),
+        *("power.status", "power.timeout", "rpci", "rpci.dropped", "rpci.unknown", "tclo"),
+        *("tclo.bound", "tclo.dropped", "tclo.late", "tclo.lost", "tclo.reply", "tclo.timeout"),
+        *("tools", "violation", "scenario.step", "scenario.met", "scenario.failed"),
+    }
+)
+# The kernel writes the uptime before each line (NetBSD sys/kern/subr_prf.c, kprintf_internal).
+_STAMP = re.compile(r"\[ *\d+\.\d{6,9}\] ")
 _TICK = 0.05
 _LONGEST_LOG = 1 << 20
 
@@ -84,8 +99,8 @@ class Settings:
 class Session:
     """Runs until ``done``.  It is the stage of its scenario, whose time begins with the first call.
 
-    ``say`` takes lines for the user.  ``left_out`` holds what of the scenario a real guest cannot
-    be asked for.
+    ``say`` takes lines for the user.  ``left_out`` holds what of the scenario could not be done or
+    judged, ``expected`` and ``judged`` count its expectations.
     """
 
     def __init__(self, client: Client, settings: Settings, say: Callable[[str], None]) -> None:
@@ -112,10 +127,25 @@ class Session:
         self.done = False
         self.ended = ""
         self.failures: list[Failure] = []
-        self.left_out: list[str] = []
         self._script: ScenarioRun | None = None
         self._first: int | None = None
         self._read = 0.0
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What of the scenario could not be done or judged."""
+        return [] if self._script is None else self._script.left_out
+
+    @property
+    def expected(self) -> int:
+        """How many expectations the scenario has."""
+        scenario = self.settings.scenario
+        return 0 if scenario is None else sum(step.expects for step in scenario.steps)
+
+    @property
+    def judged(self) -> int:
+        """How many of them were judged."""
+        return 0 if self._script is None else self._script.judged
 
     # The stage of the scenario.
 
@@ -130,6 +160,24 @@ class Session:
     def sysctl(self, name: str, /) -> Any:
         """Return None: a real guest's nodes are not seen from outside."""
         del name
+
+    def fact(self, name: str, /) -> str | None:
+        """Return None: what a real guest is called is not known from outside."""
+        del name
+        return None
+
+    def unable(self, step: Step, /) -> str:
+        """Return why the step is left out."""
+        if step.verb.startswith("guest."):
+            return "it is done inside the guest"
+        if step.verb == "expect.console" and self.settings.serial is None:
+            return "the console is not read (--serial)"
+        if step.verb == "expect.sysctl":
+            return "it is seen inside the guest"
+        if step.expects and EXPECTATIONS[step.verb].kind(step.argument) not in SEEN:
+            kind = EXPECTATIONS[step.verb].kind(step.argument)
+            return f"events {kind!r} are seen inside the guest"
+        return ""
 
     # The loop.
 
@@ -177,7 +225,9 @@ class Session:
 
     def _listen(self) -> None:
         for line in self.console.lines():
-            self.trace.emit("console", text=line)
+            for text in _STAMP.split(line):
+                if text:
+                    self.trace.emit("console", text=text)
 
     def _timeout(self) -> float:
         times = [_TICK]
@@ -194,18 +244,6 @@ class Session:
         scenario = self.settings.scenario
         if scenario is None:
             return
-        unseen = _UNSEEN if self.settings.serial is not None else (*_UNSEEN, "expect.console")
-        steps: list[Step] = []
-        inside = False
-        for step in scenario.steps:
-            # What is expected of a step that cannot be done is not to be expected.
-            inside = step.verb.startswith("guest.") or (inside and step.expects)
-            if inside or step.verb.startswith(unseen):
-                self.left_out.append(f"{step.verb} at {step.place}")
-            else:
-                steps.append(step)
-        if self.left_out:
-            self.say(
-                "left out, for a real guest is not seen from inside: " + ", ".join(self.left_out)
-            )
-        self._script = ScenarioRun(replace(scenario, steps=tuple(steps)), self)
+        self._script = ScenarioRun(scenario, self)
+        for each in self._script.left_out:
+            self.say(f"left out: {each}")

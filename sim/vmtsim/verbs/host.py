@@ -147,10 +147,12 @@ def run(args: argparse.Namespace) -> int:
             file.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-    return _report(args, session, findings.of(session))
+    return _report(args, session, findings.of(session), above=prompt.above)
 
 
-def _report(args: argparse.Namespace, session: Any, findings: list[dict[str, Any]]) -> int:
+def _report(
+    args: argparse.Namespace, session: Any, findings: list[dict[str, Any]], *, above: str
+) -> int:
     from vmtsim import output  # noqa: PLC0415
     from vmtsim.gdb import outcome  # noqa: PLC0415
 
@@ -160,5 +162,5 @@ def _report(args: argparse.Namespace, session: Any, findings: list[dict[str, Any
         from vmtsim import chart_svg  # noqa: PLC0415
 
         output.write_text(args.svg, chart_svg.svg(session.trace.events))
-    sys.stdout.write("\n".join(outcome.lines(session, findings)) + "\n")
+    sys.stdout.write(above + "\n".join(outcome.lines(session, findings)) + "\n")
     return outcome.FAILED if findings else outcome.FINE

@@ -318,7 +318,7 @@ def test_a_scenario_is_played_in_real_time(start: Start, tmp_path: Path) -> None
     path.write_text(SCENARIO, encoding="utf-8")
     with start(scenario=parse(load_yaml(path))) as play:
         play.says("QEMU has quit")
-    left_out = [text.partition(" at ")[0] for text in play.session.left_out]
+    left_out = [each.verb for each in play.session.left_out]
     assert left_out == ["guest.detach", "expect.console"]
     assert play.rules() == []
 

@@ -11,7 +11,7 @@ from vmtsim.scenario import Scenario, ScenarioRun
 from .client import CPT, MAGIC, Channel, Guest, Refused
 
 if TYPE_CHECKING:
-    from vmtsim.scenario import Failure
+    from vmtsim.scenario import Failure, Step
 
 POLL = 250_000_000
 SWITCHES = {
@@ -60,6 +60,14 @@ class PythonGuest(Guest):
 
     def sysctl(self, name: str) -> Any:
         return self.nodes.get(name)
+
+    def fact(self, name: str) -> str | None:
+        addresses = {"address": "192.0.2.10", "prefix": "24"}
+        return {"hostname": self.hostname, "release": "11.0", **addresses}.get(name)
+
+    def unable(self, step: Step) -> str:
+        del step
+        return ""
 
     def guest(self, verb: str, argument: Any) -> None:
         if verb == "hostname":

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from vmtgen.common.located import LocatedErrors, parse_yaml
 from vmtsim import scenario as module
-from vmtsim.scenario import Scenario, UnknownScenarioError, load, parse, shipped
+from vmtsim.scenario import Scenario, Step, UnknownScenarioError, load, parse, shipped
 from vmtsim.scenario_verbs import ACTIONS, EXPECTATIONS, VERBS, Pattern
 
 from .stage import PythonGuest
@@ -180,6 +180,56 @@ def test_an_expectation_that_is_not_met_is_a_failure_at_its_line(steps: str, mes
 )
 def test_an_expectation_that_is_met_is_none(steps: str) -> None:
     assert played(steps) == []
+
+
+def test_a_fact_has_the_value_of_the_moment_in_which_the_expectation_begins() -> None:
+    steps = """
+- expect.rpci: "SetGuestInfo  1 ${hostname}"
+- at: 10
+  guest.hostname: other.example
+- at: 11
+  host.lose: tclo
+- expect.rpci: "SetGuestInfo  1 ${hostname}"
+  within: 40
+"""
+    guest = PythonGuest(made(steps))
+    assert guest.play() == []
+    told = [event["request"] for event in guest.trace.events if event.kind == "rpci"]
+    assert b"SetGuestInfo  1 other.example" in told
+
+
+def test_what_the_stage_cannot_judge_is_left_out_and_neither_met_nor_failed() -> None:
+    steps = """
+- expect.rpci: "SetGuestInfo  1 ${hostname}"
+- expect.rpci: "info-set guestinfo.ip ${address6}"
+- guest.detach: vmt0
+- expect.console: "vmt0: detached"
+- expect.event: {script: power_button}
+  not: true
+- host.tclo: ping
+- expect.reply: ping
+"""
+
+    class Stranger(PythonGuest):
+        def unable(self, step: Step) -> str:
+            return "done inside" if step.verb.startswith("guest.") else ""
+
+    guest = Stranger(made(steps))
+    assert guest.play() == []
+    assert [(each.verb, each.reason) for each in guest.run_of.left_out] == [
+        ("guest.detach", "done inside"),
+        ("expect.console", "guest.detach before it was not done"),
+        ("expect.event", "guest.detach before it was not done"),
+        ("expect.rpci", "not known here: the first IPv6 address that is not link-local"),
+    ]
+    assert (guest.run_of.judged, guest.run_of.expected) == (2, 5)
+
+
+def test_a_fact_that_is_none_is_refused_at_its_line() -> None:
+    with pytest.raises(LocatedErrors, match=r"test.yaml:4.*hostnam.*hostname"):
+        made('- expect.rpci: "SetGuestInfo  1 ${hostnam}"\n')
+    with pytest.raises(LocatedErrors, match=r"test.yaml:4.*no fact"):
+        made('- expect.trace: {kind: guestinfo, value: "${}"}\n')
 
 
 def test_a_fault_called_none_ends_all_faults() -> None:

@@ -1,0 +1,70 @@
+"""A correct guest whose inside is not seen passes each scenario, whatever it is called."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtgen.build.compile import build_module
+from vmtsim import scenario
+from vmtsim.gdb.session import SEEN, Session, Settings
+from vmtsim.gdb.sites import Program
+from vmtsim.simulation import Simulation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmtsim.scenario import Step
+
+
+class Outside(Simulation):
+    """A guest of its own name and release, without an address, that is only seen from outside.
+
+    The driver runs in the simulated kernel, but the scenario sees what `vmtsim host` sees.
+    """
+
+    def __init__(self, module: Path, name: str) -> None:
+        played = scenario.load(name)
+        bare = scenario.replace(played, guest={"hostname": "real.example", "addresses": []})
+        super().__init__(module, bare)
+        self.session = Session.__new__(Session)
+        self.session.settings = Settings(Program("vmt", "amd64", ()), serial=module)
+
+    def fact(self, name: str) -> str | None:
+        return self.session.fact(name)
+
+    def unable(self, step: Step) -> str:
+        return self.session.unable(step)
+
+
+@pytest.fixture(scope="module")
+def old_module(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver for another release than the one that scenarios are run with by default."""
+    out = tmp_path_factory.mktemp("old")
+    return build_module(root / "kmod", release="10.1", out=out).path
+
+
+@pytest.mark.parametrize("name", scenario.shipped())
+def test_no_scenario_expects_of_a_real_guest_what_only_the_simulated_one_has(
+    old_module: Path, name: str
+) -> None:
+    simulation = Outside(old_module, name)
+    outcome = simulation.run()
+    assert [(each.rule, each.message) for each in outcome.findings] == []
+
+
+def test_what_is_seen_from_outside_is_what_the_host_emits(root: Path) -> None:
+    emitted: set[str] = set()
+    for path in (root / "sim" / "vmtsim" / "host").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "emit"
+            ):
+                kind: Any = node.args[0]
+                assert isinstance(kind, ast.Constant), f"{path}:{node.lineno}"
+                emitted.add(str(kind.value))
+    assert emitted - SEEN == set(), "vmtsim.host emits it: `vmtsim host` can judge it"
+    assert SEEN - emitted == {"console", "scenario.step", "scenario.met", "scenario.failed"}
