@@ -16,12 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vmtsim.trace import printable, unprintable
+from vmtsim.core.trace import printable, unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from vmtsim.trace import Event
+    from vmtsim.core.trace import Event
 
 _RIGHT = 54
 _LONGEST = 72

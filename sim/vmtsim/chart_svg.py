@@ -14,7 +14,7 @@ from vmtsim.chart import CHANNEL, DRIVER, HOST, POWERD, Row, life
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vmtsim.trace import Event
+    from vmtsim.core.trace import Event
 
 _NAMES = {HOST: "VMware host", CHANNEL: "TCLO channel", DRIVER: "driver", POWERD: "powerd"}
 _X = {HOST: 150, CHANNEL: 270, DRIVER: 850, POWERD: 1080}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
+    from vmtsim.core.trace import Event
     from vmtsim.simulation import Outcome, Simulation
-    from vmtsim.trace import Event
 
 _LONGEST = 40  # characters of a message in the summary
 _MOST_MISSED = 3  # expectations that are told twice: the conversation has them all

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vmtgen.common.located import Node, Problems, listed, load_yaml, nearest
 
+from vmtsim.core.trace import printable
 from vmtsim.host.options import NANOSECONDS, HostOptions
 from vmtsim.scenario_verbs import EXPECTATIONS, FACTS, VERBS, Pattern, host_options
-from vmtsim.trace import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from vmtsim.core.trace import Event, Trace
     from vmtsim.host.machine import Host
-    from vmtsim.trace import Event, Trace
 
 DEFAULT = "boot-to-halt"
 _WITHIN = 5.0

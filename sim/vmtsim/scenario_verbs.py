@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from vmtgen.common.located import Node, Problems, listed, nearest
 
+from vmtsim.core.trace import printable, unprintable
 from vmtsim.host.backup import quiesce_parameters
 from vmtsim.host.faults import FAULTS, POINTS
 from vmtsim.host.options import NANOSECONDS, HostOptions
 from vmtsim.host.power import OPERATIONS
-from vmtsim.trace import printable, unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from vmtsim.core.trace import Event
     from vmtsim.scenario import Stage
-    from vmtsim.trace import Event
 
 
 # Facts of the guest that an expectation may name as ${FACT}: the guest of a scenario's `guest:`

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj import read_module
 
+from vmtsim.core.rng import Rng
+from vmtsim.core.trace import Event, Trace
 from vmtsim.guest import Guest, describe_errno
 from vmtsim.host import Host
 from vmtsim.kernel.autoconf import Autoconf
@@ -18,9 +20,7 @@ from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.timekeeping import TimeKeeping
-from vmtsim.rng import Rng
 from vmtsim.scenario import Scenario, ScenarioRun, Step
-from vmtsim.trace import Event, Trace
 
 if TYPE_CHECKING:
     from pathlib import Path

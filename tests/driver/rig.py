@@ -32,10 +32,10 @@ from vmtsim.simulation import Simulation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.core.trace import Event
     from vmtsim.host.machine import Host
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
-    from vmtsim.trace import Event
 
 # A host that says nothing by itself but reset and Capabilities_Register.
 QUIET: dict[str, Any] = {"option_burst": (), "power_on": False, "broadcast_ip": 0, "ping": 0}

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from vmtgen.build.compile import build_module
+from vmtsim.core.trace import Trace
 from vmtsim.host.options import HostOptions
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.evcnt import EventCounters
@@ -22,7 +23,6 @@ from vmtsim.kernel.kthread import KThreads
 from vmtsim.kernel.sysctl import Sysctl
 from vmtsim.scenario import Scenario
 from vmtsim.simulation import Simulation
-from vmtsim.trace import Trace
 
 HOUR = 3600
 # Hours after which everything that is kept for good has been made.

@@ -12,7 +12,7 @@ from .bend import WORDS, Bend, DeadPorts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmtsim.trace import Event
+    from vmtsim.core.trace import Event
 
     from .rig import Rig
 

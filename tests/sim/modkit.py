@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.build.compile import build_module
+from vmtsim.core.rng import Rng
+from vmtsim.core.trace import Trace
 from vmtsim.guest import Guest
 from vmtsim.host import Host, HostOptions
 from vmtsim.kernel.api import Call
@@ -17,8 +19,6 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import KernelPanic
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
-from vmtsim.rng import Rng
-from vmtsim.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from vmtsim import cli
-from vmtsim.output import Output, OutputError, check, write_text
-from vmtsim.trace import Event, TraceFile, read_events
+from vmtsim.core.output import Output, OutputError, check, write_text
+from vmtsim.core.trace import Event, TraceFile, read_events
 
 from .modkit import built
 

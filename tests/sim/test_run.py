@@ -11,8 +11,8 @@ import pytest
 from vmtgen.build.compile import build_module
 from vmtgen.resources import root
 from vmtsim import cli, scenario
+from vmtsim.core.trace import Trace, read_events
 from vmtsim.simulation import NOT_LIVE, PANIC, Outcome, Simulation
-from vmtsim.trace import Trace, read_events
 
 from .modkit import MACHINES, SOURCES, built
 

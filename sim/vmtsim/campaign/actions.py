@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vmtsim.rng import Rng
+    from vmtsim.core.rng import Rng
 
 Verbs = list[tuple[str, Any]]
 

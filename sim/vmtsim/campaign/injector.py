@@ -16,7 +16,7 @@ from vmtsim.host.faults import Faults
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vmtsim.rng import Rng
+    from vmtsim.core.rng import Rng
 
 KMEM = "kmem"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vmtsim.core.trace import Event
     from vmtsim.simulation import Simulation
-    from vmtsim.trace import Event
 
 ABANDONED = "channel-abandoned"
 # Rules that are seen to be broken while the guest is inside a call to the host.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtsim import code
+from vmtsim.core import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Parcel:
             path.name,
             zlib.compress(path.read_bytes()),
             zlib.compress(twin.read_bytes()) if twin.exists() else None,
-            code.digest(),
+            fingerprint.digest(),
         )
 
     @contextmanager
@@ -49,9 +49,9 @@ class Parcel:
 
         Raises StrangerError where this process runs another vmtsim than the sender's.
         """
-        if self.code != code.digest():
+        if self.code != fingerprint.digest():
             raise StrangerError(
-                f"its vmtsim is another ({code.digest()[:12]}) than here ({self.code[:12]})"
+                f"its vmtsim is another ({fingerprint.digest()[:12]}) than here ({self.code[:12]})"
             )
         with tempfile.TemporaryDirectory(prefix="vmtsim-") as directory:
             path = Path(directory, self.name)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.campaign.actions import ACTIONS, Action
+from vmtsim.core.rng import Rng
 from vmtsim.host.faults import FAULTS
 from vmtsim.host.options import NANOSECONDS, OPTION_BURST, HostOptions
-from vmtsim.rng import Rng
 from vmtsim.scenario import Scenario, Step
 from vmtsim.scenario_verbs import Pattern
 

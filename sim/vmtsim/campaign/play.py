@@ -17,10 +17,10 @@ from vmtsim.campaign.injector import Injector, Strike
 from vmtsim.campaign.parcel import Parcel
 from vmtsim.campaign.postmortem import Moment, Witness
 from vmtsim.campaign.sometimes import Watch
+from vmtsim.core.trace import Trace
 from vmtsim.kernel.errors import Unmodelled
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.simulation import NOT_LIVE, Finding, Simulation
-from vmtsim.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -18,10 +18,10 @@ from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mutex import Mutexes
 
 if TYPE_CHECKING:
+    from vmtsim.core.trace import Event
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
     from vmtsim.simulation import Simulation
-    from vmtsim.trace import Event
 
 _MOST_MOMENTS = 8
 _DEEPEST = 16

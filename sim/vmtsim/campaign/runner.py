@@ -18,7 +18,7 @@ from vmtsim.campaign import story
 from vmtsim.campaign.crew import LostError
 from vmtsim.campaign.play import Played, play_some
 from vmtsim.campaign.record import Failure, Record
-from vmtsim.rng import Rng
+from vmtsim.core.rng import Rng
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

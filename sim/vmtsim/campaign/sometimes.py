@@ -15,8 +15,8 @@ from vmtsim.kernel.sysctl import Sysctl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from vmtsim.core.trace import Event, Trace
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.trace import Event, Trace
 
 _QUAD = 4  # CTLTYPE_QUAD
 

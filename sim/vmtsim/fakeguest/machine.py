@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.core.trace import Trace
 from vmtsim.fakeguest.toolsdaemon import ToolsDaemon
 from vmtsim.host import HostOptions
 from vmtsim.kernel.clock import NEVER, SECOND
@@ -17,15 +18,14 @@ from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.sysmon import SysmonPower
 from vmtsim.scenario import Scenario
 from vmtsim.simulation import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED, Simulation
-from vmtsim.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from vmtsim.core.trace import Event
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.scheduler import Lwp
-    from vmtsim.trace import Event
 
 # How many of the last events, commands and broken rules are kept.
 _KEEP = 2000

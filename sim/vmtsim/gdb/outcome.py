@@ -10,8 +10,8 @@ from vmtsim import chart
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.core.trace import Event, Trace
     from vmtsim.gdb.session import Session
-    from vmtsim.trace import Event, Trace
 
 FINE, FAILED = 0, 1
 # Not a failure of the guest, and no success either.

@@ -8,15 +8,15 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.core.rng import Rng
+from vmtsim.core.trace import Trace
 from vmtsim.gdb.clock import WallClock
 from vmtsim.gdb.rsp import StubGoneError
 from vmtsim.gdb.server import Patience, Server
 from vmtsim.host import Host, HostOptions
 from vmtsim.host.options import EPOCH, NANOSECONDS
-from vmtsim.rng import Rng
 from vmtsim.scenario import Failure, LeftOut, Scenario, ScenarioRun, Step
 from vmtsim.scenario_verbs import EXPECTATIONS
-from vmtsim.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

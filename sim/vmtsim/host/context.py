@@ -10,9 +10,9 @@ from vmtsim.host.timers import Timer, Timers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.core.rng import Rng
+    from vmtsim.core.trace import Trace
     from vmtsim.host.options import HostOptions
-    from vmtsim.rng import Rng
-    from vmtsim.trace import Trace
 
 # Each rule that a guest can break, by the name that a `violation` event carries.
 RULES: dict[str, str] = {

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from vmtsim.core.rng import Rng
     from vmtsim.host.context import Context
-    from vmtsim.rng import Rng
 
 # The points of a message: the seven sub-commands, a message about to be announced, the two
 # high-bandwidth calls, an RPCI command about to be carried out, a time command.

@@ -24,8 +24,8 @@ from vmtsim.host.transport import Transport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmtsim.rng import Rng
-    from vmtsim.trace import Trace
+    from vmtsim.core.rng import Rng
+    from vmtsim.core.trace import Trace
 
 _ALL_ONES = 0xFFFFFFFF
 

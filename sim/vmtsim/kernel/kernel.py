@@ -17,10 +17,10 @@ from vmtsim.kernel.subjects import load_subjects
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.core.rng import Rng
+    from vmtsim.core.trace import Trace
     from vmtsim.cpu import Backdoor
     from vmtsim.kernel.api import Model, Subject
-    from vmtsim.rng import Rng
-    from vmtsim.trace import Trace
 
 S = TypeVar("S", bound="Subject")
 

@@ -20,10 +20,10 @@ from vmtsim.kernel.errors import Spinning, Stalled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.core.rng import Rng
     from vmtsim.cpu import Cpu
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.dispatch import Dispatch, Entry
-    from vmtsim.rng import Rng
 
 # What things cost, in virtual nanoseconds.  A trap to the hypervisor and back is about this dear
 # on real hardware; a kernel call is cheap, but not free: a loop of calls must take time.

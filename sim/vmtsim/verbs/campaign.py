@@ -105,11 +105,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play it and print what it came to."""
-    from vmtsim import output  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.campaign.cluster import cluster  # noqa: PLC0415
     from vmtsim.campaign.crew import processes  # noqa: PLC0415
     from vmtsim.campaign.progress import teller  # noqa: PLC0415
     from vmtsim.campaign.runner import Campaign, Settings  # noqa: PLC0415
+    from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
 
     first, last = args.seeds or (1, None if args.minutes else 100)
     if args.jobs < 1:
@@ -147,7 +147,7 @@ def finish(args: argparse.Namespace, record: object, cut_status: int) -> int:
     """Write and print a record; return the exit status, ``cut_status`` where it is not 0."""
     from vmtsim.campaign import page, summary  # noqa: PLC0415
     from vmtsim.campaign.record import Record  # noqa: PLC0415
-    from vmtsim.output import write_text  # noqa: PLC0415
+    from vmtsim.core.output import write_text  # noqa: PLC0415
 
     assert isinstance(record, Record)
     if args.json is not None:

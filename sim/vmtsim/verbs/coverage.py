@@ -37,9 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run, count, print."""
-    from vmtsim import coverage, coverage_page, output, scenario  # noqa: PLC0415
+    from vmtsim import coverage, coverage_page, scenario  # noqa: PLC0415
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign.play import Player  # noqa: PLC0415
+    from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.simulation import Simulation  # noqa: PLC0415
 
     read_module(args.file)

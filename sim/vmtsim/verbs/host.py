@@ -104,12 +104,12 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve the guest until the end, and let it go on."""
-    from vmtsim import output  # noqa: PLC0415
+    from vmtsim.core import output  # noqa: PLC0415
+    from vmtsim.core.trace import TraceFile  # noqa: PLC0415
     from vmtsim.gdb import outcome  # noqa: PLC0415
     from vmtsim.gdb.prompt import Prompt  # noqa: PLC0415
     from vmtsim.gdb.rsp import Client, connect  # noqa: PLC0415
     from vmtsim.gdb.session import Session  # noqa: PLC0415
-    from vmtsim.trace import TraceFile  # noqa: PLC0415
 
     output.check((args.json, args.trace, args.svg))
     settings = _settings(args)
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
 def _report(
     args: argparse.Namespace, session: Any, findings: list[dict[str, Any]], *, above: str
 ) -> int:
-    from vmtsim import output  # noqa: PLC0415
+    from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.gdb import outcome  # noqa: PLC0415
 
     if args.json is not None:

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Merge, write, print."""
-    from vmtsim import output  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.campaign.record import merge  # noqa: PLC0415
+    from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
 
     output.check((args.json, args.html))
     record = merge(args.files)

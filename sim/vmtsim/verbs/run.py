@@ -66,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it and print what happened."""
-    from vmtsim import output, scenario  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim import scenario  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.core import output  # noqa: PLC0415
 
     read_module(args.file)
     if args.seeds is None:
@@ -91,10 +92,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
     """Run one seed and print what happened; ``quiet``: only what went wrong."""
-    from vmtsim import output, report, scenario  # noqa: PLC0415
+    from vmtsim import report, scenario  # noqa: PLC0415
     from vmtsim.campaign import postmortem  # noqa: PLC0415
+    from vmtsim.core import output  # noqa: PLC0415
+    from vmtsim.core.trace import Trace, TraceFile  # noqa: PLC0415
     from vmtsim.simulation import Simulation  # noqa: PLC0415
-    from vmtsim.trace import Trace, TraceFile  # noqa: PLC0415
 
     trace = Trace(keep=True)
     simulation = Simulation(

@@ -165,7 +165,8 @@ def test_a_scheduler_that_goes_away_cuts_a_campaign_short(
 def test_a_worker_with_another_vmtsim_is_named(
     driver: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vmtsim.code.digest", lambda: "0" * 64)  # here; not in the workers
+    # Here; not in the workers.
+    monkeypatch.setattr("vmtsim.core.fingerprint.digest", lambda: "0" * 64)
     with cluster(two_workers.scheduler_address, 1) as crew:
         campaign = Campaign(Settings(driver, 1, 4, twice=0), crew, Lines(quiet=True))
         record = campaign.run()

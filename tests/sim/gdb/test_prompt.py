@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from vmtsim.core.rng import Rng
+from vmtsim.core.trace import Trace
 from vmtsim.gdb.clock import WallClock
 from vmtsim.gdb.prompt import COMMANDS, CommandError, Prompt, deed, execute
 from vmtsim.host import Host, HostOptions
-from vmtsim.rng import Rng
-from vmtsim.trace import Trace
 
 
 @dataclass

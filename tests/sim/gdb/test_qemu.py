@@ -28,7 +28,7 @@ from vmtsim.scenario import parse
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vmtsim.trace import Event
+    from vmtsim.core.trace import Event
 
 PATIENT = 40.0
 

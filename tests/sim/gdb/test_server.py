@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from vmtsim.core.rng import Rng
+from vmtsim.core.trace import Trace
 from vmtsim.gdb import sites
 from vmtsim.gdb.clock import WallClock
 from vmtsim.gdb.rsp import Client, Stop, StubRefusedError
@@ -12,8 +14,6 @@ from vmtsim.gdb.server import Server
 from vmtsim.gdb.sites import Program, Site
 from vmtsim.gdb.target import AARCH64, AMD64, I386, Machine, Register, Target
 from vmtsim.host import Host, HostOptions
-from vmtsim.rng import Rng
-from vmtsim.trace import Trace
 
 MAGIC, TCLO = 0x564D5868, 0x4F4C4354
 PC = 0x8000

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtsim.core.rng import Rng
+from vmtsim.core.trace import Event, Trace
 from vmtsim.host import Frame, GuestFault, Host, HostOptions
-from vmtsim.rng import Rng
-from vmtsim.trace import Event, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from vmtsim import chart
 from vmtsim.chart_svg import svg
+from vmtsim.core.trace import Event, Trace, TraceFile, read_events
 from vmtsim.scenario import load
-from vmtsim.trace import Event, Trace, TraceFile, read_events
 
 from .stage import PythonGuest
 

@@ -3,9 +3,9 @@
 import contextlib
 
 import pytest
+from vmtsim.core.rng import Rng
 from vmtsim.host import FAULTS, GuestFault
 from vmtsim.host.faults import POINTS
-from vmtsim.rng import Rng
 
 from .client import CPT, Channel, Guest, Refused
 from .test_tclo import started

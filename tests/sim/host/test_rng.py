@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vmtsim.rng import Rng
+from vmtsim.core.rng import Rng
 
 
 def test_seed_zero_gives_the_published_splitmix64_numbers() -> None:

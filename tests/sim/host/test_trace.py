@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vmtsim.trace import Event, Trace, TraceError, TraceFile, printable, read_events, unprintable
+from vmtsim.core.trace import (
+    Event,
+    Trace,
+    TraceError,
+    TraceFile,
+    printable,
+    read_events,
+    unprintable,
+)
 
 
 def test_a_kept_trace_holds_events_in_order_with_the_time_of_each() -> None:

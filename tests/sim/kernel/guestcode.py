@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from vmtgen.build.compile import build_module
 from vmtgen.resources import root
+from vmtsim.core.rng import Rng
+from vmtsim.core.trace import Trace
 from vmtsim.host import Host
 from vmtsim.host.options import HostOptions
 from vmtsim.kernel.api import Call
@@ -15,8 +17,6 @@ from vmtsim.kernel.errors import KernelPanic
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.objects import Objects
-from vmtsim.rng import Rng
-from vmtsim.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Generator

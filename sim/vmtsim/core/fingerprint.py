@@ -16,7 +16,7 @@ def digest() -> str:
     import vmtgen.kobj  # noqa: PLC0415 - `--version` and `--help` need none of it
 
     total = hashlib.sha256()
-    for directory in (Path(__file__).parent, Path(vmtgen.kobj.__file__).parent):
+    for directory in (Path(__file__).parents[1], Path(vmtgen.kobj.__file__).parent):
         for path in sorted(directory.rglob("*.py")):
             total.update(path.relative_to(directory).as_posix().encode())
             total.update(hashlib.sha256(path.read_bytes()).digest())

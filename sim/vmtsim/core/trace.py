@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.output import Output
+from vmtsim.core.output import Output
 
 if TYPE_CHECKING:
     import os
@@ -172,7 +172,7 @@ class TraceFile:
     """A subscriber that writes JSON lines: a header, then one event per line.
 
     The file appears under its name only when ``close`` was reached without an exception, see
-    vmtsim.output, whose errors these are.
+    vmtsim.core.output, whose errors these are.
     """
 
     def __init__(self, path: str | os.PathLike[str], **header: Any) -> None:

@@ -1,0 +1,1 @@
+"""What every room of the simulator stands on: random numbers, traces, output files."""
