@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim import chart
 from vmtsim.kernel.console import Console
-from vmtsim.scenario import shipped
+from vmtsim.scenario.script import shipped
 
 if TYPE_CHECKING:
     import argparse

@@ -20,7 +20,7 @@ from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.timekeeping import TimeKeeping
-from vmtsim.scenario import Scenario, ScenarioRun, Step
+from vmtsim.scenario.script import Scenario, ScenarioRun, Step
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 from vmtgen.build.compile import build_module
-from vmtsim import coverage, scenario
+from vmtsim import coverage
+from vmtsim.scenario import script
 from vmtsim.simulation import Simulation
 
 TOP = Path(__file__).resolve().parents[2]
@@ -32,9 +33,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         module = build_module(TOP / "kmod", out=Path(place)).module.path
         collected = coverage.Coverage(module)
-        for name in scenario.shipped():
+        for name in script.shipped():
             for builtin in (False, True):
-                simulation = Simulation(module, scenario.load(name), builtin_vmt=builtin)
+                simulation = Simulation(module, script.load(name), builtin_vmt=builtin)
                 collected.watch(simulation)
                 simulation.run()
                 collected.ended()

@@ -26,7 +26,7 @@ from vmtsim.kernel.sysctl import Reply, Sysctl
 from vmtsim.kernel.syslog import SysLog
 from vmtsim.kernel.sysmon import SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
-from vmtsim.scenario import Scenario
+from vmtsim.scenario.script import Scenario
 from vmtsim.simulation import Simulation
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from vmtsim.kernel.evcnt import EventCounters
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.kthread import KThreads
 from vmtsim.kernel.sysctl import Sysctl
-from vmtsim.scenario import Scenario
+from vmtsim.scenario.script import Scenario
 from vmtsim.simulation import Simulation
 
 HOUR = 3600

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vmtsim.scenario import shipped
+from vmtsim.scenario.script import shipped
 
 if TYPE_CHECKING:
     from pathlib import Path

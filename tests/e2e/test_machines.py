@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtsim.scenario import shipped
+from vmtsim.scenario.script import shipped
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.scenario import shipped
+from vmtsim.scenario.script import shipped
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from vmtgen.build.compile import build_module
 from vmtgen.resources import root
-from vmtsim import cli, scenario
+from vmtsim import cli
 from vmtsim.core.trace import Trace, read_events
+from vmtsim.scenario import script
 from vmtsim.simulation import NOT_LIVE, PANIC, Outcome, Simulation
 
 from .modkit import MACHINES, SOURCES, built
@@ -35,7 +36,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def _run(module: Path, name: str = "boot-to-halt", **how: object) -> tuple[Simulation, Outcome]:
-    simulation = Simulation(module, scenario.load(name), **how)  # type: ignore[arg-type]
+    simulation = Simulation(module, script.load(name), **how)  # type: ignore[arg-type]
     return simulation, simulation.run()
 
 

@@ -16,8 +16,8 @@ from vmtsim.campaign.actions import ACTIONS, Action
 from vmtsim.core.rng import Rng
 from vmtsim.host.faults import FAULTS
 from vmtsim.host.options import NANOSECONDS, OPTION_BURST, HostOptions
-from vmtsim.scenario import Scenario, Step
-from vmtsim.scenario_verbs import Pattern
+from vmtsim.scenario.script import Scenario, Step
+from vmtsim.scenario.verbs import Pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

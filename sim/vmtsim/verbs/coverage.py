@@ -37,10 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run, count, print."""
-    from vmtsim import coverage, coverage_page, scenario  # noqa: PLC0415
+    from vmtsim import coverage, coverage_page  # noqa: PLC0415
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign.play import Player  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
+    from vmtsim.scenario import script  # noqa: PLC0415
     from vmtsim.simulation import Simulation  # noqa: PLC0415
 
     read_module(args.file)
@@ -49,10 +50,10 @@ def run(args: argparse.Namespace) -> int:
     output.check((args.lcov, args.html))
     collected = coverage.Coverage(args.file)
     failed = []
-    names = args.scenario or ([] if args.seeds else list(scenario.shipped()))
+    names = args.scenario or ([] if args.seeds else list(script.shipped()))
     for name in names:
         for builtin in (False, True):
-            simulation = Simulation(args.file, scenario.load(name), builtin_vmt=builtin)
+            simulation = Simulation(args.file, script.load(name), builtin_vmt=builtin)
             collected.watch(simulation)
             if simulation.run().status:
                 failed.append(str(name))

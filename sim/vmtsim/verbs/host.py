@@ -84,12 +84,12 @@ def _program(args: argparse.Namespace) -> Program:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    from vmtsim import scenario  # noqa: PLC0415
     from vmtsim.gdb.session import Settings  # noqa: PLC0415
+    from vmtsim.scenario import script  # noqa: PLC0415
 
     return Settings(
         program=_program(args),
-        scenario=None if args.scenario is None else scenario.load(args.scenario),
+        scenario=None if args.scenario is None else script.load(args.scenario),
         text=args.text,
         serial=args.serial,
         seed=args.seed,

@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it and print what happened."""
-    from vmtsim import scenario  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.core import output  # noqa: PLC0415
+    from vmtsim.scenario import script  # noqa: PLC0415 - `--help` needs none of it
 
     read_module(args.file)
     if args.seeds is None:
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             "give --seed, not --seeds\n"
         )
         return 64
-    scenario.load(args.scenario)  # what is wrong in it is told before anything runs
+    script.load(args.scenario)  # what is wrong in it is told before anything runs
     first, last = args.seeds
     for args.seed in range(first, last + 1):
         status = _run(args, quiet=True)
@@ -92,16 +92,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
     """Run one seed and print what happened; ``quiet``: only what went wrong."""
-    from vmtsim import report, scenario  # noqa: PLC0415
+    from vmtsim import report  # noqa: PLC0415
     from vmtsim.campaign import postmortem  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import Trace, TraceFile  # noqa: PLC0415
+    from vmtsim.scenario import script  # noqa: PLC0415
     from vmtsim.simulation import Simulation  # noqa: PLC0415
 
     trace = Trace(keep=True)
     simulation = Simulation(
         args.file,
-        scenario.load(args.scenario),
+        script.load(args.scenario),
         seed=args.seed,
         builtin_vmt=args.kernel == "builtin",
         trace=trace,

@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print name and summary of each."""
-    from vmtsim import scenario  # noqa: PLC0415 - `--help` needs no YAML
+    from vmtsim.scenario import script  # noqa: PLC0415 - `--help` needs no YAML
 
-    found = {name: scenario.load(name) for name in scenario.shipped()}
+    found = {name: script.load(name) for name in script.shipped()}
     if args.json:
         json.dump(
             [

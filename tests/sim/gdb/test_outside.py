@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtgen.build.compile import build_module
-from vmtsim import scenario
 from vmtsim.gdb.session import SEEN, Session, Settings
 from vmtsim.gdb.sites import Program
+from vmtsim.scenario import script
 from vmtsim.simulation import Simulation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vmtsim.scenario import Step
+    from vmtsim.scenario.script import Step
 
 
 class Outside(Simulation):
@@ -25,7 +25,7 @@ class Outside(Simulation):
     """
 
     def __init__(self, module: Path, name: str) -> None:
-        played = scenario.load(name)
+        played = script.load(name)
         bare = scenario.replace(played, guest={"hostname": "real.example", "addresses": []})
         super().__init__(module, bare)
         self.session = Session.__new__(Session)
@@ -45,7 +45,7 @@ def old_module(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_module(root / "kmod", release="10.1", out=out).path
 
 
-@pytest.mark.parametrize("name", scenario.shipped())
+@pytest.mark.parametrize("name", script.shipped())
 def test_no_scenario_expects_of_a_real_guest_what_only_the_simulated_one_has(
     old_module: Path, name: str
 ) -> None:

@@ -23,7 +23,7 @@ from vmtsim.gdb.rsp import Client, StubRefusedError, connect
 from vmtsim.gdb.server import Patience
 from vmtsim.gdb.session import Session, Settings
 from vmtsim.gdb.target import describe
-from vmtsim.scenario import parse
+from vmtsim.scenario.script import parse
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,12 +6,12 @@ import struct
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.scenario import Scenario, ScenarioRun
+from vmtsim.scenario.script import Scenario, ScenarioRun
 
 from .client import CPT, MAGIC, Channel, Guest, Refused
 
 if TYPE_CHECKING:
-    from vmtsim.scenario import Failure, Step
+    from vmtsim.scenario.script import Failure, Step
 
 POLL = 250_000_000
 SWITCHES = {

@@ -9,7 +9,7 @@ import pytest
 from vmtsim import chart
 from vmtsim.chart_svg import svg
 from vmtsim.core.trace import Event, Trace, TraceFile, read_events
-from vmtsim.scenario import load
+from vmtsim.scenario.script import load
 
 from .stage import PythonGuest
 

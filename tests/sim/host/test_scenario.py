@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from vmtgen.common.located import LocatedErrors, parse_yaml
-from vmtsim import scenario as module
-from vmtsim.scenario import Scenario, Step, UnknownScenarioError, load, parse, shipped
-from vmtsim.scenario_verbs import ACTIONS, EXPECTATIONS, VERBS, Pattern
+from vmtsim.scenario import script as module
+from vmtsim.scenario.script import Scenario, Step, UnknownScenarioError, load, parse, shipped
+from vmtsim.scenario.verbs import ACTIONS, EXPECTATIONS, VERBS, Pattern
 
 from .stage import PythonGuest
 

@@ -12,7 +12,7 @@ from vmtsim.host import HostOptions
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.sysctl import Sysctl
-from vmtsim.scenario import Scenario, Step
+from vmtsim.scenario.script import Scenario, Step
 from vmtsim.simulation import Simulation
 
 if TYPE_CHECKING:

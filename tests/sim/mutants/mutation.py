@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from vmtgen.build.compile import build_module
 from vmtgen.common.located import load_yaml
-from vmtsim import scenario
 from vmtsim.campaign.play import SOFTWARE, play
 from vmtsim.kernel.errors import KernelPanic, Spinning, Stalled
+from vmtsim.scenario import script
 from vmtsim.simulation import Simulation
 
 from .checks import CHECKS
@@ -141,7 +141,7 @@ def _seeds(module: Path, first: int, last: int) -> str:
 def _scenario(module: Path, killer: str) -> str:
     name, _, kernel = killer.partition("@")
     own = HERE / "scenarios" / f"{name}.yaml"
-    wanted = scenario.load(own if own.is_file() else name)
+    wanted = script.load(own if own.is_file() else name)
     outcome = Simulation(module, wanted, builtin_vmt=kernel == "builtin").run()
     return "; ".join(f"{each.rule}: {each.message}" for each in outcome.findings[:2])
 

@@ -21,7 +21,7 @@ from vmtgen.common.located import Node, Problems, listed, load_yaml, nearest
 
 from vmtsim.core.trace import printable
 from vmtsim.host.options import NANOSECONDS, HostOptions
-from vmtsim.scenario_verbs import EXPECTATIONS, FACTS, VERBS, Pattern, host_options
+from vmtsim.scenario.verbs import EXPECTATIONS, FACTS, VERBS, Pattern, host_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,8 +104,8 @@ class Scenario:
 
 def directory() -> Path:
     """Return the folder of the scenarios that ship: inside a wheel, or of a checkout."""
-    packaged = Path(__file__).parent / "data" / "scenarios"
-    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "scenarios"
+    packaged = Path(__file__).parents[1] / "data" / "scenarios"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "scenarios"
 
 
 def shipped() -> dict[str, Path]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vmtsim.core.trace import Event
-    from vmtsim.scenario import Stage
+    from vmtsim.scenario.script import Stage
 
 
 # Facts of the guest that an expectation may name as ${FACT}: the guest of a scenario's `guest:`
