@@ -6,10 +6,10 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from vmtsim.campaign.page import STYLE, document
-from vmtsim.coverage import FileCoverage, percent, total
+from vmtsim.run.coverage import FileCoverage, percent, total
 
 if TYPE_CHECKING:
-    from vmtsim.coverage import Coverage
+    from vmtsim.run.coverage import Coverage
 
 _STYLE = (
     STYLE

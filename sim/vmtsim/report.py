@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vmtsim.core.trace import Event
-    from vmtsim.simulation import Outcome, Simulation
+    from vmtsim.run.simulation import Outcome, Simulation
 
 _LONGEST = 40  # characters of a message in the summary
 _MOST_MISSED = 3  # expectations that are told twice: the conversation has them all

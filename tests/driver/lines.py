@@ -17,9 +17,9 @@ import tempfile
 from pathlib import Path
 
 from vmtgen.build.compile import build_module
-from vmtsim import coverage
+from vmtsim.run import coverage
+from vmtsim.run.simulation import Simulation
 from vmtsim.scenario import script
-from vmtsim.simulation import Simulation
 
 TOP = Path(__file__).resolve().parents[2]
 

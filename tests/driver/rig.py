@@ -11,7 +11,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.coverage import Coverage
 from vmtsim.host.options import HostOptions
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.clock import SECOND
@@ -26,8 +25,9 @@ from vmtsim.kernel.sysctl import Reply, Sysctl
 from vmtsim.kernel.syslog import SysLog
 from vmtsim.kernel.sysmon import SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
+from vmtsim.run.coverage import Coverage
+from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario
-from vmtsim.simulation import Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

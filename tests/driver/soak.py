@@ -21,8 +21,8 @@ from vmtsim.kernel.evcnt import EventCounters
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.kthread import KThreads
 from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario
-from vmtsim.simulation import Simulation
 
 HOUR = 3600
 # Hours after which everything that is kept for good has been made.

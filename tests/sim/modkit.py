@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from vmtgen.build.compile import build_module
 from vmtsim.core.rng import Rng
 from vmtsim.core.trace import Trace
-from vmtsim.guest import Guest
 from vmtsim.host import Host, HostOptions
 from vmtsim.kernel.api import Call
 from vmtsim.kernel.clock import Clock
@@ -19,6 +18,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import KernelPanic
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
+from vmtsim.run.administrator import Administrator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ class Machine:
         self.trace.now = lambda: clock.now
         self.kernel.scheduler.outside_next = self.host.next_event
         self.kernel.scheduler.outside_advance = self.host.advance
-        self.guest = Guest(self.kernel, module)
+        self.guest = Administrator(self.kernel, module)
         self.module = module
         self.kernel.boot()
 

@@ -12,8 +12,8 @@ from vmtgen.build.compile import build_module
 from vmtgen.resources import root
 from vmtsim import cli
 from vmtsim.core.trace import Trace, read_events
+from vmtsim.run.simulation import NOT_LIVE, PANIC, Outcome, Simulation
 from vmtsim.scenario import script
-from vmtsim.simulation import NOT_LIVE, PANIC, Outcome, Simulation
 
 from .modkit import MACHINES, SOURCES, built
 
@@ -260,8 +260,8 @@ def test_a_channel_that_is_left_open_is_told(machine: str, tmp_path: Path) -> No
 
 
 def test_code_that_loops_for_ever_is_named_at_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmtsim.simulation._STUCK_AFTER", 0.3)
-    monkeypatch.setattr("vmtsim.simulation._LOOK", 0.1)
+    monkeypatch.setattr("vmtsim.run.simulation._STUCK_AFTER", 0.3)
+    monkeypatch.setattr("vmtsim.run.simulation._LOOK", 0.1)
     _simulation, outcome = _run(built("looper"), "boot-to-halt")
     assert outcome.status == NOT_LIVE
     message = outcome.findings[0].message

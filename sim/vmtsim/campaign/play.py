@@ -11,16 +11,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from vmtsim.campaign import invariants
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.injector import Injector, Strike
 from vmtsim.campaign.parcel import Parcel
-from vmtsim.campaign.postmortem import Moment, Witness
 from vmtsim.campaign.sometimes import Watch
 from vmtsim.core.trace import Trace
 from vmtsim.kernel.errors import Unmodelled
 from vmtsim.kernel.kmem import Kmem
-from vmtsim.simulation import NOT_LIVE, Finding, Simulation
+from vmtsim.run import invariants
+from vmtsim.run.scene import Moment, Witness
+from vmtsim.run.simulation import NOT_LIVE, Finding, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

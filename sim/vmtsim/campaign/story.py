@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from vmtsim import chart
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.play import Player
-from vmtsim.campaign.postmortem import Moment, excerpt, place_of
 from vmtsim.campaign.reduce import Reduced, choice_of, reduce
+from vmtsim.run.scene import Moment, excerpt, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from vmtsim.simulation import Finding
+    from vmtsim.run.simulation import Finding
 
 _CLASSES = {1: "FAILED", 2: "NOT LIVE", 3: "PANIC", 70: "SIMULATOR"}
 _TALK = 24

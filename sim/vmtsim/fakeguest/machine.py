@@ -16,8 +16,8 @@ from vmtsim.kernel.errors import Halted, KernelPanic, Stalled
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.sysmon import SysmonPower
+from vmtsim.run.simulation import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED, Simulation
 from vmtsim.scenario.script import Scenario
-from vmtsim.simulation import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,7 +26,7 @@ from vmtsim.fakeguest import control, tools
 from vmtsim.fakeguest.machine import Down
 from vmtsim.fakeguest.tools import Answer, refuse
 from vmtsim.kernel.clock import SECOND
-from vmtsim.simulation import Watchdog
+from vmtsim.run.simulation import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable

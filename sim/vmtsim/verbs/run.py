@@ -12,8 +12,8 @@ from vmtsim.verbs.campaign import seed_range
 if TYPE_CHECKING:
     import argparse
 
-    from vmtsim.campaign.postmortem import Witness
-    from vmtsim.simulation import Outcome
+    from vmtsim.run.scene import Witness
+    from vmtsim.run.simulation import Outcome
 
 SUMMARY = "boot a kernel, load a module, let a host talk to it, judge"
 
@@ -93,11 +93,11 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
     """Run one seed and print what happened; ``quiet``: only what went wrong."""
     from vmtsim import report  # noqa: PLC0415
-    from vmtsim.campaign import postmortem  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import Trace, TraceFile  # noqa: PLC0415
+    from vmtsim.run.scene import Witness  # noqa: PLC0415
+    from vmtsim.run.simulation import Simulation  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
-    from vmtsim.simulation import Simulation  # noqa: PLC0415
 
     trace = Trace(keep=True)
     simulation = Simulation(
@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
         builtin_vmt=args.kernel == "builtin",
         trace=trace,
     )
-    witness = postmortem.Witness(simulation)
+    witness = Witness(simulation)
     if args.trace is not None:
         with TraceFile(args.trace, seed=args.seed, module=args.file.name) as file:
             trace.subscribe(file)

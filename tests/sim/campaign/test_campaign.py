@@ -15,7 +15,7 @@ from vmtsim.campaign import story
 from vmtsim.campaign.play import Played, Player, play
 from vmtsim.campaign.record import Failure, Record, RecordError, merge
 from vmtsim.campaign.runner import divergence
-from vmtsim.simulation import Finding
+from vmtsim.run.simulation import Finding
 from vmtsim.verbs.campaign import part
 
 if TYPE_CHECKING:

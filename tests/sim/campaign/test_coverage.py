@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from vmtsim import cli
-from vmtsim.coverage import FileCoverage, percent, table
+from vmtsim.run.coverage import FileCoverage, percent, table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import pytest
 from vmtgen.build.compile import build_module
 from vmtsim.gdb.session import SEEN, Session, Settings
 from vmtsim.gdb.sites import Program
+from vmtsim.run.simulation import Simulation
 from vmtsim.scenario import script
-from vmtsim.simulation import Simulation
 
 if TYPE_CHECKING:
     from pathlib import Path

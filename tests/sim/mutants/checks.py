@@ -12,8 +12,8 @@ from vmtsim.host import HostOptions
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario, Step
-from vmtsim.simulation import Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from vmtgen.build.compile import build_module
 from vmtgen.common.located import load_yaml
 from vmtsim.campaign.play import SOFTWARE, play
 from vmtsim.kernel.errors import KernelPanic, Spinning, Stalled
+from vmtsim.run.simulation import Simulation
 from vmtsim.scenario import script
-from vmtsim.simulation import Simulation
 
 from .checks import CHECKS
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtsim.campaign.invariants import IN_TRAP
 from vmtsim.cpu import CpuFault
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mutex import Mutexes
+from vmtsim.run.invariants import IN_TRAP
 
 if TYPE_CHECKING:
     from vmtsim.core.trace import Event
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
-    from vmtsim.simulation import Simulation
+    from vmtsim.run.simulation import Simulation
 
 _MOST_MOMENTS = 8
 _DEEPEST = 16

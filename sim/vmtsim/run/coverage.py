@@ -17,7 +17,7 @@ from vmtgen.kobj import KobjError, LineTable, read_module
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vmtsim.simulation import Simulation
+    from vmtsim.run.simulation import Simulation
 
 
 class NoLinesError(Exception):

@@ -11,7 +11,6 @@ from vmtgen.kobj import read_module
 
 from vmtsim.core.rng import Rng
 from vmtsim.core.trace import Event, Trace
-from vmtsim.guest import Guest, describe_errno
 from vmtsim.host import Host
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.clock import SECOND, Clock
@@ -20,6 +19,7 @@ from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.timekeeping import TimeKeeping
+from vmtsim.run.administrator import Administrator, describe_errno
 from vmtsim.scenario.script import Scenario, ScenarioRun, Step
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Simulation:
             trace=self.trace,
             clock=self.clock,
         )
-        self.admin = Guest(self.kernel, module)
+        self.admin = Administrator(self.kernel, module)
         self.outcome = Outcome(seed, scenario.name)
         self._script: ScenarioRun | None = None
         self._acting = False

@@ -34,7 +34,7 @@ def describe_errno(error: int) -> str:
     return f"{Errno(error).name} ({error})" if error else "0"
 
 
-class Guest:
+class Administrator:
     """Administrator's commands as processes of the simulated kernel.
 
     ``do`` starts one and returns at once; ``wait`` runs the kernel until it has ended.

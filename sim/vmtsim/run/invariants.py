@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vmtsim.core.trace import Event
-    from vmtsim.simulation import Simulation
+    from vmtsim.run.simulation import Simulation
 
 ABANDONED = "channel-abandoned"
 # Rules that are seen to be broken while the guest is inside a call to the host.

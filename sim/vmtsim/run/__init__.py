@@ -1,0 +1,1 @@
+"""One run: kernel, host, module and scenario together, the guest's administrator, the verdict."""
