@@ -8,10 +8,10 @@ import subprocess
 import textwrap
 from typing import TYPE_CHECKING
 
-from vmtsim import chart
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.play import Player
 from vmtsim.campaign.reduce import Reduced, choice_of, reduce
+from vmtsim.report import chart
 from vmtsim.run.scene import Moment, excerpt, place_of
 
 if TYPE_CHECKING:

@@ -145,16 +145,16 @@ def run(args: argparse.Namespace) -> int:
 
 def finish(args: argparse.Namespace, record: object, cut_status: int) -> int:
     """Write and print a record; return the exit status, ``cut_status`` where it is not 0."""
-    from vmtsim.campaign import page, summary  # noqa: PLC0415
     from vmtsim.campaign.record import Record  # noqa: PLC0415
     from vmtsim.core.output import write_text  # noqa: PLC0415
+    from vmtsim.report import campaign_page, campaign_text  # noqa: PLC0415
 
     assert isinstance(record, Record)
     if args.json is not None:
         write_text(args.json, record.json())
     if args.html is not None:
-        write_text(args.html, page.html(record))
-    sys.stdout.write("\n".join(summary.text(record)) + "\n")
+        write_text(args.html, campaign_page.html(record))
+    sys.stdout.write("\n".join(campaign_text.text(record)) + "\n")
     if cut_status:
         return cut_status
     if args.all_sometimes and record.never:

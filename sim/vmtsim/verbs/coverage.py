@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run, count, print."""
-    from vmtsim import coverage_page  # noqa: PLC0415
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign.play import Player  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
+    from vmtsim.report import coverage_page  # noqa: PLC0415
     from vmtsim.run import coverage  # noqa: PLC0415
     from vmtsim.run.simulation import Simulation  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415

@@ -106,10 +106,10 @@ def run(args: argparse.Namespace) -> int:
     """Serve the guest until the end, and let it go on."""
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import TraceFile  # noqa: PLC0415
-    from vmtsim.gdb import outcome  # noqa: PLC0415
     from vmtsim.gdb.prompt import Prompt  # noqa: PLC0415
     from vmtsim.gdb.rsp import Client, connect  # noqa: PLC0415
     from vmtsim.gdb.session import Session  # noqa: PLC0415
+    from vmtsim.report import session_text  # noqa: PLC0415
 
     output.check((args.json, args.trace, args.svg))
     settings = _settings(args)
@@ -124,9 +124,9 @@ def run(args: argparse.Namespace) -> int:
     session = Session(Client(connect(args.gdb)), settings, say)
     prompt = Prompt(session, sys.stdin)
     shown.append(prompt)
-    findings = outcome.Findings(session.trace)
+    findings = session_text.Findings(session.trace)
     if not args.quiet:
-        outcome.talk(session.trace, prompt.show)
+        session_text.talk(session.trace, prompt.show)
     before: dict[int, Any] = {
         number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)
     }
@@ -154,13 +154,13 @@ def _report(
     args: argparse.Namespace, session: Any, findings: list[dict[str, Any]], *, above: str
 ) -> int:
     from vmtsim.core import output  # noqa: PLC0415
-    from vmtsim.gdb import outcome  # noqa: PLC0415
+    from vmtsim.report import session_text  # noqa: PLC0415
 
     if args.json is not None:
-        output.write_text(args.json, outcome.as_json(session, findings))
+        output.write_text(args.json, session_text.as_json(session, findings))
     if args.svg is not None:
-        from vmtsim import chart_svg  # noqa: PLC0415
+        from vmtsim.report import chart_svg  # noqa: PLC0415
 
         output.write_text(args.svg, chart_svg.svg(session.trace.events))
-    sys.stdout.write(above + "\n".join(outcome.lines(session, findings)) + "\n")
-    return outcome.FAILED if findings else outcome.FINE
+    sys.stdout.write(above + "\n".join(session_text.lines(session, findings)) + "\n")
+    return session_text.FAILED if findings else session_text.FINE

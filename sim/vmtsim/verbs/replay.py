@@ -42,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play it and print what happened."""
-    from vmtsim import chart, chart_svg  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign import reduce as reducing  # noqa: PLC0415
     from vmtsim.campaign import story  # noqa: PLC0415
     from vmtsim.campaign.play import Player  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import TraceFile  # noqa: PLC0415
+    from vmtsim.report import chart, chart_svg  # noqa: PLC0415
 
     read_module(args.file)
     output.check((args.trace, args.svg))

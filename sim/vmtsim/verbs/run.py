@@ -92,9 +92,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
     """Run one seed and print what happened; ``quiet``: only what went wrong."""
-    from vmtsim import report  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import Trace, TraceFile  # noqa: PLC0415
+    from vmtsim.report import run_text  # noqa: PLC0415
     from vmtsim.run.scene import Witness  # noqa: PLC0415
     from vmtsim.run.simulation import Simulation  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
@@ -115,21 +115,23 @@ def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
     else:
         outcome = simulation.run()
     if args.json is not None:
-        output.write_text(args.json, report.as_json(simulation, outcome))
+        output.write_text(args.json, run_text.as_json(simulation, outcome))
     if args.svg is not None:
-        from vmtsim import chart_svg  # noqa: PLC0415
+        from vmtsim.report import chart_svg  # noqa: PLC0415
 
         output.write_text(args.svg, chart_svg.svg(trace.events))
     if quiet and not outcome.status:
         return 0
     lines = (
-        report.summary(simulation, outcome) if args.summary else report.full(simulation, outcome)
+        run_text.summary(simulation, outcome)
+        if args.summary
+        else run_text.full(simulation, outcome)
     )
     if outcome.status:
         if not args.summary:
             witness.finish()
             lines += _scene(args.file, outcome, witness)
-        lines.append(f"again    {report.replay(args)}")
+        lines.append(f"again    {run_text.replay(args)}")
     sys.stdout.write("\n".join(lines) + "\n")
     return outcome.status
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from guestkit import BASES, Guest, Machine, running
-from vmtsim import chart
 from vmtsim.gdb import sites
-from vmtsim.gdb.outcome import Findings
 from vmtsim.gdb.prompt import deed
 from vmtsim.gdb.rsp import Client, StubRefusedError, connect
 from vmtsim.gdb.server import Patience
 from vmtsim.gdb.session import Session, Settings
 from vmtsim.gdb.target import describe
+from vmtsim.report import chart
+from vmtsim.report.session_text import Findings
 from vmtsim.scenario.script import parse
 
 if TYPE_CHECKING:

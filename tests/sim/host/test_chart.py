@@ -6,9 +6,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from vmtsim import chart
-from vmtsim.chart_svg import svg
 from vmtsim.core.trace import Event, Trace, TraceFile, read_events
+from vmtsim.report import chart
+from vmtsim.report.chart_svg import svg
 from vmtsim.scenario.script import load
 
 from .stage import PythonGuest

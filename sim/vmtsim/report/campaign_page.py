@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from vmtsim.campaign import summary
+from vmtsim.report import campaign_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ def html(record: Record) -> str:
     good = "bad" if record.status or record.cut else "good"
     body = [
         f"<h1>Campaign over {escape(record.file)}</h1>",
-        f'<p class="verdict {good}">{escape(summary.verdict(record))}</p>',
+        f'<p class="verdict {good}">{escape(campaign_text.verdict(record))}</p>',
         _facts(_overview(record)),
     ]
     for failure in record.failures:

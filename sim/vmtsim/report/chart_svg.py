@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from vmtsim.chart import CHANNEL, DRIVER, HOST, POWERD, Row, life
+from vmtsim.report.chart import CHANNEL, DRIVER, HOST, POWERD, Row, life
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

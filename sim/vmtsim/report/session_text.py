@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from vmtsim import chart
+from vmtsim.report import chart
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from vmtsim.campaign.page import STYLE, document
+from vmtsim.report.campaign_page import STYLE, document
 from vmtsim.run.coverage import FileCoverage, percent, total
 
 if TYPE_CHECKING:

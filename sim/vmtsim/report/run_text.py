@@ -7,8 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtsim import chart
 from vmtsim.kernel.console import Console
+from vmtsim.report import chart
 from vmtsim.scenario.script import shipped
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Reports of runs, campaigns and sessions: text, JSON, SVG and HTML, from traces and findings."""
