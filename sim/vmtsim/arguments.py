@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import stat
 from typing import TYPE_CHECKING
@@ -33,6 +34,18 @@ def seed(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text!r}: a seed is a whole number from 0 on")
     return value
+
+
+def seed_range(text: str) -> tuple[int, int]:
+    """Read ``A:B`` (both included) or one seed."""
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: seeds are given as A:B, as in 1:2000")
+    first = int(match[1])
+    last = int(match[2]) if match[2] else first
+    if last < first:
+        raise argparse.ArgumentTypeError(f"{text!r}: the last seed comes before the first")
+    return first, last
 
 
 def read_module(path: Path) -> Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.host.mischief import STRANGE
+from vmtsim.host.fault_messages import STRANGE
 from vmtsim.kernel.inject import Injection
 
 if TYPE_CHECKING:

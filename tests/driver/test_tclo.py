@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.host.mischief import STRANGE
+from vmtsim.host.fault_messages import STRANGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.campaign.crew import Crew, LostError, broken, second_players
-from vmtsim.campaign.parcel import Parcel, StrangerError
+from vmtsim.campaign.bundle import ModuleBundle, VersionMismatchError
+from vmtsim.campaign.workers import WorkerPool, WorkersLostError, broken, second_players
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +41,8 @@ class ClusterError(Exception):
 
 
 @contextmanager
-def cluster(address: str, jobs: int) -> Iterator[Crew]:
-    """Give a crew of the workers of the scheduler at ``address`` (``HOST:PORT``, ``tls://...``).
+def cluster(address: str, jobs: int) -> Iterator[WorkerPool]:
+    """Give a pool of the workers of the scheduler at ``address`` (``HOST:PORT``, ``tls://...``).
 
     Second plays stay on this machine, on ``jobs`` processes: all workers of a cluster hash
     strings alike, because distributed's nanny gives them one PYTHONHASHSEED.  Raises ClusterError
@@ -65,16 +65,16 @@ def cluster(address: str, jobs: int) -> Iterator[Crew]:
                     end()
                     executor.shutdown(wait=False)
 
-                crew = Crew(
+                pool = WorkerPool(
                     executor,
                     second,
                     lambda: _workers(client),
-                    pack=Parcel.of,
+                    pack=ModuleBundle.of,
                     explain=lambda error: _explain(error, address),
                     stop=stop,
                 )
                 try:
-                    yield crew
+                    yield pool
                 except BaseException:
                     stop()
                     raise
@@ -147,25 +147,25 @@ def _workers(client: Any) -> int:
         return 0
 
 
-def _explain(error: Exception, address: str) -> LostError | None:
+def _explain(error: Exception, address: str) -> WorkersLostError | None:
     """Say what is wrong with the cluster, or with a process for second plays.
 
     None where the simulator is at fault.
     """
     if isinstance(error, CancelledError):
-        return LostError(f"the scheduler at {address} has gone", UNAVAILABLE)
-    if isinstance(error, StrangerError):
-        return LostError(f"a worker at {address} cannot play: {error}; {_SAME}", UNAVAILABLE)
+        return WorkersLostError(f"the scheduler at {address} has gone", UNAVAILABLE)
+    if isinstance(error, VersionMismatchError):
+        return WorkersLostError(f"a worker at {address} cannot play: {error}; {_SAME}", UNAVAILABLE)
     kind = type(error)
     if kind.__name__ == "KilledWorker":
-        return LostError(
+        return WorkersLostError(
             f"several workers at {address} died over the same seeds (out of memory?)", UNAVAILABLE
         )
     # distributed's own errors, and those of a worker that cannot even read its task.
     theirs = kind.__module__.partition(".")[0] in {"distributed", "dask", "tornado"}
     unread = isinstance(error, (ImportError, OSError)) or "deserialization" in str(error)
     if theirs or unread:
-        return LostError(
+        return WorkersLostError(
             f"a worker at {address} cannot play: {kind.__name__}: {error}; {_SAME}", UNAVAILABLE
         )
     return broken(error)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from vmtsim.campaign.play import Played
+    from vmtsim.campaign.player import Played
 
 FORMAT = "vmtsim-campaign"
 VERSION = 1

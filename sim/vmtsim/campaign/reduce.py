@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from vmtsim.campaign import plan as plans
-from vmtsim.campaign.play import Choice, Player
+from vmtsim.campaign.player import Choice, Player
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """Many seeds on many processors, and the checks that watch the campaign itself.
 
-Seeds are handed out in small batches to any executor of concurrent.futures (see ``crew``).  A
+Seeds are handed out in small batches to any executor of concurrent.futures (see ``workers``).  A
 share of them is played once more by another process, which hashes strings differently, and must
 leave the same trace byte for byte.  A canary, a module with a known defect, must be caught, or the
 campaign proves nothing.
@@ -13,11 +13,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vmtsim.campaign import investigate
 from vmtsim.campaign import record as records
-from vmtsim.campaign import story
-from vmtsim.campaign.crew import LostError
-from vmtsim.campaign.play import Played, play_some
+from vmtsim.campaign.player import Played, play_some
 from vmtsim.campaign.record import Failure, Record
+from vmtsim.campaign.workers import WorkersLostError
 from vmtsim.core.rng import Rng
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from vmtsim.campaign.crew import Crew
-    from vmtsim.campaign.parcel import Parcel
+    from vmtsim.campaign.bundle import ModuleBundle
+    from vmtsim.campaign.workers import WorkerPool
 
 _Batch = list[Played]
 
@@ -79,17 +79,17 @@ class Campaign:
     where a cluster has gone, 70 where a process died, 0 where everything was played.
     """
 
-    def __init__(self, settings: Settings, crew: Crew, teller: Teller) -> None:
+    def __init__(self, settings: Settings, pool: WorkerPool, teller: Teller) -> None:
         self.settings = settings
         self.record = Record(
             file=settings.module.name,
-            digest=story.digest(settings.module),
-            commit=story.commit(),
+            digest=investigate.digest(settings.module),
+            commit=investigate.commit(),
         )
         self.cut_status = 0
-        self._crew = crew
-        self._module = crew.pack(settings.module)
-        self._window = max(crew.workers(), 1) * _AHEAD
+        self._pool = pool
+        self._module = pool.pack(settings.module)
+        self._window = max(pool.workers(), 1) * _AHEAD
         self._looked = self._manned = time.monotonic()
         self._teller = teller
         self._kept: dict[int, Played] = {}
@@ -106,21 +106,21 @@ class Campaign:
             self._seeds(began)
             record.wall = time.monotonic() - began
             self._stories()
-        except (KeyboardInterrupt, LostError) as error:
+        except (KeyboardInterrupt, WorkersLostError) as error:
             record.wall = record.wall or time.monotonic() - began
             self._cut(error)
         return record
 
-    def _cut(self, error: KeyboardInterrupt | LostError) -> None:
+    def _cut(self, error: KeyboardInterrupt | WorkersLostError) -> None:
         """End before everything is played: nobody waits for what is under way."""
         settings, record = self.settings, self.record
-        lost = isinstance(error, LostError)
-        self.cut_status = error.exit_status if isinstance(error, LostError) else _INTERRUPTED
+        lost = isinstance(error, WorkersLostError)
+        self.cut_status = error.exit_status if isinstance(error, WorkersLostError) else _INTERRUPTED
         total = "" if settings.last is None else f" of {settings.last - settings.first + 1}"
         why = str(error) if lost else "interrupted"
         record.cut = f"{why}, after {record.played}{total} seeds"
         self._teller.doing(f"{why}: what was played so far counts")
-        self._crew.stop()
+        self._pool.stop()
         for failure in record.failures:
             if not failure.report and failure.status != records.SOFTWARE:
                 failure.report = [self._replay(failure)]
@@ -158,9 +158,9 @@ class Campaign:
                     more = False
                     break
                 chosen = [seed for seed in batch if self._twice(seed)]
-                firsts[self._submit(self._crew.main, self._module, batch, chosen)] = batch
+                firsts[self._submit(self._pool.main, self._module, batch, chosen)] = batch
                 if chosen:
-                    future = self._submit(self._crew.second, settings.module, chosen, chosen)
+                    future = self._submit(self._pool.second, settings.module, chosen, chosen)
                     seconds[future] = chosen
             if not firsts and not seconds:
                 continue
@@ -174,7 +174,7 @@ class Campaign:
     def _submit(
         self,
         executor: Executor,
-        module: Path | Parcel,
+        module: Path | ModuleBundle,
         seeds: Sequence[int],
         keep: Collection[int],
     ) -> Future[_Batch]:
@@ -185,25 +185,25 @@ class Campaign:
             raise
 
     def _explain(self, error: Exception) -> None:
-        """Raise LostError where this is the executor's trouble, not the simulator's."""
-        lost = self._crew.explain(error)
+        """Raise WorkersLostError where this is the executor's trouble, not the simulator's."""
+        lost = self._pool.explain(error)
         if lost is not None:
             raise lost from error
 
     def _finished(self, futures: Collection[Future[_Batch]]) -> set[Future[_Batch]]:
-        """Wait for some of ``futures``; raises LostError where nobody is left to play them."""
+        """Wait for some of ``futures``; raises WorkersLostError where no worker is left."""
         while True:
             done, _ = wait(futures, timeout=_LOOK, return_when=FIRST_COMPLETED)
             now = time.monotonic()
             if now - self._looked >= _LOOK:
-                workers = self._crew.workers()
+                workers = self._pool.workers()
                 self._looked = now
                 self._window = max(workers, 1) * _AHEAD
                 if workers or done:
                     self._manned = now
-                elif now - self._manned >= self._crew.patience:
-                    raise LostError(
-                        f"no worker was there for {self._crew.patience:.0f} s", _UNAVAILABLE
+                elif now - self._manned >= self._pool.patience:
+                    raise WorkersLostError(
+                        f"no worker was there for {self._pool.patience:.0f} s", _UNAVAILABLE
                     )
             if done:
                 return done
@@ -257,10 +257,10 @@ class Campaign:
         """Play the canary until it is caught."""
         settings = self.settings
         self._teller.doing(f"canary {canary.name}")
-        first, module = settings.first, self._crew.pack(canary)
+        first, module = settings.first, self._pool.pack(canary)
         for start in range(first, first + settings.canary_seeds, _BATCH):
             seeds = range(start, min(start + _BATCH, first + settings.canary_seeds))
-            future = self._submit(self._crew.main, module, seeds, ())
+            future = self._submit(self._pool.main, module, seeds, ())
             self._finished({future})
             caught = [
                 played
@@ -301,7 +301,7 @@ class Campaign:
                 continue
             told += 1
             self._teller.doing(f"reducing seed {failure.seed}: {failure.rule}")
-            failure.report = story.investigate(
+            failure.report = investigate.investigate(
                 self.settings.module,
                 failure.seed,
                 failure.rule,
@@ -309,7 +309,7 @@ class Campaign:
             )
 
     def _replay(self, failure: Failure) -> str:
-        return story.replay_command(
+        return investigate.replay_command(
             self.settings.module, failure.seed, builtin=self.settings.builtin
         )
 

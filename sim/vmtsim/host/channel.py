@@ -36,10 +36,10 @@ class Endpoint(Protocol):
     def received(self, channel: Channel, message: bytes, /) -> None:
         """Take a whole message of the guest (maybe of no bytes)."""
 
-    def asked(self, channel: Channel, mischief: str | None, /) -> None:
+    def asked(self, channel: Channel, fault: str | None, /) -> None:
         """Put a message into the outbox, if there is one: the guest asks.
 
-        ``mischief`` is a fault that the endpoint plays, if one strikes here.
+        ``fault`` is a fault that the endpoint plays, if one strikes here.
         """
 
     def fetched(self, channel: Channel, message: bytes, /) -> None:

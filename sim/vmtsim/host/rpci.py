@@ -120,7 +120,7 @@ class Rpci:
         if reply is not None:
             channel.outbox.append(reply)
 
-    def asked(self, channel: Channel, mischief: str | None) -> None:
+    def asked(self, channel: Channel, fault: str | None) -> None:
         """Nothing to add: a reply is there or it is not."""
 
     def fetched(self, channel: Channel, message: bytes) -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vmtsim.host import mischief as mischief_module
+from vmtsim.host import fault_messages
 from vmtsim.host.channel import CLOSED
 from vmtsim.host.options import NANOSECONDS
 
@@ -188,7 +188,7 @@ class Tclo:
             self._after_reset(channel, line, reply if ok else b"")
         message.finish(ok, reply)
 
-    def asked(self, channel: Channel, mischief: str | None) -> None:
+    def asked(self, channel: Channel, fault: str | None) -> None:
         """Put the next message into the outbox, if the guest may have one."""
         line = self._lines[channel]
         current = line.current
@@ -200,11 +200,11 @@ class Tclo:
         if not line.sent and not channel.restarted:
             self._context.violation("tclo-recv-without-send", "RECVSIZE", channel.number)
         line.sent = False
-        if mischief == "steal":
+        if fault == "steal":
             self.steal(channel)
             return
-        if mischief is not None:
-            mischief_module.play(mischief, self, self._faults, self._power)
+        if fault is not None:
+            fault_messages.play(fault, self, self._faults, self._power)
         if current is not None:
             return
         if line.direct:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
+
+from vmtsim.report.layout import field
 
 if TYPE_CHECKING:
     from vmtsim.campaign.record import Record
@@ -17,11 +18,6 @@ _VERDICTS = {
 }
 
 
-def _field(name: str, text: str) -> list[str]:
-    wrapped = textwrap.wrap(text, 88, break_on_hyphens=False) or [""]
-    return [f"{name:<9}{wrapped[0]}", *(f"{'':9}{line}" for line in wrapped[1:])]
-
-
 def text(record: Record, *, stories: bool = True) -> list[str]:
     """Return the summary, the stories of failures first."""
     lines: list[str] = []
@@ -29,37 +25,37 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
         for failure in record.failures:
             lines += [*failure.report, ""] if failure.report else []
     of = f"{record.file}, sha256 {record.digest[:12]}"
-    lines += _field("module", of + (f", commit {record.commit}" if record.commit else ""))
+    lines += field("module", of + (f", commit {record.commit}" if record.commit else ""))
     ranges = [f"{a}" if a == b else f"{a}:{b}" for a, b in record.seeds]
     shown = ", ".join(ranges[:6]) + (" ..." if len(ranges) > 6 else "")
-    lines += _field("seeds", f"{record.played} ({shown}), {record.failed} failed")
-    lines += _field(
+    lines += field("seeds", f"{record.played} ({shown}), {record.failed} failed")
+    lines += field(
         "played",
         f"{record.virtual / 3.6e12:.1f} virtual h in {record.wall:.0f} s "
         f"({record.speed:.0f} virtual s for each second of a processor), "
         f"{record.kernel_calls} kernel calls, {record.traps} traps, "
         f"{record.switches} thread switches",
     )
-    lines += _field("did", f"{record.actions} actions, {record.strikes} faults: "
+    lines += field("did", f"{record.actions} actions, {record.strikes} faults: "
                     + ", ".join(f"{name} {count}" for name, count in
                                 sorted(record.faults.items())))  # fmt: skip
     if record.twice:
-        lines += _field("twice", f"{record.twice} seeds were played twice and compared")
+        lines += field("twice", f"{record.twice} seeds were played twice and compared")
     if record.canary:
         seed = record.canary.get("seed")
         caught = f"caught at seed {seed} ({record.canary.get('rule')})" if seed else "NOT CAUGHT"
-        lines += _field("canary", f"{record.canary['file']}: {caught}")
+        lines += field("canary", f"{record.canary['file']}: {caught}")
     count = len(record.properties)
-    lines += _field("reached", f"{count - len(record.never)} of {count} things that must happen "
+    lines += field("reached", f"{count - len(record.never)} of {count} things that must happen "
                     "sometimes")  # fmt: skip
     if record.never:
-        lines += _field("never", ", ".join(record.never))
+        lines += field("never", ", ".join(record.never))
     for failure in record.failures:
-        lines += _field(
+        lines += field(
             "failure", f"{failure.rule} ({failure.seeds}, first {failure.seed}): "
             f"{failure.message}"
         )  # fmt: skip
-    return [*lines, *_field("verdict", verdict(record))]
+    return [*lines, *field("verdict", verdict(record))]
 
 
 def verdict(record: Record) -> str:

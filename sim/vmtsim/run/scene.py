@@ -6,9 +6,7 @@ because afterwards the run goes on and the stack is another.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtsim.cpu import CpuFault
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 
 _MOST_MOMENTS = 8
 _DEEPEST = 16
-_AROUND = 4  # source lines shown on either side
-_PLACE = re.compile(r"\(([\w.-]+\.[chS]):(\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -157,30 +153,3 @@ def _objects(simulation: Simulation) -> list[str]:
     found += [f"channel {number} ({channels[number].protocol})" for number in sorted(channels)]
     found += [f"module {name}" for name in kernel.subject(Modules).loaded]
     return found
-
-
-def place_of(text: str) -> tuple[str, int] | None:
-    """Return (file name, line) of the first source place that a text names."""
-    match = _PLACE.search(text)
-    return (match[1], int(match[2])) if match else None
-
-
-def excerpt(module: Path, place: tuple[str, int]) -> list[str]:
-    """Return the source around a place, the line itself marked; nothing where it is not found.
-
-    The source is looked for beside the module, in each directory above it, and in ``kmod`` there.
-    """
-    name, number = place
-    for directory in (Path.cwd(), *module.resolve().parents):
-        for candidate in (directory / name, directory / "kmod" / name):
-            if candidate.is_file():
-                return _numbered(candidate.read_text(encoding="utf-8").splitlines(), number)
-    return []
-
-
-def _numbered(lines: list[str], number: int) -> list[str]:
-    first = max(number - _AROUND, 1)
-    return [
-        f"{'>' if current == number else ' '} {current:5}  {line.expandtabs(8)}".rstrip()
-        for current, line in enumerate(lines[first - 1 : number + _AROUND], first)
-    ]

@@ -8,22 +8,10 @@ import re
 import sys
 from pathlib import Path
 
-from vmtsim.arguments import read_module
+from vmtsim.arguments import read_module, seed_range
 
 SUMMARY = "play many seeds with faults, and judge safety and liveness"
 _STRICT = 1
-
-
-def seed_range(text: str) -> tuple[int, int]:
-    """Read ``A:B`` (both included) or one seed."""
-    match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r}: seeds are given as A:B, as in 1:2000")
-    first = int(match[1])
-    last = int(match[2]) if match[2] else first
-    if last < first:
-        raise argparse.ArgumentTypeError(f"{text!r}: the last seed comes before the first")
-    return first, last
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -106,9 +94,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play it and print what it came to."""
     from vmtsim.campaign.cluster import cluster  # noqa: PLC0415
-    from vmtsim.campaign.crew import processes  # noqa: PLC0415
     from vmtsim.campaign.progress import teller  # noqa: PLC0415
     from vmtsim.campaign.runner import Campaign, Settings  # noqa: PLC0415
+    from vmtsim.campaign.workers import processes  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
 
     first, last = args.seeds or (1, None if args.minutes else 100)
@@ -137,8 +125,8 @@ def run(args: argparse.Namespace) -> int:
         stories=args.stories,
     )
     players = processes(args.jobs) if args.dask is None else cluster(args.dask, args.jobs)
-    with teller(quiet=args.quiet) as told, players as crew:
-        campaign = Campaign(settings, crew, told)
+    with teller(quiet=args.quiet) as told, players as pool:
+        campaign = Campaign(settings, pool, told)
         record = campaign.run()
     return finish(args, record, campaign.cut_status)
 

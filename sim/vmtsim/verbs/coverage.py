@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtsim.arguments import NO_INPUT, InputError, read_module
-from vmtsim.verbs.campaign import seed_range
+from vmtsim.arguments import NO_INPUT, InputError, read_module, seed_range
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run, count, print."""
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
-    from vmtsim.campaign.play import Player  # noqa: PLC0415
+    from vmtsim.campaign.player import Player  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.report import coverage_page  # noqa: PLC0415
     from vmtsim.run import coverage  # noqa: PLC0415

@@ -42,10 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play it and print what happened."""
+    from vmtsim.campaign import investigate  # noqa: PLC0415
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign import reduce as reducing  # noqa: PLC0415
-    from vmtsim.campaign import story  # noqa: PLC0415
-    from vmtsim.campaign.play import Player  # noqa: PLC0415
+    from vmtsim.campaign.player import Player  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import TraceFile  # noqa: PLC0415
     from vmtsim.report import chart, chart_svg  # noqa: PLC0415
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             lines.append(f"finding  {rule}: {finding.message}")
             continue
         applies = reduced if args.only is not None or rule == worst_rule(findings) else None
-        told = story.tell(args.file, args.seed, rule, builtin=builtin, reduced=applies)
+        told = investigate.describe(args.file, args.seed, rule, builtin=builtin, reduced=applies)
         lines += [*told, ""]
     sys.stdout.write("\n".join(lines) + "\n")
     return max((finding.status for finding in findings), default=0)

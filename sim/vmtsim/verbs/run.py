@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtsim.arguments import read_module, seed
-from vmtsim.verbs.campaign import seed_range
+from vmtsim.arguments import read_module, seed, seed_range
 
 if TYPE_CHECKING:
     import argparse
@@ -138,8 +137,8 @@ def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
 
 def _scene(module: Path, outcome: Outcome, witness: Witness) -> list[str]:
     """Return where the worst finding was made: its stack, source, locks, threads."""
-    from vmtsim.campaign import story  # noqa: PLC0415
+    from vmtsim.report import scene  # noqa: PLC0415
 
     worst = max(outcome.findings, key=lambda each: each.status)
     moment = next((each for each in witness.moments if each.rule == worst.rule), None)
-    return [] if moment is None or worst.rule == "scenario" else story.scene(module, worst, moment)
+    return [] if moment is None or worst.rule == "scenario" else scene.lines(module, worst, moment)

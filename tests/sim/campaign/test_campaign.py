@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtsim import cli
+from vmtsim.campaign import investigate
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign import reduce as reducing
-from vmtsim.campaign import story
-from vmtsim.campaign.play import Played, Player, play
+from vmtsim.campaign.player import Played, Player, play
 from vmtsim.campaign.record import Failure, Record, RecordError, merge
 from vmtsim.campaign.runner import divergence
 from vmtsim.run.simulation import Finding
@@ -68,7 +68,7 @@ def test_a_seed_leaves_the_same_trace_when_it_is_played_again(driver: Path, seed
 def test_a_seed_that_never_ends_is_a_failure_of_liveness(
     driver: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vmtsim.campaign.play.LIMIT", 3000)
+    monkeypatch.setattr("vmtsim.campaign.player.LIMIT", 3000)
     played = play(driver, 5)
     assert [finding.rule for finding in played.findings] == ["spinning"]
     assert "3000 kernel calls and traps in " in played.findings[0].message
@@ -100,7 +100,7 @@ def test_a_failure_is_reduced_and_told_with_its_source_line(careless: Path) -> N
     reduced = reducing.reduce(careless, seed, "channel-abandoned", budget=60)
     assert reduced is not None
     assert len(reduced.items) <= 3 < reduced.total
-    text = "\n".join(story.tell(careless, seed, "channel-abandoned", reduced=reduced))
+    text = "\n".join(investigate.describe(careless, seed, "channel-abandoned", reduced=reduced))
     assert text.startswith("FAILED   channel-abandoned:")
     assert "vmtk_channel_open (vmt_channel.c:" in text
     assert "source   vmt_channel.c:" in text

@@ -16,19 +16,19 @@ import pytest
 from vmtsim import cli
 from vmtsim.campaign import cluster as clusters
 from vmtsim.campaign.cluster import cluster
-from vmtsim.campaign.crew import processes
 from vmtsim.campaign.progress import Lines
 from vmtsim.campaign.record import Record
 from vmtsim.campaign.runner import Campaign, Settings
+from vmtsim.campaign.workers import processes
 
 from ...conftest import IN_CI
-from .test_crew import Hook, sums
+from .test_workers import Hook, sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from vmtsim.campaign.play import Played
+    from vmtsim.campaign.player import Played
 
 # What distributed and tornado will change one day is not ours to mend.
 pytestmark = [
@@ -87,8 +87,8 @@ def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
     careless: Path, two_workers: Any, verdicts: list[tuple[int, int, list[str]]]
 ) -> None:
     settings = Settings(careless, 1, 10, twice=6, stories=0)
-    with processes(1) as crew:
-        expected = Campaign(settings, crew, Lines(quiet=True)).run()
+    with processes(1) as pool:
+        expected = Campaign(settings, pool, Lines(quiet=True)).run()
     expected_verdicts = sorted(verdicts)
     verdicts.clear()
     killed: list[int] = []
@@ -102,9 +102,9 @@ def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
         killed.append(busiest.pid)
         os.kill(busiest.pid, signal.SIGKILL)
 
-    with cluster(two_workers.scheduler_address, 1) as crew:
-        assert crew.workers() == 2
-        campaign = Campaign(settings, crew, Hook(kill_one))
+    with cluster(two_workers.scheduler_address, 1) as pool:
+        assert pool.workers() == 2
+        campaign = Campaign(settings, pool, Hook(kill_one))
         record = campaign.run()
     assert killed
     assert campaign.cut_status == 0
@@ -154,8 +154,8 @@ def test_a_scheduler_that_goes_away_cuts_a_campaign_short(
     monkeypatch.setattr(clusters, "ANSWER", 2.0)
     with local(tmp_path, n_workers=1, processes=False) as started:
         address = started.scheduler_address
-        with cluster(address, 1) as crew:
-            campaign = Campaign(Settings(driver, 1, 400, twice=0), crew, Hook(started.close))
+        with cluster(address, 1) as pool:
+            campaign = Campaign(Settings(driver, 1, 400, twice=0), pool, Hook(started.close))
             record = campaign.run()
     assert campaign.cut_status == 69
     assert record.cut.startswith(f"the scheduler at {address} has gone, after ")
@@ -167,8 +167,8 @@ def test_a_worker_with_another_vmtsim_is_named(
 ) -> None:
     # Here; not in the workers.
     monkeypatch.setattr("vmtsim.core.fingerprint.digest", lambda: "0" * 64)
-    with cluster(two_workers.scheduler_address, 1) as crew:
-        campaign = Campaign(Settings(driver, 1, 4, twice=0), crew, Lines(quiet=True))
+    with cluster(two_workers.scheduler_address, 1) as pool:
+        campaign = Campaign(Settings(driver, 1, 4, twice=0), pool, Lines(quiet=True))
         record = campaign.run()
     assert campaign.cut_status == 69
     assert "cannot play: its vmtsim is another" in record.cut
@@ -179,10 +179,10 @@ def test_a_worker_with_another_vmtsim_is_named(
 def test_a_process_for_second_plays_that_dies_cuts_a_campaign_short(
     driver: Path, two_workers: Any
 ) -> None:
-    with cluster(two_workers.scheduler_address, 1) as crew:
-        pid = crew.second.submit(os.getpid).result()
+    with cluster(two_workers.scheduler_address, 1) as pool:
+        pid = pool.second.submit(os.getpid).result()
         hook = Hook(lambda: os.kill(pid, signal.SIGKILL))
-        campaign = Campaign(Settings(driver, 1, 400, twice=1), crew, hook)
+        campaign = Campaign(Settings(driver, 1, 400, twice=1), pool, hook)
         record = campaign.run()
     assert campaign.cut_status == 70
     assert record.cut.startswith("a process that played seeds died")

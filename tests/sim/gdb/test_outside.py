@@ -26,7 +26,7 @@ class Outside(Simulation):
 
     def __init__(self, module: Path, name: str) -> None:
         played = script.load(name)
-        bare = scenario.replace(played, guest={"hostname": "real.example", "addresses": []})
+        bare = script.replace(played, guest={"hostname": "real.example", "addresses": []})
         super().__init__(module, bare)
         self.session = Session.__new__(Session)
         self.session.settings = Settings(Program("vmt", "amd64", ()), serial=module)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from vmtsim.campaign.parcel import Parcel
+    from vmtsim.campaign.bundle import ModuleBundle
 
 SOFTWARE = 70
 
 
-class LostError(Exception):
+class WorkersLostError(Exception):
     """Nobody is left to play the seeds; ``exit_status`` is that of the campaign."""
 
     def __init__(self, message: str, exit_status: int) -> None:
@@ -32,15 +32,17 @@ def _path(module: Path) -> Path:
     return module
 
 
-def broken(error: Exception) -> LostError | None:
+def broken(error: Exception) -> WorkersLostError | None:
     """Say that a process of this machine died; None where it is something else."""
     if isinstance(error, BrokenExecutor):
-        return LostError("a process that played seeds died (killed, or out of memory?)", SOFTWARE)
+        return WorkersLostError(
+            "a process that played seeds died (killed, or out of memory?)", SOFTWARE
+        )
     return None
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerPool:
     """The executors of a campaign.
 
     ``main`` plays the seeds; ``second`` plays some of them once more, and its processes must hash
@@ -48,16 +50,16 @@ class Crew:
     where it is; what ``main`` gets instead of the path is up to ``pack``.
 
     ``workers`` says how many seeds are played at the same time, now; 0 where nobody is there.
-    The campaign waits ``patience`` seconds for somebody to come back.  ``explain`` turns an
-    exception of the executor's own into LostError, and returns None for one of the simulator's.
+    The campaign waits ``patience`` seconds for workers to come back.  ``explain`` turns an
+    exception of the executor's own into WorkersLostError, and one of the simulator's into None.
     ``stop`` is called where nobody waits any more for what is under way.
     """
 
     main: Executor
     second: Executor
     workers: Callable[[], int]
-    pack: Callable[[Path], Path | Parcel] = _path
-    explain: Callable[[Exception], LostError | None] = broken
+    pack: Callable[[Path], Path | ModuleBundle] = _path
+    explain: Callable[[Exception], WorkersLostError | None] = broken
     stop: Callable[[], None] = lambda: None
     patience: float = 60.0
 
@@ -78,8 +80,8 @@ def _end_with_the_parent() -> None:
 
 
 @contextmanager
-def processes(jobs: int) -> Iterator[Crew]:
-    """Give a crew of fresh processes of this machine: ``jobs``, and one for second plays."""
+def processes(jobs: int) -> Iterator[WorkerPool]:
+    """Give a pool of fresh processes of this machine: ``jobs``, and one for second plays."""
     with _pool(jobs) as main, _pool(1) as second:
         before = set(multiprocessing.active_children())
 
@@ -87,7 +89,7 @@ def processes(jobs: int) -> Iterator[Crew]:
             _end((main, second), before)
 
         try:
-            yield Crew(main, second, lambda: jobs, stop=stop)
+            yield WorkerPool(main, second, lambda: jobs, stop=stop)
         except BaseException:
             stop()
             raise

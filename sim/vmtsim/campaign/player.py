@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vmtsim.campaign import plan as plans
+from vmtsim.campaign.bundle import ModuleBundle
 from vmtsim.campaign.injector import Injector, Strike
-from vmtsim.campaign.parcel import Parcel
 from vmtsim.campaign.sometimes import Watch
 from vmtsim.core.trace import Trace
 from vmtsim.kernel.errors import Unmodelled
@@ -203,9 +203,9 @@ def play(
 
 
 def play_some(
-    module: Path | Parcel, seeds: Sequence[int], builtin: bool | None, keep: Collection[int]
+    module: Path | ModuleBundle, seeds: Sequence[int], builtin: bool | None, keep: Collection[int]
 ) -> list[Played]:
     """Play several seeds: the unit of work that an executor hands out."""
-    at = module.unpacked() if isinstance(module, Parcel) else nullcontext(module)
+    at = module.unpacked() if isinstance(module, ModuleBundle) else nullcontext(module)
     with _ONE_AT_A_TIME, at as path:
         return [play(path, seed, builtin=builtin, keep_trace=seed in keep) for seed in seeds]

@@ -5,24 +5,21 @@ from __future__ import annotations
 import hashlib
 import shlex
 import subprocess
-import textwrap
 from typing import TYPE_CHECKING
 
 from vmtsim.campaign import plan as plans
-from vmtsim.campaign.play import Player
+from vmtsim.campaign.player import Player
 from vmtsim.campaign.reduce import Reduced, choice_of, reduce
-from vmtsim.report import chart
-from vmtsim.run.scene import Moment, excerpt, place_of
+from vmtsim.report import chart, scene
+from vmtsim.report.layout import field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from vmtsim.run.simulation import Finding
 
 _CLASSES = {1: "FAILED", 2: "NOT LIVE", 3: "PANIC", 70: "SIMULATOR"}
 _TALK = 24
-_WIDTH = 96
 
 
 def commit() -> str:
@@ -54,7 +51,7 @@ def replay_command(
     return shlex.join(words)
 
 
-def tell(
+def describe(
     module: Path,
     seed: int,
     rule: str,
@@ -75,14 +72,14 @@ def tell(
         return []
     moment = next((each for each in player.moments if each.rule == rule), None)
     at = moment.at if moment is not None else finding.at
-    lines = _field(_CLASSES[finding.status], f"{finding.rule}: {finding.message}")
+    lines = field(_CLASSES[finding.status], f"{finding.rule}: {finding.message}")
     kernel = "with a vmt(4) of its own" if plan.builtin else "without a vmt(4)"
-    lines += _field("seed", f"{seed}, on a kernel {kernel}")
+    lines += field("seed", f"{seed}, on a kernel {kernel}")
     known = commit()
-    lines += _field("of", f"{module.name}, sha256 {digest(module)}"
+    lines += field("of", f"{module.name}, sha256 {digest(module)}"
                     + (f", commit {known}" if known else ""))  # fmt: skip
-    lines += _field("time", f"{at / 1e9:.6f} virtual s")
-    lines += scene(module, finding, moment)
+    lines += field("time", f"{at / 1e9:.6f} virtual s")
+    lines += scene.lines(module, finding, moment)
     lines += _schedule(reduced)
     events = [event for event in player.trace.events if event.at <= at]
     talk = chart.text(events)[-_TALK:]
@@ -91,51 +88,12 @@ def tell(
     return [*lines, f"again    {replay_command(module, seed, builtin=builtin, only=only)}"]
 
 
-def _field(name: str, text: str) -> list[str]:
-    wrapped = textwrap.wrap(text, _WIDTH - 9, break_on_hyphens=False) or [""]
-    return [f"{name:<9}{wrapped[0]}", *(f"{'':9}{line}" for line in wrapped[1:])]
-
-
-def _listed(name: str, texts: tuple[str, ...], most: int = 12) -> list[str]:
-    if not texts:
-        return [f"{name:<9}none"]
-    lines = _field(name, texts[0])
-    for text in texts[1:most]:
-        lines += _field("", text)
-    if len(texts) > most:
-        lines += _field("", f"and {len(texts) - most} more")
-    return lines
-
-
-def scene(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
-    """Return who ran where, the source there, what was held and what was alive."""
-    lines = []
-    place = place_of(finding.message)
-    if moment is not None:
-        if moment.thread:
-            lines += _field("thread", moment.thread)
-        if moment.stack:
-            lines += _listed("in", moment.stack)
-            # The instruction that traps says little; who wanted it says more.
-            telling = moment.stack[1 if moment.in_trap and len(moment.stack) > 1 else 0 :]
-            place = place or next(filter(None, map(place_of, telling)), None)
-    if place is not None:
-        source = excerpt(module, place)
-        if source:
-            lines += [f"source   {place[0]}:{place[1]}", *(f"  {line}" for line in source)]
-    if moment is not None:
-        lines += _listed("locks", moment.locks)
-        lines += _listed("threads", moment.threads)
-        lines += _listed("alive", moment.objects)
-    return lines
-
-
 def _schedule(reduced: Reduced | None) -> list[str]:
     if reduced is None:
         return []
     left = "no fault and no action is needed" if not reduced.items else f"{len(reduced.items)} left"
     note = ", budget used up" if reduced.exhausted else ""
-    lines = _field(
+    lines = field(
         "schedule", f"{reduced.total} faults and actions, reduced in {reduced.runs} runs: "
         f"{left}{note}"
     )  # fmt: skip
@@ -152,5 +110,5 @@ def investigate(
 ) -> list[str]:
     """Reduce a failure and tell it; the whole run where the reduced one would tell another."""
     reduced = reduce(module, seed, rule, builtin=builtin, told=told)
-    lines = tell(module, seed, rule, builtin=builtin, reduced=reduced) if reduced else []
-    return lines or tell(module, seed, rule, builtin=builtin)
+    lines = describe(module, seed, rule, builtin=builtin, reduced=reduced) if reduced else []
+    return lines or describe(module, seed, rule, builtin=builtin)

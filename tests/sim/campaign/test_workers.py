@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtsim import cli
-from vmtsim.campaign.crew import Crew, processes
-from vmtsim.campaign.parcel import Parcel, StrangerError
-from vmtsim.campaign.play import Played, play_some
+from vmtsim.campaign.bundle import ModuleBundle, VersionMismatchError
+from vmtsim.campaign.player import Played, play_some
 from vmtsim.campaign.progress import Lines
 from vmtsim.campaign.runner import Campaign, Settings
+from vmtsim.campaign.workers import WorkerPool, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,26 +58,26 @@ def sums(record: Record) -> dict[str, Any]:
 def test_any_executor_plays_a_campaign_and_the_result_is_the_same(careless: Path) -> None:
     settings = Settings(careless, 1, 6, twice=3, stories=0)
     with ThreadPoolExecutor(2) as main, ThreadPoolExecutor(1) as second:
-        crew = Crew(main, second, lambda: 2, pack=Parcel.of)
-        by_threads = Campaign(settings, crew, Lines(quiet=True)).run()
-    with processes(1) as crew:
-        by_processes = Campaign(settings, crew, Lines(quiet=True)).run()
+        pool = WorkerPool(main, second, lambda: 2, pack=ModuleBundle.of)
+        by_threads = Campaign(settings, pool, Lines(quiet=True)).run()
+    with processes(1) as pool:
+        by_processes = Campaign(settings, pool, Lines(quiet=True)).run()
     assert by_threads.seeds == [[1, 6]]
     assert by_threads.failed > 0
     assert sums(by_threads) == sums(by_processes)
 
 
-def test_a_parcel_plays_like_the_file_and_knows_its_source_lines(careless: Path) -> None:
+def test_a_bundle_plays_like_the_file_and_knows_its_source_lines(careless: Path) -> None:
     by_path = play_some(careless, range(1, 6), None, ())
-    by_parcel = play_some(Parcel.of(careless), range(1, 6), None, ())
-    assert [p.findings for p in by_parcel] == [p.findings for p in by_path]
+    by_bundle = play_some(ModuleBundle.of(careless), range(1, 6), None, ())
+    assert [p.findings for p in by_bundle] == [p.findings for p in by_path]
     assert any(played.findings for played in by_path)
 
 
 def test_another_vmtsim_does_not_play(careless: Path) -> None:
-    parcel = replace(Parcel.of(careless), code="0" * 64)
-    with pytest.raises(StrangerError, match="its vmtsim is another"):
-        play_some(parcel, [1], None, ())
+    bundle = replace(ModuleBundle.of(careless), code="0" * 64)
+    with pytest.raises(VersionMismatchError, match="its vmtsim is another"):
+        play_some(bundle, [1], None, ())
 
 
 def test_an_answer_for_other_seeds_is_not_counted(driver: Path) -> None:
@@ -87,8 +87,8 @@ def test_an_answer_for_other_seeds_is_not_counted(driver: Path) -> None:
             future.set_result([Played(1), Played(1)])
             return future
 
-    crew = Crew(Twice(), Nobody(), lambda: 1)
-    campaign = Campaign(Settings(driver, 1, 2, twice=0), crew, Lines(quiet=True))
+    pool = WorkerPool(Twice(), Nobody(), lambda: 1)
+    campaign = Campaign(Settings(driver, 1, 2, twice=0), pool, Lines(quiet=True))
     with pytest.raises(RuntimeError, match=r"\[1, 1\] came back for \[1, 2\]"):
         campaign.run()
     assert campaign.record.played == 0
@@ -97,8 +97,8 @@ def test_an_answer_for_other_seeds_is_not_counted(driver: Path) -> None:
 def test_an_interrupted_campaign_keeps_what_was_played_and_is_not_fine(
     driver: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with processes(1) as crew:
-        campaign = Campaign(Settings(driver, 1, 400, twice=0), crew, Hook(_interrupt))
+    with processes(1) as pool:
+        campaign = Campaign(Settings(driver, 1, 400, twice=0), pool, Hook(_interrupt))
         record = campaign.run()
     assert campaign.cut_status == 130
     assert 0 < record.played < 400
@@ -136,10 +136,10 @@ def test_ctrl_c_ends_a_campaign_with_130(driver: Path, tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_cuts_a_campaign_short(driver: Path) -> None:
-    with processes(1) as crew:
-        pid = crew.main.submit(os.getpid).result()
+    with processes(1) as pool:
+        pid = pool.main.submit(os.getpid).result()
         hook = Hook(lambda: os.kill(pid, signal.SIGKILL))
-        campaign = Campaign(Settings(driver, 1, 400, twice=0), crew, hook)
+        campaign = Campaign(Settings(driver, 1, 400, twice=0), pool, hook)
         record = campaign.run()
     assert campaign.cut_status == 70
     assert record.cut.startswith("a process that played seeds died")
@@ -152,7 +152,7 @@ def test_a_process_for_second_plays_that_died_cuts_a_campaign_short_too(driver: 
             raise BrokenExecutor
 
     campaign = Campaign(
-        Settings(driver, 1, 8), Crew(Nobody(), Dead(), lambda: 1), Lines(quiet=True)
+        Settings(driver, 1, 8), WorkerPool(Nobody(), Dead(), lambda: 1), Lines(quiet=True)
     )
     record = campaign.run()
     assert campaign.cut_status == 70
@@ -160,8 +160,8 @@ def test_a_process_for_second_plays_that_died_cuts_a_campaign_short_too(driver: 
 
 
 def test_a_campaign_does_not_wait_for_workers_that_never_come(driver: Path) -> None:
-    crew = Crew(Nobody(), Nobody(), lambda: 0, patience=0.0)
-    campaign = Campaign(Settings(driver, 1, 8), crew, Lines(quiet=True))
+    pool = WorkerPool(Nobody(), Nobody(), lambda: 0, patience=0.0)
+    campaign = Campaign(Settings(driver, 1, 8), pool, Lines(quiet=True))
     record = campaign.run()
     assert campaign.cut_status == 69
     assert record.cut == "no worker was there for 0 s, after 0 of 8 seeds"

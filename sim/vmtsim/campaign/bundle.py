@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class StrangerError(Exception):
+class VersionMismatchError(Exception):
     """A worker whose vmtsim is not the campaign's: a seed would mean something else to it."""
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ModuleBundle:
     """A module and its debug twin (where it has one) as bytes, compressed.
 
     The twin travels along because a finding names source lines, which it alone knows; the two
@@ -33,7 +33,7 @@ class Parcel:
     code: str
 
     @classmethod
-    def of(cls, path: Path) -> Parcel:
+    def of(cls, path: Path) -> ModuleBundle:
         """Pack the module in ``path``; raises OSError."""
         twin = path.with_name(f"{path.name}.debug")
         return cls(
@@ -47,10 +47,10 @@ class Parcel:
     def unpacked(self) -> Iterator[Path]:
         """Give the path of the module, with the twin beside it, for as long as it is wanted.
 
-        Raises StrangerError where this process runs another vmtsim than the sender's.
+        Raises VersionMismatchError where this process runs another vmtsim than the sender's.
         """
         if self.code != fingerprint.digest():
-            raise StrangerError(
+            raise VersionMismatchError(
                 f"its vmtsim is another ({fingerprint.digest()[:12]}) than here ({self.code[:12]})"
             )
         with tempfile.TemporaryDirectory(prefix="vmtsim-") as directory:
