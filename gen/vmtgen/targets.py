@@ -13,6 +13,7 @@ from vmtgen.common.construct import Pass
 from vmtgen.common.errors import UsageError
 from vmtgen.common.located import Node, listed, load_yaml, nearest
 from vmtgen.common.schema import Entries, Length, Pattern, Range, Record, Reference, Report, Unique
+from vmtgen.kobj.exported import exported_names, kernels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,11 +113,19 @@ class MachineTarget(Record):
 
 @dataclass(frozen=True)
 class SymbolTable(Record):
-    """A file of exported names, one a line; `file` is relative to specs/."""
+    """A kernel that was looked at: a table of vmtgen.kobj.exported."""
 
     name: str
-    file: Annotated[str, Pattern("[a-z0-9./-]+", "a path below specs/")]
+    kernel: str
     source: str
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse a kernel without a table."""
+        if self.kernel not in kernels():
+            report(
+                node["kernel"],
+                f"no table of a kernel {self.kernel!r}: there are {listed(kernels())}",
+            )
 
 
 @dataclass(frozen=True)
@@ -244,19 +253,14 @@ def load_targets(specs: Path | None = None) -> Targets:
 
 @dataclass(frozen=True)
 class ExportedNames:
-    """Answers whether a kernel exports a name; `directory` holds the tables."""
+    """Answers whether a kernel exports a name."""
 
     exports: Exports
-    directory: Path
 
     @cached_property
     def table(self) -> frozenset[str]:
         """Every name of every table."""
-        names: set[str] = set()
-        for table in self.exports.tables:
-            text = (self.directory / table.file).read_text(encoding="ascii")
-            names.update(line for line in text.splitlines() if line and not line.startswith("#"))
-        return frozenset(names)
+        return frozenset().union(*(exported_names(t.kernel) for t in self.exports.tables))
 
     def denied(self, name: str, machine: str) -> str | None:
         """Return why kernels of that machine do not export the name, None where not known."""

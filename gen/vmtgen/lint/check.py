@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from vmtgen import resources
 from vmtgen.common.files import expect_file
 from vmtgen.kobj import KobjError, Machine, Module, inspect_module
 from vmtgen.kobj.link import may_be_defined_twice
@@ -137,7 +136,7 @@ def _section_findings(module: Module) -> Iterator[Finding]:
 
 
 def _symbol_findings(module: Module, targets: Targets) -> Iterator[Finding]:
-    exported = ExportedNames(targets.exports, resources.directory("specs"))
+    exported = ExportedNames(targets.exports)
     machine = module.machine.value
     for symbol in module.symbols:
         if symbol.special == "COMMON":

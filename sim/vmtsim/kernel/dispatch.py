@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.resources
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from vmtgen.kobj.exported import exported_names
 
 from vmtsim.cpu import STUB_SIZE
 from vmtsim.cpu.interface import READ, WRITE
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 STACK_SIZE = 16384  # UPAGES * PAGE_SIZE of the three machines, less what the kernel keeps there
 _FIRST_SLOT = 1  # slot 0 is the return of a call into the guest
-
-
-@lru_cache(maxsize=1)
-def exported_names() -> frozenset[str]:
-    """Return the global symbols of a real kernel (NetBSD/amd64 10.99.12, with the stock vmt)."""
-    text = importlib.resources.files("vmtsim.kernel").joinpath("symbols.txt").read_text("ascii")
-    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 # What the stock driver defines when it is linked into the kernel; absent otherwise.

@@ -62,10 +62,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _missing(path: Path, *, as_json: bool) -> int:
     """Name the imports of a module that have no model, or that no kernel has."""
+    from vmtgen.kobj.exported import exported_names  # noqa: PLC0415
+
     from vmtsim.core.rng import Rng  # noqa: PLC0415
     from vmtsim.core.trace import Trace  # noqa: PLC0415
     from vmtsim.host import Host, HostOptions  # noqa: PLC0415
-    from vmtsim.kernel.dispatch import exported_names  # noqa: PLC0415
     from vmtsim.kernel.kernel import Kernel, KernelOptions  # noqa: PLC0415
 
     module = read_module(path)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vmtgen import resources
 from vmtgen.common.errors import MissingInputError
+from vmtgen.common.located import LocatedErrors
 from vmtgen.kobj import read_module
+from vmtgen.kobj.exported import KERNEL, exported_names
 from vmtgen.lint.check import lint_file
 from vmtgen.targets import ExportedNames, load_targets
 
@@ -128,6 +130,19 @@ def test_the_module_says_which_kernels_take_it(build: Any) -> None:
 
 def test_no_kernel_symbol_begins_like_a_name_of_the_driver() -> None:
     targets = load_targets()
-    table = ExportedNames(targets.exports, resources.directory("specs")).table
+    table = ExportedNames(targets.exports).table
     assert table
     assert [name for name in table | {*targets.builtin_globals} if name.startswith("vmtk_")] == []
+
+
+def test_a_kernel_without_a_table_is_refused_where_it_is_named(tmp_path: Path) -> None:
+    spec = (resources.directory("specs") / "netbsd.yaml").read_text(encoding="utf-8")
+    (tmp_path / "netbsd.yaml").write_text(spec.replace(f"kernel: {KERNEL}", "kernel: netbsd-9.0"))
+    with pytest.raises(LocatedErrors) as caught:
+        load_targets(tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.message == f"no table of a kernel 'netbsd-9.0': there are {KERNEL}"
+    line = spec.splitlines()[problem.line - 1]
+    assert line.strip() == f"kernel: {KERNEL}"
+    with pytest.raises(ValueError, match=r"no kernel 'netbsd-9\.0'"):
+        exported_names("netbsd-9.0")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtgen.kobj.exported import exported_names
 from vmtsim.kernel.atomic import Atomics
-from vmtsim.kernel.dispatch import exported_names
 
 from .guestcode import MACHINES, line_of
 
