@@ -60,6 +60,7 @@ soak: build
 	    --canary build/canary/vmt.kmod --json build/soak.json --html build/soak.html
 	$(RUN) tests.driver.soak
 	$(RUN) tests.driver.anywhere
+	$(RUN) tests.userland.soak
 
 mutants: env
 	$(RUN) tests.sim.mutants

@@ -7,8 +7,11 @@ those seen on NetBSD/amd64 10.99.12.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import re
 import struct
 import sys
 from pathlib import Path
@@ -92,6 +95,9 @@ def fresh_state() -> dict[str, Any]:
     }
 
 
+# What the file of a stand-in holds.
+_CALL = re.compile(r"fakeguest\.tool\('([a-z]+)', '(.*)', sys\.argv")
+
 # For sh(1) the second line runs Python, whose name may hold a blank; for Python it is a string.
 SHEBANG = f"#!/bin/sh\n'''exec' \"{sys.executable}\" -IS \"$0\" \"$@\"\n' '''\n"
 
@@ -107,7 +113,8 @@ class FakeGuest:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(
                 f"{SHEBANG}import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-                f"import fakeguest\nsys.exit(fakeguest.tool({tool!r}, {str(self.file)!r}))\n"
+                f"import fakeguest\n"
+                f"sys.exit(fakeguest.tool({tool!r}, {str(self.file)!r}, sys.argv[1:]))\n"
             )
             path.chmod(0o755)
         for directory in ("var/run", "etc/powerd/scripts", "etc/rc.d", "etc/rc.conf.d", "dev"):
@@ -204,8 +211,27 @@ def module_file(
 # The tools
 
 
-def tool(name: str, state_file: str) -> int:
-    arguments = sys.argv[1:]
+def answer(path: Path, command: tuple[str, ...]) -> tuple[Any, ...] | None:
+    """What the stand-in ``path`` answers, without a process of its own.
+
+    The command, its status and both outputs; None for what is no stand-in, or needs a process.
+    """
+    try:
+        found = _CALL.search(path.read_text()) if os.access(path, os.X_OK) else None
+    except (OSError, UnicodeDecodeError):
+        return None
+    if found is None:
+        return None
+    name, state_file = found.groups()
+    if "hang" in json.loads(Path(state_file).read_text())["faults"].values():
+        return None
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = tool(name, state_file, list(command[1:]))
+    return command, status, out.getvalue(), err.getvalue()
+
+
+def tool(name: str, state_file: str, arguments: list[str]) -> int:
     path = Path(state_file)
     state = json.loads(path.read_text())
     state["calls"].append(" ".join((name, *arguments)))

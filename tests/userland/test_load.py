@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtctl import elf, exits
+from vmtctl import cli, elf, exits, system
 
 if TYPE_CHECKING:
     from conftest import Control
+
+fakeguest = sys.modules["fakeguest"]
 
 DETACH = "drvctl -d vmt0"
 ATTACH = "drvctl -r -a cpufeaturebus cpu0"
@@ -197,3 +201,59 @@ def test_no_truncation_makes_the_reader_stumble(guest: Any, tmp_path: Path) -> N
         path.write_bytes(data[:length])
         with pytest.raises(exits.Failure):
             elf.read_module(str(path))
+
+
+def cut_off(guest: Any, calls: int, *words: str) -> bool:
+    """Run vmtctl in a process that dies right after its tool call number ``calls``.
+
+    Returns whether it died so early.
+    """
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 99
+    status = 70
+    try:
+        quiet = os.open(os.devnull, os.O_RDWR)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        left = calls
+
+        def run(tools: Any, tool: str, command: tuple[str, ...], limit: float) -> Any:
+            nonlocal left
+            answer = fakeguest.answer(Path(tools.path(tool)), command)
+            left -= 1
+            if left == 0:
+                os._exit(99)
+            return system.Result(*answer)
+
+        system.Tools._run = run  # type: ignore[method-assign]
+        status = cli.main([*words, "--tools-root", str(guest.root)])
+    finally:
+        os._exit(status)
+
+
+@pytest.mark.parametrize("builtin", [True, False])
+@pytest.mark.parametrize("verb", ["load", "unload"])
+def test_a_run_that_was_killed_is_finished_by_the_next(
+    vmtctl: Control, guest: Any, verb: str, builtin: bool
+) -> None:
+    path = guest.module()
+    words = ("load", "-m", path) if verb == "load" else ("unload",)
+    calls = 0
+    died = True
+    while died:
+        calls += 1
+        guest.write(fakeguest.fresh_state())
+        guest.set(builtin=builtin, attached="stock" if builtin else None)
+        if verb == "unload":
+            assert vmtctl("load", "-m", path).status == 0
+        died = cut_off(guest, calls, *words)
+        done = vmtctl(*words)
+        assert done.status == 0, (calls, done.err)
+        state = guest.get()
+        found = (state["attached"], state["module"], state["builtin_disabled"], state["panic"])
+        if verb == "load":
+            assert found == ("ours", path, builtin, None), calls
+        else:
+            assert found == ("stock" if builtin else None, None, False, None), calls
+    assert calls > 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -67,7 +68,18 @@ def test_the_command_runs_while_vmt0_is_away(guest: Any) -> None:
     assert '"attached": null' in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGXCPU,
+    ],
+)
 def test_a_signal_ends_the_command_and_vmt0_comes_back(
     guest: Any, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -103,6 +115,42 @@ def test_a_command_that_ignores_the_signal_is_killed(guest: Any, tmp_path: Path)
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGKILL
     assert guest.get()["attached"] == "stock"
+
+
+def test_a_command_that_takes_a_request_goes_on(guest: Any, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    process = start(
+        guest, "--grace", "0", "--", "sh", "-c",
+        f"trap 'echo taken' USR1; sleep 30 & : > {ready}; wait; kill $!; exit 4",
+    )  # fmt: skip
+    wait_for(ready)
+    process.send_signal(signal.SIGUSR1)
+    out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out) == (4, "taken\n"), errors
+    assert guest.get()["attached"] == "stock"
+
+
+def test_a_command_has_the_signals_of_any_program(guest: Any) -> None:
+    # Python ignores PIPE and XFSZ, and a program that is started inherits what is ignored.
+    process = start(guest, "--", "awk", "/SigIgn/ { print $2 }", "/proc/self/status")
+    out, errors = process.communicate(timeout=30)
+    ignored = int(out, 16)
+    assert not ignored >> (signal.SIGPIPE - 1) & 1, errors
+    assert not ignored >> (signal.SIGXFSZ - 1) & 1, errors
+
+
+def test_a_run_reports_as_json(guest: Any) -> None:
+    process = start(guest, "--json", "--", "sh", "-c", "echo said; exit 3")
+    out, errors = process.communicate(timeout=30)
+    found = json.loads(out)
+    assert (found["verb"], found["status"], found["attached"]) == ("run", 3, True)
+    assert found["command"] == ["sh", "-c", "echo said; exit 3"]
+    assert errors == "said\n"
+
+
+def test_the_json_of_the_command_is_its_own(vmtctl: Control, guest: Any) -> None:
+    done = vmtctl("run", "--grace=soon", "--", "true", "--json")
+    assert (done.status, done.out) == (exits.USAGE, "")
 
 
 def test_two_runs_are_kept_apart(guest: Any, tmp_path: Path, vmtctl: Control) -> None:

@@ -21,7 +21,7 @@ def _module(guest: Any) -> str:
     ("builtin", "attached", "steps"),
     [
         (True, "stock", ["disable the built-in driver", "load ", "detach vmt0", "attach vmt0"]),
-        (True, None, ["attach vmt0 to the built-in driver first", "disable the built-in"]),
+        (True, None, ["attach vmt0 to the driver in place first", "disable the built-in"]),
         (False, None, ["load ", "attach vmt0"]),
     ],
 )
@@ -215,7 +215,7 @@ def test_powerd_status_tells_edited_from_missing(vmtctl: Control, guest: Any) ->
         ("Operation not permitted", "only root may"),
         ("Invalid argument", "does not take"),
         ("Input/output error", "was not set: "),
-        ("silent", "the period was set to 120, but the driver says"),
+        ("silent", "period was set to 120, but the driver says"),
     ],
 )
 def test_a_period_that_is_not_taken_says_why(

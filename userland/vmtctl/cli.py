@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _verb(context)
         sys.stdout.flush()
     except Failure as error:
-        return _report(error, context, json="--json" in arguments)
+        return _report(error, context, json=_wants_json(arguments, context))
     except BrokenPipeError:
         # The reader of our output has gone, as in `vmtctl status | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -45,10 +45,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except OSError as error:
         where = f"use {error.filename}" if error.filename else "go on"
-        return _report(exits.from_os_error(error, where), context, json="--json" in arguments)
+        return _report(
+            exits.from_os_error(error, where), context, json=_wants_json(arguments, context)
+        )
     except Exception as error:  # the last net: a fault of our own must not look like the user's
         return _own_fault(error)
     return status
+
+
+def _wants_json(arguments: list[str], context: Context | None) -> bool:
+    """Whether --json is ours: what follows `run` belongs to its command."""
+    if context is not None:
+        return context.json
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in ours
 
 
 def _open_standard_files() -> None:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from vmtctl.system import Result
 
 BRANCH = "clock_sync"
-PERIOD = f"{guest.TREE}.{BRANCH}.period"
+# What an administrator sets, and what /etc/sysctl.conf may hold.
+SETTINGS = {name: f"{guest.TREE}.{BRANCH}.{name}" for name in ("period", "follow_host")}
 NOW = f"{guest.TREE}.{BRANCH}.now"
 PERSISTENT_FILE = "/etc/sysctl.conf"
 
@@ -41,18 +42,32 @@ def as_typed(seconds: int) -> str:
     return "off" if seconds == 0 else str(seconds)
 
 
+def parse_switch(word: str) -> int:
+    """1 or 0 from "on" or "off". Raises Failure."""
+    if word not in {"on", "off"}:
+        raise Failure(f"--follow-host is {word!r}: say on or off", status=USAGE)
+    return int(word == "on")
+
+
+def described(name: str, value: int) -> str:
+    """Return a setting in words, to follow "set"."""
+    if name == "period":
+        return f"the clock's period: {in_words(value)}"
+    return f"who decides about the clock: {'the host' if value else 'the guest'} ({name} {value})"
+
+
 def in_words(seconds: int) -> str:
     """``seconds`` as the manual speaks of a period."""
     return "off" if seconds == 0 else f"every {seconds} s"
 
 
-def set_period(context: Context, seconds: int) -> None:
-    """Write the period, and read it back."""
-    _set(context, PERIOD, str(seconds))
+def apply(context: Context, name: str, value: int) -> None:
+    """Write the setting ``name``, and read it back. Raises Failure."""
+    _set(context, SETTINGS[name], str(value))
     nodes, _ = guest.driver_nodes(context)
-    now = nodes.get(f"{BRANCH}.period")
-    if now != str(seconds):
-        raise Failure(f"the period was set to {seconds}, but the driver says {now}")
+    now = nodes.get(f"{BRANCH}.{name}")
+    if now != str(value):
+        raise Failure(f"{SETTINGS[name]} was set to {value}, but the driver says {now}")
 
 
 def synchronise(context: Context) -> None:
@@ -93,51 +108,56 @@ def _trouble(context: Context, node: str, value: str, result: Result) -> Failure
     return Failure(f"{node} was not set: {complaint}")
 
 
-def persisted(text: str | None) -> int | None:
-    """Return the period that a sysctl.conf(5) sets, or None.
+def persisted(text: str | None) -> dict[str, int]:
+    """Return the settings that a sysctl.conf(5) holds.
 
-    The last line wins, as it does at boot.
+    The last line of each wins, as it does at boot.
     """
-    found = None
+    found = {}
+    names = {node: name for name, node in SETTINGS.items()}
     for line in (text or "").splitlines():
-        name, equals, value = line.partition("#")[0].partition("=")
-        if equals and name.strip().rstrip("?") == PERIOD and value.strip().isdigit():
-            found = int(value.strip())
+        node, equals, value = line.partition("#")[0].partition("=")
+        name = names.get(node.strip().rstrip("?"))
+        if equals and name and value.strip().isdigit():
+            found[name] = int(value.strip())
     return found
 
 
 def apply_persisted(context: Context) -> None:
-    """Set the period of /etc/sysctl.conf: a driver that attaches begins with its own.
+    """Set what /etc/sysctl.conf says: a driver that attaches begins with settings of its own.
 
     rc.d/sysctl came before it.
     """
-    seconds = persisted(context.read(PERSISTENT_FILE))
-    if seconds is None:
-        return
-    if context.dry_run:
-        context.step(f"set the clock's period: {in_words(seconds)}")
-        return
-    nodes, _ = guest.driver_nodes(context)
-    if nodes.get(f"{BRANCH}.period") == str(seconds):
-        return
-    try:
-        set_period(context, seconds)
-        context.step(f"set the clock's period: {in_words(seconds)}")
-    except Failure as error:
-        context.warn(f"the period of {PERSISTENT_FILE} was not set: {error}")
+    for name, value in persisted(context.read(PERSISTENT_FILE)).items():
+        what = f"set {described(name, value)}"
+        if context.dry_run:
+            context.step(what)
+            continue
+        nodes, _ = guest.driver_nodes(context)
+        if nodes.get(f"{BRANCH}.{name}") == str(value):
+            continue
+        if name != "period" and f"{BRANCH}.{name}" not in nodes:
+            context.detail(f"the driver in charge has no {name}")
+            continue
+        try:
+            apply(context, name, value)
+            context.step(what)
+        except Failure as error:
+            context.warn(f"{name} of {PERSISTENT_FILE} was not set: {error}")
 
 
-def with_period(data: bytes, seconds: int) -> bytes:
-    """Return the sysctl.conf(5) ``data`` with the period set once, every other byte kept.
+def with_setting(data: bytes, name: str, value: int) -> bytes:
+    """Return the sysctl.conf(5) ``data`` with the setting once, every other byte kept.
 
-    The name gets the question mark that lets sysctl(8) pass over a driver that comes later.
+    The node gets the question mark that lets sysctl(8) pass over a driver that comes later.
     """
-    line = f"{PERIOD}?={seconds}".encode()
+    node = SETTINGS[name].encode()
+    line = node + f"?={value}".encode()
     lines = data.splitlines(keepends=True)
     places = [
         index
         for index, text in enumerate(lines)
-        if text.partition(b"=")[0].strip().rstrip(b"?") == PERIOD.encode()
+        if text.partition(b"=")[0].strip().rstrip(b"?") == node
     ]
     if not places:
         if lines and not lines[-1].endswith(b"\n"):

@@ -25,8 +25,8 @@ _CLOCK_TEXT = """\
 Without an argument the state of the clock is shown: the period, the last measured offset, how
 often it was stepped and slewed, and why not.  PERIOD is a number of seconds (or 5m, 2h); off is 0:
 then nothing touches the clock, and sync is refused.  sync sets the clock once, now.  Each time
-that it attaches the driver begins with a period of its own; attach, run, load and unload set that
-of --persist again.  The driver that NetBSD has built in shows and takes the period only."""
+that it attaches the driver begins with settings of its own; attach, run, load and unload set
+again what /etc/sysctl.conf says.  The driver that NetBSD has built in knows the period only."""
 
 _GUESTINFO_TEXT = """\
 A guest variable is text that host and guest share: guestinfo.KEY in the virtual machine's
@@ -88,8 +88,9 @@ COMMANDS = (
         text=(
             "The command must stay in the foreground.  Its exit status is that of vmtctl; 128 and\n"
             "the number of the signal when a signal ended it, 127 when it was not found, 126 when\n"
-            "it could not be run.  SIGHUP and SIGTERM are handed on to it.  A lock keeps two\n"
-            "runs apart."
+            "it could not be run.  Signals that would end vmtctl are handed on to it.  A lock\n"
+            "keeps two runs apart.  With --json its output goes to standard error, and its status\n"
+            "is in the JSON object."
         ),
         options=(
             Option(
@@ -130,7 +131,14 @@ COMMANDS = (
         "clock",
         "Show or set how the clock follows the host",
         text=_CLOCK_TEXT,
-        options=(Option("--persist", help="Write the period to /etc/sysctl.conf too."),),
+        options=(
+            Option(
+                "--follow-host",
+                value="on|off",
+                help="Whether the time switches of the virtual machine decide; off at first.",
+            ),
+            Option("--persist", help="Write what is set to /etc/sysctl.conf too."),
+        ),
         arguments=(Argument("period", "A period, off, or sync.", count="?"),),
         examples=(
             ("vmtctl clock", "show"),

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # Raised when a key of the JSON output changes its meaning or goes away.
 SCHEMA = 1
 
+# The options that say on which tree to work.
+_PLACES = (("-R", "root"), ("--tools-root", "tools-root"))
+
 # What to do on another system.
 RUN_IT = (
     "run vmtctl on the NetBSD guest; -R DIR works on the files of an image, "
@@ -110,9 +113,26 @@ class Context:
             return
         raise Failure(
             f"only root may {doing}",
-            hint=f"become root with su(1), then: vmtctl {' '.join(self.values.path)}",
+            hint=f"become root with su(1), then: {self.same_command()}",
             status=NO_PERMISSION,
         )
+
+    def command(self, words: str) -> str:
+        """``vmtctl`` and ``words``, for the tree that this run works on."""
+        return " ".join(("vmtctl", words, *self._where()))
+
+    def same_command(self) -> str:
+        """Return this very command line, to be typed again."""
+        from vmtctl.grammar import quoted
+
+        return " ".join(map(quoted, ("vmtctl", *self.values.typed)))
+
+    def _where(self) -> list[str]:
+        """Return the options that name another tree, as they are typed."""
+        from vmtctl.grammar import quoted
+
+        found = ((flag, self.values.option(name)) for flag, name in _PLACES)
+        return [f"{flag} {quoted(value)}" for flag, value in found if value]
 
     @property
     def elsewhere(self) -> str:

@@ -103,6 +103,7 @@ class Values:
 
     def __init__(self) -> None:
         self.path: tuple[str, ...] = ()
+        self.typed: tuple[str, ...] = ()  # the whole command line
         self.switches: dict[str, int] = {}
         self.options: dict[str, str] = {}
         self.arguments: dict[str, list[str]] = {}
@@ -146,6 +147,14 @@ def walk(commands: Sequence[Command]) -> Iterator[tuple[tuple[str, ...], Command
             yield (command.name, *path), part
 
 
+def quoted(word: str) -> str:
+    """``word`` as it is typed into sh(1); shlex would cost more than the whole parser."""
+    plain = "%+,-./:=@_"
+    if word and all(c in plain or (c.isascii() and c.isalnum()) for c in word):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
 def closest(word: str, words: Sequence[str]) -> str:
     """``" (did you mean 'x'?)"`` or nothing."""
     import difflib
@@ -161,6 +170,7 @@ def parse(commands: Sequence[Command], argv: Sequence[str]) -> tuple[Command | N
     ``--help`` or ``--version`` was given, nothing is found missing.
     """
     values = Values()
+    values.typed = tuple(argv)
     command: Command | None = None
     words: list[str] = []
     rest: list[str] | None = None
@@ -236,6 +246,9 @@ def _read_option(
             raise UsageError(f"{name} needs a value: {name} {option.value}", values.path)
         attached = argv[index]
         index += 1
+    if not attached:
+        # A shell variable that is not set, most likely; never a reason to work elsewhere.
+        raise UsageError(f"{name} is empty: {name} {option.value}", values.path)
     values.options[option.name] = attached
     return index
 

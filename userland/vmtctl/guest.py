@@ -269,6 +269,13 @@ def kernel(context: Context) -> Kernel:
     return Kernel(values, complaint)
 
 
+def securelevel(context: Context) -> int:
+    """Return kern.securelevel(7); -1, which forbids nothing, where it cannot be found out."""
+    values, _ = sysctls(context, "kern.securelevel")
+    level = signed(values.get("kern.securelevel", ""))
+    return -1 if level is None else level
+
+
 def read_pid(context: Context, path: str) -> int | None:
     """Return the number in a pid file, or None."""
     text = (context.read(path) or "").strip()

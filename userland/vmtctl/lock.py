@@ -1,4 +1,10 @@
-"""The lock that keeps two runs of vmtctl from changing vmt0 at the same time."""
+"""Two locks: one for vmt0 and the modules, one for the files of a tree.
+
+``vmtctl run`` holds the first as long as its command needs the channel, which may be days; files
+are changed in a moment, and independently of the device.  Both are files that only root can open:
+flock(2) needs no more than an open file, so a lock that others can open is a lock that others
+can hold.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +15,27 @@ from vmtctl.exits import CANNOT_CREATE, TEMPORARY, Failure, from_os_error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmtctl.context import Context
+    from vmtctl.install.tree import Tree
 
 PATH = "/var/run/vmtctl.lock"
+FILES = "/etc/.vmtctl.lock"
+
+# Seconds. Whoever changes files does so in much less.
+PATIENCE = 10.0
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def _open(name: str, directory: int | None = None) -> int:
+    """Open the lock file ``name``, which nobody but its owner can open."""
+    file = os.open(name, _FLAGS, 0o600, dir_fd=directory)
+    found = os.fstat(file)
+    if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        return file
+    # Somebody else may hold it already: a new file takes its place.
+    os.close(file)
+    os.unlink(name, dir_fd=directory)
+    return os.open(name, _FLAGS | os.O_EXCL, 0o600, dir_fd=directory)
 
 
 class Lock:
@@ -28,9 +53,8 @@ class Lock:
     def __enter__(self) -> None:
         import fcntl
 
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self._file = os.open(self._path, flags, 0o644)
+            self._file = _open(self._path)
         except OSError as error:
             failure = from_os_error(error, f"open the lock {self._path}")
             if isinstance(error, FileNotFoundError):
@@ -56,6 +80,72 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         os.ftruncate(self._file, 0)
         os.close(self._file)
+
+
+class FilesLock:
+    """Keeps other runs of vmtctl from changing files of ``tree`` while the ``with`` block runs.
+
+    It lies in the tree that is changed, so an image and the running system do not hinder each
+    other, and two names of one tree mean one lock.  The file is gone at the end.  Plan what to
+    change inside of the block: what was seen before it may be changed by now.  Raises Failure
+    when another run does not end in time.
+    """
+
+    def __init__(self, tree: Tree, patience: float = PATIENCE) -> None:
+        self._tree = tree
+        self._patience = patience
+        self._directory = -1
+        self._file = -1
+
+    def __enter__(self) -> None:
+        self._directory, name = self._tree.open_parent(FILES)
+        try:
+            self._take(name)
+        except OSError as error:
+            os.close(self._directory)
+            failure = from_os_error(error, f"make the lock {self._tree.root}{FILES}")
+            import errno
+
+            if error.errno == errno.EROFS:
+                failure.hint = "the file system is read-only: mount -u -o rw"
+            raise failure from None
+        except BaseException:
+            os.close(self._directory)
+            raise
+
+    def _take(self, name: str) -> None:
+        import fcntl
+        import time
+
+        end = time.monotonic() + self._patience
+        while True:
+            self._file = _open(name, self._directory)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Its last holder may have removed the file after we opened it.
+                if os.path.samestat(
+                    os.fstat(self._file),
+                    os.stat(name, dir_fd=self._directory, follow_symlinks=False),
+                ):
+                    return
+            except (BlockingIOError, FileNotFoundError):
+                pass
+            os.close(self._file)
+            if time.monotonic() >= end:
+                raise Failure(
+                    f"another vmtctl changes files in {self._tree.root or '/'}",
+                    hint="wait for it to end, then try again",
+                    status=TEMPORARY,
+                )
+            time.sleep(0.02)
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.unlink(FILES.rpartition("/")[2], dir_fd=self._directory)
+        except OSError:
+            pass  # a file that is left holds no lock
+        os.close(self._file)
+        os.close(self._directory)
 
 
 def left_over(context: Context) -> str | None:

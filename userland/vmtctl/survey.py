@@ -120,10 +120,17 @@ def clock(context: Context, nodes: dict[str, str]) -> dict[str, Any]:
         value = nodes.get(f"{clocks.BRANCH}.{name}")
         return None if value is None else guest.signed(value)
 
+    def switch(value: int | None) -> bool | None:
+        return None if value is None else bool(value)
+
+    saved = clocks.persisted(context.read(clocks.PERSISTENT_FILE))
     return {
         "period": number("period"),
-        "persisted": clocks.persisted(context.read(clocks.PERSISTENT_FILE)),
-        "follow_host": None if number("follow_host") is None else bool(number("follow_host")),
+        "follow_host": switch(number("follow_host")),
+        "persisted": {
+            "period": saved.get("period"),
+            "follow_host": switch(saved.get("follow_host")),
+        },
         "offset_us": number("offset"),
         "steps": number("steps"),
         "slews": number("slews"),

@@ -163,7 +163,7 @@ def _clock(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
                 "two masters pull it to and fro",
                 "vmtctl clock off --persist   # or stop ntpd",
             )
-    persisted, period = clock["persisted"], clock["period"]
+    persisted, period = clock["persisted"]["period"], clock["period"]
     if persisted is not None and period is not None and persisted != period:
         yield Finding(
             BETTER,

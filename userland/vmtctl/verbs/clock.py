@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from vmtctl import clocks, guest
 from vmtctl.exits import OK, Failure
+from vmtctl.lock import FilesLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmtctl.context import Context
+    from vmtctl.install.plan import Plan
 
 
 def run(context: Context) -> int:
-    """Show the clock, set its period, or synchronise it now."""
+    """Show the clock, set it up, or synchronise it now."""
     word = context.values.word("period")
+    switch = context.values.option("follow-host")
     persist = context.values.on("persist")
-    if word is None and not persist:
-        context.no_image()
-        return _show(context)
-    if word == "sync":
+    if word == "sync" and switch is None and not persist:
         context.no_image()
         return _synchronise(context)
-    if word is None:
+    if word is None and switch is None and not persist:
+        context.no_image()
+        return _show(context)
+    if word == "sync" or (word is None and switch is None):
         from vmtctl.grammar import UsageError
 
-        raise UsageError("clock --persist: PERIOD is missing", context.values.path)
-    return _set(context, clocks.parse_period(word), persist=persist)
+        raise UsageError("clock --persist: PERIOD or --follow-host is missing", context.values.path)
+    settings = {}
+    if word is not None:
+        settings["period"] = clocks.parse_period(word)
+    if switch is not None:
+        settings["follow_host"] = clocks.parse_switch(switch)
+    if context.image and not persist:
+        context.no_image()
+    return _set(context, settings, persist=persist)
 
 
 def _show(context: Context) -> int:
@@ -58,44 +70,61 @@ def _synchronise(context: Context) -> int:
     return OK
 
 
-def _set(context: Context, seconds: int, *, persist: bool) -> int:
+def _set(context: Context, settings: dict[str, int], *, persist: bool) -> int:
+    # -R with --persist prepares an image; the running clock is not touched.
+    live = {} if context.image else _differing(context, settings, persist=persist)
+    make = _planner(context, settings) if persist else None
+    plan = make() if make else None
+    if context.dry_run:
+        for name, value in live.items():
+            context.step(f"set {clocks.described(name, value)}")
+        for change in plan.changes if plan else ():
+            context.step(change.what)
+            context.say(change.diff.rstrip("\n"))
+    elif live or plan:
+        context.need_root("set the clock")
+        for name, value in live.items():
+            clocks.apply(context, name, value)
+            context.step(f"set {clocks.described(name, value)}")
+        if make and plan:
+            with FilesLock(plan.tree):
+                plan = make()
+                plan.carry_out(lambda done: context.step(done, state="done"))
+    if not live and not plan:
+        for name, value in settings.items():
+            context.step(f"leave {clocks.described(name, value)}", state="unchanged")
+    context.finish(changed=bool(live or plan), **settings)
+    return OK
+
+
+def _differing(context: Context, settings: dict[str, int], *, persist: bool) -> dict[str, int]:
+    """Return the settings that the driver does not have yet. Raises Failure."""
+    nodes, complaint = guest.driver_nodes(context)
+    if not nodes:
+        if not persist:
+            raise Failure(f"{guest.DEVICE} is not attached ({complaint})", hint="vmtctl attach")
+        context.warn(f"{guest.DEVICE} is not attached; the setting counts from the next attach on")
+        return {}
+    return {
+        name: value
+        for name, value in settings.items()
+        if nodes.get(f"{clocks.BRANCH}.{name}") != str(value)
+    }
+
+
+def _planner(context: Context, settings: dict[str, int]) -> Callable[[], Plan]:
     from vmtctl.install.plan import Plan
     from vmtctl.install.tree import Tree
 
     tree = Tree(context.files_root)
-    plan = Plan(tree)
-    if persist:
+
+    def make() -> Plan:
+        plan = Plan(tree)
         found = tree.look(clocks.PERSISTENT_FILE)
-        old = found.data if found.exists else b""
-        plan.put(found, clocks.with_period(old, seconds))
-    changed = bool(plan)
-    what = f"set the clock's period: {clocks.in_words(seconds)}"
-    # -R with --persist prepares an image; the running clock is not touched.
-    live = not context.image
-    if context.image and not persist:
-        context.no_image()
-    if live:
-        nodes, complaint = guest.driver_nodes(context)
-        now = nodes.get(f"{clocks.BRANCH}.period")
-        if now is None and not persist:
-            raise Failure(f"{guest.DEVICE} is not attached ({complaint})", hint="vmtctl attach")
-        live = now is not None and now != str(seconds)
-        if now is None:
-            context.warn(f"{guest.DEVICE} is not attached; the period counts from the next boot")
-    if context.dry_run:
-        if live:
-            context.step(what)
-        for change in plan.changes:
-            context.step(change.what)
-            context.say(change.diff.rstrip("\n"))
-    else:
-        context.need_root("set the clock")
-        if live:
-            clocks.set_period(context, seconds)
-            context.step(what)
-        plan.carry_out(lambda done: context.step(done, state="done"))
-    changed = changed or live
-    if not changed:
-        context.step(f"leave the period as it is: {clocks.in_words(seconds)}", state="unchanged")
-    context.finish(changed=changed, period=seconds)
-    return OK
+        text = found.data if found.exists else b""
+        for name, value in settings.items():
+            text = clocks.with_setting(text, name, value)
+        plan.put(found, text)
+        return plan
+
+    return make

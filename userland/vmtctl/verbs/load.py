@@ -47,27 +47,39 @@ def run(context: Context) -> int:
     path = os.path.abspath(path) if path else context.file(kernel.own_module)
     file = elf.read_module(path)
     _check_fit(context, file, kernel)
-    found, complaint = guest.modules(context)
-    if complaint:
-        raise Failure(f"cannot find out which modules are loaded: {complaint}")
-    loaded = next((each for each in found if not each.disabled), None)
-    disabled = any(each.disabled for each in found)
-    if loaded is not None and not loaded.builtin and record.is_current(context, path):
-        context.step(f"leave the module as it is: {path} is loaded", state="unchanged")
-        changed = device.attach(context)
-        context.finish(changed=changed, module=path)
-        return OK
-    device.refuse_beside_daemon(context)
+    if _is_loaded(context, path) and device.is_attached(context):
+        return _in_place(context, path, changed=False)
     if context.dry_run:
-        _plan(context, path, loaded, disabled=disabled)
-        return OK
+        return _plan(context, path)
     context.need_root("load modules")
     with Lock(context, "load"):
-        _Loader(context, path, loaded, disabled=disabled).go()
+        if _is_loaded(context, path):
+            changed = device.attach(context)
+            return _in_place(context, path, changed=changed)
+        device.refuse_beside_daemon(context)
+        _Loader(context, path).go()
         clocks.apply_persisted(context)
     if not loaded_at_boot(context):
         context.warn("hint: this lasts until the next boot; `vmtctl doctor` says how it stays")
     context.finish(changed=True, module=path)
+    return OK
+
+
+def _modules(context: Context) -> list[guest.Module]:
+    found, complaint = guest.modules(context)
+    if complaint:
+        raise Failure(f"cannot find out which modules are loaded: {complaint}")
+    return found
+
+
+def _is_loaded(context: Context, path: str) -> bool:
+    loaded = next((each for each in _modules(context) if not each.disabled), None)
+    return loaded is not None and not loaded.builtin and record.is_current(context, path)
+
+
+def _in_place(context: Context, path: str, *, changed: bool) -> int:
+    context.step(f"leave the module as it is: {path} is loaded", state="unchanged")
+    context.finish(changed=changed, module=path)
     return OK
 
 
@@ -95,11 +107,17 @@ def _check_fit(context: Context, file: elf.ModuleFile, kernel: guest.Kernel) -> 
     context.warn(f"{message}; loaded because of --force")
 
 
-def _plan(context: Context, path: str, loaded: guest.Module | None, *, disabled: bool) -> None:
+def _plan(context: Context, path: str) -> int:
+    if _is_loaded(context, path):
+        return _in_place(context, path, changed=device.attach(context))
+    device.refuse_beside_daemon(context)
+    found = _modules(context)
+    loaded = next((each for each in found if not each.disabled), None)
+    disabled = any(each.disabled for each in found)
     attached = device.is_attached(context)
     stock = disabled if loaded is None else loaded.builtin
-    if stock and not attached:
-        context.step("attach vmt0 to the built-in driver first, so that its unit is free")
+    if found and not attached:
+        context.step("attach vmt0 to the driver in place first, so that its unit is free")
     if loaded is not None:
         context.step("disable the built-in driver" if loaded.builtin else "unload the old module")
     context.step(f"load {path}")
@@ -107,14 +125,16 @@ def _plan(context: Context, path: str, loaded: guest.Module | None, *, disabled:
         context.step(f"detach {guest.DEVICE} from the built-in driver")
     context.step(f"attach {guest.DEVICE} to the module")
     context.finish(changed=True, module=path)
+    return OK
 
 
 class _Loader:
     """The steps, and for each the step that takes it back."""
 
-    def __init__(
-        self, context: Context, path: str, loaded: guest.Module | None, *, disabled: bool
-    ) -> None:
+    def __init__(self, context: Context, path: str) -> None:
+        found = _modules(context)
+        loaded = next((each for each in found if not each.disabled), None)
+        disabled = any(each.disabled for each in found)
         self._context = context
         self._path = path
         self._loaded = loaded
@@ -136,11 +156,14 @@ class _Loader:
 
     def _steps(self) -> None:
         context = self._context
-        if self._stock and not device.is_attached(context):
-            # A rescan frees the unit that an earlier detach left behind.
+        if (self._stock or self._loaded is not None) and not device.is_attached(context):
+            # A rescan frees the unit that an earlier detach left behind, also that of a run which
+            # was cut off after it had loaded the module.
             context.tools.run("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
         if self._loaded is not None:
             self._drop_old()
+        else:
+            record.forget(context)
         attached = device.is_attached(context)
         result = context.tools.run("modload", *self._options(), self._path)
         if not result.ok:
@@ -167,6 +190,8 @@ class _Loader:
         if not result.ok:
             raise Failure(f"the driver in place cannot be given up: {result.complaint}")
         old = (record.read(context) or {}).get("path")
+        # From here on a run that is cut off must not look as if it had ended well.
+        record.forget(context)
         if self._builtin:
             self._undo.append(
                 ("enable the built-in driver", lambda: self._tool("modload", "-f", "vmt"))

@@ -6,9 +6,12 @@ from vmtctl import guest, hooks
 from vmtctl.exits import OK
 from vmtctl.install import hookplan
 from vmtctl.install.tree import Tree
+from vmtctl.lock import FilesLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmtctl.context import Context
     from vmtctl.install.plan import Plan
 
@@ -22,17 +25,19 @@ def run(context: Context) -> int:
     tree = Tree(context.files_root)
     if verb == "status":
         return _status(context, tree)
+    force = context.values.on("force")
     if verb == "uninstall":
-        plan = hookplan.uninstall(tree, force=context.values.on("force"))
-        return carry_out(context, plan, "the hooks are not installed")
-    plan = hookplan.install(
-        tree,
-        typed=_typed(context),
-        force=context.values.on("force") or verb == "diff",
-    )
+        return carry_out(
+            context, lambda: hookplan.uninstall(tree, force=force), "the hooks are not installed"
+        )
+    typed = _typed(context)
     if verb == "diff":
-        return _diff(context, plan)
-    status = carry_out(context, plan, "the hooks are installed and up to date")
+        return _diff(context, hookplan.install(tree, typed=typed, force=True))
+    status = carry_out(
+        context,
+        lambda: hookplan.install(tree, typed=typed, force=force),
+        "the hooks are installed and up to date",
+    )
     if not context.dry_run and not context.image:
         _remind(context)
     return status
@@ -49,12 +54,11 @@ def _typed(context: Context) -> bool:
     return bool(values) or "is invalid" not in complaint
 
 
-def carry_out(context: Context, plan: Plan, nothing: str) -> int:
-    """Show the plan or do it, and report."""
+def carry_out(context: Context, make: Callable[[], Plan], nothing: str) -> int:
+    """Show the plan that ``make`` returns, or do it, and report."""
+    plan = make()
     if not plan:
-        context.step(nothing, state="unchanged")
-        context.finish(changed=False)
-        return OK
+        return _unchanged(context, nothing)
     if context.dry_run:
         if context.json:
             for change in plan.changes:
@@ -64,8 +68,19 @@ def carry_out(context: Context, plan: Plan, nothing: str) -> int:
         context.finish(changed=True, diff=plan.diff())
         return OK
     context.need_root(f"change files in {context.file('/etc')}")
-    plan.carry_out(lambda what: context.step(what, state="done"))
+    with FilesLock(plan.tree):
+        # Another run may have changed the files since: what counts is what is there now.
+        plan = make()
+        plan.carry_out(lambda what: context.step(what, state="done"))
+    if not plan:
+        return _unchanged(context, nothing)
     context.finish(changed=True)
+    return OK
+
+
+def _unchanged(context: Context, nothing: str) -> int:
+    context.step(nothing, state="unchanged")
+    context.finish(changed=False)
     return OK
 
 

@@ -17,8 +17,21 @@ if TYPE_CHECKING:
 
     from vmtctl.context import Context
 
-# What makes us end, and is handed on to the command.
-_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+# Signals that would end us are handed on to the command, so that vmt0 comes back whatever ends
+# it. Not among them: what cannot be caught, what tells of a fault in this process, what stops or
+# continues it, and what NetBSD's signal(7) ignores unless somebody asks for it. PIPE and XFSZ show
+# as errors of a write.
+_LEFT_ALONE = (
+    "KILL", "STOP", "ABRT", "BUS", "EMT", "FPE", "ILL", "SEGV", "SYS", "TRAP", "TSTP", "TTIN",
+    "TTOU", "CONT", "CHLD", "URG", "WINCH", "INFO", "IO", "PWR", "PIPE", "XFSZ",
+)  # fmt: skip
+_SIGNALS = signal.valid_signals() - {getattr(signal, f"SIG{name}", None) for name in _LEFT_ALONE}
+
+# These ask a program to do something, and often do not end it.
+_REQUESTS = (signal.SIGUSR1, signal.SIGUSR2)
+
+# Python ignores these two; the command gets them as every program does.
+_DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ)
 
 GRACE = 10.0
 
@@ -43,7 +56,7 @@ class _Child:
                 signal.signal(number, self._take)
 
     def _take(self, number: int, _: FrameType | None) -> None:
-        if not self.signal:
+        if not self.signal and not (self.pid and number in _REQUESTS):
             self.signal = number
             self.deadline = time.monotonic() + self.grace
         from_terminal = self.shares_terminal and number in {signal.SIGINT, signal.SIGQUIT}
@@ -56,14 +69,24 @@ class _Child:
         except ProcessLookupError:
             pass
 
-    def start(self, words: list[str]) -> int | None:
-        """Start the command; an exit status when that is not possible."""
+    def start(self, words: list[str], *, output: int) -> int | None:
+        """Start the command; an exit status when that is not possible.
+
+        What it prints goes to the file descriptor ``output``.
+        """
         if self.signal:
             return 128 + self.signal
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             # The command gets the caller's environment and signal mask.
-            self.pid = os.posix_spawnp(words[0], words, os.environ, setsigmask=blocked)
+            self.pid = os.posix_spawnp(
+                words[0],
+                words,
+                os.environ,
+                file_actions=((os.POSIX_SPAWN_DUP2, output, 1),),
+                setsigmask=blocked,
+                setsigdef=_DEFAULT,
+            )
         except FileNotFoundError:
             sys.stderr.write(f"vmtctl: {words[0]}: not found\n")
             return NOT_FOUND
@@ -117,10 +140,12 @@ def run(context: Context) -> int:
         status = 1
         try:
             device.detach(context)
-            failed = child.start(words)
+            # With --json, standard output is for one JSON object alone.
+            failed = child.start(words, output=2 if context.json else 1)
             status = child.wait() if failed is None else failed
         finally:
-            _give_back(context)
+            back = _give_back(context)
+    context.finish(changed=True, command=words, status=status, attached=back)
     return status
 
 
@@ -145,10 +170,12 @@ def _grace(context: Context) -> float:
     return grace
 
 
-def _give_back(context: Context) -> None:
+def _give_back(context: Context) -> bool:
     try:
         device.attach(context)
     except Failure as error:
         # The status belongs to the command; this must be heard nevertheless.
         context.warn(f"{guest.DEVICE} stays detached: {error}")
-        context.warn(f"hint: {error.hint or 'then: vmtctl attach'}")
+        context.warn(f"hint: {error.hint or 'then: ' + context.command('attach')}")
+        return False
+    return True

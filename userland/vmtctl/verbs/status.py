@@ -98,8 +98,13 @@ def clock_line(clock: dict[str, Any], *, attached: bool | None) -> str:
         pieces.append("the host's switches decide")
     if clock["state"]:
         pieces.append(clock["state"])
-    if clock["persisted"] is not None and clock["persisted"] != period:
-        pieces.append(f"after a reboot: {clocks.in_words(clock['persisted'])}")
+    saved = clock["persisted"]
+    if saved["period"] is not None and saved["period"] != period:
+        pieces.append(f"after a reboot: {clocks.in_words(saved['period'])}")
+    if None not in {saved["follow_host"], clock["follow_host"]} and (
+        saved["follow_host"] != clock["follow_host"]
+    ):
+        pieces.append(f"after a reboot the {'host' if saved['follow_host'] else 'guest'} decides")
     return "; ".join(pieces)
 
 

@@ -3,72 +3,103 @@
 from __future__ import annotations
 
 from vmtctl import clocks, device, guest, record
-from vmtctl.exits import OK, Failure
+from vmtctl.exits import NO_PERMISSION, OK, Failure
 from vmtctl.lock import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmtctl.context import Context
+    from vmtctl.system import Result
 
 
 def run(context: Context) -> int:
-    """Unload the module, enable the built-in driver where there is one, attach vmt0."""
+    """Unload the module, enable the built-in driver where there is one, attach vmt0.
+
+    Whatever an earlier run that was cut off has left to do is done.
+    """
     context.no_image()
-    found, complaint = guest.modules(context)
-    if complaint:
-        raise Failure(f"cannot find out which modules are loaded: {complaint}")
-    loaded = next((each for each in found if not each.disabled), None)
-    if loaded is None or loaded.builtin:
-        what = "the kernel's own driver is in charge" if loaded else "no module vmt is loaded"
-        context.step(f"leave everything as it is: {what}", state="unchanged")
-        context.finish(changed=False)
-        return OK
-    builtin = any(each.disabled for each in found)
+    state = _State(context)
+    if not state.loaded:
+        running, _ = guest.processes(context)
+        # A detached vmt0 is right while vmtoolsd has the channel.
+        detached = state.has_builtin and not device.is_attached(context)
+        if not state.disabled and not (detached and not guest.tools_daemons(running)):
+            what = (
+                "the kernel's own driver is in charge"
+                if state.has_builtin
+                else "no module vmt is loaded"
+            )
+            context.step(f"leave everything as it is: {what}", state="unchanged")
+            context.finish(changed=False)
+            return OK
     device.refuse_beside_daemon(context)
     if context.dry_run:
-        context.step("unload the module vmt")
-        if builtin:
+        if state.loaded:
+            context.step("unload the module vmt")
+        if state.disabled:
             context.step("enable the built-in driver")
         context.step(f"attach {guest.DEVICE} to the built-in driver, where there is one")
         context.finish(changed=True)
         return OK
     context.need_root("unload modules")
     with Lock(context, "unload"):
-        _unload(context, builtin=builtin)
+        _unload(context, _State(context))
     context.finish(changed=True)
     return OK
 
 
-def _unload(context: Context, *, builtin: bool) -> None:
-    result = context.tools.run("modunload", "vmt")
-    if not result.ok:
-        raise Failure(
-            f"the module is not unloaded: {result.complaint}",
-            hint="a request to the host may be under way; try again in a few seconds",
-        )
-    left, _ = guest.module(context)
-    if left is not None and not left.builtin:
-        raise Failure("modunload says that it unloaded vmt, but modstat still shows it")
-    context.step("unloaded the module vmt")
+class _State:
+    """What the kernel has of vmt: a module, a driver of its own, and whether that is disabled."""
+
+    def __init__(self, context: Context) -> None:
+        found, complaint = guest.modules(context)
+        if complaint:
+            raise Failure(f"cannot find out which modules are loaded: {complaint}")
+        self.loaded = any(not each.builtin for each in found)
+        self.has_builtin = any(each.builtin for each in found)
+        self.disabled = any(each.disabled for each in found)
+
+
+def _unload(context: Context, state: _State) -> None:
+    if state.loaded:
+        result = context.tools.run("modunload", "vmt")
+        if not result.ok:
+            raise _not_unloaded(context, result)
+        left, _ = guest.module(context)
+        if left is not None and not left.builtin:
+            raise Failure("modunload says that it unloaded vmt, but modstat still shows it")
+        context.step("unloaded the module vmt")
     record.forget(context)
-    if builtin:
+    if state.disabled:
         result = context.tools.run("modload", "-f", "vmt")
         if result.ok:
             context.step("enabled the built-in driver")
         else:
             context.warn(f"the built-in driver stays disabled: {result.complaint}")
-    if device.is_attached(context):
-        context.step(f"attached {guest.DEVICE}")
-        clocks.apply_persisted(context)
-        return
-    context.tools.run("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
+    if not device.is_attached(context):
+        # Also where the driver attached by itself: a rescan finds nothing new then.
+        context.tools.run("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
     if device.is_attached(context):
         context.step(f"attached {guest.DEVICE} to the built-in driver")
         clocks.apply_persisted(context)
-    elif builtin:
+    elif state.has_builtin:
         raise Failure(
             f"the module is unloaded, but {guest.DEVICE} did not attach to the built-in driver",
-            hint="vmtctl attach tells more",
+            hint=f"see why: {context.command('attach')}",
         )
     else:
         context.step(f"{guest.DEVICE} is gone: this kernel has no driver of its own")
+
+
+def _not_unloaded(context: Context, result: Result) -> Failure:
+    level = guest.securelevel(context)
+    if level > 0:
+        return Failure(
+            f"the module is not unloaded: kern.securelevel is {level}, which forbids it",
+            hint="until the next boot it stays; to keep it out then: vmtctl=NO in /etc/rc.conf",
+            status=NO_PERMISSION,
+        )
+    hint = ""
+    if "Device busy" in result.complaint:
+        hint = "a request to the host may be under way; try again in a few seconds"
+    return Failure(f"the module is not unloaded: {result.complaint}", hint=hint)

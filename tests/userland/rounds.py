@@ -1,0 +1,77 @@
+"""Two runs of vmtctl that change the same files at the same time, round after round."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+from vmtctl import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERBS = (("powerd", "install"), ("powerd", "uninstall"))
+
+
+def contents(root: Path) -> dict[str, bytes | None]:
+    """Every path below ``root`` and what is in it; None for a directory."""
+    return {
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
+        for path in sorted(root.rglob("*"))
+    }
+
+
+def image(root: Path) -> None:
+    """A system image whose administrator has a power button of their own."""
+    scripts = root / "etc/powerd/scripts"
+    (scripts / "acpi").mkdir(parents=True)
+    for name in ("power_button", "reset_button", "sleep_button"):
+        (scripts / name).write_text("#!/bin/sh\nexit 0\n")
+        (scripts / name).chmod(0o755)
+    own = scripts / "acpi/power_button"
+    own.write_text("#!/bin/sh\n# the administrator's\n")
+    own.chmod(0o755)
+
+
+def at_once(root: Path, verbs: tuple[tuple[str, ...], ...]) -> list[int]:
+    """Run the verbs in processes that start together; their exit statuses."""
+    ready, go = os.pipe()
+    children = []
+    for verb in verbs:
+        pid = os.fork()
+        if pid == 0:
+            status = 70
+            try:
+                os.close(go)
+                quiet = os.open(os.devnull, os.O_RDWR)
+                os.dup2(quiet, 1)
+                os.dup2(quiet, 2)
+                os.read(ready, 1)  # ends for all when the last writer is gone
+                status = cli.main([*verb, "-q", "-R", str(root)])
+            finally:
+                os._exit(status)
+        children.append(pid)
+    os.close(ready)
+    os.close(go)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+
+
+def play(root: Path, rounds: int, seed: int = 1) -> list[str]:
+    """Play the rounds; what was found wrong, one line each."""
+    image(root)
+    clean = [contents(root)]
+    for verb in VERBS:
+        cli.main([*verb, "-q", "-R", str(root)])
+        clean.append(contents(root))
+    wrong = []
+    dice = random.Random(seed)
+    for number in range(rounds):
+        verbs = tuple(dice.choice(VERBS) for _ in range(2))
+        statuses = at_once(root, verbs)
+        words = " and ".join(" ".join(verb) for verb in verbs)
+        if statuses != [0, 0]:
+            wrong.append(f"round {number}: {words}: statuses {statuses}")
+        if contents(root) not in clean:
+            wrong.append(f"round {number}: {words}: left {sorted(contents(root))}")
+    return wrong
