@@ -1,0 +1,292 @@
+"""From power-on to a root shell: boot loader, single-user mode or login, whatever comes.
+
+A live image of NetBSD may reset itself once in the first boot (distrib/amd64/liveimage/emuimage,
+resize_root): everything may come twice.  Its boot loader talks to the screen, which SeaBIOS
+shows on the serial line; the kernel would go on on the screen, which nobody sees.  So the loader
+is led to its prompt and given `consdev com0` first.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vmtsim.accept import texts
+from vmtsim.accept.console import Console, ConsoleError, ConsoleTimeoutError
+from vmtsim.accept.shell import Shell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_KEY = 5.0
+_TRIES = 4
+_LOADER = 60.0
+_LOGINS = 3
+# Seconds after which a guest is silent, and after which a prompt is one.
+_SILENT, _STILL = 15.0, 1.0
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who logs in.  ``password`` is typed at login's question and appears nowhere else."""
+
+    user: str = "root"
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"Account(user={self.user!r})"
+
+
+class BootError(ConsoleError):
+    """No way to a root shell; ``hint`` says what to do about it."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Boot:
+    """Leads one machine to its shell.  ``timeout`` (seconds) is for the whole way."""
+
+    def __init__(
+        self,
+        console: Console,
+        account: Account,
+        *,
+        timeout: float,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.console = console
+        self.account = account
+        self.loaders = 0
+        self._say = say or (lambda _line: None)
+        self._deadline = time.monotonic() + timeout
+        self._logins = 0
+
+    def shell(self) -> Shell:
+        """Return the root shell; raises BootError and what Console.expect raises."""
+        steps = (
+            (texts.MENU, self._menu),
+            (texts.MENU_OPTION, self._option),
+            (texts.COUNTDOWN, self._countdown),
+            (texts.BOOT_PROMPT, self._loader_prompt),
+            (texts.BOOT_ERROR, self._no_kernel),
+            (texts.ROOT_DEVICE, self._no_root),
+            (texts.NO_INIT, self._no_init),
+            (texts.SINGLE_USER, self._single_user),
+            (texts.LOGIN, self._login),
+            (texts.PASSWORD, self._password),
+            (texts.INCORRECT, self._incorrect),
+            (texts.REFUSED, self._refused),
+            (texts.TERMINAL, self._terminal),
+            (texts.REBOOTING, self._again),
+            (texts.HALTED, self._halted),
+            (texts.PROMPT, self._prompt),
+        )
+        while True:
+            which = self._wait([text for text, _ in steps], "a login prompt")
+            found = steps[which][1]()
+            if found is not None:
+                return found
+
+    def _wait(self, wanted: list[texts.Text], what: str) -> int:
+        """Wait for one of them; a guest that fell silent is nudged with an empty line.
+
+        The kernel may have written into getty's prompt, which comes again then.
+        """
+        while True:
+            left = self._deadline - time.monotonic()
+            before = len(self.console.seen)
+            try:
+                return self.console.expect(wanted, timeout=max(min(left, _SILENT), 0.0), what=what)
+            except ConsoleTimeoutError as error:
+                if left > _SILENT:
+                    if len(self.console.seen) == before and texts.KERNEL.search(self.console.seen):
+                        self.console.type("\r")
+                    continue
+                error.hint = (
+                    "the guest printed nothing: is it made for this machine, and is its console "
+                    "the serial line? See docs/acceptance.md, The console"
+                    if not self.console.seen.strip()
+                    else "give it more time with --boot-timeout, or see docs/acceptance.md"
+                )
+                raise
+
+    # The boot loader.
+
+    def _menu(self) -> Shell | None:
+        """Stop the countdown, then choose the entry that leads to the prompt."""
+        self._say("boot loader: menu")
+        listed = self._entries(self.console.before)
+        for _ in range(_TRIES):
+            self.console.type(" ")
+            try:
+                self.console.expect(
+                    [texts.MENU_OPTION], timeout=_KEY, what="the boot loader to stop its countdown"
+                )
+                break
+            except ConsoleTimeoutError:
+                continue
+        else:
+            raise self._deaf()
+        return self._choose(listed)
+
+    def _option(self) -> Shell | None:
+        self._say("boot loader: menu without a countdown")
+        return self._choose(self._entries(self.console.before))
+
+    @staticmethod
+    def _entries(screen: str) -> dict[str, str]:
+        return dict(re.findall(texts.MENU_ENTRY.pattern, screen))
+
+    def _choose(self, entries: dict[str, str]) -> Shell | None:
+        key = next(
+            (key for key, text in entries.items() if "prompt" in text.lower()),
+            next((key for key, text in entries.items() if "command line" in text.lower()), None),
+        )
+        if key is None:
+            # No way to the prompt.  With `consdev=com0` in boot.cfg there is no need of one.
+            self._say("boot loader: no entry leads to its prompt; taking the default")
+            self.console.type("\r")
+            return None
+        for _ in range(_TRIES):
+            self.console.type(f"{key}\r")
+            try:
+                self.console.expect(
+                    [texts.BOOT_PROMPT], timeout=_KEY, what="the boot loader's prompt"
+                )
+            except ConsoleTimeoutError:
+                continue
+            return self._loader_prompt()
+        raise self._deaf()
+
+    def _countdown(self) -> Shell | None:
+        self._say("boot loader: countdown")
+        for _ in range(_TRIES):
+            self.console.type(" ")
+            try:
+                self.console.expect(
+                    [texts.BOOT_PROMPT], timeout=_KEY, what="the boot loader's prompt"
+                )
+            except ConsoleTimeoutError:
+                continue
+            return self._loader_prompt()
+        raise self._deaf()
+
+    def _loader_prompt(self) -> Shell | None:
+        """Move the console to the serial line, and boot.
+
+        SeaBIOS still looks at the line as well and may take a key: each line is typed again until
+        it has an effect.
+        """
+        self.loaders += 1
+        self._say("boot loader: consdev com0, boot")
+        for _ in range(_TRIES):
+            self.console.type("consdev com0\r")
+            try:
+                self.console.expect(
+                    [texts.BOOT_PROMPT], timeout=_KEY, what="the boot loader on the serial line"
+                )
+                break
+            except ConsoleTimeoutError:
+                self.console.type("\r")
+        for _ in range(_TRIES):
+            self.console.type("boot\r")
+            try:
+                self.console.expect(
+                    [texts.KERNEL, texts.BOOT_ERROR],
+                    timeout=_LOADER,
+                    what="the kernel's first line",
+                )
+            except ConsoleTimeoutError:
+                continue
+            if texts.BOOT_ERROR.search(self.console.match.group()):
+                return self._no_kernel()
+            return None
+        raise self._deaf()
+
+    def _deaf(self) -> BootError:
+        return BootError(
+            f"the boot loader does not take keys from the serial line:\n{self.console.screen()}",
+            hint="put `consdev=com0` into the image's /boot.cfg, or boot the kernel with --kernel",
+        )
+
+    def _no_kernel(self) -> Shell | None:
+        raise BootError(f"the boot loader loads no kernel:\n{self.console.screen()}")
+
+    # The kernel and init.
+
+    def _no_root(self) -> Shell | None:
+        raise BootError(
+            f"the kernel finds no root file system:\n{self.console.screen()}",
+            hint="another --disk-bus (ide, virtio, scsi, usb), or root=DEVICE with --append",
+        )
+
+    def _no_init(self) -> Shell | None:
+        raise BootError(
+            f"the root file system has no init:\n{self.console.screen()}",
+            hint="the root needs a userland: init, sh, modload, modunload, drvctl, sysctl",
+        )
+
+    def _again(self) -> Shell | None:
+        self._say("the guest resets itself")
+        return None
+
+    def _halted(self) -> Shell | None:
+        raise BootError(f"the guest halted by itself:\n{self.console.screen()}")
+
+    def _single_user(self) -> Shell | None:
+        self._say("single-user mode")
+        self.console.type("\r")
+        return None
+
+    # Login.
+
+    def _login(self) -> Shell | None:
+        self._logins += 1
+        if self._logins > _LOGINS:
+            raise BootError(
+                f"{self.account.user} cannot log in:\n{self.console.screen()}",
+                hint="--user and --password-file; live images have root without a password",
+            )
+        self._say(f"login as {self.account.user}")
+        self.console.type(f"{self.account.user}\r")
+        return None
+
+    def _password(self) -> Shell | None:
+        self.console.type(f"{self.account.password}\r")
+        return None
+
+    def _incorrect(self) -> Shell | None:
+        raise BootError(
+            f"the guest refuses the password of {self.account.user}",
+            hint="--password-file FILE holds it, in its first line",
+        )
+
+    def _refused(self) -> Shell | None:
+        raise BootError(
+            f"{self.account.user} may not log in on the console",
+            hint="the console needs `secure` in the guest's /etc/ttys",
+        )
+
+    def _terminal(self) -> Shell | None:
+        self.console.type("vt100\r")
+        return None
+
+    def _prompt(self) -> Shell | None:
+        """Try whether what looks like a prompt, and stays the last that is printed, is a shell."""
+        before = len(self.console.seen)
+        self.console.idle(_STILL)
+        if len(self.console.seen) > before:
+            return None
+        shell = Shell(self.console)
+        shell.begin()
+        found = shell.run("id -u")
+        if found.output.strip() != "0":
+            raise BootError(
+                f"{self.account.user} is not root (id -u says {found.output.strip()!r})",
+                hint="modules are loaded by root: --user root",
+            )
+        return shell
