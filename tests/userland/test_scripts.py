@@ -193,21 +193,3 @@ def test_without_acpi_the_block_does_the_same(guest: Any, vmtctl: Control) -> No
         subprocess.run([dash, path, device, "pressed"], check=True, timeout=60)
     assert lines(guest.root, "shutdowns") == ["-p now"]
     assert lines(guest.root, "out") == ["std acpibut0"]
-
-
-@pytest.mark.parametrize(
-    ("action", "said"), [("start", "load --module /x y"), ("stop", "unload"), ("status", "status")]
-)
-def test_the_rc_script_calls_vmtctl(tmp_path: Path, action: str, said: str) -> None:
-    subr = script(
-        tmp_path / "rc.subr",
-        "load_rc_config() { vmtctl_program=/bin/echo; vmtctl_flags='--module /x y'; }\n"
-        'run_rc_command() { eval "\\$${1}_cmd"; }',
-    )
-    text = (USERLAND / "rc.d/vmtctl").read_text().replace("/etc/rc.subr", str(subr))
-    rc = tmp_path / "vmtctl"
-    rc.write_text(text)
-    done = subprocess.run(
-        [require("dash"), str(rc), action], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == f"{said}\n"
