@@ -12,7 +12,8 @@ from vmtgen.build.compile import build_module
 from vmtgen.resources import root
 from vmtsim import cli
 from vmtsim.core.trace import Trace, read_events
-from vmtsim.run.simulation import NOT_LIVE, PANIC, Outcome, Simulation
+from vmtsim.run.findings import NOT_LIVE, PANIC
+from vmtsim.run.simulation import Outcome, Simulation
 from vmtsim.scenario import script
 
 from .modkit import MACHINES, SOURCES, built

@@ -16,7 +16,7 @@ from vmtsim.campaign.actions import ACTIONS, Action
 from vmtsim.core.rng import Rng
 from vmtsim.host.faults import FAULTS
 from vmtsim.host.options import NANOSECONDS, OPTION_BURST, HostOptions
-from vmtsim.scenario.script import Scenario, Step
+from vmtsim.scenario.script import Phase, Scenario, Step
 from vmtsim.scenario.verbs import Pattern
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ KERNEL_FAULTS: Mapping[str, str] = {
 }
 ALL_FAULTS = (*FAULTS, *KERNEL_FAULTS)
 
-SAFETY, LIVENESS = "safety", "liveness"
 # Seconds of the second phase: see ``_liveness``.
 _SECOND_PHASE = 160
 FINALES = ("unload", "unload", "unload", "shutdown", "nobody-listens")
@@ -114,8 +113,8 @@ def _host(rng: Rng) -> HostOptions:
     return replace(host, ports=False) if rng.chance(1, 8) and host.hypercall != "none" else host
 
 
-def _step(at: int, verb: str, argument: Any, phase: str, within: int = 0) -> Step:
-    return Step(at, verb, argument, place=phase, within=within * NANOSECONDS)
+def _step(at: int, verb: str, argument: Any, phase: Phase, within: int = 0) -> Step:
+    return Step(at, verb, argument, phase.value, within * NANOSECONDS, phase=phase)
 
 
 def _actions(rng: Rng, end: int) -> tuple[Step, ...]:
@@ -127,7 +126,9 @@ def _actions(rng: Rng, end: int) -> tuple[Step, ...]:
         action: Action = ACTIONS[name]
         for _ in range(rng.between(1, action.most)):
             at = (2 + rng.below(end // NANOSECONDS - 4)) * NANOSECONDS + rng.below(NANOSECONDS)
-            steps += [_step(at, verb, argument, SAFETY) for verb, argument in action.draw(rng)]
+            steps += [
+                _step(at, verb, argument, Phase.SAFETY) for verb, argument in action.draw(rng)
+            ]
     for _ in range(rng.between(1, 3)):
         steps += _round_trip(rng, end)
     return tuple(sorted(steps, key=lambda step: step.at))
@@ -142,12 +143,15 @@ def _round_trip(rng: Rng, end: int) -> list[Step]:
     for _ in range(rng.below(6)):
         name = rng.choice(busy)
         when = max(at - 100_000_000 + rng.below(150_000_000), 0)
-        steps += [_step(when, verb, arg, SAFETY) for verb, arg in ACTIONS[name].draw(rng)]
+        steps += [_step(when, verb, arg, Phase.SAFETY) for verb, arg in ACTIONS[name].draw(rng)]
     if rng.chance(1, 4):
-        steps += [_step(at, "guest.unload", "vmt", SAFETY), _step(back, "guest.load", "", SAFETY)]
+        steps += [
+            _step(at, "guest.unload", "vmt", Phase.SAFETY),
+            _step(back, "guest.load", "", Phase.SAFETY),
+        ]
     else:
-        steps.append(_step(at, "guest.detach", "vmt0", SAFETY))
-        steps.append(_step(back, "guest.rescan", "cpu0", SAFETY))
+        steps.append(_step(at, "guest.detach", "vmt0", Phase.SAFETY))
+        steps.append(_step(back, "guest.rescan", "cpu0", Phase.SAFETY))
     return steps
 
 
@@ -158,7 +162,7 @@ def _liveness(start: int, finale: str) -> tuple[Step, ...]:
         return start + round(seconds * NANOSECONDS)
 
     def step(seconds: float, verb: str, argument: Any, within: int = 0) -> Step:
-        return _step(at(seconds), verb, argument, LIVENESS, within)
+        return _step(at(seconds), verb, argument, Phase.LIVENESS, within)
 
     def reply(message: str, text: str) -> dict[str, Pattern]:
         return {"message": Pattern(message), "reply": Pattern(text)}

@@ -19,8 +19,10 @@ from vmtsim.core.trace import Trace
 from vmtsim.kernel.errors import Unmodelled
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.run import invariants
+from vmtsim.run.findings import NOT_LIVE, Finding
 from vmtsim.run.scene import Moment, Witness
-from vmtsim.run.simulation import NOT_LIVE, Finding, Simulation
+from vmtsim.run.simulation import Simulation
+from vmtsim.scenario.script import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -135,7 +137,12 @@ class Player:
         outcome = self.simulation.run()
         self.witness.finish()
         self.watch.finish()
-        found = [_sorted_out(finding) for finding in outcome.findings]
+        found = [
+            replace(finding, rule="liveness", status=NOT_LIVE)
+            if finding.phase is Phase.LIVENESS
+            else finding
+            for finding in outcome.findings
+        ]
         found += self._early_end()
         return found
 
@@ -157,16 +164,6 @@ class Player:
     def moments(self) -> list[Moment]:
         """What the scene looked like when something was found."""
         return self.witness.moments
-
-
-def _sorted_out(finding: Finding) -> Finding:
-    """Turn what the second phase missed into a failure of liveness."""
-    mark = f"{plans.LIVENESS}: "
-    if finding.rule == "scenario" and finding.message.startswith(mark):
-        return replace(
-            finding, rule="liveness", message=finding.message.removeprefix(mark), status=NOT_LIVE
-        )
-    return finding
 
 
 def play(

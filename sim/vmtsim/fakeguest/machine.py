@@ -16,7 +16,8 @@ from vmtsim.kernel.errors import Halted, KernelPanic, Stalled
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.sysmon import SysmonPower
-from vmtsim.run.simulation import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED, Simulation
+from vmtsim.run.findings import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED
+from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from vmtgen.kobj.exported import exported_names
 from vmtsim.cpu import STUB_SIZE
 from vmtsim.cpu.interface import READ, WRITE
 from vmtsim.kernel.errors import KernelPanic, Unmodelled
+from vmtsim.kernel.facts import Kind, Owner
 from vmtsim.kernel.marshal import make_reader, make_writer
 from vmtsim.kernel.memory import PAGE, Region
 
@@ -67,10 +68,10 @@ class Dispatch:
         self._free_stacks: list[int] = []
         layout = self.cpu.layout
         kernel.memory.add_region(
-            Region(layout.stubs, layout.stubs + 1024 * STUB_SIZE, self._describe_stub)
+            Region(layout.stubs, layout.stubs + 1024 * STUB_SIZE, self._of_stub)
         )
         kernel.memory.add_region(
-            Region(layout.missing, layout.missing + 1024 * PAGE, self._describe_missing)
+            Region(layout.missing, layout.missing + 1024 * PAGE, self._without_model)
         )
 
     # -- symbols -----------------------------------------------------------------------------
@@ -92,7 +93,13 @@ class Dispatch:
         self.by_address[address] = symbol.name
         end = address + len(symbol.content)
         self.kernel.memory.add_region(
-            Region(address, end, lambda at: _offset(f"kernel variable {symbol.name}", at - address))
+            Region(
+                address,
+                end,
+                lambda at: Owner(
+                    Kind.KERNEL, _offset(f"kernel variable {symbol.name}", at - address)
+                ),
+            )
         )
 
     @property
@@ -163,16 +170,16 @@ class Dispatch:
         entry: Entry = self.entries[slot]
         return entry
 
-    def _describe_stub(self, address: int) -> str:
+    def _of_stub(self, address: int) -> Owner:
         slot = (address - self.cpu.layout.stubs) // STUB_SIZE
         if _FIRST_SLOT <= slot < len(self.entries):
-            return f"kernel function {self.entries[slot].name}"
-        return "the kernel's text"
+            return Owner(Kind.KERNEL, f"kernel function {self.entries[slot].name}")
+        return Owner(Kind.KERNEL, "the kernel's text")
 
-    def _describe_missing(self, address: int) -> str:
+    def _without_model(self, address: int) -> Owner:
         index = (address - self.cpu.layout.missing) // PAGE
         name = self._missing[index] if index < len(self._missing) else "?"
-        return f"kernel symbol {name} (not modelled)"
+        return Owner(Kind.MISSING, f"kernel symbol {name} (not modelled)")
 
     def missing_at(self, address: int) -> str | None:
         """Return the name of the unmodelled symbol whose address this is."""
@@ -197,10 +204,14 @@ class Dispatch:
         lwp.stack_top = base + STACK_SIZE
         name = lwp.name
         self.kernel.memory.add_region(
-            Region(base - PAGE, base, lambda _at: f"the page below the stack of {name}")
+            Region(
+                base - PAGE,
+                base,
+                lambda _at: Owner(Kind.GUARD, f"the page below the stack of {name}"),
+            )
         )
         self.kernel.memory.add_region(
-            Region(base, base + STACK_SIZE, lambda _at: f"the stack of {name}")
+            Region(base, base + STACK_SIZE, lambda _at: Owner(Kind.STACK, f"the stack of {name}"))
         )
 
     def take_stack(self, lwp: Lwp) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vmtsim.kernel.facts import Place
 
 
 class Errno(enum.IntEnum):
@@ -41,13 +45,15 @@ class Errno(enum.IntEnum):
 class KernelPanic(Exception):  # noqa: N818 - the kernel's own word for it
     """The kernel would have panicked here.
 
-    ``rule`` names the property that was broken; the text is what the console would say.
+    ``rule`` names the property that was broken; the text is what the console would say.  ``place``
+    is the guest's code that broke it, where one is to blame.
     """
 
-    def __init__(self, rule: str, message: str) -> None:
+    def __init__(self, rule: str, message: str, place: Place | None = None) -> None:
         super().__init__(message)
         self.rule = rule
         self.message = message
+        self.place = place
 
 
 class Halted(Exception):  # noqa: N818

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from vmtsim.cpu import CpuFault, CpuStuck, make_cpu
 from vmtsim.kernel.clock import Clock
 from vmtsim.kernel.dispatch import Dispatch
 from vmtsim.kernel.errors import KernelPanic, Spinning, Unmodelled
+from vmtsim.kernel.facts import Kind, Owner, Place, Side
 from vmtsim.kernel.memory import Memory
 from vmtsim.kernel.rules import Rules
 from vmtsim.kernel.scheduler import Lwp, Scheduler
@@ -27,11 +28,15 @@ S = TypeVar("S", bound="Subject")
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that was broken without bringing the kernel down; ``at`` is virtual ns."""
+    """A rule that was broken without bringing the kernel down; ``at`` is virtual ns.
+
+    ``place`` is the guest's code that broke it, where one is to blame.
+    """
 
     rule: str
     message: str
     at: int
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Kernel:
         self.scheduler.on_exit = self._thread_gone
         self._subjects: dict[type[Subject], Any] = {}
         # Looks up the loaded module that owns an address: set by the module loader.
-        self.locate: Callable[..., str | None] = lambda _address, **_how: None
+        self.locate: Callable[..., Place | None] = lambda _address, **_how: None
         for cls in load_subjects():
             subject = cls(self)
             self._subjects[cls] = subject
@@ -118,13 +123,20 @@ class Kernel:
         """Addresses of the kernel's symbols that have one already."""
         return self.dispatch.addresses
 
-    def panic(self, rule: str, message: str) -> NoReturn:
-        """Stop: the kernel would have panicked."""
-        raise KernelPanic(rule, message)
+    def panic(self, rule: str, message: str, place: Place | None = None) -> NoReturn:
+        """Stop: the kernel would have panicked.
 
-    def violation(self, rule: str, message: str) -> None:
-        """Record a broken rule that the kernel survives; the run goes on and fails."""
-        self.violations.append(Violation(rule, message, self.clock.now))
+        ``place`` is the code that is to blame: that which called the kernel, unless given.
+        """
+        raise KernelPanic(rule, message, place or self._caller())
+
+    def violation(self, rule: str, message: str, place: Place | None = None) -> None:
+        """Record a broken rule that the kernel survives; the run goes on and fails.
+
+        ``place`` as in ``panic``.
+        """
+        place = place or self._caller()
+        self.violations.append(Violation(rule, message, self.clock.now, place))
         self.trace.emit("violation", rule=rule, text=message, side="guest")
 
     # -- where are we? -------------------------------------------------------------------------
@@ -157,29 +169,33 @@ class Kernel:
             return site
         return next((-each.callee for each in reversed(lwp.frames) if each.in_guest), 0)
 
-    def where(self) -> str:
-        """Say which guest code called the model that runs."""
-        site = self.call_site
-        return self.location(site) if site else f"the kernel ({self.current.name})"
+    def where(self) -> Place:
+        """Return the guest code that called the model that runs."""
+        return self._caller() or Place(f"the kernel ({self.current.name})")
 
-    def location(self, address: int, *, call: bool = True) -> str:
-        """Say which code an address is in: 'function (file.c:12)' where that is known.
+    def _caller(self) -> Place | None:
+        site = self.call_site
+        return self.location(site) if site else None
+
+    def location(self, address: int, *, call: bool = True) -> Place:
+        """Return which code an address is in, with file and line where they are known.
 
         ``call``: the address is that behind a call (or the start of a function), not that of an
         instruction which did something.  A negative one is a jump's, as in ``call_site``.
         """
         if not address:
-            return "the kernel"
+            return Place("the kernel")
         if address < 0:
-            return f"{self.location(-address)} or code that it jumps to"
+            found = self.location(-address)
+            return replace(found, text=f"{found} or code that it jumps to")
         entry = self.dispatch.function_at(address)
         if entry is not None:
-            return entry.name
-        return self.locate(address, call=call) or f"{address:#x}"
+            return Place(entry.name)
+        return self.locate(address, call=call) or Place(f"{address:#x}")
 
     def describe(self, address: int) -> str:
         """Say in words what an address in guest memory belongs to."""
-        return self.memory.describe(address)
+        return self.memory.owner(address).text
 
     def check_unload(self, module: str) -> None:
         """Let every subject look for what a module left behind."""
@@ -233,28 +249,33 @@ class Kernel:
                 f"{where} {use} {missing}, a kernel symbol that vmtsim does not model"
             )
         if fault.access is None:
-            return KernelPanic("trap", f"{fault.reason} in {where}")
-        verb = {"read": "read of", "write": "write to", "fetch": "jump to"}[fault.access.value]
-        what = self.describe(fault.address)
-        if in_model:
-            verb = f"a kernel function's {verb}"
-            where = f"a call from {where}"
+            return KernelPanic("trap", f"{fault.reason} in {where}", where)
+        owner = self.memory.owner(fault.address)
+        size = f"{fault.size} bytes" if fault.size > 1 else "1 byte"
+        access = {
+            "read": f"read of {size} at",
+            "write": f"write of {size} to",
+            "fetch": "jump to",
+        }[fault.access.value]
         reason = "which does not allow it" if fault.mapped else "which is not mapped"
-        rule = "page-fault"
-        if fault.mapped and fault.access.value == "write":
-            rule = "read-only-memory"
-        elif "freed" in what:
-            rule = "use-after-free"
-        elif "behind" in what or "before" in what:
-            rule = "out-of-bounds"
-        elif "page below the stack" in what:
-            rule = "stack-overflow"
-        elif "null pointer" in what:
-            rule = "null-pointer"
-        elif "user" in what:
-            rule = "user-pointer"
-        size = f"{fault.size} bytes " if fault.size > 1 else ""
+        who, what = ("a kernel function's ", "a call from ") if in_model else ("", "")
         return KernelPanic(
-            rule,
-            f"page fault: {verb} {size}at {fault.address:#x} ({what}), {reason}, in {where}",
+            _broken(fault, owner),
+            f"page fault: {who}{access} {fault.address:#x} ({owner}), {reason}, in {what}{where}",
+            where,
         )
+
+
+def _broken(fault: CpuFault, owner: Owner) -> str:
+    """Return the rule that a page fault breaks, by whose memory it is."""
+    if fault.mapped and fault.access is not None and fault.access.value == "write":
+        return "read-only-memory"
+    if owner.gone:
+        return "use-after-free"
+    if owner.side is not Side.INSIDE:
+        return "out-of-bounds"
+    return {
+        Kind.GUARD: "stack-overflow",
+        Kind.NULL: "null-pointer",
+        Kind.USER: "user-pointer",
+    }.get(owner.kind, "page-fault")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.kernel.facts import Kind, Owner
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.memory import PAGE, Region, round_page
 
@@ -25,14 +26,16 @@ class KernelObject:
         self.at = kmem.allocate(size, owner="kernel")
         base = kmem.live[self.at].base
         kernel.memory.remove_region(base)
-        kernel.memory.add_region(Region(base, base + round_page(size) + PAGE, self._describe))
+        kernel.memory.add_region(Region(base, base + round_page(size) + PAGE, self._owner))
 
-    def _describe(self, address: int) -> str:
+    def _owner(self, address: int) -> Owner:
         offset = address - self.at
         place = f"offset {offset} of " if offset else ""
         if self.gone:
-            return f"{place}the freed {self.what}, which was removed"
-        return f"{place}the {self.what}"
+            text = f"{place}the freed {self.what}, which was removed"
+        else:
+            text = f"{place}the {self.what}"
+        return Owner(Kind.OBJECT, text, gone=self.gone)
 
     def free(self, function: str) -> None:
         """Unmap it; ``function`` is what the kernel would have called."""

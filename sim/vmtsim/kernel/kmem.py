@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vmtsim.cpu.interface import READ, WRITE
 from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.facts import Kind, Owner, Side
 from vmtsim.kernel.memory import PAGE, Region, round_page
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Kmem(Subject):
         allocation.owner, allocation.name = owner, name
         self.live[address] = allocation
         kernel.memory.add_region(
-            Region(base, base + mapped + PAGE, lambda at: self._describe(allocation, at))
+            Region(base, base + mapped + PAGE, lambda at: self._owner(allocation, at))
         )
         return address
 
@@ -163,13 +164,14 @@ class Kmem(Subject):
     def _made(self, allocation: Allocation) -> str:
         return f"allocated by {self.kernel.location(allocation.made_at)}"
 
-    def _describe(self, allocation: Allocation, at: int) -> str:
+    def _owner(self, allocation: Allocation, at: int) -> Owner:
         offset = at - allocation.address
         state = "freed " if allocation.freed_at else ""
+        side = Side.INSIDE
         if offset < 0:
-            place = f"{-offset} bytes before "
+            side, place = Side.BEFORE, f"{-offset} bytes before "
         elif offset >= allocation.size:
-            place = f"{offset - allocation.size} bytes behind "
+            side, place = Side.BEHIND, f"{offset - allocation.size} bytes behind "
         else:
             place = f"offset {offset} of " if offset else ""
         if allocation.name:
@@ -178,7 +180,7 @@ class Kmem(Subject):
             text = f"{place}{state}object of {allocation.size} bytes, {self._made(allocation)}"
         if allocation.freed_at:
             text += f", freed by {self.kernel.location(allocation.freed_at)}"
-        return text
+        return Owner(Kind.OBJECT, text, side, gone=bool(allocation.freed_at))
 
     def _uninitialised(self, first: int, count: int, size: int, reader: str) -> None:
         """Report a read of what nobody has written, once for each place that reads."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vmtgen.kobj import KobjError, LineTable
 
 from vmtsim.cpu.interface import EXECUTE, READ, WRITE
+from vmtsim.kernel.facts import Kind, Owner, Place
 from vmtsim.kernel.memory import PAGE, Region, round_page
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Loaded:
             elif region == "rodata":
                 memory.cpu.protect(start, end - start, READ)
             memory.add_region(
-                Region(start, end, lambda at, region=region: self._describe(region, at))  # type: ignore[misc]
+                Region(start, end, lambda at, region=region: self._owner(region, at))  # type: ignore[misc]
             )
         memory.cpu.forget_code(self.text_base, self.text_end)
 
@@ -69,7 +70,7 @@ class Loaded:
                 Region(
                     start,
                     end,
-                    lambda at, region=region: f"{self._describe(region, at)}, unloaded",  # type: ignore[misc]
+                    lambda at, region=region: self._owner(region, at).unloaded(),  # type: ignore[misc]
                 )
             )
         memory.cpu.forget_code(self.text_base, self.text_end)
@@ -82,26 +83,22 @@ class Loaded:
             known = self._names[address] = ("", 0) if found is None else (found[0].name, found[1])
         return known
 
-    def _describe(self, region: str, address: int) -> str:
+    def _owner(self, region: str, address: int) -> Owner:
         name, offset = self.symbol(address)
-        if not name:
-            return f"{region} of module {self.name}"
-        place = f"{name}+{offset:#x}" if offset else name
-        return f"{place} in {region} of module {self.name}"
+        place = f"{name}+{offset:#x} in " if offset else f"{name} in " if name else ""
+        return Owner(Kind.MODULE, f"{place}{region} of module {self.name}")
 
-    def location(self, address: int, *, call: bool) -> str:
+    def location(self, address: int, *, call: bool) -> Place:
         """Say which code this is; ``call``: the address behind a call instruction."""
         name, offset = self.symbol(address - 1 if call else address)
         starts_here = self.symbol(address) if call else (name, offset)
         if call and starts_here[0] and not starts_here[1]:
             name, offset, call = starts_here[0], 0, False
         line = self.line(address - 1 if call else address)
-        where = f" ({Path(line[0]).name}:{line[1]})" if line is not None else ""
-        if not name:
-            return f"module {self.name} at {address:#x}{where}"
-        if where:
-            return f"{name}{where}"
-        return f"{name}+{offset + call:#x}" if offset else name
+        text = name or f"module {self.name} at {address:#x}"
+        if line is not None:
+            return Place(f"{text} ({Path(line[0]).name}:{line[1]})", *line)
+        return Place(f"{name}+{offset + call:#x}" if name and offset else text)
 
     def line(self, address: int) -> tuple[str, int] | None:
         """Return (file, line) of an address in the text, where a debug twin is there."""

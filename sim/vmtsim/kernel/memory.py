@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.cpu import CpuFault
 from vmtsim.cpu.interface import READ, WRITE
+from vmtsim.kernel.facts import Kind, Owner
 from vmtsim.kernel.shadow import Shadow
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ def round_page(size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A named range of addresses; ``describe`` turns an address in it into words."""
+    """A range of addresses; ``owner`` says whose an address in it is."""
 
     start: int
     end: int
-    describe: Callable[[int], str]
+    owner: Callable[[int], Owner]
 
 
 class Memory:
@@ -227,11 +228,12 @@ class Memory:
             del self._starts[at]
             del self._regions[at]
 
-    def describe(self, address: int) -> str:
-        """Say in words what lies at ``address``."""
+    def owner(self, address: int) -> Owner:
+        """Return whose ``address`` is."""
         if address < PAGE:
-            return "a null pointer" if not address else f"offset {address} from a null pointer"
+            text = "a null pointer" if not address else f"offset {address} from a null pointer"
+            return Owner(Kind.NULL, text)
         at = bisect.bisect_right(self._starts, address) - 1
         if at >= 0 and address < self._regions[at].end:
-            return self._regions[at].describe(address)
-        return f"address {address:#x}"
+            return self._regions[at].owner(address)
+        return Owner(Kind.UNKNOWN, f"address {address:#x}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vmtgen.kobj import Module
 
     from vmtsim.kernel.api import Model
+    from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.proplib import Value
 
@@ -50,7 +51,7 @@ class Modules(Subject):
         """Return the modules that are loaded, and those that were."""
         return (*self.loaded.values(), *self._past)
 
-    def _locate(self, address: int, *, call: bool = True) -> str | None:
+    def _locate(self, address: int, *, call: bool = True) -> Place | None:
         for module in self.all():
             if module.text_base <= address <= module.text_end:
                 return module.location(address, call=call)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.facts import Kind, Owner
 from vmtsim.kernel.memory import PAGE, Region, round_page
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ class Processes(Subject):
         self._next = kernel.cpu.layout.user
         self._buffers: dict[int, bytearray] = {}
         kernel.memory.add_region(
-            Region(self._next, self._next + 0x800000, lambda _at: "memory of a user process")
+            Region(
+                self._next,
+                self._next + 0x800000,
+                lambda _at: Owner(Kind.USER, "memory of a user process"),
+            )
         )
 
     def spawn(self, name: str, main: Model, *, uid: int = 0) -> Lwp:

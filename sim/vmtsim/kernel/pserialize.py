@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtsim.kernel.api import Model
+    from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
 
@@ -50,10 +51,10 @@ class PSerialize(Subject):
 
         scheduler.on_exit = gone
 
-    def entered(self, lwp: Lwp) -> str:
-        """Say which code entered the innermost read section of ``lwp``."""
+    def entered(self, lwp: Lwp) -> Place:
+        """Return the code that entered the innermost read section of ``lwp``."""
         sections = self._sections.get(lwp)
-        return self.kernel.location(sections[-1][1]) if sections else "the kernel"
+        return self.kernel.location(sections[-1][1] if sections else 0)
 
     def after_readers(self, action: Callable[[], None]) -> None:
         """Call ``action`` when no thread is in a read section: now, or at the last exit."""

@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtsim.report.layout import field, listed
 
 if TYPE_CHECKING:
+    from vmtsim.run.findings import Finding
     from vmtsim.run.scene import Moment
-    from vmtsim.run.simulation import Finding
 
 _AROUND = 4  # source lines shown on either side
-_PLACE = re.compile(r"\(([\w.-]+\.[chS]):(\d+)\)")
 
 
 def lines(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
     """Return who ran where, the source there, what was held and what was alive."""
     shown = []
-    place = _place_of(finding.message)
+    place = finding.place
     if moment is not None:
         if moment.thread:
             shown += field("thread", moment.thread)
         if moment.stack:
-            shown += listed("in", moment.stack)
-            # The instruction that traps says little; who wanted it says more.
-            telling = moment.stack[1 if moment.in_trap and len(moment.stack) > 1 else 0 :]
-            place = place or next(filter(None, map(_place_of, telling)), None)
-    if place is not None:
-        source = _excerpt(module, place)
+            shown += listed("in", [str(each) for each in moment.stack])
+        if place is None or not place.known:
+            # The instruction that traps says little; its caller says more.
+            callers = moment.stack[1 if moment.in_trap and len(moment.stack) > 1 else 0 :]
+            place = next((each for each in callers if each.known), None)
+    if place is not None and place.known:
+        name, number = Path(place.file).name, place.line
+        source = _excerpt(module, (name, number))
         if source:
-            shown += [f"source   {place[0]}:{place[1]}", *(f"  {line}" for line in source)]
+            shown += [f"source   {name}:{number}", *(f"  {line}" for line in source)]
     if moment is not None:
         shown += listed("locks", moment.locks)
         shown += listed("threads", moment.threads)
         shown += listed("alive", moment.objects)
     return shown
-
-
-def _place_of(text: str) -> tuple[str, int] | None:
-    """Return (file name, line) of the first source place that a text names."""
-    match = _PLACE.search(text)
-    return (match[1], int(match[2])) if match else None
 
 
 def _excerpt(module: Path, place: tuple[str, int]) -> list[str]:

@@ -17,6 +17,7 @@ from vmtsim.run.invariants import IN_TRAP
 
 if TYPE_CHECKING:
     from vmtsim.core.trace import Event
+    from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
     from vmtsim.run.simulation import Simulation
@@ -35,7 +36,7 @@ class Moment:
     at: int
     rule: str
     thread: str
-    stack: tuple[str, ...]
+    stack: tuple[Place, ...]
     in_trap: bool
     locks: tuple[str, ...]
     threads: tuple[str, ...]
@@ -101,7 +102,7 @@ class Witness:
         )
 
 
-def _stack(kernel: Kernel, lwp: Lwp | None, pc: int) -> list[str]:
+def _stack(kernel: Kernel, lwp: Lwp | None, pc: int) -> list[Place]:
     """Return where the running thread is and who called that, as far as frames can be followed."""
     if lwp is None:
         return []

@@ -20,27 +20,17 @@ from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.run.administrator import Administrator, describe_errno
+from vmtsim.run.findings import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED, Finding, Origin
 from vmtsim.scenario.script import Scenario, ScenarioRun, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-FINE, PROPERTY_FAILED, NOT_LIVE, PANIC = 0, 1, 2, 3
 # Seconds of the processor in which guest code must have called the kernel or the host once, and
 # of the wall clock between two looks.
 _STUCK_AFTER = 10.0
 _LOOK = 1.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A property that does not hold: ``status`` is the exit status it stands for."""
-
-    rule: str
-    message: str
-    at: int
-    status: int = PROPERTY_FAILED
 
 
 @dataclass
@@ -198,7 +188,11 @@ class Simulation:
             try:
                 self._run()
             except KernelPanic as panic:
-                self._find(panic.rule, panic.message, PANIC)
+                outcome.findings.append(
+                    Finding(
+                        panic.rule, panic.message, self.clock.now, PANIC, Origin.KERNEL, panic.place
+                    )
+                )
                 self.kernel.subject(Console).print(f"panic: {panic.message}\n")
             except Halted as halted:
                 outcome.halted = halted.how
@@ -286,27 +280,45 @@ class Simulation:
     def _judge(self) -> None:
         outcome = self.outcome
         for violation in self.kernel.violations:
-            outcome.findings.append(Finding(violation.rule, violation.message, violation.at))
+            outcome.findings.append(
+                Finding(
+                    violation.rule,
+                    violation.message,
+                    violation.at,
+                    origin=Origin.KERNEL,
+                    place=violation.place,
+                )
+            )
         for event in self._protocol_violations():
             outcome.findings.append(
-                Finding(f"protocol: {event['rule']}", f"{event['detail']}", event.at)
+                Finding(
+                    f"protocol: {event['rule']}",
+                    f"{event['detail']}",
+                    event.at,
+                    origin=Origin.PROTOCOL,
+                )
             )
         if self._script is not None and not any(
             finding.status in {PANIC, NOT_LIVE} for finding in outcome.findings
         ):
             for failure in self._script.finish():
-                outcome.findings.append(Finding("scenario", str(failure), self.clock.now))
+                outcome.findings.append(
+                    Finding(
+                        "scenario",
+                        failure.message if failure.phase else str(failure),
+                        self.clock.now,
+                        origin=Origin.SCENARIO,
+                        phase=failure.phase,
+                    )
+                )
         broken = {finding.rule for finding in outcome.findings}
-        kernel_rules = not any(
-            f.status == PANIC or f.rule in {v.rule for v in self.kernel.violations}
-            for f in outcome.findings
-        )
+        origins = {finding.origin for finding in outcome.findings}
         outcome.properties = [
             ("the module loads", "module-loads" not in broken),
-            ("the kernel's rules are kept", kernel_rules),
-            ("the protocol's rules are kept", not any(r.startswith("protocol") for r in broken)),
+            ("the kernel's rules are kept", Origin.KERNEL not in origins),
+            ("the protocol's rules are kept", Origin.PROTOCOL not in origins),
             ("threads live", not broken & {"stalled", "spinning"}),
-            ("the scenario's expectations are met", "scenario" not in broken),
+            ("the scenario's expectations are met", Origin.SCENARIO not in origins),
             ("the module unloads and leaves nothing", not broken & {
                 "module-unloads", "devices-gone", "channels-closed", "leak"}),
         ]  # fmt: skip

@@ -13,6 +13,7 @@ Without a time a step happens together with the one before.  Errors name file an
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -73,9 +74,19 @@ class Stage(Protocol):
         """Return why the step cannot be done, or not be seen, on this stage; "" if it can."""
 
 
+class Phase(enum.Enum):
+    """The two phases of a campaign's run: anything may go wrong, then everything must recover."""
+
+    SAFETY = "safety"
+    LIVENESS = "liveness"
+
+
 @dataclass(frozen=True)
 class Step:
-    """One action or expectation.  Times in virtual nanoseconds; ``place`` is FILE:LINE."""
+    """One action or expectation.  Times in virtual nanoseconds; ``place`` is FILE:LINE.
+
+    ``phase`` is that of a campaign's run, whose steps have no file.
+    """
 
     at: int
     verb: str
@@ -83,6 +94,7 @@ class Step:
     place: str
     within: int = 0
     negated: bool = False
+    phase: Phase | None = None
 
     @property
     def expects(self) -> bool:
@@ -260,6 +272,7 @@ class Failure:
 
     place: str
     message: str
+    phase: Phase | None = None
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"
@@ -421,7 +434,7 @@ class ScenarioRun:
                 self._stage.trace.emit("scenario.met", place=step.place)
 
     def _fail(self, step: Step, message: str) -> None:
-        failure = Failure(step.place, f"{step.verb}: {message}")
+        failure = Failure(step.place, f"{step.verb}: {message}", step.phase)
         self.failures.append(failure)
         self._stage.trace.emit("scenario.failed", place=step.place, text=failure.message)
 

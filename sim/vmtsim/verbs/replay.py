@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from vmtsim.run.simulation import Finding
+    from vmtsim.run.findings import Finding
 
 SUMMARY = "play one seed of a campaign again, and tell a failure in full"
 

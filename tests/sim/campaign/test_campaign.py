@@ -15,7 +15,7 @@ from vmtsim.campaign import reduce as reducing
 from vmtsim.campaign.player import Played, Player, play
 from vmtsim.campaign.record import Failure, Record, RecordError, merge
 from vmtsim.campaign.runner import divergence
-from vmtsim.run.simulation import Finding
+from vmtsim.run.findings import Finding
 from vmtsim.verbs.campaign import part
 
 if TYPE_CHECKING:

@@ -52,5 +52,5 @@ def test_who_took_a_lock_by_a_jump_is_still_known_afterwards(
     assert code.call("take") == 1
     assert code.call("take_again") == 2
     (mutex,) = code.kernel.subject(Mutexes).live.values()
-    told = code.kernel.location(mutex.taken_at)
-    assert re.fullmatch(r"take \(tried\.c:\d+\) or code that it jumps to", told)
+    place = code.kernel.location(mutex.taken_at)
+    assert re.fullmatch(r"take \(tried\.c:\d+\) or code that it jumps to", str(place))

@@ -1,0 +1,72 @@
+"""What is known of an address, as values: whose memory it is, and which code it is in.
+
+Messages are made from these values, and nothing is recovered from a message.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+
+class Kind(enum.Enum):
+    """What an address belongs to."""
+
+    UNKNOWN = enum.auto()
+    NULL = enum.auto()  # the first page, at which nothing is ever mapped
+    OBJECT = enum.auto()  # memory that was allocated, and what the kernel made for itself
+    KERNEL = enum.auto()  # a function or variable of the kernel
+    MISSING = enum.auto()  # a symbol of the kernel that has no model
+    MODULE = enum.auto()
+    STACK = enum.auto()
+    GUARD = enum.auto()  # the page below a stack
+    USER = enum.auto()  # memory of a user process
+
+
+class Side(enum.Enum):
+    """Where an address is, seen from the object that it is nearest to."""
+
+    INSIDE = enum.auto()
+    BEFORE = enum.auto()
+    BEHIND = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose an address is; ``text`` says it in a message.
+
+    ``gone``: the object was freed, and the address must not be used any more.
+    """
+
+    kind: Kind
+    text: str
+    side: Side = Side.INSIDE
+    gone: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+    def unloaded(self) -> Owner:
+        """Return the same for a module that is gone."""
+        return replace(self, text=f"{self.text}, unloaded")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in code; ``text`` says it in a message: 'function (file.c:12)' where that is known.
+
+    ``file`` is the source's path as the compiler recorded it, ``line`` counts from 1; "" and 0
+    where no debug twin says them.
+    """
+
+    text: str
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def known(self) -> bool:
+        """Whether the line of the source is known."""
+        return bool(self.file)
