@@ -43,7 +43,7 @@ exit statuses:
 """
 
 # Packages that the extra [sim] brings, by the name under which they are imported.
-_EXTRA_PACKAGES = frozenset({"unicorn", "elftools", "ruamel"})
+_EXTRA_PACKAGES = frozenset({"unicorn", "elftools", "pexpect", "ruamel"})
 
 
 class Verb(Protocol):

@@ -177,7 +177,10 @@ class Console:
         while True:
             left = deadline - time.monotonic()
             pause = max(0.0, min(left, _PROGRESS))
-            index: int = self._spawn.expect_list(everything, timeout=pause)
+            try:
+                index: int = self._spawn.expect_list(everything, timeout=pause)
+            except OSError as error:
+                raise self._closed(what) from error
             if index < len(crashes):
                 raise self._crash(CRASHES[index])
             index -= len(crashes)

@@ -18,9 +18,8 @@ from vmtsim.accept.texts import STAMP
 
 # Seconds without the closing mark after which the shell is asked for it again.
 _AGAIN = 15.0
-# Longer lines do not fit a terminal's input queue with certainty (NetBSD sys/kern/tty.c, TTYHOG
-# is 1024; MAX_CANON of POSIX is 255).
-LONGEST = 250
+# Longer lines may not fit a terminal's input queue: TTYHOG, 1024, in NetBSD's sys/sys/tty.h.
+LONGEST = 500
 _READY = 30.0
 
 

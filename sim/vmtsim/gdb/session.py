@@ -45,11 +45,14 @@ _LONGEST_LOG = 1 << 20
 
 
 class Console:
-    """The guest's serial log: a file that grows.  ``text`` is the end of what was printed."""
+    """The guest's serial log: a file that grows.  ``text`` is the end of what was printed.
 
-    def __init__(self, path: Path | None) -> None:
+    ``lines`` begins ``start`` bytes into it.
+    """
+
+    def __init__(self, path: Path | None, start: int = 0) -> None:
         self._path = path
-        self._offset = 0
+        self._offset = start
         self._rest = ""
         self.text = ""
 
@@ -90,6 +93,7 @@ class Settings:
     scenario: Scenario | None = None
     text: int | None = None
     serial: Path | None = None
+    serial_start: int = 0
     seed: int = 1
     keep: bool | int = 2000
     duration: float | None = None
@@ -113,7 +117,7 @@ class Session:
         if options.epoch == EPOCH:
             options = replace(options, epoch=int(time.time()))
         self.host = Host(now=self.clock, rng=Rng(settings.seed), options=options, trace=self.trace)
-        self.console = Console(settings.serial)
+        self.console = Console(settings.serial, settings.serial_start)
         self.server = Server(
             client,
             settings.program,
@@ -204,6 +208,10 @@ class Session:
         self.ended = why
         self.say(why)
 
+    def scenario_over(self, scenario: Scenario) -> None:
+        """Do what is to be done once the scenario's time is over; called until ``done``."""
+        self.end(f"the scenario {scenario.name} is over")
+
     def _turn(self) -> None:
         served = self.server.poll(self._timeout())
         self.host.advance()
@@ -219,7 +227,7 @@ class Session:
             self._script.advance()
             scenario = self.settings.scenario
             if scenario is not None and self.now() >= scenario.duration:
-                self.end(f"the scenario {scenario.name} is over")
+                self.scenario_over(scenario)
         if self.settings.duration is not None and self.clock() >= self.settings.duration * 1e9:
             self.end(f"{self.settings.duration:g} s are over")
 

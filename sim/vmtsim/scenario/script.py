@@ -321,6 +321,11 @@ class ScenarioRun:
         """How many of them could be judged."""
         return self.expected - sum(each.verb in EXPECTATIONS for each in self.left_out)
 
+    @property
+    def settled(self) -> bool:
+        """Whether every step was done and every expectation is decided."""
+        return not self._waiting and not self._open
+
     def _possible(self) -> list[Step]:
         """Return the steps that the stage can do or see, and note the others."""
         possible = []

@@ -175,7 +175,7 @@ def test_a_panic_in_a_command_is_no_output(shell: Shell) -> None:
 
 def test_a_line_that_a_terminal_may_cut_is_refused(shell: Shell) -> None:
     with pytest.raises(ValueError, match="too long"):
-        shell.run("x" * 300)
+        shell.run("x" * 600)
 
 
 # Reports as NetBSD kernels print them: the format strings of the sources, filled in.

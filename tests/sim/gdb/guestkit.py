@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).parent / "guest"
-SOURCES = ("boot.S", "devices.c", "guest.c", "kernel.c", "module.c", "net.c", "text.c")
+SOURCES = ("boot.S", "devices.c", "guest.c", "kernel.c", "module.c", "net.c", "shell.c", "text.c")
 # Where modloads go: the module area of guest/boot.S is the last gigabyte.
 BASES = (0xFFFFFFFF_C0000000, 0xFFFFFFFF_C0800000)
 _MAGIC = 0x314B534944544D56

@@ -117,11 +117,17 @@ int
 config_fini_component(struct cfdriver * const *drivers,
     const struct cfattachinit *given, struct cfdata *cf)
 {
+
+	return the_device == NULL ? 0 : detach_device();
+}
+
+/* drvctl -d */
+int
+detach_device(void)
+{
 	device_t device = the_device;
 	int error;
 
-	if (device == NULL)
-		return 0;
 	error = (*device->d_attach->ca_detach)(device, 0);
 	if (error != 0)
 		return error;
@@ -192,6 +198,13 @@ sysmon_pswitch_event(struct sysmon_pswitch *s, int event)
 	    "power_button" : s->smpsw_type == PSWITCH_TYPE_RESET ?
 	    "reset_button" : "sleep_button";
 
+	if (shell_active()) {
+		/* As sim/vmtsim/accept/reporter.sh, and nothing is done. */
+		printf("vmt-accept: powerd %s %s %s\n", name,
+		    event == PSWITCH_EVENT_PRESSED ? "pressed" : "released",
+		    s->smpsw_name);
+		return;
+	}
 	printf("powerd: %s %s of %s\n", name,
 	    event == PSWITCH_EVENT_PRESSED ? "pressed" : "released",
 	    s->smpsw_name);
@@ -199,7 +212,10 @@ sysmon_pswitch_event(struct sysmon_pswitch *s, int event)
 		power_event = s->smpsw_type == PSWITCH_TYPE_POWER ? 'h' : 'r';
 }
 
-/* sysctl(9): only the node "rpc" is ever called. */
+/* sysctl(9): only the node "rpc" is ever called; data is read as it is. */
+
+struct node nodes[64];
+u_int node_count;
 
 #undef sysctl_createv
 int
@@ -212,6 +228,8 @@ sysctl_createv(struct sysctllog **logp, int flags,
 	if (node != NULL)
 		*node = &rpc_node;
 	*logp = (struct sysctllog *)&rpc_node;
+	if (handler == NULL && data != NULL && node_count < __arraycount(nodes))
+		nodes[node_count++] = (struct node){ name, type, data };
 	if (strcmp(name, "rpc") == 0) {
 		rpc_handler = handler;
 		rpc_node.sysctl_data = data;
@@ -224,6 +242,7 @@ sysctl_teardown(struct sysctllog **logp)
 {
 
 	rpc_handler = NULL;
+	node_count = 0;
 	*logp = NULL;
 }
 

@@ -66,15 +66,15 @@ console(const char *text, size_t length)
 static char *
 command_line(void)
 {
-	static char line[256];
+	static char line[512];
 	static u_int length;
 	char c;
 
 	while (inb(SERIAL + 5) & 1) {
 		c = inb(SERIAL);
-		if (c == '\r')
+		if (c == '\r' && !shell_active())
 			continue;
-		if (c == '\n') {
+		if (c == '\n' || c == '\r') {
 			line[length] = '\0';
 			length = 0;
 			return line;
@@ -267,9 +267,12 @@ kmain(u_int cpu)
 	processors_begin();
 	printf("guest: up with %u vCPU%s\n", cpus, cpus == 1 ? "" : "s");
 	module_begin();
+	shell_begin(module_words());
 	for (;;) {
 		line = command_line();
-		if (line != NULL)
+		if (line != NULL && shell_active())
+			shell_line(line);
+		else if (line != NULL)
 			obey(line);
 		if (power_event != 0) {
 			shutdown_hook();
@@ -279,7 +282,7 @@ kmain(u_int cpu)
 			stop_machine();
 		}
 		/* As an administrator would: drvctl -r -a cpufeaturebus cpu0. */
-		if (module_loaded() && uptime_ns() - looked > 100 * 1000000) {
+		if (module_loaded() && !shell_active() && uptime_ns() - looked > 100 * 1000000) {
 			looked = uptime_ns();
 			rescan();
 		}

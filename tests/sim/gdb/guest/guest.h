@@ -32,6 +32,7 @@ void	switch_stack(uint64_t **, uint64_t *);
 extern char thread_entry[];
 
 /* module.c: what modload(8) and the administrator do */
+const char *module_words(void);
 void	module_begin(void);
 void	module_load(u_int);
 void	module_unload(void);
@@ -40,10 +41,23 @@ void	module_busy(u_int);
 void	module_rpc(const char *);
 bool	module_loaded(void);
 
+/* shell.c: a NetBSD's words on the serial line */
+void	shell_begin(const char *);
+void	shell_line(const char *);
+bool	shell_active(void);
+
 /* devices.c: autoconf(9), power, sysctl(9) */
 extern volatile int power_event;	/* 0, 'h'alt or 'r'eboot */
 extern device_t the_device;
 void	rescan(void);
+int	detach_device(void);
+struct node {
+	const char	*n_name;
+	int		n_type;
+	const void	*n_data;
+};
+extern struct node nodes[];		/* those without a handler */
+extern u_int node_count;
 bool	shutdown_hook(void);
 int	write_rpc(const char *, char *, size_t *);
 

@@ -85,12 +85,20 @@ map(const struct region *region, uint64_t flags, bool present)
 	    : : : "rax", "memory");
 }
 
+/* The kernel's command line. */
+const char *
+module_words(void)
+{
+
+	return (const void *)((const struct start *)start_info)->command_line;
+}
+
 void
 module_begin(void)
 {
 	const struct start *start = (const void *)start_info;
 	const uint64_t *list = (const void *)start->module_list;
-	const char *words = (const void *)start->command_line;
+	const char *words = module_words();
 
 	if (start->modules == 0)
 		panic("no modules given");

@@ -1,0 +1,120 @@
+"""Disk images as they are published: raw, qcow2, either with .gz.  The file is never written.
+
+What the guest writes goes to QEMU's snapshot file, which is gone with QEMU.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_GZIP, _QCOW2 = b"\x1f\x8b", b"QFI\xfb"
+_CHUNK = 1 << 20
+# Room for what the guest writes while it runs (bytes).
+OVERLAY = 512 << 20
+_SAY = 256 << 20
+
+
+class DiskError(Exception):
+    """An image that cannot be used; ``exit_status`` as in sysexits.h."""
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int = 65) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.exit_status = status
+
+
+@dataclass(frozen=True)
+class Disk:
+    """An image that QEMU can open: its file and format."""
+
+    path: Path
+    format: str
+
+
+def size_unpacked(path: Path) -> int:
+    """Return how large a gzip file will be at least: its trailer says so modulo 4 GiB."""
+    with path.open("rb") as file:
+        file.seek(-4, 2)
+        said = int.from_bytes(file.read(4), "little")
+    packed = path.stat().st_size
+    while said < packed // 2:
+        said += 1 << 32
+    return said
+
+
+def prepared(path: Path, work: Path, say: Callable[[str], None]) -> Disk:
+    """Return the image, unpacked into ``work`` where it has to be.
+
+    Raises DiskError: no such file, not an image, or no room, which is looked at first.
+    """
+    head = _head(path)
+    if head.startswith(_GZIP):
+        need = size_unpacked(path)
+        _check_room(work, need + OVERLAY, f"{path.name} is {need >> 20} MiB when unpacked")
+        target = work / path.stem
+        _unpack(path, target, need, say)
+        return Disk(target, _format(_head(target)))
+    _check_room(work, OVERLAY, "the guest's writes")
+    return Disk(path.resolve(), _format(head))
+
+
+def kernel(path: Path, work: Path) -> Path:
+    """Return a kernel's file, unpacked into ``work`` if it is packed; raises DiskError."""
+    if not _head(path).startswith(_GZIP):
+        return path.resolve()
+    target = work / path.stem
+    _unpack(path, target, size_unpacked(path), lambda _line: None)
+    return target
+
+
+def _format(head: bytes) -> str:
+    return "qcow2" if head.startswith(_QCOW2) else "raw"
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise DiskError(f"cannot read {path}: {error.strerror}", status=66) from error
+    if not head:
+        raise DiskError(f"{path} is empty")
+    return head
+
+
+def _check_room(work: Path, need: int, why: str) -> None:
+    free = shutil.disk_usage(work).free
+    if free < need:
+        raise DiskError(
+            f"no room in {work}: {why}, {need >> 20} MiB are needed and {free >> 20} MiB free",
+            hint="set TMPDIR to a directory with room",
+            status=74,
+        )
+
+
+def _unpack(path: Path, target: Path, size: int, say: Callable[[str], None]) -> None:
+    """Unpack, leaving holes where there are only zeros."""
+    done = said = 0
+    try:
+        with gzip.open(path, "rb") as source, target.open("wb") as out:
+            while chunk := source.read(_CHUNK):
+                if chunk.strip(b"\0"):
+                    out.write(chunk)
+                else:
+                    out.seek(len(chunk), 1)
+                done += len(chunk)
+                if done - said >= _SAY:
+                    said = done
+                    say(f"unpacking {path.name}: {done >> 20} of {max(size, done) >> 20} MiB")
+            out.truncate(done)
+    except (OSError, EOFError, zlib.error) as error:
+        target.unlink(missing_ok=True)
+        raise DiskError(f"cannot unpack {path}: {error}") from error

@@ -1,0 +1,180 @@
+"""What is done inside a real guest: the verbs of scenarios and of a run, typed on its console.
+
+Each is one call of guest.sh, which was unpacked beside the module.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.accept.files import FOLDER
+from vmtsim.accept.shell import LONGEST, Result, Shell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Where the files can go, first that is writable; /var/tmp is in every system (hier(7)).
+PLACES = ("/var/tmp", "/tmp", "/root", "/mnt")
+_MARKS = 90  # what Shell.run puts around a command
+# strerror(3) of NetBSD -> errno, as drvctl, modload and sysctl print it (sys/errno.h,
+# lib/libc/gen/errlist).
+ERRNO = {
+    "Operation not permitted": "EPERM (1)",
+    "No such file or directory": "ENOENT (2)",
+    "Device not configured": "ENXIO (6)",
+    "Exec format error": "ENOEXEC (8)",
+    "Device busy": "EBUSY (16)",
+    "File exists": "EEXIST (17)",
+    "Invalid argument": "EINVAL (22)",
+    "Operation not supported": "EOPNOTSUPP (45)",
+    "Program version wrong": "EPROGMISMATCH (75)",
+}
+
+
+class GuestError(Exception):
+    """The guest cannot be prepared; ``hint`` says what it needs."""
+
+    exit_status = 69
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass
+class Facts:
+    """What the guest says of itself."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> str:
+        return self.values.get(name, "")
+
+    @property
+    def release(self) -> str:
+        """The release whose kernel interface it has: 11.0 for 11.0_STABLE, 10.1 for 10.1_RC2."""
+        return re.split(r"[_\s]", self["release"])[0]
+
+
+def _listed(argument: Any) -> list[str]:
+    if argument is None:
+        return []
+    return [argument] if isinstance(argument, str) else [str(each) for each in argument]
+
+
+# A scenario's verb -> the calls of guest.sh that it means.
+_CALLS: dict[str, Callable[[Any], list[list[str]]]] = {
+    "hostname": lambda a: [["hostname", str(a)]],
+    "detach": lambda a: [["detach", str(a)]],
+    "rescan": lambda a: [["rescan", str(a)]],
+    "load": lambda _: [["load"]],
+    "unload": lambda a: [["unload", str(a)]],
+    "sysctl": lambda a: [["sysctl", f"{name}={_number(value)}"] for name, value in a.items()],
+    "addresses": lambda a: [["addresses", *_listed(a)]],
+    "powerd": lambda a: [["powerd", "on" if a else "off"]],
+    "clock": lambda a: [["clock", str(round(a))]],
+    "suspend": lambda _: [["suspend"]],
+    "resume": lambda _: [["resume"]],
+    "shutdown": lambda _: [["shutdown"]],
+    "rpc": lambda a: [["rpc", a.decode("ascii") if isinstance(a, bytes) else str(a)]],
+}
+
+
+def _number(value: Any) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def unable(verb: str, argument: Any) -> str:
+    """Return why a real guest cannot do ``guest.VERB``; "" if it can."""
+    if verb not in _CALLS:
+        return "there is no way to do it on a console"
+    if verb == "load" and argument:
+        return "the path is one of the simulator's machine"
+    if verb == "addresses" and isinstance(argument, dict):
+        return "the guest has one network card"
+    if verb == "rpc" and not all(0x20 <= byte < 0x7F for byte in bytes(argument)):
+        return "the message has bytes that cannot be typed"
+    for words in _CALLS[verb](argument):
+        if len(shlex.join(words)) > LONGEST - _MARKS - len("sh /var/tmp//guest.sh ") - len(FOLDER):
+            return "it is longer than a terminal's line"
+    return ""
+
+
+class Guest:
+    """The guest behind a shell; ``folder`` is where its files are."""
+
+    def __init__(self, shell: Shell, folder: str) -> None:
+        self.shell = shell
+        self.folder = folder
+
+    def call(self, *words: str, timeout: float = 120.0) -> Result:
+        """Run one verb of guest.sh."""
+        return self.shell.run(f"sh {self.folder}/guest.sh {shlex.join(words)}", timeout=timeout)
+
+    def do(self, verb: str, argument: Any) -> str:
+        """Do what a scenario's ``guest.VERB`` means; returns "0" or how it failed."""
+        for words in _CALLS[verb](argument):
+            result = self.call(*words)
+            if not result.ok:
+                return failure(result)
+        return "0"
+
+    def facts(self) -> Facts:
+        """Ask the guest what it is."""
+        facts = Facts()
+        for line in self.call("facts").output.splitlines():
+            name, _, value = line.partition("=")
+            if name == "missing":
+                facts.missing.append(value)
+            else:
+                facts.values[name] = value.strip()
+        return facts
+
+
+def failure(result: Result) -> str:
+    """Return how a command failed: its errno where its message tells, or the message."""
+    lines = [line for line in result.output.splitlines() if line.strip()]
+    last = lines[-1].strip() if lines else f"exit status {result.status}"
+    for text, errno in ERRNO.items():
+        if last.endswith(text):
+            return errno
+    return last
+
+
+def find_folder(shell: Shell) -> str:
+    """Return a directory that can be written, making the root writable if it has to be.
+
+    Raises GuestError.
+    """
+    for attempt in ("", "mount -u -o rw /", "mount -t tmpfs tmpfs /mnt"):
+        if attempt and not shell.run(attempt).ok:
+            continue
+        for place in PLACES:
+            if shell.run(f"mkdir -p {place}/{FOLDER} && : > {place}/{FOLDER}/x").ok:
+                return f"{place}/{FOLDER}"
+    raise GuestError(
+        "no directory of the guest can be written",
+        hint="its root is read-only, and it has no tmpfs: use an image with a writable root",
+    )
+
+
+def unpack(shell: Shell, parent: str) -> None:
+    """Find the disk that is an archive and unpack it below ``parent``; raises GuestError."""
+    found = shell.run(
+        "for d in $(sysctl -n hw.disknames); do case $d in fd*|cd*|dk*|md*) ;; *) "
+        "case $(dd if=/dev/r${d}d count=1 2>/dev/null) in "
+        f"{FOLDER}*) echo DISK $d;; esac;; esac; done"
+    )
+    disk = re.search(r"DISK (\w+)", found.output)
+    if disk is None:
+        raise GuestError(
+            f"the guest does not see the disk with the files; it printed: {found.output!r}",
+            hint="another --disk-bus (ide, virtio, scsi, usb): the guest needs a driver for it",
+        )
+    done = shell.run(f"tar xpf /dev/r{disk.group(1)}d -C {parent}", timeout=300)
+    if not done.ok:
+        raise GuestError(f"the guest cannot unpack the files: {done.output}")

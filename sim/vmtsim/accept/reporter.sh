@@ -1,0 +1,7 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Stands in for a script of powerd(8) while vmtsim accept plays scenarios: says
+# on the console what powerd ran it with.  powerd gives the device and the event
+# (usr.sbin/powerd/powerd.c, dispatch_power_event_state_change).
+echo "vmt-accept: powerd ${0##*/} $2 $1" >/dev/console

@@ -1,0 +1,441 @@
+"""One acceptance run: the machine, its shell, the module, and one scenario after another."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.errors import VmtgenError
+from vmtgen.kobj import read_module
+
+from vmtsim import __version__
+from vmtsim.accept import compare, disks, files, guest, machine, verdict
+from vmtsim.accept.boot import Account, Boot
+from vmtsim.accept.console import Console, ConsoleError
+from vmtsim.accept.guest import Facts, Guest, GuestError
+from vmtsim.accept.session import GuestSession
+from vmtsim.accept.worker import Worker
+from vmtsim.gdb import locate, sites
+from vmtsim.gdb.rsp import Client, RemoteError, connect
+from vmtsim.gdb.server import Patience
+from vmtsim.gdb.session import Settings
+from vmtsim.report.session_text import Findings
+from vmtsim.run.simulation import Simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vmtsim.accept.shell import Shell
+    from vmtsim.core.trace import Event
+    from vmtsim.scenario.script import Scenario
+
+# Played where nothing is chosen: each of the driver's parts once, in a few minutes.
+DEFAULT = (
+    "boot-to-halt",
+    "detach-attach",
+    "reboot",
+    "lost-channel",
+    "checkpoint",
+    "no-high-bandwidth",
+    "check_os_fullname",
+    "backup",
+)
+# As the simulated guest begins (vmtsim.kernel.network, KernelOptions.hostname).
+HOSTNAME = "guest.example"
+ADDRESSES = ("192.0.2.10/24", "2001:db8::10/64")
+NEEDED = ("modload", "modunload", "modstat", "drvctl", "sysctl")
+# Room for the module and the scripts on the disk that brings them.
+_FILES = 8 << 20
+
+
+class AcceptError(Exception):
+    """The run cannot be made; ``exit_status`` as in sysexits.h."""
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int = 69) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.exit_status = status
+
+
+@dataclass
+class Plan:
+    """What to do.  Times are seconds; ``slow`` widens the windows of expectations."""
+
+    options: machine.MachineOptions
+    scenarios: list[Scenario]
+    disk: Path | None = None
+    kernel: Path | None = None
+    module: Path | None = None
+    account: Account = field(default_factory=Account)
+    boot_timeout: float = 1800.0
+    slow: float = 2.0
+    seed: int = 1
+    keep: bool = False
+
+
+@dataclass
+class Versions:
+    """What took part."""
+
+    pairs: dict[str, str] = field(default_factory=dict)
+
+
+class Acceptance:
+    """Runs a plan.  ``say`` takes lines for the user, ``finished`` each scenario's result.
+
+    Use it as a context: leaving it ends the machine (not with ``plan.keep``) and removes what was
+    unpacked.
+    """
+
+    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.say = say
+        self.facts = Facts()
+        self.versions = Versions()
+        self.module: Path | None = None  # as it is loaded
+        self.console_log = b""
+        self.machine: machine.Machine | None = None
+        self.work = Path(tempfile.mkdtemp(prefix="vmt-accept-"))
+        self._options = plan.options
+        self._worker: Worker | None = None
+        self._console: Console | None = None
+        self._folder = ""
+        self._powerd = False
+        self._boots = 0
+
+    def __enter__(self) -> Acceptance:  # noqa: PYI034 - typing.Self needs Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.plan.keep and self.machine is not None and self.machine.running:
+            self.say(
+                f"kept: QEMU is process {self.machine.process.pid}, the console is the Unix socket "
+                f"{self.machine.folder / 'console'}"
+            )
+            return
+        self._end_machine()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    # The machine and its shell.
+
+    def prepare(self) -> None:
+        """Start the machine, get to a root shell, and bring the files in.
+
+        Raises AcceptError, DiskError, MachineError, ConsoleError, GuestError.
+        """
+        plan = self.plan
+        qemu = machine.find_qemu(self._options)
+        self.versions.pairs = {
+            "vmtsim": __version__,
+            "Python": platform.python_version(),
+            "QEMU": machine.version(qemu),
+        }
+        if plan.disk is not None:
+            self._options = replace(
+                self._options, disk=disks.prepared(plan.disk, self.work, self.say)
+            )
+        if plan.kernel is not None:
+            self._options = replace(self._options, kernel=disks.kernel(plan.kernel, self.work))
+        with (self.work / "files.img").open("wb") as file:
+            file.truncate(_FILES)
+        self._boot()
+
+    def _boot(self) -> None:
+        self._boots += 1
+        self.say("starting QEMU")
+        files_disk = self.work / "files.img"
+        self.machine = machine.start(self._options, self.work / f"boot{self._boots}", files_disk)
+        self._console = Console.of_socket(self.machine.line, progress=self.say)
+        boot = Boot(self._console, self.plan.account, timeout=self.plan.boot_timeout, say=self.say)
+        shell = boot.shell()
+        self._set_up(shell, files_disk)
+        self._worker = Worker(shell)
+
+    def _set_up(self, shell: Shell, files_disk: Path) -> None:
+        self.say("the guest has a root shell")
+        system = shell.run("uname -s -r -m")
+        match = re.fullmatch(r"(\S+) (\S+) (\S+)", system.output.strip())
+        if match is None or match.group(1) != "NetBSD":
+            raise GuestError(f"the guest is no NetBSD: uname says {system.output!r}")
+        _, release, port = match.groups()
+        if self.module is None:
+            self.module = self._given() or self._build(release, port)
+        self._check_module(port)
+        content = files.archive({"vmt.kmod": self.module})
+        if len(content) > _FILES:
+            raise AcceptError(f"{self.module} is too large for the guest", status=65)
+        with files_disk.open("r+b") as file:
+            file.write(content)
+        self._folder = guest.find_folder(shell)
+        guest.unpack(shell, self._folder.rpartition("/")[0])
+        inside = Guest(shell, self._folder)
+        self.facts = inside.facts()
+        missing = [name for name in NEEDED if name in self.facts.missing]
+        if missing:
+            raise GuestError(
+                f"the guest has no {', '.join(missing)}",
+                hint="the set base of NetBSD has all of them",
+            )
+        self.versions.pairs |= {
+            "guest": self.facts["version"] or f"NetBSD {release} {port}",
+            "guest's vCPUs": self.facts["cpus"],
+        }
+        inside.call("quiet")
+        self._powerd = inside.call("reporters").ok
+        if not self._powerd:
+            self.say("powerd does not run in the guest: power events are not judged")
+
+    def _given(self) -> Path | None:
+        """Return the module that the user gave: the file, or the one inside an archive."""
+        path = self.plan.module
+        if path is None or not tarfile.is_tarfile(path):
+            return path
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.name.endswith("/vmt.kmod") and (inside := tar.extractfile(member)):
+                    target = self.work / "vmt.kmod"
+                    target.write_bytes(inside.read())
+                    return target
+        raise AcceptError(f"{path} is an archive without a vmt.kmod", status=65)
+
+    def _build(self, release: str, port: str) -> Path:
+        """Have the module built for the guest's release, as a user would."""
+        known = re.split(r"[_\s]", release)[0]
+        self.say(f"building the module for NetBSD {known}/{port}")
+        out = self.work / "build"
+        words = [sys.executable, "-m", "vmtgen", "build", "--release", known, "--machine", port]
+        done = subprocess.run(
+            [*words, "--out", str(out)], capture_output=True, text=True, check=False
+        )
+        path = out / known / port / "vmt.kmod"
+        if done.returncode != 0 or not path.is_file():
+            raise AcceptError(
+                f"no module for NetBSD {release}/{port}: {done.stderr.strip()}",
+                hint="build one (vmtgen build --sys) and give it with --module",
+                status=65,
+            )
+        return path
+
+    def _check_module(self, port: str) -> None:
+        assert self.module is not None
+        try:
+            module = read_module(self.module)
+        except VmtgenError as error:
+            raise AcceptError(str(error), status=65) from error
+        if module.machine.value != port:
+            raise AcceptError(
+                f"{self.module} is for {module.machine.value}, the guest is {port}", status=65
+            )
+        info = module.modinfo
+        self.versions.pairs["module"] = (
+            f"{info.name} for NetBSD {info.version_text}/{module.machine.value}, "
+            f"{self.module.stat().st_size} bytes"
+        )
+
+    def _end_machine(self) -> None:
+        if self.machine is None:
+            return
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+        self.machine.stop()
+        if self.machine.log.is_file():
+            self.console_log += self.machine.log.read_bytes()
+        self.machine = None
+
+    def console(self) -> bytes:
+        """Return all that consoles printed so far."""
+        now = b""
+        if self.machine is not None and self.machine.log.is_file():
+            now = self.machine.log.read_bytes()
+        return self.console_log + now
+
+    # Scenarios.
+
+    def results(self) -> Iterator[verdict.Result]:
+        """Play one scenario after another."""
+        for scenario in self.plan.scenarios:
+            yield self._play(scenario)
+
+    def _alive(self) -> bool:
+        return (
+            self.machine is not None
+            and self.machine.running
+            and self._worker is not None
+            and self._worker.crash is None
+        )
+
+    def _play(self, scenario: Scenario) -> verdict.Result:
+        result = verdict.Result(scenario.name, scenario.summary)
+        try:
+            if not self._alive():
+                self.say("the machine is gone: starting another one")
+                self._end_machine()
+                self._boot()
+            self._simulate(scenario, result)
+            self._real(scenario, result)
+        except (ConsoleError, RemoteError) as error:
+            result.crash = result.crash or str(error)
+            if not result.properties:
+                result.properties = verdict.properties(
+                    loaded="0", crash=result.crash, rules=(), failures=(), judged=0, ends=None
+                )
+        return result
+
+    def _simulate(self, scenario: Scenario, result: verdict.Result) -> None:
+        assert self.module is not None
+        self.say(f"{scenario.name}: in the simulator")
+        simulation = Simulation(self.module, scenario, seed=self.plan.seed)
+        simulation.run()
+        result.simulated = [
+            event for event in simulation.trace.events if event.at <= scenario.duration
+        ]
+
+    def _real(self, scenario: Scenario, result: verdict.Result) -> None:
+        assert self._worker is not None
+        assert self.machine is not None
+        assert self.module is not None
+        self.say(f"{scenario.name}: on the guest, {scenario.duration / 1e9:.0f} s")
+        given = scenario.guest
+
+        def begin(shell: Shell) -> tuple[str, int | None]:
+            inside = Guest(shell, self._folder)
+            inside.call("free")
+            inside.do("hostname", given.get("hostname", HOSTNAME))
+            inside.do("addresses", given.get("addresses", list(ADDRESSES)))
+            if self._powerd:
+                inside.do("powerd", bool(given.get("powerd", True)))
+            loaded = inside.call("load")
+            if not loaded.ok:
+                return guest.failure(loaded), None
+            return "0", locate.from_modstat(loaded.output, name)
+
+        program = sites.of_module(self.module)
+        name = program.name
+        started = time.monotonic()
+        start = self.machine.log.stat().st_size
+        loaded, base = self._worker.call(begin)
+        if loaded != "0":
+            result.properties = verdict.properties(
+                loaded=loaded, crash="", rules=(), failures=(), judged=0, ends=None
+            )
+            return
+        session = GuestSession(
+            Client(connect(self.machine.gdb)),
+            Settings(
+                program=program,
+                scenario=slowed(scenario, self.plan.slow),
+                serial=self.machine.log,
+                serial_start=start,
+                seed=self.plan.seed,
+                keep=True,
+                patience=Patience(look=0.5, quiet=4.0),
+            ),
+            lambda line: self.say(f"{scenario.name}: {line}"),
+            worker=self._worker,
+            folder=self._folder,
+            base=base,
+            powerd=self._powerd,
+            shortest=scenario.duration,
+        )
+        rules = Findings(session.trace)
+        session.run()
+        result.seconds = time.monotonic() - started
+        self._judge(session, rules, result)
+
+    def _judge(self, session: GuestSession, rules: Findings, result: verdict.Result) -> None:
+        crash = str(self._worker.crash) if self._worker and self._worker.crash else ""
+        if not crash and self.machine is not None and not self.machine.running:
+            crash = "" if _went_down(session.trace.events) else "QEMU has quit"
+        result.crash = crash
+        result.left_out = session.left_out
+        result.expected, result.judged = session.expected, session.judged
+        result.calls = session.host.summary()["calls"]
+        result.origin = session.first
+        events = session.trace.events
+        result.real = events[: session.talk_end] if session.talk_end is not None else events
+        if session.stuck:
+            result.findings.append(session.stuck)
+        if not session.spoke:
+            result.findings.append("the driver never called the host")
+        broken = [f"{event['rule']}: {event.get('detail')}" for event in rules.events]
+        result.findings += [f"protocol: {each}" for each in broken]
+        result.findings += [str(failure) for failure in session.failures]
+        result.properties = verdict.properties(
+            loaded="0",
+            crash=crash,
+            rules=broken,
+            failures=[str(failure) for failure in session.failures],
+            judged=session.judged,
+            ends=session.ends,
+        )
+        module = read_module(self.module) if self.module is not None else None
+        release = module.modinfo.version_text if module is not None else ""
+        result.comparison = compare.compare(
+            compare.messages(result.simulated, release=release),
+            compare.messages(result.real, origin=result.origin, release=self.facts["release"]),
+        )
+
+
+def slowed(scenario: Scenario, factor: float) -> Scenario:
+    """Return the scenario with wider windows for what is expected; what must not come keeps its."""
+    steps = tuple(
+        replace(step, within=round(step.within * factor)) if not step.negated else step
+        for step in scenario.steps
+    )
+    last = max((step.at + step.within for step in steps), default=0)
+    return replace(scenario, steps=steps, duration=max(scenario.duration, last))
+
+
+def _went_down(events: Iterator[Event] | list[Event]) -> bool:
+    return any(event.kind == "guest.done" and event["verb"] == "shutdown" for event in events)
+
+
+def record(acceptance: Acceptance, results: list[verdict.Result]) -> dict[str, Any]:
+    """Return the run as plain data for report.json."""
+    return {
+        "format": "vmtsim-acceptance",
+        "version": 1,
+        "status": verdict.status(results),
+        "versions": acceptance.versions.pairs,
+        "guest": {**acceptance.facts.values, "missing": acceptance.facts.missing},
+        "scenarios": [_scenario(each) for each in results],
+    }
+
+
+def _scenario(result: verdict.Result) -> dict[str, Any]:
+    differences = result.comparison.differences if result.comparison is not None else ()
+    return {
+        "name": result.scenario,
+        "verdict": result.verdict,
+        "seconds": round(result.seconds, 1),
+        "calls": result.calls,
+        "expectations": {"all": result.expected, "judged": result.judged},
+        "properties": {
+            each.name: {"state": each.state, "detail": each.detail} for each in result.properties
+        },
+        "findings": result.findings,
+        "left_out": [
+            {"place": each.place, "verb": each.verb, "reason": each.reason}
+            for each in result.left_out
+        ],
+        "differences": [
+            {
+                "kind": each.kind,
+                "simulated": None if each.simulated is None else each.simulated.text,
+                "real": None if each.real is None else each.real.text,
+            }
+            for each in differences
+        ],
+        "compared": result.comparison is not None,
+        "crash": result.crash,
+    }

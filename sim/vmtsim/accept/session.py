@@ -1,0 +1,249 @@
+"""A scenario on a real guest: the host is played behind the GDB stub, the guest's part is typed."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vmtsim.accept import guest as inside
+from vmtsim.accept.guest import Guest
+from vmtsim.gdb import locate
+from vmtsim.gdb.session import SEEN, Session, Settings
+from vmtsim.scenario.verbs import EXPECTATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.accept.shell import Shell
+    from vmtsim.accept.worker import Job, Worker
+    from vmtsim.core.trace import Event
+    from vmtsim.gdb.rsp import Client
+    from vmtsim.scenario.script import Scenario, Step
+
+# What reporter.sh prints.
+_REPORT = re.compile(r"vmt-accept: powerd (\w+) (\w+) (\w+)")
+# Seconds: for the module to be found in memory and the driver to speak, for the answer to a last
+# ping, for all that is left to do at the end.
+_SPEAK, _PING, _LEAVE = 90.0, 30.0, 180.0
+_SAY = 10.0
+LAST_PING = "ping"
+
+
+@dataclass
+class End:
+    """How the driver left: what could be seen at the end of a scenario.
+
+    ``alive``: it answered a last ping; None where it was not attached, and so not asked.
+    ``unload``: how modunload ended, "0" or an error; ``device``: what was still attached.
+    """
+
+    alive: bool | None = None
+    unload: str = ""
+    device: str = ""
+    channels: list[int] = field(default_factory=list)
+
+
+class GuestSession(Session):
+    """One scenario, from the rescan that lets the driver attach to the unload of the module.
+
+    The module is loaded already, at ``base`` (None: not known).  The scenario ends at its end, or
+    from ``shortest`` nanoseconds on once nothing more is waited for.  ``spoke`` is false if the
+    driver never called the host.  ``talk_end`` is the number of events up to the end of the scenario.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        say: Callable[[str], None],
+        *,
+        worker: Worker,
+        folder: str,
+        base: int | None,
+        powerd: bool,
+        shortest: int,
+    ) -> None:
+        super().__init__(client, settings, say)
+        self._shortest = shortest
+        self.ends = End()
+        self.talk_end: int | None = None
+        self.spoke = True
+        self.stuck = ""
+        self._worker = worker
+        self._folder = folder
+        self._powerd = powerd
+        # The text's address of a module whose driver is to attach once it is served; 0: any.
+        self._attach: int | None = base or 0
+        self._bus = "cpu0"
+        self._started = self._said = time.monotonic()
+        self._leaving: Job[Any] | None = None
+        self._left_at = 0.0
+        self._pinged = 0.0
+        self.trace.subscribe(self._reported, ("console",))
+        self.trace.subscribe(self._answered, ("tclo.reply",))
+
+    @property
+    def first(self) -> int:
+        """When the driver called first (ns of the trace)."""
+        return self._first or 0
+
+    # The stage of the scenario.
+
+    def guest(self, verb: str, argument: Any, /) -> None:
+        """Do it by way of the console; how it ended becomes an event."""
+
+        def typed(shell: Shell) -> tuple[str, int | None]:
+            guest = Guest(shell, self._folder)
+            if verb != "load":
+                return guest.do(verb, argument), None
+            result = guest.call("load")
+            if not result.ok:
+                return inside.failure(result), None
+            return "0", locate.from_modstat(result.output, self.settings.program.name) or 0
+
+        def ended(_session: Session) -> None:
+            shown = str(job.error) if job.error is not None else job.result()[0]
+            self.trace.emit("guest.done", verb=verb, argument=str(argument), result=shown)
+            if job.error is None and job.result()[1] is not None:
+                self._attach = job.result()[1]
+
+        job = self._worker.submit(typed)
+        self._when_done(job, ended)
+
+    def _when_done(self, job: Job[Any], then: Callable[[Session], None]) -> None:
+        def look(session: Session) -> None:
+            if job.done:
+                then(session)
+            else:
+                session.commands.append(look)
+
+        self.commands.append(look)
+
+    def _ask(self, *words: str) -> str | None:
+        """Return what a verb of guest.sh prints, serving the guest meanwhile; None if it fails."""
+        if self.done:
+            return None
+        job = self._worker.submit(lambda shell: Guest(shell, self._folder).call(*words))
+        while not job.done:
+            self.server.poll(0.02)
+            self.host.advance()
+            self._listen()
+        if job.error is not None or not job.result().ok:
+            return None
+        return job.result().output.strip()
+
+    def sysctl(self, name: str, /) -> Any:
+        """Return the value of a node, read in the guest."""
+        return self._ask("node", name)
+
+    def fact(self, name: str, /) -> str | None:
+        """Ask the guest."""
+        return self._ask("fact", name) or None
+
+    def unable(self, step: Step, /) -> str:
+        """Return why this real guest cannot do or show it."""
+        verb = step.verb
+        if verb.startswith("guest."):
+            return inside.unable(verb.removeprefix("guest."), step.argument)
+        if not step.expects or verb == "expect.sysctl":
+            return ""
+        kind = EXPECTATIONS[verb].kind(step.argument)
+        if kind == "powerd":
+            return "" if self._powerd else "powerd does not run there"
+        if kind in SEEN or kind == "guest.done":
+            return ""
+        return f"events {kind!r} are seen in the simulated kernel alone"
+
+    def _reported(self, event: Event) -> None:
+        found = _REPORT.search(str(event["text"]))
+        if found:
+            script, name, device = found.groups()
+            self.trace.emit("powerd", script=script, name=name, device=device, type="pswitch")
+
+    # The loop.
+
+    def _turn(self) -> None:
+        super()._turn()
+        if self._worker.crash is not None and not self.done:
+            self.end("the guest crashed")
+        if self._attach is not None and self.server.armed and self._attach in {0, self.server.base}:
+            self._attach = None
+            self._rescan()
+        over = self.talk_end is not None
+        waits = self._script is not None and not self._script.settled
+        settled = not waits and self._first is not None and self.now() >= self._shortest
+        if over or settled:
+            self.scenario_over(self.settings.scenario)
+        if time.monotonic() - self._said > _SAY and not over:
+            self._said = time.monotonic()
+            calls = self.host.summary()["calls"]
+            self.say(f"{self.now() / 1e9:.0f} of {self._shortest / 1e9:.0f} s, {calls} calls")
+        if self._first is None and time.monotonic() - self._started > _SPEAK:
+            self.spoke = False
+            self.scenario_over(None)
+
+    def _rescan(self) -> None:
+        """Let the device be looked for; then the settings that a scenario begins with."""
+        scenario = self.settings.scenario
+        nodes = dict((scenario.guest.get("sysctl") if scenario is not None else None) or {})
+
+        def typed(shell: Shell) -> str:
+            guest = Guest(shell, self._folder)
+            result = guest.call("rescan", self._bus)
+            if not result.ok:
+                return inside.failure(result)
+            return guest.do("sysctl", nodes) if nodes else "0"
+
+        def ended(_session: Session) -> None:
+            shown = str(job.error) if job.error is not None else job.result()
+            if shown != "0":
+                self.stuck = f"drvctl -r: {shown}"
+
+        job = self._worker.submit(typed)
+        self._when_done(job, ended)
+
+    def scenario_over(self, scenario: Scenario | None) -> None:
+        """See whether the driver still answers, take the module out, and end."""
+        if self.talk_end is None:
+            self.talk_end = len(self.trace.events)
+            if self._script is not None:
+                self.failures = self._script.finish()
+            self.host.faults.disarm()
+            self.host.faults.enabled = False
+            self._left_at = time.monotonic()
+            if scenario is not None and self.host.guest_channels:
+                self.ends.alive = False
+                self._pinged = self._left_at
+                self.host.send(LAST_PING)
+        now = time.monotonic()
+        waits = self.ends.alive is False and now - self._pinged < _PING
+        if self._leaving is None and not waits:
+            self._leave()
+        if now - self._left_at > _LEAVE:
+            self.stuck = self.stuck or "modunload does not end"
+            self.end("the module cannot be taken out")
+
+    def _answered(self, event: Event) -> None:
+        if self._pinged and self.ends.alive is False and event["message"] == LAST_PING.encode():
+            self.ends.alive = True
+
+    def _leave(self) -> None:
+        name = self.settings.program.name
+
+        def typed(shell: Shell) -> tuple[str, str]:
+            guest = Guest(shell, self._folder)
+            unload = guest.do("unload", name)
+            return unload, guest.call("device", "vmt0").output.strip()
+
+        def ended(_session: Session) -> None:
+            if job.error is not None:
+                self.stuck = self.stuck or str(job.error)
+            else:
+                self.ends.unload, self.ends.device = job.result()
+                self.ends.channels = sorted(self.host.guest_channels)
+            self.end("over")
+
+        job = self._leaving = self._worker.submit(typed)
+        self._when_done(job, ended)

@@ -1,0 +1,249 @@
+"""``vmtsim accept``: the driver on a real NetBSD in stock QEMU, as one command with a report."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from vmtsim.arguments import seed
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from vmtsim.accept.boot import Account
+    from vmtsim.accept.run import Acceptance, Plan
+    from vmtsim.accept.verdict import Result
+    from vmtsim.scenario.script import Scenario
+
+SUMMARY = "try the driver on a real NetBSD in stock QEMU, and compare with the simulator"
+
+_EPILOG = """\
+examples:
+  vmtsim accept --disk NetBSD-10.1-amd64-live.img.gz
+       the image as NetBSD publishes it; the module is built for its release
+  vmtsim accept --kernel netbsd --disk root.img --module vmt.kmod --cpus 2
+       a kernel of your own with a root of your own
+  vmtsim accept --disk i386.qcow2 --machine i386 --user root --password-file pw
+  vmtsim accept --disk live.img.gz --scenario boot-to-halt detach-attach --report out
+  vmtsim accept --list                               what can be played
+
+What it does: boots the image (which is not written; its changes are gone at the end), goes
+through the boot loader and the login on the serial console, brings module and scripts in on a
+disk of their own, and plays each scenario twice: in the simulator, and on the guest with a
+VMware host played behind QEMU's GDB stub.  The guest has no network.  Then it judges the
+properties of `vmtsim run`, as far as they are seen from outside, and compares the two
+conversations.  Ends with 0 if every scenario is ok, 1 if one is not, 3 if the kernel crashed.
+
+The report has index.html (conversations side by side), report.json, console.log and traces.
+An image boots in about a minute with --accel kvm, in five to ten without.  docs/acceptance.md
+begins at the beginning.
+"""
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and a million")
+    return value
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if not 0 < value < 1 << 20:
+        raise argparse.ArgumentTypeError(f"{text} is too small or too large")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vmtsim accept``."""
+    parser.epilog = _EPILOG
+    what = parser.add_argument_group("the guest")
+    what.add_argument("--disk", type=Path, metavar="IMAGE", help="raw or qcow2, either also .gz")
+    what.add_argument("--kernel", type=Path, metavar="NETBSD", help="loaded by QEMU itself (PVH)")
+    what.add_argument("--append", metavar="WORDS", help="the kernel's (console=com root=...)")
+    what.add_argument(
+        "--machine", choices=("amd64", "i386"), default="amd64", help="the guest's port (amd64)"
+    )
+    what.add_argument("--user", default="root", help="who logs in on the console (root)")
+    what.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="the password is its first line"
+    )
+    driver = parser.add_argument_group("the driver")
+    driver.add_argument(
+        "--module", type=Path, metavar="FILE", help="vmt.kmod, or an archive of vmtgen dist with it"
+    )
+    driver.add_argument(
+        "--scenario", nargs="+", metavar="NAME|FILE", help="what to play; all: everything (--list)"
+    )
+    driver.add_argument("--list", action="store_true", help="list the scenarios, and leave")
+    driver.add_argument("--seed", type=seed, default=1, metavar="N", help="all chance (1)")
+    qemu = parser.add_argument_group("QEMU")
+    qemu.add_argument("--qemu", metavar="PATH", help="qemu-system-x86_64, or -i386")
+    qemu.add_argument("--cpus", type=_count, default=2, metavar="N", help="vCPUs (2)")
+    qemu.add_argument("--memory", type=_count, default=1024, metavar="MIB", help="(1024)")
+    qemu.add_argument(
+        "--accel", choices=("tcg", "kvm"), default="tcg", help="kvm is faster, where it works (tcg)"
+    )
+    qemu.add_argument(
+        "--disk-bus",
+        choices=("ide", "virtio", "scsi", "usb"),
+        help="where the disks are (ide; virtio with --kernel)",
+    )
+    qemu.add_argument("--keep", action="store_true", help="leave the machine running at the end")
+    rest = parser.add_argument_group("time and output")
+    rest.add_argument(
+        "--boot-timeout",
+        type=_seconds,
+        default=1800.0,
+        metavar="SECONDS",
+        help="from power-on to the shell (1800)",
+    )
+    rest.add_argument(
+        "--slow",
+        type=_seconds,
+        default=2.0,
+        metavar="FACTOR",
+        help="how much longer than the simulated guest this one may take (2)",
+    )
+    rest.add_argument(
+        "--report",
+        type=Path,
+        default=Path("vmt-accept"),
+        metavar="DIR",
+        help="where the report goes (vmt-accept)",
+    )
+    rest.add_argument("--quiet", action="store_true", help="no progress, the table alone")
+
+
+def _fail(message: str, hint: str, status: int = 64) -> NoReturn:
+    sys.stderr.write(f"vmtsim accept: error: {message}\nhint: {hint}\n")
+    raise SystemExit(status)
+
+
+def _account(args: argparse.Namespace) -> Account:
+    from vmtsim.accept.boot import Account  # noqa: PLC0415
+
+    if args.password_file is None:
+        return Account(args.user)
+    try:
+        lines = args.password_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        _fail(f"cannot read {args.password_file}: {error}", "its first line is the password", 66)
+    return Account(args.user, lines[0] if lines else "")
+
+
+def _scenarios(names: list[str] | None) -> list[Scenario]:
+    from vmtsim.accept.run import DEFAULT  # noqa: PLC0415
+    from vmtsim.scenario import script  # noqa: PLC0415
+
+    chosen = list(DEFAULT) if names is None else names
+    if chosen == ["all"]:
+        chosen = list(script.shipped())
+    return [script.load(name) for name in chosen]
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    from vmtsim.accept.machine import MachineOptions  # noqa: PLC0415
+    from vmtsim.accept.run import Plan  # noqa: PLC0415
+
+    if args.disk is None and args.kernel is None:
+        _fail("no guest", "--disk IMAGE (a live image of NetBSD, for example), or --kernel NETBSD")
+    if args.append is not None and args.kernel is None:
+        _fail("--append without --kernel", "the boot loader of a disk has its own boot.cfg")
+    return Plan(
+        options=MachineOptions(
+            machine=args.machine,
+            qemu=args.qemu,
+            cpus=args.cpus,
+            memory=args.memory,
+            accelerator=args.accel,
+            append=args.append,
+            bus=args.disk_bus,
+        ),
+        scenarios=_scenarios(args.scenario),
+        disk=args.disk,
+        kernel=args.kernel,
+        module=args.module,
+        account=_account(args),
+        boot_timeout=args.boot_timeout,
+        slow=args.slow,
+        seed=args.seed,
+        keep=args.keep,
+    )
+
+
+def _list() -> int:
+    from vmtsim.accept.run import DEFAULT  # noqa: PLC0415
+    from vmtsim.scenario import script  # noqa: PLC0415
+
+    for name in script.shipped():
+        scenario = script.load(name)
+        mark = "*" if name in DEFAULT else " "
+        sys.stdout.write(f"{mark} {name:<24} {scenario.duration / 1e9:5.0f} s  ")
+        sys.stdout.write(f"{scenario.summary.partition(';')[0].partition(':')[0][:60]}\n")
+    sys.stdout.write("* played where no --scenario is given\n")
+    return 0
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it, and leave the report."""
+    if args.list:
+        return _list()
+    from vmtsim.accept import report  # noqa: PLC0415
+    from vmtsim.accept.run import Acceptance  # noqa: PLC0415
+
+    plan = _plan(args)
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        if not args.quiet:
+            sys.stdout.write(f"{time.monotonic() - started:8.1f}  {line}\n")
+            sys.stdout.flush()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    results: list[Result] = []
+    with Acceptance(plan, say) as acceptance:
+        try:
+            acceptance.prepare()
+            for result in acceptance.results():
+                results.append(result)
+                say(f"{result.scenario}: {result.verdict}")
+                report.write(args.report, acceptance, results)
+        except BaseException:
+            _write_what_there_is(args, acceptance, results)
+            raise
+        report.write(args.report, acceptance, results)
+    sys.stdout.write("\n".join([*report.table(results), "", *report.closing(results)]) + "\n")
+    sys.stdout.write(f"report   {args.report / 'index.html'}\n")
+    return _status(results)
+
+
+def _status(results: list[Result]) -> int:
+    from vmtsim.accept import verdict  # noqa: PLC0415
+
+    return verdict.status(results)
+
+
+def _write_what_there_is(
+    args: argparse.Namespace, acceptance: Acceptance, results: list[Result]
+) -> None:
+    """Leave the console's log, and what was played, where a run was cut short."""
+    from vmtsim.accept import report  # noqa: PLC0415
+
+    report.write(args.report, acceptance, results)
+    sys.stderr.write(f"vmtsim accept: what there is so far is in {args.report}\n")

@@ -1,0 +1,280 @@
+"""The whole: one run of `vmtsim accept` in stock QEMU, and the comparison of what it saw."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtsim import cli
+from vmtsim.accept.compare import compare, messages
+from vmtsim.core.trace import Event, read_events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from guestkit import Guest
+
+HEAD = "host: {option_burst: [], power_on: false, broadcast_ip: 0, ping: 0}\n"
+# Everything that a scenario can be asked to judge: the conversation, a power event, a node, the
+# console, a fact of the guest, and what only the simulated kernel shows.
+WHOLE = f"""summary: attach, a ping, halt, detach and attach again
+{HEAD}guest: {{hostname: accept.example}}
+steps:
+  - expect.reply: {{message: reset, reply: OK ATR toolbox}}
+  - expect.rpci: "SetGuestInfo  1 ${{hostname}}"
+  - expect.trace: {{kind: clock.step}}
+  - at: 2.0
+    host.tclo: ping
+  - expect.reply: {{message: ping, reply: "OK "}}
+  - at: 3.0
+    host.power: halt
+  - expect.rpci: tools.os.statechange.status 1 1
+  - expect.event: {{script: power_button, name: pressed, driver: vmt0}}
+  - at: 4.0
+    expect.sysctl: {{machdep.vmt0.stats.refused: 0}}
+  - at: 5.0
+    guest.detach: vmt0
+  - expect.trace: {{kind: guest.done, verb: detach, result: "0"}}
+  - expect.console: "vmt0: detached"
+  - at: 7.0
+    guest.detach: vmt0
+  - expect.trace: {{kind: guest.done, verb: detach, result: "ENXIO (6)"}}
+  - at: 8.0
+    guest.rescan: cpu0
+  - expect.reply: {{message: reset, reply: OK ATR toolbox}}
+duration: 14
+"""
+# Three of four expectations are of the simulated kernel alone.
+HIDDEN = f"""summary: what cannot be seen from outside
+{HEAD}steps:
+  - expect.reply: {{message: reset, reply: OK ATR toolbox}}
+  - expect.trace: {{kind: clock.step}}
+  - expect.trace: {{kind: sync}}
+    not: true
+  - expect.trace: {{kind: clock.slew}}
+    not: true
+duration: 5
+"""
+FAILS = f"""summary: what this guest does not do
+{HEAD}steps:
+  - expect.rpci: tools.os.statechange.status 1 1
+    within: 0.2
+duration: 3
+"""
+CRASHES = f"""summary: the guest panics when the device is detached
+{HEAD}steps:
+  - expect.reply: {{message: reset, reply: OK ATR toolbox}}
+  - at: 2.0
+    guest.detach: vmt0
+duration: 5
+"""
+
+
+@dataclass
+class Run:
+    """One run: exit status, what it printed, report."""
+
+    status: int
+    printed: str
+    folder: Path
+    report: dict[str, Any]
+
+    def scenario(self, name: str) -> dict[str, Any]:
+        return next(each for each in self.report["scenarios"] if each["name"] == name)
+
+
+@pytest.fixture(scope="module")
+def accept(
+    guest_image: Guest,
+    guest_qemu: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Run]:
+    """A function that runs it with scenarios, given as name=text."""
+
+    def run(capsys: pytest.CaptureFixture[str], words: str, **scenarios: str) -> Run:
+        folder = tmp_path_factory.mktemp("run")
+        paths = []
+        for name, text in scenarios.items():
+            paths.append(folder / f"{name}.yaml")
+            paths[-1].write_text(text, encoding="utf-8")
+        secret = folder / "password"
+        secret.write_text("open sesame\n", encoding="utf-8")
+        status = cli.main(
+            [
+                *("accept", "--kernel", str(guest_image.kernel), "--append", words),
+                *("--qemu", str(guest_qemu), "--memory", "64", "--boot-timeout", "300"),
+                *("--slow", "20"),
+                *("--module", str(guest_image.module), "--password-file", str(secret)),
+                *("--report", str(folder / "report"), "--scenario", *map(str, paths)),
+            ]
+        )
+        printed = capsys.readouterr()
+        said = printed.out + printed.err
+        path = folder / "report" / "report.json"
+        assert path.is_file(), said
+        return Run(status, said, folder / "report", json.loads(path.read_text(encoding="utf-8")))
+
+    return run
+
+
+_KEPT: list[Run] = []
+
+
+@pytest.fixture
+def whole(accept: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> Run:
+    """The run that most tests look at."""
+    if not _KEPT:
+        _KEPT.append(accept(capsys, "shell", whole=WHOLE, hidden=HIDDEN, fails=FAILS))
+    return _KEPT[0]
+
+
+def test_a_guest_that_does_everything_is_ok(whole: Run) -> None:
+    scenario = whole.scenario("whole")
+    assert scenario["verdict"] == "ok", scenario
+    assert scenario["expectations"] == {"all": 11, "judged": 10}
+    assert [(each["verb"], each["reason"]) for each in scenario["left_out"]] == [
+        ("expect.trace", "events 'clock.step' are seen in the simulated kernel alone")
+    ]
+    states = {name: each["state"] for name, each in scenario["properties"].items()}
+    assert states.pop("the kernel's rules are kept") == "not judged"
+    assert set(states.values()) == {"held"}
+    assert scenario["compared"]
+    assert scenario["differences"] == []
+
+
+def test_fewer_than_half_judged_is_not_ok(whole: Run) -> None:
+    scenario = whole.scenario("hidden")
+    assert scenario["verdict"] == "not judged"
+    assert scenario["expectations"] == {"all": 4, "judged": 1}
+
+
+def test_what_is_not_met_is_a_failure(whole: Run) -> None:
+    scenario = whole.scenario("fails")
+    assert scenario["verdict"] == "FAILED"
+    assert any("no RPCI command" in text for text in scenario["findings"])
+    assert whole.status == 1
+
+
+def test_the_run_says_what_it_does_and_how_it_ended(whole: Run) -> None:
+    for part in (
+        "boot loader: consdev com0, boot",
+        "login as root",
+        "the guest has a root shell",
+        "whole: in the simulator",
+        "whole: on the guest, 14 s",
+        "verdict  NOT OK",
+    ):
+        assert part in whole.printed
+
+
+def test_the_report_has_both_conversations_and_no_password(whole: Run) -> None:
+    page = (whole.folder / "index.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 6
+    assert "SetGuestInfo  1 accept.example" in page
+    assert "QEMU emulator version" in page
+    assert (whole.folder / "whole.real.jsonl").is_file()
+    for path in whole.folder.iterdir():
+        assert "sesame" not in path.read_text(encoding="utf-8", errors="replace"), path
+    assert "sesame" not in whole.printed
+
+
+def _sides(whole: Run) -> tuple[list[Event], list[Event]]:
+    sides = [list(read_events(whole.folder / f"whole.{side}.jsonl")) for side in SIDES]
+    return sides[0], sides[1]
+
+
+SIDES = ("simulated", "real")
+Plant = "Callable[[list[Event]], list[Event]]"
+
+
+def _told(events: list[Event], text: str) -> int:
+    return next(
+        index
+        for index, event in enumerate(events)
+        if event.kind == "rpci" and str(event["request"]).startswith(text)
+    )
+
+
+def _without(events: list[Event]) -> list[Event]:
+    index = _told(events, "tools.set.version")
+    return [*events[:index], *events[index + 1 :]]
+
+
+def _twice(events: list[Event]) -> list[Event]:
+    index = _told(events, "tools.capability.statechange")
+    return [*events[: index + 1], *events[index:]]
+
+
+def _another_value(events: list[Event]) -> list[Event]:
+    index = _told(events, "SetGuestInfo  1 ")
+    fields = dict(events[index].fields) | {"request": "SetGuestInfo  1 planted.example"}
+    return [*events[:index], replace(events[index], fields=fields), *events[index + 1 :]]
+
+
+def _another_order(events: list[Event]) -> list[Event]:
+    one, other = _told(events, "vmx.capability"), _told(events, "SetGuestInfo  1 ")
+    changed = list(events)
+    changed[one], changed[other] = changed[other], changed[one]
+    return changed
+
+
+def _another_answer(events: list[Event]) -> list[Event]:
+    index = next(i for i, e in enumerate(events) if e.kind == "tclo.reply")
+    fields = dict(events[index].fields) | {"reply": "ERROR planted"}
+    return [*events[:index], replace(events[index], fields=fields), *events[index + 1 :]]
+
+
+def _never_the_uptime(events: list[Event]) -> list[Event]:
+    return [
+        event
+        for event in events
+        if event.kind != "rpci" or not str(event["request"]).startswith("SetGuestInfo  7 ")
+    ]
+
+
+PLANTS = (_without, _twice, _another_value, _another_order, _another_answer, _never_the_uptime)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_difference_is_found_on_either_side(
+    whole: Run, plant: Callable[[list[Event]], list[Event]], side: str
+) -> None:
+    simulated, real = _sides(whole)
+    release = "11.0"
+    plain = compare(messages(simulated, release=release), messages(real, release=release))
+    assert plain.differences == ()
+    if side == "simulated":
+        simulated = plant(simulated)
+    else:
+        real = plant(real)
+    found = compare(messages(simulated, release=release), messages(real, release=release))
+    assert found.differences
+
+
+def test_values_that_may_differ_are_marked_and_no_finding(whole: Run) -> None:
+    simulated, real = _sides(whole)
+    other = []
+    for event in real:
+        fields = dict(event.fields)
+        if event.kind == "rpci" and str(fields["request"]).startswith("SetGuestInfo  7 "):
+            fields["request"] = "SetGuestInfo  7 99999"
+        other.append(replace(event, at=event.at + 123_456_789, fields=fields))
+    found = compare(messages(simulated), messages(other))
+    assert found.differences == ()
+    assert any(row.marked == "place, uptime" for row in found.rows)
+
+
+def test_a_panic_ends_a_scenario_with_its_report(
+    accept: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = accept(capsys, "shell,crash", crashes=CRASHES)
+    scenario = run.scenario("crashes")
+    assert run.status == 3
+    assert scenario["verdict"] == "CRASHED"
+    assert 'assertion "detached" failed' in scenario["crash"]
+    assert "breakpoint() at netbsd:breakpoint" in scenario["crash"]
+    assert scenario["properties"]["the kernel's rules are kept"]["state"] == "broken"

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Answers on the serial line as a NetBSD does from its boot loader to a root
+ * shell, as far as vmtsim accept asks: the loader's prompt, getty and login,
+ * and a shell that knows the lines which sim/vmtsim/accept/shell.py types and
+ * the verbs of guest.sh.  Nothing of vmtsim accept is made for this guest.
+ */
+
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/sysctl.h>
+
+#include "guest.h"
+
+#define LINE	512
+
+extern char hostname[];
+
+static enum { LOADER, LOGIN, SHELL } state;
+static char prompt[64] = "# ";
+static int status;
+static bool active, crashes;
+
+bool
+shell_active(void)
+{
+
+	return active;
+}
+
+static bool
+begins(const char *text, const char *with)
+{
+
+	return strncmp(text, with, strlen(with)) == 0;
+}
+
+static void
+ask(void)
+{
+
+	printf("%s", state == LOADER ? "> " : state == LOGIN ? "login: " :
+	    prompt);
+}
+
+void
+shell_begin(const char *words)
+{
+
+	if (words == NULL || !begins(words, "shell"))
+		return;
+	active = true;
+	crashes = begins(words, "shell,crash");
+	printf("\n>> NetBSD/x86 BIOS Boot, Revision 5.11\n"
+	    "type \"?\" or \"help\" for help.\n");
+	ask();
+}
+
+static void
+loader(const char *line)
+{
+
+	if (strcmp(line, "boot") != 0)
+		return;
+	printf("Copyright (c) 1996, 1997, 1998, 1999, 2000, 2001, 2002\n"
+	    "NetBSD 11.0 (GUEST) #0\n\nNetBSD/amd64 (guest) (constty)\n\n");
+	state = LOGIN;
+}
+
+/* machdep.vmt0.NAME: a string or a 64-bit counter without a handler. */
+static int
+node(const char *name)
+{
+	const struct node *each;
+	const char *last = name;
+
+	for (; *name != '\0'; name++)
+		if (*name == '.')
+			last = name + 1;
+	for (each = nodes; each < &nodes[node_count]; each++) {
+		if (strcmp(each->n_name, last) != 0 || the_device == NULL)
+			continue;
+		if (each->n_type == CTLTYPE_STRING)
+			printf("%s\n", (const char *)each->n_data);
+		else
+			printf("%lu\n", *(const uint64_t *)each->n_data);
+		return 0;
+	}
+	printf("sysctl: second level name '%s' is invalid\n", last);
+	return 1;
+}
+
+static int
+facts(void)
+{
+
+	printf("system=NetBSD\nrelease=11.0\nmachine=amd64\narch=x86_64\n"
+	    "version=NetBSD 11.0 (GUEST) #0\ncpus=%u\nhostname=%s\n"
+	    "card=wm0\nvmt=\n", cpus, hostname);
+	return 0;
+}
+
+static int
+fact(const char *name)
+{
+
+	if (strcmp(name, "hostname") == 0)
+		printf("%s\n", hostname);
+	else if (strcmp(name, "release") == 0)
+		printf("11.0\n");
+	else if (strcmp(name, "address") == 0)
+		printf("192.0.2.10\n");
+	else if (strcmp(name, "prefix") == 0)
+		printf("24\n");
+	else
+		return 1;
+	return 0;
+}
+
+static int
+detach(void)
+{
+
+	if (the_device == NULL) {
+		printf("drvctl: DRVDETACHDEV: Device not configured\n");
+		return 1;
+	}
+	if (crashes) {
+		printf("panic: kernel diagnostic assertion \"detached\" failed\n"
+		    "cpu0: Begin traceback...\n"
+		    "vpanic() at netbsd:vpanic+0x183\n"
+		    "Stopped in pid 0.3 (system) at  netbsd:breakpoint+0x5:"
+		    "  leave\n");
+		snprintf(prompt, sizeof(prompt), "db{0}> ");
+		return 0;
+	}
+	return detach_device();
+}
+
+/* One verb of guest.sh. */
+static int
+verb(const char *words)
+{
+
+	if (strcmp(words, "facts") == 0)
+		return facts();
+	if (begins(words, "fact "))
+		return fact(words + 5);
+	if (strcmp(words, "quiet") == 0 || strcmp(words, "reporters") == 0 ||
+	    begins(words, "powerd ") || begins(words, "addresses "))
+		return 0;
+	if (strcmp(words, "free") == 0) {
+		module_unload();
+		return 0;
+	}
+	if (begins(words, "hostname ")) {
+		strlcpy(hostname, words + 9, 256);
+		return 0;
+	}
+	if (strcmp(words, "load") == 0) {
+		module_load(0);
+		return !module_loaded();
+	}
+	if (strcmp(words, "unload vmt") == 0) {
+		module_unload();
+		return module_loaded();
+	}
+	if (strcmp(words, "detach vmt0") == 0)
+		return detach();
+	if (strcmp(words, "rescan cpu0") == 0) {
+		rescan();
+		return 0;
+	}
+	if (strcmp(words, "device vmt0") == 0) {
+		if (the_device != NULL)
+			printf("vmt0\n");
+		return 0;
+	}
+	if (begins(words, "node "))
+		return node(words + 5);
+	printf("no verb %s\n", words);
+	return 64;
+}
+
+/* One command. */
+static int
+command(const char *line)
+{
+	const char *script;
+
+	if (begins(line, "PATH=") || begins(line, "mkdir ") ||
+	    begins(line, "tar xpf "))
+		return 0;
+	if (strcmp(line, "id -u") == 0) {
+		printf("0\n");
+		return 0;
+	}
+	if (strcmp(line, "uname -s -r -m") == 0) {
+		printf("NetBSD 11.0 amd64\n");
+		return 0;
+	}
+	if (begins(line, "for d in ")) {
+		printf("DISK wd1\n");
+		return 0;
+	}
+	for (script = line; *script != '\0'; script++)
+		if (begins(script, "/guest.sh "))
+			return verb(script + 10);
+	printf("sh: %s: not found\n", line);
+	return 127;
+}
+
+/* echo(1) of a word with "" and $r in it. */
+static void
+say(const char *word)
+{
+
+	for (; *word != '\0'; word++) {
+		if (begins(word, "$r")) {
+			printf("%d", status);
+			word++;
+		} else if (*word != '"')
+			printf("%c", *word);
+	}
+	printf("\n");
+}
+
+static char *
+find(char *in, const char *what)
+{
+
+	for (; *in != '\0'; in++)
+		if (begins(in, what))
+			return in;
+	return NULL;
+}
+
+static void
+shell(char *line)
+{
+	char *end, *next;
+
+	while (*line != '\0') {
+		if (*line == ' ' || *line == ';') {
+			line++;
+			continue;
+		}
+		if (begins(line, "{ ") &&
+		    (end = find(line, "; } </dev/null")) != NULL) {
+			*end = '\0';
+			status = command(line + 2);
+			line = end + strlen("; } </dev/null");
+			continue;
+		}
+		end = find(line, "; ");
+		next = end == NULL ? line + strlen(line) : end + 2;
+		if (end != NULL)
+			*end = '\0';
+		if (begins(line, "echo "))
+			say(line + 5);
+		else if (begins(line, "PS1='")) {
+			strlcpy(prompt, line + 5, sizeof(prompt));
+			if (find(prompt, "'") != NULL)
+				*find(prompt, "'") = '\0';
+		}
+		line = next;
+	}
+}
+
+void
+shell_line(const char *given)
+{
+	char line[LINE];
+
+	strlcpy(line, given, sizeof(line));
+	switch (state) {
+	case LOADER:
+		loader(line);
+		break;
+	case LOGIN:
+		if (line[0] != '\0') {
+			printf("\nWelcome to NetBSD!\n\n");
+			state = SHELL;
+		}
+		break;
+	case SHELL:
+		if (begins(prompt, "db{"))
+			printf("breakpoint() at netbsd:breakpoint+0x5\n");
+		else
+			shell(line);
+		break;
+	}
+	ask();
+}
