@@ -50,7 +50,7 @@ class GuestSession(Session):
 
     The module is loaded already, at ``base`` (None: not known).  The scenario ends at its end, or
     from ``shortest`` nanoseconds on once nothing more is waited for.  ``spoke`` is false if the
-    driver never called the host.  ``talk_end`` is the number of events up to the end of the scenario.
+    driver never called the host, ``talk_end`` the number of events up to the scenario's end.
     """
 
     def __init__(
