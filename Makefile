@@ -77,6 +77,10 @@ pictures: build
 dist: env
 	$(RUN) vmtgen dist
 
+# PKG_INSTALL is the directory of NetBSD's pkg_add and the others.
+check-packages: env
+	PKG_INSTALL=$(PKG_INSTALL) $(RUN) pytest -q -rs tests/gen/module/test_packages.py
+
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -97,9 +101,10 @@ help:
 	@echo "make mutants-python  the same with a part of the Python (SAMPLE=$(SAMPLE))"
 	@echo "make analyze    clang -Weverything, clang's and gcc's analyzers on the C"
 	@echo "make pictures   docs/conversation.svg"
-	@echo "make dist       dist/: an archive for each release and machine"
+	@echo "make dist       dist/: packages and an archive for each release and machine"
+	@echo "make check-packages  the packages by NetBSD's pkg_add (PKG_INSTALL=DIR)"
 	@echo "make clean      remove what was built; make distclean: and .venv"
 	@echo "variables:      RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
 
 .PHONY: all env generate build lint run test coverage bench soak mutants mutants-python analyze \
-    pictures dist clean distclean help
+    pictures dist check-packages clean distclean help

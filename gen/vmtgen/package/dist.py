@@ -1,7 +1,8 @@
-"""The files of a release: one archive for each NetBSD release and machine.
+"""The files of a release, for each NetBSD release and machine: two packages and an archive.
 
-An archive is laid out from / as pkgsrc would install it; `tar -xpzf FILE -C /` does. Its bytes
-depend on what goes in and on nothing else: entries are sorted, belong to root, and carry one time.
+The packages are pkg_add's (see binary.py). The archive has the files of both, laid out from /;
+`tar -xpzf FILE -C /` unpacks it. The bytes depend on what goes in and on nothing else: files are
+sorted, belong to root, and carry one time.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from vmtgen import __version__, resources
 from vmtgen.build.compile import build_module
 from vmtgen.common.errors import MissingInputError, UsageError, VmtgenError
 from vmtgen.lint.check import lint_file
+from vmtgen.package.binary import PYTHON, BinaryPackage, Entry, Recipe, package, recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from vmtgen.build.compile import Built
     from vmtgen.compiler.model import Specs
@@ -39,49 +41,66 @@ _PLIST_TYPE = (
     '"-//Apple Computer//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd"'
 )
 
-# (file of the checkout, its place below usr/pkg, mode). The rc.d scripts and powerd's are where
-# pkgsrc puts files of that kind: as examples, for the administrator or vmtctl to install.
-COMMON: tuple[tuple[str, str, int], ...] = (
-    ("LICENSE", "share/doc/vmt/LICENSE", 0o444),
-    ("BUILDING.md", "share/doc/vmt/BUILDING.md", 0o444),
-    ("docs/PROTOCOL.md", "share/doc/vmt/PROTOCOL.md", 0o444),
-    ("kmod/vmt.4", "man/man4/vmt.4", 0o444),
-    ("userland/vmtctl.8", "man/man8/vmtctl.8", 0o444),
-    ("userland/bin/vmtctl", "bin/vmtctl", 0o555),
-    ("userland/rc.d/vmtctl", "share/examples/rc.d/vmtctl", 0o555),
-    ("userland/rc.d/vmtools.conf", "share/examples/vmt/rc.conf.d/vmtools", 0o444),
-    ("userland/powerd/hook", "share/examples/vmt/powerd/hook", 0o555),
-    ("userland/powerd/vmt-event", "share/examples/vmt/powerd/vmt-event", 0o555),
-    ("userland/powerd/block", "share/examples/vmt/powerd/block", 0o444),
-    ("userland/powerd/versions", "share/examples/vmt/powerd/versions", 0o444),
-    ("userland/examples/rc.conf", "share/examples/vmt/rc.conf", 0o444),
-    ("userland/examples/boot.cfg", "share/examples/vmt/boot.cfg", 0o444),
+DRIVER, COMPANION = "netbsd-vmt", "vmtctl"
+
+# (package, file of the checkout, its place below usr/pkg, mode). The rc.d scripts and powerd's are
+# where pkgsrc puts files of that kind: as examples, for the administrator or vmtctl to install.
+# NetBSD has a vmt.4 of its own, and man(1) would show that one.
+COMMON: tuple[tuple[str, str, str, int], ...] = (
+    (DRIVER, "LICENSE", "share/doc/netbsd-vmt/LICENSE", 0o444),
+    (DRIVER, "BUILDING.md", "share/doc/netbsd-vmt/BUILDING.md", 0o444),
+    (DRIVER, "docs/PROTOCOL.md", "share/doc/netbsd-vmt/PROTOCOL.md", 0o444),
+    (DRIVER, "kmod/vmt.4", "man/man4/netbsd-vmt.4", 0o444),
+    (DRIVER, "userland/examples/boot.cfg", "share/examples/netbsd-vmt/boot.cfg", 0o444),
+    (COMPANION, "LICENSE", "share/doc/vmtctl/LICENSE", 0o444),
+    (COMPANION, "userland/vmtctl.8", "man/man8/vmtctl.8", 0o444),
+    (COMPANION, "userland/bin/vmtctl", "bin/vmtctl", 0o555),
+    (COMPANION, "userland/rc.d/vmtctl", "share/examples/rc.d/vmtctl", 0o555),
+    (COMPANION, "userland/rc.d/vmtools.conf", "share/examples/vmtctl/rc.conf.d/vmtools", 0o444),
+    (COMPANION, "userland/powerd/hook", "share/examples/vmtctl/powerd/hook", 0o555),
+    (COMPANION, "userland/powerd/vmt-event", "share/examples/vmtctl/powerd/vmt-event", 0o555),
+    (COMPANION, "userland/powerd/block", "share/examples/vmtctl/powerd/block", 0o444),
+    (COMPANION, "userland/powerd/versions", "share/examples/vmtctl/powerd/versions", 0o444),
+    (COMPANION, "userland/examples/rc.conf", "share/examples/vmtctl/rc.conf", 0o444),
 )
 _ZIPAPP = "userland/make_zipapp.py"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One file of an archive; `path` is relative to /."""
+class Common:
+    """What is the same for every target: the files and the recipe of each package, by its name."""
 
-    path: str
-    mode: int
-    data: bytes
+    files: Mapping[str, tuple[Entry, ...]]
+    recipes: Mapping[str, Recipe]
+    plist: bytes
 
 
 @dataclass(frozen=True)
-class Archive:
-    """An archive that was made, and the module in it."""
+class Packed:
+    """A file of a release that holds files; `path` is relative to the output directory."""
 
     path: Path
     data: bytes
     entries: tuple[Entry, ...]
-    built: Built
 
     @property
     def sha512(self) -> str:
-        """The archive's SHA512 in hexadecimal."""
+        """The file's SHA512 in hexadecimal."""
         return hashlib.sha512(self.data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Product:
+    """What was made for a target: the packages, the archive of their files, and the module."""
+
+    packages: tuple[Packed, ...]
+    archive: Packed
+    built: Built
+
+    @property
+    def files(self) -> tuple[Packed, ...]:
+        """All files that hold files."""
+        return (*self.packages, self.archive)
 
 
 def epoch() -> int:
@@ -112,19 +131,27 @@ def checkout() -> Path:
     return top
 
 
-def common_entries(top: Path) -> tuple[Entry, ...]:
-    """Return the files that are the same for every target."""
-    missing = [source for source, _, _ in COMMON if not (top / source).is_file()]
+def common(top: Path, specs: Specs) -> Common:
+    """Return what is the same for every target."""
+    missing = [source for _, source, _, _ in COMMON if not (top / source).is_file()]
     if missing:
         raise MissingInputError(
             f"no such file: {', '.join(missing)}", hint="vmtgen generate, or check out again"
         )
-    entries = [
-        Entry(f"{_PREFIX}/{place}", mode, (top / source).read_bytes())
-        for source, place, mode in COMMON
-    ]
-    entries.append(Entry(f"{_PREFIX}/libexec/vmtctl.pyz", 0o555, _zipapp(top)))
-    return tuple(entries)
+    files = {
+        name: tuple(
+            Entry(f"{_PREFIX}/{place}", mode, (top / source).read_bytes())
+            for owner, source, place, mode in COMMON
+            if owner == name
+        )
+        for name in (DRIVER, COMPANION)
+    }
+    files[COMPANION] += (Entry(f"{_PREFIX}/libexec/vmtctl.pyz", 0o555, _zipapp(top)),)
+    recipes = {
+        DRIVER: recipe(top, DRIVER),
+        COMPANION: recipe(top, COMPANION, depends=(PYTHON,), scripts=top / "userland/package"),
+    }
+    return Common(files, recipes, properties(specs))
 
 
 def _zipapp(top: Path) -> bytes:
@@ -160,18 +187,13 @@ def properties(specs: Specs) -> bytes:
     return "\n".join([*lines, "</dict>", "</plist>", ""]).encode("ascii")
 
 
-def make_archive(
-    targets: Targets,
-    release: Release,
-    machine: MachineTarget,
-    *,
-    common: Sequence[Entry],
-    plist: bytes,
-    top: Path,
-) -> Archive:
-    """Build the module for a target, lint it, and return the archive (not yet written).
+def make(
+    targets: Targets, release: Release, machine: MachineTarget, *, shared: Common, top: Path
+) -> Product:
+    """Build the module for a target, lint it, and return the packages and the archive.
 
-    Raises VmtgenError where the module cannot be built or the kernel would refuse it.
+    Nothing is written. Raises VmtgenError where the module cannot be built or the kernel would
+    refuse it.
     """
     with tempfile.TemporaryDirectory() as folder:
         built = build_module(
@@ -188,27 +210,41 @@ def make_archive(
         module = built.path.read_bytes()
     name = built.path.stem
     place = f"{_PREFIX}/stand/{machine.directory}/{release.name}/modules/{name}"
-    entries = (
-        *common,
-        Entry(f"{place}/{name}.kmod", 0o444, module),
-        Entry(f"{place}/{name}.plist", 0o444, plist),
+    files = {
+        **shared.files,
+        DRIVER: (
+            *shared.files[DRIVER],
+            Entry(f"{place}/{name}.kmod", 0o444, module),
+            Entry(f"{place}/{name}.plist", 0o444, shared.plist),
+        ),
+    }
+    folder_of_target = Path(release.name) / machine.name
+    packages: list[Packed] = []
+    for owner, inside in files.items():
+        made: BinaryPackage = package(
+            shared.recipes[owner],
+            inside,
+            machine=machine.name,
+            directory=machine.directory,
+            release=release.name,
+            seconds=epoch(),
+        )
+        packages.append(Packed(folder_of_target / made.file, pack(made.members), made.members))
+    entries = tuple(
+        sorted((entry for inside in files.values() for entry in inside), key=lambda e: e.path)
     )
-    return Archive(
-        Path(f"{name}-{__version__}-netbsd-{release.name}-{machine.name}.tgz"),
-        pack(entries),
-        tuple(sorted(entries, key=lambda entry: entry.path)),
-        built,
-    )
+    archive = Path(f"{name}-{__version__}-netbsd-{release.name}-{machine.name}.tgz")
+    return Product(tuple(packages), Packed(archive, pack(entries), entries), built)
 
 
 def pack(entries: Iterable[Entry]) -> bytes:
-    """Return a gzip-compressed ustar archive of the files.
+    """Return a gzip-compressed ustar archive of the files, in their order.
 
     It has no directory entries: unpacking must not change directories that are there.
     """
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for entry in sorted(entries, key=lambda entry: entry.path):
+        for entry in entries:
             info = tarfile.TarInfo(entry.path)
             info.size = len(entry.data)
             info.mode = entry.mode

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from vmtgen.package.dist import Archive
+    from vmtgen.package.dist import Packed, Product
     from vmtgen.targets import MachineTarget, Targets
 
 _NAME = "netbsd-vmt"
@@ -46,7 +46,7 @@ def _total(digests: Mapping[str, str]) -> str:
 def manifest(
     top: Path,
     targets: Targets,
-    archives: Sequence[Archive],
+    products: Sequence[Product],
     unsupported: Sequence[tuple[str, str, str]],
 ) -> dict[str, Any]:
     """Return what the archives hold and were made from; no time, no place, no user.
@@ -64,7 +64,7 @@ def manifest(
         "compiler": f"ziglang {metadata.version('ziglang')}",
         "specs": {"sha256": _total(specs), "files": specs},
         "sources": {"sha256": _total(sources), "files": sources},
-        "archives": [_described(archive, targets) for archive in archives],
+        "targets": [_described(product, targets) for product in products],
         "unsupported": [
             {"release": release, "machine": machine, "reason": reason}
             for release, machine, reason in unsupported
@@ -72,12 +72,9 @@ def manifest(
     }
 
 
-def _described(archive: Archive, targets: Targets) -> dict[str, Any]:
-    built, module = archive.built, archive.built.module
+def _described(product: Product, targets: Targets) -> dict[str, Any]:
+    built, module = product.built, product.built.module
     return {
-        "archive": archive.path.name,
-        "sha512": archive.sha512,
-        "size": len(archive.data),
         "release": built.release,
         "machine": built.machine,
         "version": module.modinfo.version,
@@ -85,6 +82,16 @@ def _described(archive: Archive, targets: Targets) -> dict[str, Any]:
         "flags": _flags(targets, targets.machine(built.machine), module.modinfo.version),
         "imports": list(module.imports),
         "memory": dict(module.sizes),
+        "packages": [_listed(packed) for packed in product.packages],
+        "archive": _listed(product.archive),
+    }
+
+
+def _listed(packed: Packed) -> dict[str, Any]:
+    return {
+        "file": packed.path.as_posix(),
+        "sha512": packed.sha512,
+        "size": len(packed.data),
         "files": [
             {
                 "path": entry.path,
@@ -92,7 +99,7 @@ def _described(archive: Archive, targets: Targets) -> dict[str, Any]:
                 "size": len(entry.data),
                 "sha256": hashlib.sha256(entry.data).hexdigest(),
             }
-            for entry in archive.entries
+            for entry in packed.entries
         ],
     }
 
@@ -103,20 +110,20 @@ def _flags(targets: Targets, machine: MachineTarget, version: int) -> list[str]:
     return [*tool.compile[1:], f"-D__NetBSD_Version__={version}"]
 
 
-def bill_of_materials(archives: Sequence[Archive], seconds: int) -> dict[str, Any]:
-    """Return an SPDX 2.3 document: the archives, what is in them, what made them.
+def bill_of_materials(files: Sequence[Packed], seconds: int) -> dict[str, Any]:
+    """Return an SPDX 2.3 document: the packages and archives, and what made them.
 
     See https://spdx.github.io/spdx-spec/v2.3/. `seconds` is the time of creation since 1970.
     """
-    total = hashlib.sha256("".join(archive.sha512 for archive in archives).encode()).hexdigest()
+    total = hashlib.sha256("".join(packed.sha512 for packed in files).encode()).hexdigest()
     created = datetime.fromtimestamp(seconds, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     packages = [_package(f"SPDXRef-{_NAME}", _NAME, __version__, _LICENSE)]
     relations = [_relation("SPDXRef-DOCUMENT", "DESCRIBES", f"SPDXRef-{_NAME}")]
-    for archive in archives:
-        identifier = f"SPDXRef-{archive.path.name}"
-        package = _package(identifier, archive.path.name, __version__, _LICENSE)
-        package["packageFileName"] = archive.path.name
-        package["checksums"] = [{"algorithm": "SHA512", "checksumValue": archive.sha512}]
+    for packed in files:
+        identifier = f"SPDXRef-{packed.path.as_posix().replace('/', '-')}"
+        package = _package(identifier, packed.path.name, __version__, _LICENSE)
+        package["packageFileName"] = packed.path.as_posix()
+        package["checksums"] = [{"algorithm": "SHA512", "checksumValue": packed.sha512}]
         packages.append(package)
         relations.append(_relation(identifier, "GENERATED_FROM", f"SPDXRef-{_NAME}"))
     for name, license_ in _TOOLS:

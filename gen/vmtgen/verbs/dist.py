@@ -16,20 +16,23 @@ from vmtgen.common.files import shown, write
 if TYPE_CHECKING:
     import argparse
 
-    from vmtgen.package.dist import Archive
+    from vmtgen.package.dist import Product
     from vmtgen.targets import MachineTarget, Release
 
-SUMMARY = "make the archives of a release, with check sums, manifest and SBOM"
+SUMMARY = "make packages for pkg_add, archives, check sums, manifest and SBOM"
 
 _EXAMPLES = """\
 examples:
   vmtgen dist                                  dist/, every release and machine
-  vmtgen dist --release 11.0 --machine amd64   one archive
+  vmtgen dist --release 11.0 --machine amd64   one target
   vmtgen dist --release 11.99.5 --out /tmp/d   for a current kernel
 
-Unpack with: tar -xpzf vmt-VERSION-netbsd-RELEASE-MACHINE.tgz -C /
+DIR/RELEASE/MACHINE is what to copy to a guest: two packages and their SHA512. There:
+  cksum -a sha512 -c SHA512
+  pkg_add ./netbsd-vmt-VERSION.tgz ./vmtctl-VERSION.tgz
+DIR/vmt-VERSION-netbsd-RELEASE-MACHINE.tgz has the same files, for tar -xpzf FILE -C /.
 The same checkout and compiler give the same bytes; SOURCE_DATE_EPOCH sets the files' time.
-Archives of earlier runs are removed from DIR: SHA512 names all that is there.
+Files of earlier runs are removed from DIR: its SHA512 names all that is there.
 """
 
 
@@ -67,18 +70,23 @@ def run(args: argparse.Namespace) -> int:
             "; ".join(f"NetBSD {r} on {m} is not supported: {why}" for r, m, why in unsupported),
             hint="vmtgen dist without --release and --machine makes what there is",
         )
-    common = dist.common_entries(top)
-    plist = dist.properties(load(resources.directory("specs")))
+    shared = dist.common(top, load(resources.directory("specs")))
 
-    def made(target: tuple[Release, MachineTarget]) -> Archive:
-        return dist.make_archive(targets, *target, common=common, plist=plist, top=top)
+    def made(target: tuple[Release, MachineTarget]) -> Product:
+        return dist.make(targets, *target, shared=shared, top=top)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        archives = list(pool.map(made, wanted))
-    manifest = dist_records.manifest(top, targets, archives, unsupported)
-    files = {archive.path.name: archive.data for archive in archives}
+        products = list(pool.map(made, wanted))
+    manifest = dist_records.manifest(top, targets, products, unsupported)
+    packed = [one for product in products for one in product.files]
+    files = {one.path.as_posix(): one.data for one in packed}
+    for product in products:
+        folder = product.packages[0].path.parent
+        files[f"{folder.as_posix()}/SHA512"] = dist_records.check_sums(
+            {one.path.name: one.data for one in product.packages}
+        )
     files["manifest.json"] = dist_records.as_json(manifest)
-    bill = dist_records.bill_of_materials(archives, seconds)
+    bill = dist_records.bill_of_materials(packed, seconds)
     files[f"netbsd-vmt-{__version__}.spdx.json"] = dist_records.as_json(bill)
     files["SHA512"] = dist_records.check_sums(files)
     out = args.out or top / "dist"
@@ -91,13 +99,17 @@ def run(args: argparse.Namespace) -> int:
     for name, data in sorted(files.items()):
         print(f"{len(data):>8}  {shown(out / name)}")
     for release_name, machine_name, reason in unsupported:
-        print(f"no archive for NetBSD {release_name} on {machine_name}: {reason}")
+        print(f"nothing for NetBSD {release_name} on {machine_name}: {reason}")
     return 0
 
 
+_OURS = ("vmt-*-netbsd-*.tgz", "netbsd-vmt-*.spdx.json", "*/*/netbsd-vmt-*.tgz",
+         "*/*/vmtctl-*.tgz", "*/*/SHA512")  # fmt: skip
+
+
 def _clear(out: Path, kept: set[str]) -> None:
-    """Remove archives of earlier runs, so that SHA512 names all that is there."""
-    for path in sorted(out.glob("vmt-*-netbsd-*.tgz")) + sorted(out.glob("netbsd-vmt-*.spdx.json")):
-        if path.name not in kept and path.is_file():
+    """Remove files of earlier runs, so that SHA512 names all that is there."""
+    for path in sorted(path for pattern in _OURS for path in out.glob(pattern)):
+        if path.relative_to(out).as_posix() not in kept and path.is_file():
             path.unlink()
             print(f"removed {shown(path)}, of an earlier run", file=sys.stderr)

@@ -15,12 +15,13 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtgen import cli, resources
+from vmtgen import __version__, cli, resources
 from vmtgen.common.errors import UsageError
 from vmtgen.compiler.spec.load import load
 from vmtgen.kobj import read_module
 from vmtgen.lint.check import lint_file
-from vmtgen.package.dist import Entry, pack, properties
+from vmtgen.package.binary import Entry
+from vmtgen.package.dist import pack, properties
 from vmtgen.targets import load_targets
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 
 TARGETS = load_targets()
 # What of a checkout goes into an archive or makes one.
-NEEDED = ("gen", "specs", "templates", "kmod", "userland", "docs", "LICENSE", "BUILDING.md",
-          "pyproject.toml")  # fmt: skip
+NEEDED = ("gen", "specs", "templates", "kmod", "userland", "pkgsrc", "docs", "LICENSE",
+          "BUILDING.md", "pyproject.toml")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All archives, made once."""
+    """The files of all targets, made once."""
     out = tmp_path_factory.mktemp("dist")
     assert cli.main(["dist", "--out", str(out)]) == 0
     return out
@@ -60,9 +61,12 @@ def _supported() -> dict[str, tuple[str, str]]:
     }
 
 
-def test_there_is_an_archive_for_every_supported_target(dist: Path) -> None:
+def test_there_are_an_archive_and_packages_for_every_supported_target(dist: Path) -> None:
     found = {re.sub(r"^vmt-[0-9.]+-", "", path.name) for path in dist.glob("*.tgz")}
     assert found == set(_supported())
+    for release, machine in _supported().values():
+        names = sorted(path.name for path in (dist / release / machine).iterdir())
+        assert names == ["SHA512", f"netbsd-vmt-{__version__}.tgz", f"vmtctl-{__version__}.tgz"]
     manifest = json.loads((dist / "manifest.json").read_text())
     (gap,) = manifest["unsupported"]
     assert (gap["release"], gap["machine"]) == ("10.1", "aarch64")
@@ -147,10 +151,13 @@ def test_without_python_vmtctl_says_what_to_install(
     assert "pkg_add python" in done.stderr
 
 
-def test_shellcheck_likes_the_wrapper(root: Path, require_tool: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("name", ["bin/vmtctl", "package/install", "package/deinstall"])
+def test_shellcheck_has_nothing_to_say(
+    root: Path, name: str, require_tool: Callable[[str], str]
+) -> None:
     tool = require_tool("shellcheck")
     done = subprocess.run(
-        [tool, "-s", "sh", str(root / "userland/bin/vmtctl")],
+        [tool, "-s", "sh", str(root / "userland" / name)],
         capture_output=True,
         text=True,
         check=False,
@@ -158,11 +165,12 @@ def test_shellcheck_likes_the_wrapper(root: Path, require_tool: Callable[[str], 
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("section", ["4", "8"])
-def test_the_man_pages_are_there(
-    unpacked: Path, section: str, require_tool: Callable[[str], str]
+@pytest.mark.parametrize("name", ["man4/netbsd-vmt.4", "man8/vmtctl.8"])
+def test_the_man_pages_are_there_under_names_that_netbsd_lacks(
+    unpacked: Path, name: str, require_tool: Callable[[str], str]
 ) -> None:
-    (page,) = (unpacked / f"usr/pkg/man/man{section}").iterdir()
+    (page,) = (unpacked / "usr/pkg/man" / name).parent.iterdir()
+    assert page.name == name.rpartition("/")[2]
     done = subprocess.run(
         [require_tool("mandoc"), "-Tlint", "-Wwarning", str(page)],
         capture_output=True,
@@ -176,7 +184,11 @@ def test_the_check_sums_are_right_and_complete(dist: Path) -> None:
     lines = (dist / "SHA512").read_text().splitlines()
     told = dict(re.fullmatch(r"SHA512 \((.*)\) = ([0-9a-f]{128})", line).groups()  # type: ignore[union-attr]
                 for line in lines)  # fmt: skip
-    files = {path.name: path for path in dist.iterdir() if path.name != "SHA512"}
+    files = {
+        path.relative_to(dist).as_posix(): path
+        for path in dist.rglob("*")
+        if path.is_file() and path != dist / "SHA512"
+    }
     assert told == {
         name: hashlib.sha512(path.read_bytes()).hexdigest() for name, path in files.items()
     }
@@ -188,13 +200,15 @@ def test_the_manifest_tells_what_it_was_made_from(dist: Path, root: Path) -> Non
         assert hashlib.sha256((root / "specs" / name).read_bytes()).hexdigest() == digest
     assert set(manifest["specs"]["files"]) == {p.name for p in (root / "specs").glob("*.yaml")}
     assert manifest["compiler"].startswith("ziglang ")
-    for archive in manifest["archives"]:
-        data = (dist / archive["archive"]).read_bytes()
-        assert archive["sha512"] == hashlib.sha512(data).hexdigest()
-        assert f"-D__NetBSD_Version__={archive['version']}" in archive["flags"]
-        assert "sysmon_pswitch_event" in archive["imports"]
-        with tarfile.open(fileobj=io.BytesIO(data)) as packed:
-            assert [file["path"] for file in archive["files"]] == packed.getnames()
+    for target in manifest["targets"]:
+        assert f"-D__NetBSD_Version__={target['version']}" in target["flags"]
+        assert "sysmon_pswitch_event" in target["imports"]
+        assert len(target["packages"]) == 2
+        for packed in (*target["packages"], target["archive"]):
+            data = (dist / packed["file"]).read_bytes()
+            assert packed["sha512"] == hashlib.sha512(data).hexdigest()
+            with tarfile.open(fileobj=io.BytesIO(data)) as inside:
+                assert [file["path"] for file in packed["files"]] == inside.getnames()
     assert str(root) not in json.dumps(manifest)
 
 
@@ -208,14 +222,15 @@ def test_the_bill_of_materials_is_spdx(dist: Path) -> None:
         assert {relation["spdxElementId"], relation["relatedSpdxElement"]} <= {
             *names, "SPDXRef-DOCUMENT",
         }  # fmt: skip
-    for archive in dist.glob("*.tgz"):
-        (sum_,) = names[f"SPDXRef-{archive.name}"]["checksums"]
+    for archive in dist.rglob("*.tgz"):
+        name = archive.relative_to(dist).as_posix().replace("/", "-")
+        (sum_,) = names[f"SPDXRef-{name}"]["checksums"]
         assert sum_["checksumValue"] == hashlib.sha512(archive.read_bytes()).hexdigest()
     assert names["SPDXRef-tool-ziglang"]["versionInfo"]
 
 
 def _made_in(checkout: Path, umask: int, environment: dict[str, str]) -> bytes:
-    """The archive that a checkout makes, with nothing compiled before."""
+    """The archive and packages that a checkout makes, with nothing compiled before."""
     words = ["dist", "--release", "11.0", "--machine", "aarch64", "--out", "files"]
     done = subprocess.run(
         [sys.executable, "-m", "vmtgen", *words],
@@ -228,8 +243,7 @@ def _made_in(checkout: Path, umask: int, environment: dict[str, str]) -> bytes:
     )
     assert done.returncode == 0, done.stderr
     assert (checkout / "build").is_dir(), "it compiled there"
-    (archive,) = (checkout / "files").glob("*.tgz")
-    return archive.read_bytes()
+    return b"".join(path.read_bytes() for path in sorted((checkout / "files").rglob("*.tgz")))
 
 
 def test_another_directory_zone_language_and_umask_give_the_same_bytes(
@@ -260,13 +274,17 @@ def test_an_archive_of_an_earlier_run_goes(
 ) -> None:
     old = tmp_path / "vmt-0.0.9-netbsd-9.4-amd64.tgz"
     old.touch()
+    lost = tmp_path / "9.4/amd64/vmtctl-0.0.9.tgz"
+    lost.parent.mkdir(parents=True)
+    lost.touch()
     (tmp_path / "notes").touch()
     words = ["dist", "--release", "11.0", "--machine", "amd64", "--out", str(tmp_path)]
     assert cli.main([*words, "--json"]) == 0
     told = capsys.readouterr()
-    assert len(json.loads(told.out)["archives"]) == 1
+    assert len(json.loads(told.out)["targets"]) == 1
     assert "removed" in told.err
     assert not old.exists()
+    assert not lost.exists()
     assert (tmp_path / "notes").exists()
 
 
