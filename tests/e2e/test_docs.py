@@ -31,7 +31,8 @@ SLOW = re.compile(
 THEIRS = frozenset(
     {"cd", "make", "modload", "modunload", "modstat", "drvctl", "cp", "chmod", "echo", "cksum",
      "tar", "./build.sh", "/usr/tools/bin/nbmake-amd64", "qemu-system-x86_64", "config", "sh",
-     "sysctl", "install", "mkdir", "rm", "nm", "sed", "sort", "comm"}
+     "sysctl", "install", "mkdir", "rm", "nm", "sed", "sort", "comm", "grep", "printf", "pkgin",
+     "pkg_add", "pkg_delete", "service"}
 )  # fmt: skip
 
 

@@ -54,8 +54,9 @@ _LOAD_TEXT = """\
 The kernel's own vmt(4) is replaced without a reboot: the built-in module is disabled, FILE is
 loaded, and vmt0 changes hands.  Each step is verified; when one fails the steps before it are
 undone.  Before anything happens, FILE is checked against this kernel's release and machine.  The
-next boot begins with the kernel's own driver again, unless rc.d/vmtctl, which is in
-/usr/pkg/share/examples/rc.d, loads the module: copy it, and put vmtctl=YES into rc.conf(5)."""
+next boot begins with the kernel's own driver again, unless rc.d/vmtctl loads the module: put
+vmtctl=YES into rc.conf(5).  Where /etc/rc.d/vmtctl is missing, copy it from
+/usr/pkg/share/examples/rc.d."""
 
 COMMANDS = (
     Command(

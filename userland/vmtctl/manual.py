@@ -226,7 +226,7 @@ def page() -> str:
     for command_line, what in shown.items():
         lines += _example(command_line, what)
     lines.append(".Sh SEE ALSO")
-    references = [*(("vmt", 4),), *_SEE_ALSO]
+    references = [("netbsd-vmt", 4), ("vmt", 4), *_SEE_ALSO]
     for position, (name, section) in enumerate(sorted(references, key=lambda row: row[1]), 1):
         lines.append(f".Xr {name} {section}" + (" ," if position < len(references) else ""))
     lines += [
