@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim import cli
+from vmtsim import cli, kernel
+from vmtsim.kernel import subjects
 
 from .modkit import built
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_models_are_listed_with_their_prototypes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,3 +41,25 @@ def test_what_a_module_lacks_is_known_before_it_runs(
 ) -> None:
     assert cli.main(["models", "--json", str(built("twin", "amd64", flags))]) == status
     assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_a_file_with_a_subject_is_all_that_a_new_subject_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is searched: no list has to be changed."""
+    (tmp_path / "zz_ticks.py").write_text(
+        "from vmtsim.kernel.api import Subject, kernel_function\n\n\n"
+        "class Ticks(Subject):\n"
+        '    @kernel_function("int ticks_of_a_test(void)")\n'
+        "    def ticks_of_a_test(self) -> int:\n"
+        "        return 7\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(kernel, "__path__", [*kernel.__path__, str(tmp_path)])
+    subjects.load_subjects.cache_clear()
+    try:
+        last = subjects.load_subjects()[-1]
+    finally:
+        subjects.load_subjects.cache_clear()
+        sys.modules.pop("vmtsim.kernel.zz_ticks", None)
+    assert [prototype.name for prototype, _, _ in last.functions()] == ["ticks_of_a_test"]

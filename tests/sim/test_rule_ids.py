@@ -1,178 +1,98 @@
-"""Every rule that the simulator can tell of is broken by a test that names it."""
+"""Every rule of the simulator has a row, is used, and is broken by a test that names it."""
 
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
+import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.host.context import RULES
+from vmtsim import cli
+from vmtsim.host.context import RULES as PROTOCOL
+from vmtsim.kernel.rule_table import RULES, by_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection
 
 ROOT = Path(__file__).resolve().parents[2]
-# Rules that no test names, and why that is right.
-EXCEPTIONS: dict[str, str] = {}
-# Functions and exceptions whose first argument is a rule.
-TELLERS = ("panic", "violation", "KernelPanic")
-
-
-class Finder:
-    """Reads rules off the calls that tell of them, also through functions that pass one on."""
-
-    def __init__(self, sources: Mapping[str, str]) -> None:
-        self.rules: dict[str, str] = {}  # rule -> file:line, the first that was found
-        self.unread: list[str] = []  # file:line: argument
-        calls: dict[str, list[tuple[ast.Call, tuple[ast.AST, ...], str]]] = defaultdict(list)
-        for name, text in sources.items():
-            tree = ast.parse(text)
-            for called, call, scopes in _calls(tree, (tree,)):
-                calls[called].append((call, scopes, f"{name}:{call.lineno}"))
-        waiting = [(teller, 0) for teller in TELLERS]
-        self._known = set(waiting)
-        while waiting:
-            function, index = waiting.pop()
-            for call, scopes, place in calls[function]:
-                if len(call.args) > index:
-                    waiting += self._read(call.args[index], scopes, place)
-
-    def _read(
-        self, argument: ast.expr, scopes: tuple[ast.AST, ...], place: str
-    ) -> Iterator[tuple[str, int]]:
-        """Take in what an argument can be; yields the functions that got it from their callers."""
-        match argument:
-            case ast.Constant(value=str(rule)):
-                self.rules.setdefault(rule, place)
-            case ast.IfExp(body=one, orelse=other):
-                yield from self._read(one, scopes, place)
-                yield from self._read(other, scopes, place)
-            case ast.Name(id=name):
-                yield from self._variable(name, scopes, place)
-            case _:
-                self.unread.append(f"{place}: {ast.unparse(argument)}")
-
-    def _variable(
-        self, name: str, scopes: tuple[ast.AST, ...], place: str
-    ) -> Iterator[tuple[str, int]]:
-        for scope in reversed(scopes):
-            if isinstance(scope, ast.FunctionDef):
-                names = [each.arg for each in scope.args.args if each.arg != "self"]
-                if name in names:
-                    found = (scope.name, names.index(name))
-                    if found not in self._known:
-                        self._known.add(found)
-                        yield found
-                    return
-            values = [
-                node.value
-                for node in ast.walk(scope)
-                if isinstance(node, ast.Assign)
-                and any(isinstance(to, ast.Name) and to.id == name for to in node.targets)
-            ]
-            if values:
-                for value in values:
-                    yield from self._read(value, scopes, place)
-                return
-        self.unread.append(f"{place}: {name}")
-
-
-def _calls(
-    node: ast.AST, scopes: tuple[ast.AST, ...]
-) -> Iterator[tuple[str, ast.Call, tuple[ast.AST, ...]]]:
-    """Name of the function or method, call and the scopes around it, outermost first."""
-    for child in ast.iter_child_nodes(node):
-        match child:
-            case ast.Call(func=ast.Attribute(attr=called) | ast.Name(id=called)):
-                yield called, child, scopes
-        inner = (*scopes, child) if isinstance(child, ast.FunctionDef) else scopes
-        yield from _calls(child, inner)
+SIMULATOR = ROOT / "sim" / "vmtsim"
+TABLES = (SIMULATOR / "kernel" / "rule_table.py", SIMULATOR / "host" / "context.py")
 
 
 @cache
-def simulator() -> Finder:
-    """What the simulator's source tells of, but for the host: it has a table of its rules."""
-    top = ROOT / "sim" / "vmtsim"
-    paths = [path for path in sorted(top.rglob("*.py")) if top / "host" not in path.parents]
-    return Finder({str(path.relative_to(ROOT)): path.read_text("utf-8") for path in paths})
-
-
-def all_rules() -> dict[str, str]:
-    """Every rule of kernel, campaign and host, and where it is."""
-    return {**dict.fromkeys(RULES, "sim/vmtsim/host/context.py"), **simulator().rules}
-
-
-@cache
-def strings(tests: Path) -> set[str]:
-    """All string literals of the tests in a directory, but for those of this file."""
+def strings(top: Path, without: tuple[Path, ...]) -> set[str]:
+    """All string literals of the Python files below a directory."""
     return {
         node.value
-        for path in sorted(tests.rglob("*.py"))
-        if path != Path(__file__).resolve()
+        for path in sorted(top.rglob("*.py"))
+        if path not in without
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
 
 
-def unnamed(rules: Mapping[str, str], said: set[str]) -> list[str]:
-    """'rule (file:line)' of the rules that are no string, nor stand at the start of a message."""
+def unnamed(rules: Collection[str], said: set[str]) -> list[str]:
+    """The rules that are no string, nor stand at the start of a message."""
     named = {text.partition(":")[0] for text in said}
-    return sorted(f"{rule} ({place})" for rule, place in rules.items() if rule not in named)
+    return sorted(set(rules) - named)
 
 
 def test_every_rule_is_broken_by_a_test_that_names_it() -> None:
-    rules = {rule: place for rule, place in all_rules().items() if rule not in EXCEPTIONS}
-    missing = unnamed(rules, strings(ROOT / "tests"))
+    missing = unnamed({*RULES, *PROTOCOL}, strings(ROOT / "tests", (Path(__file__).resolve(),)))
     assert not missing, (
         "no test names these rules; let guest code break each, as tests/sim/kernel/"
         f"test_broken_rules.py does, or delete a rule that none can reach: {', '.join(missing)}"
     )
 
 
-def test_every_rule_can_be_read_off_the_source() -> None:
-    assert simulator().unread == []
-    told = {"callback-with-mutex", "page-fault", "pswitch-with-mutex", "channel-abandoned"}
-    assert told <= set(simulator().rules)
-    assert len(all_rules()) > 150
+def test_every_row_is_of_a_rule_that_something_checks() -> None:
+    assert len(RULES) + len(PROTOCOL) > 150
+    assert unnamed({*RULES, *PROTOCOL}, strings(SIMULATOR, TABLES)) == []
 
 
-def test_every_exception_is_needed() -> None:
-    said = strings(ROOT / "tests")
-    for rule in EXCEPTIONS:
-        place = all_rules().get(rule)
-        assert place is not None, f"{rule} is no rule any more: take it out of EXCEPTIONS"
-        assert unnamed({rule: place}, said), f"a test names {rule}: take it out of EXCEPTIONS"
+def test_every_row_says_what_holds_what_to_do_and_whose_rule_it_is() -> None:
+    for rule in RULES.values():
+        assert rule.holds, rule.id
+        assert rule.remedy, rule.id
+        assert "sys/" in rule.source or rule.source.split()[0] in {
+            "ISO", "the", "common/lib/libprop/prop_dictionary.c", "docs/campaigns.md:"
+        }, rule.id  # fmt: skip
 
 
-SOURCE = """
-LATE = "too-late"
-
-class Things:
-    def _say(self, function, rule):
-        self.kernel.violation(rule, f"{function} went wrong")
-
-    def go(self, far):
-        kernel.panic("too-far" if far else "too-near", "text")
-        self._say("go", "gone")
-        simulation.kernel.violation(LATE, "text")
-        rule = "one"
-        if far:
-            rule = "other"
-        raise KernelPanic(rule, "text")
-
-    def tell(self, problem):
-        kernel.panic(f"rule-{far}", "text")
-"""
+def test_a_rule_without_a_row_is_a_fault_of_the_simulator() -> None:
+    with pytest.raises(LookupError, match="'no-such-rule' has no row"):
+        by_id("no-such-rule")
 
 
-def test_rules_are_found_in_variables_choices_and_what_is_passed_on() -> None:
-    found = Finder({"things.py": SOURCE})
-    assert set(found.rules) == {"too-far", "too-near", "gone", "too-late", "one", "other"}
-    assert found.rules["gone"] == "things.py:10"
-    assert found.unread == ["things.py:18: f'rule-{far}'"]
+def test_rules_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rules"]) == 0
+    listed = capsys.readouterr().out
+    assert "    mutex-double-enter " in listed
+    assert "    protocol: cookie " in listed
+    assert listed.endswith(f"{len(RULES) + len(PROTOCOL)} rules\n")
+    assert cli.main(["rules", "--explain", "mutex-double-enter"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "mutex-double-enter",
+        "    a thread does not enter a mutex that it holds.",
+        "    what to do: split the function into one that locks and one that expects the lock",
+        "    source: sys/kern/kern_mutex.c, sys/kern/subr_lockdebug.c",
+        "    enforced by: every kernel",
+    ]
+    assert cli.main(["rules", "--explain", "all", "--json"]) == 0
+    assert {row["id"] for row in json.loads(capsys.readouterr().out)} == {
+        *RULES, *(f"protocol: {name}" for name in PROTOCOL)
+    }  # fmt: skip
+
+
+def test_a_misspelt_rule_is_refused_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["rules", "--explain", "mutex-double-entr"]) == 64
+    told = capsys.readouterr().err
+    assert "no rule 'mutex-double-entr' (did you mean 'mutex-double-enter'?)" in told
+    assert "hint: `vmtsim rules` lists all of them" in told
 
 
 @pytest.mark.parametrize(
@@ -188,5 +108,4 @@ def test_rules_are_found_in_variables_choices_and_what_is_passed_on() -> None:
 )
 def test_a_new_rule_without_a_test_is_refused(tmp_path: Path, test: str, named: bool) -> None:
     (tmp_path / "test_new.py").write_text(test, encoding="utf-8")
-    missing = unnamed({"new-rule": "new.py:7"}, strings(tmp_path))
-    assert missing == ([] if named else ["new-rule (new.py:7)"])
+    assert unnamed({"new-rule"}, strings(tmp_path, ())) == ([] if named else ["new-rule"])

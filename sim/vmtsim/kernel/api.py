@@ -1,8 +1,8 @@
 """How kernel functions are modelled.  Read this to add one.
 
 A subject of the kernel's programming interface (condition variables, sysctl, ...) is a class
-derived from ``Subject`` in a file of its own, listed in ``subjects.SUBJECTS``.  A kernel function
-is one method with its C prototype::
+derived from ``Subject`` in a file of its own in this directory.  A kernel function is one method
+with its C prototype::
 
     class Ticks(Subject):
         @kernel_function("int getticks(void)")
@@ -35,8 +35,11 @@ their addresses in ``kernel.symbols`` after that.  The helpers that every model 
 ``kernel.current``    the running ``Lwp``;  ``kernel.clock`` virtual time;  ``kernel.rng`` chance
 ``kernel.rules``      context checks that panic with function, object, holder and source line
 ``kernel.violation``  a rule was broken in a way that a release kernel survives: the run goes on
-                      and fails in the end; ``kernel.panic`` for what it does not survive
+                      and fails in the end; ``kernel.panic`` for what it does not survive.  Both
+                      take the id of a row in ``rule_table.py``
 ``kernel.subject(T)`` another subject by its class
+``LiveObjects``       what modules made (vmtsim.kernel.live): finds it for a function, says what is
+                      wrong where there is none, and reports what is left at free and unload
 
 ``machines=`` limits a function to some machines.  State belongs to the subject object, never to
 the module or class.
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.live import LiveObjects
     from vmtsim.kernel.scheduler import WaitQueue
 
     # What a model that sleeps or calls back is: ``yield Request`` gives its result.
@@ -302,6 +306,7 @@ class Subject:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        self.registries: list[LiveObjects[Any]] = []  # filled by LiveObjects itself
 
     def data(self) -> Iterator[DataSymbol]:
         """Yield the variables that modules may refer to."""
@@ -311,7 +316,9 @@ class Subject:
         """Do what the kernel does for this subject before any process runs."""
 
     def check_unload(self, module: str) -> None:
-        """Report what ``module`` left behind, by ``kernel.violation``, after it is gone."""
+        """Report what ``module`` left behind, after it is gone: registries do it by themselves."""
+        for registry in self.registries:
+            registry.check_unload(module)
 
     @classmethod
     def functions(cls) -> Iterator[tuple[Prototype, frozenset[str] | None, str]]:

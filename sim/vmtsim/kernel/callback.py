@@ -35,19 +35,22 @@ def call_back(
             yield from waiting
     yield Call(function, arguments)
     lwp = kernel.current
-    who = f"{what} {kernel.location(function)} came back"
+    place = kernel.location(function)
+    who = f"{what} {place} came back"
     if lwp.held:
         lock = lwp.held[0]
+        taken = kernel.location(lock.taken_at)
         kernel.panic(
             "callback-with-mutex",
-            f"{who} with the mutex {lock.describe()} held (taken by "
-            f"{kernel.location(lock.taken_at)})",
+            f"{who} with the mutex {lock.describe()} held (taken by {taken})",
+            taken,
         )
     if lwp.pserialize:
         entered = kernel.subject(PSerialize).entered(lwp)
         kernel.panic(
             "callback-in-pserialize",
             f"{who} inside the pserialize read section that {entered} entered",
+            entered,
         )
     expected = int(locked or not mpsafe)
     count = kernel.scheduler.kernel_lock_count if big.held() else 0
@@ -55,6 +58,7 @@ def call_back(
         kernel.panic(
             "callback-kernel-lock",
             f"{who} with the kernel lock held {count} times instead of {expected}",
+            place,
         )
     if not mpsafe:
         big.unlock(1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
+from vmtsim.kernel.facts import Place
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.mutex import Mutexes
 from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
@@ -41,38 +43,30 @@ class Callouts(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.live: dict[int, Callout] = {}
+        self.live: LiveObjects[Callout] = LiveObjects(
+            self,
+            Words("callout", "initialised"),
+            unknown="callout-uninitialised",
+            left="callout-not-destroyed",
+            name=lambda callout: f"({self._function(callout)})",
+        )
         kernel.subject(Kmem).on_free.append(self._check_free)
 
     def _check_free(self, start: int, end: int, function: str) -> None:
         """Panic for memory that is freed with a callout in it that is still to run."""
-        for callout in self.live.values():
-            if start <= callout.address < end and (callout.pending or callout.running):
-                kernel = self.kernel
-                kernel.panic(
+        for _address, callout in self.live.inside(start, end):
+            if callout.pending or callout.running:
+                self.kernel.panic(
                     "free-with-callout",
-                    f"{function} by {kernel.where()}: {self._name(callout)} is pending",
+                    f"{function} by {self.kernel.where()}: {self._name(callout)} is pending",
                 )
 
-    def _find(self, function: str, address: int) -> Callout:
-        found = self.live.get(address)
-        if found is None:
-            self._unknown(function, address)
-        return found
-
-    def _unknown(self, function: str, address: int) -> NoReturn:
-        kernel = self.kernel
-        kernel.memory.pointer(address)
-        kernel.panic(
-            "callout-uninitialised",
-            f"{function} by {kernel.where()}: the callout at {kernel.describe(address)} is not "
-            "initialised, or destroyed",
-        )
+    def _function(self, callout: Callout) -> Place:
+        known = bool(callout.function)
+        return self.kernel.location(callout.function) if known else Place("no function")
 
     def _name(self, callout: Callout) -> str:
-        kernel = self.kernel
-        what = kernel.location(callout.function) if callout.function else "no function"
-        return f"the callout at {kernel.describe(callout.address)} ({what})"
+        return f"the callout {self.live.at(callout.address)} ({self._function(callout)})"
 
     @kernel_function("void callout_init(callout_t *c, u_int flags)")
     def callout_init(self, address: int, flags: int) -> None:
@@ -89,7 +83,7 @@ class Callouts(Subject):
     @kernel_function("void callout_destroy(callout_t *c)")
     def callout_destroy(self, address: int) -> None:
         kernel = self.kernel
-        callout = self._find("callout_destroy", address)
+        callout = self.live.find("callout_destroy", address)
         if callout.pending:
             kernel.panic(
                 "callout-destroy-pending",
@@ -100,11 +94,11 @@ class Callouts(Subject):
                 "callout-destroy-running",
                 f"callout_destroy by {kernel.where()}: {self._name(callout)} is running",
             )
-        del self.live[address]
+        self.live.remove(address)
 
     @kernel_function("void callout_setfunc(callout_t *c, void (*func)(void *), void *arg)")
     def callout_setfunc(self, address: int, function: int, argument: int) -> None:
-        callout = self._find("callout_setfunc", address)
+        callout = self.live.find("callout_setfunc", address)
         if not function:
             self.kernel.panic(
                 "callout-without-function",
@@ -114,11 +108,11 @@ class Callouts(Subject):
 
     @kernel_function("void callout_schedule(callout_t *c, int ticks)")
     def callout_schedule(self, address: int, ticks: int) -> None:
-        self._arm(self._find("callout_schedule", address), ticks, "callout_schedule")
+        self._arm(self.live.find("callout_schedule", address), ticks, "callout_schedule")
 
     @kernel_function("void callout_reset(callout_t *c, int ticks, void (*func)(void *), void *arg)")
     def callout_reset(self, address: int, ticks: int, function: int, argument: int) -> None:
-        callout = self._find("callout_reset", address)
+        callout = self.live.find("callout_reset", address)
         callout.function, callout.argument = function, argument
         self._arm(callout, ticks, "callout_reset")
 
@@ -173,13 +167,13 @@ class Callouts(Subject):
 
     @kernel_function("bool callout_stop(callout_t *c)")
     def callout_stop(self, address: int) -> bool:
-        callout = self._find("callout_stop", address)
+        callout = self.live.find("callout_stop", address)
         return self._disarm(callout)
 
     @kernel_function("bool callout_halt(callout_t *c, void *interlock)")
     def callout_halt(self, address: int, interlock: int) -> Model:
         kernel = self.kernel
-        callout = self._find("callout_halt", address)
+        callout = self.live.find("callout_halt", address)
         kernel.rules.may_sleep("callout_halt", holding=interlock)
         expired = self._disarm(callout)
         if callout.running:
@@ -203,44 +197,42 @@ class Callouts(Subject):
 
     @kernel_function("bool callout_pending(callout_t *c)")
     def callout_pending(self, address: int) -> bool:
-        return self._find("callout_pending", address).pending
+        return self.live.find("callout_pending", address).pending
 
     @kernel_function("bool callout_expired(callout_t *c)")
     def callout_expired(self, address: int) -> bool:
-        return self._find("callout_expired", address).fired
+        return self.live.find("callout_expired", address).fired
 
     @kernel_function("bool callout_active(callout_t *c)")
     def callout_active(self, address: int) -> bool:
-        callout = self._find("callout_active", address)
+        callout = self.live.find("callout_active", address)
         return callout.pending or callout.fired
 
     @kernel_function("bool callout_invoking(callout_t *c)")
     def callout_invoking(self, address: int) -> bool:
-        return self._find("callout_invoking", address).running
+        return self.live.find("callout_invoking", address).running
 
     @kernel_function("void callout_ack(callout_t *c)")
     def callout_ack(self, address: int) -> None:
-        self._find("callout_ack", address).fired = False
+        self.live.find("callout_ack", address).fired = False
 
     def check_detach(self, start: int, end: int, device: str) -> None:
         """Panic if a callout in the softc of a detached device is pending."""
-        for callout in self.live.values():
-            if start <= callout.address < end and callout.pending:
+        for _address, callout in self.live.inside(start, end):
+            if callout.pending:
                 self.kernel.panic(
                     "callout-pending-at-detach",
                     f"{device} is detached with {self._name(callout)} pending",
+                    self._function(callout),
                 )
 
     def check_unload(self, module: str) -> None:
-        """Panic for a pending callout: it would run code that is gone."""
-        for callout in list(self.live.values()):
+        """Panic for a pending callout, which would run code that is gone; report the others."""
+        for callout in self.live.values():
             if callout.pending:
                 self.kernel.panic(
                     "callout-left",
                     f"module {module} is gone, but {self._name(callout)} is pending",
+                    self._function(callout),
                 )
-            self.kernel.violation(
-                "callout-not-destroyed",
-                f"module {module} is gone, but {self._name(callout)} was not destroyed",
-            )
-        self.live.clear()
+        super().check_unload(module)

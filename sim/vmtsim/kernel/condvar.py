@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.mutex import Mutex, Mutexes
 from vmtsim.kernel.scheduler import WaitQueue
 
@@ -31,14 +32,21 @@ class CondVars(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.live: dict[int, CondVar] = {}
+        self.live: LiveObjects[CondVar] = LiveObjects(
+            self,
+            Words("condition variable", "initialised"),
+            unknown="condvar-uninitialised",
+            twice="condvar-already-initialised",
+            left="condvar-not-destroyed",
+            name=lambda cv: f"'{cv.queue.name}'",
+        )
         kernel.subject(Kmem).on_free.append(self._check_free)
 
     def _check_free(self, start: int, end: int, function: str) -> None:
         """Panic for memory that is freed under sleepers; forget condition variables without."""
-        for address in [address for address in self.live if start <= address < end]:
-            cv = self.live.pop(address)
-            kernel = self.kernel
+        kernel = self.kernel
+        for address, cv in self.live.inside(start, end):
+            del self.live[address]
             if cv.queue.lwps:
                 kernel.panic(
                     "free-with-condvar",
@@ -52,39 +60,18 @@ class CondVars(Subject):
                 f"(made by {kernel.location(cv.made_at)}) was not destroyed",
             )
 
-    def _find(self, function: str, address: int) -> CondVar:
-        cv = self.live.get(address)
-        if cv is None:
-            self._unknown(function, address)
-        return cv
-
-    def _unknown(self, function: str, address: int) -> NoReturn:
-        kernel = self.kernel
-        kernel.memory.pointer(address)
-        kernel.panic(
-            "condvar-uninitialised",
-            f"{function} by {kernel.where()}: the condition variable at "
-            f"{kernel.describe(address)} is not initialised",
-        )
-
     @kernel_function("void cv_init(kcondvar_t *cv, const char *wmesg)")
     def cv_init(self, address: int, message: str | None) -> None:
         kernel = self.kernel
-        if address in self.live:
-            kernel.panic(
-                "condvar-already-initialised",
-                f"cv_init by {kernel.where()}: the condition variable at "
-                f"{kernel.describe(address)} is in use",
-            )
         if message is None:
             kernel.panic("null-pointer", f"cv_init by {kernel.where()} without a wait message")
+        self.live.add("cv_init", address, CondVar(message, kernel.call_site))
         kernel.memory.put_pointer(address, 0)
-        self.live[address] = CondVar(message, kernel.call_site)
 
     @kernel_function("void cv_destroy(kcondvar_t *cv)")
     def cv_destroy(self, address: int) -> None:
         kernel = self.kernel
-        cv = self._find("cv_destroy", address)
+        cv = self.live.find("cv_destroy", address)
         if cv.queue.lwps:
             waiters = ", ".join(lwp.name for lwp in cv.queue.lwps)
             kernel.panic(
@@ -92,14 +79,14 @@ class CondVars(Subject):
                 f"cv_destroy by {kernel.where()}: {waiters} sleep on the condition variable "
                 f"'{cv.queue.name}' at {kernel.describe(address)}",
             )
-        del self.live[address]
+        self.live.remove(address)
 
     def _wait(
         self, function: str, address: int, mutex_at: int, deadline: int | None, *, signal: bool
     ) -> Model:
         """Sleep; gives True when woken, False at the deadline, None on a signal."""
         kernel = self.kernel
-        cv = self._find(function, address)
+        cv = self.live.find(function, address)
         mutexes = kernel.subject(Mutexes)
         mutex = mutexes.live.get(mutex_at)
         lwp = kernel.current
@@ -154,13 +141,13 @@ class CondVars(Subject):
 
     @kernel_function("void cv_signal(kcondvar_t *cv)")
     def cv_signal(self, address: int) -> None:
-        cv = self._find("cv_signal", address)
+        cv = self.live.find("cv_signal", address)
         self._check_waker("cv_signal", cv)
         self.kernel.scheduler.wake_one(cv.queue)
 
     @kernel_function("void cv_broadcast(kcondvar_t *cv)")
     def cv_broadcast(self, address: int) -> None:
-        cv = self._find("cv_broadcast", address)
+        cv = self.live.find("cv_broadcast", address)
         self._check_waker("cv_broadcast", cv)
         self.kernel.scheduler.wake_all(cv.queue)
 
@@ -176,7 +163,7 @@ class CondVars(Subject):
 
     @kernel_function("bool cv_has_waiters(kcondvar_t *cv)")
     def cv_has_waiters(self, address: int) -> bool:
-        return bool(self._find("cv_has_waiters", address).queue)
+        return bool(self.live.find("cv_has_waiters", address).queue)
 
     @kernel_function("int kpause(const char *wmesg, bool intr, int timo, kmutex_t *mtx)")
     def kpause(self, message: str | None, interruptible: bool, ticks: int, mutex_at: int) -> Model:
@@ -196,13 +183,3 @@ class CondVars(Subject):
         if mutex is not None:
             yield from mutexes.enter_slowly(mutex, lwp, site)
         return Errno.EINTR if woken is None else Errno.EWOULDBLOCK
-
-    def check_unload(self, module: str) -> None:
-        """Report condition variables that were not destroyed."""
-        for cv in self.live.values():
-            self.kernel.violation(
-                "condvar-not-destroyed",
-                f"module {module} is gone, but the condition variable '{cv.queue.name}' made by "
-                f"{self.kernel.location(cv.made_at)} was not destroyed",
-            )
-        self.live.clear()

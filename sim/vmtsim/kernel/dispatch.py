@@ -238,6 +238,7 @@ class Dispatch:
             "registers-preserved",
             f"{where} returned with {', '.join(names)}: the C calling convention wants "
             "these registers back as they were",
+            where,
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.cpu import CpuFault
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
-from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,22 +46,45 @@ class Counter:
         return f"{self.group} {self.name} {self.count} {self.kind}"
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A struct evcnt in the list, and who put it there."""
+
+    address: int
+    made_at: int
+
+
 class EventCounters(Subject):
     """The list ``allevents``, which modules put their counters into."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.layout = _LAYOUT[kernel.memory.pointer_size]
-        self.attached: dict[int, int] = {}  # struct evcnt -> call site, in order
+        self.attached: LiveObjects[Attached] = LiveObjects(  # in the order of the list
+            self,
+            Words("event counter", "attached", "detached"),
+            unknown="evcnt-not-attached",
+            twice="evcnt-attached-twice",
+            freed="evcnt-freed-attached",
+            left="evcnt-not-detached",
+            name=lambda counter: self._name(counter.address),
+        )
 
     def data(self) -> Iterator[DataSymbol]:
         """Yield the list's head: first element, and where the last one's link is."""
         yield DataSymbol("allevents", bytes(2 * self.kernel.memory.pointer_size))
 
     def boot(self) -> None:
-        """Make the list empty, and watch memory go."""
+        """Make the list empty."""
         self._link()
-        self.kernel.subject(Kmem).on_free.append(self._freed)
+
+    def _name(self, event: int) -> str:
+        """Return a counter's name in quotes, or where it is: its memory may be gone."""
+        memory = self.kernel.memory
+        try:
+            return repr(memory.string(memory.pointer(event + self.layout.name)))
+        except CpuFault:
+            return f"in {self.kernel.describe(event)}"
 
     def _link(self) -> None:
         """Write the tail queue into guest memory."""
@@ -79,24 +102,15 @@ class EventCounters(Subject):
         try:
             return kernel.memory.string(address)
         except CpuFault:
-            site = kernel.location(self.attached.get(event, 0))
+            counter = self.attached.get(event)
+            site = kernel.location(counter.made_at if counter is not None else 0)
             kernel.panic(
                 "evcnt-string-gone",
                 f"the {what} of the event counter at {kernel.describe(event)} that {site} "
                 f"attached is at {kernel.describe(address)}: the kernel keeps the pointer, not "
                 "the text",
+                site,
             )
-
-    def _freed(self, start: int, end: int, function: str) -> None:
-        """Panic where memory with an attached counter is freed: the list goes through it."""
-        kernel = self.kernel
-        for event, site in self.attached.items():
-            if start <= event < end:
-                kernel.panic(
-                    "evcnt-freed-attached",
-                    f"{function} by {kernel.where()}: the memory holds the event counter that "
-                    f"{kernel.location(site)} attached and that is still in the list",
-                )
 
     def read(self) -> list[Counter]:
         """Return all counters as vmstat -e reads them, in the order of their attachment."""
@@ -119,12 +133,7 @@ class EventCounters(Subject):
         kernel.rules.may_sleep(function)
         group = memory.pointer(event + layout.group)
         name = memory.pointer(event + layout.name)
-        if event in self.attached:
-            kernel.panic(
-                "evcnt-attached-twice",
-                f"{function} by {kernel.where()}: the event counter at {kernel.describe(event)} "
-                f"is in the list already, by {kernel.location(self.attached[event])}",
-            )
+        self.attached.check_new(function, event)
         if memory.u8(event + layout.type) >= len(_TYPES):
             kernel.panic(
                 "evcnt-type",
@@ -144,7 +153,7 @@ class EventCounters(Subject):
                     f"{_STRING_MAX - 1}",
                 )
             memory.put_u8(event + place, length)
-        self.attached[event] = kernel.call_site
+        self.attached.add(function, event, Attached(event, kernel.call_site))
         self._link()
 
     def _fill(self, event: int, kind: int, parent: int, group: int, name: int) -> None:
@@ -186,16 +195,9 @@ class EventCounters(Subject):
         self._detach("evcnt_detach", event)
 
     def _detach(self, function: str, event: int) -> None:
-        kernel = self.kernel
-        kernel.rules.may_sleep(function)
-        if event not in self.attached:
-            kernel.memory.u64(event)
-            kernel.panic(
-                "evcnt-not-attached",
-                f"{function} by {kernel.where()}: the event counter at "
-                f"{kernel.describe(event)} is not in the list",
-            )
-        del self.attached[event]
+        self.kernel.rules.may_sleep(function)
+        self.attached.find(function, event)
+        self.attached.remove(event)
         self._link()
 
     # -- modules -------------------------------------------------------------------------------
@@ -214,18 +216,6 @@ class EventCounters(Subject):
             self._detach("module_unload_evcnt", event)
 
     def check_unload(self, module: str) -> None:
-        """Report counters that were left in the list."""
-        kernel = self.kernel
-        for event, site in self.attached.items():
-            try:
-                memory = kernel.memory
-                name = repr(memory.string(memory.pointer(event + self.layout.name)))
-            except CpuFault:
-                name = f"in {kernel.describe(event)}"
-            kernel.violation(
-                "evcnt-not-detached",
-                f"module {module} is gone, but its event counter {name}, attached by "
-                f"{kernel.location(site)}, is still in the list",
-            )
-        self.attached.clear()
+        """Report counters that were left in the list, and take them out."""
+        super().check_unload(module)
         self._link()

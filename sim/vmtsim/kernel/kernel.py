@@ -11,6 +11,7 @@ from vmtsim.kernel.dispatch import Dispatch
 from vmtsim.kernel.errors import KernelPanic, Spinning, Unmodelled
 from vmtsim.kernel.facts import Kind, Owner, Place, Side
 from vmtsim.kernel.memory import Memory
+from vmtsim.kernel.rule_table import by_id
 from vmtsim.kernel.rules import Rules
 from vmtsim.kernel.scheduler import Lwp, Scheduler
 from vmtsim.kernel.subjects import load_subjects
@@ -126,15 +127,18 @@ class Kernel:
     def panic(self, rule: str, message: str, place: Place | None = None) -> NoReturn:
         """Stop: the kernel would have panicked.
 
-        ``place`` is the code that is to blame: that which called the kernel, unless given.
+        ``rule`` is an id of vmtsim.kernel.rule_table; ``place`` is the code that is to blame: that
+        which called the kernel, unless given.
         """
+        by_id(rule)
         raise KernelPanic(rule, message, place or self._caller())
 
     def violation(self, rule: str, message: str, place: Place | None = None) -> None:
         """Record a broken rule that the kernel survives; the run goes on and fails.
 
-        ``place`` as in ``panic``.
+        ``rule`` and ``place`` as in ``panic``.
         """
+        by_id(rule)
         place = place or self._caller()
         self.violations.append(Violation(rule, message, self.clock.now, place))
         self.trace.emit("violation", rule=rule, text=message, side="guest")

@@ -18,6 +18,7 @@ from vmtsim.kernel.memory import PAGE, Region, round_page
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
 
 KM_SLEEP, KM_NOSLEEP = 1, 2
@@ -187,7 +188,7 @@ class Kmem(Subject):
         kernel = self.kernel
         if kernel.scheduler.current is None:
             return  # somebody outside of the machine looks at it
-        who = self._reader(reader)
+        who, place = self._reader(reader)
         site = next(a.made_at for a in self.live.values() if a.base <= first < a.base + a.mapped)
         if (site, who) in self._told:
             return
@@ -196,10 +197,11 @@ class Kmem(Subject):
         kernel.violation(
             "uninitialised-read",
             f"{who} {many} that nobody has written: {kernel.describe(first)}",
+            place,
         )
 
-    def _reader(self, reader: str) -> str:
-        """Say who reads, up to the verb."""
+    def _reader(self, reader: str) -> tuple[str, Place]:
+        """Say who reads, up to the verb, and which code of the guest that is."""
         kernel = self.kernel
         if reader == "kernel":
             frame = kernel.current.frames[-1]
@@ -207,13 +209,14 @@ class Kmem(Subject):
                 name = kernel.describe(kernel.cpu.position()[0])
             else:
                 name = f"kernel function {frame.entry.name}" if frame.entry else "the kernel"
-            return f"{name}, called by {kernel.where()}, reads"
+            return f"{name}, called by {kernel.where()}, reads", kernel.where()
         where = kernel.location(kernel.cpu.instruction(), call=False)
         if reader == "guest":
-            return f"{where} reads"
+            return f"{where} reads", where
         callers = [kernel.locate(at) for at in kernel.cpu.return_addresses(_CALLERS)]
         chain = "".join(f", called by {place}" for place in callers if place)
-        return f"the host, by {where}{chain}, reads"
+        caller = next((place for place in callers if place and place.known), where)
+        return f"the host, by {where}{chain}, reads", caller
 
     # -- functions ---------------------------------------------------------------------------
 
@@ -283,8 +286,10 @@ class Kmem(Subject):
         """Report objects that nobody freed."""
         for allocation in self.live.values():
             if allocation.owner == "kmem":
+                place = self.kernel.location(allocation.made_at)
                 self.kernel.violation(
                     "leak",
                     f"module {module} is gone, but an object of {allocation.size} bytes that was "
-                    f"allocated by {self.kernel.location(allocation.made_at)} is not freed",
+                    f"allocated by {place} is not freed",
+                    place,
                 )

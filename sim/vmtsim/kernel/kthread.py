@@ -85,6 +85,7 @@ class KThreads(Subject):
             "kthread-return",
             f"thread {kernel.current.name} returned from {kernel.location(function)}: it must "
             "end with kthread_exit",
+            kernel.location(function),
         )
 
     @kernel_function("void kthread_exit(int ecode)")
@@ -148,8 +149,10 @@ class KThreads(Subject):
         """Panic for a thread that is still there: its code is not."""
         for thread in self.live.values():
             state = "was not joined" if thread.exited else "still runs"
+            place = self.kernel.location(thread.made_at)
             self.kernel.panic(
                 "kthread-left",
                 f"module {module} is gone, but its thread {thread.lwp.name} {state} "
-                f"(created by {self.kernel.location(thread.made_at)})",
+                f"(created by {place})",
+                place,
             )

@@ -216,10 +216,12 @@ class Modules(Subject):
         result = yield Call(modcmd, (command, argument))
         held = self.kernel.current.held
         if held:
+            taken = self.kernel.location(held[0].taken_at)
             self.kernel.panic(
                 "modcmd-with-mutex",
                 f"modcmd of {loaded.name} came back with the mutex {held[0].describe()} held "
-                f"(taken by {self.kernel.location(held[0].taken_at)})",
+                f"(taken by {taken})",
+                taken,
             )
         return ((result & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 

@@ -110,12 +110,12 @@ class Mounts(Subject):
         scheduler.on_exit = gone
 
     def _left(self, mount: Mount, why: str) -> None:
-        kernel = self.kernel
-        kernel.panic(
+        place = self.kernel.location(mount.owner_site)
+        self.kernel.panic(
             "vfs-suspended-left",
-            f"{why}, but the file system {mount.directory}, suspended by "
-            f"{kernel.location(mount.owner_site)}, was not resumed: whatever touches it sleeps "
-            "for ever",
+            f"{why}, but the file system {mount.directory}, suspended by {place}, was not "
+            "resumed: whatever touches it sleeps for ever",
+            place,
         )
 
     # -- the administrator's side --------------------------------------------------------------

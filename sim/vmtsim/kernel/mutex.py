@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
-from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
@@ -54,35 +54,13 @@ class Mutexes(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.live: dict[int, Mutex] = {}
-        self._gone: dict[int, int] = {}
-        kernel.subject(Kmem).on_free.append(self._check_free)
-
-    def _check_free(self, start: int, end: int, function: str) -> None:
-        """Panic for memory that is freed with a mutex in it (lockdebug_mem_check)."""
-        for mutex in self.live.values():
-            if start <= mutex.address < end:
-                kernel = self.kernel
-                kernel.panic(
-                    "free-with-mutex",
-                    f"{function} by {kernel.where()}: the mutex {mutex.describe()}, made by "
-                    f"{kernel.location(mutex.made_at)}, was not destroyed",
-                )
-
-    def _find(self, function: str, address: int) -> Mutex:
-        mutex = self.live.get(address)
-        if mutex is None:
-            self._unknown(function, address)
-        return mutex
-
-    def _unknown(self, function: str, address: int) -> NoReturn:
-        kernel = self.kernel
-        kernel.memory.pointer(address)  # a fault says more, where the memory is gone
-        gone = self._gone.get(address)
-        state = f"was destroyed by {kernel.location(gone)}" if gone else "was never initialised"
-        kernel.panic(
-            "mutex-uninitialised",
-            f"{function} by {kernel.where()}: the mutex at {kernel.describe(address)} {state}",
+        self.live: LiveObjects[Mutex] = LiveObjects(
+            self,
+            Words("mutex", "initialised"),
+            unknown="mutex-uninitialised",
+            twice="mutex-already-initialised",
+            freed="free-with-mutex",
+            left="mutex-not-destroyed",
         )
 
     def _held(self, mutex: Mutex) -> str:
@@ -111,22 +89,14 @@ class Mutexes(Subject):
     @kernel_function("void mutex_init(kmutex_t *mtx, kmutex_type_t type, int ipl)")
     def mutex_init(self, address: int, _type: int, ipl: int) -> None:
         kernel = self.kernel
-        old = self.live.get(address)
-        if old is not None:
-            kernel.panic(
-                "mutex-already-initialised",
-                f"mutex_init by {kernel.where()}: the mutex at {kernel.describe(address)} is "
-                f"already initialised, by {kernel.location(old.made_at)}",
-            )
         spin = ipl >= IPL_VM[kernel.cpu.machine]
+        self.live.add("mutex_init", address, Mutex(kernel, address, ipl, spin=spin))
         kernel.memory.put_pointer(address, _ALIVE)
-        self.live[address] = Mutex(kernel, address, ipl, spin=spin)
-        self._gone.pop(address, None)
 
     @kernel_function("void mutex_destroy(kmutex_t *mtx)")
     def mutex_destroy(self, address: int) -> None:
         kernel = self.kernel
-        mutex = self._find("mutex_destroy", address)
+        mutex = self.live.find("mutex_destroy", address)
         if mutex.owner is not None:
             kernel.panic(
                 "mutex-destroy-held",
@@ -141,15 +111,14 @@ class Mutexes(Subject):
                 f"{mutex.describe()}",
             )
         kernel.memory.put_pointer(address, 0)
-        del self.live[address]
-        self._gone[address] = kernel.call_site
+        self.live.remove(address)
 
     @kernel_function("void mutex_enter(kmutex_t *mtx)")
     @kernel_function("void mutex_spin_enter(kmutex_t *mtx)")
     def mutex_enter(self, address: int) -> Model | None:
         mutex = self.live.get(address)
         if mutex is None:
-            self._unknown("mutex_enter", address)
+            self.live.missing("mutex_enter", address)
         kernel = self.kernel
         lwp = kernel.current
         if mutex.owner is lwp:
@@ -195,7 +164,7 @@ class Mutexes(Subject):
     @kernel_function("void mutex_exit(kmutex_t *mtx)")
     @kernel_function("void mutex_spin_exit(kmutex_t *mtx)")
     def mutex_exit(self, address: int) -> None:
-        mutex = self._find("mutex_exit", address)
+        mutex = self.live.find("mutex_exit", address)
         kernel = self.kernel
         if mutex.owner is not kernel.current:
             state = self._held(mutex) if mutex.owner is not None else "not held"
@@ -208,7 +177,7 @@ class Mutexes(Subject):
 
     @kernel_function("int mutex_tryenter(kmutex_t *mtx)")
     def mutex_tryenter(self, address: int) -> int:
-        mutex = self._find("mutex_tryenter", address)
+        mutex = self.live.find("mutex_tryenter", address)
         kernel = self.kernel
         if mutex.owner is not None:
             return 0
@@ -217,14 +186,4 @@ class Mutexes(Subject):
 
     @kernel_function("int mutex_owned(const kmutex_t *mtx)")
     def mutex_owned(self, address: int) -> bool:
-        return self._find("mutex_owned", address).owner is self.kernel.current
-
-    def check_unload(self, module: str) -> None:
-        """Report mutexes that were not destroyed."""
-        for mutex in self.live.values():
-            self.kernel.violation(
-                "mutex-not-destroyed",
-                f"module {module} is gone, but the mutex made by "
-                f"{self.kernel.location(mutex.made_at)} was not destroyed",
-            )
-        self.live.clear()
+        return self.live.find("mutex_owned", address).owner is self.kernel.current

@@ -79,8 +79,9 @@ class Pmf(Subject):
         """Report hooks of a device that is gone."""
         hooks = self.hooks.pop(address, None)
         if hooks is not None:
+            place = self.kernel.location(hooks.made_at)
             self.kernel.violation(
                 "pmf-hook-left",
-                f"{device} is detached, but its pmf hooks are still registered (by "
-                f"{self.kernel.location(hooks.made_at)})",
+                f"{device} is detached, but its pmf hooks are still registered (by {place})",
+                place,
             )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Preempt, Subject, kernel_function
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Site, Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,12 @@ class PSerialize(Subject):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._sections: dict[Lwp, list[tuple[int, int]]] = {}  # (cookie, call site), outer first
-        self._objects: dict[int, int] = {}  # pserialize_t -> who made it
+        self.live: LiveObjects[Site] = LiveObjects(
+            self,
+            Words("pserialize object"),
+            unknown="pserialize-unknown",
+            left="pserialize-not-destroyed",
+        )
         self._next = _FIRST_COOKIE
         self._waiting: list[Callable[[], None]] = []
 
@@ -42,10 +48,12 @@ class PSerialize(Subject):
         def gone(lwp: Lwp) -> None:
             sections = self._sections.pop(lwp, None)
             if sections:
+                entered = self.kernel.location(sections[-1][1])
                 self.kernel.panic(
                     "pserialize-left",
-                    f"thread {lwp.name} ended inside the pserialize read section that "
-                    f"{self.kernel.location(sections[-1][1])} entered",
+                    f"thread {lwp.name} ended inside the pserialize read section that {entered} "
+                    "entered",
+                    entered,
                 )
             before(lwp)
 
@@ -112,39 +120,20 @@ class PSerialize(Subject):
     def pserialize_create(self) -> int:
         self.kernel.rules.may_sleep("pserialize_create")
         address = self.kernel.subject(Kmem).allocate(64, owner="pserialize")
-        self._objects[address] = self.kernel.call_site
+        self.live.add("pserialize_create", address, Site(self.kernel.call_site))
         return address
-
-    def _check(self, function: str, address: int) -> None:
-        kernel = self.kernel
-        if address not in self._objects:
-            kernel.panic(
-                "pserialize-unknown",
-                f"{function} by {kernel.where()}: {kernel.describe(address)} was not made by "
-                "pserialize_create, or is destroyed",
-            )
 
     @kernel_function("void pserialize_destroy(void *psz)")
     def pserialize_destroy(self, address: int) -> None:
-        self._check("pserialize_destroy", address)
-        del self._objects[address]
+        self.live.find("pserialize_destroy", address)
+        self.live.remove(address)
         self.kernel.subject(Kmem).release(address, None, "pserialize_destroy")
 
     @kernel_function("void pserialize_perform(void *psz)")
     def pserialize_perform(self, address: int) -> Model:
         kernel = self.kernel
-        self._check("pserialize_perform", address)
+        self.live.find("pserialize_perform", address)
         kernel.rules.may_sleep("pserialize_perform")
         yield Preempt()
         while self._sections:
             yield Preempt()
-
-    def check_unload(self, module: str) -> None:
-        """Report pserialize objects that were not destroyed."""
-        for site in self._objects.values():
-            self.kernel.violation(
-                "pserialize-not-destroyed",
-                f"module {module} is gone, but the pserialize object made by "
-                f"{self.kernel.location(site)} was not destroyed",
-            )
-        self._objects.clear()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.preempt import Preemption
 from vmtsim.kernel.scheduler import WaitQueue
@@ -29,7 +30,15 @@ class Reference:
     target: int
     klass: int
     lwp: Lwp
-    taken_at: int
+    made_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """A class of targets; ``made_at`` is 0 for those of the kernel itself."""
+
+    name: str
+    made_at: int
 
 
 class PassiveReferences(Subject):
@@ -37,8 +46,20 @@ class PassiveReferences(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.held: dict[int, Reference] = {}
-        self._classes: dict[int, tuple[str, int]] = {}  # -> name, who made it (0: the kernel)
+        self.held: LiveObjects[Reference] = LiveObjects(
+            self,
+            Words("passive reference", "taken", "released"),
+            unknown="psref-not-held",
+            left="psref-left",
+            name=lambda each: f"of thread {each.lwp.name} to {kernel.describe(each.target)}",
+        )
+        self._classes: LiveObjects[Class] = LiveObjects(
+            self,
+            Words("psref class"),
+            unknown="psref-class-unknown",
+            left="psref-class-left",
+            name=lambda each: repr(each.name),
+        )
         self._drained = WaitQueue("psref")
         # Told after each release, with the target: the network code frees what was removed.
         self.released: list[Callable[[int], None]] = []
@@ -56,7 +77,8 @@ class PassiveReferences(Subject):
                         "psref-left",
                         f"thread {lwp.name} ended with a passive reference to "
                         f"{self.kernel.describe(reference.target)}, taken by "
-                        f"{self.kernel.location(reference.taken_at)}",
+                        f"{self.held.made(reference)}",
+                        self.held.made(reference),
                     )
             before(lwp)
 
@@ -67,7 +89,7 @@ class PassiveReferences(Subject):
     def new_class(self, name: str, made_at: int = 0) -> int:
         """Make a class of targets; returns its address."""
         address = self.kernel.subject(Kmem).allocate(64, owner="psref")
-        self._classes[address] = (name, made_at)
+        self._classes[address] = Class(name, made_at)
         return address
 
     def init_target(self, target: int, klass: int) -> None:
@@ -98,7 +120,7 @@ class PassiveReferences(Subject):
                 "psref-in-use",
                 f"{function} by {kernel.where()}: the struct psref at {kernel.describe(psref)} "
                 f"already holds a reference to {kernel.describe(old.target)}, taken by "
-                f"{kernel.location(old.taken_at)}",
+                f"{self.held.made(old)}",
             )
         lwp = kernel.current
         self.held[psref] = Reference(target, klass, lwp, kernel.call_site)
@@ -112,17 +134,17 @@ class PassiveReferences(Subject):
         """Give a reference back: the checks of psref_release."""
         kernel = self.kernel
         self._bound(function)
-        reference = self._find(function, psref)
+        reference = self.held.find(function, psref)
         if reference.target != target:
             kernel.panic(
                 "psref-target-mismatch",
                 f"{function} by {kernel.where()}: passive reference target mismatch: the struct "
                 f"psref refers to {kernel.describe(reference.target)} (taken by "
-                f"{kernel.location(reference.taken_at)}), not to {kernel.describe(target)}",
+                f"{self.held.made(reference)}), not to {kernel.describe(target)}",
             )
         self._check_class(function, target, klass)
         self._check_owner(function, reference)
-        del self.held[psref]
+        self.held.remove(psref)
         kernel.scheduler.wake_all(self._drained)
         for told in self.released:
             told(target)
@@ -146,7 +168,7 @@ class PassiveReferences(Subject):
 
             def name(address: int) -> str:
                 known = self._classes.get(address)
-                return f"class {known[0]!r}" if known else f"{address:#x}, no class"
+                return f"class {known.name!r}" if known else f"{address:#x}, no class"
 
             kernel.panic(
                 "psref-class-mismatch",
@@ -154,25 +176,13 @@ class PassiveReferences(Subject):
                 f"{kernel.describe(target)} has {name(actual)}, expected {name(klass)}",
             )
 
-    def _find(self, function: str, psref: int) -> Reference:
-        kernel = self.kernel
-        reference = self.held.get(psref)
-        if reference is None:
-            kernel.memory.pointer(psref)
-            kernel.panic(
-                "psref-not-held",
-                f"{function} by {kernel.where()}: the struct psref at {kernel.describe(psref)} "
-                "holds no reference (never taken, or already released)",
-            )
-        return reference
-
     def _check_owner(self, function: str, reference: Reference) -> None:
         kernel = self.kernel
         if reference.lwp is not kernel.current:
             kernel.panic(
                 "psref-transferred",
                 f"{function} by {kernel.where()}: passive reference transferred from lwp "
-                f"{reference.lwp.name} (taken by {kernel.location(reference.taken_at)}) to lwp "
+                f"{reference.lwp.name} (taken by {self.held.made(reference)}) to lwp "
                 f"{kernel.current.name}",
             )
 
@@ -186,20 +196,16 @@ class PassiveReferences(Subject):
     @kernel_function("void psref_class_destroy(struct psref_class *klass)")
     def psref_class_destroy(self, address: int) -> None:
         kernel = self.kernel
-        if address not in self._classes:
-            kernel.panic(
-                "psref-class-unknown",
-                f"psref_class_destroy by {kernel.where()}: {kernel.describe(address)} is no class",
-            )
+        self._classes.find("psref_class_destroy", address)
         for reference in self.held.values():
             if reference.klass == address:
                 kernel.panic(
                     "psref-class-in-use",
                     f"psref_class_destroy by {kernel.where()}: {reference.lwp.name} still holds "
                     f"a reference to {kernel.describe(reference.target)}, taken by "
-                    f"{kernel.location(reference.taken_at)}",
+                    f"{self.held.made(reference)}",
                 )
-        del self._classes[address]
+        self._classes.remove(address)
         kernel.subject(Kmem).release(address, None, "psref_class_destroy")
 
     @kernel_function(
@@ -228,7 +234,7 @@ class PassiveReferences(Subject):
                 kernel.panic(
                     "psref-deadlock",
                     f"psref_target_destroy by {kernel.where()} waits for the reference that the "
-                    f"same thread took in {kernel.location(reference.taken_at)}",
+                    f"same thread took in {self.held.made(reference)}",
                 )
         while self.is_held(target):
             yield Block(self._drained, what="psref")
@@ -252,7 +258,7 @@ class PassiveReferences(Subject):
         "void psref_copy(struct psref *pto, const struct psref *pfrom, struct psref_class *klass)"
     )
     def psref_copy(self, to: int, source: int, klass: int) -> None:
-        reference = self._find("psref_copy", source)
+        reference = self.held.find("psref_copy", source)
         self._check_owner("psref_copy", reference)
         self.acquire("psref_copy", to, reference.target, klass)
 
@@ -263,23 +269,3 @@ class PassiveReferences(Subject):
         self._bound("psref_held")
         self._check_class("psref_held", target, klass)
         return self.is_held(target)
-
-    def check_unload(self, module: str) -> None:
-        """Report what a module left: classes, and references that are still held."""
-        kernel = self.kernel
-        for reference in self.held.values():
-            kernel.violation(
-                "psref-left",
-                f"module {module} is gone, but thread {reference.lwp.name} holds a passive "
-                f"reference to {kernel.describe(reference.target)}, taken by "
-                f"{kernel.location(reference.taken_at)}",
-            )
-        self.held.clear()
-        for address, (name, made_at) in list(self._classes.items()):
-            if made_at:
-                kernel.violation(
-                    "psref-class-left",
-                    f"module {module} is gone, but its psref class {name!r} made by "
-                    f"{kernel.location(made_at)} was not destroyed",
-                )
-                del self._classes[address]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
-from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
@@ -63,22 +63,14 @@ class RwLocks(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.live: dict[int, RwLock] = {}
-        kernel.subject(Kmem).on_free.append(self._check_free)
-
-    def _check_free(self, start: int, end: int, function: str) -> None:
-        """Panic for memory that is freed with a lock in it (lockdebug_mem_check)."""
-        kernel = self.kernel
-        for lock in self.live.values():
-            if start <= lock.address < end:
-                kernel.panic(
-                    "free-with-rwlock",
-                    f"{function} by {kernel.where()}: the rwlock {self._place(lock)}, made by "
-                    f"{kernel.location(lock.made_at)}, was not destroyed",
-                )
-
-    def _place(self, lock: RwLock) -> str:
-        return f"at {self.kernel.describe(lock.address)}"
+        self.live: LiveObjects[RwLock] = LiveObjects(
+            self,
+            Words("rwlock", "initialised"),
+            unknown="rwlock-uninitialised",
+            twice="rwlock-already-initialised",
+            freed="free-with-rwlock",
+            left="rwlock-not-destroyed",
+        )
 
     def _held(self, lock: RwLock) -> str:
         location = self.kernel.location
@@ -89,61 +81,38 @@ class RwLocks(Subject):
         )
         return f"held for reading by {readers}" if readers else "not held"
 
-    def _find(self, function: str, address: int) -> RwLock:
-        lock = self.live.get(address)
-        if lock is None:
-            self._unknown(function, address)
-        return lock
-
-    def _unknown(self, function: str, address: int) -> NoReturn:
-        kernel = self.kernel
-        kernel.memory.pointer(address)  # a fault says more, where the memory is gone
-        kernel.panic(
-            "rwlock-uninitialised",
-            f"{function} by {kernel.where()}: the rwlock at {kernel.describe(address)} is not "
-            "initialised",
-        )
-
     def _mine(self, function: str, address: int) -> RwLock:
         """Return a lock that the calling thread holds; panic if it does not."""
-        lock, kernel = self._find(function, address), self.kernel
+        lock, kernel = self.live.find(function, address), self.kernel
         lwp = kernel.current
         if lock.writer is not lwp and lwp not in lock.readers:
             kernel.panic(
                 "rwlock-not-held",
                 f"{function} by {kernel.where()} in thread {lwp.name}: the rwlock "
-                f"{self._place(lock)} is {self._held(lock)}",
+                f"{self.live.at(lock.address)} is {self._held(lock)}",
             )
         return lock
 
     @kernel_function("void rw_init(krwlock_t *rw)")
     def rw_init(self, address: int) -> None:
-        kernel = self.kernel
-        old = self.live.get(address)
-        if old is not None:
-            kernel.panic(
-                "rwlock-already-initialised",
-                f"rw_init by {kernel.where()}: the rwlock {self._place(old)} is already "
-                f"initialised, by {kernel.location(old.made_at)}",
-            )
-        kernel.memory.put_pointer(address, 0)
-        self.live[address] = RwLock(address, kernel.call_site)
+        self.live.add("rw_init", address, RwLock(address, self.kernel.call_site))
+        self.kernel.memory.put_pointer(address, 0)
 
     @kernel_function("void rw_destroy(krwlock_t *rw)")
     def rw_destroy(self, address: int) -> None:
-        lock, kernel = self._find("rw_destroy", address), self.kernel
+        lock, kernel = self.live.find("rw_destroy", address), self.kernel
         if lock.held:
             kernel.panic(
                 "rwlock-destroy-held",
-                f"rw_destroy by {kernel.where()}: the rwlock {self._place(lock)} is "
+                f"rw_destroy by {kernel.where()}: the rwlock {self.live.at(lock.address)} is "
                 f"{self._held(lock)}",
             )
-        del self.live[address]
+        self.live.remove(address)
 
     @kernel_function("void rw_enter(krwlock_t *rw, const krw_t op)")
     def rw_enter(self, address: int, op: int) -> Model | None:
         """Sleeps where it must; a soft interrupt may do that here, as with a mutex."""
-        lock, kernel = self._find("rw_enter", address), self.kernel
+        lock, kernel = self.live.find("rw_enter", address), self.kernel
         lwp = kernel.current
         if not lwp.in_softint:
             kernel.rules.may_sleep("rw_enter")
@@ -151,7 +120,7 @@ class RwLocks(Subject):
             kernel.panic(
                 "rwlock-double-enter",
                 f"rw_enter by {kernel.where()}: locking against myself, the rwlock "
-                f"{self._place(lock)} is {self._held(lock)}",
+                f"{self.live.at(lock.address)} is {self._held(lock)}",
             )
         if lock.free_for(op):
             lock.take(lwp, op, kernel.call_site)
@@ -173,7 +142,7 @@ class RwLocks(Subject):
 
     @kernel_function("int rw_tryenter(krwlock_t *rw, const krw_t op)")
     def rw_tryenter(self, address: int, op: int) -> bool:
-        lock, kernel = self._find("rw_tryenter", address), self.kernel
+        lock, kernel = self.live.find("rw_tryenter", address), self.kernel
         free = lock.free_for(op)
         if free:
             lock.take(kernel.current, op, kernel.call_site)
@@ -221,33 +190,23 @@ class RwLocks(Subject):
         kernel = self.kernel
         kernel.panic(
             "rwlock-not-held",
-            f"{function} by {kernel.where()} of the rwlock {self._place(lock)}: it is "
+            f"{function} by {kernel.where()} of the rwlock {self.live.at(lock.address)}: it is "
             f"{self._held(lock)}, not for {wanted}",
         )
 
     @kernel_function("int rw_read_held(krwlock_t *rw)")
     def rw_read_held(self, address: int) -> bool:
         """Whether anybody reads: the kernel does not know who."""
-        return bool(self._find("rw_read_held", address).readers)
+        return bool(self.live.find("rw_read_held", address).readers)
 
     @kernel_function("int rw_write_held(krwlock_t *rw)")
     def rw_write_held(self, address: int) -> bool:
-        return self._find("rw_write_held", address).writer is self.kernel.current
+        return self.live.find("rw_write_held", address).writer is self.kernel.current
 
     @kernel_function("int rw_lock_held(krwlock_t *rw)")
     def rw_lock_held(self, address: int) -> bool:
-        return self._find("rw_lock_held", address).held
+        return self.live.find("rw_lock_held", address).held
 
     @kernel_function("krw_t rw_lock_op(krwlock_t *rw)")
     def rw_lock_op(self, address: int) -> int:
         return WRITER if self._mine("rw_lock_op", address).writer is not None else READER
-
-    def check_unload(self, module: str) -> None:
-        """Report locks that were not destroyed."""
-        for lock in self.live.values():
-            self.kernel.violation(
-                "rwlock-not-destroyed",
-                f"module {module} is gone, but the rwlock made by "
-                f"{self.kernel.location(lock.made_at)} was not destroyed",
-            )
-        self.live.clear()

@@ -6,10 +6,11 @@ All levels share one thread here, in which nothing may sleep; their order is tha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
+from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.preempt import Preemption
 from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
@@ -41,26 +42,15 @@ class SoftHandlers(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.live: dict[int, Handler] = {}
-        self._gone: dict[int, int] = {}
+        self.live: LiveObjects[Handler] = LiveObjects(
+            self,
+            Words("soft interrupt", "established", "disestablished"),
+            unknown="softint-unknown",
+            left="softint-left",
+            name=lambda handler: str(kernel.location(handler.function)),
+            in_memory=False,
+        )
         self._next = _FIRST
-
-    def _find(self, function: str, cookie: int) -> Handler:
-        found = self.live.get(cookie)
-        if found is None:
-            self._unknown(function, cookie)
-        return found
-
-    def _unknown(self, function: str, cookie: int) -> NoReturn:
-        kernel = self.kernel
-        gone = self._gone.get(cookie)
-        state = (
-            f"was disestablished by {kernel.location(gone)}" if gone else "was never established"
-        )
-        kernel.panic(
-            "softint-unknown",
-            f"{function} by {kernel.where()}: the soft interrupt {cookie:#x} {state}",
-        )
 
     @kernel_function("void *softint_establish(u_int flags, void (*func)(void *), void *arg)")
     def softint_establish(self, flags: int, function: int, argument: int) -> int:
@@ -73,15 +63,14 @@ class SoftHandlers(Subject):
                 f"function {kernel.describe(function)}",
             )
         cookie, self._next = self._next, self._next + _STEP
-        self.live[cookie] = Handler(
-            cookie, function, argument, bool(flags & _MPSAFE), kernel.call_site
-        )
+        handler = Handler(cookie, function, argument, bool(flags & _MPSAFE), kernel.call_site)
+        self.live.add("softint_establish", cookie, handler)
         return cookie
 
     @kernel_function("void softint_schedule(void *arg)")
     def softint_schedule(self, cookie: int) -> None:
         kernel = self.kernel
-        handler = self._find("softint_schedule", cookie)
+        handler = self.live.find("softint_schedule", cookie)
         if not kernel.subject(Preemption).disabled():
             kernel.panic(
                 "softint-schedule-preemptible",
@@ -113,23 +102,23 @@ class SoftHandlers(Subject):
     @kernel_function("void softint_disestablish(void *arg)")
     def softint_disestablish(self, cookie: int) -> Model:
         kernel = self.kernel
-        handler = self._find("softint_disestablish", cookie)
+        handler = self.live.find("softint_disestablish", cookie)
         kernel.rules.may_sleep("softint_disestablish")
         while handler.pending or handler.running:
             yield Block(handler.idle, what="softint")
-        self.live.pop(cookie, None)
-        self._gone[cookie] = kernel.call_site
+        if cookie in self.live:
+            self.live.remove(cookie)
 
     def check_unload(self, module: str) -> None:
-        """Report handlers that are left: they point to code that is gone."""
+        """Panic for a handler that is still to run code that is gone; report the others."""
         kernel = self.kernel
-        for handler in list(self.live.values()):
-            text = (
-                f"module {module} is gone, but its soft interrupt handler "
-                f"{kernel.location(handler.function)}, established by "
-                f"{kernel.location(handler.made_at)}, was not disestablished"
-            )
+        for handler in self.live.values():
             if handler.pending or handler.running:
-                kernel.panic("softint-left", text)
-            kernel.violation("softint-left", text)
-        self.live.clear()
+                made = self.live.made(handler)
+                kernel.panic(
+                    "softint-left",
+                    f"module {module} is gone, but its soft interrupt handler "
+                    f"{kernel.location(handler.function)}, established by {made}, is still to run",
+                    made,
+                )
+        super().check_unload(module)

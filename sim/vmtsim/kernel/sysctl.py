@@ -433,16 +433,20 @@ class Sysctl(Subject):
         )
         error = result & 0xFFFFFFFF
         if new and not error and kauth.asked == asked and not node.flags & _ANYWRITE:
+            place = kernel.location(node.function)
             kernel.violation(
                 "sysctl-without-kauth",
-                f"the handler of {node.path} ({kernel.location(node.function)}) took a new value "
-                "without asking kauth(9): everybody may write it",
+                f"the handler of {node.path} ({place}) took a new value without asking kauth(9): "
+                "every user may write it",
+                place,
             )
         for lock in lwp.held:
+            taken = kernel.location(lock.taken_at)
             kernel.panic(
                 "syscall-with-mutex",
                 f"the handler of {node.path} came back with the mutex {lock.describe()} held "
-                f"(taken by {kernel.location(lock.taken_at)})",
+                f"(taken by {taken})",
+                taken,
             )
         return error
 

@@ -12,6 +12,7 @@ from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno, Halted
 from vmtsim.kernel.kernlock import KernelLock
+from vmtsim.kernel.live import LiveObjects, Site, Words
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.scheduler import WaitQueue
 
@@ -42,7 +43,9 @@ class SysmonPower(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.switches: dict[int, int] = {}  # address -> call site of the registration
+        self.switches: LiveObjects[Site] = LiveObjects(
+            self, Words("power switch", "registered", "unregistered"), left="pswitch-left"
+        )
         self.reader = False
         self.events: list[dict[str, str]] = []
         self.queue: deque[dict[str, str]] = deque()
@@ -87,7 +90,7 @@ class SysmonPower(Subject):
     @kernel_function("int sysmon_pswitch_register(struct sysmon_pswitch *smpsw)")
     def sysmon_pswitch_register(self, switch: int) -> int:
         self.kernel.memory.pointer(switch)
-        self.switches[switch] = self.kernel.call_site
+        self.switches[switch] = Site(self.kernel.call_site)
         return 0
 
     @kernel_function("void sysmon_pswitch_unregister(struct sysmon_pswitch *smpsw)")
@@ -150,13 +153,3 @@ class SysmonPower(Subject):
         kernel.trace.emit("kernel.reboot", howto=howto, thread=kernel.current.name)
         yield from kernel.subject(Pmf).shutdown(howto)
         raise Halted("power off" if howto & RB_POWERDOWN == RB_POWERDOWN else "reboot")
-
-    def check_unload(self, module: str) -> None:
-        """Report a switch that is left: the pointer is to memory that is gone."""
-        for site in self.switches.values():
-            self.kernel.violation(
-                "pswitch-left",
-                f"module {module} is gone, but the power switch registered by "
-                f"{self.kernel.location(site)} is not unregistered",
-            )
-        self.switches.clear()

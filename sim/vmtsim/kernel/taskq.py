@@ -122,9 +122,11 @@ class TaskQueue(Subject):
         for task in ([self.running] if self.running else []) + self.tasks:
             if task.function:
                 state = "runs" if task is self.running else "has not run"
+                place = kernel.location(task.made_at)
                 kernel.panic(
                     "taskq-left",
                     f"module {module} is gone, but its sysmon task "
-                    f"{kernel.location(task.function)}, scheduled by "
-                    f"{kernel.location(task.made_at)}, {state}: use sysmon_task_queue_barrier",
+                    f"{kernel.location(task.function)}, scheduled by {place}, {state}: use "
+                    "sysmon_task_queue_barrier",
+                    place,
                 )

@@ -9,6 +9,7 @@ from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.fslayout import MNT_RDONLY, MNT_WAIT, STATVFS_SIZE
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.mounts import (
     NORMAL,
     NOT_SUSPENDABLE,
@@ -40,7 +41,14 @@ class FileSystems(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.iterators: dict[int, Iterator] = {}
+        self.iterators: LiveObjects[Iterator] = LiveObjects(
+            self,
+            Words("mount iterator"),
+            unknown="mount-iterator-unknown",
+            left="mount-iterator-left",
+            # The mount that it gave last stays busy.
+            name=lambda each: f"on {each.current.directory}" if each.current else "",
+        )
         # vfs_suspend_lock: one file system at a time, kept until vfs_resume.
         self._suspender: Lwp | None = None
         self._suspender_site = 0
@@ -70,19 +78,10 @@ class FileSystems(Subject):
         kernel = self.kernel
         kernel.rules.may_sleep("mountlist_iterator_init")
         address = kernel.subject(Kmem).allocate(48, owner="mountlist")
-        self.iterators[address] = Iterator(kernel.call_site, kernel.current)
+        self.iterators.add(
+            "mountlist_iterator_init", address, Iterator(kernel.call_site, kernel.current)
+        )
         kernel.memory.put_pointer(where, address)
-
-    def _iterator(self, function: str, address: int) -> Iterator:
-        found = self.iterators.get(address)
-        if found is None:
-            kernel = self.kernel
-            kernel.memory.pointer(address)
-            kernel.panic(
-                "mount-iterator-unknown",
-                f"{function} by {kernel.where()}: {kernel.describe(address)} is no mount iterator",
-            )
-        return found
 
     def _give_back(self, iterator: Iterator) -> None:
         if iterator.current is not None and not iterator.current.gone:
@@ -90,7 +89,7 @@ class FileSystems(Subject):
         iterator.current = None
 
     def _next(self, function: str, address: int, *, wait: bool) -> Model:
-        iterator = self._iterator(function, address)
+        iterator = self.iterators.find(function, address)
         self.kernel.rules.may_sleep(function)
         self._give_back(iterator)
         mounts = self._mounts()
@@ -123,9 +122,9 @@ class FileSystems(Subject):
 
     @kernel_function("void mountlist_iterator_destroy(mount_iterator_t *mi)")
     def mountlist_iterator_destroy(self, address: int) -> None:
-        iterator = self._iterator("mountlist_iterator_destroy", address)
+        iterator = self.iterators.find("mountlist_iterator_destroy", address)
         self._give_back(iterator)
-        del self.iterators[address]
+        self.iterators.remove(address)
         self.kernel.subject(Kmem).release(address, None, "mountlist_iterator_destroy")
 
     @kernel_function("int vfs_busy(struct mount *mp)")
@@ -312,15 +311,3 @@ class FileSystems(Subject):
     @kernel_function("int fstrans_getstate(struct mount *mp)")
     def fstrans_getstate(self, address: int) -> int:
         return self._find("fstrans_getstate", address).state
-
-    def check_unload(self, module: str) -> None:
-        """Report iterators that were not destroyed: the mount that they gave stays busy."""
-        kernel = self.kernel
-        for iterator in self.iterators.values():
-            busy = f", and {iterator.current.directory} stays busy" if iterator.current else ""
-            kernel.violation(
-                "mount-iterator-left",
-                f"module {module} is gone, but the mount iterator made by "
-                f"{kernel.location(iterator.made_at)} was not destroyed{busy}",
-            )
-        self.iterators.clear()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.mutex import IPL_VM
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
@@ -47,7 +48,14 @@ class WorkQueues(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.live: dict[int, WorkQueue] = {}
+        self.live: LiveObjects[WorkQueue] = LiveObjects(
+            self,
+            Words("workqueue"),
+            unknown="workqueue-unknown",
+            left="workqueue-left",
+            fatal=True,  # its thread would run code that is gone
+            name=lambda queue: repr(queue.name),
+        )
 
     def boot(self) -> None:
         """Watch memory go."""
@@ -65,20 +73,6 @@ class WorkQueues(Subject):
                         f"{kernel.location(site)} enqueued on workqueue {queue.name!r} and that "
                         "has not run",
                     )
-
-    def _find(self, function: str, address: int) -> WorkQueue:
-        found = self.live.get(address)
-        if found is None:
-            self._unknown(function, address)
-        return found
-
-    def _unknown(self, function: str, address: int) -> NoReturn:
-        kernel = self.kernel
-        kernel.memory.pointer(address)
-        kernel.panic(
-            "workqueue-unknown",
-            f"{function} by {kernel.where()}: {kernel.describe(address)} is no workqueue",
-        )
 
     @kernel_function(
         "int workqueue_create(struct workqueue **wqp, const char *name, "
@@ -110,7 +104,7 @@ class WorkQueues(Subject):
         queue.lwp.address = objects.new_lwp()
         if flags & _PERCPU:
             objects.bind(queue.lwp)
-        self.live[address] = queue
+        self.live.add("workqueue_create", address, queue)
         kernel.memory.put_pointer(where, address)
         return 0
 
@@ -143,7 +137,7 @@ class WorkQueues(Subject):
     )
     def workqueue_enqueue(self, address: int, work: int, cpu: int) -> None:
         kernel = self.kernel
-        queue = self._find("workqueue_enqueue", address)
+        queue = self.live.find("workqueue_enqueue", address)
         lwp = kernel.current
         if queue.ipl < IPL_VM[kernel.cpu.machine]:
             # The queue's own mutex is adaptive then.
@@ -182,7 +176,7 @@ class WorkQueues(Subject):
     @kernel_function("void workqueue_wait(struct workqueue *wq, struct work *wk)")
     def workqueue_wait(self, address: int, work: int) -> Model:
         kernel = self.kernel
-        queue = self._find("workqueue_wait", address)
+        queue = self.live.find("workqueue_wait", address)
         kernel.rules.may_sleep("workqueue_wait")
         # In the queue's own thread the kernel does not wait.
         while kernel.current is not queue.lwp and (work in queue.pending or queue.running == work):
@@ -191,7 +185,7 @@ class WorkQueues(Subject):
     @kernel_function("void workqueue_destroy(struct workqueue *wq)")
     def workqueue_destroy(self, address: int) -> Model:
         kernel = self.kernel
-        queue = self._find("workqueue_destroy", address)
+        queue = self.live.find("workqueue_destroy", address)
         kernel.rules.may_sleep("workqueue_destroy")
         if kernel.current is queue.lwp:
             kernel.panic(
@@ -213,14 +207,5 @@ class WorkQueues(Subject):
         while lwp.state != "gone":
             yield Block(lwp.exited, what="wqfini")
         kernel.subject(Objects).free_lwp(lwp.address)
-        del self.live[address]
+        self.live.remove(address)
         kernel.subject(Kmem).release(address, None, "workqueue_destroy")
-
-    def check_unload(self, module: str) -> None:
-        """Panic for a queue that is left: its thread would run code that is gone."""
-        for queue in self.live.values():
-            self.kernel.panic(
-                "workqueue-left",
-                f"module {module} is gone, but its workqueue {queue.name!r} made by "
-                f"{self.kernel.location(queue.made_at)} was not destroyed",
-            )

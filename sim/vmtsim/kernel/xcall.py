@@ -87,9 +87,10 @@ class CrossCalls(Subject):
     def check_unload(self, module: str) -> None:
         """Panic for a cross call that has not come back: it would run code that is gone."""
         for function, site in self._waiting.values():
+            place = self.kernel.location(site)
             self.kernel.panic(
                 "xcall-left",
                 f"module {module} is gone, but the cross call of "
-                f"{self.kernel.location(function)} by {self.kernel.location(site)} has not "
-                "come back: use xc_wait",
+                f"{self.kernel.location(function)} by {place} has not come back: use xc_wait",
+                place,
             )

@@ -106,7 +106,7 @@ PANICS = {
     "no_iterator": (
         "mount-iterator-unknown: mountlist_iterator_destroy",
         "mount-iterator-unknown",
-        ": nothing in data of module tried is no mount iterator",
+        ": the mount iterator at nothing in data of module tried was never made",
     ),
     "no_state": ("fstrans-state: fstrans_setstate", "fstrans-state", " of / to unknown state 77"),
 }

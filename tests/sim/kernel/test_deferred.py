@@ -364,7 +364,7 @@ def test_a_queue_that_is_not_mpsafe_runs_with_the_kernel_lock(load: Callable[...
 def test_a_queue_left_at_unload_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("prepare")
-    with pytest.raises(KernelPanic, match="its workqueue 'triedwq' made by ") as caught:
+    with pytest.raises(KernelPanic, match="the workqueue 'triedwq' made by ") as caught:
         code.unload()
     assert caught.value.rule == "workqueue-left"
     assert f"(tried.c:{line_of(SOURCE, 'return workqueue_create(')})" in caught.value.message
@@ -481,7 +481,9 @@ def test_a_handler_left_at_unload_is_reported(load: Callable[..., Code]) -> None
     code = load(SOURCE)
     code.call("establish", 0x101)
     (text,) = code.unload()
-    assert text.startswith("softint-left: module tried is gone, but its soft interrupt handler")
+    assert text.startswith(
+        "softint-left: module tried is gone, but the soft interrupt handler (tried.c:"
+    )
     assert f"establish (tried.c:{line_of(SOURCE, '/* established */')})" in text
 
 

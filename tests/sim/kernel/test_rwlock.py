@@ -299,4 +299,4 @@ def test_a_lock_that_is_held_cannot_be_destroyed(code: Code, op: int, how: str) 
 def test_a_lock_that_is_left_is_told_at_unload(code: Code) -> None:
     left = code.unload()
     assert any(text.startswith("rwlock-not-destroyed: ") for text in left)
-    assert any("the rwlock made by make (tried.c:" in text for text in left)
+    assert any("the rwlock initialised by make (tried.c:" in text for text in left)

@@ -1,0 +1,408 @@
+"""Every rule of the kernel that the simulator checks: what must hold, what to do, whose rule it is.
+
+``vmtsim rules`` prints this table.  ``kernel.panic`` and ``kernel.violation`` take its ids and no
+other, so that a rule is explained before it can be broken.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Enforced(enum.Enum):
+    """Which kernel of NetBSD notices that the rule is broken."""
+
+    ALWAYS = "every kernel"  # it panics, or its memory management does
+    DIAGNOSTIC = "kernels with DIAGNOSTIC"
+    DEBUG = "kernels with DEBUG"
+    LOCKDEBUG = "kernels with LOCKDEBUG"
+    NOBODY = "no kernel: it goes on, and is damaged or waits for ever"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: ``holds`` is what must hold, ``remedy`` what to do where it does not.
+
+    ``source`` names NetBSD's files and functions.
+    """
+
+    id: str
+    holds: str
+    remedy: str
+    source: str
+    enforced: Enforced
+
+
+_ALWAYS, _DIAGNOSTIC, _DEBUG = Enforced.ALWAYS, Enforced.DIAGNOSTIC, Enforced.DEBUG
+_LOCKDEBUG, _NOBODY = Enforced.LOCKDEBUG, Enforced.NOBODY
+
+# fmt: off
+_TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
+    "sys/uvm/uvm_fault.c (uvm_fault), sys/arch/*/*/trap.c (trap)": (
+        ("page-fault", _ALWAYS, "only mapped memory is used",
+         "look where the pointer comes from"),
+        ("null-pointer", _ALWAYS, "a null pointer is not followed, nor handed to the kernel",
+         "test the result of what may fail before it is used"),
+        ("user-pointer", _ALWAYS, "a process's memory is reached by copyin(9) and copyout(9) alone",
+         "use copyin, copyout or sysctl_lookup"),
+        ("read-only-memory", _ALWAYS, "text and constants are not written to",
+         "write to a copy, or take the const away from the object"),
+        ("stack-overflow", _ALWAYS, "a thread's stack holds all its frames",
+         "allocate large buffers with kmem_alloc(9)"),
+        ("trap", _ALWAYS, "no instruction raises an exception of the processor",
+         "look at the instruction: division by 0, an undefined one, a breakpoint"),
+    ),
+    "sys/kern/subr_kmem.c (kmem_alloc, kmem_free), sys/kern/subr_pool.c": (
+        ("use-after-free", _NOBODY, "freed memory is not used",
+         "free it after the last user has gone; KASAN finds it on a real kernel"),
+        ("out-of-bounds", _NOBODY, "only the bytes of an object are used",
+         "check the length; KASAN finds it on a real kernel"),
+        ("double-free", _NOBODY, "an object is freed once",
+         "clear the pointer when it is freed"),
+        ("bad-free", _NOBODY, "what is freed is the start of an object of kmem(9)",
+         "pass the pointer that kmem_alloc has returned"),
+        ("kmem-size", _DIAGNOSTIC, "an object is allocated and freed with the same size, not 0",
+         "keep the size beside the pointer"),
+        ("kmem-flags", _DIAGNOSTIC, "one of KM_SLEEP and KM_NOSLEEP is given",
+         "pass KM_SLEEP where the thread may sleep, else KM_NOSLEEP"),
+        ("kmem-in-pserialize", _NOBODY, "nothing is allocated or freed inside a read section",
+         "make room before pserialize_read_enter(9)"),
+        ("softint-context", _DIAGNOSTIC, "kmem_alloc(9) is called by threads alone",
+         "use kmem_intr_alloc(9), or defer the work to a thread"),
+        ("uninitialised-read", _NOBODY, "memory is written before it is used",
+         "use kmem_zalloc(9), or set every member; KMSAN finds it on a real kernel"),
+        ("leak", _NOBODY, "what a module allocates it frees before it goes",
+         "free it in detach, or in modcmd's MODULE_CMD_FINI"),
+    ),
+    "sys/kern/kern_mutex.c, sys/kern/subr_lockdebug.c": (
+        ("mutex-uninitialised", _LOCKDEBUG, "a mutex is used between mutex_init and mutex_destroy",
+         "initialise it before the first user can come, destroy it after the last"),
+        ("mutex-already-initialised", _LOCKDEBUG, "a mutex is initialised once",
+         "destroy it before it is made again"),
+        ("mutex-double-enter", _ALWAYS, "a thread does not enter a mutex that it holds",
+         "split the function into one that locks and one that expects the lock"),
+        ("mutex-exit-by-non-owner", _DIAGNOSTIC, "the thread that holds a mutex gives it up",
+         "look for a path without mutex_enter, or with two mutex_exit"),
+        ("mutex-destroy-held", _DIAGNOSTIC, "a mutex is not destroyed while it is held",
+         "stop the users first: callout_halt, kthread_join, sysctl_teardown"),
+        ("mutex-destroy-waited-on", _DIAGNOSTIC, "no thread waits for a mutex that is destroyed",
+         "stop the users first: callout_halt, kthread_join, sysctl_teardown"),
+        ("mutex-in-softint", _NOBODY, "a soft interrupt takes no mutex that was made for IPL_NONE",
+         "make it for IPL_SOFTCLOCK or the level of the interrupt"),
+        ("mutex-not-destroyed", _NOBODY, "a module destroys its mutexes before it goes",
+         "call mutex_destroy in detach"),
+        ("free-with-mutex", _LOCKDEBUG, "memory that is freed holds no mutex",
+         "call mutex_destroy first"),
+        ("sleep-with-spin-mutex", _LOCKDEBUG, "nothing sleeps while a spin mutex is held",
+         "give the spin mutex up first, or make it an adaptive one"),
+        ("exit-with-mutex", _LOCKDEBUG, "a thread that ends holds no mutex",
+         "call mutex_exit before kthread_exit"),
+        ("syscall-with-mutex", _LOCKDEBUG, "a system call comes back without a mutex",
+         "look for a path of the handler without mutex_exit"),
+        ("modcmd-with-mutex", _LOCKDEBUG, "modcmd comes back without a mutex",
+         "look for a path without mutex_exit"),
+    ),
+    "sys/kern/kern_rwlock.c, sys/kern/subr_lockdebug.c": (
+        ("rwlock-uninitialised", _LOCKDEBUG, "a lock is used between rw_init and rw_destroy",
+         "initialise it before the first user can come, destroy it after the last"),
+        ("rwlock-already-initialised", _LOCKDEBUG, "a lock is initialised once",
+         "destroy it before it is made again"),
+        ("rwlock-double-enter", _ALWAYS, "a thread does not wait for a lock that it holds",
+         "release it first: a reader that reads again waits behind a writer"),
+        ("rwlock-not-held", _DIAGNOSTIC, "the thread that holds a lock gives it up or changes it",
+         "look for a path without rw_enter, or with two rw_exit"),
+        ("rwlock-destroy-held", _DIAGNOSTIC, "a lock is not destroyed while it is held",
+         "stop the users first"),
+        ("rwlock-not-destroyed", _NOBODY, "a module destroys its locks before it goes",
+         "call rw_destroy in detach"),
+        ("free-with-rwlock", _LOCKDEBUG, "memory that is freed holds no lock",
+         "call rw_destroy first"),
+    ),
+    "sys/kern/kern_condvar.c, sys/kern/kern_synch.c (kpause)": (
+        ("condvar-uninitialised", _DIAGNOSTIC, "it is used between cv_init and cv_destroy",
+         "initialise it before the first user can come, destroy it after the last"),
+        ("condvar-already-initialised", _NOBODY, "a condition variable is initialised once",
+         "destroy it before it is made again"),
+        ("condvar-without-mutex", _DIAGNOSTIC, "who sleeps on it holds the mutex that it names",
+         "enter the mutex before cv_wait"),
+        ("condvar-two-mutexes", _NOBODY, "all sleepers of a condition variable use one mutex",
+         "use one condition variable for each mutex"),
+        ("condvar-wake-without-mutex", _NOBODY, "who wakes sleepers holds their mutex",
+         "enter the mutex around the change and cv_signal or cv_broadcast"),
+        ("condvar-destroy-waited-on", _DIAGNOSTIC, "nothing sleeps on what is destroyed",
+         "wake the sleepers and wait until they are gone"),
+        ("condvar-not-destroyed", _NOBODY, "it is destroyed before its memory and its module go",
+         "call cv_destroy in detach"),
+        ("free-with-condvar", _NOBODY, "memory that is freed holds none on which something sleeps",
+         "wake the sleepers and wait until they are gone"),
+        ("kpause-for-ever", _DIAGNOSTIC, "kpause with a timeout of 0 can be interrupted",
+         "give a timeout, or let signals end the sleep"),
+    ),
+    "sys/kern/kern_lock.c (assert_sleepable, _kernel_lock, _kernel_unlock)": (
+        ("sleep-in-softint", _DEBUG, "nothing sleeps in a soft interrupt",
+         "defer the work to a thread: workqueue(9), kthread(9)"),
+        ("sleep-in-pserialize", _DEBUG, "nothing sleeps inside a pserialize read section",
+         "take a reference with psref(9), leave the section, then sleep"),
+        ("kernel-lock-not-held", _LOCKDEBUG,
+         "the kernel lock is released by the thread that holds it",
+         "pair each KERNEL_UNLOCK with a KERNEL_LOCK"),
+        ("kernel-lock", _DIAGNOSTIC, "autoconf(9) is called with the kernel lock",
+         "KERNEL_LOCK(1, NULL) around it"),
+        ("callback-kernel-lock", _LOCKDEBUG, "a callback leaves the kernel lock as it was",
+         "pair each KERNEL_LOCK with a KERNEL_UNLOCK"),
+        ("callback-with-mutex", _LOCKDEBUG, "a callback comes back without a mutex",
+         "look for a path without mutex_exit"),
+    ),
+    "sys/kern/kern_heartbeat.c (heartbeat), sys/kern/kern_softint.c": (
+        ("heartbeat", _ALWAYS, "no processor is kept from its clock or soft interrupts for 15 s",
+         "give the spin mutex up, or end the soft interrupt, and go on later"),
+    ),
+    "sys/kern/kern_kthread.c (kthread_create, kthread_exit, kthread_join)": (
+        ("kthread-return", _ALWAYS, "a kernel thread ends with kthread_exit",
+         "call kthread_exit(0) as the last thing"),
+        ("kthread-join", _DIAGNOSTIC,
+         "only a thread made with KTHREAD_MUSTJOIN is joined, and once",
+         "pass KTHREAD_MUSTJOIN to kthread_create"),
+        ("kthread-join-self", _DIAGNOSTIC, "a thread does not join itself",
+         "let another thread join it"),
+        ("kthread-left", _NOBODY, "a module's threads have ended before it goes",
+         "wake the thread, then kthread_join it in detach"),
+    ),
+    "sys/kern/kern_timeout.c (callout_init, callout_destroy, callout_halt)": (
+        ("callout-uninitialised", _DIAGNOSTIC,
+         "it is used between callout_init and callout_destroy",
+         "initialise it before the first user can come, destroy it after the last"),
+        ("callout-already-initialised", _DIAGNOSTIC, "a pending callout is not initialised again",
+         "callout_halt it first"),
+        ("callout-without-function", _DIAGNOSTIC, "a callout has a function before it is scheduled",
+         "call callout_setfunc or callout_reset"),
+        ("callout-destroy-pending", _DIAGNOSTIC, "a pending callout is not destroyed",
+         "callout_halt it first; callout_stop does not wait for one that runs"),
+        ("callout-destroy-running", _DIAGNOSTIC, "a running callout is not destroyed",
+         "callout_halt it first; callout_stop does not wait for one that runs"),
+        ("callout-pending-at-detach", _NOBODY, "a device that is detached has no pending callout",
+         "callout_halt it in detach"),
+        ("callout-left", _NOBODY, "no callout of a module that is gone is pending",
+         "callout_halt it in detach"),
+        ("callout-not-destroyed", _NOBODY, "a module destroys its callouts before it goes",
+         "call callout_destroy in detach"),
+        ("free-with-callout", _NOBODY, "memory that is freed holds no callout that is to run",
+         "callout_halt and callout_destroy it first"),
+    ),
+    "sys/kern/kern_softint.c (softint_establish, softint_schedule, softint_disestablish)": (
+        ("softint-establish", _DIAGNOSTIC, "a handler has a function and one of the four levels",
+         "pass SOFTINT_CLOCK, _BIO, _NET or _SERIAL"),
+        ("softint-unknown", _NOBODY, "a handler is used between establish and disestablish",
+         "disestablish it after the last softint_schedule can come"),
+        ("softint-schedule-preemptible", _DIAGNOSTIC,
+         "softint_schedule is called with preemption off",
+         "call it in an interrupt, with a spin mutex, or after kpreempt_disable"),
+        ("softint-left", _NOBODY, "a module disestablishes its handlers before it goes",
+         "call softint_disestablish in detach"),
+    ),
+    "sys/kern/subr_workqueue.c": (
+        ("workqueue-without-function", _NOBODY, "a queue has a function",
+         "pass it to workqueue_create"),
+        ("workqueue-unknown", _NOBODY, "a queue is used between create and destroy",
+         "destroy it after the last workqueue_enqueue can come"),
+        ("workqueue-cpu", _DIAGNOSTIC, "only a queue with WQ_PERCPU is given a processor",
+         "pass NULL, or WQ_PERCPU to workqueue_create"),
+        ("workqueue-dying", _NOBODY, "nothing is enqueued while the queue is destroyed",
+         "stop those who enqueue first"),
+        ("workqueue-in-softint", _NOBODY, "a soft interrupt enqueues on no queue made for IPL_NONE",
+         "make the queue for the level of the interrupt"),
+        ("workqueue-destroy-self", _NOBODY, "a queue's own thread does not destroy it",
+         "let another thread destroy it"),
+        ("workqueue-destroy-pending", _NOBODY, "a queue is empty when it is destroyed",
+         "use workqueue_wait for each work first"),
+        ("workqueue-left", _NOBODY, "a module destroys its queues before it goes",
+         "call workqueue_destroy in detach"),
+        ("work-enqueued-twice", _DEBUG, "work that waits is not enqueued again",
+         "keep a flag under the lock that protects the work"),
+        ("work-freed-pending", _NOBODY, "memory that is freed holds no work that waits",
+         "use workqueue_wait first"),
+    ),
+    "sys/dev/sysmon/sysmon_taskq.c": (
+        ("taskq-of-the-kernel", _NOBODY, "a module does not stop the kernel's task queue",
+         "call sysmon_task_queue_fini only after sysmon_task_queue_init"),
+        ("taskq-barrier-self", _NOBODY, "a task does not wait for the queue that it runs in",
+         "call sysmon_task_queue_barrier from another thread"),
+        ("taskq-left", _NOBODY, "no task of a module that is gone is to run",
+         "call sysmon_task_queue_barrier in detach"),
+    ),
+    "sys/kern/subr_xcall.c (xc_broadcast, xc_wait)": (
+        ("xcall-left", _NOBODY, "cross calls have come back before the module goes",
+         "use xc_wait"),
+    ),
+    "sys/kern/subr_pserialize.c": (
+        ("pserialize-not-entered", _DIAGNOSTIC,
+         "a read section is left by the thread that entered it",
+         "pair each pserialize_read_exit with a pserialize_read_enter"),
+        ("pserialize-cookie", _NOBODY,
+         "read sections are left with the value that entering returned",
+         "keep the value of pserialize_read_enter and pass it to the matching exit"),
+        ("pserialize-left", _NOBODY, "a thread that ends is in no read section",
+         "look for a path without pserialize_read_exit"),
+        ("pserialize-unknown", _NOBODY,
+         "it is used between pserialize_create and pserialize_destroy",
+         "destroy it after the last pserialize_perform can come"),
+        ("pserialize-not-destroyed", _NOBODY, "a module destroys its pserialize objects",
+         "call pserialize_destroy before it goes"),
+        ("callback-in-pserialize", _LOCKDEBUG, "a callback comes back outside of read sections",
+         "look for a path without pserialize_read_exit"),
+    ),
+    "sys/kern/subr_psref.c": (
+        ("psref-unbound", _DIAGNOSTIC, "who holds a passive reference stays on its processor",
+         "call curlwp_bind() before psref_acquire, curlwp_bindx() after psref_release"),
+        ("psref-target-destroyed", _DIAGNOSTIC, "no reference is taken to what is being destroyed",
+         "look the target up again in a read section"),
+        ("psref-in-use", _NOBODY, "a struct psref holds one reference at a time",
+         "release it first, or use another struct psref"),
+        ("psref-not-held", _DIAGNOSTIC, "a reference is released once, by its struct psref",
+         "pair each psref_release with a psref_acquire"),
+        ("psref-target-mismatch", _DIAGNOSTIC,
+         "a reference is released for the target it was taken of",
+         "pass the same target to psref_acquire and psref_release"),
+        ("psref-class-mismatch", _DIAGNOSTIC,
+         "a target is used with the class that it was made with",
+         "pass the class of psref_target_init"),
+        ("psref-transferred", _DIAGNOSTIC, "the thread that took a reference releases it",
+         "let each thread take its own with psref_copy"),
+        ("psref-deadlock", _NOBODY, "a thread does not wait for its own reference",
+         "release it before psref_target_destroy"),
+        ("psref-left", _DIAGNOSTIC,
+         "no reference is held by a thread that ends, or after the module",
+         "look for a path without psref_release"),
+        ("psref-class-unknown", _NOBODY, "a class is destroyed once",
+         "call psref_class_destroy once, with what psref_class_create has returned"),
+        ("psref-class-in-use", _DIAGNOSTIC, "no reference of a class that is destroyed is held",
+         "destroy the targets first"),
+        ("psref-class-left", _NOBODY, "a module destroys its classes before it goes",
+         "call psref_class_destroy"),
+    ),
+    "sys/kern/kern_synch.c (kpreempt), sys/kern/subr_spldebug.c": (
+        ("preemption-not-disabled", _DIAGNOSTIC,
+         "preemption is enabled as often as it was disabled",
+         "pair each kpreempt_enable with a kpreempt_disable"),
+    ),
+    "sys/kern/subr_autoconf.c, sys/kern/subr_device.c": (
+        ("no-device", _NOBODY, "a device_t is used between attach and detach",
+         "do not keep it after config_detach"),
+        ("unit-taken", _ALWAYS, "the unit of a fixed device is free when it is attached",
+         "wait until the detached device is freed: no device iterator may be open"),
+        ("attach-line", _NOBODY, "attach ends its console line",
+         'call aprint_normal("\\n") and aprint_naive("\\n")'),
+        ("pmf-hook-left", _DIAGNOSTIC, "a device that is detached has no power hooks",
+         "call pmf_device_deregister in detach"),
+    ),
+    "sys/kern/kern_sysctl.c": (
+        ("sysctl-lock", _DIAGNOSTIC,
+         "a handler does not take the lock of the tree that it runs under",
+         "let another thread create or destroy nodes"),
+        ("sysctl-log", _NOBODY, "sysctl_teardown gets the log of sysctl_createv",
+         "pass the address of the same struct sysctllog *"),
+        ("sysctl-left", _NOBODY, "a module's nodes are gone before it is",
+         "call sysctl_teardown in detach"),
+        ("sysctl-handler-blocks", _NOBODY, "a handler does not keep the tree's lock for seconds",
+         "queue a request for a thread, or release the lock around the wait"),
+        ("sysctl-without-kauth", _NOBODY, "a handler that takes a value asks kauth(9)",
+         "call sysctl_lookup, or kauth_authorize_system with what the write needs"),
+    ),
+    "sys/dev/sysmon/sysmon_power.c (sysmon_pswitch_event)": (
+        ("pswitch-with-mutex", _LOCKDEBUG, "an event is raised without a lock",
+         "call mutex_exit first: a shutdown hook may want the lock"),
+        ("pswitch-event", _NOBODY, "a switch has one of the types, an event is pressed or released",
+         "use PSWITCH_TYPE_* and PSWITCH_EVENT_*"),
+        ("pswitch-unregistered", _NOBODY, "a switch is registered before it raises an event",
+         "call sysmon_pswitch_register in attach"),
+        ("pswitch-left", _NOBODY, "a module unregisters its switches before it goes",
+         "call sysmon_pswitch_unregister in detach"),
+    ),
+    "sys/kern/kern_tc.c, sys/kern/kern_time.c": (
+        ("timespec-range", _DIAGNOSTIC, "nanoseconds are from 0 to 999,999,999",
+         "carry into the seconds"),
+    ),
+    "sys/kern/vfs_mount.c, sys/kern/vfs_trans.c": (
+        ("mount-unknown", _NOBODY, "a mount is used while it is mounted",
+         "take it from a mount iterator, and keep it busy"),
+        ("mount-iterator-unknown", _NOBODY, "an iterator is used between init and destroy",
+         "call mountlist_iterator_destroy last"),
+        ("mount-iterator-left", _NOBODY,
+         "a mount iterator is destroyed: the last mount stays busy else",
+         "call mountlist_iterator_destroy"),
+        ("vfs-unbusy", _DIAGNOSTIC, "a mount is made unbusy by the thread that made it busy",
+         "pair each vfs_unbusy with a vfs_busy"),
+        ("vfs-busy-left", _NOBODY, "a thread that ends keeps no mount busy",
+         "look for a path without vfs_unbusy"),
+        ("vfs-suspend-twice", _NOBODY, "a thread suspends one file system at a time",
+         "call vfs_resume first"),
+        ("vfs-resume-by-non-owner", _DIAGNOSTIC,
+         "the thread that suspended a file system resumes it",
+         "let the same thread suspend and resume"),
+        ("vfs-suspended-left", _NOBODY, "a suspended file system is resumed",
+         "call vfs_resume on each path, before the thread or the module ends"),
+        ("fstrans-state", _ALWAYS, "a file system's state is one of FSTRANS_*",
+         "pass FSTRANS_NORMAL, _SUSPENDING or _SUSPENDED"),
+        ("fstrans-owner", _DIAGNOSTIC, "the thread that suspended a file system changes its state",
+         "let the same thread suspend and resume"),
+    ),
+    "sys/kern/subr_evcnt.c, sys/kern/kern_module.c (module_unload_evcnt)": (
+        ("evcnt-type", _NOBODY, "a counter has one of the types",
+         "use EVCNT_TYPE_MISC, _INTR or _TRAP"),
+        ("evcnt-string", _DIAGNOSTIC, "group and name have 1 to 254 characters",
+         "shorten them"),
+        ("evcnt-string-gone", _NOBODY, "group and name outlive the counter",
+         "use constants, or memory that is freed after evcnt_detach"),
+        ("evcnt-attached-twice", _NOBODY, "a counter is in the list once",
+         "detach it first; those of a link set are attached by the kernel"),
+        ("evcnt-not-attached", _NOBODY, "only a counter that is in the list is detached",
+         "detach it once; those of a link set are detached by the kernel"),
+        ("evcnt-not-detached", _NOBODY, "a module takes its counters out of the list",
+         "call evcnt_detach before it goes"),
+        ("evcnt-freed-attached", _NOBODY, "memory that is freed holds no counter of the list",
+         "call evcnt_detach first"),
+    ),
+    "common/lib/libprop/prop_dictionary.c": (
+        ("prop-object", _NOBODY, "a prop_dictionary_t is one, or null",
+         "pass what modcmd got as its argument at MODULE_CMD_INIT"),
+    ),
+    "common/lib/libc/atomic, sys/arch/*/include/lock.h": (
+        ("atomic-alignment", _NOBODY, "an atomic operation is on an aligned word",
+         "do not use them on members of packed structures"),
+    ),
+    "ISO C (memcpy), common/lib/libc/string/memcpy.c": (
+        ("memcpy-overlap", _NOBODY, "memcpy copies between ranges that do not overlap",
+         "use memmove"),
+    ),
+    "the C calling convention of the machine (System V ABI, AAPCS64)": (
+        ("registers-preserved", _NOBODY,
+         "a function returns the registers that belong to its caller",
+         "list what inline assembly changes as clobbered"),
+    ),
+    "sys/kern/subr_prf.c (panic)": (
+        ("driver-panic", _ALWAYS, "the module itself does not panic",
+         "its own text says why: a KASSERT or a call of panic(9)"),
+    ),
+    "docs/campaigns.md: what a campaign checks beyond kernel and host": (
+        ("channel-abandoned", _NOBODY,
+         "a channel is closed before another is opened for its protocol",
+         "send CLOSE for the channel that is given up"),
+    ),
+}
+# fmt: on
+
+RULES: dict[str, Rule] = {
+    name: Rule(name, holds, remedy, source, enforced)
+    for source, rules in _TABLE.items()
+    for name, enforced, holds, remedy in rules
+}
+"""All rules by their ids, in the order of their sources."""
+
+
+def by_id(name: str) -> Rule:
+    """Return the rule; LookupError, a fault of the simulator's own, for an id without a row."""
+    found = RULES.get(name)
+    if found is None:
+        raise LookupError(f"rule {name!r} has no row in vmtsim.kernel.rule_table")
+    return found
