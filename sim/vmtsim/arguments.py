@@ -8,21 +8,12 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import NO_PERMISSION, MissingInputError, ReportedError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from vmtgen.kobj import Module
-
-DATA, NO_INPUT, NO_PERMISSION = 65, 66, 77
-
-
-class InputError(Exception):
-    """An input that is of no use; ``exit_status`` says in which way."""
-
-    def __init__(self, message: str, exit_status: int, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.exit_status = exit_status
-        self.hint = hint
 
 
 def seed(text: str) -> int:
@@ -51,8 +42,8 @@ def seed_range(text: str) -> tuple[int, int]:
 def read_module(path: Path) -> Module:
     """Return the module in ``path``.
 
-    Raises InputError: 66 where there is no file, 77 where it cannot be read, 65 where the kernel
-    would not take it.
+    Raises ReportedError: status 66 where there is no file, 77 where it cannot be read, 65 where the
+    kernel would not take it.
     """
     from vmtgen.kobj import KobjError  # noqa: PLC0415 - `--help` needs none of it
     from vmtgen.kobj import read_module as read  # noqa: PLC0415
@@ -62,16 +53,15 @@ def read_module(path: Path) -> Module:
         if not stat.S_ISREG(kind):
             # Also because reading a pipe could wait for ever.
             what = "a directory" if stat.S_ISDIR(kind) else "not a regular file"
-            raise InputError(f"{path}: {what}: the path of a module is wanted", NO_INPUT)
+            raise MissingInputError(f"{path}: {what}: expected the path of a module")
         return read(path)
     except PermissionError as error:
-        raise InputError(f"{path}: {error.strerror}", NO_PERMISSION) from error
+        raise ReportedError(f"{path}: {error.strerror}", exit_status=NO_PERMISSION) from error
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}", NO_INPUT) from error
+        raise MissingInputError(f"{path}: {error.strerror or error}") from error
     except KobjError as error:
         text = str(error).replace("\n", f"\nvmtsim: error: {path}: ")
-        raise InputError(
+        raise ReportedError(
             f"{path}: {text}",
-            DATA,
-            f"`vmtgen lint {shlex.quote(str(path))}` says all that is wrong with a module",
+            hint=f"`vmtgen lint {shlex.quote(str(path))}` lists all that is wrong with a module",
         ) from error

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], None]
         module = SimpleNamespace(
             SUMMARY="try something", add_arguments=lambda _: None, run=lambda _: run()
         )
-        monkeypatch.setattr(cli, "_verb", lambda _: module)
+        monkeypatch.setattr(cli, "PROGRAM", replace(cli.PROGRAM, load=lambda _: module))
 
     return use
 
@@ -67,11 +68,11 @@ def test_an_option_that_does_not_exist_is_a_usage_error(
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (errors.VmtgenError("it broke", hint="mend it"), 65, "error: it broke\nhint: mend it\n"),
+        (errors.ReportedError("it broke", hint="fix it"), 65, "error: it broke\nhint: fix it\n"),
         (errors.UsageError("no"), 64, "error: no\n"),
         (errors.MissingInputError("gone"), 66, "error: gone\n"),
         (errors.UnavailableError("no zig"), 69, "error: no zig\n"),
-        (errors.VmtgenError("x", exit_status=74), 74, "error: x\n"),
+        (errors.ReportedError("x", exit_status=74), 74, "error: x\n"),
         (PermissionError(13, "Permission denied", "f"), 77, "error: f: Permission denied\n"),
         (FileNotFoundError(2, "No such file", "f"), 66, "error: f: No such file\n"),
         (OSError(28, "No space left", "f"), 74, "error: f: No space left\n"),

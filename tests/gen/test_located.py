@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vmtgen.common.errors import MissingInputError, VmtgenError
+from vmtgen.common.errors import MissingInputError, ReportedError
 from vmtgen.common.located import LocatedErrors, Problem, Problems, load_yaml, nearest, parse_yaml
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_a_file_that_is_not_there_is_missing_input(tmp_path: Path) -> None:
 
 
 def test_a_directory_cannot_be_read_as_a_file(tmp_path: Path) -> None:
-    with pytest.raises(VmtgenError, match="cannot read"):
+    with pytest.raises(ReportedError, match="cannot read"):
         load_yaml(tmp_path)
 
 

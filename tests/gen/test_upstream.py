@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from vmtgen.cli import main
-from vmtgen.common.errors import CannotCreateError, VmtgenError
+from vmtgen.common.errors import CannotCreateError, ReportedError
 from vmtgen.package.upstream import EDITS, MANIFEST, files, lay_out
 from vmtgen.package.upstream_check import check, edits
 
@@ -165,7 +165,7 @@ def test_a_file_in_the_way_is_an_error(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("line", ["want\tsys/a", "drop\tsys/a", "delete\ta\tb", "want\t\tb", "x"])
 def test_a_wrong_line_of_the_edits_is_told(line: str) -> None:
-    with pytest.raises(VmtgenError, match=r"EDITS:2: not an action"):
+    with pytest.raises(ReportedError, match=r"EDITS:2: not an action"):
         edits(f"# comment\n{line}\n")
 
 

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from vmtsim import cli
+from vmtsim.kernel.errors import Unmodelled
 from vmtsim.verbs import models
 
 from .modkit import built
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class Unmodelled(Exception):  # noqa: N818 - known by this name
-    """As the kernel model raises it."""
 
 
 @pytest.mark.parametrize(
@@ -29,7 +26,7 @@ class Unmodelled(Exception):  # noqa: N818 - known by this name
         (FileNotFoundError(2, "No such file", "x"), 66, "error: x: No such file"),
         (PermissionError(13, "Permission denied", "x"), 77, "error: x: Permission denied"),
         (OSError(5, "Input/output error"), 74, "error: Input/output error"),
-        (Unmodelled("panic() is not modelled"), 70, "docs/kernel-models.md tells"),
+        (Unmodelled("panic() is not modelled"), 70, "hint: docs/kernel-models.md explains"),
         (RuntimeError("planted"), 70, "internal error: RuntimeError: planted"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
@@ -42,7 +39,6 @@ def test_every_trouble_has_a_status_and_a_word(
     words: str,
 ) -> None:
     monkeypatch.setattr(models, "run", _raiser(raised))
-    monkeypatch.setattr(cli, "_forget_output", lambda: None)
     assert cli.main(["models"]) == status
     assert words in capfd.readouterr().err
 

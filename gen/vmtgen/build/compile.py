@@ -27,8 +27,8 @@ from vmtgen.build.toolchain import CompilerName, Toolchain, toolchain
 from vmtgen.common.errors import (
     CannotCreateError,
     MissingInputError,
+    ReportedError,
     UsageError,
-    VmtgenError,
     from_os_error,
 )
 from vmtgen.common.files import expect_file, shown, write
@@ -94,7 +94,7 @@ def build_module(
     .c file) or a list of .c files; `name` overrides KMOD. `sys` is a NetBSD sys/ tree to build
     with instead of the project's own headers; such builds are not cached, and are for the tree's
     own release unless `release` says the same. `cache` is the
-    directory of the object cache. Raises VmtgenError for anything that the user can put right.
+    directory of the object cache. Raises ReportedError for anything that the user can put right.
     """
     targets = targets or load_targets()
     chosen_release = choose_release(targets, release, sys)
@@ -127,7 +127,7 @@ def build_module(
         module = read_module(path)
         _compare(module, read_module(twin))
     except KobjError as error:
-        raise VmtgenError(
+        raise ReportedError(
             f"{shown(path)}: the kernel would refuse it: {error}",
             hint=f"vmtgen lint {shown(path)} tells more",
         ) from error
@@ -346,7 +346,7 @@ class _Builder:
                 failed[source] = text
         if failed:
             names = ", ".join(shown(source) for source in failed)
-            raise VmtgenError(
+            raise ReportedError(
                 f"cannot compile {names}:\n" + "\n".join(text.rstrip() for text in failed.values()),
                 hint=_generated_hint(failed) or self._missing_hint("\n".join(failed.values())),
             )
@@ -428,7 +428,7 @@ class _Builder:
             done = run_tool(command, self.cache)
             if done.returncode != 0:
                 text = done.stderr.decode("utf-8", "replace").rstrip() or f"{command[0]}: failed"
-                raise VmtgenError(
+                raise ReportedError(
                     f"cannot link {', '.join(map(shown, self.files))}:\n"
                     f"{self._of_sources(text, inputs)}",
                     hint=_generated_hint(self.files),
@@ -498,13 +498,13 @@ def _compare(module: Module, twin: Module) -> None:
     (ours, our_relocations), (theirs, their_relocations) = map(loaded_image, (module, twin))
     for one, other in zip(ours, theirs, strict=False):
         if one != other:
-            raise VmtgenError(
+            raise ReportedError(
                 f"{shown(twin.path)}: section {other[0]} differs from the module's "
                 f"{one[0]}: line numbers would be wrong",
                 hint="the linker took out more than debug sections: try another --cc and report it",
             )
     if len(ours) != len(theirs) or our_relocations != their_relocations:
-        raise VmtgenError(
+        raise ReportedError(
             f"{shown(twin.path)}: other sections or relocations than the module's",
             hint="the linker took out more than debug sections: try another --cc and report it",
         )

@@ -12,7 +12,7 @@ from vmtgen.build.compile import default_output, run_tool
 from vmtgen.build.kpi_probes import GROUPS
 from vmtgen.build.sysroot import own_headers, tree_headers
 from vmtgen.build.toolchain import toolchain, zig_program
-from vmtgen.common.errors import VmtgenError
+from vmtgen.common.errors import ReportedError
 from vmtgen.common.files import shown
 from vmtgen.kobj.elf import LAYOUTS, SectionHeader, string_at
 from vmtgen.kobj.model import Machine
@@ -137,7 +137,7 @@ def _answers(
         if done.returncode != 0:
             text = done.stderr.decode("utf-8", "replace").rstrip()
             names = ", ".join(f"<{header}>" for header in headers)
-            raise VmtgenError(f"cannot compile the questions to {names}:\n{text}")
+            raise ReportedError(f"cannot compile the questions to {names}:\n{text}")
         return _numbers(target.read_bytes(), machine)
 
 
@@ -154,4 +154,4 @@ def _numbers(data: bytes, machine: str) -> list[int]:
         if string_at(table, section.name) == _SECTION:
             content = data[section.offset : section.offset + section.size]
             return [number for (number,) in struct.iter_unpack("<q", content)]
-    raise VmtgenError(f"{shown(Path(zig_program()))}: the probe has no {_SECTION}")
+    raise ReportedError(f"{shown(Path(zig_program()))}: the probe has no {_SECTION}")

@@ -58,7 +58,7 @@ def compare_code(
 ) -> CodeComparison:
     """Build the module in `source` with our headers and with the tree's, and compare.
 
-    `release` is the tree's. Raises VmtgenError where one of them cannot be built.
+    `release` is the tree's. Raises ReportedError where one of them cannot be built.
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

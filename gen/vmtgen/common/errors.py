@@ -1,64 +1,73 @@
-"""The errors that vmtgen shows to its user, and the exit statuses that go with them.
+"""The errors that vmtgen and vmtsim report to their user, and the exit statuses.
 
-Statuses are those of sysexits(3), which every BSD documents.
+Statuses from 64 on are those of sysexits(3), which every BSD documents.
 """
 
 from __future__ import annotations
 
-USAGE = 64  # the command line is wrong
-DATA = 65  # what was read is wrong: a spec, a template, a module
-NO_INPUT = 66  # what should be read is not there
-UNAVAILABLE = 69  # a tool or a package is missing
-SOFTWARE = 70  # a fault of our own
-CANNOT_CREATE = 73  # an output cannot be made
-IO_ERROR = 74  # reading or writing failed half-way
-NO_PERMISSION = 77  # the file system says no
+USAGE, DATA, NO_INPUT, UNAVAILABLE, SOFTWARE = 64, 65, 66, 69, 70
+CANNOT_CREATE, IO_ERROR, NO_PERMISSION, INTERRUPTED = 73, 74, 77, 130
+
+STATUSES = {
+    USAGE: "wrong usage",
+    DATA: "invalid input",
+    NO_INPUT: "no such input",
+    UNAVAILABLE: "a tool, a package or a service is missing",
+    SOFTWARE: "an error of the program itself, or something that has no model",
+    CANNOT_CREATE: "an output file cannot be created",
+    IO_ERROR: "an error while reading or writing",
+    NO_PERMISSION: "permission denied",
+    INTERRUPTED: "interrupted",
+}
+"""What each status means, for --help; a command puts its own, from 0 on, before them."""
 
 
-class VmtgenError(Exception):
-    """Something the user can put right.
+class ReportedError(Exception):
+    """Something that the user can put right.
 
     The text says what is wrong; ``hint``, where there is one, says what to do next.
     ``exit_status`` is the status with which the command ends.
     """
 
     exit_status: int = DATA
+    hint: str | None = None
 
     def __init__(
         self, message: str, *, hint: str | None = None, exit_status: int | None = None
     ) -> None:
         super().__init__(message)
-        self.hint = hint
+        if hint is not None:
+            self.hint = hint
         if exit_status is not None:
             self.exit_status = exit_status
 
 
-class UsageError(VmtgenError):
+class UsageError(ReportedError):
     """The command line asks for something that cannot be."""
 
     exit_status = USAGE
 
 
-class MissingInputError(VmtgenError):
+class MissingInputError(ReportedError):
     """A file or directory that is needed is not there."""
 
     exit_status = NO_INPUT
 
 
-class UnavailableError(VmtgenError):
+class UnavailableError(ReportedError):
     """A tool or a Python package that is needed is not installed."""
 
     exit_status = UNAVAILABLE
 
 
-class CannotCreateError(VmtgenError):
+class CannotCreateError(ReportedError):
     """An output file or directory cannot be made."""
 
     exit_status = CANNOT_CREATE
 
 
-def from_os_error(error: OSError, doing: str) -> VmtgenError:
-    """Turn ``error``, met while ``doing`` ("read specs/tclo.yaml"), into a VmtgenError."""
+def from_os_error(error: OSError, doing: str = "") -> ReportedError:
+    """Turn ``error``, met while ``doing`` ("read specs/tclo.yaml"), into a ReportedError."""
     if isinstance(error, FileNotFoundError):
         status = NO_INPUT
     elif isinstance(error, PermissionError):
@@ -66,4 +75,6 @@ def from_os_error(error: OSError, doing: str) -> VmtgenError:
     else:
         status = IO_ERROR
     reason = error.strerror or str(error)
-    return VmtgenError(f"cannot {doing}: {reason}", exit_status=status)
+    where = f"{error.filename}: " if error.filename else ""
+    text = f"cannot {doing}: {reason}" if doing else f"{where}{reason}"
+    return ReportedError(text, exit_status=status)

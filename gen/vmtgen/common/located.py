@@ -30,7 +30,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from vmtgen.common.errors import MissingInputError, VmtgenError, from_os_error
+from vmtgen.common.errors import MissingInputError, ReportedError, from_os_error
 from vmtgen.common.files import shown
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Problem:
         return f"{place}:{where} {self.message}{hint}"
 
 
-class LocatedErrors(VmtgenError):  # noqa: N818 - it holds many
+class LocatedErrors(ReportedError):  # noqa: N818 - it holds many
     """Every problem of one pass, sorted by file and line; str() prints one per line."""
 
     def __init__(self, problems: Iterable[Problem], *, hint: str | None = None) -> None:
@@ -184,7 +184,7 @@ def load_yaml(path: Path | str, problems: Problems | None = None) -> Node:
     What does not keep the rest from being read, such as a key that stands twice, goes to
     ``problems`` where they are given, so that the reader can tell it with what else is wrong.
 
-    Raises MissingInputError where there is no such file, VmtgenError where it cannot be read, and
+    Raises MissingInputError where there is no such file, ReportedError where it cannot be read, and
     LocatedErrors where it is not YAML as this module takes it.
     """
     file = Path(path)

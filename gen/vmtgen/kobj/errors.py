@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import ReportedError
+
 if TYPE_CHECKING:
     from vmtgen.kobj.model import Relocation
 
@@ -29,7 +31,7 @@ class Message:
         return f"{self.function}, {self.line}: [{name}]: linker error: {self.text}"
 
 
-class KobjError(Exception):
+class KobjError(ReportedError):
     """The kernel refuses the module; str() is what it says, one message a line.
 
     `errno` is the name of the error that modctl(2) returns, for example 'ENOEXEC';

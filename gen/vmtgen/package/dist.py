@@ -23,7 +23,7 @@ from xml.sax.saxutils import escape
 
 from vmtgen import __version__, resources
 from vmtgen.build.compile import build_module
-from vmtgen.common.errors import MissingInputError, UsageError, VmtgenError
+from vmtgen.common.errors import MissingInputError, ReportedError, UsageError
 from vmtgen.lint.check import lint_file
 from vmtgen.package.binary import PYTHON, BinaryPackage, Entry, Recipe, package, recipe
 
@@ -165,7 +165,7 @@ def _zipapp(top: Path) -> bytes:
             check=False,
         )
         if done.returncode != 0 or not out.is_file():
-            raise VmtgenError(f"{_ZIPAPP} failed:\n{done.stderr.rstrip()}")
+            raise ReportedError(f"{_ZIPAPP} failed:\n{done.stderr.rstrip()}")
         return out.read_bytes()
 
 
@@ -192,7 +192,7 @@ def make(
 ) -> Product:
     """Build the module for a target, lint it, and return the packages and the archive.
 
-    Nothing is written. Raises VmtgenError where the module cannot be built or the kernel would
+    Nothing is written. Raises ReportedError where the module cannot be built or the kernel would
     refuse it.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -206,7 +206,7 @@ def make(
         findings = lint_file(built.path, targets=targets, release=release.name)
         if findings:
             said = "\n".join(f"{f.where}: {f.message} [{f.rule}]" for f in findings)
-            raise VmtgenError(f"the linter would not ship {release.name}/{machine.name}:\n{said}")
+            raise ReportedError(f"the linter would not ship {release.name}/{machine.name}:\n{said}")
         module = built.path.read_bytes()
     name = built.path.stem
     place = f"{_PREFIX}/stand/{machine.directory}/{release.name}/modules/{name}"

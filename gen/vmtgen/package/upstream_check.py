@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from vmtgen.build.sysroot import tree_version
-from vmtgen.common.errors import VmtgenError
+from vmtgen.common.errors import ReportedError
 from vmtgen.package.upstream import EDITS
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ class Finding:
 
 
 def edits(text: str) -> list[Edit]:
-    """Return the lines of EDITS; raises VmtgenError where one is none."""
+    """Return the lines of EDITS; raises ReportedError where one is none."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line or line.startswith("#"):
             continue
         fields = line.split("\t")
         if len(fields) != _FIELDS.get(fields[0]) or "" in fields:
-            raise VmtgenError(f"{EDITS}:{number}: not an action, a file and a line: {line!r}")
+            raise ReportedError(f"{EDITS}:{number}: not an action, a file and a line: {line!r}")
         found.append(Edit(cast("Action", fields[0]), fields[1], " ".join(fields[2:])))
     return found
 

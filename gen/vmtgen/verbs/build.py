@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.common.errors import UsageError, VmtgenError
+from vmtgen.common.errors import ReportedError, UsageError
 from vmtgen.common.files import shown
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _one(
     if source is None:
         reason = machine.unsupported(release.version)
         if reason is not None:
-            raise VmtgenError(
+            raise ReportedError(
                 f"NetBSD {release.name} on {machine.name} is not supported: {reason}",
                 hint=f"build for {targets.default.release}",
             )
@@ -152,7 +152,7 @@ def _all(args: argparse.Namespace, targets: Targets) -> int:
         for row in failed:
             print(f"\n{row['release']}/{row['machine']}: {row['error']}", file=sys.stderr)
     bad = bool(failed) or any(row.get("lint", {}).get("errors") for row in rows)
-    return VmtgenError.exit_status if bad else 0
+    return ReportedError.exit_status if bad else 0
 
 
 def _row(
@@ -169,7 +169,7 @@ def _row(
     try:
         built = _one(args, targets, release.name, machine.name)
         row |= _described(built) | {"lint": _lint(built, targets)}
-    except VmtgenError as error:
+    except ReportedError as error:
         return row | {"error": str(error)}
     return row | {"seconds": round(time.perf_counter() - started, 2)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen import __version__, resources
-from vmtgen.common.errors import VmtgenError
+from vmtgen.common.errors import ReportedError
 from vmtgen.common.files import shown, write
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             else:
                 unsupported.append((release.name, machine.name, reason))
     if not wanted:
-        raise VmtgenError(
+        raise ReportedError(
             "; ".join(f"NetBSD {r} on {m} is not supported: {why}" for r, m, why in unsupported),
             hint="vmtgen dist without --release and --machine makes what there is",
         )

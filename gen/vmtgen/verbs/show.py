@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.common.errors import VmtgenError
+from vmtgen.common.errors import ReportedError
 from vmtgen.common.files import expect_file, shown
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         facts = _facts(read_module(args.file))
     except KobjError as error:
         name = shown(args.file)
-        raise VmtgenError(
+        raise ReportedError(
             f"{name}: the kernel would refuse it: {error}", hint=f"vmtgen lint {name} tells more"
         ) from error
     if args.json:

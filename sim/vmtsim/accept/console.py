@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pexpect
 from pexpect import fdpexpect
+from vmtgen.common.errors import ReportedError
 
 from vmtsim.accept.texts import CRASHES, DDB, DDB_MORE, Text
 
@@ -29,11 +30,10 @@ _REPORT, _REPORT_QUIET = 30.0, 3.0
 _REPORT_LINES, _REPORT_BEFORE = 80, 6
 
 
-class ConsoleError(Exception):
+class ConsoleError(ReportedError):
     """The console did not do what was waited for; the message ends with what is on the screen."""
 
     exit_status = 1
-    hint: str | None = None
 
 
 class ConsoleTimeoutError(ConsoleError):

@@ -11,6 +11,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import IO_ERROR, NO_INPUT, ReportedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -22,13 +24,8 @@ OVERLAY = 512 << 20
 _SAY = 256 << 20
 
 
-class DiskError(Exception):
-    """An image that cannot be used; ``exit_status`` as in sysexits.h."""
-
-    def __init__(self, message: str, *, hint: str | None = None, status: int = 65) -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.exit_status = status
+class DiskError(ReportedError):
+    """An image that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise DiskError(f"cannot read {path}: {error.strerror}", status=66) from error
+        raise DiskError(f"cannot read {path}: {error.strerror}", exit_status=NO_INPUT) from error
     if not head:
         raise DiskError(f"{path} is empty")
     return head
@@ -96,7 +93,7 @@ def _check_room(work: Path, need: int, why: str) -> None:
         raise DiskError(
             f"no room in {work}: {why}, {need >> 20} MiB are needed and {free >> 20} MiB free",
             hint="set TMPDIR to a directory with room",
-            status=74,
+            exit_status=IO_ERROR,
         )
 
 

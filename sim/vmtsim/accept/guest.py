@@ -10,6 +10,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.errors import UNAVAILABLE, ReportedError
+
 from vmtsim.accept.files import FOLDER
 from vmtsim.accept.shell import LONGEST, Result, Shell
 
@@ -34,14 +36,10 @@ ERRNO = {
 }
 
 
-class GuestError(Exception):
+class GuestError(ReportedError):
     """The guest cannot be prepared; ``hint`` says what it needs."""
 
-    exit_status = 69
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+    exit_status = UNAVAILABLE
 
 
 @dataclass

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import SOFTWARE, UNAVAILABLE, ReportedError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,13 +31,10 @@ MAC = "00:0c:29:3e:5a:01"
 _START = 30.0
 
 
-class MachineError(Exception):
+class MachineError(ReportedError):
     """QEMU does not start, or is not there."""
 
-    def __init__(self, message: str, *, hint: str | None = None, status: int = 69) -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.exit_status = status
+    exit_status = UNAVAILABLE
 
 
 @dataclass(frozen=True)
@@ -205,6 +204,8 @@ def start(options: MachineOptions, folder: Path, files: Path | None) -> Machine:
             process.wait()
             line.close()
             said = (folder / "qemu.log").read_text("utf-8", "replace").strip()
-            raise MachineError(f"QEMU does not start: {said or 'it says nothing'}", status=70)
+            raise MachineError(
+                f"QEMU does not start: {said or 'it says nothing'}", exit_status=SOFTWARE
+            )
         time.sleep(0.05)
     return Machine(process, folder, line, words)

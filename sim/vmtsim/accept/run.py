@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.common.errors import VmtgenError
+from vmtgen.common.errors import DATA, UNAVAILABLE, ReportedError
 from vmtgen.kobj import read_module
 
 from vmtsim import __version__
@@ -57,13 +57,10 @@ NEEDED = ("modload", "modunload", "modstat", "drvctl", "sysctl")
 _FILES = 8 << 20
 
 
-class AcceptError(Exception):
-    """The run cannot be made; ``exit_status`` as in sysexits.h."""
+class AcceptError(ReportedError):
+    """The run cannot be made."""
 
-    def __init__(self, message: str, *, hint: str | None = None, status: int = 69) -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.exit_status = status
+    exit_status = UNAVAILABLE
 
 
 @dataclass
@@ -172,7 +169,7 @@ class Acceptance:
         self._check_module(port)
         content = files.archive({"vmt.kmod": self.module})
         if len(content) > _FILES:
-            raise AcceptError(f"{self.module} is too large for the guest", status=65)
+            raise AcceptError(f"{self.module} is too large for the guest", exit_status=DATA)
         with files_disk.open("r+b") as file:
             file.write(content)
         self._folder = guest.find_folder(shell)
@@ -205,7 +202,7 @@ class Acceptance:
                     target = self.work / "vmt.kmod"
                     target.write_bytes(inside.read())
                     return target
-        raise AcceptError(f"{path} is an archive without a vmt.kmod", status=65)
+        raise AcceptError(f"{path} is an archive without a vmt.kmod", exit_status=DATA)
 
     def _build(self, release: str, port: str) -> Path:
         """Have the module built for the guest's release, as a user would."""
@@ -221,7 +218,7 @@ class Acceptance:
             raise AcceptError(
                 f"no module for NetBSD {release}/{port}: {done.stderr.strip()}",
                 hint="build one (vmtgen build --sys) and give it with --module",
-                status=65,
+                exit_status=DATA,
             )
         return path
 
@@ -229,11 +226,12 @@ class Acceptance:
         assert self.module is not None
         try:
             module = read_module(self.module)
-        except VmtgenError as error:
-            raise AcceptError(str(error), status=65) from error
+        except ReportedError as error:
+            raise AcceptError(str(error), exit_status=DATA) from error
         if module.machine.value != port:
             raise AcceptError(
-                f"{self.module} is for {module.machine.value}, the guest is {port}", status=65
+                f"{self.module} is for {module.machine.value}, the guest is {port}",
+                exit_status=DATA,
             )
         info = module.modinfo
         self.versions.pairs["module"] = (

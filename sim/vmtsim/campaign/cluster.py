@@ -12,13 +12,14 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.errors import UNAVAILABLE, ReportedError
+
 from vmtsim.campaign.bundle import ModuleBundle, VersionMismatchError
 from vmtsim.campaign.workers import WorkerPool, WorkersLostError, broken, second_players
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UNAVAILABLE = 69
 # Seconds until a scheduler must have answered, and until a worker must have come.
 ANSWER = 10.0
 # How often a task that failed for reasons of the cluster's is tried again; deaths of workers are
@@ -30,14 +31,10 @@ _SAME = (
 )
 
 
-class ClusterError(Exception):
+class ClusterError(ReportedError):
     """There is no cluster to play on."""
 
     exit_status = UNAVAILABLE
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 @contextmanager
@@ -53,7 +50,7 @@ def cluster(address: str, jobs: int) -> Iterator[WorkerPool]:
     except ModuleNotFoundError as error:
         raise ClusterError(
             f"--dask needs the Python package {error.name!r}, which is not installed",
-            "pip install 'netbsd-vmt[cluster]'",
+            hint="pip install 'netbsd-vmt[cluster]'",
         ) from error
     with _silence():
         client = _connect(distributed, address)
@@ -110,15 +107,18 @@ def _connect(distributed: Any, address: str) -> Any:
         # Whatever listens there may answer with anything: even MemoryError was seen, for the
         # length that the greeting of an SSH server seems to announce.
         said = str(error) or type(error).__name__
-        raise ClusterError(f"--dask {address}: no dask scheduler answers: {said}", how) from error
+        raise ClusterError(
+            f"--dask {address}: no dask scheduler answers: {said}", hint=how
+        ) from error
     if kind != "Scheduler":
-        raise ClusterError(f"--dask {address}: that is a {kind}, not a scheduler", how)
+        raise ClusterError(f"--dask {address}: that is a {kind}, not a scheduler", hint=how)
     try:
         client.wait_for_workers(1, timeout=ANSWER)
     except Exception as error:
         _close(client)
         raise ClusterError(
-            f"--dask {address}: the scheduler has no worker, also after {ANSWER:.0f} s", how
+            f"--dask {address}: the scheduler has no worker, also after {ANSWER:.0f} s",
+            hint=how,
         ) from error
     return client
 
@@ -153,19 +153,19 @@ def _explain(error: Exception, address: str) -> WorkersLostError | None:
     None where the simulator is at fault.
     """
     if isinstance(error, CancelledError):
-        return WorkersLostError(f"the scheduler at {address} has gone", UNAVAILABLE)
+        return WorkersLostError(f"the scheduler at {address} has gone")
     if isinstance(error, VersionMismatchError):
-        return WorkersLostError(f"a worker at {address} cannot play: {error}; {_SAME}", UNAVAILABLE)
+        return WorkersLostError(f"a worker at {address} cannot play: {error}; {_SAME}")
     kind = type(error)
     if kind.__name__ == "KilledWorker":
         return WorkersLostError(
-            f"several workers at {address} died over the same seeds (out of memory?)", UNAVAILABLE
+            f"several workers at {address} died over the same seeds (out of memory?)"
         )
     # distributed's own errors, and those of a worker that cannot even read its task.
     theirs = kind.__module__.partition(".")[0] in {"distributed", "dask", "tornado"}
     unread = isinstance(error, (ImportError, OSError)) or "deserialization" in str(error)
     if theirs or unread:
         return WorkersLostError(
-            f"a worker at {address} cannot play: {kind.__name__}: {error}; {_SAME}", UNAVAILABLE
+            f"a worker at {address} cannot play: {kind.__name__}: {error}; {_SAME}"
         )
     return broken(error)

@@ -11,6 +11,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import SOFTWARE
+
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.bundle import ModuleBundle
 from vmtsim.campaign.injector import Injector, Strike
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from vmtsim.campaign.plan import Plan
 
-SOFTWARE = 70
 # Kernel calls and traps of one seed: a campaign must not wait for one that never ends.  A busy
 # seed has some 150,000.
 LIMIT = 5_000_000

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.errors import SOFTWARE, ReportedError
+
 from vmtsim.campaign.sometimes import expected
 
 if TYPE_CHECKING:
@@ -19,17 +21,10 @@ FORMAT = "vmtsim-campaign"
 VERSION = 1
 NONDETERMINISTIC = "not deterministic"
 CANARY = "the canary lives"
-SOFTWARE = 70
 
 
-class RecordError(Exception):
+class RecordError(ReportedError):
     """A file that is no campaign's, or shards that do not belong together."""
-
-    exit_status = 65
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 @dataclass

@@ -13,6 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vmtgen.common.errors import INTERRUPTED, SOFTWARE
+
 from vmtsim.campaign import investigate
 from vmtsim.campaign import record as records
 from vmtsim.campaign.player import Played, play_some
@@ -37,7 +39,6 @@ _AHEAD = 3
 _STORIES = 3
 # Seconds between two looks at who is there.
 _LOOK = 2.0
-_UNAVAILABLE, _INTERRUPTED = 69, 130
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,14 @@ class Campaign:
         """End before everything is played: nobody waits for what is under way."""
         settings, record = self.settings, self.record
         lost = isinstance(error, WorkersLostError)
-        self.cut_status = error.exit_status if isinstance(error, WorkersLostError) else _INTERRUPTED
+        self.cut_status = error.exit_status if isinstance(error, WorkersLostError) else INTERRUPTED
         total = "" if settings.last is None else f" of {settings.last - settings.first + 1}"
         why = str(error) if lost else "interrupted"
         record.cut = f"{why}, after {record.played}{total} seeds"
         self._teller.doing(f"{why}: what was played so far counts")
         self._pool.stop()
         for failure in record.failures:
-            if not failure.report and failure.status != records.SOFTWARE:
+            if not failure.report and failure.status != SOFTWARE:
                 failure.report = [self._replay(failure)]
 
     # -- the seeds ---------------------------------------------------------------------------
@@ -202,9 +203,7 @@ class Campaign:
                 if workers or done:
                     self._manned = now
                 elif now - self._manned >= self._pool.patience:
-                    raise WorkersLostError(
-                        f"no worker was there for {self._pool.patience:.0f} s", _UNAVAILABLE
-                    )
+                    raise WorkersLostError(f"no worker was there for {self._pool.patience:.0f} s")
             if done:
                 return done
 
@@ -243,7 +242,7 @@ class Campaign:
         self.record.fail(
             Failure(
                 records.NONDETERMINISTIC,
-                records.SOFTWARE,
+                SOFTWARE,
                 f"seed {seed} played twice left two traces "
                 f"({one.trace_digest[:12]}, {two.trace_digest[:12]})",
                 seed,
@@ -265,7 +264,7 @@ class Campaign:
             caught = [
                 played
                 for played in self._result(future, seeds)
-                if played.status and played.status != records.SOFTWARE
+                if played.status and played.status != SOFTWARE
             ]
             if caught:
                 finding = caught[0].findings[0]
@@ -281,7 +280,7 @@ class Campaign:
         self.record.fail(
             Failure(
                 records.CANARY,
-                records.SOFTWARE,
+                SOFTWARE,
                 f"{canary.name} has a known defect, and {settings.canary_seeds} seeds did not "
                 "show it: this campaign would not find bugs",
                 first,
@@ -294,7 +293,7 @@ class Campaign:
         """Reduce and tell the first failures of each kind."""
         told = 0
         for failure in self.record.failures:
-            if failure.report or failure.status == records.SOFTWARE:
+            if failure.report or failure.status == SOFTWARE:
                 continue
             if told >= self.settings.stories:
                 failure.report = [self._replay(failure)]

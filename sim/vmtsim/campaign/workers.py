@@ -11,21 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import SOFTWARE, UNAVAILABLE, ReportedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from vmtsim.campaign.bundle import ModuleBundle
 
-SOFTWARE = 70
 
+class WorkersLostError(ReportedError):
+    """No worker is left to play the seeds; ``exit_status`` is that of the campaign."""
 
-class WorkersLostError(Exception):
-    """Nobody is left to play the seeds; ``exit_status`` is that of the campaign."""
-
-    def __init__(self, message: str, exit_status: int) -> None:
-        super().__init__(message)
-        self.exit_status = exit_status
+    exit_status = UNAVAILABLE
 
 
 def _path(module: Path) -> Path:
@@ -36,7 +34,7 @@ def broken(error: Exception) -> WorkersLostError | None:
     """Say that a process of this machine died; None where it is something else."""
     if isinstance(error, BrokenExecutor):
         return WorkersLostError(
-            "a process that played seeds died (killed, or out of memory?)", SOFTWARE
+            "a process that played seeds died (killed, or out of memory?)", exit_status=SOFTWARE
         )
     return None
 

@@ -16,20 +16,20 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
+from vmtgen.common.errors import CANNOT_CREATE, IO_ERROR, NO_PERMISSION, USAGE, ReportedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-USAGE, CANNOT_CREATE, IO_ERROR, NO_PERMISSION = 64, 73, 74, 77
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
-class OutputError(Exception):
+class OutputError(ReportedError):
     """A file that cannot be written; the text names the path as the user gave it."""
 
     def __init__(self, path: Path, reason: str, exit_status: int) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.exit_status = exit_status
+        super().__init__(f"{path}: {reason}", exit_status=exit_status)
 
 
 def _refuse(path: Path, error: OSError, otherwise: int) -> NoReturn:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.errors import ReportedError
+
 from vmtsim.core.output import Output
 
 if TYPE_CHECKING:
@@ -22,11 +24,8 @@ FORMAT = "vmtsim-trace"
 VERSION = 1
 
 
-class TraceError(Exception):
+class TraceError(ReportedError):
     """A file that is not a trace, or one of a version that this program does not know."""
-
-    exit_status = 65
-    hint: str | None = None
 
 
 def printable(data: bytes | str) -> str:

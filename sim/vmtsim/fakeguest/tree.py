@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import CannotCreateError
+
 from vmtsim.fakeguest import standin
 
 if TYPE_CHECKING:
@@ -37,14 +39,8 @@ TOOLS = {
 _DIRECTORIES = ("dev", "etc/powerd/scripts", "etc/rc.conf.d", "etc/rc.d", "var/log", "var/run")
 
 
-class GuestDirectoryError(Exception):
+class GuestDirectoryError(CannotCreateError):
     """The directory cannot be a guest's; ``hint`` says what to do."""
-
-    exit_status = 73
-
-    def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class Tree:

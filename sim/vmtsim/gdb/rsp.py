@@ -15,6 +15,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import UnavailableError
+
 from vmtsim.gdb.packets import Decoder, Packet, encode
 
 if TYPE_CHECKING:
@@ -27,15 +29,8 @@ _INTERRUPT = b"\x03"
 SIGINT, SIGTRAP = 2, 5
 
 
-class RemoteError(Exception):
+class RemoteError(UnavailableError):
     """The stub cannot be talked to."""
-
-    exit_status = 69
-    hint: str | None = None
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class StubGoneError(RemoteError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.errors import ReportedError
 from vmtgen.kobj import Machine as KobjMachine
 from vmtgen.kobj import Module, read_module
 
@@ -34,14 +35,8 @@ _MACHINES = {"EM_X86_64": "amd64", "EM_386": "i386", "EM_AARCH64": "aarch64"}
 _SIGNATURE = 48
 
 
-class SitesError(Exception):
+class SitesError(ReportedError):
     """A file without sites, or an address that is none."""
-
-    exit_status = 65
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import SOFTWARE, ReportedError
+
 if TYPE_CHECKING:
     from vmtsim.kernel.facts import Place
 
@@ -64,8 +66,11 @@ class Halted(Exception):  # noqa: N818
         self.how = how
 
 
-class Unmodelled(Exception):  # noqa: N818
+class Unmodelled(ReportedError):  # noqa: N818
     """The guest needs a piece of the kernel that has no model."""
+
+    exit_status = SOFTWARE
+    hint = "docs/kernel-models.md explains how to add a model of a kernel function"
 
 
 class Stalled(Exception):  # noqa: N818

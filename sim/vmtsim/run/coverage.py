@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import MissingInputError
 from vmtgen.kobj import KobjError, LineTable, read_module
 
 if TYPE_CHECKING:
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
     from vmtsim.run.simulation import Simulation
 
 
-class NoLinesError(Exception):
+class NoLinesError(MissingInputError):
     """The module has no debug twin."""
 
-    exit_status = 66
     hint = "`vmtgen build` writes NAME.kmod.debug beside NAME.kmod; keep the two together"
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vmtgen.common.errors import MissingInputError
 from vmtgen.common.located import Node, Problems, listed, load_yaml, nearest
 
 from vmtsim.core.trace import printable
@@ -37,14 +38,8 @@ _GUEST = ("hostname", "addresses", "powerd", "sysctl")
 _TIMES = ("at", "after", "within", "not")
 
 
-class UnknownScenarioError(Exception):
+class UnknownScenarioError(MissingInputError):
     """No scenario of that name; ``hint`` says which there are."""
-
-    exit_status = 66
-
-    def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class Stage(Protocol):

@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+from vmtgen.common.errors import UsageError
+
 from vmtsim.arguments import read_module, seed_range
 
 SUMMARY = "play many seeds with faults, and judge safety and liveness"
@@ -101,15 +103,15 @@ def run(args: argparse.Namespace) -> int:
 
     first, last = args.seeds or (1, None if args.minutes else 100)
     if args.jobs < 1:
-        return _usage(f"--jobs {args.jobs}: at least one process is needed")
+        raise UsageError(f"--jobs {args.jobs}: at least one process is needed")
     if args.twice < 0:
-        return _usage(f"--twice {args.twice}: 0 for none, or one in how many")
+        raise UsageError(f"--twice {args.twice}: 0 for none, or one in how many")
     if args.shard is not None:
         if last is None:
-            return _usage("--shard divides a range of seeds: give --seeds A:B")
+            raise UsageError("--shard divides a range of seeds: give --seeds A:B")
         first, last = part(first, last, *args.shard)
         if last < first:
-            return _usage(f"--shard {args.shard[0]}/{args.shard[1]}: no seed is left for it")
+            raise UsageError(f"--shard {args.shard[0]}/{args.shard[1]}: no seed is left for it")
     for module in filter(None, (args.file, args.canary)):
         read_module(module)  # what is wrong with it is said once, and here
     output.check((args.json, args.html))
@@ -148,8 +150,3 @@ def finish(args: argparse.Namespace, record: object, cut_status: int) -> int:
     if args.all_sometimes and record.never:
         return record.status or _STRICT
     return record.status
-
-
-def _usage(text: str) -> int:
-    sys.stderr.write(f"vmtsim campaign: error: {text}\n")
-    return 64

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtsim.arguments import NO_INPUT, InputError, read_module, seed_range
+from vmtgen.common.errors import MissingInputError
+
+from vmtsim.arguments import read_module, seed_range
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     read_module(args.file)
     if args.source is not None and not args.source.is_dir():
-        raise InputError(f"{args.source}: no such directory: the C files are wanted", NO_INPUT)
+        raise MissingInputError(f"{args.source}: no such directory: expected that of the C files")
     output.check((args.lcov, args.html))
     collected = coverage.Coverage(args.file)
     failed = []

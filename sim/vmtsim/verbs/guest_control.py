@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vmtgen.common.errors import UnavailableError
+
 SUMMARY = "move the time of a guest that runs, and play its host"
 
 _HOST = """\
@@ -57,11 +59,5 @@ def run(args: argparse.Namespace) -> int:
     try:
         answer = ask(str(args.root.absolute()), {"control": args.control, "arguments": words})
     except NoGuestError as error:
-        raise _unavailable(str(error)) from None
+        raise UnavailableError(str(error)) from None
     return put(answer)
-
-
-def _unavailable(text: str) -> Exception:
-    error = Exception(text)
-    error.exit_status = 69  # type: ignore[attr-defined]
-    return error

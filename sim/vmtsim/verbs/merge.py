@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import DATA
+
 from vmtsim.verbs import campaign
 
 if TYPE_CHECKING:
     import argparse
 
 SUMMARY = "add up what the shards of a campaign wrote with --json"
-# A shard that was cut short: the sum is not what the campaign was to be.
-_DATA = 65
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,4 +34,5 @@ def run(args: argparse.Namespace) -> int:
 
     output.check((args.json, args.html))
     record = merge(args.files)
-    return campaign.finish(args, record, _DATA if record.cut else 0)
+    # A shard that was cut short: the sum is not what the campaign was to be.
+    return campaign.finish(args, record, DATA if record.cut else 0)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import UsageError
+
 from vmtsim.arguments import read_module, seed
 
 if TYPE_CHECKING:
@@ -62,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             chosen = reducing.parse_only(args.only, items)
         except ValueError as error:
-            sys.stderr.write(f"vmtsim replay: error: --only: {error}\n")
-            return 64
+            raise UsageError(f"--only: {error}") from None
         player = Player(args.file, plan, choice=reducing.choice_of(chosen))
         findings = player.play()
         reduced = reducing.Reduced(chosen, len(items), 1, exhausted=False)

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from vmtsim.arguments import InputError
+from vmtgen.common.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +20,6 @@ examples:
   vmtsim rules --explain mutex-double-enter          what must hold, what to do, which kernel looks
   vmtsim rules --explain all --json                  the whole table
 """
-_USAGE = 64
 _HOST = "VMware's side of the protocol, see docs/PROTOCOL.md"
 
 
@@ -63,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
         if name not in rows:
             near = nearest(args.explain, rows)
             meant = f" (did you mean {near!r}?)" if near else ""
-            raise InputError(
-                f"no rule {args.explain!r}{meant}", _USAGE, "`vmtsim rules` lists all of them"
+            raise UsageError(
+                f"no rule {args.explain!r}{meant}", hint="`vmtsim rules` lists all of them"
             )
         chosen = {name: rows[name]}
     if args.json:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import UsageError
+
 from vmtsim.arguments import read_module, seed, seed_range
 
 if TYPE_CHECKING:
@@ -73,11 +75,7 @@ def run(args: argparse.Namespace) -> int:
         output.check((args.json, args.trace, args.svg))
         return _run(args)
     if args.json or args.trace or args.svg:
-        sys.stderr.write(
-            "vmtsim run: error: --json, --trace and --svg are of one run: "
-            "give --seed, not --seeds\n"
-        )
-        return 64
+        raise UsageError("--json, --trace and --svg are of one run: give --seed, not --seeds")
     script.load(args.scenario)  # what is wrong in it is told before anything runs
     first, last = args.seeds
     for args.seed in range(first, last + 1):

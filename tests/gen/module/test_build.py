@@ -12,7 +12,7 @@ import pytest
 from vmtgen import cli
 from vmtgen.build import toolchain
 from vmtgen.build.compile import build_module
-from vmtgen.common.errors import MissingInputError, UnavailableError, UsageError, VmtgenError
+from vmtgen.common.errors import MissingInputError, ReportedError, UnavailableError, UsageError
 from vmtgen.kobj import read_module
 from vmtgen.targets import load_targets, version_of
 
@@ -114,7 +114,7 @@ def test_whatever_a_source_includes_is_noticed_when_it_changes_and_when_it_goes(
     assert after.compiled == 1
     assert after.path.read_bytes() != before
     part.unlink()
-    with pytest.raises(VmtgenError, match="file not found"):
+    with pytest.raises(ReportedError, match="file not found"):
         build_module(source, **options)
 
 
@@ -150,7 +150,7 @@ def test_a_file_that_the_makefile_names_must_be_there(tmp_path: Path) -> None:
 def test_the_compilers_words_come_with_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "bad.c").write_text("int x = ;\n")
     (tmp_path / "worse.c").write_text("#include <sys/param.h>\n\nfoo bar;\n")
-    with pytest.raises(VmtgenError) as caught:
+    with pytest.raises(ReportedError) as caught:
         build_module(tmp_path, out=tmp_path / "out")
     assert f"{tmp_path / 'bad.c'}:1:9: error: expected expression" in str(caught.value)
     assert f"{tmp_path / 'worse.c'}:3:1: error: unknown type name 'foo'" in str(caught.value)
@@ -166,7 +166,7 @@ def test_the_linkers_words_name_the_sources_and_where_they_come_from(
         (tmp_path / "kmod" / f"{name}.c").write_text(text)
     monkeypatch.chdir(tmp_path / here)
     before = "kmod/" if here == "." else ""
-    with pytest.raises(VmtgenError) as caught:
+    with pytest.raises(ReportedError) as caught:
         build_module(
             Path("kmod" if here == "." else "."), out=tmp_path / "out", cache=tmp_path / "cache"
         )
@@ -183,7 +183,7 @@ def test_the_linkers_words_name_the_sources_and_where_they_come_from(
 def test_a_link_that_fails_in_another_directory_has_no_such_hint(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.c").write_text("int vmtk_f(void);\nint vmtk_f(void) { return 1; }\n")
-    with pytest.raises(VmtgenError, match="cannot link") as caught:
+    with pytest.raises(ReportedError, match="cannot link") as caught:
         build_module(tmp_path, out=tmp_path / "out", cache=tmp_path / "cache")
     assert caught.value.hint is None
 
@@ -195,7 +195,7 @@ def test_the_compilers_words_about_the_driver_tell_where_to_mend_it(
     (tmp_path / "kmod").mkdir()
     (tmp_path / "kmod" / "bad.c").write_text("int x = ;\n")
     monkeypatch.chdir(tmp_path / here)
-    with pytest.raises(VmtgenError) as caught:
+    with pytest.raises(ReportedError) as caught:
         build_module(Path("kmod" if here == "." else "."), out=tmp_path / "out")
     before = "kmod/" if here == "." else ""
     assert str(caught.value).startswith(f"cannot compile {before}bad.c:\n{before}bad.c:1:9: ")
@@ -205,7 +205,7 @@ def test_the_compilers_words_about_the_driver_tell_where_to_mend_it(
 
 def test_a_header_that_we_do_not_have_is_not_taken_from_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("#include <sys/bswap.h>\n")
-    with pytest.raises(VmtgenError, match=r"'sys/bswap\.h' file not found"):
+    with pytest.raises(ReportedError, match=r"'sys/bswap\.h' file not found"):
         build_module(tmp_path, out=tmp_path / "out")
 
 
@@ -221,7 +221,7 @@ def test_a_missing_header_says_where_it_comes_from(
     tmp_path: Path, line: str, words: str | None
 ) -> None:
     (tmp_path / "a.c").write_text(f"{line}\n")
-    with pytest.raises(VmtgenError) as caught:
+    with pytest.raises(ReportedError) as caught:
         build_module(tmp_path, out=tmp_path / "out")
     hint = caught.value.hint
     assert hint is None if words is None else hint is not None and hint.startswith(words)
@@ -421,6 +421,6 @@ def test_the_command_writes_release_and_machine_directories(
 
 def test_an_output_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(VmtgenError, match="cannot write") as caught:
+    with pytest.raises(ReportedError, match="cannot write") as caught:
         build_module([HELLO], out=tmp_path / "file")
     assert caught.value.exit_status == 73

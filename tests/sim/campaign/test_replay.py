@@ -34,4 +34,4 @@ def test_of_a_schedule_only_what_is_in_it_can_be_played(
     driver: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["replay", str(driver), "--seed", "3", "--only", "x9"]) == 64
-    assert capsys.readouterr().err.startswith("vmtsim replay: error: --only: ")
+    assert capsys.readouterr().err.startswith("vmtsim: error: --only: ")

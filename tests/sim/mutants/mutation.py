@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.build.compile import build_module
+from vmtgen.common.errors import SOFTWARE
 from vmtgen.common.located import load_yaml
-from vmtsim.campaign.player import SOFTWARE, play
+from vmtsim.campaign.player import play
 from vmtsim.kernel.errors import KernelPanic, Spinning, Stalled
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario import script

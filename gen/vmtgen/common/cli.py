@@ -1,0 +1,214 @@
+"""The frame of a command: finds the verb, runs it, and turns errors into exit statuses.
+
+Each verb is a module of one package with ``SUMMARY``, ``add_arguments(parser)`` and
+``run(args) -> int``; a module there is a verb, and no list names it.  Only the chosen one is
+imported, so that a verb starts fast and does not need the packages of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pkgutil
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from vmtgen.common import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from _typeshed import SupportsWrite
+
+
+class Verb(Protocol):
+    """What the module of a verb offers."""
+
+    SUMMARY: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the verb's options."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it and return the exit status."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command and its verbs.
+
+    ``path`` is where the modules of the verbs are, and ``load`` imports one by its module's name.
+    ``packages`` are those that ``pip install 'netbsd-vmt[EXTRA]'`` brings, by the names under which
+    they are imported.  ``statuses`` are its own exit statuses, below 64.
+    """
+
+    name: str
+    version: str
+    description: str
+    epilog: str
+    path: Iterable[str]
+    load: Callable[[str], Verb]
+    extra: str
+    packages: frozenset[str]
+    statuses: Mapping[int, str]
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """The verbs as the user writes them, sorted."""
+        names = (each.name for each in pkgutil.iter_modules(self.path))
+        return tuple(sorted(name.replace("_", "-") for name in names))
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with the usage status of sysexits(3) and a pointer to the help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and how to learn more, then leave with 64."""
+        _say(f"{self.prog}: error: {message}\n{self.prog}: see {self.prog} --help\n")
+        raise SystemExit(errors.USAGE)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print a help text; argparse would keep to itself that it cannot be written."""
+        (file or sys.stderr).write(message)
+
+
+def main(program: Program, argv: Sequence[str] | None = None) -> int:
+    """Run ``program`` with ``argv`` (the process's own arguments by default)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_standard_streams()
+    try:
+        try:
+            status = _dispatch(program, arguments)
+        except SystemExit:  # after a help text, or a wrong command line
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _say(f"{program.name}: interrupted\n")
+        return errors.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `vmtgen show FILE | head`.
+        _settle(sys.stdout)
+        return 0
+    except Exception as error:  # the last net: a fault of our own must not look like the user's
+        _settle(sys.stdout)
+        return _report(program, error)
+    return status
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where the shell closed a standard stream, as with ``>&-``.
+
+    Python has None there, and the next file that is opened would take the number: a tool that we
+    run would write to it.
+    """
+    # The lowest free number is what open() returns: above 2, all three are there.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _settle(stream: SupportsWrite[str]) -> None:
+    """Write what is left for a stream, or drop it: Python would try again, and fail, at the end."""
+    try:
+        stream.flush()  # type: ignore[attr-defined]
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]
+
+
+def _say(text: str) -> None:
+    """Write to stderr; where it cannot be written, the exit status has to do."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+    _settle(sys.stderr)
+
+
+def _statuses(program: Program) -> str:
+    rows = {**program.statuses, **errors.STATUSES}
+    lines = [f"  {number:<4}{text}" for number, text in rows.items()]
+    return "\n".join(["exit statuses:", *lines])
+
+
+def _dispatch(program: Program, arguments: list[str]) -> int:
+    name, names = program.name, program.verbs
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    parser = _Parser(
+        prog=name,
+        description=program.description,
+        epilog=f"{program.epilog}\n{_statuses(program)}\n\n`{name} VERB --help` explains a verb.\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{name} {program.version}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    if chosen is not None and chosen not in names:
+        import difflib  # noqa: PLC0415 - only on the way to an error
+
+        near = difflib.get_close_matches(chosen, names, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        parser.error(f"no verb {chosen!r}{meant}: there are {', '.join(names)}")
+    # Only the help needs the others, for their summaries.
+    needed = {chosen} if chosen or "--version" in arguments else set(names)
+    modules = {each: program.load(each.replace("-", "_")) for each in names if each in needed}
+    for each, module in modules.items():
+        verb_parser = verbs.add_parser(
+            each,
+            help=module.SUMMARY,
+            description=module.SUMMARY[:1].upper() + module.SUMMARY[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(verb_parser)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # argparse would tell of the program's options, not of the verb's.
+        (verbs.choices.get(args.verb) or parser).error(
+            f"unrecognized arguments: {' '.join(unknown)}"
+        )
+    if args.verb is None:
+        parser.print_help(sys.stderr)
+        return errors.USAGE
+    return modules[args.verb].run(args)
+
+
+def _report(program: Program, error: Exception) -> int:
+    """Print an error, then what to do next, and return its exit status."""
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in program.packages:
+            error = errors.UnavailableError(
+                f"the Python package {package!r} is not installed",
+                hint=f"pip install 'netbsd-vmt[{program.extra}]'",
+            )
+    elif isinstance(error, OSError):
+        error = errors.from_os_error(error)
+    if not isinstance(error, errors.ReportedError):
+        return _own_fault(program, error)
+    problems = getattr(error, "problems", None)
+    if problems:
+        # Each on a line that begins with FILE:LINE, as editors look for it.
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        _say(f"{error}\n{program.name}: {count}\n")
+    else:
+        _say(f"{program.name}: error: {error}\n")
+    if error.hint:
+        _say(f"hint: {error.hint}\n")
+    return error.exit_status
+
+
+def _own_fault(program: Program, error: Exception) -> int:
+    _say(f"{program.name}: internal error: {type(error).__name__}: {error}\n")
+    variable = f"{program.name.upper()}_TRACEBACK"
+    if os.environ.get(variable):
+        import traceback  # noqa: PLC0415 - only on the way to an error
+
+        traceback.print_exception(error)
+    else:
+        _say(f"hint: {variable}=1 in the environment shows where\n")
+    return errors.SOFTWARE
