@@ -47,6 +47,7 @@ def manifest(
     top: Path,
     targets: Targets,
     products: Sequence[Product],
+    source: Packed,
     unsupported: Sequence[tuple[str, str, str]],
 ) -> dict[str, Any]:
     """Return what the archives hold and were made from; no time, no place, no user.
@@ -64,6 +65,7 @@ def manifest(
         "compiler": f"ziglang {metadata.version('ziglang')}",
         "specs": {"sha256": _total(specs), "files": specs},
         "sources": {"sha256": _total(sources), "files": sources},
+        "source": _listed(source),
         "targets": [_described(product, targets) for product in products],
         "unsupported": [
             {"release": release, "machine": machine, "reason": reason}
@@ -111,7 +113,7 @@ def _flags(targets: Targets, machine: MachineTarget, version: int) -> list[str]:
 
 
 def bill_of_materials(files: Sequence[Packed], seconds: int) -> dict[str, Any]:
-    """Return an SPDX 2.3 document: the packages and archives, and what made them.
+    """Return an SPDX 2.3 document: packages, archives and source, and what made them.
 
     See https://spdx.github.io/spdx-spec/v2.3/. `seconds` is the time of creation since 1970.
     """

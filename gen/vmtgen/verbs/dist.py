@@ -31,6 +31,7 @@ DIR/RELEASE/MACHINE is what to copy to a guest: two packages and their SHA512. T
   cksum -a sha512 -c SHA512
   pkg_add ./netbsd-vmt-VERSION.tgz ./vmtctl-VERSION.tgz
 DIR/vmt-VERSION-netbsd-RELEASE-MACHINE.tgz has the same files, for tar -xpzf FILE -C /.
+DIR/pkgsrc has the packages for pkgsrc, DIR/netbsd-vmt-VERSION.tar.gz their distribution file.
 The same checkout and compiler give the same bytes; SOURCE_DATE_EPOCH sets the files' time.
 Files of earlier runs are removed from DIR: its SHA512 names all that is there.
 """
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make and write all files; nothing is written where one target fails."""
     from vmtgen.compiler.spec.load import load  # noqa: PLC0415
-    from vmtgen.package import dist, dist_records  # noqa: PLC0415 - keeps --help fast
+    from vmtgen.package import dist, dist_records, source  # noqa: PLC0415 - keeps --help fast
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
     top = dist.checkout()
@@ -77,14 +78,17 @@ def run(args: argparse.Namespace) -> int:
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         products = list(pool.map(made, wanted))
-    manifest = dist_records.manifest(top, targets, products, unsupported)
-    packed = [one for product in products for one in product.files]
+    inside = source.source_entries(top, shared.plist)
+    origin = dist.Packed(Path(f"{source.DISTNAME}.tar.gz"), dist.pack(inside), inside)
+    manifest = dist_records.manifest(top, targets, products, origin, unsupported)
+    packed = [*(one for product in products for one in product.files), origin]
     files = {one.path.as_posix(): one.data for one in packed}
     for product in products:
         folder = product.packages[0].path.parent
         files[f"{folder.as_posix()}/SHA512"] = dist_records.check_sums(
             {one.path.name: one.data for one in product.packages}
         )
+    files |= source.pkgsrc_files(top, origin.data)
     files["manifest.json"] = dist_records.as_json(manifest)
     bill = dist_records.bill_of_materials(packed, seconds)
     files[f"netbsd-vmt-{__version__}.spdx.json"] = dist_records.as_json(bill)
@@ -103,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-_OURS = ("vmt-*-netbsd-*.tgz", "netbsd-vmt-*.spdx.json", "*/*/netbsd-vmt-*.tgz",
-         "*/*/vmtctl-*.tgz", "*/*/SHA512")  # fmt: skip
+_OURS = ("vmt-*-netbsd-*.tgz", "netbsd-vmt-*.tar.gz", "netbsd-vmt-*.spdx.json",
+         "*/*/netbsd-vmt-*.tgz", "*/*/vmtctl-*.tgz", "*/*/SHA512")  # fmt: skip
 
 
 def _clear(out: Path, kept: set[str]) -> None:

@@ -243,7 +243,7 @@ def _made_in(checkout: Path, umask: int, environment: dict[str, str]) -> bytes:
     )
     assert done.returncode == 0, done.stderr
     assert (checkout / "build").is_dir(), "it compiled there"
-    return b"".join(path.read_bytes() for path in sorted((checkout / "files").rglob("*.tgz")))
+    return b"".join(path.read_bytes() for path in sorted((checkout / "files").rglob("*gz")))
 
 
 def test_another_directory_zone_language_and_umask_give_the_same_bytes(
