@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 
+from tests.patience import HANG
+
 # Room for all of a page of this project; a screenshot shows what fits.
 WIDTH, HEIGHT = 1280, 1600
 _OPTIONS = (
@@ -96,7 +98,7 @@ def look(chromium: str, page: Path, screenshot: Path, *, dark: bool = False) -> 
         if dark:
             command.append("--blink-settings=preferredColorScheme=0")
         command += ["--dump-dom", f"--screenshot={screenshot.resolve()}", copy.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
     found = re.search(r'<pre id="laid-out"[^>]*>(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, f"{page}: Chromium did not lay it out:\n{done.stderr[-2000:]}"
     layout = json.loads(unescape(found[1]))

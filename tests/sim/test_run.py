@@ -261,7 +261,8 @@ def test_a_channel_that_is_left_open_is_told(machine: str, tmp_path: Path) -> No
 
 
 def test_code_that_loops_for_ever_is_named_at_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmtsim.run.simulation._STUCK_AFTER", 0.3)
+    # Of processor time: far more than anything that is not stuck needs between two calls.
+    monkeypatch.setattr("vmtsim.run.simulation._STUCK_AFTER", 1.0)
     monkeypatch.setattr("vmtsim.run.simulation._LOOK", 0.1)
     _simulation, outcome = _run(built("looper"), "boot-to-halt")
     assert outcome.status == NOT_LIVE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +28,6 @@ def _load_fakeguest() -> ModuleType:
     specification.loader.exec_module(module)
     return module
 
-
-# Under nohup, the commands that tests start would ignore it too, as they should.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 fakeguest = sys.modules.get("fakeguest") or _load_fakeguest()
 

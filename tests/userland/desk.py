@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from vmtsim.fakeguest import standin
 
+from tests.patience import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-# Wall seconds after which a test gives up: no measure of anything.
-PATIENCE = 60.0
 
 
 class Desk:
@@ -96,7 +95,7 @@ class Desk:
 
     def until(self, true: Callable[[Any], bool]) -> Any:
         """Wait until the guest's status fits; returns it."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + HANG
         while not true(status := self.status):
             assert time.monotonic() < end, status
             time.sleep(0.02)
@@ -116,7 +115,7 @@ class Desk:
                 child.stdout.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        out, self.errors = self.process.communicate(timeout=PATIENCE)
+        out, self.errors = self.process.communicate(timeout=HANG)
         self.said += out
         return self.process.returncode
 

@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from desk import Desk
 
+from tests.patience import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -163,7 +165,7 @@ def test_stop_ends_the_guest_and_takes_its_sockets_away(start: Start) -> None:
     desk = start()
     done = vmtsim("guest-control", desk.root, "stop")
     assert done.returncode == 0, done.stderr
-    desk.process.communicate(timeout=60)
+    desk.process.communicate(timeout=HANG)
     assert desk.process.returncode == 0
     for name in ("var/run/vmtsim.sock", "dev/power", "var/run/powerd.pid"):
         assert not (desk.root / name).exists(), name

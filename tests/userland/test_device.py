@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vmtctl import exits
 
+from tests.patience import HANG
+
 if TYPE_CHECKING:
     from conftest import Control
 
@@ -76,11 +78,17 @@ def test_a_tool_that_hangs_is_stopped(
 ) -> None:
     from vmtctl import system
 
-    monkeypatch.setattr(system.Tools.run, "__kwdefaults__", {"limit": 0.3})
+    run = system.Tools.run
+
+    def impatient(tools: system.Tools, *command: str) -> system.Result:
+        hangs = " ".join(command) == DETACH
+        return run(tools, *command, limit=0.3 if hangs else HANG)
+
+    monkeypatch.setattr(system.Tools, "run", impatient)
     guest.set(faults={DETACH: "hang"})
     done = vmtctl("detach")
     assert done.status == exits.UNAVAILABLE
-    assert "was stopped" in done.err
+    assert f"`{DETACH}` did not end within 0.3 seconds and was stopped" in done.err
 
 
 def test_attach_is_refused_beside_vmtoolsd(vmtctl: Control, guest: Any) -> None:

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakeguest import USERLAND
 from vmtctl import exits
+
+from tests.patience import HANG, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,23 +24,18 @@ CYCLE = ["drvctl -d vmt0", "drvctl -r -a cpufeaturebus cpu0"]
 
 
 def start(guest: Any, *words: str) -> subprocess.Popen[str]:
-    """vmtctl as a process of its own, for signals."""
+    """vmtctl as a process of its own, for signals.
+
+    A command that reads its input runs until `communicate` ends that, or a signal ends it.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "vmtctl", "--tools-root", str(guest.root), "run", *words],
         env={**os.environ, "PYTHONPATH": str(USERLAND)},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_for(path: Path) -> None:
-    for _ in range(1000):
-        if path.exists():
-            return
-        time.sleep(0.01)
-    pytest.fail(f"{path} did not appear")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +52,7 @@ def test_the_status_is_the_command_s_and_vmt0_comes_back(
     guest: Any, command: tuple[str, ...], status: int
 ) -> None:
     process = start(guest, "--", *command)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=HANG)
     assert process.returncode == status, errors
     assert guest.calls() == CYCLE
     assert guest.get()["attached"] == "stock"
@@ -64,7 +60,7 @@ def test_the_status_is_the_command_s_and_vmt0_comes_back(
 
 def test_the_command_runs_while_vmt0_is_away(guest: Any) -> None:
     process = start(guest, "--", "cat", str(guest.file))
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=HANG)
     assert '"attached": null' in out
 
 
@@ -91,9 +87,9 @@ def test_a_signal_ends_the_command_and_vmt0_comes_back(
         "-c",
         f"trap 'exit 9' {int(number)}; : > {ready}; while :; do sleep 0.05; done",
     )
-    wait_for(ready)
+    until(ready.exists)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=HANG)
     assert process.returncode == 9, errors
     assert guest.get()["attached"] == "stock"
 
@@ -108,11 +104,11 @@ def test_a_command_that_ignores_the_signal_is_killed(guest: Any, tmp_path: Path)
         sys.executable,
         "-c",
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-        f"open({str(ready)!r}, 'w').close(); time.sleep(60)",
+        f"open({str(ready)!r}, 'w').close(); time.sleep(600)",
     )
-    wait_for(ready)
+    until(ready.exists)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=HANG)
     assert process.returncode == 128 + signal.SIGKILL
     assert guest.get()["attached"] == "stock"
 
@@ -155,21 +151,21 @@ def test_the_json_of_the_command_is_its_own(vmtctl: Control, guest: Any) -> None
 
 def test_two_runs_are_kept_apart(guest: Any, tmp_path: Path, vmtctl: Control) -> None:
     ready = tmp_path / "ready"
-    first = start(guest, "--", "sh", "-c", f": > {ready}; exec sleep 30")
-    wait_for(ready)
+    first = start(guest, "--", "sh", "-c", f": > {ready}; exec cat")
+    until(ready.exists)
     second = start(guest, "--", "true")
-    _, errors = second.communicate(timeout=30)
+    _, errors = second.communicate(timeout=HANG)
     assert second.returncode == exits.TEMPORARY
     assert str(first.pid) in errors
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=30)
+    first.communicate(timeout=HANG)
     assert guest.calls() == CYCLE
 
 
 def test_when_vmt0_cannot_come_back_it_is_said_and_the_status_stays(guest: Any) -> None:
     guest.set(faults={"drvctl -r": "Device not configured"})
     process = start(guest, "--", "sh", "-c", "exit 3")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=HANG)
     assert process.returncode == 3
     assert "stays detached" in errors
 
@@ -177,7 +173,7 @@ def test_when_vmt0_cannot_come_back_it_is_said_and_the_status_stays(guest: Any) 
 def test_when_vmt0_cannot_be_detached_the_command_is_not_run(guest: Any, tmp_path: Path) -> None:
     guest.set(faults={"drvctl -d": "Device busy"})
     process = start(guest, "--", "touch", str(tmp_path / "ran"))
-    process.communicate(timeout=30)
+    process.communicate(timeout=HANG)
     assert process.returncode == exits.TEMPORARY
     assert not (tmp_path / "ran").exists()
     assert guest.get()["attached"] == "stock"
@@ -185,10 +181,10 @@ def test_when_vmt0_cannot_be_detached_the_command_is_not_run(guest: Any, tmp_pat
 
 def test_a_killed_run_leaves_a_trace_for_doctor(guest: Any, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    process = start(guest, "--", "sh", "-c", f": > {ready}; exec sleep 1")
-    wait_for(ready)
+    process = start(guest, "--", "sh", "-c", f": > {ready}; exec cat")
+    until(ready.exists)
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=HANG)
     from vmtctl import lock
     from vmtctl.context import Context
     from vmtctl.grammar import Values
@@ -212,14 +208,14 @@ def test_a_senseless_grace_is_refused(vmtctl: Control, grace: str) -> None:
 
 def test_attach_waits_for_a_run_to_end(guest: Any, tmp_path: Path, vmtctl: Control) -> None:
     ready = tmp_path / "ready"
-    process = start(guest, "--", "sh", "-c", f": > {ready}; exec sleep 30")
-    wait_for(ready)
+    process = start(guest, "--", "sh", "-c", f": > {ready}; exec cat")
+    until(ready.exists)
     done = vmtctl("attach")
     assert done.status == exits.TEMPORARY
     assert "at work" in done.err
     assert vmtctl("detach").status == 0
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=HANG)
     assert guest.get()["attached"] == "stock"
 
 
@@ -230,6 +226,6 @@ def test_a_fight_is_named_by_status_and_ended_by_run(guest: Any, vmtctl: Control
     # The one that was started carelessly ends; the next goes through vmtctl.
     guest.set(processes=[[312, "powerd"]])
     process = start(guest, "--", "cat", str(guest.file))
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=HANG)
     assert '"attached": null' in out
     assert vmtctl("status", "--json").json["channel"]["holder"] == "vmt"

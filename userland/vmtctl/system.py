@@ -23,8 +23,9 @@ ENVIRONMENT = {
     "TZ": "UTC",
 }
 
-# Seconds. The driver's detach may wait for a request of its worker, modload for a disk.
-TIME_LIMIT = 20.0
+# Seconds, which only a tool that hangs needs. The driver's detach may wait for a request of its
+# worker, modload for a disk, and all of them for a host that gives this guest little time.
+TIME_LIMIT = 60.0
 
 # No tool of ours has that much to say; more is a fault, and must not eat the memory.
 OUTPUT_LIMIT = 8 << 20

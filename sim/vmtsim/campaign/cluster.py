@@ -20,8 +20,10 @@ from vmtsim.campaign.workers import WorkerPool, WorkersLostError, broken, second
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Seconds until a scheduler must have answered, and until a worker must have come.
-ANSWER = 10.0
+# Seconds until a scheduler must have answered, which one on a busy machine does late, and until a
+# worker must have come.
+ANSWER = 30.0
+WORKER = 10.0
 # How often a task that failed for reasons of the cluster's is tried again; deaths of workers are
 # counted by the scheduler (distributed.scheduler.allowed-failures).
 _RETRIES = 2
@@ -43,7 +45,7 @@ def cluster(address: str, jobs: int) -> Iterator[WorkerPool]:
 
     Second plays stay on this machine, on ``jobs`` processes: all workers of a cluster hash
     strings alike, because distributed's nanny gives them one PYTHONHASHSEED.  Raises ClusterError
-    where nobody has answered, or no worker has come, after ANSWER seconds.
+    where nobody has answered after ANSWER seconds, or no worker has come after WORKER seconds.
     """
     try:
         import distributed  # noqa: PLC0415 - an extra, and slow to import
@@ -113,11 +115,11 @@ def _connect(distributed: Any, address: str) -> Any:
     if kind != "Scheduler":
         raise ClusterError(f"--dask {address}: that is a {kind}, not a scheduler", hint=how)
     try:
-        client.wait_for_workers(1, timeout=ANSWER)
+        client.wait_for_workers(1, timeout=WORKER)
     except Exception as error:
         _close(client)
         raise ClusterError(
-            f"--dask {address}: the scheduler has no worker, also after {ANSWER:.0f} s",
+            f"--dask {address}: the scheduler has no worker, also after {WORKER:.0f} s",
             hint=how,
         ) from error
     return client

@@ -32,7 +32,8 @@ class Lines:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._began = self._last = time.monotonic()
+        self._began = time.monotonic()
+        self._next = self._began
 
     def __enter__(self) -> Lines:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self
@@ -47,14 +48,14 @@ class Lines:
 
     def began(self, settings: Settings) -> None:
         """Note the start."""
-        self._began = self._last = time.monotonic()
+        self._began = self._next = time.monotonic()
         self._write(f"campaign over {settings.module.name}")
 
     def played(self, record: Record) -> None:
-        """Write the counts, if it is time to."""
+        """Write the counts: as soon as there are some, then every few seconds."""
         now = time.monotonic()
-        if now - self._last >= _EVERY:
-            self._last = now
+        if record.played and now >= self._next:
+            self._next = now + _EVERY
             self._write(tally(record, now - self._began))
 
     def doing(self, text: str) -> None:

@@ -9,15 +9,18 @@ import threading
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vmtgen.common.errors import SOFTWARE, UNAVAILABLE, ReportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
     from vmtsim.campaign.bundle import ModuleBundle
+
+_T = TypeVar("_T")
 
 
 class WorkersLostError(ReportedError):
@@ -101,8 +104,20 @@ def second_players(jobs: int) -> Iterator[tuple[Executor, Callable[[], None]]]:
         yield pool, lambda: _end((pool,), before)
 
 
+class _Pool(ProcessPoolExecutor):
+    """Starts its processes, in ``submit``, so that Ctrl-C does not reach them."""
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        # A new process inherits the mask, and is deaf before it can ignore the signal itself.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _pool(jobs: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
+    return _Pool(
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_depend_on_the_parent,

@@ -46,7 +46,7 @@ class _Connection:
         self.kind = kind
         self.input = b""
         self.daemon: Daemon | None = None
-        link.settimeout(10)  # a client that does not read must not hold up the others
+        link.settimeout(60)  # a client that does not read must not hold up the others
 
     def send(self, document: dict[str, Any]) -> None:
         """Send one line; a client that has gone is no error."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _TRIES = 4
 _BATCH = 32
+# Seconds until a stub must have answered; QEMU on a busy machine gets to it late.
+TIMEOUT = 30.0
 _INTERRUPT = b"\x03"
 # Signals as GDB numbers them.
 SIGINT, SIGTRAP = 2, 5
@@ -61,7 +63,7 @@ class Stop:
     over: bool = False
 
 
-def connect(target: str, *, timeout: float = 10.0) -> socket.socket:
+def connect(target: str, *, timeout: float = TIMEOUT) -> socket.socket:
     """Return a connection to ``HOST:PORT`` or to the path of a Unix socket.
 
     Raises RemoteError, with a hint, where nobody listens.
@@ -95,7 +97,7 @@ class Client:
     go on and has not reported a stop since.
     """
 
-    def __init__(self, connection: socket.socket, *, timeout: float = 10.0) -> None:
+    def __init__(self, connection: socket.socket, *, timeout: float = TIMEOUT) -> None:
         self.connection = connection
         self.timeout = timeout
         self.running = False
@@ -227,9 +229,13 @@ class Client:
         return answers
 
     def _drain(self, count: int) -> None:
-        """Drop the rest of the answers to a batch, as many as still come."""
+        """Drop the rest of the answers to a batch, as many as still come.
+
+        A late one would be taken for the answer to the next command.
+        """
+        deadline = time.monotonic() + self.timeout
         while count > 0:
-            found = self._next(time.monotonic() + 0.2)
+            found = self._next(deadline)
             if found is None:
                 return
             if isinstance(found, Packet):

@@ -8,8 +8,9 @@ import signal
 import socket
 import sys
 import threading
-import time
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,9 +20,11 @@ from vmtsim.campaign.cluster import cluster
 from vmtsim.campaign.progress import Lines
 from vmtsim.campaign.record import Record
 from vmtsim.campaign.runner import Campaign, Settings
-from vmtsim.campaign.workers import processes
+from vmtsim.campaign.workers import WorkerPool, processes
 
-from ...conftest import IN_CI
+from tests.conftest import IN_CI
+from tests.patience import HANG, until
+
 from .test_workers import Hook, sums
 
 if TYPE_CHECKING:
@@ -46,17 +49,23 @@ def local(directory: Path, **options: Any) -> Iterator[Any]:
         if IN_CI:
             pytest.fail(reason)
         pytest.skip(reason)
+    import dask
     from distributed import LocalCluster
 
-    with LocalCluster(
-        threads_per_worker=1,
-        host="127.0.0.1",
-        protocol="tcp://",
-        dashboard_address="127.0.0.1:0",  # without it, port 8787, which may be taken
-        local_directory=str(directory),
-        silence_logs=100,
-        **options,
-    ) as started:
+    # Its own limits are 30 s; processes that are starting on a busy machine may need more.
+    limits = {f"distributed.comm.timeouts.{name}": f"{HANG} s" for name in ("connect", "tcp")}
+    with (
+        dask.config.set(limits),
+        LocalCluster(
+            threads_per_worker=1,
+            host="127.0.0.1",
+            protocol="tcp://",
+            dashboard_address="127.0.0.1:0",  # without it, port 8787, which may be taken
+            local_directory=str(directory),
+            silence_logs=100,
+            **options,
+        ) as started,
+    ):
         yield started
 
 
@@ -83,30 +92,51 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, list[str]]
     return noted
 
 
+def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
+    """A pool of which the worker that begins the seeds from 5 on is killed before it plays them.
+
+    The file ``victim`` says that this has happened.
+    """
+    main, file = pool.main, str(victim)
+
+    class Deadly(Executor):
+        def submit(self, play: Any, *arguments: Any, **_: Any) -> Future[Any]:
+            # A function of a function travels by value: workers do not have this module.
+            def first_time_deadly(*arguments: Any) -> Any:
+                import os
+                import signal
+
+                if 5 in arguments[1]:
+                    try:
+                        os.close(os.open(file, os.O_CREAT | os.O_EXCL))
+                    except FileExistsError:
+                        pass  # the second worker, after the death of the first
+                    else:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return play(*arguments)
+
+            return main.submit(first_time_deadly, *arguments)
+
+    return replace(pool, main=Deadly())
+
+
 def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
-    careless: Path, two_workers: Any, verdicts: list[tuple[int, int, list[str]]]
+    careless: Path,
+    two_workers: Any,
+    verdicts: list[tuple[int, int, list[str]]],
+    tmp_path: Path,
 ) -> None:
     settings = Settings(careless, 1, 10, twice=6, stories=0)
     with processes(1) as pool:
         expected = Campaign(settings, pool, Lines(quiet=True)).run()
     expected_verdicts = sorted(verdicts)
     verdicts.clear()
-    killed: list[int] = []
-
-    def kill_one() -> None:
-        """Kill the worker that has most to do."""
-        states = two_workers.scheduler.workers
-        busiest = max(two_workers.workers.values(), key=lambda w: len(states[w.worker_address]
-                                                                      .processing))  # fmt: skip
-        assert states[busiest.worker_address].processing
-        killed.append(busiest.pid)
-        os.kill(busiest.pid, signal.SIGKILL)
-
+    victim = tmp_path / "victim"
     with cluster(two_workers.scheduler_address, 1) as pool:
         assert pool.workers() == 2
-        campaign = Campaign(settings, pool, Hook(kill_one))
+        campaign = Campaign(settings, _with_a_victim(pool, victim), Lines(quiet=True))
         record = campaign.run()
-    assert killed
+    assert victim.exists()
     assert campaign.cut_status == 0
     assert [seed for seed, _, _ in sorted(verdicts)] == list(range(1, 11))
     assert sorted(verdicts) == expected_verdicts
@@ -142,19 +172,17 @@ def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
     assert cli.main([*arguments, "--dask", two_workers.scheduler_address]) == 130
     assert "verdict  NOT FINISHED: interrupted, after " in capsys.readouterr().out
     # The scheduler hears of it a moment later.
-    patience = time.monotonic() + 60
-    while two_workers.scheduler.tasks and time.monotonic() < patience:
-        time.sleep(0.05)
-    assert two_workers.scheduler.tasks == {}
+    until(lambda: two_workers.scheduler.tasks == {}, "the scheduler forgets the seeds")
 
 
 def test_a_scheduler_that_goes_away_cuts_a_campaign_short(
     driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clusters, "ANSWER", 2.0)
     with local(tmp_path, n_workers=1, processes=False) as started:
         address = started.scheduler_address
         with cluster(address, 1) as pool:
+            # Nobody will answer the leave that is taken of it.
+            monkeypatch.setattr(clusters, "ANSWER", 2.0)
             campaign = Campaign(Settings(driver, 1, 400, twice=0), pool, Hook(started.close))
             record = campaign.run()
     assert campaign.cut_status == 69
@@ -238,7 +266,7 @@ def test_a_scheduler_without_workers_is_an_error(
     driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(clusters, "ANSWER", 1.0)
+    monkeypatch.setattr(clusters, "WORKER", 1.0)
     with local(tmp_path, n_workers=0, processes=False) as started:
         arguments = ["campaign", str(driver), "--dask", started.scheduler_address, "--quiet"]
         assert cli.main(arguments) == 69

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from vmtsim.gdb.packets import encode
 from vmtsim.gdb.rsp import Client
 
+from tests.patience import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,7 +30,7 @@ class FakeStub:
     the end.  Without ``ends`` some of it need not be.
     """
 
-    def __init__(self, turns: Sequence[Turn], *, timeout: float = 2.0, ends: bool = True) -> None:
+    def __init__(self, turns: Sequence[Turn], *, timeout: float = HANG, ends: bool = True) -> None:
         ours, theirs = socket.socketpair()
         self.client = Client(theirs, timeout=timeout)
         self.heard = b""
@@ -41,7 +43,7 @@ class FakeStub:
 
     def _play(self) -> None:
         rest = b""
-        self._ours.settimeout(5)
+        self._ours.settimeout(HANG)
         for wanted, said in self._turns:
             while wanted not in rest:
                 try:
@@ -64,6 +66,6 @@ class FakeStub:
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
-        self._thread.join(6)
+        self._thread.join(HANG)
         self._ours.close()
         assert not self.missed or not self._ends, f"never heard {self.missed}, but {self.heard!r}"

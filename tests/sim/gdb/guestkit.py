@@ -20,6 +20,8 @@ from vmtgen.build.toolchain import toolchain
 from vmtgen.kobj import Module, link
 from vmtgen.targets import load_targets
 
+from tests.patience import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -151,7 +153,7 @@ class Machine:
     def text(self) -> str:
         return self.log.read_bytes().decode("ascii", "replace").replace("\r", "")
 
-    def wait_for(self, pattern: str, timeout: float = 30.0, after: int = 0) -> str:
+    def wait_for(self, pattern: str, timeout: float = HANG, after: int = 0) -> str:
         """Return what the guest printed once ``pattern`` is in it, from character ``after`` on."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -168,7 +170,7 @@ class Machine:
 
     def quit(self) -> None:
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(HANG)
 
 
 def _drain(line: socket.socket) -> None:
@@ -206,7 +208,7 @@ def running(
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     with process, socket.socket(socket.AF_UNIX) as line:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + HANG
             while True:
                 try:
                     line.connect(str(serial))
@@ -223,4 +225,4 @@ def running(
         finally:
             if process.poll() is None:
                 process.kill()
-            process.wait(timeout=10)
+            process.wait(HANG)

@@ -15,6 +15,8 @@ from vmtsim.gdb.rsp import (
 )
 from vmtsim.gdb.target import describe
 
+from tests.patience import HANG
+
 OK = b"+$OK#9a"
 
 
@@ -87,7 +89,7 @@ def test_answers_to_what_went_before_a_resume_are_no_stop() -> None:
     turns = [(wire, OK + OK + b"+" + packet(b"T05thread:02;"))]
     with FakeStub(turns) as stub:
         stub.client.resume(first=first)
-        assert stub.client.wait(2) == Stop(5, "02")
+        assert stub.client.wait(HANG) == Stop(5, "02")
         assert stub.heard == wire
 
 
@@ -96,21 +98,21 @@ def test_a_register_that_could_not_be_written_is_an_error_at_the_next_stop() -> 
     with FakeStub(turns) as stub:
         stub.client.resume(first=[b"P99=01"])
         with pytest.raises(StubRefusedError, match="P99=01"):
-            stub.client.wait(2)
+            stub.client.wait(HANG)
 
 
 def test_a_broken_stop_is_asked_for_again() -> None:
     turns = [(b"$vCont;c#a8", b"+$T05thread:01;#00"), (b"-", packet(b"T05thread:01;"))]
     with FakeStub(turns) as stub:
         stub.client.resume()
-        assert stub.client.wait(2) == Stop(5, "01")
+        assert stub.client.wait(HANG) == Stop(5, "01")
 
 
 def test_a_step_moves_one_vcpu_alone() -> None:
     turns = [(packet(b"vCont;s:02"), b"+" + packet(b"T05thread:02;"))]
     with FakeStub(turns) as stub:
         stub.client.resume("02")
-        assert stub.client.wait(2) == Stop(5, "02")
+        assert stub.client.wait(HANG) == Stop(5, "02")
 
 
 def test_an_interrupt_that_comes_late_returns_the_stop_before_it() -> None:
