@@ -117,11 +117,11 @@ def test_a_command_that_takes_a_request_goes_on(guest: Any, tmp_path: Path) -> N
     ready = tmp_path / "ready"
     process = start(
         guest, "--grace", "0", "--", "sh", "-c",
-        f"trap 'echo taken' USR1; sleep 30 & : > {ready}; wait; kill $!; exit 4",
+        f"trap 'echo taken' USR1; sleep 900 & : > {ready}; wait; kill $!; exit 4",
     )  # fmt: skip
-    wait_for(ready)
+    until(ready.exists)
     process.send_signal(signal.SIGUSR1)
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=HANG)
     assert (process.returncode, out) == (4, "taken\n"), errors
     assert guest.get()["attached"] == "stock"
 
@@ -129,7 +129,7 @@ def test_a_command_that_takes_a_request_goes_on(guest: Any, tmp_path: Path) -> N
 def test_a_command_has_the_signals_of_any_program(guest: Any) -> None:
     # Python ignores PIPE and XFSZ, and a program that is started inherits what is ignored.
     process = start(guest, "--", "awk", "/SigIgn/ { print $2 }", "/proc/self/status")
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=HANG)
     ignored = int(out, 16)
     assert not ignored >> (signal.SIGPIPE - 1) & 1, errors
     assert not ignored >> (signal.SIGXFSZ - 1) & 1, errors
@@ -137,7 +137,7 @@ def test_a_command_has_the_signals_of_any_program(guest: Any) -> None:
 
 def test_a_run_reports_as_json(guest: Any) -> None:
     process = start(guest, "--json", "--", "sh", "-c", "echo said; exit 3")
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=HANG)
     found = json.loads(out)
     assert (found["verb"], found["status"], found["attached"]) == ("run", 3, True)
     assert found["command"] == ["sh", "-c", "echo said; exit 3"]

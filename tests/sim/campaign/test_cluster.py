@@ -23,7 +23,7 @@ from vmtsim.campaign.runner import Campaign, Settings
 from vmtsim.campaign.workers import WorkerPool, processes
 
 from tests.conftest import IN_CI
-from tests.patience import HANG, until
+from tests.patience import until
 
 from .test_workers import Hook, sums
 
@@ -49,23 +49,17 @@ def local(directory: Path, **options: Any) -> Iterator[Any]:
         if IN_CI:
             pytest.fail(reason)
         pytest.skip(reason)
-    import dask
     from distributed import LocalCluster
 
-    # Its own limits are 30 s; processes that are starting on a busy machine may need more.
-    limits = {f"distributed.comm.timeouts.{name}": f"{HANG} s" for name in ("connect", "tcp")}
-    with (
-        dask.config.set(limits),
-        LocalCluster(
-            threads_per_worker=1,
-            host="127.0.0.1",
-            protocol="tcp://",
-            dashboard_address="127.0.0.1:0",  # without it, port 8787, which may be taken
-            local_directory=str(directory),
-            silence_logs=100,
-            **options,
-        ) as started,
-    ):
+    with LocalCluster(
+        threads_per_worker=1,
+        host="127.0.0.1",
+        protocol="tcp://",
+        dashboard_address="127.0.0.1:0",  # without it, port 8787, which may be taken
+        local_directory=str(directory),
+        silence_logs=100,
+        **options,
+    ) as started:
         yield started
 
 
