@@ -22,6 +22,9 @@ Flags = Mapping[str, str]
 """Compiler flags in order, each with the reason why it is there."""
 
 _RELEASE = re.compile(r"([1-9][0-9]?)\.([0-9]{1,2})(?:\.([0-9]{1,2}))?")
+# What uname -r prints: 11.0, 11.0_STABLE, 11.0_RC1, 10.1_PATCH, 11.99.5 (NetBSD
+# sys/conf/osrelease.sh); releases before 7 had a third number, too.
+_UNAME = re.compile(r"([1-9][0-9]?)\.([0-9]{1,2})(?:\.([0-9]{1,3}))?(?:_[A-Za-z0-9_.]+)?")
 _CURRENT_MINOR = 99
 # What other systems call these machines.
 _ELSEWHERE = {
@@ -152,7 +155,6 @@ class Absent(Record):
 class Exports(Record):
     """What is known of the names that kernels export."""
 
-    tables: Entries[SymbolTable]
     known: Entries[Known]
     absent: Entries[Absent]
 
@@ -185,6 +187,26 @@ class Targets(Record):
             "and any current release MM.99.pp by its number",
             hint=self._release_hint(name),
         )
+
+    def kernel(self, name: str) -> int:
+        """Return the __NetBSD_Version__ of a kernel that says `name` for `uname -r`.
+
+        Any release will do, listed or not. Raises UsageError for what is none.
+        """
+        version = kernel_version(name)
+        if version is None:
+            raise UsageError(
+                f"no release {name!r}: expected what uname -r prints, as 11.0, 11.0_STABLE or "
+                "11.99.5",
+                hint=self._kernel_hint(name),
+            )
+        return version
+
+    def _kernel_hint(self, name: str) -> str | None:
+        if re.fullmatch(r"[0-9]+\.99", name):
+            return f"a current kernel has a third number: {name}.1"
+        near = nearest(name, self.releases.names)
+        return f"did you mean {near}?" if near else None
 
     def _release_hint(self, name: str) -> str:
         """Return what to give instead of a release that is not listed.
@@ -240,6 +262,21 @@ def version_of(release: str) -> int | None:
     return major * 100_000_000 + minor * 1_000_000 + (patch or 0) * 100
 
 
+def kernel_version(uname: str) -> int | None:
+    """Return the __NetBSD_Version__ behind what `uname -r` prints, None where it is no such text.
+
+    What stands behind an underscore does not count: the number of a branch's kernels differs from
+    the release's by less than module_compatible() looks at.
+    """
+    match = _UNAME.fullmatch(uname)
+    if match is None:
+        return None
+    major, minor, patch = (int(part or 0) for part in match.groups())
+    if minor == _CURRENT_MINOR and match[3] is None:
+        return None
+    return major * 100_000_000 + minor * 1_000_000 + patch * 100
+
+
 def load_targets(specs: Path | None = None) -> Targets:
     """Read specs/netbsd.yaml; LocatedErrors where something in it is wrong."""
     directory = specs or resources.directory("specs")
@@ -253,7 +290,7 @@ def load_targets(specs: Path | None = None) -> Targets:
 
 @dataclass(frozen=True)
 class ExportedNames:
-    """Answers whether a kernel exports a name."""
+    """Answers whether a kernel exports a name, where no list of its very symbols is at hand."""
 
     exports: Exports
 
@@ -270,7 +307,7 @@ class ExportedNames:
         return None
 
     def vouched(self, name: str, machine: str) -> bool:
-        """Whether a table or a list says that kernels of that machine export the name."""
+        """Whether a list says that kernels of that machine export the name."""
         for entry in self.exports.known:
             if name in entry.names and (not entry.machines or machine in entry.machines):
                 return True

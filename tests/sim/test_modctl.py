@@ -54,7 +54,7 @@ def test_all_missing_symbols_are_named() -> None:
     assert machine.do("load") == ENOEXEC
     console = "\n".join(machine.console)
     for name in ("no_such_function", "nor_this_one"):
-        assert f"[%Mtwin.kmod]: linker error: symbol `{name}' not found" in console
+        assert f"kobj_checksyms, 1013: [vmt]: linker error: symbol `{name}' not found" in console
 
 
 def test_a_symbol_without_a_model_stops_the_run_when_it_is_called() -> None:
@@ -69,7 +69,7 @@ def test_global_names_of_the_built_in_driver_are_refused_one_by_one() -> None:
     assert machine.do("load") == ENOEXEC
     for name in ("vmt_ca", "vmt_cd"):
         line = (
-            f"kobj_checksyms, 1046: [%Mtwin.kmod]: linker error: global symbol `{name}' redefined"
+            f"kobj_checksyms, 1045: [%Mtwin.kmod]: linker error: global symbol `{name}' redefined"
         )
         assert line in machine.console
 

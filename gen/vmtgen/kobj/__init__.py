@@ -7,35 +7,41 @@ the linter accepts is what the simulator loads.
 
 from __future__ import annotations
 
-from vmtgen.kobj.errors import KobjCorruptionError, KobjError, Message
+from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 from vmtgen.kobj.lines import LineTable
-from vmtgen.kobj.link import Linked, link
+from vmtgen.kobj.link import Linked, Loading, consecutive_bases, link
 from vmtgen.kobj.model import (
     Machine,
     ModInfo,
     Module,
     Region,
     Relocation,
+    RelocationTable,
     Section,
     Symbol,
 )
 from vmtgen.kobj.read import Inspection, inspect_module, read_module
+from vmtgen.kobj.read import load as load_module
 
 __all__ = [
     "Inspection",
-    "KobjCorruptionError",
     "KobjError",
+    "KobjPanicError",
     "LineTable",
     "Linked",
+    "Loading",
     "Machine",
     "Message",
     "ModInfo",
     "Module",
     "Region",
     "Relocation",
+    "RelocationTable",
     "Section",
     "Symbol",
+    "consecutive_bases",
     "inspect_module",
     "link",
+    "load_module",
     "read_module",
 ]

@@ -149,9 +149,24 @@ def relocation_name(machine: Machine, number: int) -> str:
     return RELOCATION_NAMES[machine].get(number, str(number))
 
 
+# Longer names are cut: no linker makes them, and a table without NULs would cost its square.
+_LONGEST_NAME = 4096
+
+
+def read_string(table: bytes, offset: int) -> tuple[str, bool]:
+    """Return the NUL-terminated string at `offset`, and whether it ends inside the table.
+
+    Outside of the table the string is ''.
+    """
+    if offset >= len(table):
+        return "", False
+    end = table.find(b"\0", offset, offset + _LONGEST_NAME)
+    inside = end >= 0
+    if not inside:
+        end = min(len(table), offset + _LONGEST_NAME)
+    return table[offset:end].decode("utf-8", "backslashreplace"), inside
+
+
 def string_at(table: bytes, offset: int) -> str:
     """Return the NUL-terminated string at `offset`, '' outside the table."""
-    if offset >= len(table):
-        return ""
-    end = table.find(b"\0", offset)
-    return table[offset : end if end >= 0 else len(table)].decode("utf-8", "backslashreplace")
+    return read_string(table, offset)[0]

@@ -51,10 +51,10 @@ class KobjError(ReportedError):
         return tuple(message.console(name) for message in self.messages)
 
 
-class KobjCorruptionError(KobjError):
-    """The kernel does not look, and would read or write memory that is not the module's.
+class KobjPanicError(KobjError):
+    """The kernel does not refuse the module: it panics, or never comes back.
 
-    There is no text of the kernel's to quote: str() says what would happen.
+    str() is what it prints as it panics, or says what happens to it.
     """
 
     def __init__(self, text: str, relocation: Relocation | None = None) -> None:

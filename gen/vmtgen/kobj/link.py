@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from vmtgen.kobj.errors import KobjCorruptionError, KobjError, Message
-from vmtgen.kobj.model import PAGE_SIZE, REGIONS, Machine, Module, Region, Relocation, Symbol
+from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
+from vmtgen.kobj.model import PAGE_SIZE, Machine, Module, Region, Relocation, Section, Symbol
 from vmtgen.kobj.relocations import (
     RULES,
     RelocationRefusedError,
@@ -18,6 +18,11 @@ from vmtgen.kobj.relocations import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from vmtgen.kobj.model import ModInfo
+
+# In which order kobj_load() takes memory from module_map: one behind the other.
+ALLOCATION_ORDER: tuple[Region, ...] = ("data", "rodata", "text")
 
 # Names that kobj_checksyms() lets a module define although the kernel has them too.
 DUPLICATES_ALLOWED = frozenset(
@@ -55,12 +60,12 @@ def may_be_defined_twice(name: str) -> bool:
 class Linked:
     """A module as it lies in the kernel's memory after linking.
 
-    `images` holds the bytes of each region (absent: the region is empty), `bases` their
-    addresses.  `link_sets` maps the name behind 'link_set_' to the pointers in it.
+    `images` holds the pages of each region (absent: the region is empty), `bases` their
+    addresses (0 for an empty one).  `link_sets` maps the name behind 'link_set_' to the pointers in it.
     """
 
     module: Module
-    images: Mapping[Region, bytes] = field(repr=False)
+    images: Mapping[Region, bytes | bytearray] = field(repr=False)
     bases: Mapping[Region, int]
     link_sets: Mapping[str, tuple[int, ...]]
     values: tuple[int, ...] = field(repr=False)
@@ -92,99 +97,189 @@ def link(
     because the kernel refuses such a name when it has it too.  Raises KobjError as
     kobj_load() and kobj_affix() refuse, in their order.
     """
-    linker = _Linker(module, bases)
-    linker.check_duplicates(resolve)
-    for refusal in linker.relocate(local=True):
-        raise refusal
-    linker.look_up(resolve)
-    for refusal in linker.relocate(local=False):
-        raise refusal
-    return linker.linked()
+    loading = Loading(module, bases)
+    loading.load(resolve)
+    return loading.affix(resolve)
 
 
 def local_refusals(module: Module) -> Iterator[KobjError]:
     """Yield what kobj_load() refuses among the relocations against local symbols."""
-    yield from _Linker(module, pretended_bases(module)).relocate(local=True)
+    try:
+        loading = Loading(module, pretended_bases(module))
+    except KobjPanicError as error:
+        yield error
+        return
+    yield from loading.relocate(local=True)
 
 
 def refusals(module: Module) -> Iterator[KobjError]:
     """Yield every relocation that the loader refuses, imports taken for granted."""
-    bases = pretended_bases(module)
     try:
-        linker = _Linker(module, bases)
-    except KobjError as error:  # an alignment that is no power of two
+        loading = Loading(module, pretended_bases(module))
+    except KobjPanicError as error:
         yield error
         return
-    yield from linker.relocate(local=True)
-    # Kernel text lies below the module area, near enough for every branch.
-    linker.look_up(lambda _: bases["text"] - 0x100000)
-    yield from linker.relocate(local=False)
+    yield from loading.relocate(local=True)
+    loading.look_up(lambda _: loading.pretended_import)
+    yield from loading.relocate(local=False)
 
 
-def link_locally(module: Module) -> Linked:
-    """Apply only the local relocations, at pretended addresses, as kobj_load() does."""
-    linker = _Linker(module, pretended_bases(module))
-    for refusal in linker.relocate(local=True):
-        raise refusal
-    return linker.linked()
+def link_as_pretended(module: Module) -> Loading:
+    """Link at pretended addresses, with every import at one, and pass over what is refused.
+
+    Raises KobjPanicError where the sections cannot be placed.
+    """
+    loading = Loading(module, pretended_bases(module))
+    for _ in loading.relocate(local=True):
+        pass
+    loading.look_up(lambda _: loading.pretended_import)
+    for _ in loading.relocate(local=False):
+        pass
+    return loading
 
 
 def pretended_bases(module: Module) -> dict[Region, int]:
     """Return addresses at which the module could lie in a kernel of its machine."""
+    return consecutive_bases(module, _PRETENDED_BASE[module.machine])
+
+
+def consecutive_bases(module: Module, start: int) -> dict[Region, int]:
+    """Return the regions' addresses where module_map's free space begins at `start`.
+
+    An empty region has none in the kernel: kobj_load() allocates it nothing.
+    """
     bases: dict[Region, int] = {}
-    address = _PRETENDED_BASE[module.machine]
-    for region in REGIONS:
-        aligns = (section.align for section in module.sections if section.region == region)
-        step = max(PAGE_SIZE, *aligns, 1)
-        address = (address + step - 1) // step * step
-        bases[region] = address
-        address += module.sizes[region]
+    for region in ALLOCATION_ORDER:
+        bases[region] = start if module.sizes[region] else 0
+        start += round_page(module.sizes[region])
     return bases
 
 
-class _Linker:
-    """The state between loading and the end of kobj_affix()."""
+def round_page(size: int) -> int:
+    """Return the size rounded up to whole pages."""
+    return (size + PAGE_SIZE - 1) // PAGE_SIZE * PAGE_SIZE
+
+
+class Loading:
+    """A module between the start of kobj_load() and the end of kobj_affix()."""
 
     def __init__(self, module: Module, bases: Mapping[Region, int]) -> None:
+        """Place the sections at `bases` and fill them.
+
+        Raises KobjPanicError where a section falls out of its region.
+        """
         self.module = module
-        self.bases = bases
+        self.bases = {region: base if module.sizes[region] else 0 for region, base in bases.items()}
+        self._limit = (1 << 8 * module.machine.pointer_size) - 1
         self.images: dict[Region, bytearray] = {
-            region: bytearray(module.sizes[region]) for region in REGIONS if module.sizes[region]
+            region: bytearray(round_page(size)) for region, size in module.sizes.items() if size
         }
         self.addresses: dict[int, int] = {}
-        for section in module.sections:
-            if section.region is None:
-                continue
-            base = bases[section.region]
-            if base & (section.align - 1) and section.align > PAGE_SIZE:
-                raise KobjCorruptionError(
-                    f"section {section.index} ({section.name}) wants an alignment of "
-                    f"{section.align} bytes, but the kernel's regions are aligned to {PAGE_SIZE}: "
-                    "it would panic with a wrong map size"
-                )
-            self.addresses[section.index] = base + section.offset
-            image = self.images.get(section.region)
-            if image is not None:
-                image[section.offset : section.offset + len(section.data)] = section.data
+        self._place()
         # Symbols of sections that are not loaded keep the value in the file.
         self.values = [
-            symbol.value
-            + (self.addresses.get(symbol.section, 0) if symbol.section is not None else 0)
+            (
+                symbol.value
+                + (self.addresses.get(symbol.section, 0) if symbol.section is not None else 0)
+            )
+            & self._limit
             for symbol in module.symbols
         ]
+        # Kernel text lies below the module area, near enough for every branch.
+        self.pretended_import = _PRETENDED_BASE[module.machine] - 0x100000
+
+    def _place(self) -> None:
+        """The second loop of kobj_load() over the section headers."""
+        from vmtgen.kobj.read import aligned  # noqa: PLC0415 - read needs the linker
+
+        place = dict(self.bases)
+        for section in self.module.sections:
+            region = section.region
+            if region is None:
+                continue
+            address = aligned(place[region], section.align, self.module.machine)
+            place[region] = (address + section.size) & self._limit
+            self.addresses[section.index] = address
+            if section.type == "PROGBITS":
+                self._fill(section, address)
+            elif section.size and not self._segment(address, section.size):
+                raise self._page_fault("write", address)
+        for region, end in place.items():
+            if end != self.bases[region] + self.module.sizes[region]:
+                base, size = self.bases[region], self.module.sizes[region]
+                raise KobjPanicError(
+                    f"kobj_load: map_{region}_base {end:#x} != address {base:x} + "
+                    f"map_{region}_size {size} ({base + size:#x})"
+                )
+
+    def _segment(self, address: int, size: int) -> Region | None:
+        """Return the region that holds these bytes, by its exact size."""
+        for region, base in self.bases.items():
+            if base <= address and address + size <= base + self.module.sizes[region]:
+                return region
+        return None
+
+    def _fill(self, section: Section, address: int) -> None:
+        """kobj_read_vfs(): a DIAGNOSTIC kernel asks whether the place is in a region."""
+        region = self._segment(address, section.size)
+        if region is None:
+            raise KobjPanicError("kobj_read_vfs: not in a dedicated segment")
+        if region in self.images:
+            start = address - self.bases[region]
+            self.images[region][start : start + section.size] = section.data
+
+    def locate(self, address: int, size: int) -> tuple[bytearray, int] | None:
+        """Return the region's memory that holds these bytes, and their place in it.
+
+        A region's pages are mapped whole, so there may be bytes behind its last section.
+        """
+        for region, image in self.images.items():
+            start = address - self.bases[region]
+            if start >= 0 and start + size <= len(image):
+                return image, start
+        return None
+
+    def _page_fault(
+        self, access: str, address: int, relocation: Relocation | None = None
+    ) -> KobjPanicError:
+        return KobjPanicError(
+            f"fatal page fault in supervisor mode: {access} of {address & self._limit:#x}",
+            relocation,
+        )
+
+    # -- the two halves ----------------------------------------------------------------------
+
+    def load(self, resolve: Callable[[str], int | None]) -> None:
+        """The rest of kobj_load(): no name twice, then relocations against local symbols."""
+        self.check_duplicates(resolve)
+        for refusal in self.relocate(local=True):
+            raise refusal
+
+    def info(self) -> ModInfo:
+        """module_fetch_info(), and what the pointers in modinfo_t lead to."""
+        from vmtgen.kobj.modinfo import fetch  # noqa: PLC0415 - modinfo needs the linker
+
+        return fetch(self)
+
+    def affix(self, resolve: Callable[[str], int | None]) -> Linked:
+        """kobj_affix(): imports, then relocations against all other symbols."""
+        self.look_up(resolve)
+        for refusal in self.relocate(local=False):
+            raise refusal
+        return self.linked()
 
     def check_duplicates(self, resolve: Callable[[str], int | None]) -> None:
         """kobj_checksyms(ko, false): globals that the kernel defines at another address."""
         messages = []
         for symbol in self.module.symbols:
-            if symbol.binding != "GLOBAL" or not symbol.name or symbol.special == "UNDEF":
+            if symbol.binding != "GLOBAL" or not symbol.name_offset or symbol.special == "UNDEF":
                 continue
             known = resolve(symbol.name)
             if known is None or known == self.values[symbol.index]:
                 continue
             if not may_be_defined_twice(symbol.name):
                 messages.append(
-                    Message(f"global symbol `{symbol.name}' redefined", "kobj_checksyms", 1046)
+                    Message(f"global symbol `{symbol.name}' redefined", "kobj_checksyms", 1045)
                 )
         if messages:
             raise KobjError(*messages)
@@ -193,12 +288,12 @@ class _Linker:
         """kobj_checksyms(ko, true): addresses of what the module imports."""
         messages = []
         for symbol in self.module.symbols:
-            if symbol.binding != "GLOBAL" or not symbol.name or symbol.special != "UNDEF":
+            if symbol.binding != "GLOBAL" or not symbol.name_offset or symbol.special != "UNDEF":
                 continue
             address = resolve(symbol.name)
             if address is None:
                 messages.append(
-                    Message(f"symbol `{symbol.name}' not found", "kobj_checksyms", 1014)
+                    Message(f"symbol `{symbol.name}' not found", "kobj_checksyms", 1013)
                 )
             else:
                 self.values[symbol.index] = address
@@ -207,21 +302,27 @@ class _Linker:
 
     def relocate(self, *, local: bool) -> Iterator[KobjError]:
         """kobj_relocate(): yield each refusal (the kernel stops at the first)."""
-        for relocation in self.module.relocations:
-            if (relocation.symbol.binding == "LOCAL") is not local:
+        for table in self.module.tables:
+            base = self.addresses.get(table.target, 0)
+            if base == 0:
+                kind, line = ("relatab", 1119) if table.addends else ("reltab", 1082)
+                yield KobjPanicError(
+                    f"kobj_relocate:{line}: lost base for e_{kind}[{table.number}] "
+                    f"sec {table.target}"
+                )
                 continue
-            try:
-                self._relocate_one(relocation)
-            except KobjError as error:
-                yield error
+            for relocation in table.entries:
+                if (relocation.symbol.binding == "LOCAL") is not local:
+                    continue
+                try:
+                    self._relocate_one(relocation, base)
+                except KobjError as error:
+                    yield error
 
-    def _relocate_one(self, relocation: Relocation) -> None:
+    def _relocate_one(self, relocation: Relocation, base: int) -> None:
+        """kobj_reloc() of the machine."""
         machine = self.module.machine
-        section = self.module.sections[relocation.section]
-        region = section.region
-        assert region is not None, "only relocations of PROGBITS sections are read"
-        base = self.addresses[section.index]
-        place = base + relocation.offset
+        place = (base + relocation.offset) & self._limit
         if machine is Machine.AARCH64 and relocation.addend is None:
             raise self._failure(relocation, Message("kobj_reloc: REL relocations not supported"))
         rule = RULES[machine].get(relocation.type)
@@ -237,15 +338,11 @@ class _Linker:
             raise self._failure(relocation, Message(text))
         if rule.kind == "none":
             return
-        if relocation.offset + bytes_touched(rule) > section.size:
-            raise KobjCorruptionError(
-                f"relocation at {relocation.offset:#x} lies outside section {section.index} "
-                f"({section.name}, {section.size:#x} bytes): the kernel would write there unasked",
-                relocation,
-            )
-        image = self.images[region]
-        offset = section.offset + relocation.offset
         value = 0 if rule.kind == "base" else self._symbol_value(relocation, place)
+        found = self.locate(place, bytes_touched(rule))
+        if found is None:
+            raise self._page_fault("write", place, relocation)
+        image, offset = found
         addend = relocation.addend
         if addend is None:
             addend = in_place_addend(rule, image, offset, machine)
@@ -267,21 +364,21 @@ class _Linker:
         """kobj_sym_lookup(): the symbol's address, or the reason why there is none."""
         symbol = relocation.symbol
         value = self.values[symbol.index]
-        if symbol.index == 0 or symbol.special != "UNDEF":
+        if symbol.index in (0, 0xFFF1) or symbol.special != "UNDEF":
             return value
         if symbol.binding == "LOCAL":
-            text, line = f"local symbol @{symbol.index} undefined", 927
+            text, line = f"local symbol @{symbol.index} undefined", 926
         elif symbol.binding == "GLOBAL":
             if symbol.name and value != 0:
                 return value
             if symbol.name:
-                text, line = f"{symbol.name} @{symbol.index}: bad value", 942
+                text, line = f"{symbol.name} @{symbol.index}: bad value", 941
             else:
-                text, line = f"bad symbol @{symbol.index} name", 937
+                text, line = f"bad symbol @{symbol.index} name", 936
         elif symbol.binding == "WEAK":
-            text, line = f"weak symbol @{symbol.index} not supported", 951
+            text, line = f"weak symbol @{symbol.index} not supported", 950
         else:
-            text, line = f"bad binding {symbol.binding} for symbol @{symbol.index}", 956
+            text, line = f"bad binding {symbol.binding} for symbol @{symbol.index}", 955
         messages = [Message(text, "kobj_sym_lookup", line)]
         if self.module.machine is Machine.AARCH64:
             messages.append(
@@ -293,17 +390,35 @@ class _Linker:
         raise self._failure(relocation, *messages)
 
     def _failure(self, relocation: Relocation, *messages: Message) -> KobjError:
-        kind, line = ("rel", 1101) if relocation.addend is None else ("rela", 1138)
+        kind, line = ("rel", 1097) if relocation.addend is None else ("rela", 1134)
+        # The kernel prints the type with %d.
+        type_ = relocation.type - (1 << 32) if relocation.type >> 31 else relocation.type
         return KobjError(
             *messages,
             Message(
-                f"unresolved {kind} relocation @{relocation.offset:#x} type={relocation.type} "
+                f"unresolved {kind} relocation @{relocation.offset:#x} type={type_} "
                 f"symidx={relocation.symbol.index}",
                 "kobj_relocate",
                 line,
             ),
             relocation=relocation,
         )
+
+    def find_section(self, name: str) -> Section | None:
+        """kobj_find_section(): the first loaded section of that name.
+
+        Raises KobjPanicError where a name on the way lies where nothing is mapped.
+        """
+        from vmtgen.kobj.read import name_is_readable  # noqa: PLC0415 - read needs the linker
+
+        for section in self.module.sections:
+            if not section.loaded:
+                continue
+            if not name_is_readable(section):
+                raise self._page_fault("strcmp: read", section.name_offset)
+            if section.name == name and section.name_inside:
+                return section
+        return None
 
     def linked(self) -> Linked:
         """Return the result, with the link sets read from the relocated memory."""
@@ -312,8 +427,8 @@ class _Linker:
         for section in self.module.sections:
             if section.region is None or not section.name.startswith(_LINK_SET):
                 continue
-            image = self.images.get(section.region, bytearray())
-            content = image[section.offset : section.offset + section.size]
+            found = self.locate(self.addresses[section.index], section.size)
+            content = b"" if found is None else found[0][found[1] : found[1] + section.size]
             pointers = tuple(
                 int.from_bytes(content[i : i + size], "little")
                 for i in range(0, len(content) - size + 1, size)
@@ -321,7 +436,7 @@ class _Linker:
             sets.setdefault(section.name.removeprefix(_LINK_SET), pointers)
         return Linked(
             self.module,
-            MappingProxyType({region: bytes(image) for region, image in self.images.items()}),
+            MappingProxyType(self.images),
             MappingProxyType(dict(self.bases)),
             MappingProxyType(sets),
             tuple(self.values),

@@ -47,8 +47,10 @@ class Section:
     """One section header and its bytes.
 
     `type` is the name without SHT_, or a hexadecimal number.  `region` is where kobj
-    puts the section (None: not loaded) and `offset` its place in that region in bytes.
-    `data` is empty for NOBITS sections, whose `size` still counts.
+    puts the section (None: not loaded) and `offset` its place in that region in bytes,
+    for a region that begins on a page boundary.  `name_inside` is False where sh_name
+    leads out of the table of names: the kernel reads what happens to lie there.
+    `file` is the whole file and `file_offset` the section's place in it.
     """
 
     index: int
@@ -57,9 +59,25 @@ class Section:
     flags: int
     align: int
     size: int
-    data: bytes = field(repr=False)
     region: Region | None
     offset: int
+    file: bytes = field(repr=False, compare=False)
+    file_offset: int
+    link: int = 0
+    info: int = 0
+    name_offset: int = 0
+    name_inside: bool = True
+
+    @property
+    def data(self) -> bytes:
+        """The section's bytes in the file: b'' for NOBITS, whose `size` still counts.
+
+        They are cut out anew each time, so that headers which claim the same bytes many
+        times over cost no memory.
+        """
+        if self.type in ("NOBITS", "NULL"):
+            return b""
+        return self.file[self.file_offset : self.file_offset + self.size]
 
     @property
     def loaded(self) -> bool:
@@ -72,6 +90,8 @@ class Symbol:
     """One symbol table entry; `value` is as in the file, relative to its section.
 
     `special` tells the reserved section indexes apart; then `section` is None.
+    `name_offset` is st_name; `name_inside` is False where the name does not end within
+    the string table, so that the kernel reads beyond it.
     """
 
     index: int
@@ -82,6 +102,8 @@ class Symbol:
     kind: str
     section: int | None
     special: Literal["UNDEF", "ABS", "COMMON", "RESERVED"] | None
+    name_offset: int = 0
+    name_inside: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,13 +119,36 @@ class Relocation:
 
 
 @dataclass(frozen=True)
+class RelocationTable:
+    """One REL or RELA section that kobj applies, in the order in which it does so.
+
+    `number` counts the tables of its kind as ko_reltab and ko_relatab do; `section` is the
+    table's own, `target` the section that it is for.
+    """
+
+    section: int
+    target: int
+    number: int
+    addends: bool
+    entries: tuple[Relocation, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class ModInfo:
-    """The modinfo_t that MODULE(class, name, required) makes (NetBSD sys/sys/module.h)."""
+    """The modinfo_t that MODULE(class, name, required) makes (NetBSD sys/sys/module.h).
+
+    `module_class` is signed, as the kernel prints it.  `required` are the names that
+    module_do_load() takes from the list; `ignored` is what stands behind an empty one,
+    where it stops reading.  `name_length` is mi_name's length in bytes.
+    """
 
     version: int
     module_class: int
     name: str
     required: tuple[str, ...]
+    ignored: str = ""
+    name_length: int = 0
+    required_text: str = ""
 
     @property
     def version_text(self) -> str:
@@ -117,7 +162,13 @@ class ModInfo:
     def class_name(self) -> str:
         """The module class without MODULE_CLASS_, in lower case."""
         names = ("any", "misc", "vfs", "driver", "exec", "secmodel", "bufq")
-        return names[self.module_class] if self.module_class < len(names) else "invalid"
+        known = 0 <= self.module_class < len(names)
+        return names[self.module_class] if known else "invalid"
+
+    @property
+    def version_signed(self) -> int:
+        """The version as the kernel prints it, with %d."""
+        return self.version - (1 << 32) if self.version >> 31 else self.version
 
     def accepted_by(self, kernel_version: int) -> bool:
         """Whether a kernel of that __NetBSD_Version__ loads it unforced.
@@ -144,9 +195,14 @@ class Module:
     machine: Machine
     sections: tuple[Section, ...] = field(repr=False)
     symbols: tuple[Symbol, ...] = field(repr=False)
-    relocations: tuple[Relocation, ...] = field(repr=False)
+    tables: tuple[RelocationTable, ...] = field(repr=False)
     sizes: Mapping[Region, int]
     skipped: tuple[tuple[int, int, int], ...] = ()
+
+    @cached_property
+    def relocations(self) -> tuple[Relocation, ...]:
+        """Every relocation that kobj applies, in its order."""
+        return tuple(entry for table in self.tables for entry in table.entries)
 
     @cached_property
     def imports(self) -> tuple[str, ...]:
@@ -171,9 +227,12 @@ class Module:
     @cached_property
     def modinfo(self) -> ModInfo:
         """What MODULE() says; raises KobjError as module_fetch_info() refuses."""
-        from vmtgen.kobj.modinfo import fetch  # noqa: PLC0415 - modinfo needs the linker
+        from vmtgen.kobj.link import Loading, pretended_bases  # noqa: PLC0415 - as modinfo does
 
-        return fetch(self)
+        loading = Loading(self, pretended_bases(self))
+        for refusal in loading.relocate(local=True):
+            raise refusal
+        return loading.info()
 
     def section(self, name: str) -> Section:
         """Return the first loaded section of that name, else KeyError."""

@@ -8,73 +8,111 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtgen.kobj.errors import KobjCorruptionError, KobjError, Message
-from vmtgen.kobj.link import link_locally
+from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 from vmtgen.kobj.model import ModInfo
 
 if TYPE_CHECKING:
-    from vmtgen.kobj.link import Linked
-    from vmtgen.kobj.model import Module
+    from vmtgen.kobj.link import Loading
 
 LINK_SET = "link_set_modules"
 _ENOENT = 2
 
 
-def fetch(module: Module) -> ModInfo:
+def fetch(loading: Loading) -> ModInfo:
     """Return the module's information; KobjError with the kernel's words where it refuses."""
-    size = module.machine.pointer_size
-    try:
-        section = module.section(LINK_SET)
-    except KeyError:
+    size = loading.module.machine.pointer_size
+    section = loading.find_section(LINK_SET)
+    if section is None:
         raise KobjError(
-            _module_error(f"`{LINK_SET}' section not present, error {_ENOENT}"), errno="ENOENT"
-        ) from None
+            module_error(f"`{LINK_SET}' section not present, error {_ENOENT}"), errno="ENOENT"
+        )
     if section.size != size:
         if section.size > size and section.size % size == 0:
             detail = f"({section.size // size} different MODULE declarations?)"
         else:
             detail = f"(got {section.size}, wanted {size})"
-        raise KobjError(_module_error(f"`{LINK_SET}' section wrong size {detail}"))
-    linked = link_locally(module)
-    (address,) = linked.link_sets["modules"]
-    # mi_version and mi_class are ints; then mi_modcmd, mi_name and mi_required.
-    version = _integer(linked, address, 4, "modinfo")
-    module_class = _integer(linked, address + 4, 4, "modinfo")
-    name = _text(linked, _integer(linked, address + 8 + size, size, "modinfo"), "mi_name")
-    required_at = _integer(linked, address + 8 + 2 * size, size, "modinfo")
-    required = _text(linked, required_at, "mi_required") if required_at else ""
-    return ModInfo(version, module_class, name, tuple(part for part in required.split(",") if part))
+        raise KobjError(module_error(f"`{LINK_SET}' section wrong size {detail}"))
+    address = _integer(loading, loading.addresses[section.index], size, LINK_SET)
+    fields = Fields.at(loading, address)
+    name = _text(loading, fields.name, "mi_name")
+    text = _text(loading, fields.required, "mi_required") if fields.required else b""
+    required, ignored = split_required(text.decode("utf-8", "backslashreplace"))
+    return ModInfo(
+        fields.version,
+        fields.module_class,
+        name.decode("utf-8", "backslashreplace"),
+        required,
+        ignored,
+        len(name),
+        text.decode("utf-8", "backslashreplace"),
+    )
 
 
-def _module_error(text: str) -> Message:
+class Fields:
+    """The members of a modinfo_t in memory, pointers as addresses."""
+
+    def __init__(self, version: int, module_class: int, modcmd: int, name: int, required: int):
+        self.version = version
+        self.module_class = module_class
+        self.modcmd = modcmd
+        self.name = name
+        self.required = required
+
+    @classmethod
+    def at(cls, loading: Loading, address: int) -> Fields:
+        """Read the modinfo_t at an address; KobjPanicError where nothing is mapped."""
+        size = loading.module.machine.pointer_size
+        # mi_version and mi_class are ints; then mi_modcmd, mi_name and mi_required.
+        class_ = _integer(loading, address + 4, 4, "modinfo")
+        return cls(
+            _integer(loading, address, 4, "modinfo"),
+            class_ - (1 << 32) if class_ >> 31 else class_,
+            *(_integer(loading, address + 8 + i * size, size, "modinfo") for i in range(3)),
+        )
+
+
+def split_required(text: str) -> tuple[tuple[str, ...], str]:
+    """Split mi_required as module_do_load() does; return the names, and what it ignores.
+
+    A comma at the start is skipped, and the first empty name ends the list.
+    """
+    names: list[str] = []
+    rest = text
+    while rest:
+        rest = rest.removeprefix(",") if rest[0] == "," else rest
+        name, comma, behind = rest.partition(",")
+        if not name:
+            return tuple(names), rest.strip(",")
+        names.append(name)
+        rest = comma + behind
+    return tuple(names), ""
+
+
+def module_error(text: str) -> Message:
     """module_error() has no function name: it prints a warning of its own form."""
     return Message(f"WARNING: module error: {text}")
 
 
-def _integer(linked: Linked, address: int, size: int, what: str) -> int:
-    return int.from_bytes(_read(linked, address, size, what), "little")
+def _integer(loading: Loading, address: int, size: int, what: str) -> int:
+    found = loading.locate(address, size)
+    if found is None:
+        raise _astray(what, address)
+    image, start = found
+    return int.from_bytes(image[start : start + size], "little")
 
 
-def _text(linked: Linked, address: int, what: str) -> str:
-    for region, base in linked.bases.items():
-        image = linked.images.get(region, b"")
-        if base <= address < base + len(image):
-            end = image.find(b"\0", address - base)
-            if end >= 0:
-                return image[address - base : end].decode("utf-8", "backslashreplace")
+def _text(loading: Loading, address: int, what: str) -> bytes:
+    found = loading.locate(address, 1)
+    if found is not None:
+        image, start = found
+        end = image.find(b"\0", start)
+        if end >= 0:
+            return bytes(image[start:end])
     raise _astray(what, address)
 
 
-def _read(linked: Linked, address: int, size: int, what: str) -> bytes:
-    for region, base in linked.bases.items():
-        image = linked.images.get(region, b"")
-        if base <= address and address + size <= base + len(image):
-            return image[address - base : address - base + size]
-    raise _astray(what, address)
-
-
-def _astray(what: str, address: int) -> KobjCorruptionError:
-    return KobjCorruptionError(
+def _astray(what: str, address: int) -> KobjPanicError:
+    return KobjPanicError(
         f"the pointer to {what} is {address:#x} after the local relocations, outside the module: "
         "the kernel would follow it (make modinfo and its strings static)"
     )

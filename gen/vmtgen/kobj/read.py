@@ -1,7 +1,8 @@
 """kobj_load(): which files the loader takes, and where it puts their sections.
 
 The order of the checks is that of NetBSD sys/kern/subr_kobj.c 1.78, so that a file with
-several faults is refused for the same reason.
+several faults is refused for the same reason.  The line numbers are those that a
+10.99.12 kernel printed.  Every size is checked before anything is as large as it.
 """
 
 from __future__ import annotations
@@ -11,25 +12,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vmtgen.kobj import elf
-from vmtgen.kobj.errors import KobjCorruptionError, KobjError, Message
+from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 from vmtgen.kobj.link import local_refusals, refusals
 from vmtgen.kobj.model import (
+    PAGE_SIZE,
     SHF_EXECINSTR,
     SHF_WRITE,
     Machine,
     Module,
     Region,
     Relocation,
+    RelocationTable,
     Section,
     Symbol,
 )
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 _EINVAL = 22
 _PROGBITS, _SYMTAB, _STRTAB, _RELA, _NOBITS, _REL = 1, 2, 3, 4, 8, 9
+
+# What the kernel's map for modules holds at most: uvm_km_alloc(module_map, ...) fails beyond.
+# amd64: from the kernel's end to KERNBASE + NKL2_KIMG_ENTRIES * NBPD_L2 (64 * 2 MB, NetBSD
+# sys/arch/amd64/amd64/machdep.c); aarch64: MODULE_RESERVED_MAX (sys/arch/aarch64/aarch64/
+# aarch64_machdep.c); i386 has no map of its own: what the other two have is more than enough.
+MODULE_MAP_SIZE = 128 << 20
+# kmem_alloc(KM_SLEEP) of more than the machine can ever have never returns (seen with 2^40).
+_NEVER_ALLOCATED = 1 << 32
+# A larger file is no module: the map above holds less, and debug sections are of its order.
+_LARGEST_FILE = 512 << 20
+# Memory behind a string table that the kernel reads without a fault: its heap.  A name 1 MB
+# behind the table was read (no such section), one 2 GB behind it was a page fault.
+_HEAP_BEHIND = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,7 @@ def read_module(path: str | os.PathLike[str], machine: Machine | None = None) ->
 
     Raises KobjError where kobj_load() refuses, OSError where the file cannot be read.
     """
-    module = _load(Path(path), machine)
+    module = load(path, machine)
     for refusal in local_refusals(module):
         raise refusal
     return module
@@ -59,28 +75,20 @@ def read_module(path: str | os.PathLike[str], machine: Machine | None = None) ->
 def inspect_module(path: str | os.PathLike[str], machine: Machine | None = None) -> Inspection:
     """Read a module like read_module(), but hand back the refusals instead of raising."""
     try:
-        module = _load(Path(path), machine)
+        module = load(path, machine)
     except KobjError as error:
         return Inspection(None, (error,))
     return Inspection(module, tuple(refusals(module)))
 
 
-def _refuse(text: str, line: int, errno: str = "ENOEXEC") -> NoReturn:
-    raise KobjError(Message(text, "kobj_load", line), errno=errno)
+def load(path: str | os.PathLike[str], wanted: Machine | None = None) -> Module:
+    """Read a module as kobj_load() does before it links anything.
 
-
-def _short(line: int) -> NoReturn:
-    """Refuse a file that ends before what the loader wants to read (kobj_read_vfs())."""
-    _refuse(f"read failed {_EINVAL}", line, "EINVAL")
-
-
-def _slice(data: bytes, offset: int, size: int, line: int) -> bytes:
-    if offset + size > len(data):
-        _short(line)
-    return data[offset : offset + size]
-
-
-def _load(path: Path, wanted: Machine | None) -> Module:
+    Raises KobjError where it refuses, OSError where the file cannot be read.
+    """
+    path = Path(path)
+    if path.stat().st_size > _LARGEST_FILE:
+        raise KobjError(Message(f"the file has more than {_LARGEST_FILE} bytes"), errno="EFBIG")
     data = path.read_bytes()
     machine, header = _header(data, wanted)
     headers = _section_headers(data, machine, header)
@@ -90,20 +98,38 @@ def _load(path: Path, wanted: Machine | None) -> Module:
     sections, sizes = _sections(data, machine, headers, names)
     if sizes["text"] == 0:
         _refuse("no text", 418)
-    symbols = tuple(_symbols(elf.LAYOUTS[machine].unpack_symbol(symbols_raw), strings, headers))
-    relocations, skipped = _relocations(data, machine, headers, symbols)
-    return Module(path, machine, sections, symbols, relocations, sizes, skipped)
+    _expect_room(sizes)
+    _expect_contents(data, machine, headers)
+    symbols = _symbols(elf.LAYOUTS[machine].unpack_symbol(symbols_raw), strings, headers)
+    tables, skipped = _relocations(data, machine, headers, symbols)
+    return Module(path, machine, sections, symbols, tables, sizes, skipped)
+
+
+def _refuse(text: str, line: int, errno: str = "ENOEXEC") -> NoReturn:
+    raise KobjError(Message(text, "kobj_load", line), errno=errno)
+
+
+def _slice(data: bytes, offset: int, size: int, line: int) -> bytes:
+    """Read as kobj_read_vfs() does: into memory of that size, and not less than all of it."""
+    if size >= _NEVER_ALLOCATED:
+        raise KobjPanicError(
+            f"modctl(2) does not return: kmem_alloc({size:#x}, KM_SLEEP) waits for memory that "
+            "the machine does not have"
+        )
+    if offset + size > len(data):
+        _refuse(f"read failed {_EINVAL}", line, "EINVAL")
+    return data[offset : offset + size]
 
 
 def _header(data: bytes, wanted: Machine | None) -> tuple[Machine, elf.Header]:
     smallest = elf.LAYOUTS[wanted or Machine.I386].header.size
     if len(data) < smallest:
-        _short(185)
+        _refuse(f"read failed {_EINVAL}", 185, "EINVAL")
     ident, file_type, number, version = elf.COMMON_HEADER.unpack_from(data)
     if ident[:4] != b"\x7fELF":
         _refuse("not an ELF object", 189)
     if ident[6] != 1 or version != 1:
-        _refuse(f"unsupported file version {ident[6]}", 197)
+        _refuse(f"unsupported file version {ident[6]}", 196)
     if file_type != 1:  # ET_REL
         _refuse(f"unsupported file type {file_type}", 202)
     machines = [m for m in Machine if number in m.elf_numbers and wanted in (None, m)]
@@ -112,7 +138,7 @@ def _header(data: bytes, wanted: Machine | None) -> tuple[Machine, elf.Header]:
     (machine,) = machines
     layout = elf.LAYOUTS[machine]
     if len(data) < layout.header.size:
-        _short(185)
+        _refuse(f"read failed {_EINVAL}", 185, "EINVAL")
     header = layout.unpack_header(data)
     if (
         not 0 < header.shnum <= elf.MAXIMUM_SECTIONS
@@ -128,14 +154,7 @@ def _section_headers(
 ) -> tuple[elf.SectionHeader, ...]:
     layout = elf.LAYOUTS[machine].section
     raw = _slice(data, header.shoff, header.shnum * layout.size, 238)
-    headers = tuple(elf.SectionHeader._make(fields) for fields in layout.iter_unpack(raw))
-    for index, section in enumerate(headers):
-        if section.type in (_REL, _RELA) and section.info >= len(headers):
-            raise KobjCorruptionError(
-                f"relocation section {index} is for section {section.info}, but there are only "
-                f"{len(headers)}: the kernel would read beyond its section table"
-            )
-    return headers
+    return tuple(elf.SectionHeader._make(fields) for fields in layout.iter_unpack(raw))
 
 
 def _one_symbol_table(headers: Sequence[elf.SectionHeader]) -> elf.SectionHeader:
@@ -182,6 +201,7 @@ def _section_names(
 
 
 def _region(header: elf.SectionHeader) -> Region | None:
+    """Which of the three maps a section goes to, by its type and flags and nothing else."""
     if header.type not in (_PROGBITS, _NOBITS):
         return None
     if header.flags & SHF_EXECINSTR:
@@ -194,32 +214,19 @@ def _sections(
 ) -> tuple[tuple[Section, ...], dict[Region, int]]:
     """Pack the sections into the three regions as the loader does.
 
-    The offsets hold for regions that start on a page boundary, as the kernel's do.
+    The sums wrap round as the kernel's do: its alignment mask is an int, its sizes are size_t.
     """
     sizes: dict[Region, int] = {"text": 0, "data": 0, "rodata": 0}
     sections = []
     for index, header in enumerate(headers):
         region = _region(header)
+        name, inside = {_PROGBITS: "<<PROGBITS>>", _NOBITS: "<<NOBITS>>"}.get(header.type, ""), True
         if names is not None and header.name != 0:
-            name = elf.string_at(names, header.name)
-        else:
-            name = {_PROGBITS: "<<PROGBITS>>", _NOBITS: "<<NOBITS>>"}.get(header.type, "")
+            name, inside = elf.read_string(names, header.name)
         offset = 0
         if region is not None:
-            if header.align == 0:
-                raise KobjCorruptionError(
-                    f"section {index} ({name}) has sh_addralign 0: the loader's alignment mask "
-                    "becomes all ones and it would load the section at address 0"
-                )
-            mask = header.align - 1
-            offset = (sizes[region] + mask) & ~mask
-            sizes[region] = offset + header.size
-        content = b""
-        if header.type != _NOBITS and index != 0:
-            end = header.offset + header.size
-            if header.type == _PROGBITS and end > len(data):
-                _short(501)
-            content = data[header.offset : end]
+            offset = aligned(sizes[region], header.align, machine)
+            sizes[region] = (offset + header.size) % (1 << 8 * machine.pointer_size)
         sections.append(
             Section(
                 index,
@@ -228,19 +235,78 @@ def _sections(
                 header.flags,
                 header.align,
                 header.size,
-                content,
                 region,
                 offset,
+                data,
+                header.offset,
+                header.link,
+                header.info,
+                header.name,
+                inside,
             )
         )
     return tuple(sections), sizes
+
+
+def aligned(value: int, align: int, machine: Machine) -> int:
+    """Return `value` as kobj_load() aligns it: the mask is sh_addralign - 1 as an int."""
+    mask = (align - 1) & 0xFFFFFFFF
+    if mask >> 31:
+        mask -= 1 << 32
+    return (value + mask) & ~mask & ((1 << 8 * machine.pointer_size) - 1)
+
+
+def _expect_room(sizes: dict[Region, int]) -> None:
+    """Refuse what module_map cannot hold, in the order of the three allocations."""
+    left = MODULE_MAP_SIZE
+    for region, line in (("data", 428), ("rodata", 443), ("text", 458)):
+        size = sizes[region]  # type: ignore[index]
+        left -= (size + PAGE_SIZE - 1) // PAGE_SIZE * PAGE_SIZE
+        if left < 0:
+            _refuse("out of memory", line, "ENOMEM")
+
+
+def _expect_contents(data: bytes, machine: Machine, headers: Sequence[elf.SectionHeader]) -> None:
+    """Refuse a section that ends behind the file, in the order of the section headers.
+
+    Relocation tables together cannot be larger than the file, where no two of them share
+    bytes: no linker makes such a file, and it would cost the square of its size to read.
+    """
+    forms = {_REL: elf.LAYOUTS[machine].rel, _RELA: elf.LAYOUTS[machine].rela}
+    total = 0
+    for header in headers:
+        if header.type == _PROGBITS and header.offset + header.size > len(data):
+            _refuse(f"read failed {_EINVAL}", 501, "EINVAL")
+        if header.type in forms and _target_type(headers, header) == _PROGBITS:
+            line = 541 if header.type == _REL else 563
+            size = header.size - header.size % forms[header.type].size
+            # The kernel allocates whole entries of REL, and all of RELA.
+            whole = size if header.type == _REL else header.size
+            if size:
+                _slice(data, header.offset, whole, line)
+            total += size
+    if total > len(data):
+        raise KobjError(
+            Message("the relocation tables share bytes: together they are larger than the file"),
+            errno="EFBIG",
+        )
+
+
+def _target_type(headers: Sequence[elf.SectionHeader], header: elf.SectionHeader) -> int | None:
+    """Return the type of the section that relocations are for, None beyond the headers.
+
+    The kernel does not compare sh_info with the number of sections: it would read what
+    lies behind the table.
+    """
+    return headers[header.info].type if header.info < len(headers) else None
 
 
 def _symbols(
     entries: Sequence[tuple[int, int, int, int, int]],
     strings: bytes,
     headers: Sequence[elf.SectionHeader],
-) -> Iterator[Symbol]:
+) -> tuple[Symbol, ...]:
+    found = []
     for index, (name, value, size, info, shndx) in enumerate(entries):
         section: int | None = None
         special = None
@@ -256,8 +322,11 @@ def _symbols(
             section = shndx
         binding = elf.BINDINGS.get(info >> 4, f"{info >> 4:#x}")
         kind = elf.KINDS.get(info & 15, f"{info & 15:#x}")
-        text = elf.string_at(strings, name)
-        yield Symbol(index, text, value, size, binding, kind, section, special)  # type: ignore[arg-type]
+        text, inside = elf.read_string(strings, name)
+        found.append(
+            Symbol(index, text, value, size, binding, kind, section, special, name, inside)  # type: ignore[arg-type]
+        )
+    return tuple(found)
 
 
 def _relocations(
@@ -265,19 +334,20 @@ def _relocations(
     machine: Machine,
     headers: Sequence[elf.SectionHeader],
     symbols: Sequence[Symbol],
-) -> tuple[tuple[Relocation, ...], tuple[tuple[int, int, int], ...]]:
+) -> tuple[tuple[RelocationTable, ...], tuple[tuple[int, int, int], ...]]:
     """Read the relocations of PROGBITS sections: REL tables first, then RELA tables."""
     layout = elf.LAYOUTS[machine]
-    found: list[Relocation] = []
+    tables: list[RelocationTable] = []
     skipped: list[tuple[int, int, int]] = []
-    for kind, form, line in ((_REL, layout.rel, 541), (_RELA, layout.rela, 563)):
-        for header in headers:
-            if header.type != kind or headers[header.info].type != _PROGBITS:
+    for kind, form in ((_REL, layout.rel), (_RELA, layout.rela)):
+        number = 0
+        for own, header in enumerate(headers):
+            if header.type != kind or _target_type(headers, header) != _PROGBITS:
                 continue
-            raw = _slice(data, header.offset, header.size, line)
-            usable = raw[: len(raw) - len(raw) % form.size]
-            for fields in form.iter_unpack(usable):
-                index, number = layout.split_info(fields[1])
+            whole = header.size - header.size % form.size
+            found: list[Relocation] = []
+            for fields in form.iter_unpack(data[header.offset : header.offset + whole]):
+                index, type_ = layout.split_info(fields[1])
                 if index >= len(symbols):
                     skipped.append((header.info, fields[0], index))
                     continue
@@ -285,10 +355,20 @@ def _relocations(
                     Relocation(
                         header.info,
                         fields[0],
-                        number,
-                        elf.relocation_name(machine, number),
+                        type_,
+                        elf.relocation_name(machine, type_),
                         symbols[index],
                         fields[2] if kind == _RELA else None,
                     )
                 )
-    return tuple(found), tuple(skipped)
+            if whole:
+                tables.append(
+                    RelocationTable(own, header.info, number, kind == _RELA, tuple(found))
+                )
+            number += 1
+    return tuple(tables), tuple(skipped)
+
+
+def name_is_readable(section: Section) -> bool:
+    """Whether reading a name that lies outside its table ends in no page fault."""
+    return section.name_inside or section.name_offset < _HEAP_BEHIND

@@ -1,27 +1,34 @@
-"""What the linter looks for in the code itself: FPU and SIMD registers, the red zone.
+"""What the linter looks for in the code itself, instruction by instruction.
 
-The functions are disassembled with capstone, one by one along the symbol table, so that data
+The linked module is disassembled with capstone along the symbol table's functions, so that data
 between them is not taken for code. What is not in a function is not looked at.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj import Machine
+from vmtgen.kobj.relocations import RULES, bytes_touched
+from vmtgen.lint.frame import below_stack
+from vmtgen.lint.relocations import _KERNEL as KERNEL_BASE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from vmtgen.kobj import Module, Symbol
+    from vmtgen.kobj import Loading, Module, Relocation, Section
+    from vmtgen.lint.frame import Instruction
 
-_X86_FPU = re.compile(r"\b(?:[xyz]?mm[0-9]+|st\([0-7]\)|st)\b")
-# x87 instructions all begin with f; those of MMX and SSE state do not.
-_X86_STATE = frozenset({"emms", "ldmxcsr", "stmxcsr", "vldmxcsr", "vstmxcsr", "xsave", "xrstor"})
-_ARM_FPU = re.compile(r"\b(?:[bhsdq]|v)[0-9]{1,2}(?:\.[0-9]*[bhsd])?\b")
-_RED_ZONE = re.compile(r"\[rsp - ")
+# Registers of MMX, SSE, AVX and AVX-512, and of the x87.
+_X86_FPU = re.compile(r"\b(?:[xyz]?mm[0-9]+|k[0-7]|st\([0-7]\)|st)\b")
+# x87 instructions all begin with f; what else touches that state has no such operand.
+_X86_STATE = re.compile(r"emms|v?(?:ld|st)mxcsr|xsave\w*|xrstor\w*|vzero(?:upper|all)")
+_ARM_FPU = re.compile(r"\b(?:[bhsdq]|[vz])[0-9]{1,2}(?:\.[0-9]*[bhsdq])?\b|\bp[0-9]{1,2}[./]")
+_NUMBER = re.compile(r"#?(0x[0-9a-f]+)$")
+_RIP = re.compile(r"\[rip(?: ([+-]) (0x[0-9a-f]+|[0-9]+))?\]")
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class CodeProblem:
 
 
 def disassembler(machine: Machine) -> Any:
-    """Return capstone's disassembler for a machine."""
+    """Return capstone's disassembler for a machine; what is no instruction is passed over."""
     import capstone  # noqa: PLC0415 - slow to import
 
     arch, mode = {
@@ -42,36 +49,206 @@ def disassembler(machine: Machine) -> Any:
         Machine.I386: (capstone.CS_ARCH_X86, capstone.CS_MODE_32),
         Machine.AARCH64: (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM),
     }[machine]
-    return capstone.Cs(arch, mode)
+    tool = capstone.Cs(arch, mode)
+    tool.skipdata = True
+    return tool
 
 
-def code_problems(module: Module) -> Iterator[CodeProblem]:
-    """Yield the first instruction of each function that breaks a rule, per rule."""
+def code_problems(
+    module: Module, loading: Loading, *, may_use_fpu: bool = False
+) -> Iterator[CodeProblem]:
+    """Yield the first instruction of each function that breaks a rule, per rule.
+
+    `loading` is the module with every relocation applied.
+    """
     tool = disassembler(module.machine)
-    for symbol, code in _functions(module):
-        told: set[str] = set()
-        for offset, _, mnemonic, operands in tool.disasm_lite(code, 0):
-            for rule in _broken(module.machine, mnemonic, operands):
-                if rule not in told:
-                    told.add(rule)
-                    where = f"{symbol.name}+{offset:#x}"
-                    yield CodeProblem(rule, where, f"instruction {mnemonic} {operands}")
+    look = _Look(module, loading)
+    for name, start, code in _functions(module, loading):
+        instructions = list(tool.disasm_lite(code, start))
+        reported: set[str] = set()
+        for instruction, rule, said in look.problems(instructions):
+            if rule not in reported and not (may_use_fpu and rule == "fpu-code"):
+                reported.add(rule)
+                address, _, mnemonic, operands = instruction
+                text = f"instruction {mnemonic} {operands}" + (f": {said}" if said else "")
+                yield CodeProblem(rule, f"{name}+{address - start:#x}", text)
 
 
-def _functions(module: Module) -> Iterator[tuple[Symbol, bytes]]:
-    for symbol in module.symbols:
-        if symbol.kind == "FUNC" and symbol.section is not None:
-            data = module.sections[symbol.section].data
-            yield symbol, data[symbol.value : symbol.value + symbol.size]
+def _functions(module: Module, loading: Loading) -> Iterator[tuple[str, int, bytes]]:
+    """Yield (name, address, code) of each function, no byte of the text twice.
+
+    A function ends where the next one begins, whatever its size says.
+    """
+    for section in module.sections:
+        if section.region != "text" or section.type != "PROGBITS" or not section.size:
+            continue
+        starts = sorted(
+            {
+                (symbol.value, symbol.value + symbol.size, symbol.name)
+                for symbol in module.symbols
+                if symbol.kind == "FUNC" and symbol.section == section.index and symbol.size
+            }
+        )
+        base = loading.addresses[section.index]
+        for number, (start, end, name) in enumerate(starts):
+            following = starts[number + 1][0] if number + 1 < len(starts) else section.size
+            size = min(end, following, section.size) - start
+            found = loading.locate(base + start, max(size, 0))
+            if size > 0 and found is not None:
+                yield name, base + start, bytes(found[0][found[1] : found[1] + size])
 
 
-def _broken(machine: Machine, mnemonic: str, operands: str) -> Iterator[str]:
+class _Look:
+    """The rules, with what they need of the module: its relocations by address."""
+
+    def __init__(self, module: Module, loading: Loading) -> None:
+        self.module = module
+        self.loading = loading
+        self.machine = module.machine
+        self._relocations = sorted(
+            (
+                (loading.addresses[relocation.section] + relocation.offset, relocation)
+                for relocation in module.relocations
+                if module.sections[relocation.section].region == "text"
+                and relocation.section in loading.addresses
+                and relocation.type in RULES[module.machine]
+                and RULES[module.machine][relocation.type].kind != "none"
+            ),
+            key=lambda pair: pair[0],
+        )
+        self._places = [place for place, _ in self._relocations]
+        self._detailed = disassembler(self.machine)
+        self._detailed.detail = True
+        # Without an addend in the relocation, the field of a call holds it: -4.
+        self._lost = -4 if self.machine is Machine.I386 else 0
+
+    def problems(
+        self, instructions: Sequence[Instruction]
+    ) -> Iterator[tuple[Instruction, str, str]]:
+        """Yield (instruction, rule, what there is to say) of one function."""
+        for instruction in below_stack(self.machine, instructions):
+            yield instruction, "red-zone", ""
+        for instruction in instructions:
+            _, _, mnemonic, operands = instruction
+            if _uses_fpu(self.machine, mnemonic, operands):
+                yield instruction, "fpu-code", ""
+            found = self._inside(instruction)
+            if found:
+                for rule, said in self._relocated(instruction, found):
+                    yield instruction, rule, said
+            elif self._needs_relocation(instruction):
+                yield instruction, "code-unrelocated", ""
+
+    def _inside(self, instruction: Instruction) -> list[tuple[int, Relocation]]:
+        address, size, *_ = instruction
+        first = bisect_left(self._places, address)
+        last = bisect_left(self._places, address + size, first)
+        return self._relocations[first:last]
+
+    def _needs_relocation(self, instruction: Instruction) -> bool:
+        """Whether the instruction's field holds what stands there before it is relocated."""
+        address, size, mnemonic, operands = instruction
+        number = _NUMBER.fullmatch(operands)
+        if self.machine is Machine.AARCH64:
+            return mnemonic == "bl" and number is not None and int(number[1], 16) == address
+        if number is not None and (mnemonic == "call" or mnemonic.startswith("j")) and size >= 5:
+            distance = int(number[1], 16) - (address + size)
+            return distance == self._lost
+        rip = _RIP.search(operands)
+        return rip is not None and int(rip[2] or "0", 0) == 0 and not mnemonic.startswith("nop")
+
+    def _relocated(
+        self, instruction: Instruction, found: Sequence[tuple[int, Relocation]]
+    ) -> Iterator[tuple[str, str]]:
+        address, size, mnemonic, operands = instruction
+        for place, relocation in found:
+            rule = RULES[self.machine][relocation.type]
+            width = bytes_touched(rule)
+            if place + width > address + size:
+                yield "relocation-width", f"{relocation.type_name} writes {width} bytes"
+                return
+        symbols = [relocation.symbol for _, relocation in found]
+        if any(symbol.special in ("UNDEF", "COMMON", "RESERVED") for symbol in symbols):
+            return  # of the kernel, or reported with the relocation
+        number = _NUMBER.search(operands)
+        if number is not None and _branches(mnemonic):
+            yield from self._branch(int(number[1], 16), symbols)
+            return
+        yield from self._memory(instruction, found)
+
+    def _branch(self, target: int, symbols: Sequence[Any]) -> Iterator[tuple[str, str]]:
+        section = self._section_at(target)
+        if section is None:
+            absolute = any(symbol.special == "ABS" for symbol in symbols)
+            if not absolute or target < KERNEL_BASE[self.machine]:
+                yield "relocation-target", f"{target:#x} is in no section"
+        elif section.region != "text":
+            yield "relocation-target", f"{section.name} holds no code"
+
+    def _memory(
+        self, instruction: Instruction, found: Sequence[tuple[int, Relocation]]
+    ) -> Iterator[tuple[str, str]]:
+        """A load or a store at a fixed address: the place must exist, and take a store."""
+        for target, writes in self._accesses(instruction, found):
+            section = self._section_at(target)
+            if section is None:
+                if target < KERNEL_BASE[self.machine] or self._near(target):
+                    yield "relocation-target", f"{target:#x} is in no section"
+            elif writes and section.region != "data":
+                yield "code-read-only", f"{section.name} is loaded as {section.region}"
+
+    def _accesses(
+        self, instruction: Instruction, found: Sequence[tuple[int, Relocation]]
+    ) -> Iterator[tuple[int, bool]]:
+        """Yield (address, whether it is written) of the operands without a register in them."""
+        address, size, mnemonic, _ = instruction
+        if self.machine is Machine.AARCH64:
+            for _, relocation in found:
+                name = relocation.type_name
+                if "LDST" in name and relocation.addend is not None:
+                    value = self.loading.values[relocation.symbol.index]
+                    yield value + relocation.addend, mnemonic.startswith("st")
+            return
+        if mnemonic == "lea" or mnemonic.startswith("nop"):
+            return
+        image = self.loading.locate(address, size)
+        if image is None:
+            return
+        code = bytes(image[0][image[1] : image[1] + size])
+        for detail in self._detailed.disasm(code, address, count=1):
+            if detail.id == 0:
+                return
+            for operand in detail.operands:
+                if operand.type != 3:  # X86_OP_MEM
+                    continue
+                base = detail.reg_name(operand.mem.base) if operand.mem.base else ""
+                if operand.mem.index or operand.mem.segment or base not in ("", "rip", "eip"):
+                    continue
+                start = address + size if base else 0
+                limit = (1 << 8 * self.machine.pointer_size) - 1
+                yield (start + operand.mem.disp) & limit, bool(operand.access & 2)  # CS_AC_WRITE
+
+    def _section_at(self, address: int) -> Section | None:
+        for index, start in self.loading.addresses.items():
+            if start <= address < start + self.module.sections[index].size:
+                return self.module.sections[index]
+        return None
+
+    def _near(self, address: int) -> bool:
+        """Whether an address lies in one of the module's pages."""
+        return self.loading.locate(address, 1) is not None
+
+
+def _branches(mnemonic: str) -> bool:
+    return mnemonic in ("call", "b", "bl") or mnemonic.startswith("j")
+
+
+def _uses_fpu(machine: Machine, mnemonic: str, operands: str) -> bool:
     if machine is Machine.AARCH64:
-        if _ARM_FPU.search(operands):
-            yield "fpu-code"
-        return
+        return _ARM_FPU.search(operands) is not None
     # wait is x87's too, but compilers emit it only with the rest.
-    if mnemonic.startswith("f") or mnemonic in _X86_STATE or _X86_FPU.search(operands):
-        yield "fpu-code"
-    if machine is Machine.AMD64 and mnemonic != "lea" and _RED_ZONE.search(operands):
-        yield "red-zone"
+    return (
+        mnemonic.startswith("f")
+        or _X86_STATE.fullmatch(mnemonic) is not None
+        or _X86_FPU.search(operands) is not None
+    )

@@ -1,7 +1,8 @@
 """The linter's rules: what each is about, what the kernel does, what to do.
 
-An `error` is refused by the kernel or would crash it; a `warning` loads and hurts. `kernel` is
-the loader's own text as a regular expression where the rule is one of its refusals.
+An `error` is refused by the kernel or would crash it; a `warning` loads and hurts; a `note` is
+for the reader to know. `kernel` is the loader's own text as a regular expression where the rule is
+one of its refusals, and `source` names the function that the rule follows.
 """
 
 from __future__ import annotations
@@ -10,11 +11,22 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
-_KOBJ = "NetBSD sys/kern/subr_kobj.c"
+_SUBR = "NetBSD sys/kern/subr_kobj.c"
+_LOAD = f"{_SUBR}, kobj_load()"
+_CHECKSYMS = f"{_SUBR}, kobj_checksyms()"
+_SYM_LOOKUP = f"{_SUBR}, kobj_sym_lookup()"
+_RELOCATE = f"{_SUBR}, kobj_relocate()"
+_AFFIX = f"{_SUBR}, kobj_affix()"
+_READ = "NetBSD sys/kern/subr_kobj_vfs.c, kobj_read_vfs()"
+_FIND_SECTION = f"{_SUBR}, kobj_find_section()"
 _MODULE = "NetBSD sys/kern/kern_module.c"
-_MACHDEP = "NetBSD sys/arch/*/*/kobj_machdep.c"
+_FETCH = f"{_MODULE}, module_fetch_info()"
+_DO_LOAD = f"{_MODULE}, module_do_load()"
+_MACHDEP = "NetBSD sys/arch/*/*/kobj_machdep.c, kobj_reloc()"
+_FLAGS = "NetBSD sys/arch/amd64/include/Makefile.inc"
 
 
 @dataclass(frozen=True)
@@ -37,52 +49,92 @@ _WHOLE = "build it again, or copy it again: the file is damaged"
 _NOT_A_MODULE = "give the .kmod that the linker made with -r, not a program or an archive"
 
 RULES: tuple[Rule, ...] = (
-    Rule("elf-short", "error", "The file ends before what its headers promise.", _WHOLE, _KOBJ,
+    # -- the file's structure ----------------------------------------------------------------
+    Rule("elf-short", "error", "The file ends before what its headers promise.", _WHOLE, _READ,
          r"read failed"),
     Rule("elf-magic", "error", "The file does not begin as an ELF file does.", _NOT_A_MODULE,
-         _KOBJ, r"not an ELF object"),
-    Rule("elf-version", "error", "Another version of ELF than 1.", _WHOLE, _KOBJ,
+         _LOAD, r"not an ELF object"),
+    Rule("elf-version", "error", "Another version of ELF than 1.", _WHOLE, _LOAD,
          r"unsupported file version"),
     Rule("elf-type", "error", "Only relocatable files (ET_REL) can be loaded.",
-         "link with ld -r, not into a program or a shared object", _KOBJ,
+         "link with ld -r, not into a program or a shared object", _LOAD,
          r"unsupported file type"),
     Rule("elf-machine", "error", "The file is for a machine that the kernel does not run on.",
-         "build for the kernel's machine: vmtgen build --machine", _KOBJ,
+         "build for the kernel's machine: vmtgen build --machine", _LOAD,
          r"unsupported machine"),
     Rule("section-table", "error",
          "The section header table is missing, too long, or has entries of another size.",
-         _WHOLE, _KOBJ, r"bad sizes"),
-    Rule("no-contents", "error", "There is no section to load.", _NOT_A_MODULE, _KOBJ,
+         _WHOLE, _LOAD, r"bad sizes"),
+    Rule("no-contents", "error", "There is no section to load.", _NOT_A_MODULE, _LOAD,
          r"file has no contents"),
     Rule("symbol-table", "error", "There must be exactly one symbol table: a stripped module "
-         "cannot be loaded.", "strip no more than debug sections (strip -g)", _KOBJ,
+         "cannot be loaded.", "strip no more than debug sections (strip -g)", _LOAD,
          r"file has no valid symbol table"),
-    Rule("symbol-strings", "error", "The symbol table names no string table.", _WHOLE, _KOBJ,
+    Rule("symbol-strings", "error", "The symbol table names no string table.", _WHOLE, _LOAD,
          r"file has invalid symbol strings"),
-    Rule("symbol-table-empty", "error", "The symbol table has no entry.", _WHOLE, _KOBJ,
+    Rule("symbol-table-empty", "error", "The symbol table has no entry.", _WHOLE, _LOAD,
          r"no symbol table"),
-    Rule("symbol-strings-empty", "error", "The symbol string table is empty.", _WHOLE, _KOBJ,
+    Rule("symbol-table-size", "error",
+         "The symbol table's size is no multiple of an entry: the rest is not read.", _WHOLE, _LOAD),
+    Rule("symbol-strings-empty", "error", "The symbol string table is empty.", _WHOLE, _LOAD,
          r"no symbol strings"),
     Rule("section-names", "error", "The index of the section name table is out of range.",
-         _WHOLE, _KOBJ, r"bad shstrndx"),
+         _WHOLE, _LOAD, r"bad shstrndx"),
     Rule("no-text", "error", "There is no code.", "add the object with the modcmd function",
-         _KOBJ, r"no text"),
-    Rule("section-align-zero", "error",
-         "With sh_addralign 0 the loader computes a wrong size and writes to address 0.",
-         "set the alignment to 1 or more; no compiler makes this", _KOBJ,
-         r"section .*sh_addralign 0"),
-    Rule("section-align-page", "error",
-         "The loader aligns its three regions to pages and cannot align a section to more.",
-         "use an alignment of at most 4096 bytes", _KOBJ, r"section .* wants an alignment"),
-    Rule("relocation-section", "error",
-         "A relocation section belongs to a section that does not exist; the loader does not look.",
-         _WHOLE, _KOBJ, r"relocation section .* is for section"),
+         _LOAD, r"no text"),
+    Rule("module-size", "error",
+         "The kernel's map for modules has no room for it, or never finds the memory.",
+         "make its data smaller: allocate large memory when it is needed", _LOAD,
+         r"out of memory|modctl\(2\) does not return|the file has more than"),
+    Rule("section-overlap", "error",
+         "Section headers claim the same bytes of the file.", _WHOLE, _LOAD,
+         r"the relocation tables share bytes"),
+    # -- sections ----------------------------------------------------------------------------
+    Rule("section-align", "error",
+         "The loader aligns its three regions to pages and cannot align a section to more; with "
+         "sh_addralign 0 it computes address 0.",
+         "use an alignment of 1 to 4096 bytes", _LOAD,
+         r"kobj_read_vfs: not in a dedicated segment|kobj_load: map_"),
+    Rule("section-name", "error",
+         "The section's name lies outside of the table of names; looking for the link sets, the "
+         "kernel reads what happens to be there.", _WHOLE, _FIND_SECTION,
+         r"fatal page fault in supervisor mode: strcmp"),
+    Rule("section-kind", "error",
+         "A section of this name gets its contents and its protection from its type and flags, "
+         "and these are not what the System V ABI says of it.",
+         "leave type and flags of the usual sections as the compiler sets them", _LOAD),
+    Rule("section-ignored", "error",
+         "The loader passes over a section of this type without a word.",
+         "let the linker script put it into .data or .rodata, or drop it", _LOAD),
+    Rule("debug-sections", "warning", "The loader puts debug sections into wired kernel memory.",
+         "strip -g, or ship the .kmod and not its .debug twin", _LOAD),
+    Rule("stray-section", "warning",
+         "The loader puts every PROGBITS section into memory, also one without SHF_ALLOC.",
+         "compile with -fno-ident, or drop the section in the linker script", _LOAD),
+    Rule("eh-frame", "warning", "Unwind tables are loaded and relocated, and nothing reads them.",
+         "compile with -fno-asynchronous-unwind-tables -fno-unwind-tables", _LOAD),
+    # -- relocations -------------------------------------------------------------------------
+    Rule("relocation-lost", "error",
+         "The loader applies no relocation of this table, or not all of them: the code and data "
+         "keep the numbers of the file.", _WHOLE, _LOAD),
+    Rule("relocation-base", "error",
+         "The section that is relocated has no address, because its region is empty.",
+         _WHOLE, _RELOCATE, r"kobj_relocate:\d+: lost base"),
+    Rule("relocation-symbol", "error",
+         "A relocation whose symbol index is out of range is passed over without a word.",
+         _WHOLE, _RELOCATE),
     Rule("relocation-outside", "error",
          "A relocation lies outside its section; the loader writes there all the same.",
-         _WHOLE, _KOBJ, r"relocation at .* lies outside"),
-    Rule("relocation-symbol", "warning",
-         "A relocation whose symbol index is out of range is passed over without a word.",
-         _WHOLE, _KOBJ),
+         _WHOLE, _RELOCATE, r"fatal page fault in supervisor mode: write"),
+    Rule("relocation-none", "warning",
+         "A relocation of type NONE names a symbol: the kernel changes nothing there.",
+         "find out what was meant to be there", _MACHDEP),
+    Rule("relocation-width", "error",
+         "A relocation writes more bytes than the instruction's field has: it destroys the next "
+         "instruction.", _WHOLE, _MACHDEP),
+    Rule("relocation-target", "error",
+         "What a relocation leads to is no place in the module's loaded sections nor in the kernel.",
+         _WHOLE, _SYM_LOOKUP),
     Rule("relocation-type", "error", "The machine's loader does not know this relocation.",
          "compile without -fpic, -fpie, -mcmodel=large and thread-local data; on i386 with "
          "-fno-plt, on aarch64 with -mgeneral-regs-only", _MACHDEP,
@@ -96,67 +148,103 @@ RULES: tuple[Rule, ...] = (
     Rule("relocation-range", "error", "The target is too far away for the instruction.",
          "make the module smaller, or compile without -mcmodel=tiny", _MACHDEP,
          r"kobj_reloc: .* too far"),
-    Rule("symbol-local", "error", "A local symbol that is used is not defined.", _WHOLE, _KOBJ,
-         r"local symbol @\d+ undefined"),
-    Rule("symbol-name", "error", "An undefined symbol has no name.", _WHOLE, _KOBJ,
+    # -- symbols -----------------------------------------------------------------------------
+    Rule("symbol-text", "error",
+         "A symbol's name does not end inside the string table: the kernel reads beyond it.",
+         _WHOLE, _CHECKSYMS),
+    Rule("symbol-unloaded", "error",
+         "A symbol that is used lies in a section that the loader does not load: it keeps its "
+         "value in the file as its address.", _WHOLE, _SYM_LOOKUP),
+    Rule("symbol-local", "error", "A local symbol that is used is not defined.", _WHOLE,
+         _SYM_LOOKUP, r"local symbol @\d+ undefined"),
+    Rule("symbol-name", "error", "An undefined symbol has no name.", _WHOLE, _SYM_LOOKUP,
          r"bad symbol @\d+ name"),
     Rule("symbol-weak", "error", "The loader resolves no weak undefined symbol.",
-         "declare the function without __weak, or look for it another way", _KOBJ,
+         "declare the function without __weak, or look for it another way", _SYM_LOOKUP,
          r"weak symbol @\d+ not supported"),
     Rule("symbol-binding", "error", "The binding is none of local, global and weak.", _WHOLE,
-         _KOBJ, r"bad binding"),
+         _SYM_LOOKUP, r"bad binding"),
     Rule("symbol-common", "error",
          "The loader gives COMMON symbols no memory; uses of it get the alignment as address.",
-         "compile with -fno-common", _KOBJ),
+         "compile with -fno-common", _LOAD),
     Rule("symbol-clash", "error",
          "The kernel defines a global symbol of this name, and the loader refuses a second one.",
-         "make it static, or give it the driver's own prefix", _KOBJ,
+         "make it static, or give it a prefix of its own", _CHECKSYMS,
          r"global symbol `.*' redefined"),
-    Rule("symbol-prefix", "warning",
-         "A global name without the driver's prefix may clash with a kernel's one day.",
-         "make it static, or give it the prefix vmtk_ as the others have it", _KOBJ),
+    Rule("global-symbol", "warning",
+         "The module defines global names. Loaded a second time, by mistake, it is refused with "
+         "ENOEXEC and one line for each of them, and not with `already loaded'.",
+         "make them static, in one source file if need be",
+         _CHECKSYMS),
     Rule("import-missing", "error", "The kernel exports no such symbol.",
-         "use what the release exports: see exports in specs/netbsd.yaml", _KOBJ,
-         r"symbol `.*' not found"),
+         "use what the release exports, or give the symbols of your kernel: "
+         "nm /netbsd > FILE; vmtgen lint --symbols FILE", _CHECKSYMS, r"symbol `.*' not found"),
     Rule("import-unknown", "warning",
-         "No table or list of specs/netbsd.yaml says that the release exports it.",
-         "find out, and add it to exports in specs/netbsd.yaml with its source", _KOBJ),
+         "No list that is at hand says that this kernel exports it.",
+         "give the symbols of your kernel: nm /netbsd > FILE; vmtgen lint --symbols FILE",
+         _CHECKSYMS),
+    # -- the module's information ------------------------------------------------------------
     Rule("module-info", "error", "MODULE() is missing, so that the kernel finds no name.",
-         'add MODULE(MODULE_CLASS_DRIVER, name, "requires")', _MODULE,
+         'add MODULE(MODULE_CLASS_DRIVER, name, "requires")', _FETCH,
          r"WARNING: module error: `link_set_modules' section not present"),
     Rule("module-info-size", "error", "A module holds exactly one MODULE().",
-         "leave one MODULE() in all of the module's files", _MODULE,
+         "leave one MODULE() in all of the module's files", _FETCH,
          r"WARNING: module error: `link_set_modules' section wrong size"),
     Rule("module-info-local", "error",
          "The kernel reads modinfo before it resolves global symbols, and would follow a wild "
-         "pointer.", "make modinfo, its strings and its function static", _MODULE,
+         "pointer.", "make modinfo, its strings and its function static", _FETCH,
          r"the pointer to .* outside the module"),
+    Rule("module-info-place", "error",
+         "A pointer of modinfo leads into the module, but not to what the kernel takes it for.",
+         _WHOLE, _DO_LOAD),
+    Rule("module-modcmd", "error",
+         "mi_modcmd leads to no function in an executable section; the kernel calls it at once.",
+         "let MODULE() name the module's own NAME_modcmd()", _DO_LOAD),
     Rule("module-name", "error", "A module's name has at most 31 characters.",
-         "choose a shorter name", _MODULE, r"module name `.*' longer than"),
+         "choose a shorter name", _DO_LOAD, r"module name `.*' longer than"),
+    Rule("module-name-odd", "warning",
+         "The kernel takes such a name, and then no tool can name the module or its device.",
+         "use letters, digits and underscores", _DO_LOAD),
+    Rule("module-builtin", "error",
+         "The kernel has a module of this name built in, and refuses another (EEXIST).",
+         "choose another name", _DO_LOAD, r"module with name `.*' already loaded"),
+    Rule("module-replaces", "note",
+         "The kernel has a module of this name built in that gives its place away.",
+         "modunload it first: docs/guest.md", _DO_LOAD),
     Rule("module-class", "error", "The class in MODULE() is none that a module can have.",
-         "use MODULE_CLASS_DRIVER or one of its neighbours", _MODULE,
+         "use MODULE_CLASS_DRIVER or one of its neighbours", _DO_LOAD,
          r"module `.*' has invalid class"),
     Rule("module-requires", "error",
-         "The name of a required module is too long, or the module's own.",
-         "put the names right that MODULE() gives last", _MODULE,
-         r"(required module name|self-dependency)"),
+         "A required module cannot be had: its name is too long, or the module's own, or of no "
+         "module; or the kernel stops reading the list before it.",
+         "put the names right that MODULE() gives last: commas between them, no blanks", _DO_LOAD,
+         r"(required module name|self-dependency|recursive load failed)"),
+    Rule("module-requires-unknown", "warning",
+         "No list that is at hand says that this release has the required module.",
+         "look for it in the system's module directory", _DO_LOAD),
     Rule("module-version", "error", "The module was built for another release (EPROGMISMATCH).",
-         "build for the kernel's release: vmtgen build --release", _MODULE,
+         "build for the kernel's release: vmtgen build --release", f"{_MODULE}, module_compatible()",
          r"module `.*' built for"),
-    Rule("debug-sections", "warning", "The loader puts debug sections into wired kernel memory.",
-         "strip -g, or ship the .kmod and not its .debug twin", _KOBJ),
-    Rule("stray-section", "warning",
-         "The loader puts every PROGBITS section into memory, also one without SHF_ALLOC.",
-         "compile with -fno-ident, or drop the section in the linker script", _KOBJ),
-    Rule("eh-frame", "warning", "Unwind tables are loaded and relocated, and nobody reads them.",
-         "compile with -fno-asynchronous-unwind-tables -fno-unwind-tables", _KOBJ),
+    # -- code --------------------------------------------------------------------------------
+    Rule("code-unrelocated", "error",
+         "A call, a jump or an access that needs a relocation has none: it leads to the next "
+         "instruction.", _WHOLE, _RELOCATE),
+    Rule("code-read-only", "error",
+         "The code writes to a section that the loader maps read-only: a page fault.",
+         "take const off the variable, or give its section the write flag", _AFFIX),
     Rule("fpu-code", "error",
          "The kernel does not save FPU and SIMD registers: the running program's would change.",
-         "compile x86 with -mno-sse -mno-sse2 -mno-mmx -msoft-float, aarch64 with "
-         "-mgeneral-regs-only", "NetBSD sys/arch/amd64/include/Makefile.inc"),
+         "compile x86 with -mno-sse -mno-sse2 -mno-mmx -mno-avx -msoft-float, aarch64 with "
+         "-mgeneral-regs-only; or bracket the code with fpu_kern_enter() and fpu_kern_leave()",
+         _FLAGS),
+    Rule("fpu-enter", "note",
+         "The module imports fpu_kern_enter(): code between it and fpu_kern_leave() may use FPU "
+         "and SIMD registers. That it is between them, the linter does not see.",
+         "look that each such function is called between the two",
+         "NetBSD sys/arch/x86/x86/fpu.c, fpu_kern_enter()"),
     Rule("red-zone", "error",
          "Data below the stack pointer is overwritten by the next interrupt.",
-         "compile amd64 with -mno-red-zone", "NetBSD sys/arch/amd64/include/Makefile.inc"),
+         "compile amd64 with -mno-red-zone", _FLAGS),
 )  # fmt: skip
 
 BY_ID = {rule.id: rule for rule in RULES}

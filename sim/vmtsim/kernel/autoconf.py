@@ -132,7 +132,7 @@ class Autoconf(Subject):
         kmem = kernel.subject(Kmem)
         name = f"{driver.name}{unit}"
         address = kmem.allocate(size, owner="device")
-        kernel.memory.write(address + xname, name.encode("ascii") + b"\0")
+        kernel.memory.write(address + xname, name.encode("latin-1") + b"\0")
         device = Device(name, unit, address, driver, attachment, parent, data)
         if attachment.softc_size:
             device.softc = kmem.allocate(

@@ -10,10 +10,10 @@ from vmtgen.kobj import KobjError, LineTable
 
 from vmtsim.cpu.interface import EXECUTE, READ, WRITE
 from vmtsim.kernel.facts import Kind, Owner, Place
-from vmtsim.kernel.memory import PAGE, Region, round_page
+from vmtsim.kernel.memory import Region, round_page
 
 if TYPE_CHECKING:
-    from vmtgen.kobj import Linked, Module
+    from vmtgen.kobj import Linked, ModInfo, Module
 
     from vmtsim.kernel.memory import Memory
 
@@ -21,20 +21,21 @@ if TYPE_CHECKING:
 class Loaded:
     """What the kernel keeps of a module.  ``name`` is its mi_name; ``bases`` its regions."""
 
-    def __init__(self, module: Module, linked: Linked) -> None:
+    def __init__(self, module: Module, linked: Linked, info: ModInfo) -> None:
         self.module = module
         self.linked = linked
-        self.name = module.modinfo.name
-        self.version = module.modinfo.version
-        self.required = module.modinfo.required
+        self.name = info.name
+        self.version = info.version
+        self.required = info.required
         self.references = 0
         self.holds: list[str] = []
         self.sysctl_log = 0
         self.text_base = linked.bases["text"]
-        self.text_end = self.text_base + len(linked.images.get("text", b""))
+        self.text_end = self.text_base + module.sizes["text"]
         self._regions = {
-            region: (base, base + round_page(max(len(linked.images.get(region, b"")), 1)))
+            region: (base, base + round_page(module.sizes[region]))
             for region, base in linked.bases.items()
+            if module.sizes[region]
         }
         self._names: dict[int, tuple[str, int]] = {}
 
@@ -51,7 +52,7 @@ class Loaded:
         """Copy the linked images into memory; then text is executable and rodata read-only."""
         for region, (start, end) in self._regions.items():
             memory.cpu.map(start, end - start, READ | WRITE)
-            memory.cpu.write(start, self.linked.images.get(region, b""))
+            memory.cpu.write(start, bytes(self.linked.images[region]))
             if region == "text":
                 memory.cpu.protect(start, end - start, READ | EXECUTE)
             elif region == "rodata":
@@ -117,12 +118,3 @@ def read_lines(path: Path) -> LineTable | None:
         return LineTable.read(twin)
     except (KobjError, ValueError):
         return None
-
-
-def choose_bases(module: Module, start: int) -> tuple[dict[str, int], int]:
-    """Return addresses for the regions from ``start`` on, each followed by a hole; and the end."""
-    bases: dict[str, int] = {}
-    for region in ("text", "data", "rodata"):
-        bases[region] = start
-        start += round_page(max(module.sizes[region], 1)) + PAGE
-    return bases, start

@@ -5,13 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtgen.kobj import KobjError, link, read_module
+from vmtgen.kobj import (
+    KobjError,
+    KobjPanicError,
+    Loading,
+    Message,
+    consecutive_bases,
+    load_module,
+)
+from vmtgen.kobj import Machine as KobjMachine
+from vmtgen.kobj.admission import (
+    AdmissionError,
+    name_refusals,
+    own_refusals,
+    required_refusals,
+    version_refusals,
+)
+from vmtgen.kobj.known import nearest_modules
 
 from vmtsim.kernel.api import Block, Call, Subject
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.evcnt import EventCounters
-from vmtsim.kernel.loaded import Loaded, choose_bases
+from vmtsim.kernel.loaded import Loaded
+from vmtsim.kernel.memory import PAGE, round_page
 from vmtsim.kernel.proplib import PropLib
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 from vmtsim.kernel.sysctl import Sysctl
@@ -19,7 +36,7 @@ from vmtsim.kernel.sysctl import Sysctl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vmtgen.kobj import Module
+    from vmtgen.kobj import ModInfo, Module
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.facts import Place
@@ -27,8 +44,6 @@ if TYPE_CHECKING:
     from vmtsim.kernel.proplib import Value
 
 CMD_INIT, CMD_FINI, CMD_STAT, CMD_AUTOUNLOAD = range(4)
-# Built into every kernel that a driver of this class meets; a module may require them.
-_BUILTIN = ("sysmon", "sysmon_power", "sysmon_taskq", "sysmon_envsys", "sysmon_wdog", "drvctl")
 
 
 class Modules(Subject):
@@ -37,10 +52,12 @@ class Modules(Subject):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.loaded: dict[str, Loaded] = {}
-        self.builtin = set(_BUILTIN)
+        known = nearest_modules()
+        self.builtin = set(known.builtin - known.idle)
         self.disabled: set[str] = set()
         self._past: list[Loaded] = []
-        self._next = kernel.cpu.layout.modules
+        # A page that nothing is mapped at, in front of the first module and behind each one.
+        self._next = kernel.cpu.layout.modules + PAGE
         self._owner: Lwp | None = None
         self._queue = WaitQueue("kernconfig")
         if kernel.builtin_vmt:
@@ -115,63 +132,70 @@ class Modules(Subject):
     def _load_file(
         self, path: Path, *, force: bool, properties: Mapping[str, Value] | None
     ) -> Model:
-        kernel = self.kernel
-        console = kernel.subject(Console)
-        label = f"%M{path.name}"
         try:
-            module = read_module(path)
-            info = module.modinfo
+            module = load_module(path, KobjMachine(self.kernel.options.machine))
+            loading = Loading(module, self._take_space(module))
+            loading.load(self._resolve)
         except FileNotFoundError:
             return Errno.ENOENT
         except KobjError as refusal:
-            for line in refusal.console(label):
-                console.print(line + "\n")
-            return Errno[refusal.errno]
-        if module.machine.value != kernel.options.machine:
-            return Errno.ENOEXEC
-        if not 0 < info.module_class <= 6:
-            self._error(f"module `{info.name}' has invalid class {info.module_class}")
-            return Errno.EINVAL
-        if not info.accepted_by(kernel.options.version):
-            self._error(
-                f"module `{info.name}' built for `{info.version}', "
-                f"system `{kernel.options.version}'"
-            )
-            if not force:
-                return Errno.EPROGMISMATCH
-            self._error("forced load, system may be unstable")
-        if info.name in self.loaded or info.name in self.builtin:
-            self._error(f"module with name `{info.name}' already loaded")
-            return Errno.EEXIST
-        for required in info.required:
-            if required not in self.builtin and required not in self.loaded:
-                self._error(
-                    f"recursive load failed for `{info.name}' (`{required}' required), "
-                    f"error {int(Errno.ENOENT)}"
-                )
-                return Errno.ENOENT
-        loaded, error = self._affix(module, label)
-        if loaded is None:
+            return self._refused(refusal, path)
+        try:
+            info = loading.info()
+        except KobjError as refusal:
+            error = self._refused(refusal, path)
+            self._error(f"cannot fetch info for `{path}', error {int(error)}")
             return error
+        try:
+            self._admit(info, force=force)
+        except AdmissionError as refusal:
+            return self._refused(refusal, path)
+        try:
+            linked = loading.affix(self._resolve)
+        except KobjError as refusal:
+            error = self._refused(refusal, path, name=info.name)
+            self._error(f"unable to affix module `{info.name}', error {int(error)}")
+            return error
+        loaded = Loaded(module, linked, info)
+        loaded.map(self.kernel.memory)
         return (yield from self._start(loaded, properties))
 
-    def _affix(self, module: Module, label: str) -> tuple[Loaded | None, int]:
-        kernel = self.kernel
-        bases, self._next = choose_bases(module, self._next)
-        if self._next > kernel.cpu.layout.modules_end:
-            raise MemoryError("the module map is full: too many loads in one run")
-        try:
-            linked = link(module, bases, self._resolve)  # type: ignore[arg-type]
-        except KobjError as refusal:
-            console = kernel.subject(Console)
-            for line in refusal.console(label):
-                console.print(line + "\n")
-            error = Errno[refusal.errno]
-            self._error(f"unable to affix module `{module.modinfo.name}', error {int(error)}")
-            return None, error
-        loaded = Loaded(module, linked)
-        loaded.map(kernel.memory)
-        return loaded, 0
+    def _take_space(self, module: Module) -> dict[str, int]:
+        """Allocate the regions of a module, with a hole behind them; never used again."""
+        bases = consecutive_bases(module, self._next)
+        self._next += sum(round_page(size) for size in module.sizes.values()) + PAGE
+        if self._next > self.kernel.cpu.layout.modules_end:
+            raise KobjError(Message("out of memory", "kobj_load", 458), errno="ENOMEM")
+        return bases  # type: ignore[return-value]
+
+    def _refused(self, refusal: KobjError, path: Path, *, name: str | None = None) -> Errno:
+        """Print what the kernel prints; give its errno, or panic where it panics.
+
+        kobj_setname() knows the path first, and the module's name from kobj_affix() on.
+        """
+        if isinstance(refusal, KobjPanicError):
+            self.kernel.panic("module-loader", f"{path.name}: {refusal}")
+        for line in refusal.console(name or f"%M{path.name}"):
+            self.kernel.subject(Console).print(line + "\n")
+        return Errno[refusal.errno]
+
+    def _admit(self, info: ModInfo, *, force: bool) -> None:
+        """Ask what module_do_load() asks; raises the first refusal."""
+        for refusal in own_refusals(info):
+            raise refusal
+        for refusal in version_refusals(info, self.kernel.options.version):
+            if not force:
+                raise refusal
+            self._error(refusal.text)
+            self._error("forced load, system may be unstable")
+        for refusal in name_refusals(info, self._active):
+            raise refusal
+        for refusal in required_refusals(info, self._active):
+            raise refusal
+
+    def _active(self, name: str) -> bool:
+        """Whether a module is loaded or built in: the module directory is empty here."""
+        return name in self.builtin or name in self.loaded
 
     def _resolve(self, name: str) -> int | None:
         address = self.kernel.dispatch.resolve(name)

@@ -34,7 +34,7 @@ def function(name: str) -> str:
 C_CASES: list[tuple[str, str, str, str]] = [
     ("symbol-clash", "vmt_ca", "amd64", source(before=function("vmt_ca"))),
     ("symbol-clash", "uuidgen", "amd64", source(before=function("uuidgen"))),
-    ("symbol-prefix", "other_name", "amd64", source("vmt", before=function("other_name"))),
+    ("global-symbol", "", "amd64", source(before=function("other_name"))),
     ("import-missing", "strtol", "amd64",
      source(before="long strtol(const char *, char **, int);",
             body='if (strtol("1", NULL, 0)) return 1;')),

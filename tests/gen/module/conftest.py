@@ -66,6 +66,9 @@ class Editor:
         changed = self.sections[index]._replace(**fields)
         self.layout.section.pack_into(self.data, place, *changed)
 
+    def size(self, name: str) -> int:
+        return self.sections[self.index(name)].size
+
     def symbol_index(self, name: str) -> int:
         return self._symbols().index(name)
 

@@ -51,6 +51,16 @@ def _type(number: int) -> Callable[[dict[str, int]], bool]:
     return lambda relocation: relocation["type"] == number
 
 
+def _no_data(editor: Any) -> None:
+    """Relocations for a section of a region without a byte."""
+    editor.section(".data", size=0)
+    editor.section(".rela.text", info=editor.index(".data"))
+
+
+def _offset(number: int) -> Callable[[dict[str, int]], bool]:
+    return lambda relocation: relocation["offset"] == number
+
+
 def _clash(editor: Any) -> None:
     """Give the module's own function the name of one of the kernel's."""
     name = editor.symbol("printf")["name"]
@@ -83,6 +93,10 @@ CASES: list[tuple[str, str, Callable[[Any], object], str, str]] = [
     ("symbol-strings-empty", "amd64", lambda e: e.section(".strtab", size=0), "ENOEXEC",
      "no symbol strings"),
     ("section-names", "amd64", lambda e: e.header(shstrndx=999), "ENOEXEC", "bad shstrndx"),
+    ("module-size", "amd64", lambda e: e.section(".rodata", size=1 << 40), "ENOMEM",
+     "out of memory"),
+    ("module-size", "i386", lambda e: e.section(".text", size=1 << 31), "ENOMEM",
+     "out of memory"),
     ("no-text", "amd64", lambda e: e.section(".text", flags=2), "ENOEXEC", "no text"),
     ("relocation-type", "amd64", lambda e: e.relocation(".rela.text", anything, type=9), "ENOEXEC",
      "kobj_reloc: unexpected relocation type 9"),
@@ -109,16 +123,38 @@ CASES: list[tuple[str, str, Callable[[Any], object], str, str]] = [
 
 # What the kernel does not look at, and would crash from.
 CORRUPTIONS: list[tuple[str, str, Callable[[Any], object]]] = [
-    ("section-align-zero", "amd64", lambda e: e.section(".rodata", align=0)),
-    ("relocation-section", "amd64", lambda e: e.section(".rela.text", info=999)),
-    ("relocation-outside", "amd64", lambda e: e.relocation(".rela.text", anything, offset=1 << 20)),
+    ("section-align", "amd64", lambda e: e.section(".rodata", align=0)),
+    ("relocation-outside", "amd64", lambda e: e.relocation(".rela.text", anything, offset=1 << 40)),
+    ("relocation-base", "amd64", _no_data),
+    ("section-name", "amd64", lambda e: e.section(".text", name=0x7FFFFFFF)),
+    ("module-size", "amd64", lambda e: e.section(".symtab", size=1 << 40)),
     ("module-info-local", "amd64", _info_elsewhere),
 ]
 
 # What the loader takes and the linter does not.
 HARMFUL: list[tuple[str, str, Callable[[Any], object]]] = [
-    ("section-align-page", "amd64", lambda e: e.section(".data", align=0x4000)),
+    ("section-align", "amd64", lambda e: e.section(".data", align=0x4000)),
+    ("section-kind", "amd64", lambda e: e.section(".text", type=8)),
+    ("section-kind", "amd64", lambda e: e.section(".data", flags=2)),
+    ("section-ignored", "amd64", lambda e: e.section(".rela.text", type=0)),
     ("symbol-common", "amd64", lambda e: e.symbol(UNDEFINED, shndx=0xFFF2, value=4)),
+    ("symbol-table-size", "amd64", lambda e: e.section(".symtab", size=e.size(".symtab") - 4)),
+    ("symbol-text", "amd64", lambda e: e.symbol(UNDEFINED, name=1 << 20)),
+    ("symbol-unloaded", "amd64",
+     lambda e: e.symbol("hello_modcmd", shndx=e.index(".strtab"), info=18)),
+    ("symbol-unloaded", "amd64", lambda e: e.section(".data", type=7)),
     ("module-info-size", "amd64", lambda e: e.section("link_set_modules", size=16)),
+    ("module-info-place", "amd64", lambda e: e.relocation(
+        ".relalink_set_modules", anything, addend=1 << 11)),
+    ("module-modcmd", "amd64", lambda e: e.relocation(".rela.rodata", _offset(8), addend=5)),
+    ("module-modcmd", "amd64", lambda e: e.relocation(".rela.rodata", _offset(8), type=10)),
+    ("module-modcmd", "amd64", lambda e: e.relocation(".rela.rodata", _offset(8), type=0)),
+    ("relocation-lost", "amd64", lambda e: e.section(".rela.text", info=999)),
+    ("relocation-lost", "amd64", lambda e: e.section(".rela.text", info=e.index(".symtab"))),
+    ("relocation-lost", "amd64", lambda e: e.section(".rela.text", size=e.size(".rela.text") - 8)),
     ("relocation-symbol", "amd64", lambda e: e.relocation(".rela.text", anything, symbol=9999)),
+    ("relocation-none", "amd64", lambda e: e.relocation(".rela.text", anything, type=0)),
+    ("relocation-target", "amd64", lambda e: e.relocation(".rela.rodata", anything, symbol=0)),
+    ("relocation-width", "amd64", lambda e: e.relocation(".rela.text", _type(4), type=1)),
+    ("code-unrelocated", "amd64", lambda e: e.section(".rela.text", size=0)),
 ]

@@ -67,7 +67,7 @@ def test_two_modules_in_one_are_refused(edit: Callable[..., Any]) -> None:
 def test_an_alignment_above_a_page_is_an_error(edit: Callable[..., Any]) -> None:
     editor = edit("amd64")
     editor.section(".data", align=0x4000)
-    assert rules(editor.write())["section-align-page"] == ".data"
+    assert rules(editor.write())["section-align"] == ".data"
 
 
 def test_common_symbols_are_an_error(edit: Callable[..., Any]) -> None:
@@ -90,9 +90,28 @@ def test_another_release_does_not_take_it(build: Any) -> None:
     assert "module-version" not in rules(current, release="11.99.5")
 
 
-def test_an_unknown_release_is_a_usage_error(build: Any) -> None:
-    with pytest.raises(UsageError, match=r"no release '11\.5'"):
-        lint_file(build("hello.c").path, release="11.5")
+@pytest.mark.parametrize(
+    ("uname", "taken"),
+    [
+        ("11.0", True),
+        ("11.0_STABLE", True),
+        ("11.0_RC1", True),
+        ("11.0.1", True),
+        ("10.1_PATCH", False),
+        ("9.4", False),
+        ("9.99.100", False),
+        ("11.99.5", False),
+    ],
+)
+def test_what_uname_says_is_a_release(build: Any, uname: str, taken: bool) -> None:
+    path = build("hello.c").path
+    assert ("module-version" not in rules(path, release=uname)) is taken
+
+
+@pytest.mark.parametrize("name", ["eleven", "11", "11.99", "NetBSD 11.0", "11.0 STABLE", ""])
+def test_what_is_no_release_is_a_usage_error(build: Any, name: str) -> None:
+    with pytest.raises(UsageError, match="expected what uname -r prints"):
+        lint_file(build("hello.c").path, release=name)
 
 
 def test_the_command_says_clean_and_for_which_kernels(

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtgen import resources
 from vmtgen.common.errors import MissingInputError
 from vmtgen.common.located import LocatedErrors
 from vmtgen.kobj import read_module
 from vmtgen.kobj.exported import KERNEL, exported_names
 from vmtgen.lint.check import lint_file
-from vmtgen.targets import ExportedNames, load_targets
+from vmtgen.targets import load_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +28,9 @@ def test_the_simulators_own_modules_would_load(build: Any, path: Path, machine: 
     findings = lint_file(build(str(path), machine).path)
     # The classic glue has global names, as ioconf.c does; that is what symbol-clash is for.
     refused = {f.rule for f in findings if f.severity == "error"} - {"symbol-clash"}
-    assert refused == set(), findings
+    # rules.c breaks the simulator's rules on purpose, and one of them can be seen in the file.
+    expected = {"code-read-only"} if path.stem == "rules" else set[str]()
+    assert refused == expected, findings
 
 
 def test_there_are_such_modules() -> None:
@@ -58,7 +59,6 @@ def test_a_module_straight_from_the_compiler_is_told_what_it_drags_along(
     assert {"debug-sections", "stray-section", "eh-frame", "relocation-type"} <= set(found)
     assert found["relocation-type"].message.startswith("R_386_")
     assert "hz" in found["relocation-type"].message or "GLOBAL" in found["relocation-type"].message
-    assert "symbol-prefix" not in found, "that rule is for vmt.kmod only"
 
 
 def test_two_modules_of_the_same_kernel_may_have_the_names_of_either(build: Any) -> None:

@@ -1,0 +1,109 @@
+"""What is known of single kernels: the symbols they export, the modules they have.
+
+A kernel is known by its __NetBSD_Version__ and its machine; the lists are files in kernels/, each
+with its source at its top.  A list of symbols can also come from the user, as nm(1) prints it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen.kobj.exported import KERNEL, exported_names
+from vmtgen.kobj.model import Machine
+
+if TYPE_CHECKING:
+    import os
+
+# (__NetBSD_Version__, machine) of the kernel that KERNEL names.
+_KNOWN = {(1_099_001_200, Machine.AMD64)}
+
+# Types of nm(1) that kobj_checksyms() does not find: undefined, weak, debugging, local ones.
+_NM_LINE = re.compile(r"(?:[0-9a-fA-F]+[ \t]+)?([A-Za-z?-])[ \t]+(\S+)|(\S+)")
+_NM_POSIX = re.compile(r"(\S+)[ \t]+([A-Za-z?-])(?:[ \t].*)?")
+
+
+@dataclass(frozen=True)
+class KernelSymbols:
+    """The global names of one kernel; `source` says in words where they come from."""
+
+    source: str
+    names: frozenset[str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KernelModules:
+    """The modules of one system.
+
+    `shipped` lie in its module directory, `builtin` are part of its kernel; of those, `idle`
+    can be unloaded to make room for another of the same name.
+    """
+
+    source: str
+    shipped: frozenset[str] = field(repr=False)
+    builtin: frozenset[str]
+    idle: frozenset[str]
+
+    def has(self, name: str) -> bool:
+        """Whether a module can require that name."""
+        return name in self.shipped or name in self.builtin
+
+
+@lru_cache(maxsize=1)
+def nearest_symbols() -> KernelSymbols:
+    """Return the one list of symbols that is at hand, for kernels without one of their own."""
+    return KernelSymbols(f"the list of {KERNEL.replace('-', ' ')}", exported_names(KERNEL))
+
+
+@lru_cache(maxsize=1)
+def nearest_modules() -> KernelModules:
+    """Return the one list of modules that is at hand, for systems without one of their own."""
+    text = resources.files("vmtgen.kobj").joinpath("kernels", f"{KERNEL}.modules").read_text("ascii")
+    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+    words = [line.split() for line in lines]
+    return KernelModules(
+        f"the list of {KERNEL.replace('-', ' ')}",
+        frozenset(name for name, *_ in words),
+        frozenset(name for name, *marks in words if "builtin" in marks),
+        frozenset(name for name, *marks in words if "idle" in marks),
+    )
+
+
+def symbols_of(version: int, machine: Machine) -> KernelSymbols | None:
+    """Return the symbols of exactly that kernel, None where no list of it is at hand."""
+    return nearest_symbols() if (version, machine) in _KNOWN else None
+
+
+def modules_of(version: int, machine: Machine) -> KernelModules | None:
+    """Return the modules of exactly that system, None where no list of it is at hand."""
+    return nearest_modules() if (version, machine) in _KNOWN else None
+
+
+def read_symbols(path: str | os.PathLike[str]) -> KernelSymbols:
+    """Read a file of symbols: what nm or nm -P prints, or one name a line.
+
+    Names that nm marks as undefined, weak or local are left out.  Raises OSError where the file
+    cannot be read, ValueError (with the line's number) where a line is none of these.
+    """
+    names: set[str] = set()
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.strip()
+        if not words or words.startswith("#") or words.endswith(":"):
+            continue
+        if match := _NM_LINE.fullmatch(words):
+            kind, name = match[1] or "T", match[2] or match[3]
+        elif match := _NM_POSIX.fullmatch(words):
+            name, kind = match[1], match[2]
+        else:
+            raise ValueError(f"line {number}: not a line of nm(1): {line[:60]!r}")
+        if kind.isupper() and kind not in "UVW":
+            names.add(name)
+    if not names:
+        raise ValueError("no global symbol in it")
+    return KernelSymbols(f"{path}", frozenset(names))
+

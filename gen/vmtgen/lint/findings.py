@@ -1,0 +1,69 @@
+"""What the linter says of one thing that is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.lint.rules import BY_ID, rule_for
+
+if TYPE_CHECKING:
+    from vmtgen.kobj import KobjError, Module
+    from vmtgen.lint.rules import Rule, Severity
+
+_LONGEST = 200  # characters of a name in a message
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: the rule, where, and what to do.
+
+    `kernel` is what the kernel would print, '' where it would not notice.
+    """
+
+    rule: str
+    severity: Severity
+    where: str
+    message: str
+    remedy: str
+    kernel: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the finding for JSON."""
+        return asdict(self)
+
+
+def printable(text: str) -> str:
+    """Return text from a file as it can go to a terminal: one line, no control characters."""
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+
+
+def finding(rule_id: str, where: str, message: str, kernel: str = "") -> Finding:
+    """Return the finding of a rule, with what comes from the file made printable."""
+    rule = BY_ID[rule_id]
+    return Finding(
+        rule.id, rule.severity, printable(where), printable(message), rule.remedy, _lines(kernel)
+    )
+
+
+def refusal(error: KobjError, module: Module | None) -> Finding:
+    """Return the finding for what the loader refuses."""
+    rule: Rule | None = None
+    for said in error.messages:
+        rule = rule or rule_for(said.text)
+    assert rule is not None, f"no rule for the loader's words: {error}"
+    where = ""
+    relocation = error.relocation
+    message = rule.why
+    if relocation is not None and module is not None:
+        where = f"{module.sections[relocation.section].name}+{relocation.offset:#x}"
+        target = module.describe(relocation.symbol)
+        message = f"{relocation.type_name} against {target}: {rule.why[0].lower()}{rule.why[1:]}"
+    return finding(rule.id, where, message, str(error))
+
+
+def _lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))

@@ -1,0 +1,91 @@
+"""Rules about sections: what kobj_load() makes of each, and what it passes over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtgen.kobj.model import PAGE_SIZE, SHF_ALLOC
+from vmtgen.lint.findings import finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmtgen.kobj import Module, Region, Section
+    from vmtgen.lint.findings import Finding
+
+# What the System V ABI ("Special Sections") says of the sections whose meaning is in their name:
+# types that hold what they should, and the region in which the loader must put them.
+_USUAL: dict[str, tuple[tuple[str, ...], Region | None]] = {
+    ".text": (("PROGBITS",), "text"),
+    ".data": (("PROGBITS",), "data"),
+    ".bss": (("NOBITS", "PROGBITS"), "data"),
+    ".rodata": (("PROGBITS",), None),
+}
+# Lists of functions that a C runtime calls at the start and at the end of a program.
+_CONSTRUCTORS = ("INIT_ARRAY", "FINI_ARRAY", "PREINIT_ARRAY")
+
+
+def section_findings(module: Module) -> Iterator[Finding]:
+    """Yield what is wrong with the module's sections."""
+    yield from _debug_sections(module)
+    for section in module.sections[1:]:
+        yield from _one(section)
+    entry = 16 if module.machine.pointer_size == 4 else 24  # Elf32_Sym, Elf64_Sym
+    for section in module.sections:
+        if section.type == "SYMTAB" and section.size % entry:
+            said = f"{section.size} bytes are no multiple of {entry}"
+            yield finding("symbol-table-size", section.name, said)
+
+
+def is_debug(section: Section) -> bool:
+    """Whether a loaded section is one that strip -g would take out."""
+    return section.loaded and section.name.startswith(".debug") and section.size > 0
+
+
+def _debug_sections(module: Module) -> Iterator[Finding]:
+    debug = [section for section in module.sections if is_debug(section)]
+    if debug:
+        total = sum(section.size for section in debug)
+        said = f"{len(debug)} debug sections, {total} bytes, would be loaded"
+        yield finding("debug-sections", debug[0].name, said)
+
+
+def _one(section: Section) -> Iterator[Finding]:
+    where = section.name or f"section {section.index}"
+    if section.loaded and not section.name_inside:
+        said = f"section {section.index}: sh_name is {section.name_offset:#x}"
+        yield finding("section-name", where, said)
+    yield from _kind(section, where)
+    if not section.loaded or section.size == 0:
+        return
+    if section.align == 0 or section.align > PAGE_SIZE:
+        yield finding("section-align", where, f"sh_addralign is {section.align:#x}")
+    said = f"{section.size} bytes would be loaded as {section.region}"
+    if is_debug(section):
+        return
+    if section.name.startswith(".eh_frame"):
+        yield finding("eh-frame", where, said)
+    elif not section.flags & SHF_ALLOC:
+        yield finding("stray-section", where, said)
+
+
+def _kind(section: Section, where: str) -> Iterator[Finding]:
+    if section.size == 0:
+        return
+    if section.type in _CONSTRUCTORS:
+        yield finding("section-ignored", where, f"{section.type}: the kernel calls no constructors")
+    elif section.type == "NULL":
+        said = f"type NULL, {section.size} bytes: a header that is switched off"
+        yield finding("section-ignored", where, said)
+    if section.region == "text" and section.type == "NOBITS":
+        yield finding("section-kind", where, "executable and NOBITS: its code is all zeros")
+        return
+    for name, (types, region) in _USUAL.items():
+        if section.name != name and not section.name.startswith(f"{name}."):
+            continue
+        if section.loaded and section.type not in types:
+            said = f"is {section.type}: what the file holds for it is not loaded"
+            yield finding("section-kind", where, said)
+        elif section.loaded and region not in (None, section.region):
+            said = f"would be loaded as {section.region}, with that protection, not as {region}"
+            yield finding("section-kind", where, said)
