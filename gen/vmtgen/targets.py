@@ -155,6 +155,7 @@ class Absent(Record):
 class Exports(Record):
     """What is known of the names that kernels export."""
 
+    tables: Entries[SymbolTable]
     known: Entries[Known]
     absent: Entries[Absent]
 

@@ -62,7 +62,9 @@ def nearest_symbols() -> KernelSymbols:
 @lru_cache(maxsize=1)
 def nearest_modules() -> KernelModules:
     """Return the one list of modules that is at hand, for systems without one of their own."""
-    text = resources.files("vmtgen.kobj").joinpath("kernels", f"{KERNEL}.modules").read_text("ascii")
+    text = (
+        resources.files("vmtgen.kobj").joinpath("kernels", f"{KERNEL}.modules").read_text("ascii")
+    )
     lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     words = [line.split() for line in lines]
     return KernelModules(
@@ -106,4 +108,3 @@ def read_symbols(path: str | os.PathLike[str]) -> KernelSymbols:
     if not names:
         raise ValueError("no global symbol in it")
     return KernelSymbols(f"{path}", frozenset(names))
-

@@ -61,7 +61,8 @@ class Linked:
     """A module as it lies in the kernel's memory after linking.
 
     `images` holds the pages of each region (absent: the region is empty), `bases` their
-    addresses (0 for an empty one).  `link_sets` maps the name behind 'link_set_' to the pointers in it.
+    addresses (0 for an empty one).  `link_sets` maps the name behind 'link_set_' to the
+    pointers in it.
     """
 
     module: Module
@@ -112,30 +113,17 @@ def local_refusals(module: Module) -> Iterator[KobjError]:
     yield from loading.relocate(local=True)
 
 
-def refusals(module: Module) -> Iterator[KobjError]:
-    """Yield every relocation that the loader refuses, imports taken for granted."""
-    try:
-        loading = Loading(module, pretended_bases(module))
-    except KobjPanicError as error:
-        yield error
-        return
-    yield from loading.relocate(local=True)
-    loading.look_up(lambda _: loading.pretended_import)
-    yield from loading.relocate(local=False)
+def link_as_pretended(module: Module) -> tuple[Loading, tuple[KobjError, ...]]:
+    """Link at pretended addresses, with every import at one, and go on after a refusal.
 
-
-def link_as_pretended(module: Module) -> Loading:
-    """Link at pretended addresses, with every import at one, and pass over what is refused.
-
-    Raises KobjPanicError where the sections cannot be placed.
+    Returns the module in memory and what the loader refuses.  Raises KobjPanicError where
+    the sections cannot be placed.
     """
     loading = Loading(module, pretended_bases(module))
-    for _ in loading.relocate(local=True):
-        pass
+    refused = list(loading.relocate(local=True))
     loading.look_up(lambda _: loading.pretended_import)
-    for _ in loading.relocate(local=False):
-        pass
-    return loading
+    refused += loading.relocate(local=False)
+    return loading, tuple(refused)
 
 
 def pretended_bases(module: Module) -> dict[Region, int]:
@@ -189,7 +177,7 @@ class Loading:
         self.pretended_import = _PRETENDED_BASE[module.machine] - 0x100000
 
     def _place(self) -> None:
-        """The second loop of kobj_load() over the section headers."""
+        """Place and fill the sections: the second loop of kobj_load() over their headers."""
         from vmtgen.kobj.read import aligned  # noqa: PLC0415 - read needs the linker
 
         place = dict(self.bases)
@@ -250,7 +238,7 @@ class Loading:
     # -- the two halves ----------------------------------------------------------------------
 
     def load(self, resolve: Callable[[str], int | None]) -> None:
-        """The rest of kobj_load(): no name twice, then relocations against local symbols."""
+        """Do the rest of kobj_load(): no name twice, then relocations against local symbols."""
         self.check_duplicates(resolve)
         for refusal in self.relocate(local=True):
             raise refusal

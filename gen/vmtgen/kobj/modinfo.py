@@ -89,7 +89,7 @@ def split_required(text: str) -> tuple[tuple[str, ...], str]:
 
 
 def module_error(text: str) -> Message:
-    """module_error() has no function name: it prints a warning of its own form."""
+    """Return a warning as the kernel's own function of that name prints it."""
     return Message(f"WARNING: module error: {text}")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vmtgen.kobj import elf
 from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
-from vmtgen.kobj.link import local_refusals, refusals
+from vmtgen.kobj.link import Loading, link_as_pretended, local_refusals
 from vmtgen.kobj.model import (
     PAGE_SIZE,
     SHF_EXECINSTR,
@@ -54,11 +54,13 @@ class Inspection:
 
     `module` is None when the file's structure is refused, which ends the reading;
     refusals of single relocations, for which every import is taken to exist, are listed
-    all together.
+    all together.  `loading` is the module linked at pretended addresses as far as it can
+    be (None: its sections cannot be placed).
     """
 
     module: Module | None
     refusals: tuple[KobjError, ...]
+    loading: Loading | None = None
 
 
 def read_module(path: str | os.PathLike[str], machine: Machine | None = None) -> Module:
@@ -78,7 +80,11 @@ def inspect_module(path: str | os.PathLike[str], machine: Machine | None = None)
         module = load(path, machine)
     except KobjError as error:
         return Inspection(None, (error,))
-    return Inspection(module, tuple(refusals(module)))
+    try:
+        loading, refused = link_as_pretended(module)
+    except KobjPanicError as error:
+        return Inspection(module, (error,))
+    return Inspection(module, refused, loading)
 
 
 def load(path: str | os.PathLike[str], wanted: Machine | None = None) -> Module:
@@ -88,7 +94,7 @@ def load(path: str | os.PathLike[str], wanted: Machine | None = None) -> Module:
     """
     path = Path(path)
     if path.stat().st_size > _LARGEST_FILE:
-        raise KobjError(Message(f"the file has more than {_LARGEST_FILE} bytes"), errno="EFBIG")
+        raise KobjError(Message(f"the file has more than {_LARGEST_FILE} bytes"))
     data = path.read_bytes()
     machine, header = _header(data, wanted)
     headers = _section_headers(data, machine, header)
@@ -287,8 +293,7 @@ def _expect_contents(data: bytes, machine: Machine, headers: Sequence[elf.Sectio
             total += size
     if total > len(data):
         raise KobjError(
-            Message("the relocation tables share bytes: together they are larger than the file"),
-            errno="EFBIG",
+            Message("the relocation tables share bytes: together they are larger than the file")
         )
 
 

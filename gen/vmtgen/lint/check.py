@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmtgen.common.files import expect_file
-from vmtgen.kobj import KobjPanicError, Machine, Module, inspect_module
-from vmtgen.kobj.link import link_as_pretended
+from vmtgen.kobj import KobjError, Loading, Machine, Module, inspect_module
 from vmtgen.lint.code import code_problems
 from vmtgen.lint.findings import Finding, finding, refusal
 from vmtgen.lint.info import info_findings
@@ -51,7 +50,9 @@ def lint_file(
     seen = inspect_module(path, machine)
     findings = [refusal(error, seen.module) for error in seen.refusals]
     if seen.module is not None:
-        findings += _module_findings(seen.module, targets, version, symbols)
+        findings += section_findings(seen.module)
+    if seen.loading is not None:
+        findings += _module_findings(seen.loading, targets, version, symbols)
     # The loader may stop for one reason at two places, and two rules see the same place.
     unique: dict[tuple[str, str], Finding] = {}
     for found in findings:
@@ -60,13 +61,9 @@ def lint_file(
 
 
 def _module_findings(
-    module: Module, targets: Targets, version: int | None, symbols: KernelSymbols | None
+    loading: Loading, targets: Targets, version: int | None, symbols: KernelSymbols | None
 ) -> Iterator[Finding]:
-    yield from section_findings(module)
-    try:
-        loading = link_as_pretended(module)
-    except KobjPanicError:
-        return  # no section has a place; the loader's own refusal says why
+    module = loading.module
     yield from relocation_findings(module, loading)
     built_for = version if version is not None else _version(module)
     yield from symbol_findings(module, targets, built_for, symbols)
@@ -76,8 +73,6 @@ def _module_findings(
 
 
 def _version(module: Module) -> int | None:
-    from vmtgen.kobj import KobjError  # noqa: PLC0415
-
     try:
         return module.modinfo.version
     except KobjError:

@@ -148,6 +148,8 @@ class _Look:
     def _needs_relocation(self, instruction: Instruction) -> bool:
         """Whether the instruction's field holds what stands there before it is relocated."""
         address, size, mnemonic, operands = instruction
+        if "0x" not in operands and "[rip]" not in operands:
+            return False
         number = _NUMBER.fullmatch(operands)
         if self.machine is Machine.AARCH64:
             return mnemonic == "bl" and number is not None and int(number[1], 16) == address
@@ -188,7 +190,7 @@ class _Look:
     def _memory(
         self, instruction: Instruction, found: Sequence[tuple[int, Relocation]]
     ) -> Iterator[tuple[str, str]]:
-        """A load or a store at a fixed address: the place must exist, and take a store."""
+        """Look at loads and stores at a fixed address: the place must exist, and take a store."""
         for target, writes in self._accesses(instruction, found):
             section = self._section_at(target)
             if section is None:
@@ -249,6 +251,9 @@ def _uses_fpu(machine: Machine, mnemonic: str, operands: str) -> bool:
     # wait is x87's too, but compilers emit it only with the rest.
     return (
         mnemonic.startswith("f")
+        or (
+            ("mm" in operands or "st" in operands or "k" in operands)
+            and _X86_FPU.search(operands) is not None
+        )
         or _X86_STATE.fullmatch(mnemonic) is not None
-        or _X86_FPU.search(operands) is not None
     )

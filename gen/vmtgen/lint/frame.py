@@ -28,15 +28,35 @@ def below_stack(machine: Machine, code: Iterable[Instruction]) -> Iterator[Instr
     waiting: dict[int, _State] = {}
     for instruction in code:
         address, _, mnemonic, operands = instruction
-        state = _joined(state, waiting.pop(address, None))
-        used = list(_used(machine, mnemonic, operands, state))
-        if state[0] is not None and any(place < state[0] for place in used):
-            yield instruction
+        if waiting or state is None:
+            state = _joined(state, waiting.pop(address, None))
+        if not _concerns(mnemonic, operands):
+            continue
+        if "[" in operands and state[0] is not None:
+            used = _used(machine, mnemonic, operands, state)
+            if any(place < state[0] for place in used):
+                yield instruction
         state, target, ends = step(machine, mnemonic, operands, state)
         if target is not None and target > address:
             waiting[target] = _joined(waiting.get(target), state)
         if ends:
             state = None
+
+
+# Mnemonics that move the stack pointer or end a path, without naming the pointer.
+_IMPLICIT = ("j", "push", "pop", "leave", "ret", "iret", "ud", "int3", "hlt", "sysret",
+             "b", "cb", "tb", "eret")  # fmt: skip
+
+
+def _concerns(mnemonic: str, operands: str) -> bool:
+    """Whether an instruction can name or move one of the two pointers, or leave the line."""
+    return (
+        "sp" in operands
+        or "bp" in operands
+        or "x29" in operands
+        or "fp" in operands
+        or mnemonic.startswith(_IMPLICIT)
+    )
 
 
 def _joined(one: _State | None, other: _State | None) -> _State:
@@ -52,7 +72,7 @@ def _joined(one: _State | None, other: _State | None) -> _State:
 def _used(machine: Machine, mnemonic: str, operands: str, state: _State) -> Iterator[int]:
     """Yield the offsets of memory operands whose base is the stack or the frame pointer."""
     pattern = _ARM_MEMORY if machine is Machine.AARCH64 else _X86_MEMORY
-    if mnemonic == "lea" and operands.split(",")[0] in ("rsp", "esp"):
+    if mnemonic == "lea" and operands.split(",", maxsplit=1)[0] in ("rsp", "esp"):
         return  # moves the stack pointer
     for match in pattern.finditer(operands):
         base = state[0] if match[1] in ("rsp", "esp", "sp") else state[1]
@@ -142,7 +162,7 @@ def _arm(
     if memory and memory[1] == "sp" and (memory[3] or memory[4]):
         sp = _moved(sp, int(memory[2] if memory[3] else memory[4], 0))
     if operands.startswith(("sp,", "x29,", "fp,")) and not mnemonic.startswith(("st", "cmp")):
-        target = operands.split(",")[0]
+        target = operands.split(",", maxsplit=1)[0]
         value = _arm_value(mnemonic, operands, sp, fp)
         if target == "sp":
             sp = value

@@ -100,7 +100,7 @@ def _problems(
 
 
 def _pointer(module: Module, loading: Loading, relocation: Relocation) -> Iterator[tuple[str, str]]:
-    """A pointer in data leads into its symbol's section, or to the end of it."""
+    """Look whether a pointer in data leads into its symbol's section, or to the end of it."""
     size = module.machine.pointer_size
     place = loading.addresses[relocation.section] + relocation.offset
     found = loading.locate(place, size)

@@ -75,7 +75,8 @@ RULES: tuple[Rule, ...] = (
     Rule("symbol-table-empty", "error", "The symbol table has no entry.", _WHOLE, _LOAD,
          r"no symbol table"),
     Rule("symbol-table-size", "error",
-         "The symbol table's size is no multiple of an entry: the rest is not read.", _WHOLE, _LOAD),
+         "The symbol table's size is no multiple of an entry: the rest is not read.", _WHOLE,
+         _LOAD),
     Rule("symbol-strings-empty", "error", "The symbol string table is empty.", _WHOLE, _LOAD,
          r"no symbol strings"),
     Rule("section-names", "error", "The index of the section name table is out of range.",
@@ -133,7 +134,7 @@ RULES: tuple[Rule, ...] = (
          "A relocation writes more bytes than the instruction's field has: it destroys the next "
          "instruction.", _WHOLE, _MACHDEP),
     Rule("relocation-target", "error",
-         "What a relocation leads to is no place in the module's loaded sections nor in the kernel.",
+         "What a relocation leads to is neither in the module's loaded sections nor in the kernel.",
          _WHOLE, _SYM_LOOKUP),
     Rule("relocation-type", "error", "The machine's loader does not know this relocation.",
          "compile without -fpic, -fpie, -mcmodel=large and thread-local data; on i386 with "
@@ -223,7 +224,8 @@ RULES: tuple[Rule, ...] = (
          "No list that is at hand says that this release has the required module.",
          "look for it in the system's module directory", _DO_LOAD),
     Rule("module-version", "error", "The module was built for another release (EPROGMISMATCH).",
-         "build for the kernel's release: vmtgen build --release", f"{_MODULE}, module_compatible()",
+         "build for the kernel's release: vmtgen build --release",
+         f"{_MODULE}, module_compatible()",
          r"module `.*' built for"),
     # -- code --------------------------------------------------------------------------------
     Rule("code-unrelocated", "error",

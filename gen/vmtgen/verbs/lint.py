@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.common.errors import DATA, UsageError
-from vmtgen.common.files import shown
+from vmtgen.common.errors import DATA, UsageError, VmtgenError
+from vmtgen.common.files import expect_file, shown
 
 if TYPE_CHECKING:
     import argparse
 
+    from vmtgen.kobj.known import KernelSymbols
     from vmtgen.lint.check import Finding
 
 SUMMARY = "say what the kernel would refuse in a module, and what would hurt"
@@ -21,10 +22,15 @@ examples:
   vmtgen lint build/11.0/amd64/vmt.kmod
   vmtgen lint --release 10.1 --machine i386 vmt.kmod
                                            would that kernel take it?
+  vmtgen lint --release "$(uname -r)" vmt.kmod
+                                           would this kernel take it?
+  nm /netbsd > symbols; vmtgen lint --symbols symbols vmt.kmod
+                                           does this very kernel export all that it imports?
   vmtgen lint --explain relocation-type    what a rule is about
   vmtgen lint --explain all                every rule
 
-Ends with 0 when no file has an error (with --strict: nor a warning), else with 65.
+Ends with 0 when no file has an error (with --strict: nor a warning), else with 65. A note is
+for you to know, and never counts.
 """
 
 
@@ -32,10 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
     parser.epilog = _EXAMPLES
     parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="a .kmod")
-    parser.add_argument("--release", metavar="R", help="the kernel's release")
+    parser.add_argument(
+        "--release", metavar="R", help="the kernel's release, in any form that uname -r has"
+    )
+    parser.add_argument(
+        "--symbols", metavar="FILE", type=Path, help="the kernel's symbols, as nm prints them"
+    )
     parser.add_argument("--machine", metavar="M", help="the kernel's machine")
     parser.add_argument("--strict", action="store_true", help="a warning is an error, too")
-    parser.add_argument("--explain", metavar="ID", help="tell about a rule; all: about every rule")
+    parser.add_argument("--explain", metavar="ID", help="explain a rule; all: every rule")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
@@ -51,17 +62,30 @@ def run(args: argparse.Namespace) -> int:
 
     targets = load_targets()
     machine = Machine(targets.machine(args.machine).name) if args.machine else None
-    results = [
-        (path, lint_file(path, targets=targets, release=args.release, machine=machine))
-        for path in args.files
-    ]
+    kernel = {
+        "release": args.release,
+        "machine": machine,
+        "symbols": _symbols(args.symbols) if args.symbols else None,
+    }
+    results = [(path, lint_file(path, targets=targets, **kernel)) for path in args.files]
     if args.json:
         print(json.dumps([_described(path, found) for path, found in results], indent=2))
     else:
         for path, found in results:
             _print(path, found)
     worst = {finding.severity for _, found in results for finding in found}
-    return DATA if "error" in worst or (args.strict and worst) else 0
+    return DATA if "error" in worst or (args.strict and "warning" in worst) else 0
+
+
+def _symbols(path: Path) -> KernelSymbols:
+    from vmtgen.kobj.known import read_symbols  # noqa: PLC0415
+
+    hint = "on NetBSD, nm /netbsd > FILE writes it"
+    expect_file(path, hint=hint)
+    try:
+        return read_symbols(path)
+    except ValueError as error:
+        raise VmtgenError(f"{shown(path)}: {error}", hint=hint) from error
 
 
 def _accepted(path: Path) -> str | None:
@@ -95,8 +119,9 @@ def _print(path: Path, found: tuple[Finding, ...]) -> None:
     accepted = _accepted(path)
     taken = f"; for {accepted}" if accepted else ""
     errors = sum(finding.severity == "error" for finding in found)
-    if found:
-        print(f"{name}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}{taken}")
+    warnings = sum(finding.severity == "warning" for finding in found)
+    if errors or warnings:
+        print(f"{name}: {_count(errors, 'error')}, {_count(warnings, 'warning')}{taken}")
     else:
         print(f"{name}: clean{taken}")
 

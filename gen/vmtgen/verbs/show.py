@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=2))
     else:
-        print("\n".join(_lines(facts)))
+        from vmtgen.lint.findings import printable  # noqa: PLC0415
+
+        print("\n".join(printable(line) for line in _lines(facts)))
     return 0
 
 

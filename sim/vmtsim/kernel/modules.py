@@ -36,7 +36,7 @@ from vmtsim.kernel.sysctl import Sysctl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vmtgen.kobj import ModInfo, Module
+    from vmtgen.kobj import ModInfo, Module, Region
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.facts import Place
@@ -160,13 +160,13 @@ class Modules(Subject):
         loaded.map(self.kernel.memory)
         return (yield from self._start(loaded, properties))
 
-    def _take_space(self, module: Module) -> dict[str, int]:
+    def _take_space(self, module: Module) -> dict[Region, int]:
         """Allocate the regions of a module, with a hole behind them; never used again."""
         bases = consecutive_bases(module, self._next)
         self._next += sum(round_page(size) for size in module.sizes.values()) + PAGE
         if self._next > self.kernel.cpu.layout.modules_end:
             raise KobjError(Message("out of memory", "kobj_load", 458), errno="ENOMEM")
-        return bases  # type: ignore[return-value]
+        return bases
 
     def _refused(self, refusal: KobjError, path: Path, *, name: str | None = None) -> Errno:
         """Print what the kernel prints; give its errno, or panic where it panics.

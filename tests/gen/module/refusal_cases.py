@@ -51,6 +51,16 @@ def _type(number: int) -> Callable[[dict[str, int]], bool]:
     return lambda relocation: relocation["type"] == number
 
 
+def _tables_share_bytes(editor: Any) -> None:
+    for name in (".rela.text", ".rela.rodata"):
+        editor.section(name, offset=0, size=len(editor.data) // 24 * 24)
+
+
+def _name_with_a_blank(editor: Any) -> None:
+    place = editor.data.index(b"\0hello\0")
+    editor.data[place + 3] = ord(" ")
+
+
 def _no_data(editor: Any) -> None:
     """Relocations for a section of a region without a byte."""
     editor.section(".data", size=0)
@@ -137,15 +147,19 @@ HARMFUL: list[tuple[str, str, Callable[[Any], object]]] = [
     ("section-kind", "amd64", lambda e: e.section(".text", type=8)),
     ("section-kind", "amd64", lambda e: e.section(".data", flags=2)),
     ("section-ignored", "amd64", lambda e: e.section(".rela.text", type=0)),
+    ("section-overlap", "amd64", _tables_share_bytes),
+    ("module-name-odd", "amd64", _name_with_a_blank),
     ("symbol-common", "amd64", lambda e: e.symbol(UNDEFINED, shndx=0xFFF2, value=4)),
     ("symbol-table-size", "amd64", lambda e: e.section(".symtab", size=e.size(".symtab") - 4)),
     ("symbol-text", "amd64", lambda e: e.symbol(UNDEFINED, name=1 << 20)),
-    ("symbol-unloaded", "amd64",
-     lambda e: e.symbol("hello_modcmd", shndx=e.index(".strtab"), info=18)),
+    ("symbol-unloaded", "amd64", lambda e: e.section(".rodata.str1.1", type=7)),
     ("symbol-unloaded", "amd64", lambda e: e.section(".data", type=7)),
     ("module-info-size", "amd64", lambda e: e.section("link_set_modules", size=16)),
-    ("module-info-place", "amd64", lambda e: e.relocation(
-        ".relalink_set_modules", anything, addend=1 << 11)),
+    (
+        "module-info-place",
+        "amd64",
+        lambda e: e.relocation(".relalink_set_modules", anything, addend=1 << 11),
+    ),
     ("module-modcmd", "amd64", lambda e: e.relocation(".rela.rodata", _offset(8), addend=5)),
     ("module-modcmd", "amd64", lambda e: e.relocation(".rela.rodata", _offset(8), type=10)),
     ("module-modcmd", "amd64", lambda e: e.relocation(".rela.rodata", _offset(8), type=0)),

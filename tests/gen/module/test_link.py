@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtgen.kobj import KobjPanicError, KobjError, LineTable, Machine, link, read_module
+from vmtgen.kobj import KobjError, KobjPanicError, LineTable, Machine, link, read_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtgen import resources
 from vmtgen.common.errors import MissingInputError
 from vmtgen.common.located import LocatedErrors
 from vmtgen.kobj import read_module
 from vmtgen.kobj.exported import KERNEL, exported_names
 from vmtgen.lint.check import lint_file
-from vmtgen.targets import load_targets
+from vmtgen.targets import ExportedNames, load_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

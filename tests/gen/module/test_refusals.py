@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from refusal_cases import CASES, CORRUPTIONS, UNDEFINED, anything, of_symbol
-from vmtgen.kobj import KobjPanicError, KobjError, inspect_module, read_module
+from vmtgen.kobj import KobjError, KobjPanicError, inspect_module, read_module
 from vmtgen.lint.check import lint_file
 
 if TYPE_CHECKING:

@@ -40,10 +40,6 @@ class Said:
     why: str = ""
 
 
-def _memory(words: str = "out of memory") -> Said:
-    return Said(KOBJ, words, "ENOMEM", why="about the kernel's memory")
-
-
 # NetBSD 10.99.12, in the order of the source: kobj_load() to kobj_relocate(), kobj_reloc() of
 # the three machines, module_fetch_info() and module_do_load().
 KERNEL: tuple[Said, ...] = (
@@ -56,7 +52,7 @@ KERNEL: tuple[Said, ...] = (
     Said(KOBJ, "file has no contents", "ENOEXEC", "no-contents"),
     Said(KOBJ, "file has no valid symbol table", "ENOEXEC", "symbol-table"),
     Said(KOBJ, "file has invalid symbol strings", "ENOEXEC", "symbol-strings"),
-    _memory(),
+    Said(KOBJ, "out of memory", "ENOMEM", "module-size"),
     Said(KOBJ, "no symbol table", "ENOEXEC", "symbol-table-empty"),
     Said(KOBJ, "no symbol strings", "ENOEXEC", "symbol-strings-empty"),
     Said(KOBJ, "renamespace failed 1", "-", why="only in rump kernels, which rename symbols"),
@@ -67,6 +63,9 @@ KERNEL: tuple[Said, ...] = (
          why="never reached: kobj_relocate() passes over such a relocation before"),
     Said(KOBJ, "local symbol @3 undefined", "ENOEXEC", "symbol-local"),
     Said(KOBJ, "bad symbol @3 name", "ENOEXEC", "symbol-name"),
+    Said(KOBJ, "kobj_read_vfs: not in a dedicated segment", "panic", "section-align"),
+    Said(KOBJ, "kobj_load: map_data_base 0x2 != address 1", "panic", "section-align"),
+    Said(KOBJ, "kobj_relocate:1119: lost base for e_relatab[3] sec 2", "panic", "relocation-base"),
     Said(KOBJ, "hz @3: bad value", "ENOEXEC", why="about the address that the kernel gives it"),
     Said(KOBJ, "weak symbol @3 not supported", "ENOEXEC", "symbol-weak"),
     Said(KOBJ, "bad binding 0x5 for symbol @3", "ENOEXEC", "symbol-binding"),
@@ -86,12 +85,12 @@ KERNEL: tuple[Said, ...] = (
     Said(MODULE, "module `x' built for `1', system `2'", "EPROGMISMATCH", "module-version"),
     Said(MODULE, "dependency name mismatch (`a' != `b')", "ENOENT",
          why="about another module's file"),
-    Said(MODULE, "module with name `x' already loaded", "EEXIST", why="about what is loaded"),
+    Said(MODULE, "module with name `x' already loaded", "EEXIST", "module-builtin"),
     Said(MODULE, "circular dependency detected for `x'", "EDEADLK", why="about other modules"),
     Said(MODULE, "required module name `x' longer than 32", "EINVAL", "module-requires"),
     Said(MODULE, "self-dependency detected for `x'", "EDEADLK", "module-requires"),
     Said(MODULE, "recursive load failed for `x' (`y' required), error 2", "ENOENT",
-         why="about what is installed"),
+         "module-requires"),
 )  # fmt: skip
 
 # What each kobj_machdep.c has a case for; the numbers are the psABIs'.
@@ -117,20 +116,19 @@ def test_what_the_kernel_says_leads_to_the_rule(said: Said) -> None:
     assert rule is not None
     assert rule.id == said.rule
     assert rule.severity == "error"
-    assert said.place in rule.source or "kobj_machdep.c" in rule.source
+    assert said.place.removesuffix(".c") in rule.source or "kobj_machdep.c" in rule.source
 
 
 @pytest.mark.parametrize(("rule", "errno", "words"), [(c[0], c[3], c[4]) for c in CASES])
 def test_the_errno_is_the_kernels(rule: str, errno: str, words: str) -> None:
-    assert {said.errno for said in KERNEL if said.rule == rule} == {errno}, words
+    assert errno in {said.errno for said in KERNEL if said.rule == rule}, words
 
 
 def test_every_rule_about_a_refusal_is_on_the_kernels_list() -> None:
     own = {
         # What the kernel does not look at and would crash from, or load at a wrong place: the
         # simulator's loader says so in words of its own.
-        "section-align-zero", "section-align-page", "relocation-section", "relocation-outside",
-        "module-info-local",
+        "section-name", "section-overlap", "relocation-outside", "module-info-local",
     }  # fmt: skip
     listed = {said.rule for said in KERNEL if said.rule}
     assert {rule.id for rule in RULES if rule.kernel} - listed == own

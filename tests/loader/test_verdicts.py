@@ -1,0 +1,50 @@
+"""The linter and the simulator say of broken modules what a real kernel did with them."""
+
+from __future__ import annotations
+
+import re
+
+from .mutants import EXCEPTIONS, MOST_EXCEPTIONS, Mutant, agrees, lint_errors, simulated
+
+# What the kernel prints here is memory behind a table, or an address.
+BEHIND = ("m152", "m260")
+
+
+def test_the_linter_refuses_what_the_kernel_refused_or_died_of(mutants: list[Mutant]) -> None:
+    """errno 0, attached or not: no error. A refusal, a panic, a hang: an error."""
+    recorded = [mutant for mutant in mutants if mutant.verdict is not None]
+    assert len(recorded) == 257
+    differs = {m.name for m in recorded if bool(lint_errors(m.path)) is not m.refused}
+    assert differs == set(EXCEPTIONS)
+    assert len(EXCEPTIONS) <= MOST_EXCEPTIONS
+
+
+def test_every_mutant_has_a_verdict_of_the_linter(mutants: list[Mutant]) -> None:
+    """Also those that no kernel was asked about: no traceback, and both answers occur."""
+    others = [mutant for mutant in mutants if mutant.verdict is None]
+    assert len(others) == 85
+    errors = [mutant.name for mutant in others if lint_errors(mutant.path)]
+    assert 0 < len(errors) < len(others)
+
+
+def test_the_simulator_loads_refuses_and_dies_as_the_kernel(mutants: list[Mutant]) -> None:
+    """The kernel's errno or its panic, and for a refusal the same lines on the console."""
+    wrong = []
+    for mutant in mutants:
+        if mutant.verdict is None:
+            continue
+        result, console = simulated(mutant.path)
+        if not agrees(mutant.verdict, result):
+            wrong.append((mutant.name, mutant.what, mutant.verdict["errno"], result))
+        elif isinstance(result, int) and result != 0 and mutant.name not in BEHIND:
+            said, expected = _plain(console), _plain(mutant.verdict["console"])
+            # Of many lines the recording has the first ones.
+            if said[: len(expected)] != expected:
+                wrong.append((mutant.name, mutant.what, expected, said))
+    assert wrong == []
+
+
+def _plain(lines: list[str]) -> list[str]:
+    """Lines without the path of the file, which differs; the module's own name stays."""
+    lines = [re.sub(r"\[(?!vmt\])[^\]]*\]", "[FILE]", line) for line in lines]
+    return [re.sub(r"`[^']*/m[0-9]{3}\.kmod'", "`FILE'", line) for line in lines]
