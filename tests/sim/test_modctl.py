@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.kernel.errors import Unmodelled
+from vmtsim.kernel.errors import KernelPanic, Unmodelled
 from vmtsim.kernel.modules import Modules
 
 from .modkit import MACHINES, Machine, built
@@ -47,6 +48,21 @@ def test_a_file_that_is_no_module_is_refused(tmp_path: Path) -> None:
     machine = _twin()
     assert machine.do("load", path) == ENOEXEC
     assert "linker error" in machine.console[-1]
+
+
+def test_a_module_that_a_kernel_dies_of_is_a_panic(tmp_path: Path) -> None:
+    """sh_addralign 0 of the text: kobj_read_vfs() in a DIAGNOSTIC kernel (tests/loader, m084)."""
+    data = bytearray(built("twin").read_bytes())
+    (headers,) = struct.unpack_from("<Q", data, 0x28)
+    (count,) = struct.unpack_from("<H", data, 0x3C)
+    for place in range(headers, headers + 64 * count, 64):
+        if struct.unpack_from("<IQ", data, place + 4)[0] == 1:  # PROGBITS
+            struct.pack_into("<Q", data, place + 48, 0)
+    path = tmp_path / "twin.kmod"
+    path.write_bytes(data)
+    with pytest.raises(KernelPanic, match="not in a dedicated segment") as caught:
+        _twin().do("load", path)
+    assert caught.value.rule == "module-loader"
 
 
 def test_all_missing_symbols_are_named() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,8 +179,8 @@ def _lint(built: Built, targets: Targets) -> dict[str, int]:
     from vmtgen.lint.check import lint_file  # noqa: PLC0415
 
     findings = lint_file(built.path, targets=targets, release=built.release)
-    errors = sum(finding.severity == "error" for finding in findings)
-    return {"errors": errors, "warnings": len(findings) - errors}
+    counts = Counter(finding.severity for finding in findings)
+    return {"errors": counts["error"], "warnings": counts["warning"]}
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

@@ -158,7 +158,7 @@ HARMFUL: list[tuple[str, str, Callable[[Any], object]]] = [
     (
         "module-info-place",
         "amd64",
-        lambda e: e.relocation(".relalink_set_modules", anything, addend=1 << 11),
+        lambda e: e.section(".rodata.str1.1", size=1),
     ),
     ("module-modcmd", "amd64", lambda e: e.relocation(".rela.rodata", _offset(8), addend=5)),
     ("module-modcmd", "amd64", lambda e: e.relocation(".rela.rodata", _offset(8), type=10)),
