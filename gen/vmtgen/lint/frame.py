@@ -22,10 +22,16 @@ _UNKNOWN: _State = (None, None)
 
 
 def below_stack(machine: Machine, code: Iterable[Instruction]) -> Iterator[Instruction]:
-    """Yield the instructions of one function that use memory below the stack pointer."""
+    """Yield the instructions of one function that use memory below the stack pointer.
+
+    An address that is only computed may be used later: it counts where the stack pointer never
+    gets below it in the whole function.
+    """
     step = _arm if machine is Machine.AARCH64 else _x86
     state: _State | None = (0, None)
     waiting: dict[int, _State] = {}
+    computed: list[tuple[int, Instruction]] = []
+    lowest, lost = 0, False
     for instruction in code:
         address, _, mnemonic, operands = instruction
         if waiting or state is None:
@@ -33,14 +39,23 @@ def below_stack(machine: Machine, code: Iterable[Instruction]) -> Iterator[Instr
         if not _concerns(mnemonic, operands):
             continue
         if "[" in operands and state[0] is not None:
-            used = _used(machine, mnemonic, operands, state)
-            if any(place < state[0] for place in used):
+            below = [p for p in _used(machine, mnemonic, operands, state) if p < state[0]]
+            if below and mnemonic == "lea":
+                computed.append((min(below), instruction))
+            elif below:
                 yield instruction
         state, target, ends = step(machine, mnemonic, operands, state)
         if target is not None and target > address:
             waiting[target] = _joined(waiting.get(target), state)
+        if state[0] is None:
+            lost = True
+        else:
+            lowest = min(lowest, state[0])
         if ends:
             state = None
+    for place, instruction in computed:
+        if place < lowest and not lost:
+            yield instruction
 
 
 # Mnemonics that move the stack pointer or end a path, without naming the pointer.

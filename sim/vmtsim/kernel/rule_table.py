@@ -53,6 +53,10 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("trap", _ALWAYS, "no instruction raises an exception of the processor",
          "look at the instruction: division by 0, an undefined one, a breakpoint"),
     ),
+    "sys/kern/subr_kobj.c (kobj_load, kobj_relocate), sys/kern/subr_kobj_vfs.c (kobj_read_vfs)": (
+        ("module-loader", _ALWAYS, "the kernel's loader survives the module's file",
+         "vmtgen lint FILE says what is wrong with it"),
+    ),
     "sys/kern/subr_kmem.c (kmem_alloc, kmem_free), sys/kern/subr_pool.c": (
         ("use-after-free", _NOBODY, "freed memory is not used",
          "free it after the last user has gone; KASAN finds it on a real kernel"),
