@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.common.errors import DATA, UsageError, VmtgenError
+from vmtgen.common.errors import DATA, ReportedError, UsageError
 from vmtgen.common.files import expect_file, shown
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _symbols(path: Path) -> KernelSymbols:
     try:
         return read_symbols(path)
     except ValueError as error:
-        raise VmtgenError(f"{shown(path)}: {error}", hint=hint) from error
+        raise ReportedError(f"{shown(path)}: {error}", hint=hint) from error
 
 
 def _accepted(path: Path) -> str | None:
