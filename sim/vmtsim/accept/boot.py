@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _KEY = 5.0
 _TRIES = 4
-_LOADER = 60.0
 _LOGINS = 3
 # Seconds after which a guest is silent, and after which a prompt is one.
 _SILENT, _STILL = 15.0, 1.0
@@ -48,7 +47,11 @@ class BootError(ConsoleError):
 
 
 class Boot:
-    """Leads one machine to its shell.  ``timeout`` (seconds) is for the whole way."""
+    """Leads one machine to its shell.  ``timeout`` (seconds) is for the whole way.
+
+    ``inside``: the console may begin with a shell's prompt, as that of ssh does.  Otherwise a text
+    that looks like one counts only after a login, or in answer to an empty line.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Boot:
         *,
         timeout: float,
         say: Callable[[str], None] | None = None,
+        inside: bool = False,
     ) -> None:
         self.console = console
         self.account = account
@@ -64,6 +68,7 @@ class Boot:
         self._say = say or (lambda _line: None)
         self._deadline = time.monotonic() + timeout
         self._logins = 0
+        self._inside = self._entered = inside
 
     def shell(self) -> Shell:
         """Return the root shell; raises BootError and what Console.expect raises."""
@@ -73,6 +78,7 @@ class Boot:
             (texts.COUNTDOWN, self._countdown),
             (texts.BOOT_PROMPT, self._loader_prompt),
             (texts.BOOT_ERROR, self._no_kernel),
+            (texts.NO_SYSTEM, self._no_system),
             (texts.ROOT_DEVICE, self._no_root),
             (texts.NO_INIT, self._no_init),
             (texts.SINGLE_USER, self._single_user),
@@ -103,7 +109,8 @@ class Boot:
                 return self.console.expect(wanted, timeout=max(min(left, _SILENT), 0.0), what=what)
             except ConsoleTimeoutError as error:
                 if left > _SILENT:
-                    if len(self.console.seen) == before and texts.KERNEL.search(self.console.seen):
+                    if len(self.console.seen) == before and self._running():
+                        self._entered = True
                         self.console.type("\r")
                     continue
                 error.hint = (
@@ -113,6 +120,9 @@ class Boot:
                     else "give it more time with --boot-timeout, or see docs/acceptance.md"
                 )
                 raise
+
+    def _running(self) -> bool:
+        return self._inside or texts.KERNEL.search(self.console.seen) is not None
 
     # The boot loader.
 
@@ -195,22 +205,28 @@ class Boot:
         for _ in range(_TRIES):
             self.console.type("boot\r")
             try:
-                self.console.expect(
-                    [texts.KERNEL, texts.BOOT_ERROR],
-                    timeout=_LOADER,
-                    what="the kernel's first line",
-                )
+                self.console.expect(["boot"], timeout=_KEY, what="the boot loader to echo `boot`")
             except ConsoleTimeoutError:
                 continue
-            if texts.BOOT_ERROR.search(self.console.match.group()):
+            # Loading takes as long as the disk does.
+            loading = [texts.KERNEL, texts.BOOT_ERROR, texts.BOOT_PROMPT]
+            which = self._wait(loading, "the kernel's first line")
+            if which == 1:
                 return self._no_kernel()
-            return None
+            if which == 0:
+                return None
         raise self._deaf()
 
     def _deaf(self) -> BootError:
         return BootError(
             f"the boot loader does not take keys from the serial line:\n{self.console.screen()}",
             hint="put `consdev=com0` into the image's /boot.cfg, or boot the kernel with --kernel",
+        )
+
+    def _no_system(self) -> Shell | None:
+        raise BootError(
+            f"there is no boot loader on the disk:\n{self.console.screen()}",
+            hint="is it an image for this machine? A root without one needs --kernel",
         )
 
     def _no_kernel(self) -> Shell | None:
@@ -239,6 +255,7 @@ class Boot:
 
     def _single_user(self) -> Shell | None:
         self._say("single-user mode")
+        self._entered = True
         self.console.type("\r")
         return None
 
@@ -252,6 +269,7 @@ class Boot:
                 hint="--user and --password-file; live images have root without a password",
             )
         self._say(f"login as {self.account.user}")
+        self._entered = True
         self.console.type(f"{self.account.user}\r")
         return None
 
@@ -277,6 +295,8 @@ class Boot:
 
     def _prompt(self) -> Shell | None:
         """Try whether what looks like a prompt, and stays the last that is printed, is a shell."""
+        if not self._entered:
+            return None
         before = len(self.console.seen)
         self.console.idle(_STILL)
         if len(self.console.seen) > before:

@@ -170,6 +170,17 @@ addresses() {
 			;;
 		esac
 	done
+	# The kernel looks whether somebody else has them (RFC 4862, RFC 5227).
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		case $(ifconfig "$name") in
+		*TENTATIVE*|*tentative*)
+			sleep 1
+			;;
+		*)
+			break
+			;;
+		esac
+	done
 }
 
 # Where the module of this name comes from: builtin, filesys, boot; nothing if it is not loaded.
@@ -217,7 +228,8 @@ reporters|originals)
 	$verb
 	;;
 load)
-	modload -b force=true "${1:-$here/vmt.kmod}" && modstat -k vmt
+	modload -b force=true "$here/vmt.kmod" || exit 1
+	modstat -k vmt 2>/dev/null || modstat vmt
 	;;
 free)
 	# GENERIC has a vmt(4) of its own, whose name must be free first.

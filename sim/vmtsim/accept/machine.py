@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from vmtsim.accept.disks import Disk
 
 QEMU = {"amd64": "qemu-system-x86_64", "i386": "qemu-system-i386"}
-# The bus of a disk -> what QEMU calls it, what NetBSD calls the first disk on it.
-BUSES = {
-    "ide": ("ide", "wd0"),
-    "virtio": ("virtio", "ld0"),
-    "scsi": ("scsi", "sd0"),
-    "usb": ("", "sd0"),
-}
+# The bus of a disk -> what NetBSD calls the first disk on it.
+BUSES = {"ide": "wd0", "virtio": "ld0", "scsi": "sd0", "usb": "sd0"}
+# Buses that need a controller: mpt(4) and ehci(4).
+_DEVICES = {"scsi": "scsi-hd,bus=scsi.0", "usb": "usb-storage,bus=usb.0"}
+_CONTROLLERS = {"scsi": "mptsas1068,id=scsi", "usb": "usb-ehci,id=usb"}
 # The address of the simulated guest's card, so that what depends on it is the same.
 MAC = "00:0c:29:3e:5a:01"
 _START = 30.0
@@ -61,7 +59,7 @@ class MachineOptions:
         """The kernel's command line (NetBSD's PVH entry takes console= and root=)."""
         if self.append is not None:
             return self.append
-        root = f" root={BUSES[self.disk_bus][1]}a" if self.disk is not None else ""
+        root = f" root={BUSES[self.disk_bus]}a" if self.disk is not None else ""
         return f"console=com{root}"
 
 
@@ -87,14 +85,15 @@ def version(qemu: str) -> str:
 
 
 def _drive(path: Path, format_: str, bus: str, number: int) -> list[str]:
+    """Return the words for one disk, the first of which is number 0."""
     file = str(path).replace(",", ",,")
     drive = f"file={file},format={format_},snapshot=on,media=disk"
-    if bus == "usb":
-        return [
-            *("-drive", f"{drive},if=none,id=stick{number}"),
-            *("-device", f"usb-storage,drive=stick{number}"),
-        ]
-    return ["-drive", f"{drive},if={BUSES[bus][0]},index={number if bus != 'ide' else number * 2}"]
+    if bus in _DEVICES:
+        device = f"{_DEVICES[bus]},drive=disk{number}"
+        return ["-drive", f"{drive},if=none,id=disk{number}", "-device", device]
+    # Each alone on its cable, as far as there are two: wd0 and wd1.
+    index = 2 * number if bus == "ide" else number
+    return ["-drive", f"{drive},if={bus},index={index}"]
 
 
 def command(options: MachineOptions, qemu: str, folder: Path, files: Path | None) -> list[str]:
@@ -110,7 +109,7 @@ def command(options: MachineOptions, qemu: str, folder: Path, files: Path | None
         qemu,
         *("-machine", "pc,vmport=off", "-accel", options.accelerator),
         *("-m", str(options.memory), "-smp", str(options.cpus), "-rtc", "base=utc"),
-        *("-nodefaults", "-nographic", "-nic", "none"),
+        *("-nodefaults", "-nographic", "-vga", "std", "-nic", "none"),
         *("-device", f"e1000,mac={MAC},romfile="),
         # In this order: who can connect to the serial line can connect to the stub.
         *("-chardev", f"socket,id=gdb,path={folder / 'gdb'},server=on,wait=off"),
@@ -118,10 +117,8 @@ def command(options: MachineOptions, qemu: str, folder: Path, files: Path | None
         *("-chardev", f"{line},server=on,wait=on,logfile={folder / 'console.log'}"),
         *("-serial", "chardev:console"),
     ]
-    if bus == "usb":
-        words += ["-usb"]
-    if bus == "scsi":
-        words += ["-device", "mptsas1068"]
+    if bus in _CONTROLLERS:
+        words += ["-device", _CONTROLLERS[bus]]
     number = 0
     if options.disk is not None:
         words += _drive(options.disk.path, options.disk.format, bus, number)

@@ -60,6 +60,11 @@ BOOT_ERROR = Text(
     r"(?:^|\n)boot: [^\n]*: [^\n]*\n",
     "sys/arch/i386/stand/boot/boot2.c, bootit",
 )
+NO_SYSTEM = Text(
+    "the BIOS finds nothing to boot",
+    r"No bootable device|Boot failed: not a bootable disk|no active partition",
+    "SeaBIOS src/boot.c; sys/arch/i386/stand/mbr/mbr.S",
+)
 KERNEL = Text(
     "the kernel's first lines",
     rf"{_BEGIN}(?:Copyright \(c\) 1996, 1997|NetBSD \d)",

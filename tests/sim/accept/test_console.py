@@ -19,11 +19,11 @@ from vmtsim.accept.console import (
     GuestCrashError,
     cleaned,
 )
+from vmtsim.accept.shell import Shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vmtsim.accept.shell import Shell
 
 STUB = Path(__file__).parent / "netbsdstub.py"
 TIMEOUT = 60.0
@@ -34,7 +34,7 @@ def guest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Console]]:
     """A function that starts the stub with what is to happen."""
     monkeypatch.setattr(boot_module, "_SILENT", 2.0)
     monkeypatch.setattr(boot_module, "_STILL", 0.2)
-    monkeypatch.setattr(boot_module, "_LOADER", 2.0)
+    monkeypatch.setattr(boot_module, "_KEY", 2.0)
     started: list[Console] = []
 
     def start(*words: str, progress: Callable[[str], None] | None = None) -> Console:
@@ -61,6 +61,7 @@ WAYS = {
     "installed system": ("countdown", "kernel", "login", "welcome", "shell"),
     "serial console already": ("menu-without-prompt", "kernel", "login", "shell"),
     "kernel by itself": ("kernel", "single", "terminal", "shell"),
+    "no init but a shell": ("kernel", "shell"),
     "kernel message in the prompt": ("kernel", "login-noise", "welcome", "shell"),
 }
 
@@ -132,7 +133,10 @@ def test_a_panic_ends_the_wait_with_its_report_and_stack(guest: Callable[..., Co
 
 @pytest.fixture
 def shell(guest: Callable[..., Console]) -> Shell:
-    return booted(guest("shell"))[0]
+    shell = Shell(guest("shell"))
+    shell.console.expect([texts.PROMPT], timeout=TIMEOUT, what="the prompt")
+    shell.begin()
+    return shell
 
 
 def test_commands_have_a_status_and_their_output(shell: Shell) -> None:

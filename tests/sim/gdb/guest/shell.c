@@ -60,6 +60,7 @@ static void
 loader(const char *line)
 {
 
+	printf("%s\n", line);
 	if (strcmp(line, "boot") != 0)
 		return;
 	printf("Copyright (c) 1996, 1997, 1998, 1999, 2000, 2001, 2002\n"
