@@ -28,10 +28,10 @@ def sector(tmp_path: Path) -> Disk:
     targets = load_targets()
     tool = toolchain("zig", targets.machine("amd64"), targets)
     made, image = tmp_path / "loader.o", tmp_path / "loader.img"
-    linker = [*tool.link[:2], "-melf_i386", "-Ttext", _ORIGIN, "--oformat", "binary"]
+    linker = [*tool.link[:2], "-melf_i386", f"--image-base={_ORIGIN}", f"-Ttext={_ORIGIN}"]
     for command in (
         [*tool.compile[:2], "--target=i386-unknown-netbsd", "-c", str(SOURCE), "-o", str(made)],
-        [*linker, "-e", "_start", "-o", str(image), str(made)],
+        [*linker, "--oformat", "binary", "-e", "_start", "-o", str(image), str(made)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
