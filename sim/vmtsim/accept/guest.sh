@@ -282,7 +282,9 @@ shutdown)
 	shutdown -p now
 	;;
 vmtctl)
-	"$1" "$here/vmtctl.pyz" "$2" ${3:+"$3"}
+	python=$1
+	shift
+	"$python" "$here/vmtctl.pyz" "$@"
 	;;
 *)
 	echo "no verb $verb" >&2

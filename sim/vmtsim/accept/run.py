@@ -18,7 +18,7 @@ from vmtgen.common.errors import DATA, UNAVAILABLE, ReportedError
 from vmtgen.kobj import read_module
 
 from vmtsim import __version__
-from vmtsim.accept import compare, disks, files, guest, machine, verdict
+from vmtsim.accept import compare, disks, files, guest, machine, verdict, walk
 from vmtsim.accept.boot import Account, Boot
 from vmtsim.accept.console import Console, ConsoleError
 from vmtsim.accept.guest import Facts, Guest, GuestError
@@ -28,18 +28,21 @@ from vmtsim.gdb import locate, sites
 from vmtsim.gdb.rsp import Client, RemoteError, connect
 from vmtsim.gdb.server import Patience
 from vmtsim.gdb.session import Settings
+from vmtsim.host import HostOptions
+from vmtsim.host.options import NANOSECONDS
 from vmtsim.report.session_text import Findings
 from vmtsim.run.simulation import Simulation
+from vmtsim.scenario.script import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vmtsim.accept.shell import Shell
     from vmtsim.core.trace import Event
-    from vmtsim.scenario.script import Scenario
 
 # Played where nothing is chosen: each of the driver's parts once, in a few minutes.
 DEFAULT = (
+    walk.NAME,
     "boot-to-halt",
     "detach-attach",
     "reboot",
@@ -52,9 +55,20 @@ DEFAULT = (
 # As the simulated guest begins (vmtsim.kernel.network, KernelOptions.hostname).
 HOSTNAME = "guest.example"
 ADDRESSES = ("192.0.2.10/24", "2001:db8::10/64")
+MODULE = "vmt.kmod"
 NEEDED = ("modload", "modunload", "modstat", "drvctl", "sysctl")
 # Room for the module and the scripts on the disk that brings them.
 _FILES = 8 << 20
+
+
+# What the host says while the walk is taken; it has no steps of its own.
+WALK = Scenario(
+    name=walk.NAME,
+    summary=walk.SUMMARY,
+    duration=NANOSECONDS,
+    host=HostOptions(option_burst=(), power_on=False, broadcast_ip=0, ping=0),
+    steps=(),
+)
 
 
 class AcceptError(ReportedError):
@@ -69,6 +83,7 @@ class Plan:
 
     options: machine.MachineOptions
     scenarios: list[Scenario]
+    walk: bool = False
     disk: Path | None = None
     kernel: Path | None = None
     module: Path | None = None
@@ -102,6 +117,7 @@ class Acceptance:
         self.console_log = b""
         self.machine: machine.Machine | None = None
         self.work = Path(tempfile.mkdtemp(prefix="vmt-accept-"))
+        self._files: dict[str, Path] = {}
         self._options = plan.options
         self._worker: Worker | None = None
         self._console: Console | None = None
@@ -165,9 +181,10 @@ class Acceptance:
             raise GuestError(f"the guest is no NetBSD: uname says {system.output!r}")
         _, release, port = match.groups()
         if self.module is None:
-            self.module = self._given() or self._build(release, port)
+            self._files = self._bring(release, port)
+            self.module = self._files[MODULE]
         self._check_module(port)
-        content = files.archive({"vmt.kmod": self.module})
+        content = files.archive(self._files)
         if len(content) > _FILES:
             raise AcceptError(f"{self.module} is too large for the guest", exit_status=DATA)
         with files_disk.open("r+b") as file:
@@ -191,36 +208,48 @@ class Acceptance:
         if not self._powerd:
             self.say("powerd does not run in the guest: power events are not judged")
 
-    def _given(self) -> Path | None:
-        """Return the module that the user gave: the file, or the one inside an archive."""
-        path = self.plan.module
-        if path is None or not tarfile.is_tarfile(path):
-            return path
+    def _bring(self, release: str, port: str) -> dict[str, Path]:
+        """Return the module, and vmtctl where there is one, by their names in the guest.
+
+        Raises AcceptError.
+        """
+        path = self.plan.module or self._build(release, port)
+        if not tarfile.is_tarfile(path):
+            return {MODULE: path}
+        found: dict[str, Path] = {}
         with tarfile.open(path) as tar:
             for member in tar:
-                if member.name.endswith("/vmt.kmod") and (inside := tar.extractfile(member)):
-                    target = self.work / "vmt.kmod"
-                    target.write_bytes(inside.read())
-                    return target
-        raise AcceptError(f"{path} is an archive without a vmt.kmod", exit_status=DATA)
+                name = member.name.rpartition("/")[2]
+                if name in {MODULE, walk.VMTCTL} and (inside := tar.extractfile(member)):
+                    found[name] = self.work / name
+                    found[name].write_bytes(inside.read())
+        if MODULE not in found:
+            raise AcceptError(f"{path} is an archive without a {MODULE}", exit_status=DATA)
+        return found
 
     def _build(self, release: str, port: str) -> Path:
-        """Have the module built for the guest's release, as a user would."""
+        """Have the archive made for the guest's release, as a user would, or the module alone."""
         known = re.split(r"[_\s]", release)[0]
         self.say(f"building the module for NetBSD {known}/{port}")
         out = self.work / "build"
-        words = [sys.executable, "-m", "vmtgen", "build", "--release", known, "--machine", port]
-        done = subprocess.run(
-            [*words, "--out", str(out)], capture_output=True, text=True, check=False
-        )
-        path = out / known / port / "vmt.kmod"
-        if done.returncode != 0 or not path.is_file():
-            raise AcceptError(
-                f"no module for NetBSD {release}/{port}: {done.stderr.strip()}",
-                hint="build one (vmtgen build --sys) and give it with --module",
-                exit_status=DATA,
+        words = ["--release", known, "--machine", port, "--out", str(out)]
+        said = ""
+        for verb, made in (("dist", "*.tgz"), ("build", f"*/*/{MODULE}")):
+            done = subprocess.run(
+                [sys.executable, "-m", "vmtgen", verb, *words],
+                capture_output=True,
+                text=True,
+                check=False,
             )
-        return path
+            found = sorted(out.glob(made))
+            if done.returncode == 0 and found:
+                return found[0]
+            said = done.stderr.strip()
+        raise AcceptError(
+            f"no module for NetBSD {release}/{port}: {said}",
+            hint="build one (vmtgen build --sys) and give it with --module",
+            exit_status=DATA,
+        )
 
     def _check_module(self, port: str) -> None:
         assert self.module is not None
@@ -260,7 +289,9 @@ class Acceptance:
     # Scenarios.
 
     def results(self) -> Iterator[verdict.Result]:
-        """Play one scenario after another."""
+        """Take the walk if it is asked for, then play one scenario after another."""
+        if self.plan.walk:
+            yield self._play(WALK, compared=False)
         for scenario in self.plan.scenarios:
             yield self._play(scenario)
 
@@ -272,14 +303,15 @@ class Acceptance:
             and self._worker.crash is None
         )
 
-    def _play(self, scenario: Scenario) -> verdict.Result:
+    def _play(self, scenario: Scenario, *, compared: bool = True) -> verdict.Result:
         result = verdict.Result(scenario.name, scenario.summary)
         try:
             if not self._alive():
                 self.say("the machine is gone: starting another one")
                 self._end_machine()
                 self._boot()
-            self._simulate(scenario, result)
+            if compared:
+                self._simulate(scenario, result)
             self._real(scenario, result)
         except (ConsoleError, RemoteError) as error:
             result.crash = result.crash or str(error)
@@ -344,11 +376,16 @@ class Acceptance:
             base=base,
             powerd=self._powerd,
             shortest=scenario.duration,
+            visit=self._walk if scenario is WALK else None,
         )
         rules = Findings(session.trace)
         session.run()
         result.seconds = time.monotonic() - started
         self._judge(session, rules, result)
+
+    def _walk(self, shell: Shell) -> list[verdict.Property]:
+        python = self.facts["python"] if walk.VMTCTL in self._files else ""
+        return walk.Walk(shell, self._folder, python).take()
 
     def _judge(self, session: GuestSession, rules: Findings, result: verdict.Result) -> None:
         crash = str(self._worker.crash) if self._worker and self._worker.crash else ""
@@ -376,6 +413,9 @@ class Acceptance:
             judged=session.judged,
             ends=session.ends,
         )
+        result.properties += session.visited
+        if not result.simulated:
+            return
         module = read_module(self.module) if self.module is not None else None
         release = module.modinfo.version_text if module is not None else ""
         result.comparison = compare.compare(

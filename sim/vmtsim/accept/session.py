@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtsim.accept.shell import Shell
+    from vmtsim.accept.verdict import Property
     from vmtsim.accept.worker import Job, Worker
     from vmtsim.core.trace import Event
     from vmtsim.gdb.rsp import Client
@@ -51,6 +52,7 @@ class GuestSession(Session):
     The module is loaded already, at ``base`` (None: not known).  The scenario ends at its end, or
     from ``shortest`` nanoseconds on once nothing more is waited for.  ``spoke`` is false if the
     driver never called the host, ``talk_end`` the number of events up to the scenario's end.
+    ``visit`` runs on the shell once the driver is attached, and the scenario waits for its end.
     """
 
     def __init__(
@@ -64,9 +66,12 @@ class GuestSession(Session):
         base: int | None,
         powerd: bool,
         shortest: int,
+        visit: Callable[[Shell], list[Property]] | None = None,
     ) -> None:
         super().__init__(client, settings, say)
         self._shortest = shortest
+        self._visit = visit
+        self.visited: list[Property] = []
         self.ends = End()
         self.talk_end: int | None = None
         self.spoke = True
@@ -172,7 +177,7 @@ class GuestSession(Session):
             self._attach = None
             self._rescan()
         over = self.talk_end is not None
-        waits = self._script is not None and not self._script.settled
+        waits = self._visit is not None or (self._script is not None and not self._script.settled)
         settled = not waits and self._first is not None and self.now() >= self._shortest
         if over or settled:
             self.scenario_over(self.settings.scenario)
@@ -200,8 +205,21 @@ class GuestSession(Session):
             shown = str(job.error) if job.error is not None else job.result()
             if shown != "0":
                 self.stuck = f"drvctl -r: {shown}"
+            elif self._visit is not None:
+                self._begin_visit(self._visit)
 
         job = self._worker.submit(typed)
+        self._when_done(job, ended)
+
+    def _begin_visit(self, visit: Callable[[Shell], list[Property]]) -> None:
+        def ended(_session: Session) -> None:
+            self._visit = None
+            if job.error is not None:
+                self.stuck = self.stuck or str(job.error)
+            else:
+                self.visited = job.result()
+
+        job = self._worker.submit(visit)
         self._when_done(job, ended)
 
     def scenario_over(self, scenario: Scenario | None) -> None:

@@ -142,14 +142,16 @@ def _account(args: argparse.Namespace) -> Account:
     return Account(args.user, lines[0] if lines else "")
 
 
-def _scenarios(names: list[str] | None) -> list[Scenario]:
+def _scenarios(names: list[str] | None) -> tuple[bool, list[Scenario]]:
+    """Return whether the walk is taken, and the scenarios."""
+    from vmtsim.accept import walk  # noqa: PLC0415
     from vmtsim.accept.run import DEFAULT  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
 
     chosen = list(DEFAULT) if names is None else names
     if chosen == ["all"]:
-        chosen = list(script.shipped())
-    return [script.load(name) for name in chosen]
+        chosen = [walk.NAME, *script.shipped()]
+    return walk.NAME in chosen, [script.load(name) for name in chosen if name != walk.NAME]
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -160,6 +162,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         _fail("no guest", "--disk IMAGE (a live image of NetBSD, for example), or --kernel NETBSD")
     if args.append is not None and args.kernel is None:
         _fail("--append without --kernel", "the boot loader of a disk has its own boot.cfg")
+    takes_walk, scenarios = _scenarios(args.scenario)
     return Plan(
         options=MachineOptions(
             machine=args.machine,
@@ -170,7 +173,8 @@ def _plan(args: argparse.Namespace) -> Plan:
             append=args.append,
             bus=args.disk_bus,
         ),
-        scenarios=_scenarios(args.scenario),
+        scenarios=scenarios,
+        walk=takes_walk,
         disk=args.disk,
         kernel=args.kernel,
         module=args.module,
@@ -183,9 +187,11 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _list() -> int:
+    from vmtsim.accept import walk  # noqa: PLC0415
     from vmtsim.accept.run import DEFAULT  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
 
+    sys.stdout.write(f"* {walk.NAME:<24}          {walk.SUMMARY}\n")
     for name in script.shipped():
         scenario = script.load(name)
         mark = "*" if name in DEFAULT else " "

@@ -35,6 +35,16 @@ begins(const char *text, const char *with)
 	return strncmp(text, with, strlen(with)) == 0;
 }
 
+static char *
+find(char *in, const char *what)
+{
+
+	for (; *in != '\0'; in++)
+		if (begins(in, what))
+			return in;
+	return NULL;
+}
+
 static void
 ask(void)
 {
@@ -68,6 +78,23 @@ loader(const char *line)
 	state = LOGIN;
 }
 
+/* sysctl -w machdep.vmt0.rpc=MESSAGE; the node then holds the reply. */
+static char reply[1024];
+
+static int
+rpc(const char *words)
+{
+	char message[LINE];
+	size_t size = sizeof(reply);
+
+	if (*words == '\'')
+		words++;
+	strlcpy(message, words, sizeof(message));
+	if (find(message, "'") != NULL)
+		*find(message, "'") = '\0';
+	return write_rpc(message, reply, &size) != 0;
+}
+
 /* machdep.vmt0.NAME: a string or a 64-bit counter without a handler. */
 static int
 node(const char *name)
@@ -78,6 +105,15 @@ node(const char *name)
 	for (; *name != '\0'; name++)
 		if (*name == '.')
 			last = name + 1;
+	if (strcmp(last, "rpc") == 0) {
+		printf("%s\n", reply);
+		return 0;
+	}
+	if (strcmp(last, "state") == 0) {
+		/* Its handler is not called here. */
+		printf("unknown to this guest\n");
+		return 0;
+	}
 	for (each = nodes; each < &nodes[node_count]; each++) {
 		if (strcmp(each->n_name, last) != 0 || the_device == NULL)
 			continue;
@@ -177,6 +213,8 @@ verb(const char *words)
 			printf("vmt0\n");
 		return 0;
 	}
+	if (begins(words, "rpc "))
+		return rpc(words + 4);
 	if (begins(words, "node "))
 		return node(words + 5);
 	printf("no verb %s\n", words);
@@ -224,16 +262,6 @@ say(const char *word)
 			printf("%c", *word);
 	}
 	printf("\n");
-}
-
-static char *
-find(char *in, const char *what)
-{
-
-	for (; *in != '\0'; in++)
-		if (begins(in, what))
-			return in;
-	return NULL;
 }
 
 static void
