@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import shutil
 import subprocess
 import sys
@@ -32,7 +35,23 @@ class Workshop:
         path.write_text(text.replace(old, new), encoding="utf-8")
 
     def run(self, module: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run ``python -m MODULE WORDS`` in the directory."""
+        """Do what ``python -m MODULE WORDS`` does in the directory, in this process."""
+        main = importlib.import_module(f"{module}.cli").main
+        arguments = [str(word) for word in words]
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(self.top),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                status = main(arguments)
+            except SystemExit as end:
+                status = end.code
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+    def command(self, module: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run ``python -m MODULE WORDS`` in the directory, in a process of its own."""
         command = [sys.executable, "-m", module, *map(str, words)]
         return subprocess.run(command, cwd=self.top, capture_output=True, text=True, check=False)
 
