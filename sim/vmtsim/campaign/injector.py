@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from vmtsim.core.rng import Rng
+    from vmtsim.host.context import Context
+    from vmtsim.host.fault_effects import Effect
 
 KMEM = "kmem"
 
@@ -40,41 +42,23 @@ class Strike:
 
 
 class Injector(Faults):
-    """The host's faults with a memory.  Made from the host's own object: see ``take_over``.
+    """The host's faults with a memory: with ``odds``, or with a ``script``.
 
     The details of a fault (a length, a direction) come from a stream of their own for each
     strike, so that they are the same when other strikes are left out.
     """
 
-    strikes: list[Strike]
-    _script: list[Strike] | None
-    _source: Rng
-    _details: Rng
-    _kernel_odds: Mapping[str, tuple[int, int]]
-    # Whether a kernel thread runs; set by the player.
-    in_thread: Callable[[], bool]
-
-    @classmethod
-    def take_over(
-        cls,
-        faults: Faults,
+    def __init__(
+        self,
+        context: Context,
         odds: Mapping[str, tuple[int, int]],
         script: Sequence[Strike] | None,
-    ) -> Injector:
-        """Turn a host's faults into an Injector: with ``odds``, or with a ``script``.
-
-        The host's parts share one object from the start, so it changes its class in place.
-        """
-        faults.__class__ = cls
-        assert isinstance(faults, Injector)
-        faults.begin(odds, script)
-        return faults
-
-    def begin(self, odds: Mapping[str, tuple[int, int]], script: Sequence[Strike] | None) -> None:
-        """Forget everything and use these odds, or this script."""
-        self.strikes = []
+    ) -> None:
+        super().__init__(context)
+        self.strikes: list[Strike] = []
         self._script = None if script is None else sorted(script, key=lambda each: each.number)
-        self.in_thread = lambda: False
+        # Whether a kernel thread runs; set by the player.
+        self.in_thread: Callable[[], bool] = lambda: False
         self._source = self._details = self._context.rng.fork("strikes")
         self._kernel_odds = {n: o for n, o in odds.items() if n in KERNEL_FAULTS}
         plan = {} if script is not None else odds
@@ -85,8 +69,8 @@ class Injector(Faults):
         """The stream for the details of the last strike."""
         return self._details
 
-    def strike(self, point: str, protocol: str | None = None, subject: str = "") -> str | None:
-        """Return the fault that strikes at this point, or None."""
+    def strike(self, point: str, protocol: str | None = None, subject: str = "") -> Effect | None:
+        """Return the effect of the fault that strikes at this point, or None."""
         if self._script is not None:
             due = self._due(point, protocol)
             if due is None:
@@ -94,10 +78,11 @@ class Injector(Faults):
             self._begin(due)
             self.arm(due.name, at=point)
             return super().strike(point, protocol, subject)
-        name = super().strike(point, protocol, subject)
-        if name is not None:
-            self._begin(Strike(len(self.strikes), self._context.now(), name, point, protocol))
-        return name
+        effect = super().strike(point, protocol, subject)
+        if effect is not None:
+            now = self._context.now()
+            self._begin(Strike(len(self.strikes), now, self.last, point, protocol))
+        return effect
 
     def refuse_memory(self, _size: int) -> bool:
         """Decide whether an allocation that may fail does: for Kmem.refuse.

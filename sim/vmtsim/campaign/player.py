@@ -114,11 +114,18 @@ class Player:
         self._cut = until is not None
         self.plan = plan
         self.trace = Trace(keep=True)
-        self.simulation = Simulation(
-            module, scenario, seed=plan.seed, builtin_vmt=plan.builtin, trace=self.trace
-        )
         script = None if choice is None else choice.strikes
-        self.injector = Injector.take_over(self.simulation.host.faults, plan.odds, script)
+        self.simulation = Simulation(
+            module,
+            scenario,
+            seed=plan.seed,
+            builtin_vmt=plan.builtin,
+            trace=self.trace,
+            faults=lambda context: Injector(context, plan.odds, script),
+        )
+        faults = self.simulation.host.faults
+        assert isinstance(faults, Injector)
+        self.injector = faults
         kernel = self.simulation.kernel
         scheduler = kernel.scheduler
         scheduler.limit = LIMIT

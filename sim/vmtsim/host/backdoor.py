@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.host import clock as clock_module
 from vmtsim.host.channel import CLOSE, OPEN, RECVPAYLOAD, RECVSIZE
+from vmtsim.host.fault_effects import ClockChanged, TimeRefused
 from vmtsim.host.frame import Frame, high16, low16, word
 
 if TYPE_CHECKING:
@@ -171,24 +172,12 @@ class Backdoor:
     def _time(self, number: int) -> Callable[[Frame], None]:
         def answer(frame: Frame) -> None:
             struck = self._faults.strike("time")
-            rng = self._faults.rng
-            if struck == "clock-refused":
+            if isinstance(struck, TimeRefused):
                 frame.arg0 = _ALL_ONES
                 return
-            if struck == "clock-jump":
-                seconds = self._faults.arguments.get("seconds")
-                span = 10 ** rng.between(0, 5)
-                self._clock.jump(
-                    rng.between(-span, span) * 1_000_000_000
-                    if seconds is None
-                    else round(seconds * 1e9)
-                )
-            elif struck == "clock-garbage":
-                self._clock.broken = rng.choice(
-                    ((0, 0), (-1, 0), (1 << 62, 0), (1_767_225_600, 1_000_000), (5, 0xFFFFFFFF))
-                )
+            if isinstance(struck, ClockChanged):
+                struck.play(self._faults, self._clock)
             self._clock.command(number, frame)
-            if struck == "clock-garbage":
-                self._clock.broken = None
+            self._clock.broken = None
 
         return answer

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from vmtsim.host.fault_effects import Effect
 
 RPCI = 0x49435052
 TCLO = 0x4F4C4354
@@ -36,7 +39,7 @@ class Endpoint(Protocol):
     def received(self, channel: Channel, message: bytes, /) -> None:
         """Take a whole message of the guest (maybe of no bytes)."""
 
-    def asked(self, channel: Channel, fault: str | None, /) -> None:
+    def asked(self, channel: Channel, fault: Effect | None, /) -> None:
         """Put a message into the outbox, if there is one: the guest asks.
 
         ``fault`` is a fault that the endpoint plays, if one strikes here.

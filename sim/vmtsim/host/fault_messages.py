@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vmtsim.host.faults import Faults
+    from vmtsim.host.fault_effects import Details
     from vmtsim.host.power import Power
     from vmtsim.host.tclo import Tclo
 
@@ -46,23 +46,41 @@ _BURST = (b"ping", b"Set_Option copypaste 1", b"Set_Option enableDnD 0", b"ping"
 _POWER = ("halt", "reboot", "suspend", "resume", "power-on")
 
 
-def play(name: str, tclo: Tclo, faults: Faults, power: Power) -> None:
-    """Queue what the fault ``name`` means."""
-    rng = faults.rng
-    size = faults.arguments.get("size")
-    if name == "garbage-message":
-        tclo.send(rng.bytes(rng.between(1, 300) if size is None else size))
-    elif name == "unknown-message":
-        tclo.send(rng.choice(STRANGE))
-    elif name == "long-message":
-        length = rng.choice((255, 256, 1024, 4095, 4096, 4097, 16384, 65535, 65536))
-        tclo.send(b"ping ".ljust(length if size is None else size, b"x"))
-    elif name == "nul-message":
-        tclo.send(b"ping" + bytes(rng.between(1, 3)))
-    elif name == "empty-message":
-        tclo.send(b"")
-    elif name == "burst":
-        for _ in range(rng.between(10, 80) if size is None else size):
-            tclo.send(rng.choice(_BURST))
-    elif name == "power-request":
-        power.request(rng.choice(_POWER))
+def garbage(details: Details, tclo: Tclo, _power: Power) -> None:
+    """Queue random bytes."""
+    size = details.arguments.get("size")
+    tclo.send(details.rng.bytes(details.rng.between(1, 300) if size is None else size))
+
+
+def unknown(details: Details, tclo: Tclo, _power: Power) -> None:
+    """Queue a command that no driver knows."""
+    tclo.send(details.rng.choice(STRANGE))
+
+
+def long(details: Details, tclo: Tclo, _power: Power) -> None:
+    """Queue a message at or around one of the sizes that matter."""
+    size = details.arguments.get("size")
+    length = details.rng.choice((255, 256, 1024, 4095, 4096, 4097, 16384, 65535, 65536))
+    tclo.send(b"ping ".ljust(length if size is None else size, b"x"))
+
+
+def with_nul(details: Details, tclo: Tclo, _power: Power) -> None:
+    """Queue a ping with NUL bytes at its end."""
+    tclo.send(b"ping" + bytes(details.rng.between(1, 3)))
+
+
+def empty(_details: Details, tclo: Tclo, _power: Power) -> None:
+    """Queue a message of no bytes."""
+    tclo.send(b"")
+
+
+def burst(details: Details, tclo: Tclo, _power: Power) -> None:
+    """Queue many messages at once."""
+    rng, size = details.rng, details.arguments.get("size")
+    for _ in range(rng.between(10, 80) if size is None else size):
+        tclo.send(rng.choice(_BURST))
+
+
+def power(details: Details, _tclo: Tclo, power: Power) -> None:
+    """Ask for one of the power operations."""
+    power.request(details.rng.choice(_POWER))

@@ -10,11 +10,32 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.host import fault_messages
+from vmtsim.host.channel import CLOSED, POWEROFF, TIMEOUT, UNSENT
+from vmtsim.host.fault_effects import (
+    AnnouncesLength,
+    AnnouncesNothing,
+    CallFails,
+    ChannelTaken,
+    ClockChanged,
+    CommandNotRun,
+    Effect,
+    Messages,
+    NamesWrongType,
+    OpenFails,
+    ReplyChanged,
+    TimeRefused,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from vmtsim.core.rng import Rng
+    from vmtsim.host.channel import Channel
+    from vmtsim.host.clock import HostClock
     from vmtsim.host.context import Context
+    from vmtsim.host.fault_effects import Details
+    from vmtsim.host.transport import Transport
 
 # The points of a message: the seven sub-commands, a message about to be announced, the two
 # high-bandwidth calls, an RPCI command about to be carried out, a time command.
@@ -38,11 +59,12 @@ _LENGTHS = ("sendsize", "recvsize")
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to fail: where it may strike, and what it does in a sentence."""
+    """One way to fail: where it may strike, what it does in a sentence, and its effect."""
 
     name: str
     points: tuple[str, ...]
     text: str
+    effect: Effect
     # A further limit: only on channels of this protocol ("rpci" or "tclo").
     protocol: str | None = None
     # And one for chance alone: only where no TCLO message waits.  Each message of a burst is an
@@ -50,43 +72,102 @@ class Fault:
     alone: bool = False
 
 
-_CATALOGUE = (
-    Fault("checkpoint", _PAYLOAD, "the message was interrupted by a checkpoint: start it again"),
-    Fault("lose-channel", (*_LENGTHS, *_PAYLOAD), "the host forgets the channel"),
-    Fault("wrong-cookie", (*_LENGTHS, *_PAYLOAD), "the host knows the channel by other cookies"),
-    Fault("closed", (*_LENGTHS, *_PAYLOAD), "the host closed the channel (flag 0x0004)"),
-    Fault("unsent", ("recvpayload", "hb-in", "recvstatus"), "the host withdrew its message"),
-    Fault(
-        "power-off", (*_LENGTHS, *_PAYLOAD), "the host is powering the machine off (flag 0x0020)"
-    ),
-    Fault("timed-out", (*_LENGTHS, *_PAYLOAD), "the host timed the channel out (flag 0x0040)"),
-    Fault("refuse", (*_LENGTHS, *_PAYLOAD, "close"), "one call fails, the channel lives on"),
-    Fault("table-full", ("open",), "no channel is free"),
-    Fault("wrong-type", ("announce", "recvpayload"), "EDX names another type than it should"),
-    Fault("huge-length", ("announce",), "the announced length is beyond any limit"),
-    Fault("slow-reply", ("announce",), "the RPCI reply is not there yet", "rpci"),
-    Fault("no-reply", ("rpci",), "the RPCI command is never answered", "rpci"),
-    Fault("reject", ("rpci",), "the command is refused: '0 ' and a text", "rpci"),
-    Fault("reject-text", ("rpci",), "'1 ' and a text: taken, but not stored", "rpci"),
-    Fault("garbage-reply", ("rpci",), "the reply is random bytes", "rpci"),
-    Fault("empty-reply", ("rpci",), "the reply has less than two bytes", "rpci"),
-    Fault("long-reply", ("rpci",), "the reply is tens of kilobytes long", "rpci"),
-    Fault("steal", ("recvsize",), "another TCLO client takes the application", "tclo"),
-    Fault("garbage-message", ("recvsize",), "a TCLO message of random bytes", "tclo"),
-    Fault("unknown-message", ("recvsize",), "a TCLO command that nobody knows", "tclo"),
-    Fault("long-message", ("recvsize",), "a TCLO message of up to 64 KiB", "tclo"),
-    Fault("nul-message", ("recvsize",), "a ping with NUL bytes at its end", "tclo"),
-    Fault("empty-message", ("recvsize",), "a TCLO message of no bytes", "tclo"),
-    Fault("burst", ("recvsize",), "many TCLO messages at once", "tclo", alone=True),
-    Fault("power-request", ("recvsize",), "the administrator presses a power button", "tclo"),
-    Fault("clock-jump", ("time",), "the host's clock jumps, either way"),
-    Fault("clock-garbage", ("time",), "one answer with impossible seconds or microseconds"),
-    Fault("clock-refused", ("time",), "the time command is refused"),
-)
-FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _CATALOGUE}
+def _killed(name: str, status: int) -> CallFails:
+    """Return the effect that the host forgets the channel; the call has this status word."""
 
-# Odds in ten thousand that a swarm gives to a fault at each of its opportunities.
-_SWARM = (5, 10, 20, 50, 100, 200, 500)
+    def play(transport: Transport, channel: Channel) -> int:
+        transport.kill(channel, name, status, told=1)
+        return status
+
+    return CallFails(play)
+
+
+def _wrong_cookie(transport: Transport, channel: Channel) -> int:
+    transport.kill(channel, "wrong-cookie", told=1)
+    transport.haunt(channel)
+    return 0
+
+
+def _unsent(transport: Transport, channel: Channel) -> int:
+    transport.withdraw(channel)
+    channel.interrupted = True
+    return UNSENT
+
+
+def _jump(details: Details, clock: HostClock) -> None:
+    rng, seconds = details.rng, details.arguments.get("seconds")
+    span = 10 ** rng.between(0, 5)
+    drawn = rng.between(-span, span) * 1_000_000_000 if seconds is None else round(seconds * 1e9)
+    clock.jump(drawn)
+
+
+def _garbage(details: Details, clock: HostClock) -> None:
+    clock.broken = details.rng.choice(
+        ((0, 0), (-1, 0), (1 << 62, 0), (1_767_225_600, 1_000_000), (5, 0xFFFFFFFF))
+    )
+
+
+_STATUSES = (*_LENGTHS, *_PAYLOAD)
+_ENORMOUS = (65537, 1 << 20, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFC, 0xFFFFFFFF)
+_CATALOGUE = (
+    Fault("checkpoint", _PAYLOAD, "the message was interrupted by a checkpoint: start it again",
+          CallFails(lambda transport, channel: transport.restart(channel))),
+    Fault("lose-channel", _STATUSES, "the host forgets the channel", _killed("lose-channel", 0)),
+    Fault("wrong-cookie", _STATUSES, "the host knows the channel by other cookies",
+          CallFails(_wrong_cookie)),
+    Fault("closed", _STATUSES, "the host closed the channel (flag 0x0004)",
+          _killed("closed", CLOSED)),
+    Fault("unsent", ("recvpayload", "hb-in", "recvstatus"), "the host withdrew its message",
+          CallFails(_unsent)),
+    Fault("power-off", _STATUSES, "the host is powering the machine off (flag 0x0020)",
+          _killed("power-off", POWEROFF)),
+    Fault("timed-out", _STATUSES, "the host timed the channel out (flag 0x0040)",
+          _killed("timed-out", TIMEOUT)),
+    Fault("refuse", (*_STATUSES, "close"), "one call fails, the channel lives on",
+          CallFails(lambda _transport, _channel: 0)),
+    Fault("table-full", ("open",), "no channel is free", OpenFails()),
+    Fault("wrong-type", ("announce", "recvpayload"), "EDX names another type than it should",
+          NamesWrongType()),
+    Fault("huge-length", ("announce",), "the announced length is beyond any limit",
+          AnnouncesLength(_ENORMOUS)),
+    Fault("slow-reply", ("announce",), "the RPCI reply is not there yet", AnnouncesNothing(),
+          "rpci"),
+    Fault("no-reply", ("rpci",), "the RPCI command is never answered",
+          CommandNotRun(lambda _: None), "rpci"),
+    Fault("reject", ("rpci",), "the command is refused: '0 ' and a text",
+          CommandNotRun(lambda d: str(d.arguments.get("reply", "0 Permission denied")).encode()),
+          "rpci"),
+    Fault("reject-text", ("rpci",), "'1 ' and a text: taken, but not stored",
+          # What begins with "1 " was carried out, whatever follows.
+          ReplyChanged(lambda _, reply: b"1 not stored" if reply[:2] == b"1 " else reply), "rpci"),
+    Fault("garbage-reply", ("rpci",), "the reply is random bytes",
+          CommandNotRun(lambda d: d.rng.bytes(d.rng.between(2, 64))), "rpci"),
+    Fault("empty-reply", ("rpci",), "the reply has less than two bytes",
+          CommandNotRun(lambda d: d.rng.choice((b"", b"1", b"0"))), "rpci"),
+    Fault("long-reply", ("rpci",), "the reply is tens of kilobytes long",
+          ReplyChanged(lambda d, reply: reply[:2] + b"x" * d.rng.between(5_000, 65_000)), "rpci"),
+    Fault("steal", ("recvsize",), "another TCLO client takes the application", ChannelTaken(),
+          "tclo"),
+    Fault("garbage-message", ("recvsize",), "a TCLO message of random bytes",
+          Messages(fault_messages.garbage), "tclo"),
+    Fault("unknown-message", ("recvsize",), "a TCLO command that nobody knows",
+          Messages(fault_messages.unknown), "tclo"),
+    Fault("long-message", ("recvsize",), "a TCLO message of up to 64 KiB",
+          Messages(fault_messages.long), "tclo"),
+    Fault("nul-message", ("recvsize",), "a ping with NUL bytes at its end",
+          Messages(fault_messages.with_nul), "tclo"),
+    Fault("empty-message", ("recvsize",), "a TCLO message of no bytes",
+          Messages(fault_messages.empty), "tclo"),
+    Fault("burst", ("recvsize",), "many TCLO messages at once", Messages(fault_messages.burst),
+          "tclo", alone=True),
+    Fault("power-request", ("recvsize",), "the administrator presses a power button",
+          Messages(fault_messages.power), "tclo"),
+    Fault("clock-jump", ("time",), "the host's clock jumps, either way", ClockChanged(_jump)),
+    Fault("clock-garbage", ("time",), "one answer with impossible seconds or microseconds",
+          ClockChanged(_garbage)),
+    Fault("clock-refused", ("time",), "the time command is refused", TimeRefused()),
+)  # fmt: skip
+FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _CATALOGUE}
 
 
 @dataclass
@@ -115,6 +196,7 @@ class Faults:
         self.enabled = True
         self.struck: Counter[str] = Counter()
         self.arguments: dict[str, Any] = {}
+        self.last = ""  # the fault that struck last
         self.crowded: Callable[[], bool] = lambda: False
 
     def set_plan(self, plan: Mapping[str, tuple[int, int]]) -> None:
@@ -127,22 +209,6 @@ class Faults:
                 by_point.setdefault(point, []).append((fault, numerator, denominator))
         self._by_point = by_point
 
-    def swarm(
-        self, rng: Rng, *, names: Sequence[str] = tuple(FAULTS)
-    ) -> dict[str, tuple[int, int]]:
-        """Draw a plan from ``rng``, use it, and return it.
-
-        Each of ``names`` is absent in half of the runs, rare in most of the others and frequent
-        in some: runs that lack a fault reach states that it would cut short.
-        """
-        plan = {}
-        for name in sorted(names):
-            present, odds = rng.chance(1, 2), rng.choice(_SWARM)
-            if present:
-                plan[name] = (odds, 10_000)
-        self.set_plan(plan)
-        return plan
-
     def arm(
         self,
         name: str,
@@ -154,11 +220,15 @@ class Faults:
     ) -> None:
         """Let ``name`` strike at its next ``times`` opportunities, after leaving out ``skip``.
 
-        ``at`` narrows it to one point, which may be one where chance would not choose it.
+        ``at`` narrows it to one point, which may be one where chance would not choose it.  Raises
+        ValueError for a point at which the fault's effect has no meaning.
         """
         fault = find(name)
         if at is not None and at not in POINTS:
             raise ValueError(f"no point {at!r}: use one of {', '.join(POINTS)}")
+        if at is not None and at not in fault.effect.POINTS:
+            possible = ", ".join(fault.effect.POINTS)
+            raise ValueError(f"{name} has no effect at {at}: use one of {possible}")
         points = fault.points if at is None else (at,)
         self._armed.append(_Armed(fault, points, times, skip, arguments))
 
@@ -171,8 +241,8 @@ class Faults:
         """The names of faults that still wait for their opportunity."""
         return tuple(each.fault.name for each in self._armed)
 
-    def strike(self, point: str, protocol: str | None = None, subject: str = "") -> str | None:
-        """Return the fault that strikes at this point, or None.
+    def strike(self, point: str, protocol: str | None = None, subject: str = "") -> Effect | None:
+        """Return the effect of the fault that strikes at this point, or None.
 
         ``subject`` is what an armed fault may be limited to by its argument ``command``: it
         matches if the subject begins with it.  ``arguments`` then holds the fault's arguments.
@@ -199,7 +269,7 @@ class Faults:
         self.arguments = {}
         return self._record(self._rng.choice(hits), point)
 
-    def _scripted(self, point: str, protocol: str | None, subject: str) -> str | None:
+    def _scripted(self, point: str, protocol: str | None, subject: str) -> Effect | None:
         for armed in self._armed:
             arguments = armed.arguments
             if point not in armed.points:
@@ -219,10 +289,11 @@ class Faults:
             return self._record(armed.fault, point)
         return None
 
-    def _record(self, fault: Fault, point: str) -> str:
+    def _record(self, fault: Fault, point: str) -> Effect:
         self.struck[fault.name] += 1
         self._context.trace.emit("fault", name=fault.name, point=point, text=fault.text)
-        return fault.name
+        self.last = fault.name
+        return fault.effect
 
     @property
     def rng(self) -> Rng:

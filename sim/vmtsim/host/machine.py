@@ -35,14 +35,21 @@ class Host:
 
     ``now`` returns virtual nanoseconds since power-on; the host never sleeps.  Things that it
     does later are driven from outside: ``next_event`` says when, ``advance`` does what is due.
+    ``faults`` makes what decides about faults, for campaigns.
     """
 
     def __init__(
-        self, *, now: Callable[[], int], rng: Rng, options: HostOptions, trace: Trace
+        self,
+        *,
+        now: Callable[[], int],
+        rng: Rng,
+        options: HostOptions,
+        trace: Trace,
+        faults: Callable[[Context], Faults] = Faults,
     ) -> None:
         self.context = Context(now=now, rng=rng.fork("host"), options=options, trace=trace)
         self.options = options
-        self.faults = Faults(self.context)
+        self.faults = faults(self.context)
         self.transport = Transport(self.context, self.faults)
         self.clock = HostClock(self.context)
         self.tools = Tools(self.context)

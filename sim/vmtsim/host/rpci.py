@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vmtsim.host import backup as backup_module
+from vmtsim.host.fault_effects import CommandNotRun, ReplyChanged
 from vmtsim.host.guestinfo import BINARY_KEYS, KEY_NAMES, ValueProblem
 from vmtsim.host.options import NANOSECONDS
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vmtsim.host.backup import Backup
     from vmtsim.host.channel import Channel
     from vmtsim.host.context import Context
+    from vmtsim.host.fault_effects import Effect
     from vmtsim.host.faults import Faults
     from vmtsim.host.guestinfo import GuestInfo
     from vmtsim.host.power import Power
@@ -120,7 +122,7 @@ class Rpci:
         if reply is not None:
             channel.outbox.append(reply)
 
-    def asked(self, channel: Channel, fault: str | None) -> None:
+    def asked(self, channel: Channel, fault: Effect | None) -> None:
         """Nothing to add: a reply is there or it is not."""
 
     def fetched(self, channel: Channel, message: bytes) -> None:
@@ -144,8 +146,8 @@ class Rpci:
         struck = self._faults.strike("rpci", "rpci", name)
         unread = self._unread
         reply: bytes | None
-        if struck in {"reject", "garbage-reply", "empty-reply", "no-reply"}:
-            reply = self._spoiled(struck)
+        if isinstance(struck, CommandNotRun):
+            reply = struck.reply(self._faults)
         else:
             again = (
                 unread is not None
@@ -153,11 +155,8 @@ class Rpci:
                 and self._context.now() <= self._repeated_until
             )
             reply = unread[2] if unread and again else self._answer(name, message, channel)
-            # What begins with "1 " was carried out, whatever follows.
-            if struck == "reject-text" and reply[:2] == OK:
-                reply = b"1 not stored"
-            elif struck == "long-reply":
-                reply = reply[:2] + b"x" * self._faults.rng.between(5_000, 65_000)
+            if isinstance(struck, ReplyChanged):
+                reply = struck.change(self._faults, reply)
             if name in _REPORTS and channel is not None:
                 self._unread = (channel, message, reply)
                 self._repeated_until = self._context.now() + _AT_ONCE
@@ -166,17 +165,6 @@ class Rpci:
             "rpci", channel=channel, command=name, request=message, reply=reply, ok=ok
         )
         return reply
-
-    def _spoiled(self, struck: str) -> bytes | None:
-        rng = self._faults.rng
-        if struck == "reject":
-            text = self._faults.arguments.get("reply", "0 Permission denied")
-            return str(text).encode()
-        if struck == "garbage-reply":
-            return rng.bytes(rng.between(2, 64))
-        if struck == "empty-reply":
-            return rng.choice((b"", b"1", b"0"))
-        return None
 
     def _answer(self, name: str, message: bytes, channel: int | None) -> bytes:
         if not message.strip(b"\0 "):

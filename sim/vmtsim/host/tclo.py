@@ -11,8 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vmtsim.host import fault_messages
 from vmtsim.host.channel import CLOSED
+from vmtsim.host.fault_effects import ChannelTaken, Messages
 from vmtsim.host.options import NANOSECONDS
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from vmtsim.host.channel import Channel
     from vmtsim.host.context import Context
+    from vmtsim.host.fault_effects import Effect
     from vmtsim.host.faults import Faults
     from vmtsim.host.power import Power
     from vmtsim.host.timers import Timer
@@ -188,7 +189,7 @@ class Tclo:
             self._after_reset(channel, line, reply if ok else b"")
         message.finish(ok, reply)
 
-    def asked(self, channel: Channel, fault: str | None) -> None:
+    def asked(self, channel: Channel, fault: Effect | None) -> None:
         """Put the next message into the outbox, if the guest may have one."""
         line = self._lines[channel]
         current = line.current
@@ -200,11 +201,11 @@ class Tclo:
         if not line.sent and not channel.restarted:
             self._context.violation("tclo-recv-without-send", "RECVSIZE", channel.number)
         line.sent = False
-        if fault == "steal":
+        if isinstance(fault, ChannelTaken):
             self.steal(channel)
             return
-        if fault is not None:
-            fault_messages.play(fault, self, self._faults, self._power)
+        if isinstance(fault, Messages):
+            fault.play(self._faults, self, self._power)
         if current is not None:
             return
         if line.direct:

@@ -19,16 +19,19 @@ from vmtsim.host.channel import (
     DORECV,
     HIGH_BANDWIDTH,
     OPEN,
-    POWEROFF,
     PROTOCOLS,
     SENDPAYLOAD,
     SENDSIZE,
     STEPS,
     SUCCESS,
-    TIMEOUT,
-    UNSENT,
     Channel,
     Endpoint,
+)
+from vmtsim.host.fault_effects import (
+    AnnouncesLength,
+    AnnouncesNothing,
+    CallFails,
+    NamesWrongType,
 )
 from vmtsim.host.frame import Frame, high16, low16, word
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtsim.host.context import Context
+    from vmtsim.host.fault_effects import Effect
     from vmtsim.host.faults import Faults
 
 # A failing channel may be tried this often besides CLOSE: the call that is told, and two that
@@ -44,14 +48,6 @@ _TOLD = 3
 
 # So many channels of one number are remembered after their end, each way.
 _REMEMBERED = 32
-
-# Status that a fault's name leads to, when it kills the channel.
-_DEADLY = {
-    "lose-channel": 0,
-    "closed": CLOSED,
-    "power-off": POWEROFF,
-    "timed-out": TIMEOUT,
-}
 
 
 @dataclass(slots=True)
@@ -69,7 +65,7 @@ class _Nobody:
 
     def opened(self, channel: Channel, /) -> None: ...
     def received(self, channel: Channel, message: bytes, /) -> None: ...
-    def asked(self, channel: Channel, fault: str | None, /) -> None: ...
+    def asked(self, channel: Channel, fault: Effect | None, /) -> None: ...
     def fetched(self, channel: Channel, message: bytes, /) -> None: ...
     def dropped(self, channel: Channel, message: bytes, /) -> None: ...
     def gone(self, channel: Channel, reason: str, /) -> None: ...
@@ -245,38 +241,21 @@ class Transport:
 
     # Faults and protocol errors that any step can meet.
 
-    def broken(self, channel: Channel, step: str) -> int | str | None:
+    def broken(self, channel: Channel, step: str) -> int | Effect | None:
         """Return the status of a call that fails for the host's reasons, or None to go on.
 
-        A name is a fault that leaves the call a success: the step or the endpoint plays it.
+        An effect leaves the call a success: the step or the endpoint plays it.
         """
         if channel.number in self._interrupted and step in {
             "sendpayload", "recvpayload", "recvstatus", "hb-out", "hb-in",
         }:  # fmt: skip
             self._interrupted.discard(channel.number)
-            return self._restart(channel)
-        struck = self._faults.strike(step, channel.protocol)
-        if struck is None:
-            return None
-        if struck == "checkpoint":
-            return self._restart(channel)
-        if struck in _DEADLY:
-            status = _DEADLY[struck]
-            self.kill(channel, struck, status, told=1)
-            return status
-        if struck == "wrong-cookie":
-            self.kill(channel, struck, told=1)
-            self._haunt(channel)
-            return 0
-        if struck == "unsent":
-            self._withdraw(channel)
-            channel.interrupted = True
-            return UNSENT
-        if struck == "refuse":
-            return 0
-        return struck
+            return self.restart(channel)
+        effect = self._faults.strike(step, channel.protocol)
+        return effect.play(self, channel) if isinstance(effect, CallFails) else effect
 
-    def _restart(self, channel: Channel) -> int:
+    def restart(self, channel: Channel) -> int:
+        """Let a checkpoint strike: the guest has to send or fetch its message again."""
         if channel.reading is not None:
             channel.outbox.appendleft(channel.reading)
             channel.interrupted = True
@@ -284,7 +263,7 @@ class Transport:
         channel.restarted = True
         return CHECKPOINT
 
-    def _haunt(self, channel: Channel) -> None:
+    def haunt(self, channel: Channel) -> None:
         """Leave a channel in the table that nobody has the cookies of, until it is idle."""
         secret = (self._rng.below(1 << 32), self._rng.below(1 << 32))
         self.channels[channel.number] = Channel(
@@ -297,7 +276,8 @@ class Transport:
         )
 
     @staticmethod
-    def _withdraw(channel: Channel) -> None:
+    def withdraw(channel: Channel) -> None:
+        """Take back the message that the guest is fetching."""
         message, channel.reading = channel.reading, None
         if message is not None:
             channel.endpoint.dropped(channel, message)
@@ -374,19 +354,17 @@ class Transport:
             return
         if channel.outbox:
             bent = self._faults.strike("announce", channel.protocol)
-        if not channel.outbox or bent == "slow-reply":
+        if not channel.outbox or isinstance(bent, AnnouncesNothing):
             frame.arg1 = 0
             self._answer(frame, SUCCESS)
             return
         channel.reading = channel.outbox.popleft()
         channel.offset = 0
         channel.announced = len(channel.reading)
-        if bent == "huge-length":
-            channel.announced = self._faults.rng.choice(
-                (65537, 1 << 20, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFC, 0xFFFFFFFF)
-            )
+        if isinstance(bent, AnnouncesLength):
+            channel.announced = self._faults.rng.choice(bent.lengths)
         frame.arg1 = channel.announced
-        frame.arg3 = word(SENDPAYLOAD if bent == "wrong-type" else SENDSIZE)
+        frame.arg3 = word(SENDPAYLOAD if isinstance(bent, NamesWrongType) else SENDSIZE)
         offered = HIGH_BANDWIDTH if self._context.options.high_bandwidth else 0
         self._answer(frame, SUCCESS | DORECV | offered)
 
@@ -408,7 +386,7 @@ class Transport:
         piece = channel.reading[channel.offset : channel.offset + 4]
         channel.offset = min(channel.offset + 4, channel.announced)
         frame.arg1 = int.from_bytes(piece, "little")
-        frame.arg3 = word(SENDSIZE if bent == "wrong-type" else SENDPAYLOAD)
+        frame.arg3 = word(SENDSIZE if isinstance(bent, NamesWrongType) else SENDPAYLOAD)
 
     def _receive_status(self, frame: Frame, channel: Channel) -> None:
         good = self._guest_status(frame, channel, "recvstatus")
@@ -435,7 +413,7 @@ class Transport:
     def _give_up(self, frame: Frame, channel: Channel) -> None:
         self._interrupted.discard(channel.number)
         self._answer(frame, SUCCESS)
-        self._withdraw(channel)
+        self.withdraw(channel)
 
     def _given_up_already(self, frame: Frame, channel: Channel, *, good: bool) -> bool:
         """Answer a guest that gives up a message which the host has taken back."""

@@ -12,6 +12,7 @@ from vmtgen.kobj import read_module
 from vmtsim.core.rng import Rng
 from vmtsim.core.trace import Event, Trace
 from vmtsim.host import Host
+from vmtsim.host.faults import Faults
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.clock import SECOND, Clock
 from vmtsim.kernel.console import Console
@@ -24,8 +25,11 @@ from vmtsim.run.findings import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED, Finding,
 from vmtsim.scenario.script import Scenario, ScenarioRun, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
+
+    from vmtsim.host.context import Context
 
 # Seconds of the processor in which guest code must have called the kernel or the host once, and
 # of the wall clock between two looks.
@@ -91,8 +95,8 @@ class Watchdog:
 class Simulation:
     """Ties processor, kernel, host and scenario together.
 
-    ``trace`` receives everything that happens.  The release of the kernel is that of the module
-    unless given.  Raises vmtgen.kobj.KobjError where ``module`` is no module at all.
+    ``trace`` receives everything that happens, ``faults`` is for the host.  The release of the
+    kernel is that of the module.  Raises vmtgen.kobj.KobjError where ``module`` is no module.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class Simulation:
         seed: int = 1,
         builtin_vmt: bool = False,
         trace: Trace | None = None,
+        faults: Callable[[Context], Faults] = Faults,
     ) -> None:
         self.module = read_module(module)
         self.scenario = scenario
@@ -115,7 +120,9 @@ class Simulation:
         options = scenario.host
         if self.module.machine.value == "aarch64":
             options = replace(options, ports=True)  # there are none that could be dead
-        self.host = Host(now=self.now, rng=self.rng, options=options, trace=self.trace)
+        self.host = Host(
+            now=self.now, rng=self.rng, options=options, trace=self.trace, faults=faults
+        )
         self.kernel = Kernel(
             KernelOptions(
                 machine=self.module.machine.value,

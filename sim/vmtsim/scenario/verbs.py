@@ -198,9 +198,13 @@ def _fault(node: Node, problems: Problems) -> dict[str, dict[str, Any]]:
                 f"no fault {name!r}: {listed(FAULTS, limit=40)}",
                 hint=nearest(name, FAULTS),
             )
+            continue
         found[name] = {} if value.scalar is None and value.kind == "scalar" else arguments(
             value, problems
         )  # fmt: skip
+        at, possible = found[name].get("at"), FAULTS[name].effect.POINTS
+        if at in POINTS and at not in possible:
+            problems.add(value["at"], f"{name} has no effect at {at}: expected {listed(possible)}")
     return found
 
 

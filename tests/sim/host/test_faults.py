@@ -3,7 +3,6 @@
 import contextlib
 
 import pytest
-from vmtsim.core.rng import Rng
 from vmtsim.host import FAULTS, GuestFault
 from vmtsim.host.faults import POINTS
 
@@ -27,6 +26,14 @@ def test_an_unknown_fault_is_refused(name: str) -> None:
         guest.host.faults.set_plan({name: (1, 2)})
     with pytest.raises(ValueError, match="no point"):
         guest.host.faults.arm("checkpoint", at="nowhere")
+
+
+def test_a_fault_cannot_be_armed_where_it_would_do_nothing() -> None:
+    """It would count as struck, and `expect.fault` would be met by a fault without an effect."""
+    with pytest.raises(ValueError, match="burst has no effect at rpci: use one of recvsize"):
+        Guest().host.faults.arm("burst", at="rpci")
+    for fault in FAULTS.values():
+        assert set(fault.points) <= set(fault.effect.POINTS), fault.name
 
 
 @pytest.mark.parametrize("point", ["sendpayload", "recvpayload", "recvstatus", "hb-out", "hb-in"])
@@ -112,14 +119,6 @@ def test_a_host_that_mixed_up_the_cookies_refuses_until_the_guest_opens_anew() -
     guest.wait(100)
     assert guest.host.transport.channels == {}
     assert guest.broken_rules() == []
-
-
-def test_a_swarm_leaves_faults_out_and_is_the_same_for_the_same_seed() -> None:
-    plans = [Guest().host.faults.swarm(Rng(seed)) for seed in range(20)]
-    assert plans[3] == Guest().host.faults.swarm(Rng(3))
-    assert all(5 < len(plan) < len(FAULTS) for plan in plans)
-    assert {name for plan in plans for name in plan} == set(FAULTS)
-    assert Guest().host.faults.swarm(Rng(1), names=("burst",)).keys() <= {"burst"}
 
 
 def test_a_withdrawn_message_shows_unsent() -> None:

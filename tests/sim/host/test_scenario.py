@@ -70,6 +70,12 @@ def test_an_unknown_name_says_which_was_meant_and_which_there_are() -> None:
         ("summary: x\nstep: []\nsteps: [{host.tclo: a}]\n", 2, "no key 'step'", "steps"),
         ("steps:\n- host.tclo: a\n", 1, "`summary`", None),
         ("summary: x\nsteps: []\n", 2, "a list of `steps`", None),
+        (
+            "summary: x\nsteps:\n- host.fault: {burst: {at: rpci}}\n",
+            3,
+            "burst has no effect at rpci: expected recvsize",
+            None,
+        ),
         ("summary: x\nsteps:\n- host.tclp: a\n", 3, "no verb 'host.tclp'", "host.tclo"),
         ("summary: x\nsteps:\n- at: 1\n", 3, "exactly one verb", None),
         ("summary: x\nsteps:\n- host.tclo: a\n  host.lose: all\n", 3, "found host.tclo", None),
