@@ -48,7 +48,9 @@ class Outcome:
 def _run_here(tools: Any, tool: str, command: tuple[str, ...], limit: float) -> Any:
     """Answer for a stand-in without a process; what a test put in its place runs as it is."""
     from vmtctl import system
+    from vmtctl.tooltable import TOOLS
 
+    assert TOOLS[tool].is_use(command), f"not in the table of tools: {command}"
     answer = fakeguest.answer(Path(tools.path(tool)), command)
     return _SPAWN(tools, tool, command, limit) if answer is None else system.Result(*answer)
 

@@ -31,22 +31,23 @@ TOOLS = {
 
 ORDINALS = ("top", "second", "third", "fourth", "fifth")
 
-OUR_NODES = {
-    "machdep.vmt0.uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f",
-    "machdep.vmt0.rpc": "",
-    "machdep.vmt0.clock_sync.period": "60",
-    "machdep.vmt0.clock_sync.follow_host": "0",
-    "machdep.vmt0.clock_sync.now": "0",
+TRANSCRIPTS = json.loads((Path(__file__).parent / "recordings/transcripts.json").read_text())
+
+
+def _recorded_nodes(part: str) -> dict[str, str]:
+    """The driver's sysctl nodes as a real sysctl(8) printed them, in its order."""
+    rows = [row for row in TRANSCRIPTS[part] if row["command"] == "sysctl machdep.vmt0"]
+    return dict(line.split(" = ", 1) for line in rows[-1]["stdout"].splitlines())
+
+
+OUR_NODES = _recorded_nodes("no built-in vmt") | {
     "machdep.vmt0.clock_sync.offset": str((1 << 64) - 1500),
     "machdep.vmt0.clock_sync.steps": "1",
     "machdep.vmt0.clock_sync.slews": "7",
     "machdep.vmt0.clock_sync.state": "slewing",
     "machdep.vmt0.stats.polls": "421",
-    "machdep.vmt0.stats.errors": "0",
 }
-STOCK_NODES = {
-    name: OUR_NODES[name] for name in ("machdep.vmt0.uuid", "machdep.vmt0.clock_sync.period")
-}
+STOCK_NODES = _recorded_nodes("built-in vmt")
 
 
 def require(tool: str) -> str:
@@ -120,6 +121,9 @@ class FakeGuest:
         for directory in ("var/run", "etc/powerd/scripts", "etc/rc.d", "etc/rc.conf.d", "dev"):
             (root / directory).mkdir(parents=True, exist_ok=True)
         (root / "dev/drvctl").write_text("")
+        (root / "bin/sh").symlink_to("/bin/sh")
+        # As on a machine with ACPI (etc/etc.amd64/rc.conf.append).
+        (root / "etc/rc.conf").write_text("rc_configured=YES\npowerd=YES\n")
         self.write(fresh_state())
 
     def get(self) -> dict[str, Any]:
@@ -353,22 +357,39 @@ def _modunload(state: dict[str, Any], arguments: list[str]) -> int:
 
 
 def _modstat(state: dict[str, Any], arguments: list[str]) -> int:
-    print("NAME     CLASS    SOURCE   FLAG REFS    SIZE REQUIRES")
+    rows = []
     if state["module"]:
-        print("vmt      driver   filesys  -       0   24576 sysmon_power")
+        rows.append((state.get("module_source", "filesys"), 0, "24576", "sysmon_power"))
     elif state["builtin"] and not state["builtin_disabled"]:
-        print("vmt      driver   builtin  -       0       - sysmon_power,sysmon_taskq")
+        rows.append(("builtin", 0, "-", "sysmon_power,sysmon_taskq"))
     if state["builtin"] and state["builtin_disabled"]:
         # NetBSD sys/kern/kern_module.c, handle_modctl_stat: they stay in the list.
-        print("vmt      driver   builtin  -      -1       - sysmon_power,sysmon_taskq")
+        rows.append(("builtin", -1, "-", "sysmon_power,sysmon_taskq"))
+    # sbin/modstat/main.c 1.23: a blank ends the header.
+    print(f"{'NAME':<16} {'CLASS':<8} {'SOURCE':<8} FLAG {'REFS':>5} {'SIZE':>7} REQUIRES ")
+    for source, references, size, needs in rows:
+        if not arguments or arguments[-1] == "vmt":
+            print(
+                f"{'vmt':<16} {'driver':<8} {source:<8} {'-':<4} {references:>5} {size:>7} {needs}"
+            )
     return 0
 
 
 def _ps(state: dict[str, Any], arguments: list[str]) -> int:
-    print("  PID COMMAND")
-    for pid, command in state["processes"]:
-        print(f"{pid:>5} {command}")
+    rows = [(str(pid), str((rest or [0])[0]), (rest or [0, "Ss"])[-1] if len(rest) > 1 else "Ss",
+             f"{command} ") for pid, command, *rest in state["processes"]]  # fmt: skip
+    print(columns(("PID", "UID", "STAT", "COMMAND"), rows), end="")
     return 0
+
+
+def columns(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """What ps(1) prints of pid, uid, stat and command (bin/ps/print.c, printheader)."""
+    table = [header, *rows]
+    wide = [max(len(row[n]) for row in table) for n in range(3)]
+    return "".join(
+        f"{pid:>{wide[0]}} {uid:>{wide[1]}} {stat:<{wide[2]}} {command}\n"
+        for pid, uid, stat, command in table
+    )
 
 
 def _dmesg(state: dict[str, Any], arguments: list[str]) -> int:
@@ -416,6 +437,10 @@ def _unknown(tree: dict[str, str], name: str) -> int:
 def _write(state: dict[str, Any], tree: dict[str, str], name: str, value: str) -> int:
     old = tree[name]
     leaf = name.removeprefix("machdep.vmt0.")
+    if leaf == "uuid":
+        return _complain(f"sysctl: {name}: Operation not permitted")
+    if leaf != "rpc" and not value.lstrip("-").isdigit():
+        return _complain(f"sysctl: {value}: not a number")
     if leaf == "rpc":
         old = _host(state, value)
     elif leaf.endswith("period") and not 0 <= int(value) <= 2147483:

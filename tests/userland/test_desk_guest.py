@@ -63,7 +63,7 @@ TALK: tuple[tuple[str, int, str, str], ...] = (
     ("sbin/modunload nothing", 1, "", "modunload: nothing: No such file or directory\n"),
     (
         "sbin/modstat nothing", 0,
-        "NAME                 CLASS    SOURCE   FLAG REFS    SIZE REQUIRES\n", "",
+        "NAME             CLASS    SOURCE   FLAG  REFS    SIZE REQUIRES \n", "",
     ),
     ("sbin/sysctl -n kern.ostype", 0, "NetBSD\n", ""),
     ("sbin/sysctl hw.machine", 0, "hw.machine = amd64\n", ""),

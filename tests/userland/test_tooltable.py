@@ -41,6 +41,25 @@ def test_a_row_has_a_recording_or_a_source(row: Tool) -> None:
     assert row.source.split()[0].startswith(("bin/", "sbin/", "usr.bin/", "usr.sbin/", "external/"))
 
 
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        ("drvctl -l cpu0", True),
+        ("drvctl -l", False),
+        ("drvctl -l cpu0 x", False),
+        ("modload -f vmt", True),
+        ("modload -x vmt", False),
+        ("sysctl kern.ostype hw.machine", True),
+        ("sysctl -w a.b=1", True),
+        ("sysctl -w a.b", False),
+        ("ps -ax", False),
+    ],
+)
+def test_a_command_line_is_one_of_the_uses(words: str, fits: bool) -> None:
+    """Every test that runs vmtctl in its own process asks this of each tool that is run."""
+    assert TOOLS[words.split(maxsplit=1)[0]].is_use(tuple(words.split())) is fits
+
+
 def test_vmtctl_runs_the_tools_of_the_table() -> None:
     assert [Tools("/guest").path(name) for name in TOOLS] == [
         f"/guest{row.path}" for row in TOOLS.values()
@@ -54,5 +73,5 @@ def test_the_stand_ins_lie_where_the_tools_do() -> None:
         f"/{place}/{name}" for name, place in tree.TOOLS.items() if not place.startswith("usr/pkg")
     }
     assert {path for path in places if "obsolete" in listed.get(path, ())} == set()
-    for name, row in TOOLS.items():
-        assert row.path in places, name
+    # sh(1) is that of the machine.
+    assert {row.path for row in TOOLS.values()} - places <= {"/bin/sh"}

@@ -37,9 +37,11 @@ def parse_period(word: str) -> int:
     return seconds
 
 
-def as_typed(seconds: int) -> str:
-    """``seconds`` as the argument of ``vmtctl clock``."""
-    return "off" if seconds == 0 else str(seconds)
+def as_typed(name: str, value: int) -> str:
+    """Return a setting as the arguments of ``vmtctl clock``."""
+    if name == "follow_host":
+        return f"--follow-host {'on' if value else 'off'}"
+    return "off" if value == 0 else str(value)
 
 
 def parse_switch(word: str) -> int:

@@ -8,7 +8,7 @@ SUMMARY = "The companion of vmt(4): makes NetBSD and VMware get on, one safe com
 
 EXAMPLES = (
     ("vmtctl status", "see everything at a glance"),
-    ("vmtctl doctor", "find out what is wrong, and the command that mends it"),
+    ("vmtctl doctor", "find out what is wrong, and the command that fixes it"),
     ("vmtctl powerd install", "make the host's shutdown button do the right thing"),
     ("vmtctl run -- /usr/pkg/bin/vmtoolsd", "lend the channel to open-vm-tools"),
 )
@@ -226,10 +226,11 @@ COMMANDS = (
     ),
     Command(
         "doctor",
-        "Check everything; each finding tells what, why, and the command that mends it",
+        "Check everything; each finding says what, why, and the command that fixes it",
         text=(
-            "The exit status tells the worst finding: 0 nothing to mend, 1 something could be\n"
-            "better, 2 something is broken.  With -R only the files of the image are checked."
+            "The exit status is that of the worst finding: 0 ok, 1 a warning, 2 an error.  For\n"
+            "root on the running system sh(1) reads rc.conf(5), as at boot; else its words are\n"
+            "read.  With -R only the files of the image are checked."
         ),
         examples=(("vmtctl doctor", "after an installation, and when something is odd"),),
     ),

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 # Raised when a key of the JSON output changes its meaning or goes away.
 SCHEMA = 1
 
-# The options that say on which tree to work.
-_PLACES = (("-R", "root"), ("--tools-root", "tools-root"))
-
 # What to do on another system.
 RUN_IT = (
     "run vmtctl on the NetBSD guest; -R DIR works on the files of an image, "
@@ -117,6 +114,12 @@ class Context:
             status=NO_PERMISSION,
         )
 
+    def shown(self, path: str) -> str:
+        """Return where the system's file ``path`` is, as a word for sh(1)."""
+        from vmtctl.grammar import quoted
+
+        return quoted(self.file(path))
+
     def command(self, words: str) -> str:
         """``vmtctl`` and ``words``, for the tree that this run works on."""
         return " ".join(("vmtctl", words, *self._where()))
@@ -128,11 +131,10 @@ class Context:
         return " ".join(map(quoted, ("vmtctl", *self.values.typed)))
 
     def _where(self) -> list[str]:
-        """Return the options that name another tree, as they are typed."""
+        """Return -R as it is typed; in a simulated guest, vmtctl is the guest's own."""
         from vmtctl.grammar import quoted
 
-        found = ((flag, self.values.option(name)) for flag, name in _PLACES)
-        return [f"{flag} {quoted(value)}" for flag, value in found if value]
+        return [f"-R {quoted(self.image)}"] if self.image else []
 
     @property
     def elsewhere(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmtctl import clocks, guest
+from vmtctl.checks import bootcfg
 from vmtctl.exits import CONFIG, NO_PERMISSION, TEMPORARY, UNAVAILABLE, Failure
 
 TYPE_CHECKING = False
@@ -143,42 +144,34 @@ def _not_attached(context: Context, before: list[str]) -> Failure:
     what = f"the bus was searched, but {guest.DEVICE} did not attach"
     name, source = guest.hypervisor(context, {})
     if name not in {"VMware", "unknown"}:
-        return Failure(f"{what}: this is not a VMware machine ({source}: {name})")
+        return Failure(f"{what}: this is not a VMware machine ({source})")
     siblings = guest.attachment(context).siblings
     rival = next((sibling for sibling in siblings if sibling.startswith("hyperv")), None)
     if rival:
         return Failure(f"{what}: {rival} has its place on {guest.BUS}")
-    disabled = userconf_line(context)
+    disabled = bootcfg.disabling_line(context.read(bootcfg.PATH) or "")
     if disabled:
         return Failure(
             f"{what}: /boot.cfg says `{disabled}`",
-            hint="take that line out and reboot; or load the module: vmtctl load",
+            hint=f"take that out and reboot; or load the module: {context.command('load')}",
             status=CONFIG,
         )
     loaded, complaint = guest.module(context)
     if loaded is None and not complaint:
         return Failure(
             f"{what}: the kernel has no vmt driver, and no module is loaded",
-            hint="load one: vmtctl load",
+            hint=f"load one: {context.command('load')}",
         )
     after = guest.messages(context)
     new = after[len(before) :] if after[: len(before)] == before else after[-3:]
     if new:
         return Failure(f"{what}; the kernel said: {'; '.join(new)}")
+    if name == "unknown":
+        return Failure(
+            f"{what}: the driver did not find VMware's backdoor, so this is no VMware machine",
+            hint=f"{source}; where a VMware machine is certain, look into dmesg(8)",
+        )
     return Failure(
         f"{what}, and the kernel does not say why",
         hint="the kernel may have been booted with vmt disabled; `vmtctl doctor` checks more",
     )
-
-
-def userconf_line(context: Context) -> str | None:
-    """Return the line of /boot.cfg that disables vmt at boot, or None."""
-    for line in (context.read("/boot.cfg") or "").splitlines():
-        key, _, value = line.strip().partition("=")
-        if key.strip() != "userconf":
-            continue
-        for command in value.split(";"):
-            words = command.split()
-            if len(words) == 2 and words[0] == "disable" and words[1].rstrip("*0") == "vmt":
-                return line.strip()
-    return None

@@ -6,6 +6,8 @@ Each function answers even on a half-broken system. What could not be found out 
 
 from __future__ import annotations
 
+import os
+
 from vmtctl.exits import Failure
 
 TYPE_CHECKING = False
@@ -50,16 +52,23 @@ class Module:
 
 
 class Process:
-    """One line of ps(1)."""
+    """One line of ps(1): a process that has not ended."""
 
-    __slots__ = ("command", "name", "pid")
+    __slots__ = ("command", "name", "pid", "uid")
 
-    def __init__(self, pid: int, command: str) -> None:
+    def __init__(self, pid: int, uid: int, command: str) -> None:
         self.pid = pid
+        self.uid = uid
         self.command = command
         words = command.split()
-        # A script's name follows that of its interpreter; setproctitle(3) adds a colon.
-        self.name = words[0].rpartition("/")[2].rstrip(":") if words else ""
+        # A script's name follows that of its interpreter; setproctitle(3) adds a colon.  Where
+        # the first argument is not the program's name, ps appends that in parentheses
+        # (bin/ps/print.c, command).
+        last = words[-1] if words else ""
+        if len(words) > 1 and last.startswith("(") and last.endswith(")"):
+            self.name = last[1:-1]
+        else:
+            self.name = words[0].rpartition("/")[2].rstrip(":") if words else ""
 
 
 class Attachment:
@@ -168,20 +177,46 @@ def module(context: Context, name: str = "vmt") -> tuple[Module | None, str]:
 def processes(context: Context) -> tuple[list[Process], str]:
     """All processes, and what ps(1) complained about."""
     try:
-        result = context.tools.run("ps", "-ax", "-o", "pid,command")
+        result = context.tools.run("ps", "-ax", "-o", "pid,uid,stat,command")
     except Failure as error:
         return [], str(error)
     found = []
     for line in result.output.splitlines():
-        pid, _, command = line.strip().partition(" ")
-        if pid.isdigit():
-            found.append(Process(int(pid), command.strip()))
-    return found, "" if result.ok else result.complaint
+        words = line.split(None, 3)
+        # A zombie runs no more, whatever its name says.
+        if len(words) == 4 and words[0].isdigit() and not words[2].startswith("Z"):
+            found.append(Process(int(words[0]), int(words[1]), words[3].strip()))
+    return found, (_curtain(context) if result.ok else result.complaint)
+
+
+def _curtain(context: Context) -> str:
+    """Return what keeps us from seeing the processes of others, or "" (secmodel_extensions(9))."""
+    if os.geteuid() == 0:
+        return ""
+    values, _ = sysctls(context, "security.curtain")
+    if values.get("security.curtain", "0") == "0":
+        return ""
+    return "security.curtain hides the processes of other users: ask as root"
 
 
 def tools_daemons(running: Sequence[Process]) -> list[Process]:
-    """Return the processes that are vmtoolsd."""
-    return [process for process in running if process.name == TOOLS_DAEMON]
+    """Return the processes that are vmtoolsd, and use the channel that vmt(4) uses.
+
+    Those run as root: `vmtoolsd -n vmusr` of a desktop session serves copy and paste, on a channel
+    of its own (open-vm-tools services/vmtoolsd/mainLoop.c), and any user may call a process so.
+    """
+    return [
+        process
+        for process in running
+        if process.name == TOOLS_DAEMON and process.uid == 0 and not _serves_a_user(process)
+    ]
+
+
+def _serves_a_user(process: Process) -> bool:
+    words = f" {process.command} "
+    return any(
+        f" {option} " in words for option in ("-n vmusr", "-nvmusr", "--name vmusr", "--name=vmusr")
+    )
 
 
 def messages(context: Context) -> list[str]:
@@ -207,15 +242,16 @@ def hypervisor(context: Context, nodes: dict[str, str]) -> tuple[str, str]:
         return "VMware", f"{TREE} exists, and vmt(4) attaches nowhere else"
     values, _ = sysctls(context, "machdep.hypervisor")
     name = values.get("machdep.hypervisor", "")
-    if name and name.lower() not in {"none", "generic"}:
-        return ("VMware" if "vmware" in name.lower() else name), "machdep.hypervisor"
+    # "generic" and "unknown" are no answers: a kernel that was started directly says so.
+    if name and name.lower() not in {"none", "generic", "unknown"}:
+        known = f"machdep.hypervisor is {name}"
+        return ("VMware" if "vmware" in name.lower() else name), known
     values, _ = sysctls(context, "machdep.dmi.system-vendor")
     vendor = values.get("machdep.dmi.system-vendor", "")
     if vendor:
-        if vendor.lower().startswith("vmware"):
-            return "VMware", "machdep.dmi.system-vendor"
-        return "none", f"machdep.dmi.system-vendor is {vendor}"
-    return "unknown", "neither machdep.hypervisor nor machdep.dmi.system-vendor tells"
+        known = f"machdep.dmi.system-vendor is {vendor}"
+        return ("VMware" if vendor.lower().startswith("vmware") else "none"), known
+    return "unknown", "neither machdep.hypervisor nor machdep.dmi.system-vendor names one"
 
 
 class Kernel:

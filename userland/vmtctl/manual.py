@@ -191,7 +191,7 @@ def page() -> str:
         "and gives it back, replaces the driver without a reboot,",
         "installs hooks for",
         ".Xr powerd 8 ,",
-        "and tells what is wrong and how to mend it.",
+        "and tells what is wrong and how to fix it.",
         ".Pp",
         "Every verb that changes something can be repeated without harm,",
         "verifies afterwards that it did what it says,",

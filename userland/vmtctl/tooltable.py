@@ -39,10 +39,30 @@ class Tool:
         self.user = user  # vmtctl or hooks
         self.set = set
 
+    def is_use(self, words: tuple[str, ...]) -> bool:
+        """Whether the command line ``words`` is one of ``uses``."""
+        return any(_fits(use.split(), words) for use in self.uses)
+
     @property
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
+
+
+def _fits(use: list[str], words: tuple[str, ...]) -> bool:
+    """Whether ``words`` are ``use``: a word in capitals is any word, a last one in -S several."""
+    for number, part in enumerate(use):
+        last = number == len(use) - 1
+        if last and part.isupper() and part.endswith("S"):
+            return len(words) > number and not words[number].startswith("-")
+        if number >= len(words):
+            return False
+        _, equals, value = part.partition("=")
+        if not (part.isupper() or part == words[number]):
+            return False
+        if equals and value.isupper() and "=" not in words[number]:
+            return False
+    return len(words) == len(use)
 
 
 _ROWS = (
@@ -86,10 +106,17 @@ _ROWS = (
     ),
     Tool(
         "/bin/ps",
-        uses=("ps -ax -o pid,command",),
-        prints="a header and a row per process; the arguments end with a blank",
+        uses=("ps -ax -o pid,uid,stat,command",),
+        prints="a header and a row per process; a blank ends each argument, and (NAME) follows "
+        "where the first argument is another",
         source="bin/ps/print.c 1.129",
         evidence="recording",
+    ),
+    Tool(
+        "/bin/sh",
+        uses=("sh -c SCRIPT sh ROOT NAMES",),
+        prints="rc.conf:NAME:set:VALUE, which the script itself prints",
+        source="bin/sh, etc/rc.subr load_rc_config",
     ),
     Tool(
         "/sbin/sysctl",

@@ -123,7 +123,7 @@ def _write(
             number = int(value, 0)
             new = number.to_bytes(room, "little", signed=number < 0)
         except (ValueError, OverflowError):
-            return refuse(f"sysctl: {value}: not a valid number")
+            return refuse(f"sysctl: {value}: not a number")
     # One system call: the old value comes back in it, and so does the reply of a request.
     reply = machine.wait("sysctl", tree.call(name, old=room, new=new))
     if reply.error:

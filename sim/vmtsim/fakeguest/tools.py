@@ -92,7 +92,9 @@ def run(machine: Machine, call: Call) -> Answer:
     machine.commands.append((machine.now, " ".join((call.name, *call.arguments))))
     try:
         with machine.alive():
-            return _tools()[call.name](machine, call)
+            tool = _tools().get(call.name)
+            # As sh(1) says it: a copy of a stand-in has the name of no tool.
+            return tool(machine, call) if tool else refuse(f"{call.name}: not found", 127)
     except getopt.GetoptError as error:
         return refuse(f"{call.name}: {error}\nusage: see {call.name}(8)")
     except Down as down:
@@ -125,7 +127,7 @@ def _silent(_machine: Machine, _call: Call) -> Answer:
 # The tool drvctl
 
 _DRVCTL_USAGE = """\
-usage: drvctl -r [-a attribute] busdevice [locator ...]
+Usage: drvctl -r [-a attribute] busdevice [locator ...]
        drvctl -d device
        drvctl [-nt] -l [device]
        drvctl [-n] -p device [property]
@@ -208,25 +210,46 @@ def _properties(device: Device | None, wanted: Sequence[str], *, bare: bool) -> 
     if wanted:
         value = found.get(wanted[0])
         return Answer(status=1) if value is None else Answer(f"{value}\n")
-    kinds = {"device-unit": "integer"}
     body = "".join(
-        f"\t<key>{key}</key>\n\t<{kinds.get(key, 'string')}>{value}</{kinds.get(key, 'string')}>\n"
+        f"\t<key>{key}</key>\n\t<string>{value}</string>\n"
+        if key != "device-unit"
+        else f"\t<key>{key}</key>\n\t<integer>{int(value):#x}</integer>\n"
         for key, value in sorted(found.items())
     )
+    if device.driver.attributes:
+        body += "\t<key>interface-attributes</key>\n\t<array>\n"
+        for attribute in device.driver.attributes:
+            body += (
+                "\t\t<dict>\n\t\t\t<key>attribute-name</key>\n"
+                f"\t\t\t<string>{attribute}</string>\n\t\t</dict>\n"
+            )
+        body += "\t</array>\n"
     head = "" if bare else f"Properties for device `{device.name}':\n"
-    return Answer(
-        f'{head}<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0">\n'
-        f"<dict>\n{body}</dict>\n</plist>\n"
-    )
+    return Answer(f"{head}{_PLIST}<dict>\n{body}</dict>\n</plist>\n")
+
+
+# As proplib writes it (common/lib/libprop).
+_PLIST = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n'
+    '<!DOCTYPE plist PUBLIC "-//Apple Computer//DTD PLIST 1.0//EN" '
+    '"http://www.apple.com/DTDs/PropertyList-1.0.dtd">\n'
+    '<plist version="1.0">\n'
+)
 
 
 # Tools for modules
 
 
+_MODLOAD_USAGE = """\
+Usage: modload [-fP] [-b var=boolean] [-i var=integer] [-s var=string] module
+       modload -p [-b var=boolean] [-d var] [-i var=integer] [-m plist]
+               [-s var=string]"""
+
+
 def _modload(machine: Machine, call: Call) -> Answer:
     given, operands = call.options("Pb:fi:s:")
     if len(operands) != 1:
-        return refuse("usage: modload [-fP] [-b var=boolean] [-i var=integer] [-s var=string]")
+        return refuse(_MODLOAD_USAGE)
     properties: dict[str, bool | int | str] = {}
     for letter in "bis":
         for setting in given.get(letter, []):
@@ -259,7 +282,7 @@ def _in_guest(call: Call, name: str) -> Path:
 
 def _modunload(machine: Machine, call: Call) -> Answer:
     if not call.arguments:
-        return refuse("usage: modunload name ...")
+        return refuse("Usage: modunload <module_name ...>")
     modules = machine.kernel.subject(Modules)
     for name in call.arguments:
         error = 1 if machine.securelevel > 0 else machine.wait("modunload", modules.unload(name))
@@ -275,7 +298,7 @@ def _modstat(machine: Machine, call: Call) -> Answer:
     A built-in module that was unloaded stays in the list with -1 references
     (sys/kern/kern_module.c, handle_modctl_stat).
     """
-    _, operands = call.options("Aaekn")
+    _, operands = call.options("Aaekn:")
     wanted = operands[0] if operands else None
     modules = machine.kernel.subject(Modules)
     requires = {"vmt": "sysmon_power,sysmon_taskq"}
@@ -293,22 +316,51 @@ def _modstat(machine: Machine, call: Call) -> Answer:
         (name, "driver", "builtin", "-", "-1", "-", requires.get(name, "-"))
         for name in sorted(modules.disabled)
     ]
-    text = "NAME                 CLASS    SOURCE   FLAG REFS    SIZE REQUIRES\n"
-    for name, kind, source, flag, references, size, needs in rows:
-        if wanted in {None, name}:
-            text += (
-                f"{name:<20} {kind:<8} {source:<8} {flag:<4} {references:>4} {size:>7} {needs}\n"
-            )
+    rows.sort(key=lambda row: row[0])
+    # sbin/modstat/main.c: the name has 16 columns or more, and a blank ends the header.
+    wide = max([16, *(len(row[0]) for row in rows)])
+    head = ("NAME", "CLASS", "SOURCE", "FLAG", "REFS", "SIZE", "REQUIRES ")
+    text = ""
+    for name, kind, source, flag, references, size, needs in (head, *rows):
+        if name in {"NAME", wanted} or wanted is None:
+            text += f"{name:<{wide}} {kind:<8} {source:<8} {flag:<4} {references:>5} "
+            text += f"{size:>7} {needs}\n"
     return Answer(text)
 
 
 # Others.
 
 
-def _ps(machine: Machine, _call: Call) -> Answer:
-    text = "  PID COMMAND\n    0 [system]\n    1 init \n"
-    for daemon in machine.daemons.values():
-        text += f"{daemon.pid:>5} {daemon.command}\n"
+# Keywords of ps(1) and how their columns stand (bin/ps/keyword.c).
+_PS_COLUMNS = {"pid": ("PID", ">"), "uid": ("UID", ">"), "stat": ("STAT", "<"),
+               "command": ("COMMAND", "<")}  # fmt: skip
+
+
+def _ps(machine: Machine, call: Call) -> Answer:
+    """List processes, with the columns of -o or else pid and command (bin/ps/print.c)."""
+    given, _ = call.options("Aacdehjlmnp:ruvwxLO:o:s:t:U:W:T")
+    keywords = [word for value in given.get("o", ["pid,command"]) for word in value.split(",")]
+    if not set(keywords) <= set(_PS_COLUMNS):
+        unknown = next(word for word in keywords if word not in _PS_COLUMNS)
+        return refuse(f"ps: {unknown}: keyword not found")
+    processes = [
+        {"pid": "0", "uid": "0", "stat": "DKl", "command": "[system]"},
+        {"pid": "1", "uid": "0", "stat": "Ss", "command": "init "},
+    ]
+    processes += [
+        {"pid": str(daemon.pid), "uid": "0", "stat": "Ss", "command": f"{daemon.command} "}
+        for daemon in machine.daemons.values()
+    ]
+    rows = [[_PS_COLUMNS[word][0] for word in keywords]]
+    rows += [[process[word] for word in keywords] for process in processes]
+    text = ""
+    for row in rows:
+        cells = []
+        for number, (word, cell) in enumerate(zip(keywords, row, strict=True)):
+            last = number == len(keywords) - 1 and word == "command"
+            wide = 0 if last else max(len(each[number]) for each in rows)
+            cells.append(f"{cell:{_PS_COLUMNS[word][1]}{wide}}")
+        text += " ".join(cells) + "\n"
     return Answer(text)
 
 

@@ -103,6 +103,9 @@ class Tree:
         companion = f'#!/bin/sh\nexec "{sys.executable}" -m vmtctl --tools-root {here} "$@"\n'
         _write(self.root / "usr/pkg/bin/vmtctl", companion, executable=True)
         (self.root / "dev/drvctl").touch()
+        shell = self.root / "bin/sh"
+        if not shell.is_symlink():
+            shell.symlink_to("/bin/sh")
         place = f"usr/pkg/stand/{port}/{module.modinfo.version_text}/modules/{module.modinfo.name}"
         target = self.root / place / f"{module.modinfo.name}.kmod"
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 # How bad a finding is; also doctor's exit status.
-FINE, BETTER, BROKEN = 0, 1, 2
-WORDS = ("fine", "better", "broken")
+OK, WARNING, ERROR = 0, 1, 2
+WORDS = ("ok", "warning", "error")
 
 
 class Finding:
-    """What was found, why it matters, and the command that mends it."""
+    """What was found, why it matters, and what to do.
 
-    __slots__ = ("mend", "severity", "what", "why")
+    ``name`` stays the same from version to version.  ``fix`` is a command line for sh(1) after
+    which the finding is gone; ``advice`` says in words what no command can do.
+    """
 
-    def __init__(self, severity: int, what: str, why: str = "", mend: str = "") -> None:
+    __slots__ = ("advice", "fix", "name", "severity", "what", "why")
+
+    def __init__(
+        self,
+        severity: int,
+        name: str,
+        what: str,
+        why: str = "",
+        *,
+        fix: str = "",
+        advice: str = "",
+    ) -> None:
         self.severity = severity
+        self.name = name
         self.what = what
         self.why = why
-        self.mend = mend
+        self.fix = fix
+        self.advice = advice
 
     @property
     def document(self) -> dict[str, str]:
         """The finding for --json."""
         return {
+            "name": self.name,
             "severity": WORDS[self.severity],
             "what": self.what,
             "why": self.why,
-            "mend": self.mend,
+            "fix": self.fix,
+            "advice": self.advice,
         }

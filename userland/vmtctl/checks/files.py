@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
-from vmtctl import device, elf, guest, hooks
-from vmtctl.checks import BETTER, BROKEN, FINE, Finding
-from vmtctl.checks.rcconf import RcConf, boot_modules
+from vmtctl import clocks, elf, guest, hooks
+from vmtctl.checks import ERROR, OK, WARNING, Finding, bootcfg
+from vmtctl.checks.rcconf import boot_modules, install_script, load_at_boot
 from vmtctl.exits import Failure
 from vmtctl.install import block, hookplan
 from vmtctl.install.tree import Tree
@@ -16,54 +16,91 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmtctl.checks.rcconf import RcConf
     from vmtctl.context import Context
 
 _MODULES = "/usr/pkg/stand"
 
 
-def check(context: Context) -> Iterator[Finding]:
-    """Yield the findings."""
+def check(context: Context, rc: RcConf, *, powerd_down: bool) -> Iterator[Finding]:
+    """Yield the findings; ``powerd_down`` when one says already that powerd does not run."""
     yield from _hooks(context)
     yield from _permissions(context)
     yield from _site_scripts(context)
-    yield from _boot(context)
+    if not powerd_down:
+        yield from _powerd(rc)
+    yield from _clock(context, rc)
+    yield from _boot(context, rc)
     yield from _modules(context)
-    yield from _services(context)
+    yield from _services(context, rc)
 
 
 def _hooks(context: Context) -> Iterator[Finding]:
+    tree, typed = Tree(context.files_root), _typed(context)
+    force = ""
     try:
-        plan = hookplan.install(Tree(context.files_root), typed=_typed(context), force=True)
+        plan = hookplan.install(tree, typed=typed, force=True)
     except Failure as error:
-        yield Finding(BROKEN, str(error), "the hooks for powerd cannot be installed", error.hint)
+        yield Finding(
+            ERROR,
+            "hooks-impossible",
+            str(error),
+            "the hooks for powerd cannot be installed",
+            advice=error.hint,
+        )
         return
+    try:
+        hookplan.install(tree, typed=typed, force=False)
+    except Failure:
+        force = " --force"
     state = hooks.state(context)
+    install = context.command(f"powerd install{force}{'' if typed else ' --no-acpi'}")
     if state == "absent":
         yield Finding(
-            BETTER,
+            WARNING,
+            "hooks-absent",
             "the hooks for powerd are not installed",
             "after a resume only dhcpcd is restarted; site scripts are not run",
-            "vmtctl powerd install",
+            fix=install,
         )
     elif plan:
         yield Finding(
-            BROKEN if state == "partial" else BETTER,
+            ERROR if state == "partial" else WARNING,
+            "hooks-differ",
             "the hooks for powerd are not complete, not up to date, or were edited",
-            "see `vmtctl powerd diff`",
-            "vmtctl powerd install",
+            f"`{context.command('powerd diff')}` shows it",
+            fix=install,
         )
     else:
-        yield Finding(FINE, "the hooks for powerd are installed")
+        yield Finding(OK, "hooks", "the hooks for powerd are installed")
     for name in hooks.SCRIPTS:
-        if hooks.chosen(context, name) is None:
-            yield Finding(
-                BROKEN,
-                f"powerd has no script {name} that it can run",
-                "what the host asks for is then only logged",
-                f"chmod 555 {hooks.DIRECTORY}/{name}"
-                if os.path.exists(context.file(f"{hooks.DIRECTORY}/{name}"))
-                else "vmtctl powerd install",
-            )
+        yield from _script(context, name, install)
+
+
+def _script(context: Context, name: str, install: str) -> Iterator[Finding]:
+    """Look at what powerd would run for the event ``name``."""
+    there = [
+        path
+        for path in (f"{hooks.TYPED}/{name}", f"{hooks.DIRECTORY}/{name}")
+        if os.path.exists(context.file(path))
+    ]
+    chosen = hooks.chosen(context, name)
+    if chosen is None:
+        yield Finding(
+            ERROR,
+            "script-missing",
+            f"powerd has no script {name} that it can run",
+            "what the host asks for is then only logged",
+            fix=f"chmod 555 {context.shown(there[0])}" if there else install,
+        )
+    elif chosen != there[0]:
+        yield Finding(
+            WARNING,
+            "script-passed-over",
+            f"{there[0]} cannot be run, so powerd takes {chosen}",
+            "what is in the first one is not done",
+            fix=f"chmod 555 {context.shown(there[0])}",
+        )
 
 
 def _typed(context: Context) -> bool:
@@ -85,21 +122,30 @@ def _permissions(context: Context) -> Iterator[Finding]:
         except OSError:
             continue
         if stat.S_ISLNK(found.st_mode):
-            continue  # the hooks' own check tells of it
-        if found.st_mode & 0o022:
-            yield Finding(
-                BROKEN,
-                f"{path} may be written by others than root",
-                "whoever may write to it is root: powerd runs it as root",
-                f"chmod go-w {path}",
-            )
-        if found.st_uid != 0 and not context.values.option("tools-root"):
-            yield Finding(
-                BROKEN,
-                f"{path} belongs to user {found.st_uid}, not to root",
-                "its owner can change what root runs",
-                f"chown root:wheel {path}",
-            )
+            continue  # the hooks' own check reports it
+        yield from _only_roots(
+            context, path, found, "whoever may write to it is root: powerd runs it as root"
+        )
+
+
+def _only_roots(context: Context, path: str, found: os.stat_result, why: str) -> Iterator[Finding]:
+    """Yield findings unless only root may write to ``path``."""
+    if found.st_mode & 0o022:
+        yield Finding(
+            ERROR,
+            "others-may-write",
+            f"{path} may be written by others than root",
+            why,
+            fix=f"chmod go-w {context.shown(path)}",
+        )
+    if found.st_uid != 0 and (context.image or not context.values.option("tools-root")):
+        yield Finding(
+            ERROR,
+            "owner",
+            f"{path} belongs to user {found.st_uid}, not to root",
+            why,
+            fix=f"chown 0:0 {context.shown(path)}",
+        )
 
 
 def _site_scripts(context: Context) -> Iterator[Finding]:
@@ -109,32 +155,94 @@ def _site_scripts(context: Context) -> Iterator[Finding]:
         return
     for name in names:
         path = f"{hooks.SITE}/{name}"
-        mode = os.lstat(context.file(path)).st_mode
-        if stat.S_ISREG(mode) and not mode & 0o100:
-            yield Finding(BETTER, f"{path} is not executable", "it is not run", f"chmod 755 {path}")
-        if stat.S_ISREG(mode) and mode & 0o002:
+        # A link of an image means a file of the system that the image becomes.
+        look = os.lstat if context.files_root else os.stat
+        try:
+            found = look(context.file(path))
+        except OSError:
+            continue
+        if not stat.S_ISREG(found.st_mode):
+            continue
+        if not found.st_mode & 0o100:
             yield Finding(
-                BROKEN, f"{path} may be written by everybody", "it is not run", f"chmod o-w {path}"
+                WARNING,
+                "site-script-mode",
+                f"{path} is not executable",
+                "it is not run",
+                fix=f"chmod 755 {context.shown(path)}",
             )
+        yield from _only_roots(context, path, found, "it is not run")
 
 
-def _boot(context: Context) -> Iterator[Finding]:
-    line = device.userconf_line(context)
+def _powerd(rc: RcConf) -> Iterator[Finding]:
+    enabled = rc.enabled("powerd")
+    if enabled is None:
+        yield Finding(
+            WARNING,
+            "powerd-unclear",
+            f"cannot tell whether powerd is started at boot: read {rc.file('powerd')}",
+            "without it the host's shutdown cuts the power",
+            fix=rc.enable("powerd"),
+        )
+    elif not enabled:
+        yield Finding(
+            ERROR,
+            "powerd-disabled",
+            "powerd is not started at boot: rc.conf does not say powerd=YES, and NetBSD's default "
+            "is NO",
+            "without it the host's shutdown cuts the power: no rc.d script is run",
+            fix=rc.enable("powerd"),
+        )
+
+
+def _clock(context: Context, rc: RcConf) -> Iterator[Finding]:
+    """Look at the clock of an image: the driver sets it unless sysctl.conf says otherwise."""
+    if not context.image:
+        return
+    saved = clocks.persisted(context.read(clocks.PERSISTENT_FILE))
+    if saved.get("period") != 0:
+        from vmtctl.checks.live import clock_masters
+
+        yield from clock_masters(context, rc, set())
+
+
+def _boot(context: Context, rc: RcConf) -> Iterator[Finding]:
+    text = context.read(bootcfg.PATH) or ""
+    line = bootcfg.disabling_line(text)
     if line:
         yield Finding(
-            BETTER,
-            f"/boot.cfg says `{line}`",
+            WARNING,
+            "boot-cfg-disables",
+            f"{bootcfg.PATH} says `{line}`",
             "the built-in driver does not attach; right if vmtoolsd shall have the channel alone",
-            "take the line out of /boot.cfg if vmt0 is wanted",
+            advice=f"take that out of {bootcfg.PATH} if vmt0 is to be used",
+        )
+    line = bootcfg.loading_line(text)
+    if line:
+        yield Finding(
+            WARNING,
+            "boot-cfg-loads",
+            f"{bootcfg.PATH} says `{line}`",
+            "a kernel with a vmt of its own, as GENERIC has, refuses a module of that name at boot",
+            advice=f"take that out of {bootcfg.PATH}{_way(context, rc)}",
         )
     for name in boot_modules(context):
         if name == "vmt":
             yield Finding(
-                BETTER,
+                WARNING,
+                "modules-conf",
                 "/etc/modules.conf names vmt",
                 "by its bare name the built-in driver wins, and the module is never loaded",
-                "take it out, and put vmtctl=YES into /etc/rc.conf",
+                advice=f"take it out of /etc/modules.conf{_way(context, rc)}",
             )
+
+
+def _way(context: Context, rc: RcConf) -> str:
+    """Return how rc.d/vmtctl takes over, in words that follow an advice."""
+    command = load_at_boot(context, rc)
+    if not command:
+        return "; rc.d/vmtctl loads the module"
+    return f", and let rc.d/vmtctl load the module: {command}"
 
 
 def _modules(context: Context) -> Iterator[Finding]:
@@ -146,14 +254,21 @@ def _modules(context: Context) -> Iterator[Finding]:
         try:
             found = elf.read_module(context.file(path))
         except Failure as error:
-            yield Finding(BROKEN, str(error), "it cannot be loaded", "install the package again")
+            yield Finding(
+                ERROR,
+                "module-damaged",
+                str(error),
+                "it cannot be loaded",
+                advice="install the package again",
+            )
             return
         if kernel.version and not elf.compatible(found.version, kernel.version):
             yield Finding(
-                BROKEN,
+                ERROR,
+                "module-release",
                 f"{path} was built for NetBSD {found.release}",
                 f"this kernel is {elf.release_of(kernel.version)} and refuses it",
-                "install the module for this release",
+                advice="install the module for this release",
             )
         return
     base = f"{_MODULES}/{kernel.machine}"
@@ -167,22 +282,30 @@ def _modules(context: Context) -> Iterator[Finding]:
         return
     if others:
         yield Finding(
-            BETTER,
+            WARNING,
+            "module-other-release",
             f"there are modules for NetBSD {', '.join(others)}, but none for this kernel "
             f"({kernel.module_release})",
             "the kernel was upgraded, the module was not",
-            f"install the module as {path}",
+            advice=f"install the module as {path}",
         )
 
 
-def _services(context: Context) -> Iterator[Finding]:
-    rc = RcConf(context)
-    if rc.enabled("vmtctl") and not os.access(context.file("/etc/rc.d/vmtctl"), os.X_OK):
+def _services(context: Context, rc: RcConf) -> Iterator[Finding]:
+    enabled = rc.enabled("vmtctl")
+    if enabled and not os.access(context.file("/etc/rc.d/vmtctl"), os.X_OK):
         yield Finding(
-            BROKEN,
+            ERROR,
+            "script-vmtctl",
             "rc.conf says vmtctl=YES, but /etc/rc.d/vmtctl cannot be run",
             "the module is not loaded at boot",
-            "cp /usr/pkg/share/examples/rc.d/vmtctl /etc/rc.d/ && chmod 555 /etc/rc.d/vmtctl",
+            fix=install_script(context),
+        )
+    elif enabled is None:
+        yield Finding(
+            OK,
+            "vmtctl-unclear",
+            f"cannot tell whether rc.d/vmtctl loads the module at boot: read {rc.file('vmtctl')}",
         )
     if not os.path.exists(context.file("/etc/rc.d/vmtools")):
         return
@@ -191,12 +314,15 @@ def _services(context: Context) -> Iterator[Finding]:
     try:
         installed = block.split(text.encode("utf-8", "surrogateescape"), path).inside is not None
     except Failure as error:
-        yield Finding(BROKEN, str(error), "the file is left alone", error.hint)
+        yield Finding(
+            ERROR, "vmtools-block", str(error), "the file is left alone", advice=error.hint
+        )
         return
     if rc.enabled("vmtools") and not installed:
         yield Finding(
-            BETTER,
+            WARNING,
+            "vmtools-alone",
             "rc.d/vmtools does not go through vmtctl",
             "when it stops, it attaches vmt0 while vmtoolsd still runs: they fight for a moment",
-            "vmtctl service install",
+            fix=context.command("service install"),
         )

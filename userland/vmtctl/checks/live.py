@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from vmtctl import clocks, guest, hooks, lock
-from vmtctl.checks import BETTER, BROKEN, FINE, Finding
-from vmtctl.checks.rcconf import LOAD_AT_BOOT, RcConf, loaded_at_boot
+from vmtctl import clocks, guest, lock
+from vmtctl.checks import ERROR, OK, WARNING, Finding
+from vmtctl.checks.rcconf import RcConf, load_at_boot, loaded_at_boot
 from vmtctl.tooltable import TOOLS
 
 TYPE_CHECKING = False
@@ -17,93 +17,116 @@ if TYPE_CHECKING:
     from vmtctl.context import Context
 
 
-def check(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
+def check(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Finding]:
     """Yield the findings, the most basic first."""
     yield from _system(context, survey)
-    yield from _driver(context, survey)
+    yield from _driver(context, survey, rc)
     yield from _channel(context, survey)
-    yield from _powerd(survey)
-    yield from _clock(context, survey)
+    yield from _powerd(context, survey, rc)
+    yield from _clock(context, survey, rc)
     yield from _left_overs(context, survey)
+    yield from _boot(context, survey, rc)
 
 
 def _system(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
-    missing = [row.path for name, row in TOOLS.items() if not context.tools.has(name)]
+    missing = [row for name, row in TOOLS.items() if not context.tools.has(name)]
     if missing:
+        sets = " and ".join(sorted({row.set for row in missing}))
         yield Finding(
-            BROKEN,
-            f"the tools {', '.join(missing)} are missing",
+            ERROR,
+            "tools-missing",
+            f"missing: {', '.join(row.path for row in missing)}",
             "vmtctl works through NetBSD's own tools",
-            "unpack the set base of this release again; vmtctl runs on NetBSD only",
+            advice=f"unpack the set {sets} of this release again",
         )
     system = survey["system"]
     if system["ostype"] not in {None, "NetBSD"}:
-        yield Finding(BROKEN, f"this is {system['ostype']}, not NetBSD", "vmt(4) is NetBSD's")
-    if "drvctl" not in str(missing) and not os.path.exists(context.file("/dev/drvctl")):
         yield Finding(
-            BROKEN,
+            ERROR, "wrong-system", f"this is {system['ostype']}, not NetBSD", "vmt(4) is NetBSD's"
+        )
+    if context.tools.has("drvctl") and not os.path.exists(context.file("/dev/drvctl")):
+        yield Finding(
+            ERROR,
+            "drvctl-device",
             "/dev/drvctl is not there",
             "without it vmt0 can be neither detached nor attached",
-            "cd /dev && sh MAKEDEV drvctl",
+            fix=f"cd {context.shown('/dev')} && sh MAKEDEV drvctl",
         )
-    hypervisor = system["hypervisor"]
-    if hypervisor == "VMware":
-        yield Finding(FINE, "the hypervisor is VMware")
-    elif hypervisor == "unknown":
+    source = system["hypervisor_source"]
+    if system["hypervisor"] == "VMware":
+        yield Finding(OK, "hypervisor", "the hypervisor is VMware")
+    elif system["hypervisor"] == "unknown":
         yield Finding(
-            BETTER,
+            WARNING,
+            "hypervisor",
             "it cannot be found out whether this is a VMware machine",
-            system["hypervisor_source"],
+            source,
         )
     else:
         yield Finding(
-            BROKEN,
-            f"this is no VMware machine ({system['hypervisor_source']})",
+            ERROR,
+            "hypervisor",
+            f"this is not a VMware machine ({source})",
             "vmt(4) has nothing to talk to here",
         )
 
 
-def _driver(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
+def _driver(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Finding]:
     driver, attached = survey["driver"], survey["device"]["attached"]
+    kernel = guest.kernel(context)
+    level = guest.securelevel(context)
+    load = {"fix": context.command("load")}
+    if not os.path.exists(context.file(kernel.own_module)):
+        load = {"advice": f"install the module as {kernel.own_module}, then: {load['fix']}"}
+    elif level > 0:
+        load = {"advice": "a module can be loaded at the next boot only"}
     if driver["loaded"] == "absent" and not attached:
         yield Finding(
-            BROKEN,
+            ERROR,
+            "driver-absent",
             "the kernel has no vmt driver, and no module is loaded",
-            "without it the host cannot shut the guest down, nor learn its address",
-            "vmtctl load",
+            "without it the host can neither shut the guest down nor learn its address",
+            **load,
         )
     elif attached is False and not survey["channel"]["vmtoolsd"]:
         yield Finding(
-            BROKEN,
+            ERROR,
+            "device-detached",
             "vmt0 is not attached, and vmtoolsd does not run",
             "the host thinks that no tools are running: no shutdown, no address, no clock",
-            "vmtctl attach",
+            fix=context.command("attach"),
         )
     elif attached:
-        yield Finding(FINE, "vmt0 is attached")
+        yield Finding(OK, "device", "vmt0 is attached")
     if attached and driver["in_charge"] == "stock":
+        yield from _stock(context, driver["loaded"], load)
+    if level > 0 and driver["loaded"] != "module" and not rc.enabled("vmtctl"):
         yield Finding(
-            BETTER,
+            WARNING,
+            "securelevel",
+            f"kern.securelevel is {level}",
+            "until the next boot no module can be loaded or unloaded; rc.d/vmtctl comes earlier",
+            fix=load_at_boot(context, rc),
+        )
+
+
+def _stock(context: Context, loaded: str | None, load: dict[str, str]) -> Iterator[Finding]:
+    if loaded == "module":
+        yield Finding(
+            WARNING,
+            "module-idle",
+            "a module vmt is loaded, but vmt0 belongs to the built-in driver",
+            "the module does nothing",
+            fix=f"{context.command('detach')} && {context.command('attach')}",
+        )
+    else:
+        yield Finding(
+            WARNING,
+            "driver-stock",
             "the driver in charge is the one built into NetBSD",
             "it does not reopen a lost channel, reports one IPv4 address only, steps the clock "
             "backwards, and has no guest variables",
-            "vmtctl load",
-        )
-    if driver["loaded"] == "module" and driver["in_charge"] == "stock":
-        yield Finding(
-            BETTER,
-            "a module vmt is loaded, but vmt0 belongs to the built-in driver",
-            "the module does nothing so",
-            "vmtctl detach && vmtctl attach",
-        )
-    kernel = guest.kernel(context)
-    level = kernel.values.get("kern.securelevel", "")
-    if level.lstrip("-").isdigit() and int(level) > 0 and driver["loaded"] != "module":
-        yield Finding(
-            BETTER,
-            f"kern.securelevel is {level}",
-            "no module can be loaded or unloaded until the next boot",
-            "put vmtctl=YES into /etc/rc.conf: it comes before securelevel is raised",
+            **load,
         )
 
 
@@ -112,22 +135,26 @@ def _channel(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
     pids = ", ".join(str(pid) for pid in channel["vmtoolsd"])
     if channel["holder"] == "conflict":
         yield Finding(
-            BROKEN,
+            ERROR,
+            "channel-conflict",
             f"vmt0 and vmtoolsd (pid {pids}) fight for the channel",
             "each throws the other out: requests of the host get lost, and the log fills up",
-            "vmtctl detach   # vmtoolsd keeps it; for good: vmtctl service install",
+            fix=context.command("detach"),
+            advice=f"for good: {context.command('service install')}",
         )
     elif channel["holder"] == "vmtoolsd":
-        yield Finding(FINE, f"vmtoolsd (pid {pids}) holds the channel")
+        yield Finding(OK, "channel", f"vmtoolsd (pid {pids}) holds the channel")
     elif channel["holder"] == "vmt":
-        yield Finding(FINE, "vmt0 holds the channel")
+        yield Finding(OK, "channel", "vmt0 holds the channel")
         # As the driver of this project says it (specs/driver.yaml, channel-fight).
         if any("vmtoolsd(8) wants the channel" in line for line in _since_attached(context)):
             yield Finding(
-                BETTER,
+                WARNING,
+                "channel-met",
                 "vmt0 has met another tools service on its channel since it was attached",
-                "it is over by now, but not if it is started in the same way again",
-                "vmtctl service install   # and by hand: vmtctl run -- /usr/pkg/bin/vmtoolsd",
+                "it is over by now, but not if that is started in the same way again",
+                advice=f"start it so: {context.command('run -- /usr/pkg/bin/vmtoolsd')}, or have "
+                f"rc.d/vmtools do it: {context.command('service install')}",
             )
 
 
@@ -138,51 +165,96 @@ def _since_attached(context: Context) -> list[str]:
     return lines[starts[-1] :] if starts else lines
 
 
-def _powerd(survey: dict[str, Any]) -> Iterator[Finding]:
+def _powerd(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Finding]:
     powerd = survey["powerd"]
-    if powerd["running"] is False:
+    if powerd["running"]:
+        yield Finding(OK, "powerd", f"powerd runs (pid {powerd['pid']})")
+    elif powerd["running"] is False:
+        start = f"{context.shown('/usr/sbin/service')} powerd start" if context.files_root else (
+            "service powerd start"
+        )  # fmt: skip
+        enable = rc.enable("powerd")
         yield Finding(
-            BROKEN,
+            ERROR,
+            "powerd-down",
             "powerd does not run",
             "the kernel then powers off by itself when the host asks: no rc.d script is run, "
             "databases are cut off",
-            "echo powerd=YES >> /etc/rc.conf && service powerd start",
+            fix=start if rc.enabled("powerd") else f"{enable} && {start}",
         )
-    elif powerd["running"]:
-        yield Finding(FINE, f"powerd runs (pid {powerd['pid']})")
 
 
-def _clock(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
+def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Finding]:
     clock = survey["clock"]
     if clock["period"]:
         running, _ = guest.processes(context)
-        if any(process.name == "ntpd" for process in running):
+        yield from clock_masters(context, rc, {process.name for process in running})
+    saved = clock["persisted"]
+    for name in clocks.SETTINGS:
+        now, then = clock[name], saved[name]
+        if then is None or now == then:
+            continue
+        if now is None and name == "follow_host" and clock["period"] is not None and then:
             yield Finding(
-                BETTER,
-                "both ntpd and vmt(4) set the clock",
-                "two masters pull it to and fro",
-                "vmtctl clock off --persist   # or stop ntpd",
+                WARNING,
+                "clock-unknown-setting",
+                f"{clocks.PERSISTENT_FILE} sets {name}, which the driver in charge does not have",
+                "the host's time switches decide nothing",
+                advice=f"load the module: {context.command('load')}",
             )
-    persisted, period = clock["persisted"]["period"], clock["period"]
-    if persisted is not None and period is not None and persisted != period:
+        elif now is not None:
+            word = clocks.as_typed(name, then)
+            yield Finding(
+                WARNING,
+                "clock-differs",
+                f"{name} of the clock is {int(now)}, and {clocks.PERSISTENT_FILE} says {int(then)}",
+                "the next attach or boot changes it",
+                fix=context.command(f"clock {word}"),
+                advice="to keep what is set: "
+                + context.command(f"clock {clocks.as_typed(name, now)} --persist"),
+            )
+
+
+# rc.d scripts of programs that set the clock, and the name of the process of each: NetBSD's own
+# ntpd and timed, pkgsrc's net/openntpd and net/chrony.
+_CLOCK_MASTERS = (
+    ("ntpd", "ntpd"),
+    ("openntpd", "ntpd"),
+    ("chronyd", "chronyd"),
+    ("timed", "timed"),
+)
+
+
+def clock_masters(context: Context, rc: RcConf, running: set[str]) -> Iterator[Finding]:
+    """Yield a finding when a program that sets the clock runs or is started at boot."""
+    found: dict[str, str] = {}
+    for script, process in _CLOCK_MASTERS:
+        if process in running:
+            found.setdefault(process, f"{process} runs")
+        elif rc.enabled(script):
+            found.setdefault(process, f"rc.conf says {script}=YES")
+    if found:
         yield Finding(
-            BETTER,
-            f"the clock's period is {period}, and {clocks.PERSISTENT_FILE} says {persisted}",
-            "it will change with the next boot",
-            f"vmtctl clock {clocks.as_typed(persisted)}   # or, to keep what is set: "
-            f"vmtctl clock {clocks.as_typed(period)} --persist",
+            WARNING,
+            "clock-masters",
+            f"both {' and '.join(found)} and vmt(4) set the clock ({', '.join(found.values())})",
+            "two masters pull it to and fro",
+            fix=context.command("clock off --persist"),
+            advice=f"or stop {' and '.join(found)}",
         )
 
 
 def _left_overs(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
+    attached = survey["device"]["attached"]
     left = lock.left_over(context)
     if left:
-        attached = survey["device"]["attached"]
         yield Finding(
-            BETTER if attached else BROKEN,
-            f"a vmtctl was killed at its work ({left})",
-            "it could not attach vmt0 again",
-            "vmtctl attach" if not attached else f": > {lock.PATH}",
+            WARNING,
+            "run-killed",
+            f"vmtctl was killed while at work ({left})",
+            "it could not give vmt0 back" if not attached else "vmt0 is attached again by now",
+            fix=f": > {context.shown(lock.PATH)}"
+            + ("" if attached else f" && {context.command('attach')}"),
         )
     running, complaint = guest.processes(context)
     if complaint:
@@ -192,31 +264,30 @@ def _left_overs(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
         pid = guest.read_pid(context, path)
         if pid is not None and pids.get(pid) != name:
             yield Finding(
-                BETTER,
-                f"{path} names process {pid}, which is no {name}",
+                WARNING,
+                "pid-file",
+                f"{path} names process {pid}, which is not {name}",
                 "its rc.d script may think that it runs",
-                f"rm {path}",
+                fix=f"rm {context.shown(path)}",
             )
-    rc = RcConf(context)
-    if rc.enabled("vmtctl") and survey["driver"]["loaded"] != "module":
+
+
+def _boot(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Finding]:
+    driver = survey["driver"]
+    if rc.enabled("vmtctl") and driver["loaded"] not in {"module", None}:
         yield Finding(
-            BETTER,
+            WARNING,
+            "module-not-loaded",
             "rc.conf says vmtctl=YES, but no module is loaded",
             "loading it failed at boot, or was undone",
-            "vmtctl load",
+            fix=context.command("load"),
         )
     # What the boot loader loaded comes again by itself.
-    if survey["driver"]["source"] == "filesys" and not loaded_at_boot(context):
+    if driver["source"] == "filesys" and loaded_at_boot(context, rc) is False:
         yield Finding(
-            BETTER,
+            WARNING,
+            "module-not-at-boot",
             "neither rc.conf nor modules.conf loads the module at boot",
             "the next boot begins with the kernel's own driver, or with none",
-            LOAD_AT_BOOT,
-        )
-    if hooks.state(context) != "absent" and rc.disabled("powerd"):
-        yield Finding(
-            BROKEN,
-            "rc.conf says powerd=NO",
-            "the hooks are there, but nothing runs them after the next boot",
-            "change powerd=NO to powerd=YES in /etc/rc.conf",
+            fix=load_at_boot(context, rc),
         )

@@ -1,44 +1,143 @@
-"""rc.conf(5) and modules.conf(5), as far as a reader that runs no shell can know them."""
+"""rc.conf(5) as rc.d sees it, and modules.conf(5).
+
+rc.conf(5) is a shell script.  On the running system root asks the shell itself, as service(8)
+does (NetBSD etc/rc.subr, load_rc_config), provided that nobody else can write to what is run.  On
+an image, and for other users, the files are only read, and what the words do not tell is not
+guessed.
+"""
 
 from __future__ import annotations
+
+import os
+import stat
+
+from vmtctl.checks.shellvars import CANNOT_TELL, Variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmtctl.context import Context
 
-# What makes rc.d/vmtctl load the module at each boot.
-LOAD_AT_BOOT = (
-    "cp /usr/pkg/share/examples/rc.d/vmtctl /etc/rc.d/ && chmod 555 /etc/rc.d/vmtctl && "
-    "echo vmtctl=YES >> /etc/rc.conf"
-)
+CONF = "/etc/rc.conf"
+DEFAULTS = "/etc/defaults/rc.conf"
+SUBR = "/etc/rc.subr"
+OWN = "/etc/rc.conf.d"
 
+# The rc.d scripts whose variables are looked at.
+NAMES = ("powerd", "vmtctl", "vmtools", "ntpd", "openntpd", "chronyd", "timed")
+
+# Seconds; an rc.conf sets variables.
+TIME_LIMIT = 5.0
+
+# As checkyesno of rc.subr takes them.
 _YES = {"yes", "true", "on", "1"}
-_NO = {"no", "false", "off", "0"}
+
+# For each name on the command line, in a shell of its own: what rc.d/NAME would see.  rc.subr puts
+# functions in front of echo and printf, and a rc.conf may print, too.
+_SCRIPT = """
+root=$1; shift
+. "$root/etc/rc.subr" || exit 1
+for each; do (
+	load_rc_config "$each" >/dev/null 2>&1
+	eval "value=\\${$each-} state=\\${$each+set}"
+	command printf 'rc.conf:%s:%s:%s\\n' "$each" "$state" "$value"
+) done
+"""
 
 
 class RcConf:
-    """The plain assignments of /etc/rc.conf and /etc/rc.conf.d/NAME."""
+    """The variables NAMES, and the files that they come from."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._values = self._ask() if _may_run(context) else None
 
     def value(self, name: str) -> str | None:
-        """Return the value of the variable ``name`` for the script ``name``, or None."""
-        found = None
-        for path in ("/etc/rc.conf", f"/etc/rc.conf.d/{name}"):
-            for line in (self._context.read(path) or "").splitlines():
-                left, equals, right = line.strip().partition("=")
-                if equals and left == name:
-                    found = right.partition("#")[0].strip().strip("\"'")
-        return found
+        """Return the variable of rc.d/NAME, None when it is not set, or CANNOT_TELL."""
+        if self._values is not None:
+            return self._values.get(name)
+        return self._read(name)
 
-    def enabled(self, name: str) -> bool:
-        """Tell whether the script is said to run."""
-        return (self.value(name) or "").lower() in _YES
+    def enabled(self, name: str) -> bool | None:
+        """Whether rc(8) starts rc.d/NAME; None when the words in the files do not tell."""
+        value = self.value(name)
+        return None if value == CANNOT_TELL else (value or "").lower() in _YES
 
-    def disabled(self, name: str) -> bool:
-        """Tell whether the script is said not to run."""
-        return (self.value(name) or "").lower() in _NO
+    def file(self, name: str) -> str:
+        """Return the file to change the variable in: the last one that sets it."""
+        own = f"{OWN}/{name}"
+        return own if f"{name}=" in (self._context.read(own) or "") else CONF
+
+    def enable(self, name: str) -> str:
+        """Return the command for sh(1) that enables rc.d/NAME."""
+        path = self.file(name)
+        text = self._context.read(path) or ""
+        shown = self._context.shown(path)
+        if text and not text.endswith("\n"):
+            return f"printf '\\n{name}=YES\\n' >> {shown}"
+        return f"echo {name}=YES >> {shown}"
+
+    def _read(self, name: str) -> str | None:
+        context = self._context
+        variables = Variables(
+            lambda path: context.read(path) if path == DEFAULTS else None, self._condition
+        )
+        for path in (CONF, f"{OWN}/{name}"):
+            variables.read(context.read(path) or "")
+        return variables.get(name)
+
+    def _condition(self, words: list[str]) -> bool | None:
+        """Say of the conditions in NetBSD's own files whether they hold here."""
+        if words[:2] in (["[", "-r"], ["[", "-f"]) and words[3:] == ["]"]:
+            return os.path.exists(self._context.file(words[2]))
+        # etc/etc.amd64/rc.conf.append; every x86 machine of VMware has ACPI, and none is Xen's.
+        if words == ["/sbin/sysctl", "-q", "hw.acpi.root"]:
+            return True
+        if words == ["/sbin/sysctl", "-q", "machdep.xen"]:
+            return False
+        return None
+
+    def _ask(self) -> dict[str, str] | None:
+        """Ask sh(1); None when it does not answer."""
+        from vmtctl.exits import Failure
+
+        root = self._context.tools.root
+        try:
+            result = self._context.tools.run(
+                "sh", "-c", _SCRIPT, "sh", root, *NAMES, limit=TIME_LIMIT
+            )
+        except Failure:
+            return None
+        found = {}
+        for line in result.output.splitlines():
+            mark, _, rest = line.partition(":")
+            name, _, rest = rest.partition(":")
+            state, _, value = rest.partition(":")
+            if mark == "rc.conf" and state:
+                found[name] = value
+        return found if result.ok else None
+
+
+def _may_run(context: Context) -> bool:
+    """Whether root may run the files: root owns them, and nobody else may write to them."""
+    if context.image or not context.tools.has("sh"):
+        return False
+    if os.geteuid() != 0 and not context.values.option("tools-root"):
+        return False
+    if not os.path.exists(context.file(SUBR)):
+        return False
+    paths = ["/", "/etc", SUBR, CONF, "/etc/defaults", DEFAULTS, OWN]
+    paths += [f"{OWN}/{name}" for name in NAMES]
+    owners = {0, os.geteuid()}
+    for path in paths:
+        try:
+            found = os.lstat(context.file(path))
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+        if found.st_uid not in owners or found.st_mode & 0o022 or stat.S_ISLNK(found.st_mode):
+            return False
+    return True
 
 
 def boot_modules(context: Context) -> list[str]:
@@ -47,8 +146,28 @@ def boot_modules(context: Context) -> list[str]:
     return [words[0] for line in lines if (words := line.partition("#")[0].split())]
 
 
-def loaded_at_boot(context: Context) -> bool:
-    """Tell whether rc.d/vmtctl, or the module's path in modules.conf, loads it at boot."""
-    return RcConf(context).enabled("vmtctl") or any(
-        name.endswith("/vmt.kmod") for name in boot_modules(context)
-    )
+def loaded_at_boot(context: Context, rc: RcConf | None = None) -> bool | None:
+    """Whether rc.d/vmtctl, or the module's path in modules.conf, loads it at boot.
+
+    None when rc.conf does not tell.
+    """
+    if any(name.endswith("/vmt.kmod") for name in boot_modules(context)):
+        return True
+    return (rc or RcConf(context)).enabled("vmtctl")
+
+
+def load_at_boot(context: Context, rc: RcConf) -> str:
+    """Return the command that makes rc.d/vmtctl load the module at each boot."""
+    steps = []
+    if not os.access(context.file("/etc/rc.d/vmtctl"), os.X_OK):
+        steps.append(install_script(context))
+    if rc.enabled("vmtctl") is not True:
+        steps.append(rc.enable("vmtctl"))
+    return " && ".join(steps)
+
+
+def install_script(context: Context) -> str:
+    """Return the command that puts rc.d/vmtctl where rc(8) looks."""
+    example = context.shown("/usr/pkg/share/examples/rc.d/vmtctl")
+    target = context.shown("/etc/rc.d/vmtctl")
+    return f"cp {example} {target} && chmod 555 {target}"

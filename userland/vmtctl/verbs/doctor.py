@@ -1,8 +1,9 @@
-"""``vmtctl doctor``: what is wrong, why it matters, and the command that mends it."""
+"""``vmtctl doctor``: what is wrong, why it matters, and the command that fixes it."""
 
 from __future__ import annotations
 
-from vmtctl.checks import BROKEN, FINE, WORDS, Finding, files
+from vmtctl.checks import ERROR, OK, WORDS, Finding, files
+from vmtctl.checks.rcconf import RcConf
 from vmtctl.context import RUN_IT
 
 TYPE_CHECKING = False
@@ -16,19 +17,21 @@ def run(context: Context) -> int:
     if context.elsewhere:
         # All else that would be found here is no fault of this system.
         what = f"this is {context.elsewhere}, not NetBSD"
-        findings.append(Finding(BROKEN, what, "vmt(4) is NetBSD's", RUN_IT))
+        findings.append(Finding(ERROR, "wrong-system", what, "vmt(4) is NetBSD's", advice=RUN_IT))
         return _tell(context, findings)
+    rc = RcConf(context)
     if not context.image:
         from vmtctl import survey
         from vmtctl.checks import live
 
-        findings += live.check(context, survey.take(context))
-    findings += files.check(context)
+        findings += live.check(context, survey.take(context), rc)
+    powerd_down = any(finding.name == "powerd-down" for finding in findings)
+    findings += files.check(context, rc, powerd_down=powerd_down)
     return _tell(context, findings)
 
 
 def _tell(context: Context, findings: list[Finding]) -> int:
-    worst = max((finding.severity for finding in findings), default=FINE)
+    worst = max((finding.severity for finding in findings), default=OK)
     context.print_json(
         {"worst": WORDS[worst], "findings": [finding.document for finding in findings]}
     )
@@ -36,8 +39,10 @@ def _tell(context: Context, findings: list[Finding]) -> int:
         context.say(f"{WORDS[finding.severity]:<8}{finding.what}")
         if finding.why:
             context.say(f"        {finding.why}")
-        if finding.mend:
-            context.say(f"        mend: {finding.mend}")
-    if worst == FINE:
-        context.say("nothing to mend")
+        if finding.fix:
+            context.say(f"        fix: {finding.fix}")
+        if finding.advice:
+            context.say(f"        {finding.advice}")
+    if worst == OK:
+        context.say("nothing to fix")
     return worst
