@@ -12,17 +12,15 @@ USERLAND = HERE.parent / "userland"
 PLIST = HERE / "sysutils/vmtctl/PLIST"
 
 # As the package's Makefile installs them
-DATA = ("powerd/block", "powerd/hook", "powerd/versions", "powerd/vmt-event", "rc.d/vmtools.conf")
-EXAMPLES = tuple(
-    f"share/examples/vmtctl/{name}"
-    for name in ("powerd/block", "powerd/hook", "powerd/versions", "powerd/vmt-event",
-                 "rc.conf", "rc.conf.d/vmtools")
-)  # fmt: skip
+POWERD = tuple(f"powerd/{path.name}" for path in sorted((USERLAND / "powerd").glob("[!.]*")))
+DATA = (*POWERD, "rc.d/vmtools.conf")
+EXAMPLES = (*POWERD, "rc.conf", "rc.conf.d/vmtools")
 
 
 def plist() -> str:
     """Return the list, sorted as pkglint wants it."""
-    names = ["bin/vmtctl", "man/man8/vmtctl.8", "share/doc/vmtctl/LICENSE", *EXAMPLES]
+    names = ["bin/vmtctl", "man/man8/vmtctl.8", "share/doc/vmtctl/LICENSE"]
+    names += [f"share/examples/vmtctl/{name}" for name in EXAMPLES]
     for path in (USERLAND / "vmtctl").rglob("*.py"):
         name = path.relative_to(USERLAND).as_posix()
         names += [f"${{PYSITELIB}}/{name}", f"${{PYSITELIB}}/{name}c"]

@@ -15,7 +15,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 # What vmtctl installs on a guest; in the archive it is part of the package.
-DATA = ("powerd/block", "powerd/hook", "powerd/versions", "powerd/vmt-event", "rc.d/vmtools.conf")
+DATA = (
+    *(f"powerd/{path.name}" for path in sorted((HERE / "powerd").glob("[!.]*"))),
+    "rc.d/vmtools.conf",
+)
 
 _MAIN = "import sys\nfrom vmtctl.cli import main\nsys.exit(main())\n"
 _SHEBANG = b"#!/usr/bin/env python3\n"

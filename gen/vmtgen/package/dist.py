@@ -57,12 +57,10 @@ COMMON: tuple[tuple[str, str, str, int], ...] = (
     (COMPANION, "userland/bin/vmtctl", "bin/vmtctl", 0o555),
     (COMPANION, "userland/rc.d/vmtctl", "share/examples/rc.d/vmtctl", 0o555),
     (COMPANION, "userland/rc.d/vmtools.conf", "share/examples/vmtctl/rc.conf.d/vmtools", 0o444),
-    (COMPANION, "userland/powerd/hook", "share/examples/vmtctl/powerd/hook", 0o555),
-    (COMPANION, "userland/powerd/vmt-event", "share/examples/vmtctl/powerd/vmt-event", 0o555),
-    (COMPANION, "userland/powerd/block", "share/examples/vmtctl/powerd/block", 0o444),
-    (COMPANION, "userland/powerd/versions", "share/examples/vmtctl/powerd/versions", 0o444),
     (COMPANION, "userland/examples/rc.conf", "share/examples/vmtctl/rc.conf", 0o444),
 )
+# Every file there is one of powerd's.
+_POWERD = "userland/powerd"
 _ZIPAPP = "userland/make_zipapp.py"
 
 
@@ -133,7 +131,8 @@ def checkout() -> Path:
 
 def common(top: Path, specs: Specs) -> Common:
     """Return what is the same for every target."""
-    missing = [source for _, source, _, _ in COMMON if not (top / source).is_file()]
+    rows = [*COMMON, *_powerd(top)]
+    missing = [source for _, source, _, _ in rows if not (top / source).is_file()]
     if missing:
         raise MissingInputError(
             f"no such file: {', '.join(missing)}", hint="vmtgen generate, or check out again"
@@ -141,7 +140,7 @@ def common(top: Path, specs: Specs) -> Common:
     files = {
         name: tuple(
             Entry(f"{_PREFIX}/{place}", mode, (top / source).read_bytes())
-            for owner, source, place, mode in COMMON
+            for owner, source, place, mode in rows
             if owner == name
         )
         for name in (DRIVER, COMPANION)
@@ -152,6 +151,19 @@ def common(top: Path, specs: Specs) -> Common:
         COMPANION: recipe(top, COMPANION, depends=(PYTHON,), scripts=top / "userland/package"),
     }
     return Common(files, recipes, properties(specs))
+
+
+def _powerd(top: Path) -> list[tuple[str, str, str, int]]:
+    """Return the rows of powerd's scripts; one that can be run may be run there, too."""
+    return [
+        (
+            COMPANION,
+            f"{_POWERD}/{path.name}",
+            f"share/examples/vmtctl/powerd/{path.name}",
+            0o555 if os.access(path, os.X_OK) else 0o444,
+        )
+        for path in sorted((top / _POWERD).glob("[!.]*"))
+    ]
 
 
 def _zipapp(top: Path) -> bytes:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from vmtgen import __version__, cli
+from vmtgen.compiler.spec.load import load
 from vmtgen.package.binary import recipe
-from vmtgen.package.dist import COMMON
+from vmtgen.package.dist import common
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,15 +109,17 @@ def test_no_file_names_another_prefix(installed: dict[str, Path]) -> None:
             assert b"/usr/pkg" not in path.read_bytes(), path
 
 
-def test_both_ways_install_the_same_files(installed: dict[str, Path]) -> None:
+def test_both_ways_install_the_same_files(installed: dict[str, Path], root: Path) -> None:
     """Only how vmtctl's Python lies differs: an archive there, modules here."""
+    shared = common(root, load(root / "specs")).files
     for name, folder in installed.items():
         there = {
             path.relative_to(folder).as_posix()
             for path in folder.rglob("*")
             if path.is_file() and "site-packages" not in path.parts
         }
-        ours = {place for owner, _, place, _ in COMMON if owner == name}
+        ours = {entry.path.removeprefix("usr/pkg/") for entry in shared[name]}
+        ours -= {"libexec/vmtctl.pyz"}
         if name == "netbsd-vmt":
             ours |= {f"stand/amd64/10.1/modules/vmt/vmt.{kind}" for kind in ("kmod", "plist")}
         assert there == ours
