@@ -4,7 +4,7 @@ base.kmod is the driver for NetBSD/amd64 10.99.12 as it once was; mutate.py make
 of it; verdicts.json says what a 10.99.12 kernel (DIAGNOSTIC, no built-in vmt, no module files) did
 with 257 of them on modctl(MODCTL_LOAD): errno (a number, PANIC or HANG), console, attached.
 
-    PYTHONPATH=sim:gen .venv/bin/python tests/loader/mutants.py
+    .venv/bin/python -m tests.loader.mutants
 
 prints how far the linter and the simulator agree with it, and every exception with its reason.
 """
@@ -16,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+from .random_mutants import targets
 
 HERE = Path(__file__).parent
 RELEASE = "10.99.12"
@@ -81,15 +82,8 @@ def lint_errors(path: Path) -> list[str]:
     from vmtgen.kobj import Machine
     from vmtgen.lint.check import lint_file
 
-    found = lint_file(path, targets=_targets(), release=RELEASE, machine=Machine.AMD64)
+    found = lint_file(path, targets=targets(), release=RELEASE, machine=Machine.AMD64)
     return [finding.rule for finding in found if finding.severity == "error"]
-
-
-@cache
-def _targets() -> Any:
-    from vmtgen.targets import load_targets
-
-    return load_targets()
 
 
 def simulated(path: Path) -> tuple[int | str, list[str]]:
