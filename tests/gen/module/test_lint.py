@@ -41,8 +41,7 @@ def test_i386_may_import_what_64_bit_kernels_lack(build: Any) -> None:
     assert "import-missing" not in rules(build(text, "i386").path)
 
 
-def test_the_red_zone_is_found(build: Any) -> None:
-    leaf = """int leaf(int);
+LEAF = """int leaf(int);
 int
 leaf(int n)
 {
@@ -52,9 +51,53 @@ leaf(int n)
 	return a[0];
 }
 """
-    text = source(before=leaf)
-    assert "red-zone" in rules(build(text, extra_flags=("-mred-zone", "-fomit-frame-pointer")).path)
-    assert "red-zone" not in rules(build(text).path)
+
+
+@pytest.mark.parametrize("pointer", ["-fomit-frame-pointer", "-fno-omit-frame-pointer"])
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_the_red_zone_is_found(build: Any, pointer: str, level: str) -> None:
+    """Also through the frame pointer: -0x10(%rbp) is below %rsp where nothing is allocated."""
+    text = source(before=LEAF)
+    found = lint_file(build(text, extra_flags=("-mred-zone", pointer, level)).path)
+    assert "leaf" in {f.where.split("+")[0] for f in found if f.rule == "red-zone"}
+    assert "red-zone" not in rules(build(text, extra_flags=(pointer, level)).path)
+
+
+# What is written where the stack pointer is, and whether that is below it.
+STACK_CODE = [
+    ("amd64", "movl $1, -4(%rsp)", True),
+    ("amd64", "movl $1, (%rsp,%rax,4); movl $1, 8(%rsp)", False),
+    ("amd64", "push %rbx; movl $1, -0x10(%rsp); pop %rbx", True),
+    ("amd64", "push %rbp; mov %rsp, %rbp; movl $1, -0x8(%rbp); pop %rbp", True),
+    ("amd64", "push %rbp; mov %rsp, %rbp; sub $16, %rsp; movl $1, -0x10(%rbp); leave", False),
+    ("amd64", "push %rbp; mov %rsp, %rbp; sub $16, %rsp; movl $1, -0x14(%rbp); leave", True),
+    ("amd64", "push %rbp; mov %rsp, %rbp; lea -0x20(%rbp), %rax; sub $32, %rsp; leave", False),
+    ("amd64", "lea -0x40(%rsp), %rax; movl $1, (%rax)", True),
+    ("amd64", "push %rbp; mov %rsp, %rbp; sub %rax, %rsp; movl $1, -0x14(%rbp); leave", False),
+    ("amd64", "sub $8, %rsp; jmp 1f; 0: movl $1, -8(%rsp); 1: add $8, %rsp", False),
+    ("i386", "movl $1, -4(%esp)", True),
+    ("i386", "push %ebp; mov %esp, %ebp; movl $1, -4(%ebp); pop %ebp", True),
+    ("i386", "push %ebp; mov %esp, %ebp; sub $4, %esp; movl $1, -4(%ebp); leave", False),
+    ("aarch64", "str x0, [sp, #-16]", True),
+    ("aarch64", "str x0, [sp, #-16]!; ldr x0, [sp], #16", False),
+    ("aarch64", "sub sp, sp, #32; mov x9, sp; str x0, [sp, #8]; add sp, sp, #32", False),
+    ("aarch64", "stp x29, x30, [sp, #-16]!; mov x29, sp; str x0, [x29, #-8]", True),
+    ("aarch64", "stp x29, x30, [sp, #-32]!; add x29, sp, #16; str x0, [x29, #-8]", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("machine", "code", "below"), STACK_CODE)
+def test_below_the_stack_pointer_in_every_form(
+    build: Any, machine: str, code: str, below: bool
+) -> None:
+    kind = "@function" if machine != "aarch64" else "%function"
+    lines = [".text", f".type plain, {kind}", "plain:", *code.split(";"), "ret",
+             ".size plain, . - plain"]  # fmt: skip
+    before = "__asm(" + "\n    ".join(f'"{line.strip()}\\n"' for line in lines) + ");"
+    found = rules(build(source(before=before), machine).path)
+    assert ("red-zone" in found) is below
+    if below:
+        assert found["red-zone"].startswith("plain")
 
 
 def test_two_modules_in_one_are_refused(edit: Callable[..., Any]) -> None:
