@@ -43,6 +43,7 @@ _INCLUDED = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
 # As clang and as gcc say it.
 _MISSING = re.compile(r"'([^'\n]+)' file not found|fatal error: (\S+): No such file")
 _DEBUG_SECTIONS = (".debug", ".rela.debug", ".rel.debug")
+_BUILT = (".c", ".S", ".s")  # what the compiler driver takes; .S goes through the preprocessor
 CANONICAL_SOURCE = "kmod"  # what the sources' directory is called in __FILE__ and DWARF
 
 
@@ -197,7 +198,7 @@ def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
         for file in files:
             expect_file(file)
         return files, files[0].stem
-    if source.suffix == ".c" and source.is_file():
+    if source.suffix in _BUILT and source.is_file():
         return (source,), source.stem
     if not source.is_dir():
         wrong = "is not a directory" if source.exists() else "no such directory"
@@ -209,7 +210,8 @@ def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
     if makefile.is_file():
         text = makefile.read_text(encoding="utf-8").replace("\\\n", " ")
         names = [word for line in _assigned(text, "SRCS") for word in line.split()]
-        names = [word for word in names if word.endswith(".c")]
+        _expect_known_kinds(makefile, names)
+        names = [word for word in names if word.endswith(_BUILT)]
         name = next(iter(_assigned(text, "KMOD")), name).strip()
         where = f"SRCS in {shown(makefile)}"
     else:
@@ -229,9 +231,23 @@ def _sources(source: Path | Sequence[Path]) -> tuple[tuple[Path, ...], str]:
     return tuple(source / file for file in names), name
 
 
+def _expect_known_kinds(makefile: Path, names: Sequence[str]) -> None:
+    """Refuse a source that is in another language: the module would lack what it defines."""
+    unknown = [name for name in names if not name.endswith((*_BUILT, ".h")) and "$" not in name]
+    if not unknown:
+        return
+    lines = makefile.read_text(encoding="utf-8").splitlines()
+    word = re.compile(rf"(?:^|[\s=]){re.escape(unknown[0])}(?:\s|$)")
+    line = next((number for number, text in enumerate(lines, 1) if word.search(text)), 1)
+    raise ReportedError(
+        f"{shown(makefile)}:{line}: SRCS: no way to build {', '.join(unknown)}",
+        hint="C (.c) and assembly for the compiler (.S, .s) can be built; write it as one of these",
+    )
+
+
 def _alone(source: Path) -> set[str]:
-    """Return the .c files of a directory, without those that another one includes: ioconf.c."""
-    files = list(source.glob("*.c"))
+    """Return the sources of a directory, without those that another one includes: ioconf.c."""
+    files = [file for file in source.iterdir() if file.suffix in _BUILT]
     included = {
         os.fsdecode(name)
         for file in files
@@ -378,6 +394,8 @@ class _Builder:
         command = [
             *self.tool.compile,
             *self.flags,
+            # An assembler has no use for most flags, and clang would say so of each.
+            *(() if source.suffix == ".c" else ("-Wno-unused-command-line-argument",)),
             "-nostdinc",
             f"-I{directory.name}",
             *self.headers.flags,

@@ -424,3 +424,62 @@ def test_an_output_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(ReportedError, match="cannot write") as caught:
         build_module([HELLO], out=tmp_path / "file")
     assert caught.value.exit_status == 73
+
+
+ASSEMBLY = """	.text
+	.globl low_number
+	.type low_number,@function
+low_number:
+	movl $FORTY_TWO, %eax
+	ret
+	.size low_number,.-low_number
+"""
+CALLER = """#include <sys/param.h>
+#include <sys/module.h>
+int low_number(void);
+MODULE(MODULE_CLASS_MISC, low, NULL);
+static int
+low_modcmd(modcmd_t cmd, void *arg)
+{
+
+	return cmd == MODULE_CMD_INIT ? low_number() : ENOTTY;
+}
+"""
+
+
+@pytest.mark.parametrize("makefile", ["KMOD=\tlow\nSRCS=\tmain.c low.S\n", None])
+def test_assembly_sources_are_assembled(tmp_path: Path, makefile: str | None) -> None:
+    """The file was once left out without a word, and the module could not load."""
+    source = tmp_path / "low"
+    source.mkdir()
+    if makefile is not None:
+        (source / "Makefile").write_text(makefile)
+    (source / "main.c").write_text(CALLER)
+    (source / "low.S").write_text(f"#define FORTY_TWO 42\n{ASSEMBLY}")
+    module = build_module(source, out=tmp_path / "out", cache=tmp_path / "cache").module
+    assert module.imports == ()
+    function = module.symbol("low_number")
+    assert function.section is not None
+    code = module.sections[function.section].data[function.value :][: function.size]
+    assert code == b"\xb8\x2a\0\0\0\xc3", "mov $42, %eax; ret"
+
+
+def test_assembly_without_a_preprocessor_is_assembled(tmp_path: Path) -> None:
+    (tmp_path / "main.c").write_text(CALLER)
+    (tmp_path / "low.s").write_text(ASSEMBLY.replace("FORTY_TWO", "42"))
+    module = build_module(
+        [tmp_path / "main.c", tmp_path / "low.s"], out=tmp_path / "out", cache=tmp_path / "cache"
+    ).module
+    assert module.imports == ()
+
+
+def test_a_source_in_another_language_is_refused_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Makefile").write_text("KMOD=\tlow\nSRCS=\tmain.c\nSRCS+=\temulate_ops.asm\n")
+    (tmp_path / "main.c").write_text(CALLER)
+    assert cli.main(["build", "--source", str(tmp_path), "--out", str(tmp_path / "out")]) == 65
+    said = capsys.readouterr().err
+    assert "Makefile:3: SRCS: no way to build emulate_ops.asm" in said
+    assert "hint: C (.c) and assembly" in said
+    assert not (tmp_path / "out").exists()
