@@ -16,13 +16,16 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtgen import __version__, cli
 from vmtgen.package import binary
 from vmtgen.package.binary import Entry, Recipe, package
 from vmtgen.package.dist import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RECORDING = Path(__file__).parent / "recordings/pkg_install.json"
 UPDATE = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
@@ -182,6 +185,15 @@ def _play(root: EmptyRoot, made: Path, folder: Path) -> None:
     root.run("pkg_info", "-e", "vmtctl")
     root.run("pkg_delete", "vmtctl", "netbsd-vmt", "python313")
     assert root.tree() == before
+    # An image in a directory: the script of the running system is none of its files.
+    root.run("pkg_add", f"./{VMTCTL}.tgz", packages=True)
+    root.run("pkg_add", "-P", "/image", f"./{VMTCTL}.tgz", packages=True)
+    assert (root.path / "image/etc/rc.d/vmtctl").exists()
+    root.run("pkg_delete", "-P", "/image", "vmtctl", "python313")
+    assert not (root.path / "image/etc/rc.d/vmtctl").exists()
+    assert script.exists()
+    root.run("pkg_delete", "vmtctl", "python313")
+    assert root.tree() == before
     # What an administrator edited stays.
     root.run("pkg_add", f"./{VMTCTL}.tgz", packages=True)
     script.chmod(0o755)
@@ -286,6 +298,35 @@ def test_both_are_added_checked_and_deleted(transcript: dict[str, Any]) -> None:
         assert run["status"] == 0
     assert "was edited and stays" in runs(transcript, "pkg_delete")[-1]["stdout"]
     assert runs(transcript, "pkg_info -a")[-1]["stdout"] == ""
+
+
+@pytest.mark.parametrize("database", ["/var/db/pkg", "/usr/pkg/pkgdb", "/opt/elsewhere"])
+@pytest.mark.parametrize("image", [False, True])
+def test_deleting_removes_the_script_of_its_own_system(
+    root: Path, tmp_path: Path, require_tool: Callable[[str], str], database: str, *, image: bool
+) -> None:
+    """pkg_delete says where the database is, and not which -P it was given."""
+    live, other = tmp_path / "live", tmp_path / "live/image"
+    for place in (live, other):
+        for name in ("etc/rc.d/vmtctl", "usr/pkg/share/examples/rc.d/vmtctl"):
+            path = place / name
+            path.parent.mkdir(parents=True)
+            path.write_text("#!/bin/sh\n")
+    # Absolute paths of the script are those of the live system.
+    text = (root / "userland/package/deinstall").read_text()
+    script = tmp_path / "deinstall"
+    script.write_text(re.sub(r"\$root(?=/|\$)", f"{live}$root", text))
+    done = subprocess.run(
+        [require_tool("dash"), str(script), "vmtctl-1", "DEINSTALL"],
+        env={"PATH": os.environ["PATH"], "PKG_PREFIX": "/usr/pkg",
+             "PKG_METADATA_DIR": f"{'/image' if image else ''}{database}/vmtctl-1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    known = database != "/opt/elsewhere"
+    assert (live / "etc/rc.d/vmtctl").exists() is (image or not known)
+    assert (other / "etc/rc.d/vmtctl").exists() is (not image or not known)
+    assert ("remove /etc/rc.d/vmtctl yourself" in done.stdout) is not known
 
 
 def test_an_update_leaves_the_new_version(transcript: dict[str, Any]) -> None:
