@@ -7,26 +7,36 @@
  * not edit: change those and run it again.
  */
 
-/*
- * Numbers of the VMware backdoor and of the message channel behind it.
- */
+#ifndef _DEV_VMT_VMTREG_H_
+#define	_DEV_VMT_VMTREG_H_
 
-#ifndef _VMTREG_H_
-#define	_VMTREG_H_
+/* autoconf(9) and module(9). */
+#define	VMT_NAME		"vmt"
+#define	VMT_DESCRIPTION		"VMware Tools driver"
+#define	VMT_DRIVER_VERSION	"0.1.0"
+#define	VMT_MODULE	MODULE(MODULE_CLASS_DRIVER, vmt, "sysmon_power")
+#define	VMT_MODCMD		vmt_modcmd
+#define	VMT_DRIVER		vmt
+#define	VMT_ATTACHMENT		vmtk
+#define	VMT_DEVICE		"vmt0"
+#define	VMT_BUS			"cpufeaturebus"
+#define	VMT_PARENT		"cpu"
+#define	VMT_PARENT_DEVICE	"cpu0"
+#define	VMT_UNIT		0
+#define	VMT_FEATURE		"vm"
+#define	VMT_PRIORITY		2
+#define	VMT_PROPERTY_FORCE	"force"
 
 /* The backdoor. */
 #define	VMT_VERSION		6
 #define	VMT_MAGIC		0x564d5868U
 #define	VMT_PORT_LOW		0x5658U
 #define	VMT_PORT_HIGH		0x5659U
-
-/* The same on aarch64: halves of x7, the operation in the lower one. */
-#define	VMT_ARM_MAGIC		0x86UL
+#define	VMT_CALL_LOW		0	/* of an instruction */
+#define	VMT_ARM_MAGIC		0x86UL	/* of x7 */
 #define	VMT_ARM_LOW		0x0eUL
 #define	VMT_ARM_HIGH_IN		0x1cUL
 #define	VMT_ARM_HIGH_OUT	0x18UL
-
-/* Hypervisor leaves of CPUID. */
 #define	VMT_CPUID_FEATURES	0x00000001U
 #define	VMT_CPUID_HYPERVISOR	__BIT(31)
 #define	VMT_CPUID_VENDOR	0x40000000U
@@ -34,11 +44,6 @@
 #define	VMT_CPUID_CALLS		0x40000010U
 #define	VMT_CPUID_VMMCALL	__BIT(0)
 #define	VMT_CPUID_VMCALL	__BIT(1)
-
-/* What an instruction says instead of a port. */
-#define	VMT_CALL_LOW		0
-
-/* Commands, lower half of ECX. */
 #define	VMT_COMMAND_GET_VERSION	10
 #define	VMT_COMMAND_GET_UUID	19
 #define	VMT_COMMAND_GET_TIME	23
@@ -46,8 +51,15 @@
 #define	VMT_COMMAND_GET_TIME_FULL	46
 #define	VMT_COMMAND_GET_TIME_FULL_WITH_LAG	55
 #define	VMT_COMMAND_MESSAGE	30
+VMT_LOCAL bool	vmt_get_version(uint32_t *);
+VMT_LOCAL bool	vmt_get_uuid(uint32_t *, uint32_t *, uint32_t *, uint32_t *);
+VMT_LOCAL bool	vmt_get_time(uint32_t *, uint32_t *, uint32_t *);
+VMT_LOCAL void	vmt_stop_catch_up(void);
+VMT_LOCAL bool	vmt_get_time_full(uint64_t *, uint32_t *, uint32_t *);
+VMT_LOCAL bool	vmt_get_time_full_with_lag(uint64_t *, uint32_t *, uint32_t *,
+	    uint32_t *);
 
-/* Message sub-commands, upper half of ECX. */
+/* The message channel: steps, protocols, what a host sends, status bits. */
 #define	VMT_OPEN		0
 #define	VMT_SEND_SIZE		1
 #define	VMT_SEND_PAYLOAD	2
@@ -55,17 +67,11 @@
 #define	VMT_RECEIVE_PAYLOAD	4
 #define	VMT_RECEIVE_STATUS	5
 #define	VMT_CLOSE		6
-
-/* OPEN takes one of these. */
 #define	VMT_PROTOCOL_RPCI	0x49435052U
 #define	VMT_PROTOCOL_TCLO	0x4f4c4354U
 #define	VMT_OPEN_COOKIES	0x80000000U
-
-/* What a receive call says it delivers, upper half of EDX. */
 #define	VMT_TYPE_SIZE		1
 #define	VMT_TYPE_PAYLOAD	2
-
-/* Status bits, upper half of ECX (low bandwidth) or EBX (high bandwidth). */
 #define	VMT_STATUS_SUCCESS	0x0001U
 #define	VMT_STATUS_DORECV	0x0002U
 #define	VMT_STATUS_CLOSED	0x0004U
@@ -74,64 +80,231 @@
 #define	VMT_STATUS_POWEROFF	0x0020U
 #define	VMT_STATUS_TIMEOUT	0x0040U
 #define	VMT_STATUS_HIGH_BANDWIDTH	0x0080U
-
 #define	VMT_HIGH_MESSAGE	0		/* lower half of EBX */
 #define	VMT_MESSAGE_MAX		65536		/* bytes */
 #define	VMT_PIECE		4		/* bytes in a register */
-
-/* How patient the driver is. */
 #define	VMT_CHECKPOINT_RETRIES	8
 #define	VMT_REOPEN_MS		1000
 #define	VMT_REOPEN_MAX_MS	30000
 #define	VMT_BUFFER		1024		/* bytes to begin with */
 
-/* What a channel answers when all is well, and what it may say against it. */
-#define	VMT_STATUS_BAD		(VMT_STATUS_CLOSED | VMT_STATUS_UNSENT | \
-				    VMT_STATUS_POWEROFF | VMT_STATUS_TIMEOUT)
-
-/* How answers begin. */
+/* RPCI: what the guest asks of the host. */
 #define	VMT_RPCI_SUCCESS	"1 "
 #define	VMT_RPCI_FAILURE	"0 "
-#define	VMT_TCLO_SUCCESS	"OK "
-#define	VMT_TCLO_FAILURE	"ERROR "
-
-/* What the driver says of itself. */
 #define	VMT_SERVICE		"toolbox"
 #define	VMT_TOOLS_VERSION	0x7fffffffU
 #define	VMT_TOOLS_KIND		3
+#define	VMT_RPC_UNIFIED_LOOP	"vmx.capability.unified_loop"
+VMT_LOCAL int	vmt_rpc_unified_loop(struct vmt_softc *, const char *);
+#define	VMT_RPC_HGFS_SERVER	"tools.capability.hgfs_server"
+VMT_LOCAL int	vmt_rpc_hgfs_server(struct vmt_softc *, const char *, bool);
+#define	VMT_RPC_STATECHANGE	"tools.capability.statechange"
+VMT_LOCAL int	vmt_rpc_statechange(struct vmt_softc *);
+#define	VMT_RPC_VERSION		"tools.set.version"
+VMT_LOCAL int	vmt_rpc_version(struct vmt_softc *, uint32_t);
+#define	VMT_RPC_VERSION_TYPE	"tools.set.versiontype"
+VMT_LOCAL int	vmt_rpc_version_type(struct vmt_softc *, uint32_t, uint32_t);
+#define	VMT_RPC_STATE_STATUS	"tools.os.statechange.status"
+VMT_LOCAL int	vmt_rpc_state_status(struct vmt_softc *, bool, uint32_t);
+#define	VMT_RPC_LOG		"log"
+VMT_LOCAL int	vmt_rpc_log(struct vmt_softc *, const char *, const char *);
+#define	VMT_RPC_SET_GUEST_INFO	"SetGuestInfo"
+VMT_LOCAL int	vmt_rpc_set_guest_info(struct vmt_softc *, uint32_t,
+	    const char *);
+#define	VMT_RPC_SET_GUEST_INFO_BINARY	"SetGuestInfo"
+VMT_LOCAL int	vmt_rpc_set_guest_info_binary(struct vmt_softc *, uint32_t,
+	    const void *, size_t);
+#define	VMT_RPC_SET_DISK_INFO	"SetGuestDiskInfo"
+VMT_LOCAL int	vmt_rpc_set_disk_info(struct vmt_softc *, const void *, size_t);
+#define	VMT_RPC_INFO_SET	"info-set"
+VMT_LOCAL int	vmt_rpc_info_set(struct vmt_softc *, const char *,
+	    const char *);
+#define	VMT_RPC_BACKUP_EVENT	"vmbackup.eventSet"
+VMT_LOCAL int	vmt_rpc_backup_event(struct vmt_softc *, const char *, uint32_t,
+	    const char *);
 
-/* Polling, ms and messages. */
-#define	VMT_POLL_QUIET		1000
-#define	VMT_POLL_IDLE		1000
-#define	VMT_POLL_DRAIN		64
+/* TCLO: what the host asks of the guest. */
+#define	VMT_TCLO_SUCCESS	"OK "
+#define	VMT_TCLO_FAILURE	"ERROR "
+#define	VMT_ERROR_UNKNOWN_COMMAND	"Unknown Command"
+#define	VMT_ERROR_BAD_ARGUMENTS	"Bad command"
+#define	VMT_ERROR_TOO_LARGE	"Message too large"
+#define	VMT_ERROR_OPTION	"Unknown or invalid option"
+#define	VMT_ERROR_OPTION_FAILED	"Unable to carry out the option"
+#define	VMT_ERROR_TIME		"Unable to sync time"
+#define	VMT_ERROR_STATE		"Unable to raise the event"
+#define	VMT_ERROR_BACKUP_BUSY	"Quiesce operation already in progress."
+#define	VMT_ERROR_BACKUP_VERSION	"Incompatible quiesce parameter version"
+#define	VMT_ERROR_BACKUP_START	"Error initializing quiesce operation."
+#define	VMT_ERROR_BACKUP_IDLE	"Error: no quiesce operation in progress"
+#define	VMT_POLL_QUIET		1000		/* ms */
+#define	VMT_POLL_IDLE		1000		/* ms */
+#define	VMT_POLL_DRAIN		64		/* messages */
+#define	VMT_POLL_STEPS		5
+#define	VMT_STATE_HALT		1
+#define	VMT_STATE_REBOOT	2
+#define	VMT_STATE_POWER_ON	3
+#define	VMT_STATE_RESUME	4
+#define	VMT_STATE_SUSPEND	5
+#define	VMT_COMMANDS		14
+#define	VMT_OPTIONS		25
+VMT_LOCAL const char *vmt_do_reset(struct vmt_softc *,
+    const struct vmt_message *);
+VMT_LOCAL const char *vmt_do_capabilities(struct vmt_softc *,
+    const struct vmt_message *);
+VMT_LOCAL const char *vmt_do_resume(struct vmt_softc *,
+    const struct vmt_message *);
+VMT_LOCAL const char *vmt_do_set_option(struct vmt_softc *,
+    const struct vmt_message *);
+VMT_LOCAL const char *vmt_do_time_synchronize(struct vmt_softc *,
+    const struct vmt_message *);
+VMT_LOCAL const char *vmt_do_backup_start(struct vmt_softc *,
+    const struct vmt_message *);
+VMT_LOCAL const char *vmt_do_backup_start_options(struct vmt_softc *,
+    const struct vmt_message *);
+VMT_LOCAL const char *vmt_do_backup_done(struct vmt_softc *,
+    const struct vmt_message *);
+VMT_LOCAL const char *vmt_do_backup_abort(struct vmt_softc *,
+    const struct vmt_message *);
+VMT_LOCAL int	vmt_option_broadcast_address(struct vmt_softc *, u_int);
+VMT_LOCAL int	vmt_option_host_synctime(struct vmt_softc *, u_int);
+VMT_LOCAL int	vmt_option_host_period(struct vmt_softc *, u_int);
+VMT_LOCAL int	vmt_option_host_enable(struct vmt_softc *, u_int);
+VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
+VMT_LOCAL int	vmt_option_host_backward(struct vmt_softc *, u_int);
+VMT_LOCAL int	vmt_option_host_slew(struct vmt_softc *, u_int);
+VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 
-/* Guest information: keys, numbers of its XDR types, periods in s. */
+/* Quiesced snapshots. */
+#define	VMT_BACKUP_KEEP_ALIVE	2500		/* ms */
+#define	VMT_BACKUP_LIMIT	900		/* s */
+#define	VMT_BACKUP_PARAMETERS	1
+#define	VMT_BACKUP_CANCELED	"Quiesce canceled."
+#define	VMT_BACKUP_CODE_SUCCESS	0
+#define	VMT_BACKUP_CODE_ABORTED	4
+#define	VMT_BACKUP_EVENT_RESET	"reset"
+#define	VMT_BACKUP_EVENT_COMMIT	"prov.snapshotCommit"
+#define	VMT_BACKUP_EVENT_KEEP_ALIVE	"req.keepAlive"
+#define	VMT_BACKUP_EVENT_ABORTED	"req.aborted"
+#define	VMT_BACKUP_EVENT_DONE	"req.done"
+
+/* Guest information. */
 #define	VMT_KEY_DETAILED	11
-#define	VMT_KEY_DISKS_V0	3
 #define	VMT_DETAILED_VERSION	1
+#define	VMT_DETAILED_SHORT	129		/* bytes */
+#define	VMT_DETAILED_FULL	513		/* bytes */
+#define	VMT_VALUE_MAX		512		/* bytes */
+#define	VMT_NIC_PERIOD		30		/* s */
+#define	VMT_NIC_MAX		16
+#define	VMT_ADDRESS_MAX		1600
+#define	VMT_NIC_METHODS		3
 #define	VMT_NIC_VERSION		3
 #define	VMT_NIC_IPV4		1
 #define	VMT_NIC_IPV6		2
 #define	VMT_NIC_PREFERRED	1
 #define	VMT_NIC_UNKNOWN		5
-#define	VMT_NIC_HOSTNAME	255
-#define	VMT_NIC_PERIOD		30
-#define	VMT_DISK_PERIOD		60
+#define	VMT_NIC_HOSTNAME	255		/* bytes */
+#define	VMT_DISK_PERIOD		60		/* s */
+#define	VMT_DISK_VERSION	"1"
+#define	VMT_DISK_MAX		32
+#define	VMT_DISK_TEXT		16384		/* bytes */
+#define	VMT_KEY_DISKS_V0	3
+#define	VMT_PSEUDO_DISKS	9
+#if defined(__x86_64__)
+#define	VMT_SHORT_NAME		"other-64"
+#elif defined(__i386__)
+#define	VMT_SHORT_NAME		"other"
+#elif defined(__aarch64__)
+#define	VMT_SHORT_NAME		"arm-other-64"
+#endif
 
 /* The clock: s, us, percent. */
 #define	VMT_CLOCK_PERIOD	60
-#define	VMT_CLOCK_PERIOD_MAX	2147483
 #define	VMT_CLOCK_SAMPLES	4
 #define	VMT_CLOCK_WINDOW	2000
 #define	VMT_CLOCK_STEP		1000000
 #define	VMT_CLOCK_FLOOR		500
 #define	VMT_CLOCK_PERCENT	50
 
-/* Power states, as the host numbers them. */
-#define	VMT_STATE_HALT		1
-#define	VMT_STATE_REBOOT	2
-#define	VMT_STATE_POWER_ON	3
-#define	VMT_STATE_RESUME	4
-#define	VMT_STATE_SUSPEND	5
+/* sysctl(9). */
+#define	VMT_NODES		12
+#define	VMT_NODE_DEPTH		2
+#define	VMT_REQUEST_MAX		4096		/* bytes */
+#define	VMT_REPLY_MAX		16384		/* bytes */
+#define	VMT_RPC_WAIT_MS		1500
+#define	VMT_SYSCTL_PERIOD_MIN	0
+#define	VMT_SYSCTL_PERIOD_MAX	2147483
+#define	VMT_SYSCTL_NOW_MIN	0
+#define	VMT_SYSCTL_NOW_MAX	1
+#define	VMT_SYSCTL_RPC_SIZE	16384
+#define	VMT_SYSCTL_STATE_SIZE	64
+#define	VMT_SYSCTL_HOST_SIZE	128
+VMT_LOCAL int	vmt_sysctl_rpc(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_period(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_follow_host(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_now(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_clock(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_state(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_host(SYSCTLFN_PROTO);
 
-#endif /* !_VMTREG_H_ */
+/* Power switches. */
+enum vmt_switch {
+	VMT_SWITCH_POWER,
+	VMT_SWITCH_RESET,
+	VMT_SWITCH_SLEEP,
+	VMT_SWITCHES,
+	VMT_SWITCH_NONE = VMT_SWITCHES
+};
+
+/* Log texts. */
+enum vmt_log {
+	VMT_LOG_HALT,
+	VMT_LOG_REBOOT,
+	VMT_LOG_SUSPEND,
+	VMT_LOG_RESUME,
+	VMT_LOG_CHANNEL_LOST,
+	VMT_LOG_CHANNEL_BACK,
+	VMT_LOG_CHANNEL_REFUSED,
+	VMT_LOG_CHANNEL_CONTENDED,
+	VMT_LOG_INFO_REFUSED,
+	VMT_LOG_RPCI_FAILED,
+	VMT_LOG_CLOCK_STEPPED,
+	VMT_LOG_CLOCK_NO_TIME,
+	VMT_LOGS,
+	VMT_LOG_NONE = VMT_LOGS
+};
+
+/* Event counters. */
+enum vmt_count {
+	VMT_COUNT_POLLS,
+	VMT_COUNT_MESSAGES,
+	VMT_COUNT_UNKNOWN,
+	VMT_COUNT_COMMANDS,
+	VMT_COUNT_REFUSED,
+	VMT_COUNT_RETRIES,
+	VMT_COUNT_RESENDS,
+	VMT_COUNT_REOPENS,
+	VMT_COUNT_RESETS,
+	VMT_COUNT_ABORTS,
+	VMT_COUNT_REFUSED_OPENS,
+	VMT_COUNT_SEND_ERRORS,
+	VMT_COUNT_RECEIVE_ERRORS,
+	VMT_COUNTERS
+};
+
+/* Items of guest information, then the parts of the detailed form. */
+enum vmt_info {
+	VMT_INFO_OS_NAME_FULL,
+	VMT_INFO_OS_NAME,
+	VMT_INFO_BUILD,
+	VMT_INFO_DNS_NAME,
+	VMT_INFO_UPTIME,
+	VMT_INFOS,
+	VMT_FORMAT_SHORT = VMT_INFOS,
+	VMT_FORMAT_FULL,
+	VMT_FORMAT_PAIRS
+};
+
+VMT_LOCAL int	vmt_format(enum vmt_info, char *, size_t);
+
+#endif /* !_DEV_VMT_VMTREG_H_ */

@@ -1,4 +1,4 @@
-"""Where the specs, the templates and the kernel headers are.
+"""Where the specs, the templates, the driver's C and the kernel headers are.
 
 In a checkout they lie at the top level (the headers in gen/kpi), where people edit them; in a
 wheel they travel as package data under vmtgen/data. Who stands in a checkout means that one, even
@@ -14,7 +14,7 @@ from vmtgen.common.errors import MissingInputError
 
 _PACKAGE = Path(__file__).resolve().parent
 _NAMED = re.compile(r"""^name *= *["']netbsd-vmt["']""", re.MULTILINE)  # in pyproject.toml
-_IN_CHECKOUT = {"specs": "specs", "templates": "templates", "kpi": "gen/kpi"}
+_IN_CHECKOUT = {"specs": "specs", "templates": "templates", "kmod": "kmod", "kpi": "gen/kpi"}
 
 
 def root() -> Path | None:
@@ -43,7 +43,7 @@ def _is_checkout(top: Path) -> bool:
 
 
 def directory(name: str) -> Path:
-    """Return the directory called ``name``: "specs", "templates" or "kpi".
+    """Return the directory called ``name``: "specs", "templates", "kmod" or "kpi".
 
     Raises MissingInputError where neither a checkout nor a wheel holds it.
     """

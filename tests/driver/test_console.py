@@ -90,6 +90,6 @@ def test_a_failed_attach_says_so_in_one_line(rig: Make) -> None:
     machine.kmem.refuse = lambda _size: False
     assert machine.console[2:] == [
         "vmt0 at cpu0: VMware Tools driver",
-        "vmt0: not started (error 12)",
+        "vmt0: not started: cannot allocate the message buffer (error 12)",
     ]
     machine.leave()

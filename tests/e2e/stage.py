@@ -11,13 +11,15 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.compiler.generate import sources
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """A directory with specs/, templates/ and, once made, kmod/ and build/."""
+    """A directory with specs/, templates/, the written part of kmod/ and, once made, build/."""
 
     top: Path
 
@@ -25,6 +27,9 @@ class Workshop:
     def copied_from(cls, checkout: Path, top: Path) -> Workshop:
         for name in ("specs", "templates"):
             shutil.copytree(checkout / name, top / name)
+        (top / "kmod").mkdir()
+        for output in sources(checkout / "kmod"):
+            (top / output.place).write_text(output.text, encoding="utf-8")
         return cls(top)
 
     def replace(self, file: str, old: str, new: str) -> None:

@@ -328,7 +328,7 @@ def test_a_command_that_logs_and_fires_a_switch_needs_data_alone(
     assert text.count("\ncommands:\n") == 1
     tclo.write_text(text.replace("\ncommands:\n", f"\n{command}"))
     made = {o.place: o.text for o in generate.outputs(root / "templates", tmp_path / "specs")}
-    assert '"OS_Nap"' in made["kmod/vmt_tclo.c"]
-    assert '"sweet dreams"' in made["kmod/vmt_tclo.c"]
+    assert '"OS_Nap"' in made["kmod/vmt_tables.c"]
+    assert '"sweet dreams"' in made["kmod/vmt_tables.c"]
     assert "`OS_Nap`" in made["docs/PROTOCOL.md"]
     assert ".It Li OS_Nap\n" in made["kmod/vmt.4"]

@@ -23,8 +23,8 @@ def unfolded(folded: str) -> str:
 @pytest.mark.parametrize(
     "folded",
     [
-        "vmtk_get_uuid(uint32_t *word0, uint32_t *word1, uint32_t *word2,\n    uint32_t *word3)",
-        "int\tvmtk_rpci_set_info_bytes(struct vmtk_softc *, uint32_t, const void *,\n\t    int);",
+        "vmt_read_uuid(uint32_t *word0, uint32_t *word1, uint32_t *word2,\n    uint32_t *word3)",
+        "int\tvmt_rpci_set_info_bytes(struct vmt_softc *, uint32_t, const void *,\n\t    int);",
         (
             "\tprintf(sc->sc_dev,\n"
             '\t    "host requested shutdown: powerd(8) runs power_button, without it the kernel",\n'

@@ -10,7 +10,7 @@ from vmtgen import cli, resources
 from vmtgen.common import errors
 from vmtgen.common.errors import MissingInputError
 
-NAMES = [("specs", "specs"), ("templates", "templates"), ("kpi", "gen/kpi")]
+NAMES = [("specs", "specs"), ("templates", "templates"), ("kmod", "kmod"), ("kpi", "gen/kpi")]
 
 
 @pytest.mark.parametrize(("name", "place"), NAMES)
@@ -33,7 +33,6 @@ def checkout(top: Path, pyproject: str = '[project]\nname = "netbsd-vmt"\n') -> 
     """Make what a checkout is known by."""
     for _, place in NAMES:
         (top / place).mkdir(parents=True)
-    (top / "kmod").mkdir()
     (top / "pyproject.toml").write_text(pyproject)
     return top
 

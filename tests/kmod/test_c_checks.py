@@ -26,15 +26,15 @@ def _said(findings: list[c_checks.Finding]) -> str:
 
 @pytest.mark.parametrize("machine", c_checks.MACHINES)
 def test_clang_has_nothing_to_warn_of_but_what_the_table_explains(machine: str) -> None:
-    findings = c_checks.wanted(c_checks.everything(c_checks.driver(), machine))
+    findings = c_checks.wanted(c_checks.everything(c_checks.driver(machine), machine))
     assert not findings, _said(findings)
 
 
 def test_a_warning_that_is_on_is_heard_and_one_that_is_off_is_not(tmp_path: Path) -> None:
     source = tmp_path / "warned.c"
     source.write_text(
-        "int vmtk_f(long);\n"
-        "int\nvmtk_f(long x)\n{\n\tint y = x;\n\n"
+        "int vmt_f(long);\n"
+        "int\nvmt_f(long x)\n{\n\tint y = x;\n\n"
         "\tswitch (y) {\n\tcase 1:\n\t\treturn 2;\n\t}\n\treturn y;\n}\n"
     )
     findings = c_checks.everything([source], "amd64")
@@ -53,14 +53,14 @@ def test_a_file_that_does_not_compile_is_not_taken_for_clean(tmp_path: Path) -> 
 @pytest.mark.parametrize("machine", ["amd64", "aarch64"])
 def test_clangs_analyzer_finds_nothing(machine: str) -> None:
     # `make analyze` looks deeper, for four times as long.
-    findings = c_checks.analyzed(c_checks.driver(), machine, "zig", nodes=40_000)
+    findings = c_checks.analyzed(c_checks.driver(machine), machine, "zig", nodes=40_000)
     assert not findings, _said(findings)
 
 
 @pytest.mark.parametrize("machine", ["amd64", "aarch64"])
 def test_gccs_analyzer_finds_nothing(machine: str, require_tool: Callable[[str], str]) -> None:
     require_tool(load_targets().machine(machine).gcc_command)
-    findings = c_checks.analyzed(c_checks.driver(), machine, "gcc")
+    findings = c_checks.analyzed(c_checks.driver(machine), machine, "gcc")
     assert not findings, _said(findings)
 
 
@@ -83,7 +83,7 @@ def test_an_analyzer_finds_each_planted_defect_and_no_other(
 
 
 def test_a_leak_in_the_driver_would_be_found(tmp_path: Path) -> None:
-    freed = "\tkmem_free(reply, VMTK_REPLY_MAX);\n"
+    freed = "\tkmem_free(reply, VMT_REPLY_MAX);\n"
     text = (c_checks.ROOT / "kmod" / "vmt_sysctl.c").read_text(encoding="utf-8")
     assert text.count(freed) == 1
     leaking = tmp_path / "vmt_sysctl.c"

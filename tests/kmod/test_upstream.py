@@ -32,15 +32,19 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """sys/dev/vmt as it is laid out, and what config(1) would write beside it."""
     top = tmp_path_factory.mktemp("upstream")
     lay_out(files(), top / "tree")
-    for path in BY_CONFIG.iterdir():
-        shutil.copy(path, top / "tree/sys/dev/vmt")
-    return top / "tree/sys/dev/vmt"
+    driver = top / "tree/sys/dev/vmt"
+    for path in [*BY_CONFIG.iterdir(), *(top / "tree/sys/arch").rglob("*.c")]:
+        shutil.copy(path, driver)
+    return driver
 
 
 def _build(
     sources: Path, machine: str, flags: Sequence[str] = (), *more: str, sys: Path | None = None
 ) -> Module:
-    files = [sources / "vmt.c", *sorted(sources.glob("vmt_*.c")), *(sources / n for n in more)]
+    other = "vmt_x86.c" if machine == "aarch64" else "vmt_aarch64.c"
+    own = [path for path in sorted(sources.glob("vmt_*.c")) if path.name != other]
+    files = [sources / "vmt.c", *own, *(sources / n for n in more)]
+    flags = (*flags, "-I", str(sources.parents[1]))  # <dev/vmt/vmtvar.h>
     out = sources.parent / f"{machine}{'-'.join(more)}"
     return build_module(
         files, name="vmt", machine=machine, out=out, extra_flags=flags, sys=sys

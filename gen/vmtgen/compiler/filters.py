@@ -74,6 +74,11 @@ def c_format(text: Text | Mixture, after: str = "", before: str = "") -> str:
     return f'"{literal}"'.replace(' ""', "")
 
 
+def define(value: Any, name: str) -> str:
+    """Return the definition of the macro ``name``; its value is in column 32 where that fits."""
+    return f"#define\t{name}{chr(9) * max((23 - len(name)) // 8 + 1, 1)}{value}"
+
+
 def short(text: Any) -> str:
     """Return the first clause of a sentence, for a comment at the end of a line."""
     return re.split(r"[;:.](?:\s|$)", str(text), maxsplit=1)[0].strip()
@@ -163,6 +168,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "code": code,
     "comment": comment,
     "comment_block": comment_block,
+    "define": define,
     "hex": hexadecimal,
     "markdown": markdown,
     "mdoc": mdoc,

@@ -59,6 +59,16 @@ def outputs(templates: Path, specs: Path) -> list[Output]:
     return [Output(f"{_folder(name)}/{name}", text) for name, text in rendered.items()]
 
 
+def sources(kmod: Path) -> list[Output]:
+    """Return the driver's C that is written by hand, for a directory that shall have it, too."""
+    generated = set(_generated(kmod.parent, (kmod.name,)))
+    return [
+        Output(f"{_DRIVER}/{path.name}", path.read_text(encoding="utf-8"))
+        for path in sorted(kmod.glob("*.[ch]"))
+        if f"{kmod.name}/{path.name}" not in generated
+    ]
+
+
 def _folder(name: str) -> str:
     return _DOCUMENTS if name.endswith(".md") else _DRIVER
 
@@ -99,12 +109,12 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _generated(out: Path) -> Iterator[str]:
+def _generated(out: Path, folders: tuple[str, ...] = (_DRIVER, _DOCUMENTS)) -> Iterator[str]:
     """Return the places of the files that begin as every output does.
 
     A file that only speaks of the marker is somebody's own.
     """
-    for folder in (_DRIVER, _DOCUMENTS):
+    for folder in folders:
         directory = out / folder
         if not directory.is_dir():
             continue

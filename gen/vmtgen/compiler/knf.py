@@ -13,7 +13,7 @@ WIDTH = 80
 """Columns of a line; a tab reaches to the next multiple of eight (NetBSD share/misc/style)."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|, |[^"\',]+|.')
-_PROTOTYPE = re.compile(r"[a-z][\w ]*(?:\*)*\t")
+_PROTOTYPE = re.compile(r"[A-Za-z][\w ]*(?:\*)*\t")
 
 
 def fold(text: str) -> str:

@@ -1,56 +1,49 @@
-"""The driver as it would lie in NetBSD's own source tree.
+"""The driver as it would lie in NetBSD's own source tree: kmod/, copied. See docs/upstream.md.
 
-The same templates as for kmod/, with NetBSD's tag and the licence at the top and with the tables
-that config(1) makes, so that the sources serve a built-in driver and a module; and what a tree has
-beside them (templates/upstream). See docs/upstream.md.
+The copy has NetBSD's tag and licence at the top and includes of <dev/vmt/...>; without what
+serves a module beside another vmt(4). kmod/upstream/ has what only a tree has.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtgen import __version__, resources
-from vmtgen.common.errors import CannotCreateError, MissingInputError
-from vmtgen.common.files import shown
-from vmtgen.compiler.filters import comment_style
-from vmtgen.compiler.render import Renderer
-from vmtgen.compiler.spec.load import load
+from vmtgen import resources
+from vmtgen.build.sysroot import tree_version
+from vmtgen.common.errors import CannotCreateError, MissingInputError, ReportedError
+from vmtgen.common.files import shown, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 EDITS = "EDITS"
 MANIFEST = "MANIFEST"
-_FOLDERS = {"c": "sys/dev/vmt", "mdoc": "share/man/man4"}
+_DRIVER = "sys/dev/vmt"
+_MODULE = "sys/modules/vmt"
 _PLACES = {
-    "files.vmt": "sys/dev/vmt/files.vmt",
-    "Makefile": "sys/modules/vmt/Makefile",
-    "vmt.ioconf": "sys/modules/vmt/vmt.ioconf",
-    EDITS: EDITS,
+    "vmt_x86.c": "sys/arch/x86/x86",
+    "vmt_aarch64.c": "sys/arch/aarch64/aarch64",
+    "vmt.4": "share/man/man4",
+    "Makefile": _MODULE,
+    "vmt.ioconf": _MODULE,
+    EDITS: ".",
 }
-# Sources of the driver that NetBSD has, as its config files name them (sys/dev/vmt/files.vmt,
-# sys/arch/x86/conf/files.x86 and sys/arch/aarch64/conf/files.aarch64 of 10.99.12). Its headers
-# have the names of ours.
-_STOCK = (
-    "sys/arch/aarch64/aarch64/vmt.c",
-    "sys/arch/x86/x86/vmt.c",
-    "sys/dev/vmt/vmt_subr.c",
+_FIRST_COMMENT = {"c": re.compile(r"/\*.*?\*/\n", re.DOTALL), "4": re.compile(r'(?:\.\\".*\n)+')}
+# Lines for a module beside another vmt(4): of vmtvar.h and of vmt.4.
+_BESIDE = re.compile(
+    r'/\*\n \* How the files see each other\..*?#endif\n\n|\.\\" Beside .*?\.\\" End\n', re.DOTALL
 )
-_MANIFEST_HEAD = f"# vmtgen upstream, netbsd-vmt {__version__}\n"
-_ENTRY = re.compile(r"([0-9a-f]{64})  (\S.*)")
+_FIELDS = {"delete": 1, "remove": 2, "add": 2, "keep": 2}
 
 
 def files() -> dict[str, str]:
-    """Render everything; returns texts by their place in NetBSD's source tree.
+    """Return every file by its place in NetBSD's source tree; MissingInputError if there is none.
 
-    Raises MissingInputError outside of a checkout, which alone has the licence, and
-    LocatedErrors where a spec or a template is wrong.
+    A checkout alone has the licence.
     """
     top = resources.root()
     if top is None or not (top / "LICENSE").is_file():
@@ -59,128 +52,97 @@ def files() -> dict[str, str]:
             hint="clone the repository and run it there",
         )
     licence = (top / "LICENSE").read_text(encoding="utf-8").partition("\n")[2].strip("\n")
-    templates = resources.directory("templates")
-    sources = sorted(path.name.removesuffix(".j2") for path in templates.glob("*.c.j2"))
-    renderer = Renderer(
-        templates,
-        load(resources.directory("specs")),
-        more=templates / "upstream",
-        names={
-            "tree": lambda output: _head(output, licence),
-            "sources": sources,
-            "stock_files": _STOCK,
-        },
+    found = {
+        path.name: path for pattern in ("*.c", "*.h", "*.4") for path in top.glob(f"kmod/{pattern}")
+    }
+    found |= {path.name: path for path in (top / "kmod/upstream").iterdir()}
+    texts = {}
+    for name, path in sorted(found.items()):
+        place = f"{_PLACES.get(name, _DRIVER)}/{name}".removeprefix("./")
+        texts[place] = _converted(name, path.read_text(encoding="utf-8"), licence)
+    return texts
+
+
+def _converted(name: str, text: str, licence: str) -> str:
+    text = _BESIDE.sub("", text)
+    if name.endswith(".4"):
+        head = "".join(f'.\\" {line}'.rstrip() + "\n" for line in licence.split("\n"))
+        return _FIRST_COMMENT["4"].sub(lambda _: f'.\\"\t$NetBSD$\n.\\"\n{head}', text, count=1)
+    if not name.endswith((".c", ".h")):
+        return text
+    body = "".join(f" * {line}".rstrip() + "\n" for line in licence.split("\n"))
+    text = _FIRST_COMMENT["c"].sub(lambda _: f"/*\t$NetBSD$\t*/\n\n/*-\n{body} */\n", text, count=1)
+    text = re.sub(r'#include "(vmt\w+\.h)"', r"#include <dev/vmt/\1>", text)
+    return re.sub(
+        r"^VMT_LOCAL(?:_TABLE)?[ \t]",
+        "",
+        text.replace("VMT_LOCAL_DATA", "extern"),
+        flags=re.MULTILINE,
     )
-    rendered = renderer.render_all()
-    placed = {place: text for name, text in rendered.items() if (place := _place(name))}
-    return dict(sorted(placed.items()))
-
-
-def _place(name: str) -> str | None:
-    if name in _PLACES:
-        return _PLACES[name]
-    folder = _FOLDERS.get(comment_style(name))
-    return f"{folder}/{name}" if folder else None
-
-
-def _head(output: str, licence: str) -> str:
-    """Return how a file of NetBSD's begins (share/misc/style): its tag, then the licence."""
-    style = comment_style(output)
-    if style == "c":
-        body = "".join(f" * {line}\n" if line else " *\n" for line in licence.split("\n"))
-        return f"/*\t$NetBSD$\t*/\n\n/*-\n{body} */"
-    if style == "mdoc":
-        body = "\n".join(f'.\\" {line}' if line else '.\\"' for line in licence.split("\n"))
-        return f'.\\"\t$NetBSD$\n.\\"\n{body}'
-    return "#\t$NetBSD$\n"
 
 
 def lay_out(texts: Mapping[str, str], out: Path) -> bool:
-    """Make the directory `out` hold `texts` and a MANIFEST; tell whether anything changed.
+    """Make the directory `out` hold `texts` and a MANIFEST; return whether anything changed.
 
-    What is there is replaced as a whole, and only if nobody but an earlier run has touched it.
-    Raises CannotCreateError.
+    Raises CannotCreateError where `out` holds anything but what an earlier run left there.
     """
-    wanted = {place: text.encode("utf-8") for place, text in texts.items()}
-    wanted[MANIFEST] = _manifest(wanted).encode("ascii")
-    target = out.resolve()
-    there = _earlier(target, out)
+    wanted = {place: text.encode() for place, text in texts.items()}
+    sums = {place: hashlib.sha256(data).hexdigest() for place, data in wanted.items()}
+    wanted[MANIFEST] = "".join(f"{sums[place]}  {place}\n" for place in sorted(sums)).encode()
+    there = _contents(out)
     if there == wanted:
         return False
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        place = tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.")
-        with contextlib.ExitStack() as stack:
-            stack.callback(shutil.rmtree, place, ignore_errors=True)
-            fresh, old = Path(place, "new"), Path(place, "old")
-            for name, data in wanted.items():
-                path = fresh / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-            _open_up(fresh)
-            if there is not None:
-                target.rename(old)
-            try:
-                fresh.rename(target)
-            except OSError:
-                if there is not None:
-                    old.rename(target)
-                raise
-    except OSError as error:
-        raise CannotCreateError(f"cannot write {shown(out)}: {error.strerror or error}") from error
+    for line in there.pop(MANIFEST, b"").decode("utf-8", "replace").splitlines():
+        digest, _, place = line.partition("  ")
+        if hashlib.sha256(there.get(place, b"")).hexdigest() == digest:
+            del there[place]
+    if there:
+        raise CannotCreateError(
+            f"{shown(out / min(there))}: is not as `vmtgen upstream` left it",
+            hint="give an empty or new directory with --out, or move this one away",
+        )
+    shutil.rmtree(out, ignore_errors=True)
+    for place, data in wanted.items():
+        write(out / place, data)
     return True
 
 
-def _open_up(folder: Path) -> None:
-    """Give the modes of a source tree, whatever the umask says."""
-    folder.chmod(0o755)
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def _manifest(contents: Mapping[str, bytes]) -> str:
-    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in contents.items()]
-    return _MANIFEST_HEAD + "".join(sorted(lines, key=lambda line: line[64:]))
-
-
-def _earlier(target: Path, out: Path) -> dict[str, bytes] | None:
-    """Return what an earlier run left at `target`, None where there is nothing.
-
-    Raises CannotCreateError where anything there is somebody else's work.
-    """
-    if not target.exists():
-        return None
-    hint = "give an empty or new directory with --out, or move this one away"
-    if not target.is_dir():
-        raise CannotCreateError(f"{shown(out)}: is there and is no directory", hint=hint)
-    found = {
-        path.relative_to(target).as_posix(): path
-        for path in sorted(target.rglob("*"))
+def _contents(out: Path) -> dict[str, bytes]:
+    """Return what is in a directory, by place; a link counts as a file without contents."""
+    if out.exists() and not out.is_dir():
+        raise CannotCreateError(f"{shown(out)}: is there and is no directory")
+    return {
+        path.relative_to(out).as_posix(): b"" if path.is_symlink() else path.read_bytes()
+        for path in out.rglob("*")
         if path.is_symlink() or not path.is_dir()
     }
-    if not found:
-        return {}
-    known = _recorded(found.get(MANIFEST))
-    if known is None:
-        raise CannotCreateError(f"{shown(out)}: holds files that are not of this verb", hint=hint)
-    contents: dict[str, bytes] = {}
-    for name, path in found.items():
-        if not path.is_file() or path.is_symlink() or (name not in known and name != MANIFEST):
-            raise CannotCreateError(f"{shown(out / name)}: is not of this verb", hint=hint)
-        contents[name] = path.read_bytes()
-        if name != MANIFEST and hashlib.sha256(contents[name]).hexdigest() != known[name]:
-            raise CannotCreateError(f"{shown(out / name)}: was edited since", hint=hint)
-    return contents
 
 
-def _recorded(manifest: Path | None) -> dict[str, str] | None:
-    """Return the digests by place that a MANIFEST of ours names, None for any other file."""
-    if manifest is None or not manifest.is_file():
-        return None
-    head, *lines = manifest.read_text(encoding="utf-8", errors="replace").splitlines()[:1000] or [
-        ""
-    ]
-    entries = [_ENTRY.fullmatch(line) for line in lines]
-    if not head.startswith("# vmtgen upstream, ") or None in entries:
-        return None
-    return {entry[2]: entry[1] for entry in entries if entry is not None}
+def misfits(edits: str, sys: Path) -> list[str]:
+    """Return what of EDITS does not fit the NetBSD tree at `sys`, each with its file.
+
+    Files outside of sys/ count only where they are there. Raises MissingInputError where `sys`
+    is no NetBSD sys/ tree, and ReportedError where a line of EDITS is none.
+    """
+    tree_version(sys)
+    found = []
+    for number, line in enumerate(edits.splitlines(), 1):
+        if not line or line.startswith("#"):
+            continue
+        action, *fields = line.split("\t")
+        if len(fields) != _FIELDS.get(action) or "" in fields:
+            raise ReportedError(f"{EDITS}:{number}: not an action, a file and a line: {line!r}")
+        path = sys.resolve().parent / fields[0]
+        if fields[0].startswith("sys/"):
+            path = sys / fields[0].removeprefix("sys/")
+        if not path.is_file():
+            found += [f"{fields[0]}: no such file"] if fields[0].startswith("sys/") else []
+        elif action in {"remove", "keep"} and fields[1] not in _lines(path):
+            found.append(f"{fields[0]}: no line: {fields[1]}")
+    return found
+
+
+def _lines(path: Path) -> set[str]:
+    """Return the lines of a file without comments, and with single blanks."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return {" ".join(line.partition("#")[0].split()) for line in text.splitlines()}

@@ -20,7 +20,8 @@ _EPILOGUE = """\
 examples:
   vmtgen generate                 bring this checkout up to date
   vmtgen generate --check         print what would change; status 1 if anything would
-  vmtgen generate --out /tmp/new  write /tmp/new/kmod and /tmp/new/docs instead
+  vmtgen generate --out /tmp/new  write /tmp/new/kmod and /tmp/new/docs instead, with the
+                                  driver's C that is written by hand where it is missing
 
 Files that need no change keep their time stamp. A generated file that no template makes any more
 is removed.
@@ -63,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
     wanted = generate.outputs(
         args.templates or directory("templates"), args.specs or directory("specs")
     )
+    if args.templates is None and out != root() and not args.check:
+        # The rest of the driver, where it is not there yet.
+        there = generate.sources(directory("kmod"))
+        wanted += [output for output in there if not (out / output.place).exists()]
     found = generate.changes(wanted, out)
     if not args.check:
         generate.apply(found, out)

@@ -12,8 +12,6 @@ from vmtgen.resources import root
 if TYPE_CHECKING:
     import argparse
 
-    from vmtgen.package.upstream_check import Finding
-
 SUMMARY = "lay the driver out as sys/dev/vmt of NetBSD's own source tree"
 
 _EXAMPLES = """\
@@ -25,7 +23,6 @@ examples:
 Then, with the driver that NetBSD has removed (EDITS says what):
   cp -R build/upstream/sys build/upstream/share /usr/src
 
-The sources compile as part of a kernel and, with -D_MODULE and config(1)'s tables, as a module.
 DIR is replaced as a whole; a directory that anybody else has touched is left alone.
 docs/upstream.md has the whole way, and what has not been tried.
 """
@@ -45,38 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Lay the tree out; return 1 where a given tree is not as it takes it to be."""
-    from vmtgen.package import upstream, upstream_check  # noqa: PLC0415 - keeps --help fast
+    from vmtgen.package import upstream  # noqa: PLC0415 - keeps --help fast
 
     texts = upstream.files()
-    findings: list[Finding] = []
-    absent: list[str] = []
-    if args.sys is not None:
-        findings, absent = upstream_check.check(texts, args.sys)
+    found = upstream.misfits(texts[upstream.EDITS], args.sys) if args.sys is not None else []
     out: Path = args.out or (root() or Path()) / "build" / "upstream"
     changed = upstream.lay_out(texts, out)
     if args.json:
-        print(_json(out, texts, findings, absent, changed=changed))
-        return 1 if findings else 0
+        names = {"version": 1, "out": str(out), "changed": changed}
+        print(json.dumps({**names, "files": list(texts), "findings": found}, indent=2))
+        return 1 if found else 0
     print(f"{shown(out)}: {len(texts)} files and MANIFEST, {'written' if changed else 'unchanged'}")
-    for finding in findings:
-        print(f"{finding.file}: {finding.message}")
-    for name in absent:
-        print(f"{name}: not there, not looked at")
-    if args.sys is not None and not findings:
-        print(f"{shown(args.sys)}: as {upstream.EDITS} and files.vmt take it to be")
-    return 1 if findings else 0
-
-
-def _json(
-    out: Path, texts: dict[str, str], findings: list[Finding], absent: list[str], *, changed: bool
-) -> str:
-    """Return what was made and found as JSON: version 1 of the format."""
-    told = {
-        "version": 1,
-        "out": str(out),
-        "changed": changed,
-        "files": list(texts),
-        "findings": [{"file": f.file, "message": f.message} for f in findings],
-        "absent": absent,
-    }
-    return json.dumps(told, indent=2)
+    for finding in found:
+        print(finding)
+    if args.sys is not None and not found:
+        print(f"{shown(args.sys)}: as {upstream.EDITS} takes it to be")
+    return 1 if found else 0

@@ -16,31 +16,31 @@ long(argument_that_is_long, argument_that_is_long_too, and_another_argument,
     last);
 
 #define MAGIC	0x564d5868U	/* Tells the version */
-#define OPEN	0
+#define	OPEN			0
 #define RPCI	0x49435052	/* RPCI */
 
 /* GET_VERSION */
-bool	vmtk_get_version(wide:axbx);
+bool	vmt_get_version(wide:axbx);
 
 int
-vmtk_rpci_state_status(struct vmtk_softc *sc, bool success, uint state)
+vmt_rpci_state_status(struct vmt_softc *sc, bool success, uint state)
 {
 
 	return send("tools.os.statechange.status %d %u");
 }
 
 int
-vmtk_rpci_blob(struct vmtk_softc *sc, uint key, bytes value)
+vmt_rpci_blob(struct vmt_softc *sc, uint key, bytes value)
 {
 
 	return send("SetGuestInfo  %u ", true);
 }
 
 int
-vmtk_rpci_log(struct vmtk_softc *sc, text message)
+vmt_rpci_log(struct vmt_softc *sc, text name, text message)
 {
 
-	return send("log %s");
+	return send("log %s: %s");
 }
 	log(NOTICE, "%s: host requested shutdown\n");
 	log(WARNING, "%s: lost it (%d) after %" PRId64 " us\n");

@@ -57,7 +57,7 @@ def test_the_same_headers_give_the_same_code(tree: Path, root: Path, machine: st
     release = TARGETS.release("11.99.5")
     found = compare_code(TARGETS, release, TARGETS.machine(machine), tree, root / "kmod")
     assert [str(difference) for difference in found.differences] == []
-    assert found.functions > 90
+    assert found.functions > 50
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -68,13 +68,13 @@ def test_a_function_that_differs_is_told_with_its_line_and_the_reason(
     edit(tree / "net" / "if.h", lambda text: text.replace("IFF_UP\t\t0x0001", "IFF_UP\t\t0x0002"))
     release = TARGETS.release("11.99.5")
     found = compare_code(TARGETS, release, TARGETS.machine(machine), tree, root / "kmod")
-    assert [difference.name for difference in found.differences] == ["vmt_walk"]
+    assert [difference.name for difference in found.differences] == ["vmt_net_walk"]
     reason = found.differences[0].reason
-    line = int(reason.partition("kmod/vmt_net.c:")[2].partition(":")[0])
-    source = (root / "kmod" / "vmt_net.c").read_text(encoding="utf-8").splitlines()
+    line = int(reason.partition("kmod/vmt_info.c:")[2].partition(":")[0])
+    source = (root / "kmod" / "vmt_info.c").read_text(encoding="utf-8").splitlines()
     if machine == "aarch64":
         # There the constant is loaded outside the loop, and the registers shift.
-        first = next(n for n, text in enumerate(source, 1) if text.startswith("vmt_walk("))
+        first = next(n for n, text in enumerate(source, 1) if text.startswith("vmt_net_walk("))
         last = next(n for n, text in enumerate(source, 1) if n > first and text == "}")
         assert first < line < last
     else:
@@ -115,7 +115,7 @@ def test_the_command_reports_layouts_and_code(
     out = capsys.readouterr().out
     functions = re.search(r"^11\.99\.5/amd64: (\d+) functions", out, re.MULTILINE)
     assert functions is not None
-    assert int(functions[1]) > 90
+    assert int(functions[1]) > 50
     assert out.count(", 0 differ") == 2
     edit(
         tree / "sys" / "power.h",

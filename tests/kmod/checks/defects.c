@@ -8,18 +8,18 @@
 #include <sys/mutex.h>
 #include <sys/systm.h>
 
-int	vmtk_null(const int *);
-int	vmtk_leak(size_t);
-int	vmtk_hasty(size_t);
-void	vmtk_twice(size_t);
-int	vmtk_after(size_t);
-int	vmtk_unset(int);
-int	vmtk_beyond(int);
-void	vmtk_locked(kmutex_t *);
-void	vmtk_unlocked(kmutex_t *);
+int	vmt_null(const int *);
+int	vmt_leak(size_t);
+int	vmt_hasty(size_t);
+void	vmt_twice(size_t);
+int	vmt_after(size_t);
+int	vmt_unset(int);
+int	vmt_beyond(int);
+void	vmt_locked(kmutex_t *);
+void	vmt_unlocked(kmutex_t *);
 
 int
-vmtk_null(const int *p)
+vmt_null(const int *p)
 {
 
 	if (p == NULL)
@@ -28,7 +28,7 @@ vmtk_null(const int *p)
 }
 
 int
-vmtk_leak(size_t size)
+vmt_leak(size_t size)
 {
 	char *p = kmem_zalloc(size, KM_SLEEP);
 
@@ -39,7 +39,7 @@ vmtk_leak(size_t size)
 }
 
 int
-vmtk_hasty(size_t size)
+vmt_hasty(size_t size)
 {
 	char *p = kmem_alloc(size, KM_NOSLEEP);
 	int c;
@@ -50,7 +50,7 @@ vmtk_hasty(size_t size)
 }
 
 void
-vmtk_twice(size_t size)
+vmt_twice(size_t size)
 {
 	char *p = kmem_alloc(size, KM_SLEEP);
 
@@ -59,7 +59,7 @@ vmtk_twice(size_t size)
 }
 
 int
-vmtk_after(size_t size)
+vmt_after(size_t size)
 {
 	char *p = kmem_zalloc(size, KM_SLEEP);
 
@@ -68,7 +68,7 @@ vmtk_after(size_t size)
 }
 
 int
-vmtk_unset(int set)
+vmt_unset(int set)
 {
 	int value;
 
@@ -78,7 +78,7 @@ vmtk_unset(int set)
 }
 
 int
-vmtk_beyond(int value)
+vmt_beyond(int value)
 {
 	int list[4] = { 0 };
 
@@ -88,7 +88,7 @@ vmtk_beyond(int value)
 }
 
 void
-vmtk_locked(kmutex_t *lock)
+vmt_locked(kmutex_t *lock)
 {
 
 	mutex_enter(lock);
@@ -97,7 +97,7 @@ vmtk_locked(kmutex_t *lock)
 }
 
 void
-vmtk_unlocked(kmutex_t *lock)
+vmt_unlocked(kmutex_t *lock)
 {
 
 	mutex_enter(lock);

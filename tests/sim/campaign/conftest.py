@@ -26,7 +26,7 @@ def careless(tmp_path_factory: pytest.TempPathFactory) -> Path:
             source.joinpath(file.name).write_bytes(file.read_bytes())
     path = source / "vmt_tclo.c"
     text = path.read_text(encoding="utf-8")
-    before = "\tvmtk_channel_close(&sc->sc_tclo);\n\tsc->sc_registered = false;"
+    before = "\tvmt_channel_close(&sc->sc_tclo);\n\tsc->sc_registered = false;"
     assert text.count(before) == 1
     after = "\tsc->sc_tclo.ch_open = false;\n\tsc->sc_registered = false;"
     path.write_text(text.replace(before, after), encoding="utf-8")

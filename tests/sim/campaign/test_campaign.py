@@ -102,8 +102,8 @@ def test_a_failure_is_reduced_and_told_with_its_source_line(careless: Path) -> N
     assert len(reduced.items) <= 3 < reduced.total
     text = "\n".join(investigate.describe(careless, seed, "channel-abandoned", reduced=reduced))
     assert text.startswith("FAILED   channel-abandoned:")
-    assert "vmtk_channel_open (vmt_channel.c:" in text
-    assert "source   vmt_channel.c:" in text
+    assert "vmt_channel_open (vmt_rpc.c:" in text
+    assert "source   vmt_rpc.c:" in text
     assert f"--seed {seed} --only {reduced.only}" in text
     assert cli.main(["replay", str(careless), "--seed", str(seed), "--only", reduced.only]) == 1
 

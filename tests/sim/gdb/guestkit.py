@@ -34,11 +34,11 @@ _NAME_SIZE = 64
 _STUBS, _STUB_SIZE = 128, 16
 # Functions of the driver that the guest calls from its other vCPU, as guest/module.c reads them.
 _CALLED = (
-    "vmtk_get_time_full",
-    "vmtk_channel_open",
-    "vmtk_channel_send",
-    "vmtk_channel_receive",
-    "vmtk_channel_close",
+    "vmt_get_time_full",
+    "vmt_channel_open",
+    "vmt_channel_send",
+    "vmt_channel_receive",
+    "vmt_channel_close",
 )
 
 
@@ -80,7 +80,12 @@ def build_guest(root: Path, out: Path) -> Guest:
     kernel = out / "guest.elf"
     linker = [word for word in tool.link if word != "-r"]
     _run([*linker, "-T", str(HERE / "guest.ld"), "-o", str(kernel), *objects])
-    built = build_module(root / "kmod", out=out)
+    # Not static, as in a kernel: the compiler must not put them into their callers.
+    built = build_module(
+        root / "kmod",
+        out=out,
+        extra_flags=("-DVMT_LOCAL=", "-DVMT_LOCAL_TABLE=", "-DVMT_LOCAL_DATA=extern"),
+    )
     disk = out / "modules.bin"
     symbols = _symbols(kernel)
     disk.write_bytes(_disk(built.module, symbols))

@@ -87,19 +87,11 @@ class Clock(Record):
     """Seconds, samples, microseconds and percent of the clock."""
 
     period: Annotated[int, Range(0, 0x7FFFFFFF)]
-    period_max: Count
     samples: Count
     sample_window_us: Count
     step_us: Count
     slew_floor_us: Annotated[int, Range(0, 0x7FFFFFFF)]
     slew_percent: Annotated[int, Range(1, 100)]
-
-    def check(self, node: Node, report: Report) -> None:
-        """Expect a period that may be set, and milliseconds that fit an int."""
-        if self.period > self.period_max:
-            report(node["period"], f"{self.period} is more than period_max")
-        if self.period_max * 1000 > 0x7FFFFFFF:
-            report(node["period_max"], f"{self.period_max} seconds in milliseconds overflow an int")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +131,7 @@ class SysctlNode(Record):
     children: "Entries[SysctlNode]" = _NO_NODES
     each: Literal["statistics"] | None = None
     path: str = derived("")
+    depth: int = derived(0)
 
     def check(self, node: Node, report: Report) -> None:
         """Expect children of a node, access and value of a leaf, the size of a string."""
@@ -159,6 +152,9 @@ class SysctlNode(Record):
             report(node, "the key 'size' is missing: a string needs its size in bytes")
         if self.range is not None and (len(self.range) != 2 or self.range[0] > self.range[1]):
             report(node["range"], "expected two integers, the lower one first")
+        elif self.handler == "period" and self.range and self.range[1] * 1000 > 0x7FFFFFFF:
+            said = f"{self.range[1]} seconds in milliseconds overflow an int"
+            report(node["range"], said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +190,12 @@ class Driver(Record):
                     for counter in self.statistics
                 )
             below = self._completed(f"{path}.", children)
-            completed.append(replace(node, path=path, children=below))
+            completed.append(replace(node, path=path, depth=path.count("."), children=below))
         return Entries(completed)
+
+    def sysctl_nodes(self) -> tuple[SysctlNode, ...]:
+        """Return every node in file order, but not those that ``each`` stands for."""
+        return tuple(_nodes(self.sysctl))
 
     def sysctl_leaves(self) -> Iterator[SysctlNode]:
         """Iterate over every node that holds a value, in file order."""
@@ -212,6 +212,13 @@ class Driver(Record):
             nodes = node.children
         assert node is not None
         return node
+
+
+def _nodes(nodes: Entries[SysctlNode]) -> Iterator[SysctlNode]:
+    for node in nodes:
+        yield node
+        if node.each is None:
+            yield from _nodes(node.children)
 
 
 def _leaves(nodes: Entries[SysctlNode]) -> Iterator[SysctlNode]:

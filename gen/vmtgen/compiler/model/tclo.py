@@ -100,6 +100,15 @@ class BackupCode(Valued):
 
 
 @dataclass(frozen=True, slots=True)
+class BackupEvent(Valued):
+    """A step of a backup that the guest reports, as it stands in the message."""
+
+    SHORTHAND: ClassVar[str] = "text"
+    name: Name
+    text: Printable
+
+
+@dataclass(frozen=True, slots=True)
 class Backup(Record):
     """Quiesced snapshots; ``keep_alive_ms`` in milliseconds, ``limit`` in seconds."""
 
@@ -107,6 +116,8 @@ class Backup(Record):
     limit: Count
     parameters_version: U8
     codes: Entries[BackupCode]
+    events: Entries[BackupEvent]
+    canceled: Printable
 
     def check(self, node: Node, report: Report) -> None:
         """Expect the codes that the driver sends, and a sign of life before the limit is over."""

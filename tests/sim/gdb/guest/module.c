@@ -157,18 +157,18 @@ module_unload(void)
 void
 module_busy(u_int times)
 {
-	int (*open)(struct vmtk_channel *) = (void *)loaded->i_open;
-	int (*send)(struct vmtk_channel *, const void *, size_t) =
+	int (*open)(struct vmt_channel *) = (void *)loaded->i_open;
+	int (*send)(struct vmt_channel *, const void *, size_t) =
 	    (void *)loaded->i_send;
-	int (*receive)(struct vmtk_channel *, struct vmtk_buffer *, size_t *,
+	int (*receive)(struct vmt_channel *, struct vmt_buffer *, size_t *,
 	    bool *) = (void *)loaded->i_receive;
-	void (*close)(struct vmtk_channel *) = (void *)loaded->i_close;
+	void (*close)(struct vmt_channel *) = (void *)loaded->i_close;
 	bool (*get_time)(uint64_t *, uint32_t *, uint32_t *) =
 	    (void *)loaded->i_time;
-	static struct vmtk_statistics stats;
-	struct vmtk_channel channel = { .ch_stats = &stats,
+	static struct evcnt counters[VMT_COUNTERS];
+	struct vmt_channel channel = { .ch_counters = counters,
 	    .ch_protocol = 0x49435052 };
-	struct vmtk_buffer reply = { .b_data = NULL };
+	struct vmt_buffer reply = { .b_data = NULL };
 	uint64_t before, seconds, start;
 	uint32_t lag, microseconds;
 	char text[32];

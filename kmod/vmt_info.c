@@ -1,0 +1,783 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ */
+
+/*
+ * What the guest reports about itself.
+ *
+ * Names, release, uptime: each item remembers what the host has and goes out
+ * when it differs.  What the host refuses is not repeated before the next
+ * reset; what did not reach it is tried again with the next look.
+ *
+ * Interfaces: MAC address, addresses with prefix and status, host name.  The
+ * message is XDR (RFC 4506): big-endian words, strings padded to words.
+ *
+ * File systems: only local ones, for a server that does not answer would hold
+ * the worker, and none that the kernel makes up.  A file system that is
+ * suspended is left out until the next look.
+ *
+ * Hosts know one of several forms of interfaces and file systems; the first
+ * that is taken stays in use until the next reset.
+ *
+ * All of this runs in the worker, without sc_lock.
+ */
+
+#include <sys/cdefs.h>
+__KERNEL_RCSID(0, "$NetBSD$");
+
+#include <sys/param.h>
+#include <sys/endian.h>
+#include <sys/errno.h>
+#include <sys/kernel.h>
+#include <sys/kmem.h>
+#include <sys/lwp.h>
+#include <sys/mount.h>
+#include <sys/proc.h>
+#include <sys/pserialize.h>
+#include <sys/socket.h>
+#include <sys/statvfs.h>
+#include <sys/systm.h>
+#include <sys/vfs_syscalls.h>
+
+#include <net/if.h>
+#include <net/if_dl.h>
+#include <net/if_types.h>
+
+#include <netinet/in.h>
+#include <netinet6/in6.h>
+
+#include "vmtvar.h"
+
+#define	VMT_DETAILED_RETRY	60000	/* ms */
+
+/* Bytes of a message beside its addresses, and of an address: no more. */
+#define	VMT_NIC_FIXED	(VMT_NIC_MAX * 64 + MAXHOSTNAMELEN + 128)
+#define	VMT_NIC_ENTRY	40
+
+#define	VMT_MAC_SIZE	18		/* "xx:xx:xx:xx:xx:xx" */
+#define	VMT_DISK_NAME	100		/* bytes of a mount point with NUL */
+
+/* The long form of what the system is; see hostinfo.h of open-vm-tools. */
+struct vmt_detailed {
+	uint32_t	d_version;	/* little-endian */
+	char		d_short[VMT_DETAILED_SHORT];
+	char		d_full[VMT_DETAILED_FULL];
+	char		d_pairs[512] __aligned(4);
+};
+
+/* The oldest form is a structure of the host's C compiler. */
+struct vmt_nic_v1 {
+	uint32_t	v_count;
+	struct {
+		uint32_t	v_count;
+		char		v_mac[19];
+		char		v_ip[8][16];
+		char		v_pad;
+	}		v_nic[16];
+};
+
+struct vmt_disk {
+	char		d_name[VMT_DISK_NAME];
+	char		d_type[_VFS_NAMELEN];
+	uint64_t	d_free;		/* bytes */
+	uint64_t	d_size;
+};
+
+/* The older form. */
+struct vmt_disk_v0 {
+	uint64_t	v_free;
+	uint64_t	v_size;
+	char		v_name[VMT_DISK_NAME];
+} __packed;
+
+struct vmt_disk_method {
+	size_t		(*m_encode)(char *, const struct vmt_disk *, u_int);
+	int		(*m_send)(struct vmt_softc *, const void *, size_t);
+};
+
+static void	vmt_info_send_detailed(struct vmt_softc *, int64_t);
+static uint8_t	*vmt_xdr_put_word(uint8_t *, uint32_t);
+static uint8_t	*vmt_xdr_put_opaque(uint8_t *, const void *, size_t);
+static void	vmt_nic_format_mac(char *, const struct vmt_nic *);
+static bool	vmt_net_collect(struct vmt_net *, u_int);
+static void	vmt_net_free(struct vmt_net *);
+static u_int	vmt_net_walk(struct vmt_net *);
+static bool	vmt_net_copy_ipv4(struct vmt_address *, const struct ifaddr *);
+static bool	vmt_net_copy_ipv6(struct vmt_address *, const struct ifaddr *);
+static uint8_t	vmt_count_mask_bits(const uint8_t *, size_t);
+static bool	vmt_is_reachable(const struct vmt_address *);
+static u_int	vmt_disk_collect(struct vmt_disk *, struct statvfs *);
+static bool	vmt_is_disk(const struct statvfs *);
+static size_t	vmt_disk_encode_json(char *, const struct vmt_disk *, u_int);
+static size_t	vmt_disk_encode_v0(char *, const struct vmt_disk *, u_int);
+static int	vmt_disk_send_v0(struct vmt_softc *, const void *, size_t);
+static void	vmt_encode_base64(char *, const char *);
+
+/* The first that the host takes stays in use until the next reset. */
+static const struct vmt_disk_method vmt_disk_methods[] = {
+	{ vmt_disk_encode_json, vmt_rpc_set_disk_info },
+	{ vmt_disk_encode_v0, vmt_disk_send_v0 },
+};
+
+/* Forget what the host has: send everything again. */
+void
+vmt_info_forget(struct vmt_softc *sc)
+{
+	u_int i;
+
+	for (i = 0; i < VMT_INFOS; i++) {
+		sc->sc_info[i].i_sent = false;
+		sc->sc_info[i].i_refused = false;
+		sc->sc_info[i].i_next = 0;
+	}
+	sc->sc_detailed = sc->sc_detailed_refused = false;
+	sc->sc_detailed_next = 0;
+}
+
+/*
+ * Look at what is due and send what changed.  Returns when to come back
+ * (uptime in ms).
+ */
+int64_t
+vmt_info_run(struct vmt_softc *sc, int64_t now)
+{
+	int64_t next = INT64_MAX;
+	u_int i;
+
+	if (!sc->sc_registered)
+		return next;
+	if (!sc->sc_detailed && !sc->sc_detailed_refused) {
+		if (now >= sc->sc_detailed_next)
+			vmt_info_send_detailed(sc, now);
+		if (!sc->sc_detailed)
+			next = sc->sc_detailed_next;
+	}
+	for (i = 0; i < VMT_INFOS; i++) {
+		if (sc->sc_info[i].i_next <= now)
+			(void)vmt_info_send(sc, i);
+		next = MIN(next, sc->sc_info[i].i_next);
+	}
+	return next;
+}
+
+/* Look at one item and send it if the host does not have it. */
+int
+vmt_info_send(struct vmt_softc *sc, enum vmt_info which)
+{
+	const struct vmt_info_item *item = &vmt_info_items[which];
+	char value[VMT_VALUE_MAX + 1], *known;
+	int error;
+
+	sc->sc_info[which].i_next = vmt_uptime() +
+	    (int64_t)item->i_period * 1000;
+	if (sc->sc_info[which].i_refused)
+		return ENOTSUP;
+	if (item->i_plain && !sc->sc_detailed_refused)
+		return 0;
+	(void)vmt_format(which, value, item->i_limit + 1);
+	if (value[0] == '\0')
+		return 0;	/* not set yet */
+	known = sc->sc_info[which].i_value;
+	if (!item->i_always && sc->sc_info[which].i_sent &&
+	    known != NULL && strcmp(known, value) == 0)
+		return 0;
+
+	error = vmt_rpc_set_guest_info(sc, item->i_key, value);
+	sc->sc_info[which].i_sent = error == 0;
+	if (error == ENOTSUP) {
+		sc->sc_info[which].i_refused = true;
+		vmt_log(sc, VMT_LOG_INFO_REFUSED, item->i_key);
+	}
+	if (error == 0 && !item->i_always) {
+		if (known == NULL)
+			known = kmem_alloc(item->i_limit + 1, KM_SLEEP);
+		strlcpy(known, value, item->i_limit + 1);
+		sc->sc_info[which].i_value = known;
+	}
+	return error;
+}
+
+static void
+vmt_info_send_detailed(struct vmt_softc *sc, int64_t now)
+{
+	struct vmt_detailed *d;
+	int error;
+
+	d = kmem_zalloc(sizeof(*d), KM_SLEEP);
+	d->d_version = htole32(VMT_DETAILED_VERSION);
+	(void)vmt_format(VMT_FORMAT_SHORT, d->d_short, sizeof(d->d_short));
+	(void)vmt_format(VMT_FORMAT_FULL, d->d_full, sizeof(d->d_full));
+	(void)vmt_format(VMT_FORMAT_PAIRS, d->d_pairs, sizeof(d->d_pairs));
+	error = vmt_rpc_set_guest_info_binary(sc, VMT_KEY_DETAILED, d,
+	    offsetof(struct vmt_detailed, d_pairs) + strlen(d->d_pairs) + 1);
+	kmem_free(d, sizeof(*d));
+	sc->sc_detailed = error == 0;
+	/* The names go out by themselves then. */
+	sc->sc_detailed_refused = error == ENOTSUP || error == EPROTO;
+	sc->sc_detailed_next = now + VMT_DETAILED_RETRY;
+}
+
+void
+vmt_info_free(struct vmt_softc *sc)
+{
+	u_int i;
+
+	for (i = 0; i < VMT_INFOS; i++) {
+		if (sc->sc_info[i].i_value == NULL)
+			continue;
+		kmem_free(sc->sc_info[i].i_value,
+		    vmt_info_items[i].i_limit + 1);
+		sc->sc_info[i].i_value = NULL;
+	}
+}
+
+/*
+ * Look at the interfaces and report to the host what changed.  Returns
+ * when to come back (uptime in ms).
+ */
+int64_t
+vmt_nic_run(struct vmt_softc *sc, int64_t now)
+{
+	const struct vmt_nic_method *method;
+	struct vmt_net net;
+	size_t length, size;
+	int error;
+
+	if (!sc->sc_registered)
+		return INT64_MAX;
+	if (now < sc->sc_nic_next)
+		return sc->sc_nic_next;
+	sc->sc_nic_next = now + VMT_NIC_PERIOD * 1000;
+	if (sc->sc_nic_method == VMT_NIC_METHODS)
+		return sc->sc_nic_next;		/* refused, all of them */
+
+	if (!vmt_net_collect(&net, VMT_ADDRESS_MAX))
+		return sc->sc_nic_next;
+	size = VMT_NIC_FIXED + net.n_addresses * VMT_NIC_ENTRY;
+	size = MAX(size, sizeof(struct vmt_nic_v1));
+	if (vmt_buffer_reserve(&sc->sc_nic, size) != 0) {
+		vmt_net_free(&net);
+		return sc->sc_nic_next;
+	}
+	for (;;) {
+		method = &vmt_nic_methods[sc->sc_nic_method];
+		length = (*method->m_encode)(sc->sc_nic.b_data, &net,
+		    method->m_addresses);
+		KASSERT(length <= size);
+		if (length == sc->sc_nic_length &&
+		    memcmp(sc->sc_nic.b_data, sc->sc_nic_sent.b_data,
+		    length) == 0)
+			break;
+		error = vmt_rpc_set_guest_info_binary(sc, method->m_key,
+		    sc->sc_nic.b_data, length);
+		/* After a failure the host may have a part of it. */
+		sc->sc_nic_length = 0;
+		if (error == 0) {
+			/* Without memory it goes out once more. */
+			if (vmt_buffer_reserve(&sc->sc_nic_sent,
+			    length) == 0) {
+				memcpy(sc->sc_nic_sent.b_data,
+				    sc->sc_nic.b_data, length);
+				sc->sc_nic_length = length;
+			}
+		}
+		if (error != ENOTSUP)
+			break;
+		sc->sc_nic_method++;
+		if (sc->sc_nic_method == VMT_NIC_METHODS) {
+			vmt_log(sc, VMT_LOG_INFO_REFUSED,
+			    vmt_nic_methods[0].m_key);
+			break;
+		}
+	}
+	vmt_net_free(&net);
+	vmt_buffer_shrink(&sc->sc_nic);
+	return sc->sc_nic_next;
+}
+
+/* Send it again, and try the best form first. */
+void
+vmt_nic_forget(struct vmt_softc *sc)
+{
+
+	vmt_buffer_free(&sc->sc_nic_sent);
+	sc->sc_nic_length = 0;
+	sc->sc_nic_method = 0;
+	sc->sc_nic_next = 0;
+}
+
+size_t
+vmt_nic_encode_v3(uint8_t *start, const struct vmt_net *net, u_int max)
+{
+	const struct vmt_address *address;
+	const struct vmt_nic *nic;
+	char mac[VMT_MAC_SIZE];
+	uint8_t *p;
+	u_int i, n;
+
+	p = vmt_xdr_put_word(start, VMT_NIC_VERSION);
+	p = vmt_xdr_put_word(p, 1);		/* the information follows */
+	p = vmt_xdr_put_word(p, net->n_nics);
+	for (n = 0; n < net->n_nics; n++) {
+		nic = &net->n_nic[n];
+		vmt_nic_format_mac(mac, nic);
+		p = vmt_xdr_put_opaque(p, mac, strlen(mac));
+		p = vmt_xdr_put_word(p, MIN(nic->n_count, max));
+		for (i = 0; i < MIN(nic->n_count, max); i++) {
+			address = &net->n_address[nic->n_first + i];
+			p = vmt_xdr_put_word(p,
+			    address->a_length == sizeof(struct in_addr) ?
+			    VMT_NIC_IPV4 : VMT_NIC_IPV6);
+			p = vmt_xdr_put_opaque(p, address->a_bytes,
+			    address->a_length);
+			p = vmt_xdr_put_word(p, address->a_prefix);
+			p = vmt_xdr_put_word(p, 0);	/* no origin */
+			p = vmt_xdr_put_word(p, 1);	/* the status is */
+			p = vmt_xdr_put_word(p,
+			    address->a_length == sizeof(struct in_addr) ?
+			    VMT_NIC_PREFERRED : VMT_NIC_UNKNOWN);
+		}
+		for (i = 0; i < 4; i++)		/* no DNS, WINS, DHCP */
+			p = vmt_xdr_put_word(p, 0);
+	}
+	p = vmt_xdr_put_word(p, 0);			/* routes */
+	if (hostname[0] != '\0') {
+		p = vmt_xdr_put_word(p, 1);		/* DNS: */
+		p = vmt_xdr_put_word(p, 1);		/* the host name is */
+		p = vmt_xdr_put_opaque(p, hostname,
+		    MIN(strlen(hostname), VMT_NIC_HOSTNAME));
+		p = vmt_xdr_put_word(p, 0);		/* no domain */
+		p = vmt_xdr_put_word(p, 0);		/* no servers */
+		p = vmt_xdr_put_word(p, 0);		/* no suffixes */
+	} else
+		p = vmt_xdr_put_word(p, 0);
+	for (i = 0; i < 3; i++)			/* no WINS, DHCP, DHCPv6 */
+		p = vmt_xdr_put_word(p, 0);
+	return p - start;
+}
+
+size_t
+vmt_nic_encode_v1(uint8_t *start, const struct vmt_net *net, u_int max)
+{
+	const struct vmt_address *address;
+	struct vmt_nic_v1 *v1 = (void *)start;
+	const uint8_t *b;
+	u_int count, i, n;
+
+	memset(v1, 0, sizeof(*v1));
+	for (n = 0; n < net->n_nics; n++) {
+		vmt_nic_format_mac(v1->v_nic[n].v_mac, &net->n_nic[n]);
+		for (count = 0, i = 0; i < net->n_nic[n].n_count; i++) {
+			address = &net->n_address[net->n_nic[n].n_first + i];
+			b = address->a_bytes;
+			if (address->a_length != sizeof(struct in_addr) ||
+			    count == max)
+				continue;
+			(void)snprintf(v1->v_nic[n].v_ip[count++],
+			    sizeof(v1->v_nic[n].v_ip[0]), "%u.%u.%u.%u",
+			    b[0], b[1], b[2], b[3]);
+		}
+		v1->v_nic[n].v_count = htole32(count);
+	}
+	v1->v_count = htole32(net->n_nics);
+	return sizeof(*v1);
+}
+
+static uint8_t *
+vmt_xdr_put_word(uint8_t *p, uint32_t word)
+{
+
+	be32enc(p, word);
+	return p + sizeof(word);
+}
+
+static uint8_t *
+vmt_xdr_put_opaque(uint8_t *p, const void *data, size_t length)
+{
+
+	p = vmt_xdr_put_word(p, (uint32_t)length);
+	memset(p, 0, roundup2(length, sizeof(uint32_t)));
+	memcpy(p, data, length);
+	return p + roundup2(length, sizeof(uint32_t));
+}
+
+static void
+vmt_nic_format_mac(char *text, const struct vmt_nic *nic)
+{
+	const uint8_t *m = nic->n_mac;
+
+	(void)snprintf(text, VMT_MAC_SIZE, "%02x:%02x:%02x:%02x:%02x:%02x",
+	    m[0], m[1], m[2], m[3], m[4], m[5]);
+}
+
+/*
+ * Collect the interfaces that are up, but not loopback ones, and their
+ * addresses; at most max of these.  Returns false if there is no memory.
+ *
+ * The lists of the network stack may be read inside a read section of
+ * pserialize(9), where nothing may sleep: count what is there, allocate
+ * memory outside, then copy.
+ */
+static bool
+vmt_net_collect(struct vmt_net *net, u_int max)
+{
+
+	memset(net, 0, sizeof(*net));
+	/* Some may come between the two walks. */
+	net->n_room = MIN(vmt_net_walk(net) + 4, max);
+	net->n_address = kmem_alloc(net->n_room * sizeof(*net->n_address),
+	    KM_NOSLEEP);
+	if (net->n_address == NULL) {
+		net->n_room = 0;
+		return false;
+	}
+	(void)vmt_net_walk(net);
+	return true;
+}
+
+static void
+vmt_net_free(struct vmt_net *net)
+{
+
+	if (net->n_address == NULL)
+		return;
+	kmem_free(net->n_address, net->n_room * sizeof(*net->n_address));
+	net->n_address = NULL;
+}
+
+/*
+ * Copy what there is room for, without room nothing.  Returns how many
+ * addresses there are.
+ */
+static u_int
+vmt_net_walk(struct vmt_net *net)
+{
+	const struct sockaddr_dl *sdl;
+	struct vmt_address address;
+	struct vmt_nic *nic, other;
+	struct ifaddr *ifa;
+	struct ifnet *ifp;
+	u_int total = 0;
+	int s;
+
+	net->n_nics = net->n_addresses = 0;
+	s = pserialize_read_enter();
+	IFNET_READER_FOREACH(ifp) {
+		if ((ifp->if_flags & (IFF_UP | IFF_LOOPBACK)) != IFF_UP)
+			continue;
+		/* Others count for their addresses alone. */
+		sdl = ifp->if_sadl;
+		if (ifp->if_type == IFT_ETHER && sdl != NULL &&
+		    sdl->sdl_alen == sizeof(nic->n_mac) &&
+		    net->n_nics < VMT_NIC_MAX) {
+			nic = &net->n_nic[net->n_nics++];
+			memcpy(nic->n_mac, CLLADDR(sdl), sizeof(nic->n_mac));
+		} else
+			nic = &other;
+		nic->n_first = net->n_addresses;
+		IFADDR_READER_FOREACH(ifa, ifp) {
+			if (!vmt_net_copy_ipv4(&address, ifa) &&
+			    !vmt_net_copy_ipv6(&address, ifa))
+				continue;
+			total++;
+			if (net->n_addresses < net->n_room)
+				net->n_address[net->n_addresses++] = address;
+		}
+		nic->n_count = net->n_addresses - nic->n_first;
+	}
+	pserialize_read_exit(s);
+	return total;
+}
+
+static bool
+vmt_net_copy_ipv4(struct vmt_address *address, const struct ifaddr *ifa)
+{
+	const struct sockaddr_in *mask, *sin;
+
+	if (ifa->ifa_addr == NULL || ifa->ifa_addr->sa_family != AF_INET)
+		return false;
+	sin = (const void *)ifa->ifa_addr;
+	mask = (const void *)ifa->ifa_netmask;
+	if (sin->sin_addr.s_addr == INADDR_ANY ||
+	    ntohl(sin->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
+		return false;
+	memset(address, 0, sizeof(*address));
+	address->a_length = sizeof(sin->sin_addr);
+	memcpy(address->a_bytes, &sin->sin_addr, sizeof(sin->sin_addr));
+	if (mask != NULL) {
+		address->a_prefix = vmt_count_mask_bits(
+		    (const uint8_t *)&mask->sin_addr, sizeof(mask->sin_addr));
+	}
+	return true;
+}
+
+static bool
+vmt_net_copy_ipv6(struct vmt_address *address, const struct ifaddr *ifa)
+{
+	const struct sockaddr_in6 *mask, *sin6;
+
+	if (ifa->ifa_addr == NULL || ifa->ifa_addr->sa_family != AF_INET6)
+		return false;
+	sin6 = (const void *)ifa->ifa_addr;
+	mask = (const void *)ifa->ifa_netmask;
+	if (IN6_IS_ADDR_UNSPECIFIED(&sin6->sin6_addr) ||
+	    IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr))
+		return false;
+	memset(address, 0, sizeof(*address));
+	address->a_length = sizeof(sin6->sin6_addr);
+	memcpy(address->a_bytes, &sin6->sin6_addr, sizeof(sin6->sin6_addr));
+	/* The kernel keeps the scope inside a link-local address. */
+	if (IN6_IS_ADDR_LINKLOCAL(&sin6->sin6_addr))
+		address->a_bytes[2] = address->a_bytes[3] = 0;
+	if (mask != NULL) {
+		address->a_prefix = vmt_count_mask_bits(mask->sin6_addr.s6_addr,
+		    sizeof(mask->sin6_addr));
+	}
+	return true;
+}
+
+/* Count the bits of a mask. */
+static uint8_t
+vmt_count_mask_bits(const uint8_t *mask, size_t size)
+{
+	u_int bits = 0;
+
+	for (; size > 0; mask++, size--)
+		bits += popcount32(*mask);
+	return (uint8_t)bits;
+}
+
+/*
+ * The first address that others can reach us at: IPv4 if there is one, else
+ * a global IPv6 address.  Returns false if there is none.
+ */
+bool
+vmt_net_format_primary(char *text, size_t size)
+{
+	const struct vmt_address *address, *best = NULL;
+	struct vmt_net net;
+	struct in6_addr ip6;
+	struct in_addr ip4;
+	u_int i;
+
+	if (!vmt_net_collect(&net, VMT_ADDRESS_MAX))
+		return false;
+	for (i = 0; i < net.n_addresses; i++) {
+		address = &net.n_address[i];
+		if (!vmt_is_reachable(address))
+			continue;
+		if (best == NULL || address->a_length < best->a_length)
+			best = address;
+		if (best->a_length == sizeof(ip4))
+			break;
+	}
+	if (best != NULL && best->a_length == sizeof(ip4)) {
+		memcpy(&ip4, best->a_bytes, sizeof(ip4));
+		(void)in_print(text, size, &ip4);
+	} else if (best != NULL) {
+		memcpy(&ip6, best->a_bytes, sizeof(ip6));
+		(void)in6_print(text, size, &ip6);
+	}
+	vmt_net_free(&net);
+	return best != NULL;
+}
+
+/* Not 169.254/16; of IPv6 only 2000::/3, what is routed in the world. */
+static bool
+vmt_is_reachable(const struct vmt_address *address)
+{
+	const uint8_t *b = address->a_bytes;
+
+	if (address->a_length == sizeof(struct in_addr))
+		return b[0] != 169 || b[1] != 254;
+	return (b[0] & 0xe0) == 0x20;
+}
+
+/*
+ * Look at the file systems and report to the host what changed.  Returns
+ * when to come back (uptime in ms).
+ */
+int64_t
+vmt_disk_run(struct vmt_softc *sc, int64_t now)
+{
+	const struct vmt_disk_method *method;
+	struct vmt_disk *disks;
+	struct statvfs *sb;
+	char *text;
+	size_t length;
+	u_int count;
+	int error;
+
+	if (!sc->sc_registered)
+		return INT64_MAX;
+	if (now < sc->sc_disk_next)
+		return sc->sc_disk_next;
+	sc->sc_disk_next = now + VMT_DISK_PERIOD * 1000;
+	if (sc->sc_disk_method == __arraycount(vmt_disk_methods))
+		return sc->sc_disk_next;	/* refused, all of them */
+
+	/* Neither fits a kernel stack. */
+	sb = kmem_alloc(sizeof(*sb), KM_SLEEP);
+	disks = kmem_alloc(VMT_DISK_MAX * sizeof(*disks), KM_SLEEP);
+	text = kmem_alloc(VMT_DISK_TEXT, KM_SLEEP);
+	count = vmt_disk_collect(disks, sb);
+
+	for (;;) {
+		method = &vmt_disk_methods[sc->sc_disk_method];
+		length = (*method->m_encode)(text, disks, count);
+		if (length == sc->sc_disk_length &&
+		    memcmp(text, sc->sc_disk_sent, length) == 0)
+			break;
+		error = (*method->m_send)(sc, text, length);
+		/* After a failure the host may have a part of it. */
+		sc->sc_disk_length = 0;
+		if (error == 0) {
+			memcpy(sc->sc_disk_sent, text, length);
+			sc->sc_disk_length = length;
+		}
+		if (error != ENOTSUP)
+			break;
+		sc->sc_disk_method++;
+		if (sc->sc_disk_method == __arraycount(vmt_disk_methods)) {
+			vmt_log(sc, VMT_LOG_INFO_REFUSED, VMT_KEY_DISKS_V0);
+			break;
+		}
+	}
+
+	kmem_free(text, VMT_DISK_TEXT);
+	kmem_free(disks, VMT_DISK_MAX * sizeof(*disks));
+	kmem_free(sb, sizeof(*sb));
+	return sc->sc_disk_next;
+}
+
+/* Send it again, in the newer form. */
+void
+vmt_disk_forget(struct vmt_softc *sc)
+{
+
+	sc->sc_disk_length = 0;
+	sc->sc_disk_method = 0;
+	sc->sc_disk_next = 0;
+}
+
+/* Collect the file systems.  Returns how many. */
+static u_int
+vmt_disk_collect(struct vmt_disk *disks, struct statvfs *sb)
+{
+	mount_iterator_t *iterator;
+	struct mount *mp;
+	u_int count = 0;
+
+	mountlist_iterator_init(&iterator);
+	while ((mp = mountlist_iterator_trynext(iterator)) != NULL) {
+		if (count == VMT_DISK_MAX)
+			break;
+		/* First what the kernel remembers, then, of a disk, anew. */
+		if (dostatvfs(mp, sb, curlwp, MNT_NOWAIT, 0) != 0 ||
+		    !vmt_is_disk(sb) ||
+		    dostatvfs(mp, sb, curlwp, MNT_WAIT, 0) != 0)
+			continue;
+		strlcpy(disks[count].d_name, sb->f_mntonname,
+		    sizeof(disks[count].d_name));
+		strlcpy(disks[count].d_type, sb->f_fstypename,
+		    sizeof(disks[count].d_type));
+		disks[count].d_free = sb->f_bavail * sb->f_frsize;
+		disks[count].d_size = sb->f_blocks * sb->f_frsize;
+		count++;
+	}
+	mountlist_iterator_destroy(iterator);
+	return count;
+}
+
+static bool
+vmt_is_disk(const struct statvfs *sb)
+{
+	u_int i;
+
+	if ((sb->f_flag & MNT_LOCAL) == 0 || sb->f_blocks == 0)
+		return false;
+	for (i = 0; i < VMT_PSEUDO_DISKS; i++) {
+		if (strcmp(sb->f_fstypename, vmt_pseudo_disks[i]) == 0)
+			return false;
+	}
+	return true;
+}
+
+/* What does not fit is left out. */
+static size_t
+vmt_disk_encode_json(char *text, const struct vmt_disk *disks, u_int count)
+{
+	const size_t size = VMT_DISK_TEXT;
+	char name[4 * howmany(VMT_DISK_NAME, 3) + 1];
+	size_t length;
+	u_int i;
+	int n;
+
+	length = snprintf(text, size,
+	    "{\n\"version\":\"" VMT_DISK_VERSION "\",\n\"disks\":[\n");
+	for (i = 0; i < count; i++) {
+		vmt_encode_base64(name, disks[i].d_name);
+		n = snprintf(text + length, size - length,
+		    "%s{\"name\":\"%s\",\"free\":\"%ju\",\"size\":\"%ju\","
+		    "\"fstype\":\"%s\"}", i > 0 ? ",\n" : "", name,
+		    (uintmax_t)disks[i].d_free, (uintmax_t)disks[i].d_size,
+		    disks[i].d_type);
+		/* Room for the end, too. */
+		if (n < 0 || length + n + sizeof("\n]}") > size)
+			break;
+		length += n;
+	}
+	length += snprintf(text + length, size - length, "%s]}",
+	    i > 0 ? "\n" : "");
+	return length + 1;		/* the NUL counts */
+}
+
+static size_t
+vmt_disk_encode_v0(char *text, const struct vmt_disk *disks, u_int count)
+{
+	struct vmt_disk_v0 v0;
+	u_int i;
+
+	text[0] = (char)count;
+	for (i = 0; i < count; i++) {
+		v0.v_free = htole64(disks[i].d_free);
+		v0.v_size = htole64(disks[i].d_size);
+		memset(v0.v_name, 0, sizeof(v0.v_name));
+		strlcpy(v0.v_name, disks[i].d_name, sizeof(v0.v_name));
+		memcpy(text + 1 + i * sizeof(v0), &v0, sizeof(v0));
+	}
+	return 1 + count * sizeof(v0);
+}
+
+static int
+vmt_disk_send_v0(struct vmt_softc *sc, const void *text, size_t length)
+{
+
+	return vmt_rpc_set_guest_info_binary(sc, VMT_KEY_DISKS_V0, text,
+	    length);
+}
+
+/* RFC 4648; the text holds 4 characters for each 3 bytes and a NUL. */
+static void
+vmt_encode_base64(char *text, const char *data)
+{
+	static const char digits[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const uint8_t *p = (const uint8_t *)data;
+	size_t left = strlen(data);
+	uint32_t bits;
+
+	for (; left > 0; p += 3, text += 4) {
+		bits = (uint32_t)p[0] << 16;
+		if (left > 1)
+			bits |= (uint32_t)p[1] << 8;
+		if (left > 2)
+			bits |= p[2];
+		text[0] = digits[bits >> 18];
+		text[1] = digits[bits >> 12 & 63];
+		text[2] = left > 1 ? digits[bits >> 6 & 63] : '=';
+		text[3] = left > 2 ? digits[bits & 63] : '=';
+		left -= MIN(left, 3);
+	}
+	*text = '\0';
+}
