@@ -133,6 +133,16 @@ def test_without_a_name_it_is_the_package_s_module(vmtctl: Control, guest: Any) 
     assert vmtctl("load").status == 0
 
 
+def test_a_package_of_another_release_is_named(vmtctl: Control, guest: Any) -> None:
+    """pkg_add takes a package of the same major release without a word."""
+    (guest.root / "usr/pkg/stand/amd64/11.1/modules/vmt").mkdir(parents=True)
+    done = vmtctl("load")
+    assert done.status == exits.NO_INPUT
+    assert "the module for NetBSD 11.0 is not there" in done.err
+    assert "(the one for 11.1 is)" in done.err
+    assert "hint: add the package netbsd-vmt for this release" in done.err
+
+
 def test_without_a_name_and_without_netbsd_it_says_so(vmtctl: Control, guest: Any) -> None:
     (guest.root / "sbin/sysctl").unlink()
     done = vmtctl("load", "--dry-run")

@@ -12,7 +12,7 @@ import os
 
 from vmtctl import clocks, device, elf, guest, record
 from vmtctl.checks.rcconf import loaded_at_boot
-from vmtctl.exits import DATA, NO_PERMISSION, OK, TEMPORARY, Failure
+from vmtctl.exits import DATA, NO_INPUT, NO_PERMISSION, OK, TEMPORARY, Failure
 from vmtctl.lock import Lock
 
 TYPE_CHECKING = False
@@ -44,7 +44,11 @@ def run(context: Context) -> int:
             f"{kernel.complaint or 'hw.machine or kern.osrelease says nothing'}",
             hint="vmtctl load is for the NetBSD guest; there --module FILE names another one",
         )
-    path = os.path.abspath(path) if path else context.file(kernel.own_module)
+    if path:
+        path = os.path.abspath(path)
+    else:
+        path = context.file(kernel.own_module)
+        _need_package(path, kernel)
     file = elf.read_module(path)
     _check_fit(context, file, kernel)
     if _is_loaded(context, path) and device.is_attached(context):
@@ -63,6 +67,27 @@ def run(context: Context) -> int:
         context.warn("hint: this lasts until the next boot; `vmtctl doctor` says how it stays")
     context.finish(changed=True, module=path)
     return OK
+
+
+def _need_package(path: str, kernel: guest.Kernel) -> None:
+    """Refuse where the package of this release is missing; name those that are there."""
+    if os.path.exists(path):
+        return
+    suffix = f"/{kernel.module_release}/modules/vmt/vmt.kmod"
+    place = path.removesuffix(suffix)
+    try:
+        others = sorted(
+            name for name in os.listdir(place) if os.path.exists(f"{place}/{name}/modules/vmt")
+        )
+    except OSError:
+        others = []
+    found = f" (the one for {', '.join(others)} is)" if others else ""
+    raise Failure(
+        f"the module for NetBSD {kernel.module_release} is not there: {path}{found}",
+        hint="add the package netbsd-vmt for this release, made by: vmtgen dist --release "
+        f"{kernel.module_release}; another file: --module FILE",
+        status=NO_INPUT,
+    )
 
 
 def _modules(context: Context) -> list[guest.Module]:
