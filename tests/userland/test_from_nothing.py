@@ -54,7 +54,7 @@ for name in sys.argv[1:]:
         subprocess.run(words, env=environment, check=True)
     print(meta["+DISPLAY"])
 """
-# The package's program finds its Python in PATH, and its archive beside itself.
+# The package's program finds its Python and its archive beside itself.
 VMTCTL = 'exec sh {root}/usr/pkg/bin/vmtctl.packaged --tools-root {root} "$@"'
 
 
@@ -82,7 +82,8 @@ def test_six_commands_lead_to_a_guest_that_shuts_down_in_order(
     desk = start("--kernel", "builtin")
     root, tools = desk.root, tmp_path / "tools"
     tools.mkdir()
-    (tools / "python3.13").symlink_to(sys.executable)
+    (root / "usr/pkg/bin").mkdir(parents=True, exist_ok=True)
+    (root / "usr/pkg/bin/python3.13").symlink_to(sys.executable)
     program(tools, "pkgin", PKGIN.format(root=root))
     program(tools, "pkg_add", f"#!{sys.executable} -IS\n{PKG_ADD.format(root=str(root))}")
     program(tools, "service", f'exec {root}/usr/sbin/service "$@"')

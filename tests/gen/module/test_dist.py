@@ -109,45 +109,74 @@ def test_the_property_list_holds_the_drivers_defaults() -> None:
     assert len(text) < 8191, "module_load_plist_vfs takes no more"
 
 
-def _path_with(folder: Path, *, python: bool) -> dict[str, str]:
-    """An environment in which only dirname and, where wanted, a Python are found."""
-    dirname = shutil.which("dirname")
-    assert dirname is not None
-    (folder / "dirname").symlink_to(dirname)
-    if python:
-        program = folder / "python3.10"
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        program.chmod(0o755)
-    return {"PATH": str(folder)}
+@pytest.fixture
+def installed(unpacked: Path, tmp_path: Path) -> Path:
+    """The archive's /usr/pkg, with a Python of its own that says how it was started."""
+    prefix = tmp_path / "usr/pkg"
+    shutil.copytree(unpacked / "usr/pkg", prefix)
+    python = prefix / "bin/python3.15"
+    python.write_text(f'#!/bin/sh\necho "$1" >&2\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return prefix
 
 
-def test_vmtctl_runs_from_the_unpacked_archive(
-    unpacked: Path, tmp_path: Path, require_tool: Callable[[str], str]
-) -> None:
-    program = unpacked / "usr/pkg/bin/vmtctl"
-    environment = _path_with(tmp_path, python=True)
-    for where, name in ((tmp_path, str(program)), (program.parent, "vmtctl")):
-        done = subprocess.run(
-            [require_tool("dash"), name, "--version"],
-            cwd=where,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.startswith("vmtctl "), done.stderr
-
-
-def test_without_python_vmtctl_says_what_to_install(
-    unpacked: Path, tmp_path: Path, require_tool: Callable[[str], str]
-) -> None:
-    done = subprocess.run(
-        [require_tool("dash"), str(unpacked / "usr/pkg/bin/vmtctl"), "--version"],
-        env=_path_with(tmp_path, python=False),
+def _version(*command: str, where: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*command, "--version"],
+        cwd=where,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_vmtctl_runs_from_the_unpacked_archive(
+    installed: Path, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    dash = require_tool("dash")
+    program = installed / "bin/vmtctl"
+    for where, name in ((tmp_path, str(program)), (program.parent, "vmtctl")):
+        done = _version(dash, name, where=where)
+        assert done.stdout.startswith("vmtctl "), done.stderr
+        assert done.stderr == "-I\n"
+
+
+def test_a_link_to_vmtctl_runs_it(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/first").symlink_to("../second")
+    (tmp_path / "second").symlink_to(installed / "bin/vmtctl")
+    done = _version(str(tmp_path / "bin/first"), where=tmp_path)
+    assert done.stdout.startswith("vmtctl "), done.stderr
+
+
+def test_the_callers_environment_does_not_choose_what_root_runs(
+    installed: Path, tmp_path: Path
+) -> None:
+    evil = tmp_path / "evil"
+    (evil / "vmtctl").mkdir(parents=True)
+    (evil / "vmtctl/__init__.py").write_text("print('evil')\n")
+    (evil / "sitecustomize.py").write_text("print('evil')\n")
+    for name in ("python3.15", "python3.14", "dirname", "readlink"):
+        (evil / name).write_text("#!/bin/sh\necho evil\n")
+        (evil / name).chmod(0o755)
+    (tmp_path / "link").symlink_to(installed / "bin/vmtctl")
+    done = _version(str(tmp_path / "link"), where=evil, PATH=str(evil), PYTHONPATH=str(evil))
+    assert done.stdout.startswith("vmtctl "), done.stderr
+    assert "evil" not in done.stdout + done.stderr
+
+
+def test_without_python_vmtctl_says_what_to_install(
+    installed: Path, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    (installed / "bin/python3.15").unlink()
+    program = installed / "bin/vmtctl"
+    text = program.read_text()
+    # This machine has a Python.
+    assert " /usr/pkg/bin /usr/local/bin /usr/bin;" in text
+    program.chmod(0o755)
+    program.write_text(text.replace(" /usr/pkg/bin /usr/local/bin /usr/bin;", ";"))
+    done = _version(require_tool("dash"), str(program), where=tmp_path)
     assert done.returncode == 69
     assert "pkg_add python" in done.stderr
 
