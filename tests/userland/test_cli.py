@@ -317,6 +317,106 @@ def test_bash_completes_verbs_parts_and_options() -> None:
     assert "--persist" in complete("vmtctl", "clock", "--")
 
 
+def test_bash_completes_behind_the_value_of_an_option() -> None:
+    assert complete("vmtctl", "-R", "/mnt", "pow") == {"powerd"}
+    assert complete("vmtctl", "powerd", "-R", "/mnt", "un") == {"uninstall"}
+    assert complete("vmtctl", "clock", "") >= {"off", "sync"}
+    assert complete("vmtctl", "clock", "s") == {"sync"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--", "ls", "-"),
+        ("run", "ls", "-"),
+        ("run", "--", ""),
+        ("-R", ""),
+        ("load", "--module", "v"),
+        ("run", "--grace", "5", "--", "vmt"),
+    ],
+)
+def test_bash_leaves_commands_and_files_to_its_own_completion(words: tuple[str, ...]) -> None:
+    assert complete("vmtctl", *words) == set()
+
+
+def test_an_empty_root_is_refused(vmtctl: Control, guest: Any) -> None:
+    """An unset variable of a shell must not turn into the running system."""
+    before = sorted(guest.root.rglob("*"))
+    for words in (("-R", ""), ("--root=",)):
+        done = vmtctl("powerd", "install", *words)
+        assert done.status == exits.USAGE
+        assert "is empty" in done.err
+    assert vmtctl("load", "-m", "").status == exits.USAGE
+    assert sorted(guest.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["powerd", "install", "-R", "/mnt/an image"],
+        ["clock", "5m", "--persist"],
+        ["load", "-m", "/tmp/it's.kmod", "--force"],
+    ],
+)
+def test_a_hint_to_become_root_is_the_same_command(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vmtctl.context import Context
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    _, values = grammar.parse(COMMANDS, words)
+    with pytest.raises(exits.Failure) as caught:
+        Context(values).need_root("do it")
+    typed = caught.value.hint.partition("then: ")[2]
+    assert shlex.split(typed) == ["vmtctl", *words]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_named(guest: Any, unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "vmtctl", "--tools-root", str(guest.root), "detach"],
+            env={
+                **os.environ, "PYTHONPATH": str(USERLAND), "PYTHONUNBUFFERED": unbuffered,
+            },
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == exits.IO_ERROR
+    assert done.stderr == (
+        "vmtctl: error: cannot write to standard output: No space left on device; what was asked "
+        "for is done\n"
+    )
+    assert guest.get()["attached"] is None
+
+
+def test_root_is_not_sent_to_become_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = PermissionError(1, "Operation not permitted", "/etc/powerd/x")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "root may not either" in exits.from_os_error(error, "change it").hint
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert exits.from_os_error(error, "change it").hint == "become root first"
+
+
+def test_a_tool_that_even_a_kill_does_not_end_is_left(
+    guest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits in the kernel for a device."""
+    from vmtctl import system
+
+    monkeypatch.setattr(system, "KILL_LIMIT", 0.2)
+    real = os.killpg
+    pids = []
+    monkeypatch.setattr(os, "killpg", lambda pid, _: pids.append(pid))
+    (guest.root / "sbin/dmesg").write_text("#!/bin/sh\nexec sleep 600\n")
+    try:
+        with pytest.raises(exits.Failure, match="did not end"):
+            system.Tools(str(guest.root)).run("dmesg", limit=0.2)
+    finally:
+        for pid in pids:
+            real(pid, 9)
+            os.waitpid(pid, 0)
+
+
 def test_the_zipapp_is_the_same_every_time_and_runs_with_python_alone(
     guest: Any, tmp_path: Path
 ) -> None:

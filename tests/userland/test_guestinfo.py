@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakeguest import USERLAND
 from hypothesis import given
 from hypothesis import strategies as st
 from vmtctl import exits, rpc
@@ -47,7 +51,31 @@ def test_a_value_comes_from_standard_input(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from a\npipe\n")))
     assert vmtctl("guestinfo", "set", "key", "-").status == 0
-    assert ours.get()["guestinfo"]["guestinfo.key"] == "from a\npipe\n"
+    assert ours.get()["guestinfo"]["guestinfo.key"] == "from a\npipe"
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "value"),
+    [
+        (b"web01\n", (), "web01"),
+        (b"web01\r\n", (), "web01"),
+        (b"web01", (), "web01"),
+        (b"two\n\n", (), "two\n"),
+        (b"\n", (), ""),
+        (b"web01\n", ("--raw",), "web01\n"),
+    ],
+)
+def test_the_last_newline_of_a_file_is_no_part_of_the_value(
+    vmtctl: Control,
+    ours: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    words: tuple[str, ...],
+    value: str,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert vmtctl("guestinfo", "set", *words, "key", "-").status == 0
+    assert ours.get()["guestinfo"]["guestinfo.key"] == value
 
 
 def test_a_variable_that_is_not_set_is_status_1(vmtctl: Control, ours: Any) -> None:
@@ -62,6 +90,62 @@ def test_list_shows_the_well_known_and_the_named_ones(vmtctl: Control, ours: Any
         "guestinfo.userdata": "#cloud"
     }
     assert "guestinfo.mine = 1" in vmtctl("guestinfo", "list", "mine").out
+
+
+@pytest.mark.parametrize("fault", ["Message too long", "Cannot allocate memory"])
+def test_a_variable_that_is_too_long_does_not_hide_the_others(
+    vmtctl: Control, ours: Any, fault: str
+) -> None:
+    ours.set(
+        guestinfo={"guestinfo.hostname": "web01"},
+        faults={"sysctl -w machdep.vmt0.rpc=info-get guestinfo.userdata": fault},
+    )
+    # A fault is taken by how a command begins: not that of userdata.encoding.
+    done = vmtctl("guestinfo", "list")
+    assert done.status == 0
+    assert "guestinfo.hostname = web01\n" in done.out
+    assert "guestinfo.userdata: the value is longer than the driver can hand on\n" in done.out
+    found = vmtctl("guestinfo", "list", "--json").json
+    assert found["variables"] == {"guestinfo.hostname": "web01"}
+    assert "guestinfo.userdata" in found["unread"]
+
+
+def test_what_is_wrong_for_all_variables_is_an_error(vmtctl: Control, ours: Any) -> None:
+    ours.set(faults={"sysctl -w": "Input/output error"})
+    assert vmtctl("guestinfo", "list").status == exits.TEMPORARY
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2J a\rb \x9b31m \u202e c\n"
+
+
+def test_the_bytes_of_the_host_do_not_reach_a_terminal_raw(ours: Any) -> None:
+    ours.set(guestinfo={"guestinfo.userdata": EVIL, "guestinfo.x": EVIL})
+    for words in (("get", "x"), ("list", "x")):
+        shown = on_a_terminal(ours, "guestinfo", *words)
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown), words
+        assert "\r" not in shown.replace("\r\n", ""), words
+        assert "\\x1b" in shown, words
+
+
+def on_a_terminal(guest: Any, *words: str) -> str:
+    """What vmtctl shows on a terminal."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        environment = {**os.environ, "PYTHONPATH": str(USERLAND), "PYTHONUTF8": "1"}
+        command = (sys.executable, "-m", "vmtctl", "--tools-root", str(guest.root), *words)
+        os.execve(sys.executable, command, environment)
+    shown = b""
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not data:
+            break
+        shown += data
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown
+    return shown.decode("utf-8")
 
 
 def test_the_longest_request_passes_and_one_byte_more_is_refused(

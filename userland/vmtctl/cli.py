@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command.changes:
             context.need_netbsd()
         status = _verb(context)
-        sys.stdout.flush()
+        _flush(context)
     except Failure as error:
         return _report(error, context, json=_wants_json(arguments, context))
     except BrokenPipeError:
@@ -51,6 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last net: a fault of our own must not look like the user's
         return _own_fault(error)
     return status
+
+
+def _flush(context: Context) -> None:
+    """Write out what was printed. Raises Failure, which says that the work itself is done."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        context.lose_output(error)
+    if context.lost_output is not None:
+        done = "; what was asked for is done" if context.steps and not context.dry_run else ""
+        raise Failure(
+            f"cannot write to standard output: {context.lost_output.strerror}{done}",
+            status=exits.IO_ERROR,
+        )
 
 
 def _wants_json(arguments: list[str], context: Context | None) -> bool:
@@ -127,7 +141,10 @@ def _report(error: Failure, context: Context | None, *, json: bool) -> int:
 
 
 def _own_fault(error: Exception) -> int:
-    sys.stderr.write(f"vmtctl: internal error: {type(error).__name__}: {error}\n")
+    from vmtctl.context import printable
+
+    text = printable(f"{type(error).__name__}: {error}")
+    sys.stderr.write(f"vmtctl: internal error: {text}\n")
     if os.environ.get("VMTCTL_TRACEBACK"):
         import traceback
 

@@ -140,7 +140,9 @@ COMMANDS = (
             ),
             Option("--persist", help="Write what is set to /etc/sysctl.conf too."),
         ),
-        arguments=(Argument("period", "A period, off, or sync.", count="?"),),
+        arguments=(
+            Argument("period", "A period, off, or sync.", count="?", suggested=("off", "sync")),
+        ),
         examples=(
             ("vmtctl clock", "show"),
             ("vmtctl clock 5m --persist", "look every five minutes, also after a reboot"),
@@ -207,9 +209,13 @@ COMMANDS = (
             Command(
                 "set",
                 "Set a variable",
+                options=(Option("--raw", help="Keep the newline that ends what is read from -."),),
                 arguments=(
                     Argument("key", "The name; guestinfo. in front of it may be left out."),
-                    Argument("value", "The value, or - to read it from standard input."),
+                    Argument(
+                        "value",
+                        "The value, or - to read it from standard input, without the last newline.",
+                    ),
                 ),
                 changes=True,
             ),
@@ -239,8 +245,12 @@ COMMANDS = (
         "Print completions for a shell",
         arguments=(Argument("shell", "bash, fish or zsh.", choices=("bash", "fish", "zsh")),),
         examples=(
-            ("vmtctl completion bash > ~/.bash_completion.d/vmtctl", "for bash"),
+            (
+                "vmtctl completion bash > ~/.local/share/bash-completion/completions/vmtctl",
+                "for bash, where bash-completion is installed; else read the file in ~/.bashrc",
+            ),
             ("vmtctl completion fish > ~/.config/fish/completions/vmtctl.fish", "for fish"),
+            ("vmtctl completion zsh > DIR/_vmtctl", "for zsh; DIR is one of $fpath"),
         ),
     ),
 )

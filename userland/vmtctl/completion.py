@@ -16,8 +16,8 @@ def _spellings(options: Sequence[Option]) -> list[str]:
 
 def _words(command: Command) -> list[str]:
     """Return what may follow the command besides options."""
-    choices = [choice for argument in command.arguments for choice in argument.choices]
-    return [part.name for part in command.parts] + choices
+    suggested = [word for argument in command.arguments for word in argument.suggested]
+    return [part.name for part in command.parts] + suggested
 
 
 def _single(text: str) -> str:
@@ -26,12 +26,29 @@ def _single(text: str) -> str:
 
 
 def bash() -> str:
-    """Return the completions for bash."""
+    """Return the completions for bash.
+
+    Nothing is offered where bash's own completion of commands and files is right: behind ``--``,
+    for the words of a command that is run, and for the value of an option.
+    """
+    commands = list(walk(COMMANDS))
     cases = []
-    for path, command in walk(COMMANDS):
+    for path, command in commands:
         words = " ".join([*_words(command), *_spellings(options_of(command))])
         cases.append(f'\t"{" ".join(path)}") words="{words}" ;;')
     parts = " ".join(command.name for command in COMMANDS if command.parts)
+    rest = " ".join(
+        command.name
+        for command in COMMANDS
+        if any(argument.count == "rest" for argument in command.arguments)
+    )
+    values = {
+        spelling
+        for _, command in commands
+        for option in options_of(command)
+        if option.value
+        for spelling in option.spellings
+    }
     first = " ".join(
         [*(command.name for command in COMMANDS), "--version", *_spellings(COMMANDS[0].options)]
     )
@@ -39,15 +56,21 @@ def bash() -> str:
         "# bash completion for vmtctl",
         "_vmtctl()",
         "{",
-        '\tlocal current="${COMP_WORDS[COMP_CWORD]}" path="" word words',
+        '\tlocal current="${COMP_WORDS[COMP_CWORD]}" path="" skip="" word words',
+        "\tCOMPREPLY=()",
         '\tfor word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do',
+        '\t\tif [ -n "$skip" ]; then skip=""; continue; fi',
         "\t\tcase $word in",
+        "\t\t--) return ;;",
+        f"\t\t{'|'.join(sorted(values))}) skip=1 ;;",
         "\t\t-*) ;;",
         '\t\t*) if [ -z "$path" ]; then path=$word',
-        f'\t\t   elif [[ " {parts} " == *" $path "* ]]; then path="$path $word"; break',
+        f'\t\t   elif [[ " {parts} " == *" $path "* ]]; then path="$path $word"',
+        f'\t\t   elif [[ " {rest} " == *" $path "* ]]; then return',
         "\t\t   fi ;;",
         "\t\tesac",
         "\tdone",
+        '\t[ -z "$skip" ] || return',
         "\tcase $path in",
         f'\t"") words="{first} {" ".join(_spellings(options_of(Command("", ""))))}" ;;',
         *cases,

@@ -34,6 +34,7 @@ class Context:
         self.json = values.on("json")
         self.dry_run = values.on("dry-run")
         self.steps: list[dict[str, str]] = []
+        self.lost_output: OSError | None = None
         self._tools: Tools | None = None
 
     @property
@@ -74,7 +75,21 @@ class Context:
     def say(self, text: str) -> None:
         """Print a line of the answer, unless --quiet or --json."""
         if not self.quiet and not self.json:
-            print(printable(text))
+            self._print(printable(text))
+
+    def _print(self, text: str) -> None:
+        """Print; an output that takes no more must not stop the work half-way."""
+        try:
+            print(text)
+        except OSError as error:
+            self.lose_output(error)
+
+    def lose_output(self, error: OSError) -> None:
+        """Remember why the output is incomplete, and let the rest of it go nowhere."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # A reader that has gone, as in `vmtctl status | head -1`, is no error.
+        if not isinstance(error, BrokenPipeError):
+            self.lost_output = self.lost_output or error
 
     def detail(self, text: str) -> None:
         """Print a line for --verbose, on standard error."""
@@ -98,7 +113,7 @@ class Context:
         import json
 
         whole = {"schema": SCHEMA, "verb": " ".join(self.values.path), **document}
-        print(json.dumps(whole, indent=2, ensure_ascii=True))
+        self._print(json.dumps(whole, indent=2, ensure_ascii=True))
 
     def finish(self, *, changed: bool, **more: object) -> None:
         """Print the JSON of a changing verb."""

@@ -5,6 +5,8 @@ The numbers are those of sysexits(3), which every BSD documents.
 
 from __future__ import annotations
 
+import os
+
 OK = 0
 USAGE = 64  # the command line is wrong
 DATA = 65  # a file is not what it should be
@@ -55,5 +57,9 @@ def from_os_error(error: OSError, doing: str) -> Failure:
     else:
         status = IO_ERROR
     reason = error.strerror or str(error)
-    hint = "become root first" if status == NO_PERMISSION else ""
+    hint = ""
+    if status == NO_PERMISSION and os.geteuid() != 0:
+        hint = "become root first"
+    elif status == NO_PERMISSION:
+        hint = "root may not either: look at the flags (ls -lo), the mount and kern.securelevel"
     return Failure(f"cannot {doing}: {reason}", hint=hint, status=status)

@@ -28,7 +28,10 @@ class Option:
 
 
 class Argument:
-    """A word after the verb. ``count`` is "1", "?", "*" or "rest" (everything that follows)."""
+    """A word after the verb. ``count`` is "1", "?", "*" or "rest" (everything that follows).
+
+    ``choices`` are the only words that it may be, ``suggested`` some that completions offer.
+    """
 
     def __init__(
         self,
@@ -37,11 +40,13 @@ class Argument:
         *,
         count: str = "1",
         choices: Sequence[str] = (),
+        suggested: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.help = help
         self.count = count
         self.choices = tuple(choices)
+        self.suggested = (*choices, *suggested)
 
     @property
     def shown(self) -> str:

@@ -36,8 +36,8 @@ _TROUBLES = (
     ("Device not configured", "the driver was detached meanwhile", "vmtctl attach", TEMPORARY),
     ("Input/output error", "the channel to the host is broken; the driver opens it again",
      "try again in a moment", TEMPORARY),
-    ("Message too long", "the reply is longer than the driver can hand on", "", DATA),
-    ("Cannot allocate memory", "the reply is longer than the driver can hand on", "", DATA),
+    ("Message too long", "the value is longer than the driver can hand on", "", DATA),
+    ("Cannot allocate memory", "the value is longer than the driver can hand on", "", DATA),
 )  # fmt: skip
 
 

@@ -27,6 +27,9 @@ ENVIRONMENT = {
 # worker, modload for a disk, and all of them for a host that gives this guest little time.
 TIME_LIMIT = 60.0
 
+# Seconds that a killed tool may take to end.
+KILL_LIMIT = 2.0
+
 # No tool of ours has that much to say; more is a fault, and must not eat the memory.
 OUTPUT_LIMIT = 8 << 20
 
@@ -188,9 +191,11 @@ def _wait(pid: int, end: float) -> int | None:
 
 def _kill(pid: int) -> None:
     import signal
+    import time
 
     try:
         os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        # A process that is stuck in the kernel does not end even so; init(8) inherits it.
+        _wait(pid, time.monotonic() + KILL_LIMIT)
     except OSError:
         pass  # it has ended by itself

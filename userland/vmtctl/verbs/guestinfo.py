@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from vmtctl import rpc
+from vmtctl.context import printable
 from vmtctl.exits import DATA, NO_PERMISSION, OK, UNAVAILABLE, USAGE, Failure
 
 TYPE_CHECKING = False
@@ -86,13 +87,15 @@ def _get(context: Context) -> int:
         if not context.json:
             context.warn(f"{name} is not set")
         return NOT_FOUND
-    if not context.json:
-        # The value is the answer: it goes out as it is, for pipes.
-        data = value.encode("utf-8", "surrogateescape")
-        if sys.stdout.isatty() and not data.endswith(b"\n"):
-            data += b"\n"
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+    if context.json:
+        return OK
+    if sys.stdout.isatty():
+        # The host chose the bytes, and a terminal would obey some of them.
+        print(printable(value.removesuffix("\n")))
+        return OK
+    # The value is the answer: it goes out as it is, for pipes.
+    sys.stdout.flush()
+    sys.stdout.buffer.write(value.encode("utf-8", "surrogateescape"))
     return OK
 
 
@@ -101,6 +104,9 @@ def _set(context: Context) -> int:
     value = context.values.word("value") or ""
     if value == "-":
         value = sys.stdin.buffer.read(rpc.REQUEST_LIMIT + 1).decode("utf-8", "surrogateescape")
+        if not context.values.on("raw"):
+            # What echo(1) and editors put at the end of a file is no part of the value.
+            value = value.removesuffix("\n").removesuffix("\r")
     request = f"info-set {name} {value}"
     size = len(request.encode("utf-8", "surrogateescape"))
     if size > rpc.REQUEST_LIMIT:
@@ -125,16 +131,34 @@ def _set(context: Context) -> int:
 def _list(context: Context) -> int:
     names = dict.fromkeys(_name(word) for word in (*WELL_KNOWN, *context.values.words("key")))
     found = {}
+    unread = {}
     for name in names:
-        value = _fetch(context, name)
+        try:
+            value = _fetch(context, name)
+        except Failure as error:
+            if not _works(context):
+                raise  # what is wrong is wrong for all of them
+            unread[name] = str(error)
+            continue
         if value is not None:
             found[name] = value
-    context.print_json({"variables": found})
+    context.print_json({"variables": found, "unread": unread})
     for name, value in found.items():
         shown = value if len(value) <= 60 else f"{value[:57]}..."
         context.say(
             f"{name} = {shown!r}" if shown != value or "\n" in value else f"{name} = {shown}"
         )
-    if not found:
+    for name, reason in unread.items():
+        context.say(f"{name}: {reason}")
+    if not found and not unread:
         context.say("none of the well-known variables is set")
     return OK
+
+
+def _works(context: Context) -> bool:
+    """Whether the host answers at all; a name that nobody sets is short."""
+    try:
+        rpc.call(context, f"info-get {PREFIX}vmtctl.no-such-variable")
+    except Failure:
+        return False
+    return True
