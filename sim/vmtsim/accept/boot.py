@@ -41,10 +41,6 @@ class Account:
 class BootError(ConsoleError):
     """No way to a root shell; ``hint`` says what to do about it."""
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
-
 
 class Boot:
     """Leads one machine to its shell.  ``timeout`` (seconds) is for the whole way.
@@ -67,7 +63,7 @@ class Boot:
         self.loaders = 0
         self._say = say or (lambda _line: None)
         self._deadline = time.monotonic() + timeout
-        self._logins = 0
+        self._logins = self._asked = 0
         self._inside = self._entered = inside
 
     def shell(self) -> Shell:
@@ -84,6 +80,7 @@ class Boot:
             (texts.SINGLE_USER, self._single_user),
             (texts.LOGIN, self._login),
             (texts.PASSWORD, self._password),
+            (texts.HOST_KEY, self._stranger),
             (texts.INCORRECT, self._incorrect),
             (texts.REFUSED, self._refused),
             (texts.TERMINAL, self._terminal),
@@ -274,8 +271,16 @@ class Boot:
         return None
 
     def _password(self) -> Shell | None:
+        self._asked += 1
+        if self._asked > _LOGINS:
+            return self._incorrect()
         self.console.type(f"{self.account.password}\r")
         return None
+
+    def _stranger(self) -> Shell | None:
+        raise BootError(
+            "ssh does not know the guest's key", hint="connect once by hand and look at the key"
+        )
 
     def _incorrect(self) -> Shell | None:
         raise BootError(

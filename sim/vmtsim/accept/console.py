@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pexpect
 from pexpect import fdpexpect
-from vmtgen.common.errors import ReportedError
+from vmtgen.common.errors import UNAVAILABLE, ReportedError
 
 from vmtsim.accept.texts import CRASHES, DDB, DDB_MORE, Text
 
@@ -33,7 +33,7 @@ _REPORT_LINES, _REPORT_BEFORE = 80, 6
 class ConsoleError(ReportedError):
     """The console did not do what was waited for; the message ends with what is on the screen."""
 
-    exit_status = 1
+    exit_status = UNAVAILABLE
 
 
 class ConsoleTimeoutError(ConsoleError):

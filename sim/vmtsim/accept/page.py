@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vmtsim.accept.compare import Comparison
-    from vmtsim.accept.run import Acceptance
+    from vmtsim.accept.run import Seen
     from vmtsim.accept.verdict import Result
     from vmtsim.core.trace import Event
 
@@ -31,7 +31,7 @@ td.t { white-space: nowrap; color: #777; } td { vertical-align: top; overflow-wr
 _LOG = 200_000
 
 
-def html(acceptance: Acceptance, results: list[Result]) -> str:
+def html(seen: Seen, results: list[Result]) -> str:
     """Return the page."""
     good = verdict.status(results) == 0
     parts = [
@@ -40,13 +40,13 @@ def html(acceptance: Acceptance, results: list[Result]) -> str:
         "<dl>"
         + "".join(
             f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>"
-            for name, text in acceptance.versions.pairs.items()
+            for name, text in seen.versions.pairs.items()
         )
         + "</dl>",
         _table(results),
         *(_scenario(each) for each in results),
     ]
-    log = acceptance.console().decode("latin-1")[-_LOG:]
+    log = seen.console().decode("latin-1")[-_LOG:]
     parts.append(
         f"<details><summary>Console</summary><pre>{escape(_printable(log))}</pre></details>"
     )

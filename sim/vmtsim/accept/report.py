@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from vmtsim.accept.run import Acceptance
+    from vmtsim.accept.run import Seen
     from vmtsim.accept.verdict import Result
     from vmtsim.core.trace import Event
 
@@ -83,13 +83,13 @@ def closing(results: list[Result]) -> list[str]:
     return lines
 
 
-def write(folder: Path, acceptance: Acceptance, results: list[Result]) -> None:
+def write(folder: Path, seen: Seen, results: list[Result]) -> None:
     """Write report.json, index.html, console.log and each scenario's traces; raises OutputError."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = run.record(acceptance, results)
+    record = run.record(seen, results)
     output.write_text(folder / "report.json", json.dumps(record, indent=2) + "\n")
-    output.write_text(folder / "index.html", page.html(acceptance, results))
-    log = acceptance.console().decode("latin-1")
+    output.write_text(folder / "index.html", page.html(seen, results))
+    log = seen.console().decode("latin-1")
     output.write_text(folder / "console.log", log)
     for result in results:
         for side, events in (("simulated", result.simulated), ("real", result.real)):

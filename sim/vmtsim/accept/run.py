@@ -5,23 +5,20 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-import subprocess
-import sys
-import tarfile
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vmtgen.common.errors import DATA, UNAVAILABLE, ReportedError
-from vmtgen.kobj import read_module
 
 from vmtsim import __version__
 from vmtsim.accept import compare, disks, files, guest, machine, verdict, walk
 from vmtsim.accept.boot import Account, Boot
 from vmtsim.accept.console import Console, ConsoleError
 from vmtsim.accept.guest import Facts, Guest, GuestError
+from vmtsim.accept.module import MODULE, bring, described
 from vmtsim.accept.session import GuestSession
 from vmtsim.accept.worker import Worker
 from vmtsim.gdb import locate, sites
@@ -55,7 +52,6 @@ DEFAULT = (
 # As the simulated guest begins (vmtsim.kernel.network, KernelOptions.hostname).
 HOSTNAME = "guest.example"
 ADDRESSES = ("192.0.2.10/24", "2001:db8::10/64")
-MODULE = "vmt.kmod"
 NEEDED = ("modload", "modunload", "modstat", "drvctl", "sysctl")
 # Room for the module and the scripts on the disk that brings them.
 _FILES = 8 << 20
@@ -99,6 +95,16 @@ class Versions:
     """What took part."""
 
     pairs: dict[str, str] = field(default_factory=dict)
+
+
+class Seen(Protocol):
+    """What a report needs of a run."""
+
+    facts: Facts
+    versions: Versions
+
+    def console(self) -> bytes:
+        """Return all that consoles printed so far."""
 
 
 class Acceptance:
@@ -181,9 +187,13 @@ class Acceptance:
             raise GuestError(f"the guest is no NetBSD: uname says {system.output!r}")
         _, release, port = match.groups()
         if self.module is None:
-            self._files = self._bring(release, port)
+            self._files = bring(self.plan.module, release, port, self.work, self.say)
             self.module = self._files[MODULE]
-        self._check_module(port)
+            info = described(self.module).modinfo
+            self.versions.pairs["module"] = (
+                f"{info.name} for NetBSD {info.version_text}/{port}, "
+                f"{self.module.stat().st_size} bytes"
+            )
         content = files.archive(self._files)
         if len(content) > _FILES:
             raise AcceptError(f"{self.module} is too large for the guest", exit_status=DATA)
@@ -207,66 +217,6 @@ class Acceptance:
         self._powerd = inside.call("reporters").ok
         if not self._powerd:
             self.say("powerd does not run in the guest: power events are not judged")
-
-    def _bring(self, release: str, port: str) -> dict[str, Path]:
-        """Return the module, and vmtctl where there is one, by their names in the guest.
-
-        Raises AcceptError.
-        """
-        path = self.plan.module or self._build(release, port)
-        if not tarfile.is_tarfile(path):
-            return {MODULE: path}
-        found: dict[str, Path] = {}
-        with tarfile.open(path) as tar:
-            for member in tar:
-                name = member.name.rpartition("/")[2]
-                if name in {MODULE, walk.VMTCTL} and (inside := tar.extractfile(member)):
-                    found[name] = self.work / name
-                    found[name].write_bytes(inside.read())
-        if MODULE not in found:
-            raise AcceptError(f"{path} is an archive without a {MODULE}", exit_status=DATA)
-        return found
-
-    def _build(self, release: str, port: str) -> Path:
-        """Have the archive made for the guest's release, as a user would, or the module alone."""
-        known = re.split(r"[_\s]", release)[0]
-        self.say(f"building the module for NetBSD {known}/{port}")
-        out = self.work / "build"
-        words = ["--release", known, "--machine", port, "--out", str(out)]
-        said = ""
-        for verb, made in (("dist", "*.tgz"), ("build", f"*/*/{MODULE}")):
-            done = subprocess.run(
-                [sys.executable, "-m", "vmtgen", verb, *words],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            found = sorted(out.glob(made))
-            if done.returncode == 0 and found:
-                return found[0]
-            said = done.stderr.strip()
-        raise AcceptError(
-            f"no module for NetBSD {release}/{port}: {said}",
-            hint="build one (vmtgen build --sys) and give it with --module",
-            exit_status=DATA,
-        )
-
-    def _check_module(self, port: str) -> None:
-        assert self.module is not None
-        try:
-            module = read_module(self.module)
-        except ReportedError as error:
-            raise AcceptError(str(error), exit_status=DATA) from error
-        if module.machine.value != port:
-            raise AcceptError(
-                f"{self.module} is for {module.machine.value}, the guest is {port}",
-                exit_status=DATA,
-            )
-        info = module.modinfo
-        self.versions.pairs["module"] = (
-            f"{info.name} for NetBSD {info.version_text}/{module.machine.value}, "
-            f"{self.module.stat().st_size} bytes"
-        )
 
     def _end_machine(self) -> None:
         if self.machine is None:
@@ -416,8 +366,8 @@ class Acceptance:
         result.properties += session.visited
         if not result.simulated:
             return
-        module = read_module(self.module) if self.module is not None else None
-        release = module.modinfo.version_text if module is not None else ""
+        assert self.module is not None
+        release = described(self.module).modinfo.version_text
         result.comparison = compare.compare(
             compare.messages(result.simulated, release=release),
             compare.messages(result.real, origin=result.origin, release=self.facts["release"]),
@@ -438,14 +388,14 @@ def _went_down(events: Iterator[Event] | list[Event]) -> bool:
     return any(event.kind == "guest.done" and event["verb"] == "shutdown" for event in events)
 
 
-def record(acceptance: Acceptance, results: list[verdict.Result]) -> dict[str, Any]:
+def record(seen: Seen, results: list[verdict.Result]) -> dict[str, Any]:
     """Return the run as plain data for report.json."""
     return {
         "format": "vmtsim-acceptance",
         "version": 1,
         "status": verdict.status(results),
-        "versions": acceptance.versions.pairs,
-        "guest": {**acceptance.facts.values, "missing": acceptance.facts.missing},
+        "versions": seen.versions.pairs,
+        "guest": {**seen.facts.values, "missing": seen.facts.missing},
         "scenarios": [_scenario(each) for each in results],
     }
 

@@ -88,7 +88,16 @@ SINGLE_USER = Text(
     "sbin/init/init.c, single_user",
 )
 LOGIN = Text("getty's prompt", r"login: \Z", "libexec/getty/main.c; etc/gettytab, lm")
-PASSWORD = Text("login's question", r"Password(?: \[[^\]\n]*\])?: ?\Z", "usr.bin/login/login.c")
+PASSWORD = Text(
+    "the question for the password",
+    r"[Pp]assword(?: \[[^\]\n]*\])?: ?\Z",
+    "usr.bin/login/login.c; ssh(1)",
+)
+HOST_KEY = Text(
+    "ssh's question for an unknown host",
+    r"continue connecting \(yes/no",
+    "crypto/external/bsd/openssh/dist/sshconnect.c",
+)
 INCORRECT = Text("a refused login", r"Login incorrect", "usr.bin/login/login.c")
 REFUSED = Text(
     "a console that is not secure",

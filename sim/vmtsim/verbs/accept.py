@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from vmtsim.arguments import seed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from vmtsim.accept.boot import Account
@@ -29,6 +31,7 @@ examples:
        a kernel of your own with a root of your own
   vmtsim accept --disk i386.qcow2 --machine i386 --user root --password-file pw
   vmtsim accept --disk live.img.gz --scenario boot-to-halt detach-attach --report out
+  vmtsim accept --no-host --console 'ssh root@guest'  the walk on real VMware
   vmtsim accept --list                               what can be played
 
 What it does: boots the image (which is not written; its changes are gone at the end), goes
@@ -77,6 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--user", default="root", help="who logs in on the console (root)")
     what.add_argument(
         "--password-file", type=Path, metavar="FILE", help="the password is its first line"
+    )
+    what.add_argument(
+        "--no-host", action="store_true", help="a guest that runs already: the walk alone"
+    )
+    what.add_argument(
+        "--console",
+        metavar="COMMAND",
+        help="with --no-host: what gives a terminal on it, such as 'ssh root@guest'",
     )
     driver = parser.add_argument_group("the driver")
     driver.add_argument(
@@ -209,17 +220,13 @@ def run(args: argparse.Namespace) -> int:
     """Run it, and leave the report."""
     if args.list:
         return _list()
+    if args.no_host or args.console is not None:
+        return _visit(args)
     from vmtsim.accept import report  # noqa: PLC0415
     from vmtsim.accept.run import Acceptance  # noqa: PLC0415
 
     plan = _plan(args)
-    started = time.monotonic()
-
-    def say(line: str) -> None:
-        if not args.quiet:
-            sys.stdout.write(f"{time.monotonic() - started:8.1f}  {line}\n")
-            sys.stdout.flush()
-
+    say = _teller(args)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     results: list[Result] = []
@@ -234,15 +241,50 @@ def run(args: argparse.Namespace) -> int:
             _write_what_there_is(args, acceptance, results)
             raise
         report.write(args.report, acceptance, results)
+    return _told(args, results)
+
+
+def _teller(args: argparse.Namespace) -> Callable[[str], None]:
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        if not args.quiet:
+            sys.stdout.write(f"{time.monotonic() - started:8.1f}  {line}\n")
+            sys.stdout.flush()
+
+    return say
+
+
+def _told(args: argparse.Namespace, results: list[Result]) -> int:
+    from vmtsim.accept import report, verdict  # noqa: PLC0415
+
     sys.stdout.write("\n".join([*report.table(results), "", *report.closing(results)]) + "\n")
     sys.stdout.write(f"report   {args.report / 'index.html'}\n")
-    return _status(results)
-
-
-def _status(results: list[Result]) -> int:
-    from vmtsim.accept import verdict  # noqa: PLC0415
-
     return verdict.status(results)
+
+
+def _visit(args: argparse.Namespace) -> int:
+    """Take the walk on a guest that runs already, and leave the report."""
+    from vmtsim.accept import report  # noqa: PLC0415
+    from vmtsim.accept.module import bring  # noqa: PLC0415
+    from vmtsim.accept.visit import Visit  # noqa: PLC0415
+
+    if not args.no_host or args.console is None:
+        _fail("--no-host and --console belong together", "--no-host --console 'ssh root@guest'")
+    if args.disk is not None or args.kernel is not None or args.scenario is not None:
+        _fail("--no-host starts no machine and plays no scenario", "leave out --disk, --kernel ...")
+    say = _teller(args)
+    with tempfile.TemporaryDirectory(prefix="vmt-accept-") as work:
+
+        def brought(release: str, port: str) -> dict[str, Path]:
+            return bring(args.module, release, port, Path(work), say)
+
+        visit = Visit(
+            args.console, _account(args), args.report, brought, say, timeout=args.boot_timeout
+        )
+        results = [visit.take()]
+        report.write(args.report, visit, results)
+    return _told(args, results)
 
 
 def _write_what_there_is(

@@ -11,6 +11,8 @@ from vmtsim import cli
 from vmtsim.accept.compare import compare, messages
 from vmtsim.core.trace import Event, read_events
 
+from tests.patience import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -105,7 +107,7 @@ def accept(
         status = cli.main(
             [
                 *("accept", "--kernel", str(guest_image.kernel), "--append", words),
-                *("--qemu", str(guest_qemu), "--memory", "64", "--boot-timeout", "300"),
+                *("--qemu", str(guest_qemu), "--memory", "64", "--boot-timeout", str(HANG)),
                 *("--slow", "20"),
                 *("--module", str(guest_image.module), "--password-file", str(secret)),
                 *("--report", str(folder / "report"), "--scenario", *walk, *map(str, paths)),

@@ -14,6 +14,8 @@ from vmtsim.accept.boot import Account, Boot, BootError
 from vmtsim.accept.console import Console
 from vmtsim.accept.disks import Disk
 
+from tests.patience import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -51,7 +53,7 @@ def test_the_way_through_the_menu_to_the_serial_line(
     try:
         console = Console.of_socket(running.line)
         said: list[str] = []
-        boot = Boot(console, Account("nobody"), timeout=120, say=said.append)
+        boot = Boot(console, Account("nobody"), timeout=HANG, say=said.append)
         # The sector ends with a kernel's first line and a prompt that nobody serves.
         with pytest.raises(BootError, match="no root file system"):
             boot.shell()

@@ -21,12 +21,14 @@ from vmtsim.accept.console import (
 )
 from vmtsim.accept.shell import Shell
 
+from tests.patience import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 STUB = Path(__file__).parent / "netbsdstub.py"
-TIMEOUT = 60.0
+TIMEOUT = HANG
 
 
 @pytest.fixture

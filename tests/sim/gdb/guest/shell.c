@@ -238,6 +238,12 @@ command(const char *line)
 		printf("NetBSD 11.0 amd64\n");
 		return 0;
 	}
+	if (begins(line, "wc -c ")) {
+		/* The size is the rest of the kernel's command line. */
+		script = find((char *)module_words(), "size=");
+		printf("%s\n", script == NULL ? "0" : script + 5);
+		return script == NULL;
+	}
 	if (begins(line, "for d in ")) {
 		printf("DISK wd1\n");
 		return 0;

@@ -1,0 +1,91 @@
+"""What goes into the guest: the module under test, and vmtctl where there is one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tarfile
+from typing import TYPE_CHECKING
+
+from vmtgen.common.errors import DATA, ReportedError
+from vmtgen.kobj import Module, read_module
+
+from vmtsim.accept.walk import VMTCTL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MODULE = "vmt.kmod"
+
+
+class ModuleError(ReportedError):
+    """There is no module for the guest, or the one given is none for it."""
+
+    exit_status = DATA
+
+
+def bring(
+    given: Path | None, release: str, port: str, work: Path, say: Callable[[str], None]
+) -> dict[str, Path]:
+    """Return the files by their names in the guest; archives are unpacked into ``work``.
+
+    ``release`` and ``port`` are what the guest's uname(1) says; the module is made for them where
+    none is ``given``.  Raises ModuleError.
+    """
+    path = given or _made(release, port, work, say)
+    found: dict[str, Path] = {MODULE: path}
+    if not path.is_file():
+        raise ModuleError(f"no file {path}")
+    if tarfile.is_tarfile(path):
+        found = _unpacked(path, work)
+    module = described(found[MODULE])
+    if module.machine.value != port:
+        raise ModuleError(f"{path} is for {module.machine.value}, the guest is {port}")
+    return found
+
+
+def described(path: Path) -> Module:
+    """Read a module; raises ModuleError."""
+    try:
+        return read_module(path)
+    except ReportedError as error:
+        raise ModuleError(str(error), hint=error.hint) from error
+
+
+def _unpacked(path: Path, work: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            name = member.name.rpartition("/")[2]
+            if name in {MODULE, VMTCTL} and (inside := tar.extractfile(member)):
+                found[name] = work / name
+                found[name].write_bytes(inside.read())
+    if MODULE not in found:
+        raise ModuleError(f"{path} is an archive without a {MODULE}")
+    return found
+
+
+def _made(release: str, port: str, work: Path, say: Callable[[str], None]) -> Path:
+    """Have the archive made for the guest's release, as a user would, or the module alone."""
+    known = re.split(r"[_\s]", release)[0]
+    say(f"building the module for NetBSD {known}/{port}")
+    out = work / "build"
+    words = ["--release", known, "--machine", port, "--out", str(out)]
+    said = ""
+    for verb, made in (("dist", "*.tgz"), ("build", f"*/*/{MODULE}")):
+        done = subprocess.run(
+            [sys.executable, "-m", "vmtgen", verb, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = sorted(out.glob(made))
+        if done.returncode == 0 and found:
+            return found[0]
+        said = done.stderr.strip()
+    raise ModuleError(
+        f"no module for NetBSD {release}/{port}: {said}",
+        hint="build one (vmtgen build --sys) and give it with --module",
+    )

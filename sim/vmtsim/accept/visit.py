@@ -1,0 +1,148 @@
+"""The console part alone: the walk on a guest that runs already, on real VMware for example.
+
+No QEMU, no played host, no comparison.  The guest is reached by a command that gives a terminal on
+it: ssh, or a program that connects to a serial line.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shlex
+import time
+from typing import TYPE_CHECKING
+
+from vmtgen.common.errors import DATA, USAGE, ReportedError
+
+from vmtsim import __version__
+from vmtsim.accept import files, guest, verdict, walk
+from vmtsim.accept.boot import Account, Boot
+from vmtsim.accept.console import Console, ConsoleError
+from vmtsim.accept.guest import Facts, Guest, GuestError
+from vmtsim.accept.module import MODULE
+from vmtsim.accept.run import Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vmtsim.accept.shell import Shell
+
+ARCHIVE = "files.tar"
+
+
+class Visit:
+    """One visit.  ``report`` is where the archive for the guest is written; ``bring`` makes it."""
+
+    def __init__(
+        self,
+        command: str,
+        account: Account,
+        report: Path,
+        bring: Callable[[str, str], dict[str, Path]],
+        say: Callable[[str], None],
+        *,
+        timeout: float,
+    ) -> None:
+        self.facts = Facts()
+        self.versions = Versions()
+        self._words = shlex.split(command)
+        self._account = account
+        self._report = report
+        self._bring = bring
+        self._say = say
+        self._timeout = timeout
+        self._console: Console | None = None
+
+    def console(self) -> bytes:
+        """Return all that the console printed."""
+        return b"" if self._console is None else self._console.seen.encode("latin-1")
+
+    def take(self) -> verdict.Result:
+        """Log in, load the driver, take the walk, unload it.
+
+        Raises GuestError, ConsoleError, ReportedError.
+        """
+        if not self._words:
+            raise ReportedError("--console needs a command", exit_status=USAGE)
+        started = time.monotonic()
+        try:
+            self._console = Console.of_command(self._words[0], self._words[1:], progress=self._say)
+        except Exception as error:
+            raise ReportedError(f"cannot run {self._words[0]}: {error}") from error
+        result = verdict.Result(walk.NAME, walk.SUMMARY)
+        try:
+            boot = Boot(
+                self._console, self._account, timeout=self._timeout, say=self._say, inside=True
+            )
+            shell = boot.shell()
+            self._say("the guest has a root shell")
+            inside, python = self._prepare(shell)
+            try:
+                result.properties = self._walk(inside, python)
+            except ConsoleError as error:
+                result.crash = str(error)
+        finally:
+            self._console.close()
+        result.seconds = time.monotonic() - started
+        return result
+
+    def _prepare(self, shell: Shell) -> tuple[Guest, str]:
+        system = shell.run("uname -s -r -m").output.strip()
+        match = re.fullmatch(r"NetBSD (\S+) (\S+)", system)
+        if match is None:
+            raise GuestError(f"the guest is no NetBSD: uname says {system!r}")
+        brought = self._bring(match.group(1), match.group(2))
+        folder = self._files_in(shell, brought)
+        inside = Guest(shell, folder)
+        self.facts = inside.facts()
+        self.versions.pairs = {
+            "vmtsim": __version__,
+            "Python": platform.python_version(),
+            "guest": self.facts["version"] or system,
+            "console": " ".join(self._words),
+        }
+        python = self.facts["python"] if walk.VMTCTL in brought else ""
+        return inside, python
+
+    def _files_in(self, shell: Shell, brought: dict[str, Path]) -> str:
+        """Return where the guest has the files; where it has none, write what to copy there."""
+        size = brought[MODULE].stat().st_size
+        for place in guest.PLACES:
+            folder = f"{place}/{files.FOLDER}"
+            found = shell.run(f"wc -c <{folder}/{MODULE} && ls {folder}/guest.sh")
+            if found.ok and found.output.split()[0] == str(size):
+                return folder
+        self._report.mkdir(parents=True, exist_ok=True)
+        target = self._report / ARCHIVE
+        target.write_bytes(files.archive(brought))
+        raise ReportedError(
+            "the guest does not have the files of this run",
+            hint=f"copy {target} to it, unpack it there as root (tar -xpf {ARCHIVE} -C /var/tmp), "
+            "and start again",
+            exit_status=DATA,
+        )
+
+    def _walk(self, inside: Guest, python: str) -> list[verdict.Property]:
+        self._say("loading the driver")
+        inside.call("free")
+        loaded = inside.call("load")
+        if not loaded.ok:
+            return [verdict.Property("the module loads", verdict.BROKEN, guest.failure(loaded))]
+        properties = [verdict.Property("the module loads", verdict.HELD)]
+        # A built-in vmt(4) that is attached stays so until it is told to leave.
+        inside.call("detach", "vmt0")
+        inside.call("rescan", "cpu0")
+        self._say("taking the walk")
+        properties += walk.Walk(inside.shell, inside.folder, python).take()
+        unloaded = inside.do("unload", "vmt")
+        left = inside.call("device", "vmt0").output.strip()
+        good = unloaded == "0" and not left
+        properties.append(
+            verdict.Property(
+                "the module unloads",
+                verdict.HELD if good else verdict.BROKEN,
+                "" if good else f"modunload: {unloaded}; attached: {left or 'nothing'}",
+            )
+        )
+        return properties
