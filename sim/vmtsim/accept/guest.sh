@@ -103,18 +103,20 @@ reporters() {
 	mkdir -p $scripts/acpi $scripts/apm || return 1
 	for name in power_button reset_button sleep_button; do
 		for folder in $scripts $scripts/acpi $scripts/apm; do
-			if [ -f "$folder/$name" ] && [ ! -f "$here/$name.${folder##*/}" ]; then
+			if [ -f "$folder/$name" ] && [ ! -f "$here/reporting" ]; then
 				mv "$folder/$name" "$here/$name.${folder##*/}" || return 1
 			fi
 			cp "$here/reporter.sh" "$folder/$name" || return 1
 			chmod 755 "$folder/$name"
 		done
 	done
+	: >"$here/reporting"
 	powerd_on
 }
 
 # The administrator's own scripts again.
 originals() {
+	[ -f "$here/reporting" ] || return 0
 	for name in power_button reset_button sleep_button; do
 		for folder in $scripts $scripts/acpi $scripts/apm; do
 			rm -f "$folder/$name"
@@ -123,6 +125,7 @@ originals() {
 			fi
 		done
 	done
+	rm -f "$here/reporting"
 }
 
 powerd_pid() {
