@@ -5,6 +5,7 @@ Each is one call of guest.sh, which was unpacked beside the module.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from vmtgen.common.errors import UNAVAILABLE, ReportedError
 
 from vmtsim.accept.files import FOLDER
 from vmtsim.accept.shell import LONGEST, Result, Shell
+from vmtsim.scenario.verbs import FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +133,27 @@ class Guest:
             else:
                 facts.values[name] = value.strip()
         return facts
+
+
+def named(result: Result) -> dict[str, str]:
+    """Return what `guest.sh named` printed: scenario.verbs.FACTS that are known, with values."""
+    pairs = (line.partition("=") for line in result.output.splitlines())
+    return {name: value.strip() for name, _, value in pairs if name in FACTS and value.strip()}
+
+
+def changed(facts: dict[str, str], verb: str, argument: Any) -> dict[str, str]:
+    """Return the facts after ``guest.VERB``, which may still be on its way."""
+    if verb == "hostname":
+        return {**facts, "hostname": str(argument)}
+    if verb != "addresses":
+        return facts
+    after = {name: value for name, value in facts.items() if name in {"hostname", "release"}}
+    for text in _listed(argument):
+        address = ipaddress.ip_interface(text)
+        suffix = "6" if address.version == 6 else ""
+        after.setdefault(f"address{suffix}", str(address.ip))
+        after.setdefault(f"prefix{suffix}", str(address.network.prefixlen))
+    return after
 
 
 def failure(result: Result) -> str:

@@ -217,8 +217,11 @@ facts)
 	done
 	echo "vmt=$(source_of vmt)"
 	;;
-fact)
-	fact "$1"
+named)
+	# What scenarios call ${hostname}, ${address} ...
+	for name in hostname release address prefix address6 prefix6; do
+		echo "$name=$(fact $name)"
+	done
 	;;
 quiet)
 	# Nothing else gives the card addresses, or sets the clock.

@@ -287,23 +287,24 @@ class Acceptance:
         self.say(f"{scenario.name}: on the guest, {scenario.duration / 1e9:.0f} s")
         given = scenario.guest
 
-        def begin(shell: Shell) -> tuple[str, int | None]:
+        def begin(shell: Shell) -> tuple[str, int | None, dict[str, str]]:
             inside = Guest(shell, self._folder)
             inside.call("free")
             inside.do("hostname", given.get("hostname", HOSTNAME))
             inside.do("addresses", given.get("addresses", list(ADDRESSES)))
             if self._powerd:
                 inside.do("powerd", bool(given.get("powerd", True)))
+            facts = guest.named(inside.call("named"))
             loaded = inside.call("load")
             if not loaded.ok:
-                return guest.failure(loaded), None
-            return "0", locate.from_modstat(loaded.output, name)
+                return guest.failure(loaded), None, facts
+            return "0", locate.from_modstat(loaded.output, name), facts
 
         program = sites.of_module(self.module)
         name = program.name
         started = time.monotonic()
         start = self.machine.log.stat().st_size
-        loaded, base = self._worker.call(begin)
+        loaded, base, facts = self._worker.call(begin)
         if loaded != "0":
             result.properties = verdict.properties(
                 loaded=loaded, crash="", rules=(), failures=(), judged=0, ends=None
@@ -320,11 +321,12 @@ class Acceptance:
                 keep=True,
                 patience=Patience(look=0.5, quiet=4.0),
             ),
-            lambda line: self.say(f"{scenario.name}: {line}"),
+            lambda line: self._say_of(scenario, line),
             worker=self._worker,
             folder=self._folder,
             base=base,
             powerd=self._powerd,
+            facts=facts,
             shortest=scenario.duration,
             visit=self._walk if scenario is WALK else None,
         )
@@ -332,6 +334,11 @@ class Acceptance:
         session.run()
         result.seconds = time.monotonic() - started
         self._judge(session, rules, result)
+
+    def _say_of(self, scenario: Scenario, line: str) -> None:
+        """Pass on what the session says, but for the addresses of breakpoints."""
+        if "breakpoints on" not in line and "behind the GDB stub" not in line and line != "over":
+            self.say(f"{scenario.name}: {line}")
 
     def _walk(self, shell: Shell) -> list[verdict.Property]:
         python = self.facts["python"] if walk.VMTCTL in self._files else ""

@@ -52,7 +52,8 @@ class GuestSession(Session):
     The module is loaded already, at ``base`` (None: not known).  The scenario ends at its end, or
     from ``shortest`` nanoseconds on once nothing more is waited for.  ``spoke`` is false if the
     driver never called the host, ``talk_end`` the number of events up to the scenario's end.
-    ``visit`` runs on the shell once the driver is attached, and the scenario waits for its end.
+    ``facts`` are scenario.verbs.FACTS of the guest.  ``visit`` runs on the shell once the driver
+    is attached, and the scenario waits for its end.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class GuestSession(Session):
         folder: str,
         base: int | None,
         powerd: bool,
+        facts: dict[str, str],
         shortest: int,
         visit: Callable[[Shell], list[Property]] | None = None,
     ) -> None:
@@ -79,6 +81,7 @@ class GuestSession(Session):
         self._worker = worker
         self._folder = folder
         self._powerd = powerd
+        self._facts = facts
         # The text's address of a module whose driver is to attach once it is served; 0: any.
         self._attach: int | None = base or 0
         self._bus = "cpu0"
@@ -98,6 +101,7 @@ class GuestSession(Session):
 
     def guest(self, verb: str, argument: Any, /) -> None:
         """Do it by way of the console; how it ended becomes an event."""
+        self._facts = inside.changed(self._facts, verb, argument)
 
         def typed(shell: Shell) -> tuple[str, int | None]:
             guest = Guest(shell, self._folder)
@@ -144,8 +148,11 @@ class GuestSession(Session):
         return self._ask("node", name)
 
     def fact(self, name: str, /) -> str | None:
-        """Ask the guest."""
-        return self._ask("fact", name) or None
+        """Return what the guest said before the scenario, or was given since.
+
+        It is not asked now: what an expectation waits for may come meanwhile.
+        """
+        return self._facts.get(name)
 
     def unable(self, step: Step, /) -> str:
         """Return why this real guest cannot do or show it."""

@@ -225,8 +225,12 @@ def test_facts_of_the_card_are_read_from_ifconfig(
         "ifconfig",
         f"case $1 in -l) echo 'lo0 tap0 wm0';; *) cat <<'END'\n{IFCONFIG[release]}END\n;; esac",
     )
-    facts = {name: inside.call("fact", name).stdout.strip() for name in FACTS}
-    assert facts == {
+    inside.tool("sysctl", "echo guest.example")
+    inside.tool("uname", "echo 10.1_STABLE")
+    said = inside.call("named")
+    assert guest.named(Result("named", said.returncode, said.stdout)) == {
+        "hostname": "guest.example",
+        "release": "10.1_STABLE",
         "address": "192.0.2.10",
         "prefix": prefix,
         "address6": "2001:db8::10",
@@ -234,7 +238,18 @@ def test_facts_of_the_card_are_read_from_ifconfig(
     }
 
 
-FACTS = ("address", "prefix", "address6", "prefix6")
+def test_facts_follow_what_a_scenario_changes() -> None:
+    facts = {"hostname": "a", "release": "11.0", "address": "192.0.2.10", "prefix": "24"}
+    facts = guest.changed(facts, "hostname", "b.example")
+    facts = guest.changed(facts, "detach", "vmt0")
+    facts = guest.changed(facts, "addresses", ["198.51.100.7/25", "198.51.100.8/25"])
+    assert facts == {
+        "hostname": "b.example",
+        "release": "11.0",
+        "address": "198.51.100.7",
+        "prefix": "25",
+    }
+    assert "address" not in guest.changed(facts, "addresses", ["2001:db8::1/64"])
 
 
 def test_addresses_replace_those_of_the_card_but_not_the_link_local_one(inside: Inside) -> None:

@@ -138,19 +138,11 @@ facts(void)
 }
 
 static int
-fact(const char *name)
+named(void)
 {
 
-	if (strcmp(name, "hostname") == 0)
-		printf("%s\n", hostname);
-	else if (strcmp(name, "release") == 0)
-		printf("11.0\n");
-	else if (strcmp(name, "address") == 0)
-		printf("192.0.2.10\n");
-	else if (strcmp(name, "prefix") == 0)
-		printf("24\n");
-	else
-		return 1;
+	printf("hostname=%s\nrelease=11.0\naddress=192.0.2.10\nprefix=24\n"
+	    "address6=\nprefix6=\n", hostname);
 	return 0;
 }
 
@@ -181,8 +173,8 @@ verb(const char *words)
 
 	if (strcmp(words, "facts") == 0)
 		return facts();
-	if (begins(words, "fact "))
-		return fact(words + 5);
+	if (strcmp(words, "named") == 0)
+		return named();
 	if (strcmp(words, "quiet") == 0 || strcmp(words, "reporters") == 0 ||
 	    begins(words, "powerd ") || begins(words, "addresses "))
 		return 0;
