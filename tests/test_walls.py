@@ -125,6 +125,73 @@ def test_the_guests_command_needs_python_alone() -> None:
     assert wrong == []
 
 
+# What a package of the simulator may import of its own room, from the ground up.  A package that is
+# not listed is refused; ``verbs`` may import all of them.
+FLOORS: dict[str, tuple[str, ...]] = {
+    "core": (),
+    "cpu": (),
+    "host": ("core",),
+    "kernel": ("core", "cpu"),
+    "scenario": ("core", "host"),
+    "run": ("core", "cpu", "host", "kernel", "scenario"),
+    "report": ("core", "host", "kernel", "run", "scenario"),
+    "campaign": ("core", "cpu", "host", "kernel", "report", "run", "scenario"),
+    "fakeguest": ("core", "host", "kernel", "run", "scenario"),
+    "gdb": ("core", "cpu", "host", "scenario"),
+    "accept": ("core", "cpu", "gdb", "host", "kernel", "report", "run", "scenario"),
+}
+TOP = {"cli", "arguments", "verbs", "__main__"}
+
+
+def test_each_floor_of_the_simulator_stands_on_lower_ones_only() -> None:
+    wrong = []
+    for module, place, name in imports_of("vmtsim"):
+        own = [*module.split("."), ""][1]
+        other = [*name.split("."), ""][1]
+        if not name.startswith("vmtsim.") or own in TOP or other in {own, "__version__"}:
+            continue
+        if other not in FLOORS.get(own, ()) and not typing_only(place):
+            wrong.append(f"{place} imports {name}")
+    assert wrong == []
+
+
+@cache
+def typing_lines(path: str) -> frozenset[int]:
+    """The lines of a file that only a type checker reads."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return frozenset(
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    )
+
+
+def typing_only(place: str) -> bool:
+    path, _, line = place.rpartition(":")
+    return int(line) in typing_lines(path)
+
+
+@pytest.mark.parametrize("room", ["vmtgen", "vmtsim"])
+def test_no_module_imports_itself_by_way_of_others(room: str) -> None:
+    """Imports inside functions count: they hide a circle and do not end it."""
+    modules = {module for module, _, _ in imports_of(room)}
+    graph: dict[str, set[str]] = {module: set() for module in modules}
+    for module, place, name in imports_of(room):
+        target = name if name in modules else name.rpartition(".")[0]
+        if target in modules and target != module and not typing_only(place):
+            graph[module].add(target)
+    # What imports nothing that is left cannot be in a circle.
+    while leaves := {module for module, targets in graph.items() if not targets & graph.keys()}:
+        for module in leaves:
+            del graph[module]
+    # Nor what nothing that is left imports.
+    while roots := {m for m in graph if not any(m in targets for targets in graph.values())}:
+        for module in roots:
+            del graph[module]
+    assert sorted(graph) == []
+
+
 @pytest.mark.parametrize(
     ("source", "module", "package", "names"),
     [

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtsim.kernel.autoconf import Autoconf
-from vmtsim.kernel.inject import Injection
 from vmtsim.kernel.modules import Modules
 
+from .inject import Injection
 from .rig import Rig
 
 if TYPE_CHECKING:

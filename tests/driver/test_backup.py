@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vmtsim.host.backup import quiesce_parameters
 from vmtsim.kernel.api import Block
-from vmtsim.kernel.inject import Injection
 from vmtsim.kernel.scheduler import WaitQueue
+
+from .inject import Injection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

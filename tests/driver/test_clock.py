@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from vmtsim.host.fault_messages import STRANGE
-from vmtsim.kernel.inject import Injection
+
+from .inject import Injection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

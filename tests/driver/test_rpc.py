@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.kernel.inject import Injection
 from vmtsim.kernel.sysctl import Reply, Sysctl
+
+from .inject import Injection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

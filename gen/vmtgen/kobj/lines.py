@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj import elf
@@ -12,6 +12,7 @@ from vmtgen.kobj.read import read_module
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from vmtgen.kobj.model import Module
 
@@ -21,11 +22,13 @@ class LineTable:
     """Which source line each byte of the text region comes from.
 
     `starts` are offsets in the text region, ascending; the line at the same place in
-    `rows` holds up to the next start; None marks a gap.
+    `rows` holds up to the next start; None marks a gap. `digests` are the MD5s of the source
+    files, by their path as the compiler recorded it, where the table has them (DWARF 5).
     """
 
     starts: tuple[int, ...]
     rows: tuple[tuple[str, int] | None, ...]
+    digests: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> LineTable:
@@ -41,12 +44,13 @@ class LineTable:
             raise ValueError(f"{module.path.name} has no debug sections: use the .debug twin")
         dwarf = file.get_dwarf_info()
         found: dict[int, tuple[str, int] | None] = {}
+        digests: dict[str, bytes] = {}
         for unit in dwarf.iter_CUs():
             program = dwarf.line_program_for_CU(unit)
             if program is not None:
-                _collect(program, found)
+                _collect(program, found, digests)
         ordered = sorted(found.items())
-        return cls(tuple(start for start, _ in ordered), tuple(row for _, row in ordered))
+        return cls(tuple(start for start, _ in ordered), tuple(row for _, row in ordered), digests)
 
     def lookup(self, text_offset: int) -> tuple[str, int] | None:
         """Return (file, line) of the byte at that offset in the text region."""
@@ -85,8 +89,11 @@ def _with_region_offsets(module: Module) -> bytes:
     return bytes(data)
 
 
-def _collect(program: Any, found: dict[int, tuple[str, int] | None]) -> None:
+def _collect(
+    program: Any, found: dict[int, tuple[str, int] | None], digests: dict[str, bytes]
+) -> None:
     names: dict[int, str] = {}
+    files = program.header.get("file_names") or []
     for entry in program.get_entries():
         state = entry.state
         if state is None:
@@ -96,6 +103,9 @@ def _collect(program: Any, found: dict[int, tuple[str, int] | None]) -> None:
             continue
         if state.file not in names:
             names[state.file] = _file_name(program, state.file)
+            digest = files[state.file].get("DW_LNCT_MD5") if state.file < len(files) else None
+            if digest:
+                digests[names[state.file]] = bytes(digest)
         # Line 0 is code that the compiler made up for no line.
         found[state.address] = (names[state.file], state.line) if state.line else None
 

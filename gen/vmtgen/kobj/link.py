@@ -7,7 +7,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
-from vmtgen.kobj.model import PAGE_SIZE, Machine, Module, Region, Relocation, Section, Symbol
+from vmtgen.kobj.model import (
+    PAGE_SIZE,
+    Machine,
+    Module,
+    Region,
+    Relocation,
+    Section,
+    Symbol,
+    aligned,
+    name_is_readable,
+)
+from vmtgen.kobj.modinfo import fetch
 from vmtgen.kobj.relocations import (
     RULES,
     RelocationRefusedError,
@@ -178,8 +189,6 @@ class Loading:
 
     def _place(self) -> None:
         """Place and fill the sections: the second loop of kobj_load() over their headers."""
-        from vmtgen.kobj.read import aligned  # noqa: PLC0415 - read needs the linker
-
         place = dict(self.bases)
         for section in self.module.sections:
             region = section.region
@@ -245,8 +254,6 @@ class Loading:
 
     def info(self) -> ModInfo:
         """module_fetch_info(), and what the pointers in modinfo_t lead to."""
-        from vmtgen.kobj.modinfo import fetch  # noqa: PLC0415 - modinfo needs the linker
-
         return fetch(self)
 
     def affix(self, resolve: Callable[[str], int | None]) -> Linked:
@@ -397,8 +404,6 @@ class Loading:
 
         Raises KobjPanicError where a name on the way lies where nothing is mapped.
         """
-        from vmtgen.kobj.read import name_is_readable  # noqa: PLC0415 - read needs the linker
-
         for section in self.module.sections:
             if not section.loaded:
                 continue
@@ -429,3 +434,11 @@ class Loading:
             MappingProxyType(sets),
             tuple(self.values),
         )
+
+
+def module_info(module: Module) -> ModInfo:
+    """Return what MODULE() says; raises KobjError as module_fetch_info() refuses."""
+    loading = Loading(module, pretended_bases(module))
+    for refusal in loading.relocate(local=True):
+        raise refusal
+    return loading.info()

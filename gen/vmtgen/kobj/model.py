@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 Region = Literal["text", "data", "rodata"]
@@ -19,6 +19,9 @@ PAGE_SIZE = 4096
 SHF_WRITE = 0x1
 SHF_ALLOC = 0x2
 SHF_EXECINSTR = 0x4
+# Memory behind a string table that the kernel reads without a fault: its heap.  A name 1 MB
+# behind the table was read (no such section), one 2 GB behind it was a page fault.
+_HEAP_BEHIND = 16 << 20
 
 
 class Machine(Enum):
@@ -197,7 +200,9 @@ class Module:
     symbols: tuple[Symbol, ...] = field(repr=False)
     tables: tuple[RelocationTable, ...] = field(repr=False)
     sizes: Mapping[Region, int]
-    skipped: tuple[tuple[int, int, int], ...] = ()
+    skipped: tuple[tuple[int, int, int], ...]
+    # module_fetch_info() as the loader does it: vmtgen.kobj.link.module_info.
+    fetch: Callable[[Module], ModInfo] = field(repr=False, compare=False)
 
     @cached_property
     def relocations(self) -> tuple[Relocation, ...]:
@@ -227,12 +232,7 @@ class Module:
     @cached_property
     def modinfo(self) -> ModInfo:
         """What MODULE() says; raises KobjError as module_fetch_info() refuses."""
-        from vmtgen.kobj.link import Loading, pretended_bases  # noqa: PLC0415 - as modinfo does
-
-        loading = Loading(self, pretended_bases(self))
-        for refusal in loading.relocate(local=True):
-            raise refusal
-        return loading.info()
+        return self.fetch(self)
 
     def section(self, name: str) -> Section:
         """Return the first loaded section of that name, else KeyError."""
@@ -258,3 +258,16 @@ class Module:
         if symbol.section is not None:
             return self.sections[symbol.section].name
         return f"symbol {symbol.index}"
+
+
+def aligned(value: int, align: int, machine: Machine) -> int:
+    """Return `value` as kobj_load() aligns it: the mask is sh_addralign - 1 as an int."""
+    mask = (align - 1) & 0xFFFFFFFF
+    if mask >> 31:
+        mask -= 1 << 32
+    return (value + mask) & ~mask & ((1 << 8 * machine.pointer_size) - 1)
+
+
+def name_is_readable(section: Section) -> bool:
+    """Whether reading a name that lies outside its table ends in no page fault."""
+    return section.name_inside or section.name_offset < _HEAP_BEHIND

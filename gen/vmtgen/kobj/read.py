@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vmtgen.kobj import elf
 from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
-from vmtgen.kobj.link import Loading, link_as_pretended, local_refusals
+from vmtgen.kobj.link import Loading, link_as_pretended, local_refusals, module_info
 from vmtgen.kobj.model import (
     PAGE_SIZE,
     SHF_EXECINSTR,
@@ -25,6 +25,7 @@ from vmtgen.kobj.model import (
     RelocationTable,
     Section,
     Symbol,
+    aligned,
 )
 
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ MODULE_MAP_SIZE = 128 << 20
 _NEVER_ALLOCATED = 1 << 32
 # A larger file is no module: the map above holds less, and debug sections are of its order.
 _LARGEST_FILE = 512 << 20
-# Memory behind a string table that the kernel reads without a fault: its heap.  A name 1 MB
-# behind the table was read (no such section), one 2 GB behind it was a page fault.
-_HEAP_BEHIND = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def load(path: str | os.PathLike[str], wanted: Machine | None = None) -> Module:
     _expect_contents(data, machine, headers)
     symbols = _symbols(elf.LAYOUTS[machine].unpack_symbol(symbols_raw), strings, headers)
     tables, skipped = _relocations(data, machine, headers, symbols)
-    return Module(path, machine, sections, symbols, tables, sizes, skipped)
+    return Module(path, machine, sections, symbols, tables, sizes, skipped, fetch=module_info)
 
 
 def _refuse(text: str, line: int, errno: str = "ENOEXEC") -> NoReturn:
@@ -254,14 +252,6 @@ def _sections(
     return tuple(sections), sizes
 
 
-def aligned(value: int, align: int, machine: Machine) -> int:
-    """Return `value` as kobj_load() aligns it: the mask is sh_addralign - 1 as an int."""
-    mask = (align - 1) & 0xFFFFFFFF
-    if mask >> 31:
-        mask -= 1 << 32
-    return (value + mask) & ~mask & ((1 << 8 * machine.pointer_size) - 1)
-
-
 def _expect_room(sizes: dict[Region, int]) -> None:
     """Refuse what module_map cannot hold, in the order of the three allocations."""
     left = MODULE_MAP_SIZE
@@ -372,8 +362,3 @@ def _relocations(
                 )
             number += 1
     return tuple(tables), tuple(skipped)
-
-
-def name_is_readable(section: Section) -> bool:
-    """Whether reading a name that lies outside its table ends in no page fault."""
-    return section.name_inside or section.name_offset < _HEAP_BEHIND

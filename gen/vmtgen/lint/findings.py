@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.text import one_line
 from vmtgen.lint.rules import BY_ID, rule_for
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ class Finding:
 
 def printable(text: str) -> str:
     """Return text from a file as it can go to a terminal: one line, no control characters."""
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    shown = one_line(text)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
 
 

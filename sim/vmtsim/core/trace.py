@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 FORMAT = "vmtsim-trace"
-VERSION = 1
+VERSION = 2  # 2: the place of a scenario's step is NAME:LINE, without its directory
 
 
 class TraceError(ReportedError):

@@ -144,11 +144,6 @@ class Engine:
         self._uc.mem_write(self.layout.stubs, stub * (size // STUB_SIZE))
         self._mapped_stubs = size // STUB_SIZE
 
-    @property
-    def stub_count(self) -> int:
-        """How many stubs there are."""
-        return self._mapped_stubs
-
     def map(self, address: int, size: int, protection: int) -> None:
         """Make pages appear, filled with zeroes."""
         self._uc.mem_map(address, size, protection)

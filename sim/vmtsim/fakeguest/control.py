@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.fakeguest.tools import Answer, refuse
+from vmtsim.fakeguest.call import Answer, refuse
 from vmtsim.host.power import OPERATIONS
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.fakeguest import control, tools
+from vmtsim.fakeguest.call import Answer, Call, refuse, strerror
 from vmtsim.fakeguest.machine import Down
-from vmtsim.fakeguest.tools import Answer, refuse
 from vmtsim.kernel.clock import SECOND
 from vmtsim.run.simulation import Watchdog
 
@@ -265,7 +265,7 @@ class Server:
     def _tool(self, connection: _Connection, request: dict[str, Any]) -> None:
         name = str(request["tool"])
         arguments = tuple(str(word) for word in request["arguments"])
-        call = tools.Call(name, arguments, str(request["directory"]), self.tree.root)
+        call = Call(name, arguments, str(request["directory"]), self.tree.root)
         self._answer(connection, tools.run(self.machine, call))
 
     def _control(self, connection: _Connection, request: dict[str, Any]) -> None:
@@ -301,7 +301,7 @@ class Server:
     def _open_power(self, connection: _Connection) -> None:
         error = 6 if self.machine.ended else self.machine.power.open()
         if error:
-            connection.send({"error": tools.strerror(error)})
+            connection.send({"error": strerror(error)})
             self._drop(connection)
             return
         connection.send({"type": "acpi" if self.machine.acpi else ""})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtsim.fakeguest.tools import Answer, Call, refuse, strerror
+from vmtsim.fakeguest.call import Answer, Call, refuse, strerror
 from vmtsim.kernel.sysctl import BOOL, INT, NODE, QUAD, STRING, Reply, Sysctl
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ usr.bin/logger, sbin/shutdown, and sys/kern/kern_module.c for what modstat is to
 from __future__ import annotations
 
 import getopt
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtsim.fakeguest.call import Answer, Call, refuse, strerror
 from vmtsim.fakeguest.machine import Down
+from vmtsim.fakeguest.sysctltool import sysctl
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.modules import Modules
@@ -24,67 +25,7 @@ if TYPE_CHECKING:
     from vmtsim.fakeguest.machine import Machine
     from vmtsim.kernel.autoconf import Device
 
-# strerror(3) of NetBSD, lib/libc/gen/errlist.c.
-_ERRORS = {
-    1: "Operation not permitted",
-    2: "No such file or directory",
-    4: "Interrupted system call",
-    5: "Input/output error",
-    6: "Device not configured",
-    8: "Exec format error",
-    12: "Cannot allocate memory",
-    14: "Bad address",
-    16: "Device busy",
-    17: "File exists",
-    19: "Operation not supported by device",
-    21: "Is a directory",
-    22: "Invalid argument",
-    35: "Resource temporarily unavailable",
-    40: "Message too long",
-    45: "Operation not supported",
-    60: "Connection timed out",
-    75: "Program version wrong",
-    78: "Function not implemented",
-    86: "Not supported",
-}
 _CLASSES = ("any", "misc", "vfs", "driver", "exec", "secmodel", "bufq")
-
-
-def strerror(number: int) -> str:
-    """Return NetBSD's text of an errno."""
-    return _ERRORS.get(number, f"Unknown error: {number}")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a tool printed, and its exit status."""
-
-    out: str = ""
-    err: str = ""
-    status: int = 0
-
-
-@dataclass(frozen=True)
-class Call:
-    """One use of a tool: its arguments, the caller's directory, the guest's."""
-
-    name: str
-    arguments: tuple[str, ...]
-    directory: str
-    root: Path
-
-    def options(self, letters: str) -> tuple[dict[str, list[str]], list[str]]:
-        """Return options (each with its values) and operands; raises GetoptError."""
-        pairs, operands = getopt.getopt(list(self.arguments), letters)
-        found: dict[str, list[str]] = {}
-        for option, value in pairs:
-            found.setdefault(option[1:], []).append(value)
-        return found, operands
-
-
-def refuse(text: str, status: int = 1) -> Answer:
-    """Return the answer of a tool that complains."""
-    return Answer(err=text + "\n", status=status)
 
 
 def run(machine: Machine, call: Call) -> Answer:
@@ -102,8 +43,6 @@ def run(machine: Machine, call: Call) -> Answer:
 
 
 def _tools() -> dict[str, Callable[[Machine, Call], Answer]]:
-    from vmtsim.fakeguest.sysctltool import sysctl  # noqa: PLC0415 - it needs this module
-
     return {
         "dhcpcd": _silent,
         "dmesg": _dmesg,

@@ -62,6 +62,8 @@ class Autoconf(Subject):
         self.config: list[tuple[int, list[ConfigData]]] = []
         self._devices: list[Device] = []
         self._iterators = 0
+        kernel.devices = lambda: [device.address for device in self.devices()]
+        kernel.device_name = lambda address, caller: self.device(address, caller).name
 
     def boot(self) -> None:
         """Find the main bus, the first CPU and what the kernel's own drivers drive."""
@@ -331,13 +333,6 @@ class Autoconf(Subject):
             error = yield from self._call(device.attachment, "rescan", device, attribute, 0)
         big.unlock(1)
         return error
-
-    def drvctl_list(self, name: str) -> list[str] | None:
-        """DRVLISTDEV: the names of a device's children, None without such a device."""
-        parent = self.find(name)
-        if parent is None:
-            return None
-        return [device.name for device in self.devices() if device.parent is parent]
 
     # -- tables of modules ---------------------------------------------------------------------
 

@@ -87,9 +87,7 @@ class Console(Subject):
         self._format(text, arguments)
 
     def _device(self, device: int) -> str:
-        from vmtsim.kernel.autoconf import Autoconf  # noqa: PLC0415 - autoconf prints, too
-
-        return self.kernel.subject(Autoconf).device(device, "device_printf").name
+        return self.kernel.device_name(device, "device_printf")
 
     def _store(self, buffer: int, size: int, text: str) -> int:
         data = text.encode("latin-1")

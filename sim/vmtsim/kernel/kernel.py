@@ -93,6 +93,9 @@ class Kernel:
         self._subjects: dict[type[Subject], Any] = {}
         # Looks up the loaded module that owns an address: set by the module loader.
         self.locate: Callable[..., Place | None] = lambda _address, **_how: None
+        # The device tree, for subjects that autoconf itself needs: set by autoconf.
+        self.devices: Callable[[], list[int]] = list
+        self.device_name: Callable[[int, str], str] = lambda _address, _caller: ""
         for cls in load_subjects():
             subject = cls(self)
             self._subjects[cls] = subject

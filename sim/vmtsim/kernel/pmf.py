@@ -59,12 +59,10 @@ class Pmf(Subject):
 
     def shutdown(self, howto: int) -> Model:
         """Run the shutdown hooks in the running thread, children first."""
-        from vmtsim.kernel.autoconf import Autoconf  # noqa: PLC0415 - autoconf ends pmf hooks
-
-        for device in reversed(self.kernel.subject(Autoconf).devices()):
-            hooks = self.hooks.get(device.address)
+        for address in reversed(self.kernel.devices()):
+            hooks = self.hooks.get(address)
             if hooks is not None and hooks.shutdown:
-                yield Call(hooks.shutdown, (device.address, howto))
+                yield Call(hooks.shutdown, (address, howto))
 
     def suspend(self, device: int, *, resume: bool = False) -> Model:
         """Run a device's suspend or resume hook, as ``drvctl -S`` and ``-Q`` do."""

@@ -63,16 +63,20 @@ def svg(
 ) -> str:
     """Return the chart as SVG text, under a title and a line that says what it is about.
 
-    ``origin`` is the virtual time (ns) that the axis calls 0; after ``limit`` rows the chart says
-    how many more there were.
+    ``origin`` is the virtual time (ns) that the axis calls 0.  Of more than ``limit`` rows the
+    first and the last are drawn, most of them the last ones, where a failure is; between them the
+    chart says how many are left out.
     """
     everything = life(events)
     chart = _Chart(origin)
-    for row in everything[:limit]:
-        chart.add(row)
     left = len(everything) - limit
+    first = limit // 4 if left > 0 else limit
+    for row in everything[:first]:
+        chart.add(row)
     if left > 0:
         chart.more(left)
+        for row in everything[first + left :]:
+            chart.add(row)
     return chart.finish(title, about, len(everything))
 
 

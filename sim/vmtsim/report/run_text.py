@@ -46,14 +46,18 @@ def _module_line(simulation: Simulation) -> str:
     )
 
 
-def full(simulation: Simulation, outcome: Outcome) -> list[str]:
-    """Return the console, the conversation and the verdict."""
+def until_now(simulation: Simulation) -> list[str]:
+    """Return the console and the conversation so far, and the time."""
     lines = ["console:", ""]
     lines += simulation.kernel.subject(Console).text().splitlines()
     lines += ["", "conversation (seconds since power-on):", ""]
-    talk = chart.text(simulation.trace.events)
-    lines += talk or ["nobody spoke to the host"]
-    lines += ["", f"module   {_module_line(simulation)}"]
+    lines += chart.text(simulation.trace.events) or ["nothing was sent to the host"]
+    return [*lines, "", f"stopped  at {simulation.now() / 1e9:.6f} virtual s"]
+
+
+def full(simulation: Simulation, outcome: Outcome) -> list[str]:
+    """Return the console, the conversation and the verdict."""
+    lines = [*until_now(simulation)[:-1], f"module   {_module_line(simulation)}"]
     lines += _verdict(outcome)
     return lines + _hint(simulation, outcome)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtsim.kernel.loaded import read_lines
 from vmtsim.report.layout import field, listed
+from vmtsim.run.sources import find_source
 
 if TYPE_CHECKING:
+    from vmtsim.kernel.facts import Place
     from vmtsim.run.findings import Finding
     from vmtsim.run.scene import Moment
 
@@ -28,10 +31,7 @@ def lines(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
             callers = moment.stack[1 if moment.in_trap and len(moment.stack) > 1 else 0 :]
             place = next((each for each in callers if each.known), None)
     if place is not None and place.known:
-        name, number = Path(place.file).name, place.line
-        source = _excerpt(module, (name, number))
-        if source:
-            shown += [f"source   {name}:{number}", *(f"  {line}" for line in source)]
+        shown += _excerpt(module, place)
     if moment is not None:
         shown += listed("locks", moment.locks)
         shown += listed("threads", moment.threads)
@@ -39,17 +39,15 @@ def lines(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
     return shown
 
 
-def _excerpt(module: Path, place: tuple[str, int]) -> list[str]:
-    """Return the source around a place, the line itself marked; nothing where it is not found.
-
-    The source is looked for beside the module, in each directory above it, and in ``kmod`` there.
-    """
-    name, number = place
-    for directory in (Path.cwd(), *module.resolve().parents):
-        for candidate in (directory / name, directory / "kmod" / name):
-            if candidate.is_file():
-                return _numbered(candidate.read_text(encoding="utf-8").splitlines(), number)
-    return []
+def _excerpt(module: Path, place: Place) -> list[str]:
+    """Return the source around a place of the file that the module was built from."""
+    lines = read_lines(module)
+    path = None if lines is None else find_source(module, place.file, lines)
+    label = f"source   {Path(place.file).name}:{place.line}"
+    if path is None:
+        return [f"{label} (not shown: the file that the module was built from is not here)"]
+    text = path.read_text(encoding="utf-8", errors="backslashreplace")
+    return [label, *(f"  {line}" for line in _numbered(text.splitlines(), place.line))]
 
 
 def _numbered(lines: list[str], number: int) -> list[str]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from vmtgen.common.errors import MissingInputError
 from vmtgen.kobj import KobjError, LineTable, read_module
 
+from vmtsim.run.sources import find_source
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -124,24 +126,13 @@ class Coverage:
         paths: dict[str, Path | None] = {}
         for name, line in sorted(self._table.lines()):
             if name not in paths:
-                paths[name] = _find(name, self.module, source)
+                paths[name] = find_source(self.module, name, self._table, source)
             path = paths[name]
             if path is None and not name.endswith(".c"):
                 continue
             file = found.setdefault(name, FileCoverage(Path(name).name, path))
             file.hits[line] = self._hits[name, line]
         return [found[name] for name in sorted(found)]
-
-
-def _find(name: str, module: Path, source: Path | None) -> Path | None:
-    bare = Path(name).name
-    if source is not None:
-        return source / bare if (source / bare).is_file() else None
-    for directory in (Path.cwd(), *module.resolve().parents):
-        for candidate in (directory / name, directory / "kmod" / bare, directory / bare):
-            if candidate.is_file():
-                return candidate
-    return None
 
 
 def percent(run: int, total: int) -> str:

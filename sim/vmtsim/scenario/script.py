@@ -339,7 +339,9 @@ class ScenarioRun:
 
     def _leave_out(self, step: Step, reason: str) -> None:
         self.left_out.append(LeftOut(step.place, step.verb, reason))
-        self._stage.trace.emit("scenario.left-out", place=step.place, verb=step.verb, reason=reason)
+        self._stage.trace.emit(
+            "scenario.left-out", place=_in_trace(step.place), verb=step.verb, reason=reason
+        )
 
     def _with_facts(self, step: Step) -> Step | None:
         """Return the expectation with the guest's facts of now; None if one is not known."""
@@ -431,12 +433,17 @@ class ScenarioRun:
             if step.negated:
                 self._fail(step, f"{expectation.text_of(step.argument)} came, and should not")
             else:
-                self._stage.trace.emit("scenario.met", place=step.place)
+                self._stage.trace.emit("scenario.met", place=_in_trace(step.place))
 
     def _fail(self, step: Step, message: str) -> None:
         failure = Failure(step.place, f"{step.verb}: {message}", step.phase)
         self.failures.append(failure)
-        self._stage.trace.emit("scenario.failed", place=step.place, text=failure.message)
+        self._stage.trace.emit("scenario.failed", place=_in_trace(step.place), text=failure.message)
+
+
+def _in_trace(place: str) -> str:
+    """Return NAME:LINE of a place: a trace does not depend on where the user stands."""
+    return place.rpartition("/")[2]
 
 
 def _shown(argument: Any) -> Any:

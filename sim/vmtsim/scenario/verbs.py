@@ -34,6 +34,9 @@ FACTS = {
 _FACT = re.compile(r"\$\{(\w*)\}")
 
 
+_LONGEST = 72  # characters of a payload in a message
+
+
 @dataclass(frozen=True)
 class Pattern:
     """Text in which ``*`` stands for anything, and ``${FACT}`` for a fact of the guest."""
@@ -408,7 +411,7 @@ class Expectation:
     def seen(self, argument: Any, event: Event) -> str:
         """Return what an event that did not fit holds where it should have fitted."""
         names = [self.match.get(name, name) for name in argument if name not in {"times", "kind"}]
-        return " -> ".join(repr(printable(_plain(event.get(name)))) for name in names)
+        return " -> ".join(_short(printable(_plain(event.get(name)))) for name in names)
 
     def text_of(self, argument: Any) -> str:
         """Return what is waited for, in words."""
@@ -418,6 +421,13 @@ class Expectation:
             if isinstance(value, Pattern)
         ]
         return f"{self.text} {', '.join(wanted)}"
+
+
+def _short(text: str) -> str:
+    """Return a payload for a message: quoted, and cut where it is long."""
+    if len(text) <= _LONGEST:
+        return repr(text)
+    return f"{text[: _LONGEST - 10]!r}... ({len(text)} characters)"
 
 
 def _plain(value: Any) -> str | bytes:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from vmtgen.common.errors import UsageError
+from vmtgen.common.text import visible
 
 from vmtsim.arguments import read_module, seed_range
 
@@ -144,7 +145,7 @@ def finish(args: argparse.Namespace, record: object, cut_status: int) -> int:
         write_text(args.json, record.json())
     if args.html is not None:
         write_text(args.html, campaign_page.html(record))
-    sys.stdout.write("\n".join(campaign_text.text(record)) + "\n")
+    sys.stdout.write("".join(f"{visible(line)}\n" for line in campaign_text.text(record)))
     if cut_status:
         return cut_status
     if args.all_sometimes and record.never:

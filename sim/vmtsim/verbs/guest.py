@@ -55,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the guest until it is told to stop."""
+    from vmtsim.fakeguest.call import strerror  # noqa: PLC0415
     from vmtsim.fakeguest.machine import Machine  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.fakeguest.server import Server  # noqa: PLC0415
-    from vmtsim.fakeguest.tools import strerror  # noqa: PLC0415
     from vmtsim.fakeguest.tree import Tree  # noqa: PLC0415
 
     builtin = args.kernel == "builtin"

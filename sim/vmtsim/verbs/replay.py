@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.common.errors import UsageError
+from vmtgen.common.text import visible
 
 from vmtsim.arguments import read_module, seed
 
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         applies = reduced if args.only is not None or rule == worst_rule(findings) else None
         told = investigate.describe(args.file, args.seed, rule, builtin=builtin, reduced=applies)
         lines += [*told, ""]
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
     return max((finding.status for finding in findings), default=0)
 
 

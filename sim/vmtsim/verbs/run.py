@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.common.errors import UsageError
+from vmtgen.common.text import visible
 
 from vmtsim.arguments import read_module, seed, seed_range
 
@@ -91,6 +92,7 @@ def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
     """Run one seed and print what happened; ``quiet``: only what went wrong."""
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import Trace, TraceFile  # noqa: PLC0415
+    from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415
     from vmtsim.report import run_text  # noqa: PLC0415
     from vmtsim.run.scene import Witness  # noqa: PLC0415
     from vmtsim.run.simulation import Simulation  # noqa: PLC0415
@@ -105,12 +107,17 @@ def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
         trace=trace,
     )
     witness = Witness(simulation)
-    if args.trace is not None:
-        with TraceFile(args.trace, seed=args.seed, module=args.file.name) as file:
-            trace.subscribe(file)
-            outcome = simulation.run()
-    else:
+    try:
         outcome = simulation.run()
+    except Unmodelled:
+        # The run ends here: what it did so far says how it got to the function.
+        _print(run_text.until_now(simulation))
+        raise
+    finally:
+        if args.trace is not None:
+            with TraceFile(args.trace, seed=args.seed, module=args.file.name) as file:
+                for event in trace.events:
+                    file(event)
     if args.json is not None:
         output.write_text(args.json, run_text.as_json(simulation, outcome))
     if args.svg is not None:
@@ -129,8 +136,13 @@ def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
             witness.finish()
             lines += _scene(args.file, outcome, witness)
         lines.append(f"again    {run_text.replay(args)}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    _print(lines)
     return outcome.status
+
+
+def _print(lines: list[str]) -> None:
+    """Print lines that may hold what a module or a host has written."""
+    sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
 
 
 def _scene(module: Path, outcome: Outcome, witness: Witness) -> list[str]:

@@ -80,8 +80,8 @@ def test_a_trace_file_reads_back_what_was_emitted(tmp_path: Path) -> None:
         ("hello\n", ":1: not a line of JSON"),
         ("{}\n", ":1: not a vmtsim trace"),
         ('{"format":"vmtsim-trace","version":99}\n', ":1: trace version 99"),
-        ('{"format":"vmtsim-trace","version":1}\n{"n":1}\n', ":2: not an event"),
-        ('{"format":"vmtsim-trace","version":1}\n[1]\n', ":2: not an event"),
+        ('{"format":"vmtsim-trace","version":2}\n{"n":1}\n', ":2: not an event"),
+        ('{"format":"vmtsim-trace","version":2}\n[1]\n', ":2: not an event"),
     ],
 )
 def test_a_file_that_is_no_trace_is_refused_at_its_line(

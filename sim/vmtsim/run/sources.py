@@ -1,0 +1,48 @@
+"""The source files that a module was built from, found by their bytes.
+
+DWARF 5 line tables carry an MD5 of each file.  A file of the right name with other bytes is
+another version, and showing a line of it would point at the wrong code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmtgen.kobj import LineTable
+
+
+def find_source(
+    module: Path, recorded: str, lines: LineTable, directory: Path | None = None
+) -> Path | None:
+    """Return the file that ``recorded`` (a path as the compiler wrote it) means, None if unknown.
+
+    It is looked for in ``directory``, else beside the module, in each directory above it, in
+    ``kmod`` there, and in the working directory.  Where the line table has no digest (DWARF 4), a
+    file of that name counts, but not one of the working directory.
+    """
+    digest = lines.digests.get(recorded)
+    for path, near in _candidates(module, recorded, directory):
+        if not path.is_file():
+            continue
+        if digest is None and near:
+            return path
+        if digest is not None and hashlib.md5(path.read_bytes()).digest() == digest:
+            return path
+    return None
+
+
+def _candidates(module: Path, recorded: str, directory: Path | None) -> Iterator[tuple[Path, bool]]:
+    """Yield (path, whether it is near the module)."""
+    bare = Path(recorded).name
+    if directory is not None:
+        yield directory / bare, True
+        return
+    places = [(above, True) for above in module.resolve().parents]
+    for place, near in (*places, (Path.cwd(), False)):
+        for path in (place / recorded, place / "kmod" / bare, place / bare):
+            yield path, near
