@@ -14,8 +14,8 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.core.frame import high16
 from vmtsim.host.channel import CLOSE, OPEN, SENDSIZE
-from vmtsim.host.frame import high16
 from vmtsim.kernel.clock import SECOND
 
 from bench.figures import Figure, Found
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from vmtsim.host.frame import Frame
+    from vmtsim.core.frame import Frame
     from vmtsim.kernel.dispatch import Entry
     from vmtsim.kernel.scheduler import Lwp
 

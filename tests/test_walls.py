@@ -129,7 +129,7 @@ def test_the_guests_command_needs_python_alone() -> None:
 # not listed is refused; ``verbs`` may import all of them.
 FLOORS: dict[str, tuple[str, ...]] = {
     "core": (),
-    "cpu": (),
+    "cpu": ("core",),
     "host": ("core",),
     "kernel": ("core", "cpu"),
     "scenario": ("core", "host"),

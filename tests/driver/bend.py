@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.core.frame import Frame, GuestMemory, high16, word
 from vmtsim.host.channel import (
     CLOSED,
     COOKIE_FLAG,
@@ -18,7 +19,6 @@ from vmtsim.host.channel import (
     TIMEOUT,
     UNSENT,
 )
-from vmtsim.host.frame import Frame, GuestMemory, high16, word
 
 if TYPE_CHECKING:
     from .rig import Rig

@@ -8,7 +8,7 @@ import pytest
 from vmtsim.cpu import EXIT_SLOT, MACHINES, PREEMPTED, STUB_SIZE, Access, Cpu, CpuFault, make_cpu
 
 if TYPE_CHECKING:
-    from vmtsim.host.frame import Frame, GuestMemory
+    from vmtsim.core.frame import Frame, GuestMemory
 
 RW, RX = 3, 5
 

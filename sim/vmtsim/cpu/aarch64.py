@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from unicorn import arm64_const as arm
 from unicorn import unicorn_const as uc
 
+from vmtsim.core.frame import Frame
 from vmtsim.cpu.engine import Batch, Engine, HostView, open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
-from vmtsim.host.frame import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,7 @@ import unicorn
 from unicorn import unicorn_const as uc
 from unicorn.unicorn_py3.unicorn import uclib
 
+from vmtsim.core.frame import GuestFault
 from vmtsim.cpu.interface import (
     EXIT_SLOT,
     PREEMPTED,
@@ -24,7 +25,6 @@ from vmtsim.cpu.interface import (
     CpuStuck,
     Layout,
 )
-from vmtsim.host.frame import GuestFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

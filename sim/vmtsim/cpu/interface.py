@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vmtsim.host.frame import Frame, GuestMemory
+    from vmtsim.core.frame import Frame, GuestMemory
 
 # Distance between two import stubs, in bytes.
 STUB_SIZE = 16

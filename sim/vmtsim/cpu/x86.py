@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
+from vmtsim.core.frame import Frame
 from vmtsim.cpu.engine import Batch, Engine, HostView
-from vmtsim.host.frame import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

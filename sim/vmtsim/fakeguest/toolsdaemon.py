@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vmtsim.host.frame import Frame
+from vmtsim.core.frame import Frame
 from vmtsim.kernel.api import Block
 from vmtsim.kernel.clock import SECOND
 

@@ -4,8 +4,8 @@ It is an independent witness: it knows nothing of the specs from which the drive
 a wrong number there makes driver and host disagree.
 """
 
+from vmtsim.core.frame import Frame, GuestFault, GuestMemory
 from vmtsim.host.faults import FAULTS
-from vmtsim.host.frame import Frame, GuestFault, GuestMemory
 from vmtsim.host.machine import Host
 from vmtsim.host.options import HostOptions
 

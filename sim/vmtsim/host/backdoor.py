@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.core.frame import Frame, high16, low16, word
 from vmtsim.host import clock as clock_module
 from vmtsim.host.channel import CLOSE, OPEN, RECVPAYLOAD, RECVSIZE
 from vmtsim.host.fault_effects import ClockChanged, TimeRefused
-from vmtsim.host.frame import Frame, high16, low16, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from vmtsim.host.options import NANOSECONDS
 
 if TYPE_CHECKING:
+    from vmtsim.core.frame import Frame
     from vmtsim.host.context import Context
-    from vmtsim.host.frame import Frame
 
 _LOW32 = 0xFFFFFFFF
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.core.frame import Frame, GuestFault, GuestMemory, high16, low16, word
 from vmtsim.host.channel import SUCCESS
-from vmtsim.host.frame import Frame, GuestFault, GuestMemory, high16, low16, word
 
 if TYPE_CHECKING:
     from vmtsim.host.channel import Channel

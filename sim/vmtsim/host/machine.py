@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.core.frame import Frame, GuestMemory, low16
 from vmtsim.host import highband
 from vmtsim.host.backdoor import GETVERSION, HIGH_PORT, LOW_PORT, MAGIC, Backdoor
 from vmtsim.host.backup import Backup
@@ -12,7 +13,6 @@ from vmtsim.host.clock import HostClock
 from vmtsim.host.context import Context
 from vmtsim.host.cpuid import cpuid
 from vmtsim.host.faults import Faults
-from vmtsim.host.frame import Frame, GuestMemory, low16
 from vmtsim.host.guestinfo import GuestInfo
 from vmtsim.host.options import NANOSECONDS, HostOptions
 from vmtsim.host.power import Power

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtsim.core.frame import Frame, high16, low16, word
 from vmtsim.host.channel import (
     CHECKPOINT,
     CLOSE,
@@ -33,7 +34,6 @@ from vmtsim.host.fault_effects import (
     CallFails,
     NamesWrongType,
 )
-from vmtsim.host.frame import Frame, high16, low16, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
