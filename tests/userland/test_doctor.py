@@ -229,7 +229,7 @@ def test_a_healthy_guest_has_nothing_to_fix(vmtctl: Control, guest: Any) -> None
     healthy(vmtctl, guest)
     done = vmtctl("doctor")
     assert done.status == 0, done.out
-    assert done.out.endswith("nothing to fix\n")
+    assert "\nnothing to fix\n" in f"\n{done.out}"
 
 
 @pytest.mark.parametrize(
@@ -521,3 +521,9 @@ def test_a_hook_of_another_user_is_an_error(vmtctl: Control, tmp_path: Path) -> 
     row = found_on(vmtctl, image)["owner"]
     subprocess.run(["/bin/sh", "-c", row["fix"]], check=True)
     assert "owner" not in found_on(vmtctl, image)
+
+
+def test_doctor_names_the_manuals_that_the_packages_bring(vmtctl: Control) -> None:
+    last = vmtctl("doctor").out.splitlines()[-1]
+    assert last == "manuals: netbsd-vmt(4) of the driver, vmtctl(8)"
+    assert "manuals" not in vmtctl("doctor", "--json").out

@@ -10,6 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmtctl.context import Context
 
+# vmt(4) is the manual of NetBSD's own driver.
+MANUALS = "manuals: netbsd-vmt(4) of the driver, vmtctl(8)"
+
 
 def run(context: Context) -> int:
     """Run every check; the status is the worst finding."""
@@ -45,4 +48,5 @@ def _tell(context: Context, findings: list[Finding]) -> int:
             context.say(f"        {finding.advice}")
     if worst == OK:
         context.say("nothing to fix")
+    context.say(MANUALS)
     return worst
