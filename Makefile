@@ -41,12 +41,12 @@ run: build
 	$(RUN) vmtsim run $(MODULE)
 
 test: env
-	$(RUN) pytest -q -n 2
+	$(RUN) pytest -q -n 2 --dist worksteal
 
 coverage: env
 	rm -rf build/coverage
 	mkdir -p build/coverage
-	$(RUN) coverage run -m pytest -q -n 2
+	$(RUN) coverage run -m pytest -q -n 2 --dist worksteal
 	$(RUN) coverage combine -q
 	@$(RUN) tests.coverage_table
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import secrets
 import shutil
 import signal
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +39,7 @@ hypothesis.settings.load_profile("steady")
 IN_CI = os.environ.get("CI", "") not in {"", "0", "false"}
 UPDATE_GOLDEN = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
 
+_INSTALL = r"\(apt-get install (\S+)\)"
 # Tools that come with the Python packages of the [dev] extra.
 _PYTHON_TOOLS = frozenset({"codespell", "mypy", "ruff"})
 
@@ -87,6 +91,49 @@ def find_tool(name: str) -> str:
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def pytest_configure() -> None:
+    """Choose the order of the tests; workers of pytest-xdist inherit the choice."""
+    os.environ.setdefault("TEST_ORDER", str(secrets.randbelow(10_000)))
+
+
+def pytest_report_header() -> str:
+    return f"order of the tests: TEST_ORDER={os.environ['TEST_ORDER']}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffle the files, and the tests of each: no test may depend on another.
+
+    The tests of a file stay together, for what they share is made once.
+    """
+    order = random.Random(os.environ["TEST_ORDER"])
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    groups = list(files.values())
+    order.shuffle(groups)
+    for group in groups:
+        order.shuffle(group)
+    items[:] = [item for group in groups for item in group]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out, why, and how to have it; and which order to take again."""
+    say = terminalreporter.write_line
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
+    if reasons:
+        say("skipped:")
+    for reason, count in reasons.most_common():
+        say(f"{count:5}  {reason}")
+    packages = {found[1] for reason in reasons if (found := re.search(_INSTALL, reason))}
+    if len(packages) > 1:
+        say(f"all of them: apt-get install {' '.join(sorted(packages))}")
+    if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
+        say(f"the same order again: TEST_ORDER={os.environ['TEST_ORDER']}")
 
 
 @pytest.fixture(scope="session")

@@ -52,16 +52,9 @@ STOCK_NODES = _recorded_nodes("built-in vmt")
 
 def require(tool: str) -> str:
     """The path of a tool from Debian; skip without it, fail where CI promised it."""
-    import shutil
+    from tests.conftest import find_tool
 
-    import pytest
-
-    found = shutil.which(tool)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{tool} is not installed")
-        pytest.skip(f"{tool} is not installed")
-    return found
+    return find_tool(tool)
 
 
 def fresh_state() -> dict[str, Any]:

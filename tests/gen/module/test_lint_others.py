@@ -94,13 +94,13 @@ def test_damaged_files_get_findings_and_no_traceback(
     data = build("hello.c", machine).path.read_bytes()
     path = tmp_path / "damaged.kmod"
     told = 0
-    for name, mutant in _mutants(data, 250):
+    for name, mutant in _mutants(data, 100):
         path.write_bytes(mutant)
         try:
             told += bool(lint_file(path))
         except Exception as error:
             raise AssertionError(f"{machine}, {name}: {type(error).__name__}: {error}") from error
-    assert told > 50
+    assert told > 20
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, list[str]]
 
 
 def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
-    """A pool of which the worker that begins the seeds from 5 on is killed before it plays them.
+    """A pool of which the worker that begins the last seed is killed before it plays them.
 
     The file ``victim`` says that this has happened.
     """
@@ -100,7 +100,7 @@ def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
                 import os
                 import signal
 
-                if 5 in arguments[1]:
+                if 8 in arguments[1]:
                     try:
                         os.close(os.open(file, os.O_CREAT | os.O_EXCL))
                     except FileExistsError:
@@ -120,7 +120,7 @@ def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
     verdicts: list[tuple[int, int, list[str]]],
     tmp_path: Path,
 ) -> None:
-    settings = Settings(careless, 1, 6, twice=6, stories=0)
+    settings = Settings(careless, 4, 8, twice=6, stories=0)
     with processes(1) as pool:
         expected = Campaign(settings, pool, Lines(quiet=True)).run()
     expected_verdicts = sorted(verdicts)
@@ -132,7 +132,7 @@ def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
         record = campaign.run()
     assert victim.exists()
     assert campaign.cut_status == 0
-    assert [seed for seed, _, _ in sorted(verdicts)] == list(range(1, 7))
+    assert [seed for seed, _, _ in sorted(verdicts)] == list(range(4, 9))
     assert sorted(verdicts) == expected_verdicts
     assert any(status for _, status, _ in verdicts)
     assert any(not status for _, status, _ in verdicts)

@@ -59,22 +59,22 @@ def sums(record: Record) -> dict[str, Any]:
 
 
 def test_any_executor_plays_a_campaign_and_the_result_is_the_same(careless: Path) -> None:
-    settings = Settings(careless, 1, 6, twice=3, stories=0)
+    settings = Settings(careless, 4, 8, twice=3, stories=0)
     with ThreadPoolExecutor(2) as main, ThreadPoolExecutor(1) as second:
         pool = WorkerPool(main, second, lambda: 2, pack=ModuleBundle.of)
         by_threads = Campaign(settings, pool, Lines(quiet=True)).run()
     with processes(1) as pool:
         by_processes = Campaign(settings, pool, Lines(quiet=True)).run()
-    assert by_threads.seeds == [[1, 6]]
+    assert by_threads.seeds == [[4, 8]]
     assert by_threads.failed > 0
     assert sums(by_threads) == sums(by_processes)
 
 
 def test_a_bundle_plays_like_the_file_and_knows_its_source_lines(careless: Path) -> None:
-    by_path = play_some(careless, range(1, 6), None, ())
-    by_bundle = play_some(ModuleBundle.of(careless), range(1, 6), None, ())
+    by_path = play_some(careless, range(4, 6), None, ())
+    by_bundle = play_some(ModuleBundle.of(careless), range(4, 6), None, ())
     assert [p.findings for p in by_bundle] == [p.findings for p in by_path]
-    assert any(played.findings for played in by_path)
+    assert [bool(played.findings) for played in by_path] == [True, False]
 
 
 def test_another_vmtsim_does_not_play(careless: Path) -> None:
