@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtgen import __version__, cli, resources
+from vmtgen.build.compile import build_module
 from vmtgen.common.errors import UsageError
 from vmtgen.compiler.spec.load import load
 from vmtgen.kobj import read_module
@@ -222,6 +223,34 @@ def test_the_check_sums_are_right_and_complete(dist: Path) -> None:
     assert told == {
         name: hashlib.sha512(path.read_bytes()).hexdigest() for name, path in files.items()
     }
+
+
+def test_the_check_of_an_archive_asks_for_no_other_file(
+    dist: Path, root: Path, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    """The command of BUILDING.md, where the archive and SHA512 were copied and nothing else."""
+    (line,) = re.findall(r"^grep .*cksum.*$", (root / "BUILDING.md").read_text(), re.MULTILINE)
+    require_tool("cksum")
+    archive = f"vmt-{__version__}-netbsd-11.0-amd64.tgz"
+    for name in ("SHA512", archive):
+        shutil.copy(dist / name, tmp_path)
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"{archive}: OK\n"), done.stderr
+
+
+def test_the_distribution_file_builds_the_module_of_the_package(dist: Path, tmp_path: Path) -> None:
+    origin = next(dist.glob("*.tar.gz"))
+    subprocess.run(["tar", "-xzf", str(origin), "-C", str(tmp_path)], check=True)
+    (source,) = tmp_path.iterdir()
+    built = build_module(
+        source / "kmod", release="11.0", machine="amd64", out=tmp_path / "out", targets=TARGETS
+    )
+    with tarfile.open(next(dist.glob("11.0/amd64/netbsd-vmt-*.tgz"))) as archive:
+        packed = archive.extractfile("stand/amd64/11.0/modules/vmt/vmt.kmod")
+        assert packed is not None
+        assert built.path.read_bytes() == packed.read()
 
 
 def test_the_manifest_tells_what_it_was_made_from(dist: Path, root: Path) -> None:
