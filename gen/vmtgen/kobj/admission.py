@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtgen.kobj.errors import KobjError, Message
+from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +58,12 @@ def name_refusals(info: ModInfo, active: Callable[[str], bool]) -> Iterator[Admi
 
 
 def required_refusals(info: ModInfo, found: Callable[[str], bool]) -> Iterator[AdmissionError]:
-    """Yield what is wrong with the required modules; `found` says whether one can be had."""
+    """Yield what is wrong with the required modules; `found` says whether one can be had.
+
+    Raises KobjPanicError where the list's pointer leads to no memory.
+    """
+    if info.required_fault:
+        raise KobjPanicError(info.required_fault)
     for name in info.required:
         if len(name.encode()) + 1 >= MAXMODNAME:
             yield AdmissionError(

@@ -142,7 +142,8 @@ class ModInfo:
 
     `module_class` is signed, as the kernel prints it.  `required` are the names that
     module_do_load() takes from the list; `ignored` is what stands behind an empty one,
-    where it stops reading.  `name_length` is mi_name's length in bytes.
+    where it stops reading.  `name_length` is mi_name's length in bytes; `required_fault`
+    says that mi_required leads to no memory of the module's, '' where it does.
     """
 
     version: int
@@ -152,6 +153,7 @@ class ModInfo:
     ignored: str = ""
     name_length: int = 0
     required_text: str = ""
+    required_fault: str = ""
 
     @property
     def version_text(self) -> str:

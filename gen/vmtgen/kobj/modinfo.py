@@ -35,7 +35,12 @@ def fetch(loading: Loading) -> ModInfo:
     address = _integer(loading, loading.addresses[section.index], size, LINK_SET)
     fields = Fields.at(loading, address)
     name = _text(loading, fields.name, "mi_name")
-    text = _text(loading, fields.required, "mi_required") if fields.required else b""
+    text, fault = b"", ""
+    if fields.required:
+        try:
+            text = _text(loading, fields.required, "mi_required")
+        except KobjPanicError as error:
+            fault = str(error)  # the kernel follows it only after it has looked at the rest
     required, ignored = split_required(text.decode("utf-8", "backslashreplace"))
     return ModInfo(
         fields.version,
@@ -45,6 +50,7 @@ def fetch(loading: Loading) -> ModInfo:
         ignored,
         len(name),
         text.decode("utf-8", "backslashreplace"),
+        fault,
     )
 
 

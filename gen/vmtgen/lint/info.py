@@ -124,6 +124,9 @@ def _name_findings(info: ModInfo, module: Module, version: int | None) -> Iterat
 
 
 def _required_findings(info: ModInfo, module: Module, version: int | None) -> Iterator[Finding]:
+    if info.required_fault:
+        yield finding("module-info-local", _MODULE, info.required_fault)
+        return
     exact = modules_of(version or info.version, module.machine)
     known = exact or nearest_modules()
     for refused in required_refusals(info, lambda _: True):

@@ -15,7 +15,6 @@ from vmtgen.kobj import (
 )
 from vmtgen.kobj import Machine as KobjMachine
 from vmtgen.kobj.admission import (
-    AdmissionError,
     name_refusals,
     own_refusals,
     required_refusals,
@@ -148,7 +147,7 @@ class Modules(Subject):
             return error
         try:
             self._admit(info, force=force)
-        except AdmissionError as refusal:
+        except KobjError as refusal:
             return self._refused(refusal, path)
         try:
             linked = loading.affix(self._resolve)
