@@ -36,6 +36,8 @@ _OPERATIONS: dict[str, tuple[tuple[str, ...], bool, Callable[[int, int], int]]] 
 }
 # A 32-bit processor has no 64-bit operations but this one.
 _ON_32_BITS = {"atomic_cas_64"}
+# common/lib/libc/arch/x86_64/atomic/atomic.S has no alias of this name.
+_NOT_ON_X86 = {"atomic_or_64"}
 
 
 class Atomics(Subject):
@@ -83,8 +85,12 @@ class Atomics(Subject):
         prototype = parse_prototype(text)
         name = prototype.name
         wide = name.removesuffix("_nv").removesuffix("_ni").endswith("_64")
-        narrow = wide and name not in _ON_32_BITS
-        return prototype, frozenset({"amd64", "aarch64"}) if narrow else None, f"do_{name}"
+        machines = None
+        if name in _NOT_ON_X86:
+            machines = frozenset({"aarch64"})
+        elif wide and name not in _ON_32_BITS:
+            machines = frozenset({"amd64", "aarch64"})
+        return prototype, machines, f"do_{name}"
 
     @classmethod
     def functions(cls) -> Iterator[tuple[Prototype, frozenset[str] | None, str]]:

@@ -61,14 +61,18 @@ class Preemption(Subject):
     def kpreempt_disabled(self) -> bool:
         return self.disabled()
 
-    @kernel_function("int splraise(int level)")
+    # On aarch64 splraise() and spllower() are inline, and splx() is not (arch/arm/pic).
+    @kernel_function("int splraise(int level)", machines=("amd64", "i386"))
+    @kernel_function("int _splraise(int level)", machines=("aarch64",))
     def splraise(self, level: int) -> int:
         lwp = self.kernel.current
         old = self._levels.get(lwp, 0)
         self._levels[lwp] = max(old, level)
         return old
 
-    @kernel_function("void spllower(int level)")
+    @kernel_function("void spllower(int level)", machines=("amd64", "i386"))
+    @kernel_function("void _spllower(int level)", machines=("aarch64",))
+    @kernel_function("void splx(int level)", machines=("aarch64",))
     def spllower(self, level: int) -> None:
         lwp = self.kernel.current
         if level < self._levels.get(lwp, 0):

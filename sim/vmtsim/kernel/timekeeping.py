@@ -139,8 +139,7 @@ class TimeKeeping(Subject):
         self.kernel.memory.put_timeval(where, self.uptime() // 1000)
 
     @kernel_function("void getnanoboottime(struct timespec *ts)")
-    @kernel_function("void nanoboottime(struct timespec *ts)")
-    def nanoboottime(self, where: int) -> None:
+    def getnanoboottime(self, where: int) -> None:
         self.kernel.memory.put_timespec(where, self.realtime() - self.uptime())
 
     @kernel_function("int getticks(void)")

@@ -20,7 +20,7 @@ SOURCE = """
     #include <sys/systm.h>
     #include <sys/timevar.h>
 
-    void    nanoboottime(struct timespec *);
+    void    getnanoboottime(struct timespec *);
     int     getticks(void);
     int     tvtohz(const struct timeval *);
     void    tc_setclock(const struct timespec *);
@@ -49,7 +49,7 @@ SOURCE = """
             CHECK(NEAR(NS(coarse), NS(up) + 100000, TICK + 200000));
             microuptime(&small);
             CHECK(NEAR(NS(up) / 1000, US(small), 1000));
-            nanoboottime(&boot);
+            getnanoboottime(&boot);
             CHECK(NEAR(NS(boot) + NS(up), NS(real) + 1000000, 2000000));
             return 0;
     }
