@@ -120,4 +120,4 @@ def test_the_systems_gcc_builds_it_with_netbsds_warnings(
     installed = place.run(f"MACHINE={target.directory}", f"DESTDIR={tmp_path}/root", "install")
     assert installed.returncode == 0, installed.stderr
     module = tmp_path / f"root/usr/pkg/stand/{target.directory}/11.0/modules/vmt/vmt.kmod"
-    assert [f for f in lint_file(module, release="11.0") if f.severity == "error"] == []
+    assert [f for f in lint_file(module, release="11.0") if f.severity != "note"] == []

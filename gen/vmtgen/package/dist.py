@@ -215,11 +215,10 @@ def make(
             out=Path(folder),
             targets=targets,
         )
-        # Global names do no harm but to who loads the module twice.
         findings = [
             finding
             for finding in lint_file(built.path, targets=targets, release=release.name)
-            if finding.severity != "note" and finding.rule != "global-symbol"
+            if finding.severity != "note"
         ]
         if findings:
             said = "\n".join(f"{f.where}: {f.message} [{f.rule}]" for f in findings)

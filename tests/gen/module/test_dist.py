@@ -88,7 +88,7 @@ def test_the_module_lies_where_the_kernel_of_that_release_has_its_own_path(
             module = tmp_path / "vmt.kmod"
             module.write_bytes(stream.read())
         found = lint_file(module, release=release)
-        assert [finding for finding in found if finding.severity == "error"] == []
+        assert [finding for finding in found if finding.severity != "note"] == []
         assert read_module(module).machine.value == machine
 
 

@@ -29,7 +29,7 @@ def test_a_current_release_is_given_by_its_number(
     assert not info.accepted_by(1_199_000_600)
     capsys.readouterr()
     assert cli.main(["lint", str(module)]) == 0
-    assert capsys.readouterr().out.endswith(f"; for exactly NetBSD 11.99.5/{machine}\n")
+    assert capsys.readouterr().out.endswith(f"clean; for exactly NetBSD 11.99.5/{machine}\n")
     assert cli.main(["lint", "--release", "11.99.6", str(module)]) == 65
     out = capsys.readouterr().out
     assert "module `vmt' built for `1199000500', system `1199000600'" in out
@@ -82,7 +82,7 @@ def test_all_targets_in_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     for line, (release, machine) in zip(lines, wanted, strict=True):
         reason = targets.machine(machine).unsupported(targets.release(release).version)
         if reason is None:
-            assert " clean " in line or " 0 E, " in line
+            assert " clean " in line
             assert f"building {release}/{machine} ..." in told.err
         else:
             assert line.endswith(f"unsupported: {reason}")
