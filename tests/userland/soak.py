@@ -6,9 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.userland import rounds
+from tests.userland import events, rounds
 
 ROUNDS = 200
+CALLS = 1000
 
 
 def main() -> int:
@@ -17,6 +18,12 @@ def main() -> int:
         wrong = rounds.play(Path(place) / "image", ROUNDS)
     print(f"vmtctl: {ROUNDS} rounds of two runs at once: {len(wrong)} wrong")
     print("".join(f"  {line}\n" for line in wrong), end="")
+    for shell in events.shells():
+        with tempfile.TemporaryDirectory() as place:
+            left = events.play(Path(place), shell, CALLS)
+        print(f"hooks under {shell}: {CALLS} site scripts: {len(left)} wrong")
+        print("".join(f"  {line}\n" for line in left), end="")
+        wrong += left
     return 1 if wrong else 0
 
 

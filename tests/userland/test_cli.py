@@ -435,7 +435,7 @@ def test_the_zipapp_is_the_same_every_time_and_runs_with_python_alone(
     )
     assert done.returncode == 0, done.stderr
     shipped = (USERLAND / "powerd/vmt-event").read_bytes()
-    assert (guest.root / "etc/powerd/vmt-event").read_bytes() == shipped
+    assert (guest.root / "etc/powerd/vmt-event").read_bytes().startswith(shipped)
 
 
 def test_the_package_lists_every_file() -> None:

@@ -397,7 +397,8 @@ def test_a_shutdown_request_becomes_an_orderly_shutdown(desk: Desk, on: Any) -> 
     desk.host("halt")
     desk.advance(5)
     shutdown = desk.commands("shutdown")
-    assert shutdown == ["shutdown -p now the host asked for a shutdown"]
+    # By NetBSD's own script, last of all
+    assert shutdown == ["shutdown -p now power_button pressed"]
     status = desk.status
     assert status["machine"] == "power off"
     assert status["statuses"]["1"] is True  # the host was told before
@@ -410,7 +411,7 @@ def test_a_reboot_request_becomes_an_orderly_reboot(desk: Desk, on: Any) -> None
     assert on(desk)("powerd", "install").status == 0
     desk.host("reboot")
     desk.advance(5)
-    assert desk.commands("shutdown") == ["shutdown -r now the host asked for a reboot"]
+    assert desk.commands("shutdown") == ["shutdown -r now reset_button pressed"]
     assert desk.status["machine"] == "reboot"
     assert desk.status["statuses"]["2"] is True
 
@@ -430,9 +431,9 @@ def test_after_a_resume_the_network_is_renewed_and_own_scripts_run(desk: Desk, o
     desk.host("suspend", "3600")
     desk.advance(10)
     assert desk.status["machine"] == "running"
-    assert desk.commands("dhcpcd", "shutdown") == ["dhcpcd onerestart"]
+    assert desk.commands("dhcpcd", "shutdown") == ["dhcpcd restart"]
     assert log.read_text() == "first resume vmt0\nsecond resume vmt0\n"
-    for text in ("the virtual machine was resumed", "restarting dhcpcd", "10-first resume"):
+    for text in ("the virtual machine was resumed", "10-first resume"):
         assert text in desk.messages
 
 
@@ -460,6 +461,37 @@ def test_a_machine_without_acpi_gets_blocks_in_the_standard_scripts(start: Start
     assert vmtctl("powerd", "uninstall").status == 0
     assert {path: path.read_bytes() for path in before} == before
     assert vmtctl("powerd", "install").status == 0
+    desk.host("halt")
+    desk.advance(5)
+    assert desk.commands("shutdown") == ["shutdown -p now power_button pressed"]
+    assert "vmt0: the host asks for a shutdown" in desk.messages
+
+
+def test_a_site_s_own_power_button_is_run_last(desk: Desk, on: Any) -> None:
+    own = desk.root / "etc/powerd/scripts/power_button"
+    own.write_text(
+        """#!/bin/sh
+# ours: stop the billing first
+root=${0%/etc/powerd/*}
+case "${2}" in
+pressed)
+	"$root/usr/bin/logger" -t billing "stopped in order"
+	exec "$root/sbin/shutdown" -p now "power button"
+	;;
+esac
+"""
+    )
+    assert on(desk)("powerd", "install").status == 0
+    desk.host("halt")
+    desk.advance(5)
+    assert "billing: stopped in order" in desk.messages
+    assert desk.commands("shutdown") == ["shutdown -p now power button"]
+    assert desk.status["machine"] == "power off"
+
+
+def test_without_a_standard_script_the_hooks_shut_down_themselves(desk: Desk, on: Any) -> None:
+    (desk.root / "etc/powerd/scripts/power_button").unlink()
+    assert on(desk)("powerd", "install").status == 0
     desk.host("halt")
     desk.advance(5)
     assert desk.commands("shutdown") == ["shutdown -p now the host asked for a shutdown"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
+import subprocess
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,51 +19,35 @@ from vmtctl.install.calls import Calls
 from vmtctl.install.plan import Plan
 from vmtctl.install.tree import Tree
 
+from tests.userland.trees import SITE, VERBS, Unsynced, built, picture, prepare, refusal, temporary
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 class Crash(BaseException):
     """The machine stops: no call after this one happens."""
 
 
-class Failing(Calls):
-    """Calls of which the ``number``-th fails, or stops the machine."""
+class Crashing(Unsynced):
+    """Calls of which the ``number``-th that changes something does not happen, nor any later."""
 
-    def __init__(self, number: int, *, crash: bool) -> None:
+    def __init__(self, number: int) -> None:
         self.count = 0
         self.number = number
-        self.crash = crash
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name in {"count", "number", "crash"} or not callable(found):
+        if name in {"count", "number"} or not callable(found):
             return found
 
         def call(*arguments: Any, **named: Any) -> Any:
-            self.count += 1
-            if self.crash and self.count >= self.number:
+            self.count += name not in {"open", "close", "read", "stat", "fstat", "listdir"}
+            if self.count >= self.number:
                 raise Crash
-            if self.count == self.number:
-                raise OSError(5, "Input/output error")
             return found(*arguments, **named)
 
         return call
-
-
-def picture(root: Path) -> dict[str, Any]:
-    """Everything below ``root`` but temporary files: what, and for files mode and bytes."""
-    seen: dict[str, Any] = {}
-    for path in sorted(root.rglob("*")):
-        name = str(path.relative_to(root))
-        mode = stat.S_IMODE(path.lstat().st_mode)
-        if path.is_symlink():
-            seen[name] = ("link", path.readlink())
-        elif path.is_dir():
-            seen[name] = ("directory", mode)
-        elif not name.endswith(".vmtctl~"):
-            seen[name] = ("file", mode, path.read_bytes())
-    return seen
 
 
 # Half markers are another test's subject.
@@ -75,6 +59,8 @@ CONTENT = st.one_of(
             b"",
             b"#!/bin/sh",
             b"#!/bin/sh\nexit 0\n",
+            b"#!/bin/sh\n\nexit 0",
+            b"#!/bin/ksh -\n# mine\n",
             b"#!/bin/sh\r\nexit 0\r\n",
             b"echo no newline",
             b"# >>> other >>>\n# <<< other <<<\n",
@@ -101,109 +87,64 @@ def systems(draw: st.DrawFn) -> dict[str, Any]:
     return files
 
 
-@contextmanager
-def built(files: dict[str, Any]) -> Iterator[Path]:
-    root = Path(tempfile.mkdtemp())
-    try:
-        base = root / "etc/powerd"
-        for name, entry in files.items():
-            path = base / name
-            if entry is None:
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(entry[0])
-            path.chmod(entry[1])
-        (root / "etc").mkdir(exist_ok=True)
-        yield root
-    finally:
-        shutil.rmtree(root)
-
-
-def carry_out(plan: Plan) -> None:
-    plan.carry_out(lambda _: None)
+def times(root: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
 
 @settings(max_examples=60, deadline=None)
 @given(systems(), st.booleans())
-def test_uninstall_gives_back_every_byte(files: dict[str, Any], typed: bool) -> None:
+def test_uninstall_gives_back_every_byte_and_time(files: dict[str, Any], typed: bool) -> None:
     with built(files) as root:
         tree = Tree(str(root))
-        before = picture(root)
-        carry_out(hookplan.install(tree, typed=typed, force=False))
+        before, edited = picture(root), times(root)
+        if refusal(partial(hookplan.install, tree, typed=typed, force=False)) is not None:
+            # It has a script that no block can go into.
+            assert picture(root) == before
+            return
         assert not hookplan.install(tree, typed=typed, force=False)
         for name in hooks.SCRIPTS:
             script = root / "etc/powerd/scripts" / ("acpi" if typed else "") / name
             assert hooks.MARK.encode() in script.read_bytes()
-        carry_out(hookplan.uninstall(tree, force=False))
+        hookplan.uninstall(tree, force=False).carry_out()
         after = picture(root)
         if "etc/powerd" not in before:
             # made before the record could be; every NetBSD has it
             after.pop("etc/powerd", None)
         assert after == before
+        assert times(root) == edited
         assert not hookplan.uninstall(tree, force=False)
 
 
-FOREIGN: dict[str, Any] = {
-    "scripts/power_button": (b"#!/bin/sh\nexit 0", 0o755),
-    "scripts/acpi/power_button": (b"#!/bin/sh\r\necho mine\r\n", 0o750),
-    "scripts/sleep_button": (b"#!/bin/sh\nexit 0\n", 0o555),
-}
-
-
-def _install(typed: bool) -> Callable[[Tree], Plan]:
-    return lambda tree: hookplan.install(tree, typed=typed, force=False)
-
-
-def _uninstall(tree: Tree) -> Plan:
-    return hookplan.uninstall(tree, force=False)
-
-
-@pytest.mark.parametrize("crash", [False, True], ids=["error", "crash"])
-@pytest.mark.parametrize("verb", ["install", "install blocks", "uninstall", "uninstall blocks"])
-def test_whichever_call_fails_every_file_is_old_or_new(verb: str, crash: bool) -> None:
-    typed = "blocks" not in verb
-    make = _install(typed) if verb.startswith("install") else _uninstall
+@pytest.mark.parametrize("verb", VERBS)
+def test_wherever_it_crashes_every_file_is_old_or_new(verb: str) -> None:
+    make, before = VERBS[verb]
     number = 0
-    while True:
-        number += 1
-        with built(FOREIGN) as root:
-            tree = Tree(str(root))
-            if verb.startswith("uninstall"):
-                carry_out(hookplan.install(tree, typed=typed, force=False))
-            old = picture(root)
-            with built(FOREIGN) as other:
-                # the same, undisturbed
-                shutil.rmtree(other)
-                shutil.copytree(root, other, symlinks=True)
-                carry_out(make(Tree(str(other))))
-                new = picture(other)
-            calls = Failing(number, crash=crash)
-            failed = False
-            try:
-                carry_out(make(Tree(str(root), calls)))
-            except (Crash, exits.Failure):
-                failed = True
-            now = picture(root)
-            if calls.count < number:
-                assert now == new
-                break
-            if not crash:
-                # A failure takes everything back, and the last calls do not matter any more.
-                assert now == (old if failed else new), number
-            else:
+    with built(SITE) as model:
+        prepare(model, before)
+        old = picture(model)
+        with built({}) as other:
+            shutil.copytree(model, other, symlinks=True, dirs_exist_ok=True)
+            make(Tree(str(other), Unsynced())).carry_out()
+            new = picture(other)
+        while True:
+            number += 1
+            with built({}) as root:
+                shutil.copytree(model, root, symlinks=True, dirs_exist_ok=True)
+                calls = Crashing(number)
+                with suppress(Crash):
+                    make(Tree(str(root), calls)).carry_out()
+                now = picture(root)
+                if calls.count < number:
+                    assert now == new
+                    break
                 for name in {*old, *new, *now}:
-                    kept = name.endswith(hooks.KEPT)
-                    assert kept or now.get(name) in {old.get(name), new.get(name)}, name
-                    if kept and name in now:
-                        original = old.get(name, old.get(name.removesuffix(hooks.KEPT)))
-                        assert now[name] == original, name
-            if failed and crash:
-                # Every beginning can be finished, and can be taken back.
-                carry_out(make(tree))
+                    assert now.get(name) in {old.get(name), new.get(name)}, (number, name)
+                # Every beginning can be finished, and tidied up.
+                make(Tree(str(root), Unsynced())).carry_out()
+                make(Tree(str(root), Unsynced())).carry_out()
                 assert picture(root) == new, number
-                assert not list(root.rglob("*.vmtctl~"))
-    assert number > 40
+                assert not [path for path in root.rglob("*") if temporary(path.name)]
+    assert number > 20
 
 
 def test_nothing_is_followed_through_a_symbolic_link(tmp_path: Path) -> None:
@@ -214,7 +155,7 @@ def test_nothing_is_followed_through_a_symbolic_link(tmp_path: Path) -> None:
         elsewhere.mkdir()
         (root / link).symlink_to(elsewhere)
         with pytest.raises(exits.Failure) as caught:
-            carry_out(hookplan.install(Tree(str(root)), typed=True, force=True))
+            hookplan.install(Tree(str(root)), typed=True, force=True).carry_out()
         assert caught.value.status == exits.DATA
         assert list(elsewhere.iterdir()) == []
 
@@ -228,12 +169,12 @@ def test_a_link_in_the_place_of_a_script_is_left_alone(tmp_path: Path, name: str
     path.symlink_to(target)
     before = picture(tmp_path)
     with pytest.raises(exits.Failure, match="symbolic link"):
-        carry_out(hookplan.install(Tree(str(tmp_path)), typed=True, force=True))
+        hookplan.install(Tree(str(tmp_path)), typed=True, force=True).carry_out()
     assert picture(tmp_path) == before
 
 
 def test_a_change_between_plan_and_deed_is_noticed(tmp_path: Path) -> None:
-    with built(FOREIGN) as root:
+    with built(SITE) as root:
         tree = Tree(str(root))
         plan = hookplan.install(tree, typed=False, force=False)
         script = root / "etc/powerd/scripts/sleep_button"
@@ -241,7 +182,7 @@ def test_a_change_between_plan_and_deed_is_noticed(tmp_path: Path) -> None:
         script.write_bytes(b"#!/bin/sh\nexit 1\n")
         before = picture(root)
         with pytest.raises(exits.Failure) as caught:
-            carry_out(plan)
+            plan.carry_out()
         assert caught.value.status == exits.TEMPORARY
         assert picture(root) == before
 
@@ -254,75 +195,181 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
         plan = Plan(tree)
         plan.put(before, b"ours")
         with pytest.raises(exits.Failure):
-            carry_out(plan)
+            plan.carry_out()
         assert (root / "etc/new").read_text() == "theirs"
 
 
 def test_the_mode_of_an_edited_file_stays(tmp_path: Path) -> None:
-    with built(FOREIGN) as root:
-        carry_out(hookplan.install(Tree(str(root)), typed=False, force=False))
+    with built(SITE) as root:
+        hookplan.install(Tree(str(root)), typed=False, force=False).carry_out()
         script = root / "etc/powerd/scripts/sleep_button"
         assert stat.S_IMODE(script.stat().st_mode) == 0o555
 
 
-def test_our_scripts_are_not_writable_by_others() -> None:
-    mask = os.umask(0)
+@pytest.mark.parametrize("typed", [True, False])
+def test_what_somebody_edited_in_ours_is_refused_and_with_force_kept(typed: bool) -> None:
+    with built(SITE) as root:
+        tree = Tree(str(root))
+        hookplan.install(tree, typed=typed, force=False).carry_out()
+        script = root / f"etc/powerd/scripts/{'acpi/' * typed}power_button"
+        edited = script.read_bytes().replace(b"vmt[0-9] |", b"vmt[0-9] | mine |")
+        assert edited != script.read_bytes()
+        for number, name in enumerate(("power_button.edited", "power_button.edited2")):
+            script.write_bytes(edited + b"# mine\n" * number)
+            for make in (hookplan.uninstall, partial(hookplan.install, typed=typed)):
+                with pytest.raises(exits.Failure, match="edited"):
+                    make(tree, force=False)
+            before = script.read_bytes()
+            hookplan.install(tree, typed=typed, force=True).carry_out()
+            assert b"| mine |" not in script.read_bytes()
+            assert script.with_name(name).read_bytes() == before
+        script.write_bytes(edited)
+        hookplan.uninstall(tree, force=True).carry_out()
+        # It had been kept before; nothing is kept twice.
+        assert len(list(script.parent.glob("power_button.*"))) == 2
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_another_version_of_ours_is_known_and_replaced(typed: bool) -> None:
+    """Older or newer: an upgrade and its way back need no --force."""
+    other = b"# of another version"
+    with built(SITE) as root:
+        prepare(root, "other version" if typed else "other version of blocks")
+        scripts = [path for path in root.rglob("*") if path.is_file()]
+        ours = [path for path in scripts if other in path.read_bytes()]
+        assert len(ours) == 4
+        hookplan.install(Tree(str(root)), typed=typed, force=False).carry_out()
+        assert [path for path in ours if other in path.read_bytes()] == []
+        hookplan.uninstall(Tree(str(root)), force=False).carry_out()
+        assert (root / "etc/powerd/scripts/power_button").read_bytes() == b"#!/bin/sh\nexit 0"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"#!/usr/bin/perl\nexit 0;\n", "its interpreter is perl, not sh"),
+        (b"#!/bin/csh -f\nexit 0\n", "its interpreter is csh, not sh"),
+        (b"#! /usr/bin/env python3.13\nimport sys\n", "its interpreter is python3.13, not sh"),
+        (b"#!/bin/sh\neval 'exec perl -x -wS $0 ${1+\"$@\"}'\n", "another interpreter than sh"),
+        (b'#!/bin/sh\n"""exec" python3 "$0" "$@"\n"""\n', "another interpreter than sh"),
+        (b"#!/bin/sh\r\nexit 0\r\n", "carriage return"),
+        (b"#!/bin/sh\rexit 0\r", "carriage return"),
+        (b"\x7fELF\x02\x01\x01", "does not begin with #!"),
+        (b"exit 0\n", "does not begin with #!"),
+        (b"", "does not begin with #!"),
+    ],
+)
+@pytest.mark.parametrize("typed", [True, False])
+def test_what_is_not_for_sh_is_never_edited(content: bytes, reason: str, typed: bool) -> None:
+    name = f"scripts/{'acpi/' * typed}power_button"
+    with built({name: (content, 0o755)}) as root:
+        before = picture(root)
+        with pytest.raises(exits.Failure) as caught:
+            hookplan.install(Tree(str(root)), typed=typed, force=True)
+        assert caught.value.status == exits.DATA
+        assert reason in str(caught.value)
+        assert picture(root) == before
+        # What it says to do works.
+        done = caught.value.hint.partition(": ")[2].replace("/etc/", f"{root}/etc/")
+        subprocess.run(["sh", "-c", done], check=True)
+        hookplan.install(Tree(str(root)), typed=typed, force=False).carry_out()
+        assert (root / f"etc/powerd/{name}.site").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "line", [b"#!/bin/sh -", b"#! /bin/ksh", b"#!/usr/pkg/bin/bash", b"#!/usr/bin/env sh"]
+)
+def test_what_is_for_sh_gets_the_block(line: bytes) -> None:
+    with built({"scripts/acpi/power_button": (line + b"\nexit 0\n", 0o755)}) as root:
+        hookplan.install(Tree(str(root)), typed=True, force=False).carry_out()
+        text = (root / "etc/powerd/scripts/acpi/power_button").read_bytes()
+        assert text.startswith(line + b"\n# >>> vmtctl")
+
+
+def test_a_script_that_powerd_would_skip_is_refused() -> None:
+    with (
+        built({"scripts/acpi/power_button": (b"#!/bin/sh\n", 0o644)}) as root,
+        pytest.raises(exits.Failure, match="not executable"),
+    ):
+        hookplan.install(Tree(str(root)), typed=True, force=False)
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_vmt_d_that_is_no_directory_is_refused_and_uninstall_works(kind: str) -> None:
+    with built(SITE) as root:
+        tree = Tree(str(root))
+        (root / "elsewhere").mkdir()
+        site = root / "etc/powerd/vmt.d"
+
+        def plant() -> None:
+            if kind == "link":
+                site.symlink_to(root / "elsewhere")
+            else:
+                site.write_text("")
+
+        plant()
+        with pytest.raises(exits.Failure) as caught:
+            hookplan.install(tree, typed=True, force=True)
+        assert caught.value.status == exits.DATA
+        assert "mkdir /etc/powerd/vmt.d" in caught.value.hint
+        site.unlink()
+        hookplan.install(tree, typed=True, force=False).carry_out()
+        site.rmdir()
+        plant()
+        hookplan.uninstall(tree, force=False).carry_out()
+        assert not (root / "etc/powerd/vmt-event").exists()
+        assert os.path.lexists(site)
+
+
+def test_a_record_of_somebody_else_is_left_alone() -> None:
+    theirs = (b"something else\n", 0o644)
+    with built({**SITE, "vmt.installed": theirs}) as root:
+        tree = Tree(str(root))
+        with pytest.raises(exits.Failure, match=r"vmt\.installed belongs to somebody else"):
+            hookplan.install(tree, typed=True, force=True)
+        hookplan.uninstall(tree, force=True).carry_out()
+        assert (root / "etc/powerd/vmt.installed").read_bytes() == theirs[0]
+
+
+def test_only_temporary_files_of_ours_are_removed() -> None:
+    names = (".power_button.vmtctl-new~", ".mine.vmtctl-new~", ".lid_switch.vmtctl-old~")
+    with built({f"scripts/{name}": (b"x", 0o644) for name in names}) as root:
+        hookplan.install(Tree(str(root)), typed=True, force=False).carry_out()
+        left = [path.name for path in (root / "etc/powerd/scripts").iterdir() if path.is_file()]
+        assert sorted(left) == sorted(names[1:])
+
+
+def test_what_may_be_the_last_copy_is_not_removed() -> None:
+    with built({"scripts/.power_button.vmtctl-old~": (b"#!/bin/sh\n# mine\n", 0o755)}) as root:
+        old = root / "etc/powerd/scripts/.power_button.vmtctl-old~"
+        with pytest.raises(exits.Failure) as caught:
+            hookplan.install(Tree(str(root)), typed=True, force=True)
+        assert "mv /etc/powerd/scripts/.power_button.vmtctl-old~ " in caught.value.hint
+        assert old.read_bytes() == b"#!/bin/sh\n# mine\n"
+
+
+@pytest.mark.parametrize("mask", [0, 0o077])
+def test_modes_do_not_depend_on_the_umask(mask: int) -> None:
+    found = os.umask(mask)
     try:
-        with built({}) as root:
-            carry_out(hookplan.install(Tree(str(root)), typed=True, force=False))
-            for path in (root / "etc/powerd").rglob("*"):
-                if path.name != "vmt.installed":
-                    assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0 or path.is_dir()
+        with built({"scripts": None}) as root:
+            hookplan.install(Tree(str(root)), typed=True, force=False).carry_out()
+            made = root / "etc/powerd/scripts"
+            for path in [*(root / "etc/powerd").iterdir(), *made.rglob("*")]:
+                if path != made:
+                    expected = 0o644 if path.name == "vmt.installed" else 0o755
+                    assert stat.S_IMODE(path.stat().st_mode) == expected, path
     finally:
-        os.umask(mask)
+        os.umask(found)
 
 
-def test_a_script_of_ours_that_was_edited_is_kept_without_force() -> None:
+def test_a_handler_that_is_not_executable_becomes_so() -> None:
     with built({}) as root:
         tree = Tree(str(root))
-        carry_out(hookplan.install(tree, typed=True, force=False))
-        script = root / "etc/powerd/scripts/acpi/power_button"
-        script.write_bytes(script.read_bytes() + b"# mine\n")
-        for make in (_install(True), _uninstall):
-            with pytest.raises(exits.Failure, match="edited"):
-                make(tree)
-        carry_out(hookplan.install(tree, typed=True, force=True))
-        assert b"# mine" not in script.read_bytes()
-
-
-def test_an_older_version_of_ours_is_known_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hashlib import sha256
-
-    from vmtctl import data
-
-    old = b"#!/bin/sh\n# as 0.0.9 had it\n"
-    real = data.read
-
-    def read(name: str) -> bytes:
-        if name == "powerd/versions":
-            return real(name) + f"{sha256(old).hexdigest()} hook\n".encode()
-        return real(name)
-
-    monkeypatch.setattr(data, "read", read)
-    with built({"scripts/acpi/power_button": (old, 0o755)}) as root:
-        carry_out(hookplan.install(Tree(str(root)), typed=True, force=False))
-        script = root / "etc/powerd/scripts/acpi/power_button"
-        assert script.read_bytes() == real("powerd/hook")
-        assert not script.with_name(f"power_button{hooks.KEPT}").exists()
-
-
-def test_the_versions_list_holds_what_is_shipped() -> None:
-    from vmtctl import data
-    from vmtctl.install.tree import Snapshot
-
-    listed = data.read("powerd/versions").decode().split("\n")
-    from hashlib import sha256
-
-    for name in ("hook", "vmt-event"):
-        digest = sha256(data.read(f"powerd/{name}")).hexdigest()
-        assert f"{digest} {name}" in listed, "add the new hash; keep the old ones"
-    absent = Snapshot("/x", "absent", None, b"")
-    assert hookplan.classify(absent, "hook") == "absent"
+        hookplan.install(tree, typed=True, force=False).carry_out()
+        (root / "etc/powerd/vmt-event").chmod(0o644)
+        hookplan.install(tree, typed=True, force=False).carry_out()
+        assert stat.S_IMODE((root / "etc/powerd/vmt-event").stat().st_mode) == 0o755
 
 
 @given(CONTENT, PLAIN, st.booleans())
@@ -335,6 +382,13 @@ def test_a_block_comes_and_goes_without_a_trace(old: bytes, inside: bytes, top: 
 @given(st.booleans())
 def test_a_file_made_for_the_block_goes_with_it(top: bool) -> None:
     assert block.without_block(block.with_block(None, b"x\n", "/x", top=top), "/x") is None
+
+
+@pytest.mark.parametrize("old", [b"a\rb\rc", b"a\r", b"\r", b"a\x0bb", b"#!/bin/sh\rexit 0\r"])
+@pytest.mark.parametrize("top", [True, False])
+def test_what_is_no_line_end_for_sh_is_none(old: bytes, top: bool) -> None:
+    new = block.with_block(old, b"x\n", "/x", top=top)
+    assert block.without_block(new, "/x") == old
 
 
 @given(CONTENT, CONTENT)
@@ -369,10 +423,10 @@ def test_a_read_only_directory_says_so(tmp_path: Path) -> None:
         def mkdir(*_: Any, **__: Any) -> None:
             raise OSError(30, "Read-only file system")
 
-    with built(FOREIGN) as root:
+    with built(SITE) as root:
         before = picture(root)
         plan = hookplan.install(Tree(str(root), ReadOnly()), typed=True, force=False)
         with pytest.raises(exits.Failure) as caught:
-            carry_out(plan)
+            plan.carry_out()
         assert "mount -u" in caught.value.hint
         assert picture(root) == before

@@ -33,20 +33,36 @@ def _keep(tree: Tree) -> None:
     tree.keep(tree.look("/file"), "/file.kept")
 
 
-def _put_back(tree: Tree) -> None:
-    tree.put_back(tree.look("/other"), tree.look("/file"))
+def _put(tree: Tree) -> None:
+    tree.put(tree.look("/file"), b"new", 0o644, None)
+
+
+def _create(tree: Tree) -> None:
+    tree.put(tree.look("/fresh"), b"new", 0o644, None)
 
 
 @pytest.mark.parametrize(
     ("change", "call"),
     [
-        (lambda tree: tree.remove(tree.look("/file")), "unlink"),
+        (lambda tree: tree.remove("/file"), "unlink"),
+        (lambda tree: tree.set_aside(tree.look("/file")), "rename"),
+        (lambda tree: tree.restore("/other", "/file"), "rename"),
         (_keep, "link"),
-        (_put_back, "rename"),
+        (_put, "rename"),
+        (_create, "link"),
         (lambda tree: tree.make_directory("/new", 0o755), "mkdir"),
         (lambda tree: tree.remove_directory("/empty"), "rmdir"),
     ],
-    ids=["remove", "keep", "put back", "make directory", "remove directory"],
+    ids=[
+        "remove",
+        "set aside",
+        "restore",
+        "keep",
+        "put",
+        "create",
+        "make directory",
+        "remove directory",
+    ],
 )
 def test_a_name_that_changes_is_synced(
     tmp_path: Path, change: Callable[[Tree], None], call: str
@@ -54,24 +70,20 @@ def test_a_name_that_changes_is_synced(
     (tmp_path / "file").write_text("file")
     (tmp_path / "other").write_text("other")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "etc").mkdir()
     calls = Recorded()
     change(Tree(str(tmp_path), calls))
     assert "fsync" in calls.seen[calls.seen.index(call) :]
 
 
-@pytest.mark.parametrize("meanwhile", ["file", "other"])
-def test_nothing_is_put_back_over_what_somebody_else_wrote(tmp_path: Path, meanwhile: str) -> None:
-    for name in ("file", "other"):
-        (tmp_path / name).write_text(name)
-    tree = Tree(str(tmp_path))
-    kept, before = tree.look("/other"), tree.look("/file")
-    (tmp_path / "fresh").write_text("fresh")
-    (tmp_path / "fresh").replace(tmp_path / meanwhile)
-    with pytest.raises(Failure, match=f"/{meanwhile} was changed by somebody else"):
-        tree.put_back(kept, before)
-
-
-@pytest.mark.parametrize("change", [Tree.remove, lambda tree, was: tree.keep(was, "/file.kept")])
+@pytest.mark.parametrize(
+    "change",
+    [
+        Tree.set_aside,
+        lambda tree, was: tree.keep(was, "/file.kept"),
+        lambda tree, was: tree.put(was, b"new", 0o644, was),
+    ],
+)
 def test_what_somebody_else_wrote_meanwhile_is_not_touched(
     tmp_path: Path, change: Callable[[Tree, Any], None]
 ) -> None:
@@ -93,7 +105,7 @@ def test_a_file_is_kept_as_it_was_or_made_anew(tmp_path: Path) -> None:
         tree = Tree(str(tmp_path))
         plan = Plan(tree)
         plan.put(tree.look("/file"), b"new", mode=0o755, keep=keep)
-        plan.carry_out(lambda _: None)
+        plan.carry_out()
         assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", mode)
 
 
@@ -105,26 +117,60 @@ def test_a_file_that_goes_is_shown_to_go_to_nothing(tmp_path: Path) -> None:
     assert plan.diff().startswith("--- /file\n+++ /dev/null\n")
 
 
-def test_what_cannot_be_taken_back_is_named(tmp_path: Path) -> None:
-    def fail() -> None:
-        raise Failure("planted")
+class Planted(Change):
+    """A change that fails when it is done, or when it is taken back."""
 
-    plan = Plan(Tree(str(tmp_path)))
-    plan.changes = [
-        Change("paint", "/p", lambda: None, fail),
-        Change("build", "/b", fail, lambda: None),
-    ]
+    def __init__(self, tree: Tree, what: str, *, done: bool) -> None:
+        super().__init__(tree, what, f"/{what}")
+        self._done = done
+
+    def do(self) -> None:
+        if not self._done:
+            raise Failure("planted")
+
+    def undo(self) -> None:
+        if self._done:
+            raise Failure("stuck")
+
+    def left(self) -> str:
+        return f"/old{self.path} is what {self.path} was" if self._done else ""
+
+
+def test_what_cannot_be_taken_back_is_named_and_nothing_more_is_tried(tmp_path: Path) -> None:
+    tree = Tree(str(tmp_path))
+    plan = Plan(tree)
+    plan.changes = [Planted(tree, what, done=what != "d") for what in "abcd"]
     with pytest.raises(Failure) as caught:
-        plan.carry_out(lambda _: None)
-    assert str(caught.value) == "cannot build: planted; and this could not be taken back: paint"
-    assert caught.value.hint == "mend the cause, then run the same command again"
+        plan.carry_out()
+    assert str(caught.value) == (
+        "cannot d: planted; and this cannot be taken back: c: stuck; these are done: a, b; "
+        "nothing is lost: /old/a is what /a was; /old/b is what /b was; /old/c is what /c was"
+    )
+    assert caught.value.hint == "remove the cause, then run the same command again"
+
+
+def test_an_interruption_takes_everything_back(tmp_path: Path) -> None:
+    class Interrupted(Planted):
+        def do(self) -> None:
+            raise KeyboardInterrupt
+
+    (tmp_path / "file").write_text("old")
+    tree = Tree(str(tmp_path))
+    plan = Plan(tree)
+    plan.put(tree.look("/file"), b"new")
+    plan.changes.append(Interrupted(tree, "x", done=False))
+    with pytest.raises(Failure, match="interrupted; nothing was changed"):
+        plan.carry_out()
+    assert (tmp_path / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_our_block_comes_before_what_a_script_does_itself(tmp_path: Path) -> None:
     scripts = tmp_path / "etc/powerd/scripts"
     scripts.mkdir(parents=True)
     (scripts / "power_button").write_text("#!/bin/sh\n\n/sbin/shutdown -p now\n")
-    hookplan.install(Tree(str(tmp_path)), typed=False, force=False).carry_out(lambda _: None)
+    (scripts / "power_button").chmod(0o755)
+    hookplan.install(Tree(str(tmp_path)), typed=False, force=False).carry_out()
     text = (scripts / "power_button").read_text()
     assert text.startswith("#!/bin/sh\n")
     assert text.index("vmtctl") < text.index("/sbin/shutdown -p now")

@@ -86,7 +86,7 @@ def test_what_another_run_did_meanwhile_counts(
     def install(tree: Tree, **options: Any) -> Any:
         plans.append(real(tree, **options))
         if len(plans) == 1:  # the other run comes between our look and our lock
-            real(tree, **options).carry_out(lambda _: None)
+            real(tree, **options).carry_out()
         return plans[-1]
 
     real = hookplan.install

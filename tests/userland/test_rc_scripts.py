@@ -30,8 +30,16 @@ rcvar=vmtools
 pidfile={prefix}/var/run/vmware-guestd.pid
 command={prefix}/usr/pkg/bin/vmtoolsd
 command_args="--background {root}/var/run/vmware-guestd.pid"
-start_precmd="echo their-detach >>{root}/log"
-stop_precmd="echo their-attach >>{root}/log"
+start_precmd="disable_vmt"
+disable_vmt()
+{
+	echo their-detach >>{root}/log
+}
+stop_precmd="enable_vmt"
+enable_vmt()
+{
+	echo their-attach >>{root}/log
+}
 load_rc_config $name
 run_rc_command "$1"
 """
@@ -125,6 +133,20 @@ def test_vmt0_is_taken_back_when_vmtoolsd_does_not_start(rc: Rc) -> None:
     rc.program("usr/pkg/bin/vmtoolsd", FAILS)
     assert rc.run("vmtools", "start").returncode == 1
     assert rc.log == ["-q detach", "failed", "-q attach"]
+
+
+def test_commands_of_the_site_are_run_first_as_before(rc: Rc) -> None:
+    path = rc.root / "etc/rc.conf.d/vmtools"
+    site = """\
+start_precmd=mine
+mine() { echo mine >>{root}/log; }
+stop_postcmd='echo over >>{root}/log'
+"""
+    path.write_text(rc.fill(site) + path.read_text())
+    rc.program("usr/pkg/bin/vmtoolsd", RUNS)
+    assert rc.run("vmtools", "start").returncode == 0
+    assert rc.run("vmtools", "stop").returncode == 0
+    assert rc.log == ["mine", "-q detach", "started", "over", "-q attach"]
 
 
 def test_a_second_start_leaves_the_channel_alone(rc: Rc) -> None:

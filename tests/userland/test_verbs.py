@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakeguest import require
 from vmtctl import exits
 
 PERIOD = "machdep.vmt0.clock_sync.period"
@@ -51,23 +52,86 @@ def test_service_adds_a_block_and_takes_it_away(vmtctl: Control, guest: Any) -> 
     path.write_text("vmtools=YES")
     assert vmtctl("service", "install").status == 0
     assert path.read_text().startswith("vmtools=YES\n# >>> vmtctl >>>")
-    assert 'stop_precmd=":"' in path.read_text()
     assert vmtctl("service", "install", "--json").json["changed"] is False
     assert vmtctl("service", "uninstall").status == 0
     assert path.read_text() == "vmtools=YES"
     assert vmtctl("service", "uninstall", "--json").json["changed"] is False
 
 
-def test_the_service_block_is_what_rc_subr_would_read(vmtctl: Control, guest: Any) -> None:
+# pkgsrc sysutils/open-vm-tools/files/vmtools.sh 1.4, up to load_rc_config, and what
+# run_rc_command of NetBSD's etc/rc.subr does with the variables: eval, unquoted.
+RC_SCRIPT = """
+start_precmd="disable_vmt"
+disable_vmt() { echo "pkgsrc detaches"; }
+stop_precmd="enable_vmt"
+enable_vmt() { echo "pkgsrc attaches"; }
+%s
+start() {
+	if [ -n "$start_precmd" ]; then eval $start_precmd || return 1; fi
+	echo vmtoolsd starts
+}
+stop() {
+	if [ -n "$stop_precmd" ]; then eval $stop_precmd || return 1; fi
+	echo vmtoolsd stops
+	if [ -n "$stop_postcmd" ]; then eval $stop_postcmd || return 1; fi
+}
+start; echo "status $?"
+stop; echo "status $?"
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(
+    ("conf", "said"),
+    [
+        ("", "-q detach|vmtoolsd starts|status 0|vmtoolsd stops|-q attach|status 0"),
+        (
+            # as somebody has it
+            """vmtools_flags="-c /etc/vmtools.conf"
+start_precmd="mine"
+mine() { echo "before vmtoolsd"; }""",
+            "before vmtoolsd|-q detach|vmtoolsd starts|status 0|vmtoolsd stops|-q attach|status 0",
+        ),
+        (
+            """start_precmd="echo a; echo b;"
+stop_precmd="echo c"
+stop_postcmd="echo d" """,
+            "a|b|-q detach|vmtoolsd starts|status 0|c|vmtoolsd stops|d|-q attach|status 0",
+        ),
+        (
+            "start_precmd=false\nstop_postcmd=false",
+            "status 1|vmtoolsd stops|-q attach|status 0",
+        ),
+    ],
+)
+def test_the_service_block_keeps_what_the_site_has_set(
+    vmtctl: Control, guest: Any, conf: str, said: str, times: int
+) -> None:
     import subprocess
 
-    vmtctl("service", "install")
+    (guest.root / CONF).write_text(f"{conf}\n" if conf else "")
+    assert vmtctl("service", "install").status == 0
     text = (guest.root / CONF).read_text().replace("/usr/pkg/bin/vmtctl", "/bin/echo")
-    steps = 'eval "$start_precmd"; eval "$stop_precmd"; eval "$stop_postcmd"'
-    done = subprocess.run(
-        ["/bin/sh", "-euc", f"{text}\n{steps}"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "-q detach\n-q attach\n"
+    block = text[text.index("# >>> vmtctl") :] * (times - 1)
+    for shell in ("/bin/sh", require("dash")):
+        done = subprocess.run(
+            [shell, "-uc", RC_SCRIPT.replace("%s", text + block)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.replace("\n", "|").rstrip("|") == said, done.stderr
+
+
+def test_an_edit_inside_the_service_block_is_kept_beside_it(vmtctl: Control, guest: Any) -> None:
+    path = guest.root / CONF
+    vmtctl("service", "install")
+    edited = path.read_text().replace("start_precmd=vmtctl_start\n", "start_precmd=mine\n")
+    assert edited != path.read_text()
+    path.write_text(edited)
+    assert f"keep /{CONF} as /{CONF}.edited" in vmtctl("service", "install").out
+    assert path.with_name("vmtools.edited").read_text() == edited
+    assert "start_precmd=mine" not in path.read_text()
 
 
 @pytest.mark.parametrize(

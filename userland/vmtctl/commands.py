@@ -37,18 +37,28 @@ moment."""
 
 _POWERD_TEXT = """\
 powerd(8) runs a script when the host asks for a shutdown or a reboot, and after a resume.  install
-puts small scripts into /etc/powerd/scripts/acpi, where powerd looks first.  They handle vmt(4) and
-hand every other device on to what was there before, so no file of the system is edited.  On a
-machine without ACPI a marked block goes into the standard scripts instead.  The executables in
-/etc/powerd/vmt.d are run in the order of their names: before a shutdown or reboot, and after the
-network was renewed when the machine was resumed.  Their arguments are what happens (shutdown,
-reboot, suspend or resume) and the device; each has 30 seconds.  One that everybody may write to is
-not run."""
+puts small scripts into /etc/powerd/scripts/acpi, where powerd looks first, so no file of the
+system is edited.  They handle vmt(4), and hand every other device on to the standard script.  Where
+a script of the site is in their place, a marked block goes into it; on a machine without ACPI
+that is true of the standard scripts.  A script that is not for sh(1) is never edited: install
+stops and says what to do.
+
+When the host asks for a shutdown or a reboot, the executables in /etc/powerd/vmt.d are run first,
+in the order of their names.  Last comes the script that powerd would run without vmtctl, under its
+own name and with powerd's arguments: NetBSD's, which calls shutdown(8), or the site's.  Where there
+is none, or where it fails, the hooks call shutdown.  After a resume that script comes first, then
+the leases of dhcpcd(8) and dhclient(8) are renewed, then vmt.d is run.
+
+The arguments of the scripts in vmt.d are what happens (shutdown, reboot or resume) and the
+device.  Each has 30 seconds; then it is killed with its children.  A script that others than root
+can change, by its mode, its owner or a directory above it, is not run; a symbolic link counts as
+what it leads to."""
 
 _SERVICE_TEXT = """\
 pkgsrc's script vmtools detaches vmt0 before vmtoolsd starts, and attaches it again while vmtoolsd
 still runs.  install adds a marked block to /etc/rc.conf.d/vmtools that makes both steps go through
-vmtctl, in the right order.  pkgsrc's own script is not touched."""
+vmtctl, in the right order.  Commands that the site has set for these steps in that file are run
+first, as before.  pkgsrc's own script is not touched."""
 
 _LOAD_TEXT = """\
 The kernel's own vmt(4) is replaced without a reboot: the built-in module is disabled, FILE is

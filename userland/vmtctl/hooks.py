@@ -22,10 +22,10 @@ RECORD = "/etc/powerd/vmt.installed"
 # What vmt(4) raises: a halt, a reboot, a resume (NetBSD sys/dev/sysmon/sysmon_power.c).
 SCRIPTS = ("power_button", "reset_button", "sleep_button")
 
-# A foreign script in our place is kept under this name, and still run.
-KEPT = ".before-vmtctl"
+# A script of ours that was edited and then replaced by --force is kept under this name.
+EDITED = ".edited"
 
-# The line by which a script of ours is known; whether it is unchanged, its hash tells.
+# The line by which a script of ours is known; whether it is unchanged, its last line tells.
 MARK = "vmtctl: part of netbsd-vmt"
 
 

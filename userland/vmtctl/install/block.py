@@ -1,7 +1,8 @@
 """A marked block in a file that belongs to somebody else.
 
-The markers say whose block it is, and whether the file ended without a newline or did not exist,
-so that taking the block out gives back every byte.
+The markers say whose block it is, whether the file ended without a newline or did not exist, and
+the check sum of what is between them.  Taking the block out gives back every byte.  A line ends
+with a newline, as for sh(1); a carriage return is a byte like any other.
 """
 
 from __future__ import annotations
@@ -12,18 +13,51 @@ _BEGIN = b"# >>> vmtctl >>>"
 _END = b"# <<< vmtctl <<<"
 _NO_NEWLINE = b" no newline before"
 _NEW_FILE = b" new file"
+_SUM = b" sha256="
+
+# The last line of a file that is all ours.
+_OWN_SUM = b"# vmtctl: sha256="
+
+# Hexadecimal digits of the sum that are kept: it is about editors, not about attackers.
+_DIGITS = 16
 
 
 class Parts:
     """A file taken apart: what is before the block, the block's inside, and what is after."""
 
-    __slots__ = ("after", "before", "inside", "note")
+    __slots__ = ("after", "before", "inside", "note", "sum")
 
-    def __init__(self, before: bytes, inside: bytes | None, after: bytes, note: bytes) -> None:
+    def __init__(
+        self, before: bytes, inside: bytes | None, after: bytes, note: bytes, sum_: bytes = b""
+    ) -> None:
         self.before = before
         self.inside = inside
         self.after = after
-        self.note = note
+        self.note = note  # _NO_NEWLINE, _NEW_FILE or nothing
+        self.sum = sum_
+
+    @property
+    def edited(self) -> bool:
+        """Whether somebody changed the inside since it was written, by any version of vmtctl."""
+        return self.inside is not None and self.sum != _sum(self.inside)
+
+
+def _sum(data: bytes) -> bytes:
+    from hashlib import sha256
+
+    return sha256(data).hexdigest()[:_DIGITS].encode()
+
+
+def sealed(data: bytes) -> bytes:
+    """Return ``data`` (a file of ours, ending with a newline) with its check sum as last line."""
+    return data + _OWN_SUM + _sum(data) + b"\n"
+
+
+def unsealed(data: bytes) -> bytes | None:
+    """Return a file of ours without its check sum; None when the sum is wrong or not there."""
+    start = data.rfind(b"\n", 0, -1) + 1
+    body, last = data[:start], data[start:]
+    return body if last == _OWN_SUM + _sum(body) + b"\n" else None
 
 
 def split(data: bytes, path: str) -> Parts:
@@ -32,7 +66,7 @@ def split(data: bytes, path: str) -> Parts:
     begin = end = -1
     inside_start = after_start = 0
     note = b""
-    for number, line in enumerate(data.splitlines(keepends=True), 1):
+    for number, line in enumerate(_lines(data), 1):
         bare = line.rstrip(b"\r\n")
         if bare.startswith(_BEGIN):
             if begin >= 0:
@@ -48,7 +82,14 @@ def split(data: bytes, path: str) -> Parts:
         return Parts(data, None, b"", b"")
     if end < 0:
         raise _broken(path, data.count(b"\n", 0, begin) + 1, "begins but does not end")
-    return Parts(data[:begin], data[inside_start:end], data[after_start:], note)
+    note, _, sum_ = note.partition(_SUM)
+    return Parts(data[:begin], data[inside_start:end], data[after_start:], note, sum_)
+
+
+def _lines(data: bytes) -> list[bytes]:
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]
 
 
 def _broken(path: str, line: int, what: str) -> Failure:
@@ -65,21 +106,22 @@ def with_block(data: bytes | None, inside: bytes, path: str, *, top: bool) -> by
     A new block goes behind the #! line with ``top``, else to the end.
     """
     inside = inside if not inside or inside.endswith(b"\n") else inside + b"\n"
+    marked = _SUM + _sum(inside) + b"\n" + inside + _END + b"\n"
     if data is None:
-        return b"#!/bin/sh\n" * top + _BEGIN + _NEW_FILE + b"\n" + inside + _END + b"\n"
+        return b"#!/bin/sh\n" * top + _BEGIN + _NEW_FILE + marked
     parts = split(data, path)
     if parts.inside is None:
         before, after = data, b""
         if top:
-            first = data.splitlines(keepends=True)[:1]
-            before = first[0] if first and first[0].startswith(b"#!") else b""
+            first = data[: data.find(b"\n") + 1] or data
+            before = first if first.startswith(b"#!") else b""
             after = data[len(before) :]
         note = b""
         if before and not before.endswith(b"\n"):
             before += b"\n"
             note = _NO_NEWLINE
         parts = Parts(before, b"", after, note)
-    return parts.before + _BEGIN + parts.note + b"\n" + inside + _END + b"\n" + parts.after
+    return parts.before + _BEGIN + parts.note + marked + parts.after
 
 
 def without_block(data: bytes, path: str) -> bytes | None:

@@ -16,6 +16,7 @@ class Calls:
     fsync = staticmethod(os.fsync)
     fchmod = staticmethod(os.fchmod)
     fchown = staticmethod(os.fchown)
+    utime = staticmethod(os.utime)
     stat = staticmethod(os.stat)
     link = staticmethod(os.link)
     rename = staticmethod(os.rename)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from vmtctl import data
 from vmtctl.exits import DATA, Failure
-from vmtctl.hooks import DIRECTORY, HANDLER, KEPT, MARK, RECORD, SCRIPTS, SITE, TYPED
-from vmtctl.install import block
+from vmtctl.hooks import DIRECTORY, EDITED, HANDLER, MARK, RECORD, SCRIPTS, SITE, TYPED
+from vmtctl.install import block, shell
 from vmtctl.install.plan import Plan
 
 TYPE_CHECKING = False
@@ -18,42 +18,73 @@ if TYPE_CHECKING:
 
 _RECORD_HEAD = "# Made by `vmtctl powerd install`; `vmtctl powerd uninstall` needs it.\n"
 
-_SWEPT = ("/etc/powerd", DIRECTORY, TYPED)
+# What classify() says of files that vmtctl wrote, as a whole or a block.
+OURS = frozenset({"current", "other version", "edited"})
+BLOCKS = frozenset({"block", "block of another version", "edited block"})
+
+
+def shipped(name: str) -> bytes:
+    """Return the file of ours ``name`` ("hook", "vmt-event") as it is installed."""
+    return block.sealed(data.read(f"powerd/{name}"))
 
 
 def classify(found: Snapshot, name: str) -> str:
-    """Tell what a file is: absent, current, older, edited (all three ours) or foreign."""
+    """Return what a file is.
+
+    absent; current, other version or edited: a file of ours; block, block of another version or
+    edited block: somebody's script with our block; foreign.
+    """
     if not found.exists:
         return "absent"
     if found.kind != "file":
         return "foreign"
-    if found.data == data.read(f"powerd/{name}"):
+    if found.data == shipped(name):
         return "current"
-    from hashlib import sha256
-
-    if f"{sha256(found.data).hexdigest()} {name}" in data.read("powerd/versions").decode().split(
-        "\n"
-    ):
-        return "older"
+    if (body := block.unsealed(found.data)) is not None and MARK.encode() in body:
+        return "other version"
+    parts = block.split(found.data, found.path)
+    if parts.inside is not None:
+        if parts.edited:
+            return "edited block"
+        current = parts.inside == data.read("powerd/block")
+        return "block" if current else "block of another version"
     return "edited" if MARK.encode() in found.data else "foreign"
+
+
+def places(name: str) -> tuple[str, str]:
+    """Return where powerd(8) looks for the script ``name``: on machines with ACPI, and then."""
+    return f"{TYPED}/{name}", f"{DIRECTORY}/{name}"
+
+
+def _sweep(plan: Plan) -> None:
+    plan.sweep(HANDLER, lambda was: classify(was, "vmt-event") in OURS)
+    plan.sweep(RECORD, lambda was: was.data.startswith(_RECORD_HEAD.encode()))
+    for name in SCRIPTS:
+        for path in places(name):
+            plan.sweep(path, lambda was: classify(was, "hook") in OURS - {"edited"})
 
 
 def install(tree: Tree, *, typed: bool, force: bool) -> Plan:
     """Plan the installation; ``typed`` for a machine with ACPI. Raises Failure."""
     plan = Plan(tree)
-    for directory in _SWEPT:
-        plan.sweep(directory)
-    wanted = ["/etc/powerd", DIRECTORY, *([TYPED] if typed else []), SITE]
-    missing = [path for path in wanted if tree.look(path).kind == "absent"]
+    _sweep(plan)
+    site = tree.look(SITE)
+    if site.kind not in {"directory", "absent"}:
+        what = "a symbolic link" if site.kind == "link" else "no directory"
+        raise Failure(
+            f"{SITE} is {what}, and powerd's hooks run what is in it",
+            hint=f"make it a directory: mv {SITE} {SITE}.orig; mkdir {SITE}; "
+            "symbolic links to scripts may be in it",
+            status=DATA,
+        )
+    needed = ["/etc/powerd", DIRECTORY, *([TYPED] if typed else []), SITE]
+    missing = [path for path in needed if tree.look(path).kind == "absent"]
     _record(plan, tree, missing)
     for path in missing:
         plan.make_directory(path)
     _own_file(plan, tree.look(HANDLER), "vmt-event", force=force)
     for name in SCRIPTS:
-        if typed:
-            _typed_script(plan, tree, name, force=force)
-        else:
-            _standard_script(plan, tree, name)
+        _script(plan, tree.look(places(name)[0 if typed else 1]), force=force)
     return plan
 
 
@@ -74,122 +105,135 @@ def _record(plan: Plan, tree: Tree, missing: list[str]) -> None:
 
 
 def _recorded(found: Snapshot) -> list[str]:
-    if found.kind != "file":
+    """Return the directories that install made. Raises Failure when it is not our record."""
+    found.need_file_or_nothing()
+    if not found.exists:
         return []
-    lines = found.data.decode("utf-8", "replace").splitlines()
-    return [line for line in lines if line in {"/etc/powerd", DIRECTORY, TYPED, SITE}]
+    text = found.data.decode("utf-8", "replace")
+    if not text.startswith(_RECORD_HEAD):
+        raise _taken(found)
+    return [line for line in text.splitlines() if line in {"/etc/powerd", DIRECTORY, TYPED, SITE}]
+
+
+def _taken(found: Snapshot) -> Failure:
+    return Failure(
+        f"{found.path} belongs to somebody else, and vmtctl needs the name",
+        hint=f"move it away: mv {found.path} {found.path}.orig",
+        status=DATA,
+    )
 
 
 def _own_file(plan: Plan, found: Snapshot, name: str, *, force: bool) -> None:
     found.need_file_or_nothing()
     kind = classify(found, name)
-    if kind == "foreign":
+    if kind in BLOCKS or kind == "foreign":
+        raise _taken(found)
+    if kind == "edited":
+        _edited(plan, found, force=force)
+    plan.put(found, shipped(name), mode=0o755, keep=bool(found.mode & 0o100))
+
+
+def _edited(plan: Plan, found: Snapshot, *, force: bool) -> None:
+    """Refuse to lose what somebody edited; with ``force`` keep it under a name of its own."""
+    if not force:
         raise Failure(
-            f"{found.path} belongs to somebody else, and vmtctl needs the name",
-            hint=f"move it away: mv {found.path} {found.path}.orig",
+            f"{found.path} is vmtctl's, but somebody edited it",
+            hint="`vmtctl powerd diff` shows how; put what you need into a script in "
+            f"{SITE}, then use --force, which keeps the file as {found.path}{EDITED}",
             status=DATA,
         )
-    if kind == "edited" and not force:
-        raise _edited(found)
-    plan.put(found, data.read(f"powerd/{name}"), mode=0o755, keep=found.exists)
+    keep_edited(plan, found)
 
 
-def _edited(found: Snapshot) -> Failure:
-    return Failure(
-        f"{found.path} is vmtctl's, but somebody edited it",
-        hint="see `vmtctl powerd diff --force` and keep what you need, e.g. in /etc/powerd/vmt.d; "
-        "then use --force",
-        status=DATA,
-    )
-
-
-def _typed_script(plan: Plan, tree: Tree, name: str, *, force: bool) -> None:
-    found = tree.look(f"{TYPED}/{name}")
-    found.need_file_or_nothing()
-    kind = classify(found, "hook")
-    if kind == "edited" and not force:
-        raise _edited(found)
-    if kind == "foreign":
-        kept = tree.look(f"{found.path}{KEPT}")
-        if kept.exists and kept.identity != found.identity:
-            raise Failure(
-                f"{found.path} is not vmtctl's, and {kept.path} is taken",
-                hint="somebody replaced the script after an installation; remove the one that is "
-                "not wanted",
-                status=DATA,
-            )
+def keep_edited(plan: Plan, found: Snapshot) -> None:
+    """Keep ``found`` under a name of its own, unless it is kept already."""
+    number = 1
+    while True:
+        kept = plan.tree.look(f"{found.path}{EDITED}{'' if number == 1 else number}")
         if not kept.exists:
             plan.keep_aside(found, kept.path)
-    plan.put(found, data.read("powerd/hook"), mode=0o755, keep=found.exists and kind != "foreign")
+            return
+        if kept.kind == "file" and kept.data == found.data:
+            return
+        number += 1
 
 
-def _standard_script(plan: Plan, tree: Tree, name: str) -> None:
-    found = tree.look(f"{DIRECTORY}/{name}")
+def _script(plan: Plan, found: Snapshot, *, force: bool) -> None:
+    """Plan the hook where no script is, else the block in the script that is there."""
     found.need_file_or_nothing()
-    old = found.data if found.exists else None
-    new = block.with_block(old, data.read("powerd/block"), found.path, top=True)
-    plan.put(found, new, mode=0o755)
+    kind = classify(found, "hook")
+    if kind in OURS or kind == "absent":
+        _own_file(plan, found, "hook", force=force)
+        return
+    if objection := shell.objection(found.data):
+        kept = f"{found.path}.site"
+        raise Failure(
+            f"{found.path} is a script of your own that vmtctl cannot hook into: {objection}",
+            hint=f"let a shell script call it: mv {found.path} {kept} && "
+            f"printf '#!/bin/sh\\nexec {kept} \"$@\"\\n' > {found.path} && chmod 755 {found.path}",
+            status=DATA,
+        )
+    if not found.mode & 0o111:
+        raise Failure(
+            f"{found.path} is a script of your own that is not executable, so powerd skips it",
+            hint=f"chmod 755 {found.path}, or remove it",
+            status=DATA,
+        )
+    if kind == "edited block":
+        _edited(plan, found, force=force)
+    text = block.with_block(found.data, data.read("powerd/block"), found.path, top=True)
+    plan.put(found, text, mode=0o755)
 
 
 def uninstall(tree: Tree, *, force: bool) -> Plan:
     """Plan the removal of everything that any install made. Raises Failure."""
     plan = Plan(tree)
-    for directory in _SWEPT:
-        plan.sweep(directory)
-    # What will be gone and what will be there again, to know which directories end up empty
-    gone: set[str] = {change.path for change in plan.changes}
-    again: set[str] = set()
+    _sweep(plan)
+    # What will be gone, to know which directories end up empty
+    gone = {change.path for change in plan.changes}
     for name in SCRIPTS:
-        found = tree.look(f"{TYPED}/{name}")
-        kept = tree.look(f"{TYPED}/{name}{KEPT}")
-        kind = classify(found, "hook") if found.kind in {"file", "absent"} else "foreign"
-        if kind == "edited" and not force:
-            raise _edited(found)
-        if kept.kind == "file" and kept.identity == found.identity:
-            plan.remove(kept)  # an installation was cut off after it kept the script
-            gone.add(kept.path)
-        elif kept.kind == "file" and kind != "foreign":
-            plan.put_back(kept, found)
-            gone.add(kept.path)
-            again.add(found.path)
-        elif kind not in {"foreign", "absent"}:
-            plan.remove(found)
-            gone.add(found.path)
-        _without_block(plan, tree.look(f"{DIRECTORY}/{name}"), gone)
-    _remove_handler(plan, tree.look(HANDLER), gone, force=force)
-    _remove_record(plan, tree, gone - again)
+        for path in places(name):
+            _without_script(plan, tree.look(path), gone, force=force)
+    found = tree.look(HANDLER)
+    if classify(found, "vmt-event") in OURS:
+        _remove(plan, found, "vmt-event", gone, force=force)
+    _remove_record(plan, tree, gone)
     return plan
 
 
-def _without_block(plan: Plan, found: Snapshot, gone: set[str]) -> None:
-    if found.kind != "file":
-        return
-    left = block.without_block(found.data, found.path)
-    if left is None:
-        plan.remove(found)
-        gone.add(found.path)
-    elif left != found.data:
-        plan.put(found, left)
+def _remove(plan: Plan, found: Snapshot, name: str, gone: set[str], *, force: bool) -> None:
+    if classify(found, name) == "edited":
+        _edited(plan, found, force=force)
+    plan.remove(found)
+    gone.add(found.path)
 
 
-def _remove_handler(plan: Plan, found: Snapshot, gone: set[str], *, force: bool) -> None:
-    kind = classify(found, "vmt-event")
-    if kind == "edited" and not force:
-        raise _edited(found)
-    if kind in {"current", "older", "edited"}:
-        plan.remove(found)
-        gone.add(found.path)
+def _without_script(plan: Plan, found: Snapshot, gone: set[str], *, force: bool) -> None:
+    kind = classify(found, "hook")
+    if kind in OURS:
+        _remove(plan, found, "hook", gone, force=force)
+    elif kind in BLOCKS:
+        if kind == "edited block":
+            _edited(plan, found, force=force)
+        left = block.without_block(found.data, found.path)
+        plan.put(found, left or b"")
 
 
 def _remove_record(plan: Plan, tree: Tree, gone: set[str]) -> None:
     """Remove the directories that install made, then the record of them."""
     record = tree.look(RECORD)
-    recorded = _recorded(record)
+    try:
+        recorded = _recorded(record)
+    except Failure:
+        return  # it is somebody else's
     gone = {*gone, RECORD}
+    kept = {change.path for change in plan.changes} - gone
     empty = []
     for path in (SITE, TYPED, DIRECTORY, "/etc/powerd"):
-        left = [name for name in tree.names(path) if f"{path}/{name}" not in gone]
-        if path in recorded and not left and tree.look(path).kind == "directory":
+        if path not in recorded or tree.look(path).kind != "directory":
+            continue
+        left = {f"{path}/{name}" for name in tree.names(path)} - gone
+        if not left and not any(each.startswith(f"{path}/") for each in kept):
             empty.append(path)
             gone.add(path)
     for path in empty:

@@ -2,12 +2,16 @@
 
 A plan is made from snapshots, shown, and then carried out. A change whose file is no longer as in
 its snapshot is refused. When a change fails, those before it are taken back.
+
+Taking back never writes: whatever is replaced keeps a second name beside its place until all
+changes are done, and gets its place back by rename(2), which a full disk does not prevent.  When
+even that fails, nothing more is taken back, and the error names where each file is.
 """
 
 from __future__ import annotations
 
-from vmtctl.exits import Failure
-from vmtctl.install.tree import TEMPORARY_SUFFIX, lines_of
+from vmtctl.exits import DATA, Failure
+from vmtctl.install.tree import aside, lines_of, new, old
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,31 +21,160 @@ if TYPE_CHECKING:
 
 
 class Change:
-    """One change: what it is in words, its diff, how to do it, and how to take it back."""
+    """One change: what it is in words, the path, and its diff."""
 
-    __slots__ = ("_do", "_undo", "diff", "path", "what")
+    diff = ""
 
-    def __init__(
-        self,
-        what: str,
-        path: str,
-        do: Callable[[], object],
-        undo: Callable[[], object],
-        diff: str = "",
-    ) -> None:
+    def __init__(self, tree: Tree, what: str, path: str) -> None:
+        self.tree = tree
         self.what = what
         self.path = path
-        self.diff = diff
-        self._do = do
-        self._undo = undo
 
     def do(self) -> None:
-        """Do it. Raises Failure."""
-        self._do()
+        """Do it. Raises Failure; what is done then ``undo`` finds out."""
+        raise NotImplementedError
 
     def undo(self) -> None:
-        """Take it back. Raises Failure."""
-        self._undo()
+        """Take it back, as far as it was done. Raises Failure."""
+        raise NotImplementedError
+
+    def left(self) -> str:
+        """Return where the file is that was there before, when it is not in its place; else ""."""
+        return ""
+
+    def finish(self) -> None:
+        """Forget how to take it back."""
+
+
+class _Put(Change):
+    """A file is created or replaced."""
+
+    def __init__(
+        self, tree: Tree, before: Snapshot, data: bytes, mode: int, like: Snapshot | None
+    ) -> None:
+        verb = "change" if before.exists else "create"
+        super().__init__(tree, f"{verb} {before.path}", before.path)
+        self.diff = _diff(before.path, before.data if before.exists else None, data)
+        self._before = before
+        self._data = data
+        self._mode = mode
+        self._like = like
+        self._began = False
+
+    def do(self) -> None:
+        self._began = True
+        self.tree.put(self._before, self._data, self._mode, self._like)
+
+    def _ours(self) -> bool:
+        """Whether the file in place is what was put there."""
+        now = self.tree.look(self.path)
+        return now.kind == "file" and now.data == self._data and now.place != self._before.place
+
+    def undo(self) -> None:
+        if self._before.exists:
+            if self.tree.look(old(self.path)).place == self._before.place:
+                if self._ours():
+                    self.tree.restore(old(self.path), self.path)
+                else:
+                    self.tree.forget(old(self.path))
+        elif self._ours():
+            self.tree.remove(self.path)
+
+    def left(self) -> str:
+        if not self._began or not self._before.exists or not self._ours():
+            return ""
+        return f"{old(self.path)} is what {self.path} was"
+
+    def finish(self) -> None:
+        if self._before.exists:
+            self.tree.forget(old(self.path))
+
+
+class _Remove(Change):
+    """A file goes."""
+
+    def __init__(self, tree: Tree, before: Snapshot) -> None:
+        super().__init__(tree, f"remove {before.path}", before.path)
+        self.diff = _diff(before.path, before.data, None)
+        self._before = before
+
+    def do(self) -> None:
+        self.tree.set_aside(self._before)
+
+    def undo(self) -> None:
+        if (
+            not self.tree.look(self.path).exists
+            and self.tree.look(aside(self.path)).place == self._before.place
+        ):
+            self.tree.restore(aside(self.path), self.path)
+
+    def left(self) -> str:
+        if self.tree.look(self.path).place == self._before.place:
+            return ""
+        return f"{aside(self.path)} is what {self.path} was"
+
+    def finish(self) -> None:
+        self.tree.forget(aside(self.path))
+
+
+class _Keep(Change):
+    """A file gets a second name, for the administrator."""
+
+    def __init__(self, tree: Tree, before: Snapshot, kept: str) -> None:
+        super().__init__(tree, f"keep {before.path} as {kept}", kept)
+        self._before = before
+
+    def do(self) -> None:
+        self.tree.keep(self._before, self.path)
+
+    def undo(self) -> None:
+        # Never the last name.
+        places = [self.tree.look(path).place for path in (self.path, self._before.path)]
+        if places[0] == places[1] == self._before.place:
+            self.tree.remove(self.path)
+
+
+class _MakeDirectory(Change):
+    """A directory is made."""
+
+    def __init__(self, tree: Tree, path: str, mode: int) -> None:
+        super().__init__(tree, f"make the directory {path}", path)
+        self._mode = mode
+
+    def do(self) -> None:
+        self.tree.make_directory(self.path, self._mode)
+
+    def undo(self) -> None:
+        if self.tree.look(self.path).kind == "directory":
+            self.tree.remove_directory(self.path)
+
+
+class _RemoveDirectory(Change):
+    """An empty directory goes."""
+
+    def __init__(self, tree: Tree, path: str) -> None:
+        super().__init__(tree, f"remove the directory {path}", path)
+        self._mode = tree.look(path).mode
+
+    def do(self) -> None:
+        self.tree.remove_directory(self.path)
+
+    def undo(self) -> None:
+        if not self.tree.look(self.path).exists:
+            self.tree.make_directory(self.path, self._mode, again=True)
+
+
+class _Sweep(Change):
+    """What a run that was cut off left behind goes."""
+
+    def __init__(self, tree: Tree, path: str) -> None:
+        super().__init__(tree, f"remove what a run that was cut off left behind: {path}", path)
+
+    def do(self) -> None:
+        self.tree.remove(self.path)
+
+    def undo(self) -> None:
+        """Nothing: it was of no use."""
 
 
 class Plan:
@@ -57,116 +190,61 @@ class Plan:
     def put(self, before: Snapshot, data: bytes, *, mode: int = 0o644, keep: bool = True) -> None:
         """Make the file ``before`` hold ``data``.
 
-        With ``keep`` an existing file's owner, mode and flags stay; else they are root's and
-        ``mode``. Nothing is planned when the file is so already.
+        With ``keep`` an existing file's owner, mode, times and flags stay; else they are root's
+        and ``mode``. Nothing is planned when the file is so already.
         """
         before.need_file_or_nothing()
         like = before if before.exists and keep else None
         if before.exists and before.data == data and keep:
             return
-        tree, path = self.tree, before.path
+        self.changes.append(_Put(self.tree, before, data, mode, like))
 
-        def undo() -> None:
-            now = tree.look(path)
-            if now.kind != "file" or now.data != data or now.identity == before.identity:
-                return
-            if before.exists:
-                tree.put(now, before.data, before.mode, before)
-            else:
-                tree.remove(now)
-
-        verb = "change" if before.exists else "create"
-        diff = _diff(path, before.data if before.exists else None, data)
-        self._add(f"{verb} {path}", path, lambda: tree.put(before, data, mode, like), undo, diff)
-
-    def remove(self, before: Snapshot, *, what: str = "remove") -> None:
+    def remove(self, before: Snapshot) -> None:
         """Remove the file ``before``."""
         before.need_file_or_nothing()
-        tree = self.tree
-
-        def undo() -> None:
-            now = tree.look(before.path)
-            if not now.exists:
-                tree.put(now, before.data, before.mode, before)
-
-        diff = _diff(before.path, before.data, None)
-        self._add(f"{what} {before.path}", before.path, lambda: tree.remove(before), undo, diff)
+        self.changes.append(_Remove(self.tree, before))
 
     def keep_aside(self, before: Snapshot, kept: str) -> None:
         """Keep the file ``before`` under the name ``kept``, too."""
         before.need_file_or_nothing()
-        tree = self.tree
-
-        def undo() -> None:
-            now = tree.look(kept)
-            if now.identity == before.identity:
-                tree.remove(now)
-
-        self._add(f"keep {before.path} as {kept}", kept, lambda: tree.keep(before, kept), undo)
-
-    def put_back(self, kept: Snapshot, before: Snapshot) -> None:
-        """Let ``kept`` take the place of ``before``."""
-        tree = self.tree
-
-        def undo() -> None:
-            now = tree.look(before.path)
-            if now.identity != kept.identity or tree.look(kept.path).exists:
-                return
-            tree.keep(now, kept.path)
-            if before.exists:
-                tree.put(now, before.data, before.mode, before)
-            else:
-                tree.remove(now)
-
-        diff = _diff(before.path, before.data if before.exists else None, kept.data)
-        what = f"put {kept.path} back as {before.path}"
-        self._add(what, before.path, lambda: tree.put_back(kept, before), undo, diff)
+        self.changes.append(_Keep(self.tree, before, kept))
 
     def make_directory(self, path: str, mode: int = 0o755) -> None:
         """Make a directory."""
-        tree = self.tree
-
-        def undo() -> None:
-            if tree.look(path).kind == "directory":
-                tree.remove_directory(path)
-
-        self._add(f"make the directory {path}", path, lambda: tree.make_directory(path, mode), undo)
+        self.changes.append(_MakeDirectory(self.tree, path, mode))
 
     def remove_directory(self, path: str) -> None:
         """Remove an empty directory."""
-        tree = self.tree
-        mode = tree.look(path).mode
+        self.changes.append(_RemoveDirectory(self.tree, path))
 
-        def undo() -> None:
-            if not tree.look(path).exists:
-                tree.make_directory(path, mode)
+    def sweep(self, path: str, ours: Callable[[Snapshot], bool] = lambda _: False) -> None:
+        """Tidy up beside ``path`` after a run that was cut off.
 
-        self._add(f"remove the directory {path}", path, lambda: tree.remove_directory(path), undo)
-
-    def sweep(self, directory: str) -> None:
-        """Remove the temporary files that a crash left in ``directory``."""
-        for name in self.tree.names(directory):
-            if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
-                left = self.tree.look(f"{directory}/{name}")
-                if left.kind == "file":
-                    self.remove(left, what="remove what a crash left behind:")
-
-    def _add(
-        self,
-        what: str,
-        path: str,
-        do: Callable[[], object],
-        undo: Callable[[], object],
-        diff: str = "",
-    ) -> None:
-        self.changes.append(Change(what, path, do, undo, diff))
+        A file that was not complete is removed. What was in the place of ``path`` is removed
+        where a file is there now, which has all that others wrote, or where it was all ours.
+        Raises Failure where it may be the last copy of something.
+        """
+        fresh = self.tree.look(new(path))
+        if fresh.kind == "file":
+            self.changes.append(_Sweep(self.tree, fresh.path))
+        for was in (self.tree.look(old(path)), self.tree.look(aside(path))):
+            if was.kind != "file":
+                continue
+            if self.tree.look(path).kind != "file" and not ours(was):
+                raise Failure(
+                    f"{path} is gone, and {was.path} is what it was",
+                    hint=f"to have it back: mv {was.path} {path}; "
+                    f"if it is not needed: rm {was.path}",
+                    status=DATA,
+                )
+            self.changes.append(_Sweep(self.tree, was.path))
 
     def diff(self) -> str:
         """Return the whole plan as a unified diff, with a line for what has no lines."""
         return "".join(change.diff or f"# {change.what}\n" for change in self.changes)
 
-    def carry_out(self, done: Callable[[str], object]) -> None:
-        """Do all changes, telling ``done`` of each, or none of them. Raises Failure."""
+    def carry_out(self) -> None:
+        """Do all changes, or none of them. Raises Failure."""
         begun: list[Change] = []
         try:
             for change in self.changes:
@@ -174,37 +252,52 @@ class Plan:
                 begun.append(change)
                 change.do()
         except Failure as error:
-            left = _take_back(begun)
-            text = f"cannot {begun[-1].what}: {error}"
-            hint = error.hint
-            if left:
-                text += f"; and this could not be taken back: {', '.join(left)}"
-                hint = hint or "mend the cause, then run the same command again"
-            else:
-                text += "; nothing was changed"
-            raise Failure(text, hint=hint, status=error.status) from None
+            raise _taken_back(begun, error) from None
+        except KeyboardInterrupt as error:
+            raise _taken_back(begun, Failure("interrupted")) from error
         for change in self.changes:
-            done(change.what)
+            change.finish()
 
 
-def _take_back(begun: list[Change]) -> list[str]:
-    left = []
-    for change in reversed(begun):
-        try:
-            change.undo()
-        except Failure:
-            left.append(change.what)
-    return left
+def _taken_back(begun: list[Change], error: Failure) -> Failure:
+    """Take back what was begun, the last first; return what to report."""
+    text = str(error)
+    if begun[-1].path not in text:
+        text = f"cannot {begun[-1].what}: {text}"
+    rest = list(begun)
+    try:
+        while rest:
+            rest[-1].undo()
+            rest.pop()
+    except Failure as another:
+        # Nothing more is tried: each further step counts on the one that failed.
+        left = "; ".join(filter(None, (_left(change) for change in rest)))
+        done = ", ".join(change.what for change in rest[:-1])
+        text += f"; and this cannot be taken back: {rest[-1].what}: {another}"
+        if done:
+            text += f"; these are done: {done}"
+        if left:
+            text += f"; nothing is lost: {left}"
+        hint = error.hint or "remove the cause, then run the same command again"
+        return Failure(text, hint=hint, status=error.status)
+    return Failure(f"{text}; nothing was changed", hint=error.hint, status=error.status)
 
 
-def _diff(path: str, old: bytes | None, new: bytes | None) -> str:
+def _left(change: Change) -> str:
+    try:
+        return change.left()
+    except Failure:
+        return f"{change.path} cannot be read; {old(change.path)} may be what it was"
+
+
+def _diff(path: str, before: bytes | None, after: bytes | None) -> str:
     import difflib
 
     lines = difflib.unified_diff(
-        list(lines_of(old or b"")),
-        list(lines_of(new or b"")),
-        "/dev/null" if old is None else path,
-        "/dev/null" if new is None else path,
+        list(lines_of(before or b"")),
+        list(lines_of(after or b"")),
+        "/dev/null" if before is None else path,
+        "/dev/null" if after is None else path,
     )
     return "".join(
         line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines

@@ -16,8 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A temporary file of ours: `.NAME` and this. One left by a crash is removed by the next run.
-TEMPORARY_SUFFIX = ".vmtctl~"
+# A file of ours that is not complete yet: `.NAME` and this.
+NEW = ".vmtctl-new~"
+
+# What was in the place of NAME until all changes are done: `.NAME` and this.
+OLD = ".vmtctl-old~"
 
 # Configuration files are small; whatever is larger is none.
 SIZE_LIMIT = 1 << 20
@@ -31,7 +34,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Snapshot:
     """A path as it was when somebody looked: its kind, and for a file everything."""
 
-    __slots__ = ("data", "flags", "gid", "identity", "kind", "mode", "path", "uid")
+    __slots__ = (
+        "data", "flags", "gid", "identity", "kind", "mode", "path", "place", "times", "uid",
+    )  # fmt: skip
 
     def __init__(self, path: str, kind: str, found: os.stat_result | None, data: bytes) -> None:
         self.path = path
@@ -41,6 +46,9 @@ class Snapshot:
         self.uid = found.st_uid if found else 0
         self.gid = found.st_gid if found else 0
         self.flags = getattr(found, "st_flags", 0) if found else 0
+        self.times = (found.st_atime_ns, found.st_mtime_ns) if found else (0, 0)
+        # The inode: two names with the same place are one file.
+        self.place = (found.st_dev, found.st_ino) if found else None
         # A directory's time changes with what is in it.
         self.identity: tuple[object, ...] = (kind,)
         if found and kind == "file":
@@ -169,30 +177,30 @@ class Tree:
     # -- changes: each is one step, done or not done ------------------------
 
     def put(self, before: Snapshot, data: bytes, mode: int, like: Snapshot | None) -> None:
-        """Replace or create ``before.path``.
+        """Replace or create ``before.path``; what was there keeps the name ``old(path)``.
 
-        ``like`` gives owner, group, mode and flags; else the file is root's, with ``mode``.
-        Raises Failure; the file then is as it was.
+        ``like`` gives owner, group, mode, times and flags; else the file is root's, with ``mode``.
+        Raises Failure. The new file may be in place then, if only the directory could not be
+        written to the disk: what counts is what ``look`` sees.
         """
         with self._parent(before.path) as (directory, name):
-            temporary = f".{name}{TEMPORARY_SUFFIX}"
-            self._remove_left_over(directory, temporary)
+            fresh, old = f".{name}{NEW}", f".{name}{OLD}"
+            self._forget(directory, fresh)
             try:
-                self._write(directory, temporary, data, mode, like)
+                self._write(directory, fresh, data, mode, like)
                 if like is not None and like.flags:
                     parent = before.path.rpartition("/")[0]
-                    self.calls.chflags(f"{self.root}{parent}/{temporary}", like.flags)
+                    self.calls.chflags(f"{self.root}{parent}/{fresh}", like.flags)
                 self._check(directory, name, before)
                 if before.exists:
-                    self.calls.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+                    self.calls.link(name, old, src_dir_fd=directory, dst_dir_fd=directory)
+                    self.calls.rename(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
                 else:
                     # Unlike rename(2), link(2) never replaces what just appeared.
-                    self.calls.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-            except BaseException:
-                self._remove_left_over(directory, temporary)
-                raise
+                    self.calls.link(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
+            finally:
+                self._forget(directory, fresh)
             self.calls.fsync(directory)
-            self._remove_left_over(directory, temporary)
 
     def _write(
         self, directory: int, name: str, data: bytes, mode: int, like: Snapshot | None
@@ -215,6 +223,9 @@ class Tree:
             if wanted != owner:
                 calls.fchown(file, *wanted)
             calls.fchmod(file, mode)  # after fchown, which clears the set-id bits
+            if like is not None:
+                # The time is that of the administrator's last edit, with our block or without.
+                calls.utime(file, ns=like.times)
             calls.fsync(file)
         finally:
             calls.close(file)
@@ -227,18 +238,39 @@ class Tree:
                 status=TEMPORARY,
             )
 
-    def _remove_left_over(self, directory: int, name: str) -> None:
+    def _forget(self, directory: int, name: str) -> None:
         try:
             self.calls.unlink(name, dir_fd=directory)
         except OSError:
             pass  # none is left; a real trouble shows when the name is used
 
-    def remove(self, before: Snapshot) -> None:
-        """Remove the file ``before``."""
+    def forget(self, path: str) -> None:
+        """Remove the file ``path``, as far as that is possible."""
+        try:
+            with self._parent(path) as (directory, name):
+                self._forget(directory, name)
+        except Failure:
+            pass  # the next run removes it
+
+    def restore(self, kept: str, path: str) -> None:
+        """Let ``kept`` take the place of ``path``, which needs no space on the disk."""
+        with self._parent(kept) as (start, other), self._parent(path) as (directory, name):
+            self.calls.rename(other, name, src_dir_fd=start, dst_dir_fd=directory)
+            self._sync(directory)
+
+    def set_aside(self, before: Snapshot) -> None:
+        """Take the file ``before`` out of its place; its name is ``aside(path)`` then."""
         with self._parent(before.path) as (directory, name):
             self._check(directory, name, before)
-            self.calls.unlink(name, dir_fd=directory)
+            with self._parent(aside(before.path)) as (end, other):
+                self.calls.rename(name, other, src_dir_fd=directory, dst_dir_fd=end)
             self.calls.fsync(directory)
+
+    def remove(self, path: str) -> None:
+        """Remove the file ``path``."""
+        with self._parent(path) as (directory, name):
+            self.calls.unlink(name, dir_fd=directory)
+            self._sync(directory)
 
     def keep(self, before: Snapshot, kept: str) -> None:
         """Give the file ``before`` a second name in the same directory."""
@@ -248,26 +280,35 @@ class Tree:
             self.calls.link(name, other, src_dir_fd=directory, dst_dir_fd=directory)
             self.calls.fsync(directory)
 
-    def put_back(self, kept: Snapshot, before: Snapshot) -> None:
-        """Let the file ``kept`` take the place of ``before``, in one step."""
-        with self._parent(before.path) as (directory, name):
-            other = kept.path.rpartition("/")[2]
-            self._check(directory, other, kept)
-            self._check(directory, name, before)
-            self.calls.rename(other, name, src_dir_fd=directory, dst_dir_fd=directory)
-            self.calls.fsync(directory)
+    def make_directory(self, path: str, mode: int, *, again: bool = False) -> None:
+        """Make a directory with ``mode``, whatever the umask.
 
-    def make_directory(self, path: str, mode: int) -> None:
-        """Make a directory."""
+        With ``again`` it has been there: then it need not reach the disk.
+        """
         with self._parent(path) as (directory, name):
             self.calls.mkdir(name, mode, dir_fd=directory)
-            self.calls.fsync(directory)
+            file = self.calls.open(name, _DIRECTORY, dir_fd=directory)
+            try:
+                self.calls.fchmod(file, mode)
+            finally:
+                self.calls.close(file)
+            if again:
+                self._sync(directory)
+            else:
+                self.calls.fsync(directory)
 
     def remove_directory(self, path: str) -> None:
         """Remove an empty directory."""
         with self._parent(path) as (directory, name):
             self.calls.rmdir(name, dir_fd=directory)
+            self._sync(directory)
+
+    def _sync(self, directory: int) -> None:
+        """Write a directory to the disk, as far as that is possible: its names are changed."""
+        try:
             self.calls.fsync(directory)
+        except OSError:
+            pass
 
     def _parent(self, path: str) -> _Parent:
         return _Parent(self, path)
@@ -304,7 +345,31 @@ class _Parent:
 
             if error.errno == errno.EROFS:
                 failure.hint = "the file system is read-only: mount -u -o rw"
+            elif error.errno == errno.ENOSPC:
+                failure.hint = "the file system is full: make room, then run the same command again"
+            elif error.errno == errno.EPERM and os.geteuid() == 0:
+                failure.hint = f"it or its directory is immutable: ls -ldo {self._path}"
             raise failure from None
+
+
+def new(path: str) -> str:
+    """Return the name beside ``path`` that a file has until it is complete."""
+    directory, _, name = path.rpartition("/")
+    return f"{directory}/.{name}{NEW}"
+
+
+def old(path: str) -> str:
+    """Return the name beside ``path`` that a replaced file has until all changes are done."""
+    directory, _, name = path.rpartition("/")
+    return f"{directory}/.{name}{OLD}"
+
+
+def aside(path: str) -> str:
+    """Return the name that a removed file has until all changes are done.
+
+    It lies in /etc: the directory of ``path`` may have to be empty.
+    """
+    return f"/etc/.{path.removeprefix('/etc/').replace('/', '+')}{OLD}"
 
 
 def lines_of(data: bytes) -> Iterator[str]:

@@ -89,7 +89,9 @@ def _set(context: Context, settings: dict[str, int], *, persist: bool) -> int:
         if make and plan:
             with FilesLock(plan.tree):
                 plan = make()
-                plan.carry_out(lambda done: context.step(done, state="done"))
+                plan.carry_out()
+            for change in plan.changes:
+                context.step(change.what, state="done")
     if not live and not plan:
         for name, value in settings.items():
             context.step(f"leave {clocks.described(name, value)}", state="unchanged")
@@ -120,6 +122,7 @@ def _planner(context: Context, settings: dict[str, int]) -> Callable[[], Plan]:
 
     def make() -> Plan:
         plan = Plan(tree)
+        plan.sweep(clocks.PERSISTENT_FILE)
         found = tree.look(clocks.PERSISTENT_FILE)
         text = found.data if found.exists else b""
         for name, value in settings.items():

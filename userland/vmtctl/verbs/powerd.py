@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from vmtctl import guest, hooks
-from vmtctl.exits import OK
+from vmtctl.exits import IO_ERROR, OK, Failure, from_os_error
 from vmtctl.install import hookplan
 from vmtctl.install.tree import Tree
 from vmtctl.lock import FilesLock
@@ -71,10 +73,17 @@ def carry_out(context: Context, make: Callable[[], Plan], nothing: str) -> int:
     with FilesLock(plan.tree):
         # Another run may have changed the files since: what counts is what is there now.
         plan = make()
-        plan.carry_out(lambda what: context.step(what, state="done"))
+        plan.carry_out()
     if not plan:
         return _unchanged(context, nothing)
-    context.finish(changed=True)
+    try:
+        for change in plan.changes:
+            context.step(change.what, state="done")
+        context.finish(changed=True)
+        sys.stdout.flush()
+    except OSError as error:
+        reason = from_os_error(error, "write to standard output")
+        raise Failure(f"all changes are made, but {reason}", status=IO_ERROR) from None
     return OK
 
 
@@ -100,24 +109,17 @@ def _remind(context: Context) -> None:
 
 
 def _status(context: Context, tree: Tree) -> int:
-    files = {hooks.HANDLER: "vmt-event"}
-    files.update({f"{hooks.TYPED}/{name}": "hook" for name in hooks.SCRIPTS})
-    found = {}
-    for path, name in files.items():
-        snapshot = tree.look(path)
-        state = hookplan.classify(snapshot, name)
-        if state == "current" and not snapshot.mode & 0o100:
-            state = "not executable"
-        found[path] = state
-    from vmtctl.install import block
-
+    found = {hooks.HANDLER: _state(tree, hooks.HANDLER, "vmt-event")}
     for name in hooks.SCRIPTS:
-        path = f"{hooks.DIRECTORY}/{name}"
-        snapshot = tree.look(path)
-        if snapshot.kind == "file" and block.split(snapshot.data, path).inside is not None:
-            found[path] = "block"
+        for path in hookplan.places(name):
+            found[path] = _state(tree, path, "hook")
     state = _overall(found)
-    site = [name for name in tree.names(hooks.SITE) if not name.startswith(".")]
+    site = []
+    if tree.look(hooks.SITE).kind == "directory":
+        site = [name for name in tree.names(hooks.SITE) if not name.startswith(".")]
+    elif tree.look(hooks.SITE).exists:
+        found[hooks.SITE] = "not a directory"
+        state = "partial" if state == "installed" else state
     context.print_json({"state": state, "files": found, "site_scripts": site})
     context.say(f"hooks {state}")
     for path, kind in found.items():
@@ -127,16 +129,30 @@ def _status(context: Context, tree: Tree) -> int:
     return OK if state == "installed" else INCOMPLETE
 
 
+def _state(tree: Tree, path: str, name: str) -> str:
+    snapshot = tree.look(path)
+    try:
+        kind = hookplan.classify(snapshot, name)
+    except Failure:
+        return "damaged block"
+    if kind in {"current", "block"} and not snapshot.mode & 0o111:
+        return "not executable"
+    return kind
+
+
 def _overall(found: dict[str, str]) -> str:
+    """Return the state of all files: powerd runs the first script of a name that it can run."""
+    of_names = [[found[path] for path in hookplan.places(name)] for name in hooks.SCRIPTS]
     good = [
-        found[f"{hooks.TYPED}/{name}"] == "current"
-        or found.get(f"{hooks.DIRECTORY}/{name}") == "block"
-        for name in hooks.SCRIPTS
+        states[0] in {"current", "block"}
+        or (states[0] == "absent" and states[1] in {"current", "block"})
+        for states in of_names
     ]
     if all(good) and found[hooks.HANDLER] == "current":
         return "installed"
-    if set(found.values()) <= {"absent", "foreign"}:
+    states = set(found.values())
+    if states <= {"absent", "foreign"}:
         return "absent"
-    if "edited" in found.values():
+    if states & {"edited", "edited block", "damaged block"}:
         return "edited"
-    return "outdated" if "older" in found.values() else "partial"
+    return "outdated" if states & {"other version", "block of another version"} else "partial"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmtctl import data
-from vmtctl.install import block
+from vmtctl.install import block, hookplan
 from vmtctl.install.plan import Plan
 from vmtctl.install.tree import Tree
 from vmtctl.verbs.powerd import carry_out
@@ -35,9 +35,11 @@ def run(context: Context) -> int:
 
 def _begin(tree: Tree) -> tuple[Plan, Snapshot]:
     plan = Plan(tree)
-    plan.sweep(DIRECTORY)
+    plan.sweep(FILE, lambda was: block.without_block(was.data, FILE) is None)
     found = tree.look(FILE)
     found.need_file_or_nothing()
+    if found.exists and block.split(found.data, FILE).edited:
+        hookplan.keep_edited(plan, found)
     return plan, found
 
 
