@@ -25,7 +25,7 @@ from vmtgen import __version__, resources
 from vmtgen.build.compile import build_module
 from vmtgen.common.errors import MissingInputError, ReportedError, UsageError
 from vmtgen.lint.check import lint_file
-from vmtgen.package.binary import PYTHON, BinaryPackage, Entry, Recipe, package, recipe
+from vmtgen.package.binary import PREFIX, PYTHON, BinaryPackage, Entry, Recipe, package, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Without SOURCE_DATE_EPOCH every file is of 2026-01-01T00:00:00Z.
 _EPOCH = 1_767_225_600
-_PREFIX = "usr/pkg"
+_PREFIX = PREFIX[1:]
 _PLIST_TYPE = (
     '"-//Apple Computer//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd"'
 )

@@ -95,13 +95,13 @@ class EmptyRoot:
             shutil.copy(source.resolve(), target)
 
     def run(self, *words: str, packages: bool = False) -> str:
-        """Run a command in /guest, with the tests' Pythons to be found or not."""
-        environment = {"PATH": "/usr/sbin:/bin", "PKG_DBDIR": "/var/db/pkg"}
+        """Run a command in /guest; with `packages`, pkg_add finds others in /packages."""
+        environment = {"PATH": f"/usr/sbin:/bin:{os.environ['PATH']}", "PKG_DBDIR": "/var/db/pkg"}
         if packages:
             environment["PKG_PATH"] = "/packages"
         done = subprocess.run(
             ["chroot", str(self.path), "/bin/sh", "-c", 'cd /guest && exec "$@"', "sh", *words],
-            env={**environment, "PATH": f"/usr/sbin:/bin:{os.environ['PATH']}"},
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
@@ -135,7 +135,7 @@ def _steady(text: str) -> str:
     return re.sub(rf"(?<=-){re.escape(__version__)}\b", "VERSION", text)
 
 
-def _play(root: EmptyRoot, made: Path, folder: Path) -> None:
+def _play(root: EmptyRoot, made: Path) -> None:
     """What an administrator does with the packages, from nothing to nothing."""
     (root.path / "guest").mkdir()
     for path in made.iterdir():
@@ -246,7 +246,7 @@ def transcript(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         assert recorded, "PKG_INSTALL=DIR UPDATE_GOLDEN=1 make check-packages records it"
         return recorded
     root = EmptyRoot(tmp_path_factory.mktemp("root"), Path(place))
-    _play(root, made, Path(place))
+    _play(root, made)
     version = root.run("pkg_add", "-V")
     now = {"pkg_install": version.strip(), "runs": root.said[:-1]}
     if UPDATE:
