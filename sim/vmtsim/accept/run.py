@@ -16,7 +16,7 @@ from vmtgen.common.errors import DATA, UNAVAILABLE, ReportedError
 from vmtsim import __version__
 from vmtsim.accept import compare, disks, files, guest, machine, verdict, walk
 from vmtsim.accept.boot import Account, Boot
-from vmtsim.accept.console import Console, ConsoleError
+from vmtsim.accept.console import Console, ConsoleClosedError, ConsoleError
 from vmtsim.accept.guest import Facts, Guest, GuestError
 from vmtsim.accept.module import MODULE, bring, described
 from vmtsim.accept.session import GuestSession
@@ -29,7 +29,8 @@ from vmtsim.host import HostOptions
 from vmtsim.host.options import NANOSECONDS
 from vmtsim.report.session_text import Findings
 from vmtsim.run.simulation import Simulation
-from vmtsim.scenario.script import Scenario
+from vmtsim.scenario.script import Scenario, Step
+from vmtsim.scenario.verbs import Pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +49,7 @@ DEFAULT = (
     "no-high-bandwidth",
     "check_os_fullname",
     "backup",
+    "power-off",
 )
 # As the simulated guest begins (vmtsim.kernel.network, KernelOptions.hostname).
 HOSTNAME = "guest.example"
@@ -55,6 +57,8 @@ ADDRESSES = ("192.0.2.10/24", "2001:db8::10/64")
 NEEDED = ("modload", "modunload", "modstat", "drvctl", "sysctl")
 # Room for the module and the scripts on the disk that brings them.
 _FILES = 8 << 20
+# Seconds after the console is gone in which QEMU ends.
+_GOES = 20.0
 
 
 # What the host says while the walk is taken; it has no steps of its own.
@@ -65,6 +69,33 @@ WALK = Scenario(
     host=HostOptions(option_burst=(), power_on=False, broadcast_ip=0, ping=0),
     steps=(),
 )
+
+
+# The last thing that is asked of a guest: its own powerd scripts take it down.
+POWER_OFF = Scenario(
+    name="power-off",
+    summary="The host asks for a shutdown, and the guest goes down as it is set up to",
+    duration=400 * NANOSECONDS,
+    host=HostOptions(option_burst=(), power_on=False, broadcast_ip=0, ping=0),
+    steps=(
+        Step(
+            0,
+            "expect.rpci",
+            {"request": Pattern("tools.capability.statechange*")},
+            "power-off",
+            within=10 * NANOSECONDS,
+        ),
+        Step(5 * NANOSECONDS, "host.power", {"operation": "halt"}, "power-off"),
+        Step(
+            5 * NANOSECONDS,
+            "expect.rpci",
+            {"request": Pattern("tools.os.statechange.status 1 1")},
+            "power-off",
+            within=10 * NANOSECONDS,
+        ),
+    ),
+)
+EXTRAS = {walk.NAME: walk.SUMMARY, POWER_OFF.name: POWER_OFF.summary}
 
 
 class AcceptError(ReportedError):
@@ -79,7 +110,7 @@ class Plan:
 
     options: machine.MachineOptions
     scenarios: list[Scenario]
-    walk: bool = False
+    extras: frozenset[str] = frozenset()
     disk: Path | None = None
     kernel: Path | None = None
     module: Path | None = None
@@ -239,11 +270,13 @@ class Acceptance:
     # Scenarios.
 
     def results(self) -> Iterator[verdict.Result]:
-        """Take the walk if it is asked for, then play one scenario after another."""
-        if self.plan.walk:
+        """Play one scenario after another; the walk comes first, the power-off last."""
+        if WALK.name in self.plan.extras:
             yield self._play(WALK, compared=False)
         for scenario in self.plan.scenarios:
             yield self._play(scenario)
+        if POWER_OFF.name in self.plan.extras:
+            yield self._play(POWER_OFF, compared=False)
 
     def _alive(self) -> bool:
         return (
@@ -290,6 +323,8 @@ class Acceptance:
         def begin(shell: Shell) -> tuple[str, int | None, dict[str, str]]:
             inside = Guest(shell, self._folder)
             inside.call("free")
+            if scenario is POWER_OFF:
+                inside.call("originals")
             inside.do("hostname", given.get("hostname", HOSTNAME))
             inside.do("addresses", given.get("addresses", list(ADDRESSES)))
             if self._powerd:
@@ -329,11 +364,17 @@ class Acceptance:
             facts=facts,
             shortest=scenario.duration,
             visit=self._walk if scenario is WALK else None,
+            goes_down=scenario is POWER_OFF,
         )
         rules = Findings(session.trace)
         session.run()
         result.seconds = time.monotonic() - started
-        self._judge(session, rules, result)
+        down = scenario is POWER_OFF and self.machine.wait(_GOES)
+        self._judge(session, rules, result, down=down)
+        if scenario is POWER_OFF:
+            state = verdict.HELD if down else verdict.BROKEN
+            detail = "" if down else "the machine still runs"
+            result.properties.append(verdict.Property("the guest powers off", state, detail))
 
     def _say_of(self, scenario: Scenario, line: str) -> None:
         """Pass on what the session says, but for the addresses of breakpoints."""
@@ -344,10 +385,14 @@ class Acceptance:
         python = self.facts["python"] if walk.VMTCTL in self._files else ""
         return walk.Walk(shell, self._folder, python).take()
 
-    def _judge(self, session: GuestSession, rules: Findings, result: verdict.Result) -> None:
-        crash = str(self._worker.crash) if self._worker and self._worker.crash else ""
-        if not crash and self.machine is not None and not self.machine.running:
-            crash = "" if _went_down(session.trace.events) else "QEMU has quit"
+    def _judge(
+        self, session: GuestSession, rules: Findings, result: verdict.Result, *, down: bool
+    ) -> None:
+        """Say what a session came to; ``down``: the guest was to power off, and did."""
+        found = self._worker.crash if self._worker is not None else None
+        crash = "" if found is None else str(found)
+        if isinstance(found, ConsoleClosedError) and (down or _went_down(session.trace.events)):
+            crash = ""
         result.crash = crash
         result.left_out = session.left_out
         result.expected, result.judged = session.expected, session.judged

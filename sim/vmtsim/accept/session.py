@@ -53,7 +53,7 @@ class GuestSession(Session):
     from ``shortest`` nanoseconds on once nothing more is waited for.  ``spoke`` is false if the
     driver never called the host, ``talk_end`` the number of events up to the scenario's end.
     ``facts`` are scenario.verbs.FACTS of the guest.  ``visit`` runs on the shell once the driver
-    is attached, and the scenario waits for its end.
+    is attached, and the scenario waits for its end.  With ``goes_down`` it waits for the guest's.
     """
 
     def __init__(
@@ -69,10 +69,12 @@ class GuestSession(Session):
         facts: dict[str, str],
         shortest: int,
         visit: Callable[[Shell], list[Property]] | None = None,
+        goes_down: bool = False,
     ) -> None:
         super().__init__(client, settings, say)
         self._shortest = shortest
         self._visit = visit
+        self._goes_down = goes_down
         self.visited: list[Property] = []
         self.ends = End()
         self.talk_end: int | None = None
@@ -179,7 +181,7 @@ class GuestSession(Session):
     def _turn(self) -> None:
         super()._turn()
         if self._worker.crash is not None and not self.done:
-            self.end("the guest crashed")
+            self.end("the console is gone" if self._goes_down else "the guest crashed")
         if self._attach is not None and self.server.armed and self._attach in {0, self.server.base}:
             self._attach = None
             self._rescan()

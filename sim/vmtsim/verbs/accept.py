@@ -42,7 +42,7 @@ properties of `vmtsim run`, as far as they are seen from outside, and compares t
 conversations.  Ends with 0 if every scenario is ok, 1 if one is not, 3 if the kernel crashed.
 
 The report has index.html (conversations side by side), report.json, console.log and traces.
-An image boots in about a minute with --accel kvm, in five to ten without.  docs/acceptance.md
+Without --accel kvm a boot takes minutes: progress says what is waited for.  docs/acceptance.md
 begins at the beginning.
 """
 
@@ -94,7 +94,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--module", type=Path, metavar="FILE", help="vmt.kmod, or an archive of vmtgen dist with it"
     )
     driver.add_argument(
-        "--scenario", nargs="+", metavar="NAME|FILE", help="what to play; all: everything (--list)"
+        "--scenario",
+        nargs="+",
+        metavar="NAME|FILE",
+        help="what to play; all: everything (see --list)",
     )
     driver.add_argument("--list", action="store_true", help="list the scenarios, and leave")
     driver.add_argument("--seed", type=seed, default=1, metavar="N", help="all chance (1)")
@@ -153,16 +156,16 @@ def _account(args: argparse.Namespace) -> Account:
     return Account(args.user, lines[0] if lines else "")
 
 
-def _scenarios(names: list[str] | None) -> tuple[bool, list[Scenario]]:
-    """Return whether the walk is taken, and the scenarios."""
-    from vmtsim.accept import walk  # noqa: PLC0415
-    from vmtsim.accept.run import DEFAULT  # noqa: PLC0415
+def _scenarios(names: list[str] | None) -> tuple[frozenset[str], list[Scenario]]:
+    """Return which of the extras are asked for, and the scenarios."""
+    from vmtsim.accept.run import DEFAULT, EXTRAS  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
 
     chosen = list(DEFAULT) if names is None else names
     if chosen == ["all"]:
-        chosen = [walk.NAME, *script.shipped()]
-    return walk.NAME in chosen, [script.load(name) for name in chosen if name != walk.NAME]
+        chosen = [*EXTRAS, *script.shipped()]
+    extras = frozenset(chosen) & EXTRAS.keys()
+    return extras, [script.load(name) for name in chosen if name not in EXTRAS]
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -173,7 +176,9 @@ def _plan(args: argparse.Namespace) -> Plan:
         _fail("no guest", "--disk IMAGE (a live image of NetBSD, for example), or --kernel NETBSD")
     if args.append is not None and args.kernel is None:
         _fail("--append without --kernel", "the boot loader of a disk has its own boot.cfg")
-    takes_walk, scenarios = _scenarios(args.scenario)
+    extras, scenarios = _scenarios(args.scenario)
+    if args.keep:
+        extras -= {"power-off"}
     return Plan(
         options=MachineOptions(
             machine=args.machine,
@@ -185,7 +190,7 @@ def _plan(args: argparse.Namespace) -> Plan:
             bus=args.disk_bus,
         ),
         scenarios=scenarios,
-        walk=takes_walk,
+        extras=extras,
         disk=args.disk,
         kernel=args.kernel,
         module=args.module,
@@ -198,11 +203,11 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _list() -> int:
-    from vmtsim.accept import walk  # noqa: PLC0415
-    from vmtsim.accept.run import DEFAULT  # noqa: PLC0415
+    from vmtsim.accept.run import DEFAULT, EXTRAS  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
 
-    sys.stdout.write(f"* {walk.NAME:<24}          {walk.SUMMARY}\n")
+    for name, summary in EXTRAS.items():
+        sys.stdout.write(f"* {name:<24}          {summary}\n")
     for name in script.shipped():
         scenario = script.load(name)
         mark = "*" if name in DEFAULT else " "
@@ -293,5 +298,7 @@ def _write_what_there_is(
     """Leave the console's log, and what was played, where a run was cut short."""
     from vmtsim.accept import report  # noqa: PLC0415
 
+    if not acceptance.console():
+        return
     report.write(args.report, acceptance, results)
     sys.stderr.write(f"vmtsim accept: what there is so far is in {args.report}\n")

@@ -129,7 +129,9 @@ _KEPT: list[Run] = []
 def whole(accept: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> Run:
     """The run that most tests look at."""
     if not _KEPT:
-        _KEPT.append(accept(capsys, "shell", "walk", whole=WHOLE, hidden=HIDDEN, fails=FAILS))
+        _KEPT.append(
+            accept(capsys, "shell", "walk", "power-off", whole=WHOLE, hidden=HIDDEN, fails=FAILS)
+        )
     return _KEPT[0]
 
 
@@ -156,6 +158,13 @@ def test_the_administrators_walk_is_taken(whole: Run) -> None:
     assert states["detach: the device goes"] == states["rescan: it comes back"] == "held"
     assert states["vmtctl takes the same steps"] == "not judged"  # there is no Python
     assert not scenario["compared"]
+
+
+def test_at_the_end_the_guest_goes_down_by_itself(whole: Run) -> None:
+    scenario = whole.scenario("power-off")
+    assert scenario["verdict"] == "ok", scenario
+    assert scenario["properties"]["the guest powers off"]["state"] == "held"
+    assert "syncing disks... done" in (whole.folder / "console.log").read_text()
 
 
 def test_fewer_than_half_judged_is_not_ok(whole: Run) -> None:

@@ -198,7 +198,7 @@ sysmon_pswitch_event(struct sysmon_pswitch *s, int event)
 	    "power_button" : s->smpsw_type == PSWITCH_TYPE_RESET ?
 	    "reset_button" : "sleep_button";
 
-	if (shell_active()) {
+	if (shell_reports()) {
 		/* As sim/vmtsim/accept/reporter.sh, and nothing is done. */
 		printf("vmt-accept: powerd %s %s %s\n", name,
 		    event == PSWITCH_EVENT_PRESSED ? "pressed" : "released",

@@ -45,6 +45,7 @@ bool	module_loaded(void);
 void	shell_begin(const char *);
 void	shell_line(const char *);
 bool	shell_active(void);
+bool	shell_reports(void);
 
 /* devices.c: autoconf(9), power, sysctl(9) */
 extern volatile int power_event;	/* 0, 'h'alt or 'r'eboot */

@@ -19,13 +19,21 @@ extern char hostname[];
 static enum { LOADER, LOGIN, SHELL } state;
 static char prompt[64] = "# ";
 static int status;
-static bool active, crashes;
+static bool active, crashes, reports;
 
 bool
 shell_active(void)
 {
 
 	return active;
+}
+
+/* Whether powerd's scripts are replaced by ones that only report. */
+bool
+shell_reports(void)
+{
+
+	return active && reports;
 }
 
 static bool
@@ -175,7 +183,11 @@ verb(const char *words)
 		return facts();
 	if (strcmp(words, "named") == 0)
 		return named();
-	if (strcmp(words, "quiet") == 0 || strcmp(words, "reporters") == 0 ||
+	if (strcmp(words, "reporters") == 0 || strcmp(words, "originals") == 0) {
+		reports = begins(words, "reporters");
+		return 0;
+	}
+	if (strcmp(words, "quiet") == 0 ||
 	    begins(words, "powerd ") || begins(words, "addresses "))
 		return 0;
 	if (strcmp(words, "free") == 0) {
