@@ -22,7 +22,14 @@ echo "Setting up $venv (once; needs the network for about a minute) ..."
     fail "cannot make $venv; see above"
 log=$venv/install.log
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --retries 1 --timeout 15 --editable ".[dev]" >"$log" 2>&1 || {
+    --retries 1 --timeout 15 --no-compile --editable ".[dev]" >"$log" 2>&1 || {
 	fail "pip could not install the packages of pyproject.toml; is there a network? What it said is in $log"
 }
+# Compiling all that pip unpacks takes as long as a third of the rest, and most of it is never
+# imported. Python compiles a file at its first import, but where the environment forbids it, as in
+# many containers, each command would do so again.
+env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" -c '
+import capstone, elftools.dwarf.dwarfinfo, elftools.elf.elffile, jinja2, rich.console
+import rich.progress, ruamel.yaml, unicorn, distributed, hypothesis, pytest, xdist.plugin' \
+    2>>"$log" || fail "the packages of pyproject.toml cannot be imported; what Python said is in $log"
 touch "$venv/.complete"
