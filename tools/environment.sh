@@ -25,11 +25,11 @@ log=$venv/install.log
     --retries 1 --timeout 15 --no-compile --editable ".[dev]" >"$log" 2>&1 || {
 	fail "pip could not install the packages of pyproject.toml; is there a network? What it said is in $log"
 }
-# Compiling all that pip unpacks takes as long as a third of the rest, and most of it is never
-# imported. Python compiles a file at its first import, but where the environment forbids it, as in
-# many containers, each command would do so again.
-env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" -c '
+# Compiling all that pip unpacks takes long, and most of it is never imported.  Python compiles a
+# file at its first import; where the environment forbids it to keep the result, as in many
+# containers, each command would do so again.
+(unset PYTHONDONTWRITEBYTECODE; exec "$venv/bin/python" -c '
 import capstone, elftools.dwarf.dwarfinfo, elftools.elf.elffile, jinja2, rich.console
-import rich.progress, ruamel.yaml, unicorn, distributed, hypothesis, pytest, xdist.plugin' \
+import rich.progress, ruamel.yaml, unicorn, distributed, hypothesis, pytest, xdist.plugin') \
     2>>"$log" || fail "the packages of pyproject.toml cannot be imported; what Python said is in $log"
 touch "$venv/.complete"
