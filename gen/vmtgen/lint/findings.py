@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vmtgen.kobj import KobjError, Module
     from vmtgen.lint.rules import Rule, Severity
 
-_LONGEST = 200  # characters of a name in a message
+_LONGEST = 500  # characters of a name in a message
 
 
 @dataclass(frozen=True)
