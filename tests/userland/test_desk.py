@@ -80,7 +80,7 @@ def test_a_dry_run_leaves_the_driver_alone(desk: Desk, on: Any) -> None:
 
 
 def test_status_tells_what_the_driver_counts(desk: Desk, on: Any) -> None:
-    desk.host("drop")
+    desk.host("lose")
     desk.advance(10)
     found = on(desk)("status", "--json").json
     assert found["driver"]["in_charge"] == "netbsd-vmt"
@@ -286,7 +286,7 @@ def test_who_decides_about_the_clock_is_kept(desk: Desk, on: Any) -> None:
 def test_sync_sets_the_clock_at_once(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert vmtctl("clock", "1h").status == 0
-    desk.host("jump", "100")
+    desk.host("clock", "jump=100")
     desk.advance(5)
     assert vmtctl("clock", "--json").json["clock"]["steps"] == 0
     assert vmtctl("clock", "sync").status == 0
@@ -298,7 +298,7 @@ def test_sync_sets_the_clock_at_once(desk: Desk, on: Any) -> None:
 def test_a_clock_that_is_off_is_left_alone(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert vmtctl("clock", "off").status == 0
-    desk.host("jump", "100")
+    desk.host("clock", "jump=100")
     desk.advance(130)
     done = vmtctl("clock", "sync")
     assert (done.status, "the clock is off" in done.err) == (78, True)
@@ -317,7 +317,7 @@ def test_a_guest_variable_comes_back_as_it_was_set(desk: Desk, on: Any, value: s
 
 
 def test_what_the_host_sets_the_guest_reads(desk: Desk, on: Any) -> None:
-    desk.host("set", "userdata", "#cloud-config")
+    desk.host("guestinfo", "userdata=#cloud-config")
     vmtctl = on(desk)
     assert vmtctl("guestinfo", "get", "guestinfo.userdata").out == "#cloud-config"
     assert "guestinfo.userdata = #cloud-config" in vmtctl("guestinfo", "list").out
@@ -443,7 +443,7 @@ def test_the_service_of_pkgsrc_goes_through_vmtctl(desk: Desk, on: Any) -> None:
 
 def test_a_shutdown_request_becomes_an_orderly_shutdown(desk: Desk, on: Any) -> None:
     assert on(desk)("powerd", "install").status == 0
-    desk.host("halt")
+    desk.host("power", "halt")
     desk.advance(5)
     shutdown = desk.commands("shutdown")
     # By NetBSD's own script, last of all
@@ -458,7 +458,7 @@ def test_a_shutdown_request_becomes_an_orderly_shutdown(desk: Desk, on: Any) -> 
 
 def test_a_reboot_request_becomes_an_orderly_reboot(desk: Desk, on: Any) -> None:
     assert on(desk)("powerd", "install").status == 0
-    desk.host("reboot")
+    desk.host("power", "reboot")
     desk.advance(5)
     assert desk.commands("shutdown") == ["shutdown -r now reset_button pressed"]
     assert desk.status["machine"] == "reboot"
@@ -477,7 +477,7 @@ def test_after_a_resume_the_network_is_renewed_and_own_scripts_run(desk: Desk, o
     log = desk.root / "var/log/site"
     site_script(desk, "20-second", f'echo "second $*" >>"{log}"')
     site_script(desk, "10-first", f'echo "first $*" >>"{log}"')
-    desk.host("suspend", "3600")
+    desk.host("power", "suspend", "seconds=3600")
     desk.advance(10)
     assert desk.status["machine"] == "running"
     assert desk.commands("dhcpcd", "shutdown") == ["dhcpcd restart"]
@@ -492,7 +492,7 @@ def test_own_scripts_run_before_the_shutdown(desk: Desk, on: Any) -> None:
     node = "machdep.vmt0.uuid"
     log = desk.root / "var/log/site"
     site_script(desk, "10-uuid", f'"{desk.root}/sbin/sysctl" -n {node} >"{log}"')
-    desk.host("halt")
+    desk.host("power", "halt")
     desk.advance(5)
     assert log.read_text() == "00010203-0405-0607-0809-0a0b0c0d0e0f\n"
     assert desk.status["machine"] == "power off"
@@ -510,7 +510,7 @@ def test_a_machine_without_acpi_gets_blocks_in_the_standard_scripts(start: Start
     assert vmtctl("powerd", "uninstall").status == 0
     assert {path: path.read_bytes() for path in before} == before
     assert vmtctl("powerd", "install").status == 0
-    desk.host("halt")
+    desk.host("power", "halt")
     desk.advance(5)
     assert desk.commands("shutdown") == ["shutdown -p now power_button pressed"]
     assert "vmt0: the host asks for a shutdown" in desk.messages
@@ -556,7 +556,7 @@ def test_events_of_other_devices_go_on_to_the_standard_script(desk: Desk, on: An
 def test_after_uninstall_the_standard_scripts_answer(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert [vmtctl("powerd", word).status for word in ("install", "uninstall")] == [0, 0]
-    desk.host("reboot")
+    desk.host("power", "reboot")
     desk.advance(5)
     assert desk.commands("shutdown") == ["shutdown -r now reset_button pressed"]
 
@@ -568,7 +568,7 @@ def test_without_powerd_the_kernel_goes_down_by_itself_and_doctor_warns(
     desk.advance(3)
     doctor = on(desk)("doctor")
     assert (doctor.status, "powerd does not run" in doctor.out) == (2, True)
-    desk.host("halt")
+    desk.host("power", "halt")
     desk.advance(5)
     assert desk.status["machine"] == "power off"
     assert desk.commands("shutdown") == []
@@ -582,6 +582,6 @@ def test_powerd_comes_back_by_its_service(desk: Desk, on: Any) -> None:
     desk.until(lambda status: status["powerd"] is not None)
     busy = desk.tool("usr/sbin/powerd", "-d")
     assert (busy.returncode, "/dev/power: Device busy" in busy.stderr) == (1, True)
-    desk.host("halt")
+    desk.host("power", "halt")
     desk.advance(5)
     assert desk.status["machine"] == "power off"

@@ -114,7 +114,12 @@ def test_the_same_requests_give_the_same_run(start: Start) -> None:
     said = []
     for root in ("one", "two"):
         desk = start("--seed", "7", root=root)
-        for words in (("advance", "3"), ("host", "ping"), ("host", "drop"), ("advance", "30")):
+        for words in (
+            ("advance", "3"),
+            ("host", "tclo", "ping"),
+            ("host", "lose"),
+            ("advance", "30"),
+        ):
             assert desk.control(*words)[0] == 0
         status = desk.status
         said.append((status["time"], status["resets"], desk.dmesg()))
@@ -176,7 +181,7 @@ def test_in_real_time_the_guest_needs_nobody_to_move_it(start: Start) -> None:
     desk.until(lambda status: status["channel"] is not None)
     refused, text = desk.control("advance", "1")
     assert (refused, "time passes by itself" in text) == (64, True)
-    desk.host("halt")
+    desk.host("power", "halt")
     desk.until(lambda status: status["machine"] == "power off")
     assert desk.commands("shutdown") == ["shutdown -p now power_button pressed"]
 
@@ -186,10 +191,13 @@ def test_in_real_time_the_guest_needs_nobody_to_move_it(start: Start) -> None:
     [
         (("advance", "x"), 64, "invalid"),
         (("advance", "-1"), 64, "seconds above 0"),
-        (("host", "explode"), 64, "there are halt, reboot"),
-        (("host", "jump"), 64, "usage: host jump SECONDS"),
-        (("host", "drop", "all of it"), 64, "usage: host drop"),
-        (("host", "get", "nothing"), 1, "nothing is not set"),
+        (("host", "explode"), 64, "there are tclo, power"),
+        (("host", "powr", "halt"), 64, "did you mean 'power'?"),
+        (("host", "clock"), 64, "usage: clock [set=X]"),
+        (("host", "clock", "jmp=3"), 64, "unknown key 'jmp'"),
+        (("host", "lose", "all of it"), 64, "expected tclo, rpci or all"),
+        (("host", "show", "nothing"), 1, "nothing is not set"),
+        (("host", "show"), 64, "usage: show NAME"),
         (("explode",), 64, "invalid choice"),
     ],
 )

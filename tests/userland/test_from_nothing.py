@@ -116,7 +116,7 @@ def test_six_commands_lead_to_a_guest_that_shuts_down_in_order(
     # Nobody but the driver of the package answers, and powerd's scripts are run.
     status: Any = desk.status
     assert status["channel"] is not None
-    desk.host("halt")
+    desk.host("power", "halt")
     desk.advance(5)
     (shutdown,) = desk.commands("shutdown")
     assert shutdown.startswith("shutdown -p now ")

@@ -57,6 +57,11 @@ class Pass:
         built = self._build(node, schema, name, {})
         return None if isinstance(built, _Bad) else typing.cast("T", built)
 
+    def value(self, node: Node, schema: Any) -> Any:
+        """Build a value of any type of the schema language; None where something is wrong."""
+        built = self._build(node, schema, "", {})
+        return None if isinstance(built, _Bad) else built
+
     def finish(self) -> None:
         """Look up every reference and run the classes' own checks, after the last document."""
         for node, name, reference in self._references:
@@ -124,6 +129,8 @@ class Pass:
         # A boolean is an int to Python, not to a spec.
         if node.kind == "scalar" and type(value) is base:
             return value
+        if base is float and type(value) is int:
+            return float(value)
         self.problems.add(node, f"expected {described(hint)}, not {node.described}")
         return _BAD
 
@@ -143,6 +150,8 @@ class Pass:
             return None
         real = [choice for choice in choices if choice is not type(None)]
         fitting = [choice for choice in real if shape(choice) == node_shape(node)]
+        if not fitting and float in real and node_shape(node) == "int":
+            fitting = [float]
         if not fitting and len(real) == 1:
             fitting = real
         if not fitting:
@@ -268,6 +277,17 @@ class Pass:
             there = f"there are {listed(known)}" if known else f"{reference.targets[0]} is empty"
             said += f": {there}"
         self.problems.add(node, said, hint=near)
+
+
+def value_of(schema: Any, node: Node, problems: Problems) -> Any:
+    """Return the value of ``schema`` that ``node`` holds; notes what is wrong, and is None then.
+
+    ``schema`` is any type of vmtgen.common.schema, not only that of a whole document.
+    """
+    reading = Pass(problems=problems)
+    value = reading.value(node, schema)
+    reading.finish()
+    return value
 
 
 def _keys(schema: Any) -> dict[str, Key]:

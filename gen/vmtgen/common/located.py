@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -84,6 +85,24 @@ class Node:
     column: int  # counted from 1
     where: str  # the path inside the document
     key: Node | None = None
+
+    @classmethod
+    def of(cls, plain: object, path: str, where: str = "", key: Node | None = None) -> Node:
+        """Return the node of plain data, which stands in no file; ``path`` says what it is."""
+        value: Scalar | tuple[Node, ...] | dict[str, Node]
+        if isinstance(plain, Mapping):
+            kind = "mapping"
+            value = {
+                str(name): cls.of(each, path, str(name), cls.of(str(name), path, str(name)))
+                for name, each in plain.items()
+            }
+        elif isinstance(plain, (list, tuple)):
+            kind = "sequence"
+            value = tuple(cls.of(each, path, where) for each in plain)
+        else:
+            kind = "scalar"
+            value = cast("Scalar", plain)
+        return cls(kind, value, path, 0, 0, where, key)
 
     @property
     def scalar(self) -> Scalar:

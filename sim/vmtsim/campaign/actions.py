@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.core.trace import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -73,7 +75,7 @@ class Action:
 
 
 def _messages(rng: Rng) -> Verbs:
-    return [("host.tclo", rng.choice(_MESSAGES)) for _ in range(rng.between(1, 12))]
+    return [("host.tclo", printable(rng.choice(_MESSAGES))) for _ in range(rng.between(1, 12))]
 
 
 def _commands(rng: Rng) -> Verbs:

@@ -180,7 +180,7 @@ def _liveness(start: int, finale: str) -> tuple[Step, ...]:
         step(2, "guest.rescan", "cpu0"),
         # Another client may hold the channel for 40 s and a lost slot stay taken as long; the
         # driver's longest pause between two attempts is 30 s.
-        step(80, "host.tclo", b"ping"),
+        step(80, "host.tclo", "ping"),
         step(80, "expect.reply", reply("ping", "OK "), 5),
         # And once more, now in good order: what faults made it forget must be told again.
         step(90, "host.lose", "all"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.core.frame import Frame, GuestMemory, low16
@@ -241,6 +242,17 @@ class Host:
                 self.context.after(0.001, slept)
 
         return self.power.request("suspend", answered)
+
+    def offer_high_bandwidth(self, *, on: bool) -> None:
+        """Offer high bandwidth for the next messages, or stop."""
+        if any(
+            channel.sending is not None or channel.reading is not None
+            for channel in self.transport.channels.values()
+        ):
+            # A message was offered the other way: it has to end first.
+            self.context.after(0.01, lambda: self.offer_high_bandwidth(on=on))
+            return
+        self.options = self.context.options = replace(self.options, high_bandwidth=on)
 
     def set_synctime(self, *, on: bool) -> None:
         """Change the machine's time synchronisation switch, and tell the guest."""

@@ -144,7 +144,7 @@ def parse(root: Node) -> Scenario:
     """Return the scenario that ``root`` holds; raises LocatedErrors with all problems."""
     problems = Problems()
     if root.kind != "mapping":
-        problems.add(root, f"a scenario is a mapping, not {root.described}")
+        problems.add(root, f"expected a mapping, not {root.described}")
         problems.raise_if_any()
     _known(root, _TOP, problems)
     summary = root.get("summary")
@@ -176,12 +176,12 @@ def parse(root: Node) -> Scenario:
 
 def _known(node: Node, names: tuple[str, ...], problems: Problems) -> None:
     if node.kind != "mapping":
-        problems.add(node, f"a mapping is wanted here, not {node.described}")
+        problems.add(node, f"expected a mapping, not {node.described}")
     for name, value in node.entries.items():
         if name not in names:
             problems.add(
                 value.key or value,
-                f"no key {name!r} here: {listed(names)}",
+                f"unknown key {name!r}: expected {listed(names)}",
                 hint=nearest(name, names),
             )
 
@@ -191,7 +191,7 @@ def _seconds(node: Node | None, problems: Problems) -> int | None:
         return None
     value = node.scalar
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-        problems.add(node, f"seconds from 0 on are wanted, not {node.described}")
+        problems.add(node, f"expected seconds from 0 on, not {node.described}")
         return None
     return round(value * NANOSECONDS)
 
@@ -213,7 +213,7 @@ def _steps(root: Node, problems: Problems) -> list[Step]:
 
 def _step(node: Node, before: int, problems: Problems) -> Step | None:
     if node.kind != "mapping":
-        problems.add(node, f"a step is a mapping with one verb, not {node.described}")
+        problems.add(node, f"expected a mapping with one verb, not {node.described}")
         return None
     verbs = [name for name in node.entries if name not in _TIMES]
     unknown = [name for name in verbs if name not in VERBS]
@@ -238,7 +238,7 @@ def _step(node: Node, before: int, problems: Problems) -> Step | None:
             problems.add(node[name], f"`{name}` belongs to expectations, not to {verb}")
     negated = node.get("not")
     if negated is not None and not isinstance(negated.scalar, bool):
-        problems.add(negated, f"true or false is wanted, not {negated.described}")
+        problems.add(negated, f"expected true or false, not {negated.described}")
     default = 0 if verb == "expect.sysctl" else round(_WITHIN * NANOSECONDS)
     within = _seconds(node.get("within"), problems)
     return Step(

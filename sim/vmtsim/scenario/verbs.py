@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.common.located import Node, Problems, listed, nearest
 
 from vmtsim.core.trace import printable, unprintable
-from vmtsim.host.backup import quiesce_parameters
-from vmtsim.host.faults import FAULTS, POINTS
-from vmtsim.host.options import NANOSECONDS, HostOptions
-from vmtsim.host.power import OPERATIONS
+from vmtsim.host.operator import OPERATIONS, Operation, RefusedError
+from vmtsim.host.options import HostOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,7 +64,7 @@ class Pattern:
 
 def _text(node: Node, problems: Problems) -> str:
     if not isinstance(node.scalar, str):
-        problems.add(node, f"text is wanted, not {node.described}")
+        problems.add(node, f"expected a string, not {node.described}")
         return ""
     return node.scalar
 
@@ -77,14 +76,14 @@ def _text_or_nothing(node: Node, problems: Problems) -> str:
 def _number(node: Node, problems: Problems) -> float:
     value = node.scalar
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        problems.add(node, f"a number is wanted, not {node.described}")
+        problems.add(node, f"expected a number, not {node.described}")
         return 0
     return value
 
 
 def _flag(node: Node, problems: Problems) -> bool:
     if not isinstance(node.scalar, bool):
-        problems.add(node, f"true or false is wanted, not {node.described}")
+        problems.add(node, f"expected true or false, not {node.described}")
     return bool(node.scalar)
 
 
@@ -99,7 +98,9 @@ def _one_of(names: Any) -> Callable[[Node, Problems], str]:
         text = _text(node, problems)
         if text and text not in known:
             problems.add(
-                node, f"{text!r} is none of {listed(known, limit=40)}", hint=nearest(text, known)
+                node,
+                f"expected one of {listed(known, limit=40)}, not {node.described}",
+                hint=nearest(text, known),
             )
         return text
 
@@ -111,7 +112,9 @@ def _mapping(
 ) -> Callable[[Node, Problems], dict[str, Any]]:
     def check(node: Node, problems: Problems) -> dict[str, Any]:
         if node.kind != "mapping":
-            problems.add(node, f"a mapping with {listed(checks)} is wanted, not {node.described}")
+            problems.add(
+                node, f"expected a mapping with the keys {listed(checks)}, not {node.described}"
+            )
         found = {}
         for name, value in node.entries.items():
             if name in checks:
@@ -119,7 +122,7 @@ def _mapping(
             else:
                 problems.add(
                     value.key or value,
-                    f"no key {name!r} here: {listed(checks)}",
+                    f"unknown key {name!r}: expected {listed(checks)}",
                     hint=nearest(name, checks),
                 )
         return found
@@ -129,10 +132,10 @@ def _mapping(
 
 def _scalars(node: Node, problems: Problems) -> dict[str, Any]:
     if node.kind != "mapping" or not node.entries:
-        problems.add(node, f"names with their values are wanted, not {node.described}")
+        problems.add(node, f"expected a mapping of names to values, not {node.described}")
     for value in node:
         if value.kind != "scalar" or value.scalar is None:
-            problems.add(value, f"a value is wanted, not {value.described}")
+            problems.add(value, f"expected a value, not {value.described}")
     return {name: value.scalar for name, value in node.entries.items()}
 
 
@@ -147,7 +150,7 @@ def _text_or(
             return {key: checks[key](node, problems)}
         found = whole(node, problems)
         if key not in found:
-            problems.add(node, f"`{key}` is missing")
+            problems.add(node, f"the key {key!r} is missing")
         return found
 
     return check
@@ -175,108 +178,6 @@ def _message(node: Node, problems: Problems) -> bytes:
     except (ValueError, IndexError):
         problems.add(node, r"a backslash is written \\, another byte \xNN")
         return b""
-
-
-def _fault(node: Node, problems: Problems) -> dict[str, dict[str, Any]]:
-    """Check ``NAME`` or ``{NAME: {times: 2, at: sendpayload, ...}}``."""
-    if node.kind == "scalar":
-        return {_one_of((*FAULTS, "none"))(node, problems): {}}
-    found: dict[str, dict[str, Any]] = {}
-    arguments = _mapping(
-        {
-            "times": _number,
-            "skip": _number,
-            "at": _one_of(POINTS),
-            "protocol": _one_of(("rpci", "tclo")),
-            "command": _text,
-            "reply": _text,
-            "size": _number,
-            "seconds": _number,
-        }
-    )
-    for name, value in node.entries.items():
-        if name not in FAULTS:
-            problems.add(
-                value.key or value,
-                f"no fault {name!r}: {listed(FAULTS, limit=40)}",
-                hint=nearest(name, FAULTS),
-            )
-            continue
-        found[name] = {} if value.scalar is None and value.kind == "scalar" else arguments(
-            value, problems
-        )  # fmt: skip
-        at, possible = found[name].get("at"), FAULTS[name].effect.POINTS
-        if at in POINTS and at not in possible:
-            problems.add(value["at"], f"{name} has no effect at {at}: expected {listed(possible)}")
-    return found
-
-
-# Actions.
-
-
-def _arm(stage: Stage, faults: dict[str, dict[str, Any]]) -> None:
-    for name, arguments in faults.items():
-        if name == "none":
-            stage.host.faults.disarm()
-            stage.host.faults.enabled = False
-        else:
-            stage.host.faults.arm(name, **arguments)
-
-
-def _power(stage: Stage, argument: dict[str, Any]) -> None:
-    operation = argument["operation"]
-    if operation == "suspend" and "seconds" in argument:
-        stage.host.suspend(argument["seconds"], lose_channels=argument.get("lose_channels", False))
-    else:
-        stage.host.power.request(operation)
-
-
-def _clock(stage: Stage, argument: dict[str, Any]) -> None:
-    clock = stage.host.clock
-    if "set" in argument:
-        clock.set(round(argument["set"] * NANOSECONDS))
-    if "jump" in argument:
-        clock.jump(round(argument["jump"] * NANOSECONDS))
-    if "drift_ppm" in argument:
-        clock.drift(round(argument["drift_ppm"]))
-    if "lag_us" in argument or "max_lag_us" in argument:
-        highest = argument.get("max_lag_us")
-        clock.lag(
-            round(argument.get("lag_us", clock.interrupt_lag_us)),
-            None if highest is None else round(highest),
-        )
-
-
-def _options(stage: Stage, argument: dict[str, Any]) -> None:
-    for name, value in argument.items():
-        text = str(int(value)) if isinstance(value, bool) else str(value)
-        stage.host.tclo.set_option(name, text)
-
-
-def _backup(stage: Stage, argument: dict[str, Any]) -> None:
-    if argument["do"] == "abort":
-        stage.host.backup.abort()
-        return
-    parameters = None
-    if "version" in argument or "timeout" in argument:
-        parameters = quiesce_parameters(
-            version=round(argument.get("version", 1)), timeout=round(argument.get("timeout", 0))
-        )
-    stage.host.backup.start(
-        manifest=round(argument.get("manifest", 1)),
-        volumes=argument.get("volumes", ""),
-        parameters=parameters,
-        snapshot=argument.get("snapshot", 2.0),
-    )
-
-
-def _lose(stage: Stage, which: str) -> None:
-    stage.host.lose_channel(which)
-
-
-def _variables(stage: Stage, argument: dict[str, Any]) -> None:
-    for name, value in argument.items():
-        stage.host.guestinfo.set_variable(name, str(value).encode())
 
 
 @dataclass(frozen=True)
@@ -308,68 +209,20 @@ _GUEST_VERBS: dict[str, tuple[Callable[[Node, Problems], Any], str]] = {
     "rpc": (_message, "the administrator sends an RPCI command through the driver"),
 }
 
+
+def _by_operator(operation: Operation) -> Callable[[Stage, Any], None]:
+    def run(stage: Stage, argument: Any) -> None:
+        with suppress(RefusedError):  # what the host does not offer does not happen
+            operation.carry_out(stage.host, argument)
+
+    return run
+
+
 ACTIONS: dict[str, Verb] = {
-    "host.tclo": Verb(_message, lambda s, a: s.host.send(a), "send a TCLO message"),
-    "host.power": Verb(
-        _text_or(
-            "operation",
-            {
-                "operation": _one_of(OPERATIONS),
-                "seconds": _number,
-                "lose_channels": _flag,
-            },
-        ),
-        _power,
-        "ask for a power operation; suspend with `seconds` really suspends",
-    ),
-    "host.fault": Verb(_fault, _arm, "let a fault strike at its next opportunity"),
-    "host.lose": Verb(_one_of(("tclo", "rpci", "all")), _lose, "forget channels, now"),
-    "host.close": Verb(
-        _one_of(("tclo", "rpci")), lambda s, a: s.host.close_channel(a), "close channels, now"
-    ),
-    "host.steal": Verb(
-        _number, lambda s, a: s.host.steal_channel(a), "another client is toolbox for SECONDS"
-    ),
-    "host.checkpoint": Verb(
-        _anything, lambda s, _: s.host.checkpoint(), "interrupt messages that are half way"
-    ),
-    "host.migrate": Verb(_anything, lambda s, _: s.host.migrate(), "vMotion"),
-    "host.revert": Verb(
-        _number, lambda s, a: s.host.snapshot_revert(a), "back to a snapshot SECONDS old"
-    ),
-    "host.clock": Verb(
-        _mapping(
-            {
-                "set": _number,
-                "jump": _number,
-                "drift_ppm": _number,
-                "lag_us": _number,
-                "max_lag_us": _number,
-            }
-        ),
-        _clock,
-        "set, jump, drift or lag the host's clock",
-    ),
-    "host.options": Verb(_scalars, _options, "send Set_Option for each name"),
-    "host.synctime": Verb(
-        _flag, lambda s, a: s.host.set_synctime(on=a), "switch the machine's time synchronisation"
-    ),
-    "host.backup": Verb(
-        _text_or(
-            "do",
-            {
-                "do": _one_of(("start", "abort")),
-                "manifest": _number,
-                "volumes": _text,
-                "version": _number,
-                "timeout": _number,
-                "snapshot": _number,
-            },
-        ),
-        _backup,
-        "start or abort a quiesced snapshot",
-    ),
-    "host.guestinfo": Verb(_scalars, _variables, "set guestinfo.* variables"),
+    **{
+        f"host.{name}": Verb(each.check, _by_operator(each), each.text)
+        for name, each in OPERATIONS.items()
+    },
     **{
         f"guest.{name}": Verb(check, _in_guest(name), text)
         for name, (check, text) in _GUEST_VERBS.items()
@@ -505,7 +358,7 @@ def host_options(node: Node | None, problems: Problems) -> HostOptions:
     if node is None:
         return defaults
     if node.kind != "mapping":
-        problems.add(node, f"host options are a mapping, not {node.described}")
+        problems.add(node, f"expected a mapping of host options, not {node.described}")
         return defaults
     names = [each.name for each in fields(HostOptions)]
     chosen: dict[str, Any] = {}
@@ -513,7 +366,7 @@ def host_options(node: Node | None, problems: Problems) -> HostOptions:
         if name not in names:
             problems.add(
                 value.key or value,
-                f"no host option {name!r}: {listed(names, limit=60)}",
+                f"unknown key {name!r}: expected {listed(names, limit=60)}",
                 hint=nearest(name, names),
             )
             continue

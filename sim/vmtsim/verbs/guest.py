@@ -24,7 +24,7 @@ examples:
   vmtsim guest --root /tmp/guest build/11.0/amd64/vmt.kmod &
   PATH=/tmp/guest/usr/pkg/bin:$PATH; vmtctl status
   vmtsim guest-control /tmp/guest advance 5
-  vmtsim guest-control /tmp/guest host halt
+  vmtsim guest-control /tmp/guest host power halt
   tail -f /tmp/guest/var/log/messages
 """
 

@@ -9,17 +9,13 @@ from vmtgen.common.errors import UnavailableError
 
 SUMMARY = "move the time of a guest that runs, and play its host"
 
-_HOST = """\
-operations of the host:
-  halt, reboot, resume, power-on       ask the guest for a power operation
-  suspend [SECONDS]                    suspend the machine for so long (60), then resume it
-  ping; send MESSAGE                   send a TCLO message
-  steal [SECONDS]                      another client of the host takes the channel (3)
-  drop [tclo|rpci|all]                 forget channels without a word
-  jump SECONDS                         let the host's clock jump
-  option NAME VALUE                    set an option of the guest's tools
-  set NAME VALUE; get NAME             write and read guestinfo.NAME
-"""
+
+def _operations() -> str:
+    """Return the help of ``host``: the table of the operator."""
+    from vmtsim.host.operator import OPERATIONS  # noqa: PLC0415 - other verbs need none of it
+
+    lines = [f"  {each.usage}\n      {each.text}" for each in OPERATIONS.values()]
+    return "\n".join(["operations of the host:", *lines, "  show NAME\n      print guestinfo.NAME"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     host = verbs.add_parser(
         "host",
         help="do what the host's operator may do",
-        epilog=_HOST,
+        epilog=_operations(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     host.add_argument("words", metavar="OPERATION", nargs="+", help="and its arguments")

@@ -12,8 +12,10 @@ import pytest
 from vmtsim.core.rng import Rng
 from vmtsim.core.trace import Trace
 from vmtsim.gdb.clock import WallClock
-from vmtsim.gdb.prompt import COMMANDS, CommandError, Prompt, deed, execute
+from vmtsim.gdb.prompt import COMMANDS, Prompt, action_of, execute
 from vmtsim.host import Host, HostOptions
+from vmtsim.host.operator import OPERATIONS, ArgumentError
+from vmtsim.scenario.verbs import ACTIONS
 
 
 @dataclass
@@ -43,14 +45,14 @@ def session() -> Any:
 
 
 def test_halt_is_not_offered_before_the_guest_says_that_it_can(session: Any) -> None:
-    assert "tools.capability.statechange" in execute(session, "halt")
+    assert "tools.capability.statechange" in execute(session, "power halt")
     assert not session.host.tclo.queue
 
 
 def test_a_message_goes_to_the_queue(session: Any) -> None:
-    execute(session, "ping")
-    execute(session, "set synctime 1")
-    execute(session, "send Time_Synchronize 1")
+    execute(session, "tclo ping")
+    execute(session, "options synctime=1")
+    execute(session, "tclo Time_Synchronize 1")
     assert [message.text for message in session.host.tclo.queue] == [
         b"ping",
         b"Set_Option synctime 1",
@@ -59,26 +61,44 @@ def test_a_message_goes_to_the_queue(session: Any) -> None:
 
 
 def test_a_guestinfo_key_is_a_variable(session: Any) -> None:
-    execute(session, "set guestinfo.role web server")
+    execute(session, "guestinfo 'role=web server'")
     assert session.host.guestinfo.variables["role"] == b"web server"
+
+
+def test_an_argument_with_a_default_may_be_left_out(session: Any) -> None:
+    assert execute(session, "lose") == "the host forgot 0 channels"
+    assert execute(session, "migrate") == "the machine is on another host"
+    assert execute(session, "steal") == "nothing in the guest has the channel"
+
+
+def test_every_operation_of_the_table_is_a_verb_of_scenarios_and_a_command(session: Any) -> None:
+    help_text = execute(session, "help")
+    for name, operation in OPERATIONS.items():
+        assert f"host.{name}" in ACTIONS
+        assert COMMANDS[name].usage == operation.usage
+        assert operation.text in help_text
+    assert {name for name in ACTIONS if name.startswith("host.")} == {
+        f"host.{name}" for name in OPERATIONS
+    }
 
 
 def test_the_clock_jumps(session: Any) -> None:
     before = session.host.clock.now()
-    execute(session, "time +3600")
+    execute(session, "clock jump=3600")
     assert session.host.clock.now() - before >= 3600 * 10**9
 
 
 def test_high_bandwidth_goes_and_comes_back(session: Any) -> None:
-    execute(session, "nohb")
+    execute(session, "high-bandwidth false")
     assert not session.host.transport._context.options.high_bandwidth
-    execute(session, "nohb")
+    execute(session, "high-bandwidth true")
     assert session.host.transport._context.options.high_bandwidth
 
 
-def test_a_checkpoint_waits_for_a_payload(session: Any) -> None:
-    execute(session, "checkpoint")
+def test_a_fault_waits_for_its_opportunity(session: Any) -> None:
+    assert execute(session, "fault checkpoint at=sendpayload times=2") == "armed: checkpoint"
     assert session.host.faults.armed == ("checkpoint",)
+    assert execute(session, "fault none") == "armed: nothing"
 
 
 def test_quit_ends_the_session(session: Any) -> None:
@@ -89,23 +109,31 @@ def test_quit_ends_the_session(session: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("hlat", "did you mean 'halt'"),
-        ("time soon", "time \\+SECONDS"),
-        ("time 1e99", "three centuries"),
-        ("time nan", "three centuries"),
-        ("set key", "set KEY VALUE"),
-        ("drop everything", "drop all"),
-        ("halt now", "no arguments"),
-        ("send", "send MESSAGE"),
+        ("powre", "did you mean 'power'"),
+        ("power hlat", "expected halt, reboot, suspend, resume or power-on, not the string 'hlat'"),
+        ("power", "the key 'operation' is missing"),
+        ("clock jump=soon", "expected a number, not the string 'soon'"),
+        ("clock jump=1e99", "three centuries"),
+        ("clock jump=nan", "expected a number"),
+        ("clock jmup=5", "unknown key 'jmup'"),
+        ("clock", "usage: clock"),
+        ("options key", "usage: options NAME=VALUE"),
+        ("lose everything", "expected tclo, rpci or all"),
+        ("migrate now then", "usage: migrate"),
+        ("tclo", "usage: tclo MESSAGE"),
+        ("synctime", "usage: synctime ON"),
+        ("fault bursst", "there is no fault 'bursst'"),
+        ("fault burst at=rpci", "burst has no effect at rpci"),
+        ("guestinfo 'a=b", "No closing quotation"),
     ],
 )
 def test_a_wrong_command_says_what_is_right(session: Any, line: str, text: str) -> None:
-    with pytest.raises(CommandError, match=text):
+    with pytest.raises(ArgumentError, match=text):
         execute(session, line)
 
 
 def test_a_wrong_command_does_not_end_the_session(session: Any) -> None:
-    deed("hlat")(session)
+    action_of("powre")(session)
     assert "did you mean" in session.said[0]
     assert not session.ended
 
@@ -122,12 +150,12 @@ def test_status_says_how_things_stand(session: Any) -> None:
 
 
 def test_commands_are_in_the_trace(session: Any) -> None:
-    execute(session, "ping")
-    assert [json.loads(e.json())["command"] for e in session.trace.events] == ["ping"]
+    execute(session, "tclo ping")
+    assert [json.loads(e.json())["command"] for e in session.trace.events] == ["tclo ping"]
 
 
 def test_piped_commands_are_read_to_their_end_and_the_session_goes_on(session: Any) -> None:
-    prompt = Prompt(session, io.StringIO("ping\n\nstatus\n"))
+    prompt = Prompt(session, io.StringIO("tclo ping\n\nstatus\n"))
     prompt._read()
     for act in session.commands:
         act(session)

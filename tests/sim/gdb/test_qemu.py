@@ -17,7 +17,7 @@ import pytest
 from guestkit import BASES, Guest, Machine, running
 from vmtsim.gdb import sites
 from vmtsim.gdb.clock import WallClock
-from vmtsim.gdb.prompt import deed
+from vmtsim.gdb.prompt import action_of
 from vmtsim.gdb.rsp import Client, StubRefusedError, connect
 from vmtsim.gdb.server import Patience
 from vmtsim.gdb.session import Session, Settings
@@ -53,7 +53,7 @@ class Play:
             self.error.append(error)
 
     def type(self, line: str) -> None:
-        self.session.commands.append(deed(line))
+        self.session.commands.append(action_of(line))
 
     def until(self, what: Callable[[], object], why: str) -> None:
         deadline = time.monotonic() + HANG
@@ -151,9 +151,9 @@ def test_the_driver_shakes_hands_tells_about_the_guest_and_halts(start: Start) -
         play.ready()
         for item in ("1 guest.example", "4 build-11.0"):
             play.sees("rpci", request=f"SetGuestInfo  {item}".encode(), reply=b"1 ")
-        play.type("set broadcastIP 1")
+        play.type("options broadcastIP=1")
         play.sees("rpci", request=b"info-set guestinfo.ip 192.0.2.10")
-        play.type("halt")
+        play.type("power halt")
         play.sees("rpci", request=b"tools.os.statechange.status 1 1")
         play.says("QEMU has quit")
         assert play.machine.process.wait(HANG) == 0
@@ -176,7 +176,7 @@ def test_two_vcpus_call_at_once_and_each_gets_its_own_answers(start: Start) -> N
         play.ready()
         play.machine.tell("busy 120")
         play.machine.wait_for("busy: 120 of 120 commands, 120 times in order")
-        play.type("halt")
+        play.type("power halt")
         play.says("QEMU has quit")
         served = play.session.server.served
     assert served["vCPU 01"] > 120
@@ -193,15 +193,15 @@ def test_lost_channels_and_checkpoints_are_survived(start: Start) -> None:
                 session.host.faults.arm("checkpoint", at=point)
 
         play.session.commands.append(arm)
-        play.type("ping")
+        play.type("tclo ping")
         play.sees("tclo.reply", message=b"ping", reply=b"OK ")
         play.until(lambda: play.session.host.faults.struck["checkpoint"] == 3, "three checkpoints")
-        play.type("drop all")
+        play.type("lose all")
         play.ready(2)
-        play.type("nohb")
-        play.type("ping")
+        play.type("high-bandwidth false")
+        play.type("tclo ping")
         play.sees("tclo.reply", 2, message=b"ping", reply=b"OK ")
-        play.type("halt")
+        play.type("power halt")
         play.sees("rpci", request=b"tools.os.statechange.status 1 1")
         play.says("QEMU has quit")
     text = play.machine.text()
@@ -273,7 +273,7 @@ def test_the_guest_goes_on_when_the_session_ends(start: Start) -> None:
 def test_an_administrator_s_command_reaches_the_host(start: Start) -> None:
     with start() as play:
         play.ready()
-        play.type("set guestinfo.role web server")
+        play.type("guestinfo 'role=web server'")
         play.machine.tell("rpc info-get guestinfo.role")
         play.machine.wait_for('rpc: 0 "1 web server"')
     assert play.rules() == []
@@ -289,7 +289,7 @@ def test_an_instruction_that_reads_another_port_is_carried_out(start: Start, gue
         # What SeaBIOS left in the PCI bus's address register, and not the ones of before.
         play.machine.wait_for("inl: 0x8[0-9a-f]{7}\n")
         play.until(lambda: play.session.server.served["foreign"] == 1, "one foreign stop")
-        play.type("ping")
+        play.type("tclo ping")
         play.sees("tclo.reply", message=b"ping", reply=b"OK ")
     assert play.rules() == []
 
@@ -387,7 +387,7 @@ def test_a_guest_in_the_middle_of_a_talk_is_not_blamed_for_it(
                 # As if by SIGKILL: the connection goes, the breakpoints stay.
                 play.session.server.client.connection.shutdown(socket.SHUT_RDWR)
             else:
-                play.type("halt")
+                play.type("power halt")
                 play.says("QEMU has quit")
             thread.join(HANG)
             assert not thread.is_alive()
@@ -437,7 +437,7 @@ def test_piped_commands_halt_the_guest_and_the_outcome_is_written(
                 lines.append(line)
                 if "SetGuestInfo  1 " in line and not asked:
                     asked = True
-                    process.stdin.write("halt\n")
+                    process.stdin.write("power halt\n")
             assert process.wait(HANG) == 0, "".join(lines)
         assert any("OS_Halt" in line for line in lines)
         assert lines[-1].startswith("verdict  fine")

@@ -67,7 +67,7 @@ def test_an_unknown_name_says_which_was_meant_and_which_there_are() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message", "hint"),
     [
-        ("summary: x\nstep: []\nsteps: [{host.tclo: a}]\n", 2, "no key 'step'", "steps"),
+        ("summary: x\nstep: []\nsteps: [{host.tclo: a}]\n", 2, "unknown key 'step'", "steps"),
         ("steps:\n- host.tclo: a\n", 1, "`summary`", None),
         ("summary: x\nsteps: []\n", 2, "a list of `steps`", None),
         (
@@ -82,15 +82,35 @@ def test_an_unknown_name_says_which_was_meant_and_which_there_are() -> None:
         ("summary: x\nsteps:\n- at: -1\n  host.tclo: a\n", 3, "seconds from 0 on", None),
         ("summary: x\nsteps:\n- at: 1\n  after: 2\n  host.tclo: a\n", 4, "not both", None),
         ("summary: x\nsteps:\n- host.tclo: a\n  within: 3\n", 4, "`within` belongs", None),
-        ("summary: x\nsteps:\n- host.power: hlat\n", 3, "'hlat' is none of", "halt"),
-        ("summary: x\nsteps:\n- host.fault: chekpoint\n", 3, "none of", "checkpoint"),
+        (
+            "summary: x\nsteps:\n- host.power: hlat\n",
+            3,
+            "expected halt, reboot, suspend, resume or power-on, not the string 'hlat'",
+            "halt",
+        ),
+        (
+            "summary: x\nsteps:\n- host.fault: chekpoint\n",
+            3,
+            "there is no fault 'chekpoint'",
+            "checkpoint",
+        ),
         ("summary: x\nsteps:\n- host.fault:\n    burst: {sise: 3}\n", 4, "'sise'", "size"),
         ("summary: x\nsteps:\n- host.fault:\n    closd:\n", 4, "no fault 'closd'", "closed"),
-        ("summary: x\nsteps:\n- host.clock:\n    jmp: 3\n", 4, "no key 'jmp'", "jump"),
-        ("summary: x\nsteps:\n- host.clock:\n    jump: far\n", 4, "a number is wanted", None),
-        ("summary: x\nsteps:\n- expect.reply:\n    reply: OK\n", 4, "`message` is missing", None),
+        ("summary: x\nsteps:\n- host.clock:\n    jmp: 3\n", 4, "unknown key 'jmp'", "jump"),
+        (
+            "summary: x\nsteps:\n- host.clock:\n    jump: far\n",
+            4,
+            "expected a number, not the string 'far'",
+            None,
+        ),
+        (
+            "summary: x\nsteps:\n- expect.reply:\n    reply: OK\n",
+            4,
+            "the key 'message' is missing",
+            None,
+        ),
         ("summary: x\nsteps:\n- expect.trace:\n    a: 1\n", 4, "`kind` is missing", None),
-        ("summary: x\nsteps:\n- guest.sysctl:\n    a:\n", 4, "a value is wanted", None),
+        ("summary: x\nsteps:\n- guest.sysctl:\n    a:\n", 4, "expected a value, not nothing", None),
         ('summary: x\nsteps:\n- host.tclo: "\\\\x"\n', 3, "a backslash is written", None),
         ("summary: x\nhost:\n  pnig: 3\nsteps:\n- host.tclo: a\n", 3, "'pnig'", "ping"),
         ("summary: x\nhost:\n  ping: no\nsteps:\n- host.tclo: a\n", 3, "a whole number", None),
@@ -99,7 +119,7 @@ def test_an_unknown_name_says_which_was_meant_and_which_there_are() -> None:
         ("summary: x\nguest:\n  hostnam: a\nsteps:\n- host.tclo: a\n", 3, "hostnam", "hostname"),
         ("summary: x\nduration: 5\nsteps:\n- at: 9\n  host.tclo: a\n", 2, "5 s end before", None),
         ("summary: x\nsteps:\n- expect.rpci: a\n  not: 3\n", 4, "true or false", None),
-        ("- a\n", 1, "a scenario is a mapping", None),
+        ("- a\n", 1, "expected a mapping, not a sequence", None),
     ],
 )  # fmt: skip
 def test_an_error_names_line_and_meaning(

@@ -1,0 +1,448 @@
+"""What the host's operator may do: one table for scenarios, campaigns, prompts and guest-control.
+
+An operation has one name everywhere: ``host.lose: all`` in a scenario is ``lose all`` at the prompt
+of ``vmtsim host`` and in ``vmtsim guest-control DIR host lose all``.  Its arguments are a schema of
+vmtgen.common.schema, which checks them wherever they come from.  A new operation is one row here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin
+
+from vmtgen.common.construct import value_of
+from vmtgen.common.located import Node, Problems, listed, nearest
+from vmtgen.common.schema import Record, keys_of
+
+from vmtsim.core.trace import unprintable
+from vmtsim.host.backup import quiesce_parameters
+from vmtsim.host.faults import FAULTS, POINTS
+from vmtsim.host.options import NANOSECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vmtgen.common.schema import Report
+
+    from vmtsim.host.machine import Host
+
+# Evaluated at run time by the schema engine, on Python 3.10 too.
+Scalar = Union[bool, int, float, str]  # noqa: UP007
+Number = Union[float, None]  # noqa: UP007
+_FOREVER = 1e10  # seconds: three centuries
+
+
+class RefusedError(Exception):
+    """The host cannot do it now; the text says why."""
+
+
+class ArgumentError(Exception):
+    """The words of an operation make no sense; the text says what was expected."""
+
+
+# Arguments.
+
+
+@dataclass(frozen=True)
+class Nothing(Record):
+    """No arguments; a scenario writes ``true``."""
+
+    SHORTHAND: ClassVar[str] = "now"
+    now: bool = True
+
+
+@dataclass(frozen=True)
+class Message(Record):
+    r"""A TCLO message; a byte that does not print is written ``\xNN``."""
+
+    SHORTHAND: ClassVar[str] = "message"
+    message: str
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse an escape that is none."""
+        try:
+            unprintable(self.message)
+        except (ValueError, IndexError):
+            report(node, r"a backslash is written \\, another byte \xNN")
+
+
+@dataclass(frozen=True)
+class Power(Record):
+    """A power operation; ``suspend`` with ``seconds`` really suspends the machine."""
+
+    SHORTHAND: ClassVar[str] = "operation"
+    operation: Literal["halt", "reboot", "suspend", "resume", "power-on"]
+    seconds: Number = None
+    lose_channels: bool = False
+
+
+@dataclass(frozen=True)
+class Channels(Record):
+    """Which channels."""
+
+    SHORTHAND: ClassVar[str] = "channels"
+    channels: Literal["tclo", "rpci", "all"] = "tclo"
+
+
+@dataclass(frozen=True)
+class Protocol(Record):
+    """The channels of one protocol."""
+
+    SHORTHAND: ClassVar[str] = "protocol"
+    protocol: Literal["tclo", "rpci"] = "tclo"
+
+
+@dataclass(frozen=True)
+class Seconds(Record):
+    """For how long, or how long ago."""
+
+    SHORTHAND: ClassVar[str] = "seconds"
+    seconds: float = 3.0
+
+
+@dataclass(frozen=True)
+class Clock(Record):
+    """What changes of the host's clock; times in seconds."""
+
+    set: Number = None
+    jump: Number = None
+    drift_ppm: Number = None
+    lag_us: Number = None
+    max_lag_us: Number = None
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse times that no calendar has."""
+        for name in ("set", "jump"):
+            value = self[name]
+            if value is not None and not abs(value) < _FOREVER:
+                report(node[name], "expected a number of seconds within three centuries")
+
+
+@dataclass(frozen=True)
+class Switch(Record):
+    """On or off."""
+
+    SHORTHAND: ClassVar[str] = "on"
+    on: bool
+
+
+@dataclass(frozen=True)
+class Backup(Record):
+    """A quiesced snapshot; ``version`` and ``timeout`` choose the newer request."""
+
+    SHORTHAND: ClassVar[str] = "do"
+    do: Literal["start", "abort"]
+    manifest: float = 1
+    volumes: str = ""
+    version: Number = None
+    timeout: Number = None
+    snapshot: float = 2.0
+
+
+@dataclass(frozen=True)
+class FaultArguments(Record):
+    """When a fault strikes, and its details."""
+
+    times: int = 1
+    skip: int = 0
+    at: str | None = None
+    protocol: Literal["rpci", "tclo"] | None = None
+    command: str | None = None
+    reply: str | None = None
+    size: int | None = None
+    seconds: Number = None
+
+
+# What operations do.  Each returns what happened, in words.
+
+
+def _send(host: Host, given: Message) -> str:
+    host.send(unprintable(given.message))
+    return f"sent {given.message}"
+
+
+def _power(host: Host, given: Power) -> str:
+    seconds = given.seconds
+    if given.operation == "suspend" and seconds is not None:
+        offered = host.suspend(seconds, lose_channels=given.lose_channels)
+        done = f"suspending the machine for {seconds:g} s"
+    else:
+        offered = host.power.request(given.operation)
+        done = f"asked the guest: {given.operation}"
+    if not offered:
+        raise RefusedError(
+            f"{given.operation} is not offered: the guest has not registered "
+            "tools.capability.statechange (yet)"
+        )
+    return done
+
+
+def _fault(host: Host, given: Mapping[str, FaultArguments | None]) -> str:
+    for name, arguments in given.items():
+        if name == "none":
+            host.faults.disarm()
+            host.faults.enabled = False
+            continue
+        chosen = dataclasses.asdict(arguments) if arguments is not None else {}
+        host.faults.arm(name, **{key: value for key, value in chosen.items() if value is not None})
+    return f"armed: {', '.join(host.faults.armed) or 'nothing'}"
+
+
+def _lose(host: Host, given: Channels) -> str:
+    count = host.lose_channel(given.channels)
+    return f"the host forgot {count} channel{'' if count == 1 else 's'}"
+
+
+def _close(host: Host, given: Protocol) -> str:
+    count = host.close_channel(given.protocol)
+    return f"the host closed {count} channel{'' if count == 1 else 's'}"
+
+
+def _steal(host: Host, given: Seconds) -> str:
+    if not host.steal_channel(given.seconds):
+        raise RefusedError("nothing in the guest has the channel")
+    return f"another client has the channel for {given.seconds:g} s"
+
+
+def _checkpoint(host: Host, _given: Nothing) -> str:
+    host.checkpoint()
+    return "messages that are half way were interrupted"
+
+
+def _migrate(host: Host, _given: Nothing) -> str:
+    host.migrate()
+    return "the machine is on another host"
+
+
+def _revert(host: Host, given: Seconds) -> str:
+    host.snapshot_revert(given.seconds)
+    return f"back to a snapshot that is {given.seconds:g} s old"
+
+
+def _clock(host: Host, given: Clock) -> str:
+    clock = host.clock
+    if given.set is not None:
+        clock.set(round(given.set * NANOSECONDS))
+    if given.jump is not None:
+        clock.jump(round(given.jump * NANOSECONDS))
+    if given.drift_ppm is not None:
+        clock.drift(round(given.drift_ppm))
+    if given.lag_us is not None or given.max_lag_us is not None:
+        clock.lag(
+            round(clock.interrupt_lag_us if given.lag_us is None else given.lag_us),
+            None if given.max_lag_us is None else round(given.max_lag_us),
+        )
+    changed = [f"{key.name} {given[key.name]:g}" for key in keys_of(Clock)
+               if given[key.name] is not None]  # fmt: skip
+    return f"the host's clock: {', '.join(changed) or 'nothing changed'}"
+
+
+def _options(host: Host, given: Mapping[str, Scalar]) -> str:
+    for name, value in given.items():
+        host.tclo.set_option(name, str(int(value)) if isinstance(value, bool) else str(value))
+    return f"sent Set_Option for {', '.join(given)}"
+
+
+def _synctime(host: Host, given: Switch) -> str:
+    host.set_synctime(on=given.on)
+    return f"time synchronisation is {'on' if given.on else 'off'}"
+
+
+def _backup(host: Host, given: Backup) -> str:
+    if given.do == "abort":
+        host.backup.abort()
+        return "the snapshot was aborted"
+    parameters = None
+    if given.version is not None or given.timeout is not None:
+        parameters = quiesce_parameters(
+            version=round(1 if given.version is None else given.version),
+            timeout=round(given.timeout or 0),
+        )
+    host.backup.start(
+        manifest=round(given.manifest),
+        volumes=given.volumes,
+        parameters=parameters,
+        snapshot=given.snapshot,
+    )
+    return "a quiesced snapshot was started"
+
+
+def _guestinfo(host: Host, given: Mapping[str, Scalar]) -> str:
+    for name, value in given.items():
+        content = str(value).encode("utf-8", "surrogateescape")
+        if not host.guestinfo.set_variable(name.removeprefix("guestinfo."), content):
+            raise RefusedError("the variables of the guest would be larger than the host allows")
+    return f"set {', '.join(given)}"
+
+
+def _high_bandwidth(host: Host, given: Switch) -> str:
+    host.offer_high_bandwidth(on=given.on)
+    return f"high bandwidth is {'offered' if given.on else 'not offered'} for the next messages"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation: its name, the schema of its arguments, what it does in words, and the deed."""
+
+    name: str
+    arguments: Any
+    text: str
+    run: Callable[[Host, Any], str]
+
+    @property
+    def usage(self) -> str:
+        """The operation with its arguments, as they are typed."""
+        if get_origin(self.arguments) is Mapping:
+            what = "FAULT [KEY=VALUE ...]" if self.name == "fault" else "NAME=VALUE ..."
+            return f"{self.name} {what}"
+        keys = [key for key in keys_of(self.arguments) if self.arguments is not Nothing]
+        shorthand = getattr(self.arguments, "SHORTHAND", None)
+        words = []
+        for key in keys:
+            if key.name != shorthand:
+                words.append(f"[{key.name}=X]")
+                continue
+            choices = get_args(key.hint) if get_origin(key.hint) is Literal else ()
+            word = "|".join(map(str, choices)) or key.name.upper()
+            words.append(word if key.required else f"[{word}]")
+        return " ".join([self.name, *words])
+
+    def check(self, node: Node, problems: Problems) -> Any:
+        """Note what is wrong with the argument of a scenario's step; return it in plain form."""
+        if self.name != "fault" or node.kind != "scalar":
+            value_of(self.arguments, node, problems)
+        if self.name == "fault":
+            _check_faults(node, problems)
+        return self._whole(node.plain())
+
+    def _whole(self, plain: Any) -> Any:
+        """Return the plain form without shorthands, so that a trace shows one form of each."""
+        if self.name == "fault":
+            given = plain if isinstance(plain, dict) else {str(plain): None}
+            return {name: arguments or {} for name, arguments in given.items()}
+        shorthand = getattr(self.arguments, "SHORTHAND", None)
+        if shorthand is None or isinstance(plain, dict) or len(keys_of(self.arguments)) == 1:
+            return plain
+        return {shorthand: plain}
+
+    def carry_out(self, host: Host, plain: Any) -> str:
+        """Do it, with the argument in plain form; return what happened.
+
+        Raises ArgumentError for arguments that make no sense, RefusedError where it cannot be.
+        """
+        problems = Problems()
+        node = Node.of(self._whole(plain), self.name)
+        value = value_of(self.arguments, node, problems)
+        if self.name == "fault":
+            _check_faults(node, problems)
+        if problems:
+            raise ArgumentError(
+                "; ".join(problem.message for problem in problems.found) + f" (usage: {self.usage})"
+            )
+        return self.run(host, value)
+
+    def parse(self, line: str) -> Any:
+        """Return the plain form of arguments typed in a line; raises ArgumentError."""
+        if self.arguments is Message:
+            return self.plain([line] if line else [])
+        try:
+            return self.plain(shlex.split(line))
+        except ValueError as error:
+            raise ArgumentError(f"{error} (usage: {self.usage})") from None
+
+    def plain(self, words: Sequence[str]) -> Any:
+        """Return the plain form of arguments that were typed; raises ArgumentError."""
+        mapping = get_origin(self.arguments) is Mapping
+        if self.arguments is Message:
+            if not words:
+                raise ArgumentError(f"usage: {self.usage}")
+            return " ".join(words)
+        bare = [word for word in words if "=" not in word]
+        pairs = {name: _scalar(value) for name, _, value in (
+            word.partition("=") for word in words if "=" in word)}  # fmt: skip
+        if self.name == "fault" and len(bare) == 1:
+            return {bare[0]: pairs or None}
+        shorthand = getattr(self.arguments, "SHORTHAND", None)
+        if len(bare) > 1 or (bare and (mapping or shorthand is None)):
+            raise ArgumentError(f"usage: {self.usage}")
+        if bare and not pairs and len(keys_of(self.arguments)) == 1:
+            return _scalar(bare[0])
+        if bare:
+            pairs = {str(shorthand): _scalar(bare[0]), **pairs}
+        if not pairs and not mapping and len(keys_of(self.arguments)) == 1:
+            (key,) = keys_of(self.arguments)
+            if key.required:
+                raise ArgumentError(f"usage: {self.usage}")
+            return getattr(self.arguments(), key.attribute)
+        if not pairs and (mapping or self.arguments is Clock):
+            raise ArgumentError(f"usage: {self.usage}")
+        return pairs
+
+
+def _check_faults(node: Node, problems: Problems) -> None:
+    names = {str(node.scalar): node} if node.kind == "scalar" else node.entries
+    for name, value in names.items():
+        if name not in FAULTS and name != "none":
+            problems.add(
+                value.key if node.kind == "mapping" and value.key else value,
+                f"there is no fault {name!r}: there are {listed(FAULTS, limit=40)}",
+                hint=nearest(name, FAULTS),
+            )
+            continue
+        at = value.get("at")
+        if name == "none" or at is None or not isinstance(at.scalar, str):
+            continue
+        possible = FAULTS[name].effect.POINTS
+        if at.scalar not in POINTS:
+            problems.add(
+                at, f"there is no point {at.scalar!r}: there are {listed(POINTS)}",
+                hint=nearest(at.scalar, POINTS),
+            )  # fmt: skip
+        elif at.scalar not in possible:
+            problems.add(at, f"{name} has no effect at {at.scalar}: expected {listed(possible)}")
+
+
+def _scalar(text: str) -> bool | int | float | str:
+    """Read a value as YAML does: true, 5, 0.5, or text."""
+    if text in {"true", "false"}:
+        return text == "true"
+    if re.fullmatch(r"[-+]?[0-9]+", text):
+        return int(text)
+    if re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", text):
+        return float(text)
+    return text
+
+
+_TABLE = (
+    Operation("tclo", Message, "send a TCLO message", _send),
+    Operation("power", Power, "ask for a power operation; suspend with seconds suspends", _power),
+    Operation("fault", Mapping[str, Union[FaultArguments, None]],  # noqa: UP007
+              "let a fault strike at its next opportunity; none: no fault any more", _fault),
+    Operation("lose", Channels, "forget channels without a word", _lose),
+    Operation("close", Protocol, "close channels, so that the guest sees it", _close),
+    Operation("steal", Seconds, "another client takes the channel for SECONDS", _steal),
+    Operation("checkpoint", Nothing, "interrupt messages that are half way", _checkpoint),
+    Operation("migrate", Nothing, "vMotion: move to another host", _migrate),
+    Operation("revert", Seconds, "go back to a snapshot SECONDS old", _revert),
+    Operation("clock", Clock, "set the host's clock, let it jump, drift or lag", _clock),
+    Operation("options", Mapping[str, Scalar], "send Set_Option NAME VALUE", _options),
+    Operation("synctime", Switch, "the machine's time synchronisation switch", _synctime),
+    Operation("backup", Backup, "start or abort a quiesced snapshot", _backup),
+    Operation("guestinfo", Mapping[str, Scalar], "set guestinfo.* variables", _guestinfo),
+    Operation("high-bandwidth", Switch, "offer high bandwidth, or stop", _high_bandwidth),
+)  # fmt: skip
+OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _TABLE}
+
+
+def find(name: str) -> Operation:
+    """Return the operation called ``name``; raises ArgumentError with what was meant."""
+    found = OPERATIONS.get(name)
+    if found is None:
+        near = nearest(name, OPERATIONS)
+        meant = f" (did you mean {near!r}?)" if near else ""
+        raise ArgumentError(f"no operation {name!r}{meant}: there are {', '.join(OPERATIONS)}")
+    return found
