@@ -20,8 +20,9 @@ def test_every_test_that_the_page_names_exists(root: Path) -> None:
     named = [name.split(": ") for name in _names(root) if re.match(r"test_\w+: test_", name)]
     assert len(named) > 50
     for file, name in named:
-        text = (root / "tests" / "driver" / f"{file}.py").read_text(encoding="utf-8")
-        assert f"def {name}(" in text, f"{file}: {name}"
+        files = list((root / "tests").rglob(f"{file}.py"))
+        texts = [path.read_text(encoding="utf-8") for path in files]
+        assert any(f"def {name}(" in text for text in texts), f"{file}: {name}"
 
 
 def test_every_scenario_and_file_that_the_page_names_exists(root: Path) -> None:
