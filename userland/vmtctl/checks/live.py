@@ -146,7 +146,7 @@ def _channel(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(OK, "channel", f"vmtoolsd (pid {pids}) holds the channel")
     elif channel["holder"] == "vmt":
         yield Finding(OK, "channel", "vmt0 holds the channel")
-        # As the driver of this project says it (specs/driver.yaml, channel-fight).
+        # As the driver of this project says it (specs/driver.yaml, channel-contended).
         if any("vmtoolsd(8) wants the channel" in line for line in _since_attached(context)):
             yield Finding(
                 WARNING,
