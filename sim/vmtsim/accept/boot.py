@@ -309,7 +309,7 @@ class Boot:
         shell = Shell(self.console)
         shell.begin()
         found = shell.run("id -u")
-        if found.output.strip() != "0":
+        if found.ok and found.output.strip() != "0":
             raise BootError(
                 f"{self.account.user} is not root (id -u says {found.output.strip()!r})",
                 hint="modules are loaded by root: --user root",

@@ -7,8 +7,8 @@ Three things may differ, and are marked instead:
 
 * times;
 * values that are the guest's own: uptime, release, version, interfaces, file systems;
-* the place of what comes at a period of its own, such as the uptime, or a ping of the host: that
-  it comes at all has to be the same.
+* the place of what comes at a period of its own, such as the uptime, or a ping of the host, and
+  how often it comes: that it comes at all has to be the same.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _VALUES = (
     (rb"SetGuestInfo  10 ", "interfaces", "as the guest has them"),
     (rb"SetGuestDiskInfo ", "file systems", "as the guest has them"),
 )
-# Sent at a period of the sender's: the place among the others is chance.
-_PERIODIC = tuple(start for start, _, _ in _VALUES)
-_PINGS = (b"ping",)
+# Sent at a period of the sender's: the place among the others, and how often, is chance.
+_PERIODIC_REQUESTS = (b"vmbackup.eventSet req.keepAlive ", b"info-set guestinfo.ip ")
+_PERIODIC_MESSAGES = (b"ping", b"Set_Option broadcastIP 1")
 _NULS = re.compile(rb"\0+")
 
 
@@ -112,14 +112,16 @@ def _message(event: Event, origin: int, release: bytes) -> Message | None:
         return Message(("close", b"tclo", reason.encode()), f"a TCLO channel ends: {reason}", at)
     if event.kind == "tclo":
         text = _bytes(event["message"])
-        return Message(("host", text, b""), f"host: {shown(text)}", at, floats=text in _PINGS)
+        return Message(
+            ("host", text, b""), f"host: {shown(text)}", at, floats=text in _PERIODIC_MESSAGES
+        )
     if event.kind == "tclo.reply":
         text, reply = _bytes(event["message"]), _bytes(event["reply"])
         return Message(
             ("answer", text, reply),
             f"guest: {shown(reply)} (to {shown(text)})",
             at,
-            floats=text in _PINGS,
+            floats=text in _PERIODIC_MESSAGES,
         )
     if event.kind == "rpci":
         return _request(_bytes(event["request"]), _bytes(event["reply"]), at, release)
@@ -136,7 +138,8 @@ def _request(request: bytes, reply: bytes, at: int, release: bytes) -> Message:
     masked = request.replace(release, b"{release}") if release else request
     value = "release" if masked != request else ""
     # A text of fixed width ends with more or fewer NULs for a shorter or longer release.
-    return Message(("rpci", _NULS.sub(b"\0", masked), reply), text, at, value)
+    floats = request.startswith(_PERIODIC_REQUESTS)
+    return Message(("rpci", _NULS.sub(b"\0", masked), reply), text, at, value, floats=floats)
 
 
 def _bytes(value: object) -> bytes:

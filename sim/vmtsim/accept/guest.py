@@ -196,6 +196,9 @@ def unpack(shell: Shell, parent: str) -> None:
             f"the guest does not see the disk with the files; it printed: {found.output!r}",
             hint="another --disk-bus (ide, virtio, scsi, usb): the guest needs a driver for it",
         )
-    done = shell.run(f"tar xpf /dev/r{disk.group(1)}d -C {parent}", timeout=300)
+    device = f"/dev/r{disk.group(1)}d"
+    done = shell.run(f"tar xpf {device} -C {parent}", timeout=300)
+    if done.status == 127:  # no tar(1): pax(1) is in /bin of any NetBSD
+        done = shell.run(f"cd {parent} && pax -rf {device}", timeout=300)
     if not done.ok:
         raise GuestError(f"the guest cannot unpack the files: {done.output}")

@@ -210,7 +210,7 @@ facts)
 		have $tool || echo "missing=$tool"
 	done
 	for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
-		if have $python; then
+		if have $python && $python -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
 			echo "python=$(command -v $python)"
 			break
 		fi
@@ -235,7 +235,7 @@ reporters|originals)
 	;;
 load)
 	modload -b force=true "$here/vmt.kmod" || exit 1
-	modstat -k vmt 2>/dev/null || modstat vmt
+	modstat -k vmt 2>/dev/null || modstat vmt || true
 	;;
 free)
 	# GENERIC has a vmt(4) of its own, whose name must be free first.

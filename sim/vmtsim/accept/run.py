@@ -54,7 +54,7 @@ DEFAULT = (
 # As the simulated guest begins (vmtsim.kernel.network, KernelOptions.hostname).
 HOSTNAME = "guest.example"
 ADDRESSES = ("192.0.2.10/24", "2001:db8::10/64")
-NEEDED = ("modload", "modunload", "modstat", "drvctl", "sysctl")
+NEEDED = ("modload", "modunload", "drvctl", "sysctl")
 # Room for the module and the scripts on the disk that brings them.
 _FILES = 8 << 20
 # Seconds after the console is gone in which QEMU ends.

@@ -87,7 +87,8 @@ SINGLE_USER = Text(
     r"Enter pathname of shell or RETURN for [^:\n]+: ?\Z",
     "sbin/init/init.c, single_user",
 )
-LOGIN = Text("getty's prompt", r"login: \Z", "libexec/getty/main.c; etc/gettytab, lm")
+# login(1) prints `Last login: ` and the time, in one or in two pieces.
+LOGIN = Text("getty's prompt", r"(?<!Last )login: \Z", "libexec/getty/main.c; etc/gettytab, lm")
 PASSWORD = Text(
     "the question for the password",
     r"[Pp]assword(?: \[[^\]\n]*\])?: ?\Z",

@@ -153,6 +153,9 @@ def login(*, password: str = "", noise: bool = False, incorrect: bool = False) -
 
 
 def welcome() -> None:
+    out("Last login: ")
+    time.sleep(0.1)
+    out("Sat Nov 28 12:00:00 2026 on constty\n")
     out("NetBSD 10.1 (GENERIC) #0: Mon Dec 16 13:08:11 UTC 2024\n\nWelcome to NetBSD!\n\n")
 
 

@@ -86,12 +86,14 @@ loader(const char *line)
 	state = LOGIN;
 }
 
-/* sysctl -w machdep.vmt0.rpc=MESSAGE; the node then holds the reply. */
-static char reply[1024];
-
+/*
+ * sysctl -w machdep.vmt0.rpc=MESSAGE, which prints the reply as the old value
+ * (sbin/sysctl/sysctl.c): what is read without a request is empty.
+ */
 static int
 rpc(const char *words)
 {
+	static char reply[16384];
 	char message[LINE];
 	size_t size = sizeof(reply);
 
@@ -100,7 +102,10 @@ rpc(const char *words)
 	strlcpy(message, words, sizeof(message));
 	if (find(message, "'") != NULL)
 		*find(message, "'") = '\0';
-	return write_rpc(message, reply, &size) != 0;
+	if (write_rpc(message, reply, &size) != 0)
+		return 1;
+	printf("machdep.vmt0.rpc: %s -> %s\n", reply, message);
+	return 0;
 }
 
 /* machdep.vmt0.NAME: a string or a 64-bit counter without a handler. */
@@ -113,10 +118,6 @@ node(const char *name)
 	for (; *name != '\0'; name++)
 		if (*name == '.')
 			last = name + 1;
-	if (strcmp(last, "rpc") == 0) {
-		printf("%s\n", reply);
-		return 0;
-	}
 	if (strcmp(last, "state") == 0) {
 		/* Its handler is not called here. */
 		printf("unknown to this guest\n");
