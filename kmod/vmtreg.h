@@ -236,6 +236,7 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_SYSCTL_PERIOD_MAX	2147483
 #define	VMT_SYSCTL_NOW_MIN	0
 #define	VMT_SYSCTL_NOW_MAX	1
+#define	VMT_SYSCTL_UUID_SIZE	40
 #define	VMT_SYSCTL_RPC_SIZE	16384
 #define	VMT_SYSCTL_STATE_SIZE	64
 #define	VMT_SYSCTL_HOST_SIZE	128

@@ -209,7 +209,7 @@ struct vmt_info_state {
 
 struct vmt_softc {
 	device_t	sc_dev;		/* (i) */
-	char		sc_uuid[40];	/* (i) */
+	char		sc_uuid[VMT_SYSCTL_UUID_SIZE]; /* (i) */
 
 	kmutex_t	sc_lock;
 	kcondvar_t	sc_work;	/* (l) something for the worker */

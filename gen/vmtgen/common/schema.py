@@ -127,7 +127,8 @@ class Range:
     @property
     def said(self) -> str:
         """How messages put it."""
-        high = hex(self.high) if self.high > 0xFFFF else str(self.high)
+        ones = self.high > 0xFFFF and self.high & (self.high + 1) == 0
+        high = hex(self.high) if ones else str(self.high)
         return f"from {self.low} to {high}"
 
     def fits(self, value: object) -> bool:

@@ -55,7 +55,9 @@ class Change:
 
 def outputs(templates: Path, specs: Path) -> list[Output]:
     """Render every template of ``templates`` with ``specs``; raises LocatedErrors."""
-    rendered = Renderer(templates, load(specs)).render_all()
+    needs = templates / "needs.yaml"
+    specifications = load(specs, needs if needs.is_file() else None)
+    rendered = Renderer(templates, specifications).render_all()
     return [Output(f"{_folder(name)}/{name}", text) for name, text in rendered.items()]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Range, Record, Report, Valued, derived
 from vmtgen.compiler.spec.text import Text
-from vmtgen.compiler.spec.words import Count, Doc, Member, Name, Printable
+from vmtgen.compiler.spec.words import Bytes, Count, Doc, Member, Milliseconds, Name, Printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class Log(Record):
 class Clock(Record):
     """Seconds, samples, microseconds and percent of the clock."""
 
-    period: Annotated[int, Range(0, 0x7FFFFFFF)]
-    samples: Count
+    period: Annotated[int, Range(0, 2147483)]
+    samples: Annotated[int, Range(1, 100)]
     sample_window_us: Count
     step_us: Count
     slew_floor_us: Annotated[int, Range(0, 0x7FFFFFFF)]
@@ -98,9 +98,9 @@ class Clock(Record):
 class Rpc(Record):
     """Sizes in bytes and time in milliseconds of the request and reply node."""
 
-    request: Count
-    reply: Count
-    wait_ms: Count
+    request: Bytes
+    reply: Bytes
+    wait_ms: Milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,9 @@ class Counter(Valued):
     name: Member
     doc: Doc
 
+
+STACK = 256
+"""Bytes of a string that a sysctl handler may make."""
 
 _NO_NODES: "Entries[SysctlNode]" = Entries()
 
@@ -125,13 +128,14 @@ class SysctlNode(Record):
     access: Literal["read", "write", "root"] | None = None
     handler: Member | None = None
     data: Printable | None = None
-    size: Count | None = None
+    size: Bytes | None = None
     range: tuple[int, ...] | None = None
     unit: Printable | None = None
     children: "Entries[SysctlNode]" = _NO_NODES
     each: Literal["statistics"] | None = None
     path: str = derived("")
     depth: int = derived(0)
+    counter: bool = derived(False)
 
     def check(self, node: Node, report: Report) -> None:
         """Expect children of a node, access and value of a leaf, the size of a string."""
@@ -150,6 +154,8 @@ class SysctlNode(Record):
             report(node, "expected either 'handler' or 'data'")
         if self.type == "string" and self.size is None:
             report(node, "the key 'size' is missing: a string needs its size in bytes")
+        if self.size is not None and self.handler not in {None, "rpc"} and self.size > STACK:
+            report(node["size"], f"the handler has it on the kernel's stack: at most {STACK}")
         if self.range is not None and (len(self.range) != 2 or self.range[0] > self.range[1]):
             report(node["range"], "expected two integers, the lower one first")
         elif self.handler == "period" and self.range and self.range[1] * 1000 > 0x7FFFFFFF:
@@ -185,7 +191,12 @@ class Driver(Record):
             if node.each is not None:
                 children = Entries(
                     SysctlNode(
-                        counter.name, "quad", counter.doc, "read", data=f"{path}.{counter.name}"
+                        counter.name,
+                        "quad",
+                        counter.doc,
+                        "read",
+                        data=f"{path}.{counter.name}",
+                        counter=True,
                     )
                     for counter in self.statistics
                 )

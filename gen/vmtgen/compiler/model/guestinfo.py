@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Pattern, Range, Record, Report, Unique, Valued
 from vmtgen.compiler.spec.text import Mixture
-from vmtgen.compiler.spec.words import U32, Count, Doc, Member, Name, Printable
+from vmtgen.compiler.spec.words import U32, Bytes, Count, Doc, Member, Name, Printable, Seconds
 
 # open-vm-tools lib/include/guestInfo.h knows 1 to 11; a newer host may know more.
 Key = Annotated[int, Range(1, 255)]
@@ -49,7 +49,7 @@ class Item(Record):
     key: Annotated[Key, Unique()]
     value: Mixture
     send: Literal["always", "change"]
-    period: Count
+    period: Seconds
     limit: Annotated[int, Range(1, 1024)]  # the driver has it on the kernel's stack
     unless: Literal["detailed"] | None = None
 
@@ -69,8 +69,8 @@ class Detailed(Record):
 
     key: Key
     version: U32
-    short: Count
-    full: Count
+    short: Annotated[int, Range(2, 4096)]
+    full: Annotated[int, Range(2, 4096)]
     short_value: Mixture
     full_value: Mixture
     pairs: Entries[Pair]
@@ -119,12 +119,12 @@ class AddressStatus(Record):
 class Nics(Record):
     """Interfaces and addresses; ``period`` in seconds, ``host_name`` in bytes."""
 
-    period: Count
+    period: Seconds
     version: U32
     methods: tuple[NicMethod, ...]
-    interfaces: Count
-    addresses: Count
-    host_name: Count
+    interfaces: Annotated[int, Range(1, 255)]
+    addresses: Annotated[int, Range(1, 0xFFFF)]
+    host_name: Annotated[int, Range(1, 255)]
     types: AddressTypes
     status: AddressStatus
 
@@ -151,11 +151,11 @@ class Nics(Record):
 class Disks(Record):
     """File systems; ``period`` in seconds, ``text`` in bytes."""
 
-    period: Count
+    period: Seconds
     version: Digits
     old_key: Key
     count: Count
-    text: Count
+    text: Bytes
     pseudo: tuple[Printable, ...]
 
     def check(self, node: Node, report: Report) -> None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from vmtgen.common.located import Node
-from vmtgen.common.schema import Entries, Named, Record, Reference, Report, Unique, Valued
-from vmtgen.compiler.spec.words import U8, Count, Doc, Name, Printable
+from vmtgen.common.schema import Entries, Named, Range, Record, Reference, Report, Unique, Valued
+from vmtgen.compiler.spec.words import U8, Doc, Milliseconds, Name, Printable, Seconds
 
 Action = Annotated[Named, Reference("driver action", "driver.actions")]
 LogText = Annotated[Named, Reference("log text", "driver.logs")]
@@ -32,10 +32,10 @@ class ErrorText(Valued):
 class Polling(Record):
     """When to ask for the next message: milliseconds, and messages in one go."""
 
-    steps: tuple[Count, ...]
-    quiet_after: Count
-    idle: Count
-    drain: Count
+    steps: tuple[Milliseconds, ...]
+    quiet_after: Milliseconds
+    idle: Milliseconds
+    drain: Annotated[int, Range(1, 1000)]
 
     def check(self, node: Node, report: Report) -> None:
         """Expect steps that do not shrink."""
@@ -112,8 +112,8 @@ class BackupEvent(Valued):
 class Backup(Record):
     """Quiesced snapshots; ``keep_alive_ms`` in milliseconds, ``limit`` in seconds."""
 
-    keep_alive_ms: Count
-    limit: Count
+    keep_alive_ms: Milliseconds
+    limit: Seconds
     parameters_version: U8
     codes: Entries[BackupCode]
     events: Entries[BackupEvent]

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Range, Record, Report, Unique, Valued
-from vmtgen.compiler.spec.words import U16, U32, Count, Doc, Name
+from vmtgen.compiler.spec.words import U16, U32, Doc, Milliseconds, Name
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Status(Record):
 class Limits(Record):
     """Sizes in bytes."""
 
-    message: Count
+    message: Annotated[int, Range(1024, 0x100000)]
     piece: Annotated[int, Range(1, 4)]
 
 
@@ -66,10 +66,10 @@ class Limits(Record):
 class Policy(Record):
     """What the driver chose for itself: retries, milliseconds, bytes."""
 
-    checkpoint_retries: Count
-    reopen_ms: Count
-    reopen_max_ms: Count
-    buffer: Count
+    checkpoint_retries: Annotated[int, Range(1, 1000)]
+    reopen_ms: Milliseconds
+    reopen_max_ms: Milliseconds
+    buffer: Annotated[int, Range(64, 0x10000)]
 
     def check(self, node: Node, report: Report) -> None:
         """Refuse a back-off that shrinks, and a size that is odd to double."""

@@ -11,6 +11,7 @@ from vmtgen.common.errors import MissingInputError
 from vmtgen.common.files import shown
 from vmtgen.common.located import LocatedErrors, Problem, load_yaml, nearest
 from vmtgen.compiler.model import Specs
+from vmtgen.compiler.spec.needs import check_needs
 from vmtgen.compiler.spec.together import check_together
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ FILES: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Specs)
 """The specs by name, without ``.yaml``."""
 
 
-def load(directory: Path) -> Specs:
-    """Read every spec in ``directory``.
+def load(directory: Path, needs: Path | None = None) -> Specs:
+    """Read every spec in ``directory``; ``needs`` is what the templates and the C expect of them.
 
     Raises MissingInputError where the directory is not there, and LocatedErrors with all that is
     wrong in all files, a missing or surplus file among it.
@@ -40,6 +41,8 @@ def load(directory: Path) -> Specs:
     run.finish()
     complete = {name: value for name, value in values.items() if value is not None}
     check_together(complete, documents, run.problems)
+    if needs is not None and not run.problems:
+        check_needs(needs, complete, documents, run.problems)
     run.problems.raise_if_any()
     return Specs(**complete)
 

@@ -12,6 +12,15 @@ U32 = Annotated[int, Range(0, 0xFFFFFFFF)]
 Count = Annotated[int, Range(1, 0x7FFFFFFF)]
 """A number of things or of time units that a C int holds."""
 
+Seconds = Annotated[int, Range(1, 2147483)]
+"""A period in seconds, which a C int holds in milliseconds."""
+
+Milliseconds = Annotated[int, Range(1, 3600000)]
+"""A time in milliseconds: at most an hour, for nothing here waits longer."""
+
+Bytes = Annotated[int, Range(1, 0x10000)]
+"""A size in bytes: at most 64 KiB, as much as a message has."""
+
 Name = Annotated[
     str, Pattern(r"[A-Za-z][A-Za-z0-9]*(?:[-_.][A-Za-z0-9]+)*", "a name of letters, digits, - _ .")
 ]

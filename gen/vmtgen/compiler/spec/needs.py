@@ -1,0 +1,103 @@
+"""What the driver's C and the templates take from the specs by name (templates/needs.yaml)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.located import load_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from vmtgen.common.located import Node, Problems
+
+
+def check_needs(
+    path: Path, values: Mapping[str, Any], nodes: Mapping[str, Node], problems: Problems
+) -> None:
+    """Report every entry of `path` that the specs `values` do not have, or have otherwise."""
+    for where, section in load_yaml(path).entries.items():
+        spec, _, inside = where.partition(".")
+        if spec not in values:
+            continue  # it could not be read, which is reported already
+        if where == "driver.sysctl":
+            _sysctl(section, values[spec], nodes[spec], problems)
+            continue
+        place, entries = nodes[spec], values[spec]
+        for name in inside.split("."):
+            place, entries = place[name], entries[name]
+        words = section.entries if section.kind == "mapping" else {}
+        for name in words or [str(element.scalar) for element in section.elements]:
+            entry = entries.get(name)
+            if entry is None:
+                said = f"the driver's C uses {name!r}, which is not here"
+                problems.add(place.key or place, said)
+            elif name in words:
+                _compare(_words(words[name]), _KINDS[where](entry), place[name], problems)
+        if where == "driver.actions":
+            _every_action_is_used(values, place, problems)
+
+
+def _compare(expected: list[str], found: list[str], place: Node, problems: Problems) -> None:
+    if expected != found:
+        listed, there = (" ".join(words) or "nothing" for words in (expected, found))
+        problems.add(place, f"the driver's C expects {listed} here, not {there}")
+
+
+def _words(node: Node) -> list[str]:
+    return [str(element.scalar) for element in node.elements]
+
+
+def _command(entry: Any) -> list[str]:
+    widths = ["u64" if len(output.registers) > 1 else "u32" for output in entry.outputs]
+    return ["bool" if entry.success else "void", *widths]
+
+
+def _fields(entry: Any) -> list[str]:
+    return [field.type for field in entry.text.fields]
+
+
+_KINDS: Mapping[str, Callable[[Any], list[str]]] = {
+    "backdoor.commands": _command,
+    "rpci.messages": _fields,
+    "driver.logs": _fields,
+    "guestinfo.variables": lambda entry: [entry.type],
+}
+
+
+def _sysctl(section: Node, driver: Any, node: Node, problems: Problems) -> None:
+    """Expect the leaves, wherever in the tree, and no handler or data that the C has not."""
+    leaves = {leaf.name: leaf for leaf in driver.sysctl_leaves() if not leaf.counter}
+    needed = {name: _words(words) for name, words in section.entries.items()}
+    for name, expected in needed.items():
+        leaf = leaves.get(name)
+        if leaf is None:
+            said = f"the driver's C uses a node {name!r}, which is not here"
+            problems.add(node["sysctl"].key or node["sysctl"], said)
+            continue
+        taken = [key for key in ("size", "range") if key in expected and leaf[key] is not None]
+        place = _place(node, leaf.path)
+        _compare(expected, [leaf.type, leaf.handler or leaf.data or "", *taken], place, problems)
+    known = {words[1] for words in needed.values()}
+    for name, leaf in leaves.items():
+        if name not in needed and (leaf.handler or leaf.data) not in known:
+            said = f"the driver's C has no {leaf.handler or leaf.data!r}"
+            problems.add(_place(node, leaf.path), said)
+
+
+def _place(node: Node, path: str) -> Node:
+    place = node["sysctl"]
+    for number, name in enumerate(path.split(".")):
+        place = (place["children"] if number else place)[name]
+    return place
+
+
+def _every_action_is_used(values: Mapping[str, Any], place: Node, problems: Problems) -> None:
+    """Expect a command or an option for each action: C without a caller does not compile."""
+    if "tclo" not in values:
+        return
+    used = {each.action for each in (*values["tclo"].commands, *values["tclo"].options)}
+    for name, node in place.entries.items():
+        if name not in used:
+            problems.add(node.key or node, "no command and no option of tclo.yaml has this action")

@@ -1,0 +1,162 @@
+"""Deletes and alters each entry of each spec: an error with a place, or C that compiles.
+
+``python -m tests.gen.every_entry`` does all of them (minutes); the tests do every so-many-th.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.build.sysroot import own_headers
+from vmtgen.build.toolchain import toolchain
+from vmtgen.common.located import LocatedErrors, load_yaml
+from vmtgen.compiler import generate
+from vmtgen.targets import load_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+SPECS = ("backdoor", "transport", "rpci", "tclo", "guestinfo", "driver")
+_DELETED = object()
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry of one spec, and what stands in its place."""
+
+    spec: str
+    path: tuple[str | int, ...]
+    value: Any
+
+    def __str__(self) -> str:
+        """Return SPEC.PATH and what became of it."""
+        where = ".".join(map(str, (self.spec, *self.path)))
+        return f"{where}: {'deleted' if self.value is _DELETED else repr(self.value)}"
+
+
+def changes() -> list[Change]:
+    """Every deletion and every alteration, in the order of the specs."""
+    found = []
+    for spec in SPECS:
+        data = load_yaml(ROOT / "specs" / f"{spec}.yaml").plain()
+        for path, value in _entries(data, ()):
+            values = [_DELETED, *_altered(value)]
+            found += [Change(spec, path, each) for each in values]
+    return found
+
+
+def _entries(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    pairs = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in pairs:
+        yield (*path, key), value
+        if isinstance(value, (dict, list)):
+            yield from _entries(value, (*path, key))
+
+
+def _altered(value: Any) -> list[Any]:
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, 0, -1, 0x7FFFFFFF]
+    if isinstance(value, str):
+        return [f"{value}x", "", 'a "quote" \\ and %s']
+    return []
+
+
+class Laboratory:
+    """A directory with specs to spoil and the driver's C to compile with what they make."""
+
+    def __init__(self, top: Path) -> None:
+        self.specs = top / "specs"
+        self.kmod = top / "kmod"
+        self.specs.mkdir()
+        self.kmod.mkdir()
+        self.data = {}
+        for spec in SPECS:
+            self.data[spec] = load_yaml(ROOT / "specs" / f"{spec}.yaml").plain()
+            self._write(spec, self.data[spec])
+        text = (ROOT / "specs" / "netbsd.yaml").read_text(encoding="utf-8")
+        (self.specs / "netbsd.yaml").write_text(text, encoding="utf-8")
+        for output in generate.sources(ROOT / "kmod"):
+            (top / output.place).write_text(output.text, encoding="utf-8")
+        targets = load_targets()
+        tool = toolchain("zig", targets.machine("amd64"), targets)
+        self.command = [
+            *tool.compile,
+            "-D__NetBSD_Version__=1100000000",
+            "-nostdinc",
+            f"-I{self.kmod}",
+            *own_headers("amd64").flags,
+            "-fsyntax-only",
+            str(self.kmod / "vmt_module.c"),
+        ]
+        self.known = {self._c(): ""}
+
+    def _write(self, spec: str, data: Any) -> None:
+        # JSON is YAML.
+        (self.specs / f"{spec}.yaml").write_text(json.dumps(data, indent=1), encoding="utf-8")
+
+    def _c(self) -> str:
+        made = generate.outputs(ROOT / "templates", self.specs)
+        for output in made:
+            if output.place.endswith((".c", ".h")):
+                (self.kmod.parent / output.place).write_text(output.text, encoding="utf-8")
+        return "".join(output.text for output in made if output.place.endswith((".c", ".h")))
+
+    def trouble(self, change: Change) -> str:
+        """Return what is wrong with how a change is met, or nothing."""
+        data: Any = copy.deepcopy(self.data[change.spec])
+        place = data
+        for key in change.path[:-1]:
+            place = place[key]
+        if change.value is _DELETED:
+            del place[change.path[-1]]
+        else:
+            place[change.path[-1]] = change.value
+        self._write(change.spec, data)
+        try:
+            made = self._c()
+        except LocatedErrors as errors:
+            bare = [str(problem) for problem in errors.problems if not problem.line]
+            return f"no place: {bare}" if bare else ""
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        finally:
+            self._write(change.spec, self.data[change.spec])
+        if made not in self.known:
+            done = subprocess.run(self.command, capture_output=True, text=True, check=False)
+            self.known[made] = done.stderr if done.returncode else ""
+        return self.known[made]
+
+
+def main() -> int:
+    """Try all; 1 if any is neither an error with a place nor C that compiles."""
+    parser = argparse.ArgumentParser(prog="python -m tests.gen.every_entry", description=__doc__)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth (1)")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="beginning with (0)")
+    arguments = parser.parse_args()
+    chosen = changes()[arguments.first :: arguments.every]
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        laboratory = Laboratory(Path(folder))
+        for number, change in enumerate(chosen, 1):
+            if number % 100 == 0:
+                print(f"{number} of {len(chosen)}", file=sys.stderr)
+            if trouble := laboratory.trouble(change):
+                wrong += 1
+                print(f"{change}\n    {trouble.splitlines()[0][:200]}")
+    print(f"{len(chosen)} changes, {wrong} neither refused with a place nor compiled")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

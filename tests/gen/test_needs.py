@@ -1,0 +1,174 @@
+"""templates/needs.yaml says what the C takes from the specs, and the loader holds them to it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from vmtgen.common.located import LocatedErrors, load_yaml
+from vmtgen.compiler import generate
+from vmtgen.compiler.filters import c_macro, c_name
+
+from .every_entry import Laboratory, changes
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDS = ROOT / "templates" / "needs.yaml"
+
+# How the C spells an entry of a section; {} is the entry's name as c_macro or c_name has it.
+MACROS = {
+    "transport.protocols": "VMT_PROTOCOL_{}",
+    "transport.subcommands": "VMT_{}",
+    "transport.status": "VMT_STATUS_{}",
+    "tclo.errors": "VMT_ERROR_{}",
+    "tclo.backup.codes": "VMT_BACKUP_CODE_{}",
+    "tclo.backup.events": "VMT_BACKUP_EVENT_{}",
+    "guestinfo.items": "VMT_INFO_{}",
+    "driver.module.properties": "VMT_PROPERTY_{}",
+    "driver.logs": "VMT_LOG_{}",
+    "driver.statistics": "VMT_COUNT_{}",
+}
+FUNCTIONS = {
+    "backdoor.commands": "vmt_{}",
+    "rpci.messages": "vmt_rpc_{}",
+}
+# Of the same spelling, and not from that section.
+OTHERS = {
+    "VMT_STATUS_BAD", "VMT_LOG_NONE", "VMT_LOG_RATE", "VMT_RECEIVE_ONCE",
+    "vmt_rpc_call", "vmt_rpc_check", "vmt_rpc_check_reply", "vmt_rpc_exchange", "vmt_rpc_release",
+    "vmt_rpc_send",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def written() -> str:
+    """The C that is written by hand."""
+    return "\n".join(output.text for output in generate.sources(ROOT / "kmod"))
+
+
+@pytest.fixture(scope="module")
+def needed() -> dict[str, list[str]]:
+    """The names of each section of needs.yaml."""
+    sections = load_yaml(NEEDS).plain()
+    assert isinstance(sections, dict)
+    return {where: list(names) for where, names in sections.items()}
+
+
+@pytest.mark.parametrize("where", [*MACROS, *FUNCTIONS])
+def test_the_c_uses_what_it_is_said_to_need_and_nothing_else(
+    where: str, needed: dict[str, list[str]], written: str
+) -> None:
+    if where in MACROS:
+        pattern, names = MACROS[where], {c_macro(name) for name in needed[where]}
+    else:
+        pattern, names = FUNCTIONS[where], {c_name(name) for name in needed[where]}
+    for name in names:
+        assert re.search(rf"\b{pattern.format(name)}\b", written), f"{where}: {name}"
+    if pattern in {"VMT_{}", "vmt_{}"}:
+        return  # every name begins so
+    used = set(re.findall(rf"\b{pattern.format('[A-Za-z_]+')}\b", written)) - OTHERS
+    assert used == {pattern.format(name) for name in names}
+
+
+def test_the_c_has_a_function_for_each_action(needed: dict[str, list[str]], written: str) -> None:
+    defined = set(re.findall(r"^(?:vmt_do_|vmt_option_)(\w+)\(", written, re.MULTILINE))
+    assert defined == {c_name(name) for name in needed["driver.actions"]}
+
+
+def test_the_c_has_each_handler(written: str) -> None:
+    sections = load_yaml(NEEDS).plain()
+    assert isinstance(sections, dict)
+    handlers = {words[1] for words in sections["driver.sysctl"].values()} - {"uuid"}
+    assert set(re.findall(r"^vmt_sysctl_(\w+)\(SYSCTLFN_ARGS\)", written, re.MULTILINE)) == handlers
+
+
+def test_the_macros_of_a_value_are_those_of_the_variables(
+    needed: dict[str, list[str]], written: str
+) -> None:
+    defined = set(re.findall(r"#define\tVMT_GUEST_(\w+)", written))
+    assert defined == {c_macro(name) for name in needed["guestinfo.variables"]}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (
+            "driver.yaml",
+            "  aborts: Receives given up.\n",
+            "",
+            "statistics: the driver's C uses 'aborts', which is not here",
+        ),
+        (
+            "driver.yaml",
+            "({error:int}); opening",
+            "({error:text}); opening",
+            "logs.channel-lost: the driver's C expects int here, not text",
+        ),
+        (
+            "backdoor.yaml",
+            "      - {name: lag, registers: [di]}\n",
+            "",
+            "the driver's C expects bool u64 u32 u32 u32 here, not bool u64 u32 u32",
+        ),
+        (
+            "rpci.yaml",
+            "{tools_version:uint} {kind:uint}",
+            "{tools_version:uint} {kind:text}",
+            "messages.version-type: the driver's C expects uint uint here, not uint text",
+        ),
+        (
+            "driver.yaml",
+            "handler: follow_host",
+            "handler: follow_hots",
+            "follow_host: the driver's C expects bool follow_host here, not bool follow_hots",
+        ),
+        (
+            "driver.yaml",
+            "range: [0, 1], ",
+            "",
+            "now: the driver's C expects int now range here, not int now",
+        ),
+        (
+            "driver.yaml",
+            "handler: state, size: 64",
+            "handler: state, size: 640",
+            "state.size: the handler has it on the kernel's stack: at most 256",
+        ),
+        (
+            "tclo.yaml",
+            "    action: resume\n",
+            "",
+            "actions.resume: no command and no option of tclo.yaml has this action",
+        ),
+        (
+            "guestinfo.yaml",
+            "osrelease: {type: text",
+            "osrelease: {type: u64",
+            "variables.osrelease: the driver's C expects text here, not u64",
+        ),
+    ],
+)
+def test_a_spec_without_what_the_c_needs_is_a_located_error(
+    tmp_path: Path, file: str, old: str, new: str, said: str
+) -> None:
+    specs = tmp_path / "specs"
+    shutil.copytree(ROOT / "specs", specs)
+    path = specs / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(LocatedErrors) as caught:
+        generate.outputs(ROOT / "templates", specs)
+    (line,) = [str(problem) for problem in caught.value.problems]
+    assert re.search(rf"{file}:\d+: .*{re.escape(said)}", line), line
+
+
+def test_an_entry_that_is_deleted_or_altered_is_an_error_with_a_place_or_compiles(
+    tmp_path: Path,
+) -> None:
+    """A sample; ``make soak`` tries every entry of every spec."""
+    laboratory = Laboratory(tmp_path)
+    chosen = changes()[7::101]
+    assert len(chosen) > 20
+    assert [f"{each}: {said}" for each in chosen if (said := laboratory.trouble(each))] == []
