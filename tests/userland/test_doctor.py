@@ -24,6 +24,10 @@ PERIOD = "machdep.vmt0.clock_sync.period"
 MODULE = "usr/pkg/stand/amd64/11.0/modules/vmt/vmt.kmod"
 
 
+# Stands for NetBSD's own script.
+STANDARD = '#!/bin/sh\nexec "${0%/etc/*}/sbin/shutdown" -p now\n'
+
+
 def healthy(vmtctl: Control, guest: Any) -> None:
     """A guest that doctor finds nothing wrong with."""
     place = guest.root / MODULE
@@ -36,7 +40,7 @@ def healthy(vmtctl: Control, guest: Any) -> None:
     (guest.root / "etc/rc.d/vmtctl").chmod(0o555)
     (guest.root / "etc/rc.conf").write_text("rc_configured=YES\npowerd=YES\nvmtctl=YES\n")
     for name in ("power_button", "reset_button", "sleep_button"):
-        _file(f"etc/powerd/scripts/{name}", "#!/bin/sh\n", 0o755)(guest)
+        _file(f"etc/powerd/scripts/{name}", STANDARD, 0o755)(guest)
     assert vmtctl("powerd", "install").status == 0
     assert vmtctl("load").status == 0
 
@@ -100,6 +104,24 @@ def _plain(guest: Any) -> None:
 
 def _uninstalled(guest: Any) -> None:
     assert cli.main(["powerd", "uninstall", "-q", "-R", str(guest.root)]) == 0
+
+
+def _linked(place: int, script: int) -> Callable[[Any], None]:
+    """A link in vmt.d to a script with mode ``script`` in a directory with mode ``place``."""
+
+    def link(guest: Any) -> None:
+        _file("etc/site/backup", "#!/bin/sh\n", script)(guest)
+        (guest.root / "etc/site").chmod(place)
+        (guest.root / "etc/powerd/vmt.d/10-backup").symlink_to("../../site/backup")
+
+    return link
+
+
+def _overridden(guest: Any) -> None:
+    _file("etc/rc.d/vmtools", "", 0o755)(guest)
+    assert cli.main(["service", "install", "-q", "-R", str(guest.root)]) == 0
+    with (guest.root / "etc/rc.conf.d/vmtools").open("a") as stream:
+        stream.write("start_precmd=mine\n")
 
 
 _SECURE = _both(_plain, lambda guest: guest.kernel(kern__securelevel="1"))
@@ -178,7 +200,11 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
         2,
         True,
     ),
+    ("no-shutdown", _file("etc/powerd/scripts/power_button", "#!/bin/sh\n# shutdown\n", 0o755), 1,
+     False),
     ("others-may-write", _mode("etc/powerd/vmt-event", 0o777), 2, True),
+    ("others-may-write", _linked(0o775, 0o755), 2, True),
+    ("others-may-write", _linked(0o755, 0o757), 2, True),
     ("others-may-write", _file("etc/powerd/vmt.d/20-open", "#!/bin/sh\n", 0o775), 2, True),
     ("site-script-mode", _file("etc/powerd/vmt.d/10-mail", "#!/bin/sh\n", 0o644), 1, True),
     ("boot-cfg-disables", _file("boot.cfg", "userconf=disable vmt0\n"), 1, False),
@@ -206,6 +232,7 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
         _file("etc/rc.d/vmtools", "", 0o755),
         _file("etc/rc.conf.d/vmtools", "# >>> vmtctl >>> managed block; see vmtctl(8)\n"),
     ), 2, False),
+    ("vmtools-overridden", _overridden, 1, False),
     ("vmtools-alone", _both(
         _file("etc/rc.d/vmtools", "", 0o755), _conf("vmtools=YES powerd=YES vmtctl=YES\n")
     ), 1, True),
@@ -343,7 +370,7 @@ def test_an_image_without_powerd_is_an_error(vmtctl: Control, tmp_path: Path) ->
     scripts = image / "etc/powerd/scripts"
     scripts.mkdir(parents=True)
     for name in ("power_button", "reset_button", "sleep_button"):
-        (scripts / name).write_text("#!/bin/sh\nexit 0\n")
+        (scripts / name).write_text(STANDARD)
         (scripts / name).chmod(0o755)
     conf = image / "etc/rc.conf"
     conf.write_text("rc_configured=YES\nhostname=web01.example.org\ndhcpcd=YES\nsshd=YES\n")

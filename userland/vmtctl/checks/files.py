@@ -75,6 +75,9 @@ def _hooks(context: Context) -> Iterator[Finding]:
         yield Finding(OK, "hooks", "the hooks for powerd are installed")
     for name in hooks.SCRIPTS:
         yield from _script(context, name, install)
+    if state == "installed":
+        for name in ("power_button", "reset_button"):
+            yield from _last_script(context, name)
 
 
 def _script(context: Context, name: str, install: str) -> Iterator[Finding]:
@@ -105,12 +108,44 @@ def _script(context: Context, name: str, install: str) -> Iterator[Finding]:
 
 def _typed(context: Context) -> bool:
     """Tell which kind of hooks to compare with: the one that is there, else that for ACPI."""
-    path = context.file(f"{hooks.DIRECTORY}/{hooks.SCRIPTS[0]}")
-    try:
-        with open(path, "rb") as stream:
-            return block.split(stream.read(), path).inside is None
-    except (OSError, Failure):
-        return True
+    tree = Tree(context.files_root)
+    there = dict.fromkeys((hooks.TYPED, hooks.DIRECTORY), False)
+    for directory in there:
+        for name in hooks.SCRIPTS:
+            try:
+                kind = hookplan.classify(tree.look(f"{directory}/{name}"), "hook")
+            except Failure:
+                continue  # installing says what is wrong with it
+            there[directory] |= kind in hookplan.OURS | hookplan.BLOCKS
+    return there[hooks.TYPED] or not there[hooks.DIRECTORY]
+
+
+# Words by which a script brings the machine down.
+_DOWN = ("shutdown", "poweroff", "halt", "reboot", "init ")
+
+
+def _last_script(context: Context, name: str) -> Iterator[Finding]:
+    """Look at the script that ends the host's shutdown: NetBSD's, or what the site made of it."""
+    tree = Tree(context.files_root)
+    for path in hookplan.places(name):
+        try:
+            found = tree.look(path)
+            kind = hookplan.classify(found, "hook")
+        except Failure:
+            return
+        if kind in hookplan.OURS or kind == "absent" or not found.mode & 0o111:
+            continue  # what powerd or the hook goes on from
+        text = found.data.decode("utf-8", "replace")
+        commands = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+        if found.kind == "file" and not any(word in line for line in commands for word in _DOWN):
+            yield Finding(
+                WARNING,
+                "no-shutdown",
+                f"{path} does not seem to bring the machine down",
+                "it is what vmt-event runs last when the host asks for it, as powerd would",
+                advice=f"let {path} call shutdown(8) for vmt0 as well",
+            )
+        return
 
 
 def _permissions(context: Context) -> Iterator[Finding]:
@@ -153,12 +188,12 @@ def _site_scripts(context: Context) -> Iterator[Finding]:
         names = sorted(os.listdir(context.file(hooks.SITE)))
     except OSError:
         return
+    seen: set[str] = set()
     for name in names:
         path = f"{hooks.SITE}/{name}"
-        # A link of an image means a file of the system that the image becomes.
-        look = os.lstat if context.files_root else os.stat
+        target = _target(context, path)
         try:
-            found = look(context.file(path))
+            found = os.stat(context.file(target))
         except OSError:
             continue
         if not stat.S_ISREG(found.st_mode):
@@ -167,11 +202,43 @@ def _site_scripts(context: Context) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 "site-script-mode",
-                f"{path} is not executable",
-                "it is not run",
-                fix=f"chmod 755 {context.shown(path)}",
+                f"{target} is not executable",
+                f"{path} is not run",
+                fix=f"chmod 755 {context.shown(target)}",
             )
-        yield from _only_roots(context, path, found, "it is not run")
+        # Whoever can change a directory above the script can put another one there.
+        while target and target not in seen and not hooks.SITE.startswith(target):
+            seen.add(target)
+            found = os.stat(context.file(target))
+            yield from _only_roots(context, target, found, f"{path} is not run")
+            target = target.rpartition("/")[0]
+
+
+def _target(context: Context, path: str) -> str:
+    """Return where the system's file ``path`` leads to, as a path of that system.
+
+    A link of an image means a file of the system that the image becomes.
+    """
+    if not context.image:
+        real, root = os.path.realpath(context.file(path)), os.path.realpath(context.files_root)
+        return real.removeprefix(root) if context.files_root else real
+    todo, done = path.split("/"), [""]
+    for _ in range(200):
+        if not todo:
+            break
+        part = todo.pop(0)
+        if part == "..":
+            done = done[:-1] or [""]
+        if part in {"", ".", ".."}:
+            continue
+        try:
+            link = os.readlink(context.file("/".join([*done, part])))
+        except OSError:
+            done.append(part)
+            continue
+        done = [""] if link.startswith("/") else done
+        todo = [*link.split("/"), *todo]
+    return "/".join(done)
 
 
 def _powerd(rc: RcConf) -> Iterator[Finding]:
@@ -312,7 +379,8 @@ def _services(context: Context, rc: RcConf) -> Iterator[Finding]:
     path = "/etc/rc.conf.d/vmtools"
     text = context.read(path) or ""
     try:
-        installed = block.split(text.encode("utf-8", "surrogateescape"), path).inside is not None
+        parts = block.split(text.encode("utf-8", "surrogateescape"), path)
+        installed = parts.inside is not None
     except Failure as error:
         yield Finding(
             ERROR, "vmtools-block", str(error), "the file is left alone", advice=error.hint
@@ -326,3 +394,13 @@ def _services(context: Context, rc: RcConf) -> Iterator[Finding]:
             "when it stops, it attaches vmt0 while vmtoolsd still runs: they fight for a moment",
             fix=context.command("service install"),
         )
+    for word in ("start_precmd", "stop_precmd", "stop_postcmd"):
+        lines = parts.after.decode("utf-8", "replace").splitlines()
+        if any(line.lstrip().startswith(f"{word}=") for line in lines):
+            yield Finding(
+                WARNING,
+                "vmtools-overridden",
+                f"{path} sets {word} again below vmtctl's block",
+                "vmt0 and vmtoolsd are then not kept apart",
+                advice="move the line above the block, which runs what it sets",
+            )
