@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtgen.compiler.spec.load import load
 from vmtsim.kernel.entropy import Entropy
 from vmtsim.kernel.errors import Halted
 
@@ -217,3 +219,20 @@ def test_powers_own_suspend_has_no_hook_that_could_fail(rig: Make) -> None:
     assert machine.do("resume") == 0
     assert machine.ask("ping") == b"OK "
     machine.leave()
+
+
+def test_no_message_presses_the_sleep_button(rig: Make) -> None:
+    """NetBSD's sleep_button answers a press with S3: the guest would sleep after its resume.
+
+    So no script ever hears of the host's suspend, and vmtctl promises none.
+    """
+    machine = rig()
+    for command in load(Path(__file__).parents[2] / "specs").tclo.commands:
+        for arguments in ("", " 1", " broadcastIP 1", " synctime 1"):
+            machine.ask(command.name + arguments)
+    for _ in range(2):
+        machine.ask("OS_Suspend")
+        machine.run(5)
+    assert set(machine.powerd) == {
+        ("power_button", "pressed"), ("reset_button", "pressed"), ("sleep_button", "released"),
+    }  # fmt: skip
