@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 from fakeguest import USERLAND, require
 from vmtctl.install import hookplan
 from vmtctl.install.tree import Tree
+from vmtctl.tooltable import HOOK_TOOLS, Tool
 
 from tests.patience import HANG
 from tests.userland import events
@@ -454,3 +456,38 @@ def test_without_acpi_the_standard_place_has_the_hooks(
         assert lines(bare, "shutdowns") == ["-p now"]
         assert ended == [0, 1]
         assert "no script for power_button" in lines(bare, "log")
+
+
+# -- the tools of NetBSD -----------------------------------------------------------------------
+
+
+def test_the_hooks_run_the_tools_of_the_table_and_no_others(root: Path) -> None:
+    """With nothing but these tools on the path, every event is carried out."""
+    calls, tr = root / "calls", shutil.which("tr")
+    # A line for each call, in one write: the words, separated by what is in none of them
+    note = f"""printf '%s\\n' "$(printf '%s\\037' ${{0##*/}} "$@" | {tr} '\\n' N)" >> {calls}\n"""
+    for row in HOOK_TOOLS.values():
+        path = root / row.path.lstrip("/")
+        text = f'exec {shutil.which(row.name)} "$@"'
+        script(path, note + (path.read_text().partition("\n")[2] if path.exists() else text))
+    handler = root / "etc/powerd/vmt-event"
+    text = handler.read_text()
+    assert text.count(":/sbin:/usr/sbin:/bin:/usr/bin\n") == 1
+    handler.write_text(text.replace(":/sbin:/usr/sbin:/bin:/usr/bin\n", "\n"))
+    for pidfile, _ in CLIENTS:
+        client(root, pidfile, 71)
+    script(root / "bin/ps", f"{note}echo 'dhcpcd  '")
+    script(root / "sbin/dhcpcd", note)
+    script(root / "etc/powerd/vmt.d/10-a", "exit 0")
+    script(root / "etc/rc.d/dhclient", "exit 0")
+    for name, word in (
+        ("power_button", "pressed"), ("reset_button", "pressed"), ("sleep_button", "released"),
+    ):  # fmt: skip
+        assert event(root, name, "vmt0", word) == 0
+    seen = [line.split("\037")[:-1] for line in calls.read_text().split("\n")[:-1]]
+    for words in seen:
+        assert HOOK_TOOLS[words[0]].is_use(tuple(words)), words
+    # Each line of the table is used.
+    used = {use for words in seen for row in [HOOK_TOOLS[words[0]]] for use in row.uses
+            if Tool("/x", uses=(use,), source="").is_use(tuple(words))}  # fmt: skip
+    assert used == {use for row in HOOK_TOOLS.values() for use in row.uses}

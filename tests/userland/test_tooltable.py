@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from vmtctl.system import Tools
-from vmtctl.tooltable import TOOLS, Tool
+from vmtctl.tooltable import HOOK_TOOLS, TOOLS, Tool
 from vmtsim.fakeguest import tree
 
 fakeguest = sys.modules["fakeguest"]
@@ -23,14 +23,14 @@ def sets() -> dict[str, list[str]]:
     return {path.removeprefix("."): words for path, *words in map(str.split, lines)}
 
 
-@pytest.mark.parametrize("row", TOOLS.values(), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*TOOLS.values(), *HOOK_TOOLS.values()], ids=lambda row: row.name)
 def test_a_tool_is_where_netbsds_set_lists_say(row: Tool) -> None:
     part, *flags = sets()[row.path]
     assert "obsolete" not in flags
     assert part.partition("-")[0] == row.set
 
 
-@pytest.mark.parametrize("row", TOOLS.values(), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*TOOLS.values(), *HOOK_TOOLS.values()], ids=lambda row: row.name)
 def test_a_row_has_a_recording_or_a_source(row: Tool) -> None:
     recorded = any(
         entry["command"].split()[0] == row.name for part in TRANSCRIPTS.values() for entry in part

@@ -128,3 +128,70 @@ _ROWS = (
 )
 
 TOOLS = {row.name: row for row in _ROWS}
+
+# What powerd's hooks run: userland/powerd/hook and vmt-event.
+_HOOK_ROWS = (
+    Tool(
+        "/sbin/dhcpcd",
+        uses=("dhcpcd -n", "dhcpcd -n INTERFACE", "dhcpcd -n -4 INTERFACE",
+              "dhcpcd -n -6 INTERFACE"),
+        source="external/bsd/dhcpcd/dist/src/dhcpcd.c main, defs.h PIDFILE",
+        user="hooks",
+    ),
+    Tool(
+        "/usr/bin/find",
+        uses=("find -H PATH -prune -user UID ! -perm -0020 ! -perm -0002 -print",),
+        prints="PATH where all of it holds",
+        source="usr.bin/find/option.c, main.c -H",
+        user="hooks",
+    ),
+    Tool(
+        "/usr/bin/id",
+        uses=("id -u",),
+        prints="the effective user id",
+        source="usr.bin/id/id.c",
+        user="hooks",
+    ),
+    Tool(
+        "/usr/bin/logger",
+        uses=("logger -p PRIORITY -t TAG -- TEXT",),
+        source="usr.bin/logger/logger.c",
+        user="hooks",
+    ),
+    Tool(
+        "/bin/ps",
+        uses=("ps -p PID -o ucomm=",),
+        prints="the name of the program, blanks behind it; nothing where there is no process",
+        source="bin/ps/keyword.c ucomm",
+        user="hooks",
+    ),
+    Tool(
+        "/usr/bin/readlink",
+        uses=("readlink -f PATH",),
+        prints="the path without symbolic links",
+        source="usr.bin/stat/stat.c",
+        user="hooks",
+    ),
+    Tool(
+        "/sbin/shutdown",
+        uses=("shutdown -p now TEXT", "shutdown -r now TEXT"),
+        source="sbin/shutdown/shutdown.c",
+        user="hooks",
+    ),
+    Tool(
+        "/usr/bin/timeout",
+        uses=("timeout --preserve-status -s 0 -k SECONDS 0.2 WORDS",),
+        failure="that of the command; 137 when it was killed",
+        # In the base system since NetBSD 7.
+        source="usr.bin/timeout/timeout.c 1.5",
+        user="hooks",
+    ),
+    Tool(
+        "/usr/bin/tr",
+        uses=("tr -d BLANK", "tr NEWLINE BLANK"),
+        source="usr.bin/tr/tr.c",
+        user="hooks",
+    ),
+)  # fmt: skip
+
+HOOK_TOOLS = {row.name: row for row in _HOOK_ROWS}
