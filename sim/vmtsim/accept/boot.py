@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _KEY = 5.0
 _TRIES = 4
 _LOGINS = 3
+# Seconds after which a kernel that does not speak has another console.
+_SCREEN = 300.0
 # Seconds after which a guest is silent, and after which a prompt is one.
 _SILENT, _STILL = 15.0, 1.0
 
@@ -64,6 +66,8 @@ class Boot:
         self._say = say or (lambda _line: None)
         self._deadline = time.monotonic() + timeout
         self._logins = self._asked = 0
+        self._deaf_since: float | None = None
+        self._deaf_seen = 0
         self._inside = self._entered = inside
 
     def shell(self) -> Shell:
@@ -105,6 +109,7 @@ class Boot:
             try:
                 return self.console.expect(wanted, timeout=max(min(left, _SILENT), 0.0), what=what)
             except ConsoleTimeoutError as error:
+                self._check_deaf()
                 if left > _SILENT:
                     if len(self.console.seen) == before and self._running():
                         self._entered = True
@@ -118,6 +123,15 @@ class Boot:
                 )
                 raise
 
+    def _check_deaf(self) -> None:
+        """Give up on a loader that took no keys if no kernel speaks for long."""
+        if self._deaf_since is None:
+            return
+        if texts.KERNEL.search(self.console.seen, self._deaf_seen):
+            self._deaf_since = None
+        elif time.monotonic() - self._deaf_since > _SCREEN:
+            raise self._deaf()
+
     def _running(self) -> bool:
         return self._inside or texts.KERNEL.search(self.console.seen) is not None
 
@@ -127,18 +141,33 @@ class Boot:
         """Stop the countdown, then choose the entry that leads to the prompt."""
         self._say("boot loader: menu")
         listed = self._entries(self.console.before)
+        if not self._press(" ", texts.MENU_OPTION):
+            return self._leave_alone()
+        return self._choose(listed)
+
+    def _press(self, keys: str, wanted: texts.Text | str) -> bool:
+        """Type keys until the loader shows what they lead to; return false if it never does."""
+        what = wanted if isinstance(wanted, str) else wanted.name
         for _ in range(_TRIES):
-            self.console.type(" ")
+            self.console.type(keys)
             try:
-                self.console.expect(
-                    [texts.MENU_OPTION], timeout=_KEY, what="the boot loader to stop its countdown"
-                )
-                break
+                self.console.expect([wanted], timeout=_KEY, what=what)
             except ConsoleTimeoutError:
                 continue
-        else:
-            raise self._deaf()
-        return self._choose(listed)
+            return True
+        return False
+
+    def _leave_alone(self) -> Shell | None:
+        """Let a loader that takes no keys do what it does by itself.
+
+        One that has the serial line from boot.cfg shares it with SeaBIOS, which takes the keys
+        (https://bugs.launchpad.net/qemu/+bug/1743191); it boots to the serial line after its
+        countdown.
+        """
+        self._say("boot loader: it takes no keys; waiting for what it boots by itself")
+        self._deaf_since = time.monotonic()
+        self._deaf_seen = len(self.console.seen)
+        return None
 
     def _option(self) -> Shell | None:
         self._say("boot loader: menu without a countdown")
@@ -158,29 +187,15 @@ class Boot:
             self._say("boot loader: no entry leads to its prompt; taking the default")
             self.console.type("\r")
             return None
-        for _ in range(_TRIES):
-            self.console.type(f"{key}\r")
-            try:
-                self.console.expect(
-                    [texts.BOOT_PROMPT], timeout=_KEY, what="the boot loader's prompt"
-                )
-            except ConsoleTimeoutError:
-                continue
-            return self._loader_prompt()
-        raise self._deaf()
+        if not self._press(f"{key}\r", texts.BOOT_PROMPT):
+            return self._leave_alone()
+        return self._loader_prompt()
 
     def _countdown(self) -> Shell | None:
         self._say("boot loader: countdown")
-        for _ in range(_TRIES):
-            self.console.type(" ")
-            try:
-                self.console.expect(
-                    [texts.BOOT_PROMPT], timeout=_KEY, what="the boot loader's prompt"
-                )
-            except ConsoleTimeoutError:
-                continue
-            return self._loader_prompt()
-        raise self._deaf()
+        if not self._press(" ", texts.BOOT_PROMPT):
+            return self._leave_alone()
+        return self._loader_prompt()
 
     def _loader_prompt(self) -> Shell | None:
         """Move the console to the serial line, and boot.
@@ -190,21 +205,11 @@ class Boot:
         """
         self.loaders += 1
         self._say("boot loader: consdev com0, boot")
+        if not self._press("consdev com0\r", texts.BOOT_PROMPT):
+            raise self._deaf()
         for _ in range(_TRIES):
-            self.console.type("consdev com0\r")
-            try:
-                self.console.expect(
-                    [texts.BOOT_PROMPT], timeout=_KEY, what="the boot loader on the serial line"
-                )
+            if not self._press("boot\r", "boot"):
                 break
-            except ConsoleTimeoutError:
-                self.console.type("\r")
-        for _ in range(_TRIES):
-            self.console.type("boot\r")
-            try:
-                self.console.expect(["boot"], timeout=_KEY, what="the boot loader to echo `boot`")
-            except ConsoleTimeoutError:
-                continue
             # Loading takes as long as the disk does.
             loading = [texts.KERNEL, texts.BOOT_ERROR, texts.BOOT_PROMPT]
             which = self._wait(loading, "the kernel's first line")

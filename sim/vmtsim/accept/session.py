@@ -196,6 +196,8 @@ class GuestSession(Session):
             self.say(f"{self.now() / 1e9:.0f} of {self._shortest / 1e9:.0f} s, {calls} calls")
         if self._first is None and time.monotonic() - self._started > _SPEAK:
             self.spoke = False
+            if not self.server.armed:
+                self.stuck = "the text of the module that was given is not in the guest's memory"
             self.scenario_over(None)
 
     def _rescan(self) -> None:

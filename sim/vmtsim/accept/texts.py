@@ -24,9 +24,9 @@ class Text:
     pattern: str
     source: str
 
-    def search(self, text: str) -> re.Match[str] | None:
-        """Return the first match in ``text``."""
-        return re.search(self.pattern, text)
+    def search(self, text: str, start: int = 0) -> re.Match[str] | None:
+        """Return the first match in ``text``, from ``start`` on."""
+        return re.compile(self.pattern).search(text, start)
 
 
 # The boot loader.

@@ -80,6 +80,14 @@ def menu(*, prompt: bool = True) -> None:
             return
 
 
+def deaf_menu() -> None:
+    """A loader on the serial line, whose keys SeaBIOS takes: it boots by itself."""
+    out("     1. Boot normally\n     2. Drop to boot prompt\n")
+    out("\nChoose an option; RETURN for default; SPACE to stop countdown.\n")
+    raw(on=True)
+    time.sleep(1)
+
+
 def countdown() -> None:
     seabios()
     out(">> NetBSD/x86 BIOS Boot, Revision 5.11 (from NetBSD 10.1)\n>> Memory: 639/1047424 k\n")
@@ -210,6 +218,7 @@ def panics() -> None:
 WORDS = {
     "menu": menu,
     "menu-without-prompt": lambda: menu(prompt=False),
+    "deaf-menu": deaf_menu,
     "countdown": countdown,
     "kernel": kernel,
     "resets": resets,

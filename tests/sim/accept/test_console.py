@@ -62,6 +62,7 @@ WAYS = {
     ),
     "installed system": ("countdown", "kernel", "login", "welcome", "shell"),
     "serial console already": ("menu-without-prompt", "kernel", "login", "shell"),
+    "loader that takes no keys": ("deaf-menu", "kernel", "login", "shell"),
     "kernel by itself": ("kernel", "single", "terminal", "shell"),
     "no init but a shell": ("kernel", "shell"),
     "kernel message in the prompt": ("kernel", "login-noise", "welcome", "shell"),
@@ -102,6 +103,16 @@ def test_where_it_ends_is_said_with_what_to_do(
     with pytest.raises(BootError, match=message) as caught:
         booted(guest(*words))
     assert hint is None or hint in (caught.value.hint or "")
+
+
+def test_a_loader_without_keys_and_without_a_kernel_is_given_up(
+    guest: Callable[..., Console], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot_module, "_SCREEN", 0.0)
+    monkeypatch.setattr(boot_module, "_KEY", 0.1)
+    with pytest.raises(BootError, match="does not take keys") as caught:
+        booted(guest("deaf-menu", "hangs"))
+    assert "consdev=com0" in (caught.value.hint or "")
 
 
 def test_a_guest_that_hangs_is_shown_with_its_last_words(guest: Callable[..., Console]) -> None:
