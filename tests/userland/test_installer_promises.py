@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtctl.exits import Failure
+from fakeguest import USERLAND
+from vmtctl.exits import IO_ERROR, Failure
 from vmtctl.install import hookplan
 from vmtctl.install.calls import Calls
 from vmtctl.install.plan import Change, Plan
 from vmtctl.install.tree import Tree
 
+from tests.patience import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 class Recorded(Calls):
@@ -174,3 +181,48 @@ def test_our_block_comes_before_what_a_script_does_itself(tmp_path: Path) -> Non
     text = (scripts / "power_button").read_text()
     assert text.startswith("#!/bin/sh\n")
     assert text.index("vmtctl") < text.index("/sbin/shutdown -p now")
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EPERM, "it or its directory is immutable: ls -ldo /file"),
+        (errno.ENOSPC, "the file system is full: make room, then run the same command again"),
+        (errno.EROFS, "the file system is read-only: mount -u -o rw"),
+    ],
+)
+def test_what_the_system_refuses_has_a_hint_that_fits(
+    tmp_path: Path, number: int, hint: str
+) -> None:
+    class Refused(Calls):
+        @staticmethod
+        def rename(*_: Any, **__: Any) -> None:
+            raise OSError(number, os.strerror(number))
+
+    if number == errno.EPERM and os.geteuid() != 0:
+        pytest.skip("for others than root the hint is to become root")
+    (tmp_path / "file").write_text("old")
+    tree = Tree(str(tmp_path), Refused())
+    plan = Plan(tree)
+    plan.put(tree.look("/file"), b"new")
+    with pytest.raises(Failure) as caught:
+        plan.carry_out()
+    assert caught.value.hint == hint
+    assert str(caught.value).endswith("; nothing was changed")
+
+
+def test_when_the_report_cannot_be_written_it_says_that_all_is_done(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vmtctl", "powerd", "install", "-R", str(tmp_path)],
+            env={**os.environ, "PYTHONPATH": str(USERLAND)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=HANG,
+        )
+    assert done.returncode == IO_ERROR
+    assert "what was asked for is done" in done.stderr
+    assert (tmp_path / "etc/powerd/vmt-event").exists()

@@ -168,6 +168,13 @@ def test_site_scripts_run_in_order_before_the_shutdown(root: Path) -> None:
     assert any("50-open is not run: others than root can" in line for line in lines(root, "log"))
 
 
+def test_without_vmt_d_nothing_is_said_of_it(root: Path) -> None:
+    (root / "etc/powerd/vmt.d").rmdir()
+    assert event(root, "power_button", "vmt0", "pressed") == 0
+    assert lines(root, "shutdowns") == ["-p now"]
+    assert lines(root, "log") == ["vmt0: the host asks for a shutdown"]
+
+
 def test_a_failing_site_script_does_not_stop_the_shutdown(root: Path) -> None:
     script(root / "etc/powerd/vmt.d/10-bad", "exit 3")
     assert event(root, "power_button", "vmt0", "pressed") == 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from vmtctl import guest, hooks
-from vmtctl.exits import IO_ERROR, OK, Failure, from_os_error
+from vmtctl.exits import OK, Failure
 from vmtctl.install import hookplan
 from vmtctl.install.tree import Tree
 from vmtctl.lock import FilesLock
@@ -76,14 +74,9 @@ def carry_out(context: Context, make: Callable[[], Plan], nothing: str) -> int:
         plan.carry_out()
     if not plan:
         return _unchanged(context, nothing)
-    try:
-        for change in plan.changes:
-            context.step(change.what, state="done")
-        context.finish(changed=True)
-        sys.stdout.flush()
-    except OSError as error:
-        reason = from_os_error(error, "write to standard output")
-        raise Failure(f"all changes are made, but {reason}", status=IO_ERROR) from None
+    for change in plan.changes:
+        context.step(change.what, state="done")
+    context.finish(changed=True)
     return OK
 
 
