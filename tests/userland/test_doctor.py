@@ -117,6 +117,12 @@ def _linked(place: int, script: int) -> Callable[[Any], None]:
     return link
 
 
+def _vmt_d_elsewhere(guest: Any) -> None:
+    (guest.root / "etc/powerd/vmt.d").rmdir()
+    (guest.root / "elsewhere").mkdir()
+    (guest.root / "etc/powerd/vmt.d").symlink_to(guest.root / "elsewhere")
+
+
 def _overridden(guest: Any) -> None:
     _file("etc/rc.d/vmtools", "", 0o755)(guest)
     assert cli.main(["service", "install", "-q", "-R", str(guest.root)]) == 0
@@ -178,6 +184,9 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
         2,
         False,
     ),
+    ("hooks-impossible", _vmt_d_elsewhere, 2, False),
+    ("hooks-impossible", _file("etc/powerd/scripts/acpi/power_button", "#!/usr/bin/perl\n", 0o755),
+     2, False),
     ("hooks-absent", _uninstalled, 1, True),
     ("hooks-differ", _file("etc/powerd/vmt-event", "# vmtctl: part of netbsd-vmt\n", 0o755), 1,
      True),

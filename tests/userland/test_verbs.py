@@ -58,6 +58,26 @@ def test_service_adds_a_block_and_takes_it_away(vmtctl: Control, guest: Any) -> 
     assert vmtctl("service", "uninstall", "--json").json["changed"] is False
 
 
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_vmt_d_that_is_no_directory_is_reported_and_uninstall_works(
+    vmtctl: Control, guest: Any, kind: str
+) -> None:
+    assert vmtctl("powerd", "install").status == 0
+    site = guest.root / "etc/powerd/vmt.d"
+    site.rmdir()
+    if kind == "link":
+        site.symlink_to(guest.root / "var")
+    else:
+        site.write_text("")
+    done = vmtctl("powerd", "status")
+    assert (done.status, done.err) == (1, "")
+    assert "/etc/powerd/vmt.d" in done.out
+    assert "not a directory" in done.out
+    assert vmtctl("powerd", "install").status == exits.DATA
+    assert vmtctl("powerd", "uninstall").status == 0
+    assert not (guest.root / "etc/powerd/vmt-event").exists()
+
+
 # pkgsrc sysutils/open-vm-tools/files/vmtools.sh 1.4, up to load_rc_config, and what
 # run_rc_command of NetBSD's etc/rc.subr does with the variables: eval, unquoted.
 RC_SCRIPT = """
