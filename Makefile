@@ -30,6 +30,9 @@ $(STAMP): pyproject.toml tools/environment.sh
 
 generate: env
 	$(RUN) vmtgen generate
+	$(RUN) vmtctl.manual >userland/vmtctl.8.new
+	@mv userland/vmtctl.8.new userland/vmtctl.8
+	$(VENV)/bin/python pkgsrc/update_plist.py
 
 build: env
 	$(RUN) vmtgen build --release $(RELEASE) --machine $(MACHINE)
@@ -94,7 +97,7 @@ help:
 	@echo "make            generate, build, lint and run vmt.kmod"
 	@echo "make test       all tests (UPDATE_GOLDEN=1 renews the golden files)"
 	@echo "make coverage   which lines of the Python the tests run"
-	@echo "make generate   kmod/ and docs/PROTOCOL.md from specs/ and templates/"
+	@echo "make generate   what follows from specs and code: kmod/, PROTOCOL.md, vmtctl.8, PLIST"
 	@echo "make build      $(MODULE)"
 	@echo "make lint       what the kernel would say to it"
 	@echo "make run        the whole conversation with a simulated VMware"

@@ -531,7 +531,7 @@ esac
 """
     )
     assert on(desk)("powerd", "install").status == 0
-    desk.host("halt")
+    desk.host("power", "halt")
     desk.advance(5)
     assert "billing: stopped in order" in desk.messages
     assert desk.commands("shutdown") == ["shutdown -p now power button"]
@@ -541,7 +541,7 @@ esac
 def test_without_a_standard_script_the_hooks_shut_down_themselves(desk: Desk, on: Any) -> None:
     (desk.root / "etc/powerd/scripts/power_button").unlink()
     assert on(desk)("powerd", "install").status == 0
-    desk.host("halt")
+    desk.host("power", "halt")
     desk.advance(5)
     assert desk.commands("shutdown") == ["shutdown -p now the host asked for a shutdown"]
 

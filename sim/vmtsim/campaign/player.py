@@ -134,7 +134,7 @@ class Player:
         )
         kernel.subject(Kmem).refuse = self.injector.refuse_memory
         self.name = self.simulation.module.modinfo.name
-        self.watch = Watch(kernel, self.trace, self.name)
+        self.watch = Watch(kernel, self.trace)
         self.witness = Witness(self.simulation)
         invariants.watch(self.simulation)
         if watch is not None:

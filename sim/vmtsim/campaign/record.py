@@ -120,7 +120,7 @@ class Record:
     @property
     def properties(self) -> tuple[str, ...]:
         """The names of everything that must happen sometimes."""
-        return expected(self.module, self.counters)
+        return expected(self.counters)
 
     @property
     def never(self) -> tuple[str, ...]:

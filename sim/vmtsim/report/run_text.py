@@ -140,10 +140,15 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
 
 def _kernel_line(simulation: Simulation) -> str:
     """Return what the console said when the device attached."""
-    for line in simulation.kernel.subject(Console).lines:
-        if " at cpu0" in line.text and not line.text.startswith("cpu"):
-            return line.text
-    return "no device attached"
+    attached = [
+        f"{event['device']} at {event['parent']}"
+        for event in simulation.trace.events
+        if event.kind == "device.attach"
+    ]
+    lines = [line.text for line in simulation.kernel.subject(Console).lines]
+    # Of the native devices at boot there is no line that the module has printed.
+    printed = [line for line in lines if any(line.startswith(f"{each}:") for each in attached)]
+    return printed[0] if printed else "no device attached"
 
 
 def _talk(events: Iterable[Event], *, short: bool) -> list[str]:
