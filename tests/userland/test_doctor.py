@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -358,6 +359,26 @@ def test_every_command_that_is_recommended_is_one(vmtctl: Control, guest: Any) -
         assert values.path
 
 
+def test_every_command_in_a_text_is_one() -> None:
+    """What stands in backquotes in a message, a help text or a script that is installed."""
+    found = set()
+    for path in sorted(USERLAND.rglob("*")):
+        if path.suffix == ".py":
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found |= set(re.findall(r"`vmtctl ([^`]+)`", node.value))
+        elif path.is_file() and path.parent.name in {"powerd", "rc.d", "package"}:
+            found |= set(re.findall(r"`vmtctl ([^`]+)`", path.read_text()))
+    assert len(found) > 8
+    for words in sorted(found):
+        # A verb of several parts may be meant as a whole.
+        typed = shlex.split(words.replace("COMMAND", "true").replace("SHELL", "bash"))
+        if typed[0] in {"VERB", "--help"}:
+            continue
+        _, values = grammar.parse(COMMANDS, [*typed, "--help"] if len(typed) == 1 else typed)
+        assert values.path, words
+
+
 def _constant(node: ast.expr) -> list[str]:
     """The pieces of a text; what varies is a number of seconds or nothing."""
     if isinstance(node, ast.Constant):
@@ -524,6 +545,14 @@ def test_load_names_the_machine_as_the_cause(vmtctl: Control, guest: Any) -> Non
     guest.write(state)
     done = vmtctl("load", "-m", guest.module())
     assert "the driver did not find VMware's backdoor" in done.err
+
+
+def test_securelevel_is_named_where_it_forbids_a_load(vmtctl: Control, guest: Any) -> None:
+    guest.kernel(kern__securelevel="2")
+    guest.set(faults={"modload /": "Operation not permitted"})
+    done = vmtctl("load", "-m", guest.module())
+    assert done.status == 77
+    assert "kern.securelevel is 2, which forbids it" in done.err
 
 
 def test_securelevel_is_named_as_what_forbids_it(vmtctl: Control, guest: Any) -> None:

@@ -239,6 +239,13 @@ class _Loader:
 
     def _refused(self, result: Result) -> Failure:
         complaint = result.complaint
+        level = guest.securelevel(self._context)
+        if "Operation not permitted" in complaint and level > 0:
+            return Failure(
+                f"{self._path} was not loaded: kern.securelevel is {level}, which forbids it",
+                hint="rc.d/vmtctl loads it at boot, before that: `vmtctl doctor` says how",
+                status=NO_PERMISSION,
+            )
         said = [line for line in guest.messages(self._context)[-4:] if "error" in line.lower()]
         for text, meaning, status in _MEANINGS:
             if text in complaint:
