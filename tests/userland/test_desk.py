@@ -206,7 +206,7 @@ def test_with_the_stock_driver_each_verb_does_what_it_can(generic: Desk, on: Any
     vmtctl = on(generic)
     shown = vmtctl("clock")
     assert shown.status == 0
-    assert "this driver tells no more" in shown.out
+    assert "this driver reports no more" in shown.out
     assert vmtctl("clock", "5m").status == 0
     assert vmtctl("status", "--json").json["clock"]["period"] == 300
     assert vmtctl("clock", "off").status == 0

@@ -111,7 +111,7 @@ def test_the_reader_agrees_with_a_shell_or_cannot_tell(tmp_path: Path) -> None:
     done = subprocess.run(
         [shell, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
     )
-    told = 0
+    known = 0
     lines = done.stdout.splitlines()
     assert len(lines) == len(programs)
     for line in lines:
@@ -119,10 +119,10 @@ def test_the_reader_agrees_with_a_shell_or_cannot_tell(tmp_path: Path) -> None:
         read = value(programs[int(number)] + "\n")
         if read == CANNOT_TELL:
             continue
-        told += 1
+        known += 1
         assert read == (real if state else None), programs[int(number)]
-    # A reader that never tells would pass, too.
-    assert told > len(programs) / 4
+    # A reader that knows nothing would pass, too.
+    assert known > len(programs) / 4
 
 
 STOCK = """\

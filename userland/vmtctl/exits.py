@@ -29,7 +29,7 @@ MEANINGS = (
     (SOFTWARE, "A fault of vmtctl itself."),
     (CANNOT_CREATE, "A file cannot be made."),
     (IO_ERROR, "Reading or writing failed."),
-    (TEMPORARY, "Somebody else is busy with it; try again later."),
+    (TEMPORARY, "Another program is busy with it; try again later."),
     (NO_PERMISSION, "Only root may, or the system forbids it."),
     (CONFIG, "The system is set up so that it cannot work."),
 )

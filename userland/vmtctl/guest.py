@@ -1,6 +1,6 @@
 """What the running guest says of itself: sysctl, autoconf, modules, processes, messages.
 
-Each function answers even on a half-broken system. What could not be found out is told as a
+Each function answers even on a half-broken system. What could not be found out is reported as a
 ``problem``, and never guessed.
 """
 
@@ -46,7 +46,7 @@ class Module:
     def disabled(self) -> bool:
         """Whether it is part of the kernel, but was unloaded: its code stays, unused.
 
-        The kernel tells -1 references then (NetBSD sys/kern/kern_module.c).
+        The kernel reports -1 references then (NetBSD sys/kern/kern_module.c).
         """
         return self.builtin and self.references == "-1"
 

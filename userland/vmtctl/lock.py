@@ -27,12 +27,12 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def _open(name: str, directory: int | None = None) -> int:
-    """Open the lock file ``name``, which nobody but its owner can open."""
+    """Open the lock file ``name``, which only its owner can open."""
     file = os.open(name, _FLAGS, 0o600, dir_fd=directory)
     found = os.fstat(file)
     if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
         return file
-    # Somebody else may hold it already: a new file takes its place.
+    # Another user may hold it already: a new file takes its place.
     os.close(file)
     os.unlink(name, dir_fd=directory)
     return os.open(name, _FLAGS | os.O_EXCL, 0o600, dir_fd=directory)
@@ -42,7 +42,7 @@ class Lock:
     """Holds /var/run/vmtctl.lock while the ``with`` block runs; the kernel frees it on death.
 
     The file holds the pid and what is being done. It is emptied at the end, so that a file with a
-    pid whose process has died tells of a run that was killed (``vmtctl doctor`` looks for it).
+    pid whose process has died shows that a run was killed (``vmtctl doctor`` looks for it).
     """
 
     def __init__(self, context: Context, doing: str) -> None:
@@ -149,7 +149,7 @@ class FilesLock:
 
 
 def left_over(context: Context) -> str | None:
-    """Return what the lock file says though nobody holds the lock, or None."""
+    """Return what the lock file says while the lock is free, or None."""
     import fcntl
 
     try:
@@ -160,7 +160,7 @@ def left_over(context: Context) -> str | None:
         text = os.read(file, 200).decode("utf-8", "replace").strip()
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return None  # somebody is at work
+        return None  # a run is at work
     finally:
         os.close(file)
     return text or None

@@ -60,9 +60,9 @@ class Result:
 class Tools:
     """The system's tools below ``root`` ("" is the running system)."""
 
-    def __init__(self, root: str = "", tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, root: str = "", report: Callable[[str], None] | None = None) -> None:
         self.root = root.rstrip("/")
-        self._tell = tell
+        self._report = report
 
     def path(self, tool: str) -> str:
         """Where ``tool`` is."""
@@ -78,12 +78,12 @@ class Tools:
         Raises Failure when the tool is absent, cannot be started or takes too long.
         """
         command = (tool, *arguments)
-        if self._tell:
-            self._tell("+ " + " ".join(command))
+        if self._report:
+            self._report("+ " + " ".join(command))
         result = self._run(tool, command, limit)
-        if self._tell:
+        if self._report:
             for line in (result.output + result.errors).splitlines():
-                self._tell(f"  {line}")
+                self._report(f"  {line}")
         return result
 
     def _run(self, tool: str, command: tuple[str, ...], limit: float) -> Result:

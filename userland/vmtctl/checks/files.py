@@ -107,7 +107,7 @@ def _script(context: Context, name: str, install: str) -> Iterator[Finding]:
 
 
 def _typed(context: Context) -> bool:
-    """Tell which kind of hooks to compare with: the one that is there, else that for ACPI."""
+    """Return which kind of hooks to compare with: the one that is there, else that for ACPI."""
     tree = Tree(context.files_root)
     there = dict.fromkeys((hooks.TYPED, hooks.DIRECTORY), False)
     for directory in there:

@@ -1,8 +1,8 @@
 """rc.conf(5) as rc.d sees it, and modules.conf(5).
 
 rc.conf(5) is a shell script.  On the running system root asks the shell itself, as service(8)
-does (NetBSD etc/rc.subr, load_rc_config), provided that nobody else can write to what is run.  On
-an image, and for other users, the files are only read, and what the words do not tell is not
+does (NetBSD etc/rc.subr, load_rc_config), provided that only root can write to what is run.  On
+an image, and for other users, the files are only read, and what the words do not say is not
 guessed.
 """
 
@@ -58,7 +58,7 @@ class RcConf:
         return self._read(name)
 
     def enabled(self, name: str) -> bool | None:
-        """Whether rc(8) starts rc.d/NAME; None when the words in the files do not tell."""
+        """Whether rc(8) starts rc.d/NAME; None when the words in the files do not say."""
         value = self.value(name)
         return None if value == CANNOT_TELL else (value or "").lower() in _YES
 
@@ -118,7 +118,7 @@ class RcConf:
 
 
 def _may_run(context: Context) -> bool:
-    """Whether root may run the files: root owns them, and nobody else may write to them."""
+    """Whether root may run the files: only root can change them."""
     if context.image or not context.tools.has("sh"):
         return False
     if os.geteuid() != 0 and not context.values.option("tools-root"):
@@ -149,7 +149,7 @@ def boot_modules(context: Context) -> list[str]:
 def loaded_at_boot(context: Context, rc: RcConf | None = None) -> bool | None:
     """Whether rc.d/vmtctl, or the module's path in modules.conf, loads it at boot.
 
-    None when rc.conf does not tell.
+    None when rc.conf does not say.
     """
     if any(name.endswith("/vmt.kmod") for name in boot_modules(context)):
         return True

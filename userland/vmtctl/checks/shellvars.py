@@ -72,7 +72,7 @@ class Variables:
         self._otherwise = CANNOT_TELL
 
     def assign(self, name: str, value: str | None, certainty: int) -> None:
-        """Set a variable; a ``value`` of None is one that the words do not tell."""
+        """Set a variable; a ``value`` of None is one that the words do not say."""
         if certainty == _NO:
             return
         new = CANNOT_TELL if value is None else value

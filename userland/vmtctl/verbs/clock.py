@@ -50,7 +50,7 @@ def _show(context: Context) -> int:
     context.print_json({"clock": found})
     context.say(status.clock_line(found, attached=True))
     if found["state"] is None:
-        context.say("this driver tells no more; that of netbsd-vmt does: vmtctl load")
+        context.say("this driver reports no more; that of netbsd-vmt does: vmtctl load")
     return OK
 
 

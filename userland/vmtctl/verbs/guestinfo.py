@@ -63,7 +63,7 @@ def _fetch(context: Context, name: str) -> str | None:
         return text
     if text.startswith(NOT_SET):
         return None
-    raise _refusal("tell", name, text)
+    raise _refusal("hand out", name, text)
 
 
 def _refusal(doing: str, name: str, text: str) -> Failure:
@@ -156,7 +156,7 @@ def _list(context: Context) -> int:
 
 
 def _works(context: Context) -> bool:
-    """Whether the host answers at all; a name that nobody sets is short."""
+    """Whether the host answers at all; a variable that is not set is short."""
     try:
         rpc.call(context, f"info-get {PREFIX}vmtctl.no-such-variable")
     except Failure:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from vmtctl.context import Context
 
 # Signals that would end us are handed on to the command, so that vmt0 comes back whatever ends
-# it. Not among them: what cannot be caught, what tells of a fault in this process, what stops or
-# continues it, and what NetBSD's signal(7) ignores unless somebody asks for it. PIPE and XFSZ show
+# it. Not among them: what cannot be caught, what reports a fault of this process, what stops or
+# continues it, and what NetBSD's signal(7) ignores by default. PIPE and XFSZ show
 # as errors of a write.
 _LEFT_ALONE = (
     "KILL", "STOP", "ABRT", "BUS", "EMT", "FPE", "ILL", "SEGV", "SYS", "TRAP", "TSTP", "TTIN",
