@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vmtsim.scenario.script import Scenario, Step
 
 # What reporter.sh prints.
-_REPORT = re.compile(r"vmt-accept: powerd (\w+) (\w+) (\w+)")
+_REPORT = re.compile(r"vmt-accept: powerd (\w+) (\w+) (\w+)(?: (\d+))?\b")
 # Seconds: for the module to be found in memory and the driver to speak, for the answer to a last
 # ping, for all that is left to do at the end.
 _SPEAK, _PING, _LEAVE = 90.0, 30.0, 180.0
@@ -76,6 +76,7 @@ class GuestSession(Session):
         self._visit = visit
         self._goes_down = goes_down
         self.visited: list[Property] = []
+        self._reports: set[str] = set()
         self.ends = End()
         self.talk_end: int | None = None
         self.spoke = True
@@ -172,8 +173,9 @@ class GuestSession(Session):
 
     def _reported(self, event: Event) -> None:
         found = _REPORT.search(str(event["text"]))
-        if found:
-            script, name, device = found.groups()
+        if found and (found.group(4) is None or found.group() not in self._reports):
+            self._reports.add(found.group())
+            script, name, device = found.groups()[:3]
             self.trace.emit("powerd", script=script, name=name, device=device, type="pswitch")
 
     # The loop.

@@ -1,9 +1,9 @@
 """A root shell on a console: commands with their exit status and output.
 
 Each command stands between two marks that the shell prints.  The typed line does not contain the
-marks as they are printed, so that a terminal that echoes does not match them.  The kernel may
-write into the middle of everything; its stamped lines are taken out of the output, and a mark
-that was torn is asked for again.
+marks as they are printed, so that a terminal that echoes does not match them.  The kernel and
+syslogd may write into the middle of everything; their lines are taken out of the output, and a
+mark that was torn is asked for again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 
 from vmtsim.accept.console import Console, ConsoleTimeoutError
-from vmtsim.accept.texts import STAMP
+from vmtsim.accept.texts import NOISE
 
 # Seconds without the closing mark after which the shell is asked for it again.
 _AGAIN = 15.0
@@ -128,8 +128,8 @@ class Shell:
 
     def _output(self, start: int, mark: str) -> str:
         text = self.console.seen[start:]
-        # What the kernel wrote goes up to the end of its line.
-        text = re.sub(rf"{STAMP}[^\n]*\n?", "", text)
+        for noise in NOISE:
+            text = re.sub(noise, "", text)
         begin = text.rfind(f"VMT:{mark}:begin\n")
         end = re.search(rf"VMT:{mark}:\d+:end", text)
         first = begin + len(f"VMT:{mark}:begin\n") if begin >= 0 else 0

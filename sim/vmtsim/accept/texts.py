@@ -12,6 +12,14 @@ from dataclasses import dataclass
 
 # kprintf_internal() in sys/kern/subr_prf.c of NetBSD 8 and later.
 STAMP = r"\[ *\d+\.\d{6,9}\] "
+# Lines that somebody else writes into a command's output: syslogd (usr.sbin/syslogd/syslogd.c; the
+# default syslog.conf sends kern.* to the console), the kernel, the driver by log(9), reporter.sh.
+NOISE = (
+    r"(?m)^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ [^\s:]+: [^\n]*\n?",
+    rf"{STAMP}[^\n]*\n?",
+    r"(?m)^vmt\d+(?:: | at )[^\n]*\n?",
+    r"vmt-accept: powerd [^\n]*\n?",
+)
 # Where a kernel message begins: after its stamp, or at the begin of a line.
 _BEGIN = rf"(?:{STAMP}|(?:^|\n))"
 

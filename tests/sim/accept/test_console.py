@@ -161,9 +161,23 @@ def test_commands_have_a_status_and_their_output(shell: Shell) -> None:
     assert [each.status for each in shell.log[-5:]] == [0, 1, 127, 0, 0]
 
 
-def test_what_the_kernel_writes_into_an_output_is_taken_out(shell: Shell) -> None:
-    noise = "[   7.0000001] vmt0: detached"
-    command = f"printf 'half'; echo '{noise}'; echo 'other half'; echo '{noise}'"
+NOISE = (
+    "[   7.0000001] vmt0: detached",
+    "Nov 28 12:00:00 netbsd /netbsd: [   7.0000001] vmt0: detached",
+    "Nov  1 12:00:00 netbsd powerd[212]: no script for x",
+    "vmt0: clock stepped by 300 s",
+    "vmt-accept: powerd power_button pressed vmt0 1212",
+)
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_what_others_write_into_an_output_is_taken_out(shell: Shell, noise: str) -> None:
+    command = f"echo one; echo '{noise}'; echo two; echo '{noise}'"
+    assert shell.run(command).output == "one\ntwo"
+
+
+def test_a_kernel_message_in_the_middle_of_a_line_is_taken_out(shell: Shell) -> None:
+    command = f"printf 'half'; echo '{NOISE[0]}'; echo 'other half'"
     assert shell.run(command).output == "halfother half"
 
 

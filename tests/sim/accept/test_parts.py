@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vmtsim.accept import disks, files, guest, machine, run, verdict
+from vmtsim.accept import disks, files, guest, machine, run, session, verdict
 from vmtsim.accept.disks import Disk, DiskError, prepared
 from vmtsim.accept.guest import Facts
 from vmtsim.accept.machine import MachineOptions, command
@@ -20,6 +20,8 @@ from vmtsim.accept.session import End
 from vmtsim.accept.shell import Result
 from vmtsim.accept.verdict import BROKEN, HELD, NOT_JUDGED
 from vmtsim.scenario import script
+
+from tests.patience import until
 
 SCRIPT = Path(guest.__file__).parent / "guest.sh"
 MIB = 1 << 20
@@ -357,6 +359,21 @@ def test_the_release_of_the_interface_is_that_before_the_underscore(
     uname: str, release: str
 ) -> None:
     assert Facts({"release": uname}).release == release
+
+
+def test_the_reporter_says_it_twice_under_one_number(tmp_path: Path, require_tool: Any) -> None:
+    text = (SCRIPT.parent / "reporter.sh").read_text(encoding="utf-8")
+    assert "/dev/console" in text
+    path, console = tmp_path / "reset_button", tmp_path / "console"
+    path.write_text(text.replace(">/dev/console", f">>{console}"), encoding="utf-8")
+    # As powerd runs it: the device, then the event.
+    subprocess.run([require_tool("dash"), str(path), "vmt0", "pressed"], check=True)
+    until(lambda: console.read_text().count("\n") == 2, "the second line")
+    one, two = console.read_text().splitlines()
+    assert one == two
+    found = session._REPORT.search(one)
+    assert found is not None
+    assert found.groups()[:3] == ("reset_button", "pressed", "vmt0")
 
 
 # Verdicts.
