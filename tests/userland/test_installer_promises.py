@@ -156,6 +156,27 @@ def test_what_cannot_be_taken_back_is_named_and_nothing_more_is_tried(tmp_path: 
     assert caught.value.hint == "remove the cause, then run the same command again"
 
 
+def test_what_was_replaced_and_changed_by_somebody_else_is_not_touched_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("old")
+    tree = Tree(str(tmp_path))
+
+    class Meanwhile(Planted):
+        def do(self) -> None:
+            (tmp_path / "file").write_text("theirs")
+            raise Failure("planted")
+
+    plan = Plan(tree)
+    plan.put(tree.look("/file"), b"new")
+    plan.changes.append(Meanwhile(tree, "x", done=False))
+    with pytest.raises(Failure, match="/file was changed by somebody else meanwhile") as caught:
+        plan.carry_out()
+    assert "/.file.vmtctl-old~ is what /file was" in str(caught.value)
+    assert (tmp_path / "file").read_text() == "theirs"
+    assert (tmp_path / ".file.vmtctl-old~").read_text() == "old"
+
+
 def test_an_interruption_takes_everything_back(tmp_path: Path) -> None:
     class Interrupted(Planted):
         def do(self) -> None:

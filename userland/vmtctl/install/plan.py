@@ -59,10 +59,8 @@ class _Put(Change):
         self._data = data
         self._mode = mode
         self._like = like
-        self._began = False
 
     def do(self) -> None:
-        self._began = True
         self.tree.put(self._before, self._data, self._mode, self._like)
 
     def _ours(self) -> bool:
@@ -71,17 +69,23 @@ class _Put(Change):
         return now.kind == "file" and now.data == self._data and now.place != self._before.place
 
     def undo(self) -> None:
-        if self._before.exists:
-            if self.tree.look(old(self.path)).place == self._before.place:
-                if self._ours():
-                    self.tree.restore(old(self.path), self.path)
-                else:
-                    self.tree.forget(old(self.path))
-        elif self._ours():
-            self.tree.remove(self.path)
+        if not self._before.exists:
+            if self._ours():
+                self.tree.remove(self.path)
+        elif self._kept():
+            if self._ours():
+                self.tree.restore(old(self.path), self.path)
+            elif self.tree.look(self.path).place == self._before.place:
+                self.tree.forget(old(self.path))
+            else:
+                raise Failure(f"{self.path} was changed by somebody else meanwhile")
+
+    def _kept(self) -> bool:
+        """Whether what was there has a second name."""
+        return self.tree.look(old(self.path)).place == self._before.place is not None
 
     def left(self) -> str:
-        if not self._began or not self._before.exists or not self._ours():
+        if not self._kept() or self.tree.look(self.path).place == self._before.place:
             return ""
         return f"{old(self.path)} is what {self.path} was"
 
