@@ -40,6 +40,10 @@ def value(text: str, name: str = "powerd", path: str = "") -> str | None:
         ("powerd=\n: ${powerd=NO}", ""),
         ("powerd=NO\npowerd=YES", "YES"),
         ("hostname=$(cat /etc/myname)\npowerd=YES", "YES"),
+        # As etc/defaults/rc.conf sets rc_silent.
+        ('x=$( [ "$(( $(sysctl -n a || echo 0) & 1 ))" != 0 ] && echo ")" )\npowerd=NO', "NO"),
+        ("x=$(echo ')')\npowerd=NO", "NO"),
+        ('x="$(echo ")" "$(date)")" powerd=NO', "NO"),
         ("powerd=YES\\\n", "YES"),
         ("echo powerd=YES", None),
         ("powerd=YES command", None),
@@ -81,7 +85,7 @@ PIECES = (
     "export powerd=YES", ": ${powerd:=NO}", ": ${powerd=YES}", ': "${powerd:=NO}"',
     "unset powerd", "powerd=$ntpd", "x=1 powerd=YES", "powerd=YES true", "true", "false", ":",
     "powerd=NO # note\n:", "powerd=a\\ b", "echo powerd=NO > /dev/null", "f() { powerd=NO; }", "f",
-    "eval powerd=YES", "powerd=$(echo NO)", "set -u", "! false",
+    "eval powerd=YES", "powerd=$(echo NO)", "set -u", "x=$(echo ')' \"$(echo ')')\")", "! false",
 )  # fmt: skip
 FRAMES = (
     "{}\n{}", "{}; {}", "{} && {}", "{} || {}", "if true; then\n{}\nelse\n{}\nfi",

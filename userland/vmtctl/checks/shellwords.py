@@ -115,13 +115,24 @@ def _substitution(text: str, at: int) -> int:
         if close < 0:
             raise Unreadable
         return close + 1
-    depth = 0
-    for end in range(at + 1, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[end], 0)
-        if not depth:
-            # The pattern of a case ends with a parenthesis, and a quote may hold one.
-            inside = text[at:end]
-            if "case" in inside or "'" in inside or '"' in inside:
-                raise Unreadable
-            return end + 1
+    depth, start = 0, at
+    at += 1
+    while at < len(text):
+        letter = text[at]
+        if letter == "'":
+            at = text.find("'", at + 1)
+            if at < 0:
+                break
+        elif letter == '"':
+            at = _double_quoted(text, at + 1)[1] - 1
+        elif letter == "\\":
+            at += 1
+        elif letter in "()":
+            depth += 1 if letter == "(" else -1
+            if not depth:
+                # The pattern of a case ends with a parenthesis that belongs to no other.
+                if "case" in text[start:at].split():
+                    raise Unreadable
+                return at + 1
+        at += 1
     raise Unreadable
