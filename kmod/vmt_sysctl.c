@@ -58,7 +58,7 @@ vmt_sysctl_create(struct vmt_softc *sc)
 		    n->n_flags, n->n_type, n->n_name,
 		    SYSCTL_DESCR(n->n_description), n->n_handler, 0, data,
 		    n->n_size, CTL_CREATE, CTL_EOL);
-		if (error != 0 || !n->n_counters)
+		if (error != 0 || n != &vmt_nodes[VMT_NODE_COUNTERS])
 			continue;
 		for (i = 0; error == 0 && i < VMT_COUNTERS; i++) {
 			error = sysctl_createv(&sc->sc_sysctllog, 0,

@@ -7,10 +7,6 @@
  * those and run it again.
  */
 
-/*
- * Tables and typed calls.
- */
-
 #include <sys/cdefs.h>
 __KERNEL_RCSID(0, "$NetBSD$");
 
@@ -21,7 +17,6 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include "vmtvar.h"
 
-/* Messages of the host. */
 VMT_LOCAL_TABLE const struct vmt_command vmt_commands[VMT_COMMANDS] = {
 	{ "reset", vmt_do_reset, "ATR toolbox", VMT_ARG_NONE, VMT_LOG_NONE,
 	    VMT_SWITCH_NONE, 0 },
@@ -85,7 +80,6 @@ VMT_LOCAL_TABLE const struct vmt_option vmt_options[VMT_OPTIONS] = {
 	{ "enableDeviceHelper", VMT_VALUE_IGNORED, NULL },
 };
 
-/* How long to wait (ms) after a message, after the next try, and so on. */
 VMT_LOCAL_TABLE const int vmt_poll_steps[VMT_POLL_STEPS] = {
 	10, 20, 40, 80, 100
 };
@@ -180,36 +174,31 @@ VMT_LOCAL_TABLE const struct vmt_counter vmt_counters[VMT_COUNTERS] = {
 VMT_LOCAL_TABLE const struct vmt_node vmt_nodes[VMT_NODES] = {
 	{ "uuid", "BIOS UUID of the virtual machine",
 	    NULL, offsetof(struct vmt_softc, sc_uuid), 40, 0, CTLFLAG_READONLY,
-	    CTLTYPE_STRING, false },
+	    CTLTYPE_STRING },
 	{ "rpc", "Send an RPCI command to the host, read its reply",
-	    vmt_sysctl_rpc, 0, 16384, 0, CTLFLAG_READWRITE, CTLTYPE_STRING,
-	    false },
+	    vmt_sysctl_rpc, 0, 16384, 0, CTLFLAG_READWRITE, CTLTYPE_STRING },
 	{ "clock_sync", "Clock synchronisation with the host",
-	    NULL, 0, 0, 0, CTLFLAG_READONLY, CTLTYPE_NODE, false },
+	    NULL, 0, 0, 0, CTLFLAG_READONLY, CTLTYPE_NODE },
 	{ "period", "Seconds between synchronisations, 0 = never",
-	    vmt_sysctl_period, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_INT, false },
+	    vmt_sysctl_period, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_INT },
 	{ "follow_host", "Let the host's time switches decide",
-	    vmt_sysctl_follow_host, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_BOOL,
-	    false },
+	    vmt_sysctl_follow_host, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_BOOL },
 	{ "now", "Write 1 to synchronise now",
-	    vmt_sysctl_now, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_INT, false },
+	    vmt_sysctl_now, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_INT },
 	{ "offset", "Host minus guest at the last look, microseconds",
-	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD, false },
+	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD },
 	{ "steps", "Times the clock was stepped",
-	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD, false },
+	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD },
 	{ "slews", "Times the clock was slewed",
-	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD, false },
+	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD },
 	{ "state", "What the clock does, or why not",
-	    vmt_sysctl_state, 0, 64, 1, CTLFLAG_READONLY, CTLTYPE_STRING,
-	    false },
+	    vmt_sysctl_state, 0, 64, 1, CTLFLAG_READONLY, CTLTYPE_STRING },
 	{ "host", "Time switches of the virtual machine, as the host set them",
-	    vmt_sysctl_host, 0, 128, 1, CTLFLAG_READONLY, CTLTYPE_STRING,
-	    false },
+	    vmt_sysctl_host, 0, 128, 1, CTLFLAG_READONLY, CTLTYPE_STRING },
 	{ "stats", "Counters",
-	    NULL, 0, 0, 0, CTLFLAG_READONLY, CTLTYPE_NODE, true },
+	    NULL, 0, 0, 0, CTLFLAG_READONLY, CTLTYPE_NODE },
 };
 
-/* Print an item of guest information.  Returns what snprintf(9) does. */
 int
 vmt_format(enum vmt_info item, char *value, size_t size)
 {

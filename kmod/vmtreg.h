@@ -27,7 +27,7 @@
 #define	VMT_PRIORITY		2
 #define	VMT_PROPERTY_FORCE	"force"
 
-/* The backdoor. */
+/* The backdoor is an I/O port that the hypervisor watches */
 #define	VMT_VERSION		6
 #define	VMT_MAGIC		0x564d5868U
 #define	VMT_PORT_LOW		0x5658U
@@ -59,7 +59,7 @@ VMT_LOCAL bool	vmt_get_time_full(uint64_t *, uint32_t *, uint32_t *);
 VMT_LOCAL bool	vmt_get_time_full_with_lag(uint64_t *, uint32_t *, uint32_t *,
 	    uint32_t *);
 
-/* The message channel: steps, protocols, what a host sends, status bits. */
+/* A channel carries whole messages */
 #define	VMT_OPEN		0
 #define	VMT_SEND_SIZE		1
 #define	VMT_SEND_PAYLOAD	2
@@ -88,7 +88,7 @@ VMT_LOCAL bool	vmt_get_time_full_with_lag(uint64_t *, uint32_t *, uint32_t *,
 #define	VMT_REOPEN_MAX_MS	30000
 #define	VMT_BUFFER		1024		/* bytes to begin with */
 
-/* RPCI: what the guest asks of the host. */
+/* A request is a command name, a space and arguments */
 #define	VMT_RPCI_SUCCESS	"1 "
 #define	VMT_RPCI_FAILURE	"0 "
 #define	VMT_SERVICE		"toolbox"
@@ -123,7 +123,7 @@ VMT_LOCAL int	vmt_rpc_info_set(struct vmt_softc *, const char *,
 VMT_LOCAL int	vmt_rpc_backup_event(struct vmt_softc *, const char *, uint32_t,
 	    const char *);
 
-/* TCLO: what the host asks of the guest. */
+/* The guest polls */
 #define	VMT_TCLO_SUCCESS	"OK "
 #define	VMT_TCLO_FAILURE	"ERROR "
 #define	VMT_ERROR_UNKNOWN_COMMAND	"Unknown Command"
@@ -175,7 +175,6 @@ VMT_LOCAL int	vmt_option_host_backward(struct vmt_softc *, u_int);
 VMT_LOCAL int	vmt_option_host_slew(struct vmt_softc *, u_int);
 VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 
-/* Quiesced snapshots. */
 #define	VMT_BACKUP_KEEP_ALIVE	2500		/* ms */
 #define	VMT_BACKUP_LIMIT	900		/* s */
 #define	VMT_BACKUP_PARAMETERS	1
@@ -188,7 +187,7 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_BACKUP_EVENT_ABORTED	"req.aborted"
 #define	VMT_BACKUP_EVENT_DONE	"req.done"
 
-/* Guest information. */
+/* The host keeps one value per key */
 #define	VMT_KEY_DETAILED	11
 #define	VMT_DETAILED_VERSION	1
 #define	VMT_DETAILED_SHORT	129		/* bytes */
@@ -218,16 +217,16 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_SHORT_NAME		"arm-other-64"
 #endif
 
-/* The clock: s, us, percent. */
-#define	VMT_CLOCK_PERIOD	60
+#define	VMT_CLOCK_PERIOD	60		/* s */
 #define	VMT_CLOCK_SAMPLES	4
-#define	VMT_CLOCK_WINDOW	2000
-#define	VMT_CLOCK_STEP		1000000
-#define	VMT_CLOCK_FLOOR		500
+#define	VMT_CLOCK_WINDOW	2000		/* us */
+#define	VMT_CLOCK_STEP		1000000		/* us */
+#define	VMT_CLOCK_FLOOR		500		/* us */
 #define	VMT_CLOCK_PERCENT	50
 
 /* sysctl(9). */
 #define	VMT_NODES		12
+#define	VMT_NODE_COUNTERS	11	/* the counters are below it */
 #define	VMT_NODE_DEPTH		2
 #define	VMT_REQUEST_MAX		4096		/* bytes */
 #define	VMT_REPLY_MAX		16384		/* bytes */
@@ -248,7 +247,6 @@ VMT_LOCAL int	vmt_sysctl_clock(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_state(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_host(SYSCTLFN_PROTO);
 
-/* Power switches. */
 enum vmt_switch {
 	VMT_SWITCH_POWER,
 	VMT_SWITCH_RESET,
@@ -257,7 +255,6 @@ enum vmt_switch {
 	VMT_SWITCH_NONE = VMT_SWITCHES
 };
 
-/* Log texts. */
 enum vmt_log {
 	VMT_LOG_HALT,
 	VMT_LOG_REBOOT,
@@ -275,7 +272,6 @@ enum vmt_log {
 	VMT_LOG_NONE = VMT_LOGS
 };
 
-/* Event counters. */
 enum vmt_count {
 	VMT_COUNT_POLLS,
 	VMT_COUNT_MESSAGES,

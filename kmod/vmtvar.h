@@ -363,12 +363,12 @@ struct vmt_node {
 	u_int		n_depth;	/* 0: below the root of the tree */
 	int		n_flags;
 	int		n_type;
-	bool		n_counters;	/* the counters are below it */
 };
 
 /* vmt_tables.c */
 VMT_LOCAL_DATA const struct vmt_command vmt_commands[VMT_COMMANDS];
 VMT_LOCAL_DATA const struct vmt_option vmt_options[VMT_OPTIONS];
+/* How long to wait (ms) after a message, after the next try, and so on. */
 VMT_LOCAL_DATA const int vmt_poll_steps[VMT_POLL_STEPS];
 VMT_LOCAL_DATA const struct vmt_switch_type vmt_switches[VMT_SWITCHES];
 VMT_LOCAL_DATA const struct vmt_text vmt_texts[VMT_LOGS];

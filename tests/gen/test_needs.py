@@ -136,12 +136,6 @@ def test_the_macros_of_a_value_are_those_of_the_variables(
             "state.size: the handler has it on the kernel's stack: at most 256",
         ),
         (
-            "tclo.yaml",
-            "    action: resume\n",
-            "",
-            "actions.resume: no command and no option of tclo.yaml has this action",
-        ),
-        (
             "guestinfo.yaml",
             "osrelease: {type: text",
             "osrelease: {type: u64",
@@ -172,3 +166,16 @@ def test_an_entry_that_is_deleted_or_altered_is_an_error_with_a_place_or_compile
     chosen = changes()[7::101]
     assert len(chosen) > 20
     assert [f"{each}: {said}" for each in chosen if (said := laboratory.trouble(each))] == []
+
+
+def test_an_action_that_no_command_and_no_option_has_is_an_error(tmp_path: Path) -> None:
+    specs = tmp_path / "specs"
+    shutil.copytree(ROOT / "specs", specs)
+    path = specs / "tclo.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert text.count("    action: resume\n") == 1
+    path.write_text(text.replace("    action: resume\n", ""), encoding="utf-8")
+    with pytest.raises(LocatedErrors) as caught:
+        generate.outputs(ROOT / "templates", specs)
+    (line,) = [str(problem) for problem in caught.value.problems]
+    assert re.search(r"driver\.yaml:\d+: actions\.resume: no command and no option", line), line

@@ -79,6 +79,8 @@ def _sysctl(section: Node, driver: Any, node: Node, problems: Problems) -> None:
         taken = [key for key in ("size", "range") if key in expected and leaf[key] is not None]
         place = _place(node, leaf.path)
         _compare(expected, [leaf.type, leaf.handler or leaf.data or "", *taken], place, problems)
+    if sum(each.each is not None for each in driver.sysctl_nodes()) != 1:
+        problems.add(node["sysctl"].key or node["sysctl"], "expected one node with 'each'")
     known = {words[1] for words in needed.values()}
     for name, leaf in leaves.items():
         if name not in needed and (leaf.handler or leaf.data) not in known:

@@ -1,0 +1,59 @@
+"""A line of C is in a template only because a spec decides it: another set of specs, other lines.
+
+``spec/fixtures/other`` has nothing in common with the driver's own specs but the schema and the
+name of one command. What the templates make of both alike is what no spec decides: at most a tenth.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from vmtgen.compiler.render import Renderer
+from vmtgen.compiler.spec.load import load
+
+ROOT = Path(__file__).resolve().parents[2]
+OTHER = Path(__file__).parent / "spec" / "fixtures" / "other"
+
+
+def _lines(text: str) -> list[str]:
+    """The lines that say something: no head, no blank lines, no lone braces."""
+    head = re.compile(r"__KERNEL_RCSID|#include|#(?:ifndef|define|endif).*_DEV_VMT_")
+    body = text.partition(" */\n")[2]
+    lines = [line.strip() for line in body.split("\n")]
+    return [line for line in lines if re.search(r"\w", line) and not head.match(line)]
+
+
+@pytest.fixture(scope="module")
+def renderers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Renderer, Renderer]:
+    """The templates with the driver's specs and with the others."""
+    specs = tmp_path_factory.mktemp("other") / "specs"
+    shutil.copytree(OTHER, specs)
+    shutil.copy(ROOT / "specs" / "netbsd.yaml", specs)
+    templates = ROOT / "templates"
+    return Renderer(templates, load(ROOT / "specs")), Renderer(templates, load(specs))
+
+
+@pytest.mark.parametrize("name", ["vmtreg.h.j2", "vmt_tables.c.j2"])
+def test_a_tenth_of_the_lines_at_most_is_the_templates_own(
+    renderers: tuple[Renderer, Renderer], name: str
+) -> None:
+    ours, theirs = (Counter(_lines(renderer.render(name))) for renderer in renderers)
+    same = ours & theirs
+    assert same.total() <= 0.1 * ours.total(), "\n".join(sorted(same.elements()))
+
+
+def test_every_template_of_c_is_looked_at(renderers: tuple[Renderer, Renderer]) -> None:
+    made = [name for name in renderers[0].templates() if re.search(r"\.[chS]\.j2$", name)]
+    assert made == ["vmt_tables.c.j2", "vmtreg.h.j2"]
+
+
+def test_no_spec_holds_c() -> None:
+    """Texts and names are data; a statement or a type would be C that hides."""
+    for path in sorted((ROOT / "specs").glob("*.yaml")):
+        text = re.sub(r"#.*", "", path.read_text(encoding="utf-8"))
+        found = re.search(r"->|\bsc_\w|\bstruct \w|vmt_\w+\(", text, re.MULTILINE)
+        assert found is None, f"{path.name}: {found[0]}"
