@@ -319,6 +319,8 @@ vmt_tclo_execute(struct vmt_softc *sc, const struct vmt_command *command,
 
 	if (command->c_switch != VMT_SWITCH_NONE && vmt_is_dying(sc))
 		error = VMT_ERROR_STATE;
+	if (command->c_count != VMT_COUNTERS)
+		sc->sc_counters[command->c_count].ev_count++;
 	if (error == NULL && command->c_log != VMT_LOG_NONE)
 		vmt_log(sc, command->c_log);
 	if (error == NULL && command->c_action != NULL)
@@ -397,6 +399,7 @@ static void
 vmt_register_capabilities(struct vmt_softc *sc, int64_t now)
 {
 	bool all = true;
+	u_int i;
 	int error;
 
 	if (!vmt_rpc_check(sc, VMT_RPC_UNIFIED_LOOP,
@@ -406,9 +409,11 @@ vmt_register_capabilities(struct vmt_softc *sc, int64_t now)
 	sc->sc_announced = error == 0;
 	if (!vmt_rpc_check(sc, VMT_RPC_HGFS_SERVER, error))
 		all = false;
-	if (!vmt_rpc_check(sc, VMT_RPC_STATECHANGE,
-	    vmt_rpc_statechange(sc)))
-		all = false;
+	for (i = 0; i < VMT_NOTICES; i++) {
+		error = (*vmt_notices[i].n_send)(sc);
+		if (!vmt_rpc_check(sc, vmt_notices[i].n_name, error))
+			all = false;
+	}
 	(void)vmt_info_send(sc, VMT_INFO_UPTIME);
 	if (!sc->sc_introduced) {
 		sc->sc_introduced = vmt_rpc_log(sc, VMT_SERVICE,

@@ -122,6 +122,7 @@ VMT_LOCAL int	vmt_rpc_info_set(struct vmt_softc *, const char *,
 #define	VMT_RPC_BACKUP_EVENT	"vmbackup.eventSet"
 VMT_LOCAL int	vmt_rpc_backup_event(struct vmt_softc *, const char *, uint32_t,
 	    const char *);
+#define	VMT_NOTICES		1
 
 /* The guest polls */
 #define	VMT_TCLO_SUCCESS	"OK "

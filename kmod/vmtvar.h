@@ -302,6 +302,13 @@ struct vmt_command {
 	enum vmt_log	c_log;
 	enum vmt_switch	c_switch;
 	u_int		c_state;	/* 0: the host expects no status */
+	enum vmt_count	c_count;	/* VMT_COUNTERS for none */
+};
+
+/* A command to the host that goes out with the capabilities. */
+struct vmt_notice {
+	const char	*n_name;
+	int		(*n_send)(struct vmt_softc *);
 };
 
 /* What Set_Option sets. */
@@ -367,6 +374,7 @@ struct vmt_node {
 
 /* vmt_tables.c */
 VMT_LOCAL_DATA const struct vmt_command vmt_commands[VMT_COMMANDS];
+VMT_LOCAL_DATA const struct vmt_notice vmt_notices[VMT_NOTICES];
 VMT_LOCAL_DATA const struct vmt_option vmt_options[VMT_OPTIONS];
 /* How long to wait (ms) after a message, after the next try, and so on. */
 VMT_LOCAL_DATA const int vmt_poll_steps[VMT_POLL_STEPS];

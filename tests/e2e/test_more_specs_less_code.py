@@ -103,7 +103,7 @@ def test_a_command_with_text_state_button_and_answer_is_a_patch_to_the_specs(
     assert set(after) == set(before)
     tables = filled(after["vmt_tables.c"])
     entry = '{ "OS_Hibernate", NULL, "good night", VMT_ARG_NONE, VMT_LOG_HIBERNATE, '
-    assert entry + "VMT_SWITCH_HIBERNATE, VMT_STATE_HIBERNATE }," in tables
+    assert entry + "VMT_SWITCH_HIBERNATE, VMT_STATE_HIBERNATE, VMT_COUNTERS }," in tables
     assert "VMT_STATE_HIBERNATE 6" in filled(after["vmtreg.h"])
     switch = "[VMT_SWITCH_HIBERNATE] = { PSWITCH_TYPE_LID, PSWITCH_EVENT_PRESSED }"
     assert switch in tables
@@ -155,6 +155,80 @@ def test_the_host_and_the_kernel_meet_the_new_command(workshop: Workshop) -> Non
         "  - expect.console: 'vmt0: host wants 100% rest'\n"
         "  - expect.event: {script: lid_switch, name: pressed, driver: vmt0}\n"
         "  - expect.rpci: 'log toolbox: host wants 100% rest'\n",
+        encoding="utf-8",
+    )
+    run = workshop.simulate("--scenario", str(scenario))
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+# One of each kind that only data decides: file, the line before which it goes, the new lines.
+EVERYTHING = (
+    (  # a message of the host with an argument and a button, a counter and a log text
+        "specs/tclo.yaml",
+        "  OS_PowerOn:\n",
+        """\
+  Set_And_Sleep:
+    doc: The user asks the guest to look at the time and to sleep.
+    arguments: flag
+    count: naps
+    log: nap
+    action: time-synchronize
+    switch: sleep
+""",
+    ),
+    (  # an option
+        "specs/tclo.yaml",
+        "  autohide:",
+        "  synctime.again: {type: seconds, action: host-period, doc: Another period.}\n",
+    ),
+    (  # a command to the host
+        "specs/rpci.yaml",
+        "  version:\n",
+        """\
+  naps:
+    text: "tools.capability.naps "
+    at: registration
+    doc: The guest can take a nap.
+""",
+    ),
+    (  # a counter
+        "specs/driver.yaml",
+        "  resets: Conversations",
+        "  naps: Naps that the host asked for.\n",
+    ),
+    (  # a log text
+        "specs/driver.yaml",
+        "  suspend: {level: notice,",
+        "  nap: {level: notice, console: true, text: the host asks for a nap}\n",
+    ),
+)
+
+
+def test_one_of_everything_is_a_patch_to_the_specs_and_runs(workshop: Workshop) -> None:
+    """A request with an argument and a switch, an option, a command, a counter, a log text."""
+    add(workshop, EVERYTHING)
+    generated(workshop)
+    built(workshop)
+    scenario = workshop.top / "naps.yaml"
+    scenario.write_text(
+        "summary: What was added to the specs alone is met.\n"
+        "steps:\n"
+        "  - expect.rpci: 'tools.capability.naps '\n"
+        "    within: 20\n"
+        "  - at: 20.0\n"
+        "    host.tclo: Set_Option synctime.again 77\n"
+        "  - expect.reply: {message: Set_Option synctime.again 77, reply: 'OK '}\n"
+        "  - host.tclo: Set_And_Sleep 2\n"
+        "  - expect.reply: {message: Set_And_Sleep 2, reply: ERROR Bad command}\n"
+        "  - host.tclo: Set_And_Sleep 1\n"
+        "  - expect.reply: {message: Set_And_Sleep 1, reply: 'OK '}\n"
+        "  - expect.console: 'vmt0: the host asks for a nap'\n"
+        "  - expect.event: {script: sleep_button, name: released, driver: vmt0}\n"
+        "  - at: 22.0\n"
+        "    expect.sysctl: {machdep.vmt0.stats.naps: 1}\n"
+        "  - expect.sysctl:\n"
+        "      machdep.vmt0.clock_sync.host: >-\n"
+        "        synctime 0, period 77, enable 1, startup 1, backward 0, slew 1, percent 50\n",
         encoding="utf-8",
     )
     run = workshop.simulate("--scenario", str(scenario))

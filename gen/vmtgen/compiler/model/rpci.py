@@ -19,18 +19,24 @@ class Replies(Record):
 
 @dataclass(frozen=True, slots=True)
 class Message(Record):
-    """A request; ``reply`` "empty" means that text after the success word is a refusal."""
+    """A request; ``reply`` "empty" means that text after the success word is a refusal.
+
+    ``at`` says when it is sent; without it the driver's C does that.
+    """
 
     name: Name
     text: Text
     doc: Doc
     reply: Literal["empty"] | None = None
+    at: Literal["registration"] | None = None
 
     def check(self, node: Node, report: Report) -> None:
         """Expect a space behind the command: old hosts look for it."""
         if " " not in self.text.literal:
             said = "a command without arguments ends in a space, one with arguments has it before"
             report(node["text"], f"{said} the first")
+        if self.at is not None and self.text.fields:
+            report(node["text"], "a message at registration has no fields: nothing fills them")
 
 
 @dataclass(frozen=True, slots=True)

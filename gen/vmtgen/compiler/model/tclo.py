@@ -65,6 +65,7 @@ class Command(Record):
     action: Action | None = None
     state: Annotated[Named, Reference("power state", "tclo.states")] | None = None
     switch: Annotated[Named, Reference("switch", "driver.switches")] | None = None
+    count: Annotated[Named, Reference("counter", "driver.statistics")] | None = None
     reply: Printable | None = None
 
     def check(self, node: Node, report: Report) -> None:

@@ -37,6 +37,22 @@ def check_needs(
                 _compare(_words(words[name]), _KINDS[where](entry), place[name], problems)
         if where == "driver.actions":
             _every_action_is_used(values, place, problems)
+        if where == "rpci.messages":
+            _every_message_is_sent(entries, set(words), place, problems)
+
+
+def _every_message_is_sent(
+    messages: Any, by_c: set[str], place: Node, problems: Problems
+) -> None:
+    """Expect `at` of a message that the C does not send, and at least one such message."""
+    if not any(message.at for message in messages):
+        problems.add(place.key or place, "expected at least one message with 'at: registration'")
+    for message in messages:
+        if (message.at is None) != (message.name in by_c):
+            said = "the driver's C sends it" if message.name in by_c else "nothing sends it"
+            hint = "take 'at' out" if message.at else "it needs 'at: registration'"
+            node = place[message.name]
+            problems.add(node.key or node, f"{said}: {hint}")
 
 
 def _compare(expected: list[str], found: list[str], place: Node, problems: Problems) -> None:
