@@ -12,13 +12,13 @@ from vmtsim.campaign.player import Player
 from vmtsim.campaign.reduce import Reduced, choice_of, reduce
 from vmtsim.report import chart, scene
 from vmtsim.report.layout import field
+from vmtsim.report.verdict import failure_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
-_CLASSES = {1: "FAILED", 2: "NOT LIVE", 3: "PANIC", 70: "SIMULATOR"}
 _TALK = 24
 
 
@@ -72,7 +72,7 @@ def describe(
         return []
     moment = next((each for each in player.moments if each.rule == rule), None)
     at = moment.at if moment is not None else finding.at
-    lines = field(_CLASSES[finding.status], f"{finding.rule}: {finding.message}")
+    lines = field(failure_class(finding.status), f"{finding.rule}: {finding.message}")
     kernel = "with a vmt(4) of its own" if plan.builtin else "without a vmt(4)"
     lines += field("seed", f"{seed}, on a kernel {kernel}")
     known = commit()

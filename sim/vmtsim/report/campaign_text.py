@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.report import verdict as verdicts
 from vmtsim.report.layout import field
 
 if TYPE_CHECKING:
     from vmtsim.campaign.record import Record
-
-_VERDICTS = {
-    0: "fine: nothing failed",
-    1: "FAILED: a property did not hold",
-    2: "NOT LIVE: the driver did not come back",
-    3: "PANIC: the kernel would have gone down",
-    70: "BROKEN: the campaign itself cannot be trusted",
-}
 
 
 def text(record: Record, *, stories: bool = True) -> list[str]:
@@ -61,6 +54,6 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
 def verdict(record: Record) -> str:
     """Say in a line what it came to; what was cut short is never just fine."""
     if not record.cut:
-        return _VERDICTS[record.status]
-    so_far = _VERDICTS[record.status] if record.status else "nothing failed until then"
+        return verdicts.verdict(record.status, "nothing failed")
+    so_far = verdicts.verdict(record.status) if record.status else "nothing failed until then"
     return f"NOT FINISHED: {record.cut}; {so_far}"

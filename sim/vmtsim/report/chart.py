@@ -202,7 +202,7 @@ _ROWS: dict[str, Callable[[Event], Row | None]] = {
 }
 KINDS = (*_ROWS, "tclo.reply")
 
-# What is drawn of a run in which nobody spoke to the host.
+# What is drawn of a run in which nothing was sent to the host.
 _TALK = {"tclo", "tclo.reply", "rpci", "open", "open.refused"}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.kernel.console import Console
 from vmtsim.report import chart
+from vmtsim.report.verdict import verdict
 from vmtsim.scenario.script import shipped
 
 if TYPE_CHECKING:
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
 
 _LONGEST = 40  # characters of a message in the summary
 _MOST_MISSED = 3  # expectations that are told twice: the conversation has them all
-
-_VERDICTS = {
-    0: "fine: every property held",
-    1: "FAILED: a property did not hold",
-    2: "NOT LIVE: the guest hangs",
-    3: "PANIC: the kernel would have gone down",
-}
 
 
 def _where(path: Path) -> str:
@@ -100,7 +94,7 @@ def _verdict(outcome: Outcome) -> list[str]:
     if outcome.halted:
         lines.append(f"end      the guest went down: {outcome.halted}")
     held = sum(held for _name, held in outcome.properties)
-    lines.append(f"verdict  {_VERDICTS[outcome.status]} ({held} of {len(outcome.properties)})")
+    lines.append(f"verdict  {verdict(outcome.status)} ({held} of {len(outcome.properties)})")
     return lines
 
 
@@ -131,7 +125,7 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
     if outcome.halted:
         lines.append(f"end      the guest went down: {outcome.halted}")
     lines.append(
-        f"verdict  {_VERDICTS[outcome.status]}; seed {outcome.seed}, "
+        f"verdict  {verdict(outcome.status)}; seed {outcome.seed}, "
         f"{outcome.virtual_time / 1e9:.0f} virtual s"
     )
     lines.append(f"file     {_where(simulation.module.path)}")
@@ -214,9 +208,9 @@ def as_json(simulation: Simulation, outcome: Outcome) -> str:
     return json.dumps(record, indent=2) + "\n"
 
 
-def replay(args: argparse.Namespace) -> str:
+def replay(args: argparse.Namespace, seed: int) -> str:
     """Return the command that runs exactly this again."""
-    words = ["vmtsim run", _quoted(str(args.file)), f"--seed {args.seed}"]
+    words = ["vmtsim run", _quoted(str(args.file)), f"--seed {seed}"]
     if args.kernel != "plain":
         words.append(f"--kernel {args.kernel}")
     if str(args.scenario) != "boot-to-halt":

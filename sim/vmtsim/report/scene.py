@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.loaded import read_lines
+from vmtsim.kernel.rule_table import RULES
 from vmtsim.report.layout import field, listed
 from vmtsim.run.sources import find_source
 
@@ -18,8 +19,9 @@ _AROUND = 4  # source lines shown on either side
 
 
 def lines(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
-    """Return who ran where, the source there, what was held and what was alive."""
-    shown = []
+    """Return what to do, who ran where, the source there, what was held and what was alive."""
+    rule = RULES.get(finding.rule)
+    shown = [] if rule is None else field("fix", rule.remedy)
     place = finding.place
     if moment is not None:
         if moment.thread:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.report import chart
+from vmtsim.report.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,14 +122,14 @@ def lines(session: Session, findings: list[dict[str, Any]]) -> list[str]:
     told = [f"finding  {finding['rule']}: {_short(finding['message'])}" for finding in findings]
     calls = session.host.summary()["calls"]
     if any(finding["rule"] != NOT_JUDGED for finding in findings):
-        verdict = "FAILED: a property did not hold"
+        text = verdict(FAILED)
     elif findings:
-        verdict = "NOT JUDGED: `vmtsim accept` also sees the inside of a guest"
+        text = "NOT JUDGED: `vmtsim accept` also sees the inside of a guest"
     else:
-        verdict = "fine: every property held"
+        text = verdict(FINE)
     if session.expected:
-        verdict += f"; {session.judged} of {session.expected} expectations judged"
-    return [*told, f"verdict  {verdict}; {calls} calls served in {session.clock() / 1e9:.1f} s"]
+        text += f"; {session.judged} of {session.expected} expectations judged"
+    return [*told, f"verdict  {text}; {calls} calls served in {session.clock() / 1e9:.1f} s"]
 
 
 def _short(message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj import read_module
@@ -26,8 +27,9 @@ from vmtsim.scenario.script import Scenario, ScenarioRun, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
+
+    from vmtgen.kobj import Module
 
     from vmtsim.host.context import Context
 
@@ -101,7 +103,7 @@ class Simulation:
 
     def __init__(
         self,
-        module: Path,
+        module: Path | Module,
         scenario: Scenario,
         *,
         seed: int = 1,
@@ -109,7 +111,7 @@ class Simulation:
         trace: Trace | None = None,
         faults: Callable[[Context], Faults] = Faults,
     ) -> None:
-        self.module = read_module(module)
+        self.module = read_module(module) if isinstance(module, Path) else module
         self.scenario = scenario
         self.seed = seed
         self.trace = trace or Trace(keep=True)
@@ -136,7 +138,7 @@ class Simulation:
             trace=self.trace,
             clock=self.clock,
         )
-        self.admin = Administrator(self.kernel, module)
+        self.admin = Administrator(self.kernel, self.module.path)
         self.outcome = Outcome(seed, scenario.name)
         self._script: ScenarioRun | None = None
         self._acting = False

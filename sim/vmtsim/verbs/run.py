@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 from vmtgen.common.errors import UsageError
 from vmtgen.common.text import visible
 
-from vmtsim.arguments import read_module, seed, seed_range
+from vmtsim import arguments
+from vmtsim.arguments import read_module, seed_range
 
 if TYPE_CHECKING:
     import argparse
 
+    from vmtgen.kobj import Module
+
+    from vmtsim.core.trace import Trace
     from vmtsim.run.scene import Witness
     from vmtsim.run.simulation import Outcome
+    from vmtsim.scenario.script import Scenario
 
 SUMMARY = "boot a kernel, load a module, let a host talk to it, judge"
 
@@ -38,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod")
     parser.add_argument(
-        "--seed", type=seed, default=1, metavar="N", help="order of threads and all chance (1)"
+        "--seed",
+        type=arguments.seed,
+        default=1,
+        metavar="N",
+        help="order of threads and all chance (1)",
     )
     parser.add_argument(
         "--seeds",
@@ -68,19 +77,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it and print what happened."""
-    from vmtsim.core import output  # noqa: PLC0415
-    from vmtsim.scenario import script  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.scenario import script  # noqa: PLC0415
 
-    read_module(args.file)
-    if args.seeds is None:
-        output.check((args.json, args.trace, args.svg))
-        return _run(args)
-    if args.json or args.trace or args.svg:
+    module = read_module(args.file)
+    if args.seeds is not None and (args.json or args.trace or args.svg):
         raise UsageError("--json, --trace and --svg are of one run: give --seed, not --seeds")
-    script.load(args.scenario)  # what is wrong in it is told before anything runs
+    output.check((args.json, args.trace, args.svg))
+    scenario = script.load(args.scenario)
+    if args.seeds is None:
+        return _run(args, module, scenario, args.seed)
     first, last = args.seeds
-    for args.seed in range(first, last + 1):
-        status = _run(args, quiet=True)
+    for seed in range(first, last + 1):
+        status = _run(args, module, scenario, seed, quiet=True)
         if status:
             return status
     count = last - first + 1
@@ -88,36 +97,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
+def _run(
+    args: argparse.Namespace, module: Module, scenario: Scenario, seed: int, *, quiet: bool = False
+) -> int:
     """Run one seed and print what happened; ``quiet``: only what went wrong."""
     from vmtsim.core import output  # noqa: PLC0415
-    from vmtsim.core.trace import Trace, TraceFile  # noqa: PLC0415
     from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415
     from vmtsim.report import run_text  # noqa: PLC0415
     from vmtsim.run.scene import Witness  # noqa: PLC0415
     from vmtsim.run.simulation import Simulation  # noqa: PLC0415
-    from vmtsim.scenario import script  # noqa: PLC0415
 
-    trace = Trace(keep=True)
-    simulation = Simulation(
-        args.file,
-        script.load(args.scenario),
-        seed=args.seed,
-        builtin_vmt=args.kernel == "builtin",
-        trace=trace,
-    )
+    simulation = Simulation(module, scenario, seed=seed, builtin_vmt=args.kernel == "builtin")
+    trace = simulation.trace
     witness = Witness(simulation)
     try:
         outcome = simulation.run()
     except Unmodelled:
         # The run ends here: what it did so far says how it got to the function.
         _print(run_text.until_now(simulation))
+        _write_trace(args, seed, trace)
         raise
-    finally:
-        if args.trace is not None:
-            with TraceFile(args.trace, seed=args.seed, module=args.file.name) as file:
-                for event in trace.events:
-                    file(event)
+    _write_trace(args, seed, trace)
     if args.json is not None:
         output.write_text(args.json, run_text.as_json(simulation, outcome))
     if args.svg is not None:
@@ -135,9 +135,18 @@ def _run(args: argparse.Namespace, *, quiet: bool = False) -> int:
         if not args.summary:
             witness.finish()
             lines += _scene(args.file, outcome, witness)
-        lines.append(f"again    {run_text.replay(args)}")
+        lines.append(f"again    {run_text.replay(args, seed)}")
     _print(lines)
     return outcome.status
+
+
+def _write_trace(args: argparse.Namespace, seed: int, trace: Trace) -> None:
+    from vmtsim.core.trace import TraceFile  # noqa: PLC0415
+
+    if args.trace is not None:
+        with TraceFile(args.trace, seed=seed, module=args.file.name) as file:
+            for event in trace.events:
+                file(event)
 
 
 def _print(lines: list[str]) -> None:
