@@ -170,7 +170,10 @@ COMMANDS = (
                 "install",
                 "Install the hooks, or bring them up to date",
                 options=(
-                    Option("--force", help="Replace our scripts though they were edited."),
+                    Option(
+                        "--force",
+                        help="Replace our scripts though edited; each is kept as NAME.edited.",
+                    ),
                     Option("--no-acpi", help="Use marked blocks in the standard scripts."),
                 ),
                 changes=True,
@@ -178,7 +181,12 @@ COMMANDS = (
             Command(
                 "uninstall",
                 "Remove the hooks, and put back what was there before",
-                options=(Option("--force", help="Remove our scripts though they were edited."),),
+                options=(
+                    Option(
+                        "--force",
+                        help="Remove our scripts though edited; each is kept as NAME.edited.",
+                    ),
+                ),
                 changes=True,
             ),
             Command("status", "Tell what is installed; status 1 when it is not complete"),
