@@ -2,8 +2,8 @@
 
 A live image of NetBSD may reset itself once in the first boot (distrib/amd64/liveimage/emuimage,
 resize_root): everything may come twice.  Its boot loader talks to the screen, which SeaBIOS
-shows on the serial line; the kernel would go on on the screen, which nobody sees.  So the loader
-is led to its prompt and given `consdev com0` first.
+shows on the serial line; the kernel would continue on the screen, which has no reader.  So the
+loader is led to its prompt and given `consdev com0` first.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Boot:
             if found is not None:
                 return found
 
-    def _wait(self, wanted: list[texts.Text], what: str) -> int:
+    def _wait(self, expected: list[texts.Text], what: str) -> int:
         """Wait for one of them; a guest that fell silent is nudged with an empty line.
 
         The kernel may have written into getty's prompt, which comes again then.
@@ -107,7 +107,9 @@ class Boot:
             left = self._deadline - time.monotonic()
             before = len(self.console.seen)
             try:
-                return self.console.expect(wanted, timeout=max(min(left, _SILENT), 0.0), what=what)
+                return self.console.expect(
+                    expected, timeout=max(min(left, _SILENT), 0.0), what=what
+                )
             except ConsoleTimeoutError as error:
                 self._check_deaf()
                 if left > _SILENT:
@@ -145,13 +147,13 @@ class Boot:
             return self._leave_alone()
         return self._choose(listed)
 
-    def _press(self, keys: str, wanted: texts.Text | str) -> bool:
+    def _press(self, keys: str, expected: texts.Text | str) -> bool:
         """Type keys until the loader shows what they lead to; return false if it never does."""
-        what = wanted if isinstance(wanted, str) else wanted.name
+        what = expected if isinstance(expected, str) else expected.name
         for _ in range(_TRIES):
             self.console.type(keys)
             try:
-                self.console.expect([wanted], timeout=_KEY, what=what)
+                self.console.expect([expected], timeout=_KEY, what=what)
             except ConsoleTimeoutError:
                 continue
             return True

@@ -157,7 +157,7 @@ def changed(facts: dict[str, str], verb: str, argument: Any) -> dict[str, str]:
 
 
 def failure(result: Result) -> str:
-    """Return how a command failed: its errno where its message tells, or the message."""
+    """Return how a command failed: its errno where the message has one, or the message."""
     lines = [line for line in result.output.splitlines() if line.strip()]
     last = lines[-1].strip() if lines else f"exit status {result.status}"
     for text, errno in ERRNO.items():

@@ -173,7 +173,7 @@ addresses() {
 			;;
 		esac
 	done
-	# The kernel looks whether somebody else has them (RFC 4862, RFC 5227).
+	# The kernel looks whether another machine has them (RFC 4862, RFC 5227).
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		case $(ifconfig "$name") in
 		*TENTATIVE*|*tentative*)

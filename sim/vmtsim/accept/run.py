@@ -16,7 +16,12 @@ from vmtgen.common.errors import DATA, UNAVAILABLE, ReportedError
 from vmtsim import __version__
 from vmtsim.accept import compare, disks, files, guest, machine, verdict, walk
 from vmtsim.accept.boot import Account, Boot
-from vmtsim.accept.console import Console, ConsoleClosedError, ConsoleError
+from vmtsim.accept.console import (
+    Console,
+    ConsoleClosedError,
+    ConsoleError,
+    GuestCrashError,
+)
 from vmtsim.accept.guest import Facts, Guest, GuestError
 from vmtsim.accept.module import MODULE, bring, described
 from vmtsim.accept.session import GuestSession
@@ -139,7 +144,7 @@ class Seen(Protocol):
 
 
 class Acceptance:
-    """Runs a plan.  ``say`` takes lines for the user, ``finished`` each scenario's result.
+    """Runs a plan: ``prepare`` first, then ``results``.  ``say`` takes lines for the user.
 
     Use it as a context: leaving it ends the machine (not with ``plan.keep``) and removes what was
     unpacked.
@@ -284,24 +289,27 @@ class Acceptance:
             and self.machine.running
             and self._worker is not None
             and self._worker.crash is None
+            and not self._worker.hung
         )
 
     def _play(self, scenario: Scenario, *, compared: bool = True) -> verdict.Result:
         result = verdict.Result(scenario.name, scenario.summary)
         try:
             if not self._alive():
-                self.say("the machine is gone: starting another one")
+                self.say("the machine is gone, or its console is: starting another one")
                 self._end_machine()
                 self._boot()
             if compared:
                 self._simulate(scenario, result)
             self._real(scenario, result)
         except (ConsoleError, RemoteError) as error:
-            result.crash = result.crash or str(error)
-            if not result.properties:
-                result.properties = verdict.properties(
-                    loaded="0", crash=result.crash, rules=(), failures=(), judged=0, ends=None
-                )
+            if isinstance(error, (GuestCrashError, ConsoleClosedError)):
+                result.crash = str(error)
+            else:
+                result.findings.append(str(error))
+            result.properties = verdict.properties(
+                loaded="0", crash=result.crash, rules=(), failures=(), judged=0, ends=None
+            )
         return result
 
     def _simulate(self, scenario: Scenario, result: verdict.Result) -> None:

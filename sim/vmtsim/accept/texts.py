@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 # kprintf_internal() in sys/kern/subr_prf.c of NetBSD 8 and later.
 STAMP = r"\[ *\d+\.\d{6,9}\] "
-# Lines that somebody else writes into a command's output: syslogd (usr.sbin/syslogd/syslogd.c; the
+# Lines that other programs write into a command's output: syslogd (usr.sbin/syslogd/syslogd.c; the
 # default syslog.conf sends kern.* to the console), the kernel, the driver by log(9), reporter.sh.
 NOISE = (
     r"(?m)^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ [^\s:]+: [^\n]*\n?",
@@ -161,12 +161,3 @@ DDB = Text(
 DDB_MORE = Text("ddb's pager", r"--db_more--", "sys/ddb/db_output.c, db_more")
 
 CRASHES = (PANIC, FAULT, LOCK_ERROR, ASAN, MSAN, CSAN, UBSAN, DDB)
-
-
-def kernel_lines(line: str) -> tuple[str, list[str]]:
-    """Return (what a process wrote, what the kernel wrote into it) of one console line.
-
-    Without a stamp the kernel's lines cannot be told from others.
-    """
-    before, *messages = re.split(STAMP, line)
-    return before, messages

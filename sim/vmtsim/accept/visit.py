@@ -130,7 +130,7 @@ class Visit:
         if not loaded.ok:
             return [verdict.Property("the module loads", verdict.BROKEN, guest.failure(loaded))]
         properties = [verdict.Property("the module loads", verdict.HELD)]
-        # A built-in vmt(4) that is attached stays so until it is told to leave.
+        # A built-in vmt(4) that is attached stays so until drvctl detaches it.
         inside.call("detach", "vmt0")
         inside.call("rescan", "cpu0")
         self._say("taking the walk")

@@ -1,7 +1,7 @@
 """The console in a thread of its own: commands run there while the session serves the guest.
 
-The guest stands still whenever nobody serves its calls, so whoever plays the host cannot wait for
-a command.  Between commands the thread reads on, and notices a crash.
+The guest stands still whenever its calls are not served, so the thread that plays the host cannot
+wait for a command.  Between commands the thread reads on, and notices a crash.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from vmtsim.accept.console import ConsoleClosedError, ConsoleError, GuestCrashError
+from vmtsim.accept.console import (
+    ConsoleClosedError,
+    ConsoleError,
+    ConsoleTimeoutError,
+    GuestCrashError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,11 +62,16 @@ class Job(Generic[T]):
 
 
 class Worker:
-    """Runs jobs one after another.  ``crash`` is what ended the guest, once it has."""
+    """Runs jobs one after another.
+
+    ``crash`` is what ended the guest, once it has; ``hung`` that a command has not ended, so that
+    the console is of no more use.
+    """
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
         self.crash: ConsoleError | None = None
+        self.hung = False
         self._jobs: queue.Queue[Job[object] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -73,7 +83,7 @@ class Worker:
         return job
 
     def call(self, function: Callable[[Shell], T]) -> T:
-        """Have it run and wait for it.  Only while nobody needs to serve the guest."""
+        """Have it run and wait for it.  Only while no session serves the guest."""
         return self.submit(function).result()
 
     def stop(self) -> None:
@@ -97,6 +107,7 @@ class Worker:
             job.run(self.shell)
             if isinstance(job.error, (GuestCrashError, ConsoleClosedError)):
                 self.crash = job.error
+            self.hung = self.hung or isinstance(job.error, ConsoleTimeoutError)
 
     def _watch(self) -> None:
         try:

@@ -231,7 +231,7 @@ def run(args: argparse.Namespace) -> int:
     from vmtsim.accept.run import Acceptance  # noqa: PLC0415
 
     plan = _plan(args)
-    say = _teller(args)
+    say = _progress(args)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     results: list[Result] = []
@@ -246,10 +246,10 @@ def run(args: argparse.Namespace) -> int:
             _write_what_there_is(args, acceptance, results)
             raise
         report.write(args.report, acceptance, results)
-    return _told(args, results)
+    return _summary(args, results)
 
 
-def _teller(args: argparse.Namespace) -> Callable[[str], None]:
+def _progress(args: argparse.Namespace) -> Callable[[str], None]:
     started = time.monotonic()
 
     def say(line: str) -> None:
@@ -260,7 +260,7 @@ def _teller(args: argparse.Namespace) -> Callable[[str], None]:
     return say
 
 
-def _told(args: argparse.Namespace, results: list[Result]) -> int:
+def _summary(args: argparse.Namespace, results: list[Result]) -> int:
     from vmtsim.accept import report, verdict  # noqa: PLC0415
 
     sys.stdout.write("\n".join([*report.table(results), "", *report.closing(results)]) + "\n")
@@ -278,7 +278,7 @@ def _visit(args: argparse.Namespace) -> int:
         _fail("--no-host and --console belong together", "--no-host --console 'ssh root@guest'")
     if args.disk is not None or args.kernel is not None or args.scenario is not None:
         _fail("--no-host starts no machine and plays no scenario", "leave out --disk, --kernel ...")
-    say = _teller(args)
+    say = _progress(args)
     with tempfile.TemporaryDirectory(prefix="vmt-accept-") as work:
 
         def brought(release: str, port: str) -> dict[str, Path]:
@@ -289,7 +289,7 @@ def _visit(args: argparse.Namespace) -> int:
         )
         results = [visit.take()]
         report.write(args.report, visit, results)
-    return _told(args, results)
+    return _summary(args, results)
 
 
 def _write_what_there_is(

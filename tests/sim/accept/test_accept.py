@@ -214,7 +214,7 @@ SIDES = ("simulated", "real")
 Plant = "Callable[[list[Event]], list[Event]]"
 
 
-def _told(events: list[Event], text: str) -> int:
+def _index_of(events: list[Event], text: str) -> int:
     return next(
         index
         for index, event in enumerate(events)
@@ -223,23 +223,23 @@ def _told(events: list[Event], text: str) -> int:
 
 
 def _without(events: list[Event]) -> list[Event]:
-    index = _told(events, "tools.set.version")
+    index = _index_of(events, "tools.set.version")
     return [*events[:index], *events[index + 1 :]]
 
 
 def _twice(events: list[Event]) -> list[Event]:
-    index = _told(events, "tools.capability.statechange")
+    index = _index_of(events, "tools.capability.statechange")
     return [*events[: index + 1], *events[index:]]
 
 
 def _another_value(events: list[Event]) -> list[Event]:
-    index = _told(events, "SetGuestInfo  1 ")
+    index = _index_of(events, "SetGuestInfo  1 ")
     fields = dict(events[index].fields) | {"request": "SetGuestInfo  1 planted.example"}
     return [*events[:index], replace(events[index], fields=fields), *events[index + 1 :]]
 
 
 def _another_order(events: list[Event]) -> list[Event]:
-    one, other = _told(events, "vmx.capability"), _told(events, "SetGuestInfo  1 ")
+    one, other = _index_of(events, "vmx.capability"), _index_of(events, "SetGuestInfo  1 ")
     changed = list(events)
     changed[one], changed[other] = changed[other], changed[one]
     return changed
@@ -280,16 +280,18 @@ def test_a_planted_difference_is_found_on_either_side(
 
 
 def test_what_comes_at_a_period_may_come_more_often_but_not_never() -> None:
-    def told(*requests: str) -> list[Event]:
+    def requested(*requests: str) -> list[Event]:
         return [
             Event(n, n, "rpci", {"request": request, "reply": "1 ", "ok": True})
             for n, request in enumerate(requests)
         ]
 
     alive, done = "vmbackup.eventSet req.keepAlive 0 ", "vmbackup.eventSet req.done 0 "
-    often = messages(told(alive, alive, done))
-    assert compare(messages(told(alive, done)), often).differences == ()
-    assert [each.kind for each in compare(messages(told(done)), often).differences] == ["real only"]
+    often = messages(requested(alive, alive, done))
+    assert compare(messages(requested(alive, done)), often).differences == ()
+    assert [each.kind for each in compare(messages(requested(done)), often).differences] == [
+        "real only"
+    ]
 
 
 def test_values_that_may_differ_are_marked_and_no_finding(whole: Run) -> None:

@@ -53,8 +53,8 @@ def test_the_way_through_the_menu_to_the_serial_line(
     try:
         console = Console.of_socket(running.line)
         said: list[str] = []
-        boot = Boot(console, Account("nobody"), timeout=HANG, say=said.append)
-        # The sector ends with a kernel's first line and a prompt that nobody serves.
+        boot = Boot(console, Account(), timeout=HANG, say=said.append)
+        # The sector ends with a kernel's first line and a question that is not answered.
         with pytest.raises(BootError, match="no root file system"):
             boot.shell()
     finally:

@@ -20,8 +20,9 @@ from vmtsim.accept.console import (
     cleaned,
 )
 from vmtsim.accept.shell import Shell
+from vmtsim.accept.worker import Worker
 
-from tests.patience import HANG
+from tests.patience import HANG, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,13 +128,15 @@ def test_a_guest_that_is_gone_is_said_so(guest: Callable[..., Console]) -> None:
         booted(guest("kernel"))
 
 
-def test_waiting_is_told(guest: Callable[..., Console], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_is_reported(
+    guest: Callable[..., Console], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("vmtsim.accept.console._PROGRESS", 0.2)
-    told: list[str] = []
-    console = guest("kernel", "hangs", progress=told.append)
+    lines: list[str] = []
+    console = guest("kernel", "hangs", progress=lines.append)
     with pytest.raises(ConsoleTimeoutError):
         console.expect([texts.LOGIN], timeout=1.5, what="a login prompt")
-    assert "waiting for a login prompt: Progress: 50% of 100%" in told
+    assert "waiting for a login prompt: Progress: 50% of 100%" in lines
 
 
 def test_a_panic_ends_the_wait_with_its_report_and_stack(guest: Callable[..., Console]) -> None:
@@ -191,7 +194,7 @@ def test_a_mark_that_was_torn_is_asked_for_again(
         "printf '[  8.0000001] x\\n%s\\n' \"$1\";; *) printf '%s\\n' \"$*\";; esac; }; n=; (exit 5)"
     )
     assert shell.run(torn).status == 5
-    assert shell.run("unset -f echo; echo fine").output.endswith("fine")
+    assert shell.run("unset -f echo; echo well").output.endswith("well")
 
 
 def test_a_command_that_hangs_is_named(shell: Shell) -> None:
@@ -249,3 +252,26 @@ def test_every_text_names_its_source() -> None:
 
 def test_escape_sequences_leave_the_text() -> None:
     assert cleaned("\x1b[2J\x1b[1;1Hab\x1b[0;37mc\r\n\x1b[5Cx\0") == "\nabc\n     x"
+
+
+def test_a_command_that_hangs_makes_the_console_useless_but_a_failure_does_not(
+    shell: Shell,
+) -> None:
+    worker = Worker(shell)
+    assert worker.call(lambda each: each.run("(exit 3)")).status == 3
+    assert not worker.hung
+    with pytest.raises(ConsoleTimeoutError):
+        worker.call(lambda each: each.run("sleep 60", timeout=0.2))
+    assert worker.hung
+    assert worker.crash is None
+    worker.stop()
+
+
+def test_a_crash_between_two_commands_is_noticed(shell: Shell) -> None:
+    worker = Worker(shell)
+    worker.call(lambda each: each.run("(sleep 1; printf 'panic: x\\n') & :"))
+    until(lambda: worker.crash is not None, "the panic")
+    assert isinstance(worker.crash, GuestCrashError)
+    with pytest.raises(GuestCrashError):
+        worker.call(lambda each: each.run("true"))
+    worker.stop()

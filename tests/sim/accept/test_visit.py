@@ -1,4 +1,4 @@
-"""--no-host: the console part alone, on a guest that somebody else started."""
+"""--no-host: the console part alone, on a guest that runs already."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_without_a_host_the_walk_ends_where_the_device_should_attach(
     assert "no vmt0 at cpu0" in capsys.readouterr().out
 
 
-def test_a_guest_without_the_files_is_told_what_to_copy(
+def test_a_guest_without_the_files_gets_an_error_that_names_what_to_copy(
     console: Callable[[str], str],
     guest_image: Guest,
     tmp_path: Path,
