@@ -71,9 +71,9 @@ def may_be_defined_twice(name: str) -> bool:
 class Linked:
     """A module as it lies in the kernel's memory after linking.
 
-    `images` holds the pages of each region (absent: the region is empty), `bases` their
-    addresses (0 for an empty one).  `link_sets` maps the name behind 'link_set_' to the
-    pointers in it.
+    `images` holds the bytes of each region (absent: the region is empty), without the
+    zeros at its end; `bases` are their addresses (0 for an empty one).  `link_sets` maps
+    the name behind 'link_set_' to the pointers in it.
     """
 
     module: Module
@@ -171,7 +171,7 @@ class Loading:
         self.bases = {region: base if module.sizes[region] else 0 for region, base in bases.items()}
         self._limit = (1 << 8 * module.machine.pointer_size) - 1
         self.images: dict[Region, bytearray] = {
-            region: bytearray(round_page(size)) for region, size in module.sizes.items() if size
+            region: bytearray() for region, size in module.sizes.items() if size
         }
         self.addresses: dict[int, int] = {}
         self._place()
@@ -221,9 +221,10 @@ class Loading:
         region = self._segment(address, section.size)
         if region is None:
             raise KobjPanicError("kobj_read_vfs: not in a dedicated segment")
-        if region in self.images:
-            start = address - self.bases[region]
-            self.images[region][start : start + section.size] = section.data
+        found = self.locate(address, section.size)
+        if found is not None:
+            image, start = found
+            image[start : start + section.size] = section.data
 
     def locate(self, address: int, size: int) -> tuple[bytearray, int] | None:
         """Return the region's memory that holds these bytes, and their place in it.
@@ -232,9 +233,25 @@ class Loading:
         """
         for region, image in self.images.items():
             start = address - self.bases[region]
-            if start >= 0 and start + size <= len(image):
+            if start >= 0 and start + size <= round_page(self.module.sizes[region]):
+                # What nothing was put into takes no memory: a NOBITS section can be large.
+                image.extend(bytes(max(0, start + size - len(image))))
                 return image, start
         return None
+
+    def string_at(self, address: int) -> bytes | None:
+        """Return the bytes before the NUL at or behind an address, None where no NUL is mapped."""
+        found = self.locate(address, 1)
+        if found is None:
+            return None
+        image, start = found
+        end = image.find(b"\0", start)
+        if end < 0:
+            end = len(image)
+            # Zeros follow, unless the last page is full.
+            if self.locate(address, end - start + 1) is None:
+                return None
+        return bytes(image[start:end])
 
     def _page_fault(
         self, access: str, address: int, relocation: Relocation | None = None

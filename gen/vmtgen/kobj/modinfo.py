@@ -108,13 +108,10 @@ def _integer(loading: Loading, address: int, size: int, what: str) -> int:
 
 
 def _text(loading: Loading, address: int, what: str) -> bytes:
-    found = loading.locate(address, 1)
-    if found is not None:
-        image, start = found
-        end = image.find(b"\0", start)
-        if end >= 0:
-            return bytes(image[start:end])
-    raise _astray(what, address)
+    text = loading.string_at(address)
+    if text is None:
+        raise _astray(what, address)
+    return text
 
 
 def _astray(what: str, address: int) -> KobjPanicError:

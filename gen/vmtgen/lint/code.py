@@ -111,8 +111,7 @@ class _Look:
                 for relocation in module.relocations
                 if module.sections[relocation.section].region == "text"
                 and relocation.section in loading.addresses
-                and relocation.type in RULES[module.machine]
-                and RULES[module.machine][relocation.type].kind != "none"
+                and self._changes(relocation)
             ),
             key=lambda pair: pair[0],
         )
@@ -121,6 +120,11 @@ class _Look:
         self._detailed.detail = True
         # Without an addend in the relocation, the field of a call holds it: -4.
         self._lost = -4 if self.machine is Machine.I386 else 0
+
+    def _changes(self, relocation: Relocation) -> bool:
+        """Whether the relocation is meant to change something; the loader may not know it."""
+        rule = RULES[self.machine].get(relocation.type)
+        return rule is None or rule.kind != "none"
 
     def problems(
         self, instructions: Sequence[Instruction]
@@ -164,7 +168,9 @@ class _Look:
     ) -> Iterator[tuple[str, str]]:
         address, size, mnemonic, operands = instruction
         for place, relocation in found:
-            rule = RULES[self.machine][relocation.type]
+            rule = RULES[self.machine].get(relocation.type)
+            if rule is None:
+                return  # the loader refuses it
             width = bytes_touched(rule)
             if place + width > address + size:
                 yield "relocation-width", f"{relocation.type_name} writes {width} bytes"

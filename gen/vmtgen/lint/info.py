@@ -98,14 +98,12 @@ def _section_at(loading: Loading, address: int, size: int) -> Section | None:
 
 
 def _ends_inside(loading: Loading, address: int) -> bool:
+    """Whether a string begins in a section and ends in it."""
     section = _section_at(loading, address, 1)
-    if section is None:
+    text = loading.string_at(address)
+    if section is None or text is None:
         return False
-    found = loading.locate(address, 1)
-    assert found is not None
-    image, start = found
-    left = loading.addresses[section.index] + section.size - address
-    return image.find(b"\0", start, start + left) >= 0
+    return address + len(text) < loading.addresses[section.index] + section.size
 
 
 # -- what it says ------------------------------------------------------------------------------

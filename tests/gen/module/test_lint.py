@@ -245,3 +245,11 @@ def test_show_sends_what_the_kernel_refuses_to_the_linter(
     err = capsys.readouterr().err
     assert "the kernel would refuse it: unsupported file type 2" in err
     assert "hint: vmtgen lint " in err
+
+
+def test_a_relocation_that_the_loader_refuses_is_reported_once(edit: Callable[..., Any]) -> None:
+    """Its field is not relocated, which is no second finding."""
+    editor = edit("amd64")
+    editor.relocation(".rela.text", lambda r: r["type"] == 4, type=9)
+    found = [f.rule for f in lint_file(editor.write()) if f.severity == "error"]
+    assert found == ["relocation-type"]
