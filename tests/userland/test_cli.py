@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import shlex
@@ -395,6 +396,11 @@ def test_root_is_not_sent_to_become_root(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "root may not either" in exits.from_os_error(error, "change it").hint
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert exits.from_os_error(error, "change it").hint == "become root first"
+
+
+def test_a_read_only_file_system_is_named() -> None:
+    error = OSError(errno.EROFS, "Read-only file system", "/var/run/vmtctl.lock")
+    assert "mount -u" in exits.from_os_error(error, "open the lock").hint
 
 
 def test_a_tool_that_even_a_kill_does_not_end_is_left(

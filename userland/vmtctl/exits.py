@@ -5,6 +5,7 @@ The numbers are those of sysexits(3), which every BSD documents.
 
 from __future__ import annotations
 
+import errno
 import os
 
 OK = 0
@@ -62,4 +63,6 @@ def from_os_error(error: OSError, doing: str) -> Failure:
         hint = "become root first"
     elif status == NO_PERMISSION:
         hint = "root may not either: look at the flags (ls -lo), the mount and kern.securelevel"
+    elif error.errno == errno.EROFS:
+        hint = "the file system is read-only: mount -u -o rw"
     return Failure(f"cannot {doing}: {reason}", hint=hint, status=status)

@@ -103,12 +103,7 @@ class FilesLock:
             self._take(name)
         except OSError as error:
             os.close(self._directory)
-            failure = from_os_error(error, f"make the lock {self._tree.root}{FILES}")
-            import errno
-
-            if error.errno == errno.EROFS:
-                failure.hint = "the file system is read-only: mount -u -o rw"
-            raise failure from None
+            raise from_os_error(error, f"make the lock {self._tree.root}{FILES}") from None
         except BaseException:
             os.close(self._directory)
             raise
