@@ -414,9 +414,10 @@ vmt_nic_format_mac(char *text, const struct vmt_nic *nic)
  * Collect the interfaces that are up, but not loopback ones, and their
  * addresses; at most max of these.  Returns false if there is no memory.
  *
- * The lists of the network stack may be read inside a read section of
- * pserialize(9), where nothing may sleep: count what is there, allocate
- * memory outside, then copy.
+ * KERNEL_LOCK guards the lists of the network stack: without NET_MPSAFE, as
+ * in GENERIC, ifa_remove() frees an address at once, whoever is in a read
+ * section of pserialize(9).  Nothing may sleep, for that gives the lock up:
+ * count what is there, allocate memory without the lock, then copy.
  */
 static bool
 vmt_net_collect(struct vmt_net *net, u_int max)
@@ -448,6 +449,8 @@ vmt_net_free(struct vmt_net *net)
 /*
  * Copy what there is room for, without room nothing.  Returns how many
  * addresses there are.
+ *
+ * With NET_MPSAFE it is the read section that keeps removed entries.
  */
 static u_int
 vmt_net_walk(struct vmt_net *net)
@@ -461,6 +464,7 @@ vmt_net_walk(struct vmt_net *net)
 	int s;
 
 	net->n_nics = net->n_addresses = 0;
+	KERNEL_LOCK(1, NULL);
 	s = pserialize_read_enter();
 	IFNET_READER_FOREACH(ifp) {
 		if ((ifp->if_flags & (IFF_UP | IFF_LOOPBACK)) != IFF_UP)
@@ -486,6 +490,7 @@ vmt_net_walk(struct vmt_net *net)
 		nic->n_count = net->n_addresses - nic->n_first;
 	}
 	pserialize_read_exit(s);
+	KERNEL_UNLOCK_ONE(NULL);
 	return total;
 }
 

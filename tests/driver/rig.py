@@ -60,11 +60,14 @@ class Rig:
         settle: bool = True,
         powerd: bool = True,
         hostname: str = "guest.example",
+        net_mpsafe: bool = False,
         before: Callable[[Rig], object] | None = None,
         **host: Any,
     ) -> None:
         options = HostOptions(**{**QUIET, **host})
-        scenario = Scenario("by hand", "", 0, options, (), {"hostname": hostname})
+        scenario = Scenario(
+            "by hand", "", 0, options, (), {"hostname": hostname, "net_mpsafe": net_mpsafe}
+        )
         self.simulation = Simulation(module, scenario, seed=seed, builtin_vmt=builtin)
         self._coverage = Coverage(module) if _LINES else None
         if self._coverage is not None:

@@ -105,6 +105,19 @@ def _backup(rng: Rng) -> Verbs:
     return verbs
 
 
+def _ifconfig(rng: Rng) -> Verbs:
+    """Change the network while the driver reads its lists, and put it back."""
+    point = [rng.below(120), rng.between(1, 30)]
+    change: dict[str, Any] = {"interface": "wm0", "reading": point}
+    change |= rng.choice(({"do": "destroy"}, {"do": "down"}))
+    back = {"wm0": ["192.0.2.10/24", "2001:db8::10/64"]}
+    return [
+        ("guest.addresses", back),
+        ("guest.ifconfig", change),
+        ("host.tclo", b"Set_Option broadcastIP 1"),
+    ]
+
+
 def _host_name(rng: Rng) -> Verbs:
     names = ("a", "new.example", "", "n" * 63 + ".example", "h" * 255)
     return [("guest.hostname", rng.choice(names))]
@@ -135,6 +148,7 @@ ACTIONS: Mapping[str, Action] = {
     "variables": Action(_one("host.guestinfo", {"name": "value"}, {"name": "v" * 3000})),
     "hostname": Action(_host_name),
     "addresses": Action(_one("guest.addresses", *_ADDRESSES), most=4),
+    "ifconfig": Action(_ifconfig, most=3),
     "settings": Action(_one("guest.sysctl", *_SETTINGS), most=6, load=True),
     "commands": Action(_commands, most=4, load=True),
     "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),

@@ -70,7 +70,10 @@ def draw(seed: int, *, builtin: bool | None = None) -> Plan:
             duration=second + _SECOND_PHASE * NANOSECONDS,
             host=_host(rng.fork("host")),
             steps=steps,
-            guest={"hostname": f"guest{rng.below(1000)}.example"},
+            guest={
+                "hostname": f"guest{rng.below(1000)}.example",
+                "net_mpsafe": rng.fork("kernel").chance(1, 4),
+            },
         ),
         odds=odds,
         actions=len(actions),

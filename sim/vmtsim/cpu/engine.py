@@ -220,12 +220,14 @@ class Engine:
         self._fault = (access, address & self._word_mask, size)
         return False
 
-    def resume(self) -> int:
+    def resume(self, instructions: int = 0) -> int:
         """Run until a stub is called; see ``Cpu.resume``."""
         self._error = None
         self._preempted = False
         registers = self._registers
-        error = self._emu_start(self._handle, registers[0], self._no_address, 0, 0)
+        if instructions:
+            self._uc.ctl_flush_tb()  # what is translated already does not count
+        error = self._emu_start(self._handle, registers[0], self._no_address, 0, instructions)
         self._call.read()
         if self._error is not None:
             raise self._from_hook(self._error)
@@ -240,7 +242,7 @@ class Engine:
         if self._interrupted:
             self._interrupted = False
             raise CpuStuck(registers[0])
-        if self._preempted:
+        if self._preempted or instructions:
             return PREEMPTED
         raise CpuFault("the processor was halted", registers[0])
 

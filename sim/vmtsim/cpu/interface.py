@@ -137,9 +137,10 @@ class Cpu(Protocol):
         """Tell the processor that code in this range has changed."""
 
     # -- running -----------------------------------------------------------------------------
-    def resume(self) -> int:
+    def resume(self, instructions: int = 0) -> int:
         """Run until a stub is called: returns its slot; PREEMPTED; or raises CpuFault.
 
+        ``instructions`` other than 0 stop it (PREEMPTED) after so many of the guest's.
         Exceptions raised by the backdoor or by ``on_trap`` come out here.
         """
 

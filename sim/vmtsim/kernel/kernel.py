@@ -45,6 +45,7 @@ class KernelOptions:
     """What kind of machine is simulated.
 
     ``release`` is the kernel's version as uname -r prints it, ``version`` the number behind it.
+    ``net_mpsafe`` is a kernel with options NET_MPSAFE, which GENERIC has not.
     """
 
     machine: str = "amd64"
@@ -53,6 +54,7 @@ class KernelOptions:
     builtin_vmt: bool = False
     hostname: str = "guest.example"
     diagnostic: bool = True
+    net_mpsafe: bool = False
 
 
 # machine -> (MACHINE, MACHINE_ARCH) of the port that runs it

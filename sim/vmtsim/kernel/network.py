@@ -1,7 +1,8 @@
 """Network interfaces and their addresses, as lists in guest memory that modules walk themselves.
 
-Sources: NetBSD sys/net/if.c, if.h, if_dl.h, sys/netinet/in.c, in.h, sys/netinet6/in6.h and
-sys/sys/pslist.h; offsets measured with the headers of NetBSD 10 and 11.
+Sources: NetBSD sys/net/if.c 1.531 (ifa_remove, if_detach, ifioctl), if.h, if_dl.h,
+sys/netinet/in.c, in.h, sys/netinet6/in6.h and sys/sys/pslist.h (pslist_entry_destroy); offsets
+measured with the headers of NetBSD 10 and 11.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from vmtsim.kernel.kernel import Kernel
+
+# sys/sys/pslist.h: the next entry, as one sees it that was removed and destroyed.
+_POISON = 1
 
 # kind -> (if_type, if_flags of an interface that is up)
 _KINDS = {
@@ -79,9 +83,11 @@ class Interface:
 class Network(Subject):
     """The machine's interfaces.  Scenarios change them as ifconfig(8) does, at any time.
 
-    What is removed leaves the lists at once, and its memory goes when no thread is in a read
-    section and nobody holds a reference, as if_detach() and ifa_remove() wait for it; after that
-    a module that still looks at it faults.
+    An interface that is removed leaves the list at once, and its memory goes when no thread is in a
+    read section and nobody holds a reference, as if_detach() waits for it.  So does an address on a
+    kernel with options NET_MPSAFE.  Without them ifa_remove() poisons the entry and frees it at
+    once, whoever reads it: what protects a reader is KERNEL_LOCK, which those who change addresses
+    hold.  A module that looks at freed memory faults.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -169,13 +175,18 @@ class Network(Subject):
         return interface
 
     def remove(self, name: str) -> None:
-        """Detach an interface with all its addresses."""
+        """Detach an interface: its addresses go first, while it is still in the list."""
         interface = self.find(name)
+        memory, layout = self.kernel.memory, self.layout
+        memory.put_pointer(interface.at + layout.sadl, 0)
+        memory.put_pointer(interface.at + layout.dl, 0)
+        gone, interface.addresses = interface.addresses, []
+        self._link()
+        for address in gone:
+            self._remove_address(address)
         self.interfaces.remove(interface)
         self._link()
-        for address in interface.addresses:
-            self._retire(address.at, address.at + self.ifaddr.psref)
-        self._retire(interface.at, interface.at + self.layout.psref)
+        self._retire(interface.at, interface.at + layout.psref)
 
     def up(self, name: str, *, up: bool = True) -> None:
         """Set or clear IFF_UP and IFF_RUNNING."""
@@ -247,7 +258,16 @@ class Network(Subject):
         address = self._address(name, text)
         self.find(name).addresses.remove(address)
         self._link()
-        self._retire(address.at, address.at + self.ifaddr.psref)
+        self._remove_address(address)
+
+    def _remove_address(self, address: Address) -> None:
+        """Free an address that has left the list: ifa_remove()."""
+        if self.kernel.options.net_mpsafe:
+            self._retire(address.at, address.at + self.ifaddr.psref)
+            return
+        memory = self.kernel.memory
+        memory.put_pointer(address.at + self.ifaddr.pslist + memory.pointer_size, _POISON)
+        self._objects.pop(address.at).free("ifa_remove")
 
     def clear(self) -> None:
         """Detach all interfaces."""

@@ -48,6 +48,22 @@ class WaitQueue:
 
 
 @dataclass(slots=True)
+class Meanwhile:
+    """Something that another processor does while a kernel thread runs guest code.
+
+    It happens when the thread has called one of the functions ``after``, then ``calls`` other
+    functions of the kernel, and then has run ``instructions``, or as many as there are up to the
+    next call: whoever sleeps on ``queue`` wakes, and runs next.
+    """
+
+    after: frozenset[str]
+    calls: int
+    instructions: int
+    queue: WaitQueue
+    lwp: Lwp | None = None  # the thread, once it has called the first function
+
+
+@dataclass(slots=True)
 class Frame:
     """A model that is under way: its generator and where its guest caller waits."""
 
@@ -87,6 +103,7 @@ class Lwp:
         self.exited = WaitQueue(f"exit of {name}")
         self.work = 0
         self.began = 0  # when it last got the processor, in virtual ns
+        self.instructions = 0  # so many more, and what is in ``meanwhile`` happens
 
     def __repr__(self) -> str:
         return f"<lwp {self.number} {self.name} {self.state}>"
@@ -123,6 +140,8 @@ class Scheduler:
         self.on_thread: Callable[[Lwp], None] = lambda _lwp: None
         self.on_exit: Callable[[Lwp], None] = lambda _lwp: None
         self.on_call: Callable[[Lwp, Entry], None] | None = None
+        self.meanwhile: list[Meanwhile] = []
+        self._urgent: Lwp | None = None
         self._loaded: Lwp | None = None
         self._number = 0
 
@@ -235,8 +254,9 @@ class Scheduler:
         able = [lwp for lwp in ready if self._eligible(lwp)]
         if not able:
             return None
+        urgent, self._urgent = self._urgent, None
         for lwp in able:
-            if lwp.kind == "softint":
+            if lwp.kind == "softint" or lwp is urgent:
                 return lwp
         return able[self.rng.below(len(able))] if len(able) > 1 else able[0]
 
@@ -302,7 +322,10 @@ class Scheduler:
                 if state is not None:
                     return state
                 continue
-            slot = cpu.resume()
+            slot = cpu.resume(lwp.instructions)
+            struck = False
+            if lwp.instructions:
+                struck = self._elsewhere(lwp, slot)
             if slot == EXIT_SLOT:
                 self._returned(lwp, frame)
                 continue
@@ -318,13 +341,40 @@ class Scheduler:
                 self._count(lwp)
             if self.on_call is not None:
                 self.on_call(lwp, entry)
+            if self.meanwhile:
+                self._count_calls(lwp, entry)
             result = entry.method(*entry.read())
             if type(result) is GeneratorType:
                 frames.append(Frame(result, entry, cpu.position()))
                 continue
             entry.write(result)
+            if struck:
+                return "ready"
             if (clock.now >= clock.next_due or self.ready) and self._may_switch(lwp):
                 return "ready"
+
+    def _count_calls(self, lwp: Lwp, entry: Entry) -> None:
+        """Look whether another processor is to do something soon after this call."""
+        first = self.meanwhile[0]
+        if lwp.kind == "kthread" and entry.name in first.after:
+            first.lwp = lwp
+        elif lwp is not first.lwp:
+            return
+        else:
+            first.calls -= 1
+        if first.calls <= 0:
+            lwp.instructions = first.instructions
+
+    def _elsewhere(self, lwp: Lwp, slot: int) -> bool:
+        """Let happen what another processor does at this instruction, or instead of this call."""
+        lwp.instructions = 0
+        if not self.meanwhile:
+            return False
+        entry = self.dispatch.entries[slot] if slot not in {EXIT_SLOT, PREEMPTED} else None
+        if entry is not None and entry.name in self.meanwhile[0].after:
+            return False
+        self._urgent = self.wake_one(self.meanwhile.pop(0).queue)
+        return True
 
     def _may_switch(self, lwp: Lwp) -> bool:
         """Decide whether another thread gets the processor here."""

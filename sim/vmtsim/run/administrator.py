@@ -5,19 +5,23 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.kernel.api import Block
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Errno, Stalled
 from vmtsim.kernel.identity import Identity
+from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.network import Network
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
+from vmtsim.kernel.scheduler import Meanwhile, WaitQueue
 from vmtsim.kernel.sysctl import BOOL, INT, STRING, Reply, Sysctl
 from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from vmtsim.kernel.api import Model
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 FEATURE_BUS = "cpufeaturebus"
 # Virtual time in which a command of the administrator must end.
 PATIENCE = 600 * SECOND
+# With these a module begins to read the lists of the network stack.
+_READERS = frozenset({"pserialize_read_enter", "_kernel_lock"})
+_WALK = 120 * SECOND
 
 
 def describe_errno(error: int) -> str:
@@ -130,8 +137,56 @@ class Administrator:
 
     def do_addresses(self, given: Any) -> Model:
         """ifconfig: a mapping of interface to addresses, or a list for the one card."""
-        self.set_addresses(given)
-        yield from ()
+        return self._locked(lambda: self.set_addresses(given))
+
+    def do_ifconfig(self, given: Any) -> Model:
+        """Ifconfig INTERFACE create, destroy, up, down, alias ADDRESS or delete ADDRESS.
+
+        ``reading: [CALLS, INSTRUCTIONS]`` does it on another processor, so many calls of the kernel
+        and instructions after a thread of the module has begun to read the lists; where none does
+        within two minutes, it does it then.
+        """
+        given = dict(given)
+        at = given.pop("reading", None)
+        if at is not None:
+            scheduler = self.kernel.scheduler
+            now = Meanwhile(_READERS, int(at[0]), max(1, int(at[1])), WaitQueue("ifconfig"))
+            scheduler.meanwhile.append(now)
+            yield Block(now.queue, deadline=self.kernel.clock.now + _WALK, what="ifconfig")
+            if now in scheduler.meanwhile:
+                scheduler.meanwhile.remove(now)
+        return (yield from self._locked(lambda: self._ifconfig(**given)))
+
+    def _ifconfig(
+        self, interface: str, *, alias: str = "", delete: str = "", flags: int = 0, do: str = ""
+    ) -> None:
+        network = self.kernel.subject(Network)
+        if do == "create":
+            network.add(interface)
+        if delete:
+            network.remove_address(interface, delete)
+        if alias:
+            network.add_address(interface, alias, flags=flags)
+        if do in {"up", "down"}:
+            network.up(interface, up=do == "up")
+        if do == "destroy":
+            network.remove(interface)
+
+    def _locked(self, change: Callable[[], None]) -> Model:
+        """Change the network as ifioctl() does: under KERNEL_LOCK (sys/net/if.c).
+
+        Gives ENXIO where there is no such interface or address.
+        """
+        lock = self.kernel.subject(KernelLock)
+        waiting = lock.lock(1)
+        if waiting is not None:
+            yield from waiting
+        try:
+            change()
+        except KeyError:
+            return Errno.ENXIO
+        finally:
+            lock.unlock(1)
         return 0
 
     def set_addresses(self, given: Any) -> None:

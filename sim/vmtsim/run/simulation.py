@@ -132,6 +132,7 @@ class Simulation:
                 version=info.version,
                 builtin_vmt=builtin_vmt,
                 hostname=str(scenario.guest.get("hostname", "guest.example")),
+                net_mpsafe=bool(scenario.guest.get("net_mpsafe", False)),
             ),
             backdoor=self.host,
             rng=self.rng.fork("kernel"),

@@ -81,6 +81,14 @@ def _number(node: Node, problems: Problems) -> float:
     return value
 
 
+def _pair(node: Node, problems: Problems) -> list[int]:
+    found = node.plain()
+    if not isinstance(found, list) or [type(each) for each in found] != [int, int]:
+        problems.add(node, f"two whole numbers are expected, not {node.described}")
+        return [0, 1]
+    return found
+
+
 def _flag(node: Node, problems: Problems) -> bool:
     if not isinstance(node.scalar, bool):
         problems.add(node, f"expected true or false, not {node.described}")
@@ -201,6 +209,19 @@ _GUEST_VERBS: dict[str, tuple[Callable[[Node, Problems], Any], str]] = {
     "unload": (_text, "modunload NAME"),
     "sysctl": (_scalars, "sysctl -w NAME=VALUE"),
     "addresses": (_anything, "network interfaces get these addresses"),
+    "ifconfig": (
+        _mapping(
+            {
+                "interface": _text,
+                "do": _one_of(("create", "destroy", "up", "down")),
+                "alias": _text,
+                "delete": _text,
+                "flags": _number,
+                "reading": _pair,
+            }
+        ),
+        "ifconfig INTERFACE; `reading: [CALLS, INSTRUCTIONS]` while the driver reads the lists",
+    ),
     "powerd": (_flag, "powerd starts (true) or dies (false)"),
     "clock": (_number, "the guest's clock is set off by SECONDS"),
     "suspend": (_anything, "the guest's own power management: suspend"),

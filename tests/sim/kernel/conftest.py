@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def load(tmp_path: Path) -> Callable[..., Code]:
     """Build C text and load it: ``load(SOURCE)`` or ``load(SOURCE, "i386", seed=7)``."""
 
-    def loaded(source: str, machine: str = "amd64", seed: int = 1) -> Code:
-        return Code(compile_module(source, tmp_path, machine), machine, seed)
+    def loaded(source: str, machine: str = "amd64", seed: int = 1, **kernel: bool) -> Code:
+        return Code(compile_module(source, tmp_path, machine), machine, seed, **kernel)
 
     return loaded

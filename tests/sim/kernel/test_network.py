@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from vmtsim.kernel import netlayout
+from vmtsim.kernel.errors import KernelPanic
 from vmtsim.kernel.network import Network
 from vmtsim.kernel.scheduler import CALL_COST
 
@@ -13,6 +14,8 @@ from .guestcode import MACHINES, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from vmtsim.kernel.scheduler import Lwp
 
     from .guestcode import Code
 
@@ -315,8 +318,8 @@ def test_an_address_kept_outside_of_a_section_is_gone_when_it_is_removed(
     assert f"look (tried.c:{line_of(KEEPER, '/* looked here */')})" in text
 
 
-def test_a_reader_that_stands_on_a_removed_address_goes_on(load: Callable[..., Code]) -> None:
-    code = load(KEEPER)
+def _remove_in_the_middle(code: Code) -> Lwp:
+    """Remove the second of four addresses while a slow reader stands on it."""
     code.call("keep")
     kernel = code.kernel
     network = kernel.subject(Network)
@@ -327,14 +330,30 @@ def test_a_reader_that_stands_on_a_removed_address_goes_on(load: Callable[..., C
         lambda: network.remove_address("wm0", "fe80::20c:29ff:fe3e:5a01/64"),
     )
     code.start("keep")  # somebody who is ready makes the scheduler look at its timers
+    return lwp
+
+
+def test_with_net_mpsafe_a_reader_that_stands_on_a_removed_address_goes_on(
+    load: Callable[..., Code],
+) -> None:
+    code = load(KEEPER, net_mpsafe=True)
+    lwp = _remove_in_the_middle(code)
+    network = code.kernel.subject(Network)
     code.finish(lwp)
     assert lwp.result == 4
     assert network.find("wm0").texts() == ["192.0.2.10/24", "2001:db8::10/64"]
     assert code.call("read_slowly") == 3
 
 
-def test_a_reference_keeps_what_it_refers_to(load: Callable[..., Code]) -> None:
+def test_in_generic_a_read_section_does_not_keep_an_address(load: Callable[..., Code]) -> None:
     code = load(KEEPER)
+    lwp = _remove_in_the_middle(code)
+    with pytest.raises(KernelPanic, match="the freed struct ifaddr fe80::20c:29ff:fe3e"):
+        code.finish(lwp)
+
+
+def test_with_net_mpsafe_a_reference_keeps_what_it_refers_to(load: Callable[..., Code]) -> None:
+    code = load(KEEPER, net_mpsafe=True)
     code.call("keep")
     lwp = code.start("hold_and_wait", bound=True)
     code.kernel.run(lambda: lwp.state == "asleep")
