@@ -84,7 +84,7 @@ def _number(node: Node, problems: Problems) -> float:
 def _pair(node: Node, problems: Problems) -> list[int]:
     found = node.plain()
     if not isinstance(found, list) or [type(each) for each in found] != [int, int]:
-        problems.add(node, f"two whole numbers are expected, not {node.described}")
+        problems.add(node, f"expected two whole numbers, not {node.described}")
         return [0, 1]
     return found
 
