@@ -114,7 +114,7 @@ def _ifconfig(rng: Rng) -> Verbs:
     return [
         ("guest.addresses", back),
         ("guest.ifconfig", change),
-        ("host.tclo", b"Set_Option broadcastIP 1"),
+        ("host.tclo", "Set_Option broadcastIP 1"),
     ]
 
 
