@@ -72,7 +72,7 @@ vmt_attach(device_t parent, device_t self, void *aux)
 	int error;
 
 	aprint_naive("\n");
-	aprint_normal(": " VMT_DESCRIPTION "\n");
+	aprint_normal(": %s\n", VMT_DESCRIPTION);
 
 	sc->sc_dev = self;
 	vmt_read_uuid(sc);
