@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Rig]
 
+EEXIST = 17
+
 
 def _ours(machine: Rig) -> list[str]:
     return [line for line in machine.console if line.startswith("vmt0:")]
@@ -91,5 +93,16 @@ def test_a_failed_attach_says_so_in_one_line(rig: Make) -> None:
     assert machine.console[2:] == [
         "vmt0 at cpu0: VMware Tools driver",
         "vmt0: not started: cannot allocate the message buffer (error 12)",
+    ]
+    machine.leave()
+
+
+def test_a_second_load_is_refused_in_one_line(rig: Make) -> None:
+    """By the module's name: it has no global symbol that the loader would stumble over first."""
+    machine = rig()
+    before = len(machine.console)
+    assert machine.do("load") == EEXIST
+    assert machine.console[before:] == [
+        "WARNING: module error: module with name `vmt' already loaded"
     ]
     machine.leave()

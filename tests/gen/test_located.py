@@ -91,6 +91,20 @@ def test_what_data_files_do_not_need_is_refused(text: str, message: str) -> None
     assert refused(text) == message
 
 
+@pytest.mark.parametrize("depth", [33, 5000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")])
+def test_what_is_nested_too_deep_is_refused_with_its_place(
+    depth: int, opening: str, closing: str
+) -> None:
+    """Not after the whole of it was read: that takes the square of its depth."""
+    assert parse_yaml(opening * 32 + "1" + closing * 32, "x.yaml").plain()
+    with pytest.raises(LocatedErrors) as caught:
+        parse_yaml(f"\nb: {opening * depth}1{closing * depth}\n", "x.yaml")
+    (problem,) = caught.value.problems
+    assert problem.line == 2
+    assert problem.message == "nested deeper than 32 levels"
+
+
 def test_a_control_character_is_refused_with_its_line() -> None:
     with pytest.raises(LocatedErrors) as caught:
         parse_yaml("a: 1\nb: \x01\n", "f")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, cast
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
+    CollectionStartEvent,
     DocumentStartEvent,
     Event,
     MappingEndEvent,
@@ -277,12 +278,17 @@ def _resolve(text: str) -> Scalar:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
+DEEPEST = 32
+"""Levels of sequences and mappings in each other; no file of ours has ten."""
+
+
 class _Composer:
     """Builds Nodes from the parser's events."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.problems = Problems()
+        self.depth = 0
 
     def document(self, events: Iterator[Event]) -> Node | None:
         root: Node | None = None
@@ -308,15 +314,24 @@ class _Composer:
             if plain and event.value == "" and key is not None:
                 # Nothing stands where the next token begins: its key is the better place.
                 line, column = key.line, key.column
+        elif isinstance(event, CollectionStartEvent) and self.depth == DEEPEST:
+            # What comes is not read: that would take the square of its depth.
+            too_deep = Node("scalar", None, self.name, line, column, where, key)
+            self.problems.add(too_deep, f"nested deeper than {DEEPEST} levels")
+            self.problems.raise_if_any()
         elif isinstance(event, SequenceStartEvent):
             kind = "sequence"
+            self.depth += 1
             value = tuple(
                 self.node(inner, events, f"{where}[{number}]", None)
                 for number, inner in enumerate(_until(events, SequenceEndEvent))
             )
+            self.depth -= 1
         elif isinstance(event, MappingStartEvent):
             kind = "mapping"
+            self.depth += 1
             value = self.mapping(events, where)
+            self.depth -= 1
         else:  # an AliasEvent: nothing else can stand here
             kind = "scalar"
         node = Node(kind, value, self.name, line, column, where, key)

@@ -41,9 +41,7 @@ def check_needs(
             _every_message_is_sent(entries, set(words), place, problems)
 
 
-def _every_message_is_sent(
-    messages: Any, by_c: set[str], place: Node, problems: Problems
-) -> None:
+def _every_message_is_sent(messages: Any, by_c: set[str], place: Node, problems: Problems) -> None:
     """Expect `at` of a message that the C does not send, and at least one such message."""
     if not any(message.at for message in messages):
         problems.add(place.key or place, "expected at least one message with 'at: registration'")
