@@ -190,7 +190,10 @@ vmt_backup_run(struct vmt_softc *sc, int64_t now)
 	return MIN(b->b_next, b->b_limit);
 }
 
-/* Let a thread write everything out. */
+/*
+ * Let a thread write everything out.  It shares the processor with user
+ * processes (KTHREAD_TS), because it may take long.
+ */
 static bool
 vmt_backup_start_sync(struct vmt_softc *sc)
 {
@@ -198,8 +201,9 @@ vmt_backup_start_sync(struct vmt_softc *sc)
 	int error;
 
 	b->b_synced = false;
-	error = kthread_create(PRI_NONE, KTHREAD_MPSAFE | KTHREAD_MUSTJOIN,
-	    NULL, vmt_backup_thread, sc, &b->b_thread, "%ssync",
+	error = kthread_create(PRI_NONE,
+	    KTHREAD_MPSAFE | KTHREAD_MUSTJOIN | KTHREAD_TS, NULL,
+	    vmt_backup_thread, sc, &b->b_thread, "%ssync",
 	    device_xname(sc->sc_dev));
 	if (error != 0)
 		b->b_thread = NULL;
