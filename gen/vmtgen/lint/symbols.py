@@ -43,7 +43,9 @@ def symbol_findings(
     if module.globals:
         names = ", ".join(module.globals[:_SHOWN])
         more = len(module.globals) - _SHOWN
-        said = f"{len(module.globals)} global names: {names}" + (f", {more} more" * (more > 0))
+        count = len(module.globals)
+        said = f"{count} global name{'s' * (count > 1)}: {names}"
+        said += f", {more} more" if more > 0 else ""
         yield finding("global-symbol", "", said)
     if _FPU_ENTER in module.imports:
         yield finding("fpu-enter", _FPU_ENTER, "code may use FPU and SIMD registers after it")
