@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.common.errors import USAGE
+from vmtgen.common.text import visible
 
 from vmtsim.fakeguest.call import Answer, refuse
 from vmtsim.host.operator import ArgumentError, RefusedError, find
@@ -35,7 +36,7 @@ def _show(machine: Machine, names: Sequence[str]) -> Answer:
     value = machine.host.guestinfo.variables.get(names[0].removeprefix("guestinfo."))
     if value is None:
         return refuse(f"{names[0]} is not set")
-    return Answer(value.decode("utf-8", "surrogateescape") + "\n")
+    return Answer(visible(value.decode("utf-8", "backslashreplace")) + "\n")
 
 
 def status(machine: Machine, *, powerd: int | None, as_json: bool) -> Answer:
