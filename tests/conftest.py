@@ -26,6 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Many containers set this variable. Each command that a test starts would then compile all that it
+# imports once more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # The same examples in every run, and no judgement by the clock of a busy machine.
 hypothesis.settings.register_profile(
     "steady",

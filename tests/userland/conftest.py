@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,14 @@ class Control:
             system.Tools._run = _SPAWN
         captured = self._capsys.readouterr()
         return Outcome(status, captured.out, captured.err)
+
+
+@pytest.fixture(autouse=True)
+def _owner_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images of the tests belong to the user who runs these: doctor takes that one for root."""
+    from vmtctl.checks import files
+
+    monkeypatch.setattr(files, "_ROOT", os.geteuid())
 
 
 @pytest.fixture

@@ -34,6 +34,11 @@ def image(root: Path) -> None:
     own.chmod(0o755)
 
 
+def change(root: Path, verb: tuple[str, ...]) -> int:
+    """Run a verb on the image; with a root of tools, any user may."""
+    return cli.main([*verb, "-q", "-R", str(root), "--tools-root", str(root)])
+
+
 def at_once(root: Path, verbs: tuple[tuple[str, ...], ...]) -> list[int]:
     """Run the verbs in processes that start together; their exit statuses."""
     ready, go = os.pipe()
@@ -48,7 +53,7 @@ def at_once(root: Path, verbs: tuple[tuple[str, ...], ...]) -> list[int]:
                 os.dup2(quiet, 1)
                 os.dup2(quiet, 2)
                 os.read(ready, 1)  # ends for all when the last writer is gone
-                status = cli.main([*verb, "-q", "-R", str(root)])
+                status = change(root, verb)
             finally:
                 os._exit(status)
         children.append(pid)
@@ -62,7 +67,7 @@ def play(root: Path, rounds: int, seed: int = 1) -> list[str]:
     image(root)
     clean = [contents(root)]
     for verb in VERBS:
-        cli.main([*verb, "-q", "-R", str(root)])
+        change(root, verb)
         clean.append(contents(root))
     wrong = []
     dice = random.Random(seed)

@@ -62,7 +62,7 @@ def test_a_change_is_refused_while_another_lasts(
     vmtctl: Control, image: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(FilesLock.__init__, "__defaults__", (0.0,))
-    rounds.cli.main(["powerd", "install", "-q", "-R", str(image)])
+    assert rounds.change(image, ("powerd", "install")) == 0
     if words == ("powerd", "install"):
         (image / "etc/powerd/vmt-event").unlink()
     before = rounds.contents(image)

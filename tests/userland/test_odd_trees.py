@@ -44,8 +44,9 @@ CONTENT = st.sampled_from(
 )
 # Only root may give files away.
 OWNERS = st.sampled_from([0, 1, 1000, 65534]) if os.geteuid() == 0 else st.just(os.geteuid())
+FILE = st.tuples(st.just("file"), CONTENT, st.sampled_from([0o755, 0o644, 0o4755, 0o500]), OWNERS)
 ENTRY = st.one_of(
-    st.tuples(st.just("file"), CONTENT, st.sampled_from([0o755, 0o644, 0o4755, 0o500]), OWNERS),
+    FILE,
     st.tuples(st.just("link"), st.sampled_from(["outside", "nowhere", "../lid_switch"])),
     st.just(("directory",)),
     st.just(("fifo",)),
@@ -56,7 +57,7 @@ ENTRY = st.one_of(
 def trees(draw: st.DrawFn, odd: bool = True) -> dict[str, Any]:
     """Entries below /etc/powerd; with ``odd``, other things than files and linked directories."""
     places = draw(st.lists(st.sampled_from(PLACES), unique=True, max_size=5))
-    entry = ENTRY if odd else ENTRY.filter(lambda each: each[0] == "file")
+    entry = ENTRY if odd else FILE
     # A vmt-event that is not ours is refused; that is said elsewhere.
     found: dict[str, Any] = {p: draw(entry) for p in places if odd or p != "vmt-event"}
     if odd and draw(st.booleans()):

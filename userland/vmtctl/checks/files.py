@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vmtctl.context import Context
 
 _MODULES = "/usr/pkg/stand"
+_ROOT = 0  # the user who may own what powerd runs
 
 
 def check(context: Context, rc: RcConf, *, powerd_down: bool) -> Iterator[Finding]:
@@ -173,7 +174,7 @@ def _only_roots(context: Context, path: str, found: os.stat_result, why: str) ->
             why,
             fix=f"chmod go-w {context.shown(path)}",
         )
-    if found.st_uid != 0 and (context.image or not context.values.option("tools-root")):
+    if found.st_uid != _ROOT and (context.image or not context.values.option("tools-root")):
         yield Finding(
             ERROR,
             "owner",
