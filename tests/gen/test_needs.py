@@ -112,6 +112,12 @@ def test_the_macros_of_a_value_are_those_of_the_variables(
             "the driver's C expects bool u64 u32 u32 u32 here, not bool u64 u32 u32",
         ),
         (
+            "backdoor.yaml",
+            "    expect_version: 6 ",
+            "    # expect_version: 6 ",
+            "get-version: the driver's C expects bool u32 version here, not bool u32",
+        ),
+        (
             "rpci.yaml",
             "{tools_version:uint} {kind:uint}",
             "{tools_version:uint} {kind:text}",

@@ -65,7 +65,8 @@ def _words(node: Node) -> list[str]:
 
 def _command(entry: Any) -> list[str]:
     widths = ["u64" if len(output.registers) > 1 else "u32" for output in entry.outputs]
-    return ["bool" if entry.success else "void", *widths]
+    version = [] if entry.expect_version is None else ["version"]
+    return ["bool" if entry.success else "void", *widths, *version]
 
 
 def _fields(entry: Any) -> list[str]:
