@@ -56,7 +56,6 @@ __KERNEL_RCSID(0, "$NetBSD$");
 static int	vmt_start(struct vmt_softc *, const char **);
 static void	vmt_stop(struct vmt_softc *);
 static void	vmt_read_uuid(struct vmt_softc *);
-static void	vmt_mountroot(device_t);
 static bool	vmt_shutdown(device_t, int);
 static void	vmt_worker(void *);
 static int64_t	vmt_worker_turn(struct vmt_softc *);
@@ -84,24 +83,7 @@ vmt_attach(device_t parent, device_t self, void *aux)
 		aprint_error_dev(self, "not started: cannot %s (error %d)\n",
 		    step, error);
 		vmt_stop(sc);
-		return;
 	}
-	config_mountroot(self, vmt_mountroot);
-}
-
-/*
- * The root file system is there and inittodr(9) has set the clock: from now on
- * the worker keeps it.
- */
-static void
-vmt_mountroot(device_t self)
-{
-	struct vmt_softc *sc = device_private(self);
-
-	mutex_enter(&sc->sc_lock);
-	sc->sc_clock.c_ready = true;
-	vmt_wake_worker(sc);
-	mutex_exit(&sc->sc_lock);
 }
 
 /*

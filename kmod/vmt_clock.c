@@ -6,12 +6,18 @@
  * Keeping the clock in step with the host's.
  *
  * A small error is slewed away with adjtime(2)'s machinery, a share of it
- * every period; a large one is stepped, forward always, backwards only when
- * the host says that it may be (the guest was suspended, or reverted to a
- * snapshot).  Large is what the host says is large: it knows by how much a
- * guest may lag because timer interrupts are still to come.  Hosts that do
- * not report the current lag are believed all the same: the first correction
- * is then too large by that lag.
+ * every period; a large one is stepped: forward always, backwards at the first
+ * look after we attached, when the administrator orders it
+ * (clock_sync.now), and when the host says that it may be (the guest was
+ * suspended, or reverted to a snapshot).  Otherwise a clock that is far ahead
+ * is slewed, which may take days: that is logged once.  Large is what the host
+ * says is large: it knows by how much a guest may lag because timer interrupts
+ * are still to come.  Hosts that do not report the current lag are believed
+ * all the same: the first correction is then too large by that lag.
+ *
+ * Built in, we attach before the system has set its clock: inittodr(9) comes
+ * later and would undo what we did.  A time before 2010 is one that was not
+ * set yet.  We look again every second, for a minute.
  *
  * A period of 0 means that nothing here touches the clock.  Otherwise the
  * administrator's period counts, and the host's switches only where
@@ -35,6 +41,12 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #define	VMT_US		1000000		/* microseconds in a second */
 #define	VMT_HOST_PERIOD	60		/* seconds, where the host says 0 */
+#define	VMT_CLOCK_2010	1262304000	/* seconds since 1970 */
+#define	VMT_CLOCK_UNSET	60		/* looks, a second apart */
+
+/* adjtime(2): microseconds in a second, see ntp_update_second(). */
+#define	VMT_SLEW_FAST	5000		/* above a second to go */
+#define	VMT_SLEW_SLOW	500
 
 /* One look at both clocks; microseconds. */
 struct vmt_clock_sample {
@@ -64,6 +76,7 @@ static bool	vmt_clock_sample(struct vmt_clock *, struct vmt_clock_sample *);
 static int64_t	vmt_clock_read_guest(void);
 static int	vmt_clock_step(struct vmt_softc *, int64_t);
 static void	vmt_clock_slew(struct vmt_softc *, int64_t, u_int);
+static void	vmt_clock_log_slew(struct vmt_softc *, int64_t, u_int);
 static void	vmt_clock_cancel_slew(struct vmt_softc *, const char *);
 static void	vmt_clock_set_state(struct vmt_softc *, const char *);
 
@@ -77,12 +90,16 @@ vmt_clock_init(struct vmt_clock *clock)
 	clock->c_state = "not synchronised yet";
 }
 
-/* The host may be another one now: try the best command first again. */
+/*
+ * The host may be another one now, or this an old snapshot: try the best
+ * command first again, and look at the clock at once.
+ */
 void
 vmt_clock_forget(struct vmt_softc *sc)
 {
 
 	sc->sc_clock.c_source = 0;
+	sc->sc_clock.c_started = false;
 }
 
 /*
@@ -101,8 +118,10 @@ vmt_clock_run(struct vmt_softc *sc, int64_t now)
 	}
 	if (policy.p_now || !clock->c_started ||
 	    now >= clock->c_last + (int64_t)policy.p_period * 1000) {
-		(void)vmt_clock_sync(sc, false);
-		clock->c_started = true;
+		if (vmt_clock_sync(sc, policy.p_now || !clock->c_looked ?
+		    VMT_CLOCK_EITHER : VMT_CLOCK_FORWARD) == EAGAIN)
+			return vmt_uptime() + 1000;
+		clock->c_started = clock->c_looked = true;
 		clock->c_last = vmt_uptime();
 	}
 	if (policy.p_period == 0)
@@ -118,21 +137,15 @@ vmt_clock_policy(struct vmt_softc *sc)
 	struct vmt_clock_policy policy = {
 		.p_why = "off: the period is 0"
 	};
-	bool follow, ready;
+	bool follow;
 
 	mutex_enter(&sc->sc_lock);
 	policy.p_period = clock->c_period;
 	policy.p_now = clock->c_now && clock->c_period != 0;
 	clock->c_now = false;
 	follow = clock->c_follow_host;
-	ready = clock->c_ready;
 	mutex_exit(&sc->sc_lock);
 
-	if (!ready) {
-		policy.p_period = 0;
-		policy.p_now = false;
-		policy.p_why = "off: the system is still booting";
-	}
 	if (policy.p_period == 0 || !follow)
 		return policy;
 	if (!clock->c_synctime) {
@@ -160,22 +173,30 @@ vmt_clock_follows_host(struct vmt_softc *sc)
 
 /*
  * Compare the clocks and correct ours.  Returns ENOTSUP if the host does not
- * tell the time; 0 also if the administrator wants the clock left alone.
+ * tell the time, EAGAIN if the system has not set its own yet; 0 also if the
+ * administrator wants the clock left alone.
  */
 int
-vmt_clock_sync(struct vmt_softc *sc, bool backwards)
+vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 {
 	struct vmt_clock *clock = &sc->sc_clock;
 	struct vmt_clock_sample sample;
 	int64_t error;
+	u_int percent;
 	bool follow, off;
 
 	mutex_enter(&sc->sc_lock);
 	follow = clock->c_follow_host;
-	off = clock->c_period == 0 || !clock->c_ready;
+	off = clock->c_period == 0;
 	mutex_exit(&sc->sc_lock);
 	if (off)
 		return 0;
+	if (vmt_clock_read_guest() < (int64_t)VMT_CLOCK_2010 * VMT_US &&
+	    clock->c_unset < VMT_CLOCK_UNSET) {
+		clock->c_unset++;
+		vmt_clock_set_state(sc, "off: the system has not set its clock");
+		return EAGAIN;
+	}
 
 	if (!vmt_clock_sample(clock, &sample)) {
 		vmt_clock_cancel_slew(sc,
@@ -192,15 +213,22 @@ vmt_clock_sync(struct vmt_softc *sc, bool backwards)
 
 	/* What is left when the interrupts to come are counted in. */
 	error = sample.s_offset - sample.s_lag;
-	if (error > sample.s_max || (backwards && error < 0))
+	if (error > sample.s_max ||
+	    (steps >= VMT_CLOCK_EITHER && error < -sample.s_max) ||
+	    (steps == VMT_CLOCK_BACK && sample.s_offset < 0))
 		return vmt_clock_step(sc, sample.s_offset);
 	if (error > -VMT_CLOCK_FLOOR && error < VMT_CLOCK_FLOOR)
 		vmt_clock_cancel_slew(sc, "in step");
 	else if (follow && !clock->c_slew)
 		vmt_clock_cancel_slew(sc, "off: the host forbids slewing");
-	else
-		vmt_clock_slew(sc, error, follow ? clock->c_percent :
-		    VMT_CLOCK_PERCENT);
+	else {
+		percent = follow ? clock->c_percent : VMT_CLOCK_PERCENT;
+		vmt_clock_slew(sc, error, percent);
+		if (error < -sample.s_max)
+			vmt_clock_log_slew(sc, -error, percent);
+		else
+			clock->c_slew_logged = false;
+	}
 	return 0;
 }
 
@@ -334,6 +362,7 @@ vmt_clock_step(struct vmt_softc *sc, int64_t offset)
 	}
 	sc->sc_clock.c_slewing = true;	/* perhaps one of adjtime(2) */
 	vmt_clock_cancel_slew(sc, "stepped");
+	sc->sc_clock.c_slew_logged = false;
 	vmt_stop_catch_up();
 	mutex_enter(&sc->sc_lock);
 	sc->sc_clock.c_steps++;
@@ -364,6 +393,25 @@ vmt_clock_slew(struct vmt_softc *sc, int64_t error, u_int percent)
 	sc->sc_clock.c_slews++;
 	mutex_exit(&sc->sc_lock);
 	vmt_clock_set_state(sc, error < 0 ? "slewing back" : "slewing forward");
+}
+
+/*
+ * The clock is so far ahead that it would be stepped if it were behind.  Log
+ * once how far and how long it will take.
+ */
+static void
+vmt_clock_log_slew(struct vmt_softc *sc, int64_t ahead, u_int percent)
+{
+	int64_t slow, seconds;
+
+	vmt_clock_set_state(sc, "slewing back, for long; see clock_sync.now");
+	if (sc->sc_clock.c_slew_logged)
+		return;
+	sc->sc_clock.c_slew_logged = true;
+	/* What is left when less than a second of it is slewed at a time. */
+	slow = MIN(ahead, (int64_t)VMT_US * 100 / MAX(percent, 1));
+	seconds = (ahead - slow) / VMT_SLEW_FAST + slow / VMT_SLEW_SLOW;
+	vmt_log(sc, VMT_LOG_CLOCK_AHEAD, ahead / VMT_US, seconds / 60 + 1);
 }
 
 /* Nothing to correct, or not allowed to: cancel a slew that is under way. */

@@ -102,15 +102,31 @@ vmt_sysctl_clock(SYSCTLFN_ARGS)
 	int64_t value;
 
 	mutex_enter(&sc->sc_lock);
-	if (strcmp(rnode->sysctl_name, "offset") == 0)
-		value = sc->sc_clock.c_offset;
-	else if (strcmp(rnode->sysctl_name, "steps") == 0)
+	if (strcmp(rnode->sysctl_name, "steps") == 0)
 		value = sc->sc_clock.c_steps;
 	else
 		value = sc->sc_clock.c_slews;
 	mutex_exit(&sc->sc_lock);
 
 	node.sysctl_data = &value;
+	return sysctl_lookup(SYSCTLFN_CALL(&node));
+}
+
+/* A text, for sysctl(8) prints quads without a sign. */
+int
+vmt_sysctl_offset(SYSCTLFN_ARGS)
+{
+	struct sysctlnode node = *rnode;
+	struct vmt_softc *sc = node.sysctl_data;
+	char text[VMT_SYSCTL_OFFSET_SIZE];
+	int64_t offset;
+
+	mutex_enter(&sc->sc_lock);
+	offset = sc->sc_clock.c_offset;
+	mutex_exit(&sc->sc_lock);
+
+	(void)snprintf(text, sizeof(text), "%jd", (intmax_t)offset);
+	node.sysctl_data = text;
 	return sysctl_lookup(SYSCTLFN_CALL(&node));
 }
 

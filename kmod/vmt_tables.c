@@ -121,6 +121,8 @@ VMT_LOCAL_TABLE const struct vmt_text vmt_texts[VMT_LOGS] = {
 	    "cannot tell the host \"%s\" (%d)" },
 	[VMT_LOG_CLOCK_STEPPED] = { LOG_NOTICE, false, false,
 	    "clock stepped by %" PRId64 " us" },
+	[VMT_LOG_CLOCK_AHEAD] = { LOG_NOTICE, false, false,
+	    "clock is %" PRId64 " s ahead of the host's: slewing it back takes about %" PRId64 " minutes, clock_sync.now=1 steps it" },
 	[VMT_LOG_CLOCK_NO_TIME] = { LOG_WARNING, false, false,
 	    "the host does not tell the time" },
 };
@@ -191,7 +193,7 @@ VMT_LOCAL_TABLE const struct vmt_node vmt_nodes[VMT_NODES] = {
 	{ "now", "Write 1 to synchronise now",
 	    vmt_sysctl_now, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_INT },
 	{ "offset", "Host minus guest at the last look, microseconds",
-	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD },
+	    vmt_sysctl_offset, 0, 24, 1, CTLFLAG_READONLY, CTLTYPE_STRING },
 	{ "steps", "Times the clock was stepped",
 	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD },
 	{ "slews", "Times the clock was slewed",

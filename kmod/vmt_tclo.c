@@ -159,6 +159,7 @@ vmt_tclo_lose(struct vmt_softc *sc, int64_t now, int error)
 
 	vmt_channel_close(&sc->sc_tclo);
 	sc->sc_registered = false;
+	vmt_clock_forget(sc);
 	if (now - sc->sc_opened >= VMT_CONTENTION_MS)
 		sc->sc_tries = 0;
 	if (!sc->sc_loss_logged)
@@ -449,7 +450,7 @@ const char *
 vmt_do_resume(struct vmt_softc *sc, const struct vmt_message *message)
 {
 
-	(void)vmt_clock_sync(sc, false);
+	(void)vmt_clock_sync(sc, VMT_CLOCK_FORWARD);
 	vmt_clock_stir_entropy(sc);
 	vmt_forget_sent(sc);
 	return NULL;
@@ -475,8 +476,8 @@ vmt_do_time_synchronize(struct vmt_softc *sc,
     const struct vmt_message *message)
 {
 
-	return vmt_clock_sync(sc, message->m_flag) == 0 ?
-	    NULL : VMT_ERROR_TIME;
+	return vmt_clock_sync(sc, message->m_flag ?
+	    VMT_CLOCK_BACK : VMT_CLOCK_FORWARD) == 0 ? NULL : VMT_ERROR_TIME;
 }
 
 /*
@@ -555,7 +556,7 @@ vmt_option_host_synctime(struct vmt_softc *sc, u_int on)
 	clock->c_synctime = on != 0;
 	if (!before && clock->c_synctime && clock->c_enable &&
 	    vmt_clock_follows_host(sc))
-		(void)vmt_clock_sync(sc, true);
+		(void)vmt_clock_sync(sc, VMT_CLOCK_BACK);
 	return 0;
 }
 
@@ -586,7 +587,8 @@ vmt_option_host_startup(struct vmt_softc *sc, u_int on)
 		return 0;
 	clock->c_startup = true;
 	if (first && vmt_clock_follows_host(sc))
-		(void)vmt_clock_sync(sc, clock->c_backward);
+		(void)vmt_clock_sync(sc, clock->c_backward ?
+		    VMT_CLOCK_BACK : VMT_CLOCK_FORWARD);
 	return 0;
 }
 

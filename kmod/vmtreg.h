@@ -238,12 +238,14 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_SYSCTL_NOW_MAX	1
 #define	VMT_SYSCTL_UUID_SIZE	40
 #define	VMT_SYSCTL_RPC_SIZE	16384
+#define	VMT_SYSCTL_OFFSET_SIZE	24
 #define	VMT_SYSCTL_STATE_SIZE	64
 #define	VMT_SYSCTL_HOST_SIZE	128
 VMT_LOCAL int	vmt_sysctl_rpc(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_period(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_follow_host(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_now(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_offset(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_clock(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_state(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_host(SYSCTLFN_PROTO);
@@ -268,6 +270,7 @@ enum vmt_log {
 	VMT_LOG_INFO_REFUSED,
 	VMT_LOG_RPCI_FAILED,
 	VMT_LOG_CLOCK_STEPPED,
+	VMT_LOG_CLOCK_AHEAD,
 	VMT_LOG_CLOCK_NO_TIME,
 	VMT_LOGS,
 	VMT_LOG_NONE = VMT_LOGS

@@ -112,6 +112,13 @@ struct vmt_channel {
 	uint32_t	ch_cookie_low;	/* (w) */
 };
 
+/* Which errors are stepped; the others are slewed. */
+enum vmt_clock_steps {
+	VMT_CLOCK_FORWARD,	/* forward, beyond the limit */
+	VMT_CLOCK_EITHER,	/* in either direction, beyond the limit */
+	VMT_CLOCK_BACK		/* and any that is ahead of the host */
+};
+
 /*
  * The clock: what the administrator wants, what the host wants, and what
  * became of it.
@@ -120,7 +127,6 @@ struct vmt_clock {
 	int		c_period;	/* (l) seconds, 0 = hands off */
 	bool		c_follow_host;	/* (l) the host's switches decide */
 	bool		c_now;		/* (l) synchronise at once */
-	bool		c_ready;	/* (l) the system has set its clock */
 
 	/* Switches that Set_Option sets. */
 	bool		c_synctime;	/* (c) */
@@ -132,6 +138,9 @@ struct vmt_clock {
 	u_int		c_percent;	/* (c) */
 
 	bool		c_started;	/* (w) synchronised since it is on */
+	bool		c_looked;	/* (w) synchronised since we attached */
+	bool		c_slew_logged;	/* (w) that a slew takes long */
+	u_int		c_unset;	/* (w) looks before it was set */
 	bool		c_slewing;	/* (w) an adjtime(2) is under way */
 	bool		c_complained;	/* (w) of a host without time */
 	int		c_source;	/* (w) which backdoor command works */
@@ -446,7 +455,7 @@ VMT_LOCAL int64_t vmt_backup_run(struct vmt_softc *, int64_t);
 /* vmt_clock.c */
 VMT_LOCAL void	vmt_clock_init(struct vmt_clock *);
 VMT_LOCAL int64_t vmt_clock_run(struct vmt_softc *, int64_t);
-VMT_LOCAL int	vmt_clock_sync(struct vmt_softc *, bool);
+VMT_LOCAL int	vmt_clock_sync(struct vmt_softc *, enum vmt_clock_steps);
 VMT_LOCAL void	vmt_clock_stir_entropy(struct vmt_softc *);
 VMT_LOCAL void	vmt_clock_forget(struct vmt_softc *);
 VMT_LOCAL void	vmt_clock_stop(struct vmt_softc *);

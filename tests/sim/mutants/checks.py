@@ -12,6 +12,7 @@ from vmtsim.host import HostOptions
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario, Step
 
@@ -67,6 +68,46 @@ def uuid(module: Path) -> str:
     found = made.sysctl("machdep.vmt0.uuid")
     wanted = "00010203-0405-0607-0809-0a0b0c0d0e0f"
     return "" if found == wanted else f"machdep.vmt0.uuid is {found!r}"
+
+
+def _attached_at(module: Path, offset: int) -> Simulation:
+    """Return a machine whose clock is off by so many ns, or 1970 for -1, when the driver comes."""
+    made = simulation(module)
+    made.kernel.boot()
+    made.admin.set_powerd(on=True)
+    time = made.kernel.subject(TimeKeeping)
+    time.boot_offset = 0 if offset == -1 else time.boot_offset + offset
+    error = made.admin.wait("modload", made.admin.do_load(None))
+    if error:
+        raise AssertionError(f"modload: {error}")
+    made.kernel.run_for(5 * SECOND)
+    return made
+
+
+def clock_ahead_at_first(module: Path) -> str:
+    """A clock that is ahead when the driver attaches is stepped back."""
+    steps = _attached_at(module, 7200 * SECOND).kernel.subject(TimeKeeping).steps
+    return "" if len(steps) == 1 and steps[0][1] < 0 else f"steps {steps}"
+
+
+def clock_not_set_yet(module: Path) -> str:
+    """A clock that the system has not set is left alone."""
+    steps = _attached_at(module, -1).kernel.subject(TimeKeeping).steps
+    return "" if not steps else f"steps {steps}"
+
+
+def back_with_lag(module: Path) -> str:
+    """Time_Synchronize 1 does not step a clock forward that is behind within the limit."""
+    host = replace(QUIET, max_lag_us=10_000, interrupt_lag_us=5_000)
+    done = simulation(
+        module,
+        (5, "host.clock", {"jump": 0.001}),
+        (5.1, "host.tclo", "Time_Synchronize 1"),
+        host=host,
+    )
+    done.run()
+    steps = done.kernel.subject(TimeKeeping).steps
+    return verdict(done) or ("" if not steps else f"steps {steps}")
 
 
 def uptime(module: Path) -> str:
@@ -321,6 +362,9 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "idle-hour": idle_hour,
     "uuid": uuid,
     "uptime": uptime,
+    "clock-ahead-at-first": clock_ahead_at_first,
+    "clock-not-set-yet": clock_not_set_yet,
+    "back-with-lag": back_with_lag,
     "bare-metal": bare_metal,
     "root-only": root_only,
     "number-given-away": number_given_away,
