@@ -175,9 +175,10 @@ class Backdoor:
             if isinstance(struck, TimeRefused):
                 frame.arg0 = _ALL_ONES
                 return
+            lasting = self._clock.broken
             if isinstance(struck, ClockChanged):
                 struck.play(self._faults, self._clock)
             self._clock.command(number, frame)
-            self._clock.broken = None
+            self._clock.broken = lasting
 
         return answer
