@@ -80,6 +80,9 @@ class Pass:
             value = self._literal(node, get_args(base))
         elif origin is tuple:
             value = self._sequence(node, get_args(base)[0], path)
+        elif origin is frozenset:
+            value = self._sequence(node, get_args(base)[0], path)
+            value = value if isinstance(value, _Bad) else frozenset(value)
         elif origin is Entries:
             value = self._entries(node, get_args(base)[0], path)
         elif origin is Mapping:

@@ -8,7 +8,7 @@ What its value may be follows from the annotation alone, so that a new key is on
 ``int``, ``str``, ``bool`` a scalar of that kind; ``Annotated[int, Range(0, 255)]`` narrows it
 ``Literal["a", "b"]``      one of these words or numbers
 ``X | None``, ``X | Y``    any of them; an empty value is None
-``tuple[X, ...]``          a sequence
+``tuple[X, ...]``          a sequence; ``frozenset[X]`` one whose order does not matter
 ``Mapping[str, X]``        a mapping whose keys the spec is free to choose
 ``Entries[X]``             the same, but each value is a dataclass that keeps its key as ``name``
 a dataclass                a mapping with exactly these keys
@@ -248,7 +248,7 @@ def shape(hint: Any) -> str:
     """Return what a value of ``hint`` is made of, in the words of ``node_shape``."""
     base, _ = split(hint)
     origin = get_origin(base)
-    if origin is tuple:
+    if origin in {tuple, frozenset}:
         return "sequence"
     if is_scalar_class(base):
         return shape(keys_of(base)[0].hint)
@@ -296,7 +296,7 @@ def _described_base(base: Any) -> str:
     if origin is Literal:
         words = [str(word) for word in get_args(base)]
         return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-    if origin is tuple:
+    if origin in {tuple, frozenset}:
         return f"a sequence of {plural(get_args(base)[0])}"
     if origin in {Entries, Mapping}:
         return f"a mapping of names to {plural(get_args(base)[-1])}"

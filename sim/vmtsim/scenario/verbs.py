@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+from vmtgen.common.construct import value_of
 from vmtgen.common.located import Node, Problems, listed, nearest
 
 from vmtsim.core.trace import printable, unprintable
@@ -381,17 +382,19 @@ def host_options(node: Node | None, problems: Problems) -> HostOptions:
     if node.kind != "mapping":
         problems.add(node, f"expected a mapping of host options, not {node.described}")
         return defaults
-    names = [each.name for each in fields(HostOptions)]
+    hints = get_type_hints(HostOptions)
     chosen: dict[str, Any] = {}
     for name, value in node.entries.items():
-        if name not in names:
+        if name not in hints:
             problems.add(
                 value.key or value,
-                f"unknown key {name!r}: expected {listed(names, limit=60)}",
-                hint=nearest(name, names),
+                f"unknown key {name!r}: expected {listed(hints, limit=60)}",
+                hint=nearest(name, hints),
             )
-            continue
-        chosen[name] = _option(name, getattr(defaults, name), value, problems)
+        elif name == "option_burst":
+            chosen[name] = _burst(value, problems)
+        else:
+            chosen[name] = value_of(hints[name], value, problems)
     try:
         return HostOptions(**{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
@@ -399,18 +402,11 @@ def host_options(node: Node | None, problems: Problems) -> HostOptions:
         return defaults
 
 
-def _option(name: str, default: Any, node: Node, problems: Problems) -> Any:
-    if name == "option_burst":
-        pairs = [str(item.scalar or "").partition(" ") for item in node.elements]
-        if node.kind != "sequence" or not all(value for _, _, value in pairs):
-            problems.add(node, "a list of texts `NAME VALUE` is wanted")
-        return tuple((key, value) for key, _, value in pairs)
-    if isinstance(default, (tuple, frozenset)):
-        if node.kind != "sequence" or any(item.kind != "scalar" for item in node.elements):
-            problems.add(node, f"a list is wanted, not {node.described}")
-        return type(default)(item.scalar for item in node.elements)
-    if type(node.scalar) is not type(default):
-        wanted = {bool: "true or false", int: "a whole number", str: "text"}[type(default)]
-        problems.add(node, f"{wanted} is wanted, not {node.described}")
-        return None
-    return node.scalar
+def _burst(node: Node, problems: Problems) -> tuple[tuple[str, str], ...] | None:
+    """Return the options that the host sends at once, which a scenario writes as NAME VALUE."""
+    texts = value_of(tuple[str, ...], node, problems)
+    pairs = [text.partition(" ") for text in texts or ()]
+    for (_, _, value), item in zip(pairs, node.elements, strict=False):
+        if not value:
+            problems.add(item, f"expected NAME VALUE, not {item.described}")
+    return tuple((key, value) for key, _, value in pairs)
