@@ -263,6 +263,7 @@ vmt_clock_sample(struct vmt_clock *clock, struct vmt_clock_sample *best)
 	int64_t guest, window;
 	u_int i;
 
+	memset(best, 0, sizeof(*best));
 	best->s_window = INT64_MAX;
 	for (i = 0; i < VMT_CLOCK_SAMPLES; i++) {
 		if (!vmt_clock_read_host(clock, &before))
