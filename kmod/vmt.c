@@ -57,6 +57,7 @@ static int	vmt_start(struct vmt_softc *, const char **);
 static void	vmt_stop(struct vmt_softc *);
 static void	vmt_read_uuid(struct vmt_softc *);
 static bool	vmt_shutdown(device_t, int);
+static bool	vmt_await_worker(struct vmt_softc *);
 static void	vmt_worker(void *);
 static int64_t	vmt_worker_turn(struct vmt_softc *);
 static void	vmt_disconnect(struct vmt_softc *);
@@ -197,34 +198,63 @@ vmt_stop(struct vmt_softc *sc)
 	sc->sc_have_locks = false;
 }
 
+/*
+ * With kern.detachall=1 a system that goes down detaches us, too, in the
+ * thread that reboots: it may be the worker, and a worker may be lost (see
+ * vmt_shutdown()).  Then stay: the shutdown hook comes next.
+ */
 int
 vmt_detach(device_t self, int flags)
 {
+	struct vmt_softc *sc = device_private(self);
 
-	vmt_stop(device_private(self));
+	if ((flags & DETACH_SHUTDOWN) != 0 && sc->sc_have_locks &&
+	    !vmt_await_worker(sc))
+		return EBUSY;
+	vmt_stop(sc);
 	return 0;
 }
 
 /*
- * The system goes down.  Without a reader of /dev/power the kernel does so
- * inside sysmon_pswitch_event(9), and this is the worker: it must not wait
- * for itself.
+ * The system goes down: send the worker away.  Returns whether it has gone in
+ * time.  One that raises an event, perhaps this thread, is not waited for.
  */
 static bool
-vmt_shutdown(device_t self, int how)
+vmt_await_worker(struct vmt_softc *sc)
 {
-	struct vmt_softc *sc = device_private(self);
 	const int64_t end = vmt_uptime() + VMT_SHUTDOWN_MS;
+	bool gone;
 
 	mutex_enter(&sc->sc_lock);
 	sc->sc_dying = sc->sc_shutdown = true;
 	cv_broadcast(&sc->sc_work);
 	cv_broadcast(&sc->sc_done);
-	while (curlwp != sc->sc_thread && sc->sc_running &&
-	    vmt_uptime() < end)
+	while (sc->sc_running && !sc->sc_raising && vmt_uptime() < end)
 		(void)cv_timedwait(&sc->sc_done, &sc->sc_lock, 1);
+	gone = !sc->sc_running;
 	mutex_exit(&sc->sc_lock);
-	if (curlwp == sc->sc_thread)
+	return gone;
+}
+
+/*
+ * The system goes down.  Without a reader of /dev/power the kernel does so
+ * inside sysmon_pswitch_event(9).  If that began it, this is the worker, which
+ * must not wait for itself.  If another thread began it, the worker does not
+ * come back from there, and its work is done here.
+ */
+static bool
+vmt_shutdown(device_t self, int how)
+{
+	struct vmt_softc *sc = device_private(self);
+	bool ours;
+
+	if (vmt_await_worker(sc))
+		return true;
+	mutex_enter(&sc->sc_lock);
+	ours = sc->sc_raising;
+	sc->sc_replaced = ours && curlwp != sc->sc_thread;
+	mutex_exit(&sc->sc_lock);
+	if (ours)
 		vmt_disconnect(sc);
 	return true;
 }
@@ -309,7 +339,7 @@ vmt_worker_turn(struct vmt_softc *sc)
 
 /*
  * Withdraw the service, deliver the last answer and close the channels.  Runs
- * in the worker.
+ * in the worker, or in the shutdown hook that does its work.
  */
 static void
 vmt_disconnect(struct vmt_softc *sc)
@@ -374,8 +404,17 @@ vmt_raise_event(struct vmt_softc *sc)
 	if (event == VMT_SWITCH_NONE)
 		return;
 	sc->sc_event = VMT_SWITCH_NONE;
+	mutex_enter(&sc->sc_lock);
+	sc->sc_raising = true;
+	cv_broadcast(&sc->sc_done);
+	mutex_exit(&sc->sc_lock);
 	sysmon_pswitch_event(&sc->sc_switch[event],
 	    vmt_switches[event].s_event);
+	mutex_enter(&sc->sc_lock);
+	sc->sc_raising = false;
+	while (sc->sc_replaced)
+		cv_wait(&sc->sc_work, &sc->sc_lock);
+	mutex_exit(&sc->sc_lock);
 }
 
 /*

@@ -61,12 +61,18 @@ class Rig:
         powerd: bool = True,
         hostname: str = "guest.example",
         net_mpsafe: bool = False,
+        detachall: bool = False,
         before: Callable[[Rig], object] | None = None,
         **host: Any,
     ) -> None:
         options = HostOptions(**{**QUIET, **host})
         scenario = Scenario(
-            "by hand", "", 0, options, (), {"hostname": hostname, "net_mpsafe": net_mpsafe}
+            "by hand",
+            "",
+            0,
+            options,
+            (),
+            {"hostname": hostname, "net_mpsafe": net_mpsafe, "detachall": detachall},
         )
         self.simulation = Simulation(module, scenario, seed=seed, builtin_vmt=builtin)
         self._coverage = Coverage(module) if _LINES else None

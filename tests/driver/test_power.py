@@ -80,8 +80,9 @@ def test_without_powerd_the_kernel_does_it_in_the_worker_itself(
     rig: Make, message: str, how: str, says: str
 ) -> None:
     machine = rig(powerd=False)
+    assert machine.ask(message) == b"OK "
     with pytest.raises(Halted) as halted:
-        machine.ask(message)
+        machine.run(10)
     assert halted.value.how == how
     (reboot,) = machine.events("kernel.reboot")
     assert reboot["thread"] == "vmt0"
@@ -197,6 +198,47 @@ def test_a_shutdown_by_the_administrator_takes_leave_of_the_host(rig: Make) -> N
     assert machine.host.guest_channels == []
     (reboot,) = machine.events("kernel.reboot")
     assert reboot["thread"] != "vmt0"
+    machine.clean()
+
+
+def _taken_leave(machine: Rig) -> bool:
+    return machine.requests("tools.capability.hgfs_server")[-1].endswith(b"toolbox 0") and (
+        machine.host.guest_channels == []
+    )
+
+
+def test_with_detachall_the_worker_that_reboots_does_not_wait_for_itself(rig: Make) -> None:
+    """kern.detachall=1: autoconf calls our detach in the thread that reboots."""
+    machine = rig(powerd=False, detachall=True)
+    assert machine.ask("OS_Reboot") == b"OK "
+    with pytest.raises(Halted):
+        machine.run(10)
+    assert _taken_leave(machine)
+    machine.clean()
+
+
+def test_with_detachall_a_shutdown_of_the_administrator_detaches(rig: Make) -> None:
+    machine = rig(detachall=True)
+    with pytest.raises(Halted):
+        machine.do("shutdown")
+    assert not machine.attached
+    assert _taken_leave(machine)
+    machine.clean()
+
+
+@pytest.mark.parametrize("detachall", [False, True])
+def test_a_halt_of_the_host_while_another_thread_reboots(rig: Make, detachall: bool) -> None:
+    """The second kern_reboot() never returns: the worker is lost, the machine goes down."""
+    machine = rig(powerd=False, detachall=detachall)
+    machine.run(2)
+    lwp = machine.start("shutdown")
+    assert machine.until(lambda: lwp.what == "syncwait")
+    machine.host.send("OS_Halt")
+    with pytest.raises(Halted):
+        machine.run(30)
+    assert len(machine.events("kernel.reboot")) == 1
+    assert machine.replies("OS_Halt") == [b"OK "]
+    assert _taken_leave(machine)
     machine.clean()
 
 

@@ -298,6 +298,17 @@ class Autoconf(Subject):
         kernel.trace.emit("device.detach", device=device.name)
         return 0
 
+    def detach_all(self, *, power_off: bool) -> Model:
+        """Detach leaves first what asks for it, or everything with ``kern.detachall``.
+
+        subr_autoconf.c: config_detach_all, config_detach_release; in the thread that reboots.
+        """
+        everything = self.kernel.options.detachall
+        flags = tables.DETACH_SHUTDOWN | (tables.DETACH_POWEROFF if power_off else 0)
+        for device in reversed(list(self.devices())):
+            if everything or device.attachment.flags & tables.DVF_DETACH_SHUTDOWN:
+                yield from self.detach(device, flags)
+
     # -- what drvctl(8) does -------------------------------------------------------------------
 
     def drvctl_detach(self, name: str) -> Model:

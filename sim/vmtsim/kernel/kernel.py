@@ -45,7 +45,8 @@ class KernelOptions:
     """What kind of machine is simulated.
 
     ``release`` is the kernel's version as uname -r prints it, ``version`` the number behind it.
-    ``net_mpsafe`` is a kernel with options NET_MPSAFE, which GENERIC has not.
+    ``net_mpsafe`` is a kernel with options NET_MPSAFE, which GENERIC has not; ``detachall`` is
+    sysctl kern.detachall: x86 detaches every device when it goes down.
     """
 
     machine: str = "amd64"
@@ -55,6 +56,7 @@ class KernelOptions:
     hostname: str = "guest.example"
     diagnostic: bool = True
     net_mpsafe: bool = False
+    detachall: bool = False
 
 
 # machine -> (MACHINE, MACHINE_ARCH) of the port that runs it

@@ -1,6 +1,7 @@
 """sysmon_pswitch(9), /dev/power and what the kernel does when nobody reads it.
 
-Source: NetBSD sys/dev/sysmon/sysmon_power.c, sys/sys/power.h.
+Source: NetBSD sys/dev/sysmon/sysmon_power.c, sys/sys/power.h, sys/kern/kern_reboot.c
+(kern_reboot), sys/arch/amd64/amd64/machdep.c (cpu_reboot); aarch64 has no config_detach_all.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno, Halted
 from vmtsim.kernel.kernlock import KernelLock
@@ -19,6 +21,7 @@ from vmtsim.kernel.scheduler import WaitQueue
 if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
 
 _QUEUE = 32
 POWER, SLEEP, LID, RESET, AC, HOTKEY, RADIO = range(7)
@@ -33,6 +36,7 @@ _SCRIPTS = {
 }
 PRESSED, RELEASED = 0, 1
 RB_POWERDOWN = 0x808
+_SYNC = 500_000_000  # ns that the disks take at shutdown
 
 
 class SysmonPower(Subject):
@@ -50,6 +54,7 @@ class SysmonPower(Subject):
         self.events: list[dict[str, str]] = []
         self.queue: deque[dict[str, str]] = deque()
         self._arrived = WaitQueue("power")
+        self._rebooter: Lwp | None = None
 
     # -- /dev/power --------------------------------------------------------------------------
 
@@ -144,12 +149,23 @@ class SysmonPower(Subject):
         return None
 
     def reboot(self, howto: int) -> Model:
-        """kern_reboot() in the running thread: the pmf hooks, then the end of the machine."""
+        """kern_reboot() in the running thread: devices go, the pmf hooks, the end of the machine.
+
+        Who comes while another thread reboots sleeps for ever.
+        """
         kernel = self.kernel
+        if self._rebooter not in {None, kernel.current}:
+            yield Block(what="reboot")
+        self._rebooter = kernel.current
         yield from kernel.subject(KernelLock).lock(1) or ()
         kernel.memory.put_u32(kernel.symbols["doing_shutdown"], 1)
         console = kernel.subject(Console)
-        console.print("syncing disks... done\n")
         kernel.trace.emit("kernel.reboot", howto=howto, thread=kernel.current.name)
+        # vfs_shutdown(): other threads run meanwhile.
+        yield Block(deadline=kernel.clock.now + _SYNC, what="syncwait")
+        console.print("syncing disks... done\n")
+        if kernel.cpu.machine != "aarch64":
+            off = howto & RB_POWERDOWN == RB_POWERDOWN
+            yield from kernel.subject(Autoconf).detach_all(power_off=off)
         yield from kernel.subject(Pmf).shutdown(howto)
         raise Halted("power off" if howto & RB_POWERDOWN == RB_POWERDOWN else "reboot")

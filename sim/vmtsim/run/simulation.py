@@ -133,6 +133,7 @@ class Simulation:
                 builtin_vmt=builtin_vmt,
                 hostname=str(scenario.guest.get("hostname", "guest.example")),
                 net_mpsafe=bool(scenario.guest.get("net_mpsafe", False)),
+                detachall=bool(scenario.guest.get("detachall", False)),
             ),
             backdoor=self.host,
             rng=self.rng.fork("kernel"),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DEFAULT = "boot-to-halt"
 _WITHIN = 5.0
 _TOP = ("summary", "duration", "host", "guest", "steps")
-_GUEST = ("hostname", "addresses", "powerd", "sysctl", "net_mpsafe")
+_GUEST = ("hostname", "addresses", "powerd", "sysctl", "net_mpsafe", "detachall")
 _TIMES = ("at", "after", "within", "not")
 
 
