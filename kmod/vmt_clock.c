@@ -194,7 +194,8 @@ vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 	if (vmt_clock_read_guest() < (int64_t)VMT_CLOCK_2010 * VMT_US &&
 	    clock->c_unset < VMT_CLOCK_UNSET) {
 		clock->c_unset++;
-		vmt_clock_set_state(sc, "off: the system has not set its clock");
+		vmt_clock_set_state(sc,
+		    "off: the system has not set its clock");
 		return EAGAIN;
 	}
 
