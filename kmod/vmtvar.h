@@ -226,8 +226,8 @@ struct vmt_softc {
 	bool		sc_dying;	/* (l) */
 	bool		sc_shutdown;	/* (l) the system goes down by itself */
 	bool		sc_running;	/* (l) the worker */
-	bool		sc_raising;	/* (l) it is in sysmon_pswitch_event(9) */
-	bool		sc_replaced;	/* (l) the shutdown hook does its work */
+	bool		sc_raising;	/* (l) in sysmon_pswitch_event(9) */
+	bool		sc_replaced;	/* (l) by the shutdown hook */
 	bool		sc_kicked;	/* (l) look again before you sleep */
 	struct vmt_request sc_request;
 
