@@ -311,7 +311,7 @@ def carry_out(guest: Any, place: Path, command: str) -> subprocess.CompletedProc
     programs.mkdir(exist_ok=True)
     program = programs / "vmtctl"
     program.write_text(
-        f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(USERLAND))} exec {sys.executable} -m vmtctl "
+        f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(USERLAND))} exec {shlex.quote(sys.executable)} -m vmtctl "
         f'--tools-root {shlex.quote(str(guest.root))} "$@"\n'
     )
     program.chmod(0o755)

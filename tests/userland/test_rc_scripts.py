@@ -45,7 +45,7 @@ run_rc_command "$1"
 """
 # In the background under its own name, as ps(1) shows vmtoolsd.
 RUNS = """\
-{python} -Sc 'import os; os.execv("/bin/sleep", ["{root}/usr/pkg/bin/vmtoolsd", "1000"])' \\
+"{python}" -Sc 'import os; os.execv("/bin/sleep", ["{root}/usr/pkg/bin/vmtoolsd", "1000"])' \\
     </dev/null >/dev/null 2>&1 &
 echo $! >"$2"
 until ps -p $! -o command= | grep -q '^{root}/usr/pkg/bin/vmtoolsd '; do :; done
