@@ -17,8 +17,14 @@
  * for the host is a way to lose the machine.  Either side may give up, and
  * so does the driver when the host does not come back in time.
  *
+ * do_sys_sync() only starts the writes.  So each file system that is local and
+ * may be written is synced with MNT_WAIT.  Remote ones are left out: they are
+ * not on the disks of the snapshot, and a server that does not answer would
+ * hold us.  What is suspended or goes away just now is left out, too.
+ *
  * Writing everything out may take long, so a thread of its own does it and
- * the channel goes on.  Detach has to wait for that thread, like umount(8).
+ * the channel goes on.  Given up, it ends with the file system that it is at.
+ * Detach has to wait for that thread, like umount(8).
  */
 
 #include <sys/cdefs.h>
@@ -27,9 +33,13 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/param.h>
 #include <sys/endian.h>
 #include <sys/errno.h>
+#include <sys/kauth.h>
+#include <sys/kmem.h>
 #include <sys/kthread.h>
 #include <sys/lwp.h>
+#include <sys/mount.h>
 #include <sys/proc.h>
+#include <sys/statvfs.h>
 #include <sys/systm.h>
 #include <sys/vfs_syscalls.h>
 
@@ -42,6 +52,8 @@ static void	vmt_backup_end(struct vmt_softc *, bool);
 static bool	vmt_backup_start_sync(struct vmt_softc *);
 static bool	vmt_backup_join(struct vmt_softc *, bool);
 static void	vmt_backup_thread(void *);
+static void	vmt_backup_sync_all(struct vmt_softc *, struct statvfs *);
+static void	vmt_backup_cancel_sync(struct vmt_softc *);
 static bool	vmt_xdr_get_word(const uint8_t **, const uint8_t *, uint32_t *);
 static bool	vmt_xdr_skip_string(const uint8_t **, const uint8_t *);
 
@@ -124,6 +136,7 @@ vmt_backup_forget(struct vmt_softc *sc)
 {
 
 	sc->sc_backup.b_state = VMT_BACKUP_IDLE;
+	vmt_backup_cancel_sync(sc);
 }
 
 /* The driver detaches: report that, and wait for what is being written. */
@@ -200,7 +213,7 @@ vmt_backup_start_sync(struct vmt_softc *sc)
 	struct vmt_backup *b = &sc->sc_backup;
 	int error;
 
-	b->b_synced = false;
+	b->b_synced = b->b_canceled = false;
 	error = kthread_create(PRI_NONE,
 	    KTHREAD_MPSAFE | KTHREAD_MUSTJOIN | KTHREAD_TS, NULL,
 	    vmt_backup_thread, sc, &b->b_thread, "%ssync",
@@ -215,12 +228,53 @@ vmt_backup_thread(void *arg)
 {
 	struct vmt_softc *sc = arg;
 
-	do_sys_sync(curlwp);
+	struct statvfs *sb;
+
+	/* It does not fit a kernel stack. */
+	sb = kmem_alloc(sizeof(*sb), KM_SLEEP);
+	/* Twice: a file system may lie in a file of one before it, see vnd(4). */
+	vmt_backup_sync_all(sc, sb);
+	vmt_backup_sync_all(sc, sb);
+	kmem_free(sb, sizeof(*sb));
 	mutex_enter(&sc->sc_lock);
 	sc->sc_backup.b_synced = true;
 	vmt_wake_worker(sc);
 	mutex_exit(&sc->sc_lock);
 	kthread_exit(0);
+}
+
+/* Write out what lies on disks of this machine, and wait for it. */
+static void
+vmt_backup_sync_all(struct vmt_softc *sc, struct statvfs *sb)
+{
+	mount_iterator_t *iterator;
+	struct mount *mp;
+	bool canceled;
+
+	mountlist_iterator_init(&iterator);
+	while ((mp = mountlist_iterator_trynext(iterator)) != NULL) {
+		mutex_enter(&sc->sc_lock);
+		canceled = sc->sc_backup.b_canceled;
+		mutex_exit(&sc->sc_lock);
+		if (canceled)
+			break;
+		/* What the kernel remembers: nothing is asked of the disk. */
+		if (dostatvfs(mp, sb, curlwp, MNT_NOWAIT, 0) != 0 ||
+		    (sb->f_flag & (MNT_LOCAL | MNT_RDONLY)) != MNT_LOCAL)
+			continue;
+		(void)VFS_SYNC(mp, MNT_WAIT, kauth_cred_get());
+	}
+	mountlist_iterator_destroy(iterator);
+}
+
+/* Nothing waits for the rest of what is being written. */
+static void
+vmt_backup_cancel_sync(struct vmt_softc *sc)
+{
+
+	mutex_enter(&sc->sc_lock);
+	sc->sc_backup.b_canceled = true;
+	mutex_exit(&sc->sc_lock);
 }
 
 /*
@@ -266,6 +320,7 @@ vmt_backup_end(struct vmt_softc *sc, bool good)
 {
 
 	sc->sc_backup.b_state = VMT_BACKUP_IDLE;
+	vmt_backup_cancel_sync(sc);
 	if (!good && !vmt_backup_event(sc, VMT_BACKUP_EVENT_ABORTED,
 	    VMT_BACKUP_CODE_ABORTED,
 	    VMT_BACKUP_CANCELED))

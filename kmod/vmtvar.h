@@ -206,6 +206,7 @@ struct vmt_backup {
 	int64_t		b_next;		/* (w) keep-alive */
 	struct lwp	*b_thread;	/* (w) writes */
 	bool		b_synced;	/* (l) the thread is done */
+	bool		b_canceled;	/* (l) it may end early */
 };
 
 /* An item of guest information, as far as the host has it. */

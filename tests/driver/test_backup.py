@@ -10,6 +10,7 @@ import pytest
 from vmtsim.host.backup import quiesce_parameters
 from vmtsim.kernel.api import Block
 from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.run import invariants
 
 from .inject import Injection
 
@@ -49,22 +50,84 @@ def test_a_snapshot_is_taken_of_what_was_written_out(rig: Make, how: str) -> Non
     machine = rig()
     root = machine.mounts.find("/")
     root.dirty = True
-    flushed, syncs = root.flushed, machine.mounts.syncs
+    flushed = root.flushed
     if how == "options":
         machine.host.backup.start(parameters=quiesce_parameters(timeout=60, argument="a b"))
     else:
         machine.host.backup.start(manifest=0, volumes="C: D:" if "volumes" in how else "")
     assert machine.until(lambda: machine.host.backup.state == "frozen")
-    # sync(2) starts the writing and does not wait for all of it, as open-vm-tools' provider for
-    # systems without a freeze.
     assert root.flushed > flushed
-    assert machine.mounts.syncs == syncs + 1
+    assert not root.dirty
+    assert machine.mounts.syncs == 0  # sync(2) would only start the writing
     assert machine.mounts.suspended() == []  # described as not done in the manual's BUGS
     _idle(machine)
     assert machine.host.backup.completed == 1
     assert _said(machine) == DONE
     assert machine.threads == ["vmt0"]
     machine.leave()
+
+
+def test_remote_and_read_only_file_systems_are_left_out(rig: Make) -> None:
+    machine = rig()
+    mounts = machine.mounts
+    mounts.mount("nfs", "/net", "server:/net", size=1 << 30, free=1 << 29)
+    mounts.mount("ffs", "/cdrom", "/dev/cd0a", size=1 << 30, read_only=True)
+    mounts.mount("ffs", "/home", "/dev/wd1a", size=1 << 30, free=1 << 29)
+    for directory in ("/", "/net", "/home"):
+        machine.do("write", directory)
+    machine.run(0.1)
+    machine.host.backup.start()
+    assert machine.until(lambda: machine.host.backup.state == "frozen")
+    dirty = [mount.directory for mount in mounts.mounted if mount.dirty]
+    assert dirty == ["/net"]
+    assert mounts.find("/cdrom").flushed == 0
+    _idle(machine)
+    machine.leave()
+
+
+def test_a_server_that_is_gone_holds_neither_snapshot_nor_detach(rig: Make) -> None:
+    machine = rig()
+    machine.mounts.mount("nfs", "/net", "server:/net", size=1 << 30, free=1 << 29)
+    machine.do("write", "/net")
+    machine.mounts.stick("/net")
+    machine.host.backup.start()
+    machine.run(1)
+    _idle(machine)
+    assert machine.host.backup.completed == 1
+    machine.host.backup.start()
+    machine.run(0.5)
+    machine.leave()
+
+
+def test_given_up_it_ends_with_the_file_system_that_it_is_at(rig: Make) -> None:
+    sync = SlowSync()
+    machine = rig(before=sync)
+    machine.mounts.mount("ffs", "/home", "/dev/wd1a", size=1 << 30, free=1 << 29)
+    flushed = machine.mounts.find("/home").flushed
+    sync.held = True
+    machine.host.backup.start()
+    machine.run(5)
+    machine.host.backup.abort()
+    _idle(machine)
+    sync.release()
+    machine.run(2)
+    assert machine.mounts.find("/home").flushed == flushed
+    machine.leave()
+
+
+def _writes_nothing(machine: Rig) -> None:
+    machine.kernel.dispatch.wrap("VFS_SYNC", lambda _usual: lambda *_arguments: 0)
+
+
+def test_a_snapshot_of_what_is_not_on_the_disk_breaks_a_rule(rig: Make) -> None:
+    machine = rig(before=_writes_nothing)
+    invariants.watch(machine.simulation)
+    machine.do("write", "/")
+    machine.run(1)
+    machine.host.backup.start()
+    machine.run(5)
+    (text,) = machine.broken
+    assert text.startswith("snapshot-not-written: the guest lets the host take a quiesced snapshot")
 
 
 def test_it_can_be_done_again_and_again(rig: Make) -> None:
@@ -90,7 +153,7 @@ def test_signs_of_life_come_until_the_host_is_done(rig: Make) -> None:
 
 
 class SlowSync:
-    """sync(2) that takes until ``release``, once ``held`` is set."""
+    """VFS_SYNC that takes until ``release``, once ``held`` is set."""
 
     def __init__(self) -> None:
         self.held = False
@@ -99,15 +162,13 @@ class SlowSync:
 
     def __call__(self, machine: Rig) -> None:
         self._machine = machine
-        machine.kernel.dispatch.wrap("do_sys_sync", self._around)
+        machine.kernel.dispatch.wrap("VFS_SYNC", self._around)
 
     def _around(self, usual: Callable[..., Any]) -> Callable[..., Model]:
-        def sync(lwp: int) -> Model:
+        def sync(*arguments: int) -> Model:
             while self.held:
                 yield Block(self._queue, what="biowait")
-            result = usual(lwp)
-            if result is not None:
-                yield from result
+            return (yield from usual(*arguments))
 
         return sync
 
@@ -323,6 +384,7 @@ def test_a_detach_waits_for_what_is_being_written(rig: Make) -> None:
     sync.held = True
     machine.host.backup.start()
     assert machine.until(lambda: "vmt0sync" in machine.threads)
+    machine.run(1)
     process = machine.start("detach", "vmt0")
     machine.run(20)
     assert process.state != "gone"

@@ -99,7 +99,7 @@ def _backup(rng: Rng) -> Verbs:
     start: dict[str, Any] = {"do": "start", "snapshot": rng.choice((0.5, 2.0, 8.0))}
     if rng.chance(1, 3):
         start |= {"version": rng.between(1, 2), "timeout": rng.choice((0, 5))}
-    verbs: Verbs = [("host.backup", start)]
+    verbs: Verbs = [("guest.write", "/"), ("host.backup", start)]
     if rng.chance(1, 4):
         verbs.append(("host.backup", {"do": "abort"}))
     return verbs

@@ -46,7 +46,8 @@ class Mount:
     """One mounted file system.
 
     ``figures`` is the truth; ``mnt_stat`` in guest memory is what somebody last asked for.
-    ``stuck`` makes it hang like NFS without its server.  ``dirty`` means data not yet written.
+    ``stuck`` makes it hang like NFS without its server.  ``dirty`` means data not yet written, the
+    oldest of it since ``dirty_since`` (virtual ns).
     """
 
     number: int
@@ -57,6 +58,7 @@ class Mount:
     figures: Figures
     struct: KernelObject
     dirty: bool = False
+    dirty_since: int = 0
     stuck: bool = False
     gone: bool = False
     flushed: int = 0  # how often VFS_SYNC or sync(2) came by
@@ -212,7 +214,8 @@ class Mounts(Subject):
         mount = self.find(directory)
         yield from self.enter(mount)
         mount.figures.writes += 1
-        mount.dirty = True
+        if not mount.dirty:
+            mount.dirty, mount.dirty_since = True, self.kernel.clock.now
         self.leave(mount)
 
     def suspended(self) -> list[str]:
@@ -242,9 +245,12 @@ class Mounts(Subject):
         self.kernel.scheduler.wake_all(mount.changed)
 
     def enter(self, mount: Mount) -> Model:
-        """Begin a transaction of the running thread; waits for the end of a suspension."""
+        """Begin a transaction of the running thread; waits for the end of a suspension.
+
+        A thread that is inside already is let in again, whatever the state (fstrans_start).
+        """
         lwp = self.kernel.current
-        while mount.closed_to(lwp):
+        while mount.closed_to(lwp) and not mount.busy.get(lwp):
             yield Block(mount.changed, what="fstrans")
         mount.busy[lwp] = mount.busy.get(lwp, 0) + 1
 
@@ -266,8 +272,7 @@ class Mounts(Subject):
     def flush(self, mount: Mount, *, wait: bool) -> Model:
         """Write what is dirty; without ``wait`` it is written soon."""
         mount.flushed += 1
-        if wait:
-            yield from self.wait_for_server(mount)
+        yield from self.wait_for_server(mount)
         if not mount.dirty:
             return
         kernel = self.kernel

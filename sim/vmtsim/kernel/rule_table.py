@@ -392,6 +392,9 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("channel-abandoned", _NOBODY,
          "a channel is closed before another is opened for its protocol",
          "send CLOSE for the channel that is given up"),
+        ("snapshot-not-written", _NOBODY,
+         "what was written before a quiesced snapshot began is on the disk when the host takes it",
+         "VFS_SYNC with MNT_WAIT: do_sys_sync starts the writes and does not wait"),
     ),
 }
 # fmt: on

@@ -194,6 +194,7 @@ class FileSystems(Subject):
         if not credentials:
             kernel.panic("null-pointer", f"VFS_SYNC by {kernel.where()} without credentials")
         mounts = self._mounts()
+        kernel.trace.emit("sync", directory=mount.directory, wait=flags == MNT_WAIT)
         yield from mounts.enter(mount)
         yield from mounts.flush(mount, wait=flags == MNT_WAIT)
         mounts.leave(mount)
@@ -201,7 +202,11 @@ class FileSystems(Subject):
 
     @kernel_function("void do_sys_sync(struct lwp *l)")
     def do_sys_sync(self, lwp_at: int) -> Model:
-        """Start writing everywhere; waits for suspended file systems."""
+        """Start writing everywhere; waits for suspended file systems, read-only ones included.
+
+        Even so it sleeps where a file system does not answer: for the locks of its vnodes
+        (ffs_sync, nfs_sync).
+        """
         kernel = self.kernel
         kernel.rules.may_sleep("do_sys_sync")
         # It uses the thread's credentials.
@@ -210,10 +215,11 @@ class FileSystems(Subject):
         mounts.syncs += 1
         kernel.trace.emit("sync")
         for mount in list(mounts.mounted):
-            if mount.flags & MNT_RDONLY or mount.gone:
+            if mount.gone:
                 continue
             yield from mounts.enter(mount)
-            yield from mounts.flush(mount, wait=False)
+            if not mount.flags & MNT_RDONLY and not mount.gone:
+                yield from mounts.flush(mount, wait=False)
             mounts.leave(mount)
 
     # -- suspension (NetBSD sys/kern/vfs_trans.c) ------------------------------------------------

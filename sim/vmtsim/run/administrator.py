@@ -12,6 +12,7 @@ from vmtsim.kernel.errors import Errno, Stalled
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.network import Network
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
@@ -196,6 +197,11 @@ class Administrator:
         else:
             cards = {"wm0": _listed(given)}
         self.kernel.subject(Network).configure(cards)
+
+    def do_write(self, directory: Any) -> Model:
+        """Write something, as a user, to the file system that is mounted there."""
+        yield from self.kernel.subject(Mounts).write(str(directory))
+        return 0
 
     def do_powerd(self, on: Any) -> Model:
         """Start powerd(8), or let it die."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.kernel.fslayout import MNT_LOCAL
+from vmtsim.kernel.mounts import Mounts
+
 if TYPE_CHECKING:
     from vmtsim.core.trace import Event
     from vmtsim.run.simulation import Simulation
 
 ABANDONED = "channel-abandoned"
 # Rules that are seen to be broken while the guest is inside a call to the host.
+QUIESCED = "snapshot-not-written"
 IN_TRAP = frozenset({ABANDONED})
 
 
@@ -31,4 +35,22 @@ def watch(simulation: Simulation) -> None:
                     f"it had: channels {', '.join(map(str, numbers))} are open",
                 )
 
+    def backup(event: Event) -> None:
+        """Check that what was written before a quiesced snapshot began is on its disk."""
+        nonlocal began
+        if event["name"] == "reset":
+            began = event.at
+        if event["name"] != "prov.snapshotCommit" or QUIESCED in broken:
+            return
+        for mount in simulation.kernel.subject(Mounts).mounted:
+            if mount.dirty and mount.dirty_since < began and mount.flags & MNT_LOCAL:
+                broken.add(QUIESCED)
+                simulation.kernel.violation(
+                    QUIESCED,
+                    f"the guest lets the host take a quiesced snapshot, and what was written to "
+                    f"{mount.directory} before it began is not on the disk yet",
+                )
+
+    began = 0
     simulation.trace.subscribe(opened, ["open"])
+    simulation.trace.subscribe(backup, ["backup.event"])

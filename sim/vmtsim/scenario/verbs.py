@@ -223,6 +223,7 @@ _GUEST_VERBS: dict[str, tuple[Callable[[Node, Problems], Any], str]] = {
         ),
         "ifconfig INTERFACE; `reading: [CALLS, INSTRUCTIONS]` while the driver reads the lists",
     ),
+    "write": (_text, "a user writes to the file system that is mounted on DIRECTORY"),
     "powerd": (_flag, "powerd starts (true) or dies (false)"),
     "clock": (_number, "the guest's clock is set off by SECONDS"),
     "suspend": (_anything, "the guest's own power management: suspend"),

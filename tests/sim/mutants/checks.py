@@ -13,6 +13,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.sysctl import Sysctl
 from vmtsim.kernel.timekeeping import TimeKeeping
+from vmtsim.run import invariants
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario, Step
 
@@ -108,6 +109,14 @@ def back_with_lag(module: Path) -> str:
     done.run()
     steps = done.kernel.subject(TimeKeeping).steps
     return verdict(done) or ("" if not steps else f"steps {steps}")
+
+
+def snapshot_is_written(module: Path) -> str:
+    """What was written before a quiesced snapshot began is on the disk when the host takes it."""
+    made = simulation(module, (5, "guest.write", "/"), (5.1, "host.backup", {"do": "start"}))
+    invariants.watch(made)
+    made.run()
+    return verdict(made)
 
 
 def uptime(module: Path) -> str:
@@ -362,6 +371,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "idle-hour": idle_hour,
     "uuid": uuid,
     "uptime": uptime,
+    "snapshot-is-written": snapshot_is_written,
     "clock-ahead-at-first": clock_ahead_at_first,
     "clock-not-set-yet": clock_not_set_yet,
     "back-with-lag": back_with_lag,
