@@ -20,6 +20,7 @@ IN_TRAP = frozenset({ABANDONED})
 def watch(simulation: Simulation) -> None:
     """Check the invariants of a run; what does not hold is reported once, as a violation."""
     broken: set[str] = set()
+    began = 0  # the latest backup, in virtual ns
 
     def opened(_event: Event) -> None:
         """Check that a guest which opens a channel has closed the one that it had."""
@@ -51,6 +52,5 @@ def watch(simulation: Simulation) -> None:
                     f"{mount.directory} before it began is not on the disk yet",
                 )
 
-    began = 0
     simulation.trace.subscribe(opened, ["open"])
     simulation.trace.subscribe(backup, ["backup.event"])
