@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,16 +85,29 @@ def checkout(made: Path, tmp_path: Path) -> Path:
 
 
 def shell(commands: str, where: Path) -> subprocess.CompletedProcess[str]:
-    """Run commands as somebody who types them would, errors in their place of the output."""
-    return subprocess.run(
-        ["sh", "-eu", "-c", commands],
-        cwd=where,
-        env={**os.environ, "MAKEFLAGS": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    """Run commands as somebody who types them would, errors in their place of the output.
+
+    What they leave in the background ends with them: a page that fails half-way does not hang.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            ["sh", "-eu", "-c", commands],
+            cwd=where,
+            env={**os.environ, "MAKEFLAGS": ""},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        status = process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        output.seek(0)
+        return subprocess.CompletedProcess(commands, status, output.read())
+
+
+def test_a_page_that_fails_half_way_ends(tmp_path: Path) -> None:
+    done = shell("sleep 1000000 &\necho before\nfalse\necho after", tmp_path)
+    assert (done.returncode, done.stdout) == (1, "before\n")
 
 
 def edit(block: Block, where: Path) -> None:
