@@ -10,6 +10,7 @@ import os
 import sys
 import termios
 import time
+from pathlib import Path
 
 STAMP = "[   5.1234567] "
 
@@ -185,6 +186,7 @@ def refused() -> None:
 
 def shell() -> None:
     os.environ["PS1"] = "netbsd# "
+    os.environ["ENV"] = str(Path(__file__).with_suffix(".sh"))
     os.execvp("sh", ["sh", "-i"])
 
 
