@@ -6,7 +6,9 @@ sequences first: SeaBIOS's serial console (QEMU's -nographic) draws with those.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +137,14 @@ class Console:
         progress: Callable[[str], None] | None = None,
     ) -> Console:
         """Return the console behind a command; raises pexpect.ExceptionPexpect if there is none."""
+        if shutil.which(command) is None:
+            raise pexpect.ExceptionPexpect(f"{command}: no such command")
+        # pexpect encodes the words as it decodes the output.  Latin-1 keeps the bytes of the
+        # output, but is not how names of files are encoded: the shell gets their very bytes.
+        words = [os.fsencode(word).decode("latin-1") for word in (command, *arguments)]
         spawn = _Command(
-            command,
-            list(arguments),
+            "/bin/sh",
+            ["-c", 'exec "$@"', "sh", *words],
             timeout=30,
             maxread=4096,
             searchwindowsize=_SEARCH_WINDOW,
