@@ -311,8 +311,9 @@ def carry_out(guest: Any, place: Path, command: str) -> subprocess.CompletedProc
     programs.mkdir(exist_ok=True)
     program = programs / "vmtctl"
     program.write_text(
-        f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(USERLAND))} exec {shlex.quote(sys.executable)} -m vmtctl "
-        f'--tools-root {shlex.quote(str(guest.root))} "$@"\n'
+        f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(USERLAND))} \\\n"
+        f"exec {shlex.quote(sys.executable)} -m vmtctl \\\n"
+        f'    --tools-root {shlex.quote(str(guest.root))} "$@"\n'
     )
     program.chmod(0o755)
     # What NetBSD has besides: MAKEDEV(8), and service(8) as far as a fix uses it.
