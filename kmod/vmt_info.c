@@ -13,7 +13,7 @@
  * message is XDR (RFC 4506): big-endian words, strings padded to words.
  *
  * File systems: only local ones, for a server that does not answer would hold
- * the worker, and none that the kernel makes up.  A file system that is
+ * the worker, and of the types that keep data on a disk.  A file system that is
  * suspended is left out until the next look.
  *
  * Hosts know one of several forms of interfaces and file systems; the first
@@ -701,11 +701,11 @@ vmt_is_disk(const struct statvfs *sb)
 
 	if ((sb->f_flag & MNT_LOCAL) == 0 || sb->f_blocks == 0)
 		return false;
-	for (i = 0; i < VMT_PSEUDO_DISKS; i++) {
-		if (strcmp(sb->f_fstypename, vmt_pseudo_disks[i]) == 0)
-			return false;
+	for (i = 0; i < VMT_DISK_TYPES; i++) {
+		if (strcmp(sb->f_fstypename, vmt_disk_types[i]) == 0)
+			return true;
 	}
-	return true;
+	return false;
 }
 
 /* What does not fit is left out. */

@@ -141,16 +141,14 @@ VMT_LOCAL_TABLE const struct vmt_nic_method vmt_nic_methods[VMT_NIC_METHODS] = {
 	{ 2, 8, vmt_nic_encode_v1 },
 };
 
-VMT_LOCAL_TABLE const char * const vmt_pseudo_disks[VMT_PSEUDO_DISKS] = {
-	"kernfs",
-	"procfs",
-	"ptyfs",
-	"fdesc",
-	"null",
-	"umap",
-	"overlay",
-	"union",
-	"puffs",
+VMT_LOCAL_TABLE const char * const vmt_disk_types[VMT_DISK_TYPES] = {
+	"ffs",
+	"lfs",
+	"ext2fs",
+	"msdos",
+	"zfs",
+	"ntfs",
+	"v7fs",
 };
 
 VMT_LOCAL_TABLE const struct vmt_counter vmt_counters[VMT_COUNTERS] = {

@@ -209,7 +209,7 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_DISK_MAX		32
 #define	VMT_DISK_TEXT		16384		/* bytes */
 #define	VMT_KEY_DISKS_V0	3
-#define	VMT_PSEUDO_DISKS	9
+#define	VMT_DISK_TYPES		7
 #if defined(__x86_64__)
 #define	VMT_SHORT_NAME		"other-64"
 #elif defined(__i386__)

@@ -394,7 +394,7 @@ VMT_LOCAL_DATA const struct vmt_switch_type vmt_switches[VMT_SWITCHES];
 VMT_LOCAL_DATA const struct vmt_text vmt_texts[VMT_LOGS];
 VMT_LOCAL_DATA const struct vmt_info_item vmt_info_items[VMT_INFOS];
 VMT_LOCAL_DATA const struct vmt_nic_method vmt_nic_methods[VMT_NIC_METHODS];
-VMT_LOCAL_DATA const char * const vmt_pseudo_disks[VMT_PSEUDO_DISKS];
+VMT_LOCAL_DATA const char * const vmt_disk_types[VMT_DISK_TYPES];
 VMT_LOCAL_DATA const struct vmt_counter vmt_counters[VMT_COUNTERS];
 VMT_LOCAL_DATA const struct vmt_node vmt_nodes[VMT_NODES];
 

@@ -187,7 +187,7 @@ def test_local_file_systems_are_told_with_their_sizes(rig: Make) -> None:
     (document,) = _disks(machine)
     assert document["version"] == "1"
     found = _named(machine)
-    assert sorted(found) == ["/", "/tmp", "/usr/a b"]
+    assert sorted(found) == ["/", "/usr/a b"]
     assert found["/"][1:] == (8 << 30, "ffs")
     # What is kept back for root is not free to anybody.
     assert found["/"][0] == (5 << 30) - (8 << 30) // 20 // 2048 * 2048
@@ -195,6 +195,19 @@ def test_local_file_systems_are_told_with_their_sizes(rig: Make) -> None:
     request = machine.requests("SetGuestDiskInfo ")[0]
     assert request.startswith(b'SetGuestDiskInfo {\n"version":"1",\n"disks":[\n{"name":"')
     assert request.endswith(b"}\n]}\0")
+    machine.leave()
+
+
+def test_memory_and_what_cannot_be_written_are_no_disks(rig: Make) -> None:
+    """tmpfs and mfs have the limit of their memory, a CD has nothing free: all are MNT_LOCAL."""
+
+    def mounted(machine: Rig) -> None:
+        mounts = machine.mounts
+        for kind in ("ext2fs", "msdos", "cd9660", "mfs", "tmpfs", "union"):
+            mounts.mount(kind, f"/{kind}", "/dev/x", size=1 << 30, free=1 << 29)
+
+    machine = rig(before=mounted)
+    assert sorted(_named(machine)) == ["/", "/ext2fs", "/msdos"]
     machine.leave()
 
 
@@ -217,9 +230,9 @@ def test_a_host_that_knows_no_json_gets_the_older_form(rig: Make) -> None:
     machine = rig(unknown_commands=frozenset({"SetGuestDiskInfo"}))
     assert len(_disks(machine)) == 1
     (sent,) = machine.info(3)
-    assert sent[0] == 2
-    assert len(sent) == 1 + 2 * 116
-    assert [each["name"] for each in machine.host.guestinfo.decoded[3]] == ["/", "/tmp"]
+    assert sent[0] == 1
+    assert len(sent) == 1 + 116
+    assert [each["name"] for each in machine.host.guestinfo.decoded[3]] == ["/"]
     assert machine.host.guestinfo.decoded[3][0]["size"] == 8 << 30
     machine.mounts.set_free("/", 1 << 30)
     machine.run(61)
@@ -268,7 +281,7 @@ def test_a_server_that_does_not_answer_holds_nobody(rig: Make) -> None:
         machine.mounts.stick("/net")
 
     machine = rig(before=mount)
-    assert sorted(_named(machine)) == ["/", "/tmp"]
+    assert sorted(_named(machine)) == ["/"]
     assert machine.ask("ping") == b"OK "
     machine.leave()
 

@@ -31,6 +31,10 @@ FLUSH_TIME = 20_000_000  # ns that it takes to write everything of a dirty file 
 # kind -> (frsize, bsize, whether the machine itself holds it)
 _KINDS = {
     "ffs": (2048, 16384, True),
+    "ext2fs": (1024, 4096, True),
+    "msdos": (4096, 4096, True),
+    "cd9660": (2048, 2048, True),
+    "mfs": (1024, 8192, True),
     "tmpfs": (4096, 4096, True),
     "kernfs": (512, 512, True),
     "procfs": (4096, 4096, True),
@@ -142,7 +146,7 @@ class Mounts(Subject):
     ) -> Mount:
         """Mount a file system at the end of the list; ``size`` and ``free`` in bytes.
 
-        Kinds: ffs, tmpfs, kernfs, procfs, ptyfs, nfs, union.
+        Kinds: ffs, ext2fs, msdos, cd9660, mfs, tmpfs, kernfs, procfs, ptyfs, nfs, union.
         """
         if kind not in _KINDS:
             raise ValueError(f"no kind of file system {kind!r}: {', '.join(_KINDS)}")

@@ -5,6 +5,7 @@ Each returns what is wrong, or "" where everything is right.  A panic is for the
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,18 @@ def snapshot_is_written(module: Path) -> str:
     invariants.watch(made)
     made.run()
     return verdict(made)
+
+
+def memory_is_no_disk(module: Path) -> str:
+    """The tmpfs that is mounted on /tmp is no disk of the machine."""
+    made = booted(module)
+    sent = [
+        bytes(event["request"])
+        for event in made.trace.events
+        if event.kind == "rpci" and b"SetGuestDiskInfo" in bytes(event["request"])
+    ]
+    wanted = base64.b64encode(b"/tmp")
+    return "" if sent and not any(wanted in each for each in sent) else f"{sent}"
 
 
 def uptime(module: Path) -> str:
@@ -371,6 +384,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "idle-hour": idle_hour,
     "uuid": uuid,
     "uptime": uptime,
+    "memory-is-no-disk": memory_is_no_disk,
     "snapshot-is-written": snapshot_is_written,
     "clock-ahead-at-first": clock_ahead_at_first,
     "clock-not-set-yet": clock_not_set_yet,

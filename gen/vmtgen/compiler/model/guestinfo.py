@@ -156,7 +156,7 @@ class Disks(Record):
     old_key: Key
     count: Count
     text: Bytes
-    pseudo: tuple[Printable, ...]
+    types: tuple[Printable, ...]
 
     def check(self, node: Node, report: Report) -> None:
         """Hold the count against both forms and their room."""
@@ -165,8 +165,8 @@ class Disks(Record):
         elif self.text < 1 + self.count * OLD_DISK:
             said = f"{self.count} file systems need {1 + self.count * OLD_DISK} bytes"
             report(node["text"], f"{said} in the older form")
-        if not self.pseudo:
-            report(node["pseudo"], "expected at least one name")
+        if not self.types:
+            report(node["types"], "expected at least one name")
 
 
 @dataclass(frozen=True, slots=True)
