@@ -232,7 +232,7 @@ vmt_backup_thread(void *arg)
 
 	/* It does not fit a kernel stack. */
 	sb = kmem_alloc(sizeof(*sb), KM_SLEEP);
-	/* Twice: a file system may lie in a file of one before it, see vnd(4). */
+	/* Twice: a file system may lie in a file of an earlier one (vnd(4)). */
 	vmt_backup_sync_all(sc, sb);
 	vmt_backup_sync_all(sc, sb);
 	kmem_free(sb, sizeof(*sb));
