@@ -44,7 +44,9 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <net/if_types.h>
 
 #include <netinet/in.h>
+#include <netinet/in_var.h>
 #include <netinet6/in6.h>
+#include <netinet6/in6_var.h>
 
 #include "vmtvar.h"
 
@@ -333,9 +335,7 @@ vmt_nic_encode_v3(uint8_t *start, const struct vmt_net *net, u_int max)
 			p = vmt_xdr_put_word(p, address->a_prefix);
 			p = vmt_xdr_put_word(p, 0);	/* no origin */
 			p = vmt_xdr_put_word(p, 1);	/* the status is */
-			p = vmt_xdr_put_word(p,
-			    address->a_length == sizeof(struct in_addr) ?
-			    VMT_NIC_PREFERRED : VMT_NIC_UNKNOWN);
+			p = vmt_xdr_put_word(p, address->a_status);
 		}
 		for (i = 0; i < 4; i++)		/* no DNS, WINS, DHCP */
 			p = vmt_xdr_put_word(p, 0);
@@ -498,6 +498,7 @@ static bool
 vmt_net_copy_ipv4(struct vmt_address *address, const struct ifaddr *ifa)
 {
 	const struct sockaddr_in *mask, *sin;
+	int flags;
 
 	if (ifa->ifa_addr == NULL || ifa->ifa_addr->sa_family != AF_INET)
 		return false;
@@ -508,6 +509,11 @@ vmt_net_copy_ipv4(struct vmt_address *address, const struct ifaddr *ifa)
 		return false;
 	memset(address, 0, sizeof(*address));
 	address->a_length = sizeof(sin->sin_addr);
+	flags = ((const struct in_ifaddr *)ifa)->ia4_flags;
+	address->a_status = (flags & IN_IFF_DUPLICATED) != 0 ?
+	    VMT_NIC_DUPLICATE : (flags & IN_IFF_TENTATIVE) != 0 ?
+	    VMT_NIC_TENTATIVE : (flags & IN_IFF_DETACHED) != 0 ?
+	    VMT_NIC_INACCESSIBLE : VMT_NIC_PREFERRED;
 	memcpy(address->a_bytes, &sin->sin_addr, sizeof(sin->sin_addr));
 	if (mask != NULL) {
 		address->a_prefix = vmt_count_mask_bits(
@@ -520,6 +526,7 @@ static bool
 vmt_net_copy_ipv6(struct vmt_address *address, const struct ifaddr *ifa)
 {
 	const struct sockaddr_in6 *mask, *sin6;
+	int flags;
 
 	if (ifa->ifa_addr == NULL || ifa->ifa_addr->sa_family != AF_INET6)
 		return false;
@@ -530,6 +537,12 @@ vmt_net_copy_ipv6(struct vmt_address *address, const struct ifaddr *ifa)
 		return false;
 	memset(address, 0, sizeof(*address));
 	address->a_length = sizeof(sin6->sin6_addr);
+	flags = ((const struct in6_ifaddr *)ifa)->ia6_flags;
+	address->a_status = (flags & IN6_IFF_DUPLICATED) != 0 ?
+	    VMT_NIC_DUPLICATE : (flags & IN6_IFF_TENTATIVE) != 0 ?
+	    VMT_NIC_TENTATIVE : (flags & IN6_IFF_DETACHED) != 0 ?
+	    VMT_NIC_INACCESSIBLE : (flags & IN6_IFF_DEPRECATED) != 0 ?
+	    VMT_NIC_DEPRECATED : VMT_NIC_UNKNOWN;
 	memcpy(address->a_bytes, &sin6->sin6_addr, sizeof(sin6->sin6_addr));
 	/* The kernel keeps the scope inside a link-local address. */
 	if (IN6_IS_ADDR_LINKLOCAL(&sin6->sin6_addr))
@@ -587,12 +600,18 @@ vmt_net_format_primary(char *text, size_t size)
 	return best != NULL;
 }
 
-/* Not 169.254/16; of IPv6 only 2000::/3, what is routed in the world. */
+/*
+ * Not 169.254/16; of IPv6 only 2000::/3, what is routed in the world; and none
+ * that the kernel does not use yet, or no longer.
+ */
 static bool
 vmt_is_reachable(const struct vmt_address *address)
 {
 	const uint8_t *b = address->a_bytes;
 
+	if (address->a_status != VMT_NIC_PREFERRED &&
+	    address->a_status != VMT_NIC_UNKNOWN)
+		return false;
 	if (address->a_length == sizeof(struct in_addr))
 		return b[0] != 169 || b[1] != 254;
 	return (b[0] & 0xe0) == 0x20;

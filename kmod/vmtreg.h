@@ -202,6 +202,10 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_NIC_IPV4		1
 #define	VMT_NIC_IPV6		2
 #define	VMT_NIC_PREFERRED	1
+#define	VMT_NIC_DEPRECATED	2
+#define	VMT_NIC_INACCESSIBLE	4
+#define	VMT_NIC_TENTATIVE	6
+#define	VMT_NIC_DUPLICATE	7
 #define	VMT_NIC_UNKNOWN		5
 #define	VMT_NIC_HOSTNAME	255		/* bytes */
 #define	VMT_DISK_PERIOD		60		/* s */

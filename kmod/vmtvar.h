@@ -174,6 +174,7 @@ struct vmt_request {
 struct vmt_address {
 	uint8_t		a_length;	/* 4 or 16 */
 	uint8_t		a_prefix;
+	uint8_t		a_status;	/* VMT_NIC_PREFERRED ... */
 	uint8_t		a_bytes[16];
 };
 

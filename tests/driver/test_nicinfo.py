@@ -335,3 +335,39 @@ def test_an_address_of_a_tunnel_will_do(rig: Make) -> None:
     assert machine.option("broadcastIP", "1") == b"OK "
     assert machine.requests("info-set") == [b"info-set guestinfo.ip 198.51.100.3"]
     machine.leave()
+
+
+# enum IpAddressStatus of lib/guestRpc/nicinfo.x.
+NUMBERS = {"preferred": 1, "deprecated": 2, "inaccessible": 4, "unknown": 5, "tentative": 6,
+           "duplicate": 7}  # fmt: skip
+STATES = [
+    ("192.0.2.77/24", 1, "tentative"),
+    ("192.0.2.77/24", 2, "duplicate"),
+    ("192.0.2.77/24", 4, "inaccessible"),
+    ("192.0.2.77/24", 0, "preferred"),
+    ("2001:db8::77/64", 2, "tentative"),
+    ("2001:db8::77/64", 4, "duplicate"),
+    ("2001:db8::77/64", 8, "inaccessible"),
+    ("2001:db8::77/64", 0x10, "deprecated"),
+    ("2001:db8::77/64", 0, "unknown"),
+]
+
+
+@pytest.mark.parametrize(("text", "flags", "state"), STATES)
+def test_the_flags_of_an_address_are_its_state(
+    rig: Make, text: str, flags: int, state: str
+) -> None:
+    """sys/netinet/in_var.h (IN_IFF_*), sys/netinet6/in6_var.h (IN6_IFF_*), nicinfo.x."""
+
+    def only(machine: Rig) -> None:
+        machine.net.configure({"wm0": []})
+        machine.net.add_address("wm0", text, flags=flags)
+
+    machine = rig(before=only)
+    (ip,) = nicinfo.unpack(_sent(machine)[-1])["nics"][0]["ips"]
+    assert ip["status"] == NUMBERS[state]
+    # What the kernel does not use is not the guest's address.
+    machine.option("broadcastIP", "1")
+    told = machine.requests("info-set guestinfo.ip")
+    assert bool(told) == (flags == 0)
+    machine.leave()

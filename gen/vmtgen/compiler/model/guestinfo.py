@@ -112,7 +112,11 @@ class AddressStatus(Record):
     """Numbers of the states of an address."""
 
     preferred: U32
+    deprecated: U32
+    inaccessible: U32
     unknown: U32
+    tentative: U32
+    duplicate: U32
 
 
 @dataclass(frozen=True, slots=True)
