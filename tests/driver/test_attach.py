@@ -352,6 +352,7 @@ def test_memory_may_run_out_at_every_allocation_of_the_worker(rig: Make, nth: in
 def test_a_file_system_that_tells_nothing_is_left_out(rig: Make, nth: int) -> None:
     machine = rig(load=False)
     injection = Injection(machine.kernel)
+    machine.mounts.mount("ffs", "/home", "/dev/wd0e", size=1 << 30, free=1 << 29)
     injection.fail("dostatvfs", nth)
     machine.load()
     machine.settle()
