@@ -413,7 +413,8 @@ vmt_clock_log_slew(struct vmt_softc *sc, int64_t ahead, u_int percent)
 	/* What is left when less than a second of it is slewed at a time. */
 	slow = MIN(ahead, (int64_t)VMT_US * 100 / MAX(percent, 1));
 	seconds = (ahead - slow) / VMT_SLEW_FAST + slow / VMT_SLEW_SLOW;
-	vmt_log(sc, VMT_LOG_CLOCK_AHEAD, ahead / VMT_US, seconds / 60 + 1);
+	vmt_log(sc, VMT_LOG_CLOCK_AHEAD, (ahead + VMT_US / 2) / VMT_US,
+	    howmany(seconds, 60));
 }
 
 /* Nothing to correct, or not allowed to: cancel a slew that is under way. */
