@@ -86,7 +86,8 @@ def test_whatever_close_answers_the_channel_is_forgotten(rig: Make, protocol: st
         else:
             assert machine.do("detach", "vmt0") == 0
             assert machine.do("rescan", "cpu0") == 0
-            machine.settle()
+        # The caller may have the reply before the worker closes the channel.
+        machine.settle()
         assert bend.count == 1
         bend.over()
     assert machine.channels == {"rpci": 0, "tclo": 1}

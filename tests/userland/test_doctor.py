@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakeguest import USERLAND
+from fakeguest import SHEBANG, USERLAND
 from vmtctl import checks, cli, grammar
 from vmtctl.commands import COMMANDS
 
@@ -321,7 +321,7 @@ def carry_out(guest: Any, place: Path, command: str) -> subprocess.CompletedProc
     service = guest.root / "usr/sbin/service"
     service.parent.mkdir(parents=True, exist_ok=True)
     service.write_text(
-        f"#!{sys.executable}\nimport json, sys\nassert sys.argv[1:] == ['powerd', 'start']\n"
+        f"{SHEBANG}import json, sys\nassert sys.argv[1:] == ['powerd', 'start']\n"
         f"path = {str(guest.file)!r}\nstate = json.load(open(path))\n"
         "state['processes'].append([312, '/usr/sbin/powerd'])\njson.dump(state, open(path, 'w'))\n"
     )

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fakeguest import require
+from fakeguest import SHEBANG, require
 from vmtgen import cli
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_six_commands_lead_to_a_guest_that_shuts_down_in_order(
     (root / "usr/pkg/bin").mkdir(parents=True, exist_ok=True)
     (root / "usr/pkg/bin/python3.13").symlink_to(sys.executable)
     program(tools, "pkgin", PKGIN.format(root=root))
-    program(tools, "pkg_add", f"#!{sys.executable} -IS\n{PKG_ADD.format(root=str(root))}")
+    program(tools, "pkg_add", f"{SHEBANG}{PKG_ADD.format(root=str(root))}")
     program(tools, "service", f'exec {root}/usr/sbin/service "$@"')
     program(root / "usr/pkg/bin", "vmtctl", VMTCTL.format(root=root))
     require("cksum")

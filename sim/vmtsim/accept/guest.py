@@ -83,6 +83,12 @@ _CALLS: dict[str, Callable[[Any], list[list[str]]]] = {
     "rpc": lambda a: [["rpc", a.decode("ascii") if isinstance(a, bytes) else str(a)]],
 }
 
+# The verbs that only the simulator can play, and why.
+_SIMULATED = {
+    "ifconfig": "the change comes between two instructions of the driver",
+    "write": "what is on its way to a disk is not seen on a console",
+}
+
 
 def _number(value: Any) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value)
@@ -90,6 +96,8 @@ def _number(value: Any) -> str:
 
 def unable(verb: str, argument: Any) -> str:
     """Return why a real guest cannot do ``guest.VERB``; "" if it can."""
+    if verb in _SIMULATED:
+        return _SIMULATED[verb]
     if verb not in _CALLS:
         return "there is no way to do it on a console"
     if verb == "load" and argument:
