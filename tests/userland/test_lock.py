@@ -10,6 +10,7 @@ import pytest
 from vmtctl import exits, lock
 from vmtctl.exits import Failure
 from vmtctl.install import hookplan
+from vmtctl.install.plan import Plan
 from vmtctl.install.tree import Tree
 from vmtctl.lock import FILES, FilesLock
 
@@ -93,6 +94,45 @@ def test_what_another_run_did_meanwhile_counts(
     monkeypatch.setattr(hookplan, "install", install)
     done = vmtctl("powerd", "install", "-R", str(image), "--json")
     assert (done.status, done.json["changed"]) == (0, False)
+
+
+def test_a_file_that_another_run_removes_during_the_look_is_absent(image: Path) -> None:
+    tree = Tree(str(image))
+    button = image / "etc/powerd/scripts/power_button"
+    real = tree.calls.open
+
+    def after_the_other_run(name: str, *args: Any, **options: Any) -> int:
+        if name == button.name:
+            button.unlink()
+        return real(name, *args, **options)
+
+    tree.calls.open = after_the_other_run  # type: ignore[method-assign]
+    assert tree.look("/etc/powerd/scripts/power_button").kind == "absent"
+
+
+@pytest.mark.parametrize("verb", [("powerd", "install"), ("clock", "5m", "--persist")])
+def test_a_look_that_fails_is_repeated_under_the_lock(
+    vmtctl: Control, image: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    looks = []
+
+    def sweep(self: Plan, *args: Any, **options: Any) -> None:
+        looks.append((image / FILES[1:]).exists())
+        if not looks[-1]:
+            raise Failure("cannot make sense of files that another run is changing")
+        real(self, *args, **options)
+
+    real = Plan.sweep
+    monkeypatch.setattr(Plan, "sweep", sweep)
+    assert vmtctl(*verb, "-R", str(image)).status == 0
+    assert looks[:2] == [False, True]
+
+
+def test_a_look_that_fails_under_the_lock_too_is_reported(vmtctl: Control, image: Path) -> None:
+    (image / "etc/powerd/vmt-event").mkdir()
+    done = vmtctl("powerd", "install", "-R", str(image))
+    assert done.status == exits.DATA
+    assert "vmt-event" in done.err
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o666])

@@ -119,9 +119,14 @@ class Context:
         """Print the JSON of a changing verb."""
         self.print_json({"changed": changed, "steps": self.steps, **more})
 
+    @property
+    def may_change(self) -> bool:
+        """Whether we are root, or work on another root of tools."""
+        return bool(self.values.option("tools-root")) or os.geteuid() == 0
+
     def need_root(self, doing: str) -> None:
         """Refuse unless we are root; a dry run, or another root of tools, needs none."""
-        if self.dry_run or self.values.option("tools-root") or os.geteuid() == 0:
+        if self.dry_run or self.may_change:
             return
         raise Failure(
             f"only root may {doing}",

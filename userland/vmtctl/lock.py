@@ -14,7 +14,10 @@ from vmtctl.exits import CANNOT_CREATE, TEMPORARY, Failure, from_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmtctl.context import Context
+    from vmtctl.install.plan import Plan
     from vmtctl.install.tree import Tree
 
 PATH = "/var/run/vmtctl.lock"
@@ -141,6 +144,24 @@ class FilesLock:
             pass  # a file that is left holds no lock
         os.close(self._file)
         os.close(self._directory)
+
+
+def first_look(context: Context, make: Callable[[], Plan]) -> Plan:
+    """Return the plan as the files are before the lock is taken.
+
+    It says whether there is anything to change, so whether root and the lock are needed.  Where
+    it fails, another run may be in the middle of its change: what counts is the same look under
+    the lock.  Raises Failure when that fails, too.
+    """
+    try:
+        return make()
+    except Failure:
+        if context.dry_run or not context.may_change:
+            raise
+        from vmtctl.install.tree import Tree
+
+        with FilesLock(Tree(context.files_root)):
+            return make()
 
 
 def left_over(context: Context) -> str | None:

@@ -133,7 +133,10 @@ class Tree:
                 kind = "directory"
             return Snapshot(path, kind, found, b"")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        file = calls.open(name, flags, dir_fd=directory)
+        try:
+            file = calls.open(name, flags, dir_fd=directory)
+        except FileNotFoundError:  # another run removed it since
+            return Snapshot(path, "absent", None, b"")
         try:
             found = calls.fstat(file)
             data = b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmtctl import clocks, guest
 from vmtctl.exits import OK, Failure
-from vmtctl.lock import FilesLock
+from vmtctl.lock import FilesLock, first_look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _set(context: Context, settings: dict[str, int], *, persist: bool) -> int:
     # -R with --persist prepares an image; the running clock is not touched.
     live = {} if context.image else _differing(context, settings, persist=persist)
     make = _planner(context, settings) if persist else None
-    plan = make() if make else None
+    plan = first_look(context, make) if make else None
     if context.dry_run:
         for name, value in live.items():
             context.step(f"set {clocks.described(name, value)}")

@@ -6,7 +6,7 @@ from vmtctl import guest, hooks
 from vmtctl.exits import OK, Failure
 from vmtctl.install import hookplan
 from vmtctl.install.tree import Tree
-from vmtctl.lock import FilesLock
+from vmtctl.lock import FilesLock, first_look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _typed(context: Context) -> bool:
 
 def carry_out(context: Context, make: Callable[[], Plan], nothing: str) -> int:
     """Show the plan that ``make`` returns, or do it, and report."""
-    plan = make()
+    plan = first_look(context, make)
     if not plan:
         return _unchanged(context, nothing)
     if context.dry_run:
