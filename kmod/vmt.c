@@ -108,6 +108,7 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	sc->sc_rpci.ch_counters = sc->sc_counters;
 	sc->sc_rpci.ch_other = &sc->sc_tclo;
 	sc->sc_event = VMT_SWITCH_NONE;
+	sc->sc_info_from = INT64_MAX;
 	vmt_clock_init(&sc->sc_clock);
 	sc->sc_request.r_command = kmem_zalloc(VMT_REQUEST_MAX + 1, KM_SLEEP);
 	sc->sc_request.r_reply = kmem_zalloc(VMT_REPLY_MAX, KM_SLEEP);
@@ -329,9 +330,13 @@ vmt_worker_turn(struct vmt_softc *sc)
 	vmt_request_serve(sc);
 	next = vmt_tclo_run(sc, vmt_uptime());
 	next = MIN(next, vmt_backup_run(sc, vmt_uptime()));
-	next = MIN(next, vmt_info_run(sc, vmt_uptime()));
-	next = MIN(next, vmt_disk_run(sc, vmt_uptime()));
-	next = MIN(next, vmt_nic_run(sc, vmt_uptime()));
+	if (vmt_uptime() < sc->sc_info_from)
+		next = MIN(next, sc->sc_info_from);
+	else {
+		next = MIN(next, vmt_info_run(sc, vmt_uptime()));
+		next = MIN(next, vmt_disk_run(sc, vmt_uptime()));
+		next = MIN(next, vmt_nic_run(sc, vmt_uptime()));
+	}
 	next = MIN(next, vmt_clock_run(sc, vmt_uptime()));
 	vmt_rpc_release(sc);
 	return next;

@@ -100,12 +100,16 @@ struct vmt_disk_method {
 static void	vmt_info_send_detailed(struct vmt_softc *, int64_t);
 static uint8_t	*vmt_xdr_put_word(uint8_t *, uint32_t);
 static uint8_t	*vmt_xdr_put_opaque(uint8_t *, const void *, size_t);
+static void	vmt_nic_send(struct vmt_softc *, const struct vmt_net *);
+static int	vmt_nic_send_primary(struct vmt_softc *, const struct vmt_net *,
+		    bool);
 static void	vmt_nic_format_mac(char *, const struct vmt_nic *);
 static bool	vmt_net_collect(struct vmt_net *, u_int);
 static void	vmt_net_free(struct vmt_net *);
 static u_int	vmt_net_walk(struct vmt_net *);
 static bool	vmt_net_copy_ipv4(struct vmt_address *, const struct ifaddr *);
 static bool	vmt_net_copy_ipv6(struct vmt_address *, const struct ifaddr *);
+static void	vmt_net_format_primary(const struct vmt_net *, char *, size_t);
 static uint8_t	vmt_count_mask_bits(const uint8_t *, size_t);
 static bool	vmt_is_reachable(const struct vmt_address *);
 static u_int	vmt_disk_collect(struct vmt_disk *, struct statvfs *);
@@ -146,8 +150,6 @@ vmt_info_run(struct vmt_softc *sc, int64_t now)
 	int64_t next = INT64_MAX;
 	u_int i;
 
-	if (!sc->sc_registered)
-		return next;
 	if (!sc->sc_detailed && !sc->sc_detailed_refused) {
 		if (now >= sc->sc_detailed_next)
 			vmt_info_send_detailed(sc, now);
@@ -240,30 +242,35 @@ vmt_info_free(struct vmt_softc *sc)
 int64_t
 vmt_nic_run(struct vmt_softc *sc, int64_t now)
 {
-	const struct vmt_nic_method *method;
 	struct vmt_net net;
-	size_t length, size;
-	int error;
 
-	if (!sc->sc_registered)
-		return INT64_MAX;
 	if (now < sc->sc_nic_next)
 		return sc->sc_nic_next;
 	sc->sc_nic_next = now + VMT_NIC_PERIOD * 1000;
-	if (sc->sc_nic_method == VMT_NIC_METHODS)
-		return sc->sc_nic_next;		/* refused, all of them */
-
 	if (!vmt_net_collect(&net, VMT_ADDRESS_MAX))
 		return sc->sc_nic_next;
-	size = VMT_NIC_FIXED + net.n_addresses * VMT_NIC_ENTRY;
+	(void)vmt_nic_send_primary(sc, &net, false);
+	if (sc->sc_nic_method < VMT_NIC_METHODS)
+		vmt_nic_send(sc, &net);
+	vmt_net_free(&net);
+	return sc->sc_nic_next;
+}
+
+/* Send the interfaces in the first form that the host takes. */
+static void
+vmt_nic_send(struct vmt_softc *sc, const struct vmt_net *net)
+{
+	const struct vmt_nic_method *method;
+	size_t length, size;
+	int error;
+
+	size = VMT_NIC_FIXED + net->n_addresses * VMT_NIC_ENTRY;
 	size = MAX(size, sizeof(struct vmt_nic_v1));
-	if (vmt_buffer_reserve(&sc->sc_nic, size) != 0) {
-		vmt_net_free(&net);
-		return sc->sc_nic_next;
-	}
+	if (vmt_buffer_reserve(&sc->sc_nic, size) != 0)
+		return;
 	for (;;) {
 		method = &vmt_nic_methods[sc->sc_nic_method];
-		length = (*method->m_encode)(sc->sc_nic.b_data, &net,
+		length = (*method->m_encode)(sc->sc_nic.b_data, net,
 		    method->m_addresses);
 		KASSERT(length <= size);
 		if (length == sc->sc_nic_length &&
@@ -292,9 +299,7 @@ vmt_nic_run(struct vmt_softc *sc, int64_t now)
 			break;
 		}
 	}
-	vmt_net_free(&net);
 	vmt_buffer_shrink(&sc->sc_nic);
-	return sc->sc_nic_next;
 }
 
 /* Send it again, and try the best form first. */
@@ -306,6 +311,44 @@ vmt_nic_forget(struct vmt_softc *sc)
 	sc->sc_nic_length = 0;
 	sc->sc_nic_method = 0;
 	sc->sc_nic_next = 0;
+	sc->sc_primary[0] = '\0';
+}
+
+/* The host asks for the primary address: send it, though it has it. */
+int
+vmt_nic_broadcast(struct vmt_softc *sc)
+{
+	struct vmt_net net;
+	int error;
+
+	if (!vmt_net_collect(&net, VMT_ADDRESS_MAX))
+		return 0;	/* with the next look */
+	error = vmt_nic_send_primary(sc, &net, true);
+	vmt_net_free(&net);
+	return error;
+}
+
+/*
+ * Keep guestinfo.ip up to date where the host asks for it.  An address that
+ * is gone is taken back with an empty value.  What the host refuses is not
+ * sent again before the address changes or the host asks.
+ */
+static int
+vmt_nic_send_primary(struct vmt_softc *sc, const struct vmt_net *net,
+    bool always)
+{
+	char text[VMT_ADDRESS_TEXT];
+	int error;
+
+	if (!sc->sc_broadcast)
+		return 0;
+	vmt_net_format_primary(net, text, sizeof(text));
+	if (strcmp(text, sc->sc_primary) == 0 && (!always || text[0] == '\0'))
+		return 0;
+	error = vmt_rpc_info_set(sc, "ip", text);
+	if (error == 0 || error == ENOTSUP)
+		strlcpy(sc->sc_primary, text, sizeof(sc->sc_primary));
+	return error;
 }
 
 size_t
@@ -567,21 +610,18 @@ vmt_count_mask_bits(const uint8_t *mask, size_t size)
 
 /*
  * The first address that others can reach us at: IPv4 if there is one, else
- * a global IPv6 address.  Returns false if there is none.
+ * a global IPv6 address; an empty text if there is none.
  */
-bool
-vmt_net_format_primary(char *text, size_t size)
+static void
+vmt_net_format_primary(const struct vmt_net *net, char *text, size_t size)
 {
 	const struct vmt_address *address, *best = NULL;
-	struct vmt_net net;
 	struct in6_addr ip6;
 	struct in_addr ip4;
 	u_int i;
 
-	if (!vmt_net_collect(&net, VMT_ADDRESS_MAX))
-		return false;
-	for (i = 0; i < net.n_addresses; i++) {
-		address = &net.n_address[i];
+	for (i = 0; i < net->n_addresses; i++) {
+		address = &net->n_address[i];
 		if (!vmt_is_reachable(address))
 			continue;
 		if (best == NULL || address->a_length < best->a_length)
@@ -589,6 +629,7 @@ vmt_net_format_primary(char *text, size_t size)
 		if (best->a_length == sizeof(ip4))
 			break;
 	}
+	text[0] = '\0';
 	if (best != NULL && best->a_length == sizeof(ip4)) {
 		memcpy(&ip4, best->a_bytes, sizeof(ip4));
 		(void)in_print(text, size, &ip4);
@@ -596,8 +637,6 @@ vmt_net_format_primary(char *text, size_t size)
 		memcpy(&ip6, best->a_bytes, sizeof(ip6));
 		(void)in6_print(text, size, &ip6);
 	}
-	vmt_net_free(&net);
-	return best != NULL;
 }
 
 /*
@@ -632,8 +671,6 @@ vmt_disk_run(struct vmt_softc *sc, int64_t now)
 	u_int count;
 	int error;
 
-	if (!sc->sc_registered)
-		return INT64_MAX;
 	if (now < sc->sc_disk_next)
 		return sc->sc_disk_next;
 	sc->sc_disk_next = now + VMT_DISK_PERIOD * 1000;

@@ -38,6 +38,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #define	VMT_CONTENTIONS		3
 
 #define	VMT_REGISTER_MS	30000	/* before it is tried again */
+#define	VMT_CAPABILITIES_MS	5000	/* to wait for that question */
 #define	VMT_REFUSALS	3	/* in a row: the channel is stuck */
 
 static bool	vmt_tclo_open(struct vmt_softc *, int64_t);
@@ -159,6 +160,7 @@ vmt_tclo_lose(struct vmt_softc *sc, int64_t now, int error)
 
 	vmt_channel_close(&sc->sc_tclo);
 	sc->sc_registered = false;
+	sc->sc_info_from = INT64_MAX;
 	vmt_clock_forget(sc);
 	if (now - sc->sc_opened >= VMT_CONTENTION_MS)
 		sc->sc_tries = 0;
@@ -365,6 +367,8 @@ vmt_do_reset(struct vmt_softc *sc, const struct vmt_message *message)
 	sc->sc_loss_logged = false;
 	sc->sc_opened = now;
 	sc->sc_registered = false;
+	sc->sc_info_from = now + VMT_CAPABILITIES_MS;
+	sc->sc_broadcast = false;
 	vmt_clock_forget(sc);
 	vmt_backup_forget(sc);
 	vmt_forget_sent(sc);
@@ -387,6 +391,7 @@ vmt_do_capabilities(struct vmt_softc *sc, const struct vmt_message *message)
 {
 
 	sc->sc_registered = true;
+	sc->sc_info_from = 0;
 	vmt_register_capabilities(sc, vmt_uptime());
 	return NULL;
 }
@@ -536,15 +541,16 @@ vmt_parse_number(const char *text, u_int *numberp)
 	return true;
 }
 
-/* The host shows an address in its list of machines. */
+/*
+ * The host shows an address in its list of machines.  At boot it asks before
+ * there is one, so this holds until the next reset.
+ */
 int
 vmt_option_broadcast_address(struct vmt_softc *sc, u_int on)
 {
-	char address[48];	/* INET6_ADDRSTRLEN is 46 */
 
-	if (on == 0 || !vmt_net_format_primary(address, sizeof(address)))
-		return 0;
-	return vmt_rpc_info_set(sc, "ip", address);
+	sc->sc_broadcast = on != 0;
+	return sc->sc_broadcast ? vmt_nic_broadcast(sc) : 0;
 }
 
 int

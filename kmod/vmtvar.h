@@ -170,6 +170,8 @@ struct vmt_request {
 	char		*r_reply;	/* (l) */
 };
 
+#define	VMT_ADDRESS_TEXT	48	/* INET6_ADDRSTRLEN is 46 */
+
 /* An address, without the scope that the kernel hides in it. */
 struct vmt_address {
 	uint8_t		a_length;	/* 4 or 16 */
@@ -267,6 +269,11 @@ struct vmt_softc {
 	int64_t		sc_last_message; /* (w) */
 	u_int		sc_poll_step;	/* (w) */
 
+	/*
+	 * Guest information begins (uptime in ms) with Capabilities_Register,
+	 * or a while after the reset where the host does not ask.
+	 */
+	int64_t		sc_info_from;	/* (w) */
 	struct vmt_info_state sc_info[VMT_INFOS];
 
 	bool		sc_detailed;	/* (w) the host has the long form */
@@ -278,6 +285,8 @@ struct vmt_softc {
 	size_t		sc_nic_length;	/* (w) of that, 0 for nothing */
 	u_int		sc_nic_method;	/* (w) */
 	int64_t		sc_nic_next;	/* (w) */
+	bool		sc_broadcast;	/* (w) the host asks for guestinfo.ip */
+	char		sc_primary[VMT_ADDRESS_TEXT]; /* (w) what it has */
 
 	char		*sc_disk_sent;	/* (w) what the host has */
 	size_t		sc_disk_length;	/* (w) of that, 0 for nothing */
@@ -447,7 +456,7 @@ VMT_LOCAL int64_t vmt_nic_run(struct vmt_softc *, int64_t);
 VMT_LOCAL void	vmt_nic_forget(struct vmt_softc *);
 VMT_LOCAL size_t vmt_nic_encode_v3(uint8_t *, const struct vmt_net *, u_int);
 VMT_LOCAL size_t vmt_nic_encode_v1(uint8_t *, const struct vmt_net *, u_int);
-VMT_LOCAL bool	vmt_net_format_primary(char *, size_t);
+VMT_LOCAL int	vmt_nic_broadcast(struct vmt_softc *);
 VMT_LOCAL int64_t vmt_disk_run(struct vmt_softc *, int64_t);
 VMT_LOCAL void	vmt_disk_forget(struct vmt_softc *);
 
