@@ -27,6 +27,7 @@ from vmtsim.kernel.sysmon import SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.run.coverage import Coverage
 from vmtsim.run.simulation import Simulation
+from vmtsim.scenario.guest import GuestSettings
 from vmtsim.scenario.script import Scenario
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Rig:
             0,
             options,
             (),
-            {"hostname": hostname, "net_mpsafe": net_mpsafe, "detachall": detachall},
+            GuestSettings(hostname=hostname, net_mpsafe=net_mpsafe, detachall=detachall),
         )
         self.simulation = Simulation(module, scenario, seed=seed, builtin_vmt=builtin)
         self._coverage = Coverage(module) if _LINES else None
@@ -165,11 +166,11 @@ class Rig:
 
     def do(self, verb: str, argument: Any = None, *, uid: int = 0) -> Any:
         """Run an administrator's command to its end and return its result (an errno, mostly)."""
-        return self.guest.wait(verb, getattr(self.guest, f"do_{verb}")(argument), uid=uid)
+        return self.guest.wait(verb, self.guest.command(verb, argument), uid=uid)
 
     def start(self, verb: str, argument: Any = None) -> Lwp:
         """Start an administrator's command."""
-        return self.guest.start(verb, getattr(self.guest, f"do_{verb}")(argument))
+        return self.guest.start(verb, self.guest.command(verb, argument))
 
     def when(self, kind: str, verb: str, argument: Any, **fields: Any) -> list[Lwp]:
         """Start a command in the middle of what happens: at the next event of a kind.
@@ -210,7 +211,7 @@ class Rig:
 
     def write(self, name: str, value: Any, *, uid: int = 0) -> int:
         """Set machdep.vmt0.NAME; returns the errno."""
-        reply = self.guest.wait("sysctl", self.guest.write(f"{PREFIX}.{name}", value), uid=uid)
+        reply = self.guest.wait("sysctl", self.guest.set_node(f"{PREFIX}.{name}", value), uid=uid)
         return int(reply.error)
 
     def call(

@@ -83,7 +83,7 @@ def main() -> int:
             lambda event: broken.append(f"{event['rule']}: {event.get('detail', '')}"),
             ["violation"],
         )
-        scenario = Scenario("soak", "", 0, HostOptions(), (), {})
+        scenario = Scenario("soak", "", 0, HostOptions(), ())
         simulation = Simulation(module, scenario, seed=args.seed, trace=trace)
         simulation.kernel.boot()
         simulation.admin.set_powerd(on=True)

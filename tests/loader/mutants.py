@@ -114,7 +114,7 @@ def simulated(path: Path) -> tuple[int | str, list[str]]:
     console = kernel.subject(Console)
     before = len(console.lines)
     try:
-        result: int | str = admin.wait("load", admin.do_load(None))
+        result: int | str = admin.wait("load", admin.load())
     except KernelPanic:
         result = "PANIC"
     return result, [line.text for line in console.lines[before:]]

@@ -89,7 +89,7 @@ class Machine:
 
     def do(self, verb: str, argument: Any = None) -> Any:
         """Run an administrator's command to its end and return its result (an errno, mostly)."""
-        return self.guest.wait(verb, getattr(self.guest, f"do_{verb}")(argument))
+        return self.guest.wait(verb, self.guest.command(verb, argument))
 
     @property
     def console(self) -> list[str]:

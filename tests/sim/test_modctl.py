@@ -39,14 +39,14 @@ def test_a_bare_name_is_not_found_outside_of_the_module_directory() -> None:
 
 
 def test_a_file_that_is_not_there_is_not_found(tmp_path: Path) -> None:
-    assert _twin().do("load", tmp_path / "vmt.kmod") == ENOENT
+    assert _twin().do("load", str(tmp_path / "vmt.kmod")) == ENOENT
 
 
 def test_a_file_that_is_no_module_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vmt.kmod"
     path.write_bytes(b"#!/bin/sh\n" * 50)
     machine = _twin()
-    assert machine.do("load", path) == ENOEXEC
+    assert machine.do("load", str(path)) == ENOEXEC
     assert "linker error" in machine.console[-1]
 
 
@@ -61,7 +61,7 @@ def test_a_module_that_a_kernel_dies_of_is_a_panic(tmp_path: Path) -> None:
     path = tmp_path / "twin.kmod"
     path.write_bytes(data)
     with pytest.raises(KernelPanic, match="not in a dedicated segment") as caught:
-        _twin().do("load", path)
+        _twin().do("load", str(path))
     assert caught.value.rule == "module-loader"
 
 

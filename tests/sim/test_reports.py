@@ -11,7 +11,7 @@ from vmtgen.common.text import one_line, visible
 from vmtsim import cli
 from vmtsim.core.trace import Event
 from vmtsim.report.chart_svg import svg
-from vmtsim.scenario.verbs import EXPECTATIONS, Pattern
+from vmtsim.scenario.expect import EXPECTATIONS, Pattern
 
 from .modkit import SOURCES, built
 

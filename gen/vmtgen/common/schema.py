@@ -14,10 +14,11 @@ What its value may be follows from the annotation alone, so that a new key is on
 a dataclass                a mapping with exactly these keys
 =========================  ======================================================================
 
-``Annotated`` takes the checks of this module: Range, Pattern, Length, Unique, Reference. A class
-may define ``check(self, node, report)`` for what concerns several keys together, and
-``SHORTHAND`` to name the field that a bare scalar in place of the mapping stands for. A field made
-by ``derived`` is no key: the class fills it in ``completed(self)``, which returns the final value.
+``Annotated`` takes the checks of this module: Range, Pattern, Length, NotEmpty, Unique, Reference;
+any other object with ``said`` and ``fits`` is one as well. A class may define
+``check(self, node, report)`` for what concerns several keys together, and ``SHORTHAND`` to name the
+field that a bare scalar in place of the mapping stands for. A field made by ``derived`` is no key:
+the class fills it in ``completed(self)``, which returns the final value.
 """
 
 from __future__ import annotations
@@ -26,16 +27,31 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 from vmtgen.common.located import Node, listed
 
 T = TypeVar("T")
 
-Report = Callable[[Node, str], None]
-"""How a class's ``check`` tells what is wrong: the node and the message."""
+
+class Report(Protocol):
+    """How a class's ``check`` reports what is wrong: the node, the message, and what was meant."""
+
+    def __call__(self, node: Node, message: str, *, hint: str | None = None) -> None:
+        """Note a problem."""
 
 
 class Record:
@@ -138,19 +154,33 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """A string or a sequence of ``low`` to ``high`` bytes or elements."""
+    """A string or a sequence of ``low`` to ``high`` bytes or elements, which ``noun`` names."""
 
     low: int
     high: int
+    noun: str = "characters"
 
     @property
     def said(self) -> str:
         """How messages put it."""
-        return f"of {self.low} to {self.high} characters"
+        span = str(self.low) if self.low == self.high else f"{self.low} to {self.high}"
+        return f"of {span} {self.noun}"
 
     def fits(self, value: object) -> bool:
         """Tell whether the length of ``value`` lies inside."""
         return isinstance(value, (str, tuple)) and self.low <= len(value) <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class NotEmpty:
+    """A mapping or a sequence with something in it."""
+
+    said: ClassVar[str] = "that is not empty"
+
+    @staticmethod
+    def fits(value: Any) -> bool:
+        """Tell whether ``value`` holds anything."""
+        return len(value) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +286,7 @@ def shape(hint: Any) -> str:
         return "mapping"
     if origin is Literal:
         return type(get_args(base)[0]).__name__
-    return "str" if base is Named else str(base.__name__)
+    return "str" if base is Named else str(getattr(base, "__name__", "any of several"))
 
 
 def node_shape(node: Node) -> str:
@@ -283,7 +313,7 @@ def described(hint: Any) -> str:
         if isinstance(check, Pattern):
             return check.said
     said = _described_base(base)
-    return " ".join([said, *(check.said for check in checks if isinstance(check, (Range, Length)))])
+    return " ".join([said, *(check.said for check in checks if hasattr(check, "said"))])
 
 
 def _described_base(base: Any) -> str:
@@ -294,7 +324,7 @@ def _described_base(base: Any) -> str:
         real = [choice for choice in get_args(base) if choice is not type(None)]
         return " or ".join(described(choice) for choice in real)
     if origin is Literal:
-        words = [str(word) for word in get_args(base)]
+        words = [str(word).lower() if word is True else str(word) for word in get_args(base)]
         return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
     if origin in {tuple, frozenset}:
         return f"a sequence of {plural(get_args(base)[0])}"
@@ -303,7 +333,13 @@ def _described_base(base: Any) -> str:
     if is_scalar_class(base):
         return described(keys_of(base)[0].hint)
     if dataclasses.is_dataclass(base):
-        keys = [key.name for key in keys_of(base) if key.name != "name"]
+        # A required `name` that is no shorthand is the key under which an entry stands.
+        own = getattr(base, "SHORTHAND", None)
+        keys = [
+            key.name
+            for key in keys_of(base)
+            if key.name != "name" or key.name == own or not key.required
+        ]
         return f"a mapping with the keys {listed(keys, limit=16)}"
     return str(base)
 

@@ -15,10 +15,11 @@ from vmtgen.common.errors import UNAVAILABLE, ReportedError
 
 from vmtsim.accept.files import FOLDER
 from vmtsim.accept.shell import LONGEST, Result, Shell
-from vmtsim.scenario.verbs import FACTS
+from vmtsim.scenario.expect import FACTS
+from vmtsim.scenario.guest import COMMANDS, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from vmtsim.scenario.guest import Calls
 
 # Where the files can go, first that is writable; /var/tmp is in every system (hier(7)).
 PLACES = ("/var/tmp", "/tmp", "/root", "/mnt")
@@ -60,56 +61,22 @@ class Facts:
         return re.split(r"[_\s]", self["release"])[0]
 
 
-def _listed(argument: Any) -> list[str]:
-    if argument is None:
-        return []
-    return [argument] if isinstance(argument, str) else [str(each) for each in argument]
-
-
-# A scenario's verb -> the calls of guest.sh that it means.
-_CALLS: dict[str, Callable[[Any], list[list[str]]]] = {
-    "hostname": lambda a: [["hostname", str(a)]],
-    "detach": lambda a: [["detach", str(a)]],
-    "rescan": lambda a: [["rescan", str(a)]],
-    "load": lambda _: [["load"]],
-    "unload": lambda a: [["unload", str(a)]],
-    "sysctl": lambda a: [["sysctl", f"{name}={_number(value)}"] for name, value in a.items()],
-    "addresses": lambda a: [["addresses", *_listed(a)]],
-    "powerd": lambda a: [["powerd", "on" if a else "off"]],
-    "clock": lambda a: [["clock", str(round(a))]],
-    "suspend": lambda _: [["suspend"]],
-    "resume": lambda _: [["resume"]],
-    "shutdown": lambda _: [["shutdown"]],
-    "rpc": lambda a: [["rpc", a.decode("ascii") if isinstance(a, bytes) else str(a)]],
-}
-
-# The verbs that only the simulator can play, and why.
-_SIMULATED = {
-    "ifconfig": "the change comes between two instructions of the driver",
-    "write": "what is on its way to a disk is not seen on a console",
-}
-
-
-def _number(value: Any) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
+def calls(verb: str, argument: Any) -> Calls | str:
+    """Return the calls of guest.sh that ``guest.VERB`` means, or why a console cannot do it."""
+    command = COMMANDS[verb]
+    found = command.typed(command.value(argument))
+    if isinstance(found, str):
+        return found
+    room = LONGEST - _MARKS - len("sh /var/tmp//guest.sh ") - len(FOLDER)
+    if any(len(shlex.join(words)) > room for words in found):
+        return "it is longer than a terminal's line"
+    return found
 
 
 def unable(verb: str, argument: Any) -> str:
     """Return why a real guest cannot do ``guest.VERB``; "" if it can."""
-    if verb in _SIMULATED:
-        return _SIMULATED[verb]
-    if verb not in _CALLS:
-        return "there is no way to do it on a console"
-    if verb == "load" and argument:
-        return "the path is one of the simulator's machine"
-    if verb == "addresses" and isinstance(argument, dict):
-        return "the guest has one network card"
-    if verb == "rpc" and not all(0x20 <= byte < 0x7F for byte in bytes(argument)):
-        return "the message has bytes that cannot be typed"
-    for words in _CALLS[verb](argument):
-        if len(shlex.join(words)) > LONGEST - _MARKS - len("sh /var/tmp//guest.sh ") - len(FOLDER):
-            return "it is longer than a terminal's line"
-    return ""
+    found = calls(verb, argument)
+    return found if isinstance(found, str) else ""
 
 
 class Guest:
@@ -125,7 +92,10 @@ class Guest:
 
     def do(self, verb: str, argument: Any) -> str:
         """Do what a scenario's ``guest.VERB`` means; returns "0" or how it failed."""
-        for words in _CALLS[verb](argument):
+        found = calls(verb, argument)
+        if isinstance(found, str):
+            return found
+        for words in found:
             result = self.call(*words)
             if not result.ok:
                 return failure(result)
@@ -144,7 +114,7 @@ class Guest:
 
 
 def named(result: Result) -> dict[str, str]:
-    """Return what `guest.sh named` printed: scenario.verbs.FACTS that are known, with values."""
+    """Return what `guest.sh named` printed: scenario.expect.FACTS that are known, with values."""
     pairs = (line.partition("=") for line in result.output.splitlines())
     return {name: value.strip() for name, _, value in pairs if name in FACTS and value.strip()}
 
@@ -156,7 +126,7 @@ def changed(facts: dict[str, str], verb: str, argument: Any) -> dict[str, str]:
     if verb != "addresses":
         return facts
     after = {name: value for name, value in facts.items() if name in {"hostname", "release"}}
-    for text in _listed(argument):
+    for text in listed(COMMANDS[verb].value(argument)):
         address = ipaddress.ip_interface(text)
         suffix = "6" if address.version == 6 else ""
         after.setdefault(f"address{suffix}", str(address.ip))

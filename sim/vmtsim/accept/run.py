@@ -34,8 +34,8 @@ from vmtsim.host import HostOptions
 from vmtsim.host.options import NANOSECONDS
 from vmtsim.report.session_text import Findings
 from vmtsim.run.simulation import Simulation
+from vmtsim.scenario.expect import Pattern
 from vmtsim.scenario.script import Scenario, Step
-from vmtsim.scenario.verbs import Pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -333,10 +333,10 @@ class Acceptance:
             inside.call("free")
             if scenario is POWER_OFF:
                 inside.call("originals")
-            inside.do("hostname", given.get("hostname", HOSTNAME))
-            inside.do("addresses", given.get("addresses", list(ADDRESSES)))
+            inside.do("hostname", given.hostname or HOSTNAME)
+            inside.do("addresses", list(ADDRESSES) if given.addresses is None else given.addresses)
             if self._powerd:
-                inside.do("powerd", bool(given.get("powerd", True)))
+                inside.do("powerd", given.powerd)
             facts = guest.named(inside.call("named"))
             loaded = inside.call("load")
             if not loaded.ok:

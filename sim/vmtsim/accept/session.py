@@ -11,7 +11,7 @@ from vmtsim.accept import guest as inside
 from vmtsim.accept.guest import Guest
 from vmtsim.gdb import locate
 from vmtsim.gdb.session import SEEN, Session, Settings
-from vmtsim.scenario.verbs import EXPECTATIONS
+from vmtsim.scenario.expect import EXPECTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class GuestSession(Session):
     The module is loaded already, at ``base`` (None: not known).  The scenario ends at its end, or
     from ``shortest`` nanoseconds on once nothing more is waited for.  ``spoke`` is false if the
     driver never called the host, ``talk_end`` the number of events up to the scenario's end.
-    ``facts`` are scenario.verbs.FACTS of the guest.  ``visit`` runs on the shell once the driver
+    ``facts`` are scenario.expect.FACTS of the guest.  ``visit`` runs on the shell once the driver
     is attached, and the scenario waits for its end.  With ``goes_down`` it waits for the guest's.
     """
 
@@ -205,7 +205,7 @@ class GuestSession(Session):
     def _rescan(self) -> None:
         """Let the device be looked for; then the settings that a scenario begins with."""
         scenario = self.settings.scenario
-        nodes = dict((scenario.guest.get("sysctl") if scenario is not None else None) or {})
+        nodes = dict((scenario.guest.sysctl if scenario is not None else None) or {})
 
         def typed(shell: Shell) -> str:
             guest = Guest(shell, self._folder)

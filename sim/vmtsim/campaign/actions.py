@@ -79,7 +79,7 @@ def _messages(rng: Rng) -> Verbs:
 
 
 def _commands(rng: Rng) -> Verbs:
-    return [("guest.rpc", rng.choice(_COMMANDS).encode()) for _ in range(rng.between(1, 4))]
+    return [("guest.rpc", rng.choice(_COMMANDS)) for _ in range(rng.between(1, 4))]
 
 
 def _suspend(rng: Rng) -> Verbs:

@@ -16,8 +16,9 @@ from vmtsim.campaign.actions import ACTIONS, Action
 from vmtsim.core.rng import Rng
 from vmtsim.host.faults import FAULTS
 from vmtsim.host.options import NANOSECONDS, OPTION_BURST, HostOptions
+from vmtsim.scenario.expect import Pattern
+from vmtsim.scenario.guest import GuestSettings
 from vmtsim.scenario.script import Phase, Scenario, Step
-from vmtsim.scenario.verbs import Pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,10 +71,10 @@ def draw(seed: int, *, builtin: bool | None = None) -> Plan:
             duration=second + _SECOND_PHASE * NANOSECONDS,
             host=_host(rng.fork("host")),
             steps=steps,
-            guest={
-                "hostname": f"guest{rng.below(1000)}.example",
-                "net_mpsafe": rng.fork("kernel").chance(1, 4),
-            },
+            guest=GuestSettings(
+                hostname=f"guest{rng.below(1000)}.example",
+                net_mpsafe=rng.fork("kernel").chance(1, 4),
+            ),
         ),
         odds=odds,
         actions=len(actions),
@@ -150,7 +151,7 @@ def _round_trip(rng: Rng, end: int) -> list[Step]:
     if rng.chance(1, 4):
         steps += [
             _step(at, "guest.unload", "vmt", Phase.SAFETY),
-            _step(back, "guest.load", "", Phase.SAFETY),
+            _step(back, "guest.load", None, Phase.SAFETY),
         ]
     else:
         steps.append(_step(at, "guest.detach", "vmt0", Phase.SAFETY))
@@ -176,7 +177,7 @@ def _liveness(start: int, finale: str) -> tuple[Step, ...]:
     steps = [
         step(0, "host.fault", {"none": {}}),
         step(0, "guest.powerd", True),
-        step(0, "guest.load", ""),
+        step(0, "guest.load", None),
         step(0, "guest.hostname", "back.example"),
         # The kernel's own driver may have taken the place while ours was unloaded.
         step(1, "guest.detach", "vmt0"),

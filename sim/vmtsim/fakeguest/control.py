@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from vmtgen.common.errors import USAGE
 from vmtgen.common.text import visible
 
+from vmtsim.core.verb import ArgumentError
 from vmtsim.fakeguest.call import Answer, refuse
-from vmtsim.host.operator import ArgumentError, RefusedError, find
+from vmtsim.host.operator import RefusedError, find
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

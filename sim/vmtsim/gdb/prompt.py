@@ -10,7 +10,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vmtsim.host.operator import OPERATIONS, ArgumentError, RefusedError
+from vmtsim.core.verb import ArgumentError
+from vmtsim.host.operator import OPERATIONS, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from vmtsim.gdb.rsp import StubGoneError
 from vmtsim.gdb.server import Patience, Server
 from vmtsim.host import Host, HostOptions
 from vmtsim.host.options import EPOCH, NANOSECONDS
+from vmtsim.scenario.expect import EXPECTATIONS
 from vmtsim.scenario.script import Failure, LeftOut, Scenario, ScenarioRun, Step
-from vmtsim.scenario.verbs import EXPECTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,13 +12,12 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
 
-from vmtgen.common.construct import value_of
 from vmtgen.common.located import Node, Problems, listed, nearest
 from vmtgen.common.schema import Record, keys_of
 
-from vmtsim.core.trace import unprintable
+from vmtsim.core.verb import ArgumentError, Message, Nothing, Scalar, Switch, Verb
 from vmtsim.host.backup import quiesce_parameters
 from vmtsim.host.faults import FAULTS, POINTS
 from vmtsim.host.options import NANOSECONDS
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 
     from vmtsim.host.machine import Host
 
-# Evaluated at run time by the schema engine, on Python 3.10 too.
-Scalar = Union[bool, int, float, str]  # noqa: UP007
-Number = Union[float, None]  # noqa: UP007
+Number = float | None
 _FOREVER = 1e10  # seconds: three centuries
 
 
@@ -40,34 +37,7 @@ class RefusedError(Exception):
     """The host cannot do it now; the text says why."""
 
 
-class ArgumentError(Exception):
-    """The words of an operation make no sense; the text says what was expected."""
-
-
 # Arguments.
-
-
-@dataclass(frozen=True)
-class Nothing(Record):
-    """No arguments; a scenario writes ``true``."""
-
-    SHORTHAND: ClassVar[str] = "now"
-    now: bool = True
-
-
-@dataclass(frozen=True)
-class Message(Record):
-    r"""A TCLO message; a byte that does not print is written ``\xNN``."""
-
-    SHORTHAND: ClassVar[str] = "message"
-    message: str
-
-    def check(self, node: Node, report: Report) -> None:
-        """Refuse an escape that is none."""
-        try:
-            unprintable(self.message)
-        except (ValueError, IndexError):
-            report(node, r"a backslash is written \\, another byte \xNN")
 
 
 @dataclass(frozen=True)
@@ -123,14 +93,6 @@ class Clock(Record):
 
 
 @dataclass(frozen=True)
-class Switch(Record):
-    """On or off."""
-
-    SHORTHAND: ClassVar[str] = "on"
-    on: bool
-
-
-@dataclass(frozen=True)
 class Backup(Record):
     """A quiesced snapshot; ``version`` and ``timeout`` choose the newer request."""
 
@@ -161,7 +123,7 @@ class FaultArguments(Record):
 
 
 def _send(host: Host, given: Message) -> str:
-    host.send(unprintable(given.message))
+    host.send(given.content)
     return f"sent {given.message}"
 
 
@@ -285,25 +247,21 @@ def _high_bandwidth(host: Host, given: Switch) -> str:
 
 
 @dataclass(frozen=True)
-class Operation:
-    """One operation: its name, the schema of its arguments, what it does in words, and the deed."""
+class Operation(Verb):
+    """A verb of the host's operator.  ``run`` does it and returns what happened, in words."""
 
-    name: str
-    arguments: Any
-    text: str
     run: Callable[[Host, Any], str]
 
     @property
     def usage(self) -> str:
         """The operation with its arguments, as they are typed."""
-        if get_origin(self.arguments) is Mapping:
+        if self.free:
             what = "FAULT [KEY=VALUE ...]" if self.name == "fault" else "NAME=VALUE ..."
             return f"{self.name} {what}"
         keys = [key for key in keys_of(self.arguments) if self.arguments is not Nothing]
-        shorthand = getattr(self.arguments, "SHORTHAND", None)
         words = []
         for key in keys:
-            if key.name != shorthand:
+            if key.name != self.shorthand:
                 words.append(f"[{key.name}=X]")
                 continue
             choices = get_args(key.hint) if get_origin(key.hint) is Literal else ()
@@ -311,38 +269,29 @@ class Operation:
             words.append(word if key.required else f"[{word}]")
         return " ".join([self.name, *words])
 
-    def check(self, node: Node, problems: Problems) -> Any:
-        """Note what is wrong with the argument of a scenario's step; return it in plain form."""
-        if self.name != "fault" or node.kind != "scalar":
-            value_of(self.arguments, node, problems)
-        if self.name == "fault":
-            _check_faults(node, problems)
-        return self._whole(node.plain())
+    def read(self, node: Node, problems: Problems) -> Any:
+        """Return the argument as a value; a fault has to be one that there is."""
+        if self.name != "fault":
+            return super().read(node, problems)
+        _check_faults(node, problems)
+        return None if node.kind == "scalar" else super().read(node, problems)
 
-    def _whole(self, plain: Any) -> Any:
-        """Return the plain form without shorthands, so that a trace shows one form of each."""
+    def whole(self, plain: Any) -> Any:
+        """Return the plain form without shorthands."""
         if self.name == "fault":
             given = plain if isinstance(plain, dict) else {str(plain): None}
             return {name: arguments or {} for name, arguments in given.items()}
-        shorthand = getattr(self.arguments, "SHORTHAND", None)
-        if shorthand is None or isinstance(plain, dict) or len(keys_of(self.arguments)) == 1:
-            return plain
-        return {shorthand: plain}
+        return super().whole(plain)
 
     def carry_out(self, host: Host, plain: Any) -> str:
         """Do it, with the argument in plain form; return what happened.
 
         Raises ArgumentError for arguments that make no sense, RefusedError where it cannot be.
         """
-        problems = Problems()
-        node = Node.of(self._whole(plain), self.name)
-        value = value_of(self.arguments, node, problems)
-        if self.name == "fault":
-            _check_faults(node, problems)
-        if problems:
-            raise ArgumentError(
-                "; ".join(problem.message for problem in problems.found) + f" (usage: {self.usage})"
-            )
+        try:
+            value = self.value(plain)
+        except ArgumentError as error:
+            raise ArgumentError(f"{error} (usage: {self.usage})") from None
         return self.run(host, value)
 
     def parse(self, line: str) -> Any:
@@ -356,7 +305,6 @@ class Operation:
 
     def plain(self, words: Sequence[str]) -> Any:
         """Return the plain form of arguments that were typed; raises ArgumentError."""
-        mapping = get_origin(self.arguments) is Mapping
         if self.arguments is Message:
             if not words:
                 raise ArgumentError(f"usage: {self.usage}")
@@ -366,19 +314,19 @@ class Operation:
             word.partition("=") for word in words if "=" in word)}  # fmt: skip
         if self.name == "fault" and len(bare) == 1:
             return {bare[0]: pairs or None}
-        shorthand = getattr(self.arguments, "SHORTHAND", None)
-        if len(bare) > 1 or (bare and (mapping or shorthand is None)):
+        shorthand = self.shorthand
+        if len(bare) > 1 or (bare and (self.free or shorthand is None)):
             raise ArgumentError(f"usage: {self.usage}")
         if bare and not pairs and len(keys_of(self.arguments)) == 1:
             return _scalar(bare[0])
         if bare:
             pairs = {str(shorthand): _scalar(bare[0]), **pairs}
-        if not pairs and not mapping and len(keys_of(self.arguments)) == 1:
+        if not pairs and not self.free and len(keys_of(self.arguments)) == 1:
             (key,) = keys_of(self.arguments)
             if key.required:
                 raise ArgumentError(f"usage: {self.usage}")
             return getattr(self.arguments(), key.attribute)
-        if not pairs and (mapping or self.arguments is Clock):
+        if not pairs and (self.free or self.arguments is Clock):
             raise ArgumentError(f"usage: {self.usage}")
         return pairs
 
@@ -420,7 +368,7 @@ def _scalar(text: str) -> bool | int | float | str:
 _TABLE = (
     Operation("tclo", Message, "send a TCLO message", _send),
     Operation("power", Power, "ask for a power operation; suspend with seconds suspends", _power),
-    Operation("fault", Mapping[str, Union[FaultArguments, None]],  # noqa: UP007
+    Operation("fault", Mapping[str, FaultArguments | None],
               "let a fault strike at its next opportunity; none: no fault any more", _fault),
     Operation("lose", Channels, "forget channels without a word", _lose),
     Operation("close", Protocol, "close channels, so that the guest sees it", _close),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Annotated, Literal, get_args
+
+from vmtgen.common.schema import Length, Range
 
 NANOSECONDS = 1_000_000_000
 
 # 2026-01-01T00:00:00Z.  Fixed, so that a run says the same today and in ten years.
 EPOCH = 1_767_225_600
 
-KINDS = ("vmware", "qemu", "hardware")
-HYPERCALLS = ("none", "vmcall", "vmmcall")
+Kind = Literal["vmware", "qemu", "hardware"]
+Hypercall = Literal["none", "vmcall", "vmmcall"]
 
 # Options that a current host sends after Capabilities_Register, with the values of a fresh VM.
 # Names: open-vm-tools lib/include/vmware/guestrpc/{tclodefs,timesync,powerops}.h; which of them
@@ -44,13 +47,13 @@ class HostOptions:
 
     # vmware: everything.  qemu: the `vmport` device, which has no MESSAGE command.
     # hardware: nobody answers, the bus floats high.
-    kind: str = "vmware"
+    kind: Kind = "vmware"
     # 2 ESX, 4 Workstation and Fusion (open-vm-tools lib/include/vm_vmx_type.h).
     product_type: int = 2
     cpuid: bool = True
     # The instruction that leaf 0x40000010 offers.  Few hosts do: those whose guests have encrypted
     # memory (Linux arch/x86/kernel/cpu/vmware.c).
-    hypercall: str = "none"
+    hypercall: Hypercall = "none"
     # x86 alone: False is such a guest, whose ports nobody answers.
     ports: bool = True
     # Blame nobody for I/O ports and commands that a tools driver has no business with: another
@@ -59,7 +62,7 @@ class HostOptions:
     high_bandwidth: bool = True
     cookies: bool = True
     # lib/include/guest_msg_def.h; hosts of old had 8.
-    channels: int = 128
+    channels: Annotated[int, Range(1, 0x10000)] = 128
     max_message: int = 65536
     # The out-of-tree QEMU emulation closes idle channels after 80 s; VMware's figure is unknown.
     idle_close: int = 80
@@ -70,7 +73,12 @@ class HostOptions:
     hardware_version: int = 21
     build_number: int = 24_022_510
     # Four words as GETUUID returns them in EAX, EBX, ECX, EDX.
-    uuid: tuple[int, int, int, int] = (0x03020100, 0x07060504, 0x0B0A0908, 0x0F0E0D0C)
+    uuid: Annotated[tuple[int, ...], Length(4, 4, "numbers")] = (
+        0x03020100,
+        0x07060504,
+        0x0B0A0908,
+        0x0F0E0D0C,
+    )
 
     epoch: int = EPOCH
     # The time commands that this host knows: 23 GETTIME, 46 GETTIMEFULL, 55 with lag.
@@ -108,10 +116,12 @@ class HostOptions:
     scramble: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind {self.kind!r}: use one of {', '.join(KINDS)}")
-        if self.hypercall not in HYPERCALLS:
-            raise ValueError(f"hypercall {self.hypercall!r}: use one of {', '.join(HYPERCALLS)}")
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind {self.kind!r}: use one of {', '.join(get_args(Kind))}")
+        if self.hypercall not in get_args(Hypercall):
+            raise ValueError(
+                f"hypercall {self.hypercall!r}: use one of {', '.join(get_args(Hypercall))}"
+            )
         if not 1 <= self.channels <= 0x10000:
             raise ValueError(f"channels {self.channels}: from 1 to 65536")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.kernel.api import Block
@@ -20,14 +21,17 @@ from vmtsim.kernel.scheduler import Meanwhile, WaitQueue
 from vmtsim.kernel.sysctl import BOOL, INT, STRING, Reply, Sysctl
 from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
+from vmtsim.scenario.guest import COMMANDS, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from vmtsim.core.verb import Scalar
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.scenario.guest import Cards, Ifconfig
 
 FEATURE_BUS = "cpufeaturebus"
 # Virtual time in which a command of the administrator must end.
@@ -55,7 +59,7 @@ class Administrator:
         self._powerd: Lwp | None = None
 
     def fact(self, name: str) -> str | None:
-        """Return one of scenario_verbs.FACTS as it is now."""
+        """Return one of scenario.expect.FACTS as it is now."""
         options = self.kernel.options
         if name == "release":
             return options.release
@@ -100,77 +104,83 @@ class Administrator:
         return f"is {lwp.state}"
 
     def do(self, verb: str, argument: Any) -> None:
-        """Start what a scenario's verb ``guest.VERB`` means; the result goes to ``results``."""
-        command = getattr(self, f"do_{verb}")
-        self.start(verb, self._noted(verb, argument, command(argument)))
+        """Start the command of scenario.guest.COMMANDS; the result goes to ``results``."""
+        self.start(verb, self._noted(verb, argument, self.command(verb, argument)))
+
+    def command(self, verb: str, argument: Any) -> Model:
+        """Return the command that scenarios call ``guest.VERB``; raises ArgumentError."""
+        row = COMMANDS[verb]
+        return row.run(self, row.value(argument))
 
     def _noted(self, verb: str, argument: Any, main: Model) -> Model:
         result = yield from main
         self.results.append((verb, argument, result))
         shown = describe_errno(result) if isinstance(result, int) else str(result)
-        self.kernel.trace.emit("guest.done", verb=verb, argument=str(argument), result=shown)
+        self.kernel.trace.emit(
+            "guest.done",
+            verb=verb,
+            argument="" if argument is None else str(argument),
+            result=shown,
+        )
         return result
 
     # -- commands, as models -----------------------------------------------------------------
 
-    def do_load(self, path: Any) -> Model:
+    def load(self, path: str | None = None) -> Model:
         """modload; without a path the module under test."""
-        target = self.module if path in {None, "", True} else path
-        return self.kernel.subject(Modules).load(target)
+        return self.kernel.subject(Modules).load(path or self.module)
 
-    def do_unload(self, name: Any) -> Model:
+    def unload(self, name: str) -> Model:
         """Modunload NAME."""
-        return self.kernel.subject(Modules).unload(str(name))
+        return self.kernel.subject(Modules).unload(name)
 
-    def do_detach(self, name: Any) -> Model:
+    def detach(self, device: str) -> Model:
         """Drvctl -d DEVICE."""
-        return self.kernel.subject(Autoconf).drvctl_detach(str(name))
+        return self.kernel.subject(Autoconf).drvctl_detach(device)
 
-    def do_rescan(self, name: Any) -> Model:
+    def rescan(self, bus: str) -> Model:
         """Drvctl -r -a cpufeaturebus BUS."""
-        return self.kernel.subject(Autoconf).drvctl_rescan(str(name), FEATURE_BUS)
+        return self.kernel.subject(Autoconf).drvctl_rescan(bus, FEATURE_BUS)
 
-    def do_hostname(self, name: Any) -> Model:
+    def hostname(self, name: str) -> Model:
         """Sysctl -w kern.hostname=NAME."""
-        self.kernel.subject(Identity).set_hostname(str(name))
+        self.kernel.subject(Identity).set_hostname(name)
         yield from ()
         return 0
 
-    def do_addresses(self, given: Any) -> Model:
-        """ifconfig: a mapping of interface to addresses, or a list for the one card."""
+    def addresses(self, given: Cards) -> Model:
+        """ifconfig: a mapping of interface to addresses, or those of the one card."""
         return self._locked(lambda: self.set_addresses(given))
 
-    def do_ifconfig(self, given: Any) -> Model:
+    def ifconfig(self, given: Ifconfig) -> Model:
         """Ifconfig INTERFACE create, destroy, up, down, alias ADDRESS or delete ADDRESS.
 
         ``reading: [CALLS, INSTRUCTIONS]`` does it on another processor, so many calls of the kernel
         and instructions after a thread of the module has begun to read the lists; where none does
         within two minutes, it does it then.
         """
-        given = dict(given)
-        at = given.pop("reading", None)
-        if at is not None:
+        if given.reading is not None:
+            calls, instructions = given.reading
             scheduler = self.kernel.scheduler
-            now = Meanwhile(_READERS, int(at[0]), max(1, int(at[1])), WaitQueue("ifconfig"))
+            now = Meanwhile(_READERS, calls, max(1, instructions), WaitQueue("ifconfig"))
             scheduler.meanwhile.append(now)
             yield Block(now.queue, deadline=self.kernel.clock.now + _WALK, what="ifconfig")
             if now in scheduler.meanwhile:
                 scheduler.meanwhile.remove(now)
-        return (yield from self._locked(lambda: self._ifconfig(**given)))
+        return (yield from self._locked(lambda: self._ifconfig(given)))
 
-    def _ifconfig(
-        self, interface: str, *, alias: str = "", delete: str = "", flags: int = 0, do: str = ""
-    ) -> None:
+    def _ifconfig(self, given: Ifconfig) -> None:
         network = self.kernel.subject(Network)
-        if do == "create":
+        interface = given.interface
+        if given.do == "create":
             network.add(interface)
-        if delete:
-            network.remove_address(interface, delete)
-        if alias:
-            network.add_address(interface, alias, flags=flags)
-        if do in {"up", "down"}:
-            network.up(interface, up=do == "up")
-        if do == "destroy":
+        if given.delete:
+            network.remove_address(interface, given.delete)
+        if given.alias:
+            network.add_address(interface, given.alias, flags=given.flags)
+        if given.do in {"up", "down"}:
+            network.up(interface, up=given.do == "up")
+        if given.do == "destroy":
             network.remove(interface)
 
     def _locked(self, change: Callable[[], None]) -> Model:
@@ -190,22 +200,21 @@ class Administrator:
             lock.unlock(1)
         return 0
 
-    def set_addresses(self, given: Any) -> None:
+    def set_addresses(self, given: Cards) -> None:
         """Give the card, or the cards of a mapping, these addresses."""
-        if isinstance(given, dict):
-            cards = {name: _listed(value) for name, value in given.items()}
-        else:
-            cards = {"wm0": _listed(given)}
-        self.kernel.subject(Network).configure(cards)
+        cards = given if isinstance(given, Mapping) else {"wm0": given}
+        self.kernel.subject(Network).configure(
+            {name: list(listed(each)) for name, each in cards.items()}
+        )
 
-    def do_write(self, directory: Any) -> Model:
+    def write(self, directory: str) -> Model:
         """Write something, as a user, to the file system that is mounted there."""
-        yield from self.kernel.subject(Mounts).write(str(directory))
+        yield from self.kernel.subject(Mounts).write(directory)
         return 0
 
-    def do_powerd(self, on: Any) -> Model:
-        """Start powerd(8), or let it die."""
-        self.set_powerd(on=bool(on))
+    def powerd(self, *, on: bool) -> Model:
+        """Start the power daemon, or let it die."""
+        self.set_powerd(on=on)
         yield from ()
         return 0
 
@@ -219,34 +228,33 @@ class Administrator:
             self._powerd = None
             power.close()
 
-    def do_clock(self, seconds: Any) -> Model:
+    def clock(self, seconds: float) -> Model:
         """Set the guest's clock off by so many seconds."""
-        self.kernel.subject(TimeKeeping).boot_offset += round(float(seconds) * 1e9)
+        self.kernel.subject(TimeKeeping).boot_offset += round(seconds * SECOND)
         yield from ()
         return 0
 
-    def do_sysctl(self, values: Any) -> Model:
+    def sysctl(self, values: Mapping[str, Scalar]) -> Model:
         """Sysctl -w NAME=VALUE for each."""
         for name, value in values.items():
-            reply = yield from self.write(name, value)
+            reply = yield from self.set_node(name, value)
             if reply.error:
                 return reply.error
         return 0
 
-    def do_rpc(self, message: Any) -> Model:
+    def rpc(self, message: bytes) -> Model:
         """Send an RPCI command through the driver's node; gives the Reply."""
-        content = message if isinstance(message, bytes) else str(message).encode()
         device = next((d.name for d in self.kernel.subject(Autoconf).devices()
                        if d.driver.name == "vmt"), "vmt0")  # fmt: skip
         return self.kernel.subject(Sysctl).call(
-            f"machdep.{device}.rpc", old=16384 + 64, new=content + b"\0"
+            f"machdep.{device}.rpc", old=16384 + 64, new=message + b"\0"
         )
 
-    def do_suspend(self, _argument: Any) -> Model:
+    def suspend(self) -> Model:
         """Drvctl -S: the pmf suspend hooks."""
         return self._pmf(resume=False)
 
-    def do_resume(self, _argument: Any) -> Model:
+    def resume(self) -> Model:
         """Drvctl -Q: the pmf resume hooks."""
         return self._pmf(resume=True)
 
@@ -257,13 +265,13 @@ class Administrator:
                 return Errno.EBUSY
         return 0
 
-    def do_shutdown(self, _argument: Any) -> Model:
+    def shutdown(self) -> Model:
         """Shutdown -p now, as far as the kernel is concerned."""
         return self.kernel.subject(SysmonPower).reboot(RB_POWERDOWN)
 
     # -- sysctl ------------------------------------------------------------------------------
 
-    def write(self, name: str, value: Any) -> Model:
+    def set_node(self, name: str, value: Any) -> Model:
         """Set a node from text or number, as sysctl(8) would; gives the Reply."""
         sysctl = self.kernel.subject(Sysctl)
         node = sysctl.find(name)
@@ -286,9 +294,3 @@ class Administrator:
         if reply.error:
             return None
         return reply.text if node.kind == STRING else reply.number
-
-
-def _listed(value: Any) -> list[str]:
-    if value is None:
-        return []
-    return [str(value)] if isinstance(value, str) else [str(each) for each in value]

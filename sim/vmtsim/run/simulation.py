@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 # of the wall clock between two looks.
 _STUCK_AFTER = 10.0
 _LOOK = 1.0
+_HOSTNAME = "guest.example"
 
 
 @dataclass
@@ -131,9 +132,9 @@ class Simulation:
                 release=info.version_text,
                 version=info.version,
                 builtin_vmt=builtin_vmt,
-                hostname=str(scenario.guest.get("hostname", "guest.example")),
-                net_mpsafe=bool(scenario.guest.get("net_mpsafe", False)),
-                detachall=bool(scenario.guest.get("detachall", False)),
+                hostname=scenario.guest.hostname or _HOSTNAME,
+                net_mpsafe=scenario.guest.net_mpsafe,
+                detachall=scenario.guest.detachall,
             ),
             backdoor=self.host,
             rng=self.rng.fork("kernel"),
@@ -229,15 +230,15 @@ class Simulation:
     def _run(self) -> None:
         kernel, admin, given = self.kernel, self.admin, self.scenario.guest
         kernel.boot()
-        admin.set_powerd(on=bool(given.get("powerd", True)))
-        if "addresses" in given:
-            admin.set_addresses(given["addresses"])
+        admin.set_powerd(on=given.powerd)
+        if given.addresses is not None:
+            admin.set_addresses(given.addresses)
         self._script = ScenarioRun(self.scenario, self)
         if not self._load():
             self._script = None
             return
-        for name, value in (given.get("sysctl") or {}).items():
-            reply = admin.wait("sysctl", admin.write(name, value))
+        for name, value in (given.sysctl or {}).items():
+            reply = admin.wait("sysctl", admin.set_node(name, value))
             if reply.error:
                 self._find("sysctl-setting", f"sysctl -w {name}: {describe_errno(reply.error)}")
         kernel.run(lambda: False, self.scenario.duration)
@@ -249,14 +250,14 @@ class Simulation:
         modules = self.kernel.subject(Modules)
         name = self.module.modinfo.name
         if name in modules.builtin:
-            admin.wait("modunload", admin.do_unload(name))
-        error = admin.wait("modload", admin.do_load(None))
+            admin.wait("modunload", admin.unload(name))
+        error = admin.wait("modload", admin.load())
         if error:
             self._find("module-loads", f"modload: {describe_errno(error)}")
             return False
         if self.kernel.builtin_vmt:
             for verb, argument in (("detach", "vmt0"), ("rescan", "cpu0")):
-                error = admin.wait("drvctl", getattr(admin, f"do_{verb}")(argument))
+                error = admin.wait("drvctl", admin.command(verb, argument))
                 if error:
                     self._find("takes-over", f"drvctl {verb} {argument}: {describe_errno(error)}")
         return True
@@ -265,7 +266,7 @@ class Simulation:
         """Take the module out, as at the end of every run that did not go down."""
         name = self.module.modinfo.name
         if name in self.kernel.subject(Modules).loaded:
-            error = self.admin.wait("modunload", self.admin.do_unload(name))
+            error = self.admin.wait("modunload", self.admin.unload(name))
             if error:
                 self._find("module-unloads", f"modunload {name}: {describe_errno(error)}")
             else:

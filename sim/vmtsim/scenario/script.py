@@ -14,6 +14,7 @@ Without a time a step happens together with the one before.  Errors name file an
 from __future__ import annotations
 
 import enum
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,11 +23,15 @@ from vmtgen.common.errors import MissingInputError
 from vmtgen.common.located import Node, Problems, listed, load_yaml, nearest
 
 from vmtsim.core.trace import printable
+from vmtsim.host.operator import Operation, RefusedError
 from vmtsim.host.options import NANOSECONDS, HostOptions
-from vmtsim.scenario.verbs import EXPECTATIONS, FACTS, VERBS, Pattern, host_options
+from vmtsim.scenario.expect import EXPECTATIONS, FACTS, Pattern
+from vmtsim.scenario.guest import GuestSettings
+from vmtsim.scenario.settings import guest_settings, host_options
+from vmtsim.scenario.verbs import VERBS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from vmtsim.core.trace import Event, Trace
     from vmtsim.host.machine import Host
@@ -34,7 +39,6 @@ if TYPE_CHECKING:
 DEFAULT = "boot-to-halt"
 _WITHIN = 5.0
 _TOP = ("summary", "duration", "host", "guest", "steps")
-_GUEST = ("hostname", "addresses", "powerd", "sysctl", "net_mpsafe", "detachall")
 _TIMES = ("at", "after", "within", "not")
 
 
@@ -63,7 +67,7 @@ class Stage(Protocol):
         """Return the value of a sysctl node of the guest (int or str), None if there is none."""
 
     def fact(self, name: str, /) -> str | None:
-        """Return one of scenario_verbs.FACTS as it is now, None where it is not known."""
+        """Return one of scenario.expect.FACTS as it is now, None where it is not known."""
 
     def unable(self, step: Step, /) -> str:
         """Return why the step cannot be done, or not be seen, on this stage; "" if it can."""
@@ -99,14 +103,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A run as data.  ``guest`` holds the guest's setting before boot, for the simulation."""
+    """A run as data: the host's make, the guest before the module is loaded, and the steps."""
 
     name: str
     summary: str
     duration: int
     host: HostOptions
     steps: tuple[Step, ...]
-    guest: Mapping[str, Any] = field(default_factory=dict)
+    guest: GuestSettings = field(default_factory=GuestSettings)
 
 
 def directory() -> Path:
@@ -151,9 +155,7 @@ def parse(root: Node) -> Scenario:
     if summary is None or not isinstance(summary.scalar, str):
         problems.add(root["summary"], "a scenario says in `summary` what it shows")
     options = host_options(root.get("host"), problems)
-    guest = root.get("guest")
-    if guest is not None:
-        _known(guest, _GUEST, problems)
+    guest = guest_settings(root.get("guest"), problems)
     steps = _steps(root, problems)
     last = max((step.at + step.within for step in steps), default=0)
     duration = _seconds(root.get("duration"), problems)
@@ -163,14 +165,13 @@ def parse(root: Node) -> Scenario:
             f" ({last / NANOSECONDS:g} s)"
         )  # fmt: skip
     problems.raise_if_any()
-    plain = guest.plain() if guest is not None else {}
     return Scenario(
         name=Path(root.path).stem,
         summary=str(summary.scalar).strip() if summary is not None else "",
         duration=last + NANOSECONDS if duration is None else duration,
         host=options,
         steps=tuple(sorted(steps, key=lambda step: step.at)),
-        guest=plain if isinstance(plain, dict) else {},
+        guest=guest,
     )
 
 
@@ -387,11 +388,19 @@ class ScenarioRun:
             if not step.expects:
                 shown = _shown(step.argument)
                 self._stage.trace.emit("scenario.step", verb=step.verb, argument=shown)
-                VERBS[step.verb].run(self._stage, step.argument)
+                self._act(step)
         for each in [each for each in self._open if each.deadline <= now]:
             if each in self._open:
                 self._open.remove(each)
                 self._decide(each)
+
+    def _act(self, step: Step) -> None:
+        verb = VERBS[step.verb]
+        if isinstance(verb, Operation):
+            with suppress(RefusedError):  # what the host does not offer does not happen
+                verb.carry_out(self._stage.host, step.argument)
+        else:
+            self._stage.guest(verb.name, step.argument)
 
     def finish(self) -> list[Failure]:
         """Decide what is still open, and return all failures in file order."""

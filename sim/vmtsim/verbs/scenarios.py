@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-SUMMARY = "list the scenarios that ship"
+SUMMARY = "list the scenarios that ship, or the verbs of their steps"
 
 _EPILOG = """\
 examples:
   vmtsim scenarios                                   names, what they show, how long
   vmtsim scenarios --json                            the same for programs
+  vmtsim scenarios --verbs                           what a step of your own may say
   vmtsim run vmt.kmod --scenario checkpoint          play one
 """
 
@@ -24,12 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim scenarios``."""
     parser.epilog = _EPILOG
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--verbs", action="store_true", help="list the verbs of steps, with their arguments"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print name and summary of each."""
     from vmtsim.scenario import script  # noqa: PLC0415 - `--help` needs no YAML
 
+    if args.verbs:
+        return _verbs(as_json=args.json)
     found = {name: script.load(name) for name in script.shipped()}
     if args.json:
         json.dump(
@@ -46,4 +52,27 @@ def run(args: argparse.Namespace) -> int:
         text = textwrap.wrap(each.summary, 74)
         sys.stdout.write(f"{name} ({each.duration / 1e9:g} s)\n")
         sys.stdout.write("".join(f"    {line}\n" for line in text))
+    return 0
+
+
+def _verbs(*, as_json: bool) -> int:
+    """Print the vocabulary of steps: name, what it does, what its argument is."""
+    from vmtsim.scenario.verbs import VERBS  # noqa: PLC0415
+
+    if as_json:
+        json.dump(
+            [
+                {"name": name, "text": verb.text, "argument": verb.expected}
+                for name, verb in VERBS.items()
+            ],
+            sys.stdout,
+            indent=2,
+        )
+        sys.stdout.write("\n")
+        return 0
+    for name, verb in VERBS.items():
+        text = f"wait for: {verb.text}" if name.startswith("expect.") else verb.text
+        lines = textwrap.wrap(f"argument: {verb.expected}", 74)
+        sys.stdout.write(f"{name}: {text}\n")
+        sys.stdout.write("".join(f"    {line}\n" for line in lines))
     return 0

@@ -11,6 +11,7 @@ from vmtsim.gdb.session import SEEN, Session, Settings
 from vmtsim.gdb.sites import Program
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario import script
+from vmtsim.scenario.guest import GuestSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ class Outside(Simulation):
 
     def __init__(self, module: Path, name: str) -> None:
         played = script.load(name)
-        bare = script.replace(played, guest={"hostname": "real.example", "addresses": []})
+        bare = script.replace(played, guest=GuestSettings(hostname="real.example", addresses=()))
         super().__init__(module, bare)
         self.session = Session.__new__(Session)
         self.session.settings = Settings(Program("vmt", "amd64", ()), serial=module)

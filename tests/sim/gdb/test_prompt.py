@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from vmtsim.core.rng import Rng
 from vmtsim.core.trace import Trace
+from vmtsim.core.verb import ArgumentError
 from vmtsim.gdb.clock import WallClock
 from vmtsim.gdb.prompt import COMMANDS, Prompt, action_of, execute
 from vmtsim.host import Host, HostOptions
-from vmtsim.host.operator import OPERATIONS, ArgumentError
+from vmtsim.host.operator import OPERATIONS
 from vmtsim.scenario.verbs import ACTIONS
 
 

@@ -38,7 +38,7 @@ class PythonGuest(Guest):
 
     def __init__(self, scenario: Scenario, seed: int = 1) -> None:
         super().__init__(seed, **vars(scenario.host))
-        self.hostname = scenario.guest.get("hostname", "guest.example")
+        self.hostname = scenario.guest.hostname or "guest.example"
         self.channel: Channel | None = None
         self.attached = True
         self.owed = b""

@@ -1,13 +1,16 @@
 """Scenarios: errors at their line, expectations that can fail, and the shipped ones playing."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from vmtgen.common.located import LocatedErrors, parse_yaml
+from vmtsim import cli
 from vmtsim.scenario import script as module
+from vmtsim.scenario.expect import EXPECTATIONS, Pattern
 from vmtsim.scenario.script import Scenario, Step, UnknownScenarioError, load, parse, shipped
-from vmtsim.scenario.verbs import ACTIONS, EXPECTATIONS, VERBS, Pattern
+from vmtsim.scenario.verbs import ACTIONS, VERBS
 
 from .stage import PythonGuest
 
@@ -105,16 +108,98 @@ def test_an_unknown_name_says_which_was_meant_and_which_there_are() -> None:
         ),
         (
             "summary: x\nsteps:\n- expect.reply:\n    reply: OK\n",
-            4,
+            3,
             "the key 'message' is missing",
             None,
         ),
-        ("summary: x\nsteps:\n- expect.trace:\n    a: 1\n", 4, "`kind` is missing", None),
-        ("summary: x\nsteps:\n- guest.sysctl:\n    a:\n", 4, "expected a value, not nothing", None),
+        ("summary: x\nsteps:\n- expect.trace:\n    a: 1\n", 4, "the key 'kind' is missing", None),
+        (
+            "summary: x\nsteps:\n- guest.sysctl:\n    a:\n",
+            4,
+            "expected true or false or an integer or a number or a string, not nothing",
+            None,
+        ),
+        (
+            "summary: x\nsteps:\n- guest.sysctl: {}\n",
+            3,
+            "expected a mapping of names to values that is not empty, not a mapping",
+            None,
+        ),
+        (
+            "summary: x\nsteps:\n- guest.addresses: [192.0.2.300]\n",
+            3,
+            "as 192.0.2.10/24 or 2001:db8::10/64, not the string '192.0.2.300'",
+            None,
+        ),
+        (
+            "summary: x\nsteps:\n- guest.ifconfig:\n    interface: wm0\n    do: dstroy\n",
+            5,
+            "expected create, destroy, up or down, not the string 'dstroy'",
+            "destroy",
+        ),
+        (
+            "summary: x\nsteps:\n- guest.ifconfig:\n    interface: wm0\n    alais: 192.0.2.1\n",
+            5,
+            "unknown key 'alais'",
+            "alias",
+        ),
+        (
+            "summary: x\nsteps:\n- guest.ifconfig: {interface: wm0, reading: [3]}\n",
+            3,
+            "expected a sequence of integers of 2 elements, not a sequence",
+            None,
+        ),
+        (
+            "summary: x\nsteps:\n- guest.powerd: 1\n",
+            3,
+            "expected true or false, not the number 1",
+            None,
+        ),
+        (
+            "summary: x\nsteps:\n- guest.shutdown: now\n",
+            3,
+            "expected true, not the string 'now'",
+            None,
+        ),
+        (
+            "summary: x\nsteps:\n- guest.clock: 1.0e12\n",
+            3,
+            "expected a number of seconds within three centuries",
+            None,
+        ),
+        ('summary: x\nsteps:\n- guest.rpc: "\\\\x"\n', 3, "a backslash is written", None),
+        ("summary: x\nsteps:\n- guest.detachh: vmt0\n", 3, "no verb", "guest.detach"),
+        (
+            "summary: x\nsteps:\n- expect.rpci: {requesd: a}\n",
+            3,
+            "unknown key 'requesd'",
+            "request",
+        ),
+        (
+            "summary: x\nsteps:\n- expect.rpci: {request: a, times: 0}\n",
+            3,
+            "expected an integer from 1 to 1000000, not the number 0",
+            None,
+        ),
+        (
+            "summary: x\nsteps:\n- expect.trace: {kind: a, times: often}\n",
+            3,
+            "expected an integer from 1, not the string 'often'",
+            None,
+        ),
+        ("summary: x\nsteps:\n- expect.fault: burts\n", 3, "no fault 'burts'", "burst"),
+        ("summary: x\nsteps:\n- expect.rpci: 5\n", 3, "expected a string, not the number", None),
+        ("summary: x\nguest: {powerd: 3}\nsteps:\n- host.tclo: a\n", 2, "true or false", None),
+        (
+            "summary: x\nguest: {addresses: {wm0: here}}\nsteps:\n- host.tclo: a\n",
+            2,
+            "that is an address",
+            None,
+        ),
         ('summary: x\nsteps:\n- host.tclo: "\\\\x"\n', 3, "a backslash is written", None),
         ("summary: x\nhost:\n  pnig: 3\nsteps:\n- host.tclo: a\n", 3, "'pnig'", "ping"),
         ("summary: x\nhost:\n  ping: no\nsteps:\n- host.tclo: a\n", 3, "expected an integer", None),
-        ("summary: x\nhost:\n  kind: xen\nsteps:\n- host.tclo: a\n", 3, "kind 'xen'", None),
+        ("summary: x\nhost:\n  kind: xen\nsteps:\n- host.tclo: a\n", 3, "the string 'xen'", None),
         (
             "summary: x\nhost:\n  uuid: 3\nsteps:\n- host.tclo: a\n",
             3,
@@ -158,9 +243,17 @@ def test_steps_follow_each_other_and_within_and_duration_have_defaults() -> None
     assert scenario.steps[1].place == "test.yaml:6"
 
 
-def test_every_verb_says_what_it_does() -> None:
+def test_every_verb_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(verb.text for verb in VERBS.values())
     assert set(VERBS) == set(ACTIONS) | set(EXPECTATIONS)
+    assert cli.main(["scenarios", "--verbs", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == list(VERBS)
+    keys = {row["name"]: row["argument"] for row in rows}
+    assert keys["expect.event"] == "a mapping with the keys script, name, driver, times"
+    assert cli.main(["scenarios", "--verbs"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{name}: " in printed for name in VERBS)
 
 
 # Expectations can fail, and say how.

@@ -48,7 +48,7 @@ def booted(module: Path, *, seconds: int = 5, host: HostOptions = QUIET) -> Simu
     made = simulation(module, host=host)
     made.kernel.boot()
     made.admin.set_powerd(on=True)
-    error = made.admin.wait("modload", made.admin.do_load(None))
+    error = made.admin.wait("modload", made.admin.load())
     if error:
         raise AssertionError(f"modload: {error}")
     made.kernel.run_for(seconds * SECOND)
@@ -79,7 +79,7 @@ def _attached_at(module: Path, offset: int) -> Simulation:
     made.admin.set_powerd(on=True)
     time = made.kernel.subject(TimeKeeping)
     time.boot_offset = 0 if offset == -1 else time.boot_offset + offset
-    error = made.admin.wait("modload", made.admin.do_load(None))
+    error = made.admin.wait("modload", made.admin.load())
     if error:
         raise AssertionError(f"modload: {error}")
     made.kernel.run_for(5 * SECOND)
@@ -156,7 +156,7 @@ def bare_metal(module: Path) -> str:
 def root_only(module: Path) -> str:
     """A user may not speak to the host."""
     made = booted(module)
-    reply = made.admin.wait("sysctl", made.admin.do_rpc("log hello"), uid=1000)
+    reply = made.admin.wait("sysctl", made.admin.rpc(b"log hello"), uid=1000)
     return "" if reply.error == Errno.EPERM else f"a user got {reply}"
 
 
@@ -183,7 +183,7 @@ def period_bounds(module: Path) -> str:
     node = "machdep.vmt0.clock_sync.period"
     for value, error in ((-1, Errno.EINVAL), (2_147_484, Errno.EINVAL), (2_147_483, 0), (7, 0)):
         before = made.sysctl(node)
-        got = made.admin.wait("sysctl", made.admin.write(node, value)).error
+        got = made.admin.wait("sysctl", made.admin.set_node(node, value)).error
         if got != error:
             return f"writing {value} gives {got}, not {int(error)}"
         if made.sysctl(node) != (before if error else value):
@@ -195,7 +195,7 @@ def period_bounds(module: Path) -> str:
 def long_command(module: Path) -> str:
     """A command of more than 4096 bytes is refused."""
     made = booted(module)
-    reply = made.admin.wait("sysctl", made.admin.do_rpc("x" * 6000))
+    reply = made.admin.wait("sysctl", made.admin.rpc(b"x" * 6000))
     return "" if reply.error == Errno.EINVAL else f"6001 bytes gave {reply.error}"
 
 
@@ -203,15 +203,15 @@ def long_reply(module: Path) -> str:
     """A reply of more than 16 KiB is an error, not a panic."""
     made = booted(module)
     made.host.guestinfo.set_variable("big", b"v" * 20_000)
-    reply = made.admin.wait("sysctl", made.admin.do_rpc("info-get guestinfo.big"))
+    reply = made.admin.wait("sysctl", made.admin.rpc(b"info-get guestinfo.big"))
     return "" if reply.error else f"20000 bytes gave {reply.length}"
 
 
 def two_commands(module: Path) -> str:
     """Of commands at the same time one may be told to wait, and all come to an end."""
     for seed in range(1, 13):
-        steps = [(6.0 + 0.001 * n, "guest.rpc", b"log hello") for n in range(6)]
-        steps += [(6.0, "guest.rpc", b"log again") for _ in range(6)]
+        steps = [(6.0 + 0.001 * n, "guest.rpc", "log hello") for n in range(6)]
+        steps += [(6.0, "guest.rpc", "log again") for _ in range(6)]
         done = simulation(module, *steps, seed=seed)
         done.run()
         ended = sum(event.kind == "guest.done" for event in done.trace.events)
@@ -227,7 +227,7 @@ def prompt_commands(module: Path) -> str:
         for n in range(12):
             at = 6.0 + 2.37 * n
             steps += [(at, "host.tclo", b"Capabilities_Register")] * (n % 3)
-            steps.append((at + 0.0137 * n, "guest.rpc", b"log hello"))
+            steps.append((at + 0.0137 * n, "guest.rpc", "log hello"))
         done = simulation(module, *steps, seed=seed, seconds=40)
         done.run()
         begun = [e.at for e in done.trace.events
@@ -262,7 +262,7 @@ def kick_while_busy(module: Path) -> str:
             module,
             *[(6 + 2 * n, "host.tclo", b"ping") for n in range(messages)],
             (59.5, "host.fault", {"no-reply": {"command": "SetGuestInfo"}}),
-            (at, "guest.rpc", b"log hello"),
+            (at, "guest.rpc", "log hello"),
             seconds=70,
         )
         done.run()
@@ -281,11 +281,11 @@ def after_a_timeout(module: Path) -> str:
     """Who comes while an abandoned command is still under way is told so, and later ones work."""
     made = booted(module)
     made.host.faults.arm("no-reply", times=100)
-    commands = [made.admin.do_rpc("log hello") for _ in range(3)]
+    commands = [made.admin.rpc(b"log hello") for _ in range(3)]
     errors = [made.admin.wait("sysctl", command).error for command in commands]
     made.host.faults.disarm()
     made.kernel.run_for(30 * SECOND)
-    reply = made.admin.wait("sysctl", made.admin.do_rpc("log again"))
+    reply = made.admin.wait("sysctl", made.admin.rpc(b"log again"))
     if reply.error or not all(errors):
         return f"errors {errors}, then {reply}"
     return ""
@@ -307,10 +307,10 @@ def unlucky_order(module: Path) -> str:
     made.kernel.boot()
     admin = made.admin
     for verb, argument in (("unload", "vmt"), ("detach", "vmt0")):
-        error = admin.wait(verb, getattr(admin, f"do_{verb}")(argument))
+        error = admin.wait(verb, admin.command(verb, argument))
         if error:
             return f"{verb}: {error}"
-    error = admin.wait("load", admin.do_load(None))
+    error = admin.wait("load", admin.load())
     if error:
         return f"modload gives {error}"
     made.kernel.run_for(5 * SECOND)

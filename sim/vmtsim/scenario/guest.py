@@ -1,0 +1,197 @@
+"""What an administrator does in the guest: one table, for the simulated guest and a real one.
+
+A row has the schema of its arguments, what the simulated kernel does (``run``), and the calls of
+accept/guest.sh that do the same on the console of a real guest (``typed``).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from vmtgen.common.schema import Length, NotEmpty, Record
+
+from vmtsim.core.verb import Message, Nothing, Scalar, Switch, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtgen.common.located import Node
+    from vmtgen.common.schema import Report
+
+    from vmtsim.kernel.api import Model
+    from vmtsim.run.administrator import Administrator
+
+_FOREVER = 1e10  # seconds: three centuries
+Calls = list[list[str]]
+
+
+class _InterfaceAddress:
+    """Text that is an address of IPv4 or IPv6, with or without the length of its prefix."""
+
+    said = "that is an address, as 192.0.2.10/24 or 2001:db8::10/64"
+
+    @staticmethod
+    def fits(value: object) -> bool:
+        """Return whether it is one."""
+        try:
+            ipaddress.ip_interface(str(value))
+        except ValueError:
+            return False
+        return True
+
+
+Address = Annotated[str, _InterfaceAddress()]
+Addresses = tuple[Address, ...] | Address | None
+Cards = Mapping[str, Addresses] | Addresses
+Settings = Annotated[Mapping[str, Scalar], NotEmpty()]
+
+
+def listed(addresses: Addresses) -> tuple[str, ...]:
+    """Return the addresses of one network card."""
+    if addresses is None:
+        return ()
+    return (addresses,) if isinstance(addresses, str) else addresses
+
+
+@dataclass(frozen=True)
+class Name(Record):
+    """The name of a host, a device, a bus, a module, or a directory."""
+
+    SHORTHAND: ClassVar[str] = "name"
+    name: str
+
+
+@dataclass(frozen=True)
+class File(Record):
+    """A module's file; without one the module under test."""
+
+    SHORTHAND: ClassVar[str] = "path"
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class Offset(Record):
+    """How far the guest's clock is set off."""
+
+    SHORTHAND: ClassVar[str] = "seconds"
+    seconds: float
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse times that no calendar has."""
+        if not abs(self.seconds) < _FOREVER:
+            report(node, "expected a number of seconds within three centuries")
+
+
+@dataclass(frozen=True)
+class Ifconfig(Record):
+    """Words of ifconfig(8).  ``reading``: [CALLS, INSTRUCTIONS], while a driver reads the lists."""
+
+    interface: str
+    do: Literal["create", "destroy", "up", "down"] | None = None
+    alias: Address | None = None
+    delete: Address | None = None
+    flags: int = 0
+    reading: Annotated[tuple[int, ...], Length(2, 2, "elements")] | None = None
+
+
+@dataclass(frozen=True)
+class Command(Verb):
+    """A verb of the administrator.
+
+    ``run`` returns the command as a model of the simulated kernel.  ``typed`` returns the calls of
+    guest.sh, or says why it cannot be done on a console.
+    """
+
+    run: Callable[[Administrator, Any], Model]
+    typed: Callable[[Any], Calls | str]
+
+
+def _one(word: str) -> Callable[[Name], Calls]:
+    return lambda given: [[word, given.name]]
+
+
+def _alone(word: str) -> Callable[[Nothing], Calls]:
+    return lambda _given: [[word]]
+
+
+def _simulated(why: str) -> Callable[[Any], str]:
+    return lambda _given: why
+
+
+def _load(given: File) -> Calls | str:
+    return "the path is one of the simulator's machine" if given.path else [["load"]]
+
+
+def _sysctl(given: Mapping[str, Scalar]) -> Calls:
+    values = {name: int(each) if isinstance(each, bool) else each for name, each in given.items()}
+    return [["sysctl", f"{name}={value}"] for name, value in values.items()]
+
+
+def _addresses(given: Cards) -> Calls | str:
+    if isinstance(given, Mapping):
+        return "the guest has one network card"
+    return [["addresses", *listed(given)]]
+
+
+def _rpc(given: Message) -> Calls | str:
+    if not all(0x20 <= byte < 0x7F for byte in given.content):
+        return "the message has bytes that cannot be typed"
+    return [["rpc", given.content.decode("ascii")]]
+
+
+_TABLE = (
+    Command("hostname", Name, "the administrator changes the host name",
+            lambda admin, given: admin.hostname(given.name), _one("hostname")),
+    Command("detach", Name, "drvctl -d DEVICE",
+            lambda admin, given: admin.detach(given.name), _one("detach")),
+    Command("rescan", Name, "drvctl -r on BUS: what fits is attached again",
+            lambda admin, given: admin.rescan(given.name), _one("rescan")),
+    Command("load", File, "modload of the module under test, or of a path",
+            lambda admin, given: admin.load(given.path), _load),
+    Command("unload", Name, "modunload NAME",
+            lambda admin, given: admin.unload(given.name), _one("unload")),
+    Command("sysctl", Settings, "sysctl -w NAME=VALUE",
+            lambda admin, given: admin.sysctl(given), _sysctl),
+    Command("addresses", Cards, "network interfaces get these addresses",
+            lambda admin, given: admin.addresses(given), _addresses),
+    Command("ifconfig", Ifconfig,
+            "ifconfig INTERFACE; `reading: [CALLS, INSTRUCTIONS]` while the driver reads the lists",
+            lambda admin, given: admin.ifconfig(given),
+            _simulated("the change comes between two instructions of the driver")),
+    Command("write", Name, "a user writes to the file system that is mounted on DIRECTORY",
+            lambda admin, given: admin.write(given.name),
+            _simulated("what is on its way to a disk is not seen on a console")),
+    Command("powerd", Switch, "powerd starts (true) or dies (false)",
+            lambda admin, given: admin.powerd(on=given.on),
+            lambda given: [["powerd", "on" if given.on else "off"]]),
+    Command("clock", Offset, "the guest's clock is set off by SECONDS",
+            lambda admin, given: admin.clock(given.seconds),
+            lambda given: [["clock", str(round(given.seconds))]]),
+    Command("suspend", Nothing, "the guest's own power management: suspend",
+            lambda admin, _given: admin.suspend(), _alone("suspend")),
+    Command("resume", Nothing, "the guest's own power management: resume",
+            lambda admin, _given: admin.resume(), _alone("resume")),
+    Command("shutdown", Nothing, "the guest goes down: shutdown hooks run",
+            lambda admin, _given: admin.shutdown(), _alone("shutdown")),
+    Command("rpc", Message, "the administrator sends an RPCI command through the driver",
+            lambda admin, given: admin.rpc(given.content), _rpc),
+)  # fmt: skip
+COMMANDS: Mapping[str, Command] = {command.name: command for command in _TABLE}
+
+
+@dataclass(frozen=True)
+class GuestSettings(Record):
+    """The guest before the module is loaded; None is what the guest has by itself.
+
+    ``net_mpsafe`` and ``detachall`` choose another kernel and are for the simulated one alone.
+    """
+
+    hostname: str | None = None
+    addresses: Cards = None
+    powerd: bool = True
+    sysctl: Settings | None = None
+    net_mpsafe: bool = False
+    detachall: bool = False
