@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj import elf
@@ -36,21 +37,11 @@ class LineTable:
 
         Raises KobjError where the file is no module, ValueError where it has no DWARF.
         """
-        from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - most users need no DWARF
-
         module = read_module(path)
-        file = ELFFile(io.BytesIO(_with_region_offsets(module)))
-        if not file.has_dwarf_info():
+        table = _read(_with_region_offsets(module))
+        if table is None:
             raise ValueError(f"{module.path.name} has no debug sections: use the .debug twin")
-        dwarf = file.get_dwarf_info()
-        found: dict[int, tuple[str, int] | None] = {}
-        digests: dict[str, bytes] = {}
-        for unit in dwarf.iter_CUs():
-            program = dwarf.line_program_for_CU(unit)
-            if program is not None:
-                _collect(program, found, digests)
-        ordered = sorted(found.items())
-        return cls(tuple(start for start, _ in ordered), tuple(row for _, row in ordered), digests)
+        return table
 
     def lookup(self, text_offset: int) -> tuple[str, int] | None:
         """Return (file, line) of the byte at that offset in the text region."""
@@ -60,6 +51,27 @@ class LineTable:
     def lines(self) -> frozenset[tuple[str, int]]:
         """Return every (file, line) that has code."""
         return frozenset(row for row in self.rows if row is not None)
+
+
+@lru_cache(maxsize=8)  # for a simulation after the other of one module
+def _read(image: bytes) -> LineTable | None:
+    """Read the line program of an ELF file; return None where it has no DWARF."""
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - most users need no DWARF
+
+    file = ELFFile(io.BytesIO(image))
+    if not file.has_dwarf_info():
+        return None
+    dwarf = file.get_dwarf_info()
+    found: dict[int, tuple[str, int] | None] = {}
+    digests: dict[str, bytes] = {}
+    for unit in dwarf.iter_CUs():
+        program = dwarf.line_program_for_CU(unit)
+        if program is not None:
+            _collect(program, found, digests)
+    ordered = sorted(found.items())
+    return LineTable(
+        tuple(start for start, _ in ordered), tuple(row for _, row in ordered), digests
+    )
 
 
 def _with_region_offsets(module: Module) -> bytes:

@@ -173,6 +173,11 @@ class Loading:
         self.images: dict[Region, bytearray] = {
             region: bytearray() for region, size in module.sizes.items() if size
         }
+        self._mapped = [
+            (self.bases[region], self.bases[region] + round_page(module.sizes[region]), image)
+            for region, image in self.images.items()
+        ]
+        self._rules = RULES[module.machine]
         self.addresses: dict[int, int] = {}
         self._place()
         # Symbols of sections that are not loaded keep the value in the file.
@@ -231,11 +236,13 @@ class Loading:
 
         A region's pages are mapped whole, so there may be bytes behind its last section.
         """
-        for region, image in self.images.items():
-            start = address - self.bases[region]
-            if start >= 0 and start + size <= round_page(self.module.sizes[region]):
-                # What nothing was put into takes no memory: a NOBITS section can be large.
-                image.extend(bytes(max(0, start + size - len(image))))
+        for base, end, image in self._mapped:
+            if base <= address and address + size <= end:
+                start = address - base
+                missing = start + size - len(image)
+                if missing > 0:
+                    # What nothing was put into takes no memory: a NOBITS section can be large.
+                    image.extend(bytes(missing))
                 return image, start
         return None
 
@@ -337,7 +344,7 @@ class Loading:
         place = (base + relocation.offset) & self._limit
         if machine is Machine.AARCH64 and relocation.addend is None:
             raise self._failure(relocation, Message("kobj_reloc: REL relocations not supported"))
-        rule = RULES[machine].get(relocation.type)
+        rule = self._rules.get(relocation.type)
         if rule is None:
             if machine is Machine.AARCH64:
                 self._symbol_value(relocation, place)

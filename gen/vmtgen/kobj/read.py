@@ -8,6 +8,7 @@ several faults is refused for the same reason.  The line numbers are those that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -94,7 +95,12 @@ def load(path: str | os.PathLike[str], wanted: Machine | None = None) -> Module:
     if path.stat().st_size > _LARGEST_FILE:
         raise KobjError(Message(f"the file has more than {_LARGEST_FILE} bytes"))
     data = path.read_bytes()
-    machine, header = _header(data, wanted)
+    return _parse(path, data, *_header(data, wanted))
+
+
+# A campaign boots thousands of kernels, and each of these loads the same file.
+@lru_cache(maxsize=8)
+def _parse(path: Path, data: bytes, machine: Machine, header: elf.Header) -> Module:
     headers = _section_headers(data, machine, header)
     table = _one_symbol_table(headers)
     symbols_raw, strings = _symbol_bytes(data, machine, headers, table)

@@ -124,12 +124,12 @@ def apply(
         return
     target = symbol + addend
     if kind in ("absolute", "relative", "symbol", "base"):
-        value = {
-            "absolute": target,
-            "relative": target - place,
-            "symbol": symbol,
-            "base": base + addend,
-        }[kind]
+        if kind == "absolute":
+            value = target
+        elif kind == "relative":
+            value = target - place
+        else:
+            value = symbol if kind == "symbol" else base + addend
         if rule.checked:
             _check_range(value, rule.width, target, "", place, section_offset)
         size = rule.width // 8

@@ -49,6 +49,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from vmtsim.kernel.marshal import Arguments
@@ -326,3 +327,9 @@ class Subject:
         for name in dir(cls):
             for prototype, machines in getattr(getattr(cls, name), "kernel_functions", ()):
                 yield prototype, machines, name
+
+
+@cache
+def models_of(cls: type[Subject]) -> tuple[tuple[Prototype, frozenset[str] | None, str], ...]:
+    """Return what ``cls.functions()`` yields, which is the same for every kernel."""
+    return tuple(cls.functions())
