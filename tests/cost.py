@@ -87,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     # Byte code without the hook lies beside the tests; commands that these start may use theirs.
     sys.pycache_prefix = os.environ[_BYTE_CODE]
-    context: Any = type(pytest.raises(Exception))
+    context: Any = type(pytest.raises(KeyError))
     plain = context.__exit__
 
     def counted(self: Any, *raised: Any) -> bool:

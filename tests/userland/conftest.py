@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtgen.build.compile import build_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +29,9 @@ def _load_fakeguest() -> ModuleType:
     specification.loader.exec_module(module)
     return module
 
+
+sys.path.insert(0, str(HERE))
+import desk  # noqa: E402
 
 fakeguest = sys.modules.get("fakeguest") or _load_fakeguest()
 
@@ -52,7 +55,8 @@ def _run_here(tools: Any, tool: str, command: tuple[str, ...], limit: float) -> 
     from vmtctl.tooltable import TOOLS
 
     assert TOOLS[tool].is_use(command), f"not in the table of tools: {command}"
-    answer = fakeguest.answer(Path(tools.path(tool)), command)
+    path = Path(tools.path(tool))
+    answer = fakeguest.answer(path, command) or desk.answer(path, command)
     return _SPAWN(tools, tool, command, limit) if answer is None else system.Result(*answer)
 
 
@@ -63,6 +67,13 @@ def _spawn() -> Any:
 
 
 _SPAWN = _spawn()
+
+
+def tools_answer_here() -> None:
+    """Have vmtctl ask the stand-ins of a guest without a process for each question."""
+    from vmtctl import system
+
+    system.Tools._run = _run_here
 
 
 class Control:
@@ -79,7 +90,7 @@ class Control:
         split = list(words)
         where = split.index("--") if "--" in split else len(split)
         arguments = [*split[:where], "--tools-root", str(self.guest.root), *split[where:]]
-        system.Tools._run = _run_here
+        tools_answer_here()
         try:
             status = cli.main(arguments)
         finally:
@@ -110,30 +121,19 @@ def vmtctl(guest: Any, capsys: pytest.CaptureFixture[str]) -> Control:
 def kmod(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver as it ships."""
     out = tmp_path_factory.mktemp("build")
-    built = subprocess.run(
-        [sys.executable, "-m", "vmtgen", "build", "--json", "--out", str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=HERE.parents[1],
-    )
-    assert built.returncode == 0, built.stderr
-    return Path(json.loads(built.stdout)["path"])
+    return build_module(HERE.parents[1] / "kmod", out=out).path
 
 
 @pytest.fixture
 def start(tmp_path: Path, kmod: Path) -> Iterator[Callable[..., Any]]:
     """A function that starts a guest with the real module; in the end all must have gone well."""
-    sys.path.insert(0, str(HERE))
-    from desk import Desk
+    desks: list[desk.Desk] = []
 
-    desks: list[Desk] = []
-
-    def begin(*options: str, root: str = "guest") -> Desk:
-        desks.append(Desk(tmp_path / root, kmod, *options))
+    def begin(*options: str, root: str = "guest") -> desk.Desk:
+        desks.append(desk.Desk(tmp_path / root, kmod, *options))
         return desks[-1]
 
     yield begin
-    for desk in desks:
-        if desk.process.returncode is None:
-            assert desk.close() == 0, desk.said + desk.errors
+    for each in desks:
+        if each.process.returncode is None:
+            assert each.close() == 0, each.said + each.errors

@@ -6,17 +6,43 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.fakeguest import standin
+from vmtsim.fakeguest import machine, server, standin, tree
 
+from tests import forked
 from tests.patience import HANG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+
+# What a guest imports when it starts: it is a fork, and need not do that again.
+_IMPORTED = (machine, server, tree)
+_STAND_IN = Path(standin.__file__).read_text(encoding="utf-8").partition("from __future__")[2]
+_DAEMONS = ("powerd", "vmtoolsd")
+
+
+def _tool(name: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+    return {"tool": name, "arguments": arguments, "directory": str(Path.cwd())}
+
+
+def answer(path: Path, command: tuple[str, ...]) -> tuple[Any, ...] | None:
+    """What the stand-in ``path`` of a running guest answers, without a process of its own.
+
+    The command, its status and both outputs; None for what is no stand-in, or is a daemon.
+    """
+    if path.name in _DAEMONS or not os.access(path, os.X_OK):
+        return None
+    if not path.read_bytes().endswith(_STAND_IN.encode()):
+        return None
+    try:
+        found = standin.ask(standin.find_root(str(path)), _tool(path.name, command[1:]))
+    except standin.NoGuestError as error:
+        return command, 1, "", f"{path.name}: {error}\n"
+    return command, found["status"], found["out"], found["err"]
 
 
 class Desk:
@@ -25,10 +51,10 @@ class Desk:
     def __init__(self, root: Path, module: Path, *options: str) -> None:
         self.root = root
         self.module = module
-        command = [sys.executable, "-m", "vmtsim", "guest", "--root", str(root), *options]
-        self.process = subprocess.Popen(
-            [*command, str(module)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        self.process = forked.start(
+            "vmtsim", "guest", "--root", root, *options, module,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         self.said = ""
         self._children: list[subprocess.Popen[str]] = []
         assert self.process.stdout is not None
@@ -74,7 +100,8 @@ class Desk:
         )
 
     def dmesg(self) -> str:
-        return self.tool("sbin/dmesg").stdout
+        answer = standin.ask(str(self.root), _tool("dmesg", ()))
+        return str(answer["out"])
 
     @property
     def messages(self) -> str:
@@ -90,6 +117,17 @@ class Desk:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._children.append(child)
+        return child
+
+    def start_vmtctl(self, verb: str, *words: str | Path) -> subprocess.Popen[str]:
+        """Start vmtctl at work on the guest."""
+        from conftest import tools_answer_here
+
+        child = forked.start(
+            "vmtctl", verb, "--tools-root", self.root, *words, before=tools_answer_here,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
         self._children.append(child)
         return child
 

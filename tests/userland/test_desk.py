@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -378,9 +377,7 @@ def test_attach_refuses_while_vmtoolsd_runs(desk: Desk, on: Any) -> None:
 
 
 def lend(desk: Desk, *command: str | Path) -> subprocess.Popen[str]:
-    return desk.start(
-        sys.executable, "-m", "vmtctl", "run", "--tools-root", desk.root, "--", *command
-    )
+    return desk.start_vmtctl("run", "--", *command)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

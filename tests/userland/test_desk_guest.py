@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,21 +14,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from desk import Desk
 
+from tests import forked
 from tests.patience import HANG
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
     Start = Callable[..., Desk]
 
 
 def vmtsim(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vmtsim", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forked.run("vmtsim", *words)
 
 
 # What each tool says; the texts are those of NetBSD's own (sbin/drvctl, sbin/sysctl, modload).

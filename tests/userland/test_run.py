@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakeguest import USERLAND
+from conftest import tools_answer_here
 from vmtctl import exits
 
+from tests import forked
 from tests.patience import HANG, until
 
 if TYPE_CHECKING:
@@ -28,14 +28,13 @@ def start(guest: Any, *words: str) -> subprocess.Popen[str]:
 
     A command that reads its input runs until `communicate` ends that, or a signal ends it.
     """
-    return subprocess.Popen(
-        [sys.executable, "-m", "vmtctl", "--tools-root", str(guest.root), "run", *words],
-        env={**os.environ, "PYTHONPATH": str(USERLAND)},
+    return forked.start(
+        "vmtctl", "--tools-root", guest.root, "run", *words, before=tools_answer_here,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
