@@ -135,11 +135,17 @@ WRONG = {
 }
 
 
+def _file_of(scenario: str) -> str:
+    own = OWN / f"{scenario}.yaml"
+    return str(own) if own.is_file() else scenario
+
+
 def test_the_right_specs_pass(workshop: Workshop) -> None:
     assert workshop.generate().returncode == 0
-    assert workshop.build().returncode == 0
-    run = workshop.command("vmtsim", "run", "build/11.0/amd64/vmt.kmod")
-    assert run.returncode == 0, run.stdout + run.stderr
+    workshop.build_quickly()
+    for scenario in sorted({scenario for *_, scenario in WRONG.values()}):
+        run = workshop.simulate("--scenario", _file_of(scenario))
+        assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -147,8 +153,6 @@ def test_the_simulation_fails_when_the_specs_get_wrong(workshop: Workshop, what:
     *edit, scenario = WRONG[what]
     workshop.replace(*edit)
     assert workshop.generate().returncode == 0
-    built = workshop.build()
-    assert built.returncode == 0, built.stderr
-    own = OWN / f"{scenario}.yaml"
-    run = workshop.simulate("--scenario", str(own if own.is_file() else scenario), "--summary")
+    workshop.build_quickly()
+    run = workshop.simulate("--scenario", _file_of(scenario), "--summary")
     assert run.returncode in {1, 2, 3}, f"{run.returncode}: {run.stdout}{run.stderr}"

@@ -15,6 +15,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -225,6 +226,19 @@ def load_yaml(path: Path | str, problems: Problems | None = None) -> Node:
 
 def parse_yaml(text: str, name: str, problems: Problems | None = None) -> Node:
     """Read YAML from ``text``; ``name`` is the file that messages give. See load_yaml."""
+    root, found = _compose(text, name)
+    if problems is not None:
+        problems.extend(found)
+    elif found:
+        raise LocatedErrors(found)
+    if root is None:
+        raise LocatedErrors([Problem(name, 1, 0, "", "the file holds nothing")])
+    return root
+
+
+# Reading is the slowest part of a scenario that is played many times. Nodes never change.
+@lru_cache(maxsize=64)
+def _compose(text: str, name: str) -> tuple[Node | None, tuple[Problem, ...]]:
     composer = _Composer(name)
     try:
         # Events, not ruamel's own nodes: the scalars are resolved here anyway, and it is faster.
@@ -240,13 +254,7 @@ def parse_yaml(text: str, name: str, problems: Problems | None = None) -> Node:
         line = text.count("\n", 0, line_number) + 1 if isinstance(line_number, int) else 0
         message = "not YAML: " + str(error).partition("\n")[0]
         raise LocatedErrors([Problem(name, line, 0, "", message)]) from None
-    if problems is None:
-        composer.problems.raise_if_any()
-    else:
-        problems.extend(composer.problems.found)
-    if root is None:
-        raise LocatedErrors([Problem(name, 1, 0, "", "the file holds nothing")])
-    return root
+    return root, tuple(composer.problems.found)
 
 
 # The core schema of YAML 1.2.2, section 10.3.2, with 0b added and underscores in 0b, 0o and 0x.

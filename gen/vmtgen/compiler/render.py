@@ -20,7 +20,9 @@ from vmtgen.compiler.spec.load import FILES
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-    from types import TracebackType
+    from types import CodeType, TracebackType
+
+    from jinja2.bccache import Bucket
 
     from vmtgen.compiler.model import Specs
 
@@ -57,6 +59,29 @@ def _with_hint(said: str, name: str, known: Iterable[str]) -> str:
     return f"{said} (did you mean {near!r}?)" if near else f"{said}: there are {listed(names)}"
 
 
+class _CompiledTemplates(jinja2.BytecodeCache):
+    """What a template was compiled to, by its name and its text, for the life of the process.
+
+    The directory does not matter: error messages take only the name from the code.
+    """
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[str, str], CodeType] = {}
+
+    def get_cache_key(self, name: str, filename: str | None = None) -> str:  # noqa: ARG002
+        return name
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._code.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._code[bucket.key, bucket.checksum] = bucket.code
+
+
+_COMPILED = _CompiledTemplates()
+
+
 class Renderer:
     """Renders the templates of one directory with one set of specs."""
 
@@ -79,6 +104,7 @@ class Renderer:
             lstrip_blocks=True,
             keep_trailing_newline=True,
             autoescape=False,  # C and roff, not HTML
+            bytecode_cache=_COMPILED,
         )
         self.environment.filters.update(FILTERS)
         self.environment.globals.update(
