@@ -328,8 +328,8 @@ class Subject:
             for prototype, machines in getattr(getattr(cls, name), "kernel_functions", ()):
                 yield prototype, machines, name
 
-
-@cache
-def models_of(cls: type[Subject]) -> tuple[tuple[Prototype, frozenset[str] | None, str], ...]:
-    """Return what ``cls.functions()`` yields, which is the same for every kernel."""
-    return tuple(cls.functions())
+    @classmethod
+    @cache
+    def models(cls) -> tuple[tuple[Prototype, frozenset[str] | None, str], ...]:
+        """Return what ``functions`` yields, which is the same for every kernel."""
+        return tuple(cls.functions())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vmtsim.kernel.api import Subject, kernel_function, models_of, parse_prototype
+from vmtsim.kernel.api import Subject, kernel_function, parse_prototype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ class Atomics(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        for prototype, _machines, method in models_of(Atomics):
+        for prototype, _machines, method in self.models():
             if method == "membar":
                 continue
             operation, _, rest = prototype.name.removeprefix("atomic_").partition("_")

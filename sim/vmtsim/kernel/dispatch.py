@@ -8,7 +8,6 @@ from vmtgen.kobj.exported import exported_names
 
 from vmtsim.cpu import STUB_SIZE
 from vmtsim.cpu.interface import READ, WRITE
-from vmtsim.kernel.api import models_of
 from vmtsim.kernel.errors import KernelPanic, Unmodelled
 from vmtsim.kernel.facts import Kind, Owner
 from vmtsim.kernel.marshal import make_reader, make_writer
@@ -80,7 +79,7 @@ class Dispatch:
     def add_subject(self, subject: Subject) -> None:
         """Take in the functions and variables of a subject."""
         machine = self.cpu.machine
-        for prototype, machines, method in models_of(type(subject)):
+        for prototype, machines, method in subject.models():
             if machines is None or machine in machines:
                 self._waiting[prototype.name] = (prototype, getattr(subject, method))
         for symbol in subject.data():
