@@ -6,7 +6,7 @@
  * Quiesced snapshots.
  *
  *	host				guest
- *	vmbackup.start			reset
+ *	vmbackup.start			reset, and the answer OK
  *					(write everything out)
  *					prov.snapshotCommit
  *	(takes the snapshot)		req.keepAlive ...
@@ -21,6 +21,9 @@
  * may be written is synced with MNT_WAIT.  Remote ones are left out: they are
  * not on the disks of the snapshot, and a server that does not answer would
  * hold us.  What is suspended or goes away just now is left out, too.
+ * As in fss(4), fss_create_snapshot(), mnt_updating is not held: it guards the
+ * flags of a mount, which are not changed.  So MNT_ASYNC stays, and bwrite()
+ * only notes the superblock of such a file system; the second sync writes it.
  *
  * Writing everything out may take long, so a thread of its own does it and
  * the channel goes on.  Given up, it ends with the file system that it is at.
@@ -45,9 +48,10 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include "vmtvar.h"
 
-static const char *vmt_backup_begin(struct vmt_softc *, u_int);
+static const char *vmt_backup_begin(struct vmt_softc *, u_int, bool);
 static bool	vmt_backup_event(struct vmt_softc *, const char *, u_int,
 		    const char *);
+static void	vmt_backup_forget(struct vmt_softc *);
 static void	vmt_backup_end(struct vmt_softc *, bool);
 static bool	vmt_backup_start_sync(struct vmt_softc *);
 static bool	vmt_backup_join(struct vmt_softc *, bool);
@@ -62,13 +66,15 @@ const char *
 vmt_do_backup_start(struct vmt_softc *sc, const struct vmt_message *message)
 {
 
-	return vmt_backup_begin(sc, VMT_BACKUP_LIMIT);
+	return vmt_backup_begin(sc, VMT_BACKUP_LIMIT, true);
 }
 
 /*
- * Begin as the XDR parameters say: version, a flag, five booleans, the
- * script's argument, the limit in seconds (0 for the usual one), the disks.
- * Only the limit matters to us.
+ * Begin as the XDR parameters say (guestQuiesce.x of open-vm-tools): version,
+ * a flag, five booleans, the script's argument, the limit in seconds (0 for
+ * the usual one), the disks.  Of the booleans the third asks for quiesced file
+ * systems; the others are for a manifest, applications, writable snapshots and
+ * scripts, which a kernel does not have.
  */
 const char *
 vmt_do_backup_start_options(struct vmt_softc *sc,
@@ -76,7 +82,7 @@ vmt_do_backup_start_options(struct vmt_softc *sc,
 {
 	const uint8_t *p = (const uint8_t *)message->m_text;
 	const uint8_t *end = p + message->m_length;
-	uint32_t limit, word;
+	uint32_t limit, options[5], word;
 	u_int i;
 
 	if (!vmt_xdr_get_word(&p, end, &word) ||
@@ -84,26 +90,50 @@ vmt_do_backup_start_options(struct vmt_softc *sc,
 		return VMT_ERROR_BACKUP_VERSION;
 	if (!vmt_xdr_get_word(&p, end, &word) || word != 1)
 		return VMT_ERROR_BACKUP_START;
-	for (i = 0; i < 5; i++) {
-		if (!vmt_xdr_get_word(&p, end, &word))
+	for (i = 0; i < __arraycount(options); i++) {
+		if (!vmt_xdr_get_word(&p, end, &options[i]))
 			return VMT_ERROR_BACKUP_START;
 	}
 	if (!vmt_xdr_skip_string(&p, end) || !vmt_xdr_get_word(&p, end, &limit))
 		return VMT_ERROR_BACKUP_START;
-	return vmt_backup_begin(sc, limit != 0 ? limit : VMT_BACKUP_LIMIT);
+	return vmt_backup_begin(sc, limit != 0 ? limit : VMT_BACKUP_LIMIT,
+	    options[2] != 0);
 }
 
+/*
+ * The host expects the event "reset" before the answer, as open-vm-tools sends
+ * it (stateMachine.c, VmBackupStartCommon).
+ */
 static const char *
-vmt_backup_begin(struct vmt_softc *sc, u_int limit)
+vmt_backup_begin(struct vmt_softc *sc, u_int limit, bool file_systems)
 {
 	struct vmt_backup *b = &sc->sc_backup;
 
+	/* After a reset the host may know nothing of an earlier one. */
+	if (b->b_was_reset)
+		vmt_backup_forget(sc);
 	/* The thread of one that was given up may still be writing. */
 	if (b->b_state != VMT_BACKUP_IDLE || !vmt_backup_join(sc, false))
 		return VMT_ERROR_BACKUP_BUSY;
+	if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_RESET,
+	    VMT_BACKUP_CODE_SUCCESS, ""))
+		return VMT_ERROR_BACKUP_START;
 	b->b_state = VMT_BACKUP_BEGIN;
 	b->b_limit = vmt_uptime() + (int64_t)limit * 1000;
+	b->b_file_systems = file_systems;
 	return NULL;
+}
+
+/*
+ * The channel was reset.  Events go by another one, so a backup goes on, as
+ * with open-vm-tools: the reset may be of a channel that was lost for a moment.
+ * If the host has forgotten the backup, it refuses the next event.
+ */
+void
+vmt_backup_reset(struct vmt_softc *sc)
+{
+
+	sc->sc_backup.b_was_reset = sc->sc_backup.b_state != VMT_BACKUP_IDLE;
 }
 
 /* The host has its snapshot. */
@@ -130,12 +160,13 @@ vmt_do_backup_abort(struct vmt_softc *sc, const struct vmt_message *message)
 	return NULL;
 }
 
-/* Forget it and report nothing: the channel was reset. */
-void
+/* Forget it and report nothing. */
+static void
 vmt_backup_forget(struct vmt_softc *sc)
 {
 
 	sc->sc_backup.b_state = VMT_BACKUP_IDLE;
+	sc->sc_backup.b_was_reset = false;
 	vmt_backup_cancel_sync(sc);
 }
 
@@ -162,13 +193,12 @@ vmt_backup_run(struct vmt_softc *sc, int64_t now)
 	case VMT_BACKUP_IDLE:
 		return INT64_MAX;
 	case VMT_BACKUP_BEGIN:
-		if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_RESET,
-		    VMT_BACKUP_CODE_SUCCESS, ""))
-			return INT64_MAX;
-		if (!vmt_backup_start_sync(sc)) {
+		if (b->b_file_systems && !vmt_backup_start_sync(sc)) {
 			vmt_backup_end(sc, false);
 			return INT64_MAX;
 		}
+		if (b->b_file_systems)
+			vmt_log(sc, VMT_LOG_BACKUP_SYNCS);
 		b->b_state = VMT_BACKUP_SYNC;
 		b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
 		break;
@@ -319,8 +349,7 @@ static void
 vmt_backup_end(struct vmt_softc *sc, bool good)
 {
 
-	sc->sc_backup.b_state = VMT_BACKUP_IDLE;
-	vmt_backup_cancel_sync(sc);
+	vmt_backup_forget(sc);
 	if (!good && !vmt_backup_event(sc, VMT_BACKUP_EVENT_ABORTED,
 	    VMT_BACKUP_CODE_ABORTED,
 	    VMT_BACKUP_CANCELED))

@@ -119,6 +119,8 @@ VMT_LOCAL_TABLE const struct vmt_text vmt_texts[VMT_LOGS] = {
 	    "host refuses guest information %u until its next reset" },
 	[VMT_LOG_RPCI_FAILED] = { LOG_WARNING, false, false,
 	    "cannot tell the host \"%s\" (%d)" },
+	[VMT_LOG_BACKUP_SYNCS] = { LOG_INFO, false, true,
+	    "quiesced snapshot: file systems are synced, not frozen" },
 	[VMT_LOG_CLOCK_STEPPED] = { LOG_NOTICE, false, false,
 	    "clock stepped by %" PRId64 " us" },
 	[VMT_LOG_CLOCK_AHEAD] = { LOG_NOTICE, false, false,

@@ -44,6 +44,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 static bool	vmt_tclo_open(struct vmt_softc *, int64_t);
 static void	vmt_tclo_delay_open(struct vmt_softc *, int64_t);
 static void	vmt_tclo_lose(struct vmt_softc *, int64_t, int);
+static void	vmt_tclo_log_back(struct vmt_softc *, int64_t);
 static bool	vmt_tclo_poll(struct vmt_softc *, int64_t);
 static void	vmt_tclo_dispatch(struct vmt_softc *, char *, size_t);
 static bool	vmt_tclo_parse(enum vmt_arguments, char *, size_t,
@@ -89,6 +90,7 @@ vmt_tclo_run(struct vmt_softc *sc, int64_t now)
 		vmt_buffer_shrink(&sc->sc_message);
 
 	now = vmt_uptime();
+	vmt_tclo_log_back(sc, now);
 	if (now - sc->sc_last_message >= VMT_POLL_QUIET)
 		sc->sc_next_poll = now + VMT_POLL_IDLE;
 	else {
@@ -187,6 +189,23 @@ vmt_channel_contended(struct vmt_softc *sc, int64_t now)
 		return;
 	vmt_log(sc, VMT_LOG_CHANNEL_CONTENDED);
 	sc->sc_contention_logged = true;
+}
+
+/*
+ * Log that the channel is back.  After VMT_CONTENTIONS losses in a row that is
+ * not before the conversation has lasted, or two lines a loss would fill the
+ * log for as long as the contention goes on.
+ */
+static void
+vmt_tclo_log_back(struct vmt_softc *sc, int64_t now)
+{
+
+	if (!sc->sc_loss_logged || !sc->sc_was_reset ||
+	    (sc->sc_contentions >= VMT_CONTENTIONS &&
+	    now - sc->sc_opened < VMT_CONTENTION_MS))
+		return;
+	vmt_log(sc, VMT_LOG_CHANNEL_BACK);
+	sc->sc_loss_logged = false;
 }
 
 /* One turn of the conversation.  Returns whether there was a message. */
@@ -361,16 +380,14 @@ vmt_do_reset(struct vmt_softc *sc, const struct vmt_message *message)
 	sc->sc_counters[VMT_COUNT_RESETS].ev_count++;
 	if (sc->sc_was_reset)
 		vmt_channel_contended(sc, now);
-	else if (sc->sc_loss_logged)
-		vmt_log(sc, VMT_LOG_CHANNEL_BACK);
 	sc->sc_was_reset = true;
-	sc->sc_loss_logged = false;
 	sc->sc_opened = now;
+	vmt_tclo_log_back(sc, now);
 	sc->sc_registered = false;
 	sc->sc_info_from = now + VMT_CAPABILITIES_MS;
 	sc->sc_broadcast = false;
 	vmt_clock_forget(sc);
-	vmt_backup_forget(sc);
+	vmt_backup_reset(sc);
 	vmt_forget_sent(sc);
 	return NULL;
 }

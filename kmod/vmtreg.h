@@ -85,7 +85,7 @@ VMT_LOCAL bool	vmt_get_time_full_with_lag(uint64_t *, uint32_t *, uint32_t *,
 #define	VMT_PIECE		4		/* bytes in a register */
 #define	VMT_CHECKPOINT_RETRIES	8
 #define	VMT_REOPEN_MS		1000
-#define	VMT_REOPEN_MAX_MS	30000
+#define	VMT_REOPEN_MAX_MS	5000
 #define	VMT_BUFFER		1024		/* bytes to begin with */
 
 /* A request is a command name, a space and arguments */
@@ -273,6 +273,7 @@ enum vmt_log {
 	VMT_LOG_CHANNEL_CONTENDED,
 	VMT_LOG_INFO_REFUSED,
 	VMT_LOG_RPCI_FAILED,
+	VMT_LOG_BACKUP_SYNCS,
 	VMT_LOG_CLOCK_STEPPED,
 	VMT_LOG_CLOCK_AHEAD,
 	VMT_LOG_CLOCK_NO_TIME,

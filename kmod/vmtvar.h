@@ -205,6 +205,8 @@ struct vmt_backup {
 		VMT_BACKUP_DONE,	/* it has it */
 		VMT_BACKUP_ABORT	/* it gave up */
 	}		b_state;	/* (w) */
+	bool		b_file_systems;	/* (w) write them out */
+	bool		b_was_reset;	/* (w) the channel, since it began */
 	int64_t		b_limit;	/* (w) uptime in ms */
 	int64_t		b_next;		/* (w) keep-alive */
 	struct lwp	*b_thread;	/* (w) writes */
@@ -461,7 +463,7 @@ VMT_LOCAL int64_t vmt_disk_run(struct vmt_softc *, int64_t);
 VMT_LOCAL void	vmt_disk_forget(struct vmt_softc *);
 
 /* vmt_backup.c */
-VMT_LOCAL void	vmt_backup_forget(struct vmt_softc *);
+VMT_LOCAL void	vmt_backup_reset(struct vmt_softc *);
 VMT_LOCAL void	vmt_backup_stop(struct vmt_softc *);
 VMT_LOCAL int64_t vmt_backup_run(struct vmt_softc *, int64_t);
 

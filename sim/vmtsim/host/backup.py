@@ -182,6 +182,11 @@ class Backup:
             self._listen()
         self.tclo.send("vmbackup.abort", self._answered_abort)
 
+    def forget(self) -> None:
+        """Know nothing of it any more, as a host whose agent was restarted; the guest may."""
+        self._cancel()
+        self._move("idle")
+
     def _move(self, state: str) -> None:
         if state != self.state:
             self._context.trace.emit("backup", state=state, before=self.state)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.host import HostOptions
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.kernel.syslog import SysLog
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.run import invariants
 from vmtsim.run.simulation import Simulation
@@ -118,6 +120,37 @@ def snapshot_is_written(module: Path) -> str:
     invariants.watch(made)
     made.run()
     return verdict(made)
+
+
+def first_event_first(module: Path) -> str:
+    """The event "reset" of a quiesced snapshot is out before the answer to vmbackup.start."""
+    made = simulation(module, (5, "host.backup", {"do": "start"}))
+    made.run()
+    kinds = {"backup.event": b"", "tclo.reply": b"vmbackup.start"}
+    seen = [e.kind for e in made.trace.events
+            if e.kind in kinds and bytes(e.get("message", b"")).startswith(kinds[e.kind])]  # fmt: skip
+    return "" if seen[:2] == ["backup.event", "tclo.reply"] else f"{seen}"
+
+
+def asks_again_in_time(module: Path) -> str:
+    """While the host has no channel it is asked for one at least every five seconds."""
+    made = booted(module)
+    made.host.faults.arm("table-full", times=1000)
+    made.host.lose_channel("all")
+    made.kernel.run_for(200 * SECOND)
+    tries = [event.at for event in made.trace.events if event.kind == "open.refused"]
+    longest = max(b - a for a, b in pairwise(tries))
+    return "" if longest <= 5.1 * SECOND else f"{longest / SECOND} s between two tries"
+
+
+def contention_is_quiet(module: Path) -> str:
+    """A channel that is lost again and again is no more than a line a minute in the log."""
+    made = booted(module)
+    for _ in range(50):
+        made.host.lose_channel("tclo")
+        made.kernel.run_for(10 * SECOND)
+    lines = [line.text for line in made.kernel.subject(SysLog).lines]
+    return "" if len(lines) <= 5 + 50 * 10 // 60 else f"{len(lines)} lines: {lines[-2:]}"
 
 
 def memory_is_no_disk(module: Path) -> str:
@@ -384,6 +417,9 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "idle-hour": idle_hour,
     "uuid": uuid,
     "uptime": uptime,
+    "first-event-first": first_event_first,
+    "asks-again-in-time": asks_again_in_time,
+    "contention-is-quiet": contention_is_quiet,
     "memory-is-no-disk": memory_is_no_disk,
     "snapshot-is-written": snapshot_is_written,
     "clock-ahead-at-first": clock_ahead_at_first,
