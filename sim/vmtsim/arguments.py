@@ -39,6 +39,17 @@ def seed_range(text: str) -> tuple[int, int]:
     return first, last
 
 
+def kernel_options(text: str) -> str:
+    """Check a value of ``--kernel-options``; vmtsim.kernel.rule_table.configured reads it."""
+    from vmtsim.kernel.rule_table import configured  # noqa: PLC0415 - `--help` needs none of it
+
+    try:
+        configured(text, "amd64")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def read_module(path: Path) -> Module:
     """Return the module in ``path``.
 

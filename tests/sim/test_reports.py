@@ -31,7 +31,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    assert cli.main(["run", str(path), "--scenario", "alone"]) == 3
+    assert cli.main(["run", str(path), "--scenario", "alone"]) == 1
     return capsys.readouterr().out
 
 

@@ -150,6 +150,7 @@ class Player:
             if finding.phase is Phase.LIVENESS
             else finding
             for finding in outcome.findings
+            if finding.status  # a warning is no failure of a seed
         ]
         found += self._early_end()
         return found
@@ -163,7 +164,7 @@ class Player:
         if halted and (not planned or now < last):
             text = f"the machine went down ({halted}) though powerd listens"
             return [Finding("went-down", text, now)]
-        if planned and not halted and not self._cut and not self.simulation.outcome.findings:
+        if planned and not halted and not self._cut and not self.simulation.outcome.status:
             text = f"the machine was to go down at the end ({self.plan.finale}), and did not"
             return [Finding("liveness", text, now, NOT_LIVE)]
         return []

@@ -16,7 +16,7 @@ from vmtsim.kernel.errors import Halted, KernelPanic, Stalled
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.sysmon import SysmonPower
-from vmtsim.run.findings import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED
+from vmtsim.run.findings import FINE, NOT_LIVE, PROPERTY_FAILED, STATUS
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario
 
@@ -106,8 +106,9 @@ class Machine:
         except Halted as halted:
             self._end(self.going_down or halted.how, FINE)
         except KernelPanic as panic:
-            self.kernel.subject(Console).print(f"panic: {panic.message}\n")
-            self._end(f"panic: {panic.message}", PANIC)
+            self.kernel.subject(Console).print(panic.console)
+            how = "panic" if panic.console else "the kernel is damaged"
+            self._end(f"{how}: {panic.message}", STATUS[panic.consequence])
         except Stalled as stalled:
             self._end(f"nothing runs any more: {stalled}", NOT_LIVE)
         if self.ended:

@@ -41,6 +41,8 @@ their addresses in ``kernel.symbols`` after that.  The helpers that every model 
 ``LiveObjects``       what modules made (vmtsim.kernel.live): finds it for a function, says what is
                       wrong where there is none, and reports what is left at free and unload
 
+``SOURCES``           of the class: the file of NetBSD and its revision that the models follow
+
 ``machines=`` limits a function to some machines.  State belongs to the subject object, never to
 the module or class.
 """
@@ -50,12 +52,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union
 
 from vmtsim.kernel.marshal import Arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.live import LiveObjects
@@ -303,7 +305,14 @@ def kernel_function(prototype: str, *, machines: Iterable[str] | None = None) ->
 
 
 class Subject:
-    """A part of the kernel.  Subclasses hold state and the models of their functions."""
+    """A part of the kernel.  Subclasses hold state and the models of their functions.
+
+    ``SOURCES`` maps a file of NetBSD's sources and the revision that was read, as
+    "sys/kern/kern_synch.c 1.366", to the functions whose models follow it: names with blanks, or
+    "*" for all that no other file names.  Where a file is of no single revision, "of 2014".
+    """
+
+    SOURCES: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -320,6 +329,14 @@ class Subject:
         """Report what ``module`` left behind, after it is gone: registries do it by themselves."""
         for registry in self.registries:
             registry.check_unload(module)
+
+    @classmethod
+    def source(cls, function: str) -> str:
+        """Return the file and revision that the model of a function follows; "" if none is said."""
+        for source, names in cls.SOURCES.items():
+            if function in names.split():
+                return source
+        return next((source for source, names in cls.SOURCES.items() if names == "*"), "")
 
     @classmethod
     def functions(cls) -> Iterator[tuple[Prototype, frozenset[str] | None, str]]:

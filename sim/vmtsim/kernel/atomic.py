@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function, parse_prototype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from vmtsim.kernel.api import Prototype
     from vmtsim.kernel.kernel import Kernel
@@ -42,6 +42,8 @@ _NOT_ON_X86 = {"atomic_or_64"}
 
 class Atomics(Subject):
     """Operations that no other thread can see half done: a model runs without a switch."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"common/lib/libc/atomic of 2014": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

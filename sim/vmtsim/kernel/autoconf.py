@@ -8,7 +8,7 @@ this one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vmtsim.kernel import conftables as tables
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function
@@ -21,7 +21,7 @@ from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.conftables import Attachment, ConfigData, Driver
@@ -55,6 +55,14 @@ class Device:
 
 class Autoconf(Subject):
     """The device tree and the tables that modules add to it."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/subr_autoconf.c 1.314": "*",
+        "sys/kern/subr_device.c 1.14": (
+            "device_cfdata device_is_a device_is_active device_parent device_private "
+            "device_unit device_xname"
+        ),
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
@@ -14,6 +14,8 @@ from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.clock import Timer
     from vmtsim.kernel.kernel import Kernel
@@ -40,6 +42,8 @@ class Callout:
 
 class Callouts(Subject):
     """All callouts that modules have made, by address."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_timeout.c 1.79": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

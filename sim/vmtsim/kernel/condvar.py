@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.errors import Errno
@@ -12,6 +12,8 @@ from vmtsim.kernel.mutex import Mutex, Mutexes
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
@@ -29,6 +31,11 @@ class CondVar:
 
 class CondVars(Subject):
     """All condition variables that modules have made, by address."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/kern_condvar.c 1.63": "*",
+        "sys/kern/kern_synch.c 1.366": "kpause",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.printf import kprintf
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.marshal import Arguments
 
@@ -26,6 +28,11 @@ class Line:
 
 class Console(Subject):
     """What the machine's screen shows: ``lines`` are complete, ``pending`` is the last one."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/subr_prf.c 1.203": "*",
+        "sys/lib/libkern/kern_assert.c 1.5": "kern_assert",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -6,16 +6,20 @@ so what would be put off is called at once, in the thread that asks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Call, Subject, kernel_function
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
 
 
 class Deferred(Subject):
     """config_interrupts(9) and config_mountroot(9)."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_autoconf.c 1.314": "*"}
 
     @kernel_function("void config_interrupts(device_t dev, void (*func)(device_t))")
     def config_interrupts(self, device: int, function: int) -> Model:

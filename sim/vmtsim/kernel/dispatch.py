@@ -8,7 +8,7 @@ from vmtgen.kobj.exported import exported_names
 
 from vmtsim.cpu import STUB_SIZE
 from vmtsim.cpu.interface import READ, WRITE
-from vmtsim.kernel.errors import KernelPanic, Unmodelled
+from vmtsim.kernel.errors import Unmodelled
 from vmtsim.kernel.facts import Kind, Owner
 from vmtsim.kernel.marshal import make_reader, make_writer
 from vmtsim.kernel.memory import PAGE, Region
@@ -234,7 +234,7 @@ class Dispatch:
             if old != new
         ]
         where = self.kernel.location(function)
-        raise KernelPanic(
+        self.kernel.panic(
             "registers-preserved",
             f"{where} returned with {', '.join(names)}: the C calling convention wants "
             "these registers back as they were",

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.kernel import Kernel
 
 
 class Entropy(Subject):
     """The entropy pool: what was added is remembered, what is drawn comes from the seed."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/kern_entropy.c 1.72": "*",
+        "sys/crypto/cprng_fast/cprng_fast.c 1.20": "cprng_fast32 cprng_fast64",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

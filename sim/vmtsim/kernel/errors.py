@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from vmtgen.common.errors import SOFTWARE, ReportedError
 
+from vmtsim.kernel.rule_table import Consequence
+
 if TYPE_CHECKING:
     from vmtsim.kernel.facts import Place
 
@@ -45,17 +47,25 @@ class Errno(enum.IntEnum):
 
 
 class KernelPanic(Exception):  # noqa: N818 - the kernel's own word for it
-    """The kernel would have panicked here.
+    """The run ends here: the kernel has panicked, or what it would go on with is damaged.
 
-    ``rule`` names the property that was broken; the text is what the console would say.  ``place``
-    is the guest's code that broke it, where one is to blame.
+    ``rule`` names the property that was broken, ``consequence`` says which of the two it is.
+    ``place`` is the guest's code that broke it, where one is to blame.
     """
 
-    def __init__(self, rule: str, message: str, place: Place | None = None) -> None:
+    def __init__(
+        self, rule: str, message: str, consequence: Consequence, place: Place | None = None
+    ) -> None:
         super().__init__(message)
         self.rule = rule
         self.message = message
+        self.consequence = consequence
         self.place = place
+
+    @property
+    def console(self) -> str:
+        """What the console says: nothing where no kernel notices."""
+        return f"panic: {self.message}\n" if self.consequence is Consequence.PANIC else ""
 
 
 class Halted(Exception):  # noqa: N818

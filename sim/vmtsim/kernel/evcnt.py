@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.cpu import CpuFault
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
 from vmtsim.kernel.live import LiveObjects, Words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from vmtsim.kernel.kernel import Kernel
 
@@ -56,6 +56,8 @@ class Attached:
 
 class EventCounters(Subject):
     """The list ``allevents``, which modules put their counters into."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_evcnt.c 1.17": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

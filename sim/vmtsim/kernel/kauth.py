@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, ClassVar
+
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.objects import Objects
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 _YEAR = 365 * 24 * 60 * 60
 _LAST_TIME = (1 << 63) - 1
@@ -13,6 +19,8 @@ _LAST_TIME = (1 << 63) - 1
 
 class Kauth(Subject):
     """Who may do what.  ``asked`` counts the questions of the running system call."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_auth.c 1.84": "*"}
 
     asked = 0
 

@@ -11,7 +11,7 @@ from vmtsim.kernel.dispatch import Dispatch
 from vmtsim.kernel.errors import KernelPanic, Spinning, Unmodelled
 from vmtsim.kernel.facts import Kind, Owner, Place, Side
 from vmtsim.kernel.memory import Memory
-from vmtsim.kernel.rule_table import by_id
+from vmtsim.kernel.rule_table import OPTIONS, Consequence, Enforced, by_id
 from vmtsim.kernel.rules import Rules
 from vmtsim.kernel.scheduler import Lwp, Scheduler
 from vmtsim.kernel.subjects import load_subjects
@@ -46,7 +46,8 @@ class KernelOptions:
 
     ``release`` is the kernel's version as uname -r prints it, ``version`` the number behind it.
     ``net_mpsafe`` is a kernel with options NET_MPSAFE, which GENERIC has not; ``detachall`` is
-    sysctl kern.detachall: x86 detaches every device when it goes down.
+    sysctl kern.detachall: x86 detaches every device when it goes down.  ``checks`` are the options
+    DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.
     """
 
     machine: str = "amd64"
@@ -54,9 +55,9 @@ class KernelOptions:
     version: int = 1_100_000_000
     builtin_vmt: bool = False
     hostname: str = "guest.example"
-    diagnostic: bool = True
     net_mpsafe: bool = False
     detachall: bool = False
+    checks: frozenset[Enforced] = frozenset(OPTIONS.values())
 
 
 # machine -> (MACHINE, MACHINE_ARCH) of the port that runs it
@@ -132,23 +133,29 @@ class Kernel:
         return self.dispatch.addresses
 
     def panic(self, rule: str, message: str, place: Place | None = None) -> NoReturn:
-        """Stop: the kernel would have panicked.
+        """Stop: the kernel panics, or there is nothing sound to go on with.
 
-        ``rule`` is an id of vmtsim.kernel.rule_table; ``place`` is the code that is to blame: that
-        which called the kernel, unless given.
+        ``rule`` is an id of vmtsim.kernel.rule_table, which knows the kernels that notice;
+        ``place`` is the code that is to blame: that which called the kernel, unless given.
         """
-        by_id(rule)
-        raise KernelPanic(rule, message, place or self._caller())
+        raise self._broken(rule, message, place or self._caller())
 
     def violation(self, rule: str, message: str, place: Place | None = None) -> None:
-        """Record a broken rule that the kernel survives; the run goes on and fails.
+        """Record a broken rule, after which the model can go on; stop where this kernel panics.
 
-        ``rule`` and ``place`` as in ``panic``.
+        ``rule`` and ``place`` as in ``panic``.  What damages no kernel is a warning in the end.
         """
-        by_id(rule)
         place = place or self._caller()
+        broken = self._broken(rule, message, place)
+        if broken.consequence is Consequence.PANIC:
+            raise broken
         self.violations.append(Violation(rule, message, self.clock.now, place))
         self.trace.emit("violation", rule=rule, text=message, side="guest")
+
+    def _broken(self, rule: str, message: str, place: Place | None) -> KernelPanic:
+        """Return what stops the run where ``rule`` is broken."""
+        consequence = by_id(rule).consequence(self.options.checks)
+        return KernelPanic(rule, message, consequence, place)
 
     # -- where are we? -------------------------------------------------------------------------
 
@@ -260,7 +267,7 @@ class Kernel:
                 f"{where} {use} {missing}, a kernel symbol that vmtsim does not model"
             )
         if fault.access is None:
-            return KernelPanic("trap", f"{fault.reason} in {where}", where)
+            return self._broken("trap", f"{fault.reason} in {where}", where)
         owner = self.memory.owner(fault.address)
         size = f"{fault.size} bytes" if fault.size > 1 else "1 byte"
         access = {
@@ -270,14 +277,14 @@ class Kernel:
         }[fault.access.value]
         reason = "which does not allow it" if fault.mapped else "which is not mapped"
         who, what = ("a kernel function's ", "a call from ") if in_model else ("", "")
-        return KernelPanic(
-            _broken(fault, owner),
+        return self._broken(
+            _rule(fault, owner),
             f"page fault: {who}{access} {fault.address:#x} ({owner}), {reason}, in {what}{where}",
             where,
         )
 
 
-def _broken(fault: CpuFault, owner: Owner) -> str:
+def _rule(fault: CpuFault, owner: Owner) -> str:
     """Return the rule that a page fault breaks, by whose memory it is."""
     if fault.mapped and fault.access is not None and fault.access.value == "write":
         return "read-only-memory"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Preempt, Subject, kernel_function
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
 
 
 class KernelLock(Subject):
     """The big lock; the scheduler keeps its owner, because sleeping gives it up."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_lock.c 1.188": "*"}
 
     def lock(self, count: int) -> Model | None:
         """Take it ``count`` times for the running thread; waits for another owner."""

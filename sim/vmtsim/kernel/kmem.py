@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from vmtsim.cpu.interface import READ, WRITE
 from vmtsim.kernel.api import Subject, kernel_function
@@ -16,7 +16,7 @@ from vmtsim.kernel.facts import Kind, Owner, Side
 from vmtsim.kernel.memory import PAGE, Region, round_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
@@ -71,6 +71,8 @@ class _Arena:
 
 class Kmem(Subject):
     """The kernel's allocator as a module sees it."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_kmem.c 1.89": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

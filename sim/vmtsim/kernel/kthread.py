@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function
 from vmtsim.kernel.kernlock import KernelLock
@@ -12,6 +12,8 @@ from vmtsim.kernel.printf import kprintf
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.marshal import Arguments
@@ -35,6 +37,8 @@ class KThread:
 
 class KThreads(Subject):
     """Kernel threads, by the address of their struct lwp."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_kthread.c 1.49": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.marshal import signed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SPACE = b" \t\n\v\f\r"
@@ -17,6 +17,13 @@ _M64 = 0xFFFFFFFFFFFFFFFF
 
 class LibKern(Subject):
     """The C library of the kernel, as far as modules may import it."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "common/lib/libc/string of 2014": "*",
+        "common/lib/libc/stdlib of 2014": "strtoimax strtoll strtoul strtoull strtoumax",
+        "common/lib/libc/quad of 2014": "__divdi3 __moddi3 __udivdi3 __umoddi3",
+        "common/lib/libc/gen of 2014": "popcount32 popcount64",
+    }
 
     # -- memory ------------------------------------------------------------------------------
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
@@ -51,6 +53,11 @@ class Mutex:
 
 class Mutexes(Subject):
     """All mutexes that modules have made."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/kern_mutex.c 1.112": "*",
+        "sys/arch/amd64/amd64/lock_stubs.S 1.38": "mutex_spin_enter mutex_spin_exit",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

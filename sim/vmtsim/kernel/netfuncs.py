@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.netlayout import is_link_local, print4, print6
@@ -11,11 +11,22 @@ from vmtsim.kernel.pserialize import PSerialize
 from vmtsim.kernel.psref import PassiveReferences
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.network import Interface
 
 
 class NetworkFunctions(Subject):
     """What modules call, beside walking the lists."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/net/if.c 1.531": "*",
+        "sys/netinet6/scope6.c 1.23": "in6_clearscope",
+        "sys/netinet6/in6.c 1.292": "in6_mask2len in6_prefixlen2mask",
+        "sys/netinet6/in6_print.c 1.1": "in6_print",
+        "sys/netinet/in.c 1.248": "in_len2mask",
+        "sys/netinet/in_print.c 1.1": "in_print",
+    }
 
     # -- references (NetBSD sys/net/if.c) --------------------------------------------------------
 

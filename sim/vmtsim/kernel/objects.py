@@ -7,12 +7,12 @@ release (sys/arch/*/include/cpu.h, sys/lwp.h; all machines and NetBSD 10 and 11)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
@@ -54,6 +54,11 @@ _NEW_LAYOUT = 1_099_001_200
 
 class Objects(Subject):
     """cpu0, and an lwp for each thread."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/arch/amd64/amd64/cpufunc.S 1.68": "*",
+        "sys/kern/kern_cpu.c 1.97": "cpu_lookup",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Call, Subject, kernel_function
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
@@ -24,6 +26,8 @@ class Hooks:
 
 class Pmf(Subject):
     """Which device registered which hooks, by the address of its struct device."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_pmf.c 1.51": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

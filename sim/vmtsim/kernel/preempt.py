@@ -6,18 +6,26 @@ Switches between threads stand for other CPUs too, so nothing here forbids one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.objects import Objects
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
 
 
 class Preemption(Subject):
     """How often each thread has forbidden preemption, and its interrupt priority level."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/kern_synch.c 1.366": "*",
+        "sys/arch/amd64/amd64/spl.S 1.49": "splraise spllower",
+        "sys/arch/arm/pic/pic_splfuncs.c 1.24": "_splraise _spllower splx",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

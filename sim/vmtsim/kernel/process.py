@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.errors import Errno
@@ -10,6 +10,8 @@ from vmtsim.kernel.facts import Kind, Owner
 from vmtsim.kernel.memory import PAGE, Region, round_page
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
@@ -30,6 +32,8 @@ class Processes(Subject):
     User memory is not mapped in the processor: a module that follows a user pointer faults, as it
     does on a machine with SMAP or PAN.
     """
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/arch/amd64/amd64/copy.S 1.36": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

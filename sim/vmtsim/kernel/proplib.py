@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 
@@ -16,6 +16,10 @@ Value = bool | int | str
 
 class PropLib(Subject):
     """Dictionaries as handles: an address that only these functions understand."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "common/lib/libprop/prop_dictionary_util.c 1.9.8.1": "*"
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

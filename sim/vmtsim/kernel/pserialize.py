@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Preempt, Subject, kernel_function
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Site, Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.facts import Place
@@ -27,6 +27,8 @@ class PSerialize(Subject):
     The scheduler does not switch away from a thread in a read section.  ``after_readers`` runs
     something as soon as nobody reads any more: how writers free what readers may still look at.
     """
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_pserialize.c 1.24": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

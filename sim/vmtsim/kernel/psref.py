@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.kmem import Kmem
@@ -13,7 +13,7 @@ from vmtsim.kernel.preempt import Preemption
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
@@ -43,6 +43,8 @@ class Class:
 
 class PassiveReferences(Subject):
     """All references that are held, by the address of their struct psref."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_psref.c 1.18": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

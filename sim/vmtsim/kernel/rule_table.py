@@ -8,16 +8,58 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class Enforced(enum.Enum):
-    """Which kernel of NetBSD notices that the rule is broken."""
+    """Which kernel of NetBSD notices that the rule is broken.
+
+    ``HARMLESS``: the kernel that was read is not damaged; the rule is the manual's, or protects
+    what another release may do.
+    """
 
     ALWAYS = "every kernel"  # it panics, or its memory management does
     DIAGNOSTIC = "kernels with DIAGNOSTIC"
     DEBUG = "kernels with DEBUG"
     LOCKDEBUG = "kernels with LOCKDEBUG"
     NOBODY = "no kernel: it goes on, and is damaged or waits for ever"
+    HARMLESS = "no kernel: it goes on, and nothing is damaged"
+
+
+OPTIONS = {each.name: each for each in (Enforced.DIAGNOSTIC, Enforced.DEBUG, Enforced.LOCKDEBUG)}
+"""The options(4) of a kernel's configuration with which it checks more; by their names."""
+
+
+_GENERIC = {"amd64": "DIAGNOSTIC", "i386": "DIAGNOSTIC", "aarch64": ""}
+"""What the kernels of NetBSD-current are configured with: sys/arch/{amd64,i386}/conf/GENERIC and
+sys/arch/evbarm/conf/GENERIC64 of 10.99.12.  Those of a release branch have none of them."""
+
+
+def configured(text: str, machine: str) -> frozenset[Enforced]:
+    """Return the options that ``text`` stands for: none, generic, all, or names with commas.
+
+    Raises ValueError for another name.
+    """
+    words = {"none": "", "generic": _GENERIC[machine], "all": ",".join(OPTIONS)}
+    names = [name for name in words.get(text, text).upper().split(",") if name]
+    unknown = [name for name in names if name not in OPTIONS]
+    if unknown:
+        raise ValueError(
+            f"{unknown[0]!r} is not an option with which a kernel checks more: expected none, "
+            f"generic, all, or a list of {', '.join(OPTIONS)} with commas"
+        )
+    return frozenset(OPTIONS[name] for name in names)
+
+
+class Consequence(enum.Enum):
+    """What becomes of a kernel whose rule is broken."""
+
+    PANIC = "it panics"
+    DAMAGE = "it goes on, and is damaged or waits for ever"
+    WARNING = "it goes on, and nothing is damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +75,29 @@ class Rule:
     source: str
     enforced: Enforced
 
+    def consequence(self, options: Collection[Enforced]) -> Consequence:
+        """Return what becomes of a kernel with these options."""
+        if self.enforced is Enforced.ALWAYS or self.enforced in options:
+            return Consequence.PANIC
+        if self.enforced is Enforced.HARMLESS or self.id in UNHARMED:
+            return Consequence.WARNING
+        return Consequence.DAMAGE
+
+    def noticed(self, options: Collection[Enforced]) -> str:
+        """Say which kernel notices it, and what one does that does not."""
+        if self.enforced is Enforced.ALWAYS:
+            return "by every kernel: it panics"
+        if self.enforced not in OPTIONS.values():
+            return f"by {self.enforced.value}"
+        without = (Consequence.WARNING if self.id in UNHARMED else Consequence.DAMAGE).value
+        if self.enforced in options:
+            return f"by {self.enforced.value}: they panic; without it {without}"
+        return f"not by this kernel: {without}; {self.enforced.value} panic"
+
 
 _ALWAYS, _DIAGNOSTIC, _DEBUG = Enforced.ALWAYS, Enforced.DIAGNOSTIC, Enforced.DEBUG
 _LOCKDEBUG, _NOBODY = Enforced.LOCKDEBUG, Enforced.NOBODY
+_HARMLESS = Enforced.HARMLESS
 
 # fmt: off
 _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
@@ -151,7 +213,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("kernel-lock-not-held", _LOCKDEBUG,
          "the kernel lock is released by the thread that holds it",
          "pair each KERNEL_UNLOCK with a KERNEL_LOCK"),
-        ("kernel-lock", _DIAGNOSTIC, "autoconf(9) is called with the kernel lock",
+        ("kernel-lock", _NOBODY, "autoconf(9) is called with the kernel lock",
          "KERNEL_LOCK(1, NULL) around it"),
         ("callback-kernel-lock", _LOCKDEBUG, "a callback leaves the kernel lock as it was",
          "pair each KERNEL_LOCK with a KERNEL_UNLOCK"),
@@ -240,7 +302,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "use xc_wait"),
     ),
     "sys/kern/subr_pserialize.c": (
-        ("pserialize-not-entered", _DIAGNOSTIC,
+        ("pserialize-not-entered", _ALWAYS,
          "a read section is left by the thread that entered it",
          "pair each pserialize_read_exit with a pserialize_read_enter"),
         ("pserialize-cookie", _NOBODY,
@@ -261,7 +323,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "call curlwp_bind() before psref_acquire, curlwp_bindx() after psref_release"),
         ("psref-target-destroyed", _DIAGNOSTIC, "no reference is taken to what is being destroyed",
          "look the target up again in a read section"),
-        ("psref-in-use", _NOBODY, "a struct psref holds one reference at a time",
+        ("psref-in-use", _DEBUG, "a struct psref holds one reference at a time",
          "release it first, or use another struct psref"),
         ("psref-not-held", _DIAGNOSTIC, "a reference is released once, by its struct psref",
          "pair each psref_release with a psref_acquire"),
@@ -275,7 +337,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "let each thread take its own with psref_copy"),
         ("psref-deadlock", _NOBODY, "a thread does not wait for its own reference",
          "release it before psref_target_destroy"),
-        ("psref-left", _DIAGNOSTIC,
+        ("psref-left", _NOBODY,
          "no reference is held by a thread that ends, or after the module",
          "look for a path without psref_release"),
         ("psref-class-unknown", _NOBODY, "a class is destroyed once",
@@ -295,13 +357,13 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "do not keep it after config_detach"),
         ("unit-taken", _ALWAYS, "the unit of a fixed device is free when it is attached",
          "wait until the detached device is freed: no device iterator may be open"),
-        ("attach-line", _NOBODY, "attach ends its console line",
+        ("attach-line", _HARMLESS, "attach ends its console line",
          'call aprint_normal("\\n") and aprint_naive("\\n")'),
-        ("pmf-hook-left", _DIAGNOSTIC, "a device that is detached has no power hooks",
+        ("pmf-hook-left", _NOBODY, "a device that is detached has no power hooks",
          "call pmf_device_deregister in detach"),
     ),
     "sys/kern/kern_sysctl.c": (
-        ("sysctl-lock", _DIAGNOSTIC,
+        ("sysctl-lock", _ALWAYS,
          "a handler does not take the lock of the tree that it runs under",
          "let another thread create or destroy nodes"),
         ("sysctl-log", _NOBODY, "sysctl_teardown gets the log of sysctl_createv",
@@ -314,17 +376,18 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "call sysctl_lookup, or kauth_authorize_system with what the write needs"),
     ),
     "sys/dev/sysmon/sysmon_power.c (sysmon_pswitch_event)": (
-        ("pswitch-with-mutex", _LOCKDEBUG, "an event is raised without a lock",
+        ("pswitch-with-mutex", _NOBODY, "an event is raised without a lock",
          "call mutex_exit first: a shutdown hook may want the lock"),
-        ("pswitch-event", _NOBODY, "a switch has one of the types, an event is pressed or released",
+        ("pswitch-event", _HARMLESS,
+         "a switch has one of the types, an event is pressed or released",
          "use PSWITCH_TYPE_* and PSWITCH_EVENT_*"),
-        ("pswitch-unregistered", _NOBODY, "a switch is registered before it raises an event",
+        ("pswitch-unregistered", _HARMLESS, "a switch is registered before it raises an event",
          "call sysmon_pswitch_register in attach"),
         ("pswitch-left", _NOBODY, "a module unregisters its switches before it goes",
          "call sysmon_pswitch_unregister in detach"),
     ),
     "sys/kern/kern_tc.c, sys/kern/kern_time.c": (
-        ("timespec-range", _DIAGNOSTIC, "nanoseconds are from 0 to 999,999,999",
+        ("timespec-range", _NOBODY, "nanoseconds are from 0 to 999,999,999",
          "carry into the seconds"),
     ),
     "sys/kern/vfs_mount.c, sys/kern/vfs_trans.c": (
@@ -335,18 +398,18 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("mount-iterator-left", _NOBODY,
          "a mount iterator is destroyed: the last mount stays busy else",
          "call mountlist_iterator_destroy"),
-        ("vfs-unbusy", _DIAGNOSTIC, "a mount is made unbusy by the thread that made it busy",
+        ("vfs-unbusy", _NOBODY, "a mount is made unbusy by the thread that made it busy",
          "pair each vfs_unbusy with a vfs_busy"),
         ("vfs-busy-left", _NOBODY, "a thread that ends keeps no mount busy",
          "look for a path without vfs_unbusy"),
-        ("vfs-suspend-twice", _NOBODY, "a thread suspends one file system at a time",
+        ("vfs-suspend-twice", _ALWAYS, "a thread suspends one file system at a time",
          "call vfs_resume first"),
         ("vfs-resume-by-non-owner", _DIAGNOSTIC,
          "the thread that suspended a file system resumes it",
          "let the same thread suspend and resume"),
         ("vfs-suspended-left", _NOBODY, "a suspended file system is resumed",
          "call vfs_resume on each path, before the thread or the module ends"),
-        ("fstrans-state", _ALWAYS, "a file system's state is one of FSTRANS_*",
+        ("fstrans-state", _NOBODY, "a file system's state is one of FSTRANS_*",
          "pass FSTRANS_NORMAL, _SUSPENDING or _SUSPENDED"),
         ("fstrans-owner", _DIAGNOSTIC, "the thread that suspended a file system changes its state",
          "let the same thread suspend and resume"),
@@ -398,6 +461,9 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
     ),
 }
 # fmt: on
+
+UNHARMED = frozenset[str]()
+"""Rules that an option enforces, and that a kernel without it goes on unharmed from."""
 
 RULES: dict[str, Rule] = {
     name: Rule(name, holds, remedy, source, enforced)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
@@ -60,6 +62,8 @@ class RwLock:
 
 class RwLocks(Subject):
     """All reader/writer locks that modules have made."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_rwlock.c 1.76": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -6,7 +6,7 @@ All levels share one thread here, in which nothing may sleep; their order is tha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
@@ -16,6 +16,8 @@ from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
@@ -39,6 +41,8 @@ class Handler:
 
 class SoftHandlers(Subject):
     """Handlers by their cookie."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_softint.c 1.76": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function
 from vmtsim.kernel.clock import SECOND
@@ -83,6 +83,8 @@ class Reply:
 
 class Sysctl(Subject):
     """The tree and its lock: readers for reads, one writer for writes and for changes."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

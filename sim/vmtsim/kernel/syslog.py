@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.printf import kprintf
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.marshal import Arguments
 
@@ -27,6 +29,11 @@ class LogLine:
 
 class SysLog(Subject):
     """The log that syslogd reads.  With no reader, log(9) writes to the console instead."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/subr_prf.c 1.203": "*",
+        "sys/kern/kern_rate.c 1.2": "ppsratecheck ratecheck",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -7,7 +7,7 @@ Source: NetBSD sys/dev/sysmon/sysmon_power.c, sys/sys/power.h, sys/kern/kern_reb
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.autoconf import Autoconf
@@ -19,6 +19,8 @@ from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
@@ -44,6 +46,8 @@ class SysmonPower(Subject):
 
     ``events`` are the dictionaries that a reader of /dev/power has received.
     """
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/dev/sysmon/sysmon_power.c 1.69": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

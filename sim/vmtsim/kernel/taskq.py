@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
@@ -13,6 +13,8 @@ from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
@@ -31,6 +33,8 @@ class Task:
 
 class TaskQueue(Subject):
     """The queue that GENERIC's sysmon starts at boot, with its thread "sysmon"."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/dev/sysmon/sysmon_taskq.c 1.23": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

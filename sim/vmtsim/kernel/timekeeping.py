@@ -6,7 +6,7 @@ Sources: NetBSD sys/kern/kern_tc.c, kern_time.c, kern_ntptime.c.  adjtime(2) cha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
 from vmtsim.kernel.clock import HZ, SECOND, TICK
@@ -14,7 +14,7 @@ from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kauth import Kauth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from vmtsim.kernel.kernel import Kernel
 
@@ -26,6 +26,16 @@ _FAST_ABOVE = 1_000_000_000
 
 class TimeKeeping(Subject):
     """The guest's clocks.  ``rate_ppm`` is how much too fast its oscillator runs."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/kern_tc.c 1.77": "*",
+        "sys/kern/kern_time.c 1.227": "adjtime1 clock_settime1",
+        "sys/kern/kern_clock.c 1.151": "getticks",
+        "sys/arch/x86/isa/clock.c 1.41": "i8254_delay",
+        "sys/arch/evbarm/fdt/fdt_machdep.c 1.108": "delay",
+        "sys/kern/kern_todr.c 1.47": "resettodr",
+        "sys/kern/subr_time_arith.c 1.1": "tvtohz",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

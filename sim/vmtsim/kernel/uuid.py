@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 _LITTLE, _BIG = "<IHH", ">IHH"
 
 
 class Uuids(Subject):
     """struct uuid and its two wire forms."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_uuid.c 1.20": "*"}
 
     def _load(self, address: int) -> tuple[int, int, int, bytes]:
         data = self.kernel.memory.read(address, 16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.errors import Errno
@@ -22,6 +22,8 @@ from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
@@ -38,6 +40,13 @@ class Iterator:
 
 class FileSystems(Subject):
     """What modules call."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/vfs_mount.c 1.110": "*",
+        "sys/kern/vfs_subr.c 1.502": "VFS_STATVFS VFS_SYNC",
+        "sys/kern/vfs_syscalls.c 1.570": "do_sys_sync dostatvfs",
+        "sys/kern/vfs_trans.c 1.73": "fstrans_getstate fstrans_setstate vfs_resume vfs_suspend",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

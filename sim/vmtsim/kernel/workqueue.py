@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
@@ -15,6 +15,8 @@ from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
@@ -45,6 +47,8 @@ class WorkQueue:
 
 class WorkQueues(Subject):
     """All work queues that modules have made, by the address of their struct workqueue."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_workqueue.c 1.48": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Preempt, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
@@ -12,6 +12,8 @@ from vmtsim.kernel.scheduler import Lwp, WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
@@ -20,6 +22,8 @@ _HIGHPRI = 1
 
 class CrossCalls(Subject):
     """Cross calls of a machine with one processor: low ones in a thread, high ones in a softint."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_xcall.c 1.38": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from vmtsim.kernel.console import Console
 from vmtsim.report import chart
+from vmtsim.report.layout import field
 from vmtsim.report.verdict import verdict
+from vmtsim.run.findings import FINE
 from vmtsim.scenario.script import shipped
 
 if TYPE_CHECKING:
@@ -82,8 +84,10 @@ def _verdict(outcome: Outcome) -> list[str]:
     for finding in outcome.findings:
         if finding in missed[_MOST_MISSED:]:
             continue
-        text = textwrap.wrap(f"{finding.at / 1e9:.6f} s: {finding.rule}: {finding.message}", 96)
-        lines += [f"finding  {text[0]}", *(f"         {line}" for line in text[1:])]
+        text = f"{finding.at / 1e9:.6f} s: {finding.rule}: {finding.message}"
+        lines += field("finding" if finding.status else "warning", text)
+        if finding.noticed and not finding.status:
+            lines += field("noticed", finding.noticed)
     if len(missed) > _MOST_MISSED:
         lines.append(f"         and {len(missed) - _MOST_MISSED} more, above")
     lines.append(
@@ -113,13 +117,14 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
     if refused:
         lines += _joined("refused", refused, 2)
     if outcome.findings:
-        first = outcome.findings[0]
+        first = max(outcome.findings, key=lambda each: each.status > FINE)
         if first.rule == "module-loads":
             # The kernel said why, and nothing else of the run is worth a line.
             said = [line.text for line in simulation.kernel.subject(Console).lines]
             lines += [f"console  {line}" for line in said[-3:]]
         text = textwrap.wrap(f"{first.rule}: {first.message}", 88)
-        lines += [f"finding  {text[0]}", *(f"         {line}" for line in text[1:3])]
+        label = "finding" if first.status else "warning"
+        lines += [f"{label}  {text[0]}", *(f"         {line}" for line in text[1:3])]
         if len(outcome.findings) > 1:
             lines.append(f"         and {len(outcome.findings) - 1} more")
     if outcome.halted:
@@ -194,7 +199,13 @@ def as_json(simulation: Simulation, outcome: Outcome) -> str:
         "halted": outcome.halted,
         "properties": dict(outcome.properties),
         "findings": [
-            {"rule": f.rule, "message": f.message, "at": f.at, "status": f.status}
+            {
+                "rule": f.rule,
+                "message": f.message,
+                "at": f.at,
+                "status": f.status,
+                "noticed": f.noticed,
+            }
             for f in outcome.findings
         ],
         "virtual_ns": outcome.virtual_time,
@@ -213,6 +224,8 @@ def replay(args: argparse.Namespace, seed: int) -> str:
     words = ["vmtsim run", _quoted(str(args.file)), f"--seed {seed}"]
     if args.kernel != "plain":
         words.append(f"--kernel {args.kernel}")
+    if args.kernel_options != "all":
+        words.append(f"--kernel-options {args.kernel_options}")
     if str(args.scenario) != "boot-to-halt":
         words.append(f"--scenario {_quoted(str(args.scenario))}")
     return " ".join(words)

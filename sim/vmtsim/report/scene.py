@@ -22,6 +22,8 @@ def lines(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
     """Return what to do, who ran where, the source there, what was held and what was alive."""
     rule = RULES.get(finding.rule)
     shown = [] if rule is None else field("fix", rule.remedy)
+    if finding.noticed:
+        shown += field("noticed", finding.noticed)
     place = finding.place
     if moment is not None:
         if moment.thread:

@@ -6,12 +6,21 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtsim.kernel.rule_table import Consequence
+
 if TYPE_CHECKING:
     from vmtsim.kernel.facts import Place
     from vmtsim.scenario.script import Phase
 
 # Exit statuses of a run, the worse the higher.
 FINE, PROPERTY_FAILED, NOT_LIVE, PANIC = 0, 1, 2, 3
+
+STATUS = {
+    Consequence.PANIC: PANIC,
+    Consequence.DAMAGE: PROPERTY_FAILED,
+    Consequence.WARNING: FINE,
+}
+"""The status of a broken rule of the kernel: a warning fails no run."""
 
 
 class Origin(enum.Enum):
@@ -29,6 +38,7 @@ class Finding:
 
     ``status`` is the exit status that it stands for, ``place`` the guest's code to blame, where
     one is known, ``phase`` the phase of a campaign's run whose expectation was not met.
+    ``noticed`` says which kernels notice a broken rule of theirs.
     """
 
     rule: str
@@ -38,3 +48,4 @@ class Finding:
     origin: Origin = Origin.RUN
     place: Place | None = None
     phase: Phase | None = None
+    noticed: str = ""

@@ -20,18 +20,20 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.rule_table import OPTIONS, Enforced, by_id
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.run.administrator import Administrator, describe_errno
-from vmtsim.run.findings import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED, Finding, Origin
+from vmtsim.run.findings import FINE, NOT_LIVE, PROPERTY_FAILED, STATUS, Finding, Origin
 from vmtsim.scenario.script import Scenario, ScenarioRun, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import TracebackType
 
     from vmtgen.kobj import Module
 
     from vmtsim.host.context import Context
+    from vmtsim.kernel.facts import Place
 
 # Seconds of the processor in which guest code must have called the kernel or the host once, and
 # of the wall clock between two looks.
@@ -53,6 +55,7 @@ class Outcome:
     traps: int = 0
     switches: int = 0
     halted: str = ""
+    ended: bool = False  # before its time: nothing can be expected any more
 
     @property
     def status(self) -> int:
@@ -99,7 +102,8 @@ class Simulation:
     """Ties processor, kernel, host and scenario together.
 
     ``trace`` receives everything that happens, ``faults`` is for the host.  The release of the
-    kernel is that of the module.  Raises vmtgen.kobj.KobjError where ``module`` is no module.
+    kernel is that of the module; ``checks`` are the options of its configuration with which it
+    checks more.  Raises vmtgen.kobj.KobjError where ``module`` is no module.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class Simulation:
         builtin_vmt: bool = False,
         trace: Trace | None = None,
         faults: Callable[[Context], Faults] = Faults,
+        checks: Collection[Enforced] = frozenset(OPTIONS.values()),
     ) -> None:
         self.module = read_module(module) if isinstance(module, Path) else module
         self.scenario = scenario
@@ -135,6 +140,7 @@ class Simulation:
                 hostname=scenario.guest.hostname or _HOSTNAME,
                 net_mpsafe=scenario.guest.net_mpsafe,
                 detachall=scenario.guest.detachall,
+                checks=frozenset(checks),
             ),
             backdoor=self.host,
             rng=self.rng.fork("kernel"),
@@ -200,18 +206,17 @@ class Simulation:
             try:
                 self._run()
             except KernelPanic as panic:
-                outcome.findings.append(
-                    Finding(
-                        panic.rule, panic.message, self.clock.now, PANIC, Origin.KERNEL, panic.place
-                    )
-                )
-                self.kernel.subject(Console).print(f"panic: {panic.message}\n")
+                outcome.ended = True
+                self._broken(panic.rule, panic.message, self.clock.now, panic.place)
+                self.kernel.subject(Console).print(panic.console)
             except Halted as halted:
                 outcome.halted = halted.how
                 self.trace.emit("kernel.halted", how=halted.how)
             except Spinning as spinning:
+                outcome.ended = True
                 self._find("spinning", str(spinning), NOT_LIVE)
             except Stalled as stalled:
+                outcome.ended = True
                 asleep = ", ".join(
                     f"{lwp.name} ({lwp.what or lwp.state})" for lwp in self.kernel.scheduler.lwps
                 )
@@ -223,6 +228,21 @@ class Simulation:
         outcome.traps = scheduler.traps
         outcome.switches = scheduler.switches
         return outcome
+
+    def _broken(self, rule: str, message: str, at: int, place: Place | None) -> None:
+        """Add a finding for a broken rule of the kernel."""
+        row, checks = by_id(rule), self.kernel.options.checks
+        self.outcome.findings.append(
+            Finding(
+                rule,
+                message,
+                at,
+                STATUS[row.consequence(checks)],
+                Origin.KERNEL,
+                place,
+                noticed=row.noticed(checks),
+            )
+        )
 
     def _find(self, rule: str, message: str, status: int = PROPERTY_FAILED) -> None:
         self.outcome.findings.append(Finding(rule, message, self.clock.now, status))
@@ -292,15 +312,7 @@ class Simulation:
     def _judge(self) -> None:
         outcome = self.outcome
         for violation in self.kernel.violations:
-            outcome.findings.append(
-                Finding(
-                    violation.rule,
-                    violation.message,
-                    violation.at,
-                    origin=Origin.KERNEL,
-                    place=violation.place,
-                )
-            )
+            self._broken(violation.rule, violation.message, violation.at, violation.place)
         for event in self._protocol_violations():
             outcome.findings.append(
                 Finding(
@@ -310,9 +322,7 @@ class Simulation:
                     origin=Origin.PROTOCOL,
                 )
             )
-        if self._script is not None and not any(
-            finding.status in {PANIC, NOT_LIVE} for finding in outcome.findings
-        ):
+        if self._script is not None and not outcome.ended:
             for failure in self._script.finish():
                 outcome.findings.append(
                     Finding(
@@ -323,8 +333,9 @@ class Simulation:
                         phase=failure.phase,
                     )
                 )
-        broken = {finding.rule for finding in outcome.findings}
-        origins = {finding.origin for finding in outcome.findings}
+        failed = [finding for finding in outcome.findings if finding.status]
+        broken = {finding.rule for finding in failed}
+        origins = {finding.origin for finding in failed}
         outcome.properties = [
             ("the module loads", "module-loads" not in broken),
             ("the kernel's rules are kept", Origin.KERNEL not in origins),

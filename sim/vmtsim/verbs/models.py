@@ -35,26 +35,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the prototypes by subject; with FILE exit 1 if it needs more than there is."""
+    """Print the prototypes by subject and source; with FILE exit 1 if it needs more."""
     from vmtsim.kernel.subjects import load_subjects  # noqa: PLC0415 - `--help` needs none of it
 
     if args.file is not None:
         return _missing(args.file, as_json=args.json)
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for cls in load_subjects():
-        texts = sorted(
-            prototype.text
+        sources = {
+            prototype.text: cls.source(prototype.name)
             for prototype, machines, _method in cls.functions()
             if machines is None or args.machine in machines
-        )
-        if texts:
-            found[cls.__name__] = texts
+        }
+        if sources:
+            found[cls.__name__] = dict(sorted(sources.items()))
     if args.json:
         json.dump(found, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return 0
     for name, texts in found.items():
-        sys.stdout.write(f"{name}\n" + "".join(f"    {text}\n" for text in texts))
+        sys.stdout.write(f"{name}\n")
+        for source in dict.fromkeys(texts.values()):
+            sys.stdout.write(f"  after {source}:\n")
+            sys.stdout.writelines(f"    {text}\n" for text in texts if texts[text] == source)
     count = sum(len(texts) for texts in found.values())
     sys.stdout.write(f"{count} functions of {len(found)} subjects on {args.machine}\n")
     return 0

@@ -31,10 +31,14 @@ examples:
   vmtsim run vmt.kmod --scenario lost-channel        what else can happen
   vmtsim run vmt.kmod --scenario ./mine.yaml --seeds 1:50
                                                      fifty orders; the first that fails is told
+  vmtsim run vmt.kmod --kernel-options generic       what GENERIC notices is a panic, not the rest
   vmtsim run vmt.kmod --scenario ./mine.yaml --trace run.jsonl --svg run.svg
 
-Ends with 0 when all is fine, 1 when a property did not hold, 2 when the guest hangs, 3 when the
-kernel would have panicked; `vmtsim --help` lists the others.
+A finding says which kernels notice it.  Whatever stops one of them or damages it fails the run;
+what does neither is a warning.
+
+Ends with 0 when all is fine, 1 when a property did not hold or the kernel is damaged, 2 when the
+guest hangs, 3 when the kernel would have panicked; `vmtsim --help` lists the others.
 """
 
 
@@ -60,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("plain", "builtin"),
         default="plain",
         help="without a vmt(4) of its own, or with one as GENERIC has it (plain)",
+    )
+    parser.add_argument(
+        "--kernel-options",
+        type=arguments.kernel_options,
+        default="all",
+        metavar="LIST",
+        help="what else its configuration has: none, generic, all, or a list of DIAGNOSTIC, DEBUG "
+        "and LOCKDEBUG with commas; with less it panics less, and is damaged instead (all)",
     )
     parser.add_argument(
         "--scenario",
@@ -103,11 +115,18 @@ def _run(
     """Run one seed and print what happened; ``quiet``: only what went wrong."""
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415
+    from vmtsim.kernel.rule_table import configured  # noqa: PLC0415
     from vmtsim.report import run_text  # noqa: PLC0415
     from vmtsim.run.scene import Witness  # noqa: PLC0415
     from vmtsim.run.simulation import Simulation  # noqa: PLC0415
 
-    simulation = Simulation(module, scenario, seed=seed, builtin_vmt=args.kernel == "builtin")
+    simulation = Simulation(
+        module,
+        scenario,
+        seed=seed,
+        builtin_vmt=args.kernel == "builtin",
+        checks=configured(args.kernel_options, module.machine.value),
+    )
     trace = simulation.trace
     witness = Witness(simulation)
     try:

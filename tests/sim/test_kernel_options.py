@@ -1,0 +1,138 @@
+"""Which kernel notices a broken rule decides whether a run panics, fails or warns."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim import cli
+from vmtsim.kernel.rule_table import OPTIONS, RULES, Consequence, Enforced, configured
+
+from .modkit import built
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PANIC, DAMAGE, WARNING = Consequence.PANIC, Consequence.DAMAGE, Consequence.WARNING
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "consequence", "noticed"),
+    [
+        ("mutex-double-enter", "none", PANIC, "by every kernel: it panics"),
+        (
+            "mutex-destroy-held",
+            "DIAGNOSTIC",
+            PANIC,
+            (
+                "by kernels with DIAGNOSTIC: they panic; without it it goes on, and is damaged or "
+                "waits for ever"
+            ),
+        ),
+        (
+            "mutex-destroy-held",
+            "debug,lockdebug",
+            DAMAGE,
+            (
+                "not by this kernel: it goes on, and is damaged or waits for ever; kernels with "
+                "DIAGNOSTIC panic"
+            ),
+        ),
+        (
+            "double-free",
+            "all",
+            DAMAGE,
+            "by no kernel: it goes on, and is damaged or waits for ever",
+        ),
+        ("attach-line", "all", WARNING, "by no kernel: it goes on, and nothing is damaged"),
+    ],
+)
+def test_a_rule_says_what_becomes_of_a_kernel(
+    rule: str, options: str, consequence: Consequence, noticed: str
+) -> None:
+    chosen = configured(options, "amd64")
+    assert RULES[rule].consequence(chosen) is consequence
+    assert RULES[rule].noticed(chosen) == noticed
+
+
+def test_generic_is_what_the_machine_is_configured_with() -> None:
+    assert configured("generic", "amd64") == {Enforced.DIAGNOSTIC}
+    assert configured("generic", "aarch64") == set()
+    assert configured("all", "i386") == set(OPTIONS.values())
+
+
+def outcome(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    bug: int,
+    options: str,
+    name: str = "classic",
+) -> tuple[int, str, list[dict[str, object]]]:
+    """Exit status, report and findings of a run of a module with a bug."""
+    record = tmp_path / "outcome.json"
+    module = built(name, "amd64", (f"-DBUG={bug}",))
+    status = cli.main(
+        [
+            "run",
+            str(module),
+            "--scenario",
+            "alone",
+            "--kernel-options",
+            options,
+            "--json",
+            str(record),
+        ]
+    )
+    return status, capsys.readouterr().out, json.loads(record.read_text("utf-8"))["findings"]
+
+
+def test_a_run_panics_only_where_the_kernel_does(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """BUG 3 destroys a condition variable that its thread uses afterwards."""
+    status, said, findings = outcome(capsys, tmp_path, 3, "generic", "worker")
+    assert (status, findings[0]["rule"]) == (3, "condvar-uninitialised")
+    assert "panic: cv_" in said
+    assert "verdict  PANIC: the kernel would have gone down" in said
+    status, said, findings = outcome(capsys, tmp_path, 3, "none", "worker")
+    assert (status, findings[0]["rule"]) == (1, "condvar-uninitialised")
+    assert "panic:" not in said
+    assert "verdict  FAILED" in said
+    assert "noticed  not by this kernel: it goes on, and is damaged or waits for ever; kernels" in (
+        said
+    )
+    assert said.splitlines()[-1].endswith("--kernel-options none --scenario alone")
+
+
+def test_what_no_kernel_notices_is_no_panic(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """BUG 5 writes one byte behind an object."""
+    status, said, findings = outcome(capsys, tmp_path, 5, "all")
+    assert (status, findings[0]["rule"]) == (1, "out-of-bounds")
+    assert "panic" not in said.lower()
+    assert findings[0]["noticed"] == "by no kernel: it goes on, and is damaged or waits for ever"
+
+
+def test_what_damages_no_kernel_is_a_warning(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """BUG 8 does not end the line of attach."""
+    status, said, findings = outcome(capsys, tmp_path, 8, "all")
+    assert (status, findings[0]["rule"], findings[0]["status"]) == (0, "attach-line", 0)
+    assert "attach-line: classic0's attach function did not end its console line" in said
+    assert said.count("\nwarning  ") == 1
+    assert "finding  " not in said
+    assert "verdict  fine: every property held" in said
+
+
+def test_an_unknown_option_is_refused_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["run", "x.kmod", "--kernel-options", "DIAGNOSTICS"])
+    assert refused.value.code == 64
+    said = " ".join(capsys.readouterr().err.split())
+    assert "'DIAGNOSTICS' is not an option with which a kernel checks more" in said
+    assert "DIAGNOSTIC, DEBUG, LOCKDEBUG" in said

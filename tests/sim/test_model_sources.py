@@ -1,0 +1,65 @@
+"""Every model of a kernel function says which file of NetBSD it follows, and which revision."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from vmtsim import cli
+from vmtsim.kernel.subjects import load_subjects
+
+# What has no source yet.  This list only becomes shorter.
+WITHOUT: frozenset[str] = frozenset()
+# The tree of which the revisions are: 10.99.12 of January 2025.
+SYS = os.environ.get("NETBSD_SYS", "")
+
+MODELS = {
+    prototype.name: (cls, cls.source(prototype.name))
+    for cls in load_subjects()
+    for prototype, _machines, _method in cls.functions()
+}
+
+
+def test_every_model_names_its_source() -> None:
+    missing = {
+        name
+        for name, (_, source) in MODELS.items()
+        if not re.fullmatch(r"(sys|common)/[\w./]+ (\d+(\.\d+)+|of \d{4})", source)
+    }
+    assert missing == WITHOUT, (
+        f"give the class of these models a SOURCES row: {', '.join(sorted(missing - WITHOUT))}"
+    )
+
+
+def test_every_name_in_a_table_of_sources_is_a_model() -> None:
+    named = {
+        name
+        for cls in load_subjects()
+        for names in cls.SOURCES.values()
+        for name in names.split()
+        if names != "*"
+    }
+    assert named <= set(MODELS)
+
+
+def test_models_are_listed_with_their_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models"]) == 0
+    listed = capsys.readouterr().out
+    assert "\n  after sys/kern/kern_synch.c 1.366:\n    int kpause(" in listed
+
+
+@pytest.mark.skipif(not SYS, reason="NETBSD_SYS does not name a sys/ directory of 10.99.12")
+def test_the_sources_are_of_these_revisions_and_define_the_functions() -> None:
+    wrong = []
+    for name, (_, source) in MODELS.items():
+        path, revision = source.split(" ", 1)
+        if path.startswith("common/"):
+            continue
+        text = (Path(SYS).parent / path).read_text(encoding="utf-8", errors="replace")
+        places = rf"^(.*[ *])?{name}\(|(ENTRY|ALIAS|alias)\w*\({name}\b"
+        defined = re.search(places, text, re.MULTILINE)
+        if f",v {revision} " not in text or not defined:
+            wrong.append(f"{name}: {source}")
+    assert wrong == []
