@@ -104,13 +104,30 @@ class PassiveReferences(Subject):
         """Whether any thread holds a reference to the target."""
         return any(reference.target == target for reference in self.held.values())
 
-    def acquire(self, function: str, psref: int, target: int, klass: int) -> None:
-        """Take a reference: the checks of psref_acquire."""
+    def held_by_me(self, function: str, target: int) -> bool:
+        """Whether the running thread holds a reference to the target.
+
+        Only one that holds it may ask while others of this processor do (_psref_held).
+        """
+        # The list of the processor begins with the latest.
+        for reference in reversed(self.held.values()):
+            if reference.target == target:
+                self._check_owner(function, reference)
+                return True
+        return False
+
+    def acquire(
+        self, function: str, psref: int, target: int, klass: int, *, copy: bool = False
+    ) -> None:
+        """Take a reference: the checks of psref_acquire.
+
+        A ``copy`` may be made of a reference to what is being destroyed: who destroys it waits.
+        """
         kernel = self.kernel
         self._bound(function)
         self._check_class(function, target, klass)
         memory = kernel.memory
-        if memory.u8(target + memory.pointer_size):
+        if memory.u8(target + memory.pointer_size) and not copy:
             kernel.panic(
                 "psref-target-destroyed",
                 f"{function} by {kernel.where()}: psref target already destroyed: "
@@ -262,7 +279,7 @@ class PassiveReferences(Subject):
     def psref_copy(self, to: int, source: int, klass: int) -> None:
         reference = self.held.find("psref_copy", source)
         self._check_owner("psref_copy", reference)
-        self.acquire("psref_copy", to, reference.target, klass)
+        self.acquire("psref_copy", to, reference.target, klass, copy=True)
 
     @kernel_function(
         "bool psref_held(const struct psref_target *target, struct psref_class *klass)"
@@ -270,4 +287,4 @@ class PassiveReferences(Subject):
     def psref_held(self, target: int, klass: int) -> bool:
         self._bound("psref_held")
         self._check_class("psref_held", target, klass)
-        return self.is_held(target)
+        return self.held_by_me("psref_held", target)

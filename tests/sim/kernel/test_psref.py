@@ -132,6 +132,23 @@ SOURCE = """
     }
 
     int
+    take_copy_late(void)
+    {
+            psref_acquire(&one, &target, class);
+            kpause("late", false, 10, NULL);
+            psref_copy(&two, &one, class);
+            psref_release(&one, &target, class);
+            psref_release(&two, &target, class);
+            return target.prt_draining;
+    }
+
+    int
+    held(void)
+    {
+            return psref_held(&target, class);
+    }
+
+    int
     destroy_class(void)
     {
             psref_class_destroy(class);
@@ -172,6 +189,22 @@ def test_whoever_destroys_a_target_waits_for_its_references(code: Code) -> None:
     assert holder.state == "asleep"
     code.finish(holder, waiting)
     assert waiting.result == 1
+
+
+def test_a_reference_is_copied_while_somebody_destroys_its_target(code: Code) -> None:
+    holder = code.start("take_copy_late", bound=True)
+    code.kernel.run(lambda: bool(holder.state == "asleep"))
+    waiting = code.start("destroy_target")
+    code.finish(holder, waiting)
+    assert (holder.result, waiting.result) == (1, 1)
+
+
+def test_whoever_holds_no_reference_must_not_ask_whether_it_does(code: Code) -> None:
+    assert code.call("held", bound=True) == 0
+    holder = code.start("take_and_stay", bound=True)
+    code.kernel.run(lambda: bool(holder.state == "asleep"))
+    said = code.panic("held", bound=True)
+    assert said.startswith("psref-transferred: psref_held by held")
 
 
 @pytest.mark.parametrize("function", ["give", "copy"])
