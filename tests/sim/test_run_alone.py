@@ -21,7 +21,7 @@ def hours(tmp_path: Path) -> Path:
     path = tmp_path / "hours.yaml"
     path.write_text(
         f"summary: two commands, one of them for a device that is not there\n{_HOST}\nsteps:\n"
-        "  - at: 1\n    guest.detach: classic7\n  - at: 3\n    guest.detach: classic0\n"
+        "  - at: 0.5\n    guest.detach: classic7\n  - at: 3\n    guest.detach: classic0\n"
     )
     return path
 
@@ -78,7 +78,7 @@ def test_a_command_of_the_administrator_that_fails_is_told(
 ) -> None:
     status, text = _printed(capsys, "run", built("classic"), "--scenario", hours)
     assert status == 0
-    assert "1.000  guest   detach classic7: ENXIO (6)" in text
+    assert "0.500  guest   detach classic7: ENXIO (6)" in text
     assert "classic0: ENXIO" not in text
     _, text = _printed(capsys, "run", built("classic"), "--scenario", hours, "--summary")
     assert "refused  detach classic7: ENXIO (6)" in text
@@ -109,7 +109,7 @@ def test_without_a_conversation_the_picture_shows_console_and_administrator(
     module = built("classic", "amd64", ("-DBUG=2",))
     assert _printed(capsys, "run", module, "--scenario", hours, "--svg", drawn)[0] == 3
     picture = drawn.read_text()
-    for words in ("console: classic0 at cpu0", "guest: load", "console: panic:"):
+    for words in ("console: classic0 at cpu0", "guest: detach classic7: ENXIO", "console: panic:"):
         assert words in picture
 
 
