@@ -179,6 +179,7 @@ vmt_stop(struct vmt_softc *sc)
 	if (sc->sc_thread != NULL)
 		kthread_join(sc->sc_thread);
 	sc->sc_thread = NULL;
+	vmt_entropy_join(sc);
 	if (sc->sc_have_switches)
 		vmt_unregister_switches(sc);
 	sc->sc_have_switches = false;

@@ -32,6 +32,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/atomic.h>
 #include <sys/entropy.h>
 #include <sys/errno.h>
+#include <sys/kthread.h>
 #include <sys/rndsource.h>
 #include <sys/systm.h>
 #include <sys/time.h>
@@ -79,6 +80,7 @@ static void	vmt_clock_slew(struct vmt_softc *, int64_t, u_int);
 static void	vmt_clock_log_slew(struct vmt_softc *, int64_t, u_int);
 static void	vmt_clock_cancel_slew(struct vmt_softc *, const char *);
 static void	vmt_clock_set_state(struct vmt_softc *, const char *);
+static void	vmt_entropy_thread(void *);
 
 void
 vmt_clock_init(struct vmt_clock *clock)
@@ -234,23 +236,78 @@ vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 }
 
 /*
- * Put the time of the host into the entropy pool: a copy of this guest has the
- * same pool, but resumes at another time.
+ * This guest may be a copy, or its own past: another one has the same entropy
+ * pool.  But it goes on at another time: put that into the pool.  What remains
+ * to be done may sleep for more than a second, because entropy_consolidate()
+ * waits for a thread that rests that long after each round.  So a thread of our
+ * own does it.  If there is none, the pool has the time all the same.
  */
 void
-vmt_clock_stir_entropy(struct vmt_softc *sc)
+vmt_entropy_stir(struct vmt_softc *sc)
 {
 	struct {
 		struct vmt_host_time host;
 		struct timespec	guest;
 	} seed;
+	bool busy;
 
 	memset(&seed, 0, sizeof(seed));
 	(void)vmt_clock_read_host(&sc->sc_clock, &seed.host);
 	nanotime(&seed.guest);
 	rnd_add_data(NULL, &seed, sizeof(seed), 0);
-	/* void in NetBSD 10; later it fails only for a signal. */
-	(void)entropy_consolidate();
+
+	mutex_enter(&sc->sc_lock);
+	busy = sc->sc_stirring;
+	sc->sc_stir = sc->sc_stirring = true;
+	mutex_exit(&sc->sc_lock);
+	if (busy)
+		return;
+	vmt_entropy_join(sc);
+	if (kthread_create(PRI_NONE,
+	    KTHREAD_MPSAFE | KTHREAD_MUSTJOIN | KTHREAD_TS, NULL,
+	    vmt_entropy_thread, sc, &sc->sc_stirrer, "%sentropy",
+	    device_xname(sc->sc_dev)) != 0) {
+		sc->sc_stirrer = NULL;
+		mutex_enter(&sc->sc_lock);
+		sc->sc_stirring = false;
+		mutex_exit(&sc->sc_lock);
+	}
+}
+
+/*
+ * As acpivmgenid(4) does for a copy: the pool counts as empty, sources fill it,
+ * and every user of random numbers draws new ones.  A kernel thread gets no
+ * signal, so none of these fails.
+ */
+static void
+vmt_entropy_thread(void *arg)
+{
+	struct vmt_softc *sc = arg;
+
+	mutex_enter(&sc->sc_lock);
+	while (sc->sc_stir) {
+		sc->sc_stir = false;
+		mutex_exit(&sc->sc_lock);
+#if __NetBSD_Version__ >= 1099001200	/* NetBSD 10 has neither */
+		entropy_reset();
+		(void)entropy_gather();
+#endif
+		(void)entropy_consolidate();	/* void in NetBSD 10 */
+		mutex_enter(&sc->sc_lock);
+	}
+	sc->sc_stirring = false;
+	mutex_exit(&sc->sc_lock);
+	kthread_exit(0);
+}
+
+/* Wait for that thread; a second or two at most. */
+void
+vmt_entropy_join(struct vmt_softc *sc)
+{
+
+	if (sc->sc_stirrer != NULL)
+		(void)kthread_join(sc->sc_stirrer);
+	sc->sc_stirrer = NULL;
 }
 
 /*
@@ -362,6 +419,9 @@ vmt_clock_step(struct vmt_softc *sc, int64_t offset)
 		vmt_clock_cancel_slew(sc, "off: the kernel refuses a step");
 		return error;
 	}
+	/* We were suspended, or this is a snapshot or a copy that goes on. */
+	if (offset > 0 && sc->sc_clock.c_looked)
+		vmt_entropy_stir(sc);
 	sc->sc_clock.c_slewing = true;	/* perhaps one of adjtime(2) */
 	vmt_clock_cancel_slew(sc, "stepped");
 	sc->sc_clock.c_slew_logged = false;

@@ -45,6 +45,7 @@ static bool	vmt_tclo_open(struct vmt_softc *, int64_t);
 static void	vmt_tclo_delay_open(struct vmt_softc *, int64_t);
 static void	vmt_tclo_lose(struct vmt_softc *, int64_t, int);
 static void	vmt_tclo_log_back(struct vmt_softc *, int64_t);
+static void	vmt_tclo_suspect_copy(struct vmt_softc *);
 static bool	vmt_tclo_poll(struct vmt_softc *, int64_t);
 static void	vmt_tclo_dispatch(struct vmt_softc *, char *, size_t);
 static bool	vmt_tclo_parse(enum vmt_arguments, char *, size_t,
@@ -170,7 +171,20 @@ vmt_tclo_lose(struct vmt_softc *sc, int64_t now, int error)
 		vmt_log(sc, VMT_LOG_CHANNEL_LOST, error);
 	sc->sc_loss_logged = true;
 	vmt_channel_contended(sc, now);
+	vmt_tclo_suspect_copy(sc);
 	vmt_tclo_delay_open(sc, now);
+}
+
+/*
+ * A conversation that ends may mean that this is a reverted snapshot or a copy,
+ * unless another service competes for the channel.
+ */
+static void
+vmt_tclo_suspect_copy(struct vmt_softc *sc)
+{
+
+	if (sc->sc_contentions < VMT_CONTENTIONS)
+		vmt_entropy_stir(sc);
 }
 
 /*
@@ -378,8 +392,10 @@ vmt_do_reset(struct vmt_softc *sc, const struct vmt_message *message)
 	const int64_t now = vmt_uptime();
 
 	sc->sc_counters[VMT_COUNT_RESETS].ev_count++;
-	if (sc->sc_was_reset)
+	if (sc->sc_was_reset) {
 		vmt_channel_contended(sc, now);
+		vmt_tclo_suspect_copy(sc);
+	}
 	sc->sc_was_reset = true;
 	sc->sc_opened = now;
 	vmt_tclo_log_back(sc, now);
@@ -473,7 +489,7 @@ vmt_do_resume(struct vmt_softc *sc, const struct vmt_message *message)
 {
 
 	(void)vmt_clock_sync(sc, VMT_CLOCK_FORWARD);
-	vmt_clock_stir_entropy(sc);
+	vmt_entropy_stir(sc);
 	vmt_forget_sent(sc);
 	return NULL;
 }

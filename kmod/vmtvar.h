@@ -295,6 +295,10 @@ struct vmt_softc {
 	u_int		sc_disk_method;	/* (w) */
 	int64_t		sc_disk_next;	/* (w) */
 
+	struct lwp	*sc_stirrer;	/* (w) of the entropy pool */
+	bool		sc_stir;	/* (l) it has to, once more */
+	bool		sc_stirring;	/* (l) it is not done */
+
 	struct vmt_backup sc_backup;
 	struct vmt_clock sc_clock;
 	struct evcnt	sc_counters[VMT_COUNTERS]; /* (c) */
@@ -471,7 +475,8 @@ VMT_LOCAL int64_t vmt_backup_run(struct vmt_softc *, int64_t);
 VMT_LOCAL void	vmt_clock_init(struct vmt_clock *);
 VMT_LOCAL int64_t vmt_clock_run(struct vmt_softc *, int64_t);
 VMT_LOCAL int	vmt_clock_sync(struct vmt_softc *, enum vmt_clock_steps);
-VMT_LOCAL void	vmt_clock_stir_entropy(struct vmt_softc *);
+VMT_LOCAL void	vmt_entropy_stir(struct vmt_softc *);
+VMT_LOCAL void	vmt_entropy_join(struct vmt_softc *);
 VMT_LOCAL void	vmt_clock_forget(struct vmt_softc *);
 VMT_LOCAL void	vmt_clock_stop(struct vmt_softc *);
 VMT_LOCAL bool	vmt_clock_follows_host(struct vmt_softc *);

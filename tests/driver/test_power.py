@@ -167,12 +167,12 @@ def test_a_resume_sets_the_clock_feeds_entropy_and_says_everything_again(rig: Ma
     machine.host.clock.jump(3600 * SECOND)
     since = machine.now
     assert machine.ask("OS_Resume") == b"OK "
-    machine.run(1)
+    machine.run(3)
     ((_at, step),) = [each for each in machine.time.steps if each[0] >= since]
     assert abs(step - 3600 * SECOND) < SECOND // 100
-    assert entropy.epoch == epoch + 1
+    assert entropy.epoch > epoch
     # Data, but no claim on how much of it nobody can know.
-    assert [bits for _size, bits in entropy.added[fed:]] == [0]
+    assert {bits for _size, bits in entropy.added[fed:]} == {0}
     assert machine.info(1, since) == [b"guest.example"]
     assert len(machine.info(10, since)) == 1
     assert len(machine.requests("SetGuestDiskInfo", since)) == 1

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
 
 class Entropy(Subject):
-    """The entropy pool: what was added is remembered, what is drawn comes from the seed."""
+    """The entropy pool: what was added is remembered, what is drawn comes from the seed.
+
+    ``needed`` says whether the kernel takes the pool for empty (E->bitsneeded), ``gathered``
+    whether its sources gave something since.
+    """
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/kern_entropy.c 1.72": "*",
@@ -24,7 +32,13 @@ class Entropy(Subject):
         super().__init__(kernel)
         self.added: list[tuple[int, int]] = []  # (bytes, bits claimed)
         self.epoch = 2
+        self.needed = False
+        self.gathered = False
         self._rng = kernel.rng.fork("entropy")
+        self._thread = kernel.rng.fork("entropy thread")
+        self._rested = 0  # when the kernel's entropy thread may begin its next round
+        self._round: int | None = None  # when the round begins that callers wait for
+        self._waiting = WaitQueue("entropy")
 
     @kernel_function(
         "void rnd_add_data(void *rs, const void *data, uint32_t len, uint32_t entropybits)"
@@ -36,11 +50,43 @@ class Entropy(Subject):
         self.kernel.memory.read(data, size)
         self.added.append((size, bits))
 
+    @kernel_function("void entropy_reset(void)")
+    def entropy_reset(self) -> None:
+        """Take the pool for empty; what is in it stays (xc_broadcast may sleep)."""
+        self.kernel.rules.may_sleep("entropy_reset")
+        self.needed, self.gathered = True, False
+        self.kernel.trace.emit("entropy.reset")
+
+    @kernel_function("int entropy_gather(void)")
+    def entropy_gather(self) -> int:
+        """Ask the sources; what they give counts after the next consolidation."""
+        self.kernel.rules.may_sleep("entropy_gather")
+        self.gathered = True
+        self.kernel.trace.emit("entropy.gather")
+        return 0
+
     @kernel_function("int entropy_consolidate(void)")
-    def entropy_consolidate(self) -> int:
-        self.kernel.rules.may_sleep("entropy_consolidate")
-        self.epoch += 1
-        self.kernel.trace.emit("entropy.consolidate", epoch=self.epoch)
+    def entropy_consolidate(self) -> Model:
+        """Wait for a round of the kernel's entropy thread.
+
+        entropy_thread() rests a second after each round, and makes rounds by itself whenever the
+        processors have samples enough: the wait is up to a second, even for the first call.  All
+        who wait have the same round.  A signal ends the wait (cv_wait_sig).
+        """
+        kernel = self.kernel
+        kernel.rules.may_sleep("entropy_consolidate")
+        now = kernel.clock.now
+        if self._round is None:
+            self._round = max(self._rested, now + self._thread.below(SECOND))
+        due = self._round
+        if (yield Block(self._waiting, due, what="entropy", signal=True)) is None:
+            return Errno.EINTR
+        if self._round == due:
+            self._round = None
+            self._rested = due + SECOND
+            self.epoch += 1
+            self.needed = self.needed and not self.gathered
+            kernel.trace.emit("entropy.consolidate", epoch=self.epoch)
         return 0
 
     @kernel_function("unsigned entropy_epoch(void)")

@@ -127,9 +127,38 @@ def first_event_first(module: Path) -> str:
     made = simulation(module, (5, "host.backup", {"do": "start"}))
     made.run()
     kinds = {"backup.event": b"", "tclo.reply": b"vmbackup.start"}
-    seen = [e.kind for e in made.trace.events
-            if e.kind in kinds and bytes(e.get("message", b"")).startswith(kinds[e.kind])]  # fmt: skip
+    seen = [
+        e.kind
+        for e in made.trace.events
+        if e.kind in kinds and bytes(e.get("message", b"")).startswith(kinds[e.kind])
+    ]
     return "" if seen[:2] == ["backup.event", "tclo.reply"] else f"{seen}"
+
+
+def prompt_after_resume(module: Path) -> str:
+    """A message that follows a resume is answered at once, whatever the entropy pool waits for."""
+    made = booted(module)
+    for _ in range(3):
+        made.host.send("OS_Resume")
+    made.host.send("ping")
+    before = made.clock.now
+    made.kernel.run_for(10 * SECOND)
+    (at,) = [
+        event.at - before
+        for event in made.trace.events
+        if event.kind == "tclo.reply" and event["message"] == b"ping" and event.at > before
+    ]
+    return "" if at < 1.5 * SECOND else f"answered after {at / SECOND} s"
+
+
+def copy_gets_entropy(module: Path) -> str:
+    """A lost channel, the sign of a reverted snapshot, empties and fills the entropy pool."""
+    made = booted(module)
+    made.host.lose_channel("tclo")
+    made.kernel.run_for(10 * SECOND)
+    kinds = [e.kind for e in made.trace.events if e.kind.startswith("entropy.")]
+    wanted = ["entropy.reset", "entropy.gather", "entropy.consolidate"]
+    return "" if kinds == wanted else f"{kinds}"
 
 
 def asks_again_in_time(module: Path) -> str:
@@ -418,6 +447,8 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "uuid": uuid,
     "uptime": uptime,
     "first-event-first": first_event_first,
+    "prompt-after-resume": prompt_after_resume,
+    "copy-gets-entropy": copy_gets_entropy,
     "asks-again-in-time": asks_again_in_time,
     "contention-is-quiet": contention_is_quiet,
     "memory-is-no-disk": memory_is_no_disk,

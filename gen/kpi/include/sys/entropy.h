@@ -8,9 +8,14 @@
 #include <sys/cdefs.h>
 #include <sys/param.h>
 
-/* 10 declares it without a result; nobody may look at it there. */
+/*
+ * 10 declares entropy_consolidate() without a result, which nobody may look at there, and has
+ * neither of the others: acpi_vmgenid.c 1.1 of August 2024 misses them.
+ */
 #if __NetBSD_Version__ >= 1099001200
 int	entropy_consolidate(void);
+int	entropy_gather(void);
+void	entropy_reset(void);
 #else
 void	entropy_consolidate(void);
 #endif
