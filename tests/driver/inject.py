@@ -1,7 +1,8 @@
 """Kernel functions that fail when they are told to: which one, at which of its calls, and how.
 
 Only functions that can fail in a real kernel are in FAILURES, each with what it then returns.  A
-call that fails is not carried out at all: nothing is allocated, registered or copied.
+call that fails is not carried out at all: nothing is allocated, registered or copied; one that a
+signal ends gives up its mutex and takes it again, as the kernel's does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vmtsim.kernel.kmem import KM_NOSLEEP
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
 
@@ -26,15 +28,24 @@ def _always(_arguments: tuple[Any, ...]) -> bool:
 
 def _without_sleep(arguments: tuple[Any, ...]) -> bool:
     """Whether an allocation may fail: kmem(9) never returns NULL with KM_SLEEP."""
-    return bool(arguments[1] & KM_NOSLEEP)
+    return bool(arguments[-1] & KM_NOSLEEP)
+
+
+def _with_signals(arguments: tuple[Any, ...]) -> bool:
+    """Whether a signal ends a kpause(9)."""
+    return bool(arguments[1])
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a function returns when it fails, and which of its calls can."""
+    """What a function returns when it fails, and which of its calls can.
+
+    ``signal``: it fails because a signal ends its sleep, with the mutex given up meanwhile.
+    """
 
     result: int
     possible: Callable[[tuple[Any, ...]], bool] = _always
+    signal: bool = False
 
 
 # Sources: the manual pages kmem(9), kthread(9), sysctl(9), sysmon_pswitch(9), pmf(9), autoconf(9),
@@ -52,7 +63,14 @@ FAILURES: Mapping[str, Failure] = {
     "kauth_authorize_system": Failure(Errno.EPERM),
     "sysctl_copyin": Failure(Errno.EFAULT),
     "sysctl_copyout": Failure(Errno.EFAULT),
-    "cv_timedwait_sig": Failure(Errno.EINTR),
+    "cv_timedwait_sig": Failure(Errno.EINTR, signal=True),
+    "cv_wait_sig": Failure(Errno.EINTR, signal=True),
+    "kpause": Failure(Errno.EINTR, _with_signals, signal=True),
+    "kmem_intr_alloc": Failure(0, _without_sleep),
+    "kmem_intr_zalloc": Failure(0, _without_sleep),
+    "kmem_strdupsize": Failure(0, _without_sleep),
+    "workqueue_create": Failure(Errno.ENOMEM),
+    "softint_establish": Failure(0),
     "dostatvfs": Failure(Errno.EIO),
     "clock_settime1": Failure(Errno.EPERM),
 }
@@ -76,6 +94,7 @@ class Injection:
     def __init__(self, kernel: Kernel, failures: Mapping[str, Failure] = FAILURES) -> None:
         self.calls: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
+        self._kernel = kernel
         self._failures = failures
         self._plans: dict[str, list[_Plan]] = {}
         for name, failure in failures.items():
@@ -90,10 +109,20 @@ class Injection:
                 for plan in self._plans.get(name, ()):
                     if plan.first <= self.calls[name] < plan.first + plan.times:
                         self.struck[name] += 1
+                        if failure.signal:
+                            return self._interrupted(method, arguments, plan.result)
                         return plan.result
             return method(*arguments)
 
         return call
+
+    def _interrupted(
+        self, method: Callable[..., Model], arguments: tuple[Any, ...], result: int
+    ) -> Model:
+        """Let a signal be pending when the function wants to sleep."""
+        self._kernel.current.signalled = True
+        yield from method(*arguments)
+        return result
 
     def fail(self, name: str, nth: int = 1, *, times: int = 1, result: int | None = None) -> None:
         """Let the ``nth`` call from now on fail, and those after it up to ``times`` calls.

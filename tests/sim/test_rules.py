@@ -35,7 +35,6 @@ PANICS = {
     "callout_after_destroy": "callout-uninitialised",
     "callout_sleeps": "sleep-in-softint",
     "callout_allocates": "softint-context",
-    "callout_takes_mutex": "mutex-in-softint",
     "thread_joins_itself": "kthread-join-self",
     "thread_exits_with_mutex": "exit-with-mutex",
 }

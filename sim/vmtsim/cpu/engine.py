@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _PAGE = 4096
+_LARGE = 1 << 20  # bytes that are read without asking first whether they are there
 # The binding's classes are not typed, and which one ``Uc`` is depends on the Python version.
 _unicorn: Any = unicorn
 _ACCESS = {
@@ -186,6 +187,8 @@ class Engine:
 
     def read(self, address: int, size: int) -> bytes:
         """Return memory, whatever its protection; CpuFault if not mapped."""
+        if size > _LARGE:
+            self._check_mapped(address, size)
         buffer = ctypes.create_string_buffer(size)
         if self._mem_read(self._handle, address, buffer, size):
             raise self._outside(Access.READ, address, size)
@@ -195,6 +198,15 @@ class Engine:
         """Change memory, whatever its protection; CpuFault if not mapped."""
         if data and self._mem_write(self._handle, address, data, len(data)):
             raise self._outside(Access.WRITE, address, len(data))
+
+    def _check_mapped(self, address: int, size: int) -> None:
+        """Fault for a range that is not all mapped, before so much room is made for it."""
+        first = address
+        for start, last, _protection in sorted(self._uc.mem_regions()):
+            if start <= first <= last:
+                first = last + 1
+        if first < address + size:
+            raise CpuFault("page fault", 0, access=Access.READ, address=first, size=size)
 
     def _outside(self, access: Access, address: int, size: int) -> CpuFault:
         """Return the fault for a range that is not all mapped, at its first missing byte."""

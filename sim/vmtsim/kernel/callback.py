@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Call
 from vmtsim.kernel.kernlock import KernelLock
+from vmtsim.kernel.preempt import Preemption
 from vmtsim.kernel.pserialize import PSerialize
+from vmtsim.kernel.psref import PassiveReferences
 
 if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
@@ -20,21 +22,23 @@ def call_back(
     arguments: tuple[int, ...],
     *,
     mpsafe: bool,
-    locked: bool = False,
 ) -> Model:
     """Run ``function`` on the current thread, with the kernel lock unless it is MP-safe.
 
-    ``what`` says in messages whose function it is; ``locked``: the caller has taken the kernel
-    lock.  Panics where the function comes back with a mutex, a read section or the kernel lock
-    that it did not have before.
+    ``what`` says in messages whose function it is.  Panics where the function comes back with
+    something that it did not have before: a mutex, a read section, the kernel lock, preemption
+    disabled, a passive reference.  softint_execute in sys/kern/kern_softint.c, workqueue_runlist
+    in subr_workqueue.c and xc_thread in subr_xcall.c look at these.
     """
     big = kernel.subject(KernelLock)
+    preemption = kernel.subject(Preemption)
+    lwp = kernel.current
+    locks, spl = lwp.kernel_locks, lwp.spl
     if not mpsafe:
         waiting = big.lock(1)
         if waiting is not None:
             yield from waiting
     yield Call(function, arguments)
-    lwp = kernel.current
     place = kernel.location(function)
     who = f"{what} {place} came back"
     if lwp.held:
@@ -52,12 +56,26 @@ def call_back(
             f"{who} inside the pserialize read section that {entered} entered",
             entered,
         )
-    expected = int(locked or not mpsafe)
-    count = kernel.scheduler.kernel_lock_count if big.held() else 0
-    if count != expected:
+    left = preemption.left_behind(lwp, spl)
+    if left is not None:
+        rule, words, culprit = left
+        preemption.forget(lwp, spl)
+        report = kernel.panic if rule == "preemption-left" else kernel.violation
+        report(rule, f"{who} {words}", culprit)
+    reference = kernel.subject(PassiveReferences).of(lwp)
+    if reference is not None:
+        taken = kernel.location(reference.made_at)
+        kernel.panic(
+            "callback-with-psref",
+            f"{who} with a passive reference to {kernel.describe(reference.target)}, taken by "
+            f"{taken}",
+            taken,
+        )
+    expected = locks + (not mpsafe)
+    if lwp.kernel_locks != expected:
         kernel.panic(
             "callback-kernel-lock",
-            f"{who} with the kernel lock held {count} times instead of {expected}",
+            f"{who} with the kernel lock held {lwp.kernel_locks} times instead of {expected}",
             place,
         )
     if not mpsafe:

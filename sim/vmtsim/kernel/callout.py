@@ -1,4 +1,7 @@
-"""callout(9) (NetBSD sys/kern/kern_timeout.c)."""
+"""callout(9) (NetBSD sys/kern/kern_timeout.c of 10.99.12).
+
+callout_softclock() runs what is due; each function below follows the one of its name.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.facts import Place
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.mutex import Mutexes
+from vmtsim.kernel.mutex import Mutex, Mutexes
 from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
 
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.clock import Timer
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
 
-_MPSAFE = 0x100
+_MPSAFE, _FLAGS = 0x100, 0xFF00  # sys/sys/callout.h, CALLOUT_FLAGMASK
 
 
 class Callout:
@@ -34,9 +38,9 @@ class Callout:
         self.argument = 0
         self.timer: Timer | None = None
         self.pending = False  # armed, or fired and waiting for its soft interrupt
-        self.running = False
+        self.runner: Lwp | None = None  # the soft interrupt that runs it
         self.fired = False
-        self.generation = 0
+        self.invoking = False  # from firing until callout_ack(9) or the next scheduling
         self.waiters = WaitQueue("callout")
 
 
@@ -54,12 +58,14 @@ class Callouts(Subject):
             left="callout-not-destroyed",
             name=lambda callout: f"({self._function(callout)})",
         )
+        self._todo: list[Callout] = []  # due, and waiting for the soft interrupt
+        self._rng = kernel.rng.fork("callout")
         kernel.subject(Kmem).on_free.append(self._check_free)
 
     def _check_free(self, start: int, end: int, function: str) -> None:
         """Panic for memory that is freed with a callout in it that is still to run."""
         for _address, callout in self.live.inside(start, end):
-            if callout.pending or callout.running:
+            if callout.pending or callout.runner is not None:
                 self.kernel.panic(
                     "free-with-callout",
                     f"{function} by {self.kernel.where()}: {self._name(callout)} is pending",
@@ -75,6 +81,12 @@ class Callouts(Subject):
     @kernel_function("void callout_init(callout_t *c, u_int flags)")
     def callout_init(self, address: int, flags: int) -> None:
         kernel = self.kernel
+        if flags & ~_FLAGS:
+            kernel.panic(
+                "callout-flags",
+                f"callout_init by {kernel.where()} with flags {flags:#x}: 0 or CALLOUT_MPSAFE "
+                "is expected",
+            )
         kernel.memory.write(address, bytes(10 * kernel.memory.pointer_size))
         old = self.live.get(address)
         if old is not None and old.pending:
@@ -93,7 +105,7 @@ class Callouts(Subject):
                 "callout-destroy-pending",
                 f"callout_destroy by {kernel.where()}: {self._name(callout)} is still pending",
             )
-        if callout.running and not kernel.current.in_softint:
+        if callout.runner not in {None, kernel.current}:
             kernel.panic(
                 "callout-destroy-running",
                 f"callout_destroy by {kernel.where()}: {self._name(callout)} is running",
@@ -121,53 +133,59 @@ class Callouts(Subject):
         self._arm(callout, ticks, "callout_reset")
 
     def _arm(self, callout: Callout, ticks: int, function: str) -> None:
+        """callout_schedule_locked(): FIRED and INVOKING are cleared, and the time is set."""
         kernel = self.kernel
         if not callout.function:
             kernel.panic(
                 "callout-without-function",
                 f"{function} by {kernel.where()}: {self._name(callout)} has no function",
             )
+        kernel.rules.ticks(function, ticks)
         self._disarm(callout)
         callout.pending = True
-        callout.fired = False
+        callout.invoking = False
         callout.timer = kernel.clock.at(
             kernel.clock.tick_deadline(max(ticks, 1)), lambda: self._due(callout)
         )
 
     def _disarm(self, callout: Callout) -> bool:
-        """Cancel what has not run; returns whether the callout had expired (fired) already."""
+        """Cancel what has not run; returns whether the callout had expired (fired) already.
+
+        callout_stop() and callout_halt() clear PENDING and FIRED.
+        """
         expired = callout.fired
         if callout.timer is not None:
             callout.timer.cancel()
             callout.timer = None
-        callout.pending = False
-        callout.generation += 1
+        if callout in self._todo:
+            self._todo.remove(callout)
+        callout.pending = callout.fired = False
         return expired
 
     def _due(self, callout: Callout) -> None:
         callout.timer = None
-        generation = callout.generation
-        self.kernel.subject(SoftInterrupts).schedule(
-            lambda: self._fire(callout, generation), mpsafe=callout.mpsafe
-        )
+        self._todo.append(callout)
+        if len(self._todo) == 1:
+            self.kernel.subject(SoftInterrupts).schedule(self._softclock)
 
-    def _fire(self, callout: Callout, generation: int) -> Model:
-        if not callout.pending or callout.generation != generation:
-            return
-        callout.pending = False
-        callout.fired = True
-        callout.running = True
-        # The soft interrupt has taken the kernel lock, where it is needed.
-        yield from call_back(
-            self.kernel,
-            "callout",
-            callout.function,
-            (callout.argument,),
-            mpsafe=True,
-            locked=not callout.mpsafe,
-        )
-        callout.running = False
-        self.kernel.scheduler.wake_all(callout.waiters)
+    def _softclock(self) -> Model:
+        """Run what is due, in no order: a long timeout moves between the wheel's levels late."""
+        while self._todo:
+            at = self._rng.below(len(self._todo)) if len(self._todo) > 1 else 0
+            callout = self._todo.pop(at)
+            callout.pending = False
+            callout.fired = callout.invoking = True
+            callout.runner = self.kernel.current
+            # Fired first, then the kernel lock: callout_stop() by its holder comes too late.
+            yield from call_back(
+                self.kernel,
+                "callout",
+                callout.function,
+                (callout.argument,),
+                mpsafe=callout.mpsafe,
+            )
+            callout.runner = None
+            self.kernel.scheduler.wake_all(callout.waiters)
 
     @kernel_function("bool callout_stop(callout_t *c)")
     def callout_stop(self, address: int) -> bool:
@@ -175,29 +193,45 @@ class Callouts(Subject):
         return self._disarm(callout)
 
     @kernel_function("bool callout_halt(callout_t *c, void *interlock)")
-    def callout_halt(self, address: int, interlock: int) -> Model:
-        kernel = self.kernel
+    def callout_halt(self, address: int, interlock: int) -> Model | bool:
+        """Whether it had to wait: 10.99.12 does not say whether the callout had fired."""
         callout = self.live.find("callout_halt", address)
-        kernel.rules.may_sleep("callout_halt", holding=interlock)
-        expired = self._disarm(callout)
-        if callout.running:
-            yield from self._wait_for_end(callout, interlock)
-        return expired
+        mutex = self._interlock(interlock)
+        self._disarm(callout)
+        if callout.runner in {None, self.kernel.current}:
+            return False
+        return self._wait_for_end(callout, mutex)
 
-    def _wait_for_end(self, callout: Callout, interlock: int) -> Model:
+    def _interlock(self, address: int) -> Mutex | None:
+        if not address:
+            return None
+        kernel = self.kernel
+        mutex = kernel.subject(Mutexes).live.get(address)
+        if mutex is None or mutex.owner is not kernel.current:
+            kernel.panic(
+                "callout-interlock",
+                f"callout_halt by {kernel.where()}: the interlock at {kernel.describe(address)} "
+                "is not held by the caller",
+            )
+        return mutex
+
+    def _wait_for_end(self, callout: Callout, mutex: Mutex | None) -> Model:
         """Give up the interlock until the function of the callout has returned."""
         kernel = self.kernel
-        mutexes = kernel.subject(Mutexes)
-        mutex = mutexes.live.get(interlock) if interlock else None
         lwp, site = kernel.current, kernel.call_site
+        kernel.rules.may_sleep(
+            "callout_halt", holding=mutex.address if mutex is not None else 0, softint=True
+        )
+        mutexes = kernel.subject(Mutexes)
         if mutex is not None:
             mutexes.release(mutex)
-        while callout.running:
+        while callout.runner is not None:
             yield Block(callout.waiters, what="callout")
         # It may have scheduled itself again meanwhile: halting covers the run that was under way.
         self._disarm(callout)
         if mutex is not None:
             yield from mutexes.enter_slowly(mutex, lwp, site)
+        return True
 
     @kernel_function("bool callout_pending(callout_t *c)")
     def callout_pending(self, address: int) -> bool:
@@ -214,11 +248,12 @@ class Callouts(Subject):
 
     @kernel_function("bool callout_invoking(callout_t *c)")
     def callout_invoking(self, address: int) -> bool:
-        return self.live.find("callout_invoking", address).running
+        """Whether it has fired and callout_ack() has not been called since."""
+        return self.live.find("callout_invoking", address).invoking
 
     @kernel_function("void callout_ack(callout_t *c)")
     def callout_ack(self, address: int) -> None:
-        self.live.find("callout_ack", address).fired = False
+        self.live.find("callout_ack", address).invoking = False
 
     def check_detach(self, start: int, end: int, device: str) -> None:
         """Panic if a callout in the softc of a detached device is pending."""

@@ -43,10 +43,10 @@ class CondVars(Subject):
             self,
             Words("condition variable", "initialised"),
             unknown="condvar-uninitialised",
-            twice="condvar-already-initialised",
             left="condvar-not-destroyed",
             name=lambda cv: f"'{cv.queue.name}'",
         )
+        self._rng = kernel.rng.fork("signal")
         kernel.subject(Kmem).on_free.append(self._check_free)
 
     def _check_free(self, start: int, end: int, function: str) -> None:
@@ -72,6 +72,15 @@ class CondVars(Subject):
         kernel = self.kernel
         if message is None:
             kernel.panic("null-pointer", f"cv_init by {kernel.where()} without a wait message")
+        old = self.live.get(address)
+        if old is not None:
+            # cv_init() looks at nothing: sleepers are lost, without any nothing is.
+            report = kernel.panic if old.queue else kernel.violation
+            report(
+                "condvar-init-with-sleepers" if old.queue else "condvar-already-initialised",
+                f"cv_init by {kernel.where()}: the condition variable {self.live.at(address)} is "
+                f"already initialised, by {self.live.made(old)}",
+            )
         self.live.add("cv_init", address, CondVar(message, kernel.call_site))
         kernel.memory.put_pointer(address, 0)
 
@@ -106,7 +115,7 @@ class CondVars(Subject):
             )
         kernel.rules.may_sleep(function, holding=mutex_at)
         if cv.queue.lwps and cv.mutex is not None and cv.mutex is not mutex:
-            kernel.panic(
+            kernel.violation(
                 "condvar-two-mutexes",
                 f"{function} by {kernel.where()}: others sleep on '{cv.queue.name}' with another "
                 f"mutex, {cv.mutex.describe()}",
@@ -117,8 +126,9 @@ class CondVars(Subject):
         yield from mutexes.enter_slowly(mutex, lwp, site)
         return woken
 
-    def _deadline(self, ticks: int) -> int | None:
+    def _deadline(self, function: str, ticks: int) -> int | None:
         """No timeout for 0 ticks: that means for ever."""
+        self.kernel.rules.ticks(function, ticks)
         return self.kernel.clock.tick_deadline(ticks) if ticks > 0 else None
 
     @kernel_function("void cv_wait(kcondvar_t *cv, kmutex_t *mtx)")
@@ -128,29 +138,32 @@ class CondVars(Subject):
     @kernel_function("int cv_wait_sig(kcondvar_t *cv, kmutex_t *mtx)")
     def cv_wait_sig(self, address: int, mutex: int) -> Model:
         woken = yield from self._wait("cv_wait_sig", address, mutex, None, signal=True)
-        return Errno.EINTR if woken is None else 0
+        return self._interrupted() if woken is None else 0
 
     @kernel_function("int cv_timedwait(kcondvar_t *cv, kmutex_t *mtx, int ticks)")
     def cv_timedwait(self, address: int, mutex: int, ticks: int) -> Model:
         woken = yield from self._wait(
-            "cv_timedwait", address, mutex, self._deadline(ticks), signal=False
+            "cv_timedwait", address, mutex, self._deadline("cv_timedwait", ticks), signal=False
         )
         return 0 if woken else Errno.EWOULDBLOCK
 
     @kernel_function("int cv_timedwait_sig(kcondvar_t *cv, kmutex_t *mtx, int ticks)")
     def cv_timedwait_sig(self, address: int, mutex: int, ticks: int) -> Model:
-        woken = yield from self._wait(
-            "cv_timedwait_sig", address, mutex, self._deadline(ticks), signal=True
-        )
+        deadline = self._deadline("cv_timedwait_sig", ticks)
+        woken = yield from self._wait("cv_timedwait_sig", address, mutex, deadline, signal=True)
         if woken is None:
-            return Errno.EINTR
+            return self._interrupted()
         return 0 if woken else Errno.EWOULDBLOCK
+
+    def _interrupted(self) -> Errno:
+        """ERESTART, or EINTR for a handler without SA_RESTART: sleepq_sigtoerror()."""
+        return Errno.EINTR if self._rng.below(2) else Errno.ERESTART
 
     @kernel_function("void cv_signal(kcondvar_t *cv)")
     def cv_signal(self, address: int) -> None:
         cv = self.live.find("cv_signal", address)
         self._check_waker("cv_signal", cv)
-        self.kernel.scheduler.wake_one(cv.queue)
+        self.kernel.scheduler.wake_first(cv.queue)
 
     @kernel_function("void cv_broadcast(kcondvar_t *cv)")
     def cv_broadcast(self, address: int) -> None:
@@ -159,13 +172,22 @@ class CondVars(Subject):
         self.kernel.scheduler.wake_all(cv.queue)
 
     def _check_waker(self, function: str, cv: CondVar) -> None:
-        """Report a wake-up without the mutex: it can be lost."""
+        """Report a wake-up without the mutex: it can be lost.
+
+        Just after mutex_exit() it is allowed: sys/kern/kern_condvar.c, above cv_signal().
+        """
         kernel = self.kernel
-        if cv.queue.lwps and cv.mutex is not None and cv.mutex.owner is not kernel.current:
+        mutex = cv.mutex
+        if (
+            cv.queue.lwps
+            and mutex is not None
+            and mutex.owner is not kernel.current
+            and mutex.last != (kernel.current, kernel.current.sleeps)
+        ):
             kernel.violation(
                 "condvar-wake-without-mutex",
                 f"{function} of '{cv.queue.name}' by {kernel.where()} without its mutex "
-                f"{cv.mutex.describe()}: the wake-up can be lost",
+                f"{mutex.describe()}: the wake-up can be lost",
             )
 
     @kernel_function("bool cv_has_waiters(kcondvar_t *cv)")
@@ -178,15 +200,16 @@ class CondVars(Subject):
         if not ticks and not interruptible:
             kernel.panic("kpause-for-ever", f"kpause by {kernel.where()} without end or signal")
         mutexes = kernel.subject(Mutexes)
-        mutex = mutexes.live.get(mutex_at) if mutex_at else None
+        mutex = mutexes.mine("kpause", mutex_at) if mutex_at else None
         site = kernel.call_site
         lwp = kernel.current
+        deadline = self._deadline("kpause", ticks)
         kernel.rules.may_sleep("kpause", holding=mutex_at)
         if mutex is not None:
             mutexes.release(mutex)
         woken = yield Block(
-            None, deadline=self._deadline(ticks), what=message or "", signal=interruptible
+            None, deadline=deadline, what=message or "", signal=interruptible
         )
         if mutex is not None:
             yield from mutexes.enter_slowly(mutex, lwp, site)
-        return Errno.EINTR if woken is None else Errno.EWOULDBLOCK
+        return self._interrupted() if woken is None else Errno.EWOULDBLOCK

@@ -75,8 +75,11 @@ class Console(Subject):
         self.print(self._format(text, arguments))
 
     @kernel_function("void aprint_naive(const char *fmt, ...)")
-    @kernel_function("void aprint_verbose(const char *fmt, ...)")
     @kernel_function("void aprint_debug(const char *fmt, ...)")
+    def silent(self, text: str | None, arguments: Arguments) -> None:
+        """They return before they look at the text: sys/kern/subr_prf.c."""
+
+    @kernel_function("void aprint_verbose(const char *fmt, ...)")
     def quiet(self, text: str | None, arguments: Arguments) -> None:
         self._format(text, arguments)
 
@@ -87,8 +90,11 @@ class Console(Subject):
         self.print(f"{self._device(device)}: {self._format(text, arguments)}")
 
     @kernel_function("void aprint_naive_dev(device_t dv, const char *fmt, ...)")
-    @kernel_function("void aprint_verbose_dev(device_t dv, const char *fmt, ...)")
     @kernel_function("void aprint_debug_dev(device_t dv, const char *fmt, ...)")
+    def device_silent(self, device: int, text: str | None, arguments: Arguments) -> None:
+        """As ``silent``; the device is not looked at."""
+
+    @kernel_function("void aprint_verbose_dev(device_t dv, const char *fmt, ...)")
     def device_quiet(self, device: int, text: str | None, arguments: Arguments) -> None:
         self._device(device)
         self._format(text, arguments)

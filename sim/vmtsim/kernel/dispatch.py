@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
 
-STACK_SIZE = 16384  # UPAGES * PAGE_SIZE of the three machines, less what the kernel keeps there
+# A thread's kernel stack in whole pages, and what lies in them that is no stack: amd64 has
+# UPAGES_STACK pages between its pcb and a red zone (sys/arch/amd64/include/param.h, x86/x86/
+# vm_machdep.c), i386 UPAGES 3 with DIAGNOSTIC less its struct pcb, aarch64 USPACE 32768 less its.
+_STACKS = {"amd64": (12288, 0), "i386": (12288, 1024), "aarch64": (32768, 1024)}
+_CALLERS = 1536  # frames of whoever calls a module: a system call, sysctl(9), a soft interrupt
 _FIRST_SLOT = 1  # slot 0 is the return of a call into the guest
 
 
@@ -65,6 +69,8 @@ class Dispatch:
         self._waiting: dict[str, tuple[Prototype, Any]] = {}
         self._missing: list[str] = []
         self._stacks = kernel.cpu.layout.stacks
+        self._stack_size, taken = _STACKS[kernel.cpu.machine]
+        self._stack_taken = taken + _CALLERS
         self._free_stacks: list[int] = []
         layout = self.cpu.layout
         kernel.memory.add_region(
@@ -194,14 +200,15 @@ class Dispatch:
 
     def give_stack(self, lwp: Lwp) -> None:
         """Map a stack with a hole below it, filled with a pattern."""
+        size = self._stack_size
         if self._free_stacks:
             base = self._free_stacks.pop()
         else:
             base = self._stacks + PAGE
-            self._stacks += STACK_SIZE + 2 * PAGE
-        self.cpu.map(base, STACK_SIZE, READ | WRITE)
-        self.cpu.write(base, b"\x5a" * STACK_SIZE)
-        lwp.stack_top = base + STACK_SIZE
+            self._stacks += size + 2 * PAGE
+        self.cpu.map(base, size, READ | WRITE)
+        self.cpu.write(base, b"\x5a" * size)
+        lwp.stack_top = base + size - self._stack_taken
         name = lwp.name
         self.kernel.memory.add_region(
             Region(
@@ -211,14 +218,14 @@ class Dispatch:
             )
         )
         self.kernel.memory.add_region(
-            Region(base, base + STACK_SIZE, lambda _at: Owner(Kind.STACK, f"the stack of {name}"))
+            Region(base, base + size, lambda _at: Owner(Kind.STACK, f"the stack of {name}"))
         )
 
     def take_stack(self, lwp: Lwp) -> None:
         """Unmap the stack of a thread that is gone."""
         if lwp.stack_top:
-            base = lwp.stack_top - STACK_SIZE
-            self.cpu.unmap(base, STACK_SIZE)
+            base = lwp.stack_top + self._stack_taken - self._stack_size
+            self.cpu.unmap(base, self._stack_size)
             self.kernel.memory.remove_region(base)
             self.kernel.memory.remove_region(base - PAGE)
             self._free_stacks.append(base)

@@ -121,7 +121,7 @@ class EventCounters(Subject):
             Counter(
                 self._string(memory.pointer(event + layout.group), "group", event),
                 self._string(memory.pointer(event + layout.name), "name", event),
-                _TYPES[memory.u8(event + layout.type)],
+                dict(enumerate(_TYPES)).get(memory.u8(event + layout.type), "?"),
                 memory.u64(event),
             )
             for event in self.attached
@@ -132,12 +132,12 @@ class EventCounters(Subject):
     def _attach(self, function: str, event: int) -> None:
         kernel = self.kernel
         memory, layout = kernel.memory, self.layout
-        kernel.rules.may_sleep(function)
+        kernel.rules.may_sleep(function, softint=True)
         group = memory.pointer(event + layout.group)
         name = memory.pointer(event + layout.name)
         self.attached.check_new(function, event)
         if memory.u8(event + layout.type) >= len(_TYPES):
-            kernel.panic(
+            kernel.violation(
                 "evcnt-type",
                 f"{function} by {kernel.where()}: type {memory.u8(event + layout.type)} is none of "
                 "EVCNT_TYPE_MISC 0, _INTR 1, _TRAP 2",

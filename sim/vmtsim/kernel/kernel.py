@@ -47,7 +47,8 @@ class KernelOptions:
     ``release`` is the kernel's version as uname -r prints it, ``version`` the number behind it.
     ``net_mpsafe`` is a kernel with options NET_MPSAFE, which GENERIC has not; ``detachall`` is
     sysctl kern.detachall: x86 detaches every device when it goes down.  ``checks`` are the options
-    DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.
+    DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.  ``memory`` bounds what
+    the kernel can allocate, in bytes; every object takes whole pages of it and one more.
     """
 
     machine: str = "amd64"
@@ -58,6 +59,7 @@ class KernelOptions:
     net_mpsafe: bool = False
     detachall: bool = False
     checks: frozenset[Enforced] = frozenset(OPTIONS.values())
+    memory: int = 64 << 20
 
 
 # machine -> (MACHINE, MACHINE_ARCH) of the port that runs it

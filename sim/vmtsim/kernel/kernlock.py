@@ -18,12 +18,8 @@ class KernelLock(Subject):
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_lock.c 1.188": "*"}
 
     def lock(self, count: int) -> Model | None:
-        """Take it ``count`` times for the running thread; waits for another owner."""
-        scheduler = self.kernel.scheduler
-        lwp = self.kernel.current
-        if scheduler.kernel_lock_owner in {None, lwp}:
-            scheduler.kernel_lock_owner = lwp
-            scheduler.kernel_lock_count += count
+        """Take it ``count`` times for the running thread; waits for another processor."""
+        if self.kernel.scheduler.lock_kernel(self.kernel.current, count):
             return None
         return self._wait(count)
 
@@ -32,34 +28,13 @@ class KernelLock(Subject):
         # The scheduler lets this thread go on only when it has got the lock for it.
         yield Preempt()
 
-    def unlock(self, count: int, *, every: bool = False) -> int:
-        """Give it back ``count`` times, or as often as held; returns how often it was held."""
-        scheduler = self.kernel.scheduler
-        kernel = self.kernel
-        held = scheduler.kernel_lock_count
-        if scheduler.kernel_lock_owner is not kernel.current:
-            if every:
-                return 0
-            kernel.panic(
-                "kernel-lock-not-held",
-                f"KERNEL_UNLOCK by {kernel.where()} in thread {kernel.current.name}, which does "
-                "not hold the kernel lock",
-            )
-        if every:
-            count = held
-        if count > held:
-            kernel.panic(
-                "kernel-lock-not-held",
-                f"KERNEL_UNLOCK({count}) by {kernel.where()}: it is held {held} times",
-            )
-        scheduler.kernel_lock_count -= count
-        if not scheduler.kernel_lock_count:
-            scheduler.kernel_lock_owner = None
-        return held
+    def unlock(self, count: int) -> None:
+        """Give it back ``count`` times, for the running thread."""
+        self.kernel.scheduler.unlock_kernel(self.kernel.current, count)
 
     def held(self) -> bool:
-        """Whether the running thread holds it."""
-        return self.kernel.scheduler.kernel_lock_owner is self.kernel.current
+        """Whether the running thread has taken it."""
+        return bool(self.kernel.current.kernel_locks)
 
     @kernel_function("void _kernel_lock(int nlocks)")
     def kernel_lock(self, count: int) -> Model | None:
@@ -67,11 +42,28 @@ class KernelLock(Subject):
 
     @kernel_function("void _kernel_unlock(int nlocks, int *countp)")
     def kernel_unlock(self, count: int, count_at: int) -> None:
-        # 0: all; -1: all but it must be one; n: n times.
-        held = self.unlock(max(count, 1), every=count == 0)
+        """Give it back: 0 is all, -1 (KERNEL_UNLOCK_LAST) the only one, 1 is one of them.
+
+        Without it the kernel returns, and LOCKDEBUG stops for all but 0 and -1.
+        """
+        kernel = self.kernel
+        held = kernel.current.kernel_locks
+        wrong = ""
+        if not held:
+            if count > 0:
+                wrong = f"thread {kernel.current.name} does not hold the kernel lock"
+        elif count == -1 and held != 1:
+            wrong = f"KERNEL_UNLOCK_LAST, but it is held {held} times"
+        elif count > 1:
+            wrong = f"KERNEL_UNLOCK({count}): only one, the last or all can be given up"
+        if wrong:
+            kernel.panic("kernel-lock-not-held", f"KERNEL_UNLOCK by {kernel.where()}: {wrong}")
+        if held:
+            self.unlock(held if count <= 0 else 1)
         if count_at:
-            self.kernel.memory.put_u32(count_at, held)
+            kernel.memory.put_u32(count_at, held)
 
     @kernel_function("bool _kernel_locked_p(void)")
     def kernel_locked(self) -> bool:
-        return self.held()
+        """Whether any processor has it: sys/kern/kern_lock.c looks at the lock alone."""
+        return self.kernel.scheduler.kernel_lock_owner is not None

@@ -1,32 +1,41 @@
 """kmem(9) with guards: every object ends where a page ends, and what is freed is gone.
 
-An overrun by one byte faults at once; bytes before an object are checked when it is freed; a
-freed object stays unmapped, so that a use after free faults with both histories in the message.
+Objects are aligned to KMEM_ALIGN, 8 bytes, as sys/kern/subr_kmem.c promises; where the size is no
+multiple of that, up to 7 bytes lie between the object and the end of the page.  An overrun beyond
+them faults at once; they and the bytes before an object are checked when it is freed.  A freed
+object stays unmapped, so that a use after free faults with both histories in the message.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from vmtsim.cpu.interface import READ, WRITE
-from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.errors import Stalled
 from vmtsim.kernel.facts import Kind, Owner, Side
 from vmtsim.kernel.memory import PAGE, Region, round_page
+from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from vmtsim.kernel.api import Model
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
 
 KM_SLEEP, KM_NOSLEEP = 1, 2
+_ALIGN = 8  # KMEM_ALIGN
 _CANARY = 0xC5
 _FRESH = b"\xa5"  # what kmem_alloc gives: never zeroes by luck
 _CALLERS = 3  # of the function that sends to the host: it is the same for all messages
 # Freed objects whose history is remembered; their addresses are not used again before that.
 _QUARANTINE = 4096
+# So long a thread waits for memory before the run says so; the kernel waits for ever.
+_WAITS = 10 * SECOND
 
 
 @dataclass
@@ -53,10 +62,15 @@ class _Arena:
     def __init__(self, start: int, end: int) -> None:
         self._start, self._end = start, end
         self._next = start
+        self._again = False  # the end was reached once: what is behind may be in use
 
     def take(self, size: int, live: Iterable[Allocation]) -> int:
         """Return the first page of a free range, with a hole behind it."""
         need = size + PAGE
+        if not self._again and self._next + need <= self._end:
+            base, self._next = self._next, self._next + need
+            return base
+        self._again = True
         busy = sorted((each.base, each.base + each.mapped + PAGE) for each in live)
         for first in (self._next, self._start):
             base = first
@@ -87,6 +101,9 @@ class Kmem(Subject):
         self._told: set[tuple[int, str]] = set()
         # Asked for every allocation that may fail: true makes it fail (fault injection).
         self.refuse: Callable[[int], bool] = lambda _size: False
+        self._limit = kernel.options.memory
+        self._used = 0  # bytes that are mapped, with the holes between
+        self._room = WaitQueue("kmem")
         # Asked before memory is freed: (start, end, who frees) must panic if something lives there.
         self.on_free: list[Callable[[int, int, str], None]] = []
 
@@ -100,14 +117,20 @@ class Kmem(Subject):
         What is not cleared is watched until all of it has been written.
         """
         kernel = self.kernel
-        mapped = round_page(size)
+        if size > self._limit:
+            raise Stalled(f"{size} bytes for a {owner} are more than the machine has")
+        room = -(-size // _ALIGN) * _ALIGN
+        mapped = round_page(room)
         base = (self._clear if clear else self._fresh).take(mapped, self.live.values())
-        address = base + mapped - size
+        address = base + mapped - room
+        self._used += mapped + PAGE
         kernel.cpu.map(base, mapped, READ | WRITE)
         slack = address - base
-        kernel.cpu.write(base, bytes([_CANARY]) * slack + (b"\0" if clear else _FRESH) * size)
+        content = (b"\0" if clear else _FRESH) * size
+        guards = bytes([_CANARY])
+        kernel.cpu.write(base, guards * slack + content + guards * (room - size))
         if not clear:
-            self._shadow.add(address, size)
+            self._shadow.add(address, room)
         lwp = kernel.scheduler.current
         made_by = lwp.name if lwp is not None else "kernel"
         allocation = Allocation(address, size, base, mapped, kernel.call_site, made_by)
@@ -132,22 +155,38 @@ class Kmem(Subject):
             )
         for check in self.on_free:
             check(address, address + allocation.size, function)
-        slack = kernel.memory.read(allocation.base, address - allocation.base)
-        if slack.strip(bytes([_CANARY])):
-            last = max(i for i, byte in enumerate(slack) if byte != _CANARY)
-            kernel.panic(
-                "out-of-bounds",
-                f"{function} by {kernel.where()}: byte {len(slack) - last} before the object of "
-                f"{allocation.size} bytes ({self._made(allocation)}) was overwritten",
-            )
+        self._check_guards(allocation, function)
         kernel.cpu.unmap(allocation.base, allocation.mapped)
         self._shadow.remove(address, allocation.size)
         del self.live[address]
+        self._used -= allocation.mapped + PAGE
+        kernel.scheduler.wake_all(self._room)
         allocation.freed_at = kernel.call_site
         self._freed[address] = allocation
         if len(self._freed) > _QUARANTINE:
             _address, oldest = self._freed.popitem(last=False)
             kernel.memory.remove_region(oldest.base)
+
+    def _check_guards(self, allocation: Allocation, function: str) -> None:
+        """Panic where the bytes around an object have changed."""
+        kernel = self.kernel
+        address, size = allocation.address, allocation.size
+        end = allocation.base + allocation.mapped
+        before = kernel.cpu.read(allocation.base, address - allocation.base)
+        behind = kernel.cpu.read(address + size, end - address - size)
+        where = ""
+        if before.strip(bytes([_CANARY])):
+            last = max(i for i, byte in enumerate(before) if byte != _CANARY)
+            where = f"byte {len(before) - last} before"
+        elif behind.strip(bytes([_CANARY])):
+            first = next(i for i, byte in enumerate(behind) if byte != _CANARY)
+            where = f"byte {first} behind"
+        if where:
+            kernel.panic(
+                "out-of-bounds",
+                f"{function} by {kernel.where()}: {where} the object of {size} bytes "
+                f"({self._made(allocation)}) was overwritten",
+            )
 
     def _bad_free(self, address: int, function: str) -> NoReturn:
         kernel = self.kernel
@@ -222,9 +261,13 @@ class Kmem(Subject):
 
     # -- functions ---------------------------------------------------------------------------
 
-    def _checked(self, function: str, size: int, flags: int) -> bool:
+    def _give(
+        self, function: str, size: int, flags: int, *, clear: bool, thread: bool = True
+    ) -> Model | int:
+        """Allocate as flags say; ``thread``: not for interrupts.  NULL or a wait without room."""
         kernel = self.kernel
-        kernel.rules.thread_context(function)
+        if thread:
+            kernel.rules.thread_context(function)
         if not size:
             kernel.panic("kmem-size", f"{function} of 0 bytes by {kernel.where()}")
         if flags & (KM_SLEEP | KM_NOSLEEP) not in {KM_SLEEP, KM_NOSLEEP}:
@@ -233,18 +276,47 @@ class Kmem(Subject):
                 f"{function} by {kernel.where()} with flags {flags:#x}: one of KM_SLEEP and "
                 "KM_NOSLEEP is needed",
             )
-        if flags & KM_SLEEP:
-            kernel.rules.may_sleep(function)
-            return True
-        return not self.refuse(size)
+        if flags & KM_NOSLEEP:
+            refused = not self._fits(size) or self.refuse(size)
+            return 0 if refused else self.allocate(size, clear=clear)
+        kernel.rules.may_sleep(function)
+        if self._fits(size):
+            return self.allocate(size, clear=clear)
+        return self._wait(function, size, clear=clear)
+
+    def _fits(self, size: int) -> bool:
+        return self._used + round_page(size) + PAGE <= self._limit
+
+    def _wait(self, function: str, size: int, *, clear: bool) -> Model:
+        """Wait for memory, and say so when none comes."""
+        kernel = self.kernel
+        deadline: int | None = kernel.clock.now + _WAITS
+        while not self._fits(size):
+            woken = yield Block(self._room, deadline=deadline, what="kmem")
+            if not woken:
+                deadline = None
+                kernel.violation(
+                    "memory-exhausted",
+                    f"{function} of {size} bytes by {kernel.where()} waits for memory: "
+                    f"{self._used} of {self._limit} bytes are in use{self._most()}",
+                )
+        return self.allocate(size, clear=clear)
+
+    def _most(self) -> str:
+        """Say who has made the most objects."""
+        made = Counter(each.made_at for each in self.live.values())
+        if not made:
+            return ""
+        site, count = made.most_common(1)[0]
+        return f", {count} objects of them by {self.kernel.location(site)}"
 
     @kernel_function("void *kmem_alloc(size_t size, km_flag_t flags)")
-    def kmem_alloc(self, size: int, flags: int) -> int:
-        return self.allocate(size, clear=False) if self._checked("kmem_alloc", size, flags) else 0
+    def kmem_alloc(self, size: int, flags: int) -> Model | int:
+        return self._give("kmem_alloc", size, flags, clear=False)
 
     @kernel_function("void *kmem_zalloc(size_t size, km_flag_t flags)")
-    def kmem_zalloc(self, size: int, flags: int) -> int:
-        return self.allocate(size) if self._checked("kmem_zalloc", size, flags) else 0
+    def kmem_zalloc(self, size: int, flags: int) -> Model | int:
+        return self._give("kmem_zalloc", size, flags, clear=True)
 
     @kernel_function("void kmem_free(void *p, size_t size)")
     def kmem_free(self, address: int, size: int) -> None:
@@ -252,35 +324,32 @@ class Kmem(Subject):
         self.release(address, size, "kmem_free")
 
     @kernel_function("void *kmem_intr_alloc(size_t size, km_flag_t flags)")
-    def kmem_intr_alloc(self, size: int, flags: int) -> int:
-        if flags & KM_SLEEP:
-            self.kernel.rules.may_sleep("kmem_intr_alloc")
-        return 0 if flags & KM_NOSLEEP and self.refuse(size) else self.allocate(size, clear=False)
+    def kmem_intr_alloc(self, size: int, flags: int) -> Model | int:
+        return self._give("kmem_intr_alloc", size, flags, clear=False, thread=False)
 
     @kernel_function("void *kmem_intr_zalloc(size_t size, km_flag_t flags)")
-    def kmem_intr_zalloc(self, size: int, flags: int) -> int:
-        if flags & KM_SLEEP:
-            self.kernel.rules.may_sleep("kmem_intr_zalloc")
-        return 0 if flags & KM_NOSLEEP and self.refuse(size) else self.allocate(size)
+    def kmem_intr_zalloc(self, size: int, flags: int) -> Model | int:
+        return self._give("kmem_intr_zalloc", size, flags, clear=True, thread=False)
 
     @kernel_function("void kmem_intr_free(void *p, size_t size)")
     def kmem_intr_free(self, address: int, size: int) -> None:
         self.release(address, size, "kmem_intr_free")
 
     @kernel_function("char *kmem_strdupsize(const void *s, size_t *lenp, km_flag_t flags)")
-    def kmem_strdupsize(self, text: int, length_at: int, flags: int) -> int:
+    def kmem_strdupsize(self, text: int, length_at: int, flags: int) -> Model:
         content = self.kernel.memory.cstring(text) + b"\0"
-        if not self._checked("kmem_strdupsize", len(content), flags):
-            return 0
-        address = self.allocate(len(content))
-        self.kernel.memory.write(address, content)
-        if length_at:
-            self.kernel.memory.put_word(length_at, len(content))
+        given = self._give("kmem_strdupsize", len(content), flags, clear=True)
+        address = given if isinstance(given, int) else (yield from given)
+        if address:
+            self.kernel.memory.write(address, content)
+            if length_at:
+                self.kernel.memory.put_word(length_at, len(content))
         return address
 
     @kernel_function("void kmem_strfree(char *s)")
     def kmem_strfree(self, text: int) -> None:
         if text:
+            self.kernel.rules.thread_context("kmem_strfree")
             size = len(self.kernel.memory.cstring(text)) + 1
             self.release(text, size, "kmem_strfree")
 

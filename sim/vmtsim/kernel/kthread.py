@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from vmtsim.kernel.api import Block, Call, Subject, kernel_function
+from vmtsim.kernel.api import Block, Call, Preempt, Subject, kernel_function
 from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.printf import kprintf
+from vmtsim.kernel.rwlock import RwLocks
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class KThread:
     address: int
     made_at: int
     must_join: bool
+    mpsafe: bool
     exited: bool = False
     joined: bool = False
     joiners: WaitQueue = field(default_factory=WaitQueue)
@@ -43,6 +45,7 @@ class KThreads(Subject):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.live: dict[int, KThread] = {}
+        self._rng = kernel.rng.fork("kthread")
 
     @kernel_function(
         "int kthread_create(pri_t pri, int flag, struct cpu_info *ci, void (*func)(void *), "
@@ -50,7 +53,7 @@ class KThreads(Subject):
     )
     def kthread_create(
         self,
-        _priority: int,
+        priority: int,
         flags: int,
         cpu: int,
         function: int,
@@ -58,7 +61,8 @@ class KThreads(Subject):
         lwp_at: int,
         text: str | None,
         arguments: Arguments,
-    ) -> int:
+    ) -> Model:
+        """The thread may run, and end, before its address is stored: setrunnable comes first."""
         kernel = self.kernel
         kernel.rules.may_sleep("kthread_create")
         name = kprintf(kernel.memory, text or "", arguments)[:_NAME_LIMIT]
@@ -73,7 +77,13 @@ class KThreads(Subject):
         lwp.address = address
         if cpu:
             objects.bind(lwp)
-        self.live[address] = KThread(lwp, address, kernel.call_site, bool(flags & _MUSTJOIN))
+        if priority >= 0:
+            lwp.priority = priority
+        self.live[address] = KThread(
+            lwp, address, kernel.call_site, bool(flags & _MUSTJOIN), bool(flags & _MPSAFE)
+        )
+        if self._rng.below(2):
+            yield Preempt()
         if lwp_at:
             kernel.memory.put_pointer(lwp_at, address)
         return 0
@@ -103,13 +113,26 @@ class KThreads(Subject):
                 f"kthread_exit by {kernel.where()}: thread {lwp.name} still holds the mutex "
                 f"{lock.describe()} (taken by {kernel.location(lock.taken_at)})",
             )
+        thread = self.live.get(lwp.address)
+        allowed = 0 if thread is None or thread.mpsafe else 1
+        if lwp.kernel_locks != allowed:
+            kernel.panic(
+                "exit-with-kernel-lock",
+                f"kthread_exit by {kernel.where()}: thread {lwp.name} holds the kernel lock "
+                f"{lwp.kernel_locks} times instead of {allowed}",
+            )
+        lock_held = kernel.subject(RwLocks).held_by(lwp)
+        if lock_held:
+            kernel.panic(
+                "exit-with-rwlock",
+                f"kthread_exit by {kernel.where()}: thread {lwp.name} still holds {lock_held}",
+            )
         if code:
             from vmtsim.kernel.console import Console  # noqa: PLC0415 - only in this odd case
 
             kernel.subject(Console).print(
                 f"WARNING: kthread `{lwp.name}' ({lwp.number}) exits with status {code}\n"
             )
-        thread = self.live.get(lwp.address)
         if thread is not None:
             thread.exited = True
             kernel.scheduler.wake_all(thread.joiners)

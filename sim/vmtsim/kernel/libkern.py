@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.marshal import signed
+from vmtsim.kernel.memory import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_LARGEST_BASE = len(_DIGITS)
 _SPACE = b" \t\n\v\f\r"
 _M64 = 0xFFFFFFFFFFFFFFFF
 
@@ -51,7 +53,7 @@ class LibKern(Subject):
     @kernel_function("void *explicit_memset(void *b, int c, size_t len)")
     def memset(self, target: int, value: int, size: int) -> int:
         if size:
-            self.kernel.memory.write(target, bytes([value & 0xFF]) * size)
+            self.kernel.memory.fill(target, value & 0xFF, size)
         return target
 
     @kernel_function("int memcmp(const void *a, const void *b, size_t len)")
@@ -94,8 +96,7 @@ class LibKern(Subject):
 
     @kernel_function("int strcmp(const void *a, const void *b)")
     def strcmp(self, a: int, b: int) -> int:
-        string = self.kernel.memory.cstring
-        return _difference(string(a) + b"\0", string(b) + b"\0")
+        return self._compare(a, b, 1 << 20, lambda text: text)
 
     @kernel_function("int strncmp(const void *a, const void *b, size_t n)")
     def strncmp(self, a: int, b: int, limit: int) -> int:
@@ -110,9 +111,23 @@ class LibKern(Subject):
         return self._compare(a, b, limit, bytes.lower)
 
     def _compare(self, a: int, b: int, limit: int, fold: Callable[[bytes], bytes]) -> int:
-        string = self.kernel.memory.cstring
-        left, right = fold(string(a, limit)), fold(string(b, limit))
-        return _difference((left + b"\0")[:limit], (right + b"\0")[:limit])
+        """Read no further than the first difference, or the NUL of both."""
+        memory = self.kernel.memory
+        read = memory.cpu.read
+        while limit > 0:
+            size = min(limit, 64, PAGE - a % PAGE, PAGE - b % PAGE)
+            left, right = fold(read(a, size)), fold(read(b, size))
+            end = next(
+                (i for i in range(size) if left[i] != right[i] or not left[i]),
+                None,
+            )
+            used = size if end is None else end + 1
+            memory.read(a, used)
+            memory.read(b, used)
+            if end is not None:
+                return left[end] - right[end]
+            a, b, limit = a + size, b + size, limit - size
+        return 0
 
     @kernel_function("size_t strlcpy(char *dst, const void *src, size_t size)")
     def strlcpy(self, target: int, source: int, size: int) -> int:
@@ -197,48 +212,53 @@ class LibKern(Subject):
 
     # -- numbers -----------------------------------------------------------------------------
 
-    def _number(self, text: int, end: int, base: int) -> tuple[int, bool]:
-        """Return the magnitude and whether a minus stood before it; stores the end."""
-        content = self.kernel.memory.cstring(text)
+    def _number(self, text: int, end: int, base: int, low: int, high: int) -> int:
+        """Return the number; stores its end: the start where there is none, or it is too large.
+
+        The kernel's branch of common/lib/libc/stdlib/_strtol.h and _strtoul.h: "0x" without a
+        digit behind it is no number, and one that is too large ends the search.
+        """
+        kernel = self.kernel
+        if base and not 2 <= base <= _LARGEST_BASE:
+            kernel.panic("strtol-base", f"strtol by {kernel.where()}: invalid base {base}")
+        content = kernel.memory.cstring(text)
         at = len(content) - len(content.lstrip(_SPACE))
         negative = content[at : at + 1] == b"-"
         at += content[at : at + 1] in {b"-", b"+"}
         lower = content.lower().decode("latin-1")
-        if (
-            base in {0, 16}
-            and lower.startswith("0x", at)
-            and _DIGITS.find(lower[at + 2 : at + 3] or "-", 0, 16) >= 0
-        ):
+        if base in {0, 16} and lower.startswith("0x", at):
             at, base = at + 2, 16
         if base == 0:
             base = 8 if lower.startswith("0", at) else 10
         first = at
         value = 0
+        # An unsigned one is negated when all its digits have been read.
+        smallest = -low if negative and low else high
         while at < len(lower) and 0 <= _DIGITS.find(lower[at]) < base:
             value = value * base + _DIGITS.index(lower[at])
+            if value > smallest:
+                first, value = at, low if negative and low else high
+                negative = False
+                break
             at += 1
         if end:
-            self.kernel.memory.put_pointer(end, text + (at if at > first else 0))
-        return value, negative
+            kernel.memory.put_pointer(end, text + at if at > first else text)
+        return -value if negative else value
 
     @kernel_function("unsigned long strtoul(const void *s, char **end, int base)")
     def strtoul(self, text: int, end: int, base: int) -> int:
-        value, negative = self._number(text, end, base)
         limit = (1 << (8 * self.kernel.memory.pointer_size)) - 1
-        return limit if value > limit else (-value if negative else value) & limit
+        return self._number(text, end, base, 0, limit) & limit
 
     @kernel_function("unsigned long long strtoull(const void *s, char **end, int base)")
     @kernel_function("uintmax_t strtoumax(const void *s, char **end, int base)")
     def strtoull(self, text: int, end: int, base: int) -> int:
-        value, negative = self._number(text, end, base)
-        return _M64 if value > _M64 else (-value if negative else value) & _M64
+        return self._number(text, end, base, 0, _M64) & _M64
 
     @kernel_function("long long strtoll(const void *s, char **end, int base)")
     @kernel_function("intmax_t strtoimax(const void *s, char **end, int base)")
     def strtoll(self, text: int, end: int, base: int) -> int:
-        value, negative = self._number(text, end, base)
-        number = -value if negative else value
-        return max(-(1 << 63), min(number, (1 << 63) - 1))
+        return self._number(text, end, base, -(1 << 63), (1 << 63) - 1)
 
     @kernel_function("unsigned int popcount32(uint32_t v)")
     @kernel_function("unsigned int popcount64(uint64_t v)")

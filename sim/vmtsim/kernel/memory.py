@@ -70,6 +70,14 @@ class Memory:
         if self._marked_from <= address < self._marked_to and data:
             self.shadow.written(address, len(data))
 
+    def fill(self, address: int, value: int, size: int) -> None:
+        """Store ``size`` bytes of one value; where it runs into a hole, what is before is stored."""
+        step = 1 << 16
+        while size > 0:
+            part = min(size, step)
+            self.write(address, bytes([value]) * part)
+            address, size = address + part, size - part
+
     def copy(self, target: int, source: int, size: int) -> None:
         """Copy without making use of it: what nobody has written stays so."""
         self.cpu.checked_write(target, self.cpu.read(source, size))

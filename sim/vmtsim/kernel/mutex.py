@@ -27,6 +27,7 @@ class Mutex:
         "address",
         "ipl",
         "kernel",
+        "last",
         "made_at",
         "owner",
         "queue",
@@ -42,6 +43,7 @@ class Mutex:
         self.spin = spin
         self.made_at = kernel.call_site
         self.owner: Lwp | None = None
+        self.last: tuple[Lwp | None, int] = (None, 0)  # who had it, and how often it had slept
         self.taken_at = 0
         self.taken_on = 0  # virtual ns
         self.queue = WaitQueue("mutex")
@@ -87,11 +89,25 @@ class Mutexes(Subject):
         owner = mutex.owner
         if owner is not None:
             owner.held.remove(mutex)
+            mutex.last = (owner, owner.sleeps)
             if mutex.spin:
                 self.kernel.rules.heartbeat(mutex)
         mutex.owner = None
         if mutex.queue.lwps:
             self.kernel.scheduler.wake_all(mutex.queue)
+
+    def mine(self, function: str, address: int) -> Mutex:
+        """Return a mutex that the calling thread holds; panic if it does not."""
+        mutex = self.live.find(function, address)
+        kernel = self.kernel
+        if mutex.owner is not kernel.current:
+            state = self._held(mutex) if mutex.owner is not None else "not held"
+            kernel.panic(
+                "mutex-exit-by-non-owner",
+                f"{function} by {kernel.where()} in thread {kernel.current.name}: the mutex "
+                f"{mutex.describe()} is {state}",
+            )
+        return mutex
 
     @kernel_function("void mutex_init(kmutex_t *mtx, kmutex_type_t type, int ipl)")
     def mutex_init(self, address: int, _type: int, ipl: int) -> None:
@@ -120,8 +136,20 @@ class Mutexes(Subject):
         kernel.memory.put_pointer(address, 0)
         self.live.remove(address)
 
-    @kernel_function("void mutex_enter(kmutex_t *mtx)")
     @kernel_function("void mutex_spin_enter(kmutex_t *mtx)")
+    def mutex_spin_enter(self, address: int) -> Model | None:
+        """On x86 it writes into the owner of an adaptive mutex: amd64/lock_stubs.S."""
+        mutex = self.live.get(address)
+        if mutex is not None and not mutex.spin:
+            kernel = self.kernel
+            kernel.panic(
+                "mutex-spin-on-adaptive",
+                f"mutex_spin_enter by {kernel.where()}: the mutex {mutex.describe()} is an adaptive "
+                f"one, made by {kernel.location(mutex.made_at)} for IPL {mutex.ipl}",
+            )
+        return self.mutex_enter(address)
+
+    @kernel_function("void mutex_enter(kmutex_t *mtx)")
     def mutex_enter(self, address: int) -> Model | None:
         mutex = self.live.get(address)
         if mutex is None:
@@ -147,7 +175,7 @@ class Mutexes(Subject):
     def _check_adaptive(self, mutex: Mutex, lwp: Lwp) -> None:
         kernel = self.kernel
         if lwp.in_softint and mutex.ipl == 0:
-            kernel.panic(
+            kernel.violation(
                 "mutex-in-softint",
                 f"mutex_enter by {kernel.where()} in soft interrupt context: the mutex "
                 f"{mutex.describe()} was made for IPL_NONE, by {kernel.location(mutex.made_at)}",
@@ -171,16 +199,7 @@ class Mutexes(Subject):
     @kernel_function("void mutex_exit(kmutex_t *mtx)")
     @kernel_function("void mutex_spin_exit(kmutex_t *mtx)")
     def mutex_exit(self, address: int) -> None:
-        mutex = self.live.find("mutex_exit", address)
-        kernel = self.kernel
-        if mutex.owner is not kernel.current:
-            state = self._held(mutex) if mutex.owner is not None else "not held"
-            kernel.panic(
-                "mutex-exit-by-non-owner",
-                f"mutex_exit by {kernel.where()} in thread {kernel.current.name}: the mutex "
-                f"{mutex.describe()} is {state}",
-            )
-        self.release(mutex)
+        self.release(self.mine("mutex_exit", address))
 
     @kernel_function("int mutex_tryenter(kmutex_t *mtx)")
     def mutex_tryenter(self, address: int) -> int:
@@ -193,4 +212,17 @@ class Mutexes(Subject):
 
     @kernel_function("int mutex_owned(const kmutex_t *mtx)")
     def mutex_owned(self, address: int) -> bool:
-        return self.live.find("mutex_owned", address).owner is self.kernel.current
+        """A spin mutex is owned when anybody has it; NULL never is (kern_mutex.c)."""
+        if not address:
+            return False
+        kernel = self.kernel
+        mutex = self.live.find("mutex_owned", address)
+        if mutex.owner is None or not mutex.spin:
+            return mutex.owner is kernel.current
+        if mutex.owner is not kernel.current:
+            kernel.violation(
+                "mutex-owned-by-another",
+                f"mutex_owned by {kernel.where()}: the spin mutex {mutex.describe()} is "
+                f"{self._held(mutex)}, and the answer is yes",
+            )
+        return True

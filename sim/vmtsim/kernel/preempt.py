@@ -1,7 +1,8 @@
 """Kernel preemption and interrupt priority of a thread (NetBSD sys/kern/kern_synch.c, spl(9)).
 
-Only what others ask for is kept: whether a thread could be moved to another CPU right now.
-Switches between threads stand for other CPUs too, so nothing here forbids one.
+What others ask for is kept: whether a thread could be moved to another CPU right now, which soft
+interrupts it keeps from its CPU, and what it has not put back.  Switches between threads stand for
+other CPUs too, so nothing here forbids one.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.objects import Objects
+from vmtsim.kernel.scheduler import Scheduler
+from vmtsim.kernel.softint import SERIAL, SoftInterrupts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
 
@@ -30,7 +34,24 @@ class Preemption(Subject):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._disabled: dict[Lwp, list[int]] = {}  # call sites of kpreempt_disable
-        self._levels: dict[Lwp, int] = {}
+        self._raised: dict[Lwp, int] = {}  # call site of the latest splraise
+
+    def boot(self) -> None:
+        """Watch threads end: mi_userret() in sys/sys/userret.h, and amd64's system call path."""
+        scheduler = self.kernel.scheduler
+        before = scheduler.on_exit
+
+        def gone(lwp: Lwp) -> None:
+            left = self.left_behind(lwp, lwp.spl if lwp.in_softint else 0)
+            self.forget(lwp)
+            self._raised.pop(lwp, None)
+            if left is not None and scheduler.current is lwp:
+                rule, words, place = left
+                report = self.kernel.panic if rule == "preemption-left" else self.kernel.violation
+                report(rule, f"thread {lwp.name} ended {words}", place)
+            before(lwp)
+
+        scheduler.on_exit = gone
 
     def disabled(self) -> bool:
         """Whether the running thread cannot be moved: kpreempt_disabled() of the kernel."""
@@ -39,9 +60,38 @@ class Preemption(Subject):
             lwp.in_softint
             or lwp.pserialize  # a read section runs at splsoftserial
             or self._disabled.get(lwp)
-            or self._levels.get(lwp)
+            or lwp.spl
             or any(lock.spin for lock in lwp.held)
         )
+
+    def section(self, lwp: Lwp, *, high: bool) -> bool:
+        """Whether a thread keeps xc_barrier(9) waiting: see sys/kern/subr_xcall.c.
+
+        A low cross call runs in a thread of each CPU, a high one (``high``) in the soft interrupt
+        of the serial level, which kpreempt_disable() and the lower levels do not keep out.
+        """
+        if high:
+            serial = self.kernel.subject(SoftInterrupts).ipl(SERIAL)
+            return lwp.state != "asleep" and Scheduler.blocks_softints(lwp, serial)
+        if lwp.in_softint:
+            return lwp.state != "asleep"
+        return bool(self._disabled.get(lwp)) or Scheduler.blocks_softints(lwp, 1)
+
+    def left_behind(self, lwp: Lwp, spl: int = 0) -> tuple[str, str, Place] | None:
+        """Return (rule, words, who) for what a thread should have put back by now."""
+        sites = self._disabled.get(lwp)
+        if sites:
+            place = self.kernel.location(sites[-1])
+            return "preemption-left", f"with preemption disabled by {place}", place
+        if lwp.spl > spl:
+            place = self.kernel.location(self._raised.get(lwp, 0))
+            return "spl-left", f"at interrupt priority level {lwp.spl}, raised by {place}", place
+        return None
+
+    def forget(self, lwp: Lwp, spl: int = 0) -> None:
+        """Put everything back for a thread that has been reported."""
+        self._disabled.pop(lwp, None)
+        lwp.spl = spl
 
     def stays_on_cpu(self) -> bool:
         """Whether the running thread stays on its CPU: not preemptible, or bound to it."""
@@ -64,6 +114,7 @@ class Preemption(Subject):
         sites.pop()
         if not sites:
             del self._disabled[kernel.current]
+            kernel.current.quiet += 1
 
     @kernel_function("bool kpreempt_disabled(void)")
     def kpreempt_disabled(self) -> bool:
@@ -74,8 +125,10 @@ class Preemption(Subject):
     @kernel_function("int _splraise(int level)", machines=("aarch64",))
     def splraise(self, level: int) -> int:
         lwp = self.kernel.current
-        old = self._levels.get(lwp, 0)
-        self._levels[lwp] = max(old, level)
+        old = lwp.spl
+        if level > old:
+            lwp.spl = level
+            self._raised[lwp] = self.kernel.call_site
         return old
 
     @kernel_function("void spllower(int level)", machines=("amd64", "i386"))
@@ -83,7 +136,6 @@ class Preemption(Subject):
     @kernel_function("void splx(int level)", machines=("aarch64",))
     def spllower(self, level: int) -> None:
         lwp = self.kernel.current
-        if level < self._levels.get(lwp, 0):
-            self._levels[lwp] = level
-        if not self._levels.get(lwp):
-            self._levels.pop(lwp, None)
+        if level < lwp.spl:
+            lwp.spl = level
+            lwp.quiet += 1

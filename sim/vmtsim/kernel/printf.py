@@ -5,25 +5,27 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from vmtsim.kernel.errors import Unmodelled
+
 if TYPE_CHECKING:
     from vmtsim.kernel.marshal import Arguments
     from vmtsim.kernel.memory import Memory
 
-_DIRECTIVE = re.compile(r"%([-+ #0]*)(\*|\d+)?(?:\.(\*|-?\d*))?(hh|h|ll|l|q|j|t|z)?(.)", re.DOTALL)
-_QUAD = {"ll", "q", "j"}
-_LONG = {"l", "t", "z"}
+_DIRECTIVE = re.compile(r"%([-+ #0]*)(\*|\d+)?(?:\.(\*|-?\d*))?([hlqjtz]*)(.?)", re.DOTALL)
+# Columns that a directive may fill: more would be printed for minutes.
+_WIDEST = 1 << 20
 
 
 def kprintf(memory: Memory, text: str, arguments: Arguments) -> str:
     """Return ``text`` with its directives filled from ``arguments``.
 
-    What the kernel does not know is printed as it stands, as the kernel does; ``%n`` takes its
-    pointer and writes nothing.
+    A letter that the kernel does not know is printed as %c would print it; a format that ends
+    within a directive ends there; ``%n`` takes its pointer and writes nothing.
     """
 
     def fill(match: re.Match[str]) -> str:
         flags, width, precision, size, directive = match.groups()
-        return _directive(memory, arguments, flags, width, precision, size or "", directive)
+        return _directive(memory, arguments, flags, width, precision, size, directive)
 
     return _DIRECTIVE.sub(fill, text)
 
@@ -37,8 +39,8 @@ def _directive(
     size: str,
     directive: str,
 ) -> str:
-    if directive == "%":
-        return "%"
+    if not directive:
+        return ""
     left = "-" in flags
     columns = 0
     if width == "*":
@@ -47,6 +49,8 @@ def _directive(
             left, columns = True, -columns
     elif width:
         columns = int(width)
+    if columns > _WIDEST:
+        raise Unmodelled(f"kprintf: a width of {columns}: vmtsim prints {_WIDEST} columns at most")
     digits: int | None = None
     if precision == "*":
         digits = arguments.integer()
@@ -54,24 +58,28 @@ def _directive(
     elif precision is not None:
         digits = max(int(precision or 0), 0)
 
+    zero = "0" in flags
+    sign = ""
     if directive == "s":
         body = _string(memory, arguments.word(), digits)
-        return body.ljust(columns) if left else body.rjust(columns)
-    if directive == "c":
+    elif directive == "c":
         body = chr(arguments.integer() & 0xFF)
-        return body.ljust(columns) if left else body.rjust(columns)
-    if directive == "n":
+    elif directive == "n":
         arguments.word()
         return ""
-    if directive not in "diuxXoODUp":
-        return directive
-    sign, body = _number(arguments, flags, size, directive, digits)
+    elif directive in "diuxXoODUp":
+        if digits is not None and digits > _WIDEST:
+            raise Unmodelled(f"kprintf: a precision of {digits}: {_WIDEST} at most are modelled")
+        sign, body = _number(arguments, flags, size, directive, digits)
+        zero = zero and digits is None
+    else:
+        body = directive
     padding = columns - len(sign) - len(body)
     if padding <= 0:
         return sign + body
     if left:
         return sign + body + " " * padding
-    if "0" in flags and digits is None:
+    if zero:
         return sign + "0" * padding + body
     return " " * padding + sign + body
 
@@ -123,9 +131,8 @@ def _number(
 
 def _fetch(arguments: Arguments, size: str, directive: str) -> tuple[int, int]:
     """Return the next number and how many bits of it count."""
-    if directive == "p" or size in _LONG:
-        return arguments.word(), 8 * arguments.word_size
-    if size in _QUAD:
+    if directive != "p" and ("ll" in size or "q" in size or "j" in size):
         return arguments.quad(), 64
-    value = arguments.unsigned()
-    return value, {"h": 16, "hh": 8}.get(size, 32)
+    if directive == "p" or "l" in size or "t" in size or "z" in size:
+        return arguments.word(), 8 * arguments.word_size
+    return arguments.unsigned(), 16 if "h" in size else 32  # hh is h: a short

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from vmtsim.kernel.api import Preempt, Subject, kernel_function
+from vmtsim.kernel.api import Block, Preempt, Subject, kernel_function
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Site, Words
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 # What the kernel's splraiseipl() cookie would be: a number that differs from section to section,
 # so that leaving with a number from elsewhere shows.
 _FIRST_COOKIE = 0x40
+_LOOK = 10_000  # so often a writer looks whether the readers have gone, in virtual ns
 
 
 class PSerialize(Subject):
     """Who is in a read section, and since where.
 
-    The scheduler does not switch away from a thread in a read section.  ``after_readers`` runs
-    something as soon as nobody reads any more: how writers free what readers may still look at.
+    Threads on other processors run while somebody reads.  ``after_readers`` runs something as
+    soon as nobody reads any more: how writers free what readers may still look at.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_pserialize.c 1.24": "*"}
@@ -33,6 +34,8 @@ class PSerialize(Subject):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._sections: dict[Lwp, list[tuple[int, int]]] = {}  # (cookie, call site), outer first
+        self._entered: dict[Lwp, int] = {}  # the number of each thread's outermost section
+        self._count = 0
         self.live: LiveObjects[Site] = LiveObjects(
             self,
             Words("pserialize object"),
@@ -48,6 +51,7 @@ class PSerialize(Subject):
         before = scheduler.on_exit
 
         def gone(lwp: Lwp) -> None:
+            self._entered.pop(lwp, None)
             sections = self._sections.pop(lwp, None)
             if sections:
                 entered = self.kernel.location(sections[-1][1])
@@ -79,6 +83,9 @@ class PSerialize(Subject):
         self._next = _FIRST_COOKIE + (self._next + 1) % 0x1000
         self._sections.setdefault(lwp, []).append((self._next, self.kernel.call_site))
         lwp.pserialize += 1
+        if lwp.pserialize == 1:
+            self._count += 1
+            self._entered[lwp] = self._count
         return self._next
 
     @kernel_function("void pserialize_read_exit(int s)")
@@ -104,6 +111,8 @@ class PSerialize(Subject):
             )
         if not sections:
             del self._sections[lwp]
+            del self._entered[lwp]
+            lwp.quiet += 1
         if not self._sections and self._waiting:
             actions, self._waiting = self._waiting, []
             for action in actions:
@@ -138,5 +147,9 @@ class PSerialize(Subject):
         self.live.find("pserialize_perform", address)
         kernel.rules.may_sleep("pserialize_perform")
         yield Preempt()
-        while self._sections:
-            yield Preempt()
+        yield from self.wait_for(dict(self._entered))
+
+    def wait_for(self, readers: dict[Lwp, int]) -> Model:
+        """Wait until none of these threads is in the section (its number) that it was in."""
+        while any(self._entered.get(lwp) == number for lwp, number in readers.items()):
+            yield Block(None, deadline=self.kernel.clock.now + _LOOK, what="psrlz")

@@ -100,6 +100,10 @@ class PassiveReferences(Subject):
         memory.put_pointer(target, klass)
         memory.put_u8(target + memory.pointer_size, 0)
 
+    def of(self, lwp: Lwp) -> Reference | None:
+        """Return a reference that a thread holds (l_psrefs counts them)."""
+        return next((each for each in self.held.values() if each.lwp is lwp), None)
+
     def is_held(self, target: int) -> bool:
         """Whether any thread holds a reference to the target."""
         return any(reference.target == target for reference in self.held.values())

@@ -22,16 +22,31 @@ class Rules:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
 
-    def may_sleep(self, function: str, *, holding: int = 0) -> None:
+    def ticks(self, function: str, ticks: int) -> None:
+        """Panic for a negative timeout: callout_schedule_locked in sys/kern/kern_timeout.c.
+
+        cv_timedwait(9) and kpause(9) get there by sleepq_block in sys/kern/kern_sleepq.c.
+        """
+        if ticks < 0:
+            kernel = self.kernel
+            kernel.panic(
+                "callout-ticks",
+                f"{function} by {kernel.where()} with {ticks} ticks: a computation of ticks has "
+                "overflowed",
+            )
+
+    def may_sleep(self, function: str, *, holding: int = 0, softint: bool = False) -> None:
         """Panic unless the calling thread may sleep now.
 
         Not in a soft interrupt, not with a spin mutex held, not inside a pserialize read
         section (ASSERT_SLEEPABLE in NetBSD sys/kern/kern_lock.c).  ``holding`` is the address of
-        an interlock that the function gives up.
+        an interlock that the function gives up; ``softint`` allows soft interrupts.  Where it
+        may, it does by chance: it gives up the kernel lock.
         """
         kernel = self.kernel
         lwp = kernel.current
-        if lwp.in_softint:
+        kernel.scheduler.may_rest(lwp)
+        if lwp.in_softint and not softint:
             kernel.panic(
                 "sleep-in-softint",
                 f"{function} called in soft interrupt context ({lwp.name}), where nothing may "
@@ -98,11 +113,4 @@ class Rules:
             kernel.panic(
                 "softint-context",
                 f"{function} called in soft interrupt context ({lwp.name}) by {kernel.where()}",
-            )
-        if lwp.pserialize:
-            kernel.violation(
-                "kmem-in-pserialize",
-                f"{function} called inside a pserialize read section (entered by "
-                f"{kernel.subject(PSerialize).entered(lwp)}) by {kernel.where()}: make room "
-                "before the section",
             )

@@ -85,6 +85,13 @@ class RwLocks(Subject):
         )
         return f"held for reading by {readers}" if readers else "not held"
 
+    def held_by(self, lwp: Lwp) -> str:
+        """Return in words the first lock that a thread holds; "" for none."""
+        for lock in self.live.values():
+            if lock.writer is lwp or lwp in lock.readers:
+                return f"the rwlock {self.live.at(lock.address)}, {self._held(lock)}"
+        return ""
+
     def _mine(self, function: str, address: int) -> RwLock:
         """Return a lock that the calling thread holds; panic if it does not."""
         lock, kernel = self.live.find(function, address), self.kernel
@@ -126,15 +133,30 @@ class RwLocks(Subject):
                 f"rw_enter by {kernel.where()}: locking against myself, the rwlock "
                 f"{self.live.at(lock.address)} is {self._held(lock)}",
             )
+        if lwp in lock.readers:
+            kernel.violation(
+                "rwlock-recursive-read",
+                f"rw_enter by {kernel.where()}: thread {lwp.name} reads the rwlock "
+                f"{self.live.at(lock.address)} already, and waits for ever as soon as a writer "
+                "comes between",
+            )
         if lock.free_for(op):
             lock.take(lwp, op, kernel.call_site)
             return None
         return self._wait(lock, Waiter(lwp, op, kernel.call_site))
 
     def _wait(self, lock: RwLock, waiter: Waiter) -> Model:
+        """Readers are handed the lock; writers are woken and try again, as newcomers may."""
         lock.waiting.append(waiter)
         while not waiter.granted:
             yield Block(waiter.queue, what="rwlock")
+            if waiter.op == WRITER and not lock.held:
+                self._grant(lock, [waiter])
+
+    def _wake(self, lock: RwLock, writers: list[Waiter]) -> None:
+        """Leave the lock free, and let all writers that wait fight for it."""
+        for waiter in writers:
+            self.kernel.scheduler.wake_all(waiter.queue)
 
     def _grant(self, lock: RwLock, waiters: list[Waiter]) -> None:
         """Hand the lock over."""
@@ -154,20 +176,26 @@ class RwLocks(Subject):
 
     @kernel_function("void rw_exit(krwlock_t *rw)")
     def rw_exit(self, address: int) -> None:
-        """A writer hands over to all readers that wait, the last reader to a writer."""
+        """A writer hands over to all readers that wait; else the writers fight for it."""
         lock = self._mine("rw_exit", address)
         lwp = self.kernel.current
         readers = [each for each in lock.waiting if each.op == READER]
         writers = [each for each in lock.waiting if each.op == WRITER]
         if lock.writer is lwp:
             lock.writer = None
-            self._grant(lock, readers or writers[:1])
+            if readers:
+                self._grant(lock, readers)
+            else:
+                self._wake(lock, writers)
             return
         lock.readers[lwp].pop()
         if not lock.readers[lwp]:
             del lock.readers[lwp]
         if not lock.readers:
-            self._grant(lock, writers[:1] or readers)
+            if writers:
+                self._wake(lock, writers)
+            else:
+                self._grant(lock, readers)
 
     @kernel_function("int rw_tryupgrade(krwlock_t *rw)")
     def rw_tryupgrade(self, address: int) -> bool:
@@ -201,15 +229,17 @@ class RwLocks(Subject):
     @kernel_function("int rw_read_held(krwlock_t *rw)")
     def rw_read_held(self, address: int) -> bool:
         """Whether anybody reads: the kernel does not know who."""
-        return bool(self.live.find("rw_read_held", address).readers)
+        return bool(address) and bool(self.live.find("rw_read_held", address).readers)
 
     @kernel_function("int rw_write_held(krwlock_t *rw)")
     def rw_write_held(self, address: int) -> bool:
+        if not address:
+            return False
         return self.live.find("rw_write_held", address).writer is self.kernel.current
 
     @kernel_function("int rw_lock_held(krwlock_t *rw)")
     def rw_lock_held(self, address: int) -> bool:
-        return self.live.find("rw_lock_held", address).held
+        return bool(address) and self.live.find("rw_lock_held", address).held
 
     @kernel_function("krw_t rw_lock_op(krwlock_t *rw)")
     def rw_lock_op(self, address: int) -> int:

@@ -1,7 +1,10 @@
 """Threads: who runs, who sleeps, and what virtual time it is meanwhile.
 
-One processor.  Threads switch only where the real kernel could notice: at calls into the kernel
-and at hypervisor traps, chosen by the seed.  A thread is a pile of models (generators) with guest
+One thing runs at a time.  Threads switch only where the real kernel could notice: at calls into
+the kernel and at hypervisor traps, chosen by the seed; a thread that goes on while another stands
+still is one on another processor.  A soft interrupt takes the processor of the thread that it
+interrupts, which stands still until the handler returns or sleeps (NetBSD sys/kern/kern_softint.c,
+softint_dispatch); threads elsewhere go on.  A thread is a pile of models (generators) with guest
 code between them; guest code runs on a stack in guest memory, models run in Python.
 """
 
@@ -30,8 +33,15 @@ if TYPE_CHECKING:
 CALL_COST = 200
 TRAP_COST = 5_000
 SWITCH_COST = 1_000
-# Kernel calls and traps that a thread may make without sleeping once.
-PATIENCE = 200_000
+# Kernel calls and traps that a thread may make without sleeping once.  The kernel has no such rule
+# for threads: the simulator gives up, because a run that never ends says nothing.
+PATIENCE = 1_000_000
+# Out of how many functions that may sleep one does, while its caller holds the kernel lock.
+_RESTS = 4
+# What a thread's sleep in the kernel is sorted by where no priority was given: sys/sys/param.h,
+# PRI_KERNEL (what a process has there), PRI_KTHREAD, and what lies above both for soft interrupts.
+PRI_KERNEL, PRI_KTHREAD, PRI_SOFTINT = 64, 96, 192
+_PRIORITIES = {"user": PRI_KERNEL, "kthread": PRI_KTHREAD, "softint": PRI_SOFTINT}
 
 
 class WaitQueue:
@@ -93,9 +103,20 @@ class Lwp:
         self.queue: WaitQueue | None = None
         self.timer: Timer | None = None
         self.interruptible = False
+        self.signalled = False  # a signal came while it was not in an interruptible sleep
+        self.sleeps = 0
         self.what = ""
         self.held: list[Any] = []  # mutexes, in the order in which they were taken
+        self.kernel_locks = 0  # how often it has taken the kernel lock: l_blcnt
         self.kernel_lock_wanted = 0
+        self.spl = 0  # interrupt priority level, as splraise(9) made it
+        self.priority = _PRIORITIES.get(kind, PRI_KERNEL)
+        self.pinned: Lwp | None = None  # of a soft interrupt: the thread that it interrupted
+        self.interrupted = False  # a soft interrupt has its processor
+        self.starting = False  # of a soft interrupt: to begin, and to interrupt somebody
+        self.due_on: Lwp | None = None  # of a soft interrupt: it begins on this one's processor
+        self.after_call = ""  # what the scheduler does when the call ends: "switch" or "rest"
+        self.quiet = 0  # how often it has left a section without preemption
         self.bound = False
         self.pserialize = 0
         self.result: Any = None
@@ -142,6 +163,11 @@ class Scheduler:
         self.on_call: Callable[[Lwp, Entry], None] | None = None
         self.meanwhile: list[Meanwhile] = []
         self._urgent: Lwp | None = None
+        self._soft_rng = rng.fork("softint")
+        self._rest_rng = rng.fork("rest")
+        self._aside: Lwp | None = None  # a soft interrupt that lets threads elsewhere go on
+        self._last: Lwp | None = None  # who had the processor before this one
+        self._soft_due: list[Lwp] = []  # soft interrupts that wait for a thread's processor
         self._loaded: Lwp | None = None
         self._number = 0
 
@@ -160,6 +186,7 @@ class Scheduler:
         if lwp.state != "asleep":
             return
         lwp.state = "ready"
+        lwp.began = -1
         lwp.send = result
         if lwp.timer is not None:
             lwp.timer.cancel()
@@ -177,6 +204,14 @@ class Scheduler:
         self.wake(lwp, result)
         return lwp
 
+    def wake_first(self, queue: WaitQueue) -> Lwp | None:
+        """Wake who has the highest priority, and came first of those (SOBJ_SLEEPQ_SORTED)."""
+        if not queue.lwps:
+            return None
+        lwp = max(queue.lwps, key=lambda each: each.priority)
+        self.wake(lwp)
+        return lwp
+
     def wake_all(self, queue: WaitQueue, result: Any = True) -> None:
         """Wake everybody on ``queue``."""
         while queue.lwps:
@@ -191,9 +226,15 @@ class Scheduler:
         self._gone(lwp)
 
     def interrupt(self, lwp: Lwp) -> None:
-        """Send a signal: ends a sleep that may be interrupted (its Block gives None)."""
+        """Send a signal: ends a sleep that may be interrupted (its Block gives None).
+
+        It stays pending where the thread does not sleep so, and ends its next such sleep before
+        that begins: sleepq_block in sys/kern/kern_sleepq.c.
+        """
         if lwp.state == "asleep" and lwp.interruptible:
             self.wake(lwp, None)
+        else:
+            lwp.signalled = True
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -241,8 +282,97 @@ class Scheduler:
         self.clock.now = max(self.clock.now, min(due, until))
         return True
 
+    # -- KERNEL_LOCK -------------------------------------------------------------------------
+
+    def lock_kernel(self, lwp: Lwp, count: int) -> bool:
+        """Take the kernel lock for a thread; false where another processor has it.
+
+        It belongs to the processor: a soft interrupt nests on the lock of the thread that it
+        interrupted (sys/kern/kern_lock.c, _kernel_lock, ci_biglock_count).
+        """
+        seat = self._seat(lwp)
+        if self.kernel_lock_owner not in {None, seat}:
+            return False
+        self.kernel_lock_owner = seat
+        self.kernel_lock_count += count
+        lwp.kernel_locks += count
+        return True
+
+    def unlock_kernel(self, lwp: Lwp, count: int) -> None:
+        """Give it back ``count`` times."""
+        lwp.kernel_locks -= count
+        self.kernel_lock_count -= count
+        if not self.kernel_lock_count:
+            self.kernel_lock_owner = None
+
+    def _seat(self, lwp: Lwp) -> Lwp:
+        """Return the thread that stands for the processor on which ``lwp`` runs."""
+        while lwp.pinned is not None:
+            lwp = lwp.pinned
+        return lwp
+
+    def may_rest(self, lwp: Lwp) -> None:
+        """Let a thread that is in a function which may sleep give up the kernel lock, by chance.
+
+        mi_switch() gives it up for whoever sleeps: sys/kern/kern_sleepq.c, KERNEL_UNLOCK_ALL.
+        """
+        if lwp.kernel_locks and not self._rest_rng.below(_RESTS):
+            lwp.after_call = "rest"
+
+    def _after_call(self, lwp: Lwp) -> None:
+        if lwp.after_call == "rest":
+            lwp.kernel_lock_wanted = lwp.kernel_locks
+            self.unlock_kernel(lwp, lwp.kernel_locks)
+        lwp.after_call = ""
+
+    # -- soft interrupts -----------------------------------------------------------------------
+
+    def start_softint(self, lwp: Lwp, on: Lwp | None = None) -> None:
+        """Wake an idle soft interrupt; it begins on the processor of ``on``, or on any."""
+        lwp.starting = True
+        lwp.due_on = on
+        if on is not None:
+            self._soft_due.append(lwp)
+            on.after_call = on.after_call or "switch"
+
+    @staticmethod
+    def blocks_softints(lwp: Lwp, level: int) -> bool:
+        """Whether a thread keeps soft interrupts of a level from its processor."""
+        return bool(
+            lwp.spl >= level
+            or lwp.pserialize  # splsoftserial
+            or any(lock.spin for lock in lwp.held)
+        )
+
+    def _strike(self, lwp: Lwp) -> None:
+        """Let a soft interrupt begin: it takes a processor."""
+        lwp.starting = False
+        on, lwp.due_on = lwp.due_on, None
+        if on is not None:
+            self._soft_due.remove(lwp)
+        last = self._last if on is None else on
+        if (
+            last is not None
+            and last.state == "ready"
+            and not last.interrupted
+            and not self.blocks_softints(last, lwp.spl)
+            and (on is not None or last.kind == "softint" or self._soft_rng.below(2))
+        ):
+            lwp.pinned = last
+            last.interrupted = True
+
+    def _unpin(self, lwp: Lwp) -> None:
+        if lwp.pinned is not None:
+            lwp.pinned.interrupted = False
+            lwp.pinned = None
+
     def _eligible(self, lwp: Lwp) -> bool:
-        return not lwp.kernel_lock_wanted or self.kernel_lock_owner is None
+        if lwp.interrupted:
+            return False
+        if lwp.kernel_lock_wanted and self.kernel_lock_owner not in {None, self._seat(lwp)}:
+            return False
+        on = lwp.due_on
+        return on is None or on.state != "ready" or not self.blocks_softints(on, lwp.spl)
 
     def _pick(self) -> Lwp | None:
         """Soft interrupts first; among threads the seed chooses."""
@@ -255,9 +385,18 @@ class Scheduler:
         if not able:
             return None
         urgent, self._urgent = self._urgent, None
+        aside, self._aside = self._aside, None
+        softint: Lwp | None = None
         for lwp in able:
-            if lwp.kind == "softint" or lwp is urgent:
+            if lwp is urgent:
                 return lwp
+            if lwp.kind == "softint" and (softint is None or lwp.spl > softint.spl):
+                softint = lwp
+        if softint is not None:
+            threads = [lwp for lwp in able if lwp.kind != "softint"]
+            if softint is not aside or not threads:
+                return softint
+            able = threads
         return able[self.rng.below(len(able))] if len(able) > 1 else able[0]
 
     def _switch_to(self, lwp: Lwp) -> None:
@@ -275,16 +414,18 @@ class Scheduler:
             self.clock.now += SWITCH_COST
             self.on_thread(lwp)
         if lwp.kernel_lock_wanted:
-            self.kernel_lock_owner = lwp
-            self.kernel_lock_count = lwp.kernel_lock_wanted
+            self.lock_kernel(lwp, lwp.kernel_lock_wanted)
             lwp.kernel_lock_wanted = 0
         self.current = lwp
 
     def _run_lwp(self, lwp: Lwp) -> None:
         self.ready.remove(lwp)
+        if lwp.starting:
+            self._strike(lwp)
         self._switch_to(lwp)
         lwp.state = "running"
-        lwp.began = self.clock.now
+        if lwp.began < 0 or lwp.kind != "softint":
+            lwp.began = self.clock.now
         try:
             state = self._execute(lwp)
         except BaseException:
@@ -295,12 +436,14 @@ class Scheduler:
             self.ready.append(lwp)
         elif state == "gone":
             self._gone(lwp)
-        if self.kernel_lock_owner is lwp and state != "ready":
-            # A sleeping thread gives up the kernel lock and takes it again before it goes on.
-            lwp.kernel_lock_wanted = self.kernel_lock_count
-            self.kernel_lock_owner = None
-            self.kernel_lock_count = 0
+        if state != "ready":
+            if lwp.kernel_locks:
+                # A sleeping thread gives up the kernel lock, and takes it again before it goes on.
+                lwp.kernel_lock_wanted = lwp.kernel_locks
+                self.unlock_kernel(lwp, lwp.kernel_locks)
+            self._unpin(lwp)
         self.current = None
+        self._last = lwp
 
     def _gone(self, lwp: Lwp) -> None:
         self.lwps.remove(lwp)
@@ -350,6 +493,9 @@ class Scheduler:
             entry.write(result)
             if struck:
                 return "ready"
+            if lwp.after_call:
+                self._after_call(lwp)
+                return "ready"
             if (clock.now >= clock.next_due or self.ready) and self._may_switch(lwp):
                 return "ready"
 
@@ -379,15 +525,27 @@ class Scheduler:
     def _may_switch(self, lwp: Lwp) -> bool:
         """Decide whether another thread gets the processor here."""
         clock = self.clock
-        if lwp.kind == "softint":
-            return False
         if clock.now >= clock.next_due:
             clock.fire()
         if not self.ready:
             return False
-        if lwp.pserialize:
-            return False
+        if lwp.kind == "softint":
+            return self._may_set_aside(lwp)
+        for softint in self._soft_due:
+            if softint.due_on is lwp and not self.blocks_softints(lwp, softint.spl):
+                return True
         return self.rng.below(self.restlessness) == 0
+
+    def _may_set_aside(self, lwp: Lwp) -> bool:
+        """Decide whether a soft interrupt is interrupted, or threads elsewhere go on meanwhile."""
+        able = [each for each in self.ready if self._eligible(each)]
+        if any(each.kind == "softint" and each.spl > lwp.spl for each in able):
+            return True
+        threads = any(each.kind != "softint" for each in able)
+        if threads and not self._soft_rng.below(self.restlessness):
+            self._aside = lwp
+            return True
+        return False
 
     def trap(self) -> None:
         """Note a hypervisor trap of the running thread: costs time, may switch threads."""
@@ -427,6 +585,11 @@ class Scheduler:
             return "ready"
         if type(request) is not Block:
             raise TypeError(f"a model yielded {request!r}")
+        lwp.sleeps += 1
+        if request.signal and lwp.signalled:
+            lwp.signalled = False
+            lwp.send = None
+            return "ready"
         self._block(lwp, request)
         return "asleep"
 
@@ -471,6 +634,9 @@ class Scheduler:
             return "gone"
         self.cpu.set_position(frame.position)
         frame.entry.write(result)
+        if lwp.after_call:
+            self._after_call(lwp)
+            return "ready"
         if self.ready and self._may_switch(lwp):
             return "ready"
         return None

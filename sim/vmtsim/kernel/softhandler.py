@@ -1,7 +1,4 @@
-"""softint(9) for drivers: handlers of their own (NetBSD sys/kern/kern_softint.c).
-
-All levels share one thread here, in which nothing may sleep; their order is that of scheduling.
-"""
+"""softint(9) for drivers: handlers of their own (NetBSD sys/kern/kern_softint.c)."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
-_MPSAFE, _LEVELS = 0x100, 0xFF
+_MPSAFE, _LEVELS, _OWN = 0x100, 0xFF, 0xF000  # sys/sys/intr.h, SOFTINT_IMPMASK
 _FIRST, _STEP = 0x40, 0x20  # the cookies are offsets, not pointers
 
 
@@ -32,6 +29,7 @@ class Handler:
     cookie: int
     function: int
     argument: int
+    level: int
     mpsafe: bool
     made_at: int
     pending: bool = False
@@ -59,7 +57,12 @@ class SoftHandlers(Subject):
     @kernel_function("void *softint_establish(u_int flags, void (*func)(void *), void *arg)")
     def softint_establish(self, flags: int, function: int, argument: int) -> int:
         kernel = self.kernel
-        kernel.rules.may_sleep("softint_establish")
+        if flags & _OWN:
+            kernel.panic(
+                "softint-flags",
+                f"softint_establish by {kernel.where()} with flags {flags:#x}: the bits "
+                f"{flags & _OWN:#x} are the kernel's own",
+            )
         if flags & _LEVELS > 3 or not function:
             kernel.panic(
                 "softint-establish",
@@ -67,7 +70,10 @@ class SoftHandlers(Subject):
                 f"function {kernel.describe(function)}",
             )
         cookie, self._next = self._next, self._next + _STEP
-        handler = Handler(cookie, function, argument, bool(flags & _MPSAFE), kernel.call_site)
+        mpsafe = bool(flags & _MPSAFE)
+        handler = Handler(
+            cookie, function, argument, flags & _LEVELS, mpsafe, kernel.call_site
+        )
         self.live.add("softint_establish", cookie, handler)
         return cookie
 
@@ -84,21 +90,21 @@ class SoftHandlers(Subject):
             )
         if not handler.pending:
             handler.pending = True
+            # It is bound to the caller's CPU, and runs as soon as that allows it.
             kernel.subject(SoftInterrupts).schedule(
-                lambda: self._run(handler), mpsafe=handler.mpsafe
+                lambda: self._run(handler), level=handler.level, on=kernel.current
             )
 
     def _run(self, handler: Handler) -> Model:
         handler.pending = False
         handler.running = True
-        # The kernel lock is the caller's business: it was taken before, where it is needed.
+        # Not pending any more while it waits for the kernel lock: scheduled again, it runs twice.
         yield from call_back(
             self.kernel,
             "soft interrupt handler",
             handler.function,
             (handler.argument,),
-            mpsafe=True,
-            locked=not handler.mpsafe,
+            mpsafe=handler.mpsafe,
         )
         handler.running = False
         self.kernel.scheduler.wake_all(handler.idle)

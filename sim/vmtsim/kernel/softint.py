@@ -1,4 +1,7 @@
-"""Soft interrupts: a thread of their own in which nothing may sleep."""
+"""Soft interrupts: a thread for each level, in which nothing may sleep.
+
+NetBSD sys/kern/kern_softint.c (softint_init, softint_execute, softint_dispatch).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject
-from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
@@ -15,35 +17,64 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
+# sys/sys/intr.h
+BIO, CLOCK, SERIAL, NET = range(4)
+# The thread of each level, and how far its IPL is above IPL_SOFTCLOCK: a higher one interrupts a
+# lower one.
+_LEVELS = {CLOCK: ("softclk/0", 0), BIO: ("softbio/0", 1), NET: ("softnet/0", 2)}
+_LEVELS[SERIAL] = ("softser/0", 3)
+# sys/arch/x86/include/intrdefs.h and sys/arch/aarch64/include/intr.h
+_IPL_SOFTCLOCK = {"amd64": 2, "i386": 2, "aarch64": 1}
+
+
+class _Level:
+    """One level: its thread and the handlers that are to run."""
+
+    def __init__(self, lwp_name: str) -> None:
+        self.work: deque[Callable[[], Model]] = deque()
+        self.queue = WaitQueue(lwp_name)
+        self.lwp: Lwp | None = None
+        self.idle = True
+
 
 class SoftInterrupts(Subject):
-    """The soft interrupt of the clock level, which runs callouts."""
+    """The soft interrupt threads of a processor."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self._work: deque[tuple[Callable[[], Model], bool]] = deque()
-        self._queue = WaitQueue("softclk/0")
-        self.lwp: Lwp | None = None
+        self._levels = {level: _Level(name) for level, (name, _above) in _LEVELS.items()}
 
     def boot(self) -> None:
-        """Start the thread."""
-        self.lwp = self.kernel.spawn("softclk/0", "softint", self._main())
+        """Start the thread that runs callouts; the others start when they are first needed."""
+        self._thread(CLOCK)
 
-    def schedule(self, work: Callable[[], Model], *, mpsafe: bool) -> None:
-        """Run ``work()`` soon, with the kernel lock unless it is MP-safe."""
-        self._work.append((work, mpsafe))
-        self.kernel.scheduler.wake_one(self._queue)
+    def ipl(self, level: int) -> int:
+        """Return the interrupt priority level of SOFTINT_CLOCK, _BIO, _NET or _SERIAL."""
+        return _IPL_SOFTCLOCK[self.kernel.cpu.machine] + _LEVELS[level][1]
 
-    def _main(self) -> Model:
-        big = self.kernel.subject(KernelLock)
+    def _thread(self, level: int) -> Lwp:
+        own = self._levels[level]
+        if own.lwp is None:
+            own.lwp = self.kernel.spawn(own.queue.name, "softint", self._main(own))
+            own.lwp.spl = self.ipl(level)
+        return own.lwp
+
+    def schedule(
+        self, work: Callable[[], Model], *, level: int = CLOCK, on: Lwp | None = None
+    ) -> None:
+        """Run ``work()`` soon: as soon as the processor of ``on`` allows it, or on any."""
+        own = self._levels[level]
+        lwp = self._thread(level)
+        own.work.append(work)
+        if own.idle:
+            own.idle = False
+            self.kernel.scheduler.wake_one(own.queue)
+            self.kernel.scheduler.start_softint(lwp, on)
+
+    def _main(self, own: _Level) -> Model:
         while True:
-            while self._work:
-                work, mpsafe = self._work.popleft()
-                if not mpsafe:
-                    waiting = big.lock(1)
-                    if waiting is not None:
-                        yield from waiting
-                yield from work()
-                if not mpsafe:
-                    big.unlock(1)
-            yield Block(self._queue, what="softclk")
+            while own.work:
+                yield from own.work.popleft()()
+            self.kernel.current.quiet += 1
+            own.idle = True
+            yield Block(own.queue, what=own.queue.name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.clock import TICK
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.printf import kprintf
 
@@ -62,7 +63,7 @@ class SysLog(Subject):
     def ratecheck(self, last: int, interval: int) -> bool:
         """True at the first call and whenever the interval has passed since it was last true."""
         memory = self.kernel.memory
-        now = self.kernel.clock.now // 1000
+        now = self.kernel.clock.ticks * TICK // 1000  # getmicrouptime()
         seconds, micro = memory.timeval(last)
         minimum_seconds, minimum_micro = memory.timeval(interval)
         delta = now - (seconds * 1_000_000 + micro)
@@ -76,7 +77,7 @@ class SysLog(Subject):
     def ppsratecheck(self, last: int, current: int, limit: int) -> bool:
         """True for the first ``limit`` calls of each second; negative: no limit; 0: never."""
         memory = self.kernel.memory
-        now = self.kernel.clock.now // 1000
+        now = self.kernel.clock.ticks * TICK // 1000  # getmicrouptime()
         seconds, micro = memory.timeval(last)
         if (not seconds and not micro) or now - (seconds * 1_000_000 + micro) >= 1_000_000:
             memory.put_timeval(last, now)

@@ -77,7 +77,7 @@ class TaskQueue(Subject):
 
     @kernel_function("void sysmon_task_queue_init(void)")
     def sysmon_task_queue_init(self) -> None:
-        self.kernel.rules.may_sleep("sysmon_task_queue_init")
+        self.kernel.rules.may_sleep("sysmon_task_queue_init", softint=True)
         self.users += 1
 
     @kernel_function("int sysmon_task_queue_fini(void)")
@@ -103,7 +103,7 @@ class TaskQueue(Subject):
         self._insert(Task(priority, function, argument, kernel.call_site))
         return 0
 
-    @kernel_function("int sysmon_task_queue_barrier(u_int pri)")
+    @kernel_function("void sysmon_task_queue_barrier(u_int pri)")
     def sysmon_task_queue_barrier(self, priority: int) -> Model:
         """Wait until everything with this priority or a higher one has run."""
         kernel = self.kernel
@@ -118,7 +118,6 @@ class TaskQueue(Subject):
         self._insert(mark)
         while mark in self.tasks or self.running is mark:
             yield Block(self._done, what="smtaskq")
-        return 0
 
     def check_unload(self, module: str) -> None:
         """Panic for a task that is left: it would run code that is gone."""

@@ -38,7 +38,7 @@ class WorkQueue:
     made_at: int
     pending: dict[int, int] = field(default_factory=dict)
     order: deque[int] = field(default_factory=deque)
-    running: int = 0
+    batch: int = 0  # odd while one runs: the kernel's q_gen
     dying: bool = False
     lwp: Lwp | None = None
     wakeup: WaitQueue = field(default_factory=WaitQueue)
@@ -99,9 +99,17 @@ class WorkQueues(Subject):
                 "workqueue-without-function",
                 f"workqueue_create of {name!r} by {kernel.where()} with a null function",
             )
+        if name is None:
+            kernel.panic("null-pointer", f"workqueue_create by {kernel.where()} without a name")
+        if len(name) > _NAME_LIMIT:
+            kernel.panic(
+                "workqueue-name",
+                f"workqueue_create by {kernel.where()}: the name {name!r} has {len(name)} "
+                f"characters, {_NAME_LIMIT} are allowed",
+            )
         site = kernel.call_site
         address = kernel.subject(Kmem).allocate(_SIZE, owner="workqueue")
-        queue = WorkQueue(address, name or "", function, argument, ipl, flags, site)
+        queue = WorkQueue(address, name, function, argument, ipl, flags, site)
         objects = kernel.subject(Objects)
         title = f"{queue.name}/0" if flags & _PERCPU else queue.name
         queue.lwp = kernel.spawn(title[:_NAME_LIMIT], "kthread", self._main(queue))
@@ -116,12 +124,13 @@ class WorkQueues(Subject):
         kernel = self.kernel
         what = f"the function of workqueue {queue.name!r},"
         while True:
-            while queue.order:
-                work = queue.order.popleft()
+            batch = queue.order
+            queue.order = deque()
+            queue.batch += bool(batch)
+            for work in batch:
                 del queue.pending[work]
                 # The kernel unlinks it, so its memory must be there.
                 kernel.memory.put_pointer(work, 0)
-                queue.running = work
                 yield from call_back(
                     kernel,
                     what,
@@ -129,8 +138,10 @@ class WorkQueues(Subject):
                     (work, queue.argument),
                     mpsafe=bool(queue.flags & _MPSAFE),
                 )
-                queue.running = 0
+            if batch:
+                queue.batch += 1
                 kernel.scheduler.wake_all(queue.done)
+                continue
             if queue.dying:
                 kernel.scheduler.wake_all(queue.done)
                 return
@@ -146,7 +157,7 @@ class WorkQueues(Subject):
         if queue.ipl < IPL_VM[kernel.cpu.machine]:
             # The queue's own mutex is adaptive then.
             if lwp.in_softint and queue.ipl == 0:
-                kernel.panic(
+                kernel.violation(
                     "workqueue-in-softint",
                     f"workqueue_enqueue by {kernel.where()} in soft interrupt context: workqueue "
                     f"{queue.name!r} was made for IPL_NONE, by {kernel.location(queue.made_at)}",
@@ -182,8 +193,13 @@ class WorkQueues(Subject):
         kernel = self.kernel
         queue = self.live.find("workqueue_wait", address)
         kernel.rules.may_sleep("workqueue_wait")
-        # In the queue's own thread the kernel does not wait.
-        while kernel.current is not queue.lwp and (work in queue.pending or queue.running == work):
+        if kernel.current is queue.lwp:
+            return  # in the queue's own thread the kernel does not wait
+        while work in queue.order:
+            yield Block(queue.done, what=queue.name)
+        # The work may be in the batch that runs: the kernel waits for all of that.
+        batch = queue.batch
+        while batch % 2 and queue.batch == batch:
             yield Block(queue.done, what=queue.name)
 
     @kernel_function("void workqueue_destroy(struct workqueue *wq)")

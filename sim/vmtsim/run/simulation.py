@@ -141,6 +141,7 @@ class Simulation:
                 net_mpsafe=scenario.guest.net_mpsafe,
                 detachall=scenario.guest.detachall,
                 checks=frozenset(checks),
+                memory=scenario.guest.memory or KernelOptions.memory,
             ),
             backdoor=self.host,
             rng=self.rng.fork("kernel"),

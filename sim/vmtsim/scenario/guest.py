@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from vmtgen.common.schema import Length, NotEmpty, Record
+from vmtgen.common.schema import Length, NotEmpty, Range, Record
 
 from vmtsim.core.verb import Message, Nothing, Scalar, Switch, Verb
 
@@ -186,7 +186,8 @@ COMMANDS: Mapping[str, Command] = {command.name: command for command in _TABLE}
 class GuestSettings(Record):
     """The guest before the module is loaded; None is what the guest has by itself.
 
-    ``net_mpsafe`` and ``detachall`` choose another kernel and are for the simulated one alone.
+    ``net_mpsafe`` and ``detachall`` choose another kernel and are for the simulated one alone, and
+    so is ``memory``: how many bytes the kernel can allocate.
     """
 
     hostname: str | None = None
@@ -195,3 +196,4 @@ class GuestSettings(Record):
     sysctl: Settings | None = None
     net_mpsafe: bool = False
     detachall: bool = False
+    memory: Annotated[int, Range(1 << 20, 1 << 30)] | None = None

@@ -13,11 +13,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(scope="session")
+def _built() -> dict[tuple[str, str], Path]:
+    """What was built in this run, by source text and machine: it is loaded, and not changed."""
+    return {}
+
+
 @pytest.fixture
-def load(tmp_path: Path) -> Callable[..., Code]:
+def load(
+    _built: dict[tuple[str, str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Code]:
     """Build C text and load it: ``load(SOURCE)`` or ``load(SOURCE, "i386", seed=7)``."""
 
     def loaded(source: str, machine: str = "amd64", seed: int = 1, **kernel: bool) -> Code:
-        return Code(compile_module(source, tmp_path, machine), machine, seed, **kernel)
+        key = (source, machine)
+        if key not in _built:
+            _built[key] = compile_module(source, tmp_path_factory.mktemp("tried"), machine)
+        return Code(_built[key], machine, seed, **kernel)
 
     return loaded

@@ -13,6 +13,7 @@ from vmtsim.host import Host
 from vmtsim.host.options import HostOptions
 from vmtsim.kernel.api import Call
 from vmtsim.kernel.clock import Clock
+from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import KernelPanic
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
@@ -61,7 +62,7 @@ class Code:
         self.kernel.boot()
         self._modules = self.kernel.subject(Modules)
         error = self.kernel.run_process("modload", self._modules.load(path))
-        assert error == 0, f"modload: {error}"
+        assert error == 0, f"modload: {error}: {self.kernel.subject(Console).lines}"
         self._linked = self._modules.loaded["tried"].linked
 
     def address(self, name: str) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Each function returns 0, or the line of what is wrong.
 SOURCE = r"""
     #include <sys/param.h>
+    #include <sys/kmem.h>
     #include <lib/libkern/libkern.h>
 
     #undef memcmp
@@ -135,17 +136,22 @@ SOURCE = r"""
         char *end;
 
         CHECK(strtoul("0x1Fg", &end, 0) == 31 && *end == 'g');
-        CHECK(strtoul("0xg", &end, 16) == 0 && *end == 'x');
+        CHECK(strtoul("0xg", &end, 16) == 0 && *end == '0');
         CHECK(strtoul("017", NULL, 0) == 15);
         CHECK(strtoul("+19", NULL, 0) == 19);
         CHECK(strtoul(digits, &end, 10) == (unsigned long)-12 && *end == 'x');
         CHECK(strtoul("none", &end, 10) == 0 && *end == 'n');
-        CHECK(strtoul("99999999999999999999999", NULL, 10) == ~0UL);
+        CHECK(strtoul("99999999999999999999999", &end, 10) == ~0UL && *end == '9');
+        CHECK(strtoul("-99999999999999999999999", &end, 10) == ~0UL && *end == '-');
+        CHECK(strtoul("7", &end, 36) == 7 && *end == '\0');
         CHECK(strtoull("18446744073709551615", NULL, 10) == ~0ULL);
         CHECK(strtoull("18446744073709551616", NULL, 10) == ~0ULL);
         CHECK(strtoull("-1", NULL, 10) == ~0ULL);
         CHECK(strtoll("-42", NULL, 10) == -42);
-        CHECK(strtoll("9223372036854775808", NULL, 10) == 9223372036854775807LL);
+        CHECK(strtoll("9223372036854775808", &end, 10) == 9223372036854775807LL);
+        CHECK(*end == '9');
+        CHECK(strtoll("-9223372036854775808", &end, 10) == -9223372036854775807LL - 1);
+        CHECK(*end == '\0');
         CHECK(strtoll("-9223372036854775809", NULL, 10) == -9223372036854775807LL - 1);
         CHECK(popcount32(0xf1) == 5);
         return 0;
@@ -167,6 +173,28 @@ SOURCE = r"""
     {
         divisor = 0;
         return (int)(dividend / divisor);
+    }
+
+    int
+    wrong_base(void)
+    {
+        volatile int base = 37;
+
+        return (int)strtoul("1", NULL, base);
+    }
+
+    /* The field has no NUL, and ends its page. */
+    int
+    no_further(void)
+    {
+        char *field = kmem_alloc(8, KM_SLEEP);
+        int differs;
+
+        memcpy(field, "abcdefgh", 8);
+        differs = strcmp(field, "abx") < 0 && strncmp("abx", field, 64) > 0
+            && strcasecmp(field, "ABX") < 0;
+        kmem_free(field, 8);
+        return differs;
     }
 
     int
@@ -198,3 +226,13 @@ def test_memcpy_between_overlapping_areas_is_told(load: Callable[..., Code]) -> 
     (said,) = code.violations()
     assert said.startswith("memcpy-overlap: memcpy of 5 bytes between overlapping areas")
     assert f"tried.c:{line_of(SOURCE, 'memcpy(room + 1, room, 5 +')}" in said
+
+
+def test_a_base_that_is_none_is_a_panic(load: Callable[..., Code]) -> None:
+    assert load(SOURCE).panic("wrong_base").startswith("strtol-base: ")
+
+
+def test_a_comparison_ends_at_the_first_difference(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    assert code.call("no_further") == 1
+    assert code.violations() == []

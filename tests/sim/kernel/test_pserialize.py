@@ -56,7 +56,7 @@ SOURCE = """
             void *p = kmem_alloc(16, KM_SLEEP);
             int s = pserialize_read_enter();
 
-            kmem_free(p, 16);                       /* freed here */
+            kmem_free(p, 16);        
             pserialize_read_exit(s);
             return 0;
     }
@@ -132,20 +132,13 @@ def test_an_allocation_that_may_sleep_panics(load: Callable[..., Code]) -> None:
     assert f"tried.c:{line_of(SOURCE, '/* allocated here */')}" in text
 
 
-def test_an_allocation_that_does_not_sleep_breaks_a_rule(load: Callable[..., Code]) -> None:
+def test_an_allocation_that_does_not_sleep_and_a_free_are_allowed(
+    load: Callable[..., Code],
+) -> None:
     code = load(SOURCE)
     assert code.call("allocates", 2) == 0
-    (text,) = code.violations()
-    assert text.startswith("kmem-in-pserialize: kmem_alloc called inside a pserialize read section")
-    assert f"allocates (tried.c:{line_of(SOURCE, '/* allocated here */')})" in text
-
-
-def test_a_free_inside_breaks_a_rule(load: Callable[..., Code]) -> None:
-    code = load(SOURCE)
     assert code.call("frees") == 0
-    (text,) = code.violations()
-    assert text.startswith("kmem-in-pserialize: kmem_free")
-    assert f"tried.c:{line_of(SOURCE, '/* freed here */')}" in text
+    assert code.violations() == []
 
 
 def test_leaving_a_section_twice_panics(load: Callable[..., Code]) -> None:

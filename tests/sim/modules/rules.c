@@ -54,7 +54,6 @@ int	callout_destroy_pending(void);
 int	callout_after_destroy(void);
 int	callout_sleeps(void);
 int	callout_allocates(void);
-int	callout_takes_mutex(void);
 int	thread_returns(void);
 int	thread_joins_itself(void);
 int	thread_exits_with_mutex(void);
@@ -207,7 +206,7 @@ read_behind(void)
 {
 
 	object = kmem_alloc(21, KM_SLEEP);
-	return object[21];			/* found here: out-of-bounds */
+	return object[24];			/* found here: out-of-bounds */
 }
 
 int
@@ -315,14 +314,6 @@ late_allocates(void *arg)
 	object = kmem_alloc(8, KM_NOSLEEP);	/* found here: softint-context */
 }
 
-static void
-late_takes_mutex(void *arg)
-{
-
-	mutex_enter(&lock);			/* found here: mutex-in-softint */
-	mutex_exit(&lock);
-}
-
 static int
 run_late(void (*function)(void *))
 {
@@ -345,13 +336,6 @@ callout_allocates(void)
 {
 
 	return run_late(late_allocates);
-}
-
-int
-callout_takes_mutex(void)
-{
-
-	return run_late(late_takes_mutex);
 }
 
 static void

@@ -1,0 +1,205 @@
+"""kmem(9): alignment, what may be called where, and a machine that has no more memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .guestcode import MACHINES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .guestcode import Code
+
+SOURCE = """
+    #include <sys/param.h>
+    #include <sys/intr.h>
+    #include <sys/kmem.h>
+    #include <sys/proc.h>
+    #include <sys/pserialize.h>
+    #include <sys/systm.h>
+
+    void    *kmem_intr_alloc(size_t, km_flag_t);
+    void    kmem_intr_free(void *, size_t);
+    char    *kmem_strdupsize(const char *, size_t *, km_flag_t);
+    void    kmem_strfree(char *);
+    void    kpreempt_disable(void);
+    void    kpreempt_enable(void);
+
+    char *text;
+    void *volatile kept;
+    volatile size_t huge = (size_t)1 << (sizeof(void *) * 8 - 2);
+
+    int
+    alignment(int size)
+    {
+            void *p = kmem_alloc(size, KM_SLEEP);
+            int rest = (uintptr_t)p & 63;
+
+            kmem_free(p, size);
+            return rest;
+    }
+
+    int
+    overrun(int behind)
+    {
+            char *p = kmem_zalloc(13, KM_SLEEP);
+
+            p[13 + behind] = 1;
+            kmem_free(p, 13);
+            return 0;
+    }
+
+    int
+    intr_alloc(int size, int flags)
+    {
+            return kmem_intr_alloc(size, flags) == NULL;
+    }
+
+    static void
+    frees_text(void *arg)
+    {
+            kmem_strfree(text);
+    }
+
+    int
+    strfree_in_softint(void)
+    {
+            void *soft = softint_establish(SOFTINT_CLOCK | SOFTINT_MPSAFE, frees_text, NULL);
+
+            text = kmem_strdupsize("text", NULL, KM_SLEEP);
+            kpreempt_disable();
+            softint_schedule(soft);
+            kpreempt_enable();
+            return 0;
+    }
+
+    int
+    in_read_section(void)
+    {
+            int s = pserialize_read_enter();
+            void *p = kmem_alloc(8, KM_NOSLEEP);
+
+            if (p != NULL)
+                    kmem_free(p, 8);
+            pserialize_read_exit(s);
+            return p != NULL;
+    }
+
+    int
+    huge_now(void)
+    {
+            return kmem_alloc(huge, KM_NOSLEEP) == NULL
+                && kmem_zalloc(huge, KM_NOSLEEP) == NULL;
+    }
+
+    int
+    huge_sleep(void)
+    {
+            kept = kmem_alloc(huge, KM_SLEEP);
+            return 0;
+    }
+
+    int
+    leak(void)
+    {
+            int n = 0;
+
+            while ((kept = kmem_alloc(65536, KM_NOSLEEP)) != NULL)
+                    n++;
+            return n;
+    }
+
+    int
+    huge_set(void)
+    {
+            char *p = kmem_zalloc(16, KM_SLEEP);
+
+            memset(p, 1, huge);
+            return 0;
+    }
+
+    int
+    huge_copy(void)
+    {
+            char *p = kmem_zalloc(16, KM_SLEEP), *q = kmem_zalloc(16, KM_SLEEP);
+
+            memmove(p, q, huge);
+            return 0;
+    }
+
+    int
+    huge_compare(void)
+    {
+            char *p = kmem_zalloc(16, KM_SLEEP), *q = kmem_zalloc(16, KM_SLEEP);
+
+            return memcmp(p, q, huge);
+    }
+"""
+_KM_SLEEP = 1
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_objects_are_aligned_as_kmem_promises(load: Callable[..., Code], machine: str) -> None:
+    code = load(SOURCE, machine)
+    assert [code.call("alignment", size) % 8 for size in (1, 7, 8, 13, 100)] == [0] * 5
+    assert [code.call("alignment", size) for size in (64, 128, 4096)] == [0] * 3
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+def test_a_byte_behind_an_object_is_missed_when_it_is_freed(
+    load: Callable[..., Code], behind: int
+) -> None:
+    said = load(SOURCE).panic("overrun", behind)
+    assert said.startswith("out-of-bounds: kmem_free by overrun")
+    assert f"byte {behind} behind the object of 13 bytes" in said
+
+
+def test_an_overrun_beyond_the_padding_faults(load: Callable[..., Code]) -> None:
+    assert load(SOURCE).panic("overrun", 3).startswith("out-of-bounds: page fault: write")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (("intr_alloc", 0, _KM_SLEEP), "kmem-size: kmem_intr_alloc of 0 bytes"),
+        (("intr_alloc", 8, 0), "kmem-flags: kmem_intr_alloc by intr_alloc"),
+        (("strfree_in_softint",), "softint-context: kmem_strfree"),
+        (("huge_set",), "out-of-bounds: page fault: a kernel function's write"),
+        (("huge_copy",), "out-of-bounds: page fault: a kernel function's read"),
+        (("huge_compare",), "out-of-bounds: page fault: a kernel function's read"),
+    ],
+)
+def test_what_no_kernel_survives_is_a_panic(
+    load: Callable[..., Code], call: tuple[str, int], said: str
+) -> None:
+    assert load(SOURCE).panic(*call).startswith(said)
+
+
+def test_a_read_section_may_allocate_without_sleeping(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    assert code.call("in_read_section") == 1
+    assert code.violations() == []
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_memory_is_null_without_sleep(load: Callable[..., Code], machine: str) -> None:
+    assert load(SOURCE, machine).call("huge_now") == 1
+
+
+def test_a_leak_ends_where_the_machine_has_no_more(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    most = (64 << 20) // (65536 + 4096)
+    assert most - 10 < code.call("leak") <= most
+
+
+def test_who_waits_for_memory_is_reported(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    lwp = code.start("huge_sleep")
+    assert not code.kernel.run(lambda: bool(lwp.state == "gone"), 20 * 10**9)
+    assert lwp.state == "asleep"
+    (said,) = code.violations()
+    assert said.startswith("memory-exhausted: kmem_alloc of ")
+    assert "by huge_sleep" in said
