@@ -207,9 +207,7 @@ class CondVars(Subject):
         kernel.rules.may_sleep("kpause", holding=mutex_at)
         if mutex is not None:
             mutexes.release(mutex)
-        woken = yield Block(
-            None, deadline=deadline, what=message or "", signal=interruptible
-        )
+        woken = yield Block(None, deadline=deadline, what=message or "", signal=interruptible)
         if mutex is not None:
             yield from mutexes.enter_slowly(mutex, lwp, site)
         return self._interrupted() if woken is None else Errno.EWOULDBLOCK

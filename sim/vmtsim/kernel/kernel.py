@@ -47,8 +47,9 @@ class KernelOptions:
     ``release`` is the kernel's version as uname -r prints it, ``version`` the number behind it.
     ``net_mpsafe`` is a kernel with options NET_MPSAFE, which GENERIC has not; ``detachall`` is
     sysctl kern.detachall: x86 detaches every device when it goes down.  ``checks`` are the options
-    DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.  ``memory`` bounds what
-    the kernel can allocate, in bytes; every object takes whole pages of it and one more.
+    DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.
+    ``memory`` bounds what the kernel can allocate, in bytes; every object takes whole pages of it
+    and one more.
     """
 
     machine: str = "amd64"

@@ -71,7 +71,7 @@ class Memory:
             self.shadow.written(address, len(data))
 
     def fill(self, address: int, value: int, size: int) -> None:
-        """Store ``size`` bytes of one value; where it runs into a hole, what is before is stored."""
+        """Store ``size`` bytes of one value; what lies before a hole is stored."""
         step = 1 << 16
         while size > 0:
             part = min(size, step)

@@ -144,8 +144,8 @@ class Mutexes(Subject):
             kernel = self.kernel
             kernel.panic(
                 "mutex-spin-on-adaptive",
-                f"mutex_spin_enter by {kernel.where()}: the mutex {mutex.describe()} is an adaptive "
-                f"one, made by {kernel.location(mutex.made_at)} for IPL {mutex.ipl}",
+                f"mutex_spin_enter by {kernel.where()}: the mutex {mutex.describe()} is an "
+                f"adaptive one, made by {kernel.location(mutex.made_at)} for IPL {mutex.ipl}",
             )
         return self.mutex_enter(address)
 

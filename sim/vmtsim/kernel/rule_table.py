@@ -133,8 +133,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("kmem-flags", _DIAGNOSTIC, "one of KM_SLEEP and KM_NOSLEEP is given",
          "pass KM_SLEEP where the thread may sleep, else KM_NOSLEEP"),
         ("memory-exhausted", _NOBODY, "a module uses less memory than the machine has",
-         "free what is not used any more, bound sizes that come from elsewhere; guest: memory in"
-         " a scenario gives the machine more"),
+         "free what is not used any more; guest: memory in a scenario gives the machine more"),
         ("softint-context", _DIAGNOSTIC, "kmem_alloc(9) is called by threads alone",
          "use kmem_intr_alloc(9), or defer the work to a thread"),
         ("uninitialised-read", _NOBODY, "memory is written before it is used",

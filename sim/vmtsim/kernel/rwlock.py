@@ -153,7 +153,7 @@ class RwLocks(Subject):
             if waiter.op == WRITER and not lock.held:
                 self._grant(lock, [waiter])
 
-    def _wake(self, lock: RwLock, writers: list[Waiter]) -> None:
+    def _wake(self, writers: list[Waiter]) -> None:
         """Leave the lock free, and let all writers that wait fight for it."""
         for waiter in writers:
             self.kernel.scheduler.wake_all(waiter.queue)
@@ -186,14 +186,14 @@ class RwLocks(Subject):
             if readers:
                 self._grant(lock, readers)
             else:
-                self._wake(lock, writers)
+                self._wake(writers)
             return
         lock.readers[lwp].pop()
         if not lock.readers[lwp]:
             del lock.readers[lwp]
         if not lock.readers:
             if writers:
-                self._wake(lock, writers)
+                self._wake(writers)
             else:
                 self._grant(lock, readers)
 

@@ -71,9 +71,7 @@ class SoftHandlers(Subject):
             )
         cookie, self._next = self._next, self._next + _STEP
         mpsafe = bool(flags & _MPSAFE)
-        handler = Handler(
-            cookie, function, argument, flags & _LEVELS, mpsafe, kernel.call_site
-        )
+        handler = Handler(cookie, function, argument, flags & _LEVELS, mpsafe, kernel.call_site)
         self.live.add("softint_establish", cookie, handler)
         return cookie
 

@@ -83,9 +83,7 @@ class CrossCalls(Subject):
         "uint64_t xc_unicast(unsigned int flags, void (*func)(void *, void *), void *arg1, "
         "void *arg2, struct cpu_info *ci)"
     )
-    def xc_unicast(
-        self, flags: int, function: int, first: int, second: int, cpu: int
-    ) -> Model:
+    def xc_unicast(self, flags: int, function: int, first: int, second: int, cpu: int) -> Model:
         kernel = self.kernel
         if not cpu:
             kernel.panic("xcall-cpu", f"xc_unicast by {kernel.where()} without a CPU")

@@ -369,9 +369,7 @@ def test_a_spin_mutex_is_owned_by_anybody(load: Callable[..., Code]) -> None:
 
 
 def test_a_reader_that_reads_again_is_reported(load: Callable[..., Code]) -> None:
-    code = _loaded(load)
-    code.call("reads_twice")
-    (said,) = code.violations()
+    said = _loaded(load).panic("reads_twice")
     assert said.startswith("rwlock-recursive-read: rw_enter by reads_twice")
 
 

@@ -56,7 +56,7 @@ SOURCE = """
             void *p = kmem_alloc(16, KM_SLEEP);
             int s = pserialize_read_enter();
 
-            kmem_free(p, 16);        
+            kmem_free(p, 16);
             pserialize_read_exit(s);
             return 0;
     }
