@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from vmtgen import resources
@@ -281,8 +281,13 @@ def kernel_version(uname: str) -> int | None:
 def load_targets(specs: Path | None = None) -> Targets:
     """Read specs/netbsd.yaml; LocatedErrors where something in it is wrong."""
     directory = specs or resources.directory("specs")
+    return _targets(load_yaml(directory / "netbsd.yaml"))
+
+
+@lru_cache(maxsize=2)  # the same file is read as the same node
+def _targets(document: Node) -> Targets:
     reading = Pass()
-    targets = reading.document(load_yaml(directory / "netbsd.yaml"), Targets, "netbsd")
+    targets = reading.document(document, Targets, "netbsd")
     reading.finish()
     reading.problems.raise_if_any()
     assert targets is not None

@@ -7,8 +7,9 @@ between them is not taken for code. What is not in a function is not looked at.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj import Machine
@@ -27,6 +28,7 @@ _X86_FPU = re.compile(r"\b(?:[xyz]?mm[0-9]+|k[0-7]|st\([0-7]\)|st)\b")
 # x87 instructions all begin with f; what else touches that state has no such operand.
 _X86_STATE = re.compile(r"emms|v?(?:ld|st)mxcsr|xsave\w*|xrstor\w*|vzero(?:upper|all)")
 _ARM_FPU = re.compile(r"\b(?:[bhsdq]|[vz])[0-9]{1,2}(?:\.[0-9]*[bhsdq])?\b|\bp[0-9]{1,2}[./]")
+_WRITE = 2  # CS_AC_WRITE
 _NUMBER = re.compile(r"#?(0x[0-9a-f]+)$")
 _RIP = re.compile(r"\[rip(?: ([+-]) (0x[0-9a-f]+|[0-9]+))?\]")
 
@@ -61,12 +63,10 @@ def code_problems(
 
     `loading` is the module with every relocation applied.
     """
-    tool = disassembler(module.machine)
     look = _Look(module, loading)
     for name, start, code in _functions(module, loading):
-        instructions = list(tool.disasm_lite(code, start))
         reported: set[str] = set()
-        for instruction, rule, said in look.problems(instructions):
+        for instruction, rule, said in look.problems(_read(module.machine, code, start)):
             if rule not in reported and not (may_use_fpu and rule == "fpu-code"):
                 reported.add(rule)
                 address, _, mnemonic, operands = instruction
@@ -98,6 +98,42 @@ def _functions(module: Module, loading: Loading) -> Iterator[tuple[str, int, byt
                 yield name, base + start, bytes(found[0][found[1] : found[1] + size])
 
 
+@dataclass(frozen=True)
+class _Function:
+    """The instructions of a function, and what can be said of them without the module.
+
+    `fpu` and `unrelocated` are places in `instructions`: what uses registers of the FPU, and what
+    has in its field what stands there before it is relocated.
+    """
+
+    instructions: tuple[Instruction, ...]
+    addresses: tuple[int, ...]
+    below_stack: tuple[Instruction, ...]
+    fpu: frozenset[int]
+    unrelocated: frozenset[int]
+
+
+# Builds for several releases, and of several states, have most of their functions in common.
+@lru_cache(maxsize=512)
+def _read(machine: Machine, code: bytes, start: int) -> _Function:
+    instructions = tuple(disassembler(machine).disasm_lite(code, start))
+    return _Function(
+        instructions,
+        tuple(address for address, *_ in instructions),
+        tuple(below_stack(machine, instructions)),
+        frozenset(
+            number
+            for number, (_, _, mnemonic, operands) in enumerate(instructions)
+            if _uses_fpu(machine, mnemonic, operands)
+        ),
+        frozenset(
+            number
+            for number, instruction in enumerate(instructions)
+            if _needs_relocation(machine, instruction)
+        ),
+    )
+
+
 class _Look:
     """The rules, with what they need of the module: its relocations by address."""
 
@@ -116,59 +152,46 @@ class _Look:
             key=lambda pair: pair[0],
         )
         self._places = [place for place, _ in self._relocations]
-        self._detailed = disassembler(self.machine)
-        self._detailed.detail = True
-        # Without an addend in the relocation, the field of a call holds it: -4.
-        self._lost = -4 if self.machine is Machine.I386 else 0
+        self._rules = RULES[self.machine]
 
     def _changes(self, relocation: Relocation) -> bool:
         """Whether the relocation is meant to change something; the loader may not know it."""
         rule = RULES[self.machine].get(relocation.type)
         return rule is None or rule.kind != "none"
 
-    def problems(
-        self, instructions: Sequence[Instruction]
-    ) -> Iterator[tuple[Instruction, str, str]]:
+    def problems(self, function: _Function) -> Iterator[tuple[Instruction, str, str]]:
         """Yield (instruction, rule, what there is to say) of one function."""
-        for instruction in below_stack(self.machine, instructions):
+        for instruction in function.below_stack:
             yield instruction, "red-zone", ""
-        for instruction in instructions:
-            _, _, mnemonic, operands = instruction
-            if _uses_fpu(self.machine, mnemonic, operands):
+        relocated = self._by_instruction(function)
+        for number in sorted({*function.fpu, *function.unrelocated, *relocated}):
+            instruction = function.instructions[number]
+            if number in function.fpu:
                 yield instruction, "fpu-code", ""
-            found = self._inside(instruction)
-            if found:
-                for rule, said in self._relocated(instruction, found):
+            if number in relocated:
+                for rule, said in self._relocated(instruction, relocated[number]):
                     yield instruction, rule, said
-            elif self._needs_relocation(instruction):
+            elif number in function.unrelocated:
                 yield instruction, "code-unrelocated", ""
 
-    def _inside(self, instruction: Instruction) -> list[tuple[int, Relocation]]:
-        address, size, *_ = instruction
-        first = bisect_left(self._places, address)
-        last = bisect_left(self._places, address + size, first)
-        return self._relocations[first:last]
-
-    def _needs_relocation(self, instruction: Instruction) -> bool:
-        """Whether the instruction's field holds what stands there before it is relocated."""
-        address, size, mnemonic, operands = instruction
-        if "0x" not in operands and "[rip]" not in operands:
-            return False
-        number = _NUMBER.fullmatch(operands)
-        if self.machine is Machine.AARCH64:
-            return mnemonic == "bl" and number is not None and int(number[1], 16) == address
-        if number is not None and (mnemonic == "call" or mnemonic.startswith("j")) and size >= 5:
-            distance = int(number[1], 16) - (address + size)
-            return distance == self._lost
-        rip = _RIP.search(operands)
-        return rip is not None and int(rip[2] or "0", 0) == 0 and not mnemonic.startswith("nop")
+    def _by_instruction(self, function: _Function) -> dict[int, list[tuple[int, Relocation]]]:
+        """Return the relocations of a function by the place of their instruction in it."""
+        found: dict[int, list[tuple[int, Relocation]]] = {}
+        if not function.instructions:
+            return found
+        last, size, *_ = function.instructions[-1]
+        first = bisect_left(self._places, function.addresses[0])
+        for pair in self._relocations[first : bisect_left(self._places, last + size, first)]:
+            number = bisect_right(function.addresses, pair[0]) - 1
+            found.setdefault(number, []).append(pair)
+        return found
 
     def _relocated(
         self, instruction: Instruction, found: Sequence[tuple[int, Relocation]]
     ) -> Iterator[tuple[str, str]]:
         address, size, mnemonic, operands = instruction
         for place, relocation in found:
-            rule = RULES[self.machine].get(relocation.type)
+            rule = self._rules.get(relocation.type)
             if rule is None:
                 return  # the loader refuses it
             width = bytes_touched(rule)
@@ -222,19 +245,7 @@ class _Look:
         image = self.loading.locate(address, size)
         if image is None:
             return
-        code = bytes(image[0][image[1] : image[1] + size])
-        for detail in self._detailed.disasm(code, address, count=1):
-            if detail.id == 0:
-                return
-            for operand in detail.operands:
-                if operand.type != 3:  # X86_OP_MEM
-                    continue
-                base = detail.reg_name(operand.mem.base) if operand.mem.base else ""
-                if operand.mem.index or operand.mem.segment or base not in ("", "rip", "eip"):
-                    continue
-                start = address + size if base else 0
-                limit = (1 << 8 * self.machine.pointer_size) - 1
-                yield (start + operand.mem.disp) & limit, bool(operand.access & 2)  # CS_AC_WRITE
+        yield from _x86_accesses(self.machine, bytes(image[0][image[1] : image[1] + size]), address)
 
     def _section_at(self, address: int) -> Section | None:
         for index, start in self.loading.addresses.items():
@@ -245,6 +256,46 @@ class _Look:
     def _near(self, address: int) -> bool:
         """Whether an address lies in one of the module's pages."""
         return self.loading.locate(address, 1) is not None
+
+
+@lru_cache(maxsize=4096)  # as for _read
+def _x86_accesses(machine: Machine, code: bytes, address: int) -> tuple[tuple[int, bool], ...]:
+    """Return (address, whether it is written) of an instruction's operands without a register."""
+    found = []
+    for detail in _detailed(machine).disasm(code, address, count=1):
+        for operand in detail.operands if detail.id else ():
+            if operand.type != 3:  # X86_OP_MEM
+                continue
+            base = detail.reg_name(operand.mem.base) if operand.mem.base else ""
+            if operand.mem.index or operand.mem.segment or base not in ("", "rip", "eip"):
+                continue
+            start = address + len(code) if base else 0
+            limit = (1 << 8 * machine.pointer_size) - 1
+            found.append(((start + operand.mem.disp) & limit, bool(operand.access & _WRITE)))
+    return tuple(found)
+
+
+@cache
+def _detailed(machine: Machine) -> Any:
+    tool = disassembler(machine)
+    tool.detail = True
+    return tool
+
+
+def _needs_relocation(machine: Machine, instruction: Instruction) -> bool:
+    """Whether the instruction's field holds what stands there before it is relocated."""
+    address, size, mnemonic, operands = instruction
+    if "0x" not in operands and "[rip]" not in operands:
+        return False
+    number = _NUMBER.fullmatch(operands)
+    if machine is Machine.AARCH64:
+        return mnemonic == "bl" and number is not None and int(number[1], 16) == address
+    if number is not None and (mnemonic == "call" or mnemonic.startswith("j")) and size >= 5:
+        distance = int(number[1], 16) - (address + size)
+        # Without an addend in the relocation, the field of a call holds it: -4.
+        return distance == (-4 if machine is Machine.I386 else 0)
+    rip = _RIP.search(operands)
+    return rip is not None and int(rip[2] or "0", 0) == 0 and not mnemonic.startswith("nop")
 
 
 def _branches(mnemonic: str) -> bool:
