@@ -125,6 +125,7 @@ class Simulation:
         self.clock = Clock()
         self.trace.now = self.now
         info = self.module.modinfo
+        named = scenario.guest.hostname
         options = scenario.host
         if self.module.machine.value == "aarch64":
             options = replace(options, ports=True)  # there are none that could be dead
@@ -137,7 +138,7 @@ class Simulation:
                 release=info.version_text,
                 version=info.version,
                 builtin_vmt=builtin_vmt,
-                hostname=scenario.guest.hostname or _HOSTNAME,
+                hostname=_HOSTNAME if named is None else named,
                 net_mpsafe=scenario.guest.net_mpsafe,
                 detachall=scenario.guest.detachall,
                 checks=frozenset(checks),
