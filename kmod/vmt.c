@@ -61,8 +61,6 @@ static bool	vmt_await_worker(struct vmt_softc *);
 static void	vmt_worker(void *);
 static int64_t	vmt_worker_turn(struct vmt_softc *);
 static void	vmt_disconnect(struct vmt_softc *);
-static int	vmt_register_switches(struct vmt_softc *);
-static void	vmt_unregister_switches(struct vmt_softc *);
 
 void
 vmt_attach(device_t parent, device_t self, void *aux)
@@ -94,6 +92,7 @@ vmt_attach(device_t parent, device_t self, void *aux)
 static int
 vmt_start(struct vmt_softc *sc, const char **stepp)
 {
+	struct sysmon_pswitch *pswitch;
 	int error;
 
 	/* Locks, and the state that they guard. */
@@ -103,16 +102,13 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	sc->sc_have_locks = true;
 	sc->sc_tclo.ch_protocol = VMT_PROTOCOL_TCLO;
 	sc->sc_tclo.ch_counters = sc->sc_counters;
-	sc->sc_tclo.ch_other = &sc->sc_rpci;
 	sc->sc_rpci.ch_protocol = VMT_PROTOCOL_RPCI;
 	sc->sc_rpci.ch_counters = sc->sc_counters;
-	sc->sc_rpci.ch_other = &sc->sc_tclo;
 	sc->sc_event = VMT_SWITCH_NONE;
 	sc->sc_info_from = INT64_MAX;
 	vmt_clock_init(&sc->sc_clock);
 	sc->sc_request.r_command = kmem_zalloc(VMT_REQUEST_MAX + 1, KM_SLEEP);
 	sc->sc_request.r_reply = kmem_zalloc(VMT_REPLY_MAX, KM_SLEEP);
-	sc->sc_disk_sent = kmem_zalloc(VMT_DISK_TEXT, KM_SLEEP);
 	vmt_counters_attach(sc);
 	/* So that a usual message can always be taken. */
 	*stepp = "allocate the message buffer";
@@ -120,11 +116,19 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	if (error != 0)
 		return error;
 
+	/*
+	 * What the host asks for reaches powerd(8) as if somebody had pressed
+	 * a button.
+	 */
 	*stepp = "register the power switches";
-	error = vmt_register_switches(sc);
-	if (error != 0)
-		return error;
-	sc->sc_have_switches = true;
+	for (; sc->sc_switches < VMT_SWITCHES; sc->sc_switches++) {
+		pswitch = &sc->sc_switch[sc->sc_switches];
+		pswitch->smpsw_name = device_xname(sc->sc_dev);
+		pswitch->smpsw_type = vmt_switches[sc->sc_switches].s_type;
+		error = sysmon_pswitch_register(pswitch);
+		if (error != 0)
+			return error;
+	}
 
 	*stepp = "register the shutdown hook";
 	/* Suspend and resume need no hook: the host asks before and after. */
@@ -180,15 +184,11 @@ vmt_stop(struct vmt_softc *sc)
 		kthread_join(sc->sc_thread);
 	sc->sc_thread = NULL;
 	vmt_entropy_join(sc);
-	if (sc->sc_have_switches)
-		vmt_unregister_switches(sc);
-	sc->sc_have_switches = false;
+	while (sc->sc_switches > 0)
+		sysmon_pswitch_unregister(&sc->sc_switch[--sc->sc_switches]);
 
 	vmt_counters_detach(sc);
 	vmt_info_free(sc);
-	vmt_buffer_free(&sc->sc_nic);
-	vmt_buffer_free(&sc->sc_nic_sent);
-	kmem_free(sc->sc_disk_sent, VMT_DISK_TEXT);
 	vmt_buffer_free(&sc->sc_message);
 	vmt_buffer_free(&sc->sc_command);
 	vmt_buffer_free(&sc->sc_reply);
@@ -333,11 +333,8 @@ vmt_worker_turn(struct vmt_softc *sc)
 	next = MIN(next, vmt_backup_run(sc, vmt_uptime()));
 	if (vmt_uptime() < sc->sc_info_from)
 		next = MIN(next, sc->sc_info_from);
-	else {
+	else
 		next = MIN(next, vmt_info_run(sc, vmt_uptime()));
-		next = MIN(next, vmt_disk_run(sc, vmt_uptime()));
-		next = MIN(next, vmt_nic_run(sc, vmt_uptime()));
-	}
 	next = MIN(next, vmt_clock_run(sc, vmt_uptime()));
 	vmt_rpc_release(sc);
 	return next;
@@ -359,38 +356,6 @@ vmt_disconnect(struct vmt_softc *sc)
 	sc->sc_registered = false;
 	vmt_tclo_stop(sc);
 	vmt_rpc_release(sc);
-}
-
-/*
- * Power switches: what the host asks for reaches powerd(8) as if somebody
- * had pressed a button.
- */
-static int
-vmt_register_switches(struct vmt_softc *sc)
-{
-	u_int i;
-	int error;
-
-	for (i = 0; i < VMT_SWITCHES; i++) {
-		sc->sc_switch[i].smpsw_name = device_xname(sc->sc_dev);
-		sc->sc_switch[i].smpsw_type = vmt_switches[i].s_type;
-		error = sysmon_pswitch_register(&sc->sc_switch[i]);
-		if (error == 0)
-			continue;
-		while (i > 0)
-			sysmon_pswitch_unregister(&sc->sc_switch[--i]);
-		return error;
-	}
-	return 0;
-}
-
-static void
-vmt_unregister_switches(struct vmt_softc *sc)
-{
-	u_int i;
-
-	for (i = VMT_SWITCHES; i > 0; i--)
-		sysmon_pswitch_unregister(&sc->sc_switch[i - 1]);
 }
 
 /*

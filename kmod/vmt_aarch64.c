@@ -19,8 +19,6 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include "vmtvar.h"
 
-static void	vmt_trap_low(struct vmt_frame *) VMT_TRAP_FUNCTION;
-
 #define	VMT_TRAP(f, operation)						\
 do {									\
 	register unsigned long x0 __asm("x0") = (f)->ax;		\
@@ -47,7 +45,7 @@ do {									\
 	(f)->bp = x6;							\
 } while (0)
 
-static void
+void
 vmt_trap_low(struct vmt_frame *f)
 {
 
@@ -68,15 +66,6 @@ vmt_trap_out(struct vmt_frame *f)
 	VMT_TRAP(f, VMT_ARM_HIGH_OUT);
 }
 
-/* One command; the caller has set ax, cx and the upper half of dx. */
-void
-vmt_machine_call(struct vmt_frame *f)
-{
-
-	f->dx |= VMT_PORT_LOW;
-	vmt_trap_low(f);
-}
-
 /* The bus has one kind of device here. */
 bool
 vmt_machine_match(const void *aux)
@@ -88,22 +77,6 @@ vmt_machine_match(const void *aux)
 /* The processor does not say who runs us; the backdoor has to. */
 bool
 vmt_machine_is_vmware(void)
-{
-
-	return true;
-}
-
-/* There is one way to call the host. */
-bool
-vmt_machine_select(bool instruction)
-{
-
-	return !instruction;
-}
-
-/* The host can reach into our memory. */
-bool
-vmt_machine_has_ports(void)
 {
 
 	return true;

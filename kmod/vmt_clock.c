@@ -71,7 +71,6 @@ struct vmt_clock_policy {
 };
 
 static struct vmt_clock_policy vmt_clock_policy(struct vmt_softc *);
-static bool	vmt_clock_ask(int, struct vmt_host_time *);
 static bool	vmt_clock_read_host(struct vmt_clock *, struct vmt_host_time *);
 static bool	vmt_clock_sample(struct vmt_clock *, struct vmt_clock_sample *);
 static int64_t	vmt_clock_read_guest(void);
@@ -87,8 +86,8 @@ vmt_clock_init(struct vmt_clock *clock)
 {
 
 	clock->c_period = VMT_CLOCK_PERIOD;
-	clock->c_percent = VMT_CLOCK_PERCENT;
-	clock->c_slew = true;
+	clock->c_setting[VMT_SETTING_PERCENT] = VMT_CLOCK_PERCENT;
+	clock->c_setting[VMT_SETTING_SLEW] = true;
 	clock->c_state = "not synchronised yet";
 }
 
@@ -100,7 +99,7 @@ void
 vmt_clock_forget(struct vmt_softc *sc)
 {
 
-	sc->sc_clock.c_source = 0;
+	sc->sc_clock.c_no_lag = false;
 	sc->sc_clock.c_started = false;
 }
 
@@ -150,13 +149,13 @@ vmt_clock_policy(struct vmt_softc *sc)
 
 	if (policy.p_period == 0 || !follow)
 		return policy;
-	if (!clock->c_synctime) {
+	if (!clock->c_setting[VMT_SETTING_SYNCTIME]) {
 		policy.p_period = 0;
 		policy.p_why = "off: the host's switch is off";
-	} else if (clock->c_host_period == 0)
+	} else if (clock->c_setting[VMT_SETTING_PERIOD] == 0)
 		policy.p_period = VMT_HOST_PERIOD;
 	else
-		policy.p_period = MIN(clock->c_host_period,
+		policy.p_period = MIN(clock->c_setting[VMT_SETTING_PERIOD],
 		    VMT_SYSCTL_PERIOD_MAX);
 	return policy;
 }
@@ -222,10 +221,11 @@ vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 		return vmt_clock_step(sc, sample.s_offset);
 	if (error > -VMT_CLOCK_FLOOR && error < VMT_CLOCK_FLOOR)
 		vmt_clock_cancel_slew(sc, "in step");
-	else if (follow && !clock->c_slew)
+	else if (follow && !clock->c_setting[VMT_SETTING_SLEW])
 		vmt_clock_cancel_slew(sc, "off: the host forbids slewing");
 	else {
-		percent = follow ? clock->c_percent : VMT_CLOCK_PERCENT;
+		percent = follow ? clock->c_setting[VMT_SETTING_PERCENT] :
+		    VMT_CLOCK_PERCENT;
 		vmt_clock_slew(sc, error, percent);
 		if (error < -sample.s_max)
 			vmt_clock_log_slew(sc, -error, percent);
@@ -343,47 +343,27 @@ vmt_clock_sample(struct vmt_clock *clock, struct vmt_clock_sample *best)
 	return best->s_window != INT64_MAX;
 }
 
-/* The host's time by the best command that it knows. */
+/*
+ * Ask for the host's time.  Not every host reports the lag; one that does not
+ * is not asked for it again before the next reset.  A time before 1970 is no
+ * time, nor is a second of more than a million microseconds.
+ */
 static bool
 vmt_clock_read_host(struct vmt_clock *clock, struct vmt_host_time *host)
 {
-
-	do {
-		if (vmt_clock_ask(clock->c_source, host))
-			return true;
-	} while (++clock->c_source < 3);
-	clock->c_source = 0;
-	return false;
-}
-
-/*
- * Ask with one of the commands.  A time before 1970 is no time, nor is a
- * second of more than a million microseconds.
- */
-static bool
-vmt_clock_ask(int source, struct vmt_host_time *host)
-{
 	uint64_t seconds = 0;
-	uint32_t microseconds = 0, seconds32 = 0;
-	bool ok = false;
+	uint32_t microseconds = 0;
 
-	memset(host, 0, sizeof(*host));
-	switch (source) {
-	case 0:
-		ok = vmt_get_time_full_with_lag(&seconds, &microseconds,
-		    &host->h_max_lag, &host->h_lag);
-		break;
-	case 1:
-		ok = vmt_get_time_full(&seconds, &microseconds,
-		    &host->h_max_lag);
-		break;
-	case 2:
-		ok = vmt_get_time(&seconds32, &microseconds,
-		    &host->h_max_lag);
-		seconds = seconds32;
-		break;
+	host->h_lag = 0;
+	if (!clock->c_no_lag && !vmt_get_time_full_with_lag(&seconds,
+	    &microseconds, &host->h_max_lag, &host->h_lag))
+		clock->c_no_lag = true;
+	if (clock->c_no_lag && !vmt_get_time_full(&seconds, &microseconds,
+	    &host->h_max_lag)) {
+		clock->c_no_lag = false;
+		return false;
 	}
-	if (!ok || seconds == 0 || seconds > INT64_MAX / VMT_US - 1 ||
+	if (seconds == 0 || seconds > INT64_MAX / VMT_US - 1 ||
 	    microseconds >= VMT_US)
 		return false;
 	host->h_time = (int64_t)seconds * VMT_US + microseconds;
@@ -426,9 +406,7 @@ vmt_clock_step(struct vmt_softc *sc, int64_t offset)
 	vmt_clock_cancel_slew(sc, "stepped");
 	sc->sc_clock.c_slew_logged = false;
 	vmt_stop_catch_up();
-	mutex_enter(&sc->sc_lock);
 	sc->sc_clock.c_steps++;
-	mutex_exit(&sc->sc_lock);
 	vmt_log(sc, VMT_LOG_CLOCK_STEPPED, offset);
 	return 0;
 }
@@ -451,9 +429,7 @@ vmt_clock_slew(struct vmt_softc *sc, int64_t error, u_int percent)
 	}
 	adjtime1(&delta, NULL, NULL);
 	sc->sc_clock.c_slewing = true;
-	mutex_enter(&sc->sc_lock);
 	sc->sc_clock.c_slews++;
-	mutex_exit(&sc->sc_lock);
 	vmt_clock_set_state(sc, error < 0 ? "slewing back" : "slewing forward");
 }
 

@@ -58,6 +58,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #define	VMT_MAC_SIZE	18		/* "xx:xx:xx:xx:xx:xx" */
 #define	VMT_DISK_NAME	100		/* bytes of a mount point with NUL */
+#define	VMT_DISK_FORMS	2		/* JSON, and an older structure */
 
 /* The long form of what the system is; see hostinfo.h of open-vm-tools. */
 struct vmt_detailed {
@@ -65,17 +66,6 @@ struct vmt_detailed {
 	char		d_short[VMT_DETAILED_SHORT];
 	char		d_full[VMT_DETAILED_FULL];
 	char		d_pairs[512] __aligned(4);
-};
-
-/* The oldest form is a structure of the host's C compiler. */
-struct vmt_nic_v1 {
-	uint32_t	v_count;
-	struct {
-		uint32_t	v_count;
-		char		v_mac[19];
-		char		v_ip[8][16];
-		char		v_pad;
-	}		v_nic[16];
 };
 
 struct vmt_disk {
@@ -92,18 +82,17 @@ struct vmt_disk_v0 {
 	char		v_name[VMT_DISK_NAME];
 } __packed;
 
-struct vmt_disk_method {
-	size_t		(*m_encode)(char *, const struct vmt_disk *, u_int);
-	int		(*m_send)(struct vmt_softc *, const void *, size_t);
-};
-
 static void	vmt_info_send_detailed(struct vmt_softc *, int64_t);
+static int	vmt_report_send(struct vmt_softc *, struct vmt_report *, u_int,
+		    const void *, size_t);
+static void	vmt_report_forget(struct vmt_report *);
+static int64_t	vmt_nic_run(struct vmt_softc *, int64_t);
+static size_t	vmt_nic_encode(uint8_t *, const struct vmt_net *, u_int);
 static uint8_t	*vmt_xdr_put_word(uint8_t *, uint32_t);
 static uint8_t	*vmt_xdr_put_opaque(uint8_t *, const void *, size_t);
 static void	vmt_nic_send(struct vmt_softc *, const struct vmt_net *);
 static int	vmt_nic_send_primary(struct vmt_softc *, const struct vmt_net *,
 		    bool);
-static void	vmt_nic_format_mac(char *, const struct vmt_nic *);
 static bool	vmt_net_collect(struct vmt_net *, u_int);
 static void	vmt_net_free(struct vmt_net *);
 static u_int	vmt_net_walk(struct vmt_net *);
@@ -112,18 +101,12 @@ static bool	vmt_net_copy_ipv6(struct vmt_address *, const struct ifaddr *);
 static void	vmt_net_format_primary(const struct vmt_net *, char *, size_t);
 static uint8_t	vmt_count_mask_bits(const uint8_t *, size_t);
 static bool	vmt_is_reachable(const struct vmt_address *);
+static int64_t	vmt_disk_run(struct vmt_softc *, int64_t);
 static u_int	vmt_disk_collect(struct vmt_disk *, struct statvfs *);
 static bool	vmt_is_disk(const struct statvfs *);
 static size_t	vmt_disk_encode_json(char *, const struct vmt_disk *, u_int);
 static size_t	vmt_disk_encode_v0(char *, const struct vmt_disk *, u_int);
-static int	vmt_disk_send_v0(struct vmt_softc *, const void *, size_t);
 static void	vmt_encode_base64(char *, const char *);
-
-/* The first that the host takes stays in use until the next reset. */
-static const struct vmt_disk_method vmt_disk_methods[] = {
-	{ vmt_disk_encode_json, vmt_rpc_set_disk_info },
-	{ vmt_disk_encode_v0, vmt_disk_send_v0 },
-};
 
 /* Forget what the host has: send everything again. */
 void
@@ -138,6 +121,9 @@ vmt_info_forget(struct vmt_softc *sc)
 	}
 	sc->sc_detailed = sc->sc_detailed_refused = false;
 	sc->sc_detailed_next = 0;
+	vmt_report_forget(&sc->sc_nics);
+	vmt_report_forget(&sc->sc_disks);
+	sc->sc_primary[0] = '\0';
 }
 
 /*
@@ -161,7 +147,8 @@ vmt_info_run(struct vmt_softc *sc, int64_t now)
 			(void)vmt_info_send(sc, i);
 		next = MIN(next, sc->sc_info[i].i_next);
 	}
-	return next;
+	next = MIN(next, vmt_disk_run(sc, now));
+	return MIN(next, vmt_nic_run(sc, now));
 }
 
 /* Look at one item and send it if the host does not have it. */
@@ -209,8 +196,8 @@ vmt_info_send_detailed(struct vmt_softc *sc, int64_t now)
 
 	d = kmem_zalloc(sizeof(*d), KM_SLEEP);
 	d->d_version = htole32(VMT_DETAILED_VERSION);
-	(void)vmt_format(VMT_FORMAT_SHORT, d->d_short, sizeof(d->d_short));
-	(void)vmt_format(VMT_FORMAT_FULL, d->d_full, sizeof(d->d_full));
+	(void)vmt_format(VMT_INFO_OS_NAME, d->d_short, sizeof(d->d_short));
+	(void)vmt_format(VMT_INFO_OS_NAME_FULL, d->d_full, sizeof(d->d_full));
 	(void)vmt_format(VMT_FORMAT_PAIRS, d->d_pairs, sizeof(d->d_pairs));
 	error = vmt_rpc_set_guest_info_binary(sc, VMT_KEY_DETAILED, d,
 	    offsetof(struct vmt_detailed, d_pairs) + strlen(d->d_pairs) + 1);
@@ -233,85 +220,95 @@ vmt_info_free(struct vmt_softc *sc)
 		    vmt_info_items[i].i_limit + 1);
 		sc->sc_info[i].i_value = NULL;
 	}
+	vmt_report_forget(&sc->sc_nics);
+	vmt_report_forget(&sc->sc_disks);
+	vmt_buffer_free(&sc->sc_nic);
+}
+
+/*
+ * Send the report under a key, or as the file systems where key is 0, unless
+ * the host has it.  After ENOTSUP the next form is due.
+ */
+static int
+vmt_report_send(struct vmt_softc *sc, struct vmt_report *r, u_int key,
+    const void *data, size_t length)
+{
+	int error;
+
+	if (length == r->r_length &&
+	    memcmp(data, r->r_sent.b_data, length) == 0)
+		return 0;
+	if (key != 0)
+		error = vmt_rpc_set_guest_info_binary(sc, key, data, length);
+	else
+		error = vmt_rpc_set_disk_info(sc, data, length);
+	/* After a failure the host may have a part of it. */
+	r->r_length = 0;
+	/* Without memory it goes out once more. */
+	if (error == 0 && vmt_buffer_reserve(&r->r_sent, length) == 0) {
+		memcpy(r->r_sent.b_data, data, length);
+		r->r_length = length;
+	}
+	if (error == ENOTSUP)
+		r->r_form++;
+	return error;
+}
+
+/* Send it again, and try the best form first. */
+static void
+vmt_report_forget(struct vmt_report *r)
+{
+
+	vmt_buffer_free(&r->r_sent);
+	memset(r, 0, sizeof(*r));
 }
 
 /*
  * Look at the interfaces and report to the host what changed.  Returns
  * when to come back (uptime in ms).
  */
-int64_t
+static int64_t
 vmt_nic_run(struct vmt_softc *sc, int64_t now)
 {
+	struct vmt_report *r = &sc->sc_nics;
 	struct vmt_net net;
 
-	if (now < sc->sc_nic_next)
-		return sc->sc_nic_next;
-	sc->sc_nic_next = now + VMT_NIC_PERIOD * 1000;
+
+	if (now < r->r_next)
+		return r->r_next;
+	r->r_next = now + VMT_NIC_PERIOD * 1000;
 	if (!vmt_net_collect(&net, VMT_ADDRESS_MAX))
-		return sc->sc_nic_next;
+		return r->r_next;
 	(void)vmt_nic_send_primary(sc, &net, false);
-	if (sc->sc_nic_method < VMT_NIC_METHODS)
+	if (r->r_form < VMT_NIC_METHODS)
 		vmt_nic_send(sc, &net);
 	vmt_net_free(&net);
-	return sc->sc_nic_next;
+	return r->r_next;
 }
 
 /* Send the interfaces in the first form that the host takes. */
 static void
 vmt_nic_send(struct vmt_softc *sc, const struct vmt_net *net)
 {
+	struct vmt_report *r = &sc->sc_nics;
 	const struct vmt_nic_method *method;
 	size_t length, size;
 	int error;
 
 	size = VMT_NIC_FIXED + net->n_addresses * VMT_NIC_ENTRY;
-	size = MAX(size, sizeof(struct vmt_nic_v1));
 	if (vmt_buffer_reserve(&sc->sc_nic, size) != 0)
 		return;
-	for (;;) {
-		method = &vmt_nic_methods[sc->sc_nic_method];
-		length = (*method->m_encode)(sc->sc_nic.b_data, net,
+	do {
+		method = &vmt_nic_methods[r->r_form];
+		length = vmt_nic_encode(sc->sc_nic.b_data, net,
 		    method->m_addresses);
 		KASSERT(length <= size);
-		if (length == sc->sc_nic_length &&
-		    memcmp(sc->sc_nic.b_data, sc->sc_nic_sent.b_data,
-		    length) == 0)
-			break;
-		error = vmt_rpc_set_guest_info_binary(sc, method->m_key,
+		error = vmt_report_send(sc, r, method->m_key,
 		    sc->sc_nic.b_data, length);
-		/* After a failure the host may have a part of it. */
-		sc->sc_nic_length = 0;
-		if (error == 0) {
-			/* Without memory it goes out once more. */
-			if (vmt_buffer_reserve(&sc->sc_nic_sent,
-			    length) == 0) {
-				memcpy(sc->sc_nic_sent.b_data,
-				    sc->sc_nic.b_data, length);
-				sc->sc_nic_length = length;
-			}
-		}
-		if (error != ENOTSUP)
-			break;
-		sc->sc_nic_method++;
-		if (sc->sc_nic_method == VMT_NIC_METHODS) {
-			vmt_log(sc, VMT_LOG_INFO_REFUSED,
-			    vmt_nic_methods[0].m_key);
-			break;
-		}
-	}
+	} while (error == ENOTSUP && r->r_form < VMT_NIC_METHODS);
+	if (error == ENOTSUP)
+		vmt_log(sc, VMT_LOG_INFO_REFUSED, vmt_nic_methods[0].m_key);
 	vmt_buffer_shrink(&sc->sc_nic);
-}
-
-/* Send it again, and try the best form first. */
-void
-vmt_nic_forget(struct vmt_softc *sc)
-{
-
-	vmt_buffer_free(&sc->sc_nic_sent);
-	sc->sc_nic_length = 0;
-	sc->sc_nic_method = 0;
-	sc->sc_nic_next = 0;
-	sc->sc_primary[0] = '\0';
 }
 
 /* The host asks for the primary address: send it, though it has it. */
@@ -351,11 +348,13 @@ vmt_nic_send_primary(struct vmt_softc *sc, const struct vmt_net *net,
 	return error;
 }
 
-size_t
-vmt_nic_encode_v3(uint8_t *start, const struct vmt_net *net, u_int max)
+/* At most max addresses of each interface. */
+static size_t
+vmt_nic_encode(uint8_t *start, const struct vmt_net *net, u_int max)
 {
 	const struct vmt_address *address;
 	const struct vmt_nic *nic;
+	const uint8_t *m;
 	char mac[VMT_MAC_SIZE];
 	uint8_t *p;
 	u_int i, n;
@@ -365,7 +364,10 @@ vmt_nic_encode_v3(uint8_t *start, const struct vmt_net *net, u_int max)
 	p = vmt_xdr_put_word(p, net->n_nics);
 	for (n = 0; n < net->n_nics; n++) {
 		nic = &net->n_nic[n];
-		vmt_nic_format_mac(mac, nic);
+		m = nic->n_mac;
+		(void)snprintf(mac, sizeof(mac),
+		    "%02x:%02x:%02x:%02x:%02x:%02x",
+		    m[0], m[1], m[2], m[3], m[4], m[5]);
 		p = vmt_xdr_put_opaque(p, mac, strlen(mac));
 		p = vmt_xdr_put_word(p, MIN(nic->n_count, max));
 		for (i = 0; i < MIN(nic->n_count, max); i++) {
@@ -399,33 +401,6 @@ vmt_nic_encode_v3(uint8_t *start, const struct vmt_net *net, u_int max)
 	return p - start;
 }
 
-size_t
-vmt_nic_encode_v1(uint8_t *start, const struct vmt_net *net, u_int max)
-{
-	const struct vmt_address *address;
-	struct vmt_nic_v1 *v1 = (void *)start;
-	const uint8_t *b;
-	u_int count, i, n;
-
-	memset(v1, 0, sizeof(*v1));
-	for (n = 0; n < net->n_nics; n++) {
-		vmt_nic_format_mac(v1->v_nic[n].v_mac, &net->n_nic[n]);
-		for (count = 0, i = 0; i < net->n_nic[n].n_count; i++) {
-			address = &net->n_address[net->n_nic[n].n_first + i];
-			b = address->a_bytes;
-			if (address->a_length != sizeof(struct in_addr) ||
-			    count == max)
-				continue;
-			(void)snprintf(v1->v_nic[n].v_ip[count++],
-			    sizeof(v1->v_nic[n].v_ip[0]), "%u.%u.%u.%u",
-			    b[0], b[1], b[2], b[3]);
-		}
-		v1->v_nic[n].v_count = htole32(count);
-	}
-	v1->v_count = htole32(net->n_nics);
-	return sizeof(*v1);
-}
-
 static uint8_t *
 vmt_xdr_put_word(uint8_t *p, uint32_t word)
 {
@@ -442,15 +417,6 @@ vmt_xdr_put_opaque(uint8_t *p, const void *data, size_t length)
 	memset(p, 0, roundup2(length, sizeof(uint32_t)));
 	memcpy(p, data, length);
 	return p + roundup2(length, sizeof(uint32_t));
-}
-
-static void
-vmt_nic_format_mac(char *text, const struct vmt_nic *nic)
-{
-	const uint8_t *m = nic->n_mac;
-
-	(void)snprintf(text, VMT_MAC_SIZE, "%02x:%02x:%02x:%02x:%02x:%02x",
-	    m[0], m[1], m[2], m[3], m[4], m[5]);
 }
 
 /*
@@ -660,10 +626,10 @@ vmt_is_reachable(const struct vmt_address *address)
  * Look at the file systems and report to the host what changed.  Returns
  * when to come back (uptime in ms).
  */
-int64_t
+static int64_t
 vmt_disk_run(struct vmt_softc *sc, int64_t now)
 {
-	const struct vmt_disk_method *method;
+	struct vmt_report *r = &sc->sc_disks;
 	struct vmt_disk *disks;
 	struct statvfs *sb;
 	char *text;
@@ -671,54 +637,33 @@ vmt_disk_run(struct vmt_softc *sc, int64_t now)
 	u_int count;
 	int error;
 
-	if (now < sc->sc_disk_next)
-		return sc->sc_disk_next;
-	sc->sc_disk_next = now + VMT_DISK_PERIOD * 1000;
-	if (sc->sc_disk_method == __arraycount(vmt_disk_methods))
-		return sc->sc_disk_next;	/* refused, all of them */
+	if (now < r->r_next)
+		return r->r_next;
+	r->r_next = now + VMT_DISK_PERIOD * 1000;
+	if (r->r_form == VMT_DISK_FORMS)
+		return r->r_next;		/* refused, all of them */
 
 	/* Neither fits a kernel stack. */
 	sb = kmem_alloc(sizeof(*sb), KM_SLEEP);
 	disks = kmem_alloc(VMT_DISK_MAX * sizeof(*disks), KM_SLEEP);
 	text = kmem_alloc(VMT_DISK_TEXT, KM_SLEEP);
 	count = vmt_disk_collect(disks, sb);
-
-	for (;;) {
-		method = &vmt_disk_methods[sc->sc_disk_method];
-		length = (*method->m_encode)(text, disks, count);
-		if (length == sc->sc_disk_length &&
-		    memcmp(text, sc->sc_disk_sent, length) == 0)
-			break;
-		error = (*method->m_send)(sc, text, length);
-		/* After a failure the host may have a part of it. */
-		sc->sc_disk_length = 0;
-		if (error == 0) {
-			memcpy(sc->sc_disk_sent, text, length);
-			sc->sc_disk_length = length;
+	do {
+		if (r->r_form == 0) {
+			length = vmt_disk_encode_json(text, disks, count);
+			error = vmt_report_send(sc, r, 0, text, length);
+		} else {
+			length = vmt_disk_encode_v0(text, disks, count);
+			error = vmt_report_send(sc, r, VMT_KEY_DISKS_V0, text,
+			    length);
 		}
-		if (error != ENOTSUP)
-			break;
-		sc->sc_disk_method++;
-		if (sc->sc_disk_method == __arraycount(vmt_disk_methods)) {
-			vmt_log(sc, VMT_LOG_INFO_REFUSED, VMT_KEY_DISKS_V0);
-			break;
-		}
-	}
-
+	} while (error == ENOTSUP && r->r_form < VMT_DISK_FORMS);
+	if (error == ENOTSUP)
+		vmt_log(sc, VMT_LOG_INFO_REFUSED, VMT_KEY_DISKS_V0);
 	kmem_free(text, VMT_DISK_TEXT);
 	kmem_free(disks, VMT_DISK_MAX * sizeof(*disks));
 	kmem_free(sb, sizeof(*sb));
-	return sc->sc_disk_next;
-}
-
-/* Send it again, in the newer form. */
-void
-vmt_disk_forget(struct vmt_softc *sc)
-{
-
-	sc->sc_disk_length = 0;
-	sc->sc_disk_method = 0;
-	sc->sc_disk_next = 0;
+	return r->r_next;
 }
 
 /* Collect the file systems.  Returns how many. */
@@ -808,14 +753,6 @@ vmt_disk_encode_v0(char *text, const struct vmt_disk *disks, u_int count)
 		memcpy(text + 1 + i * sizeof(v0), &v0, sizeof(v0));
 	}
 	return 1 + count * sizeof(v0);
-}
-
-static int
-vmt_disk_send_v0(struct vmt_softc *sc, const void *text, size_t length)
-{
-
-	return vmt_rpc_set_guest_info_binary(sc, VMT_KEY_DISKS_V0, text,
-	    length);
 }
 
 /* RFC 4648; the text holds 4 characters for each 3 bytes and a NUL. */

@@ -48,81 +48,40 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #define	VMT_STATUS_BAD	(VMT_STATUS_CLOSED | VMT_STATUS_UNSENT |	\
 			    VMT_STATUS_POWEROFF | VMT_STATUS_TIMEOUT)
 
-static void	vmt_backdoor_call(struct vmt_frame *);
-static void	vmt_backdoor_in(struct vmt_frame *);
-static void	vmt_backdoor_out(struct vmt_frame *);
 static uint32_t	vmt_channel_call(const struct vmt_channel *,
 		    struct vmt_frame *, uint32_t, uint32_t);
 static bool	vmt_step_succeeded(uint32_t);
 static int	vmt_step_error(uint32_t);
 static int	vmt_channel_send_once(struct vmt_channel *, const uint8_t *,
-	    size_t);
-static int	vmt_channel_send_high(struct vmt_channel *, const uint8_t *,
-	    size_t);
+		    size_t);
 static int	vmt_channel_receive_once(struct vmt_channel *,
-	    struct vmt_buffer *,
-		    size_t *, bool *);
-static int	vmt_channel_receive_high(struct vmt_channel *, uint8_t *,
-	    size_t);
-static int	vmt_channel_receive_low(struct vmt_channel *, uint8_t *, size_t,
-		    size_t *);
+		    struct vmt_buffer *, size_t *);
+static int	vmt_channel_receive_low(struct vmt_channel *, uint8_t *,
+		    size_t);
+static int	vmt_channel_move_high(const struct vmt_channel *, const void *,
+		    size_t, bool);
 static void	vmt_channel_abort(struct vmt_channel *, bool);
 static int	vmt_rpc_exchange(struct vmt_softc *, size_t, size_t *);
 static int	vmt_rpc_check_reply(struct vmt_softc *, size_t, bool);
 
-/* One command; the caller has set cx and the upper half of dx. */
-static void
-vmt_backdoor_call(struct vmt_frame *f)
-{
-
-	f->ax = VMT_MAGIC;
-	f->dx &= 0xffff0000U;
-	vmt_machine_call(f);
-}
-
-/* f->cx bytes from the host to the buffer at f->di. */
-static void
-vmt_backdoor_in(struct vmt_frame *f)
-{
-
-	f->ax = VMT_MAGIC;
-	f->dx = (f->dx & 0xffff0000U) | VMT_PORT_HIGH;
-	vmt_trap_in(f);
-}
-
-/* f->cx bytes from the buffer at f->si to the host. */
-static void
-vmt_backdoor_out(struct vmt_frame *f)
-{
-
-	f->ax = VMT_MAGIC;
-	f->dx = (f->dx & 0xffff0000U) | VMT_PORT_HIGH;
-	vmt_trap_out(f);
-}
-
-/* A command without a channel; the caller has set its other registers. */
+/* One command; the caller has set the registers of its arguments. */
 void
 vmt_backdoor_command(struct vmt_frame *f, uint32_t command)
 {
 
+	f->ax = VMT_MAGIC;
 	f->cx = (f->cx & 0xffff0000U) | command;
-	vmt_backdoor_call(f);
+	f->dx = (f->dx & 0xffff0000U) | VMT_PORT_LOW;
+	vmt_trap_low(f);
 }
 
-/*
- * Is there a host that we can talk to?  By its ports if they answer, else by
- * the instruction that the processor offers.
- */
+/* Is there a host that we can talk to? */
 bool
 vmt_backdoor_probe(void)
 {
 	uint32_t revision;
 
-	(void)vmt_machine_select(false);
-	if (!vmt_get_version(&revision) &&
-	    (!vmt_machine_select(true) || !vmt_get_version(&revision)))
-		return false;
-	return revision == VMT_VERSION;
+	return vmt_get_version(&revision) && revision == VMT_VERSION;
 }
 
 /* One step on a channel.  Returns its status. */
@@ -131,15 +90,13 @@ vmt_channel_call(const struct vmt_channel *ch, struct vmt_frame *f,
     uint32_t subcommand, uint32_t argument)
 {
 
-	if (ch->ch_lost)
-		return 0;
 	f->bx = argument;
-	f->cx = subcommand << 16 | VMT_COMMAND_MESSAGE;
+	f->cx = subcommand << 16;
 	f->dx = (uint32_t)ch->ch_id << 16;
 	f->si = ch->ch_cookie_high;
 	f->di = ch->ch_cookie_low;
 	f->bp = 0;
-	vmt_backdoor_call(f);
+	vmt_backdoor_command(f, VMT_COMMAND_MESSAGE);
 	return VMT_HIGH_HALF(f->cx);
 }
 
@@ -152,11 +109,13 @@ vmt_step_succeeded(uint32_t status)
 	    VMT_STATUS_SUCCESS;
 }
 
-/* What a payload step without success asks for. */
+/* What a payload step asks for: 0 for the next one, EAGAIN for another try. */
 static int
 vmt_step_error(uint32_t status)
 {
 
+	if (vmt_step_succeeded(status))
+		return 0;
 	return (status & VMT_STATUS_CHECKPOINT) != 0 ? EAGAIN : EIO;
 }
 
@@ -173,44 +132,29 @@ vmt_channel_probe(void)
 }
 
 /*
- * Open a channel, with cookies where the host knows them.  An emulator that
- * knows the backdoor but no channels says ~0, and this returns ENODEV; a
- * host whose channels are all taken does not, and this returns EIO.
+ * Open a channel.  An emulator that knows the backdoor but no channels says
+ * ~0, and this returns ENODEV; a host whose channels are all taken does not,
+ * and this returns EIO.
  */
 int
 vmt_channel_open(struct vmt_channel *ch)
 {
-	static const uint32_t flags[] = { VMT_OPEN_COOKIES, 0 };
-	struct vmt_channel *other;
 	struct vmt_frame f;
 	uint32_t status;
-	u_int i;
 
 	KASSERT(!ch->ch_open);
 
-	ch->ch_lost = false;
 	ch->ch_id = 0;
 	ch->ch_cookie_high = ch->ch_cookie_low = 0;
-	for (i = 0; i < __arraycount(flags); i++) {
-		status = vmt_channel_call(ch, &f, VMT_OPEN,
-		    ch->ch_protocol | flags[i]);
-		if (!vmt_step_succeeded(status))
-			continue;
-		ch->ch_id = VMT_HIGH_HALF(f.dx);
-		ch->ch_cookie_high = (uint32_t)f.si;
-		ch->ch_cookie_low = (uint32_t)f.di;
-		ch->ch_open = true;
-		/*
-		 * A host that has forgotten a channel may give its number
-		 * away, and without cookies takes the one for the other.
-		 */
-		other = ch->ch_other;
-		if (other != NULL && other->ch_open &&
-		    other->ch_id == ch->ch_id)
-			other->ch_lost = true;
-		return 0;
-	}
-	return (uint32_t)f.ax == 0xffffffffU ? ENODEV : EIO;
+	status = vmt_channel_call(ch, &f, VMT_OPEN,
+	    ch->ch_protocol | VMT_OPEN_COOKIES);
+	if (!vmt_step_succeeded(status))
+		return (uint32_t)f.ax == 0xffffffffU ? ENODEV : EIO;
+	ch->ch_id = VMT_HIGH_HALF(f.dx);
+	ch->ch_cookie_high = (uint32_t)f.si;
+	ch->ch_cookie_low = (uint32_t)f.di;
+	ch->ch_open = true;
+	return 0;
 }
 
 /* Close a channel.  Whatever the host says, it is closed for us. */
@@ -232,19 +176,18 @@ vmt_channel_close(struct vmt_channel *ch)
 int
 vmt_channel_send(struct vmt_channel *ch, const void *data, size_t length)
 {
-	u_int i;
+	u_int tries;
 	int error;
 
 	KASSERT(ch->ch_open);
 
 	if (length > VMT_MESSAGE_MAX)
 		return EMSGSIZE;
-	for (i = 0; i <= VMT_CHECKPOINT_RETRIES; i++) {
-		if (i > 0)
-			ch->ch_counters[VMT_COUNT_RETRIES].ev_count++;
+	for (tries = 0; ; tries++) {
 		error = vmt_channel_send_once(ch, data, length);
-		if (error != EAGAIN)
+		if (error != EAGAIN || tries == VMT_CHECKPOINT_RETRIES)
 			break;
+		ch->ch_counters[VMT_COUNT_RETRIES].ev_count++;
 	}
 	if (error == 0)
 		return 0;
@@ -259,71 +202,48 @@ vmt_channel_send_once(struct vmt_channel *ch, const uint8_t *data,
 	struct vmt_frame f;
 	size_t i, n;
 	uint32_t piece, status;
+	int error;
 
-	status = vmt_channel_call(ch, &f, VMT_SEND_SIZE,
-	    (uint32_t)length);
+	status = vmt_channel_call(ch, &f, VMT_SEND_SIZE, (uint32_t)length);
 	if (!vmt_step_succeeded(status))
 		return EIO;
-	if (length == 0)
-		return 0;
-	if ((status & VMT_STATUS_HIGH_BANDWIDTH) != 0 &&
-	    vmt_machine_has_ports())
-		return vmt_channel_send_high(ch, data, length);
+	if (length > 0 && (status & VMT_STATUS_HIGH_BANDWIDTH) != 0)
+		return vmt_channel_move_high(ch, data, length, false);
 
 	for (; length > 0; data += n, length -= n) {
 		n = MIN(length, VMT_PIECE);
 		for (piece = 0, i = 0; i < n; i++)
 			piece |= (uint32_t)data[i] << (8 * i);
-		status = vmt_channel_call(ch, &f, VMT_SEND_PAYLOAD, piece);
-		if (!vmt_step_succeeded(status))
-			return vmt_step_error(status);
+		error = vmt_step_error(vmt_channel_call(ch, &f,
+		    VMT_SEND_PAYLOAD, piece));
+		if (error != 0)
+			return error;
 	}
 	return 0;
 }
 
-static int
-vmt_channel_send_high(struct vmt_channel *ch, const uint8_t *data,
-    size_t length)
-{
-	struct vmt_frame f;
-	uint32_t status;
-
-	f.bx = VMT_STATUS_SUCCESS << 16 | VMT_HIGH_MESSAGE;
-	f.cx = length;
-	f.dx = (uint32_t)ch->ch_id << 16;
-	f.si = (uintptr_t)data;
-	f.di = ch->ch_cookie_low;
-	f.bp = ch->ch_cookie_high;
-	vmt_backdoor_out(&f);
-	status = VMT_HIGH_HALF(f.bx);
-	return vmt_step_succeeded(status) ? 0 : vmt_step_error(status);
-}
-
 /*
- * Receive the message that is waiting, if there is one; *gotp tells.  It is
- * followed by a NUL that *lengthp does not count.  Returns EMSGSIZE if the
- * message could not be taken: the host knows, and the channel is all right.
- * Returns EIO if the channel is dead.
+ * Receive the message that is waiting.  It is followed by a NUL that *lengthp
+ * does not count.  Returns ENOMSG if there is none; EMSGSIZE if it could not
+ * be taken: the host knows, and the channel is all right; EIO if the channel
+ * is dead.
  */
 int
 vmt_channel_receive(struct vmt_channel *ch, struct vmt_buffer *buffer,
-    size_t *lengthp, bool *gotp)
+    size_t *lengthp)
 {
-	u_int i;
+	u_int tries;
 	int error;
 
 	KASSERT(ch->ch_open);
 
-	for (i = 0; i <= VMT_CHECKPOINT_RETRIES; i++) {
-		if (i > 0)
-			ch->ch_counters[VMT_COUNT_RETRIES].ev_count++;
-		*lengthp = 0;
-		*gotp = false;
-		error = vmt_channel_receive_once(ch, buffer, lengthp, gotp);
-		if (error != EAGAIN)
+	for (tries = 0; ; tries++) {
+		error = vmt_channel_receive_once(ch, buffer, lengthp);
+		if (error != EAGAIN || tries == VMT_CHECKPOINT_RETRIES)
 			break;
+		ch->ch_counters[VMT_COUNT_RETRIES].ev_count++;
 	}
-	if (error == 0 || error == EMSGSIZE)
+	if (error == 0 || error == ENOMSG || error == EMSGSIZE)
 		return error;
 	ch->ch_counters[VMT_COUNT_RECEIVE_ERRORS].ev_count++;
 	return EIO;
@@ -331,93 +251,95 @@ vmt_channel_receive(struct vmt_channel *ch, struct vmt_buffer *buffer,
 
 static int
 vmt_channel_receive_once(struct vmt_channel *ch, struct vmt_buffer *buffer,
-    size_t *lengthp, bool *gotp)
+    size_t *lengthp)
 {
 	struct vmt_frame f;
-	size_t left, length;
+	size_t length;
 	uint32_t status;
+	bool high;
 	int error;
 
 	status = vmt_channel_call(ch, &f, VMT_RECEIVE_SIZE, 0);
 	if (!vmt_step_succeeded(status))
 		return EIO;
 	if ((status & VMT_STATUS_DORECV) == 0)
-		return 0;
+		return ENOMSG;
 	length = (uint32_t)f.bx;
-	if (VMT_HIGH_HALF(f.dx) != VMT_TYPE_SIZE) {
-		vmt_channel_abort(ch, length > 0);
-		return EIO;
-	}
-	if (length > VMT_MESSAGE_MAX ||
-	    vmt_buffer_reserve(buffer, length + 1) != 0) {
-		vmt_channel_abort(ch, length > 0);
-		return EMSGSIZE;
-	}
-
-	left = 0;
-	if (length == 0)
-		error = 0;
-	else if ((status & VMT_STATUS_HIGH_BANDWIDTH) != 0 &&
-	    vmt_machine_has_ports())
-		error = vmt_channel_receive_high(ch, buffer->b_data, length);
-	else
-		error = vmt_channel_receive_low(ch, buffer->b_data, length,
-		    &left);
+	error = 0;
+	if (VMT_HIGH_HALF(f.dx) != VMT_TYPE_SIZE)
+		error = EIO;
+	else if (length > VMT_MESSAGE_MAX ||
+	    vmt_buffer_reserve(buffer, length + 1) != 0)
+		error = EMSGSIZE;
 	if (error != 0) {
-		if (error != EAGAIN)
-			vmt_channel_abort(ch, left > 0);
+		vmt_channel_abort(ch, length > 0);
 		return error;
 	}
 
-	status = vmt_channel_call(ch, &f, VMT_RECEIVE_STATUS,
-	    VMT_STATUS_SUCCESS);
-	if (!vmt_step_succeeded(status))
-		return vmt_step_error(status);
+	high = (status & VMT_STATUS_HIGH_BANDWIDTH) != 0;
+	if (length > 0 && high)
+		error = vmt_channel_move_high(ch, buffer->b_data, length, true);
+	else if (length > 0)
+		error = vmt_channel_receive_low(ch, buffer->b_data, length);
+	if (error == EIO)
+		vmt_channel_abort(ch, !high);
+	if (error != 0)
+		return error;
+
 	buffer->b_data[length] = '\0';
 	*lengthp = length;
-	*gotp = true;
-	return 0;
+	return vmt_step_error(vmt_channel_call(ch, &f, VMT_RECEIVE_STATUS,
+	    VMT_STATUS_SUCCESS));
 }
 
 static int
-vmt_channel_receive_high(struct vmt_channel *ch, uint8_t *data, size_t length)
-{
-	struct vmt_frame f;
-	uint32_t status;
-
-	f.bx = VMT_STATUS_SUCCESS << 16 | VMT_HIGH_MESSAGE;
-	f.cx = length;
-	f.dx = (uint32_t)ch->ch_id << 16;
-	f.si = ch->ch_cookie_high;
-	f.di = (uintptr_t)data;
-	f.bp = ch->ch_cookie_low;
-	vmt_backdoor_in(&f);
-	status = VMT_HIGH_HALF(f.bx);
-	return vmt_step_succeeded(status) ? 0 : vmt_step_error(status);
-}
-
-static int
-vmt_channel_receive_low(struct vmt_channel *ch, uint8_t *data, size_t length,
-    size_t *leftp)
+vmt_channel_receive_low(struct vmt_channel *ch, uint8_t *data, size_t length)
 {
 	struct vmt_frame f;
 	size_t i, n;
-	uint32_t piece, status;
+	uint32_t piece;
+	int error;
 
 	for (; length > 0; data += n, length -= n) {
-		*leftp = length;
-		status = vmt_channel_call(ch, &f, VMT_RECEIVE_PAYLOAD,
-		    VMT_STATUS_SUCCESS);
-		if (!vmt_step_succeeded(status))
-			return vmt_step_error(status);
+		error = vmt_step_error(vmt_channel_call(ch, &f,
+		    VMT_RECEIVE_PAYLOAD, VMT_STATUS_SUCCESS));
+		if (error != 0)
+			return error;
 		if (VMT_HIGH_HALF(f.dx) != VMT_TYPE_PAYLOAD)
 			return EIO;
 		n = MIN(length, VMT_PIECE);
 		for (piece = (uint32_t)f.bx, i = 0; i < n; i++)
 			data[i] = (piece >> (8 * i)) & 0xff;
 	}
-	*leftp = 0;
 	return 0;
+}
+
+/*
+ * Move a payload by the high port, all at once.  Where the cookies are depends
+ * on the direction: they make room for the address.
+ */
+static int
+vmt_channel_move_high(const struct vmt_channel *ch, const void *data,
+    size_t length, bool in)
+{
+	struct vmt_frame f;
+
+	f.ax = VMT_MAGIC;
+	f.bx = VMT_STATUS_SUCCESS << 16 | VMT_HIGH_MESSAGE;
+	f.cx = length;
+	f.dx = (uint32_t)ch->ch_id << 16 | VMT_PORT_HIGH;
+	if (in) {
+		f.si = ch->ch_cookie_high;
+		f.di = (uintptr_t)data;
+		f.bp = ch->ch_cookie_low;
+		vmt_trap_in(&f);
+	} else {
+		f.si = (uintptr_t)data;
+		f.di = ch->ch_cookie_low;
+		f.bp = ch->ch_cookie_high;
+		vmt_trap_out(&f);
+	}
+	return vmt_step_error(VMT_HIGH_HALF(f.bx));
 }
 
 /* Report to the host that its message could not be taken. */
@@ -516,7 +438,6 @@ static int
 vmt_rpc_exchange(struct vmt_softc *sc, size_t length, size_t *lengthp)
 {
 	u_int tries;
-	bool got;
 	int error;
 
 	error = vmt_channel_send(&sc->sc_rpci, sc->sc_command.b_data, length);
@@ -527,8 +448,8 @@ vmt_rpc_exchange(struct vmt_softc *sc, size_t length, size_t *lengthp)
 		if (tries > 0)
 			(void)kpause("vmtreply", false, 1, NULL);
 		error = vmt_channel_receive(&sc->sc_rpci, &sc->sc_reply,
-		    lengthp, &got);
-		if (error != 0 || got)
+		    lengthp);
+		if (error != ENOMSG)
 			return error;
 	}
 	return EIO;

@@ -93,23 +93,39 @@ vmt_counters_detach(struct vmt_softc *sc)
 		evcnt_detach(&sc->sc_counters[i]);
 }
 
-/* The clock's figures; the node's name says which one. */
+/* A number that the administrator sets; it is an int of the softc. */
 int
-vmt_sysctl_clock(SYSCTLFN_ARGS)
+vmt_sysctl_number(SYSCTLFN_ARGS)
 {
 	struct sysctlnode node = *rnode;
 	struct vmt_softc *sc = node.sysctl_data;
-	int64_t value;
+	struct vmt_clock *clock = &sc->sc_clock;
+	const struct vmt_node *n = vmt_nodes;
+	int error, *numberp, value;
 
+	while (strcmp(n->n_name, rnode->sysctl_name) != 0)
+		n++;
+	numberp = (void *)((char *)sc + n->n_offset);
 	mutex_enter(&sc->sc_lock);
-	if (strcmp(rnode->sysctl_name, "steps") == 0)
-		value = sc->sc_clock.c_steps;
-	else
-		value = sc->sc_clock.c_slews;
+	value = *numberp;
 	mutex_exit(&sc->sc_lock);
 
 	node.sysctl_data = &value;
-	return sysctl_lookup(SYSCTLFN_CALL(&node));
+	error = sysctl_lookup(SYSCTLFN_CALL(&node));
+	if (error != 0 || newp == NULL)
+		return error;
+	if (value < n->n_min || value > n->n_max)
+		return EINVAL;
+
+	mutex_enter(&sc->sc_lock);
+	if (numberp == &clock->c_now && value != 0 && clock->c_period == 0)
+		error = EBUSY;	/* switched off */
+	else {
+		*numberp = value;
+		vmt_wake_worker(sc);
+	}
+	mutex_exit(&sc->sc_lock);
+	return error;
 }
 
 /* A text, for sysctl(8) prints quads without a sign. */
@@ -139,14 +155,15 @@ vmt_sysctl_host(SYSCTLFN_ARGS)
 {
 	struct sysctlnode node = *rnode;
 	struct vmt_softc *sc = node.sysctl_data;
-	const struct vmt_clock *clock = &sc->sc_clock;
 	char text[VMT_SYSCTL_HOST_SIZE];
+	size_t n;
+	u_int i;
 
-	(void)snprintf(text, sizeof(text), "synctime %d, period %u, enable %d, "
-	    "startup %d, backward %d, slew %d, percent %u",
-	    clock->c_synctime, clock->c_host_period, clock->c_enable,
-	    clock->c_startup, clock->c_backward, clock->c_slew,
-	    clock->c_percent);
+	for (n = 0, i = 0; i < VMT_SETTINGS && n < sizeof(text); i++) {
+		n += snprintf(text + n, sizeof(text) - n, "%s%s %u",
+		    i > 0 ? ", " : "", vmt_settings[i],
+		    sc->sc_clock.c_setting[i]);
+	}
 	node.sysctl_data = text;
 	return sysctl_lookup(SYSCTLFN_CALL(&node));
 }
@@ -163,80 +180,6 @@ vmt_sysctl_state(SYSCTLFN_ARGS)
 	    sizeof(state));
 	node.sysctl_data = state;
 	return sysctl_lookup(SYSCTLFN_CALL(&node));
-}
-
-int
-vmt_sysctl_period(SYSCTLFN_ARGS)
-{
-	struct sysctlnode node = *rnode;
-	struct vmt_softc *sc = node.sysctl_data;
-	int error, period;
-
-	mutex_enter(&sc->sc_lock);
-	period = sc->sc_clock.c_period;
-	mutex_exit(&sc->sc_lock);
-
-	node.sysctl_data = &period;
-	error = sysctl_lookup(SYSCTLFN_CALL(&node));
-	if (error != 0 || newp == NULL)
-		return error;
-	if (period < VMT_SYSCTL_PERIOD_MIN || period > VMT_SYSCTL_PERIOD_MAX)
-		return EINVAL;
-
-	mutex_enter(&sc->sc_lock);
-	sc->sc_clock.c_period = period;
-	vmt_wake_worker(sc);
-	mutex_exit(&sc->sc_lock);
-	return 0;
-}
-
-int
-vmt_sysctl_follow_host(SYSCTLFN_ARGS)
-{
-	struct sysctlnode node = *rnode;
-	struct vmt_softc *sc = node.sysctl_data;
-	bool follow;
-	int error;
-
-	mutex_enter(&sc->sc_lock);
-	follow = sc->sc_clock.c_follow_host;
-	mutex_exit(&sc->sc_lock);
-
-	node.sysctl_data = &follow;
-	error = sysctl_lookup(SYSCTLFN_CALL(&node));
-	if (error != 0 || newp == NULL)
-		return error;
-
-	mutex_enter(&sc->sc_lock);
-	sc->sc_clock.c_follow_host = follow;
-	vmt_wake_worker(sc);
-	mutex_exit(&sc->sc_lock);
-	return 0;
-}
-
-int
-vmt_sysctl_now(SYSCTLFN_ARGS)
-{
-	struct sysctlnode node = *rnode;
-	struct vmt_softc *sc = node.sysctl_data;
-	int error, now = 0;
-
-	node.sysctl_data = &now;
-	error = sysctl_lookup(SYSCTLFN_CALL(&node));
-	if (error != 0 || newp == NULL)
-		return error;
-	if (now < VMT_SYSCTL_NOW_MIN || now > VMT_SYSCTL_NOW_MAX)
-		return EINVAL;
-
-	mutex_enter(&sc->sc_lock);
-	if (now != 0 && sc->sc_clock.c_period == 0)
-		error = EBUSY;	/* switched off */
-	else if (now != 0) {
-		sc->sc_clock.c_now = true;
-		vmt_wake_worker(sc);
-	}
-	mutex_exit(&sc->sc_lock);
-	return error;
 }
 
 /*

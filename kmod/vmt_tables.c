@@ -18,71 +18,79 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 VMT_LOCAL_TABLE const struct vmt_command vmt_commands[VMT_COMMANDS] = {
-	{ "reset", vmt_do_reset, "ATR toolbox", VMT_ARG_NONE, VMT_LOG_NONE,
-	    VMT_SWITCH_NONE, 0, VMT_COUNTERS },
-	{ "ping", NULL, "", VMT_ARG_NONE, VMT_LOG_NONE, VMT_SWITCH_NONE, 0,
-	    VMT_COUNTERS },
-	{ "Capabilities_Register", vmt_do_capabilities, "", VMT_ARG_NONE,
-	    VMT_LOG_NONE, VMT_SWITCH_NONE, 0, VMT_COUNTERS },
-	{ "OS_Halt", NULL, "", VMT_ARG_NONE, VMT_LOG_HALT, VMT_SWITCH_POWER,
-	    VMT_STATE_HALT, VMT_COUNTERS },
-	{ "OS_Reboot", NULL, "", VMT_ARG_NONE, VMT_LOG_REBOOT, VMT_SWITCH_RESET,
-	    VMT_STATE_REBOOT, VMT_COUNTERS },
-	{ "OS_PowerOn", NULL, "", VMT_ARG_NONE, VMT_LOG_NONE, VMT_SWITCH_NONE,
-	    VMT_STATE_POWER_ON, VMT_COUNTERS },
-	{ "OS_Suspend", NULL, "", VMT_ARG_NONE, VMT_LOG_SUSPEND,
-	    VMT_SWITCH_NONE, VMT_STATE_SUSPEND, VMT_COUNTERS },
-	{ "OS_Resume", vmt_do_resume, "", VMT_ARG_NONE, VMT_LOG_RESUME,
-	    VMT_SWITCH_SLEEP, VMT_STATE_RESUME, VMT_COUNTERS },
-	{ "Set_Option", vmt_do_set_option, "", VMT_ARG_OPTION, VMT_LOG_NONE,
-	    VMT_SWITCH_NONE, 0, VMT_COUNTERS },
-	{ "Time_Synchronize", vmt_do_time_synchronize, "", VMT_ARG_FLAG,
-	    VMT_LOG_NONE, VMT_SWITCH_NONE, 0, VMT_COUNTERS },
-	{ "vmbackup.start", vmt_do_backup_start, "", VMT_ARG_TEXT, VMT_LOG_NONE,
-	    VMT_SWITCH_NONE, 0, VMT_COUNTERS },
-	{ "vmbackup.startWithOpts", vmt_do_backup_start_options, "",
-	    VMT_ARG_DATA, VMT_LOG_NONE, VMT_SWITCH_NONE, 0, VMT_COUNTERS },
-	{ "vmbackup.snapshotDone", vmt_do_backup_done, "", VMT_ARG_TEXT,
-	    VMT_LOG_NONE, VMT_SWITCH_NONE, 0, VMT_COUNTERS },
-	{ "vmbackup.abort", vmt_do_backup_abort, "", VMT_ARG_TEXT, VMT_LOG_NONE,
-	    VMT_SWITCH_NONE, 0, VMT_COUNTERS },
+	{ "reset", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_NONE, VMT_SWITCH_NONE, 0,
+	    vmt_do_reset, "ATR toolbox" },
+	{ "ping", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_NONE, VMT_SWITCH_NONE, 0,
+	    NULL, "" },
+	{ "Capabilities_Register", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_NONE,
+	    VMT_SWITCH_NONE, 0, vmt_do_capabilities, "" },
+	{ "OS_Halt", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_HALT, VMT_SWITCH_POWER,
+	    VMT_STATE_HALT, NULL, "" },
+	{ "OS_Reboot", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_REBOOT,
+	    VMT_SWITCH_RESET, VMT_STATE_REBOOT, NULL, "" },
+	{ "OS_PowerOn", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_NONE,
+	    VMT_SWITCH_NONE, VMT_STATE_POWER_ON, NULL, "" },
+	{ "OS_Suspend", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_SUSPEND,
+	    VMT_SWITCH_NONE, VMT_STATE_SUSPEND, NULL, "" },
+	{ "OS_Resume", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_RESUME,
+	    VMT_SWITCH_SLEEP, VMT_STATE_RESUME, vmt_do_resume, "" },
+	{ "Set_Option", VMT_ARG_OPTION, VMT_COUNTERS, VMT_LOG_NONE,
+	    VMT_SWITCH_NONE, 0, vmt_do_set_option, "" },
+	{ "Time_Synchronize", VMT_ARG_FLAG, VMT_COUNTERS, VMT_LOG_NONE,
+	    VMT_SWITCH_NONE, 0, vmt_do_time_synchronize, "" },
+	{ "vmbackup.start", VMT_ARG_TEXT, VMT_COUNTERS, VMT_LOG_NONE,
+	    VMT_SWITCH_NONE, 0, vmt_do_backup_start, "" },
+	{ "vmbackup.startWithOpts", VMT_ARG_DATA, VMT_COUNTERS, VMT_LOG_NONE,
+	    VMT_SWITCH_NONE, 0, vmt_do_backup_start_options, "" },
+	{ "vmbackup.snapshotDone", VMT_ARG_TEXT, VMT_COUNTERS, VMT_LOG_NONE,
+	    VMT_SWITCH_NONE, 0, vmt_do_backup_done, "" },
+	{ "vmbackup.abort", VMT_ARG_TEXT, VMT_COUNTERS, VMT_LOG_NONE,
+	    VMT_SWITCH_NONE, 0, vmt_do_backup_abort, "" },
 };
 
 VMT_LOCAL_TABLE const struct vmt_notice vmt_notices[VMT_NOTICES] = {
-	{ VMT_RPC_STATECHANGE, vmt_rpc_statechange },
+	{ VMT_RPC_STATECHANGE, "tools.capability.statechange " },
 };
 
 VMT_LOCAL_TABLE const struct vmt_option vmt_options[VMT_OPTIONS] = {
-	{ "broadcastIP", VMT_VALUE_FLAG, vmt_option_broadcast_address },
-	{ "synctime", VMT_VALUE_FLAG, vmt_option_host_synctime },
-	{ "synctime.period", VMT_VALUE_SECONDS, vmt_option_host_period },
-	{ "time.synchronize.tools.enable", VMT_VALUE_FLAG,
-	    vmt_option_host_enable },
-	{ "time.synchronize.tools.startup", VMT_VALUE_FLAG,
+	{ "broadcastIP", VMT_VALUE_FLAG, VMT_SETTINGS,
+	    vmt_option_broadcast_address },
+	{ "synctime", VMT_VALUE_FLAG, VMT_SETTING_SYNCTIME,
+	    vmt_option_host_synctime },
+	{ "synctime.period", VMT_VALUE_SECONDS, VMT_SETTING_PERIOD, NULL },
+	{ "time.synchronize.tools.enable", VMT_VALUE_FLAG, VMT_SETTING_ENABLE,
+	    NULL },
+	{ "time.synchronize.tools.startup", VMT_VALUE_FLAG, VMT_SETTING_STARTUP,
 	    vmt_option_host_startup },
 	{ "time.synchronize.tools.startup.backward", VMT_VALUE_FLAG,
-	    vmt_option_host_backward },
+	    VMT_SETTING_BACKWARD, NULL },
 	{ "time.synchronize.tools.slewCorrection", VMT_VALUE_SWITCH,
-	    vmt_option_host_slew },
+	    VMT_SETTING_SLEW, NULL },
 	{ "time.synchronize.tools.percentCorrection", VMT_VALUE_PERCENT,
-	    vmt_option_host_percent },
-	{ "time.synchronize.guest.resync", VMT_VALUE_IGNORED, NULL },
-	{ "time.synchronize.guest.resync.timeout", VMT_VALUE_IGNORED, NULL },
-	{ "time.synchronize.allow", VMT_VALUE_IGNORED, NULL },
-	{ "toolScripts.afterPowerOn", VMT_VALUE_IGNORED, NULL },
-	{ "toolScripts.beforePowerOff", VMT_VALUE_IGNORED, NULL },
-	{ "toolScripts.afterResume", VMT_VALUE_IGNORED, NULL },
-	{ "toolScripts.beforeSuspend", VMT_VALUE_IGNORED, NULL },
-	{ "copypaste", VMT_VALUE_IGNORED, NULL },
-	{ "enableDnD", VMT_VALUE_IGNORED, NULL },
-	{ "autohide", VMT_VALUE_IGNORED, NULL },
-	{ "mapRootHgfsShare", VMT_VALUE_IGNORED, NULL },
-	{ "linkRootHgfsShare", VMT_VALUE_IGNORED, NULL },
-	{ "enableMessageBusTunnel", VMT_VALUE_IGNORED, NULL },
-	{ "guestLogLevel", VMT_VALUE_IGNORED, NULL },
-	{ "enableAppInfo", VMT_VALUE_IGNORED, NULL },
-	{ "enableGuestStoreAccess", VMT_VALUE_IGNORED, NULL },
-	{ "enableDeviceHelper", VMT_VALUE_IGNORED, NULL },
+	    VMT_SETTING_PERCENT, NULL },
+	{ "time.synchronize.guest.resync", VMT_VALUE_IGNORED, VMT_SETTINGS,
+	    NULL },
+	{ "time.synchronize.guest.resync.timeout", VMT_VALUE_IGNORED,
+	    VMT_SETTINGS, NULL },
+	{ "time.synchronize.allow", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "toolScripts.afterPowerOn", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "toolScripts.beforePowerOff", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "toolScripts.afterResume", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "toolScripts.beforeSuspend", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "copypaste", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "enableDnD", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "autohide", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "mapRootHgfsShare", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "linkRootHgfsShare", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "enableMessageBusTunnel", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "guestLogLevel", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "enableAppInfo", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "enableGuestStoreAccess", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+	{ "enableDeviceHelper", VMT_VALUE_IGNORED, VMT_SETTINGS, NULL },
+};
+
+VMT_LOCAL_TABLE const char * const vmt_settings[VMT_SETTINGS] = {
+	"synctime", "period", "enable", "startup", "backward", "slew", "percent"
 };
 
 VMT_LOCAL_TABLE const int vmt_poll_steps[VMT_POLL_STEPS] = {
@@ -138,9 +146,8 @@ VMT_LOCAL_TABLE const struct vmt_info_item vmt_info_items[VMT_INFOS] = {
 };
 
 VMT_LOCAL_TABLE const struct vmt_nic_method vmt_nic_methods[VMT_NIC_METHODS] = {
-	{ 10, 2048, vmt_nic_encode_v3 },
-	{ 9, 64, vmt_nic_encode_v3 },
-	{ 2, 8, vmt_nic_encode_v1 },
+	{ 10, 2048 },
+	{ 9, 64 },
 };
 
 VMT_LOCAL_TABLE const char * const vmt_disk_types[VMT_DISK_TYPES] = {
@@ -179,31 +186,37 @@ VMT_LOCAL_TABLE const struct vmt_counter vmt_counters[VMT_COUNTERS] = {
 };
 
 VMT_LOCAL_TABLE const struct vmt_node vmt_nodes[VMT_NODES] = {
-	{ "uuid", "BIOS UUID of the virtual machine",
-	    NULL, offsetof(struct vmt_softc, sc_uuid), 40, 0, CTLFLAG_READONLY,
-	    CTLTYPE_STRING },
-	{ "rpc", "Send an RPCI command to the host, read its reply",
-	    vmt_sysctl_rpc, 0, 16384, 0, CTLFLAG_READWRITE, CTLTYPE_STRING },
-	{ "clock_sync", "Clock synchronisation with the host",
-	    NULL, 0, 0, 0, CTLFLAG_READONLY, CTLTYPE_NODE },
-	{ "period", "Seconds between synchronisations, 0 = never",
-	    vmt_sysctl_period, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_INT },
-	{ "follow_host", "Let the host's time switches decide",
-	    vmt_sysctl_follow_host, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_BOOL },
-	{ "now", "Write 1 to synchronise now",
-	    vmt_sysctl_now, 0, 0, 1, CTLFLAG_READWRITE, CTLTYPE_INT },
-	{ "offset", "Host minus guest at the last look, microseconds",
-	    vmt_sysctl_offset, 0, 24, 1, CTLFLAG_READONLY, CTLTYPE_STRING },
-	{ "steps", "Times the clock was stepped",
-	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD },
-	{ "slews", "Times the clock was slewed",
-	    vmt_sysctl_clock, 0, 0, 1, CTLFLAG_READONLY, CTLTYPE_QUAD },
-	{ "state", "What the clock does, or why not",
-	    vmt_sysctl_state, 0, 64, 1, CTLFLAG_READONLY, CTLTYPE_STRING },
-	{ "host", "Time switches of the virtual machine, as the host set them",
-	    vmt_sysctl_host, 0, 128, 1, CTLFLAG_READONLY, CTLTYPE_STRING },
-	{ "stats", "Counters",
-	    NULL, 0, 0, 0, CTLFLAG_READONLY, CTLTYPE_NODE },
+	{ "uuid", CTLTYPE_STRING, CTLFLAG_READONLY, 0, 40, NULL, 0, 0,
+	    offsetof(struct vmt_softc, sc_uuid),
+	    "BIOS UUID of the virtual machine" },
+	{ "rpc", CTLTYPE_STRING, CTLFLAG_READWRITE, 0, 16384, vmt_sysctl_rpc, 0,
+	    0, 0, "Send an RPCI command to the host, read its reply" },
+	{ "clock_sync", CTLTYPE_NODE, CTLFLAG_READONLY, 0, 0, NULL, 0, 0, 0,
+	    "Clock synchronisation with the host" },
+	{ "period", CTLTYPE_INT, CTLFLAG_READWRITE, 1, 0, vmt_sysctl_number, 0,
+	    2147483, offsetof(struct vmt_softc, sc_clock.c_period),
+	    "Seconds between synchronisations, 0 = never" },
+	{ "follow_host", CTLTYPE_INT, CTLFLAG_READWRITE, 1, 0,
+	    vmt_sysctl_number, 0, 1, offsetof(struct vmt_softc,
+	    sc_clock.c_follow_host), "Let the host's time switches decide" },
+	{ "now", CTLTYPE_INT, CTLFLAG_READWRITE, 1, 0, vmt_sysctl_number, 0, 1,
+	    offsetof(struct vmt_softc, sc_clock.c_now),
+	    "Write 1 to synchronise now" },
+	{ "offset", CTLTYPE_STRING, CTLFLAG_READONLY, 1, 24, vmt_sysctl_offset,
+	    0, 0, 0, "Host minus guest at the last look, microseconds" },
+	{ "steps", CTLTYPE_QUAD, CTLFLAG_READONLY, 1, 0, NULL, 0, 0,
+	    offsetof(struct vmt_softc, sc_clock.c_steps),
+	    "Times the clock was stepped" },
+	{ "slews", CTLTYPE_QUAD, CTLFLAG_READONLY, 1, 0, NULL, 0, 0,
+	    offsetof(struct vmt_softc, sc_clock.c_slews),
+	    "Times the clock was slewed" },
+	{ "state", CTLTYPE_STRING, CTLFLAG_READONLY, 1, 64, vmt_sysctl_state, 0,
+	    0, 0, "What the clock does, or why not" },
+	{ "host", CTLTYPE_STRING, CTLFLAG_READONLY, 1, 128, vmt_sysctl_host, 0,
+	    0, 0,
+	    "Time switches of the virtual machine, as the host set them" },
+	{ "stats", CTLTYPE_NODE, CTLFLAG_READONLY, 0, 0, NULL, 0, 0, 0,
+	    "Counters" },
 };
 
 int
@@ -222,11 +235,6 @@ vmt_format(enum vmt_info item, char *value, size_t size)
 		return snprintf(value, size, "%s", VMT_GUEST_HOSTNAME);
 	case VMT_INFO_UPTIME:
 		return snprintf(value, size, "%ju", VMT_GUEST_UPTIME);
-	case VMT_FORMAT_SHORT:
-		return snprintf(value, size, "%s", VMT_GUEST_SHORT_NAME);
-	case VMT_FORMAT_FULL:
-		return snprintf(value, size, "%s %s %s", VMT_GUEST_OSTYPE,
-		    VMT_GUEST_OSRELEASE, VMT_GUEST_MACHINE_ARCH);
 	case VMT_FORMAT_PAIRS:
 		return snprintf(value, size,
 		    "architecture='%s' "
@@ -274,21 +282,6 @@ vmt_get_uuid(uint32_t *word0, uint32_t *word1, uint32_t *word2, uint32_t *word3)
 	return true;
 }
 
-/* Host time, 32-bit seconds.  The last resort of the clock. */
-bool
-vmt_get_time(uint32_t *seconds, uint32_t *microseconds, uint32_t *max_lag)
-{
-	struct vmt_frame f = { .ax = 0 };
-
-	vmt_backdoor_command(&f, VMT_COMMAND_GET_TIME);
-	if ((uint32_t)f.ax == 0xffffffffU)
-		return false;
-	*seconds = (uint32_t)f.ax;
-	*microseconds = (uint32_t)f.bx;
-	*max_lag = (uint32_t)f.cx;
-	return true;
-}
-
 /* Drops the timer interrupts that a clock step has made up for. */
 void
 vmt_stop_catch_up(void)
@@ -328,116 +321,4 @@ vmt_get_time_full_with_lag(uint64_t *seconds, uint32_t *microseconds,
 	*max_lag = (uint32_t)f.cx;
 	*lag = (uint32_t)f.di;
 	return true;
-}
-
-/* The tools service of that name serves every kind of request. */
-int
-vmt_rpc_unified_loop(struct vmt_softc *sc, const char *name)
-{
-
-	return vmt_rpc_send(sc, false, NULL, 0,
-	    "vmx.capability.unified_loop %s", name);
-}
-
-/* Set at start, cleared when the service goes away. */
-int
-vmt_rpc_hgfs_server(struct vmt_softc *sc, const char *name, bool on)
-{
-
-	return vmt_rpc_send(sc, false, NULL, 0,
-	    "tools.capability.hgfs_server %s %d", name, on ? 1 : 0);
-}
-
-/* Without it the power buttons of the user interface stay grey. */
-int
-vmt_rpc_statechange(struct vmt_softc *sc)
-{
-
-	return vmt_rpc_send(sc, false, NULL, 0,
-	    "tools.capability.statechange ");
-}
-
-/* Tools version; 2147483647 is "managed by the guest". */
-int
-vmt_rpc_version(struct vmt_softc *sc, uint32_t tools_version)
-{
-
-	return vmt_rpc_send(sc, false, NULL, 0,
-	    "tools.set.version %u", tools_version);
-}
-
-/* Version and where the tools come from. */
-int
-vmt_rpc_version_type(struct vmt_softc *sc, uint32_t tools_version,
-    uint32_t kind)
-{
-
-	return vmt_rpc_send(sc, false, NULL, 0,
-	    "tools.set.versiontype %u %u", tools_version, kind);
-}
-
-/* Says whether a power request was accepted. */
-int
-vmt_rpc_state_status(struct vmt_softc *sc, bool success, uint32_t state)
-{
-
-	return vmt_rpc_send(sc, false, NULL, 0,
-	    "tools.os.statechange.status %d %u", success ? 1 : 0, state);
-}
-
-/* A line for the host's vmware.log. */
-int
-vmt_rpc_log(struct vmt_softc *sc, const char *name, const char *message)
-{
-
-	return vmt_rpc_send(sc, false, NULL, 0,
-	    "log %s: %s", name, message);
-}
-
-/* One item of guest information. */
-int
-vmt_rpc_set_guest_info(struct vmt_softc *sc, uint32_t key, const char *value)
-{
-
-	return vmt_rpc_send(sc, true, NULL, 0,
-	    "SetGuestInfo  %u %s", key, value);
-}
-
-/* The same with a binary value. */
-int
-vmt_rpc_set_guest_info_binary(struct vmt_softc *sc, uint32_t key,
-    const void *value, size_t value_size)
-{
-
-	return vmt_rpc_send(sc, true, value, value_size,
-	    "SetGuestInfo  %u ", key);
-}
-
-/* The mounted file systems as JSON. */
-int
-vmt_rpc_set_disk_info(struct vmt_softc *sc, const void *value,
-    size_t value_size)
-{
-
-	return vmt_rpc_send(sc, true, value, value_size,
-	    "SetGuestDiskInfo ");
-}
-
-/* Sets a guest variable. */
-int
-vmt_rpc_info_set(struct vmt_softc *sc, const char *key, const char *value)
-{
-
-	return vmt_rpc_send(sc, false, NULL, 0,
-	    "info-set guestinfo.%s %s", key, value);
-}
-
-/* A step of a quiesced snapshot. */
-int
-vmt_rpc_backup_event(struct vmt_softc *sc, const char *event, uint32_t code,
-    const char *detail)
-{
-
-	return vmt_rpc_send(sc, false, NULL, 0,
-	    "vmbackup.eventSet %s %u %s", event, code, detail);
 }

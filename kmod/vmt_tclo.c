@@ -57,8 +57,7 @@ static bool	vmt_is_dying(struct vmt_softc *);
 static void	vmt_channel_contended(struct vmt_softc *, int64_t);
 static void	vmt_register_capabilities(struct vmt_softc *, int64_t);
 static bool	vmt_rpc_check(struct vmt_softc *, const char *, int);
-static void	vmt_forget_sent(struct vmt_softc *);
-static int	vmt_set_option(struct vmt_softc *, const char *, const char *);
+static bool	vmt_parse_option(enum vmt_value, const char *, u_int *);
 static bool	vmt_parse_number(const char *, u_int *);
 
 /*
@@ -227,7 +226,6 @@ static bool
 vmt_tclo_poll(struct vmt_softc *sc, int64_t now)
 {
 	size_t length;
-	bool got;
 	int error;
 
 	error = vmt_channel_send(&sc->sc_tclo, sc->sc_answer,
@@ -241,10 +239,11 @@ vmt_tclo_poll(struct vmt_softc *sc, int64_t now)
 	 */
 	vmt_raise_event(sc);
 
-	got = false;
 	if (error == 0)
 		error = vmt_channel_receive(&sc->sc_tclo, &sc->sc_message,
-		    &length, &got);
+		    &length);
+	if (error == ENOMSG)
+		return false;
 	if (error == EMSGSIZE && ++sc->sc_refusals < VMT_REFUSALS) {
 		vmt_tclo_answer(sc, VMT_TCLO_FAILURE, VMT_ERROR_TOO_LARGE);
 		return false;
@@ -253,8 +252,6 @@ vmt_tclo_poll(struct vmt_softc *sc, int64_t now)
 		vmt_tclo_lose(sc, now, error);
 		return false;
 	}
-	if (!got)
-		return false;
 	sc->sc_refusals = 0;
 	sc->sc_counters[VMT_COUNT_MESSAGES].ev_count++;
 	vmt_tclo_dispatch(sc, (char *)sc->sc_message.b_data, length);
@@ -404,18 +401,8 @@ vmt_do_reset(struct vmt_softc *sc, const struct vmt_message *message)
 	sc->sc_broadcast = false;
 	vmt_clock_forget(sc);
 	vmt_backup_reset(sc);
-	vmt_forget_sent(sc);
-	return NULL;
-}
-
-/* Send all guest information again. */
-static void
-vmt_forget_sent(struct vmt_softc *sc)
-{
-
 	vmt_info_forget(sc);
-	vmt_nic_forget(sc);
-	vmt_disk_forget(sc);
+	return NULL;
 }
 
 /* Report to the host what the driver can do. */
@@ -449,7 +436,8 @@ vmt_register_capabilities(struct vmt_softc *sc, int64_t now)
 	if (!vmt_rpc_check(sc, VMT_RPC_HGFS_SERVER, error))
 		all = false;
 	for (i = 0; i < VMT_NOTICES; i++) {
-		error = (*vmt_notices[i].n_send)(sc);
+		error = vmt_rpc_send(sc, false, NULL, 0, "%s",
+		    vmt_notices[i].n_text);
 		if (!vmt_rpc_check(sc, vmt_notices[i].n_name, error))
 			all = false;
 	}
@@ -490,23 +478,53 @@ vmt_do_resume(struct vmt_softc *sc, const struct vmt_message *message)
 
 	(void)vmt_clock_sync(sc, VMT_CLOCK_FORWARD);
 	vmt_entropy_stir(sc);
-	vmt_forget_sent(sc);
+	vmt_info_forget(sc);
 	return NULL;
 }
 
 const char *
 vmt_do_set_option(struct vmt_softc *sc, const struct vmt_message *message)
 {
+	const struct vmt_option *o;
+	u_int i, value = 0;
 
-	switch (vmt_set_option(sc, message->m_name, message->m_text)) {
-	case 0:
-		return NULL;
-	case ENOENT:
-	case EINVAL:
-		return VMT_ERROR_OPTION;
-	default:
-		return VMT_ERROR_OPTION_FAILED;
+	for (i = 0; i < VMT_OPTIONS; i++) {
+		if (strcmp(vmt_options[i].o_name, message->m_name) == 0)
+			break;
 	}
+	o = &vmt_options[i];
+	if (i == VMT_OPTIONS ||
+	    !vmt_parse_option(o->o_type, message->m_text, &value))
+		return VMT_ERROR_OPTION;
+	if (o->o_action != NULL && (*o->o_action)(sc, value) != 0)
+		return VMT_ERROR_OPTION_FAILED;
+	if (o->o_setting != VMT_SETTINGS)
+		sc->sc_clock.c_setting[o->o_setting] = value;
+	return NULL;
+}
+
+/* Returns whether the text is a value of this type. */
+static bool
+vmt_parse_option(enum vmt_value type, const char *text, u_int *valuep)
+{
+	const bool valid = vmt_parse_number(text, valuep);
+
+	switch (type) {
+	case VMT_VALUE_FLAG:
+		return valid && *valuep <= 1;
+	case VMT_VALUE_SWITCH:
+		*valuep = !valid || *valuep != 0;
+		return true;
+	case VMT_VALUE_SECONDS:
+		return valid;
+	case VMT_VALUE_PERCENT:
+		if (!valid || *valuep < 1 || *valuep > 100)
+			*valuep = VMT_CLOCK_PERCENT;
+		return true;
+	case VMT_VALUE_IGNORED:
+		return true;
+	}
+	return false;
 }
 
 const char *
@@ -516,46 +534,6 @@ vmt_do_time_synchronize(struct vmt_softc *sc,
 
 	return vmt_clock_sync(sc, message->m_flag ?
 	    VMT_CLOCK_BACK : VMT_CLOCK_FORWARD) == 0 ? NULL : VMT_ERROR_TIME;
-}
-
-/*
- * Set an option.  Returns ENOENT if there is none of that name, EINVAL if
- * the value is none of its values, or what went wrong in carrying it out.
- */
-static int
-vmt_set_option(struct vmt_softc *sc, const char *name, const char *value)
-{
-	const struct vmt_option *o;
-	u_int i, number = 0;
-	bool valid;
-
-	for (i = 0; i < VMT_OPTIONS; i++) {
-		if (strcmp(vmt_options[i].o_name, name) == 0)
-			break;
-	}
-	if (i == VMT_OPTIONS)
-		return ENOENT;
-	o = &vmt_options[i];
-	if (o->o_type == VMT_VALUE_IGNORED)
-		return 0;
-	valid = vmt_parse_number(value, &number);
-	switch (o->o_type) {
-	case VMT_VALUE_FLAG:
-		valid = valid && number <= 1;
-		break;
-	case VMT_VALUE_SWITCH:
-		number = !valid || number != 0;
-		valid = true;
-		break;
-	case VMT_VALUE_PERCENT:
-		if (!valid || number < 1 || number > 100)
-			number = VMT_CLOCK_PERCENT;
-		valid = true;
-		break;
-	default:
-		break;
-	}
-	return valid ? (*o->o_action)(sc, number) : EINVAL;
 }
 
 /* A decimal number without sign, and nothing else. */
@@ -586,32 +564,15 @@ vmt_option_broadcast_address(struct vmt_softc *sc, u_int on)
 	return sc->sc_broadcast ? vmt_nic_broadcast(sc) : 0;
 }
 
+/* Periodic synchronisation begins with a look, if the host says so. */
 int
 vmt_option_host_synctime(struct vmt_softc *sc, u_int on)
 {
-	struct vmt_clock *clock = &sc->sc_clock;
-	const bool before = clock->c_synctime;
+	const u_int *setting = sc->sc_clock.c_setting;
 
-	clock->c_synctime = on != 0;
-	if (!before && clock->c_synctime && clock->c_enable &&
-	    vmt_clock_follows_host(sc))
+	if (on != 0 && setting[VMT_SETTING_SYNCTIME] == 0 &&
+	    setting[VMT_SETTING_ENABLE] != 0 && vmt_clock_follows_host(sc))
 		(void)vmt_clock_sync(sc, VMT_CLOCK_BACK);
-	return 0;
-}
-
-int
-vmt_option_host_period(struct vmt_softc *sc, u_int seconds)
-{
-
-	sc->sc_clock.c_host_period = seconds;
-	return 0;
-}
-
-int
-vmt_option_host_enable(struct vmt_softc *sc, u_int on)
-{
-
-	sc->sc_clock.c_enable = on != 0;
 	return 0;
 }
 
@@ -620,37 +581,14 @@ int
 vmt_option_host_startup(struct vmt_softc *sc, u_int on)
 {
 	struct vmt_clock *clock = &sc->sc_clock;
-	const bool first = !clock->c_startup;
 
-	if (on == 0)
+	if (on == 0 || clock->c_startup)
 		return 0;
 	clock->c_startup = true;
-	if (first && vmt_clock_follows_host(sc))
-		(void)vmt_clock_sync(sc, clock->c_backward ?
+	if (vmt_clock_follows_host(sc)) {
+		(void)vmt_clock_sync(sc,
+		    clock->c_setting[VMT_SETTING_BACKWARD] != 0 ?
 		    VMT_CLOCK_BACK : VMT_CLOCK_FORWARD);
-	return 0;
-}
-
-int
-vmt_option_host_backward(struct vmt_softc *sc, u_int on)
-{
-
-	sc->sc_clock.c_backward = on != 0;
-	return 0;
-}
-
-int
-vmt_option_host_slew(struct vmt_softc *sc, u_int on)
-{
-
-	sc->sc_clock.c_slew = on != 0;
-	return 0;
-}
-
-int
-vmt_option_host_percent(struct vmt_softc *sc, u_int percent)
-{
-
-	sc->sc_clock.c_percent = percent;
+	}
 	return 0;
 }

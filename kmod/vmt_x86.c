@@ -8,9 +8,11 @@
  * VMware watches two I/O ports.  The low one takes a command in registers,
  * the high one a whole buffer by string I/O.  The host may change any of the
  * registers and any memory.  Each trap is a function of its own, so that the
- * host is called from five places only: three with ports, and two with an
- * instruction that does what the low port does.  The instructions are for
- * guests whose memory is encrypted and whose ports do not answer.
+ * host is called from three places only.
+ *
+ * VMCALL and VMMCALL do what the low port does.  They are for guests whose
+ * memory is encrypted and whose ports do not answer (SEV-ES, TDX); NetBSD does
+ * not run as such a guest.
  */
 
 #include <sys/cdefs.h>
@@ -26,13 +28,6 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <x86/cpuvar.h>
 
 #include "vmtvar.h"
-
-static void	vmt_trap_low(struct vmt_frame *) VMT_TRAP_FUNCTION;
-static void	vmt_trap_vmcall(struct vmt_frame *) VMT_TRAP_FUNCTION;
-static void	vmt_trap_vmmcall(struct vmt_frame *) VMT_TRAP_FUNCTION;
-
-/* The instruction to use instead of the ports, if any. */
-static void	(*vmt_instruction)(struct vmt_frame *);
 
 #if defined(__x86_64__)
 
@@ -83,25 +78,11 @@ static void	(*vmt_instruction)(struct vmt_frame *);
 
 #endif
 
-static void
+void
 vmt_trap_low(struct vmt_frame *f)
 {
 
 	VMT_TRAP(f, "inl %%dx, %%eax");
-}
-
-static void
-vmt_trap_vmcall(struct vmt_frame *f)
-{
-
-	VMT_TRAP(f, "vmcall");
-}
-
-static void
-vmt_trap_vmmcall(struct vmt_frame *f)
-{
-
-	VMT_TRAP(f, "vmmcall");
 }
 
 void
@@ -116,20 +97,6 @@ vmt_trap_out(struct vmt_frame *f)
 {
 
 	VMT_TRAP(f, "rep outsb");
-}
-
-/* One command; the caller has set ax, cx and the upper half of dx. */
-void
-vmt_machine_call(struct vmt_frame *f)
-{
-
-	if (vmt_instruction != NULL) {
-		f->dx |= VMT_CALL_LOW;
-		(*vmt_instruction)(f);
-	} else {
-		f->dx |= VMT_PORT_LOW;
-		vmt_trap_low(f);
-	}
 }
 
 bool
@@ -156,40 +123,4 @@ vmt_machine_is_vmware(void)
 	memcpy(vendor, &regs[1], sizeof(vendor) - 1);
 	vendor[sizeof(vendor) - 1] = '\0';
 	return strcmp(vendor, VMT_VENDOR) == 0;
-}
-
-/*
- * From now on call the host by its ports, or by the instruction that the
- * processor offers.  Returns false if it offers none: it would fault then.
- */
-bool
-vmt_machine_select(bool instruction)
-{
-	uint32_t regs[4];
-
-	vmt_instruction = NULL;
-	if (!instruction)
-		return true;
-	if (!vmt_machine_is_vmware())
-		return false;
-	x86_cpuid(VMT_CPUID_VENDOR, regs);
-	if (regs[0] < VMT_CPUID_CALLS)
-		return false;
-	x86_cpuid(VMT_CPUID_CALLS, regs);
-	if ((regs[2] & VMT_CPUID_VMCALL) != 0)
-		vmt_instruction = vmt_trap_vmcall;
-	else if ((regs[2] & VMT_CPUID_VMMCALL) != 0)
-		vmt_instruction = vmt_trap_vmmcall;
-	return vmt_instruction != NULL;
-}
-
-/*
- * Can the host reach into our memory?  Not where the ports do not answer:
- * what it would find there is encrypted.
- */
-bool
-vmt_machine_has_ports(void)
-{
-
-	return vmt_instruction == NULL;
 }

@@ -32,7 +32,6 @@
 #define	VMT_MAGIC		0x564d5868U
 #define	VMT_PORT_LOW		0x5658U
 #define	VMT_PORT_HIGH		0x5659U
-#define	VMT_CALL_LOW		0	/* of an instruction */
 #define	VMT_ARM_MAGIC		0x86UL	/* of x7 */
 #define	VMT_ARM_LOW		0x0eUL
 #define	VMT_ARM_HIGH_IN		0x1cUL
@@ -41,19 +40,14 @@
 #define	VMT_CPUID_HYPERVISOR	__BIT(31)
 #define	VMT_CPUID_VENDOR	0x40000000U
 #define	VMT_VENDOR		"VMwareVMware"
-#define	VMT_CPUID_CALLS		0x40000010U
-#define	VMT_CPUID_VMMCALL	__BIT(0)
-#define	VMT_CPUID_VMCALL	__BIT(1)
 #define	VMT_COMMAND_GET_VERSION	10
 #define	VMT_COMMAND_GET_UUID	19
-#define	VMT_COMMAND_GET_TIME	23
 #define	VMT_COMMAND_STOP_CATCH_UP	24
 #define	VMT_COMMAND_GET_TIME_FULL	46
 #define	VMT_COMMAND_GET_TIME_FULL_WITH_LAG	55
 #define	VMT_COMMAND_MESSAGE	30
 VMT_LOCAL bool	vmt_get_version(uint32_t *);
 VMT_LOCAL bool	vmt_get_uuid(uint32_t *, uint32_t *, uint32_t *, uint32_t *);
-VMT_LOCAL bool	vmt_get_time(uint32_t *, uint32_t *, uint32_t *);
 VMT_LOCAL void	vmt_stop_catch_up(void);
 VMT_LOCAL bool	vmt_get_time_full(uint64_t *, uint32_t *, uint32_t *);
 VMT_LOCAL bool	vmt_get_time_full_with_lag(uint64_t *, uint32_t *, uint32_t *,
@@ -93,35 +87,51 @@ VMT_LOCAL bool	vmt_get_time_full_with_lag(uint64_t *, uint32_t *, uint32_t *,
 #define	VMT_RPCI_FAILURE	"0 "
 #define	VMT_SERVICE		"toolbox"
 #define	VMT_TOOLS_VERSION	0x7fffffffU
-#define	VMT_TOOLS_KIND		3
+#define	VMT_TOOLS_KIND		3U
 #define	VMT_RPC_UNIFIED_LOOP	"vmx.capability.unified_loop"
-VMT_LOCAL int	vmt_rpc_unified_loop(struct vmt_softc *, const char *);
 #define	VMT_RPC_HGFS_SERVER	"tools.capability.hgfs_server"
-VMT_LOCAL int	vmt_rpc_hgfs_server(struct vmt_softc *, const char *, bool);
 #define	VMT_RPC_STATECHANGE	"tools.capability.statechange"
-VMT_LOCAL int	vmt_rpc_statechange(struct vmt_softc *);
 #define	VMT_RPC_VERSION		"tools.set.version"
-VMT_LOCAL int	vmt_rpc_version(struct vmt_softc *, uint32_t);
 #define	VMT_RPC_VERSION_TYPE	"tools.set.versiontype"
-VMT_LOCAL int	vmt_rpc_version_type(struct vmt_softc *, uint32_t, uint32_t);
 #define	VMT_RPC_STATE_STATUS	"tools.os.statechange.status"
-VMT_LOCAL int	vmt_rpc_state_status(struct vmt_softc *, bool, uint32_t);
 #define	VMT_RPC_LOG		"log"
-VMT_LOCAL int	vmt_rpc_log(struct vmt_softc *, const char *, const char *);
 #define	VMT_RPC_SET_GUEST_INFO	"SetGuestInfo"
-VMT_LOCAL int	vmt_rpc_set_guest_info(struct vmt_softc *, uint32_t,
-	    const char *);
 #define	VMT_RPC_SET_GUEST_INFO_BINARY	"SetGuestInfo"
-VMT_LOCAL int	vmt_rpc_set_guest_info_binary(struct vmt_softc *, uint32_t,
-	    const void *, size_t);
 #define	VMT_RPC_SET_DISK_INFO	"SetGuestDiskInfo"
-VMT_LOCAL int	vmt_rpc_set_disk_info(struct vmt_softc *, const void *, size_t);
 #define	VMT_RPC_INFO_SET	"info-set"
-VMT_LOCAL int	vmt_rpc_info_set(struct vmt_softc *, const char *,
-	    const char *);
 #define	VMT_RPC_BACKUP_EVENT	"vmbackup.eventSet"
-VMT_LOCAL int	vmt_rpc_backup_event(struct vmt_softc *, const char *, uint32_t,
-	    const char *);
+#define	vmt_rpc_unified_loop(sc, name)					\
+	vmt_rpc_send(sc, false, NULL, 0,				\
+	    "vmx.capability.unified_loop %s", name)
+#define	vmt_rpc_hgfs_server(sc, name, on)				\
+	vmt_rpc_send(sc, false, NULL, 0,				\
+	    "tools.capability.hgfs_server %s %d", name, (on) ? 1 : 0)
+#define	vmt_rpc_version(sc, tools_version)				\
+	vmt_rpc_send(sc, false, NULL, 0, "tools.set.version %u",	\
+	    tools_version)
+#define	vmt_rpc_version_type(sc, tools_version, kind)			\
+	vmt_rpc_send(sc, false, NULL, 0, "tools.set.versiontype %u %u",	\
+	    tools_version, kind)
+#define	vmt_rpc_state_status(sc, success, state)			\
+	vmt_rpc_send(sc, false, NULL, 0,				\
+	    "tools.os.statechange.status %d %u", (success) ? 1 : 0,	\
+	    state)
+#define	vmt_rpc_log(sc, name, message)					\
+	vmt_rpc_send(sc, false, NULL, 0, "log %s: %s", name, message)
+#define	vmt_rpc_set_guest_info(sc, key, value)				\
+	vmt_rpc_send(sc, true, NULL, 0, "SetGuestInfo  %u %s", key,	\
+	    value)
+#define	vmt_rpc_set_guest_info_binary(sc, key, value, value_size)	\
+	vmt_rpc_send(sc, true, value, value_size, "SetGuestInfo  %u ",	\
+	    key)
+#define	vmt_rpc_set_disk_info(sc, value, value_size)			\
+	vmt_rpc_send(sc, true, value, value_size, "SetGuestDiskInfo ")
+#define	vmt_rpc_info_set(sc, key, value)				\
+	vmt_rpc_send(sc, false, NULL, 0, "info-set guestinfo.%s %s",	\
+	    key, value)
+#define	vmt_rpc_backup_event(sc, event, code, detail)			\
+	vmt_rpc_send(sc, false, NULL, 0, "vmbackup.eventSet %s %u %s",	\
+	    event, code, detail)
 #define	VMT_NOTICES		1
 
 /* The guest polls */
@@ -169,12 +179,7 @@ VMT_LOCAL const char *vmt_do_backup_abort(struct vmt_softc *,
     const struct vmt_message *);
 VMT_LOCAL int	vmt_option_broadcast_address(struct vmt_softc *, u_int);
 VMT_LOCAL int	vmt_option_host_synctime(struct vmt_softc *, u_int);
-VMT_LOCAL int	vmt_option_host_period(struct vmt_softc *, u_int);
-VMT_LOCAL int	vmt_option_host_enable(struct vmt_softc *, u_int);
 VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
-VMT_LOCAL int	vmt_option_host_backward(struct vmt_softc *, u_int);
-VMT_LOCAL int	vmt_option_host_slew(struct vmt_softc *, u_int);
-VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 
 #define	VMT_BACKUP_KEEP_ALIVE	2500		/* ms */
 #define	VMT_BACKUP_LIMIT	900		/* s */
@@ -189,7 +194,7 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_BACKUP_EVENT_DONE	"req.done"
 
 /* The host keeps one value per key */
-#define	VMT_KEY_DETAILED	11
+#define	VMT_KEY_DETAILED	11U
 #define	VMT_DETAILED_VERSION	1
 #define	VMT_DETAILED_SHORT	129		/* bytes */
 #define	VMT_DETAILED_FULL	513		/* bytes */
@@ -197,7 +202,7 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_NIC_PERIOD		30		/* s */
 #define	VMT_NIC_MAX		16
 #define	VMT_ADDRESS_MAX		1600
-#define	VMT_NIC_METHODS		3
+#define	VMT_NIC_METHODS		2
 #define	VMT_NIC_VERSION		3
 #define	VMT_NIC_IPV4		1
 #define	VMT_NIC_IPV6		2
@@ -212,7 +217,7 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_DISK_VERSION	"1"
 #define	VMT_DISK_MAX		32
 #define	VMT_DISK_TEXT		16384		/* bytes */
-#define	VMT_KEY_DISKS_V0	3
+#define	VMT_KEY_DISKS_V0	3U
 #define	VMT_DISK_TYPES		7
 #if defined(__x86_64__)
 #define	VMT_SHORT_NAME		"other-64"
@@ -238,19 +243,17 @@ VMT_LOCAL int	vmt_option_host_percent(struct vmt_softc *, u_int);
 #define	VMT_RPC_WAIT_MS		1500
 #define	VMT_SYSCTL_PERIOD_MIN	0
 #define	VMT_SYSCTL_PERIOD_MAX	2147483
+#define	VMT_SYSCTL_FOLLOW_HOST_MIN	0
+#define	VMT_SYSCTL_FOLLOW_HOST_MAX	1
 #define	VMT_SYSCTL_NOW_MIN	0
 #define	VMT_SYSCTL_NOW_MAX	1
 #define	VMT_SYSCTL_UUID_SIZE	40
-#define	VMT_SYSCTL_RPC_SIZE	16384
 #define	VMT_SYSCTL_OFFSET_SIZE	24
 #define	VMT_SYSCTL_STATE_SIZE	64
 #define	VMT_SYSCTL_HOST_SIZE	128
 VMT_LOCAL int	vmt_sysctl_rpc(SYSCTLFN_PROTO);
-VMT_LOCAL int	vmt_sysctl_period(SYSCTLFN_PROTO);
-VMT_LOCAL int	vmt_sysctl_follow_host(SYSCTLFN_PROTO);
-VMT_LOCAL int	vmt_sysctl_now(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_number(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_offset(SYSCTLFN_PROTO);
-VMT_LOCAL int	vmt_sysctl_clock(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_state(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_host(SYSCTLFN_PROTO);
 
@@ -260,6 +263,18 @@ enum vmt_switch {
 	VMT_SWITCH_SLEEP,
 	VMT_SWITCHES,
 	VMT_SWITCH_NONE = VMT_SWITCHES
+};
+
+/* Options that are kept; see vmt_settings. */
+enum vmt_setting {
+	VMT_SETTING_SYNCTIME,
+	VMT_SETTING_PERIOD,
+	VMT_SETTING_ENABLE,
+	VMT_SETTING_STARTUP,
+	VMT_SETTING_BACKWARD,
+	VMT_SETTING_SLEW,
+	VMT_SETTING_PERCENT,
+	VMT_SETTINGS
 };
 
 enum vmt_log {
@@ -298,7 +313,7 @@ enum vmt_count {
 	VMT_COUNTERS
 };
 
-/* Items of guest information, then the parts of the detailed form. */
+/* Items of guest information, then the pairs of the detailed form. */
 enum vmt_info {
 	VMT_INFO_OS_NAME_FULL,
 	VMT_INFO_OS_NAME,
@@ -306,9 +321,7 @@ enum vmt_info {
 	VMT_INFO_DNS_NAME,
 	VMT_INFO_UPTIME,
 	VMT_INFOS,
-	VMT_FORMAT_SHORT = VMT_INFOS,
-	VMT_FORMAT_FULL,
-	VMT_FORMAT_PAIRS
+	VMT_FORMAT_PAIRS = VMT_INFOS
 };
 
 VMT_LOCAL int	vmt_format(enum vmt_info, char *, size_t);

@@ -103,10 +103,8 @@ struct vmt_buffer {
  */
 struct vmt_channel {
 	struct evcnt	*ch_counters;	/* (i) sc_counters */
-	struct vmt_channel *ch_other;	/* (i) the softc's other one */
 	uint32_t	ch_protocol;	/* (i) */
 	bool		ch_open;	/* (w) */
-	bool		ch_lost;	/* (w) no call is made on it any more */
 	uint16_t	ch_id;		/* (w) */
 	uint32_t	ch_cookie_high;	/* (w) */
 	uint32_t	ch_cookie_low;	/* (w) */
@@ -125,31 +123,25 @@ enum vmt_clock_steps {
  */
 struct vmt_clock {
 	int		c_period;	/* (l) seconds, 0 = hands off */
-	bool		c_follow_host;	/* (l) the host's switches decide */
-	bool		c_now;		/* (l) synchronise at once */
+	int		c_follow_host;	/* (l) the host's settings decide */
+	int		c_now;		/* (l) synchronise at once */
 
-	/* Switches that Set_Option sets. */
-	bool		c_synctime;	/* (c) */
-	bool		c_enable;	/* (c) */
-	bool		c_startup;	/* (c) */
-	bool		c_backward;	/* (c) */
-	bool		c_slew;		/* (c) */
-	u_int		c_host_period;	/* (c) seconds */
-	u_int		c_percent;	/* (c) */
+	u_int		c_setting[VMT_SETTINGS]; /* (c) the host's */
 
+	bool		c_startup;	/* (w) the host had it synchronised */
 	bool		c_started;	/* (w) synchronised since it is on */
 	bool		c_looked;	/* (w) synchronised since we attached */
 	bool		c_slew_logged;	/* (w) that a slew takes long */
 	u_int		c_unset;	/* (w) looks before it was set */
 	bool		c_slewing;	/* (w) an adjtime(2) is under way */
 	bool		c_complained;	/* (w) of a host without time */
-	int		c_source;	/* (w) which backdoor command works */
+	bool		c_no_lag;	/* (w) the host does not report it */
 	int64_t		c_last;		/* (w) uptime in ms */
 	const char	*c_state;	/* (c) */
 
 	int64_t		c_offset;	/* (l) host minus guest, us */
-	int64_t		c_steps;	/* (l) */
-	int64_t		c_slews;	/* (l) */
+	int64_t		c_steps;	/* (c) */
+	int64_t		c_slews;	/* (c) */
 };
 
 /*
@@ -222,6 +214,17 @@ struct vmt_info_state {
 	char		*i_value;	/* (w) */
 };
 
+/*
+ * A report that goes out when it changes.  Hosts know one of several forms of
+ * it; the first that is taken stays in use until the next reset.
+ */
+struct vmt_report {
+	int64_t		r_next;		/* (w) uptime in ms */
+	u_int		r_form;		/* (w) */
+	size_t		r_length;	/* (w) of r_sent, 0 for nothing */
+	struct vmt_buffer r_sent;	/* (w) what the host has */
+};
+
 struct vmt_softc {
 	device_t	sc_dev;		/* (i) */
 	char		sc_uuid[VMT_SYSCTL_UUID_SIZE]; /* (i) */
@@ -239,7 +242,7 @@ struct vmt_softc {
 
 	/* How far attach came, for the way back; attach and detach alone. */
 	bool		sc_have_locks;
-	bool		sc_have_switches;
+	u_int		sc_switches;	/* registered ones */
 	bool		sc_have_pmf;
 	struct sysctllog *sc_sysctllog;
 	struct lwp	*sc_thread;
@@ -283,17 +286,10 @@ struct vmt_softc {
 	int64_t		sc_detailed_next; /* (w) */
 
 	struct vmt_buffer sc_nic;	/* (w) the message being made */
-	struct vmt_buffer sc_nic_sent;	/* (w) what the host has */
-	size_t		sc_nic_length;	/* (w) of that, 0 for nothing */
-	u_int		sc_nic_method;	/* (w) */
-	int64_t		sc_nic_next;	/* (w) */
+	struct vmt_report sc_nics;
 	bool		sc_broadcast;	/* (w) the host asks for guestinfo.ip */
 	char		sc_primary[VMT_ADDRESS_TEXT]; /* (w) what it has */
-
-	char		*sc_disk_sent;	/* (w) what the host has */
-	size_t		sc_disk_length;	/* (w) of that, 0 for nothing */
-	u_int		sc_disk_method;	/* (w) */
-	int64_t		sc_disk_next;	/* (w) */
+	struct vmt_report sc_disks;
 
 	struct lwp	*sc_stirrer;	/* (w) of the entropy pool */
 	bool		sc_stir;	/* (l) it has to, once more */
@@ -322,21 +318,21 @@ struct vmt_message {
 
 struct vmt_command {
 	const char	*c_name;
+	enum vmt_arguments c_arguments;
+	enum vmt_count	c_count;	/* VMT_COUNTERS for none */
+	enum vmt_log	c_log;
+	enum vmt_switch	c_switch;
+	u_int		c_state;	/* 0: the host expects no status */
 	/* Returns what is wrong, or NULL. */
 	const char	*(*c_action)(struct vmt_softc *,
 			    const struct vmt_message *);
 	const char	*c_reply;
-	enum vmt_arguments c_arguments;
-	enum vmt_log	c_log;
-	enum vmt_switch	c_switch;
-	u_int		c_state;	/* 0: the host expects no status */
-	enum vmt_count	c_count;	/* VMT_COUNTERS for none */
 };
 
 /* A command to the host that goes out with the capabilities. */
 struct vmt_notice {
 	const char	*n_name;
-	int		(*n_send)(struct vmt_softc *);
+	const char	*n_text;
 };
 
 /* What Set_Option sets. */
@@ -351,6 +347,8 @@ enum vmt_value {
 struct vmt_option {
 	const char	*o_name;
 	enum vmt_value	o_type;
+	enum vmt_setting o_setting;	/* where it is kept, if at all */
+	/* Called before that; returns an error number. */
 	int		(*o_action)(struct vmt_softc *, u_int);
 };
 
@@ -377,7 +375,6 @@ struct vmt_info_item {
 struct vmt_nic_method {
 	u_int		m_key;
 	u_int		m_addresses;	/* of each interface */
-	size_t		(*m_encode)(uint8_t *, const struct vmt_net *, u_int);
 };
 
 struct vmt_counter {
@@ -391,19 +388,22 @@ struct vmt_counter {
  */
 struct vmt_node {
 	const char	*n_name;
-	const char	*n_description;
-	int		(*n_handler)(SYSCTLFN_PROTO);
-	size_t		n_offset;
-	size_t		n_size;
-	u_int		n_depth;	/* 0: below the root of the tree */
-	int		n_flags;
 	int		n_type;
+	int		n_flags;
+	u_int		n_depth;	/* 0: below the root of the tree */
+	size_t		n_size;
+	int		(*n_handler)(SYSCTLFN_PROTO);
+	int		n_min;		/* of a number that can be set */
+	int		n_max;
+	size_t		n_offset;
+	const char	*n_description;
 };
 
 /* vmt_tables.c */
 VMT_LOCAL_DATA const struct vmt_command vmt_commands[VMT_COMMANDS];
 VMT_LOCAL_DATA const struct vmt_notice vmt_notices[VMT_NOTICES];
 VMT_LOCAL_DATA const struct vmt_option vmt_options[VMT_OPTIONS];
+VMT_LOCAL_DATA const char * const vmt_settings[VMT_SETTINGS];
 /* How long to wait (ms) after a message, after the next try, and so on. */
 VMT_LOCAL_DATA const int vmt_poll_steps[VMT_POLL_STEPS];
 VMT_LOCAL_DATA const struct vmt_switch_type vmt_switches[VMT_SWITCHES];
@@ -426,9 +426,7 @@ VMT_LOCAL int64_t vmt_uptime(void);
 /* vmt_x86.c, vmt_aarch64.c */
 VMT_LOCAL bool	vmt_machine_match(const void *);
 VMT_LOCAL bool	vmt_machine_is_vmware(void);
-VMT_LOCAL bool	vmt_machine_has_ports(void);
-VMT_LOCAL bool	vmt_machine_select(bool);
-VMT_LOCAL void	vmt_machine_call(struct vmt_frame *);
+VMT_LOCAL void	vmt_trap_low(struct vmt_frame *) VMT_TRAP_FUNCTION;
 VMT_LOCAL void	vmt_trap_in(struct vmt_frame *) VMT_TRAP_FUNCTION;
 VMT_LOCAL void	vmt_trap_out(struct vmt_frame *) VMT_TRAP_FUNCTION;
 
@@ -440,7 +438,7 @@ VMT_LOCAL int	vmt_channel_open(struct vmt_channel *);
 VMT_LOCAL void	vmt_channel_close(struct vmt_channel *);
 VMT_LOCAL int	vmt_channel_send(struct vmt_channel *, const void *, size_t);
 VMT_LOCAL int	vmt_channel_receive(struct vmt_channel *, struct vmt_buffer *,
-		    size_t *, bool *);
+		    size_t *);
 VMT_LOCAL int	vmt_buffer_reserve(struct vmt_buffer *, size_t);
 VMT_LOCAL void	vmt_buffer_shrink(struct vmt_buffer *);
 VMT_LOCAL void	vmt_buffer_free(struct vmt_buffer *);
@@ -458,13 +456,7 @@ VMT_LOCAL void	vmt_info_forget(struct vmt_softc *);
 VMT_LOCAL int64_t vmt_info_run(struct vmt_softc *, int64_t);
 VMT_LOCAL int	vmt_info_send(struct vmt_softc *, enum vmt_info);
 VMT_LOCAL void	vmt_info_free(struct vmt_softc *);
-VMT_LOCAL int64_t vmt_nic_run(struct vmt_softc *, int64_t);
-VMT_LOCAL void	vmt_nic_forget(struct vmt_softc *);
-VMT_LOCAL size_t vmt_nic_encode_v3(uint8_t *, const struct vmt_net *, u_int);
-VMT_LOCAL size_t vmt_nic_encode_v1(uint8_t *, const struct vmt_net *, u_int);
 VMT_LOCAL int	vmt_nic_broadcast(struct vmt_softc *);
-VMT_LOCAL int64_t vmt_disk_run(struct vmt_softc *, int64_t);
-VMT_LOCAL void	vmt_disk_forget(struct vmt_softc *);
 
 /* vmt_backup.c */
 VMT_LOCAL void	vmt_backup_reset(struct vmt_softc *);

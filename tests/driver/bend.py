@@ -100,30 +100,10 @@ class Bend:
 
 
 class DeadPorts:
-    """Ports that nobody answers, as in guests with encrypted memory: only VMCALL gets through."""
+    """Ports that nobody answers, as in guests with encrypted memory."""
 
     def __init__(self, rig: Rig) -> None:
-        self.host = rig.host
-        self.ports = self.buffers = self.calls = 0
-        self._inside = False
-        self._low = rig.host.low_bandwidth
-        self._hypercall = rig.host.hypercall
         rig.host.low_bandwidth = self._port  # type: ignore[method-assign]
-        rig.host.high_bandwidth = self._buffer  # type: ignore[method-assign]
-        rig.host.hypercall = self._call  # type: ignore[method-assign]
 
     def _port(self, frame: Frame) -> None:
-        if self._inside:
-            self._low(frame)
-        else:
-            self.ports += 1
-            frame.arg0 = 0xFFFFFFFF
-
-    def _buffer(self, *_call: object, **_how: object) -> None:
-        self.buffers += 1
-
-    def _call(self, frame: Frame, memory: GuestMemory) -> None:
-        self.calls += 1
-        self._inside = True
-        self._hypercall(frame, memory)
-        self._inside = False
+        frame.arg0 = 0xFFFFFFFF

@@ -95,22 +95,30 @@ def test_whatever_close_answers_the_channel_is_forgotten(rig: Make, protocol: st
     machine.leave()
 
 
-def test_an_open_that_fails_is_tried_without_cookies_then_after_a_pause(rig: Make) -> None:
+def test_an_open_that_fails_is_tried_again_after_a_pause(rig: Make) -> None:
     machine = rig()
     machine.run(QUIET_FOR)
-    bend = Bend(machine, "open", 0, times=5)
+    bend = Bend(machine, "open", 0, times=3)
     since = machine.now
     machine.host.lose_channel("tclo")
     machine.settle()
     assert machine.until(lambda: machine.host.tools.running, 30)
-    assert bend.count == 5  # with and without cookies, twice; with
+    assert bend.count == 3
     opened = [e for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
-    assert [e["cookies"] for e in opened] == [False]
+    assert [e["cookies"] for e in opened] == [True]
     assert machine.ask("ping") == b"OK "
     assert machine.log == [
         "lost the channel to the host (5); opening it again",
         "the channel to the host is open again",
     ]
+    machine.leave()
+
+
+def test_a_host_without_cookies_gives_no_channel_and_it_is_logged_once(rig: Make) -> None:
+    machine = rig(cookies=False, settle=False)
+    machine.run(300)
+    assert machine.events("open") == []
+    assert machine.log == ["the host refuses a channel; trying again"]
     machine.leave()
 
 
@@ -289,19 +297,9 @@ def test_a_host_that_counts_the_nul_is_served_in_everything(rig: Make) -> None:
     machine.leave()
 
 
-def test_cookies_are_optional(rig: Make) -> None:
-    machine = rig(cookies=False)
-    opens = [e["cookies"] for e in machine.events("open")]
-    assert opens
-    assert not any(opens)
-    assert machine.ask("ping") == b"OK "
-    machine.leave()
-
-
 def test_a_channel_numbered_zero_is_a_channel(rig: Make) -> None:
-    machine = rig(cookies=False)
-    bound = machine.host.tclo.bound["toolbox"]
-    assert (bound.number, bound.cookies) == (0, None)
+    machine = rig()
+    assert machine.host.tclo.bound["toolbox"].number == 0
     machine.run(600)
     assert machine.stats("reopens") == 0
     machine.leave()
@@ -330,38 +328,12 @@ def test_undefined_registers_may_hold_anything(rig: Make) -> None:
     machine.leave()
 
 
-@pytest.mark.parametrize("instruction", ["vmcall", "vmmcall"])
-def test_where_the_ports_are_dead_the_instruction_is_used_and_no_buffer_is_shown(
-    rig: Make, instruction: str
-) -> None:
-    dead: list[DeadPorts] = []
-    machine = rig(hypercall=instruction, before=lambda rig: dead.append(DeadPorts(rig)))
-    (ports,) = dead
-    assert machine.ask("OS_Halt") == b"OK "
-    machine.run(1)
-    assert machine.powerd == [("power_button", "pressed")]
-    assert machine.info(1) == [b"guest.example"]
-    assert ports.calls > 100
-    assert ports.ports == 1  # the question whether somebody is there
-    assert ports.buffers == 0
-    machine.leave()
-
-
-def test_without_port_and_instruction_nothing_attaches(rig: Make) -> None:
-    machine = rig(hypercall="none", before=DeadPorts, settle=False)
+def test_where_the_ports_do_not_answer_nothing_attaches(rig: Make) -> None:
+    """As in a guest whose memory is encrypted, which NetBSD cannot be."""
+    machine = rig(hypercall="vmcall", before=DeadPorts, settle=False)
     machine.run(5)
     assert machine.loaded
     assert not machine.attached
-    machine.leave()
-
-
-def test_while_the_port_answers_no_instruction_is_used(rig: Make) -> None:
-    calls: list[object] = []
-    machine = rig(hypercall="vmcall", load=False)
-    machine.host.hypercall = lambda *args: calls.append(args)  # type: ignore[method-assign]
-    machine.load()
-    machine.settle()
-    assert calls == []
     machine.leave()
 
 
@@ -384,9 +356,8 @@ def test_a_reply_that_never_comes_is_asked_for_on_a_new_channel(rig: Make) -> No
     machine.leave()
 
 
-@pytest.mark.parametrize("cookies", [True, False])
-def test_a_channel_whose_number_the_host_gives_away_is_lost(rig: Make, cookies: bool) -> None:
-    machine = rig(cookies=cookies, ping=0, broadcast_ip=0)
+def test_a_channel_whose_number_the_host_gives_away_is_lost(rig: Make) -> None:
+    machine = rig(ping=0, broadcast_ip=0)
     machine.run(30)
     since = machine.now
 
@@ -403,7 +374,6 @@ def test_a_channel_whose_number_the_host_gives_away_is_lost(rig: Make, cookies: 
     # Nothing of the one conversation ended up in the other.
     assert all(text.startswith((b"info-set ", b"tools.", b"vmx.", b"SetGuest", b"log "))
                for text in machine.requests(since=since))  # fmt: skip
-    assert machine.events("dead-channel", since=since) == []
     assert machine.stats("reopens") == 1
     assert machine.ask("ping") == b"OK "
     machine.leave()

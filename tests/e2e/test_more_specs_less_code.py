@@ -102,8 +102,8 @@ def test_a_command_with_text_state_button_and_answer_is_a_patch_to_the_specs(
 
     assert set(after) == set(before)
     tables = filled(after["vmt_tables.c"])
-    entry = '{ "OS_Hibernate", NULL, "good night", VMT_ARG_NONE, VMT_LOG_HIBERNATE, '
-    assert entry + "VMT_SWITCH_HIBERNATE, VMT_STATE_HIBERNATE, VMT_COUNTERS }," in tables
+    entry = '{ "OS_Hibernate", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_HIBERNATE, '
+    assert entry + 'VMT_SWITCH_HIBERNATE, VMT_STATE_HIBERNATE, NULL, "good night" },' in tables
     assert "VMT_STATE_HIBERNATE 6" in filled(after["vmtreg.h"])
     switch = "[VMT_SWITCH_HIBERNATE] = { PSWITCH_TYPE_LID, PSWITCH_EVENT_PRESSED }"
     assert switch in tables
@@ -179,7 +179,7 @@ EVERYTHING = (
     (  # an option
         "specs/tclo.yaml",
         "  autohide:",
-        "  synctime.again: {type: seconds, action: host-period, doc: Another period.}\n",
+        "  synctime.again: {type: seconds, setting: period, doc: Another period.}\n",
     ),
     (  # a command to the host
         "specs/rpci.yaml",

@@ -19,8 +19,6 @@ KMOD = Path(__file__).resolve().parents[2] / "kmod"
 MACHINES = ("amd64", "i386", "aarch64")
 X86 = {
     "vmt_trap_low": "in",
-    "vmt_trap_vmcall": "vmcall",
-    "vmt_trap_vmmcall": "vmcall",
     "vmt_trap_in": "rep insb",
     "vmt_trap_out": "rep outsb",
 }

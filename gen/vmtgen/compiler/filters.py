@@ -6,6 +6,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.compiler import knf
 from vmtgen.compiler.spec.text import Field, Mixture, Text
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ def c_format(text: Text | Mixture, after: str = "", before: str = "") -> str:
 def define(value: Any, name: str) -> str:
     """Return the definition of the macro ``name``; its value is in column 32 where that fits."""
     return f"#define\t{name}{chr(9) * max((23 - len(name)) // 8 + 1, 1)}{value}"
+
+
+def define_call(call: str, head: str) -> str:
+    """Return the definition of a macro with parameters, ``head``, as a call of a function."""
+    lines = [f"#define\t{head}", *knf.folded(f"\t{call}", 72)]
+    ends = [f"{line}{chr(9) * ((79 - knf.columns(line)) // 8)}\\" for line in lines[:-1]]
+    return "\n".join([*ends, lines[-1]])
 
 
 def short(text: Any) -> str:
@@ -169,6 +177,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "comment": comment,
     "comment_block": comment_block,
     "define": define,
+    "define_call": define_call,
     "hex": hexadecimal,
     "markdown": markdown,
     "mdoc": mdoc,

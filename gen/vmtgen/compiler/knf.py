@@ -18,28 +18,30 @@ _PROTOTYPE = re.compile(r"[A-Za-z][\w ]*(?:\*)*\t")
 
 def fold(text: str) -> str:
     """Return C source with every line that can be folded no wider than WIDTH."""
-    folded: list[str] = []
+    lines: list[str] = []
     in_comment = False
     for line in text.split("\n"):
         starts = line.lstrip().startswith("/*")
         inside = in_comment or starts or "/*" in line or line.startswith("#")
         if starts or in_comment:
             in_comment = "*/" not in line
-        folded += [line] if inside or _width(line) <= WIDTH else _folded(line)
-    return "\n".join(folded)
+        lines += [line] if inside or columns(line) <= WIDTH else folded(line)
+    return "\n".join(lines)
 
 
-def _width(line: str) -> int:
+def columns(line: str) -> int:
+    """Return how many columns a line fills, with its tabs."""
     return len(line.expandtabs(8))
 
 
-def _folded(line: str) -> list[str]:
+def folded(line: str, width: int = WIDTH) -> list[str]:
+    """Return a line, broken where it is wider than ``width`` columns."""
     indent = _continuation(line)
     first, *others = _pieces(line)
     lines = [first]
     for piece in others:
         joined = lines[-1] + piece
-        if _width(joined.rstrip()) <= WIDTH:
+        if columns(joined.rstrip()) <= width:
             lines[-1] = joined
         else:
             lines[-1] = lines[-1].rstrip()

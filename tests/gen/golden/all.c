@@ -48,3 +48,12 @@ vmt_rpci_log(struct vmt_softc *sc, text name, text message)
 	{ "OS_Halt", OS_Halt, power },
 	{ "Set_Option", Set_Option, none },
 	{ "Load", Load, none },
+#define	vmt_send_state_status(sc)					\
+	send(sc, "tools.os.statechange.status %d %u",			\
+	    argument_that_is_long, argument_that_is_long_too)
+#define	vmt_send_blob(sc)						\
+	send(sc, "SetGuestInfo  %u ", argument_that_is_long,		\
+	    argument_that_is_long_too)
+#define	vmt_send_log(sc)						\
+	send(sc, "log %s: %s", argument_that_is_long,			\
+	    argument_that_is_long_too)

@@ -222,21 +222,22 @@ def root_only(module: Path) -> str:
     return "" if reply.error == Errno.EPERM else f"a user got {reply}"
 
 
-def number_given_away(module: Path) -> str:
-    """Without cookies, nothing is said on a channel whose number another one has got."""
-    made = booted(module, host=replace(QUIET, cookies=False))
-    message = b"Set_Option broadcastIP 1"
-
-    def forget(event: Event) -> None:
-        if event["message"] == message:
-            made.host.lose_channel("tclo")
-
-    made.trace.subscribe(forget, ("tclo",))
-    made.host.send(message)
-    made.kernel.run_for(30 * SECOND)
-    said = [bytes(event["request"]) for event in made.trace.events if event.kind == "rpci"]
-    strange = [text for text in said if text.startswith((b"OK ", b"ERROR "))]
-    return f"commands that are answers: {strange}" if strange else ""
+def settings_of_the_host(module: Path) -> str:
+    """What the host sets is kept; a switch that goes on synchronises once."""
+    made = booted(module)
+    made.admin.wait("sysctl", made.admin.write("machdep.vmt0.clock_sync.follow_host", 1))
+    for option in ("time.synchronize.tools.enable 1", "synctime.period 77"):
+        made.host.send(f"Set_Option {option}")
+    made.kernel.run_for(5 * SECOND)
+    made.host.clock.jump(-3600 * SECOND)
+    for option in ("synctime 1", "synctime 1"):
+        made.host.send(f"Set_Option {option}")
+    made.kernel.run_for(5 * SECOND)
+    kept = str(made.sysctl("machdep.vmt0.clock_sync.host"))
+    if not kept.startswith("synctime 1, period 77, enable 1,"):
+        return f"the settings are {kept}"
+    steps = len(made.kernel.subject(TimeKeeping).steps)
+    return "" if steps == 1 else f"the clock was stepped {steps} times"
 
 
 def period_bounds(module: Path) -> str:
@@ -458,7 +459,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "back-with-lag": back_with_lag,
     "bare-metal": bare_metal,
     "root-only": root_only,
-    "number-given-away": number_given_away,
+    "settings-of-the-host": settings_of_the_host,
     "period-bounds": period_bounds,
     "long-command": long_command,
     "long-reply": long_reply,

@@ -39,6 +39,7 @@
 #define	ENAMETOOLONG	63
 #define	EPROGMISMATCH	75
 #define	ENOSYS		78
+#define	ENOMSG		83
 #define	EOVERFLOW	84
 #define	EILSEQ		85
 #define	ENOTSUP		86

@@ -45,25 +45,11 @@ class Cpuid(Record):
     hypervisor_bit: Annotated[int, Range(0, 31)]
     vendor_leaf: U32
     vendor: Printable
-    call_leaf: U32
-    vmmcall_bit: Annotated[int, Range(0, 31)]
-    vmcall_bit: Annotated[int, Range(0, 31)]
 
     def check(self, node: Node, report: Report) -> None:
-        """Hold the vendor against the room in EBX, ECX and EDX, and leaves and bits together."""
+        """Hold the vendor against the room in EBX, ECX and EDX."""
         if len(self.vendor) != 12:
             report(node["vendor"], f"expected 12 characters, not {len(self.vendor)}")
-        if self.call_leaf <= self.vendor_leaf:
-            report(node["call_leaf"], "expected a leaf above vendor_leaf, which tells the last one")
-        if self.vmcall_bit == self.vmmcall_bit:
-            report(node["vmcall_bit"], f"{self.vmcall_bit} is taken: vmmcall_bit is the same")
-
-
-@dataclass(frozen=True, slots=True)
-class Calls(Record):
-    """What stands in place of the port where an instruction makes the call."""
-
-    low: U16
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,5 +128,4 @@ class Backdoor(Record):
     registers: Entries[RegisterNames]
     arm: Arm
     cpuid: Cpuid
-    calls: Calls
     commands: Entries[Command]

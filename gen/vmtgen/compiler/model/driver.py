@@ -120,7 +120,7 @@ _NO_NODES: "Entries[SysctlNode]" = Entries()
 
 @dataclass(frozen=True, slots=True)
 class SysctlNode(Record):
-    """A node of machdep.vmt0; the value is behind a handler or is a member of the softc."""
+    """A node of machdep.vmt0; the value is behind a handler, or is a member of the softc, or both."""
 
     name: Member
     type: Literal["node", "string", "int", "bool", "quad"]
@@ -150,15 +150,17 @@ class SysctlNode(Record):
             report(node, f"a node of type {self.type} has no children")
         if self.access is None:
             report(node, "the key 'access' is missing: expected read, write or root")
-        if (self.handler is None) == (self.data is None):
-            report(node, "expected either 'handler' or 'data'")
+        if self.handler is None and self.data is None:
+            report(node, "expected 'handler', 'data' or both")
+        if (self.handler == "number") != (self.range is not None):
+            report(node, "a number that can be set needs a range, and nothing else has one")
         if self.type == "string" and self.size is None:
             report(node, "the key 'size' is missing: a string needs its size in bytes")
         if self.size is not None and self.handler not in {None, "rpc"} and self.size > STACK:
             report(node["size"], f"the handler has it on the kernel's stack: at most {STACK}")
         if self.range is not None and (len(self.range) != 2 or self.range[0] > self.range[1]):
             report(node["range"], "expected two integers, the lower one first")
-        elif self.handler == "period" and self.range and self.range[1] * 1000 > 0x7FFFFFFF:
+        elif self.unit == "seconds" and self.range and self.range[1] * 1000 > 0x7FFFFFFF:
             said = f"{self.range[1]} seconds in milliseconds overflow an int"
             report(node["range"], said)
 

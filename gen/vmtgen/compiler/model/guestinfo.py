@@ -13,10 +13,6 @@ from vmtgen.compiler.spec.words import U32, Bytes, Count, Doc, Member, Name, Pri
 Key = Annotated[int, Range(1, 255)]
 Digits = Annotated[str, Pattern(r"[0-9]+", "a string of digits")]
 
-# The form v1 is a structure with room for so much (open-vm-tools lib/include/guestInfo.h).
-V1_INTERFACES = 16
-V1_ADDRESSES = 8
-
 # Bytes of a file system in the older form, and how many its count of one byte allows
 # (open-vm-tools lib/include/guestInfo.h).
 OLD_DISK = 116
@@ -65,14 +61,12 @@ class Pair(Valued):
 
 @dataclass(frozen=True, slots=True)
 class Detailed(Record):
-    """The operating system in detail; ``short`` and ``full`` are sizes in bytes."""
+    """The operating system in detail; ``short`` and ``full`` are sizes in bytes of its names."""
 
     key: Key
     version: U32
     short: Annotated[int, Range(2, 4096)]
     full: Annotated[int, Range(2, 4096)]
-    short_value: Mixture
-    full_value: Mixture
     pairs: Entries[Pair]
 
     def check(self, node: Node, report: Report) -> None:
@@ -87,16 +81,10 @@ class Detailed(Record):
 
 @dataclass(frozen=True, slots=True)
 class NicMethod(Record):
-    """A form of the interface information, and how many addresses of each interface it holds."""
+    """A key of the interface information, and how many addresses of each interface it takes."""
 
     key: Annotated[Key, Unique()]
-    form: Literal["v3", "v1"]
     addresses: Count
-
-    def check(self, node: Node, report: Report) -> None:
-        """Hold the addresses against the room of the oldest form."""
-        if self.form == "v1" and self.addresses > V1_ADDRESSES:
-            report(node["addresses"], f"the form v1 holds at most {V1_ADDRESSES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +121,13 @@ class Nics(Record):
     status: AddressStatus
 
     def check(self, node: Node, report: Report) -> None:
-        """Expect methods, and no more interfaces than each of them holds."""
+        """Expect at least one method."""
         if not self.methods:
             report(node["methods"], "expected at least one method")
-        oldest = any(method.form == "v1" for method in self.methods)
-        if oldest and self.interfaces > V1_INTERFACES:
-            report(node["interfaces"], f"the form v1 holds at most {V1_INTERFACES}")
 
     @property
     def largest(self) -> int:
-        """Bytes of the largest message in the form v3, without the words before it.
+        """Bytes of the largest message, without the words before it.
 
         A word is four bytes and a string is a length and whole words (open-vm-tools
         lib/guestRpc/nicinfo.x): 44 bytes an interface, up to 40 an address, and what is there once.
@@ -209,8 +194,6 @@ class Guestinfo(Record):
 
         detailed = replace(
             self.detailed,
-            short_value=typed(self.detailed.short_value),
-            full_value=typed(self.detailed.full_value),
             pairs=Entries(replace(pair, value=typed(pair.value)) for pair in self.detailed.pairs),
         )
         items = Entries(replace(item, value=typed(item.value)) for item in self.items)

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Named, Range, Record, Reference, Report, Unique, Valued
-from vmtgen.compiler.spec.words import U8, Doc, Milliseconds, Name, Printable, Seconds
+from vmtgen.compiler.spec.words import U8, Doc, Member, Milliseconds, Name, Printable, Seconds
 
 Action = Annotated[Named, Reference("driver action", "driver.actions")]
 LogText = Annotated[Named, Reference("log text", "driver.logs")]
@@ -76,19 +76,22 @@ class Command(Record):
 
 @dataclass(frozen=True, slots=True)
 class Option(Record):
-    """A setting that Set_Option carries."""
+    """What Set_Option carries: ``setting`` says under which name it is kept, if it is."""
 
     name: Name
     type: Literal["flag", "switch", "seconds", "percent", "ignored"]
     doc: Doc
+    setting: Member | None = None
     action: Action | None = None
 
     def check(self, node: Node, report: Report) -> None:
-        """Expect an action of every option but the ignored ones."""
-        if self.type == "ignored" and self.action is not None:
-            report(node["action"], "an ignored option has no action")
-        elif self.type != "ignored" and self.action is None:
-            report(node, f"an option of type {self.type} needs an action")
+        """Expect that something becomes of every option but the ignored ones."""
+        if self.type == "ignored":
+            for key in ("setting", "action"):
+                if self[key] is not None:
+                    report(node[key], f"an ignored option has no {key}")
+        elif self.setting is None and self.action is None:
+            report(node, f"an option of type {self.type} needs a setting or an action")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +145,9 @@ class Tclo(Record):
     commands: Entries[Command]
     options: Entries[Option]
     backup: Backup
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The names under which options are kept, each once, in the order of the options."""
+        names = (option.setting for option in self.options)
+        return tuple(dict.fromkeys(name for name in names if name is not None))

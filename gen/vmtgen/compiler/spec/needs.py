@@ -24,6 +24,9 @@ def check_needs(
         if where == "driver.sysctl":
             _sysctl(section, values[spec], nodes[spec], problems)
             continue
+        if where == "tclo.settings":
+            _settings(section, values[spec], nodes[spec], problems)
+            continue
         place, entries = nodes[spec], values[spec]
         for name in inside.split("."):
             place, entries = place[name], entries[name]
@@ -93,14 +96,31 @@ def _sysctl(section: Node, driver: Any, node: Node, problems: Problems) -> None:
             continue
         taken = [key for key in ("size", "range") if key in expected and leaf[key] is not None]
         place = _place(node, leaf.path)
-        _compare(expected, [leaf.type, leaf.handler or leaf.data or "", *taken], place, problems)
+        _compare(expected, [leaf.type, *_behind(leaf), *taken], place, problems)
     if sum(each.each is not None for each in driver.sysctl_nodes()) != 1:
         problems.add(node["sysctl"].key or node["sysctl"], "expected one node with 'each'")
-    known = {words[1] for words in needed.values()}
+    known = {word for words in needed.values() for word in words[1:]}
     for name, leaf in leaves.items():
-        if name not in needed and (leaf.handler or leaf.data) not in known:
-            said = f"the driver's C has no {leaf.handler or leaf.data!r}"
-            problems.add(_place(node, leaf.path), said)
+        for word in _behind(leaf):
+            if name not in needed and word not in known:
+                problems.add(_place(node, leaf.path), f"the driver's C has no {word!r}")
+    seen: set[str] = set()
+    for each in driver.sysctl_nodes():
+        if each.name in seen:
+            said = f"{each.name!r} is taken: the driver's C finds a node by its name alone"
+            problems.add(_place(node, each.path), said)
+        seen.add(each.name)
+
+
+def _behind(leaf: Any) -> list[str]:
+    return [word for word in (leaf.handler, leaf.data) if word is not None]
+
+
+def _settings(section: Node, tclo: Any, node: Node, problems: Problems) -> None:
+    for element in section.elements:
+        if element.scalar not in tclo.settings:
+            said = f"the driver's C uses a setting {element.scalar!r}, which no option has"
+            problems.add(node["options"].key or node["options"], said)
 
 
 def _place(node: Node, path: str) -> Node:
