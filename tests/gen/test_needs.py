@@ -128,7 +128,7 @@ def test_the_macros_of_a_value_are_those_of_the_variables(
             "driver.yaml",
             "data: clock.follow_host",
             "data: clock.follow_hots",
-            "expects int number clock.follow_host range here, not int number clock.follow_hots range",
+            "expects int number clock.follow_host range here, not int number clock.follow_hots",
         ),
         (
             "driver.yaml",

@@ -70,25 +70,6 @@ def test_without_powerd_a_halt_powers_the_machine_off(
     assert outcome.status == 0
 
 
-@pytest.mark.parametrize("machine", ["amd64", "i386"])
-@pytest.mark.parametrize("instruction", ["vmcall", "vmmcall"])
-def test_where_the_ports_are_dead_the_driver_calls_by_the_instruction_that_cpuid_offers(
-    driver: dict[str, Path], tmp_path: Path, machine: str, instruction: str
-) -> None:
-    path = tmp_path / "encrypted.yaml"
-    path.write_text(
-        "summary: the guest's memory is encrypted\n"
-        f"host: {{hypercall: {instruction}, ports: false, option_burst: []}}\n"
-        "steps:\n  - expect.reply: Capabilities_Register\n"
-        "  - expect.trace: {kind: high-bandwidth}\n    not: true\n    within: 20\n"
-        "  - at: 8\n    host.power: halt\n"
-        "  - expect.event: {script: power_button, name: pressed}\n",
-        encoding="utf-8",
-    )
-    _simulation, outcome = _run(driver[machine], str(path))
-    assert [(f.rule, f.message) for f in outcome.findings] == []
-
-
 def test_where_the_ports_are_dead_and_cpuid_offers_nothing_no_device_attaches(
     driver: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from vmtsim.core.trace import Event
 
 SECOND = 1_000_000_000
 QUIET = HostOptions(option_burst=(), power_on=False, broadcast_ip=0, ping=0)

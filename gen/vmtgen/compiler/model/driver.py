@@ -120,7 +120,7 @@ _NO_NODES: "Entries[SysctlNode]" = Entries()
 
 @dataclass(frozen=True, slots=True)
 class SysctlNode(Record):
-    """A node of machdep.vmt0; the value is behind a handler, or is a member of the softc, or both."""
+    """A node of machdep.vmt0; behind its value is a handler, a member of the softc, or both."""
 
     name: Member
     type: Literal["node", "string", "int", "bool", "quad"]
