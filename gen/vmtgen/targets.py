@@ -281,7 +281,7 @@ def kernel_version(uname: str) -> int | None:
 def load_targets(specs: Path | None = None) -> Targets:
     """Read specs/netbsd.yaml; LocatedErrors where something in it is wrong."""
     directory = specs or resources.directory("specs")
-    return _targets(load_yaml(directory / "netbsd.yaml"))
+    return _targets(load_yaml(directory / "netbsd.yaml", keep=specs is None))
 
 
 @lru_cache(maxsize=2)  # the same file is read as the same node
