@@ -72,6 +72,8 @@ FAILURES: Mapping[str, Failure] = {
     "workqueue_create": Failure(Errno.ENOMEM),
     "softint_establish": Failure(0),
     "dostatvfs": Failure(Errno.EIO),
+    "VFS_STATVFS": Failure(Errno.EIO),
+    "VFS_SYNC": Failure(Errno.EIO),
     "clock_settime1": Failure(Errno.EPERM),
 }
 

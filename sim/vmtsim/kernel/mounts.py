@@ -1,6 +1,7 @@
 """Mounted file systems: the list, figures, sync and suspension.
 
-Sources: NetBSD sys/kern/vfs_mount.c, vfs_syscalls.c, vfs_trans.c, miscfs/genfs/genfs_vfsops.c.
+Sources: NetBSD sys/kern/vfs_mount.c 1.110, vfs_syscalls.c 1.570, vfs_trans.c 1.73,
+sys/miscfs/genfs/genfs_vfsops.c, sys/miscfs/procfs/procfs_vfsops.c, sys/ufs/ffs/ffs_vfsops.c.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject
+from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.fslayout import (
     IMNT_GONE,
     MNT_LOCAL,
@@ -41,8 +43,14 @@ _KINDS = {
     "ptyfs": (512, 512, True),
     "nfs": (512, 32768, False),
     "union": (2048, 16384, True),
+    "unionfs": (2048, 16384, True),
 }
-NOT_SUSPENDABLE = frozenset({"union"})
+# f_blocks of those without a disk: genfs_statvfs, procfs_statvfs
+_BLOCKS = {"kernfs": 2, "ptyfs": 2, "procfs": 1}
+# vfs_suspendctl is eopnotsupp: sys/fs/unionfs/unionfs_vfsops.c alone
+NOT_SUSPENDABLE = frozenset({"unionfs"})
+# One file system in so many that sync(2) comes by has a vnode that somebody has locked.
+_LOCKED_ONE_IN = 4
 
 
 @dataclass(eq=False)
@@ -50,7 +58,8 @@ class Mount:
     """One mounted file system.
 
     ``figures`` is the truth; ``mnt_stat`` in guest memory is what somebody last asked for.
-    ``stuck`` makes it hang like NFS without its server.  ``dirty`` means data not yet written, the
+    ``stuck`` makes it hang like NFS without its server, ``error`` is what VFS_STATVFS and VFS_SYNC
+    fail with, ``updating`` who holds mnt_updating.  ``dirty`` means data not yet written, the
     oldest of it since ``dirty_since`` (virtual ns).
     """
 
@@ -64,6 +73,8 @@ class Mount:
     dirty: bool = False
     dirty_since: int = 0
     stuck: bool = False
+    error: int = 0
+    updating: Lwp | None = None
     gone: bool = False
     flushed: int = 0  # how often VFS_SYNC or sync(2) came by
     busy: dict[Lwp, int] = field(default_factory=dict)
@@ -71,7 +82,7 @@ class Mount:
     owner: Lwp | None = None  # who suspended it
     owner_site: int = 0
     suspended_at: int = 0
-    changed: WaitQueue = field(default_factory=lambda: WaitQueue("fstrans"))
+    changed: WaitQueue = field(default_factory=lambda: WaitQueue("fstchg"))
 
     @property
     def at(self) -> int:
@@ -79,8 +90,11 @@ class Mount:
         return self.struct.at
 
     def closed_to(self, lwp: Lwp) -> bool:
-        """Whether ``lwp`` has to wait for the end of a suspension."""
-        return self.state != NORMAL and self.owner is not lwp
+        """Whether ``lwp`` has to wait for the end of a suspension (_fstrans_start).
+
+        A thread that is inside already is let in again, whatever the state.
+        """
+        return self.state != NORMAL and self.owner is not lwp and not self.busy.get(lwp)
 
 
 class Mounts(Subject):
@@ -92,6 +106,11 @@ class Mounts(Subject):
         self.mounted: list[Mount] = []
         self._number = 0
         self.syncs = 0  # calls of sync(2)
+        self._rng = kernel.rng.fork("vnode locks")
+        # vfs_suspend_lock: one file system at a time, kept until vfs_resume.
+        self.suspender: Lwp | None = None
+        self.suspender_site = 0
+        self._suspend_queue = WaitQueue("tstile")
 
     def boot(self) -> None:
         """Mount a root file system, kernfs and tmpfs; watch threads end."""
@@ -144,10 +163,17 @@ class Mounts(Subject):
         free: int = 0,
         read_only: bool = False,
     ) -> Mount:
-        """Mount a file system at the end of the list; ``size`` and ``free`` in bytes.
+        """Mount a file system at the end of the list, at once; ``size`` and ``free`` in bytes.
 
-        Kinds: ffs, ext2fs, msdos, cd9660, mfs, tmpfs, kernfs, procfs, ptyfs, nfs, union.
+        Kinds: ffs, ext2fs, msdos, cd9660, mfs, tmpfs, kernfs, procfs, ptyfs, nfs, union, unionfs.
         """
+        mount = self._make(kind, directory, source, size=size, free=free, read_only=read_only)
+        self.mounted.append(mount)
+        return mount
+
+    def _make(
+        self, kind: str, directory: str, source: str, *, size: int, free: int, read_only: bool
+    ) -> Mount:
         if kind not in _KINDS:
             raise ValueError(f"no kind of file system {kind!r}: {', '.join(_KINDS)}")
         if any(mount.directory == directory for mount in self.mounted):
@@ -158,8 +184,7 @@ class Mounts(Subject):
             flags |= MNT_ROOTFS
         blocks = size // frsize
         figures = Figures(frsize, bsize, blocks, free // frsize)
-        if kind == "kernfs":
-            figures.blocks = 2
+        figures.blocks = _BLOCKS.get(kind, blocks)
         if kind == "ffs":
             figures.reserved = blocks // 20  # minfree, 5 %
         figures.files = blocks // 4
@@ -174,21 +199,52 @@ class Mounts(Subject):
         memory.put_u32(mount.at + layout.flag, flags)
         memory.put_u32(mount.at + layout.refcnt, 1)
         self.store(mount, mount.at + layout.stat)
-        self.mounted.append(mount)
         return mount
 
-    def unmount(self, directory: str) -> Model:
-        """Unmount, as a process: waits for who uses the file system."""
+    # mount(8) and umount(8), as processes.  Each suspends the file system for the whole of its job:
+    # it holds vfs_suspend_lock meanwhile, and waits while somebody else does.
+
+    def mounting(self, kind: str, directory: str, source: str, *, size: int = 0) -> Model:
+        """Mount a file system; gives an errno (mount_domount in vfs_mount.c)."""
+        mount = self._make(kind, directory, source, size=size, free=size, read_only=False)
+        error = yield from self.suspend(mount)
+        yield Block(deadline=self.kernel.clock.now + FLUSH_TIME, what="biowait")
+        self.mounted.append(mount)
+        if not error:
+            self.resume(mount)
+        return 0
+
+    def updating(self, directory: str, *, read_only: bool) -> Model:
+        """Mount -u -o ro or rw; gives an errno (mount_update in vfs_syscalls.c)."""
         mount = self.find(directory)
-        lwp = self.kernel.current
-        while mount.closed_to(lwp) or any(other is not lwp for other in mount.busy):
-            yield Block(mount.changed, what="unmount")
-        self.mounted.remove(mount)
+        error = yield from self.suspend(mount)
+        if error:
+            return error
+        mount.updating = self.kernel.current
+        yield from self.flush(mount, wait=True)
+        mount.flags = mount.flags & ~MNT_RDONLY | (MNT_RDONLY if read_only else 0)
+        self.kernel.memory.put_u32(mount.at + self.layout.flag, mount.flags)
+        mount.updating = None
+        self.resume(mount)
+        return 0
+
+    def unmount(self, directory: str) -> Model:
+        """Unmount; gives an errno, waits for who uses the file system (dounmount)."""
+        mount = self.find(directory)
+        error = yield from self.suspend(mount)
+        if error:
+            return error
+        mount.updating = self.kernel.current
+        if not mount.flags & MNT_RDONLY:
+            yield from self.flush(mount, wait=True)
+        mount.updating = None
         mount.gone = True
         iflag = mount.at + self.layout.iflag
         self.kernel.memory.put_u32(iflag, self.kernel.memory.u32(iflag) | IMNT_GONE)
+        self.resume(mount)
+        self.mounted.remove(mount)
         mount.struct.free("vfs_rele")
-        self.changed(mount)
+        return 0
 
     def set_free(self, directory: str, free: int) -> None:
         """Let a file system have so many bytes free.
@@ -212,6 +268,10 @@ class Mounts(Subject):
         mount = self.find(directory)
         mount.stuck = stuck
         self.changed(mount)
+
+    def fail(self, directory: str, error: int) -> None:
+        """Let VFS_STATVFS and VFS_SYNC of a file system fail with an errno; 0: not any more."""
+        self.find(directory).error = error
 
     def write(self, directory: str) -> Model:
         """Write something, as a user process: sleeps while the file system is suspended."""
@@ -249,13 +309,10 @@ class Mounts(Subject):
         self.kernel.scheduler.wake_all(mount.changed)
 
     def enter(self, mount: Mount) -> Model:
-        """Begin a transaction of the running thread; waits for the end of a suspension.
-
-        A thread that is inside already is let in again, whatever the state (fstrans_start).
-        """
+        """Begin a transaction of the running thread; waits for the end of a suspension."""
         lwp = self.kernel.current
-        while mount.closed_to(lwp) and not mount.busy.get(lwp):
-            yield Block(mount.changed, what="fstrans")
+        while mount.closed_to(lwp):
+            yield Block(mount.changed, what="fstchg")
         mount.busy[lwp] = mount.busy.get(lwp, 0) + 1
 
     def leave(self, mount: Mount) -> None:
@@ -273,12 +330,80 @@ class Mounts(Subject):
         while mount.stuck:
             yield Block(mount.changed, what="nfsrcv")
 
+    # -- suspension (vfs_trans.c) ----------------------------------------------------------------
+
+    def suspend(self, mount: Mount, *, nowait: bool = False) -> Model:
+        """Suspend a file system for the running thread; gives an errno (vfs_suspend)."""
+        kernel = self.kernel
+        lwp, site = kernel.current, kernel.call_site
+        if nowait and self.suspender is not None:
+            return Errno.EWOULDBLOCK
+        while self.suspender is not None:
+            yield Block(self._suspend_queue, what="tstile")
+        if mount.kind in NOT_SUSPENDABLE:
+            return Errno.EOPNOTSUPP
+        self.suspender, self.suspender_site = lwp, site
+        yield from self.close(mount, SUSPENDED)
+        if mount.gone:
+            self.resume(mount)
+            return Errno.ENOENT
+        return 0
+
+    def resume(self, mount: Mount) -> None:
+        """End the suspension of the running thread (vfs_resume)."""
+        self.open(mount)
+        self.suspender = None
+        self.kernel.scheduler.wake_all(self._suspend_queue)
+
+    def close(self, mount: Mount, state: int) -> Model:
+        """Become the owner of a suspension; waits until nobody else is inside."""
+        kernel = self.kernel
+        lwp = kernel.current
+        if mount.state == NORMAL:
+            mount.owner, mount.owner_site = lwp, kernel.call_site
+            mount.suspended_at = kernel.clock.now
+        mount.state = state
+        while any(other is not lwp for other in mount.busy):
+            yield Block(mount.changed, what="fstcnt")
+        kernel.trace.emit("vfs.suspend", directory=mount.directory)
+
+    def open(self, mount: Mount) -> None:
+        """Let everybody in again."""
+        mount.state, mount.owner = NORMAL, None
+        self.changed(mount)
+        self.kernel.trace.emit("vfs.resume", directory=mount.directory)
+
+    # -- sync ------------------------------------------------------------------------------------
+
+    def sync_all(self) -> Model:
+        """Start writing everywhere, as sync(2); waits for suspended file systems (do_sys_sync).
+
+        A read-only one is waited for, too.  MNT_NOWAIT sleeps all the same: for who holds
+        mnt_updating, for locked vnodes and for a server that does not answer.
+        """
+        self.syncs += 1
+        self.kernel.trace.emit("sync")
+        for mount in list(self.mounted):
+            if mount.gone:
+                continue
+            yield from self.enter(mount)
+            if mount not in self.mounted:
+                mount.busy.clear()
+                continue
+            while mount.updating not in {None, self.kernel.current}:
+                yield Block(deadline=self.kernel.clock.now + FLUSH_TIME, what="tstile")
+            if not mount.flags & MNT_RDONLY:
+                if mount.dirty and self._rng.below(_LOCKED_ONE_IN) == 0:
+                    yield Block(deadline=self.kernel.clock.now + FLUSH_TIME, what="vnlock")
+                yield from self.flush(mount, wait=False)
+            self.leave(mount)
+
     def flush(self, mount: Mount, *, wait: bool) -> Model:
         """Write what is dirty; without ``wait`` it is written soon."""
         mount.flushed += 1
-        yield from self.wait_for_server(mount)
         if not mount.dirty:
             return
+        yield from self.wait_for_server(mount)
         kernel = self.kernel
         if wait:
             yield Block(deadline=kernel.clock.now + FLUSH_TIME, what="biowait")

@@ -5,27 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.errors import Errno
-from vmtsim.kernel.fslayout import MNT_RDONLY, MNT_WAIT, STATVFS_SIZE
+from vmtsim.kernel.fslayout import MNT_WAIT, STATVFS_SIZE
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.mounts import (
     NORMAL,
-    NOT_SUSPENDABLE,
     SUSPENDED,
     SUSPENDING,
     Mount,
     Mounts,
 )
 from vmtsim.kernel.objects import Objects
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.scheduler import Lwp
 
 
 @dataclass
@@ -58,10 +57,6 @@ class FileSystems(Subject):
             # The mount that it gave last stays busy.
             name=lambda each: f"on {each.current.directory}" if each.current else "",
         )
-        # vfs_suspend_lock: one file system at a time, kept until vfs_resume.
-        self._suspender: Lwp | None = None
-        self._suspender_site = 0
-        self._suspend_queue = WaitQueue("vfs_suspend")
 
     def _mounts(self) -> Mounts:
         return self.kernel.subject(Mounts)
@@ -92,17 +87,27 @@ class FileSystems(Subject):
         )
         kernel.memory.put_pointer(where, address)
 
-    def _give_back(self, iterator: Iterator) -> None:
-        if iterator.current is not None and not iterator.current.gone:
-            self._mounts().leave(iterator.current)
+    def _give_back(self, function: str, iterator: Iterator) -> None:
+        """Leave the mount that it gave last; only the thread that got it can (fstrans_done)."""
+        kernel, mount = self.kernel, iterator.current
         iterator.current = None
+        if mount is None or mount.gone:
+            return
+        if iterator.lwp is kernel.current:
+            self._mounts().leave(mount)
+            return
+        kernel.violation(
+            "mount-iterator-thread",
+            f"{function} by {kernel.where()} in thread {kernel.current.name}: the file system "
+            f"{mount.directory} stays busy, by thread {iterator.lwp.name} that got it",
+        )
 
     def _next(self, function: str, address: int, *, wait: bool) -> Model:
         iterator = self.iterators.find(function, address)
         self.kernel.rules.may_sleep(function)
-        self._give_back(iterator)
+        self._give_back(function, iterator)
         mounts = self._mounts()
-        lwp = self.kernel.current
+        lwp = iterator.lwp = self.kernel.current
         while True:
             later = [mount for mount in mounts.mounted if mount.number > iterator.last]
             if not later:
@@ -132,7 +137,7 @@ class FileSystems(Subject):
     @kernel_function("void mountlist_iterator_destroy(mount_iterator_t *mi)")
     def mountlist_iterator_destroy(self, address: int) -> None:
         iterator = self.iterators.find("mountlist_iterator_destroy", address)
-        self._give_back(iterator)
+        self._give_back("mountlist_iterator_destroy", iterator)
         self.iterators.remove(address)
         self.kernel.subject(Kmem).release(address, None, "mountlist_iterator_destroy")
 
@@ -146,6 +151,7 @@ class FileSystems(Subject):
     @kernel_function("int vfs_trybusy(struct mount *mp)")
     def vfs_trybusy(self, address: int) -> int:
         mount, lwp = self._find("vfs_trybusy", address), self.kernel.current
+        self.kernel.rules.may_sleep("vfs_trybusy")
         if mount.closed_to(lwp):
             return Errno.EBUSY
         mount.busy[lwp] = mount.busy.get(lwp, 0) + 1
@@ -168,32 +174,46 @@ class FileSystems(Subject):
     @kernel_function(
         "int dostatvfs(struct mount *mp, struct statvfs *sp, struct lwp *l, int flags, int root)"
     )
-    def dostatvfs(self, address: int, where: int, _lwp: int, flags: int, _root: int) -> Model:
-        """With MNT_WAIT or 0 fresh figures, with MNT_NOWAIT or MNT_LAZY what was last known."""
-        mounts = self._mounts()
+    def dostatvfs(self, address: int, where: int, lwp_at: int, flags: int, _root: int) -> Model:
+        """With MNT_WAIT or 0 fresh figures, with MNT_NOWAIT or MNT_LAZY what was last known.
+
+        Where the file system fails, zeros are left in ``where``.
+        """
+        kernel, memory, mounts = self.kernel, self.kernel.memory, self._mounts()
         mount = self._find("dostatvfs", address)
+        memory.pointer(lwp_at + kernel.subject(Objects).offsets.l_proc)
+        if lwp_at != kernel.current.address:
+            kernel.violation(
+                "dostatvfs-lwp",
+                f"dostatvfs by {kernel.where()} for {kernel.describe(lwp_at)}, which is not curlwp",
+            )
         cached = mount.at + mounts.layout.stat
+        size = STATVFS_SIZE[memory.pointer_size]
         if flags in {MNT_WAIT, 0}:
-            yield from self._fresh("dostatvfs", mount)
+            memory.write(where, bytes(size))
+            error = yield from self._fresh("dostatvfs", mount)
+            if error:
+                return error
             mounts.store(mount, cached)
-        memory = self.kernel.memory
-        memory.write(where, memory.read(cached, STATVFS_SIZE[memory.pointer_size]))
+        memory.write(where, memory.read(cached, size))
         return 0
 
     def _fresh(self, function: str, mount: Mount) -> Model:
-        """Ask the file system itself: sleeps while it is suspended or does not answer."""
-        mounts = self._mounts()
+        """Ask the file system itself: sleeps while it does not answer; gives an errno.
+
+        No vfs_statvfs begins a transaction: a suspended file system answers.
+        """
         self.kernel.rules.may_sleep(function)
-        yield from mounts.enter(mount)
-        yield from mounts.wait_for_server(mount)
-        mounts.leave(mount)
+        yield from self._mounts().wait_for_server(mount)
+        return mount.error
 
     @kernel_function("int VFS_STATVFS(struct mount *mp, struct statvfs *sp)")
     def vfs_statvfs(self, address: int, where: int) -> Model:
         mount = self._find("VFS_STATVFS", address)
-        yield from self._fresh("VFS_STATVFS", mount)
-        self._mounts().store(mount, where)
-        return 0
+        error = yield from self._fresh("VFS_STATVFS", mount)
+        if not error:
+            self._mounts().store(mount, where)
+        return error
 
     @kernel_function("int VFS_SYNC(struct mount *mp, int flags, kauth_cred_t cred)")
     def vfs_sync(self, address: int, flags: int, credentials: int) -> Model:
@@ -207,81 +227,40 @@ class FileSystems(Subject):
         yield from mounts.enter(mount)
         yield from mounts.flush(mount, wait=flags == MNT_WAIT)
         mounts.leave(mount)
-        return 0
+        return mount.error
 
     @kernel_function("void do_sys_sync(struct lwp *l)")
     def do_sys_sync(self, lwp_at: int) -> Model:
-        """Start writing everywhere; waits for suspended file systems, read-only ones included.
-
-        Even so it sleeps where a file system does not answer: for the locks of its vnodes
-        (ffs_sync, nfs_sync).
-        """
         kernel = self.kernel
         kernel.rules.may_sleep("do_sys_sync")
         # It uses the thread's credentials.
         kernel.memory.pointer(lwp_at + kernel.subject(Objects).offsets.l_cred)
-        mounts = self._mounts()
-        mounts.syncs += 1
-        kernel.trace.emit("sync")
-        for mount in list(mounts.mounted):
-            if mount.gone:
-                continue
-            yield from mounts.enter(mount)
-            if not mount.flags & MNT_RDONLY and not mount.gone:
-                yield from mounts.flush(mount, wait=False)
-            mounts.leave(mount)
+        yield from self._mounts().sync_all()
 
     # -- suspension (NetBSD sys/kern/vfs_trans.c) ------------------------------------------------
-
-    def _close(self, mount: Mount, state: int) -> Model:
-        """Become the owner of a suspension; waits until nobody else is inside."""
-        kernel = self.kernel
-        lwp = kernel.current
-        if mount.state == NORMAL:
-            mount.owner, mount.owner_site = lwp, kernel.call_site
-            mount.suspended_at = kernel.clock.now
-        mount.state = state
-        while any(other is not lwp for other in mount.busy):
-            yield Block(mount.changed, what="suspfs")
-        kernel.trace.emit("vfs.suspend", directory=mount.directory)
-
-    def _open(self, mount: Mount) -> None:
-        mount.state, mount.owner = NORMAL, None
-        self._mounts().changed(mount)
-        self.kernel.trace.emit("vfs.resume", directory=mount.directory)
 
     @kernel_function("int vfs_suspend(struct mount *mp, int nowait)")
     def vfs_suspend(self, address: int, nowait: int) -> Model:
         kernel = self.kernel
-        lwp = kernel.current
+        mounts = self._mounts()
         mount = self._find("vfs_suspend", address)
-        site = kernel.call_site
         kernel.rules.may_sleep("vfs_suspend")
-        if self._suspender is lwp:
-            held = ", ".join(self._mounts().suspended())
+        if mounts.suspender is kernel.current and not nowait:
+            held = ", ".join(mounts.suspended())
             kernel.panic(
                 "vfs-suspend-twice",
                 f"vfs_suspend of {mount.directory} by {kernel.where()}: locking against myself, "
-                f"vfs_suspend_lock is held since {kernel.location(self._suspender_site)} "
+                f"vfs_suspend_lock is held since {kernel.location(mounts.suspender_site)} "
                 f"suspended {held}: only one file system can be suspended at a time",
             )
-        if nowait and self._suspender is not None:
-            return Errno.EWOULDBLOCK
-        while self._suspender is not None:
-            yield Block(self._suspend_queue, what="vfs_suspend")
-        if mount.kind in NOT_SUSPENDABLE:
-            return Errno.EOPNOTSUPP
-        if mount.gone:
-            return Errno.ENOENT
-        self._suspender, self._suspender_site = lwp, site
-        yield from self._close(mount, SUSPENDED)
-        return 0
+        return (yield from mounts.suspend(mount, nowait=bool(nowait)))
 
     @kernel_function("void vfs_resume(struct mount *mp)")
     def vfs_resume(self, address: int) -> None:
         kernel = self.kernel
         mount = self._find("vfs_resume", address)
-        if self._suspender is not kernel.current or mount.owner is not kernel.current:
+        mounts = self._mounts()
+        if mounts.suspender is not kernel.current or mount.owner is not kernel.current:
             state = (
                 f"was suspended by {mount.owner.name}, in {kernel.location(mount.owner_site)}"
                 if mount.owner is not None
@@ -292,9 +271,7 @@ class FileSystems(Subject):
                 f"vfs_resume by {kernel.where()} in thread {kernel.current.name}: "
                 f"{mount.directory} {state}",
             )
-        self._open(mount)
-        self._suspender = None
-        kernel.scheduler.wake_all(self._suspend_queue)
+        mounts.resume(mount)
 
     @kernel_function("int fstrans_setstate(struct mount *mp, int new_state)")
     def fstrans_setstate(self, address: int, state: int) -> Model:
@@ -302,14 +279,16 @@ class FileSystems(Subject):
         mount = self._find("fstrans_setstate", address)
         kernel.rules.may_sleep("fstrans_setstate")
         if state not in {NORMAL, SUSPENDED, SUSPENDING}:
-            kernel.panic(
+            # It is taken as it is, and nobody is let in.
+            kernel.violation(
                 "fstrans-state",
                 f"fstrans_setstate by {kernel.where()} of {mount.directory} to unknown state "
                 f"{state}",
             )
         if mount.state == state:
             return 0
-        if mount.state != NORMAL and mount.owner is not kernel.current:
+        # Only the end is asserted to be the owner's; another may go on with the suspension.
+        if state == NORMAL and mount.owner is not kernel.current:
             owner = mount.owner.name if mount.owner is not None else "nobody"
             kernel.panic(
                 "fstrans-owner",
@@ -318,9 +297,9 @@ class FileSystems(Subject):
                 f"{kernel.location(mount.owner_site)}",
             )
         if state == NORMAL:
-            self._open(mount)
+            self._mounts().open(mount)
         else:
-            yield from self._close(mount, state)
+            yield from self._mounts().close(mount, state)
         return 0
 
     @kernel_function("int fstrans_getstate(struct mount *mp)")

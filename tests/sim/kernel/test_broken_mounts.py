@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtsim.kernel.errors import KernelPanic
 
 from .guestcode import Code, compile_module, line_of
 
@@ -75,10 +76,17 @@ no_state(void)
 }
 
 int
+go_on(void)
+{
+
+	return fstrans_setstate(root, FSTRANS_SUSPENDED);
+}
+
+int
 freeze(void)
 {
 
-	(void)fstrans_setstate(root, FSTRANS_SUSPENDED);	/* frozen here */
+	(void)fstrans_setstate(root, FSTRANS_SUSPENDING);	/* frozen here */
 	kpause("frozen", false, 100, NULL);
 	return fstrans_setstate(root, FSTRANS_NORMAL);
 }
@@ -108,7 +116,6 @@ PANICS = {
         "mount-iterator-unknown",
         ": the mount iterator at nothing in data of module tried was never made",
     ),
-    "no_state": ("fstrans-state: fstrans_setstate", "fstrans-state", " of / to unknown state 77"),
 }
 TICK = 10_000_000
 
@@ -132,9 +139,20 @@ def test_a_broken_rule_is_a_panic_at_its_line(code: Code, function: str) -> None
     assert code.panic(function) == f"{begin} by {function} (tried.c:{line}){what}"
 
 
-def test_only_who_suspended_a_file_system_may_change_its_state(code: Code) -> None:
+def test_an_unknown_state_is_taken(code: Code) -> None:
+    line = line_of(SOURCE, "/* fstrans-state */")
+    with pytest.raises(KernelPanic) as left:
+        code.call("no_state")
+    assert left.value.rule == "vfs-suspended-left"
+    assert code.violations()[0] == (
+        f"fstrans-state: fstrans_setstate by no_state (tried.c:{line}) of / to unknown state 77"
+    )
+
+
+def test_only_who_suspended_a_file_system_may_resume_it(code: Code) -> None:
     code.start("freeze")
     code.kernel.run_for(3 * TICK)
+    assert code.call("go_on") == 0  # another may go on from SUSPENDING
     assert code.panic("thaw") == (
         "fstrans-owner: fstrans_setstate by thaw "
         f"(tried.c:{line_of(SOURCE, '/* fstrans-owner */')}) in thread thaw: / belongs to freeze, "

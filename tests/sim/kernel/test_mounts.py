@@ -23,6 +23,7 @@ SOURCE = """
     #include <sys/lwp.h>
     #include <sys/mount.h>
     #include <sys/proc.h>
+    #include <sys/pserialize.h>
     #include <sys/systm.h>
     #include <sys/vfs_syscalls.h>
 
@@ -180,6 +181,96 @@ SOURCE = """
             return 0;
     }
 
+    /* Figures of a mount that this thread keeps busy. */
+    int
+    figures_while_busy(int ticks)
+    {
+            mount_iterator_t *it;
+            struct mount *mp;
+            struct statvfs *sb = kmem_zalloc(sizeof(*sb), KM_SLEEP);
+            int error;
+
+            mountlist_iterator_init(&it);
+            mp = mountlist_iterator_trynext(it);
+            kpause("busy", false, ticks, NULL);
+            error = vfs_busy(mp);
+            if (error == 0)
+                    vfs_unbusy(mp);
+            if (error == 0)
+                    error = vfs_trybusy(mp);
+            if (error == 0)
+                    vfs_unbusy(mp);
+            mountlist_iterator_destroy(it);
+            kmem_free(sb, sizeof(*sb));
+            return error;
+    }
+
+    /* The blocks of the first file system, 0 where it fails. */
+    int
+    blocks(int *error)
+    {
+            struct statvfs *sb = kmem_zalloc(sizeof(*sb), KM_SLEEP);
+            int n;
+
+            sb->f_blocks = 77;
+            *error = dostatvfs(kept, sb, curlwp, MNT_WAIT, 0);
+            n = (int)sb->f_blocks;
+            kmem_free(sb, sizeof(*sb));
+            return n;
+    }
+
+    int failed;
+
+    int
+    blocks_of_root(void)
+    {
+
+            return blocks(&failed);
+    }
+
+    int
+    begin_walk(void)
+    {
+
+            mountlist_iterator_init(&walk);
+            (void)mountlist_iterator_trynext(walk);
+            kpause("walk", false, 20, NULL);
+            return 0;
+    }
+
+    int
+    end_walk(void)
+    {
+
+            mountlist_iterator_destroy(walk);                /* of another */
+            STAY();
+            return 0;
+    }
+
+    int
+    for_another_thread(struct lwp *l)
+    {
+            struct statvfs *sb = kmem_zalloc(sizeof(*sb), KM_SLEEP);
+            int error;
+
+            keep(0);
+            error = dostatvfs(kept, sb, l, MNT_NOWAIT, 0);   /* for whom? */
+            kmem_free(sb, sizeof(*sb));
+            return error;
+    }
+
+    int
+    try_in_section(void)
+    {
+            int s, error;
+
+            keep(0);
+            s = pserialize_read_enter();
+            error = vfs_trybusy(kept);
+            pserialize_read_exit(s);
+            return error;
+    }
+
     /* Both file systems at once, as only fstrans_setstate can. */
     int
     freeze_all(int ticks)
@@ -287,7 +378,7 @@ def test_writers_wait_while_their_file_system_is_frozen_and_find_it_flushed(
     assert not root.dirty
     writer = kernel.spawn("cp", "user", mounts.write("/"))
     kernel.run_for(20 * TICK)
-    assert (writer.state, writer.what, root.figures.writes) == ("asleep", "fstrans", 1)
+    assert (writer.state, writer.what, root.figures.writes) == ("asleep", "fstchg", 1)
     code.finish(freezer, writer)
     assert root.figures.writes == 2
 
@@ -327,7 +418,7 @@ def test_a_second_suspension_by_another_thread_waits_or_is_refused(
 
 def test_a_file_system_that_cannot_be_suspended_says_so(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
-    code.kernel.subject(Mounts).mount("union", "/union", "/some/where")
+    code.kernel.subject(Mounts).mount("unionfs", "/union", "/some/where")
     code.call("keep", 3)
     assert code.call("freeze", 1) == EOPNOTSUPP
     code.call("keep", 0)
@@ -370,7 +461,7 @@ def test_unmounting_waits_for_who_looks_and_then_the_mount_is_gone(
     kernel.run_for(10 * TICK)
     umount = kernel.spawn("umount", "user", mounts.unmount("/"))
     kernel.run_for(5 * TICK)
-    assert (umount.state, umount.what) == ("asleep", "unmount")
+    assert (umount.state, umount.what) == ("asleep", "fstcnt")
     code.finish(umount, walker)
     assert walker.result == 3
     assert [mount.directory for mount in mounts.mounted] == ["/kern", "/tmp"]
@@ -399,3 +490,106 @@ def test_an_iterator_after_its_end_faults(load: Callable[..., Code]) -> None:
         load(SOURCE).call("use_destroyed")
     assert caught.value.rule == "use-after-free"
     assert f"tried.c:{line_of(SOURCE, '/* after its end */')}" in caught.value.message
+
+
+def test_a_thread_inside_a_file_system_is_let_in_again(load: Callable[..., Code]) -> None:
+    """_fstrans_start counts on, whatever the state: who suspends waits for the thread."""
+    code = load(SOURCE)
+    code.call("keep", 0)
+    inside = code.start("figures_while_busy", 20)
+    code.kernel.run_for(2 * TICK)
+    freezer = code.start("freeze", 1)
+    code.finish(inside, freezer)
+    assert (inside.result, freezer.result) == (0, 0)
+
+
+def test_a_suspended_file_system_gives_its_figures(load: Callable[..., Code]) -> None:
+    """No vfs_statvfs begins a transaction."""
+    code = load(SOURCE)
+    code.call("keep", 0)
+    freezer = code.start("freeze", 100)
+    code.kernel.run_for(3 * TICK)
+    asked = code.kernel.clock.now
+    code.kernel.memory.put_u32(code.address("failed"), 77)
+    assert code.call("blocks_of_root") == 4194304
+    assert (code.number("failed"), code.kernel.clock.now < asked + TICK) == (0, True)
+    code.finish(freezer)
+
+
+def test_a_file_system_that_fails_leaves_zeros(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    code.call("keep", 0)
+    code.kernel.subject(Mounts).fail("/", 5)
+    assert code.call("blocks_of_root") == 0
+    assert code.number("failed") == 5
+    code.kernel.subject(Mounts).fail("/", 0)
+    assert (code.call("blocks_of_root"), code.number("failed")) == (4194304, 0)
+
+
+def test_mounting_and_unmounting_wait_for_a_suspension_elsewhere(
+    load: Callable[..., Code],
+) -> None:
+    """All three take vfs_suspend_lock for the whole of their job."""
+    code = load(SOURCE)
+    kernel, mounts = code.kernel, code.kernel.subject(Mounts)
+    code.call("keep", 0)
+    freezer = code.start("freeze", 100)
+    kernel.run_for(3 * TICK)
+    jobs = [
+        kernel.spawn("mount", "user", mounts.mounting("ffs", "/home", "/dev/wd1a", size=1 << 30)),
+        kernel.spawn("mount -u", "user", mounts.updating("/tmp", read_only=True)),
+        kernel.spawn("umount", "user", mounts.unmount("/kern")),
+    ]
+    kernel.run_for(50 * TICK)
+    assert [job.what for job in jobs] == ["tstile"] * 3
+    assert [mount.directory for mount in mounts.mounted] == ["/", "/kern", "/tmp"]
+    code.finish(freezer, *jobs)
+    assert [job.result for job in jobs] == [0, 0, 0]
+    assert [mount.directory for mount in mounts.mounted] == ["/", "/tmp", "/home"]
+    assert mounts.find("/tmp").flags & 1
+
+
+def test_sync_waits_for_a_file_system_whose_mount_is_changed(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    kernel, mounts = code.kernel, code.kernel.subject(Mounts)
+    kernel.run_process("cp", mounts.write("/"))
+    update = kernel.spawn("mount -u", "user", mounts.updating("/", read_only=True))
+    kernel.run(lambda: bool(mounts.find("/").updating))
+    sync = code.start("sync_all")
+    kernel.run_for(TICK)
+    assert sync.what in {"fstchg", "tstile"}
+    code.finish(update, sync)
+    assert mounts.find("/").flushed == 1
+
+
+def test_a_walk_ends_in_the_thread_that_began_it(load: Callable[..., Code]) -> None:
+    """vfs_unbusy() looks at what its own thread has begun."""
+    code = load(SOURCE)
+    walker = code.start("begin_walk")
+    code.kernel.run_for(3 * TICK)
+    code.call("end_walk")
+    (text,) = code.violations()
+    assert text.startswith("mount-iterator-thread: mountlist_iterator_destroy by end_walk")
+    assert f"tried.c:{line_of(SOURCE, '/* of another */')}" in text
+    assert text.endswith("the file system / stays busy, by thread begin_walk that got it")
+    code.finish(walker)
+
+
+def test_figures_are_asked_for_the_running_thread(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    text = code.panic("for_another_thread", code.kernel.symbols["lwp0"])
+    assert text.startswith("dostatvfs-lwp: dostatvfs by for_another_thread")
+    assert f"tried.c:{line_of(SOURCE, '/* for whom? */')}" in text
+    assert code.panic("for_another_thread", 0).startswith("null-pointer: page fault")
+
+
+def test_trying_a_file_system_may_sleep(load: Callable[..., Code]) -> None:
+    assert load(SOURCE).panic("try_in_section").startswith("sleep-in-pserialize: vfs_trybusy")
+
+
+def test_pseudo_file_systems_have_the_blocks_that_the_kernel_gives_them(
+    load: Callable[..., Code],
+) -> None:
+    mounts = load(SOURCE).kernel.subject(Mounts)
+    for kind, blocks in (("procfs", 1), ("ptyfs", 2), ("kernfs", 2)):
+        assert mounts.mount(kind, f"/{kind}", kind).figures.blocks == blocks
