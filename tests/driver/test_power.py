@@ -9,6 +9,8 @@ import pytest
 from vmtgen.compiler.spec.load import load
 from vmtsim.kernel.entropy import Entropy
 from vmtsim.kernel.errors import Halted
+from vmtsim.kernel.pmf import Pmf
+from vmtsim.kernel.sysmon import RB_POWERDOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,16 +244,31 @@ def test_a_halt_of_the_host_while_another_thread_reboots(rig: Make, detachall: b
     machine.clean()
 
 
-def test_a_shutdown_does_not_wait_for_ever_for_a_worker_that_is_busy(rig: Make) -> None:
-    """A file system that hangs holds the worker; the machine goes down all the same."""
+def test_the_shutdown_hook_does_not_wait_for_ever_for_a_worker_that_is_busy(rig: Make) -> None:
+    """A file system that hangs holds the worker; the hook goes on all the same."""
     machine = rig()
     machine.mounts.stick("/")
     machine.host.tclo.reset()
     machine.run(5)
     since = machine.now
-    with pytest.raises(Halted):
-        machine.do("shutdown")
+    machine.guest.wait("shutdown", machine.kernel.subject(Pmf).shutdown(RB_POWERDOWN))
     assert machine.now - since <= 3 * SECOND
+    assert machine.kernel.violations == []
+
+
+def test_a_shutdown_waits_for_a_worker_that_looks_at_a_file_system(rig: Make) -> None:
+    """The kernel unmounts before the hooks, and unmounting waits for who is inside."""
+    machine = rig()
+    machine.mounts.stick("/")
+    machine.host.tclo.reset()
+    machine.run(5)
+    going_down = machine.start("shutdown")
+    machine.run(60)
+    assert going_down.what == "fstcnt"
+    machine.mounts.stick("/", stuck=False)
+    with pytest.raises(Halted):
+        machine.run(5)
+    assert _taken_leave(machine)
     machine.clean()
 
 

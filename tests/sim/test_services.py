@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.kernel.api import Call
+from vmtsim.kernel.api import Block, Call
 from vmtsim.kernel.errors import Halted
+from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.mounts import Mounts
+from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.sysctl import Reply, Sysctl
 from vmtsim.kernel.sysmon import SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 EPERM, ENOENT, ENOMEM, EINVAL = 1, 2, 12, 22
 SECOND = 1_000_000_000
-POWER, SLEEP, RESET = 0, 1, 3
+POWER, SLEEP, LID, RESET, AC = range(5)
 PRESSED, RELEASED = 0, 1
 
 FORMATS = (
@@ -358,4 +361,85 @@ def test_a_daemon_that_dies_loses_its_events() -> None:
     power.open()
     machine.call("press", SLEEP, RELEASED)
     power.close()
-    assert machine.console[-1] == "WARNING: 1 power event(s) lost by exiting daemon"
+    assert machine.console[-1] == "WARNING: 1 power event lost by exiting daemon"
+
+
+def test_the_next_daemon_gets_what_the_one_before_did_not_fetch() -> None:
+    """The count is reset, the list of dictionaries is not: an old shutdown comes again."""
+    machine = _machine()
+    power = machine.kernel.subject(SysmonPower)
+    power.open()
+    machine.call("press", POWER, PRESSED)
+    power.close()
+    power.open()
+    assert not power.waiting
+    machine.call("press", SLEEP, RELEASED)
+    assert power.take()["powerd-script-name"] == "power_button"
+    assert not power.waiting
+
+
+def test_an_event_without_memory_is_lost_without_a_word() -> None:
+    machine = _machine()
+    power = machine.kernel.subject(SysmonPower)
+    power.open()
+    machine.kernel.subject(Kmem).refuse = lambda _size: True
+    said = machine.console
+    machine.call("press", POWER, PRESSED)
+    assert not power.waiting
+    assert machine.console == said
+
+
+def test_what_the_kernel_says_of_a_lid_and_of_an_adapter() -> None:
+    machine = _machine()
+    for switch, event in ((LID, PRESSED), (LID, RELEASED), (AC, PRESSED), (AC, RELEASED)):
+        machine.call("press", switch, event)
+    assert machine.console[-4:] == [
+        "services0: lid closed.",
+        "services0: lid opened.",
+        "services0: AC adapter online.",
+        "services0: AC adapter offline.",
+    ]
+    power = machine.kernel.subject(SysmonPower)
+    power.open()
+    for _ in range(33):
+        machine.call("press", LID, PRESSED)
+    assert machine.console[-2:] == [
+        "sysmon_power_daemon_task: WARNING: state change event 0 lost; queue full",
+        "services0: lid closed.",
+    ]
+
+
+# going down
+
+
+def test_a_shutdown_waits_for_a_suspended_file_system() -> None:
+    machine = _machine()
+    mounts = machine.kernel.subject(Mounts)
+    root = mounts.find("/")
+
+    def freeze() -> Model:
+        yield from mounts.suspend(root)
+        yield Block(deadline=machine.kernel.clock.now + 60 * SECOND, what="frozen")
+        mounts.resume(root)
+
+    machine.kernel.spawn("freeze", "kthread", freeze())
+    down = machine.guest.start("shutdown", machine.guest.shutdown())
+    machine.kernel.run_for(30 * SECOND)
+    assert down.what == "fstchg"
+    with pytest.raises(Halted):
+        machine.kernel.run_for(60 * SECOND)
+    assert mounts.mounted == []
+    assert machine.kernel.clock.now > 60 * SECOND
+
+
+def test_a_shutdown_wakes_who_sleeps_interruptibly_with_0() -> None:
+    machine = _machine()
+
+    def sleep() -> Model:
+        return (yield Block(WaitQueue("for ever"), what="for ever", signal=True))
+
+    sleeper = machine.guest.start("sleep", sleep())
+    machine.kernel.run_for(SECOND)
+    with pytest.raises(Halted):
+        machine.guest.wait("shutdown", machine.guest.shutdown())
+    assert (sleeper.state, sleeper.result) == ("gone", True)

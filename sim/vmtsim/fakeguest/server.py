@@ -182,7 +182,7 @@ class Server:
         return None
 
     def _event_waits(self) -> bool:
-        return self._powerd is not None and not self._powerd_busy and bool(self.machine.power.queue)
+        return self._powerd is not None and not self._powerd_busy and self.machine.power.waiting
 
     def _advanced(self) -> None:
         connection, _ = self._advances.popleft()
@@ -321,8 +321,7 @@ class Server:
         if not self._event_waits() or self._powerd is None:
             return
         power = self.machine.power
-        event = power.queue.popleft()
-        power.events.append(event)
+        event = power.take()
         script, name = event["powerd-script-name"], event["powerd-event-name"]
         device = event["driver-name"]
         self.machine.kernel.trace.emit(

@@ -100,7 +100,10 @@ def _drvctl(machine: Machine, call: Call) -> Answer:
     if chosen == ["R"]:
         return _ioctl("DRVRESUMEDEV", 45)
     good = machine.wait(
-        "drvctl", machine.kernel.subject(Pmf).suspend(device.address, resume=chosen == ["Q"])
+        "drvctl",
+        machine.kernel.subject(Pmf).suspend(
+            device.address, native=device.native, resume=chosen == ["Q"]
+        ),
     )
     return _ioctl("DRVRESUMEDEV" if chosen == ["Q"] else "DRVSUSPENDDEV", 0 if good else 16)
 

@@ -52,6 +52,11 @@ class Device:
     changed: WaitQueue = field(default_factory=lambda: WaitQueue("cfgmisc"))
     slots: dict[str, Device] = field(default_factory=dict)
 
+    @property
+    def native(self) -> bool:
+        """Whether the kernel's own driver drives it."""
+        return not self.attachment.address
+
 
 class Autoconf(Subject):
     """The device tree and the tables that modules add to it."""
@@ -105,15 +110,25 @@ class Autoconf(Subject):
         if self._iterators:
             return
         for device in [device for device in self._devices if device.gone]:
-            self._devices.remove(device)
-            device.driver.units[device.unit] = None
-            while device.driver.units and device.driver.units[-1] is None:
-                device.driver.units.pop()
-            tables.publish_units(self.kernel.memory, device.driver)
-            kmem = self.kernel.subject(Kmem)
-            if device.softc:
-                kmem.release(device.softc, None, "config_devfree")
-            kmem.release(device.address, None, "config_devfree")
+            self._free(device)
+
+    def _free(self, device: Device) -> None:
+        """Give back the unit and the memory of a detached device (config_devunlink)."""
+        self._devices.remove(device)
+        device.driver.units[device.unit] = None
+        tables.publish_units(self.kernel, device.driver)
+        kmem = self.kernel.subject(Kmem)
+        if device.softc:
+            kmem.release(device.softc, None, "config_devfree")
+        kmem.release(device.address, None, "config_devfree")
+
+    def iterate(self) -> None:
+        """Begin to iterate over all devices: what is detached meanwhile is only marked."""
+        self._iterators += 1
+
+    def iterated(self) -> None:
+        """End that."""
+        self._iterators -= 1
 
     def _new_device(
         self, parent: Device | None, data: ConfigData | None, driver: Driver, attachment: Attachment
@@ -138,6 +153,11 @@ class Autoconf(Subject):
                 "config_attach: allocation of device softc failed "
                 f"(unit {unit} of driver {driver.name} is taken: {detail})",
             )
+        if not attachment.flags & tables.PRIV_ALLOC:
+            kernel.violation(
+                "cfattach-flags",
+                f"the cfattach {attachment.name} has no DVF_PRIV_ALLOC: CFATTACH_DECL_NEW sets it",
+            )
         xname, private, size = _DEVICE[kernel.memory.pointer_size]
         kmem = kernel.subject(Kmem)
         name = f"{driver.name}{unit}"
@@ -151,7 +171,7 @@ class Autoconf(Subject):
             kernel.memory.put_pointer(address + private, device.softc)
         units.extend([None] * (unit + 1 - len(units)))
         units[unit] = device
-        tables.publish_units(kernel.memory, driver)
+        tables.publish_units(kernel, driver)
         self._devices.append(device)
         return device
 
@@ -195,9 +215,12 @@ class Autoconf(Subject):
         return best
 
     def _parent_matches(self, parent: Device, entry: ConfigData) -> bool:
+        """Whether a device may be the parent: any with the attribute, where none is named."""
         if entry.attribute not in parent.driver.attributes:
             return False
-        if entry.parent is not None and entry.parent not in {parent.driver.name, entry.attribute}:
+        if entry.parent is None:
+            return True
+        if entry.parent != parent.driver.name:
             return False
         return entry.parent_unit in {tables.ANY_UNIT, parent.unit}
 
@@ -269,7 +292,9 @@ class Autoconf(Subject):
         device.detaching = False
         wake(device.changed)
         self._iterators -= 1
-        self._collect()
+        # What others have marked goes at the next look, as in config_detach_release().
+        if not error and not self._iterators:
+            self._free(device)
         return error
 
     def _enter(self, device: Device) -> Model:
@@ -299,6 +324,12 @@ class Autoconf(Subject):
             )
         kernel.subject(Pmf).check_detach(device.address, device.name)
         device.gone = True
+        child = next((each for each in self.devices() if each.parent is device), None)
+        if child is not None:
+            kernel.panic(
+                "detached-with-children",
+                f"config_detach: detached device {device.name} has children {child.name}",
+            )
         if device.parent is not None and device.parent.attachment.has("childdetached"):
             yield from self._call(device.parent.attachment, "childdetached", device.parent, device)
         self._mark(device, tables.NOTFOUND)
@@ -314,6 +345,8 @@ class Autoconf(Subject):
         everything = self.kernel.options.detachall
         flags = tables.DETACH_SHUTDOWN | (tables.DETACH_POWEROFF if power_off else 0)
         for device in reversed(list(self.devices())):
+            if device.address in self.kernel.subject(Pmf).suspended:
+                continue  # it is not active
             if everything or device.attachment.flags & tables.DVF_DETACH_SHUTDOWN:
                 yield from self.detach(device, flags)
 
@@ -328,7 +361,7 @@ class Autoconf(Subject):
         error = Errno.ENXIO
         if device is not None:
             parent = device.parent
-            if parent is None or not parent.attachment.has("childdetached"):
+            if parent is not None and not parent.attachment.has("childdetached"):
                 error = Errno.ENOTSUP
             else:
                 error = yield from self.detach(device)
@@ -379,7 +412,12 @@ class Autoconf(Subject):
             return Errno.ESRCH
         attachment = next((a for a in driver.attachments if a.address == address), None)
         if attachment is None:
-            return Errno.ESRCH
+            kernel = self.kernel
+            kernel.panic(
+                "cfattach-not-attached",
+                f"config_cfattach_detach by {kernel.where()}: {kernel.describe(address)} is in no "
+                f"list of driver {name}: LIST_REMOVE follows what its links hold",
+            )
         if any(d is not None and d.attachment is attachment for d in driver.units):
             return Errno.EBUSY
         driver.attachments.remove(attachment)
@@ -411,9 +449,8 @@ class Autoconf(Subject):
             for step in reversed(undo):
                 step()
         else:
-            entries = tables.read_config_data(self.kernel.memory, data)
-            self.config.append((data, entries))
-            yield from self._rescan(entries)
+            self._add_table(data)
+            yield from self._rescan(self.config[-1][1])
         big.unlock(1)
         return error
 
@@ -427,7 +464,6 @@ class Autoconf(Subject):
                     f"configure: `{driver.name}' driver init failed: {int(error)}\n"
                 )
                 return error
-            tables.publish_units(memory, driver)
             undo.append(lambda name=driver.name: self.drivers.pop(name))  # type: ignore[misc]
         return 0
 
@@ -458,38 +494,92 @@ class Autoconf(Subject):
         return error
 
     def _fini(self, drivers: int, attachments: int, data: int) -> Model:
-        memory = self.kernel.memory
-        console = self.kernel.subject(Console)
-        table = next((entry for entry in self.config if entry[0] == data), None)
-        if table is None:
-            return Errno.EINVAL
-        ours = {entry.address for entry in table[1]}
+        """Devices, table, attachments, drivers; what fails puts back what went before it."""
+        error = yield from self._detach_table(data)
+        if error:
+            return error
+        self._collect()
+        undo: list[Callable[[], object]] = [lambda: self._add_table(data)]
+        error = self._remove_attachments(attachments, undo) or self._remove_drivers(drivers, undo)
+        if error:
+            for step in reversed(undo):
+                step()
+        return error
+
+    def _add_table(self, data: int) -> None:
+        self.config.append((data, tables.read_config_data(self.kernel.memory, data)))
+
+    def _detach_table(self, data: int) -> Model:
+        """Detach a table's devices, last one first, then the table (config_cfdata_detach)."""
+        entries = {entry.address for entry in tables.read_config_data(self.kernel.memory, data)}
         self._iterators += 1
         error = 0
-        for device in list(self._devices):
-            if not device.gone and device.data is not None and device.data.address in ours:
+        for device in reversed(list(self._devices)):
+            if not device.gone and device.data is not None and device.data.address in entries:
                 error = yield from self.detach(device)
                 if error:
-                    console.print(f"{device.name}: unable to detach instance\n")
+                    self.kernel.subject(Console).print(
+                        f"{device.name}: unable to detach instance\n"
+                    )
                     break
         self._iterators -= 1
         if error:
             return error
+        table = next((entry for entry in self.config if entry[0] == data), None)
+        if table is None:
+            return Errno.EINVAL
         self.config.remove(table)
-        self._collect()
-        for name, list_ in tables.read_attach_init(memory, attachments):
-            for address in list_:
+        return 0
+
+    def _remove_attachments(self, table: int, undo: list[Callable[[], object]]) -> int:
+        memory = self.kernel.memory
+        for name, vector in tables.read_attach_init(memory, table):
+            for address in vector:
                 error = self._remove_attachment(name, address)
                 if error:
-                    console.print(f"attachment of `{name}' driver fini failed: {error}\n")
+                    what = memory.string(memory.pointer(address))
+                    self.kernel.subject(Console).print(
+                        f"configure: attachment `{what}' of `{name}' driver "
+                        f"fini failed: {int(error)}\n"
+                    )
                     return error
-        for address in tables.read_vector(memory, drivers):
-            name = memory.string(memory.pointer(address + 4 * memory.pointer_size))
-            if any(unit is not None for unit in self.drivers[name].units):
-                console.print(f"`{name}' driver fini failed: {int(Errno.EBUSY)}\n")
-                return Errno.EBUSY
-            del self.drivers[name]
+                undo.append(lambda n=name, a=address: self._add_attachment(n, a))  # type: ignore[misc]
         return 0
+
+    def _remove_drivers(self, vector: int, undo: list[Callable[[], object]]) -> int:
+        memory = self.kernel.memory
+        for address in tables.read_vector(memory, vector):
+            driver = self.drivers[memory.string(memory.pointer(address + 4 * memory.pointer_size))]
+            if any(unit is not None for unit in driver.units):
+                self.kernel.subject(Console).print(
+                    f"configure: `{driver.name}' driver fini failed: {int(Errno.EBUSY)}\n"
+                )
+                return Errno.EBUSY
+            del self.drivers[driver.name]
+            undo.append(lambda driver=driver: self.add_driver(driver))  # type: ignore[misc]
+        return 0
+
+    def check_unload(self, module: str) -> None:
+        """Report tables, drivers and attachments in the memory of a module that is gone."""
+        super().check_unload(module)
+        inside = self.kernel.module_memory(module)
+        found = [(address, "the cfdata table") for address, _ in self.config if inside(address)]
+        found += [(each.address, f"the cfdriver {each.name}") for each in self.drivers.values()
+                  if inside(each.address)]  # fmt: skip
+        for driver in self.drivers.values():
+            found += [
+                (each.address, f"the cfattach {each.name} of driver {driver.name}")
+                for each in driver.attachments
+                if inside(each.address)
+            ]
+        for _address, what in found:
+            self.kernel.violation(
+                "autoconf-left", f"module {module} is gone, but {what} is in autoconf's lists"
+            )
+        self.config = [each for each in self.config if not inside(each[0])]
+        self.drivers = {n: each for n, each in self.drivers.items() if not inside(each.address)}
+        for driver in self.drivers.values():
+            driver.attachments = [each for each in driver.attachments if not inside(each.address)]
 
     @kernel_function("struct cfdriver *config_cfdriver_lookup(const char *name)")
     def config_cfdriver_lookup(self, name: str | None) -> int:
@@ -548,7 +638,8 @@ class Autoconf(Subject):
 
     @kernel_function("bool device_is_active(device_t dev)")
     def device_is_active(self, address: int) -> bool:
-        return not self.device(address, "device_is_active").gone
+        device = self.device(address, "device_is_active")
+        return not device.gone and address not in self.kernel.subject(Pmf).suspended
 
     @kernel_function("cfdata_t device_cfdata(device_t dev)")
     def device_cfdata(self, address: int) -> int:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.kernel.kernobj import KernelObject
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.memory import Memory
 
 # cf_fstate
@@ -66,8 +69,8 @@ class Driver:
     attributes: tuple[str, ...] = ()
     attachments: list[Attachment] = field(default_factory=list)
     units: list[Any] = field(default_factory=list)  # Device or None
-    vector: int = 0  # cd_devs
-    vector_size: int = 0
+    vector: KernelObject | None = None  # cd_devs
+    vector_size: int = 0  # cd_ndevs
 
 
 def driver_size(pointer: int) -> int:
@@ -95,16 +98,34 @@ def read_driver(memory: Memory, address: int) -> Driver:
     return Driver(address, name, tuple(attributes))
 
 
-def publish_units(memory: Memory, driver: Driver) -> None:
-    """Bring cd_devs and cd_ndevs in guest memory up to date."""
-    size = memory.pointer_size
-    if len(driver.units) > driver.vector_size:
-        driver.vector_size = max(8, len(driver.units))
-        driver.vector = memory.place(bytes(driver.vector_size * size))
-    for unit, device in enumerate(driver.units):
-        memory.put_pointer(driver.vector + unit * size, 0 if device is None else device.address)
-    memory.put_pointer(driver.address + 3 * size, driver.vector if driver.units else 0)
-    memory.put_u32(driver.address + 5 * size + 4, len(driver.units))
+def publish_units(kernel: Kernel, driver: Driver) -> None:
+    """Bring cd_devs and cd_ndevs up to date: 4 units or more, none once the last device has gone.
+
+    The vector grows by a new one (config_makeroom) and goes with the last device
+    (config_devunlink, config_devdelete): who keeps it looks at freed memory.
+    """
+    memory, size = kernel.memory, kernel.memory.pointer_size
+    needed = len(driver.units) if any(driver.units) else 0
+    old = driver.vector
+    room = 0 if old is None else driver.vector_size
+    if needed > room:
+        room = max(4, room)
+        while room < needed:
+            room *= 2
+        driver.vector = KernelObject(kernel, room * size, f"cd_devs of driver {driver.name}")
+        driver.vector_size = room
+    elif not needed:
+        driver.vector, driver.vector_size = None, 0
+    for unit in range(driver.vector_size):
+        device = driver.units[unit] if unit < len(driver.units) else None
+        assert driver.vector is not None
+        memory.put_pointer(driver.vector.at + unit * size, 0 if device is None else device.address)
+    memory.put_pointer(driver.address + 3 * size, 0 if driver.vector is None else driver.vector.at)
+    memory.put_u32(driver.address + 5 * size + 4, driver.vector_size)
+    if not needed:
+        driver.units.clear()
+    if old is not None and driver.vector is not old:
+        old.free("config_makeroom" if needed else "config_devdelete")
 
 
 def read_vector(memory: Memory, table: int) -> list[int]:

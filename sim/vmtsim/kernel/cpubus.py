@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtsim.kernel import conftables as tables
 from vmtsim.kernel.console import Console
+from vmtsim.kernel.kernobj import KernelObject
 from vmtsim.kernel.objects import Objects
 
 if TYPE_CHECKING:
@@ -31,30 +32,37 @@ class CpuBus:
         kernel = self.kernel = autoconf.kernel
         self.x86 = kernel.options.machine != "aarch64"
         memory = kernel.memory
-        self.arguments = memory.place(bytes(2 * memory.pointer_size))
         self.names = {name: memory.place(name.encode("ascii") + b"\0") for name in _X86_FEATURES}
 
     def rescan(self, cpu: Device, _attribute: str, _locators: int) -> Model:
         """Offer each feature whose slot is free (x86), or just offer (aarch64)."""
-        memory = self.kernel.memory
-        objects = self.kernel.subject(Objects)
-        memory.put_pointer(self.arguments, objects.cpu0)
         if not self.x86:
-            yield from self.autoconf.found(cpu, FEATURE_BUS, self.arguments)
+            yield from self._offer(cpu, FEATURE_BUS)
             return 0
         for feature in _X86_FEATURES:
             if feature in cpu.slots:
                 continue
-            memory.put_pointer(self.arguments + memory.pointer_size, self.names[feature])
-            child = yield from self.autoconf.found(cpu, FEATURE_BUS, self.arguments)
+            child = yield from self._offer(cpu, FEATURE_BUS, self.names[feature])
             if child is not None:
                 cpu.slots[feature] = child
                 self._publish(cpu)
         return 0
 
+    def _offer(self, parent: Device, attribute: str, name: int = 0) -> Model:
+        """Look for a child; its arguments are on the caller's stack, and gone afterwards."""
+        memory = self.kernel.memory
+        arguments = KernelObject(
+            self.kernel, 2 * memory.pointer_size, f"attach arguments of {parent.name}"
+        )
+        memory.put_pointer(arguments.at, self.kernel.subject(Objects).cpu0)
+        memory.put_pointer(arguments.at + memory.pointer_size, name)
+        child = yield from self.autoconf.found(parent, attribute, arguments.at)
+        arguments.free("cpu_rescan")
+        return child
+
     def rescan_fdt(self, bus: Device, _attribute: str, _locators: int) -> Model:
         """Offer the node /hypervisor of the device tree."""
-        yield from self.autoconf.found(bus, _FDT_BUS, self.arguments)
+        yield from self._offer(bus, _FDT_BUS)
         return 0
 
     def child_detached(self, cpu: Device, child: Device) -> Model:

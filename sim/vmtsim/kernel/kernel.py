@@ -101,6 +101,8 @@ class Kernel:
         self._subjects: dict[type[Subject], Any] = {}
         # Looks up the loaded module that owns an address: set by the module loader.
         self.locate: Callable[..., Place | None] = lambda _address, **_how: None
+        # Whether an address is in the memory of a module, loaded or gone: set by the loader.
+        self.module_memory: Callable[[str], Callable[[int], bool]] = lambda _name: lambda _at: False
         # The device tree, for subjects that autoconf itself needs: set by autoconf.
         self.devices: Callable[[], list[int]] = list
         self.device_name: Callable[[int, str], str] = lambda _address, _caller: ""

@@ -62,6 +62,12 @@ class Modules(Subject):
         if kernel.builtin_vmt:
             self.builtin.add("vmt")
         kernel.locate = self._locate
+        kernel.module_memory = lambda name: self._latest(name).contains
+
+    def _latest(self, name: str) -> Loaded:
+        """Return the module of that name that was there last."""
+        return next(each for each in reversed((*self._past, *self.loaded.values()))
+                    if each.name == name)  # fmt: skip
 
     def all(self) -> tuple[Loaded, ...]:
         """Return the modules that are loaded, and those that were."""

@@ -388,13 +388,24 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "preemption is enabled as often as it was disabled",
          "pair each kpreempt_enable with a kpreempt_disable"),
     ),
-    "sys/kern/subr_autoconf.c, sys/kern/subr_device.c": (
+    "sys/kern/subr_autoconf.c, sys/kern/subr_device.c, sys/kern/kern_pmf.c": (
         ("no-device", _NOBODY, "a device_t is used between attach and detach",
          "do not keep it after config_detach"),
         ("unit-taken", _ALWAYS, "the unit of a fixed device is free when it is attached",
          "wait until the detached device is freed: no device iterator may be open"),
+        ("cfattach-flags", _DIAGNOSTIC, "a cfattach has the flag DVF_PRIV_ALLOC",
+         "declare it with CFATTACH_DECL_NEW"),
+        ("cfattach-not-attached", _NOBODY,
+         "only a cfattach that is in its driver's list is detached",
+         "detach it once, and only where config_cfattach_attach returned 0"),
+        ("detached-with-children", _DIAGNOSTIC, "a device that is detached has no children",
+         "call config_detach_children in detach"),
+        ("autoconf-left", _NOBODY, "a module takes its tables out of autoconf's lists",
+         "call config_fini_component in MODULE_CMD_FINI, and return its error"),
         ("attach-line", _HARMLESS, "attach ends its console line",
          'call aprint_normal("\\n") and aprint_naive("\\n")'),
+        ("pmf-event-left", _NOBODY, "a module deregisters its handlers of power events",
+         "call pmf_event_deregister in detach"),
         ("pmf-hook-left", _NOBODY, "a device that is detached has no power hooks",
          "call pmf_device_deregister in detach"),
     ),
@@ -426,7 +437,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("timespec-range", _NOBODY, "nanoseconds are from 0 to 999,999,999",
          "carry into the seconds"),
     ),
-    "sys/kern/vfs_mount.c, sys/kern/vfs_trans.c": (
+    "sys/kern/vfs_mount.c, sys/kern/vfs_trans.c, sys/kern/vfs_syscalls.c": (
         ("mount-unknown", _NOBODY, "a mount is used while it is mounted",
          "take it from a mount iterator, and keep it busy"),
         ("mount-iterator-unknown", _NOBODY, "an iterator is used between init and destroy",
@@ -434,6 +445,10 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("mount-iterator-left", _NOBODY,
          "a mount iterator is destroyed: the last mount stays busy else",
          "call mountlist_iterator_destroy"),
+        ("mount-iterator-thread", _NOBODY, "one thread walks a mount iterator",
+         "make the iterator in the thread that uses it"),
+        ("dostatvfs-lwp", _DIAGNOSTIC, "dostatvfs is called for the running thread",
+         "pass curlwp"),
         ("vfs-unbusy", _NOBODY, "a mount is made unbusy by the thread that made it busy",
          "pair each vfs_unbusy with a vfs_busy"),
         ("vfs-busy-left", _NOBODY, "a thread that ends keeps no mount busy",
@@ -502,7 +517,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
 }
 # fmt: on
 
-UNHARMED = frozenset[str]()
+UNHARMED = frozenset({"dostatvfs-lwp", "cfattach-flags"})
 """Rules that an option enforces, and that a kernel without it goes on unharmed from."""
 
 RULES: dict[str, Rule] = {

@@ -14,7 +14,9 @@ from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno, Halted
 from vmtsim.kernel.kernlock import KernelLock
+from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Site, Words
+from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.scheduler import WaitQueue
 
@@ -37,6 +39,12 @@ _SCRIPTS = {
     RADIO: "radio_button",
 }
 PRESSED, RELEASED = 0, 1
+_LID_CLOSE = 10  # PMFE_CHASSIS_LID_CLOSE, and _OPEN behind it
+_LINES = {
+    LID: {PRESSED: "lid closed.", RELEASED: "lid opened."},
+    AC: {PRESSED: "AC adapter online.", RELEASED: "AC adapter offline."},
+}
+_DICTIONARY = 32  # sizeof(struct power_event_dictionary)
 RB_POWERDOWN = 0x808
 _SYNC = 500_000_000  # ns that the disks take at shutdown
 
@@ -56,7 +64,10 @@ class SysmonPower(Subject):
         )
         self.reader = False
         self.events: list[dict[str, str]] = []
-        self.queue: deque[dict[str, str]] = deque()
+        # What a reader fetches, and how many of it it may: who opens or closes resets the count,
+        # and what was not fetched stays (sysmon_power_event_queue_flush, pev_dict_list).
+        self._dictionaries: deque[dict[str, str]] = deque()
+        self._count = 0
         self._arrived = WaitQueue("power")
         self._rebooter: Lwp | None = None
 
@@ -67,24 +78,36 @@ class SysmonPower(Subject):
         if self.reader:
             return Errno.EBUSY
         self.reader = True
-        self.queue.clear()
+        self._count = 0
         return 0
 
     def close(self) -> None:
         """Close it; the kernel counts what is lost."""
         self.reader = False
-        if self.queue:
+        if self._count:
+            plural = "s" if self._count > 1 else ""
             self.kernel.subject(Console).print(
-                f"WARNING: {len(self.queue)} power event(s) lost by exiting daemon\n"
+                f"WARNING: {self._count} power event{plural} lost by exiting daemon\n"
             )
-        self.queue.clear()
+        self._count = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is an event to read."""
+        return self._count > 0
+
+    def take(self) -> dict[str, str]:
+        """Read an event: the oldest that nobody has fetched, even if it was lost before."""
+        self._count -= 1
+        event = self._dictionaries.popleft()
+        self.events.append(event)
+        return event
 
     def daemon(self) -> Model:
         """powerd(8), after its ``open``: read events for ever."""
         while True:
-            while self.queue:
-                event = self.queue.popleft()
-                self.events.append(event)
+            while self.waiting:
+                event = self.take()
                 self.kernel.trace.emit(
                     "powerd",
                     script=event["powerd-script-name"],
@@ -115,7 +138,7 @@ class SysmonPower(Subject):
         name = memory.string(memory.pointer(switch))
         kind = memory.s32(switch + memory.pointer_size)
         if event not in {PRESSED, RELEASED} or kind not in _SCRIPTS:
-            kernel.panic(
+            kernel.violation(
                 "pswitch-event",
                 f"sysmon_pswitch_event by {kernel.where()}: type {kind}, event {event}",
             )
@@ -124,24 +147,46 @@ class SysmonPower(Subject):
                 "pswitch-unregistered",
                 f"sysmon_pswitch_event by {kernel.where()}: the switch of {name} is not registered",
             )
-        if self.reader and len(self.queue) < _QUEUE:
-            self.queue.append(
-                {
-                    "driver-name": name,
-                    "powerd-event-name": "pressed" if event == PRESSED else "released",
-                    "powerd-script-name": _SCRIPTS[kind],
-                    "power-type": "pswitch",
-                }
-            )
-            kernel.scheduler.wake_all(self._arrived)
-            return None
+        if kind == LID and event in {PRESSED, RELEASED}:
+            kernel.subject(Pmf).pmf_event_inject(0, _LID_CLOSE + event)
+        if self.reader:
+            if kernel.subject(Kmem).refuse(_DICTIONARY):
+                return None  # kmem_zalloc(KM_NOSLEEP): the event is lost without a word
+            if self._queue_event(name, kind, event):
+                return None
         return self._default(name, kind, event)
+
+    def _queue_event(self, name: str, kind: int, event: int) -> bool:
+        """Hand an event to the reader; gives whether it took it (sysmon_power_daemon_task)."""
+        if kind not in _SCRIPTS:
+            return False
+        if self._count == _QUEUE:
+            self.kernel.subject(Console).print(
+                "sysmon_power_daemon_task: WARNING: state change event 0 lost; queue full\n"
+            )
+            return False
+        what = {"driver-name": name}
+        if event in {PRESSED, RELEASED}:
+            what["powerd-event-name"] = "pressed" if event == PRESSED else "released"
+        self._dictionaries.append(
+            {**what, "powerd-script-name": _SCRIPTS[kind], "power-type": "pswitch"}
+        )
+        self._count += 1
+        self.kernel.scheduler.wake_all(self._arrived)
+        return True
 
     def _default(self, name: str, kind: int, event: int) -> Model | None:
         """Do what the kernel does when no daemon takes the event."""
+        console = self.kernel.subject(Console)
+        if kind in {LID, AC}:
+            words = _LINES[kind].get(event)
+            if words is None and kind == LID:
+                words = f"unknown lid switch event: {event}"
+            if words is not None:
+                console.print(f"{name}: {words}\n")
+            return None
         if event != PRESSED:
             return None
-        console = self.kernel.subject(Console)
         if kind == POWER:
             console.print(f"{name}: power button pressed, shutting down!\n")
             return self.reboot(RB_POWERDOWN)
@@ -153,23 +198,47 @@ class SysmonPower(Subject):
         return None
 
     def reboot(self, howto: int) -> Model:
-        """kern_reboot() in the running thread: devices go, the pmf hooks, the end of the machine.
+        """kern_reboot() in the running thread: file systems, devices, the pmf hooks, the end.
 
-        Who comes while another thread reboots sleeps for ever.
+        Who comes while another thread reboots sleeps for ever.  The hooks run under an iterator
+        over all devices.
         """
         kernel = self.kernel
         if self._rebooter not in {None, kernel.current}:
             yield Block(what="reboot")
         self._rebooter = kernel.current
         yield from kernel.subject(KernelLock).lock(1) or ()
-        kernel.memory.put_u32(kernel.symbols["doing_shutdown"], 1)
-        console = kernel.subject(Console)
+        memory, symbols = kernel.memory, kernel.symbols
+        x86 = kernel.cpu.machine != "aarch64"
+        if x86:  # cpu_reboot() of aarch64 leaves the flags of the last boot there
+            memory.put_u32(symbols["boothowto"], howto)
         kernel.trace.emit("kernel.reboot", howto=howto, thread=kernel.current.name)
-        # vfs_shutdown(): other threads run meanwhile.
+        yield from self._stop_file_systems()
+        autoconf = kernel.subject(Autoconf)
+        off = howto & RB_POWERDOWN == RB_POWERDOWN
+        if x86:
+            yield from autoconf.detach_all(power_off=off)
+        autoconf.iterate()
+        yield from kernel.subject(Pmf).shutdown(memory.u32(symbols["boothowto"]))
+        autoconf.iterated()
+        raise Halted("power off" if off else "reboot")
+
+    def _stop_file_systems(self) -> Model:
+        """vfs_sync_all() and the unmounting: waits for whoever keeps a file system suspended.
+
+        User processes go no further; those that a signal could wake are woken, and their sleep
+        gives 0 (suspendsched).
+        """
+        kernel, mounts = self.kernel, self.kernel.subject(Mounts)
+        console = kernel.subject(Console)
+        console.print("syncing disks... ")
+        for lwp in list(kernel.scheduler.lwps):
+            if lwp.kind == "user" and lwp is not kernel.current and lwp.interruptible:
+                kernel.scheduler.wake(lwp)
+        kernel.memory.put_u32(kernel.symbols["doing_shutdown"], 1)
+        yield from mounts.sync_all()
         yield Block(deadline=kernel.clock.now + _SYNC, what="syncwait")
-        console.print("syncing disks... done\n")
-        if kernel.cpu.machine != "aarch64":
-            off = howto & RB_POWERDOWN == RB_POWERDOWN
-            yield from kernel.subject(Autoconf).detach_all(power_off=off)
-        yield from kernel.subject(Pmf).shutdown(howto)
-        raise Halted("power off" if howto & RB_POWERDOWN == RB_POWERDOWN else "reboot")
+        console.print("done\n")
+        for mount in reversed(list(mounts.mounted)):
+            if not mount.gone:
+                yield from mounts.unmount(mount.directory)

@@ -259,8 +259,12 @@ class Administrator:
         return self._pmf(resume=True)
 
     def _pmf(self, *, resume: bool) -> Model:
-        for device in self.kernel.subject(Autoconf).devices():
-            good = yield from self.kernel.subject(Pmf).suspend(device.address, resume=resume)
+        """Suspend leaves first, resume parents first; one device without hooks refuses it all."""
+        devices = self.kernel.subject(Autoconf).devices()
+        for device in devices if resume else reversed(devices):
+            good = yield from self.kernel.subject(Pmf).suspend(
+                device.address, native=device.native, resume=resume
+            )
             if not good:
                 return Errno.EBUSY
         return 0

@@ -229,7 +229,6 @@ PANICS = {
     "preemption_once_too_often": "preemption-not-disabled",
     "no_device": "no-device",
     "pserialize_of_nobody": "pserialize-unknown",
-    "button_event": "pswitch-event",
     "far_away": "page-fault",
     "callout_destroyed_twice": "callout-uninitialised",
 }
@@ -282,6 +281,16 @@ def test_an_event_of_a_button_that_nobody_knows_is_told(modules: dict[str, Path]
     (found,) = code.violations()
     assert found.startswith("pswitch-unregistered: ")
     assert f"tried.c:{line_of(SOURCE, '/* pswitch-unregistered */')}" in found
+
+
+def test_an_unknown_event_of_a_button_has_no_name_and_is_no_panic(
+    modules: dict[str, Path],
+) -> None:
+    code = Code(modules["amd64"], "amd64")
+    code.call("button_event")
+    found = code.violations()[0]
+    assert found.startswith("pswitch-event: ")
+    assert f"button_event (tried.c:{line_of(SOURCE, '/* pswitch-event */')})" in found
 
 
 def test_a_button_that_is_left_is_told(modules: dict[str, Path]) -> None:
