@@ -82,6 +82,15 @@ struct vmt_disk_v0 {
 	char		v_name[VMT_DISK_NAME];
 } __packed;
 
+/* In which order interfaces are reported. */
+enum vmt_net_rank {
+	VMT_NET_PRIMARY,	/* named by the administrator */
+	VMT_NET_VMWARE,		/* a card of the virtual machine */
+	VMT_NET_ETHERNET,
+	VMT_NET_OTHER,
+	VMT_NET_OMITTED
+};
+
 static void	vmt_info_send_detailed(struct vmt_softc *, int64_t);
 static int	vmt_report_send(struct vmt_softc *, struct vmt_report *, u_int,
 		    const void *, size_t);
@@ -93,13 +102,20 @@ static uint8_t	*vmt_xdr_put_opaque(uint8_t *, const void *, size_t);
 static void	vmt_nic_send(struct vmt_softc *, const struct vmt_net *);
 static int	vmt_nic_send_primary(struct vmt_softc *, const struct vmt_net *,
 		    bool);
-static bool	vmt_net_collect(struct vmt_net *, u_int);
+static bool	vmt_nic_read_choice(struct vmt_softc *);
+static bool	vmt_net_collect(const struct vmt_softc *, struct vmt_net *);
 static void	vmt_net_free(struct vmt_net *);
 static u_int	vmt_net_walk(struct vmt_net *);
+static u_int	vmt_net_copy(struct vmt_net *, const struct ifnet *);
+static enum vmt_net_rank vmt_net_rank(const struct vmt_choice *,
+		    const struct ifnet *);
+static bool	vmt_net_match(const char *, const char *);
 static bool	vmt_net_copy_ipv4(struct vmt_address *, const struct ifaddr *);
 static bool	vmt_net_copy_ipv6(struct vmt_address *, const struct ifaddr *);
 static void	vmt_net_format_primary(const struct vmt_net *, char *, size_t);
 static uint8_t	vmt_count_mask_bits(const uint8_t *, size_t);
+static const struct vmt_address *vmt_net_reachable(const struct vmt_address *,
+		    u_int);
 static bool	vmt_is_reachable(const struct vmt_address *);
 static int64_t	vmt_disk_run(struct vmt_softc *, int64_t);
 static u_int	vmt_disk_collect(struct vmt_disk *, struct statvfs *);
@@ -273,17 +289,30 @@ vmt_nic_run(struct vmt_softc *sc, int64_t now)
 	struct vmt_report *r = &sc->sc_nics;
 	struct vmt_net net;
 
-
-	if (now < r->r_next)
+	if (!vmt_nic_read_choice(sc) && now < r->r_next)
 		return r->r_next;
 	r->r_next = now + VMT_NIC_PERIOD * 1000;
-	if (!vmt_net_collect(&net, VMT_ADDRESS_MAX))
+	if (!vmt_net_collect(sc, &net))
 		return r->r_next;
 	(void)vmt_nic_send_primary(sc, &net, false);
 	if (r->r_form < VMT_NIC_METHODS)
 		vmt_nic_send(sc, &net);
 	vmt_net_free(&net);
 	return r->r_next;
+}
+
+/* Copy what the administrator says.  Returns whether it is new. */
+static bool
+vmt_nic_read_choice(struct vmt_softc *sc)
+{
+	bool new;
+
+	mutex_enter(&sc->sc_lock);
+	new = memcmp(&sc->sc_chosen, &sc->sc_choice,
+	    sizeof(sc->sc_chosen)) != 0;
+	sc->sc_chosen = sc->sc_choice;
+	mutex_exit(&sc->sc_lock);
+	return new;
 }
 
 /* Send the interfaces in the first form that the host takes. */
@@ -318,7 +347,8 @@ vmt_nic_broadcast(struct vmt_softc *sc)
 	struct vmt_net net;
 	int error;
 
-	if (!vmt_net_collect(&net, VMT_ADDRESS_MAX))
+	(void)vmt_nic_read_choice(sc);
+	if (!vmt_net_collect(sc, &net))
 		return 0;	/* with the next look */
 	error = vmt_nic_send_primary(sc, &net, true);
 	vmt_net_free(&net);
@@ -420,8 +450,9 @@ vmt_xdr_put_opaque(uint8_t *p, const void *data, size_t length)
 }
 
 /*
- * Collect the interfaces that are up, but not loopback ones, and their
- * addresses; at most max of these.  Returns false if there is no memory.
+ * Collect the interfaces that are up, but not loopback ones nor those that the
+ * administrator excludes, and their addresses; of these at most
+ * VMT_ADDRESS_MAX.  Returns false if there is no memory.
  *
  * KERNEL_LOCK guards the lists of the network stack: without NET_MPSAFE, as
  * in GENERIC, ifa_remove() frees an address at once, whoever is in a read
@@ -429,12 +460,13 @@ vmt_xdr_put_opaque(uint8_t *p, const void *data, size_t length)
  * count what is there, allocate memory without the lock, then copy.
  */
 static bool
-vmt_net_collect(struct vmt_net *net, u_int max)
+vmt_net_collect(const struct vmt_softc *sc, struct vmt_net *net)
 {
 
 	memset(net, 0, sizeof(*net));
+	net->n_choice = &sc->sc_chosen;
 	/* Some may come between the two walks. */
-	net->n_room = MIN(vmt_net_walk(net) + 4, max);
+	net->n_room = MIN(vmt_net_walk(net) + 4, VMT_ADDRESS_MAX);
 	net->n_address = kmem_alloc(net->n_room * sizeof(*net->n_address),
 	    KM_NOSLEEP);
 	if (net->n_address == NULL) {
@@ -464,43 +496,103 @@ vmt_net_free(struct vmt_net *net)
 static u_int
 vmt_net_walk(struct vmt_net *net)
 {
-	const struct sockaddr_dl *sdl;
-	struct vmt_address address;
-	struct vmt_nic *nic, other;
-	struct ifaddr *ifa;
 	struct ifnet *ifp;
+	enum vmt_net_rank rank;
 	u_int total = 0;
 	int s;
 
-	net->n_nics = net->n_addresses = 0;
+	net->n_nics = net->n_addresses = net->n_first = 0;
 	KERNEL_LOCK(1, NULL);
 	s = pserialize_read_enter();
-	IFNET_READER_FOREACH(ifp) {
-		if ((ifp->if_flags & (IFF_UP | IFF_LOOPBACK)) != IFF_UP)
-			continue;
-		/* Others count for their addresses alone. */
-		sdl = ifp->if_sadl;
-		if (ifp->if_type == IFT_ETHER && sdl != NULL &&
-		    sdl->sdl_alen == sizeof(nic->n_mac) &&
-		    net->n_nics < VMT_NIC_MAX) {
-			nic = &net->n_nic[net->n_nics++];
-			memcpy(nic->n_mac, CLLADDR(sdl), sizeof(nic->n_mac));
-		} else
-			nic = &other;
-		nic->n_first = net->n_addresses;
-		IFADDR_READER_FOREACH(ifa, ifp) {
-			if (!vmt_net_copy_ipv4(&address, ifa) &&
-			    !vmt_net_copy_ipv6(&address, ifa))
-				continue;
-			total++;
-			if (net->n_addresses < net->n_room)
-				net->n_address[net->n_addresses++] = address;
+	for (rank = 0; rank < VMT_NET_OMITTED; rank++) {
+		IFNET_READER_FOREACH(ifp) {
+			if (vmt_net_rank(net->n_choice, ifp) == rank)
+				total += vmt_net_copy(net, ifp);
 		}
-		nic->n_count = net->n_addresses - nic->n_first;
+		if (rank == VMT_NET_PRIMARY)
+			net->n_first = net->n_addresses;
 	}
 	pserialize_read_exit(s);
 	KERNEL_UNLOCK_ONE(NULL);
 	return total;
+}
+
+/* Copy an interface and its addresses.  Returns how many these are. */
+static u_int
+vmt_net_copy(struct vmt_net *net, const struct ifnet *ifp)
+{
+	const struct sockaddr_dl *sdl = ifp->if_sadl;
+	struct vmt_address address;
+	struct vmt_nic *nic, other;
+	struct ifaddr *ifa;
+	u_int total = 0;
+
+	/* Others than Ethernet count for their addresses alone. */
+	if (ifp->if_type == IFT_ETHER && sdl != NULL &&
+	    sdl->sdl_alen == sizeof(nic->n_mac) && net->n_nics < VMT_NIC_MAX) {
+		nic = &net->n_nic[net->n_nics++];
+		memcpy(nic->n_mac, CLLADDR(sdl), sizeof(nic->n_mac));
+	} else
+		nic = &other;
+	nic->n_first = net->n_addresses;
+	IFADDR_READER_FOREACH(ifa, ifp) {
+		if (!vmt_net_copy_ipv4(&address, ifa) &&
+		    !vmt_net_copy_ipv6(&address, ifa))
+			continue;
+		total++;
+		if (net->n_addresses < net->n_room)
+			net->n_address[net->n_addresses++] = address;
+	}
+	nic->n_count = net->n_addresses - nic->n_first;
+	return total;
+}
+
+/*
+ * Which interfaces come first: there may be more than a message holds, taps
+ * and bridges above all, and the first address is the guest's.
+ */
+static enum vmt_net_rank
+vmt_net_rank(const struct vmt_choice *choice, const struct ifnet *ifp)
+{
+	const struct sockaddr_dl *sdl = ifp->if_sadl;
+	u_int i;
+
+	if ((ifp->if_flags & (IFF_UP | IFF_LOOPBACK)) != IFF_UP ||
+	    vmt_net_match(choice->c_exclude, ifp->if_xname))
+		return VMT_NET_OMITTED;
+	if (strcmp(choice->c_primary, ifp->if_xname) == 0)
+		return VMT_NET_PRIMARY;
+	if (ifp->if_type != IFT_ETHER || sdl == NULL)
+		return VMT_NET_OTHER;
+	for (i = 0; i < VMT_NIC_VENDORS; i++) {
+		if (memcmp(CLLADDR(sdl), vmt_nic_vendors[i],
+		    sizeof(vmt_nic_vendors[i])) == 0)
+			return VMT_NET_VMWARE;
+	}
+	return VMT_NET_ETHERNET;
+}
+
+/*
+ * Is a name in a list, separated by blanks or commas?  "*" at the end of a name
+ * in the list stands for any rest.
+ */
+static bool
+vmt_net_match(const char *list, const char *name)
+{
+	size_t length;
+
+	for (; *list != '\0'; list += length) {
+		for (length = 0; list[length] != '\0' && list[length] != ' ' &&
+		    list[length] != ','; length++)
+			continue;
+		if (length == 0)
+			length = 1;	/* a separator */
+		else if (list[length - 1] == '*' ?
+		    strncmp(list, name, length - 1) == 0 :
+		    strncmp(list, name, length) == 0 && name[length] == '\0')
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -581,20 +673,14 @@ vmt_count_mask_bits(const uint8_t *mask, size_t size)
 static void
 vmt_net_format_primary(const struct vmt_net *net, char *text, size_t size)
 {
-	const struct vmt_address *address, *best = NULL;
+	const struct vmt_address *best;
 	struct in6_addr ip6;
 	struct in_addr ip4;
-	u_int i;
 
-	for (i = 0; i < net->n_addresses; i++) {
-		address = &net->n_address[i];
-		if (!vmt_is_reachable(address))
-			continue;
-		if (best == NULL || address->a_length < best->a_length)
-			best = address;
-		if (best->a_length == sizeof(ip4))
-			break;
-	}
+	/* Of the interface that the administrator names, if it has one. */
+	best = vmt_net_reachable(net->n_address, net->n_first);
+	if (best == NULL)
+		best = vmt_net_reachable(net->n_address, net->n_addresses);
 	text[0] = '\0';
 	if (best != NULL && best->a_length == sizeof(ip4)) {
 		memcpy(&ip4, best->a_bytes, sizeof(ip4));
@@ -603,6 +689,22 @@ vmt_net_format_primary(const struct vmt_net *net, char *text, size_t size)
 		memcpy(&ip6, best->a_bytes, sizeof(ip6));
 		(void)in6_print(text, size, &ip6);
 	}
+}
+
+static const struct vmt_address *
+vmt_net_reachable(const struct vmt_address *address, u_int count)
+{
+	const struct vmt_address *best = NULL;
+
+	for (; count > 0; address++, count--) {
+		if (!vmt_is_reachable(address))
+			continue;
+		if (best == NULL || address->a_length < best->a_length)
+			best = address;
+		if (best->a_length == sizeof(struct in_addr))
+			break;
+	}
+	return best;
 }
 
 /*

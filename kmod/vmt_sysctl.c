@@ -112,7 +112,8 @@ vmt_sysctl_number(SYSCTLFN_ARGS)
 
 	node.sysctl_data = &value;
 	error = sysctl_lookup(SYSCTLFN_CALL(&node));
-	if (error != 0 || newp == NULL)
+	/* Without bytes sysctl_lookup(9) only reads, and asks nobody. */
+	if (error != 0 || newp == NULL || newlen == 0)
 		return error;
 	if (value < n->n_min || value > n->n_max)
 		return EINVAL;
@@ -180,6 +181,38 @@ vmt_sysctl_state(SYSCTLFN_ARGS)
 	    sizeof(state));
 	node.sysctl_data = state;
 	return sysctl_lookup(SYSCTLFN_CALL(&node));
+}
+
+/* A text that can be set. */
+int
+vmt_sysctl_text(SYSCTLFN_ARGS)
+{
+	struct sysctlnode node = *rnode;
+	struct vmt_softc *sc = node.sysctl_data;
+	const struct vmt_node *n = vmt_nodes;
+	char *text, value[VMT_SYSCTL_EXCLUDE_SIZE];
+	int error;
+
+	while (strcmp(n->n_name, rnode->sysctl_name) != 0)
+		n++;
+	text = (char *)sc + n->n_offset;
+	KASSERT(n->n_size <= sizeof(value));
+	mutex_enter(&sc->sc_lock);
+	memcpy(value, text, n->n_size);
+	mutex_exit(&sc->sc_lock);
+
+	node.sysctl_data = value;
+	error = sysctl_lookup(SYSCTLFN_CALL(&node));
+	if (error != 0 || newp == NULL || newlen == 0)
+		return error;
+
+	mutex_enter(&sc->sc_lock);
+	/* What is behind the text counts when it is compared. */
+	memset(text, 0, n->n_size);
+	strlcpy(text, value, n->n_size);
+	vmt_wake_worker(sc);
+	mutex_exit(&sc->sc_lock);
+	return 0;
 }
 
 /*

@@ -150,6 +150,13 @@ VMT_LOCAL_TABLE const struct vmt_nic_method vmt_nic_methods[VMT_NIC_METHODS] = {
 	{ 9, 64 },
 };
 
+VMT_LOCAL_TABLE const uint8_t vmt_nic_vendors[VMT_NIC_VENDORS][3] = {
+	{ 0x00, 0x05, 0x69 },
+	{ 0x00, 0x0c, 0x29 },
+	{ 0x00, 0x1c, 0x14 },
+	{ 0x00, 0x50, 0x56 },
+};
+
 VMT_LOCAL_TABLE const char * const vmt_disk_types[VMT_DISK_TYPES] = {
 	"ffs",
 	"lfs",
@@ -215,6 +222,14 @@ VMT_LOCAL_TABLE const struct vmt_node vmt_nodes[VMT_NODES] = {
 	{ "host", CTLTYPE_STRING, CTLFLAG_READONLY, 1, 128, vmt_sysctl_host, 0,
 	    0, 0,
 	    "Time switches of the virtual machine, as the host set them" },
+	{ "net", CTLTYPE_NODE, CTLFLAG_READONLY, 0, 0, NULL, 0, 0, 0,
+	    "Interfaces that the host gets to see" },
+	{ "primary", CTLTYPE_STRING, CTLFLAG_READWRITE, 1, 16, vmt_sysctl_text,
+	    0, 0, offsetof(struct vmt_softc, sc_choice.c_primary),
+	    "Interface that comes first; empty: a card of VMware's" },
+	{ "exclude", CTLTYPE_STRING, CTLFLAG_READWRITE, 1, 256, vmt_sysctl_text,
+	    0, 0, offsetof(struct vmt_softc, sc_choice.c_exclude),
+	    "Interfaces to leave out, as tap* bridge0" },
 	{ "stats", CTLTYPE_NODE, CTLFLAG_READONLY, 0, 0, NULL, 0, 0, 0,
 	    "Counters" },
 };

@@ -203,6 +203,7 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_NIC_MAX		16
 #define	VMT_ADDRESS_MAX		1600
 #define	VMT_NIC_METHODS		2
+#define	VMT_NIC_VENDORS		4
 #define	VMT_NIC_VERSION		3
 #define	VMT_NIC_IPV4		1
 #define	VMT_NIC_IPV6		2
@@ -235,8 +236,8 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_CLOCK_PERCENT	50
 
 /* sysctl(9). */
-#define	VMT_NODES		12
-#define	VMT_NODE_COUNTERS	11	/* the counters are below it */
+#define	VMT_NODES		15
+#define	VMT_NODE_COUNTERS	14	/* the counters are below it */
 #define	VMT_NODE_DEPTH		2
 #define	VMT_REQUEST_MAX		4096		/* bytes */
 #define	VMT_REPLY_MAX		16384		/* bytes */
@@ -251,11 +252,14 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_SYSCTL_OFFSET_SIZE	24
 #define	VMT_SYSCTL_STATE_SIZE	64
 #define	VMT_SYSCTL_HOST_SIZE	128
+#define	VMT_SYSCTL_PRIMARY_SIZE	16
+#define	VMT_SYSCTL_EXCLUDE_SIZE	256
 VMT_LOCAL int	vmt_sysctl_rpc(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_number(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_offset(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_state(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_host(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_text(SYSCTLFN_PROTO);
 
 enum vmt_switch {
 	VMT_SWITCH_POWER,

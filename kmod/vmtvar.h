@@ -172,6 +172,12 @@ struct vmt_address {
 	uint8_t		a_bytes[16];
 };
 
+/* What the administrator says of interfaces. */
+struct vmt_choice {
+	char		c_primary[VMT_SYSCTL_PRIMARY_SIZE];
+	char		c_exclude[VMT_SYSCTL_EXCLUDE_SIZE];
+};
+
 /* An Ethernet interface that is up; its addresses are in vmt_net. */
 struct vmt_nic {
 	uint8_t		n_mac[6];
@@ -180,6 +186,8 @@ struct vmt_nic {
 };
 
 struct vmt_net {
+	const struct vmt_choice *n_choice;
+	u_int		n_first;	/* addresses of the primary one */
 	u_int		n_nics;
 	u_int		n_addresses;
 	u_int		n_room;		/* for addresses */
@@ -287,6 +295,8 @@ struct vmt_softc {
 
 	struct vmt_buffer sc_nic;	/* (w) the message being made */
 	struct vmt_report sc_nics;
+	struct vmt_choice sc_choice;	/* (l) */
+	struct vmt_choice sc_chosen;	/* (w) what it was at the last look */
 	bool		sc_broadcast;	/* (w) the host asks for guestinfo.ip */
 	char		sc_primary[VMT_ADDRESS_TEXT]; /* (w) what it has */
 	struct vmt_report sc_disks;
@@ -410,6 +420,7 @@ VMT_LOCAL_DATA const struct vmt_switch_type vmt_switches[VMT_SWITCHES];
 VMT_LOCAL_DATA const struct vmt_text vmt_texts[VMT_LOGS];
 VMT_LOCAL_DATA const struct vmt_info_item vmt_info_items[VMT_INFOS];
 VMT_LOCAL_DATA const struct vmt_nic_method vmt_nic_methods[VMT_NIC_METHODS];
+VMT_LOCAL_DATA const uint8_t vmt_nic_vendors[VMT_NIC_VENDORS][3];
 VMT_LOCAL_DATA const char * const vmt_disk_types[VMT_DISK_TYPES];
 VMT_LOCAL_DATA const struct vmt_counter vmt_counters[VMT_COUNTERS];
 VMT_LOCAL_DATA const struct vmt_node vmt_nodes[VMT_NODES];

@@ -148,7 +148,9 @@ class Network(Subject):
         if any(interface.name == name for interface in self.interfaces):
             raise ValueError(f"there is an interface {name!r} already")
         index, self._next_index = self._next_index, self._next_index + 1
-        if kind == "ethernet" and not mac:
+        if name.startswith("tap") and not mac:
+            mac = f"f2:0b:a4:00:00:{index & 0xFF:02x}"  # sys/net/if_tap.c, tap_attach
+        elif kind == "ethernet" and not mac:
             mac = f"00:0c:29:3e:5b:{index & 0xFF:02x}"
         raw = bytes.fromhex(mac.replace(":", ""))
         memory, layout = self.kernel.memory, self.layout

@@ -11,6 +11,9 @@ from vmtgen.compiler.spec.words import U32, Bytes, Count, Doc, Member, Name, Pri
 
 # open-vm-tools lib/include/guestInfo.h knows 1 to 11; a newer host may know more.
 Key = Annotated[int, Range(1, 255)]
+Oui = Annotated[
+    str, Pattern(r"[0-9a-f]{2}(:[0-9a-f]{2}){2}", "the first half of a MAC address, as 00:0c:29")
+]
 Digits = Annotated[str, Pattern(r"[0-9]+", "a string of digits")]
 
 # Bytes of a file system in the older form, and how many its count of one byte allows
@@ -117,13 +120,16 @@ class Nics(Record):
     interfaces: Annotated[int, Range(1, 255)]
     addresses: Annotated[int, Range(1, 0xFFFF)]
     host_name: Annotated[int, Range(1, 255)]
+    vendors: tuple[Oui, ...]
     types: AddressTypes
     status: AddressStatus
 
     def check(self, node: Node, report: Report) -> None:
-        """Expect at least one method."""
+        """Expect at least one method and one vendor."""
         if not self.methods:
             report(node["methods"], "expected at least one method")
+        if not self.vendors:
+            report(node["vendors"], "expected at least one vendor")
 
     @property
     def largest(self) -> int:
