@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from vmtsim.kernel.scheduler import Lwp
 
 # A host that says nothing by itself but reset and Capabilities_Register.
-QUIET: dict[str, Any] = {"option_burst": (), "power_on": False, "broadcast_ip": 0, "ping": 0}
+QUIET: dict[str, Any] = {
+    "option_burst": (), "power_on": False, "ping": 0, "vix_probe": 0,
+}  # fmt: skip
 PREFIX = "machdep.vmt0"
 # A directory in which every machine notes which lines of the driver it ran (see lines.py).
 _LINES = os.environ.get("DRIVER_LINES", "")

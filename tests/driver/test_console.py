@@ -39,7 +39,7 @@ def test_a_host_that_is_gone_for_an_hour_is_a_line_and_not_thousands(rig: Make) 
     assert _ours(machine) == []
     assert len(machine.log) <= 3
     machine.host.faults.disarm()
-    assert machine.until(lambda: machine.host.tools.running, 120)
+    assert machine.until(lambda: machine.host.tclo.channel, 120)
     machine.settle()
     assert machine.log[-1] == "the channel to the host is open again"
     machine.leave()

@@ -96,12 +96,18 @@ def test_what_is_no_option_is_refused_in_open_vm_tools_words(rig: Make, text: st
     machine.leave()
 
 
-def test_the_burst_of_a_host_of_today_makes_no_noise(rig: Make) -> None:
-    machine = rig(option_burst=OPTION_BURST, power_on=True, broadcast_ip=30)
+@pytest.mark.parametrize("late", [0, 30])
+def test_the_start_of_a_host_of_today_makes_no_noise(rig: Make, late: int) -> None:
+    """With its pings, and the VIX command that nothing here carries out."""
+    machine = rig(
+        option_burst=OPTION_BURST, power_on=True, broadcast_ip=late, ping=15, vix_probe=23
+    )
     machine.run(60)
     answers = [e for e in machine.events("tclo.reply") if e["message"].startswith(b"Set_Option")]
-    assert len(answers) == len(OPTION_BURST) + 1
+    assert len(answers) == len(OPTION_BURST)
     assert all(e["ok"] for e in answers)
+    assert len(machine.replies("ping")) == 4
+    assert not machine.host.tools.guest_operations
     assert machine.log == []
     assert [line for line in machine.console if line.startswith("vmt0:")] == []
     assert machine.requests("info-set") == [b"info-set guestinfo.ip 192.0.2.10"]

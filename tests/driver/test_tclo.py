@@ -182,7 +182,7 @@ def test_a_lost_channel_is_told_once_and_comes_back_by_itself(rig: Make) -> None
     machine = rig()
     machine.run(100)
     machine.host.lose_channel("all")
-    assert machine.until(lambda: machine.host.tools.running, 10)
+    assert machine.until(lambda: machine.host.tclo.channel, 10)
     machine.settle()
     assert machine.log == [
         "lost the channel to the host (5); opening it again",
@@ -226,7 +226,7 @@ def test_a_channel_is_asked_for_before_the_host_takes_the_guest_for_dead(rig: Ma
     assert max(pauses) <= 5.1 * SECOND
     assert len(tries) < 200  # and not each second for ever
     machine.host.faults.disarm()
-    assert machine.until(lambda: machine.host.tools.running, 10)
+    assert machine.until(lambda: machine.host.tclo.channel, 10)
     machine.leave()
 
 
@@ -239,7 +239,7 @@ def test_a_channel_may_die_at_every_step(rig: Make, fault: str, at: str) -> None
     machine.host.send("ping")
     assert machine.until(lambda: machine.host.faults.struck[fault] == 1)
     machine.settle()
-    assert machine.until(lambda: machine.host.tools.running, 10)
+    assert machine.until(lambda: machine.host.tclo.channel, 10)
     assert machine.ask("ping") == b"OK "
     assert machine.stats("reopens") == 1
     if fault == "wrong-cookie":
@@ -274,7 +274,7 @@ def test_a_fight_over_the_channel_is_named_once_with_the_way_out(rig: Make) -> N
     assert machine.host.tclo.thefts <= 110
     assert len(opened) <= 2 * 110
     machine.run(60)
-    assert machine.until(lambda: machine.host.tools.running, 60)
+    assert machine.until(lambda: machine.host.tclo.channel, 60)
     machine.settle()
     machine.run(120)
     # It is over; a new one is a new line.

@@ -46,7 +46,7 @@ def test_a_tclo_channel_whose_step_fails_is_closed_and_opened_again(rig: Make, s
         assert machine.until(lambda bend=bend: bend.count == 1), name  # type: ignore[misc]
         bend.over()
         machine.settle()
-        assert machine.until(lambda: machine.host.tools.running, 10), name
+        assert machine.until(lambda: machine.host.tclo.channel, 10), name
         (pause,) = _reopened_after(machine, since)
         assert 0.99 <= pause <= 1.1, name  # counted from the turn in which it failed
         assert machine.ask("ping") == b"OK ", name
@@ -102,7 +102,7 @@ def test_an_open_that_fails_is_tried_again_after_a_pause(rig: Make) -> None:
     since = machine.now
     machine.host.lose_channel("tclo")
     machine.settle()
-    assert machine.until(lambda: machine.host.tools.running, 30)
+    assert machine.until(lambda: machine.host.tclo.channel, 30)
     assert bend.count == 3
     opened = [e for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
     assert [e["cookies"] for e in opened] == [True]
@@ -178,7 +178,7 @@ def test_checkpoints_without_end_are_a_dead_channel(rig: Make) -> None:
     assert machine.until(lambda: machine.host.faults.struck["checkpoint"] == 9)
     machine.settle()
     assert machine.stats("reopens") == 1
-    assert machine.until(lambda: machine.host.tools.running, 10)
+    assert machine.until(lambda: machine.host.tclo.channel, 10)
     assert machine.ask("ping") == b"OK "
     machine.leave()
 
@@ -289,7 +289,7 @@ def test_nuls_and_blanks_behind_a_message_are_no_part_of_it(rig: Make, nul: byte
 
 
 def test_a_host_that_counts_the_nul_is_served_in_everything(rig: Make) -> None:
-    machine = rig(nul_terminated=True)
+    machine = rig(nul_terminated="all")
     assert machine.host.tools.power_operations
     assert machine.ask("OS_Reboot") == b"OK "
     machine.run(1)
@@ -299,7 +299,9 @@ def test_a_host_that_counts_the_nul_is_served_in_everything(rig: Make) -> None:
 
 def test_a_channel_numbered_zero_is_a_channel(rig: Make) -> None:
     machine = rig()
-    assert machine.host.tclo.bound["toolbox"].number == 0
+    bound = machine.host.tclo.channel
+    assert bound is not None
+    assert bound.number == 0
     machine.run(600)
     assert machine.stats("reopens") == 0
     machine.leave()

@@ -71,7 +71,7 @@ WALK = Scenario(
     name=walk.NAME,
     summary=walk.SUMMARY,
     duration=NANOSECONDS,
-    host=HostOptions(option_burst=(), power_on=False, broadcast_ip=0, ping=0),
+    host=HostOptions(option_burst=(), power_on=False, ping=0, vix_probe=0),
     steps=(),
 )
 
@@ -81,7 +81,7 @@ POWER_OFF = Scenario(
     name="power-off",
     summary="The host asks for a shutdown, and the guest goes down as it is set up to",
     duration=400 * NANOSECONDS,
-    host=HostOptions(option_burst=(), power_on=False, broadcast_ip=0, ping=0),
+    host=HostOptions(option_burst=(), power_on=False, ping=0, vix_probe=0),
     steps=(
         Step(
             0,

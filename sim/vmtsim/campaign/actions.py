@@ -123,6 +123,14 @@ def _host_name(rng: Rng) -> Verbs:
     return [("guest.hostname", rng.choice(names))]
 
 
+def _moved(verb: str, **more: Any) -> Callable[[Rng], Verbs]:
+    """Draw a move of the machine: channels survive it, or they do not."""
+    return lambda rng: [
+        (verb, {name: rng.choice(values) for name, values in more.items()}
+         | {"lose_channels": rng.chance(1, 2)})
+    ]  # fmt: skip
+
+
 def _one(verb: str, *arguments: Any) -> Callable[[Rng], Verbs]:
     return lambda rng: [(verb, rng.choice(arguments))]
 
@@ -132,8 +140,9 @@ ACTIONS: Mapping[str, Action] = {
     "close": Action(_one("host.close", "tclo", "rpci"), load=True),
     "steal": Action(_one("host.steal", 0.5, 3.0, 40.0), load=True),
     "checkpoint": Action(_one("host.checkpoint", True), most=6, load=True),
-    "migrate": Action(_one("host.migrate", True), load=True),
-    "revert": Action(_one("host.revert", 0.0, 30.0, 3600.0)),
+    "migrate": Action(_moved("host.migrate", now=(True,)), load=True),
+    "revert": Action(_moved("host.revert", seconds=(0.0, 30.0, 3600.0),
+                            time_synchronize=(True, True, False))),
     "jump": Action(lambda rng: [("host.clock", {"jump": rng.choice(_JUMPS)})]),
     "lag": Action(_one("host.clock", {"lag_us": 500}, {"lag_us": 2_000_000}, {"lag_us": 0})),
     "drift": Action(_one("host.clock", {"drift_ppm": 400}, {"drift_ppm": -400})),

@@ -10,12 +10,19 @@ request to halt.  The shape is that of TigerBeetle's VOPR; swarms of faults are 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from vmtsim.campaign.actions import ACTIONS, Action
 from vmtsim.core.rng import Rng
 from vmtsim.host.faults import FAULTS
-from vmtsim.host.options import NANOSECONDS, OPTION_BURST, HostOptions
+from vmtsim.host.options import (
+    NANOSECONDS,
+    OPTION_BURST,
+    Age,
+    HostOptions,
+    NulTerminated,
+    SecondClient,
+)
 from vmtsim.scenario.expect import Pattern
 from vmtsim.scenario.guest import GuestSettings
 from vmtsim.scenario.script import Phase, Scenario, Step
@@ -105,11 +112,19 @@ def _host(rng: Rng) -> HostOptions:
         synctime=rng.chance(1, 3),
         option_burst=OPTION_BURST if rng.chance(3, 4) else (),
         broadcast_ip=rng.choice((0, 5, 30)),
-        ping=rng.choice((0, 20, 60)),
-        nul_terminated=rng.chance(1, 4),
+        ping=rng.choice((0, 15, 60)),
+        vix_probe=rng.choice((0, 23)),
+        nul_terminated=rng.choice(get_args(NulTerminated)),
+        age=rng.choice(get_args(Age)),
+        second_client=rng.choice(get_args(SecondClient)),
+        setinfo=not rng.chance(1, 8),
+        # powerd of a campaign does nothing when a button is pressed: a host that waits for the
+        # guest to restart would never ask for anything again.
+        power_pending=False,
         unknown_commands=frozenset({"tools.set.versiontype"} if rng.chance(1, 4) else ()),
         unknown_guestinfo_keys=frozenset(key for key in (9, 10, 11) if rng.chance(1, 4)),
-        # Slots that a confused host forgot come free again: without that a small table ends full.
+        # As the QEMU emulation does: slots that a confused host forgot come free again.  Without
+        # that a small table ends full.
         idle_close=rng.choice((20, 40)),
         scramble=rng.chance(1, 2),
     )

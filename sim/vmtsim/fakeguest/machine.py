@@ -203,7 +203,7 @@ class Machine:
     def summary(self) -> dict[str, Any]:
         """Return what ``guest-control status`` shows, as plain data."""
         tclo = self.host.tclo
-        bound = tclo.bound.get("toolbox")
+        bound = tclo.channel
         clients = [d.client for d in self.daemons.values() if d.client is not None]
         return {
             "time": self.now / SECOND,

@@ -104,8 +104,8 @@ class Backup:
     """One operation at a time: start, wait for the freeze, take the snapshot, let go.
 
     ``snapshot`` is how long the host needs for the snapshot itself, in seconds.  The guest has
-    to keep alive: silence for ``silence`` seconds ends the operation (the period of keepAlive is
-    5 s, and guests use half of it).
+    to keep alive: silence for ``silence`` seconds ends the operation (VMBACKUP_KEEP_ALIVE_PERIOD of
+    vmbackup.h is 5000 ms, and guests use half of it).
     """
 
     def __init__(self, context: Context) -> None:
@@ -113,7 +113,7 @@ class Backup:
         self.tclo: Tclo
         self.state = "idle"
         self.snapshot = 2.0
-        self.silence = 10.0
+        self.silence = 5.0
         self.completed = 0
         self.failed = 0
         self.last_code: int | None = None
@@ -145,6 +145,7 @@ class Backup:
         if parameters is not None:
             message = b"vmbackup.startWithOpts " + parameters
         else:
+            # The 16 bytes of public logs where there are no volumes to name (E8).
             message = f"vmbackup.start {manifest} {volumes}".rstrip().encode()
         self._message = message.rstrip(b"\0 ")
         self.tclo.send(message, self._answered)
@@ -203,6 +204,9 @@ class Backup:
             self.failed += 1
             self._move("idle")
         elif ok and self.state == "started":
+            # The guest says `reset` before it answers: VmBackupStartCommon of open-vm-tools, and
+            # OpenBSD's vmt_tclo_startbackup (E16).
+            self._context.violation("backup-event", "answered OK before its event reset")
             self._listen()
 
     def _answered_abort(self, ok: bool, _reply: bytes) -> None:

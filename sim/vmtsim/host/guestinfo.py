@@ -154,7 +154,6 @@ class GuestInfo:
         self.decoded: dict[int, Any] = {}
         self.disks: list[dict[str, Any]] = []
         self.variables: dict[str, bytes] = {}
-        self.soft_resets = 0
 
     def decode(self, key: int, value: bytes) -> Any:
         """Return the value in plain form; raises ValueProblem if it has not the key's form."""
@@ -178,20 +177,37 @@ class GuestInfo:
             return int(text)
         if key == DNS_NAME and len(value) > 255:
             raise ValueProblem(f"host name of {len(value)} bytes, at most 255")
-        if key == OS_SHORT and self._context.options.strict_os_names and not _SHORT.match(text):
-            raise ValueProblem(f"OS id {text!r}", "os-name")
         return text
 
     def store(self, key: int, value: bytes) -> None:
         """Take the value of ``key``; raises ValueProblem."""
         decoded = self.decode(key, value)
-        if key == UPTIME:
-            before = self.decoded.get(UPTIME)
-            if before is not None and decoded < before:
-                self.soft_resets += 1
-                self._context.log("Tools: uptime went back: the guest was reset.")
+        if key == OS_SHORT:
+            self._short_name(decoded)
+        elif key == DETAILED:
+            self._short_name(decoded["short"])
         self.decoded[key] = decoded
         self._context.trace.emit("guestinfo", key=key, name=KEY_NAMES[key], value=decoded)
+
+    def _short_name(self, name: str) -> None:
+        """Note a name that VMware's table lacks: it is stored, and hostd complains (E13)."""
+        if _SHORT.match(name):
+            return
+        self._context.log(f"Unable to convert Vigor value '{name}'")
+        if self._context.options.strict_os_names:
+            self._context.violation("os-name", f"OS id {name!r}")
+
+    @property
+    def system(self) -> tuple[str, str]:
+        """Return the short name that a management client knows, and the full name of the system.
+
+        Where the short name is unknown the client shows none, and the full name as the guest says
+        it (E13).
+        """
+        detailed = self.decoded.get(DETAILED, {})
+        short = detailed.get("short") or self.decoded.get(OS_SHORT, "")
+        full = detailed.get("full") or self.decoded.get(OS_FULL, "")
+        return (short if _SHORT.match(short) else "", full)
 
     def set_disks(self, data: bytes) -> None:
         """Take SetGuestDiskInfo's JSON; raises ValueProblem."""

@@ -18,7 +18,7 @@ from vmtsim.host.guestinfo import GuestInfo
 from vmtsim.host.options import NANOSECONDS, HostOptions
 from vmtsim.host.power import Power
 from vmtsim.host.rpci import Rpci
-from vmtsim.host.tclo import APPLICATION, Tclo
+from vmtsim.host.tclo import Tclo
 from vmtsim.host.tools import Tools
 from vmtsim.host.transport import Transport
 
@@ -198,11 +198,13 @@ class Host:
         return len(channels)
 
     def steal_channel(self, seconds: float = 3.0) -> bool:
-        """Let another client take the application; returns false if nobody had it."""
-        channel = self.tclo.bound.get(APPLICATION)
-        if channel is None:
+        """Let another client insist on the application; returns false if nothing had it.
+
+        What the two get of it is HostOptions.second_client's to say.
+        """
+        if self.tclo.channel is None:
             return False
-        self.tclo.steal(channel, seconds)
+        self.tclo.steal(seconds)
         return True
 
     def checkpoint(self) -> None:
@@ -210,17 +212,41 @@ class Host:
         self.context.trace.emit("host.checkpoint")
         self.transport.interrupt()
 
-    def snapshot_revert(self, seconds_back: float = 0.0) -> None:
-        """Go back to a snapshot: channels are gone, and the guest's clock is behind the host's."""
-        self.context.trace.emit("host.revert", seconds=seconds_back)
-        self.lose_channel("all")
-        self.clock.jump(round(seconds_back * NANOSECONDS))
+    def _synchronize(self) -> None:
+        """Tell the guest to look at the clock, forward only, as after all but a boot (E12)."""
+        self.send("Time_Synchronize 0")
 
-    def migrate(self) -> None:
-        """Move to another host (vMotion): a checkpoint, then the channels are gone."""
-        self.context.trace.emit("host.migrate")
+    def snapshot_revert(
+        self,
+        seconds_back: float = 0.0,
+        *,
+        lose_channels: bool = False,
+        time_synchronize: bool = True,
+    ) -> None:
+        """Go back to a snapshot: the guest's clock is behind the host's.
+
+        Without ``time_synchronize`` the administrator has switched that off
+        (time.synchronize.restore).
+        """
+        self.context.trace.emit("host.revert", seconds=seconds_back, lost=lose_channels)
         self.transport.interrupt()
-        self.lose_channel("all")
+        if lose_channels:
+            self.lose_channel("all")
+        self.clock.jump(round(seconds_back * NANOSECONDS))
+        if time_synchronize:
+            self._synchronize()
+
+    def migrate(self, *, lose_channels: bool = False) -> None:
+        """Move to another host (vMotion): a checkpoint.
+
+        Its flag 0x0010 exists because channels survive; that they are lost was seen under heavy
+        load alone (govmomi issue 829).
+        """
+        self.context.trace.emit("host.migrate", lost=lose_channels)
+        self.transport.interrupt()
+        if lose_channels:
+            self.lose_channel("all")
+        self._synchronize()
 
     def suspend(self, seconds: float, *, lose_channels: bool = False) -> bool:
         """Ask the guest, sleep for ``seconds`` of host time, resume: OS_Suspend to OS_Resume.
@@ -235,7 +261,7 @@ class Host:
             if lose_channels:
                 self.lose_channel("all")
             self.power.request("resume")
-            self.send("Time_Synchronize 1")
+            self._synchronize()
 
         def answered(accepted: bool) -> None:
             if accepted:
@@ -265,6 +291,7 @@ class Host:
             "calls": self.backdoor.calls,
             "resets": self.tclo.resets,
             "tools": self.tools.status,
+            "guest": self.power.guest_state,
             "capabilities": dict(self.tools.capabilities),
             "violations": self.violations,
             "channels": len(self.guest_channels),

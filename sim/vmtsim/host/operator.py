@@ -75,6 +75,25 @@ class Seconds(Record):
 
 
 @dataclass(frozen=True)
+class Migration(Record):
+    """A migration; with lost channels it happened under heavy load."""
+
+    SHORTHAND: ClassVar[str] = "now"
+    now: bool = True
+    lose_channels: bool = False
+
+
+@dataclass(frozen=True)
+class Revert(Record):
+    """How old the snapshot is, in seconds, and what the host does about the guest."""
+
+    SHORTHAND: ClassVar[str] = "seconds"
+    seconds: float = 3.0
+    lose_channels: bool = False
+    time_synchronize: bool = True
+
+
+@dataclass(frozen=True)
 class Clock(Record):
     """What changes of the host's clock; times in seconds."""
 
@@ -136,10 +155,13 @@ def _power(host: Host, given: Power) -> str:
         offered = host.power.request(given.operation)
         done = f"asked the guest: {given.operation}"
     if not offered:
-        raise RefusedError(
-            f"{given.operation} is not offered: the guest has not registered "
-            "tools.capability.statechange (yet)"
+        state = host.power.guest_state
+        reason = (
+            "the guest has not registered tools.capability.statechange (yet)"
+            if state == "running"
+            else f"the guest is {state} until it registers with a smaller uptime"
         )
+        raise RefusedError(f"{given.operation} is not offered: {reason}")
     return done
 
 
@@ -167,7 +189,7 @@ def _close(host: Host, given: Protocol) -> str:
 def _steal(host: Host, given: Seconds) -> str:
     if not host.steal_channel(given.seconds):
         raise RefusedError("nothing in the guest has the channel")
-    return f"another client has the channel for {given.seconds:g} s"
+    return f"another client insists on the channel for {given.seconds:g} s"
 
 
 def _checkpoint(host: Host, _given: Nothing) -> str:
@@ -175,13 +197,15 @@ def _checkpoint(host: Host, _given: Nothing) -> str:
     return "messages that are half way were interrupted"
 
 
-def _migrate(host: Host, _given: Nothing) -> str:
-    host.migrate()
+def _migrate(host: Host, given: Migration) -> str:
+    host.migrate(lose_channels=given.lose_channels)
     return "the machine is on another host"
 
 
-def _revert(host: Host, given: Seconds) -> str:
-    host.snapshot_revert(given.seconds)
+def _revert(host: Host, given: Revert) -> str:
+    host.snapshot_revert(
+        given.seconds, lose_channels=given.lose_channels, time_synchronize=given.time_synchronize
+    )
     return f"back to a snapshot that is {given.seconds:g} s old"
 
 
@@ -258,7 +282,8 @@ class Operation(Verb):
         if self.free:
             what = "FAULT [KEY=VALUE ...]" if self.name == "fault" else "NAME=VALUE ..."
             return f"{self.name} {what}"
-        keys = [key for key in keys_of(self.arguments) if self.arguments is not Nothing]
+        # A scenario needs something to write; a typed operation does not.
+        keys = [key for key in keys_of(self.arguments) if key.name != "now"]
         words = []
         for key in keys:
             if key.name != self.shorthand:
@@ -372,10 +397,10 @@ _TABLE = (
               "let a fault strike at its next opportunity; none: no fault any more", _fault),
     Operation("lose", Channels, "forget channels without a word", _lose),
     Operation("close", Protocol, "close channels, so that the guest sees it", _close),
-    Operation("steal", Seconds, "another client takes the channel for SECONDS", _steal),
+    Operation("steal", Seconds, "another client insists on the channel for SECONDS", _steal),
     Operation("checkpoint", Nothing, "interrupt messages that are half way", _checkpoint),
-    Operation("migrate", Nothing, "vMotion: move to another host", _migrate),
-    Operation("revert", Seconds, "go back to a snapshot SECONDS old", _revert),
+    Operation("migrate", Migration, "vMotion: move to another host", _migrate),
+    Operation("revert", Revert, "go back to a snapshot SECONDS old", _revert),
     Operation("clock", Clock, "set the host's clock, let it jump, drift or lag", _clock),
     Operation("options", Mapping[str, Scalar], "send Set_Option NAME VALUE", _options),
     Operation("synctime", Switch, "the machine's time synchronisation switch", _synctime),

@@ -24,6 +24,8 @@ OPERATIONS: dict[str, tuple[int, str]] = {
     "resume": (4, "OS_Resume"),
     "suspend": (5, "OS_Suspend"),
 }
+# Operations after which the guest is another one, and what a management client shows until then.
+_ENDING: dict[int, str] = {1: "shutting down", 2: "resetting"}
 BY_MESSAGE: dict[bytes, int] = {text.encode(): number for number, text in OPERATIONS.values()}
 NAMES: dict[int, str] = {number: name for name, (number, _) in OPERATIONS.items()}
 
@@ -52,21 +54,44 @@ class Power:
         # Last status by state id.
         self.statuses: dict[int, bool] = {}
         self._then: dict[int, list[Callable[[bool], None]]] = {}
+        # An accepted halt or reboot that the guest has not been seen to carry out.
+        self._pending: int | None = None
+        # Operations that a guest has failed: the next attempt ignores what it reports (E10).
+        self._failed: set[int] = set()
+        self.restarts = 0
+
+    @property
+    def guest_state(self) -> str:
+        """Return what a management client shows of the guest: running, or on its way down."""
+        return "running" if self._pending is None else _ENDING[self._pending]
 
     def request(self, operation: str, done: Callable[[bool], None] | None = None) -> bool:
         """Ask the guest for ``operation`` (a key of OPERATIONS).
 
-        ``done(accepted)`` is called with the guest's status.  Returns false, and asks for
-        nothing, where a management client would grey the button out.
+        ``done(accepted)`` is called with the guest's status, or with false where the guest never
+        fetches the message.  A second failure in a row counts as accepted (E10).
+
+        Returns false, and asks for nothing, where a management client would grey the button out,
+        and while an accepted halt or reboot is under way: "Cannot execute scripts" (E9).
         """
         number, message = OPERATIONS[operation]
-        allowed = self._tools.power_operations or operation in {"power-on", "resume"}
-        self._context.trace.emit("host.power", operation=operation, offered=allowed)
+        by_host = operation in {"power-on", "resume"}
+        allowed = by_host or (self._tools.power_operations and self._pending is None)
+        self._context.trace.emit(
+            "host.power", operation=operation, offered=allowed, guest=self.guest_state
+        )
         if not allowed:
             return False
         if done is not None:
             self._then.setdefault(number, []).append(done)
-        self.tclo.send(message)
+
+        def ended(_ok: bool, _reply: bytes) -> None:
+            # Still here: the message was never fetched.
+            if done is not None and done in self._then.get(number, ()):
+                self._then[number].remove(done)
+                done(False)
+
+        self.tclo.send(message, ended)
         return True
 
     def fetched(self, message: bytes) -> None:
@@ -97,6 +122,8 @@ class Power:
         self._context.log(f"TOOLS state change {number} returned status {int(success)}")
         self._context.trace.emit("power.status", operation=name, success=success, id=number)
         if requests:
+            if success and number in _ENDING and self._context.options.power_pending:
+                self._pending = number
             self._end(requests[0], accepted=success)
         elif self._given_up[number]:
             self._given_up[number] -= 1
@@ -105,11 +132,27 @@ class Power:
                 "state-change", f"status {int(success)} for {name}, which nobody asked for"
             )
 
+    def registered(self, uptime: int, before: int | None) -> None:
+        """Take the uptime that the guest registers with, in 1/100 s; ``before`` is the last one.
+
+        A smaller one is how the host sees that the guest was started again without a reset of the
+        machine.  An uptime that comes at another time says nothing (E9).
+        """
+        if before is not None and uptime < before:
+            self.restarts += 1
+            self._pending = None
+            self._context.trace.emit("power.restarted", uptime=uptime, before=before)
+
     def _end(self, request: _Request, *, accepted: bool) -> None:
         request.timer.cancel()
         self._open[request.number].remove(request)
+        forced = not accepted and request.number in self._failed
+        if accepted or forced:
+            self._failed.discard(request.number)
+        else:
+            self._failed.add(request.number)
         if request.done is not None:
-            request.done(accepted)
+            request.done(accepted or forced)
 
     def _late(self, request: _Request) -> None:
         if request in self._open.get(request.number, []):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from vmtsim.host import backup as backup_module
 from vmtsim.host.fault_effects import CommandNotRun, ReplyChanged
-from vmtsim.host.guestinfo import BINARY_KEYS, KEY_NAMES, ValueProblem
+from vmtsim.host.guestinfo import BINARY_KEYS, KEY_NAMES, UPTIME, ValueProblem
 from vmtsim.host.options import NANOSECONDS
+from vmtsim.host.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +118,8 @@ class Rpci:
 
     def received(self, channel: Channel, message: bytes) -> None:
         """Carry out a command and put its reply into the outbox."""
+        # Any message of the guest is a heartbeat (E1).
+        self._tools.heartbeat.beat()
         reply = self.execute(message, channel.number)
         channel.outbox.clear()
         if reply is not None:
@@ -172,6 +175,9 @@ class Rpci:
             return UNKNOWN
         if name in self._context.options.unknown_commands:
             return UNKNOWN
+        refused = refusal(self._context.options, name)
+        if refused is not None:
+            return refused
         if name == "SetGuestInfo":
             return self._set_guest_info(message, channel)
         flag = name.removeprefix("tools.capability.")
@@ -188,7 +194,7 @@ class Rpci:
             self._context.violation("rpci-embedded-nul", name, channel)
             text = text.split(b"\0", 1)[0]
         _, space, arguments = text.partition(b" ")
-        if not space:
+        if not space and self._context.options.age == "old":
             self._context.violation("rpci-space", name, channel)
             return UNKNOWN
         try:
@@ -202,11 +208,12 @@ class Rpci:
         if rest.endswith(b"\0"):
             self._context.violation("rpci-nul", name, channel)
             rest = rest.rstrip(b"\0")
-        if rest != b" ":
-            self._context.violation(
-                "rpci-arguments" if rest else "rpci-space", f"{name}{rest!r}", channel
-            )
-            return MALFORMED if rest else UNKNOWN
+        if rest.strip(b" "):
+            self._context.violation("rpci-arguments", f"{name}{rest!r}", channel)
+            return MALFORMED
+        if not rest and self._context.options.age == "old":
+            self._context.violation("rpci-space", name, channel)
+            return UNKNOWN
         self._tools.set_capability(flag, "")
         return OK
 
@@ -315,6 +322,7 @@ class Rpci:
             return MALFORMED
         if key not in BINARY_KEYS:
             value = value.removesuffix(b"\0")
+        before = self._info.decoded.get(UPTIME)
         try:
             self._info.store(key, value)
         except ValueProblem as problem:
@@ -322,6 +330,8 @@ class Rpci:
                 problem.rule, f"SetGuestInfo key {key} ({KEY_NAMES[key]}): {problem}", channel
             )
             return MALFORMED
+        if key == UPTIME and self._tclo.registering:
+            self._power.registered(self._info.decoded[UPTIME], before)
         return OK
 
 

@@ -1,8 +1,8 @@
 """The TCLO side: what the host tells the guest, and how it takes the answers.
 
 The loop, the replies and the start: open-vm-tools lib/rpcIn/rpcin.c and
-lib/rpcChannel/rpcChannel.c.  The order after a reset, the host's log lines and its time-outs were
-read in public vmware.log files and in govmomi's toolbox.
+lib/rpcChannel/rpcChannel.c.  What follows a reset is start.py's, who has which name is
+applications.py's.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vmtsim.host.channel import CLOSED
+from vmtsim.host import vix
+from vmtsim.host.applications import APPLICATION, Applications, Rival
 from vmtsim.host.fault_effects import ChannelTaken, Messages
-from vmtsim.host.options import NANOSECONDS
+from vmtsim.host.start import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from vmtsim.host.tools import Tools
     from vmtsim.host.transport import Transport
 
-APPLICATION = "toolbox"
 _RESETS = 3
+_REGISTER = b"Capabilities_Register"
 
 
 @dataclass(eq=False)
@@ -45,11 +46,15 @@ class Message:
 
     def finish(self, ok: bool, reply: bytes) -> None:
         """End the message with its answer, or with (False, b"") for none."""
-        if self.timer is not None:
-            self.timer.cancel()
+        self.withdraw()
         done, self.done = self.done, None
         if done is not None:
             done(ok, reply)
+
+    def withdraw(self) -> None:
+        """Let it not time out any more."""
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 @dataclass(eq=False)
@@ -61,8 +66,8 @@ class _Line:
     sent: bool = False
     late: int = 0
     resets: int = 0
-    # Another client of this simulation's making: how long it insists on the name (virtual ns).
-    thief_until: int | None = None
+    # Another client of this simulation's making, which never takes a turn.
+    rival: Rival | None = None
 
 
 class Tclo:
@@ -84,15 +89,13 @@ class Tclo:
         # Told what the guest has read, whoever sent it.
         self.on_fetched: Callable[[bytes], None] = lambda _message: None
         self._lines: dict[Channel, _Line] = {}
-        self._announced = False
         self.queue: deque[Message] = deque()
         faults.crowded = lambda: bool(self.queue)
-        # Application name -> the channel that it answers on.
-        self.bound: dict[str, Channel] = {}
+        self.applications = Applications(context, transport, tools.heartbeat)
+        self.applications.lost = self._lost
+        self._start = Start(context, tools, power, self)
         self.resets = 0
         self.thefts = 0
-        self._ping: Timer | None = None
-        self._broadcast: Timer | None = None
 
     # The operator's side.
 
@@ -106,9 +109,14 @@ class Tclo:
         """Queue a message for the application; ``done(ok, reply)`` is called with its answer.
 
         It waits for the application to be bound, and one message waits for the other's answer.
+        What nobody has fetched in time is given up (E11).
         """
         text = message.encode() if isinstance(message, str) else bytes(message)
-        self.queue.append(Message(text, done, start))
+        queued = Message(text, done, start)
+        expiry = self._context.options.message_expiry
+        if expiry:
+            queued.timer = self._context.after(expiry, lambda: self._expired(queued))
+        self.queue.append(queued)
 
     def set_option(self, name: str, value: str, *, start: bool = False) -> None:
         """Tell the guest the value of an option."""
@@ -116,11 +124,23 @@ class Tclo:
 
     def reset(self) -> bool:
         """Send ``reset`` once more on the application's channel; returns false without one."""
-        channel = self.bound.get(APPLICATION)
+        channel = self.channel
         if channel is None:
             return False
         self._reset(self._lines[channel])
         return True
+
+    @property
+    def channel(self) -> Channel | None:
+        """The channel of the application, None while nothing in the guest has its name."""
+        return self.applications.bound.get(APPLICATION)
+
+    @property
+    def registering(self) -> bool:
+        """Whether the application has been asked to register, and has not answered yet."""
+        line = self._lines.get(self.channel) if self.channel is not None else None
+        current = line.current if line is not None else None
+        return current is not None and current.fetched and current.text == _REGISTER
 
     @property
     def idle(self) -> bool:
@@ -129,9 +149,29 @@ class Tclo:
             line.current is None and not line.direct for line in self._lines.values()
         )
 
+    def steal(self, seconds: float = 3.0) -> None:
+        """Let a second tools client insist on the application's name for ``seconds``."""
+        Rival(self._context, self._transport, self.applications, seconds, self._rival_came)
+
+    def _rival_came(self, rival: Rival, channel: Channel) -> None:
+        self.thefts += 1
+        self._lines[channel] = _Line(rival=rival)
+
     def _reset(self, line: _Line) -> None:
         line.resets += 1
         line.direct.append(Message(b"reset"))
+
+    def _lost(self, name: str) -> None:
+        if name == APPLICATION:
+            self._start.stop()
+
+    def _expired(self, message: Message) -> None:
+        if message not in self.queue:
+            return
+        self.queue.remove(message)
+        self.applications.timed_out(None)
+        self._context.trace.emit("tclo.timeout", channel=None, message=message.text, fetched=False)
+        message.finish(ok=False, reply=b"")
 
     # Endpoint of the transport.
 
@@ -144,7 +184,7 @@ class Tclo:
         """Take the send that begins each turn: an answer, or nothing."""
         line = self._lines[channel]
         line.sent = True
-        self._tools.alive()
+        self._tools.heartbeat.beat()
         current = line.current
         owed = current is not None and current.fetched
         if not message:
@@ -166,11 +206,12 @@ class Tclo:
             else:
                 self._context.violation("tclo-unasked", repr(message[:40]), channel.number)
             return
-        ok = self._judge(channel, message)
+        ok = self._judge(channel, current, message)
         self._finish(channel, line, current, ok=ok, reply=message)
 
-    def _judge(self, channel: Channel, reply: bytes) -> bool:
-        if reply.endswith(b"\0"):
+    def _judge(self, channel: Channel, message: Message, reply: bytes) -> bool:
+        strict = self._context.options.age == "old" and not vix.is_vix(message.text)
+        if strict and reply.endswith(b"\0"):
             self._context.violation("tclo-reply-nul", repr(reply[-20:]), channel.number)
         ok = reply.startswith(b"OK ")
         if not ok and not reply.startswith(b"ERROR "):
@@ -185,6 +226,8 @@ class Tclo:
             "tclo.reply", channel=channel.number, message=message.text, reply=reply, ok=ok
         )
         self._power.replied(message.text, ok=ok)
+        if reply:
+            self.applications.answered(channel)
         if message.text == b"reset":
             self._after_reset(channel, line, reply if ok else b"")
         message.finish(ok, reply)
@@ -202,7 +245,7 @@ class Tclo:
             self._context.violation("tclo-recv-without-send", "RECVSIZE", channel.number)
         line.sent = False
         if isinstance(fault, ChannelTaken):
-            self.steal(channel)
+            self.steal()
             return
         if isinstance(fault, Messages):
             fault.play(self._faults, self, self._power)
@@ -210,16 +253,20 @@ class Tclo:
             return
         if line.direct:
             message = line.direct.popleft()
-        elif self.queue and channel is self.bound.get(APPLICATION):
+        elif self.queue and channel is self.channel:
             message = self.queue.popleft()
         else:
             return
+        message.withdraw()
         line.current = message
-        nul = b"\0" if self._context.options.nul_terminated else b""
-        channel.outbox.append(message.text + nul)
+        channel.outbox.append(message.text + self._nul(message))
         message.timer = self._context.after(
             self._context.options.reply_timeout, lambda: self._timed_out(channel, line, message)
         )
+
+    def _nul(self, message: Message) -> bytes:
+        which = self._context.options.nul_terminated
+        return b"\0" if which == "all" or (which == "ping" and message.text == b"ping") else b""
 
     def fetched(self, channel: Channel, message: bytes) -> None:
         """Note that the guest has read the message; from here on it owes the answer."""
@@ -244,16 +291,9 @@ class Tclo:
     def gone(self, channel: Channel, reason: str) -> None:
         """Forget a channel; the message on its way is lost."""
         line = self._lines.pop(channel)
-        for name, bound in list(self.bound.items()):
-            if bound is channel:
-                del self.bound[name]
-                if name == APPLICATION:
-                    self._quiet()
-                    self._tools.set_running(running=False, reason=reason)
-        until = line.thief_until
-        if until is not None and reason == "stolen":
-            # Tools daemons come back a second after an error, and take the name again.
-            self._context.after(1.0, lambda: self._steal_again(until))
+        self.applications.gone(channel, reason)
+        if line.rival is not None:
+            line.rival.gone()
         if line.current is not None:
             self._context.trace.emit(
                 "tclo.lost", channel=channel.number, message=line.current.text, reason=reason
@@ -278,14 +318,12 @@ class Tclo:
         else:
             line.late += 1
         line.current = None
-        self._context.log(f"GuestRpcSendTimedOut: message to {APPLICATION} timed out.")
+        self.applications.timed_out(channel)
         self._context.trace.emit(
             "tclo.timeout", channel=channel.number, message=message.text, fetched=message.fetched
         )
         self._again(line, message)
         message.finish(ok=False, reply=b"")
-
-    # What follows a reset.
 
     def _after_reset(self, channel: Channel, line: _Line, reply: bytes) -> None:
         prefix, _, name = reply.decode("latin-1").rstrip("\0").rpartition(" ")
@@ -295,78 +333,5 @@ class Tclo:
             return
         line.resets = 0
         self.resets += 1
-        before = self.bound.get(name)
-        if before is not channel:
-            old = before.number if before is not None else 65535
-            self._context.log(
-                f"GuestRpc: application {name}, changing channel {old} -> {channel.number}"
-            )
-            self._context.trace.emit("tclo.bound", name=name, channel=channel.number, before=old)
-            self.bound[name] = channel
-            if before is not None:
-                self._transport.kill(before, "stolen", CLOSED)
-        if name == APPLICATION:
-            self._start()
-
-    def _start(self) -> None:
-        options = self._context.options
-        self._tools.forget()
-        self._tools.set_running(running=True, reason="reset")
-        self.queue = deque(message for message in self.queue if not message.start)
-        waiting, self.queue = self.queue, deque()
-        if options.capabilities_register:
-            self.send("Capabilities_Register", start=True)
-        for name, value in options.option_burst:
-            self.set_option(name, value, start=True)
-        self.queue.extend(waiting)
-        if options.power_on and not self._announced:
-            self._power.request("power-on")
-        self._announced = True
-        self._quiet()
-        if options.ping:
-            self._ping = self._context.after(options.ping, self._send_ping)
-        if options.broadcast_ip:
-            self._broadcast = self._context.after(
-                options.broadcast_ip, lambda: self.set_option("broadcastIP", "1")
-            )
-
-    def _send_ping(self) -> None:
-        if not any(message.text == b"ping" for message in self.queue):
-            self.send("ping")
-        self._ping = self._context.after(self._context.options.ping, self._send_ping)
-
-    def _quiet(self) -> None:
-        for timer in (self._ping, self._broadcast):
-            if timer is not None:
-                timer.cancel()
-
-    # Another client of the same name.
-
-    def steal(self, channel: Channel, seconds: float = 3.0) -> None:
-        """Let a second tools client take the application from ``channel``, and insist on it.
-
-        For ``seconds`` it takes the name back whenever the guest does; then it leaves.
-        """
-        thief = self._transport.create("tclo")
-        if thief is None:
-            return
-        thief.guests = False
-        self.thefts += 1
-        until = self._context.now() + round(seconds * NANOSECONDS)
-        self._lines[thief] = _Line(thief_until=until)
-        self._context.trace.emit("open", channel=thief.number, protocol="tclo", cookies=True)
-        self._context.log(
-            f"GuestRpc: application {APPLICATION}, changing channel "
-            f"{channel.number} -> {thief.number}"
-        )
-        if channel is self.bound.get(APPLICATION):
-            self._quiet()
-        self.bound[APPLICATION] = thief
-        self._transport.kill(channel, "stolen", CLOSED, told=1)
-        self._context.after(seconds, lambda: self._transport.kill(thief, "thief left", CLOSED))
-
-    def _steal_again(self, until: int) -> None:
-        channel = self.bound.get(APPLICATION)
-        left = until - self._context.now()
-        if channel is not None and left > 0 and self._lines[channel].thief_until is None:
-            self.steal(channel, left / NANOSECONDS)
+        if self.applications.claim(name, channel) and name == APPLICATION:
+            self._start.begin()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtsim.host.options import NANOSECONDS
+from vmtsim.host.heartbeat import RUNNING, Heartbeat
 
 if TYPE_CHECKING:
     from vmtsim.host.context import Context
@@ -18,14 +18,19 @@ class Tools:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.heartbeat = Heartbeat(context)
         self.capabilities: dict[str, str] = {}
         self.features: dict[int, int] = {}
         self.version: int | None = None
         self.version_type: int | None = None
         self.health: str | None = None
-        self.running = False
-        self.heartbeat: int | None = None
-        self._watching = False
+        # Whether the guest has answered the VIX command for its state (E17).
+        self.guest_operations = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the guest was heard within the limit of silence, by whatever message."""
+        return self.heartbeat.status == RUNNING
 
     @property
     def power_operations(self) -> bool:
@@ -52,34 +57,14 @@ class Tools:
         self._context.log(f"TOOLS Received tools.set.version rpc call, version = {version}.")
         self._context.trace.emit("tools", version=version, type=kind)
 
-    def alive(self) -> None:
-        """Note a sign of life: any turn of the TCLO loop."""
-        self.heartbeat = self._context.now()
-        if not self._watching and self._context.options.heartbeat_timeout:
-            self._watching = True
-            self._context.after(self._context.options.heartbeat_timeout, self._check)
-
-    def _check(self) -> None:
-        limit = self._context.options.heartbeat_timeout * NANOSECONDS
-        silent = self._context.now() - (self.heartbeat or 0)
-        if silent < limit:
-            self._context.after((limit - silent) / NANOSECONDS, self._check)
-            return
-        self._watching = False
-        if self.running:
-            self._context.log("Tools: Tools heartbeat timeout.")
-            self.set_running(running=False, reason="heartbeat")
-
-    def set_running(self, *, running: bool, reason: str) -> None:
-        """Change the running status."""
-        if running != self.running:
-            self.running = running
-            change = "2 => 1" if running else "1 => 2"
-            self._context.log(f"Tools: Changing running status: {change}.")
-            self._context.trace.emit("tools", running=running, reason=reason)
+    def set_guest_operations(self, *, ready: bool) -> None:
+        """Record whether the guest offers to run programs and to copy files."""
+        self.guest_operations = ready
+        self._context.trace.emit("tools", guest_operations=ready)
 
     def forget(self) -> None:
         """Forget what a reset makes the guest tell again."""
         self.capabilities.clear()
         self.features.clear()
         self.version = self.version_type = None
+        self.guest_operations = False

@@ -172,8 +172,13 @@ class Guest:
     # The TCLO loop.
 
     def turn(self, channel: Channel, reply: bytes = b"") -> bytes | None:
+        """Take one turn of the loop; NULs behind a message of text are no part of it."""
         self.send(channel, reply)
-        return self.receive(channel)
+        message = self.receive(channel)
+        if message is None:
+            return None
+        text = message.rstrip(b"\0")
+        return message if b"\0" in text else text
 
     def tools(
         self, channel: Channel, seconds: float, answer: Callable[[bytes], bytes] | None = None

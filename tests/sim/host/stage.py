@@ -126,7 +126,7 @@ class PythonGuest(Guest):
                 message = self.turn(self.channel, reply)
                 if message is None:
                     return
-                self.owed = self.answer(message.rstrip(b"\0"))
+                self.owed = self.answer(message)
         except Refused:
             self.channel, self.owed = None, b""
 

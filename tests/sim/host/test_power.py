@@ -107,7 +107,7 @@ def test_a_suspended_machine_wakes_an_hour_later_by_the_host_clock() -> None:
     before = guest.host.clock.now() - guest.time
     assert guest.host.suspend(3600)
     heard = guest.tools(channel, 3)
-    assert heard == [b"OS_Suspend", b"OS_Resume", b"Time_Synchronize 1"]
+    assert heard == [b"OS_Suspend", b"OS_Resume", b"Time_Synchronize 0"]
     assert guest.host.clock.now() - guest.time - before == 3600 * 10**9
     assert guest.broken_rules() == []
 
@@ -121,7 +121,22 @@ def test_a_suspend_may_cost_every_channel() -> None:
     assert guest.step(1, channel, 3).arg2 == 0
     heard = guest.tools(guest.open(b"TCLO"), 5)
     assert heard[0] == b"reset"
-    assert heard[-2:] == [b"OS_Resume", b"Time_Synchronize 1"]
+    assert heard[-2:] == [b"OS_Resume", b"Time_Synchronize 0"]
+
+
+def test_a_second_attempt_to_suspend_ignores_the_failure_of_the_first() -> None:
+    guest, channel = started()
+
+    def fail(message: bytes) -> bytes:
+        if message == b"OS_Suspend":
+            guest.rpci(b"tools.os.statechange.status 0 5")
+            return b"OK "
+        return guest.answer(message)
+
+    guest.host.suspend(3600)
+    assert guest.tools(channel, 3, fail) == [b"OS_Suspend"]
+    guest.host.suspend(3600)
+    assert guest.tools(channel, 3, fail) == [b"OS_Suspend", b"OS_Resume", b"Time_Synchronize 0"]
 
 
 def test_the_switch_for_time_synchronisation_is_told_and_can_be_read() -> None:
@@ -132,12 +147,114 @@ def test_the_switch_for_time_synchronisation_is_told_and_can_be_read() -> None:
     assert guest.tools(channel, 2) == [b"Set_Option synctime 1"]
 
 
-def test_a_reverted_snapshot_and_a_migration_leave_no_channel() -> None:
-    for act in (lambda g: g.host.snapshot_revert(60), lambda g: g.host.migrate()):
-        guest, channel = started()
-        act(guest)
-        assert guest.step(1, channel, 0).arg2 == 0
-        assert guest.host.transport.channels == {}
+MOVES = {
+    "migrate": lambda guest, **how: guest.host.migrate(**how),
+    "revert": lambda guest, **how: guest.host.snapshot_revert(60, **how),
+}
+
+
+@pytest.mark.parametrize("move", sorted(MOVES))
+def test_channels_survive_a_move_and_the_clock_is_looked_at_forward_only(move: str) -> None:
+    guest, channel = started()
+    MOVES[move](guest)
+    assert guest.tools(channel, 3) == [b"Time_Synchronize 0"]
+    assert guest.broken_rules() == []
+
+
+@pytest.mark.parametrize("move", sorted(MOVES))
+def test_a_move_may_cost_every_channel(move: str) -> None:
+    guest, channel = started()
+    MOVES[move](guest, lose_channels=True)
+    assert guest.step(1, channel, 0).arg2 == 0
+    assert guest.host.transport.channels == {}
+    heard = guest.tools(guest.open(b"TCLO"), 5)
+    assert heard == [b"reset", b"Capabilities_Register", b"Time_Synchronize 0"]
+
+
+def test_an_administrator_may_have_switched_off_the_look_at_the_clock() -> None:
+    guest, channel = started()
+    guest.host.snapshot_revert(60, time_synchronize=False)
+    assert guest.tools(channel, 3) == []
+
+
+# What is under way.
+
+
+def register(guest: Guest, uptime: int | None) -> list[bytes]:
+    """Let the guest open a channel anew and register, with its uptime if it is given."""
+
+    def answer(message: bytes) -> bytes:
+        reply = guest.answer(message)
+        if message == b"Capabilities_Register" and uptime is not None:
+            guest.rpci(b"SetGuestInfo  7 %d" % uptime)
+        return reply
+
+    return guest.tools(guest.open(b"TCLO"), 5, answer)
+
+
+def halted(operation: str = "reboot", **options: object) -> Guest:
+    """Return a guest that was up for an hour when it accepted a halt or reboot."""
+    guest, channel = started(**options)
+    guest.rpci(b"SetGuestInfo  7 360000")
+    guest.host.power.request(operation)
+    guest.tools(channel, 2)
+    guest.close(channel)
+    return guest
+
+
+@pytest.mark.parametrize(
+    ("operation", "state"), [("halt", "shutting down"), ("reboot", "resetting")]
+)
+def test_an_accepted_halt_is_under_way_until_a_smaller_uptime_is_registered(
+    operation: str, state: str
+) -> None:
+    guest = halted(operation)
+    assert guest.host.power.guest_state == state
+    assert register(guest, 370_000)[0] == b"reset"
+    assert guest.host.power.guest_state == state
+    register(guest, 1_000)
+    assert guest.host.power.guest_state == "running"
+    assert guest.host.power.restarts == 1
+    assert guest.host.power.request("halt")
+
+
+def test_nothing_is_asked_for_while_a_reboot_is_under_way() -> None:
+    guest = halted()
+    register(guest, None)
+    for operation in ("halt", "reboot", "suspend"):
+        assert not guest.host.power.request(operation)
+
+
+def test_an_uptime_outside_the_registration_says_nothing() -> None:
+    guest = halted()
+    register(guest, None)
+    guest.rpci(b"SetGuestInfo  7 1000")
+    assert guest.host.power.guest_state == "resetting"
+    assert not guest.host.power.request("reboot")
+
+
+def test_a_refused_halt_is_not_under_way() -> None:
+    guest, channel = started()
+    guest.host.power.request("halt")
+    guest.turn(channel)
+    guest.rpci(b"tools.os.statechange.status 0 1")
+    guest.turn(channel, b"OK ")
+    assert guest.host.power.guest_state == "running"
+
+
+def test_a_host_may_ask_again_without_a_restart() -> None:
+    guest = halted(power_pending=False)
+    register(guest, None)
+    assert guest.host.power.request("halt")
+
+
+def test_a_request_that_nothing_fetches_fails_after_a_minute() -> None:
+    guest, channel = started(heartbeat_timeout=0)
+    guest.close(channel)
+    answers: list[bool] = []
+    assert guest.host.power.request("halt", answers.append)
+    guest.wait(62)
+    assert answers == [False]
 
 
 # Backup.
@@ -179,6 +296,18 @@ def test_events_without_an_operation_are_refused() -> None:
     assert guest.broken_rules() == []
 
 
+def test_a_quiesced_snapshot_begins_as_in_the_logs() -> None:
+    guest, channel = started()
+    guest.host.backup.start()
+    assert guest.turn(channel) == b"vmbackup.start 1"
+
+
+def test_the_event_reset_comes_before_the_answer() -> None:
+    guest, channel = backing_up()
+    guest.turn(channel, b"OK ")
+    assert guest.broken_rules() == ["backup-event"]
+
+
 @pytest.mark.parametrize("name", [b"prov.snapshotCommit 0 ", b"req.keepAlive 0 "])
 def test_events_out_of_order_are_noticed(name: bytes) -> None:
     guest, _ = backing_up()
@@ -190,7 +319,9 @@ def test_a_frozen_guest_that_falls_silent_is_given_up() -> None:
     guest, channel = backing_up(snapshot=100)
     events(guest, b"reset 0 ", b"prov.snapshotCommit 0 ")
     guest.turn(channel, b"OK ")
-    guest.wait(11)
+    guest.wait(4)
+    assert guest.host.backup.state == "frozen"
+    guest.wait(2)
     assert guest.host.backup.state == "idle"
     assert events(guest, b"req.keepAlive 0 ") == [b"0 No backup in progress"]
 
@@ -223,7 +354,6 @@ def test_a_second_backup_is_refused_while_one_is_under_way() -> None:
 @pytest.mark.parametrize(
     ("before", "message", "after"),
     [
-        ((), b"vmbackup.abort", (b"req.aborted 4 ", b"req.done 0 ")),
         ((b"reset 0 ",), b"vmbackup.abort", (b"req.aborted 4 ", b"req.done 0 ")),
         (
             (b"reset 0 ", b"prov.snapshotCommit 0 "),

@@ -1,5 +1,7 @@
 """RPCI: every command that a tools driver sends, its reply, and what is wrong with near misses."""
 
+import struct
+
 import pytest
 
 from .client import Guest
@@ -56,11 +58,9 @@ def test_text_commands_may_carry_one_nul_at_the_end(guest: Guest, command: bytes
 
 
 BAD = [
-    (b"tools.capability.statechange", "rpci-space", b"0 Unknown command"),
     (b"tools.capability.statechange \0", "rpci-nul", b"1 "),
     (b"tools.capability.statechange 1", "rpci-arguments", None),
     (b"tools.capability.resolution_server toolbox 1\0", "rpci-nul", b"1 "),
-    (b"vmx.capability.unified_loop", "rpci-space", b"0 Unknown command"),
     (b"vmx.capability.unified_loop toolbx", "rpci-arguments", None),
     (b"tools.capability.hgfs_server toolbox", "rpci-arguments", None),
     (b"tools.capability.hgfs_server toolbox 2", "rpci-arguments", None),
@@ -91,7 +91,6 @@ BAD = [
     (b"SetGuestInfo  7 ", "guestinfo-value", None),
     (b"SetGuestInfo  1 " + b"h" * 256, "guestinfo-value", None),
     (b"SetGuestInfo  1 a\0b", "guestinfo-value", None),
-    (b"SetGuestInfo  6 netbsd-64", "os-name", None),
     (b"SetGuestInfo  10 \0\0\0", "guestinfo-value", None),
     (b"SetGuestDiskInfo {}", "guestinfo-value", None),
     (b"  ", "rpci-empty", b"0 Unknown command"),
@@ -160,10 +159,62 @@ def test_a_host_may_not_know_a_command_or_a_key() -> None:
     assert guest.broken_rules() == []
 
 
-def test_an_uptime_that_goes_back_means_a_soft_reset(guest: Guest) -> None:
-    for uptime in (100, 200, 50):
-        guest.rpci(b"SetGuestInfo  7 %d" % uptime)
-    assert guest.host.guestinfo.soft_resets == 1
+OLD = [
+    (b"tools.capability.statechange", b"1 "),
+    (b"vmx.capability.unified_loop", b"0 Invalid argument"),
+]
+
+
+@pytest.mark.parametrize(("command", "reply"), OLD)
+def test_a_command_needs_its_space_on_an_old_host_alone(command: bytes, reply: bytes) -> None:
+    old = Guest(age="old")
+    assert old.rpci(command) == b"0 Unknown command"
+    assert old.broken_rules() == ["rpci-space"]
+    current = Guest()
+    assert current.rpci(command) == reply
+    assert "rpci-space" not in current.broken_rules()
+
+
+SHORT = [b"SetGuestInfo  6 netbsd-64", b"SetGuestInfo  11 " + struct.pack(
+    "<I129s513sxx", 1, b"netbsd-64", b"NetBSD 11.0") + b"distroName='NetBSD'\0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", SHORT, ids=["key 6", "key 11"])
+def test_an_unknown_short_name_is_stored_and_the_host_complains(command: bytes) -> None:
+    guest = Guest()
+    guest.rpci(b"SetGuestInfo  5 NetBSD 11.0")
+    assert guest.rpci(command) == b"1 "
+    assert guest.host.guestinfo.system == ("", "NetBSD 11.0")
+    assert guest.broken_rules() == ["os-name"]
+    assert guest.events("host.log")[-1]["text"] == "Unable to convert Vigor value 'netbsd-64'"
+    lenient = Guest(strict_os_names=False)
+    assert lenient.rpci(command) == b"1 "
+    assert lenient.broken_rules() == []
+
+
+def test_a_known_short_name_is_the_one_that_a_client_shows() -> None:
+    guest = Guest()
+    guest.rpci(b"SetGuestInfo  6 other-64")
+    assert guest.host.guestinfo.system == ("other-64", "")
+
+
+REFUSED = [
+    ({"denied_commands": frozenset({"info-get"})}, b"info-get guestinfo.x", b"0 Permission denied"),
+    ({"setinfo": False}, b"SetGuestInfo  7 100", b"0 disabled"),
+    ({"setinfo": False}, b"info-set guestinfo.ip 192.0.2.1", b"0 disabled"),
+    ({"setinfo": False}, b"SetGuestDiskInfo {}", b"0 disabled"),
+    ({"privileged": False}, b"vmbackup.eventSet reset 0 ", b"0 Guest is not privileged"),
+]
+
+
+@pytest.mark.parametrize(("options", "command", "reply"), REFUSED, ids=str)
+def test_an_administrator_may_have_configured_a_refusal(
+    options: dict[str, object], command: bytes, reply: bytes
+) -> None:
+    guest = Guest(**options)
+    assert guest.rpci(command) == reply
+    assert guest.rpci(b"log still here") == b"1 "
+    assert guest.broken_rules() == []
 
 
 def test_time_sync_switched_in_the_guest_comes_back_as_an_option(guest: Guest) -> None:
@@ -199,7 +250,7 @@ def test_a_repeated_status_is_not_judged_again_whatever_its_reply_says(skip: int
 
 def test_the_same_status_some_time_later_is_that_of_another_request() -> None:
     halted = b"tools.os.statechange.status 1 1"
-    guest, channel = started()
+    guest, channel = started(power_pending=False)
     for _ in range(2):
         guest.host.power.request("halt")
         assert guest.tools(channel, 2, lambda _: b"OK ") == [b"OS_Halt"]

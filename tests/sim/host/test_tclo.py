@@ -1,40 +1,18 @@
 """The TCLO loop: start, order, replies, time-outs, a second client."""
 
 import pytest
+from vmtsim.host import HostOptions
 
 from .client import Channel, Guest, Refused
 
 
 def started(**options: object) -> tuple[Guest, Channel]:
     """Return a quiet guest whose tools are up and running."""
-    chosen = {"option_burst": (), "power_on": False, "broadcast_ip": 0, "ping": 0, **options}
+    chosen = {"option_burst": (), "power_on": False, "ping": 0, "vix_probe": 0, **options}
     guest = Guest(**chosen)
     channel = guest.open(b"TCLO")
     guest.tools(channel, 3)
     return guest, channel
-
-
-def test_a_new_channel_is_greeted_with_reset_and_then_told_everything() -> None:
-    guest = Guest()
-    channel = guest.open(b"TCLO")
-    heard = guest.tools(channel, 5)
-    assert heard[:3] == [b"reset", b"Capabilities_Register", b"Set_Option synctime 0"]
-    assert sum(m.startswith(b"Set_Option ") for m in heard) == 16
-    assert heard[-1] == b"OS_PowerOn"
-    assert guest.broken_rules() == []
-    assert guest.host.tools.status == "running, unmanaged"
-    log = [e["text"] for e in guest.events("host.log")]
-    assert log[0] == "GuestRpc: application toolbox, changing channel 65535 -> 0"
-    assert "Tools: Changing running status: 2 => 1." in log
-    assert "TOOLS state change 3 returned status 1" in log
-
-
-def test_broadcast_ip_and_pings_come_later() -> None:
-    guest = Guest(broadcast_ip=30, ping=60, option_burst=())
-    channel = guest.open(b"TCLO")
-    guest.tools(channel, 20)
-    assert guest.tools(channel, 20) == [b"Set_Option broadcastIP 1"]
-    assert guest.tools(channel, 150) == [b"ping"] * 3
 
 
 def test_one_message_waits_for_the_answer_to_the_one_before() -> None:
@@ -66,7 +44,7 @@ def test_the_answer_goes_to_whoever_sent_the_message() -> None:
         (b"ERR no", ["tclo-reply"]),
         (b"ERROR", ["tclo-reply"]),
         (b"ok ", ["tclo-reply"]),
-        (b"OK \0", ["tclo-reply-nul"]),
+        (b"OK \0", []),
     ],
 )
 def test_a_reply_begins_with_ok_or_error_and_a_space(reply: bytes, rules: list[str]) -> None:
@@ -85,7 +63,7 @@ def test_a_reset_is_answered_with_the_name_of_the_application(reply: bytes) -> N
     guest.turn(channel)
     guest.send(channel, reply)
     assert guest.broken_rules() == ["tclo-reset"]
-    assert not guest.host.tools.running
+    assert guest.host.tclo.channel is None
     assert guest.receive(channel) == b"reset"
 
 
@@ -125,32 +103,21 @@ def test_reading_again_after_a_checkpoint_needs_no_send() -> None:
     guest.step(3, channel)
     guest.host.checkpoint()
     assert not guest.step(4, channel, 1).arg2 >> 16 & 1
-    assert guest.receive(channel) == b"ping"
+    assert guest.receive(channel) == b"ping\0"
     guest.turn(channel, b"OK ")
     assert guest.broken_rules() == []
 
 
 def test_an_unanswered_message_is_given_up_and_a_late_answer_is_no_crime() -> None:
-    guest, channel = started(reply_timeout=9)
+    guest, channel = started()
     guest.host.send("ping")
     guest.turn(channel)
-    guest.wait(10)
+    guest.wait(6)
     assert [e["message"] for e in guest.events("tclo.timeout")] == [b"ping"]
     guest.host.send("ping")
     assert guest.turn(channel, b"OK ") == b"ping"
     assert len(guest.events("tclo.late")) == 1
     assert guest.broken_rules() == []
-
-
-def test_a_guest_that_falls_silent_is_not_running_any_more() -> None:
-    guest, channel = started(heartbeat_timeout=20)
-    assert guest.host.tools.running
-    guest.wait(18)
-    assert guest.host.tools.running
-    guest.wait(3)
-    assert guest.host.tools.status == "not running"
-    assert "Tools: Tools heartbeat timeout." in [e["text"] for e in guest.events("host.log")]
-    assert guest.turn(channel) is None
 
 
 def test_a_lost_channel_is_greeted_again_and_the_queue_waits() -> None:
@@ -176,18 +143,6 @@ def test_power_on_is_told_once_however_often_the_channel_is_opened() -> None:
     guest, _ = started(power_on=True)
     guest.host.lose_channel("tclo")
     assert b"OS_PowerOn" not in guest.tools(guest.open(b"TCLO"), 5)
-
-
-def test_the_newest_client_of_a_name_takes_it_from_the_older() -> None:
-    guest, first = started()
-    second = guest.open(b"TCLO")
-    assert guest.turn(first) is None
-    assert guest.turn(second) == b"reset"
-    guest.turn(second, b"OK ATR toolbox")
-    with pytest.raises(Refused) as refused:
-        guest.turn(first)
-    assert refused.value.status == 0x0004
-    assert [(e["before"], e["channel"]) for e in guest.events("tclo.bound")][-1] == (0, 1)
 
 
 def test_a_client_of_another_name_takes_nothing() -> None:
@@ -246,13 +201,52 @@ def test_a_reset_that_was_given_up_comes_again() -> None:
     assert guest.turn(channel) == b"reset"
 
 
-def test_messages_may_end_with_a_nul() -> None:
-    guest = Guest(nul_terminated=True)
-    assert guest.turn(guest.open(b"TCLO")) == b"reset\0"
+@pytest.mark.parametrize(
+    ("which", "ping", "option"),
+    [
+        ("none", b"ping", b"Set_Option copypaste 1"),
+        ("ping", b"ping\0", b"Set_Option copypaste 1"),
+        ("all", b"ping\0", b"Set_Option copypaste 1\0"),
+    ],
+)
+def test_a_nul_ends_the_messages_that_it_ends_on_this_host(
+    which: str, ping: bytes, option: bytes
+) -> None:
+    guest, channel = started(nul_terminated=which)
+    for message, whole in ((b"ping", ping), (b"Set_Option copypaste 1", option)):
+        guest.host.send(message)
+        guest.send(channel, b"")
+        assert guest.receive(channel) == whole
+        guest.send(channel, b"OK ")
+    assert HostOptions().nul_terminated == "ping"
 
 
-def test_closing_the_channel_ends_the_tools() -> None:
+def test_closing_the_channel_ends_the_application_at_once() -> None:
     guest, channel = started()
     guest.close(channel)
-    assert guest.host.tools.status == "not running"
+    assert guest.host.tclo.channel is None
     assert guest.host.tclo.idle
+
+
+def test_a_reply_with_a_nul_is_noticed_by_an_old_host_alone() -> None:
+    for age, rules in (("current", []), ("old", ["tclo-reply-nul"])):
+        guest, channel = started(age=age)
+        guest.host.send("ping")
+        guest.turn(channel)
+        guest.turn(channel, b"OK \0")
+        assert guest.broken_rules() == rules
+
+
+def test_a_message_that_nothing_fetches_is_given_up_after_a_minute() -> None:
+    guest, channel = started()
+    guest.close(channel)
+    answers: list[bool] = []
+    guest.host.tclo.send("ping", lambda ok, _reply: answers.append(ok))
+    guest.wait(58)
+    assert answers == []
+    guest.wait(4)
+    assert answers == [False]
+    assert guest.host.tclo.idle
+    log = [e["text"] for e in guest.events("host.log")]
+    assert "GuestRpcSendTimedOut: message to toolbox timed out." in log
+    assert guest.tools(guest.open(b"TCLO"), 5) == [b"reset", b"Capabilities_Register"]
