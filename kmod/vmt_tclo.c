@@ -476,6 +476,7 @@ const char *
 vmt_do_resume(struct vmt_softc *sc, const struct vmt_message *message)
 {
 
+	sc->sc_clock.c_source = 0;	/* another host may know a better one */
 	(void)vmt_clock_sync(sc, VMT_CLOCK_FORWARD);
 	vmt_entropy_stir(sc);
 	vmt_info_forget(sc);
@@ -532,6 +533,8 @@ vmt_do_time_synchronize(struct vmt_softc *sc,
     const struct vmt_message *message)
 {
 
+	/* The machine may be on another host, which knows a better command. */
+	sc->sc_clock.c_source = 0;
 	return vmt_clock_sync(sc, message->m_flag ?
 	    VMT_CLOCK_BACK : VMT_CLOCK_FORWARD) == 0 ? NULL : VMT_ERROR_TIME;
 }

@@ -110,7 +110,8 @@ def test_even_small_errors_are_stepped_back_where_the_host_says_so(rig: Make) ->
 def test_the_clock_is_kept_every_period_whatever_the_host_switches_say(rig: Make) -> None:
     machine = rig(synctime=False, option_burst=(("synctime", "0"),), drift_ppm=200)
     machine.run(3600)
-    assert abs(machine.time.realtime() - machine.host.clock.now()) < 20 * MS
+    # Two periods' worth of drift: within the second of the host's limit the clock is slewed.
+    assert abs(machine.time.realtime() - machine.host.clock.now()) < 24 * MS
     looks = machine.read("clock_sync.slews") + machine.read("clock_sync.steps")
     assert 55 <= looks <= 62
     machine.leave()
@@ -185,7 +186,7 @@ def test_a_new_conversation_is_a_reason_to_look_at_the_clock(rig: Make, lost: bo
     machine.run(60)
     since = machine.now
     if lost:
-        machine.host.snapshot_revert(604_800)
+        machine.host.snapshot_revert(604_800, lose_channels=True, time_synchronize=False)
     else:
         machine.host.clock.jump(604_800 * SECOND)
         machine.host.tclo.reset()
@@ -194,11 +195,13 @@ def test_a_new_conversation_is_a_reason_to_look_at_the_clock(rig: Make, lost: bo
     machine.leave()
 
 
-def test_the_better_time_command_is_tried_again_after_a_move(rig: Make) -> None:
+@pytest.mark.parametrize("lost", [True, False])
+def test_the_better_time_command_is_tried_again_after_a_move(rig: Make, lost: bool) -> None:
+    """Where no channel is lost, Time_Synchronize 0 is all that the guest hears of it."""
     machine = rig(time_commands=(23,))
     for number in (46, 55):
         machine.host.backdoor._commands[number] = machine.host.backdoor._time(number)
-    machine.host.migrate()
+    machine.host.migrate(lose_channels=lost)
     machine.run(30)
     since = machine.now
     machine.run(61)
@@ -374,7 +377,7 @@ def test_the_hosts_share_of_the_error_counts_then(rig: Make, given: str, share: 
 
 
 def test_the_host_may_forbid_slewing_then(rig: Make) -> None:
-    machine = rig()
+    machine = rig(max_lag_us=LAG)
     assert machine.write("clock_sync.follow_host", 1) == 0
     assert machine.option("time.synchronize.tools.slewCorrection", "0") == b"OK "
     machine.host.clock.jump(8 * MS)

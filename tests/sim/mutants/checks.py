@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 SECOND = 1_000_000_000
-QUIET = HostOptions(option_burst=(), power_on=False, broadcast_ip=0, ping=0)
+QUIET = HostOptions(option_burst=(), power_on=False, ping=0, vix_probe=0)
 
 
 def simulation(
@@ -111,6 +111,18 @@ def back_with_lag(module: Path) -> str:
     done.run()
     steps = done.kernel.subject(TimeKeeping).steps
     return verdict(done) or ("" if not steps else f"steps {steps}")
+
+
+def better_time_after_a_move(module: Path) -> str:
+    """A host to which the machine moved is asked for the time by the best command that it knows."""
+    made = booted(module, host=replace(QUIET, time_commands=(23,)))
+    backdoor = made.host.backdoor
+    for number in (46, 55):
+        backdoor._commands[number] = backdoor._time(number)
+    made.host.migrate()
+    made.kernel.run_for(5 * SECOND)
+    last = [event["command"] for event in made.trace.events if event.kind == "host.time"][-1]
+    return "" if last == 55 else f"command {last}"
 
 
 def snapshot_is_written(module: Path) -> str:
@@ -446,6 +458,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "idle-hour": idle_hour,
     "uuid": uuid,
     "uptime": uptime,
+    "better-time-after-a-move": better_time_after_a_move,
     "first-event-first": first_event_first,
     "prompt-after-resume": prompt_after_resume,
     "copy-gets-entropy": copy_gets_entropy,
