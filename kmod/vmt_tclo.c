@@ -476,7 +476,7 @@ const char *
 vmt_do_resume(struct vmt_softc *sc, const struct vmt_message *message)
 {
 
-	sc->sc_clock.c_source = 0;	/* another host may know a better one */
+	sc->sc_clock.c_no_lag = false;	/* perhaps another host */
 	(void)vmt_clock_sync(sc, VMT_CLOCK_FORWARD);
 	vmt_entropy_stir(sc);
 	vmt_info_forget(sc);
@@ -534,7 +534,7 @@ vmt_do_time_synchronize(struct vmt_softc *sc,
 {
 
 	/* The machine may be on another host, which knows a better command. */
-	sc->sc_clock.c_source = 0;
+	sc->sc_clock.c_no_lag = false;
 	return vmt_clock_sync(sc, message->m_flag ?
 	    VMT_CLOCK_BACK : VMT_CLOCK_FORWARD) == 0 ? NULL : VMT_ERROR_TIME;
 }
