@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen.common.errors import ReportedError
+
 from vmtsim.core import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class VersionMismatchError(Exception):
+class VersionMismatchError(ReportedError):
     """A worker whose vmtsim is not the campaign's: a seed would mean something else to it."""
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin
 
 from vmtgen.common.construct import value_of
+from vmtgen.common.errors import UsageError
 from vmtgen.common.located import Node, Problems
 from vmtgen.common.schema import Record, described, keys_of, split
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Scalar = bool | int | float | str
 
 
-class ArgumentError(Exception):
+class ArgumentError(UsageError):
     """The words of an operation make no sense; the text says what was expected."""
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
 
+from vmtgen.common.errors import UnavailableError
 from vmtgen.common.located import Node, Problems, listed, nearest
 from vmtgen.common.schema import Record, keys_of
 
@@ -33,7 +34,7 @@ Number = float | None
 _FOREVER = 1e10  # seconds: three centuries
 
 
-class RefusedError(Exception):
+class RefusedError(UnavailableError):
     """The host cannot do it now; the text says why."""
 
 

@@ -46,7 +46,11 @@ class Errno(enum.IntEnum):
     ERESTART = -3
 
 
-class KernelPanic(Exception):  # noqa: N818 - the kernel's own word for it
+class Ending(Exception):  # noqa: N818 - it is no error of this program
+    """The guest's run is over before its time; run/ and fakeguest/ turn it into a verdict."""
+
+
+class KernelPanic(Ending):
     """The run ends here: the kernel has panicked, or what it would go on with is damaged.
 
     ``rule`` names the property that was broken, ``consequence`` says which of the two it is.
@@ -68,7 +72,7 @@ class KernelPanic(Exception):  # noqa: N818 - the kernel's own word for it
         return f"panic: {self.message}\n" if self.consequence is Consequence.PANIC else ""
 
 
-class Halted(Exception):  # noqa: N818
+class Halted(Ending):
     """The machine went down in order: ``how`` is 'halt', 'reboot' or 'power off'."""
 
     def __init__(self, how: str) -> None:
@@ -83,7 +87,7 @@ class Unmodelled(ReportedError):  # noqa: N818
     hint = "docs/kernel-models.md explains how to add a model of a kernel function"
 
 
-class Stalled(Exception):  # noqa: N818
+class Stalled(Ending):
     """Nothing can run any more and nothing will ever happen: a deadlock, or a lost wake-up."""
 
 
