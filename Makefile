@@ -32,6 +32,11 @@ generate: env
 	$(RUN) vmtgen generate
 	$(RUN) vmtctl.manual >userland/vmtctl.8.new
 	@mv userland/vmtctl.8.new userland/vmtctl.8
+	@mkdir -p userland/completions
+	@for shell in bash fish zsh; do \
+		$(RUN) vmtctl completion $$shell >userland/completions/vmtctl.new && \
+		mv userland/completions/vmtctl.new userland/completions/vmtctl.$$shell || exit 1; \
+	done
 	$(VENV)/bin/python pkgsrc/update_plist.py
 
 build: env

@@ -15,11 +15,16 @@ PLIST = HERE / "sysutils/vmtctl/PLIST"
 POWERD = tuple(f"powerd/{path.name}" for path in sorted((USERLAND / "powerd").glob("[!.]*")))
 DATA = (*POWERD, "rc.d/vmtools.conf")
 EXAMPLES = (*POWERD, "rc.conf", "rc.conf.d/vmtools")
+COMPLETIONS = (
+    "share/bash-completion/completions/vmtctl",
+    "share/fish/vendor_completions.d/vmtctl.fish",
+    "share/zsh/site-functions/_vmtctl",
+)
 
 
 def plist() -> str:
     """Return the list, sorted as pkglint wants it."""
-    names = ["bin/vmtctl", "man/man8/vmtctl.8", "share/doc/vmtctl/LICENSE"]
+    names = ["bin/vmtctl", "man/man8/vmtctl.8", "share/doc/vmtctl/LICENSE", *COMPLETIONS]
     names += [f"share/examples/vmtctl/{name}" for name in EXAMPLES]
     for path in (USERLAND / "vmtctl").rglob("*.py"):
         name = path.relative_to(USERLAND).as_posix()

@@ -270,6 +270,12 @@ def test_the_manual_is_current() -> None:
     assert path.read_text() == expected, "run: UPDATE_GOLDEN=1 make test"
 
 
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_the_completions_that_are_packed_are_current(shell: str) -> None:
+    path = USERLAND / "completions" / f"vmtctl.{shell}"
+    assert path.read_text() == completion.SHELLS[shell](), "run: make generate"
+
+
 def test_mandoc_has_nothing_to_say_about_the_manual() -> None:
     tool = require("mandoc")
     done = subprocess.run(

@@ -261,6 +261,10 @@ COMMANDS = (
     Command(
         "completion",
         "Print completions for a shell",
+        text=(
+            "The package vmtctl installs them where each shell looks by itself; another\n"
+            "installation, and a home directory, take them from here."
+        ),
         arguments=(Argument("shell", "bash, fish or zsh.", choices=("bash", "fish", "zsh")),),
         examples=(
             (

@@ -55,10 +55,16 @@ COMMON: tuple[tuple[str, str, str, int], ...] = (
     (COMPANION, "LICENSE", "share/doc/vmtctl/LICENSE", 0o444),
     (COMPANION, "userland/vmtctl.8", "man/man8/vmtctl.8", 0o444),
     (COMPANION, "userland/bin/vmtctl", "bin/vmtctl", 0o555),
+    # Where each shell of pkgsrc looks by itself.
+    (COMPANION, "userland/completions/vmtctl.bash",
+     "share/bash-completion/completions/vmtctl", 0o444),
+    (COMPANION, "userland/completions/vmtctl.fish",
+     "share/fish/vendor_completions.d/vmtctl.fish", 0o444),
+    (COMPANION, "userland/completions/vmtctl.zsh", "share/zsh/site-functions/_vmtctl", 0o444),
     (COMPANION, "userland/rc.d/vmtctl", "share/examples/rc.d/vmtctl", 0o555),
     (COMPANION, "userland/rc.d/vmtools.conf", "share/examples/vmtctl/rc.conf.d/vmtools", 0o444),
     (COMPANION, "userland/examples/rc.conf", "share/examples/vmtctl/rc.conf", 0o444),
-)
+)  # fmt: skip
 # Every file there is one of powerd's.
 _POWERD = "userland/powerd"
 _ZIPAPP = "userland/make_zipapp.py"
