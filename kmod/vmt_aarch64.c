@@ -19,15 +19,22 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include "vmtvar.h"
 
+/*
+ * Registers are not loaded from memory, nor stored there, one by one: with
+ * KASAN each access to memory is a call, which may change those that are set.
+ */
 #define	VMT_TRAP(f, operation)						\
 do {									\
-	register unsigned long x0 __asm("x0") = (f)->ax;		\
-	register unsigned long x1 __asm("x1") = (f)->bx;		\
-	register unsigned long x2 __asm("x2") = (f)->cx;		\
-	register unsigned long x3 __asm("x3") = (f)->dx;		\
-	register unsigned long x4 __asm("x4") = (f)->si;		\
-	register unsigned long x5 __asm("x5") = (f)->di;		\
-	register unsigned long x6 __asm("x6") = (f)->bp;		\
+	unsigned long ax = (f)->ax, bx = (f)->bx, cx = (f)->cx;		\
+	unsigned long dx = (f)->dx, si = (f)->si, di = (f)->di;		\
+	unsigned long bp = (f)->bp;					\
+	register unsigned long x0 __asm("x0") = ax;			\
+	register unsigned long x1 __asm("x1") = bx;			\
+	register unsigned long x2 __asm("x2") = cx;			\
+	register unsigned long x3 __asm("x3") = dx;			\
+	register unsigned long x4 __asm("x4") = si;			\
+	register unsigned long x5 __asm("x5") = di;			\
+	register unsigned long x6 __asm("x6") = bp;			\
 	register unsigned long x7 __asm("x7") =				\
 	    VMT_ARM_MAGIC << 32 | (operation);				\
 									\
@@ -36,13 +43,14 @@ do {									\
 	      "+r" (x5), "+r" (x6), "+r" (x7)				\
 	    :								\
 	    : "memory", "cc");						\
-	(f)->ax = x0;							\
-	(f)->bx = x1;							\
-	(f)->cx = x2;							\
-	(f)->dx = x3;							\
-	(f)->si = x4;							\
-	(f)->di = x5;							\
-	(f)->bp = x6;							\
+	ax = x0, bx = x1, cx = x2, dx = x3, si = x4, di = x5, bp = x6;	\
+	(f)->ax = ax;							\
+	(f)->bx = bx;							\
+	(f)->cx = cx;							\
+	(f)->dx = dx;							\
+	(f)->si = si;							\
+	(f)->di = di;							\
+	(f)->bp = bp;							\
 } while (0)
 
 void

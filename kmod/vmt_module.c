@@ -25,6 +25,7 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
+#include <sys/atomic.h>
 #include <sys/device.h>
 #include <sys/errno.h>
 #include <sys/module.h>
@@ -162,10 +163,14 @@ static bool
 vmt_unit_is_taken(void)
 {
 	const struct cfdriver *cd;
+	device_t *devices;
 
 	cd = config_cfdriver_lookup(___STRING(VMT_DRIVER));
-	return cd != NULL && cd->cd_ndevs > VMT_UNIT &&
-	    cd->cd_devs[VMT_UNIT] != NULL;
+	if (cd == NULL || cd->cd_ndevs <= VMT_UNIT)
+		return false;
+	/* The last device that goes takes the array along, at any time. */
+	devices = atomic_load_relaxed(&cd->cd_devs);
+	return devices != NULL && devices[VMT_UNIT] != NULL;
 }
 
 static int

@@ -24,15 +24,15 @@ VMT_LOCAL_TABLE const struct vmt_command vmt_commands[VMT_COMMANDS] = {
 	    NULL, "" },
 	{ "Capabilities_Register", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_NONE,
 	    VMT_SWITCH_NONE, 0, vmt_do_capabilities, "" },
-	{ "OS_Halt", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_HALT, VMT_SWITCH_POWER,
-	    VMT_STATE_HALT, NULL, "" },
-	{ "OS_Reboot", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_REBOOT,
+	{ "OS_Halt", VMT_ARG_IGNORED, VMT_COUNTERS, VMT_LOG_HALT,
+	    VMT_SWITCH_POWER, VMT_STATE_HALT, NULL, "" },
+	{ "OS_Reboot", VMT_ARG_IGNORED, VMT_COUNTERS, VMT_LOG_REBOOT,
 	    VMT_SWITCH_RESET, VMT_STATE_REBOOT, NULL, "" },
-	{ "OS_PowerOn", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_NONE,
+	{ "OS_PowerOn", VMT_ARG_IGNORED, VMT_COUNTERS, VMT_LOG_NONE,
 	    VMT_SWITCH_NONE, VMT_STATE_POWER_ON, NULL, "" },
-	{ "OS_Suspend", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_SUSPEND,
+	{ "OS_Suspend", VMT_ARG_IGNORED, VMT_COUNTERS, VMT_LOG_SUSPEND,
 	    VMT_SWITCH_NONE, VMT_STATE_SUSPEND, NULL, "" },
-	{ "OS_Resume", VMT_ARG_NONE, VMT_COUNTERS, VMT_LOG_RESUME,
+	{ "OS_Resume", VMT_ARG_IGNORED, VMT_COUNTERS, VMT_LOG_RESUME,
 	    VMT_SWITCH_SLEEP, VMT_STATE_RESUME, vmt_do_resume, "" },
 	{ "Set_Option", VMT_ARG_OPTION, VMT_COUNTERS, VMT_LOG_NONE,
 	    VMT_SWITCH_NONE, 0, vmt_do_set_option, "" },
@@ -140,7 +140,6 @@ VMT_LOCAL_TABLE const struct vmt_text vmt_texts[VMT_LOGS] = {
 VMT_LOCAL_TABLE const struct vmt_info_item vmt_info_items[VMT_INFOS] = {
 	[VMT_INFO_OS_NAME_FULL] = { 5, 60, 512, false, true },
 	[VMT_INFO_OS_NAME] = { 6, 60, 128, false, true },
-	[VMT_INFO_BUILD] = { 4, 60, 64, false, false },
 	[VMT_INFO_DNS_NAME] = { 1, 15, 255, false, false },
 	[VMT_INFO_UPTIME] = { 7, 60, 24, true, false },
 };
@@ -244,8 +243,6 @@ vmt_format(enum vmt_info item, char *value, size_t size)
 		    VMT_GUEST_OSRELEASE, VMT_GUEST_MACHINE_ARCH);
 	case VMT_INFO_OS_NAME:
 		return snprintf(value, size, "%s", VMT_GUEST_SHORT_NAME);
-	case VMT_INFO_BUILD:
-		return snprintf(value, size, "build-%s", VMT_GUEST_OSRELEASE);
 	case VMT_INFO_DNS_NAME:
 		return snprintf(value, size, "%s", VMT_GUEST_HOSTNAME);
 	case VMT_INFO_UPTIME:

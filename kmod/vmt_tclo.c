@@ -333,6 +333,7 @@ vmt_tclo_parse(enum vmt_arguments kind, char *text, size_t length,
 		*message->m_text++ = '\0';
 		return message->m_name[0] != '\0' &&
 		    message->m_text[0] != '\0';
+	case VMT_ARG_IGNORED:
 	case VMT_ARG_TEXT:
 	case VMT_ARG_DATA:
 		return true;

@@ -321,7 +321,6 @@ enum vmt_count {
 enum vmt_info {
 	VMT_INFO_OS_NAME_FULL,
 	VMT_INFO_OS_NAME,
-	VMT_INFO_BUILD,
 	VMT_INFO_DNS_NAME,
 	VMT_INFO_UPTIME,
 	VMT_INFOS,

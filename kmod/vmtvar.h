@@ -313,6 +313,7 @@ struct vmt_softc {
 /* What a message of the host carries beside its name. */
 enum vmt_arguments {
 	VMT_ARG_NONE,		/* nothing */
+	VMT_ARG_IGNORED,	/* anything, and nobody looks at it */
 	VMT_ARG_FLAG,		/* 0 or 1 */
 	VMT_ARG_OPTION,		/* a name and a value */
 	VMT_ARG_TEXT,		/* anything */

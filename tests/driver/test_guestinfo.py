@@ -35,7 +35,7 @@ def test_a_host_of_today_gets_the_description_in_detail(rig: Make) -> None:
         },
     }
     assert machine.info(FULL) == machine.info(SHORT) == []
-    assert machine.info(BUILD) == [b"build-11.0"]
+    assert machine.info(BUILD) == []  # the build of VMware's tools, which these are not
     assert machine.info(DNS) == [b"guest.example"]
     machine.run(3600)
     assert len(machine.info(DETAILED)) == 1

@@ -28,7 +28,7 @@ UNKNOWN = [b"frobnicate", b"PING", b"pin", b"pingx", b"OS_HaltOS_Halt", b"OS_hal
            b"vmsupport.start", b"deployPkg.begin", b"TimeInfo_Update", b"%s%n%x",
            b"\xff\xfe\x80", b"a" * 300]  # fmt: skip
 # Known commands with arguments that they do not take.
-BAD = [b"ping ping", b"reset now", b"OS_Halt now", b"OS_Suspend 1", b"Capabilities_Register 1",
+BAD = [b"ping ping", b"reset now", b"Capabilities_Register 1",
        b"Time_Synchronize", b"Time_Synchronize x", b"Time_Synchronize 2", b"Time_Synchronize 11",
        b"Time_Synchronize 1 1", b"Time_Synchronize -1"]  # fmt: skip
 NOTHING = [b" ", b"\0", b"  ", b" OS_Halt", b"\0OS_Halt"]
@@ -55,6 +55,16 @@ def test_arguments_that_do_not_fit_are_answered_so_and_nothing_is_done(rig: Make
     assert machine.time.steps == []
     assert machine.stats("resets") == 1
     assert machine.log == []
+    machine.leave()
+
+
+@pytest.mark.parametrize("message", [b"OS_Halt now", b"OS_Halt  ", b"OS_Halt \0", b"OS_Halt 1 2"])
+def test_a_request_about_power_is_known_by_its_name(rig: Make, message: bytes) -> None:
+    """open-vm-tools looks at nothing else (services/plugins/powerOps/powerOps.c)."""
+    machine = rig()
+    assert machine.ask(message) == b"OK "
+    machine.run(1)
+    assert machine.powerd == [("power_button", "pressed")]
     machine.leave()
 
 
@@ -85,7 +95,7 @@ def test_a_reset_begins_the_conversation_anew(rig: Make) -> None:
     said = machine.requests(since=since)
     for start in ("vmx.capability.unified_loop toolbox", "tools.capability.statechange ",
                   "tools.set.versiontype 2147483647 3", "SetGuestInfo  1 guest.example",
-                  "SetGuestInfo  4 ", "SetGuestInfo  7 ", "SetGuestInfo  10 ", "SetGuestInfo  11 ",
+                  "SetGuestInfo  7 ", "SetGuestInfo  10 ", "SetGuestInfo  11 ",
                   "SetGuestDiskInfo "):  # fmt: skip
         assert any(request.startswith(start.encode()) for request in said), start
     # Introduced once: the log of the host is not for repetitions.

@@ -30,6 +30,11 @@ BY_MESSAGE: dict[bytes, int] = {text.encode(): number for number, text in OPERAT
 NAMES: dict[int, str] = {number: name for name, (number, _) in OPERATIONS.items()}
 
 
+def _number(message: bytes) -> int | None:
+    """Return the number of the state change that a message asks for; None for other messages."""
+    return BY_MESSAGE.get(message.rstrip(b"\0 ").partition(b" ")[0])
+
+
 @dataclass
 class _Request:
     """A state change that the guest was asked for; ends with its status."""
@@ -95,8 +100,11 @@ class Power:
         return True
 
     def fetched(self, message: bytes) -> None:
-        """Note that the guest has read a message: a state change begins with it."""
-        number = BY_MESSAGE.get(message.rstrip(b"\0 "))
+        """Note that the guest has read a message: a state change begins with it.
+
+        The name alone counts (open-vm-tools services/plugins/powerOps/powerOps.c).
+        """
+        number = _number(message)
         if number is None:
             return
         request = _Request(number, self._context.after(
@@ -109,7 +117,7 @@ class Power:
 
     def replied(self, message: bytes, *, ok: bool) -> None:
         """Note the TCLO reply to a message; a refused state change needs no status."""
-        number = BY_MESSAGE.get(message.rstrip(b"\0 "))
+        number = _number(message)
         requests = self._open.get(number, []) if number is not None else []
         if not ok and requests:
             self._end(requests[0], accepted=False)

@@ -170,6 +170,37 @@ def copy_gets_entropy(module: Path) -> str:
     return "" if kinds == wanted else f"{kinds}"
 
 
+def no_bytes_wake_nobody(module: Path) -> str:
+    """A write of no bytes is a read: any user may make it, and the worker sleeps on."""
+    made = booted(module)
+    woken: list[int] = []
+
+    def signal(usual: Callable[[int], Any]) -> Callable[[int], Any]:
+        def call(condition: int) -> Any:
+            woken.append(condition)
+            return usual(condition)
+
+        return call
+
+    made.kernel.dispatch.wrap("cv_signal", signal)
+    call = made.kernel.subject(Sysctl).call("machdep.vmt0.clock_sync.period", old=4, new=b"")
+    reply = made.admin.wait("sysctl", call, uid=1000)
+    return f"errno {reply.error}, {len(woken)} signals" if reply.error or woken else ""
+
+
+def power_by_name(module: Path) -> str:
+    """OS_Halt is carried out whatever follows its name."""
+    made = booted(module)
+    made.host.send("OS_Halt now")
+    made.kernel.run_for(3 * SECOND)
+    answers = [
+        bytes(event["reply"])
+        for event in made.trace.events
+        if event.kind == "tclo.reply" and event["message"].startswith(b"OS_Halt")
+    ]
+    return "" if answers == [b"OK "] else f"{answers}"
+
+
 def asks_again_in_time(module: Path) -> str:
     """While the host has no channel it is asked for one at least every five seconds."""
     made = booted(module)
@@ -460,6 +491,8 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "first-event-first": first_event_first,
     "prompt-after-resume": prompt_after_resume,
     "copy-gets-entropy": copy_gets_entropy,
+    "no-bytes-wake-nobody": no_bytes_wake_nobody,
+    "power-by-name": power_by_name,
     "asks-again-in-time": asks_again_in_time,
     "contention-is-quiet": contention_is_quiet,
     "memory-is-no-disk": memory_is_no_disk,

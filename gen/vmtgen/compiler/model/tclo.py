@@ -60,7 +60,7 @@ class Command(Record):
 
     name: Name
     doc: Doc
-    arguments: Literal["none", "flag", "option", "text", "data"]
+    arguments: Literal["none", "ignored", "flag", "option", "text", "data"]
     log: LogText | None = None
     action: Action | None = None
     state: Annotated[Named, Reference("power state", "tclo.states")] | None = None
@@ -70,7 +70,7 @@ class Command(Record):
 
     def check(self, node: Node, report: Report) -> None:
         """Refuse arguments that nobody takes."""
-        if self.arguments != "none" and self.action is None:
+        if self.arguments not in {"none", "ignored"} and self.action is None:
             report(node, f"arguments '{self.arguments}' need an action that takes them")
 
 
