@@ -7,13 +7,12 @@ whole kernel or daemon only those that bear a known name or hold the magic numbe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.common.errors import ReportedError
 from vmtgen.kobj import Machine as KobjMachine
 from vmtgen.kobj import Module, read_module
-
-from vmtsim.gdb.x86length import instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +20,15 @@ if TYPE_CHECKING:
 
 LOW, LOW_OUT, IN, OUT, HYPERCALL, ARM = "in", "out", "rep insb", "rep outsb", "vmcall", "mrs"
 
-# Opcode (0x0Fxx for two bytes) and whether REP is in front -> kind.
-_X86 = {(0xED, False): LOW, (0xEF, False): LOW_OUT, (0x6C, True): IN, (0x6E, True): OUT}
-_VMCALLS = (b"\x0f\x01\xc1", b"\x0f\x01\xd9")
+# Capstone's words for the instructions: mnemonic, and the operands where they matter.
+_X86 = {
+    ("in", "eax, dx"): LOW,
+    ("out", "dx, eax"): LOW_OUT,
+    ("rep insb", ""): IN,
+    ("rep outsb", ""): OUT,
+    ("vmcall", ""): HYPERCALL,
+    ("vmmcall", ""): HYPERCALL,
+}
 # mrs xzr, mdccsr_el0 (open-vm-tools lib/include/backdoor_def.h).
 _MRS = (0xD533011F).to_bytes(4, "little")
 _MAGIC = (0x564D5868).to_bytes(4, "little")
@@ -83,11 +88,8 @@ def kind_of(code: bytes, machine: str) -> tuple[str, int] | None:
     """Return kind and length of the trap that ``code`` begins with, None for anything else."""
     if machine == "aarch64":
         return (ARM, 4) if code[:4] == _MRS else None
-    if code[:3] in _VMCALLS:
-        return HYPERCALL, 3
-    for found in instructions(code, wide=machine == "amd64"):
-        kind = _X86.get((found.opcode, found.repeat == 0xF3))
-        return (kind, found.length) if kind is not None else None
+    for _, size, kind in _x86(code[:16], machine):
+        return (kind, size) if kind else None
     return None
 
 
@@ -98,12 +100,29 @@ def traps(code: bytes, machine: str, *, name: str = "") -> Iterator[Site]:
             if code[offset : offset + 4] == _MRS:
                 yield Site(offset, 4, ARM, name)
         return
-    for found in instructions(code, wide=machine == "amd64"):
-        kind = _X86.get((found.opcode, found.repeat == 0xF3))
-        if found.opcode == 0x0F01 and code[found.offset : found.offset + 3] in _VMCALLS:
-            kind = HYPERCALL
-        if kind is not None:
-            yield Site(found.offset, found.length, kind, name)
+    for offset, size, kind in _x86(code, machine):
+        if kind:
+            yield Site(offset, size, kind, name)
+
+
+@cache
+def _disassembler(machine: str) -> Any:
+    import capstone  # noqa: PLC0415 - slow, and not for ARM
+
+    tool = capstone.Cs(
+        capstone.CS_ARCH_X86, capstone.CS_MODE_64 if machine == "amd64" else capstone.CS_MODE_32
+    )
+    tool.skipdata = True
+    return tool
+
+
+def _x86(code: bytes, machine: str) -> Iterator[tuple[int, int, str]]:
+    """Yield (offset, size, kind of trap or "") of each instruction.
+
+    ``ed`` inside another instruction is no ``in``: only a walk from the function's beginning tells.
+    """
+    for offset, size, mnemonic, operands in _disassembler(machine).disasm_lite(bytes(code), 0):
+        yield offset, size, _X86.get((mnemonic, operands)) or _X86.get((mnemonic, ""), "")
 
 
 def of_module(path: Path) -> Program:

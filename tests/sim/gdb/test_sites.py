@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from vmtgen.build.compile import build_module
 from vmtsim.gdb import locate, sites
-from vmtsim.gdb.x86length import instructions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,29 +51,6 @@ def test_the_traps_of_aarch64_are_found(root: Path, tmp_path: Path) -> None:
     assert program.machine == "aarch64"
     assert {site.kind for site in program.sites} == {sites.ARM}
     assert len(program.sites) == 3
-
-
-@pytest.mark.parametrize(("machine", "wide"), [("amd64", True), ("i386", False)])
-def test_instructions_are_as_long_as_objdump_says(
-    machine: str, wide: bool, root: Path, tmp_path: Path, require_tool: Callable[[str], str]
-) -> None:
-    objdump = require_tool("objdump")
-    built = build_module(root / "kmod", machine=machine, out=tmp_path)
-    shown = subprocess.run(
-        [objdump, "-d", "-w", "-j", ".text", str(built.path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    starts = {int(m, 16) for m in re.findall(r"^\s*([0-9a-f]+):\t", shown, re.MULTILINE)}
-    text = built.module.section(".text")
-    walked = set()
-    for symbol in built.module.symbols:
-        if symbol.kind == "FUNC" and symbol.section == text.index:
-            code = text.data[symbol.value : symbol.value + symbol.size]
-            walked |= {found.offset + symbol.value for found in instructions(code, wide=wide)}
-    assert len(walked) > 3000
-    assert walked <= starts
 
 
 def test_a_trap_s_byte_inside_another_instruction_is_no_trap() -> None:
