@@ -14,7 +14,13 @@ from vmtgen.common.errors import MissingInputError
 
 _PACKAGE = Path(__file__).resolve().parent
 _NAMED = re.compile(r"""^name *= *["']netbsd-vmt["']""", re.MULTILINE)  # in pyproject.toml
-_IN_CHECKOUT = {"specs": "specs", "templates": "templates", "kmod": "kmod", "kpi": "gen/kpi"}
+_IN_CHECKOUT = {
+    "specs": "specs",
+    "templates": "templates",
+    "kmod": "kmod",
+    "kpi": "gen/kpi",
+    "mk": "gen/mk",
+}
 
 
 def root() -> Path | None:
@@ -43,7 +49,7 @@ def _is_checkout(top: Path) -> bool:
 
 
 def directory(name: str) -> Path:
-    """Return the directory called ``name``: "specs", "templates", "kmod" or "kpi".
+    """Return the directory called ``name``: "specs", "templates", "kmod", "kpi" or "mk".
 
     Raises MissingInputError where neither a checkout nor a wheel holds it.
     """

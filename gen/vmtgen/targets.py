@@ -71,9 +71,16 @@ class Release(Record):
 
 @dataclass(frozen=True)
 class CompilerFlags(Record):
-    """Flags common to all machines: for compiling, for the preprocessor, for one compiler."""
+    """Flags common to all machines.
+
+    `compile` and `define` are for every module, `strict` for our driver, `foreign` and the levels
+    of `warns` (the Makefile's WARNS) for any other; `clang` and `gcc` are of one compiler.
+    """
 
     compile: Flags
+    strict: Flags
+    foreign: Flags
+    warns: Mapping[str, Flags]
     define: Flags
     clang: Flags
     gcc: Flags
@@ -91,13 +98,15 @@ class Since(Record):
 class MachineTarget(Record):
     """A machine: its names in NetBSD, clang and gcc, and its flags.
 
-    `links` are the links that a build in a real sys/ tree needs, as bsd.kmodule.mk makes them.
+    `links` are the links that a build in a real sys/ tree needs, as bsd.kmodule.mk makes them;
+    `make` are the variables by which Makefiles know the machine.
     """
 
     name: Literal["amd64", "i386", "aarch64"]
     doc: str
     directory: Annotated[str, Pattern("[a-z0-9]+", "a MACHINE name such as evbarm")]
     ports: tuple[str, ...]
+    make: Mapping[str, str]
     triple: str
     gcc_command: str
     emulation: str
@@ -281,7 +290,7 @@ def kernel_version(uname: str) -> int | None:
 def load_targets(specs: Path | None = None) -> Targets:
     """Read specs/netbsd.yaml; LocatedErrors where something in it is wrong."""
     directory = specs or resources.directory("specs")
-    return _targets(load_yaml(directory / "netbsd.yaml"))
+    return _targets(load_yaml(directory / "netbsd.yaml", keep=specs is None))
 
 
 @lru_cache(maxsize=2)  # the same file is read as the same node

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtgen.build.compile import default_output, run_tool
+from vmtgen.build.compile import default_output
 from vmtgen.build.kpi_probes import GROUPS
+from vmtgen.build.objects import run_tool
 from vmtgen.build.sysroot import own_headers, tree_headers
 from vmtgen.build.toolchain import toolchain, zig_program
 from vmtgen.common.errors import ReportedError

@@ -45,10 +45,23 @@ class Toolchain:
         return ("-fdebug-compilation-dir=.", *flags)
 
 
-def toolchain(name: CompilerName, machine: MachineTarget, targets: Targets) -> Toolchain:
-    """Return the compiler called `name` for `machine`; UnavailableError where it is missing."""
+def toolchain(
+    name: CompilerName, machine: MachineTarget, targets: Targets, *, warns: int | None = None
+) -> Toolchain:
+    """Return the compiler called `name` for `machine`; UnavailableError where it is missing.
+
+    `warns` is the level of warnings of a module that is not ours (WARNS of its Makefile); without
+    one every warning of the strict set is an error.
+    """
     flags = targets.flags
-    common = (*flags.compile, *flags.define)
+    if warns is None:
+        warnings = [*flags.strict]
+    else:
+        levels = [
+            flag for level in flags.warns if int(level) <= warns for flag in flags.warns[level]
+        ]
+        warnings = [*levels, *flags.foreign]  # what is switched off comes last
+    common = (*flags.compile, *warnings, *flags.define)
     if name == "gcc":
         gcc = _program(machine.gcc_command, f"install a gcc that makes {machine.name} code")
         linker = _program(machine.gcc_command.removesuffix("gcc") + "ld", "install binutils for it")

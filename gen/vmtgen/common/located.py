@@ -11,33 +11,23 @@ document per file, no key twice in a mapping. Plain scalars follow the core sche
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    CollectionStartEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    NodeEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
-
+from vmtgen.common import cache
 from vmtgen.common.errors import MissingInputError, ReportedError, from_os_error
 from vmtgen.common.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from types import ModuleType
+
+    from ruamel.yaml.events import Event
 
 Scalar = str | int | float | bool | None
 """What a scalar node can hold."""
@@ -186,6 +176,8 @@ class Problems:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the one of ``known`` that ``name`` was probably meant to be; None if none is near."""
+    import difflib  # noqa: PLC0415 - only on the way to an error
+
     candidates = list(known)
     folded = {candidate.casefold(): candidate for candidate in candidates}
     found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
@@ -199,8 +191,11 @@ def listed(names: Iterable[str], *, limit: int = 12) -> str:
     return text if len(ordered) <= limit else f"{text} and {len(ordered) - limit} more"
 
 
-def load_yaml(path: Path | str, problems: Problems | None = None) -> Node:
+def load_yaml(path: Path | str, problems: Problems | None = None, *, keep: bool = False) -> Node:
     """Read the YAML file ``path``.
+
+    With ``keep`` what was read is kept in the user's cache, by content, so that the same file is
+    not parsed again by the next process: for files that ship and are read at each start.
 
     What does not keep the rest from being read, such as a key that stands twice, goes to
     ``problems`` where they are given, so that the reader can tell it with what else is wrong.
@@ -221,7 +216,58 @@ def load_yaml(path: Path | str, problems: Problems | None = None) -> Node:
         line = data.count(b"\n", 0, error.start) + 1
         message = f"byte {error.start} is not UTF-8"
         raise LocatedErrors([Problem(shown(file), line, 0, "", message)]) from None
-    return parse_yaml(text, shown(file), problems)
+    if not keep:
+        return parse_yaml(text, shown(file), problems)
+    kept = _kept(data, shown(file))
+    if kept is not None:
+        return kept
+    root = parse_yaml(text, shown(file), problems)
+    if not problems:
+        cache.put("yaml", data, packed(root))
+    return root
+
+
+@lru_cache(maxsize=64)  # the same content is the same node, as from _compose
+def _kept(data: bytes, name: str) -> Node | None:
+    kept = cache.get("yaml", data)
+    if kept is not None:
+        with suppress(TypeError, ValueError):  # another program's file, or a damaged one
+            return unpacked(kept, name)
+    return None
+
+
+def packed(node: Node) -> list[object]:
+    """Return a document as JSON can hold it; see ``unpacked``."""
+    value: object = node.value
+    if isinstance(node.value, tuple):
+        value = [packed(each) for each in node.value]
+    elif isinstance(node.value, dict):
+        value = {
+            name: [each.key.line, each.key.column, packed(each)]
+            for name, each in node.value.items()
+            if each.key is not None  # each entry of a mapping has one
+        }
+    return [node.line, node.column, value]
+
+
+def unpacked(data: list[Any], path: str, where: str = "", key: Node | None = None) -> Node:
+    """Return the document that ``packed`` made ``data`` of, as one of the file ``path``."""
+    line, column, plain = data
+    value: Scalar | tuple[Node, ...] | dict[str, Node] = plain
+    kind = "scalar"
+    if isinstance(plain, list):
+        kind = "sequence"
+        value = tuple(
+            unpacked(each, path, f"{where}[{number}]") for number, each in enumerate(plain)
+        )
+    elif isinstance(plain, dict):
+        kind = "mapping"
+        value = {}
+        for name, (key_line, key_column, each) in plain.items():
+            below = f"{where}.{name}" if where else name
+            own = Node("scalar", name, path, key_line, key_column, below)
+            value[name] = unpacked(each, path, below, own)
+    return Node(kind, value, path, line, column, where, key)
 
 
 def parse_yaml(text: str, name: str, problems: Problems | None = None) -> Node:
@@ -239,20 +285,22 @@ def parse_yaml(text: str, name: str, problems: Problems | None = None) -> Node:
 # Reading is the slowest part of a scenario that is played many times. Nodes never change.
 @lru_cache(maxsize=64)
 def _compose(text: str, name: str) -> tuple[Node | None, tuple[Problem, ...]]:
-    composer = _Composer(name)
+    from ruamel.yaml import YAML, error, events  # noqa: PLC0415 - slow, and a kept file needs none
+
+    composer = _Composer(name, events)
     try:
         # Events, not ruamel's own nodes: the scalars are resolved here anyway, and it is faster.
         root = composer.document(YAML(typ="safe", pure=True).parse(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        said = [part for part in (error.context, error.problem) if part]
+    except error.MarkedYAMLError as wrong:
+        mark = wrong.problem_mark or wrong.context_mark
+        said = [part for part in (wrong.context, wrong.problem) if part]
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         problem = Problem(name, line, column, "", f"not YAML: {', '.join(said)}")
         raise LocatedErrors([problem]) from None
-    except YAMLError as error:
-        line_number = getattr(error, "position", None)
+    except error.YAMLError as wrong:
+        line_number = getattr(wrong, "position", None)
         line = text.count("\n", 0, line_number) + 1 if isinstance(line_number, int) else 0
-        message = "not YAML: " + str(error).partition("\n")[0]
+        message = "not YAML: " + str(wrong).partition("\n")[0]
         raise LocatedErrors([Problem(name, line, 0, "", message)]) from None
     return root, tuple(composer.problems.found)
 
@@ -293,8 +341,9 @@ DEEPEST = 32
 class _Composer:
     """Builds Nodes from the parser's events."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, events: ModuleType) -> None:
         self.name = name
+        self.is_ = events  # the module with the classes of the events
         self.problems = Problems()
         self.depth = 0
 
@@ -302,9 +351,9 @@ class _Composer:
         root: Node | None = None
         documents = 0
         for event in events:
-            if isinstance(event, DocumentStartEvent):
+            if isinstance(event, self.is_.DocumentStartEvent):
                 documents += 1
-            elif isinstance(event, NodeEvent):
+            elif isinstance(event, self.is_.NodeEvent):
                 node = self.node(event, events, "", None)
                 if documents == 1:
                     root = node
@@ -315,27 +364,27 @@ class _Composer:
     def node(self, event: Event, events: Iterator[Event], where: str, key: Node | None) -> Node:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         value: Scalar | tuple[Node, ...] | dict[str, Node] = None
-        if isinstance(event, ScalarEvent):
+        if isinstance(event, self.is_.ScalarEvent):
             kind = "scalar"
             plain = event.style in {None, ""}
             value = _resolve(event.value) if plain else event.value
             if plain and event.value == "" and key is not None:
                 # Nothing stands where the next token begins: its key is the better place.
                 line, column = key.line, key.column
-        elif isinstance(event, CollectionStartEvent) and self.depth == DEEPEST:
+        elif isinstance(event, self.is_.CollectionStartEvent) and self.depth == DEEPEST:
             # What comes is not read: that would take the square of its depth.
             too_deep = Node("scalar", None, self.name, line, column, where, key)
             self.problems.add(too_deep, f"nested deeper than {DEEPEST} levels")
             self.problems.raise_if_any()
-        elif isinstance(event, SequenceStartEvent):
+        elif isinstance(event, self.is_.SequenceStartEvent):
             kind = "sequence"
             self.depth += 1
             value = tuple(
                 self.node(inner, events, f"{where}[{number}]", None)
-                for number, inner in enumerate(_until(events, SequenceEndEvent))
+                for number, inner in enumerate(_until(events, self.is_.SequenceEndEvent))
             )
             self.depth -= 1
-        elif isinstance(event, MappingStartEvent):
+        elif isinstance(event, self.is_.MappingStartEvent):
             kind = "mapping"
             self.depth += 1
             value = self.mapping(events, where)
@@ -343,7 +392,9 @@ class _Composer:
         else:  # an AliasEvent: nothing else can stand here
             kind = "scalar"
         node = Node(kind, value, self.name, line, column, where, key)
-        if isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent)):
+        if isinstance(
+            event, (self.is_.ScalarEvent, self.is_.SequenceStartEvent, self.is_.MappingStartEvent)
+        ):
             if event.anchor is not None:
                 self.problems.add(node, "an anchor: write each value where it is used")
             if event.tag is not None:
@@ -354,10 +405,10 @@ class _Composer:
 
     def mapping(self, events: Iterator[Event], where: str) -> dict[str, Node]:
         entries: dict[str, Node] = {}
-        for event in _until(events, MappingEndEvent):
+        for event in _until(events, self.is_.MappingEndEvent):
             written = self.node(event, events, where, None)
             # Keys are names: `11.0:` means the text "11.0", as it is written.
-            name = event.value if isinstance(event, ScalarEvent) else ""
+            name = event.value if isinstance(event, self.is_.ScalarEvent) else ""
             if not name:
                 self.problems.add(written, f"a key is a name: it cannot be {written.described}")
                 name = f"?{len(entries)}"

@@ -2,20 +2,16 @@
 
 They are unpacked here and not by pyelftools, because the loader's checks look at the
 raw numbers of files that a general reader rightly refuses to open.  The names of
-numbers come from pyelftools.
+numbers that any module has are here, the others come from pyelftools, which is slow to import.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
-
-from elftools.elf import enums
+from functools import cache
+from typing import NamedTuple
 
 from vmtgen.kobj.model import Machine
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SHN_UNDEF = 0
 SHN_LORESERVE = 0xFF00
@@ -118,35 +114,70 @@ LAYOUTS = {
 COMMON_HEADER = struct.Struct("<16sHHI")
 
 
-def _invert(table: Mapping[str, object], prefix: str) -> dict[int, str]:
+SECTION_TYPES = {
+    0: "NULL",
+    1: "PROGBITS",
+    2: "SYMTAB",
+    3: "STRTAB",
+    4: "RELA",
+    7: "NOTE",
+    8: "NOBITS",
+    9: "REL",
+}
+RELOCATION_TYPES = {
+    Machine.AMD64: {
+        0: "R_X86_64_NONE",
+        1: "R_X86_64_64",
+        2: "R_X86_64_PC32",
+        4: "R_X86_64_PLT32",
+        10: "R_X86_64_32",
+        11: "R_X86_64_32S",
+        41: "R_X86_64_GOTPCRELX",  # a relaxable form of the psABI that pyelftools has no name for
+    },
+    Machine.I386: {0: "R_386_NONE", 1: "R_386_32", 2: "R_386_PC32", 4: "R_386_PLT32",
+                   43: "R_386_GOT32X"},
+    Machine.AARCH64: {
+        257: "R_AARCH64_ABS64",
+        258: "R_AARCH64_ABS32",
+        261: "R_AARCH64_PREL32",
+        275: "R_AARCH64_ADR_PREL_PG_HI21",
+        277: "R_AARCH64_ADD_ABS_LO12_NC",
+        278: "R_AARCH64_LDST8_ABS_LO12_NC",
+        282: "R_AARCH64_JUMP26",
+        283: "R_AARCH64_CALL26",
+        284: "R_AARCH64_LDST16_ABS_LO12_NC",
+        285: "R_AARCH64_LDST32_ABS_LO12_NC",
+        286: "R_AARCH64_LDST64_ABS_LO12_NC",
+    },
+}  # fmt: skip
+
+
+@cache
+def _other_names(table: str, prefix: str) -> dict[int, str]:
+    """Return the names of pyelftools' ENUM_``table`` by number, without ``prefix``."""
+    from elftools.elf import enums  # noqa: PLC0415 - slow, and few files have other types
+
     return {
         number: name.removeprefix(prefix)
-        for name, number in table.items()
+        for name, number in getattr(enums, f"ENUM_{table}").items()
         if isinstance(number, int) and name.startswith(prefix)
     }
 
 
-SECTION_TYPES = {
-    Machine.AMD64: _invert(enums.ENUM_SH_TYPE_AMD64, "SHT_"),
-    Machine.I386: _invert(enums.ENUM_SH_TYPE_BASE, "SHT_"),
-    Machine.AARCH64: _invert(enums.ENUM_SH_TYPE_AARCH64, "SHT_"),
-}
-RELOCATION_NAMES = {
-    # The psABIs' relaxable forms, which pyelftools has no names for.
-    Machine.AMD64: {41: "R_X86_64_GOTPCRELX", **_invert(enums.ENUM_RELOC_TYPE_x64, "")},
-    Machine.I386: {43: "R_386_GOT32X", **_invert(enums.ENUM_RELOC_TYPE_i386, "")},
-    Machine.AARCH64: _invert(enums.ENUM_RELOC_TYPE_AARCH64, ""),
-}
-
-
 def section_type_name(machine: Machine, number: int) -> str:
     """Return the section type's name without SHT_, or its number in hexadecimal."""
-    return SECTION_TYPES[machine].get(number, f"{number:#x}")
+    if number in SECTION_TYPES:
+        return SECTION_TYPES[number]
+    suffix = {Machine.AMD64: "AMD64", Machine.I386: "BASE", Machine.AARCH64: "AARCH64"}[machine]
+    return _other_names(f"SH_TYPE_{suffix}", "SHT_").get(number, f"{number:#x}")
 
 
 def relocation_name(machine: Machine, number: int) -> str:
     """Return the relocation type's name, or its number in decimal."""
-    return RELOCATION_NAMES[machine].get(number, str(number))
+    if number in RELOCATION_TYPES[machine]:
+        return RELOCATION_TYPES[machine][number]
+    suffix = {Machine.AMD64: "x64", Machine.I386: "i386", Machine.AARCH64: "AARCH64"}[machine]
+    return _other_names(f"RELOC_TYPE_{suffix}", "").get(number, str(number))
 
 
 # Longer names are cut: no linker makes them, and a table without NULs would cost its square.

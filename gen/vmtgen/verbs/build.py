@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 SUMMARY = "compile vmt.kmod and its debug twin for a NetBSD release and machine"
 
+_DESCRIPTION = """\
+Compile a kernel module. The source is a directory with a Makefile for NetBSD's bsd.kmodule.mk, a
+directory of .c files, or one .c file. bmake(1) reads the Makefile, with all that make can do: a
+Makefile can run commands of the shell, so build only what you trust. IOCONF= is done as config(1)
+does it. The driver of this project compiles without a warning; other modules get the warnings of
+their WARNS=, which do not end the build.
+"""
+
 _EXAMPLES = """\
 examples:
   vmtgen build                                     build/11.0/amd64/vmt.kmod
@@ -29,12 +37,14 @@ examples:
   vmtgen build --release 11.99.5                   a current kernel, by its number
   vmtgen build --all                               every target, as a table
   vmtgen build --sys /usr/src/sys                  with the kernel's headers, for its release
-  vmtgen build --source tests/kmod/hello           another module
+  vmtgen build --source DIR                        another module, by its Makefile
+  vmtgen build --source DIR --sys /usr/src/sys     one that needs NetBSD's headers or conf/files
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
+    parser.description = _DESCRIPTION
     parser.epilog = _EXAMPLES
     parser.add_argument("--release", metavar="R", help="NetBSD release (default: 11.0)")
     parser.add_argument("--machine", metavar="M", help="amd64, i386 or aarch64 (default: amd64)")
@@ -72,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     if args.all:
         return _all(args, targets)
     result = _one(args, targets, args.release, args.machine)
+    if result.warnings:
+        print(result.warnings, file=sys.stderr)
     if args.json:
         print(json.dumps(_described(result), indent=2))
     else:
@@ -127,6 +139,7 @@ def _described(built: Built) -> dict[str, Any]:
         "compiled": built.compiled,
         "reused": built.reused,
         "written": built.written,
+        "warnings": built.warnings.splitlines(),
     }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import sys
 from pathlib import Path
@@ -91,7 +90,7 @@ class _Beside:
         self.target = Path(os.path.realpath(path))
         if found is not None and not os.access(self.target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        self.name = self.target.parent / f".vmtsim-{secrets.token_hex(8)}"
+        self.name = self.target.parent / f".vmtsim-{os.urandom(8).hex()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         self.descriptor = os.open(self.name, flags, 0o666)
         if found is not None:

@@ -141,7 +141,7 @@ def load(name: str | Path) -> Scenario:
             f"no scenario {text!r}{meant}",
             hint=f"shipped are {listed(known, limit=40)}; a file is given by its path",
         )
-    return parse(load_yaml(known[text]))
+    return parse(load_yaml(known[text], keep=True))
 
 
 def parse(root: Node) -> Scenario:

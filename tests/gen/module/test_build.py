@@ -101,7 +101,7 @@ def test_whatever_a_source_includes_is_noticed_when_it_changes_and_when_it_goes(
     """NetBSD's modules include an ioconf.c, which is no source of its own."""
     source = tmp_path / "src"
     (source / "deep").mkdir(parents=True)
-    (source / "Makefile").write_text("KMOD=\tm\nSRCS=\tm.c\n")
+    (source / "Makefile").write_text("KMOD=\tm\nSRCS=\tm.c\n.include <bsd.kmodule.mk>\n")
     (source / "m.c").write_text(
         f'# include "{name}"\nint vmtk_f(void);\nint vmtk_f(void) {{ return N; }}\n'
     )
@@ -131,7 +131,7 @@ def test_files_that_include_each_other_are_read_once(tmp_path: Path) -> None:
 
 def test_the_makefile_says_what_is_built(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text(
-        "# a comment\nKMOD=\tthing\nSRCS=\ta.c \\\n\tb.c\nSRCS+= c.c\n"
+        "# a comment\nKMOD=\tthing\nSRCS=\ta.c \\\n\tb.c\nSRCS+= c.c\n.include <bsd.kmodule.mk>\n"
     )
     for name in "abcd":
         text = f"int vmtk_{name}(void);\nint vmtk_{name}(void) {{ return 1; }}\n"
@@ -142,7 +142,7 @@ def test_the_makefile_says_what_is_built(tmp_path: Path) -> None:
 
 
 def test_a_file_that_the_makefile_names_must_be_there(tmp_path: Path) -> None:
-    (tmp_path / "Makefile").write_text("KMOD=thing\nSRCS=gone.c\n")
+    (tmp_path / "Makefile").write_text("KMOD=thing\nSRCS=gone.c\n.include <bsd.kmodule.mk>\n")
     with pytest.raises(MissingInputError, match=r"no such file: gone\.c"):
         build_module(tmp_path, out=tmp_path / "out")
 
@@ -442,7 +442,9 @@ low_modcmd(modcmd_t cmd, void *arg)
 """
 
 
-@pytest.mark.parametrize("makefile", ["KMOD=\tlow\nSRCS=\tmain.c low.S\n", None])
+@pytest.mark.parametrize(
+    "makefile", ["KMOD=\tlow\nSRCS=\tmain.c low.S\n.include <bsd.kmodule.mk>\n", None]
+)
 def test_assembly_sources_are_assembled(tmp_path: Path, makefile: str | None) -> None:
     """The file was once left out without a word, and the module could not load."""
     source = tmp_path / "low"
@@ -471,7 +473,9 @@ def test_assembly_without_a_preprocessor_is_assembled(tmp_path: Path) -> None:
 def test_a_source_in_another_language_is_refused_with_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "Makefile").write_text("KMOD=\tlow\nSRCS=\tmain.c\nSRCS+=\temulate_ops.asm\n")
+    (tmp_path / "Makefile").write_text(
+        "KMOD=\tlow\nSRCS=\tmain.c\nSRCS+=\temulate_ops.asm\n.include <bsd.kmodule.mk>\n"
+    )
     (tmp_path / "main.c").write_text(CALLER)
     assert cli.main(["build", "--source", str(tmp_path), "--out", str(tmp_path / "out")]) == 65
     said = capsys.readouterr().err

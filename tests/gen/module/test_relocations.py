@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from capstone import CS_ARCH_ARM64, CS_MODE_ARM, Cs
 from capstone.arm64 import ARM64_OP_IMM, ARM64_OP_MEM
-from vmtgen.kobj import Machine
+from elftools.elf import enums
+from vmtgen.kobj import Machine, elf
 from vmtgen.kobj.relocations import RULES, RelocationRefusedError, apply
 
 _PLACE = 0xFFFFC000_03000000
@@ -94,3 +95,22 @@ def test_an_absolute_value_is_cut_without_a_word(number: int, width: int) -> Non
 def test_a_page_beyond_the_reach_of_adrp_is_refused() -> None:
     with pytest.raises(RelocationRefusedError, match="for 21bit x 4k"):
         _word(_ADR_PREL_PG_HI21, _ADRP, _PLACE + (1 << 33))
+
+
+def test_names_that_are_written_down_are_those_of_pyelftools() -> None:
+    tables = {Machine.AMD64: enums.ENUM_RELOC_TYPE_x64, Machine.I386: enums.ENUM_RELOC_TYPE_i386,
+              Machine.AARCH64: enums.ENUM_RELOC_TYPE_AARCH64}  # fmt: skip
+    for machine, table in tables.items():
+        written = {name: number for number, name in elf.RELOCATION_TYPES[machine].items()}
+        unknown = {name for name in written if table.get(name) != written[name]}
+        assert unknown <= {"R_X86_64_GOTPCRELX", "R_386_GOT32X"}
+        for name, number in table.items():
+            if isinstance(number, int) and name.startswith("R_"):
+                assert elf.relocation_name(machine, number) in {
+                    other for other, same in table.items() if same == number
+                }
+    for number, name in elf.SECTION_TYPES.items():
+        assert enums.ENUM_SH_TYPE_BASE[f"SHT_{name}"] == number
+    assert elf.section_type_name(Machine.AMD64, 0x70000001) == "AMD64_UNWIND"
+    assert elf.section_type_name(Machine.I386, 0x12345) == "0x12345"
+    assert elf.relocation_name(Machine.I386, 999) == "999"

@@ -15,6 +15,7 @@
 #include <sys/inttypes.h>
 #include <machine/limits.h>
 #include <machine/param.h>
+#include <sys/time.h>
 
 #define	MAXHOSTNAMELEN	256
 #define	MAXPATHLEN	1024

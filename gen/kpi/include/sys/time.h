@@ -46,4 +46,6 @@ struct timespec {
 #include <sys/timevar.h>
 #endif
 
+#include <sys/timevar.h>
+
 #endif	/* !_KPI_SYS_TIME_H_ */

@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from typing import TYPE_CHECKING, Any
 
+from vmtgen import resources
 from vmtgen.common.construct import Pass
 from vmtgen.common.errors import MissingInputError
 from vmtgen.common.files import shown
@@ -36,7 +37,7 @@ def load(directory: Path, needs: Path | None = None) -> Specs:
         )
     schemas: dict[str, Any] = typing.get_type_hints(Specs)
     run = Pass()
-    documents = _documents(directory, run)
+    documents = _documents(directory, run, keep=directory == resources.directory("specs"))
     values = {name: run.document(node, schemas[name], name) for name, node in documents.items()}
     run.finish()
     complete = {name: value for name, value in values.items() if value is not None}
@@ -47,14 +48,14 @@ def load(directory: Path, needs: Path | None = None) -> Specs:
     return Specs(**complete)
 
 
-def _documents(directory: Path, run: Pass) -> dict[str, Node]:
+def _documents(directory: Path, run: Pass, *, keep: bool) -> dict[str, Node]:
     """Read the files; those that cannot be read are noted in ``run``."""
     documents: dict[str, Node] = {}
     present = {path.stem: path for path in sorted(directory.glob("*.yaml"))}
     for name in FILES:
         try:
             if name in present:
-                documents[name] = load_yaml(present[name], run.problems)
+                documents[name] = load_yaml(present[name], run.problems, keep=keep)
                 continue
             run.problems.extend([_missing(directory, name, set(present) - set(FILES))])
         except LocatedErrors as errors:

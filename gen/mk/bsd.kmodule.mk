@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# In place of NetBSD's bsd.kmodule.mk: says what it would compile; vmtgen compiles it.
+#
+# NetBSD share/mk/bsd.kmodule.mk and bsd.sys.mk give the names: SRCS, and for one file
+# CPPFLAGS.file, CPUFLAGS.file, COPTS.file, CWARNFLAGS.file.
+
+.include <bsd.init.mk>
+
+VMTGEN_KIND=	kmodule
+CWARNFLAGS+=	${CWARNFLAGS.${ACTIVE_CC}}
+.for f in ${SRCS:N*.h}
+VMTGEN_SOURCES+=	@@ ${f} ${CPPFLAGS.${f:T}} ${CPUFLAGS.${f:T}} ${COPTS.${f:T}} ${CWARNFLAGS.${f:T}}
+.endfor

@@ -1,0 +1,104 @@
+"""What is kept between starts: the same document, and never a reason to fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtgen.common import cache, located
+from vmtgen.common.located import LocatedErrors, Node, load_yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXT = """\
+# a file
+one: 1
+two: [a, 2.0, true, ~, "x\\u00e9"]
+three:
+  four: {five: ''}
+  six:
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "netbsd-vmt"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def restarted(file: Path) -> Node:
+    """What the next process reads: this one remembers nothing."""
+    located._kept.cache_clear()
+    return load_yaml(file, keep=True)
+
+
+def same(one: Node, other: Node) -> bool:
+    """Whether two documents are the same, with all places."""
+    facts = ("kind", "path", "line", "column", "where")
+    if any(getattr(one, fact) != getattr(other, fact) for fact in facts):
+        return False
+    if (one.key is None) != (other.key is None):
+        return False
+    if one.key is not None and other.key is not None and not same(one.key, other.key):
+        return False
+    if one.kind == "scalar":
+        return one.value == other.value and type(one.value) is type(other.value)
+    return list(one.entries) == list(other.entries) and all(
+        same(a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_what_is_kept_is_the_same_document(
+    file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = load_yaml(file)
+    assert not home.exists()
+    assert same(load_yaml(file, keep=True), fresh)
+    assert len(list(home.iterdir())) == 1
+    monkeypatch.setattr(located, "_compose", None)  # not asked again
+    assert same(restarted(file), fresh)
+
+
+def test_another_content_is_read_anew(file: Path) -> None:
+    load_yaml(file, keep=True)
+    file.write_text(TEXT.replace("one: 1", "one: 2"), encoding="utf-8")
+    assert restarted(file)["one"].scalar == 2
+
+
+def test_what_is_wrong_is_not_kept(file: Path, home: Path) -> None:
+    file.write_text("a: 1\na: 2\n", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(LocatedErrors, match="stands here twice"):
+            load_yaml(file, keep=True)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "[1, 2]", '[1, 1, {"a": 3}]'])
+def test_a_damaged_entry_is_as_good_as_none(file: Path, home: Path, content: str) -> None:
+    fresh = load_yaml(file, keep=True)
+    (entry,) = home.iterdir()
+    entry.write_text(content, encoding="utf-8")
+    assert same(restarted(file), fresh)
+
+
+def test_a_cache_that_cannot_be_written_changes_nothing(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no").write_text("a file", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no"))
+    assert same(load_yaml(file, keep=True), load_yaml(file))
+    assert cache.get("yaml", b"x") is None
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    cache.put("yaml", b"x", [1])
+    assert (tmp_path / "home" / ".cache" / "netbsd-vmt").is_dir()
+    assert cache.get("yaml", b"x") == [1]
