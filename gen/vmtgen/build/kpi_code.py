@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtgen.build.compile import Built, build_module, loaded_image
 from vmtgen.kobj import LineTable, Machine, Module, Relocation
-from vmtgen.lint.code import disassembler
+from vmtgen.kobj.instructions import disassembler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

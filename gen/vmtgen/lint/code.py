@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj import Machine
+from vmtgen.kobj.instructions import disassembler, system_instructions
 from vmtgen.kobj.relocations import RULES, bytes_touched
 from vmtgen.lint.frame import below_stack
 from vmtgen.lint.relocations import _KERNEL as KERNEL_BASE
@@ -42,20 +43,6 @@ class CodeProblem:
     message: str
 
 
-def disassembler(machine: Machine) -> Any:
-    """Return capstone's disassembler for a machine; what is no instruction is passed over."""
-    import capstone  # noqa: PLC0415 - slow to import
-
-    arch, mode = {
-        Machine.AMD64: (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
-        Machine.I386: (capstone.CS_ARCH_X86, capstone.CS_MODE_32),
-        Machine.AARCH64: (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM),
-    }[machine]
-    tool = capstone.Cs(arch, mode)
-    tool.skipdata = True
-    return tool
-
-
 def code_problems(
     module: Module, loading: Loading, *, may_use_fpu: bool = False
 ) -> Iterator[CodeProblem]:
@@ -72,6 +59,8 @@ def code_problems(
                 address, _, mnemonic, operands = instruction
                 text = f"instruction {mnemonic} {operands}" + (f": {said}" if said else "")
                 yield CodeProblem(rule, f"{name}+{address - start:#x}", text)
+    for found in system_instructions(module):
+        yield CodeProblem("system-instruction", found.where, f"instruction {found.text}")
 
 
 def _functions(module: Module, loading: Loading) -> Iterator[tuple[str, int, bytes]]:

@@ -15,7 +15,7 @@ from vmtsim.cpu.engine import Batch, Engine, HostView, open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vmtsim.cpu.interface import Backdoor
 
@@ -24,6 +24,7 @@ _X = tuple(getattr(arm, f"UC_ARM64_REG_X{n}") for n in range(31))
 _CALL = (arm.UC_ARM64_REG_PC, arm.UC_ARM64_REG_SP, *_X[:8], _X[30])
 _PRESERVED = (*_X[19:30],)
 _TRAP = (*_X[:8], arm.UC_ARM64_REG_PC)
+_EL1 = 0x5  # PSTATE: EL1 with its own stack pointer, nothing masked
 _MAGIC = 0x86  # in the upper half of X7
 _IN, _STRING_IN, _STRING_OUT = 0x0E, 0x1C, 0x18  # the operation, in W7
 
@@ -36,6 +37,7 @@ class Aarch64(Engine):
     preserved_names: tuple[str, ...] = tuple(f"x{n}" for n in range(19, 30))
     _stub = b"\x7f\x20\x03\xd5\xc0\x03\x5f\xd6"  # wfi; ret
     _stop = 4
+    _nothing = b"\x1f\x20\x03\xd5"
     _no_address = 0xFFFFFFFFFFFFF000
     layout = Layout(
         stubs=0xFFFFC00000000000,
@@ -58,6 +60,21 @@ class Aarch64(Engine):
         self._trap = Batch(self._handle, _TRAP)
         self._low = Batch(self._handle, _X[:7])
         engine.hook_add(uc.UC_HOOK_INSN, self.guarded(self._mrs), None, 1, 0, arm.UC_ARM64_INS_MRS)
+
+    def set_cpuid(self, leaves: Mapping[int, tuple[int, int, int, int]]) -> None:
+        """There is no CPUID here."""
+
+    def register(self, name: str) -> int:
+        """Return a register by its name, as capstone writes it."""
+        return int(self._uc.reg_read(getattr(arm, f"UC_ARM64_REG_{name.upper()}")))
+
+    def put_register(self, name: str, value: int) -> None:
+        """Store into a register; xzr takes everything."""
+        if name in {"xzr", "wzr"}:
+            return
+        if name.startswith("w"):
+            name, value = f"x{name[1:]}", value & _MASK32
+        self._uc.reg_write(getattr(arm, f"UC_ARM64_REG_{name.upper()}"), value)
 
     def _mrs(self, _uc: Any, _register: int, system: Any, _data: Any) -> int:
         if (system.op0, system.op1, system.crn, system.crm, system.op2) != (2, 3, 0, 1, 0):
@@ -146,6 +163,7 @@ class Aarch64(Engine):
         write = self._uc.reg_write
         write(arm.UC_ARM64_REG_SP, top - 16)
         write(_X[29], 0)
+        write(arm.UC_ARM64_REG_PSTATE, _EL1)
         self._registers[1] = top - 16
 
     def _set_stack_pointer(self, value: int) -> None:

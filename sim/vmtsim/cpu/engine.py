@@ -99,6 +99,7 @@ class Engine:
     # Code of one stub, and how far behind its start the processor stops.
     _stub: bytes
     _stop: int
+    _nothing: bytes  # an instruction that does nothing
     _no_address: int  # an address at which no code can ever be
 
     def __init__(
@@ -123,6 +124,8 @@ class Engine:
         # One word that is read again and again, without a buffer made for it each time.
         self._word = ctypes.c_uint64(0)
         self._word_at = ctypes.cast(ctypes.pointer(self._word), ctypes.POINTER(ctypes.c_char))
+        self._stops: dict[int, int] = {}  # where the processor stops -> size of what it skips
+        self.on_instruction: Callable[[int], None] = lambda _address: None
         self._preempted = False
         self._interrupted = False
         self._error: BaseException | None = None
@@ -236,9 +239,18 @@ class Engine:
         """Run until a stub is called; see ``Cpu.resume``."""
         self._error = None
         self._preempted = False
-        registers = self._registers
         if instructions:
             self._uc.ctl_flush_tb()  # what is translated already does not count
+        while True:
+            slot = self._resume_once(instructions)
+            if slot is not None:
+                return slot
+            if instructions or self._preempted:
+                return PREEMPTED
+
+    def _resume_once(self, instructions: int) -> int | None:
+        """Run up to a stub, or to a system instruction that was served (None)."""
+        registers = self._registers
         error = self._emu_start(self._handle, registers[0], self._no_address, 0, instructions)
         self._call.read()
         if self._error is not None:
@@ -251,12 +263,28 @@ class Engine:
             if slot == EXIT_SLOT:
                 return EXIT_SLOT
             return slot
+        size = self._stops.get(registers[0] - self._stop)
+        if size is not None:
+            address = registers[0] - self._stop
+            self.on_instruction(address)
+            self._set_program_counter(address + size)
+            return None
         if self._interrupted:
             self._interrupted = False
             raise CpuStuck(registers[0])
         if self._preempted or instructions:
             return PREEMPTED
         raise CpuFault("the processor was halted", registers[0])
+
+    def stop_at(self, address: int, size: int) -> None:
+        """Serve the instruction at ``address`` by ``on_instruction``; see ``Cpu.stop_at``."""
+        stop = self._stub[: self._stop]
+        self.write(address, stop + self._nothing * ((size - len(stop)) // len(self._nothing)))
+        self._stops[address] = size
+        self.forget_code(address, address + size)
+
+    def _set_program_counter(self, value: int) -> None:
+        self._registers[0] = value
 
     def guarded(self, hook: Callable[..., int]) -> Callable[..., int]:
         """Wrap a hook: what it raises comes out of ``resume``, and 0 goes back to the engine."""

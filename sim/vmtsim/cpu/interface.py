@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vmtsim.core.frame import Frame, GuestMemory
 
@@ -135,6 +135,22 @@ class Cpu(Protocol):
 
     def forget_code(self, start: int, end: int) -> None:
         """Tell the processor that code in this range has changed."""
+
+    # -- instructions that a model serves ----------------------------------------------------
+    # Called with the address of an instruction that ``stop_at`` named, in its place.
+    on_instruction: Callable[[int], None]
+
+    def stop_at(self, address: int, size: int) -> None:
+        """Call ``on_instruction`` in place of the instruction of ``size`` bytes at ``address``."""
+
+    def set_cpuid(self, leaves: Mapping[int, tuple[int, int, int, int]]) -> None:
+        """Let CPUID give EAX, EBX, ECX, EDX for these leaves, where the hypervisor has none."""
+
+    def register(self, name: str) -> int:
+        """Return a register by its name ("eax", "x0", "eflags", "pstate")."""
+
+    def put_register(self, name: str, value: int) -> None:
+        """Store into a register, as an instruction with that operand does."""
 
     # -- running -----------------------------------------------------------------------------
     def resume(self, instructions: int = 0) -> int:

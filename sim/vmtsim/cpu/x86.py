@@ -15,7 +15,7 @@ from vmtsim.core.frame import Frame
 from vmtsim.cpu.engine import Batch, Engine, HostView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vmtsim.cpu.interface import Backdoor
 
@@ -31,6 +31,7 @@ class X86(Engine):
 
     _stub = b"\xf4\xc3"  # hlt; ret
     _stop = 1
+    _nothing = b"\x90"
 
     def __init__(
         self,
@@ -55,11 +56,32 @@ class X86(Engine):
         # What a trap may change: EBX to EDI (LB), and EBP with them (HB).
         self._low = Batch(self._handle, (self._bx, self._cx, self._dx, self._si, self._di))
         self._in_string = False
+        self._leaves = dict(_LEAVES)
         add = engine.hook_add
         add(uc.UC_HOOK_INSN, self.guarded(self._in), None, 1, 0, x86.UC_X86_INS_IN)
         add(uc.UC_HOOK_INSN, self.guarded(self._out), None, 1, 0, x86.UC_X86_INS_OUT)
         add(uc.UC_HOOK_INSN, self.guarded(self._cpuid), None, 1, 0, x86.UC_X86_INS_CPUID)
         add(uc.UC_HOOK_INSN_INVALID, self.guarded(self._invalid))
+
+    def set_cpuid(self, leaves: Mapping[int, tuple[int, int, int, int]]) -> None:
+        """Give the processor other leaves."""
+        self._leaves = {**_LEAVES, **leaves}
+
+    def register(self, name: str) -> int:
+        """Return a register by its name, as capstone writes it."""
+        return int(self._uc.reg_read(_register(name)))
+
+    def put_register(self, name: str, value: int) -> None:
+        """Store into a register; one of 32 bits clears the upper half of its 64."""
+        whole, bits = name, 64
+        if self.pointer_size == 8:
+            if name.startswith("e") and name != "eflags":
+                whole, bits = f"r{name[1:]}", 32
+            elif name.startswith("r") and name.endswith("d"):
+                whole, bits = name[:-1], 32
+        if (len(name) == 2 and not name.startswith("r")) or name.endswith("w"):
+            bits = 16
+        self._uc.reg_write(_register(whole), value & ((1 << bits) - 1))
 
     def _frame(self) -> Frame:
         self._trap.read()
@@ -165,12 +187,12 @@ class X86(Engine):
         given = self.backdoor.cpuid(leaf)
         if given is not None:
             if leaf == 1:
-                base = _LEAVES[1]
+                base = self._leaves[1]
                 return base[0], base[1], base[2] | (given[2] & 0x80000000), base[3]
             return given
         if leaf >= 0x40000000 and leaf < 0x80000000:
             leaf = 0xD  # as Intel processors do: the data of the highest basic leaf
-        return _LEAVES.get(leaf, (0, 0, 0, 0))
+        return self._leaves.get(leaf, (0, 0, 0, 0))
 
     def _invalid(self, _uc: Any, _data: Any) -> bool:
         """VMCALL and VMMCALL reach the hypervisor; anything else is an invalid instruction."""
@@ -187,11 +209,16 @@ class X86(Engine):
         return True
 
 
+def _register(name: str) -> int:
+    return int(getattr(x86, f"UC_X86_REG_{name.upper()}"))
+
+
 # A plain processor: leaf 0 (vendor GenuineIntel, highest leaf 13), leaf 1 (family 6, TSC, MSR,
-# CX8, APIC, SSE2, x2APIC), extended leaves 0x80000000 and 1 (long mode).
+# CX8, APIC, SSE2, x2APIC, RDRAND), leaf 7 (RDSEED), extended leaves 0x80000000 and 1 (long mode).
 _LEAVES: dict[int, tuple[int, int, int, int]] = {
     0: (0xD, 0x756E6547, 0x6C65746E, 0x49656E69),
-    1: (0x000306C3, 0x00010800, 0x00200001, 0x078BFBFF),
+    1: (0x000306C3, 0x00010800, 0x40200001, 0x078BFBFF),
+    7: (0, 1 << 18, 0, 0),
     0x80000000: (0x80000008, 0, 0, 0),
     0x80000001: (0, 0, 1, 0x2C100800),
 }

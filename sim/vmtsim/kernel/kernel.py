@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from vmtsim.cpu import CpuFault, CpuStuck, make_cpu
@@ -17,7 +17,7 @@ from vmtsim.kernel.scheduler import Lwp, Scheduler
 from vmtsim.kernel.subjects import load_subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from vmtsim.core.rng import Rng
     from vmtsim.core.trace import Trace
@@ -49,7 +49,8 @@ class KernelOptions:
     sysctl kern.detachall: x86 detaches every device when it goes down.  ``checks`` are the options
     DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.
     ``memory`` bounds what the kernel can allocate, in bytes; every object takes whole pages of it
-    and one more.
+    and one more.  ``msrs`` are more registers of the processor, by number (x86, "0x19c") or name
+    (aarch64, "midr_el1"); ``cpuid`` are leaves of CPUID: EAX, EBX, ECX, EDX.
     """
 
     machine: str = "amd64"
@@ -61,6 +62,8 @@ class KernelOptions:
     detachall: bool = False
     checks: frozenset[Enforced] = frozenset(OPTIONS.values())
     memory: int = 64 << 20
+    msrs: Mapping[str, int] = field(default_factory=dict)
+    cpuid: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
 
 
 # machine -> (MACHINE, MACHINE_ARCH) of the port that runs it

@@ -26,6 +26,7 @@ from vmtsim.kernel.api import Block, Call, Subject
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.evcnt import EventCounters
+from vmtsim.kernel.instructions import Instructions
 from vmtsim.kernel.loaded import Loaded
 from vmtsim.kernel.memory import PAGE, round_page
 from vmtsim.kernel.proplib import PropLib
@@ -163,6 +164,7 @@ class Modules(Subject):
             return error
         loaded = Loaded(module, linked, info)
         loaded.map(self.kernel.memory)
+        self.kernel.subject(Instructions).install(loaded)
         return (yield from self._start(loaded, properties))
 
     def _take_space(self, module: Module) -> dict[Region, int]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vmtsim.cpu import Cpu
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.dispatch import Dispatch, Entry
+    from vmtsim.kernel.facts import Place
 
 # What things cost, in virtual nanoseconds.  A trap to the hypervisor and back is about this dear
 # on real hardware; a kernel call is cheap, but not free: a loop of calls must take time.
@@ -161,6 +162,9 @@ class Scheduler:
         self.on_thread: Callable[[Lwp], None] = lambda _lwp: None
         self.on_exit: Callable[[Lwp], None] = lambda _lwp: None
         self.on_call: Callable[[Lwp, Entry], None] | None = None
+        # Asked about the flags of a thread that sleeps or returns to the kernel, where a module's
+        # code changes them.
+        self.on_leave: Callable[[Lwp, Place], None] | None = None
         self.meanwhile: list[Meanwhile] = []
         self._urgent: Lwp | None = None
         self._soft_rng = rng.fork("softint")
@@ -594,6 +598,9 @@ class Scheduler:
         return "asleep"
 
     def _block(self, lwp: Lwp, request: Block) -> None:
+        if self.on_leave is not None and lwp.stack_top:
+            lwp.state = "asleep"
+            self.on_leave(lwp, self.dispatch.kernel.where())
         lwp.work = 0
         lwp.what = request.what
         lwp.interruptible = request.signal
@@ -624,6 +631,8 @@ class Scheduler:
         lwp.send = cpu.result
         after = cpu.preserved()
         cpu.set_position(frame.after)
+        if self.on_leave is not None:
+            self.on_leave(lwp, self.dispatch.kernel.location(frame.callee))
         if after != frame.preserved:
             self.dispatch.not_preserved(frame.callee, frame.preserved, after)
 

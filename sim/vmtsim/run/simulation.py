@@ -143,6 +143,11 @@ class Simulation:
                 detachall=scenario.guest.detachall,
                 checks=frozenset(checks),
                 memory=scenario.guest.memory or KernelOptions.memory,
+                msrs=scenario.guest.msrs or {},
+                cpuid={
+                    int(leaf, 0): (words[0], words[1], words[2], words[3])
+                    for leaf, words in (scenario.guest.cpuid or {}).items()
+                },
             ),
             backdoor=self.host,
             rng=self.rng.fork("kernel"),

@@ -46,6 +46,9 @@ class _InterfaceAddress:
 Address = Annotated[str, _InterfaceAddress()]
 Addresses = tuple[Address, ...] | Address | None
 Cards = Mapping[str, Addresses] | Addresses
+Word = Annotated[int, Range(0, 0xFFFFFFFF)]
+Registers = Mapping[str, Annotated[int, Range(0, 0xFFFFFFFFFFFFFFFF)]]
+Leaves = Mapping[str, Annotated[tuple[Word, ...], Length(4, 4)]]
 Settings = Annotated[Mapping[str, Scalar], NotEmpty()]
 
 
@@ -187,7 +190,8 @@ class GuestSettings(Record):
     """The guest before the module is loaded; None is what the guest has by itself.
 
     ``net_mpsafe`` and ``detachall`` choose another kernel and are for the simulated one alone, and
-    so is ``memory``: how many bytes the kernel can allocate.
+    so are ``memory``, how many bytes the kernel can allocate, and what the processor has: ``msrs``
+    by number ("0x19c") or, on aarch64, by name ("midr_el1"), and ``cpuid``, four words a leaf.
     """
 
     hostname: str | None = None
@@ -197,3 +201,5 @@ class GuestSettings(Record):
     net_mpsafe: bool = False
     detachall: bool = False
     memory: Annotated[int, Range(1 << 20, 1 << 30)] | None = None
+    msrs: Registers | None = None
+    cpuid: Leaves | None = None

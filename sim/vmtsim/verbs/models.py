@@ -12,6 +12,9 @@ from vmtsim.arguments import read_module
 if TYPE_CHECKING:
     import argparse
 
+    from vmtsim.kernel.kernel import Kernel
+
+_MANUAL = "the processor's manual"
 SUMMARY = "list the kernel functions that are modelled, or what a module lacks"
 
 _EPILOG = """\
@@ -36,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the prototypes by subject and source; with FILE exit 1 if it needs more."""
+    from vmtsim.kernel.instructions import Instructions  # noqa: PLC0415
     from vmtsim.kernel.subjects import load_subjects  # noqa: PLC0415 - `--help` needs none of it
 
     if args.file is not None:
@@ -49,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
         }
         if sources:
             found[cls.__name__] = dict(sorted(sources.items()))
+    found["Instructions"] = {
+        **found.get("Instructions", {}),
+        **dict.fromkeys(_kernel(args.machine).subject(Instructions).names(), _MANUAL),
+    }
     if args.json:
         json.dump(found, sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -63,32 +71,62 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _missing(path: Path, *, as_json: bool) -> int:
-    """Name the imports of a module that have no model, or that no kernel has."""
-    from vmtgen.kobj.exported import exported_names  # noqa: PLC0415
-
+def _kernel(machine: str, version: int = 1_100_000_000) -> Kernel:
     from vmtsim.core.rng import Rng  # noqa: PLC0415
     from vmtsim.core.trace import Trace  # noqa: PLC0415
     from vmtsim.host import Host, HostOptions  # noqa: PLC0415
     from vmtsim.kernel.kernel import Kernel, KernelOptions  # noqa: PLC0415
 
-    module = read_module(path)
     trace, rng = Trace(), Rng(1)
     host = Host(now=lambda: 0, rng=rng, options=HostOptions(), trace=trace)
-    options = KernelOptions(machine=module.machine.value, version=module.modinfo.version)
-    modelled = set(Kernel(options, backdoor=host, rng=rng, trace=trace).dispatch.modelled())
+    return Kernel(
+        KernelOptions(machine=machine, version=version), backdoor=host, rng=rng, trace=trace
+    )
+
+
+def _missing(path: Path, *, as_json: bool) -> int:
+    """Name the imports and instructions of a module without a model, and what no kernel has."""
+    from vmtgen.kobj.exported import exported_names  # noqa: PLC0415
+    from vmtgen.kobj.instructions import system_instructions  # noqa: PLC0415
+
+    from vmtsim.kernel.instructions import Instructions  # noqa: PLC0415
+
+    module = read_module(path)
+    kernel = _kernel(module.machine.value, module.modinfo.version)
+    serves = kernel.subject(Instructions).serves
+    instructions = system_instructions(module)
+    unserved = [each for each in instructions if not serves(each.name)]
+    modelled = set(kernel.dispatch.modelled())
     rest = [name for name in module.imports if name not in modelled]
     unmodelled = [name for name in rest if name in exported_names()]
     unknown = [name for name in rest if name not in exported_names()]
     if as_json:
-        json.dump({"unmodelled": unmodelled, "unknown": unknown}, sys.stdout, indent=2)
+        listed = {
+            "unmodelled": unmodelled,
+            "unknown": unknown,
+            "instructions": [
+                {"name": each.name, "text": each.text, "where": each.where,
+                 "modelled": serves(each.name)}
+                for each in instructions
+            ],
+        }  # fmt: skip
+        json.dump(listed, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
         for name in unmodelled:
             sys.stdout.write(f"not modelled  {name} (a run that calls it stops there)\n")
         for name in unknown:
             sys.stdout.write(f"not exported  {name} (the module will not load)\n")
+        for each in unserved:
+            sys.stdout.write(
+                f"not modelled  {each.text} in {each.where} (a run that executes it stops there)\n"
+            )
+        if instructions:
+            sys.stdout.write(
+                f"{len(instructions) - len(unserved)} of {len(instructions)} system instructions "
+                f"are modelled: {', '.join(dict.fromkeys(each.name for each in instructions))}\n"
+            )
         sys.stdout.write(
             f"{len(module.imports) - len(rest)} of {len(module.imports)} imports are modelled\n"
         )
-    return 1 if rest else 0
+    return 1 if rest or unserved else 0

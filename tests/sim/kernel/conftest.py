@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,7 +25,7 @@ def load(
 ) -> Callable[..., Code]:
     """Build C text and load it: ``load(SOURCE)`` or ``load(SOURCE, "i386", seed=7)``."""
 
-    def loaded(source: str, machine: str = "amd64", seed: int = 1, **kernel: bool) -> Code:
+    def loaded(source: str, machine: str = "amd64", seed: int = 1, **kernel: Any) -> Code:
         key = (source, machine)
         if key not in _built:
             _built[key] = compile_module(source, tmp_path_factory.mktemp("tried"), machine)

@@ -45,15 +45,13 @@ tried_modcmd(modcmd_t cmd, void *aux)
 class Code:
     """A module that is loaded: ``call("name", 1, 2)`` runs one of its functions in a process."""
 
-    def __init__(
-        self, path: Path, machine: str, seed: int = 1, *, net_mpsafe: bool = False
-    ) -> None:
+    def __init__(self, path: Path, machine: str, seed: int = 1, **options: Any) -> None:
         clock = Clock()
         trace = Trace(keep=True)
         rng = Rng(seed)
         host = Host(now=lambda: clock.now, rng=rng, options=HostOptions(), trace=trace)
         self.kernel = Kernel(
-            KernelOptions(machine=machine, version=1_100_000_000, net_mpsafe=net_mpsafe),
+            KernelOptions(machine=machine, version=1_100_000_000, **options),
             backdoor=host,
             rng=rng.fork("kernel"),
             trace=trace,
