@@ -29,9 +29,17 @@ def test_models_are_listed_with_their_prototypes(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("flags", "status", "expected"),
     [
-        ((), 0, {"unmodelled": [], "unknown": []}),
-        (("-DUNMODELLED",), 1, {"unmodelled": ["acpi_match_hid"], "unknown": []}),
-        (("-DMISSING",), 1, {"unmodelled": [], "unknown": ["no_such_function", "nor_this_one"]}),
+        ((), 0, {"unmodelled": [], "unknown": [], "instructions": []}),
+        (
+            ("-DUNMODELLED",),
+            1,
+            {"unmodelled": ["acpi_match_hid"], "unknown": [], "instructions": []},
+        ),
+        (
+            ("-DMISSING",),
+            1,
+            {"unmodelled": [], "unknown": ["no_such_function", "nor_this_one"], "instructions": []},
+        ),
     ],
 )
 def test_what_a_module_lacks_is_known_before_it_runs(
