@@ -89,7 +89,7 @@ def _read(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer:
     for leaf in leaves:
         path = leaf.path
         if "d" in given:
-            out += f"{path}: {leaf.description or '(no description)'}\n"
+            out += f"{path}: {tree.describe(leaf) or '(no description)'}\n"
             continue
         reply = machine.wait("sysctl", tree.call(path, old=_ROOM))
         if reply.error:

@@ -40,6 +40,7 @@ class Errno(enum.IntEnum):
     EAGAIN = 35
     EWOULDBLOCK = 35
     EOPNOTSUPP = 45
+    ENAMETOOLONG = 63
     EPROGMISMATCH = 75
     ENOSYS = 78
     ENOTSUP = 86

@@ -68,6 +68,7 @@ class Objects(Subject):
         self.proc0 = 0
         self.lwp0 = 0
         self.cred0 = 0
+        self.credentials: dict[int, int] = {}  # address of a kauth_cred_t -> uid
         self._free: list[int] = []
 
     def data(self) -> Iterator[DataSymbol]:
@@ -85,7 +86,7 @@ class Objects(Subject):
         """Fill in what modules look at."""
         memory = self.kernel.memory
         offsets = self.offsets
-        self.cred0 = memory.place(bytes(_CRED_SIZE))
+        self.cred0 = self.credentials_of(0)
         if offsets.ci_self >= 0:
             memory.put_pointer(self.cpu0 + offsets.ci_self, self.cpu0)
         if offsets.ci_flags >= 0:
@@ -94,6 +95,15 @@ class Objects(Subject):
         self._fill(self.lwp0, self.proc0)
         memory.put_pointer(self.cpu0 + offsets.ci_curlwp, self.lwp0)
         self.kernel.scheduler.on_thread = self._switched
+
+    def credentials_of(self, uid: int) -> int:
+        """Return the kauth_cred_t of a user."""
+        for address, known in self.credentials.items():
+            if known == uid:
+                return address
+        address = self.kernel.memory.place(bytes(_CRED_SIZE))
+        self.credentials[address] = uid
+        return address
 
     def _fill(self, address: int, process: int) -> None:
         memory = self.kernel.memory
@@ -128,6 +138,10 @@ class Objects(Subject):
     def _switched(self, lwp: Lwp) -> None:
         if not lwp.address:
             lwp.address = self.new_lwp()
+            if lwp.process is not None:
+                self.kernel.memory.put_pointer(
+                    lwp.address + self.offsets.l_cred, self.credentials_of(lwp.process.uid)
+                )
         self.kernel.memory.put_pointer(self.cpu0 + self.offsets.ci_curlwp, lwp.address)
         self.kernel.cpu.set_thread(lwp.address, self.cpu0)
 

@@ -416,6 +416,8 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("sysctl-lock", _ALWAYS,
          "a handler does not take the lock of the tree that it runs under",
          "let another thread create or destroy nodes"),
+        ("sysctl-unlocked", _DIAGNOSTIC, "sysctl_lookup is called by handlers alone",
+         "make a node without a function, or call it where the kernel called you"),
         ("sysctl-log", _NOBODY, "sysctl_teardown gets the log of sysctl_createv",
          "pass the address of the same struct sysctllog *"),
         ("sysctl-left", _NOBODY, "a module's nodes are gone before it is",
@@ -424,6 +426,10 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "queue a request for a thread, or release the lock around the wait"),
         ("sysctl-without-kauth", _NOBODY, "a handler that takes a value asks kauth(9)",
          "call sysctl_lookup, or kauth_authorize_system with what the write needs"),
+    ),
+    "sys/kern/kern_auth.c (kauth_authorize_action)": (
+        ("kauth-credentials", _ALWAYS, "who asks passes the credentials of somebody",
+         "pass l->l_cred or kauth_cred_get(); NOCRED is allowed everything"),
     ),
     "sys/dev/sysmon/sysmon_power.c (sysmon_pswitch_event)": (
         ("pswitch-with-mutex", _NOBODY, "an event is raised without a lock",

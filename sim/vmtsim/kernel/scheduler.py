@@ -119,6 +119,7 @@ class Lwp:
         self.after_call = ""  # what the scheduler does when the call ends: "switch" or "rest"
         self.quiet = 0  # how often it has left a section without preemption
         self.bound = False
+        self.asked = 0  # questions to kauth(9)
         self.pserialize = 0
         self.result: Any = None
         self.error: BaseException | None = None

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function
 from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kauth import Kauth
+from vmtsim.kernel.kernobj import KernelObject
+from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.process import Processes
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
@@ -25,10 +28,12 @@ if TYPE_CHECKING:
 
 NODE, INT, STRING, QUAD, STRUCT, BOOL = 1, 2, 3, 4, 5, 6
 _READWRITE, _ANYWRITE, _PRIVATE, _PERMANENT = 0x70, 0x80, 0x100, 0x200
-_IMMEDIATE, _OWNDATA = 0x800, 0x400
+_IMMEDIATE, _OWNDATA, _OWNDESC = 0x800, 0x400, 0x40000
+_VERSION, _VERSION_MASK = 0x01000000, 0xFF000000
 _TYPE_MASK = 0xF
 _CTL_EOL, _CTL_CREATE = -1, -3
 _CREATE_BASE = 1024
+_FIRST_ROOM = 8  # SYSCTL_DEFSIZE: children that a parent's array is first made for
 _MAX_NAME = 12  # CTL_MAXNAME
 _NODE_SIZE = 96
 _SIZES = {INT: 4, QUAD: 8, BOOL: 1}
@@ -39,7 +44,11 @@ _PATIENCE = 5 * SECOND
 
 @dataclass(eq=False)
 class Node:
-    """One node.  ``address`` is its struct sysctlnode in guest memory."""
+    """One node.  ``address`` is its struct sysctlnode in guest memory, at this moment.
+
+    The children of a node lie in one array, ``array``, with ``room`` for so many of them: an
+    insertion or a removal moves what is behind, and a full array is replaced by a larger one.
+    """
 
     name: str
     number: int
@@ -50,7 +59,10 @@ class Node:
     function: int = 0
     data: int = 0
     size: int = 0
-    description: str | None = None
+    description: int = 0  # the address of the text
+    owned: int = 0  # CTLFLAG_OWNDATA: what the node frees itself
+    array: KernelObject | None = None
+    room: int = 0
     children: dict[int, Node] = field(default_factory=dict)
     native: bytes | None = None
     native_writable: bool = False
@@ -90,6 +102,8 @@ class Sysctl(Subject):
         super().__init__(kernel)
         self.root = Node("", 0, _READWRITE | _PERMANENT, NODE, None)
         self._logs: dict[int, list[Node]] = {}
+        self._numbers = _CREATE_BASE
+        self._writers_wait = 0
         self._writer: Lwp | None = None
         self._readers: list[Lwp] = []
         self._queue = WaitQueue("sysctl")
@@ -110,8 +124,11 @@ class Sysctl(Subject):
                 f"{function} by {self.kernel.where()} from a sysctl handler: locking against "
                 "myself, the tree is locked for this call",
             )
-        while self._writer is not None or (write and self._readers):
+        # As in a krwlock: readers stand behind a writer that waits.
+        while self._writer is not None or (self._readers if write else self._writers_wait):
+            self._writers_wait += write
             yield Block(self._queue, what="sysctl")
+            self._writers_wait -= write
         if write:
             self._writer = lwp
         else:
@@ -152,131 +169,226 @@ class Sysctl(Subject):
         return found
 
     def _add(self, node: Node) -> None:
-        assert node.parent is not None
-        node.parent.children[node.number] = node
-        node.address = self.kernel.memory.place(bytes(_NODE_SIZE))
+        """Insert a node among its parent's children, by its number (sysctl_create)."""
+        parent = node.parent
+        assert parent is not None
+        if len(parent.children) == parent.room:
+            self._make_room(parent)
+        assert parent.array is not None
+        behind = [each for number, each in sorted(parent.children.items()) if number > node.number]
+        for each in reversed(behind):
+            self._move(each, each.address + _NODE_SIZE)
+        node.address = parent.array.at + (len(parent.children) - len(behind)) * _NODE_SIZE
+        parent.children[node.number] = node
         self._publish(node)
+
+    def _make_room(self, parent: Node) -> None:
+        """Give the children an array twice as large, and free the old one (sysctl_realloc)."""
+        old, parent.room = parent.array, 2 * parent.room or _FIRST_ROOM
+        parent.array = KernelObject(
+            self.kernel, parent.room * _NODE_SIZE, f"sysctl nodes of {parent.path or 'the root'}"
+        )
+        if old is None:
+            return
+        for each in parent.children.values():
+            self._move(each, parent.array.at + each.address - old.at)
+        old.free("sysctl_realloc")
+
+    def _move(self, node: Node, address: int) -> None:
+        """Copy a node to another place, and let its children know."""
+        memory = self.kernel.memory
+        memory.write(address, memory.read(node.address, _NODE_SIZE))
+        if node.data == node.address + 48:
+            node.data = address + 48
+        node.address = address
+        for child in node.children.values():
+            memory.put_u64(child.address + 80, address)
 
     def _publish(self, node: Node) -> None:
         """Write struct sysctlnode: pointers are 8 bytes wide on every machine."""
         memory = self.kernel.memory
         at = node.address
-        memory.put_u32(at, node.flags | node.kind)
+        memory.write(at, bytes(_NODE_SIZE))
+        memory.put_u32(at, _VERSION | node.flags | node.kind)
         memory.put_u32(at + 4, node.number)
         memory.write(at + 8, node.name.encode("ascii").ljust(32, b"\0"))
         memory.put_u32(at + 40, 1)
-        if node.flags & _IMMEDIATE and node.kind != STRING:
+        if node.flags & _IMMEDIATE:
             node.data = at + 48
         else:
             memory.put_u64(at + 48, node.data)
         memory.put_u64(at + 64, node.size)
         memory.put_u64(at + 72, node.function)
         memory.put_u64(at + 80, node.parent.address if node.parent is not None else 0)
+        memory.put_u64(at + 88, node.description)
 
     def _remove(self, node: Node) -> None:
-        assert node.parent is not None
-        del node.parent.children[node.number]
-        # Whoever kept the pointer finds rubbish.
-        self.kernel.memory.write(node.address, b"\xde" * _NODE_SIZE)
+        """Take a node out; those behind it move up, and an empty array goes (sysctl_destroy)."""
+        parent, kernel = node.parent, self.kernel
+        assert parent is not None
+        assert parent.array is not None
+        del parent.children[node.number]
+        if node.owned:
+            kernel.subject(Kmem).release(node.owned, None, "sysctl_destroy")
+        at = node.address
+        for number, each in sorted(parent.children.items()):
+            if number > node.number:
+                self._move(each, each.address - _NODE_SIZE)
+                at = each.address + _NODE_SIZE
+        kernel.memory.write(at, bytes(_NODE_SIZE))
+        if not parent.children:
+            parent.array.free("sysctl_destroy")
+            parent.array, parent.room = None, 0
+
+    def describe(self, node: Node) -> str:
+        """Return what ``sysctl -d`` prints of a node; the kernel has kept the caller's pointer."""
+        return self.kernel.memory.string(node.description) if node.description else ""
 
     @kernel_function(
         "int sysctl_createv(struct sysctllog **log, int cflags, const struct sysctlnode **rnode, "
         "const struct sysctlnode **cnode, int flags, int type, const char *name, "
-        "const char *descr, sysctlfn func, u_quad_t qv, void *data, size_t size, ...)"
+        "const void *descr, sysctlfn func, u_quad_t qv, void *data, size_t size, ...)"
     )
     def sysctl_createv(
         self,
         log: int,
-        _cflags: int,
+        cflags: int,
         root_at: int,
         result_at: int,
         flags: int,
         kind: int,
         name: str | None,
-        description: str | None,
+        description: int,
         function: int,
         value: int,
         data: int,
         size: int,
         path: Arguments,
     ) -> Model:
-        self.kernel.rules.may_sleep("sysctl_createv")
+        kernel = self.kernel
+        memory, console = kernel.memory, kernel.subject(Console)
+        kernel.rules.may_sleep("sysctl_createv")
+        if root_at and not memory.pointer(root_at):
+            console.print("sysctl_createv: rnode NULL\n")
+            return Errno.EINVAL
+        root = memory.pointer(root_at) if root_at else 0
+        if result_at:
+            memory.put_pointer(result_at, 0)
+        if cflags:
+            return Errno.EINVAL
         numbers: list[int] = []
-        while (number := path.integer()) != _CTL_EOL and len(numbers) < _MAX_NAME:
-            numbers.append(number)
+        while len(numbers) < _MAX_NAME:
+            number = path.integer()
+            if number != _CTL_EOL:
+                numbers.append(number)
+            if number in {_CTL_EOL, _CTL_CREATE}:
+                break
+        else:
+            return Errno.ENAMETOOLONG
+        if len(name or "") >= 32:
+            return Errno.ENAMETOOLONG
+        kind &= _TYPE_MASK
+        flags &= ~(_TYPE_MASK | _VERSION_MASK | (_PERMANENT if log else 0))
+        if flags & _IMMEDIATE and kind not in _SIZES and kind != NODE:
+            return Errno.EINVAL
+        node = Node(name or "", 0, flags, kind, None, 0, function, data, size)
         yield from self._lock("sysctl_createv", write=True)
-        node = Node(
-            name or "",
-            0,
-            flags & ~_TYPE_MASK,
-            kind & _TYPE_MASK,
-            None,
-            0,
-            function,
-            data,
-            size,
-            description,
-        )
-        error, made = self._create(log, root_at, node, numbers)
-        if not error and made is not None:
-            if made is node and node.flags & _IMMEDIATE:
-                self.kernel.memory.write(node.address + 48, value.to_bytes(8, "little"))
-            if result_at:
-                self.kernel.memory.put_pointer(result_at, made.address)
+        parent = self._locate(root, numbers[:-1])
+        if isinstance(parent, Node):
+            error, made = self._create(node, parent, numbers[-1] if numbers else _CTL_EOL)
+        else:
+            error, made = parent, None
+        if error or made is None:
+            step = "create" if isinstance(parent, Node) else "locate"
+            console.print(f"sysctl_createv: sysctl_{step}({node.name}) returned {int(error)}\n")
+        else:
+            self._made(made, log, result_at, description, value if made is node else None)
         self._unlock()
         return error
 
-    def _create(
-        self, log: int, root_at: int, node: Node, numbers: Sequence[int]
-    ) -> tuple[int, Node | None]:
+    def _made(
+        self, node: Node, log: int, result_at: int, description: int, value: int | None
+    ) -> None:
+        """Give a node that was made, or was there, to its caller: its log has it in any case."""
         memory = self.kernel.memory
-        parent: Node | None = self.root
-        if root_at and memory.pointer(root_at):
-            parent = self._at(memory.pointer(root_at), self.root)
-        if parent is None or not numbers:
-            return Errno.EINVAL, None
-        for number in numbers[:-1]:
+        if value is not None and node.flags & _IMMEDIATE:
+            memory.write(node.address + 48, value.to_bytes(8, "little"))
+        if log and not node.flags & _PERMANENT:
+            self._logs.setdefault(self._log_handle(log), []).append(node)
+        if result_at:
+            memory.put_pointer(result_at, node.address)
+        if description and not node.description:
+            if node.flags & _OWNDESC:
+                description = memory.place(memory.cstring(description) + b"\0")
+            node.description = description
+            memory.put_u64(node.address + 88, description)
+
+    def _locate(self, root: int, numbers: Sequence[int]) -> Node | int:
+        """Return the parent that is meant, or an errno (sysctl_locate)."""
+        parent = self._at(root, self.root) if root else self.root
+        if parent is None:
+            # A pointer of an earlier day: what lies there now is no node of the tree.
+            self.kernel.memory.read(root, _NODE_SIZE)
+            return Errno.ENOENT
+        for number in numbers:
+            if parent.kind != NODE:
+                return Errno.ENOTDIR
             if number not in parent.children:
-                return Errno.ENOENT, None
+                return Errno.ENOENT
             parent = parent.children[number]
+        return parent
+
+    def _create(self, node: Node, parent: Node, number: int) -> tuple[int, Node | None]:
         if parent.kind != NODE:
             return Errno.ENOTDIR, None
-        if not re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]{0,30}", node.name):
+        if not re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]*", node.name):
             return Errno.EINVAL, None
+        if node.flags & _PERMANENT:  # without a log, after boot
+            return Errno.EPERM, None
         if not self._sizes_fit(node):
             return Errno.EINVAL, None
         for child in parent.children.values():
-            if child.name == node.name or child.number == numbers[-1]:
-                same = child.kind == node.kind and child.function == node.function
-                if same and child.name == node.name:
-                    return 0, child
+            if child.name == node.name or child.number == number:
+                same = child.name == node.name and child.function == node.function
+                if same and number in {child.number, _CTL_CREATE}:
+                    return 0, child  # of whatever kind it is
                 return Errno.EEXIST, None
-        number = numbers[-1]
         if number == _CTL_CREATE:
-            number = max([_CREATE_BASE - 1, *parent.children]) + 1
+            self._numbers += 1
+            number = max([self._numbers, *(each + 1 for each in parent.children)])
         elif number < 0:
             return Errno.EINVAL, None
-        node.number = number
-        node.parent = parent
+        node.number, node.parent = number, parent
+        if node.flags & _OWNDATA and node.kind != NODE:
+            node.owned = self.kernel.subject(Kmem).allocate(node.size, owner="sysctl")
+            if node.data:
+                self.kernel.memory.copy(node.owned, node.data, node.size)
+            node.data = node.owned
         self._add(node)
-        if log:
-            self._logs.setdefault(self._log_handle(log), []).append(node)
         return 0, node
 
     def _sizes_fit(self, node: Node) -> bool:
+        """Whether size and data are of the kind; sets the size where it follows from the kind."""
         if node.kind == NODE:
-            return not node.data
-        if not node.data and not node.function and not node.flags & _IMMEDIATE:
+            return not node.data and not node.size and not node.flags & _OWNDATA
+        if node.flags & _OWNDATA and node.flags & _IMMEDIATE:
             return False
         if node.kind in _SIZES:
             if node.size not in {0, _SIZES[node.kind]}:
                 return False
             node.size = _SIZES[node.kind]
-        elif node.kind == STRING and node.data and not node.size:
-            node.size = len(self.kernel.memory.cstring(node.data)) + 1
-        elif node.kind == STRUCT and not node.size and not node.function:
+        elif node.kind == STRING:
+            # With a function the size stays 0: what is written is then too long.
+            if not node.size and not node.function:
+                if not node.data:
+                    return False
+                node.size = len(self.kernel.memory.cstring(node.data)) + 1
+        elif node.kind != STRUCT:
             return False
-        return True
+        if node.kind == STRUCT and not node.size and (not node.function or node.flags & _OWNDATA):
+            return False
+        own = node.flags & _OWNDATA and node.size
+        return bool(node.function or node.data or own or node.flags & _IMMEDIATE)
 
     def _log_handle(self, log: int) -> int:
         memory = self.kernel.memory
@@ -312,7 +424,9 @@ class Sysctl(Subject):
                 "of sysctl_createv",
             )
         for node in reversed(self._logs.pop(handle)):
-            if not node.children:
+            # One that another log named, too, may be gone already.
+            there = node.parent is not None and node.parent.children.get(node.number) is node
+            if there and not node.children:
                 self._remove(node)
         self.kernel.memory.put_pointer(log, 0)
         self._unlock()
@@ -340,7 +454,8 @@ class Sysctl(Subject):
                 if node is None:
                     leaf = position == len(words) - 1
                     kind = NODE if not leaf else INT if isinstance(value, int) else STRING
-                    number = max([_CREATE_BASE - 1, *parent.children]) + 1
+                    self._numbers += 1
+                    number = self._numbers
                     node = Node(word, number, _READWRITE, kind, parent)
                     if leaf:
                         node.native = (
@@ -361,11 +476,18 @@ class Sysctl(Subject):
 
     # -- sysctl(3) ---------------------------------------------------------------------------
 
-    def call(self, path: str, *, old: int | None = 4096, new: bytes | None = None) -> Model:
+    def call(
+        self,
+        path: str,
+        *,
+        old: int | None = 4096,
+        new: bytes | None = None,
+        extra: Sequence[int] = (),
+    ) -> Model:
         """Make the system call in the running process; gives a Reply.
 
         ``old`` is the size of the buffer for the old value; None passes no buffer, but asks for
-        the length.
+        the length.  ``extra`` are numbers behind the node's own name.
         """
         processes = self.kernel.subject(Processes)
         memory = self.kernel.memory
@@ -375,14 +497,14 @@ class Sysctl(Subject):
         old_at = processes.buffer(b"\xa5" * old) if old else 0
         new_at = processes.buffer(new) if new is not None else 0
         new_size = len(new) if new is not None else 0
-        length_at = self._cells.pop() if self._cells else memory.place(bytes(16))
+        length_at = self._cells.pop() if self._cells else memory.place(bytes(8 + 4 * 2 * _MAX_NAME))
         memory.put_word(length_at, old or 0)
         yield from self._lock("__sysctl", write=new is not None)
         started = self.kernel.clock.now
         node = self.find(path)
         error = Errno.ENOENT if node is None else self._traverse(node)
         if not error and node is not None:
-            error = yield from self._dispatch(node, old_at, length_at, new_at, new_size)
+            error = yield from self._dispatch(node, extra, old_at, length_at, new_at, new_size)
         self._unlock()
         held = self.kernel.clock.now - started
         if held > _PATIENCE:
@@ -410,31 +532,38 @@ class Sysctl(Subject):
             above = above.parent
         return 0
 
-    def _dispatch(self, node: Node, old: int, length: int, new: int, new_size: int) -> Model:
+    def _dispatch(
+        self, node: Node, extra: Sequence[int], old: int, length: int, new: int, new_size: int
+    ) -> Model:
+        """Call the function of the node where the name, or what of it is known, ends."""
         if node.native is not None:
             if new and not (node.native_writable and self.kernel.subject(Kauth).is_root()):
                 return Errno.EPERM
             error = self._copy_native(node.native, old, length)
             return self._set_native(node, new, new_size) if new and not error else error
         kernel = self.kernel
-        if node.kind == NODE and not node.function:
-            return Errno.EISDIR
+        if not node.function and extra:
+            return Errno.ENOENT if node.kind == NODE else Errno.ENOTDIR
         if not node.function:
             return self._lookup(node.address, old, length, new, new_size, user=True)
         lwp = kernel.current
         own = kernel.dispatch.function_at(node.function)
         if own is not None and own.name == "sysctl_lookup":
+            if extra:
+                return Errno.EINVAL
             return self._lookup(node.address, old, length, new, new_size, user=True)
-        kauth = kernel.subject(Kauth)
-        asked = kauth.asked
+        asked = lwp.asked
+        whole = [*_numbers_of(node), *extra]
         name_at = length + 8
-        kernel.memory.put_u32(name_at, node.number)
+        for position, number in enumerate(whole):
+            kernel.memory.put_u32(name_at + 4 * position, number)
+        rest_at = name_at + 4 * (len(whole) - len(extra))
         result = yield Call(
             node.function,
-            (name_at + 4, 0, old, length, new, new_size, name_at, lwp.address, node.address),
+            (rest_at, len(extra), old, length, new, new_size, name_at, lwp.address, node.address),
         )
         error = result & 0xFFFFFFFF
-        if new and not error and kauth.asked == asked and not node.flags & _ANYWRITE:
+        if new_size and not error and lwp.asked == asked and not node.flags & _ANYWRITE:
             place = kernel.location(node.function)
             kernel.violation(
                 "sysctl-without-kauth",
@@ -477,18 +606,24 @@ class Sysctl(Subject):
         memory = self.kernel.memory
         kauth = self.kernel.subject(Kauth)
         flags = memory.u32(node)
+        if flags & _VERSION_MASK != _VERSION:
+            self.kernel.subject(Console).print(f"sysctl_lookup: rnode {node:#x} wrong version\n")
+            return Errno.EINVAL
+        if not new_size:
+            new = 0
         kind = flags & _TYPE_MASK
-        kauth.asked += 1
-        if user and flags & _PRIVATE and not kauth.is_root():
+        if kind == NODE:
+            return Errno.EINVAL
+        if user and flags & _PRIVATE and not kauth.allowed():
             return Errno.EPERM
-        if user and new and not flags & _ANYWRITE and not kauth.is_root():
+        if user and new and not flags & _ANYWRITE and not kauth.allowed():
             return Errno.EPERM
-        if new and flags & _READWRITE != _READWRITE:
+        if new and not flags & _READWRITE:
             return Errno.EPERM
         size = memory.u64(node + 64)
         data = node + 48 if flags & _IMMEDIATE else memory.u64(node + 48)
-        text = kind == STRING and data
-        have = min(len(memory.cstring(data, size)) + 1, size) if text else size
+        # strlen() looks for the end wherever it is.
+        have = len(memory.cstring(data)) + 1 if kind == STRING else size
         if length_at:
             room = memory.pointer(length_at)
             memory.put_word(length_at, have)
@@ -530,15 +665,15 @@ class Sysctl(Subject):
         return 0
 
     def _new_string(self, data: int, size: int, new: int, new_size: int, *, user: bool) -> int:
-        if not size or new_size > size:
+        """Take a string as it comes, with whatever is behind its end; zeros fill the rest."""
+        if new_size > size:
             return Errno.EINVAL
         error, value = self._in(new, new_size, user=user)
         if error:
             return error
-        text = value.split(b"\0", 1)[0]
-        if len(text) >= size:
+        if value[-1] and new_size == size:
             return Errno.EINVAL
-        self.kernel.memory.write(data, text + b"\0")
+        self.kernel.memory.write(data, value.ljust(size, b"\0"))
         return 0
 
     @kernel_function(
@@ -558,6 +693,13 @@ class Sysctl(Subject):
         lwp: int,
         node: int,
     ) -> int:
+        lwp_now = self.kernel.current
+        if lwp_now is not self._writer and lwp_now not in self._readers:
+            self.kernel.violation(
+                "sysctl-unlocked",
+                f"sysctl_lookup by {self.kernel.where()} outside of a handler: the tree's lock is "
+                "not held",
+            )
         if length:
             return Errno.EINVAL
         return self._lookup(node, old, old_length, new, new_size, user=lwp != 0)
@@ -577,3 +719,9 @@ class Sysctl(Subject):
             return self.kernel.subject(Processes).copyout(source, target, size)
         self.kernel.memory.write(target, self.kernel.memory.read(source, size))
         return 0
+
+
+def _numbers_of(node: Node) -> list[int]:
+    """Return the numbers of a node's whole name."""
+    above = node.parent
+    return [*(_numbers_of(above) if above is not None and above.name else ()), node.number]

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtsim.cpu import CpuFault
+from vmtsim.kernel.api import Block, Call
+from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.process import Processes
+from vmtsim.kernel.sysctl import Reply, Sysctl
+
+from .guestcode import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from vmtsim.kernel.api import Model
 
     from .guestcode import Code
 
 SOURCE = """
     #include <sys/param.h>
+    #include <sys/kmem.h>
     #include <sys/sysctl.h>
+    #include <sys/systm.h>
 
     static struct sysctllog *made;
     static const struct sysctlnode *top, *found;
-    static int value;
+    int value, seen, seen_rest, seen_first;
+    static char whole[16], after[8];
     static char text[] = "text";
 
     int
@@ -115,6 +128,175 @@ SOURCE = """
                 NULL, 0, &value, 0, CTL_EOL);
     }
 
+    static int
+    anything(SYSCTLFN_ARGS)
+    {
+            seen = (int)namelen;
+            seen_rest = namelen > 0 ? name[0] : -1;
+            seen_first = oname[0];
+            return 0;
+    }
+
+    int
+    other_function(void)
+    {
+            return sysctl_createv(&made, 0, &top, NULL, 0, CTLTYPE_INT, "good", NULL,
+                anything, 0, NULL, 0, 7, CTL_EOL);
+    }
+
+    int
+    long_name(void)
+    {
+            return sysctl_createv(&made, 0, &top, NULL, 0, CTLTYPE_INT,
+                "a_name_of_thirty_three_characters", NULL, NULL, 0, &value, 0, CTL_CREATE, CTL_EOL);
+    }
+
+    int
+    creation_flags(void)
+    {
+            return sysctl_createv(&made, 1, &top, NULL, 0, CTLTYPE_INT, "flags", NULL,
+                NULL, 0, &value, 0, CTL_CREATE, CTL_EOL);
+    }
+
+    int
+    null_parent(void)
+    {
+            const struct sysctlnode *none = NULL;
+
+            found = top;
+            value = sysctl_createv(&made, 0, &none, &found, 0, CTLTYPE_INT, "x", NULL,
+                NULL, 0, &value, 0, CTL_CREATE, CTL_EOL);
+            return found == top ? value : -1;
+    }
+
+    int
+    node_with_size(void)
+    {
+            found = top;
+            value = sysctl_createv(&made, 0, &top, &found, 0, CTLTYPE_NODE, "sized", NULL,
+                NULL, 0, NULL, 4, CTL_CREATE, CTL_EOL);
+            return found == NULL ? value : -1;
+    }
+
+    int
+    unknown_kind(void)
+    {
+            return (sysctl_createv)(&made, 0, &top, NULL, 0, 9, "kind", NULL,
+                NULL, 0, &value, 4, CTL_CREATE, CTL_EOL);
+    }
+
+    int
+    permanent(void)
+    {
+            return sysctl_createv(NULL, 0, &top, NULL, CTLFLAG_PERMANENT, CTLTYPE_INT, "stays",
+                NULL, NULL, 0, &value, 0, CTL_CREATE, CTL_EOL);
+    }
+
+    int
+    permanent_with_log(void)
+    {
+            return sysctl_createv(&made, 0, &top, NULL, CTLFLAG_PERMANENT, CTLTYPE_INT, "goes",
+                NULL, NULL, 0, &value, 0, CTL_CREATE, CTL_EOL);
+    }
+
+    /* The first child, while seven and then eight others come. */
+    int
+    first_child(int others)
+    {
+            static const char *const names[] = {
+                    "a", "b", "c", "d", "e", "f", "g", "h", "i"
+            };
+            const struct sysctlnode *first, *parent;
+            int i;
+
+            (void)sysctl_createv(&made, 0, NULL, &parent, 0, CTLTYPE_NODE, "many", NULL,
+                NULL, 0, NULL, 0, CTL_HW, CTL_CREATE, CTL_EOL);
+            (void)sysctl_createv(&made, 0, &parent, &first, 0, CTLTYPE_NODE, "first", NULL,
+                NULL, 0, NULL, 0, 500, CTL_EOL);
+            for (i = 0; i < others; i++)
+                    (void)sysctl_createv(&made, 0, &parent, NULL, 0, CTLTYPE_INT, names[i], NULL,
+                        NULL, 0, &value, 0, CTL_CREATE, CTL_EOL);
+            return first->sysctl_num;                        /* where it was */
+    }
+
+    /* A node before it moves it: what is found there is the other. */
+    int
+    moved_child(void)
+    {
+            const struct sysctlnode *first, *parent;
+
+            (void)sysctl_createv(&made, 0, NULL, &parent, 0, CTLTYPE_NODE, "few", NULL,
+                NULL, 0, NULL, 0, CTL_HW, CTL_CREATE, CTL_EOL);
+            (void)sysctl_createv(&made, 0, &parent, &first, 0, CTLTYPE_NODE, "first", NULL,
+                NULL, 0, NULL, 0, 500, CTL_EOL);
+            (void)sysctl_createv(&made, 0, &parent, NULL, 0, CTLTYPE_NODE, "before", NULL,
+                NULL, 0, NULL, 0, 400, CTL_EOL);
+            return first->sysctl_num;
+    }
+
+    int
+    with_handler(void)
+    {
+            return sysctl_createv(&made, 0, &top, NULL, CTLFLAG_READWRITE, CTLTYPE_NODE, "any",
+                NULL, anything, 0, NULL, 0, CTL_CREATE, CTL_EOL);
+    }
+
+    static int
+    without_version(SYSCTLFN_ARGS)
+    {
+            struct sysctlnode node;
+
+            memset(&node, 0, sizeof(node));
+            node.sysctl_flags = CTLTYPE_INT;
+            node.sysctl_data = &value;
+            node.sysctl_size = sizeof(value);
+            return sysctl_lookup(SYSCTLFN_CALL(&node));
+    }
+
+    int
+    with_versions(void)
+    {
+            return sysctl_createv(&made, 0, &top, NULL, CTLFLAG_READWRITE, CTLTYPE_INT, "bare",
+                NULL, without_version, 0, NULL, 0, CTL_CREATE, CTL_EOL);
+    }
+
+    int
+    lookup_outside(void)
+    {
+            size_t size = 0;
+
+            return sysctl_lookup(NULL, 0, NULL, &size, NULL, 0, NULL, NULL, top); /* no handler */
+    }
+
+    /* An array without an end, and words that are gone. */
+    int
+    strings(void)
+    {
+            static char endless[8] = { 'e', 'n', 'd', 'l', 'e', 's', 's', '!' };
+            char *words = kmem_alloc(16, KM_SLEEP);
+            char *mine = kmem_alloc(16, KM_SLEEP);
+            int error;
+
+            memcpy(after, "more", 5);
+            strlcpy(words, "described", 16);
+            strlcpy(mine, "mine", 16);
+            error = sysctl_createv(&made, 0, &top, NULL, CTLFLAG_READWRITE, CTLTYPE_STRING,
+                "endless", words, NULL, 0, whole, 8, CTL_CREATE, CTL_EOL);
+            memcpy(whole, endless, 8);
+            memcpy(whole + 8, "...", 4);
+            if (error == 0)
+                    error = sysctl_createv(&made, 0, &top, NULL,
+                        CTLFLAG_READWRITE | CTLFLAG_OWNDATA, CTLTYPE_STRING, "owned", NULL,
+                        NULL, 0, mine, 16, CTL_CREATE, CTL_EOL);
+            if (error == 0)
+                    error = sysctl_createv(&made, 0, &top, NULL, CTLFLAG_READWRITE,
+                        CTLTYPE_STRING, "sizeless", NULL, anything, 0, whole, 0, CTL_CREATE,
+                        CTL_EOL);
+            kmem_free(words, 16);
+            kmem_free(mine, 16);
+            return error;
+    }
+
     int
     take_down(void)
     {
@@ -149,7 +331,15 @@ def code(load: Callable[..., Code]) -> Code:
         ("node_again", 0),
         ("string_without_size", 0),
         ("same_number", errno.EEXIST),
-        ("same_name", errno.EEXIST),
+        ("same_name", 0),  # its kind is not looked at
+        ("other_function", errno.EEXIST),
+        ("long_name", 63),
+        ("creation_flags", errno.EINVAL),
+        ("null_parent", errno.EINVAL),
+        ("node_with_size", errno.EINVAL),
+        ("unknown_kind", errno.EINVAL),
+        ("permanent", errno.EPERM),
+        ("permanent_with_log", 0),
         ("bad_name", errno.EINVAL),
         ("no_data", errno.EINVAL),
         ("wrong_size", errno.EINVAL),
@@ -169,3 +359,160 @@ def test_a_node_is_made_or_refused_with_the_kernels_error(
 
 def test_a_log_that_nobody_made_cannot_be_torn_down(code: Code) -> None:
     assert ": sysctl_teardown by take_down_nothing" in code.panic("take_down_nothing")
+
+
+def call(code: Code, name: str, **how: Any) -> Reply:
+    uid = how.pop("uid", 0)
+    lwp = code.kernel.subject(Processes).spawn(
+        "sysctl", code.kernel.subject(Sysctl).call(name, **how), uid=uid
+    )
+    code.finish(lwp)
+    assert isinstance(lwp.result, Reply)
+    return lwp.result
+
+
+def said(code: Code) -> str:
+    return code.kernel.subject(Console).lines[-1].text
+
+
+def test_what_cannot_be_made_is_said_on_the_console(code: Code) -> None:
+    code.call("null_parent")
+    assert said(code) == "sysctl_createv: rnode NULL"
+    code.call("wrong_size")
+    assert said(code) == "sysctl_createv: sysctl_create(wide) returned 22"
+    code.call("no_such_parent")
+    assert said(code) == "sysctl_createv: sysctl_locate(lost) returned 2"
+
+
+def test_a_node_that_was_found_is_in_the_callers_log_too(code: Code) -> None:
+    """Whose teardown comes first removes it, if it is empty."""
+    tree = code.kernel.subject(Sysctl)
+    assert code.call("same_name") == 0
+    code.call("take_down")
+    assert tree.find("hw.tried") is None
+
+
+def test_children_lie_in_an_array_that_moves(code: Code) -> None:
+    assert code.call("first_child", 7) == 500
+    assert code.call("moved_child") == 400
+    code.call("take_down")
+    text = code.panic("first_child", 8)
+    assert text.startswith("use-after-free: page fault: read of 4 bytes")
+    assert "the freed sysctl nodes of hw.many, which was removed" in text
+    assert f"tried.c:{line_of(SOURCE, '/* where it was */')}" in text
+
+
+def test_a_value_of_no_bytes_is_a_read(code: Code) -> None:
+    assert call(code, "hw.tried.good", new=b"", uid=1000).error == 0
+    assert call(code, "hw.tried.good", new=bytes(4), uid=1000).error == errno.EPERM
+
+
+def test_a_longer_name_ends_in_the_handler(code: Code) -> None:
+    assert code.call("with_handler") == 0
+    assert call(code, "hw.tried.any", extra=(77, 3)).error == 0
+    assert [code.number(name) for name in ("seen", "seen_rest", "seen_first")] == [2, 77, 6]
+    assert call(code, "hw.tried.any").error == 0
+    assert [code.number(name) for name in ("seen", "seen_rest")] == [0, -1]
+    assert call(code, "hw.tried.good", extra=(1,)).error == errno.ENOTDIR
+    assert call(code, "hw.tried", extra=(1,)).error == errno.ENOENT
+    assert call(code, "hw.tried").error == errno.EINVAL
+
+
+def test_a_node_by_hand_needs_the_version(code: Code) -> None:
+    assert code.call("with_versions") == 0
+    assert call(code, "hw.tried.bare").error == errno.EINVAL
+    assert said(code).startswith("sysctl_lookup: rnode 0x")
+    assert said(code).endswith(" wrong version")
+
+
+def test_only_handlers_look_nodes_up(code: Code) -> None:
+    text = code.panic("lookup_outside")
+    assert text.startswith("sysctl-unlocked: sysctl_lookup by lookup_outside")
+    assert f"tried.c:{line_of(SOURCE, '/* no handler */')}" in text
+
+
+def test_strings_are_read_to_their_end_and_written_to_their_size(code: Code) -> None:
+    assert code.call("strings") == 0
+    assert call(code, "hw.tried.endless").text == "endless!..."
+    assert call(code, "hw.tried.endless", new=b"a\0b").error == 0
+    at = code.address("whole")
+    assert code.kernel.memory.read(at, 8) == b"a\0b\0\0\0\0\0"
+    assert call(code, "hw.tried.endless", new=b"12345678").error == errno.EINVAL
+    assert call(code, "hw.tried.owned").text == "mine"
+    tree = code.kernel.subject(Sysctl)
+    sizeless, endless = tree.find("hw.tried.sizeless"), tree.find("hw.tried.endless")
+    assert sizeless is not None
+    assert endless is not None
+    assert sizeless.size == 0
+    with pytest.raises(CpuFault):
+        tree.describe(endless)
+    code.call("take_down")
+    assert code.unload() == []
+
+
+def test_a_reader_stands_behind_a_writer_that_waits(code: Code) -> None:
+    kernel, tree = code.kernel, code.kernel.subject(Sysctl)
+
+    def hold(seconds: int, *, write: bool) -> Model:
+        yield from tree._lock("test", write=write)
+        yield Block(deadline=kernel.clock.now + seconds * SECOND, what="test")
+        tree._unlock()
+
+    first = kernel.spawn("reader", "user", hold(2, write=False))
+    kernel.run_for(SECOND // 2)
+    writer = kernel.spawn("writer", "user", hold(1, write=True))
+    kernel.run_for(SECOND // 2)
+    second = kernel.spawn("second reader", "user", hold(1, write=False))
+    kernel.run_for(SECOND // 2)
+    assert (writer.what, second.what) == ("sysctl", "sysctl")
+    code.finish(first, writer, second)
+
+
+CREDENTIALS = """
+    #include <sys/param.h>
+    #include <sys/kauth.h>
+    #include <sys/proc.h>
+
+    int
+    ask_mine(void)
+    {
+
+            return kauth_authorize_system(kauth_cred_get(), KAUTH_SYSTEM_SYSCTL,
+                KAUTH_REQ_SYSTEM_SYSCTL_MODIFY, NULL, NULL, NULL);
+    }
+
+    int
+    ask_kernel(void)
+    {
+
+            return kauth_authorize_system((kauth_cred_t)-1, KAUTH_SYSTEM_SYSCTL,
+                KAUTH_REQ_SYSTEM_SYSCTL_MODIFY, NULL, NULL, NULL);
+    }
+
+    int
+    ask_nobody(void)
+    {
+
+            return 1 + kauth_authorize_system(NULL, KAUTH_SYSTEM_SYSCTL,    /* whose? */
+                KAUTH_REQ_SYSTEM_SYSCTL_MODIFY, NULL, NULL, NULL);
+    }
+"""
+
+
+def test_rights_are_those_of_the_credentials(load: Callable[..., Code]) -> None:
+    code = load(CREDENTIALS)
+
+    def ask(name: str, uid: int) -> int:
+        def main() -> Model:
+            return (yield Call(code.address(name), ()))
+
+        lwp = code.kernel.subject(Processes).spawn("user", main(), uid=uid)
+        code.finish(lwp)
+        return int(lwp.result) & 0xFFFFFFFF
+
+    assert ask("ask_mine", 1000) == errno.EPERM
+    assert ask("ask_mine", 0) == 0
+    assert ask("ask_kernel", 1000) == 0
+    text = code.panic("ask_nobody")
+    assert text.startswith("kauth-credentials: kauth_authorize_system by ask_nobody")
+    assert f"tried.c:{line_of(CREDENTIALS, '/* whose? */')}" in text
