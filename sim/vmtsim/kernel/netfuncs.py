@@ -45,6 +45,9 @@ class NetworkFunctions(Subject):
 
     @kernel_function("struct ifnet *if_get(const char *name, struct psref *psref)")
     def if_get(self, name: str | None, psref: int) -> int:
+        """Look a name up; one of digits is an index."""
+        if name and name.isdigit():
+            return self.if_get_byindex(int(name), psref)
         found = (i for i in self.kernel.subject(Network).interfaces if i.name == name)
         return self._take("if_get", next(found, None), psref)
 
@@ -60,7 +63,13 @@ class NetworkFunctions(Subject):
 
     @kernel_function("void if_acquire(struct ifnet *ifp, struct psref *psref)")
     def if_acquire(self, interface: int, psref: int) -> None:
-        network = self.kernel.subject(Network)
+        network, memory = self.kernel.subject(Network), self.kernel.memory
+        if not memory.u16(interface + network.layout.index):
+            self.kernel.panic(
+                "ifnet-not-attached",
+                f"if_acquire by {self.kernel.where()}: {self.kernel.describe(interface)} has no "
+                "index",
+            )
         self.kernel.subject(PassiveReferences).acquire(
             "if_acquire", psref, interface + network.layout.psref, network.ifnet_class
         )
@@ -116,20 +125,35 @@ class NetworkFunctions(Subject):
 
     @kernel_function("int in6_print(char *buf, size_t len, const struct in6_addr *ia6)")
     def in6_print(self, buffer: int, size: int, address: int) -> int:
-        return self._store(buffer, size, print6(self.kernel.memory.read(address, 16)))
+        content = self.kernel.memory.read(address, 16)
+        # Of a single last zero group it looks at what is behind the address.
+        alone = content[14:] == bytes(2) and content[12:14] != bytes(2)
+        behind = self.kernel.memory.read(address + 16, 2) if alone else b"\1\1"
+        return self._store(buffer, size, print6(content, behind))
 
     @kernel_function("void in_len2mask(struct in_addr *mask, u_int len)")
     def in_len2mask(self, mask: int, length: int) -> None:
-        ones = 0xFFFFFFFF << (32 - min(length, 32)) & 0xFFFFFFFF
-        self.kernel.memory.write(mask, ones.to_bytes(4, "big"))
+        """Write len/8 bytes of ones, and the rest of one: more than 32 bits go behind the mask."""
+        whole, rest = divmod(length, 8)
+        content = b"\xff" * whole + (bytes([0xFF00 >> rest & 0xFF]) if rest else b"")
+        self.kernel.memory.write(mask, content.ljust(4, b"\0"))
 
     @kernel_function("int in6_mask2len(struct in6_addr *mask, u_char *lim0)")
     def in6_mask2len(self, mask: int, limit: int) -> int:
-        """-1 for a mask with a one behind a zero; ``limit`` ends the mask early."""
+        """-1 for a mask with a one behind a zero; ``limit`` ends the mask early.
+
+        Where the byte behind the full ones begins with a zero, its other bits are not looked at.
+        """
         size = min(max(limit - mask, 0), 16) if limit else 16
-        bits = int.from_bytes(self.kernel.memory.read(mask, size), "big")
-        ones = bits.bit_count()
-        return ones if bits == ((1 << ones) - 1) << (8 * size - ones) else -1
+        content = self.kernel.memory.read(mask, size)
+        whole = len(content) - len(content.lstrip(b"\xff"))
+        if whole == size:
+            return 8 * whole
+        first = content[whole]
+        ones = next(bit for bit in range(9) if bit == 8 or not first & (0x80 >> bit))
+        if (ones and first & (0xFF >> ones)) or any(content[whole + 1 :]):
+            return -1
+        return 8 * whole + ones
 
     @kernel_function("void in6_prefixlen2mask(struct in6_addr *maskp, int len)")
     def in6_prefixlen2mask(self, mask: int, length: int) -> None:
@@ -144,4 +168,4 @@ class NetworkFunctions(Subject):
         if not is_link_local(content) and not multicast:
             return 0
         self.kernel.memory.write(address + 2, bytes(2))
-        return int.from_bytes(content[2:4], "little")
+        return int(content[2:4] != bytes(2))

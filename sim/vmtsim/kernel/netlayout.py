@@ -92,16 +92,18 @@ def mask_sockaddr(mask: bytes) -> bytes:
 
 
 def link_sockaddr(index: int, if_type: int, name: bytes, mac: bytes) -> bytes:
-    """Return struct sockaddr_dl: name and link-level address stand in sdl_data."""
-    header = bytes([32, AF_LINK]) + index.to_bytes(2, "little")
-    return (header + bytes([if_type, len(name), len(mac), 0]) + name + mac).ljust(32, b"\0")
+    """Return struct sockaddr_dl: name and link-level address stand in sdl_data.
+
+    It is as long as they need (sockaddr_dl_measure() of NetBSD sys/net/link_proto.c).
+    """
+    size = 8 + len(name) + len(mac)
+    header = bytes([size, AF_LINK]) + index.to_bytes(2, "little")
+    return header + bytes([if_type, len(name), len(mac), 0]) + name + mac
 
 
 def link_mask(name_length: int) -> bytes:
     """Return the mask of a link-level address: ones under the name (if_dl_create() of if.c)."""
-    return (bytes([32, AF_LINK, 0, 0, 0, name_length, 0, 0]) + b"\xff" * name_length).ljust(
-        32, b"\0"
-    )
+    return bytes([8 + name_length, AF_LINK, 0, 0, 0, 0, 0, 0]) + b"\xff" * name_length
 
 
 def is_link_local(address: bytes) -> bool:
@@ -121,15 +123,18 @@ def print4(address: bytes) -> str:
     return ".".join(str(byte) for byte in address)
 
 
-def print6(address: bytes) -> str:
+def print6(address: bytes, behind: bytes = b"\1\1") -> str:
     """Format an IPv6 address as in6_print() of NetBSD sys/netinet6/in6_print.c does.
 
-    It shortens the first run of two or more zero groups, not the longest.
+    It shortens the first run of two or more zero groups, not the longest.  A last group that
+    alone is zero counts as a run where the two bytes ``behind`` the address are zero.
     """
     if ipaddress.IPv6Address(address).ipv4_mapped is not None:
         return f"::ffff:{print4(address[12:])}"
     groups = [f"{int.from_bytes(address[i : i + 2], 'big'):x}" for i in range(0, 16, 2)]
     start = next((i for i in range(7) if groups[i] == groups[i + 1] == "0"), None)
+    if start is None and groups[7] == "0" and not any(behind):
+        return ":".join(groups[:7]) + ":"
     if start is None:
         return ":".join(groups)
     end = start

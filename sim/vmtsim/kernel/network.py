@@ -98,7 +98,7 @@ class Network(Subject):
         self.interfaces: list[Interface] = []
         self.ifnet_class = 0
         self.ifaddr_class = 0
-        self._next_index = 1
+        self._latest_index = 1
         self._retired: dict[int, int] = {}  # address -> its psref target
         self._objects: dict[int, KernelObject] = {}
 
@@ -147,7 +147,7 @@ class Network(Subject):
             raise ValueError(f"interface name {name!r} must have 1 to 15 characters")
         if any(interface.name == name for interface in self.interfaces):
             raise ValueError(f"there is an interface {name!r} already")
-        index, self._next_index = self._next_index, self._next_index + 1
+        index = self._free_index()
         if name.startswith("tap") and not mac:
             mac = f"f2:0b:a4:00:00:{index & 0xFF:02x}"  # sys/net/if_tap.c, tap_attach
         elif kind == "ethernet" and not mac:
@@ -167,14 +167,45 @@ class Network(Subject):
         self.kernel.subject(PassiveReferences).init_target(at + layout.psref, self.ifnet_class)
         interface = Interface(name, index, kind, raw, at)
         self.interfaces.append(interface)
-        link = link_sockaddr(index, if_type, name.encode("latin-1"), raw)
-        base = self.ifaddr.size
-        parts = ((base, link), (0, b""), (base + len(link), link_mask(len(name))))
-        self._attach(interface, "", base + 2 * len(link), parts)
-        memory.put_pointer(at + layout.dl, interface.addresses[0].at)
-        memory.put_pointer(at + layout.sadl, interface.addresses[0].sockaddr)
+        self._attach_link(interface)
         self._link()
         return interface
+
+    def _free_index(self) -> int:
+        """Return the next index: the latest again, if its interface is gone (if_getindex)."""
+        taken = {interface.index for interface in self.interfaces}
+        while self._latest_index in taken:
+            self._latest_index += 1
+        return self._latest_index
+
+    def _attach_link(self, interface: Interface) -> None:
+        """Make the link-level address, the last of the list, and point to it (if_alloc_sadl)."""
+        memory, layout, at = self.kernel.memory, self.layout, interface.at
+        link = link_sockaddr(
+            interface.index,
+            memory.u8(at + layout.type),
+            interface.name.encode("latin-1"),
+            interface.mac,
+        )
+        base, word = self.ifaddr.size, memory.pointer_size
+        room = -(-len(link) // word) * word
+        parts = ((base, link), (0, b""), (base + room, link_mask(len(interface.name))))
+        self._attach(interface, "", base + 2 * room, parts)
+        memory.put_pointer(at + layout.dl, interface.addresses[-1].at)
+        memory.put_pointer(at + layout.sadl, interface.addresses[-1].sockaddr)
+
+    def set_mac(self, name: str, mac: str) -> None:
+        """Give an interface another MAC: a new link-level address, and the old one is freed.
+
+        SIOCALIFADDR and SIOCDLIFADDR in sys/net/link_proto.c; lagg(4), vlan(4), carp(4) too.
+        """
+        interface = self.find(name)
+        old = next(address for address in interface.addresses if not address.text)
+        interface.mac = bytes.fromhex(mac.replace(":", ""))
+        self._attach_link(interface)
+        interface.addresses.remove(old)
+        self._link()
+        self._remove_address(old)
 
     def remove(self, name: str) -> None:
         """Detach an interface: its addresses go first, while it is still in the list."""
@@ -210,11 +241,16 @@ class Network(Subject):
         interface = self.find(name)
         parsed = ipaddress.ip_interface(text)
         raw = embed_scope(parsed.ip.packed, interface.index)
-        other = b""
         if destination:
-            other = embed_scope(ipaddress.ip_address(destination).packed, interface.index)
+            other = sockaddr(embed_scope(ipaddress.ip_address(destination).packed, interface.index))
         elif parsed.version == 4 and interface.kind == "ethernet":
-            other = parsed.network.broadcast_address.packed
+            other = sockaddr(parsed.network.broadcast_address.packed)
+        elif parsed.version == 4 and interface.kind == "loopback":
+            other = sockaddr(raw)
+        elif parsed.version == 4 or interface.kind in {"loopback", "tunnel"}:
+            other = bytes(len(sockaddr(raw)))  # ifa_dstaddr is set, nothing is in it
+        else:
+            other = b""
         layout = self.ifaddr
         first, size = (
             (layout.in_addr, layout.in_size)
@@ -223,7 +259,7 @@ class Network(Subject):
         )
         parts = (
             sockaddr(raw),
-            sockaddr(other) if other else b"",
+            other,
             mask_sockaddr(parsed.netmask.packed),
         )
         # The members are as large as the address; in_ifaddr has no ia_net between them.

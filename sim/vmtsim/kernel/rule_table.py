@@ -378,6 +378,10 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("psref-class-left", _NOBODY, "a module destroys its classes before it goes",
          "call psref_class_destroy"),
     ),
+    "sys/net/if.c (if_acquire)": (
+        ("ifnet-not-attached", _DIAGNOSTIC, "an interface is referred to while it is attached",
+         "take it from the list, or with if_get()"),
+    ),
     "sys/kern/kern_synch.c (kpreempt), sys/kern/subr_spldebug.c": (
         ("preemption-left", _DIAGNOSTIC,
          "preemption is enabled again when a callback, a thread or a system call ends",

@@ -153,7 +153,7 @@ class Administrator:
         return self._locked(lambda: self.set_addresses(given))
 
     def ifconfig(self, given: Ifconfig) -> Model:
-        """Ifconfig INTERFACE create, destroy, up, down, alias ADDRESS or delete ADDRESS.
+        """Ifconfig INTERFACE create, destroy, up, down, alias ADDRESS, delete ADDRESS or link MAC.
 
         ``reading: [CALLS, INSTRUCTIONS]`` does it on another processor, so many calls of the kernel
         and instructions after a thread of the module has begun to read the lists; where none does
@@ -176,6 +176,8 @@ class Administrator:
             network.add(interface)
         if given.delete:
             network.remove_address(interface, given.delete)
+        if given.link:
+            network.set_mac(interface, given.link)
         if given.alias:
             network.add_address(interface, given.alias, flags=given.flags)
         if given.do in {"up", "down"}:

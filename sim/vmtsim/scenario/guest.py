@@ -7,6 +7,7 @@ accept/guest.sh that do the same on the console of a real guest (``typed``).
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -43,6 +44,18 @@ class _InterfaceAddress:
         return True
 
 
+class _Mac:
+    """Text that is a MAC address of six bytes."""
+
+    said = "that is a MAC address, as 00:0c:29:3e:5a:02"
+
+    @staticmethod
+    def fits(value: object) -> bool:
+        """Return whether it is one."""
+        return re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", str(value)) is not None
+
+
+Mac = Annotated[str, _Mac()]
 Address = Annotated[str, _InterfaceAddress()]
 Addresses = tuple[Address, ...] | Address | None
 Cards = Mapping[str, Addresses] | Addresses
@@ -96,6 +109,7 @@ class Ifconfig(Record):
     do: Literal["create", "destroy", "up", "down"] | None = None
     alias: Address | None = None
     delete: Address | None = None
+    link: Mac | None = None
     flags: int = 0
     reading: Annotated[tuple[int, ...], Length(2, 2, "elements")] | None = None
 

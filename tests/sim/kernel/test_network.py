@@ -109,7 +109,7 @@ LISTING = """
 DEFAULT = (
     "wm0 1 8843 6 00:0c:29:3e:5a:01 link fe80:1::20c:29ff:fe3e:5a01/64+0 "
     "192.0.2.10/24[7]+0>192.0.2.255 2001:db8::10/64+0|"
-    "lo0 2 8049 24 link ::1/128+0 fe80:2::1/64+0 127.0.0.1/8[5]+0|"
+    "lo0 2 8049 24 link ::1/128+0 fe80:2::1/64+0 127.0.0.1/8[5]+0>127.0.0.1|"
 )
 
 
@@ -456,6 +456,49 @@ MASKS = """
             return in6_mask2len(&mask6, NULL);
     }
 
+    struct { struct in_addr mask; unsigned char behind[4]; } wide = { .behind = { 9, 9, 9, 9 } };
+
+    int
+    too_wide(void)
+    {
+
+            in_len2mask(&wide.mask, 36);
+            return wide.behind[0] << 8 | wide.behind[1];
+    }
+
+    int
+    half_a_byte(int byte)
+    {
+
+            in6_prefixlen2mask(&mask6, 64);
+            mask6.s6_addr[8] = byte;
+            return in6_mask2len(&mask6, NULL);
+    }
+
+    struct { struct in6_addr address; unsigned short behind; char text[64]; } last;
+
+    int
+    print_last(int behind)
+    {
+            int i;
+
+            for (i = 0; i < 14; i++)
+                    last.address.s6_addr[i] = i % 2;
+            last.behind = behind;
+            return in6_print(last.text, sizeof(last.text), &last.address);
+    }
+
+    int
+    clear(int zone)
+    {
+            struct in6_addr address = { { { 0 } } };
+
+            address.s6_addr[0] = 0xfe;
+            address.s6_addr[1] = 0x80;
+            address.s6_addr[3] = zone;
+            return in6_clearscope(&address);
+    }
+
     int
     holes(void)
     {
@@ -481,5 +524,108 @@ def test_masks_and_text_that_does_not_fit(load: Callable[..., Code]) -> None:
     assert code.call("len2mask", 0) == 0
     assert [code.call("there_and_back", n) for n in (0, 1, 64, 127, 128)] == [0, 1, 64, 127, 128]
     assert code.call("holes") == -1
+    assert code.call("too_wide") == 0xF009  # four bits of the byte behind the mask
+    # A byte that begins with a zero is not looked at further; one with a hole is no mask.
+    assert [code.call("half_a_byte", byte) for byte in (0x7F, 1, 0xF0, 0xF1)] == [64, 64, 68, -1]
+    assert code.call("print_last", 1) == len("1:1:1:1:1:1:1:0")
+    assert code.call("print_last", 0) == len("1:1:1:1:1:1:1:")
+    assert [code.call("clear", zone) for zone in (2, 0)] == [1, 0]
     assert code.call("cut") == len("127.0.0.1")
     assert code.text("text") == "127.0.0"
+
+
+SADL = """
+    #include <sys/param.h>
+    #include <sys/psref.h>
+    #include <sys/pslist.h>
+    #include <sys/systm.h>
+    #include <net/if.h>
+    #include <net/if_dl.h>
+
+    const struct sockaddr_dl *kept;
+    struct ifnet *ifp, *nothing;
+    struct psref ref;
+    static char zeros[2048];
+
+    int
+    keep(void)
+    {
+
+            ifp = if_byindex(1);
+            kept = ifp->if_sadl;
+            return kept->sdl_len << 16 | kept->sdl_nlen << 8 | kept->sdl_alen;
+    }
+
+    int
+    look(void)
+    {
+
+            return kept->sdl_data[8];               /* kept too long */
+    }
+
+    int
+    last_byte(void)
+    {
+
+            return ((const unsigned char *)CLLADDR(if_byindex(1)->if_sadl))[5];
+    }
+
+    int
+    by_digits(void)
+    {
+            struct ifnet *found = if_get("2", &ref);
+            int index = found->if_index;
+
+            if_put(found, &ref);
+            return index;
+    }
+
+    int
+    acquire_nothing(void)
+    {
+
+            if_acquire((struct ifnet *)zeros, &ref);        /* never attached */
+            return 0;
+    }
+"""
+
+
+def test_a_mac_that_changes_moves_the_link_level_address(load: Callable[..., Code]) -> None:
+    code = load(SADL)
+    network = code.kernel.subject(Network)
+    assert code.call("keep") == (8 + 3 + 6) << 16 | 3 << 8 | 6
+    network.set_mac("wm0", "00:0c:29:00:00:77")
+    assert code.call("last_byte") == 0x77
+    assert [address.text for address in network.find("wm0").addresses][-1] == ""
+    text = code.panic("look")
+    assert text.startswith("use-after-free: page fault: read of 1 byte")
+    assert "the freed struct ifaddr of the link level of wm0" in text
+    assert f"tried.c:{line_of(SADL, '/* kept too long */')}" in text
+
+
+def test_a_name_of_digits_is_an_index_and_an_index_comes_again(load: Callable[..., Code]) -> None:
+    code = load(SADL)
+    network = code.kernel.subject(Network)
+    assert code.call("by_digits", bound=True) == 2
+    assert network.add("wm1").index == 3
+    network.remove("wm1")
+    assert network.add("wm2").index == 3
+
+
+def test_an_interface_without_an_index_is_not_referred_to(load: Callable[..., Code]) -> None:
+    text = load(SADL).panic("acquire_nothing", bound=True)
+    assert text.startswith("ifnet-not-attached: if_acquire by acquire_nothing")
+    assert f"tried.c:{line_of(SADL, '/* never attached */')}" in text
+
+
+def test_the_other_end_of_an_address_is_always_there_for_ipv4(load: Callable[..., Code]) -> None:
+    code = load(SADL)
+    network, memory = code.kernel.subject(Network), code.kernel.memory
+    network.add("tun0", kind="tunnel")
+    network.add_address("tun0", "10.0.0.1/24")
+    network.add_address("tun0", "2001:db8:9::1/64")
+    for name in ("tun0", "lo0"):
+        for address in network.find(name).addresses[1:]:
+            assert memory.pointer(address.at + memory.pointer_size), address.text
+    ethernet = {each.text: each for each in network.find("wm0").addresses}
+    assert not memory.pointer(ethernet["2001:db8::10/64"].at + memory.pointer_size)
