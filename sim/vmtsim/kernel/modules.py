@@ -23,6 +23,7 @@ from vmtgen.kobj.admission import (
 from vmtgen.kobj.known import nearest_modules
 
 from vmtsim.kernel.api import Block, Call, Subject
+from vmtsim.kernel.cachedtimes import CachedTimes
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.evcnt import EventCounters
@@ -165,6 +166,7 @@ class Modules(Subject):
         loaded = Loaded(module, linked, info)
         loaded.map(self.kernel.memory)
         self.kernel.subject(Instructions).install(loaded)
+        self.kernel.subject(CachedTimes).install(loaded)
         return (yield from self._start(loaded, properties))
 
     def _take_space(self, module: Module) -> dict[Region, int]:

@@ -13,6 +13,7 @@ from vmtsim.kernel.psref import PassiveReferences
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.network import Interface
 
 
@@ -25,8 +26,23 @@ class NetworkFunctions(Subject):
         "sys/netinet6/in6.c 1.292": "in6_mask2len in6_prefixlen2mask",
         "sys/netinet6/in6_print.c 1.1": "in6_print",
         "sys/netinet/in.c 1.248": "in_len2mask",
+        "sys/lib/libkern/intoa.c 1.3": "intoa",
         "sys/netinet/in_print.c 1.1": "in_print",
     }
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._text = 0
+
+    @kernel_function("char *intoa(uint32_t addr)")
+    def intoa(self, address: int) -> int:
+        """Return the text of an address in network order, in a buffer that the next call uses."""
+        memory = self.kernel.memory
+        if not self._text:
+            self._text = memory.place(bytes(16))
+        text = ".".join(str(byte) for byte in address.to_bytes(4, "little"))
+        memory.write(self._text, text.encode() + b"\0")
+        return self._text
 
     # -- references (NetBSD sys/net/if.c) --------------------------------------------------------
 
