@@ -189,6 +189,8 @@ VMT_LOCAL_TABLE const struct vmt_counter vmt_counters[VMT_COUNTERS] = {
 	    "Messages that could not be sent." },
 	[VMT_COUNT_RECEIVE_ERRORS] = { "receive_errors",
 	    "Messages that could not be received." },
+	[VMT_COUNT_CONTENTIONS] = { "contentions",
+	    "Times that another service competed for the channel." },
 };
 
 VMT_LOCAL_TABLE const struct vmt_node vmt_nodes[VMT_NODES] = {

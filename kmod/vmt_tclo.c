@@ -200,6 +200,7 @@ vmt_channel_contended(struct vmt_softc *sc, int64_t now)
 	}
 	if (++sc->sc_contentions < VMT_CONTENTIONS || sc->sc_contention_logged)
 		return;
+	sc->sc_counters[VMT_COUNT_CONTENTIONS].ev_count++;
 	vmt_log(sc, VMT_LOG_CHANNEL_CONTENDED);
 	sc->sc_contention_logged = true;
 }

@@ -279,6 +279,7 @@ def test_a_fight_over_the_channel_is_named_once_with_the_way_out(rig: Make) -> N
     machine.host.steal_channel(600)
     machine.run(600)
     assert machine.console.count(advice) == 1
+    assert machine.stats("contentions") == 1
     opened = [e.at for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
     # The thief is back a second later each time; the driver comes again every 5 s.
     assert machine.host.tclo.thefts <= 110

@@ -440,6 +440,7 @@ def _write(state: dict[str, Any], tree: dict[str, str], name: str, value: str) -
         return _complain(f"sysctl: {name}: Invalid argument")
     elif leaf.endswith("now"):
         state["nodes"]["machdep.vmt0.clock_sync.offset"] = "0"
+        state["nodes"]["machdep.vmt0.clock_sync.state"] = "stepped"
     else:
         state["nodes"][name] = value
     print(f"{name}: {old} -> {value}")

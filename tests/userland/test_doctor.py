@@ -76,6 +76,20 @@ def _state(**changes: Any) -> Callable[[Any], None]:
     return lambda guest: guest.set(**changes)
 
 
+# vmt_clock_log_slew() of the driver.
+_LONG = "slewing back, for long; see clock_sync.now"
+
+
+def _nodes(**values: str) -> Callable[[Any], None]:
+    """Let the driver say something else in nodes below machdep.vmt0."""
+
+    def say(guest: Any) -> None:
+        nodes = {f"machdep.vmt0.{k.replace('__', '.')}": value for k, value in values.items()}
+        guest.set(nodes={**guest.get()["nodes"], **nodes})
+
+    return say
+
+
 def _processes(*more: list[Any]) -> Callable[[Any], None]:
     return _state(processes=[[1, "init"], [312, "/usr/sbin/powerd"], *more])
 
@@ -151,6 +165,8 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
     ("module-idle", _state(attached="stock"), 1, True),
     ("driver-stock", _plain, 1, True),
     ("securelevel", _both(_SECURE, _conf("powerd=YES\n")), 1, True),
+    ("channel-met", _nodes(stats__contentions="1"), 1, False),
+    ("clock-ahead", _nodes(clock_sync__offset="-7200000000", clock_sync__state=_LONG), 1, True),
     ("channel-conflict", _processes([9, "/usr/pkg/bin/vmtoolsd"]), 2, True),
     ("powerd-down", _state(processes=[[1, "init"]]), 2, True),
     ("powerd-down", _both(_state(processes=[[1, "init"]]), _conf("vmtctl=YES")), 2, True),
@@ -256,7 +272,6 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
 
 # What the other files of the tests cover, and what is reported without being wrong.
 ELSEWHERE = {
-    "channel-met": "test_desk.py",
     "owner": "needs a file of another user",
     "hooks": "ok", "device": "ok", "channel": "ok", "powerd": "ok", "vmtctl-unclear": "ok",
 }  # fmt: skip

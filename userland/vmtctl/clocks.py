@@ -19,6 +19,13 @@ PERSISTENT_FILE = "/etc/sysctl.conf"
 # Seconds; longer ones overflow the ticks of an int (NetBSD sys/kern/kern_clock.c, hz 100).
 LONGEST = 2147483
 
+# Microseconds.  A host that names no limit has errors from here on stepped (specs/driver.yaml).
+FAR = 1_000_000
+
+# Microseconds a second by which NetBSD slews above a second to go
+# (sys/kern/kern_ntptime.c, ntp_update_second).
+_SLEW = 5000
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -61,6 +68,14 @@ def described(name: str, value: int) -> str:
 def in_words(seconds: int) -> str:
     """``seconds`` as the manual speaks of a period."""
     return "off" if seconds == 0 else f"every {seconds} s"
+
+
+def slew_in_words(microseconds: int) -> str:
+    """How long NetBSD slews so large an error."""
+    minutes = -(-microseconds // _SLEW // 60)
+    if minutes < 120:
+        return f"about {minutes} minutes"
+    return f"about {-(-minutes // 60)} hours" if minutes < 2880 else f"about {minutes // 1440} days"
 
 
 def apply(context: Context, name: str, value: int) -> None:

@@ -146,8 +146,7 @@ def _channel(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(OK, "channel", f"vmtoolsd (pid {pids}) holds the channel")
     elif channel["holder"] == "vmt":
         yield Finding(OK, "channel", "vmt0 holds the channel")
-        # As the driver of this project says it (specs/driver.yaml, channel-contended).
-        if any("vmtoolsd(8) wants the channel" in line for line in _since_attached(context)):
+        if survey["counters"].get("contentions"):
             yield Finding(
                 WARNING,
                 "channel-met",
@@ -156,13 +155,6 @@ def _channel(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
                 advice=f"start it so: {context.command('run -- /usr/pkg/bin/vmtoolsd')}, or have "
                 f"rc.d/vmtools do it: {context.command('service install')}",
             )
-
-
-def _since_attached(context: Context) -> list[str]:
-    """Return what the kernel said of vmt since the last vmt0 came."""
-    lines = guest.messages(context)
-    starts = [n for n, line in enumerate(lines) if line.startswith(f"{guest.DEVICE} at ")]
-    return lines[starts[-1] :] if starts else lines
 
 
 def _powerd(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Finding]:
@@ -189,6 +181,7 @@ def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fin
     if clock["period"]:
         running, _ = guest.processes(context)
         yield from clock_masters(context, rc, {process.name for process in running})
+        yield from _clock_ahead(context, clock)
     saved = clock["persisted"]
     for name in clocks.SETTINGS:
         now, then = clock[name], saved[name]
@@ -213,6 +206,20 @@ def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fin
                 advice="to keep what is set: "
                 + context.command(f"clock {clocks.as_typed(name, now)} --persist"),
             )
+
+
+def _clock_ahead(context: Context, clock: dict[str, Any]) -> Iterator[Finding]:
+    """Yield a finding while a clock that is far ahead is slewed, which takes long."""
+    ahead = -(clock["offset_us"] or 0)
+    if ahead > clocks.FAR and (clock["state"] or "").startswith("slewing back"):
+        yield Finding(
+            WARNING,
+            "clock-ahead",
+            f"the clock is {ahead // 1_000_000} s ahead of the host's",
+            f"it is slewed back, which takes {clocks.slew_in_words(ahead)}: programs may not bear "
+            "a clock that goes back at once",
+            fix=context.command("clock sync"),
+        )
 
 
 # rc.d scripts of programs that set the clock, and the name of the process of each: NetBSD's own
