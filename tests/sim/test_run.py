@@ -151,7 +151,9 @@ def test_the_summary_is_short(driver: dict[str, Path], capsys: pytest.CaptureFix
     assert any(line.startswith("verdict  fine") for line in lines)
 
 
-def test_files_are_written_where_asked(driver: dict[str, Path], tmp_path: Path) -> None:
+def test_files_are_written_where_asked(
+    driver: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     outcome, trace, drawing = (tmp_path / name for name in ("o.json", "t.jsonl", "c.svg"))
     arguments = ["run", str(driver["amd64"]), "--summary", "--json", str(outcome)]
     assert cli.main([*arguments, "--trace", str(trace), "--svg", str(drawing)]) == 0
@@ -160,6 +162,13 @@ def test_files_are_written_where_asked(driver: dict[str, Path], tmp_path: Path) 
     assert record["module"]["machine"] == "amd64"
     assert any(event.kind == "tclo.reply" for event in read_events(trace))
     assert drawing.read_text(encoding="utf-8").startswith("<svg")
+    again = tmp_path / "c.svg.again"
+    assert cli.main(["chart", str(trace), "--svg", str(again)]) == 0
+    assert again.read_bytes() == drawing.read_bytes()
+    again.unlink()
+    capsys.readouterr()
+    assert cli.main(["chart", str(trace)]) == 0
+    assert "guest: OK ATR toolbox" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.svg", "o.json", "t.jsonl"]
 
 

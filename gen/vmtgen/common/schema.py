@@ -98,12 +98,6 @@ class Named(str):
         """The name itself, as the entry has it."""
         return str(self)
 
-    def __getattr__(self, attribute: str) -> Any:
-        """Return an attribute of the entry, so that a reference reads like what it names."""
-        if attribute == "entry":
-            raise AttributeError(attribute)
-        return getattr(self.entry, attribute)
-
 
 class Entries(tuple[T, ...], Generic[T]):
     """The entries of a mapping in file order: a tuple that can also be asked by name."""

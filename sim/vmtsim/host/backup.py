@@ -10,9 +10,9 @@ import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vmtsim.core.timers import Timer
     from vmtsim.host.context import Context
     from vmtsim.host.tclo import Tclo
-    from vmtsim.host.timers import Timer
 
 CODES = {
     0: "success",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.core.timers import Timer, TimerHeap
 from vmtsim.host.options import NANOSECONDS
-from vmtsim.host.timers import Timer, Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class Context:
         self.rng = rng
         self.options = options
         self.trace = trace
-        self.timers = Timers(now)
+        self.timers = TimerHeap()
         self.violations = 0
 
     def violation(self, rule: str, detail: str, channel: int | None = None) -> None:
@@ -88,4 +88,4 @@ class Context:
 
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Call ``action`` in ``seconds`` of virtual time."""
-        return self.timers.after(round(seconds * NANOSECONDS), action)
+        return self.timers.push(self.now() + max(round(seconds * NANOSECONDS), 0), action)

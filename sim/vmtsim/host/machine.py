@@ -164,7 +164,7 @@ class Host:
 
     def advance(self) -> None:
         """Do what is due now."""
-        self.context.timers.advance()
+        self.context.timers.fire(self.context.now)
 
     # What an operator may do.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from vmtgen.common.schema import Length, Range
@@ -167,6 +167,3 @@ class HostOptions:
                 raise ValueError(f"{name} {value!r}: use one of {', '.join(get_args(kinds))}")
         if not 1 <= self.channels <= 0x10000:
             raise ValueError(f"channels {self.channels}: from 1 to 65536")
-
-
-OPTION_NAMES = tuple(field.name for field in fields(HostOptions))

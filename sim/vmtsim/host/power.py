@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.core.timers import Timer
     from vmtsim.host.context import Context
     from vmtsim.host.tclo import Tclo
-    from vmtsim.host.timers import Timer
     from vmtsim.host.tools import Tools
 
 OPERATIONS: dict[str, tuple[int, str]] = {

@@ -9,10 +9,10 @@ from vmtsim.host import vix
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.core.timers import Timer
     from vmtsim.host.context import Context
     from vmtsim.host.power import Power
     from vmtsim.host.tclo import Tclo
-    from vmtsim.host.timers import Timer
     from vmtsim.host.tools import Tools
 
 _BROADCAST = "broadcastIP"

@@ -19,12 +19,12 @@ from vmtsim.host.start import Start
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.core.timers import Timer
     from vmtsim.host.channel import Channel
     from vmtsim.host.context import Context
     from vmtsim.host.fault_effects import Effect
     from vmtsim.host.faults import Faults
     from vmtsim.host.power import Power
-    from vmtsim.host.timers import Timer
     from vmtsim.host.tools import Tools
     from vmtsim.host.transport import Transport
 

@@ -19,8 +19,8 @@ from vmtsim.kernel.softint import SoftInterrupts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vmtsim.core.timers import Timer
     from vmtsim.kernel.api import Model
-    from vmtsim.kernel.clock import Timer
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
 

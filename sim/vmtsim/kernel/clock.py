@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING
+
+from vmtsim.core.timers import TimerHeap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from vmtsim.core.timers import Timer
 
 HZ = 100
 TICK = 1_000_000_000 // HZ  # nanoseconds
 SECOND = 1_000_000_000
 NEVER = 1 << 62
-
-
-class Timer:
-    """Something that is due at a time.  ``cancel`` makes it not happen."""
-
-    __slots__ = ("action", "at")
-
-    def __init__(self, at: int, action: Callable[[], None] | None) -> None:
-        self.at = at
-        self.action = action
-
-    def cancel(self) -> None:
-        """Make it not happen."""
-        self.action = None
 
 
 class Clock:
@@ -34,8 +23,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0
         self.next_due = NEVER
-        self._timers: list[tuple[int, int, Timer]] = []
-        self._sequence = 0
+        self._timers = TimerHeap()
 
     @property
     def ticks(self) -> int:
@@ -48,29 +36,17 @@ class Clock:
 
     def at(self, when: int, action: Callable[[], None]) -> Timer:
         """Call ``action`` at ``when`` (at once if that is past, at the next look)."""
-        timer = Timer(when, action)
-        self._sequence += 1
-        heapq.heappush(self._timers, (when, self._sequence, timer))
         self.next_due = min(self.next_due, when)
-        return timer
+        return self._timers.push(when, action)
 
     def fire(self) -> bool:
         """Run what is due now; returns whether anything was."""
-        fired = False
-        timers = self._timers
-        while timers and (timers[0][0] <= self.now or timers[0][2].action is None):
-            timer = heapq.heappop(timers)[2]
-            if timer.action is not None:
-                action, timer.action = timer.action, None
-                action()
-                fired = True
-        self.next_due = timers[0][0] if timers else NEVER
+        fired = self._timers.fire(lambda: self.now)
+        self.next_timer()
         return fired
 
     def next_timer(self) -> int:
         """Return when the next live timer is due, or NEVER."""
-        timers = self._timers
-        while timers and timers[0][2].action is None:
-            heapq.heappop(timers)
-        self.next_due = timers[0][0] if timers else NEVER
+        at = self._timers.next()
+        self.next_due = NEVER if at is None else at
         return self.next_due

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from vmtsim.cpu import EXIT_SLOT, PREEMPTED
 from vmtsim.kernel.api import Block, Call, Preempt
-from vmtsim.kernel.clock import NEVER, Clock, Timer
+from vmtsim.kernel.clock import NEVER, Clock
 from vmtsim.kernel.errors import Spinning, Stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtsim.core.rng import Rng
+    from vmtsim.core.timers import Timer
     from vmtsim.cpu import Cpu
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.dispatch import Dispatch, Entry

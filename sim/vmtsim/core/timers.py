@@ -1,4 +1,4 @@
-"""Things that the host does later: a heap of times, driven by the simulator's clock."""
+"""Things that are due at a virtual time: the heap behind the kernel's clock and the host's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Timer:
-    """A call in the future.  ``cancel`` takes it back; it may be called at any time."""
+    """Something that is due at a time.  ``cancel`` makes it not happen, at any time."""
 
     __slots__ = ("action", "at")
 
@@ -28,18 +28,17 @@ class Timer:
         return self.action is not None
 
 
-class Timers:
+class TimerHeap:
     """Timers in virtual nanoseconds; equal times fire in the order in which they were set."""
 
-    def __init__(self, now: Callable[[], int]) -> None:
-        self.now = now
+    def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timer]] = []
         self._count = 0
 
-    def after(self, delay: int, action: Callable[[], None]) -> Timer:
-        """Call ``action`` in ``delay`` nanoseconds (0: at the next chance)."""
-        timer = Timer(self.now() + max(delay, 0), action)
-        heapq.heappush(self._heap, (timer.at, self._count, timer))
+    def push(self, at: int, action: Callable[[], None]) -> Timer:
+        """Call ``action`` once ``at`` has come."""
+        timer = Timer(at, action)
+        heapq.heappush(self._heap, (at, self._count, timer))
         self._count += 1
         return timer
 
@@ -49,10 +48,13 @@ class Timers:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def advance(self) -> None:
-        """Fire all that is due now, including what the fired ones set for now."""
-        while (at := self.next()) is not None and at <= self.now():
+    def fire(self, now: Callable[[], int]) -> bool:
+        """Call all that is due, also what these set for now; return whether anything was."""
+        fired = False
+        while (at := self.next()) is not None and at <= now():
             timer = heapq.heappop(self._heap)[2]
             action, timer.action = timer.action, None
             if action is not None:
                 action()
+                fired = True
+        return fired
