@@ -68,6 +68,7 @@ soak: build
 	    --canary build/canary/vmt.kmod --json build/soak.json --html build/soak.html
 	$(RUN) tests.driver.soak
 	$(RUN) tests.driver.anywhere
+	$(RUN) tests.driver.walks
 	$(RUN) tests.gen.every_entry
 	$(RUN) tests.loader.random_mutants
 	$(RUN) tests.loader.mutants
