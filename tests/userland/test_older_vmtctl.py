@@ -1,0 +1,71 @@
+"""The vmtctl of an earlier version on the driver of today: it may understand less, and does no harm.
+
+The earlier version is that of a commit, taken from the history of this checkout; what was unpacked
+from a tarball has none, and skips.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from desk import Desk
+
+    Start = Callable[..., Desk]
+
+COMMIT = "06f3541dac393a320f01df1573b090cdbc3081d3"
+# sysexits(3), doctor's own 1 and 2, and 0.
+KNOWN = {0, 1, 2, 64, 65, 66, 69, 71, 73, 74, 75, 77, 78}
+COMMANDS = (
+    ("status",), ("status", "--json"), ("doctor",), ("clock",), ("guestinfo", "list"),
+    ("guestinfo", "get", "ip"), ("clock", "90"), ("clock", "--follow-host", "off"),
+    ("clock", "sync"), ("guestinfo", "set", "role", "web"), ("detach",), ("attach",), ("unload",),
+)  # fmt: skip
+
+
+@pytest.fixture
+def older(root: Path, tmp_path: Path) -> Path:
+    """The directory with the earlier version's package."""
+    command = ["git", "-C", str(root), "archive", "--format=tar", COMMIT, "userland"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("the history of this checkout is not here: take it with git clone")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        if sys.version_info >= (3, 12):
+            archive.extractall(tmp_path / "older", filter="data")
+        else:
+            archive.extractall(tmp_path / "older")
+    return tmp_path / "older/userland"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the earlier vmtctl believes no other user")
+def test_an_older_vmtctl_does_no_harm(start: Start, older: Path) -> None:
+    desk = start()
+    desk.advance(3)
+    environment = {**os.environ, "PYTHONPATH": str(older), "PYTHONSAFEPATH": "1"}
+    for words in COMMANDS:
+        done = subprocess.run(
+            [sys.executable, "-m", "vmtctl", *words, "--tools-root", str(desk.root)],
+            capture_output=True, text=True, check=False, env=environment,
+        )  # fmt: skip
+        assert done.returncode in KNOWN, (words, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr, (words, done.stderr)
+        if words[:2] == ("clock", "90"):
+            assert done.returncode == 0, done.stderr
+            assert desk.tool("sbin/sysctl", "-n", "machdep.vmt0.clock_sync.period").stdout == "90\n"
+        if words != ("unload",):
+            desk.advance(1)
+            attached = "vmt0" in desk.tool("sbin/drvctl", "-l", "cpu0").stdout
+            assert attached == (words != ("detach",)), words
+    # The fixture wants that the simulation found nothing against driver and kernel.
