@@ -123,6 +123,18 @@ def better_time_after_a_move(module: Path) -> str:
     return "" if last == 55 else f"command {last}"
 
 
+def uptime_is_registered(module: Path) -> str:
+    """The uptime is sent inside Capabilities_Register: else a reboot never ends for the host."""
+    made = booted(module)
+    host = made.host
+    host.power.request("reboot")
+    made.kernel.run_for(2 * SECOND)
+    host.guestinfo.decoded[7] = 360_000_000  # what the host has heard before the reboot
+    host.lose_channel("all")
+    made.kernel.run_for(30 * SECOND)
+    return "" if host.power.guest_state == "running" else f"the guest is {host.power.guest_state}"
+
+
 def snapshot_is_written(module: Path) -> str:
     """What was written before a quiesced snapshot began is on the disk when the host takes it."""
     made = simulation(module, (5, "guest.write", "/"), (5.1, "host.backup", {"do": "start"}))
@@ -488,6 +500,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "uuid": uuid,
     "uptime": uptime,
     "better-time-after-a-move": better_time_after_a_move,
+    "uptime-is-registered": uptime_is_registered,
     "first-event-first": first_event_first,
     "prompt-after-resume": prompt_after_resume,
     "copy-gets-entropy": copy_gets_entropy,

@@ -1,0 +1,111 @@
+"""The driver with hosts as public logs show them (docs/host-evidence.md): refusals by
+configuration, second clients, a reboot that is under way, moves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtsim.host.options import OPTION_BURST
+
+if TYPE_CHECKING:
+    from .conftest import Make
+    from .rig import Rig
+
+# What a host of today says by itself.
+TALKS: dict[str, Any] = {
+    "option_burst": OPTION_BURST, "power_on": True, "ping": 15, "vix_probe": 23,
+}  # fmt: skip
+
+
+def refused(machine: Rig) -> Counter[str]:
+    return Counter(event["command"] for event in machine.events("rpci") if not event["ok"])
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_host_that_takes_no_guest_information_is_told_each_item_once(
+    rig: Make, old: bool
+) -> None:
+    """isolation.tools.setinfo.disable; with an old host's smaller set of keys, too."""
+    keys = frozenset({10, 11} if old else ())
+    machine = rig(setinfo=False, unknown_guestinfo_keys=keys, **TALKS)
+    machine.run(5)
+    first = refused(machine)
+    machine.run(600)
+    assert set(first) == {"SetGuestInfo", "SetGuestDiskInfo", "info-set"}
+    assert refused(machine) == first
+    assert len([line for line in machine.console if line.startswith("vmt0:")]) == 0
+    assert machine.host.tools.power_operations
+    assert machine.ask("OS_Reboot") == b"OK "
+    machine.leave()
+
+
+@pytest.mark.parametrize(
+    "command", ["info-set", "tools.set.versiontype", "tools.capability.statechange"]
+)
+def test_a_denied_command_is_not_repeated_and_holds_nothing_else(rig: Make, command: str) -> None:
+    machine = rig(denied_commands=frozenset({command}), **TALKS)
+    machine.run(300)
+    assert refused(machine) == {command: 1}
+    assert machine.host.guestinfo.decoded[1] == "guest.example"
+    assert machine.ask("ping") == b"OK "
+    machine.leave()
+
+
+def test_a_snapshot_whose_events_are_refused_is_not_begun(rig: Make) -> None:
+    machine = rig(privileged=False)
+    machine.host.backup.start()
+    machine.run(10)
+    assert machine.replies("vmbackup.start 1") == [b"ERROR Error initializing quiesce operation."]
+    assert (machine.host.backup.state, machine.host.backup.completed) == ("idle", 0)
+    machine.leave()
+
+
+@pytest.mark.parametrize("policy", ["newest", "first", "both"])
+def test_the_driver_comes_back_when_a_second_client_has_left(rig: Make, policy: str) -> None:
+    machine = rig(second_client=policy)
+    machine.run(70)
+    machine.host.steal_channel(60)
+    machine.host.lose_channel("tclo")
+    machine.run(62)
+    assert machine.until(lambda: machine.host.tclo.channel, 10)
+    machine.settle()
+    assert machine.ask("ping") == b"OK "
+    assert machine.host.tools.power_operations
+    machine.leave()
+
+
+def test_a_client_that_the_host_refuses_costs_the_driver_nothing(rig: Make) -> None:
+    machine = rig(second_client="first")
+    machine.run(70)
+    machine.host.steal_channel(60)
+    machine.run(70)
+    assert len(machine.events("tclo.refused")) == 60
+    assert machine.stats("reopens") == 0
+    machine.leave()
+
+
+def test_the_uptime_is_part_of_the_registration(rig: Make) -> None:
+    """Else a host would take a reboot for unfinished for ever, and ask for no other."""
+    machine = rig()
+    assert machine.ask("OS_Reboot") == b"OK "
+    assert machine.host.power.guest_state == "resetting"
+    # What the host has heard of the guest that was to reboot.
+    machine.host.guestinfo.decoded[7] = 100 * 3600 * 100
+    machine.host.lose_channel("all")
+    machine.run(30)
+    assert machine.host.power.guest_state == "running"
+    assert machine.host.power.restarts == 1
+    machine.leave()
+
+
+@pytest.mark.parametrize("move", ["migrate", "snapshot_revert"])
+def test_a_move_without_lost_channels_costs_no_conversation(rig: Make, move: str) -> None:
+    machine = rig()
+    machine.run(10)
+    getattr(machine.host, move)()
+    machine.run(10)
+    assert machine.replies("Time_Synchronize 0") == [b"OK "]
+    assert machine.stats("reopens") == 0
+    machine.leave()
