@@ -59,7 +59,6 @@ _GENERAL: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "device detached": ("device.detach", _always),
     "module unloaded": ("modctl.unload", _is(error=0)),
     "machine went down with nobody listening": ("kernel.reboot", _always),
-    "ports dead, VMCALL or VMMCALL used": ("hypercall", _is(ports=False)),
 }
 
 

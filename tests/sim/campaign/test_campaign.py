@@ -44,25 +44,23 @@ def test_each_fault_is_absent_in_some_seeds_and_present_in_others() -> None:
         assert any(name not in odds for odds in drawn)
 
 
-def test_few_hosts_have_dead_ports_and_those_offer_an_instruction() -> None:
+def test_a_campaign_draws_the_hosts_of_every_log() -> None:
     hosts = [plans.draw(seed).scenario.host for seed in range(1, 200)]
-    dead = [host for host in hosts if not host.ports]
-    assert 0 < len(dead) < len(hosts) // 5
-    assert {host.hypercall for host in dead} == {"vmcall", "vmmcall"}
+    assert all(host.ports and host.cookies for host in hosts)
+    for option, values in {
+        "age": {"current", "old"},
+        "second_client": {"newest", "first", "both"},
+        "nul_terminated": {"none", "ping", "all"},
+        "setinfo": {True, False},
+    }.items():
+        assert {getattr(host, option) for host in hosts} == values
 
 
-def _with_dead_ports() -> int:
-    return next(seed for seed in range(1, 60) if not plans.draw(seed).scenario.host.ports)
-
-
-@pytest.mark.parametrize("seed", [5, _with_dead_ports()])
-def test_a_seed_leaves_the_same_trace_when_it_is_played_again(driver: Path, seed: int) -> None:
-    one, two = (play(driver, seed, keep_trace=True) for _ in range(2))
+def test_a_seed_leaves_the_same_trace_when_it_is_played_again(driver: Path) -> None:
+    one, two = (play(driver, 5, keep_trace=True) for _ in range(2))
     assert one.trace is not None
     assert one.trace == two.trace
     assert one.status == 0, one.findings
-    reached = "ports dead, VMCALL or VMMCALL used"
-    assert bool(one.reached.get(reached)) != plans.draw(seed).scenario.host.ports
 
 
 def test_a_seed_that_never_ends_is_a_failure_of_liveness(
