@@ -1,0 +1,84 @@
+"""What kernel functions answer: the simulated kernel against a recording of a real one.
+
+`probe.c` calls kernel functions and prints their answers; `kernel-10.99.12-amd64.txt` is what a
+real NetBSD/amd64 10.99.12 kernel printed for it.  No answer depends on how fast a machine is: what
+is about time asks for order ("not before", "not twice within a second") and for error numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtgen.build.compile import build_module
+from vmtsim.host.options import EPOCH
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.timekeeping import TimeKeeping
+
+from ..modkit import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HERE = Path(__file__).parent
+RECORDED = (HERE / "kernel-10.99.12-amd64.txt").read_text(encoding="ascii").splitlines()
+VERSION = 1_099_001_200
+SYS = os.environ.get("NETBSD_SYS")
+# Lines that only the headers of a NetBSD tree can ask: they look into struct lwp.
+TREE_ONLY = {"kthread", "lwp"}
+# Where the simulated kernel differs, by the name of the line: what it says, and why.  A row whose
+# line agrees is an error: take it out.
+DIFFERENT: Mapping[str, tuple[str, str]] = {
+    "kthread": ("0 (null)", "the name of a thread is not in its struct lwp"),
+    "lwp": ("- 0", "the process that loads a module has no number in its struct proc"),
+}
+
+
+def name_of(line: str) -> str:
+    return line.split()[1]
+
+
+def answers(sys: Path | None, out: Path) -> list[str]:
+    """Return what the probe prints on the simulated kernel."""
+    flags = ("-DWHOLE_TREE",) if sys is not None else ()
+    module = build_module(
+        [HERE / "probe.c"], machine="amd64", release="10.99.12", out=out, sys=sys,
+        extra_flags=flags,
+    ).path  # fmt: skip
+    machine = Machine(module, version=VERSION)
+    machine.kernel.subject(TimeKeeping).set_rtc(EPOCH * 1_000_000_000)
+    # The probe refuses to stay, as it did on the real kernel.
+    assert machine.do("load") == Errno.EINVAL
+    assert machine.broken() == []
+    return [line for line in machine.console if line.startswith("P ")]
+
+
+def compare(printed: list[str], recorded: list[str]) -> None:
+    expected = [
+        f"P {name_of(line)} {DIFFERENT[name_of(line)][0]}" if name_of(line) in DIFFERENT else line
+        for line in recorded
+    ]
+    assert printed == expected
+    for line in recorded:
+        if name_of(line) in DIFFERENT:
+            assert line != f"P {name_of(line)} {DIFFERENT[name_of(line)][0]}"
+
+
+def test_the_recording_is_whole() -> None:
+    assert len(RECORDED) == 97
+    assert len({name_of(line) for line in RECORDED}) == 97
+    assert RECORDED[-1] == "P ret end"
+    assert {name_of(line) for line in RECORDED} >= TREE_ONLY | set(DIFFERENT)
+
+
+def test_the_simulated_kernel_answers_as_the_real_one(tmp_path: Path) -> None:
+    recorded = [line for line in RECORDED if name_of(line) not in TREE_ONLY]
+    compare(answers(None, tmp_path), recorded)
+
+
+@pytest.mark.skipif(not SYS, reason="NETBSD_SYS does not name a sys/ directory of 10.99.12")
+def test_so_it_does_for_a_module_built_with_the_headers_of_netbsd(tmp_path: Path) -> None:
+    assert SYS is not None
+    compare(answers(Path(SYS), tmp_path), RECORDED)
