@@ -95,3 +95,14 @@ def test_interrupt_levels_have_their_names_on_each_machine() -> None:
     ):
         modelled = set(Machine(built("twin", machine), machine).kernel.dispatch.modelled())
         assert {name for name in modelled if name.lstrip("_").startswith("spl")} == names
+
+
+def test_every_model_is_of_a_name_that_the_kernel_exports() -> None:
+    """What is not in the list is of machines whose kernels were not asked."""
+    foreign = {
+        prototype.name: machines
+        for cls in subjects.load_subjects()
+        for prototype, machines, _method in cls.functions()
+        if prototype.name not in exported_names()
+    }
+    assert [name for name, machines in foreign.items() if not machines or "amd64" in machines] == []

@@ -62,11 +62,11 @@ def call_back(
         preemption.forget(lwp, spl)
         report = kernel.panic if rule == "preemption-left" else kernel.violation
         report(rule, f"{who} {words}", culprit)
-    reference = kernel.subject(PassiveReferences).of(lwp)
+    reference = kernel.subject(PassiveReferences).of(lwp) if lwp.in_softint else None
     if reference is not None:
         taken = kernel.location(reference.made_at)
         kernel.panic(
-            "callback-with-psref",
+            "psref-kept",
             f"{who} with a passive reference to {kernel.describe(reference.target)}, taken by "
             f"{taken}",
             taken,

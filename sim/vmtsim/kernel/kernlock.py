@@ -57,9 +57,9 @@ class KernelLock(Subject):
         elif count > 1:
             wrong = f"KERNEL_UNLOCK({count}): only one, the last or all can be given up"
         if wrong:
-            kernel.panic("kernel-lock-not-held", f"KERNEL_UNLOCK by {kernel.where()}: {wrong}")
+            kernel.violation("kernel-lock-not-held", f"KERNEL_UNLOCK by {kernel.where()}: {wrong}")
         if held:
-            self.unlock(held if count <= 0 else 1)
+            self.unlock(held if count == 0 else min(max(count, 1), held))
         if count_at:
             kernel.memory.put_u32(count_at, held)
 

@@ -76,7 +76,7 @@ class PassiveReferences(Subject):
                 if reference.lwp is lwp:
                     del self.held[address]
                     self.kernel.violation(
-                        "psref-left",
+                        "psref-kept" if lwp.kind == "user" else "psref-left",
                         f"thread {lwp.name} ended with a passive reference to "
                         f"{self.kernel.describe(reference.target)}, taken by "
                         f"{self.held.made(reference)}",

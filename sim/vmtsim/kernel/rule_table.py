@@ -229,7 +229,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "pair each KERNEL_UNLOCK with a KERNEL_LOCK"),
         ("kernel-lock", _NOBODY, "autoconf(9) is called with the kernel lock",
          "KERNEL_LOCK(1, NULL) around it"),
-        ("callback-kernel-lock", _LOCKDEBUG, "a callback leaves the kernel lock as it was",
+        ("callback-kernel-lock", _DIAGNOSTIC, "a callback leaves the kernel lock as it was",
          "pair each KERNEL_LOCK with a KERNEL_UNLOCK"),
         ("exit-with-kernel-lock", _DIAGNOSTIC, "a thread that ends does not hold the kernel lock",
          "pair each KERNEL_LOCK with a KERNEL_UNLOCK"),
@@ -366,7 +366,8 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "let each thread take its own with psref_copy"),
         ("psref-deadlock", _NOBODY, "a thread does not wait for its own reference",
          "release it before psref_target_destroy"),
-        ("callback-with-psref", _DIAGNOSTIC, "a callback comes back without passive references",
+        ("psref-kept", _DIAGNOSTIC,
+         "a soft interrupt and a system call come back without passive references",
          "look for a path without psref_release"),
         ("psref-left", _NOBODY,
          "no reference is held by a thread that ends, or after the module",
@@ -533,7 +534,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
 }
 # fmt: on
 
-UNHARMED = frozenset({"dostatvfs-lwp", "cfattach-flags"})
+UNHARMED = frozenset({"kernel-lock-not-held", "dostatvfs-lwp", "cfattach-flags"})
 """Rules that an option enforces, and that a kernel without it goes on unharmed from."""
 
 RULES: dict[str, Rule] = {

@@ -112,6 +112,24 @@ SOURCE = """
             return n;
     }
 
+    static int
+    deeper(int kilobytes, volatile char *above)
+    {
+            volatile char room[1000];
+
+            room[0] = kilobytes;
+            above[0]++;
+            return kilobytes == 0 ? 0 : deeper(kilobytes - 1, room) + (room[0] > 0);
+    }
+
+    int
+    deep(int kilobytes)
+    {
+            volatile char above = 0;
+
+            return deeper(kilobytes, &above);
+    }
+
     int
     huge_set(void)
     {
@@ -203,3 +221,15 @@ def test_who_waits_for_memory_is_reported(load: Callable[..., Code]) -> None:
     (said,) = code.violations()
     assert said.startswith("memory-exhausted: kmem_alloc of ")
     assert "by huge_sleep" in said
+
+
+@pytest.mark.parametrize(
+    ("machine", "fits", "too_deep"),
+    [("amd64", 9, 13), ("i386", 8, 12), ("aarch64", 27, 33)],
+)
+def test_the_stack_is_that_of_the_machine(
+    load: Callable[..., Code], machine: str, fits: int, too_deep: int
+) -> None:
+    """In KiB of frames, with what the kernel's own functions need."""
+    assert load(SOURCE, machine).call("deep", fits) == fits
+    assert load(SOURCE, machine).panic("deep", too_deep).startswith("stack-overflow: ")

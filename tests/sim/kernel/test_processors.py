@@ -368,8 +368,6 @@ SOURCE = """
     {
             if (leak == 1)
                     kpreempt_disable();
-            if (leak == 2)
-                    psref_acquire(&ref, &target, class);
             if (leak == 3)
                     (void)splraise(5);
     }
@@ -382,6 +380,32 @@ SOURCE = """
                 WQ_MPSAFE | WQ_PERCPU);
             workqueue_enqueue(wq, &work, NULL);
             kpause("work", false, 3, NULL);
+            return 0;
+    }
+
+    static void
+    keeps_psref(void *arg)
+    {
+            psref_acquire(&ref, &target, class);
+    }
+
+    int
+    psref_in_softint(void)
+    {
+            void *soft = softint_establish(SOFTINT_CLOCK | SOFTINT_MPSAFE, keeps_psref, NULL);
+
+            kpreempt_disable();
+            softint_schedule(soft);
+            kpreempt_enable();
+            return 0;
+    }
+
+    int
+    psref_in_syscall(void)
+    {
+            kpreempt_disable();
+            psref_acquire(&ref, &target, class);
+            kpreempt_enable();
             return 0;
     }
 
@@ -484,7 +508,8 @@ def test_the_last_of_no_kernel_lock_is_none(load: Callable[..., Code]) -> None:
         (("thread", 1, 0), "exit-with-kernel-lock: kthread_exit by ends"),
         (("thread", 2, 2), "exit-with-rwlock: kthread_exit by ends"),
         (("deferred", 1), "preemption-left: the function of workqueue 'leaks', works"),
-        (("deferred", 2), "callback-with-psref: the function of workqueue 'leaks', works"),
+        (("psref_in_softint",), "psref-kept: soft interrupt handler keeps_psref"),
+        (("psref_in_syscall",), "psref-kept: thread psref_in_syscall ended"),
         (("leaves_preemption_disabled",), "preemption-left: thread leaves_preemption_disabled"),
         (("establish_pending",), "softint-flags: softint_establish by establish_pending"),
     ],

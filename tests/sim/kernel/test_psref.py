@@ -241,7 +241,7 @@ def test_a_thread_that_may_move_to_another_cpu_takes_none(code: Code) -> None:
 
 
 def test_what_a_module_leaves_is_told(code: Code) -> None:
-    code.call("take", bound=True)
+    code.call("take", kind="kthread", bound=True)
     made, taken = line_of(SOURCE, "/* made */"), line_of(SOURCE, "/* taken */")
     left = code.unload()
     assert [text.partition(":")[0] for text in left] == ["psref-left", "psref-class-left"]
