@@ -1,4 +1,4 @@
-"""The vmtctl of an earlier version on the driver of today: it may understand less, and does no harm.
+"""The vmtctl of an earlier version on the driver of today understands less, and does no harm.
 
 The earlier version is that of a commit, taken from the history of this checkout; what was unpacked
 from a tarball has none, and skips.
