@@ -57,6 +57,58 @@ GROUPS: tuple[Group, ...] = (
         ("sizeof(pri_t)",),
     ),
     Group(
+        ("sys/types.h", "sys/conf.h"),
+        kernel=(
+            "sizeof(paddr_t)",
+            "sizeof(devmajor_t)",
+            "major((dev_t)0x12345678)",
+            "minor((dev_t)0x12345678)",
+            "makedev(0x123, 0x45678)",
+            "NODEVMAJOR",
+            "D_MPSAFE",
+            "D_TYPEMASK",
+            *_layout(
+                "struct cdevsw",
+                "d_open d_cancel d_close d_read d_write d_ioctl d_stop d_tty d_poll d_mmap "
+                "d_kqfilter d_discard d_devtounit d_cfdriver d_flag",
+            ),
+        ),
+    ),
+    Group(
+        ("sys/uio.h",),
+        kernel=(
+            "UIO_READ",
+            "UIO_WRITE",
+            *_layout("struct iovec", "iov_base iov_len"),
+            *_layout(
+                "struct uio", "uio_iov uio_iovcnt uio_offset uio_resid uio_rw uio_vmspace"
+            ),
+        ),
+    ),
+    Group(
+        ("sys/malloc.h",), kernel=("M_WAITOK", "M_NOWAIT", "M_ZERO")
+    ),
+    Group(
+        ("sys/ioctl.h", "sys/poll.h", "sys/stat.h", "sys/fcntl.h"),
+        (
+            "_IO('t', 2)",
+            "_IOWR('t', 1, int)",
+            "_IOR('t', 1, long)",
+            "_IOW('t', 1, char)",
+            "IOCPARM_LEN(_IOR('t', 1, long))",
+            "POLLIN",
+            "POLLOUT",
+            "POLLRDNORM",
+            "POLLERR",
+            "POLLHUP",
+            "POLLNVAL",
+            "S_IFCHR",
+            "S_IFBLK",
+            "O_NONBLOCK",
+        ),
+        ("FREAD", "FWRITE", "FNONBLOCK"),
+    ),
+    Group(
         ("sys/errno.h",),
         _names(
             "EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EDEADLK ENOMEM EACCES EFAULT EBUSY "

@@ -646,6 +646,16 @@ class Autoconf(Subject):
         data = self.device(address, "device_cfdata").data
         return data.address if data is not None else 0
 
+    def units_of(self, address: int) -> list[str]:
+        """Return the names of the devices of the cfdriver at an address."""
+        return [
+            device.name
+            for driver in self.drivers.values()
+            if driver.address == address
+            for device in driver.units
+            if device is not None
+        ]
+
     @kernel_function("device_t device_lookup(void *cd, int unit)")
     def device_lookup(self, address: int, unit: int) -> int:
         for driver in self.drivers.values():

@@ -25,10 +25,11 @@ def call_back(
 ) -> Model:
     """Run ``function`` on the current thread, with the kernel lock unless it is MP-safe.
 
-    ``what`` says in messages whose function it is.  Panics where the function comes back with
-    something that it did not have before: a mutex, a read section, the kernel lock, preemption
-    disabled, a passive reference.  softint_execute in sys/kern/kern_softint.c, workqueue_runlist
-    in subr_workqueue.c and xc_thread in subr_xcall.c look at these.
+    Returns its result as an unsigned word.  ``what`` says in messages whose function it is.
+    Panics where the function comes back with something that it did not have before: a mutex, a
+    read section, the kernel lock, preemption disabled, a passive reference.  softint_execute in
+    sys/kern/kern_softint.c, workqueue_runlist in subr_workqueue.c and xc_thread in subr_xcall.c
+    look at these.
     """
     big = kernel.subject(KernelLock)
     preemption = kernel.subject(Preemption)
@@ -38,7 +39,7 @@ def call_back(
         waiting = big.lock(1)
         if waiting is not None:
             yield from waiting
-    yield Call(function, arguments)
+    result: int = yield Call(function, arguments)
     place = kernel.location(function)
     who = f"{what} {place} came back"
     if lwp.held:
@@ -80,3 +81,4 @@ def call_back(
         )
     if not mpsafe:
         big.unlock(1)
+    return result

@@ -261,7 +261,7 @@ class Kmem(Subject):
 
     # -- functions ---------------------------------------------------------------------------
 
-    def _give(
+    def give(
         self, function: str, size: int, flags: int, *, clear: bool, thread: bool = True
     ) -> Model | int:
         """Allocate as flags say; ``thread``: not for interrupts.  NULL or a wait without room."""
@@ -312,11 +312,11 @@ class Kmem(Subject):
 
     @kernel_function("void *kmem_alloc(size_t size, km_flag_t flags)")
     def kmem_alloc(self, size: int, flags: int) -> Model | int:
-        return self._give("kmem_alloc", size, flags, clear=False)
+        return self.give("kmem_alloc", size, flags, clear=False)
 
     @kernel_function("void *kmem_zalloc(size_t size, km_flag_t flags)")
     def kmem_zalloc(self, size: int, flags: int) -> Model | int:
-        return self._give("kmem_zalloc", size, flags, clear=True)
+        return self.give("kmem_zalloc", size, flags, clear=True)
 
     @kernel_function("void kmem_free(void *p, size_t size)")
     def kmem_free(self, address: int, size: int) -> None:
@@ -325,11 +325,11 @@ class Kmem(Subject):
 
     @kernel_function("void *kmem_intr_alloc(size_t size, km_flag_t flags)")
     def kmem_intr_alloc(self, size: int, flags: int) -> Model | int:
-        return self._give("kmem_intr_alloc", size, flags, clear=False, thread=False)
+        return self.give("kmem_intr_alloc", size, flags, clear=False, thread=False)
 
     @kernel_function("void *kmem_intr_zalloc(size_t size, km_flag_t flags)")
     def kmem_intr_zalloc(self, size: int, flags: int) -> Model | int:
-        return self._give("kmem_intr_zalloc", size, flags, clear=True, thread=False)
+        return self.give("kmem_intr_zalloc", size, flags, clear=True, thread=False)
 
     @kernel_function("void kmem_intr_free(void *p, size_t size)")
     def kmem_intr_free(self, address: int, size: int) -> None:
@@ -338,7 +338,7 @@ class Kmem(Subject):
     @kernel_function("char *kmem_strdupsize(const void *s, size_t *lenp, km_flag_t flags)")
     def kmem_strdupsize(self, text: int, length_at: int, flags: int) -> Model:
         content = self.kernel.memory.cstring(text) + b"\0"
-        given = self._give("kmem_strdupsize", len(content), flags, clear=True)
+        given = self.give("kmem_strdupsize", len(content), flags, clear=True)
         address = given if isinstance(given, int) else (yield from given)
         if address:
             self.kernel.memory.write(address, content)

@@ -119,6 +119,22 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("module-loader", _ALWAYS, "the kernel's loader survives the module's file",
          "vmtgen lint FILE says what is wrong with it"),
     ),
+    "sys/kern/subr_devsw.c (devsw_attach, devsw_detach)": (
+        ("devsw-unknown", _DIAGNOSTIC, "what is detached is a cdevsw that is attached",
+         "pass the same table to devsw_attach and devsw_detach, once"),
+        ("devsw-left", _NOBODY, "a module that goes takes its device switch along",
+         "devsw_detach in MODULE_CMD_FINI"),
+        ("devsw-with-units", _DIAGNOSTIC, "a device switch is detached after its driver's devices",
+         "config_fini_component(9) first"),
+        ("devsw-open", _HARMLESS, "no device is open when its switch is detached",
+         "refuse with EBUSY in MODULE_CMD_FINI while a count of opens is not 0"),
+    ),
+    "sys/kern/subr_copy.c (uiomove)": (
+        ("uio-direction", _DIAGNOSTIC, "uio_rw is UIO_READ or UIO_WRITE",
+         "set uio_rw before uiomove"),
+        ("uio-resid", _DIAGNOSTIC, "uio_resid is the sum of what the iovecs hold",
+         "change uio_resid, uio_iov and uio_offset together, or through uiomove alone"),
+    ),
     "sys/kern/subr_kmem.c (kmem_alloc, kmem_free), sys/kern/subr_pool.c": (
         ("use-after-free", _NOBODY, "freed memory is not used",
          "free it after the last user has gone; KASAN finds it on a real kernel"),

@@ -13,6 +13,7 @@ rows as a message sequence chart.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _RIGHT = 54
 _LONGEST = 72
+_ERRNO = re.compile(r"E[A-Z0-9]+ \(-?[0-9]+\)")  # as administrator.describe_errno writes them
 # An answer that took longer (ns) gets a line, and a time, of its own.
 _PROMPT = 100_000_000
 
@@ -168,13 +170,14 @@ def _failed(event: Event) -> Row:
                source=DRIVER, target=DRIVER, good=False)  # fmt: skip
 
 
-def _refused_to_guest(event: Event) -> Row | None:
-    """Tell of an administrator's command that failed: a scenario that means it expects it."""
+def _answer_to_guest(event: Event) -> Row | None:
+    """Show a command that failed, and what one that reads has read; "0" is success."""
     result = str(event["result"])
-    if not result.startswith("E"):
+    if result == "0":
         return None
+    failed = _ERRNO.fullmatch(result) is not None
     return Row(event.at, "guest", f"{_command(event)}: {result}",
-               source=DRIVER, target=DRIVER, good=False)  # fmt: skip
+               source=DRIVER, target=DRIVER, good=not failed)  # fmt: skip
 
 
 def _command(event: Event) -> str:
@@ -198,7 +201,7 @@ _ROWS: dict[str, Callable[[Event], Row | None]] = {
     "host.migrate": _note("migrates the machine"),
     "host.revert": _note("goes back to a snapshot"),
     "scenario.failed": _failed,
-    "guest.done": _refused_to_guest,
+    "guest.done": _answer_to_guest,
 }
 KINDS = (*_ROWS, "tclo.reply")
 
@@ -213,7 +216,7 @@ def _console(event: Event) -> Row:
 
 
 def _done(event: Event) -> Row:
-    failed = _refused_to_guest(event)
+    failed = _answer_to_guest(event)
     return failed or Row(event.at, "guest", _command(event), source=DRIVER, target=DRIVER)
 
 

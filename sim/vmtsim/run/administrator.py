@@ -21,6 +21,7 @@ from vmtsim.kernel.scheduler import Meanwhile, WaitQueue
 from vmtsim.kernel.sysctl import BOOL, INT, STRING, Reply, Sysctl
 from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
+from vmtsim.run.devices import Devices
 from vmtsim.scenario.guest import COMMANDS, listed
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
-    from vmtsim.scenario.guest import Cards, Ifconfig
+    from vmtsim.scenario.guest import Cards, Ifconfig, Write
 
 FEATURE_BUS = "cpufeaturebus"
 # Virtual time in which a command of the administrator must end.
@@ -56,6 +57,7 @@ class Administrator:
         self.kernel = kernel
         self.module = module
         self.results: list[tuple[str, Any, Any]] = []  # verb, argument, result
+        self.devices: Devices = Devices(kernel)
         self._powerd: Lwp | None = None
 
     def fact(self, name: str) -> str | None:
@@ -209,9 +211,11 @@ class Administrator:
             {name: list(listed(each)) for name, each in cards.items()}
         )
 
-    def write(self, directory: str) -> Model:
-        """Write something, as a user, to the file system that is mounted there."""
-        yield from self.kernel.subject(Mounts).write(directory)
+    def write(self, given: Write) -> Model:
+        """Write, as a user, to an open device, or something to the file system mounted there."""
+        if given.name is not None:
+            return (yield from self.devices.write(given.name, given.text))
+        yield from self.kernel.subject(Mounts).write(given.directory or "/")
         return 0
 
     def powerd(self, *, on: bool) -> Model:

@@ -115,6 +115,75 @@ class Ifconfig(Record):
 
 
 @dataclass(frozen=True)
+class Open(Record):
+    """A device node to open; ``name`` is what other steps call it, by default the driver's."""
+
+    SHORTHAND: ClassVar[str] = "device"
+    device: str
+    unit: Annotated[int, Range(0, 0xFFFFF)] = 0
+    flags: tuple[Literal["read", "write", "nonblock"], ...] = ("read", "write")
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Read(Record):
+    """How many bytes to read from an open device."""
+
+    SHORTHAND: ClassVar[str] = "name"
+    name: str
+    size: Annotated[int, Range(0, 1 << 20)] = 1024
+
+
+@dataclass(frozen=True)
+class Write(Record):
+    """A directory whose file system a user writes to, or text for an open device."""
+
+    SHORTHAND: ClassVar[str] = "directory"
+    directory: str | None = None
+    name: str | None = None
+    text: str = ""
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse both and none."""
+        if (self.directory is None) == (self.name is None):
+            report(node, "expected a directory, or `name` of an open device with `text`")
+
+
+@dataclass(frozen=True)
+class Ioctl(Record):
+    """A command for an open device: its number (sys/ioccom.h), and data: text or a number."""
+
+    name: str
+    command: Annotated[int, Range(0, 0xFFFFFFFF)]
+    data: str | int = 0
+
+    @property
+    def content(self) -> bytes:
+        """The data as memory holds it: a number takes eight bytes."""
+        if isinstance(self.data, int):
+            return self.data.to_bytes(8, "little", signed=self.data < 0)
+        return self.data.encode("latin-1", "replace")
+
+
+@dataclass(frozen=True)
+class Poll(Record):
+    """Events (POLLIN and so on, as a number) to ask an open device for."""
+
+    SHORTHAND: ClassVar[str] = "name"
+    name: str
+    events: Annotated[int, Range(0, 0xFFFF)] = 0x5  # POLLIN | POLLOUT
+
+
+@dataclass(frozen=True)
+class Map(Record):
+    """An offset into an open device to map."""
+
+    SHORTHAND: ClassVar[str] = "name"
+    name: str
+    offset: Annotated[int, Range(0, 1 << 40)] = 0
+
+
+@dataclass(frozen=True)
 class Command(Verb):
     """A verb of the administrator.
 
@@ -159,6 +228,8 @@ def _rpc(given: Message) -> Calls | str:
     return [["rpc", given.content.decode("ascii")]]
 
 
+_NODE = "the guest of an acceptance run has no device node of another driver"
+
 _TABLE = (
     Command("hostname", Name, "the administrator changes the host name",
             lambda admin, given: admin.hostname(given.name), _one("hostname")),
@@ -178,9 +249,22 @@ _TABLE = (
             "ifconfig INTERFACE; `reading: [CALLS, INSTRUCTIONS]` while the driver reads the lists",
             lambda admin, given: admin.ifconfig(given),
             _simulated("the change comes between two instructions of the driver")),
-    Command("write", Name, "a user writes to the file system that is mounted on DIRECTORY",
-            lambda admin, given: admin.write(given.name),
+    Command("write", Write,
+            "a user writes to the file system that is mounted on DIRECTORY, or to an open device",
+            lambda admin, given: admin.write(given),
             _simulated("what is on its way to a disk is not seen on a console")),
+    Command("open", Open, "a process opens unit UNIT of a driver's device",
+            lambda admin, given: admin.devices.open(given), _simulated(_NODE)),
+    Command("read", Read, "it reads SIZE bytes",
+            lambda admin, given: admin.devices.read(given), _simulated(_NODE)),
+    Command("ioctl", Ioctl, "it asks the driver for COMMAND",
+            lambda admin, given: admin.devices.ioctl(given), _simulated(_NODE)),
+    Command("poll", Poll, "it asks which of EVENTS are there",
+            lambda admin, given: admin.devices.poll(given), _simulated(_NODE)),
+    Command("mmap", Map, "it maps the page at OFFSET",
+            lambda admin, given: admin.devices.mmap(given), _simulated(_NODE)),
+    Command("close", Name, "it closes the device",
+            lambda admin, given: admin.devices.close(given.name), _simulated(_NODE)),
     Command("powerd", Switch, "powerd starts (true) or dies (false)",
             lambda admin, given: admin.powerd(on=given.on),
             lambda given: [["powerd", "on" if given.on else "off"]]),

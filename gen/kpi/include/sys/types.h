@@ -41,6 +41,20 @@ typedef int64_t			off_t;
 typedef uint64_t		fsblkcnt_t;
 typedef uint64_t		fsfilcnt_t;
 
+typedef int32_t			devmajor_t;
+typedef int32_t			devminor_t;
+typedef unsigned long		paddr_t;	/* 32 bits on i386 without PAE */
+
+#define	NODEV		((dev_t)-1)
+#define	NODEVMAJOR	(-1)
+/* 12 bits of the major number lie between 12 and 8 bits of the minor. */
+#define	major(x)	((devmajor_t)(((uint32_t)(x) >> 8) & 0xfff))
+#define	minor(x)							\
+	((devminor_t)(((uint32_t)(x) >> 12 & 0xfff00) | ((x) & 0xff)))
+#define	makedev(x, y)							\
+	((dev_t)(((dev_t)(x) << 8 & 0xfff00) |				\
+	    ((dev_t)(y) << 12 & 0xfff00000) | ((y) & 0xff)))
+
 /* Structures that are only pointed to. */
 struct cpu_info;
 struct kauth_cred;

@@ -1,0 +1,321 @@
+"""Character devices: devsw_attach(9), and what open, read, write, ioctl, poll and close call.
+
+The table struct cdevsw has its members in the order of sys/sys/conf.h, one word each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.callback import call_back
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.uio import UIO_READ, UIO_WRITE, Transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+
+_MEMBERS = (
+    "open", "cancel", "close", "read", "write", "ioctl", "stop", "tty", "poll", "mmap", "kqfilter",
+    "discard", "devtounit", "cfdriver", "flag",
+)  # fmt: skip
+_MPSAFE = 0x100  # D_MPSAFE
+_LARGEST = 512  # MAXDEVSW of sys/kern/subr_devsw.c
+# The first major number that config(1) gave no driver of the kernel: sys/conf/majors of 10.99.12
+# ends with 366.
+_FIRST_FREE = 367
+S_IFCHR = 0o020000
+FREAD, FWRITE, FNONBLOCK = 1, 2, 4  # sys/sys/fcntl.h
+# sys/sys/ioccom.h: the direction and the size are in the command.
+_IOC_VOID, _IOC_OUT, _IOC_IN = 0x20000000, 0x40000000, 0x80000000
+_IOC_SIZE, _IOC_SHIFT = 0x1FFF, 16
+POLLIN, POLLOUT, POLLERR, POLLRDNORM = 0x1, 0x4, 0x8, 0x40  # sys/sys/poll.h
+_ALWAYS_READY = POLLIN | POLLOUT | POLLRDNORM
+
+
+def makedev(major: int, minor: int) -> int:
+    """Return the dev_t (sys/sys/types.h): 12 bits of the major among 20 of the minor."""
+    return (major << 8 & 0xFFF00) | (minor << 12 & 0xFFF00000) | (minor & 0xFF)
+
+
+@dataclass(eq=False)
+class Switch:
+    """A cdevsw that is attached."""
+
+    address: int
+    name: str
+    major: int
+    made_at: int
+
+
+@dataclass
+class OpenDevice:
+    """A device node that a process has open; ``offset`` is its place in the file."""
+
+    name: str
+    device: int  # dev_t
+    flags: int
+    offset: int = 0
+
+
+class DeviceSwitches(Subject):
+    """The table of character devices, and the calls that a process's system calls come to."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_devsw.c 1.53": "*"}
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.live: LiveObjects[Switch] = LiveObjects(
+            self,
+            Words("cdevsw", "attached", "detached"),
+            unknown="devsw-unknown",
+            left="devsw-left",
+            name=lambda switch: repr(switch.name),
+        )
+        self._majors: dict[str, tuple[int, int]] = {}  # name -> (block, character), never forgotten
+        self._open: dict[int, int] = {}  # dev_t -> how many times
+
+    def member(self, switch: Switch, name: str) -> int:
+        """Return a member of struct cdevsw."""
+        memory = self.kernel.memory
+        return memory.pointer(switch.address + _MEMBERS.index(name) * memory.pointer_size)
+
+    # -- what drivers call -------------------------------------------------------------------
+
+    @kernel_function(
+        "int devsw_attach(const char *name, const void *bdev, int *bmajor, const void *cdev, "
+        "int *cmajor)"
+    )
+    def devsw_attach(
+        self, name: str | None, block: int, block_at: int, character: int, character_at: int
+    ) -> int:
+        """Give the device numbers that are free, or those that its name had before."""
+        kernel, memory = self.kernel, self.kernel.memory
+        if name is None or not character:
+            return Errno.EINVAL
+        kernel.rules.may_sleep("devsw_attach")
+        majors = memory.s32(block_at), memory.s32(character_at)
+        known = self._majors.get(name)
+        if known is not None:
+            majors = (majors[0] if majors[0] >= 0 or not block else known[0],
+                      majors[1] if majors[1] >= 0 else known[1])  # fmt: skip
+            if majors != known or (majors[0] >= 0 and not block):
+                return Errno.EINVAL
+            if any(each.major == majors[1] for each in self.live.values()):
+                return Errno.EEXIST
+        elif majors[1] < 0:
+            taken = {each[1] for each in self._majors.values()}
+            majors = majors[0], next(n for n in range(_FIRST_FREE, _LARGEST + 1) if n not in taken)
+        if majors[1] >= _LARGEST:
+            kernel.subject(Console).print("cdevsw_attach: character majors exhausted\n")
+            return Errno.ENOMEM
+        if any(each.major == majors[1] for each in self.live.values()):
+            return Errno.EEXIST
+        if block and majors[0] < 0:
+            majors = _FIRST_FREE + len(self._majors), majors[1]
+        memory.put_u32(block_at, majors[0])
+        memory.put_u32(character_at, majors[1])
+        self._majors[name] = majors
+        self.live.add(
+            "devsw_attach", character, Switch(character, name, majors[1], kernel.call_site)
+        )
+        return 0
+
+    @kernel_function("void devsw_detach(const void *bdev, const void *cdev)")
+    def devsw_detach(self, _block: int, character: int) -> Model | None:
+        kernel = self.kernel
+        kernel.rules.may_sleep("devsw_detach")
+        if not character:
+            return None
+        switch = self.live.find("devsw_detach", character)
+        driver = self.member(switch, "cfdriver")
+        units = kernel.subject(Autoconf).units_of(driver)
+        if units:
+            kernel.panic(
+                "devsw-with-units",
+                f"devsw_detach by {kernel.where()}: detaching character device driver "
+                f"{switch.name} still has attached unit {units[0]}",
+            )
+        if any(device >> 8 & 0xFFF == switch.major for device in self._open):
+            kernel.violation(
+                "devsw-open",
+                f"devsw_detach by {kernel.where()}: {switch.name} is open, and its next read, "
+                "write, ioctl or close finds no driver",
+            )
+        self.live.remove(character)
+        return None
+
+    # -- functions for members of cdevsw ------------------------------------------------------
+
+    @kernel_function("int devenodev(uint64_t dev)")
+    @kernel_function("int enodev(void)")
+    @kernel_function("int ttyenodev(void *tp)")
+    def devenodev(self, *_arguments: int) -> int:
+        return Errno.ENODEV
+
+    @kernel_function("int devnullop(uint64_t dev)")
+    @kernel_function("int nullop(void *v)")
+    def devnullop(self, *_arguments: int) -> int:
+        return 0
+
+    @kernel_function("void ttyvenodev(void *tp)")
+    @kernel_function("void ttyvnullop(void *tp)")
+    def ttyvenodev(self, *_arguments: int) -> None:
+        """Do nothing."""
+
+    @kernel_function("long nommap(uint64_t dev)")
+    def nommap(self, *_arguments: int) -> int:
+        return -1
+
+    @kernel_function("int seltrue(uint64_t dev, int events, void *l)")
+    def seltrue(self, _device: int, events: int, _lwp: int) -> int:
+        return events & _ALWAYS_READY
+
+    @kernel_function("int seltrue_kqfilter(uint64_t dev, void *kn)")
+    def seltrue_kqfilter(self, _device: int, _knote: int) -> int:
+        return 0
+
+    # -- what system calls come to --------------------------------------------------------------
+
+    def find(self, name: str) -> Switch | None:
+        """Return the driver of that name."""
+        return next((each for each in self.live.values() if each.name == name), None)
+
+    def _of(self, device: int) -> Switch | None:
+        major = device >> 8 & 0xFFF
+        return next((each for each in self.live.values() if each.major == major), None)
+
+    def _wide(self, value: int) -> tuple[int, ...]:
+        """Return a 64-bit argument as words: dev_t and off_t take two on i386."""
+        if self.kernel.memory.pointer_size == 8:
+            return (value,)
+        return value & 0xFFFFFFFF, value >> 32
+
+    def _call(self, switch: Switch, member: str, device: int, *rest: int) -> Model:
+        """Call a member, with the kernel lock unless the driver says D_MPSAFE (DEV_LOCK)."""
+        arguments = (*self._wide(device), *rest)
+        mpsafe = bool(self.member(switch, "flag") & _MPSAFE)
+        return call_back(
+            self.kernel,
+            f"d_{member} of {switch.name}",
+            self.member(switch, member),
+            arguments,
+            mpsafe=mpsafe,
+        )
+
+    def open(self, name: str, minor: int, flags: int) -> Model:
+        """Open a device node: an OpenDevice, or an errno (spec_vnops.c, cdev_open)."""
+        switch = self.find(name)
+        if switch is None:
+            return Errno.ENXIO
+        device = makedev(switch.major, minor)
+        if self.member(switch, "devtounit"):
+            unit = yield from self._call(switch, "devtounit", device)
+            driver = self.member(switch, "cfdriver")
+            found = self.kernel.subject(Autoconf).device_lookup(driver, _signed(unit))
+            if not found:
+                return Errno.ENXIO
+        result = yield from self._call(
+            switch, "open", device, flags, S_IFCHR, self.kernel.current.address
+        )
+        error = _signed(result)
+        if error:
+            return error
+        self._open[device] = self._open.get(device, 0) + 1
+        return OpenDevice(name, device, flags)
+
+    def close(self, opened: OpenDevice) -> Model:
+        """Close it: the driver's close runs when no one else has the node open (spec_close)."""
+        device = opened.device
+        self._open[device] -= 1
+        if self._open[device]:
+            return 0
+        del self._open[device]
+        switch = self._of(device)
+        if switch is None:
+            return Errno.ENXIO
+        result = yield from self._call(
+            switch, "close", device, opened.flags, S_IFCHR, self.kernel.current.address
+        )
+        return _signed(result)
+
+    def read(self, opened: OpenDevice, size: int) -> Model:
+        """Return the bytes that the driver gave, or an errno."""
+        return (yield from self._transfer(opened, "read", bytes(size), UIO_READ))
+
+    def write(self, opened: OpenDevice, content: bytes) -> Model:
+        """Return the bytes that the driver took, or an errno."""
+        return (yield from self._transfer(opened, "write", content, UIO_WRITE))
+
+    def _transfer(self, opened: OpenDevice, member: str, content: bytes, direction: int) -> Model:
+        if not opened.flags & (FREAD if direction == UIO_READ else FWRITE):
+            return Errno.EBADF
+        switch = self._of(opened.device)
+        if switch is None:
+            return Errno.ENXIO
+        if not content:
+            return b""
+        transfer = Transfer(self.kernel, direction, opened.offset, content)
+        result = yield from self._call(
+            switch, member, opened.device, transfer.address, opened.flags & FNONBLOCK
+        )
+        moved = transfer.end()
+        opened.offset += len(moved)
+        error = _signed(result)
+        # sys_generic.c, dofileread: what was moved before a signal or EWOULDBLOCK counts.
+        if error and not (moved and error in {Errno.EINTR, Errno.EWOULDBLOCK, Errno.ERESTART}):
+            return error
+        return moved
+
+    def ioctl(self, opened: OpenDevice, command: int, content: bytes) -> Model:
+        """Return the bytes that came back, or an errno (sys_generic.c, sys_ioctl)."""
+        switch = self._of(opened.device)
+        if switch is None:
+            return Errno.ENXIO
+        kernel = self.kernel
+        size = command >> _IOC_SHIFT & _IOC_SIZE
+        room = max(size, kernel.memory.pointer_size)
+        kmem = kernel.subject(Kmem)
+        data = kmem.allocate(room, owner="ioctl")
+        if command & _IOC_IN:
+            kernel.memory.write(data, content.ljust(size, b"\0")[:size])
+        elif command & _IOC_VOID:
+            kernel.memory.put_word(data, int.from_bytes(content[:8], "little"))
+        result = yield from self._call(
+            switch, "ioctl", opened.device, command, data, opened.flags, kernel.current.address
+        )
+        back = kernel.memory.read(data, size) if command & _IOC_OUT else b""
+        kmem.release(data, None, "ioctl")
+        return _signed(result) or back
+
+    def poll(self, opened: OpenDevice, events: int) -> Model:
+        """Ask the driver which events it has now."""
+        switch = self._of(opened.device)
+        if switch is None:
+            return POLLERR
+        result = yield from self._call(
+            switch, "poll", opened.device, events, self.kernel.current.address
+        )
+        return result & 0xFFFFFFFF
+
+    def mmap(self, opened: OpenDevice, offset: int, protection: int) -> Model:
+        """Ask the driver for the page at an offset: its physical address, -1 for none."""
+        switch = self._of(opened.device)
+        if switch is None:
+            return -1
+        rest = (*self._wide(offset), protection)
+        result = yield from self._call(switch, "mmap", opened.device, *rest)
+        return _signed(result, 8 * self.kernel.memory.pointer_size)
+
+
+def _signed(value: int, bits: int = 32) -> int:
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value

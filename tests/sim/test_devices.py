@@ -1,0 +1,94 @@
+"""A scenario opens, reads, asks and closes a character device, as processes do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim import cli
+
+from .modkit import built
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCENARIO = """
+summary: A character device.
+host: {option_burst: [], ping: 0, broadcast_ip: 0, power_on: false, vix_probe: 0}
+steps:
+  - at: 1.0
+    guest.open: {device: seven, name: first}
+  - at: 1.5
+    guest.open: seven
+  - expect.trace: {kind: guest.done, verb: open, result: EBUSY (16)}
+  - at: 2.0
+    guest.read: {name: first, size: 20}
+  - expect.trace: {kind: guest.done, verb: read, result: "7\\\\n"}
+  - at: 3.0
+    guest.ioctl: {name: first, command: 0xc0043701, data: 6}
+  - expect.trace: {kind: guest.done, verb: ioctl, result: 2a 00 00 00}
+  - at: 3.5
+    guest.write: {name: first, text: eight}
+  - expect.trace: {kind: guest.done, verb: write, result: ENODEV (19)}
+  - at: 4.0
+    guest.poll: first
+  - expect.trace: {kind: guest.done, verb: poll, result: "0x5"}
+  - at: 4.5
+    guest.mmap: first
+  - expect.trace: {kind: guest.done, verb: mmap, result: ENODEV (19)}
+  - at: 5.0
+    guest.unload: seven
+  - expect.trace: {kind: guest.done, verb: unload, result: EBUSY (16)}
+  - at: 6.0
+    guest.close: first
+  - at: 7.0
+    guest.unload: seven
+  - expect.trace: {kind: guest.done, verb: unload, result: "0"}
+  - at: 8.0
+    guest.read: first
+  - expect.trace: {kind: guest.done, verb: read, result: EBADF (9)}
+duration: 14
+"""
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
+def test_a_scenario_uses_a_device(
+    machine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "seven.yaml"
+    path.write_text(SCENARIO)
+    status = cli.main(["run", str(built("seven", machine)), "--scenario", str(path)])
+    printed = capsys.readouterr().out
+    assert status == 0, printed
+    assert "read {'name': 'first', 'size': 20}: 7\\n" in printed
+
+
+def test_a_line_of_the_driver_that_is_broken_fails_the_scenario(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without devsw_detach the kernel would go on with a table that is gone."""
+    path = tmp_path / "seven.yaml"
+    path.write_text(SCENARIO)
+    module = built("seven", flags=("-DBUG",))
+    assert cli.main(["run", str(module), "--scenario", str(path)]) == 1
+    assert "devsw-left" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("guest.write: {name: a, directory: /}", "expected a directory, or `name`"),
+        ("guest.open: {device: a, flags: [append]}", "append"),
+        ("guest.ioctl: {name: a, command: -1}", "command"),
+        ("guest.read: {name: a, length: 3}", "length"),
+    ],
+)
+def test_a_mistake_in_a_step_is_reported_with_its_line(
+    step: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"summary: x\nsteps:\n  - at: 1\n    {step}\n")
+    assert cli.main(["run", str(built("seven")), "--scenario", str(path)]) == 65
+    printed = capsys.readouterr().err
+    assert "bad.yaml:4:" in printed
+    assert said in printed
