@@ -12,6 +12,7 @@ ROOMS = ("gen/vmtgen", "sim/vmtsim", "userland/vmtctl")
 BASES = {"ReportedError", "Failure"}
 # Every other class that derives from one of Python's own errors: why it is none of the user's.
 INTERNAL = {
+    "GrammarError": "the reader of ioconf files makes a located problem of it",
     "RelocationRefusedError": "the loader makes a refusal of it, with its section",
     "_SpentError": "leaves the recursion of a reduction",
     "GuestFault": "the host reads memory that the guest does not have: the guest's fault",

@@ -16,8 +16,8 @@
 #define	IOC_IN		0x80000000ul
 #define	IOC_INOUT	(IOC_IN | IOC_OUT)
 
-#define	_IOC(inout, group, num, len)					\
-	((inout) | (((len) & IOCPARM_MASK) << IOCPARM_SHIFT) |		\
+#define	_IOC(dir, group, num, len)					\
+	((dir) | (((len) & IOCPARM_MASK) << IOCPARM_SHIFT) |		\
 	    ((group) << IOCGROUP_SHIFT) | (num))
 #define	_IO(g, n)	_IOC(IOC_VOID, (g), (n), 0)
 #define	_IOR(g, n, t)	_IOC(IOC_OUT, (g), (n), sizeof(t))
