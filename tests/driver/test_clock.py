@@ -268,7 +268,7 @@ def test_at_period_0_nothing_touches_the_clock(rig: Make) -> None:
     assert machine.write("clock_sync.period", 0) == 0
     machine.run(1)
     # What was on the way is cancelled.
-    assert machine.time._pending == 0
+    assert machine.time.owed == 0
     assert machine.read("clock_sync.state") == "off: the period is 0"
     machine.host.clock.jump(3600 * SECOND)
     since = machine.now
@@ -304,9 +304,9 @@ def test_a_detach_leaves_no_correction_on_the_way(rig: Make) -> None:
     machine = rig()
     machine.host.clock.jump(9 * MS)
     assert _sync(machine)[1]
-    assert machine.time._pending != 0
+    assert machine.time.owed != 0
     assert machine.do("detach", "vmt0") == 0
-    assert machine.time._pending == 0
+    assert machine.time.owed == 0
     machine.leave()
 
 
@@ -314,10 +314,11 @@ def test_a_correction_of_somebody_else_is_not_touched_where_we_did_nothing(rig: 
     """ntpd slews the clock, the host agrees: there is nothing for the driver to do."""
     machine = rig()
     machine.run(2)
-    machine.time._adjust(300_000)
+    machine.time.adjust(300 * MS)
     machine.run(1)
     assert machine.do("detach", "vmt0") == 0
-    assert machine.time.slews[-1][1] == 300_000
+    assert machine.time.slews == []
+    assert machine.time.owed > 290 * MS
     machine.leave()
 
 
@@ -337,7 +338,7 @@ def test_the_host_decides_only_where_the_administrator_says_so(rig: Make) -> Non
     assert _seen(machine, since) != ([], [])
     machine.host.set_synctime(on=False)
     machine.run(2)
-    assert machine.time._pending == 0
+    assert machine.time.owed == 0
     since = machine.now
     machine.run(600)
     assert _seen(machine, since) == ([], [])
@@ -581,9 +582,9 @@ def test_a_step_drops_what_was_being_slewed(rig: Make) -> None:
     machine.host.clock.jump(-10 * SECOND)
     assert machine.ask("Time_Synchronize 0") == b"OK "
     assert len(machine.time.slews) == 1
-    assert machine.time._pending != 0
+    assert machine.time.owed != 0
     assert machine.ask("Time_Synchronize 1") == b"OK "
-    assert machine.time._pending == 0
+    assert machine.time.owed == 0
     machine.leave()
 
 

@@ -464,6 +464,8 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "call sysmon_pswitch_unregister in detach"),
     ),
     "sys/kern/kern_tc.c, sys/kern/kern_time.c": (
+        ("timeval-range", _DIAGNOSTIC, "tvtohz gets microseconds from 0 to 999,999",
+         "carry into the seconds"),
         ("timespec-range", _NOBODY, "nanoseconds are from 0 to 999,999,999",
          "carry into the seconds"),
     ),

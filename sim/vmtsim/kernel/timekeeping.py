@@ -1,7 +1,8 @@
 """Time as the guest sees it: uptime, the settable real time, and its slewing.
 
-Sources: NetBSD sys/kern/kern_tc.c, kern_time.c, kern_ntptime.c.  adjtime(2) changes the clock by
-500 microseconds in a second, by 5 ms a second while more than one second is left to correct.
+Sources: NetBSD sys/kern/kern_tc.c 1.77 (tc_windup, tc_setclock), kern_time.c 1.227 (adjtime1),
+kern_ntptime.c 1.64 (ntp_update_second), subr_time_arith.c 1.1.  adjtime(2) changes the clock by 500
+microseconds in a second, by 5 ms a second while more than one second is left to correct.
 """
 
 from __future__ import annotations
@@ -22,10 +23,16 @@ _CLOCK_REALTIME = 0
 _LAST_SECOND = 1 << 36  # settime1: beyond it lies what cannot be meant
 _SLEW_FAST, _SLEW_SLOW = 5_000_000, 500_000  # nanoseconds in a second
 _FAST_ABOVE = 1_000_000_000
+# A step by more seconds than this counts as two turns of a second (LARGE_STEP).
+_LARGE_STEP = 200
 
 
 class TimeKeeping(Subject):
-    """The guest's clocks.  ``rate_ppm`` is how much too fast its oscillator runs."""
+    """The guest's clocks.  ``rate_ppm`` is how much too fast its oscillator runs.
+
+    At each turn of a second of real time the kernel takes the share of the next second from what
+    adjtime owes; that share is worked off whatever adjtime is called with meanwhile.
+    """
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/kern_tc.c 1.77": "*",
@@ -42,8 +49,10 @@ class TimeKeeping(Subject):
         self.rtc_epoch = 0  # nanoseconds since 1970 that the clock chip shows at power-on
         self.rate_ppm = 0
         self.boot_offset = 0  # real time minus uptime, by steps and by slewing that is over
-        self._pending = 0  # correction that adjtime still owes, in nanoseconds
-        self._slew_from = 0  # uptime up to which the correction is in boot_offset
+        self._owed = 0  # time_adjtime in ns, at the latest turn of a second that was looked at
+        self._share = 0  # th_adjustment: ns that the running second gains
+        self._from = 0  # uptime up to which the gain is in boot_offset
+        self._stepped = 0  # uptime of the latest step
         self.steps: list[tuple[int, int]] = []  # (virtual ns, by how much)
         self.slews: list[tuple[int, int]] = []
 
@@ -74,53 +83,83 @@ class TimeKeeping(Subject):
         now = self.kernel.clock.now
         return now + now * self.rate_ppm // 1_000_000 if self.rate_ppm else now
 
+    @property
+    def owed(self) -> int:
+        """What adjtime owes, in ns: what no second has taken its share of yet."""
+        self._turn(self.uptime())
+        return self._owed
+
     def realtime(self) -> int:
         """Nanoseconds since 1970 as the guest believes."""
         up = self.uptime()
-        share = self._slewed(up)  # moves boot_offset, too
-        return up + self.boot_offset + share
+        if self._owed or self._share:
+            self._turn(up)
+            return up + self.boot_offset + self._share * (up - self._from) // SECOND
+        return up + self.boot_offset
 
-    def _slewed(self, up: int) -> int:
-        """Work off what adjtime owes; returns the share of the running second."""
-        if not self._pending:
-            self._slew_from = up
-            return 0
-        while True:
-            share = self._share()
-            if up - self._slew_from < SECOND:
-                return share * (up - self._slew_from) // SECOND
-            self.boot_offset += share
-            self._pending -= share
-            self._slew_from += SECOND
-            if not self._pending:
-                self._slew_from = up
-                return 0
+    def _turn(self, up: int) -> None:
+        """Work off what adjtime owes, from second to second of real time (tc_windup)."""
+        while self._owed or self._share:
+            left = SECOND - (self._from + self.boot_offset) % SECOND
+            turn = self._from + -(-left * SECOND // (SECOND + self._share))
+            if turn > up:
+                return
+            self.boot_offset += self._share * (turn - self._from) // SECOND
+            self._from = turn
+            self._next_second()
 
-    def _share(self) -> int:
-        """How much of the correction the running second takes."""
-        rate = _SLEW_FAST if abs(self._pending) > _FAST_ABOVE else _SLEW_SLOW
-        return max(-rate, min(rate, self._pending))
+    def _next_second(self) -> None:
+        """Take the share of a second from what is owed (ntp_update_second)."""
+        rate = _SLEW_FAST if abs(self._owed) > _FAST_ABOVE else _SLEW_SLOW
+        self._share = max(-rate, min(rate, self._owed))
+        self._owed -= self._share
+
+    def _settle(self) -> int:
+        """Bring boot_offset up to now; returns the uptime."""
+        up = self.uptime()
+        self._turn(up)
+        if up > self._from:
+            self.boot_offset += self._share * (up - self._from) // SECOND
+            self._from = up
+        return up
+
+    def step(self, nanoseconds: int) -> int:
+        """Set real time; returns by how much (tc_setclock, tc_windup).
+
+        Each second that a step goes forward takes its share of what adjtime owes.
+        """
+        self._stepped = up = self._settle()
+        before = up + self.boot_offset
+        self.boot_offset += nanoseconds - before
+        turns = nanoseconds // SECOND - before // SECOND
+        for _ in range(2 if turns > _LARGE_STEP else max(turns, 0)):
+            self._next_second()
+        return nanoseconds - before
 
     def _set(self, nanoseconds: int, how: str) -> None:
-        before = self.realtime()
-        self.boot_offset += nanoseconds - before
-        self.steps.append((self.kernel.clock.now, nanoseconds - before))
-        self.kernel.trace.emit("clock.step", by=nanoseconds - before, how=how)
+        by = self.step(nanoseconds)
+        self.steps.append((self.kernel.clock.now, by))
+        self.kernel.trace.emit("clock.step", by=by, how=how)
 
-    def _adjust(self, nanoseconds: int) -> int:
-        """Replace the pending correction; returns the old one."""
-        up = self.uptime()
-        done = self._slewed(up)
-        old = self._pending - done
-        self.boot_offset += done
-        self._pending = nanoseconds
-        self._slew_from = up
+    def adjust(self, nanoseconds: int) -> int:
+        """Replace what is owed, as adjtime(2) of any process; returns what was owed.
+
+        What the running second gains it gains.
+        """
+        self._settle()
+        old, self._owed = self._owed, nanoseconds
         if nanoseconds:
-            self.slews.append((self.kernel.clock.now, nanoseconds))
-            self.kernel.trace.emit("clock.slew", by=nanoseconds)
+            self.kernel.memory.put_u32(self.kernel.symbols["time_adjusted"], 1)
         return old
 
+    def _windup(self) -> int:
+        """Return how long ago the times of the get*() functions were noted, in ns of uptime."""
+        up = self.uptime()
+        return up - max(up // TICK * TICK, self._stepped)
+
     # -- functions ---------------------------------------------------------------------------
+
+    # Those with get tell what the last tick or the last step noted (tc_windup).
 
     @kernel_function("void nanotime(struct timespec *ts)")
     def nanotime(self, where: int) -> None:
@@ -128,7 +167,7 @@ class TimeKeeping(Subject):
 
     @kernel_function("void getnanotime(struct timespec *ts)")
     def getnanotime(self, where: int) -> None:
-        self.kernel.memory.put_timespec(where, self.realtime() // TICK * TICK)
+        self.kernel.memory.put_timespec(where, self.realtime() - self._windup())
 
     @kernel_function("void nanouptime(struct timespec *ts)")
     def nanouptime(self, where: int) -> None:
@@ -136,17 +175,23 @@ class TimeKeeping(Subject):
 
     @kernel_function("void getnanouptime(struct timespec *ts)")
     def getnanouptime(self, where: int) -> None:
-        self.kernel.memory.put_timespec(where, self.uptime() // TICK * TICK)
+        self.kernel.memory.put_timespec(where, self.uptime() - self._windup())
 
     @kernel_function("void microtime(struct timeval *tv)")
-    @kernel_function("void getmicrotime(struct timeval *tv)")
     def microtime(self, where: int) -> None:
         self.kernel.memory.put_timeval(where, self.realtime() // 1000)
 
+    @kernel_function("void getmicrotime(struct timeval *tv)")
+    def getmicrotime(self, where: int) -> None:
+        self.kernel.memory.put_timeval(where, (self.realtime() - self._windup()) // 1000)
+
     @kernel_function("void microuptime(struct timeval *tv)")
-    @kernel_function("void getmicrouptime(struct timeval *tv)")
     def microuptime(self, where: int) -> None:
         self.kernel.memory.put_timeval(where, self.uptime() // 1000)
+
+    @kernel_function("void getmicrouptime(struct timeval *tv)")
+    def getmicrouptime(self, where: int) -> None:
+        self.kernel.memory.put_timeval(where, (self.uptime() - self._windup()) // 1000)
 
     @kernel_function("void getnanoboottime(struct timespec *ts)")
     def getnanoboottime(self, where: int) -> None:
@@ -159,6 +204,11 @@ class TimeKeeping(Subject):
     @kernel_function("int tvtohz(const struct timeval *tv)")
     def tvtohz(self, where: int) -> int:
         seconds, micro = self.kernel.memory.timeval(where)
+        if not 0 <= micro < 1_000_000:
+            self.kernel.violation(
+                "timeval-range",
+                f"tvtohz by {self.kernel.where()}: {micro} microseconds",
+            )
         total = seconds * 1_000_000 + micro
         return 0 if total <= 0 else min(-(-total // (1_000_000 // HZ)) + 1, 0x7FFFFFFF)
 
@@ -190,10 +240,12 @@ class TimeKeeping(Subject):
         value = self._timespec(where)
         if value is None:
             kernel = self.kernel
-            kernel.panic(
+            kernel.violation(
                 "timespec-range",
                 f"tc_setclock by {kernel.where()}: nanoseconds outside of 0 to 999999999",
             )
+            seconds, nanoseconds = kernel.memory.timespec(where)
+            value = seconds * SECOND + nanoseconds
         self._set(value, "tc_setclock")
 
     @kernel_function(
@@ -203,9 +255,15 @@ class TimeKeeping(Subject):
         memory = self.kernel.memory
         if delta:
             seconds, micro = memory.timeval(delta)
-            old = self._adjust((seconds * 1_000_000 + micro) * 1000)
+            # Microseconds of a second and more are cut.
+            wanted = (seconds * 1_000_000 + max(-999_999, min(999_999, micro))) * 1000
+            old = self.adjust(wanted)
+            if wanted:
+                self.slews.append((self.kernel.clock.now, wanted))
+                self.kernel.trace.emit("clock.slew", by=wanted)
         else:
-            old = self._pending - self._slewed(self.uptime())
+            self._settle()
+            old = self._owed
         if old_at:
             memory.put_timeval(old_at, old // 1000)
 

@@ -235,8 +235,9 @@ class Administrator:
             power.close()
 
     def clock(self, seconds: float) -> Model:
-        """Set the guest's clock off by so many seconds."""
-        self.kernel.subject(TimeKeeping).boot_offset += round(seconds * SECOND)
+        """Set the guest's clock off by so many seconds, as date(1) does."""
+        time = self.kernel.subject(TimeKeeping)
+        time.step(time.realtime() + round(seconds * SECOND))
         yield from ()
         return 0
 

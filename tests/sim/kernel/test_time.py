@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtsim.kernel.clock import SECOND, TICK
+from vmtsim.kernel.timekeeping import TimeKeeping
 
 from .guestcode import MACHINES
 
@@ -31,6 +33,8 @@ SOURCE = """
     #define NS(t) ((t).tv_sec * 1000000000LL + (t).tv_nsec)
     #define NEAR(a, b, most) ((b) - (a) >= 0 && (b) - (a) <= (most))
     #define TICK 10000000LL
+
+    void getmicrotime(struct timeval *);
 
     struct timespec real, up, coarse, boot;
     struct timeval small, last;
@@ -113,6 +117,32 @@ SOURCE = """
     }
 
     int
+    too_many_microseconds(void)
+    {
+            small = (struct timeval){ .tv_sec = 0, .tv_usec = 1000000 };
+            return 1 + tvtohz(&small);
+    }
+
+    /* Microseconds that getmicrotime is late. */
+    int
+    micro_late(void)
+    {
+            struct timeval now;
+
+            getmicrotime(&small);
+            microtime(&now);
+            return (int)(US(now) - US(small));
+    }
+
+    int
+    slew(int by)
+    {
+            small = (struct timeval){ .tv_sec = 0, .tv_usec = by };
+            adjtime1(&small, &last, NULL);
+            return (int)US(last);
+    }
+
+    int
     set_no_time(void)
     {
             real = (struct timespec){ .tv_sec = 5, .tv_nsec = -1 };
@@ -130,5 +160,66 @@ def test_all_clocks_tell_the_same_time(load: Callable[..., Code], machine: str) 
         assert line == 0, f"{function}: line {line} of the C text"
 
 
-def test_what_is_no_time_cannot_be_set(load: Callable[..., Code]) -> None:
-    assert load(SOURCE).panic("set_no_time").startswith("timespec-range: tc_setclock by")
+def test_what_is_no_time_is_reported_and_no_panic(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    assert code.call("set_no_time") == 0
+    assert code.violations()[0].startswith("timespec-range: tc_setclock by set_no_time")
+
+
+def test_microseconds_of_a_second_are_no_interval(load: Callable[..., Code]) -> None:
+    assert load(SOURCE).panic("too_many_microseconds").startswith("timeval-range: tvtohz by")
+
+
+def test_coarse_times_are_those_of_the_last_tick_or_step(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    kernel, time = code.kernel, code.kernel.subject(TimeKeeping)
+    kernel.run_for(3 * TICK + TICK // 2 - kernel.clock.now % TICK)
+    assert TICK // 2 <= code.call("micro_late") * 1000 < TICK // 2 + 100_000
+    time.step(time.realtime() + 5 * SECOND)
+    assert code.call("micro_late") < 100
+
+
+def slewed(time: TimeKeeping, before: int) -> int:
+    """How far real time has gained on uptime since it was ``before`` ahead."""
+    return time.realtime() - time.uptime() - before
+
+
+def test_a_slew_begins_and_ends_at_the_turn_of_a_second(load: Callable[..., Code]) -> None:
+    """A second's share is taken beforehand and worked off, whatever adjtime says meanwhile."""
+    code = load(SOURCE)
+    kernel, time = code.kernel, code.kernel.subject(TimeKeeping)
+    kernel.run_for(SECOND + SECOND // 4 - kernel.clock.now)
+    before = time.realtime() - time.uptime()
+    code.call("slew", 2000)
+    kernel.run_for(SECOND // 2)
+    assert slewed(time, before) == 0
+    kernel.run_for(SECOND // 2)
+    assert time.owed == 1_500_000
+    assert 120_000 < slewed(time, before) < 130_000
+    assert code.call("slew", 0) == 1500  # what it believes is still to come
+    kernel.run_for(2 * SECOND)
+    # A second of real time that gains is a little shorter than one of uptime.
+    assert 499_000 < slewed(time, before) <= 500_000
+    assert kernel.memory.u32(kernel.symbols["time_adjusted"]) == 1
+
+
+def test_a_step_forward_takes_the_shares_of_its_seconds(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    time = code.kernel.subject(TimeKeeping)
+    code.kernel.run_for(SECOND // 2)
+    for seconds, left in ((3, 1500), (0, 3000), (201, 2000), (-10, 3000)):
+        code.call("slew", 3000)
+        time.step(time.realtime() + seconds * SECOND)
+        assert time.owed == left * 1000, seconds
+
+
+def test_what_another_process_slews_is_seen_by_who_replaces_it(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    code.kernel.subject(TimeKeeping).adjust(77_000_000)  # ntpd
+    assert code.call("slew", 0) == 77_000
+
+
+def test_microseconds_of_adjtime_are_cut(load: Callable[..., Code]) -> None:
+    code = load(SOURCE)
+    code.call("slew", 3_000_000)
+    assert code.kernel.subject(TimeKeeping).owed == 999_999_000
