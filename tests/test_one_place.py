@@ -7,12 +7,22 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import vmtctl.cli
+import vmtctl.verbs
 import vmtgen.cli
 import vmtgen.verbs
 import vmtsim.cli
 import vmtsim.verbs
+from vmtctl import commands, completion, manual
+from vmtctl.grammar import Argument, Command
 from vmtgen import resources
+from vmtgen.kobj import Machine
+from vmtgen.kobj.relocations import RULES as RELOCATIONS
+from vmtgen.lint import rules
+from vmtgen.lint.findings import finding
+from vmtgen.lint.rules import Rule as LintRule
 from vmtgen.targets import load_targets
+from vmtsim import cpu
 from vmtsim.core.rng import Rng
 from vmtsim.core.trace import Trace
 from vmtsim.host import FAULTS, Host, HostOptions
@@ -104,7 +114,91 @@ def test_a_release_is_three_lines_of_a_spec(tmp_path: Path) -> None:
     text = (resources.directory("specs") / "netbsd.yaml").read_text(encoding="utf-8")
     lines = "releases:\n  '11.7':\n    version: 1107000000\n    doc: A release of the future.\n"
     (tmp_path / "netbsd.yaml").write_text(text.replace("releases:\n", lines, 1), encoding="utf-8")
-    assert load_targets(tmp_path).release("11.7").version == 1_107_000_000
+    targets = load_targets(tmp_path)
+    assert targets.release("11.7").version == 1_107_000_000
+    assert targets.kernel("11.7_STABLE") // 1_000_000 == 1_107
+
+
+def changed_specs(folder: Path, name: str, at: str, row: str) -> Path:
+    """A copy of specs/ with a row more in NAME.yaml, before the line ``at``."""
+    shutil.copytree(resources.directory("specs"), folder / "specs")
+    path = folder / "specs" / f"{name}.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(at) == 1
+    path.write_text(text.replace(at, row + at), encoding="utf-8")
+    out = folder / "out"
+    assert vmtgen.cli.main(["generate", "--specs", str(path.parent), "--out", str(out)]) == 0
+    return out
+
+
+def test_an_option_of_the_host_is_a_row(tmp_path: Path) -> None:
+    """The table of the driver, the manual of the protocol; no line of C."""
+    row = "  tea.temperature: {type: ignored, doc: Nothing the driver would do.}\n"
+    out = changed_specs(tmp_path, "tclo", "  time.synchronize.allow:", row)
+    assert '"tea.temperature"' in (out / "kmod" / "vmt_tables.c").read_text(encoding="utf-8")
+    assert "tea.temperature" in (out / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
+
+
+def test_a_sysctl_node_is_a_row(tmp_path: Path) -> None:
+    """The table of nodes and the manual; the value is a member that the driver has."""
+    row = "      brewed: {type: quad, access: read, data: clock.steps, doc: Cups of tea}\n"
+    out = changed_specs(tmp_path, "driver", "      slews: {type: quad", row)
+    assert '"brewed"' in (out / "kmod" / "vmt_tables.c").read_text(encoding="utf-8")
+    assert "Cups of tea" in (out / "kmod" / "vmt.4").read_text(encoding="utf-8")
+
+
+def test_a_lint_rule_is_a_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = LintRule("tea-bag", "warning", "A bag is left in the pot.", "take it out", "the cook")
+    monkeypatch.setattr(rules, "RULES", (*rules.RULES, row))
+    monkeypatch.setitem(rules.BY_ID, row.id, row)
+    found = finding("tea-bag", "pot+0x4", "one bag")
+    assert (found.severity, found.remedy) == ("warning", "take it out")
+    assert vmtgen.cli.main(["lint", "--explain", "tea-bag"]) == 0
+    assert "What to do: take it out." in capsys.readouterr().out
+
+
+def test_a_machine_is_known_to_each_room() -> None:
+    """Four rooms know machines in their own way: this says which one a new machine misses."""
+    specs = {machine.name for machine in load_targets().machines}
+    headers = {path.name for path in resources.directory("kpi").iterdir() if path.is_dir()}
+    assert specs == {machine.value for machine in Machine}, "gen/vmtgen/kobj/model.py"
+    assert specs == {machine.value for machine in RELOCATIONS}, "gen/vmtgen/kobj/relocations.py"
+    assert specs == headers - {"include"}, "gen/kpi"
+    assert specs == set(cpu.MACHINES), "sim/vmtsim/cpu"
+    for machine in specs:
+        assert cpu.make_cpu(machine, None) is not None  # type: ignore[arg-type]
+
+
+GREET = """
+from vmtctl.exits import OK
+
+def run(context):
+    print(f"hello {context.values.word('name')}")
+    return OK
+"""
+
+
+def test_a_verb_of_vmtctl_is_a_file_and_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The parser, its help, the manual and the completions of three shells read the row."""
+    (tmp_path / "greet.py").write_text(GREET, encoding="utf-8")
+    row = Command("greet", "Say hello", arguments=(Argument("name", "Whom."),))
+    for module in (commands, manual, completion):
+        monkeypatch.setattr(module, "COMMANDS", (*commands.COMMANDS, row))
+    vmtctl.verbs.__path__.append(str(tmp_path))
+    try:
+        assert vmtctl.cli.main(["greet", "you"]) == 0
+        assert capsys.readouterr().out == "hello you\n"
+        assert vmtctl.cli.main(["--help"]) == 0
+        assert "greet" in capsys.readouterr().out
+    finally:
+        vmtctl.verbs.__path__.remove(str(tmp_path))
+        sys.modules.pop("vmtctl.verbs.greet", None)
+    assert ".Ss greet" in manual.page()
+    assert all("greet" in shell() for shell in completion.SHELLS.values())
 
 
 def test_a_host_option_is_a_field(tmp_path: Path) -> None:

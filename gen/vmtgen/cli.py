@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import cast
 
 from vmtgen import __version__, verbs
 from vmtgen.common.cli import Program, Verb
 from vmtgen.common.cli import main as run
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PROGRAM = Program(
     name="vmtgen",
@@ -36,9 +34,8 @@ examples:
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``vmtgen`` with ``argv`` (the process's own arguments by default)."""
-    return run(PROGRAM, argv)
+main = partial(run, PROGRAM)
+"""Run ``vmtgen`` with arguments (the process's own by default); return its exit status."""
 
 
 if __name__ == "__main__":

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import cast
 
 from vmtgen.common.cli import Program, Verb
 from vmtgen.common.cli import main as run
 
 from vmtsim import __version__, verbs
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PROGRAM = Program(
     name="vmtsim",
@@ -39,9 +37,8 @@ examples:
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``vmtsim`` with ``argv`` (the process's own arguments by default)."""
-    return run(PROGRAM, argv)
+main = partial(run, PROGRAM)
+"""Run ``vmtsim`` with arguments (the process's own by default); return its exit status."""
 
 
 if __name__ == "__main__":

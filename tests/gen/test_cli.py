@@ -7,12 +7,14 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from vmtgen import __version__, cli
+from vmtgen.common import cli as frame
 from vmtgen.common import errors
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], None]
         module = SimpleNamespace(
             SUMMARY="try something", add_arguments=lambda _: None, run=lambda _: run()
         )
-        monkeypatch.setattr(cli, "PROGRAM", replace(cli.PROGRAM, load=lambda _: module))
+        program = replace(cli.PROGRAM, load=lambda _: module)
+        monkeypatch.setattr(cli, "main", partial(frame.main, program))
 
     return use
 

@@ -12,6 +12,7 @@ from vmtgen.build.compile import build_module
 from vmtgen.resources import root
 from vmtsim import cli
 from vmtsim.core.trace import Trace, read_events
+from vmtsim.host.tclo import Tclo
 from vmtsim.run.findings import NOT_LIVE, PANIC
 from vmtsim.run.simulation import Outcome, Simulation
 from vmtsim.scenario import script
@@ -260,3 +261,36 @@ def test_code_that_loops_for_ever_is_named_at_its_line(monkeypatch: pytest.Monke
     source = (SOURCES / "looper.c").read_text(encoding="utf-8").splitlines()
     lines = [n for n, line in enumerate(source, 1) if "turns >= 0" in line or "for ever" in line]
     assert any(f"looper.c:{line}" in message for line in lines), message
+
+
+# How far it is from an argument to what it brings about.
+
+OURS = ("vmtsim.", "vmtgen.")
+
+
+def test_the_path_from_the_command_line_to_the_host_is_short(
+    driver: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--scenario`` to a message in the host's queue: no layer that only forwards.
+
+    command, verb, one run, its boot, the kernel's loop, the host's turn, the scenario, the
+    operation, the queue: it was 17 calls once.
+    """
+    deepest: list[str] = []
+    original = Tclo.send
+
+    def send(self: Tclo, *args: object, **kwargs: object) -> object:
+        frame, path = sys._getframe(1), []
+        while frame is not None:
+            if str(frame.f_globals.get("__name__", "")).startswith(OURS):
+                path.append(f"{frame.f_globals['__name__']}:{frame.f_code.co_name}")
+            frame = frame.f_back  # type: ignore[assignment]
+        if "vmtsim.scenario.script:advance" in path and len(path) > len(deepest):
+            deepest[:] = reversed(path)
+        return original(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Tclo, "send", send)
+    assert cli.main(["run", str(driver["amd64"]), "--scenario", "lost-channel", "--summary"]) == 0
+    capsys.readouterr()
+    assert deepest[0] == "vmtgen.common.cli:main"
+    assert len(deepest) + 1 <= 14, deepest

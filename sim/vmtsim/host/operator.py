@@ -143,7 +143,7 @@ class FaultArguments(Record):
 
 
 def _send(host: Host, given: Message) -> str:
-    host.send(given.content)
+    host.tclo.send(given.content)
     return f"sent {given.message}"
 
 

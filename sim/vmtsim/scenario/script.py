@@ -388,19 +388,16 @@ class ScenarioRun:
             if not step.expects:
                 shown = _shown(step.argument)
                 self._stage.trace.emit("scenario.step", verb=step.verb, argument=shown)
-                self._act(step)
+                verb = VERBS[step.verb]
+                if isinstance(verb, Operation):
+                    with suppress(RefusedError):  # what the host does not offer does not happen
+                        verb.run(self._stage.host, verb.value(step.argument))
+                else:
+                    self._stage.guest(verb.name, step.argument)
         for each in [each for each in self._open if each.deadline <= now]:
             if each in self._open:
                 self._open.remove(each)
                 self._decide(each)
-
-    def _act(self, step: Step) -> None:
-        verb = VERBS[step.verb]
-        if isinstance(verb, Operation):
-            with suppress(RefusedError):  # what the host does not offer does not happen
-                verb.carry_out(self._stage.host, step.argument)
-        else:
-            self._stage.guest(verb.name, step.argument)
 
     def finish(self) -> list[Failure]:
         """Decide what is still open, and return all failures in file order."""
