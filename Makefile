@@ -70,6 +70,7 @@ soak: build
 	$(RUN) tests.driver.anywhere
 	$(RUN) tests.driver.walks
 	$(RUN) tests.gen.every_entry
+	$(RUN) tests.gen.every_number
 	$(RUN) tests.loader.random_mutants
 	$(RUN) tests.loader.mutants
 	$(RUN) tests.userland.soak

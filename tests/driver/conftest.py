@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,13 +13,13 @@ from .rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
 def module(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The driver as it ships; its objects are cached in build/."""
-    return build_module(root / "kmod", out=tmp_path_factory.mktemp("driver")).module.path
+    """The driver as it ships, or the C in VMT_KMOD; its objects are cached in build/."""
+    kmod = Path(os.environ.get("VMT_KMOD", root / "kmod"))
+    return build_module(kmod, out=tmp_path_factory.mktemp("driver")).module.path
 
 
 @pytest.fixture(scope="session")

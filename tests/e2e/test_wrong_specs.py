@@ -125,12 +125,6 @@ WRONG = {
         "message: 65535",
         "largest-message",
     ),
-    "what says that the host has no time": (
-        "specs/backdoor.yaml",
-        "registers: [cx]}\n    success: {register: ax, differs: 0xFFFFFFFF}",
-        "registers: [cx]}\n    success: {register: ax, differs: 0xFFFFFFFE}",
-        "clock-no-command",
-    ),
     "the switch of a shutdown": ("specs/tclo.yaml", "switch: power", "switch: reset", BOOT),
 }
 

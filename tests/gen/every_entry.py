@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,12 @@ class Change:
 
     def __str__(self) -> str:
         """Return SPEC.PATH and what became of it."""
-        where = ".".join(map(str, (self.spec, *self.path)))
-        return f"{where}: {'deleted' if self.value is _DELETED else repr(self.value)}"
+        return f"{self.where}: {'deleted' if self.value is _DELETED else repr(self.value)}"
+
+    @property
+    def where(self) -> str:
+        """SPEC.PATH of the entry."""
+        return ".".join(map(str, (self.spec, *self.path)))
 
 
 def changes() -> list[Change]:
@@ -48,18 +53,19 @@ def changes() -> list[Change]:
     found = []
     for spec in SPECS:
         data = load_yaml(ROOT / "specs" / f"{spec}.yaml").plain()
-        for path, value in _entries(data, ()):
+        for path, value in entries(data, ()):
             values = [_DELETED, *_altered(value)]
             found += [Change(spec, path, each) for each in values]
     return found
 
 
-def _entries(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def entries(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every entry at or below ``data`` with its path."""
     pairs = data.items() if isinstance(data, dict) else enumerate(data)
     for key, value in pairs:
         yield (*path, key), value
         if isinstance(value, (dict, list)):
-            yield from _entries(value, (*path, key))
+            yield from entries(value, (*path, key))
 
 
 def _altered(value: Any) -> list[Any]:
@@ -100,6 +106,8 @@ class Laboratory:
             str(self.kmod / "vmt_module.c"),
         ]
         self.known = {self._c(): ""}
+        made = generate.outputs(ROOT / "templates", self.specs)
+        self.outputs = {output.place: output.text for output in made}
 
     def _write(self, spec: str, data: Any) -> None:
         # JSON is YAML.
@@ -112,8 +120,17 @@ class Laboratory:
                 (self.kmod.parent / output.place).write_text(output.text, encoding="utf-8")
         return "".join(output.text for output in made if output.place.endswith((".c", ".h")))
 
-    def trouble(self, change: Change) -> str:
-        """Return what is wrong with how a change is met, or nothing."""
+    def made(self, change: Change) -> LocatedErrors | list[generate.Output]:
+        """Return the files that a change alters, or what the loader says of it."""
+        with self._changed(change):
+            try:
+                made = generate.outputs(ROOT / "templates", self.specs)
+            except LocatedErrors as errors:
+                return errors
+        return [output for output in made if output.text != self.outputs.get(output.place)]
+
+    @contextmanager
+    def _changed(self, change: Change) -> Iterator[None]:
         data: Any = copy.deepcopy(self.data[change.spec])
         place = data
         for key in change.path[:-1]:
@@ -124,14 +141,20 @@ class Laboratory:
             place[change.path[-1]] = change.value
         self._write(change.spec, data)
         try:
-            made = self._c()
+            yield
+        finally:
+            self._write(change.spec, self.data[change.spec])
+
+    def trouble(self, change: Change) -> str:
+        """Return what is wrong with how a change is met, or nothing."""
+        try:
+            with self._changed(change):
+                made = self._c()
         except LocatedErrors as errors:
             bare = [str(problem) for problem in errors.problems if not problem.line]
             return f"no place: {bare}" if bare else ""
         except Exception as error:
             return f"{type(error).__name__}: {error}"
-        finally:
-            self._write(change.spec, self.data[change.spec])
         if made not in self.known:
             done = subprocess.run(self.command, capture_output=True, text=True, check=False)
             self.known[made] = done.stderr if done.returncode else ""

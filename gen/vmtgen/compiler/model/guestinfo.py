@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Pattern, Range, Record, Report, Unique, Valued
 from vmtgen.compiler.spec.text import Mixture
-from vmtgen.compiler.spec.words import U32, Bytes, Count, Doc, Member, Name, Printable, Seconds
+from vmtgen.compiler.spec.words import U8, U32, Bytes, Count, Doc, Member, Name, Printable, Seconds
 
 # open-vm-tools lib/include/guestInfo.h knows 1 to 11; a newer host may know more.
 Key = Annotated[int, Range(1, 255)]
@@ -100,14 +100,14 @@ class AddressTypes(Record):
 
 @dataclass(frozen=True, slots=True)
 class AddressStatus(Record):
-    """Numbers of the states of an address."""
+    """Numbers of the states of an address; the driver keeps them in a byte."""
 
-    preferred: U32
-    deprecated: U32
-    inaccessible: U32
-    unknown: U32
-    tentative: U32
-    duplicate: U32
+    preferred: U8
+    deprecated: U8
+    inaccessible: U8
+    unknown: U8
+    tentative: U8
+    duplicate: U8
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,149 @@
+"""Makes each number of the specs one more and one less: who notices?
+
+``python -m tests.gen.every_number`` does all of them (an hour); ``--every N`` a part. A number that
+is off by one is refused with a place, or changes nothing that is compiled, or is noticed by a
+scenario, a check or a test that runs the driver. Where a near value is as good, as the comment in
+the spec says, the number is in NEAR and is not tried. Anything else is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen.build.compile import build_module
+from vmtgen.common.located import LocatedErrors
+from vmtgen.compiler import generate
+
+from tests.sim.mutants.mutation import notice
+
+from .every_entry import ROOT, SPECS, Change, Laboratory, entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEAR = frozenset({
+    "transport.policy.checkpoint_retries", "transport.policy.reopen_ms",
+    "transport.policy.reopen_max_ms", "transport.policy.buffer",
+    "tclo.polling.drain", "tclo.polling.quiet_after", "tclo.backup.keep_alive_ms",
+    "tclo.backup.limit",
+    "guestinfo.nics.methods.0.addresses", "guestinfo.disks.count",
+    "guestinfo.items.os-name-full.period", "guestinfo.items.os-name.period",
+    "guestinfo.items.build.period", "guestinfo.items.dns-name.period",
+    "guestinfo.items.uptime.period",
+    "driver.clock.samples", "driver.clock.sample_window_us", "driver.clock.slew_floor_us",
+    "driver.rpc.wait_ms", "driver.device.priority",
+})  # fmt: skip
+"""Where a near value is as good, and the spec's comment says why."""
+
+# Who is asked, in this order, and then all other scenarios and checks.
+FIRST = ("boot-to-halt", "no-high-bandwidth", "old-host", "backup", "clock-steps", "suspend-hour")
+CHECKS = ("period-bounds", "long-command", "unwinding", "asks-again-in-time", "idle-hour")
+# Numbers that the driver's tests hold: the test that notices.
+HELD = {
+    "tclo.polling.steps": "test_tclo.py",
+    "tclo.polling.idle": "test_tclo.py",
+    "driver.clock": "test_clock.py",
+    "driver.rpc": "test_rpc.py",
+    "guestinfo.items": "test_guestinfo.py",
+    "guestinfo.detailed": "test_guestinfo.py",
+    "guestinfo.disks": "test_guestinfo.py",
+    "guestinfo.nics": "test_nicinfo.py",
+    "transport.limits": "test_transport.py",
+    "backdoor.commands.get-version": "test_transport.py",
+    "driver.sysctl": "test_sysctl.py",
+}
+
+
+def numbers(laboratory: Laboratory) -> list[Change]:
+    """Every number of the specs, one more and one less."""
+    return [
+        Change(spec, path, near)
+        for spec in SPECS
+        for path, value in entries(laboratory.data[spec], ())
+        if isinstance(value, int) and not isinstance(value, bool)
+        for near in (value + 1, value - 1)
+    ]
+
+
+def killers() -> Iterator[str]:
+    """Every scenario and some checks, the likeliest first."""
+    yield from FIRST
+    shipped = (ROOT / "sim" / "scenarios").glob("*.yaml")
+    own = (ROOT / "tests" / "sim" / "mutants" / "scenarios").glob("*.yaml")
+    yield from sorted({path.stem for path in (*shipped, *own)} - set(FIRST))
+    yield from (f"check {name}" for name in CHECKS)
+
+
+def noticed(laboratory: Laboratory, change: Change, top: Path) -> str:
+    """Return who notices, or nothing."""
+    made = laboratory.made(change)
+    if isinstance(made, LocatedErrors):
+        return "refused"
+    if not any(output.place.endswith((".c", ".h")) for output in made):
+        return "not compiled"
+    kmod = top / "kmod"
+    kmod.mkdir()
+    files = {output.place: output.text for output in (*generate.sources(ROOT / "kmod"), *made)}
+    for name, text in {**laboratory.outputs, **files}.items():
+        if name.startswith("kmod/"):
+            (top / name).write_text(text, encoding="utf-8")
+    machine = "aarch64" if change.path[0] == "arm" else "amd64"
+    module = build_module(
+        kmod, machine=machine, out=top, cache=ROOT / "build" / ".cache", extra_flags=("-Wno-error",)
+    ).path
+    for killer in killers():
+        if notice(module, killer):
+            return killer
+        if machine == "aarch64":
+            break
+    for prefix, test in HELD.items():
+        if str(change).startswith(prefix):
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", "-q", "-x", f"tests/driver/{test}"],
+                cwd=ROOT,
+                env=os.environ | {"VMT_KMOD": str(kmod)},
+                capture_output=True,
+                check=False,
+            )
+            if done.returncode == 1:
+                return test
+    return ""
+
+
+def main() -> int:
+    """Print who notices what; 1 if a number is not noticed that should be, or the reverse."""
+    parser = argparse.ArgumentParser(prog="python -m tests.gen.every_number", description=__doc__)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth (1)")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="beginning with (0)")
+    parser.add_argument("paths", nargs="*", metavar="SPEC.PATH", help="only what begins so")
+    arguments = parser.parse_args()
+    by: Counter[str] = Counter()
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        laboratory = Laboratory(Path(folder))
+        begins = tuple(arguments.paths) or ("",)
+        chosen = [each for each in numbers(laboratory) if each.where.startswith(begins)]
+        chosen = chosen[arguments.first :: arguments.every]
+        for change in chosen:
+            if change.where in NEAR:
+                who = "as good"
+            else:
+                with tempfile.TemporaryDirectory() as place:
+                    who = noticed(laboratory, change, Path(place))
+            by[who if who in {"as good", "refused", "not compiled", ""} else "noticed"] += 1
+            wrong += not who
+            print(f"{change}: {who or 'NOBODY NOTICES'}", flush=True)
+    said = ", ".join(f"{by[key]} {key or 'unnoticed'}" for key in sorted(by))
+    print(f"{len(chosen)} numbers off by one: {said}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
