@@ -33,6 +33,7 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
+#include <sys/atomic.h>
 #include <sys/device.h>
 #include <sys/errno.h>
 #include <sys/kernel.h>
@@ -170,7 +171,7 @@ vmt_stop(struct vmt_softc *sc)
 		return;
 
 	mutex_enter(&sc->sc_lock);
-	sc->sc_dying = true;
+	atomic_store_relaxed(&sc->sc_dying, true);
 	cv_broadcast(&sc->sc_work);
 	cv_broadcast(&sc->sc_done);
 	mutex_exit(&sc->sc_lock);
@@ -228,7 +229,8 @@ vmt_await_worker(struct vmt_softc *sc)
 	bool gone;
 
 	mutex_enter(&sc->sc_lock);
-	sc->sc_dying = sc->sc_shutdown = true;
+	atomic_store_relaxed(&sc->sc_dying, true);
+	sc->sc_shutdown = true;
 	cv_broadcast(&sc->sc_work);
 	cv_broadcast(&sc->sc_done);
 	while (sc->sc_running && !sc->sc_raising && vmt_uptime() < end)

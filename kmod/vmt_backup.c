@@ -49,8 +49,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 static const char *vmt_backup_begin(struct vmt_softc *, u_int, bool);
-static bool	vmt_backup_event(struct vmt_softc *, const char *, u_int,
-		    const char *);
+static bool	vmt_backup_event(struct vmt_softc *, const char *, bool);
 static void	vmt_backup_forget(struct vmt_softc *);
 static void	vmt_backup_end(struct vmt_softc *, bool);
 static bool	vmt_backup_start_sync(struct vmt_softc *);
@@ -58,8 +57,6 @@ static bool	vmt_backup_join(struct vmt_softc *, bool);
 static void	vmt_backup_thread(void *);
 static void	vmt_backup_sync_all(struct vmt_softc *, struct statvfs *);
 static void	vmt_backup_cancel_sync(struct vmt_softc *);
-static bool	vmt_xdr_get_word(const uint8_t **, const uint8_t *, uint32_t *);
-static bool	vmt_xdr_skip_string(const uint8_t **, const uint8_t *);
 
 /* Begin with the usual limit. */
 const char *
@@ -81,23 +78,21 @@ vmt_do_backup_start_options(struct vmt_softc *sc,
     const struct vmt_message *message)
 {
 	const uint8_t *p = (const uint8_t *)message->m_text;
-	const uint8_t *end = p + message->m_length;
-	uint32_t limit, options[5], word;
-	u_int i;
+	const size_t word = sizeof(uint32_t), length = message->m_length;
+	size_t argument;
+	uint32_t limit;
 
-	if (!vmt_xdr_get_word(&p, end, &word) ||
-	    word != VMT_BACKUP_PARAMETERS)
+	if (length < word || be32dec(p) != VMT_BACKUP_PARAMETERS)
 		return VMT_ERROR_BACKUP_VERSION;
-	if (!vmt_xdr_get_word(&p, end, &word) || word != 1)
+	if (length < 8 * word || be32dec(p + word) != 1)
 		return VMT_ERROR_BACKUP_START;
-	for (i = 0; i < __arraycount(options); i++) {
-		if (!vmt_xdr_get_word(&p, end, &options[i]))
-			return VMT_ERROR_BACKUP_START;
-	}
-	if (!vmt_xdr_skip_string(&p, end) || !vmt_xdr_get_word(&p, end, &limit))
+	argument = be32dec(p + 7 * word);
+	if (argument > length ||
+	    length < 9 * word + roundup2(argument, word))
 		return VMT_ERROR_BACKUP_START;
+	limit = be32dec(p + 8 * word + roundup2(argument, word));
 	return vmt_backup_begin(sc, limit != 0 ? limit : VMT_BACKUP_LIMIT,
-	    options[2] != 0);
+	    be32dec(p + 4 * word) != 0);
 }
 
 /*
@@ -115,8 +110,7 @@ vmt_backup_begin(struct vmt_softc *sc, u_int limit, bool file_systems)
 	/* The thread of one that was given up may still be writing. */
 	if (b->b_state != VMT_BACKUP_IDLE || !vmt_backup_join(sc, false))
 		return VMT_ERROR_BACKUP_BUSY;
-	if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_RESET,
-	    VMT_BACKUP_CODE_SUCCESS, ""))
+	if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_RESET, true))
 		return VMT_ERROR_BACKUP_START;
 	b->b_state = VMT_BACKUP_BEGIN;
 	b->b_limit = vmt_uptime() + (int64_t)limit * 1000;
@@ -205,8 +199,7 @@ vmt_backup_run(struct vmt_softc *sc, int64_t now)
 	case VMT_BACKUP_SYNC:
 		if (!vmt_backup_join(sc, false))
 			break;
-		if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_COMMIT,
-		    VMT_BACKUP_CODE_SUCCESS, ""))
+		if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_COMMIT, true))
 			return INT64_MAX;
 		b->b_state = VMT_BACKUP_WAIT;
 		b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
@@ -224,9 +217,7 @@ vmt_backup_run(struct vmt_softc *sc, int64_t now)
 		return INT64_MAX;
 	}
 	if (now >= b->b_next) {
-		if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_KEEP_ALIVE,
-		    VMT_BACKUP_CODE_SUCCESS,
-		    ""))
+		if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_KEEP_ALIVE, true))
 			return INT64_MAX;
 		b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
 	}
@@ -257,7 +248,6 @@ static void
 vmt_backup_thread(void *arg)
 {
 	struct vmt_softc *sc = arg;
-
 	struct statvfs *sb;
 
 	/* It does not fit a kernel stack. */
@@ -331,12 +321,13 @@ vmt_backup_join(struct vmt_softc *sc, bool wait)
 
 /* Report to the host how far we are.  If it refuses, forget the backup. */
 static bool
-vmt_backup_event(struct vmt_softc *sc, const char *event, u_int code,
-    const char *text)
+vmt_backup_event(struct vmt_softc *sc, const char *event, bool good)
 {
 	int error;
 
-	error = vmt_rpc_backup_event(sc, event, code, text);
+	error = vmt_rpc_backup_event(sc, event,
+	    good ? VMT_BACKUP_CODE_SUCCESS : VMT_BACKUP_CODE_ABORTED,
+	    good ? "" : VMT_BACKUP_CANCELED);
 	if (error == 0)
 		return true;
 	vmt_log(sc, VMT_LOG_RPCI_FAILED, VMT_RPC_BACKUP_EVENT, error);
@@ -350,36 +341,6 @@ vmt_backup_end(struct vmt_softc *sc, bool good)
 {
 
 	vmt_backup_forget(sc);
-	if (!good && !vmt_backup_event(sc, VMT_BACKUP_EVENT_ABORTED,
-	    VMT_BACKUP_CODE_ABORTED,
-	    VMT_BACKUP_CANCELED))
-		return;
-	(void)vmt_backup_event(sc, VMT_BACKUP_EVENT_DONE,
-	    VMT_BACKUP_CODE_SUCCESS, "");
-}
-
-static bool
-vmt_xdr_get_word(const uint8_t **p, const uint8_t *end, uint32_t *word)
-{
-
-	if (end - *p < (ptrdiff_t)sizeof(*word))
-		return false;
-	*word = be32dec(*p);
-	*p += sizeof(*word);
-	return true;
-}
-
-/* Skip a string. */
-static bool
-vmt_xdr_skip_string(const uint8_t **p, const uint8_t *end)
-{
-	uint32_t length;
-
-	if (!vmt_xdr_get_word(p, end, &length) || length > (size_t)(end - *p))
-		return false;
-	length = roundup2(length, sizeof(uint32_t));
-	if (length > (size_t)(end - *p))
-		return false;
-	*p += length;
-	return true;
+	if (good || vmt_backup_event(sc, VMT_BACKUP_EVENT_ABORTED, false))
+		(void)vmt_backup_event(sc, VMT_BACKUP_EVENT_DONE, true);
 }

@@ -160,18 +160,6 @@ vmt_clock_policy(struct vmt_softc *sc)
 	return policy;
 }
 
-/* Do the host's switches decide? */
-bool
-vmt_clock_follows_host(struct vmt_softc *sc)
-{
-	bool follow;
-
-	mutex_enter(&sc->sc_lock);
-	follow = sc->sc_clock.c_follow_host;
-	mutex_exit(&sc->sc_lock);
-	return follow;
-}
-
 /*
  * Compare the clocks and correct ours.  Returns ENOTSUP if the host does not
  * tell the time, EAGAIN if the system has not set its own yet; 0 also if the
@@ -184,13 +172,10 @@ vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 	struct vmt_clock_sample sample;
 	int64_t error;
 	u_int percent;
-	bool follow, off;
+	int follow;
 
-	mutex_enter(&sc->sc_lock);
-	follow = clock->c_follow_host;
-	off = clock->c_period == 0;
-	mutex_exit(&sc->sc_lock);
-	if (off)
+	follow = atomic_load_relaxed(&clock->c_follow_host);
+	if (atomic_load_relaxed(&clock->c_period) == 0)
 		return 0;
 	if (vmt_clock_read_guest() < (int64_t)VMT_CLOCK_2010 * VMT_US &&
 	    clock->c_unset < VMT_CLOCK_UNSET) {

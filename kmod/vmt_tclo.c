@@ -25,6 +25,7 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
+#include <sys/atomic.h>
 #include <sys/errno.h>
 #include <sys/systm.h>
 
@@ -53,7 +54,6 @@ static bool	vmt_tclo_parse(enum vmt_arguments, char *, size_t,
 static void	vmt_tclo_execute(struct vmt_softc *,
 		    const struct vmt_command *, const struct vmt_message *);
 static void	vmt_tclo_answer(struct vmt_softc *, const char *, const char *);
-static bool	vmt_is_dying(struct vmt_softc *);
 static void	vmt_channel_contended(struct vmt_softc *, int64_t);
 static void	vmt_register_capabilities(struct vmt_softc *, int64_t);
 static bool	vmt_rpc_check(struct vmt_softc *, const char *, int);
@@ -352,7 +352,8 @@ vmt_tclo_execute(struct vmt_softc *sc, const struct vmt_command *command,
 {
 	const char *error = NULL;
 
-	if (command->c_switch != VMT_SWITCH_NONE && vmt_is_dying(sc))
+	if (command->c_switch != VMT_SWITCH_NONE &&
+	    atomic_load_relaxed(&sc->sc_dying))
 		error = VMT_ERROR_STATE;
 	if (command->c_count != VMT_COUNTERS)
 		sc->sc_counters[command->c_count].ev_count++;
@@ -371,17 +372,6 @@ vmt_tclo_execute(struct vmt_softc *sc, const struct vmt_command *command,
 	}
 	sc->sc_event = command->c_switch;
 	vmt_tclo_answer(sc, VMT_TCLO_SUCCESS, command->c_reply);
-}
-
-static bool
-vmt_is_dying(struct vmt_softc *sc)
-{
-	bool dying;
-
-	mutex_enter(&sc->sc_lock);
-	dying = sc->sc_dying;
-	mutex_exit(&sc->sc_lock);
-	return dying;
 }
 
 /* A new conversation: the host has forgotten what we sent. */
@@ -576,7 +566,8 @@ vmt_option_host_synctime(struct vmt_softc *sc, u_int on)
 	const u_int *setting = sc->sc_clock.c_setting;
 
 	if (on != 0 && setting[VMT_SETTING_SYNCTIME] == 0 &&
-	    setting[VMT_SETTING_ENABLE] != 0 && vmt_clock_follows_host(sc))
+	    setting[VMT_SETTING_ENABLE] != 0 &&
+	    atomic_load_relaxed(&sc->sc_clock.c_follow_host))
 		(void)vmt_clock_sync(sc, VMT_CLOCK_BACK);
 	return 0;
 }
@@ -590,7 +581,7 @@ vmt_option_host_startup(struct vmt_softc *sc, u_int on)
 	if (on == 0 || clock->c_startup)
 		return 0;
 	clock->c_startup = true;
-	if (vmt_clock_follows_host(sc)) {
+	if (atomic_load_relaxed(&clock->c_follow_host)) {
 		(void)vmt_clock_sync(sc,
 		    clock->c_setting[VMT_SETTING_BACKWARD] != 0 ?
 		    VMT_CLOCK_BACK : VMT_CLOCK_FORWARD);

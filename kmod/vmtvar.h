@@ -13,6 +13,7 @@
  *
  *	(i)	set before the worker starts, constant until it is gone
  *	(l)	sc_lock
+ *	(a)	sc_lock to write it, and atomic_load_relaxed(9) without it
  *	(w)	used by the worker alone; by attach and detach only while there
  *		is no worker
  *	(c)	written by the worker alone, read by sysctl(9) without a lock:
@@ -122,8 +123,8 @@ enum vmt_clock_steps {
  * became of it.
  */
 struct vmt_clock {
-	int		c_period;	/* (l) seconds, 0 = hands off */
-	int		c_follow_host;	/* (l) the host's settings decide */
+	int		c_period;	/* (a) seconds, 0 = hands off */
+	int		c_follow_host;	/* (a) the host's settings decide */
 	int		c_now;		/* (l) synchronise at once */
 
 	u_int		c_setting[VMT_SETTINGS]; /* (c) the host's */
@@ -240,7 +241,7 @@ struct vmt_softc {
 	kmutex_t	sc_lock;
 	kcondvar_t	sc_work;	/* (l) something for the worker */
 	kcondvar_t	sc_done;	/* (l) request done, or worker gone */
-	bool		sc_dying;	/* (l) */
+	bool		sc_dying;	/* (a) */
 	bool		sc_shutdown;	/* (l) the system goes down by itself */
 	bool		sc_running;	/* (l) the worker */
 	bool		sc_raising;	/* (l) in sysmon_pswitch_event(9) */
@@ -483,7 +484,6 @@ VMT_LOCAL void	vmt_entropy_stir(struct vmt_softc *);
 VMT_LOCAL void	vmt_entropy_join(struct vmt_softc *);
 VMT_LOCAL void	vmt_clock_forget(struct vmt_softc *);
 VMT_LOCAL void	vmt_clock_stop(struct vmt_softc *);
-VMT_LOCAL bool	vmt_clock_follows_host(struct vmt_softc *);
 
 /* vmt_sysctl.c */
 VMT_LOCAL int	vmt_sysctl_create(struct vmt_softc *);

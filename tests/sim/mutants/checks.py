@@ -277,7 +277,7 @@ def root_only(module: Path) -> str:
 def settings_of_the_host(module: Path) -> str:
     """What the host sets is kept; a switch that goes on synchronises once."""
     made = booted(module)
-    made.admin.wait("sysctl", made.admin.write("machdep.vmt0.clock_sync.follow_host", 1))
+    made.admin.wait("sysctl", made.admin.set_node("machdep.vmt0.clock_sync.follow_host", 1))
     for option in ("time.synchronize.tools.enable 1", "synctime.period 77"):
         made.host.send(f"Set_Option {option}")
     made.kernel.run_for(5 * SECOND)
@@ -290,6 +290,28 @@ def settings_of_the_host(module: Path) -> str:
         return f"the settings are {kept}"
     steps = len(made.kernel.subject(TimeKeeping).steps)
     return "" if steps == 1 else f"the clock was stepped {steps} times"
+
+
+def now_while_off(module: Path) -> str:
+    """With a period of 0 an order to synchronise is refused."""
+    made = booted(module)
+    tree = "machdep.vmt0.clock_sync"
+    made.admin.wait("sysctl", made.admin.set_node(f"{tree}.period", 0))
+    error = made.admin.wait("sysctl", made.admin.set_node(f"{tree}.now", 1)).error
+    return "" if error == Errno.EBUSY else f"clock_sync.now=1 gave {error}"
+
+
+def short_backup_parameters(module: Path) -> str:
+    """Parameters of a quiesced snapshot that end too early are refused."""
+    words = b"\0\0\0\1" * 7
+    for rest in (b"", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\xfd\0\0\0\5"):
+        made = booted(module)
+        made.host.send(b"vmbackup.startWithOpts " + words + rest)
+        made.kernel.run_for(5 * SECOND)
+        replies = [e["reply"] for e in made.trace.events if e.kind == "tclo.reply"]
+        if not bytes(replies[-1]).startswith(b"ERROR"):
+            return f"{rest!r} gave {replies[-1]!r}"
+    return ""
 
 
 def period_bounds(module: Path) -> str:
@@ -515,7 +537,9 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "back-with-lag": back_with_lag,
     "bare-metal": bare_metal,
     "root-only": root_only,
+    "now-while-off": now_while_off,
     "settings-of-the-host": settings_of_the_host,
+    "short-backup-parameters": short_backup_parameters,
     "period-bounds": period_bounds,
     "long-command": long_command,
     "long-reply": long_reply,
