@@ -305,14 +305,14 @@ vmt_nic_run(struct vmt_softc *sc, int64_t now)
 static bool
 vmt_nic_read_choice(struct vmt_softc *sc)
 {
-	bool new;
+	bool changed;
 
 	mutex_enter(&sc->sc_lock);
-	new = memcmp(&sc->sc_chosen, &sc->sc_choice,
+	changed = memcmp(&sc->sc_chosen, &sc->sc_choice,
 	    sizeof(sc->sc_chosen)) != 0;
 	sc->sc_chosen = sc->sc_choice;
 	mutex_exit(&sc->sc_lock);
-	return new;
+	return changed;
 }
 
 /* Send the interfaces in the first form that the host takes. */

@@ -185,8 +185,8 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_BACKUP_LIMIT	900		/* s */
 #define	VMT_BACKUP_PARAMETERS	1
 #define	VMT_BACKUP_CANCELED	"Quiesce canceled."
-#define	VMT_BACKUP_CODE_SUCCESS	0
-#define	VMT_BACKUP_CODE_ABORTED	4
+#define	VMT_BACKUP_CODE_SUCCESS	0U
+#define	VMT_BACKUP_CODE_ABORTED	4U
 #define	VMT_BACKUP_EVENT_RESET	"reset"
 #define	VMT_BACKUP_EVENT_COMMIT	"prov.snapshotCommit"
 #define	VMT_BACKUP_EVENT_KEEP_ALIVE	"req.keepAlive"

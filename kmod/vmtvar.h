@@ -251,8 +251,8 @@ struct vmt_softc {
 
 	/* How far attach came, for the way back; attach and detach alone. */
 	bool		sc_have_locks;
-	u_int		sc_switches;	/* registered ones */
 	bool		sc_have_pmf;
+	u_int		sc_switches;	/* registered ones */
 	struct sysctllog *sc_sysctllog;
 	struct lwp	*sc_thread;
 
@@ -276,12 +276,12 @@ struct vmt_softc {
 	u_int		sc_tries;	/* (w) to open, for the back-off */
 	u_int		sc_contentions;	/* (w) losses in quick succession */
 	u_int		sc_refusals;	/* (w) messages not taken, in a row */
+	u_int		sc_poll_step;	/* (w) */
 	int64_t		sc_opened;	/* (w) uptime in ms */
 	int64_t		sc_next_open;	/* (w) */
 	int64_t		sc_next_register; /* (w) */
 	int64_t		sc_next_poll;	/* (w) */
 	int64_t		sc_last_message; /* (w) */
-	u_int		sc_poll_step;	/* (w) */
 
 	/*
 	 * Guest information begins (uptime in ms) with Capabilities_Register,
