@@ -14,7 +14,6 @@ BASES = {"ReportedError", "Failure"}
 INTERNAL = {
     "GrammarError": "the reader of ioconf files makes a located problem of it",
     "RelocationRefusedError": "the loader makes a refusal of it, with its section",
-    "GrammarError": "an ioconf statement is wrong: its place is added where it is caught",
     "_SpentError": "leaves the recursion of a reduction",
     "GuestFault": "the host reads memory that the guest does not have: the guest's fault",
     "CpuFault": "a fault of the guest's code; cpu/ may not import host/, which has the other",

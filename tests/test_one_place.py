@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import vmtsim.verbs
 from vmtctl import commands, completion, manual
 from vmtctl.grammar import Argument, Command
 from vmtgen import resources
+from vmtgen.common.located import load_yaml
 from vmtgen.kobj import Machine
 from vmtgen.kobj.relocations import RULES as RELOCATIONS
 from vmtgen.lint import rules
@@ -145,6 +147,32 @@ def test_a_sysctl_node_is_a_row(tmp_path: Path) -> None:
     out = changed_specs(tmp_path, "driver", "      slews: {type: quad", row)
     assert '"brewed"' in (out / "kmod" / "vmt_tables.c").read_text(encoding="utf-8")
     assert "Cups of tea" in (out / "kmod" / "vmt.4").read_text(encoding="utf-8")
+
+
+def test_the_texts_of_the_drivers_log_are_in_one_place() -> None:
+    """Who must know what the driver met looks at its counters and states, not at sentences."""
+    root = resources.root()
+    assert root is not None
+    logs = load_yaml(root / "specs" / "driver.yaml")["logs"].entries.values()
+    pieces = {
+        piece.strip()
+        for log in logs
+        for piece in re.split(r"\{[^}]*\}", str(log["text"].scalar))
+        if len(piece.strip()) >= 16
+    }
+    assert len(pieces) > 10
+    files = [
+        *(root / "sim").rglob("*.py"),
+        *(root / "sim" / "scenarios").glob("*.yaml"),
+        *(root / "userland" / "vmtctl").rglob("*.py"),
+    ]
+    found = {
+        f"{path.relative_to(root)}: {piece}"
+        for path in files
+        for piece in pieces
+        if piece in path.read_text(encoding="utf-8")
+    }
+    assert found == set()
 
 
 def test_a_lint_rule_is_a_row(
