@@ -264,7 +264,7 @@ def test_every_other_use_of_a_port_reaches_the_host(
 
 def test_cpuid_shows_the_host_where_it_has_a_say() -> None:
     # mov eax, leaf; push rbx; cpuid; lea rax, [rcx]; pop rbx; ret
-    for leaf, expected in ((1, 0x80000000 | 0x00200001), (0x40000000, 2), (0, 0x6C65746E)):
+    for leaf, expected in ((1, 0x80000000 | 0x40200001), (0x40000000, 2), (0, 0x6C65746E)):
         code = b"\xb8" + leaf.to_bytes(4, "little") + bytes.fromhex("530fa289c85bc3")
         cpu, _ = _cpu(code)
         cpu.begin_call(cpu.layout.modules, [])

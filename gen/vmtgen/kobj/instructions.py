@@ -8,12 +8,15 @@ IA-32 Architectures Software Developer's Manual, volume 2; Arm Architecture Refe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common import cache
 from vmtgen.kobj.model import Machine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from vmtgen.kobj.model import Module
 
 # Of x86, by mnemonic.  in, out, cpuid, vmcall and vmmcall reach the hypervisor and are none here.
@@ -66,43 +69,52 @@ def disassembler(machine: Machine) -> Any:
     return tool
 
 
-_found: dict[tuple[Machine, bytes], tuple[SystemInstruction, ...]] = {}
+_found: dict[bytes, tuple[SystemInstruction, ...]] = {}
 
 
 def system_instructions(module: Module) -> tuple[SystemInstruction, ...]:
-    """Return the system instructions in the functions of a module, in the order of its text."""
-    texts = [s for s in module.sections if s.region == "text" and s.type == "PROGBITS" and s.size]
-    key = (module.machine, b"".join(s.data for s in texts))
-    if key not in _found:
-        tool = disassembler(module.machine)
-        found: list[SystemInstruction] = []
-        for section in texts:
+    """Return the system instructions in the functions of a module, in the order of its text.
+
+    What was found is kept by content, in the process and for the next one: see common.cache.
+    """
+    parts: list[tuple[bytes, list[tuple[int, int, int, str]]]] = []
+    for section in module.sections:
+        if section.region == "text" and section.type == "PROGBITS" and section.size:
             functions = sorted(
                 (symbol.value, symbol.size, symbol.index, symbol.name)
                 for symbol in module.symbols
                 if symbol.kind == "FUNC" and symbol.section == section.index and symbol.size
             )
-            seen = 0
-            for start, size, index, function in functions:
-                begin = max(start, seen)
-                seen = max(seen, start + size)
-                for offset, length, mnemonic, operands in tool.disasm_lite(
-                    section.data[begin : start + size], begin
-                ):
-                    name = system_name(module.machine, mnemonic, operands)
-                    if name:
-                        found.append(
-                            SystemInstruction(
-                                name,
-                                f"{mnemonic} {operands}".strip(),
-                                index,
-                                offset - start,
-                                length,
-                                f"{function}+{offset - start:#x}",
-                            )
-                        )
-        _found[key] = tuple(found)
+            parts.append((section.data, functions))
+    names = repr([module.machine.value, *(functions for _code, functions in parts)])
+    key = b"".join((names.encode(), *(code for code, _functions in parts)))
+    if key not in _found:
+        kept = cache.get("instructions", key)
+        if kept is None:
+            kept = [astuple(each) for each in _look(module.machine, parts)]
+            cache.put("instructions", key, kept)
+        _found[key] = tuple(SystemInstruction(*each) for each in kept)
     return _found[key]
+
+
+def _look(
+    machine: Machine, parts: Sequence[tuple[bytes, Sequence[tuple[int, int, int, str]]]]
+) -> Iterator[SystemInstruction]:
+    """Disassemble functions, no byte of a section twice."""
+    tool = disassembler(machine)
+    for code, functions in parts:
+        seen = 0
+        for start, size, index, function in functions:
+            begin = max(start, seen)
+            seen = max(seen, start + size)
+            for offset, length, mnemonic, operands in tool.disasm_lite(
+                code[begin : start + size], begin
+            ):
+                name = system_name(machine, mnemonic, operands)
+                if name:
+                    text = f"{mnemonic} {operands}".strip()
+                    where = f"{function}+{offset - start:#x}"
+                    yield SystemInstruction(name, text, index, offset - start, length, where)
 
 
 def system_name(machine: Machine, mnemonic: str, operands: str) -> str:

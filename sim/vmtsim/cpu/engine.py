@@ -16,7 +16,6 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from vmtsim.core.frame import GuestFault
 from vmtsim.cpu.interface import (
-    EXIT_SLOT,
     PREEMPTED,
     STUB_SIZE,
     Access,
@@ -239,36 +238,27 @@ class Engine:
         """Run until a stub is called; see ``Cpu.resume``."""
         self._error = None
         self._preempted = False
+        registers = self._registers
         if instructions:
             self._uc.ctl_flush_tb()  # what is translated already does not count
         while True:
-            slot = self._resume_once(instructions)
-            if slot is not None:
-                return slot
-            if instructions or self._preempted:
+            error = self._emu_start(self._handle, registers[0], self._no_address, 0, instructions)
+            self._call.read()
+            if self._error is not None:
+                raise self._from_hook(self._error)
+            if error:
+                raise self._from_error(error)
+            offset = registers[0] - self.layout.stubs - self._stop
+            if offset >= 0 and not offset % STUB_SIZE and offset < self._mapped_stubs * STUB_SIZE:
+                return int(offset // STUB_SIZE)
+            stopped_at = registers[0] - self._stop
+            size = self._stops.get(stopped_at)
+            if size is None:
+                break
+            self.on_instruction(stopped_at)
+            registers[0] = stopped_at + size
+            if self._preempted or instructions:
                 return PREEMPTED
-
-    def _resume_once(self, instructions: int) -> int | None:
-        """Run up to a stub, or to a system instruction that was served (None)."""
-        registers = self._registers
-        error = self._emu_start(self._handle, registers[0], self._no_address, 0, instructions)
-        self._call.read()
-        if self._error is not None:
-            raise self._from_hook(self._error)
-        if error:
-            raise self._from_error(error)
-        offset = registers[0] - self.layout.stubs - self._stop
-        if offset >= 0 and not offset % STUB_SIZE and offset < self._mapped_stubs * STUB_SIZE:
-            slot = int(offset // STUB_SIZE)
-            if slot == EXIT_SLOT:
-                return EXIT_SLOT
-            return slot
-        size = self._stops.get(registers[0] - self._stop)
-        if size is not None:
-            address = registers[0] - self._stop
-            self.on_instruction(address)
-            self._set_program_counter(address + size)
-            return None
         if self._interrupted:
             self._interrupted = False
             raise CpuStuck(registers[0])
@@ -282,9 +272,6 @@ class Engine:
         self.write(address, stop + self._nothing * ((size - len(stop)) // len(self._nothing)))
         self._stops[address] = size
         self.forget_code(address, address + size)
-
-    def _set_program_counter(self, value: int) -> None:
-        self._registers[0] = value
 
     def guarded(self, hook: Callable[..., int]) -> Callable[..., int]:
         """Wrap a hook: what it raises comes out of ``resume``, and 0 goes back to the engine."""
