@@ -46,7 +46,16 @@ class Entropy(Subject):
     @kernel_function(
         "void rnd_add_data_sync(void *rs, const void *data, uint32_t len, uint32_t entropybits)"
     )
-    def rnd_add_data(self, _source: int, data: int, size: int, bits: int) -> None:
+    def rnd_add_data(self, source: int, data: int, size: int, bits: int) -> None:
+        """Take data; without a source it takes an adaptive mutex: with no spin mutex held."""
+        kernel = self.kernel
+        if not source and not kernel.current.in_softint:
+            kernel.rules.may_sleep("rnd_add_data")
+        if -(-bits // 8) > size:
+            kernel.violation(
+                "rnd-bits",
+                f"rnd_add_data by {kernel.where()}: {bits} bits of entropy in {size} bytes",
+            )
         self.kernel.memory.read(data, size)
         self.added.append((size, bits))
 

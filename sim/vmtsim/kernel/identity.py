@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtsim.kernel.api import DataSymbol, Subject
+from vmtsim.kernel.api import DataSymbol, Preempt, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from vmtsim.kernel.api import Model
 
 _MAXHOSTNAMELEN = 256
 
@@ -44,8 +46,28 @@ class Identity(Subject):
         self.set_hostname(self.kernel.options.hostname)
 
     def set_hostname(self, name: str) -> None:
-        """Do what sysctl -w kern.hostname does."""
-        data = name.encode("utf-8")[: _MAXHOSTNAMELEN - 1]
+        """Set the name and its length at once."""
+        self._copy(name.encode("utf-8")[: _MAXHOSTNAMELEN - 1], 0)
+
+    def _copy(self, data: bytes, start: int) -> None:
         memory, symbols = self.kernel.memory, self.kernel.symbols
-        memory.write(symbols["hostname"], data.ljust(_MAXHOSTNAMELEN, b"\0"))
+        whole = data.ljust(_MAXHOSTNAMELEN, b"\0")
+        memory.write(symbols["hostname"] + start, whole[start:])
         memory.put_u32(symbols["hostnamelen"], len(data))
+
+    def rename(self, name: str) -> Model:
+        """Do what sysctl -w kern.hostname does, as a process.
+
+        Under the write lock of the tree; sysctl_lookup() copies byte by byte, and who looks at
+        the variable meanwhile, with no lock, sees a part of each name.
+        """
+        from vmtsim.kernel.sysctl import Sysctl  # noqa: PLC0415 - which needs objects of ours
+
+        data = name.encode("utf-8")[: _MAXHOSTNAMELEN - 1]
+        half = len(data) // 2
+        tree = self.kernel.subject(Sysctl)
+        yield from tree.lock("sysctl", write=True)
+        self.kernel.memory.write(self.kernel.symbols["hostname"], data[:half])
+        yield Preempt()
+        self._copy(data, half)
+        tree.unlock()

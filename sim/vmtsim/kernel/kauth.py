@@ -46,6 +46,11 @@ class Kauth(Subject):
         level = self.kernel.memory.s32(self.kernel.symbols["securelevel"])
         return level <= 1 or (delta >= 0 and nanoseconds // SECOND <= _LAST_TIME - _YEAR)
 
+    def may_change_modules(self) -> bool:
+        """Whether the running thread may load and unload modules: not above securelevel 0."""
+        level = self.kernel.memory.s32(self.kernel.symbols["securelevel"])
+        return self.allowed() and level <= 0
+
     def _uid(self, function: str, credentials: int) -> int:
         """Return whose credentials these are."""
         kernel = self.kernel

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import plistlib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.parsers.expat import ExpatError
 
 from vmtgen.kobj import (
     KobjError,
@@ -15,6 +18,7 @@ from vmtgen.kobj import (
 )
 from vmtgen.kobj import Machine as KobjMachine
 from vmtgen.kobj.admission import (
+    AdmissionError,
     name_refusals,
     own_refusals,
     required_refusals,
@@ -28,6 +32,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.evcnt import EventCounters
 from vmtsim.kernel.instructions import Instructions
+from vmtsim.kernel.kauth import Kauth
 from vmtsim.kernel.loaded import Loaded
 from vmtsim.kernel.memory import PAGE, round_page
 from vmtsim.kernel.proplib import PropLib
@@ -56,6 +61,7 @@ class Modules(Subject):
         known = nearest_modules()
         self.builtin = set(known.builtin - known.idle)
         self.disabled: set[str] = set()
+        self._required: Counter[str] = Counter()  # built-in modules that loaded ones require
         self._past: list[Loaded] = []
         # A page that nothing is mapped at, in front of the first module and behind each one.
         self._next = kernel.cpu.layout.modules + PAGE
@@ -116,7 +122,9 @@ class Modules(Subject):
         """
         yield from self._lock()
         name = str(path)
-        if isinstance(path, str) and "/" not in path:
+        if not self.kernel.subject(Kauth).may_change_modules():
+            error: int = Errno.EPERM
+        elif isinstance(path, str) and "/" not in path:
             error = self._load_by_name(name, force=force)
         else:
             error = yield from self._load_file(Path(path), force=force, properties=properties)
@@ -131,10 +139,13 @@ class Modules(Subject):
             if not force:
                 self._error(f"use -f to reinstate builtin module `{name}'")
                 return Errno.EPERM
-            self.disabled.remove(name)
-            self.builtin.add(name)
+            self._reinstate(name)
             return 0
         return Errno.ENOENT
+
+    def _reinstate(self, name: str) -> None:
+        self.disabled.remove(name)
+        self.builtin.add(name)
 
     def _load_file(
         self, path: Path, *, force: bool, properties: Mapping[str, Value] | None
@@ -167,7 +178,7 @@ class Modules(Subject):
         loaded.map(self.kernel.memory)
         self.kernel.subject(Instructions).install(loaded)
         self.kernel.subject(CachedTimes).install(loaded)
-        return (yield from self._start(loaded, properties))
+        return (yield from self._start(loaded, _with_file(path, properties)))
 
     def _take_space(self, module: Module) -> dict[Region, int]:
         """Allocate the regions of a module, with a hole behind them; never used again."""
@@ -199,6 +210,12 @@ class Modules(Subject):
             self._error("forced load, system may be unstable")
         for refusal in name_refusals(info, self._active):
             raise refusal
+        for name in info.required:
+            if name in self.disabled:
+                if not force:
+                    text = f"use -f to reinstate builtin module `{name}'"
+                    raise AdmissionError(text, "EPERM")
+                self._reinstate(name)
         for refusal in required_refusals(info, self._active):
             raise refusal
 
@@ -220,6 +237,14 @@ class Modules(Subject):
         # In the list already, so that locations in it have names; gone again if INIT fails.
         self.loaded[loaded.name] = loaded
         argument = kernel.subject(PropLib).new(properties) if properties is not None else 0
+        error = yield from self._initialise(loaded, argument)
+        if argument:
+            # modctl(2) releases the dictionary once the module is loaded, or is not.
+            kernel.subject(PropLib).release(argument)
+        return error
+
+    def _initialise(self, loaded: Loaded, argument: int) -> Model:
+        kernel = self.kernel
         for setup in loaded.linked.link_sets.get("sysctl_funcs", ()):
             loaded.sysctl_log = loaded.sysctl_log or kernel.memory.place(bytes(16))
             yield Call(setup, (loaded.sysctl_log,))
@@ -234,7 +259,8 @@ class Modules(Subject):
         for required in loaded.required:
             if required in self.loaded:
                 self.loaded[required].references += 1
-                loaded.holds.append(required)
+            self._required[required] += required in self.builtin
+            loaded.holds.append(required)
         kernel.trace.emit(
             "module",
             name=loaded.name,
@@ -263,20 +289,27 @@ class Modules(Subject):
         del self.loaded[loaded.name]
         self._past.append(loaded)
         for name in loaded.holds:
-            self.loaded[name].references -= 1
+            if name in self.loaded:
+                self.loaded[name].references -= 1
+            self._required[name] -= name in self.builtin
         self.kernel.check_unload(loaded.name)
         loaded.unmap(self.kernel.memory)
 
     def unload(self, name: str) -> Model:
         """MODCTL_UNLOAD by the running process; gives an errno."""
         yield from self._lock()
-        error = yield from self._unload(name)
+        if self.kernel.subject(Kauth).may_change_modules():
+            error = yield from self._unload(name)
+        else:
+            error = Errno.EPERM
         self._unlock()
         self.kernel.trace.emit("modctl.unload", module=name, error=int(error))
         return int(error)
 
     def _unload(self, name: str) -> Model:
         if name in self.builtin:
+            if self._required[name]:
+                return Errno.EBUSY
             # The stock driver's FINI does nothing: the name is disabled, the device stays.
             self.builtin.remove(name)
             self.disabled.add(name)
@@ -300,3 +333,18 @@ class Modules(Subject):
             yield from self.kernel.subject(Sysctl).sysctl_teardown(loaded.sysctl_log) or ()
         events = loaded.linked.link_sets.get("evcnts", ())
         self.kernel.subject(EventCounters).detach_set(reversed(events))
+
+
+def _with_file(path: Path, properties: Mapping[str, Value] | None) -> Mapping[str, Value] | None:
+    """Return the options of modload(8) over those of the file x.plist beside x.kmod.
+
+    module_load_plist_vfs() in sys/kern/kern_module_vfs.c; without either there is no dictionary.
+    """
+    file = path.with_suffix(".plist")
+    if not file.is_file():
+        return properties
+    try:
+        given = plistlib.loads(file.read_bytes())
+    except (ValueError, plistlib.InvalidFileException, ExpatError):
+        return properties
+    return {**given, **(properties or {})}

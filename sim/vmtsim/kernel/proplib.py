@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.kernobj import KernelObject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,13 +25,20 @@ class PropLib(Subject):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._dictionaries: dict[int, Mapping[str, Value]] = {}
-        self._strings: dict[str, int] = {}
+        self._objects: dict[int, list[KernelObject]] = {}  # a dictionary, then its strings
 
     def new(self, content: Mapping[str, Value]) -> int:
         """Return a handle for a dictionary."""
-        address = self.kernel.memory.place(bytes(64))
-        self._dictionaries[address] = dict(content)
-        return address
+        made = KernelObject(self.kernel, 64, "property dictionary of modload")
+        self._dictionaries[made.at] = dict(content)
+        self._objects[made.at] = [made]
+        return made.at
+
+    def release(self, address: int) -> None:
+        """Free a dictionary and its strings (prop_object_release)."""
+        del self._dictionaries[address]
+        for each in self._objects.pop(address):
+            each.free("prop_object_release")
 
     def _get(self, dictionary: int, key: str | None) -> Value | None:
         """Look a key up; a null dictionary holds nothing, as in prop_dictionary_get.
@@ -59,27 +67,39 @@ class PropLib(Subject):
         self.kernel.memory.put_u8(where, value)
         return True
 
-    def _integer(self, dictionary: int, key: str | None, where: int, size: int) -> bool:
+    def _integer(
+        self, dictionary: int, key: str | None, where: int, size: int, *, signed: bool
+    ) -> bool:
+        """Store a number; one that the type cannot hold is none, and ``where`` stays."""
         value = self._get(dictionary, key)
         if isinstance(value, bool) or not isinstance(value, int):
             return False
-        mask = (1 << (8 * size)) - 1
-        self.kernel.memory.write(where, (value & mask).to_bytes(size, "little"))
+        try:
+            content = value.to_bytes(size, "little", signed=signed)
+        except OverflowError:
+            return False
+        self.kernel.memory.write(where, content)
         return True
 
     @kernel_function(
         "bool prop_dictionary_get_int64(prop_dictionary_t d, const char *k, int64_t *v)"
     )
-    @kernel_function("bool prop_dictionary_get_uint64(prop_dictionary_t d, const char *k, void *v)")
     def get_int64(self, dictionary: int, key: str | None, where: int) -> bool:
-        return self._integer(dictionary, key, where, 8)
+        return self._integer(dictionary, key, where, 8, signed=True)
+
+    @kernel_function("bool prop_dictionary_get_uint64(prop_dictionary_t d, const char *k, void *v)")
+    def get_uint64(self, dictionary: int, key: str | None, where: int) -> bool:
+        return self._integer(dictionary, key, where, 8, signed=False)
 
     @kernel_function("bool prop_dictionary_get_int32(prop_dictionary_t d, const char *k, void *v)")
-    @kernel_function("bool prop_dictionary_get_uint32(prop_dictionary_t d, const char *k, void *v)")
     @kernel_function("bool prop_dictionary_get_int(prop_dictionary_t d, const char *k, int *v)")
-    @kernel_function("bool prop_dictionary_get_uint(prop_dictionary_t d, const char *k, void *v)")
     def get_int(self, dictionary: int, key: str | None, where: int) -> bool:
-        return self._integer(dictionary, key, where, 4)
+        return self._integer(dictionary, key, where, 4, signed=True)
+
+    @kernel_function("bool prop_dictionary_get_uint32(prop_dictionary_t d, const char *k, void *v)")
+    @kernel_function("bool prop_dictionary_get_uint(prop_dictionary_t d, const char *k, void *v)")
+    def get_uint(self, dictionary: int, key: str | None, where: int) -> bool:
+        return self._integer(dictionary, key, where, 4, signed=False)
 
     @kernel_function(
         "bool prop_dictionary_get_string(prop_dictionary_t d, const char *key, const char **v)"
@@ -91,7 +111,9 @@ class PropLib(Subject):
         value = self._get(dictionary, key)
         if not isinstance(value, str):
             return False
-        if value not in self._strings:
-            self._strings[value] = self.kernel.memory.place(value.encode("utf-8") + b"\0")
-        self.kernel.memory.put_pointer(where, self._strings[value])
+        content = value.encode("utf-8") + b"\0"
+        text = KernelObject(self.kernel, len(content), f"string {value!r} of modload's dictionary")
+        self.kernel.memory.write(text.at, content)
+        self._objects[dictionary].append(text)
+        self.kernel.memory.put_pointer(where, text.at)
         return True

@@ -448,6 +448,10 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("sysctl-without-kauth", _NOBODY, "a handler that takes a value asks kauth(9)",
          "call sysctl_lookup, or kauth_authorize_system with what the write needs"),
     ),
+    "sys/kern/kern_entropy.c (entropy_enter)": (
+        ("rnd-bits", _DIAGNOSTIC, "a sample has no more bits of entropy than it has bits",
+         "claim 0 bits for what others may know"),
+    ),
     "sys/kern/kern_auth.c (kauth_authorize_action)": (
         ("kauth-credentials", _ALWAYS, "who asks passes the credentials of somebody",
          "pass l->l_cred or kauth_cred_get(); NOCRED is allowed everything"),

@@ -116,7 +116,8 @@ class Sysctl(Subject):
 
     # -- the lock ----------------------------------------------------------------------------
 
-    def _lock(self, function: str, *, write: bool) -> Model:
+    def lock(self, function: str, *, write: bool) -> Model:
+        """Take the tree's lock for the running thread."""
         lwp = self.kernel.current
         if lwp is self._writer or lwp in self._readers:
             self.kernel.panic(
@@ -134,7 +135,8 @@ class Sysctl(Subject):
         else:
             self._readers.append(lwp)
 
-    def _unlock(self) -> None:
+    def unlock(self) -> None:
+        """Give it back."""
         lwp = self.kernel.current
         if self._writer is lwp:
             self._writer = None
@@ -292,7 +294,7 @@ class Sysctl(Subject):
         if flags & _IMMEDIATE and kind not in _SIZES and kind != NODE:
             return Errno.EINVAL
         node = Node(name or "", 0, flags, kind, None, 0, function, data, size)
-        yield from self._lock("sysctl_createv", write=True)
+        yield from self.lock("sysctl_createv", write=True)
         parent = self._locate(root, numbers[:-1])
         if isinstance(parent, Node):
             error, made = self._create(node, parent, numbers[-1] if numbers else _CTL_EOL)
@@ -303,7 +305,7 @@ class Sysctl(Subject):
             console.print(f"sysctl_createv: sysctl_{step}({node.name}) returned {int(error)}\n")
         else:
             self._made(made, log, result_at, description, value if made is node else None)
-        self._unlock()
+        self.unlock()
         return error
 
     def _made(
@@ -415,7 +417,7 @@ class Sysctl(Subject):
 
     def _teardown(self, log: int, handle: int) -> Model:
         """Remove the nodes of a log, last one first; one with foreign children stays."""
-        yield from self._lock("sysctl_teardown", write=True)
+        yield from self.lock("sysctl_teardown", write=True)
         if handle not in self._logs:
             kernel = self.kernel
             kernel.panic(
@@ -429,7 +431,7 @@ class Sysctl(Subject):
             if there and not node.children:
                 self._remove(node)
         self.kernel.memory.put_pointer(log, 0)
-        self._unlock()
+        self.unlock()
 
     def check_unload(self, module: str) -> None:
         """Report nodes that are left: they point into memory that is gone."""
@@ -499,13 +501,13 @@ class Sysctl(Subject):
         new_size = len(new) if new is not None else 0
         length_at = self._cells.pop() if self._cells else memory.place(bytes(8 + 4 * 2 * _MAX_NAME))
         memory.put_word(length_at, old or 0)
-        yield from self._lock("__sysctl", write=new is not None)
+        yield from self.lock("__sysctl", write=new is not None)
         started = self.kernel.clock.now
         node = self.find(path)
         error = Errno.ENOENT if node is None else self._traverse(node)
         if not error and node is not None:
             error = yield from self._dispatch(node, extra, old_at, length_at, new_at, new_size)
-        self._unlock()
+        self.unlock()
         held = self.kernel.clock.now - started
         if held > _PATIENCE:
             self.kernel.violation(

@@ -146,8 +146,7 @@ class Administrator:
 
     def hostname(self, name: str) -> Model:
         """Sysctl -w kern.hostname=NAME."""
-        self.kernel.subject(Identity).set_hostname(name)
-        yield from ()
+        yield from self.kernel.subject(Identity).rename(name)
         return 0
 
     def addresses(self, given: Cards) -> Model:

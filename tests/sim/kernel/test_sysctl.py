@@ -454,9 +454,9 @@ def test_a_reader_stands_behind_a_writer_that_waits(code: Code) -> None:
     kernel, tree = code.kernel, code.kernel.subject(Sysctl)
 
     def hold(seconds: int, *, write: bool) -> Model:
-        yield from tree._lock("test", write=write)
+        yield from tree.lock("test", write=write)
         yield Block(deadline=kernel.clock.now + seconds * SECOND, what="test")
-        tree._unlock()
+        tree.unlock()
 
     first = kernel.spawn("reader", "user", hold(2, write=False))
     kernel.run_for(SECOND // 2)
