@@ -29,12 +29,29 @@ if TYPE_CHECKING:
 # of the scenario itself.  All others come from the models of vmtsim.kernel alone.
 SEEN = frozenset(
     {
-        *("backdoor", "backup", "backup.event", "backup.refused", "backup.silent", "close"),
+        *(
+            "application",
+            "backdoor",
+            "backup",
+            "backup.event",
+            "backup.refused",
+            "backup.silent",
+            "close",
+        ),
         *("console", "dead-channel", "fault", "guest.note", "guestinfo", "high-bandwidth"),
         *("host.checkpoint", "host.clock", "host.log", "host.migrate", "host.option"),
         *("host.power", "host.revert", "host.time", "hypercall", "open", "open.refused", "poll"),
-        *("power.status", "power.timeout", "rpci", "rpci.dropped", "rpci.unknown", "tclo"),
-        *("tclo.bound", "tclo.dropped", "tclo.late", "tclo.lost", "tclo.reply", "tclo.timeout"),
+        *(
+            "power.restarted",
+            "power.status",
+            "power.timeout",
+            "rpci",
+            "rpci.dropped",
+            "rpci.unknown",
+            "tclo",
+        ),
+        *("tclo.bound", "tclo.dropped", "tclo.late", "tclo.lost", "tclo.refused"),
+        *("tclo.reply", "tclo.timeout"),
         *("tools", "violation", "scenario.step", "scenario.met", "scenario.failed"),
     }
 )
