@@ -347,7 +347,8 @@ vmt_nic_broadcast(struct vmt_softc *sc)
 	struct vmt_net net;
 	int error;
 
-	(void)vmt_nic_read_choice(sc);
+	if (vmt_nic_read_choice(sc))
+		sc->sc_nics.r_next = 0;
 	if (!vmt_net_collect(sc, &net))
 		return 0;	/* with the next look */
 	error = vmt_nic_send_primary(sc, &net, true);

@@ -77,6 +77,16 @@ def test_the_administrator_names_the_interface_that_comes_first(rig: Make) -> No
     machine.leave()
 
 
+def test_a_question_of_the_host_in_between_does_not_hide_the_change(rig: Make) -> None:
+    machine = rig(before=_many_taps)
+    sent = len(machine.info(10))
+    machine.host.send("Set_Option broadcastIP 1")
+    assert machine.write("net.primary", "tap7") == 0
+    machine.run(3)
+    assert len(machine.info(10)) == sent + 1
+    machine.leave()
+
+
 def test_a_named_interface_without_address_leaves_it_to_the_others(rig: Make) -> None:
     machine = rig(before=_many_taps)
     for name in ("wm0", "no7"):
