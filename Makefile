@@ -11,6 +11,7 @@ SAMPLE=		60
 LARGEST=	100
 QUICK=
 PAGE=
+NETBSD_SYS?=
 
 VENV=		.venv
 RUN=		$(VENV)/bin/python -m
@@ -75,6 +76,10 @@ soak: build
 	$(RUN) tests.loader.mutants
 	$(RUN) tests.userland.soak
 
+modules: env
+	@test -z "$(NETBSD_SYS)" || $(RUN) tools.netbsd_modules "$(NETBSD_SYS)" --page docs/netbsd-modules.md
+	@test -n "$(NETBSD_SYS)" || echo "skipped: no source tree: make modules NETBSD_SYS=/usr/src/sys"
+
 mutants: env
 	$(RUN) tests.sim.mutants
 
@@ -110,6 +115,7 @@ help:
 	@echo "make run        the whole conversation with a simulated VMware"
 	@echo "make bench      figures of this machine (QUICK=1, LARGEST=$(LARGEST), PAGE=FILE)"
 	@echo "make soak       thousands of seeds with faults (SEEDS=$(SEEDS))"
+	@echo "make modules    modules of NetBSD's own tree: built? what do they need? (NETBSD_SYS=DIR)"
 	@echo "make mutants    the driver with planted defects: which go unnoticed?"
 	@echo "make mutants-python  the same with a part of the Python (SAMPLE=$(SAMPLE))"
 	@echo "make analyze    clang -Weverything, clang's and gcc's analyzers on the C"
@@ -119,5 +125,5 @@ help:
 	@echo "make clean      remove what was built; make distclean: and .venv"
 	@echo "variables:      RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
 
-.PHONY: all env generate build lint run test coverage bench soak mutants mutants-python analyze \
+.PHONY: all env generate build lint run test coverage bench soak modules mutants mutants-python analyze \
     pictures dist check-packages clean distclean help

@@ -106,3 +106,18 @@ def test_every_model_is_of_a_name_that_the_kernel_exports() -> None:
         if prototype.name not in exported_names()
     }
     assert [name for name, machines in foreign.items() if not machines or "amd64" in machines] == []
+
+
+def test_of_a_set_it_is_counted_who_needs_what(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [built("seven"), built("twin", "amd64", ("-DUNMODELLED",)), tmp_path / "gone.kmod"]
+    assert cli.main(["models", *map(str, files)]) == 66
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert "    1  acpi_match_hid                   twin" in lines
+    assert lines[-1] == "1 of 2 modules lack nothing: seven"
+    assert "gone.kmod" in printed.err
+    assert cli.main(["models", "--json", str(files[0]), str(files[1])]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [each["unmodelled"] for each in found] == [[], ["acpi_match_hid"]]

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.errors import ReportedError
 
 from vmtsim.arguments import read_module
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
-    from vmtsim.kernel.kernel import Kernel
+    from vmtgen.kobj import Module
 
+    from vmtsim.run.needs import Needs
+
+_SHOWN = 4  # names of modules beside a missing function
 _MANUAL = "the processor's manual"
 SUMMARY = "list the kernel functions that are modelled, or what a module lacks"
 
@@ -22,8 +28,10 @@ examples:
   vmtsim models                                      every function, by subject
   vmtsim models --machine aarch64                    those of another machine
   vmtsim models other.kmod                           what that module needs and is not there
+  vmtsim models *.kmod                               what a set of modules needs, and how many
 
-With FILE it ends with 1 when something lacks.
+With FILE it ends with 1 when something lacks. Of several, a name that one defines and another
+imports is not missing.
 """
 
 
@@ -31,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim models``."""
     parser.epilog = _EPILOG
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", type=Path, help="say which imports have no model"
+        "files", metavar="FILE", nargs="*", type=Path, help="say which imports have no model"
     )
     parser.add_argument("--machine", default="amd64", choices=("amd64", "i386", "aarch64"))
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -41,9 +49,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the prototypes by subject and source; with FILE exit 1 if it needs more."""
     from vmtsim.kernel.instructions import Instructions  # noqa: PLC0415
     from vmtsim.kernel.subjects import load_subjects  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.run.needs import bare_kernel  # noqa: PLC0415
 
-    if args.file is not None:
-        return _missing(args.file, as_json=args.json)
+    if args.files:
+        return _of(args.files, as_json=args.json)
     found: dict[str, dict[str, str]] = {}
     for cls in load_subjects():
         sources = {
@@ -55,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             found[cls.__name__] = dict(sorted(sources.items()))
     found["Instructions"] = {
         **found.get("Instructions", {}),
-        **dict.fromkeys(_kernel(args.machine).subject(Instructions).names(), _MANUAL),
+        **dict.fromkeys(bare_kernel(args.machine).subject(Instructions).names(), _MANUAL),
     }
     if args.json:
         json.dump(found, sys.stdout, indent=2)
@@ -71,62 +80,85 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _kernel(machine: str, version: int = 1_100_000_000) -> Kernel:
-    from vmtsim.core.rng import Rng  # noqa: PLC0415
-    from vmtsim.core.trace import Trace  # noqa: PLC0415
-    from vmtsim.host import Host, HostOptions  # noqa: PLC0415
-    from vmtsim.kernel.kernel import Kernel, KernelOptions  # noqa: PLC0415
+def _of(paths: list[Path], *, as_json: bool) -> int:
+    """Name what modules need and has no model; of several, count who needs what."""
+    from vmtsim.run.needs import needs  # noqa: PLC0415 - `--help` needs none of it
 
-    trace, rng = Trace(), Rng(1)
-    host = Host(now=lambda: 0, rng=rng, options=HostOptions(), trace=trace)
-    return Kernel(
-        KernelOptions(machine=machine, version=version), backdoor=host, rng=rng, trace=trace
-    )
-
-
-def _missing(path: Path, *, as_json: bool) -> int:
-    """Name the imports and instructions of a module without a model, and what no kernel has."""
-    from vmtgen.kobj.exported import exported_names  # noqa: PLC0415
-    from vmtgen.kobj.instructions import system_instructions  # noqa: PLC0415
-
-    from vmtsim.kernel.instructions import Instructions  # noqa: PLC0415
-
-    module = read_module(path)
-    kernel = _kernel(module.machine.value, module.modinfo.version)
-    serves = kernel.subject(Instructions).serves
-    instructions = system_instructions(module)
-    unserved = [each for each in instructions if not serves(each.name)]
-    modelled = set(kernel.dispatch.modelled())
-    rest = [name for name in module.imports if name not in modelled]
-    unmodelled = [name for name in rest if name in exported_names()]
-    unknown = [name for name in rest if name not in exported_names()]
+    modules: dict[Path, Module] = {}
+    status = 0
+    for path in paths:
+        status = _take(path, modules, alone=len(paths) == 1) or status
+    found = dict(zip(modules, needs(list(modules.values())), strict=True))
     if as_json:
-        listed = {
-            "unmodelled": unmodelled,
-            "unknown": unknown,
-            "instructions": [
-                {"name": each.name, "text": each.text, "where": each.where,
-                 "modelled": serves(each.name)}
-                for each in instructions
-            ],
-        }  # fmt: skip
-        json.dump(listed, sys.stdout, indent=2)
+        listed = [{"file": str(path), **_described(each)} for path, each in found.items()]
+        json.dump(listed if len(paths) > 1 else _described(*found.values()), sys.stdout, indent=2)
         sys.stdout.write("\n")
+    elif len(paths) == 1:
+        _one(*found.values())
     else:
-        for name in unmodelled:
-            sys.stdout.write(f"not modelled  {name} (a run that calls it stops there)\n")
-        for name in unknown:
-            sys.stdout.write(f"not exported  {name} (the module will not load)\n")
-        for each in unserved:
-            sys.stdout.write(
-                f"not modelled  {each.text} in {each.where} (a run that executes it stops there)\n"
-            )
-        if instructions:
-            sys.stdout.write(
-                f"{len(instructions) - len(unserved)} of {len(instructions)} system instructions "
-                f"are modelled: {', '.join(dict.fromkeys(each.name for each in instructions))}\n"
-            )
+        _table(found)
+    return status or int(any(each.missing for each in found.values()))
+
+
+def _take(path: Path, modules: dict[Path, Module], *, alone: bool) -> int:
+    """Read a module; of several, a bad one does not hide what the others need."""
+    from vmtgen.kobj import KobjError  # noqa: PLC0415 - `--help` needs none of it
+
+    try:
+        module = read_module(path)
+        try:
+            module.modinfo  # noqa: B018 - reads the link set
+        except KobjError as error:
+            raise ReportedError(f"{path}: {error}") from error
+    except ReportedError as error:
+        if alone:
+            raise
+        print(f"vmtsim: error: {error}", file=sys.stderr)
+        return error.exit_status
+    modules[path] = module
+    return 0
+
+
+def _described(found: Needs) -> dict[str, Any]:
+    return {
+        "unmodelled": list(found.unmodelled),
+        "unknown": list(found.unknown),
+        "instructions": [
+            {"name": each.name, "text": each.text, "where": each.where,
+             "modelled": each not in found.unserved}
+            for each in found.instructions
+        ],
+    }  # fmt: skip
+
+
+def _one(found: Needs) -> None:
+    for name in found.unmodelled:
+        sys.stdout.write(f"not modelled  {name} (a run that calls it stops there)\n")
+    for name in found.unknown:
+        sys.stdout.write(f"not exported  {name} (the module will not load)\n")
+    for each in found.unserved:
         sys.stdout.write(
-            f"{len(module.imports) - len(rest)} of {len(module.imports)} imports are modelled\n"
+            f"not modelled  {each.text} in {each.where} (a run that executes it stops there)\n"
         )
-    return 1 if rest or unserved else 0
+    if found.instructions:
+        names = ", ".join(dict.fromkeys(each.name for each in found.instructions))
+        sys.stdout.write(
+            f"{len(found.instructions) - len(found.unserved)} of {len(found.instructions)} "
+            f"system instructions are modelled: {names}\n"
+        )
+    there = found.imports - len(found.unmodelled) - len(found.unknown)
+    sys.stdout.write(f"{there} of {found.imports} imports are modelled\n")
+
+
+def _table(found: Mapping[Path, Needs]) -> None:
+    """Print what is missing by how many modules need it, and which modules need nothing more."""
+    users: dict[str, list[str]] = {}
+    for path, each in found.items():
+        for name in dict.fromkeys(each.missing):
+            users.setdefault(name, []).append(path.stem)
+    for name, modules in sorted(users.items(), key=lambda item: (-len(item[1]), item[0])):
+        more = ", ..." if len(modules) > _SHOWN else ""
+        sys.stdout.write(f"{len(modules):5}  {name:<32} {', '.join(modules[:_SHOWN])}{more}\n")
+    whole = [path.stem for path, each in found.items() if not each.missing]
+    sys.stdout.write(f"{len(whole)} of {len(found)} modules lack nothing")
+    sys.stdout.write(f": {', '.join(whole)}\n" if whole else "\n")

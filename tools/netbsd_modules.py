@@ -1,0 +1,167 @@
+"""Builds modules of NetBSD's own sys/modules, drawn by a seed, and says what each needs.
+
+``python tools/netbsd_modules.py SYS [--count 40] [--seed 19] [--machine amd64] [--page FILE]``
+
+Every directory of SYS/modules whose Makefile builds a kernel module for the machine can be drawn,
+and what is drawn is in the table: built from its own Makefile or not, what vmtgen lint says, and
+which imports have no model in vmtsim.  SYS is a NetBSD sys/ tree; nothing is written into it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmtgen.build.compile import Built, build_module
+from vmtgen.build.makefile import make_program, read_makefile
+from vmtgen.build.sysroot import tree_version
+from vmtgen.common.errors import ReportedError, UnavailableError
+from vmtgen.lint.check import lint_file
+from vmtgen.targets import load_targets
+from vmtsim.run.needs import needs
+
+
+@dataclass
+class Row:
+    """One module: what was found; texts are as they stand in the table."""
+
+    name: str
+    builds: str = ""
+    lint: str = "-"
+    lacks: str = "-"
+
+    @property
+    def built(self) -> bool:
+        """Whether it was built."""
+        return self.builds.startswith("yes")
+
+
+def candidates(sys_tree: Path, machine: str) -> list[Path]:
+    """Return the directories that can be drawn, in the order of their names."""
+    target = load_targets().machine(machine)
+    found = []
+    for makefile in sorted(sys_tree.glob("modules/**/Makefile")):
+        text = makefile.read_text(encoding="utf-8", errors="replace")
+        if "bsd.kmodule.mk" not in text or not _is_for(makefile, target, sys_tree):
+            continue
+        found.append(makefile.parent)
+    return found
+
+
+def _is_for(makefile: Path, target: object, sys_tree: Path) -> bool:
+    """Tell whether make(1) takes the Makefile for this machine: some refuse, with .error."""
+    try:
+        read_makefile(makefile, target, "zig", sys_tree)  # type: ignore[arg-type]
+    except ReportedError as error:
+        # A source that the tree does not hold is a module all the same, and fails in the table.
+        return "make(1) does not take it" not in str(error)
+    return True
+
+
+def tried(directory: Path, sys_tree: Path, machine: str, out: Path) -> Row:
+    """Build and check one module."""
+    row = Row(directory.relative_to(sys_tree / "modules").as_posix())
+    try:
+        built = build_module(
+            directory, machine=machine, sys=sys_tree, out=out, cache=out / ".cache"
+        )
+    except ReportedError as error:
+        row.builds = f"no: {_reason(str(error))}"
+        return row
+    warnings = built.warnings.count("warning:")
+    row.builds = "yes" + (f", {_counted(warnings, 'warning')}" if warnings else "")
+    try:
+        row.lint, row.lacks = _lint(built), _lacks(built)
+    except ReportedError as error:
+        row.lint = str(error).rpartition(": ")[2]
+    return row
+
+
+def _reason(text: str) -> str:
+    """Return the first line of an error that says what is missing or wrong."""
+    lines = text.splitlines()
+    said = next((line for line in lines if "error:" in line), lines[0])
+    short = said.rpartition("error: ")[2].rpartition("/modules/")[2]
+    return short if len(short) < 90 else short[:87] + "..."
+
+
+def _lint(built: Built) -> str:
+    findings = lint_file(built.path, targets=load_targets(), release=built.release)
+    # A name of a module that this one requires is in no kernel's list.
+    counts = Counter(each.severity for each in findings if each.rule != "import-missing")
+    said = [_counted(counts[kind], kind) for kind in ("error", "warning") if counts[kind]]
+    return ", ".join(said) or "clean"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("s" if count != 1 else "")
+
+
+def _lacks(built: Built) -> str:
+    names = list(dict.fromkeys(needs([built.module])[0].missing))
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
+
+
+def main() -> int:
+    """Print the table; 0, or the status of the error that ends it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("sys", type=Path, metavar="SYS", help="a NetBSD sys/ tree")
+    parser.add_argument("--count", type=int, default=40, help="how many are drawn (default: 40)")
+    parser.add_argument("--seed", type=int, default=19, help="of the draw (default: 19)")
+    parser.add_argument("--machine", default="amd64", help="amd64, i386 or aarch64")
+    parser.add_argument("--page", type=Path, help="write the table there too, as Markdown")
+    args = parser.parse_args()
+    try:
+        version = tree_version(args.sys)
+        if make_program() is None:
+            raise UnavailableError("no bmake in PATH", hint="install bmake")
+        found = candidates(args.sys.resolve(), args.machine)
+    except ReportedError as error:
+        print(f"netbsd_modules: error: {error}", file=sys.stderr)
+        return error.exit_status
+    drawn = sorted(random.Random(args.seed).sample(found, min(args.count, len(found))))
+    rows = []
+    with tempfile.TemporaryDirectory() as out:
+        for number, directory in enumerate(drawn, 1):
+            print(f"{number}/{len(drawn)} {directory.name}", file=sys.stderr)
+            rows.append(tried(directory, args.sys.resolve(), args.machine, Path(out)))
+    release = load_targets().release_of(version).name
+    page = "\n".join(table(rows, len(found), release, args))
+    print(page)
+    if args.page:
+        args.page.write_text(page + "\n", encoding="utf-8")
+    return 0
+
+
+def table(rows: list[Row], total: int, release: str, args: argparse.Namespace) -> list[str]:
+    """Return the page, line by line."""
+    built = sum(row.built for row in rows)
+    whole = sum(row.lacks == "nothing" for row in rows)
+    return [
+        "# NetBSD's own modules",
+        "",
+        f"{len(rows)} of the {total} modules for {args.machine} in sys/modules of",
+        f"NetBSD {release}, drawn with",
+        f"`python tools/netbsd_modules.py SYS --count {args.count} --seed {args.seed}`.",
+        "",
+        f"{built} of {len(rows)} build from their own Makefile;",
+        f"vmtsim has a model of all that {whole} of them need.",
+        "",
+        "| module | builds | lint | no model for |",
+        "|---|---|---|---|",
+        *(f"| {row.name} | {row.builds} | {row.lint} | {row.lacks} |" for row in rows),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
