@@ -72,7 +72,7 @@ class KThreads(Subject):
                 f"kthread_create by {kernel.where()}: KTHREAD_MUSTJOIN without a place for the lwp",
             )
         objects = kernel.subject(Objects)
-        address = objects.new_lwp()
+        address = objects.new_lwp(name)
         lwp = kernel.spawn(name, "kthread", self._main(function, argument, flags))
         lwp.address = address
         if cpu:

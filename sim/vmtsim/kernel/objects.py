@@ -34,20 +34,23 @@ class Offsets:
     l_proc: int
     l_cred: int
     l_size: int
+    l_name: int
+    p_pid: int
 
 
 # (machine, 11 or later) -> offsets
 _OFFSETS = {
-    ("amd64", False): Offsets(904, 2752, 2688, 2368, 3392, 800, 448, 752, 1040),
-    ("amd64", True): Offsets(904, 2752, 2688, 2368, 3392, 776, 424, 728, 1016),
-    ("i386", False): Offsets(772, 2240, 2176, 1960, 2688, 536, 304, 504, 676),
-    ("i386", True): Offsets(772, 2240, 2176, 1960, 2688, 512, 280, 480, 652),
-    ("aarch64", False): Offsets(-1, 1152, -1, -1, 2432, 920, 568, 872, 1160),
-    ("aarch64", True): Offsets(-1, 1152, -1, -1, 2432, 896, 544, 848, 1136),
+    ("amd64", False): Offsets(904, 2752, 2688, 2368, 3392, 800, 448, 752, 1040, 472, 168),
+    ("amd64", True): Offsets(904, 2752, 2688, 2368, 3392, 776, 424, 728, 1016, 448, 168),
+    ("i386", False): Offsets(772, 2240, 2176, 1960, 2688, 536, 304, 504, 676, 316, 96),
+    ("i386", True): Offsets(772, 2240, 2176, 1960, 2688, 512, 280, 480, 652, 292, 96),
+    ("aarch64", False): Offsets(-1, 1152, -1, -1, 2432, 920, 568, 872, 1160, 592, 168),
+    ("aarch64", True): Offsets(-1, 1152, -1, -1, 2432, 896, 544, 848, 1136, 568, 168),
 }
 _L_CPU = 0
 _PROC_SIZE = 1024
 _CRED_SIZE = 256
+_FIRST_PID = 1000  # of a process that a test starts by itself
 # 10.99.12 is the first version seen with the members of 11.
 _NEW_LAYOUT = 1_099_001_200
 
@@ -70,6 +73,7 @@ class Objects(Subject):
         self.cred0 = 0
         self.credentials: dict[int, int] = {}  # address of a kauth_cred_t -> uid
         self._free: list[int] = []
+        self._names: dict[str, int] = {}  # of threads, and where their text is
 
     def data(self) -> Iterator[DataSymbol]:
         """Yield the first CPU, process and thread."""
@@ -112,14 +116,31 @@ class Objects(Subject):
         memory.put_pointer(address + self.offsets.l_proc, process)
         memory.put_pointer(address + self.offsets.l_cred, self.cred0)
 
-    def new_lwp(self, process: int = 0) -> int:
-        """Return the address of a fresh struct lwp of a process (default: the kernel's)."""
+    def new_lwp(self, name: str = "", process: int = 0) -> int:
+        """Return the address of a fresh struct lwp of a process (default: the kernel's).
+
+        A thread of the kernel has a name (kthread_create in sys/kern/kern_kthread.c); those of
+        processes have none.
+        """
         size = self.offsets.l_size
         address = (
             self._free.pop() if self._free else self.kernel.memory.place(bytes(size), align=64)
         )
         self.kernel.memory.write(address, bytes(size))
         self._fill(address, process or self.proc0)
+        if name:
+            if name not in self._names:
+                text = name.encode("latin-1", "replace") + b"\0"
+                self._names[name] = self.kernel.memory.place(text)
+            self.kernel.memory.put_pointer(address + self.offsets.l_name, self._names[name])
+        return address
+
+    def _new_process(self, lwp: Lwp) -> int:
+        """Return the address of a struct proc with the number of a user process."""
+        memory = self.kernel.memory
+        address = memory.place(bytes(_PROC_SIZE), align=64)
+        number = lwp.process.pid if lwp.process is not None else _FIRST_PID + lwp.number
+        memory.put_u32(address + self.offsets.p_pid, number)
         return address
 
     def free_lwp(self, address: int) -> None:
@@ -137,7 +158,10 @@ class Objects(Subject):
 
     def _switched(self, lwp: Lwp) -> None:
         if not lwp.address:
-            lwp.address = self.new_lwp()
+            if lwp.kind == "user":
+                lwp.address = self.new_lwp(process=self._new_process(lwp))
+            else:
+                lwp.address = self.new_lwp(lwp.name)
             if lwp.process is not None:
                 self.kernel.memory.put_pointer(
                     lwp.address + self.offsets.l_cred, self.credentials_of(lwp.process.uid)

@@ -49,7 +49,7 @@ class TaskQueue(Subject):
         """Return the thread; it is made when first needed, so that idle runs have none."""
         if self.lwp is None:
             self.lwp = self.kernel.spawn("sysmon", "kthread", self._main())
-            self.lwp.address = self.kernel.subject(Objects).new_lwp()
+            self.lwp.address = self.kernel.subject(Objects).new_lwp(self.lwp.name)
         return self.lwp
 
     def _main(self) -> Model:

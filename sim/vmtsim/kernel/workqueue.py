@@ -113,7 +113,7 @@ class WorkQueues(Subject):
         objects = kernel.subject(Objects)
         title = f"{queue.name}/0" if flags & _PERCPU else queue.name
         queue.lwp = kernel.spawn(title[:_NAME_LIMIT], "kthread", self._main(queue))
-        queue.lwp.address = objects.new_lwp()
+        queue.lwp.address = objects.new_lwp(title[:_NAME_LIMIT])
         if flags & _PERCPU:
             objects.bind(queue.lwp)
         self.live.add("workqueue_create", address, queue)

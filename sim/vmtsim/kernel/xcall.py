@@ -74,7 +74,7 @@ class CrossCalls(Subject):
         if self._lwp is None:
             objects = kernel.subject(Objects)
             self._lwp = kernel.spawn("xcall/0", "kthread", self._main())
-            self._lwp.address = objects.new_lwp()
+            self._lwp.address = objects.new_lwp("xcall/0")
             objects.bind(self._lwp)
         kernel.scheduler.wake_one(self._wakeup)
         return ticket

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtsim.kernel.objects import Objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ SOURCE = """
     struct work work;
     lwp_t *made;
     void *clock_soft, *net_soft, *big_soft;
-    int halfway, ran, shared, leak, early;
+    int halfway, ran, shared, leak, early, name_offset;
     char order[8];
     int norder;
 
@@ -416,6 +417,36 @@ SOURCE = """
             return 0;
     }
 
+    static void
+    named(void *arg)
+    {
+            const char *name;
+
+            memcpy(&name, (char *)(void *)curlwp + name_offset, sizeof(name));
+            strlcpy(order, name, sizeof(order));
+            kthread_exit(0);
+    }
+
+    int
+    names(int offset)
+    {
+            name_offset = offset;
+            kthread_create(PRI_NONE, KTHREAD_MPSAFE, NULL, named, NULL, NULL, "thr%d", 5);
+            kpause("named", false, 2, NULL);
+            return 0;
+    }
+
+    int
+    number(int process, int offset)
+    {
+            char *found;
+            int pid;
+
+            memcpy(&found, (char *)(void *)curlwp + process, sizeof(found));
+            memcpy(&pid, found + offset, sizeof(pid));
+            return pid;
+    }
+
     int
     establish_pending(void)
     {
@@ -531,3 +562,11 @@ def test_a_thread_without_mpsafe_ends_with_its_kernel_lock(load: Callable[..., C
     code = _loaded(load)
     code.call("thread", 0, 0)
     assert code.kernel.scheduler.kernel_lock_owner is None
+
+
+def test_threads_have_names_and_processes_numbers(load: Callable[..., Code]) -> None:
+    code = _loaded(load)
+    offsets = code.kernel.subject(Objects).offsets
+    code.call("names", offsets.l_name)
+    assert code.text("order") == "thr5"
+    assert code.call("number", offsets.l_proc, offsets.p_pid) > 0
