@@ -118,6 +118,7 @@ def test_what_cannot_be_detached_or_rescanned_says_why() -> None:
     machine = _classic()
     autoconf = machine.kernel.subject(Autoconf)
     assert machine.do("detach", "cpu0") == ENOTSUP
+    assert machine.do("detach", "mainbus0") == EOPNOTSUPP  # the root is tried
     assert machine.do("rescan", "cpu1") == ENXIO
     assert machine.do("rescan", "mainbus0") == ENODEV
     assert machine.guest.wait("drvctl", autoconf.drvctl_rescan("cpu0", "pci")) == EINVAL

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EPERM, EBUSY = 1, 16
 SOURCE = """
 #include <sys/param.h>
+#include <sys/entropy.h>
 #include <sys/kernel.h>
 #include <sys/module.h>
 #include <sys/mutex.h>
@@ -83,6 +84,16 @@ ask_dictionary(void)
 {
 
 	return prop_dictionary_get_uint32(kept, "number", &wide);	/* kept dictionary */
+}
+
+int
+consolidate(int times)
+{
+	int error = 0;
+
+	while (error == 0 && times-- > 0)
+		error = entropy_consolidate();
+	return error;
 }
 
 int
@@ -207,6 +218,21 @@ def loaded_with_builtin(path: Path) -> Code:
     code = Code(path, "amd64", builtin_vmt=True)
     assert code.kernel.run_process("x", code.kernel.subject(Modules).unload("tried")) == 0
     return code
+
+
+def test_consolidating_waits_for_a_thread_that_rests_a_second(module: Path) -> None:
+    code = Code(module, "amd64")
+    kernel = code.kernel
+    assert code.call("consolidate", 1) == 0
+    began = kernel.clock.now
+    assert code.call("consolidate", 3) == 0
+    assert 3 * SECOND <= kernel.clock.now - began < 4 * SECOND
+    waiting = code.start("consolidate", 1)
+    kernel.run(lambda: waiting.state == "asleep")
+    assert waiting.what == "entropy"
+    kernel.scheduler.interrupt(waiting)
+    code.finish(waiting)
+    assert waiting.result & 0xFFFFFFFF != 0
 
 
 def test_a_sample_has_no_more_entropy_than_bits(module: Path) -> None:
