@@ -50,6 +50,9 @@ _INVALID_MEMORY = (
 )
 
 
+_SMALL = 256  # bytes: a buffer of such a size is kept
+
+
 def open_engine(architecture: int, mode: int, *, whole_addresses: bool) -> Any:
     """Return a Unicorn engine.
 
@@ -120,6 +123,7 @@ class Engine:
         self._emu_start = uclib.uc_emu_start
         self._mem_read = uclib.uc_mem_read
         self._mem_write = uclib.uc_mem_write
+        self._buffers: dict[int, ctypes.Array[ctypes.c_char]] = {}  # by size
         # One word that is read again and again, without a buffer made for it each time.
         self._word = ctypes.c_uint64(0)
         self._word_at = ctypes.cast(ctypes.pointer(self._word), ctypes.POINTER(ctypes.c_char))
@@ -129,7 +133,6 @@ class Engine:
         self._interrupted = False
         self._error: BaseException | None = None
         self._fault: tuple[int, int, int] | None = None
-        self._mapped_stubs = 0
         self.watched = (0, 0)
         self.on_access: Callable[[Access, int, int, bool], None] = lambda *_what: None
         self._readonly_from, self._readonly_to = 1 << 64, 0
@@ -145,7 +148,8 @@ class Engine:
         self._uc.mem_map(self.layout.stubs, size, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
         stub = self._stub.ljust(STUB_SIZE, b"\0")
         self._uc.mem_write(self.layout.stubs, stub * (size // STUB_SIZE))
-        self._mapped_stubs = size // STUB_SIZE
+        self._first_stop = self.layout.stubs + self._stop
+        self._end_of_stubs = size
 
     def map(self, address: int, size: int, protection: int) -> None:
         """Make pages appear, filled with zeroes."""
@@ -191,7 +195,11 @@ class Engine:
         """Return memory, whatever its protection; CpuFault if not mapped."""
         if size > _LARGE:
             self._check_mapped(address, size)
-        buffer = ctypes.create_string_buffer(size)
+        buffer = self._buffers.get(size)
+        if buffer is None:
+            buffer = ctypes.create_string_buffer(size)
+            if size <= _SMALL:
+                self._buffers[size] = buffer
         if self._mem_read(self._handle, address, buffer, size):
             raise self._outside(Access.READ, address, size)
         return buffer.raw
@@ -248,8 +256,8 @@ class Engine:
                 raise self._from_hook(self._error)
             if error:
                 raise self._from_error(error)
-            offset = registers[0] - self.layout.stubs - self._stop
-            if offset >= 0 and not offset % STUB_SIZE and offset < self._mapped_stubs * STUB_SIZE:
+            offset = registers[0] - self._first_stop
+            if 0 <= offset < self._end_of_stubs and not offset % STUB_SIZE:
                 return int(offset // STUB_SIZE)
             stopped_at = registers[0] - self._stop
             size = self._stops.get(stopped_at)

@@ -53,8 +53,13 @@ class X86(Engine):
         (self._ax, self._bx, self._cx, self._dx, self._si, self._di, self._bp, self._ip) = (
             trap_registers
         )
-        # What a trap may change: EBX to EDI (LB), and EBP with them (HB).
-        self._low = Batch(self._handle, (self._bx, self._cx, self._dx, self._si, self._di))
+        # What a trap may change: EBX to EDI and EAX (LB), and EBP with them (HB); and then what
+        # moves the processor on.
+        low = (self._bx, self._cx, self._dx, self._si, self._di)
+        self._low = Batch(self._handle, low)
+        self._low_out = Batch(self._handle, (*low, self._ax))
+        self._string = Batch(self._handle, (*low, self._ax, self._bp))
+        self._instruction = Batch(self._handle, (*low, self._ax, self._bp, self._ip))
         self._in_string = False
         self._leaves = dict(_LEAVES)
         add = engine.hook_add
@@ -99,17 +104,9 @@ class X86(Engine):
         frame.arg5 &= _MASK32
         frame.arg6 &= _MASK32
         self.backdoor.low_bandwidth(frame)
-        self._write_low(frame)
-        return frame.arg0 & _MASK32
-
-    def _write_low(self, frame: Frame) -> None:
-        values = self._low.values
-        values[0] = frame.arg1
-        values[1] = frame.arg2
-        values[2] = frame.arg3
-        values[3] = frame.arg4
-        values[4] = frame.arg5
+        self._low.values[:] = frame.arg1, frame.arg2, frame.arg3, frame.arg4, frame.arg5
         self._low.write()
+        return frame.arg0 & _MASK32
 
     def _string_trap(self) -> None:
         """Announce a string trap, which cannot be stopped in: see ``preempt``."""
@@ -133,14 +130,9 @@ class X86(Engine):
         count, target = frame.arg2, frame.arg5
         self._string_trap()
         self.backdoor.high_bandwidth(frame, self._view, to_host=False)
-        self._after_string(frame)
-        first = self._view.peek(target, 1)[0]
-        write = self._uc.reg_write
-        write(self._cx, 1)
-        write(self._si, frame.arg4)
-        write(self._di, target + count - 1)
+        self._after_string(frame, frame.arg4, target + count - 1)
         # The processor stores this byte, still to where EDI was.
-        return first
+        return self._view.peek(target, 1)[0]
 
     def _out(self, _uc: Any, port: int, size: int, value: int, _data: Any) -> int:
         frame = self._frame()
@@ -148,28 +140,24 @@ class X86(Engine):
             count, source = frame.arg2, frame.arg4
             self._string_trap()
             self.backdoor.high_bandwidth(frame, self._view, to_host=True)
-            self._after_string(frame)
-            write = self._uc.reg_write
-            write(self._cx, 1)
-            write(self._si, source + count - 1)
-            write(self._di, frame.arg5)
+            self._after_string(frame, source + count - 1, frame.arg5)
             return 0
         self.on_trap(self._trap.values[7])
         if port == LOW_BANDWIDTH_PORT and size == 4:
             frame.arg0 = value & _MASK32
             self.backdoor.low_bandwidth(frame)
-            self._write_low(frame)
-            self._uc.reg_write(self._ax, frame.arg0)
+            self._low_out.values[:] = (
+                frame.arg1, frame.arg2, frame.arg3, frame.arg4, frame.arg5, frame.arg0,
+            )  # fmt: skip
+            self._low_out.write()
         else:
             self.backdoor.other_port(port, size, value)
         return 0
 
-    def _after_string(self, frame: Frame) -> None:
-        write = self._uc.reg_write
-        write(self._ax, frame.arg0)
-        write(self._bx, frame.arg1)
-        write(self._dx, frame.arg3)
-        write(self._bp, frame.arg6)
+    def _after_string(self, frame: Frame, source: int, target: int) -> None:
+        """Leave one byte to go: with ``source`` in ESI and ``target`` in EDI."""
+        self._string.values[:] = frame.arg1, 1, frame.arg3, source, target, frame.arg0, frame.arg6
+        self._string.write()
 
     def _cpuid(self, _uc: Any, _data: Any) -> int:
         leaf = self._uc.reg_read(self._ax) & _MASK32
@@ -202,10 +190,11 @@ class X86(Engine):
             return False
         self.on_trap(pc)
         self.backdoor.hypercall(frame, self._view)
-        self._uc.reg_write(self._bp, frame.arg6)
-        self._write_low(frame)
-        self._uc.reg_write(self._ax, frame.arg0)
-        self._uc.reg_write(self._ip, pc + 3)
+        self._instruction.values[:] = (
+            frame.arg1, frame.arg2, frame.arg3, frame.arg4, frame.arg5, frame.arg0, frame.arg6,
+            pc + 3,
+        )  # fmt: skip
+        self._instruction.write()
         return True
 
 
