@@ -87,7 +87,7 @@ def test_the_written_schedule_plays_what_chance_played(careless: Path) -> None:
 
 @functools.cache
 def _failing(module: Path) -> int:
-    for seed in range(1, 12):
+    for seed in range(4, 16):  # the fourth does, today
         if any(finding.rule == "channel-abandoned" for finding in play(module, seed).findings):
             return seed
     raise AssertionError("no seed finds it")
