@@ -87,6 +87,11 @@ class Batch:
         """Load ``values`` into the processor."""
         self._write(self._handle, self._ids, self._pointers, self._count)
 
+    def store(self, *values: int) -> None:
+        """Load ``values``, one for each register, into the processor."""
+        self.values[:] = values  # type: ignore[call-overload]
+        self.write()
+
 
 class Engine:
     """A Unicorn processor with stubs in place of the kernel's functions.

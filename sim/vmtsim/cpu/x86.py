@@ -104,8 +104,7 @@ class X86(Engine):
         frame.arg5 &= _MASK32
         frame.arg6 &= _MASK32
         self.backdoor.low_bandwidth(frame)
-        self._low.values[:] = frame.arg1, frame.arg2, frame.arg3, frame.arg4, frame.arg5
-        self._low.write()
+        self._low.store(frame.arg1, frame.arg2, frame.arg3, frame.arg4, frame.arg5)
         return frame.arg0 & _MASK32
 
     def _string_trap(self) -> None:
@@ -146,18 +145,16 @@ class X86(Engine):
         if port == LOW_BANDWIDTH_PORT and size == 4:
             frame.arg0 = value & _MASK32
             self.backdoor.low_bandwidth(frame)
-            self._low_out.values[:] = (
+            self._low_out.store(
                 frame.arg1, frame.arg2, frame.arg3, frame.arg4, frame.arg5, frame.arg0,
             )  # fmt: skip
-            self._low_out.write()
         else:
             self.backdoor.other_port(port, size, value)
         return 0
 
     def _after_string(self, frame: Frame, source: int, target: int) -> None:
         """Leave one byte to go: with ``source`` in ESI and ``target`` in EDI."""
-        self._string.values[:] = frame.arg1, 1, frame.arg3, source, target, frame.arg0, frame.arg6
-        self._string.write()
+        self._string.store(frame.arg1, 1, frame.arg3, source, target, frame.arg0, frame.arg6)
 
     def _cpuid(self, _uc: Any, _data: Any) -> int:
         leaf = self._uc.reg_read(self._ax) & _MASK32
@@ -190,11 +187,10 @@ class X86(Engine):
             return False
         self.on_trap(pc)
         self.backdoor.hypercall(frame, self._view)
-        self._instruction.values[:] = (
+        self._instruction.store(
             frame.arg1, frame.arg2, frame.arg3, frame.arg4, frame.arg5, frame.arg0, frame.arg6,
             pc + 3,
         )  # fmt: skip
-        self._instruction.write()
         return True
 
 

@@ -118,18 +118,20 @@ def test_ddmin_finds_what_is_needed_and_nothing_else() -> None:
     assert len(tried) < 80
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_campaign_is_run_by_processes_and_catches_its_canary(
     driver: Path, careless: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result, page = tmp_path / "r.json", tmp_path / "r.html"
-    arguments = ["campaign", str(driver), "--seeds", "1:4", "--jobs", "2", "--quiet"]
+    # The canary fails at seed 4.
+    arguments = ["campaign", str(driver), "--seeds", "4:5", "--jobs", "2", "--quiet"]
     arguments += ["--json", str(result), "--html", str(page), "--canary", str(careless)]
     assert cli.main(arguments) == 0, capsys.readouterr().out
     said = capsys.readouterr().out
     assert "verdict  fine" in said
     assert "vmt.kmod: caught at seed" in said
     data = json.loads(result.read_text(encoding="utf-8"))
-    assert data["played"] == 4
+    assert data["played"] == 2
     assert data["twice"] >= 1
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
