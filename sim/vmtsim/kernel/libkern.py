@@ -153,8 +153,10 @@ class LibKern(Subject):
     @kernel_function("char *strncpy(char *dst, const void *src, size_t n)")
     def strncpy(self, target: int, source: int, size: int) -> int:
         if size:
-            text = self.kernel.memory.cstring(source, size)
-            self.kernel.memory.write(target, text.ljust(size, b"\0"))
+            memory = self.kernel.memory
+            text = memory.cstring(source, size)
+            memory.write(target, text)
+            memory.fill(target + len(text), 0, size - len(text))
         return target
 
     @kernel_function("char *strcat(char *dst, const void *src)")

@@ -27,6 +27,7 @@ SOURCE = """
     void    kmem_strfree(char *);
     void    kpreempt_disable(void);
     void    kpreempt_enable(void);
+    char    *strncpy(char *, const char *, size_t);
 
     char *text;
     void *volatile kept;
@@ -140,6 +141,15 @@ SOURCE = """
     }
 
     int
+    huge_string(void)
+    {
+            char *p = kmem_zalloc(16, KM_SLEEP);
+
+            strncpy(p, "text", huge);
+            return 0;
+    }
+
+    int
     huge_copy(void)
     {
             char *p = kmem_zalloc(16, KM_SLEEP), *q = kmem_zalloc(16, KM_SLEEP);
@@ -186,6 +196,7 @@ def test_an_overrun_beyond_the_padding_faults(load: Callable[..., Code]) -> None
         (("intr_alloc", 8, 0), "kmem-flags: kmem_intr_alloc by intr_alloc"),
         (("strfree_in_softint",), "softint-context: kmem_strfree"),
         (("huge_set",), "out-of-bounds: page fault: a kernel function's write"),
+        (("huge_string",), "out-of-bounds: page fault: a kernel function's write"),
         (("huge_copy",), "out-of-bounds: page fault: a kernel function's read"),
         (("huge_compare",), "out-of-bounds: page fault: a kernel function's read"),
     ],
