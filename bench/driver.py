@@ -104,7 +104,7 @@ def alone(machine: Rig) -> int:
     """Backdoor calls of an RPCI command that root gives by sysctl(8)."""
     machine.run(60)
     counter = Counter(machine)
-    machine.call("rpc", new=b"info-get guestinfo.none\0")
+    machine.rpc(b"info-get guestinfo.none")
     return counter.total
 
 
@@ -180,11 +180,14 @@ def pressed(machine: Rig, silence: float) -> float:
 
 
 def request(machine: Rig, silence: float) -> float:
-    """Milliseconds that a process waits for machdep.vmt0.rpc."""
+    """Milliseconds from a write to machdep.vmt0.rpc.request to the host."""
     machine.run(silence)
+    command = b"info-get guestinfo.none"
+    before = len(machine.requests(command.decode()))
     sent = machine.now
-    if machine.call("rpc", new=b"info-get guestinfo.none\0").error:
-        raise RuntimeError("machdep.vmt0.rpc fails")
+    if machine.call("rpc.request", new=command).error:
+        raise RuntimeError("machdep.vmt0.rpc.request fails")
+    until(machine, lambda: len(machine.requests(command.decode())) > before)
     return (machine.now - sent) / SECOND * 1000
 
 
@@ -195,7 +198,7 @@ def delays(machine: Rig, plan: Plan) -> list[Figure]:
     for name, take, polled in (
         ("a ping after silence is answered", answered, True),
         ("a power request reaches powerd after silence", pressed, True),
-        ("a command through machdep.vmt0.rpc returns", request, False),
+        ("a command through machdep.vmt0.rpc reaches the host", request, False),
     ):
         values = [take(machine, phase) for phase in phases]
         found.append(Figure(DELAYS, f"{name}, median", statistics.median(values), "ms"))

@@ -1,8 +1,7 @@
 """What a message costs by its length: calls to the host, and real time in the simulator.
 
 From the host: a Set_Option of that length and its answer. From the guest, through
-machdep.vmt0.rpc, whose requests are at most 4 KiB and whose replies at most 16 KiB: a line for
-the host's log, and a guest variable that is read.
+machdep.vmt0.rpc: a line for the host's log, and a guest variable that is read.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from bench.figures import Plan
 
 SIZES = (16, 64, 256, 1024, 4096, 16384, 65536)
-LARGEST_REQUEST = 4096
-LARGEST_REPLY = 16384
 
 
 def from_host(machine: Rig, size: int) -> tuple[int, float]:
@@ -39,11 +36,11 @@ def from_host(machine: Rig, size: int) -> tuple[int, float]:
     return calls, used
 
 
-def _counted(machine: Rig, request: bytes, room: int) -> tuple[int, float]:
+def _counted(machine: Rig, request: bytes) -> tuple[int, float]:
     machine.run(5)
     counter = Counter(machine)
     start = time.process_time()
-    reply = machine.call("rpc", old=room, new=request + b"\0")
+    reply = machine.rpc(request)
     used = time.process_time() - start
     counter.stop()
     if reply.error or not reply.data.startswith(b"1 "):
@@ -52,15 +49,15 @@ def _counted(machine: Rig, request: bytes, room: int) -> tuple[int, float]:
 
 
 def from_guest(machine: Rig, size: int) -> tuple[int, float]:
-    """Write a line of ``size`` bytes, command and NUL included, to the host's log."""
+    """Write a line of ``size`` bytes, command included, to the host's log."""
     head = b"log "
-    return _counted(machine, head + b"x" * (size - 1 - len(head)), 64)
+    return _counted(machine, head + b"x" * (size - len(head)))
 
 
 def reply_to_guest(machine: Rig, size: int) -> tuple[int, float]:
     """Read a guest variable whose reply has ``size`` bytes."""
-    machine.host.guestinfo.variables["a"] = b"y" * (size - 3)
-    return _counted(machine, b"info-get guestinfo.a", size)
+    machine.host.guestinfo.variables["a"] = b"y" * (size - 2)
+    return _counted(machine, b"info-get guestinfo.a")
 
 
 def best(take: Callable[[int], tuple[int, float]], size: int, runs: int) -> tuple[int, float]:
@@ -74,26 +71,18 @@ def measure(plan: Plan) -> Found:
     sizes = (16, 1024) if plan.quick else SIZES
     module = plan.module("amd64")
     high, low = Rig(module), Rig(module, high_bandwidth=False)
-    cases: tuple[tuple[str, Callable[[int], tuple[int, float]], int], ...] = (
-        ("from the host", lambda size: from_host(high, size), SIZES[-1]),
-        ("from the host, 4 bytes a call", lambda size: from_host(low, size), SIZES[-1]),
-        ("request of the guest", lambda size: from_guest(high, size), LARGEST_REQUEST),
-        ("reply to the guest", lambda size: reply_to_guest(high, size), LARGEST_REPLY),
+    cases: tuple[tuple[str, Callable[[int], tuple[int, float]]], ...] = (
+        ("from the host", lambda size: from_host(high, size)),
+        ("from the host, 4 bytes a call", lambda size: from_host(low, size)),
+        ("request of the guest", lambda size: from_guest(high, size)),
+        ("reply to the guest", lambda size: reply_to_guest(high, size)),
     )
     calls: list[Series] = []
     times: list[Series] = []
-    for name, take, largest in cases:
-        found = [
-            best(take, size, 2 if plan.quick else 5) if size <= largest else None for size in sizes
-        ]
-        calls.append(
-            Series(
-                name, "calls to the host", tuple(None if one is None else one[0] for one in found)
-            )
-        )
-        times.append(
-            Series(name, "CPU ms", tuple(None if one is None else one[1] * 1000 for one in found))
-        )
+    for name, take in cases:
+        found = [best(take, size, 2 if plan.quick else 5) for size in sizes]
+        calls.append(Series(name, "calls to the host", tuple(one[0] for one in found)))
+        times.append(Series(name, "CPU ms", tuple(one[1] * 1000 for one in found)))
     growth = Growth(
         "messages",
         "Messages",
@@ -102,7 +91,6 @@ def measure(plan: Plan) -> Found:
         "bytes",
         sizes,
         (*calls, *times),
-        "The guest's side goes through `machdep.vmt0.rpc`, which takes requests of 4 KiB and"
-        " replies of 16 KiB at most.",
+        "The guest's side goes through `machdep.vmt0.rpc`.",
     )
     return Found(growth=(growth,))

@@ -37,7 +37,6 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/device.h>
 #include <sys/errno.h>
 #include <sys/kernel.h>
-#include <sys/kmem.h>
 #include <sys/kthread.h>
 #include <sys/lwp.h>
 #include <sys/pmf.h>
@@ -108,8 +107,8 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	sc->sc_event = VMT_SWITCH_NONE;
 	sc->sc_info_from = INT64_MAX;
 	vmt_clock_init(&sc->sc_clock);
-	sc->sc_request.r_command = kmem_zalloc(VMT_REQUEST_MAX + 1, KM_SLEEP);
-	sc->sc_request.r_reply = kmem_zalloc(VMT_REPLY_MAX, KM_SLEEP);
+	/* No number that was given before a detach comes again soon. */
+	sc->sc_request_number = vmt_uptime() & 0x3fffffff;
 	vmt_counters_attach(sc);
 	/* So that a usual message can always be taken. */
 	*stepp = "allocate the message buffer";
@@ -160,8 +159,8 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 }
 
 /*
- * Take the service down, as far as it came up.  Waiting callers leave first,
- * then no new ones can come, then the worker goes.  Harmless when done twice.
+ * Take the service down, as far as it came up.  First no new callers can come,
+ * then the worker goes.  Harmless when done twice.
  */
 static void
 vmt_stop(struct vmt_softc *sc)
@@ -173,7 +172,6 @@ vmt_stop(struct vmt_softc *sc)
 	mutex_enter(&sc->sc_lock);
 	atomic_store_relaxed(&sc->sc_dying, true);
 	cv_broadcast(&sc->sc_work);
-	cv_broadcast(&sc->sc_done);
 	mutex_exit(&sc->sc_lock);
 
 	if (sc->sc_sysctllog != NULL)
@@ -193,8 +191,7 @@ vmt_stop(struct vmt_softc *sc)
 	vmt_buffer_free(&sc->sc_message);
 	vmt_buffer_free(&sc->sc_command);
 	vmt_buffer_free(&sc->sc_reply);
-	kmem_free(sc->sc_request.r_command, VMT_REQUEST_MAX + 1);
-	kmem_free(sc->sc_request.r_reply, VMT_REPLY_MAX);
+	vmt_request_free(sc);
 	cv_destroy(&sc->sc_done);
 	cv_destroy(&sc->sc_work);
 	mutex_destroy(&sc->sc_lock);
@@ -232,7 +229,6 @@ vmt_await_worker(struct vmt_softc *sc)
 	atomic_store_relaxed(&sc->sc_dying, true);
 	sc->sc_shutdown = true;
 	cv_broadcast(&sc->sc_work);
-	cv_broadcast(&sc->sc_done);
 	while (sc->sc_running && !sc->sc_raising && vmt_uptime() < end)
 		(void)cv_timedwait(&sc->sc_done, &sc->sc_lock, 1);
 	gone = !sc->sc_running;
@@ -330,8 +326,8 @@ vmt_worker_turn(struct vmt_softc *sc)
 {
 	int64_t next;
 
-	vmt_request_serve(sc);
-	next = vmt_tclo_run(sc, vmt_uptime());
+	next = vmt_request_run(sc, vmt_uptime());
+	next = MIN(next, vmt_tclo_run(sc, vmt_uptime()));
 	next = MIN(next, vmt_backup_run(sc, vmt_uptime()));
 	if (vmt_uptime() < sc->sc_info_from)
 		next = MIN(next, sc->sc_info_from);

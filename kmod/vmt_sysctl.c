@@ -19,14 +19,21 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/evcnt.h>
 #include <sys/kauth.h>
 #include <sys/kernel.h>
-#include <sys/kmem.h>
 #include <sys/sysctl.h>
 #include <sys/systm.h>
 
 #include "vmtvar.h"
 
-static int	vmt_request_send(struct vmt_softc *, const char *, size_t,
-		    char *, size_t *);
+#define	VMT_NUMBER_SIZE	sizeof("2147483647")
+#define	VMT_REPLY_HEAD	(VMT_NUMBER_SIZE + 24)	/* number, word, errno */
+
+static int	vmt_request_authorize(bool);
+static int	vmt_request_answer(struct lwp *, const char *, size_t, void *,
+		    size_t *);
+static int	vmt_request_queue(struct vmt_softc *, int,
+		    struct vmt_buffer *, size_t);
+static void	vmt_request_expire(struct vmt_softc *);
+static void	vmt_request_send(struct vmt_softc *, struct vmt_request *);
 
 /*
  * Create the tree of vmt_nodes.  On failure vmt_stop() removes what is there
@@ -216,147 +223,262 @@ vmt_sysctl_text(SYSCTLFN_ARGS)
 }
 
 /*
- * Write an RPCI command and read its reply in the same call.  It does not
- * reach sysctl_lookup(9), which would ask who the caller is, and so asks
- * itself.
+ * Commands to the host.  A caller of sysctl(2) holds the lock of the whole
+ * tree, so no handler waits: one takes a command and gives its number, the
+ * worker carries the command out, and the other gives the reply to a number.
+ * Without a number it gives nothing away: sysctl -a reads every node.
  */
 int
-vmt_sysctl_rpc(SYSCTLFN_ARGS)
+vmt_sysctl_request(SYSCTLFN_ARGS)
 {
 	struct sysctlnode node = *rnode;
 	struct vmt_softc *sc = node.sysctl_data;
-	char *command, *reply;
-	size_t size;
-	int error;
+	struct vmt_buffer command = { NULL, 0 };
+	char text[VMT_NUMBER_SIZE];
+	int error, number;
 
 	if (namelen != 0)
 		return EINVAL;
-	error = kauth_authorize_system(kauth_cred_get(), KAUTH_SYSTEM_SYSCTL,
-	    newp != NULL ? KAUTH_REQ_SYSTEM_SYSCTL_MODIFY :
-	    KAUTH_REQ_SYSTEM_SYSCTL_PRVT, NULL, NULL, NULL);
+	error = vmt_request_authorize(newp != NULL);
 	if (error != 0)
 		return error;
-
-	if (newp == NULL) {
-		if (oldp == NULL) {
-			*oldlenp = VMT_REPLY_MAX;
-			return 0;
-		}
-		if (*oldlenp < 1) {
-			*oldlenp = 1;
-			return ENOMEM;
-		}
-		error = sysctl_copyout(l, "", oldp, 1);
-		*oldlenp = 1;
-		return error;
-	}
-	if (newlen == 0 || newlen > VMT_REQUEST_MAX)
+	if (newp == NULL)
+		return vmt_request_answer(l, "", 1, oldp, oldlenp);
+	if (newlen == 0 || newlen > VMT_MESSAGE_MAX + 1)
 		return EINVAL;
-
-	command = kmem_zalloc(newlen + 1, KM_SLEEP);
-	reply = kmem_alloc(VMT_REPLY_MAX, KM_SLEEP);
-	error = sysctl_copyin(l, newp, command, newlen);
-	if (error == 0 && command[0] == '\0')
+	/* It will hold the reply, at least that there is none. */
+	error = vmt_buffer_reserve(&command, MAX(newlen, VMT_REPLY_HEAD));
+	if (error != 0)
+		return error;
+	error = sysctl_copyin(l, newp, command.b_data, newlen);
+	if (error != 0)
+		goto out;
+	/* A string may come without its NUL; another NUL would cut it. */
+	if (command.b_data[newlen - 1] == '\0')
+		newlen--;
+	if (newlen == 0 || newlen > VMT_MESSAGE_MAX ||
+	    memchr(command.b_data, '\0', newlen) != NULL) {
 		error = EINVAL;
+		goto out;
+	}
+
+	mutex_enter(&sc->sc_lock);
+	number = ++sc->sc_request_number;
+	mutex_exit(&sc->sc_lock);
+	/* First the number: whoever does not get it cannot get the reply. */
+	(void)snprintf(text, sizeof(text), "%d", number);
+	error = vmt_request_answer(l, text, strlen(text) + 1, oldp, oldlenp);
 	if (error == 0)
-		error = vmt_request_send(sc, command, strlen(command), reply,
-		    &size);
-	if (error == 0 && oldp != NULL)
-		error = sysctl_copyout(l, reply, oldp, MIN(*oldlenp, size));
-	if (error == 0)
-		*oldlenp = size;
-	kmem_free(reply, VMT_REPLY_MAX);
-	kmem_free(command, newlen + 1);
+		error = vmt_request_queue(sc, number, &command, newlen);
+out:
+	vmt_buffer_free(&command);
 	return error;
 }
 
-/*
- * Let the worker send a command, and wait for the reply.  A caller that gives
- * up waiting leaves the request behind, and the worker clears it.
- */
-static int
-vmt_request_send(struct vmt_softc *sc, const char *command, size_t length,
-    char *reply, size_t *sizep)
+/* The number is the component of the name behind the node's. */
+int
+vmt_sysctl_reply(SYSCTLFN_ARGS)
 {
-	struct vmt_request *r = &sc->sc_request;
-	const int patience = MAX(mstohz(VMT_RPC_WAIT_MS), 1);
-	int error = 0;
+	struct sysctlnode node = *rnode;
+	struct vmt_softc *sc = node.sysctl_data;
+	struct vmt_buffer reply = { NULL, 0 };
+	struct vmt_request *r;
+	char text[VMT_REPLY_HEAD];
+	size_t size;
+	int error;
+
+	error = vmt_request_authorize(false);
+	if (error != 0)
+		return error;
+	if (newp != NULL)
+		return EPERM;
+	if (namelen == 0)
+		return vmt_request_answer(l, "", 1, oldp, oldlenp);
+	if (namelen != 1)
+		return EINVAL;
 
 	mutex_enter(&sc->sc_lock);
 	if (sc->sc_dying || !sc->sc_running) {
 		mutex_exit(&sc->sc_lock);
 		return ENXIO;
 	}
-	if (r->r_state != VMT_REQUEST_IDLE) {
-		mutex_exit(&sc->sc_lock);
-		return EBUSY;
+	vmt_request_expire(sc);
+	for (r = sc->sc_request; r < sc->sc_request + VMT_REQUESTS; r++) {
+		if (r->r_state != VMT_REQUEST_IDLE && r->r_number == name[0])
+			break;
 	}
-	memcpy(r->r_command, command, length + 1);
-	r->r_length = length;
-	r->r_abandoned = false;
-	r->r_state = VMT_REQUEST_QUEUED;
-	vmt_wake_worker(sc);
-	while (r->r_state != VMT_REQUEST_DONE && sc->sc_running &&
-	    !sc->sc_dying && error == 0)
-		error = cv_timedwait_sig(&sc->sc_done, &sc->sc_lock, patience);
-	/* A command that was begun must not be sent a second time. */
-	if (error == ERESTART)
-		error = EINTR;
-
-	if (r->r_state == VMT_REQUEST_DONE) {
-		error = r->r_error;
-		if (error == 0) {
-			memcpy(reply, r->r_reply, r->r_length + 1);
-			*sizep = r->r_length + 1;
-		}
-		r->r_state = VMT_REQUEST_IDLE;
-	} else if (r->r_state == VMT_REQUEST_QUEUED) {
-		/* Not begun: take it back. */
-		r->r_state = VMT_REQUEST_IDLE;
-		if (error == 0)
-			error = ENXIO;
+	if (r == sc->sc_request + VMT_REQUESTS ||
+	    r->r_state != VMT_REQUEST_DONE) {
+		(void)snprintf(text, sizeof(text), "%d %s", name[0],
+		    r == sc->sc_request + VMT_REQUESTS ?
+		    VMT_REPLY_UNKNOWN : VMT_REPLY_PENDING);
+		size = strlen(text) + 1;
 	} else {
-		r->r_abandoned = true;
-		if (error == 0)
-			error = ENXIO;
+		size = r->r_length;
+		/* sysctl(8) asks again with more room. */
+		if (oldp != NULL && *oldlenp >= size) {
+			reply = r->r_buffer;
+			memset(r, 0, sizeof(*r));
+		}
+	}
+	mutex_exit(&sc->sc_lock);
+
+	error = vmt_request_answer(l, reply.b_data != NULL ?
+	    (const char *)reply.b_data : text, size, oldp, oldlenp);
+	vmt_buffer_free(&reply);
+	return error;
+}
+
+/*
+ * May the caller talk to the host?  The handlers above do not reach
+ * sysctl_lookup(9), which would ask.
+ */
+static int
+vmt_request_authorize(bool write)
+{
+
+	return kauth_authorize_system(kauth_cred_get(), KAUTH_SYSTEM_SYSCTL,
+	    write ? KAUTH_REQ_SYSTEM_SYSCTL_MODIFY :
+	    KAUTH_REQ_SYSTEM_SYSCTL_PRVT, NULL, NULL, NULL);
+}
+
+/* Copy a text of size bytes, its NUL among them, out whole or not at all. */
+static int
+vmt_request_answer(struct lwp *l, const char *text, size_t size, void *oldp,
+    size_t *oldlenp)
+{
+	const size_t room = *oldlenp;
+
+	*oldlenp = size;
+	if (oldp == NULL)
+		return 0;
+	return room < size ? ENOMEM : sysctl_copyout(l, text, oldp, size);
+}
+
+/* Leave a command to the worker, and its memory with it. */
+static int
+vmt_request_queue(struct vmt_softc *sc, int number,
+    struct vmt_buffer *command, size_t length)
+{
+	struct vmt_request *r;
+	int error;
+
+	mutex_enter(&sc->sc_lock);
+	vmt_request_expire(sc);
+	for (r = sc->sc_request; r < sc->sc_request + VMT_REQUESTS; r++) {
+		if (r->r_state == VMT_REQUEST_IDLE)
+			break;
+	}
+	if (sc->sc_dying || !sc->sc_running)
+		error = ENXIO;
+	else if (r == sc->sc_request + VMT_REQUESTS)
+		error = EBUSY;
+	else {
+		r->r_state = VMT_REQUEST_QUEUED;
+		r->r_number = number;
+		r->r_end = vmt_uptime() + VMT_REQUEST_LIFETIME * 1000;
+		r->r_length = length;
+		r->r_buffer = *command;
+		memset(command, 0, sizeof(*command));
+		vmt_wake_worker(sc);
+		error = 0;
 	}
 	mutex_exit(&sc->sc_lock);
 	return error;
 }
 
-/* The worker's side: send the command of vmt_request_send(). */
-void
-vmt_request_serve(struct vmt_softc *sc)
+/*
+ * Drop what nobody has collected in time: a command that was not sent yet
+ * never will be.  Called with sc_lock held.
+ */
+static void
+vmt_request_expire(struct vmt_softc *sc)
 {
-	struct vmt_request *r = &sc->sc_request;
-	size_t length;
+	const int64_t now = vmt_uptime();
+	struct vmt_request *r;
+
+	KASSERT(mutex_owned(&sc->sc_lock));
+
+	for (r = sc->sc_request; r < sc->sc_request + VMT_REQUESTS; r++) {
+		if (r->r_state == VMT_REQUEST_IDLE ||
+		    r->r_state == VMT_REQUEST_ACTIVE || now < r->r_end)
+			continue;
+		sc->sc_counters[VMT_COUNT_ABANDONED].ev_count++;
+		vmt_buffer_free(&r->r_buffer);
+		memset(r, 0, sizeof(*r));
+	}
+}
+
+/*
+ * The worker's side: carry out the oldest command.  Returns when there may be
+ * something to do again (uptime in ms).
+ */
+int64_t
+vmt_request_run(struct vmt_softc *sc, int64_t now)
+{
+	struct vmt_request *oldest = NULL, *r;
+	int64_t next = INT64_MAX;
+
+	mutex_enter(&sc->sc_lock);
+	vmt_request_expire(sc);
+	for (r = sc->sc_request; r < sc->sc_request + VMT_REQUESTS; r++) {
+		if (r->r_state == VMT_REQUEST_IDLE)
+			continue;
+		next = MIN(next, r->r_end);
+		if (r->r_state == VMT_REQUEST_QUEUED &&
+		    (oldest == NULL || r->r_number < oldest->r_number))
+			oldest = r;
+	}
+	if (oldest != NULL)
+		oldest->r_state = VMT_REQUEST_ACTIVE;
+	mutex_exit(&sc->sc_lock);
+	if (oldest == NULL)
+		return next;
+
+	vmt_request_send(sc, oldest);
+	return now;
+}
+
+static void
+vmt_request_send(struct vmt_softc *sc, struct vmt_request *r)
+{
+	size_t length, size;
+	char *text;
 	int error;
 
-	mutex_enter(&sc->sc_lock);
-	if (r->r_state != VMT_REQUEST_QUEUED) {
-		mutex_exit(&sc->sc_lock);
-		return;
-	}
-	r->r_state = VMT_REQUEST_ACTIVE;
-	length = r->r_length;
-	mutex_exit(&sc->sc_lock);
-
-	/* The caller does not touch an active request. */
-	error = vmt_buffer_reserve(&sc->sc_command, length + 1);
+	/* An active one is the worker's alone. */
+	error = vmt_buffer_reserve(&sc->sc_command, r->r_length);
 	if (error == 0) {
-		memcpy(sc->sc_command.b_data, r->r_command, length + 1);
-		error = vmt_rpc_call(sc, length, &length);
+		memcpy(sc->sc_command.b_data, r->r_buffer.b_data, r->r_length);
+		error = vmt_rpc_call(sc, r->r_length, &length);
 	}
-	if (error == 0 && length >= VMT_REPLY_MAX)
-		error = EMSGSIZE;
+	if (error == 0) {
+		error = vmt_buffer_reserve(&r->r_buffer,
+		    VMT_REPLY_HEAD + length + 1);
+	}
+	text = (char *)r->r_buffer.b_data;
+	if (error == 0) {
+		size = snprintf(text, VMT_REPLY_HEAD, "%d %s ", r->r_number,
+		    memchr(sc->sc_reply.b_data, '\0', length) == NULL ?
+		    VMT_REPLY_OK : VMT_REPLY_BINARY);
+		memcpy(text + size, sc->sc_reply.b_data, length + 1);
+		size += length + 1;
+	} else {
+		size = snprintf(text, VMT_REPLY_HEAD, "%d %s %d", r->r_number,
+		    VMT_REPLY_ERROR, error) + 1;
+	}
 
 	mutex_enter(&sc->sc_lock);
-	if (error == 0) {
-		memcpy(r->r_reply, sc->sc_reply.b_data, length + 1);
-		r->r_length = length;
-	}
-	r->r_error = error;
-	r->r_state = r->r_abandoned ? VMT_REQUEST_IDLE : VMT_REQUEST_DONE;
-	cv_broadcast(&sc->sc_done);
+	r->r_length = size;
+	r->r_state = VMT_REQUEST_DONE;
 	mutex_exit(&sc->sc_lock);
+}
+
+void
+vmt_request_free(struct vmt_softc *sc)
+{
+	u_int i;
+
+	for (i = 0; i < VMT_REQUESTS; i++)
+		vmt_buffer_free(&sc->sc_request[i].r_buffer);
 }

@@ -236,12 +236,16 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_CLOCK_PERCENT	50
 
 /* sysctl(9). */
-#define	VMT_NODES		15
-#define	VMT_NODE_COUNTERS	14	/* the counters are below it */
+#define	VMT_NODES		17
+#define	VMT_NODE_COUNTERS	16	/* the counters are below it */
 #define	VMT_NODE_DEPTH		2
-#define	VMT_REQUEST_MAX		4096		/* bytes */
-#define	VMT_REPLY_MAX		16384		/* bytes */
-#define	VMT_RPC_WAIT_MS		1500
+#define	VMT_REQUESTS		8			/* at a time */
+#define	VMT_REQUEST_LIFETIME	60		/* s */
+#define	VMT_REPLY_OK		"ok"
+#define	VMT_REPLY_BINARY	"binary"
+#define	VMT_REPLY_ERROR		"error"
+#define	VMT_REPLY_PENDING	"pending"
+#define	VMT_REPLY_UNKNOWN	"unknown"
 #define	VMT_SYSCTL_PERIOD_MIN	0
 #define	VMT_SYSCTL_PERIOD_MAX	2147483
 #define	VMT_SYSCTL_FOLLOW_HOST_MIN	0
@@ -249,12 +253,15 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_SYSCTL_NOW_MIN	0
 #define	VMT_SYSCTL_NOW_MAX	1
 #define	VMT_SYSCTL_UUID_SIZE	40
+#define	VMT_SYSCTL_REQUEST_SIZE	65537
+#define	VMT_SYSCTL_REPLY_SIZE	65600
 #define	VMT_SYSCTL_OFFSET_SIZE	24
 #define	VMT_SYSCTL_STATE_SIZE	64
 #define	VMT_SYSCTL_HOST_SIZE	128
 #define	VMT_SYSCTL_PRIMARY_SIZE	16
 #define	VMT_SYSCTL_EXCLUDE_SIZE	256
-VMT_LOCAL int	vmt_sysctl_rpc(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_request(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_reply(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_number(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_offset(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_state(SYSCTLFN_PROTO);
@@ -315,6 +322,7 @@ enum vmt_count {
 	VMT_COUNT_SEND_ERRORS,
 	VMT_COUNT_RECEIVE_ERRORS,
 	VMT_COUNT_CONTENTIONS,
+	VMT_COUNT_ABANDONED,
 	VMT_COUNTERS
 };
 

@@ -146,8 +146,8 @@ struct vmt_clock {
 };
 
 /*
- * One RPCI command of the administrator.  While r_state is
- * VMT_REQUEST_ACTIVE the worker alone uses r_command, without the lock.
+ * An RPCI command of the administrator.  While r_state is VMT_REQUEST_ACTIVE
+ * the worker alone uses the rest, without the lock.
  */
 struct vmt_request {
 	enum {
@@ -156,11 +156,10 @@ struct vmt_request {
 		VMT_REQUEST_ACTIVE,	/* the worker has it */
 		VMT_REQUEST_DONE	/* the reply is there */
 	}		r_state;	/* (l) */
-	bool		r_abandoned;	/* (l) the caller waits no longer */
-	int		r_error;	/* (l) */
-	size_t		r_length;	/* (l) of the command, then the reply */
-	char		*r_command;	/* (l) */
-	char		*r_reply;	/* (l) */
+	int		r_number;	/* (l) */
+	int64_t		r_end;		/* (l) uptime in ms; dropped then */
+	struct vmt_buffer r_buffer;	/* (l) the command, then the reply */
+	size_t		r_length;	/* (l) of the one, then of the other */
 };
 
 #define	VMT_ADDRESS_TEXT	48	/* INET6_ADDRSTRLEN is 46 */
@@ -240,21 +239,23 @@ struct vmt_softc {
 
 	kmutex_t	sc_lock;
 	kcondvar_t	sc_work;	/* (l) something for the worker */
-	kcondvar_t	sc_done;	/* (l) request done, or worker gone */
+	kcondvar_t	sc_done;	/* (l) the worker is gone, or raises */
 	bool		sc_dying;	/* (a) */
 	bool		sc_shutdown;	/* (l) the system goes down by itself */
 	bool		sc_running;	/* (l) the worker */
 	bool		sc_raising;	/* (l) in sysmon_pswitch_event(9) */
 	bool		sc_replaced;	/* (l) by the shutdown hook */
 	bool		sc_kicked;	/* (l) look again before you sleep */
-	struct vmt_request sc_request;
 
 	/* How far attach came, for the way back; attach and detach alone. */
 	bool		sc_have_locks;
 	bool		sc_have_pmf;
-	u_int		sc_switches;	/* registered ones */
 	struct sysctllog *sc_sysctllog;
 	struct lwp	*sc_thread;
+	u_int		sc_switches;	/* registered ones */
+
+	int		sc_request_number; /* (l) the last one given */
+	struct vmt_request sc_request[VMT_REQUESTS];
 
 	struct sysmon_pswitch sc_switch[VMT_SWITCHES]; /* (i) */
 
@@ -308,7 +309,7 @@ struct vmt_softc {
 
 	struct vmt_backup sc_backup;
 	struct vmt_clock sc_clock;
-	struct evcnt	sc_counters[VMT_COUNTERS]; /* (c) */
+	struct evcnt	sc_counters[VMT_COUNTERS]; /* (c), abandoned (l) */
 };
 
 /* What a message of the host carries beside its name. */
@@ -487,7 +488,8 @@ VMT_LOCAL void	vmt_clock_stop(struct vmt_softc *);
 
 /* vmt_sysctl.c */
 VMT_LOCAL int	vmt_sysctl_create(struct vmt_softc *);
-VMT_LOCAL void	vmt_request_serve(struct vmt_softc *);
+VMT_LOCAL int64_t vmt_request_run(struct vmt_softc *, int64_t);
+VMT_LOCAL void	vmt_request_free(struct vmt_softc *);
 VMT_LOCAL void	vmt_counters_attach(struct vmt_softc *);
 VMT_LOCAL void	vmt_counters_detach(struct vmt_softc *);
 

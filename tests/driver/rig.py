@@ -225,6 +225,12 @@ class Rig:
         assert isinstance(reply, Reply)
         return reply
 
+    def rpc(self, command: bytes, *, uid: int = 0) -> Reply:
+        """Send a command to the host and wait for its reply, as vmtctl does."""
+        reply = self.guest.wait("sysctl", self.guest.rpc(command), uid=uid)
+        assert isinstance(reply, Reply)
+        return reply
+
     def stats(self, name: str) -> int:
         """Return one of the driver's counters."""
         value = self.read(f"stats.{name}")

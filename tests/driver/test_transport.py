@@ -61,13 +61,13 @@ def test_an_rpci_command_whose_step_fails_is_sent_once_more(rig: Make, step: str
     for name, status, carried in WORDS:
         resends = machine.stats("resends")
         bend = Bend(machine, step, status, protocol="rpci", carried=carried)
-        reply = machine.call("rpc", new=b"info-set guestinfo.a b\0")
+        reply = machine.rpc(b"info-set guestinfo.a b")
         assert (reply.error, reply.text) == (0, "1 "), name
         assert bend.count == 1
         bend.over()
         assert machine.stats("resends") == resends + 1
         bend = Bend(machine, step, status, protocol="rpci", carried=carried, times=2)
-        assert machine.call("rpc", new=b"info-set guestinfo.a c\0").error == EIO, name
+        assert machine.rpc(b"info-set guestinfo.a c").error == EIO, name
         assert bend.count == 2
         bend.over()
         assert machine.channels["rpci"] == 0
@@ -82,7 +82,7 @@ def test_whatever_close_answers_the_channel_is_forgotten(rig: Make, protocol: st
         bend = Bend(machine, "close", status, protocol=protocol, carried=True)
         assert carried in {True, False}
         if protocol == "rpci":
-            assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+            assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
         else:
             assert machine.do("detach", "vmt0") == 0
             assert machine.do("rescan", "cpu0") == 0
@@ -129,7 +129,7 @@ def test_bits_that_say_nothing_against_a_step_do_not_matter(rig: Make, flag: int
     for step in ("open", "hb-out", "recvstatus"):
         bend = Bend(machine, step, flag, protocol="rpci", carried=True)
         resends = machine.stats("resends")
-        assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+        assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
         assert bend.count == 1
         bend.over()
         assert machine.stats("resends") == resends
@@ -150,7 +150,7 @@ def test_a_message_that_meets_checkpoints_starts_again(
             b"tools.os.statechange.status 1 3"
         ]
     else:
-        assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+        assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
         assert machine.host.guestinfo.variables["a"] == b"b"
     assert machine.host.faults.struck["checkpoint"] == 8
     assert machine.stats("retries") == 8
@@ -206,12 +206,15 @@ def test_messages_of_every_length_come_through(rig: Make, size: int, high: bool)
 def test_the_largest_reply_of_the_protocol_is_taken(rig: Make, high: bool) -> None:
     machine = rig(high_bandwidth=high)
     machine.host.guestinfo.variables["a"] = bytes(range(1, 256)) * 64
-    reply = machine.call("rpc", old=65536, new=b"info-get guestinfo.a\0")
+    reply = machine.rpc(b"info-get guestinfo.a")
     assert reply.error == 0
     assert reply.data == b"1 " + bytes(range(1, 256)) * 64 + b"\0"
     machine.host.guestinfo.variables["a"] = b"y" * (65536 - 2)
-    assert machine.call("rpc", old=65536, new=b"info-get guestinfo.a\0").error == 40  # EMSGSIZE
+    assert machine.rpc(b"info-get guestinfo.a").data == b"1 " + b"y" * (65536 - 2) + b"\0"
     assert machine.stats("aborts") == 0
+    machine.host.guestinfo.variables["a"] = b"y" * (65536 - 1)
+    assert machine.rpc(b"info-get guestinfo.a").error == 40  # EMSGSIZE
+    assert machine.stats("aborts") == 1
     machine.leave()
 
 
@@ -343,7 +346,7 @@ def test_where_the_ports_do_not_answer_nothing_attaches(rig: Make) -> None:
 def test_a_reply_that_is_late_is_waited_for(rig: Make, ticks: int) -> None:
     machine = rig()
     machine.host.faults.arm("slow-reply", times=ticks, protocol="rpci")
-    assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+    assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
     assert machine.stats("resends") == 0
     machine.leave()
 
@@ -351,10 +354,10 @@ def test_a_reply_that_is_late_is_waited_for(rig: Make, ticks: int) -> None:
 def test_a_reply_that_never_comes_is_asked_for_on_a_new_channel(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("no-reply")
-    assert machine.call("rpc", new=b"info-set guestinfo.a b\0").text == "1 "
+    assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
     assert machine.stats("resends") == 1
     machine.host.faults.arm("no-reply", times=2)
-    assert machine.call("rpc", new=b"info-set guestinfo.a b\0").error == EIO
+    assert machine.rpc(b"info-set guestinfo.a b").error == EIO
     machine.leave()
 
 

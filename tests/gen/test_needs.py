@@ -28,6 +28,7 @@ MACROS = {
     "driver.module.properties": "VMT_PROPERTY_{}",
     "driver.logs": "VMT_LOG_{}",
     "driver.statistics": "VMT_COUNT_{}",
+    "driver.rpc.states": "VMT_REPLY_{}",
 }
 FUNCTIONS = {
     "backdoor.commands": "vmt_{}",
@@ -35,7 +36,8 @@ FUNCTIONS = {
 }
 # Of the same spelling, and not from that section.
 OTHERS = {
-    "VMT_STATUS_BAD", "VMT_LOG_NONE", "VMT_LOG_RATE", "VMT_RECEIVE_ONCE",
+    "VMT_STATUS_BAD", "VMT_LOG_NONE", "VMT_LOG_RATE", "VMT_RECEIVE_ONCE", "VMT_REPLY_HEAD",
+    "VMT_REPLY_TRIES",
     "vmt_rpc_call", "vmt_rpc_check", "vmt_rpc_check_reply", "vmt_rpc_exchange", "vmt_rpc_release",
     "vmt_rpc_send",
 }  # fmt: skip

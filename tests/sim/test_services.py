@@ -197,6 +197,22 @@ def test_a_handler_that_takes_its_time_holds_up_the_whole_tree() -> None:
     assert machine.kernel.clock.now - before > 900_000_000
     assert slow.state == "gone"
     assert "sysctl-handler-blocks" not in machine.broken()
+    assert "sysctl-handler-sleeps" in machine.broken()
+
+
+def test_a_handler_that_gives_the_lock_up_while_it_waits_holds_up_nothing() -> None:
+    """As sysctl_doeproc() and others do (NetBSD sys/kern/kern_proc.c, init_sysctl.c)."""
+    machine = _machine()
+    machine.call("slow_for", 8)
+    polite = machine.guest.start("polite", machine.kernel.subject(Sysctl).call(
+        "machdep.services0.polite"))  # fmt: skip
+    machine.kernel.run_for(10_000_000)
+    before = machine.kernel.clock.now
+    assert _sysctl(machine, "fixed").number == 7
+    assert machine.kernel.clock.now - before < 10_000_000
+    machine.kernel.run_for(9_000_000_000)
+    assert polite.state == "gone"
+    assert machine.broken() == []
 
 
 def test_a_handler_that_blocks_for_long_is_reported() -> None:

@@ -40,7 +40,16 @@ def _recorded_nodes(part: str) -> dict[str, str]:
     return dict(line.split(" = ", 1) for line in rows[-1]["stdout"].splitlines())
 
 
-OUR_NODES = _recorded_nodes("no built-in vmt") | {
+def _of_two_nodes(nodes: dict[str, str]) -> dict[str, str]:
+    """The recorded driver had one node for requests and replies."""
+    found = {}
+    for name, value in nodes.items():
+        names = (name,) if name != "machdep.vmt0.rpc" else (f"{name}.request", f"{name}.reply")
+        found.update(dict.fromkeys(names, value))
+    return found
+
+
+OUR_NODES = _of_two_nodes(_recorded_nodes("no built-in vmt")) | {
     "machdep.vmt0.clock_sync.offset": str((1 << 64) - 1500),
     "machdep.vmt0.clock_sync.steps": "1",
     "machdep.vmt0.clock_sync.slews": "7",
@@ -84,6 +93,9 @@ def fresh_state() -> dict[str, Any]:
         "dmesg": ["[   1.0000000] vmt0 at cpu0"],
         "guestinfo": {},
         "replies": {},  # raw replies by request
+        "number": 5020,  # of the last request
+        "requests": {},  # replies that were not collected, by number
+        "slow": 0,  # so many looks say that a reply is not there yet
         "faults": {},  # "drvctl -d": "Device busy"
         "calls": [],
     }
@@ -405,12 +417,30 @@ def _sysctl(state: dict[str, Any], arguments: list[str]) -> int:
         if name not in tree:
             return _unknown(tree, name)
         return _write(state, tree, name, value)
+    if arguments[0] == "-r":
+        return _raw(state, tree, arguments[1])
     for name in arguments:
         below = [leaf for leaf in tree if leaf == name or leaf.startswith(f"{name}.")]
         if not below:
             return _unknown(tree, name)
         for leaf in below:
             print(f"{leaf} = {tree[leaf]}")
+    return 0
+
+
+def _raw(state: dict[str, Any], tree: dict[str, str], name: str) -> int:
+    """The bytes of a value; a number behind the name of a leaf goes to the driver."""
+    leaf, _, number = name.rpartition(".")
+    if leaf not in tree or not number.isdecimal():
+        if name not in tree:
+            return _unknown(tree, name)
+        print(tree[name], end="\0")
+        return 0
+    if state["slow"] and number in state["requests"]:
+        state["slow"] -= 1
+        print(f"{number} pending", end="\0")
+        return 0
+    print(number, state["requests"].pop(number, "unknown"), end="\0")
     return 0
 
 
@@ -432,10 +462,12 @@ def _write(state: dict[str, Any], tree: dict[str, str], name: str, value: str) -
     leaf = name.removeprefix("machdep.vmt0.")
     if leaf == "uuid":
         return _complain(f"sysctl: {name}: Operation not permitted")
-    if leaf != "rpc" and not value.lstrip("-").isdigit():
+    if leaf != "rpc.request" and not value.lstrip("-").isdigit():
         return _complain(f"sysctl: {value}: not a number")
-    if leaf == "rpc":
-        old = _host(state, value)
+    if leaf == "rpc.request":
+        state["number"] += 1
+        old = str(state["number"])
+        state["requests"][old] = _host(state, value)
     elif leaf.endswith("period") and not 0 <= int(value) <= 2147483:
         return _complain(f"sysctl: {name}: Invalid argument")
     elif leaf.endswith("now"):
@@ -448,14 +480,15 @@ def _write(state: dict[str, Any], tree: dict[str, str], name: str, value: str) -
 
 
 def _host(state: dict[str, Any], request: str) -> str:
+    """State and reply, as the driver gives them."""
     if request in state["replies"]:
         return state["replies"][request]
     command, _, rest = request.partition(" ")
     if command == "info-get":
         value = state["guestinfo"].get(rest)
-        return "0 No value found" if value is None else f"1 {value}"
+        return "ok 0 No value found" if value is None else f"ok 1 {value}"
     if command == "info-set":
         name, _, value = rest.partition(" ")
         state["guestinfo"][name] = value
-        return "1 "
-    return "0 Unknown command"
+        return "ok 1 "
+    return "ok 0 Unknown command"

@@ -213,7 +213,10 @@ def test_with_the_stock_driver_each_verb_does_what_it_can(generic: Desk, on: Any
     assert (sync.status, "load the module: vmtctl load" in sync.err) == (69, True)
     for words in (("get", "a"), ("set", "a", "b"), ("list",)):
         done = vmtctl("guestinfo", *words)
-        assert (done.status, "the driver has no node machdep.vmt0.rpc" in done.err) == (69, True)
+        assert (done.status, "the driver has no node machdep.vmt0.rpc.request" in done.err) == (
+            69,
+            True,
+        )
     assert [vmtctl(word).status for word in ("detach", "attach", "status")] == [0, 0, 0]
 
 

@@ -1,4 +1,4 @@
-"""Guest variables through machdep.vmt0.rpc."""
+"""Guest variables through machdep.vmt0.rpc.request and machdep.vmt0.rpc.reply."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def ours(guest: Any) -> Any:
     return guest
 
 
-@given(TEXT, TEXT)
-def test_a_reply_survives_whatever_it_and_the_request_hold(reply: str, request: str) -> None:
-    assert rpc.strip(f"machdep.vmt0.rpc: {reply} -> {request}\n", request) == reply
+@given(TEXT)
+def test_a_number_is_found_whatever_the_request_holds(request: str) -> None:
+    assert rpc.strip(f"machdep.vmt0.rpc.request: 5021 -> {request}\n", request) == "5021"
 
 
 def test_output_that_is_only_the_two_ends_overlapping_is_refused() -> None:
     with pytest.raises(exits.Failure):
-        rpc.strip("machdep.vmt0.rpc: ->  -> x\n", "  -> x")
+        rpc.strip("machdep.vmt0.rpc.request: ->  -> x\n", "  -> x")
     with pytest.raises(exits.Failure):
-        rpc.strip("machdep.vmt0.rpc: -> x\n", "x")
+        rpc.strip("machdep.vmt0.rpc.request: -> x\n", "x")
 
 
 @pytest.mark.parametrize("value", ["plain", "a -> b", "two\nlines", " -> ", "=x?=", "", "é"])
@@ -92,27 +92,65 @@ def test_list_shows_the_well_known_and_the_named_ones(vmtctl: Control, ours: Any
     assert "guestinfo.mine = 1" in vmtctl("guestinfo", "list", "mine").out
 
 
-@pytest.mark.parametrize("fault", ["Message too long", "Cannot allocate memory"])
-def test_a_variable_that_is_too_long_does_not_hide_the_others(
-    vmtctl: Control, ours: Any, fault: str
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ("error 40", "the value is longer than the protocol allows"),
+        ("error 12", "the system has too little memory for the reply"),
+        ("error 99", "error 99"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_does_not_hide_the_others(
+    vmtctl: Control, ours: Any, reply: str, why: str
 ) -> None:
     ours.set(
         guestinfo={"guestinfo.hostname": "web01"},
-        faults={"sysctl -w machdep.vmt0.rpc=info-get guestinfo.userdata": fault},
+        replies={"info-get guestinfo.userdata": reply},
     )
-    # A fault is taken by how a command begins: not that of userdata.encoding.
     done = vmtctl("guestinfo", "list")
     assert done.status == 0
     assert "guestinfo.hostname = web01\n" in done.out
-    assert "guestinfo.userdata: the value is longer than the driver can hand on\n" in done.out
+    assert f"guestinfo.userdata: {why}\n" in done.out
     found = vmtctl("guestinfo", "list", "--json").json
     assert found["variables"] == {"guestinfo.hostname": "web01"}
-    assert "guestinfo.userdata" in found["unread"]
+    assert found["unread"] == {"guestinfo.userdata": why}
 
 
 def test_what_is_wrong_for_all_variables_is_an_error(vmtctl: Control, ours: Any) -> None:
-    ours.set(faults={"sysctl -w": "Input/output error"})
+    ours.set(faults={"sysctl -w": "Device busy"})
     assert vmtctl("guestinfo", "list").status == exits.TEMPORARY
+
+
+def test_a_reply_that_is_not_there_yet_is_asked_for_again(vmtctl: Control, ours: Any) -> None:
+    ours.set(guestinfo={"guestinfo.a": "b"}, slow=5)
+    assert vmtctl("guestinfo", "get", "a").out == "b"
+    asked = [call for call in ours.get()["calls"] if call.startswith("sysctl -r")]
+    assert asked == ["sysctl -r machdep.vmt0.rpc.reply.5021"] * 6
+
+
+def test_a_host_that_takes_its_time_is_waited_for_up_to_a_limit(
+    vmtctl: Control, ours: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc, "LIMIT", 0.3)
+    monkeypatch.setattr(rpc, "SILENCE", 0.0)
+    ours.set(guestinfo={"guestinfo.a": "b"}, slow=10**6)
+    done = vmtctl("guestinfo", "get", "a")
+    assert done.status == exits.TEMPORARY
+    assert done.err.count("the host takes its time") == 1
+    assert "it may still carry the request out" in done.err
+    assert "vmtctl status" in done.err
+
+
+def test_a_request_that_the_driver_dropped_is_told(vmtctl: Control, ours: Any) -> None:
+    ours.set(replies={"info-get guestinfo.a": "unknown"})
+    done = vmtctl("guestinfo", "get", "a")
+    assert done.status == exits.TEMPORARY
+    assert "dropped the request" in done.err
+
+
+def test_a_value_with_a_nul_comes_whole(vmtctl: Control, ours: Any) -> None:
+    ours.set(replies={"info-get guestinfo.a": "binary 1 a\0b\0"})
+    assert vmtctl("guestinfo", "get", "a", "--json").json["value"] == "a\0b\0"
 
 
 EVIL = "\x1b]0;owned\x07\x1b[2J a\rb \x9b31m \u202e c\n"
@@ -173,19 +211,36 @@ def test_without_vmt0_it_says_attach(vmtctl: Control, ours: Any) -> None:
     [
         ("Operation not permitted", exits.NO_PERMISSION),
         ("Device busy", exits.TEMPORARY),
-        ("Resource temporarily unavailable", exits.TEMPORARY),
+        ("Cannot allocate memory", exits.TEMPORARY),
         ("Device not configured", exits.TEMPORARY),
     ],
 )
 def test_the_driver_s_errors_have_words(
     vmtctl: Control, ours: Any, fault: str, status: int
 ) -> None:
-    ours.set(faults={"sysctl -w": fault})
-    assert vmtctl("guestinfo", "get", "key").status == status
+    for call in ("sysctl -w", "sysctl -r"):
+        ours.set(faults={call: fault})
+        assert vmtctl("guestinfo", "get", "key").status == status
+
+
+@pytest.mark.parametrize("number", [5, 12, 40, 99])
+def test_the_numbers_of_errors_have_words(vmtctl: Control, ours: Any, number: int) -> None:
+    ours.set(replies={"info-get guestinfo.key": f"error {number}"})
+    done = vmtctl("guestinfo", "get", "key")
+    assert done.status in {exits.TEMPORARY, exits.DATA, exits.UNAVAILABLE}
+    assert done.err.startswith("vmtctl: error:")
+
+
+@pytest.mark.parametrize("reply", ["", "what", "ok", "ok 2 x", "ok text"])
+def test_a_reply_that_makes_no_sense_is_quoted(vmtctl: Control, ours: Any, reply: str) -> None:
+    ours.set(replies={"info-get guestinfo.key": reply})
+    done = vmtctl("guestinfo", "get", "key")
+    assert done.status == exits.DATA
+    assert done.err.startswith("vmtctl: error:")
 
 
 def test_a_host_that_forbids_it_is_quoted(vmtctl: Control, ours: Any) -> None:
-    ours.set(replies={"info-set guestinfo.a b": "0 disabled"})
+    ours.set(replies={"info-set guestinfo.a b": "ok 0 disabled"})
     done = vmtctl("guestinfo", "set", "a", "b")
     assert done.status == exits.UNAVAILABLE
     assert "isolation.tools" in done.err

@@ -30,8 +30,8 @@ def ask_everything(vmtctl: Control, guest: Any) -> None:
         assert done.status in KNOWN, (words, done.out, done.err)
         assert "Traceback" not in done.err
     # To ask the host is to write its node.
-    rpc = "machdep.vmt0.rpc"
-    assert {**guest.get()["nodes"], rpc: ""} == {**before, rpc: ""}
+    rpc = "machdep.vmt0.rpc.request"
+    assert guest.get()["nodes"] == before
     changing = ("drvctl -d", "drvctl -r", "modload", "modunload", "sysctl -w")
     calls = [call for call in guest.calls() if not call.startswith(f"sysctl -w {rpc}=")]
     assert [call for call in calls if call.startswith(changing)] == []
@@ -69,4 +69,19 @@ def test_a_node_of_another_version_holds_something_else(
 ) -> None:
     guest.set(attached="ours")
     monkeypatch.setitem(OUR_NODES, name, "something else")
+    ask_everything(vmtctl, guest)
+
+
+def test_a_driver_whose_request_node_did_both_is_told_from_the_stock_one(
+    vmtctl: Control, guest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 0.1.0 machdep.vmt0.rpc took a command and gave the reply in the same call."""
+    guest.set(attached="ours")
+    for name in ("request", "reply"):
+        monkeypatch.delitem(OUR_NODES, f"machdep.vmt0.rpc.{name}")
+    monkeypatch.setitem(OUR_NODES, "machdep.vmt0.rpc", "")
+    done = vmtctl("guestinfo", "get", "a")
+    assert done.status == exits.UNAVAILABLE
+    assert "the driver is older than vmtctl" in done.err
+    assert "vmtctl load" in done.err
     ask_everything(vmtctl, guest)

@@ -24,6 +24,7 @@ fakeguest = sys.modules["fakeguest"]
 TRANSCRIPTS = fakeguest.TRANSCRIPTS
 PARTS = sorted(TRANSCRIPTS)
 RELEASE = "10.99.12"
+RPC = "machdep.vmt0.rpc"
 
 # Rows that no stand-in plays, and why.
 NOT_PLAYED = {
@@ -38,7 +39,7 @@ SIMULATED_ONLY = ("drvctl -p", "drvctl -l vmt0", "sysctl -d", "sysctl -n", "drvc
 
 def current(command: str, row: dict[str, Any]) -> tuple[int, str, str]:
     """What the current tool does where the recorded one did something else."""
-    status, out, err = row["status"], row["stdout"], row["stderr"]
+    status, out, err = row["status"], two_nodes(row["stdout"]), row["stderr"]
     tool = command.split(maxsplit=1)[0]
     if tool == "drvctl" and status == 3:
         status = 1  # sbin/drvctl/drvctl.c 1.19 of 2018: EXIT_FAILURE everywhere
@@ -48,9 +49,17 @@ def current(command: str, row: dict[str, Any]) -> tuple[int, str, str]:
     return status, out, err
 
 
+def two_nodes(text: str) -> str:
+    """The recorded driver had one node for requests and replies; what is written gets a number."""
+    text = text.replace(f"{RPC} = \n", f"{RPC}.request = \n{RPC}.reply = \n")
+    text = re.sub(rf"^{RPC}: .* -> ", f"{RPC}.request: NUMBER -> ", text)
+    return text.replace(f"{RPC}=", f"{RPC}.request=")
+
+
 def masked(text: str, *, names: set[str]) -> str:
     """``text`` without what differs from run to run; of nodes only those of both drivers."""
     lines = []
+    text = re.sub(rf"^{RPC}\.request: [0-9]+ -> ", f"{RPC}.request: NUMBER -> ", text)
     for line in text.splitlines(keepends=True):
         node = re.match(r"(machdep\.vmt0\.[a-z_.]+)( = |: )(.*)", line)
         if node is not None and node[1] not in names:
@@ -69,7 +78,7 @@ def played(part: str, *, simulated: bool) -> list[tuple[str, dict[str, Any]]]:
     """The rows that are played, with the command."""
     found = []
     for row in TRANSCRIPTS[part]:
-        command = row["command"]
+        command = two_nodes(row["command"])
         if command.split()[0] in NOT_PLAYED or command.startswith("ps "):
             continue
         if not simulated and (command == "drvctl -l" or command.startswith(SIMULATED_ONLY)):

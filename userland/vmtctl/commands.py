@@ -30,10 +30,10 @@ again what /etc/sysctl.conf says.  The driver that NetBSD has built in knows the
 
 _GUESTINFO_TEXT = """\
 A guest variable is text that host and guest share: guestinfo.KEY in the virtual machine's
-configuration.  The driver's node machdep.vmt0.rpc carries it; the driver that NetBSD has built in
-has no such node.  A host does not tell which variables exist: list asks for the well-known ones
-and for those named.  Values travel on the command line of sysctl(8), where ps(1) shows them for a
-moment."""
+configuration.  Name and value may have almost 64 KiB.  The driver's nodes machdep.vmt0.rpc carry
+them; the driver that NetBSD has built in has no such nodes.  A host does not tell which variables
+exist: list asks for the well-known ones and for those named.  A value that is set travels on the
+command line of sysctl(8), where ps(1) shows it for a moment."""
 
 _POWERD_TEXT = """\
 powerd(8) runs a script when the host asks for a shutdown or a reboot, and after a resume.  install

@@ -1,11 +1,13 @@
-"""RPCI commands to the host, through the driver's node machdep.vmt0.rpc.
+"""RPCI commands to the host, through the driver's nodes below machdep.vmt0.rpc.
 
-The kernel executes a request and returns the reply in one sysctl(3) call. sysctl(8) prints the
-reply as the old value: ``machdep.vmt0.rpc: REPLY -> REQUEST``.  A reply may hold `` -> `` and
-newlines, and so may a request, hence the known ends are stripped and nothing is split.
+A command is written to one node, which gives its number; its reply is read from another, by that
+number, when it is there. sysctl(8) hands a number behind the name of a node on to the kernel
+(sysctlgetmibinfo(3)), and with -r it prints a value byte by byte, as it is.
 """
 
 from __future__ import annotations
+
+import time
 
 from vmtctl import guest
 from vmtctl.exits import DATA, NO_PERMISSION, TEMPORARY, UNAVAILABLE, USAGE, Failure
@@ -14,35 +16,40 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmtctl.context import Context
 
-NODE = f"{guest.TREE}.rpc"
+TREE = f"{guest.TREE}.rpc"
+REQUEST = f"{TREE}.request"
+REPLY = f"{TREE}.reply"
 
-# The driver's buffer is 4096 bytes, and sysctl(8) sends the terminating NUL along.
-REQUEST_LIMIT = 4095
+# Bytes of a message in VMware's protocol; sysctl(8)'s arguments may have 256 KiB (ARG_MAX).
+REQUEST_LIMIT = 65536
 
-# Seconds. The driver waits 1.5 s for the host; more is a guest that gets little time, or a hang.
-TIME_LIMIT = 30.0
+# Seconds. The driver drops a command after a minute; more is a command that is under way just then.
+LIMIT = 75.0
+# So long nothing is said; then, that it takes its time.
+SILENCE = 3.0
+# Between two looks: the first comes soon, for a host answers in milliseconds.
+PAUSES = (0.002, 0.25)
 
 _TROUBLES = (
     ("Operation not permitted", "only root may talk to the host", "become root first",
      NO_PERMISSION),
-    ("is invalid", f"the driver has no node {NODE}",
-     "the driver that is built into NetBSD cannot do this; load the module: vmtctl load",
-     UNAVAILABLE),
     ("string too long", "the request is too long", "", DATA),
-    ("Device busy", "the driver is busy with another request", "try again in a moment",
-     TEMPORARY),
-    ("Resource temporarily unavailable", "the host did not answer in time",
-     "try again; `vmtctl status` tells the state of the channel", TEMPORARY),
+    ("Device busy", "the driver is busy with other requests", "try again in a moment", TEMPORARY),
     ("Device not configured", "the driver was detached meanwhile", "vmtctl attach", TEMPORARY),
-    ("Input/output error", "the channel to the host is broken; the driver opens it again",
-     "try again in a moment", TEMPORARY),
-    ("Message too long", "the value is longer than the driver can hand on", "", DATA),
-    ("Cannot allocate memory", "the value is longer than the driver can hand on", "", DATA),
+    ("Cannot allocate memory", "the system has too little memory for the request", "", TEMPORARY),
 )  # fmt: skip
+
+# By the number of the error that the driver met (NetBSD sys/sys/errno.h).
+_ERRORS = {
+    5: ("the channel to the host is broken; the driver opens it again", "try again in a moment",
+        TEMPORARY),
+    12: ("the system has too little memory for the reply", "", TEMPORARY),
+    40: ("the value is longer than the protocol allows", "", DATA),
+}  # fmt: skip
 
 
 def call(context: Context, request: str) -> tuple[bool, str]:
-    """Send ``request`` to the host.
+    """Send ``request`` to the host and wait for the reply.
 
     Returns whether the host took it, and its answer without the leading "1 " or "0 ".
     Raises Failure when the request cannot be sent or the host does not answer.
@@ -50,37 +57,111 @@ def call(context: Context, request: str) -> tuple[bool, str]:
     size = len(request.encode("utf-8", "surrogateescape"))
     if size > REQUEST_LIMIT:
         raise Failure(
-            f"the request has {size} bytes; the driver takes {REQUEST_LIMIT}", status=DATA
+            f"the request has {size} bytes; the protocol allows {REQUEST_LIMIT}", status=DATA
         )
     if "\0" in request:
         raise Failure("a request cannot hold a NUL byte", status=USAGE)
-    result = context.tools.run("sysctl", "-w", f"{NODE}={request}", limit=TIME_LIMIT)
-    if not result.ok:
-        raise _trouble(context, result.complaint)
-    reply = strip(result.output, request)
+    reply = _collect(context, _send(context, request))
     head, _, text = reply.partition(" ")
     if head in {"0", "1"}:
         return head == "1", text
     raise Failure(f"the host's reply makes no sense: {reply[:80]!r}", status=DATA)
 
 
+def _send(context: Context, request: str) -> str:
+    """Write a request; returns its number."""
+    result = context.tools.run("sysctl", "-w", f"{REQUEST}={request}")
+    if not result.ok:
+        raise _trouble(context, result.complaint)
+    number = strip(result.output, request)
+    if not number.isdecimal():
+        raise Failure(
+            f"{REQUEST} gave no number: {number[:80]!r}",
+            hint="driver and vmtctl are of different versions: load the driver of this one",
+            status=UNAVAILABLE,
+        )
+    return number
+
+
 def strip(output: str, request: str) -> str:
-    """Return the reply in what sysctl(8) printed. Raises Failure when it is not there."""
-    start, end = f"{NODE}: ", f" -> {request}\n"
-    if not output.startswith(start) or not output.endswith(end):
+    """Return the old value in what sysctl(8) printed. Raises Failure when it is not there.
+
+    A request may hold `` -> `` and newlines, hence the known ends are stripped.
+    """
+    start, end = f"{REQUEST}: ", f" -> {request}\n"
+    if (
+        not output.startswith(start)
+        or not output.endswith(end)
+        or len(output) < len(start) + len(end)  # the two ends share bytes
+    ):
         raise Failure(f"cannot understand what sysctl printed: {output[:120]!r}", status=DATA)
-    reply = output[len(start) :]
-    if len(reply) < len(end):  # the two ends share bytes: there is no reply between them
-        raise Failure(f"cannot understand what sysctl printed: {output[:120]!r}", status=DATA)
-    return reply[: -len(end)]
+    return output[len(start) : -len(end)]
+
+
+def _collect(context: Context, number: str) -> str:
+    """Wait for the reply to the request ``number``."""
+    begun = time.monotonic()
+    pause, longest = PAUSES
+    said = False
+    while True:
+        state, text = _look(context, number)
+        if state in {"ok", "binary"}:
+            return text
+        if state == "error":
+            message, hint, status = _ERRORS.get(
+                int(text) if text.isdecimal() else 0, (f"error {text}", "", UNAVAILABLE)
+            )
+            raise Failure(message, hint=hint, status=status)
+        if state == "unknown":
+            raise Failure(
+                "the driver could not reach the host in time, and dropped the request",
+                hint="try again; `vmtctl status` tells the state of the channel",
+                status=TEMPORARY,
+            )
+        waited = time.monotonic() - begun
+        if waited > LIMIT:
+            raise Failure(
+                f"the host has not answered for {LIMIT:g} seconds; it may still carry the "
+                "request out",
+                hint="`vmtctl status` tells the state of the channel",
+                status=TEMPORARY,
+            )
+        if waited > SILENCE and not said:
+            context.warn(f"the host takes its time; waiting for up to {LIMIT:g} seconds")
+            said = True
+        time.sleep(pause)
+        pause = min(pause * 2, longest)
+
+
+def _look(context: Context, number: str) -> tuple[str, str]:
+    """Ask for a reply once; returns its state and what follows."""
+    result = context.tools.run("sysctl", "-r", f"{REPLY}.{number}")
+    if not result.ok:
+        raise _trouble(context, result.complaint)
+    about, _, rest = result.output.removesuffix("\0").partition(" ")
+    state, _, text = rest.partition(" ")
+    if about != number or state not in {"ok", "binary", "error", "pending", "unknown"}:
+        raise Failure(f"cannot understand the driver's reply: {result.output[:80]!r}", status=DATA)
+    return state, text
 
 
 def _trouble(context: Context, complaint: str) -> Failure:
     for text, message, hint, status in _TROUBLES:
         if text in complaint:
-            if status == UNAVAILABLE and not guest.driver_nodes(context)[0]:
-                return Failure(
-                    f"{guest.DEVICE} is not attached", hint="vmtctl attach", status=UNAVAILABLE
-                )
             return Failure(message, hint=hint, status=status)
-    return Failure(f"the host was not asked: {complaint}")
+    if "is invalid" not in complaint:  # a name that sysctl(8) does not find
+        return Failure(f"the host was not asked: {complaint}")
+    nodes = guest.driver_nodes(context)[0]
+    if not nodes:
+        return Failure(f"{guest.DEVICE} is not attached", hint="vmtctl attach", status=UNAVAILABLE)
+    if "rpc" in nodes:
+        return Failure(
+            f"the driver is older than vmtctl and has no node {REQUEST}",
+            hint="load the driver that came with this vmtctl: vmtctl load",
+            status=UNAVAILABLE,
+        )
+    return Failure(
+        f"the driver has no node {REQUEST}",
+        hint="the driver that is built into NetBSD cannot do this; load the module: vmtctl load",
+        status=UNAVAILABLE,
+    )

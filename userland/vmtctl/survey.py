@@ -84,7 +84,7 @@ def _driver(
         "builtin_disabled": any(each.disabled for each in modules),
         "file": path,
         "built_for": version,
-        "rpc": "rpc" in nodes,
+        "rpc": "rpc.request" in nodes,
     }
 
 

@@ -120,9 +120,10 @@ _ROWS = (
     ),
     Tool(
         "/sbin/sysctl",
-        uses=("sysctl NODES", "sysctl -w NODE=VALUE"),
+        # -r prints the bytes of the value and no more; a value of 64 KiB fits ARG_MAX, 256 KiB.
+        uses=("sysctl NODES", "sysctl -r NODE", "sysctl -w NODE=VALUE"),
         prints="NODE = VALUE, NODE: OLD -> NEW; sysctl: TEXT on standard error",
-        source="sbin/sysctl/sysctl.c",
+        source="sbin/sysctl/sysctl.c parse, print_tree, write_string, display_string",
         evidence="recording",
     ),
 )

@@ -282,7 +282,17 @@ node)
 	sysctl -n "$1"
 	;;
 rpc)
-	sysctl -w "machdep.vmt0.rpc=$1"
+	sent=$(sysctl -w "machdep.vmt0.rpc.request=$1") || exit
+	number=${sent#*: }
+	number=${number%% *}
+	while got=$(sysctl -n "machdep.vmt0.rpc.reply.$number"); do
+		if [ "$got" != "$number pending" ]; then
+			echo "$got"
+			exit 0
+		fi
+		sleep 1
+	done
+	exit 1
 	;;
 shutdown)
 	shutdown -p now

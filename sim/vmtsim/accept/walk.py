@@ -71,9 +71,8 @@ class Walk:
     def _host(self) -> None:
         uuid = self._node("uuid")
         self._note("the host's UUID is there", uuid.count("-") == 4, f"it is {uuid!r}")
-        # The reply is what sysctl(8) prints as the old value: `machdep.vmt0.rpc: REPLY -> REQUEST`.
         sent = self.guest.call("rpc", "log vmtsim accept was here")
-        good = sent.ok and f"machdep.{_DEVICE}.rpc: 1" in sent.output
+        good = sent.ok and " ok 1" in sent.output
         self._note("the host takes a message", good, sent.output[-200:] or failure(sent))
 
     def _clock(self) -> None:

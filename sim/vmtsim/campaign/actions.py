@@ -40,6 +40,8 @@ _COMMANDS = (
     "vmx.set_option synctime 0 1",
     "nonsense",
     "x" * 4000,
+    "info-set guestinfo.long " + "y" * 20_000,
+    "info-get guestinfo.long",
 )
 _ADDRESSES: tuple[Any, ...] = (
     [],
@@ -80,6 +82,12 @@ def _messages(rng: Rng) -> Verbs:
 
 def _commands(rng: Rng) -> Verbs:
     return [("guest.rpc", rng.choice(_COMMANDS)) for _ in range(rng.between(1, 4))]
+
+
+def _abandoned(rng: Rng) -> Verbs:
+    """Leave replies behind, up to more than the driver keeps, and look at every node meanwhile."""
+    verbs: Verbs = [("guest.request", rng.choice(_COMMANDS)) for _ in range(rng.between(1, 10))]
+    return [*verbs, ("guest.look", True), ("guest.rpc", rng.choice(_COMMANDS))]
 
 
 def _suspend(rng: Rng) -> Verbs:
@@ -160,6 +168,7 @@ ACTIONS: Mapping[str, Action] = {
     "ifconfig": Action(_ifconfig, most=3),
     "settings": Action(_one("guest.sysctl", *_SETTINGS), most=6, load=True),
     "commands": Action(_commands, most=4, load=True),
+    "abandoned": Action(_abandoned, load=True),
     "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),
     "guest-sleep": Action(lambda _rng: [("guest.suspend", True), ("guest.resume", True)]),
 }  # fmt: skip

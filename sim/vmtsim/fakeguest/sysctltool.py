@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmtsim.fakeguest.call import Answer, Call, refuse, strerror
+from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.sysctl import BOOL, INT, NODE, QUAD, STRING, Reply, Sysctl
 
 if TYPE_CHECKING:
     from vmtsim.fakeguest.machine import Machine
-    from vmtsim.kernel.sysctl import Node
+from vmtsim.kernel.sysctl import Node
 
 _ORDINALS = ("top", "second", "third", "fourth", "fifth", "sixth")
 _SIZES = {INT: 4, BOOL: 1, QUAD: 8}
-_ROOM = 65536
+_FIRST = 1024  # print_tree has so much room for a string, and asks again for a longer one
 
 
 def sysctl(machine: Machine, call: Call) -> Answer:
@@ -56,13 +57,17 @@ def _unknown(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer
 
 
 def _line(name: str, value: str, given: dict[str, list[str]]) -> str:
+    if "r" in given:
+        return value  # the bytes, and no more (display_string)
     if "n" in given:
         return f"{value}\n"
     return f"{name}{'=' if 'e' in given else ' = '}{value}\n"
 
 
-def _shown(node: Node, reply: Reply) -> str:
+def _shown(node: Node, reply: Reply, given: dict[str, list[str]]) -> str:
     """Return a value as sysctl(8) prints it: quads unsigned, integers signed."""
+    if "r" in given:
+        return reply.data.decode("utf-8", "surrogateescape")
     if node.kind == STRING:
         return reply.text
     if node.kind == QUAD:
@@ -79,22 +84,24 @@ def _read(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer:
         for key, value in machine.nodes().items()
         if key == name or key.startswith(f"{name}.")
     }
-    top = tree.find(name)
+    top, numbers = tree.locate(name)
     if not table and top is None:
         return _unknown(machine, name, given)
     out = "".join(_line(key, value, given) for key, value in table.items())
-    leaves = tree.leaves(name) if top is not None else []
+    leaves = [top] if top is not None and numbers else tree.leaves(name)
     if not table and not leaves:
         return refuse(f"sysctl: {name}: no children")
     for leaf in leaves:
-        path = leaf.path
+        path = ".".join((leaf.path, *map(str, numbers)))
         if "d" in given:
             out += f"{path}: {tree.describe(leaf) or '(no description)'}\n"
             continue
-        reply = machine.wait("sysctl", tree.call(path, old=_ROOM))
+        reply = machine.wait("sysctl", tree.call(path, old=_FIRST))
+        if reply.error == Errno.ENOMEM:  # print_tree
+            reply = machine.wait("sysctl", tree.call(path, old=reply.length))
         if reply.error:
             return Answer(out, f"sysctl: {path}: {strerror(reply.error)}\n", 1)
-        out += _line(path, _shown(leaf, reply), given)
+        out += _line(path, _shown(leaf, reply, given), given)
     return Answer(out)
 
 
@@ -107,15 +114,15 @@ def _write(
             return refuse(f"sysctl: {name}: {strerror(1)}")
         return _changed(name, table[name], value, given)
     tree = machine.kernel.subject(Sysctl)
-    node = tree.find(name)
+    node, _ = tree.locate(name)
     if node is None:
         return Answer() if optional else _unknown(machine, name, given)
     if node.kind == NODE:
-        return refuse(f"sysctl: {name}: {strerror(21)}")
+        return _read(machine, name, given)  # "old behavior is to print" (parse)
     if node.kind == STRING:
         new = value.encode("utf-8", "surrogateescape") + b"\0"
         if node.size and len(new) > node.size:
-            return refuse(f"sysctl: {name}: string too long")
+            return refuse(f"sysctl: {value}: string too long")
         room = node.size or 1
     else:
         room = _SIZES.get(node.kind, 8)
@@ -128,10 +135,12 @@ def _write(
     reply = machine.wait("sysctl", tree.call(name, old=room, new=new))
     if reply.error:
         return refuse(f"sysctl: {name}: {strerror(reply.error)}")
-    return _changed(name, _shown(node, reply), value, given)
+    return _changed(name, _shown(node, reply, {}), value, given)
 
 
 def _changed(name: str, old: str, new: str, given: dict[str, list[str]]) -> Answer:
     if "q" in given:
         return Answer()
+    if "r" in given:
+        return Answer(f"{new}\0")
     return Answer(f"{new}\n" if "n" in given else f"{name}: {old} -> {new}\n")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from vmtsim.fakeguest.machine import Machine
     from vmtsim.kernel.autoconf import Device
 
+# Virtual ns that a process takes to start.
+_START = 1_000_000
 _CLASSES = ("any", "misc", "vfs", "driver", "exec", "secmodel", "bufq")
 
 
@@ -33,6 +35,7 @@ def run(machine: Machine, call: Call) -> Answer:
     machine.commands.append((machine.now, " ".join((call.name, *call.arguments))))
     try:
         with machine.alive():
+            machine.run(machine.now + _START)
             tool = _tools().get(call.name)
             # As sh(1) says it: a copy of a stand-in has the name of no tool.
             return tool(machine, call) if tool else refuse(f"{call.name}: not found", 127)

@@ -200,6 +200,7 @@ class Callouts(Subject):
         self._disarm(callout)
         if callout.runner in {None, self.kernel.current}:
             return False
+        self.kernel.rules.waits("callout_halt")
         return self._wait_for_end(callout, mutex)
 
     def _interlock(self, address: int) -> Mutex | None:

@@ -114,6 +114,7 @@ class CondVars(Subject):
                 "not held by the caller",
             )
         kernel.rules.may_sleep(function, holding=mutex_at)
+        kernel.rules.waits(function)
         if cv.queue.lwps and cv.mutex is not None and cv.mutex is not mutex:
             kernel.violation(
                 "condvar-two-mutexes",
@@ -205,6 +206,7 @@ class CondVars(Subject):
         lwp = kernel.current
         deadline = self._deadline("kpause", ticks)
         kernel.rules.may_sleep("kpause", holding=mutex_at)
+        kernel.rules.waits("kpause")
         if mutex is not None:
             mutexes.release(mutex)
         woken = yield Block(None, deadline=deadline, what=message or "", signal=interruptible)

@@ -39,7 +39,9 @@ class Errno(enum.IntEnum):
     ENOSPC = 28
     EAGAIN = 35
     EWOULDBLOCK = 35
+    EMSGSIZE = 40
     EOPNOTSUPP = 45
+    ETIMEDOUT = 60
     ENAMETOOLONG = 63
     EPROGMISMATCH = 75
     ENOSYS = 78

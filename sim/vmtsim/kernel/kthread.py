@@ -166,6 +166,7 @@ class KThreads(Subject):
                 f"kthread_join by {kernel.where()}: thread {thread.lwp.name} waits for itself",
             )
         kernel.rules.may_sleep("kthread_join")
+        kernel.rules.waits("kthread_join")
         thread.joined = True
         while not thread.exited:
             yield Block(thread.joiners, what="kthrwait")

@@ -67,6 +67,21 @@ class Rules:
                     f"held (taken by {kernel.location(lock.taken_at)})",
                 )
 
+    def waits(self, function: str) -> None:
+        """Report a sysctl handler that waits for another thread, or for time.
+
+        It holds the lock of the whole tree, in NetBSD sys/kern/kern_sysctl.c (sys___sysctl), and
+        every other sysctl(2) that changes something, or any at all, waits with it.
+        """
+        kernel = self.kernel
+        node = kernel.current.sysctl_node
+        if node:
+            kernel.violation(
+                "sysctl-handler-sleeps",
+                f"{function} called by {kernel.where()} in the handler of {node}, with the lock of "
+                "the whole sysctl tree held: every other sysctl(2) waits until it returns",
+            )
+
     def heartbeat(self, mutex: Mutex) -> None:
         """Panic for a spin mutex that blocks the CPU's clock interrupts for too long."""
         kernel = self.kernel

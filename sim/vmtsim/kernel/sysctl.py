@@ -107,6 +107,7 @@ class Sysctl(Subject):
         self._writer: Lwp | None = None
         self._readers: list[Lwp] = []
         self._queue = WaitQueue("sysctl")
+        self._given_up: dict[Lwp, tuple[bool, str]] = {}  # by sysctl_unlock
         self._cells: list[int] = []  # places for a call's length and node number
 
     def boot(self) -> None:
@@ -134,6 +135,7 @@ class Sysctl(Subject):
             self._writer = lwp
         else:
             self._readers.append(lwp)
+        lwp.sysctl_since = self.kernel.clock.now
 
     def unlock(self) -> None:
         """Give it back."""
@@ -143,6 +145,41 @@ class Sysctl(Subject):
         else:
             self._readers.remove(lwp)
         self.kernel.scheduler.wake_all(self._queue)
+
+    def _release(self, what: str) -> tuple[bool, str]:
+        """Give up the lock of a call; returns whether it was for writing, and the node."""
+        lwp = self.kernel.current
+        if lwp is not self._writer and lwp not in self._readers:
+            self.kernel.panic("sysctl-lock", f"{what}, and does not hold the lock of the tree")
+        write, node = lwp is self._writer, lwp.sysctl_node
+        lwp.sysctl_node = ""
+        self.unlock()
+        held = self.kernel.clock.now - lwp.sysctl_since
+        if held > _PATIENCE:
+            self.kernel.violation(
+                "sysctl-handler-blocks",
+                f"the handler of {node} held the lock of the whole sysctl tree for "
+                f"{held / 1e9:.1f} s",
+            )
+        return write, node
+
+    @kernel_function("void sysctl_unlock(void)")
+    def sysctl_unlock(self) -> None:
+        lwp = self.kernel.current
+        self._given_up[lwp] = self._release(f"sysctl_unlock by {self.kernel.where()}")
+
+    @kernel_function("void sysctl_relock(void)")
+    def sysctl_relock(self) -> Model:
+        kernel = self.kernel
+        lwp = kernel.current
+        if lwp not in self._given_up:
+            kernel.panic(
+                "sysctl-lock",
+                f"sysctl_relock by {kernel.where()}, and sysctl_unlock was not called",
+            )
+        write, node = self._given_up.pop(lwp)
+        yield from self.lock("sysctl_relock", write=write)
+        lwp.sysctl_node = node
 
     # -- the tree ----------------------------------------------------------------------------
 
@@ -155,6 +192,23 @@ class Sysctl(Subject):
                 return None
             node = found
         return node
+
+    def locate(self, path: str) -> tuple[Node | None, tuple[int, ...]]:
+        """Return the node of a dotted name, and the numbers behind that of a leaf.
+
+        sysctl(3) hands them to the leaf's handler (sysctl_locate and sysctl_dispatch;
+        sysctlgetmibinfo(3) lets them through).
+        """
+        numbers: list[int] = []
+        while path:
+            node = self.find(path)
+            if node is not None:
+                return (node, tuple(numbers)) if node.kind != NODE or not numbers else (None, ())
+            path, _, word = path.rpartition(".")
+            if not word.isdecimal():
+                break
+            numbers.insert(0, int(word) & 0xFFFFFFFF)
+        return None, ()
 
     def leaves(self, path: str) -> list[Node]:
         """Return all nodes below ``path`` that hold data, in the order of their numbers."""
@@ -493,8 +547,7 @@ class Sysctl(Subject):
         """
         processes = self.kernel.subject(Processes)
         memory = self.kernel.memory
-        node = self.find(path)
-        if node is None:
+        if self.locate(path)[0] is None:
             return Reply(Errno.ENOENT, b"", 0)
         old_at = processes.buffer(b"\xa5" * old) if old else 0
         new_at = processes.buffer(new) if new is not None else 0
@@ -502,19 +555,14 @@ class Sysctl(Subject):
         length_at = self._cells.pop() if self._cells else memory.place(bytes(8 + 4 * 2 * _MAX_NAME))
         memory.put_word(length_at, old or 0)
         yield from self.lock("__sysctl", write=new is not None)
-        started = self.kernel.clock.now
-        node = self.find(path)
+        self.kernel.current.sysctl_node = path
+        node, numbers = self.locate(path)
         error = Errno.ENOENT if node is None else self._traverse(node)
         if not error and node is not None:
-            error = yield from self._dispatch(node, extra, old_at, length_at, new_at, new_size)
-        self.unlock()
-        held = self.kernel.clock.now - started
-        if held > _PATIENCE:
-            self.kernel.violation(
-                "sysctl-handler-blocks",
-                f"the handler of {path} held the lock of the whole sysctl tree for "
-                f"{held / 1e9:.1f} s",
+            error = yield from self._dispatch(
+                node, (*numbers, *extra), old_at, length_at, new_at, new_size
             )
+        self._release(f"the handler of {path} has returned")
         length = memory.pointer(length_at)
         self._cells.append(length_at)
         if not error and old is not None and old_at and old < length:

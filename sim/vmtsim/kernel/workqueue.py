@@ -193,6 +193,7 @@ class WorkQueues(Subject):
         kernel = self.kernel
         queue = self.live.find("workqueue_wait", address)
         kernel.rules.may_sleep("workqueue_wait")
+        kernel.rules.waits("workqueue_wait")
         if kernel.current is queue.lwp:
             return  # in the queue's own thread the kernel does not wait
         while work in queue.order:
@@ -207,6 +208,7 @@ class WorkQueues(Subject):
         kernel = self.kernel
         queue = self.live.find("workqueue_destroy", address)
         kernel.rules.may_sleep("workqueue_destroy")
+        kernel.rules.waits("workqueue_destroy")
         if kernel.current is queue.lwp:
             kernel.panic(
                 "workqueue-destroy-self",

@@ -40,6 +40,11 @@ PATIENCE = 600 * SECOND
 # With these a module begins to read the lists of the network stack.
 _READERS = frozenset({"pserialize_read_enter", "_kernel_lock"})
 _WALK = 120 * SECOND
+# Room for the longest reply, and what sysctl(8) has for a string at first (NetBSD
+# sbin/sysctl/sysctl.c, print_tree); how often a process asks for a reply.
+_REPLY_ROOM = 65600
+_LOOK_ROOM = 1024
+_POLL = SECOND // 100
 
 
 def describe_errno(error: int) -> str:
@@ -249,12 +254,51 @@ class Administrator:
         return 0
 
     def rpc(self, message: bytes) -> Model:
-        """Send an RPCI command through the driver's node; gives the Reply."""
-        device = next((d.name for d in self.kernel.subject(Autoconf).devices()
-                       if d.driver.name == "vmt"), "vmt0")  # fmt: skip
+        """Send an RPCI command through the driver's nodes, as vmtctl does; gives the Reply.
+
+        Its data is what the host said.  An error of the driver is the errno, a command that was
+        dropped ETIMEDOUT.
+        """
+        sent = yield from self.request(message)
+        if sent.error:
+            return sent
+        number = sent.text
+        node = f"{self._device()}.rpc.reply.{number}"
+        while True:
+            got = yield from self.kernel.subject(Sysctl).call(node, old=_REPLY_ROOM)
+            if got.error:
+                return got
+            about, _, rest = got.data.partition(b" ")
+            if about.decode() != number:
+                self.kernel.violation(
+                    "reply-of-another",
+                    f"the reply to command {number} is that to command {about.decode()}",
+                )
+            state, _, text = rest.partition(b" ")
+            if state in {b"ok", b"binary"}:
+                return Reply(0, text, len(text))
+            if state == b"error":
+                return Reply(int(text.rstrip(b"\0")), b"", 0)
+            if state != b"pending\0":
+                return Reply(Errno.ETIMEDOUT, b"", 0)
+            yield Block(deadline=self.kernel.clock.now + _POLL, what="nanoslp")
+
+    def request(self, message: bytes) -> Model:
+        """Send an RPCI command and never collect the reply; gives the Reply with its number."""
         return self.kernel.subject(Sysctl).call(
-            f"machdep.{device}.rpc", old=16384 + 64, new=message + b"\0"
+            f"{self._device()}.rpc.request", old=_REPLY_ROOM, new=message + b"\0"
         )
+
+    def _device(self) -> str:
+        devices = self.kernel.subject(Autoconf).devices()
+        return f"machdep.{next((d.name for d in devices if d.driver.name == 'vmt'), 'vmt0')}"
+
+    def look(self) -> Model:
+        """Sysctl -a: read every node."""
+        sysctl = self.kernel.subject(Sysctl)
+        for node in sysctl.leaves("machdep"):
+            yield from sysctl.call(node.path, old=_LOOK_ROOM)
+        return 0
 
     def suspend(self) -> Model:
         """Drvctl -S: the pmf suspend hooks."""

@@ -277,8 +277,15 @@ _TABLE = (
             lambda admin, _given: admin.resume(), _alone("resume")),
     Command("shutdown", Nothing, "the guest goes down: shutdown hooks run",
             lambda admin, _given: admin.shutdown(), _alone("shutdown")),
-    Command("rpc", Message, "the administrator sends an RPCI command through the driver",
+    Command("rpc", Message, "the administrator sends an RPCI command and waits for its reply",
             lambda admin, given: admin.rpc(given.content), _rpc),
+    Command("request", Message,
+            "the administrator sends an RPCI command and never asks for its reply",
+            lambda admin, given: admin.request(given.content),
+            _simulated("that a reply is dropped is not seen on a console")),
+    Command("look", Nothing, "sysctl -a: the administrator reads every node",
+            lambda admin, _given: admin.look(),
+            _simulated("what it is for is the lock that it waits for")),
 )  # fmt: skip
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _TABLE}
 

@@ -19,6 +19,9 @@
 
 MODULE(MODULE_CLASS_DRIVER, services, "sysmon_power");
 
+void	sysctl_unlock(void);
+void	sysctl_relock(void);
+
 static struct sysctllog *log_of_nodes;
 static int	number = 7;
 static char	name[32] = "name";
@@ -215,6 +218,18 @@ handler_slow(SYSCTLFN_ARGS)
 	return 0;
 }
 
+/* Like the one above, but with the lock of the tree given up meanwhile. */
+static int
+handler_polite(SYSCTLFN_ARGS)
+{
+
+	sysctl_unlock();
+	kpause("polite", false, step * hz, NULL);
+	sysctl_relock();
+	*oldlenp = 0;
+	return 0;
+}
+
 int
 slow_for(int seconds)
 {
@@ -254,6 +269,9 @@ nodes(void)
 	    CTL_CREATE, CTL_EOL);
 	(void)sysctl_createv(&log_of_nodes, 0, &top, NULL, CTLFLAG_READWRITE,
 	    CTLTYPE_STRING, "slow", NULL, handler_slow, 0, NULL, 16,
+	    CTL_CREATE, CTL_EOL);
+	(void)sysctl_createv(&log_of_nodes, 0, &top, NULL, CTLFLAG_READWRITE,
+	    CTLTYPE_STRING, "polite", NULL, handler_polite, 0, NULL, 16,
 	    CTL_CREATE, CTL_EOL);
 	(void)sysctl_createv(&log_of_nodes, 0, NULL, &top,
 	    CTLFLAG_READWRITE | CTLFLAG_PRIVATE, CTLTYPE_NODE, "private1",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from vmtsim.kernel.api import Model
 
 SECOND = 1_000_000_000
 QUIET = HostOptions(option_burst=(), power_on=False, ping=0, vix_probe=0)
@@ -268,10 +269,19 @@ def bare_metal(module: Path) -> str:
 
 
 def root_only(module: Path) -> str:
-    """A user may not speak to the host."""
+    """A user may neither speak to the host nor read what it said."""
     made = booted(module)
     reply = made.admin.wait("sysctl", made.admin.rpc(b"log hello"), uid=1000)
-    return "" if reply.error == Errno.EPERM else f"a user got {reply}"
+    if reply.error != Errno.EPERM:
+        return f"a user who sends got {reply}"
+    number = made.admin.wait("sysctl", made.admin.request(b"log hello")).text
+    made.kernel.run_for(SECOND)
+    reply = made.admin.wait("sysctl", _look(made, number), uid=1000)
+    return "" if reply.error == Errno.EPERM else f"a user who reads got {reply}"
+
+
+def _look(made: Simulation, number: str, room: int = 65600) -> Model:
+    return made.kernel.subject(Sysctl).call(f"machdep.vmt0.rpc.reply.{number}", old=room)
 
 
 def settings_of_the_host(module: Path) -> str:
@@ -329,23 +339,79 @@ def period_bounds(module: Path) -> str:
     return ""
 
 
-def long_command(module: Path) -> str:
-    """A command of more than 4096 bytes is refused."""
+def bad_command(module: Path) -> str:
+    """A command of more than 64 KiB, or with a NUL in it, is refused."""
     made = booted(module)
-    reply = made.admin.wait("sysctl", made.admin.rpc(b"x" * 6000))
-    return "" if reply.error == Errno.EINVAL else f"6001 bytes gave {reply.error}"
+    for command in (b"x" * 65537, b"log a\0b"):
+        call = made.kernel.subject(Sysctl).call("machdep.vmt0.rpc.request", new=command)
+        reply = made.admin.wait("sysctl", call)
+        if reply.error != Errno.EINVAL:
+            return f"{command[:8]!r}, {len(command)} bytes, gave {reply}"
+    return ""
 
 
-def long_reply(module: Path) -> str:
-    """A reply of more than 16 KiB is an error, not a panic."""
+def small_buffer(module: Path) -> str:
+    """A reply that does not fit the buffer stays, and no part of it is copied out."""
     made = booted(module)
-    made.host.guestinfo.set_variable("big", b"v" * 20_000)
-    reply = made.admin.wait("sysctl", made.admin.rpc(b"info-get guestinfo.big"))
-    return "" if reply.error else f"20000 bytes gave {reply.length}"
+    made.host.guestinfo.set_variable("a", b"v" * 2000)
+    number = made.admin.wait("sysctl", made.admin.request(b"info-get guestinfo.a")).text
+    made.kernel.run_for(SECOND)
+    for room in (8, 1024, 65600):
+        reply = made.admin.wait("sysctl", _look(made, number, room))
+        if reply.error != (0 if room > 2000 else Errno.ENOMEM):
+            return f"with {room} bytes: {reply.error}, {reply.length} bytes"
+    return "" if reply.data.endswith(b"v\0") else f"the reply is {reply.data[:40]!r}"
+
+
+def own_replies(module: Path) -> str:
+    """Of commands at the same time each gets the reply to itself."""
+    made = booted(module)
+    for n in range(6):
+        made.host.guestinfo.set_variable(f"v{n}", b"value %d" % n)
+    callers = [
+        made.admin.start("sysctl", made.admin.rpc(b"info-get guestinfo.v%d" % n)) for n in range(6)
+    ]
+    made.kernel.run_for(5 * SECOND)
+    got = [caller.result and caller.result.data for caller in callers]
+    if got != [b"1 value %d\0" % n for n in range(6)]:
+        return f"the replies are {got}"
+    return "; ".join(violation.rule for violation in made.kernel.violations)
+
+
+def dropped_in_time(module: Path) -> str:
+    """What nobody collects is dropped after a minute, and counted."""
+    made = booted(module)
+    for _ in range(8):
+        made.admin.wait("sysctl", made.admin.request(b"log hello"))
+    made.kernel.run_for(50 * SECOND)
+    if made.admin.wait("sysctl", made.admin.request(b"log hello")).error != Errno.EBUSY:
+        return "a ninth command was taken"
+    made.kernel.run_for(15 * SECOND)
+    counted = made.sysctl("machdep.vmt0.stats.abandoned")
+    reply = made.admin.wait("sysctl", made.admin.rpc(b"log hello"))
+    return "" if counted == 8 and not reply.error else f"{counted} of 8 dropped, then {reply}"
+
+
+def leaves_replies(module: Path) -> str:
+    """A driver that goes frees the replies that nobody collected."""
+    steps = [(6.0, "guest.request", "log hello"), (8.0, "guest.unload", "vmt")]
+    done = simulation(module, *steps)
+    done.run()
+    return verdict(done)
+
+
+def new_numbers(module: Path) -> str:
+    """A driver that is attached again gives other numbers than before."""
+    made = booted(module)
+    numbers = [made.admin.wait("sysctl", made.admin.request(b"log hello")).text]
+    for command in (made.admin.detach("vmt0"), made.admin.rescan("cpu0")):
+        made.admin.wait("drvctl", command)
+    numbers.append(made.admin.wait("sysctl", made.admin.request(b"log hello")).text)
+    return "" if numbers[0] != numbers[1] else f"number {numbers[0]} came twice"
 
 
 def two_commands(module: Path) -> str:
-    """Of commands at the same time one may be told to wait, and all come to an end."""
+    """Of commands at the same time some may be refused, and all come to an end."""
     for seed in range(1, 13):
         steps = [(6.0 + 0.001 * n, "guest.rpc", "log hello") for n in range(6)]
         steps += [(6.0, "guest.rpc", "log again") for _ in range(6)]
@@ -363,7 +429,7 @@ def prompt_commands(module: Path) -> str:
         steps: list[tuple[float, str, Any]] = []
         for n in range(12):
             at = 6.0 + 2.37 * n
-            steps += [(at, "host.tclo", b"Capabilities_Register")] * (n % 3)
+            steps += [(at, "host.tclo", "Capabilities_Register")] * (n % 3)
             steps.append((at + 0.0137 * n, "guest.rpc", "log hello"))
         done = simulation(module, *steps, seed=seed, seconds=40)
         done.run()
@@ -379,7 +445,7 @@ def prompt_commands(module: Path) -> str:
 
 def twenty_at_once(module: Path) -> str:
     """Twenty messages that wait are answered in one wake-up."""
-    done = simulation(module, *[(30.3, "host.tclo", b"ping")] * 20, seconds=40)
+    done = simulation(module, *[(30.3, "host.tclo", "ping")] * 20, seconds=40)
     done.run()
     answers = [e.at for e in done.trace.events
                if e.kind == "tclo.reply" and e["message"] == b"ping"]  # fmt: skip
@@ -397,7 +463,7 @@ def kick_while_busy(module: Path) -> str:
         # asked just before the uptime is due, and is not asked again for a second.
         done = simulation(
             module,
-            *[(6 + 2 * n, "host.tclo", b"ping") for n in range(messages)],
+            *[(6 + 2 * n, "host.tclo", "ping") for n in range(messages)],
             (59.5, "host.fault", {"no-reply": {"command": "SetGuestInfo"}}),
             (at, "guest.rpc", "log hello"),
             seconds=70,
@@ -415,7 +481,7 @@ def kick_while_busy(module: Path) -> str:
 
 
 def after_a_timeout(module: Path) -> str:
-    """Who comes while an abandoned command is still under way is told so, and later ones work."""
+    """A command that the host does not answer is an error, and later ones work."""
     made = booted(module)
     made.host.faults.arm("no-reply", times=100)
     commands = [made.admin.rpc(b"log hello") for _ in range(3)]
@@ -541,8 +607,12 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "settings-of-the-host": settings_of_the_host,
     "short-backup-parameters": short_backup_parameters,
     "period-bounds": period_bounds,
-    "long-command": long_command,
-    "long-reply": long_reply,
+    "bad-command": bad_command,
+    "small-buffer": small_buffer,
+    "own-replies": own_replies,
+    "dropped-in-time": dropped_in_time,
+    "leaves-replies": leaves_replies,
+    "new-numbers": new_numbers,
     "two-commands": two_commands,
     "prompt-commands": prompt_commands,
     "twenty-at-once": twenty_at_once,

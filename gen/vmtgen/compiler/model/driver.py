@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Range, Record, Report, Valued, derived
 from vmtgen.compiler.spec.text import Text
-from vmtgen.compiler.spec.words import Bytes, Count, Doc, Member, Milliseconds, Name, Printable
+from vmtgen.compiler.spec.words import Count, Doc, Member, Name, Printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,21 @@ class Clock(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Rpc(Record):
-    """Sizes in bytes and time in milliseconds of the request and reply node."""
+class RequestState(Valued):
+    """A word that says what has become of a command to the host."""
 
-    request: Bytes
-    reply: Bytes
-    wait_ms: Milliseconds
+    SHORTHAND: ClassVar[str] = "doc"
+    name: Member
+    doc: Doc
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc(Record):
+    """Commands to the host at a time, how long each lives (seconds), and its states."""
+
+    pending: Annotated[int, Range(1, 64)]
+    lifetime: Annotated[int, Range(1, 3600)]
+    states: Entries[RequestState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +134,10 @@ class SysctlNode(Record):
     name: Member
     type: Literal["node", "string", "int", "bool", "quad"]
     doc: Doc
-    access: Literal["read", "write", "root"] | None = None
+    access: Literal["read", "write", "root", "root-read"] | None = None
     handler: Member | None = None
     data: Printable | None = None
-    size: Bytes | None = None
+    size: Annotated[int, Range(1, 131072)] | None = None
     range: tuple[int, ...] | None = None
     unit: Printable | None = None
     children: "Entries[SysctlNode]" = _NO_NODES
@@ -149,14 +158,18 @@ class SysctlNode(Record):
         if self.children or self.each:
             report(node, f"a node of type {self.type} has no children")
         if self.access is None:
-            report(node, "the key 'access' is missing: expected read, write or root")
+            report(node, "the key 'access' is missing: expected read, write, root or root-read")
         if self.handler is None and self.data is None:
             report(node, "expected 'handler', 'data' or both")
         if (self.handler == "number") != (self.range is not None):
             report(node, "a number that can be set needs a range, and nothing else has one")
         if self.type == "string" and self.size is None:
             report(node, "the key 'size' is missing: a string needs its size in bytes")
-        if self.size is not None and self.handler not in {None, "rpc"} and self.size > STACK:
+        if (
+            self.size is not None
+            and self.handler not in {None, "request", "reply"}
+            and self.size > STACK
+        ):
             report(node["size"], f"the handler has it on the kernel's stack: at most {STACK}")
         if self.range is not None and (len(self.range) != 2 or self.range[0] > self.range[1]):
             report(node["range"], "expected two integers, the lower one first")
