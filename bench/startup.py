@@ -1,4 +1,4 @@
-"""What vmtctl's start costs, as multiples of ``python3 -c pass``.
+"""What a start costs, as multiples of ``python3 -c pass``: vmtctl, vmtgen lint, vmtsim run.
 
 Counted is the CPU time of the process itself: what it says at its very end of RUSAGE_SELF, so
 that the system's tools, which are its children, do not count. The median of the runs, taken in
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from bench.figures import Figure, Found
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.figures import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +47,11 @@ atexit.register(tell)
 """
 
 
+# With the driver's module; the first run of all fills the cache of what was parsed.
+_LINT = "import sys; from vmtgen.cli import main; sys.exit(main(sys.argv[1:]))"
+_RUN = "import sys; from vmtsim.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
 def cpu_time(arguments: tuple[str, ...], environment: dict[str, str]) -> float:
     """Return the CPU time of one Python in seconds."""
     done = subprocess.run(
@@ -53,7 +60,9 @@ def cpu_time(arguments: tuple[str, ...], environment: dict[str, str]) -> float:
     return float(done.stderr.split()[-1])
 
 
-def medians(userland: Path, runs: int = RUNS) -> dict[str, float]:
+def medians(
+    userland: Path, runs: int = RUNS, cases: Mapping[str, tuple[str, ...]] = CASES
+) -> dict[str, float]:
     """Return the CPU seconds of each case; ``userland`` holds the package vmtctl."""
     with tempfile.TemporaryDirectory() as place:
         Path(place, "sitecustomize.py").write_text(_SITE)
@@ -61,21 +70,28 @@ def medians(userland: Path, runs: int = RUNS) -> dict[str, float]:
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": f"{place}/cache"}
         # An installed package is compiled.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        times: dict[str, list[float]] = {name: [] for name in CASES}
+        times: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(runs):
-            for name, arguments in CASES.items():
+            for name, arguments in cases.items():
                 times[name].append(cpu_time(arguments, environment))
     return {name: statistics.median(found) for name, found in times.items()}
 
 
 def measure(plan: Plan) -> Found:
-    """Measure the start of vmtctl, in CPU milliseconds."""
-    used = medians(ROOT / "userland", 3 if plan.quick else RUNS)
+    """Measure the starts, in CPU milliseconds."""
+    module = plan.module("amd64")
+    others = {
+        "vmtgen lint": ("-c", _LINT, "lint", str(module)),
+        "vmtsim run --summary": ("-c", _RUN, "run", "--summary", str(module)),
+    }
+    if not module.exists():
+        others = {}
+    used = medians(ROOT / "userland", 3 if plan.quick else RUNS, {**CASES, **others})
     alone = used.pop(ALONE) * 1000
     return Found(
         tuple(
             Figure(
-                "vmtctl",
+                "Start" if name in others else "vmtctl",
                 name,
                 value * 1000,
                 "CPU ms",

@@ -121,6 +121,15 @@ def test_a_release_is_three_lines_of_a_spec(tmp_path: Path) -> None:
     assert targets.kernel("11.7_STABLE") // 1_000_000 == 1_107
 
 
+@pytest.mark.parametrize("verb", ["build", "kpi"])
+def test_the_help_names_the_default_release_of_the_specs(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        vmtgen.cli.main([verb, *(["check"] if verb == "kpi" else []), "--help"])
+    assert f"(default: {load_targets().default.release}" in capsys.readouterr().out
+
+
 def changed_specs(folder: Path, name: str, at: str, row: str) -> Path:
     """A copy of specs/ with a row more in NAME.yaml, before the line ``at``."""
     shutil.copytree(resources.directory("specs"), folder / "specs")

@@ -351,10 +351,6 @@ class Client:
             answer = self.ask(b"qsThreadInfo")
         return tuple(found)
 
-    def select_thread(self, thread: str) -> None:
-        """Let registers and memory be those that this vCPU sees."""
-        self.order(b"Hg" + thread.encode(), f"vCPU {thread}")
-
     # Registers and memory.
 
     def registers(self) -> bytes:

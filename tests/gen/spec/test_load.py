@@ -32,7 +32,7 @@ def test_the_specs_of_this_repository_are_right(root: Path) -> None:
 
 def test_the_small_set_is_right(small: Path) -> None:
     specs = load(small)
-    assert specs.driver.sysctl_node("clock_sync.period").range == (0, 2147483)
+    assert specs.driver.sysctl["clock_sync"].children["period"].range == (0, 2147483)
 
 
 def test_a_reference_reads_like_the_entry_that_it_names(small: Path) -> None:

@@ -490,7 +490,7 @@ def test_the_client_and_qemus_stub_understand_each_other(
             assert client.read(scratch, 16) == data[:16]
         with pytest.raises(StubRefusedError, match="0xffffffffd0000000"):
             client.read(0xFFFFFFFF_D0000000, 4)
-        client.select_thread(client.threads()[1])
+        client.order(b"Hg" + client.threads()[1].encode(), "the second vCPU")
         assert "paused" in client.monitor("info status")
         client.detach()
         client.close()

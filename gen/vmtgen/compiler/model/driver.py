@@ -227,18 +227,6 @@ class Driver(Record):
         """Iterate over every node that holds a value, in file order."""
         yield from _leaves(self.sysctl)
 
-    def sysctl_node(self, path: str) -> SysctlNode:
-        """Return the node at ``path`` below machdep.vmt0, such as "clock_sync.period"."""
-        nodes = self.sysctl
-        node: SysctlNode | None = None
-        for name in path.split("."):
-            node = nodes.get(name)
-            if node is None:
-                raise KeyError(f"driver.yaml has no sysctl node {path!r}")
-            nodes = node.children
-        assert node is not None
-        return node
-
 
 def _nodes(nodes: Entries[SysctlNode]) -> Iterator[SysctlNode]:
     for node in nodes:
