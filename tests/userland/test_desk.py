@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -324,6 +325,34 @@ def test_what_the_host_sets_the_guest_reads(desk: Desk, on: Any) -> None:
     assert vmtctl("guestinfo", "get", "guestinfo.userdata").out == "#cloud-config"
     assert "guestinfo.userdata = #cloud-config" in vmtctl("guestinfo", "list").out
     assert vmtctl("guestinfo", "get", "nothing").status == 1
+
+
+def test_a_variable_of_64_kib_goes_to_the_host_and_comes_back(
+    desk: Desk, on: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of VMware's protocol, through sysctl(8) both ways (cloud-init's user data)."""
+    vmtctl = on(desk)
+    room = 65536 - len("info-set guestinfo.userdata ")
+    value = ("#cloud-config \u00e9 -> # = \\\n" * 4000).encode()[: room - 1] + b"."
+    for data, status in ((value, 0), (value + b".", 65)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert vmtctl("guestinfo", "set", "--raw", "userdata", "-").status == status
+    assert vmtctl("guestinfo", "get", "userdata").out.encode() == value
+    desk.host("guestinfo", "hostname=web01")
+    listed = vmtctl("guestinfo", "list", "--json").json
+    assert listed["unread"] == {}
+    assert listed["variables"]["guestinfo.userdata"].encode() == value
+    assert listed["variables"]["guestinfo.hostname"] == "web01"
+
+
+def test_a_variable_that_no_reply_can_hold_does_not_hide_the_others(desk: Desk, on: Any) -> None:
+    vmtctl = on(desk)
+    desk.host("guestinfo", "hostname=web01")
+    desk.host("guestinfo", "userdata=" + "A" * 65535)
+    shown = vmtctl("guestinfo", "list")
+    assert shown.status == 0
+    assert "guestinfo.hostname = web01" in shown.out
+    assert "guestinfo.userdata: the value is longer than the protocol allows" in shown.out
 
 
 # vmtoolsd beside vmt0.

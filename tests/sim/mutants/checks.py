@@ -271,7 +271,7 @@ def bare_metal(module: Path) -> str:
 def root_only(module: Path) -> str:
     """A user may neither speak to the host nor read what it said."""
     made = booted(module)
-    reply = made.admin.wait("sysctl", made.admin.rpc(b"log hello"), uid=1000)
+    reply = made.admin.wait("sysctl", made.admin.request(b"log hello"), uid=1000)
     if reply.error != Errno.EPERM:
         return f"a user who sends got {reply}"
     number = made.admin.wait("sysctl", made.admin.request(b"log hello")).text
