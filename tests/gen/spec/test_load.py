@@ -35,14 +35,14 @@ def test_the_small_set_is_right(small: Path) -> None:
     assert specs.driver.sysctl["clock_sync"].children["period"].range == (0, 2147483)
 
 
-def test_a_reference_reads_like_the_entry_that_it_names(small: Path) -> None:
+def test_a_reference_is_a_name_and_knows_the_entry(small: Path) -> None:
     specs = load(small)
     command = specs.tclo.commands["OS_Halt"]
     assert command.state == "halt"
     assert command.state.name == "halt"
-    assert command.state.number == 1
+    assert command.state.entry.number == 1
     assert command.switch.entry is specs.driver.switches["power"]
-    assert command.log.level == "notice"
+    assert command.log.entry.level == "notice"
 
 
 def test_a_key_that_python_keeps_to_itself_is_reached_by_its_name(small: Path) -> None:
