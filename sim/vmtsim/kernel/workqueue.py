@@ -215,8 +215,8 @@ class WorkQueues(Subject):
                 f"workqueue_destroy by {kernel.where()}: the thread of workqueue {queue.name!r} "
                 "waits for itself",
             )
-        if queue.pending:
-            site = kernel.location(next(iter(queue.pending.values())))
+        if queue.order:  # what is in a batch that runs is waited for
+            site = kernel.location(queue.pending[queue.order[0]])
             kernel.panic(
                 "workqueue-destroy-pending",
                 f"workqueue_destroy by {kernel.where()}: workqueue {queue.name!r} still has work "
