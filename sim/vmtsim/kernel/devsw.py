@@ -15,6 +15,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.select import Select
 from vmtsim.kernel.uio import UIO_READ, UIO_WRITE, Transfer
 
 if TYPE_CHECKING:
@@ -296,8 +297,14 @@ class DeviceSwitches(Subject):
         kmem.release(data, None, "ioctl")
         return _signed(result) or back
 
-    def poll(self, opened: OpenDevice, events: int) -> Model:
-        """Ask the driver which events it has now."""
+    def poll(self, opened: OpenDevice, events: int, wait: int = 0) -> Model:
+        """Ask the driver for events, and wait ``wait`` ns for some where there are none."""
+        kernel = self.kernel
+        return kernel.subject(Select).poll(
+            lambda: self._poll(opened, events), kernel.clock.now + wait
+        )
+
+    def _poll(self, opened: OpenDevice, events: int) -> Model:
         switch = self._of(opened.device)
         if switch is None:
             return POLLERR

@@ -129,6 +129,20 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("devsw-open", _HARMLESS, "no device is open when its switch is detached",
          "refuse with EBUSY in MODULE_CMD_FINI while a count of opens is not 0"),
     ),
+    "sys/kern/sys_select.c (selinit, selrecord, selnotify, seldestroy)": (
+        ("selinfo-unknown", _NOBODY, "a selinfo is initialised before it is used",
+         "selinit before the device can be opened, seldestroy after the last poll"),
+        ("selinfo-freed", _NOBODY, "memory is freed after the selinfo in it is destroyed",
+         "seldestroy before kmem_free"),
+        ("selinfo-left", _NOBODY, "a module that goes destroys its selinfos",
+         "seldestroy in detach or MODULE_CMD_FINI"),
+        ("selrecord-other", _DIAGNOSTIC, "a thread records itself alone",
+         "pass the lwp that d_poll got"),
+    ),
+    "sys/kern/subr_once.c (_init_once, _fini_once)": (
+        ("once-never", _DIAGNOSTIC, "FINI_ONCE comes after a RUN_ONCE of the same once_t",
+         "call FINI_ONCE as often as RUN_ONCE has succeeded, and no more"),
+    ),
     "sys/kern/subr_copy.c (uiomove)": (
         ("uio-direction", _DIAGNOSTIC, "uio_rw is UIO_READ or UIO_WRITE",
          "set uio_rw before uiomove"),

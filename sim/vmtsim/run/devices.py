@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vmtgen.common.text import one_line
 
+from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.devsw import FNONBLOCK, FREAD, FWRITE, DeviceSwitches, OpenDevice
 from vmtsim.kernel.errors import Errno
 
@@ -66,11 +67,12 @@ class Devices:
         return back.hex(" ") if back and isinstance(back, bytes) else back or 0
 
     def poll(self, given: Poll) -> Model:
-        """Return the events that are there, without waiting."""
+        """Return the events that are there, or come within ``wait`` seconds."""
         opened = self._open.get(given.name)
         if opened is None:
             return Errno.EBADF
-        return f"{(yield from self._switches.poll(opened, given.events)):#x}"
+        wait = round(given.wait * SECOND)
+        return f"{(yield from self._switches.poll(opened, given.events, wait)):#x}"
 
     def mmap(self, given: Map) -> Model:
         """Return the physical address of a page, or ENODEV where the driver has none."""

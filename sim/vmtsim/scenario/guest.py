@@ -167,11 +167,12 @@ class Ioctl(Record):
 
 @dataclass(frozen=True)
 class Poll(Record):
-    """Events (POLLIN and so on, as a number) to ask an open device for."""
+    """Events (POLLIN and so on, as a number) to ask an open device for, and seconds to wait."""
 
     SHORTHAND: ClassVar[str] = "name"
     name: str
     events: Annotated[int, Range(0, 0xFFFF)] = 0x5  # POLLIN | POLLOUT
+    wait: Annotated[float, Range(0, 1e6)] = 0.0
 
 
 @dataclass(frozen=True)
