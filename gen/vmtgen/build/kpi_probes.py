@@ -85,8 +85,22 @@ GROUPS: tuple[Group, ...] = (
             ),
         ),
     ),
+    Group(("sys/malloc.h",), kernel=("M_WAITOK", "M_NOWAIT", "M_ZERO")),
     Group(
-        ("sys/malloc.h",), kernel=("M_WAITOK", "M_NOWAIT", "M_ZERO")
+        ("sys/types.h", "sys/select.h"),
+        kernel=_layout(
+            "struct selinfo",
+            "sel_collision sel_klist sel_cluster sel_lwp sel_fdinfo sel_chain sel_reserved",
+        ),
+    ),
+    Group(
+        ("sys/types.h", "sys/once.h"),
+        kernel=(
+            "ONCE_VIRGIN",
+            "ONCE_RUNNING",
+            "ONCE_DONE",
+            *_layout("once_t", "o_error o_refcnt o_status"),
+        ),
     ),
     Group(
         ("sys/ioctl.h", "sys/poll.h", "sys/stat.h", "sys/fcntl.h"),
