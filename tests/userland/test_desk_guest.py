@@ -36,9 +36,9 @@ TALK: tuple[tuple[str, int, str, str], ...] = (
     ("sbin/drvctl -tnl", 0, "mainbus0\n  cpu0\n    vmt0\n", ""),
     ("sbin/drvctl -l cpu7", 1, "", "drvctl: DRVLISTDEV: Device not configured\n"),
     ("sbin/drvctl -d vmt1", 1, "", "drvctl: DRVDETACHDEV: Device not configured\n"),
-    # Its driver has no ca_detach; that of cpu0's parent has no ca_childdetached.
+    # Their drivers have no ca_detach.
     ("sbin/drvctl -d mainbus0", 1, "", "drvctl: DRVDETACHDEV: Operation not supported\n"),
-    ("sbin/drvctl -d cpu0", 1, "", "drvctl: DRVDETACHDEV: Not supported\n"),
+    ("sbin/drvctl -d cpu0", 1, "", "drvctl: DRVDETACHDEV: Operation not supported\n"),
     (
         "sbin/drvctl -r -a cpufeaturebus cpu7", 1, "",
         "drvctl: DRVRESCANBUS: Device not configured\n",

@@ -127,7 +127,8 @@ def configure(autoconf: Autoconf) -> Model:
     bus = CpuBus(autoconf)
     hooks = {"rescan": bus.rescan, "childdetached": bus.child_detached}
     drivers: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-        "mainbus": (("cpubus",), {}),
+        # That of x86 hears of children that go (sys/arch/x86/x86/mainbus.c); none can be detached.
+        "mainbus": (("cpubus",), {"childdetached": bus.child_detached} if bus.x86 else {}),
         "cpu": ((), {}) if old else ((FEATURE_BUS,), hooks),
     }
     if old:

@@ -70,7 +70,14 @@ class OpenDevice:
 class DeviceSwitches(Subject):
     """The table of character devices, and the calls that a process's system calls come to."""
 
-    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_devsw.c 1.53": "*"}
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/subr_devsw.c 1.53": "*",
+        "sys/kern/kern_stub.c 1.50": (
+            "enodev devenodev ttyenodev ttyvenodev nullop devnullop ttyvnullop"
+        ),
+        "sys/kern/sys_select.c 1.68": "seltrue",
+        "sys/kern/kern_event.c 1.150": "seltrue_kqfilter",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
