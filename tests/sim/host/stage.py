@@ -152,10 +152,10 @@ class PythonGuest(Guest):
         if self.rpci(b"SetGuestInfo  11 " + detailed + b"distroName='NetBSD'\0") != b"1 ":
             self.rpci(b"SetGuestInfo  5 NetBSD 11.0 x86_64")
             self.rpci(b"SetGuestInfo  6 other-64")
-            # A host of that age has no JSON of disks either: one disk of 8 GB, half of it free.
-            self.rpci(b"SetGuestInfo  3 \1" + struct.pack("<QQ100s", 1 << 32, 1 << 33, b"/"))
         if self.rpci(b"SetGuestInfo  10 " + NIC_INFO) != b"1 ":
             self.rpci(b"SetGuestInfo  9 " + NIC_INFO)
+            # A host of that age has no JSON of disks either: one disk of 8 GB, half of it free.
+            self.rpci(b"SetGuestInfo  3 \1" + struct.pack("<QQ100s", 1 << 32, 1 << 33, b"/"))
         self.rpci(b"SetGuestInfo  7 %d" % (self.time // 10_000_000))
 
     def sync(self, *, back: bool = False) -> bool:
