@@ -107,6 +107,31 @@ def test_a_function_without_variables_begins_with_an_empty_line(path: Path) -> N
             )
 
 
+def _late_declarations(text: str) -> list[str]:
+    """Declarations of a function that stand behind an empty line below its others."""
+    plain = re.compile(r"\t(?!return |goto )(?:\w+ )+\**\w+(?:\[\w+\])?(?: = [^;]*)?;")
+    found = []
+    for body in re.findall(r"^\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL):
+        first, _, rest = body.partition("\n\n")
+        if plain.search(first) and plain.fullmatch(line := rest.partition("\n")[0]):
+            found.append(line.strip())
+    return found
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
+def test_no_empty_line_stands_between_declarations_or_twice(path: Path) -> None:
+    text = path.read_text("ascii")
+    assert _late_declarations(text) == []
+    assert "\n\n\n" not in text
+
+
+def test_an_empty_line_between_declarations_is_seen() -> None:
+    assert _late_declarations("{\n\tint a = b;\n\n\tstruct x *c;\n\n\ta++;\n}\n") == [
+        "struct x *c;"
+    ]
+    assert _late_declarations("{\n\tint a;\n\n\tc = d;\n}\n") == []
+
+
 def test_static_functions_are_declared_at_the_top() -> None:
     for path in SOURCES:
         text = path.read_text("ascii")
