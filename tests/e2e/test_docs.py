@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pages import KINDS, Block, pages, shows
 
+from tests import forked
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -270,8 +272,7 @@ def told() -> Callable[[str, str], str]:
 
     def ask(program: str, verb: str) -> str:
         if (program, verb) not in known:
-            command = [sys.executable, "-m", program, verb, "--help"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = forked.run(program, verb, "--help")
             assert done.returncode == 0, f"{program} {verb}: {done.stderr}"
             known[program, verb] = done.stdout
         return known[program, verb]
