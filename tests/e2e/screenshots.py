@@ -41,7 +41,8 @@ def make(driver: Path, directory: Path) -> Mapping[str, Path]:
         ["run", driver, "--svg", made["conversation"]],
         ["run", driver, "--scenario", "lost-channel", "--svg", made["lost-channel"]],
         ["coverage", driver, "--scenario", "boot-to-halt", "--html", made["coverage"]],
-        ["campaign", driver, "--seeds", "1:2", "--jobs", "1", "--html", made["campaign"]],
+        ["campaign", driver, "--seeds", "5", "--jobs", "1", "--twice", "0",
+         "--html", made["campaign"]],
         ["campaign", broken, "--seeds", "4", "--jobs", "1", "--twice", "0", "--stories", "1",
          "--html", made["failed-campaign"]],
     ]  # fmt: skip

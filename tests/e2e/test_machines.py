@@ -90,7 +90,8 @@ def test_every_machine_says_the_same(
     status: dict[str, int] = {}
     for machine, module in modules.items():
         trace = tmp_path / f"{machine}.jsonl"
-        run = bench.run("vmtsim", "run", module, "--scenario", name, "--trace", trace)
+        words = ("--scenario", name, "--summary", "--trace", trace)
+        run = bench.run("vmtsim", "run", module, *words)
         status[machine] = run.returncode
         said[machine] = _conversation(trace, machine)
     assert len(said["amd64"]) > 30
