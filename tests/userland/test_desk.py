@@ -345,6 +345,18 @@ def test_a_variable_of_64_kib_goes_to_the_host_and_comes_back(
     assert listed["variables"]["guestinfo.hostname"] == "web01"
 
 
+def test_a_vmtctl_that_knows_one_node_sends_nothing_to_this_driver(desk: Desk) -> None:
+    """sysctl(8) prints the nodes below a name that is written to (sbin/sysctl/sysctl.c, parse)."""
+    before = desk.status["variables"]
+    done = desk.tool("sbin/sysctl", "-w", "machdep.vmt0.rpc=info-set guestinfo.a b")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "machdep.vmt0.rpc.request = \nmachdep.vmt0.rpc.reply = \n",
+    )
+    desk.advance(2)
+    assert desk.status["variables"].keys() == before.keys()
+
+
 def test_a_variable_that_no_reply_can_hold_does_not_hide_the_others(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     desk.host("guestinfo", "hostname=web01")
