@@ -7,7 +7,8 @@ plain       as `make test` does
 busy        five times, with a busy loop on each core beside it
 one-core    three times, on one core alone
 directory   in a clone whose path has a blank and letters beyond ASCII
-user        in a clone that belongs to nobody(7), as that user (needs root)
+user        in a clone that belongs to nobody(7), as that user (needs root, and a
+            Python that everyone may run: ``--python``)
 ==========  ========================================================================
 
 Each run has an order of the tests of its own, which its log names.  Seconds of processor time are
@@ -36,6 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "suite-runs"
 KINDS = {"plain": 1, "busy": 5, "one-core": 3, "directory": 1, "user": 1}
 _NOBODY = 65534
+_AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 
 
@@ -78,12 +80,14 @@ def busy() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def clone(name: str) -> Iterator[Path]:
-    """Give a clone of the last commit with an environment of its own."""
+def clone(name: str, python: str) -> Iterator[Path]:
+    """Give a clone of the last commit with an environment of its own, made by ``python``."""
     with tempfile.TemporaryDirectory(prefix="suite-", ignore_cleanup_errors=True) as folder:
         top = Path(folder) / name
         subprocess.run(["git", "clone", "-q", str(ROOT), str(top)], check=True)
-        subprocess.run(["make", "env"], cwd=top, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["make", "env", f"PYTHON={python}"], cwd=top, check=True, stdout=subprocess.DEVNULL
+        )
         yield top
 
 
@@ -104,7 +108,18 @@ def measure(kind: str, number: int, command: Sequence[str], where: Path) -> Row:
     return Row(kind, number, process.returncode, counts, wall, cpu)
 
 
-def run(kind: str, number: int, arguments: Sequence[str]) -> Row:
+def why_not_as_nobody(python: str) -> str:
+    """Say what keeps the suite from running as nobody; "" where nothing does."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        return "needs root and setpriv(1)"
+    if subprocess.run(
+        [*_AS_NOBODY, "env", python, "-c", ""], check=False, stderr=subprocess.DEVNULL
+    ).returncode:
+        return f"nobody may not run {python}: name another with --python"
+    return ""
+
+
+def run(kind: str, number: int, arguments: Sequence[str], python: str) -> Row:
     """Do one run of a kind."""
     suite = ["-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", *arguments]
     here = [sys.executable, *suite]
@@ -114,17 +129,16 @@ def run(kind: str, number: int, arguments: Sequence[str]) -> Row:
     if kind == "one-core":
         return measure(kind, number, ["taskset", "-c", "0", *here], ROOT)
     if kind == "directory":
-        with clone("a copy, schön ελ") as top:
+        with clone("a copy, schön ελ", python) as top:
             return measure(kind, number, [str(top / ".venv/bin/python"), *suite], top)
     if kind == "user":
-        with clone("copy") as top:
+        with clone("copy", python) as top:
             top.parent.chmod(0o755)
             subprocess.run(["chown", "-R", f"{_NOBODY}:{_NOBODY}", str(top)], check=True)
             (top / "home").mkdir()
             os.chown(top / "home", _NOBODY, _NOBODY)
-            become = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
             home = ["env", f"HOME={top / 'home'}", "USER=nobody"]
-            command = [*become, *home, str(top / ".venv/bin/python"), *suite]
+            command = [*_AS_NOBODY, *home, str(top / ".venv/bin/python"), *suite]
             return measure(kind, number, command, top)
     return measure(kind, number, here, ROOT)
 
@@ -137,16 +151,18 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--kind", action="append", choices=KINDS, help="only this one (all)")
+    base = getattr(sys, "_base_executable", sys.executable)
+    parser.add_argument("--python", default=base, help=f"for the clones ({base})")
     parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="for pytest, behind --")
     args = parser.parse_args()
     rows: list[Row] = []
     print(HEADER, flush=True)
     for kind in args.kind or KINDS:
-        if kind == "user" and (os.geteuid() != 0 or shutil.which("setpriv") is None):
-            print(f"{kind:<10}    left out: needs root and setpriv(1)")
+        if kind == "user" and (why := why_not_as_nobody(args.python)):
+            print(f"{kind:<10}    left out: {why}")
             continue
         for number in range(1, KINDS[kind] + 1):
-            rows.append(run(kind, number, args.arguments))
+            rows.append(run(kind, number, args.arguments, args.python))
             print(rows[-1], flush=True)
     if any(row.status for row in rows):
         print(f"logs: {LOGS.relative_to(ROOT)}/KIND-NUMBER.log")
