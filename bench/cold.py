@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.build import compile as compiling
+from vmtgen.build import objects
 
 if TYPE_CHECKING:
     import subprocess
@@ -22,7 +23,7 @@ def main() -> int:
     """Build, and write down what was called."""
     source, out, cache, *record = map(Path, sys.argv[1:])
     calls: list[dict[str, object]] = []
-    run_tool = compiling.run_tool
+    run_tool = objects.run_tool
 
     def noted(
         command: Sequence[str], home: Path, directory: Path | None = None
@@ -32,7 +33,7 @@ def main() -> int:
         return run_tool(command, home, directory)
 
     if record:
-        compiling.run_tool = noted  # type: ignore[assignment]
+        objects.run_tool = noted  # type: ignore[assignment]
     compiling.build_module(source, out=out, cache=cache)
     if record:
         record[0].write_text(json.dumps(calls), encoding="utf-8")
