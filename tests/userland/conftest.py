@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
 from pathlib import Path
@@ -34,69 +33,7 @@ sys.path.insert(0, str(HERE))
 import desk  # noqa: E402
 
 fakeguest = sys.modules.get("fakeguest") or _load_fakeguest()
-
-
-class Outcome:
-    """What one run of vmtctl did."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status = status
-        self.out = out
-        self.err = err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-def _run_here(tools: Any, tool: str, command: tuple[str, ...], limit: float) -> Any:
-    """Answer for a stand-in without a process; what a test put in its place runs as it is."""
-    from vmtctl import system
-    from vmtctl.tooltable import TOOLS
-
-    assert TOOLS[tool].is_use(command), f"not in the table of tools: {command}"
-    path = Path(tools.path(tool))
-    answer = fakeguest.answer(path, command) or desk.answer(path, command)
-    return _SPAWN(tools, tool, command, limit) if answer is None else system.Result(*answer)
-
-
-def _spawn() -> Any:
-    from vmtctl import system
-
-    return system.Tools._run
-
-
-_SPAWN = _spawn()
-
-
-def tools_answer_here() -> None:
-    """Have vmtctl ask the stand-ins of a guest without a process for each question."""
-    from vmtctl import system
-
-    system.Tools._run = _run_here
-
-
-class Control:
-    """vmtctl, run in this process, against a guest on the desk."""
-
-    def __init__(self, guest: Any, capsys: pytest.CaptureFixture[str]) -> None:
-        self.guest = guest
-        self._capsys = capsys
-
-    def __call__(self, *words: str) -> Outcome:
-        from vmtctl import cli, system
-
-        self._capsys.readouterr()
-        split = list(words)
-        where = split.index("--") if "--" in split else len(split)
-        arguments = [*split[:where], "--tools-root", str(self.guest.root), *split[where:]]
-        tools_answer_here()
-        try:
-            status = cli.main(arguments)
-        finally:
-            system.Tools._run = _SPAWN
-        captured = self._capsys.readouterr()
-        return Outcome(status, captured.out, captured.err)
+from answers import Control  # noqa: E402 - imports fakeguest by its name
 
 
 @pytest.fixture(autouse=True)

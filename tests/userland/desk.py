@@ -122,7 +122,7 @@ class Desk:
 
     def start_vmtctl(self, verb: str, *words: str | Path) -> subprocess.Popen[str]:
         """Start vmtctl at work on the guest."""
-        from conftest import tools_answer_here
+        from answers import tools_answer_here
 
         child = forked.start(
             "vmtctl", verb, "--tools-root", self.root, *words, before=tools_answer_here,

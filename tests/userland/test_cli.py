@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from conftest import Control
+    from answers import Control
 
 PKGSRC = USERLAND.parent / "pkgsrc"
 

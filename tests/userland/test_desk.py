@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Control
+    from answers import Control
     from desk import Desk
 
     Start = Callable[..., Desk]
@@ -32,7 +32,7 @@ def desk(start: Start) -> Desk:
 @pytest.fixture
 def on(capsys: pytest.CaptureFixture[str]) -> Callable[[Desk], Control]:
     """vmtctl on a guest."""
-    from conftest import Control
+    from answers import Control
 
     return lambda desk: Control(desk, capsys)
 

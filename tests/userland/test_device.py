@@ -10,7 +10,7 @@ from vmtctl import exits
 from tests.patience import HANG
 
 if TYPE_CHECKING:
-    from conftest import Control
+    from answers import Control
 
 DETACH = "drvctl -d vmt0"
 ATTACH = "drvctl -r -a cpufeaturebus cpu0"

@@ -19,7 +19,7 @@ from vmtctl.commands import COMMANDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Control
+    from answers import Control
 
 PERIOD = "machdep.vmt0.clock_sync.period"
 MODULE = "usr/pkg/stand/amd64/11.0/modules/vmt/vmt.kmod"

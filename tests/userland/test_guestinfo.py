@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vmtctl import exits, rpc
 
 if TYPE_CHECKING:
-    from conftest import Control
+    from answers import Control
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 

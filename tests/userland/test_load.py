@@ -11,7 +11,7 @@ import pytest
 from vmtctl import cli, elf, exits, system
 
 if TYPE_CHECKING:
-    from conftest import Control
+    from answers import Control
 
 fakeguest = sys.modules["fakeguest"]
 

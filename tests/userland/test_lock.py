@@ -19,7 +19,7 @@ from tests.userland import rounds
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Control
+    from answers import Control
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from fakeguest import OUR_NODES
 from vmtctl import exits
 
 if TYPE_CHECKING:
-    from conftest import Control
+    from answers import Control
 
 LOOKS = (("status",), ("doctor",), ("clock",), ("guestinfo", "list"), ("guestinfo", "get", "ip"))
 CHANGES = (

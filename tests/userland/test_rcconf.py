@@ -15,7 +15,7 @@ from vmtctl.checks.shellvars import CANNOT_TELL, Variables
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Control
+    from answers import Control
 
 
 def value(text: str, name: str = "powerd", path: str = "") -> str | None:

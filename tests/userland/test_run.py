@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import tools_answer_here
+from answers import tools_answer_here
 from vmtctl import exits
 
 from tests import forked
@@ -18,7 +18,7 @@ from tests.patience import HANG, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Control
+    from answers import Control
 
 CYCLE = ["drvctl -d vmt0", "drvctl -r -a cpufeaturebus cpu0"]
 

@@ -20,7 +20,7 @@ from tests.userland.events import TYPED, alone, script
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Control
+    from answers import Control
 
 TOOLS = {
     "usr/bin/logger": 'shift 4; [ "$1" = -- ] && shift; echo "$*" >> "$root/log"',

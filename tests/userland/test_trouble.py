@@ -10,7 +10,7 @@ import pytest
 from vmtctl import exits
 
 if TYPE_CHECKING:
-    from conftest import Control, Outcome
+    from answers import Control, Outcome
 
 
 def _module(guest: Any) -> str:

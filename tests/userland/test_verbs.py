@@ -11,7 +11,7 @@ from vmtctl import exits
 PERIOD = "machdep.vmt0.clock_sync.period"
 
 if TYPE_CHECKING:
-    from conftest import Control
+    from answers import Control
 
 CONF = "etc/rc.conf.d/vmtools"
 

@@ -1,0 +1,64 @@
+"""vmtctl's questions to the stand-ins of a guest, answered without a process for each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import desk
+import fakeguest
+from vmtctl import cli, system
+from vmtctl.tooltable import TOOLS
+
+if TYPE_CHECKING:
+    import pytest
+
+SPAWN = system.Tools._run
+
+
+def _run_here(tools: Any, tool: str, command: tuple[str, ...], limit: float) -> Any:
+    """Answer for a stand-in; what a test put in its place runs as it is."""
+    assert TOOLS[tool].is_use(command), f"not in the table of tools: {command}"
+    path = Path(tools.path(tool))
+    answer = fakeguest.answer(path, command) or desk.answer(path, command)
+    return SPAWN(tools, tool, command, limit) if answer is None else system.Result(*answer)
+
+
+def tools_answer_here() -> None:
+    """Have vmtctl ask the stand-ins in this process from now on."""
+    system.Tools._run = _run_here
+
+
+class Outcome:
+    """What one run of vmtctl did."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status = status
+        self.out = out
+        self.err = err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Control:
+    """vmtctl, run in this process, against a guest on the desk."""
+
+    def __init__(self, guest: Any, capsys: pytest.CaptureFixture[str]) -> None:
+        self.guest = guest
+        self._capsys = capsys
+
+    def __call__(self, *words: str) -> Outcome:
+        self._capsys.readouterr()
+        split = list(words)
+        where = split.index("--") if "--" in split else len(split)
+        arguments = [*split[:where], "--tools-root", str(self.guest.root), *split[where:]]
+        tools_answer_here()
+        try:
+            status = cli.main(arguments)
+        finally:
+            system.Tools._run = SPAWN
+        captured = self._capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
