@@ -137,7 +137,9 @@ def run(kind: str, number: int, arguments: Sequence[str], python: str) -> Row:
             subprocess.run(["chown", "-R", f"{_NOBODY}:{_NOBODY}", str(top)], check=True)
             (top / "home").mkdir()
             os.chown(top / "home", _NOBODY, _NOBODY)
-            home = ["env", f"HOME={top / 'home'}", "USER=nobody"]
+            # Not root's PATH, which may name directories that nobody may not read.
+            path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+            home = ["env", f"HOME={top / 'home'}", "USER=nobody", f"PATH={path}"]
             command = [*_AS_NOBODY, *home, str(top / ".venv/bin/python"), *suite]
             return measure(kind, number, command, top)
     return measure(kind, number, here, ROOT)
