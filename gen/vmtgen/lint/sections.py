@@ -29,7 +29,7 @@ def section_findings(module: Module) -> Iterator[Finding]:
     """Yield what is wrong with the module's sections."""
     yield from _debug_sections(module)
     for section in module.sections[1:]:
-        yield from _one(section)
+        yield from _one(module, section)
     entry = 16 if module.machine.pointer_size == 4 else 24  # Elf32_Sym, Elf64_Sym
     for section in module.sections:
         if section.type == "SYMTAB" and section.size % entry:
@@ -50,12 +50,12 @@ def _debug_sections(module: Module) -> Iterator[Finding]:
         yield finding("debug-sections", debug[0].name, said)
 
 
-def _one(section: Section) -> Iterator[Finding]:
+def _one(module: Module, section: Section) -> Iterator[Finding]:
     where = section.name or f"section {section.index}"
     if section.loaded and not section.name_inside:
         said = f"section {section.index}: sh_name is {section.name_offset:#x}"
         yield finding("section-name", where, said)
-    yield from _kind(section, where)
+    yield from _kind(module, section, where)
     if not section.loaded or section.size == 0:
         return
     if section.align == 0 or section.align > PAGE_SIZE:
@@ -69,7 +69,17 @@ def _one(section: Section) -> Iterator[Finding]:
         yield finding("stray-section", where, said)
 
 
-def _kind(section: Section, where: str) -> Iterator[Finding]:
+def _in_file(module: Module, section: Section) -> bool:
+    """Tell whether the file has room for a NOBITS section: it was something else once."""
+    start, end = section.file_offset, section.file_offset + section.size
+    return not any(
+        other.file_offset < end and other.file_offset + other.size > start
+        for other in module.sections
+        if other.type not in {"NOBITS", "NULL"} and other.size
+    )
+
+
+def _kind(module: Module, section: Section, where: str) -> Iterator[Finding]:
     if section.size == 0:
         return
     if section.type in _CONSTRUCTORS:
@@ -83,6 +93,8 @@ def _kind(section: Section, where: str) -> Iterator[Finding]:
     for name, (types, region) in _USUAL.items():
         if section.name != name and not section.name.startswith(f"{name}."):
             continue
+        if section.type == "NOBITS" and region == "data" and not _in_file(module, section):
+            continue  # variables that are all zero: a linker makes .data of .bss alone
         if section.loaded and section.type not in types:
             said = f"is {section.type}: what the file holds for it is not loaded"
             yield finding("section-kind", where, said)

@@ -34,6 +34,14 @@ def test_the_simulators_own_modules_would_load(build: Any, path: Path, machine: 
     assert refused == expected, findings
 
 
+def test_variables_that_are_all_zero_are_no_mistake(build: Any) -> None:
+    """A linker makes a NOBITS .data of .bss alone; the kernel clears it (kobj_load)."""
+    module = build(str(next(path for path in SIMULATED if path.stem == "seven")), "amd64")
+    data = next(s for s in module.module.sections if s.name == ".data")
+    assert data.type == "NOBITS"
+    assert lint_file(module.path) == ()
+
+
 def test_there_are_such_modules() -> None:
     assert len(SIMULATED) >= 3
 
