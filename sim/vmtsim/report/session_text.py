@@ -39,7 +39,8 @@ class Findings:
     """Collects the protocol's rules that the guest broke.
 
     A guest that is met in the middle of a conversation goes on with channels that this host never
-    gave out.  That does not count until it has opened its own and was reset.
+    gave out.  That does not count until it has opened its own and was reset.  Nor does the status
+    of a state change that another host asked for, which it sends again on a new channel.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -47,15 +48,19 @@ class Findings:
         self.inherited = 0
         self._opened = False
         self._between = False
+        self._reset = False
         trace.subscribe(self._happened, ("violation", "open", "tclo.reply"))
 
     def _happened(self, event: Event) -> None:
         if event.kind == "open":
             self._opened = True
         elif event.kind == "tclo.reply":
+            self._reset = self._reset or event["message"] == b"reset"
             self._between = self._between and event["message"] != b"reset"
         elif event["rule"] in _OF_CHANNELS and (self._between or not self._opened):
             self._between = True
+            self.inherited += 1
+        elif event["rule"] == "state-change" and not self._reset:
             self.inherited += 1
         else:
             self.events.append(event)

@@ -7,6 +7,7 @@ smherwig/netbsd-sandbox and NetBSD's own sys/modules.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def recipe(path: Path, machine: str = "amd64", sys: Path | None = None) -> Any:
 
 @pytest.mark.parametrize("form", ["cond", "def", "path", "q", "var"])
 def test_the_forms_of_others_are_built(make: str, form: str, tmp_path: Path) -> None:
-    built = build_module(FORMS / form, out=tmp_path, cache=tmp_path / "cache")
+    """In a directory without a blank: make(1) has no way to write one in .PATH."""
+    source = shutil.copytree(FORMS / form, tmp_path / form)
+    built = build_module(source, out=tmp_path / "out", cache=tmp_path / "cache")
     assert built.path.name == "mkdrv.kmod"
     assert built.warnings == ""
 

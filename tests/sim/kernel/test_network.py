@@ -406,9 +406,8 @@ def test_a_struct_psref_used_twice_panics_with_its_first_use(load: Callable[...,
 def test_a_reference_of_a_thread_that_has_ended_is_reported(load: Callable[..., Code]) -> None:
     code = load(KEEPER)
     code.call("keep")
-    code.call("hold_address", bound=True)
-    (text,) = code.violations()
-    assert text.startswith("psref-left: thread hold_address ended with a passive reference")
+    text = code.panic("hold_address", bound=True)
+    assert text.startswith("psref-kept: thread hold_address ended with a passive reference")
     assert "struct ifaddr 192.0.2.10/24 of wm0" in text
     assert f"hold_address (tried.c:{line_of(KEEPER, '/* held here */')})" in text
 

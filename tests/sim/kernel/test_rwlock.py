@@ -248,7 +248,9 @@ def test_a_downgrade_lets_the_readers_in(code: Code) -> None:
     assert code.number("order") == 738
 
 
-def test_an_upgrade_needs_to_be_the_only_reader(code: Code) -> None:
+def test_an_upgrade_needs_to_be_the_only_reader(load: Callable[..., Code]) -> None:
+    code = load(SOURCE, checks=frozenset())  # without LOCKDEBUG a thread may read twice
+    code.call("make")
     assert code.call("upgrade_with_company") == 0
 
 
@@ -263,8 +265,14 @@ def test_locking_against_oneself_is_told_with_both_places(
     assert f"taken by enter_twice (tried.c:{line - 1})" in told
 
 
-def test_reading_twice_is_a_deadlock_where_a_writer_waits(code: Code) -> None:
-    assert code.call("upgrade_with_company") == 0  # reads twice, and nobody waits
+def test_reading_twice_is_a_panic_with_lockdebug(code: Code) -> None:
+    told = code.panic("upgrade_with_company")
+    assert told.startswith("rwlock-recursive-read: rw_enter by upgrade_with_company")
+
+
+def test_reading_twice_is_a_deadlock_where_a_writer_waits(load: Callable[..., Code]) -> None:
+    code = load(SOURCE, checks=frozenset())
+    code.call("make")
     code.start("later", WRITER, 1, 5)
     told = code.panic("read_again_later")
     assert told.startswith("rwlock-double-enter: rw_enter by read_again_later")

@@ -6,6 +6,7 @@
 
 #include <sys/param.h>
 #include <sys/systm.h>
+#include <sys/condvar.h>
 #include <sys/device.h>
 #include <sys/entropy.h>
 #include <sys/errno.h>
@@ -13,6 +14,7 @@
 #include <sys/kauth.h>
 #include <sys/kmem.h>
 #include <sys/mount.h>
+#include <sys/mutex.h>
 #include <sys/pmf.h>
 #include <sys/rndsource.h>
 #include <sys/sysctl.h>
@@ -38,7 +40,7 @@ static const struct cfattachinit *attachments;
 static struct cfdata *configuration;
 static bool (*hook)(device_t, int);
 static struct sysctlnode rpc_node;
-static sysctlfn rpc_handler;
+static sysctlfn request_handler, reply_handler;
 
 /* autoconf(9) for one device. */
 
@@ -212,7 +214,7 @@ sysmon_pswitch_event(struct sysmon_pswitch *s, int event)
 		power_event = s->smpsw_type == PSWITCH_TYPE_POWER ? 'h' : 'r';
 }
 
-/* sysctl(9): only the node "rpc" is ever called; data is read as it is. */
+/* sysctl(9): only the nodes below "rpc" are called; data is read as it is. */
 
 struct node nodes[64];
 u_int node_count;
@@ -230,8 +232,11 @@ sysctl_createv(struct sysctllog **logp, int flags,
 	*logp = (struct sysctllog *)&rpc_node;
 	if (handler == NULL && data != NULL && node_count < __arraycount(nodes))
 		nodes[node_count++] = (struct node){ name, type, data };
-	if (strcmp(name, "rpc") == 0) {
-		rpc_handler = handler;
+	if (strcmp(name, "request") == 0 || strcmp(name, "reply") == 0) {
+		if (name[2] == 'q')
+			request_handler = handler;
+		else
+			reply_handler = handler;
 		rpc_node.sysctl_data = data;
 	}
 	return 0;
@@ -241,7 +246,7 @@ void
 sysctl_teardown(struct sysctllog **logp)
 {
 
-	rpc_handler = NULL;
+	request_handler = reply_handler = NULL;
 	node_count = 0;
 	*logp = NULL;
 }
@@ -262,14 +267,45 @@ sysctl_copyout(struct lwp *l, const void *from, void *to, size_t size)
 	return 0;
 }
 
+/*
+ * Send a command through the driver's nodes and wait for its reply, which
+ * begins with the number: two calls, as sysctl(8) would make them.
+ */
 int
-write_rpc(const char *command, char *reply, size_t *size)
+write_rpc(const char *command, char *reply, size_t size)
 {
+	static kmutex_t lock;
+	static kcondvar_t cv;
+	static bool made;
+	char number[16], pending[32];
+	size_t length = sizeof(number);
+	int error, name[1], tries;
 
-	if (rpc_handler == NULL)
+	if (request_handler == NULL || reply_handler == NULL)
 		return ENOENT;
-	return (*rpc_handler)(NULL, 0, reply, size, command,
+	if (!made) {
+		mutex_init(&lock, MUTEX_DEFAULT, IPL_NONE);
+		cv_init(&cv, "rpc");
+		made = true;
+	}
+	error = (*request_handler)(NULL, 0, number, &length, command,
 	    strlen(command) + 1, NULL, curlwp, &rpc_node);
+	if (error != 0)
+		return error;
+	for (name[0] = 0, length = 0; number[length] != '\0'; length++)
+		name[0] = name[0] * 10 + number[length] - '0';
+	snprintf(pending, sizeof(pending), "%s pending", number);
+	for (tries = 0; tries < 500; tries++) {
+		length = size;
+		error = (*reply_handler)(name, 1, reply, &length, NULL, 0, NULL,
+		    curlwp, &rpc_node);
+		if (error != 0 || strcmp(reply, pending) != 0)
+			return error;
+		mutex_enter(&lock);
+		(void)cv_timedwait(&cv, &lock, 1);
+		mutex_exit(&lock);
+	}
+	return ETIMEDOUT;
 }
 
 kauth_cred_t

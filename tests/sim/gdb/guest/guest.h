@@ -60,7 +60,7 @@ struct node {
 extern struct node nodes[];		/* those without a handler */
 extern u_int node_count;
 bool	shutdown_hook(void);
-int	write_rpc(const char *, char *, size_t *);
+int	write_rpc(const char *, char *, size_t);
 
 static inline void
 outb(uint16_t port, uint8_t value)

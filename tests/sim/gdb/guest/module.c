@@ -202,10 +202,9 @@ void
 module_rpc(const char *command)
 {
 	static char reply[16384];
-	size_t size = sizeof(reply);
 	int error;
 
-	error = write_rpc(command, reply, &size);
+	error = write_rpc(command, reply, sizeof(reply));
 	printf("rpc: %d \"%s\"\n", error, error == 0 ? reply : "");
 }
 

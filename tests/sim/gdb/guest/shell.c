@@ -86,25 +86,21 @@ loader(const char *line)
 	state = LOGIN;
 }
 
-/*
- * sysctl -w machdep.vmt0.rpc=MESSAGE, which prints the reply as the old value
- * (sbin/sysctl/sysctl.c): what is read without a request is empty.
- */
+/* As sim/vmtsim/accept/guest.sh: the reply with its number and status. */
 static int
 rpc(const char *words)
 {
 	static char reply[16384];
 	char message[LINE];
-	size_t size = sizeof(reply);
 
 	if (*words == '\'')
 		words++;
 	strlcpy(message, words, sizeof(message));
 	if (find(message, "'") != NULL)
 		*find(message, "'") = '\0';
-	if (write_rpc(message, reply, &size) != 0)
+	if (write_rpc(message, reply, sizeof(reply)) != 0)
 		return 1;
-	printf("machdep.vmt0.rpc: %s -> %s\n", reply, message);
+	printf("%s\n", reply);
 	return 0;
 }
 
