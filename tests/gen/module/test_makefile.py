@@ -112,6 +112,7 @@ def test_warnings_are_those_of_warns_and_do_not_end_the_build(
     make: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "#define ONE one_shadow(0)\nint one_shadow(int x) { { int x = 1; return x; } }\n" + GLUE
+    text += f"/* compiled in each run, not taken from the cache: {tmp_path} */\n"
     for warns, expected in (("", set()), ("WARNS=1", {"missing-prototypes"}),
                             ("WARNS=3", {"missing-prototypes", "shadow"})):  # fmt: skip
         path = module(tmp_path / f"m{warns}", f"KMOD=one\nSRCS=one.c\n{warns}", one_c=text)
