@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from vmtgen.cli import main
 from vmtgen.common import errors, files
+from vmtgen.common.files import GENERATED
 from vmtgen.compiler import generate
-from vmtgen.compiler.render import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ def test_an_output_says_how_it_came_about_and_nothing_of_this_machine(
     text = made[template].text
     head = " ".join(re.sub(r"^(?: \*|#|\.\\\")", "", text[:900], flags=re.MULTILINE).split())
     assert "SPDX-License-Identifier: BSD-2-Clause" in head
-    assert MARKER in head
+    assert GENERATED in head
     assert f"templates/{template}" in head
     assert str(ROOT) not in text
     assert re.search(r"\b20\d\d-\d\d|\d\d:\d\d", head) is None
@@ -183,7 +183,7 @@ def test_a_file_that_speaks_of_the_marker_is_no_leftover(
 ) -> None:
     (place / "out" / "docs").mkdir(parents=True)
     other = place / "out" / "docs" / "HOWTO.md"
-    other.write_text(f"# How to\n\nFiles with {MARKER} from a template are not edited.\n")
+    other.write_text(f"# How to\n\nFiles with {GENERATED} from a template are not edited.\n")
     assert run() == 0
     assert other.is_file()
 

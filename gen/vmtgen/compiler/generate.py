@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vmtgen.common.files import destination, write
-from vmtgen.compiler.render import MARKER, Renderer
+from vmtgen.common.files import GENERATED, destination, write
+from vmtgen.compiler.render import Renderer
 from vmtgen.compiler.spec.load import load
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _DOCUMENTS = "docs"
 _DRIVER = "kmod"
 # How every output begins (templates/_macros.j2), without what makes it a comment.
-_HEAD = f"SPDX-License-Identifier: BSD-2-Clause {MARKER} "
+_HEAD = f"SPDX-License-Identifier: BSD-2-Clause {GENERATED} "
 _COMMENT_MARKS = re.compile(r'/\*|<!--|^\.\\"|^ \*|^#', re.MULTILINE)
 
 

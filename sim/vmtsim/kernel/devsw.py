@@ -15,6 +15,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.marshal import signed
 from vmtsim.kernel.select import Select
 from vmtsim.kernel.uio import UIO_READ, UIO_WRITE, Transfer
 
@@ -228,13 +229,13 @@ class DeviceSwitches(Subject):
         if self.member(switch, "devtounit"):
             unit = yield from self._call(switch, "devtounit", device)
             driver = self.member(switch, "cfdriver")
-            found = self.kernel.subject(Autoconf).device_lookup(driver, _signed(unit))
+            found = self.kernel.subject(Autoconf).device_lookup(driver, signed(unit, 32))
             if not found:
                 return Errno.ENXIO
         result = yield from self._call(
             switch, "open", device, flags, S_IFCHR, self.kernel.current.address
         )
-        error = _signed(result)
+        error = signed(result, 32)
         if error:
             return error
         self._open[device] = self._open.get(device, 0) + 1
@@ -253,7 +254,7 @@ class DeviceSwitches(Subject):
         result = yield from self._call(
             switch, "close", device, opened.flags, S_IFCHR, self.kernel.current.address
         )
-        return _signed(result)
+        return signed(result, 32)
 
     def read(self, opened: OpenDevice, size: int) -> Model:
         """Return the bytes that the driver gave, or an errno."""
@@ -277,7 +278,7 @@ class DeviceSwitches(Subject):
         )
         moved = transfer.end()
         opened.offset += len(moved)
-        error = _signed(result)
+        error = signed(result, 32)
         # sys_generic.c, dofileread: what was moved before a signal or EWOULDBLOCK counts.
         if error and not (moved and error in {Errno.EINTR, Errno.EWOULDBLOCK, Errno.ERESTART}):
             return error
@@ -302,7 +303,7 @@ class DeviceSwitches(Subject):
         )
         back = kernel.memory.read(data, size) if command & _IOC_OUT else b""
         kmem.release(data, None, "ioctl")
-        return _signed(result) or back
+        return signed(result, 32) or back
 
     def poll(self, opened: OpenDevice, events: int, wait: int = 0) -> Model:
         """Ask the driver for events, and wait ``wait`` ns for some where there are none."""
@@ -327,9 +328,4 @@ class DeviceSwitches(Subject):
             return -1
         rest = (*self._wide(offset), protection)
         result = yield from self._call(switch, "mmap", opened.device, *rest)
-        return _signed(result, 8 * self.kernel.memory.pointer_size)
-
-
-def _signed(value: int, bits: int = 32) -> int:
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
+        return signed(result, 8 * self.kernel.memory.pointer_size)
