@@ -20,7 +20,7 @@ from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.evcnt import EventCounters
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.kthread import KThreads
-from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.kernel.sysctltree import SysctlTree
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario
 
@@ -59,7 +59,7 @@ def holds(simulation: Simulation) -> dict[str, int]:
         "objects": len(live),
         "bytes": sum(each.size for each in live),
         "threads": len(kernel.subject(KThreads).live),
-        "nodes": len(kernel.subject(Sysctl).leaves("machdep")),
+        "nodes": len(kernel.subject(SysctlTree).leaves("machdep")),
         "counters": len(kernel.subject(EventCounters).attached),
         "channels": len(simulation.host.guest_channels),
     }

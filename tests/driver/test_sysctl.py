@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vmtgen.common.located import load_yaml
 from vmtsim.kernel.evcnt import EventCounters
-from vmtsim.kernel.sysctl import BOOL, INT, NODE, QUAD, STRING, Sysctl
+from vmtsim.kernel.sysctltree import BOOL, INT, NODE, QUAD, STRING, SysctlTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,14 +60,14 @@ def test_the_tree_is_that_of_the_spec_with_its_descriptions(
     rig: Make, spec: dict[str, Any]
 ) -> None:
     machine = rig()
-    sysctl = machine.kernel.subject(Sysctl)
+    sysctl = machine.kernel.subject(SysctlTree)
     wanted = dict(_nodes(spec["sysctl"], spec))
     assert len(wanted) > 20
     for path, node in wanted.items():
         found = sysctl.find(f"machdep.vmt0.{path}")
         assert found is not None, path
         assert found.kind == KINDS[node["type"]], path
-        assert machine.kernel.subject(Sysctl).describe(found) == node["doc"], path
+        assert machine.kernel.subject(SysctlTree).describe(found) == node["doc"], path
         writable = node.get("access") in {"write", "root"}
         assert (found.flags & READWRITE == READWRITE) == writable, path
     leaves = {node.path for node in sysctl.leaves("machdep.vmt0")}
@@ -164,7 +164,7 @@ def test_the_counters_count_what_happens(rig: Make) -> None:
 
 
 def _counters(machine: Rig) -> list[str]:
-    return [node.name for node in machine.kernel.subject(Sysctl).leaves("machdep.vmt0.stats")]
+    return [node.name for node in machine.kernel.subject(SysctlTree).leaves("machdep.vmt0.stats")]
 
 
 def test_vmstat_shows_the_same_counters(rig: Make, spec: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.campaign.plan import ALL_FAULTS
-from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.kernel.sysctltree import SysctlTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -100,7 +100,7 @@ class Watch:
 
     def _look(self, _event: Event) -> None:
         memory = self._kernel.memory
-        for node in self._kernel.subject(Sysctl).leaves("machdep"):
+        for node in self._kernel.subject(SysctlTree).leaves("machdep"):
             if node.kind == _QUAD and node.data and not node.function:
                 name = node.path.split(".", 2)[-1]
                 value = int.from_bytes(memory.read(node.data, 8), "little", signed=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from vmtsim.fakeguest.call import Answer, Call, refuse, strerror
 from vmtsim.kernel.errors import Errno
-from vmtsim.kernel.sysctl import BOOL, INT, NODE, QUAD, STRING, Reply, Sysctl
+from vmtsim.kernel.sysctl import Reply, Sysctl
+from vmtsim.kernel.sysctltree import BOOL, INT, NODE, QUAD, STRING, Node, SysctlTree
 
 if TYPE_CHECKING:
     from vmtsim.fakeguest.machine import Machine
-from vmtsim.kernel.sysctl import Node
 
 _ORDINALS = ("top", "second", "third", "fourth", "fifth", "sixth")
 _SIZES = {INT: 4, BOOL: 1, QUAD: 8}
@@ -42,7 +42,7 @@ def sysctl(machine: Machine, call: Call) -> Answer:
 
 
 def _unknown(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer:
-    tree = machine.kernel.subject(Sysctl)
+    tree = machine.kernel.subject(SysctlTree)
     words = name.split(".")
     level = 0
     for level in range(len(words)):
@@ -78,7 +78,7 @@ def _shown(node: Node, reply: Reply, given: dict[str, list[str]]) -> str:
 
 
 def _read(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer:
-    tree = machine.kernel.subject(Sysctl)
+    tree = machine.kernel.subject(SysctlTree)
     table = {
         key: value
         for key, value in machine.nodes().items()
@@ -96,9 +96,11 @@ def _read(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer:
         if "d" in given:
             out += f"{path}: {tree.describe(leaf) or '(no description)'}\n"
             continue
-        reply = machine.wait("sysctl", tree.call(path, old=_FIRST))
+        reply = machine.wait("sysctl", machine.kernel.subject(Sysctl).call(path, old=_FIRST))
         if reply.error == Errno.ENOMEM:  # print_tree
-            reply = machine.wait("sysctl", tree.call(path, old=reply.length))
+            reply = machine.wait(
+                "sysctl", machine.kernel.subject(Sysctl).call(path, old=reply.length)
+            )
         if reply.error:
             return Answer(out, f"sysctl: {path}: {strerror(reply.error)}\n", 1)
         out += _line(path, _shown(leaf, reply, given), given)
@@ -113,7 +115,7 @@ def _write(
         if not machine.set_node(name, value):
             return refuse(f"sysctl: {name}: {strerror(1)}")
         return _changed(name, table[name], value, given)
-    tree = machine.kernel.subject(Sysctl)
+    tree = machine.kernel.subject(SysctlTree)
     node, _ = tree.locate(name)
     if node is None:
         return Answer() if optional else _unknown(machine, name, given)
@@ -132,7 +134,7 @@ def _write(
         except (ValueError, OverflowError):
             return refuse(f"sysctl: {value}: not a number")
     # One system call: the old value comes back in it, and so does the reply of a request.
-    reply = machine.wait("sysctl", tree.call(name, old=room, new=new))
+    reply = machine.wait("sysctl", machine.kernel.subject(Sysctl).call(name, old=room, new=new))
     if reply.error:
         return refuse(f"sysctl: {name}: {strerror(reply.error)}")
     return _changed(name, _shown(node, reply, {}), value, given)

@@ -12,6 +12,7 @@ from vmtsim.kernel import conftables as tables
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.kernobj import KernelObject
 from vmtsim.kernel.objects import Objects
+from vmtsim.kernel.sysctltree import SysctlTree
 
 if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
@@ -99,10 +100,8 @@ class BuiltinVmt:
 
     def attach(self, _parent: Device, device: Device, _aux: int) -> Model:
         """Print the line and make the nodes."""
-        from vmtsim.kernel.sysctl import Sysctl  # noqa: PLC0415 - sysctl needs no autoconf
-
         self.kernel.subject(Console).print("\n")
-        self.kernel.subject(Sysctl).add_native(
+        self.kernel.subject(SysctlTree).add_native(
             device.name,
             {"uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f", "clock_sync.period": 60},
             writable={"clock_sync.period"},
@@ -112,9 +111,7 @@ class BuiltinVmt:
 
     def detach(self, device: Device, _flags: int) -> Model:
         """Take the nodes away."""
-        from vmtsim.kernel.sysctl import Sysctl  # noqa: PLC0415
-
-        self.kernel.subject(Sysctl).remove_native(device.name)
+        self.kernel.subject(SysctlTree).remove_native(device.name)
         yield from ()
         return 0
 

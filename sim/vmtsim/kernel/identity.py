@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import DataSymbol, Preempt, Subject
+from vmtsim.kernel.sysctllock import SysctlLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,13 +62,11 @@ class Identity(Subject):
         Under the write lock of the tree; sysctl_lookup() copies byte by byte, and who looks at
         the variable meanwhile, with no lock, sees a part of each name.
         """
-        from vmtsim.kernel.sysctl import Sysctl  # noqa: PLC0415 - which needs objects of ours
-
         data = name.encode("utf-8")[: _MAXHOSTNAMELEN - 1]
         half = len(data) // 2
-        tree = self.kernel.subject(Sysctl)
-        yield from tree.lock("sysctl", write=True)
+        lock = self.kernel.subject(SysctlLock)
+        yield from lock.lock("sysctl", write=True)
         self.kernel.memory.write(self.kernel.symbols["hostname"], data[:half])
         yield Preempt()
         self._copy(data, half)
-        tree.unlock()
+        lock.unlock()

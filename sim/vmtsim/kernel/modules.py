@@ -37,7 +37,7 @@ from vmtsim.kernel.loaded import Loaded
 from vmtsim.kernel.memory import PAGE, round_page
 from vmtsim.kernel.proplib import PropLib
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
-from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.kernel.sysctltree import SysctlTree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -330,7 +330,7 @@ class Modules(Subject):
     def _teardown(self, loaded: Loaded) -> Model:
         """Remove the nodes that the SYSCTL_SETUP functions made, and the static counters."""
         if loaded.sysctl_log:
-            yield from self.kernel.subject(Sysctl).sysctl_teardown(loaded.sysctl_log) or ()
+            yield from self.kernel.subject(SysctlTree).sysctl_teardown(loaded.sysctl_log) or ()
         events = loaded.linked.link_sets.get("evcnts", ())
         self.kernel.subject(EventCounters).detach_set(reversed(events))
 

@@ -47,6 +47,8 @@ _FIRST = (
     "xcall:CrossCalls",
     "mounts:Mounts",
     "vfs:FileSystems",
+    "sysctllock:SysctlLock",
+    "sysctltree:SysctlTree",
     "sysctl:Sysctl",
     "pmf:Pmf",
     "autoconf:Autoconf",

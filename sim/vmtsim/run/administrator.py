@@ -18,7 +18,8 @@ from vmtsim.kernel.network import Network
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
 from vmtsim.kernel.scheduler import Meanwhile, WaitQueue
-from vmtsim.kernel.sysctl import BOOL, INT, STRING, Reply, Sysctl
+from vmtsim.kernel.sysctl import Reply, Sysctl
+from vmtsim.kernel.sysctltree import BOOL, INT, STRING, SysctlTree
 from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.run.devices import Devices
@@ -296,7 +297,7 @@ class Administrator:
     def look(self) -> Model:
         """Sysctl -a: read every node."""
         sysctl = self.kernel.subject(Sysctl)
-        for node in sysctl.leaves("machdep"):
+        for node in self.kernel.subject(SysctlTree).leaves("machdep"):
             yield from sysctl.call(node.path, old=_LOOK_ROOM)
         return 0
 
@@ -327,8 +328,7 @@ class Administrator:
 
     def set_node(self, name: str, value: Any) -> Model:
         """Set a node from text or number, as sysctl(8) would; gives the Reply."""
-        sysctl = self.kernel.subject(Sysctl)
-        node = sysctl.find(name)
+        node = self.kernel.subject(SysctlTree).find(name)
         if node is None:
             return Reply(Errno.ENOENT, b"", 0)
         if node.kind == STRING:
@@ -336,15 +336,14 @@ class Administrator:
         else:
             size = {INT: 4, BOOL: 1}.get(node.kind, 8)
             content = int(value).to_bytes(size, "little", signed=int(value) < 0)
-        return (yield from sysctl.call(name, new=content))
+        return (yield from self.kernel.subject(Sysctl).call(name, new=content))
 
     def read(self, name: str) -> Model:
         """Return a node's value as int or str, None if there is none or it cannot be read."""
-        sysctl = self.kernel.subject(Sysctl)
-        node = sysctl.find(name)
+        node = self.kernel.subject(SysctlTree).find(name)
         if node is None:
             return None
-        reply = yield from sysctl.call(name, old=16384)
+        reply = yield from self.kernel.subject(Sysctl).call(name, old=16384)
         if reply.error:
             return None
         return reply.text if node.kind == STRING else reply.number

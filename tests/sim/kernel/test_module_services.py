@@ -12,7 +12,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.process import Processes
-from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.kernel.sysctllock import SysctlLock
 
 from .guestcode import Code, compile_module, line_of
 
@@ -245,12 +245,12 @@ def test_a_sample_has_no_more_entropy_than_bits(module: Path) -> None:
 
 def test_the_host_name_changes_under_the_trees_lock_and_byte_by_byte(module: Path) -> None:
     code = Code(module, "amd64")
-    kernel, tree = code.kernel, code.kernel.subject(Sysctl)
+    kernel, lock = code.kernel, code.kernel.subject(SysctlLock)
 
     def hold() -> Model:
-        yield from tree.lock("test", write=False)
+        yield from lock.lock("test", write=False)
         yield Block(deadline=kernel.clock.now + SECOND, what="test")
-        tree.unlock()
+        lock.unlock()
 
     def name() -> str:
         return kernel.memory.string(kernel.symbols["hostname"])

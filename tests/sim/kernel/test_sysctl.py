@@ -12,6 +12,8 @@ from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.process import Processes
 from vmtsim.kernel.sysctl import Reply, Sysctl
+from vmtsim.kernel.sysctllock import SysctlLock
+from vmtsim.kernel.sysctltree import SysctlTree
 
 from .guestcode import line_of
 
@@ -386,7 +388,7 @@ def test_what_cannot_be_made_is_said_on_the_console(code: Code) -> None:
 
 def test_a_node_that_was_found_is_in_the_callers_log_too(code: Code) -> None:
     """Whose teardown comes first removes it, if it is empty."""
-    tree = code.kernel.subject(Sysctl)
+    tree = code.kernel.subject(SysctlTree)
     assert code.call("same_name") == 0
     code.call("take_down")
     assert tree.find("hw.tried") is None
@@ -439,7 +441,7 @@ def test_strings_are_read_to_their_end_and_written_to_their_size(code: Code) -> 
     assert code.kernel.memory.read(at, 8) == b"a\0b\0\0\0\0\0"
     assert call(code, "hw.tried.endless", new=b"12345678").error == errno.EINVAL
     assert call(code, "hw.tried.owned").text == "mine"
-    tree = code.kernel.subject(Sysctl)
+    tree = code.kernel.subject(SysctlTree)
     sizeless, endless = tree.find("hw.tried.sizeless"), tree.find("hw.tried.endless")
     assert sizeless is not None
     assert endless is not None
@@ -451,12 +453,12 @@ def test_strings_are_read_to_their_end_and_written_to_their_size(code: Code) -> 
 
 
 def test_a_reader_stands_behind_a_writer_that_waits(code: Code) -> None:
-    kernel, tree = code.kernel, code.kernel.subject(Sysctl)
+    kernel, lock = code.kernel, code.kernel.subject(SysctlLock)
 
     def hold(seconds: int, *, write: bool) -> Model:
-        yield from tree.lock("test", write=write)
+        yield from lock.lock("test", write=write)
         yield Block(deadline=kernel.clock.now + seconds * SECOND, what="test")
-        tree.unlock()
+        lock.unlock()
 
     first = kernel.spawn("reader", "user", hold(2, write=False))
     kernel.run_for(SECOND // 2)

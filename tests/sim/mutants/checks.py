@@ -14,6 +14,7 @@ from vmtsim.host import HostOptions
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.sysctl import Sysctl
+from vmtsim.kernel.sysctltree import SysctlTree
 from vmtsim.kernel.syslog import SysLog
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.run import invariants
@@ -580,7 +581,7 @@ def _fail(done: Simulation, name: str, count: int, result: int) -> Callable[[], 
 
 def node_count(made: Simulation) -> int:
     """Return how many nodes there are below machdep.vmt0."""
-    return len(made.kernel.subject(Sysctl).leaves("machdep.vmt0"))
+    return len(made.kernel.subject(SysctlTree).leaves("machdep.vmt0"))
 
 
 CHECKS: dict[str, Callable[[Path], str]] = {
