@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.host.options import HostOptions
-from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.identity import Identity
@@ -136,7 +136,7 @@ class Rig:
     @property
     def attached(self) -> bool:
         """Whether there is a vmt0."""
-        return self.kernel.subject(Autoconf).find("vmt0") is not None
+        return self.kernel.subject(AllDevices).find("vmt0") is not None
 
     @property
     def loaded(self) -> bool:

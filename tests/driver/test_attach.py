@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.modules import Modules
 
 from .inject import Injection
@@ -167,7 +167,7 @@ ORDERS = [
 
 
 def _device(machine: Rig) -> str:
-    device = machine.kernel.subject(Autoconf).find("vmt0")
+    device = machine.kernel.subject(AllDevices).find("vmt0")
     if device is None:
         return "none"
     return "ours" if device.attachment.address else "built-in"
@@ -202,12 +202,12 @@ def test_under_the_name_of_the_built_in_driver_it_is_refused_unless_that_goes(ri
 def test_a_unit_that_cannot_be_freed_is_a_refusal_and_no_panic(rig: Make) -> None:
     """Somebody iterates over the devices while the module is loaded."""
     machine = rig(load=False, builtin=True)
-    autoconf = machine.kernel.subject(Autoconf)
+    devices = machine.kernel.subject(AllDevices)
     assert machine.do("unload", "vmt") == 0
-    autoconf._iterators += 1
+    devices.iterate()
     assert machine.do("detach", "vmt0") == 0
     assert machine.do("load") == EBUSY
-    autoconf._iterators -= 1
+    devices.iterated()
     assert any("vmt0 is half gone" in line for line in machine.console)
     assert machine.do("rescan", "cpu0") == 0
     assert machine.do("load") == 0
@@ -220,12 +220,12 @@ def test_a_unit_that_cannot_be_freed_is_a_refusal_and_no_panic(rig: Make) -> Non
 def test_another_modules_rescan_of_a_half_freed_unit_does_not_panic(rig: Make) -> None:
     """Under an iterator the unit cannot be freed: the driver's match has to say no."""
     machine = rig()
-    autoconf = machine.kernel.subject(Autoconf)
-    autoconf._iterators += 1
+    devices = machine.kernel.subject(AllDevices)
+    devices.iterate()
     assert machine.do("detach", "vmt0") == 0
     assert machine.do("rescan", "cpu0") == 0
     assert _device(machine) == "none"
-    autoconf._iterators -= 1
+    devices.iterated()
     assert machine.do("rescan", "cpu0") == 0
     machine.settle()
     assert _device(machine) == "ours"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Block
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.errors import KernelPanic
@@ -12,15 +13,16 @@ from vmtsim.kernel.errors import KernelPanic
 from .modkit import MACHINES, Machine, built, marked
 
 if TYPE_CHECKING:
+    from vmtsim.kernel.alldevs import Device
     from vmtsim.kernel.api import Model
-    from vmtsim.kernel.autoconf import Device
 
 EINTR, ENXIO, EBUSY, ENODEV, EINVAL, EOPNOTSUPP, ENOTSUP = 4, 6, 16, 19, 22, 45, 86
 
 
-def children(autoconf: Autoconf, parent: str) -> list[str]:
+def children(machine: Machine, parent: str) -> list[str]:
     """The devices below one, as `drvctl -l` lists them."""
-    found = [device for device in autoconf.devices() if device.parent is not None]
+    devices = machine.kernel.subject(AllDevices).devices()
+    found = [device for device in devices if device.parent is not None]
     return [device.name for device in found if device.parent.name == parent]  # type: ignore[union-attr]
 
 
@@ -47,8 +49,7 @@ def test_a_driver_in_the_classic_style_attaches_runs_and_leaves_nothing(machine:
 
 def test_the_device_is_a_child_of_the_cpu() -> None:
     machine = _classic()
-    autoconf = machine.kernel.subject(Autoconf)
-    assert children(autoconf, "cpu0") == ["classic0"]
+    assert children(machine, "cpu0") == ["classic0"]
 
 
 def test_detach_and_rescan_bring_the_device_back() -> None:
@@ -75,17 +76,17 @@ def test_a_second_detach_waits_until_the_administrator_gives_up() -> None:
     machine.kernel.run(lambda: first.state == second.state == "gone")
     assert machine.kernel.clock.now - before > 5_000_000_000
     assert sorted((first.result, second.result)) == [0, EINTR]
-    assert autoconf.find("worker0") is None
+    assert machine.kernel.subject(AllDevices).find("worker0") is None
     assert machine.console.count("worker0: detached") == 1
     assert machine.do("rescan", "cpu0") == 0
-    assert autoconf.find("worker0") is not None
+    assert machine.kernel.subject(AllDevices).find("worker0") is not None
     assert machine.broken() == []
 
 
 def test_a_detach_that_fails_lets_the_next_one_try() -> None:
     machine = Machine(built("classic"), builtin=True)
     autoconf = machine.kernel.subject(Autoconf)
-    vmt0 = autoconf.find("vmt0")
+    vmt0 = machine.kernel.subject(AllDevices).find("vmt0")
     assert vmt0 is not None
     detach = vmt0.attachment.native["detach"]
     tries = []
@@ -107,10 +108,9 @@ def test_a_detach_that_fails_lets_the_next_one_try() -> None:
 def test_an_old_kernel_on_aarch64_has_no_feature_bus(builtin: bool) -> None:
     version = 1_000_000_100
     made = Machine(built("classic", "aarch64"), "aarch64", builtin=builtin, version=version)
-    autoconf = made.kernel.subject(Autoconf)
     assert made.do("rescan", "cpu0") == ENODEV
-    assert children(autoconf, "cpu0") == []
-    assert children(autoconf, "simplebus0") == (["vmt0"] if builtin else [])
+    assert children(made, "cpu0") == []
+    assert children(made, "simplebus0") == (["vmt0"] if builtin else [])
     assert made.do("detach", "vmt0") == (EOPNOTSUPP if builtin else ENXIO)
 
 

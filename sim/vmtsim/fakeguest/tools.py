@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vmtsim.fakeguest.call import Answer, Call, refuse, strerror
 from vmtsim.fakeguest.machine import Down
 from vmtsim.fakeguest.sysctltool import sysctl
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.modules import Modules
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from vmtsim.fakeguest.machine import Machine
-    from vmtsim.kernel.autoconf import Device
+    from vmtsim.kernel.alldevs import Device
 
 # Virtual ns that a process takes to start.
 _START = 1_000_000
@@ -86,16 +87,16 @@ def _drvctl(machine: Machine, call: Call) -> Answer:
     chosen = [letter for letter in "QRSdlpr" if letter in given]
     if len(chosen) != 1 or (not operands and chosen != ["l"]):
         return refuse(_DRVCTL_USAGE)
-    autoconf = machine.kernel.subject(Autoconf)
+    devices = machine.kernel.subject(AllDevices)
     name = operands[0] if operands else ""
     if chosen == ["d"]:
-        error = machine.wait("drvctl", autoconf.drvctl_detach(name))
+        error = machine.wait("drvctl", machine.kernel.subject(Autoconf).drvctl_detach(name))
         return _ioctl("DRVDETACHDEV", error)
     if chosen == ["r"]:
         return _rescan(machine, name, given.get("a", []))
     if chosen == ["l"]:
-        return _list(autoconf, name, bare="n" in given, tree="t" in given)
-    device = autoconf.find(name)
+        return _list(devices, name, bare="n" in given, tree="t" in given)
+    device = devices.find(name)
     if chosen == ["p"]:
         return _properties(device, operands[1:], bare="n" in given)
     if device is None:
@@ -117,7 +118,7 @@ def _ioctl(name: str, error: int) -> Answer:
 
 def _rescan(machine: Machine, name: str, attributes: Sequence[str]) -> Answer:
     autoconf = machine.kernel.subject(Autoconf)
-    bus = autoconf.find(name)
+    bus = machine.kernel.subject(AllDevices).find(name)
     # Without an attribute the kernel goes through all that the bus has.
     wanted = attributes[-1:] or (bus.driver.attributes if bus is not None else ("",))
     for attribute in wanted:
@@ -127,13 +128,13 @@ def _rescan(machine: Machine, name: str, attributes: Sequence[str]) -> Answer:
     return Answer()
 
 
-def _list(autoconf: Autoconf, name: str, *, bare: bool, tree: bool) -> Answer:
-    if name and autoconf.find(name) is None:
+def _list(devices: AllDevices, name: str, *, bare: bool, tree: bool) -> Answer:
+    if name and devices.find(name) is None:
         return _ioctl("DRVLISTDEV", 6)
     lines: list[str] = []
 
     def show(parent: str, depth: int) -> None:
-        for device in autoconf.devices():
+        for device in devices.devices():
             above = device.parent.name if device.parent is not None else ""
             if above != parent:
                 continue

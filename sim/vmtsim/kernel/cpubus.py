@@ -9,15 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.kernel import conftables as tables
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.kernobj import KernelObject
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.sysctltree import SysctlTree
 
 if TYPE_CHECKING:
+    from vmtsim.kernel.alldevs import Device
     from vmtsim.kernel.api import Model
-    from vmtsim.kernel.autoconf import Autoconf, Device
+    from vmtsim.kernel.autoconf import Autoconf
     from vmtsim.kernel.conftables import ConfigData
+    from vmtsim.kernel.kernel import Kernel
 
 FEATURE_BUS = "cpufeaturebus"
 _FDT_BUS = "fdt"
@@ -85,14 +88,13 @@ class CpuBus:
 class BuiltinVmt:
     """A driver like the stock vmt as far as autoconf can tell; it does not talk to the host."""
 
-    def __init__(self, autoconf: Autoconf) -> None:
-        self.autoconf = autoconf
-        self.kernel = autoconf.kernel
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
 
     def match(self, _parent: Device, _data: ConfigData, aux: int) -> Model:
         """Priority 1 on the feature "vm"."""
         if self.kernel.options.machine == "aarch64":
-            return int(self.autoconf.find("vmt0") is None)
+            return int(self.kernel.subject(AllDevices).find("vmt0") is None)
         memory = self.kernel.memory
         name = memory.string(memory.pointer(aux + memory.pointer_size))
         yield from ()
@@ -118,8 +120,8 @@ class BuiltinVmt:
 
 def configure(autoconf: Autoconf) -> Model:
     """Attach mainbus0, cpu0 and, on a kernel that has it built in, vmt0."""
-    memory = autoconf.kernel.memory
-    options = autoconf.kernel.options
+    kernel = autoconf.kernel
+    memory, options, known = kernel.memory, kernel.options, kernel.subject(AllDevices)
     old = options.machine == "aarch64" and options.version < _BUS_ON_AARCH64
     bus = CpuBus(autoconf)
     hooks = {"rescan": bus.rescan, "childdetached": bus.child_detached}
@@ -132,21 +134,21 @@ def configure(autoconf: Autoconf) -> Model:
         drivers["simplebus"] = ((_FDT_BUS,), {**hooks, "rescan": bus.rescan_fdt})
     devices: dict[str, Device] = {}
     for name, (attributes, functions) in drivers.items():
-        autoconf.add_driver(tables.new_driver(memory, name, attributes))
-        devices[name] = autoconf.add_native_device(
+        known.add_driver(tables.new_driver(memory, name, attributes))
+        devices[name] = known.add_native_device(
             name, devices.get("mainbus"), tables.NativeAttachment(name, functions)
         )
-    if autoconf.kernel.builtin_vmt:
-        vmt = BuiltinVmt(autoconf)
+    if kernel.builtin_vmt:
+        vmt = BuiltinVmt(kernel)
         functions = {"match": vmt.match, "attach": vmt.attach}
         if not old:
             functions["detach"] = vmt.detach
         driver = tables.new_driver(memory, "vmt", ())
         driver.attachments.append(tables.NativeAttachment("vmt", functions))
-        autoconf.add_driver(driver)
+        known.add_driver(driver)
         place = (_FDT_BUS, "simplebus", 0) if old else (FEATURE_BUS, "cpu", 0)
         table = tables.new_config_data(memory, "vmt", "vmt", place)
-        autoconf.config.append((table, tables.read_config_data(memory, table)))
+        known.config.append((table, tables.read_config_data(memory, table)))
     if old:
         yield from bus.rescan_fdt(devices["simplebus"], _FDT_BUS, 0)
     else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Subject, kernel_function
-from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
@@ -146,7 +146,7 @@ class DeviceSwitches(Subject):
             return None
         switch = self.live.find("devsw_detach", character)
         driver = self.member(switch, "cfdriver")
-        units = kernel.subject(Autoconf).units_of(driver)
+        units = kernel.subject(AllDevices).units_of(driver)
         if units:
             kernel.panic(
                 "devsw-with-units",
@@ -229,7 +229,7 @@ class DeviceSwitches(Subject):
         if self.member(switch, "devtounit"):
             unit = yield from self._call(switch, "devtounit", device)
             driver = self.member(switch, "cfdriver")
-            found = self.kernel.subject(Autoconf).device_lookup(driver, signed(unit, 32))
+            found = self.kernel.subject(AllDevices).device_lookup(driver, signed(unit, 32))
             if not found:
                 return Errno.ENXIO
         result = yield from self._call(

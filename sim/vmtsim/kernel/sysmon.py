@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.console import Console
@@ -214,13 +215,12 @@ class SysmonPower(Subject):
             memory.put_u32(symbols["boothowto"], howto)
         kernel.trace.emit("kernel.reboot", howto=howto, thread=kernel.current.name)
         yield from self._stop_file_systems()
-        autoconf = kernel.subject(Autoconf)
         off = howto & RB_POWERDOWN == RB_POWERDOWN
         if x86:
-            yield from autoconf.detach_all(power_off=off)
-        autoconf.iterate()
+            yield from kernel.subject(Autoconf).detach_all(power_off=off)
+        kernel.subject(AllDevices).iterate()
         yield from kernel.subject(Pmf).shutdown(memory.u32(symbols["boothowto"]))
-        autoconf.iterated()
+        kernel.subject(AllDevices).iterated()
         raise Halted("power off" if off else "reboot")
 
     def _stop_file_systems(self) -> Model:

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Block
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.clock import SECOND
@@ -291,7 +292,7 @@ class Administrator:
         )
 
     def _device(self) -> str:
-        devices = self.kernel.subject(Autoconf).devices()
+        devices = self.kernel.subject(AllDevices).devices()
         return f"machdep.{next((d.name for d in devices if d.driver.name == 'vmt'), 'vmt0')}"
 
     def look(self) -> Model:
@@ -311,7 +312,7 @@ class Administrator:
 
     def _pmf(self, *, resume: bool) -> Model:
         """Suspend leaves first, resume parents first; one device without hooks refuses it all."""
-        devices = self.kernel.subject(Autoconf).devices()
+        devices = self.kernel.subject(AllDevices).devices()
         for device in devices if resume else reversed(devices):
             good = yield from self.kernel.subject(Pmf).suspend(
                 device.address, native=device.native, resume=resume

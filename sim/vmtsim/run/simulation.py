@@ -14,7 +14,7 @@ from vmtsim.core.rng import Rng
 from vmtsim.core.trace import Event, Trace
 from vmtsim.host import Host
 from vmtsim.host.faults import Faults
-from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.clock import SECOND, Clock
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled
@@ -300,7 +300,7 @@ class Simulation:
                 self._check_channels()
         left = [
             device.name
-            for device in self.kernel.subject(Autoconf).devices()
+            for device in self.kernel.subject(AllDevices).devices()
             if device.data is not None and device.attachment.address
         ]
         if left:

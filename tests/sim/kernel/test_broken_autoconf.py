@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Call
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.console import Console
@@ -305,7 +306,7 @@ def code(modules: dict[str, Path]) -> Code:
 
 
 def drvctl(code: Code, *, resume: bool = False) -> Model:
-    device = code.kernel.subject(Autoconf).find("tried0")
+    device = code.kernel.subject(AllDevices).find("tried0")
     assert device is not None
     return code.kernel.subject(Pmf).suspend(device.address, native=False, resume=resume)
 
@@ -329,23 +330,23 @@ def test_a_device_below_an_attribute_needs_no_unit_and_the_name_is_the_drivers(
     code: Code,
 ) -> None:
     assert code.call("below_attribute") == 0
-    assert code.kernel.subject(Autoconf).find("tried0") is None
+    assert code.kernel.subject(AllDevices).find("tried0") is None
     assert code.call("fini") == 0
     assert code.call("below_nobody") == 0
-    assert code.kernel.subject(Autoconf).find("tried0") is not None
+    assert code.kernel.subject(AllDevices).find("tried0") is not None
 
 
 def test_a_failed_fini_puts_everything_back(code: Code) -> None:
     """An iterator keeps the unit: config_cfattach_detach says EBUSY, and a later try works."""
-    autoconf = code.kernel.subject(Autoconf)
+    devices = code.kernel.subject(AllDevices)
     assert code.call("init") == 0
-    autoconf.iterate()
+    devices.iterate()
     assert code.call("fini") == EBUSY
     assert code.kernel.subject(Console).lines[-1].text == (
         "configure: attachment `tried' of `tried' driver fini failed: 16"
     )
-    assert [table for table, _ in autoconf.config] == [code.address("table")]
-    autoconf.iterated()
+    assert [table for table, _ in devices.config] == [code.address("table")]
+    devices.iterated()
     assert code.call("fini") == 0
     assert code.unload() == []
 
@@ -379,7 +380,9 @@ def test_the_vector_of_devices_has_room_for_four_and_goes_with_the_last(code: Co
     assert code.kernel.run_process("drvctl", autoconf.drvctl_detach("tried0")) == 0
     # Marked, because drvctl iterates; the next look at all devices frees it.
     assert code.call("devices") == 4
-    assert [each.gone for each in autoconf._devices if each.name == "tried0"] == [True]
+    assert [
+        each.gone for each in code.kernel.subject(AllDevices)._devices if each.name == "tried0"
+    ] == [True]
     assert code.call("fini") == 0
     assert code.call("devices") == -1
     text = code.panic("look_at_vector")
@@ -399,7 +402,7 @@ def test_attach_arguments_are_gone_when_the_bus_has_offered_its_children(code: C
 def test_a_device_with_children_is_not_detached(code: Code) -> None:
     assert code.call("init") == 0
     autoconf = code.kernel.subject(Autoconf)
-    cpu = autoconf.find("cpu0")
+    cpu = code.kernel.subject(AllDevices).find("cpu0")
     assert cpu is not None
 
     def detach(_device: object, _flags: int) -> Model:
@@ -486,14 +489,14 @@ def test_a_shutdown_hook_keeps_its_device_while_it_runs(code: Code) -> None:
     """shutdown_all() holds an iterator: what is detached meanwhile is only marked."""
     code.call("init")
     code.call("hook")
-    autoconf = code.kernel.subject(Autoconf)
-    device = autoconf.find("tried0")
+    autoconf, devices = code.kernel.subject(Autoconf), code.kernel.subject(AllDevices)
+    device = devices.find("tried0")
     assert device is not None
     seen = []
 
     def hook() -> Model:
         yield from autoconf.detach(device)
-        seen.append(device in autoconf._devices)
+        seen.append(device in devices._devices)
         yield Call(code.address("active"), ())
 
     def shutdown(_howto: int) -> Model:

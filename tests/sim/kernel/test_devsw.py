@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.devsw import FREAD, FWRITE, DeviceSwitches, OpenDevice
 from vmtsim.kernel.errors import Errno, KernelPanic
 from vmtsim.kernel.process import Processes
@@ -259,7 +259,7 @@ def test_a_switch_is_detached_once(load: Any) -> None:
 def test_a_switch_goes_after_the_devices_of_its_driver(load: Any) -> None:
     code = load(SOURCE)
     code.call("attach", 1)
-    code.call("of_driver", code.kernel.subject(Autoconf).drivers["cpu"].address)
+    code.call("of_driver", code.kernel.subject(AllDevices).drivers["cpu"].address)
     panic = code.panic("detach", 1)
     assert panic.startswith("devsw-with-units: ")
     assert "detaching character device driver other still has attached unit cpu0" in panic
