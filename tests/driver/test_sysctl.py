@@ -60,21 +60,21 @@ def test_the_tree_is_that_of_the_spec_with_its_descriptions(
     rig: Make, spec: dict[str, Any]
 ) -> None:
     machine = rig()
-    sysctl = machine.kernel.subject(SysctlTree)
+    tree = machine.kernel.subject(SysctlTree)
     wanted = dict(_nodes(spec["sysctl"], spec))
     assert len(wanted) > 20
     for path, node in wanted.items():
-        found = sysctl.find(f"machdep.vmt0.{path}")
+        found = tree.find(f"machdep.vmt0.{path}")
         assert found is not None, path
         assert found.kind == KINDS[node["type"]], path
-        assert machine.kernel.subject(SysctlTree).describe(found) == node["doc"], path
+        assert tree.describe(found) == node["doc"], path
         writable = node.get("access") in {"write", "root"}
         assert (found.flags & READWRITE == READWRITE) == writable, path
-    leaves = {node.path for node in sysctl.leaves("machdep.vmt0")}
+    leaves = {node.path for node in tree.leaves("machdep.vmt0")}
     assert leaves == {f"machdep.vmt0.{path}" for path, node in wanted.items()
                       if node["type"] != "node"}  # fmt: skip
     machine.leave()
-    assert sysctl.find("machdep.vmt0") is None
+    assert tree.find("machdep.vmt0") is None
 
 
 def test_everybody_may_read_what_is_no_secret(rig: Make, spec: dict[str, Any]) -> None:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from vmtgen.compiler.model import Specs
 
 SUFFIX = ".j2"
-"""What the header of every output holds, so that leftovers can be told from other files."""
 
 _HINT = "--templates names the directory that holds vmtreg.h.j2 and the other templates"
 

@@ -78,7 +78,7 @@ def _shown(node: Node, reply: Reply, given: dict[str, list[str]]) -> str:
 
 
 def _read(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer:
-    tree = machine.kernel.subject(SysctlTree)
+    tree, calls = machine.kernel.subject(SysctlTree), machine.kernel.subject(Sysctl)
     table = {
         key: value
         for key, value in machine.nodes().items()
@@ -96,11 +96,9 @@ def _read(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer:
         if "d" in given:
             out += f"{path}: {tree.describe(leaf) or '(no description)'}\n"
             continue
-        reply = machine.wait("sysctl", machine.kernel.subject(Sysctl).call(path, old=_FIRST))
+        reply = machine.wait("sysctl", calls.call(path, old=_FIRST))
         if reply.error == Errno.ENOMEM:  # print_tree
-            reply = machine.wait(
-                "sysctl", machine.kernel.subject(Sysctl).call(path, old=reply.length)
-            )
+            reply = machine.wait("sysctl", calls.call(path, old=reply.length))
         if reply.error:
             return Answer(out, f"sysctl: {path}: {strerror(reply.error)}\n", 1)
         out += _line(path, _shown(leaf, reply, given), given)

@@ -1,7 +1,7 @@
 """Devices and drivers as autoconf(9) keeps them: who is there, which units are taken.
 
-A device that is detached while somebody iterates over all devices is only marked: its unit stays
-taken until the next garbage collection without an iterator.  A stock kernel panics on it; so does
+A device that is detached while a device iterator is active is only marked: its unit stays taken
+until the next garbage collection without an iterator.  A stock kernel panics on it; so does
 this one.  Sources: NetBSD sys/kern/subr_autoconf.c, sys/kern/subr_device.c.
 """
 
@@ -93,7 +93,7 @@ class AllDevices(Subject):
         return found
 
     def collect(self) -> None:
-        """Free what is only marked, unless somebody iterates (config_alldevs_enter)."""
+        """Free what is only marked, unless an iterator is active (config_alldevs_enter)."""
         if self._iterators:
             return
         for device in [device for device in self._devices if device.gone]:
@@ -118,7 +118,7 @@ class AllDevices(Subject):
         self._iterators -= 1
 
     def iterating(self) -> bool:
-        """Whether somebody iterates over all devices."""
+        """Whether a device iterator is active."""
         return self._iterators > 0
 
     def new(

@@ -1,4 +1,4 @@
-"""autoconf(9): devices are found, attached and detached (NetBSD sys/kern/subr_autoconf.c)."""
+"""autoconf(9): devices are found, attached and detached (NetBSD sys/kern/subr_autoconf.c 1.314)."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ Source: NetBSD sys/kern/subr_autoconf.c (config_init_component, config_fini_comp
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel import conftables as tables
@@ -61,22 +62,38 @@ class Components(Subject):
                     f"configure: `{driver.name}' driver init failed: {int(error)}\n"
                 )
                 return error
-            undo.append(lambda name=driver.name: self._devices.drivers.pop(name))  # type: ignore[misc]
+            undo.append(partial(self._devices.drivers.pop, driver.name))
         return 0
 
     def _add_attachments(self, table: int, undo: list[Callable[[], object]]) -> int:
+        add, remove = self._devices.add_attachment, self._devices.remove_attachment
+        return self._each_attachment(table, "init", add, remove, undo)
+
+    def _remove_attachments(self, table: int, undo: list[Callable[[], object]]) -> int:
+        add, remove = self._devices.add_attachment, self._devices.remove_attachment
+        return self._each_attachment(table, "fini", remove, add, undo)
+
+    def _each_attachment(
+        self,
+        table: int,
+        what: str,
+        step: Callable[[str, int], int],
+        back: Callable[[str, int], int],
+        undo: list[Callable[[], object]],
+    ) -> int:
+        """Do ``step`` for each cfattach of a table, until one fails; ``back`` undoes it."""
         memory = self.kernel.memory
         for name, vector in tables.read_attach_init(memory, table):
             for address in vector:
-                error = self._devices.add_attachment(name, address)
+                error = step(name, address)
                 if error:
-                    what = memory.string(memory.pointer(address))
+                    attachment = memory.string(memory.pointer(address))
                     self.kernel.subject(Console).print(
-                        f"configure: attachment `{what}' of `{name}' driver "
-                        f"init failed: {int(error)}\n"
+                        f"configure: attachment `{attachment}' of `{name}' driver "
+                        f"{what} failed: {int(error)}\n"
                     )
                     return error
-                undo.append(lambda n=name, a=address: self._devices.remove_attachment(n, a))  # type: ignore[misc]
+                undo.append(partial(back, name, address))
         return 0
 
     def _rescan(self, entries: list[ConfigData]) -> Model:
@@ -109,7 +126,7 @@ class Components(Subject):
         if error:
             return error
         self._devices.collect()
-        undo: list[Callable[[], object]] = [lambda: self._add_table(data)]
+        undo: list[Callable[[], object]] = [partial(self._add_table, data)]
         error = self._remove_attachments(attachments, undo) or self._remove_drivers(drivers, undo)
         if error:
             for step in reversed(undo):
@@ -141,21 +158,6 @@ class Components(Subject):
         self._devices.config.remove(table)
         return 0
 
-    def _remove_attachments(self, table: int, undo: list[Callable[[], object]]) -> int:
-        memory = self.kernel.memory
-        for name, vector in tables.read_attach_init(memory, table):
-            for address in vector:
-                error = self._devices.remove_attachment(name, address)
-                if error:
-                    what = memory.string(memory.pointer(address))
-                    self.kernel.subject(Console).print(
-                        f"configure: attachment `{what}' of `{name}' driver "
-                        f"fini failed: {int(error)}\n"
-                    )
-                    return error
-                undo.append(lambda n=name, a=address: self._devices.add_attachment(n, a))  # type: ignore[misc]
-        return 0
-
     def _remove_drivers(self, vector: int, undo: list[Callable[[], object]]) -> int:
         memory = self.kernel.memory
         for address in tables.read_vector(memory, vector):
@@ -168,7 +170,7 @@ class Components(Subject):
                 )
                 return Errno.EBUSY
             del self._devices.drivers[driver.name]
-            undo.append(lambda driver=driver: self._devices.add_driver(driver))  # type: ignore[misc]
+            undo.append(partial(self._devices.add_driver, driver))
         return 0
 
     def check_unload(self, module: str) -> None:

@@ -218,9 +218,10 @@ class SysmonPower(Subject):
         off = howto & RB_POWERDOWN == RB_POWERDOWN
         if x86:
             yield from kernel.subject(Autoconf).detach_all(power_off=off)
-        kernel.subject(AllDevices).iterate()
+        devices = kernel.subject(AllDevices)
+        devices.iterate()
         yield from kernel.subject(Pmf).shutdown(memory.u32(symbols["boothowto"]))
-        kernel.subject(AllDevices).iterated()
+        devices.iterated()
         raise Halted("power off" if off else "reboot")
 
     def _stop_file_systems(self) -> Model:
