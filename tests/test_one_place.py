@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,8 +38,8 @@ from .sim.host.test_tclo import started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 VERB = """
 SUMMARY = "greet"
 
@@ -246,3 +247,11 @@ def test_a_host_option_is_a_field(tmp_path: Path) -> None:
     assert options == HostOptions(ping=7)
     host = Host(now=lambda: 0, rng=Rng(1), options=options, trace=Trace())
     assert host.options.ping == 7
+
+
+def test_twos_complement_is_reckoned_in_one_place() -> None:
+    """``signed()`` of vmtgen.common.twos; any other subtracts the sign or the range by itself."""
+    own = re.compile(r"\^ ?\w+\) ?- ?\w+|- \(1 << \w+\) if|- 0x8000_?0000")
+    files = [*(ROOT / "gen" / "vmtgen").rglob("*.py"), *(ROOT / "sim" / "vmtsim").rglob("*.py")]
+    found = [path.name for path in files if own.search(path.read_text(encoding="utf-8"))]
+    assert found == ["twos.py"]

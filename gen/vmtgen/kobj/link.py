@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from vmtgen.common.twos import signed
 from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 from vmtgen.kobj.model import (
     PAGE_SIZE,
@@ -411,7 +412,7 @@ class Loading:
     def _failure(self, relocation: Relocation, *messages: Message) -> KobjError:
         kind, line = ("rel", 1097) if relocation.addend is None else ("rela", 1134)
         # The kernel prints the type with %d.
-        type_ = relocation.type - (1 << 32) if relocation.type >> 31 else relocation.type
+        type_ = signed(relocation.type, 32)
         return KobjError(
             *messages,
             Message(

@@ -7,6 +7,8 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from vmtgen.common.twos import signed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -173,7 +175,7 @@ class ModInfo:
     @property
     def version_signed(self) -> int:
         """The version as the kernel prints it, with %d."""
-        return self.version - (1 << 32) if self.version >> 31 else self.version
+        return signed(self.version, 32)
 
     def accepted_by(self, kernel_version: int) -> bool:
         """Whether a kernel of that __NetBSD_Version__ loads it unforced.

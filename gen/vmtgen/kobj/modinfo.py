@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtgen.common.twos import signed
 from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 from vmtgen.kobj.model import ModInfo
 
@@ -72,7 +73,7 @@ class Fields:
         class_ = _integer(loading, address + 4, 4, "modinfo")
         return cls(
             _integer(loading, address, 4, "modinfo"),
-            class_ - (1 << 32) if class_ >> 31 else class_,
+            signed(class_, 32),
             *(_integer(loading, address + 8 + i * size, size, "modinfo") for i in range(3)),
         )
 

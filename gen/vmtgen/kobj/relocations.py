@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from vmtgen.common.twos import signed
 from vmtgen.kobj.model import Machine
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def apply(
         instruction &= ~(0x3 << 29 | 0x7FFFF << 5)
         instruction |= (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
     else:
-        distance = _signed64(target - place)
+        distance = signed(target - place, 64)
         _check_alignment(distance, 4, place, section_offset)
         _check_range(distance >> 2, 26, target, " word", place, section_offset)
         instruction = instruction & ~0x3FFFFFF | (distance >> 2) & 0x3FFFFFF
@@ -156,11 +157,6 @@ def apply(
 
 
 _MASK64 = (1 << 64) - 1
-
-
-def _signed64(value: int) -> int:
-    value &= _MASK64
-    return value - (1 << 64) if value >> 63 else value
 
 
 def _check_range(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.twos import signed
+
 from vmtsim.kernel import conftables as tables
 from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Block, Call, Subject
@@ -11,7 +13,6 @@ from vmtsim.kernel.callout import Callouts
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kernlock import KernelLock
-from vmtsim.kernel.marshal import signed
 from vmtsim.kernel.pmf import Pmf
 
 if TYPE_CHECKING:

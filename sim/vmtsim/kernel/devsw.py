@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.twos import signed
+
 from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.callback import call_back
@@ -15,7 +17,6 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.marshal import signed
 from vmtsim.kernel.select import Select
 from vmtsim.kernel.uio import UIO_READ, UIO_WRITE, Transfer
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.twos import signed
+
 from vmtsim.kernel.api import Subject, kernel_function
-from vmtsim.kernel.marshal import signed
 from vmtsim.kernel.memory import PAGE
 
 if TYPE_CHECKING:

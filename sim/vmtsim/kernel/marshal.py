@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.twos import signed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,22 +20,8 @@ _M32 = 0xFFFFFFFF
 _M64 = 0xFFFFFFFFFFFFFFFF
 
 
-def signed(value: int, bits: int) -> int:
-    """Return the low ``bits`` of ``value`` as a two's complement number."""
-    sign = 1 << (bits - 1)
-    return ((value & ((1 << bits) - 1)) ^ sign) - sign
-
-
-def _s32(value: int) -> int:
-    return ((value & _M32) ^ 0x80000000) - 0x80000000
-
-
 def _u32(value: int) -> int:
     return value & _M32
-
-
-def _s64(value: int) -> int:
-    return ((value & _M64) ^ 0x8000000000000000) - 0x8000000000000000
 
 
 def _same(value: int) -> int:
@@ -45,7 +33,7 @@ _CONVERT: dict[str, Callable[[int], Any]] = {
     "u8": lambda value: value & 0xFF,
     "s16": lambda value: signed(value, 16),
     "u16": lambda value: value & 0xFFFF,
-    "s32": _s32,
+    "s32": lambda value: signed(value, 32),
     "u32": _u32,
     "bool": lambda value: bool(value & 0xFF),
     "ptr": _same,
@@ -90,7 +78,7 @@ class CallArguments(Arguments):
     def integer(self) -> int:
         """Return the next argument as an int."""
         self._index += 1
-        return _s32(self._cpu.argument(self._index - 1))
+        return signed(self._cpu.argument(self._index - 1), 32)
 
     def word(self) -> int:
         """Return the next argument as an unsigned long or pointer."""
@@ -139,7 +127,7 @@ class ListArguments(Arguments):
 
     def integer(self) -> int:
         """Return the next argument as an int."""
-        return _s32(self._next())
+        return signed(self._next(), 32)
 
     def word(self) -> int:
         """Return the next argument as an unsigned long or pointer."""
@@ -180,11 +168,11 @@ def _taker(kind: str, index: int, cpu: Cpu, memory: Memory) -> Callable[[], Any]
     if kind in {"s64", "u64"} and not wide:
         if kind == "u64":
             return lambda: argument(index) | (argument(index + 1) << 32)
-        return lambda: _s64(argument(index) | (argument(index + 1) << 32))
+        return lambda: signed(argument(index) | (argument(index + 1) << 32), 64)
     if kind == "u64":
         return lambda: argument(index)
     if kind == "s64":
-        return lambda: _s64(argument(index))
+        return lambda: signed(argument(index), 64)
     if kind == "long":
         bits = 8 * cpu.pointer_size
         return lambda: signed(argument(index), bits)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.parsers.expat import ExpatError
 
+from vmtgen.common.twos import signed
 from vmtgen.kobj import (
     KobjError,
     KobjPanicError,
@@ -282,7 +283,7 @@ class Modules(Subject):
                 f"(taken by {taken})",
                 taken,
             )
-        return ((result & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+        return signed(result, 32)
 
     def _forget(self, loaded: Loaded) -> None:
         """Unmap a module and look for what it left behind."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from vmtgen.common.twos import signed
+
 from vmtsim.kernel.errors import Unmodelled
 
 if TYPE_CHECKING:
@@ -101,8 +103,7 @@ def _number(
     value, bits = _fetch(arguments, size, directive)
     sign = ""
     if directive in "di":
-        half = 1 << (bits - 1)
-        value = ((value & ((1 << bits) - 1)) ^ half) - half
+        value = signed(value, bits)
         if value < 0:
             sign, value = "-", -value
         elif "+" in flags:

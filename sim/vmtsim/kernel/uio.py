@@ -30,7 +30,7 @@ class Transfer:
         self.size = len(content)
         self._user = kernel.subject(Processes).buffer(content)
         kmem = kernel.subject(Kmem)
-        fields = _Fields(word)
+        fields = _FIELDS[word]
         self.address = kmem.allocate(fields.size + 2 * word, owner="uio")
         memory, iovec = kernel.memory, self.address + fields.size
         memory.put_pointer(iovec, self._user)
@@ -68,6 +68,9 @@ class _Fields:
         self.size = self.vmspace + word
 
 
+_FIELDS = {word: _Fields(word) for word in (4, 8)}
+
+
 class UserIo(Subject):
     """uiomove(9)."""
 
@@ -78,14 +81,15 @@ class UserIo(Subject):
         """Copy up to ``count`` bytes and move the uio on; ends early where uio_resid does."""
         kernel, memory = self.kernel, self.kernel.memory
         kernel.rules.may_sleep("uiomove")
-        fields = _Fields(memory.pointer_size)
         word = memory.pointer_size
+        fields = _FIELDS[word]
         direction = memory.u32(uio + fields.rw)
         if direction not in {UIO_READ, UIO_WRITE}:
             kernel.panic(
                 "uio-direction",
                 f"uiomove by {kernel.where()}: uio_rw is {direction}, not UIO_READ or UIO_WRITE",
             )
+        space = memory.pointer(uio + fields.vmspace)
         while count and (resid := memory.pointer(uio + fields.resid)):
             iovec, vectors = memory.pointer(uio + fields.iov), memory.s32(uio + fields.iovcnt)
             length = memory.pointer(iovec + word) if vectors > 0 else 0
@@ -99,7 +103,7 @@ class UserIo(Subject):
                 memory.put_u32(uio + fields.iovcnt, vectors - 1)
                 continue
             step = min(length, count)
-            error = self._copy(direction, uio, memory.pointer(iovec), buffer, step)
+            error = self._copy(direction, space, memory.pointer(iovec), buffer, step)
             if error:
                 return error
             memory.put_pointer(iovec, memory.pointer(iovec) + step)
@@ -109,10 +113,9 @@ class UserIo(Subject):
             buffer, count = buffer + step, count - step
         return 0
 
-    def _copy(self, direction: int, uio: int, base: int, buffer: int, size: int) -> int:
-        memory = self.kernel.memory
-        fields = _Fields(memory.pointer_size)
-        if memory.pointer(uio + fields.vmspace) == _OF_THE_KERNEL:
+    def _copy(self, direction: int, space: int, base: int, buffer: int, size: int) -> int:
+        if space == _OF_THE_KERNEL:
+            memory = self.kernel.memory
             source, target = (buffer, base) if direction == UIO_READ else (base, buffer)
             memory.write(target, memory.read(source, size))
             return 0
@@ -124,4 +127,4 @@ class UserIo(Subject):
     @kernel_function("void uio_setup_sysspace(struct uio *uio)")
     def uio_setup_sysspace(self, uio: int) -> None:
         memory = self.kernel.memory
-        memory.put_pointer(uio + _Fields(memory.pointer_size).vmspace, _OF_THE_KERNEL)
+        memory.put_pointer(uio + _FIELDS[memory.pointer_size].vmspace, _OF_THE_KERNEL)
