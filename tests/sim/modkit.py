@@ -18,6 +18,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import KernelPanic
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.rule_table import OPTIONS, Enforced
 from vmtsim.run.administrator import Administrator
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Machine:
         builtin: bool = False,
         version: int = _VERSION,
         host: HostOptions | None = None,
+        checks: frozenset[Enforced] = frozenset(OPTIONS.values()),
     ) -> None:
         self.trace = Trace(keep=True)
         rng = Rng(seed)
@@ -74,7 +76,7 @@ class Machine:
             trace=self.trace,
         )
         self.kernel = Kernel(
-            KernelOptions(machine=machine, version=version, builtin_vmt=builtin),
+            KernelOptions(machine=machine, version=version, builtin_vmt=builtin, checks=checks),
             backdoor=self.host,
             rng=rng.fork("kernel"),
             trace=self.trace,

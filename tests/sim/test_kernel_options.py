@@ -40,7 +40,7 @@ PANIC, DAMAGE, WARNING = Consequence.PANIC, Consequence.DAMAGE, Consequence.WARN
             ),
         ),
         (
-            "double-free",
+            "use-after-free",
             "all",
             DAMAGE,
             "by no kernel: it goes on, and is damaged or waits for ever",

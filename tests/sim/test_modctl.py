@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from vmtsim.kernel.errors import KernelPanic, Unmodelled
 from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.rule_table import OPTIONS
 
 from .modkit import MACHINES, Machine, built
 
@@ -47,7 +48,7 @@ def test_a_file_that_is_no_module_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"#!/bin/sh\n" * 50)
     machine = _twin()
     assert machine.do("load", str(path)) == ENOEXEC
-    assert "linker error" in machine.console[-1]
+    assert "linker error" in machine.console[-2]
 
 
 def test_a_module_that_a_kernel_dies_of_is_a_panic(tmp_path: Path) -> None:
@@ -142,3 +143,15 @@ def test_without_a_debug_twin_locations_are_function_and_offset(tmp_path: Path) 
     message = machine.panic("double_enter").message
     assert "by double_enter+0x" in message
     assert "rules.c" not in message
+
+
+def test_a_kernel_with_debug_says_what_came_from_no_file_system() -> None:
+    """module_do_load() in sys/kern/kern_module.c says it under DEBUG alone."""
+    for checks, said in (
+        (OPTIONS.values(), ["WARNING: module error: vfs load failed for `nothing', error 2"]),
+        ((), []),
+    ):
+        machine = Machine(built("classic"), checks=frozenset(checks))
+        before = len(machine.console)
+        assert machine.do("load", "nothing") == ENOENT
+        assert machine.console[before:] == said

@@ -37,6 +37,7 @@ from vmtsim.kernel.kauth import Kauth
 from vmtsim.kernel.loaded import Loaded
 from vmtsim.kernel.memory import PAGE, round_page
 from vmtsim.kernel.proplib import PropLib
+from vmtsim.kernel.rule_table import Enforced
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 from vmtsim.kernel.sysctltree import SysctlTree
 
@@ -142,7 +143,7 @@ class Modules(Subject):
                 return Errno.EPERM
             self._reinstate(name)
             return 0
-        return Errno.ENOENT
+        return self._not_from_file_system(name, Errno.ENOENT)
 
     def _reinstate(self, name: str) -> None:
         self.disabled.remove(name)
@@ -156,9 +157,9 @@ class Modules(Subject):
             loading = Loading(module, self._take_space(module))
             loading.load(self._resolve)
         except FileNotFoundError:
-            return Errno.ENOENT
+            return self._not_from_file_system(str(path), Errno.ENOENT)
         except KobjError as refusal:
-            return self._refused(refusal, path)
+            return self._not_from_file_system(str(path), self._refused(refusal, path))
         try:
             info = loading.info()
         except KobjError as refusal:
@@ -180,6 +181,12 @@ class Modules(Subject):
         self.kernel.subject(Instructions).install(loaded)
         self.kernel.subject(CachedTimes).install(loaded)
         return (yield from self._start(loaded, _with_file(path, properties)))
+
+    def _not_from_file_system(self, name: str, error: Errno) -> Errno:
+        """Say it as module_do_load() does where the kernel has DEBUG; gives the errno back."""
+        if Enforced.DEBUG in self.kernel.options.checks:
+            self._error(f"vfs load failed for `{name}', error {int(error)}")
+        return error
 
     def _take_space(self, module: Module) -> dict[Region, int]:
         """Allocate the regions of a module, with a hole behind them; never used again."""

@@ -1,0 +1,183 @@
+"""What a real kernel was seen to do, line by line, and what the simulated one does.
+
+``seen.yaml`` holds errnos, console lines, a conversation, power events and panics.  Compared are
+values, texts and order; ``UNKNOWABLE`` names what the simulated kernel cannot know.  Rows of
+NetBSD's own driver need the sys/ tree that it is built from.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ruamel.yaml import YAML
+from vmtgen import cli as vmtgen
+from vmtgen.build.compile import build_module
+from vmtsim.kernel.alldevs import AllDevices
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.rule_table import Enforced, configured
+from vmtsim.kernel.syslog import SysLog
+from vmtsim.kernel.sysmon import SysmonPower
+from vmtsim.run.simulation import Outcome, Simulation
+from vmtsim.scenario.script import load
+
+from ..modkit import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+HERE = Path(__file__).parent
+SEEN: Mapping[str, Any] = YAML(typ="safe").load(HERE / "seen.yaml")
+SYS = os.environ.get("NETBSD_SYS", "")
+VERSION = 1_099_001_200
+# What the comparison leaves out, and how.
+UNKNOWABLE = {
+    "times": "console lines are compared without stamps: how fast a call is, is the machine's",
+    "addresses": "ADDRESS and NUMBER: where memory lies, and what is in it after it was freed",
+    "order of symbols": "kobj_checksyms() goes by the file's symbol table: a compiler's choice",
+    "path": "FILE: the argument of modload",
+    "wording of a panic": "a rule speaks of the module; the assertion that it stands for is a row",
+    "powerd": "whether it has read an event before the next thing happens",
+}
+# `generic` of amd64 is what the recorded kernels were built with, but for one.
+OPTIONS = {
+    "plain": configured("generic", "amd64"),
+    "builtin": configured("generic", "amd64"),
+    "debug": configured("all", "amd64"),
+}
+STEPS: Mapping[str, tuple[str, str | None]] = {
+    "u": ("unload", "vmt"), "l": ("load", None), "b": ("load", "vmt"),
+    "d": ("detach", "vmt0"), "r": ("rescan", "cpu0"),
+}  # fmt: skip
+# A host that says nothing of its own but reset and Capabilities_Register.
+QUIET = {"option_burst": [], "power_on": False, "ping": 0, "vix_probe": 0, "broadcast_ip": 0}
+
+
+@pytest.fixture(scope="session")
+def modules(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Our driver and, with a tree, NetBSD's, both for the kernel that was seen."""
+    out = tmp_path_factory.mktemp("seen")
+    made = {"ours": build_module(root / "kmod", release="10.99.12", out=out).module.path}
+    if SYS:
+        stock = ["--sys", SYS, "--source", f"{SYS}/modules/vmt", "--out", str(out / "stock")]
+        assert vmtgen.main(["build", "--release", "10.99.12", *stock]) == 0
+        (made["stock"],) = (out / "stock").glob("*/amd64/vmt.kmod")
+    return made
+
+
+def chosen(modules: Mapping[str, Path], name: str) -> Path:
+    if name not in modules:
+        pytest.skip("NETBSD_SYS does not name a sys/ directory of NetBSD")
+    return modules[name]
+
+
+def play(
+    module: Path,
+    steps: Sequence[Mapping[str, Any]],
+    directory: Path,
+    *,
+    duration: float = 20,
+    checks: frozenset[Enforced] = OPTIONS["plain"],
+) -> tuple[Simulation, Outcome]:
+    """Play a scenario of these steps on a quiet host."""
+    file = directory / "seen.yaml"
+    with file.open("w", encoding="utf-8") as out:
+        scenario = {"summary": "as seen", "duration": duration, "host": QUIET, "steps": [*steps]}
+        YAML().dump(scenario, out)
+    simulation = Simulation(module, load(file), checks=checks)
+    return simulation, simulation.run()
+
+
+def driver_of(machine: Machine) -> str:
+    device = machine.kernel.subject(AllDevices).find("vmt0")
+    return "none" if device is None else "built-in" if device.native else "ours"
+
+
+@pytest.mark.parametrize(
+    "row", SEEN["orders"], ids=lambda row: f"{row['module']}-{row['kernel']}-{row['steps']}"
+)
+def test_an_order_of_loading_and_detaching_gives_what_was_seen(
+    row: Mapping[str, Any], modules: Mapping[str, Path]
+) -> None:
+    module = chosen(modules, row["module"])
+    kernel = row["kernel"]
+    machine = Machine(module, builtin=kernel == "builtin", version=VERSION, checks=OPTIONS[kernel])
+    before = len(machine.console)
+    assert machine.times([STEPS[step] for step in row["steps"]]) == row["is"]
+    assert driver_of(machine) == row["driver"]
+    said = [line.replace(str(module), "FILE") for line in machine.console[before:]]
+    symbols = [line for line in said if "redefined" in line]
+    rest = iter(sorted(symbols))
+    assert [next(rest) if line in symbols else line for line in said] == row["console"]
+
+
+def conversation(simulation: Simulation) -> list[str]:
+    """The payloads in the order in which they were answered."""
+    said = []
+    for event in simulation.trace.events:
+        if event.kind == "rpci":
+            said.append(f"rpci {event.fields['request'].decode()}")
+        elif event.kind == "tclo.reply":
+            message, reply = event.fields["message"], event.fields["reply"]
+            said.append(f"tclo {message.decode()} -> {reply.decode()}")
+    return said
+
+
+def test_the_stock_driver_and_the_host_say_what_was_heard(
+    modules: Mapping[str, Path], tmp_path: Path
+) -> None:
+    seen = SEEN["conversation"]
+    module = chosen(modules, "stock")
+    simulation, _ = play(module, seen["host"], tmp_path, duration=15)
+    kernel = simulation.kernel
+    said = conversation(simulation)
+    assert said[: len(seen["said"])] == seen["said"]
+    # Behind it only what comes of itself: the uptime.
+    assert {line.rsplit(" ", 1)[0] for line in said[len(seen["said"]) :]} <= {
+        "rpci SetGuestInfo  7"
+    }
+    assert [line.text for line in kernel.subject(SysLog).lines] == seen["log"]
+    console = [line.text for line in kernel.subject(Console).lines]
+    assert [line for line in console if line in seen["console"]] == seen["console"]
+    events = kernel.subject(SysmonPower).events
+    got = [[each["powerd-event-name"], each["powerd-script-name"]] for each in events]
+    assert got == seen["events"]
+    assert {(each["driver-name"], each["power-type"]) for each in events} == {("vmt0", "pswitch")}
+
+
+def test_an_idle_hour_of_the_stock_driver_costs_as_many_calls(
+    modules: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """From one quiet moment to the same one an hour later."""
+    module = chosen(modules, "stock")
+    calls = []
+    for duration in (25, 3625):
+        simulation, _ = play(
+            module, [{"expect.reply": "Capabilities_Register"}], tmp_path, duration=duration
+        )
+        calls.append(simulation.kernel.scheduler.traps)
+    assert calls[1] - calls[0] == SEEN["idle_hour"]
+
+
+@pytest.mark.parametrize("row", SEEN["failures"], ids=lambda row: row["name"])
+def test_the_stock_driver_complains_as_it_was_heard_to(
+    row: Mapping[str, Any], modules: Mapping[str, Path], tmp_path: Path
+) -> None:
+    module = chosen(modules, "stock")
+    simulation, _ = play(module, row["host"], tmp_path, duration=row["duration"])
+    lines = [line.text for line in simulation.kernel.subject(Console).lines]
+    said = [begin for line in lines for begin in row["lines"] if line.startswith(begin)]
+    assert said == row["lines"] * row["each"]
+
+
+@pytest.mark.parametrize("row", SEEN["panics"], ids=lambda row: row["name"])
+def test_what_the_kernel_panicked_for_stops_the_simulated_one(
+    row: Mapping[str, Any], modules: Mapping[str, Path], tmp_path: Path
+) -> None:
+    module = chosen(modules, row["module"])
+    _, outcome = play(module, row["steps"], tmp_path)
+    (finding,) = [each for each in outcome.findings if each.rule == row["rule"]]
+    assert finding.status == 3
+    assert row["by"] in finding.message
