@@ -104,6 +104,20 @@ class Autoconf(Subject):
             console.print("\n")
         return device
 
+    def attach_pseudo(self, entry: ConfigData) -> Model:
+        """Attach a device without a parent; no line is printed of it (config_attach_pseudo)."""
+        attachment = self._devices.attachment_of(entry)
+        assert attachment is not None
+        device = self._devices.new(None, entry, self._devices.drivers[entry.name], attachment)
+        if entry.state != tables.STAR:
+            entry.state = tables.FOUND
+        self.kernel.trace.emit("device.attach", device=device.name, parent="")
+        device.attaching = True
+        yield from self.call_driver(attachment, "attach", 0, device, 0)
+        device.attaching = False
+        self.kernel.scheduler.wake_all(device.changed)
+        return device
+
     def detach(self, device: Device, flags: int = 0) -> Model:
         """Detach a device; returns an errno (config_detach_release).
 

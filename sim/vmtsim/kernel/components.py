@@ -210,6 +210,73 @@ class Components(Subject):
         self._need_kernel_lock("config_cfattach_detach")
         return self._devices.remove_attachment(name or "", address)
 
+    @kernel_function("int config_cfdriver_attach(struct cfdriver *cd)")
+    def config_cfdriver_attach(self, address: int) -> int:
+        return self._devices.add_driver(tables.read_driver(self.kernel.memory, address))
+
+    @kernel_function("int config_cfdriver_detach(struct cfdriver *cd)")
+    def config_cfdriver_detach(self, address: int) -> int:
+        """EBUSY while it has devices or attachments."""
+        self._devices.collect()
+        known = self._devices.drivers
+        driver = next((each for each in known.values() if each.address == address), None)
+        if driver is None:
+            kernel = self.kernel
+            kernel.panic(
+                "cfdriver-not-attached",
+                f"config_cfdriver_detach by {kernel.where()}: {kernel.describe(address)} is in no "
+                "list: LIST_REMOVE follows what its links hold",
+            )
+        if any(unit is not None for unit in driver.units) or driver.attachments:
+            return Errno.EBUSY
+        del known[driver.name]
+        return 0
+
+    @kernel_function("int config_cfdata_attach(cfdata_t cf, int scannow)")
+    def config_cfdata_attach(self, data: int, scan: int) -> Model:
+        big = self.kernel.subject(KernelLock)
+        yield from big.lock(1) or ()
+        self._add_table(data)
+        if scan:
+            yield from self._rescan(self._devices.config[-1][1])
+        big.unlock(1)
+        return 0
+
+    @kernel_function("int config_cfdata_detach(cfdata_t cf)")
+    def config_cfdata_detach(self, data: int) -> Model:
+        big = self.kernel.subject(KernelLock)
+        yield from big.lock(1) or ()
+        error = yield from self._detach_table(data)
+        big.unlock(1)
+        return error
+
+    @kernel_function("device_t config_attach_pseudo(cfdata_t cf)")
+    def config_attach_pseudo(self, data: int) -> Model:
+        """Attach a device without a parent; its caller holds the kernel lock."""
+        kernel = self.kernel
+        kernel.rules.may_sleep("config_attach_pseudo")
+        self._need_kernel_lock("config_attach_pseudo")
+        entry = tables.ConfigData(kernel.memory, data)
+        if self._devices.attachment_of(entry) is None:
+            kernel.panic(
+                "pseudo-attachment",
+                f"config_attach_pseudo by {kernel.where()}: there is no attachment "
+                f"{entry.attachment!r} of a driver {entry.name!r}",
+            )
+        device = yield from self._autoconf.attach_pseudo(entry)
+        return device.address
+
+    @kernel_function("int config_detach(device_t dev, int flags)")
+    def config_detach(self, address: int, flags: int) -> Model:
+        """Detach a device under the kernel lock."""
+        self.kernel.rules.may_sleep("config_detach")
+        device = self._devices.device(address, "config_detach")
+        big = self.kernel.subject(KernelLock)
+        yield from big.lock(1) or ()
+        error = yield from self._autoconf.detach(device, flags)
+        big.unlock(1)
+        return error
+
     def _need_kernel_lock(self, function: str) -> None:
         kernel = self.kernel
         if not kernel.subject(KernelLock).held():

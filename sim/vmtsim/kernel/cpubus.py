@@ -12,7 +12,7 @@ from vmtsim.kernel import conftables as tables
 from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.kernobj import KernelObject
-from vmtsim.kernel.objects import Objects
+from vmtsim.kernel.objects import CI_DEVICE, Objects
 from vmtsim.kernel.sysctltree import SysctlTree
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ def configure(autoconf: Autoconf) -> Model:
         devices[name] = known.add_native_device(
             name, devices.get("mainbus"), tables.NativeAttachment(name, functions)
         )
+    at = CI_DEVICE[options.machine]
+    memory.put_pointer(kernel.subject(Objects).cpu0 + at, devices["cpu"].address)
     if kernel.builtin_vmt:
         vmt = BuiltinVmt(kernel)
         functions = {"match": vmt.match, "attach": vmt.attach}

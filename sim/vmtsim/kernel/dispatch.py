@@ -139,6 +139,9 @@ class Dispatch:
     def _exported_here(self, name: str) -> bool:
         if name in BUILTIN_VMT:
             return self.kernel.builtin_vmt
+        without = self.kernel.options.without
+        if any(name == f"{each}attach" or name.startswith(f"{each}_") for each in without):
+            return False
         return self.cpu.machine == "amd64" or not name.startswith(_X86_ONLY)
 
     def _stub(self, prototype: Prototype, method: Callable[..., Any]) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _MAXHOSTNAMELEN = 256
 
+_VENDORS = {"GenuineIntel": 1, "CyrixInstead": 2, "AuthenticAMD": 4, "CentaurHauls": 5}
+
 
 class Identity(Subject):
     """hostname and its like."""
@@ -40,7 +42,21 @@ class Identity(Subject):
         yield DataSymbol("doing_shutdown", bytes(4))
         if kernel.cpu.machine != "aarch64":
             # The highest basic leaf of CPUID; -1 on an i486 without (i386/i386/locore.S).
-            yield DataSymbol("cpuid_level", (0xD).to_bytes(4, "little"))
+            leaves = self.kernel.options.cpuid
+            level = leaves[0][0] if 0 in leaves else 0xD
+            yield DataSymbol("cpuid_level", level.to_bytes(4, "little"))
+            yield DataSymbol("cpu_vendor", self._vendor().to_bytes(4, "little"))
+
+    def _vendor(self) -> int:
+        """Return CPUVENDOR_* by leaf 0 of CPUID, AMD without one: what the processor model says.
+
+        cpu_probe() in sys/arch/x86/x86/identcpu.c; sys/arch/x86/include/cputypes.h.
+        """
+        leaf = self.kernel.options.cpuid.get(0)
+        if leaf is None:
+            return _VENDORS["AuthenticAMD"]
+        text = b"".join(leaf[at].to_bytes(4, "little") for at in (1, 3, 2))
+        return _VENDORS.get(text.decode("latin-1"), 0)
 
     def boot(self) -> None:
         """rc(8) has set the host name."""

@@ -50,7 +50,8 @@ class KernelOptions:
     DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.
     ``memory`` bounds what the kernel can allocate, in bytes; every object takes whole pages of it
     and one more.  ``msrs`` are more registers of the processor, by number (x86, "0x19c") or name
-    (aarch64, "midr_el1"); ``cpuid`` are leaves of CPUID: EAX, EBX, ECX, EDX.
+    (aarch64, "midr_el1"); ``cpuid`` are leaves of CPUID: EAX, EBX, ECX, EDX.  ``without`` are
+    drivers that GENERIC has built in and this kernel has not, so that a module can bring them.
     """
 
     machine: str = "amd64"
@@ -64,6 +65,7 @@ class KernelOptions:
     memory: int = 64 << 20
     msrs: Mapping[str, int] = field(default_factory=dict)
     cpuid: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
 
 
 # machine -> (MACHINE, MACHINE_ARCH) of the port that runs it

@@ -61,7 +61,7 @@ class Modules(Subject):
         super().__init__(kernel)
         self.loaded: dict[str, Loaded] = {}
         known = nearest_modules()
-        self.builtin = set(known.builtin - known.idle)
+        self.builtin = set(known.builtin - known.idle - kernel.options.without)
         self.disabled: set[str] = set()
         self._required: Counter[str] = Counter()  # built-in modules that loaded ones require
         self._past: list[Loaded] = []

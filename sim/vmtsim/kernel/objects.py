@@ -48,6 +48,8 @@ _OFFSETS = {
     ("aarch64", True): Offsets(-1, 1152, -1, -1, 2432, 896, 544, 848, 1136, 568, 168),
 }
 _L_CPU = 0
+_SIGNATURE = {"amd64": 1992, "i386": 1608}  # ci_signature: EAX of CPUID leaf 1
+CI_DEVICE = {"amd64": 896, "i386": 768, "aarch64": 960}  # ci_dev
 _PROC_SIZE = 1024
 _CRED_SIZE = 256
 _FIRST_PID = 1000  # of a process that a test starts by itself
@@ -96,6 +98,9 @@ class Objects(Subject):
         if offsets.ci_flags >= 0:
             flags = _CPUF_BSP | _CPUF_PRIMARY | _CPUF_PRESENT | _CPUF_RUNNING
             memory.put_u32(self.cpu0 + offsets.ci_flags, flags)
+        leaf = self.kernel.options.cpuid.get(1)
+        if leaf is not None and self.kernel.cpu.machine in _SIGNATURE:
+            memory.put_u32(self.cpu0 + _SIGNATURE[self.kernel.cpu.machine], leaf[0])
         self._fill(self.lwp0, self.proc0)
         memory.put_pointer(self.cpu0 + offsets.ci_curlwp, self.lwp0)
         self.kernel.scheduler.on_thread = self._switched

@@ -45,6 +45,18 @@ _LINES = {
     LID: {PRESSED: "lid closed.", RELEASED: "lid opened."},
     AC: {PRESSED: "AC adapter online.", RELEASED: "AC adapter offline."},
 }
+# sys/sys/power.h: events and kinds of sensors, what powerd(8) calls them, and what the console says.
+_SENSOR_EVENTS = {
+    90: ("normal", "normal state on"), 100: ("critical", "critical limit on"),
+    110: ("critical-over", "critical over limit on"),
+    120: ("critical-under", "critical under limit on"),
+    130: ("warning-over", "warning over limit on"),
+    140: ("warning-under", "warning under limit on"), 190: ("state-changed", "state changed on"),
+}  # fmt: skip
+_SENSOR_SCRIPTS = {
+    10: "sensor_temperature", 11: "sensor_voltage", 12: "sensor_power", 13: "sensor_resistance",
+    14: "sensor_battery", 15: "sensor_fan", 16: "sensor_drive", 17: "sensor_indicator",
+}  # fmt: skip
 _DICTIONARY = 32  # sizeof(struct power_event_dictionary)
 RB_POWERDOWN = 0x808
 _SYNC = 500_000_000  # ns that the disks take at shutdown
@@ -169,12 +181,31 @@ class SysmonPower(Subject):
         what = {"driver-name": name}
         if event in {PRESSED, RELEASED}:
             what["powerd-event-name"] = "pressed" if event == PRESSED else "released"
-        self._dictionaries.append(
-            {**what, "powerd-script-name": _SCRIPTS[kind], "power-type": "pswitch"}
-        )
+        self._append({**what, "powerd-script-name": _SCRIPTS[kind], "power-type": "pswitch"})
+        return True
+
+    def _append(self, event: dict[str, str]) -> None:
+        self._dictionaries.append(event)
         self._count += 1
         self.kernel.scheduler.wake_all(self._arrived)
-        return True
+
+    def sensor_event(self, device: str, sensor: str, kind: int, event: int, state: str) -> None:
+        """Hand an event of a sensor to the reader, or print it (sysmon_penvsys_event)."""
+        name, words = _SENSOR_EVENTS[event]
+        if self.reader and self._count < _QUEUE:
+            self._append(
+                {
+                    "driver-name": device,
+                    "sensor-name": sensor,
+                    "state-description": state,
+                    "powerd-event-name": name,
+                    "powerd-script-name": _SENSOR_SCRIPTS[kind],
+                    "power-type": "envsys",
+                }
+            )
+            return
+        to = f" to '{state}'" if state and name != "normal" else ""
+        self.kernel.subject(Console).print(f"{device}: {words} '{sensor}'{to}\n")
 
     def _default(self, name: str, kind: int, event: int) -> Model | None:
         """Do what the kernel does when no daemon takes the event."""

@@ -13,7 +13,7 @@ from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
@@ -29,6 +29,7 @@ class Task:
     function: int
     argument: int
     made_at: int
+    native: Callable[[], Model] | None = None  # of the kernel itself
 
 
 class TaskQueue(Subject):
@@ -61,6 +62,8 @@ class TaskQueue(Subject):
                     yield from call_back(
                         kernel, "sysmon task", task.function, (task.argument,), mpsafe=True
                     )
+                if task.native is not None:
+                    yield from task.native()
                 self.running = None
                 kernel.scheduler.wake_all(self._done)
             yield Block(self._wakeup, what="smtaskq")
@@ -74,6 +77,10 @@ class TaskQueue(Subject):
         self.tasks.insert(at, task)
         self._thread()
         self.kernel.scheduler.wake_one(self._wakeup)
+
+    def schedule(self, priority: int, native: Callable[[], Model]) -> None:
+        """Let the thread do something for another part of the kernel."""
+        self._insert(Task(priority, 0, 0, 0, native))
 
     @kernel_function("void sysmon_task_queue_init(void)")
     def sysmon_task_queue_init(self) -> None:

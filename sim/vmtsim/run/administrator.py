@@ -10,6 +10,7 @@ from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Block
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.envsys import Envsys
 from vmtsim.kernel.errors import Errno, Stalled
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.kernlock import KernelLock
@@ -23,6 +24,7 @@ from vmtsim.kernel.sysctl import Reply, Sysctl
 from vmtsim.kernel.sysctltree import BOOL, INT, STRING, SysctlTree
 from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
+from vmtsim.kernel.watchdog import Watchdogs
 from vmtsim.run.devices import Devices
 from vmtsim.scenario.guest import COMMANDS, listed
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
-    from vmtsim.scenario.guest import Cards, Ifconfig, Write
+    from vmtsim.scenario.guest import Cards, Ifconfig, Watchdog, Write
 
 FEATURE_BUS = "cpufeaturebus"
 # Virtual time in which a command of the administrator must end.
@@ -65,6 +67,8 @@ class Administrator:
         self.module = module
         self.results: list[tuple[str, Any, Any]] = []  # verb, argument, result
         self.devices: Devices = Devices(kernel)
+        # Options of modload(8) for the module under test; None: no dictionary.
+        self.properties: Mapping[str, bool | int | str] | None = None
         self._powerd: Lwp | None = None
 
     def fact(self, name: str) -> str | None:
@@ -137,7 +141,10 @@ class Administrator:
 
     def load(self, path: str | None = None) -> Model:
         """modload; without a path the module under test."""
-        return self.kernel.subject(Modules).load(path or self.module)
+        modules = self.kernel.subject(Modules)
+        if path is not None:
+            return modules.load(path)
+        return modules.load(self.module, properties=self.properties)
 
     def unload(self, name: str) -> Model:
         """Modunload NAME."""
@@ -223,6 +230,14 @@ class Administrator:
             return (yield from self.devices.write(given.name, given.text))
         yield from self.kernel.subject(Mounts).write(given.directory or "/")
         return 0
+
+    def envstat(self, device: str) -> Model:
+        """Envstat -d DEVICE: gives what it prints of each sensor, or ENXIO."""
+        return self.kernel.subject(Envsys).envstat(device)
+
+    def wdogctl(self, given: Watchdog) -> Model:
+        """Wdogctl -k, -u or -e -p PERIOD NAME, -t or -d."""
+        return self.kernel.subject(Watchdogs).control(given.name, given.mode, given.period)
 
     def powerd(self, *, on: bool) -> Model:
         """Start the power daemon, or let it die."""

@@ -144,6 +144,7 @@ class Simulation:
                 checks=frozenset(checks),
                 memory=scenario.guest.memory or KernelOptions.memory,
                 msrs=scenario.guest.msrs or {},
+                without=frozenset(scenario.guest.without),
                 cpuid={
                     int(leaf, 0): (words[0], words[1], words[2], words[3])
                     for leaf, words in (scenario.guest.cpuid or {}).items()
@@ -155,6 +156,7 @@ class Simulation:
             clock=self.clock,
         )
         self.admin = Administrator(self.kernel, self.module.path)
+        self.admin.properties = scenario.guest.properties
         self.outcome = Outcome(seed, scenario.name)
         self._script: ScenarioRun | None = None
         self._acting = False

@@ -62,6 +62,7 @@ Cards = Mapping[str, Addresses] | Addresses
 Word = Annotated[int, Range(0, 0xFFFFFFFF)]
 Registers = Mapping[str, Annotated[int, Range(0, 0xFFFFFFFFFFFFFFFF)]]
 Leaves = Mapping[str, Annotated[tuple[Word, ...], Length(4, 4)]]
+Properties = Annotated[Mapping[str, bool | int | str], NotEmpty()]
 Settings = Annotated[Mapping[str, Scalar], NotEmpty()]
 
 
@@ -185,6 +186,15 @@ class Map(Record):
 
 
 @dataclass(frozen=True)
+class Watchdog(Record):
+    """A watchdog, and what becomes of it; ``period`` in seconds, the driver's own without one."""
+
+    name: str
+    mode: Literal["kernel", "user", "external", "tickle", "disarm"] = "user"
+    period: Annotated[int, Range(1, 0xFFFFFFFE)] | None = None
+
+
+@dataclass(frozen=True)
 class Command(Verb):
     """A verb of the administrator.
 
@@ -266,6 +276,12 @@ _TABLE = (
             lambda admin, given: admin.devices.mmap(given), _simulated(_NODE)),
     Command("close", Name, "it closes the device",
             lambda admin, given: admin.devices.close(given.name), _simulated(_NODE)),
+    Command("envstat", Name, "envstat -d DEVICE: the sensors are refreshed and printed",
+            lambda admin, given: admin.envstat(given.name),
+            _simulated("the guest of an acceptance run has no sensors of another driver")),
+    Command("wdogctl", Watchdog, "wdogctl: a watchdog is armed, tickled or disarmed",
+            lambda admin, given: admin.wdogctl(given),
+            _simulated("the guest of an acceptance run has no watchdog of another driver")),
     Command("powerd", Switch, "powerd starts (true) or dies (false)",
             lambda admin, given: admin.powerd(on=given.on),
             lambda given: [["powerd", "on" if given.on else "off"]]),
@@ -298,6 +314,8 @@ class GuestSettings(Record):
     ``net_mpsafe`` and ``detachall`` choose another kernel and are for the simulated one alone, and
     so are ``memory``, how many bytes the kernel can allocate, and what the processor has: ``msrs``
     by number ("0x19c") or, on aarch64, by name ("midr_el1"), and ``cpuid``, four words a leaf.
+    ``without`` names drivers that GENERIC has built in and this kernel lacks, and ``properties``
+    are the options of modload(8) for the module under test.
     """
 
     hostname: str | None = None
@@ -309,3 +327,5 @@ class GuestSettings(Record):
     memory: Annotated[int, Range(1 << 20, 1 << 30)] | None = None
     msrs: Registers | None = None
     cpuid: Leaves | None = None
+    without: tuple[str, ...] = ()
+    properties: Properties | None = None
