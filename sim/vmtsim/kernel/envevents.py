@@ -92,7 +92,8 @@ class Events:
         for sensor in device.sensors:
             if memory.u32(sensor + self._envsys.sensor.flags) & tables.MONITORED:
                 self.kernel.subject(TaskQueue).schedule(
-                    0, lambda sensor=sensor: self._add(device, sensor)  # type: ignore[misc]
+                    0,
+                    lambda sensor=sensor: self._add(device, sensor),  # type: ignore[misc]
                 )
 
     def _add(self, device: SensorDevice, sensor: int) -> Model:
@@ -186,7 +187,7 @@ class Events:
     def _main(self, device: SensorDevice, watch: Watch) -> Model:
         """Refresh and compare each time that sme_events_timeout is over."""
         kernel, envsys = self.kernel, self._envsys
-        while not watch.dying:
+        while True:
             seconds = kernel.memory.u64(device.address + envsys.device.timeout)
             yield Block(watch.wakeup, kernel.clock.now + seconds * SECOND, "smeevent")
             if watch.dying:

@@ -206,9 +206,7 @@ class Envsys(Subject):
         self.kernel.subject(Mutexes).mutex_destroy(device.mutex.address)
         self.kernel.subject(Kmem).release(device.address, None, "sysmon_envsys_destroy")
 
-    @kernel_function(
-        "int sysmon_envsys_sensor_attach(struct sysmon_envsys *sme, void *edata)"
-    )
+    @kernel_function("int sysmon_envsys_sensor_attach(struct sysmon_envsys *sme, void *edata)")
     def sysmon_envsys_sensor_attach(self, address: int, sensor: int) -> Model:
         memory = self.kernel.memory
         units = memory.s32(sensor + self.sensor.units)
@@ -227,9 +225,7 @@ class Envsys(Subject):
         self.unlock(device)
         return error
 
-    @kernel_function(
-        "int sysmon_envsys_sensor_detach(struct sysmon_envsys *sme, void *edata)"
-    )
+    @kernel_function("int sysmon_envsys_sensor_detach(struct sysmon_envsys *sme, void *edata)")
     def sysmon_envsys_sensor_detach(self, address: int, sensor: int) -> Model:
         device = self.live.find("sysmon_envsys_sensor_detach", address)
         yield from self.lock(device)
@@ -357,7 +353,7 @@ class Envsys(Subject):
         "void sysmon_envsys_foreach_sensor(bool (*func)(const void *, const void *, void *), "
         "void *arg, bool refresh)"
     )
-    def sysmon_envsys_foreach_sensor(self, function: int, argument: int, refresh: bool) -> Model:  # noqa: FBT001
+    def sysmon_envsys_foreach_sensor(self, function: int, argument: int, refresh: bool) -> Model:
         yield from self._lock_list()
         for device in list(self.registered):
             yield from self._acquire(device)
@@ -373,7 +369,7 @@ class Envsys(Subject):
     @kernel_function(
         "uint32_t sysmon_envsys_get_max_value(bool (*predicate)(const void *), bool refresh)"
     )
-    def sysmon_envsys_get_max_value(self, predicate: int, refresh: bool) -> Model:  # noqa: FBT001
+    def sysmon_envsys_get_max_value(self, predicate: int, refresh: bool) -> Model:
         memory = self.kernel.memory
         most = 0
         yield from self._lock_list()

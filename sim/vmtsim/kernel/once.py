@@ -26,6 +26,17 @@ class Once(Subject):
         super().__init__(kernel)
         self._changed = WaitQueue("runonce")
 
+    def _take_mutex(self, function: str) -> None:
+        """Check the caller, as for oncemtx: an adaptive mutex that was made for IPL_NONE."""
+        kernel = self.kernel
+        kernel.rules.may_sleep(function, softint=True)
+        if kernel.current.in_softint:
+            kernel.violation(
+                "mutex-in-softint",
+                f"{function} by {kernel.where()} in soft interrupt context: its mutex was made for "
+                "IPL_NONE",
+            )
+
     def _settled(self, once: int) -> Model:
         while self.kernel.memory.u16(once + _STATUS) == _RUNNING:
             yield Block(self._changed, what="runonce")
@@ -37,8 +48,8 @@ class Once(Subject):
     @kernel_function("int _init_once(void *o, int (*fn)(void))")
     def init_once(self, once: int, function: int) -> Model:
         """Run ``function`` where no one has; everyone gets its error."""
-        kernel, memory = self.kernel, self.kernel.memory
-        kernel.rules.may_sleep("RUN_ONCE")
+        memory = self.kernel.memory
+        self._take_mutex("RUN_ONCE")
         count = memory.u16(once + _COUNT)
         memory.put_u16(once + _COUNT, count + 1)
         if count == 0:
@@ -53,7 +64,7 @@ class Once(Subject):
     def fini_once(self, once: int, function: int) -> Model:
         """Run ``function`` for the last one who has initialised it."""
         kernel, memory = self.kernel, self.kernel.memory
-        kernel.rules.may_sleep("FINI_ONCE")
+        self._take_mutex("FINI_ONCE")
         yield from self._settled(once)
         count = memory.u16(once + _COUNT)
         if not count:

@@ -1,11 +1,17 @@
-"""proplib(3) in the kernel: the dictionary that modload's options become."""
+"""proplib(3) in the kernel: the dictionary that modload's options become.
+
+What a module gets of it by prop_dictionary_get(3) or an iterator is a handle, too: the dictionary
+keeps it, and it is gone with it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.kernobj import KernelObject
+from vmtsim.kernel.live import LiveObjects, Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,18 +20,54 @@ if TYPE_CHECKING:
 
 Value = bool | int | str
 
+# prop_type_t of common/include/prop/prop_object.h: four letters each.
+_UNKNOWN, _BOOL, _NUMBER, _STRING = 0, 0x626F6F6C, 0x6E6D6272, 0x73746E67
+_DICTIONARY, _KEY = 0x64696374, 0x646B6579
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A prop_dictionary_keysym_t."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class _Iterator:
+    """A prop_object_iterator_t over the keys of a dictionary."""
+
+    made_at: int
+    dictionary: int
+    object: KernelObject
+    place: int = 0
+
 
 class PropLib(Subject):
     """Dictionaries as handles: an address that only these functions understand."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
-        "common/lib/libprop/prop_dictionary_util.c 1.9.8.1": "*"
+        "common/lib/libprop/prop_dictionary_util.c 1.9.8.1": "*",
+        "common/lib/libprop/prop_dictionary.c of 2007": (
+            "prop_dictionary_get prop_dictionary_get_keysym prop_dictionary_iterator "
+            "prop_dictionary_keysym_value"
+        ),
+        "common/include/prop/prop_object.h of 2025": (
+            "prop_object_type prop_object_iterator_next prop_object_iterator_release"
+        ),
+        "common/lib/libprop/prop_string.c 1.18.2.1": "prop_string_value prop_string_cstring_nocopy",
+        "common/include/prop/prop_number.h of 2025": "prop_number_signed_value",
+        "common/include/prop/prop_bool.h of 2025": "prop_bool_true",
     }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._dictionaries: dict[int, Mapping[str, Value]] = {}
         self._objects: dict[int, list[KernelObject]] = {}  # a dictionary, then its strings
+        self._values: dict[int, Value | _Key] = {}  # by the handle that a module got
+        self._handles: dict[tuple[int, str, bool], int] = {}  # (dictionary, key, keysym)
+        self._iterators: LiveObjects[_Iterator] = LiveObjects(
+            self, Words("property iterator", "made", "released"), unknown="prop-object", left="leak"
+        )
 
     def new(self, content: Mapping[str, Value]) -> int:
         """Return a handle for a dictionary."""
@@ -37,6 +79,8 @@ class PropLib(Subject):
     def release(self, address: int) -> None:
         """Free a dictionary and its strings (prop_object_release)."""
         del self._dictionaries[address]
+        for owner in [each for each in self._handles if each[0] == address]:
+            del self._values[self._handles.pop(owner)]
         for each in self._objects.pop(address):
             each.free("prop_object_release")
 
@@ -117,3 +161,113 @@ class PropLib(Subject):
         self._objects[dictionary].append(text)
         self.kernel.memory.put_pointer(where, text.at)
         return True
+
+    # -- objects -----------------------------------------------------------------------------
+
+    def _handle(self, dictionary: int, key: str, *, keysym: bool) -> int:
+        """Return the handle of a value, or of a key itself."""
+        found = self._handles.get((dictionary, key, keysym))
+        if found is None:
+            what = "key" if keysym else "value"
+            made = KernelObject(self.kernel, 64, f"{what} {key!r} of modload's dictionary")
+            self._objects[dictionary].append(made)
+            found = self._handles[dictionary, key, keysym] = made.at
+            self._values[found] = _Key(key) if keysym else self._dictionaries[dictionary][key]
+        return found
+
+    def _value(self, function: str, address: int) -> Value | _Key:
+        """Return what a handle stands for."""
+        if address not in self._values:
+            kernel = self.kernel
+            kernel.memory.pointer(address)
+            kernel.panic(
+                "prop-object",
+                f"{function} by {kernel.where()}: {kernel.describe(address)} is no property",
+            )
+        return self._values[address]
+
+    def _text(self, content: str, dictionary: int) -> int:
+        data = content.encode("utf-8") + b"\0"
+        text = KernelObject(self.kernel, len(data), f"string {content!r} of modload's dictionary")
+        self.kernel.memory.write(text.at, data)
+        self._objects[dictionary].append(text)
+        return text.at
+
+    def _dictionary_of(self, address: int) -> int:
+        return next(owner[0] for owner, handle in self._handles.items() if handle == address)
+
+    @kernel_function("prop_object_t prop_dictionary_get(prop_dictionary_t pd, const char *key)")
+    def prop_dictionary_get(self, dictionary: int, key: str | None) -> int:
+        """Return the value, which the dictionary keeps; NULL where the key is not in it."""
+        if self._get(dictionary, key) is None:
+            return 0
+        return self._handle(dictionary, key or "", keysym=False)
+
+    @kernel_function("int prop_object_type(prop_object_t obj)")
+    def prop_object_type(self, address: int) -> int:
+        if not address:
+            return _UNKNOWN
+        if address in self._dictionaries:
+            return _DICTIONARY
+        value = self._value("prop_object_type", address)
+        if isinstance(value, _Key):
+            return _KEY
+        if isinstance(value, bool):
+            return _BOOL
+        return _NUMBER if isinstance(value, int) else _STRING
+
+    @kernel_function("const char *prop_string_value(prop_string_t ps)")
+    @kernel_function("const char *prop_string_cstring_nocopy(prop_string_t ps)")
+    def prop_string_value(self, address: int) -> int:
+        """NULL of what is no string."""
+        value = self._value("prop_string_value", address) if address else None
+        return self._text(value, self._dictionary_of(address)) if isinstance(value, str) else 0
+
+    @kernel_function("int64_t prop_number_signed_value(prop_number_t pn)")
+    def prop_number_signed_value(self, address: int) -> int:
+        """0 of what is no number."""
+        value = self._value("prop_number_signed_value", address) if address else None
+        return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+    @kernel_function("bool prop_bool_true(prop_bool_t pb)")
+    def prop_bool_true(self, address: int) -> bool:
+        return self._value("prop_bool_true", address) is True if address else False
+
+    # -- iterators ---------------------------------------------------------------------------
+
+    @kernel_function("prop_object_t prop_dictionary_iterator(prop_dictionary_t pd)")
+    def prop_dictionary_iterator(self, dictionary: int) -> int:
+        if dictionary not in self._dictionaries:
+            return 0
+        made = KernelObject(self.kernel, 64, "property iterator")
+        found = _Iterator(self.kernel.call_site, dictionary, made)
+        self._iterators.add("prop_dictionary_iterator", made.at, found)
+        return made.at
+
+    @kernel_function("prop_object_t prop_object_iterator_next(prop_object_t pi)")
+    def prop_object_iterator_next(self, address: int) -> int:
+        """Return the next key, in the order of the names; NULL after the last."""
+        iterator = self._iterators.find("prop_object_iterator_next", address)
+        keys = sorted(self._dictionaries[iterator.dictionary])
+        iterator.place += 1
+        if iterator.place > len(keys):
+            return 0
+        return self._handle(iterator.dictionary, keys[iterator.place - 1], keysym=True)
+
+    @kernel_function("void prop_object_iterator_release(prop_object_t pi)")
+    def prop_object_iterator_release(self, address: int) -> None:
+        iterator = self._iterators.find("prop_object_iterator_release", address)
+        self._iterators.remove(address)
+        iterator.object.free("prop_object_iterator_release")
+
+    @kernel_function(
+        "prop_object_t prop_dictionary_get_keysym(prop_dictionary_t pd, prop_object_t key)"
+    )
+    def prop_dictionary_get_keysym(self, dictionary: int, address: int) -> int:
+        key = self._value("prop_dictionary_get_keysym", address)
+        return self.prop_dictionary_get(dictionary, key.name) if isinstance(key, _Key) else 0
+
+    @kernel_function("const char *prop_dictionary_keysym_value(prop_object_t key)")
+    def prop_dictionary_keysym_value(self, address: int) -> int:
+        key = self._value("prop_dictionary_keysym_value", address)
+        return self._text(key.name, self._dictionary_of(address)) if isinstance(key, _Key) else 0

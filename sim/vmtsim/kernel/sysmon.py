@@ -45,7 +45,7 @@ _LINES = {
     LID: {PRESSED: "lid closed.", RELEASED: "lid opened."},
     AC: {PRESSED: "AC adapter online.", RELEASED: "AC adapter offline."},
 }
-# sys/sys/power.h: events and kinds of sensors, what powerd(8) calls them, and what the console says.
+# sys/sys/power.h: events and kinds of sensors, powerd(8)'s names of them, words of the console.
 _SENSOR_EVENTS = {
     90: ("normal", "normal state on"), 100: ("critical", "critical limit on"),
     110: ("critical-over", "critical over limit on"),

@@ -1,0 +1,339 @@
+"""sysmon_envsys(9): sensors, what envstat prints of them, limits, and every misuse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.envsys import Envsys
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.sysmon import SysmonPower
+
+from .guestcode import MACHINES
+
+if TYPE_CHECKING:
+    from .guestcode import Code
+
+SOURCE = """
+    #include <sys/param.h>
+    #include <sys/errno.h>
+    #include <sys/kmem.h>
+    #include <sys/mutex.h>
+    #include <sys/systm.h>
+
+    #include <dev/sysmon/sysmonvar.h>
+
+    static struct sysmon_envsys *sme;
+    static envsys_data_t sensors[3], *allocated;
+    static kmutex_t lock;
+    int refreshed, keep, limit = 50, value = 21, state = ENVSYS_SVALID, told;
+
+    static void
+    refresh(struct sysmon_envsys *device, envsys_data_t *sensor)
+    {
+            refreshed++;
+            if (keep == 1)
+                    mutex_enter(&lock);
+            if (keep == 2)
+                    sysmon_envsys_sensor_attach(device, &sensors[2]);
+            sensor->value_cur = value + (int)sensor->sensor;
+            if (sensor->units == ENVSYS_STEMP)
+                    sensor->value_cur = value * 1000000 + 273150000;
+            sensor->state = state;
+    }
+
+    static void
+    get_limits(struct sysmon_envsys *device, envsys_data_t *sensor,
+        sysmon_envsys_lim_t *limits, uint32_t *props)
+    {
+            limits->sel_critmax = limit;
+            *props = PROP_CRITMAX;
+    }
+
+    static void
+    set_limits(struct sysmon_envsys *device, envsys_data_t *sensor,
+        sysmon_envsys_lim_t *limits, uint32_t *props)
+    {
+            told = limits->sel_critmax;
+    }
+
+    int
+    create(void)
+    {
+            sme = sysmon_envsys_create();
+            return 0;
+    }
+
+    int
+    sensor(int which, int units, int flags)
+    {
+            sensors[which].units = units;
+            sensors[which].flags = flags;
+            sensors[which].state = ENVSYS_SINVALID;
+            strlcpy(sensors[which].desc, which == 0 ? "first" : which == 1 ? "second" : "third",
+                sizeof(sensors[which].desc));
+            return sysmon_envsys_sensor_attach(sme, &sensors[which]);
+    }
+
+    int
+    unnamed(void)
+    {
+            return sysmon_envsys_sensor_attach(sme, &sensors[2]);
+    }
+
+    int
+    again(void)
+    {
+            return sysmon_envsys_sensor_attach(sme, &sensors[0]);
+    }
+
+    int
+    with_limits(int set)
+    {
+            sme->sme_get_limits = get_limits;
+            sme->sme_set_limits = set ? set_limits : NULL;
+            return 0;
+    }
+
+    int
+    enter(int refreshes)
+    {
+            sme->sme_name = "test";
+            sme->sme_refresh = refreshes ? refresh : NULL;
+            return sysmon_envsys_register(sme);
+    }
+
+    int
+    enter_without_name(void)
+    {
+            return sysmon_envsys_register(sme);
+    }
+
+    int
+    leave(void)
+    {
+            sysmon_envsys_unregister(sme);
+            return 0;
+    }
+
+    int
+    destroy(void)
+    {
+            sysmon_envsys_destroy(sme);
+            return 0;
+    }
+
+    int
+    take_away(int which)
+    {
+            return sysmon_envsys_sensor_detach(sme, &sensors[which]);
+    }
+
+    int
+    count(void)
+    {
+            envsys_data_t *sensor;
+            int found = 0;
+
+            for (sensor = sme->sme_sensors_list.tqh_first; sensor != NULL;
+                sensor = sensor->sensors_head.tqe_next)
+                    found = found * 10 + (int)sensor->sensor + 1;
+            return found;
+    }
+
+    int
+    keeps(int what)
+    {
+            mutex_init(&lock, MUTEX_DEFAULT, IPL_NONE);
+            keep = what;
+            return 0;
+    }
+
+    int
+    sets(int to, int with)
+    {
+            value = to;
+            state = with;
+            return 0;
+    }
+
+    int
+    frees(void)
+    {
+            allocated = kmem_zalloc(sizeof(*allocated), KM_SLEEP);
+            allocated->units = ENVSYS_INTEGER;
+            strlcpy(allocated->desc, "on the heap", sizeof(allocated->desc));
+            sysmon_envsys_sensor_attach(sme, allocated);
+            kmem_free(allocated, sizeof(*allocated));
+            return 0;
+    }
+"""
+TEMPERATURE, INTEGER, FAN, DRIVE = 0, 10, 1, 11
+CRITICAL, LIMITS, STATE, ENTROPY = 0x20, 0x40, 0x400, 0x2000
+
+
+@pytest.fixture(params=MACHINES)
+def code(request: pytest.FixtureRequest, load: Any) -> Code:
+    return load(SOURCE, request.param)
+
+
+@pytest.fixture
+def one(load: Any) -> Code:
+    loaded = load(SOURCE)
+    loaded.call("create")
+    return loaded
+
+
+def envstat(code: Code, name: str = "test") -> Any:
+    return code.kernel.run_process("envstat", code.kernel.subject(Envsys).envstat(name))
+
+
+def test_sensors_are_refreshed_and_printed(code: Code) -> None:
+    code.call("create")
+    assert code.call("sensor", 0, TEMPERATURE, 0) == 0
+    assert code.call("sensor", 1, INTEGER, 0) == 0
+    assert code.call("enter", 1) == 0
+    assert code.call("count") == 12
+    assert envstat(code) == "first: 21.000 degC, second: 22 none"
+    code.call("sets", 5, 11)
+    assert envstat(code) == "first: N/A, second: N/A"
+    assert envstat(code, "other") == Errno.ENXIO
+    code.call("leave")
+    assert envstat(code) == Errno.ENXIO
+    assert code.unload() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "state", "printed"), [(22, 10, "first: 22 RPM"), (1, 99, Errno.EINVAL)]
+)
+def test_a_state_that_the_kernel_does_not_know_is_an_error(
+    one: Code, value: int, state: int, printed: Any
+) -> None:
+    one.call("sensor", 0, FAN, 0)
+    one.call("enter", 1)
+    one.call("sets", value, state)
+    assert envstat(one) == printed
+
+
+def test_what_cannot_be_a_sensor_or_a_device_is_refused(code: Code) -> None:
+    code.call("create")
+    assert code.call("enter", 1) == Errno.ENOTSUP
+    assert code.call("sensor", 0, 17, 0) == Errno.EINVAL
+    assert code.call("unnamed") == Errno.EINVAL
+    assert code.call("sensor", 0, INTEGER, 0) == 0
+    assert code.call("again") == Errno.EEXIST
+    assert code.call("enter", 0) == Errno.EINVAL
+    assert code.call("enter", 1) == 0
+    assert code.call("enter", 1) == Errno.EEXIST
+    assert code.call("take_away", 1) == Errno.EINVAL
+    assert code.call("take_away", 0) == 0
+    assert code.call("count") == 0
+    code.call("leave")
+
+
+def test_a_limit_raises_an_event_once_and_its_end_another(one: Code) -> None:
+    one.call("sensor", 0, INTEGER, LIMITS)
+    one.call("with_limits", 1)
+    one.call("enter", 1)
+    power = one.kernel.subject(SysmonPower)
+    power.open()
+    one.kernel.run_for(40 * 10**9)
+    assert one.number("told") == 50
+    assert not power.waiting
+    one.call("sets", 60, 10)
+    one.kernel.run_for(95 * 10**9)
+    one.call("sets", 40, 10)
+    one.kernel.run_for(40 * 10**9)
+    found = [power.take() for _ in range(2)]
+    assert [each["powerd-event-name"] for each in found] == ["critical-over", "normal"]
+    assert found[0]["sensor-name"] == "first"
+    assert found[0]["powerd-script-name"] == "sensor_indicator"
+    assert not power.waiting
+    one.call("leave")
+    assert one.unload() == []
+
+
+def test_without_powerd_the_console_says_it(one: Code) -> None:
+    one.call("sensor", 0, TEMPERATURE, CRITICAL)
+    one.call("enter", 1)
+    one.call("sets", 99, 12)
+    one.kernel.run_for(40 * 10**9)
+    lines = [line.text for line in one.kernel.subject(Console).lines]
+    assert "test: critical limit on 'first'" in lines
+
+
+@pytest.mark.parametrize(
+    ("calls", "rule"),
+    [
+        ([("leave",)], "envsys-not-registered"),
+        ([("sensor", 0, INTEGER, 0), ("enter", 1), ("destroy",)], "envsys-destroy-registered"),
+        ([("sensor", 0, INTEGER, 0), ("enter", 1), ("leave",), ("again",)], "use-after-free"),
+        ([("destroy",), ("destroy",)], "use-after-free"),
+        ([("frees",)], "envsys-sensor-freed"),
+        ([("sensor", 0, INTEGER, 0), ("enter_without_name",)], "null-pointer"),
+    ],
+)
+def test_a_broken_rule_stops_the_kernel(one: Code, calls: list[Any], rule: str) -> None:
+    for call in calls[:-1]:
+        one.call(*call)
+    if rule == "use-after-free":
+        with pytest.raises(Exception, match=r"freed|destroyed"):
+            one.call(*calls[-1])
+    else:
+        assert one.panic(*calls[-1]).startswith(rule + ":")
+
+
+def test_a_device_that_was_never_made_is_none(load: Any) -> None:
+    code = load(
+        """
+        #include <dev/sysmon/sysmonvar.h>
+        static struct sysmon_envsys mine;
+
+        int
+        leave(void)
+        {
+                sysmon_envsys_unregister(&mine);
+                return 0;
+        }
+        """
+    )
+    assert code.panic("leave").startswith("envsys-unknown:")
+
+
+@pytest.mark.parametrize(("what", "rule"), [(1, "envsys-refresh-lock"), (2, "mutex-double-enter")])
+def test_a_refresh_function_gives_back_its_locks_and_takes_not_the_devices(
+    one: Code, what: int, rule: str
+) -> None:
+    one.call("sensor", 0, INTEGER, 0)
+    one.call("sensor", 2, INTEGER, 0)
+    one.call("enter", 1)
+    one.call("take_away", 2)
+    one.call("keeps", what)
+    with pytest.raises(Exception, match=r"came back with the mutex|locking against myself") as seen:
+        envstat(one)
+    assert seen.value.rule == rule
+
+
+def test_a_state_is_watched_of_drives_and_their_like_alone(one: Code) -> None:
+    one.call("sensor", 0, TEMPERATURE, STATE)
+    one.call("enter", 1)
+    with pytest.raises(Exception, match="alone") as seen:
+        one.kernel.run_for(10**9)
+    assert seen.value.rule == "envsys-state-units"
+
+
+def test_a_drive_in_a_state_that_no_table_has_is_followed_as_a_null_pointer(one: Code) -> None:
+    one.call("sensor", 0, DRIVE, STATE)
+    one.call("enter", 1)
+    one.call("sets", 77, 10)
+    with pytest.raises(Exception, match="does not know") as seen:
+        one.kernel.run_for(40 * 10**9)
+    assert seen.value.rule == "null-pointer"
+
+
+def test_a_module_that_leaves_its_device_is_reported(one: Code) -> None:
+    one.call("sensor", 0, INTEGER, 0)
+    one.call("enter", 1)
+    (left,) = one.unload()
+    assert left.startswith("envsys-left: module tried is gone, but the sysmon_envsys 'test'")
