@@ -4,7 +4,9 @@
 
 Every directory of SYS/modules whose Makefile builds a kernel module for the machine can be drawn,
 and what is drawn is in the table: built from its own Makefile or not, what vmtgen lint says, and
-which imports have no model in vmtsim.  SYS is a NetBSD sys/ tree; nothing is written into it.
+which imports have no model in vmtsim.  Then the modules of tools/netbsd_runs.py run in their
+scenarios, as they are and with a line broken.  SYS is a NetBSD sys/ tree; nothing is written into
+it.  Ends with 1 where a module of the second table does not run, or its broken line is not noticed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from vmtgen.lint.check import lint_file
 from vmtgen.targets import load_targets
 from vmtsim.run.needs import needs
 
+from tools import netbsd_runs
+
 
 @dataclass
 class Row:
@@ -34,6 +38,7 @@ class Row:
     builds: str = ""
     lint: str = "-"
     lacks: str = "-"
+    missing: tuple[str, ...] = ()
 
     @property
     def built(self) -> bool:
@@ -76,7 +81,9 @@ def tried(directory: Path, sys_tree: Path, machine: str, out: Path) -> Row:
     warnings = built.warnings.count("warning:")
     row.builds = "yes" + (f", {_counted(warnings, 'warning')}" if warnings else "")
     try:
-        row.lint, row.lacks = _lint(built), _lacks(built)
+        row.lint = _lint(built)
+        row.missing = tuple(dict.fromkeys(needs([built.module])[0].missing))
+        row.lacks = _lacks(row.missing)
     except ReportedError as error:
         row.lint = str(error).rpartition(": ")[2]
     return row
@@ -102,12 +109,46 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("s" if count != 1 else "")
 
 
-def _lacks(built: Built) -> str:
-    names = list(dict.fromkeys(needs([built.module])[0].missing))
+def _lacks(names: tuple[str, ...]) -> str:
     if not names:
         return "nothing"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{', '.join(names[:3])}{more}"
+
+
+def run_all(sys_tree: Path, machine: str, out: Path) -> tuple[list[str], int]:
+    """Run what runs: lines of the page, and how many of the runs were not as they should be."""
+    lines = [
+        "## In a scenario",
+        "",
+        "Each runs as it is, and fails when the fragment in this function is replaced.",
+        "",
+        "| module | what happens | function | replaced | by | fails with |",
+        "|---|---|---|---|---|---|",
+    ]
+    failed = 0
+    for run in netbsd_runs.RUNS:
+        print(f"run {run.module}", file=sys.stderr)
+        wrong, rule = netbsd_runs.verdict(run, sys_tree, machine, out)
+        failed += bool(wrong)
+        broken = run.broken
+        lines.append(
+            f"| {run.module} | {run.does} | {broken.function} | `{broken.old}` | `{broken.new}` | "
+            f"{f'**{_cell(wrong)}**' if wrong else rule} |"
+        )
+    lines += ["", f"{len(netbsd_runs.RUNS) - failed} of {len(netbsd_runs.RUNS)} run.", ""]
+    lines += ["## Defects that vmtsim finds in them as they are", ""]
+    lines += ["| module | scenario | rules | in the source |", "|---|---|---|---|"]
+    for defect in netbsd_runs.DEFECTS:
+        wrong = netbsd_runs.shown(defect, sys_tree, machine, out)
+        failed += bool(wrong)
+        rules = f"**{wrong}**" if wrong else ", ".join(defect.rules)
+        lines.append(f"| {defect.module} | {defect.scenario} | {rules} | {defect.why} |")
+    return lines, failed
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "/")[:200]
 
 
 def main() -> int:
@@ -131,16 +172,23 @@ def main() -> int:
         return error.exit_status
     drawn = sorted(random.Random(args.seed).sample(found, min(args.count, len(found))))
     rows = []
+    runs, failed = [""], 0
     with tempfile.TemporaryDirectory() as out:
         for number, directory in enumerate(drawn, 1):
             print(f"{number}/{len(drawn)} {directory.name}", file=sys.stderr)
             rows.append(tried(directory, args.sys.resolve(), args.machine, Path(out)))
+        if args.machine == "amd64":  # the scenarios set registers of its processor
+            try:
+                runs, failed = run_all(args.sys.resolve(), args.machine, Path(out))
+            except (ReportedError, netbsd_runs.FragmentError) as error:
+                print(f"netbsd_modules: error: {error}", file=sys.stderr)
+                return 1
     release = load_targets().release_of(version).name
-    page = "\n".join(table(rows, len(found), release, args))
+    page = "\n".join([*table(rows, len(found), release, args), "", *runs])
     print(page)
     if args.page:
         args.page.write_text(page + "\n", encoding="utf-8")
-    return 0
+    return int(failed > 0)
 
 
 def table(rows: list[Row], total: int, release: str, args: argparse.Namespace) -> list[str]:
@@ -160,7 +208,15 @@ def table(rows: list[Row], total: int, release: str, args: argparse.Namespace) -
         "| module | builds | lint | no model for |",
         "|---|---|---|---|",
         *(f"| {row.name} | {row.builds} | {row.lint} | {row.lacks} |" for row in rows),
+        "",
+        "What most of them lack a model for, with how many they are:",
+        ", ".join(f"{name} {count}" for name, count in _most(rows)) + ".",
     ]
+
+
+def _most(rows: list[Row]) -> list[tuple[str, int]]:
+    counts = Counter(name for row in rows for name in row.missing)
+    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:12]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,219 @@
+"""Modules of NetBSD's own tree that run in a scenario, and the line that fails it when broken.
+
+Of NetBSD's sources only the fragment that is replaced stands here: a row names the module, the
+file and function it is in, and what the fragment becomes.  ``found`` are the rules of the kernel
+that the module breaks as it is: defects of its own, read in the source before they were listed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtgen.build.compile import build_module
+from vmtsim.kernel.errors import Unmodelled
+from vmtsim.run.simulation import Simulation
+from vmtsim.scenario.script import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmtsim.run.findings import Finding
+
+SCENARIOS = Path(__file__).with_name("netbsd_scenarios")
+_EXAMPLES = "modules/examples"
+
+
+class FragmentError(ValueError):
+    """The fragment is not in the function, or more than once: another revision of the file."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """One line to break: in the function of a file of the tree, ``old`` becomes ``new``."""
+
+    file: str
+    function: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A module of sys/modules, what its scenario does, and what must fail it."""
+
+    module: str
+    does: str
+    broken: Break
+    found: frozenset[str] = frozenset()
+
+    @property
+    def scenario(self) -> Path:
+        """The scenario's file."""
+        return SCENARIOS / f"{self.module.rpartition('/')[2]}.yaml"
+
+
+def _example(name: str, does: str, *change: str, found: Iterable[str] = ()) -> Run:
+    file = f"{_EXAMPLES}/{name}/{name}.c"
+    return Run(f"examples/{name}", does, Break(file, *change), frozenset(found))
+
+
+RUNS = (
+    _example("current_time", "loads, prints the date of the clock",
+             "print_current_time", "dt.dt_mon", "dt.dt_day"),
+    _example("executor", "counts for five seconds", "executor_modcmd", "callout_halt", "(void)",
+             found=["mutex-in-softint"]),
+    _example("hello", "loads, unloads", "hello_modcmd", "module loaded", "module gone"),
+    _example("panic_string", "a process writes blanks, which are no reason to panic",
+             "panic_string_write", "kmem_free(buffer, len)", "(void)buffer"),
+    _example("ping", "a process asks for a pong, and is refused while another has it open",
+             "ping_modcmd", "devsw_detach(NULL, &ping_cdevsw)", "(void)0"),
+    _example("properties", "loads with a property, prints it",
+             "handle_props", "!= PROP_TYPE_STRING", "== PROP_TYPE_STRING"),
+    _example("readhappy", "a process reads the first happy numbers",
+             "check_happy", "total == HAPPY_NUMBER", "total != HAPPY_NUMBER"),
+    _example("readhappy_mpsafe", "the same, without the kernel lock",
+             "happy_close", "mutex_exit(&sc.lock)", "(void)0"),
+    _example("sysctl", "a process sets its node", "sysctl_modcmd",
+             "sysctl_teardown(&example_sysctl_log)", "(void)0"),
+    Run("coretemp", "envstat prints the temperature that the processor has",
+        Break("arch/x86/x86/coretemp.c", "coretemp_refresh_xcall",
+              "value_cur -= ", "value_cur += ")),
+    Run("odcm", "the duty cycle of the processor is set and read back",
+        Break("arch/x86/x86/odcm.c", "odcm_detach",
+              "kmem_free(sc->sc_names, sc->sc_names_len)",
+              "kmem_free(sc->sc_names, sc->sc_names_len - 1)")),
+    Run("swsensor", "the sensor's value is set by sysctl; its limit raises an event of powerd",
+        Break("dev/sysmon/swsensor.c", "swsensor_refresh",
+              "value_cur = sw_sensor_value", "value_cur = 0")),
+    Run("swwdog", "the watchdog is armed, tickled in time, and disarmed",
+        Break("dev/sysmon/swwdog.c", "swwdog_disarm", "callout_stop(&sc->sc_c)", "(void)sc"),
+        frozenset({"kernel-lock"})),
+    Run("viac7temp", "envstat prints the temperature of a C7 processor",
+        Break("arch/x86/x86/viac7temp.c", "viac7temp_detach",
+              "sysmon_envsys_unregister(sc->sc_sme)", "(void)0")),
+    Run("vmt", "a host presses the power button: NetBSD's own driver, as it is",
+        Break("dev/vmt/vmt_subr.c", "vmt_tclo_state_change_success", "statechange", "changestate"),
+        frozenset({"pmf-hook-left"})),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A defect of a module as it is: the scenario that shows it, the rules that name it, and why.
+
+    ``why`` says what was read in the source.
+    """
+
+    module: str
+    scenario: str
+    rules: tuple[str, ...]
+    why: str
+
+
+DEFECTS = (
+    Defect("examples/executor", "executor", ("mutex-in-softint",),
+           "callout_example calls RUN_ONCE, whose mutex is one for IPL_NONE, in a callout"),
+    Defect("swsensor", "swsensor-option", ("envsys-left", "leak"),
+           "swsensor_init returns EINVAL for an option that it does not know, and gives back "
+           "neither its sysmon_envsys nor the iterator over the options"),
+    Defect("swwdog", "swwdog", ("kernel-lock",),
+           "swwdogattach and swwdog_fini change autoconf's lists from modcmd, which has no kernel "
+           "lock; the comment at config_attach_pseudo wants it held"),
+    Defect("vmt", "vmt", ("pmf-hook-left",),
+           "vmt_common_detach does not call pmf_device_deregister"),
+    Defect("vmt", "vmt-period", ("callout-ticks",),
+           "vmt_sysctl_update_clock_sync_period multiplies the period by 1000 without a limit"),
+)  # fmt: skip
+
+
+def shown(defect: Defect, tree: Path, machine: str, out: Path) -> str:
+    """Return what keeps a defect from being found by its rules; "" if it is found."""
+    scenario = SCENARIOS / f"{defect.scenario}.yaml"
+    findings = played(scenario, tree / "modules" / defect.module, tree, machine, out / "whole")
+    missed = set(defect.rules) - {each.rule for each in findings}
+    return f"not found: {', '.join(sorted(missed))}" if missed else ""
+
+
+def _body(text: str, function: str, name: str) -> tuple[int, int]:
+    """Return where a function's definition is: from its name at the start of a line to a "}"."""
+    start = re.search(rf"^{function}\(", text, re.MULTILINE)
+    end = re.search(r"^\}", text[start.end() :], re.MULTILINE) if start else None
+    if start is None or end is None:
+        raise FragmentError(f"{name}: there is no function {function}")
+    return start.start(), start.end() + end.end()
+
+
+def broken_text(text: str, change: Break) -> str:
+    """Return the text of a file with its line broken.  Raises FragmentError."""
+    first, last = _body(text, change.function, change.file)
+    body = text[first:last]
+    if body.count(change.old) != 1:
+        raise FragmentError(
+            f"{change.file}: {change.old!r} is {body.count(change.old)} times in {change.function}"
+        )
+    return text[:first] + body.replace(change.old, change.new) + text[last:]
+
+
+def overlay(tree: Path, module: str, change: Break, top: Path) -> Path:
+    """Make a tree at ``top`` that is ``tree`` but for one broken file; returns the module's place.
+
+    Everything is a link, except for the broken file, the module's directory, and what is above.
+    """
+    source = tree / change.file
+    text = broken_text(source.read_text(encoding="latin-1"), change)
+    for path in (Path(change.file).parent, Path("modules") / module):
+        _real(tree, path, top)
+    place = top / "modules" / module
+    for each in place.iterdir():
+        if each.is_file():
+            copy = each.resolve()
+            each.unlink()
+            shutil.copyfile(copy, each)
+    target = top / change.file
+    target.unlink()
+    target.write_text(text, encoding="latin-1")
+    return place
+
+
+def _real(tree: Path, path: Path, top: Path) -> None:
+    """Make a directory below ``top``, and those above it, real ones, full of links."""
+    for part in (*reversed(path.parents), path):
+        here = top / part
+        if here.is_dir() and not here.is_symlink():
+            continue
+        if here.is_symlink():
+            here.unlink()
+        here.mkdir(parents=True)
+        for each in (tree / part).iterdir():
+            (here / each.name).symlink_to(each)
+
+
+def played(scenario: Path, directory: Path, tree: Path, machine: str, out: Path) -> list[Finding]:
+    """Build the module of a directory, run its scenario, and return what was found."""
+    built = build_module(directory, machine=machine, sys=tree, out=out, cache=out / ".cache")
+    return Simulation(built.path, load(str(scenario))).run().findings
+
+
+def verdict(run: Run, tree: Path, machine: str, out: Path) -> tuple[str, str]:
+    """Run a module as it is, and broken: returns what is wrong with it, "" and what was found.
+
+    The second text is what the broken line did; where the first is not empty, it is too.
+    """
+    try:
+        findings = played(run.scenario, tree / "modules" / run.module, tree, machine, out / "whole")
+    except Unmodelled as error:
+        return str(error), ""
+    rules = {each.rule for each in findings if each.status}
+    if rules - run.found or not run.found <= {each.rule for each in findings}:
+        return "; ".join(f"{each.rule}: {each.message}" for each in findings) or "found nothing", ""
+    top = out / "broken" / run.module.replace("/", "-")
+    directory = overlay(tree, run.module, run.broken, top)
+    after = played(run.scenario, directory, top, machine, out / "changed")
+    new = [each for each in after if each.rule not in run.found]
+    if not new:
+        return f"{run.broken.old!r} in {run.broken.function} was broken, and nothing failed", ""
+    return "", new[0].rule
