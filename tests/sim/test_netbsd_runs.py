@@ -1,0 +1,88 @@
+"""The table of NetBSD's own modules: its scenarios, and how a line of a tree is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from vmtsim.kernel.rule_table import RULES
+from vmtsim.scenario.script import load
+
+from tools import netbsd_runs
+from tools.netbsd_runs import DEFECTS, RUNS, SCENARIOS, Break, FragmentError, broken_text, overlay
+
+TEXT = """\
+static int
+first(void)
+{
+\treturn 1;
+}
+
+int
+second(int one)
+{
+\tif (one)
+\t\treturn first();
+\treturn 1;
+}
+"""
+CHANGE = Break("dev/two/two.c", "second", "return 1", "return 2")
+
+
+def test_each_module_has_a_scenario_that_can_be_read() -> None:
+    assert len(RUNS) >= 15
+    assert len({run.module for run in RUNS}) == len(RUNS)
+    names = {run.scenario.stem for run in RUNS} | {each.scenario for each in DEFECTS}
+    assert {path.stem for path in SCENARIOS.glob("*.yaml")} == names
+    for name in names:
+        load(str(SCENARIOS / f"{name}.yaml"))
+
+
+def test_each_rule_that_a_module_breaks_is_one_and_is_listed_as_its_defect() -> None:
+    listed = {(each.module, rule) for each in DEFECTS for rule in each.rules}
+    assert {rule for _, rule in listed} <= set(RULES)
+    assert {(run.module, rule) for run in RUNS for rule in run.found} <= listed
+
+
+def test_a_fragment_is_replaced_in_its_function_alone() -> None:
+    changed = broken_text(TEXT, CHANGE)
+    assert changed == TEXT[: TEXT.rindex("return 1")] + "return 2;\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("function", "old", "said"),
+    [
+        ("third", "return 1", "there is no function third"),
+        ("second", "return", "'return' is 2 times in second"),
+        ("second", "return 3", "'return 3' is 0 times in second"),
+    ],
+)
+def test_a_fragment_that_is_not_there_once_is_an_error(function: str, old: str, said: str) -> None:
+    with pytest.raises(FragmentError, match=said):
+        broken_text(TEXT, Break("two.c", function, old, ""))
+
+
+def test_an_overlay_is_the_tree_but_for_the_broken_file(tmp_path: Path) -> None:
+    tree, top = tmp_path / "sys", tmp_path / "top"
+    for path, text in {
+        "dev/two/two.c": TEXT, "dev/two/other.c": "x", "dev/three.c": "y",
+        "modules/Makefile.inc": "z", "modules/two/Makefile": "KMOD=two", "kern/k.c": "k",
+    }.items():  # fmt: skip
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(text)
+    place = overlay(tree, "two", CHANGE, top)
+    assert place == top / "modules/two"
+    assert (place / "Makefile").resolve() == place / "Makefile"
+    assert "return 2" in (top / "dev/two/two.c").read_text()
+    assert (tree / "dev/two/two.c").read_text() == TEXT
+    for path in ("dev/two/other.c", "dev/three.c", "modules/Makefile.inc", "kern/k.c"):
+        assert (top / path).resolve() == tree / path
+
+
+def test_a_broken_line_that_nothing_notices_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netbsd_runs, "played", lambda *_args: [])
+    monkeypatch.setattr(netbsd_runs, "overlay", lambda *_args: Path())
+    run = next(each for each in RUNS if not each.found)
+    wrong, rule = netbsd_runs.verdict(run, Path(), "amd64", Path())
+    assert wrong.endswith("was broken, and nothing failed")
+    assert rule == ""
