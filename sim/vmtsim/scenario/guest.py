@@ -189,6 +189,7 @@ class Map(Record):
 class Watchdog(Record):
     """A watchdog, and what becomes of it; ``period`` in seconds, the driver's own without one."""
 
+    SHORTHAND: ClassVar[str] = "name"
     name: str
     mode: Literal["kernel", "user", "external", "tickle", "disarm"] = "user"
     period: Annotated[int, Range(1, 0xFFFFFFFE)] | None = None

@@ -1,0 +1,63 @@
+"""A scenario loads a module with properties into a kernel without a driver, and asks envstat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim import cli
+
+from .modkit import built
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCENARIO = """
+summary: A temperature.
+host: {option_burst: [], ping: 0, broadcast_ip: 0, power_on: false, vix_probe: 0}
+guest: {without: [swwdog], properties: {degrees: 21}}
+steps:
+  - at: 1.0
+    guest.envstat: warm
+  - expect.trace: {kind: guest.done, verb: envstat, result: "room: 21.000 degC"}
+  - after: 0.5
+    guest.wdogctl: dog0
+  - expect.trace: {kind: guest.done, verb: wdogctl, result: ESRCH (3)}
+duration: 10
+"""
+
+
+def _run(tmp_path: Path, text: str, machine: str = "amd64", *flags: str) -> int:
+    path = tmp_path / "warm.yaml"
+    path.write_text(text)
+    return cli.main(["run", str(built("warm", machine, flags)), "--scenario", str(path)])
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
+def test_a_sensor_is_seen_by_envstat(
+    machine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = _run(tmp_path, SCENARIO, machine)
+    assert status == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("without: [swwdog], ", "", "global symbol `swwdog_cd' redefined"),
+        ("degrees: 21", "degree: 21", "modload: EINVAL (22)"),
+        ("room: 21", "room: 22", "envstat"),
+    ],
+)
+def test_what_the_scenario_says_of_the_guest_counts(
+    old: str, new: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(tmp_path, SCENARIO.replace(old, new)) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_a_device_that_stays_in_the_list_fails_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(tmp_path, SCENARIO, "amd64", "-DBUG") == 1
+    assert "envsys-left" in capsys.readouterr().out
