@@ -119,7 +119,7 @@ ODD = r"""
 #include <sys/module.h>
 #include <sys/systm.h>
 
-int sysmon_envsys_register(void *);
+int bus_space_map(void *);
 
 MODULE(MODULE_CLASS_MISC, odd, NULL);
 
@@ -130,7 +130,7 @@ odd_modcmd(modcmd_t cmd, void *arg)
 	if (cmd != MODULE_CMD_INIT)
 		return 0;
 	printf("before \033[2J the call\n");
-	return sysmon_envsys_register(arg);
+	return bus_space_map(arg);
 }
 """
 
@@ -146,6 +146,6 @@ def test_a_missing_model_ends_with_the_console_and_the_trace_so_far(
     assert "before \\x1b[2J the call" in out
     assert "\x1b" not in out
     assert "stopped  at 0.0" in out
-    assert "sysmon_envsys_register" in err
+    assert "bus_space_map" in err
     assert "hint: docs/kernel-models.md" in err
     assert trace.read_text(encoding="utf-8").count('"k":"console"') >= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 40  # characters of a message in the summary
 _MOST_MISSED = 3  # expectations that are told twice: the conversation has them all
+
+_ERRNO = re.compile(r": E[A-Z0-9]+ \(\d+\)$")  # the end of a command that failed
 
 
 def _where(path: Path) -> str:
@@ -103,7 +106,7 @@ def _verdict(outcome: Outcome) -> list[str]:
 
 
 def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
-    """Return at most 13 lines that say what ran, what was said and how it ended.
+    """Return at most 15 lines that say what ran, what was said and how it ended.
 
     A hint is not counted, nor what the guest refused to its administrator.
     """
@@ -113,9 +116,12 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
         f"kernel   {_kernel_line(simulation)}",
         *_talk(events, short=bool(outcome.findings)),
     ]
-    refused = [row.left for row in chart.rows(events) if row.kind == "guest"]
-    if refused:
-        lines += _joined("refused", refused, 2)
+    results = [row.left for row in chart.rows(events) if row.kind == "guest"]
+    refused = [text for text in results if _ERRNO.search(text)]
+    for label, texts in (("printed", [each for each in results if each not in refused]),
+                         ("refused", refused)):  # fmt: skip
+        if texts:
+            lines += _joined(label, texts, 2)
     if outcome.findings:
         first = max(outcome.findings, key=lambda each: each.status > FINE)
         if first.rule == "module-loads":
