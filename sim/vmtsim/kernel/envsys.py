@@ -78,9 +78,7 @@ class Envsys(Subject):
         yield DataSymbol(_GLOBAL, bytes(self.kernel.memory.pointer_size))
 
     def boot(self) -> None:
-        """Make the mutex of the list; watch memory go."""
-        address = self.kernel.symbols[_GLOBAL]
-        self._global = self._new_mutex(address)
+        """Watch memory go."""
         self.kernel.subject(Kmem).on_free.append(self._freed)
 
     def _new_mutex(self, address: int) -> Mutex:
@@ -321,7 +319,9 @@ class Envsys(Subject):
         self._destroy(device)
 
     def _lock_list(self) -> Model:
-        assert self._global is not None
+        """Take the mutex of the list, which the first one who wants it makes (sme_preinit)."""
+        if self._global is None:
+            self._global = self._new_mutex(self.kernel.symbols[_GLOBAL])
         yield from self.kernel.subject(Mutexes).mutex_enter(self._global.address) or ()
 
     def _unlock_list(self) -> None:
