@@ -311,7 +311,57 @@ GROUPS: tuple[Group, ...] = (
     Group(
         ("sys/param.h", "dev/sysmon/sysmonvar.h"),
         (),
-        _layout("struct sysmon_pswitch", "smpsw_name smpsw_type smpsw_list"),
+        (
+            *_layout("struct sysmon_pswitch", "smpsw_name smpsw_type smpsw_list"),
+            *_layout("sysmon_envsys_lim_t", "sel_critmax sel_warnmax sel_warnmin sel_critmin"),
+            *_layout(
+                "envsys_data_t",
+                "sensors_head sensor units state flags rpms rfact value_cur value_prev value_max "
+                "value_min private limits upropset rnd_src desc",
+            ),
+            *_layout(
+                "struct sysmon_envsys",
+                "sme_name sme_nsensors sme_fsensor sme_class sme_flags sme_cookie sme_refresh "
+                "sme_set_limits sme_get_limits sme_events_timeout sme_list sme_events_list "
+                "sme_sensors_list sme_mtx sme_work_mtx sme_condvar",
+            ),
+            *_layout(
+                "struct sysmon_wdog",
+                "smw_name smw_list smw_cookie smw_setmode smw_tickle smw_period smw_mode "
+                "smw_refcnt smw_tickler",
+            ),
+            *_names(
+                "ENVSYS_FPERCENT ENVSYS_FVALID_MAX ENVSYS_FVALID_MIN ENVSYS_FMONCRITICAL "
+                "ENVSYS_FMONLIMITS ENVSYS_FMONSTCHANGED ENVSYS_FMONNOTSUPP ENVSYS_FHAS_ENTROPY "
+                "PROP_CRITMAX PROP_CRITMIN PROP_WARNMAX PROP_WARNMIN PROP_DRIVER_LIMITS "
+                "SME_DISABLE_REFRESH SME_INIT_REFRESH"
+            ),
+        ),
+    ),
+    Group(
+        ("sys/types.h", "sys/envsys.h"),
+        _names(
+            "ENVSYS_STEMP ENVSYS_SFANRPM ENVSYS_SVOLTS_AC ENVSYS_SVOLTS_DC ENVSYS_SOHMS "
+            "ENVSYS_SWATTS ENVSYS_SAMPS ENVSYS_SWATTHOUR ENVSYS_SAMPHOUR ENVSYS_INDICATOR "
+            "ENVSYS_INTEGER ENVSYS_DRIVE ENVSYS_BATTERY_CAPACITY ENVSYS_BATTERY_CHARGE "
+            "ENVSYS_SRELHUMIDITY ENVSYS_LUX ENVSYS_PRESSURE ENVSYS_NSENSORS ENVSYS_SVALID "
+            "ENVSYS_SINVALID ENVSYS_SCRITICAL ENVSYS_SCRITUNDER ENVSYS_SCRITOVER "
+            "ENVSYS_SWARNUNDER ENVSYS_SWARNOVER ENVSYS_MAXSENSORS ENVSYS_DESCLEN"
+        ),
+    ),
+    Group(
+        ("sys/types.h", "sys/wdog.h"),
+        _names(
+            "WDOG_MODE_DISARMED WDOG_MODE_KTICKLE WDOG_MODE_UTICKLE WDOG_MODE_ETICKLE "
+            "WDOG_MODE_MASK"
+        ),
+    ),
+    Group(
+        ("sys/types.h", "prop/proplib.h"),
+        _names(
+            "PROP_TYPE_UNKNOWN PROP_TYPE_BOOL PROP_TYPE_NUMBER PROP_TYPE_STRING PROP_TYPE_DATA "
+            "PROP_TYPE_ARRAY PROP_TYPE_DICTIONARY PROP_TYPE_DICT_KEYSYM"
+        ),
     ),
     Group(("sys/param.h", "sys/psref.h"), (), ("sizeof(struct psref_target)",)),
     Group(

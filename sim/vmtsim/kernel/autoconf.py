@@ -163,9 +163,14 @@ class Autoconf(Subject):
         """Let the driver go, and tell everybody."""
         kernel = self.kernel
         attachment = device.attachment
-        if not attachment.has("detach"):
-            return Errno.EOPNOTSUPP
-        error = yield from self.call_driver(attachment, "detach", device, flags)
+        error: int = Errno.EOPNOTSUPP
+        if attachment.has("detach"):
+            error = yield from self.call_driver(attachment, "detach", device, flags)
+        if error and flags & tables.DETACH_FORCE:
+            kernel.panic(
+                "detach-forced",
+                f"config_detach: forced detach of {device.name} failed ({error})",
+            )
         if error:
             return error
         while device.references:
@@ -187,7 +192,8 @@ class Autoconf(Subject):
                 device.parent.attachment, "childdetached", device.parent, device
             )
         self._devices.mark(device, tables.NOTFOUND)
-        kernel.subject(Console).print(f"{device.name}: detached\n")
+        if not flags & tables.DETACH_QUIET:
+            kernel.subject(Console).print(f"{device.name}: detached\n")
         kernel.trace.emit("device.detach", device=device.name)
         return 0
 

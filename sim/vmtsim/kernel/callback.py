@@ -13,6 +13,19 @@ from vmtsim.kernel.psref import PassiveReferences
 if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.mutex import Mutex
+
+
+def same_locks(kernel: Kernel, held: list[Mutex], who: str, rule: str) -> None:
+    """Panic where a function that the kernel called with ``held`` came back with one more."""
+    for lock in kernel.current.held:
+        if lock not in held:
+            taken = kernel.location(lock.taken_at)
+            kernel.panic(
+                rule,
+                f"{who} came back with the mutex {lock.describe()} held (taken by {taken})",
+                taken,
+            )
 
 
 def call_back(

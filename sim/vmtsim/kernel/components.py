@@ -252,24 +252,38 @@ class Components(Subject):
 
     @kernel_function("device_t config_attach_pseudo(cfdata_t cf)")
     def config_attach_pseudo(self, data: int) -> Model:
-        """Attach a device without a parent; its caller holds the kernel lock."""
+        """Attach a device without a parent; NULL without an attachment, or with the unit taken.
+
+        Its caller holds the kernel lock: the comment at the function wants it.
+        """
         kernel = self.kernel
         kernel.rules.may_sleep("config_attach_pseudo")
         self._need_kernel_lock("config_attach_pseudo")
         entry = tables.ConfigData(kernel.memory, data)
         if self._devices.attachment_of(entry) is None:
-            kernel.panic(
-                "pseudo-attachment",
-                f"config_attach_pseudo by {kernel.where()}: there is no attachment "
-                f"{entry.attachment!r} of a driver {entry.name!r}",
-            )
+            return 0
+        self._devices.collect()
+        if entry.state != tables.STAR:
+            units = self._devices.drivers[entry.name].units
+            if entry.unit < len(units) and units[entry.unit] is not None:
+                return 0
+            if entry.state != tables.NOTFOUND:
+                kernel.panic(
+                    "pseudo-state",
+                    f"config_attach_pseudo by {kernel.where()}: the state of the cfdata of "
+                    f"{entry.name}{entry.unit} is {entry.state}, not FSTATE_NOTFOUND",
+                )
+        big = kernel.subject(KernelLock)
+        yield from big.lock(1) or ()
         device = yield from self._autoconf.attach_pseudo(entry)
+        big.unlock(1)
         return device.address
 
     @kernel_function("int config_detach(device_t dev, int flags)")
     def config_detach(self, address: int, flags: int) -> Model:
-        """Detach a device under the kernel lock."""
+        """Detach a device; its caller holds the kernel lock, as the comment there wants it."""
         self.kernel.rules.may_sleep("config_detach")
+        self._need_kernel_lock("config_detach")
         device = self._devices.device(address, "config_detach")
         big = self.kernel.subject(KernelLock)
         yield from big.lock(1) or ()

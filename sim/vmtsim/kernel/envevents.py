@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vmtsim.kernel import envtables as tables
 from vmtsim.kernel.api import Block, Call
 from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.scheduler import Lwp, WaitQueue
@@ -41,6 +42,12 @@ _TYPES = (
     (tables.MON_LIMITS, LIMITS),
     (tables.HAS_ENTROPY, NULL),
 )
+_NAMES = {
+    EVENT_CRITICAL: "critical",
+    STATE_CHANGED: "state-changed",
+    LIMITS: "hw-range-limits",
+    NULL: "refresh-event",
+}
 # A limit's place, its property, whether it is a lower one, and the state beyond it; first fit.
 _LIMITS = (
     (3, tables.CRIT_MIN, True, tables.CRIT_UNDER),
@@ -107,9 +114,13 @@ class Events:
         assert units is not None
         for flag, kind in _TYPES:
             if flags & flag:
-                yield from self._register(
-                    device, Event(sensor, kind, units.power), limits, properties
-                )
+                event = Event(sensor, kind, units.power)
+                error = yield from self._register(device, event, limits, properties)
+                if error not in {0, Errno.EEXIST}:
+                    self.kernel.subject(Console).print(
+                        f"sme_event_drvadd: failed to add event! error={int(error)} "
+                        f"sensor={envsys.text(sensor)} event={_NAMES[kind]}\n"
+                    )
 
     def _limits(self, device: SensorDevice, sensor: int) -> Model:
         """Ask the driver for its limits: four numbers, and which of them count."""
@@ -192,15 +203,18 @@ class Events:
             yield Block(watch.wakeup, kernel.clock.now + seconds * SECOND, "smeevent")
             if watch.dying:
                 break
+            old = {event.sensor for event in watch.events}  # ENVSYS_FNEED_REFRESH
             for event in list(watch.events):
                 yield from envsys.lock(device)
                 if event in watch.events:
-                    yield from envsys.refresh(device, event.sensor)
-                    yield from self._judge(device, event)
+                    if event.sensor in old:
+                        yield from envsys.refresh(device, event.sensor)
+                        old.remove(event.sensor)
+                    self._judge(device, event)
                 envsys.unlock(device)
         kernel.scheduler.wake_all(watch.wakeup)
 
-    def _judge(self, device: SensorDevice, event: Event) -> Model:
+    def _judge(self, device: SensorDevice, event: Event) -> None:
         """Set the state of a sensor with limits, unless its driver does; raise what is new."""
         memory, at = self.kernel.memory, self._envsys.sensor
         sensor = event.sensor
@@ -216,15 +230,15 @@ class Events:
                     state = beyond
                     break
             memory.put_u32(sensor + at.state, state)
-        yield from self.deliver(device, event)
+        self.deliver(device, event)
 
-    def deliver_all(self, device: SensorDevice, sensor: int, kind: int) -> Model:
+    def deliver_all(self, device: SensorDevice, sensor: int, kind: int) -> None:
         """sysmon_envsys_sensor_event(): a driver says that a sensor has changed."""
         for event in list(self._watched.get(device, Watch()).events):
             if event.sensor == sensor and kind in {0, event.type}:
-                yield from self.deliver(device, event)
+                self.deliver(device, event)
 
-    def deliver(self, device: SensorDevice, event: Event) -> Model:
+    def deliver(self, device: SensorDevice, event: Event) -> None:
         """sme_deliver_event(): hand what has changed to powerd(8), or print it."""
         memory, at = self.kernel.memory, self._envsys.sensor
         state = memory.s32(event.sensor + at.state)
@@ -256,16 +270,14 @@ class Events:
             power.sensor_event(
                 device.name, self._envsys.text(event.sensor), event.power, raised, text
             )
-        yield from ()
 
     # -- the end -----------------------------------------------------------------------------
 
-    def remove(self, device: SensorDevice, sensor: int) -> Model:
+    def remove(self, device: SensorDevice, sensor: int) -> None:
         """Forget the events of a sensor that is detached; its device's mutex is held."""
         watch = self._watched.get(device)
         if watch is not None:
             watch.events = [event for event in watch.events if event.sensor != sensor]
-        yield from ()
 
     def end(self, device: SensorDevice) -> Model:
         """Wait for the thread of a device that is unregistered."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.twos import signed
+
 from vmtsim.kernel import envtables as tables
 from vmtsim.kernel.api import Block, Call, DataSymbol, Subject, kernel_function
+from vmtsim.kernel.callback import same_locks
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.entropy import Entropy
 from vmtsim.kernel.envevents import Events
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.marshal import signed
 from vmtsim.kernel.mutex import Mutex, Mutexes
 from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.taskq import TaskQueue
@@ -81,14 +83,6 @@ class Envsys(Subject):
         """Watch memory go."""
         self.kernel.subject(Kmem).on_free.append(self._freed)
 
-    def _new_mutex(self, address: int) -> Mutex:
-        """Make an adaptive mutex of the kernel's own, which no module has to destroy."""
-        mutexes = self.kernel.subject(Mutexes)
-        mutexes.mutex_init(address, 0, 0)
-        mutex = mutexes.live[address]
-        mutex.made_at = 0
-        return mutex
-
     def _freed(self, start: int, end: int, function: str) -> None:
         """Panic for memory that is freed with a sensor in it."""
         kernel = self.kernel
@@ -119,15 +113,31 @@ class Envsys(Subject):
         """Give it back."""
         self.kernel.subject(Mutexes).release(device.mutex)
 
-    def _acquire(self, device: SensorDevice) -> Model:
-        """Wait until no one looks at the device, and mark it (sysmon_envsys_acquire)."""
+    def _acquire_locked(self, device: SensorDevice) -> Model:
+        """Wait until no one looks at the device, and mark it (sysmon_envsys_acquire).
+
+        The caller holds the mutex, which is free while it waits, as in cv_wait(9).
+        """
         while device.busy:
+            self.unlock(device)
             yield Block(device.changed, what="sme_wait")
+            yield from self.lock(device)
         device.busy = True
 
-    def _release(self, device: SensorDevice) -> None:
+    def _acquire(self, device: SensorDevice) -> Model:
+        """Do the same for a caller without the mutex."""
+        yield from self.lock(device)
+        yield from self._acquire_locked(device)
+        self.unlock(device)
+
+    def _release_locked(self, device: SensorDevice) -> None:
         device.busy = False
         self.kernel.scheduler.wake_all(device.changed)
+
+    def _release(self, device: SensorDevice) -> Model:
+        yield from self.lock(device)
+        self._release_locked(device)
+        self.unlock(device)
 
     def _write_list(self, device: SensorDevice) -> None:
         """Link the sensors, as TAILQ does: tqe_next and tqe_prev, tqh_first and tqh_last."""
@@ -150,7 +160,8 @@ class Envsys(Subject):
         function = memory.pointer(device.address + self.device.refresh)
         if not memory.u32(device.address + self.device.flags) & tables.DISABLE_REFRESH:
             yield Call(function, (device.address, sensor))
-            self._same_locks(held, f"the refresh function {kernel.location(function)}")
+            who = f"the refresh function {kernel.location(function)}"
+            same_locks(kernel, held, who, "envsys-refresh-lock")
         value = memory.u32(sensor + at.current)
         if (
             memory.u32(sensor + at.flags) & tables.HAS_ENTROPY
@@ -160,18 +171,6 @@ class Envsys(Subject):
             kernel.subject(Entropy).added.append((4, 0))
         memory.put_u32(sensor + at.previous, value)
 
-    def _same_locks(self, held: list[Mutex], who: str) -> None:
-        """Panic where a function of the driver came back with a mutex that it took."""
-        kernel = self.kernel
-        for lock in kernel.current.held:
-            if lock not in held:
-                taken = kernel.location(lock.taken_at)
-                kernel.panic(
-                    "envsys-refresh-lock",
-                    f"{who} came back with the mutex {lock.describe()} held (taken by {taken})",
-                    taken,
-                )
-
     # -- what drivers call -------------------------------------------------------------------
 
     @kernel_function("struct sysmon_envsys *sysmon_envsys_create(void)")
@@ -179,7 +178,7 @@ class Envsys(Subject):
         kernel = self.kernel
         kernel.rules.may_sleep("sysmon_envsys_create")
         address = kernel.subject(Kmem).allocate(self.device.size, owner="sysmon_envsys")
-        mutex = self._new_mutex(address + self.device.mutex)
+        mutex = kernel.subject(Mutexes).own(address + self.device.mutex)
         found = SensorDevice(address, kernel.call_site, mutex)
         self.live.add("sysmon_envsys_create", address, found)
         self._write_list(found)
@@ -213,27 +212,37 @@ class Envsys(Subject):
             return Errno.EINVAL
         device = self.live.find("sysmon_envsys_sensor_attach", address)
         yield from self.lock(device)
-        yield from self._acquire(device)
+        yield from self._acquire_locked(device)
         error = Errno.EEXIST if text in map(self.text, device.sensors) else 0
         if not error:
             memory.put_u32(sensor + self.sensor.number, len(device.sensors))
             device.sensors.append(sensor)
             self._write_list(device)
-        self._release(device)
+        self._release_locked(device)
         self.unlock(device)
         return error
 
     @kernel_function("int sysmon_envsys_sensor_detach(struct sysmon_envsys *sme, void *edata)")
     def sysmon_envsys_sensor_detach(self, address: int, sensor: int) -> Model:
+        """EINVAL where no sensor of the device has the number of this one."""
+        kernel, number = self.kernel, self.sensor.number
         device = self.live.find("sysmon_envsys_sensor_detach", address)
         yield from self.lock(device)
-        yield from self._acquire(device)
-        error = 0 if sensor in device.sensors else Errno.EINVAL
+        yield from self._acquire_locked(device)
+        numbers = [kernel.memory.u32(each + number) for each in device.sensors]
+        error = 0 if kernel.memory.u32(sensor + number) in numbers else Errno.EINVAL
+        if not error and sensor not in device.sensors:
+            kernel.panic(
+                "envsys-sensor-unknown",
+                f"sysmon_envsys_sensor_detach by {kernel.where()}: the sensor "
+                f"{self.text(sensor)!r} is not attached to {self._called(device)}, another has its "
+                "number, and TAILQ_REMOVE follows what its links hold",
+            )
         if not error:
-            yield from self.events.remove(device, sensor)
+            self.events.remove(device, sensor)
             device.sensors.remove(sensor)
             self._write_list(device)
-        self._release(device)
+        self._release_locked(device)
         self.unlock(device)
         return error
 
@@ -290,10 +299,10 @@ class Envsys(Subject):
         if device.gone:
             return
         yield from self.lock(device)
-        yield from self._acquire(device)
+        yield from self._acquire_locked(device)
         for sensor in list(device.sensors):
             yield from self.refresh(device, sensor)
-        self._release(device)
+        self._release_locked(device)
         self.unlock(device)
 
     @kernel_function("void sysmon_envsys_unregister(struct sysmon_envsys *sme)")
@@ -321,7 +330,7 @@ class Envsys(Subject):
     def _lock_list(self) -> Model:
         """Take the mutex of the list, which the first one who wants it makes (sme_preinit)."""
         if self._global is None:
-            self._global = self._new_mutex(self.kernel.symbols[_GLOBAL])
+            self._global = self.kernel.subject(Mutexes).own(self.kernel.symbols[_GLOBAL])
         yield from self.kernel.subject(Mutexes).mutex_enter(self._global.address) or ()
 
     def _unlock_list(self) -> None:
@@ -334,7 +343,7 @@ class Envsys(Subject):
     def sysmon_envsys_sensor_event(self, address: int, sensor: int, kind: int) -> Model:
         device = self.live.find("sysmon_envsys_sensor_event", address)
         yield from self.lock(device)
-        yield from self.events.deliver_all(device, sensor, kind)
+        self.events.deliver_all(device, sensor, kind)
         self.unlock(device)
 
     @kernel_function("int sysmon_envsys_update_limits(struct sysmon_envsys *sme, void *edata)")
@@ -346,7 +355,7 @@ class Envsys(Subject):
         error = Errno.EINVAL
         if memory.pointer(address + self.device.get_limits) and limited:
             error = yield from self.events.update_limits(device, sensor)
-        self._release(device)
+        yield from self._release(device)
         return error
 
     @kernel_function(
@@ -363,13 +372,14 @@ class Envsys(Subject):
                 more = yield Call(function, (device.address, sensor, argument))
                 if not more & 0xFF:
                     break
-            self._release(device)
+            yield from self._release(device)
         self._unlock_list()
 
     @kernel_function(
         "uint32_t sysmon_envsys_get_max_value(bool (*predicate)(const void *), bool refresh)"
     )
-    def sysmon_envsys_get_max_value(self, predicate: int, refresh: bool) -> Model:
+    def sysmon_envsys_get_max_value(self, predicate: int, _refresh: bool) -> Model:
+        """Refresh what the predicate takes, whatever ``refresh`` says: sme_get_max_value()."""
         memory = self.kernel.memory
         most = 0
         yield from self._lock_list()
@@ -378,10 +388,9 @@ class Envsys(Subject):
             for sensor in list(device.sensors):
                 if not (yield Call(predicate, (sensor,))) & 0xFF:
                     continue
-                if refresh:
-                    yield from self._refresh_locked(device, sensor)
+                yield from self._refresh_locked(device, sensor)
                 most = max(most, memory.u32(sensor + self.sensor.current))
-            self._release(device)
+            yield from self._release(device)
         self._unlock_list()
         return most
 
@@ -436,7 +445,7 @@ class Envsys(Subject):
                     error = Errno.EINVAL
                     break
                 words.append(f"{self.text(sensor)}: {self._printed(sensor)}")
-            self._release(device)
+            yield from self._release(device)
             if error:
                 found = error
                 break

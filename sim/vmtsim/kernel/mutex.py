@@ -96,6 +96,13 @@ class Mutexes(Subject):
         if mutex.queue.lwps:
             self.kernel.scheduler.wake_all(mutex.queue)
 
+    def own(self, address: int, ipl: int = 0) -> Mutex:
+        """Make an adaptive mutex of the kernel itself, which no module has to destroy."""
+        self.mutex_init(address, 0, ipl)
+        mutex = self.live[address]
+        mutex.made_at = 0
+        return mutex
+
     def mine(self, function: str, address: int) -> Mutex:
         """Return a mutex that the calling thread holds; panic if it does not."""
         mutex = self.live.find(function, address)

@@ -63,7 +63,9 @@ class PropLib(Subject):
         super().__init__(kernel)
         self._dictionaries: dict[int, Mapping[str, Value]] = {}
         self._objects: dict[int, list[KernelObject]] = {}  # a dictionary, then its strings
+        self._released: set[int] = set()  # what an iterator alone keeps
         self._values: dict[int, Value | _Key] = {}  # by the handle that a module got
+        self._texts: dict[tuple[int, str], int] = {}
         self._handles: dict[tuple[int, str, bool], int] = {}  # (dictionary, key, keysym)
         self._iterators: LiveObjects[_Iterator] = LiveObjects(
             self, Words("property iterator", "made", "released"), unknown="prop-object", left="leak"
@@ -77,10 +79,16 @@ class PropLib(Subject):
         return made.at
 
     def release(self, address: int) -> None:
-        """Free a dictionary and its strings (prop_object_release)."""
+        """Free a dictionary and its strings (prop_object_release), after its last iterator."""
+        if any(each.dictionary == address for each in self._iterators.values()):
+            self._released.add(address)
+            return
+        self._released.discard(address)
         del self._dictionaries[address]
         for owner in [each for each in self._handles if each[0] == address]:
             del self._values[self._handles.pop(owner)]
+        for known in [each for each in self._texts if each[0] == address]:
+            del self._texts[known]
         for each in self._objects.pop(address):
             each.free("prop_object_release")
 
@@ -187,11 +195,15 @@ class PropLib(Subject):
         return self._values[address]
 
     def _text(self, content: str, dictionary: int) -> int:
-        data = content.encode("utf-8") + b"\0"
-        text = KernelObject(self.kernel, len(data), f"string {content!r} of modload's dictionary")
-        self.kernel.memory.write(text.at, data)
-        self._objects[dictionary].append(text)
-        return text.at
+        """Return the text of an object: the same each time."""
+        if (dictionary, content) not in self._texts:
+            data = content.encode("utf-8") + b"\0"
+            what = f"string {content!r} of modload's dictionary"
+            text = KernelObject(self.kernel, len(data), what)
+            self.kernel.memory.write(text.at, data)
+            self._objects[dictionary].append(text)
+            self._texts[dictionary, content] = text.at
+        return self._texts[dictionary, content]
 
     def _dictionary_of(self, address: int) -> int:
         return next(owner[0] for owner, handle in self._handles.items() if handle == address)
@@ -259,6 +271,8 @@ class PropLib(Subject):
         iterator = self._iterators.find("prop_object_iterator_release", address)
         self._iterators.remove(address)
         iterator.object.free("prop_object_iterator_release")
+        if iterator.dictionary in self._released:
+            self.release(iterator.dictionary)
 
     @kernel_function(
         "prop_object_t prop_dictionary_get_keysym(prop_dictionary_t pd, prop_object_t key)"

@@ -138,6 +138,8 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "sysmon_envsys_destroy where sysmon_envsys_register failed or was not called"),
         ("envsys-destroy-registered", _NOBODY, "what is destroyed is not registered",
          "sysmon_envsys_unregister, which destroys it, too"),
+        ("envsys-sensor-unknown", _NOBODY, "a sensor that is detached is attached to this device",
+         "sysmon_envsys_sensor_detach once, and only if sysmon_envsys_sensor_attach gave 0"),
         ("envsys-sensor-freed", _NOBODY, "memory is freed after the sensor in it is detached",
          "sysmon_envsys_unregister before the softc goes"),
         ("envsys-refresh-lock", _NOBODY, "a refresh function gives back each mutex that it takes",
@@ -151,11 +153,13 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("wdog-left", _NOBODY, "a module that goes takes its watchdogs along",
          "sysmon_wdog_unregister in detach"),
     ),
-    "sys/kern/subr_autoconf.c (config_attach_pseudo, config_cfdriver_detach)": (
+    "sys/kern/subr_autoconf.c (config_attach_pseudo, config_detach, config_cfdriver_detach)": (
         ("cfdriver-not-attached", _NOBODY, "what config_cfdriver_detach gets is attached",
          "config_cfdriver_detach once, and only if config_cfdriver_attach gave 0"),
-        ("pseudo-attachment", _ALWAYS, "a pseudo-device has a driver and an attachment",
-         "config_cfdriver_attach and config_cfattach_attach before config_attach_pseudo"),
+        ("pseudo-state", _DIAGNOSTIC, "a cfdata of one unit is attached once",
+         "FSTATE_STAR; or give the table to config_cfdata_attach, so that a detach resets it"),
+        ("detach-forced", _ALWAYS, "a detach function does not refuse DETACH_FORCE",
+         "give 0 where the flags have DETACH_FORCE, or let config_detach have no such flag"),
     ),
     "sys/kern/sys_select.c (selinit, selrecord, selnotify, seldestroy)": (
         ("selinfo-unknown", _NOBODY, "a selinfo is initialised before it is used",

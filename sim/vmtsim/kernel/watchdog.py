@@ -8,18 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.twos import signed
+
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function
+from vmtsim.kernel.callback import same_locks
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.marshal import signed
-from vmtsim.kernel.objects import Objects
+from vmtsim.kernel.mutex import Mutex, Mutexes
 from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.softint import SoftInterrupts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vmtsim.core.timers import Timer
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
@@ -67,7 +72,10 @@ class Watchdogs(Subject):
             name=lambda watchdog: repr(watchdog.name),
         )
         self.armed: Watchdog | None = None
-        self._fields = _Fields(kernel.memory.pointer_size)
+        self._word = kernel.memory.pointer_size
+        self._fields = _Fields(self._word)
+        self._mutex: Mutex | None = None
+        self._timer: Timer | None = None
 
     @kernel_function("int sysmon_wdog_register(struct sysmon_wdog *smw)")
     def sysmon_wdog_register(self, address: int) -> int:
@@ -107,38 +115,75 @@ class Watchdogs(Subject):
         elif mode != DISARMED and self.armed is not None:
             error = Errno.EBUSY
         if not error:
-            function = memory.pointer(address + fields.setmode)
-            error = signed((yield Call(function, (address,))), 32)
+            error = yield from self._call(address, fields.setmode)
         if error:
             memory.put_u32(address + fields.mode, before[0])
             memory.put_u32(address + fields.period, before[1])
             return error
         armed = mode != DISARMED
         self.armed = watchdog if armed else None
-        watchdog.references += 1 if armed else -1
-        memory.put_u32(address + fields.references, watchdog.references)
+        self._count(watchdog, 1 if armed else -1)
         if not armed:
             memory.put_u32(address + fields.tickler, _NO_ONE)
-            self.kernel.scheduler.wake_all(watchdog.changed)
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
         elif mode == KERNEL:
-            lwp = self.kernel.spawn("wdogtickle", "kthread", self._tickle_for_ever(watchdog))
-            lwp.address = self.kernel.subject(Objects).new_lwp("wdogtickle")
+            self._schedule(watchdog)
         return 0
 
-    def _tickle_for_ever(self, watchdog: Watchdog) -> Model:
-        """sysmon_wdog_ktickle(): twice in a period, while it is armed."""
-        kernel, memory = self.kernel, self.kernel.memory
-        while self.armed is watchdog:
-            seconds = memory.u32(watchdog.address + self._fields.period)
-            yield Block(watchdog.changed, kernel.clock.now + seconds * SECOND // 2, "wdogtickle")
-            if self.armed is watchdog and (yield from self._tickle(watchdog)):
+    def _count(self, watchdog: Watchdog, by: int) -> None:
+        """Change the number of its users (sysmon_wdog_ref, sysmon_wdog_release)."""
+        watchdog.references += by
+        where = watchdog.address + self._fields.references
+        self.kernel.memory.put_u32(where, watchdog.references)
+        self.kernel.scheduler.wake_all(watchdog.changed)
+
+    def _call(self, address: int, field: int) -> Model:
+        """Call a function of the driver; gives its errno."""
+        kernel = self.kernel
+        held = list(kernel.current.held)
+        function = kernel.memory.pointer(address + field)
+        error = signed((yield Call(function, (address,))), 32)
+        who = f"the watchdog's function {kernel.location(function)}"
+        same_locks(kernel, held, who, "callback-with-mutex")
+        return error
+
+    def _lock(self) -> Model:
+        """Take sysmon_wdog_mtx, an adaptive mutex: the driver's functions run with it."""
+        mutexes = self.kernel.subject(Mutexes)
+        if self._mutex is None:
+            self._mutex = mutexes.own(self.kernel.memory.place(bytes(self._word)))
+        yield from mutexes.mutex_enter(self._mutex.address) or ()
+
+    def _unlock(self) -> None:
+        assert self._mutex is not None
+        self.kernel.subject(Mutexes).release(self._mutex)
+
+    def _schedule(self, watchdog: Watchdog) -> None:
+        """Tickle it after half a period (callout_reset)."""
+        clock = self.kernel.clock
+        seconds = self.kernel.memory.u32(watchdog.address + self._fields.period)
+        soft = self.kernel.subject(SoftInterrupts)
+        self._timer = clock.at(
+            clock.now + seconds * SECOND // 2, lambda: soft.schedule(self._kernel_tickle)
+        )
+
+    def _kernel_tickle(self) -> Model:
+        """sysmon_wdog_ktickle(): in a callout with the kernel lock, where nothing may sleep."""
+        kernel = self.kernel
+        big = kernel.subject(KernelLock)
+        yield from big.lock(1) or ()
+        yield from self._lock()
+        watchdog = self.armed
+        if watchdog is not None:
+            if (yield from self._call(watchdog.address, self._fields.tickle)):
                 kernel.subject(Console).print(
                     f"WARNING: KERNEL TICKLE OF WATCHDOG {watchdog.name} FAILED!\n"
                 )
-
-    def _tickle(self, watchdog: Watchdog) -> Model:
-        function = self.kernel.memory.pointer(watchdog.address + self._fields.tickle)
-        return signed((yield Call(function, (watchdog.address,))), 32)
+            self._schedule(watchdog)
+        self._unlock()
+        big.unlock(1)
 
     # -- wdogctl(8) --------------------------------------------------------------------------
 
@@ -147,14 +192,19 @@ class Watchdogs(Subject):
 
         WDOGIOC_SMODE and WDOGIOC_TICKLE of sysmonioctl_wdog().
         """
-        watchdog = next((each for each in self.live.values() if each.name == name), None)
-        if mode == "tickle":
-            return Errno.ESRCH if self.armed is None else (yield from self._tickle(self.armed))
-        if watchdog is None:
-            return Errno.ESRCH
         memory = self.kernel.memory
-        if mode == "disarm":
-            seconds = memory.u32(watchdog.address + self._fields.period)
-        else:
+        watchdog = next((each for each in self.live.values() if each.name == name), None)
+        yield from self._lock()
+        error: int = Errno.ESRCH
+        if mode == "tickle":
+            if self.armed is not None:
+                error = yield from self._call(self.armed.address, self._fields.tickle)
+        elif watchdog is not None:
+            self._count(watchdog, 1)
             seconds = _DEFAULT_PERIOD if period is None else period
-        return (yield from self.sysmon_wdog_setmode(watchdog.address, _MODES[mode], seconds))
+            if mode == "disarm":
+                seconds = memory.u32(watchdog.address + self._fields.period)
+            error = yield from self.sysmon_wdog_setmode(watchdog.address, _MODES[mode], seconds)
+            self._count(watchdog, -1)
+        self._unlock()
+        return error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 _LONGEST = 40  # characters of a message in the summary
 _MOST_MISSED = 3  # expectations that are told twice: the conversation has them all
-
-_ERRNO = re.compile(r": E[A-Z0-9]+ \(\d+\)$")  # the end of a command that failed
 
 
 def _where(path: Path) -> str:
@@ -116,10 +113,9 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
         f"kernel   {_kernel_line(simulation)}",
         *_talk(events, short=bool(outcome.findings)),
     ]
-    results = [row.left for row in chart.rows(events) if row.kind == "guest"]
-    refused = [text for text in results if _ERRNO.search(text)]
-    for label, texts in (("printed", [each for each in results if each not in refused]),
-                         ("refused", refused)):  # fmt: skip
+    results = [row for row in chart.rows(events) if row.kind == "guest"]
+    for label, good in (("printed", True), ("refused", False)):
+        texts = [row.left for row in results if row.good == good]
         if texts:
             lines += _joined(label, texts, 2)
     if outcome.findings:

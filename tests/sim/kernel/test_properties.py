@@ -51,6 +51,26 @@ SOURCE = """
             return sum;
     }
 
+    static prop_object_iterator_t kept;
+
+    int
+    keeps(prop_dictionary_t dictionary)
+    {
+            kept = prop_dictionary_iterator(dictionary);
+            return 0;
+    }
+
+    int
+    goes_on(void)
+    {
+            int count = 0;
+
+            while (prop_object_iterator_next(kept) != NULL)
+                    count++;
+            prop_object_iterator_release(kept);
+            return count;
+    }
+
     int
     leaks(prop_dictionary_t dictionary)
     {
@@ -123,6 +143,16 @@ def test_an_iterator_that_is_not_released_is_a_leak(load: Any) -> None:
     assert code.call("leaks", code.kernel.subject(PropLib).new(CONTENT)) == 0
     (left,) = code.unload()
     assert left.startswith("leak: module tried is gone, but the property iterator made by leaks")
+
+
+def test_an_iterator_keeps_its_dictionary(load: Any) -> None:
+    code = load(SOURCE)
+    properties = code.kernel.subject(PropLib)
+    dictionary = properties.new(CONTENT)
+    code.call("keeps", dictionary)
+    properties.release(dictionary)
+    assert code.call("goes_on") == 3
+    assert code.unload() == []
 
 
 def test_what_is_no_property_is_none(load: Any) -> None:

@@ -19,6 +19,8 @@ SOURCE = """
     #include <sys/param.h>
     #include <sys/device.h>
     #include <sys/errno.h>
+    #include <sys/mutex.h>
+    #include <sys/proc.h>
     #include <sys/systm.h>
 
     #include <dev/sysmon/sysmonvar.h>
@@ -27,7 +29,8 @@ SOURCE = """
             struct sysmon_wdog watchdog;
             device_t self;
     };
-    int modes, tickles, refuses, last_period, detached;
+    int modes, tickles, refuses, stays, keeps, last_period, detached;
+    static kmutex_t lock;
     static device_t device;
 
     static int
@@ -44,6 +47,10 @@ SOURCE = """
     tickle(struct sysmon_wdog *w)
     {
             tickles++;
+            if (keeps == 1)
+                    mutex_enter(&lock);
+            if (keeps == 2)
+                    kpause("dog", false, 1, NULL);
             return refuses ? EIO : 0;
     }
 
@@ -74,6 +81,8 @@ SOURCE = """
             struct soft *sc = device_private(self);
 
             detached = flags + 1;
+            if (stays)
+                    return EBUSY;
             return sysmon_wdog_unregister(&sc->watchdog);
     }
 
@@ -112,7 +121,33 @@ SOURCE = """
     int
     detach(int flags)
     {
-            return config_detach(device, flags);
+            int error;
+
+            KERNEL_LOCK(1, NULL);
+            error = config_detach(device, flags);
+            KERNEL_UNLOCK_ONE(NULL);
+            return error;
+    }
+
+    int
+    detach_unlocked(void)
+    {
+            return config_detach(device, 0);
+    }
+
+    int
+    one_unit(void)
+    {
+            data.cf_fstate = FSTATE_NOTFOUND;
+            return 0;
+    }
+
+    int
+    keep(int what)
+    {
+            mutex_init(&lock, MUTEX_DEFAULT, IPL_SOFTCLOCK);
+            keeps = what;
+            return 0;
     }
 
     int
@@ -232,15 +267,50 @@ def test_a_watchdog_that_is_left_is_reported(dog: Code) -> None:
                for each in left)  # fmt: skip
 
 
-def test_a_pseudo_device_needs_the_kernel_lock_and_an_attachment(load: Any) -> None:
+def test_a_pseudo_device_without_an_attachment_is_none(load: Any) -> None:
     code = load(SOURCE)
+    assert code.call("attach", 1) == 1
     code.call("driver")
-    assert code.panic("attach", 1).startswith("pseudo-attachment:")
+    assert code.call("attach", 1) == 1
+
+
+def test_a_pseudo_device_needs_the_kernel_lock(load: Any) -> None:
     code = load(SOURCE)
     code.call("driver")
     code.call("attachment")
     code.call("attach", 0)
-    assert [each.partition(":")[0] for each in code.violations()] == ["kernel-lock"]
+    code.call("detach_unlocked")
+    assert [each.partition(":")[0] for each in code.violations()] == ["kernel-lock"] * 2
+
+
+def test_a_unit_is_taken_once_and_its_state_stays_after_detach(load: Any) -> None:
+    code = load(SOURCE)
+    code.call("driver")
+    code.call("attachment")
+    code.call("one_unit")
+    assert code.call("attach", 1) == 0
+    device = code.kernel.subject(AllDevices).find("dog0")
+    assert code.call("attach", 1) == 1
+    assert code.kernel.subject(AllDevices).find("dog0") is device
+    code.kernel.memory.put_pointer(code.address("device"), device.address)
+    assert code.call("detach", 2) == 0
+    assert not any("detached" in line.text for line in code.kernel.subject(Console).lines)
+    assert code.panic("attach", 1).startswith("pseudo-state:")
+
+
+def test_a_forced_detach_is_not_refused(dog: Code) -> None:
+    dog.kernel.memory.put_u32(dog.address("stays"), 1)
+    assert dog.call("detach", 0) == Errno.EBUSY
+    assert dog.panic("detach", 1).startswith("detach-forced:")
+
+
+@pytest.mark.parametrize(("what", "rule"), [(1, "callback-with-mutex"), (2, "sleep-in-softint")])
+def test_a_tickle_of_the_kernel_is_a_callout(dog: Code, what: int, rule: str) -> None:
+    assert control(dog, "kernel", 10) == 0
+    dog.call("keep", what)
+    with pytest.raises(Exception, match=r"came back|soft interrupt") as seen:
+        dog.kernel.run_for(6 * 10**9)
+    assert seen.value.rule == rule
 
 
 def test_a_driver_that_is_not_attached_is_not_detached(load: Any) -> None:
