@@ -6,6 +6,10 @@
 #include <sys/systm.h>
 #include <sys/uio.h>
 
+#ifndef BUG
+#define	BUG	0
+#endif
+
 MODULE(MODULE_CLASS_MISC, seven, NULL);
 
 static int opened, last;
@@ -67,7 +71,7 @@ seven_modcmd(modcmd_t cmd, void *arg)
 	case MODULE_CMD_FINI:
 		if (opened)
 			return EBUSY;
-#ifndef BUG
+#if !BUG
 		devsw_detach(NULL, &seven_cdevsw);
 #endif
 		return 0;
