@@ -175,7 +175,9 @@ def test_two_vcpus_call_at_once_and_each_gets_its_own_answers(start: Start) -> N
         play.says(f"text at {BASES[0]:#x}")
         play.ready()
         play.machine.tell("busy 120")
-        assert play.machine.wait_for("busy: .*,") == "busy: 120 of 120 commands, 120 times in order,"
+        assert (
+            play.machine.wait_for("busy: .*,") == "busy: 120 of 120 commands, 120 times in order,"
+        )
         play.type("power halt")
         play.says("QEMU has quit")
         served = play.session.server.served
