@@ -55,9 +55,8 @@ def _typed(shape: Shape) -> list[str]:
     """The page's commands for this checkout, with the shape's file and its steps."""
     blocks = "\n".join(block.text for block in PAGE.blocks if block.kind == "sh")
     text = blocks.replace("classic.c", f"{shape.name}.c").replace("classic driver", shape.name)
-    text, count = re.subn(
-        r"^steps:\n.*?^END$", lambda _match: f"steps:{shape.steps}END", text, flags=re.MULTILINE | re.DOTALL
-    )
+    steps = re.compile(r"^steps:\n.*?^END$", re.MULTILINE | re.DOTALL)
+    text, count = steps.subn(lambda _match: f"steps:{shape.steps}END", text)
     assert count == 1
     here = re.compile(r"^cat > .*?^END$", re.MULTILINE | re.DOTALL)
     files = here.findall(text)

@@ -8,7 +8,7 @@ import re
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from vmtgen.build.toolchain import Toolchain
     from vmtgen.common.located import Problem
 
-_CACHE_FORMAT = "1"  # part of every key: raise it when keys or contents change their meaning
+_HERE = "\x01/"  # the source's directory in warnings that are kept: each build has its own
+_CACHE_FORMAT = "2"  # part of every key: raise it when keys or contents change their meaning
 INCLUDED = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
 # As clang and as gcc say it.
 _MISSING = re.compile(r"'([^'\n]+)' file not found|fatal error: (\S+): No such file")
@@ -161,6 +162,10 @@ class Builder:
         ]
         if missing:
             self._compile_all(missing)
+        for source, target in zip(self.recipe.sources, found, strict=True):
+            with suppress(FileNotFoundError):
+                text = _said(target).read_text("utf-8").replace(_HERE, _folder(source.path))
+                self.warnings.append(text.rstrip())
         return found, len(missing)
 
     def _compile_all(self, missing: Sequence[tuple[Source, Path]]) -> None:
@@ -237,13 +242,13 @@ class Builder:
             done = run_tool(command, self.cache, directory.parent)
             text = re.sub(
                 rf"(?m)(^|(?<=from )){re.escape(directory.name)}/",
-                lambda _: _folder(path),
+                _HERE,
                 done.stderr.decode("utf-8", "replace"),
             )
             if done.returncode != 0:
-                return text or f"{command[0]}: failed"
+                return text.replace(_HERE, _folder(path)) or f"{command[0]}: failed"
             if text:
-                self.warnings.append(text.rstrip())
+                write(_said(target), text.encode("utf-8"))
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -298,6 +303,11 @@ def _from(directory: Path, flags: Sequence[str]) -> list[str]:
         else:
             found.append(flag)
     return found
+
+
+def _said(target: Path) -> Path:
+    """Return the file beside an object that has the warnings of its compilation."""
+    return target.with_suffix(".warnings")
 
 
 def _folder(source: Path) -> str:

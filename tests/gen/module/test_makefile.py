@@ -112,7 +112,6 @@ def test_warnings_are_those_of_warns_and_do_not_end_the_build(
     make: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "#define ONE one_shadow(0)\nint one_shadow(int x) { { int x = 1; return x; } }\n" + GLUE
-    text += f"/* compiled in each run, not taken from the cache: {tmp_path} */\n"
     for warns, expected in (("", set()), ("WARNS=1", {"missing-prototypes"}),
                             ("WARNS=3", {"missing-prototypes", "shadow"})):  # fmt: skip
         path = module(tmp_path / f"m{warns}", f"KMOD=one\nSRCS=one.c\n{warns}", one_c=text)
@@ -121,6 +120,18 @@ def test_warnings_are_those_of_warns_and_do_not_end_the_build(
         assert status == 0
         assert set(re.findall(r"\[-W([a-z-]+)\]", said)) == expected
         assert not said or f"{path}/one.c:2:" in said or "one.c:2:" in said
+
+
+def test_warnings_are_shown_again_when_the_object_comes_from_the_cache(tmp_path: Path) -> None:
+    text = "#define ONE f(0)\nint f(int x) { { int x = 1; return x; } }\n" + GLUE
+    shown = []
+    for name in ("first", "second"):
+        path = module(tmp_path / name, "KMOD=one\nSRCS=one.c\nWARNS=3", one_c=text)
+        built = build_module(path, out=tmp_path / "out", cache=tmp_path / "cache")
+        assert f"{name}/one.c:2:" in built.warnings
+        shown.append((built.compiled, built.warnings.replace(f"{name}/", "X/")))
+    assert shown[0] == (1, shown[1][1])
+    assert shown[1][0] == 0
 
 
 def test_what_netbsd_switches_off_is_off(tmp_path: Path) -> None:
