@@ -15,7 +15,8 @@
  *	vmt_tclo.c	requests of the host and its options
  *	vmt_info.c	names, interfaces, file systems
  *	vmt_clock.c	time
- *	vmt_backup.c	quiesced snapshots
+ *	vmt_backup.c	quiesced snapshots: the conversation, and scripts
+ *	vmt_freeze.c	quiesced snapshots: writing out, and suspending
  *	vmt_sysctl.c	machdep.vmt0
  *	vmt_x86.c	traps and CPUID of amd64 and i386
  *	vmt_aarch64.c	traps of aarch64
@@ -99,6 +100,7 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	mutex_init(&sc->sc_lock, MUTEX_DEFAULT, IPL_NONE);
 	cv_init(&sc->sc_work, "vmtwork");
 	cv_init(&sc->sc_done, "vmtdone");
+	cv_init(&sc->sc_thaw, "vmtthaw");
 	sc->sc_have_locks = true;
 	sc->sc_tclo.ch_protocol = VMT_PROTOCOL_TCLO;
 	sc->sc_tclo.ch_counters = sc->sc_counters;
@@ -107,6 +109,7 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	sc->sc_event = VMT_SWITCH_NONE;
 	sc->sc_info_from = INT64_MAX;
 	vmt_clock_init(&sc->sc_clock);
+	vmt_backup_init(sc);
 	/* No number that was given before a detach comes again soon. */
 	sc->sc_request_number = vmt_uptime() & 0x3fffffff;
 	vmt_counters_attach(sc);
@@ -192,6 +195,7 @@ vmt_stop(struct vmt_softc *sc)
 	vmt_buffer_free(&sc->sc_command);
 	vmt_buffer_free(&sc->sc_reply);
 	vmt_request_free(sc);
+	cv_destroy(&sc->sc_thaw);
 	cv_destroy(&sc->sc_done);
 	cv_destroy(&sc->sc_work);
 	mutex_destroy(&sc->sc_lock);
@@ -331,7 +335,7 @@ vmt_worker_turn(struct vmt_softc *sc)
 	next = MIN(next, vmt_backup_run(sc, vmt_uptime()));
 	if (vmt_uptime() < sc->sc_info_from)
 		next = MIN(next, sc->sc_info_from);
-	else
+	else if (!vmt_backup_holds(sc))
 		next = MIN(next, vmt_info_run(sc, vmt_uptime()));
 	next = MIN(next, vmt_clock_run(sc, vmt_uptime()));
 	vmt_rpc_release(sc);
@@ -368,11 +372,20 @@ vmt_raise_event(struct vmt_softc *sc)
 {
 	const enum vmt_switch event = sc->sc_event;
 
-	KASSERT(!mutex_owned(&sc->sc_lock));
-
 	if (event == VMT_SWITCH_NONE)
 		return;
 	sc->sc_event = VMT_SWITCH_NONE;
+	/* A shutdown would wait for a suspended file system. */
+	vmt_backup_interrupt(sc);
+	vmt_raise(sc, event);
+}
+
+void
+vmt_raise(struct vmt_softc *sc, enum vmt_switch event)
+{
+
+	KASSERT(!mutex_owned(&sc->sc_lock));
+
 	mutex_enter(&sc->sc_lock);
 	sc->sc_raising = true;
 	cv_broadcast(&sc->sc_done);

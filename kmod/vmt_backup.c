@@ -3,31 +3,28 @@
  */
 
 /*
- * Quiesced snapshots.
+ * Quiesced snapshots: the conversation.
  *
  *	host				guest
  *	vmbackup.start			reset, and the answer OK
- *					(write everything out)
+ *					(scripts run for freeze)
+ *					(write out, and suspend)
  *					prov.snapshotCommit
  *	(takes the snapshot)		req.keepAlive ...
- *	vmbackup.snapshotDone		req.done
+ *	vmbackup.snapshotDone		(resume)
+ *					(scripts run for thaw)
+ *					req.done
  *
- * The file systems are synced but not frozen: NetBSD suspends one file
- * system at a time, and a disk that cannot be written while the worker waits
- * for the host is a way to lose the machine.  Either side may give up, and
- * so does the driver when the host does not come back in time.
+ * Either side may give up, and so does the driver when the host does not come
+ * back in time.  Writing out and suspending is the work of a thread of its
+ * own, see vmt_freeze.c.
  *
- * do_sys_sync() only starts the writes.  So each file system that is local and
- * may be written is synced with MNT_WAIT.  Remote ones are left out: they are
- * not on the disks of the snapshot, and a server that does not answer would
- * hold us.  What is suspended or goes away just now is left out, too.
- * As in fss(4), fss_create_snapshot(), mnt_updating is not held: it guards the
- * flags of a mount, which are not changed.  So MNT_ASYNC stays, and bwrite()
- * only notes the superblock of such a file system; the second sync writes it.
- *
- * Writing everything out may take long, so a thread of its own does it and
- * the channel goes on.  Given up, it ends with the file system that it is at.
- * Detach has to wait for that thread, like umount(8).
+ * Scripts are powerd(8)'s.  It hears of freeze and thaw as of a hot key that
+ * is pressed and released.  Such an event carries nothing, and may be lost
+ * where powerd(8) is just restarted, so the sysctl node backup.event has its
+ * number, and powerd(8)'s script writes that into backup.done when the
+ * administrator's have run.  Whenever freeze was raised thaw is, too, and
+ * again until that is written or the scripts have had their time.
  */
 
 #include <sys/cdefs.h>
@@ -36,42 +33,47 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/param.h>
 #include <sys/endian.h>
 #include <sys/errno.h>
-#include <sys/kauth.h>
-#include <sys/kmem.h>
-#include <sys/kthread.h>
-#include <sys/lwp.h>
-#include <sys/mount.h>
-#include <sys/proc.h>
-#include <sys/statvfs.h>
 #include <sys/systm.h>
-#include <sys/vfs_syscalls.h>
 
 #include "vmtvar.h"
 
-static const char *vmt_backup_begin(struct vmt_softc *, u_int, bool);
-static bool	vmt_backup_event(struct vmt_softc *, const char *, bool);
+static const char *vmt_backup_begin(struct vmt_softc *, u_int, bool, bool,
+		    bool);
+static int64_t	vmt_backup_write(struct vmt_softc *, int64_t);
+static int64_t	vmt_backup_commit(struct vmt_softc *, int64_t);
+static int64_t	vmt_backup_thaw(struct vmt_softc *, int64_t);
+static int64_t	vmt_backup_end(struct vmt_softc *, int64_t, u_int,
+		    const char *);
 static void	vmt_backup_forget(struct vmt_softc *);
-static void	vmt_backup_end(struct vmt_softc *, bool);
-static bool	vmt_backup_start_sync(struct vmt_softc *);
-static bool	vmt_backup_join(struct vmt_softc *, bool);
-static void	vmt_backup_thread(void *);
-static void	vmt_backup_sync_all(struct vmt_softc *, struct statvfs *);
-static void	vmt_backup_cancel_sync(struct vmt_softc *);
+static int64_t	vmt_backup_quit(struct vmt_softc *, int64_t);
+static bool	vmt_backup_event(struct vmt_softc *, const char *, u_int,
+		    const char *);
+static void	vmt_backup_raise(struct vmt_softc *, enum vmt_switch);
+static int	vmt_backup_answer(struct vmt_softc *);
+
+void
+vmt_backup_init(struct vmt_softc *sc)
+{
+
+	sc->sc_quiesce.c_require_scripts = 1;
+	/* As with requests: no number of before a detach comes again soon. */
+	sc->sc_backup.b_number = vmt_uptime() & 0x3fffffff;
+	sc->sc_backup.b_event = VMT_SWITCH_NONE;
+}
 
 /* Begin with the usual limit. */
 const char *
 vmt_do_backup_start(struct vmt_softc *sc, const struct vmt_message *message)
 {
 
-	return vmt_backup_begin(sc, VMT_BACKUP_LIMIT, true);
+	return vmt_backup_begin(sc, VMT_BACKUP_LIMIT, true, true, false);
 }
 
 /*
  * Begin as the XDR parameters say (guestQuiesce.x of open-vm-tools): version,
  * a flag, five booleans, the script's argument, the limit in seconds (0 for
- * the usual one), the disks.  Of the booleans the third asks for quiesced file
- * systems; the others are for a manifest, applications, writable snapshots and
- * scripts, which a kernel does not have.
+ * the usual one), the disks.  The booleans ask for a manifest, quiesced
+ * applications, quiesced file systems, writable snapshots and scripts.
  */
 const char *
 vmt_do_backup_start_options(struct vmt_softc *sc,
@@ -79,6 +81,7 @@ vmt_do_backup_start_options(struct vmt_softc *sc,
 {
 	const uint8_t *p = (const uint8_t *)message->m_text;
 	const size_t word = sizeof(uint32_t), length = message->m_length;
+	bool applications, file_systems;
 	size_t argument;
 	uint32_t limit;
 
@@ -91,30 +94,48 @@ vmt_do_backup_start_options(struct vmt_softc *sc,
 	    length < 9 * word + roundup2(argument, word))
 		return VMT_ERROR_BACKUP_START;
 	limit = be32dec(p + 8 * word + roundup2(argument, word));
+	applications = be32dec(p + 3 * word) != 0;
+	file_systems = be32dec(p + 4 * word) != 0;
 	return vmt_backup_begin(sc, limit != 0 ? limit : VMT_BACKUP_LIMIT,
-	    be32dec(p + 4 * word) != 0);
+	    file_systems, be32dec(p + 6 * word) != 0,
+	    applications || file_systems);
 }
 
 /*
+ * Who insists on a freeze gets one or an error, as from open-vm-tools
+ * (stateMachine.c, VmBackupStartCommon with forceQuiesce), which quiesces no
+ * applications alone, either.
  * The host expects the event "reset" before the answer, as open-vm-tools sends
  * it (stateMachine.c, VmBackupStartCommon).
  */
 static const char *
-vmt_backup_begin(struct vmt_softc *sc, u_int limit, bool file_systems)
+vmt_backup_begin(struct vmt_softc *sc, u_int limit, bool file_systems,
+    bool scripts, bool insists)
 {
 	struct vmt_backup *b = &sc->sc_backup;
+	bool freezes;
 
-	/* After a reset the host may know nothing of an earlier one. */
-	if (b->b_was_reset)
+	/* The host knows nothing of an earlier one any more, or may not. */
+	if (b->b_was_reset || b->b_silent)
 		vmt_backup_forget(sc);
 	/* The thread of one that was given up may still be writing. */
-	if (b->b_state != VMT_BACKUP_IDLE || !vmt_backup_join(sc, false))
+	if (b->b_state != VMT_BACKUP_IDLE || !vmt_freeze_join(sc, false))
 		return VMT_ERROR_BACKUP_BUSY;
-	if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_RESET, true))
+	mutex_enter(&sc->sc_lock);
+	strlcpy(b->b_directory, sc->sc_quiesce.c_freeze,
+	    sizeof(b->b_directory));
+	b->b_scripts = scripts ? (int64_t)sc->sc_quiesce.c_scripts * 1000 : 0;
+	mutex_exit(&sc->sc_lock);
+	freezes = file_systems && b->b_directory[0] != '\0';
+	if (insists && !freezes)
+		return VMT_ERROR_BACKUP_START;
+	if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_RESET,
+	    VMT_BACKUP_CODE_SUCCESS, ""))
 		return VMT_ERROR_BACKUP_START;
 	b->b_state = VMT_BACKUP_BEGIN;
 	b->b_limit = vmt_uptime() + (int64_t)limit * 1000;
 	b->b_file_systems = file_systems;
+	b->b_freezes = freezes;
 	return NULL;
 }
 
@@ -128,6 +149,23 @@ vmt_backup_reset(struct vmt_softc *sc)
 {
 
 	sc->sc_backup.b_was_reset = sc->sc_backup.b_state != VMT_BACKUP_IDLE;
+	vmt_backup_interrupt(sc);
+}
+
+/*
+ * Something happens that a file system must not be suspended in: resume it at
+ * once.  One that is only written out goes on.
+ */
+void
+vmt_backup_interrupt(struct vmt_softc *sc)
+{
+	struct vmt_backup *b = &sc->sc_backup;
+
+	if (!b->b_freezes || b->b_state == VMT_BACKUP_IDLE ||
+	    b->b_state == VMT_BACKUP_THAW)
+		return;
+	vmt_freeze_release(sc);
+	b->b_state = VMT_BACKUP_ABORT;
 }
 
 /* The host has its snapshot. */
@@ -142,36 +180,66 @@ vmt_do_backup_done(struct vmt_softc *sc, const struct vmt_message *message)
 	return NULL;
 }
 
-/* The host has given up. */
+/* The host has given up.  What is over already ends as it does. */
 const char *
 vmt_do_backup_abort(struct vmt_softc *sc, const struct vmt_message *message)
 {
 	struct vmt_backup *b = &sc->sc_backup;
 
-	if (b->b_state == VMT_BACKUP_IDLE)
+	if (b->b_state == VMT_BACKUP_IDLE || b->b_silent)
 		return VMT_ERROR_BACKUP_IDLE;
-	b->b_state = VMT_BACKUP_ABORT;
+	if (b->b_state != VMT_BACKUP_THAW)
+		b->b_state = VMT_BACKUP_ABORT;
 	return NULL;
+}
+
+/* Is a file system suspended, or about to be?  Then look at none. */
+bool
+vmt_backup_holds(const struct vmt_softc *sc)
+{
+	const struct vmt_backup *b = &sc->sc_backup;
+
+	return b->b_freezes && (b->b_state == VMT_BACKUP_SYNC ||
+	    b->b_state == VMT_BACKUP_WAIT);
 }
 
 /* Forget it and report nothing. */
 static void
 vmt_backup_forget(struct vmt_softc *sc)
 {
+	struct vmt_backup *b = &sc->sc_backup;
 
-	sc->sc_backup.b_state = VMT_BACKUP_IDLE;
-	sc->sc_backup.b_was_reset = false;
-	vmt_backup_cancel_sync(sc);
+	vmt_freeze_release(sc);
+	if (b->b_thaw_owed && b->b_state != VMT_BACKUP_THAW)
+		vmt_backup_raise(sc, VMT_SWITCH_THAW);
+	b->b_thaw_owed = b->b_silent = b->b_was_reset = false;
+	b->b_state = VMT_BACKUP_IDLE;
 }
 
-/* The driver detaches: report that, and wait for what is being written. */
+/*
+ * The driver detaches: report that, and wait for what is being written.  In a
+ * system that goes down there is no powerd(8) to run scripts.
+ */
 void
 vmt_backup_stop(struct vmt_softc *sc)
 {
+	struct vmt_backup *b = &sc->sc_backup;
+	const bool known = b->b_state != VMT_BACKUP_IDLE && !b->b_silent;
+	const bool over = b->b_state == VMT_BACKUP_THAW;
+	bool shutdown;
 
-	if (sc->sc_backup.b_state != VMT_BACKUP_IDLE)
-		vmt_backup_end(sc, false);
-	(void)vmt_backup_join(sc, true);
+	vmt_freeze_release(sc);
+	mutex_enter(&sc->sc_lock);
+	shutdown = sc->sc_shutdown;
+	mutex_exit(&sc->sc_lock);
+	if (shutdown)
+		b->b_thaw_owed = false;
+	if (known && (over || vmt_backup_event(sc, VMT_BACKUP_EVENT_ABORTED,
+	    VMT_BACKUP_CODE_ABORTED, VMT_BACKUP_CANCELED)))
+		(void)vmt_backup_event(sc, VMT_BACKUP_EVENT_DONE,
+		    VMT_BACKUP_CODE_SUCCESS, "");
+	vmt_backup_forget(sc);
+	(void)vmt_freeze_join(sc, true);
 }
 
 /*
@@ -182,165 +250,219 @@ int64_t
 vmt_backup_run(struct vmt_softc *sc, int64_t now)
 {
 	struct vmt_backup *b = &sc->sc_backup;
+	int64_t next = INT64_MAX;
+
+	if (b->b_state == VMT_BACKUP_IDLE)
+		return INT64_MAX;
+	if (b->b_state == VMT_BACKUP_DONE) {
+		vmt_freeze_release(sc);
+		if (!vmt_freeze_expired(sc) || !b->b_freezes)
+			return vmt_backup_end(sc, now,
+			    VMT_BACKUP_CODE_SUCCESS, "");
+		vmt_log(sc, VMT_LOG_BACKUP_LATE);
+	}
+	if (b->b_state == VMT_BACKUP_DONE || b->b_state == VMT_BACKUP_ABORT ||
+	    (b->b_state != VMT_BACKUP_THAW && now >= b->b_limit))
+		return vmt_backup_end(sc, now, VMT_BACKUP_CODE_ABORTED,
+		    VMT_BACKUP_CANCELED);
+
+	if (b->b_state == VMT_BACKUP_BEGIN)
+		b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
+	else if (now >= b->b_next) {
+		if (!b->b_silent && !vmt_backup_event(sc,
+		    VMT_BACKUP_EVENT_KEEP_ALIVE, VMT_BACKUP_CODE_SUCCESS, ""))
+			return vmt_backup_quit(sc, now);
+		b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
+	}
 
 	switch (b->b_state) {
-	case VMT_BACKUP_IDLE:
-		return INT64_MAX;
 	case VMT_BACKUP_BEGIN:
-		if (b->b_file_systems && !vmt_backup_start_sync(sc)) {
-			vmt_backup_end(sc, false);
-			return INT64_MAX;
+		if (b->b_scripts == 0) {
+			next = vmt_backup_write(sc, now);
+			break;
 		}
-		if (b->b_file_systems)
-			vmt_log(sc, VMT_LOG_BACKUP_SYNCS);
-		b->b_state = VMT_BACKUP_SYNC;
-		b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
+		b->b_state = VMT_BACKUP_SCRIPTS;
+		next = b->b_scripts_end = now + b->b_scripts;
+		b->b_thaw_owed = true;
+		vmt_backup_raise(sc, VMT_SWITCH_FREEZE);
+		break;
+	case VMT_BACKUP_SCRIPTS:
+		next = vmt_backup_write(sc, now);
 		break;
 	case VMT_BACKUP_SYNC:
-		if (!vmt_backup_join(sc, false))
-			break;
-		if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_COMMIT, true))
-			return INT64_MAX;
-		b->b_state = VMT_BACKUP_WAIT;
-		b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
+		next = vmt_backup_commit(sc, now);
 		break;
 	case VMT_BACKUP_WAIT:
-		break;
-	case VMT_BACKUP_DONE:
-	case VMT_BACKUP_ABORT:
-		vmt_backup_end(sc, b->b_state == VMT_BACKUP_DONE);
-		return INT64_MAX;
-	}
-
-	if (now >= b->b_limit) {
-		vmt_backup_end(sc, false);
-		return INT64_MAX;
-	}
-	if (now >= b->b_next) {
-		if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_KEEP_ALIVE, true))
-			return INT64_MAX;
-		b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
-	}
-	return MIN(b->b_next, b->b_limit);
-}
-
-/*
- * Let a thread write everything out.  It shares the processor with user
- * processes (KTHREAD_TS), because it may take long.
- */
-static bool
-vmt_backup_start_sync(struct vmt_softc *sc)
-{
-	struct vmt_backup *b = &sc->sc_backup;
-	int error;
-
-	b->b_synced = b->b_canceled = false;
-	error = kthread_create(PRI_NONE,
-	    KTHREAD_MPSAFE | KTHREAD_MUSTJOIN | KTHREAD_TS, NULL,
-	    vmt_backup_thread, sc, &b->b_thread, "%ssync",
-	    device_xname(sc->sc_dev));
-	if (error != 0)
-		b->b_thread = NULL;
-	return error == 0;
-}
-
-static void
-vmt_backup_thread(void *arg)
-{
-	struct vmt_softc *sc = arg;
-	struct statvfs *sb;
-
-	/* It does not fit a kernel stack. */
-	sb = kmem_alloc(sizeof(*sb), KM_SLEEP);
-	/* Twice: a file system may lie in a file of an earlier one (vnd(4)). */
-	vmt_backup_sync_all(sc, sb);
-	vmt_backup_sync_all(sc, sb);
-	kmem_free(sb, sizeof(*sb));
-	mutex_enter(&sc->sc_lock);
-	sc->sc_backup.b_synced = true;
-	vmt_wake_worker(sc);
-	mutex_exit(&sc->sc_lock);
-	kthread_exit(0);
-}
-
-/* Write out what lies on disks of this machine, and wait for it. */
-static void
-vmt_backup_sync_all(struct vmt_softc *sc, struct statvfs *sb)
-{
-	mount_iterator_t *iterator;
-	struct mount *mp;
-	bool canceled;
-
-	mountlist_iterator_init(&iterator);
-	while ((mp = mountlist_iterator_trynext(iterator)) != NULL) {
-		mutex_enter(&sc->sc_lock);
-		canceled = sc->sc_backup.b_canceled;
-		mutex_exit(&sc->sc_lock);
-		if (canceled)
+		if (!b->b_freezes || !vmt_freeze_expired(sc))
 			break;
-		/* What the kernel remembers: nothing is asked of the disk. */
-		if (dostatvfs(mp, sb, curlwp, MNT_NOWAIT, 0) != 0 ||
-		    (sb->f_flag & (MNT_LOCAL | MNT_RDONLY)) != MNT_LOCAL)
-			continue;
-		(void)VFS_SYNC(mp, MNT_WAIT, kauth_cred_get());
+		vmt_log(sc, VMT_LOG_BACKUP_LATE);
+		return vmt_backup_end(sc, now, VMT_BACKUP_CODE_ABORTED,
+		    VMT_BACKUP_CANCELED);
+	case VMT_BACKUP_THAW:
+		return vmt_backup_thaw(sc, now);
+	default:
+		break;
 	}
-	mountlist_iterator_destroy(iterator);
+	if (b->b_state == VMT_BACKUP_IDLE)
+		return INT64_MAX;
+	next = MIN(next, b->b_next);
+	return b->b_state == VMT_BACKUP_THAW ? next : MIN(next, b->b_limit);
 }
 
-/* Nothing waits for the rest of what is being written. */
-static void
-vmt_backup_cancel_sync(struct vmt_softc *sc)
+/* Once scripts have run for freeze, let a thread write everything out. */
+static int64_t
+vmt_backup_write(struct vmt_softc *sc, int64_t now)
 {
+	struct vmt_backup *b = &sc->sc_backup;
+	int answer;
+	bool required;
 
-	mutex_enter(&sc->sc_lock);
-	sc->sc_backup.b_canceled = true;
-	mutex_exit(&sc->sc_lock);
+	if (b->b_state == VMT_BACKUP_SCRIPTS) {
+		answer = vmt_backup_answer(sc);
+		if (answer == 0 && now < b->b_scripts_end)
+			return b->b_scripts_end;
+		mutex_enter(&sc->sc_lock);
+		required = sc->sc_quiesce.c_require_scripts != 0;
+		mutex_exit(&sc->sc_lock);
+		if (answer <= 0)
+			vmt_log(sc, VMT_LOG_BACKUP_SCRIPTS);
+		if (answer <= 0 && required)
+			return vmt_backup_end(sc, now, VMT_BACKUP_CODE_SCRIPT,
+			    VMT_BACKUP_SCRIPT_FAILED);
+	}
+	if (b->b_file_systems)
+		vmt_log(sc, b->b_freezes ?
+		    VMT_LOG_BACKUP_FREEZES : VMT_LOG_BACKUP_SYNCS);
+	b->b_state = VMT_BACKUP_SYNC;
+	if (b->b_file_systems && !vmt_freeze_start(sc))
+		return vmt_backup_end(sc, now, VMT_BACKUP_CODE_SYNC,
+		    VMT_BACKUP_NOT_FROZEN);
+	return b->b_next;
+}
+
+/* Once everything is written out and suspended, the host may go on. */
+static int64_t
+vmt_backup_commit(struct vmt_softc *sc, int64_t now)
+{
+	struct vmt_backup *b = &sc->sc_backup;
+	int error;
+
+	if (!vmt_freeze_ready(sc, &error))
+		return b->b_next;
+	if (!b->b_freezes || error != 0)
+		(void)vmt_freeze_join(sc, true);
+	if (b->b_freezes && error != 0) {
+		vmt_log(sc, VMT_LOG_BACKUP_NOT_FROZEN, b->b_directory, error);
+		return vmt_backup_end(sc, now, VMT_BACKUP_CODE_SYNC,
+		    VMT_BACKUP_NOT_FROZEN);
+	}
+	b->b_state = VMT_BACKUP_WAIT;
+	b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
+	if (!vmt_backup_event(sc, VMT_BACKUP_EVENT_COMMIT,
+	    VMT_BACKUP_CODE_SUCCESS, ""))
+		return vmt_backup_quit(sc, now);
+	return b->b_next;
 }
 
 /*
- * Is everything written?  If so, or if we may wait, join the thread.  Without
- * a thread there is nothing to write.
+ * It is over: let go, and report it if it went wrong.  The last event, which
+ * is always "done", follows when scripts have run for thaw.
  */
-static bool
-vmt_backup_join(struct vmt_softc *sc, bool wait)
+static int64_t
+vmt_backup_end(struct vmt_softc *sc, int64_t now, u_int code,
+    const char *text)
 {
 	struct vmt_backup *b = &sc->sc_backup;
-	bool synced;
 
-	if (b->b_thread == NULL)
-		return true;
-	mutex_enter(&sc->sc_lock);
-	synced = b->b_synced;
-	mutex_exit(&sc->sc_lock);
-	if (!synced && !wait)
-		return false;
-	(void)kthread_join(b->b_thread);
-	b->b_thread = NULL;
-	return true;
+	vmt_freeze_release(sc);
+	if (code != VMT_BACKUP_CODE_SUCCESS && !vmt_backup_event(sc,
+	    code == VMT_BACKUP_CODE_ABORTED ? VMT_BACKUP_EVENT_ABORTED :
+	    VMT_BACKUP_EVENT_ERROR, code, text))
+		return vmt_backup_quit(sc, now);
+	b->b_state = VMT_BACKUP_THAW;
+	b->b_next = now + VMT_BACKUP_KEEP_ALIVE;
+	b->b_scripts_end = now + b->b_scripts;
+	b->b_thaw_again = now;
+	return vmt_backup_thaw(sc, now);
 }
 
-/* Report to the host how far we are.  If it refuses, forget the backup. */
+/* Report the end when scripts have run for thaw, or have had their time. */
+static int64_t
+vmt_backup_thaw(struct vmt_softc *sc, int64_t now)
+{
+	struct vmt_backup *b = &sc->sc_backup;
+	const bool known = !b->b_silent;
+
+	if (b->b_thaw_owed) {
+		if (now >= b->b_scripts_end)
+			vmt_log(sc, VMT_LOG_BACKUP_NO_THAW);
+		else if (now >= b->b_thaw_again) {
+			b->b_thaw_again = now + VMT_BACKUP_THAW_AGAIN;
+			vmt_backup_raise(sc, VMT_SWITCH_THAW);
+		}
+		if (now < b->b_scripts_end && vmt_backup_answer(sc) == 0)
+			return MIN(MIN(b->b_next, b->b_thaw_again),
+			    b->b_scripts_end);
+	}
+	vmt_backup_forget(sc);
+	if (known)
+		(void)vmt_backup_event(sc, VMT_BACKUP_EVENT_DONE,
+		    VMT_BACKUP_CODE_SUCCESS, "");
+	return INT64_MAX;
+}
+
+/* The host knows nothing of it any more, but scripts do. */
+static int64_t
+vmt_backup_quit(struct vmt_softc *sc, int64_t now)
+{
+	struct vmt_backup *b = &sc->sc_backup;
+
+	b->b_silent = true;
+	return vmt_backup_end(sc, now, VMT_BACKUP_CODE_SUCCESS, "");
+}
+
+/*
+ * Report to the host how far we are.  If it refuses, nothing may stay
+ * suspended, not even for the line in the log.
+ */
 static bool
-vmt_backup_event(struct vmt_softc *sc, const char *event, bool good)
+vmt_backup_event(struct vmt_softc *sc, const char *event, u_int code,
+    const char *text)
 {
 	int error;
 
-	error = vmt_rpc_backup_event(sc, event,
-	    good ? VMT_BACKUP_CODE_SUCCESS : VMT_BACKUP_CODE_ABORTED,
-	    good ? "" : VMT_BACKUP_CANCELED);
+	error = vmt_rpc_backup_event(sc, event, code, text);
 	if (error == 0)
 		return true;
+	vmt_freeze_release(sc);
 	vmt_log(sc, VMT_LOG_RPCI_FAILED, VMT_RPC_BACKUP_EVENT, error);
-	vmt_backup_forget(sc);
 	return false;
 }
 
-/* Report the end, good or bad. */
+/* Let powerd(8) run scripts; the number stays when it is asked again. */
 static void
-vmt_backup_end(struct vmt_softc *sc, bool good)
+vmt_backup_raise(struct vmt_softc *sc, enum vmt_switch event)
 {
+	struct vmt_backup *b = &sc->sc_backup;
 
-	vmt_backup_forget(sc);
-	if (good || vmt_backup_event(sc, VMT_BACKUP_EVENT_ABORTED, false))
-		(void)vmt_backup_event(sc, VMT_BACKUP_EVENT_DONE, true);
+	mutex_enter(&sc->sc_lock);
+	if (b->b_event != event) {
+		b->b_event = event;
+		b->b_number++;
+		b->b_answer = 0;
+	}
+	mutex_exit(&sc->sc_lock);
+	vmt_raise(sc, event);
+}
+
+/* What powerd(8)'s script has written: 0 nothing, 1 done, -1 failed. */
+static int
+vmt_backup_answer(struct vmt_softc *sc)
+{
+	int answer;
+
+	mutex_enter(&sc->sc_lock);
+	answer = sc->sc_backup.b_answer;
+	mutex_exit(&sc->sc_lock);
+	return answer;
 }

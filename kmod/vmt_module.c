@@ -45,6 +45,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmt_tclo.c"
 #include "vmt_info.c"
 #include "vmt_clock.c"
+#include "vmt_freeze.c"
 #include "vmt_backup.c"
 #include "vmt_sysctl.c"
 #include "vmt.c"

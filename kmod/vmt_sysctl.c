@@ -222,6 +222,52 @@ vmt_sysctl_text(SYSCTLFN_ARGS)
 	return 0;
 }
 
+/* What scripts have to run for, as long as nobody has reported the end. */
+int
+vmt_sysctl_event(SYSCTLFN_ARGS)
+{
+	struct sysctlnode node = *rnode;
+	struct vmt_softc *sc = node.sysctl_data;
+	struct vmt_backup *b = &sc->sc_backup;
+	char text[VMT_SYSCTL_EVENT_SIZE];
+
+	mutex_enter(&sc->sc_lock);
+	if (b->b_event == VMT_SWITCH_NONE || b->b_answer != 0)
+		text[0] = '\0';
+	else
+		(void)snprintf(text, sizeof(text), "%d %s", b->b_number,
+		    b->b_event == VMT_SWITCH_FREEZE ? "freeze" : "thaw");
+	mutex_exit(&sc->sc_lock);
+	node.sysctl_data = text;
+	return sysctl_lookup(SYSCTLFN_CALL(&node));
+}
+
+/* They have run. */
+int
+vmt_sysctl_done(SYSCTLFN_ARGS)
+{
+	struct sysctlnode node = *rnode;
+	struct vmt_softc *sc = node.sysctl_data;
+	struct vmt_backup *b = &sc->sc_backup;
+	int error, value = 0;
+
+	node.sysctl_data = &value;
+	error = sysctl_lookup(SYSCTLFN_CALL(&node));
+	if (error != 0 || newp == NULL || newlen == 0)
+		return error;
+
+	mutex_enter(&sc->sc_lock);
+	if (b->b_event == VMT_SWITCH_NONE || b->b_answer != 0 ||
+	    (value != b->b_number && value != -b->b_number))
+		error = EINVAL;
+	else {
+		b->b_answer = value > 0 ? 1 : -1;
+		vmt_wake_worker(sc);
+	}
+	mutex_exit(&sc->sc_lock);
+	return error;
+}
+
 /*
  * Commands to the host.  A caller of sysctl(2) holds the lock of the whole
  * tree, so no handler waits: one takes a command and gives its number, the

@@ -163,6 +163,7 @@ vmt_tclo_lose(struct vmt_softc *sc, int64_t now, int error)
 	vmt_channel_close(&sc->sc_tclo);
 	sc->sc_registered = false;
 	sc->sc_info_from = INT64_MAX;
+	vmt_backup_interrupt(sc);
 	vmt_clock_forget(sc);
 	if (now - sc->sc_opened >= VMT_CONTENTION_MS)
 		sc->sc_tries = 0;

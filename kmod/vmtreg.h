@@ -183,14 +183,21 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 
 #define	VMT_BACKUP_KEEP_ALIVE	2500		/* ms */
 #define	VMT_BACKUP_LIMIT	900		/* s */
+#define	VMT_BACKUP_FREEZE_LIMIT	30	/* s */
+#define	VMT_BACKUP_THAW_AGAIN	5000	/* ms */
 #define	VMT_BACKUP_PARAMETERS	1
 #define	VMT_BACKUP_CANCELED	"Quiesce canceled."
+#define	VMT_BACKUP_NOT_FROZEN	"Error when enabling the sync provider."
+#define	VMT_BACKUP_SCRIPT_FAILED	"Custom quiesce script failed."
 #define	VMT_BACKUP_CODE_SUCCESS	0U
+#define	VMT_BACKUP_CODE_SCRIPT	2U
+#define	VMT_BACKUP_CODE_SYNC	3U
 #define	VMT_BACKUP_CODE_ABORTED	4U
 #define	VMT_BACKUP_EVENT_RESET	"reset"
 #define	VMT_BACKUP_EVENT_COMMIT	"prov.snapshotCommit"
 #define	VMT_BACKUP_EVENT_KEEP_ALIVE	"req.keepAlive"
 #define	VMT_BACKUP_EVENT_ABORTED	"req.aborted"
+#define	VMT_BACKUP_EVENT_ERROR	"req.error"
 #define	VMT_BACKUP_EVENT_DONE	"req.done"
 
 /* The host keeps one value per key */
@@ -236,8 +243,8 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_CLOCK_PERCENT	50
 
 /* sysctl(9). */
-#define	VMT_NODES		17
-#define	VMT_NODE_COUNTERS	16	/* the counters are below it */
+#define	VMT_NODES		23
+#define	VMT_NODE_COUNTERS	22	/* the counters are below it */
 #define	VMT_NODE_DEPTH		2
 #define	VMT_REQUESTS		8			/* at a time */
 #define	VMT_REQUEST_LIFETIME	60		/* s */
@@ -252,12 +259,18 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_SYSCTL_FOLLOW_HOST_MAX	1
 #define	VMT_SYSCTL_NOW_MIN	0
 #define	VMT_SYSCTL_NOW_MAX	1
+#define	VMT_SYSCTL_SCRIPTS_MIN	0
+#define	VMT_SYSCTL_SCRIPTS_MAX	600
+#define	VMT_SYSCTL_REQUIRE_SCRIPTS_MIN	0
+#define	VMT_SYSCTL_REQUIRE_SCRIPTS_MAX	1
 #define	VMT_SYSCTL_UUID_SIZE	40
 #define	VMT_SYSCTL_REQUEST_SIZE	65537
 #define	VMT_SYSCTL_REPLY_SIZE	65600
 #define	VMT_SYSCTL_OFFSET_SIZE	24
 #define	VMT_SYSCTL_STATE_SIZE	64
 #define	VMT_SYSCTL_HOST_SIZE	128
+#define	VMT_SYSCTL_FREEZE_SIZE	256
+#define	VMT_SYSCTL_EVENT_SIZE	24
 #define	VMT_SYSCTL_PRIMARY_SIZE	16
 #define	VMT_SYSCTL_EXCLUDE_SIZE	256
 VMT_LOCAL int	vmt_sysctl_request(SYSCTLFN_PROTO);
@@ -267,11 +280,15 @@ VMT_LOCAL int	vmt_sysctl_offset(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_state(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_host(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_text(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_event(SYSCTLFN_PROTO);
+VMT_LOCAL int	vmt_sysctl_done(SYSCTLFN_PROTO);
 
 enum vmt_switch {
 	VMT_SWITCH_POWER,
 	VMT_SWITCH_RESET,
 	VMT_SWITCH_SLEEP,
+	VMT_SWITCH_FREEZE,
+	VMT_SWITCH_THAW,
 	VMT_SWITCHES,
 	VMT_SWITCH_NONE = VMT_SWITCHES
 };
@@ -300,6 +317,11 @@ enum vmt_log {
 	VMT_LOG_INFO_REFUSED,
 	VMT_LOG_RPCI_FAILED,
 	VMT_LOG_BACKUP_SYNCS,
+	VMT_LOG_BACKUP_FREEZES,
+	VMT_LOG_BACKUP_NOT_FROZEN,
+	VMT_LOG_BACKUP_LATE,
+	VMT_LOG_BACKUP_SCRIPTS,
+	VMT_LOG_BACKUP_NO_THAW,
 	VMT_LOG_CLOCK_STEPPED,
 	VMT_LOG_CLOCK_AHEAD,
 	VMT_LOG_CLOCK_NO_TIME,

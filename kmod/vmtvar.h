@@ -195,23 +195,48 @@ struct vmt_net {
 	struct vmt_address *n_address;
 };
 
-/* A quiesced snapshot. */
+/* What the administrator says of quiesced snapshots. */
+struct vmt_quiesce {
+	char		c_freeze[VMT_SYSCTL_FREEZE_SIZE];
+	int		c_scripts;	/* seconds to wait for them */
+	int		c_require_scripts;
+};
+
+/*
+ * A quiesced snapshot.  The thread reads b_freezes, b_directory and b_limit,
+ * which stay as they are until it is joined.
+ */
 struct vmt_backup {
 	enum {
 		VMT_BACKUP_IDLE,
 		VMT_BACKUP_BEGIN,	/* asked for */
+		VMT_BACKUP_SCRIPTS,	/* they run for freeze */
 		VMT_BACKUP_SYNC,	/* everything is being written out */
 		VMT_BACKUP_WAIT,	/* the host takes its snapshot */
 		VMT_BACKUP_DONE,	/* it has it */
-		VMT_BACKUP_ABORT	/* it gave up */
+		VMT_BACKUP_ABORT,	/* it gave up */
+		VMT_BACKUP_THAW		/* scripts run for thaw */
 	}		b_state;	/* (w) */
 	bool		b_file_systems;	/* (w) write them out */
+	bool		b_freezes;	/* (w) and suspend b_directory */
 	bool		b_was_reset;	/* (w) the channel, since it began */
+	bool		b_silent;	/* (w) the host does not know of it */
+	bool		b_thaw_owed;	/* (w) freeze was raised */
+	int64_t		b_scripts;	/* (w) ms to wait for them, or 0 */
+	int64_t		b_scripts_end;	/* (w) uptime in ms */
+	int64_t		b_thaw_again;	/* (w) uptime in ms */
 	int64_t		b_limit;	/* (w) uptime in ms */
 	int64_t		b_next;		/* (w) keep-alive */
-	struct lwp	*b_thread;	/* (w) writes */
-	bool		b_synced;	/* (l) the thread is done */
-	bool		b_canceled;	/* (l) it may end early */
+	char		b_directory[VMT_SYSCTL_FREEZE_SIZE]; /* (w) */
+	struct lwp	*b_thread;	/* (w) writes, and holds b_directory */
+	bool		b_ready;	/* (l) written, and suspended */
+	bool		b_ended;	/* (l) the thread holds nothing */
+	bool		b_expired;	/* (l) it let go by itself */
+	bool		b_canceled;	/* (l) it has to let go */
+	int		b_error;	/* (l) why it could not suspend */
+	int		b_number;	/* (l) of the event */
+	enum vmt_switch	b_event;	/* (l) that scripts run for */
+	int		b_answer;	/* (l) 0, or 1 done, -1 failed */
 };
 
 /* An item of guest information, as far as the host has it. */
@@ -240,6 +265,7 @@ struct vmt_softc {
 	kmutex_t	sc_lock;
 	kcondvar_t	sc_work;	/* (l) something for the worker */
 	kcondvar_t	sc_done;	/* (l) the worker is gone, or raises */
+	kcondvar_t	sc_thaw;	/* (l) b_canceled */
 	bool		sc_dying;	/* (a) */
 	bool		sc_shutdown;	/* (l) the system goes down by itself */
 	bool		sc_running;	/* (l) the worker */
@@ -307,6 +333,7 @@ struct vmt_softc {
 	bool		sc_stir;	/* (l) it has to, once more */
 	bool		sc_stirring;	/* (l) it is not done */
 
+	struct vmt_quiesce sc_quiesce;	/* (l) */
 	struct vmt_backup sc_backup;
 	struct vmt_clock sc_clock;
 	struct evcnt	sc_counters[VMT_COUNTERS]; /* (c), abandoned (l) */
@@ -434,6 +461,7 @@ VMT_LOCAL int	vmt_detach(device_t, int);
 
 VMT_LOCAL void	vmt_wake_worker(struct vmt_softc *);
 VMT_LOCAL void	vmt_raise_event(struct vmt_softc *);
+VMT_LOCAL void	vmt_raise(struct vmt_softc *, enum vmt_switch);
 VMT_LOCAL void	vmt_log(struct vmt_softc *, enum vmt_log, ...);
 VMT_LOCAL int64_t vmt_uptime(void);
 
@@ -473,9 +501,19 @@ VMT_LOCAL void	vmt_info_free(struct vmt_softc *);
 VMT_LOCAL int	vmt_nic_broadcast(struct vmt_softc *);
 
 /* vmt_backup.c */
+VMT_LOCAL void	vmt_backup_init(struct vmt_softc *);
 VMT_LOCAL void	vmt_backup_reset(struct vmt_softc *);
+VMT_LOCAL void	vmt_backup_interrupt(struct vmt_softc *);
 VMT_LOCAL void	vmt_backup_stop(struct vmt_softc *);
 VMT_LOCAL int64_t vmt_backup_run(struct vmt_softc *, int64_t);
+VMT_LOCAL bool	vmt_backup_holds(const struct vmt_softc *);
+
+/* vmt_freeze.c */
+VMT_LOCAL bool	vmt_freeze_start(struct vmt_softc *);
+VMT_LOCAL bool	vmt_freeze_ready(struct vmt_softc *, int *);
+VMT_LOCAL bool	vmt_freeze_expired(struct vmt_softc *);
+VMT_LOCAL void	vmt_freeze_release(struct vmt_softc *);
+VMT_LOCAL bool	vmt_freeze_join(struct vmt_softc *, bool);
 
 /* vmt_clock.c */
 VMT_LOCAL void	vmt_clock_init(struct vmt_clock *);

@@ -280,6 +280,11 @@ class Kmem(Subject):
             refused = not self._fits(size) or self.refuse(size)
             return 0 if refused else self.allocate(size, clear=clear)
         kernel.rules.may_sleep(function)
+        kernel.rules.not_suspending(
+            "suspended-allocates",
+            function,
+            "where memory is short it waits for the pagedaemon, and that for the file system",
+        )
         if self._fits(size):
             return self.allocate(size, clear=clear)
         return self._wait(function, size, clear=clear)

@@ -76,6 +76,8 @@ class Mount:
     error: int = 0
     updating: Lwp | None = None
     gone: bool = False
+    references: int = 0  # of vfs_ref, beside that of the mount itself
+    referenced_at: int = 0
     flushed: int = 0  # how often VFS_SYNC or sync(2) came by
     busy: dict[Lwp, int] = field(default_factory=dict)
     state: int = NORMAL
@@ -111,6 +113,7 @@ class Mounts(Subject):
         self.suspender: Lwp | None = None
         self.suspender_site = 0
         self._suspend_queue = WaitQueue("tstile")
+        self.unmounted: list[Mount] = []  # those that somebody has a reference to
 
     def boot(self) -> None:
         """Mount a root file system, kernfs and tmpfs; watch threads end."""
@@ -243,7 +246,10 @@ class Mounts(Subject):
         self.kernel.memory.put_u32(iflag, self.kernel.memory.u32(iflag) | IMNT_GONE)
         self.resume(mount)
         self.mounted.remove(mount)
-        mount.struct.free("vfs_rele")
+        if mount.references:
+            self.unmounted.append(mount)
+        else:
+            mount.struct.free("vfs_rele")
         return 0
 
     def set_free(self, directory: str, free: int) -> None:
@@ -365,10 +371,14 @@ class Mounts(Subject):
         mount.state = state
         while any(other is not lwp for other in mount.busy):
             yield Block(mount.changed, what="fstcnt")
+        if state == SUSPENDED:
+            lwp.suspends = mount.directory
         kernel.trace.emit("vfs.suspend", directory=mount.directory)
 
     def open(self, mount: Mount) -> None:
         """Let everybody in again."""
+        if mount.owner is not None:
+            mount.owner.suspends = ""
         mount.state, mount.owner = NORMAL, None
         self.changed(mount)
         self.kernel.trace.emit("vfs.resume", directory=mount.directory)
@@ -412,7 +422,17 @@ class Mounts(Subject):
             kernel.clock.at(kernel.clock.now + FLUSH_TIME, lambda: setattr(mount, "dirty", False))
 
     def check_unload(self, module: str) -> None:
-        """Panic for a file system that a module left suspended."""
+        """Panic for a file system that a module left suspended; report references that are left."""
         for mount in self.mounted:
             if mount.state != NORMAL:
                 self._left(mount, f"module {module} is gone")
+        for mount in (*self.mounted, *self.unmounted):
+            if mount.references:
+                place = self.kernel.location(mount.referenced_at)
+                mount.references = 0
+                self.kernel.violation(
+                    "vfs-ref-left",
+                    f"module {module} is gone, but its reference to the file system "
+                    f"{mount.directory}, taken by {place}, was not given back",
+                    place,
+                )

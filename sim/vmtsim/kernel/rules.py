@@ -82,6 +82,17 @@ class Rules:
                 "the whole sysctl tree held: every other sysctl(2) waits until it returns",
             )
 
+    def not_suspending(self, rule: str, function: str, why: str) -> None:
+        """Report a thread that holds a file system suspended and does what may wait for it."""
+        kernel = self.kernel
+        lwp = kernel.scheduler.current
+        if lwp is not None and lwp.suspends:
+            kernel.violation(
+                rule,
+                f"{function} called by {kernel.where()} in thread {lwp.name}, which holds the "
+                f"file system {lwp.suspends} suspended: {why}",
+            )
+
     def heartbeat(self, mutex: Mutex) -> None:
         """Panic for a spin mutex that blocks the CPU's clock interrupts for too long."""
         kernel = self.kernel

@@ -122,6 +122,7 @@ class Lwp:
         self.bound = False
         self.asked = 0  # questions to kauth(9)
         self.pserialize = 0
+        self.suspends = ""  # the directory of the file system that it holds suspended
         self.sysctl_node = ""  # whose handler it runs, with the lock of the tree held
         self.sysctl_since = 0  # when it took that lock, in virtual ns
         self.result: Any = None

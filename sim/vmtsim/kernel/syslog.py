@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 
+_RULE = "suspended-logs"
+_WHY = "syslogd(8) writes it there, and waits, and with it whoever logs by syslog(3)"
+
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
@@ -45,11 +48,13 @@ class SysLog(Subject):
     @kernel_function("void log(int level, const char *fmt, ...)")
     @kernel_function("void vlog(int level, const char *fmt, va_list ap)")
     def log(self, level: int, text: str | None, arguments: Arguments) -> None:
+        self.kernel.rules.not_suspending(_RULE, "log", _WHY)
         self._add(LEVELS[level & 7], kprintf(self.kernel.memory, text or "", arguments))
 
     @kernel_function("void addlog(const char *fmt, ...)")
     @kernel_function("void printf_tolog(const char *fmt, ...)")
     def addlog(self, text: str | None, arguments: Arguments) -> None:
+        self.kernel.rules.not_suspending(_RULE, "addlog", _WHY)
         self._add("info", kprintf(self.kernel.memory, text or "", arguments))
 
     def _add(self, level: str, text: str) -> None:

@@ -67,6 +67,13 @@ class FileSystems(Subject):
             self._unknown(function, address)
         return found[0]
 
+    def _referenced(self, function: str, address: int) -> Mount:
+        """Return what is mounted, or was and has a reference."""
+        for mount in self._mounts().unmounted:
+            if mount.at == address:
+                return mount
+        return self._find(function, address)
+
     def _unknown(self, function: str, address: int) -> NoReturn:
         kernel = self.kernel
         kernel.memory.pointer(address)
@@ -169,6 +176,29 @@ class FileSystems(Subject):
             )
         self._mounts().leave(mount)
 
+    @kernel_function("void vfs_ref(struct mount *mp)")
+    def vfs_ref(self, address: int) -> None:
+        mount = self._referenced("vfs_ref", address)
+        mount.references += 1
+        mount.referenced_at = self.kernel.call_site
+
+    @kernel_function("void vfs_rele(struct mount *mp)")
+    def vfs_rele(self, address: int) -> None:
+        """Give a reference back; the last one frees what is not mounted any more."""
+        kernel, mounts = self.kernel, self._mounts()
+        mount = self._referenced("vfs_rele", address)
+        kernel.rules.thread_context("vfs_rele")
+        if not mount.references:
+            kernel.panic(
+                "vfs-rele",
+                f"vfs_rele by {kernel.where()}: the reference to {mount.directory} that goes is "
+                "the one of mount(2)",
+            )
+        mount.references -= 1
+        if not mount.references and mount in mounts.unmounted:
+            mounts.unmounted.remove(mount)
+            mount.struct.free("vfs_rele")
+
     # -- figures and sync (NetBSD sys/kern/vfs_syscalls.c) ---------------------------------------
 
     @kernel_function(
@@ -243,8 +273,10 @@ class FileSystems(Subject):
     def vfs_suspend(self, address: int, nowait: int) -> Model:
         kernel = self.kernel
         mounts = self._mounts()
-        mount = self._find("vfs_suspend", address)
+        mount = self._referenced("vfs_suspend", address)
         kernel.rules.may_sleep("vfs_suspend")
+        if mount not in mounts.mounted:
+            return Errno.ENOENT  # fstrans_get_lwp_info() finds nothing
         if mounts.suspender is kernel.current and not nowait:
             held = ", ".join(mounts.suspended())
             kernel.panic(

@@ -19,6 +19,8 @@ struct mount *mountlist_iterator_trynext(mount_iterator_t *);
 void	mountlist_iterator_destroy(mount_iterator_t *);
 
 int	vfs_busy(struct mount *);
+void	vfs_ref(struct mount *);
+void	vfs_rele(struct mount *);
 int	vfs_trybusy(struct mount *);
 void	vfs_unbusy(struct mount *);
 

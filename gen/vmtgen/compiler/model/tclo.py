@@ -114,18 +114,22 @@ class BackupEvent(Valued):
 
 @dataclass(frozen=True, slots=True)
 class Backup(Record):
-    """Quiesced snapshots; ``keep_alive_ms`` in milliseconds, ``limit`` in seconds."""
+    """Quiesced snapshots: ``*_ms`` in milliseconds, ``limit`` and ``freeze_limit`` in seconds."""
 
     keep_alive_ms: Milliseconds
     limit: Seconds
+    freeze_limit: Seconds
+    thaw_again_ms: Milliseconds
     parameters_version: U8
     codes: Entries[BackupCode]
     events: Entries[BackupEvent]
     canceled: Printable
+    not_frozen: Printable
+    script_failed: Printable
 
     def check(self, node: Node, report: Report) -> None:
         """Expect the codes that the driver sends, and a sign of life before the limit is over."""
-        for name in ("success", "aborted"):
+        for name in ("success", "script", "sync", "aborted"):
             if self.codes.get(name) is None:
                 report(node["codes"], f"the driver sends the code {name!r}, which is not here")
         if self.keep_alive_ms >= self.limit * 1000:
