@@ -26,7 +26,7 @@ def image(root: Path) -> None:
     """A system image whose administrator has a power button of their own."""
     scripts = root / "etc/powerd/scripts"
     (scripts / "acpi").mkdir(parents=True)
-    for name in ("power_button", "reset_button", "sleep_button"):
+    for name in ("power_button", "reset_button", "sleep_button", "hotkey_button"):
         (scripts / name).write_text("#!/bin/sh\nexit 0\n")
         (scripts / name).chmod(0o755)
     own = scripts / "acpi/power_button"

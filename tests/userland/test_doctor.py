@@ -40,7 +40,7 @@ def healthy(vmtctl: Control, guest: Any) -> None:
     (guest.root / "etc/rc.d/vmtctl").write_bytes(example.read_bytes())
     (guest.root / "etc/rc.d/vmtctl").chmod(0o555)
     (guest.root / "etc/rc.conf").write_text("rc_configured=YES\npowerd=YES\nvmtctl=YES\n")
-    for name in ("power_button", "reset_button", "sleep_button"):
+    for name in ("power_button", "reset_button", "sleep_button", "hotkey_button"):
         _file(f"etc/powerd/scripts/{name}", STANDARD, 0o755)(guest)
     assert vmtctl("powerd", "install").status == 0
     assert vmtctl("load").status == 0
@@ -421,7 +421,7 @@ def test_an_image_without_powerd_is_an_error(vmtctl: Control, tmp_path: Path) ->
     image = tmp_path / "image"
     scripts = image / "etc/powerd/scripts"
     scripts.mkdir(parents=True)
-    for name in ("power_button", "reset_button", "sleep_button"):
+    for name in ("power_button", "reset_button", "sleep_button", "hotkey_button"):
         (scripts / name).write_text(STANDARD)
         (scripts / name).chmod(0o755)
     conf = image / "etc/rc.conf"

@@ -237,7 +237,7 @@ def test_another_version_of_ours_is_known_and_replaced(typed: bool) -> None:
         prepare(root, "other version" if typed else "other version of blocks")
         scripts = [path for path in root.rglob("*") if path.is_file()]
         ours = [path for path in scripts if other in path.read_bytes()]
-        assert len(ours) == 4
+        assert len(ours) == 5
         hookplan.install(Tree(str(root)), typed=typed, force=False).carry_out()
         assert [path for path in ours if other in path.read_bytes()] == []
         hookplan.uninstall(Tree(str(root)), force=False).carry_out()

@@ -20,7 +20,7 @@ SITE = "/etc/powerd/vmt.d"
 RECORD = "/etc/powerd/vmt.installed"
 
 # What vmt(4) raises: a halt, a reboot, a resume (NetBSD sys/dev/sysmon/sysmon_power.c).
-SCRIPTS = ("power_button", "reset_button", "sleep_button")
+SCRIPTS = ("power_button", "reset_button", "sleep_button", "hotkey_button")
 
 # A script of ours that was edited and then replaced by --force is kept under this name.
 EDITED = ".edited"

@@ -113,11 +113,12 @@ def test_who_holds_a_file_system_does_not_wait_for_memory(code: Code) -> None:
     """uvm_pdaemon.c writes dirty pages out, which waits in _fstrans_start() of vfs_trans.c."""
     assert code.call("allocate_waiting") == 0
     line = line_of(SOURCE, "/* waits */")
-    assert code.violations() == [
+    (text,) = code.violations()
+    assert text == (
         f"suspended-allocates: kmem_alloc called by allocate_waiting (tried.c:{line}) in thread "
         "allocate_waiting, which holds the file system / suspended: where memory is short it "
         "waits for the pagedaemon, and that for the file system"
-    ]
+    )
 
 
 def test_who_holds_a_file_system_does_not_log(code: Code) -> None:

@@ -1,0 +1,133 @@
+"""What vmt-event does for freeze and thaw: run the administrator's scripts, and report that.
+
+The node backup.event of the driver has what it waits for (tests/driver/test_freeze.py); here a
+sysctl(8) stands in that keeps it in a file.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .events import TYPED, alone, script, system
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STATE = "var/run/vmt0.frozen"
+# As the driver: a number that it does not wait for is EINVAL.
+SYSCTL = """
+if [ "$1 $2" = "-n machdep.vmt0.backup.event" ]; then cat {root}/event 2>/dev/null; exit 0; fi
+if [ "$1" = -w ]; then
+	value=${{2#machdep.vmt0.backup.done=}}
+	read -r number what <{root}/event || exit 1
+	if [ "$value" != "$number" ] && [ "$value" != "-$number" ]; then exit 1; fi
+	echo "$value" >>{root}/answers
+	: >{root}/event
+fi
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A system with the hooks, a driver that waits for nothing, and a site's script."""
+    made = system(tmp_path)
+    (made / "var/run").mkdir(parents=True, exist_ok=True)
+    script(made / "sbin/sysctl", SYSCTL.format(root=made))
+    script(made / "etc/powerd/vmt.d/database", f'echo "$1 $2" >>{made}/out')
+    return made
+
+
+def hotkey(root: Path, event: str, waits: str | None = None) -> None:
+    """Let the hot key be pressed or released; ``waits`` is what the driver waits for."""
+    if waits is not None:
+        (root / "event").write_text(f"{waits}\n" if waits else "")
+    status, left = alone(
+        shutil.which("dash") or "sh", root / TYPED / "hotkey_button", "vmt0", event
+    )
+    assert (status, left) == (0, [])
+
+
+def lines(root: Path, name: str) -> list[str]:
+    """The lines of a file, none where it is not there."""
+    return (root / name).read_text().splitlines() if (root / name).exists() else []
+
+
+def test_freeze_and_thaw_run_the_scripts_and_are_reported(root: Path) -> None:
+    hotkey(root, "pressed", "17 freeze")
+    assert (lines(root, "out"), lines(root, "answers")) == (["freeze vmt0"], ["17"])
+    assert (root / STATE).exists()
+    hotkey(root, "released", "18 thaw")
+    assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
+    assert lines(root, "answers") == ["17", "18"]
+    assert not (root / STATE).exists()
+
+
+@pytest.mark.parametrize("why", ["status", "others can change it"])
+def test_a_script_that_fails_is_reported(root: Path, why: str) -> None:
+    bad = script(root / "etc/powerd/vmt.d/a-bad", "exit 3")
+    if why != "status":
+        bad.write_text("#!/bin/sh\n")
+        bad.chmod(0o777)
+    hotkey(root, "pressed", "17 freeze")
+    assert lines(root, "answers") == ["-17"]
+    assert lines(root, "out") == ["freeze vmt0"]  # the others run all the same
+    hotkey(root, "released", "18 thaw")
+    assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
+
+
+@pytest.mark.parametrize("waits", ["", "18 thaw"])
+def test_an_event_that_comes_too_late_freezes_nothing(root: Path, waits: str) -> None:
+    hotkey(root, "pressed", waits)
+    assert (lines(root, "out"), lines(root, "answers")) == ([], [])
+    hotkey(root, "released")
+    assert lines(root, "out") == []
+    assert lines(root, "answers") == (["18"] if waits else [])
+
+
+def test_scripts_that_take_too_long_are_followed_by_thaw_at_once(root: Path) -> None:
+    """The driver has given up meanwhile, and its thaw may have come to no daemon."""
+    script(root / "etc/powerd/vmt.d/slow", f': >{root}/event; [ "$1" = thaw ] || exit 0')
+    hotkey(root, "pressed", "17 freeze")
+    assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
+    assert lines(root, "answers") == []
+    assert not (root / STATE).exists()
+    hotkey(root, "released", "18 thaw")  # the event after all
+    assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
+    assert lines(root, "answers") == ["18"]
+
+
+def test_a_thaw_that_is_raised_again_runs_nothing_again(root: Path) -> None:
+    hotkey(root, "pressed", "17 freeze")
+    hotkey(root, "released", "18 thaw")
+    hotkey(root, "released", "18 thaw")
+    assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
+    assert lines(root, "answers") == ["17", "18", "18"]
+
+
+def test_a_thaw_that_was_lost_runs_before_the_next_freeze(root: Path) -> None:
+    hotkey(root, "pressed", "17 freeze")
+    hotkey(root, "pressed", "19 freeze")
+    assert lines(root, "out") == ["freeze vmt0", "thaw vmt0", "freeze vmt0"]
+
+
+def test_a_freeze_that_is_killed_is_followed_by_thaw(root: Path) -> None:
+    """The note is there before the first script runs."""
+    script(root / "etc/powerd/vmt.d/kills", '[ "$1" = thaw ] || kill -KILL $(ps -o ppid= $PPID)')
+    (root / "event").write_text("17 freeze\n")
+    subprocess.run(["dash", str(root / TYPED / "hotkey_button"), "vmt0", "pressed"], check=False)
+    assert (root / STATE).exists()
+    assert lines(root, "answers") == []
+    hotkey(root, "released", "18 thaw")
+    assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
+
+
+def test_another_hot_key_is_left_to_the_standard_script(root: Path) -> None:
+    script(root / "etc/powerd/scripts/hotkey_button", f'echo "own $1 $2" >>{root}/own')
+    path = root / TYPED / "hotkey_button"
+    for name in ("display-cycle", "vmt0"):
+        subprocess.run(["dash", str(path), name, "pressed"], check=True)
+    assert lines(root, "own") == ["own display-cycle pressed"]
