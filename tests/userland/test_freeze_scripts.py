@@ -59,11 +59,11 @@ def lines(root: Path, name: str) -> list[str]:
 def test_freeze_and_thaw_run_the_scripts_and_are_reported(root: Path) -> None:
     hotkey(root, "pressed", "17 freeze")
     assert (lines(root, "out"), lines(root, "answers")) == (["freeze vmt0"], ["17"])
-    assert (root / STATE).exists()
+    assert lines(root, STATE) == ["17"]
     hotkey(root, "released", "18 thaw")
     assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
     assert lines(root, "answers") == ["17", "18"]
-    assert not (root / STATE).exists()
+    assert lines(root, STATE) == []
 
 
 @pytest.mark.parametrize("why", ["status", "others can change it"])
@@ -94,7 +94,7 @@ def test_scripts_that_take_too_long_are_followed_by_thaw_at_once(root: Path) -> 
     hotkey(root, "pressed", "17 freeze")
     assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
     assert lines(root, "answers") == []
-    assert not (root / STATE).exists()
+    assert lines(root, STATE) == []
     hotkey(root, "released", "18 thaw")  # the event after all
     assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
     assert lines(root, "answers") == ["18"]
@@ -119,7 +119,7 @@ def test_a_freeze_that_is_killed_is_followed_by_thaw(root: Path) -> None:
     script(root / "etc/powerd/vmt.d/kills", '[ "$1" = thaw ] || kill -KILL $(ps -o ppid= $PPID)')
     (root / "event").write_text("17 freeze\n")
     subprocess.run(["dash", str(root / TYPED / "hotkey_button"), "vmt0", "pressed"], check=False)
-    assert (root / STATE).exists()
+    assert lines(root, STATE) == ["17"]
     assert lines(root, "answers") == []
     hotkey(root, "released", "18 thaw")
     assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]

@@ -487,8 +487,10 @@ def test_the_hooks_run_the_tools_of_the_table_and_no_others(root: Path) -> None:
     script(root / "sbin/dhcpcd", note)
     script(root / "etc/powerd/vmt.d/10-a", "exit 0")
     script(root / "etc/rc.d/dhclient", "exit 0")
+    script(root / "sbin/sysctl", f"{note}echo '17 freeze'")
     for name, word in (
         ("power_button", "pressed"), ("reset_button", "pressed"), ("sleep_button", "released"),
+        ("hotkey_button", "pressed"), ("hotkey_button", "released"),
     ):  # fmt: skip
         assert event(root, name, "vmt0", word) == 0
     seen = [line.split("\037")[:-1] for line in calls.read_text().split("\n")[:-1]]

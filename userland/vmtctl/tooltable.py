@@ -174,6 +174,14 @@ _HOOK_ROWS = (
         user="hooks",
     ),
     Tool(
+        "/sbin/sysctl",
+        uses=("sysctl -n NODE", "sysctl -w NODE=VALUE"),
+        prints="the value; sysctl: TEXT on standard error",
+        failure="1 where the node is not there or refuses the value",
+        source="sbin/sysctl/sysctl.c main, parse, print_tree",
+        user="hooks",
+    ),
+    Tool(
         "/sbin/shutdown",
         uses=("shutdown -p now TEXT", "shutdown -r now TEXT"),
         source="sbin/shutdown/shutdown.c",
