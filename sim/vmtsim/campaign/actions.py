@@ -61,6 +61,14 @@ _SETTINGS: tuple[Mapping[str, Any], ...] = (
     {"machdep.vmt0.clock_sync.follow_host": 0},
     {"machdep.vmt0.clock_sync.now": 1},
 )
+_QUIESCE: tuple[Mapping[str, Any], ...] = (
+    {"machdep.vmt0.backup.freeze": "/"},
+    {"machdep.vmt0.backup.freeze": "/tmp"},
+    {"machdep.vmt0.backup.freeze": "/nowhere"},
+    {"machdep.vmt0.backup.freeze": ""},
+    {"machdep.vmt0.backup.freeze": "/", "machdep.vmt0.backup.scripts": 3},
+    {"machdep.vmt0.backup.scripts": 3, "machdep.vmt0.backup.require_scripts": 0},
+)
 _JUMPS = (0.003, -0.003, 0.4, -0.4, 5.0, -5.0, 3600.0, -3600.0)
 
 
@@ -167,6 +175,7 @@ ACTIONS: Mapping[str, Action] = {
     "addresses": Action(_one("guest.addresses", *_ADDRESSES), most=4),
     "ifconfig": Action(_ifconfig, most=3),
     "settings": Action(_one("guest.sysctl", *_SETTINGS), most=6, load=True),
+    "quiesce": Action(_one("guest.sysctl", *_QUIESCE), most=3, load=True),
     "commands": Action(_commands, most=4, load=True),
     "abandoned": Action(_abandoned, load=True),
     "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),

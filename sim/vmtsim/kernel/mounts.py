@@ -409,15 +409,19 @@ class Mounts(Subject):
             self.leave(mount)
 
     def flush(self, mount: Mount, *, wait: bool) -> Model:
-        """Write what is dirty; without ``wait`` it is written soon."""
+        """Write what is dirty; without ``wait`` it is written soon.
+
+        What is written meanwhile is left for the next time.
+        """
         mount.flushed += 1
         if not mount.dirty:
             return
         yield from self.wait_for_server(mount)
         kernel = self.kernel
         if wait:
-            yield Block(deadline=kernel.clock.now + FLUSH_TIME, what="biowait")
-            mount.dirty = False
+            began, writes = kernel.clock.now, mount.figures.writes
+            yield Block(deadline=began + FLUSH_TIME, what="biowait")
+            mount.dirty, mount.dirty_since = mount.figures.writes != writes, began
         else:
             kernel.clock.at(kernel.clock.now + FLUSH_TIME, lambda: setattr(mount, "dirty", False))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.fslayout import MNT_LOCAL
-from vmtsim.kernel.mounts import Mounts
+from vmtsim.kernel.mounts import NORMAL, Mounts
 
 if TYPE_CHECKING:
     from vmtsim.core.trace import Event
@@ -44,12 +44,14 @@ def watch(simulation: Simulation) -> None:
         if event["name"] != "prov.snapshotCommit" or QUIESCED in broken:
             return
         for mount in simulation.kernel.subject(Mounts).mounted:
-            if mount.dirty and mount.dirty_since < began and mount.flags & MNT_LOCAL:
+            late = mount.dirty_since >= began and mount.state == NORMAL
+            if mount.dirty and not late and mount.flags & MNT_LOCAL:
                 broken.add(QUIESCED)
                 simulation.kernel.violation(
                     QUIESCED,
                     f"the guest lets the host take a quiesced snapshot, and what was written to "
-                    f"{mount.directory} before it began is not on the disk yet",
+                    f"{mount.directory} before it {'began' if mount.state == NORMAL else 'froze'} "
+                    "is not on the disk yet",
                 )
 
     simulation.trace.subscribe(opened, ["open"])

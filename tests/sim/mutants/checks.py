@@ -145,6 +145,20 @@ def snapshot_is_written(module: Path) -> str:
     return verdict(made)
 
 
+def suspended_is_written(module: Path) -> str:
+    """What is written until a file system is suspended is on its disk."""
+    writes = [(5.4 + number / 200, "guest.write", "/") for number in range(400)]
+    freeze = {"machdep.vmt0.backup.freeze": "/"}
+    made = simulation(
+        module, (5, "guest.sysctl", freeze), (5.5, "host.backup", {"do": "start"}), *writes
+    )
+    invariants.watch(made)
+    made.run()
+    if not any(e.kind == "vfs.suspend" for e in made.trace.events):
+        return "nothing was suspended"
+    return verdict(made)
+
+
 def first_event_first(module: Path) -> str:
     """The event "reset" of a quiesced snapshot is out before the answer to vmbackup.start."""
     made = simulation(module, (5, "host.backup", {"do": "start"}))
@@ -599,6 +613,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "contention-is-quiet": contention_is_quiet,
     "memory-is-no-disk": memory_is_no_disk,
     "snapshot-is-written": snapshot_is_written,
+    "suspended-is-written": suspended_is_written,
     "clock-ahead-at-first": clock_ahead_at_first,
     "clock-not-set-yet": clock_not_set_yet,
     "back-with-lag": back_with_lag,
