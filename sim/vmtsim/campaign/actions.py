@@ -175,9 +175,9 @@ ACTIONS: Mapping[str, Action] = {
     "addresses": Action(_one("guest.addresses", *_ADDRESSES), most=4),
     "ifconfig": Action(_ifconfig, most=3),
     "settings": Action(_one("guest.sysctl", *_SETTINGS), most=6, load=True),
-    "quiesce": Action(_one("guest.sysctl", *_QUIESCE), most=3, load=True),
     "commands": Action(_commands, most=4, load=True),
     "abandoned": Action(_abandoned, load=True),
     "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),
     "guest-sleep": Action(lambda _rng: [("guest.suspend", True), ("guest.resume", True)]),
+    "quiesce": Action(_one("guest.sysctl", *_QUIESCE), most=3, load=True),
 }  # fmt: skip
