@@ -193,14 +193,16 @@ vmt_do_backup_abort(struct vmt_softc *sc, const struct vmt_message *message)
 	return NULL;
 }
 
-/* Is a file system suspended, or about to be?  Then look at none. */
+/*
+ * Is a file system suspended, or about to be?  Then report none: the list of
+ * mounts would come without it, mountlist_iterator_trynext().  A thread that
+ * was given up may still hold it.
+ */
 bool
-vmt_backup_holds(const struct vmt_softc *sc)
+vmt_backup_holds(struct vmt_softc *sc)
 {
-	const struct vmt_backup *b = &sc->sc_backup;
 
-	return b->b_freezes && (b->b_state == VMT_BACKUP_SYNC ||
-	    b->b_state == VMT_BACKUP_WAIT);
+	return sc->sc_backup.b_freezes && vmt_freeze_runs(sc);
 }
 
 /* Forget it and report nothing. */

@@ -13,15 +13,16 @@
  * flags of a mount, which are not changed.  So MNT_ASYNC stays, and bwrite()
  * only notes the superblock of such a file system; the second sync writes it.
  *
- * Then vfs_suspend(9) lets no other thread begin to change the file system
- * that the administrator names, and it is synced once more by the thread that
- * holds it, which passes the gate.  vfs_suspend() keeps one lock for all file
+ * Then vfs_suspend(9) lets no other thread into the file system that the
+ * administrator names, and it is synced once more by the thread that holds it,
+ * which passes the gate.  vfs_suspend() keeps one lock for all file
  * systems until vfs_resume() of the same thread, so there is one file system
  * and one thread.  That thread waits for the worker, but not for ever: it lets
  * go at its own limit, so that not even a worker that hangs in a shutdown
- * keeps the system from going down.  The limit is short because everybody who
- * writes to the file system waits, uninterruptibly, and so does everybody who
- * unmounts any other.
+ * keeps the system from going down.  The limit is short because every thread
+ * that locks a vnode of the file system waits, uninterruptibly (VOP_LOCK() of
+ * vnode_if.c begins a transaction): readers, writers, and who looks up a name
+ * that is not cached.  So does every thread that unmounts any other.
  *
  * Between vfs_suspend() and vfs_resume() the thread must not allocate, because
  * memory may come only from pages that the pagedaemon writes to the suspended
@@ -104,6 +105,21 @@ vmt_freeze_ready(struct vmt_softc *sc, int *errorp)
 	return ready;
 }
 
+/* Is the thread still at it? */
+bool
+vmt_freeze_runs(struct vmt_softc *sc)
+{
+	struct vmt_backup *b = &sc->sc_backup;
+	bool ended;
+
+	if (b->b_thread == NULL)
+		return false;
+	mutex_enter(&sc->sc_lock);
+	ended = b->b_ended;
+	mutex_exit(&sc->sc_lock);
+	return !ended;
+}
+
 /* Has the file system been resumed because we took too long? */
 bool
 vmt_freeze_expired(struct vmt_softc *sc)
@@ -140,16 +156,11 @@ bool
 vmt_freeze_join(struct vmt_softc *sc, bool wait)
 {
 	struct vmt_backup *b = &sc->sc_backup;
-	bool ended;
 
-	if (b->b_thread == NULL)
-		return true;
-	mutex_enter(&sc->sc_lock);
-	ended = b->b_ended;
-	mutex_exit(&sc->sc_lock);
-	if (!ended && !wait)
+	if (!wait && vmt_freeze_runs(sc))
 		return false;
-	(void)kthread_join(b->b_thread);
+	if (b->b_thread != NULL)
+		(void)kthread_join(b->b_thread);
 	b->b_thread = NULL;
 	return true;
 }

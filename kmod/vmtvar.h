@@ -506,11 +506,12 @@ VMT_LOCAL void	vmt_backup_reset(struct vmt_softc *);
 VMT_LOCAL void	vmt_backup_interrupt(struct vmt_softc *);
 VMT_LOCAL void	vmt_backup_stop(struct vmt_softc *);
 VMT_LOCAL int64_t vmt_backup_run(struct vmt_softc *, int64_t);
-VMT_LOCAL bool	vmt_backup_holds(const struct vmt_softc *);
+VMT_LOCAL bool	vmt_backup_holds(struct vmt_softc *);
 
 /* vmt_freeze.c */
 VMT_LOCAL bool	vmt_freeze_start(struct vmt_softc *);
 VMT_LOCAL bool	vmt_freeze_ready(struct vmt_softc *, int *);
+VMT_LOCAL bool	vmt_freeze_runs(struct vmt_softc *);
 VMT_LOCAL bool	vmt_freeze_expired(struct vmt_softc *);
 VMT_LOCAL void	vmt_freeze_release(struct vmt_softc *);
 VMT_LOCAL bool	vmt_freeze_join(struct vmt_softc *, bool);

@@ -342,6 +342,33 @@ def test_it_may_be_given_up_while_somebody_else_suspends(freezing: Make) -> None
     _over(machine)
 
 
+def test_the_list_of_disks_is_not_made_while_one_is_closed(freezing: Make) -> None:
+    """mountlist_iterator_trynext() leaves out what is being suspended, even for who gave up."""
+    machine = freezing()
+    kernel, mounts = machine.kernel, machine.mounts
+    root = mounts.find("/")
+
+    def inside() -> Any:
+        """A thread that waits for its disk inside the file system."""
+        from vmtsim.kernel.api import Block
+
+        yield from mounts.enter(root)
+        yield Block(deadline=kernel.clock.now + 200 * SECOND, what="biowait")
+        mounts.leave(root)
+
+    kernel.spawn("tar", "user", inside())
+    machine.run(0.1)
+    machine.host.backup.start()
+    machine.run(5)
+    assert machine.mounts.suspended() == ["/"]
+    machine.host.backup.abort()
+    machine.run(190)  # longer than the driver waits between two looks
+    assert machine.mounts.suspended() == ["/"]
+    assert [disk["name"] for disk in machine.host.guestinfo.disks] == ["/"]
+    assert machine.until(lambda: not _held(machine), 20)
+    _over(machine)
+
+
 # -- scripts -----------------------------------------------------------------------------------
 
 
