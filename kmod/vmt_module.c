@@ -79,7 +79,7 @@ static struct cfdata vmt_cfdata[] = {
 };
 
 static struct cfattach * const vmt_attachments[] = {
-	&__CONCAT(VMT_ATTACHMENT, _ca), NULL
+	&___CONCAT(VMT_ATTACHMENT, _ca), NULL
 };
 
 static const struct cfattachinit vmt_cfattachinit[] = {
@@ -89,7 +89,7 @@ static const struct cfattachinit vmt_cfattachinit[] = {
 
 /* Without a built-in driver the name is ours to register. */
 static struct cfdriver * const vmt_own_driver[] = {
-	&__CONCAT(VMT_DRIVER, _cd), NULL
+	&___CONCAT(VMT_DRIVER, _cd), NULL
 };
 static struct cfdriver * const vmt_no_driver[] = { NULL };
 static struct cfdriver * const *vmt_drivers;

@@ -5,8 +5,9 @@
 #ifndef _KPI_SYS_CDEFS_H_
 #define _KPI_SYS_CDEFS_H_
 
-#define	__CONCAT1(x, y)	x ## y
-#define	__CONCAT(x, y)	__CONCAT1(x, y)
+/* As there: with two underscores, what is given is not expanded first. */
+#define	__CONCAT(x, y)	x ## y
+#define	___CONCAT(x, y)	__CONCAT(x, y)
 #define	__STRING(x)	#x
 #define	___STRING(x)	__STRING(x)
 
