@@ -57,8 +57,9 @@ def test_a_rule_says_what_becomes_of_a_kernel(
 
 
 def test_generic_is_what_the_machine_is_configured_with() -> None:
-    assert configured("generic", "amd64") == {Enforced.DIAGNOSTIC}
-    assert configured("generic", "aarch64") == set()
+    assert configured("generic", "amd64") == {Enforced.DIAGNOSTIC, Enforced.HEARTBEAT}
+    assert configured("generic", "aarch64") == {Enforced.HEARTBEAT}
+    assert configured("none", "amd64") == set()
     assert configured("all", "i386") == set(OPTIONS.values())
 
 

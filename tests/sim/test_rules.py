@@ -18,7 +18,7 @@ PANICS = {
     "enter_uninitialised": "mutex-uninitialised",
     "init_twice": "mutex-already-initialised",
     "wait_without_mutex": "condvar-without-mutex",
-    "wait_with_spin": "sleep-with-spin-mutex",
+    "wait_with_spin": "switch-with-spin-mutex",
     "destroy_waited": "condvar-destroy-waited-on",
     "free_wrong_size": "kmem-size",
     "free_twice": "double-free",

@@ -59,7 +59,7 @@ def call_back(
         lock = lwp.held[0]
         taken = kernel.location(lock.taken_at)
         kernel.panic(
-            "callback-with-mutex",
+            "callback-with-spin-mutex" if lock.spin else "callback-with-mutex",
             f"{who} with the mutex {lock.describe()} held (taken by {taken})",
             taken,
         )

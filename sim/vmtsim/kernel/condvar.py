@@ -113,7 +113,12 @@ class CondVars(Subject):
                 f"{function} by {kernel.where()}: the mutex at {kernel.describe(mutex_at)} is "
                 "not held by the caller",
             )
-        kernel.rules.may_sleep(function, holding=mutex_at)
+        if lwp.in_softint:
+            kernel.panic(
+                "condvar-in-softint",
+                f"{function} called in soft interrupt context ({lwp.name}) by {kernel.where()}",
+            )
+        kernel.rules.may_sleep(function, holding=mutex_at, sleeps=True)
         kernel.rules.waits(function)
         if cv.queue.lwps and cv.mutex is not None and cv.mutex is not mutex:
             kernel.violation(
@@ -205,7 +210,7 @@ class CondVars(Subject):
         site = kernel.call_site
         lwp = kernel.current
         deadline = self._deadline("kpause", ticks)
-        kernel.rules.may_sleep("kpause", holding=mutex_at)
+        kernel.rules.may_sleep("kpause", holding=mutex_at, sleeps=True)
         kernel.rules.waits("kpause")
         if mutex is not None:
             mutexes.release(mutex)

@@ -165,7 +165,7 @@ class Mutexes(Subject):
         lwp = kernel.current
         if mutex.owner is lwp:
             kernel.panic(
-                "mutex-double-enter",
+                "mutex-spin-double-enter" if mutex.spin else "mutex-double-enter",
                 f"mutex_enter by {kernel.where()}: locking against myself, the mutex "
                 f"{mutex.describe()} is {self._held(mutex)}",
             )

@@ -25,15 +25,23 @@ class Enforced(enum.Enum):
     DIAGNOSTIC = "kernels with DIAGNOSTIC"
     DEBUG = "kernels with DEBUG"
     LOCKDEBUG = "kernels with LOCKDEBUG"
+    HEARTBEAT = "kernels with HEARTBEAT"
     NOBODY = "no kernel: it goes on, and is damaged or waits for ever"
     HARMLESS = "no kernel: it goes on, and nothing is damaged"
 
 
-OPTIONS = {each.name: each for each in (Enforced.DIAGNOSTIC, Enforced.DEBUG, Enforced.LOCKDEBUG)}
+OPTIONS = {
+    each.name: each
+    for each in (Enforced.DIAGNOSTIC, Enforced.DEBUG, Enforced.LOCKDEBUG, Enforced.HEARTBEAT)
+}
 """The options(4) of a kernel's configuration with which it checks more; by their names."""
 
 
-_GENERIC = {"amd64": "DIAGNOSTIC", "i386": "DIAGNOSTIC", "aarch64": ""}
+_GENERIC = {
+    "amd64": "DIAGNOSTIC,HEARTBEAT",
+    "i386": "DIAGNOSTIC,HEARTBEAT",
+    "aarch64": "HEARTBEAT",
+}
 """What the kernels of NetBSD-current are configured with: sys/arch/{amd64,i386}/conf/GENERIC and
 sys/arch/evbarm/conf/GENERIC64 of 10.99.12.  Those of a release branch have none of them."""
 
@@ -97,7 +105,7 @@ class Rule:
 
 _ALWAYS, _DIAGNOSTIC, _DEBUG = Enforced.ALWAYS, Enforced.DIAGNOSTIC, Enforced.DEBUG
 _LOCKDEBUG, _NOBODY = Enforced.LOCKDEBUG, Enforced.NOBODY
-_HARMLESS = Enforced.HARMLESS
+_HEARTBEAT, _HARMLESS = Enforced.HEARTBEAT, Enforced.HARMLESS
 
 # fmt: off
 _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
@@ -210,6 +218,9 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "destroy it before it is made again"),
         ("mutex-double-enter", _ALWAYS, "a thread does not enter a mutex that it holds",
          "split the function into one that locks and one that expects the lock"),
+        ("mutex-spin-double-enter", _LOCKDEBUG,
+         "a thread does not enter a spin mutex that it holds",
+         "split the function into one that locks and one that expects the lock"),
         ("mutex-exit-by-non-owner", _DIAGNOSTIC, "the thread that holds a mutex gives it up",
          "look for a path without mutex_enter, or with two mutex_exit"),
         ("mutex-destroy-held", _DIAGNOSTIC, "a mutex is not destroyed while it is held",
@@ -229,7 +240,8 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "call mutex_destroy in detach"),
         ("free-with-mutex", _LOCKDEBUG, "memory that is freed holds no mutex",
          "call mutex_destroy first"),
-        ("sleep-with-spin-mutex", _LOCKDEBUG, "nothing sleeps while a spin mutex is held",
+        ("sleep-with-spin-mutex", _LOCKDEBUG,
+         "nothing that may sleep is called while a spin mutex is held",
          "give the spin mutex up first, or make it an adaptive one"),
         ("exit-with-mutex", _LOCKDEBUG, "a thread that ends holds no mutex",
          "call mutex_exit before kthread_exit"),
@@ -237,6 +249,18 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "look for a path of the handler without mutex_exit"),
         ("modcmd-with-mutex", _LOCKDEBUG, "modcmd comes back without a mutex",
          "look for a path without mutex_exit"),
+    ),
+    "sys/kern/kern_synch.c (mi_switch), sys/kern/kern_softint.c (softint_execute)": (
+        ("switch-with-spin-mutex", _DIAGNOSTIC, "nothing sleeps while a spin mutex is held",
+         "give the spin mutex up first, or make it an adaptive one"),
+        ("switch-in-pserialize", _DIAGNOSTIC, "nothing sleeps inside a pserialize read section",
+         "take a reference with psref(9), leave the section, then sleep"),
+        ("callback-with-spin-mutex", _DIAGNOSTIC, "a callback comes back without a spin mutex",
+         "look for a path without mutex_exit"),
+        ("callback-in-pserialize", _DIAGNOSTIC, "a callback comes back outside of read sections",
+         "look for a path without pserialize_read_exit"),
+        ("pserialize-left", _DIAGNOSTIC, "a thread that ends is in no read section",
+         "look for a path without pserialize_read_exit"),
     ),
     "sys/kern/kern_rwlock.c, sys/kern/subr_lockdebug.c": (
         ("rwlock-uninitialised", _LOCKDEBUG, "a lock is used between rw_init and rw_destroy",
@@ -261,6 +285,9 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
     "sys/kern/kern_condvar.c, sys/kern/kern_synch.c (kpause)": (
         ("condvar-uninitialised", _DIAGNOSTIC, "it is used between cv_init and cv_destroy",
          "initialise it before the first user can come, destroy it after the last"),
+        ("condvar-in-softint", _DIAGNOSTIC,
+         "a soft interrupt does not wait on a condition variable",
+         "defer the work to a thread: workqueue(9), kthread(9)"),
         ("condvar-already-initialised", _HARMLESS, "a condition variable is initialised once",
          "destroy it before it is made again"),
         ("condvar-init-with-sleepers", _NOBODY,
@@ -282,9 +309,10 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "give a timeout, or let signals end the sleep"),
     ),
     "sys/kern/kern_lock.c (assert_sleepable, _kernel_lock, _kernel_unlock)": (
-        ("sleep-in-softint", _DEBUG, "nothing sleeps in a soft interrupt",
+        ("sleep-in-softint", _DEBUG, "nothing that may sleep is called in a soft interrupt",
          "defer the work to a thread: workqueue(9), kthread(9)"),
-        ("sleep-in-pserialize", _DEBUG, "nothing sleeps inside a pserialize read section",
+        ("sleep-in-pserialize", _DEBUG,
+         "nothing that may sleep is called inside a pserialize read section",
          "take a reference with psref(9), leave the section, then sleep"),
         ("kernel-lock-not-held", _LOCKDEBUG,
          "the kernel lock is released by the thread that holds it",
@@ -295,11 +323,11 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "pair each KERNEL_LOCK with a KERNEL_UNLOCK"),
         ("exit-with-kernel-lock", _DIAGNOSTIC, "a thread that ends does not hold the kernel lock",
          "pair each KERNEL_LOCK with a KERNEL_UNLOCK"),
-        ("callback-with-mutex", _LOCKDEBUG, "a callback comes back without a mutex",
+        ("callback-with-mutex", _NOBODY, "a callback comes back without an adaptive mutex",
          "look for a path without mutex_exit"),
     ),
     "sys/kern/kern_heartbeat.c (heartbeat), sys/kern/kern_softint.c": (
-        ("heartbeat", _ALWAYS, "no processor is kept from its clock or soft interrupts for 15 s",
+        ("heartbeat", _HEARTBEAT, "no processor is kept from its clock or soft interrupts for 15 s",
          "give the spin mutex up, or end the soft interrupt, and go on later"),
     ),
     "sys/kern/kern_kthread.c (kthread_create, kthread_exit, kthread_join)": (
@@ -308,7 +336,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("kthread-join", _DIAGNOSTIC,
          "only a thread made with KTHREAD_MUSTJOIN is joined, and once",
          "pass KTHREAD_MUSTJOIN to kthread_create"),
-        ("kthread-join-self", _DIAGNOSTIC, "a thread does not join itself",
+        ("kthread-join-self", _NOBODY, "a thread does not join itself",
          "let another thread join it"),
         ("kthread-left", _NOBODY, "a module's threads have ended before it goes",
          "wake the thread, then kthread_join it in detach"),
@@ -341,8 +369,10 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "callout_halt and callout_destroy it first"),
     ),
     "sys/kern/kern_softint.c (softint_establish, softint_schedule, softint_disestablish)": (
-        ("softint-establish", _DIAGNOSTIC, "a handler has a function and one of the four levels",
+        ("softint-establish", _DIAGNOSTIC, "a handler has one of the four levels",
          "pass SOFTINT_CLOCK, _BIO, _NET or _SERIAL"),
+        ("softint-without-function", _NOBODY, "a handler has a function",
+         "pass it to softint_establish"),
         ("softint-flags", _DIAGNOSTIC, "a handler's flags are a level and SOFTINT_MPSAFE",
          "pass no other bit"),
         ("softint-unknown", _NOBODY, "a handler is used between establish and disestablish",
@@ -399,15 +429,11 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("pserialize-cookie", _NOBODY,
          "read sections are left with the value that entering returned",
          "keep the value of pserialize_read_enter and pass it to the matching exit"),
-        ("pserialize-left", _NOBODY, "a thread that ends is in no read section",
-         "look for a path without pserialize_read_exit"),
         ("pserialize-unknown", _NOBODY,
          "it is used between pserialize_create and pserialize_destroy",
          "destroy it after the last pserialize_perform can come"),
         ("pserialize-not-destroyed", _NOBODY, "a module destroys its pserialize objects",
          "call pserialize_destroy before it goes"),
-        ("callback-in-pserialize", _LOCKDEBUG, "a callback comes back outside of read sections",
-         "look for a path without pserialize_read_exit"),
     ),
     "sys/kern/subr_psref.c": (
         ("psref-unbound", _DIAGNOSTIC, "who holds a passive reference stays on its processor",
@@ -483,6 +509,12 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("sysctl-lock", _ALWAYS,
          "a handler does not take the lock of the tree that it runs under",
          "let another thread create or destroy nodes"),
+        ("sysctl-lock-read", _LOCKDEBUG,
+         "a handler that is read does not take the lock of the tree once more",
+         "let another thread create or destroy nodes"),
+        ("sysctl-not-locked", _DIAGNOSTIC,
+         "a handler gives the lock of the tree up once, and takes it again",
+         "pair sysctl_unlock with sysctl_relock, in the thread of the handler"),
         ("sysctl-unlocked", _DIAGNOSTIC, "sysctl_lookup is called by handlers alone",
          "make a node without a function, or call it where the kernel called you"),
         ("sysctl-log", _NOBODY, "sysctl_teardown gets the log of sysctl_createv",
@@ -533,7 +565,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "pass curlwp"),
         ("vfs-unbusy", _NOBODY, "a mount is made unbusy by the thread that made it busy",
          "pair each vfs_unbusy with a vfs_busy"),
-        ("vfs-busy-left", _NOBODY, "a thread that ends keeps no mount busy",
+        ("vfs-busy-left", _DIAGNOSTIC, "a thread that ends keeps no mount busy",
          "look for a path without vfs_unbusy"),
         ("vfs-suspend-twice", _ALWAYS, "a thread suspends one file system at a time",
          "call vfs_resume first"),

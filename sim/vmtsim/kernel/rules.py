@@ -35,7 +35,9 @@ class Rules:
                 "overflowed",
             )
 
-    def may_sleep(self, function: str, *, holding: int = 0, softint: bool = False) -> None:
+    def may_sleep(
+        self, function: str, *, holding: int = 0, softint: bool = False, sleeps: bool = False
+    ) -> None:
         """Panic unless the calling thread may sleep now.
 
         Not in a soft interrupt, not with a spin mutex held, not inside a pserialize read
@@ -54,7 +56,7 @@ class Rules:
             )
         if lwp.pserialize:
             kernel.panic(
-                "sleep-in-pserialize",
+                "switch-in-pserialize" if sleeps else "sleep-in-pserialize",
                 f"{function} called inside a pserialize read section (entered by "
                 f"{kernel.subject(PSerialize).entered(lwp)}), where nothing may sleep, "
                 f"by {kernel.where()}",
@@ -62,7 +64,7 @@ class Rules:
         for lock in lwp.held:
             if lock.spin and lock.address != holding:
                 kernel.panic(
-                    "sleep-with-spin-mutex",
+                    "switch-with-spin-mutex" if sleeps else "sleep-with-spin-mutex",
                     f"{function} called by {kernel.where()} with spin mutex {lock.describe()} "
                     f"held (taken by {kernel.location(lock.taken_at)})",
                 )

@@ -63,11 +63,16 @@ class SoftHandlers(Subject):
                 f"softint_establish by {kernel.where()} with flags {flags:#x}: the bits "
                 f"{flags & _OWN:#x} are the kernel's own",
             )
-        if flags & _LEVELS > 3 or not function:
+        if flags & _LEVELS > 3:
             kernel.panic(
                 "softint-establish",
-                f"softint_establish by {kernel.where()} with level {flags & _LEVELS} (0 to 3) and "
-                f"function {kernel.describe(function)}",
+                f"softint_establish by {kernel.where()} with level {flags & _LEVELS} (0 to 3)",
+            )
+        if not function:
+            kernel.panic(
+                "softint-without-function",
+                f"softint_establish by {kernel.where()} with a null function: the next one gets "
+                "the same handle, and softint_schedule calls address 0",
             )
         cookie, self._next = self._next, self._next + _STEP
         mpsafe = bool(flags & _MPSAFE)

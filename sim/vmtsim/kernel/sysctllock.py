@@ -44,7 +44,7 @@ class SysctlLock(Subject):
         lwp = self.kernel.current
         if self.held():
             self.kernel.panic(
-                "sysctl-lock",
+                "sysctl-lock" if lwp is self._writer else "sysctl-lock-read",
                 f"{function} by {self.kernel.where()} from a sysctl handler: locking against "
                 "myself, the tree is locked for this call",
             )
@@ -72,7 +72,9 @@ class SysctlLock(Subject):
         """Give up the lock of a call; returns whether it was for writing, and the node."""
         lwp = self.kernel.current
         if not self.held():
-            self.kernel.panic("sysctl-lock", f"{what}, and does not hold the lock of the tree")
+            self.kernel.panic(
+                "sysctl-not-locked", f"{what}, and does not hold the lock of the tree"
+            )
         write, node = lwp is self._writer, lwp.sysctl_node
         lwp.sysctl_node = ""
         self.unlock()
@@ -96,7 +98,7 @@ class SysctlLock(Subject):
         lwp = kernel.current
         if lwp not in self._given_up:
             kernel.panic(
-                "sysctl-lock",
+                "sysctl-not-locked",
                 f"sysctl_relock by {kernel.where()}, and sysctl_unlock was not called",
             )
         write, node = self._given_up.pop(lwp)

@@ -70,8 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.kernel_options,
         default="all",
         metavar="LIST",
-        help="what else its configuration has: none, generic, all, or a list of DIAGNOSTIC, DEBUG "
-        "and LOCKDEBUG with commas; with less it panics less, and is damaged instead (all)",
+        help="what else its configuration has: none, generic, all, or a list of DIAGNOSTIC, DEBUG, "
+        "LOCKDEBUG and HEARTBEAT with commas; with less it panics less, and is damaged "
+        "instead (all)",
     )
     parser.add_argument(
         "--scenario",

@@ -17,6 +17,7 @@ SOURCE = """
 #include <sys/param.h>
 #include <sys/callout.h>
 #include <sys/intr.h>
+#include <sys/condvar.h>
 #include <sys/kernel.h>
 #include <sys/kthread.h>
 #include <sys/mutex.h>
@@ -31,6 +32,7 @@ SOURCE = """
 static struct workqueue *queue;
 static struct work work, more;
 static kmutex_t lock;
+static kcondvar_t condition;
 static callout_t timer;
 static lwp_t *thread;
 static char nothing[64];
@@ -118,6 +120,48 @@ callout_keeps_the_kernel_lock(void)
 
 	callout_init(&timer, CALLOUT_MPSAFE);
 	callout_reset(&timer, 1, lingers, NULL);
+	kpause("fire", false, 5, NULL);
+	return 0;
+}
+
+static void
+takes_spin(void *arg)
+{				/* takes the spin mutex along */
+
+	mutex_enter(&lock);
+}
+
+int
+handler_keeps_a_spin_mutex(void)
+{
+	void *soft = softint_establish(SOFTINT_SERIAL | SOFTINT_MPSAFE, takes_spin,
+		NULL);
+
+	mutex_init(&lock, MUTEX_DEFAULT, IPL_VM);
+	kpreempt_disable();
+	softint_schedule(soft);
+	kpreempt_enable();
+	kpause("soft", false, 5, NULL);
+	return 0;
+}
+
+static void
+waits_for_another(void *arg)
+{
+
+	mutex_enter(&lock);
+	cv_wait(&condition, &lock);	/* waits in a soft interrupt */
+	mutex_exit(&lock);
+}
+
+int
+callout_waits(void)
+{
+
+	mutex_init(&lock, MUTEX_DEFAULT, IPL_SOFTCLOCK);
+	cv_init(&condition, "never");
+	callout_init(&timer, CALLOUT_MPSAFE);
+	callout_reset(&timer, 1, waits_for_another, NULL);
 	kpause("fire", false, 5, NULL);
 	return 0;
 }
@@ -300,6 +344,18 @@ PANICS = {
         "lingers",
         "lingers with the kernel lock",
         ("callout lingers", "came back with the kernel lock held 1 times instead of 0"),
+    ),
+    "handler_keeps_a_spin_mutex": Broken(
+        "callback-with-spin-mutex",
+        "takes_spin",
+        "takes the spin mutex along",
+        ("soft interrupt handler", "the mutex at lock in data of module tried"),
+    ),
+    "callout_waits": Broken(
+        "condvar-in-softint",
+        "waits_for_another",
+        "waits in a soft interrupt",
+        ("cv_wait called in soft interrupt context",),
     ),
     "callout_stays_in_a_section": Broken(
         "callback-in-pserialize", "reads", "entered", ("callout reads",)

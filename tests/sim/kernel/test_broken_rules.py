@@ -36,6 +36,8 @@ SOURCE = """
 #include <machine/cpu.h>
 #endif
 
+void sysctl_unlock(void);
+
 static kmutex_t lock, spin;
 static callout_t timer;
 static struct workqueue *queue;
@@ -137,6 +139,31 @@ softint_of_level_9(void)
 }
 
 int
+softint_without_function(void)
+{
+
+	return softint_establish(SOFTINT_NET, NULL, NULL) == NULL; /* softint-without-function */
+}
+
+int
+spin_twice(void)
+{
+
+	mutex_init(&spin, MUTEX_DEFAULT, IPL_VM);
+	mutex_enter(&spin);
+	mutex_enter(&spin);			/* mutex-spin-double-enter */
+	return 0;
+}
+
+int
+unlock_outside(void)
+{
+
+	sysctl_unlock();			/* sysctl-not-locked */
+	return 0;
+}
+
+int
 preemption_once_too_often(void)
 {
 
@@ -205,6 +232,8 @@ handler(SYSCTLFN_ARGS)
 
 	if (newp != NULL)
 		sysctl_teardown(&nodes);	/* sysctl-lock */
+	if (namelen != 0)
+		sysctl_teardown(&nodes);	/* sysctl-lock-read */
 	mutex_enter(&lock);			/* syscall-with-mutex */
 	*oldlenp = 0;
 	return 0;
@@ -226,6 +255,9 @@ PANICS = {
     "queue_on_a_cpu": "workqueue-cpu",
     "queue_of_nobody": "workqueue-unknown",
     "softint_of_level_9": "softint-establish",
+    "softint_without_function": "softint-without-function",
+    "spin_twice": "mutex-spin-double-enter",
+    "unlock_outside": "sysctl-not-locked",
     "preemption_once_too_often": "preemption-not-disabled",
     "no_device": "no-device",
     "pserialize_of_nobody": "pserialize-unknown",
@@ -317,6 +349,19 @@ def test_a_handler_that_tears_its_own_tree_down_is_a_panic(modules: dict[str, Pa
     with pytest.raises(KernelPanic, match=rf"handler \(tried\.c:{line}\)") as caught:
         code.kernel.run_process("sysctl", call)
     assert caught.value.rule == "sysctl-lock"
+
+
+def test_a_handler_that_only_reads_waits_for_itself_where_it_tears_its_tree_down(
+    modules: dict[str, Path],
+) -> None:
+    """The lock does not say who reads: kernels with LOCKDEBUG alone know that it is itself."""
+    code = Code(modules["amd64"], "amd64")
+    assert code.call("node") == 0
+    call = code.kernel.subject(Sysctl).call("machdep.tried", extra=(1,))
+    line = line_of(SOURCE, "/* sysctl-lock-read */")
+    with pytest.raises(KernelPanic, match=rf"handler \(tried\.c:{line}\)") as caught:
+        code.kernel.run_process("sysctl", call)
+    assert caught.value.rule == "sysctl-lock-read"
 
 
 def test_a_handler_that_comes_back_with_a_mutex_is_a_panic(modules: dict[str, Path]) -> None:

@@ -476,10 +476,12 @@ def test_unmounting_waits_for_who_looks_and_then_the_mount_is_gone(
 def test_an_iterator_that_is_forgotten_is_reported_with_what_it_keeps_busy(
     load: Callable[..., Code],
 ) -> None:
-    code = load(SOURCE)
-    code.call("forget_iterator")
-    (busy,) = code.violations()
+    busy = load(SOURCE).panic("forget_iterator")
     assert busy.startswith("vfs-busy-left: thread forget_iterator ended, but the file system / ")
+    code = load(SOURCE, checks=frozenset())
+    code.call("forget_iterator")
+    (left,) = code.violations()
+    assert left == busy
     (text,) = code.unload()
     assert text.startswith("mount-iterator-left: module tried is gone")
     assert f"forget_iterator (tried.c:{line_of(SOURCE, '/* made here */')})" in text
@@ -572,7 +574,9 @@ def test_a_walk_ends_in_the_thread_that_began_it(load: Callable[..., Code]) -> N
     assert text.startswith("mount-iterator-thread: mountlist_iterator_destroy by end_walk")
     assert f"tried.c:{line_of(SOURCE, '/* of another */')}" in text
     assert text.endswith("the file system / stays busy, by thread begin_walk that got it")
-    code.finish(walker)
+    with pytest.raises(KernelPanic) as caught:
+        code.finish(walker)
+    assert caught.value.rule == "vfs-busy-left"
 
 
 def test_figures_are_asked_for_the_running_thread(load: Callable[..., Code]) -> None:

@@ -121,7 +121,7 @@ def test_sections_nest_and_end(load: Callable[..., Code]) -> None:
 
 def test_sleeping_inside_is_told_with_both_lines(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("sleeps")
-    assert text.startswith("sleep-in-pserialize: kpause called inside a pserialize read section")
+    assert text.startswith("switch-in-pserialize: kpause called inside a pserialize read section")
     assert f"entered by sleeps (tried.c:{line_of(SOURCE, '/* entered here */')})" in text
     assert f"by sleeps (tried.c:{line_of(SOURCE, '/* slept here */')})" in text
 

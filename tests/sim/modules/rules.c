@@ -130,7 +130,7 @@ wait_with_spin(void)
 
 	mutex_enter(&lock);
 	mutex_enter(&spin);
-	cv_wait(&cv, &lock);		/* found here: sleep-with-spin-mutex */
+	cv_wait(&cv, &lock);		/* found here: switch-with-spin-mutex */
 	return 0;
 }
 
