@@ -10,8 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(ROOT.glob("docs/kernel-differences-*.md"))
-# Rows of the review of part 1: A1 to A39, B1 to B47.
+# Rows of the review of part 1: A1 to A39, B1 to B47; of part 2: 1 to 52; of the probe: a to i.
 ROWS = {*(f"A{n}" for n in range(1, 40)), *(f"B{n}" for n in range(1, 48))}
+ROWS_2 = {*map(str, range(1, 53)), *(f"S2-7{letter}" for letter in "abcdefghi"), "S1-1"}
 
 
 @cache
@@ -39,3 +40,17 @@ def test_no_row_of_part_1_is_left_out() -> None:
             rows.update(dict.fromkeys(cells[0].split(", "), (cells[1], cells[2])))
     assert set(rows) == ROWS
     assert [row for row, (now, shown) in rows.items() if not shown and "Stays:" not in now] == []
+
+
+def test_no_row_of_part_2_is_left_out() -> None:
+    text = PAGES[1].read_text("utf-8")
+    changed, _, rest = text.partition("## What stays, and why")
+    stays, _, probe = rest.partition("## The probe of 97 questions")
+    found: dict[str, str] = {}
+    for part, shown in ((stays, r"\w+"), (changed + probe, r"test_\w+")):
+        for line in part.splitlines():
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if re.fullmatch(r"(\d+|S[12]-\d\w?)(, \d+)*", cells[0]):
+                assert re.search(shown, cells[2]), line
+                found.update(dict.fromkeys(cells[0].split(", "), cells[2]))
+    assert set(found) == ROWS_2

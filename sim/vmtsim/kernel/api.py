@@ -309,7 +309,7 @@ class Subject:
 
     ``SOURCES`` maps a file of NetBSD's sources and the revision that was read, as
     "sys/kern/kern_synch.c 1.366", to the functions whose models follow it: names with blanks, or
-    "*" for all that no other file names.  Where a file is of no single revision, "of 2014".
+    "*" for all that no other file names.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {}

@@ -81,11 +81,13 @@ def play(
     *,
     duration: float = 20,
     checks: frozenset[Enforced] = OPTIONS["plain"],
+    guest: Mapping[str, Any] | None = None,
 ) -> tuple[Simulation, Outcome]:
     """Play a scenario of these steps on a quiet host."""
     file = directory / "seen.yaml"
     with file.open("w", encoding="utf-8") as out:
         scenario = {"summary": "as seen", "duration": duration, "host": QUIET, "steps": [*steps]}
+        scenario |= {"guest": {**guest}} if guest else {}
         YAML().dump(scenario, out)
     simulation = Simulation(module, load(file), checks=checks)
     return simulation, simulation.run()
@@ -159,6 +161,33 @@ def test_the_stock_driver_and_the_host_say_what_was_heard(
     got = [[each["powerd-event-name"], each["powerd-script-name"]] for each in events]
     assert got == seen["events"]
     assert {(each["driver-name"], each["power-type"]) for each in events} == {("vmt0", "pswitch")}
+
+
+def test_the_nodes_of_the_stock_driver_have_the_values_that_were_read(
+    modules: Mapping[str, Path],
+) -> None:
+    machine = Machine(chosen(modules, "stock"), version=VERSION, checks=OPTIONS["plain"])
+    assert machine.do("load") == 0
+    read = {path: machine.guest.wait("sysctl", machine.guest.read(path)) for path in SEEN["sysctl"]}
+    assert read == SEEN["sysctl"]
+
+
+@pytest.mark.parametrize("row", SEEN["power"], ids=lambda row: f"{row['ask']}-{row['powerd']}")
+def test_a_request_of_the_host_is_the_event_and_the_text_that_was_seen(
+    row: Mapping[str, Any], modules: Mapping[str, Path], tmp_path: Path
+) -> None:
+    module = chosen(modules, "stock")
+    steps = [{"at": 5, "host.tclo": row["ask"]}]
+    simulation, _ = play(module, steps, tmp_path, guest={"powerd": row["powerd"]})
+    kernel = simulation.kernel
+    events = kernel.subject(SysmonPower).events
+    got = [[each["powerd-event-name"], each["powerd-script-name"]] for each in events]
+    assert got == row["events"]
+    if "console" in row:
+        said = [line.text for line in kernel.subject(Console).lines]
+        # A run that the request does not end is ended by detaching.
+        said = [line for line in said if line != "vmt0: detached"]
+        assert said[said.index("vmt0 at cpu0") + 1 :] == row["console"]
 
 
 def test_an_idle_hour_of_the_stock_driver_costs_as_many_calls(
