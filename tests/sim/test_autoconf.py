@@ -149,7 +149,7 @@ def test_the_built_in_driver_attaches_at_boot_and_comes_back_after_a_rescan() ->
 # bug of classic.c -> (rule, words that the message must have)
 PANICS = {
     1: ("callout-pending-at-detach", "classic_tick"),
-    2: ("callback-with-mutex", "classic_tick"),
+    2: ("callback-with-spin-mutex", "classic_tick"),
     5: ("out-of-bounds", "object of 40 bytes"),
 }
 VIOLATIONS = {

@@ -121,9 +121,9 @@ def test_a_panic_has_its_own_exit_status(tmp_path: Path) -> None:
         "summary: five seconds\nduration: 5\nsteps:\n  - at: 1\n    guest.hostname: a\n",
         encoding="utf-8",
     )
-    simulation, outcome = _run(built("worker", "amd64", ("-DBUG=3",)), str(path))
+    simulation, outcome = _run(built("classic", "amd64", ("-DBUG=2",)), str(path))
     assert outcome.status == PANIC
-    assert outcome.findings[0].rule == "condvar-uninitialised"
+    assert outcome.findings[0].rule == "callback-with-spin-mutex"
     assert simulation.trace.events
 
 
@@ -214,10 +214,10 @@ def test_a_failure_prints_the_command_that_shows_it_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     module = built("classic", "amd64", ("-DBUG=2",))
-    assert cli.main(["run", str(module), "--seed", "9", "--summary"]) == 1
+    assert cli.main(["run", str(module), "--seed", "9", "--summary"]) == 3
     text = capsys.readouterr().out
     assert f"again    vmtsim run {module} --seed 9" in text
-    assert "callback-with-mutex" in text
+    assert "callback-with-spin-mutex" in text
 
 
 def test_the_module_runs_as_python_m() -> None:

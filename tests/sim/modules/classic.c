@@ -100,7 +100,7 @@ classic_attach(device_t parent, device_t self, void *aux)
 #else
 	sc->sc_buffer = kmem_zalloc(BUFFER, KM_SLEEP);	/* planted: leak */
 #endif
-	mutex_init(&sc->sc_lock, MUTEX_DEFAULT, IPL_SOFTCLOCK);
+	mutex_init(&sc->sc_lock, MUTEX_DEFAULT, IPL_VM);
 	callout_init(&sc->sc_tick, CALLOUT_MPSAFE);
 	callout_setfunc(&sc->sc_tick, classic_tick, sc);
 	if (sysctl_createv(&sc->sc_log, 0, NULL, &node, CTLFLAG_READWRITE,
@@ -151,7 +151,7 @@ classic_tick(void *arg)
 {
 	struct classic_softc *sc = arg;
 
-	mutex_enter(&sc->sc_lock);			/* planted: callback-with-mutex */
+	mutex_enter(&sc->sc_lock);			/* planted: callback-with-spin-mutex */
 	sc->sc_count += sc->sc_step;
 #if BUG == BUG_BOUND
 	sc->sc_buffer[BUFFER - 3 + sc->sc_count] = 1;	/* planted: out-of-bounds */
