@@ -339,6 +339,26 @@ GROUPS: tuple[Group, ...] = (
         ),
     ),
     Group(
+        ("sys/param.h", "sys/device.h"),
+        (),
+        (
+            *_layout("struct cfargs", "cfargs_version submatch search iattr locators devhandle"),
+            *_names("CFARGS_VERSION QUIET UNCONF UNSUPP"),
+        ),
+    ),
+    Group(
+        ("sys/param.h", "sys/rndsource.h"),
+        (),
+        (
+            "sizeof(krndsource_t)",
+            *_names(
+                "RND_FLAG_HASCB RND_FLAG_COLLECT_TIME RND_FLAG_COLLECT_VALUE "
+                "RND_FLAG_ESTIMATE_TIME RND_FLAG_ESTIMATE_VALUE RND_FLAG_DEFAULT RND_TYPE_UNKNOWN "
+                "RND_TYPE_RNG RND_TYPE_ENV RND_TYPE_POWER"
+            ),
+        ),
+    ),
+    Group(
         ("sys/types.h", "sys/envsys.h"),
         _names(
             "ENVSYS_STEMP ENVSYS_SFANRPM ENVSYS_SVOLTS_AC ENVSYS_SVOLTS_DC ENVSYS_SOHMS "

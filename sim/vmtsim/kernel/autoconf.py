@@ -84,14 +84,19 @@ class Autoconf(Subject):
             return None
         return (yield from self.attach(parent, entry, aux))
 
-    def attach(self, parent: Device, entry: ConfigData, aux: int) -> Model:
-        """Attach the device of a cfdata entry (config_attach)."""
+    def attach(self, parent: Device, entry: ConfigData, aux: int, printer: int = 0) -> Model:
+        """Attach the device of a cfdata entry (config_attach).
+
+        ``printer`` is a function of the parent that prints what is behind "X at Y", or 0.
+        """
         attachment = self._devices.attachment_of(entry)
         assert attachment is not None
         device = self._devices.new(parent, entry, self._devices.drivers[entry.name], attachment)
         self._devices.mark(device, tables.FOUND)
         self.kernel.subject(Console).print(f"{device.name} at {parent.name}")
         self.kernel.trace.emit("device.attach", device=device.name, parent=parent.name)
+        if printer:
+            yield Call(printer, (aux, 0))
         device.attaching = True
         yield from self.call_driver(attachment, "attach", parent, device, aux)
         device.attaching = False

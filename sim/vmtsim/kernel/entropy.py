@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.api import Block, Call, Subject, kernel_function
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
@@ -14,6 +16,20 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
+
+
+# struct krndsource of sys/sys/rndsource.h: where its callback is, by the size of a word.
+_GET = {8: 144, 4: 124}
+_HAS_CALLBACK = 0x800  # RND_FLAG_HASCB of sys/sys/rndio.h
+_CAPACITY = 32  # ENTROPY_CAPACITY of sys/sys/entropy.h: bytes that the pool wants
+
+
+@dataclass(frozen=True)
+class Source:
+    """An attached struct krndsource."""
+
+    made_at: int
+    name: str
 
 
 class Entropy(Subject):
@@ -30,6 +46,16 @@ class Entropy(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
+        self.sources: LiveObjects[Source] = LiveObjects(
+            self,
+            Words("entropy source", "attached", "detached"),
+            unknown="rnd-source-unknown",
+            twice="rnd-source-twice",
+            freed="rnd-source-freed",
+            left="rnd-source-left",
+            name=lambda source: repr(source.name),
+        )
+        self._get = _GET[kernel.memory.pointer_size]
         self.added: list[tuple[int, int]] = []  # (bytes, bits claimed)
         self.epoch = 2
         self.needed = False
@@ -49,7 +75,9 @@ class Entropy(Subject):
     def rnd_add_data(self, source: int, data: int, size: int, bits: int) -> None:
         """Take data; without a source it takes an adaptive mutex: with no spin mutex held."""
         kernel = self.kernel
-        if not source and not kernel.current.in_softint:
+        if source:
+            self.sources.find("rnd_add_data", source)
+        elif not kernel.current.in_softint:
             kernel.rules.may_sleep("rnd_add_data")
         if -(-bits // 8) > size:
             kernel.violation(
@@ -58,6 +86,44 @@ class Entropy(Subject):
             )
         self.kernel.memory.read(data, size)
         self.added.append((size, bits))
+
+    @kernel_function("void rnd_add_uint32(void *rs, uint32_t value)")
+    def rnd_add_uint32(self, source: int, _value: int) -> None:
+        """Take 32 bits from any context; what they are worth is estimated."""
+        self.sources.find("rnd_add_uint32", source)
+        self.added.append((4, 0))
+
+    @kernel_function("void rndsource_setcb(void *rs, void *get, void *getarg)")
+    def rndsource_setcb(self, source: int, function: int, argument: int) -> None:
+        memory = self.kernel.memory
+        memory.put_pointer(source + self._get, function)
+        memory.put_pointer(source + self._get + memory.pointer_size, argument)
+
+    @kernel_function(
+        "void rnd_attach_source(void *rs, const char *name, uint32_t type, uint32_t flags)"
+    )
+    def rnd_attach_source(self, source: int, name: str | None, _type: int, flags: int) -> Model:
+        """Take in a source, and ask it if it can be asked."""
+        kernel, memory = self.kernel, self.kernel.memory
+        kernel.rules.may_sleep("rnd_attach_source")
+        function = memory.pointer(source + self._get) if flags & _HAS_CALLBACK else 0
+        if not name or bool(flags & _HAS_CALLBACK) != bool(function):
+            kernel.panic(
+                "rnd-source-name",
+                f"rnd_attach_source by {kernel.where()}: "
+                + ("RND_FLAG_HASCB without a callback" if name else "an empty name"),
+            )
+        self.sources.add("rnd_attach_source", source, Source(kernel.call_site, name))
+        if function:
+            argument = memory.pointer(source + self._get + memory.pointer_size)
+            yield Call(function, (_CAPACITY, argument))
+
+    @kernel_function("void rnd_detach_source(void *rs)")
+    def rnd_detach_source(self, source: int) -> None:
+        """Forget it; waits for whoever asks it."""
+        self.kernel.rules.may_sleep("rnd_detach_source")
+        self.sources.find("rnd_detach_source", source)
+        self.sources.remove(source)
 
     @kernel_function("void entropy_reset(void)")
     def entropy_reset(self) -> None:

@@ -239,6 +239,9 @@ class Envsys(Subject):
                 "number, and TAILQ_REMOVE follows what its links hold",
             )
         if not error:
+            source = sensor + self.sensor.source
+            if source in kernel.subject(Entropy).sources:
+                kernel.subject(Entropy).rnd_detach_source(source)
             self.events.remove(device, sensor)
             device.sensors.remove(sensor)
             self._write_list(device)
@@ -277,6 +280,11 @@ class Envsys(Subject):
         self.registered.insert(0, device)
         self._unlock_list()
         kernel.trace.emit("envsys.register", device=name, sensors=len(device.sensors))
+        for sensor in device.sensors:
+            if memory.u32(sensor + self.sensor.flags) & tables.HAS_ENTROPY:
+                yield from kernel.subject(Entropy).rnd_attach_source(
+                    sensor + self.sensor.source, f"{name}-{self.text(sensor)}", 0, 0
+                )
         if flags & tables.INIT_REFRESH:
             kernel.subject(TaskQueue).schedule(0, lambda: self._first_refresh(device))
         self.events.begin(device)

@@ -127,6 +127,39 @@ struct cfdriver __CONCAT(name, _cd) = {					\
 
 #define	DVUNIT_ANY	(-1)
 
+/* What a print function wants printed behind it. */
+#define	QUIET	0
+#define	UNCONF	1
+#define	UNSUPP	2
+
+typedef int (*cfprint_t)(void *, const char *);
+typedef int (*cfsubmatch_t)(device_t, cfdata_t, const int *, void *);
+typedef int (*cfsearch_t)(device_t, cfdata_t, const int *, void *);
+
+struct device_impl_handle {
+	const void	*impl;
+	union {
+		void		*pointer;
+		uintptr_t	uintptr;
+	};
+};
+
+struct cfargs {
+	uintptr_t	cfargs_version;
+	cfsubmatch_t	submatch;
+	cfsearch_t	search;
+	const char	*iattr;
+	const int	*locators;
+	struct device_impl_handle devhandle;
+};
+#define	CFARGS_VERSION	1
+#define	CFARGS_NONE	NULL
+#define	CFARGS(...)							\
+	&((const struct cfargs){					\
+		.cfargs_version = CFARGS_VERSION,			\
+		__VA_ARGS__						\
+	})
+
 int	config_init_component(struct cfdriver * const *,
 	    const struct cfattachinit *, struct cfdata *);
 int	config_fini_component(struct cfdriver * const *,
@@ -140,6 +173,9 @@ int	config_cfdata_attach(cfdata_t, int);
 int	config_cfdata_detach(cfdata_t);
 device_t config_attach_pseudo(cfdata_t);
 int	config_detach(device_t, int);
+int	config_match(device_t, cfdata_t, void *);
+device_t config_found(device_t, void *, cfprint_t, const struct cfargs *);
+int	config_detach_children(device_t, int);
 void	config_interrupts(device_t, void (*)(device_t));
 void	config_mountroot(device_t, void (*)(device_t));
 

@@ -1,0 +1,148 @@
+"""Devices that a module's own bus attaches and detaches: config_found(9) and its like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.twos import signed
+
+from vmtsim.kernel import conftables as tables
+from vmtsim.kernel.alldevs import AllDevices
+from vmtsim.kernel.api import Call, Subject, kernel_function
+from vmtsim.kernel.autoconf import Autoconf
+from vmtsim.kernel.console import Console
+from vmtsim.kernel.errors import Unmodelled
+from vmtsim.kernel.kernlock import KernelLock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmtsim.kernel.alldevs import Device
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.conftables import ConfigData
+    from vmtsim.kernel.kernel import Kernel
+
+_VERSION = 1  # CFARGS_VERSION of sys/sys/device.h
+# QUIET, UNCONF and UNSUPP of sys/sys/device.h: what a print function wants printed behind it.
+_NOT_FOUND = {0: "", 1: " not configured\n", 2: " unsupported\n"}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A struct cfargs."""
+
+    submatch: int = 0
+    search: int = 0
+    attribute: str = ""
+    locators: int = 0
+
+
+class Children(Subject):
+    """What a parent looks for, and what it lets go."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_autoconf.c 1.314": "*"}
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._devices = kernel.subject(AllDevices)
+        self._autoconf = kernel.subject(Autoconf)
+
+    def _asserts_kernel_lock(self, function: str) -> None:
+        kernel = self.kernel
+        if not kernel.subject(KernelLock).held():
+            kernel.panic(
+                "kernel-lock-asserted",
+                f'{function} by {kernel.where()}: kernel diagnostic assertion "KERNEL_LOCKED_P()"',
+            )
+
+    def _arguments(self, function: str, address: int) -> Arguments:
+        """Read a struct cfargs; NULL is CFARGS_NONE."""
+        kernel, memory = self.kernel, self.kernel.memory
+        if not address:
+            return Arguments()
+        word = memory.pointer_size
+        version, submatch, search, attribute, locators = (
+            memory.pointer(address + index * word) for index in range(5)
+        )
+        if version != _VERSION:
+            kernel.panic(
+                "cfargs-version",
+                f"{function} by {kernel.where()}: cfargs of version {version}: CFARGS() makes "
+                f"those of version {_VERSION}",
+            )
+        name = memory.string(attribute) if attribute else ""
+        return Arguments(submatch, search, name, locators)
+
+    @kernel_function("int config_match(device_t parent, cfdata_t cf, void *aux)")
+    def config_match(self, parent: int, data: int, aux: int) -> Model:
+        """Ask the attachment that a cfdata names; 0 where there is none."""
+        entry = tables.ConfigData(self.kernel.memory, data)
+        attachment = self._devices.attachment_of(entry)
+        if attachment is None or not attachment.has("match"):
+            return 0
+        return (yield from self._autoconf.call_driver(attachment, "match", parent, data, aux))
+
+    def _search(self, parent: Device, aux: int, arguments: Arguments) -> Model:
+        """Return the entry that matches best, the first of equals (config_search_internal)."""
+        best: ConfigData | None = None
+        highest = 0
+        for _table, entries in self._devices.config:
+            for entry in entries:
+                if entry.state not in {tables.NOTFOUND, tables.STAR} or not entry.attribute:
+                    continue
+                if arguments.attribute not in {"", entry.attribute}:
+                    continue
+                if not self._autoconf.parent_matches(parent, entry):
+                    continue
+                if arguments.submatch:
+                    words = (parent.address, entry.address, arguments.locators, aux)
+                    priority = signed((yield Call(arguments.submatch, words)), 32)
+                else:
+                    priority = yield from self.config_match(parent.address, entry.address, aux)
+                if priority > highest:
+                    best, highest = entry, priority
+        return best
+
+    @kernel_function("device_t config_found(device_t parent, void *aux, void *print, void *cfargs)")
+    def config_found(self, address: int, aux: int, printer: int, cfargs: int) -> Model:
+        """Attach the child that matches best; NULL where none does, and ``print`` says so."""
+        kernel = self.kernel
+        kernel.rules.may_sleep("config_found")
+        self._asserts_kernel_lock("config_found")
+        parent = self._devices.device(address, "config_found")
+        arguments = self._arguments("config_found", cfargs)
+        if arguments.search:
+            raise Unmodelled("config_found with a search function has no model")
+        known = parent.driver.attributes
+        if arguments.attribute not in known if arguments.attribute else len(known) > 1:
+            kernel.panic(
+                "found-attribute",
+                f"config_found by {kernel.where()}: {parent.name} has the interface attributes "
+                f"{', '.join(known) or 'none'}, and is asked for "
+                f"{arguments.attribute or 'the only one'}",
+            )
+        entry = yield from self._search(parent, aux, arguments)
+        if entry is not None:
+            child = yield from self._autoconf.attach(parent, entry, aux, printer)
+            return child.address
+        if printer:
+            name = self._devices.device_xname(address)
+            answer = signed((yield Call(printer, (aux, name))), 32)
+            kernel.subject(Console).print(_NOT_FOUND.get(answer, ""))
+        return 0
+
+    @kernel_function("int config_detach_children(device_t parent, int flags)")
+    def config_detach_children(self, address: int, flags: int) -> Model:
+        """Detach them, up to the first that refuses."""
+        self.kernel.rules.may_sleep("config_detach_children")
+        self._asserts_kernel_lock("config_detach_children")
+        parent = self._devices.device(address, "config_detach_children")
+        self._devices.iterate()
+        error = 0
+        for child in [each for each in self._devices.devices() if each.parent is parent]:
+            error = yield from self._autoconf.detach(child, flags)
+            if error:
+                break
+        self._devices.iterated()
+        return error
