@@ -309,7 +309,7 @@ class Subject:
 
     ``SOURCES`` maps a file of NetBSD's sources and the revision that was read, as
     "sys/kern/kern_synch.c 1.366", to the functions whose models follow it: names with blanks, or
-    "*" for all that no other file names.
+    "*" for all that no other file names.  An installed header has no revision: "of 2025".
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {}

@@ -47,16 +47,16 @@ class PropLib(Subject):
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "common/lib/libprop/prop_dictionary_util.c 1.9.8.1": "*",
-        "common/lib/libprop/prop_dictionary.c of 2007": (
-            "prop_dictionary_get prop_dictionary_get_keysym prop_dictionary_iterator "
-            "prop_dictionary_keysym_value"
+        "common/lib/libprop/prop_dictionary.c 1.39": (
+            "prop_dictionary_get prop_dictionary_get_keysym prop_dictionary_iterator"
         ),
-        "common/include/prop/prop_object.h of 2025": (
+        "common/include/prop/prop_dictionary.h of 2025": "prop_dictionary_keysym_value",
+        "common/lib/libprop/prop_object.c 1.30": (
             "prop_object_type prop_object_iterator_next prop_object_iterator_release"
         ),
         "common/lib/libprop/prop_string.c 1.18.2.1": "prop_string_value prop_string_cstring_nocopy",
         "common/include/prop/prop_number.h of 2025": "prop_number_signed_value",
-        "common/include/prop/prop_bool.h of 2025": "prop_bool_true",
+        "common/lib/libprop/prop_bool.c 1.17": "prop_bool_true",
     }
 
     def __init__(self, kernel: Kernel) -> None:

@@ -137,7 +137,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("devsw-open", _HARMLESS, "no device is open when its switch is detached",
          "refuse with EBUSY in MODULE_CMD_FINI while a count of opens is not 0"),
     ),
-    "sys/dev/sysmon/sysmon_envsys.c, sysmon_envsys_events.c": (
+    "sys/dev/sysmon/sysmon_envsys.c, sys/dev/sysmon/sysmon_envsys_events.c": (
         ("envsys-unknown", _NOBODY, "a sysmon_envsys is one that sysmon_envsys_create gave",
          "call sysmon_envsys_create first, and nothing after sysmon_envsys_unregister"),
         ("envsys-left", _NOBODY, "a module that goes takes its sysmon_envsys along",
@@ -155,7 +155,8 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("envsys-state-units", _ALWAYS, "a state is watched of drives, batteries and indicators",
          "set ENVSYS_FMONSTCHANGED for these units alone"),
     ),
-    "sys/dev/sysmon/sysmon_wdog.c (sysmon_wdog_register, _unregister, _setmode)": (
+    "sys/dev/sysmon/sysmon_wdog.c (sysmon_wdog_register, sysmon_wdog_unregister, "
+    "sysmon_wdog_setmode)": (
         ("wdog-unknown", _NOBODY, "what is unregistered is a watchdog that is registered",
          "sysmon_wdog_unregister once, and only if sysmon_wdog_register gave 0"),
         ("wdog-left", _NOBODY, "a module that goes takes its watchdogs along",
