@@ -129,21 +129,21 @@ class Entries(tuple[T, ...], Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An integer from ``low`` to ``high``, both allowed."""
+    """A number from ``low`` to ``high``, both allowed."""
 
-    low: int
-    high: int
+    low: float
+    high: float
 
     @property
     def said(self) -> str:
         """How messages put it."""
-        ones = self.high > 0xFFFF and self.high & (self.high + 1) == 0
-        high = hex(self.high) if ones else str(self.high)
-        return f"from {self.low} to {high}"
+        low, high = (int(each) if each == int(each) else each for each in (self.low, self.high))
+        ones = isinstance(high, int) and high > 0xFFFF and high & (high + 1) == 0
+        return f"from {low} to {hex(int(high)) if ones else high}"
 
     def fits(self, value: object) -> bool:
         """Tell whether ``value`` lies inside."""
-        return isinstance(value, int) and self.low <= value <= self.high
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True, slots=True)

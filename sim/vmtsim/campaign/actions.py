@@ -1,4 +1,4 @@
-"""What operator and administrator may do in the first phase of a run.
+"""What operator and administrator may do to a driver of VMware's tools in the first phase of a run.
 
 Each action draws its verbs and arguments; they are those of scenarios, so that anything a campaign
 does can be written down as a scenario.
@@ -7,6 +7,7 @@ does can be written down as a scenario.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.core.trace import printable
@@ -51,15 +52,15 @@ _ADDRESSES: tuple[Any, ...] = (
     ["169.254.3.4"],
     {"wm0": ["192.0.2.7", "198.51.100.9"], "wm1": ["203.0.113.1", "2001:db8::8"]},
 )
-_SETTINGS: tuple[Mapping[str, Any], ...] = (
-    {"machdep.vmt0.clock_sync.period": 0},
-    {"machdep.vmt0.clock_sync.period": 1},
-    {"machdep.vmt0.clock_sync.period": 60},
-    {"machdep.vmt0.clock_sync.period": -1},
-    {"machdep.vmt0.clock_sync.period": 2_147_483},
-    {"machdep.vmt0.clock_sync.follow_host": 1},
-    {"machdep.vmt0.clock_sync.follow_host": 0},
-    {"machdep.vmt0.clock_sync.now": 1},
+_SETTINGS: tuple[tuple[str, int], ...] = (
+    ("clock_sync.period", 0),
+    ("clock_sync.period", 1),
+    ("clock_sync.period", 60),
+    ("clock_sync.period", -1),
+    ("clock_sync.period", 2_147_483),
+    ("clock_sync.follow_host", 1),
+    ("clock_sync.follow_host", 0),
+    ("clock_sync.now", 1),
 )
 _QUIESCE: tuple[Mapping[str, Any], ...] = (
     {"machdep.vmt0.backup.freeze": "/"},
@@ -151,7 +152,7 @@ def _one(verb: str, *arguments: Any) -> Callable[[Rng], Verbs]:
     return lambda rng: [(verb, rng.choice(arguments))]
 
 
-ACTIONS: Mapping[str, Action] = {
+_ACTIONS: Mapping[str, Action] = {
     "lose": Action(_one("host.lose", "tclo", "rpci", "all"), load=True),
     "close": Action(_one("host.close", "tclo", "rpci"), load=True),
     "steal": Action(_one("host.steal", 0.5, 3.0, 40.0), load=True),
@@ -174,10 +175,16 @@ ACTIONS: Mapping[str, Action] = {
     "hostname": Action(_host_name),
     "addresses": Action(_one("guest.addresses", *_ADDRESSES), most=4),
     "ifconfig": Action(_ifconfig, most=3),
-    "settings": Action(_one("guest.sysctl", *_SETTINGS), most=6, load=True),
     "commands": Action(_commands, most=4, load=True),
     "abandoned": Action(_abandoned, load=True),
     "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),
     "guest-sleep": Action(lambda _rng: [("guest.suspend", True), ("guest.resume", True)]),
     "quiesce": Action(_one("guest.sysctl", *_QUIESCE), most=3, load=True),
 }  # fmt: skip
+
+
+@cache
+def actions(device: str) -> Mapping[str, Action]:
+    """Return the actions by name; ``device`` is what the driver calls its first one."""
+    settings = ({f"machdep.{device}.{name}": value} for name, value in _SETTINGS)
+    return {**_ACTIONS, "settings": Action(_one("guest.sysctl", *settings), most=6, load=True)}

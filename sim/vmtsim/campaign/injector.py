@@ -57,8 +57,8 @@ class Injector(Faults):
         super().__init__(context)
         self.strikes: list[Strike] = []
         self._script = None if script is None else sorted(script, key=lambda each: each.number)
-        # Whether a kernel thread runs; set by the player.
-        self.in_thread: Callable[[], bool] = lambda: False
+        # Whether memory may be refused now; set by the player.
+        self.may_refuse: Callable[[], bool] = lambda: False
         self._source = self._details = self._context.rng.fork("strikes")
         self._kernel_odds = {n: o for n, o in odds.items() if n in KERNEL_FAULTS}
         plan = {} if script is not None else odds
@@ -87,10 +87,10 @@ class Injector(Faults):
     def refuse_memory(self, _size: int) -> bool:
         """Decide whether an allocation that may fail does: for Kmem.refuse.
 
-        Only those of kernel threads: a device that could not attach stays away for good, and
-        the second phase would have nothing to look at.
+        Of a driver of VMware's tools only those of kernel threads: a device that could not attach
+        stays away for good, and the second phase would have nothing to look at.
         """
-        if not self.enabled or not self.in_thread():
+        if not self.enabled or not self.may_refuse():
             return False
         name = "no-memory"
         if self._script is not None:

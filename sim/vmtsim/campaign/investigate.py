@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.player import Player
 from vmtsim.campaign.reduce import Reduced, choice_of, reduce
+from vmtsim.campaign.subject import Setup, subject_of
 from vmtsim.report import chart, scene
 from vmtsim.report.layout import field
 from vmtsim.report.verdict import failure_class
@@ -40,12 +41,11 @@ def digest(module: Path) -> str:
 
 
 def replay_command(
-    module: Path, seed: int, *, builtin: bool | None = None, only: str | None = None
+    module: Path, seed: int, setup: Setup | None = None, *, only: str | None = None
 ) -> str:
     """Return the command that plays exactly this again."""
     words = ["vmtsim", "replay", str(module), "--seed", str(seed)]
-    if builtin is not None:
-        words += ["--kernel", "builtin" if builtin else "plain"]
+    words += (setup or Setup()).options
     if only is not None:
         words += ["--only", only]
     return shlex.join(words)
@@ -55,17 +55,19 @@ def describe(
     module: Path,
     seed: int,
     rule: str,
+    setup: Setup | None = None,
     *,
-    builtin: bool | None = None,
     reduced: Reduced | None = None,
 ) -> list[str]:
     """Play ``seed`` again (reduced, if given) and return the report of its first break of ``rule``.
 
     The lines have no more than about 100 columns.  Empty if the rule holds this time.
     """
-    plan = plans.draw(seed, builtin=builtin)
+    setup = setup or Setup()
+    subject = subject_of(module, setup)
+    plan = plans.draw(seed, subject, builtin=setup.builtin)
     choice = None if reduced is None else choice_of(reduced.items)
-    player = Player(module, plan, choice=choice)
+    player = Player(module, plan, subject, choice=choice)
     findings = player.play()
     finding = next((each for each in findings if each.rule == rule), None)
     if finding is None:
@@ -76,6 +78,8 @@ def describe(
     kernel = "with a vmt(4) of its own" if plan.builtin else "without a vmt(4)"
     lines += field("seed", f"{seed}, on a kernel {kernel}")
     known = commit()
+    if not subject.vmware:
+        lines += field("driver", subject.described())
     lines += field("of", f"{module.name}, sha256 {digest(module)}"
                     + (f", commit {known}" if known else ""))  # fmt: skip
     lines += field("time", f"{at / 1e9:.6f} virtual s")
@@ -85,7 +89,7 @@ def describe(
     talk = chart.text(events)[-_TALK:]
     lines += ["talk", *(f"  {line}" for line in talk)]
     only = None if reduced is None else reduced.only
-    return [*lines, f"again    {replay_command(module, seed, builtin=builtin, only=only)}"]
+    return [*lines, f"again    {replay_command(module, seed, setup, only=only)}"]
 
 
 def _schedule(reduced: Reduced | None) -> list[str]:
@@ -104,11 +108,11 @@ def investigate(
     module: Path,
     seed: int,
     rule: str,
+    setup: Setup | None = None,
     *,
-    builtin: bool | None = None,
     told: Callable[[int, int], None] = lambda _runs, _left: None,
 ) -> list[str]:
     """Reduce a failure and tell it; the whole run where the reduced one would tell another."""
-    reduced = reduce(module, seed, rule, builtin=builtin, told=told)
-    lines = describe(module, seed, rule, builtin=builtin, reduced=reduced) if reduced else []
-    return lines or describe(module, seed, rule, builtin=builtin)
+    reduced = reduce(module, seed, rule, setup, told=told)
+    lines = describe(module, seed, rule, setup, reduced=reduced) if reduced else []
+    return lines or describe(module, seed, rule, setup)

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from vmtsim.campaign.actions import ACTIONS, Action
+from vmtsim.campaign import driverplan
+from vmtsim.campaign.actions import Action, actions
 from vmtsim.core.rng import Rng
 from vmtsim.host.faults import FAULTS
 from vmtsim.host.options import (
@@ -29,6 +30,9 @@ from vmtsim.scenario.script import Phase, Scenario, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from vmtsim.campaign.subject import Subject
+    from vmtsim.run.survey import Survey
 
 # Odds in ten thousand, at each opportunity of a fault.
 _ODDS = (5, 10, 20, 50, 100, 200, 500)
@@ -60,15 +64,49 @@ class Plan:
     finale: str
 
 
-def draw(seed: int, *, builtin: bool | None = None) -> Plan:
-    """Return the plan of ``seed``.  ``builtin`` overrides the kind of kernel that it draws."""
+def draw(seed: int, subject: Subject, *, builtin: bool | None = None) -> Plan:
+    """Return what ``seed`` means for a driver.
+
+    ``builtin`` overrides the kind of kernel that the seed draws.
+    """
+    if subject.vmware:
+        return _of_vmware(seed, subject.survey, builtin=builtin)
+    return _of_driver(seed, subject, builtin=bool(builtin))
+
+
+def _of_driver(seed: int, subject: Subject, *, builtin: bool) -> Plan:
+    """Draw the plan of a driver that has no host."""
+    rng = Rng(seed).fork("driver")
+    second = (driverplan.FIRST_PHASE + rng.below(driverplan.MORE)) * NANOSECONDS
+    drawn, opened = driverplan.first_phase(subject, rng.fork("actions"), second)
+    odds = rng.fork("odds")
+    memory = {name: (odds.choice(_ODDS), 10_000) for name in KERNEL_FAULTS if odds.chance(1, 2)}
+    return Plan(
+        seed=seed,
+        builtin=builtin,
+        scenario=Scenario(
+            name=f"driver {seed}",
+            summary="",
+            duration=second + driverplan.SECOND_PHASE * NANOSECONDS,
+            host=driverplan.host(),
+            steps=(*drawn, *driverplan.second_phase(subject, second, opened)),
+        ),
+        odds=memory,
+        actions=len(drawn),
+        second_phase=second,
+        finale="unload",
+    )
+
+
+def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None) -> Plan:
+    """Draw the plan of a driver of VMware's tools."""
     rng = Rng(seed).fork("campaign")
     odds = _swarm(rng.fork("odds"))
     second = (480 + rng.below(120)) * NANOSECONDS
     drawn_builtin = rng.chance(1, 4)
-    actions = _actions(rng.fork("actions"), second)
+    drawn = _actions(rng.fork("actions"), second, survey)
     finale = rng.choice(FINALES)
-    steps = (*actions, *_liveness(second, finale))
+    steps = (*drawn, *_liveness(second, finale, survey))
     return Plan(
         seed=seed,
         builtin=drawn_builtin if builtin is None else builtin,
@@ -84,7 +122,7 @@ def draw(seed: int, *, builtin: bool | None = None) -> Plan:
             ),
         ),
         odds=odds,
-        actions=len(actions),
+        actions=len(drawn),
         second_phase=second,
         finale=finale,
     )
@@ -132,45 +170,52 @@ def _step(at: int, verb: str, argument: Any, phase: Phase, within: int = 0) -> S
     return Step(at, verb, argument, phase.value, within * NANOSECONDS, phase=phase)
 
 
-def _actions(rng: Rng, end: int) -> tuple[Step, ...]:
+def _actions(rng: Rng, end: int, survey: Survey) -> tuple[Step, ...]:
     """Draw what operator and administrator do in the first phase, in order of time."""
-    kinds = sorted(ACTIONS)
+    known = actions(survey.device)
+    kinds = sorted(known)
     chosen = [name for name in kinds if rng.chance(1, 2)]
     steps: list[Step] = []
     for name in chosen:
-        action: Action = ACTIONS[name]
+        action: Action = known[name]
         for _ in range(rng.between(1, action.most)):
             at = (2 + rng.below(end // NANOSECONDS - 4)) * NANOSECONDS + rng.below(NANOSECONDS)
             steps += [
                 _step(at, verb, argument, Phase.SAFETY) for verb, argument in action.draw(rng)
             ]
     for _ in range(rng.between(1, 3)):
-        steps += _round_trip(rng, end)
+        steps += _round_trip(rng, end, survey)
     return tuple(sorted(steps, key=lambda step: step.at))
 
 
-def _round_trip(rng: Rng, end: int) -> list[Step]:
+def _round_trip(rng: Rng, end: int, survey: Survey) -> list[Step]:
     """Draw a detach and an attach, with something to do while the driver goes."""
     at = (5 + rng.below(end // NANOSECONDS - 60)) * NANOSECONDS + rng.below(NANOSECONDS)
     back = at + rng.choice((1_000_000, 50_000_000, NANOSECONDS, 20 * NANOSECONDS))
     steps = []
-    busy = sorted(name for name, action in ACTIONS.items() if action.load)
+    known = actions(survey.device)
+    busy = sorted(name for name, action in known.items() if action.load)
     for _ in range(rng.below(6)):
         name = rng.choice(busy)
         when = max(at - 100_000_000 + rng.below(150_000_000), 0)
-        steps += [_step(when, verb, arg, Phase.SAFETY) for verb, arg in ACTIONS[name].draw(rng)]
+        steps += [_step(when, verb, arg, Phase.SAFETY) for verb, arg in known[name].draw(rng)]
     if rng.chance(1, 4):
         steps += [
-            _step(at, "guest.unload", "vmt", Phase.SAFETY),
+            _step(at, "guest.unload", survey.module, Phase.SAFETY),
             _step(back, "guest.load", None, Phase.SAFETY),
         ]
     else:
-        steps.append(_step(at, "guest.detach", "vmt0", Phase.SAFETY))
-        steps.append(_step(back, "guest.rescan", "cpu0", Phase.SAFETY))
+        steps.append(_step(at, "guest.detach", survey.device, Phase.SAFETY))
+        steps.append(_step(back, "guest.rescan", _parent(survey), Phase.SAFETY))
     return steps
 
 
-def _liveness(start: int, finale: str) -> tuple[Step, ...]:
+def _parent(survey: Survey) -> str:
+    """Return the bus of the driver: cpu0, where it showed none."""
+    return survey.devices[0][1] if survey.devices else "cpu0"
+
+
+def _liveness(start: int, finale: str, survey: Survey) -> tuple[Step, ...]:
     """Return the second phase: what is put right, what must then be seen, and how it ends."""
 
     def at(seconds: float) -> int:
@@ -191,8 +236,8 @@ def _liveness(start: int, finale: str) -> tuple[Step, ...]:
         step(0, "guest.load", None),
         step(0, "guest.hostname", "back.example"),
         # The kernel's own driver may have taken the place while ours was unloaded.
-        step(1, "guest.detach", "vmt0"),
-        step(2, "guest.rescan", "cpu0"),
+        step(1, "guest.detach", survey.device),
+        step(2, "guest.rescan", _parent(survey)),
         # Another client may hold the channel for 40 s and a lost slot stay taken as long; the
         # driver's longest pause between two attempts is 30 s.
         step(80, "host.tclo", "ping"),

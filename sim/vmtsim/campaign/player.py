@@ -16,8 +16,10 @@ from vmtgen.common.errors import SOFTWARE
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.bundle import ModuleBundle
 from vmtsim.campaign.injector import Injector, Strike
-from vmtsim.campaign.sometimes import Watch
+from vmtsim.campaign.sometimes import Watch, expected
+from vmtsim.campaign.subject import Setup, subject_of
 from vmtsim.core.trace import Trace
+from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Unmodelled
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.run import invariants
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vmtsim.campaign.plan import Plan
+    from vmtsim.campaign.subject import Subject
 
 # Kernel calls and traps of one seed: a campaign must not wait for one that never ends.  A busy
 # seed has some 150,000.
 LIMIT = 5_000_000
+# What a module that is never unloaded leaves behind at the end, as it did in its survey.
+_AS_EVER = frozenset({"module-unloads", "devices-gone"})
 # Python's own lock lets one thread of a process play at a time anyway.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -51,6 +56,7 @@ class Choice:
 class Played:
     """The result of one run.  Times in virtual ns, ``wall`` in seconds.
 
+    ``expected`` names what must happen in some run, ``subject`` says what the module was taken for.
     ``trace`` holds the compressed lines of the trace where they were asked for, ``trouble`` the
     traceback where the simulator itself failed.
     """
@@ -65,7 +71,8 @@ class Played:
     switches: int = 0
     events: int = 0
     reached: dict[str, int] = field(default_factory=dict)
-    counters: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
+    subject: str = ""
     strikes: int = 0
     actions: int = 0
     module: str = ""
@@ -95,6 +102,7 @@ class Player:
         self,
         module: Path,
         plan: Plan,
+        subject: Subject,
         *,
         choice: Choice | None = None,
         until: int | None = None,
@@ -112,6 +120,7 @@ class Player:
             steps = tuple(step for step in scenario.steps if step.at <= until)
             scenario = replace(scenario, steps=steps, duration=min(until, scenario.duration))
         self._cut = until is not None
+        self._subject = subject
         self.plan = plan
         self.trace = Trace(keep=True)
         script = None if choice is None else choice.strikes
@@ -129,12 +138,16 @@ class Player:
         kernel = self.simulation.kernel
         scheduler = kernel.scheduler
         scheduler.limit = LIMIT
-        self.injector.in_thread = lambda: (
-            scheduler.current is not None and scheduler.current.kind == "kthread"
-        )
+        if subject.vmware:
+            self.injector.may_refuse = lambda: (
+                scheduler.current is not None and scheduler.current.kind == "kthread"
+            )
+        else:
+            # Once it is loaded: without that there would be nothing to play.
+            self.injector.may_refuse = lambda: self.simulation.now() > SECOND
         kernel.subject(Kmem).refuse = self.injector.refuse_memory
         self.name = self.simulation.module.modinfo.name
-        self.watch = Watch(kernel, self.trace)
+        self.watch = Watch(kernel, self.trace, subject)
         self.witness = Witness(self.simulation)
         invariants.watch(self.simulation)
         if watch is not None:
@@ -151,6 +164,7 @@ class Player:
             else finding
             for finding in outcome.findings
             if finding.status  # a warning is no failure of a seed
+            and not (finding.rule in _AS_EVER and self._subject.survey.unload)
         ]
         found += self._early_end()
         return found
@@ -176,14 +190,17 @@ class Player:
 
 
 def play(
-    module: Path, seed: int, *, builtin: bool | None = None, keep_trace: bool = False
+    module: Path, seed: int, setup: Setup | None = None, *, keep_trace: bool = False
 ) -> Played:
     """Play ``seed`` and return what came of it; a failure of the simulator has status 70."""
     started = time.perf_counter()
     played = Played(seed)
-    plan = plans.draw(seed, builtin=builtin)
+    setup = setup or Setup()
+    subject = subject_of(module, setup)
+    plan = plans.draw(seed, subject, builtin=setup.builtin)
+    played.subject = subject.described()
     try:
-        player = Player(module, plan)
+        player = Player(module, plan, subject)
         played.findings = player.play()
     except (Unmodelled, ArithmeticError, AssertionError, AttributeError, LookupError,
             MemoryError, NotImplementedError, RuntimeError, TypeError, ValueError):  # fmt: skip
@@ -198,7 +215,7 @@ def play(
     played.switches = outcome.switches
     played.events = len(player.trace.events)
     played.reached = dict(player.watch.reached)
-    played.counters = tuple(player.watch.counters)
+    played.expected = expected(subject, player.watch.counters)
     played.strikes, played.actions = len(player.injector.strikes), plan.actions
     played.module, played.builtin, played.finale = player.name, plan.builtin, plan.finale
     if keep_trace:
@@ -209,9 +226,9 @@ def play(
 
 
 def play_some(
-    module: Path | ModuleBundle, seeds: Sequence[int], builtin: bool | None, keep: Collection[int]
+    module: Path | ModuleBundle, seeds: Sequence[int], setup: Setup, keep: Collection[int]
 ) -> list[Played]:
     """Play several seeds: the unit of work that an executor hands out."""
     at = module.unpacked() if isinstance(module, ModuleBundle) else nullcontext(module)
     with _ONE_AT_A_TIME, at as path:
-        return [play(path, seed, builtin=builtin, keep_trace=seed in keep) for seed in seeds]
+        return [play(path, seed, setup, keep_trace=seed in keep) for seed in seeds]

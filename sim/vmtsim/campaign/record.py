@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from vmtgen.common.errors import SOFTWARE, ReportedError
 
-from vmtsim.campaign.sometimes import expected
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from vmtsim.campaign.player import Played
 
 FORMAT = "vmtsim-campaign"
-VERSION = 1
+VERSION = 2
 NONDETERMINISTIC = "not deterministic"
 CANARY = "the canary lives"
 
@@ -67,7 +65,9 @@ class Record:
     failed: int = 0
     status: int = 0
     twice: int = 0
-    counters: list[str] = field(default_factory=list)
+    # What the module was taken for, and what must happen in some run.
+    subject: str = ""
+    expected: list[str] = field(default_factory=list)
     # Property -> how often, and -> the first seed that reached it.
     reached: dict[str, int] = field(default_factory=dict)
     first: dict[str, int] = field(default_factory=dict)
@@ -89,7 +89,8 @@ class Record:
         self.events += played.events
         self.strikes += played.strikes
         self.actions += played.actions
-        self.counters = sorted({*self.counters, *played.counters})
+        self.subject = self.subject or played.subject
+        self.expect(played.expected)
         for name, count in played.reached.items():
             if count:
                 self.reached[name] = self.reached.get(name, 0) + count
@@ -103,6 +104,11 @@ class Record:
             last = played.trouble.strip().splitlines()[-1]
             self.fail(Failure("simulator", SOFTWARE, last, played.seed,
                               report=played.trouble.splitlines()))  # fmt: skip
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Take in what must happen sometimes, in the order in which it is listed."""
+        known = set(self.expected)
+        self.expected += [name for name in names if name not in known]
 
     def fail(self, failure: Failure) -> None:
         """Note a failure: one entry for each rule, that of the lowest seed."""
@@ -120,7 +126,7 @@ class Record:
     @property
     def properties(self) -> tuple[str, ...]:
         """The names of everything that must happen sometimes."""
-        return expected(self.counters)
+        return tuple(self.expected)
 
     @property
     def never(self) -> tuple[str, ...]:
@@ -223,7 +229,7 @@ def _sum(whole: Record, part: Record) -> None:
     for name in ("played", "virtual", "wall", "work", "kernel_calls", "traps", "switches",
                  "events", "strikes", "actions", "failed", "twice"):  # fmt: skip
         setattr(whole, name, getattr(whole, name) + getattr(part, name))
-    whole.counters = sorted({*whole.counters, *part.counters})
+    whole.expect(part.expected)
     for name, count in part.reached.items():
         whole.reached[name] = whole.reached.get(name, 0) + count
         seed = part.first[name]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.player import Choice, Player
+from vmtsim.campaign.subject import Setup, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,8 +119,8 @@ def reduce(
     module: Path,
     seed: int,
     rule: str,
+    setup: Setup | None = None,
     *,
-    builtin: bool | None = None,
     budget: int = BUDGET,
     told: Callable[[int, int], None] = lambda _runs, _left: None,
 ) -> Reduced | None:
@@ -128,8 +129,10 @@ def reduce(
     None where replaying the written schedule does not fail: then only the whole run tells.
     ``told(runs, items left)`` is called after each run.
     """
-    plan = plans.draw(seed, builtin=builtin)
-    whole = Player(module, plan)
+    setup = setup or Setup()
+    subject = subject_of(module, setup)
+    plan = plans.draw(seed, subject, builtin=setup.builtin)
+    whole = Player(module, plan, subject)
     found = next((each for each in whole.play() if each.rule == rule), None)
     if found is None:
         return None
@@ -144,7 +147,7 @@ def reduce(
         if runs >= budget:
             raise _SpentError
         runs += 1
-        player = Player(module, plan, choice=choice_of(part), until=until)
+        player = Player(module, plan, subject, choice=choice_of(part), until=until)
         failed = any(finding.rule == rule for finding in player.play())
         if failed and len(part) < len(best):
             best = part

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from vmtgen.common.errors import INTERRUPTED, SOFTWARE
@@ -19,6 +19,7 @@ from vmtsim.campaign import investigate
 from vmtsim.campaign import record as records
 from vmtsim.campaign.player import Played, play_some
 from vmtsim.campaign.record import Failure, Record
+from vmtsim.campaign.subject import Setup
 from vmtsim.campaign.workers import WorkersLostError
 from vmtsim.core.rng import Rng
 
@@ -52,7 +53,7 @@ class Settings:
     module: Path
     first: int = 1
     last: int | None = 100
-    builtin: bool | None = None
+    setup: Setup = field(default_factory=Setup)
     minutes: float | None = None
     twice: int = 20
     canary: Path | None = None
@@ -180,7 +181,7 @@ class Campaign:
         keep: Collection[int],
     ) -> Future[_Batch]:
         try:
-            return executor.submit(play_some, module, seeds, self.settings.builtin, keep)
+            return executor.submit(play_some, module, seeds, self.settings.setup, keep)
         except Exception as error:
             self._explain(error)
             raise
@@ -304,13 +305,11 @@ class Campaign:
                 self.settings.module,
                 failure.seed,
                 failure.rule,
-                builtin=self.settings.builtin,
+                self.settings.setup,
             )
 
     def _replay(self, failure: Failure) -> str:
-        return investigate.replay_command(
-            self.settings.module, failure.seed, builtin=self.settings.builtin
-        )
+        return investigate.replay_command(self.settings.module, failure.seed, self.settings.setup)
 
 
 def divergence(one: list[str], two: list[str], around: int = 3) -> list[str]:

@@ -6,18 +6,22 @@ that of "sometimes" assertions in Antithesis.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.campaign.plan import ALL_FAULTS
+from vmtsim.campaign.plan import ALL_FAULTS, KERNEL_FAULTS
+from vmtsim.kernel.failnth import NAME as FAIL_NTH
 from vmtsim.kernel.sysctltree import SysctlTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from vmtsim.campaign.subject import Subject
     from vmtsim.core.trace import Event, Trace
     from vmtsim.kernel.kernel import Kernel
 
+_ERRNO = re.compile(r"E[A-Z0-9]+ \(\d+\)")
 _QUAD = 4  # CTLTYPE_QUAD
 
 
@@ -29,8 +33,18 @@ def _always(_event: Event) -> bool:
     return True
 
 
-# Of every driver: name -> (kind of event, whether this one is it).
-_GENERAL: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
+def _done(verb: str, *, good: bool) -> Callable[[Event], bool]:
+    """Return whether a command of that verb ended well: its result is no errno."""
+
+    def matches(event: Event) -> bool:
+        failed = _ERRNO.fullmatch(str(event["result"])) is not None
+        return event["verb"] == verb and failed is not good
+
+    return matches
+
+
+# Of a driver of VMware's tools: name -> (kind of event, whether this one is it).
+_VMWARE: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "channel refused by the host": ("open.refused", _always),
     "channel taken over from an older one": ("tclo.bound", lambda e: e["before"] != 65535),
     "channel forgotten by the host": ("close", _is(reason="lost")),
@@ -65,14 +79,52 @@ _GENERAL: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
 }
 
 
-def expected(counters: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of all properties for a module with these counters.
+# Of any other driver.
+_DRIVER: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
+    "module unloaded": ("modctl.unload", _is(error=0)),
+    "module loaded again": ("modctl.load", _is(error=0)),
+}
+_DEVICES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
+    "device detached": ("device.detach", _always),
+}
+_NODES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
+    "sysctl node set": ("guest.done", _done("sysctl", good=True)),
+}
+_SWITCHES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
+    "device opened": ("guest.done", _done("open", good=True)),
+    "device closed": ("guest.done", _done("close", good=True)),
+    "open refused": ("guest.done", _done("open", good=False)),
+    "ioctl refused": ("guest.done", _done("ioctl", good=False)),
+}
+_COMMANDS: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
+    "ioctl accepted": ("guest.done", _done("ioctl", good=True)),
+}
+
+
+def _of(subject: Subject) -> Mapping[str, tuple[str, Callable[[Event], bool]]]:
+    """Return the properties that the driver under test can reach, but for faults and counters."""
+    if subject.vmware:
+        return _VMWARE
+    found = subject.survey
+    return {
+        **_DRIVER,
+        **(_DEVICES if found.devices else {}),
+        **(_NODES if found.settings else {}),
+        **(_SWITCHES if found.switches else {}),
+        **(_COMMANDS if subject.ioctls else {}),
+    }
+
+
+def expected(subject: Subject, counters: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of all properties for a driver with these counters.
 
     What a driver notices is seen in its counters, below machdep in sysctl, and not in its texts.
+    A driver that makes no allocation which may fail meets no fault of the kernel.
     """
+    faults = sorted(ALL_FAULTS) if subject.vmware else []
     return (
-        *(f"fault: {name}" for name in sorted(ALL_FAULTS)),
-        *_GENERAL,
+        *(f"fault: {name}" for name in faults),
+        *_of(subject),
         *(f"counter: {name}" for name in sorted(counters)),
     )
 
@@ -80,12 +132,12 @@ def expected(counters: Iterable[str]) -> tuple[str, ...]:
 class Watch:
     """Counts the properties of one run.  ``counters`` are the driver's own, by sysctl name."""
 
-    def __init__(self, kernel: Kernel, trace: Trace) -> None:
+    def __init__(self, kernel: Kernel, trace: Trace, subject: Subject) -> None:
         self.reached: Counter[str] = Counter()
         self.counters: dict[str, int] = {}
         self._kernel = kernel
         by_kind: dict[str, list[tuple[str, Callable[[Event], bool]]]] = {}
-        for name, (kind, matches) in _GENERAL.items():
+        for name, (kind, matches) in _of(subject).items():
             by_kind.setdefault(kind, []).append((name, matches))
         self._by_kind = by_kind
         trace.subscribe(self._happened, by_kind)

@@ -85,6 +85,9 @@ class CpuBus:
             )
 
 
+BUILTIN = "vmt"  # the driver of GENERIC, and the module whose name it takes
+
+
 class BuiltinVmt:
     """A driver like the stock vmt as far as autoconf can tell; it does not talk to the host."""
 
@@ -94,7 +97,8 @@ class BuiltinVmt:
     def match(self, _parent: Device, _data: ConfigData, aux: int) -> Model:
         """Priority 1 on the feature "vm"."""
         if self.kernel.options.machine == "aarch64":
-            return int(self.kernel.subject(AllDevices).find("vmt0") is None)
+            devices = self.kernel.subject(AllDevices).devices()
+            return int(all(each.driver.name != BUILTIN for each in devices))
         memory = self.kernel.memory
         name = memory.string(memory.pointer(aux + memory.pointer_size))
         yield from ()
@@ -119,7 +123,7 @@ class BuiltinVmt:
 
 
 def configure(autoconf: Autoconf) -> Model:
-    """Attach mainbus0, cpu0 and, on a kernel that has it built in, vmt0."""
+    """Attach mainbus0, cpu0 and, on a kernel that has it built in, the stock vmt(4)."""
     kernel = autoconf.kernel
     memory, options, known = kernel.memory, kernel.options, kernel.subject(AllDevices)
     old = options.machine == "aarch64" and options.version < _BUS_ON_AARCH64

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, ClassVar
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel.alldevs import AllDevices
-from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.select import Select
+from vmtsim.kernel.specfs import SpecialNode
 from vmtsim.kernel.uio import UIO_READ, UIO_WRITE, Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from vmtsim.kernel.api import Model
+    from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
 
 _MEMBERS = (
@@ -37,16 +40,21 @@ _LARGEST = 512  # MAXDEVSW of sys/kern/subr_devsw.c
 _FIRST_FREE = 367
 S_IFCHR = 0o020000
 FREAD, FWRITE, FNONBLOCK = 1, 2, 4  # sys/sys/fcntl.h
+IO_NDELAY = 0x100  # sys/sys/vnode.h
 # sys/sys/ioccom.h: the direction and the size are in the command.
 _IOC_VOID, _IOC_OUT, _IOC_IN = 0x20000000, 0x40000000, 0x80000000
 _IOC_SIZE, _IOC_SHIFT = 0x1FFF, 16
-POLLIN, POLLOUT, POLLERR, POLLRDNORM = 0x1, 0x4, 0x8, 0x40  # sys/sys/poll.h
+POLLIN, POLLOUT, POLLERR, POLLNVAL, POLLRDNORM = 0x1, 0x4, 0x8, 0x20, 0x40  # sys/sys/poll.h
 _ALWAYS_READY = POLLIN | POLLOUT | POLLRDNORM
 
 
 def makedev(major: int, minor: int) -> int:
     """Return the dev_t (sys/sys/types.h): 12 bits of the major among 20 of the minor."""
     return (major << 8 & 0xFFF00) | (minor << 12 & 0xFFF00000) | (minor & 0xFF)
+
+
+def _major(device: int) -> int:
+    return device >> 8 & 0xFFF
 
 
 @dataclass(eq=False)
@@ -57,6 +65,8 @@ class Switch:
     name: str
     major: int
     made_at: int
+    opening: int = 0  # calls of d_open that have not come back: the localcount of the switch
+    gone: bool = False
 
 
 @dataclass
@@ -67,6 +77,7 @@ class OpenDevice:
     device: int  # dev_t
     flags: int
     offset: int = 0
+    closed: bool = False
 
 
 class DeviceSwitches(Subject):
@@ -91,7 +102,8 @@ class DeviceSwitches(Subject):
             name=lambda switch: repr(switch.name),
         )
         self._majors: dict[str, tuple[int, int]] = {}  # name -> (block, character), never forgotten
-        self._open: dict[int, int] = {}  # dev_t -> how many times
+        self._nodes: dict[int, SpecialNode] = {}  # by dev_t
+        self._drained = WaitQueue("devsw")
 
     def member(self, switch: Switch, name: str) -> int:
         """Return a member of struct cdevsw."""
@@ -154,14 +166,28 @@ class DeviceSwitches(Subject):
                 f"devsw_detach by {kernel.where()}: detaching character device driver "
                 f"{switch.name} still has attached unit {units[0]}",
             )
-        if any(device >> 8 & 0xFFF == switch.major for device in self._open):
-            kernel.violation(
+        switch.gone = True
+        if switch.opening:
+            return self._drain(switch, kernel.where())
+        self._detached(switch, kernel.where())
+        return None
+
+    def _drain(self, switch: Switch, caller: Place) -> Model:
+        """Wait for calls of d_open (localcount_drain); no new one begins."""
+        while switch.opening:
+            yield Block(self._drained, what=self._drained.name)
+        self._detached(switch, caller)
+
+    def _detached(self, switch: Switch, caller: Place) -> None:
+        if any(
+            node.opens for device, node in self._nodes.items() if _major(device) == switch.major
+        ):
+            self.kernel.violation(
                 "devsw-open",
-                f"devsw_detach by {kernel.where()}: {switch.name} is open, and its next read, "
+                f"devsw_detach by {caller}: {switch.name} is open, and its next read, "
                 "write, ioctl or close finds no driver",
             )
-        self.live.remove(character)
-        return None
+        self.live.remove(switch.address)
 
     # -- functions for members of cdevsw ------------------------------------------------------
 
@@ -197,17 +223,25 @@ class DeviceSwitches(Subject):
 
     def find(self, name: str) -> Switch | None:
         """Return the driver of that name."""
-        return next((each for each in self.live.values() if each.name == name), None)
+        return next((each for each in self._there() if each.name == name), None)
+
+    def _there(self) -> Iterator[Switch]:
+        return (each for each in self.live.values() if not each.gone)
 
     def _of(self, device: int) -> Switch | None:
-        major = device >> 8 & 0xFFF
-        return next((each for each in self.live.values() if each.major == major), None)
+        major = _major(device)
+        return next((each for each in self._there() if each.major == major), None)
 
     def _wide(self, value: int) -> tuple[int, ...]:
         """Return a 64-bit argument as words: dev_t and off_t take two on i386."""
         if self.kernel.memory.pointer_size == 8:
             return (value,)
         return value & 0xFFFFFFFF, value >> 32
+
+    def _do(self, switch: Switch, member: str, device: int, *rest: int) -> Model:
+        """Call a member of an open device: spec_close waits for those that are inside."""
+        with self._nodes[device].entered():
+            return (yield from self._call(switch, member, device, *rest))
 
     def _call(self, switch: Switch, member: str, device: int, *rest: int) -> Model:
         """Call a member, with the kernel lock unless the driver says D_MPSAFE (DEV_LOCK)."""
@@ -222,38 +256,72 @@ class DeviceSwitches(Subject):
         )
 
     def open(self, name: str, minor: int, flags: int) -> Model:
-        """Open a device node: an OpenDevice, or an errno (spec_vnops.c, cdev_open)."""
+        """Open a device node: an OpenDevice, or an errno (spec_open)."""
         switch = self.find(name)
         if switch is None:
             return Errno.ENXIO
         device = makedev(switch.major, minor)
-        if self.member(switch, "devtounit"):
-            unit = yield from self._call(switch, "devtounit", device)
-            driver = self.member(switch, "cfdriver")
-            found = self.kernel.subject(AllDevices).device_lookup(driver, signed(unit, 32))
-            if not found:
-                return Errno.ENXIO
-        result = yield from self._call(
-            switch, "open", device, flags, S_IFCHR, self.kernel.current.address
-        )
-        error = signed(result, 32)
-        if error:
-            return error
-        self._open[device] = self._open.get(device, 0) + 1
-        return OpenDevice(name, device, flags)
+        node = self._nodes.setdefault(device, SpecialNode(self.kernel))
+        if not (yield from node.wait_for_close()):
+            return Errno.EINTR
+        node.opens += 1
+        opened = OpenDevice(name, device, flags)
+        with node.entered():
+            error = yield from self._open(opened, minor)
+        if not error:
+            node.opened = True
+            return opened
+        # Others may have opened and closed it meanwhile: then the close is left to this one.
+        if node.opened and node.opens == 1:
+            yield from self.close(opened)
+        else:
+            node.opens -= 1
+        return error
+
+    def _open(self, opened: OpenDevice, minor: int) -> Model:
+        """Call d_open: gives its errno (subr_devsw.c, cdev_open)."""
+        switch = self.find(opened.name)
+        if switch is None:
+            return Errno.ENXIO
+        switch.opening += 1
+        try:
+            if self.member(switch, "devtounit"):
+                unit = yield from self._call(switch, "devtounit", opened.device)
+                driver = self.member(switch, "cfdriver")
+                devices = self.kernel.subject(AllDevices)
+                if not devices.device_lookup(driver, signed(unit, 32)):
+                    return Errno.ENXIO
+            result = yield from self._call(
+                switch, "open", opened.device, opened.flags, S_IFCHR, self.kernel.current.address
+            )
+        finally:
+            switch.opening -= 1
+            self.kernel.scheduler.wake_all(self._drained)
+        return signed(result, 32)
 
     def close(self, opened: OpenDevice) -> Model:
         """Close it: the driver's close runs when no one else has the node open (spec_close)."""
-        device = opened.device
-        self._open[device] -= 1
-        if self._open[device]:
+        opened.closed = True
+        node = self._nodes[opened.device]
+        if not node.release():
             return 0
-        del self._open[device]
-        switch = self._of(device)
+        error = yield from self._close("cancel", opened)
+        if not error:
+            yield from node.drain()
+        error = yield from self._close("close", opened)
+        yield from node.drain()
+        node.closed()
+        return error
+
+    def _close(self, member: str, opened: OpenDevice) -> Model:
+        """Call d_cancel or d_close: ENXIO without a driver, ENODEV where it has no d_cancel."""
+        switch = self._of(opened.device)
         if switch is None:
             return Errno.ENXIO
+        if not self.member(switch, member):
+            return Errno.ENODEV
         result = yield from self._call(
-            switch, "close", device, opened.flags, S_IFCHR, self.kernel.current.address
+            switch, member, opened.device, opened.flags, S_IFCHR, self.kernel.current.address
         )
         return signed(result, 32)
 
@@ -274,8 +342,12 @@ class DeviceSwitches(Subject):
         if not content:
             return b""
         transfer = Transfer(self.kernel, direction, opened.offset, content)
-        result = yield from self._call(
-            switch, member, opened.device, transfer.address, opened.flags & FNONBLOCK
+        result = yield from self._do(
+            switch,
+            member,
+            opened.device,
+            transfer.address,
+            IO_NDELAY if opened.flags & FNONBLOCK else 0,  # vfs_vnops.c, vn_read
         )
         moved = transfer.end()
         opened.offset += len(moved)
@@ -299,7 +371,7 @@ class DeviceSwitches(Subject):
             kernel.memory.write(data, content.ljust(size, b"\0")[:size])
         elif command & _IOC_VOID:
             kernel.memory.put_word(data, int.from_bytes(content[:8], "little"))
-        result = yield from self._call(
+        result = yield from self._do(
             switch, "ioctl", opened.device, command, data, opened.flags, kernel.current.address
         )
         back = kernel.memory.read(data, size) if command & _IOC_OUT else b""
@@ -314,10 +386,12 @@ class DeviceSwitches(Subject):
         )
 
     def _poll(self, opened: OpenDevice, events: int) -> Model:
+        if opened.closed:
+            return POLLNVAL
         switch = self._of(opened.device)
         if switch is None:
             return POLLERR
-        result = yield from self._call(
+        result = yield from self._do(
             switch, "poll", opened.device, events, self.kernel.current.address
         )
         return result & 0xFFFFFFFF
@@ -328,5 +402,5 @@ class DeviceSwitches(Subject):
         if switch is None:
             return -1
         rest = (*self._wide(offset), protection)
-        result = yield from self._call(switch, "mmap", opened.device, *rest)
+        result = yield from self._do(switch, "mmap", opened.device, *rest)
         return signed(result, 8 * self.kernel.memory.pointer_size)

@@ -42,7 +42,7 @@ _WAITS = 10 * SECOND
 class Allocation:
     """One object: where, how big, who made it and who freed it (addresses in the guest).
 
-    ``name`` is what it is called where it has a name, as "softc of vmt0".
+    ``name`` is what it is called where it has a name, as "softc of wm0".
     """
 
     address: int
@@ -117,7 +117,7 @@ class Kmem(Subject):
         What is not cleared is watched until all of it has been written.
         """
         kernel = self.kernel
-        if size > self._limit:
+        if size > kernel.options.memory:
             raise Stalled(f"{size} bytes for a {owner} are more than the machine has")
         room = -(-size // _ALIGN) * _ALIGN
         mapped = round_page(room)
@@ -288,6 +288,12 @@ class Kmem(Subject):
         if self._fits(size):
             return self.allocate(size, clear=clear)
         return self._wait(function, size, clear=clear)
+
+    def press(self, free: int | None) -> None:
+        """Leave so many bytes free, as if others had taken the rest; None: all that there is."""
+        whole = self.kernel.options.memory
+        self._limit = whole if free is None else min(whole, self._used + free)
+        self.kernel.scheduler.wake_all(self._room)
 
     def _fits(self, size: int) -> bool:
         return self._used + round_page(size) + PAGE <= self._limit

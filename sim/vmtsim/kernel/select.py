@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.scheduler import WaitQueue
 
@@ -78,7 +79,10 @@ class Select(Subject):
         self.kernel.scheduler.wake_all(self._wakeup)
 
     def poll(self, ask: Callable[[], Model], deadline: int) -> Model:
-        """Ask for events until there are some, or until ``deadline`` in ns (sel_do_scan)."""
+        """Ask for events until there are some, or until ``deadline`` in ns (sel_do_scan).
+
+        Gives them, or -EINTR on a signal.
+        """
         lwp = self.kernel.current
         while True:
             self._notified.discard(lwp)
@@ -86,9 +90,13 @@ class Select(Subject):
             if events or self.kernel.clock.now >= deadline:
                 break
             while lwp not in self._notified:
-                woken = yield Block(self._wakeup, deadline=deadline, what="select")
+                woken = yield Block(self._wakeup, deadline=deadline, what="select", signal=True)
+                if woken is None:
+                    events = -Errno.EINTR
                 if not woken:
                     break
+            if events < 0:
+                break
         for found in self.live.values():
             if lwp in found.waiting:
                 found.waiting.remove(lwp)

@@ -19,6 +19,8 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
             lines += [*failure.report, ""] if failure.report else []
     of = f"{record.file}, sha256 {record.digest[:12]}"
     lines += field("module", of + (f", commit {record.commit}" if record.commit else ""))
+    if record.subject:
+        lines += field("driver", record.subject)
     ranges = [f"{a}" if a == b else f"{a}:{b}" for a, b in record.seeds]
     shown = ", ".join(ranges[:6]) + (" ..." if len(ranges) > 6 else "")
     lines += field("seeds", f"{record.played} ({shown}), {record.failed} failed")

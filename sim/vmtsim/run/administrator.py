@@ -12,8 +12,10 @@ from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.envsys import Envsys
 from vmtsim.kernel.errors import Errno, Stalled
+from vmtsim.kernel.failnth import FailNth
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.kernlock import KernelLock
+from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.network import Network
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.scheduler import Lwp
-    from vmtsim.scenario.guest import Cards, Ifconfig, Watchdog, Write
+    from vmtsim.scenario.guest import Cards, Ifconfig, Pressure, Watchdog, Write
 
 FEATURE_BUS = "cpufeaturebus"
 # Virtual time in which a command of the administrator must end.
@@ -239,6 +241,29 @@ class Administrator:
         """Wdogctl -k, -u or -e -p PERIOD NAME, -t or -d."""
         return self.kernel.subject(Watchdogs).control(given.name, given.mode, given.period)
 
+    def interrupt(self) -> Model:
+        """Kill -INT: processes that wait in a driver come back with EINTR or ERESTART."""
+        scheduler = self.kernel.scheduler
+        for lwp in tuple(scheduler.lwps):
+            if lwp.kind == "user" and lwp not in {self.kernel.current, self._powerd}:
+                scheduler.interrupt(lwp)
+        yield from ()
+        return 0
+
+    def fault(self, nth: int) -> Model:
+        """Arm fault(4), or disarm it with 0."""
+        self.kernel.subject(FailNth).arm(nth)
+        yield from ()
+        return 0
+
+    def pressure(self, given: Pressure) -> Model:
+        """Take all memory but so much, and give it back."""
+        kmem = self.kernel.subject(Kmem)
+        kmem.press(given.free)
+        yield Block(deadline=self.kernel.clock.now + round(given.seconds * SECOND), what="memory")
+        kmem.press(None)
+        return 0
+
     def powerd(self, *, on: bool) -> Model:
         """Start the power daemon, or let it die."""
         self.set_powerd(on=on)
@@ -276,11 +301,12 @@ class Administrator:
         Its data is what the host said.  An error of the driver is the errno, a command that was
         dropped ETIMEDOUT.
         """
+        rpc = self._rpc()
         sent = yield from self.request(message)
         if sent.error:
             return sent
         number = sent.text
-        node = f"{self._device()}.rpc.reply.{number}"
+        node = f"{rpc}.reply.{number}"
         while True:
             got = yield from self.kernel.subject(Sysctl).call(node, old=_REPLY_ROOM)
             if got.error:
@@ -303,18 +329,25 @@ class Administrator:
     def request(self, message: bytes) -> Model:
         """Send an RPCI command and never collect the reply; gives the Reply with its number."""
         return self.kernel.subject(Sysctl).call(
-            f"{self._device()}.rpc.request", old=_REPLY_ROOM, new=message + b"\0"
+            f"{self._rpc()}.request", old=_REPLY_ROOM, new=message + b"\0"
         )
 
-    def _device(self) -> str:
-        devices = self.kernel.subject(AllDevices).devices()
-        return f"machdep.{next((d.name for d in devices if d.driver.name == 'vmt'), 'vmt0')}"
+    def _rpc(self) -> str:
+        """Return the node of the driver that takes RPCI commands; where none does, none is named.
+
+        The driver's device gives the node its name, so it is found by what is in it.
+        """
+        for node in self.kernel.subject(SysctlTree).leaves("machdep"):
+            if node.path.endswith(".rpc.request"):
+                return node.path.removesuffix(".request")
+        return "machdep.rpc"
 
     def look(self) -> Model:
         """Sysctl -a: read every node."""
-        sysctl = self.kernel.subject(Sysctl)
-        for node in self.kernel.subject(SysctlTree).leaves("machdep"):
-            yield from sysctl.call(node.path, old=_LOOK_ROOM)
+        sysctl, tree = self.kernel.subject(Sysctl), self.kernel.subject(SysctlTree)
+        for top in tuple(tree.root.children.values()):
+            for node in tree.leaves(top.path):
+                yield from sysctl.call(node.path, old=_LOOK_ROOM)
         return 0
 
     def suspend(self) -> Model:
@@ -350,8 +383,18 @@ class Administrator:
         if node.kind == STRING:
             content = str(value).encode() + b"\0"
         else:
+            # write_number() in sbin/sysctl/sysctl.c.
+            try:
+                number = int(value) if not isinstance(value, str) else int(value, 0)
+            except ValueError:
+                return Reply(Errno.EINVAL, b"", 0)
+            bits = 32 if node.kind == INT else 64
+            if not -(1 << bits) <= number < 1 << bits:
+                return Reply(Errno.ERANGE, b"", 0)
             size = {INT: 4, BOOL: 1}.get(node.kind, 8)
-            content = int(value).to_bytes(size, "little", signed=int(value) < 0)
+            if node.kind == BOOL:
+                number = bool(number)
+            content = (number & (1 << 8 * size) - 1).to_bytes(size, "little")
         return (yield from self.kernel.subject(Sysctl).call(name, new=content))
 
     def read(self, name: str) -> Model:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmtgen.common.text import one_line
 
+from vmtsim.kernel.api import Block
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.devsw import FNONBLOCK, FREAD, FWRITE, DeviceSwitches, OpenDevice
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.scenario.guest import Ioctl, Map, Open, Poll, Read
 
 _FLAGS = {"read": FREAD, "write": FWRITE, "nonblock": FNONBLOCK}
+
+
+@dataclass(eq=False)
+class Descriptor:
+    """A file descriptor: a device node that is open, and how many system calls use it."""
+
+    node: OpenDevice
+    calls: int = 0
+    queue: WaitQueue = field(default_factory=lambda: WaitQueue("fdclose"))
 
 
 class Devices:
@@ -26,8 +40,9 @@ class Devices:
     """
 
     def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
         self._switches = kernel.subject(DeviceSwitches)
-        self._open: dict[str, OpenDevice] = {}
+        self._open: dict[str, Descriptor] = {}
 
     def open(self, given: Open) -> Model:
         """Open a device node."""
@@ -35,52 +50,68 @@ class Devices:
         opened = yield from self._switches.open(given.device, given.unit, flags)
         if not isinstance(opened, OpenDevice):
             return opened
-        self._open[given.name or given.device] = opened
+        self._open[given.name or given.device] = Descriptor(opened)
         return 0
 
     def close(self, name: str) -> Model:
-        """Close it."""
-        opened = self._open.pop(name, None)
-        return Errno.EBADF if opened is None else (yield from self._switches.close(opened))
+        """Close it, once no system call uses it any more (fd_close in sys/kern/kern_descrip.c)."""
+        found = self._open.pop(name, None)
+        if found is None:
+            return Errno.EBADF
+        while found.calls:
+            yield Block(found.queue, what=found.queue.name)
+        return (yield from self._switches.close(found.node))
+
+    def _with(self, name: str, call: Callable[[OpenDevice], Model]) -> Model:
+        """Make a system call on an open device."""
+        found = self._open.get(name)
+        if found is None:
+            return Errno.EBADF
+        found.calls += 1
+        try:
+            return (yield from call(found.node))
+        finally:
+            found.calls -= 1
+            self._kernel.scheduler.wake_all(found.queue)
 
     def read(self, given: Read) -> Model:
         """Read: the text of what was read."""
-        opened = self._open.get(given.name)
-        if opened is None:
-            return Errno.EBADF
-        return _text((yield from self._switches.read(opened, given.size)))
+        read = yield from self._with(given.name, lambda node: self._switches.read(node, given.size))
+        return _text(read)
 
     def write(self, name: str, text: str) -> Model:
         """Write: how many bytes the driver took, as "N bytes"."""
-        opened = self._open.get(name)
-        if opened is None:
-            return Errno.EBADF
-        took = yield from self._switches.write(opened, text.encode("latin-1", "replace"))
+        content = text.encode("latin-1", "replace")
+        took = yield from self._with(name, lambda node: self._switches.write(node, content))
         return f"{len(took)} bytes" if isinstance(took, bytes) else took
 
     def ioctl(self, given: Ioctl) -> Model:
         """Return what came back, in hexadecimal; 0 where the command brings nothing."""
-        opened = self._open.get(given.name)
-        if opened is None:
-            return Errno.EBADF
-        back = yield from self._switches.ioctl(opened, given.command, given.content)
+        back = yield from self._with(
+            given.name, lambda node: self._switches.ioctl(node, given.command, given.content)
+        )
         return back.hex(" ") if back and isinstance(back, bytes) else back or 0
 
     def poll(self, given: Poll) -> Model:
-        """Return the events that are there, or come within ``wait`` seconds."""
-        opened = self._open.get(given.name)
-        if opened is None:
+        """Return the events that are there, or come within ``wait`` seconds.
+
+        A process that waits does not keep the descriptor from being closed (sys_select.c).
+        """
+        found = self._open.get(given.name)
+        if found is None:
             return Errno.EBADF
         wait = round(given.wait * SECOND)
-        return f"{(yield from self._switches.poll(opened, given.events, wait)):#x}"
+        events = yield from self._switches.poll(found.node, given.events, wait)
+        return f"{events:#x}" if events >= 0 else Errno(-events)
 
     def mmap(self, given: Map) -> Model:
         """Return the physical address of a page, or ENODEV where the driver has none."""
-        opened = self._open.get(given.name)
-        if opened is None:
-            return Errno.EBADF
-        page = yield from self._switches.mmap(opened, given.offset, 1)
-        return Errno.ENODEV if page == -1 else f"{page:#x}"
+
+        def mmap(node: OpenDevice) -> Model:
+            page = yield from self._switches.mmap(node, given.offset, 1)
+            return Errno.ENODEV if page == -1 else f"{page:#x}"
+
+        return self._with(given.name, mmap)
 
 
 def _text(content: bytes | int) -> str | int:

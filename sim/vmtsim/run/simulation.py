@@ -284,12 +284,20 @@ class Simulation:
         if error:
             self._find("module-loads", f"modload: {describe_errno(error)}")
             return False
-        if self.kernel.builtin_vmt:
-            for verb, argument in (("detach", "vmt0"), ("rescan", "cpu0")):
+        for device, parent in self._builtin(name):
+            for verb, argument in (("detach", device), ("rescan", parent)):
                 error = admin.wait("drvctl", admin.command(verb, argument))
                 if error:
                     self._find("takes-over", f"drvctl {verb} {argument}: {describe_errno(error)}")
         return True
+
+    def _builtin(self, name: str) -> list[tuple[str, str]]:
+        """Return the devices, with their parents, that the kernel's own driver of a name has."""
+        return [
+            (device.name, device.parent.name)
+            for device in self.kernel.subject(AllDevices).devices()
+            if device.native and device.driver.name == name and device.parent is not None
+        ]
 
     def _leave(self) -> None:
         """Take the module out, as at the end of every run that did not go down."""

@@ -196,6 +196,23 @@ class Watchdog(Record):
 
 
 @dataclass(frozen=True)
+class Nth(Record):
+    """Which call from now on fails, of those that a kernel may let fail; 0: none."""
+
+    SHORTHAND: ClassVar[str] = "nth"
+    nth: Annotated[int, Range(0, 1_000_000)]
+
+
+@dataclass(frozen=True)
+class Pressure(Record):
+    """How many bytes of the kernel's memory are left, and for how long; then all of it is back."""
+
+    SHORTHAND: ClassVar[str] = "free"
+    free: Annotated[int, Range(0, 1 << 30)]
+    seconds: Annotated[float, Range(0, 1e6)] = 1.0
+
+
+@dataclass(frozen=True)
 class Command(Verb):
     """A verb of the administrator.
 
@@ -283,6 +300,17 @@ _TABLE = (
     Command("wdogctl", Watchdog, "wdogctl: a watchdog is armed, tickled or disarmed",
             lambda admin, given: admin.wdogctl(given),
             _simulated("the guest of an acceptance run has no watchdog of another driver")),
+    Command("interrupt", Nothing, "a signal for every process that is in a system call",
+            lambda admin, _given: admin.interrupt(),
+            _simulated("which processes of a real guest may be interrupted is not known")),
+    Command("fault", Nth,
+            "fault(4): of the calls of the module that a kernel may let fail, the NTH from now on "
+            "does",
+            lambda admin, given: admin.fault(given.nth),
+            _simulated("GENERIC has no fault(4)")),
+    Command("pressure", Pressure, "for SECONDS all of the kernel's memory but FREE bytes is taken",
+            lambda admin, given: admin.pressure(given),
+            _simulated("how much memory a real kernel has left is not known")),
     Command("powerd", Switch, "powerd starts (true) or dies (false)",
             lambda admin, given: admin.powerd(on=given.on),
             lambda given: [["powerd", "on" if given.on else "off"]]),

@@ -7,14 +7,60 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmtgen.common.errors import UsageError
 from vmtgen.common.text import visible
 
 from vmtsim.arguments import read_module, seed_range
 
+if TYPE_CHECKING:
+    from vmtsim.campaign.subject import Setup
+
 SUMMARY = "play many seeds with faults, and judge safety and liveness"
 _STRICT = 1
+_EPILOG = """\
+The module is loaded once to see what it is. One that opens a channel to VMware gets a VMware host
+with faults; any other driver gets processes that open, read, write, poll, map and ask its devices,
+an administrator who detaches, unloads, loads and sets it, little memory, and calls that fail.
+
+examples:
+  vmtsim campaign build/11.0/amd64/vmt.kmod                  100 seeds on all processors
+  vmtsim campaign seven.kmod --seeds 1:2000 --json r.json    a character device
+  vmtsim campaign seven.kmod --scenario seven.yaml           with the ioctls of a scenario
+"""
+
+
+def add_setup(parser: argparse.ArgumentParser) -> None:
+    """Declare what a campaign and the replay of one seed have in common."""
+    parser.add_argument(
+        "--kernel",
+        choices=("plain", "builtin"),
+        help="always this kernel, without or with a vmt(4) of its own; each seed chooses otherwise",
+    )
+    parser.add_argument(
+        "--host",
+        choices=("vmware", "none"),
+        help="whether there is a VMware host; the module shows otherwise, by opening a channel",
+    )
+    parser.add_argument(
+        "--scenario",
+        metavar="NAME|FILE",
+        help="take the ioctl commands and the texts that are written from its steps; those that "
+        "the code compares with are known",
+    )
+
+
+def setup(args: argparse.Namespace) -> Setup:
+    """Return what the options of ``add_setup`` say."""
+    from vmtsim.campaign.subject import Setup, Words, words_of  # noqa: PLC0415 - `--help` needs none
+
+    return Setup(
+        builtin=None if args.kernel is None else args.kernel == "builtin",
+        vmware=None if args.host is None else args.host == "vmware",
+        scenario=args.scenario or "",
+        words=words_of(args.scenario) if args.scenario else Words(),
+    )
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -43,7 +89,8 @@ def _positive(text: str) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim campaign``."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod")
+    parser.epilog = _EPILOG
+    parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod or another")
     parser.add_argument(
         "--seeds", type=seed_range, metavar="A:B", help="first and last seed (1:100)"
     )
@@ -63,11 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "twice is played here the second time, by --jobs processes",
     )
     parser.add_argument("--shard", type=shard, metavar="K/N", help="play part K of N of the seeds")
-    parser.add_argument(
-        "--kernel",
-        choices=("plain", "builtin"),
-        help="always this kernel; each seed chooses otherwise",
-    )
+    add_setup(parser)
     parser.add_argument(
         "--canary", type=Path, metavar="FILE", help="a module with a defect that must be found"
     )
@@ -120,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
         module=args.file,
         first=first,
         last=last,
-        builtin=None if args.kernel is None else args.kernel == "builtin",
+        setup=setup(args),
         minutes=args.minutes,
         twice=args.twice,
         canary=args.canary,

@@ -10,6 +10,7 @@ from vmtgen.common.errors import UsageError
 from vmtgen.common.text import visible
 
 from vmtsim.arguments import read_module, seed
+from vmtsim.verbs import campaign
 
 if TYPE_CHECKING:
     import argparse
@@ -24,11 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim replay``."""
     parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod")
     parser.add_argument("--seed", type=seed, required=True, metavar="N", help="the seed")
-    parser.add_argument(
-        "--kernel",
-        choices=("plain", "builtin"),
-        help="as given to the campaign; the seed chooses otherwise",
-    )
+    campaign.add_setup(parser)
     parser.add_argument(
         "--only",
         metavar="LIST",
@@ -49,15 +46,17 @@ def run(args: argparse.Namespace) -> int:
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign import reduce as reducing  # noqa: PLC0415
     from vmtsim.campaign.player import Player  # noqa: PLC0415
+    from vmtsim.campaign.subject import subject_of  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import TraceFile  # noqa: PLC0415
     from vmtsim.report import chart, chart_svg  # noqa: PLC0415
 
     read_module(args.file)
     output.check((args.trace, args.svg))
-    builtin = None if args.kernel is None else args.kernel == "builtin"
-    plan = plans.draw(args.seed, builtin=builtin)
-    player = Player(args.file, plan)
+    setup = campaign.setup(args)
+    subject = subject_of(args.file, setup)
+    plan = plans.draw(args.seed, subject, builtin=setup.builtin)
+    player = Player(args.file, plan, subject)
     findings = player.play()
     items = reducing.schedule(player)
     reduced = None
@@ -66,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
             chosen = reducing.parse_only(args.only, items)
         except ValueError as error:
             raise UsageError(f"--only: {error}") from None
-        player = Player(args.file, plan, choice=reducing.choice_of(chosen))
+        player = Player(args.file, plan, subject, choice=reducing.choice_of(chosen))
         findings = player.play()
         reduced = reducing.Reduced(chosen, len(items), 1, exhausted=False)
         items = chosen
     elif args.reduce and findings:
         worst = max(findings, key=lambda each: each.status)
-        reduced = reducing.reduce(args.file, args.seed, worst.rule, builtin=builtin)
+        reduced = reducing.reduce(args.file, args.seed, worst.rule, setup)
     if args.trace is not None:
         with TraceFile(args.trace, seed=args.seed, module=args.file.name) as file:
             for event in player.trace.events:
@@ -93,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             lines.append(f"finding  {rule}: {finding.message}")
             continue
         applies = reduced if args.only is not None or rule == worst_rule(findings) else None
-        told = investigate.describe(args.file, args.seed, rule, builtin=builtin, reduced=applies)
+        told = investigate.describe(args.file, args.seed, rule, setup, reduced=applies)
         lines += [*told, ""]
     sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
     return max((finding.status for finding in findings), default=0)

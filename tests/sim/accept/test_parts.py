@@ -330,7 +330,8 @@ def test_what_is_typed_for_a_verb_is_a_verb_of_the_script() -> None:
     text = SCRIPT.read_text(encoding="utf-8")
     plain: dict[str, Any] = {"sysctl": {"a.b": 1}, "clock": 1.0, "powerd": True, "load": None,
                              "ifconfig": {"interface": "wm0"}, "addresses": [],
-                             "ioctl": {"name": "a", "command": 1}}  # fmt: skip
+                             "ioctl": {"name": "a", "command": 1},
+                             "fault": 1, "pressure": 1}  # fmt: skip
     typed = set()
     for verb, row in COMMANDS.items():
         nothing = True if row.arguments is Nothing else "x"
@@ -340,7 +341,8 @@ def test_what_is_typed_for_a_verb_is_a_verb_of_the_script() -> None:
         typed.add(verb)
         assert all(f"\n{words[0]})" in text for words in calls), verb
     of_devices = {"envstat", "wdogctl", "open", "read", "write", "ioctl", "poll", "mmap", "close"}
-    assert set(COMMANDS) - typed == {"ifconfig", "look", "request", *of_devices}
+    of_kernel = {"interrupt", "fault", "pressure"}
+    assert set(COMMANDS) - typed == {"ifconfig", "look", "request", *of_devices, *of_kernel}
 
 
 @pytest.mark.parametrize(

@@ -15,21 +15,26 @@ from vmtsim.campaign import reduce as reducing
 from vmtsim.campaign.player import Played, Player, play
 from vmtsim.campaign.record import Failure, Record, RecordError, merge
 from vmtsim.campaign.runner import divergence
+from vmtsim.campaign.subject import Subject
 from vmtsim.run.findings import Finding
+from vmtsim.run.survey import Survey
 from vmtsim.verbs.campaign import part
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+VMT = Subject(Survey("vmt", vmware=True, devices=(("vmt0", "cpu0"),), unload=0), vmware=True)
+
+
 def test_a_seed_always_draws_the_same_plan() -> None:
-    assert plans.draw(7) == plans.draw(7)
-    assert plans.draw(7) != plans.draw(8)
+    assert plans.draw(7, VMT) == plans.draw(7, VMT)
+    assert plans.draw(7, VMT) != plans.draw(8, VMT)
 
 
 @pytest.mark.parametrize("seed", range(1, 60))
 def test_every_seed_plays_ten_minutes_with_a_detach_and_an_attach(seed: int) -> None:
-    plan = plans.draw(seed)
+    plan = plans.draw(seed, VMT)
     assert plan.scenario.duration >= 600 * 10**9
     verbs = [step.verb for step in plan.scenario.steps[: plan.actions]]
     assert {"guest.detach", "guest.unload"} & set(verbs)
@@ -38,14 +43,14 @@ def test_every_seed_plays_ten_minutes_with_a_detach_and_an_attach(seed: int) -> 
 
 
 def test_each_fault_is_absent_in_some_seeds_and_present_in_others() -> None:
-    drawn = [set(plans.draw(seed).odds) for seed in range(1, 60)]
+    drawn = [set(plans.draw(seed, VMT).odds) for seed in range(1, 60)]
     for name in plans.ALL_FAULTS:
         assert any(name in odds for odds in drawn)
         assert any(name not in odds for odds in drawn)
 
 
 def test_a_campaign_draws_the_hosts_of_every_log() -> None:
-    hosts = [plans.draw(seed).scenario.host for seed in range(1, 200)]
+    hosts = [plans.draw(seed, VMT).scenario.host for seed in range(1, 200)]
     assert all(host.ports and host.cookies for host in hosts)
     for option, values in {
         "age": {"current", "old"},
@@ -74,11 +79,11 @@ def test_a_seed_that_never_ends_is_a_failure_of_liveness(
 
 
 def test_the_written_schedule_plays_what_chance_played(careless: Path) -> None:
-    plan = plans.draw(_failing(careless))
-    first = Player(careless, plan)
+    plan = plans.draw(_failing(careless), VMT)
+    first = Player(careless, plan, VMT)
     first.play()
     items = reducing.schedule(first)
-    again = Player(careless, plan, choice=reducing.choice_of(items))
+    again = Player(careless, plan, VMT, choice=reducing.choice_of(items))
     assert {finding.rule for finding in again.play()} >= {"channel-abandoned"}
     assert [s.name for s in again.injector.strikes][:3] == [s.name for s in first.injector.strikes][
         :3

@@ -126,7 +126,8 @@ worker_detach(device_t self, int flags)
 	pmf_device_deregister(self);
 	sysmon_pswitch_unregister(&sc->sc_button);
 #if BUG != BUG_FREE
-	(void)kthread_join(sc->sc_thread);
+	if (sc->sc_thread != NULL)
+		(void)kthread_join(sc->sc_thread);
 #endif
 #if BUG == BUG_JOIN
 	mutex_exit(&sc->sc_lock);

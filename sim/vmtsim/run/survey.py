@@ -1,0 +1,131 @@
+"""What a module is, as one quiet load of it shows: its devices, nodes, and whether it asks VMware.
+
+Whoever plays a module without a scenario names nothing by itself: the names of devices are those
+that autoconf(9) made from the tables in the module, and so are those of character devices and
+sysctl nodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.kobj import read_module
+
+from vmtsim.host.options import HostOptions
+from vmtsim.kernel.alldevs import AllDevices
+from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.devsw import FREAD, FWRITE, DeviceSwitches, OpenDevice
+from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled, Unmodelled
+from vmtsim.kernel.sysctltree import READWRITE, Node, SysctlTree
+from vmtsim.run.simulation import Simulation, Watchdog
+from vmtsim.scenario.script import Scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+
+# Virtual time in which a driver of VMware's tools has opened its first channel.
+_SETTLED = 3 * SECOND
+# Kernel calls and traps; a load that needs more has lost its way.
+_LIMIT = 500_000
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a module showed; where its load ended early, what it had shown until then.
+
+    ``error`` and ``unload`` are the errnos of modload and modunload.  ``vmware``: it opened a
+    channel to VMware's host.  ``devices`` are pairs of a device and its parent, "" for a
+    pseudo-device; ``switches`` the character devices, ``opens`` those whose unit 0 can be opened;
+    ``settings`` pairs of a writable sysctl node and its CTLTYPE.
+    """
+
+    module: str
+    error: int = 0
+    vmware: bool = False
+    devices: tuple[tuple[str, str], ...] = ()
+    switches: tuple[str, ...] = ()
+    opens: tuple[str, ...] = ()
+    settings: tuple[tuple[str, int], ...] = ()
+    unload: int | None = None
+
+    @property
+    def device(self) -> str:
+        """The first device of the module; that of its name where it attached none."""
+        return self.devices[0][0] if self.devices else f"{self.module}0"
+
+
+_known: dict[bytes, Survey] = {}
+
+
+def survey(path: Path) -> Survey:
+    """Load the module in ``path`` once and say what it is; kept by its content in this process.
+
+    Raises OSError, and vmtgen.kobj.KobjError where it is no module.
+    """
+    key = hashlib.sha256(path.read_bytes()).digest()
+    if key not in _known:
+        _known[key] = _look(path)
+    return _known[key]
+
+
+def _look(path: Path) -> Survey:
+    module = read_module(path)
+    host = HostOptions(foreign_access=True)
+    simulation = Simulation(module, Scenario("survey", "", _SETTLED, host, ()))
+    simulation.kernel.scheduler.limit = _LIMIT
+    found: dict[str, Any] = {"module": module.modinfo.name}
+    # A module that fails here fails in a run, too, and is reported there.
+    with Watchdog(simulation), suppress(KernelPanic, Halted, Spinning, Stalled, Unmodelled):
+        _visit(simulation, found)
+    return Survey(**found)
+
+
+def _visit(simulation: Simulation, found: dict[str, Any]) -> None:
+    kernel, admin = simulation.kernel, simulation.admin
+    kernel.boot()
+    before = {node.path for node in _writable(kernel)}
+    found["error"] = int(admin.wait("modload", admin.load()))
+    if found["error"]:
+        return
+    kernel.run(lambda: False, kernel.clock.now + _SETTLED)
+    found["vmware"] = any(event.kind == "open" for event in simulation.trace.events)
+    found["devices"] = tuple(
+        (device.name, device.parent.name if device.parent is not None else "")
+        for device in kernel.subject(AllDevices).devices()
+        if not device.native
+    )
+    found["settings"] = tuple(
+        (node.path, node.kind) for node in _writable(kernel) if node.path not in before
+    )
+    switches = kernel.subject(DeviceSwitches)
+    names = found["switches"] = tuple(sorted(each.name for each in switches.live.values()))
+    found["opens"] = ()
+    for name in names:
+        if admin.wait("open", _opened(switches, name)):
+            found["opens"] += (name,)
+    found["unload"] = int(admin.wait("modunload", admin.unload(found["module"])))
+
+
+def _opened(switches: DeviceSwitches, name: str) -> Model:
+    """Open unit 0 of a device and close it again; gives whether it was open."""
+    opened = yield from switches.open(name, 0, FREAD | FWRITE)
+    if not isinstance(opened, OpenDevice):
+        return False
+    yield from switches.close(opened)
+    return True
+
+
+def _writable(kernel: Kernel) -> list[Node]:
+    tree = kernel.subject(SysctlTree)
+    return [
+        node
+        for top in tree.root.children.values()
+        for node in tree.leaves(top.path)
+        if node.flags & READWRITE
+    ]
