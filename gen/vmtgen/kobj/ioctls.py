@@ -68,7 +68,7 @@ def _of_x86(lines: Iterator[tuple[str, str]]) -> Iterator[int]:
 
 
 def _of_arm(lines: Iterator[tuple[str, str]]) -> Iterator[int]:
-    """A constant of 32 bits is made by two instructions: the low half, then the high one."""
+    """Yield the constants that two instructions make: the low half, then the high one."""
     halves: dict[str, int] = {}
     for mnemonic, operands in lines:
         match = re.match(r"[wx](\d+), #(-?)(?:0x)?([0-9a-f]+)(, lsl #16)?$", operands)

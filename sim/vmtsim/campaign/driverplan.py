@@ -26,19 +26,18 @@ if TYPE_CHECKING:
 
 FIRST_PHASE, MORE = 60, 60  # seconds, and so many more by chance
 SECOND_PHASE = 12
-_MOST_SESSIONS = 12
-_CALLS = 10  # of one session
+_CALLS = 16  # of one session, at most
 # Between two steps of a process: at once, between two calls of the kernel, a tick, a while.
 _GAPS = (0, 0, 2_000, 300_000, 10_000_000, NANOSECONDS)
 # Steps of the same moment may happen in any order; these come one after the other.
 _TOGETHER = 50_000
-_UNITS = (0, 0, 0, 0, 1, 2, 255)
-_FLAGS = (["read", "write"], ["read"], ["write"], ["read", "write", "nonblock"])
+_UNITS = (0, 0, 0, 0, 0, 0, 0, 1, 2, 255)
+_FLAGS = (["read", "write"], ["read", "write"], ["read"], ["write"], ["read", "write", "nonblock"])
 _SIZES = (0, 1, 4, 64, 1024, 65_536)
 _EVENTS = (0x1, 0x4, 0x5, 0x41, 0xFF)
 _OFFSETS = (0, 4096, 1 << 20, 0xFFFF_F000, 1 << 40)
 _NUMBERS = (0, 1, -1, 7, 255, 4096, 0x7FFF_FFFF, -0x8000_0000, 0x7FFF_FFFF_FFFF_FFFF)
-_TEXTS = ("", "a", "0", "-1", "x" * 63, "y" * 64, "z" * 300)
+_TEXTS = ("", "a", "0", "-1", "x" * 63, "y" * 64, "z" * 300, "w" * 5000)
 _FREE = (0, 256, 8192, 40_960)  # bytes left under pressure
 _PRESSED = (0.01, 0.5, 4.0)  # seconds: what waits longer is said to wait for ever
 _JUMPS = (0.4, -0.4, 3600.0, -3600.0)
@@ -180,7 +179,7 @@ class _Steps:
     def users(self) -> None:
         """Let some processes use a device, most of them at the same time."""
         at = self.moment()
-        for _ in range(self._rng.between(1, 4)):
+        for _ in range(self._rng.choice((1, 1, 2, 4))):
             self.session(at)
             at += self.gap()
 
@@ -215,7 +214,7 @@ def first_phase(subject: Subject, rng: Rng, end: int) -> tuple[list[Step], list[
     """
     drawn = _Steps(subject, rng, end)
     kinds: Mapping[Callable[[], None], tuple[bool, int]] = {
-        drawn.users: (bool(subject.survey.switches), 6),
+        drawn.users: (bool(subject.survey.switches), 12),
         drawn.reload: (True, 4),
         drawn.detach: (bool(subject.survey.devices), 4),
         drawn.settings: (bool(subject.survey.settings), 6),

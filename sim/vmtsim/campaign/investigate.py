@@ -87,7 +87,7 @@ def describe(
     lines += _schedule(reduced)
     events = [event for event in player.trace.events if event.at <= at]
     talk = chart.text(events)[-_TALK:]
-    lines += ["talk", *(f"  {line}" for line in talk)]
+    lines += ["talk", *(f"  {line}" for line in talk)] if talk else []
     only = None if reduced is None else reduced.only
     return [*lines, f"again    {replay_command(module, seed, setup, only=only)}"]
 

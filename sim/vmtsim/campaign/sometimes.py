@@ -10,8 +10,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.campaign.plan import ALL_FAULTS, KERNEL_FAULTS
-from vmtsim.kernel.failnth import NAME as FAIL_NTH
+from vmtsim.campaign.plan import ALL_FAULTS
 from vmtsim.kernel.sysctltree import SysctlTree
 
 if TYPE_CHECKING:

@@ -267,7 +267,7 @@ class DeviceSwitches(Subject):
         node.opens += 1
         opened = OpenDevice(name, device, flags)
         with node.entered():
-            error = yield from self._open(opened, minor)
+            error = yield from self._open(opened)
         if not error:
             node.opened = True
             return opened
@@ -278,7 +278,7 @@ class DeviceSwitches(Subject):
             node.opens -= 1
         return error
 
-    def _open(self, opened: OpenDevice, minor: int) -> Model:
+    def _open(self, opened: OpenDevice) -> Model:
         """Call d_open: gives its errno (subr_devsw.c, cdev_open)."""
         switch = self.find(opened.name)
         if switch is None:

@@ -251,7 +251,7 @@ class Administrator:
         return 0
 
     def fault(self, nth: int) -> Model:
-        """Arm fault(4), or disarm it with 0."""
+        """Let the Nth call that may fail do so; 0 takes that back."""
         self.kernel.subject(FailNth).arm(nth)
         yield from ()
         return 0

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Run, count, print."""
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign.player import Player  # noqa: PLC0415
+    from vmtsim.campaign.subject import Setup, subject_of  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.report import coverage_page  # noqa: PLC0415
     from vmtsim.run import coverage  # noqa: PLC0415
@@ -61,8 +62,10 @@ def run(args: argparse.Namespace) -> int:
                 failed.append(str(name))
             collected.ended()
     if args.seeds is not None:
+        subject = subject_of(args.file, Setup())
         for seed in range(args.seeds[0], args.seeds[1] + 1):
-            player = Player(args.file, plans.draw(seed), watch=collected.watch)
+            plan = plans.draw(seed, subject)
+            player = Player(args.file, plan, subject, watch=collected.watch)
             if player.play():
                 failed.append(f"seed {seed}")
             collected.ended()

@@ -18,6 +18,7 @@ from vmtsim.campaign.bundle import ModuleBundle, VersionMismatchError
 from vmtsim.campaign.player import Played, play_some
 from vmtsim.campaign.progress import Lines
 from vmtsim.campaign.runner import Campaign, Settings
+from vmtsim.campaign.subject import Setup
 from vmtsim.campaign.workers import WorkerPool, processes
 
 from tests.patience import HANG
@@ -72,8 +73,8 @@ def test_any_executor_plays_a_campaign_and_the_result_is_the_same(careless: Path
 
 
 def test_a_bundle_plays_like_the_file_and_knows_its_source_lines(careless: Path) -> None:
-    by_path = play_some(careless, range(4, 6), None, ())
-    by_bundle = play_some(ModuleBundle.of(careless), range(4, 6), None, ())
+    by_path = play_some(careless, range(4, 6), Setup(), ())
+    by_bundle = play_some(ModuleBundle.of(careless), range(4, 6), Setup(), ())
     assert [p.findings for p in by_bundle] == [p.findings for p in by_path]
     assert [bool(played.findings) for played in by_path] == [True, False]
 
@@ -81,7 +82,7 @@ def test_a_bundle_plays_like_the_file_and_knows_its_source_lines(careless: Path)
 def test_another_vmtsim_does_not_play(careless: Path) -> None:
     bundle = replace(ModuleBundle.of(careless), code="0" * 64)
     with pytest.raises(VersionMismatchError, match="its vmtsim is another"):
-        play_some(bundle, [1], None, ())
+        play_some(bundle, [1], Setup(), ())
 
 
 def test_an_answer_for_other_seeds_is_not_counted(driver: Path) -> None:
