@@ -255,3 +255,15 @@ def test_twos_complement_is_reckoned_in_one_place() -> None:
     files = [*(ROOT / "gen" / "vmtgen").rglob("*.py"), *(ROOT / "sim" / "vmtsim").rglob("*.py")]
     found = [path.name for path in files if own.search(path.read_text(encoding="utf-8"))]
     assert found == ["twos.py"]
+
+
+def test_the_name_of_a_device_is_that_of_autoconf() -> None:
+    """The simulator plays any driver: vmt0 is a name of scenarios, of the host and of pkgsrc."""
+    room = Path(vmtsim.cli.__file__).parent
+    theirs = ("host/", "fakeguest/root/etc/rc.d/vmtools")  # does what pkgsrc's script does
+    named = [
+        str(path.relative_to(room))
+        for path in sorted(room.rglob("*"))
+        if path.suffix in {".py", ".sh", ""} and path.is_file() and b"vmt0" in path.read_bytes()
+    ]
+    assert [name for name in named if not name.startswith(theirs)] == []

@@ -18,6 +18,17 @@ have() {
 	command -v "$1" >/dev/null 2>&1
 }
 
+# The driver's device: its unit is autoconf's choice.
+device() {
+	drvctl -l cpu0 | while read -r line; do
+		case ${line##* } in
+		vmt[0-9]*)
+			echo "${line##* }"
+			;;
+		esac
+	done
+}
+
 # The first Ethernet card; tap(4) where there is none.
 card() {
 	for name in $(ifconfig -l 2>/dev/null); do
@@ -251,16 +262,13 @@ rescan)
 	drvctl -r -a cpufeaturebus "$1"
 	;;
 device)
-	# Whether the device is there.
-	drvctl -l cpu0 | while read -r line; do
-		[ "${line##* }" = "$1" ] && echo "$1"
-	done
+	device
 	;;
 suspend)
-	drvctl -S vmt0
+	drvctl -S "$(device)"
 	;;
 resume)
-	drvctl -Q vmt0
+	drvctl -Q "$(device)"
 	;;
 hostname)
 	sysctl -w "kern.hostname=$1" >/dev/null
@@ -282,10 +290,11 @@ node)
 	sysctl -n "$1"
 	;;
 rpc)
-	sent=$(sysctl -w "machdep.vmt0.rpc.request=$1") || exit
+	node=machdep.$(device).rpc
+	sent=$(sysctl -w "$node.request=$1") || exit
 	number=${sent#*: }
 	number=${number%% *}
-	while got=$(sysctl -n "machdep.vmt0.rpc.reply.$number"); do
+	while got=$(sysctl -n "$node.reply.$number"); do
 		if [ "$got" != "$number pending" ]; then
 			echo "$got"
 			exit 0

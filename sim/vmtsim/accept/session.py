@@ -266,7 +266,7 @@ class GuestSession(Session):
         def typed(shell: Shell) -> tuple[str, str]:
             guest = Guest(shell, self._folder)
             unload = guest.do("unload", name)
-            return unload, guest.call("device", "vmt0").output.strip()
+            return unload, guest.call("device").output.strip()
 
         def ended(_session: Session) -> None:
             if job.error is not None:

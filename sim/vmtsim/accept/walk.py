@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 NAME = "walk"
 SUMMARY = "What an administrator does: attach, ask the host, look at the clock, detach; vmtctl"
-_DEVICE = "vmt0"
 _ATTACHED, _ANSWER = 20.0, 20.0
 _ERRORS = ("send_errors", "receive_errors", "refused")
 VMTCTL = "vmtctl.pyz"
@@ -31,11 +30,12 @@ class Walk:
     def __init__(self, shell: Shell, folder: str, python: str = "") -> None:
         self.guest = Guest(shell, folder)
         self.python = python
+        self.device = ""
         self.properties: list[Property] = []
 
     def take(self) -> list[Property]:
         """Take all steps; the device is attached at the end if it was at the beginning."""
-        if not self._note("the device attaches", self._is_there(there=True), "no vmt0 at cpu0"):
+        if not self._note("the device attaches", self._is_there(there=True), "no device at cpu0"):
             return self.properties
         self._host()
         self._clock()
@@ -49,11 +49,14 @@ class Walk:
         return good
 
     def _is_there(self, *, there: bool) -> bool:
-        """Wait until the device is there, or is gone."""
-        return self._until(
-            _ATTACHED,
-            lambda: (self.guest.call("device", _DEVICE).output.strip() == _DEVICE) == there,
-        )
+        """Wait until the device is there, or is gone; note its name."""
+
+        def holds() -> bool:
+            name = self.guest.call("device").output.strip()
+            self.device = name or self.device
+            return bool(name) == there
+
+        return self._until(_ATTACHED, holds)
 
     @staticmethod
     def _until(seconds: float, holds: Callable[[], bool]) -> bool:
@@ -65,7 +68,7 @@ class Walk:
         return True
 
     def _node(self, name: str) -> str:
-        result = self.guest.call("node", f"machdep.{_DEVICE}.{name}")
+        result = self.guest.call("node", f"machdep.{self.device}.{name}")
         return result.output.strip() if result.ok else ""
 
     def _host(self) -> None:
@@ -87,7 +90,7 @@ class Walk:
         self._note("no message failed", all(v == "0" for v in wrong.values()), shown)
 
     def _leave_and_come(self, detach: str, attach: str) -> None:
-        left = self.guest.call(detach, _DEVICE)
+        left = self.guest.call(detach, self.device)
         gone = left.ok and self._is_there(there=False)
         self._note(f"{detach}: the device goes", gone, failure(left) if not left.ok else "it stays")
         back = self.guest.call(attach, "cpu0")

@@ -69,7 +69,7 @@ def test_without_a_host_the_walk_ends_where_the_device_should_attach(
         "the module unloads": "held",
     }
     assert (status, scenario["verdict"]) == (1, "FAILED")
-    assert "no vmt0 at cpu0" in capsys.readouterr().out
+    assert "no device at cpu0" in capsys.readouterr().out
 
 
 def test_a_guest_without_the_files_gets_an_error_that_names_what_to_copy(

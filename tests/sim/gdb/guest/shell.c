@@ -209,7 +209,7 @@ verb(const char *words)
 		rescan();
 		return 0;
 	}
-	if (strcmp(words, "device vmt0") == 0) {
+	if (strcmp(words, "device") == 0) {
 		if (the_device != NULL)
 			printf("vmt0\n");
 		return 0;
