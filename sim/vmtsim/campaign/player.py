@@ -216,7 +216,9 @@ def play(
     played.events = len(player.trace.events)
     played.reached = dict(player.watch.reached)
     played.expected = expected(subject, player.watch.counters)
-    played.strikes, played.actions = len(player.injector.strikes), plan.actions
+    # Those of a plan and those that a step asks for.
+    played.strikes = sum(event.kind == "fault" for event in player.trace.events)
+    played.actions = plan.actions
     played.module, played.builtin, played.finale = player.name, plan.builtin, plan.finale
     if keep_trace:
         lines = "".join(f"{event.json()}\n" for event in player.trace.events)

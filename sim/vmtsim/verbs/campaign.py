@@ -36,7 +36,8 @@ def add_setup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernel",
         choices=("plain", "builtin"),
-        help="always this kernel, without or with a vmt(4) of its own; each seed chooses otherwise",
+        help="always this kernel, without or with a vmt(4) of its own; otherwise each seed of a "
+        "driver of VMware's tools chooses",
     )
     parser.add_argument(
         "--host",

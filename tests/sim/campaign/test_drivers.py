@@ -185,6 +185,8 @@ def test_a_campaign_of_a_driver_says_what_it_took_it_for(
     record = json.loads(result.read_text(encoding="utf-8"))
     assert record["never"] == []
     assert record["reached"]["ioctl accepted"] > 0
+    assert f" {record['strikes']} faults: fail-nth {record['strikes']}\n" in printed
+    assert record["strikes"] == record["reached"]["fault: fail-nth"] > 0
     assert "channel refused by the host" not in record["expected"]
 
 
