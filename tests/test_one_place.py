@@ -258,9 +258,9 @@ def test_twos_complement_is_reckoned_in_one_place() -> None:
 
 
 def test_the_name_of_a_device_is_that_of_autoconf() -> None:
-    """The simulator plays any driver: vmt0 is a name of scenarios, of the host and of pkgsrc."""
+    """The simulator plays any driver: vmt0 is a name of scenarios, of the host and of /etc."""
     room = Path(vmtsim.cli.__file__).parent
-    theirs = ("host/", "fakeguest/root/etc/rc.d/vmtools")  # does what pkgsrc's script does
+    theirs = ("host/", "fakeguest/root/etc/")
     named = [
         str(path.relative_to(room))
         for path in sorted(room.rglob("*"))

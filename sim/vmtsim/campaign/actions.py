@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vmtsim.core.trace import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from vmtsim.core.rng import Rng
 
@@ -52,23 +52,24 @@ _ADDRESSES: tuple[Any, ...] = (
     ["169.254.3.4"],
     {"wm0": ["192.0.2.7", "198.51.100.9"], "wm1": ["203.0.113.1", "2001:db8::8"]},
 )
-_SETTINGS: tuple[tuple[str, int], ...] = (
-    ("clock_sync.period", 0),
-    ("clock_sync.period", 1),
-    ("clock_sync.period", 60),
-    ("clock_sync.period", -1),
-    ("clock_sync.period", 2_147_483),
-    ("clock_sync.follow_host", 1),
-    ("clock_sync.follow_host", 0),
-    ("clock_sync.now", 1),
+# Below machdep.DEVICE.
+_SETTINGS: tuple[Mapping[str, Any], ...] = (
+    {"clock_sync.period": 0},
+    {"clock_sync.period": 1},
+    {"clock_sync.period": 60},
+    {"clock_sync.period": -1},
+    {"clock_sync.period": 2_147_483},
+    {"clock_sync.follow_host": 1},
+    {"clock_sync.follow_host": 0},
+    {"clock_sync.now": 1},
 )
 _QUIESCE: tuple[Mapping[str, Any], ...] = (
-    {"machdep.vmt0.backup.freeze": "/"},
-    {"machdep.vmt0.backup.freeze": "/tmp"},
-    {"machdep.vmt0.backup.freeze": "/nowhere"},
-    {"machdep.vmt0.backup.freeze": ""},
-    {"machdep.vmt0.backup.freeze": "/", "machdep.vmt0.backup.scripts": 3},
-    {"machdep.vmt0.backup.scripts": 3, "machdep.vmt0.backup.require_scripts": 0},
+    {"backup.freeze": "/"},
+    {"backup.freeze": "/tmp"},
+    {"backup.freeze": "/nowhere"},
+    {"backup.freeze": ""},
+    {"backup.freeze": "/", "backup.scripts": 3},
+    {"backup.scripts": 3, "backup.require_scripts": 0},
 )
 _JUMPS = (0.003, -0.003, 0.4, -0.4, 5.0, -5.0, 3600.0, -3600.0)
 
@@ -152,6 +153,14 @@ def _one(verb: str, *arguments: Any) -> Callable[[Rng], Verbs]:
     return lambda rng: [(verb, rng.choice(arguments))]
 
 
+def _set(device: str, settings: Iterable[Mapping[str, Any]]) -> Callable[[Rng], Verbs]:
+    """Set one of ``settings`` of the driver's device."""
+    return _one(
+        "guest.sysctl",
+        *({f"machdep.{device}.{name}": each[name] for name in each} for each in settings),
+    )
+
+
 _ACTIONS: Mapping[str, Action] = {
     "lose": Action(_one("host.lose", "tclo", "rpci", "all"), load=True),
     "close": Action(_one("host.close", "tclo", "rpci"), load=True),
@@ -179,12 +188,14 @@ _ACTIONS: Mapping[str, Action] = {
     "abandoned": Action(_abandoned, load=True),
     "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),
     "guest-sleep": Action(lambda _rng: [("guest.suspend", True), ("guest.resume", True)]),
-    "quiesce": Action(_one("guest.sysctl", *_QUIESCE), most=3, load=True),
 }  # fmt: skip
 
 
 @cache
 def actions(device: str) -> Mapping[str, Action]:
     """Return the actions by name; ``device`` is what the driver calls its first one."""
-    settings = ({f"machdep.{device}.{name}": value} for name, value in _SETTINGS)
-    return {**_ACTIONS, "settings": Action(_one("guest.sysctl", *settings), most=6, load=True)}
+    return {
+        **_ACTIONS,
+        "settings": Action(_set(device, _SETTINGS), most=6, load=True),
+        "quiesce": Action(_set(device, _QUIESCE), most=3, load=True),
+    }
