@@ -4,6 +4,7 @@
 # but plain rules.  Everything happens in .venv and build/.
 
 PYTHON=		python3
+MODULE=		vmt
 RELEASE=	11.0
 MACHINE=	amd64
 SEEDS=		2000
@@ -16,13 +17,13 @@ NETBSD_SYS?=
 VENV=		.venv
 RUN=		$(VENV)/bin/python -m
 STAMP=		$(VENV)/.complete
-MODULE=		build/$(RELEASE)/$(MACHINE:evbarm=aarch64)/vmt.kmod
+FILE=		build/$(RELEASE)/$(MACHINE:evbarm=aarch64)/$(MODULE).kmod
 
 all: env
 	@$(RUN) vmtgen generate --quiet
-	@$(RUN) vmtgen build --release $(RELEASE) --machine $(MACHINE)
-	@$(RUN) vmtgen lint $(MODULE)
-	@$(RUN) vmtsim run --summary $(MODULE)
+	@$(RUN) vmtgen build --module $(MODULE) --release $(RELEASE) --machine $(MACHINE)
+	@$(RUN) vmtgen lint $(FILE)
+	@$(RUN) vmtsim run --summary $(FILE)
 
 env: $(STAMP)
 
@@ -41,13 +42,13 @@ generate: env
 	$(VENV)/bin/python pkgsrc/update_plist.py
 
 build: env
-	$(RUN) vmtgen build --release $(RELEASE) --machine $(MACHINE)
+	$(RUN) vmtgen build --module $(MODULE) --release $(RELEASE) --machine $(MACHINE)
 
 lint: build
-	$(RUN) vmtgen lint $(MODULE)
+	$(RUN) vmtgen lint $(FILE)
 
 run: build
-	$(RUN) vmtsim run $(MODULE)
+	$(RUN) vmtsim run $(FILE)
 
 test: env
 	$(RUN) pytest -q -n 2 --dist worksteal
@@ -65,7 +66,7 @@ bench: env
 
 soak: build
 	@$(RUN) tests.sim.mutants.canary build/canary
-	$(RUN) vmtsim campaign $(MODULE) --seeds 1:$(SEEDS) --all-sometimes \
+	$(RUN) vmtsim campaign $(FILE) --seeds 1:$(SEEDS) --all-sometimes \
 	    --canary build/canary/vmt.kmod --json build/soak.json --html build/soak.html
 	$(RUN) tests.driver.soak
 	$(RUN) tests.driver.anywhere
@@ -90,7 +91,7 @@ analyze: env
 	$(RUN) tests.kmod.c_checks
 
 pictures: build
-	$(RUN) vmtsim run $(MODULE) --svg docs/conversation.svg >/dev/null
+	$(RUN) vmtsim run $(FILE) --svg docs/conversation.svg >/dev/null
 
 dist: env
 	$(RUN) vmtgen dist
@@ -106,11 +107,11 @@ distclean: clean
 	rm -rf $(VENV)
 
 help:
-	@echo "make            generate, build, lint and run vmt.kmod"
+	@echo "make            generate, build, lint and run $(MODULE).kmod"
 	@echo "make test       all tests (UPDATE_GOLDEN=1 renews the golden files)"
 	@echo "make coverage   which lines of the Python the tests run"
 	@echo "make generate   what follows from specs and code: kmod/, PROTOCOL.md, vmtctl.8, PLIST"
-	@echo "make build      $(MODULE)"
+	@echo "make build      $(FILE)"
 	@echo "make lint       what the kernel would say to it"
 	@echo "make run        the whole conversation with a simulated VMware"
 	@echo "make bench      figures of this machine (QUICK=1, LARGEST=$(LARGEST), PAGE=FILE)"
@@ -123,7 +124,7 @@ help:
 	@echo "make dist       dist/: packages and an archive for each release and machine"
 	@echo "make check-packages  the packages by NetBSD's pkg_add (PKG_INSTALL=DIR)"
 	@echo "make clean      remove what was built; make distclean: and .venv"
-	@echo "variables:      RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
+	@echo "variables:      MODULE=$(MODULE) RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
 
 .PHONY: all env generate build lint run test coverage bench soak modules mutants mutants-python analyze \
     pictures dist check-packages clean distclean help

@@ -80,10 +80,18 @@ def _steps(top: Path, cache: Path) -> dict[str, tuple[str, ...]]:
     out, module = top / "out", top / "module"
     return {
         "generate": python(
-            "-m", "vmtgen", "generate", "--specs", str(top / "specs"), "--out", str(out)
+            "-m",
+            "vmtgen",
+            "generate",
+            "--module",
+            "vmt",
+            "--specs",
+            str(top / "specs"),
+            "--out",
+            str(out),
         ),
         "build from nothing": python(
-            "-m", "bench.cold", str(out / "kmod"), str(module), str(cache)
+            "-m", "bench.cold", str(out / "kmod" / "vmt"), str(module), str(cache)
         ),
         "lint": python("-m", "vmtgen", "lint", str(module / "vmt.kmod")),
     }
@@ -115,7 +123,7 @@ def measure(plan: Plan) -> Found:
         with tempfile.TemporaryDirectory() as name:
             top = Path(name)
             shutil.copytree(ROOT / "specs", top / "specs")
-            counts.append(grow(top / "specs", factor))
+            counts.append(grow(top / "specs" / "vmt", factor))
             least = dict.fromkeys(names, float("inf"))
             for run in range(1 if plan.quick else 2):
                 shutil.rmtree(top / "out", ignore_errors=True)

@@ -41,11 +41,11 @@ def test_mypy_is_content(
 
 
 def test_the_manual_page_is_clean(root: Path, require_tool: Callable[[str], str]) -> None:
-    quiet([require_tool("mandoc"), "-Tlint", "-Wwarning", "kmod/vmt.4"], root)
+    quiet([require_tool("mandoc"), "-Tlint", "-Wwarning", "kmod/vmt/vmt.4"], root)
 
 
 def test_the_manual_page_keeps_to_80_columns(root: Path) -> None:
-    lines = (root / "kmod" / "vmt.4").read_text(encoding="utf-8").splitlines()
+    lines = (root / "kmod" / "vmt" / "vmt.4").read_text(encoding="utf-8").splitlines()
     prose = [line for line in lines if not line.startswith(".")]
     assert [line for line in prose if len(line) > 80] == []
 

@@ -134,12 +134,12 @@ def test_the_help_names_the_default_release_of_the_specs(
 def changed_specs(folder: Path, name: str, at: str, row: str) -> Path:
     """A copy of specs/ with a row more in NAME.yaml, before the line ``at``."""
     shutil.copytree(resources.directory("specs"), folder / "specs")
-    path = folder / "specs" / f"{name}.yaml"
+    path = folder / "specs" / "vmt" / f"{name}.yaml"
     text = path.read_text(encoding="utf-8")
     assert text.count(at) == 1
     path.write_text(text.replace(at, row + at), encoding="utf-8")
     out = folder / "out"
-    assert vmtgen.cli.main(["generate", "--specs", str(path.parent), "--out", str(out)]) == 0
+    assert vmtgen.cli.main(["generate", "--specs", str(path.parents[1]), "--out", str(out)]) == 0
     return out
 
 
@@ -147,7 +147,9 @@ def test_an_option_of_the_host_is_a_row(tmp_path: Path) -> None:
     """The table of the driver, the manual of the protocol; no line of C."""
     row = "  tea.temperature: {type: ignored, doc: Nothing the driver would do.}\n"
     out = changed_specs(tmp_path, "tclo", "  time.synchronize.allow:", row)
-    assert '"tea.temperature"' in (out / "kmod" / "vmt_tables.c").read_text(encoding="utf-8")
+    assert '"tea.temperature"' in (out / "kmod" / "vmt" / "vmt_tables.c").read_text(
+        encoding="utf-8"
+    )
     assert "tea.temperature" in (out / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
 
 
@@ -155,15 +157,15 @@ def test_a_sysctl_node_is_a_row(tmp_path: Path) -> None:
     """The table of nodes and the manual; the value is a member that the driver has."""
     row = "      brewed: {type: quad, access: read, data: clock.steps, doc: Cups of tea}\n"
     out = changed_specs(tmp_path, "driver", "      slews: {type: quad", row)
-    assert '"brewed"' in (out / "kmod" / "vmt_tables.c").read_text(encoding="utf-8")
-    assert "Cups of tea" in (out / "kmod" / "vmt.4").read_text(encoding="utf-8")
+    assert '"brewed"' in (out / "kmod" / "vmt" / "vmt_tables.c").read_text(encoding="utf-8")
+    assert "Cups of tea" in (out / "kmod" / "vmt" / "vmt.4").read_text(encoding="utf-8")
 
 
 def test_the_texts_of_the_drivers_log_are_in_one_place() -> None:
     """Who must know what the driver met looks at its counters and states, not at sentences."""
     root = resources.root()
     assert root is not None
-    logs = load_yaml(root / "specs" / "driver.yaml")["logs"].entries.values()
+    logs = load_yaml(root / "specs" / "vmt" / "driver.yaml")["logs"].entries.values()
     pieces = {
         piece.strip()
         for log in logs

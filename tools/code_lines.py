@@ -34,8 +34,8 @@ def is_generated(text: str) -> bool:
 def main() -> int:
     """Print a table; 0."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="C (default: kmod/*)")
-    files = parser.parse_args().files or sorted((ROOT / "kmod").glob("*.[ch]"))
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="C (default: kmod/*/*)")
+    files = parser.parse_args().files or sorted((ROOT / "kmod").glob("*/*.[ch]"))
     totals = {True: [0, 0], False: [0, 0]}
     print(f"{'file':24}{'lines':>8}{'code':>8}")
     for path in files:

@@ -41,8 +41,9 @@ _ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Default(Record):
-    """What is built when nobody says otherwise."""
+    """What is built when nobody says otherwise; `module` is a directory of specs/."""
 
+    module: str
     release: Annotated[str, Reference("release", "netbsd.releases")]
     machine: Annotated[str, Reference("machine", "netbsd.machines")]
 

@@ -122,7 +122,7 @@ def main() -> int:
             from vmtgen.build.compile import build_module
 
             top = Path(__file__).resolve().parents[2]
-            module = build_module(top / "kmod", out=Path(out)).module.path
+            module = build_module(top / "kmod" / "vmt", out=Path(out)).module.path
         failed = tried = 0
         for seed in range(1, args.seeds + 1):
             _machine, points = play(module, None, seed=seed)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def module(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver as it ships, or the C in VMT_KMOD; its objects are cached in build/."""
-    kmod = Path(os.environ.get("VMT_KMOD", root / "kmod"))
+    kmod = Path(os.environ.get("VMT_KMOD", root / "kmod" / "vmt"))
     return build_module(kmod, out=tmp_path_factory.mktemp("driver")).module.path
 
 
@@ -26,7 +26,7 @@ def module(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def diagnostic(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver with DIAGNOSTIC."""
     out = tmp_path_factory.mktemp("driver-diagnostic")
-    return build_module(root / "kmod", out=out, diagnostic=True).module.path
+    return build_module(root / "kmod" / "vmt", out=out, diagnostic=True).module.path
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="pytest -n N")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        module = build_module(TOP / "kmod", out=Path(place)).module.path
+        module = build_module(TOP / "kmod" / "vmt", out=Path(place)).module.path
         collected = coverage.Coverage(module)
         for name in script.shipped():
             for builtin in (False, True):
@@ -48,7 +48,7 @@ def main() -> int:
             check=False,
         )
         sys.stdout.write(ran.stdout.splitlines()[-1] + "\n\n")
-        files = {file.name: file for file in collected.files(TOP / "kmod")}
+        files = {file.name: file for file in collected.files(TOP / "kmod" / "vmt")}
         for notes in Path(place).glob("*.jsonl"):
             for text in notes.read_text(encoding="utf-8").splitlines():
                 for name, line in json.loads(text):

@@ -76,7 +76,7 @@ def main() -> int:
         module = args.module
         if module is None:
             top = Path(__file__).resolve().parents[2]
-            module = build_module(top / "kmod", out=Path(place)).module.path
+            module = build_module(top / "kmod" / "vmt", out=Path(place)).module.path
         broken: list[str] = []
         trace = Trace(keep=False)
         trace.subscribe(

@@ -68,7 +68,7 @@ def test_a_flood_of_requests_is_no_flood_of_lines(
 
 @pytest.mark.parametrize("name", ["channel-lost", "info-refused", "clock-stepped"])
 def test_what_only_syslog_needs_goes_there(rig: Make, root: Path, name: str) -> None:
-    logs: Any = load_yaml(root / "specs" / "driver.yaml").plain()
+    logs: Any = load_yaml(root / "specs" / "vmt" / "driver.yaml").plain()
     assert not logs["logs"][name]["console"]
     machine = rig()
     machine.run(70)

@@ -286,7 +286,7 @@ def test_no_message_presses_the_sleep_button(rig: Make) -> None:
     So no script ever hears of the host's suspend, and vmtctl promises none.
     """
     machine = rig()
-    for command in load(Path(__file__).parents[2] / "specs").tclo.commands:
+    for command in load(Path(__file__).parents[2] / "specs" / "vmt").tclo.commands:
         for arguments in ("", " 1", " broadcastIP 1", " synctime 1"):
             machine.ask(command.name + arguments)
     for _ in range(2):

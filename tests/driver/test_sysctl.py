@@ -24,7 +24,7 @@ READWRITE = 0x00000070
 
 @pytest.fixture(scope="session")
 def spec(root: Path) -> dict[str, Any]:
-    plain = load_yaml(root / "specs" / "driver.yaml").plain()
+    plain = load_yaml(root / "specs" / "vmt" / "driver.yaml").plain()
     assert isinstance(plain, dict)
     return plain
 

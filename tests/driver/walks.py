@@ -76,7 +76,7 @@ def main() -> int:
     points = list(itertools.product(range(CALLS), range(1, INSTRUCTIONS + 1)))[:: args.every]
     tried, failed = 0, []
     with tempfile.TemporaryDirectory() as out:
-        module = args.module or build_module(TOP / "kmod", out=Path(out)).module.path
+        module = args.module or build_module(TOP / "kmod" / "vmt", out=Path(out)).module.path
         for seed, mpsafe in itertools.product(range(1, args.seeds + 1), (False, True)):
             failed += play(module, points, seed=seed, net_mpsafe=mpsafe)
             tried += len(points) * len(CHANGES)

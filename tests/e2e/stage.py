@@ -28,8 +28,8 @@ class Workshop:
     def copied_from(cls, checkout: Path, top: Path) -> Workshop:
         for name in ("specs", "templates"):
             shutil.copytree(checkout / name, top / name)
-        (top / "kmod").mkdir()
-        for output in sources(checkout / "kmod"):
+        (top / "kmod" / "vmt").mkdir(parents=True)
+        for output in sources(checkout / "kmod" / "vmt"):
             (top / output.place).write_text(output.text, encoding="utf-8")
         return cls(top)
 
@@ -67,12 +67,12 @@ class Workshop:
         )
 
     def build(self) -> subprocess.CompletedProcess[str]:
-        return self.run("vmtgen", "build", "--source", "kmod", "--out", "build")
+        return self.run("vmtgen", "build", "--source", "kmod/vmt", "--out", "build")
 
     def build_quickly(self) -> None:
         """Build it without optimization or debug information: compiling takes a quarter then."""
         build_module(
-            self.top / "kmod", out=self.top / "build/11.0/amd64", extra_flags=("-O0", "-g0")
+            self.top / "kmod" / "vmt", out=self.top / "build/11.0/amd64", extra_flags=("-O0", "-g0")
         )
 
     def simulate(self, *words: str) -> subprocess.CompletedProcess[str]:

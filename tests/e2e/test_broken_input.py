@@ -16,66 +16,66 @@ if TYPE_CHECKING:
 # What was broken: file, old, new, what the message says (a pattern), exit status.
 BROKEN = {
     "a key that does not exist": (
-        "specs/tclo.yaml",
+        "specs/vmt/tclo.yaml",
         "    log: halt",
         "    logg: halt",
-        r"specs/tclo\.yaml:\d+: commands\.OS_Halt.*logg.*did you mean 'log'\?",
+        r"specs/vmt/tclo\.yaml:\d+: commands\.OS_Halt.*logg.*did you mean 'log'\?",
         65,
     ),
     "a switch that does not exist": (
-        "specs/tclo.yaml",
+        "specs/vmt/tclo.yaml",
         "    switch: power",
         "    switch: powr",
-        r"specs/tclo\.yaml:\d+: commands\.OS_Halt\.switch.*did you mean 'power'\?",
+        r"specs/vmt/tclo\.yaml:\d+: commands\.OS_Halt\.switch.*did you mean 'power'\?",
         65,
     ),
     "a number used twice": (
-        "specs/transport.yaml",
+        "specs/vmt/transport.yaml",
         "close: {number: 6",
         "close: {number: 5",
-        r"specs/transport\.yaml:\d+: subcommands\.close\.number.*5",
+        r"specs/vmt/transport\.yaml:\d+: subcommands\.close\.number.*5",
         65,
     ),
     "a word where a number belongs": (
-        "specs/driver.yaml",
+        "specs/vmt/driver.yaml",
         "  samples: 4 ",
         "  samples: four ",
-        r"specs/driver\.yaml:\d+: clock\.samples.*integer",
+        r"specs/vmt/driver\.yaml:\d+: clock\.samples.*integer",
         65,
     ),
     "YAML that is none": (
-        "specs/rpci.yaml",
+        "specs/vmt/rpci.yaml",
         "replies:",
         "replies: [",
-        r"specs/rpci\.yaml:\d+:",
+        r"specs/vmt/rpci\.yaml:\d+:",
         65,
     ),
     "a key given twice": (
-        "specs/backdoor.yaml",
+        "specs/vmt/backdoor.yaml",
         "cpuid:",
         "magic: 1\ncpuid:",
-        r"specs/backdoor\.yaml:\d+:.*magic",
+        r"specs/vmt/backdoor\.yaml:\d+:.*magic",
         65,
     ),
     "a field of an unknown type": (
-        "specs/rpci.yaml",
+        "specs/vmt/rpci.yaml",
         "{success:bool}",
         "{success:boolean}",
-        r"specs/rpci\.yaml:\d+: messages\.state-status\.text.*did you mean 'bool'\?",
+        r"specs/vmt/rpci\.yaml:\d+: messages\.state-status\.text.*did you mean 'bool'\?",
         65,
     ),
     "a variable that a template does not have": (
-        "templates/vmtreg.h.j2",
+        "templates/vmt/vmtreg.h.j2",
         "transport.limits.piece",
         "transport.limits.pieces",
-        r"templates/vmtreg\.h\.j2:\d+:.*did you mean 'piece'\?",
+        r"templates/vmt/vmtreg\.h\.j2:\d+:.*did you mean 'piece'\?",
         65,
     ),
     "a filter that does not exist": (
-        "templates/vmt_tables.c.j2",
+        "templates/vmt/vmt_tables.c.j2",
         "option.type | upper",
         "option.type | upperr",
-        r"templates/vmt_tables\.c\.j2:\d+:.*did you mean 'upper'\?",
+        r"templates/vmt/vmt_tables\.c\.j2:\d+:.*did you mean 'upper'\?",
         65,
     ),
 }
@@ -89,20 +89,20 @@ def test_the_error_tells_file_line_and_what_was_meant(workshop: Workshop, what: 
     assert made.returncode == status, made.stderr
     assert re.search(pattern, made.stderr), made.stderr
     assert "Traceback" not in made.stderr
-    assert not (workshop.top / "kmod/vmtreg.h").exists(), "nothing is half-written"
+    assert not (workshop.top / "kmod/vmt/vmtreg.h").exists(), "nothing is half-written"
 
 
 def test_an_error_in_c_is_shown_where_the_compiler_saw_it(workshop: Workshop) -> None:
     assert workshop.generate().returncode == 0
-    workshop.replace("kmod/vmt_clock.c", "\tint64_t target;", "\tint64_t target")
+    workshop.replace("kmod/vmt/vmt_clock.c", "\tint64_t target;", "\tint64_t target")
     built = workshop.build()
     assert built.returncode == 65, built.stderr
-    assert re.search(r"kmod/vmt_clock\.c:\d+:\d+: error:", built.stderr), built.stderr
+    assert re.search(r"kmod/vmt/vmt_clock\.c:\d+:\d+: error:", built.stderr), built.stderr
 
 
 def test_a_file_edited_by_hand_is_shown_as_a_difference(workshop: Workshop) -> None:
     assert workshop.generate().returncode == 0
-    workshop.replace("kmod/vmtreg.h", "0x5658U", "0x5657U")
+    workshop.replace("kmod/vmt/vmtreg.h", "0x5658U", "0x5657U")
     words = ("--specs", "specs", "--templates", "templates", "--out", ".")
     checked = workshop.run("vmtgen", "generate", "--check", *words)
     assert checked.returncode == 1
@@ -121,7 +121,7 @@ def test_missing_specs_are_named(workshop: Workshop) -> None:
 def test_the_committed_driver_is_what_the_specs_make(root: Path, workshop: Workshop) -> None:
     assert workshop.generate().returncode == 0
     made, committed = (
-        {path.name: path.read_text() for path in (top / "kmod").iterdir() if path.is_file()}
+        {path.name: path.read_text() for path in (top / "kmod" / "vmt").iterdir() if path.is_file()}
         for top in (workshop.top, root)
     )
     assert made == committed, "run: make generate"

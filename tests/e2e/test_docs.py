@@ -289,5 +289,5 @@ def test_the_archives_name_is_of_this_version() -> None:
 def test_the_install_place_is_the_archives() -> None:
     """The manual of the archive, the Makefile and the text name one place."""
     assert "/usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod" in PAGES["BUILDING.md"].text
-    makefile = (ROOT / "kmod/Makefile").read_text(encoding="utf-8")
+    makefile = (ROOT / "kmod/vmt/Makefile").read_text(encoding="utf-8")
     assert "/usr/pkg/stand/${MACHINE}/${RELEASE}/modules/${KMOD}" in makefile

@@ -47,4 +47,4 @@ def test_the_page_names_every_key(spec: str) -> None:
 
 
 def test_there_is_a_table_for_each_file() -> None:
-    assert {path.stem for path in (ROOT / "specs").glob("*.yaml")} == set(SCHEMAS)
+    assert {path.stem for path in (ROOT / "specs").rglob("*.yaml")} == set(SCHEMAS)

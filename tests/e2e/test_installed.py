@@ -42,8 +42,8 @@ def run(installed: Path, top: Path, *words: str) -> subprocess.CompletedProcess[
 def test_it_generates_and_builds(installed: Path, root: Path, tmp_path: Path) -> None:
     made = run(installed, tmp_path, "vmtgen", "generate", "--out", ".")
     assert made.returncode == 0, made.stderr
-    for path in filter(Path.is_file, (root / "kmod").iterdir()):
-        assert (tmp_path / "kmod" / path.name).read_text() == path.read_text()
+    for path in filter(Path.is_file, (root / "kmod" / "vmt").iterdir()):
+        assert (tmp_path / "kmod" / "vmt" / path.name).read_text() == path.read_text()
     built = run(installed, tmp_path, "vmtgen", "build", "--out", "build")
     assert built.returncode == 0, built.stderr
     assert (tmp_path / "build/11.0/amd64/vmt.kmod").is_file()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # line before which it goes, the new lines.
 COMMAND = (
     (
-        "specs/tclo.yaml",
+        "specs/vmt/tclo.yaml",
         "  OS_PowerOn:\n",
         """\
   OS_Hibernate:
@@ -30,14 +30,14 @@ COMMAND = (
     reply: good night
 """,
     ),
-    ("specs/tclo.yaml", "  suspend: 5\n", "  hibernate: 6\n"),
+    ("specs/vmt/tclo.yaml", "  suspend: 5\n", "  hibernate: 6\n"),
     (
-        "specs/driver.yaml",
+        "specs/vmt/driver.yaml",
         "  suspend: {level: notice,",
         "  hibernate: {level: notice, console: true, host: true, text: host wants 100% rest}\n",
     ),
     (
-        "specs/driver.yaml",
+        "specs/vmt/driver.yaml",
         "  # Never",
         "  hibernate: {type: lid, event: pressed, doc: powerd runs lid_switch.}\n",
     ),
@@ -46,7 +46,7 @@ COMMAND = (
 # A value that the guest reports, under a key that no host of today has.
 ITEM = (
     (
-        "specs/guestinfo.yaml",
+        "specs/vmt/guestinfo.yaml",
         "  # A drop of the uptime",
         """\
   nickname: {key: 12, value: "100% {hostname} {uptime}", send: change, period: 20, limit: 300}
@@ -56,7 +56,11 @@ ITEM = (
 
 # A pair of the detailed description without a variable, which is the last one.
 PAIR = (
-    ("specs/guestinfo.yaml", "\n# Interfaces and addresses", "    distroAddlVersion: current\n"),
+    (
+        "specs/vmt/guestinfo.yaml",
+        "\n# Interfaces and addresses",
+        "    distroAddlVersion: current\n",
+    ),
 )
 
 
@@ -82,7 +86,7 @@ def generated(workshop: Workshop) -> dict[str, str]:
     """Generate, and return the driver's files by name."""
     run = workshop.generate()
     assert run.returncode == 0, run.stderr
-    return texts(workshop.top / "kmod")
+    return texts(workshop.top / "kmod" / "vmt")
 
 
 def built(workshop: Workshop) -> bytes:
@@ -164,7 +168,7 @@ def test_the_host_and_the_kernel_meet_the_new_command(workshop: Workshop) -> Non
 # One of each kind that only data decides: file, the line before which it goes, the new lines.
 EVERYTHING = (
     (  # a message of the host with an argument and a button, a counter and a log text
-        "specs/tclo.yaml",
+        "specs/vmt/tclo.yaml",
         "  OS_PowerOn:\n",
         """\
   Set_And_Sleep:
@@ -177,12 +181,12 @@ EVERYTHING = (
 """,
     ),
     (  # an option
-        "specs/tclo.yaml",
+        "specs/vmt/tclo.yaml",
         "  autohide:",
         "  synctime.again: {type: seconds, setting: period, doc: Another period.}\n",
     ),
     (  # a command to the host
-        "specs/rpci.yaml",
+        "specs/vmt/rpci.yaml",
         "  version:\n",
         """\
   naps:
@@ -192,12 +196,12 @@ EVERYTHING = (
 """,
     ),
     (  # a counter
-        "specs/driver.yaml",
+        "specs/vmt/driver.yaml",
         "  resets: Conversations",
         "  naps: Naps that the host asked for.\n",
     ),
     (  # a log text
-        "specs/driver.yaml",
+        "specs/vmt/driver.yaml",
         "  suspend: {level: notice,",
         "  nap: {level: notice, console: true, text: the host asks for a nap}\n",
     ),

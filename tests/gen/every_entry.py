@@ -52,7 +52,7 @@ def changes() -> list[Change]:
     """Every deletion and every alteration, in the order of the specs."""
     found = []
     for spec in SPECS:
-        data = load_yaml(ROOT / "specs" / f"{spec}.yaml").plain()
+        data = load_yaml(ROOT / "specs" / "vmt" / f"{spec}.yaml").plain()
         for path, value in entries(data, ()):
             values = [_DELETED, *_altered(value)]
             found += [Change(spec, path, each) for each in values]
@@ -83,16 +83,16 @@ class Laboratory:
 
     def __init__(self, top: Path) -> None:
         self.specs = top / "specs"
-        self.kmod = top / "kmod"
-        self.specs.mkdir()
-        self.kmod.mkdir()
+        self.kmod = top / "kmod" / "vmt"
+        (self.specs / "vmt").mkdir(parents=True)
+        self.kmod.mkdir(parents=True)
         self.data = {}
         for spec in SPECS:
-            self.data[spec] = load_yaml(ROOT / "specs" / f"{spec}.yaml").plain()
+            self.data[spec] = load_yaml(ROOT / "specs" / "vmt" / f"{spec}.yaml").plain()
             self._write(spec, self.data[spec])
         text = (ROOT / "specs" / "netbsd.yaml").read_text(encoding="utf-8")
         (self.specs / "netbsd.yaml").write_text(text, encoding="utf-8")
-        for output in generate.sources(ROOT / "kmod"):
+        for output in generate.sources(ROOT / "kmod" / "vmt"):
             (top / output.place).write_text(output.text, encoding="utf-8")
         targets = load_targets()
         tool = toolchain("zig", targets.machine("amd64"), targets)
@@ -106,25 +106,27 @@ class Laboratory:
             str(self.kmod / "vmt_module.c"),
         ]
         self.known = {self._c(): ""}
-        made = generate.outputs(ROOT / "templates", self.specs)
+        made = generate.outputs(ROOT / "templates", self.specs, ["vmt"])
         self.outputs = {output.place: output.text for output in made}
 
     def _write(self, spec: str, data: Any) -> None:
         # JSON is YAML.
-        (self.specs / f"{spec}.yaml").write_text(json.dumps(data, indent=1), encoding="utf-8")
+        (self.specs / "vmt" / f"{spec}.yaml").write_text(
+            json.dumps(data, indent=1), encoding="utf-8"
+        )
 
     def _c(self) -> str:
-        made = generate.outputs(ROOT / "templates", self.specs)
+        made = generate.outputs(ROOT / "templates", self.specs, ["vmt"])
         for output in made:
             if output.place.endswith((".c", ".h")):
-                (self.kmod.parent / output.place).write_text(output.text, encoding="utf-8")
+                (self.kmod.parents[1] / output.place).write_text(output.text, encoding="utf-8")
         return "".join(output.text for output in made if output.place.endswith((".c", ".h")))
 
     def made(self, change: Change) -> LocatedErrors | list[generate.Output]:
         """Return the files that a change alters, or what the loader says of it."""
         with self._changed(change):
             try:
-                made = generate.outputs(ROOT / "templates", self.specs)
+                made = generate.outputs(ROOT / "templates", self.specs, ["vmt"])
             except LocatedErrors as errors:
                 return errors
         return [output for output in made if output.text != self.outputs.get(output.place)]

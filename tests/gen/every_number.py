@@ -91,9 +91,11 @@ def noticed(laboratory: Laboratory, change: Change, top: Path) -> str:
         return "refused"
     if not any(output.place.endswith((".c", ".h")) for output in made):
         return "not compiled"
-    kmod = top / "kmod"
-    kmod.mkdir()
-    files = {output.place: output.text for output in (*generate.sources(ROOT / "kmod"), *made)}
+    kmod = top / "kmod" / "vmt"
+    kmod.mkdir(parents=True)
+    files = {
+        output.place: output.text for output in (*generate.sources(ROOT / "kmod" / "vmt"), *made)
+    }
     for name, text in {**laboratory.outputs, **files}.items():
         if name.startswith("kmod/"):
             (top / name).write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtgen import modules
 from vmtgen.cli import main
 from vmtgen.common import errors, files
 from vmtgen.common.files import GENERATED
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-TEMPLATES = sorted(
-    path.name for path in (ROOT / "templates").glob("*.j2") if not path.name.startswith("_")
+MODULES = modules.known()
+# Each output's place and its template: a module's own ones and those that all modules share.
+OUTPUTS = sorted(
+    (
+        f"docs/{path.stem}" if path.stem.endswith(".md") else f"kmod/{module}/{path.stem}",
+        path.relative_to(ROOT).as_posix(),
+    )
+    for module in MODULES
+    for folder in (ROOT / "templates", ROOT / "templates" / module)
+    for path in folder.glob("[!_]*.j2")
 )
 UPDATE_GOLDEN = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
 
@@ -29,9 +38,9 @@ UPDATE_GOLDEN = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
 @pytest.fixture
 def place(tmp_path: Path, root: Path) -> Path:
     """A directory with small specs and templates of its own."""
-    shutil.copytree(HERE / "spec" / "fixtures" / "small", tmp_path / "specs")
+    shutil.copytree(HERE / "spec" / "fixtures" / "small", tmp_path / "specs" / "small")
     shutil.copy(root / "specs" / "netbsd.yaml", tmp_path / "specs")
-    shutil.copytree(HERE / "templates", tmp_path / "templates")
+    shutil.copytree(HERE / "templates", tmp_path / "templates" / "small")
     shutil.copy(root / "templates" / "_macros.j2", tmp_path / "templates")
     return tmp_path
 
@@ -56,17 +65,23 @@ def run(place: Path) -> Callable[..., int]:
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, generate.Output]:
-    """What this repository's templates make of its specs, by template."""
-    outputs = generate.outputs(ROOT / "templates", ROOT / "specs")
-    return {f"{Path(output.place).name}.j2": output for output in outputs}
+    """What this repository's templates make of its specs, by place."""
+    outputs = generate.outputs(ROOT / "templates", ROOT / "specs", MODULES)
+    return {output.place: output for output in outputs}
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
-def test_the_committed_file_is_what_the_template_makes(
-    made: dict[str, generate.Output], template: str
+def test_every_template_makes_a_file_of_each_module_that_it_is_for(
+    made: dict[str, generate.Output],
 ) -> None:
-    output = made[template]
-    path = ROOT / output.place
+    assert sorted(made) == [place for place, _ in OUTPUTS]
+
+
+@pytest.mark.parametrize("place", [place for place, _ in OUTPUTS])
+def test_the_committed_file_is_what_the_template_makes(
+    made: dict[str, generate.Output], place: str
+) -> None:
+    output = made[place]
+    path = ROOT / place
     if UPDATE_GOLDEN:
         files.write(path, output.text.encode())
     before = path.read_text(encoding="utf-8") if path.is_file() else None
@@ -76,19 +91,19 @@ def test_the_committed_file_is_what_the_template_makes(
 
 
 def test_no_generated_file_is_left_over(made: dict[str, generate.Output]) -> None:
-    found = generate.changes(list(made.values()), ROOT)
+    found = generate.changes(list(made.values()), ROOT, MODULES)
     assert [change.place for change in found if change.after is None] == []
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize(("place", "template"), OUTPUTS)
 def test_an_output_says_how_it_came_about_and_nothing_of_this_machine(
-    made: dict[str, generate.Output], template: str
+    made: dict[str, generate.Output], place: str, template: str
 ) -> None:
-    text = made[template].text
+    text = made[place].text
     head = " ".join(re.sub(r"^(?: \*|#|\.\\\")", "", text[:900], flags=re.MULTILINE).split())
     assert "SPDX-License-Identifier: BSD-2-Clause" in head
     assert GENERATED in head
-    assert f"templates/{template}" in head
+    assert template in head
     assert str(ROOT) not in text
     assert re.search(r"\b20\d\d-\d\d|\d\d:\d\d", head) is None
 
@@ -96,8 +111,8 @@ def test_an_output_says_how_it_came_about_and_nothing_of_this_machine(
 def test_outputs_go_to_their_folders(run: Callable[..., int], place: Path) -> None:
     assert run() == 0
     found = sorted(str(p.relative_to(place / "out")) for p in (place / "out").rglob("*.*"))
-    assert found == ["docs/ALL.md", "kmod/all.4", "kmod/all.c"]
-    assert (place / "out" / "kmod" / "Makefile").is_file()
+    assert found == ["docs/ALL.md", "kmod/small/all.4", "kmod/small/all.c"]
+    assert (place / "out" / "kmod" / "small" / "Makefile").is_file()
 
 
 def test_what_is_equal_keeps_its_time_stamp(
@@ -107,7 +122,7 @@ def test_what_is_equal_keeps_its_time_stamp(
     files = [path for path in (place / "out").rglob("*") if path.is_file()]
     for path in files:
         os.utime(path, (1, 1))
-    specs = place / "specs" / "tclo.yaml"
+    specs = place / "specs" / "small" / "tclo.yaml"
     specs.write_text(specs.read_text().replace("OS_Halt", "OS_Stop"))
     capsys.readouterr()
     assert run() == 0
@@ -135,16 +150,16 @@ def test_check_shows_a_diff_and_the_command_and_changes_nothing(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
-    path = place / "out" / "kmod" / "all.c"
+    path = place / "out" / "kmod" / "small" / "all.c"
     edited = path.read_text().replace("0x564d5868U", "0x564d5869U")
     path.write_text(edited)
     capsys.readouterr()
     assert run("--check") == 1
     said = capsys.readouterr()
-    assert "--- a/kmod/all.c\n+++ b/kmod/all.c\n" in said.out
+    assert "--- a/kmod/small/all.c\n+++ b/kmod/small/all.c\n" in said.out
     assert "-#define MAGIC\t0x564d5869U" in said.out
     assert "+#define MAGIC\t0x564d5868U" in said.out
-    assert "1 file is stale: kmod/all.c" in said.err
+    assert "1 file is stale: kmod/small/all.c" in said.err
     assert f"hint: run vmtgen generate --out {place / 'out'}" in said.err
     assert path.read_text() == edited
 
@@ -154,24 +169,27 @@ def test_check_tells_of_missing_files(
 ) -> None:
     assert run("--check") == 1
     said = capsys.readouterr()
-    assert "--- /dev/null\n+++ b/kmod/all.c\n" in said.out
-    assert "4 files are stale: docs/ALL.md, kmod/Makefile, kmod/all.4, kmod/all.c" in said.err
+    assert "--- /dev/null\n+++ b/kmod/small/all.c\n" in said.out
+    assert (
+        "4 files are stale: docs/ALL.md, kmod/small/Makefile, kmod/small/all.4, kmod/small/all.c"
+        in said.err
+    )
 
 
 def test_a_leftover_is_reported_and_then_removed(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
-    (place / "templates" / "all.4.j2").unlink()
+    (place / "templates" / "small" / "all.4.j2").unlink()
     assert run("--check") == 1
-    assert "1 file is stale: kmod/all.4" in capsys.readouterr().err
+    assert "1 file is stale: kmod/small/all.4" in capsys.readouterr().err
     assert run() == 0
-    assert not (place / "out" / "kmod" / "all.4").exists()
+    assert not (place / "out" / "kmod" / "small" / "all.4").exists()
 
 
 def test_a_file_of_somebody_else_is_no_leftover(run: Callable[..., int], place: Path) -> None:
-    (place / "out" / "kmod").mkdir(parents=True)
-    other = place / "out" / "kmod" / "notes.txt"
+    (place / "out" / "kmod" / "small").mkdir(parents=True)
+    other = place / "out" / "kmod" / "small" / "notes.txt"
     other.write_text("mine\n")
     run()
     assert run("--check") == 0
@@ -200,13 +218,13 @@ def test_a_directory_without_templates_removes_nothing(
     run()
     before = {p: p.read_bytes() for p in (place / "out").rglob("*") if p.is_file()}
     assert len(before) == 4
-    for path in (place / "templates").iterdir():
+    for path in (place / "templates" / "small").iterdir():
         if path.name not in left:
             path.unlink()
     capsys.readouterr()
     assert run(*options) == errors.NO_INPUT
     said = capsys.readouterr().err
-    assert "templates: no template: no file *.j2 that makes an output" in said
+    assert "templates/small: no template: no file *.j2 that makes an output" in said
     assert "hint: --templates names the directory" in said
     assert {p: p.read_bytes() for p in (place / "out").rglob("*") if p.is_file()} == before
 
@@ -215,13 +233,39 @@ def test_every_committed_output_would_be_known_as_a_leftover(
     made: dict[str, generate.Output],
 ) -> None:
     (first, *others) = made.values()
-    found = generate.changes([first], ROOT)
+    found = generate.changes([first], ROOT, MODULES)
     assert {c.place for c in found if c.after is None} == {output.place for output in others}
+
+
+def test_a_file_of_another_module_is_no_leftover(run: Callable[..., int], place: Path) -> None:
+    """Of one module alone nothing can be said of what another one has made, in docs/ too."""
+    shutil.copytree(place / "specs" / "small", place / "specs" / "second")
+    shutil.copytree(place / "templates" / "small", place / "templates" / "second")
+    (place / "templates" / "second" / "ALL.md.j2").rename(
+        place / "templates" / "second" / "SECOND.md.j2"
+    )
+    assert run() == 0
+    before = sorted(p for p in (place / "out").rglob("*") if p.is_file())
+    assert len(before) == 8
+    assert run("--module", "small") == 0
+    assert sorted(p for p in (place / "out").rglob("*") if p.is_file()) == before
+    (place / "templates" / "second" / "SECOND.md.j2").unlink()
+    assert run("--module", "small", "--check") == 0
+    assert run("--module", "second", "--check") == 1
+
+
+def test_a_module_that_is_not_there_is_told_with_those_that_are(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--module", "mall") == errors.USAGE
+    said = capsys.readouterr().err
+    assert "no module 'mall' in " in said
+    assert "specs: there are small\nhint: did you mean small?" in said
 
 
 def test_no_output_means_no_leftover(run: Callable[..., int], place: Path) -> None:
     run()
-    assert generate.changes([], place / "out") == []
+    assert generate.changes([], place / "out", ["small"]) == []
 
 
 def test_quiet_says_nothing_when_nothing_changed(
@@ -239,9 +283,9 @@ def test_json_lists_what_changes(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     run()
-    (place / "out" / "kmod" / "all.c").unlink()
-    (place / "out" / "kmod" / "Makefile").write_text("edited\n")
-    (place / "templates" / "all.4.j2").unlink()
+    (place / "out" / "kmod" / "small" / "all.c").unlink()
+    (place / "out" / "kmod" / "small" / "Makefile").write_text("edited\n")
+    (place / "templates" / "small" / "all.4.j2").unlink()
     capsys.readouterr()
     assert run("--json", option) == (1 if option == "--check" else 0)
     assert json.loads(capsys.readouterr().out) == {
@@ -249,9 +293,9 @@ def test_json_lists_what_changes(
         "check": option == "--check",
         "files": 3,
         "changed": [
-            {"path": "kmod/Makefile", "state": "updated"},
-            {"path": "kmod/all.4", "state": "removed"},
-            {"path": "kmod/all.c", "state": "created"},
+            {"path": "kmod/small/Makefile", "state": "updated"},
+            {"path": "kmod/small/all.4", "state": "removed"},
+            {"path": "kmod/small/all.c", "state": "created"},
         ],
     }
 
@@ -267,7 +311,7 @@ def test_without_a_checkout_an_output_directory_is_needed(
 def test_a_template_with_a_mistake_writes_nothing(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "templates" / "bad.h.j2").write_text("{{ backdoor.magik }}\n")
+    (place / "templates" / "small" / "bad.h.j2").write_text("{{ backdoor.magik }}\n")
     assert run() == errors.DATA
     assert "bad.h.j2:1: Backdoor has no key 'magik' (did you mean 'magic'?)" in (
         capsys.readouterr().err
@@ -278,7 +322,7 @@ def test_a_template_with_a_mistake_writes_nothing(
 def test_a_spec_with_a_mistake_writes_nothing(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "specs" / "rpci.yaml").write_text("spec: rpci\n")
+    (place / "specs" / "small" / "rpci.yaml").write_text("spec: rpci\n")
     assert run() == errors.DATA
     said = capsys.readouterr().err
     assert "rpci.yaml:1: the key 'doc' is missing" in said
@@ -308,18 +352,18 @@ def test_an_output_that_cannot_be_made_is_told(
 def test_an_output_that_is_no_regular_file_is_left_as_it_is(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "out" / "kmod").mkdir(parents=True)
-    os.mkfifo(place / "out" / "kmod" / "all.c")
+    (place / "out" / "kmod" / "small").mkdir(parents=True)
+    os.mkfifo(place / "out" / "kmod" / "small" / "all.c")
     assert run() == errors.CANNOT_CREATE
     assert "all.c: it is there and is not a regular file" in capsys.readouterr().err
-    assert (place / "out" / "kmod" / "all.c").is_fifo()
+    assert (place / "out" / "kmod" / "small" / "all.c").is_fifo()
 
 
 def test_a_command_that_logs_and_fires_a_switch_needs_data_alone(
     root: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(root / "specs", tmp_path / "specs")
-    tclo = tmp_path / "specs" / "tclo.yaml"
+    tclo = tmp_path / "specs" / "vmt" / "tclo.yaml"
     text = tclo.read_text()
     command = (
         "commands:\n  OS_Nap:\n    doc: The user asks for a nap.\n    arguments: none\n"
@@ -327,8 +371,10 @@ def test_a_command_that_logs_and_fires_a_switch_needs_data_alone(
     )
     assert text.count("\ncommands:\n") == 1
     tclo.write_text(text.replace("\ncommands:\n", f"\n{command}"))
-    made = {o.place: o.text for o in generate.outputs(root / "templates", tmp_path / "specs")}
-    assert '"OS_Nap"' in made["kmod/vmt_tables.c"]
-    assert '"sweet dreams"' in made["kmod/vmt_tables.c"]
+    made = {
+        o.place: o.text for o in generate.outputs(root / "templates", tmp_path / "specs", ["vmt"])
+    }
+    assert '"OS_Nap"' in made["kmod/vmt/vmt_tables.c"]
+    assert '"sweet dreams"' in made["kmod/vmt/vmt_tables.c"]
     assert "`OS_Nap`" in made["docs/PROTOCOL.md"]
-    assert ".It Li OS_Nap\n" in made["kmod/vmt.4"]
+    assert ".It Li OS_Nap\n" in made["kmod/vmt/vmt.4"]

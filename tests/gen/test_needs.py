@@ -1,4 +1,4 @@
-"""templates/needs.yaml says what the C takes from the specs, and the loader holds them to it."""
+"""needs.yaml says what a module's C takes from the specs, and the loader holds them to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vmtgen.compiler.filters import c_macro, c_name
 from .every_entry import Laboratory, changes
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDS = ROOT / "templates" / "needs.yaml"
+NEEDS = ROOT / "templates" / "vmt" / "needs.yaml"
 
 # How the C spells an entry of a section; {} is the entry's name as c_macro or c_name has it.
 MACROS = {
@@ -46,7 +46,7 @@ OTHERS = {
 @pytest.fixture(scope="module")
 def written() -> str:
     """The C that is written by hand."""
-    return "\n".join(output.text for output in generate.sources(ROOT / "kmod"))
+    return "\n".join(output.text for output in generate.sources(ROOT / "kmod" / "vmt"))
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +163,12 @@ def test_a_spec_without_what_the_c_needs_is_a_located_error(
 ) -> None:
     specs = tmp_path / "specs"
     shutil.copytree(ROOT / "specs", specs)
-    path = specs / file
+    path = specs / "vmt" / file
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1
     path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(LocatedErrors) as caught:
-        generate.outputs(ROOT / "templates", specs)
+        generate.outputs(ROOT / "templates", specs, ["vmt"])
     (line,) = [str(problem) for problem in caught.value.problems]
     assert re.search(rf"{file}:\d+: .*{re.escape(said)}", line), line
 
@@ -188,11 +188,11 @@ def test_an_entry_that_is_deleted_or_altered_is_an_error_with_a_place_or_compile
 def test_an_action_that_no_command_and_no_option_has_is_an_error(tmp_path: Path) -> None:
     specs = tmp_path / "specs"
     shutil.copytree(ROOT / "specs", specs)
-    path = specs / "tclo.yaml"
+    path = specs / "vmt" / "tclo.yaml"
     text = path.read_text(encoding="utf-8")
     assert text.count("    action: resume\n") == 1
     path.write_text(text.replace("    action: resume\n", ""), encoding="utf-8")
     with pytest.raises(LocatedErrors) as caught:
-        generate.outputs(ROOT / "templates", specs)
+        generate.outputs(ROOT / "templates", specs, ["vmt"])
     (line,) = [str(problem) for problem in caught.value.problems]
     assert re.search(r"driver\.yaml:\d+: actions\.resume: no command and no option", line), line

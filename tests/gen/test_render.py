@@ -27,9 +27,9 @@ NAMES = sorted(path.name for path in (HERE / "templates").glob("*.j2"))
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Specs:
     """The small set of specs."""
-    directory = tmp_path_factory.mktemp("small") / "specs"
+    directory = tmp_path_factory.mktemp("specs") / "small"
     shutil.copytree(HERE / "spec" / "fixtures" / "small", directory)
-    shutil.copy(root / "specs" / "netbsd.yaml", directory)
+    shutil.copy(root / "specs" / "netbsd.yaml", directory.parent)
     return load(directory)
 
 
@@ -39,8 +39,10 @@ def render(tmp_path: Path, root: Path, specs: Specs) -> Callable[..., dict[str, 
 
     def rendered(**templates: str) -> dict[str, str]:
         shutil.copy(root / "templates" / "_macros.j2", tmp_path)
+        own = tmp_path / "small"
+        own.mkdir()
         for name, text in templates.items():
-            (tmp_path / f"{name.replace('_dot_', '.')}.j2").write_text(text, encoding="utf-8")
+            (own / f"{name.replace('_dot_', '.')}.j2").write_text(text, encoding="utf-8")
         return Renderer(tmp_path, specs).render_all()
 
     return rendered
@@ -50,7 +52,7 @@ def render(tmp_path: Path, root: Path, specs: Specs) -> Callable[..., dict[str, 
 def test_a_template_makes_its_golden_file(
     name: str, tmp_path: Path, root: Path, specs: Specs, golden: object
 ) -> None:
-    shutil.copytree(HERE / "templates", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(HERE / "templates", tmp_path / "small")
     shutil.copy(root / "templates" / "_macros.j2", tmp_path)
     golden.check(name.removesuffix(".j2"), Renderer(tmp_path, specs).render(name))  # type: ignore[attr-defined]
 

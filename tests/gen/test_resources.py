@@ -99,22 +99,24 @@ def test_who_builds_without_a_checkout_is_told_what_to_do(
         return capsys.readouterr().err
 
     assert refused("build") == (
-        "vmtgen: error: kmod: no such directory\n"
+        "vmtgen: error: kmod/vmt: no such directory\n"
         "hint: vmtgen generate --out . writes it; vmtgen build --source DIR names another place\n"
     )
     assert cli.main(["generate", "--quiet", "--out", "out"]) == 0
     capsys.readouterr()
     assert refused("build") == (
-        "vmtgen: error: kmod: no such directory\nhint: cd out, or: vmtgen build --source out/kmod\n"
+        "vmtgen: error: kmod/vmt: no such directory\n"
+        "hint: cd out, or: vmtgen build --source out/kmod/vmt\n"
     )
-    assert cli.main(["build", "--source", "out/kmod"]) == 0
+    assert cli.main(["build", "--source", "out/kmod/vmt"]) == 0
     assert Path("build/11.0/amd64/vmt.kmod").is_file()
     shutil.rmtree("out")
-    Path("kmod").write_text("")
+    Path("kmod").mkdir()
+    Path("kmod/vmt").write_text("")
     capsys.readouterr()
-    assert "error: kmod: is not a directory\nhint: remove it" in refused("build")
-    assert "error: kmod: is not a directory\nhint: the source is" in refused(
-        "build", "--source", "kmod"
+    assert "error: kmod/vmt: is not a directory\nhint: remove it" in refused("build")
+    assert "error: kmod/vmt: is not a directory\nhint: the source is" in refused(
+        "build", "--source", "kmod/vmt"
     )
 
 
@@ -130,4 +132,4 @@ def test_a_checkout_without_kmod_is_generated_first(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["build"]) == errors.NO_INPUT
     told = capsys.readouterr().err
-    assert told == "vmtgen: error: kmod: no such directory\nhint: vmtgen generate writes it\n"
+    assert told == "vmtgen: error: kmod/vmt: no such directory\nhint: vmtgen generate writes it\n"

@@ -30,11 +30,11 @@ def _lines(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def renderers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Renderer, Renderer]:
     """The templates with the driver's specs and with the others."""
-    specs = tmp_path_factory.mktemp("other") / "specs"
+    specs = tmp_path_factory.mktemp("specs") / "vmt"
     shutil.copytree(OTHER, specs)
-    shutil.copy(ROOT / "specs" / "netbsd.yaml", specs)
+    shutil.copy(ROOT / "specs" / "netbsd.yaml", specs.parent)
     templates = ROOT / "templates"
-    return Renderer(templates, load(ROOT / "specs")), Renderer(templates, load(specs))
+    return Renderer(templates, load(ROOT / "specs" / "vmt")), Renderer(templates, load(specs))
 
 
 @pytest.mark.parametrize("name", ["vmtreg.h.j2", "vmt_tables.c.j2"])
@@ -53,7 +53,7 @@ def test_every_template_of_c_is_looked_at(renderers: tuple[Renderer, Renderer]) 
 
 def test_no_spec_holds_c() -> None:
     """Texts and names are data; a statement or a type would be C that hides."""
-    for path in sorted((ROOT / "specs").glob("*.yaml")):
+    for path in sorted((ROOT / "specs").rglob("*.yaml")):
         text = re.sub(r"#.*", "", path.read_text(encoding="utf-8"))
         found = re.search(r"->|\bsc_\w|\bstruct \w|vmt_\w+\(", text, re.MULTILINE)
         assert found is None, f"{path.name}: {found[0]}"

@@ -22,7 +22,7 @@ FEW = {"sys/a.c": "a\n", "EDITS": "# none\n"}
 @pytest.fixture(scope="module")
 def texts() -> dict[str, str]:
     """What the verb lays out."""
-    return files()
+    return files("vmt")
 
 
 def _tree(folder: Path) -> dict[str, bytes]:
@@ -48,7 +48,7 @@ def test_every_file_begins_as_netbsds_do(texts: dict[str, str]) -> None:
 def test_the_sources_are_those_of_kmod(texts: dict[str, str], root: Path) -> None:
     """But for heads, includes, and what makes one unit of them."""
     machine = {"vmt_x86.c": "sys/arch/x86/x86", "vmt_aarch64.c": "sys/arch/aarch64/aarch64"}
-    for path in sorted((root / "kmod").glob("*.[ch]")):
+    for path in sorted((root / "kmod" / "vmt").glob("*.[ch]")):
         text = texts[f"{machine.get(path.name, 'sys/dev/vmt')}/{path.name}"]
         assert "VMT_LOCAL" not in text
         assert '#include "vmt' not in text
@@ -94,7 +94,7 @@ def test_config_is_given_what_it_can_parse(texts: dict[str, str], root: Path) ->
                 assert re.fullmatch(statements[word], line), line
                 seen.setdefault(word, []).append(line)
     machine = ["vmt_aarch64.c", "vmt_x86.c"]
-    sources = sorted(path.name for path in (root / "kmod").glob("*.c"))
+    sources = sorted(path.name for path in (root / "kmod" / "vmt").glob("*.c"))
     portable = [name for name in sources if name not in machine]
     assert [line.split()[1] for line in seen["file"]] == [f"dev/vmt/{name}" for name in portable]
     assert {word: len(lines) for word, lines in seen.items() if word != "file"} == {
@@ -127,7 +127,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert main(["upstream", "--out", str(tmp_path / name)]) == 0
     assert _tree(tmp_path / "one") == _tree(tmp_path / "two")
-    assert len(_tree(tmp_path / "one")) == len(files()) + 1
+    assert len(_tree(tmp_path / "one")) == len(files("vmt")) + 1
 
 
 def test_a_second_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

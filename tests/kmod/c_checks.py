@@ -90,7 +90,7 @@ class CannotCheckError(Exception):
 def driver(machine: str) -> list[Path]:
     """The driver's C files for a machine: vmt_module.c, and by themselves those in it."""
     other = "vmt_x86.c" if machine == "aarch64" else "vmt_aarch64.c"
-    return [path for path in sorted((ROOT / "kmod").glob("*.c")) if path.name != other]
+    return [path for path in sorted((ROOT / "kmod" / "vmt").glob("*.c")) if path.name != other]
 
 
 def everything(files: Iterable[Path], machine: str) -> list[Finding]:
@@ -131,7 +131,7 @@ def _look(
         "-U__NetBSD_Version__",
         f"-D__NetBSD_Version__={release.version}",
         "-nostdinc",
-        f"-I{ROOT / 'kmod'}",
+        f"-I{ROOT / 'kmod' / 'vmt'}",
         *own_headers(machine).flags,
         "-Wno-error",
         "-o",

@@ -102,7 +102,7 @@ def test_an_analyzer_finds_each_planted_defect_and_no_other(
 
 def test_a_leak_in_the_driver_would_be_found(tmp_path: Path) -> None:
     freed = "\tkmem_free(text, VMT_DISK_TEXT);\n"
-    text = (c_checks.ROOT / "kmod" / "vmt_info.c").read_text(encoding="utf-8")
+    text = (c_checks.ROOT / "kmod" / "vmt" / "vmt_info.c").read_text(encoding="utf-8")
     assert text.count(freed) == 1
     leaking = tmp_path / "vmt_info.c"
     leaking.write_text(text.replace(freed, ""), encoding="utf-8")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from vmtgen.build.compile import Built
 
-KMOD = Path(__file__).resolve().parents[2] / "kmod"
+KMOD = Path(__file__).resolve().parents[2] / "kmod" / "vmt"
 MACHINES = ("amd64", "i386", "aarch64")
 X86 = {
     "vmt_trap_low": "in",

@@ -1,4 +1,4 @@
-"""kmod/Makefile as NetBSD's make reads it, with a stand-in for the system's bsd.kmodule.mk."""
+"""kmod/vmt/Makefile as NetBSD's make reads it, with a stand-in for the system's bsd.kmodule.mk."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 @pytest.fixture
 def place(root: Path, tmp_path: Path, require_tool: Callable[[str], str]) -> Place:
     make = require_tool("bmake")
-    shutil.copytree(root / "kmod", tmp_path / "kmod")
+    shutil.copytree(root / "kmod" / "vmt", tmp_path / "kmod")
     sys = tmp_path / "sys"
     (sys / "sys").mkdir(parents=True)
     (sys / "sys" / "param.h").write_text(f"#define\t__NetBSD_Version__\t{VERSION}\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-KMOD = Path(__file__).resolve().parents[2] / "kmod"
+KMOD = Path(__file__).resolve().parents[2] / "kmod" / "vmt"
 SOURCES = sorted(KMOD.glob("*.c"))
 ALL = sorted(KMOD.glob("*.[ch]"))
 

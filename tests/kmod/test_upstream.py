@@ -31,7 +31,7 @@ MACHINES = ("amd64", "i386", "aarch64")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """sys/dev/vmt as it is laid out, and what config(1) would write beside it."""
     top = tmp_path_factory.mktemp("upstream")
-    lay_out(files(), top / "tree")
+    lay_out(files("vmt"), top / "tree")
     driver = top / "tree/sys/dev/vmt"
     for path in [*BY_CONFIG.iterdir(), *(top / "tree/sys/arch").rglob("*.c")]:
         shutil.copy(path, driver)

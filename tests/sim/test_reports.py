@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """classic.c with BUG 5 beside its source, which differs from that of tests/sim/modules."""
     top = tmp_path_factory.mktemp("planted")
-    (top / "kmod").mkdir()
-    source = top / "kmod" / "classic.c"
+    (top / "kmod" / "classic").mkdir(parents=True)
+    source = top / "kmod" / "classic" / "classic.c"
     text = (SOURCES / "classic.c").read_text(encoding="utf-8")
     source.write_text("/* one line more, so that all numbers differ */\n" + text, encoding="utf-8")
     return build_module([source], out=top / "out", release="11.0", extra_flags=("-DBUG=5",)).path
@@ -41,8 +41,10 @@ def test_the_excerpt_is_of_the_file_that_was_built_wherever_the_user_stands(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "kmod").mkdir()
-    shutil.copy(SOURCES / "classic.c", tmp_path / "kmod")  # of that name, and another version
+    (tmp_path / "kmod" / "classic").mkdir(parents=True)
+    shutil.copy(
+        SOURCES / "classic.c", tmp_path / "kmod" / "classic"
+    )  # of that name, and another version
     monkeypatch.chdir(tmp_path)
     lines = told(planted, capsys).splitlines()
     shown = lines[lines.index(next(line for line in lines if line.startswith("source"))) :]
@@ -50,7 +52,11 @@ def test_the_excerpt_is_of_the_file_that_was_built_wherever_the_user_stands(
     assert "planted: out-of-bounds" in marked
     number = int(shown[0].rpartition(":")[2])
     assert marked.split()[1] == str(number)
-    source = (planted.parents[1] / "kmod" / "classic.c").read_text(encoding="utf-8").splitlines()
+    source = (
+        (planted.parents[1] / "kmod" / "classic" / "classic.c")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
     assert "planted: out-of-bounds" in source[number - 1]
 
 
@@ -59,7 +65,7 @@ def test_a_source_that_was_changed_since_is_not_shown(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(planted.parents[1], copy)
-    (copy / "kmod" / "classic.c").write_text("/* another file */\n")
+    (copy / "kmod" / "classic" / "classic.c").write_text("/* another file */\n")
     out = told(copy / planted.relative_to(planted.parents[1]), capsys)
     assert "(not shown: the file that the module was built from is not here)" in out
     assert "another file" not in out

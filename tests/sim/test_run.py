@@ -32,7 +32,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     assert checkout is not None
     out = tmp_path_factory.mktemp("driver")
     return {
-        machine: build_module(checkout / "kmod", machine=machine, out=out / machine).path
+        machine: build_module(checkout / "kmod" / "vmt", machine=machine, out=out / machine).path
         for machine in MACHINES
     }
 

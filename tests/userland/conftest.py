@@ -58,7 +58,7 @@ def vmtctl(guest: Any, capsys: pytest.CaptureFixture[str]) -> Control:
 def kmod(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver as it ships."""
     out = tmp_path_factory.mktemp("build")
-    return build_module(HERE.parents[1] / "kmod", out=out).path
+    return build_module(HERE.parents[1] / "kmod" / "vmt", out=out).path
 
 
 @pytest.fixture

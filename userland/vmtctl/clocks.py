@@ -19,7 +19,7 @@ PERSISTENT_FILE = "/etc/sysctl.conf"
 # Seconds; longer ones overflow the ticks of an int (NetBSD sys/kern/kern_clock.c, hz 100).
 LONGEST = 2147483
 
-# Microseconds.  A host that names no limit has errors from here on stepped (specs/driver.yaml).
+# Microseconds.  A host that names no limit has errors from here on stepped (specs/vmt/driver.yaml).
 FAR = 1_000_000
 
 # Microseconds a second by which NetBSD slews above a second to go

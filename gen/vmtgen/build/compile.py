@@ -160,25 +160,25 @@ def default_output() -> Path:
     return (resources.root() or Path.cwd()) / "build"
 
 
-def driver_source() -> Path:
-    """Return kmod/ of the checkout, else of the working directory.
+def module_source(name: str) -> Path:
+    """Return kmod/NAME of the checkout, else of the working directory.
 
     Raises MissingInputError, which tells how to come by one, where there is none.
     """
     top = resources.root()
-    source = (top or Path()) / CANONICAL_SOURCE
+    source = (top or Path()) / CANONICAL_SOURCE / name
     if source.is_dir():
         return source
     if source.exists():
         raise MissingInputError(
             f"{shown(source)}: is not a directory",
-            hint="remove it, and vmtgen generate writes the driver's files there",
+            hint="remove it, and vmtgen generate writes the module's files there",
         )
     if top is not None:
         hint = "vmtgen generate writes it"
-    elif made := next(iter(sorted(Path().glob("*/kmod/vmt.c"))), None):
+    elif made := next(iter(sorted(Path().glob(f"*/{CANONICAL_SOURCE}/{name}/*.c"))), None):
         # What `vmtgen generate --out DIR` has written.
-        hint = f"cd {made.parent.parent}, or: vmtgen build --source {made.parent}"
+        hint = f"cd {made.parents[2]}, or: vmtgen build --source {made.parent}"
     else:
         hint = "vmtgen generate --out . writes it; vmtgen build --source DIR names another place"
     raise MissingInputError(f"{shown(source)}: no such directory", hint=hint)

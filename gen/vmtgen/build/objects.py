@@ -39,7 +39,7 @@ _UNDECLARED = re.compile(
     r"['\u2018]([A-Za-z_]\w*)"
 )
 _DIRECTORY_FLAGS = ("-I", "-isystem", "-iquote", "-include", "-idirafter")
-CANONICAL_SOURCE = "kmod"  # what the sources' directory is called in __FILE__ and DWARF
+CANONICAL_SOURCE = "kmod"  # above the sources' directory in __FILE__ and DWARF: kmod/NAME/FILE
 
 
 def _digest(*parts: bytes | str) -> str:
@@ -81,6 +81,11 @@ class Builder:
     warnings: list[str] = field(default_factory=list)
 
     @property
+    def place(self) -> str:
+        """What the sources' directory is called in __FILE__ and DWARF."""
+        return f"{CANONICAL_SOURCE}/{self.recipe.name}"
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The sources' files in order."""
         return tuple(source.path for source in self.recipe.sources)
@@ -108,6 +113,7 @@ class Builder:
         ]
         return _digest(
             _CACHE_FORMAT,
+            self.recipe.name,
             self.tool.identity,
             *self.tool.compile[1:],
             *self.flags,
@@ -215,8 +221,8 @@ class Builder:
         places = [self.recipe.directory, *([self.made] if self.made else [])]
         places = [place for place in places if place != directory]
         maps = (
-            (f"{directory.name}/", f"{CANONICAL_SOURCE}/"),
-            *((str(place), CANONICAL_SOURCE) for place in places),
+            (f"{directory.name}/", f"{self.place}/"),
+            *((str(place), self.place) for place in places),
             *self.headers.maps,
         )
         with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".o", delete=False) as place:
@@ -260,7 +266,7 @@ class Builder:
             for source, made in zip(self.files, objects, strict=True):
                 text = text.replace(str(made), shown(source))
         for source in self.files:
-            text = text.replace(f"./{CANONICAL_SOURCE}/{source.name}:", f"{shown(source)}:")
+            text = text.replace(f"./{self.place}/{source.name}:", f"{shown(source)}:")
         return text
 
     def link(self, script_name: str, inputs: Sequence[Path]) -> Path:

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmtgen.common.files import GENERATED, destination, write
+from vmtgen.common.located import LocatedErrors
 from vmtgen.compiler.render import Renderer
 from vmtgen.compiler.spec.load import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-# Where outputs go below the output directory.
+    from vmtgen.common.located import Problem
+
+# Where outputs go below the output directory; each module has a directory of its own in kmod.
 _DOCUMENTS = "docs"
 _DRIVER = "kmod"
 # How every output begins (templates/_macros.j2), without what makes it a comment.
@@ -53,32 +56,48 @@ class Change:
         )
 
 
-def outputs(templates: Path, specs: Path) -> list[Output]:
-    """Render every template of ``templates`` with ``specs``; raises LocatedErrors."""
-    needs = templates / "needs.yaml"
-    specifications = load(specs, needs if needs.is_file() else None)
-    rendered = Renderer(templates, specifications).render_all()
-    return [Output(f"{_folder(name)}/{name}", text) for name, text in rendered.items()]
+def outputs(templates: Path, specs: Path, modules: Iterable[str]) -> list[Output]:
+    """Render every template of ``modules``; raises LocatedErrors with what is wrong in any.
+
+    ``templates`` and ``specs`` are the directories that hold one of each module's.
+    """
+    found: list[Output] = []
+    problems: list[Problem] = []
+    for module in modules:
+        needs = templates / module / "needs.yaml"
+        try:
+            specifications = load(specs / module, needs if needs.is_file() else None)
+            rendered = Renderer(templates, specifications).render_all()
+        except LocatedErrors as errors:
+            problems += errors.problems
+            continue
+        found += [
+            Output(f"{_folder(module, name)}/{name}", text) for name, text in rendered.items()
+        ]
+    if problems:
+        raise LocatedErrors(problems)
+    return found
 
 
 def sources(kmod: Path) -> list[Output]:
-    """Return the driver's C that is written by hand, for a directory that shall have it, too."""
-    generated = set(_generated(kmod.parent, (kmod.name,)))
+    """Return a module's C that is written by hand, for a directory that shall have it, too."""
+    generated = {path for path, _ in _generated(kmod)}
     return [
-        Output(f"{_DRIVER}/{path.name}", path.read_text(encoding="utf-8"))
+        Output(f"{_folder(kmod.name, path.name)}/{path.name}", path.read_text(encoding="utf-8"))
         for path in sorted(kmod.glob("*.[ch]"))
-        if f"{kmod.name}/{path.name}" not in generated
+        if path not in generated
     ]
 
 
-def _folder(name: str) -> str:
-    return _DOCUMENTS if name.endswith(".md") else _DRIVER
+def _folder(module: str, name: str) -> str:
+    return _DOCUMENTS if name.endswith(".md") else f"{_DRIVER}/{module}"
 
 
-def changes(wanted: list[Output], out: Path) -> list[Change]:
+def changes(wanted: list[Output], out: Path, modules: Iterable[str]) -> list[Change]:
     """Return what has to change below ``out``: stale and missing files, and leftovers.
 
-    A leftover is a file that says of itself that it is generated, and that no template makes.
+    A leftover is a file that says of itself that it is generated from the templates of one of
+    ``modules``, and that no template makes.
     """
     found = [
         Change(output.place, before, output.text)
@@ -87,7 +106,7 @@ def changes(wanted: list[Output], out: Path) -> list[Change]:
     ]
     places = {output.place for output in wanted}
     if places:  # what makes no file at all says nothing about those that are there
-        leftovers = (place for place in _generated(out) if place not in places)
+        leftovers = (place for place in _of_modules(out, modules) if place not in places)
         found += [Change(place, _read(out / place), None) for place in leftovers]
     return sorted(found, key=lambda change: change.place)
 
@@ -111,19 +130,28 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _generated(out: Path, folders: tuple[str, ...] = (_DRIVER, _DOCUMENTS)) -> Iterator[str]:
-    """Return the places of the files that begin as every output does.
+def _of_modules(out: Path, modules: Iterable[str]) -> Iterator[str]:
+    """Yield the places of the files below ``out`` that were generated for one of ``modules``."""
+    documents = list(_generated(out / _DOCUMENTS))
+    for module in modules:
+        folder = f"{_DRIVER}/{module}"
+        yield from (f"{folder}/{path.name}" for path, _ in _generated(out / folder))
+        for path, head in documents:
+            if f"templates/{module}/" in head:
+                yield f"{_DOCUMENTS}/{path.name}"
+
+
+def _generated(directory: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files that begin as every output does, each with its head.
 
     A file that only speaks of the marker is somebody's own.
     """
-    for folder in folders:
-        directory = out / folder
-        if not directory.is_dir():
+    if not directory.is_dir():
+        return
+    for path in sorted(directory.iterdir()):
+        if not path.is_file() or path.name.startswith("."):
             continue
-        for path in sorted(directory.iterdir()):
-            if not path.is_file() or path.name.startswith("."):
-                continue
-            with path.open(encoding="utf-8", errors="replace") as file:
-                head = file.read(600)
-            if " ".join(_COMMENT_MARKS.sub(" ", head).split()).startswith(_HEAD):
-                yield f"{folder}/{path.name}"
+        with path.open(encoding="utf-8", errors="replace") as file:
+            head = " ".join(_COMMENT_MARKS.sub(" ", file.read(600)).split())
+        if head.startswith(_HEAD):
+            yield path, head

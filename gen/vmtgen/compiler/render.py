@@ -15,7 +15,7 @@ from vmtgen.common.located import LocatedErrors, Problem, listed, nearest
 from vmtgen.common.schema import Entries, Record, keys_of
 from vmtgen.compiler.filters import FILTERS
 from vmtgen.compiler.knf import fold
-from vmtgen.compiler.spec.load import FILES
+from vmtgen.compiler.spec.load import FILES, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".j2"
 
-_HINT = "--templates names the directory that holds vmtreg.h.j2 and the other templates"
+_HINT = "--templates names the directory that holds _macros.j2 and one of each module's templates"
 
 
 class Undefined(jinja2.StrictUndefined):
@@ -81,22 +81,26 @@ _COMPILED = _CompiledTemplates()
 
 
 class Renderer:
-    """Renders the templates of one directory with one set of specs."""
+    """Renders the templates of a module with its specs.
+
+    They are those in ``directory``, which every module shares, and those in its directory there.
+    """
 
     def __init__(self, directory: Path, specs: Specs) -> None:
-        if not directory.is_dir():
+        own = directory / specs.module
+        for place in (directory, own):
+            if not place.is_dir():
+                raise MissingInputError(f"{shown(place)}: no such directory", hint=_HINT)
+        if not _outputs_of(own):
             raise MissingInputError(
-                f"{shown(directory)}: no such directory",
-                hint=_HINT,
-            )
-        if not _outputs_of(directory):
-            raise MissingInputError(
-                f"{shown(directory)}: no template: no file *{SUFFIX} that makes an output",
+                f"{shown(own)}: no template: no file *{SUFFIX} that makes an output",
                 hint=_HINT,
             )
         self.directory = directory
+        self.module = specs.module
+        self._places = (own, directory)  # in this order
         self.environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(directory),
+            loader=jinja2.FileSystemLoader(self._places),
             undefined=Undefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -106,15 +110,15 @@ class Renderer:
         )
         self.environment.filters.update(FILTERS)
         self.environment.globals.update(
-            {name: getattr(specs, name) for name in FILES},
+            vars(specs),
             version=__version__,
             marker=GENERATED,
-            spec_path=_spec_path,
+            spec_path=self._spec_path,
         )
 
     def templates(self) -> list[str]:
         """Return the names of the templates that make outputs; those with _ are includes."""
-        return _outputs_of(self.directory)
+        return sorted({name for place in self._places for name in _outputs_of(place)})
 
     def render_all(self) -> dict[str, str]:
         """Return the text of every output by its file name.
@@ -136,7 +140,9 @@ class Renderer:
         """Return what the template ``name`` makes. Raises LocatedErrors."""
         output = name.removesuffix(SUFFIX)
         try:
-            text = self.environment.get_template(name).render(template=name, output=output)
+            text = self.environment.get_template(name).render(
+                template=self._path(name).relative_to(self.directory).as_posix(), output=output
+            )
             return fold(text) if output.endswith((".c", ".h")) else text
         except jinja2.TemplateSyntaxError as error:
             said = error.message or "not a template"
@@ -144,7 +150,7 @@ class Renderer:
         except jinja2.TemplateNotFound as error:
             line, place = self._place(name, sys.exc_info()[2])
             wanted = str(error.name)
-            known = sorted(path.name for path in self.directory.glob(f"*{SUFFIX}"))
+            known = sorted(p.name for place in self._places for p in place.glob(f"*{SUFFIX}"))
             said = f"there is no template {wanted!r}"
             raise LocatedErrors([self._problem(place, line, said, wanted, known)]) from None
         except RecursionError:
@@ -189,7 +195,19 @@ class Renderer:
         self, name: str, line: int, said: str, wanted: str = "", known: Iterable[str] = ()
     ) -> Problem:
         near = nearest(wanted, known) if wanted else None
-        return Problem(shown(self.directory / name), line, 0, "", said, near)
+        return Problem(shown(self._path(name)), line, 0, "", said, near)
+
+    def _path(self, name: str) -> Path:
+        """Return the file of the template ``name``."""
+        found = [place / name for place in self._places if (place / name).is_file()]
+        return found[0] if found else self._places[0] / name
+
+    def _spec_path(self, name: str) -> str:
+        """Return how the header names a spec; for the templates."""
+        stem = name.removesuffix(".yaml")
+        if stem not in FILES:
+            raise jinja2.TemplateRuntimeError(_with_hint(f"there is no spec {name!r}", stem, FILES))
+        return f"specs/{stem}.yaml" if stem in SHARED else f"specs/{self.module}/{stem}.yaml"
 
 
 def _outputs_of(directory: Path) -> list[str]:
@@ -204,11 +222,3 @@ def _templates_begun(traceback: TracebackType | None) -> int:
         count += traceback.tb_frame.f_code.co_name == "top-level template code"
         traceback = traceback.tb_next
     return count
-
-
-def _spec_path(name: str) -> str:
-    """Return how the header names a spec; for the templates."""
-    stem = name.removesuffix(".yaml")
-    if stem not in FILES:
-        raise jinja2.TemplateRuntimeError(_with_hint(f"there is no spec {name!r}", stem, FILES))
-    return f"specs/{stem}.yaml"

@@ -50,7 +50,7 @@ COMMON: tuple[tuple[str, str, str, int], ...] = (
     (DRIVER, "LICENSE", "share/doc/netbsd-vmt/LICENSE", 0o444),
     (DRIVER, "BUILDING.md", "share/doc/netbsd-vmt/BUILDING.md", 0o444),
     (DRIVER, "docs/PROTOCOL.md", "share/doc/netbsd-vmt/PROTOCOL.md", 0o444),
-    (DRIVER, "kmod/vmt.4", "man/man4/netbsd-vmt.4", 0o444),
+    (DRIVER, "kmod/vmt/vmt.4", "man/man4/netbsd-vmt.4", 0o444),
     (DRIVER, "userland/examples/boot.cfg", "share/examples/netbsd-vmt/boot.cfg", 0o444),
     (COMPANION, "LICENSE", "share/doc/vmtctl/LICENSE", 0o444),
     (COMPANION, "userland/vmtctl.8", "man/man8/vmtctl.8", 0o444),
@@ -215,7 +215,7 @@ def make(
     """
     with tempfile.TemporaryDirectory() as folder:
         built = build_module(
-            top / "kmod",
+            top / "kmod" / targets.default.module,
             release=release.name,
             machine=machine.name,
             out=Path(folder),

@@ -55,7 +55,7 @@ def manifest(
     `unsupported` are (release, machine, reason).
     """
     specs = digest_of_files(top / "specs", "*.yaml")
-    sources = digest_of_files(top / "kmod", "*.[ch]")
+    sources = digest_of_files(top / "kmod", "*/*.[ch]")
     return {
         "format": "netbsd-vmt manifest",
         "format_version": 1,

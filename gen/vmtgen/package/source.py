@@ -40,8 +40,8 @@ def _files(top: Path, name: str) -> Iterator[Path]:
 
 
 def source_entries(top: Path, plist: bytes) -> tuple[Entry, ...]:
-    """Return the files of the distribution file, sorted; `plist` becomes kmod/vmt.plist."""
-    entries = [Entry(f"{DISTNAME}/kmod/vmt.plist", 0o644, plist)]
+    """Return the files of the distribution file, sorted; `plist` becomes kmod/vmt/vmt.plist."""
+    entries = [Entry(f"{DISTNAME}/kmod/vmt/vmt.plist", 0o644, plist)]
     for name in _SOURCES:
         for path in _files(top, name):
             mode = 0o755 if os.access(path, os.X_OK) else 0o644

@@ -1,7 +1,7 @@
-"""The driver as it would lie in NetBSD's own source tree: kmod/, copied. See docs/upstream.md.
+"""The driver as it would lie in NetBSD's own source tree: kmod/NAME/, copied. See docs/upstream.md.
 
-The copy has NetBSD's tag and licence at the top and includes of <dev/vmt/...>; without what
-serves a module beside another vmt(4). kmod/upstream/ has what only a tree has.
+The copy has NetBSD's tag and licence at the top and includes of <dev/NAME/...>; without what
+serves a module beside another one of its name. kmod/NAME/upstream/ has what only a tree has.
 """
 
 from __future__ import annotations
@@ -22,28 +22,29 @@ if TYPE_CHECKING:
 
 EDITS = "EDITS"
 MANIFEST = "MANIFEST"
-_DRIVER = "sys/dev/vmt"
-_MODULE = "sys/modules/vmt"
-_PLACES = {
-    "vmt_x86.c": "sys/arch/x86/x86",
-    "vmt_aarch64.c": "sys/arch/aarch64/aarch64",
-    "vmt.4": "share/man/man4",
-    "Makefile": _MODULE,
-    "vmt.ioconf": _MODULE,
-    EDITS: ".",
-}
+# Where a file of the module NAME goes, by how its name ends; the others are the driver's.
+_PLACES = (
+    ("_x86.c", "sys/arch/x86/x86"),
+    ("_aarch64.c", "sys/arch/aarch64/aarch64"),
+    (".4", "share/man/man4"),
+    ("Makefile", "sys/modules/{name}"),
+    (".ioconf", "sys/modules/{name}"),
+    (EDITS, ""),
+    ("", "sys/dev/{name}"),
+)
 _FIRST_COMMENT = {"c": re.compile(r"/\*.*?\*/\n", re.DOTALL), "4": re.compile(r'(?:\.\\".*\n)+')}
-# Lines for a module beside another vmt(4): of vmtvar.h and of vmt.4.
+# Lines for a module beside another one of its name: of its header and of its manual.
 _BESIDE = re.compile(
     r'/\*\n \* How the files see each other\..*?#endif\n\n|\.\\" Beside .*?\.\\" End\n', re.DOTALL
 )
 _FIELDS = {"delete": 1, "remove": 2, "add": 2, "keep": 2}
 
 
-def files() -> dict[str, str]:
-    """Return every file by its place in NetBSD's source tree; MissingInputError if there is none.
+def files(name: str) -> dict[str, str]:
+    """Return every file of the module `name` by its place in NetBSD's source tree.
 
-    A checkout alone has the licence.
+    Raises MissingInputError outside of a checkout, which alone has the licence, and where the
+    module has nothing for a tree.
     """
     top = resources.root()
     if top is None or not (top / "LICENSE").is_file():
@@ -52,31 +53,37 @@ def files() -> dict[str, str]:
             hint="clone the repository and run it there",
         )
     licence = (top / "LICENSE").read_text(encoding="utf-8").partition("\n")[2].strip("\n")
-    found = {
-        path.name: path for pattern in ("*.c", "*.h", "*.4") for path in top.glob(f"kmod/{pattern}")
-    }
-    found |= {path.name: path for path in (top / "kmod/upstream").iterdir()}
+    source = top / "kmod" / name
+    if not (source / "upstream").is_dir():
+        raise MissingInputError(
+            f"{shown(source / 'upstream')}: no such directory",
+            hint="the module has no files for NetBSD's source tree yet",
+        )
+    found = {path.name: path for pattern in ("*.c", "*.h", "*.4") for path in source.glob(pattern)}
+    found |= {path.name: path for path in (source / "upstream").iterdir()}
     texts = {}
-    for name, path in sorted(found.items()):
-        place = f"{_PLACES.get(name, _DRIVER)}/{name}".removeprefix("./")
-        texts[place] = _converted(name, path.read_text(encoding="utf-8"), licence)
+    for file, path in sorted(found.items()):
+        folder = next(place for end, place in _PLACES if file.endswith(end)).format(name=name)
+        text = _converted(name, file, path.read_text(encoding="utf-8"), licence)
+        texts[f"{folder}/{file}".removeprefix("/")] = text
     return texts
 
 
-def _converted(name: str, text: str, licence: str) -> str:
+def _converted(name: str, file: str, text: str, licence: str) -> str:
     text = _BESIDE.sub("", text)
-    if name.endswith(".4"):
+    if file.endswith(".4"):
         head = "".join(f'.\\" {line}'.rstrip() + "\n" for line in licence.split("\n"))
         return _FIRST_COMMENT["4"].sub(lambda _: f'.\\"\t$NetBSD$\n.\\"\n{head}', text, count=1)
-    if not name.endswith((".c", ".h")):
+    if not file.endswith((".c", ".h")):
         return text
     body = "".join(f" * {line}".rstrip() + "\n" for line in licence.split("\n"))
     text = _FIRST_COMMENT["c"].sub(lambda _: f"/*\t$NetBSD$\t*/\n\n/*-\n{body} */\n", text, count=1)
-    text = re.sub(r'#include "(vmt\w+\.h)"', r"#include <dev/vmt/\1>", text)
+    text = re.sub(rf'#include "({name}\w+\.h)"', rf"#include <dev/{name}/\1>", text)
+    local = f"{name.upper()}_LOCAL"
     return re.sub(
-        r"^VMT_LOCAL(?:_TABLE)?[ \t]",
+        rf"^{local}(?:_TABLE)?[ \t]",
         "",
-        text.replace("VMT_LOCAL_DATA", "extern"),
+        text.replace(f"{local}_DATA", "extern"),
         flags=re.MULTILINE,
     )
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vmtgen import modules
 from vmtgen.common.errors import ReportedError, UsageError
 from vmtgen.common.files import shown
 
@@ -20,19 +21,20 @@ if TYPE_CHECKING:
     from vmtgen.build.compile import Built
     from vmtgen.targets import MachineTarget, Release, Targets
 
-SUMMARY = "compile vmt.kmod and its debug twin for a NetBSD release and machine"
+SUMMARY = "compile a module and its debug twin for a NetBSD release and machine"
 
 _DESCRIPTION = """\
 Compile a kernel module. The source is a directory with a Makefile for NetBSD's bsd.kmodule.mk, a
 directory of .c files, or one .c file. bmake(1) reads the Makefile, with all that make can do: a
 Makefile can run commands of the shell, so build only what you trust. IOCONF= is done as config(1)
-does it. The driver of this project compiles without a warning; other modules get the warnings of
+does it. The modules of this project compile without a warning; other modules get the warnings of
 their WARNS=, which do not end the build.
 """
 
 _EXAMPLES = """\
 examples:
-  vmtgen build                                     build/11.0/amd64/vmt.kmod
+  vmtgen build                                     the default module, release and machine
+  vmtgen build --module NAME                       another module of specs/
   vmtgen build --release 10.1 --machine i386       another target
   vmtgen build --release 11.99.5                   a current kernel, by its number
   vmtgen build --all                               every target, as a table
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
     parser.description = _DESCRIPTION
     parser.epilog = _EXAMPLES
+    modules.add_argument(parser, "that of specs/netbsd.yaml")
     parser.add_argument("--release", metavar="R", help="NetBSD release (default: 11.0)")
     parser.add_argument("--machine", metavar="M", help="amd64, i386 or aarch64 (default: amd64)")
     parser.add_argument("--all", action="store_true", help="build every release and machine")
@@ -62,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", type=Path, help="write DIR/RELEASE/MACHINE/ (default: build)"
     )
     parser.add_argument(
-        "--source", metavar="DIR", type=Path, help="directory of the C files (default: kmod)"
+        "--source", metavar="DIR", type=Path, help="directory of the C files (default: kmod/NAME)"
     )
     parser.add_argument(
         "--diagnostic", action="store_true", help="with -DDIAGNOSTIC, into MACHINE/diagnostic/"
@@ -78,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--all builds every release and machine: leave --release, --machine out")
     if args.all and args.sys:
         raise UsageError("--all and --sys: a tree is of one release; build its machines one by one")
+    if args.module and args.source:
+        raise UsageError("--module is of specs/, --source any other: give one of them")
     targets = load_targets()
     if args.all:
         return _all(args, targets)
@@ -98,20 +103,21 @@ def _one(
         build_module,
         choose_release,
         default_output,
-        driver_source,
+        module_source,
     )
 
     release = choose_release(targets, release_name, args.sys)
     machine = targets.machine(machine_name or targets.default.machine)
     source = args.source
     if source is None:
+        module = modules.expect(args.module or targets.default.module)
         reason = machine.unsupported(release.version)
         if reason is not None:
             raise ReportedError(
                 f"NetBSD {release.name} on {machine.name} is not supported: {reason}",
                 hint=f"build for {targets.default.release}",
             )
-        source = driver_source()
+        source = module_source(module)
     out = (args.out or default_output()) / release.name / machine.name
     return build_module(
         source,

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             "; ".join(f"NetBSD {r} on {m} is not supported: {why}" for r, m, why in unsupported),
             hint="vmtgen dist without --release and --machine makes what there is",
         )
-    shared = dist.common(top, load(resources.directory("specs")))
+    shared = dist.common(top, load(resources.directory("specs") / targets.default.module))
 
     def made(target: tuple[Release, MachineTarget]) -> Product:
         return dist.make(targets, *target, shared=shared, top=top)

@@ -1,4 +1,4 @@
-"""``vmtgen generate``: the driver's sources and documents from specs/ and templates/."""
+"""``vmtgen generate``: the modules' sources and documents from specs/ and templates/."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen import modules
 from vmtgen.common.errors import UsageError
 from vmtgen.common.files import shown
 from vmtgen.resources import directory, root
@@ -14,14 +15,15 @@ from vmtgen.resources import directory, root
 if TYPE_CHECKING:
     from vmtgen.compiler.generate import Change
 
-SUMMARY = "write kmod/ and docs/PROTOCOL.md from the specs and templates"
+SUMMARY = "write the C, the manuals and the protocol pages from the specs and templates"
 
 _EPILOGUE = """\
 examples:
   vmtgen generate                 bring this checkout up to date
+  vmtgen generate --module NAME   one module alone
   vmtgen generate --check         print what would change; status 1 if anything would
   vmtgen generate --out /tmp/new  write /tmp/new/kmod and /tmp/new/docs instead, with the
-                                  driver's C that is written by hand where it is missing
+                                  modules' C that is written by hand where it is missing
 
 Files that need no change keep their time stamp. A generated file that no template makes any more
 is removed.
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtgen generate``."""
     parser.epilog = _EPILOGUE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    modules.add_argument(parser, "all")
     parser.add_argument("--check", action="store_true", help="change nothing, print a diff")
     parser.add_argument(
         "--json", action="store_true", help="print what changed, or would change, as JSON"
@@ -61,14 +64,15 @@ def run(args: argparse.Namespace) -> int:
             "there is no checkout here to write to",
             hint="vmtgen generate --out . writes kmod/ and docs/ here",
         )
+    names = modules.chosen(args.module, args.specs)
     wanted = generate.outputs(
-        args.templates or directory("templates"), args.specs or directory("specs")
+        args.templates or directory("templates"), args.specs or directory("specs"), names
     )
     if args.templates is None and out != root() and not args.check:
-        # The rest of the driver, where it is not there yet.
-        there = generate.sources(directory("kmod"))
+        # The rest of each module, where it is not there yet.
+        there = [o for name in names for o in generate.sources(directory("kmod") / name)]
         wanted += [output for output in there if not (out / output.place).exists()]
-    found = generate.changes(wanted, out)
+    found = generate.changes(wanted, out, names)
     if not args.check:
         generate.apply(found, out)
     if args.json:
@@ -108,7 +112,7 @@ def _json(found: list[Change], total: int, *, check: bool) -> str:
 
 def _command(args: argparse.Namespace) -> str:
     """Return the command that brings everything up to date."""
-    given = {name: getattr(args, name) for name in ("out", "specs", "templates")}
+    given = {name: getattr(args, name) for name in ("module", "out", "specs", "templates")}
     options = [f"--{name} {value}" for name, value in given.items() if value is not None]
     if options:
         return f"run vmtgen generate {' '.join(options)}"

@@ -106,13 +106,13 @@ def _machine(
 def _code(
     args: argparse.Namespace, targets: Targets, release: Release, machine: MachineTarget
 ) -> dict[str, Any]:
-    from vmtgen.build.compile import driver_source  # noqa: PLC0415
+    from vmtgen.build.compile import module_source  # noqa: PLC0415
     from vmtgen.build.kpi_code import compare_code  # noqa: PLC0415
 
     reason = None if args.source else machine.unsupported(release.version)
     if reason is not None:
         return {"unsupported": reason}
-    source = args.source or driver_source()
+    source = args.source or module_source(targets.default.module)
     found: CodeComparison = compare_code(targets, release, machine, args.sys, source)
     return {
         "functions": found.functions,

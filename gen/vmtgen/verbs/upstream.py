@@ -6,18 +6,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen import modules
 from vmtgen.common.files import shown
 from vmtgen.resources import root
 
 if TYPE_CHECKING:
     import argparse
 
-SUMMARY = "lay the driver out as sys/dev/vmt of NetBSD's own source tree"
+SUMMARY = "lay a driver out as sys/dev/NAME of NetBSD's own source tree"
 
 _EXAMPLES = """\
 examples:
   vmtgen upstream                        build/upstream: sys/, share/, EDITS and MANIFEST
-  vmtgen upstream --out /tmp/vmt         elsewhere
+  vmtgen upstream --out /tmp/new         elsewhere
   vmtgen upstream --sys /usr/src/sys     and say what does not fit that tree; status 1 then
 
 Then, with the driver that NetBSD has removed (EDITS says what):
@@ -31,6 +32,7 @@ docs/upstream.md has the whole way, and what has not been tried.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
     parser.epilog = _EXAMPLES
+    modules.add_argument(parser, "that of specs/netbsd.yaml")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="write there (default: build/upstream)"
     )
@@ -43,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Lay the tree out; return 1 where a given tree is not as it takes it to be."""
     from vmtgen.package import upstream  # noqa: PLC0415 - keeps --help fast
+    from vmtgen.targets import load_targets  # noqa: PLC0415
 
-    texts = upstream.files()
+    texts = upstream.files(modules.expect(args.module or load_targets().default.module))
     found = upstream.misfits(texts[upstream.EDITS], args.sys) if args.sys is not None else []
     out: Path = args.out or (root() or Path()) / "build" / "upstream"
     changed = upstream.lay_out(texts, out)

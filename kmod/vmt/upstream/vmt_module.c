@@ -4,7 +4,7 @@
 
 /*
  * Finding the device, and module(9): what a driver of NetBSD's own tree has
- * in the place of kmod/vmt_module.c.  The tables are config(1)'s.
+ * in the place of kmod/vmt/vmt_module.c.  The tables are config(1)'s.
  */
 
 #include <sys/cdefs.h>

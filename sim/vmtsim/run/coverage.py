@@ -120,7 +120,7 @@ class Coverage:
         """Return the module's own files in order of their names.
 
         Headers of the kernel count only where they lie beside the module's sources, which are
-        looked for in ``source``, else above the module and in ``kmod`` there.
+        looked for in ``source``, else above the module and in ``kmod/NAME`` there.
         """
         found: dict[str, FileCoverage] = {}
         paths: dict[str, Path | None] = {}

@@ -22,8 +22,8 @@ def find_source(
     """Return the file that ``recorded`` (a path as the compiler wrote it) means, None if unknown.
 
     It is looked for in ``directory``, else beside the module, in each directory above it, in
-    ``kmod`` there, and in the working directory.  Where the line table has no digest (DWARF 4), a
-    file of that name counts, but not one of the working directory.
+    ``kmod/NAME`` there, and in the working directory.  Where the line table has no digest
+    (DWARF 4), a file of that name counts, but not one of the working directory.
     """
     digest = lines.digests.get(recorded)
     for path, near in _candidates(module, recorded, directory):
@@ -38,11 +38,11 @@ def find_source(
 
 def _candidates(module: Path, recorded: str, directory: Path | None) -> Iterator[tuple[Path, bool]]:
     """Yield (path, whether it is near the module)."""
-    bare = Path(recorded).name
+    bare, name = Path(recorded).name, module.name.partition(".")[0]
     if directory is not None:
         yield directory / bare, True
         return
     places = [(above, True) for above in module.resolve().parents]
     for place, near in (*places, (Path.cwd(), False)):
-        for path in (place / recorded, place / "kmod" / bare, place / bare):
+        for path in (place / recorded, place / "kmod" / name / bare, place / bare):
             yield path, near

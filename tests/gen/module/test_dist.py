@@ -104,7 +104,7 @@ def test_everything_belongs_to_root_and_is_sorted(dist: Path) -> None:
 
 
 def test_the_property_list_holds_the_drivers_defaults() -> None:
-    specs = load(resources.directory("specs"))
+    specs = load(resources.directory("specs") / "vmt")
     text = properties(specs)
     assert plistlib.loads(text) == {item.name: False for item in specs.driver.module.properties}
     assert len(text) < 8191, "module_load_plist_vfs takes no more"
@@ -245,7 +245,11 @@ def test_the_distribution_file_builds_the_module_of_the_package(dist: Path, tmp_
     subprocess.run(["tar", "-xzf", str(origin), "-C", str(tmp_path)], check=True)
     (source,) = tmp_path.iterdir()
     built = build_module(
-        source / "kmod", release="11.0", machine="amd64", out=tmp_path / "out", targets=TARGETS
+        source / "kmod" / "vmt",
+        release="11.0",
+        machine="amd64",
+        out=tmp_path / "out",
+        targets=TARGETS,
     )
     with tarfile.open(next(dist.glob("11.0/amd64/netbsd-vmt-*.tgz"))) as archive:
         packed = archive.extractfile("stand/amd64/11.0/modules/vmt/vmt.kmod")
@@ -257,7 +261,9 @@ def test_the_manifest_tells_what_it_was_made_from(dist: Path, root: Path) -> Non
     manifest: dict[str, Any] = json.loads((dist / "manifest.json").read_text())
     for name, digest in manifest["specs"]["files"].items():
         assert hashlib.sha256((root / "specs" / name).read_bytes()).hexdigest() == digest
-    assert set(manifest["specs"]["files"]) == {p.name for p in (root / "specs").glob("*.yaml")}
+    assert set(manifest["specs"]["files"]) == {
+        p.relative_to(root / "specs").as_posix() for p in (root / "specs").rglob("*.yaml")
+    }
     assert manifest["compiler"].startswith("ziglang ")
     for target in manifest["targets"]:
         assert f"-D__NetBSD_Version__={target['version']}" in target["flags"]

@@ -55,7 +55,7 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_same_headers_give_the_same_code(tree: Path, root: Path, machine: str) -> None:
     release = TARGETS.release("11.99.5")
-    found = compare_code(TARGETS, release, TARGETS.machine(machine), tree, root / "kmod")
+    found = compare_code(TARGETS, release, TARGETS.machine(machine), tree, root / "kmod" / "vmt")
     assert [str(difference) for difference in found.differences] == []
     assert found.functions > 50
 
@@ -67,11 +67,11 @@ def test_a_function_that_differs_is_told_with_its_line_and_the_reason(
     """Only in the walk over the interfaces is this flag used."""
     edit(tree / "net" / "if.h", lambda text: text.replace("IFF_UP\t\t0x0001", "IFF_UP\t\t0x0002"))
     release = TARGETS.release("11.99.5")
-    found = compare_code(TARGETS, release, TARGETS.machine(machine), tree, root / "kmod")
+    found = compare_code(TARGETS, release, TARGETS.machine(machine), tree, root / "kmod" / "vmt")
     assert [difference.name for difference in found.differences] == ["vmt_net_walk"]
     reason = found.differences[0].reason
-    line = int(reason.partition("kmod/vmt_info.c:")[2].partition(":")[0])
-    source = (root / "kmod" / "vmt_info.c").read_text(encoding="utf-8").splitlines()
+    line = int(reason.partition("kmod/vmt/vmt_info.c:")[2].partition(":")[0])
+    source = (root / "kmod" / "vmt" / "vmt_info.c").read_text(encoding="utf-8").splitlines()
     if machine == "aarch64":
         # There the constant is loaded outside the loop, and the registers shift; the test of
         # the flag is inlined from vmt_net_rank().
@@ -95,7 +95,7 @@ def test_another_name_that_a_header_expands_to_is_named(tree: Path, root: Path) 
         ),
     )
     release = TARGETS.release("11.99.5")
-    found = compare_code(TARGETS, release, TARGETS.machine("amd64"), tree, root / "kmod")
+    found = compare_code(TARGETS, release, TARGETS.machine("amd64"), tree, root / "kmod" / "vmt")
     assert found.differences
     for difference in found.differences:
         assert "only ours refers to kmem_alloc" in difference.reason
@@ -107,7 +107,7 @@ def test_data_that_differs_is_told_by_its_section(tree: Path, root: Path) -> Non
     before, after = "DRIVER, MODULE_CLASS_EXEC", "EXEC, MODULE_CLASS_DRIVER"
     edit(tree / "sys" / "module.h", lambda text: text.replace(before, after))
     release = TARGETS.release("11.99.5")
-    found = compare_code(TARGETS, release, TARGETS.machine("amd64"), tree, root / "kmod")
+    found = compare_code(TARGETS, release, TARGETS.machine("amd64"), tree, root / "kmod" / "vmt")
     assert [difference.name for difference in found.differences] == ["section .rodata"]
 
 
@@ -184,7 +184,7 @@ def test_two_builds_with_two_trees_at_a_time_do_not_mix(
     cache = tmp_path / "cache"
 
     def built(sys: Path, out: Path) -> bytes:
-        made = build_module(root / "kmod", sys=sys, out=out, cache=cache)
+        made = build_module(root / "kmod" / "vmt", sys=sys, out=out, cache=cache)
         return made.path.read_bytes()
 
     alone = {sys: built(sys, tmp_path / "alone" / str(n)) for n, sys in enumerate((tree, other))}

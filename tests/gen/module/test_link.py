@@ -157,7 +157,7 @@ def test_the_line_table_leads_from_code_to_source(build: Any, machine: str) -> N
     table = LineTable.read(built.debug)
     function = built.module.symbol("hello_modcmd")
     lines = {table.lookup(function.value + i) for i in range(function.size)}
-    assert ("kmod/hello.c", 21) in lines, "the line of sysctl_createv"
+    assert ("kmod/hello/hello.c", 21) in lines, "the line of sysctl_createv"
     assert all(line > 0 for _, line in table.lines())
     assert table.lookup(built.module.sizes["text"] + 100) is None
     assert Machine(machine) is built.module.machine

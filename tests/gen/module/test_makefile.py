@@ -188,7 +188,7 @@ def test_without_make_the_plain_form_is_read_and_another_line_is_named(
 
 def test_our_own_driver_is_read_without_make(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "make_program", lambda: pytest.fail("make(1) was asked"))
-    ours = recipe(directory("kmod"))
+    ours = recipe(directory("kmod") / "vmt")
     assert ours.ours
     assert ours.sources
 

@@ -19,9 +19,9 @@ EXPECTED = re.compile(r"#! (.*)$")
 @pytest.fixture
 def small(tmp_path: Path, root: Path) -> Path:
     """A copy of the small set, which may be changed; the targets are the real ones."""
-    directory = tmp_path / "specs"
+    directory = tmp_path / "specs" / "small"
     shutil.copytree(FIXTURES / "small", directory)
-    shutil.copy(root / "specs" / "netbsd.yaml", directory)
+    shutil.copy(root / "specs" / "netbsd.yaml", directory.parent)
     return directory
 
 

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     Change = Callable[[str, str, str], Path]
 
 
-def messages(directory: Path) -> list[str]:
+def messages(directory: Path, needs: Path | None = None) -> list[str]:
     """What is said of the specs in ``directory``, without the directory."""
     with pytest.raises(LocatedErrors) as caught:
-        load(directory)
+        load(directory, needs)
     return [str(p).replace(f"{directory}/", "") for p in caught.value.problems]
 
 
 def test_the_specs_of_this_repository_are_right(root: Path) -> None:
-    specs = load(root / "specs")
+    specs = load(root / "specs" / "vmt")
     assert specs.backdoor.magic == 0x564D5868
     assert specs.rpci.messages["state-status"].text.command == "tools.os.statechange.status"
 
@@ -110,7 +110,7 @@ def test_a_node_for_the_period_may_not_go_beyond_what_the_clock_takes(
 
 
 def test_a_mapping_of_texts_is_kept_as_it_is_written(small: Path) -> None:
-    flags = load_targets(small).flags
+    flags = load_targets(small.parent).flags
     assert flags.compile["-std=gnu99"].startswith("The dialect of the kernel")
     assert next(iter(flags.compile)) == "-std=gnu99"
 
@@ -145,14 +145,26 @@ def test_a_directory_that_is_not_there_is_missing_input(tmp_path: Path) -> None:
     assert caught.value.hint is not None
 
 
-def test_every_missing_file_is_named(tmp_path: Path) -> None:
-    assert messages(tmp_path) == sorted(f"{name}.yaml: no such file" for name in FILES)
+def test_every_missing_file_that_the_c_needs_is_named(tmp_path: Path, root: Path) -> None:
+    specs = tmp_path / "specs" / "vmt"
+    specs.mkdir(parents=True)
+    found = messages(specs, root / "templates" / "vmt" / "needs.yaml")
+    shared = f"{specs.parent}/netbsd.yaml"
+    kinds = {path.stem for path in (root / "specs" / "vmt").iterdir()}
+    assert found == sorted(
+        f"{name}: no such file" for name in (shared, *(f"{k}.yaml" for k in kinds))
+    )
 
 
-def test_a_file_that_nobody_reads_is_refused_and_the_missing_one_guessed(small: Path) -> None:
+def test_every_module_has_a_driver_yaml_and_no_other_file_that_nothing_needs(small: Path) -> None:
+    for path in small.iterdir():
+        path.unlink()
+    assert messages(small) == ["driver.yaml: no such file"]
+
+
+def test_a_file_that_nobody_reads_is_refused_and_what_is_meant_is_guessed(small: Path) -> None:
     (small / "tclo.yaml").rename(small / "tcol.yaml")
     assert messages(small) == [
-        "tclo.yaml: no such file (did you mean 'tcol.yaml'?)",
         f"tcol.yaml: no spec is called tcol: expected {', '.join(FILES)} (did you mean 'tclo'?)",
     ]
 

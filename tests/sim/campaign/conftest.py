@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our driver, built once."""
     out = tmp_path_factory.mktemp("driver")
-    return build_module(ROOT / "kmod", out=out, cache=ROOT / "build" / ".cache").path
+    return build_module(ROOT / "kmod" / "vmt", out=out, cache=ROOT / "build" / ".cache").path
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def careless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("careless")
     source = out / "kmod"
     source.mkdir()
-    for file in (ROOT / "kmod").iterdir():
+    for file in (ROOT / "kmod" / "vmt").iterdir():
         if file.suffix in {".c", ".h"} or file.name == "Makefile":
             source.joinpath(file.name).write_bytes(file.read_bytes())
     path = source / "vmt_tclo.c"

@@ -20,7 +20,7 @@ def test_lines_that_ran_are_told_from_those_that_did_not(driver: Path, tmp_path:
     arguments = ["coverage", str(driver), "--scenario", "boot-to-halt"]
     assert cli.main([*arguments, "--lcov", str(tracefile), "--html", str(page)]) == 0
     text = tracefile.read_text(encoding="utf-8")
-    worker = text[text.index("kmod/vmt.c") :].partition("end_of_record")[0]
+    worker = text[text.index("kmod/vmt/vmt.c") :].partition("end_of_record")[0]
     clock = text[text.index("vmt_clock.c") :].partition("end_of_record")[0]
     assert re.search(r"^DA:\d+,2$", worker, re.MULTILINE)  # on both kernels
     assert re.search(r"^DA:\d+,0$", clock, re.MULTILINE)

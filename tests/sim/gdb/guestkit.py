@@ -68,7 +68,7 @@ def build_guest(root: Path, out: Path) -> Guest:
             "-Wno-unused-parameter",
             "-Wno-error",
             f"-I{HERE}",
-            f"-I{root / 'kmod'}",
+            f"-I{root / 'kmod' / 'vmt'}",
             *own_headers("amd64").flags,
             "-c",
             str(HERE / name),
@@ -82,7 +82,7 @@ def build_guest(root: Path, out: Path) -> Guest:
     _run([*linker, "-T", str(HERE / "guest.ld"), "-o", str(kernel), *objects])
     # Not static, as in a kernel: the compiler must not put them into their callers.
     built = build_module(
-        root / "kmod",
+        root / "kmod" / "vmt",
         out=out,
         extra_flags=("-DVMT_LOCAL=", "-DVMT_LOCAL_TABLE=", "-DVMT_LOCAL_DATA=extern"),
     )

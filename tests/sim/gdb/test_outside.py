@@ -43,7 +43,7 @@ class Outside(Simulation):
 def old_module(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver for another release than the one that scenarios are run with by default."""
     out = tmp_path_factory.mktemp("old")
-    return build_module(root / "kmod", release="10.1", out=out).path
+    return build_module(root / "kmod" / "vmt", release="10.1", out=out).path
 
 
 @pytest.mark.parametrize("name", script.shipped())

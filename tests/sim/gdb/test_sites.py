@@ -28,7 +28,7 @@ def test_the_drivers_traps_are_those_that_objdump_sees(
     machine: str, root: Path, tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     objdump = require_tool("objdump")
-    module = build_module(root / "kmod", machine=machine, out=tmp_path).path
+    module = build_module(root / "kmod" / "vmt", machine=machine, out=tmp_path).path
     program = sites.of_module(module)
     shown = subprocess.run(
         [objdump, "-d", "-j", ".text", str(module)], capture_output=True, text=True, check=True
@@ -47,7 +47,9 @@ def test_the_drivers_traps_are_those_that_objdump_sees(
 
 
 def test_the_traps_of_aarch64_are_found(root: Path, tmp_path: Path) -> None:
-    program = sites.of_module(build_module(root / "kmod", machine="aarch64", out=tmp_path).path)
+    program = sites.of_module(
+        build_module(root / "kmod" / "vmt", machine="aarch64", out=tmp_path).path
+    )
     assert program.machine == "aarch64"
     assert {site.kind for site in program.sites} == {sites.ARM}
     assert len(program.sites) == 3

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-KMOD = ROOT / "kmod"
+KMOD = ROOT / "kmod" / "vmt"
 _CACHE = ROOT / "build" / ".cache"
 
 

@@ -1,4 +1,4 @@
-"""What the specs say, as frozen dataclasses: one module per file of specs/.
+"""What the specs of a module say, as frozen dataclasses: one Python module per kind of spec.
 
 Attributes have the names of the YAML keys. A mapping of named entries is an ``Entries``: a tuple
 in file order whose elements have a ``name`` and which can be asked by name.
@@ -6,7 +6,7 @@ in file order whose elements have a ``name`` and which can be asked by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 from vmtgen.compiler.model.backdoor import Backdoor
 from vmtgen.compiler.model.driver import Driver
@@ -17,9 +17,14 @@ from vmtgen.compiler.model.transport import Transport
 from vmtgen.targets import Targets
 
 
-@dataclass(frozen=True, slots=True)
-class Specs:
-    """Everything in specs/; each attribute is the file of that name."""
+class Specs(SimpleNamespace):
+    """Everything in specs/MODULE/, and netbsd.yaml; each attribute is the file of that name.
+
+    Those of files that the module has not are not set.
+    """
+
+    module: str
+    """The name of the module, which is that of the directory."""
 
     backdoor: Backdoor
     transport: Transport

@@ -1,4 +1,4 @@
-"""The backdoor: ports, registers and commands (specs/backdoor.yaml)."""
+"""The backdoor: ports, registers and commands (backdoor.yaml)."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -119,7 +119,7 @@ class Command(Record):
 
 @dataclass(frozen=True, slots=True)
 class Backdoor(Record):
-    """All of specs/backdoor.yaml."""
+    """All of backdoor.yaml."""
 
     spec: Literal["backdoor"]
     doc: Doc

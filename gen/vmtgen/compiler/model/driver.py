@@ -1,4 +1,4 @@
-"""What the administrator and the kernel see of the driver (specs/driver.yaml)."""
+"""What the administrator and the kernel see of the driver (driver.yaml)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -180,7 +180,7 @@ class SysctlNode(Record):
 
 @dataclass(frozen=True, slots=True)
 class Driver(Record):
-    """All of specs/driver.yaml."""
+    """All of driver.yaml."""
 
     spec: Literal["driver"]
     doc: Doc

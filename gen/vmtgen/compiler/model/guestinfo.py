@@ -1,4 +1,4 @@
-"""What the guest reports about itself (specs/guestinfo.yaml)."""
+"""What the guest reports about itself (guestinfo.yaml)."""
 
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -166,7 +166,7 @@ class Disks(Record):
 
 @dataclass(frozen=True, slots=True)
 class Guestinfo(Record):
-    """All of specs/guestinfo.yaml."""
+    """All of guestinfo.yaml."""
 
     spec: Literal["guestinfo"]
     doc: Doc

@@ -1,4 +1,4 @@
-"""What the guest asks of the host (specs/rpci.yaml)."""
+"""What the guest asks of the host (rpci.yaml)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -50,7 +50,7 @@ class Identity(Record):
 
 @dataclass(frozen=True, slots=True)
 class Rpci(Record):
-    """All of specs/rpci.yaml."""
+    """All of rpci.yaml."""
 
     spec: Literal["rpci"]
     doc: Doc

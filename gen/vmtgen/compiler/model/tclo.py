@@ -1,4 +1,4 @@
-"""What the host asks of the guest (specs/tclo.yaml)."""
+"""What the host asks of the guest (tclo.yaml)."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -56,7 +56,7 @@ class State(Valued):
 
 @dataclass(frozen=True, slots=True)
 class Command(Record):
-    """A message of the host and what happens then: see specs/tclo.yaml for the order."""
+    """A message of the host and what happens then: see tclo.yaml for the order."""
 
     name: Name
     doc: Doc
@@ -138,7 +138,7 @@ class Backup(Record):
 
 @dataclass(frozen=True, slots=True)
 class Tclo(Record):
-    """All of specs/tclo.yaml."""
+    """All of tclo.yaml."""
 
     spec: Literal["tclo"]
     doc: Doc

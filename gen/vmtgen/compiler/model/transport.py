@@ -1,4 +1,4 @@
-"""The message channel behind the backdoor (specs/transport.yaml)."""
+"""The message channel behind the backdoor (transport.yaml)."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -81,7 +81,7 @@ class Policy(Record):
 
 @dataclass(frozen=True, slots=True)
 class Transport(Record):
-    """All of specs/transport.yaml."""
+    """All of transport.yaml."""
 
     spec: Literal["transport"]
     doc: Doc

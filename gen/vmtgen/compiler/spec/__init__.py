@@ -1,1 +1,1 @@
-"""Reads specs/*.yaml: the schema language, the builder, the rules, and ``load`` for all of them."""
+"""Reads specs/MODULE/*.yaml: ``load``, the rules of several files, what the C needs of them."""

@@ -1,18 +1,17 @@
-"""Reads specs/*.yaml into the model, and tells everything that is wrong with them at once."""
+"""Reads specs/MODULE/*.yaml into the model, and tells all that is wrong with them at once."""
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from typing import TYPE_CHECKING, Any
 
-from vmtgen import resources
+from vmtgen import modules, resources
 from vmtgen.common.construct import Pass
 from vmtgen.common.errors import MissingInputError
 from vmtgen.common.files import shown
 from vmtgen.common.located import LocatedErrors, Problem, load_yaml, nearest
 from vmtgen.compiler.model import Specs
-from vmtgen.compiler.spec.needs import check_needs
+from vmtgen.compiler.spec.needs import check_needs, needed_specs
 from vmtgen.compiler.spec.together import check_together
 
 if TYPE_CHECKING:
@@ -20,50 +19,68 @@ if TYPE_CHECKING:
 
     from vmtgen.common.located import Node
 
-FILES: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Specs))
-"""The specs by name, without ``.yaml``."""
+SCHEMAS: dict[str, Any] = {
+    name: hint for name, hint in typing.get_type_hints(Specs).items() if name != "module"
+}
+"""The kinds of specs: the type of each file by its name without ``.yaml``."""
+
+FILES: tuple[str, ...] = tuple(SCHEMAS)
+_ALWAYS = ("driver", "netbsd")  # what every module has
+SHARED = ("netbsd",)
+"""The specs that lie beside the directories of the modules."""
 
 
 def load(directory: Path, needs: Path | None = None) -> Specs:
-    """Read every spec in ``directory``; ``needs`` is what the templates and the C expect of them.
+    """Read the specs of a module from its ``directory`` and the shared ones from that above it.
 
-    Raises MissingInputError where the directory is not there, and LocatedErrors with all that is
-    wrong in all files, a missing or surplus file among it.
+    ``needs`` is what the templates and the C expect of them (needs.yaml). Raises MissingInputError
+    where the directory is not there, and LocatedErrors with all that is wrong in all files, a
+    missing or surplus file among it.
     """
     if not directory.is_dir():
         raise MissingInputError(
             f"{shown(directory)}: no such directory",
-            hint="--specs names the directory that holds backdoor.yaml and the other specs",
+            hint=modules.WHERE,
         )
-    schemas: dict[str, Any] = typing.get_type_hints(Specs)
     run = Pass()
-    documents = _documents(directory, run, keep=directory == resources.directory("specs"))
-    values = {name: run.document(node, schemas[name], name) for name, node in documents.items()}
+    required = {*_ALWAYS, *(needed_specs(needs) if needs is not None else ())}
+    documents = _documents(
+        directory, required, run, keep=directory.parent == resources.directory("specs")
+    )
+    values = {name: run.document(node, SCHEMAS[name], name) for name, node in documents.items()}
     run.finish()
     complete = {name: value for name, value in values.items() if value is not None}
     check_together(complete, documents, run.problems)
     if needs is not None and not run.problems:
         check_needs(needs, complete, documents, run.problems)
     run.problems.raise_if_any()
-    return Specs(**complete)
+    return Specs(module=directory.name, **complete)
 
 
-def _documents(directory: Path, run: Pass, *, keep: bool) -> dict[str, Node]:
+def _documents(directory: Path, required: set[str], run: Pass, *, keep: bool) -> dict[str, Node]:
     """Read the files; those that cannot be read are noted in ``run``."""
     documents: dict[str, Node] = {}
     present = {path.stem: path for path in sorted(directory.glob("*.yaml"))}
+    shared = {name: directory.parent / f"{name}.yaml" for name in SHARED}
+    present |= {name: path for name, path in shared.items() if path.exists()}
     for name in FILES:
+        if name not in present and name not in required:
+            continue
         try:
             if name in present:
                 documents[name] = load_yaml(present[name], run.problems, keep=keep)
                 continue
-            run.problems.extend([_missing(directory, name, set(present) - set(FILES))])
+            place = directory.parent if name in SHARED else directory
+            run.problems.extend([_missing(place, name, set(present) - set(FILES))])
         except LocatedErrors as errors:
             run.problems.extend(errors.problems)
         run.unreadable.add(name)
     for name in sorted(set(present) - set(FILES)):
+        near = nearest(name, FILES)
         said = f"no spec is called {name}: expected {', '.join(FILES)}"
-        run.problems.extend([Problem(shown(present[name]), 0, 0, "", said, nearest(name, FILES))])
+        run.problems.extend([Problem(shown(present[name]), 0, 0, "", said, near)])
+        if near is not None and near not in documents:
+            run.unreadable.add(near)  # of its names nothing can be said
     return documents
 
 

@@ -1,4 +1,4 @@
-"""What the driver's C and the templates take from the specs by name (templates/needs.yaml)."""
+"""What the driver's C and the templates take from the specs by name (needs.yaml)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vmtgen.common.located import Node, Problems
+
+
+def needed_specs(path: Path) -> set[str]:
+    """Return the specs that `path` takes anything from, by their names."""
+    return {where.partition(".")[0] for where in load_yaml(path).entries}
 
 
 def check_needs(
