@@ -1,3 +1,3 @@
-"""vmtgen: from protocol specs to a vmt.kmod that the kernel takes."""
+"""vmtgen: from protocol specs to a kernel module that NetBSD takes."""
 
 __version__ = "0.1.0"

@@ -14,12 +14,12 @@ from vmtgen.common.cli import main as run
 PROGRAM = Program(
     name="vmtgen",
     version=__version__,
-    description="From protocol specs to a vmt.kmod that the NetBSD kernel takes.",
+    description="From protocol specs to a module that the NetBSD kernel takes.",
     epilog="""\
 examples:
   vmtgen generate            write kmod/ and docs/PROTOCOL.md from specs/ and templates/
   vmtgen generate --check    list what is stale, change nothing
-  vmtgen build               compile build/11.0/amd64/vmt.kmod
+  vmtgen build               compile build/11.0/amd64/NAME.kmod
   vmtgen lint FILE           report what the kernel would refuse
   vmtgen show FILE           print modinfo, sections, imports and relocations
   vmtgen kpi check           compare our kernel headers with NetBSD's

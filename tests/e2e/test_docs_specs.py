@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMAS = {**typing.get_type_hints(Specs, include_extras=True), "netbsd": Targets}
+SCHEMAS = {
+    name: hint
+    for name, hint in typing.get_type_hints(Specs, include_extras=True).items()
+    if name != "module"
+} | {"netbsd": Targets}
 # What every file has, and what an entry is called.
 SHARED = {"spec", "doc", "name"}
 

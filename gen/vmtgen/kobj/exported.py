@@ -12,7 +12,7 @@ from functools import cache
 from vmtgen.common.located import listed
 
 KERNEL = "netbsd-10.99.12-amd64"
-"""The kernel whose names the simulator has; it holds the stock vmt(4)."""
+"""The kernel whose names the simulator has; it holds the driver that NetBSD has itself."""
 
 
 @cache

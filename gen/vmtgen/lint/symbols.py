@@ -84,7 +84,7 @@ def _clashes(module: Module, targets: Targets, exact: KernelSymbols | None) -> I
             continue
         if name in known.names:
             builtin = name in targets.builtin_globals
-            whose = "GENERIC's built-in vmt(4)" if builtin else "the kernel"
+            whose = "a driver that GENERIC has built in" if builtin else "the kernel"
             yield finding(
                 "symbol-clash",
                 name,

@@ -1,6 +1,6 @@
-"""The files of a release, for each NetBSD release and machine: two packages and an archive.
+"""The files of a release, for each module, NetBSD release and machine: packages and an archive.
 
-The packages are pkg_add's (see binary.py). The archive has the files of both, laid out from /;
+The packages, the module's and vmtctl, are pkg_add's (see binary.py). The archive has the files of both, laid out from /;
 `tar -xpzf FILE -C /` unpacks it. The bytes depend on what goes in and on nothing else: files are
 sorted, belong to root, and carry one time.
 """
@@ -28,7 +28,7 @@ from vmtgen.lint.check import lint_file
 from vmtgen.package.binary import PREFIX, PYTHON, BinaryPackage, Entry, Recipe, package, recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from vmtgen.build.compile import Built
     from vmtgen.compiler.model import Specs
@@ -41,17 +41,11 @@ _PLIST_TYPE = (
     '"-//Apple Computer//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd"'
 )
 
-DRIVER, COMPANION = "netbsd-vmt", "vmtctl"
+COMPANION = "vmtctl"
 
 # (package, file of the checkout, its place below usr/pkg, mode). The rc.d scripts and powerd's are
 # where pkgsrc puts files of that kind: as examples, for the administrator or vmtctl to install.
-# NetBSD has a vmt.4 of its own, and man(1) would show that one.
 COMMON: tuple[tuple[str, str, str, int], ...] = (
-    (DRIVER, "LICENSE", "share/doc/netbsd-vmt/LICENSE", 0o444),
-    (DRIVER, "BUILDING.md", "share/doc/netbsd-vmt/BUILDING.md", 0o444),
-    (DRIVER, "docs/PROTOCOL.md", "share/doc/netbsd-vmt/PROTOCOL.md", 0o444),
-    (DRIVER, "kmod/vmt/vmt.4", "man/man4/netbsd-vmt.4", 0o444),
-    (DRIVER, "userland/examples/boot.cfg", "share/examples/netbsd-vmt/boot.cfg", 0o444),
     (COMPANION, "LICENSE", "share/doc/vmtctl/LICENSE", 0o444),
     (COMPANION, "userland/vmtctl.8", "man/man8/vmtctl.8", 0o444),
     (COMPANION, "userland/bin/vmtctl", "bin/vmtctl", 0o555),
@@ -72,11 +66,14 @@ _ZIPAPP = "userland/make_zipapp.py"
 
 @dataclass(frozen=True)
 class Common:
-    """What is the same for every target: the files and the recipe of each package, by its name."""
+    """What is the same for every target: the files and the recipe of each package, by its name.
+
+    `plists` are the property lists of the modules, by the module's name.
+    """
 
     files: Mapping[str, tuple[Entry, ...]]
     recipes: Mapping[str, Recipe]
-    plist: bytes
+    plists: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -135,9 +132,17 @@ def checkout() -> Path:
     return top
 
 
-def common(top: Path, specs: Specs) -> Common:
-    """Return what is the same for every target."""
+def driver_package(module: str) -> str:
+    """Return the name of the package of a module; NetBSD may have a driver of the module's."""
+    return f"netbsd-{module}"
+
+
+def common(top: Path, specs: Sequence[Specs]) -> Common:
+    """Return what is the same for every target, of the modules that have these specs."""
     rows = [*COMMON, *_powerd(top)]
+    for each in specs:
+        rows += _of_module(top, each.module)
+    packages = [*(driver_package(each.module) for each in specs), COMPANION]
     missing = [source for _, source, _, _ in rows if not (top / source).is_file()]
     if missing:
         raise MissingInputError(
@@ -149,14 +154,36 @@ def common(top: Path, specs: Specs) -> Common:
             for owner, source, place, mode in rows
             if owner == name
         )
-        for name in (DRIVER, COMPANION)
+        for name in packages
     }
     files[COMPANION] += (Entry(f"{_PREFIX}/libexec/vmtctl.pyz", 0o555, _zipapp(top)),)
     recipes = {
-        DRIVER: recipe(top, DRIVER),
+        **{name: recipe(top, name) for name in packages},
         COMPANION: recipe(top, COMPANION, depends=(PYTHON,), scripts=top / "userland/package"),
     }
-    return Common(files, recipes, properties(specs))
+    return Common(files, recipes, {each.module: properties(each) for each in specs})
+
+
+def _of_module(top: Path, name: str) -> list[tuple[str, str, str, int]]:
+    """Return the rows of a module: licence, documents, manual, and its examples.
+
+    The manual has the package's name: where NetBSD has one of the module's, man(1) would show that.
+    """
+    package = driver_package(name)
+    documents = [
+        path.name.removesuffix(".j2") for path in (top / "templates" / name).glob("*.md.j2")
+    ]
+    rows = [
+        (package, source, f"share/doc/{package}/{Path(source).name}", 0o444)
+        for source in ("LICENSE", "BUILDING.md", *(f"docs/{each}" for each in sorted(documents)))
+    ]
+    rows.append((package, f"kmod/{name}/{name}.4", f"man/man4/{package}.4", 0o444))
+    examples = f"kmod/{name}/examples"
+    rows += [
+        (package, f"{examples}/{path.name}", f"share/examples/{package}/{path.name}", 0o444)
+        for path in sorted((top / examples).glob("[!.]*"))
+    ]
+    return rows
 
 
 def _powerd(top: Path) -> list[tuple[str, str, str, int]]:
@@ -206,16 +233,22 @@ def properties(specs: Specs) -> bytes:
 
 
 def make(
-    targets: Targets, release: Release, machine: MachineTarget, *, shared: Common, top: Path
+    targets: Targets,
+    name: str,
+    release: Release,
+    machine: MachineTarget,
+    *,
+    shared: Common,
+    top: Path,
 ) -> Product:
-    """Build the module for a target, lint it, and return the packages and the archive.
+    """Build the module `name` for a target, lint it, and return the packages and the archive.
 
     Nothing is written. Raises ReportedError where the module cannot be built or the kernel would
     refuse it.
     """
     with tempfile.TemporaryDirectory() as folder:
         built = build_module(
-            top / "kmod" / targets.default.module,
+            top / "kmod" / name,
             release=release.name,
             machine=machine.name,
             out=Path(folder),
@@ -228,17 +261,19 @@ def make(
         ]
         if findings:
             said = "\n".join(f"{f.where}: {f.message} [{f.rule}]" for f in findings)
-            raise ReportedError(f"the linter would not ship {release.name}/{machine.name}:\n{said}")
+            raise ReportedError(
+                f"the linter would not ship {name} for {release.name}/{machine.name}:\n{said}"
+            )
         module = built.path.read_bytes()
-    name = built.path.stem
+    driver = driver_package(name)
     place = f"{_PREFIX}/stand/{machine.directory}/{release.name}/modules/{name}"
     files = {
-        **shared.files,
-        DRIVER: (
-            *shared.files[DRIVER],
+        driver: (
+            *shared.files[driver],
             Entry(f"{place}/{name}.kmod", 0o444, module),
-            Entry(f"{place}/{name}.plist", 0o444, shared.plist),
+            Entry(f"{place}/{name}.plist", 0o444, shared.plists[name]),
         ),
+        COMPANION: shared.files[COMPANION],
     }
     folder_of_target = Path(release.name) / machine.name
     packages: list[Packed] = []

@@ -48,11 +48,11 @@ def manifest(
     targets: Targets,
     products: Sequence[Product],
     source: Packed,
-    unsupported: Sequence[tuple[str, str, str]],
+    unsupported: Sequence[tuple[str, str, str, str]],
 ) -> dict[str, Any]:
     """Return what the archives hold and were made from; no time, no place, no user.
 
-    `unsupported` are (release, machine, reason).
+    `unsupported` are (module, release, machine, reason).
     """
     specs = digest_of_files(top / "specs", "*.yaml")
     sources = digest_of_files(top / "kmod", "*/*.[ch]")
@@ -68,8 +68,8 @@ def manifest(
         "source": _listed(source),
         "targets": [_described(product, targets) for product in products],
         "unsupported": [
-            {"release": release, "machine": machine, "reason": reason}
-            for release, machine, reason in unsupported
+            {"module": module, "release": release, "machine": machine, "reason": reason}
+            for module, release, machine, reason in unsupported
         ],
     }
 
@@ -77,6 +77,7 @@ def manifest(
 def _described(product: Product, targets: Targets) -> dict[str, Any]:
     built, module = product.built, product.built.module
     return {
+        "module": built.path.stem,
         "release": built.release,
         "machine": built.machine,
         "version": module.modinfo.version,

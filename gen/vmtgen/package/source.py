@@ -15,7 +15,7 @@ from vmtgen.common.errors import MissingInputError
 from vmtgen.package.binary import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 DISTNAME = f"netbsd-vmt-{__version__}"
@@ -39,9 +39,12 @@ def _files(top: Path, name: str) -> Iterator[Path]:
             yield path
 
 
-def source_entries(top: Path, plist: bytes) -> tuple[Entry, ...]:
-    """Return the files of the distribution file, sorted; `plist` becomes kmod/vmt/vmt.plist."""
-    entries = [Entry(f"{DISTNAME}/kmod/vmt/vmt.plist", 0o644, plist)]
+def source_entries(top: Path, plists: Mapping[str, bytes]) -> tuple[Entry, ...]:
+    """Return the files of the distribution file, sorted; kmod/NAME gets the NAME.plist of `plists`."""
+    entries = [
+        Entry(f"{DISTNAME}/kmod/{name}/{name}.plist", 0o644, plist)
+        for name, plist in plists.items()
+    ]
     for name in _SOURCES:
         for path in _files(top, name):
             mode = 0o755 if os.access(path, os.X_OK) else 0o644

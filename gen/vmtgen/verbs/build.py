@@ -111,7 +111,7 @@ def _one(
     source = args.source
     if source is None:
         module = modules.expect(args.module or targets.default.module)
-        reason = machine.unsupported(release.version)
+        reason = modules.unsupported(module, release, machine)
         if reason is not None:
             raise ReportedError(
                 f"NetBSD {release.name} on {machine.name} is not supported: {reason}",
@@ -180,7 +180,10 @@ def _row(
 ) -> dict[str, Any]:
     """Build and lint one target; return its line of the table."""
     row: dict[str, Any] = {"release": release.name, "machine": machine.name}
-    reason = None if args.source else machine.unsupported(release.version)
+    reason = None
+    if args.source is None:
+        module = modules.expect(args.module or targets.default.module)
+        reason = modules.unsupported(module, release, machine)
     if reason is not None:
         return row | {"unsupported": reason}
     if not args.json:

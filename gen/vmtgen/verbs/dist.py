@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtgen import __version__, resources
+from vmtgen import __version__, modules, resources
 from vmtgen.common.errors import ReportedError
 from vmtgen.common.files import shown, write
 
@@ -23,14 +24,15 @@ SUMMARY = "make packages for pkg_add, archives, check sums, manifest and SBOM"
 
 _EXAMPLES = """\
 examples:
-  vmtgen dist                                  dist/, every release and machine
+  vmtgen dist                                  dist/, every module, release and machine
   vmtgen dist --release 11.0 --machine amd64   one target
+  vmtgen dist --module NAME                    one module
   vmtgen dist --release 11.99.5 --out /tmp/d   for a current kernel
 
-DIR/RELEASE/MACHINE is what to copy to a guest: two packages and their SHA512. There:
+DIR/RELEASE/MACHINE is what to copy to a guest: the packages and their SHA512. There:
   cksum -a sha512 -c SHA512
-  pkg_add ./netbsd-vmt-VERSION.tgz ./vmtctl-VERSION.tgz
-DIR/vmt-VERSION-netbsd-RELEASE-MACHINE.tgz has the same files, for tar -xpzf FILE -C /.
+  pkg_add ./netbsd-NAME-VERSION.tgz ./vmtctl-VERSION.tgz
+DIR/NAME-VERSION-netbsd-RELEASE-MACHINE.tgz has the files of both, for tar -xpzf FILE -C /.
 DIR/pkgsrc has the packages for pkgsrc, DIR/netbsd-vmt-VERSION.tar.gz their distribution file.
 The same checkout and compiler give the same bytes; SOURCE_DATE_EPOCH sets the files' time.
 Files of earlier runs are removed from DIR: its SHA512 names all that is there.
@@ -40,6 +42,7 @@ Files of earlier runs are removed from DIR: its SHA512 names all that is there.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
     parser.epilog = _EXAMPLES
+    modules.add_argument(parser, "all")
     parser.add_argument("--release", metavar="R", help="only this NetBSD release")
     parser.add_argument("--machine", metavar="M", help="only this machine")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write there (default: dist)")
@@ -57,36 +60,39 @@ def run(args: argparse.Namespace) -> int:
     seconds = dist.epoch()
     releases = [targets.release(args.release)] if args.release else list(targets.releases)
     machines = [targets.machine(args.machine)] if args.machine else list(targets.machines)
-    wanted: list[tuple[Release, MachineTarget]] = []
-    unsupported: list[tuple[str, str, str]] = []
-    for release in releases:
-        for machine in machines:
-            reason = machine.unsupported(release.version)
-            if reason is None:
-                wanted.append((release, machine))
-            else:
-                unsupported.append((release.name, machine.name, reason))
+    names = modules.chosen(args.module)
+    wanted: list[tuple[str, Release, MachineTarget]] = []
+    unsupported: list[tuple[str, str, str, str]] = []
+    for name, release, machine in itertools.product(names, releases, machines):
+        reason = modules.unsupported(name, release, machine)
+        if reason is None:
+            wanted.append((name, release, machine))
+        else:
+            unsupported.append((name, release.name, machine.name, reason))
     if not wanted:
+        said = (f"NetBSD {r} on {m} is not supported: {why}" for _, r, m, why in unsupported)
         raise ReportedError(
-            "; ".join(f"NetBSD {r} on {m} is not supported: {why}" for r, m, why in unsupported),
+            "; ".join(dict.fromkeys(said)),
             hint="vmtgen dist without --release and --machine makes what there is",
         )
-    shared = dist.common(top, load(resources.directory("specs") / targets.default.module))
+    specs = resources.directory("specs")
+    shared = dist.common(top, [load(specs / name) for name in names])
 
-    def made(target: tuple[Release, MachineTarget]) -> Product:
+    def made(target: tuple[str, Release, MachineTarget]) -> Product:
         return dist.make(targets, *target, shared=shared, top=top)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         products = list(pool.map(made, wanted))
-    inside = source.source_entries(top, shared.plist)
+    inside = source.source_entries(top, shared.plists)
     origin = dist.Packed(Path(f"{source.DISTNAME}.tar.gz"), dist.pack(inside), inside)
     manifest = dist_records.manifest(top, targets, products, origin, unsupported)
-    packed = [*(one for product in products for one in product.files), origin]
+    # The companion's package is the same for each module of a target.
+    by_path = {one.path: one for product in products for one in product.files}
+    packed = [*by_path.values(), origin]
     files = {one.path.as_posix(): one.data for one in packed}
-    for product in products:
-        folder = product.packages[0].path.parent
+    for folder in {product.packages[0].path.parent for product in products}:
         files[f"{folder.as_posix()}/SHA512"] = dist_records.check_sums(
-            {one.path.name: one.data for one in product.packages}
+            {path.name: one.data for path, one in by_path.items() if path.parent == folder}
         )
     files |= source.pkgsrc_files(top, origin.data)
     files["manifest.json"] = dist_records.as_json(manifest)
@@ -102,18 +108,19 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for name, data in sorted(files.items()):
         print(f"{len(data):>8}  {shown(out / name)}")
-    for release_name, machine_name, reason in unsupported:
-        print(f"nothing for NetBSD {release_name} on {machine_name}: {reason}")
+    for name, release_name, machine_name, reason in unsupported:
+        print(f"no {name} for NetBSD {release_name} on {machine_name}: {reason}")
     return 0
 
 
-_OURS = ("vmt-*-netbsd-*.tgz", "netbsd-vmt-*.tar.gz", "netbsd-vmt-*.spdx.json",
-         "*/*/netbsd-vmt-*.tgz", "*/*/vmtctl-*.tgz", "*/*/SHA512")  # fmt: skip
+_OURS = ("netbsd-vmt-*.tar.gz", "netbsd-vmt-*.spdx.json", "*/*/vmtctl-*.tgz", "*/*/SHA512")
+_OF_MODULE = ("{name}-[0-9]*-netbsd-*.tgz", "*/*/netbsd-{name}-[0-9]*.tgz")
 
 
 def _clear(out: Path, kept: set[str]) -> None:
     """Remove files of earlier runs, so that SHA512 names all that is there."""
-    for path in sorted(path for pattern in _OURS for path in out.glob(pattern)):
+    patterns = [*_OURS, *(p.format(name=name) for p in _OF_MODULE for name in modules.known())]
+    for path in sorted(path for pattern in patterns for path in out.glob(pattern)):
         if path.relative_to(out).as_posix() not in kept and path.is_file():
             path.unlink()
             print(f"removed {shown(path)}, of an earlier run", file=sys.stderr)

@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
     from vmtgen.kobj.known import KernelSymbols
     from vmtgen.lint.check import Finding
+    from vmtgen.targets import Targets
 
 SUMMARY = "say what the kernel would refuse in a module, and what would hurt"
 
 _EXAMPLES = """\
 examples:
-  vmtgen lint build/11.0/amd64/vmt.kmod
-  vmtgen lint --release 10.1 --machine i386 vmt.kmod
+  vmtgen lint build/11.0/amd64/NAME.kmod
+  vmtgen lint --module NAME                the file that vmtgen build --module NAME makes
+  vmtgen lint --release 10.1 --machine i386 NAME.kmod
                                            would that kernel take it?
-  vmtgen lint --release "$(uname -r)" vmt.kmod
+  vmtgen lint --release "$(uname -r)" NAME.kmod
                                            would this kernel take it?
-  nm /netbsd > symbols; vmtgen lint --symbols symbols vmt.kmod
+  nm /netbsd > symbols; vmtgen lint --symbols symbols NAME.kmod
                                            does this very kernel export all that it imports?
   vmtgen lint --explain relocation-type    what a rule is about
   vmtgen lint --explain all                every rule
@@ -38,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
     parser.epilog = _EXAMPLES
     parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="a .kmod")
+    parser.add_argument(
+        "--module",
+        metavar="NAME",
+        help="build/RELEASE/MACHINE/NAME.kmod, of --release and --machine or the defaults",
+    )
     parser.add_argument(
         "--release", metavar="R", help="the kernel's release, in any form that uname -r has"
     )
@@ -54,13 +61,19 @@ def run(args: argparse.Namespace) -> int:
     """Lint the files; return 0, or 65 where one has an error."""
     if args.explain:
         return _explain(args.explain, as_json=args.json)
-    if not args.files:
-        raise UsageError("no FILE to lint", hint="vmtgen lint build/11.0/amd64/vmt.kmod")
+    if args.module and args.files:
+        raise UsageError("--module is a FILE of its own: give one of them")
+    if not args.files and not args.module:
+        raise UsageError(
+            "no FILE to lint", hint="vmtgen lint build/11.0/amd64/NAME.kmod, or --module NAME"
+        )
     from vmtgen.kobj import Machine  # noqa: PLC0415 - keeps --help fast
     from vmtgen.lint.check import lint_file  # noqa: PLC0415
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
     targets = load_targets()
+    if args.module:
+        args.files = [_built(args, targets)]
     machine = Machine(targets.machine(args.machine).name) if args.machine else None
     kernel = {
         "release": args.release,
@@ -75,6 +88,21 @@ def run(args: argparse.Namespace) -> int:
             _print(path, found)
     worst = {finding.severity for _, found in results for finding in found}
     return DATA if "error" in worst or (args.strict and "warning" in worst) else 0
+
+
+def _built(args: argparse.Namespace, targets: Targets) -> Path:
+    """Return the place of the module that `vmtgen build` makes for the release and machine."""
+    from vmtgen import modules  # noqa: PLC0415
+    from vmtgen.build.compile import default_output  # noqa: PLC0415
+
+    name = modules.expect(args.module)
+    release = targets.release(args.release or targets.default.release)
+    machine = targets.machine(args.machine or targets.default.machine)
+    path = default_output() / release.name / machine.name / f"{name}.kmod"
+    options = f" --release {args.release}" if args.release else ""
+    options += f" --machine {args.machine}" if args.machine else ""
+    expect_file(path, hint=f"vmtgen build --module {name}{options}")
+    return path
 
 
 def _symbols(path: Path) -> KernelSymbols:

@@ -19,8 +19,8 @@ SUMMARY = "print a module's modinfo, sections, imports and relocations"
 
 _EXAMPLES = """\
 examples:
-  vmtgen show build/11.0/amd64/vmt.kmod
-  vmtgen show --json vmt.kmod
+  vmtgen show build/11.0/amd64/NAME.kmod
+  vmtgen show --json NAME.kmod
 """
 
 

@@ -188,7 +188,7 @@ def test_the_command_fails_with_65_and_quotes_the_kernel(
     path = build(source(before=function("vmt_ca"))).path
     assert cli.main(["lint", str(path)]) == 65
     out = capsys.readouterr().out
-    assert "error: GENERIC's built-in vmt(4) defines vmt_ca too [symbol-clash]" in out
+    assert "error: a driver that GENERIC has built in defines vmt_ca too [symbol-clash]" in out
     assert "the kernel says: global symbol `vmt_ca' redefined" in out
 
 

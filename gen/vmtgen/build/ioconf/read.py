@@ -38,7 +38,7 @@ class ParentSpec:
 
 @dataclass(eq=False)
 class Instance:
-    """One line of the table cfdata: "vmt0 at cpufeaturebus?"."""
+    """One line of the table cfdata: "wm* at pci?"."""
 
     statement: Statement
     name: str

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from vmtgen.common.located import Node
-from vmtgen.common.schema import Entries, Range, Record, Report, Valued, derived
+from vmtgen.common.schema import Entries, Named, Range, Record, Reference, Report, Valued, derived
 from vmtgen.compiler.spec.text import Text
 from vmtgen.compiler.spec.words import Count, Doc, Member, Name, Printable
 
@@ -27,6 +27,13 @@ class Module(Record):
     class_: Literal["driver", "misc"]
     requires: tuple[Member, ...]
     properties: Entries[Property]
+    machines: tuple[Annotated[Named, Reference("machine", "netbsd.machines")], ...] | None = None
+
+    def unsupported(self, machine: str) -> str | None:
+        """Return why there is no module for a machine, None where there is one."""
+        if self.machines is None or machine in self.machines:
+            return None
+        return f"{self.name} is for {' and '.join(self.machines)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,7 @@ _NO_NODES: "Entries[SysctlNode]" = Entries()
 
 @dataclass(frozen=True, slots=True)
 class SysctlNode(Record):
-    """A node of machdep.vmt0; behind its value is a handler, a member of the softc, or both."""
+    """A node below the driver's own of sysctl(7); behind its value is a handler, a member of the softc, or both."""
 
     name: Member
     type: Literal["node", "string", "int", "bool", "quad"]

@@ -1,0 +1,64 @@
+"""Which modules there are is said by the directories of specs/; vmtgen knows none by its name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from vmtgen import cli, modules, resources
+
+VMTGEN = Path(modules.__file__).parent
+# Programs and the distribution have "vmt" in their names.
+OTHERS = re.compile(r"vmtgen|vmtsim|vmtctl|netbsd-vmt")
+
+
+def named(text: str, module: str) -> list[str]:
+    """The lines that hold a module's name, as a word or as the beginning of one."""
+    lines = (OTHERS.sub("", line) for line in text.splitlines())
+    return [line for line in lines if re.search(rf"(?i)(?<![a-z]){module}(?![a-z])", line)]
+
+
+@pytest.mark.parametrize("module", modules.known())
+def test_no_source_of_vmtgen_names_a_module(module: str) -> None:
+    found = {
+        str(path.relative_to(VMTGEN)): lines
+        for path in VMTGEN.rglob("*.py")
+        if (lines := named(path.read_text(encoding="utf-8"), module))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize("text", ["vmt.kmod", 'if module == "vmt":', "VMT_LOCAL", "vmt0", "vmt_do"])
+def test_a_name_is_seen_wherever_it_stands(text: str) -> None:
+    assert named(text, "vmt") == [text]
+
+
+def test_every_module_has_its_three_directories_and_its_package() -> None:
+    top = resources.root()
+    assert top is not None
+    assert modules.known()
+    for name in modules.known():
+        for place in (f"templates/{name}", f"kmod/{name}", f"pkgsrc/sysutils/netbsd-{name}"):
+            assert (top / place).is_dir()
+
+
+@pytest.mark.parametrize("verb", ["generate", "build", "lint", "dist", "upstream"])
+def test_a_module_that_is_not_there_is_refused_with_those_that_are(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([verb, "--module", "vnt"]) == 64
+    said = capsys.readouterr().err
+    assert "no module 'vnt' in specs: there" in said
+    assert "did you mean vmt?" in said
+
+
+def test_the_linter_takes_a_module_for_the_file_that_was_built(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmtgen.build.compile.default_output", lambda: tmp_path)
+    assert cli.main(["lint", "--module", "vmt", "--machine", "i386"]) == 66
+    assert "vmtgen build --module vmt --machine i386" in capsys.readouterr().err
+    assert cli.main(["build", "--module", "vmt"]) == 0
+    assert cli.main(["lint", "--module", "vmt"]) == 0
+    assert "11.0/amd64/vmt.kmod: clean" in capsys.readouterr().out
