@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from vmtgen.targets import MachineTarget, Release
-
 
 def known(specs: Path | None = None) -> tuple[str, ...]:
     """Return the names of the modules: of the directories in ``specs`` (default: ours), sorted."""
@@ -58,14 +56,6 @@ def chosen(name: str | None, specs: Path | None = None) -> tuple[str, ...]:
             hint=WHERE,
         )
     return names
-
-
-def unsupported(name: str, release: Release, machine: MachineTarget) -> str | None:
-    """Return why the module `name` is not made for a target, None where it is."""
-    from vmtgen.compiler.spec.load import load  # noqa: PLC0415 - keeps --help fast
-
-    module = load(resources.directory("specs") / name).driver.module
-    return module.unsupported(machine.name) or machine.unsupported(release.version)
 
 
 def add_argument(parser: argparse.ArgumentParser, otherwise: str) -> None:

@@ -1,8 +1,8 @@
 """The files of a release, for each module, NetBSD release and machine: packages and an archive.
 
-The packages, the module's and vmtctl, are pkg_add's (see binary.py). The archive has the files of both, laid out from /;
-`tar -xpzf FILE -C /` unpacks it. The bytes depend on what goes in and on nothing else: files are
-sorted, belong to root, and carry one time.
+The packages, the module's and vmtctl, are pkg_add's (see binary.py). The archive has the files of
+both, laid out from /; `tar -xpzf FILE -C /` unpacks it. The bytes
+depend on what goes in and on nothing else: files are sorted, belong to root, and carry one time.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def _files(top: Path, name: str) -> Iterator[Path]:
 
 
 def source_entries(top: Path, plists: Mapping[str, bytes]) -> tuple[Entry, ...]:
-    """Return the files of the distribution file, sorted; kmod/NAME gets the NAME.plist of `plists`."""
+    """Return the files of the distribution file, sorted; kmod/NAME gets its NAME.plist."""
     entries = [
         Entry(f"{DISTNAME}/kmod/{name}/{name}.plist", 0o644, plist)
         for name, plist in plists.items()

@@ -105,13 +105,14 @@ def _one(
         default_output,
         module_source,
     )
+    from vmtgen.compiler.spec.load import unsupported  # noqa: PLC0415
 
     release = choose_release(targets, release_name, args.sys)
     machine = targets.machine(machine_name or targets.default.machine)
     source = args.source
     if source is None:
         module = modules.expect(args.module or targets.default.module)
-        reason = modules.unsupported(module, release, machine)
+        reason = unsupported(module, release, machine)
         if reason is not None:
             raise ReportedError(
                 f"NetBSD {release.name} on {machine.name} is not supported: {reason}",
@@ -180,10 +181,12 @@ def _row(
 ) -> dict[str, Any]:
     """Build and lint one target; return its line of the table."""
     row: dict[str, Any] = {"release": release.name, "machine": machine.name}
+    from vmtgen.compiler.spec.load import unsupported  # noqa: PLC0415
+
     reason = None
     if args.source is None:
         module = modules.expect(args.module or targets.default.module)
-        reason = modules.unsupported(module, release, machine)
+        reason = unsupported(module, release, machine)
     if reason is not None:
         return row | {"unsupported": reason}
     if not args.json:

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make and write all files; nothing is written where one target fails."""
-    from vmtgen.compiler.spec.load import load  # noqa: PLC0415
+    from vmtgen.compiler.spec.load import load, unsupported  # noqa: PLC0415
     from vmtgen.package import dist, dist_records, source  # noqa: PLC0415 - keeps --help fast
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
@@ -62,15 +62,15 @@ def run(args: argparse.Namespace) -> int:
     machines = [targets.machine(args.machine)] if args.machine else list(targets.machines)
     names = modules.chosen(args.module)
     wanted: list[tuple[str, Release, MachineTarget]] = []
-    unsupported: list[tuple[str, str, str, str]] = []
+    missing: list[tuple[str, str, str, str]] = []
     for name, release, machine in itertools.product(names, releases, machines):
-        reason = modules.unsupported(name, release, machine)
+        reason = unsupported(name, release, machine)
         if reason is None:
             wanted.append((name, release, machine))
         else:
-            unsupported.append((name, release.name, machine.name, reason))
+            missing.append((name, release.name, machine.name, reason))
     if not wanted:
-        said = (f"NetBSD {r} on {m} is not supported: {why}" for _, r, m, why in unsupported)
+        said = (f"NetBSD {r} on {m} is not supported: {why}" for _, r, m, why in missing)
         raise ReportedError(
             "; ".join(dict.fromkeys(said)),
             hint="vmtgen dist without --release and --machine makes what there is",
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         products = list(pool.map(made, wanted))
     inside = source.source_entries(top, shared.plists)
     origin = dist.Packed(Path(f"{source.DISTNAME}.tar.gz"), dist.pack(inside), inside)
-    manifest = dist_records.manifest(top, targets, products, origin, unsupported)
+    manifest = dist_records.manifest(top, targets, products, origin, missing)
     # The companion's package is the same for each module of a target.
     by_path = {one.path: one for product in products for one in product.files}
     packed = [*by_path.values(), origin]
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for name, data in sorted(files.items()):
         print(f"{len(data):>8}  {shown(out / name)}")
-    for name, release_name, machine_name, reason in unsupported:
+    for name, release_name, machine_name, reason in missing:
         print(f"no {name} for NetBSD {release_name} on {machine_name}: {reason}")
     return 0
 

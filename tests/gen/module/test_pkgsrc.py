@@ -116,7 +116,7 @@ def test_no_file_names_another_prefix(installed: dict[str, Path]) -> None:
 
 def test_both_ways_install_the_same_files(installed: dict[str, Path], root: Path) -> None:
     """Only how vmtctl's Python lies differs: an archive there, modules here."""
-    shared = common(root, load(root / "specs" / "vmt")).files
+    shared = common(root, [load(root / "specs" / "vmt")]).files
     for name, folder in installed.items():
         there = {
             path.relative_to(folder).as_posix()

@@ -136,7 +136,7 @@ _NO_NODES: "Entries[SysctlNode]" = Entries()
 
 @dataclass(frozen=True, slots=True)
 class SysctlNode(Record):
-    """A node below the driver's own of sysctl(7); behind its value is a handler, a member of the softc, or both."""
+    """A node of sysctl(7); behind its value is a handler, a member of the softc, or both."""
 
     name: Member
     type: Literal["node", "string", "int", "bool", "quad"]

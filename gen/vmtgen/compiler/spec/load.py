@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vmtgen.common.located import Node
+    from vmtgen.targets import MachineTarget, Release
 
 SCHEMAS: dict[str, Any] = {
     name: hint for name, hint in typing.get_type_hints(Specs).items() if name != "module"
@@ -55,6 +56,12 @@ def load(directory: Path, needs: Path | None = None) -> Specs:
         check_needs(needs, complete, documents, run.problems)
     run.problems.raise_if_any()
     return Specs(module=directory.name, **complete)
+
+
+def unsupported(name: str, release: Release, machine: MachineTarget) -> str | None:
+    """Return why the module `name` is not made for a target, None where it is."""
+    module = load(resources.directory("specs") / name).driver.module
+    return module.unsupported(machine.name) or machine.unsupported(release.version)
 
 
 def _documents(directory: Path, required: set[str], run: Pass, *, keep: bool) -> dict[str, Node]:
