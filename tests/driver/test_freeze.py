@@ -28,7 +28,7 @@ NOT_FROZEN = "req.error 3 Error when enabling the sync provider."
 SCRIPT_FAILED = "req.error 2 Custom quiesce script failed."
 REFUSED = b"ERROR Error initializing quiesce operation."
 DONE = ["reset 0", "prov.snapshotCommit 0", "req.done 0"]
-LIMIT = 30.0  # OpenBSD's vmt(4); specs/tclo.yaml
+LIMIT = 30.0  # OpenBSD's vmt(4); specs/vmt/tclo.yaml
 
 
 def _set(machine: Rig, **values: Any) -> None:
