@@ -92,9 +92,10 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             raise
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        _say(f"{program.name}: interrupted\n")
-        return errors.INTERRUPTED
+    except KeyboardInterrupt as error:
+        # A command that takes other signals, too, says which one it was.
+        _say(f"{program.name}: {str(error) or 'interrupted'}\n")
+        return getattr(error, "exit_status", errors.INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone, as in `vmtgen show FILE | head`.
         _settle(sys.stdout)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vmtgen.common.errors import ReportedError
 
 from vmtsim.core import fingerprint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class VersionMismatchError(ReportedError):
@@ -26,7 +24,7 @@ class ModuleBundle:
     """A module and its debug twin (where it has one) as bytes, compressed.
 
     The twin travels along because a finding names source lines, which it alone knows; the two
-    are some 150 kB, and go out with every few seeds.  ``code`` is what the sender's vmtsim is.
+    are some 150 kB, and go out with every seed.  ``code`` is what the sender's vmtsim is.
     """
 
     name: str
@@ -45,19 +43,33 @@ class ModuleBundle:
             fingerprint.digest(),
         )
 
-    @contextmanager
-    def unpacked(self) -> Iterator[Path]:
-        """Give the path of the module, with the twin beside it, for as long as it is wanted.
+    def unpacked(self) -> Path:
+        """Return the path of the module, with the twin beside it, until the process ends.
 
+        The files of the last few modules are kept, for the next seeds of the same campaign.
         Raises VersionMismatchError where this process runs another vmtsim than the sender's.
         """
         if self.code != fingerprint.digest():
             raise VersionMismatchError(
                 f"its vmtsim is another ({fingerprint.digest()[:12]}) than here ({self.code[:12]})"
             )
-        with tempfile.TemporaryDirectory(prefix="vmtsim-") as directory:
-            path = Path(directory, self.name)
-            path.write_bytes(zlib.decompress(self.module))
-            if self.twin is not None:
-                path.with_name(f"{path.name}.debug").write_bytes(zlib.decompress(self.twin))
-            yield path
+        return _unpack(self).path
+
+
+class _Unpacked:
+    """The files of a bundle in a directory of their own, which goes with this object."""
+
+    def __init__(self, bundle: ModuleBundle) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="vmtsim-"))
+        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        self.path = directory / bundle.name
+        self.path.write_bytes(zlib.decompress(bundle.module))
+        if bundle.twin is not None:
+            twin = self.path.with_name(f"{bundle.name}.debug")
+            twin.write_bytes(zlib.decompress(bundle.twin))
+
+
+# A campaign plays one module, and its canary.
+@lru_cache(maxsize=2)
+def _unpack(bundle: ModuleBundle) -> _Unpacked:
+    return _Unpacked(bundle)

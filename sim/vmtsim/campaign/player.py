@@ -7,7 +7,6 @@ import threading
 import time
 import traceback
 import zlib
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from vmtsim.campaign.plan import Plan
@@ -88,8 +87,8 @@ class Played:
 
     @property
     def trace_digest(self) -> str:
-        """SHA-256 of the trace."""
-        return hashlib.sha256(zlib.decompress(self.trace or b"")).hexdigest()
+        """SHA-256 of the trace; "no trace" where it was not kept, or the simulator failed."""
+        return hashlib.sha256(zlib.decompress(self.trace)).hexdigest() if self.trace else "no trace"
 
 
 class Player:
@@ -227,10 +226,8 @@ def play(
     return played
 
 
-def play_some(
-    module: Path | ModuleBundle, seeds: Sequence[int], setup: Setup, keep: Collection[int]
-) -> list[Played]:
-    """Play several seeds: the unit of work that an executor hands out."""
-    at = module.unpacked() if isinstance(module, ModuleBundle) else nullcontext(module)
-    with _ONE_AT_A_TIME, at as path:
-        return [play(path, seed, setup, keep_trace=seed in keep) for seed in seeds]
+def play_one(module: Path | ModuleBundle, seed: int, setup: Setup, keep_trace: bool) -> Played:
+    """Play a seed: the unit of work that an executor hands out."""
+    with _ONE_AT_A_TIME:
+        path = module.unpacked() if isinstance(module, ModuleBundle) else module
+        return play(path, seed, setup, keep_trace=keep_trace)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from vmtgen.common.errors import SOFTWARE, ReportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from vmtsim.campaign.player import Played
 
 FORMAT = "vmtsim-campaign"
-VERSION = 2
+VERSION = 3
 NONDETERMINISTIC = "not deterministic"
 CANARY = "the canary lives"
+_WHOLE = "vmtsim writes a result whole or not at all: take the file again from where it was copied"
 
 
 class RecordError(ReportedError):
@@ -34,6 +36,8 @@ class Failure:
     message: str
     seed: int
     count: int = 1
+    # The command that plays it again, and, where it was reduced, the whole story.
+    replay: str = ""
     report: list[str] = field(default_factory=list)
 
     @property
@@ -50,7 +54,13 @@ class Record:
     file: str = ""
     digest: str = ""
     commit: str = ""
-    # Ranges of seeds, both ends included, ascending.
+    # Digest of the vmtsim that played: to another one, a seed means something else.
+    vmtsim: str = ""
+    # Options of ``vmtsim replay`` that the seeds were played with.
+    setup: list[str] = field(default_factory=list)
+    # Ranges of seeds, both ends included, ascending: those to be played ([] where real time was
+    # the limit), and those that count.
+    planned: list[list[int]] = field(default_factory=list)
     seeds: list[list[int]] = field(default_factory=list)
     played: int = 0
     virtual: int = 0
@@ -78,7 +88,7 @@ class Record:
 
     def add(self, played: Played) -> None:
         """Take in one run."""
-        self.seeds = _joined([*self.seeds, [played.seed, played.seed]])
+        self.seeds = joined([*self.seeds, [played.seed, played.seed]])
         self.module = self.module or played.module
         self.played += 1
         self.virtual += played.virtual
@@ -118,7 +128,7 @@ class Record:
                 known.count += failure.count
                 if failure.seed < known.seed:
                     known.seed, known.message = failure.seed, failure.message
-                    known.report = failure.report
+                    known.replay, known.report = failure.replay, failure.report
                 return
         self.failures.append(failure)
         self.failures.sort(key=lambda each: (-each.status, each.rule))
@@ -152,7 +162,7 @@ class Record:
         return json.dumps(record, indent=1, sort_keys=False) + "\n"
 
 
-def _joined(ranges: Iterable[Sequence[int]]) -> list[list[int]]:
+def joined(ranges: Iterable[Sequence[int]]) -> list[list[int]]:
     """Return ranges in order, neighbours made one."""
     out: list[list[int]] = []
     for first, last in sorted([each[0], each[1]] for each in ranges):
@@ -163,12 +173,31 @@ def _joined(ranges: Iterable[Sequence[int]]) -> list[list[int]]:
     return out
 
 
+def count(ranges: Iterable[Sequence[int]]) -> int:
+    """Return how many seeds are in ``ranges``, which do not overlap."""
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def missing(
+    ranges: Iterable[Sequence[int]], first: int, last: int | None
+) -> Iterator[tuple[int, int | None]]:
+    """Yield what of ``first`` to ``last`` (None: no end) is not in ``ranges``, ascending."""
+    for start, end in list(ranges):
+        if last is not None and start > last:
+            break
+        if start > first:
+            yield first, start - 1
+        first = max(first, end + 1)
+    if last is None or first <= last:
+        yield first, last
+
+
 def read(path: Path) -> Record:
-    """Read a document; raises RecordError for anything else."""
+    """Read a document; raises RecordError for anything else, naming the place in it."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RecordError(f"{path}: not JSON: {error}") from None
+        raise RecordError(f"{path}: not JSON: {error}", hint=_WHOLE) from None
     if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
         raise RecordError(
             f"{path}: not the result of a campaign",
@@ -179,17 +208,81 @@ def read(path: Path) -> Record:
         raise RecordError(f"{path}: version {version}, this vmtsim reads {VERSION}")
     data.pop("never", None)
     try:
-        record = Record(**data)
-        record.failures = [Failure(**each) for each in data.get("failures", [])]
-    except TypeError as error:
-        raise RecordError(f"{path}: {error}") from None
+        _complete(data, Record, "$")
+        record = msgspec.convert(data, Record)
+        for number, failure in enumerate(data["failures"]):
+            _complete(failure, Failure, f"$.failures[{number}]")
+        _consistent(record)
+    except ValueError as error:  # msgspec.ValidationError is one
+        raise RecordError(f"{path}: damaged: {error}", hint=_WHOLE) from None
     return record
 
 
+def _complete(data: Mapping[str, Any], kind: type[Record | Failure], place: str) -> None:
+    """Raise ValueError unless ``data`` has each field of ``kind`` and no other."""
+    names = {each.name for each in fields(kind)}
+    for text, odd in (("is missing", names - set(data)), ("is unknown", set(data) - names)):
+        if odd:
+            raise ValueError(f"`{place}.{min(odd)}` {text}")
+
+
+def _consistent(record: Record) -> None:
+    """Raise ValueError where the parts of a record contradict each other."""
+    for name in ("planned", "seeds"):
+        ranges = getattr(record, name)
+        if any(len(each) != 2 or each[0] > each[1] for each in ranges):
+            raise ValueError(f"`$.{name}`: {ranges} are not ranges of seeds")
+        if joined(ranges) != ranges:
+            raise ValueError(f"`$.{name}`: {ranges} are not in order")
+    if record.played != count(record.seeds):
+        raise ValueError(
+            f"`$.played`: {record.played} seeds, and `$.seeds` lists {count(record.seeds)}"
+        )
+    if record.failed > record.played:
+        raise ValueError(f"`$.failed`: {record.failed} of {record.played} seeds")
+    if record.reached.keys() != record.first.keys():
+        odd = min(record.reached.keys() ^ record.first.keys())
+        raise ValueError(f"`$.reached` and `$.first`: {odd!r} is in one of them")
+    status = max((failure.status for failure in record.failures), default=0)
+    if record.status != status:
+        raise ValueError(f"`$.status`: {record.status}, and that of the failures is {status}")
+
+
+def same_campaign(record: Record, other: Record) -> None:
+    """Raise RecordError unless seeds of the two may be added up."""
+    if record.digest != other.digest:
+        raise RecordError(
+            f"of another module than {other.file}: {record.file}, sha256 {record.digest[:12]}, "
+            f"not {other.digest[:12]}",
+            hint="the parts of one campaign play the same file",
+        )
+    if record.setup != other.setup:
+        raise RecordError(
+            f"played with {_options(record)}, not with {_options(other)}",
+            hint="the parts of one campaign play with the same options",
+        )
+    if record.vmtsim != other.vmtsim:
+        raise RecordError(
+            f"played by another vmtsim ({record.vmtsim[:12]}, commit {record.commit or 'unknown'}) "
+            f"than {other.vmtsim[:12]}: a seed meant something else to it",
+            hint="play the campaign anew, or with the vmtsim of that commit",
+        )
+
+
+def _options(record: Record) -> str:
+    return " ".join(record.setup) or "no option of --kernel, --host and --scenario"
+
+
 def merge(paths: Sequence[Path]) -> Record:
-    """Return the sum of shards.  Raises RecordError where they overlap or differ in the module."""
+    """Return the sum of shards.
+
+    Raises RecordError, which names the file, where one is damaged, where they overlap, and where
+    they are not of one campaign.  A shard that was cut short is completed by others that have the
+    seeds it lacks.
+    """
     whole: Record | None = None
     seen: list[tuple[Path, list[list[int]]]] = []
+    cuts = []
     for path in paths:
         part = read(path)
         for other, ranges in seen:
@@ -200,19 +293,19 @@ def merge(paths: Sequence[Path]) -> Record:
                     hint="give each shard its own --shard K/N",
                 )
         seen.append((path, part.seeds))
+        if part.cut:
+            cuts.append(f"{path}: {part.cut}")
         if whole is None:
             whole = part
-            whole.cut = part.cut and f"{path}: {part.cut}"
             continue
-        if part.digest != whole.digest:
-            raise RecordError(
-                f"{path}: of another module than {paths[0]} ({part.file}, {part.digest[:12]})",
-                hint="shards of one campaign play the same file",
-            )
+        try:
+            same_campaign(part, whole)
+        except RecordError as error:
+            raise RecordError(f"{path}: {error} ({paths[0]})", hint=error.hint) from None
         _sum(whole, part)
-        if part.cut:
-            whole.cut = f"{whole.cut}; {path}: {part.cut}" if whole.cut else f"{path}: {part.cut}"
     assert whole is not None
+    lacks = [gap for first, last in whole.planned for gap in missing(whole.seeds, first, last)]
+    whole.cut = "; ".join(cuts) if lacks or not whole.planned else ""
     return whole
 
 
@@ -225,7 +318,8 @@ def _overlap(one: list[list[int]], two: list[list[int]]) -> int | None:
 
 
 def _sum(whole: Record, part: Record) -> None:
-    whole.seeds = _joined([*whole.seeds, *part.seeds])
+    whole.seeds = joined([*whole.seeds, *part.seeds])
+    whole.planned = joined([*whole.planned, *part.planned])
     for name in ("played", "virtual", "wall", "work", "kernel_calls", "traps", "switches",
                  "events", "strikes", "actions", "failed", "twice"):  # fmt: skip
         setattr(whole, name, getattr(whole, name) + getattr(part, name))

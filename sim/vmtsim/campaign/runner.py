@@ -1,9 +1,12 @@
 """Many seeds on many processors, and the checks that watch the campaign itself.
 
-Seeds are handed out in small batches to any executor of concurrent.futures (see ``workers``).  A
-share of them is played once more by another process, which hashes strings differently, and must
-leave the same trace byte for byte.  A canary, a module with a known defect, must be caught, or the
-campaign proves nothing.
+Seeds are handed out one by one to any executor of concurrent.futures (see ``workers``).  A share of
+them is played once more by another process, which hashes strings differently, and must leave the
+same trace byte for byte.  A canary, a module with a known defect, must be caught, or the campaign
+proves nothing.
+
+A seed counts when all of it is done, the second play included.  So a record that was cut short at
+any moment is exact, and ``resumed`` goes on with the seeds that it lacks.
 """
 
 from __future__ import annotations
@@ -13,33 +16,33 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from vmtgen.common.errors import INTERRUPTED, SOFTWARE
+from vmtgen.common.errors import SOFTWARE
 
 from vmtsim.campaign import investigate
 from vmtsim.campaign import record as records
-from vmtsim.campaign.player import Played, play_some
+from vmtsim.campaign.interruption import Interrupted, Interruption
+from vmtsim.campaign.player import Played, play_one
 from vmtsim.campaign.record import Failure, Record
 from vmtsim.campaign.subject import Setup
 from vmtsim.campaign.workers import WorkersLostError
+from vmtsim.core import fingerprint
 from vmtsim.core.rng import Rng
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
     from concurrent.futures import Executor
     from pathlib import Path
 
     from vmtsim.campaign.bundle import ModuleBundle
     from vmtsim.campaign.workers import WorkerPool
 
-_Batch = list[Played]
-
-_BATCH = 4
-# Batches for each worker that are under way or wait: enough to keep it busy.
-_AHEAD = 3
+# Seeds for each worker that are under way or wait: enough to keep it busy.
+_AHEAD = 4
 # Kinds of failures that are reduced and told in full.
 _STORIES = 3
-# Seconds between two looks at who is there.
+# Seconds between two looks at who is there, and between two copies of the result in its file.
 _LOOK = 2.0
+_SAVE = 10.0
 
 
 @dataclass(frozen=True)
@@ -74,72 +77,129 @@ class Teller(Protocol):
         """Note what is done apart from playing seeds."""
 
 
+def _save_nothing(_record: Record) -> None:
+    """Keep no copy of a result that is not finished."""
+
+
 class Campaign:
     """One campaign under way; ``run`` plays it to its end.
 
-    ``cut_status`` is then the exit status that goes with ``Record.cut``: 130 after Ctrl-C, 69
-    where a cluster has gone, 70 where a process died, 0 where everything was played.
+    ``cut_status`` is then the exit status that goes with ``Record.cut``: 130 after Ctrl-C (143
+    after SIGTERM, 129 after SIGHUP), 69 where a cluster has gone, 70 where a process died, 0 where
+    everything was played.
+
+    ``save`` gets the record every few seconds, marked as cut: what it writes is as good a start for
+    ``resumed`` as the result of a campaign that was stopped.  ``resumed`` is such a record; raises
+    RecordError where it is not one of this module, setup and vmtsim.
     """
 
-    def __init__(self, settings: Settings, pool: WorkerPool, teller: Teller) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: WorkerPool,
+        teller: Teller,
+        *,
+        interruption: Interruption | None = None,
+        save: Callable[[Record], None] = _save_nothing,
+        resumed: Record | None = None,
+    ) -> None:
         self.settings = settings
+        planned = [] if settings.last is None else [[settings.first, settings.last]]
         self.record = Record(
             file=settings.module.name,
             digest=investigate.digest(settings.module),
             commit=investigate.commit(),
+            vmtsim=fingerprint.digest()[:32],
+            setup=settings.setup.options,
+            planned=planned,
         )
+        if resumed is not None:
+            records.same_campaign(resumed, self.record)
+            # What is played now is all that is left to do, whatever was planned before.
+            resumed.planned = planned and records.joined([*resumed.seeds, *planned])
+            resumed.commit = self.record.commit
+            self.record = resumed
+        self._wall = self.record.wall
         self.cut_status = 0
         self._pool = pool
         self._module = pool.pack(settings.module)
         self._window = max(pool.workers(), 1) * _AHEAD
-        self._looked = self._manned = time.monotonic()
+        self._began = self._looked = self._manned = self._saved = time.monotonic()
         self._teller = teller
+        self._interruption = interruption or Interruption()
+        self._save = save
+        # What is under way: the seed, and whether this is its second play.
+        self._running: dict[Future[Played], tuple[int, bool]] = {}
         self._kept: dict[int, Played] = {}
         self._again: dict[int, Played] = {}
 
     def run(self) -> Record:
         """Play everything, and return what it came to."""
         settings, record = self.settings, self.record
-        began = time.monotonic()
+        self._began = time.monotonic()
+        self._saved = self._began - _SAVE  # a first copy as soon as there is something to keep
         self._teller.began(settings)
         try:
-            if settings.canary is not None:
+            if settings.canary is not None and not record.canary:
                 self._canary(settings.canary)
-            self._seeds(began)
-            record.wall = time.monotonic() - began
+            self._seeds()
+            record.wall = self._seconds()
             self._stories()
         except (KeyboardInterrupt, WorkersLostError) as error:
-            record.wall = record.wall or time.monotonic() - began
+            record.wall = self._seconds()
             self._cut(error)
+        else:
+            record.cut = ""
+        for failure in record.failures:
+            if failure.status != SOFTWARE:
+                failure.replay = investigate.replay_command(
+                    settings.module, failure.seed, settings.setup
+                )
         return record
 
+    def _seconds(self) -> float:
+        """Return the real time that was spent on what counts, all parts of it."""
+        return self._wall + time.monotonic() - self._began
+
     def _cut(self, error: KeyboardInterrupt | WorkersLostError) -> None:
-        """End before everything is played: nobody waits for what is under way."""
-        settings, record = self.settings, self.record
-        lost = isinstance(error, WorkersLostError)
-        self.cut_status = error.exit_status if isinstance(error, WorkersLostError) else INTERRUPTED
-        total = "" if settings.last is None else f" of {settings.last - settings.first + 1}"
-        why = str(error) if lost else "interrupted"
-        record.cut = f"{why}, after {record.played}{total} seeds"
-        self._teller.doing(f"{why}: what was played so far counts")
+        """End before everything is played: what is under way is not waited for."""
+        record = self.record
+        if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
+            error = Interrupted()
+        self.cut_status = error.exit_status
+        for future in [future for future in self._running if future.done()]:
+            if not future.cancelled() and future.exception() is None:
+                self._take(*self._running.pop(future), future.result())
+        record.cut = f"{error}, after {self._progress()}"
+        self._teller.doing(f"{error}: what was played so far counts")
         self._pool.stop()
-        for failure in record.failures:
-            if not failure.report and failure.status != SOFTWARE:
-                failure.report = [self._replay(failure)]
+
+    def _progress(self) -> str:
+        total = records.count(self.record.planned)
+        return f"{self.record.played}{f' of {total}' if total else ''} seeds"
+
+    def _copy(self) -> None:
+        """Save the record as that of a campaign that was cut here."""
+        now = time.monotonic()
+        if self.record.played and now - self._saved >= _SAVE:
+            self._saved = now
+            self.record.wall = self._seconds()
+            self.record.cut = f"still played when this was written, after {self._progress()}"
+            self._save(self.record)
 
     # -- the seeds ---------------------------------------------------------------------------
 
-    def _batches(self, began: float) -> Iterator[range]:
+    def _to_play(self) -> Iterator[int]:
+        """Yield the seeds that are to be played and do not count yet."""
         settings = self.settings
-        seed = settings.first
-        while settings.last is None or seed <= settings.last:
-            if settings.minutes is not None and time.monotonic() - began > 60 * settings.minutes:
-                return
-            end = seed + _BATCH
-            if settings.last is not None:
-                end = min(end, settings.last + 1)
-            yield range(seed, end)
-            seed = end
+        for first, last in records.missing(self.record.seeds, settings.first, settings.last):
+            seed = first
+            while last is None or seed <= last:
+                minutes = settings.minutes
+                if minutes is not None and time.monotonic() - self._began > 60 * minutes:
+                    return
+                yield seed
+                seed += 1
 
     def _twice(self, seed: int) -> bool:
         every = self.settings.twice
@@ -147,41 +207,37 @@ class Campaign:
             seed == self.settings.first or Rng(seed).fork("twice").chance(1, every)
         )
 
-    def _seeds(self, began: float) -> None:
-        settings = self.settings
-        firsts: dict[Future[_Batch], range] = {}
-        seconds: dict[Future[_Batch], list[int]] = {}
-        batches = self._batches(began)
+    def _seeds(self) -> None:
+        seeds = self._to_play()
         more = True
-        while more or firsts or seconds:
-            while more and len(firsts) < self._window and len(seconds) < self._window:
-                batch = next(batches, None)
-                if batch is None:
+        while more or self._running:
+            while more and len(self._running) < self._window:
+                seed = next(seeds, None)
+                if seed is None:
                     more = False
                     break
-                chosen = [seed for seed in batch if self._twice(seed)]
-                firsts[self._submit(self._pool.main, self._module, batch, chosen)] = batch
-                if chosen:
-                    future = self._submit(self._pool.second, settings.module, chosen, chosen)
-                    seconds[future] = chosen
-            if not firsts and not seconds:
+                self._start(seed)
+            if not self._running:
                 continue
-            for future in self._finished({*firsts, *seconds}):
-                if future in firsts:
-                    self._take(self._result(future, firsts.pop(future)))
-                else:
-                    self._check(self._result(future, seconds.pop(future)))
+            for future in self._finished(self._running):
+                played = self._result(future, self._running[future][0])
+                with self._interruption.held():
+                    self._take(*self._running.pop(future), played)
             self._teller.played(self.record)
+            self._copy()
+
+    def _start(self, seed: int) -> None:
+        twice = self._twice(seed)
+        self._running[self._submit(self._pool.main, self._module, seed, twice)] = (seed, False)
+        if twice:
+            module = self.settings.module
+            self._running[self._submit(self._pool.second, module, seed, twice)] = (seed, True)
 
     def _submit(
-        self,
-        executor: Executor,
-        module: Path | ModuleBundle,
-        seeds: Sequence[int],
-        keep: Collection[int],
-    ) -> Future[_Batch]:
+        self, executor: Executor, module: Path | ModuleBundle, seed: int, keep: bool
+    ) -> Future[Played]:
         try:
-            return executor.submit(play_some, module, seeds, self.settings.setup, keep)
+            return executor.submit(play_one, module, seed, self.settings.setup, keep)
         except Exception as error:
             self._explain(error)
             raise
@@ -192,7 +248,7 @@ class Campaign:
         if lost is not None:
             raise lost from error
 
-    def _finished(self, futures: Collection[Future[_Batch]]) -> set[Future[_Batch]]:
+    def _finished(self, futures: Collection[Future[Played]]) -> set[Future[Played]]:
         """Wait for some of ``futures``; raises WorkersLostError where no worker is left."""
         while True:
             done, _ = wait(futures, timeout=_LOOK, return_when=FIRST_COMPLETED)
@@ -208,34 +264,30 @@ class Campaign:
             if done:
                 return done
 
-    def _result(self, future: Future[_Batch], seeds: Sequence[int]) -> _Batch:
-        """Return what came of ``seeds``: of each of them, and once."""
+    def _result(self, future: Future[Played], seed: int) -> Played:
+        """Return what came of ``seed``."""
         try:
-            batch = future.result()
+            played = future.result()
         except Exception as error:
             self._explain(error)
             raise
-        if [played.seed for played in batch] != list(seeds):
-            raise RuntimeError(f"{[played.seed for played in batch]} came back for {list(seeds)}")
-        return batch
+        if played.seed != seed:
+            raise RuntimeError(f"seed {played.seed} came back for {seed}")
+        return played
 
-    def _take(self, batch: _Batch) -> None:
-        for played in batch:
+    def _take(self, seed: int, second: bool, played: Played) -> None:
+        """Count a seed; one that is played twice once both plays are there."""
+        if not self._twice(seed):
             self.record.add(played)
-            if played.trace is not None:
-                self._kept[played.seed] = played
-                self._compare(played.seed)
-
-    def _check(self, batch: _Batch) -> None:
-        for played in batch:
-            self._again[played.seed] = played
-            self._compare(played.seed)
-
-    def _compare(self, seed: int) -> None:
-        """Hold the two plays of a seed against each other, once both are there."""
-        if seed not in self._kept or seed not in self._again:
             return
-        one, two = self._kept.pop(seed), self._again.pop(seed)
+        (self._again if second else self._kept)[seed] = played
+        if seed in self._kept and seed in self._again:
+            one, two = self._kept.pop(seed), self._again.pop(seed)
+            self.record.add(one)
+            self._compare(one, two)
+
+    def _compare(self, one: Played, two: Played) -> None:
+        """Hold the two plays of a seed against each other."""
         self.record.twice += 1
         if one.trace == two.trace:
             return
@@ -244,9 +296,9 @@ class Campaign:
             Failure(
                 records.NONDETERMINISTIC,
                 SOFTWARE,
-                f"seed {seed} played twice left two traces "
+                f"seed {one.seed} played twice left two traces "
                 f"({one.trace_digest[:12]}, {two.trace_digest[:12]})",
-                seed,
+                one.seed,
                 report=report,
             )
         )
@@ -258,24 +310,19 @@ class Campaign:
         settings = self.settings
         self._teller.doing(f"canary {canary.name}")
         first, module = settings.first, self._pool.pack(canary)
-        for start in range(first, first + settings.canary_seeds, _BATCH):
-            seeds = range(start, min(start + _BATCH, first + settings.canary_seeds))
-            future = self._submit(self._pool.main, module, seeds, ())
+        for seed in range(first, first + settings.canary_seeds):
+            future = self._submit(self._pool.main, module, seed, False)
             self._finished({future})
-            caught = [
-                played
-                for played in self._result(future, seeds)
-                if played.status and played.status != SOFTWARE
-            ]
-            if caught:
-                finding = caught[0].findings[0]
+            played = self._result(future, seed)
+            if played.status and played.status != SOFTWARE:
+                finding = played.findings[0]
                 self.record.canary = {
                     "file": canary.name,
-                    "seed": caught[0].seed,
+                    "seed": seed,
                     "rule": finding.rule,
                     "message": finding.message,
                 }
-                self._teller.doing(f"canary caught at seed {caught[0].seed}: {finding.rule}")
+                self._teller.doing(f"canary caught at seed {seed}: {finding.rule}")
                 return
         self.record.canary = {"file": canary.name, "seed": None}
         self.record.fail(
@@ -291,15 +338,13 @@ class Campaign:
     # -- failures ----------------------------------------------------------------------------
 
     def _stories(self) -> None:
-        """Reduce and tell the first failures of each kind."""
-        told = 0
-        for failure in self.record.failures:
-            if failure.report or failure.status == SOFTWARE:
+        """Reduce the first failures of each kind, and report them in full."""
+        failures = [each for each in self.record.failures if each.status != SOFTWARE]
+        for failure in failures:
+            if sum(bool(each.report) for each in failures) >= self.settings.stories:
+                return
+            if failure.report:
                 continue
-            if told >= self.settings.stories:
-                failure.report = [self._replay(failure)]
-                continue
-            told += 1
             self._teller.doing(f"reducing seed {failure.seed}: {failure.rule}")
             failure.report = investigate.investigate(
                 self.settings.module,
@@ -307,9 +352,6 @@ class Campaign:
                 failure.rule,
                 self.settings.setup,
             )
-
-    def _replay(self, failure: Failure) -> str:
-        return investigate.replay_command(self.settings.module, failure.seed, self.settings.setup)
 
 
 def divergence(one: list[str], two: list[str], around: int = 3) -> list[str]:

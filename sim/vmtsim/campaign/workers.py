@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vmtgen.common.errors import SOFTWARE, UNAVAILABLE, ReportedError
 
+from vmtsim.campaign.interruption import REASONS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
@@ -67,8 +69,10 @@ class WorkerPool:
 
 def _depend_on_the_parent() -> None:
     """Begin a process of a pool."""
-    # Ctrl-C reaches all processes of the terminal; only the first is to speak about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches all processes of the terminal, and a time limit's SIGTERM often the whole
+    # group: only the first process ends the campaign, and these with it.
+    for number in REASONS:
+        signal.signal(number, signal.SIG_IGN)
     # A pool's process waits for work for ever, also where the one that would bring it was killed.
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
@@ -105,11 +109,11 @@ def second_players(jobs: int) -> Iterator[tuple[Executor, Callable[[], None]]]:
 
 
 class _Pool(ProcessPoolExecutor):
-    """Starts its processes, in ``submit``, so that Ctrl-C does not reach them."""
+    """Starts its processes, in ``submit``, so that the signals of a campaign do not reach them."""
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
-        # A new process inherits the mask, and is deaf before it can ignore the signal itself.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # A new process inherits the mask: no signal ends it before it can ignore them itself.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, set(REASONS))
         try:
             return super().submit(fn, *args, **kwargs)
         finally:
@@ -129,4 +133,4 @@ def _end(pools: tuple[Executor, ...], before: set[multiprocessing.process.BasePr
     for pool in pools:
         pool.shutdown(wait=False, cancel_futures=True)
     for process in set(multiprocessing.active_children()) - before:
-        process.terminate()
+        process.kill()

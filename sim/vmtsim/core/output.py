@@ -83,6 +83,15 @@ def _inherited(found: os.stat_result) -> int | None:
     return None
 
 
+def replaceable(path: Path) -> bool:
+    """Say whether writing ``path`` replaces it as a whole, so that it may be written many times.
+
+    Pipes, terminals, and files that the shell has opened for this process cannot be.
+    """
+    found = _found(path)
+    return found is None or (stat.S_ISREG(found.st_mode) and _inherited(found) is None)
+
+
 class _Beside:
     """A temporary file in the directory of its destination; raises OSError."""
 

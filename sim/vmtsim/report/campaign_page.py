@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from math import log10
 from typing import TYPE_CHECKING
 
 from vmtsim.report import campaign_text
@@ -22,9 +23,19 @@ dt { color: #777; } dd { margin: 0; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 td, th { text-align: left; padding: .18rem .6rem .18rem 0; border-bottom: 1px solid var(--line); }
 td.n, th.n { text-align: right; } th { font-weight: 600; }
-td.bar { width: 40%; } td.bar i { display: block; height: .7em; background: var(--bar); min-width: 1px; }
-pre { font: 12.5px/1.4 ui-monospace, monospace; overflow-x: auto; padding: .8rem;
-  border: 1px solid var(--line); border-radius: 4px; }
+td { overflow-wrap: anywhere; } td.n, th.n { overflow-wrap: normal; white-space: nowrap; }
+td.bar, th.bar { width: 40%; padding-right: 0; white-space: nowrap; }
+td.bar i { display: block; height: .7em; background: var(--bar); min-width: 1px; }
+th.bar { position: relative; } th.bar i { position: absolute; bottom: .18rem; font: inherit;
+  font-weight: 400; color: #777; transform: translateX(-100%); }
+pre { font: 12.5px/1.4 ui-monospace, monospace; padding: .8rem; border: 1px solid var(--line);
+  border-radius: 4px; white-space: pre-wrap; overflow-wrap: anywhere; }
+dd { overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; padding: 0 .6rem; } dl { display: block; } dd { margin-bottom: .4rem; }
+  td.bar, th.bar { width: 25%; } th.bar i:not(:last-child) { display: none; }
+  pre { font-size: 11px; padding: .4rem; }
+}
 """  # noqa: E501 - CSS
 
 
@@ -43,16 +54,33 @@ def _facts(pairs: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{rows}</dl>"
 
 
+def _share(count: int, most: int) -> float:
+    """Return the length of a bar in per cent: the logarithm, since counts differ by powers of ten.
+
+    Of ``most`` it is 100, and of 1 it can still be seen.
+    """
+    return 100 * log10(1 + count) / log10(1 + most)
+
+
+def _axis(most: int) -> str:
+    """Return the scale over the bars: the powers of ten, and the largest count at its end."""
+    # A number needs room: one that is close to the end is left out.
+    powers = (10**power for power in range(1, len(str(most))))
+    marks = [mark for mark in powers if _share(mark, most) < 80] + [most]
+    return "".join(f'<i style="left:{_share(m, most):.1f}%">{m}</i>' for m in marks)
+
+
 def _counts(rows: list[tuple[str, int, int | None]], head: str) -> str:
     most = max((count for _name, count, _seed in rows), default=1) or 1
-    heads = f'<th>{escape(head)}</th><th class="n">times</th><th class="n">first seed</th><th></th>'
+    heads = (
+        f'<th>{escape(head)}</th><th class="n">times</th><th class="n">first seed</th>'
+        f'<th class="bar">{_axis(most)}&nbsp;</th>'
+    )
     lines = [f"<table><tr>{heads}</tr>"]
     for name, count, seed in rows:
         shown = str(seed) if seed is not None else "-"
         mark = "" if count else ' class="bad"'
-        # Counts differ by powers of ten: the bars grow with the logarithm.
-        width = 100 * count.bit_length() // most.bit_length() if count else 0
-        bar = f'<i style="width:{width}%"></i>' if count else "never"
+        bar = f'<i style="width:{_share(count, most):.1f}%"></i>' if count else "never"
         lines.append(
             f'<tr{mark}><td>{escape(name)}</td><td class="n">{count}</td>'
             f'<td class="n">{shown}</td><td class="bar">{bar}</td></tr>'
@@ -71,8 +99,9 @@ def html(record: Record) -> str:
     for failure in record.failures:
         body.append(f"<h2>{escape(failure.rule)}: {failure.seeds}</h2>")
         body.append(f"<p>{escape(failure.message)}</p>")
-        if failure.report:
-            body.append(f"<pre>{escape(chr(10).join(failure.report))}</pre>")
+        told = failure.report or ([failure.replay] if failure.replay else [])
+        if told:
+            body.append(f"<pre>{escape(chr(10).join(told))}</pre>")
     faults = [name for name in record.properties if name.startswith("fault: ")]
     others = [name for name in record.properties if not name.startswith("fault: ")]
     for title, names in (("Faults that struck", faults), ("What happened sometimes", others)):
@@ -80,7 +109,7 @@ def html(record: Record) -> str:
             (n.removeprefix("fault: "), record.reached.get(n, 0), record.first.get(n))
             for n in names
         ]
-        body.append(f"<h2>{title}</h2>")
+        body.append(f"<h2>{title}</h2>\n<p>Bars have a logarithmic scale.</p>")
         body.append(_counts(sorted(rows, key=lambda row: -row[1]), "what"))
     return document(f"Campaign over {record.file}", "\n".join(body))
 

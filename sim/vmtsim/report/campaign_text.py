@@ -16,7 +16,8 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
     lines: list[str] = []
     if stories:
         for failure in record.failures:
-            lines += [*failure.report, ""] if failure.report else []
+            told = failure.report or ([failure.replay] if failure.replay else [])
+            lines += [*told, ""] if told else []
     of = f"{record.file}, sha256 {record.digest[:12]}"
     lines += field("module", of + (f", commit {record.commit}" if record.commit else ""))
     if record.subject:

@@ -15,6 +15,7 @@ from vmtgen.common.text import visible
 from vmtsim.arguments import read_module, seed_range
 
 if TYPE_CHECKING:
+    from vmtsim.campaign.record import Record
     from vmtsim.campaign.subject import Setup
 
 SUMMARY = "play many seeds with faults, and judge safety and liveness"
@@ -28,6 +29,10 @@ examples:
   vmtsim campaign build/11.0/amd64/vmt.kmod                  100 seeds on all processors
   vmtsim campaign seven.kmod --seeds 1:2000 --json r.json    a character device
   vmtsim campaign seven.kmod --scenario seven.yaml           with the ioctls of a scenario
+  vmtsim campaign seven.kmod --resume r.json                 the seeds that r.json lacks
+
+Ctrl-C, SIGTERM and SIGHUP end a campaign early: what was played so far is written and counts. The
+file of --json is also written every few seconds, so that --resume goes on after a crash, too.
 """
 
 
@@ -134,29 +139,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fail if something that must happen sometimes never did",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
+    parser.add_argument(
+        "--resume",
+        metavar="FILE",
+        type=Path,
+        help="go on with the campaign whose --json FILE this is: play the seeds that it lacks (of "
+        "--seeds, or of its own), and write the sum to --json, or to FILE",
+    )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a page about it")
     parser.add_argument("--quiet", action="store_true", help="no progress, the result alone")
 
 
 def run(args: argparse.Namespace) -> int:
     """Play it and print what it came to."""
-    from vmtsim.campaign.cluster import cluster  # noqa: PLC0415
+    from vmtsim.campaign.cluster import cluster  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.campaign.interruption import Interruption  # noqa: PLC0415
     from vmtsim.campaign.progress import teller  # noqa: PLC0415
+    from vmtsim.campaign.record import read  # noqa: PLC0415
     from vmtsim.campaign.runner import Campaign, Settings  # noqa: PLC0415
     from vmtsim.campaign.workers import processes  # noqa: PLC0415
-    from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.core import output  # noqa: PLC0415
 
-    first, last = args.seeds or (1, None if args.minutes else 100)
     if args.jobs < 1:
         raise UsageError(f"--jobs {args.jobs}: at least one process is needed")
     if args.twice < 0:
         raise UsageError(f"--twice {args.twice}: 0 for none, or one in how many")
-    if args.shard is not None:
-        if last is None:
-            raise UsageError("--shard divides a range of seeds: give --seeds A:B")
-        first, last = part(first, last, *args.shard)
-        if last < first:
-            raise UsageError(f"--shard {args.shard[0]}/{args.shard[1]}: no seed is left for it")
+    resumed = None
+    if args.resume is not None:
+        resumed = read(args.resume)
+        args.json = args.json or args.resume
+    first, last = _seeds(args, resumed)
     for module in filter(None, (args.file, args.canary)):
         read_module(module)  # what is wrong with it is said once, and here
     output.check((args.json, args.html))
@@ -171,20 +183,46 @@ def run(args: argparse.Namespace) -> int:
         canary_seeds=args.canary_seeds,
         stories=args.stories,
     )
-    players = processes(args.jobs) if args.dask is None else cluster(args.dask, args.jobs)
-    with teller(quiet=args.quiet) as told, players as pool:
-        campaign = Campaign(settings, pool, told)
-        record = campaign.run()
-    return finish(args, record, campaign.cut_status)
+
+    def save(record: Record) -> None:
+        if args.json is not None and output.replaceable(args.json):
+            output.write_text(args.json, record.json())
+
+    interruption = Interruption()
+    with interruption.listening():
+        players = processes(args.jobs) if args.dask is None else cluster(args.dask, args.jobs)
+        with teller(quiet=args.quiet) as told, players as pool:
+            campaign = Campaign(
+                settings, pool, told, interruption=interruption, save=save, resumed=resumed
+            )
+            record = campaign.run()
+        interruption.finish()
+        return finish(args, record, campaign.cut_status)
 
 
-def finish(args: argparse.Namespace, record: object, cut_status: int) -> int:
+def _seeds(args: argparse.Namespace, resumed: Record | None) -> tuple[int, int | None]:
+    """Return the first and the last seed to play; None for the last where minutes are the end."""
+    if args.seeds is not None:
+        first, last = args.seeds
+    elif resumed is not None and resumed.planned and args.shard is None:
+        first, last = resumed.planned[0][0], resumed.planned[-1][1]
+    else:
+        first, last = 1, None if args.minutes else 100
+    if args.shard is None:
+        return first, last
+    if last is None:
+        raise UsageError("--shard divides a range of seeds: give --seeds A:B")
+    first, last = part(first, last, *args.shard)
+    if last < first:
+        raise UsageError(f"--shard {args.shard[0]}/{args.shard[1]}: no seed is left for it")
+    return first, last
+
+
+def finish(args: argparse.Namespace, record: Record, cut_status: int) -> int:
     """Write and print a record; return the exit status, ``cut_status`` where it is not 0."""
-    from vmtsim.campaign.record import Record  # noqa: PLC0415
     from vmtsim.core.output import write_text  # noqa: PLC0415
     from vmtsim.report import campaign_page, campaign_text  # noqa: PLC0415
 
-    assert isinstance(record, Record)
     if args.json is not None:
         write_text(args.json, record.json())
     if args.html is not None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from vmtgen.build.compile import build_module
-from vmtsim.campaign import runner
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -14,12 +13,6 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our driver, built once."""
     out = tmp_path_factory.mktemp("driver")
     return build_module(ROOT / "kmod" / "vmt", out=out, cache=ROOT / "build" / ".cache").path
-
-
-@pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seeds are handed out one at a time: what is cut short comes to something sooner."""
-    monkeypatch.setattr(runner, "_BATCH", 1)
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,6 @@ def test_ddmin_finds_what_is_needed_and_nothing_else() -> None:
     assert len(tried) < 80
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_a_campaign_is_run_by_processes_and_catches_its_canary(
     driver: Path, careless: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

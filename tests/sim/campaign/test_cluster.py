@@ -87,7 +87,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, list[str]]
 
 
 def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
-    """A pool of which the worker that begins the last seed is killed before it plays them.
+    """A pool of which the worker that begins the last seed is killed before it plays it.
 
     The file ``victim`` says that this has happened.
     """
@@ -100,7 +100,7 @@ def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
                 import os
                 import signal
 
-                if 5 in arguments[1]:
+                if arguments[1] == 5:
                     try:
                         os.close(os.open(file, os.O_CREAT | os.O_EXCL))
                     except FileExistsError:
@@ -114,7 +114,6 @@ def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
     return replace(pool, main=Deadly())
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
     careless: Path,
     two_workers: Any,
@@ -141,7 +140,6 @@ def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
     assert record.twice > 0
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_the_command_plays_on_a_cluster(
     driver: Path, careless: Path, two_workers: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +152,6 @@ def test_the_command_plays_on_a_cluster(
     assert "vmt.kmod: caught at seed" in said
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
     driver: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -173,7 +170,6 @@ def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
     until(lambda: two_workers.scheduler.tasks == {}, "the scheduler forgets the seeds")
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_a_scheduler_that_goes_away_cuts_a_campaign_short(
     driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +199,6 @@ def test_a_worker_with_another_vmtsim_is_named(
     assert record.played == 0
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_a_process_for_second_plays_that_dies_cuts_a_campaign_short(
     driver: Path, two_workers: Any
 ) -> None:
