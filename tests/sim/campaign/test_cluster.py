@@ -170,19 +170,25 @@ def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
     until(lambda: two_workers.scheduler.tasks == {}, "the scheduler forgets the seeds")
 
 
-def test_a_scheduler_that_goes_away_cuts_a_campaign_short(
-    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_scheduler_that_goes_away_cuts_a_campaign_short_and_the_rest_is_played_elsewhere(
+    careless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with local(tmp_path, n_workers=1, processes=False) as started:
         address = started.scheduler_address
         with cluster(address, 1) as pool:
             # Nobody will answer the leave that is taken of it.
             monkeypatch.setattr(clusters, "ANSWER", 2.0)
-            campaign = Campaign(Settings(driver, 1, 40, twice=0), pool, Hook(started.close))
+            plan = Settings(careless, 1, 10, twice=2, stories=0)
+            campaign = Campaign(plan, pool, Hook(started.close))
             record = campaign.run()
     assert campaign.cut_status == 69
     assert record.cut.startswith(f"the scheduler at {address} has gone, after ")
-    assert 0 < record.played < 40
+    assert 0 < record.played < 10
+    with processes(1) as pool:
+        resumed = Campaign(plan, pool, Lines(quiet=True), resumed=record).run()
+        whole = Campaign(plan, pool, Lines(quiet=True)).run()
+    assert whole.failed > 0
+    assert sums(resumed) == sums(whole)
 
 
 def test_a_worker_with_another_vmtsim_is_named(
