@@ -26,6 +26,7 @@ INTERNAL = {
     "XdrError": "a message of the guest is wrong: a broken rule of the protocol",
     "PrototypeError": "a model is wrong: a fault of the program",
     "Unreadable": "a shell script that doctor does not try to understand",
+    "Interrupted": "ends a campaign from wherever it is, as Python's KeyboardInterrupt does",
 }
 # Raised at import, when a model is written wrong, and meant to end the program; and what is
 # caught as the ValueError that it is.
