@@ -29,8 +29,8 @@ INTERNAL = {
     "Interrupted": "ends a campaign from wherever it is, as Python's KeyboardInterrupt does",
 }
 # Raised at import, when a model is written wrong, and meant to end the program; and what is
-# caught as the ValueError that it is.
-UNCAUGHT = {"PrototypeError", "XdrError"}
+# caught as the ValueError or KeyboardInterrupt that it is.
+UNCAUGHT = {"Interrupted", "PrototypeError", "XdrError"}
 
 
 def trees() -> list[ast.Module]:
