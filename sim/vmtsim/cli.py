@@ -27,7 +27,7 @@ examples:
     path=verbs.__path__,
     load=lambda name: cast("Verb", importlib.import_module(f"vmtsim.verbs.{name}")),
     extra="sim",
-    packages=frozenset({"capstone", "unicorn", "elftools", "pexpect", "ruamel"}),
+    packages=frozenset({"capstone", "unicorn", "elftools", "msgspec", "pexpect", "ruamel"}),
     statuses={
         0: "ok: every property held",
         1: "a property did not hold",
