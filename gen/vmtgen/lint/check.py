@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from vmtgen.common.files import expect_file
 from vmtgen.kobj import KobjError, Loading, Machine, Module, inspect_module
-from vmtgen.lint.code import code_problems
 from vmtgen.lint.findings import Finding, finding, refusal
 from vmtgen.lint.info import info_findings
+from vmtgen.lint.kept import kept_code_problems
 from vmtgen.lint.relocations import relocation_findings
 from vmtgen.lint.rules import SEVERITIES
 from vmtgen.lint.sections import section_findings
@@ -68,8 +68,9 @@ def _module_findings(
     built_for = version if version is not None else _version(module)
     yield from symbol_findings(module, targets, built_for, symbols)
     yield from info_findings(module, loading, version)
-    for problem in code_problems(module, loading, may_use_fpu=may_use_fpu(module)):
-        yield finding(problem.rule, problem.where, problem.message)
+    fpu = may_use_fpu(module)
+    for rule, where, message in kept_code_problems(module, loading, may_use_fpu=fpu):
+        yield finding(rule, where, message)
 
 
 def _version(module: Module) -> int | None:

@@ -105,7 +105,7 @@ class _Function:
 # Builds for several releases, and of several states, have most of their functions in common.
 @lru_cache(maxsize=512)
 def _read(machine: Machine, code: bytes, start: int) -> _Function:
-    instructions = tuple(disassembler(machine).disasm_lite(code, start))
+    instructions = tuple(_plain(machine).disasm_lite(code, start))
     return _Function(
         instructions,
         tuple(address for address, *_ in instructions),
@@ -262,6 +262,10 @@ def _x86_accesses(machine: Machine, code: bytes, address: int) -> tuple[tuple[in
             limit = (1 << 8 * machine.pointer_size) - 1
             found.append(((start + operand.mem.disp) & limit, bool(operand.access & _WRITE)))
     return tuple(found)
+
+
+# To make one takes as long as to disassemble a small function.
+_plain = cache(disassembler)
 
 
 @cache
