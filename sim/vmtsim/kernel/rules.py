@@ -42,8 +42,9 @@ class Rules:
 
         Not in a soft interrupt, not with a spin mutex held, not inside a pserialize read
         section (ASSERT_SLEEPABLE in NetBSD sys/kern/kern_lock.c).  ``holding`` is the address of
-        an interlock that the function gives up; ``softint`` allows soft interrupts.  Where it
-        may, it does by chance: it gives up the kernel lock.
+        an interlock that the function gives up; ``softint`` allows soft interrupts; one that
+        always ``sleeps`` gets to mi_switch in kern_synch.c, which asserts more than that macro.
+        Where it may, it does by chance: it gives up the kernel lock.
         """
         kernel = self.kernel
         lwp = kernel.current
