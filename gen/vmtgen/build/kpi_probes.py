@@ -401,4 +401,20 @@ GROUPS: tuple[Group, ...] = (
         machines=("aarch64",),
         since=1099001200,
     ),
+    Group(
+        ("sys/param.h", "uvm/uvm_extern.h", "uvm/uvm_page.h"),
+        kernel=(
+            "sizeof(psize_t)",
+            "sizeof(vaddr_t)",
+            "sizeof(struct pglist)",
+            *_members("struct vm_page", "pageq"),
+            *_members(
+                "struct uvmexp",
+                "pagesize pagemask pageshift npages free paging wired ncolors colormask zeropages "
+                "reserve_pagedaemon reserve_kernel anonpages filepages execpages freemin freetarg "
+                "wiredmax",
+            ),
+        ),
+        machines=_X86,
+    ),
 )  # fmt: skip

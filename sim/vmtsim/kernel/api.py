@@ -168,6 +168,7 @@ _TYPES = {
     "uintptr_t": "ulong",
     "vaddr_t": "ulong",
     "paddr_t": "ulong",
+    "psize_t": "ulong",
     "long long": "s64",
     "int64_t": "s64",
     "intmax_t": "s64",

@@ -127,6 +127,17 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("module-loader", _ALWAYS, "the kernel's loader survives the module's file",
          "vmtgen lint FILE says what is wrong with it"),
     ),
+    "sys/uvm/uvm_pglist.c (uvm_pglistalloc, uvm_pglistfree), sys/uvm/uvm_page.c (uvm_pagefree)": (
+        ("pglist-arguments", _DIAGNOSTIC,
+         "the alignment and the boundary of pages are 0 or powers of two",
+         "pass PAGE_SIZE and 0 where nothing is asked of the pages"),
+        ("pglist-unknown", _DIAGNOSTIC, "a page is used and freed once while it is allocated",
+         "take a page off its list before it goes to another one"),
+        ("pglist-lost", _NOBODY, "the list that uvm_pglistalloc fills has no pages yet",
+         "allocate into a list of its own, then TAILQ_CONCAT"),
+        ("pages-left", _NOBODY, "a module that goes gives all pages back",
+         "uvm_pglistfree before the softc that has the list is gone"),
+    ),
     "sys/kern/subr_devsw.c (devsw_attach, devsw_detach)": (
         ("devsw-unknown", _DIAGNOSTIC, "what is detached is a cdevsw that is attached",
          "pass the same table to devsw_attach and devsw_detach, once"),

@@ -16,9 +16,11 @@ from vmtsim.kernel.failnth import FailNth
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.memory import PAGE
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.network import Network
+from vmtsim.kernel.pages import Pages
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
 from vmtsim.kernel.scheduler import Meanwhile, WaitQueue
@@ -259,9 +261,12 @@ class Administrator:
     def pressure(self, given: Pressure) -> Model:
         """Take all memory but so much, and give it back."""
         kmem = self.kernel.subject(Kmem)
+        pages = self.kernel.subject(Pages)
         kmem.press(given.free)
+        pages.press(given.free // PAGE)
         yield Block(deadline=self.kernel.clock.now + round(given.seconds * SECOND), what="memory")
         kmem.press(None)
+        pages.press(None)
         return 0
 
     def powerd(self, *, on: bool) -> Model:

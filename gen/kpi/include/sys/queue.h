@@ -31,5 +31,38 @@ struct {								\
 	struct type *tqe_next;						\
 	struct type **tqe_prev;						\
 }
+#define	TAILQ_HEAD_INITIALIZER(head)	{ NULL, &(head).tqh_first }
+#define	TAILQ_INIT(head) do {						\
+	(head)->tqh_first = NULL;					\
+	(head)->tqh_last = &(head)->tqh_first;				\
+} while (0)
+#define	TAILQ_EMPTY(head)	((head)->tqh_first == NULL)
+#define	TAILQ_FIRST(head)	((head)->tqh_first)
+#define	TAILQ_NEXT(elm, field)	((elm)->field.tqe_next)
+#define	TAILQ_FOREACH(var, head, field)					\
+	for ((var) = TAILQ_FIRST(head); (var) != NULL;			\
+	    (var) = TAILQ_NEXT(var, field))
+#define	TAILQ_INSERT_TAIL(head, elm, field) do {			\
+	(elm)->field.tqe_next = NULL;					\
+	(elm)->field.tqe_prev = (head)->tqh_last;			\
+	*(head)->tqh_last = (elm);					\
+	(head)->tqh_last = &(elm)->field.tqe_next;			\
+} while (0)
+#define	TAILQ_REMOVE(head, elm, field) do {				\
+	if ((elm)->field.tqe_next != NULL)				\
+		(elm)->field.tqe_next->field.tqe_prev =			\
+		    (elm)->field.tqe_prev;				\
+	else								\
+		(head)->tqh_last = (elm)->field.tqe_prev;		\
+	*(elm)->field.tqe_prev = (elm)->field.tqe_next;			\
+} while (0)
+#define	TAILQ_CONCAT(head, other, field) do {				\
+	if (!TAILQ_EMPTY(other)) {					\
+		*(head)->tqh_last = (other)->tqh_first;			\
+		(other)->tqh_first->field.tqe_prev = (head)->tqh_last;	\
+		(head)->tqh_last = (other)->tqh_last;			\
+		TAILQ_INIT(other);					\
+	}								\
+} while (0)
 
 #endif	/* !_KPI_SYS_QUEUE_H_ */

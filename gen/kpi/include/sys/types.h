@@ -44,6 +44,8 @@ typedef uint64_t		fsfilcnt_t;
 typedef int32_t			devmajor_t;
 typedef int32_t			devminor_t;
 typedef unsigned long		paddr_t;	/* 32 bits on i386 without PAE */
+typedef unsigned long		psize_t;
+typedef unsigned long		vaddr_t;
 
 #define	NODEV		((dev_t)-1)
 #define	NODEVMAJOR	(-1)
