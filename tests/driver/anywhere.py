@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtsim.kernel.dispatch import Entry
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
     from .rig import Rig
 
@@ -76,7 +76,7 @@ def play(module: Path, point: int | None, *, seed: int = 1) -> tuple[Rig, int]:
         count += 1
         if count == point:
             process.append(machine.start("detach", "vmt0"))
-            scheduler.restlessness = 1
+            scheduler.choice.restlessness = 1
 
     trap: Callable[[int], None] = machine.kernel.cpu.on_trap
 

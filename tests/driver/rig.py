@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vmtsim.core.trace import Event
     from vmtsim.host.machine import Host
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 # A host that says nothing by itself but reset and Capabilities_Register.
 QUIET: dict[str, Any] = {
@@ -193,15 +193,15 @@ class Rig:
     def prefer(self, lwp: Lwp) -> None:
         """Let a thread run whenever it can, and be switched to at once."""
         scheduler = self.kernel.scheduler
-        scheduler.restlessness = 1
-        usual = scheduler._pick
+        scheduler.choice.restlessness = 1
+        usual = scheduler.choice.pick
 
         def pick() -> Lwp | None:
-            if lwp in scheduler.ready and scheduler._eligible(lwp):
+            if lwp in scheduler.ready and scheduler.choice.eligible(lwp):
                 return lwp
             return usual()
 
-        scheduler._pick = pick  # type: ignore[method-assign]
+        scheduler.choice.pick = pick  # type: ignore[method-assign]
 
     def load(self) -> None:
         """Load the module in the order that takes over from a built-in driver."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vmtsim.host.backup import quiesce_parameters
 from vmtsim.kernel.api import Block
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.run import invariants
 
 from .inject import Injection

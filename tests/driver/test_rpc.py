@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtsim.kernel.api import Model
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
     from .rig import Rig
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vmtsim.kernel.api import Model
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 SOURCES = Path(__file__).parent / "modules"
 MACHINES = ("amd64", "i386", "aarch64")

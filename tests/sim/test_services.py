@@ -8,9 +8,9 @@ import pytest
 from vmtsim.kernel.api import Block, Call
 from vmtsim.kernel.errors import Halted
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mounts import Mounts
-from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.sysctl import Reply, Sysctl
 from vmtsim.kernel.sysmon import SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping

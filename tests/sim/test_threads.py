@@ -10,7 +10,7 @@ from vmtsim.kernel.errors import Halted, KernelPanic, Stalled
 from .modkit import MACHINES, Machine, built
 
 if TYPE_CHECKING:
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 SECOND = 1_000_000_000
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from vmtsim.core.trace import Event
     from vmtsim.kernel.api import Model
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 # How many of the last events, commands and broken rules are kept.
 _KEEP = 2000

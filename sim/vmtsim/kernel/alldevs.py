@@ -15,8 +15,8 @@ from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.pmf import Pmf
-from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

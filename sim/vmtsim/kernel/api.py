@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.live import LiveObjects
-    from vmtsim.kernel.scheduler import WaitQueue
+    from vmtsim.kernel.lwp import WaitQueue
 
     # What a model that sleeps or calls back is: ``yield Request`` gives its result.
     Model = Generator["Request", Any, Any]

@@ -12,8 +12,8 @@ from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.facts import Place
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.mutex import Mutex, Mutexes
-from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vmtsim.core.timers import Timer
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 _MPSAFE, _FLAGS = 0x100, 0xFF00  # sys/sys/callout.h, CALLOUT_FLAGMASK
 

@@ -8,8 +8,8 @@ from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.mutex import Mutex, Mutexes
-from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

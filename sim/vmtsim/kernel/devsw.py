@@ -17,7 +17,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.select import Select
 from vmtsim.kernel.specfs import SpecialNode
 from vmtsim.kernel.uio import UIO_READ, UIO_WRITE, Transfer

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.api import DataSymbol, Prototype, Subject
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 # A thread's kernel stack in whole pages, and what lies in them that is no stack: amd64 has
 # UPAGES_STACK pages between its pcb and a red zone (sys/arch/amd64/include/param.h, x86/x86/

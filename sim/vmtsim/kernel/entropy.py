@@ -9,7 +9,7 @@ from vmtsim.kernel.api import Block, Call, Subject, kernel_function
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,8 @@ from vmtsim.kernel.api import Block, Call
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.lwp import Lwp, WaitQueue
 from vmtsim.kernel.objects import Objects
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
 from vmtsim.kernel.sysmon import SysmonPower
 from vmtsim.kernel.taskq import TaskQueue
 

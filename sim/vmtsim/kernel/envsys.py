@@ -20,8 +20,8 @@ from vmtsim.kernel.envevents import Events
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.mutex import Mutex, Mutexes
-from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.taskq import TaskQueue
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.loaded import Loaded
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 _COST = 25  # virtual ns of one of them: a loop that reads a counter takes time
 _SECOND = 1_000_000_000

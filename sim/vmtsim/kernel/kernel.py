@@ -13,7 +13,7 @@ from vmtsim.kernel.facts import Kind, Owner, Place, Side
 from vmtsim.kernel.memory import Memory
 from vmtsim.kernel.rule_table import OPTIONS, Consequence, Enforced, by_id
 from vmtsim.kernel.rules import Rules
-from vmtsim.kernel.scheduler import Lwp, Scheduler
+from vmtsim.kernel.scheduler import Scheduler
 from vmtsim.kernel.subjects import load_subjects
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vmtsim.core.trace import Trace
     from vmtsim.cpu import Backdoor
     from vmtsim.kernel.api import Model, Subject
+    from vmtsim.kernel.lwp import Lwp
 
 S = TypeVar("S", bound="Subject")
 

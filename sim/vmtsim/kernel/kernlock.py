@@ -19,7 +19,7 @@ class KernelLock(Subject):
 
     def lock(self, count: int) -> Model | None:
         """Take it ``count`` times for the running thread; waits for another processor."""
-        if self.kernel.scheduler.lock_kernel(self.kernel.current, count):
+        if self.kernel.scheduler.biglock.lock(self.kernel.current, count):
             return None
         return self._wait(count)
 
@@ -30,7 +30,7 @@ class KernelLock(Subject):
 
     def unlock(self, count: int) -> None:
         """Give it back ``count`` times, for the running thread."""
-        self.kernel.scheduler.unlock_kernel(self.kernel.current, count)
+        self.kernel.scheduler.biglock.unlock(self.kernel.current, count)
 
     def held(self) -> bool:
         """Whether the running thread has taken it."""
@@ -66,4 +66,4 @@ class KernelLock(Subject):
     @kernel_function("bool _kernel_locked_p(void)")
     def kernel_locked(self) -> bool:
         """Whether any processor has it: sys/kern/kern_lock.c looks at the lock alone."""
-        return self.kernel.scheduler.kernel_lock_owner is not None
+        return self.kernel.scheduler.biglock.owner is not None

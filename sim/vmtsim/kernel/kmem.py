@@ -17,8 +17,8 @@ from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Stalled
 from vmtsim.kernel.facts import Kind, Owner, Side
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.memory import PAGE, Region, round_page
-from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Call, Preempt, Subject, kernel_function
 from vmtsim.kernel.kernlock import KernelLock
+from vmtsim.kernel.lwp import Lwp, WaitQueue
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.printf import kprintf
 from vmtsim.kernel.rwlock import RwLocks
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -35,10 +35,10 @@ from vmtsim.kernel.evcnt import EventCounters
 from vmtsim.kernel.instructions import Instructions
 from vmtsim.kernel.kauth import Kauth
 from vmtsim.kernel.loaded import Loaded
+from vmtsim.kernel.lwp import Lwp, WaitQueue
 from vmtsim.kernel.memory import PAGE, round_page
 from vmtsim.kernel.proplib import PropLib
 from vmtsim.kernel.rule_table import Enforced
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
 from vmtsim.kernel.sysctltree import SysctlTree
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from vmtsim.kernel.fslayout import (
     pack_statvfs,
 )
 from vmtsim.kernel.kernobj import KernelObject
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
+from vmtsim.kernel.lwp import Lwp, WaitQueue
 
 if TYPE_CHECKING:
     from vmtsim.kernel.api import Model

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 # IPL_NONE and the soft interrupt levels give an adaptive mutex, IPL_VM and above a spin mutex.
 IPL_VM = {"amd64": 6, "i386": 6, "aarch64": 5}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 LP_BOUND = 0x80000000  # l_pflag: the thread stays on its CPU
 _CPUF_BSP, _CPUF_PRESENT, _CPUF_RUNNING, _CPUF_PRIMARY = 1, 0x1000, 0x2000, 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

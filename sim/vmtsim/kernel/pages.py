@@ -14,8 +14,8 @@ from vmtsim.core.frame import GuestFault
 from vmtsim.cpu import CpuFault
 from vmtsim.kernel.api import Block, DataSymbol, Subject, kernel_function
 from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.memory import PAGE
-from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

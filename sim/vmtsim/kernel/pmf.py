@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function
 from vmtsim.kernel.kernlock import KernelLock
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.choice import blocks_softints
 from vmtsim.kernel.objects import Objects
-from vmtsim.kernel.scheduler import Scheduler
 from vmtsim.kernel.softint import SERIAL, SoftInterrupts
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 
 class Preemption(Subject):
@@ -72,10 +72,10 @@ class Preemption(Subject):
         """
         if high:
             serial = self.kernel.subject(SoftInterrupts).ipl(SERIAL)
-            return lwp.state != "asleep" and Scheduler.blocks_softints(lwp, serial)
+            return lwp.state != "asleep" and blocks_softints(lwp, serial)
         if lwp.in_softint:
             return lwp.state != "asleep"
-        return bool(self._disabled.get(lwp)) or Scheduler.blocks_softints(lwp, 1)
+        return bool(self._disabled.get(lwp)) or blocks_softints(lwp, 1)
 
     def left_behind(self, lwp: Lwp, spl: int = 0) -> tuple[str, str, Place] | None:
         """Return (rule, words, who) for what a thread should have put back by now."""

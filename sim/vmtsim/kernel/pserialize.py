@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 # What the kernel's splraiseipl() cookie would be: a number that differs from section to section,
 # so that leaving with a number from elsewhere shows.

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.preempt import Preemption
-from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 # struct psref: list entry, debug, target, lwp, cpu: one pointer each.
 _TARGET, _LWP, _CPU, _WORDS = 2, 3, 4, 5

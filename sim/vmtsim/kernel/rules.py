@@ -48,7 +48,7 @@ class Rules:
         """
         kernel = self.kernel
         lwp = kernel.current
-        kernel.scheduler.may_rest(lwp)
+        kernel.scheduler.biglock.may_rest(lwp)
         if lwp.in_softint and not softint:
             kernel.panic(
                 "sleep-in-softint",

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 READER, WRITER = 0, 1
 

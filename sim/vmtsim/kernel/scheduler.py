@@ -1,34 +1,32 @@
-"""Threads: who runs, who sleeps, and what virtual time it is meanwhile.
+"""Threads run and sleep, and virtual time passes meanwhile.
 
 One thing runs at a time.  Threads switch only where the real kernel could notice: at calls into
-the kernel and at hypervisor traps, chosen by the seed; a thread that goes on while another stands
-still is one on another processor.  A soft interrupt takes the processor of the thread that it
-interrupts, which stands still until the handler returns or sleeps (NetBSD sys/kern/kern_softint.c,
-softint_dispatch); threads elsewhere go on.  A thread is a pile of models (generators) with guest
-code between them; guest code runs on a stack in guest memory, models run in Python.
+the kernel and at hypervisor traps.  ``choice`` decides who runs next, by the seed.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.cpu import EXIT_SLOT, PREEMPTED
 from vmtsim.kernel.api import Block, Call, Preempt
+from vmtsim.kernel.biglock import BigLock
+from vmtsim.kernel.choice import Choice
 from vmtsim.kernel.clock import NEVER, Clock
 from vmtsim.kernel.errors import Spinning, Stalled
+from vmtsim.kernel.lwp import Frame, Lwp
+from vmtsim.kernel.meanwhile import Elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtsim.core.rng import Rng
-    from vmtsim.core.timers import Timer
     from vmtsim.cpu import Cpu
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.dispatch import Dispatch, Entry
     from vmtsim.kernel.facts import Place
+    from vmtsim.kernel.lwp import WaitQueue
 
 # What things cost, in virtual nanoseconds.  A trap to the hypervisor and back is about this dear
 # on real hardware; a kernel call is cheap, but not free: a loop of calls must take time.
@@ -38,107 +36,6 @@ SWITCH_COST = 1_000
 # Kernel calls and traps that a thread may make without sleeping once.  The kernel has no such rule
 # for threads: the simulator gives up, because a run that never ends says nothing.
 PATIENCE = 1_000_000
-# Out of how many functions that may sleep one does, while its caller holds the kernel lock.
-_RESTS = 4
-# What a thread's sleep in the kernel is sorted by where no priority was given: sys/sys/param.h,
-# PRI_KERNEL (what a process has there), PRI_KTHREAD, and what lies above both for soft interrupts.
-PRI_KERNEL, PRI_KTHREAD, PRI_SOFTINT = 64, 96, 192
-_PRIORITIES = {"user": PRI_KERNEL, "kthread": PRI_KTHREAD, "softint": PRI_SOFTINT}
-
-
-class WaitQueue:
-    """Threads asleep for one reason, in the order in which they came."""
-
-    __slots__ = ("lwps", "name")
-
-    def __init__(self, name: str = "") -> None:
-        self.name = name
-        self.lwps: deque[Lwp] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self.lwps)
-
-
-@dataclass(slots=True)
-class Meanwhile:
-    """Something that another processor does while a kernel thread runs guest code.
-
-    It happens when the thread has called one of the functions ``after``, then ``calls`` other
-    functions of the kernel, and then has run ``instructions``, or as many as there are up to the
-    next call: whoever sleeps on ``queue`` wakes, and runs next.
-    """
-
-    after: frozenset[str]
-    calls: int
-    instructions: int
-    queue: WaitQueue
-    lwp: Lwp | None = None  # the thread, once it has called the first function
-
-
-@dataclass(slots=True)
-class Frame:
-    """A model that is under way: its generator and where its guest caller waits."""
-
-    generator: Model
-    entry: Entry | None
-    position: tuple[int, ...]
-    in_guest: bool = False
-    preserved: tuple[int, ...] = ()
-    callee: int = 0
-    after: Any = None
-
-
-class Lwp:
-    """A thread of the kernel.  ``kind`` is 'kthread', 'user' or 'softint'."""
-
-    def __init__(self, number: int, name: str, kind: str, main: Model) -> None:
-        self.number = number
-        self.name = name
-        self.kind = kind
-        self.address = 0  # struct lwp in guest memory
-        self.process: Any = None
-        self.frames: list[Frame] = [Frame(main, None, (0, 0))]
-        self.context: object | None = None
-        self.stack_top = 0
-        self.send: Any = None
-        self.state = "ready"
-        self.queue: WaitQueue | None = None
-        self.timer: Timer | None = None
-        self.interruptible = False
-        self.signalled = False  # a signal came while it was not in an interruptible sleep
-        self.sleeps = 0
-        self.what = ""
-        self.held: list[Any] = []  # mutexes, in the order in which they were taken
-        self.kernel_locks = 0  # how often it has taken the kernel lock: l_blcnt
-        self.kernel_lock_wanted = 0
-        self.spl = 0  # interrupt priority level, as splraise(9) made it
-        self.priority = _PRIORITIES.get(kind, PRI_KERNEL)
-        self.pinned: Lwp | None = None  # of a soft interrupt: the thread that it interrupted
-        self.interrupted = False  # a soft interrupt has its processor
-        self.starting = False  # of a soft interrupt: to begin, and to interrupt somebody
-        self.due_on: Lwp | None = None  # of a soft interrupt: it begins on this one's processor
-        self.after_call = ""  # what the scheduler does when the call ends: "switch" or "rest"
-        self.quiet = 0  # how often it has left a section without preemption
-        self.bound = False
-        self.asked = 0  # questions to kauth(9)
-        self.pserialize = 0
-        self.suspends = ""  # the directory of the file system that it holds suspended
-        self.sysctl_node = ""  # whose handler it runs, with the lock of the tree held
-        self.sysctl_since = 0  # when it took that lock, in virtual ns
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.exited = WaitQueue(f"exit of {name}")
-        self.work = 0
-        self.began = 0  # when it last got the processor, in virtual ns
-        self.instructions = 0  # so many more, and what is in ``meanwhile`` happens
-
-    def __repr__(self) -> str:
-        return f"<lwp {self.number} {self.name} {self.state}>"
-
-    @property
-    def in_softint(self) -> bool:
-        """Whether it runs in soft interrupt context."""
-        return self.kind == "softint"
 
 
 class Scheduler:
@@ -152,15 +49,13 @@ class Scheduler:
         self.current: Lwp | None = None
         self.lwps: list[Lwp] = []
         self.ready: list[Lwp] = []
-        self.kernel_lock_owner: Lwp | None = None
-        self.kernel_lock_count = 0
         self.switches = 0
         self.traps = 0
         self.calls = 0
         # Kernel calls and traps that a run may have in all; None is no limit.
         self.limit: int | None = None
-        # Out of how many chances to switch one is taken; the seed decides how restless a run is.
-        self.restlessness = 2 << rng.below(5)
+        self.biglock = BigLock(rng.fork("rest"))
+        self.choice = Choice(self.ready, self.biglock, rng)
         # The world outside of the guest: when something happens there, and making it happen.
         self.outside_next: Callable[[], int | None] = lambda: None
         self.outside_advance: Callable[[], None] = lambda: None
@@ -170,13 +65,7 @@ class Scheduler:
         # Asked about the flags of a thread that sleeps or returns to the kernel, where a module's
         # code changes them.
         self.on_leave: Callable[[Lwp, Place], None] | None = None
-        self.meanwhile: list[Meanwhile] = []
-        self._urgent: Lwp | None = None
-        self._soft_rng = rng.fork("softint")
-        self._rest_rng = rng.fork("rest")
-        self._aside: Lwp | None = None  # a soft interrupt that lets threads elsewhere go on
-        self._last: Lwp | None = None  # who had the processor before this one
-        self._soft_due: list[Lwp] = []  # soft interrupts that wait for a thread's processor
+        self.elsewhere = Elsewhere(dispatch, self.wake_one)
         self._loaded: Lwp | None = None
         self._number = 0
 
@@ -265,7 +154,7 @@ class Scheduler:
             self._outside()
             if clock.now >= clock.next_due:
                 clock.fire()
-            lwp = self._pick()
+            lwp = self.choice.pick()
             if lwp is None:
                 if not self._sleep_until_next(until):
                     if until < NEVER:
@@ -291,123 +180,6 @@ class Scheduler:
         self.clock.now = max(self.clock.now, min(due, until))
         return True
 
-    # -- KERNEL_LOCK -------------------------------------------------------------------------
-
-    def lock_kernel(self, lwp: Lwp, count: int) -> bool:
-        """Take the kernel lock for a thread; false where another processor has it.
-
-        It belongs to the processor: a soft interrupt nests on the lock of the thread that it
-        interrupted (sys/kern/kern_lock.c, _kernel_lock, ci_biglock_count).
-        """
-        seat = self._seat(lwp)
-        if self.kernel_lock_owner not in {None, seat}:
-            return False
-        self.kernel_lock_owner = seat
-        self.kernel_lock_count += count
-        lwp.kernel_locks += count
-        return True
-
-    def unlock_kernel(self, lwp: Lwp, count: int) -> None:
-        """Give it back ``count`` times."""
-        lwp.kernel_locks -= count
-        self.kernel_lock_count -= count
-        if not self.kernel_lock_count:
-            self.kernel_lock_owner = None
-
-    def _seat(self, lwp: Lwp) -> Lwp:
-        """Return the thread that stands for the processor on which ``lwp`` runs."""
-        while lwp.pinned is not None:
-            lwp = lwp.pinned
-        return lwp
-
-    def may_rest(self, lwp: Lwp) -> None:
-        """Let a thread that is in a function which may sleep give up the kernel lock, by chance.
-
-        mi_switch() gives it up for whoever sleeps: sys/kern/kern_sleepq.c, KERNEL_UNLOCK_ALL.
-        """
-        if lwp.kernel_locks and not self._rest_rng.below(_RESTS):
-            lwp.after_call = "rest"
-
-    def _after_call(self, lwp: Lwp) -> None:
-        if lwp.after_call == "rest":
-            lwp.kernel_lock_wanted = lwp.kernel_locks
-            self.unlock_kernel(lwp, lwp.kernel_locks)
-        lwp.after_call = ""
-
-    # -- soft interrupts -----------------------------------------------------------------------
-
-    def start_softint(self, lwp: Lwp, on: Lwp | None = None) -> None:
-        """Wake an idle soft interrupt; it begins on the processor of ``on``, or on any."""
-        lwp.starting = True
-        lwp.due_on = on
-        if on is not None:
-            self._soft_due.append(lwp)
-            on.after_call = on.after_call or "switch"
-
-    @staticmethod
-    def blocks_softints(lwp: Lwp, level: int) -> bool:
-        """Whether a thread keeps soft interrupts of a level from its processor."""
-        return bool(
-            lwp.spl >= level
-            or lwp.pserialize  # splsoftserial
-            or any(lock.spin for lock in lwp.held)
-        )
-
-    def _strike(self, lwp: Lwp) -> None:
-        """Let a soft interrupt begin: it takes a processor."""
-        lwp.starting = False
-        on, lwp.due_on = lwp.due_on, None
-        if on is not None:
-            self._soft_due.remove(lwp)
-        last = self._last if on is None else on
-        if (
-            last is not None
-            and last.state == "ready"
-            and not last.interrupted
-            and not self.blocks_softints(last, lwp.spl)
-            and (on is not None or last.kind == "softint" or self._soft_rng.below(2))
-        ):
-            lwp.pinned = last
-            last.interrupted = True
-
-    def _unpin(self, lwp: Lwp) -> None:
-        if lwp.pinned is not None:
-            lwp.pinned.interrupted = False
-            lwp.pinned = None
-
-    def _eligible(self, lwp: Lwp) -> bool:
-        if lwp.interrupted:
-            return False
-        if lwp.kernel_lock_wanted and self.kernel_lock_owner not in {None, self._seat(lwp)}:
-            return False
-        on = lwp.due_on
-        return on is None or on.state != "ready" or not self.blocks_softints(on, lwp.spl)
-
-    def _pick(self) -> Lwp | None:
-        """Soft interrupts first; among threads the seed chooses."""
-        ready = self.ready
-        if not ready:
-            return None
-        if len(ready) == 1:
-            return ready[0] if self._eligible(ready[0]) else None
-        able = [lwp for lwp in ready if self._eligible(lwp)]
-        if not able:
-            return None
-        urgent, self._urgent = self._urgent, None
-        aside, self._aside = self._aside, None
-        softint: Lwp | None = None
-        for lwp in able:
-            if lwp is urgent:
-                return lwp
-            if lwp.kind == "softint" and (softint is None or lwp.spl > softint.spl):
-                softint = lwp
-        if softint is not None:
-            threads = [lwp for lwp in able if lwp.kind != "softint"]
-            if softint is not aside or not threads:
-                return softint
-            able = threads
-        return able[self.rng.below(len(able))] if len(able) > 1 else able[0]
-
     def _switch_to(self, lwp: Lwp) -> None:
         cpu = self.cpu
         loaded = self._loaded
@@ -422,15 +194,12 @@ class Scheduler:
             self.switches += 1
             self.clock.now += SWITCH_COST
             self.on_thread(lwp)
-        if lwp.kernel_lock_wanted:
-            self.lock_kernel(lwp, lwp.kernel_lock_wanted)
-            lwp.kernel_lock_wanted = 0
+        self.biglock.take_back(lwp)
         self.current = lwp
 
     def _run_lwp(self, lwp: Lwp) -> None:
         self.ready.remove(lwp)
-        if lwp.starting:
-            self._strike(lwp)
+        self.choice.begins(lwp)
         self._switch_to(lwp)
         lwp.state = "running"
         if lwp.began < 0 or lwp.kind != "softint":
@@ -445,14 +214,11 @@ class Scheduler:
             self.ready.append(lwp)
         elif state == "gone":
             self._gone(lwp)
-        if state != "ready":
-            if lwp.kernel_locks:
-                # A sleeping thread gives up the kernel lock, and takes it again before it goes on.
-                lwp.kernel_lock_wanted = lwp.kernel_locks
-                self.unlock_kernel(lwp, lwp.kernel_locks)
-            self._unpin(lwp)
+        if state != "ready" and lwp.kernel_locks:
+            # A sleeping thread gives up the kernel lock, and takes it again before it goes on.
+            self.biglock.give_up(lwp)
+        self.choice.ends(lwp)
         self.current = None
-        self._last = lwp
 
     def _gone(self, lwp: Lwp) -> None:
         self.lwps.remove(lwp)
@@ -477,7 +243,9 @@ class Scheduler:
             slot = cpu.resume(lwp.instructions)
             struck = False
             if lwp.instructions:
-                struck = self._elsewhere(lwp, slot)
+                struck, woken = self.elsewhere.happens(lwp, slot)
+                if struck:
+                    self.choice.urgent = woken
             if slot == EXIT_SLOT:
                 self._returned(lwp, frame)
                 continue
@@ -493,8 +261,8 @@ class Scheduler:
                 self._count(lwp)
             if self.on_call is not None:
                 self.on_call(lwp, entry)
-            if self.meanwhile:
-                self._count_calls(lwp, entry)
+            if self.elsewhere.planned:
+                self.elsewhere.called(lwp, entry)
             result = entry.method(*entry.read())
             if type(result) is GeneratorType:
                 frames.append(Frame(result, entry, cpu.position()))
@@ -508,53 +276,17 @@ class Scheduler:
             if (clock.now >= clock.next_due or self.ready) and self._may_switch(lwp):
                 return "ready"
 
-    def _count_calls(self, lwp: Lwp, entry: Entry) -> None:
-        """Look whether another processor is to do something soon after this call."""
-        first = self.meanwhile[0]
-        if lwp.kind == "kthread" and entry.name in first.after:
-            first.lwp = lwp
-        elif lwp is not first.lwp:
-            return
-        else:
-            first.calls -= 1
-        if first.calls <= 0:
-            lwp.instructions = first.instructions
-
-    def _elsewhere(self, lwp: Lwp, slot: int) -> bool:
-        """Let happen what another processor does at this instruction, or instead of this call."""
-        lwp.instructions = 0
-        if not self.meanwhile:
-            return False
-        entry = self.dispatch.entries[slot] if slot not in {EXIT_SLOT, PREEMPTED} else None
-        if entry is not None and entry.name in self.meanwhile[0].after:
-            return False
-        self._urgent = self.wake_one(self.meanwhile.pop(0).queue)
-        return True
-
     def _may_switch(self, lwp: Lwp) -> bool:
         """Decide whether another thread gets the processor here."""
         clock = self.clock
         if clock.now >= clock.next_due:
             clock.fire()
-        if not self.ready:
-            return False
-        if lwp.kind == "softint":
-            return self._may_set_aside(lwp)
-        for softint in self._soft_due:
-            if softint.due_on is lwp and not self.blocks_softints(lwp, softint.spl):
-                return True
-        return self.rng.below(self.restlessness) == 0
+        return bool(self.ready) and self.choice.may_switch(lwp)
 
-    def _may_set_aside(self, lwp: Lwp) -> bool:
-        """Decide whether a soft interrupt is interrupted, or threads elsewhere go on meanwhile."""
-        able = [each for each in self.ready if self._eligible(each)]
-        if any(each.kind == "softint" and each.spl > lwp.spl for each in able):
-            return True
-        threads = any(each.kind != "softint" for each in able)
-        if threads and not self._soft_rng.below(self.restlessness):
-            self._aside = lwp
-            return True
-        return False
+    def _after_call(self, lwp: Lwp) -> None:
+        if lwp.after_call == "rest":
+            self.biglock.give_up(lwp)
+        lwp.after_call = ""
 
     def trap(self) -> None:
         """Note a hypervisor trap of the running thread: costs time, may switch threads."""

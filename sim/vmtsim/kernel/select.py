@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 _HEAD = 8  # sel_collision is 64 bits wide
 _WORDS = 7  # klist, cluster, lwp, fdinfo, chain and two reserved words (sys/selinfo.h)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.preempt import Preemption
-from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block, Subject
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
+from vmtsim.kernel.lwp import Lwp, WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ class SoftInterrupts(Subject):
         if own.idle:
             own.idle = False
             self.kernel.scheduler.wake_one(own.queue)
-            self.kernel.scheduler.start_softint(lwp, on)
+            self.kernel.scheduler.choice.start_softint(lwp, on)
 
     def _main(self, own: _Level) -> Model:
         while True:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.api import Block
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.clock import SECOND
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
+from vmtsim.kernel.lwp import Lwp, WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,16 +17,16 @@ from vmtsim.kernel.errors import Errno, Halted
 from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Site, Words
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.pmf import Pmf
-from vmtsim.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
 _QUEUE = 32
 POWER, SLEEP, LID, RESET, AC, HOTKEY, RADIO = range(7)

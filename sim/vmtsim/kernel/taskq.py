@@ -9,8 +9,8 @@ from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.lwp import Lwp, WaitQueue
 from vmtsim.kernel.objects import Objects
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -17,8 +17,8 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.mutex import Mutex, Mutexes
-from vmtsim.kernel.scheduler import WaitQueue
 from vmtsim.kernel.softint import SoftInterrupts
 
 if TYPE_CHECKING:

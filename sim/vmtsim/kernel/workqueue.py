@@ -10,9 +10,9 @@ from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.lwp import Lwp, WaitQueue
 from vmtsim.kernel.mutex import IPL_VM
 from vmtsim.kernel.objects import Objects
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Preempt, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
+from vmtsim.kernel.lwp import Lwp, WaitQueue
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.preempt import Preemption
-from vmtsim.kernel.scheduler import Lwp, WaitQueue
 from vmtsim.kernel.softint import SERIAL, SoftInterrupts
 
 if TYPE_CHECKING:

@@ -16,6 +16,8 @@ from vmtsim.kernel.failnth import FailNth
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.lwp import WaitQueue
+from vmtsim.kernel.meanwhile import Meanwhile
 from vmtsim.kernel.memory import PAGE
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mounts import Mounts
@@ -23,7 +25,6 @@ from vmtsim.kernel.network import Network
 from vmtsim.kernel.pages import Pages
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
-from vmtsim.kernel.scheduler import Meanwhile, WaitQueue
 from vmtsim.kernel.sysctl import Reply, Sysctl
 from vmtsim.kernel.sysctltree import BOOL, INT, STRING, SysctlTree
 from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from vmtsim.core.verb import Scalar
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
     from vmtsim.scenario.guest import Cards, Ifconfig, Pressure, Watchdog, Write
 
 FEATURE_BUS = "cpufeaturebus"
@@ -116,7 +117,7 @@ class Administrator:
         if lwp.state == "asleep":
             return f"sleeps on '{lwp.what}'"
         if lwp.kernel_lock_wanted:
-            owner = self.kernel.scheduler.kernel_lock_owner
+            owner = self.kernel.scheduler.biglock.owner
             return f"waits for the kernel lock, which {owner.name if owner else 'nobody'} holds"
         return f"is {lwp.state}"
 
@@ -182,10 +183,10 @@ class Administrator:
             calls, instructions = given.reading
             scheduler = self.kernel.scheduler
             now = Meanwhile(_READERS, calls, max(1, instructions), WaitQueue("ifconfig"))
-            scheduler.meanwhile.append(now)
+            scheduler.elsewhere.planned.append(now)
             yield Block(now.queue, deadline=self.kernel.clock.now + _WALK, what="ifconfig")
-            if now in scheduler.meanwhile:
-                scheduler.meanwhile.remove(now)
+            if now in scheduler.elsewhere.planned:
+                scheduler.elsewhere.planned.remove(now)
         return (yield from self._locked(lambda: self._ifconfig(given)))
 
     def _ifconfig(self, given: Ifconfig) -> None:

@@ -11,7 +11,7 @@ from vmtsim.kernel.api import Block
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.devsw import FNONBLOCK, FREAD, FWRITE, DeviceSwitches, OpenDevice
 from vmtsim.kernel.errors import Errno
-from vmtsim.kernel.scheduler import WaitQueue
+from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vmtsim.core.trace import Event
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
     from vmtsim.run.simulation import Simulation
 
 _MOST_MOMENTS = 8

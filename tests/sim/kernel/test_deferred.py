@@ -352,13 +352,13 @@ def test_a_queue_that_is_not_mpsafe_runs_with_the_kernel_lock(load: Callable[...
 
     def look(lwp: object, entry: object) -> None:
         if getattr(entry, "name", "") == "kpause" and getattr(lwp, "name", "") == "triedwq":
-            locked.append(code.kernel.scheduler.kernel_lock_owner is lwp)
+            locked.append(code.kernel.scheduler.biglock.owner is lwp)
 
     code.kernel.memory.put_u32(code.address("sleep_ticks"), 1)
     code.kernel.scheduler.on_call = look
     assert code.call("enqueue_all") == 3
     assert locked == [True, True, True]
-    assert code.kernel.scheduler.kernel_lock_owner is None
+    assert code.kernel.scheduler.biglock.owner is None
 
 
 def test_a_queue_left_at_unload_panics(load: Callable[..., Code]) -> None:
@@ -419,7 +419,7 @@ def test_a_soft_interrupt_without_mpsafe_has_the_kernel_lock_and_gives_it_back(
     code = load(SOURCE)
     code.call("establish", 1)
     assert code.call("raise_it") in {1, 2}
-    assert code.kernel.scheduler.kernel_lock_owner is None
+    assert code.kernel.scheduler.biglock.owner is None
 
 
 def test_scheduling_a_soft_interrupt_with_preemption_panics(load: Callable[..., Code]) -> None:

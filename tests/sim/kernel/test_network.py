@@ -15,7 +15,7 @@ from .guestcode import MACHINES, line_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
     from .guestcode import Code
 

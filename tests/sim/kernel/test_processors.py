@@ -561,7 +561,7 @@ def test_a_level_that_is_not_lowered_is_reported(load: Callable[..., Code]) -> N
 def test_a_thread_without_mpsafe_ends_with_its_kernel_lock(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     code.call("thread", 0, 0)
-    assert code.kernel.scheduler.kernel_lock_owner is None
+    assert code.kernel.scheduler.biglock.owner is None
 
 
 def test_threads_have_names_and_processes_numbers(load: Callable[..., Code]) -> None:

@@ -1,0 +1,100 @@
+"""What a thread is: its models and guest code, where it sleeps, and what it holds.
+
+A thread is a pile of models (generators) with guest code between them; guest code runs on a stack
+in guest memory, models run in Python.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmtsim.core.timers import Timer
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.dispatch import Entry
+
+# What a thread's sleep in the kernel is sorted by where no priority was given: sys/sys/param.h,
+# PRI_KERNEL (what a process has there), PRI_KTHREAD, and what lies above both for soft interrupts.
+PRI_KERNEL, PRI_KTHREAD, PRI_SOFTINT = 64, 96, 192
+_PRIORITIES = {"user": PRI_KERNEL, "kthread": PRI_KTHREAD, "softint": PRI_SOFTINT}
+
+
+class WaitQueue:
+    """Threads asleep for one reason, in the order in which they came."""
+
+    __slots__ = ("lwps", "name")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.lwps: deque[Lwp] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self.lwps)
+
+
+@dataclass(slots=True)
+class Frame:
+    """A model that is under way: its generator and where its guest caller waits."""
+
+    generator: Model
+    entry: Entry | None
+    position: tuple[int, ...]
+    in_guest: bool = False
+    preserved: tuple[int, ...] = ()
+    callee: int = 0
+    after: Any = None
+
+
+class Lwp:
+    """A thread of the kernel.  ``kind`` is 'kthread', 'user' or 'softint'."""
+
+    def __init__(self, number: int, name: str, kind: str, main: Model) -> None:
+        self.number = number
+        self.name = name
+        self.kind = kind
+        self.address = 0  # struct lwp in guest memory
+        self.process: Any = None
+        self.frames: list[Frame] = [Frame(main, None, (0, 0))]
+        self.context: object | None = None
+        self.stack_top = 0
+        self.send: Any = None
+        self.state = "ready"
+        self.queue: WaitQueue | None = None
+        self.timer: Timer | None = None
+        self.interruptible = False
+        self.signalled = False  # a signal came while it was not in an interruptible sleep
+        self.sleeps = 0
+        self.what = ""
+        self.held: list[Any] = []  # mutexes, in the order in which they were taken
+        self.kernel_locks = 0  # how often it has taken the kernel lock: l_blcnt
+        self.kernel_lock_wanted = 0
+        self.spl = 0  # interrupt priority level, as splraise(9) made it
+        self.priority = _PRIORITIES.get(kind, PRI_KERNEL)
+        self.pinned: Lwp | None = None  # of a soft interrupt: the thread that it interrupted
+        self.interrupted = False  # a soft interrupt has its processor
+        self.starting = False  # of a soft interrupt: to begin, and to interrupt somebody
+        self.due_on: Lwp | None = None  # of a soft interrupt: it begins on this one's processor
+        self.after_call = ""  # what the scheduler does when the call ends: "switch" or "rest"
+        self.quiet = 0  # how often it has left a section without preemption
+        self.bound = False
+        self.asked = 0  # questions to kauth(9)
+        self.pserialize = 0
+        self.suspends = ""  # the directory of the file system that it holds suspended
+        self.sysctl_node = ""  # whose handler it runs, with the lock of the tree held
+        self.sysctl_since = 0  # when it took that lock, in virtual ns
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.exited = WaitQueue(f"exit of {name}")
+        self.work = 0
+        self.began = 0  # when it last got the processor, in virtual ns
+        self.instructions = 0  # so many more, and what is in ``meanwhile`` happens
+
+    def __repr__(self) -> str:
+        return f"<lwp {self.number} {self.name} {self.state}>"
+
+    @property
+    def in_softint(self) -> bool:
+        """Whether it runs in soft interrupt context."""
+        return self.kind == "softint"
