@@ -39,6 +39,13 @@ def seed_range(text: str) -> tuple[int, int]:
     return first, last
 
 
+def cpus(text: str) -> int:
+    """Read a number of processors, 1 to 8; for ``argparse``."""
+    if not re.fullmatch("[1-8]", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: 1 to 8 processors can be simulated")
+    return int(text)
+
+
 def kernel_options(text: str) -> str:
     """Check a value of ``--kernel-options``; vmtsim.kernel.rule_table.configured reads it."""
     from vmtsim.kernel.rule_table import configured  # noqa: PLC0415 - `--help` needs none of it

@@ -64,17 +64,19 @@ class Plan:
     finale: str
 
 
-def draw(seed: int, subject: Subject, *, builtin: bool | None = None) -> Plan:
+def draw(
+    seed: int, subject: Subject, *, builtin: bool | None = None, cpus: int | None = None
+) -> Plan:
     """Return what ``seed`` means for a driver.
 
-    ``builtin`` overrides the kind of kernel that the seed draws.
+    ``builtin`` overrides the kind of kernel that the seed draws, ``cpus`` how many processors.
     """
     if subject.vmware:
-        return _of_vmware(seed, subject.survey, builtin=builtin)
-    return _of_driver(seed, subject, builtin=bool(builtin))
+        return _of_vmware(seed, subject.survey, builtin=builtin, cpus=cpus)
+    return _of_driver(seed, subject, builtin=bool(builtin), cpus=cpus or 1)
 
 
-def _of_driver(seed: int, subject: Subject, *, builtin: bool) -> Plan:
+def _of_driver(seed: int, subject: Subject, *, builtin: bool, cpus: int) -> Plan:
     """Draw the plan of a driver that has no host."""
     rng = Rng(seed).fork("driver")
     second = (driverplan.FIRST_PHASE + rng.below(driverplan.MORE)) * NANOSECONDS
@@ -89,6 +91,7 @@ def _of_driver(seed: int, subject: Subject, *, builtin: bool) -> Plan:
             summary="",
             duration=second + driverplan.SECOND_PHASE * NANOSECONDS,
             host=driverplan.host(),
+            guest=GuestSettings(cpus=cpus),
             steps=(*drawn, *driverplan.second_phase(subject, second, opened)),
         ),
         odds=memory,
@@ -98,7 +101,7 @@ def _of_driver(seed: int, subject: Subject, *, builtin: bool) -> Plan:
     )
 
 
-def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None) -> Plan:
+def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None, cpus: int | None) -> Plan:
     """Draw the plan of a driver of VMware's tools."""
     rng = Rng(seed).fork("campaign")
     odds = _swarm(rng.fork("odds"))
@@ -119,6 +122,7 @@ def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None) -> Plan:
             guest=GuestSettings(
                 hostname=f"guest{rng.below(1000)}.example",
                 net_mpsafe=rng.fork("kernel").chance(1, 4),
+                cpus=cpus or rng.fork("cpus").between(1, 4),
             ),
         ),
         odds=odds,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmtsim.core.rng import Rng
     from vmtsim.kernel.lwp import Lwp
+    from vmtsim.kernel.processors import Processor
 
 # Out of how many functions that may sleep one does, while its caller holds the kernel lock.
 _RESTS = 4
@@ -20,17 +23,19 @@ class BigLock:
     """
 
     def __init__(self, rng: Rng) -> None:
-        self.owner: Lwp | None = None  # the thread that stands for the processor
+        self.owner: Lwp | Processor | None = None  # the processor that has it
         self.count = 0
         self._rng = rng
+        # What stands for the processor on which a thread runs: the thread at the bottom.
+        self.seat: Callable[[Lwp], Lwp | Processor] = _bottom
 
     def free_for(self, lwp: Lwp) -> bool:
         """Whether a thread can take it now."""
-        return self.owner is None or self.owner is self._seat(lwp)
+        return self.owner is None or self.owner is self.seat(lwp)
 
     def lock(self, lwp: Lwp, count: int) -> bool:
         """Take it for a thread; false where another processor has it."""
-        seat = self._seat(lwp)
+        seat = self.seat(lwp)
         if self.owner not in {None, seat}:
             return False
         self.owner = seat
@@ -64,9 +69,9 @@ class BigLock:
         if lwp.kernel_locks and not self._rng.below(_RESTS):
             lwp.after_call = "rest"
 
-    @staticmethod
-    def _seat(lwp: Lwp) -> Lwp:
-        """Return the thread that stands for the processor on which ``lwp`` runs."""
-        while lwp.pinned is not None:
-            lwp = lwp.pinned
-        return lwp
+
+def _bottom(lwp: Lwp) -> Lwp:
+    """Return the thread that a soft interrupt has interrupted, or ``lwp`` itself."""
+    while lwp.pinned is not None:
+        lwp = lwp.pinned
+    return lwp

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.lwp import Lwp
+    from vmtsim.kernel.processors import Processor
 
 _MPSAFE, _FLAGS = 0x100, 0xFF00  # sys/sys/callout.h, CALLOUT_FLAGMASK
 
@@ -30,7 +31,7 @@ _MPSAFE, _FLAGS = 0x100, 0xFF00  # sys/sys/callout.h, CALLOUT_FLAGMASK
 class Callout:
     """One callout."""
 
-    def __init__(self, address: int, made_at: int, *, mpsafe: bool) -> None:
+    def __init__(self, address: int, made_at: int, processor: Processor, *, mpsafe: bool) -> None:
         self.address = address
         self.made_at = made_at
         self.mpsafe = mpsafe
@@ -38,10 +39,17 @@ class Callout:
         self.argument = 0
         self.timer: Timer | None = None
         self.pending = False  # armed, or fired and waiting for its soft interrupt
-        self.runner: Lwp | None = None  # the soft interrupt that runs it
+        self.processor = processor  # c_cpu: whose wheel it is in
+        # The soft interrupts that run it: cc_active and cc_lwp of each processor.
+        self.runners: dict[Processor, Lwp] = {}
         self.fired = False
         self.invoking = False  # from firing until callout_ack(9) or the next scheduling
         self.waiters = WaitQueue("callout")
+
+    @property
+    def runner(self) -> Lwp | None:
+        """The soft interrupt that runs it on its processor: all that the kernel looks at."""
+        return self.runners.get(self.processor)
 
 
 class Callouts(Subject):
@@ -58,14 +66,15 @@ class Callouts(Subject):
             left="callout-not-destroyed",
             name=lambda callout: f"({self._function(callout)})",
         )
-        self._todo: list[Callout] = []  # due, and waiting for the soft interrupt
+        # Due on each processor, and waiting for the soft interrupt.
+        self._todo: dict[Processor, list[Callout]] = {each: [] for each in kernel.processors}
         self._rng = kernel.rng.fork("callout")
         kernel.subject(Kmem).on_free.append(self._check_free)
 
     def _check_free(self, start: int, end: int, function: str) -> None:
         """Panic for memory that is freed with a callout in it that is still to run."""
         for _address, callout in self.live.inside(start, end):
-            if callout.pending or callout.runner is not None:
+            if callout.pending or callout.runners:
                 self.kernel.panic(
                     "free-with-callout",
                     f"{function} by {self.kernel.where()}: {self._name(callout)} is pending",
@@ -94,7 +103,9 @@ class Callouts(Subject):
                 "callout-already-initialised",
                 f"callout_init by {kernel.where()}: {self._name(old)} is pending",
             )
-        self.live[address] = Callout(address, kernel.call_site, mpsafe=bool(flags & _MPSAFE))
+        self.live[address] = Callout(
+            address, kernel.call_site, kernel.here, mpsafe=bool(flags & _MPSAFE)
+        )
 
     @kernel_function("void callout_destroy(callout_t *c)")
     def callout_destroy(self, address: int) -> None:
@@ -133,7 +144,10 @@ class Callouts(Subject):
         self._arm(callout, ticks, "callout_reset")
 
     def _arm(self, callout: Callout, ticks: int, function: str) -> None:
-        """callout_schedule_locked(): FIRED and INVOKING are cleared, and the time is set."""
+        """callout_schedule_locked(): FIRED and INVOKING are cleared, and the time is set.
+
+        It moves to the processor of the caller, also while its function runs on another.
+        """
         kernel = self.kernel
         if not callout.function:
             kernel.panic(
@@ -144,6 +158,7 @@ class Callouts(Subject):
         self._disarm(callout)
         callout.pending = True
         callout.invoking = False
+        callout.processor = kernel.here
         callout.timer = kernel.clock.at(
             kernel.clock.tick_deadline(max(ticks, 1)), lambda: self._due(callout)
         )
@@ -157,25 +172,29 @@ class Callouts(Subject):
         if callout.timer is not None:
             callout.timer.cancel()
             callout.timer = None
-        if callout in self._todo:
-            self._todo.remove(callout)
+        if callout in self._todo[callout.processor]:
+            self._todo[callout.processor].remove(callout)
         callout.pending = callout.fired = False
         return expired
 
     def _due(self, callout: Callout) -> None:
         callout.timer = None
-        self._todo.append(callout)
-        if len(self._todo) == 1:
-            self.kernel.subject(SoftInterrupts).schedule(self._softclock)
+        processor = callout.processor
+        self._todo[processor].append(callout)
+        if len(self._todo[processor]) == 1:
+            self.kernel.subject(SoftInterrupts).schedule(
+                lambda: self._softclock(processor), processor
+            )
 
-    def _softclock(self) -> Model:
+    def _softclock(self, processor: Processor) -> Model:
         """Run what is due, in no order: a long timeout moves between the wheel's levels late."""
-        while self._todo:
-            at = self._rng.below(len(self._todo)) if len(self._todo) > 1 else 0
-            callout = self._todo.pop(at)
+        todo = self._todo[processor]
+        while todo:
+            at = self._rng.below(len(todo)) if len(todo) > 1 else 0
+            callout = todo.pop(at)
             callout.pending = False
             callout.fired = callout.invoking = True
-            callout.runner = self.kernel.current
+            callout.runners[processor] = self.kernel.current
             # Fired first, then the kernel lock: callout_stop() by its holder comes too late.
             yield from call_back(
                 self.kernel,
@@ -184,7 +203,7 @@ class Callouts(Subject):
                 (callout.argument,),
                 mpsafe=callout.mpsafe,
             )
-            callout.runner = None
+            del callout.runners[processor]
             self.kernel.scheduler.wake_all(callout.waiters)
 
     @kernel_function("bool callout_stop(callout_t *c)")

@@ -21,6 +21,7 @@ def blocks_softints(lwp: Lwp, level: int) -> bool:
     return bool(
         lwp.spl >= level
         or lwp.pserialize  # splsoftserial
+        or lwp.spins_on is not None
         or any(lock.spin for lock in lwp.held)
     )
 

@@ -79,9 +79,9 @@ class CpuBus:
     def _publish(self, cpu: Device) -> None:
         objects = self.kernel.subject(Objects)
         vm = cpu.slots.get("vm")
-        if objects.offsets.ci_vm >= 0:
+        if objects.ci.vm >= 0:
             self.kernel.memory.put_pointer(
-                objects.cpu0 + objects.offsets.ci_vm, 0 if vm is None else vm.address
+                objects.cpu0 + objects.ci.vm, 0 if vm is None else vm.address
             )
 
 

@@ -14,7 +14,6 @@ from vmtgen.kobj.instructions import SystemInstruction, system_instructions
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.clock import TICK
 from vmtsim.kernel.errors import Errno, Spinning, Unmodelled
-from vmtsim.kernel.objects import Objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,7 @@ _I = 0x80  # of PSTATE: interrupts are masked
 
 # Model-specific registers of x86 that the virtual processor has.  A scenario's guest: msrs adds
 # others.  Numbers: Intel SDM volume 4; values as NetBSD leaves them on a machine with one CPU.
-_TSC, _EFER, _GS_BASE = 0x10, 0xC0000080, 0xC0000101
+_TSC, _EFER, _GS_BASE, _TSC_AUX = 0x10, 0xC0000080, 0xC0000101, 0xC0000103
 MSRS: Mapping[int, int] = {
     0x1B: 0xFEE00900,  # APIC_BASE: enabled, the boot processor
     0x3A: 0x1,  # FEATURE_CONTROL: locked
@@ -52,10 +51,10 @@ MSRS: Mapping[int, int] = {
     0xC0000084: 0x47700,
     0xC0000100: 0,
     0xC0000102: 0,
-    0xC0000103: 0,  # TSC_AUX: CPU 0
+    _TSC_AUX: 0,  # the number of the CPU
 }
 # What a driver may write without the machine becoming another one.
-_WRITABLE = frozenset({0x8B, 0xC0000103})
+_WRITABLE = frozenset({0x8B, _TSC_AUX})
 # Control registers: paging, protection, write protection on; SMEP, SMAP, PGE, PAE.
 _CONTROL = {"cr0": 0x80050033, "cr2": 0, "cr3": 0x1000, "cr4": 0x3506F0, "cr8": 0}
 # Registers of aarch64 that the virtual processor has: a Cortex-A72, CPU 0, at EL1.
@@ -176,7 +175,7 @@ class Instructions(Subject):
     def _rdtsc(self, instruction: SystemInstruction) -> None:
         self._pair(self._tsc() & 0xFFFFFFFFFFFFFFFF)
         if instruction.name == "rdtscp":
-            self.kernel.cpu.put_register("ecx", self.msrs[0xC0000103])
+            self.kernel.cpu.put_register("ecx", self._read(_TSC_AUX) or 0)
 
     def _rdrand(self, instruction: SystemInstruction) -> None:
         cpu = self.kernel.cpu
@@ -190,8 +189,9 @@ class Instructions(Subject):
         if number == _TSC:
             return self._tsc()
         if number == _GS_BASE:
-            return self.kernel.subject(Objects).cpu0
-        return self.msrs.get(number)
+            return self.kernel.here.address
+        value = self.msrs.get(number)
+        return self.kernel.here.index if number == _TSC_AUX and not value else value
 
     def _rdmsr(self, _instruction: SystemInstruction) -> None:
         number = self.kernel.cpu.register("ecx")
@@ -225,7 +225,11 @@ class Instructions(Subject):
 
     def _register(self, instruction: SystemInstruction) -> None:
         target = instruction.text.partition(" ")[2].partition(",")[0]
-        self.kernel.cpu.put_register(target, self.registers[instruction.name.split()[-1]])
+        self.kernel.cpu.put_register(target, self._arm_register(instruction.name.split()[-1]))
+
+    def _arm_register(self, name: str) -> int:
+        value = self.registers[name]
+        return value | self.kernel.here.index if name == "mpidr_el1" else value
 
     # -- both --------------------------------------------------------------------------------
 

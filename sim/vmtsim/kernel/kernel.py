@@ -11,6 +11,7 @@ from vmtsim.kernel.dispatch import Dispatch
 from vmtsim.kernel.errors import KernelPanic, Spinning, Unmodelled
 from vmtsim.kernel.facts import Kind, Owner, Place, Side
 from vmtsim.kernel.memory import Memory
+from vmtsim.kernel.processors import Processor
 from vmtsim.kernel.rule_table import OPTIONS, Consequence, Enforced, by_id
 from vmtsim.kernel.rules import Rules
 from vmtsim.kernel.scheduler import Scheduler
@@ -53,6 +54,7 @@ class KernelOptions:
     and one more.  ``msrs`` are more registers of the processor, by number (x86, "0x19c") or name
     (aarch64, "midr_el1"); ``cpuid`` are leaves of CPUID: EAX, EBX, ECX, EDX.  ``without`` are
     drivers that GENERIC has built in and this kernel has not, so that a module can bring them.
+    ``cpus`` is the number of processors: with one, what runs beside a thread has no name.
     """
 
     machine: str = "amd64"
@@ -67,6 +69,7 @@ class KernelOptions:
     msrs: Mapping[str, int] = field(default_factory=dict)
     cpuid: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
+    cpus: int = 1
 
 
 # machine -> (MACHINE, MACHINE_ARCH) of the port that runs it
@@ -101,7 +104,10 @@ class Kernel:
         self.violations: list[Violation] = []
         self.faulted_at = 0  # the instruction of the module that ended the run; 0: none did
         self.dispatch = Dispatch(self)
-        self.scheduler = Scheduler(self.cpu, self.clock, rng.fork("scheduler"), self.dispatch)
+        self.processors = [Processor(index) for index in range(options.cpus)]
+        self.scheduler = Scheduler(
+            self.cpu, self.clock, rng.fork("scheduler"), self.dispatch, self.processors
+        )
         self.cpu.on_trap = lambda _pc: self.scheduler.trap()
         self.scheduler.on_exit = self._thread_gone
         self._subjects: dict[type[Subject], Any] = {}
@@ -132,6 +138,15 @@ class Kernel:
         if lwp is None:
             raise RuntimeError("no thread is running")
         return lwp
+
+    @property
+    def here(self) -> Processor:
+        """The processor on which the running thread is."""
+        return self.current.processor
+
+    def processor_at(self, address: int) -> Processor | None:
+        """Return the processor whose struct cpu_info this is."""
+        return next((each for each in self.processors if each.address == address), None)
 
     def subject(self, cls: type[S]) -> S:
         """Return the one object of a subject class."""
@@ -233,9 +248,9 @@ class Kernel:
 
     # -- running -----------------------------------------------------------------------------
 
-    def spawn(self, name: str, kind: str, main: Model) -> Lwp:
-        """Start a thread: 'kthread', 'user' or 'softint'."""
-        return self.scheduler.spawn(name, kind, main)
+    def spawn(self, name: str, kind: str, main: Model, processor: Processor | None = None) -> Lwp:
+        """Start a thread: 'kthread', 'user' or 'softint'; ``processor``: it begins there."""
+        return self.scheduler.spawn(name, kind, main, processor)
 
     def run(self, done: Callable[[], bool], until: int | None = None) -> bool:
         """Run until ``done()`` is true (True) or virtual time ``until`` has come (False).

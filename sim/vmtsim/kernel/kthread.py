@@ -73,7 +73,8 @@ class KThreads(Subject):
             )
         objects = kernel.subject(Objects)
         address = objects.new_lwp(name)
-        lwp = kernel.spawn(name, "kthread", self._main(function, argument, flags))
+        where = kernel.processor_at(cpu) if cpu else None
+        lwp = kernel.spawn(name, "kthread", self._main(function, argument, flags), where)
         lwp.address = address
         if cpu:
             objects.bind(lwp)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vmtsim.core.timers import Timer
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.dispatch import Entry
+    from vmtsim.kernel.processors import Processor
 
 # What a thread's sleep in the kernel is sorted by where no priority was given: sys/sys/param.h,
 # PRI_KERNEL (what a process has there), PRI_KTHREAD, and what lies above both for soft interrupts.
@@ -50,7 +51,9 @@ class Frame:
 class Lwp:
     """A thread of the kernel.  ``kind`` is 'kthread', 'user' or 'softint'."""
 
-    def __init__(self, number: int, name: str, kind: str, main: Model) -> None:
+    def __init__(
+        self, number: int, name: str, kind: str, main: Model, processor: Processor
+    ) -> None:
         self.number = number
         self.name = name
         self.kind = kind
@@ -68,17 +71,22 @@ class Lwp:
         self.sleeps = 0
         self.what = ""
         self.held: list[Any] = []  # mutexes, in the order in which they were taken
+        self.rwlocks: dict[Any, int] = {}  # reader/writer locks, and where they were taken
         self.kernel_locks = 0  # how often it has taken the kernel lock: l_blcnt
         self.kernel_lock_wanted = 0
         self.spl = 0  # interrupt priority level, as splraise(9) made it
         self.priority = _PRIORITIES.get(kind, PRI_KERNEL)
+        self.nopreempt = 0  # calls of kpreempt_disable(9) that are not undone: l_nopreempt
+        self.spins_on: Any = None  # the spin mutex that it waits for, with its processor
+        self.processor: Processor = processor  # that it is on, or was last
+        self.placed = False  # it has been on a processor, or was made for one
+        self.seated = False  # it has the processor, though another may go on: ``--cpus`` 2 and more
         self.pinned: Lwp | None = None  # of a soft interrupt: the thread that it interrupted
         self.interrupted = False  # a soft interrupt has its processor
         self.starting = False  # of a soft interrupt: to begin, and to interrupt somebody
         self.due_on: Lwp | None = None  # of a soft interrupt: it begins on this one's processor
         self.after_call = ""  # what the scheduler does when the call ends: "switch" or "rest"
         self.quiet = 0  # how often it has left a section without preemption
-        self.bound = False
         self.asked = 0  # questions to kauth(9)
         self.pserialize = 0
         self.suspends = ""  # the directory of the file system that it holds suspended

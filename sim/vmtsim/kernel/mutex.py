@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from vmtsim.kernel.api import Block, Subject, kernel_function
+from vmtsim.kernel.api import Block, Preempt, Subject, kernel_function
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.lockorder import LockOrder
 from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ class Mutexes(Subject):
             )
         if not mutex.spin and (lwp.pserialize or lwp.in_softint or lwp.held):
             self._check_adaptive(mutex, lwp)
+        if lwp.held or lwp.rwlocks:
+            kernel.subject(LockOrder).wants(lwp, mutex, kernel.call_site)
         if mutex.owner is None:
             mutex.owner = lwp
             mutex.taken_at = kernel.call_site
@@ -199,8 +202,15 @@ class Mutexes(Subject):
 
     def enter_slowly(self, mutex: Mutex, lwp: Lwp, site: int) -> Model:
         """Wait until the mutex is free, then take it."""
+        if lwp.held or lwp.rwlocks:
+            self.kernel.subject(LockOrder).wants(lwp, mutex, site)
         while mutex.owner is not None:
-            yield Block(mutex.queue, what="mutex")
+            if mutex.spin and lwp.seated:
+                lwp.spins_on = mutex  # it keeps its processor, and soft interrupts from it
+                yield Preempt()
+                lwp.spins_on = None
+            else:
+                yield Block(mutex.queue, what="mutex")
         self.acquire(mutex, lwp, site)
 
     @kernel_function("void mutex_exit(kmutex_t *mtx)")

@@ -1,8 +1,9 @@
 """Kernel preemption and interrupt priority of a thread (NetBSD sys/kern/kern_synch.c, spl(9)).
 
 What others ask for is kept: whether a thread could be moved to another CPU right now, which soft
-interrupts it keeps from its CPU, and what it has not put back.  Switches between threads stand for
-other CPUs too, so nothing here forbids one.
+interrupts it keeps from its CPU, and what it has not put back.  With one
+CPU, switches between threads stand for others too, so nothing here forbids one; with more
+(vmtsim.kernel.processors) it keeps a thread on its CPU.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class Preemption(Subject):
     def forget(self, lwp: Lwp, spl: int = 0) -> None:
         """Put everything back for a thread that has been reported."""
         self._disabled.pop(lwp, None)
+        lwp.nopreempt = 0
         lwp.spl = spl
 
     def stays_on_cpu(self) -> bool:
@@ -99,7 +101,9 @@ class Preemption(Subject):
 
     @kernel_function("void kpreempt_disable(void)")
     def kpreempt_disable(self) -> None:
-        self._disabled.setdefault(self.kernel.current, []).append(self.kernel.call_site)
+        lwp = self.kernel.current
+        lwp.nopreempt += 1
+        self._disabled.setdefault(lwp, []).append(self.kernel.call_site)
 
     @kernel_function("void kpreempt_enable(void)")
     def kpreempt_enable(self) -> None:
@@ -112,6 +116,7 @@ class Preemption(Subject):
                 "not called kpreempt_disable",
             )
         sites.pop()
+        kernel.current.nopreempt -= 1
         if not sites:
             del self._disabled[kernel.current]
             kernel.current.quiet += 1

@@ -9,7 +9,6 @@ from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.lwp import WaitQueue
-from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.preempt import Preemption
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ class PassiveReferences(Subject):
         memory.write(psref, bytes(_WORDS * size))
         memory.put_pointer(psref + _TARGET * size, target)
         memory.put_pointer(psref + _LWP * size, lwp.address)
-        memory.put_pointer(psref + _CPU * size, kernel.subject(Objects).cpu0)
+        memory.put_pointer(psref + _CPU * size, kernel.here.address)
 
     def release(self, function: str, psref: int, target: int, klass: int) -> None:
         """Give a reference back: the checks of psref_release."""

@@ -259,6 +259,8 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("mutex-spin-double-enter", _LOCKDEBUG,
          "a thread does not enter a spin mutex that it holds",
          "split the function into one that locks and one that expects the lock"),
+        ("lock-order", _NOBODY, "locks are taken in one order everywhere",
+         "choose an order, write it down beside the locks, and take them in it at both places"),
         ("mutex-exit-by-non-owner", _DIAGNOSTIC, "the thread that holds a mutex gives it up",
          "look for a path without mutex_enter, or with two mutex_exit"),
         ("mutex-destroy-held", _DIAGNOSTIC, "a mutex is not destroyed while it is held",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.lockorder import LockOrder
 from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class RwLock:
             self.writer, self.written_at = lwp, site
         else:
             self.readers.setdefault(lwp, []).append(site)
+        lwp.rwlocks[self] = site
 
 
 class RwLocks(Subject):
@@ -140,6 +142,8 @@ class RwLocks(Subject):
                 f"{self.live.at(lock.address)} already, and waits for ever as soon as a writer "
                 "comes between",
             )
+        if lwp.held or lwp.rwlocks:
+            kernel.subject(LockOrder).wants(lwp, lock, kernel.call_site)
         if lock.free_for(op):
             lock.take(lwp, op, kernel.call_site)
             return None
@@ -183,6 +187,7 @@ class RwLocks(Subject):
         writers = [each for each in lock.waiting if each.op == WRITER]
         if lock.writer is lwp:
             lock.writer = None
+            del lwp.rwlocks[lock]
             if readers:
                 self._grant(lock, readers)
             else:
@@ -191,6 +196,7 @@ class RwLocks(Subject):
         lock.readers[lwp].pop()
         if not lock.readers[lwp]:
             del lock.readers[lwp]
+            del lwp.rwlocks[lock]
         if not lock.readers:
             if writers:
                 self._wake(writers)

@@ -17,9 +17,10 @@ from vmtsim.kernel.clock import NEVER, Clock
 from vmtsim.kernel.errors import Spinning, Stalled
 from vmtsim.kernel.lwp import Frame, Lwp
 from vmtsim.kernel.meanwhile import Elsewhere
+from vmtsim.kernel.processors import SeveralProcessors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from vmtsim.core.rng import Rng
     from vmtsim.cpu import Cpu
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.dispatch import Dispatch, Entry
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.lwp import WaitQueue
+    from vmtsim.kernel.processors import Processor
 
 # What things cost, in virtual nanoseconds.  A trap to the hypervisor and back is about this dear
 # on real hardware; a kernel call is cheap, but not free: a loop of calls must take time.
@@ -41,7 +43,14 @@ PATIENCE = 1_000_000
 class Scheduler:
     """Runs threads until a condition holds."""
 
-    def __init__(self, cpu: Cpu, clock: Clock, rng: Rng, dispatch: Dispatch) -> None:
+    def __init__(
+        self,
+        cpu: Cpu,
+        clock: Clock,
+        rng: Rng,
+        dispatch: Dispatch,
+        processors: Sequence[Processor],
+    ) -> None:
         self.cpu = cpu
         self.clock = clock
         self.rng = rng
@@ -55,7 +64,12 @@ class Scheduler:
         # Kernel calls and traps that a run may have in all; None is no limit.
         self.limit: int | None = None
         self.biglock = BigLock(rng.fork("rest"))
-        self.choice = Choice(self.ready, self.biglock, rng)
+        self.processors = processors
+        self.choice = (
+            SeveralProcessors(self.ready, self.biglock, rng, processors)
+            if len(processors) > 1
+            else Choice(self.ready, self.biglock, rng)
+        )
         # The world outside of the guest: when something happens there, and making it happen.
         self.outside_next: Callable[[], int | None] = lambda: None
         self.outside_advance: Callable[[], None] = lambda: None
@@ -71,10 +85,11 @@ class Scheduler:
 
     # -- threads -----------------------------------------------------------------------------
 
-    def spawn(self, name: str, kind: str, main: Model) -> Lwp:
-        """Make a thread that runs ``main``, and let it be ready."""
+    def spawn(self, name: str, kind: str, main: Model, processor: Processor | None = None) -> Lwp:
+        """Make a thread that runs ``main``, and let it be ready; ``processor``: begins there."""
         self._number += 1
-        lwp = Lwp(self._number, name, kind, main)
+        lwp = Lwp(self._number, name, kind, main, processor or self.processors[0])
+        lwp.placed = processor is not None
         self.lwps.append(lwp)
         self.ready.append(lwp)
         return lwp
@@ -121,6 +136,7 @@ class Scheduler:
             self.wake(lwp)
         self.ready.remove(lwp)
         lwp.state = "gone"
+        self.choice.ends(lwp)
         self._gone(lwp)
 
     def interrupt(self, lwp: Lwp) -> None:

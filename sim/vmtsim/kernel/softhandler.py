@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.processors import Processor
 
 _MPSAFE, _LEVELS, _OWN = 0x100, 0xFF, 0xF000  # sys/sys/intr.h, SOFTINT_IMPMASK
 _FIRST, _STEP = 0x40, 0x20  # the cookies are offsets, not pointers
@@ -24,7 +25,7 @@ _FIRST, _STEP = 0x40, 0x20  # the cookies are offsets, not pointers
 
 @dataclass(eq=False)
 class Handler:
-    """An established soft interrupt handler."""
+    """An established soft interrupt handler, and the processors where it waits and runs."""
 
     cookie: int
     function: int
@@ -32,8 +33,8 @@ class Handler:
     level: int
     mpsafe: bool
     made_at: int
-    pending: bool = False
-    running: bool = False
+    pending: set[Processor] = field(default_factory=set)
+    running: set[Processor] = field(default_factory=set)
     idle: WaitQueue = field(default_factory=WaitQueue)
 
 
@@ -91,16 +92,17 @@ class SoftHandlers(Subject):
                 "preemption enabled: the caller must be an interrupt handler or must have called "
                 "kpreempt_disable",
             )
-        if not handler.pending:
-            handler.pending = True
+        here = kernel.here
+        if here not in handler.pending:
+            handler.pending.add(here)
             # It is bound to the caller's CPU, and runs as soon as that allows it.
             kernel.subject(SoftInterrupts).schedule(
-                lambda: self._run(handler), level=handler.level, on=kernel.current
+                lambda: self._run(handler, here), here, level=handler.level, on=kernel.current
             )
 
-    def _run(self, handler: Handler) -> Model:
-        handler.pending = False
-        handler.running = True
+    def _run(self, handler: Handler, here: Processor) -> Model:
+        handler.pending.remove(here)
+        handler.running.add(here)
         # Not pending any more while it waits for the kernel lock: scheduled again, it runs twice.
         yield from call_back(
             self.kernel,
@@ -109,7 +111,7 @@ class SoftHandlers(Subject):
             (handler.argument,),
             mpsafe=handler.mpsafe,
         )
-        handler.running = False
+        handler.running.remove(here)
         self.kernel.scheduler.wake_all(handler.idle)
 
     @kernel_function("void softint_disestablish(void *arg)")

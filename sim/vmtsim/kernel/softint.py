@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.processors import Processor
 
 # sys/sys/intr.h
 BIO, CLOCK, SERIAL, NET = range(4)
 # The thread of each level, and how far its IPL is above IPL_SOFTCLOCK: a higher one interrupts a
 # lower one.
-_LEVELS = {CLOCK: ("softclk/0", 0), BIO: ("softbio/0", 1), NET: ("softnet/0", 2)}
-_LEVELS[SERIAL] = ("softser/0", 3)
+_LEVELS = {CLOCK: ("softclk", 0), BIO: ("softbio", 1), NET: ("softnet", 2), SERIAL: ("softser", 3)}
 # sys/arch/x86/include/intrdefs.h and sys/arch/aarch64/include/intr.h
 _IPL_SOFTCLOCK = {"amd64": 2, "i386": 2, "aarch64": 1}
 
 
 class _Level:
-    """One level: its thread and the handlers that are to run."""
+    """One level of a processor: its thread and the handlers that are to run."""
 
-    def __init__(self, lwp_name: str) -> None:
+    def __init__(self, lwp_name: str, processor: Processor) -> None:
+        self.processor = processor
         self.work: deque[Callable[[], Model]] = deque()
         self.queue = WaitQueue(lwp_name)
         self.lwp: Lwp | None = None
@@ -38,33 +39,45 @@ class _Level:
 
 
 class SoftInterrupts(Subject):
-    """The soft interrupt threads of a processor."""
+    """The soft interrupt threads of each processor."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self._levels = {level: _Level(name) for level, (name, _above) in _LEVELS.items()}
+        self._levels = {
+            (each, level): _Level(f"{name}/{each.index}", each)
+            for each in kernel.processors
+            for level, (name, _above) in _LEVELS.items()
+        }
 
     def boot(self) -> None:
-        """Start the thread that runs callouts; the others start when they are first needed."""
-        self._thread(CLOCK)
+        """Start the threads that run callouts; the others start when they are first needed."""
+        for processor in self.kernel.processors:
+            self._thread(self._levels[processor, CLOCK], CLOCK)
 
     def ipl(self, level: int) -> int:
         """Return the interrupt priority level of SOFTINT_CLOCK, _BIO, _NET or _SERIAL."""
         return _IPL_SOFTCLOCK[self.kernel.cpu.machine] + _LEVELS[level][1]
 
-    def _thread(self, level: int) -> Lwp:
-        own = self._levels[level]
+    def _thread(self, own: _Level, level: int) -> Lwp:
         if own.lwp is None:
-            own.lwp = self.kernel.spawn(own.queue.name, "softint", self._main(own))
+            own.lwp = self.kernel.spawn(own.queue.name, "softint", self._main(own), own.processor)
             own.lwp.spl = self.ipl(level)
         return own.lwp
 
     def schedule(
-        self, work: Callable[[], Model], *, level: int = CLOCK, on: Lwp | None = None
+        self,
+        work: Callable[[], Model],
+        processor: Processor,
+        *,
+        level: int = CLOCK,
+        on: Lwp | None = None,
     ) -> None:
-        """Run ``work()`` soon: as soon as the processor of ``on`` allows it, or on any."""
-        own = self._levels[level]
-        lwp = self._thread(level)
+        """Run ``work()`` on a processor, as soon as that allows it.
+
+        ``on`` is the thread on it that asks for that, where one does.
+        """
+        own = self._levels[processor, level]
+        lwp = self._thread(own, level)
         own.work.append(work)
         if own.idle:
             own.idle = False

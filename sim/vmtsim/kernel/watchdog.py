@@ -165,8 +165,9 @@ class Watchdogs(Subject):
         clock = self.kernel.clock
         seconds = self.kernel.memory.u32(watchdog.address + self._fields.period)
         soft = self.kernel.subject(SoftInterrupts)
+        here = self.kernel.here
         self._timer = clock.at(
-            clock.now + seconds * SECOND // 2, lambda: soft.schedule(self._kernel_tickle)
+            clock.now + seconds * SECOND // 2, lambda: soft.schedule(self._kernel_tickle, here)
         )
 
     def _kernel_tickle(self) -> Model:

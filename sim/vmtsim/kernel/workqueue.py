@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.processors import Processor
 
 _MPSAFE, _PERCPU = 1, 2
 _SIZE = 128  # of the opaque struct workqueue
@@ -26,8 +27,20 @@ _NAME_LIMIT = 15  # MAXCOMLEN - 1
 
 
 @dataclass(eq=False)
+class Queue:
+    """The work of a thread: of a processor with WQ_PERCPU, of the only one without."""
+
+    name: str
+    order: deque[int] = field(default_factory=deque)
+    batch: int = 0  # odd while one runs: the kernel's q_gen
+    lwp: Lwp | None = None
+    wakeup: WaitQueue = field(default_factory=WaitQueue)
+    done: WaitQueue = field(default_factory=WaitQueue)
+
+
+@dataclass(eq=False)
 class WorkQueue:
-    """One queue and its thread.  ``pending`` maps each struct work to who enqueued it."""
+    """One work queue.  ``pending`` maps each struct work to who enqueued it."""
 
     address: int
     name: str
@@ -37,12 +50,12 @@ class WorkQueue:
     flags: int
     made_at: int
     pending: dict[int, int] = field(default_factory=dict)
-    order: deque[int] = field(default_factory=deque)
-    batch: int = 0  # odd while one runs: the kernel's q_gen
+    queues: list[Queue] = field(default_factory=list)
     dying: bool = False
-    lwp: Lwp | None = None
-    wakeup: WaitQueue = field(default_factory=WaitQueue)
-    done: WaitQueue = field(default_factory=WaitQueue)
+
+    def of(self, processor: Processor) -> Queue:
+        """Return the queue of a processor: the first is the only one without WQ_PERCPU."""
+        return self.queues[processor.index] if self.flags & _PERCPU else self.queues[0]
 
 
 class WorkQueues(Subject):
@@ -111,22 +124,26 @@ class WorkQueues(Subject):
         address = kernel.subject(Kmem).allocate(_SIZE, owner="workqueue")
         queue = WorkQueue(address, name, function, argument, ipl, flags, site)
         objects = kernel.subject(Objects)
-        title = f"{queue.name}/0" if flags & _PERCPU else queue.name
-        queue.lwp = kernel.spawn(title[:_NAME_LIMIT], "kthread", self._main(queue))
-        queue.lwp.address = objects.new_lwp(title[:_NAME_LIMIT])
-        if flags & _PERCPU:
-            objects.bind(queue.lwp)
+        for processor in kernel.processors if flags & _PERCPU else kernel.processors[:1]:
+            title = f"{queue.name}/{processor.index}" if flags & _PERCPU else queue.name
+            own = Queue(title[:_NAME_LIMIT])
+            bound = processor if flags & _PERCPU else None
+            own.lwp = kernel.spawn(own.name, "kthread", self._main(queue, own), bound)
+            own.lwp.address = objects.new_lwp(own.name)
+            if flags & _PERCPU:
+                objects.bind(own.lwp)
+            queue.queues.append(own)
         self.live.add("workqueue_create", address, queue)
         kernel.memory.put_pointer(where, address)
         return 0
 
-    def _main(self, queue: WorkQueue) -> Model:
+    def _main(self, queue: WorkQueue, own: Queue) -> Model:
         kernel = self.kernel
         what = f"the function of workqueue {queue.name!r},"
         while True:
-            batch = queue.order
-            queue.order = deque()
-            queue.batch += bool(batch)
+            batch = own.order
+            own.order = deque()
+            own.batch += bool(batch)
             for work in batch:
                 del queue.pending[work]
                 # The kernel unlinks it, so its memory must be there.
@@ -139,13 +156,13 @@ class WorkQueues(Subject):
                     mpsafe=bool(queue.flags & _MPSAFE),
                 )
             if batch:
-                queue.batch += 1
-                kernel.scheduler.wake_all(queue.done)
+                own.batch += 1
+                kernel.scheduler.wake_all(own.done)
                 continue
             if queue.dying:
-                kernel.scheduler.wake_all(queue.done)
+                kernel.scheduler.wake_all(own.done)
                 return
-            yield Block(queue.wakeup, what=queue.name)
+            yield Block(own.wakeup, what=queue.name)
 
     @kernel_function(
         "void workqueue_enqueue(struct workqueue *wq, struct work *wk, struct cpu_info *ci)"
@@ -185,8 +202,9 @@ class WorkQueues(Subject):
             )
         kernel.memory.put_pointer(work, 0)
         queue.pending[work] = kernel.call_site
-        queue.order.append(work)
-        kernel.scheduler.wake_one(queue.wakeup)
+        own = queue.of(kernel.processor_at(cpu) or kernel.here)
+        own.order.append(work)
+        kernel.scheduler.wake_one(own.wakeup)
 
     @kernel_function("void workqueue_wait(struct workqueue *wq, struct work *wk)")
     def workqueue_wait(self, address: int, work: int) -> Model:
@@ -194,14 +212,15 @@ class WorkQueues(Subject):
         queue = self.live.find("workqueue_wait", address)
         kernel.rules.may_sleep("workqueue_wait")
         kernel.rules.waits("workqueue_wait")
-        if kernel.current is queue.lwp:
-            return  # in the queue's own thread the kernel does not wait
-        while work in queue.order:
-            yield Block(queue.done, what=queue.name)
-        # The work may be in the batch that runs: the kernel waits for all of that.
-        batch = queue.batch
-        while batch % 2 and queue.batch == batch:
-            yield Block(queue.done, what=queue.name)
+        for own in queue.queues:
+            if kernel.current is own.lwp:
+                continue  # in the queue's own thread the kernel does not wait
+            while work in own.order:
+                yield Block(own.done, what=queue.name)
+            # The work may be in the batch that runs: the kernel waits for all of that.
+            batch = own.batch
+            while batch % 2 and own.batch == batch:
+                yield Block(own.done, what=queue.name)
 
     @kernel_function("void workqueue_destroy(struct workqueue *wq)")
     def workqueue_destroy(self, address: int) -> Model:
@@ -209,25 +228,27 @@ class WorkQueues(Subject):
         queue = self.live.find("workqueue_destroy", address)
         kernel.rules.may_sleep("workqueue_destroy")
         kernel.rules.waits("workqueue_destroy")
-        if kernel.current is queue.lwp:
+        if any(kernel.current is own.lwp for own in queue.queues):
             kernel.panic(
                 "workqueue-destroy-self",
                 f"workqueue_destroy by {kernel.where()}: the thread of workqueue {queue.name!r} "
                 "waits for itself",
             )
-        if queue.order:  # what is in a batch that runs is waited for
-            site = kernel.location(queue.pending[queue.order[0]])
+        left = [work for own in queue.queues for work in own.order]
+        if left:  # what is in a batch that runs is waited for
+            site = kernel.location(queue.pending[left[0]])
             kernel.panic(
                 "workqueue-destroy-pending",
                 f"workqueue_destroy by {kernel.where()}: workqueue {queue.name!r} still has work "
                 f"that {site} enqueued and that has not run: use workqueue_wait first",
             )
         queue.dying = True
-        lwp = queue.lwp
-        assert lwp is not None
-        kernel.scheduler.wake_one(queue.wakeup)
-        while lwp.state != "gone":
-            yield Block(lwp.exited, what="wqfini")
-        kernel.subject(Objects).free_lwp(lwp.address)
+        for own in queue.queues:
+            lwp = own.lwp
+            assert lwp is not None
+            kernel.scheduler.wake_one(own.wakeup)
+            while lwp.state != "gone":
+                yield Block(lwp.exited, what="wqfini")
+            kernel.subject(Objects).free_lwp(lwp.address)
         self.live.remove(address)
         kernel.subject(Kmem).release(address, None, "workqueue_destroy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Preempt, Subject, kernel_function
@@ -13,42 +14,57 @@ from vmtsim.kernel.preempt import Preemption
 from vmtsim.kernel.softint import SERIAL, SoftInterrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.processors import Processor
 
 _HIGHPRI = 1
 _LOOK = 10_000  # so often a barrier looks whether the others have gone on, in virtual ns
 
 
+@dataclass(eq=False)
+class _Call:
+    """A call under way; ``left`` counts the processors that have not run it."""
+
+    ticket: int
+    function: int
+    arguments: tuple[int, int]
+    site: int
+    left: int
+
+
 class CrossCalls(Subject):
-    """Cross calls of a machine with one processor: low ones in a thread, high ones in a softint."""
+    """Cross calls: low ones in a thread of each processor, high ones in its soft interrupt."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_xcall.c 1.38": "*"}
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._ticket = 0
-        self._waiting: dict[int, tuple[int, int]] = {}  # ticket -> function, call site
-        self._queue: deque[tuple[int, int, int, int]] = deque()
-        self._wakeup = WaitQueue("xcall")
+        self._waiting: dict[int, _Call] = {}
+        self._queues: dict[Processor, deque[_Call]] = {each: deque() for each in kernel.processors}
+        self._wakeups = {each: WaitQueue("xcall") for each in kernel.processors}
         self._done = WaitQueue("xcall")
-        self._low_runs = False
-        self._lwp: Lwp | None = None
+        self._low: _Call | None = None
+        self._lwps: dict[Processor, Lwp] = {}
 
-    def _main(self) -> Model:
+    def _main(self, processor: Processor) -> Model:
+        queue = self._queues[processor]
         while True:
-            while self._queue:
-                low = self._queue.popleft()
-                yield from self._one(*low)
-                self._low_runs = False
-                self.kernel.scheduler.wake_all(self._done)
-            yield Block(self._wakeup, what="xcall")
+            while queue:
+                yield from self._one(queue.popleft())
+            yield Block(self._wakeups[processor], what="xcall")
 
-    def _one(self, ticket: int, function: int, first: int, second: int) -> Model:
-        yield from call_back(self.kernel, "cross call", function, (first, second), mpsafe=True)
-        self._waiting.pop(ticket, None)
+    def _one(self, call: _Call) -> Model:
+        yield from call_back(self.kernel, "cross call", call.function, call.arguments, mpsafe=True)
+        call.left -= 1
+        if call.left:
+            return
+        del self._waiting[call.ticket]
+        if call is self._low:
+            self._low = None
         self.kernel.scheduler.wake_all(self._done)
 
     @kernel_function(
@@ -56,28 +72,8 @@ class CrossCalls(Subject):
         "void *arg2)"
     )
     def xc_broadcast(self, flags: int, function: int, first: int, second: int) -> Model:
-        """One low-priority call at a time: the next waits in here (xc_lowpri)."""
-        kernel = self.kernel
-        kernel.rules.may_sleep("xc_broadcast")
-        while not flags & _HIGHPRI and (self._queue or self._low_runs):
-            yield Block(self._done, what="xclow")
-        self._ticket += 1
-        ticket = self._ticket
-        self._waiting[ticket] = (function, kernel.call_site)
-        if flags & _HIGHPRI:
-            kernel.subject(SoftInterrupts).schedule(
-                lambda: self._one(ticket, function, first, second), level=SERIAL
-            )
-            return ticket
-        self._low_runs = True
-        self._queue.append((ticket, function, first, second))
-        if self._lwp is None:
-            objects = kernel.subject(Objects)
-            self._lwp = kernel.spawn("xcall/0", "kthread", self._main())
-            self._lwp.address = objects.new_lwp("xcall/0")
-            objects.bind(self._lwp)
-        kernel.scheduler.wake_one(self._wakeup)
-        return ticket
+        targets = self.kernel.processors
+        return (yield from self._start("xc_broadcast", flags, function, (first, second), targets))
 
     @kernel_function(
         "uint64_t xc_unicast(unsigned int flags, void (*func)(void *, void *), void *arg1, "
@@ -85,9 +81,50 @@ class CrossCalls(Subject):
     )
     def xc_unicast(self, flags: int, function: int, first: int, second: int, cpu: int) -> Model:
         kernel = self.kernel
-        if not cpu:
-            kernel.panic("xcall-cpu", f"xc_unicast by {kernel.where()} without a CPU")
-        return self.xc_broadcast(flags, function, first, second)
+        target = kernel.processor_at(cpu)
+        if target is None:
+            kernel.panic(
+                "xcall-cpu",
+                f"xc_unicast by {kernel.where()} to {kernel.describe(cpu)}, which is no CPU",
+            )
+        return (yield from self._start("xc_unicast", flags, function, (first, second), [target]))
+
+    def _start(
+        self,
+        name: str,
+        flags: int,
+        function: int,
+        arguments: tuple[int, int],
+        targets: Sequence[Processor],
+    ) -> Model:
+        """One low-priority call at a time: the next waits in here (xc_lowpri)."""
+        kernel = self.kernel
+        kernel.rules.may_sleep(name)
+        while not flags & _HIGHPRI and self._low is not None:
+            yield Block(self._done, what="xclow")
+        self._ticket += 1
+        call = _Call(self._ticket, function, arguments, kernel.call_site, len(targets))
+        self._waiting[call.ticket] = call
+        if flags & _HIGHPRI:
+            softints = kernel.subject(SoftInterrupts)
+            for processor in targets:
+                softints.schedule(lambda: self._one(call), processor, level=SERIAL)
+            return call.ticket
+        self._low = call
+        for processor in targets:
+            self._queues[processor].append(call)
+            if processor not in self._lwps:
+                self._lwps[processor] = self._new_thread(processor)
+            kernel.scheduler.wake_one(self._wakeups[processor])
+        return call.ticket
+
+    def _new_thread(self, processor: Processor) -> Lwp:
+        objects = self.kernel.subject(Objects)
+        name = f"xcall/{processor.index}"
+        lwp = self.kernel.spawn(name, "kthread", self._main(processor), processor)
+        lwp.address = objects.new_lwp(name)
+        objects.bind(lwp)
+        return lwp
 
     @kernel_function("void xc_wait(uint64_t where)")
     def xc_wait(self, ticket: int) -> Model:
@@ -116,11 +153,11 @@ class CrossCalls(Subject):
 
     def check_unload(self, module: str) -> None:
         """Panic for a cross call that has not come back: it would run code that is gone."""
-        for function, site in self._waiting.values():
-            place = self.kernel.location(site)
+        for call in self._waiting.values():
+            place = self.kernel.location(call.site)
             self.kernel.panic(
                 "xcall-left",
                 f"module {module} is gone, but the cross call of "
-                f"{self.kernel.location(function)} by {place} has not come back: use xc_wait",
+                f"{self.kernel.location(call.function)} by {place} has not come back: use xc_wait",
                 place,
             )

@@ -228,6 +228,8 @@ def replay(args: argparse.Namespace, seed: int) -> str:
         words.append(f"--kernel {args.kernel}")
     if args.kernel_options != "all":
         words.append(f"--kernel-options {args.kernel_options}")
+    if args.cpus is not None:
+        words.append(f"--cpus {args.cpus}")
     if str(args.scenario) != "boot-to-halt":
         words.append(f"--scenario {_quoted(str(args.scenario))}")
     return " ".join(words)

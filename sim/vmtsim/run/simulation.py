@@ -103,7 +103,8 @@ class Simulation:
 
     ``trace`` receives everything that happens, ``faults`` is for the host.  The release of the
     kernel is that of the module; ``checks`` are the options of its configuration with which it
-    checks more.  Raises vmtgen.kobj.KobjError where ``module`` is no module.
+    checks more, ``cpus`` how many processors it has, where that is not the scenario's choice.
+    Raises vmtgen.kobj.KobjError where ``module`` is no module.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Simulation:
         trace: Trace | None = None,
         faults: Callable[[Context], Faults] = Faults,
         checks: Collection[Enforced] = frozenset(OPTIONS.values()),
+        cpus: int | None = None,
     ) -> None:
         self.module = read_module(module) if isinstance(module, Path) else module
         self.scenario = scenario
@@ -142,6 +144,7 @@ class Simulation:
                 net_mpsafe=scenario.guest.net_mpsafe,
                 detachall=scenario.guest.detachall,
                 checks=frozenset(checks),
+                cpus=cpus or scenario.guest.cpus,
                 memory=scenario.guest.memory or KernelOptions.memory,
                 msrs=scenario.guest.msrs or {},
                 without=frozenset(scenario.guest.without),

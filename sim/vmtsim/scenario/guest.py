@@ -344,7 +344,7 @@ class GuestSettings(Record):
     so are ``memory``, how many bytes the kernel can allocate, and what the processor has: ``msrs``
     by number ("0x19c") or, on aarch64, by name ("midr_el1"), and ``cpuid``, four words a leaf.
     ``without`` names drivers that GENERIC has built in and this kernel lacks, and ``properties``
-    are the options of modload(8) for the module under test.
+    are the options of modload(8) for the module under test.  ``cpus`` is the number of processors.
     """
 
     hostname: str | None = None
@@ -358,3 +358,4 @@ class GuestSettings(Record):
     cpuid: Leaves | None = None
     without: tuple[str, ...] = ()
     properties: Properties | None = None
+    cpus: Annotated[int, Range(1, 8)] = 1

@@ -75,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "instead (all)",
     )
     parser.add_argument(
+        "--cpus",
+        type=arguments.cpus,
+        metavar="N",
+        help="processors of the guest, 1 to 8; with one, what runs beside a thread has no name "
+        "(what the scenario says, or 1)",
+    )
+    parser.add_argument(
         "--scenario",
         metavar="NAME|FILE",
         default="boot-to-halt",
@@ -127,6 +134,7 @@ def _run(
         seed=seed,
         builtin_vmt=args.kernel == "builtin",
         checks=configured(args.kernel_options, module.machine.value),
+        cpus=args.cpus,
     )
     trace = simulation.trace
     witness = Witness(simulation)

@@ -1,0 +1,120 @@
+"""The order in which locks are taken: a cycle is a deadlock that has not happened yet.
+
+A lock that is waited for while others are held comes behind them.  Two threads that do so in a
+ring wait for each other for ever, on some day; the order alone shows it, in the first run without
+a deadlock, as Linux's lockdep does (Documentation/locking/lockdep-design.rst).  NetBSD's LOCKDEBUG
+knows no order.
+
+Locks that the same call of mutex_init or rw_init made are of one class, as the lock of every unit
+of a driver is; among locks of one class each stands for itself.  A lock that is only tried waits
+for nothing.  KERNEL_LOCK is given up by whoever waits, and has no order (sys/kern/kern_lock.c).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from vmtsim.kernel.api import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from vmtsim.kernel.facts import Place
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.lwp import Lwp
+
+
+class Lock(Protocol):
+    """What a mutex and a reader/writer lock have in common."""
+
+    address: int
+    made_at: int
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A thread took ``first`` at one place and wanted ``second`` at another."""
+
+    first: str
+    second: str
+    thread: str
+    taken: Place
+    wanted: Place
+
+    def __str__(self) -> str:
+        return (
+            f"{self.thread} takes {self.second} at {self.wanted} with {self.first} held, which it "
+            f"took at {self.taken}"
+        )
+
+
+class LockOrder(Subject):
+    """Which lock came behind which, in this run."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._behind: dict[Hashable, dict[Hashable, Edge]] = {}
+        self._reported: set[frozenset[Hashable]] = set()
+
+    def wants(self, lwp: Lwp, lock: Lock, site: int) -> None:
+        """Note that a thread waits for ``lock`` until it has it, or would."""
+        for held in lwp.held:
+            if held is not lock:
+                self._note(lwp, held, held.taken_at, lock, site)
+        for held, taken_at in lwp.rwlocks.items():
+            if held is not lock:
+                self._note(lwp, held, taken_at, lock, site)
+
+    def _note(self, lwp: Lwp, held: Lock, taken_at: int, lock: Lock, site: int) -> None:
+        first: Hashable = held.made_at or held.address  # the kernel's own locks have no maker
+        second: Hashable = lock.made_at or lock.address
+        if first == second:
+            first, second = (first, held.address), (second, lock.address)
+        behind = self._behind.setdefault(first, {})
+        if second in behind:
+            return
+        kernel = self.kernel
+        behind[second] = edge = Edge(
+            self._name(held),
+            self._name(lock),
+            lwp.name,
+            kernel.location(taken_at),
+            kernel.location(site),
+        )
+        back = self._path(second, first)
+        if back is None:
+            return
+        ring = frozenset({first, second})
+        if ring in self._reported:
+            return
+        self._reported.add(ring)
+        before = "; ".join(str(each) for each in back)
+        kernel.violation("lock-order", f"{edge}; in this run also: {before}", edge.wanted)
+
+    def _path(self, start: Hashable, goal: Hashable) -> list[Edge] | None:
+        """Return the shortest chain of edges from a lock to another; None if there is none."""
+        came: dict[Hashable, tuple[Hashable, Edge] | None] = {start: None}
+        todo = [start]
+        while todo:
+            at = todo.pop(0)
+            if at == goal:
+                edges: list[Edge] = []
+                step = came[at]
+                while step is not None:
+                    edges.insert(0, step[1])
+                    step = came[step[0]]
+                return edges
+            for then, edge in self._behind.get(at, {}).items():
+                if then not in came:
+                    came[then] = (at, edge)
+                    todo.append(then)
+        return None
+
+    def _name(self, lock: Lock) -> str:
+        kernel = self.kernel
+        if not lock.made_at:
+            return f"a lock of the kernel's own at {kernel.describe(lock.address)}"
+        return (
+            f"the lock at {kernel.describe(lock.address)} (made by {kernel.location(lock.made_at)})"
+        )

@@ -1,0 +1,180 @@
+"""Several processors with names: ``--cpus N``.
+
+A processor has a thread, and soft interrupts on top of it that have taken its place one after the
+other (NetBSD sys/kern/kern_softint.c, softint_dispatch).  Every kernel call is a place where the
+seed may let another processor go on.  A thread loses its processor only where the kernel could
+take it: when it sleeps, or where it may be preempted (sys/kern/kern_synch.c, kpreempt).  It then
+goes on wherever there is room, unless it is bound.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtsim.kernel.choice import Choice, blocks_softints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vmtsim.core.rng import Rng
+    from vmtsim.kernel.biglock import BigLock
+    from vmtsim.kernel.lwp import Lwp
+
+
+class Processor:
+    """One processor.  ``address`` is its struct cpu_info, ``stack`` who is on it, latest last."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.address = 0
+        self.stack: list[Lwp] = []
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"cpu{self.index}"
+
+    @property
+    def top(self) -> Lwp | None:
+        """Who has it now."""
+        return self.stack[-1] if self.stack else None
+
+
+def preemptible(lwp: Lwp) -> bool:
+    """Whether the kernel may take the processor from a thread that does not sleep: kpreempt()."""
+    return not (
+        lwp.kind == "softint"
+        or lwp.nopreempt
+        or lwp.spl
+        or lwp.pserialize
+        or lwp.kernel_locks
+        or lwp.kernel_lock_wanted
+        or lwp.spins_on is not None
+        or any(lock.spin for lock in lwp.held)
+    )
+
+
+class SeveralProcessors(Choice):
+    """Chooses a processor, and who goes on there."""
+
+    def __init__(
+        self, ready: list[Lwp], biglock: BigLock, rng: Rng, processors: Sequence[Processor]
+    ) -> None:
+        super().__init__(ready, biglock, rng)
+        self.processors = processors
+        # Whether a thread stays on its processor (l_pflag, LP_BOUND): set by the subject Objects.
+        self.is_bound: Callable[[Lwp], bool] = lambda _lwp: False
+        self._chosen: tuple[Lwp, Processor] | None = None
+        biglock.seat = lambda lwp: lwp.processor
+
+    # -- who may be where ----------------------------------------------------------------------
+
+    @staticmethod
+    def _struck_by(lwp: Lwp, processor: Processor) -> bool:
+        """Whether a soft interrupt can begin on its processor."""
+        top = processor.top
+        if top is None:
+            return True
+        if top.kind == "softint" and top.spl >= lwp.spl:
+            return False
+        return not blocks_softints(top, lwp.spl)
+
+    def _seats(self, lwp: Lwp) -> list[Processor]:
+        """Return the processors on which a thread that has none could go on, idle ones first."""
+        if lwp.kind == "softint":
+            own = lwp.processor
+            if lwp.starting:
+                return [own] if self._struck_by(lwp, own) else []
+            return [own] if own.top is None or self._gives_way(own) else []
+        if lwp.placed and self.is_bound(lwp):
+            own = lwp.processor
+            return [own] if own.top is None or self._gives_way(own) else []
+        idle = [each for each in self.processors if not each.stack]
+        return idle or [each for each in self.processors if self._gives_way(each)]
+
+    @staticmethod
+    def _gives_way(processor: Processor) -> bool:
+        stack = processor.stack
+        return len(stack) == 1 and stack[0].state == "ready" and preemptible(stack[0])
+
+    def eligible(self, lwp: Lwp) -> bool:
+        """Whether a thread that is ready can go on."""
+        if lwp.interrupted:
+            return False
+        if lwp.kernel_lock_wanted and not self.biglock.free_for(lwp):
+            return False
+        if lwp.spins_on is not None and lwp.spins_on.owner is not None:
+            return False
+        return lwp.seated or bool(self._seats(lwp))
+
+    # -- the choice ----------------------------------------------------------------------------
+
+    def start_softint(self, lwp: Lwp, on: Lwp | None = None) -> None:
+        """Let an idle soft interrupt begin, as soon as its processor allows it."""
+        lwp.starting = True
+        if on is not None:
+            on.after_call = on.after_call or "switch"
+
+    def pick(self) -> Lwp | None:
+        """Each processor has who must go on there; the seed chooses a processor."""
+        ready = self.ready
+        if not ready:
+            return None
+        struck = {
+            lwp.processor for lwp in ready if lwp.starting and self._struck_by(lwp, lwp.processor)
+        }
+        able: list[tuple[Lwp, Processor]] = []
+        for lwp in ready:
+            if not self.eligible(lwp):
+                continue
+            seats = [lwp.processor] if lwp.seated else self._seats(lwp)
+            if not lwp.starting:
+                seats = [each for each in seats if each not in struck]
+            able += [(lwp, each) for each in seats]
+        if not able:
+            return None
+        urgent, self.urgent = self.urgent, None
+        wanted = [each for each in able if each[0] is urgent] or able
+        self._chosen = wanted[self.rng.below(len(wanted))] if len(wanted) > 1 else wanted[0]
+        return self._chosen[0]
+
+    def begins(self, lwp: Lwp) -> None:
+        """Give a thread its processor."""
+        chosen, self._chosen = self._chosen, None
+        if lwp.seated:
+            return
+        known = chosen is not None and chosen[0] is lwp
+        processor = chosen[1] if known and chosen else self._seats(lwp)[0]
+        top = processor.top
+        if top is not None:
+            if lwp.kind == "softint":
+                lwp.pinned = top
+                top.interrupted = True
+            else:
+                processor.stack.pop()
+                top.seated = False
+        processor.stack.append(lwp)
+        lwp.processor = processor
+        lwp.seated = lwp.placed = True
+        lwp.starting = False
+
+    def ends(self, lwp: Lwp) -> None:
+        """Take the processor of a thread that sleeps or is gone."""
+        if lwp.state == "ready" or not lwp.seated:
+            return
+        lwp.processor.stack.remove(lwp)
+        lwp.seated = False
+        if lwp.pinned is not None:
+            lwp.pinned.interrupted = False
+            lwp.pinned = None
+
+    def may_switch(self, lwp: Lwp) -> bool:
+        """Decide whether another thread goes on here, on this processor or another."""
+        for each in self.ready:
+            if (
+                each.starting
+                and each.processor is lwp.processor
+                and self._struck_by(each, lwp.processor)
+            ):
+                return True
+        return self.rng.below(self.restlessness) == 0
