@@ -256,7 +256,7 @@ vmt_shutdown(device_t self, int how)
 		return true;
 	mutex_enter(&sc->sc_lock);
 	ours = sc->sc_raising;
-	sc->sc_replaced = ours && curlwp != sc->sc_thread;
+	sc->sc_replaced = ours && curlwp != sc->sc_worker;
 	mutex_exit(&sc->sc_lock);
 	if (ours)
 		vmt_disconnect(sc);
@@ -287,8 +287,8 @@ vmt_worker(void *arg)
 	int64_t next, pause;
 
 	mutex_enter(&sc->sc_lock);
-	/* kthread_create(9) may store it only after we have begun. */
-	sc->sc_thread = curlwp;
+	/* kthread_create(9) may store sc_thread only after we have begun. */
+	sc->sc_worker = curlwp;
 	while (!sc->sc_dying) {
 		sc->sc_kicked = false;
 		mutex_exit(&sc->sc_lock);

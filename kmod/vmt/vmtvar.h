@@ -272,6 +272,7 @@ struct vmt_softc {
 	bool		sc_raising;	/* (l) in sysmon_pswitch_event(9) */
 	bool		sc_replaced;	/* (l) by the shutdown hook */
 	bool		sc_kicked;	/* (l) look again before you sleep */
+	struct lwp	*sc_worker;	/* (l) itself, as soon as it runs */
 
 	/* How far attach came, for the way back; attach and detach alone. */
 	bool		sc_have_locks;

@@ -38,7 +38,7 @@ class LineTable:
         Raises KobjError where the file is no module, ValueError where it has no DWARF.
         """
         module = read_module(path)
-        table = _read(_with_region_offsets(module))
+        table = _read(with_region_offsets(module))
         if table is None:
             raise ValueError(f"{module.path.name} has no debug sections: use the .debug twin")
         return table
@@ -74,7 +74,7 @@ def _read(image: bytes) -> LineTable | None:
     )
 
 
-def _with_region_offsets(module: Module) -> bytes:
+def with_region_offsets(module: Module) -> bytes:
     """Return the file with text symbols moved to their place in the text region.
 
     In a relocatable file every section starts at 0.  DWARF addresses are relocated

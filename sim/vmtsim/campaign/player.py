@@ -106,6 +106,7 @@ class Player:
         choice: Choice | None = None,
         until: int | None = None,
         watch: Callable[[Simulation], None] | None = None,
+        races: bool = False,
     ) -> None:
         scenario = plan.scenario
         if choice is not None:
@@ -130,6 +131,7 @@ class Player:
             builtin_vmt=plan.builtin,
             trace=self.trace,
             faults=lambda context: Injector(context, plan.odds, script),
+            races=races,
         )
         faults = self.simulation.host.faults
         assert isinstance(faults, Injector)

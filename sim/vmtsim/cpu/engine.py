@@ -124,6 +124,7 @@ class Engine:
         self._call = Batch(self._handle, call_registers)  # pc, sp, arguments ...
         self._registers = self._call.values
         self._stack = Batch(self._handle, call_registers[1:2])
+        self._counter = Batch(self._handle, call_registers[:1])
         self._preserved = Batch(self._handle, preserved_registers)
         self._emu_start = uclib.uc_emu_start
         self._mem_read = uclib.uc_mem_read
@@ -140,6 +141,7 @@ class Engine:
         self._fault: tuple[int, int, int] | None = None
         self.watched = (0, 0)
         self.on_access: Callable[[Access, int, int, bool], None] = lambda *_what: None
+        self._observers: list[tuple[int, int, Callable[[bool, int, int, bool], None]]] = []
         self._readonly_from, self._readonly_to = 1 << 64, 0
         self._readonly: dict[int, int] = {}  # start -> end of pages that may not be written
         engine.hook_add(_INVALID_MEMORY, self._invalid_memory)
@@ -439,10 +441,33 @@ class Engine:
         # What was translated before does not know of the hook.
         self._uc.ctl_flush_tb()
 
+    def watch_accesses(
+        self, seen: Callable[[bool, int, int, bool], None], start: int, end: int
+    ) -> None:
+        """Call ``seen`` for each access to a range; see ``Cpu.watch_accesses``."""
+        self._observers.append((start, end, seen))
+        mask, write = self._word_mask, uc.UC_MEM_WRITE
+
+        def accessed(
+            _uc: Any, access: int, address: int, size: int, _value: int, _data: Any
+        ) -> int:
+            seen(access == write, address & mask, size, False)
+            return 0
+
+        both = uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE
+        self._uc.hook_add(both, self.guarded(accessed), None, start, end - 1)
+        self._uc.ctl_flush_tb()
+
+    def by_host(self, write: bool, address: int, size: int) -> None:
+        """Let those who watch see an access of the hypervisor."""
+        for start, end, seen in self._observers:
+            if start <= address < end:
+                seen(write, address, size, True)
+
     def instruction(self) -> int:
         """Return the program counter as a callback sees it."""
-        self._call.read()
-        return int(self._registers[0])
+        self._counter.read()
+        return int(self._counter.values[0])
 
     def watch_blocks(self, seen: Callable[[int, int], None], start: int, end: int) -> None:
         """Call ``seen(address, size)`` when a block of code is first translated."""
@@ -468,6 +493,7 @@ class HostView:
         start, end = self._engine.watched
         if start <= address < end:
             self._engine.on_access(Access.READ, address, size, True)
+        self._engine.by_host(False, address, size)
         return content
 
     def peek(self, address: int, size: int) -> bytes:
@@ -486,3 +512,4 @@ class HostView:
         start, end = self._engine.watched
         if start <= address < end and data:
             self._engine.on_access(Access.WRITE, address, len(data), True)
+        self._engine.by_host(True, address, len(data))

@@ -223,6 +223,14 @@ class Cpu(Protocol):
         interface are not watched.  One range in a processor's life.
         """
 
+    def watch_accesses(
+        self, seen: Callable[[bool, int, int, bool], None], start: int, end: int
+    ) -> None:
+        """Call ``seen(write, address, size, host)`` for each access to a range.
+
+        As ``watch_memory``, for any number of ranges.
+        """
+
     def instruction(self) -> int:
         """Return the address of the instruction that runs, inside of a callback."""
 

@@ -63,6 +63,7 @@ class AllDevices(Subject):
             "device_unit device_xname"
         ),
     }
+    SERIALIZED = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

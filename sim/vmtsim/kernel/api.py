@@ -314,6 +314,11 @@ class Subject:
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {}
+    # For ``--races``: its functions run under a lock of the kernel's own, one after the other.
+    SERIALIZED: ClassVar[bool] = False
+    # Its functions access what the caller points at; others keep their own state in objects of
+    # the caller, such as a kmutex_t, and order that by themselves.
+    ACCESSES_DATA: ClassVar[bool] = False
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel

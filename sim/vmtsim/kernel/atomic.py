@@ -39,16 +39,19 @@ _ON_32_BITS = {"atomic_cas_64"}
 # common/lib/libc/arch/x86_64/atomic/atomic.S has no alias of this name.
 _NOT_ON_X86 = {"atomic_or_64"}
 
+_BARRIERS = ("membar_acquire", "membar_release", "membar_sync")
+
 
 class Atomics(Subject):
     """Operations that no other thread can see half done: a model runs without a switch."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"common/lib/libc/arch/x86_64/atomic/atomic.S 1.17": "*"}
+    ACCESSES_DATA = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         for prototype, _machines, method in self.models():
-            if method == "membar":
+            if method in _BARRIERS:
                 continue
             operation, _, rest = prototype.name.removeprefix("atomic_").partition("_")
             width = rest.removesuffix("_nv").removesuffix("_ni")
@@ -100,8 +103,9 @@ class Atomics(Subject):
     def functions(cls) -> Iterator[tuple[Prototype, frozenset[str] | None, str]]:
         """Yield the table, and the memory barriers."""
         yield from cls._table()
-        for prototype, machines in cls.membar.kernel_functions:  # type: ignore[attr-defined]
-            yield prototype, machines, "membar"
+        for name in _BARRIERS:
+            for prototype, machines in getattr(cls, name).kernel_functions:
+                yield prototype, machines, name
 
     # -- the operations ----------------------------------------------------------------------
 
@@ -145,11 +149,19 @@ class Atomics(Subject):
         return old
 
     @kernel_function("void membar_acquire(void)")
-    @kernel_function("void membar_release(void)")
-    @kernel_function("void membar_producer(void)")
     @kernel_function("void membar_consumer(void)")
     @kernel_function("void membar_enter(void)")
+    def membar_acquire(self) -> None:
+        """Order alone: memory itself is seen as it is written."""
+        self.kernel.order.acquires(self.kernel.current)
+
+    @kernel_function("void membar_release(void)")
+    @kernel_function("void membar_producer(void)")
     @kernel_function("void membar_exit(void)")
+    def membar_release(self) -> None:
+        self.kernel.order.releases(self.kernel.current)
+
     @kernel_function("void membar_sync(void)")
-    def membar(self) -> None:
-        """Do nothing: one processor runs one thread at a time, in order."""
+    def membar_sync(self) -> None:
+        self.membar_acquire()
+        self.membar_release()

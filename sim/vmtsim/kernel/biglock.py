@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.kernel.ordering import NoOrder
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,6 +28,7 @@ class BigLock:
         self.owner: Lwp | Processor | None = None  # the processor that has it
         self.count = 0
         self._rng = rng
+        self.order = NoOrder()
         # What stands for the processor on which a thread runs: the thread at the bottom.
         self.seat: Callable[[Lwp], Lwp | Processor] = _bottom
 
@@ -38,6 +41,8 @@ class BigLock:
         seat = self.seat(lwp)
         if self.owner not in {None, seat}:
             return False
+        if not lwp.kernel_locks:
+            self.order.takes(lwp, self)  # what its processor gave up last, where it nests
         self.owner = seat
         self.count += count
         lwp.kernel_locks += count
@@ -47,6 +52,8 @@ class BigLock:
         """Give it back ``count`` times."""
         lwp.kernel_locks -= count
         self.count -= count
+        if not lwp.kernel_locks:
+            self.order.gives(lwp, self)
         if not self.count:
             self.owner = None
 

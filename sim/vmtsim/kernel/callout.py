@@ -111,6 +111,7 @@ class Callouts(Subject):
     def callout_destroy(self, address: int) -> None:
         kernel = self.kernel
         callout = self.live.find("callout_destroy", address)
+        kernel.order.takes(kernel.current, callout)
         if callout.pending:
             kernel.panic(
                 "callout-destroy-pending",
@@ -159,6 +160,7 @@ class Callouts(Subject):
         callout.pending = True
         callout.invoking = False
         callout.processor = kernel.here
+        kernel.order.gives(kernel.current, callout)
         callout.timer = kernel.clock.at(
             kernel.clock.tick_deadline(max(ticks, 1)), lambda: self._due(callout)
         )
@@ -168,6 +170,7 @@ class Callouts(Subject):
 
         callout_stop() and callout_halt() clear PENDING and FIRED.
         """
+        self.kernel.order.takes(self.kernel.current, callout)
         expired = callout.fired
         if callout.timer is not None:
             callout.timer.cancel()
@@ -195,6 +198,7 @@ class Callouts(Subject):
             callout.pending = False
             callout.fired = callout.invoking = True
             callout.runners[processor] = self.kernel.current
+            self.kernel.order.begins(self.kernel.current, callout)
             # Fired first, then the kernel lock: callout_stop() by its holder comes too late.
             yield from call_back(
                 self.kernel,
@@ -204,6 +208,7 @@ class Callouts(Subject):
                 mpsafe=callout.mpsafe,
             )
             del callout.runners[processor]
+            self.kernel.order.ends(self.kernel.current, callout)
             self.kernel.scheduler.wake_all(callout.waiters)
 
     @kernel_function("bool callout_stop(callout_t *c)")

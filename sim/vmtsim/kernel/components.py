@@ -28,6 +28,7 @@ class Components(Subject):
     """config_init_component(9) adds all or nothing; config_fini_component(9) takes it out."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_autoconf.c 1.314": "*"}
+    SERIALIZED = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

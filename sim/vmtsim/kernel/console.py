@@ -33,6 +33,7 @@ class Console(Subject):
         "sys/kern/subr_prf.c 1.203": "*",
         "sys/lib/libkern/kern_assert.c 1.5": "kern_assert",
     }
+    ACCESSES_DATA = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -91,6 +91,7 @@ class DeviceSwitches(Subject):
         "sys/kern/sys_select.c 1.68": "seltrue",
         "sys/kern/kern_event.c 1.150": "seltrue_kqfilter",
     }
+    SERIALIZED = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -12,6 +12,7 @@ from vmtsim.kernel.errors import Unmodelled
 from vmtsim.kernel.facts import Kind, Owner
 from vmtsim.kernel.marshal import make_reader, make_writer
 from vmtsim.kernel.memory import PAGE, Region
+from vmtsim.kernel.ordering import serialized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -68,6 +69,7 @@ class Dispatch:
         self.by_address: dict[int, str] = {}
         self._waiting: dict[str, tuple[Prototype, Any]] = {}
         self._missing: list[str] = []
+        self.accesses_data: set[str] = set()  # functions that access what callers point at
         self._stacks = kernel.cpu.layout.stacks
         self._stack_size, taken = _STACKS[kernel.cpu.machine]
         self._stack_taken = taken + _CALLERS
@@ -87,7 +89,12 @@ class Dispatch:
         machine = self.cpu.machine
         for prototype, machines, method in subject.models():
             if machines is None or machine in machines:
-                self._waiting[prototype.name] = (prototype, getattr(subject, method))
+                served = getattr(subject, method)
+                if subject.ACCESSES_DATA:
+                    self.accesses_data.add(prototype.name)
+                if subject.SERIALIZED and self.kernel.order.on:
+                    served = serialized(self.kernel, subject, served)
+                self._waiting[prototype.name] = (prototype, served)
         for symbol in subject.data():
             self._place(symbol)
 
@@ -194,6 +201,14 @@ class Dispatch:
         """Return the name of the unmodelled symbol whose address this is."""
         index = (address - self.cpu.layout.missing) // PAGE
         return self._missing[index] if 0 <= index < len(self._missing) else None
+
+    def serving(self) -> Entry | None:
+        """Return the function that runs now, called by the module's code."""
+        slot, _rest = divmod(self.cpu.position()[0] - self.cpu.layout.stubs, STUB_SIZE)
+        if not _FIRST_SLOT <= slot < len(self.entries):
+            return None
+        entry: Entry = self.entries[slot]
+        return entry
 
     # -- what the scheduler asks for ------------------------------------------------------------
 

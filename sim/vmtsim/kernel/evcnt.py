@@ -58,6 +58,7 @@ class EventCounters(Subject):
     """The list ``allevents``, which modules put their counters into."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_evcnt.c 1.17": "*"}
+    SERIALIZED = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -24,6 +24,7 @@ class Kauth(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_auth.c 1.84": "*"}
+    SERIALIZED = True
 
     def is_root(self) -> bool:
         """Whether the running thread has root's rights; kernel threads do."""

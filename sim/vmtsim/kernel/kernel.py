@@ -11,6 +11,7 @@ from vmtsim.kernel.dispatch import Dispatch
 from vmtsim.kernel.errors import KernelPanic, Spinning, Unmodelled
 from vmtsim.kernel.facts import Kind, Owner, Place, Side
 from vmtsim.kernel.memory import Memory
+from vmtsim.kernel.ordering import NoOrder, Ordering
 from vmtsim.kernel.processors import Processor
 from vmtsim.kernel.rule_table import OPTIONS, Consequence, Enforced, by_id
 from vmtsim.kernel.rules import Rules
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vmtsim.core.trace import Trace
     from vmtsim.cpu import Backdoor
     from vmtsim.kernel.api import Model, Subject
+    from vmtsim.kernel.loaded import Loaded
     from vmtsim.kernel.lwp import Lwp
 
 S = TypeVar("S", bound="Subject")
@@ -55,6 +57,7 @@ class KernelOptions:
     (aarch64, "midr_el1"); ``cpuid`` are leaves of CPUID: EAX, EBX, ECX, EDX.  ``without`` are
     drivers that GENERIC has built in and this kernel has not, so that a module can bring them.
     ``cpus`` is the number of processors: with one, what runs beside a thread has no name.
+    ``races`` looks for data races, and needs at least two.
     """
 
     machine: str = "amd64"
@@ -70,6 +73,7 @@ class KernelOptions:
     cpuid: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     cpus: int = 1
+    races: bool = False
 
 
 # machine -> (MACHINE, MACHINE_ARCH) of the port that runs it
@@ -105,8 +109,9 @@ class Kernel:
         self.faulted_at = 0  # the instruction of the module that ended the run; 0: none did
         self.dispatch = Dispatch(self)
         self.processors = [Processor(index) for index in range(options.cpus)]
+        self.order: NoOrder = Ordering() if options.races else NoOrder()
         self.scheduler = Scheduler(
-            self.cpu, self.clock, rng.fork("scheduler"), self.dispatch, self.processors
+            self.cpu, self.clock, rng.fork("scheduler"), self.dispatch, self.processors, self.order
         )
         self.cpu.on_trap = lambda _pc: self.scheduler.trap()
         self.scheduler.on_exit = self._thread_gone
@@ -115,6 +120,8 @@ class Kernel:
         self.locate: Callable[..., Place | None] = lambda _address, **_how: None
         # Whether an address is in the memory of a module, loaded or gone: set by the loader.
         self.module_memory: Callable[[str], Callable[[int], bool]] = lambda _name: lambda _at: False
+        # The loaded module in whose memory an address is: set by the loader.
+        self.loaded_at: Callable[[int], Loaded | None] = lambda _address: None
         # The device tree, for subjects that autoconf itself needs: set by autoconf.
         self.devices: Callable[[], list[int]] = list
         self.device_name: Callable[[int, str], str] = lambda _address, _caller: ""

@@ -167,6 +167,13 @@ class Kmem(Subject):
             _address, oldest = self._freed.popitem(last=False)
             kernel.memory.remove_region(oldest.base)
 
+    def at(self, address: int) -> Allocation | None:
+        """Return the object in which an address is."""
+        for each in self.live.values():
+            if each.address <= address < each.address + each.size:
+                return each
+        return None
+
     def _check_guards(self, allocation: Allocation, function: str) -> None:
         """Panic where the bytes around an object have changed."""
         kernel = self.kernel

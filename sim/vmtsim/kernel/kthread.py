@@ -136,6 +136,7 @@ class KThreads(Subject):
             )
         if thread is not None:
             thread.exited = True
+            kernel.order.gives(lwp, thread.lwp)
             kernel.scheduler.wake_all(thread.joiners)
             if not thread.must_join:
                 self._forget(thread)
@@ -171,6 +172,7 @@ class KThreads(Subject):
         thread.joined = True
         while not thread.exited:
             yield Block(thread.joiners, what="kthrwait")
+        kernel.order.takes(kernel.current, thread.lwp)
         self._forget(thread)
         return 0
 

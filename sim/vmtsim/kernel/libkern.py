@@ -57,6 +57,7 @@ class LibKern(Subject):
         "common/lib/libc/quad/udivdi3.c 1.2": "__udivdi3",
         "common/lib/libc/quad/umoddi3.c 1.2": "__umoddi3",
     }
+    ACCESSES_DATA = True
 
     # -- memory ------------------------------------------------------------------------------
 

@@ -44,6 +44,14 @@ class Loaded:
         """The line table of the debug twin; read when first asked for, which most runs never do."""
         return read_lines(self.module.path)
 
+    def writable(self) -> list[tuple[int, int]]:
+        """Return the start and the end of its data and of what begins as zeroes."""
+        return [
+            (start, end)
+            for name, (start, end) in self._regions.items()
+            if name not in {"text", "rodata"}
+        ]
+
     def contains(self, address: int) -> bool:
         """Whether the address is in one of the module's regions."""
         return any(start <= address < end for start, end in self._regions.values())

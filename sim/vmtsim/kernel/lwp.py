@@ -76,6 +76,8 @@ class Lwp:
         self.kernel_lock_wanted = 0
         self.spl = 0  # interrupt priority level, as splraise(9) made it
         self.priority = _PRIORITIES.get(kind, PRI_KERNEL)
+        self.task: Any = None  # what it runs now, for the order of events: vmtsim.kernel.ordering
+        self.outer: list[Any] = []  # what it ran before
         self.nopreempt = 0  # calls of kpreempt_disable(9) that are not undone: l_nopreempt
         self.spins_on: Any = None  # the spin mutex that it waits for, with its processor
         self.processor: Processor = processor  # that it is on, or was last

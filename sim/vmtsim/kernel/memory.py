@@ -55,6 +55,43 @@ class Memory:
         self._starts: list[int] = []
         self._regions: list[Region] = []
 
+    def observe(self, seen: Callable[[bool, int, int], None]) -> None:
+        """Call ``seen(write, address, size)`` for each access from here on.
+
+        They are replaced in this object, so that nothing costs more where nobody looks.
+        """
+        read, write, copy, cstring, word = (
+            self.read, self.write, self.copy, self.cstring, self.read_word,
+        )  # fmt: skip
+
+        def seen_read(address: int, size: int) -> bytes:
+            seen(False, address, size)
+            return read(address, size)
+
+        def seen_write(address: int, data: bytes) -> None:
+            seen(True, address, len(data))
+            write(address, data)
+
+        def seen_copy(target: int, source: int, size: int) -> None:
+            seen(False, source, size)
+            seen(True, target, size)
+            copy(target, source, size)
+
+        def seen_cstring(address: int, limit: int = 1 << 20) -> bytes:
+            text = cstring(address, limit)
+            seen(False, address, min(len(text) + 1, limit))
+            return text
+
+        def seen_word(address: int) -> int:
+            seen(False, address, self.pointer_size)
+            return word(address)
+
+        self.read = seen_read  # type: ignore[method-assign]
+        self.write = seen_write  # type: ignore[method-assign]
+        self.copy = seen_copy  # type: ignore[method-assign]
+        self.cstring = seen_cstring  # type: ignore[method-assign]
+        self.read_word = seen_word
+
     # -- words -------------------------------------------------------------------------------
 
     def read(self, address: int, size: int) -> bytes:

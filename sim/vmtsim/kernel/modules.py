@@ -38,6 +38,7 @@ from vmtsim.kernel.loaded import Loaded
 from vmtsim.kernel.lwp import Lwp, WaitQueue
 from vmtsim.kernel.memory import PAGE, round_page
 from vmtsim.kernel.proplib import PropLib
+from vmtsim.kernel.races import Races
 from vmtsim.kernel.rule_table import Enforced
 from vmtsim.kernel.sysctltree import SysctlTree
 
@@ -72,6 +73,9 @@ class Modules(Subject):
         if kernel.builtin_vmt:
             self.builtin.add("vmt")
         kernel.locate = self._locate
+        kernel.loaded_at = lambda address: next(
+            (each for each in self.loaded.values() if each.contains(address)), None
+        )
         kernel.module_memory = lambda name: self._latest(name).contains
 
     def _latest(self, name: str) -> Loaded:
@@ -178,6 +182,7 @@ class Modules(Subject):
             return error
         loaded = Loaded(module, linked, info)
         loaded.map(self.kernel.memory)
+        self.kernel.subject(Races).loaded(loaded)
         self.kernel.subject(Instructions).install(loaded)
         self.kernel.subject(CachedTimes).install(loaded)
         return (yield from self._start(loaded, _with_file(path, properties)))

@@ -84,14 +84,24 @@ class Mutexes(Subject):
         mutex.taken_at = site
         mutex.taken_on = self.kernel.clock.now
         lwp.held.append(mutex)
+        self._ordered(mutex, lwp)
+
+    def _ordered(self, mutex: Mutex, lwp: Lwp) -> None:
+        """Come behind those who had it; a spin mutex keeps its level from the processor, too."""
+        order = self.kernel.order
+        order.takes(lwp, mutex)
+        if mutex.spin:
+            order.excludes(lwp, mutex.ipl)
 
     def release(self, mutex: Mutex) -> None:
         """Make the mutex free, and wake who waits for it."""
         owner = mutex.owner
         if owner is not None:
             owner.held.remove(mutex)
+            self.kernel.order.gives(owner, mutex)
             mutex.last = (owner, owner.sleeps)
             if mutex.spin:
+                self.kernel.order.lowers(owner, mutex.ipl)
                 self.kernel.rules.heartbeat(mutex)
         mutex.owner = None
         if mutex.queue.lwps:
@@ -179,6 +189,8 @@ class Mutexes(Subject):
             mutex.taken_at = kernel.call_site
             mutex.taken_on = kernel.clock.now
             lwp.held.append(mutex)
+            if kernel.order.on:
+                self._ordered(mutex, lwp)
             return None
         return self.enter_slowly(mutex, lwp, kernel.call_site)
 

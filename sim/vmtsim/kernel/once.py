@@ -21,6 +21,7 @@ class Once(Subject):
     """A once_t is counted by those who have initialised it."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_once.c 1.7": "*"}
+    SERIALIZED = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

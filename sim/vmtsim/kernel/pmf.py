@@ -50,6 +50,7 @@ class Pmf(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_pmf.c 1.51": "*"}
+    SERIALIZED = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

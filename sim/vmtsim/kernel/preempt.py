@@ -104,6 +104,7 @@ class Preemption(Subject):
         lwp = self.kernel.current
         lwp.nopreempt += 1
         self._disabled.setdefault(lwp, []).append(self.kernel.call_site)
+        self.kernel.order.excludes(lwp, 0)
 
     @kernel_function("void kpreempt_enable(void)")
     def kpreempt_enable(self) -> None:
@@ -117,6 +118,7 @@ class Preemption(Subject):
             )
         sites.pop()
         kernel.current.nopreempt -= 1
+        kernel.order.lowers(kernel.current, 0)
         if not sites:
             del self._disabled[kernel.current]
             kernel.current.quiet += 1
@@ -133,6 +135,7 @@ class Preemption(Subject):
         old = lwp.spl
         if level > old:
             lwp.spl = level
+            self.kernel.order.excludes(lwp, level)
             self._raised[lwp] = self.kernel.call_site
         return old
 
@@ -142,5 +145,6 @@ class Preemption(Subject):
     def spllower(self, level: int) -> None:
         lwp = self.kernel.current
         if level < lwp.spl:
+            self.kernel.order.lowers(lwp, lwp.spl)
             lwp.spl = level
             lwp.quiet += 1

@@ -34,6 +34,7 @@ class Processes(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/arch/amd64/amd64/copy.S 1.36": "*"}
+    ACCESSES_DATA = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

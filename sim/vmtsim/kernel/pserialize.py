@@ -83,6 +83,7 @@ class PSerialize(Subject):
         self._next = _FIRST_COOKIE + (self._next + 1) % 0x1000
         self._sections.setdefault(lwp, []).append((self._next, self.kernel.call_site))
         lwp.pserialize += 1
+        self.kernel.order.takes(lwp, "performed")
         if lwp.pserialize == 1:
             self._count += 1
             self._entered[lwp] = self._count
@@ -101,6 +102,7 @@ class PSerialize(Subject):
             )
         expected, site = sections.pop()
         lwp.pserialize -= 1
+        kernel.order.gives(lwp, "read sections")
         if cookie != expected:
             # The kernel hands it to splx() unseen.
             kernel.violation(
@@ -148,6 +150,8 @@ class PSerialize(Subject):
         kernel.rules.may_sleep("pserialize_perform")
         yield Preempt()
         yield from self.wait_for(dict(self._entered))
+        kernel.order.takes(kernel.current, "read sections")
+        kernel.order.gives(kernel.current, "performed")
 
     def wait_for(self, readers: dict[Lwp, int]) -> Model:
         """Wait until none of these threads is in the section (its number) that it was in."""

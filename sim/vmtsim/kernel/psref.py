@@ -167,6 +167,7 @@ class PassiveReferences(Subject):
         self._check_class(function, target, klass)
         self._check_owner(function, reference)
         self.held.remove(psref)
+        kernel.order.gives(kernel.current, (self, target))
         kernel.scheduler.wake_all(self._drained)
         for told in self.released:
             told(target)
@@ -260,6 +261,7 @@ class PassiveReferences(Subject):
                 )
         while self.is_held(target):
             yield Block(self._drained, what="psref")
+        kernel.order.takes(kernel.current, (self, target))
         memory.put_pointer(target, 0)
 
     @kernel_function(

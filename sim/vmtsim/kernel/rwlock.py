@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.lwp import Lwp
+    from vmtsim.kernel.ordering import NoOrder
 
 READER, WRITER = 0, 1
 
@@ -53,9 +54,11 @@ class RwLock:
             return not self.held
         return self.writer is None and all(each.op == READER for each in self.waiting)
 
-    def take(self, lwp: Lwp, op: int, site: int) -> None:
+    def take(self, lwp: Lwp, op: int, site: int, order: NoOrder) -> None:
         """Give it to a thread."""
+        order.takes(lwp, (self, WRITER))
         if op == WRITER:
+            order.takes(lwp, (self, READER))
             self.writer, self.written_at = lwp, site
         else:
             self.readers.setdefault(lwp, []).append(site)
@@ -145,7 +148,7 @@ class RwLocks(Subject):
         if lwp.held or lwp.rwlocks:
             kernel.subject(LockOrder).wants(lwp, lock, kernel.call_site)
         if lock.free_for(op):
-            lock.take(lwp, op, kernel.call_site)
+            lock.take(lwp, op, kernel.call_site, kernel.order)
             return None
         return self._wait(lock, Waiter(lwp, op, kernel.call_site))
 
@@ -166,7 +169,7 @@ class RwLocks(Subject):
         """Hand the lock over."""
         for waiter in waiters:
             lock.waiting.remove(waiter)
-            lock.take(waiter.lwp, waiter.op, waiter.site)
+            lock.take(waiter.lwp, waiter.op, waiter.site, self.kernel.order)
             waiter.granted = True
             self.kernel.scheduler.wake_all(waiter.queue)
 
@@ -175,7 +178,7 @@ class RwLocks(Subject):
         lock, kernel = self.live.find("rw_tryenter", address), self.kernel
         free = lock.free_for(op)
         if free:
-            lock.take(kernel.current, op, kernel.call_site)
+            lock.take(kernel.current, op, kernel.call_site, kernel.order)
         return free
 
     @kernel_function("void rw_exit(krwlock_t *rw)")
@@ -185,6 +188,8 @@ class RwLocks(Subject):
         lwp = self.kernel.current
         readers = [each for each in lock.waiting if each.op == READER]
         writers = [each for each in lock.waiting if each.op == WRITER]
+        order = self.kernel.order
+        order.gives(lwp, (lock, WRITER if lock.writer is lwp else READER))
         if lock.writer is lwp:
             lock.writer = None
             del lwp.rwlocks[lock]
@@ -212,7 +217,7 @@ class RwLocks(Subject):
         if sum(map(len, lock.readers.values())) > 1:
             return False
         lock.readers.clear()
-        lock.take(lwp, WRITER, kernel.call_site)
+        lock.take(lwp, WRITER, kernel.call_site, kernel.order)
         return True
 
     @kernel_function("void rw_downgrade(krwlock_t *rw)")
@@ -221,7 +226,8 @@ class RwLocks(Subject):
         if lock.writer is not kernel.current:
             self._wrong_hold("rw_downgrade", lock, "writing")
         lock.writer = None
-        lock.take(kernel.current, READER, kernel.call_site)
+        kernel.order.gives(kernel.current, (lock, WRITER))
+        lock.take(kernel.current, READER, kernel.call_site, kernel.order)
         self._grant(lock, [each for each in lock.waiting if each.op == READER])
 
     def _wrong_hold(self, function: str, lock: RwLock, wanted: str) -> NoReturn:

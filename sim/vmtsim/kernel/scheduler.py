@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.dispatch import Dispatch, Entry
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.lwp import WaitQueue
+    from vmtsim.kernel.ordering import NoOrder
     from vmtsim.kernel.processors import Processor
 
 # What things cost, in virtual nanoseconds.  A trap to the hypervisor and back is about this dear
@@ -50,6 +51,7 @@ class Scheduler:
         rng: Rng,
         dispatch: Dispatch,
         processors: Sequence[Processor],
+        order: NoOrder,
     ) -> None:
         self.cpu = cpu
         self.clock = clock
@@ -65,6 +67,8 @@ class Scheduler:
         self.limit: int | None = None
         self.biglock = BigLock(rng.fork("rest"))
         self.processors = processors
+        self.order = order
+        self.biglock.order = order
         self.choice = (
             SeveralProcessors(self.ready, self.biglock, rng, processors)
             if len(processors) > 1
@@ -90,6 +94,7 @@ class Scheduler:
         self._number += 1
         lwp = Lwp(self._number, name, kind, main, processor or self.processors[0])
         lwp.placed = processor is not None
+        self.order.starts(lwp, self.current)
         self.lwps.append(lwp)
         self.ready.append(lwp)
         return lwp
@@ -98,6 +103,7 @@ class Scheduler:
         """End a thread's sleep; its Block request gives ``result``."""
         if lwp.state != "asleep":
             return
+        self.order.wakes(lwp, self.current)
         lwp.state = "ready"
         lwp.began = -1
         lwp.send = result
@@ -238,6 +244,7 @@ class Scheduler:
 
     def _gone(self, lwp: Lwp) -> None:
         self.lwps.remove(lwp)
+        self.order.gone(lwp)
         if self._loaded is lwp:
             self._loaded = None
         self.on_exit(lwp)
@@ -296,7 +303,10 @@ class Scheduler:
         """Decide whether another thread gets the processor here."""
         clock = self.clock
         if clock.now >= clock.next_due:
+            # What is due is not the deed of the thread that happens to run.
+            current, self.current = self.current, None
             clock.fire()
+            self.current = current
         return bool(self.ready) and self.choice.may_switch(lwp)
 
     def _after_call(self, lwp: Lwp) -> None:

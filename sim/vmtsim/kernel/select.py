@@ -33,6 +33,7 @@ class Select(Subject):
     """A selinfo is found by its address; without selinit(9) none is there."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/sys_select.c 1.68": "*"}
+    SERIALIZED = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

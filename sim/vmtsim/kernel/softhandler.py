@@ -93,6 +93,7 @@ class SoftHandlers(Subject):
                 "kpreempt_disable",
             )
         here = kernel.here
+        kernel.order.gives(kernel.current, handler)
         if here not in handler.pending:
             handler.pending.add(here)
             # It is bound to the caller's CPU, and runs as soon as that allows it.
@@ -103,6 +104,8 @@ class SoftHandlers(Subject):
     def _run(self, handler: Handler, here: Processor) -> Model:
         handler.pending.remove(here)
         handler.running.add(here)
+        order = self.kernel.order
+        order.begins(self.kernel.current, handler)
         # Not pending any more while it waits for the kernel lock: scheduled again, it runs twice.
         yield from call_back(
             self.kernel,
@@ -112,6 +115,7 @@ class SoftHandlers(Subject):
             mpsafe=handler.mpsafe,
         )
         handler.running.remove(here)
+        order.ends(self.kernel.current, handler)
         self.kernel.scheduler.wake_all(handler.idle)
 
     @kernel_function("void softint_disestablish(void *arg)")
@@ -121,6 +125,7 @@ class SoftHandlers(Subject):
         kernel.rules.may_sleep("softint_disestablish")
         while handler.pending or handler.running:
             yield Block(handler.idle, what="softint")
+        kernel.order.takes(kernel.current, handler)
         if cookie in self.live:
             self.live.remove(cookie)
 

@@ -60,6 +60,7 @@ class Sysctl(Subject):
     """Calls: a node is found, its handler is called under the lock, or sysctl_lookup() serves."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
+    ACCESSES_DATA = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

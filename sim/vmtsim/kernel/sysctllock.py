@@ -53,7 +53,10 @@ class SysctlLock(Subject):
             self._writers_wait += write
             yield Block(self._queue, what="sysctl")
             self._writers_wait -= write
+        order = self.kernel.order
+        order.takes(lwp, (self, True))
         if write:
+            order.takes(lwp, (self, False))
             self._writer = lwp
         else:
             self._readers.append(lwp)
@@ -62,6 +65,7 @@ class SysctlLock(Subject):
     def unlock(self) -> None:
         """Give it back."""
         lwp = self.kernel.current
+        self.kernel.order.gives(lwp, (self, self._writer is lwp))
         if self._writer is lwp:
             self._writer = None
         else:

@@ -72,6 +72,7 @@ class SysctlTree(Subject):
     """The nodes by their names and numbers, and the logs of what modules have made."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
+    SERIALIZED = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

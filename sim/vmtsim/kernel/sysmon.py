@@ -69,6 +69,7 @@ class SysmonPower(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/dev/sysmon/sysmon_power.c 1.69": "*"}
+    SERIALIZED = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -58,6 +58,7 @@ class TaskQueue(Subject):
         while True:
             while self.tasks:
                 task = self.running = self.tasks.pop(0)
+                kernel.order.takes(kernel.current, task)
                 if task.function:
                     yield from call_back(
                         kernel, "sysmon task", task.function, (task.argument,), mpsafe=True
@@ -65,11 +66,13 @@ class TaskQueue(Subject):
                 if task.native is not None:
                     yield from task.native()
                 self.running = None
+                kernel.order.gives(kernel.current, self)
                 kernel.scheduler.wake_all(self._done)
             yield Block(self._wakeup, what="smtaskq")
 
     def _insert(self, task: Task) -> None:
         """Higher priorities come first; equal ones stay in order."""
+        self.kernel.order.gives(self.kernel.current, task)
         at = next(
             (i for i, other in enumerate(self.tasks) if task.priority > other.priority),
             len(self.tasks),
@@ -125,6 +128,7 @@ class TaskQueue(Subject):
         self._insert(mark)
         while mark in self.tasks or self.running is mark:
             yield Block(self._done, what="smtaskq")
+        kernel.order.takes(kernel.current, self)
 
     def check_unload(self, module: str) -> None:
         """Panic for a task that is left: it would run code that is gone."""

@@ -146,6 +146,7 @@ class WorkQueues(Subject):
             own.batch += bool(batch)
             for work in batch:
                 del queue.pending[work]
+                kernel.order.takes(kernel.current, (queue, work))
                 # The kernel unlinks it, so its memory must be there.
                 kernel.memory.put_pointer(work, 0)
                 yield from call_back(
@@ -155,6 +156,7 @@ class WorkQueues(Subject):
                     (work, queue.argument),
                     mpsafe=bool(queue.flags & _MPSAFE),
                 )
+            kernel.order.gives(kernel.current, queue)
             if batch:
                 own.batch += 1
                 kernel.scheduler.wake_all(own.done)
@@ -202,6 +204,7 @@ class WorkQueues(Subject):
             )
         kernel.memory.put_pointer(work, 0)
         queue.pending[work] = kernel.call_site
+        kernel.order.gives(lwp, (queue, work))
         own = queue.of(kernel.processor_at(cpu) or kernel.here)
         own.order.append(work)
         kernel.scheduler.wake_one(own.wakeup)
@@ -221,6 +224,7 @@ class WorkQueues(Subject):
             batch = own.batch
             while batch % 2 and own.batch == batch:
                 yield Block(own.done, what=queue.name)
+        kernel.order.takes(kernel.current, queue)
 
     @kernel_function("void workqueue_destroy(struct workqueue *wq)")
     def workqueue_destroy(self, address: int) -> Model:
@@ -250,5 +254,6 @@ class WorkQueues(Subject):
             while lwp.state != "gone":
                 yield Block(lwp.exited, what="wqfini")
             kernel.subject(Objects).free_lwp(lwp.address)
+        kernel.order.takes(kernel.current, queue)
         self.live.remove(address)
         kernel.subject(Kmem).release(address, None, "workqueue_destroy")

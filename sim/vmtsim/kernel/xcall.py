@@ -44,6 +44,7 @@ class CrossCalls(Subject):
         super().__init__(kernel)
         self._ticket = 0
         self._waiting: dict[int, _Call] = {}
+        self._calls: dict[int, _Call] = {}  # those of the run, with what they gave
         self._queues: dict[Processor, deque[_Call]] = {each: deque() for each in kernel.processors}
         self._wakeups = {each: WaitQueue("xcall") for each in kernel.processors}
         self._done = WaitQueue("xcall")
@@ -58,7 +59,10 @@ class CrossCalls(Subject):
             yield Block(self._wakeups[processor], what="xcall")
 
     def _one(self, call: _Call) -> Model:
+        order, lwp = self.kernel.order, self.kernel.current
+        order.begins(lwp, call)
         yield from call_back(self.kernel, "cross call", call.function, call.arguments, mpsafe=True)
+        order.ends(lwp, call)
         call.left -= 1
         if call.left:
             return
@@ -104,7 +108,8 @@ class CrossCalls(Subject):
             yield Block(self._done, what="xclow")
         self._ticket += 1
         call = _Call(self._ticket, function, arguments, kernel.call_site, len(targets))
-        self._waiting[call.ticket] = call
+        self._waiting[call.ticket] = self._calls[call.ticket] = call
+        kernel.order.gives(kernel.current, call)
         if flags & _HIGHPRI:
             softints = kernel.subject(SoftInterrupts)
             for processor in targets:
@@ -129,8 +134,11 @@ class CrossCalls(Subject):
     @kernel_function("void xc_wait(uint64_t where)")
     def xc_wait(self, ticket: int) -> Model:
         self.kernel.rules.may_sleep("xc_wait")
+        call = self._calls.get(ticket)
         while ticket in self._waiting:
             yield Block(self._done, what="xcall")
+        if call is not None:
+            self.kernel.order.takes(self.kernel.current, call)
 
     @kernel_function("void xc_barrier(unsigned int flags)")
     def xc_barrier(self, flags: int) -> Model:
@@ -150,6 +158,7 @@ class CrossCalls(Subject):
             for lwp, quiet in busy.items()
         ):
             yield Block(None, deadline=kernel.clock.now + _LOOK, what="xcall")
+        kernel.order.crosses(kernel.current, kernel.processors)
 
     def check_unload(self, module: str) -> None:
         """Panic for a cross call that has not come back: it would run code that is gone."""

@@ -104,6 +104,7 @@ class Simulation:
     ``trace`` receives everything that happens, ``faults`` is for the host.  The release of the
     kernel is that of the module; ``checks`` are the options of its configuration with which it
     checks more, ``cpus`` how many processors it has, where that is not the scenario's choice.
+    ``races`` looks for data races, with two processors at least.
     Raises vmtgen.kobj.KobjError where ``module`` is no module.
     """
 
@@ -118,6 +119,7 @@ class Simulation:
         faults: Callable[[Context], Faults] = Faults,
         checks: Collection[Enforced] = frozenset(OPTIONS.values()),
         cpus: int | None = None,
+        races: bool = False,
     ) -> None:
         self.module = read_module(module) if isinstance(module, Path) else module
         self.scenario = scenario
@@ -144,7 +146,8 @@ class Simulation:
                 net_mpsafe=scenario.guest.net_mpsafe,
                 detachall=scenario.guest.detachall,
                 checks=frozenset(checks),
-                cpus=cpus or scenario.guest.cpus,
+                cpus=cpus or (max(2, scenario.guest.cpus) if races else scenario.guest.cpus),
+                races=races,
                 memory=scenario.guest.memory or KernelOptions.memory,
                 msrs=scenario.guest.msrs or {},
                 without=frozenset(scenario.guest.without),

@@ -41,9 +41,9 @@ void	membar_sync(void);
  * in NetBSD: compilers make the same code of both.
  */
 #define	__KPI_ATOMIC_LOAD(p, barrier) ({				\
-	const volatile __typeof__(*(p)) *__p = (p);			\
-	__KPI_ATOMIC_OK(__p);						\
-	__typeof__(*__p) __v = *__p;					\
+	const volatile __typeof__(*(p)) *__al_ptr = (p);		\
+	__KPI_ATOMIC_OK(__al_ptr);					\
+	__typeof__(*__al_ptr) __v = *__al_ptr;				\
 	barrier;							\
 	__v;								\
 })
@@ -52,9 +52,9 @@ void	membar_sync(void);
 #define	atomic_load_consume(p)	__KPI_ATOMIC_LOAD(p, (void)0)
 #define	atomic_load_acquire(p)	__KPI_ATOMIC_LOAD(p, membar_acquire())
 #define	atomic_store_relaxed(p, v) ({					\
-	volatile __typeof__(*(p)) *__p = (p);				\
-	__KPI_ATOMIC_OK(__p);						\
-	*__p = (v);							\
+	volatile __typeof__(*(p)) *__as_ptr = (p);			\
+	__KPI_ATOMIC_OK(__as_ptr);					\
+	*__as_ptr = (v);						\
 	(void)0;							\
 })
 #define	atomic_store_release(p, v) ({					\

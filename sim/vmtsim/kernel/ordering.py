@@ -1,0 +1,254 @@
+"""What happened before what: the edges between threads, as vector clocks.
+
+A task is what runs in one order: a thread, or the handler of one soft interrupt or callout on one
+processor.  Two handlers that the same soft interrupt thread ran one after the other are two tasks:
+on another day they run on two processors.  Each task counts; a clock says of each task up to where
+another has seen it (Flanagan and Freund, "FastTrack", PLDI 2009).
+
+An edge goes from who gives something up to who takes it: a lock, a queue, an object.  Models call
+``gives`` and ``takes`` with what it is; without ``--races`` both do nothing (``NoOrder``).
+"""
+
+from __future__ import annotations
+
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.lwp import Lwp
+    from vmtsim.kernel.processors import Processor
+
+Clock = dict[int, int]
+_LEVELS = 10  # of interrupt priority, on any machine
+
+
+class NoOrder:
+    """Keeps no order: what models call where nobody asks for races."""
+
+    on = False
+
+    def gives(self, lwp: Lwp, what: Hashable) -> None:
+        """Note that a thread gives something up, or puts it where another finds it."""
+
+    def takes(self, lwp: Lwp, what: Hashable) -> None:
+        """Note that a thread takes what others gave."""
+
+    def begins(self, lwp: Lwp, what: Hashable) -> None:
+        """Begin the task ``what`` on a thread, behind all that was given to it."""
+
+    def ends(self, lwp: Lwp, what: Hashable) -> None:
+        """End that task; it gives ``what``."""
+
+    def starts(self, lwp: Lwp, parent: Lwp | None) -> None:
+        """Note a new thread, behind what its parent has done."""
+
+    def gone(self, lwp: Lwp) -> None:
+        """Note that a thread has ended."""
+
+    def wakes(self, lwp: Lwp, by: Lwp | None) -> None:
+        """Note that a thread ended another's sleep."""
+
+    def excludes(self, lwp: Lwp, level: int) -> None:
+        """Note that a thread keeps others from its processor: those up to a level, or 0."""
+
+    def lowers(self, lwp: Lwp, level: int) -> None:
+        """Note that it does not any more."""
+
+    def crosses(self, lwp: Lwp, processors: Iterable[Processor]) -> None:
+        """Note that something ran on each processor in turn, as xc_barrier(9) makes it."""
+
+    def releases(self, lwp: Lwp) -> None:
+        """Note a memory barrier: membar_release(9), membar_producer, membar_exit."""
+
+    def acquires(self, lwp: Lwp) -> None:
+        """Note a memory barrier: membar_acquire(9), membar_consumer, membar_enter."""
+
+
+class Task:
+    """One order of events.  ``clock`` is what it has seen of each task, itself included."""
+
+    __slots__ = ("clock", "fence", "level", "name", "now", "number", "pending")
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number = number
+        self.name = name
+        self.now = 1
+        self.clock: Clock = {number: 1}
+        self.fence: Clock | None = None  # at the last releasing barrier
+        self.pending: Clock = {}  # what atomic loads saw, until an acquiring barrier
+        self.level = 0
+
+    def step(self) -> None:
+        """Count: what comes now is not seen by who took before."""
+        self.now += 1
+        self.clock[self.number] = self.now
+
+
+def join(clock: Clock, other: Clock) -> None:
+    """Let a clock know all that another knows."""
+    get = clock.get
+    for number, now in other.items():
+        if get(number, 0) < now:
+            clock[number] = now
+
+
+class Ordering(NoOrder):
+    """Keeps the clocks of a run."""
+
+    on = True
+
+    def __init__(self) -> None:
+        self._tasks: dict[Hashable, Task] = {}
+        self._given: dict[Hashable, Clock] = {}
+        self._atomics: dict[int, Clock] = {}  # by address: what a fence gave to its value
+        self._count = 0
+
+    def task(self, lwp: Lwp) -> Task:
+        """Return what a thread runs."""
+        task: Task | None = lwp.task
+        if task is None:
+            task = lwp.task = self._new(lwp.name)
+        return task
+
+    def _new(self, name: str) -> Task:
+        self._count += 1
+        return Task(self._count, name)
+
+    def gives(self, lwp: Lwp, what: Hashable) -> None:
+        """Let whoever takes ``what`` know all that the thread has done."""
+        task = self.task(lwp)
+        given = self._given.get(what)
+        if given is None:
+            self._given[what] = dict(task.clock)
+        else:
+            join(given, task.clock)
+        task.step()
+
+    def takes(self, lwp: Lwp, what: Hashable) -> None:
+        """Let the thread know what was given."""
+        given = self._given.get(what)
+        if given is not None:
+            join(self.task(lwp).clock, given)
+
+    def begins(self, lwp: Lwp, what: Hashable) -> None:
+        """Run ``what`` as a task of its own: a tuple whose first word is what it is called."""
+        key = (what, lwp.processor)
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = self._new(lwp.name)
+        lwp.outer.append(lwp.task)
+        lwp.task = task
+        task.step()
+        self.takes(lwp, what)
+        self.takes(lwp, (lwp.processor, lwp.spl))
+
+    def ends(self, lwp: Lwp, what: Hashable) -> None:
+        """Give what the task did to who waits for it, and to what runs at its level here."""
+        self.gives(lwp, (lwp.processor, lwp.spl))
+        self.gives(lwp, what)
+        lwp.task = lwp.outer.pop()
+
+    def starts(self, lwp: Lwp, parent: Lwp | None) -> None:
+        """Let it come behind its parent, or, of the scenario, behind processes that have ended."""
+        task = self.task(lwp)
+        if parent is None:
+            self.takes(lwp, "processes")
+            return
+        known = self.task(parent)
+        join(task.clock, known.clock)
+        known.step()
+
+    def gone(self, lwp: Lwp) -> None:
+        """Let whoever waits for its end come behind it."""
+        self.gives(lwp, ("end", lwp))
+        if lwp.kind == "user":
+            self.gives(lwp, "processes")
+
+    def wakes(self, lwp: Lwp, by: Lwp | None) -> None:
+        """Let it come behind who holds the lock of the sleep queue: sys/kern/kern_sleepq.c."""
+        if by is not None and by is not lwp:
+            task = self.task(by)
+            join(self.task(lwp).clock, task.clock)
+            task.step()
+
+    def excludes(self, lwp: Lwp, level: int) -> None:
+        """Come behind what ran on this processor at those levels; 0 is other threads."""
+        for each in range(level + 1):
+            self.takes(lwp, (lwp.processor, each))
+
+    def lowers(self, lwp: Lwp, level: int) -> None:
+        """Let what runs on this processor from now on know."""
+        for each in range(level + 1):
+            self.gives(lwp, (lwp.processor, each))
+
+    def crosses(self, lwp: Lwp, processors: Iterable[Processor]) -> None:
+        """Come behind sections that were over, and before those that begin now."""
+        for processor in processors:
+            for level in range(_LEVELS):
+                self.takes(lwp, (processor, level))
+                self.gives(lwp, (processor, level))
+
+    # -- atomic operations ---------------------------------------------------------------------
+
+    def releases(self, lwp: Lwp) -> None:
+        """Whoever acquires what an atomic store behind it wrote knows what was before it."""
+        task = self.task(lwp)
+        task.fence = dict(task.clock)
+        task.step()
+
+    def acquires(self, lwp: Lwp) -> None:
+        """Know what was before the releases whose values were loaded."""
+        task = self.task(lwp)
+        join(task.clock, task.pending)
+        task.pending = {}
+
+    def stored(self, task: Task, address: int, *, both: bool) -> None:
+        """Note an atomic store; ``both``: it goes on from the value that it has read."""
+        if not both:
+            self._atomics.pop(address, None)
+        if task.fence is not None:
+            join(self._atomics.setdefault(address, {}), task.fence)
+
+    def loaded(self, task: Task, address: int, *, depends: bool) -> None:
+        """Note an atomic load; ``depends``: of a pointer, and what it leads to comes behind it."""
+        given = self._atomics.get(address)
+        if given is not None:
+            join(task.clock if depends else task.pending, given)
+
+    def forget(self, addresses: Iterable[int]) -> None:
+        """Drop what is known of memory that is gone."""
+        for address in addresses:
+            self._atomics.pop(address, None)
+
+
+def serialized(kernel: Kernel, what: Hashable, served: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a model come behind the last of its subject, and before the next.
+
+    While it sleeps or calls the module back, others may come between.
+    """
+
+    def inside(model: Model) -> Model:
+        value = None
+        while True:
+            kernel.order.takes(kernel.current, what)
+            try:
+                request = model.send(value)
+            except StopIteration as stop:
+                kernel.order.gives(kernel.current, what)
+                return stop.value
+            kernel.order.gives(kernel.current, what)
+            value = yield request
+
+    def around(*arguments: Any) -> Any:
+        kernel.order.takes(kernel.current, what)
+        result = served(*arguments)
+        if isinstance(result, GeneratorType):
+            return inside(result)
+        kernel.order.gives(kernel.current, what)
+        return result
+
+    return around

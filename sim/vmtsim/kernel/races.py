@@ -1,0 +1,359 @@
+"""Data races: two accesses to the same bytes, one of them a write, with no order between them.
+
+Source: C11 5.1.2.4; Flanagan and Freund, "FastTrack: Efficient and Precise Dynamic Race
+Detection", PLDI 2009.  What is watched is the heap and the writable data of modules; who accesses
+it is the module's code, a kernel function, or the host.  Bytes are kept together as they are
+accessed together: two neighbours of which each has its own lock are no race.
+
+An access is atomic where it is one of atomic_ops(3), atomic_load_*(9) or atomic_store_*(9) (the
+debug twin says which code that is), or a locked or exclusive instruction.  Two atomic accesses are
+no race, and without a memory barrier they are no order either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vmtgen.kobj.debuginfo import DebugInfo
+from vmtgen.kobj.errors import KobjError
+
+from vmtsim.kernel.api import Subject
+from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.ordering import Ordering, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.kernel.facts import Place
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.loaded import Loaded
+    from vmtsim.kernel.lwp import Lwp
+
+_LOCKED = {0xF0}  # the prefix of x86
+_PREFIXES = frozenset({0x66, 0x67, 0xF2, 0xF3, 0x2E, 0x36, 0x3E, 0x26, 0x64, 0x65})
+_EXCHANGES = frozenset({0x86, 0x87})  # xchg with memory is locked without a prefix
+
+
+class Access:
+    """Who accessed some bytes, when by its own clock, and where.
+
+    ``private``: the kernel accessed state of its own, which it orders by itself.
+    """
+
+    __slots__ = (
+        "atomic", "function", "held", "now", "pc", "private", "processor", "task", "write",
+    )  # fmt: skip
+
+    def __init__(self, task: Task, lwp: Lwp, pc: int, function: str, *, write: bool) -> None:
+        self.task = task
+        self.now = task.now
+        self.pc = pc
+        self.function = function
+        self.write = write
+        self.atomic = self.private = False
+        self.processor = lwp.processor
+        big = ("the kernel lock",) if lwp.kernel_locks else ()
+        self.held = (*lwp.held, *lwp.rwlocks, *big)
+
+    def conflicts(self, other: Access) -> bool:
+        """Whether the two are a race where nothing orders them."""
+        return not (self.atomic and other.atomic) and not (self.private and other.private)
+
+    def before(self, task: Task) -> bool:
+        """Whether a task has seen it."""
+        return self.task is task or self.now <= task.clock.get(self.task.number, 0)
+
+
+class Cell:
+    """Bytes that are accessed together: the last write, and the reads since."""
+
+    __slots__ = ("read", "reads", "size", "start", "write")
+
+    def __init__(self, start: int, size: int) -> None:
+        self.start = start
+        self.size = size
+        self.write: Access | None = None
+        self.read: Access | None = None  # the only one that counts,
+        self.reads: dict[Task, Access] | None = None  # or one for each task
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """An entry of the list: ``field`` as struct.field; ``kind`` 'benign' or 'guarded_by'."""
+
+    field: str
+    kind: str
+    reason: str
+
+
+class Races(Subject):
+    """Watches memory.  ``kernel.options.races`` says whether."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.cells: dict[int, Cell] = {}
+        self.count = 0  # accesses that were looked at
+        self.suppressions: dict[str, Suppression] = {}
+        self.used: set[str] = set()
+        self._reported: set[object] = set()
+        self._info: dict[str, DebugInfo | None] = {}
+        self._atomic_code: dict[int, bool] = {}
+        self._ranges: list[tuple[int, int]] = []
+        self._order: Ordering | None = None
+        self.on_shared: Callable[[int], None] | None = None  # a cell that two tasks have met
+
+    def boot(self) -> None:
+        """Begin to watch the heap."""
+        kernel = self.kernel
+        if not isinstance(kernel.order, Ordering):
+            return
+        self._order = kernel.order
+        layout = kernel.cpu.layout
+        self._watch(layout.heap, layout.heap_end)
+        kernel.memory.observe(self._by_kernel)
+        kernel.subject(Kmem).on_free.append(self._freed)
+
+    def loaded(self, module: Loaded) -> None:
+        """Watch the writable data of a module."""
+        if self._order is None:
+            return
+        twin = module.module.path.with_name(module.module.path.name + ".debug")
+        try:
+            self._info[module.name] = DebugInfo.read(twin)
+        except (OSError, ValueError, KobjError):
+            self._info[module.name] = None
+        for start, end in module.writable():
+            self._watch(start, end)
+
+    def _watch(self, start: int, end: int) -> None:
+        self._ranges.append((start, end))
+        self.kernel.cpu.watch_accesses(self._by_code, start, end)
+
+    # -- accesses ------------------------------------------------------------------------------
+
+    def _by_code(self, write: bool, address: int, size: int, host: bool) -> None:
+        """Look at an access of the module's code, or of the host."""
+        lwp, order = self.kernel.scheduler.current, self._order
+        if lwp is None or order is None:
+            return
+        self.count += 1
+        task = lwp.task
+        cell = self.cells.get(address)
+        if cell is not None and cell.size == size and cell.start == address:
+            last = cell.write
+            if last is not None and last.task is task and last.now == task.now:
+                return  # it has written them since anybody could have seen it
+            if not write:
+                last = cell.read
+                if last is not None and last.task is task and last.now == task.now:
+                    return
+        pc = self.kernel.cpu.instruction()
+        access = Access(order.task(lwp), lwp, pc, "the host, in" if host else "", write=write)
+        access.atomic = not host and self._is_atomic(pc)
+        self._look(access, address, size)
+
+    def _by_kernel(self, write: bool, address: int, size: int) -> None:
+        """Look at an access of a kernel function."""
+        for start, end in self._ranges:
+            if start <= address < end:
+                break
+        else:
+            return
+        lwp, order = self.kernel.scheduler.current, self._order
+        if lwp is None or order is None or not size:
+            return
+        self.count += 1
+        frame = lwp.frames[-1]
+        entry = self.kernel.dispatch.serving() if frame.in_guest else frame.entry
+        name = "the kernel" if entry is None else entry.name
+        access = Access(order.task(lwp), lwp, -self.kernel.call_site, name, write=write)
+        access.atomic = name.startswith("atomic_")
+        data = self.kernel.dispatch.accesses_data
+        access.private = name not in data if entry is not None else lwp.kind != "user"
+        self._look(access, address, size)
+
+    def _look(self, access: Access, address: int, size: int) -> None:
+        order = self._order
+        assert order is not None
+        if access.atomic and access.write:
+            order.stored(access.task, address, both=bool(access.function))
+        elif access.atomic:
+            depends = size == self.kernel.memory.pointer_size
+            order.loaded(access.task, address, depends=depends)
+        for cell in self._cells(address, size):
+            self._check(cell, access)
+
+    def _cells(self, address: int, size: int) -> list[Cell]:
+        """Return the cells of a range, after they have been made to fit it."""
+        cells = self.cells
+        first = cells.get(address)
+        if first is not None and first.start == address and first.size == size:
+            return [first]
+        end = address + size
+        found: list[Cell] = []
+        at = address
+        while at < end:
+            cell = cells.get(at)
+            if cell is None:
+                stop = at + 1
+                while stop < end and stop not in cells:
+                    stop += 1
+                cell = Cell(at, stop - at)
+                for byte in range(at, stop):
+                    cells[byte] = cell
+            else:
+                if cell.start < at:
+                    cell = self._split(cell, at)
+                if cell.start + cell.size > end:
+                    self._split(cell, end)
+            found.append(cell)
+            at = cell.start + cell.size
+        return found
+
+    def _split(self, cell: Cell, at: int) -> Cell:
+        """Cut a cell in two; returns the second part."""
+        second = Cell(at, cell.start + cell.size - at)
+        second.write, second.read = cell.write, cell.read
+        second.reads = None if cell.reads is None else dict(cell.reads)
+        cell.size = at - cell.start
+        for byte in range(at, at + second.size):
+            self.cells[byte] = second
+        return second
+
+    def _check(self, cell: Cell, access: Access) -> None:
+        task = access.task
+        last = cell.write
+        if last is not None and not last.before(task) and last.conflicts(access):
+            self._race(cell, last, access)
+        if access.write:
+            reads = cell.reads.values() if cell.reads is not None else (cell.read,)
+            for read in reads:
+                if read is not None and not read.before(task) and read.conflicts(access):
+                    self._race(cell, read, access)
+            if self.on_shared is not None and last is not None and last.task is not task:
+                self.on_shared(access.pc)
+            cell.write, cell.read, cell.reads = access, None, None
+        elif cell.reads is not None:
+            cell.reads[task] = access
+        elif cell.read is None or cell.read.before(task):
+            cell.read = access
+        else:
+            cell.reads = {cell.read.task: cell.read, task: access}
+
+    def _freed(self, start: int, end: int, _function: str) -> None:
+        """Memory that is freed is written as a whole; then nothing is known of it any more."""
+        cells = self.cells
+        self._by_kernel(True, start, end - start)
+        for byte in range(start, end):
+            cells.pop(byte, None)
+        if self._order is not None:
+            self._order.forget(range(start, end))
+
+    # -- which instruction is atomic -------------------------------------------------------------
+
+    def _is_atomic(self, pc: int) -> bool:
+        known = self._atomic_code.get(pc)
+        if known is None:
+            known = self._atomic_code[pc] = self._locked(pc) or self._marked(pc)
+        return known
+
+    def _marked(self, pc: int) -> bool:
+        found = self.kernel.loaded_at(pc)
+        info = self._info.get(found.name) if found is not None else None
+        return found is not None and info is not None and info.is_atomic(pc - found.text_base)
+
+    def _locked(self, pc: int) -> bool:
+        cpu = self.kernel.cpu
+        if cpu.machine == "aarch64":
+            word = int.from_bytes(cpu.read(pc, 4), "little")
+            exclusive = word & 0x3F000000 == 0x08000000  # ldxr stxr ldar stlr cas
+            return exclusive or word & 0x3B200C00 == 0x38200000  # ldadd ... swp
+        code = cpu.read(pc, 8)
+        at = 0
+        while code[at] in _PREFIXES:
+            at += 1
+        if code[at] in _LOCKED:
+            return True
+        if cpu.pointer_size == 8 and code[at] & 0xF0 == 0x40:
+            at += 1
+        return code[at] in _EXCHANGES
+
+    # -- the report ----------------------------------------------------------------------------
+
+    def _race(self, cell: Cell, first: Access, second: Access) -> None:
+        kernel = self.kernel
+        name = self._field(cell.start)
+        if name in self.suppressions:
+            self.used.add(name)
+            return
+        places = frozenset({first.pc, second.pc})
+        key = (places, name or "") if name else places
+        if key in self._reported:
+            return
+        self._reported.add(key)
+        what = f"{name}, " if name else ""
+        bytes_ = f"{cell.size} bytes" if cell.size > 1 else "1 byte"
+        kernel.violation(
+            "data-race",
+            f"{what}{bytes_} at {kernel.describe(cell.start)}: {self._said(second)}, and "
+            f"{self._said(first)}: nothing orders the two",
+            self._place(second),
+        )
+
+    def _place(self, access: Access) -> Place:
+        if access.pc <= 0:
+            return self.kernel.location(-access.pc)
+        return self.kernel.location(access.pc, call=False)
+
+    def _said(self, access: Access) -> str:
+        kernel = self.kernel
+        verb = "writes" if access.write else "reads"
+        by = f"{access.function} called by " if access.pc <= 0 and access.function else ""
+        by = f"{access.function} " if access.pc > 0 and access.function else by
+        how = " atomically" if access.atomic else ""
+        locks = ", ".join(
+            each if isinstance(each, str) else f"the lock at {kernel.describe(each.address)}"
+            for each in access.held
+        )
+        return (
+            f"{by}{self._place(access)} {verb} it{how} in {access.task.name} on "
+            f"{access.processor.name} with {locks or 'no lock'} held"
+        )
+
+    def _field(self, address: int) -> str:
+        """Return struct.field or the variable's name, as far as the debug twin tells."""
+        kernel = self.kernel
+        module = kernel.loaded_at(address)
+        if module is not None:
+            name, offset = module.symbol(address)
+            info = self._info.get(module.name)
+            struct = info.variables.get(name, "") if info is not None else ""
+            path = info.field_at(struct, offset) if info is not None and struct else ""
+            return f"{name}.{path}" if path else name
+        allocation = kernel.subject(Kmem).at(address)
+        if allocation is None:
+            return ""
+        offset = address - allocation.address
+        names: list[str] = []
+        for info in self._info.values():
+            for struct in info.of_size(allocation.size) if info is not None else ():
+                path = info.field_at(struct, offset) if info is not None else ""
+                if path:
+                    names.append(f"{struct}.{path}")
+        return names[0] if len(names) == 1 else ""
+
+    def unused(self) -> list[str]:
+        """Return the entries of the list that no race of this run needed."""
+        return sorted(set(self.suppressions) - self.used)
+
+
+def shared_places(races: Races) -> dict[int, int]:
+    """Count, by instruction, the writes to bytes that another task had written before."""
+    found: dict[int, int] = {}
+
+    def seen(pc: int) -> None:
+        found[pc] = found.get(pc, 0) + 1
+
+    races.on_shared = seen
+    return found
