@@ -12,7 +12,6 @@ no race, and without a memory barrier they are no order either.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmtgen.kobj.debuginfo import DebugInfo
@@ -78,15 +77,6 @@ class Cell:
         self.reads: dict[Task, Access] | None = None  # or one for each task
 
 
-@dataclass(frozen=True)
-class Suppression:
-    """An entry of the list: ``field`` as struct.field; ``kind`` 'benign' or 'guarded_by'."""
-
-    field: str
-    kind: str
-    reason: str
-
-
 class Races(Subject):
     """Watches memory.  ``kernel.options.races`` says whether."""
 
@@ -94,8 +84,8 @@ class Races(Subject):
         super().__init__(kernel)
         self.cells: dict[int, Cell] = {}
         self.count = 0  # accesses that were looked at
-        self.suppressions: dict[str, Suppression] = {}
-        self.used: set[str] = set()
+        self.known: frozenset[str] = frozenset()  # fields whose races are no finding,
+        self.used: set[str] = set()  # and those of them that there was one of
         self._reported: set[object] = set()
         self._info: dict[str, DebugInfo | None] = {}
         self._atomic_code: dict[int, bool] = {}
@@ -284,11 +274,11 @@ class Races(Subject):
     def _race(self, cell: Cell, first: Access, second: Access) -> None:
         kernel = self.kernel
         name = self._field(cell.start)
-        if name in self.suppressions:
+        if name in self.known:
             self.used.add(name)
             return
         places = frozenset({first.pc, second.pc})
-        key = (places, name or "") if name else places
+        key = (places, name)
         if key in self._reported:
             return
         self._reported.add(key)
@@ -342,10 +332,6 @@ class Races(Subject):
                 if path:
                     names.append(f"{struct}.{path}")
         return names[0] if len(names) == 1 else ""
-
-    def unused(self) -> list[str]:
-        """Return the entries of the list that no race of this run needed."""
-        return sorted(set(self.suppressions) - self.used)
 
 
 def shared_places(races: Races) -> dict[int, int]:

@@ -230,6 +230,10 @@ def replay(args: argparse.Namespace, seed: int) -> str:
         words.append(f"--kernel-options {args.kernel_options}")
     if args.cpus is not None:
         words.append(f"--cpus {args.cpus}")
+    if args.races:
+        words.append("--races")
+    if args.known_races is not None:
+        words.append(f"--known-races {_quoted(str(args.known_races))}")
     if str(args.scenario) != "boot-to-halt":
         words.append(f"--scenario {_quoted(str(args.scenario))}")
     return " ".join(words)

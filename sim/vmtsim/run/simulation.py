@@ -20,6 +20,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.races import Races
 from vmtsim.kernel.rule_table import OPTIONS, Enforced, by_id
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.run.administrator import Administrator, describe_errno
@@ -104,7 +105,8 @@ class Simulation:
     ``trace`` receives everything that happens, ``faults`` is for the host.  The release of the
     kernel is that of the module; ``checks`` are the options of its configuration with which it
     checks more, ``cpus`` how many processors it has, where that is not the scenario's choice.
-    ``races`` looks for data races, with two processors at least.
+    ``races`` looks for data races, with two processors at least; those of the fields
+    ``known_races`` are no findings.
     Raises vmtgen.kobj.KobjError where ``module`` is no module.
     """
 
@@ -120,6 +122,7 @@ class Simulation:
         checks: Collection[Enforced] = frozenset(OPTIONS.values()),
         cpus: int | None = None,
         races: bool = False,
+        known_races: frozenset[str] = frozenset(),
     ) -> None:
         self.module = read_module(module) if isinstance(module, Path) else module
         self.scenario = scenario
@@ -161,6 +164,7 @@ class Simulation:
             trace=self.trace,
             clock=self.clock,
         )
+        self.kernel.subject(Races).known = known_races
         self.admin = Administrator(self.kernel, self.module.path)
         self.admin.properties = scenario.guest.properties
         self.outcome = Outcome(seed, scenario.name)

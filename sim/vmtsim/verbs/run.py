@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vmtgen.kobj import Module
 
     from vmtsim.core.trace import Trace
+    from vmtsim.run.known import KnownRaces
     from vmtsim.run.scene import Witness
     from vmtsim.run.simulation import Outcome
     from vmtsim.scenario.script import Scenario
@@ -82,6 +83,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(what the scenario says, or 1)",
     )
     parser.add_argument(
+        "--races",
+        action="store_true",
+        help="look for data races: accesses that nothing orders (with two processors at least; "
+        "about three times the time)",
+    )
+    parser.add_argument(
+        "--known-races",
+        type=Path,
+        metavar="FILE",
+        help="what is known and why it is right, as YAML; an entry that no run needs is an error",
+    )
+    parser.add_argument(
         "--scenario",
         metavar="NAME|FILE",
         default="boot-to-halt",
@@ -98,31 +111,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run it and print what happened."""
     from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.run.known import KnownRaces  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
 
     module = read_module(args.file)
     if args.seeds is not None and (args.json or args.trace or args.svg):
         raise UsageError("--json, --trace and --svg are of one run: give --seed, not --seeds")
+    if args.races and args.cpus == 1:
+        raise UsageError("--races needs processors with names: give --cpus 2 or more, or none")
+    if args.known_races is not None and not args.races:
+        raise UsageError("--known-races is a list for --races, which is not given")
     output.check((args.json, args.trace, args.svg))
     scenario = script.load(args.scenario)
+    known = KnownRaces(args.known_races)
     if args.seeds is None:
-        return _run(args, module, scenario, args.seed)
+        status = _run(args, module, scenario, args.seed, known)
+        return status or _not_needed(known)
     first, last = args.seeds
     for seed in range(first, last + 1):
-        status = _run(args, module, scenario, seed, quiet=True)
+        status = _run(args, module, scenario, seed, known, quiet=True)
         if status:
             return status
+    status = _not_needed(known)
+    if status:
+        return status
     count = last - first + 1
     sys.stdout.write(f"verdict  fine: every property held in {count} runs, seeds {first}:{last}\n")
     return 0
 
 
+def _not_needed(known: KnownRaces) -> int:
+    """Report entries of the list that excuse nothing any more; returns the exit status."""
+    for name in known.unused():
+        sys.stderr.write(
+            f"vmtsim: error: {known.path}: no run had a race of {name}: delete the entry, or run "
+            "what needs it\n"
+        )
+    return int(bool(known.unused()))
+
+
 def _run(
-    args: argparse.Namespace, module: Module, scenario: Scenario, seed: int, *, quiet: bool = False
+    args: argparse.Namespace,
+    module: Module,
+    scenario: Scenario,
+    seed: int,
+    known: KnownRaces,
+    *,
+    quiet: bool = False,
 ) -> int:
     """Run one seed and print what happened; ``quiet``: only what went wrong."""
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415
+    from vmtsim.kernel.races import Races  # noqa: PLC0415
     from vmtsim.kernel.rule_table import configured  # noqa: PLC0415
     from vmtsim.report import run_text  # noqa: PLC0415
     from vmtsim.run.scene import Witness  # noqa: PLC0415
@@ -135,6 +175,8 @@ def _run(
         builtin_vmt=args.kernel == "builtin",
         checks=configured(args.kernel_options, module.machine.value),
         cpus=args.cpus,
+        races=args.races,
+        known_races=known.fields,
     )
     trace = simulation.trace
     witness = Witness(simulation)
@@ -145,6 +187,7 @@ def _run(
         _print(run_text.until_now(simulation))
         _write_trace(args, seed, trace)
         raise
+    known.used |= simulation.kernel.subject(Races).used
     _write_trace(args, seed, trace)
     if args.json is not None:
         output.write_text(args.json, run_text.as_json(simulation, outcome))

@@ -1,0 +1,87 @@
+"""Mistakes that a seed plants into the clean twins, and how many of them are found.
+
+A plant drops a pair of calls that take and give up a lock or preemption, drops a barrier, stops a
+callout instead of halting it, or swaps two mutexes.  Nobody chose which: the share that is found
+says how well the detector does on what it was not written for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmtsim.core.rng import Rng
+
+    from .animals import Animal
+
+_PAIRS = (
+    (r"mutex_enter\((&\w+->\w+)\);", "mutex_exit({});"),
+    (r"(kpreempt_disable)\(\);", "kpreempt_enable();"),
+)
+_WEAKER = (
+    ("atomic_store_release(", "atomic_store_relaxed("),
+    ("callout_halt(&it->a_callout, NULL)", "callout_stop(&it->a_callout)"),
+)
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A module's text with a mistake, and what it is."""
+
+    what: str
+    source: str
+
+
+def _clean(animal: Animal) -> str:
+    """Return the twin without its preprocessor lines, so that what is dropped is code."""
+    lines: list[str] = []
+    keep = [True]
+    for line in animal.source(planted=False).splitlines():
+        word = line.strip()
+        if word == "#ifndef PLANTED":
+            keep.append(True)
+        elif word == "#ifdef PLANTED":
+            keep.append(False)
+        elif word == "#else":
+            keep[-1] = not keep[-1]
+        elif word == "#endif":
+            keep.pop()
+        elif all(keep):
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def plants(animal: Animal) -> Iterator[Plant]:
+    """Yield every mistake of these kinds that the twin has room for."""
+    text = _clean(animal)
+    start = text.index("make(void)")
+    start = text.index("return 0;", start)
+    for enter, leave in _PAIRS:
+        for match in re.compile(enter).finditer(text, start):
+            end = leave.format(match[1])
+            behind = text.find(end, match.end())
+            if "softint_schedule" in text[match.end() : behind]:
+                continue  # softint(9) asks for it, and says so by itself
+            dropped = text[: match.start()] + text[match.end() : behind] + text[behind + len(end) :]
+            line = text.count("\n", 0, match.start()) + 1
+            yield Plant(f"without {match[0]} in line {line}", dropped)
+    for strong, weak in _WEAKER:
+        at = text.find(strong, start)
+        while at >= 0:
+            yield Plant(f"{weak} for {strong}", text[:at] + weak + text[at + len(strong) :])
+            at = text.find(strong, at + 1)
+    two = re.compile(r"(mutex_enter\(&it->\w+\);)(\s+)(mutex_enter\(&it->\w+\);)")
+    for match in two.finditer(text, start):
+        swapped = text[: match.start()] + match[3] + match[2] + match[1] + text[match.end() :]
+        yield Plant(f"{match[3]} before {match[1]}", swapped)
+
+
+def drawn(animals: tuple[Animal, ...], rng: Rng, count: int) -> list[tuple[Animal, Plant]]:
+    """Draw so many plants, none twice."""
+    every = [(animal, plant) for animal in animals for plant in plants(animal)]
+    rng.shuffle(every)
+    return every[:count]
