@@ -8,12 +8,13 @@ that block is the access, and DWARF says where it is.
 from __future__ import annotations
 
 import io
+import posixpath
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.common import cache
-from vmtgen.kobj.lines import with_region_offsets
+from vmtgen.kobj.lines import file_name, with_region_offsets
 from vmtgen.kobj.read import read_module
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Field:
 class DebugInfo:
     """``structs``: name -> (bytes, members); ``variables``: name -> name of the struct or "".
 
+    ``own`` are the structures that files beside the compiled ones declare, and no others' headers.
+
     ``atomics`` are ranges of offsets in the text region, ascending, whose accesses are those of
     atomic_load_* and atomic_store_*.
     """
@@ -44,6 +47,7 @@ class DebugInfo:
     structs: Mapping[str, tuple[int, tuple[Field, ...]]] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     atomics: tuple[tuple[int, int], ...] = ()
+    own: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, path: Path) -> DebugInfo:
@@ -52,10 +56,10 @@ class DebugInfo:
         Raises KobjError where the file is no module, ValueError where it has no DWARF.
         """
         content = path.read_bytes()
-        kept = cache.get("debuginfo", content)
+        kept = cache.get("debuginfo-1", content)
         if kept is None:
             kept = _Reader(with_region_offsets(read_module(path))).data()
-            cache.put("debuginfo", content, kept)
+            cache.put("debuginfo-1", content, kept)
         return cls(
             {
                 name: (size, tuple(Field(*each) for each in fields))
@@ -63,6 +67,7 @@ class DebugInfo:
             },
             kept["variables"],
             tuple((first, end) for first, end in kept["atomics"]),
+            frozenset(kept["own"]),
         )
 
     def is_atomic(self, text_offset: int) -> bool:
@@ -78,8 +83,9 @@ class DebugInfo:
         return ""
 
     def of_size(self, size: int) -> list[str]:
-        """Return the names of the structures of a size."""
-        return sorted(name for name, (own, _fields) in self.structs.items() if own == size)
+        """Return the names of the structures of a size, the module's own where there are such."""
+        found = sorted(name for name, (each, _fields) in self.structs.items() if each == size)
+        return [name for name in found if name in self.own] or found
 
 
 class _Reader:
@@ -94,6 +100,7 @@ class _Reader:
         self.structs: dict[str, tuple[int, list[tuple[int, int, str]]]] = {}
         self.variables: dict[str, str] = {}
         self.atomics: set[tuple[int, int]] = set()
+        self.own: set[str] = set()
 
     def data(self) -> dict[str, Any]:
         """Return all of it, as JSON can hold it."""
@@ -104,11 +111,13 @@ class _Reader:
             "structs": self.structs,
             "variables": self.variables,
             "atomics": _merged(sorted(self.atomics)),
+            "own": sorted(self.own),
         }
 
     def _take(self, unit: Any, die: Any) -> None:
         if die.tag == "DW_TAG_structure_type" and _name(die):
             self._struct(_name(die), die)
+            self._declared(unit, die)
         elif die.tag == "DW_TAG_typedef":
             target = _type(die)
             if target is not None and target.tag == "DW_TAG_structure_type" and not _name(target):
@@ -121,6 +130,16 @@ class _Reader:
                 target = _plain(_type(die))
                 known = target is not None and target.tag == "DW_TAG_structure_type"
                 self.variables[name] = _name(target) if known else ""
+
+    def _declared(self, unit: Any, die: Any) -> None:
+        """Note a structure that is declared in the directory of the file that is compiled."""
+        number = die.attributes.get("DW_AT_decl_file")
+        program = self._dwarf.line_program_for_CU(unit)
+        if number is None or program is None:
+            return
+        top = unit.get_top_DIE().attributes["DW_AT_name"].value.decode("utf-8", "replace")
+        if posixpath.dirname(file_name(program, number.value)) == posixpath.dirname(top):
+            self.own.add(_name(die))
 
     def _struct(self, name: str, die: Any) -> None:
         if "DW_AT_byte_size" in die.attributes and name not in self.structs:

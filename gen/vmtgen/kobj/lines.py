@@ -114,7 +114,7 @@ def _collect(
             found.setdefault(state.address, None)
             continue
         if state.file not in names:
-            names[state.file] = _file_name(program, state.file)
+            names[state.file] = file_name(program, state.file)
             digest = files[state.file].get("DW_LNCT_MD5") if state.file < len(files) else None
             if digest:
                 digests[names[state.file]] = bytes(digest)
@@ -122,7 +122,7 @@ def _collect(
         found[state.address] = (names[state.file], state.line) if state.line else None
 
 
-def _file_name(program: Any, number: int) -> str:
+def file_name(program: Any, number: int) -> str:
     """Return the file's path as the compiler recorded it, directory and name."""
     entries = program["file_entry"]
     first = 0 if program["version"] >= 5 else 1

@@ -85,7 +85,8 @@ class Races(Subject):
         self.cells: dict[int, Cell] = {}
         self.count = 0  # accesses that were looked at
         self.known: frozenset[str] = frozenset()  # fields whose races are no finding,
-        self.used: set[str] = set()  # and those of them that there was one of
+        # and those of them that there was one of: whether the second access wrote, or read.
+        self.used: dict[str, set[bool]] = {}
         self._reported: set[object] = set()
         self._info: dict[str, DebugInfo | None] = {}
         self._atomic_code: dict[int, bool] = {}
@@ -275,7 +276,7 @@ class Races(Subject):
         kernel = self.kernel
         name = self._field(cell.start)
         if name in self.known:
-            self.used.add(name)
+            self.used.setdefault(name, set()).add(second.write)
             return
         places = frozenset({first.pc, second.pc})
         key = (places, name)
@@ -299,15 +300,19 @@ class Races(Subject):
     def _said(self, access: Access) -> str:
         kernel = self.kernel
         verb = "writes" if access.write else "reads"
-        by = f"{access.function} called by " if access.pc <= 0 and access.function else ""
-        by = f"{access.function} " if access.pc > 0 and access.function else by
+        if access.pc > 0:
+            who = f"{access.function} {self._place(access)}".strip()
+        elif access.pc:
+            who = f"{access.function} called by {self._place(access)}"
+        else:
+            who = access.function
         how = " atomically" if access.atomic else ""
         locks = ", ".join(
             each if isinstance(each, str) else f"the lock at {kernel.describe(each.address)}"
             for each in access.held
         )
         return (
-            f"{by}{self._place(access)} {verb} it{how} in {access.task.name} on "
+            f"{who} {verb} it{how} in {access.task.name} on "
             f"{access.processor.name} with {locks or 'no lock'} held"
         )
 

@@ -187,7 +187,7 @@ def _run(
         _print(run_text.until_now(simulation))
         _write_trace(args, seed, trace)
         raise
-    known.used |= simulation.kernel.subject(Races).used
+    known.used.update(simulation.kernel.subject(Races).used)
     _write_trace(args, seed, trace)
     if args.json is not None:
         output.write_text(args.json, run_text.as_json(simulation, outcome))

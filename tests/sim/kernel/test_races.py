@@ -1,0 +1,275 @@
+"""What a race is, what is none, and what the report says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtgen.common.located import LocatedErrors
+from vmtsim.kernel.errors import KernelPanic
+from vmtsim.run.known import KnownRaces
+
+from .guestcode import MACHINES, line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .guestcode import Code
+
+SOURCE = """
+    #include <sys/param.h>
+    #include <sys/atomic.h>
+    #include <sys/kmem.h>
+    #include <sys/kthread.h>
+    #include <sys/mutex.h>
+    #include <sys/proc.h>
+    #include <sys/pserialize.h>
+    #include <sys/rwlock.h>
+    #include <sys/systm.h>
+    #include <sys/workqueue.h>
+
+    int     getticks(void);
+
+    struct point {
+            int     p_x;
+            char    p_low, p_high;
+            struct {
+                    uint32_t in_a, in_b;
+            }       p_inner;
+            char    p_text[16];
+    };
+
+    struct point *point;
+    kmutex_t lock;
+    krwlock_t rw;
+    struct workqueue *wq;
+    struct work work;
+    unsigned int flags, global;
+    lwp_t *made;
+
+    int
+    make(void)
+    {
+            point = kmem_zalloc(sizeof(*point), KM_SLEEP);
+            mutex_init(&lock, MUTEX_DEFAULT, IPL_NONE);
+            rw_init(&rw);
+            return 0;
+    }
+
+    int
+    writes_a(void)
+    {
+            point->p_inner.in_a = 1;        /* written here */
+            return 0;
+    }
+
+    int
+    reads_a(void)
+    {
+            mutex_enter(&lock);
+            global = point->p_inner.in_a;   /* read here */
+            mutex_exit(&lock);
+            return 0;
+    }
+
+    int
+    writes_low(void)
+    {
+            point->p_low = 1;
+            return 0;
+    }
+
+    int
+    writes_high(void)
+    {
+            point->p_high = 1;
+            return 0;
+    }
+
+    int
+    sets(void)
+    {
+            atomic_or_uint(&flags, 2);
+            return 0;
+    }
+
+    int
+    looks(void)
+    {
+            return (int)atomic_load_relaxed(&flags);
+    }
+
+    int
+    clears(void)
+    {
+            flags = 0;
+            return 0;
+    }
+
+    int
+    copies(void)
+    {
+            strlcpy(point->p_text, "text", sizeof(point->p_text));
+            return 0;
+    }
+
+    int
+    reads_text(void)
+    {
+            return point->p_text[3] == 'y';
+    }
+
+    int
+    reads_shared(void)
+    {
+            int x;
+
+            rw_enter(&rw, RW_READER);
+            x = point->p_x;
+            rw_exit(&rw);
+            return x;
+    }
+
+    int
+    writes_shared(void)
+    {
+            rw_enter(&rw, RW_WRITER);
+            point->p_x++;
+            rw_exit(&rw);
+            return 0;
+    }
+
+    int
+    writes_as_reader(void)
+    {
+            rw_enter(&rw, RW_READER);
+            point->p_x++;
+            rw_exit(&rw);
+            return 0;
+    }
+
+    static void
+    thread(void *arg)
+    {
+            point->p_x++;
+            kthread_exit(0);
+    }
+
+    int
+    creates_and_joins(void)
+    {
+            point->p_x = 1;
+            kthread_create(PRI_NONE, KTHREAD_MPSAFE | KTHREAD_MUSTJOIN, NULL, thread, NULL,
+                &made, "joined");
+            kthread_join(made);
+            return point->p_x;
+    }
+
+    static void
+    works(struct work *wk, void *arg)
+    {
+            point->p_x++;
+    }
+
+    int
+    enqueues(void)
+    {
+            point->p_x = 1;
+            workqueue_create(&wq, "works", works, NULL, PRI_NONE, IPL_NONE, WQ_MPSAFE);
+            workqueue_enqueue(wq, &work, NULL);
+            workqueue_wait(wq, &work);
+            point->p_x++;
+            workqueue_destroy(wq);
+            return point->p_x;
+    }
+
+    int
+    frees(void)
+    {
+            kmem_free(point, sizeof(*point));
+            return 0;
+    }
+"""
+
+
+def beside(
+    load: Callable[..., Code], *names: str, machine: str = "amd64", seed: int = 1
+) -> list[str]:
+    """Run functions beside each other and return what was reported."""
+    code = load(SOURCE, machine, seed=seed, cpus=2, races=True)
+    code.call("make")
+    code.finish(*(code.start(name) for name in names))
+    return code.violations()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_report_names_field_places_threads_processors_and_locks(
+    load: Callable[..., Code], machine: str
+) -> None:
+    (text,) = beside(load, "writes_a", "reads_a", machine=machine)
+    assert text.startswith("data-race: point.p_inner.in_a, 4 bytes at offset ")
+    written, read = (line_of(SOURCE, mark) for mark in ("written here", "read here"))
+    assert f"writes_a (tried.c:{written}) writes it in writes_a on cpu" in text
+    assert f"reads_a (tried.c:{read}) reads it in reads_a on cpu" in text
+    assert "with no lock held" in text
+    assert "with the lock at lock in data of module tried held" in text
+
+
+def test_neighbours_in_memory_are_no_race(load: Callable[..., Code]) -> None:
+    assert beside(load, "writes_low", "writes_high") == []
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_atomic_accesses_are_no_race_with_each_other(
+    load: Callable[..., Code], machine: str
+) -> None:
+    assert beside(load, "sets", "looks", "sets", machine=machine) == []
+    (text,) = beside(load, "looks", "clears", machine=machine)
+    assert "reads it atomically" in text
+
+
+def test_what_a_kernel_function_does_to_its_arguments_takes_part(load: Callable[..., Code]) -> None:
+    (text,) = beside(load, "copies", "reads_text")
+    assert "strlcpy called by copies" in text
+
+
+def test_a_reader_writer_lock_orders_readers_and_writers_alone(load: Callable[..., Code]) -> None:
+    assert beside(load, "reads_shared", "writes_shared", "reads_shared", "writes_shared") == []
+    assert beside(load, "writes_as_reader", "writes_as_reader") != []
+
+
+@pytest.mark.parametrize("name", ["creates_and_joins", "enqueues"])
+def test_threads_and_work_come_behind_who_made_them_and_before_who_waits(
+    load: Callable[..., Code], name: str
+) -> None:
+    for seed in range(1, 6):
+        assert beside(load, name, seed=seed) == []
+
+
+def test_memory_that_is_freed_beside_a_use_is_a_race(load: Callable[..., Code]) -> None:
+    found = set()
+    for seed in range(1, 9):
+        try:
+            text = " ".join(beside(load, "writes_low", "frees", seed=seed))
+        except KernelPanic as panic:
+            text = panic.rule
+        found.add(text if text == "use-after-free" else "kmem_free called by frees" in text)
+    assert found == {True, "use-after-free"}
+
+
+def refused(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "known.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(LocatedErrors) as caught:
+        KnownRaces(file)
+    return str(caught.value)
+
+
+def test_an_entry_without_reason_or_test_is_refused(tmp_path: Path) -> None:
+    both = refused(tmp_path, "races:\n  - field: a.b\n  - field: a.c\n    benign: it is\n")
+    assert "known.yaml:2" in both
+    assert "expected one of benign and guarded_by" in both
+    assert "the test that plays both orders" in both
+    twice = "races:\n  - {field: a.b, guarded_by: x}\n  - {field: a.b, guarded_by: x}\n"
+    assert "in the list already" in refused(tmp_path, twice)
