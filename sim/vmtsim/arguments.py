@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from vmtgen.kobj import Module
 
+    from vmtsim.run.preempt import Preempt
+
 
 def seed(text: str) -> int:
     """Read a seed, a whole number from 0 on; for ``argparse``."""
@@ -44,6 +46,16 @@ def cpus(text: str) -> int:
     if not re.fullmatch("[1-8]", text):
         raise argparse.ArgumentTypeError(f"{text!r}: 1 to 8 processors can be simulated")
     return int(text)
+
+
+def preempt(text: str) -> Preempt:
+    """Read a value of ``--preempt``; for ``argparse``."""
+    from vmtsim.run.preempt import Preempt  # noqa: PLC0415 - `--help` needs none of it
+
+    try:
+        return Preempt.read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def kernel_options(text: str) -> str:

@@ -113,6 +113,9 @@ class Choice:
             able = threads
         return able[self.rng.below(len(able))] if len(able) > 1 else able[0]
 
+    def stands_back(self, lwp: Lwp) -> None:
+        """Let others go on before a thread that was stopped between two calls."""
+
     def may_switch(self, lwp: Lwp) -> bool:
         """Decide whether another thread gets the processor here; somebody is ready."""
         if lwp.kind == "softint":

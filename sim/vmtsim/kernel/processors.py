@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from vmtsim.kernel.lwp import Lwp
 
 
+# So many choices a thread that was stopped between two calls stands back, at most.
+_BACK = 50
+
+
 class Processor:
     """One processor.  ``address`` is its struct cpu_info, ``stack`` who is on it, latest last."""
 
@@ -65,6 +69,8 @@ class SeveralProcessors(Choice):
         # Whether a thread stays on its processor (l_pflag, LP_BOUND): set by the subject Objects.
         self.is_bound: Callable[[Lwp], bool] = lambda _lwp: False
         self._chosen: tuple[Lwp, Processor] | None = None
+        self._behind: Lwp | None = None  # stands back while others can go on,
+        self._turns = 0  # for so many choices
         biglock.seat = lambda lwp: lwp.processor
 
     # -- who may be where ----------------------------------------------------------------------
@@ -133,10 +139,26 @@ class SeveralProcessors(Choice):
             able += [(lwp, each) for each in seats]
         if not able:
             return None
+        if self._behind is not None:
+            able = self._without(self._behind, able)
         urgent, self.urgent = self.urgent, None
         wanted = [each for each in able if each[0] is urgent] or able
         self._chosen = wanted[self.rng.below(len(wanted))] if len(wanted) > 1 else wanted[0]
         return self._chosen[0]
+
+    def stands_back(self, lwp: Lwp) -> None:
+        """Let others go on before a thread that was stopped, as PCT lowers its priority."""
+        self._behind, self._turns = lwp, _BACK
+
+    def _without(
+        self, behind: Lwp, able: list[tuple[Lwp, Processor]]
+    ) -> list[tuple[Lwp, Processor]]:
+        self._turns -= 1
+        others = [each for each in able if each[0] is not behind]
+        if not others or not self._turns:
+            self._behind = None
+            return able
+        return others
 
     def begins(self, lwp: Lwp) -> None:
         """Give a thread its processor."""

@@ -92,7 +92,7 @@ class Races(Subject):
         self._atomic_code: dict[int, bool] = {}
         self._ranges: list[tuple[int, int]] = []
         self._order: Ordering | None = None
-        self.on_shared: Callable[[int], None] | None = None  # a cell that two tasks have met
+        self.on_shared: Callable[[int], None] | None = None  # bytes that another task has written
 
     def boot(self) -> None:
         """Begin to watch the heap."""
@@ -215,6 +215,8 @@ class Races(Subject):
     def _check(self, cell: Cell, access: Access) -> None:
         task = access.task
         last = cell.write
+        if self.on_shared is not None and last is not None and last.task is not task:
+            self.on_shared(access.pc)
         if last is not None and not last.before(task) and last.conflicts(access):
             self._race(cell, last, access)
         if access.write:
@@ -222,8 +224,6 @@ class Races(Subject):
             for read in reads:
                 if read is not None and not read.before(task) and read.conflicts(access):
                     self._race(cell, read, access)
-            if self.on_shared is not None and last is not None and last.task is not task:
-                self.on_shared(access.pc)
             cell.write, cell.read, cell.reads = access, None, None
         elif cell.reads is not None:
             cell.reads[task] = access
@@ -337,14 +337,3 @@ class Races(Subject):
                 if path:
                     names.append(f"{struct}.{path}")
         return names[0] if len(names) == 1 else ""
-
-
-def shared_places(races: Races) -> dict[int, int]:
-    """Count, by instruction, the writes to bytes that another task had written before."""
-    found: dict[int, int] = {}
-
-    def seen(pc: int) -> None:
-        found[pc] = found.get(pc, 0) + 1
-
-    races.on_shared = seen
-    return found

@@ -83,6 +83,10 @@ class Scheduler:
         # Asked about the flags of a thread that sleeps or returns to the kernel, where a module's
         # code changes them.
         self.on_leave: Callable[[Lwp, Place], None] | None = None
+        # Where the processor is taken from whoever runs: so many instructions behind the call of
+        # that number.  What is reached goes; ``hits`` counts those that took it.
+        self.points: dict[int, int] = {}
+        self.hits = 0
         self.elsewhere = Elsewhere(dispatch, self.wake_one)
         self._loaded: Lwp | None = None
         self._number = 0
@@ -263,7 +267,12 @@ class Scheduler:
                 if state is not None:
                     return state
                 continue
-            slot = cpu.resume(lwp.instructions)
+            point = self.points.pop(self.calls, 0) if self.points else 0
+            slot = cpu.resume(point or lwp.instructions)
+            if point and slot == PREEMPTED:
+                self.choice.stands_back(lwp)
+                self.hits += 1
+                return "ready"
             struck = False
             if lwp.instructions:
                 struck, woken = self.elsewhere.happens(lwp, slot)

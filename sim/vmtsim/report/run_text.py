@@ -12,11 +12,12 @@ from vmtsim.report import chart
 from vmtsim.report.layout import field
 from vmtsim.report.verdict import verdict
 from vmtsim.run.findings import FINE
+from vmtsim.run.preempt import written
 from vmtsim.scenario.script import shipped
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from vmtsim.core.trace import Event
     from vmtsim.run.simulation import Outcome, Simulation
@@ -221,8 +222,8 @@ def as_json(simulation: Simulation, outcome: Outcome) -> str:
     return json.dumps(record, indent=2) + "\n"
 
 
-def replay(args: argparse.Namespace, seed: int) -> str:
-    """Return the command that runs exactly this again."""
+def replay(args: argparse.Namespace, seed: int, points: Mapping[int, int]) -> str:
+    """Return the command that runs exactly this again; ``points`` are those of ``--preempt``."""
     words = ["vmtsim run", _quoted(str(args.file)), f"--seed {seed}"]
     if args.kernel != "plain":
         words.append(f"--kernel {args.kernel}")
@@ -230,6 +231,8 @@ def replay(args: argparse.Namespace, seed: int) -> str:
         words.append(f"--kernel-options {args.kernel_options}")
     if args.cpus is not None:
         words.append(f"--cpus {args.cpus}")
+    if points:
+        words.append(f"--preempt {written(points)}")
     if args.races:
         words.append("--races")
     if args.known_races is not None:

@@ -28,7 +28,7 @@ from vmtsim.run.findings import FINE, NOT_LIVE, PROPERTY_FAILED, STATUS, Finding
 from vmtsim.scenario.script import Scenario, ScenarioRun, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from types import TracebackType
 
     from vmtgen.kobj import Module
@@ -106,7 +106,8 @@ class Simulation:
     kernel is that of the module; ``checks`` are the options of its configuration with which it
     checks more, ``cpus`` how many processors it has, where that is not the scenario's choice.
     ``races`` looks for data races, with two processors at least; those of the fields
-    ``known_races`` are no findings.
+    ``known_races`` are no findings.  ``preempt`` takes the processor away between two calls: so
+    many instructions behind the kernel call of that number.
     Raises vmtgen.kobj.KobjError where ``module`` is no module.
     """
 
@@ -123,6 +124,7 @@ class Simulation:
         cpus: int | None = None,
         races: bool = False,
         known_races: frozenset[str] = frozenset(),
+        preempt: Mapping[int, int] | None = None,
     ) -> None:
         self.module = read_module(module) if isinstance(module, Path) else module
         self.scenario = scenario
@@ -149,7 +151,7 @@ class Simulation:
                 net_mpsafe=scenario.guest.net_mpsafe,
                 detachall=scenario.guest.detachall,
                 checks=frozenset(checks),
-                cpus=cpus or (max(2, scenario.guest.cpus) if races else scenario.guest.cpus),
+                cpus=cpus or max(2 if races or preempt else 1, scenario.guest.cpus),
                 races=races,
                 memory=scenario.guest.memory or KernelOptions.memory,
                 msrs=scenario.guest.msrs or {},
@@ -171,6 +173,7 @@ class Simulation:
         self._script: ScenarioRun | None = None
         self._acting = False
         scheduler = self.kernel.scheduler
+        scheduler.points = dict(preempt or {})
         scheduler.outside_next = self._next_event
         scheduler.outside_advance = self._advance
         self.kernel.subject(TimeKeeping).set_rtc(scenario.host.epoch * SECOND)

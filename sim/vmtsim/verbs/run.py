@@ -14,13 +14,14 @@ from vmtsim.arguments import read_module, seed_range
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from vmtgen.kobj import Module
 
     from vmtsim.core.trace import Trace
     from vmtsim.run.known import KnownRaces
     from vmtsim.run.scene import Witness
-    from vmtsim.run.simulation import Outcome
+    from vmtsim.run.simulation import Outcome, Simulation
     from vmtsim.scenario.script import Scenario
 
 SUMMARY = "boot a kernel, load a module, let a host talk to it, judge"
@@ -95,6 +96,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is known and why it is right, as YAML; an entry that no run needs is an error",
     )
     parser.add_argument(
+        "--preempt",
+        type=arguments.preempt,
+        metavar="N|all|POINTS",
+        help="stop threads between two kernel calls, too: at N points that the seed draws near "
+        "memory that several threads use; at each single one of these in turn, a run for each; or "
+        "at the points that a report names, CALL+INSTRUCTIONS,...",
+    )
+    parser.add_argument(
         "--scenario",
         metavar="NAME|FILE",
         default="boot-to-halt",
@@ -117,13 +126,18 @@ def run(args: argparse.Namespace) -> int:
     module = read_module(args.file)
     if args.seeds is not None and (args.json or args.trace or args.svg):
         raise UsageError("--json, --trace and --svg are of one run: give --seed, not --seeds")
-    if args.races and args.cpus == 1:
-        raise UsageError("--races needs processors with names: give --cpus 2 or more, or none")
+    if (args.races or args.preempt) and args.cpus == 1:
+        option = "--races" if args.races else "--preempt"
+        raise UsageError(f"{option} needs processors with names: give --cpus 2 or more, or none")
     if args.known_races is not None and not args.races:
         raise UsageError("--known-races is a list for --races, which is not given")
     output.check((args.json, args.trace, args.svg))
     scenario = script.load(args.scenario)
     known = KnownRaces(args.known_races)
+    if args.preempt is not None and args.preempt.kind == "all":
+        if args.seeds is not None or args.json or args.trace or args.svg:
+            raise UsageError("--preempt all plays one seed many times: give --seed, and no files")
+        return _run_all(args, module, scenario, known)
     if args.seeds is None:
         status = _run(args, module, scenario, args.seed, known)
         return status or _not_needed(known)
@@ -150,6 +164,79 @@ def _not_needed(known: KnownRaces) -> int:
     return int(bool(known.unused()))
 
 
+def _simulation(
+    args: argparse.Namespace,
+    module: Module,
+    scenario: Scenario,
+    seed: int,
+    known: frozenset[str],
+    points: Mapping[int, int],
+    *,
+    look: bool = False,
+) -> Simulation:
+    """Return a run that has not begun; ``look``: with races, whatever the options say."""
+    from vmtsim.kernel.rule_table import configured  # noqa: PLC0415
+    from vmtsim.run.simulation import Simulation  # noqa: PLC0415
+
+    return Simulation(
+        module,
+        scenario,
+        seed=seed,
+        builtin_vmt=args.kernel == "builtin",
+        checks=configured(args.kernel_options, module.machine.value),
+        cpus=args.cpus or (2 if args.preempt is not None else None),
+        races=args.races or look,
+        known_races=known,
+        preempt=points,
+    )
+
+
+def _points(
+    args: argparse.Namespace, module: Module, scenario: Scenario, seed: int
+) -> Mapping[int, int]:
+    """Return where this run is to be stopped between two calls."""
+    from vmtsim.run import preempt  # noqa: PLC0415
+
+    if args.preempt is None or args.preempt.kind != "drawn":
+        return {} if args.preempt is None else args.preempt.points
+    first = _simulation(args, module, scenario, seed, frozenset(), {}, look=True)
+    return preempt.drawn(preempt.shared_calls(first), seed, args.preempt.count)
+
+
+def _run_all(
+    args: argparse.Namespace, module: Module, scenario: Scenario, known: KnownRaces
+) -> int:
+    """Play every single point; returns the status of the first run that fails."""
+    from vmtsim.report import run_text  # noqa: PLC0415
+    from vmtsim.run import preempt  # noqa: PLC0415
+
+    first = _simulation(args, module, scenario, args.seed, frozenset(), {}, look=True)
+    calls = preempt.shared_calls(first)
+    runs = 0
+
+    def play(points: Mapping[int, int]) -> tuple[Simulation, Outcome]:
+        simulation = _simulation(args, module, scenario, args.seed, known.fields, points)
+        return simulation, simulation.run()
+
+    at = -1
+    for points, simulation, outcome in preempt.every(calls, play):
+        runs += 1
+        (call,) = points
+        if call != at:
+            at = call
+            place = calls.index(call) + 1
+            sys.stderr.write(f"vmtsim: place {place} of {len(calls)}, {runs} runs so far\n")
+        if outcome.status:
+            lines = run_text.summary(simulation, outcome)
+            _print([*lines, f"again    {run_text.replay(args, args.seed, points)}"])
+            return outcome.status
+    sys.stdout.write(
+        f"verdict  fine: every property held in {runs} runs, each stopped once between two calls "
+        f"({len(calls)} places, seed {args.seed})\n"
+    )
+    return 0
+
+
 def _run(
     args: argparse.Namespace,
     module: Module,
@@ -163,21 +250,11 @@ def _run(
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415
     from vmtsim.kernel.races import Races  # noqa: PLC0415
-    from vmtsim.kernel.rule_table import configured  # noqa: PLC0415
     from vmtsim.report import run_text  # noqa: PLC0415
     from vmtsim.run.scene import Witness  # noqa: PLC0415
-    from vmtsim.run.simulation import Simulation  # noqa: PLC0415
 
-    simulation = Simulation(
-        module,
-        scenario,
-        seed=seed,
-        builtin_vmt=args.kernel == "builtin",
-        checks=configured(args.kernel_options, module.machine.value),
-        cpus=args.cpus,
-        races=args.races,
-        known_races=known.fields,
-    )
+    points = _points(args, module, scenario, seed)
+    simulation = _simulation(args, module, scenario, seed, known.fields, points)
     trace = simulation.trace
     witness = Witness(simulation)
     try:
@@ -206,7 +283,7 @@ def _run(
         if not args.summary:
             witness.finish()
             lines += _scene(args.file, outcome, witness)
-        lines.append(f"again    {run_text.replay(args, seed)}")
+        lines.append(f"again    {run_text.replay(args, seed, points)}")
     _print(lines)
     return outcome.status
 

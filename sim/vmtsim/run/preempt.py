@@ -1,0 +1,88 @@
+"""Where a thread is stopped between two kernel calls: points, drawn or all of them.
+
+A point is the number of a kernel call of the run and how many instructions behind it.  The same
+points are the same run.  They are near accesses to what another task has written, which a first
+run that looks for races shows; few points find most mistakes of order (Burckhardt and
+others, "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs", ASPLOS 2010: a
+mistake of depth d needs d - 1 of them).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from vmtsim.core.rng import Rng
+from vmtsim.kernel.races import Races
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from vmtsim.run.simulation import Outcome, Simulation
+
+# Between two kernel calls there are seldom more instructions than this.
+_FAR = 64
+_MOST = 100_000  # instructions between two calls, of all of which a point is made
+
+
+@dataclass(frozen=True)
+class Preempt:
+    """What ``--preempt`` says: ``all``, how many to draw, or the points themselves."""
+
+    kind: Literal["all", "drawn", "points"]
+    count: int = 0
+    points: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str) -> Preempt:
+        """Read ``all``, ``N`` or ``CALL+INSTRUCTIONS,...``; raises ValueError."""
+        if text == "all":
+            return cls("all")
+        if re.fullmatch("[1-9]", text):
+            return cls("drawn", count=int(text))
+        points = {}
+        for each in text.split(","):
+            match = re.fullmatch(r"(\d+)\+([1-9]\d*)", each)
+            if match is None:
+                raise ValueError(
+                    f"{text!r}: expected all, 1 to 9, or points as CALL+INSTRUCTIONS with commas"
+                )
+            points[int(match[1])] = int(match[2])
+        return cls("points", points=points)
+
+
+def written(points: Mapping[int, int]) -> str:
+    """Return points as ``Preempt.read`` takes them."""
+    return ",".join(f"{call}+{count}" for call, count in sorted(points.items()))
+
+
+def shared_calls(simulation: Simulation) -> list[int]:
+    """Run it, and return behind which calls something was accessed that another task had written.
+
+    The simulation has to have been made with ``races``.
+    """
+    found: set[int] = set()
+    scheduler = simulation.kernel.scheduler
+    simulation.kernel.subject(Races).on_shared = lambda _pc: found.add(scheduler.calls)
+    simulation.run()
+    return sorted(found)
+
+
+def drawn(calls: list[int], seed: int, count: int) -> dict[int, int]:
+    """Draw points behind some of these calls."""
+    rng = Rng(seed).fork("preempt")
+    return {rng.choice(calls): rng.between(1, _FAR) for _ in range(count)} if calls else {}
+
+
+def every(
+    calls: list[int], play: Callable[[Mapping[int, int]], tuple[Simulation, Outcome]]
+) -> Iterator[tuple[dict[int, int], Simulation, Outcome]]:
+    """Play every single point behind these calls, and yield each with what came of it."""
+    for call in calls:
+        for count in range(1, _MOST):
+            points = {call: count}
+            simulation, outcome = play(points)
+            if not simulation.kernel.scheduler.hits:
+                break  # the next call came first
+            yield points, simulation, outcome
