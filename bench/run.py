@@ -28,6 +28,7 @@ PARTS = (
     "startup",
     "driver",
     "speed",
+    "races",
     "remote",
     "specs",
     "messages",
