@@ -1,7 +1,7 @@
 """percpu(9): memory of which each processor has its own piece.
 
-There is one processor here: whoever has a reference sees the same piece, and a driver that calls
-the kernel while it holds one may find that another thread has been there.
+With one processor (``--cpus 1``) there is one piece: a driver that calls the kernel while it holds
+a reference may find that another thread has been there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar
 from vmtsim.kernel.api import Call, Subject, kernel_function
 from vmtsim.kernel.kernobj import KernelObject
 from vmtsim.kernel.live import LiveObjects, Words
-from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.preempt import Preemption
 
 if TYPE_CHECKING:
@@ -20,20 +19,21 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.processors import Processor
 
 _HANDLE = 64  # room for a struct percpu, which no module looks into
 
 
 @dataclass(eq=False)
 class PerCpu:
-    """A percpu_t and the piece of the only processor."""
+    """A percpu_t and the piece of each processor."""
 
     made_at: int
     size: int
     destructor: int
     cookie: int
     handle: KernelObject
-    piece: KernelObject
+    pieces: dict[Processor, KernelObject]
 
 
 class PerCpus(Subject):
@@ -62,11 +62,15 @@ class PerCpus(Subject):
         kernel.rules.may_sleep("percpu_create")
         site = kernel.call_site
         handle = KernelObject(kernel, _HANDLE, "percpu")
-        piece = KernelObject(kernel, size, f"piece of a percpu of {size} bytes")
-        made = PerCpu(site, size, destructor, cookie, handle, piece)
+        pieces = {
+            each: KernelObject(kernel, size, f"piece of a percpu of {size} bytes")
+            for each in kernel.processors
+        }
+        made = PerCpu(site, size, destructor, cookie, handle, pieces)
         self.live.add("percpu_create", handle.at, made)
         if constructor:
-            yield Call(constructor, (piece.at, cookie, kernel.subject(Objects).cpu0))
+            for processor, piece in pieces.items():
+                yield Call(constructor, (piece.at, cookie, processor.address))
         return handle.at
 
     @kernel_function("void percpu_free(percpu_t *pc, size_t size)")
@@ -81,10 +85,11 @@ class PerCpus(Subject):
                 f"by {self.live.made(found)}",
             )
         self.live.remove(address)
-        if found.destructor:
-            cpu = kernel.subject(Objects).cpu0
-            yield Call(found.destructor, (found.piece.at, found.cookie, cpu))
-        found.piece.free("percpu_free")
+        for processor, piece in found.pieces.items():
+            if found.destructor:
+                yield Call(found.destructor, (piece.at, found.cookie, processor.address))
+        for piece in found.pieces.values():
+            piece.free("percpu_free")
         found.handle.free("percpu_free")
 
     @kernel_function("void *percpu_getref(percpu_t *pc)")
@@ -92,7 +97,7 @@ class PerCpus(Subject):
         """Return this processor's piece; no preemption until percpu_putref."""
         found = self.live.find("percpu_getref", address)
         self.kernel.subject(Preemption).kpreempt_disable()
-        return found.piece.at
+        return found.pieces[self.kernel.here].at
 
     @kernel_function("void percpu_putref(percpu_t *pc)")
     def percpu_putref(self, address: int) -> None:
@@ -104,11 +109,20 @@ class PerCpus(Subject):
         """Call ``cb(piece, arg, cpu)`` in thread context (percpu_swap_lock is a rwlock)."""
         self.kernel.rules.may_sleep("percpu_foreach")
         found = self.live.find("percpu_foreach", address)
-        yield Call(function, (found.piece.at, argument, self.kernel.subject(Objects).cpu0))
+        for processor, piece in found.pieces.items():
+            yield Call(function, (piece.at, argument, processor.address))
 
     @kernel_function("void *percpu_getptr_remote(percpu_t *pc, struct cpu_info *ci)")
-    def percpu_getptr_remote(self, address: int, _cpu: int) -> int:
-        return self.live.find("percpu_getptr_remote", address).piece.at
+    def percpu_getptr_remote(self, address: int, cpu: int) -> int:
+        found = self.live.find("percpu_getptr_remote", address)
+        processor = self.kernel.processor_at(cpu)
+        if processor is None:
+            self.kernel.panic(
+                "percpu-cpu",
+                f"percpu_getptr_remote by {self.kernel.where()} for "
+                f"{self.kernel.describe(cpu)}, which is no CPU",
+            )
+        return found.pieces[processor].at
 
     @kernel_function("void percpu_traverse_enter(void)")
     def percpu_traverse_enter(self) -> None:
@@ -116,4 +130,4 @@ class PerCpus(Subject):
 
     @kernel_function("void percpu_traverse_exit(void)")
     def percpu_traverse_exit(self) -> None:
-        """Nothing: the pieces of the only processor never move."""
+        """Nothing: no processor is added later, and the pieces never move."""

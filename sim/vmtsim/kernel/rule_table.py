@@ -195,6 +195,8 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "percpu_free it with the size that it was allocated with"),
         ("percpu-size", _DIAGNOSTIC, "percpu_free gets the size that was allocated",
          "give percpu_free the size of percpu_alloc"),
+        ("percpu-cpu", _ALWAYS, "percpu_getptr_remote names a processor",
+         "pass a struct cpu_info, such as cpu_lookup gives"),
     ),
     "sys/kern/kern_entropy.c (rnd_attach_source, rnd_detach_source)": (
         ("rnd-source-unknown", _ALWAYS, "a source is attached while it is used",

@@ -20,6 +20,7 @@ SOURCE = """
     #include <sys/systm.h>
 
     struct counts { int first, last; };
+    struct cpu_info *cpu_lookup(u_int);
     static percpu_t *counts;
     static struct counts never;
     static krndsource_t source, *allocated;
@@ -111,6 +112,18 @@ SOURCE = """
     }
 
     int
+    of_no_processor(void)
+    {
+            return percpu_getptr_remote(counts, NULL) != NULL;
+    }
+
+    int
+    of_another(u_int which)
+    {
+            return ((struct counts *)percpu_getptr_remote(counts, cpu_lookup(which)))->first;
+    }
+
+    int
     unknown(void)
     {
             return percpu_getref((percpu_t *)&never) != NULL;
@@ -173,6 +186,24 @@ def test_a_piece_is_cleared_kept_and_freed(code: Code) -> None:
     assert code.unload() == []
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_each_processor_has_its_own_piece(load: Any, machine: str) -> None:
+    """A thread that moves between two counts in two pieces; each is built, summed and ended."""
+    code = load(SOURCE, machine, cpus=3)
+    code.call("make_with", 40)
+    counted = 0
+    while not (code.call("of_another", 0) and code.call("of_another", 2)):
+        code.finish(*(code.start("count") for _thread in range(3)))
+        counted += 3
+        assert counted < 300
+    pieces = [code.call("of_another", which) for which in range(3)]
+    assert sum(pieces) == counted
+    assert code.call("sum") == counted + 3 * 40
+    code.call("drop", 8)
+    assert code.number("ended") == 3 * 40
+    assert code.unload() == []
+
+
 def test_a_constructor_and_a_destructor_see_the_piece(code: Code) -> None:
     code.call("make_with", 40)
     code.call("count")
@@ -185,6 +216,7 @@ def test_a_constructor_and_a_destructor_see_the_piece(code: Code) -> None:
     ("calls", "rule"),
     [
         (["unknown"], "percpu-unknown"),
+        (["of_no_processor"], "percpu-cpu"),
         ([("drop", 4)], "percpu-size"),
         (["puts"], "preemption-not-disabled"),
         (["looks_again"], "use-after-free"),
