@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from vmtsim.core.frame import Frame
     from vmtsim.kernel.dispatch import Entry
-    from vmtsim.kernel.scheduler import Lwp
+    from vmtsim.kernel.lwp import Lwp
 
     from bench.figures import Plan
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.player import Player
+from vmtsim.campaign.subject import Setup, subject_of
 
 from bench.figures import Figure, Found
 
@@ -27,8 +28,9 @@ WAYS = {
 
 def played(module: Path, seed: int, cpus: int, *, races: bool) -> float:
     """Play a seed; returns its CPU seconds."""
+    subject = subject_of(module, Setup())
     start = time.process_time()
-    Player(module, plans.draw(seed, cpus=cpus), races=races).play()
+    Player(module, plans.draw(seed, subject, cpus=cpus), subject, races=races).play()
     return time.process_time() - start
 
 

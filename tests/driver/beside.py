@@ -6,7 +6,7 @@
 
 Each seed is played twice: as it comes, and with threads stopped at two or three points between two
 kernel calls, near memory that several tasks use.  Exit status 1: something was found, or an entry
-of ``kmod/known-races.yaml`` was needed by no seed.
+of ``kmod/vmt/known-races.yaml`` was needed by no seed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from vmtgen.resources import root
 from vmtsim.arguments import seed_range
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.player import Player
+from vmtsim.campaign.subject import Setup, subject_of
 from vmtsim.kernel.races import Races
 from vmtsim.run import preempt
 from vmtsim.run.known import KnownRaces
@@ -44,10 +45,11 @@ class Played:
 def play(seed: int, module: Path, known: frozenset[str]) -> Played:
     """Play a seed both ways."""
     played = Played(seed)
+    subject = subject_of(module, Setup())
     calls: set[int] = set()
     points: dict[int, int] = {}
     for stopped in (False, True):
-        player = Player(module, plans.draw(seed, cpus=CPUS), races=True)
+        player = Player(module, plans.draw(seed, subject, cpus=CPUS), subject, races=True)
         kernel = player.simulation.kernel
         races, scheduler = kernel.subject(Races), kernel.scheduler
         races.known = known
@@ -72,11 +74,11 @@ def main() -> int:
     args = parser.parse_args()
     top = root()
     assert top is not None
-    known = KnownRaces(top / "kmod" / "known-races.yaml")
+    known = KnownRaces(top / "kmod" / "vmt" / "known-races.yaml")
     first, last = args.seeds
     failed = stops = 0
     with tempfile.TemporaryDirectory() as out, Pool(args.jobs) as pool:
-        module = args.module or build_module(top / "kmod", out=Path(out)).module.path
+        module = args.module or build_module(top / "kmod" / "vmt", out=Path(out)).module.path
         one = partial(play, module=module, known=known.fields)
         for count, played in enumerate(pool.imap(one, range(first, last + 1)), 1):
             failed += bool(played.found)

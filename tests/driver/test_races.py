@@ -37,7 +37,7 @@ for _second in (5, 25, 45):
 def known() -> KnownRaces:
     checkout = root()
     assert checkout is not None
-    return KnownRaces(checkout / "kmod" / "known-races.yaml")
+    return KnownRaces(checkout / "kmod" / "vmt" / "known-races.yaml")
 
 
 def played(module: Path, scenario: Scenario, seed: int) -> tuple[list[str], dict[str, set[bool]]]:
