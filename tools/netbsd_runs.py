@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,7 @@ class Run:
     does: str
     broken: Break
     found: frozenset[str] = frozenset()
+    needs: tuple[str, ...] = ()  # modules that are loaded before it
 
     @property
     def scenario(self) -> Path:
@@ -83,6 +84,10 @@ RUNS = (
     Run("coretemp", "envstat prints the temperature that the processor has",
         Break("arch/x86/x86/coretemp.c", "coretemp_refresh_xcall",
               "value_cur -= ", "value_cur += ")),
+    Run("gpiosim", "pins are set by sysctl; gpio, which is loaded first, attaches to it",
+        Break("dev/gpio/gpiosim.c", "gpiosim_detach",
+              "config_detach_children(self, flags)", "0"),
+        frozenset({"free-with-mutex", "kernel-lock", "pmf-hook-left"}), ("gpio",)),
     Run("odcm", "the duty cycle of the processor is set and read back",
         Break("arch/x86/x86/odcm.c", "odcm_detach",
               "kmem_free(sc->sc_names, sc->sc_names_len)",
@@ -114,6 +119,7 @@ class Defect:
     scenario: str
     rules: tuple[str, ...]
     why: str
+    needs: tuple[str, ...] = ()
 
 
 DEFECTS = (
@@ -125,6 +131,14 @@ DEFECTS = (
     Defect("swwdog", "swwdog", ("kernel-lock",),
            "swwdogattach and swwdog_fini change autoconf's lists from modcmd, which has no kernel "
            "lock; the comment at config_attach_pseudo wants it held"),
+    Defect("gpiosim", "gpiosim", ("free-with-mutex",),
+           "gpiosim_detach does not destroy sc_intr_mutex, which gpiosim_attach initialised",
+           ("gpio",)),
+    Defect("gpiosim", "gpiosim", ("kernel-lock",),
+           "gpiosim_modcmd changes autoconf's lists without the kernel lock, as swwdog does",
+           ("gpio",)),
+    Defect("gpiosim", "gpiosim", ("pmf-hook-left",),
+           "gpio_detach of the module gpio does not call pmf_device_deregister", ("gpio",)),
     Defect("vmt", "vmt", ("pmf-hook-left",),
            "vmt_common_detach does not call pmf_device_deregister"),
     Defect("vmt", "vmt-period", ("callout-ticks",),
@@ -148,7 +162,9 @@ def shown(defect: Defect, tree: Path, machine: str, out: Path) -> str:
     """Return what keeps a defect from being found by its rules; "" if it is found."""
     own = SCENARIOS / f"{defect.scenario}.yaml"
     scenario = str(own) if own.is_file() else defect.scenario
-    findings = played(scenario, tree / "modules" / defect.module, tree, machine, out / "whole")
+    needs = tuple(tree / "modules" / each for each in defect.needs)
+    place = tree / "modules" / defect.module
+    findings = played(scenario, place, tree, machine, out / "whole", needs)
     missed = set(defect.rules) - {each.rule for each in findings}
     return f"not found: {', '.join(sorted(missed))}" if missed else ""
 
@@ -214,11 +230,19 @@ def _built(directory: Path, tree: Path, machine: str, out: Path) -> Path:
 
 
 def played(
-    scenario: str | Path, directory: Path, tree: Path, machine: str, out: Path
+    scenario: str | Path,
+    directory: Path,
+    tree: Path,
+    machine: str,
+    out: Path,
+    needs: tuple[Path, ...] = (),
 ) -> list[Finding]:
     """Build the module of a directory, run its scenario, and return what was found."""
     module = _built(directory, tree, machine, out)
-    return Simulation(module, load(str(scenario))).run().findings
+    script = load(str(scenario))
+    before = tuple(str(_built(each, tree, machine, out)) for each in needs)
+    script = replace(script, guest=replace(script.guest, modules=before))
+    return Simulation(module, script).run().findings
 
 
 def verdict(run: Run, tree: Path, machine: str, out: Path) -> tuple[str, str]:
@@ -226,8 +250,10 @@ def verdict(run: Run, tree: Path, machine: str, out: Path) -> tuple[str, str]:
 
     The second text is what the broken line did; where the first is not empty, it is too.
     """
+    whole = out / "whole"
+    needs = tuple(tree / "modules" / each for each in run.needs)
     try:
-        findings = played(run.scenario, tree / "modules" / run.module, tree, machine, out / "whole")
+        findings = played(run.scenario, tree / "modules" / run.module, tree, machine, whole, needs)
     except Unmodelled as error:
         return str(error), ""
     rules = {each.rule for each in findings if each.status}
@@ -235,7 +261,8 @@ def verdict(run: Run, tree: Path, machine: str, out: Path) -> tuple[str, str]:
         return "; ".join(f"{each.rule}: {each.message}" for each in findings) or "found nothing", ""
     top = out / "broken" / run.module.replace("/", "-")
     directory = overlay(tree, run.module, run.broken, top)
-    after = played(run.scenario, directory, top, machine, out / "changed")
+    needs = tuple(top / "modules" / each for each in run.needs)
+    after = played(run.scenario, directory, top, machine, out / "changed", needs)
     new = [each for each in after if each.rule not in run.found]
     if not new:
         return f"{run.broken.old!r} in {run.broken.function} was broken, and nothing failed", ""

@@ -61,3 +61,28 @@ def test_a_device_that_stays_in_the_list_fails_the_run(
 ) -> None:
     assert _run(tmp_path, SCENARIO, "amd64", "-DBUG") == 1
     assert "envsys-left" in capsys.readouterr().out
+
+
+def test_a_module_that_is_needed_is_loaded_first_and_unloaded_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "beat.kmod").write_bytes(built("beat").read_bytes())
+    text = SCENARIO.replace("degrees: 21}", "degrees: 21}, modules: [beat.kmod]")
+    text = text.replace(
+        "duration: 10", "  - at: 3\n    expect.console: 'beat0: beat *'\nduration: 10"
+    )
+    status = _run(tmp_path, text)
+    out = capsys.readouterr().out
+    assert status == 0, out
+    assert "beat0: detached" in out
+
+
+def test_a_module_that_is_needed_and_missing_is_an_error_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SCENARIO.replace("degrees: 21}", "degrees: 21}, modules: [none.kmod]")
+    assert _run(tmp_path, text) == 65
+    assert (
+        f"warm.yaml:4: guest.modules: there is no module {tmp_path}/none.kmod"
+        in capsys.readouterr().err
+    )

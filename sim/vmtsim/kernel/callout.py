@@ -292,8 +292,9 @@ class Callouts(Subject):
 
     def check_unload(self, module: str) -> None:
         """Panic for a pending callout, which would run code that is gone; report the others."""
+        loaded = self.kernel.loaded_at
         for callout in self.live.values():
-            if callout.pending:
+            if callout.pending and not loaded(callout.function):
                 self.kernel.panic(
                     "callout-left",
                     f"module {module} is gone, but {self._name(callout)} is pending",

@@ -12,7 +12,6 @@ from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Call, Subject, kernel_function
 from vmtsim.kernel.autoconf import Autoconf
 from vmtsim.kernel.console import Console
-from vmtsim.kernel.errors import Unmodelled
 from vmtsim.kernel.kernlock import KernelLock
 
 if TYPE_CHECKING:
@@ -32,8 +31,7 @@ _NOT_FOUND = {0: "", 1: " not configured\n", 2: " unsupported\n"}
 class Arguments:
     """A struct cfargs."""
 
-    submatch: int = 0
-    search: int = 0
+    submatch: int = 0  # or the search function: config_search_internal() calls either alike
     attribute: str = ""
     locators: int = 0
 
@@ -41,7 +39,10 @@ class Arguments:
 class Children(Subject):
     """What a parent looks for, and what it lets go."""
 
-    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_autoconf.c 1.314": "*"}
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/kern/subr_autoconf.c 1.314": "*",
+        "sys/dev/gpio/gpiolib.c 1.1": "gpiobus_print",
+    }
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
@@ -71,9 +72,15 @@ class Children(Subject):
                 f"{function} by {kernel.where()}: cfargs of version {version}: CFARGS() makes "
                 f"those of version {_VERSION}",
             )
+        if submatch and search:
+            kernel.panic(
+                "cfargs-version",
+                f"{function} by {kernel.where()}: submatch and search are mutually exclusive",
+            )
         name = memory.string(attribute) if attribute else ""
-        return Arguments(submatch, search, name, locators)
+        return Arguments(submatch or search, name, locators)
 
+    @kernel_function("int config_probe(device_t parent, cfdata_t cf, void *aux)")
     @kernel_function("int config_match(device_t parent, cfdata_t cf, void *aux)")
     def config_match(self, parent: int, data: int, aux: int) -> Model:
         """Ask the attachment that a cfdata names; 0 where there is none."""
@@ -83,8 +90,16 @@ class Children(Subject):
             return 0
         return (yield from self._autoconf.call_driver(attachment, "match", parent, data, aux))
 
-    def _search(self, parent: Device, aux: int, arguments: Arguments) -> Model:
+    def _search(self, function: str, parent: Device, aux: int, arguments: Arguments) -> Model:
         """Return the entry that matches best, the first of equals (config_search_internal)."""
+        kernel, known = self.kernel, parent.driver.attributes
+        if arguments.attribute not in known if arguments.attribute else len(known) > 1:
+            kernel.panic(
+                "found-attribute",
+                f"{function} by {kernel.where()}: {parent.name} has the interface attributes "
+                f"{', '.join(known) or 'none'}, and is asked for "
+                f"{arguments.attribute or 'the only one'}",
+            )
         best: ConfigData | None = None
         highest = 0
         for _table, entries in self._devices.config:
@@ -112,17 +127,7 @@ class Children(Subject):
         self._asserts_kernel_lock("config_found")
         parent = self._devices.device(address, "config_found")
         arguments = self._arguments("config_found", cfargs)
-        if arguments.search:
-            raise Unmodelled("config_found with a search function has no model")
-        known = parent.driver.attributes
-        if arguments.attribute not in known if arguments.attribute else len(known) > 1:
-            kernel.panic(
-                "found-attribute",
-                f"config_found by {kernel.where()}: {parent.name} has the interface attributes "
-                f"{', '.join(known) or 'none'}, and is asked for "
-                f"{arguments.attribute or 'the only one'}",
-            )
-        entry = yield from self._search(parent, aux, arguments)
+        entry = yield from self._search("config_found", parent, aux, arguments)
         if entry is not None:
             child = yield from self._autoconf.attach(parent, entry, aux, printer)
             return child.address
@@ -131,6 +136,45 @@ class Children(Subject):
             answer = signed((yield Call(printer, (aux, name))), 32)
             kernel.subject(Console).print(_NOT_FOUND.get(answer, ""))
         return 0
+
+    @kernel_function("cfdata_t config_search(device_t parent, void *aux, void *cfargs)")
+    def config_search(self, address: int, aux: int, cfargs: int) -> Model:
+        """Return the entry that matches best, or NULL; a search function attaches by itself."""
+        self.kernel.rules.may_sleep("config_search")
+        parent = self._devices.device(address, "config_search")
+        arguments = self._arguments("config_search", cfargs)
+        entry = yield from self._search("config_search", parent, aux, arguments)
+        return 0 if entry is None else entry.address
+
+    @kernel_function(
+        "device_t config_attach(device_t parent, cfdata_t cf, void *aux, void *print, void *cfargs)"
+    )
+    def config_attach(self, address: int, data: int, aux: int, printer: int, cfargs: int) -> Model:
+        """Attach the device that a cfdata of a table describes."""
+        kernel = self.kernel
+        kernel.rules.may_sleep("config_attach")
+        self._asserts_kernel_lock("config_attach")
+        parent = self._devices.device(address, "config_attach")
+        self._arguments("config_attach", cfargs)
+        entry = next(
+            (each for _table, entries in self._devices.config for each in entries
+             if each.address == data), None,
+        )  # fmt: skip
+        if entry is None or self._devices.attachment_of(entry) is None:
+            kernel.panic(
+                "cfdata-unknown",
+                f"config_attach by {kernel.where()}: {kernel.describe(data)} is no cfdata of a "
+                "table that has an attachment",
+            )
+        child = yield from self._autoconf.attach(parent, entry, aux, printer)
+        return child.address
+
+    @kernel_function("int gpiobus_print(void *aux, const char *pnp)")
+    def gpiobus_print(self, _aux: int, parent: str | None) -> int:
+        """Print what no driver was found for: UNCONF."""
+        if parent is not None:
+            self.kernel.subject(Console).print(f"gpiobus at {parent}")
+        return 1
 
     @kernel_function("int config_detach_children(device_t parent, int flags)")
     def config_detach_children(self, address: int, flags: int) -> Model:

@@ -93,6 +93,15 @@ class Kauth(Subject):
         return self._authorize("kauth_authorize_system", credentials)
 
     @kernel_function(
+        "int kauth_authorize_device(kauth_cred_t cred, kauth_action_t action, "
+        "void *arg0, void *arg1, void *arg2, void *arg3)"
+    )
+    def kauth_authorize_device(
+        self, credentials: int, _action: int, _a: int, _b: int, _c: int, _d: int
+    ) -> int:
+        return self._authorize("kauth_authorize_device", credentials)
+
+    @kernel_function(
         "int kauth_authorize_generic(kauth_cred_t cred, kauth_action_t action, void *arg0)"
     )
     def kauth_authorize_generic(self, credentials: int, _action: int, _argument: int) -> int:

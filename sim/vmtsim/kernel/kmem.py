@@ -374,7 +374,8 @@ class Kmem(Subject):
     def check_unload(self, module: str) -> None:
         """Report objects that nobody freed."""
         for allocation in self.live.values():
-            if allocation.owner == "kmem":
+            made_at = allocation.made_at
+            if allocation.owner == "kmem" and self.kernel.loaded_at(made_at) is None:
                 place = self.kernel.location(allocation.made_at)
                 self.kernel.violation(
                     "leak",

@@ -158,7 +158,7 @@ class LiveObjects(dict[int, T]):
         """Report the objects that a module left, and forget them."""
         kernel, words = self._kernel, self._words
         for address, found in list(self.items()):
-            if not found.made_at:
+            if not found.made_at or kernel.loaded_at(found.made_at) is not None:
                 continue
             del self[address]
             name = self._name(found)

@@ -116,7 +116,11 @@ class Pmf(Subject):
     def check_unload(self, module: str) -> None:
         """Report handlers that are left: they point into memory that is gone."""
         super().check_unload(module)
+        loaded = self.kernel.loaded_at
+        kept = [each for each in self.handlers if loaded(each.made_at)]
         for each in self.handlers:
+            if each in kept:
+                continue
             place = self.kernel.location(each.made_at)
             self.kernel.violation(
                 "pmf-event-left",
@@ -124,7 +128,7 @@ class Pmf(Subject):
                 f"registered by {place}, is there",
                 place,
             )
-        self.handlers.clear()
+        self.handlers[:] = kept
 
     # -- what the kernel does --------------------------------------------------------------------
 

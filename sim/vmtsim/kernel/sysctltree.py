@@ -78,6 +78,7 @@ class SysctlTree(Subject):
         super().__init__(kernel)
         self.root = Node("", 0, READWRITE | _PERMANENT, NODE, None)
         self._logs: dict[int, list[Node]] = {}
+        self._made_by: dict[int, int] = {}  # a log -> the call that made its latest node
         self._numbers = _CREATE_BASE
 
     def boot(self) -> None:
@@ -272,7 +273,9 @@ class SysctlTree(Subject):
         if value is not None and node.flags & IMMEDIATE:
             memory.write(node.address + 48, value.to_bytes(8, "little"))
         if log and not node.flags & _PERMANENT:
-            self._logs.setdefault(self._log_handle(log), []).append(node)
+            handle = self._log_handle(log)
+            self._logs.setdefault(handle, []).append(node)
+            self._made_by[handle] = self.kernel.call_site
         if result_at:
             memory.put_pointer(result_at, node.address)
         if description and not node.description:
@@ -392,7 +395,9 @@ class SysctlTree(Subject):
 
     def check_unload(self, module: str) -> None:
         """Report nodes that are left: they point into memory that is gone."""
-        for nodes in self._logs.values():
+        for handle, nodes in self._logs.items():
+            if self.kernel.loaded_at(self._made_by[handle]) is not None:
+                continue
             names = ", ".join(node.path for node in nodes)
             self.kernel.violation(
                 "sysctl-left", f"module {module} is gone, but its sysctl nodes are there: {names}"

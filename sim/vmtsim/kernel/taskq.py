@@ -134,7 +134,7 @@ class TaskQueue(Subject):
         """Panic for a task that is left: it would run code that is gone."""
         kernel = self.kernel
         for task in ([self.running] if self.running else []) + self.tasks:
-            if task.function:
+            if task.function and kernel.loaded_at(task.function) is None:
                 state = "runs" if task is self.running else "has not run"
                 place = kernel.location(task.made_at)
                 kernel.panic(

@@ -170,6 +170,7 @@ class Simulation:
         self.admin = Administrator(self.kernel, self.module.path)
         self.admin.properties = scenario.guest.properties
         self.outcome = Outcome(seed, scenario.name)
+        self._needed: list[str] = []  # modules that the one under test needs, as they were loaded
         self._script: ScenarioRun | None = None
         self._acting = False
         scheduler = self.kernel.scheduler
@@ -291,6 +292,13 @@ class Simulation:
         admin = self.admin
         modules = self.kernel.subject(Modules)
         name = self.module.modinfo.name
+        for path in self.scenario.guest.modules:
+            before = set(modules.loaded)
+            error = admin.wait("modload", modules.load(Path(path)))
+            if error:
+                self._find("module-loads", f"modload {path}: {describe_errno(error)}")
+                return False
+            self._needed += [each for each in modules.loaded if each not in before]
         if name in modules.builtin:
             admin.wait("modunload", admin.unload(name))
         error = admin.wait("modload", admin.load())
@@ -321,6 +329,10 @@ class Simulation:
                 self._find("module-unloads", f"modunload {name}: {describe_errno(error)}")
             else:
                 self._check_channels()
+        for needed in reversed(self._needed):
+            error = self.admin.wait("modunload", self.admin.unload(needed))
+            if error:
+                self._find("module-unloads", f"modunload {needed}: {describe_errno(error)}")
         left = [
             device.name
             for device in self.kernel.subject(AllDevices).devices()

@@ -144,6 +144,15 @@ def load(name: str | Path) -> Scenario:
     return parse(load_yaml(known[text], keep=True))
 
 
+def _found_modules(root: Node, guest: GuestSettings, problems: Problems) -> GuestSettings:
+    """Return the settings with the paths of modules, which a scenario gives from where it lies."""
+    paths = [Path(root.path).parent / each for each in guest.modules]
+    for path in paths:
+        if not path.is_file():
+            problems.add(root["guest"]["modules"], f"there is no module {path}")
+    return replace(guest, modules=tuple(map(str, paths)))
+
+
 def parse(root: Node) -> Scenario:
     """Return the scenario that ``root`` holds; raises LocatedErrors with all problems."""
     problems = Problems()
@@ -155,7 +164,7 @@ def parse(root: Node) -> Scenario:
     if summary is None or not isinstance(summary.scalar, str):
         problems.add(root["summary"], "a scenario says in `summary` what it shows")
     options = host_options(root.get("host"), problems)
-    guest = guest_settings(root.get("guest"), problems)
+    guest = _found_modules(root, guest_settings(root.get("guest"), problems), problems)
     steps = _steps(root, problems)
     last = max((step.at + step.within for step in steps), default=0)
     duration = _seconds(root.get("duration"), problems)

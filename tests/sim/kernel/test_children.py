@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.console import Console
-from vmtsim.kernel.errors import Errno, Unmodelled
+from vmtsim.kernel.errors import Errno
 
 from .guestcode import MACHINES
 
@@ -98,6 +98,14 @@ SOURCE = """
             return wanted[0] == cf->cf_loc[0] ? config_match(device, cf, aux) : 0;
     }
 
+    static int
+    search(device_t device, cfdata_t cf, const int *wanted, void *aux)
+    {
+            if (config_probe(device, cf, aux))
+                    config_attach(device, cf, aux, NULL, CFARGS_NONE);
+            return 0;
+    }
+
     int
     plant(int two)
     {
@@ -122,6 +130,7 @@ SOURCE = """
     find(int what, int aux)
     {
             static int given;
+            cfdata_t found;
 
             given = aux;
             if (what != 9)
@@ -138,7 +147,20 @@ SOURCE = """
                     child = config_found(bus, &given, print, &(struct cfargs){ 2 });
                     break;
             case 4:
-                    child = config_found(bus, &given, print, CFARGS(.search = submatch));
+                    child = config_found(bus, &given, print, CFARGS(.search = search));
+                    break;
+            case 5:
+                    found = config_search(bus, &given, CFARGS_NONE);
+                    child = NULL;
+                    if (found != NULL)
+                            child = config_attach(bus, found, &given, NULL, CFARGS_NONE);
+                    break;
+            case 6:
+                    child = config_attach(bus, &root, &given, NULL, CFARGS_NONE);
+                    break;
+            case 7:
+                    child = config_found(bus, &given, NULL,
+                        CFARGS(.search = search, .submatch = submatch));
                     break;
             default:
                     child = config_found(bus, &given, print, CFARGS_NONE);
@@ -235,6 +257,8 @@ def test_a_child_that_stays_keeps_its_bus(tree: Code) -> None:
         ([("drop_children",)], "kernel-lock-asserted"),
         ([("find", 2, 1)], "found-attribute"),
         ([("find", 3, 1)], "cfargs-version"),
+        ([("find", 6, 1)], "cfdata-unknown"),
+        ([("find", 7, 1)], "cfargs-version"),
     ],
 )
 def test_a_broken_rule_stops_the_kernel(tree: Code, calls: list[Any], rule: str) -> None:
@@ -248,6 +272,11 @@ def test_a_parent_of_two_attributes_names_one(load: Any) -> None:
     assert code.panic("find", 0, 1).startswith("found-attribute:")
 
 
-def test_a_search_function_has_no_model_and_is_named(tree: Code) -> None:
-    with pytest.raises(Unmodelled, match="search function"):
-        tree.call("find", 4, 1)
+def test_a_search_function_attaches_what_it_likes(code: Code) -> None:
+    assert code.call("find", 4, 3) == 0
+    assert "leaf0 at tree0: a leaf" in said(code)
+    assert code.number("seen") == 3
+    assert code.call("find", 5, 4) == 1
+    assert code.number("seen") == 4
+    put(code, "priority", 0)
+    assert code.call("find", 5, 4) == 0

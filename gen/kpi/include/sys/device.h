@@ -174,6 +174,10 @@ int	config_cfdata_detach(cfdata_t);
 device_t config_attach_pseudo(cfdata_t);
 int	config_detach(device_t, int);
 int	config_match(device_t, cfdata_t, void *);
+int	config_probe(device_t, cfdata_t, void *);
+cfdata_t config_search(device_t, void *, const struct cfargs *);
+device_t config_attach(device_t, cfdata_t, void *, cfprint_t,
+	    const struct cfargs *);
 device_t config_found(device_t, void *, cfprint_t, const struct cfargs *);
 int	config_detach_children(device_t, int);
 void	config_interrupts(device_t, void (*)(device_t));
