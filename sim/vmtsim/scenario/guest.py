@@ -345,7 +345,7 @@ class GuestSettings(Record):
     by number ("0x19c") or, on aarch64, by name ("midr_el1"), and ``cpuid``, four words a leaf.
     ``without`` names drivers that GENERIC has built in and this kernel lacks, and ``properties``
     are the options of modload(8) for the module under test.  ``cpus`` is the number of processors.
-    ``modules`` are files of modules that it needs: they are loaded before it, and unloaded after it.
+    ``modules`` are files of modules that it needs: loaded before it, and unloaded after it.
     """
 
     hostname: str | None = None
