@@ -13,7 +13,9 @@
  *	vmt.c		attach and detach, the worker, power switches, the log
  *	vmt_rpc.c	backdoor, message channels, commands to the host
  *	vmt_tclo.c	requests of the host and its options
- *	vmt_info.c	names, interfaces, file systems
+ *	vmt_info.c	names, file systems
+ *	vmt_nic.c	interfaces, as the host gets to know of them
+ *	vmt_net.c	interfaces and routes, as the kernel has them
  *	vmt_clock.c	time
  *	vmt_backup.c	quiesced snapshots: the conversation, and scripts
  *	vmt_freeze.c	quiesced snapshots: writing out, and suspending

@@ -19,6 +19,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/evcnt.h>
 #include <sys/kauth.h>
 #include <sys/kernel.h>
+#include <sys/kmem.h>
 #include <sys/sysctl.h>
 #include <sys/systm.h>
 
@@ -197,13 +198,13 @@ vmt_sysctl_text(SYSCTLFN_ARGS)
 	struct sysctlnode node = *rnode;
 	struct vmt_softc *sc = node.sysctl_data;
 	const struct vmt_node *n = vmt_nodes;
-	char *text, value[VMT_SYSCTL_EXCLUDE_SIZE];
+	char *text, *value;
 	int error;
 
 	while (strcmp(n->n_name, rnode->sysctl_name) != 0)
 		n++;
 	text = (char *)sc + n->n_offset;
-	KASSERT(n->n_size <= sizeof(value));
+	value = kmem_alloc(n->n_size, KM_SLEEP);
 	mutex_enter(&sc->sc_lock);
 	memcpy(value, text, n->n_size);
 	mutex_exit(&sc->sc_lock);
@@ -211,7 +212,11 @@ vmt_sysctl_text(SYSCTLFN_ARGS)
 	node.sysctl_data = value;
 	error = sysctl_lookup(SYSCTLFN_CALL(&node));
 	if (error != 0 || newp == NULL || newlen == 0)
-		return error;
+		goto out;
+	if (text == sc->sc_choice.c_dns && !vmt_dns_valid(value)) {
+		error = EINVAL;
+		goto out;
+	}
 
 	mutex_enter(&sc->sc_lock);
 	/* What is behind the text counts when it is compared. */
@@ -219,7 +224,9 @@ vmt_sysctl_text(SYSCTLFN_ARGS)
 	strlcpy(text, value, n->n_size);
 	vmt_wake_worker(sc);
 	mutex_exit(&sc->sc_lock);
-	return 0;
+out:
+	kmem_free(value, n->n_size);
+	return error;
 }
 
 /* What scripts have to run for, as long as nobody has reported the end. */

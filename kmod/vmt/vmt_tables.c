@@ -270,6 +270,9 @@ VMT_LOCAL_TABLE const struct vmt_node vmt_nodes[VMT_NODES] = {
 	{ "exclude", CTLTYPE_STRING, CTLFLAG_READWRITE, 1, 256, vmt_sysctl_text,
 	    0, 0, offsetof(struct vmt_softc, sc_choice.c_exclude),
 	    "Interfaces to leave out, as tap* bridge0" },
+	{ "dns", CTLTYPE_STRING, CTLFLAG_READWRITE, 1, 1024, vmt_sysctl_text, 0,
+	    0, offsetof(struct vmt_softc, sc_choice.c_dns),
+	    "Name servers: nameserver ADDRESS ... domain NAME search NAME ..." },
 	{ "stats", CTLTYPE_NODE, CTLFLAG_READONLY, 0, 0, NULL, 0, 0, 0,
 	    "Counters" },
 };

@@ -208,7 +208,7 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_VALUE_MAX		512		/* bytes */
 #define	VMT_NIC_PERIOD		30		/* s */
 #define	VMT_NIC_MAX		16
-#define	VMT_ADDRESS_MAX		1600
+#define	VMT_ADDRESS_MAX		1550
 #define	VMT_NIC_METHODS		2
 #define	VMT_NIC_VENDORS		4
 #define	VMT_NIC_VERSION		3
@@ -221,6 +221,12 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_NIC_DUPLICATE	7
 #define	VMT_NIC_UNKNOWN		5
 #define	VMT_NIC_HOSTNAME	255		/* bytes */
+#define	VMT_ROUTE_MAX		2
+#define	VMT_NIC_LOCAL		3
+#define	VMT_NIC_REMOTE		4
+#define	VMT_NIC_METRIC		0xffffffffU
+#define	VMT_DNS_SERVERS		16
+#define	VMT_DNS_SUFFIXES	10
 #define	VMT_DISK_PERIOD		60		/* s */
 #define	VMT_DISK_VERSION	"1"
 #define	VMT_DISK_MAX		32
@@ -243,8 +249,8 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_CLOCK_PERCENT	50
 
 /* sysctl(9). */
-#define	VMT_NODES		23
-#define	VMT_NODE_COUNTERS	22	/* the counters are below it */
+#define	VMT_NODES		24
+#define	VMT_NODE_COUNTERS	23	/* the counters are below it */
 #define	VMT_NODE_DEPTH		2
 #define	VMT_REQUESTS		8			/* at a time */
 #define	VMT_REQUEST_LIFETIME	60		/* s */
@@ -273,6 +279,7 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_SYSCTL_EVENT_SIZE	24
 #define	VMT_SYSCTL_PRIMARY_SIZE	16
 #define	VMT_SYSCTL_EXCLUDE_SIZE	256
+#define	VMT_SYSCTL_DNS_SIZE	1024
 VMT_LOCAL int	vmt_sysctl_request(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_reply(SYSCTLFN_PROTO);
 VMT_LOCAL int	vmt_sysctl_number(SYSCTLFN_PROTO);

@@ -176,13 +176,22 @@ struct vmt_address {
 struct vmt_choice {
 	char		c_primary[VMT_SYSCTL_PRIMARY_SIZE];
 	char		c_exclude[VMT_SYSCTL_EXCLUDE_SIZE];
+	char		c_dns[VMT_SYSCTL_DNS_SIZE];
 };
 
 /* An Ethernet interface that is up; its addresses are in vmt_net. */
 struct vmt_nic {
+	const void	*n_ifp;		/* to compare it, no more */
 	uint8_t		n_mac[6];
 	u_int		n_first;
 	u_int		n_count;
+};
+
+/* A default route. */
+struct vmt_route {
+	int		r_family;	/* AF_INET or AF_INET6 */
+	u_int		r_nic;		/* as an index of n_nic */
+	struct vmt_address r_hop;	/* a_length is 0 for none */
 };
 
 struct vmt_net {
@@ -191,7 +200,9 @@ struct vmt_net {
 	u_int		n_nics;
 	u_int		n_addresses;
 	u_int		n_room;		/* for addresses */
+	u_int		n_routes;
 	struct vmt_nic	n_nic[VMT_NIC_MAX];
+	struct vmt_route n_route[VMT_ROUTE_MAX];
 	struct vmt_address *n_address;
 };
 
@@ -499,7 +510,19 @@ VMT_LOCAL void	vmt_info_forget(struct vmt_softc *);
 VMT_LOCAL int64_t vmt_info_run(struct vmt_softc *, int64_t);
 VMT_LOCAL int	vmt_info_send(struct vmt_softc *, enum vmt_info);
 VMT_LOCAL void	vmt_info_free(struct vmt_softc *);
+VMT_LOCAL int	vmt_report_send(struct vmt_softc *, struct vmt_report *, u_int,
+		    const void *, size_t);
+VMT_LOCAL void	vmt_report_forget(struct vmt_report *);
+
+/* vmt_nic.c */
+VMT_LOCAL int64_t vmt_nic_run(struct vmt_softc *, int64_t);
 VMT_LOCAL int	vmt_nic_broadcast(struct vmt_softc *);
+VMT_LOCAL bool	vmt_dns_valid(const char *);
+
+/* vmt_net.c */
+VMT_LOCAL bool	vmt_net_collect(const struct vmt_softc *, struct vmt_net *);
+VMT_LOCAL void	vmt_net_free(struct vmt_net *);
+VMT_LOCAL void	vmt_net_format_primary(const struct vmt_net *, char *, size_t);
 
 /* vmt_backup.c */
 VMT_LOCAL void	vmt_backup_init(struct vmt_softc *);

@@ -276,6 +276,9 @@ hostname)
 addresses)
 	addresses "$@"
 	;;
+route)
+	route -n "$@"
+	;;
 powerd)
 	if [ "$1" = on ]; then powerd_on; else powerd_off; fi
 	;;

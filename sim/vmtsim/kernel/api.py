@@ -134,6 +134,7 @@ _TYPES = {
     "unsigned char": "u8",
     "u_char": "u8",
     "uint8_t": "u8",
+    "sa_family_t": "u8",
     "int8_t": "s8",
     "short": "s16",
     "int16_t": "s16",

@@ -18,6 +18,12 @@ IFT_TUNNEL = 131
 # ia4_flags and ia6_flags: the address is not to be used yet, or not at all
 IN_IFF_TENTATIVE, IN_IFF_DUPLICATED, IN_IFF_DETACHED = 1, 2, 4
 IN6_IFF_TENTATIVE, IN6_IFF_DUPLICATED, IN6_IFF_DETACHED, IN6_IFF_DEPRECATED = 2, 4, 8, 16
+RTF_UP = 0x1
+RTF_GATEWAY = 0x2
+RTF_HOST = 0x4
+RTF_REJECT = 0x8
+RTF_STATIC = 0x800
+RTF_BLACKHOLE = 0x1000
 AF_INET = 2
 AF_LINK = 18
 AF_INET6 = 24
@@ -60,7 +66,24 @@ class IfaddrLayout:
     in6_size: int
 
 
+@dataclass(frozen=True)
+class RouteLayout:
+    """Where members of struct rtentry are; ``mask`` is that of its first struct radix_node."""
+
+    mask: int
+    gateway: int
+    flags: int
+    ifp: int
+    ifa: int
+    key: int
+    size: int
+
+
 # Pointer size -> layout; amd64 and aarch64 agree.
+RTENTRY = {
+    8: RouteLayout(32, 96, 104, 120, 128, 256, 320),
+    4: RouteLayout(16, 48, 52, 68, 72, 176, 224),
+}
 IFNET = {
     8: IfnetLayout(40, 72, 76, 80, 81, 88, 336, 344, 856, 872, 888, 920),
     4: IfnetLayout(20, 44, 48, 52, 53, 60, 212, 216, 488, 496, 504, 520),

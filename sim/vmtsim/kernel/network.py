@@ -36,7 +36,7 @@ from vmtsim.kernel.pserialize import PSerialize
 from vmtsim.kernel.psref import PassiveReferences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vmtsim.kernel.kernel import Kernel
 
@@ -99,6 +99,7 @@ class Network(Subject):
         self.ifnet_class = 0
         self.ifaddr_class = 0
         self._latest_index = 1
+        self.removed: list[Callable[[Interface], None]] = []  # called when one goes
         self._retired: dict[int, int] = {}  # address -> its psref target
         self._objects: dict[int, KernelObject] = {}
 
@@ -213,6 +214,8 @@ class Network(Subject):
         memory, layout = self.kernel.memory, self.layout
         memory.put_pointer(interface.at + layout.sadl, 0)
         memory.put_pointer(interface.at + layout.dl, 0)
+        for tell in self.removed:
+            tell(interface)
         gone, interface.addresses = interface.addresses, []
         self._link()
         for address in gone:

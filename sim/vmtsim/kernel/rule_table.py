@@ -469,6 +469,11 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("xcall-left", _NOBODY, "cross calls have come back before the module goes",
          "use xc_wait"),
     ),
+    "sys/net/route.c (rt_walktree), sys/net/rtsock.c (sysctl_rtable)": (
+        ("routes-unlocked", _NOBODY,
+         "where there is no NET_MPSAFE, routes are walked at splsoftnet with the kernel lock",
+         "KERNEL_LOCK(1, NULL) and splsoftnet() around rt_walktree"),
+    ),
     "sys/kern/subr_pserialize.c": (
         ("pserialize-not-entered", _ALWAYS,
          "a read section is left by the thread that entered it",

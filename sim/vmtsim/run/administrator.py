@@ -21,10 +21,12 @@ from vmtsim.kernel.meanwhile import Meanwhile
 from vmtsim.kernel.memory import PAGE
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mounts import Mounts
+from vmtsim.kernel.netlayout import RTF_BLACKHOLE, RTF_REJECT
 from vmtsim.kernel.network import Network
 from vmtsim.kernel.pages import Pages
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
+from vmtsim.kernel.routes import Routes
 from vmtsim.kernel.sysctl import Reply, Sysctl
 from vmtsim.kernel.sysctltree import BOOL, INT, STRING, SysctlTree
 from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.lwp import Lwp
-    from vmtsim.scenario.guest import Cards, Ifconfig, Pressure, Watchdog, Write
+    from vmtsim.scenario.guest import Cards, Ifconfig, Pressure, Route, Watchdog, Write
 
 FEATURE_BUS = "cpufeaturebus"
 # Virtual time in which a command of the administrator must end.
@@ -205,10 +207,28 @@ class Administrator:
         if given.do == "destroy":
             network.remove(interface)
 
-    def _locked(self, change: Callable[[], None]) -> Model:
-        """Change the network as ifioctl() does: under KERNEL_LOCK (sys/net/if.c).
+    def route(self, given: Route) -> Model:
+        """Route add, delete or change.
 
-        Gives ENXIO where there is no such interface or address.
+        Gives ESRCH where there is no such route, EEXIST where there is one, as route(8) prints it.
+        """
+
+        def change() -> None:
+            routes = self.kernel.subject(Routes)
+            gateway = given.gateway or ("::" if ":" in given.to else "")
+            if given.do != "add":
+                routes.delete(given.to, gateway)
+            if given.do != "delete":
+                flags = {"reject": RTF_REJECT, "blackhole": RTF_BLACKHOLE}.get(given.flag or "", 0)
+                routes.add(given.to, given.gateway or "", given.interface or "", flags=flags)
+
+        return self._locked(change, missing=Errno.ESRCH)
+
+    def _locked(self, change: Callable[[], None], missing: Errno = Errno.ENXIO) -> Model:
+        """Change the network as ifioctl() and a routing socket do: under KERNEL_LOCK.
+
+        Sources: sys/net/if.c; PR_WRAP_USRREQS of sys/sys/protosw.h.  Gives ``missing`` where there
+        is no such interface, address or route.
         """
         lock = self.kernel.subject(KernelLock)
         waiting = lock.lock(1)
@@ -217,7 +237,9 @@ class Administrator:
         try:
             change()
         except KeyError:
-            return Errno.ENXIO
+            return missing
+        except FileExistsError:
+            return Errno.EEXIST
         finally:
             lock.unlock(1)
         return 0

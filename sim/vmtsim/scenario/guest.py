@@ -115,6 +115,52 @@ class Ifconfig(Record):
     reading: Annotated[tuple[int, ...], Length(2, 2, "elements")] | None = None
 
 
+class _Destination:
+    """Text that is a net, or "default"."""
+
+    said = "that is default or a net, as 198.51.100.0/24"
+
+    @staticmethod
+    def fits(value: object) -> bool:
+        """Return whether it is one."""
+        try:
+            ipaddress.ip_network("0.0.0.0/0" if value == "default" else str(value))
+        except ValueError:
+            return False
+        return True
+
+
+class _Hop:
+    """Text that is an address."""
+
+    said = "that is an address, as 192.0.2.1 or fe80::1"
+
+    @staticmethod
+    def fits(value: object) -> bool:
+        """Return whether it is one."""
+        try:
+            ipaddress.ip_address(str(value))
+        except ValueError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Route(Record):
+    """Words of route(8).  ``interface`` is that of a link-local gateway, or of a route without."""
+
+    do: Literal["add", "delete", "change"]
+    to: Annotated[str, _Destination()] = "default"
+    gateway: Annotated[str, _Hop()] | None = None
+    interface: str | None = None
+    flag: Literal["reject", "blackhole"] | None = None
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse a new route that leads nowhere."""
+        if self.do != "delete" and self.gateway is None and self.interface is None:
+            report(node, "expected a gateway, or the interface at which the route ends")
+
+
 @dataclass(frozen=True)
 class Open(Record):
     """A device node to open; ``name`` is what other steps call it, by default the driver's."""
@@ -251,6 +297,14 @@ def _addresses(given: Cards) -> Calls | str:
     return [["addresses", *listed(given)]]
 
 
+def _route(given: Route) -> Calls | str:
+    if given.interface is not None:
+        return "the guest's network card may have another name"
+    family = "-inet6" if ":" in f"{given.gateway}{given.to}" else "-inet"
+    words = ["route", given.do, family, *([f"-{given.flag}"] if given.flag else []), given.to]
+    return [[*words, *([given.gateway] if given.gateway else [])]]
+
+
 def _rpc(given: Message) -> Calls | str:
     if not all(0x20 <= byte < 0x7F for byte in given.content):
         return "the message has bytes that cannot be typed"
@@ -278,6 +332,8 @@ _TABLE = (
             "ifconfig INTERFACE; `reading: [CALLS, INSTRUCTIONS]` while the driver reads the lists",
             lambda admin, given: admin.ifconfig(given),
             _simulated("the change comes between two instructions of the driver")),
+    Command("route", Route, "route add, delete or change, by default the default route",
+            lambda admin, given: admin.route(given), _route),
     Command("write", Write,
             "a user writes to the file system that is mounted on DIRECTORY, or to an open device",
             lambda admin, given: admin.write(given),

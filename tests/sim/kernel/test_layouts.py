@@ -23,6 +23,7 @@ _KERNEL_PART = {8: 32, 4: 16}
 def _expected(machine: str) -> dict[str, int]:
     word = 4 if machine == "i386" else 8
     ifnet, ifaddr = netlayout.IFNET[word], netlayout.IFADDR[word]
+    route = netlayout.RTENTRY[word]
     mount, counter = fslayout.MOUNT[word], evcnt._LAYOUT[word]
     cut = _KERNEL_PART[word]
     return {
@@ -57,6 +58,12 @@ def _expected(machine: str) -> dict[str, int]:
         "offsetof(struct in6_ifaddr, ia_dstaddr)": ifaddr.in6_addr + 56 - cut,
         "offsetof(struct in6_ifaddr, ia_prefixmask)": ifaddr.in6_addr + 84 - cut,
         "offsetof(struct in6_ifaddr, ia6_flags)": ifaddr.in6_flags - cut,
+        "offsetof(struct radix_node, rn_mask)": route.mask,
+        "offsetof(struct rtentry, rt_gateway)": route.gateway,
+        "offsetof(struct rtentry, rt_flags)": route.flags,
+        "offsetof(struct rtentry, rt_ifp)": route.ifp,
+        "offsetof(struct rtentry, rt_ifa)": route.ifa,
+        "offsetof(struct rtentry, _rt_key)": route.key,
         "sizeof(struct sockaddr_in)": len(netlayout.sockaddr(bytes(4))),
         "sizeof(struct sockaddr_in6)": len(netlayout.sockaddr(bytes(16))),
         "AF_INET": netlayout.AF_INET,
@@ -75,6 +82,12 @@ def _expected(machine: str) -> dict[str, int]:
                 "IFF_RUNNING",
                 "IFF_SIMPLEX",
                 "IFF_MULTICAST",
+                "RTF_UP",
+                "RTF_GATEWAY",
+                "RTF_HOST",
+                "RTF_REJECT",
+                "RTF_STATIC",
+                "RTF_BLACKHOLE",
                 "IN_IFF_TENTATIVE",
                 "IN_IFF_DUPLICATED",
                 "IN_IFF_DETACHED",
@@ -107,6 +120,7 @@ def _complaints(expected: dict[str, int], machine: str, directory: Path) -> list
         "#include <net/if.h>",
         "#include <net/if_dl.h>",
         "#include <net/if_types.h>",
+        "#include <net/route.h>",
         "#include <netinet/in.h>",
         "#include <netinet/in_var.h>",
         "#include <netinet6/in6_var.h>",

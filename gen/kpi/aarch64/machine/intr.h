@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Interrupt priority levels (NetBSD sys/arch/arm/include/intr.h, pic).
+ * Interrupt priority levels (NetBSD sys/arch/arm/include/intr.h, pic,
+ * sys/arch/evbarm/include/intr.h).
  */
 #ifndef _KPI_AARCH64_MACHINE_INTR_H_
 #define _KPI_AARCH64_MACHINE_INTR_H_
@@ -13,5 +14,10 @@
 #define	IPL_VM		5
 #define	IPL_SCHED	6
 #define	IPL_HIGH	7
+
+int	_splraise(int);
+void	splx(int);
+
+#define	splsoftnet()	_splraise(IPL_SOFTNET)
 
 #endif	/* !_KPI_AARCH64_MACHINE_INTR_H_ */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Interrupt priority levels (NetBSD sys/arch/x86/include/intrdefs.h).
+ * Interrupt priority levels (NetBSD sys/arch/x86/include/intrdefs.h, intr.h).
  */
 #ifndef _KPI_X86_INTRDEFS_H_
 #define _KPI_X86_INTRDEFS_H_
@@ -14,5 +14,11 @@
 #define	IPL_VM		6
 #define	IPL_SCHED	7
 #define	IPL_HIGH	8
+
+int	splraise(int);
+void	spllower(int);
+
+#define	splsoftnet()	splraise(IPL_SOFTNET)
+#define	splx(level)	spllower(level)
 
 #endif	/* !_KPI_X86_INTRDEFS_H_ */

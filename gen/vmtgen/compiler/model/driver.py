@@ -174,7 +174,7 @@ class SysctlNode(Record):
             report(node, "the key 'size' is missing: a string needs its size in bytes")
         if (
             self.size is not None
-            and self.handler not in {None, "request", "reply"}
+            and self.handler not in {None, "request", "reply", "text"}
             and self.size > STACK
         ):
             report(node["size"], f"the handler has it on the kernel's stack: at most {STACK}")

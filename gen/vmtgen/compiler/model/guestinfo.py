@@ -111,6 +111,14 @@ class AddressStatus(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class RouteTypes(Record):
+    """Numbers of the kinds of routes."""
+
+    local: U32
+    remote: U32
+
+
+@dataclass(frozen=True, slots=True)
 class Nics(Record):
     """Interfaces and addresses; ``period`` in seconds, ``host_name`` in bytes."""
 
@@ -120,6 +128,11 @@ class Nics(Record):
     interfaces: Annotated[int, Range(1, 255)]
     addresses: Annotated[int, Range(1, 0xFFFF)]
     host_name: Annotated[int, Range(1, 255)]
+    routes: Annotated[int, Range(1, 100)]
+    route_types: RouteTypes
+    metric: U32
+    servers: Annotated[int, Range(1, 16)]
+    suffixes: Annotated[int, Range(1, 10)]
     vendors: tuple[Oui, ...]
     types: AddressTypes
     status: AddressStatus
@@ -136,10 +149,13 @@ class Nics(Record):
         """Bytes of the largest message, without the words before it.
 
         A word is four bytes and a string is a length and whole words (open-vm-tools
-        lib/guestRpc/nicinfo.x): 44 bytes an interface, up to 40 an address, and what is there once.
+        lib/guestRpc/nicinfo.x): 44 bytes an interface, up to 40 an address, 68 a route, 24 a name
+        server, and what is there once.  The text of names that are searched, with their domain,
+        is bounded by its sysctl node.
         """
-        host_name = (self.host_name + 3) // 4 * 4
-        return 44 * self.interfaces + 40 * self.addresses + host_name + 13 * 4
+        name = (self.host_name + 3) // 4 * 4
+        each = 44 * self.interfaces + 40 * self.addresses + 68 * self.routes + 24 * self.servers
+        return each + name + 13 * 4
 
 
 @dataclass(frozen=True, slots=True)
