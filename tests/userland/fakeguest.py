@@ -55,6 +55,7 @@ OUR_NODES = _of_two_nodes(_recorded_nodes("no built-in vmt")) | {
     "machdep.vmt0.clock_sync.slews": "7",
     "machdep.vmt0.clock_sync.state": "slewing",
     "machdep.vmt0.stats.polls": "421",
+    "machdep.vmt0.net.dns": "",
 }
 STOCK_NODES = _recorded_nodes("built-in vmt")
 
@@ -462,7 +463,7 @@ def _write(state: dict[str, Any], tree: dict[str, str], name: str, value: str) -
     leaf = name.removeprefix("machdep.vmt0.")
     if leaf == "uuid":
         return _complain(f"sysctl: {name}: Operation not permitted")
-    if leaf != "rpc.request" and not value.lstrip("-").isdigit():
+    if leaf not in {"rpc.request", "net.dns"} and not value.lstrip("-").isdigit():
         return _complain(f"sysctl: {value}: not a number")
     if leaf == "rpc.request":
         state["number"] += 1

@@ -10,14 +10,14 @@ _vmtctl()
 		--follow-host|--grace|--module|--root|--tools-root|-R|-m) skip=1 ;;
 		-*) ;;
 		*) if [ -z "$path" ]; then path=$word
-		   elif [[ " powerd service guestinfo " == *" $path "* ]]; then path="$path $word"
+		   elif [[ " powerd service dns guestinfo " == *" $path "* ]]; then path="$path $word"
 		   elif [[ " run " == *" $path "* ]]; then return
 		   fi ;;
 		esac
 	done
 	[ -z "$skip" ] || return
 	case $path in
-	"") words="status detach attach run load unload clock powerd service guestinfo doctor completion --version -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"") words="status detach attach run load unload clock powerd service dns guestinfo doctor completion --version -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"status") words="-h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"detach") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"attach") words="--force -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
@@ -33,6 +33,10 @@ _vmtctl()
 	"service") words="install uninstall -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"service install") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"service uninstall") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"dns") words="update install uninstall -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"dns update") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"dns install") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"dns uninstall") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"guestinfo") words="get set list -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"guestinfo get") words="-h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"guestinfo set") words="--raw -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;

@@ -60,6 +60,13 @@ still runs.  install adds a marked block to /etc/rc.conf.d/vmtools that makes bo
 vmtctl, in the right order.  Commands that the site has set for these steps in that file are run
 first, as before.  pkgsrc's own script is not touched."""
 
+_DNS_TEXT = """\
+The host shows the guest's name servers, its domain and the names that it searches.  The kernel does
+not know them, so the driver has them from here: what resolv.conf(5) says and the resolver uses.
+attach and load hand them over by themselves, and so does rc.d/vmtctl at boot.  install adds a
+script to /libexec/resolvconf/libc.d, which resolvconf(8) runs after each change of resolv.conf, as
+dhcpcd(8) makes it.  Where another program writes that file, let it run update."""
+
 _LOAD_TEXT = """\
 The kernel's own vmt(4) is replaced without a reboot: the built-in module is disabled, FILE is
 loaded, and vmt0 changes hands.  Each step is verified; when one fails the steps before it are
@@ -211,6 +218,20 @@ COMMANDS = (
             Command("uninstall", "Remove the block again", changes=True),
         ),
         examples=(("vmtctl service install", "then: service vmtools start"),),
+    ),
+    Command(
+        "dns",
+        "Hand the name servers of resolv.conf to the driver, for the host",
+        text=_DNS_TEXT,
+        parts=(
+            Command("update", "Hand over what resolv.conf says now", changes=True),
+            Command("install", "Let resolvconf(8) do that after each change", changes=True),
+            Command("uninstall", "Remove the script of resolvconf again", changes=True),
+        ),
+        examples=(
+            ("vmtctl dns update", "after resolv.conf was edited"),
+            ("vmtctl dns install", "for addresses that come from DHCP"),
+        ),
     ),
     Command(
         "guestinfo",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtctl import clocks, guest
+from vmtctl import clocks, guest, resolver
 from vmtctl.checks import bootcfg
 from vmtctl.exits import CONFIG, NO_PERMISSION, TEMPORARY, UNAVAILABLE, Failure
 
@@ -109,6 +109,7 @@ def attach(context: Context) -> bool:
     if context.dry_run:
         context.step(f"attach {guest.DEVICE} ({command})")
         clocks.apply_persisted(context)
+        resolver.apply(context)
         return True
     context.need_root(f"attach {guest.DEVICE}")
     before = guest.messages(context)
@@ -120,6 +121,7 @@ def attach(context: Context) -> bool:
         raise _not_attached(context, before)
     context.step(f"attached {guest.DEVICE}")
     clocks.apply_persisted(context)
+    resolver.apply(context)
     return True
 
 

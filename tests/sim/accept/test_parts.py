@@ -330,6 +330,7 @@ def test_what_is_typed_for_a_verb_is_a_verb_of_the_script() -> None:
     text = SCRIPT.read_text(encoding="utf-8")
     plain: dict[str, Any] = {"sysctl": {"a.b": 1}, "clock": 1.0, "powerd": True, "load": None,
                              "ifconfig": {"interface": "wm0"}, "addresses": [],
+                             "route": {"do": "delete"},
                              "ioctl": {"name": "a", "command": 1},
                              "fault": 1, "pressure": 1}  # fmt: skip
     typed = set()

@@ -1,0 +1,144 @@
+"""The name servers of resolv.conf(5) reach the driver, and who has them run after a change."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from answers import Control
+from hypothesis import given
+from hypothesis import strategies as st
+from vmtctl import exits, resolver
+from vmtctl.verbs import dns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NODE = "machdep.vmt0.net.dns"
+LIBC = "libexec/resolvconf/libc.d"
+CONF = "nameserver 192.0.2.53\nsearch example.org example.net\n"
+SAID = "nameserver 192.0.2.53 domain example.org search example.org example.net"
+
+# What NetBSD's resolver makes of a file: lib/libc/resolv/res_init.c, resolv.conf(5).
+FILES = [
+    ("", ""),
+    (CONF, SAID),
+    ("nameserver 192.0.2.53\n", "nameserver 192.0.2.53"),
+    ("domain example.org\n", "domain example.org search example.org"),
+    ("search a.example\ndomain b.example\n", "domain b.example search b.example"),
+    ("domain b.example\nsearch a.example c.example\n",
+     "domain a.example search a.example c.example"),
+    ("\tnameserver 192.0.2.1\n;nameserver 192.0.2.2\n# nameserver 192.0.2.3\n", ""),
+    ("nameserver\t2001:db8::53 # home\n", "nameserver 2001:db8::53"),
+    ("nameserver fe80::1%wm0\n", "nameserver fe80::1"),
+    ("nameserver example.org\nnameserver 1.2.3\nnameserver\noptions edns0\nlookup file\n", ""),
+    ("".join(f"nameserver 192.0.2.{n}\n" for n in range(5)),
+     "nameserver 192.0.2.0 192.0.2.1 192.0.2.2"),
+    ("search a b c d e f g\n", "domain a search a b c d e f"),
+    ("search a\u00e9 b\n", "search b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), FILES)
+def test_what_the_resolver_uses_is_handed_over(text: str, said: str) -> None:
+    assert resolver.words(text) == said
+
+
+def test_without_a_domain_it_is_that_of_the_host_name() -> None:
+    assert resolver.words("", "web01.example.org") == "domain example.org search example.org"
+    assert resolver.words("search a.example\n", "web01.example.org").startswith("domain a.example")
+    assert resolver.words("", "web01") == ""
+
+
+@given(st.text(max_size=3000))
+def test_whatever_the_file_holds_the_node_takes_the_words(text: str) -> None:
+    said = resolver.words(text)
+    assert len(said) <= 1023
+    assert said.isascii()
+    assert "\n" not in said
+
+
+@pytest.fixture
+def ours(guest: Any) -> Any:
+    guest.set(attached="ours", module="/x/vmt.kmod")
+    (guest.root / "etc/resolv.conf").write_text(CONF)
+    return guest
+
+
+def test_update_is_idempotent_and_a_dry_run_changes_nothing(vmtctl: Control, ours: Any) -> None:
+    assert SAID in vmtctl("dns", "update", "-n").out
+    assert NODE not in ours.get()["nodes"]
+    done = vmtctl("dns", "update", "--json").json
+    assert (done["changed"], done["dns"]) == (True, SAID)
+    assert ours.get()["nodes"][NODE] == SAID
+    assert vmtctl("dns", "update", "--json").json["changed"] is False
+    (ours.root / "etc/resolv.conf").unlink()
+    assert vmtctl("dns", "update").status == 0
+    assert ours.get()["nodes"][NODE] == ""
+
+
+def test_a_driver_without_the_node_is_named(vmtctl: Control, guest: Any) -> None:
+    done = vmtctl("dns", "update")
+    assert done.status == exits.UNAVAILABLE
+    assert "takes no name servers" in done.err
+    assert "vmtctl load" in done.err
+    guest.set(attached=None)
+    assert "vmt0 is not attached" in vmtctl("dns", "update").err
+
+
+def test_attach_hands_the_name_servers_over(vmtctl: Control, ours: Any) -> None:
+    ours.set(attached=None, nodes={})
+    assert "name servers" in vmtctl("attach", "-n").out
+    assert vmtctl("attach").status == 0
+    assert ours.get()["nodes"].get(NODE) == SAID
+
+
+def test_the_hook_of_resolvconf_is_installed_and_taken_away(vmtctl: Control, guest: Any) -> None:
+    done = vmtctl("dns", "install")
+    assert done.status == exits.DATA
+    assert "no resolvconf(8)" in done.err
+    (guest.root / LIBC).mkdir(parents=True)
+    assert vmtctl("dns", "install").status == 0
+    hook = guest.root / LIBC / "vmtctl"
+    assert hook.read_bytes() == dns.SCRIPT
+    assert hook.stat().st_mode & 0o777 == 0o755
+    assert vmtctl("dns", "install", "--json").json["changed"] is False
+    assert vmtctl("dns", "uninstall").status == 0
+    assert list((guest.root / LIBC).iterdir()) == []
+    assert vmtctl("dns", "uninstall", "--json").json["changed"] is False
+
+
+def test_a_script_of_somebody_else_stays(vmtctl: Control, guest: Any) -> None:
+    (guest.root / LIBC).mkdir(parents=True)
+    hook = guest.root / LIBC / "vmtctl"
+    hook.write_text("#!/bin/sh\necho mine\n")
+    for verb in ("install", "uninstall"):
+        done = vmtctl("dns", verb)
+        assert done.status == exits.DATA
+        assert "belongs to somebody else" in done.err
+    assert hook.read_text() == "#!/bin/sh\necho mine\n"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_hook_never_stops_resolvconf(tmp_path: Any, there: bool) -> None:
+    """openresolv's libc.in adds up what the scripts of libc.d return."""
+    program = tmp_path / "vmtctl"
+    if there:
+        program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\nexit 70\n')
+        program.chmod(0o755)
+    script = tmp_path / "hook"
+    script.write_bytes(dns.SCRIPT.replace(b"/usr/pkg/bin/vmtctl", str(program).encode()))
+    assert subprocess.run(["/bin/sh", script], check=False).returncode == 0
+    assert (tmp_path / "said").exists() == there
+    if there:
+        assert (tmp_path / "said").read_text() == "-q dns update\n"
+
+
+def test_the_real_driver_takes_them(
+    start: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    guest = start()
+    (guest.root / "etc/resolv.conf").write_text(CONF)
+    assert Control(guest, capsys)("dns", "update").status == 0
+    assert guest.tool("sbin/sysctl", "-n", NODE).stdout == f"{SAID}\n"
