@@ -136,6 +136,22 @@ def _ifconfig(rng: Rng) -> Verbs:
     ]
 
 
+def _routes(device: str) -> Callable[[Rng], Verbs]:
+    """Change the default route and the name servers."""
+
+    def draw(rng: Rng) -> Verbs:
+        gateway = rng.choice(("192.0.2.1", "192.0.2.254"))
+        dns = rng.choice(("", "nameserver 192.0.2.53 search example.org", "nonsense"))
+        return [
+            ("guest.route", {"do": "delete"}),
+            ("guest.sysctl", {f"machdep.{device}.net.dns": dns}),
+            ("guest.route", {"do": "add", "gateway": gateway, "interface": "wm0"}),
+            ("host.tclo", "Set_Option broadcastIP 1"),
+        ]
+
+    return draw
+
+
 def _host_name(rng: Rng) -> Verbs:
     names = ("a", "new.example", "", "n" * 63 + ".example", "h" * 255)
     return [("guest.hostname", rng.choice(names))]
@@ -198,4 +214,5 @@ def actions(device: str) -> Mapping[str, Action]:
         **_ACTIONS,
         "settings": Action(_set(device, _SETTINGS), most=6, load=True),
         "quiesce": Action(_set(device, _QUIESCE), most=3, load=True),
+        "routes": Action(_routes(device), most=2),
     }

@@ -67,6 +67,20 @@ _VMWARE: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "file system suspended": ("vfs.suspend", _always),
     "file system resumed": ("vfs.resume", _always),
     "scripts asked to thaw": ("powerd", _is(script="hotkey_button", name="released")),
+    "default route reported as gone": (
+        "guestinfo",
+        lambda e: (
+            e["key"] == 10
+            and not any(
+                r["next_hop"] == "192.0.2.1" or r["next_hop"] == "192.0.2.254"
+                for r in e["value"]["routes"]
+            )
+        ),
+    ),
+    "name servers reported": (
+        "guestinfo",
+        lambda e: e["key"] == 10 and bool((e["value"]["dns"] or {}).get("servers")),
+    ),
     "backup finished": ("backup", _is(before="thawing", state="idle")),
     "backup failed": ("backup", _is(state="failed")),
     "machine migrated": ("host.migrate", _always),

@@ -120,6 +120,9 @@ def _route(reader: Reader, nics: int) -> dict[str, Any]:
         "type": reader.enumerated(_ROUTE_TYPES, "route type"),
         "metric": reader.unsigned(),
     }
+    width = 128 if ":" in route["destination"] else 32
+    if route["prefix"] > width:
+        raise XdrError(f"prefix length {route['prefix']} of the route to {route['destination']}")
     if route["nic"] >= nics:
         raise XdrError(f"route to {route['destination']}: NIC index {route['nic']} of {nics}")
     return route

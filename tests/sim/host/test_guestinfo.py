@@ -97,6 +97,57 @@ def test_a_wrong_word_is_refused_at_its_offset(at: int, value: int, message: str
         nic.decode_v3(data)
 
 
+def _packed(name: bytes) -> bytes:
+    return struct.pack(">I", len(name)) + name + bytes(-len(name) % 4)
+
+
+def _with_dns(
+    *, routes: int = 1, prefix: int = 0, host: bytes = b"h", domain: bytes = b"d",
+    servers: int = 1, search: tuple[bytes, ...] = (b"s",),
+) -> bytes:  # fmt: skip
+    """The worked example with so many routes, and with a DNS part: DnsConfigInfo of nicinfo.x."""
+    head, route = WORKED[:124], bytearray(WORKED[128:172])
+    struct.pack_into(">I", route, 12, prefix)
+    address = struct.pack(">II", 1, 4) + bytes([192, 0, 2, 53])
+    return b"".join((
+        head, struct.pack(">I", routes), bytes(route) * routes,
+        struct.pack(">II", 1, 1), _packed(host), struct.pack(">I", 1), _packed(domain),
+        struct.pack(">I", servers), address * servers,
+        struct.pack(">I", len(search)), *map(_packed, search), bytes(12),
+    ))  # fmt: skip
+
+
+def test_routes_and_name_servers_are_taken_up_to_the_bounds_of_nicinfo_x() -> None:
+    """NICINFO_MAX_ROUTES, DNSINFO_MAX_SERVERS, DNSINFO_MAX_SUFFIXES, DNSINFO_MAX_ADDRLEN."""
+    name = b"n" * 255
+    found = nic.decode_v3(
+        _with_dns(routes=100, prefix=32, host=name, domain=name, servers=16, search=(name,) * 10)
+    )
+    assert len(found["routes"]) == 100
+    assert found["dns"] == {
+        "host": "n" * 255, "domain": "n" * 255, "servers": ["192.0.2.53"] * 16,
+        "search": ["n" * 255] * 10,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"routes": 101}, "101 routes, at most 100"),
+        ({"prefix": 33}, r"prefix length 33 of the route to 0\.0\.0\.0"),
+        ({"servers": 17}, "17 name servers, at most 16"),
+        ({"search": (b"s",) * 11}, "11 search suffixes, at most 10"),
+        ({"search": (b"s" * 256,)}, "256 bytes of search suffix"),
+        ({"host": b"h" * 256}, "256 bytes of host name"),
+        ({"domain": b"d" * 256}, "256 bytes of domain name"),
+        ({"domain": b"\xff"}, "domain name is not UTF-8"),
+    ],
+)
+def test_what_open_vm_tools_would_not_write_is_refused(how: dict[str, Any], message: str) -> None:
+    with pytest.raises(XdrError, match=message):
+        nic.decode_v3(_with_dns(**how))
+
+
 def test_bytes_too_many_are_refused() -> None:
     with pytest.raises(XdrError, match="4 bytes too many"):
         nic.decode_v3(WORKED + bytes(4))
