@@ -10,14 +10,14 @@ _vmtctl()
 		--follow-host|--grace|--module|--root|--tools-root|-R|-m) skip=1 ;;
 		-*) ;;
 		*) if [ -z "$path" ]; then path=$word
-		   elif [[ " powerd service dns guestinfo " == *" $path "* ]]; then path="$path $word"
+		   elif [[ " powerd service dns guestinfo rpctool " == *" $path "* ]]; then path="$path $word"
 		   elif [[ " run " == *" $path "* ]]; then return
 		   fi ;;
 		esac
 	done
 	[ -z "$skip" ] || return
 	case $path in
-	"") words="status detach attach run load unload clock powerd service dns guestinfo doctor completion --version -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"") words="status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion --version -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"status") words="-h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"detach") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"attach") words="--force -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
@@ -41,6 +41,10 @@ _vmtctl()
 	"guestinfo get") words="-h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"guestinfo set") words="--raw -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"guestinfo list") words="-h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"rpctool") words="install uninstall as -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"rpctool install") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"rpctool uninstall") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"rpctool as") words="-h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"doctor") words="-h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"completion") words="bash fish zsh -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	*) words="" ;;

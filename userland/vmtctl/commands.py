@@ -67,6 +67,14 @@ attach and load hand them over by themselves, and so does rc.d/vmtctl at boot.  
 script to /libexec/resolvconf/libc.d, which resolvconf(8) runs after each change of resolv.conf, as
 dhcpcd(8) makes it.  Where another program writes that file, let it run update."""
 
+_RPCTOOL_TEXT = """\
+cloud-init and many a script of a site call vmware-rpctool, or vmtoolsd --cmd, to read and set guest
+variables: cloud-init's DataSourceVMware of version 22.4.2 calls vmware-rpctool "info-get
+guestinfo.KEY" and "info-set guestinfo.KEY VALUE", and nothing else.  install puts programs of these
+names into /usr/pkg/bin, with the same arguments, output and exit statuses, and vmt(4) behind them;
+where open-vm-tools is installed, it refuses.  Theirs is vmtoolsd --cmd and --cmdfile alone: no
+daemon.  Only root may send commands."""
+
 _LOAD_TEXT = """\
 The kernel's own vmt(4) is replaced without a reboot: the built-in module is disabled, FILE is
 loaded, and vmt0 changes hands.  Each step is verified; when one fails the steps before it are
@@ -267,6 +275,23 @@ COMMANDS = (
         examples=(
             ("vmtctl guestinfo get userdata", "what cloud-init would see"),
             ("vmtctl guestinfo set motd - < /etc/motd", "a value from a file"),
+        ),
+    ),
+    Command(
+        "rpctool",
+        "Install vmware-rpctool and vmtoolsd --cmd, for cloud-init and scripts",
+        text=_RPCTOOL_TEXT,
+        parts=(
+            Command("install", "Install the two programs", changes=True),
+            Command("uninstall", "Remove them again", changes=True),
+            Command(
+                "as",
+                "Be one of them; this is what the programs call",
+                arguments=(Argument("command", "Its name, and its arguments.", count="rest"),),
+            ),
+        ),
+        examples=(
+            ("vmtctl rpctool install", "then: vmware-rpctool 'info-get guestinfo.userdata'"),
         ),
     ),
     Command(
