@@ -101,6 +101,10 @@ dist: env
 check-packages: env
 	PKG_INSTALL=$(PKG_INSTALL) $(RUN) pytest -q -rs tests/gen/module/test_packages.py
 
+# Debian's real cloud-init, unpacked below build/, through vmtctl's vmware-rpctool.
+check-cloud-init: env
+	CLOUD_INIT=build/cloud-init $(RUN) pytest -q -rs tests/userland/test_cloud_init.py
+
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -124,8 +128,9 @@ help:
 	@echo "make pictures   docs/conversation.svg"
 	@echo "make dist       dist/: packages and an archive for each release and machine"
 	@echo "make check-packages  the packages by NetBSD's pkg_add (PKG_INSTALL=DIR)"
+	@echo "make check-cloud-init  Debian's cloud-init, fetched and not installed, with vmware-rpctool"
 	@echo "make clean      remove what was built; make distclean: and .venv"
 	@echo "variables:      MODULE=$(MODULE) RELEASE=$(RELEASE) MACHINE=$(MACHINE) PYTHON=$(PYTHON)"
 
 .PHONY: all env generate build lint run test coverage bench soak modules mutants mutants-python analyze \
-    pictures dist check-packages clean distclean help
+    pictures dist check-packages check-cloud-init clean distclean help

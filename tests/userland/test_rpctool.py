@@ -152,8 +152,8 @@ def test_a_long_value_comes_whole_from_the_simulated_host(
 ) -> None:
     guest = start()
     value = "A" * 60_000
-    guest.host("set", "guestinfo.userdata", value)
-    done = Control(guest, capsys)(
-        "rpctool", "as", "--", "vmware-rpctool", "info-get guestinfo.userdata"
-    )
+    vmtctl = Control(guest, capsys)
+    call = ("rpctool", "as", "--", "vmware-rpctool")
+    assert vmtctl(*call, f"info-set guestinfo.userdata {value}").out == "\n"
+    done = vmtctl(*call, "info-get guestinfo.userdata")
     assert (done.status, done.out) == (0, f"{value}\n")
