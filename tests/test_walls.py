@@ -192,6 +192,18 @@ def test_no_module_imports_itself_by_way_of_others(room: str) -> None:
     assert sorted(graph) == []
 
 
+def test_no_device_of_one_driver_is_named_where_any_driver_is_meant() -> None:
+    """Scenarios play a driver, and the host is VMware's: they alone may say vmt0."""
+    theirs = {"host", "scenario", "scenarios", "fakeguest"}
+    named = [
+        str(path.relative_to(ROOT))
+        for top in ("sim/vmtsim", "gen/vmtgen")
+        for path in sorted((ROOT / top).rglob("*.py"))
+        if "vmt0" in path.read_text("utf-8") and not theirs & set(path.parts)
+    ]
+    assert named == []
+
+
 @pytest.mark.parametrize(
     ("source", "module", "package", "names"),
     [
