@@ -57,7 +57,7 @@ class Played:
 
     ``expected`` names what must happen in some run, ``subject`` says what the module was taken for.
     ``trace`` holds the compressed lines of the trace where they were asked for, ``trouble`` the
-    traceback where the simulator itself failed.
+    traceback where the simulator itself failed, or what of the kernel has no model.
     """
 
     seed: int
@@ -203,12 +203,11 @@ def play(
     try:
         player = Player(module, plan, subject)
         played.findings = player.play()
-    except (Unmodelled, ArithmeticError, AssertionError, AttributeError, LookupError,
+    except Unmodelled as error:
+        return _stopped(played, str(error), started)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError,
             MemoryError, NotImplementedError, RuntimeError, TypeError, ValueError):  # fmt: skip
-        played.status = SOFTWARE
-        played.trouble = traceback.format_exc()
-        played.wall = time.perf_counter() - started
-        return played
+        return _stopped(played, traceback.format_exc(), started)
     outcome = player.simulation.outcome
     played.status = max((finding.status for finding in played.findings), default=0)
     played.virtual = outcome.virtual_time
@@ -224,6 +223,13 @@ def play(
     if keep_trace:
         lines = "".join(f"{event.json()}\n" for event in player.trace.events)
         played.trace = zlib.compress(lines.encode("ascii"), 6)
+    played.wall = time.perf_counter() - started
+    return played
+
+
+def _stopped(played: Played, trouble: str, started: float) -> Played:
+    """Return a run that the simulator could not take to its end."""
+    played.status, played.trouble = SOFTWARE, trouble
     played.wall = time.perf_counter() - started
     return played
 

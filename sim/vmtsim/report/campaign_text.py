@@ -32,9 +32,11 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
         f"{record.kernel_calls} kernel calls, {record.traps} traps, "
         f"{record.switches} thread switches",
     )
-    lines += field("did", f"{record.actions} actions, {record.strikes} faults: "
-                    + ", ".join(f"{name} {count}" for name, count in
-                                sorted(record.faults.items())))  # fmt: skip
+    faults = ", ".join(f"{name} {count}" for name, count in sorted(record.faults.items()))
+    lines += field(
+        "did",
+        f"{record.actions} actions, {record.strikes} faults" + (f": {faults}" if faults else ""),
+    )
     if record.twice:
         lines += field("twice", f"{record.twice} seeds were played twice and compared")
     if record.canary:

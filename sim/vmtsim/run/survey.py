@@ -42,7 +42,8 @@ class Survey:
     ``error`` and ``unload`` are the errnos of modload and modunload.  ``vmware``: it opened a
     channel to VMware's host.  ``devices`` are pairs of a device and its parent, "" for a
     pseudo-device; ``switches`` the character devices, ``opens`` those whose unit 0 can be opened;
-    ``settings`` pairs of a writable sysctl node and its CTLTYPE.
+    ``settings`` pairs of a writable sysctl node and its CTLTYPE.  ``unmodelled`` says which piece
+    of the kernel has no model, where that ended the load.
     """
 
     module: str
@@ -53,6 +54,7 @@ class Survey:
     opens: tuple[str, ...] = ()
     settings: tuple[tuple[str, int], ...] = ()
     unload: int | None = None
+    unmodelled: str = ""
 
     @property
     def device(self) -> str:
@@ -81,8 +83,11 @@ def _look(path: Path) -> Survey:
     simulation.kernel.scheduler.limit = _LIMIT
     found: dict[str, Any] = {"module": module.modinfo.name}
     # A module that fails here fails in a run, too, and is reported there.
-    with Watchdog(simulation), suppress(KernelPanic, Halted, Spinning, Stalled, Unmodelled):
-        _visit(simulation, found)
+    try:
+        with Watchdog(simulation), suppress(KernelPanic, Halted, Spinning, Stalled):
+            _visit(simulation, found)
+    except Unmodelled as error:
+        found["unmodelled"] = str(error)
     return Survey(**found)
 
 

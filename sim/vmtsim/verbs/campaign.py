@@ -150,6 +150,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, the result alone")
 
 
+def _check(module: Path) -> None:
+    """Report once, before any seed is played, what is wrong with a module.
+
+    Raises ReportedError; Unmodelled where it cannot even be loaded for want of a model.
+    """
+    from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415 - `--help` needs none of it
+    from vmtsim.run.survey import survey  # noqa: PLC0415
+
+    read_module(module)
+    missing = survey(module).unmodelled
+    if missing:
+        raise Unmodelled(
+            missing,
+            hint=f"`vmtsim models {module}` lists all that it lacks; docs/kernel-models.md "
+            "explains how to add a model",
+        )
+
+
 def run(args: argparse.Namespace) -> int:
     """Play it and print what it came to."""
     from vmtsim.campaign.cluster import cluster  # noqa: PLC0415 - `--help` needs none of it
@@ -170,7 +188,7 @@ def run(args: argparse.Namespace) -> int:
         args.json = args.json or args.resume
     first, last = _seeds(args, resumed)
     for module in filter(None, (args.file, args.canary)):
-        read_module(module)  # what is wrong with it is said once, and here
+        _check(module)
     output.check((args.json, args.html))
     settings = Settings(
         module=args.file,

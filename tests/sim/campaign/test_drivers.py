@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtgen.build.compile import build_module
 from vmtgen.kobj import read_module
 from vmtgen.kobj.ioctls import ioctl_commands, is_command
 from vmtsim import cli
@@ -188,6 +189,45 @@ def test_a_campaign_of_a_driver_says_what_it_took_it_for(
     assert f" {record['strikes']} faults: fail-nth {record['strikes']}\n" in printed
     assert record["strikes"] == record["reached"]["fault: fail-nth"] > 0
     assert "channel refused by the host" not in record["expected"]
+
+
+UNMODELLED = """\
+#include <sys/param.h>
+#include <sys/module.h>
+MODULE(MODULE_CLASS_MISC, other, NULL);
+void vfs_attach(void *);
+static int
+other_modcmd(modcmd_t command, void *data)
+{
+	if (command == MODULE_CMD_%s)
+		vfs_attach(data);
+	return 0;
+}
+"""
+
+
+def unmodelled(folder: Path, command: str) -> Path:
+    source = folder / "other.c"
+    source.write_text(UNMODELLED % command, encoding="utf-8")
+    return build_module([source], out=folder / "out", release="11.0").path
+
+
+def test_a_model_that_is_missing_at_load_is_reported_before_any_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = unmodelled(tmp_path, "INIT")
+    assert cli.main(["campaign", str(module), "--seeds", "1:3", "--jobs", "1"]) == 70
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "calls vfs_attach, a kernel symbol that vmtsim does not model\n" in err
+    assert f"`vmtsim models {module}` lists all that it lacks" in err
+
+
+def test_a_model_that_is_missing_in_a_seed_is_named_without_a_traceback(tmp_path: Path) -> None:
+    stopped = play(unmodelled(tmp_path, "FINI"), 1)
+    assert stopped.status == 70
+    assert stopped.trouble.endswith("vfs_attach, a kernel symbol that vmtsim does not model")
+    assert "\n" not in stopped.trouble
 
 
 def test_two_plays_of_a_seed_are_the_same() -> None:
