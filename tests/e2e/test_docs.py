@@ -38,7 +38,7 @@ THEIRS = frozenset(
     {"cd", "make", "modload", "modunload", "modstat", "drvctl", "cp", "chmod", "echo", "cksum",
      "tar", "./build.sh", "/usr/tools/bin/nbmake-amd64", "qemu-system-x86_64", "config", "sh",
      "sysctl", "install", "mkdir", "rm", "nm", "sed", "sort", "comm", "grep", "printf", "pkgin",
-     "pkg_add", "pkg_delete", "service"}
+     "pkg_add", "pkg_delete", "service", "vmware-rpctool"}
 )  # fmt: skip
 
 
