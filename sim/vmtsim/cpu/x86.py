@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOW_BANDWIDTH_PORT = 0x5658
 HIGH_BANDWIDTH_PORT = 0x5659
+BALLOON_PORT = 0x5670
 _MASK32 = 0xFFFFFFFF
 _VMCALL = b"\x0f\x01\xc1"
 _VMMCALL = b"\x0f\x01\xd9"
@@ -98,7 +99,7 @@ class X86(Engine):
         if port == HIGH_BANDWIDTH_PORT and size == 1:
             return self._string_in(frame)
         self.on_trap(self._trap.values[7])
-        if port != LOW_BANDWIDTH_PORT:
+        if port != LOW_BANDWIDTH_PORT and (port != BALLOON_PORT or size != 4):
             return self.backdoor.other_port(port, size, None)
         frame.arg4 &= _MASK32
         frame.arg5 &= _MASK32

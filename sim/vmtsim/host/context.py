@@ -53,6 +53,13 @@ RULES: dict[str, str] = {
     "guestinfo-value": "a value has the form of its key",
     "os-name": "the short OS name is one that VMware knows",
     "state-change": "a state change is reported once, and only when the host asked for it",
+    "balloon-magic": "EAX holds the magic 0x456C6D6F in every call on the balloon's port",
+    "balloon-command": "a balloon uses the commands that host and guest have agreed on with START",
+    "balloon-start": "a balloon begins with START, also after the host has said RESET",
+    "balloon-guest": "a balloon says which system it is of: 1 Linux, 2 BSD",
+    "balloon-page": "a page is locked once, and unlocked while it is locked",
+    "balloon-batch": "a batch is 1 to 512 pages in a page of the guest's memory",
+    "balloon-freed": "a page is not used while the host has it",
     "backup-event": "backup events come in their order, in an operation of the host",
 }
 

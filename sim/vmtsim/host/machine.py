@@ -9,6 +9,8 @@ from vmtsim.core.frame import Frame, GuestMemory, low16
 from vmtsim.host import highband
 from vmtsim.host.backdoor import GETVERSION, HIGH_PORT, LOW_PORT, MAGIC, Backdoor
 from vmtsim.host.backup import Backup
+from vmtsim.host.balloon import PORT as BALLOON_PORT
+from vmtsim.host.balloon import Balloon
 from vmtsim.host.channel import CLOSED
 from vmtsim.host.clock import HostClock
 from vmtsim.host.context import Context
@@ -70,13 +72,20 @@ class Host:
             self.tclo,
         )
         self.transport.endpoints = {"rpci": self.rpci, "tclo": self.tclo}
+        self.balloon = Balloon(self.context)
         self.backdoor = Backdoor(self.context, self.transport, self.clock, self.faults)
         self._called = False  # by VMCALL or VMMCALL
 
     # What the guest's processor reaches.
 
     def low_bandwidth(self, frame: Frame) -> None:
-        """Carry out ``in eax, dx`` on port 0x5658 (or its aarch64 form); changes ``frame``."""
+        """Carry out ``in eax, dx`` on port 0x5658 (or its aarch64 form); changes ``frame``.
+
+        On x86 the balloon's port is served as well.
+        """
+        if low16(frame.arg3) == BALLOON_PORT:
+            self.balloon.call(frame)
+            return
         if low16(frame.arg3) != LOW_PORT:
             self.context.violation("port", f"DX {low16(frame.arg3):#06x}, not {LOW_PORT:#06x}")
             frame.arg0 = _ALL_ONES

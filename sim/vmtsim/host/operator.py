@@ -12,11 +12,11 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from vmtgen.common.errors import UnavailableError
 from vmtgen.common.located import Node, Problems, listed, nearest
-from vmtgen.common.schema import Record, keys_of
+from vmtgen.common.schema import Range, Record, keys_of
 
 from vmtsim.core.verb import ArgumentError, Message, Nothing, Scalar, Switch, Verb
 from vmtsim.host.backup import quiesce_parameters
@@ -126,6 +126,17 @@ class Backup(Record):
 
 
 @dataclass(frozen=True)
+class BalloonOrder(Record):
+    """The balloon's target in pages; how many calls are busy, how many pages are refused."""
+
+    SHORTHAND: ClassVar[str] = "target"
+    target: Annotated[int, Range(0, 0x7FFFFFFF)] | None = None
+    refuse: Annotated[int, Range(0, 1 << 20)] = 0
+    busy: Annotated[int, Range(0, 1 << 20)] = 0
+    reset: bool = False
+
+
+@dataclass(frozen=True)
 class FaultArguments(Record):
     """When a fault strikes, and its details."""
 
@@ -196,6 +207,17 @@ def _steal(host: Host, given: Seconds) -> str:
 def _checkpoint(host: Host, _given: Nothing) -> str:
     host.checkpoint()
     return "messages that are half way were interrupted"
+
+
+def _balloon(host: Host, given: BalloonOrder) -> str:
+    balloon = host.balloon
+    if given.reset:
+        balloon.reset()
+    if given.target is not None:
+        balloon.target = given.target
+    balloon.refuse += given.refuse
+    balloon.busy += given.busy
+    return f"the balloon has {balloon.size} of {balloon.target} pages"
 
 
 def _migrate(host: Host, given: Migration) -> str:
@@ -407,6 +429,7 @@ _TABLE = (
     Operation("synctime", Switch, "the machine's time synchronisation switch", _synctime),
     Operation("backup", Backup, "start or abort a quiesced snapshot", _backup),
     Operation("guestinfo", Mapping[str, Scalar], "set guestinfo.* variables", _guestinfo),
+    Operation("balloon", BalloonOrder, "the pages that the balloon takes; reset it", _balloon),
     Operation("high-bandwidth", Switch, "offer high bandwidth, or stop", _high_bandwidth),
 )  # fmt: skip
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _TABLE}

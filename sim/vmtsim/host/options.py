@@ -16,6 +16,7 @@ Kind = Literal["vmware", "qemu", "hardware"]
 Hypercall = Literal["none", "vmcall", "vmmcall"]
 
 Age = Literal["current", "old"]
+Balloon = Literal["none", "old", "basic", "batched"]
 # What a second client of one name meets (E14).
 SecondClient = Literal["newest", "first", "both"]
 # Which messages to the guest end with a NUL inside their length (E5).
@@ -75,6 +76,9 @@ class HostOptions:
     # driver looks around.
     foreign_access: bool = False
     high_bandwidth: bool = True
+    # The memory balloon: none, an old host that knows no capabilities, one that takes single pages,
+    # or batches too (Linux drivers/misc/vmw_balloon.c, vmballoon_send_start).
+    balloon: Balloon = "batched"
     cookies: bool = True
     # lib/include/guest_msg_def.h; hosts of old had 8.
     channels: Annotated[int, Range(1, 0x10000)] = 128
@@ -159,6 +163,7 @@ class HostOptions:
             ("age", Age),
             ("kind", Kind),
             ("hypercall", Hypercall),
+            ("balloon", Balloon),
             ("second_client", SecondClient),
             ("nul_terminated", NulTerminated),
         ):

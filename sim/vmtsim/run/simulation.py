@@ -20,6 +20,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled
 from vmtsim.kernel.kernel import Kernel, KernelOptions
 from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.pages import Pages
 from vmtsim.kernel.races import Races
 from vmtsim.kernel.rule_table import OPTIONS, Enforced, by_id
 from vmtsim.kernel.timekeeping import TimeKeeping
@@ -167,6 +168,8 @@ class Simulation:
             clock=self.clock,
         )
         self.kernel.subject(Races).known = known_races
+        pages = self.kernel.subject(Pages)
+        self.host.balloon.physical, pages.on_free = pages, self.host.balloon.page_freed
         self.admin = Administrator(self.kernel, self.module.path)
         self.admin.properties = scenario.guest.properties
         self.outcome = Outcome(seed, scenario.name)

@@ -1,0 +1,180 @@
+"""The memory balloon: the host asks for pages of the guest, page by page or in batches.
+
+Port, magic, commands, statuses and capabilities: Linux drivers/misc/vmw_balloon.c 1.5 and
+open-vm-tools modules/shared/vmmemctl (backdoor_balloon.h, balloon_def.h).  A call is IN on the
+port with the magic in EAX, the command in ECX, its arguments in EBX and ESI; the status comes back
+in EAX, the target in EBX after every success of a command that reports one.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from vmtsim.core.frame import Frame, GuestFault, GuestMemory, low16
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtsim.host.context import Context
+
+PORT = 0x5670
+MAGIC = 0x456C6D6F
+START, GET_TARGET, LOCK, UNLOCK, GUEST_ID = range(5)
+BATCHED_LOCK, BATCHED_UNLOCK = 6, 7
+OK, INVALID_COMMAND, PAGE_INVALID, PAGE_LOCKED, PAGE_UNLOCKED = range(5)
+PINNED, NOT_NEEDED, RESET, BUSY = 5, 6, 7, 8
+OK_WITH_CAPABILITIES = 0x03000000
+BASIC, BATCHED = 1 << 1, 1 << 2
+LINUX, BSD = 1, 2
+
+_ALL_ONES = 0xFFFFFFFF
+_PAGE_SHIFT = 12
+_ENTRIES = 512  # of 64 bits in a page
+_STATUS_BITS = 0x1F
+# So many calls a guest may make between the reset that it is told of and the START that it owes.
+_UNAWARE = 1
+
+
+class Balloon:
+    """What the host has of the guest's memory.
+
+    ``target`` and the result of ``size`` are in pages.  ``physical`` is the guest's memory by
+    physical address, which batches need.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.physical: GuestMemory | None = None
+        self.target = 0
+        self.refuse = 0  # so many of the next pages are refused
+        self.busy = 0  # so many of the next calls are answered with BUSY
+        self.guest = 0  # its GUEST_ID
+        self.limit = 0  # the guest's memory in pages, as it says
+        self.resets = 0
+        self.locked: set[int] = set()
+        self._started = False
+        self._capabilities = 0
+        self._since_reset: int | None = None  # calls since the guest was told of a reset
+        self._commands: dict[int, Callable[[Frame], int]] = {
+            START: self._start,
+            GET_TARGET: self._get_target,
+            LOCK: lambda frame: self._lock(frame.arg1 & _ALL_ONES),
+            UNLOCK: lambda frame: self._unlock(frame.arg1 & _ALL_ONES),
+            GUEST_ID: self._guest_id,
+            BATCHED_LOCK: lambda frame: self._batch(frame, self._lock),
+            BATCHED_UNLOCK: lambda frame: self._batch(frame, self._unlock),
+        }
+
+    @property
+    def size(self) -> int:
+        """How many pages the host has."""
+        return len(self.locked)
+
+    def reset(self) -> None:
+        """Begin anew, as after a revert: all pages are the guest's again, and it is to START."""
+        self._started = False
+        self.resets += 1
+        self.locked.clear()
+
+    def page_freed(self, number: int) -> None:
+        """Hear that the guest gives a page to somebody else."""
+        if number in self.locked:
+            self._context.violation("balloon-freed", f"page {number:#x}")
+
+    def call(self, frame: Frame) -> None:
+        """Carry out the call in ``frame``, in place."""
+        options = self._context.options
+        if options.kind != "vmware" or not options.ports or options.balloon == "none":
+            frame.arg0 = _ALL_ONES
+            return
+        if frame.arg0 & _ALL_ONES != MAGIC:
+            self._context.violation("balloon-magic", f"EAX {frame.arg0 & _ALL_ONES:#010x}")
+            frame.arg0 = _ALL_ONES
+            return
+        number = low16(frame.arg2)
+        command = self._commands.get(number)
+        if command is None or (number in {BATCHED_LOCK, BATCHED_UNLOCK} and not self._batched):
+            self._context.violation("balloon-command", f"command {number}")
+            frame.arg0 = INVALID_COMMAND
+            return
+        if number != START and not self._started:
+            self._not_started(number)
+            frame.arg0 = RESET
+            return
+        if self.busy and number != START:
+            self.busy -= 1
+            frame.arg0 = BUSY
+            return
+        status = command(frame)
+        frame.arg0 = status
+        if status == OK and number not in {START, GUEST_ID}:
+            frame.arg1 = self.target
+
+    @property
+    def _batched(self) -> bool:
+        return bool(self._capabilities & BATCHED)
+
+    def _not_started(self, number: int) -> None:
+        if not self.resets or (self._since_reset is not None and self._since_reset >= _UNAWARE):
+            self._context.violation("balloon-start", f"command {number}")
+        self._since_reset = (self._since_reset or 0) + 1
+
+    def _start(self, frame: Frame) -> int:
+        asked = frame.arg1 & _ALL_ONES
+        offered = BASIC if self._context.options.balloon == "basic" else BASIC | BATCHED
+        self.locked.clear()
+        self._started, self._since_reset = True, None
+        if self._context.options.balloon == "old":
+            self._capabilities = BASIC
+            return OK
+        self._capabilities = asked & offered
+        frame.arg2 = self._capabilities
+        return OK_WITH_CAPABILITIES
+
+    def _get_target(self, frame: Frame) -> int:
+        self.limit = frame.arg1 & _ALL_ONES
+        return OK
+
+    def _guest_id(self, frame: Frame) -> int:
+        self.guest = frame.arg1 & _ALL_ONES
+        if self.guest not in {LINUX, BSD}:
+            self._context.violation("balloon-guest", f"identity {self.guest}")
+        return OK
+
+    def _lock(self, page: int) -> int:
+        if self.size >= self.target:
+            return NOT_NEEDED
+        if self.refuse:
+            self.refuse -= 1
+            return PINNED
+        if page in self.locked:
+            self._context.violation("balloon-page", f"page {page:#x} is locked already")
+            return PAGE_LOCKED
+        self.locked.add(page)
+        return OK
+
+    def _unlock(self, page: int) -> int:
+        if page not in self.locked:
+            self._context.violation("balloon-page", f"page {page:#x} is not locked")
+            return PAGE_UNLOCKED
+        self.locked.remove(page)
+        return OK
+
+    def _batch(self, frame: Frame, one: Callable[[int], int]) -> int:
+        """Put the status of each page into the lowest bits of its entry."""
+        count, at = frame.arg4 & _ALL_ONES, (frame.arg1 & _ALL_ONES) << _PAGE_SHIFT
+        if not 1 <= count <= _ENTRIES or self.physical is None:
+            self._context.violation("balloon-batch", f"{count} pages")
+            return PAGE_INVALID
+        try:
+            entries = struct.unpack(f"<{count}Q", self.physical.read(at, 8 * count))
+            done = [
+                entry & ~_STATUS_BITS | one(entry >> _PAGE_SHIFT) & _STATUS_BITS
+                for entry in entries
+            ]
+            self.physical.write(at, struct.pack(f"<{count}Q", *done))
+        except GuestFault as fault:
+            self._context.violation("balloon-batch", str(fault))
+            return PAGE_INVALID
+        return OK
