@@ -71,6 +71,7 @@ soak: build
 	$(RUN) tests.driver.soak
 	$(RUN) tests.driver.anywhere
 	$(RUN) tests.driver.walks
+	$(RUN) tests.driver.beside --seeds 1:$(SEEDS)
 	$(RUN) tests.sim.zoo --seeds 1000
 	$(RUN) tests.gen.every_entry
 	$(RUN) tests.gen.every_number
