@@ -443,6 +443,74 @@ def test_scripts_that_fail_are_decided_by_a_setting(
     _over(machine)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 4.0])
+def test_powerds_hook_reports_and_the_snapshot_goes_on(freezing: Make, seconds: float) -> None:
+    machine = freezing({"scripts": 20})
+    machine.do("scripts", seconds)
+    machine.host.backup.start(snapshot=3)
+    _frozen(machine)
+    assert [e["event"] for e in machine.events("scripts")] == ["freeze"]
+    since = machine.events("scripts")[0].at
+    assert machine.events("vfs.suspend")[-1].at - since >= seconds * SECOND
+    assert machine.until(lambda: machine.host.backup.state == "idle")
+    assert [e["event"] for e in machine.events("scripts")] == ["freeze", "thaw"]
+    assert _said(machine) == DONE
+    _over(machine)
+
+
+@pytest.mark.parametrize(
+    ("given", "required", "code"),
+    [
+        ({"seconds": 1, "fail": True}, 1, SCRIPT_FAILED),
+        ({"seconds": 1, "fail": True}, 0, "prov.snapshotCommit 0"),
+        ({"seconds": 9}, 1, SCRIPT_FAILED),
+        ({"seconds": 9}, 0, "prov.snapshotCommit 0"),
+    ],
+)
+def test_scripts_that_fail_or_take_too_long_thaw_all_the_same(
+    freezing: Make, given: dict[str, Any], required: int, code: str
+) -> None:
+    """The hook that comes too late runs thaw by itself; with a suspended root it waits for that."""
+    machine = freezing({"scripts": 5, "require_scripts": required})
+    machine.do("scripts", given)
+    machine.host.backup.start(snapshot=12)
+    machine.run(60)
+    assert _said(machine) == ["reset 0", code, "req.done 0"]
+    assert [e["event"] for e in machine.events("scripts")] == ["freeze", "thaw"]
+    _over(machine)
+
+
+def test_a_driver_that_does_not_wait_for_scripts_is_found(freezing: Make) -> None:
+    """The invariant of campaigns: here another thread suspends while scripts run."""
+    machine = freezing({"scripts": 20})
+    machine.do("scripts", 10)
+    machine.host.backup.start()
+    assert machine.until(lambda: machine.events("scripts") != [])
+    kernel, mounts = machine.kernel, machine.mounts
+
+    def thread() -> Any:
+        yield from mounts.suspend(mounts.find("/"))
+        mounts.resume(mounts.find("/"))
+
+    kernel.spawn("vmt0sync", "kthread", thread())
+    machine.run(1)
+    (text,) = machine.broken
+    assert text.startswith("suspended-before-scripts: thread vmt0sync suspends /")
+    assert text.endswith("they are not reported done, and have 20 s")
+
+
+def test_a_driver_that_never_thaws_is_found(rig: Make) -> None:
+    machine = rig()
+    finish = invariants.watch(machine.simulation)
+    _set(machine, scripts=20)
+    machine.do("scripts", 1)
+    machine.host.backup.start(snapshot=600)
+    assert machine.until(lambda: machine.host.backup.state == "frozen")
+    finish()
+    (text,) = machine.broken
+    assert text.startswith("freeze-without-thaw: scripts ran for freeze ")
+
+
 @pytest.mark.parametrize("moment", ["scripts", "frozen"])
 @pytest.mark.parametrize("end", ["abort", "lost", "refused", "detach", "new start", "limit"])
 def test_a_freeze_is_followed_by_a_thaw(freezing: Make, moment: str, end: str) -> None:

@@ -92,3 +92,9 @@ def test_a_mistake_in_a_step_is_reported_with_its_line(
     printed = capsys.readouterr().err
     assert "bad.yaml:4:" in printed
     assert said in printed
+
+
+def test_a_wait_may_be_a_part_of_a_second() -> None:
+    from vmtsim.scenario.guest import COMMANDS
+
+    assert COMMANDS["poll"].value({"name": "x", "wait": 0.5}).wait == 0.5

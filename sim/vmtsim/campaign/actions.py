@@ -71,6 +71,10 @@ _QUIESCE: tuple[Mapping[str, Any], ...] = (
     {"backup.freeze": "/", "backup.scripts": 3},
     {"backup.scripts": 3, "backup.require_scripts": 0},
 )
+# Within their time, beyond it, and failing.
+_SITE_SCRIPTS: tuple[Mapping[str, Any], ...] = (
+    {"seconds": 0.5}, {"seconds": 2.5}, {"seconds": 6}, {"seconds": 0.5, "fail": True},
+)  # fmt: skip
 _JUMPS = (0.003, -0.003, 0.4, -0.4, 5.0, -5.0, 3600.0, -3600.0)
 
 
@@ -204,6 +208,7 @@ _ACTIONS: Mapping[str, Action] = {
     "abandoned": Action(_abandoned, load=True),
     "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),
     "guest-sleep": Action(lambda _rng: [("guest.suspend", True), ("guest.resume", True)]),
+    "scripts": Action(_one("guest.scripts", *_SITE_SCRIPTS), most=2),
 }  # fmt: skip
 
 

@@ -150,13 +150,14 @@ class Player:
         self.name = self.simulation.module.modinfo.name
         self.watch = Watch(kernel, self.trace, subject)
         self.witness = Witness(self.simulation)
-        invariants.watch(self.simulation)
+        self._finish = invariants.watch(self.simulation)
         if watch is not None:
             watch(self.simulation)
 
     def play(self) -> list[Finding]:
         """Run it, and return what does not hold."""
         outcome = self.simulation.run()
+        self._finish()
         self.witness.finish()
         self.watch.finish()
         found = [

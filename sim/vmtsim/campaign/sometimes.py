@@ -66,6 +66,8 @@ _VMWARE: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "file systems synced for a backup": ("backup", _is(state="frozen")),
     "file system suspended": ("vfs.suspend", _always),
     "file system resumed": ("vfs.resume", _always),
+    "scripts ran for freeze": ("scripts", _is(event="freeze")),
+    "scripts ran for thaw": ("scripts", _is(event="thaw")),
     "scripts asked to thaw": ("powerd", _is(script="hotkey_button", name="released")),
     "default route reported as gone": (
         "guestinfo",

@@ -698,6 +698,11 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("snapshot-not-written", _NOBODY,
          "what was written before a quiesced snapshot began is on the disk when the host takes it",
          "VFS_SYNC with MNT_WAIT: do_sys_sync starts the writes and does not wait"),
+        ("suspended-before-scripts", _NOBODY,
+         "a file system is suspended when scripts have run for freeze, or have had their time",
+         "wait for the answer of powerd(8)'s script, or for the end of its time"),
+        ("freeze-without-thaw", _NOBODY, "scripts that ran for freeze run for thaw",
+         "raise the event of thaw on each path, and again until it is answered"),
     ),
 }
 # fmt: on

@@ -22,7 +22,7 @@ from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.pmf import Pmf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
@@ -84,6 +84,8 @@ class SysmonPower(Subject):
         self._count = 0
         self._arrived = WaitQueue("power")
         self._rebooter: Lwp | None = None
+        # When a driver last raised an event, in virtual ns: by script and name of the event.
+        self.raised: dict[tuple[str, str], int] = {}
 
     # -- /dev/power --------------------------------------------------------------------------
 
@@ -117,8 +119,12 @@ class SysmonPower(Subject):
         self.events.append(event)
         return event
 
-    def daemon(self) -> Model:
-        """powerd(8), after its ``open``: read events for ever."""
+    def daemon(self, run: Callable[[str, str, str], Model] | None = None) -> Model:
+        """powerd(8), after its ``open``: read events for ever.
+
+        ``run`` is given script, event and device; powerd(8) waits for what it starts
+        (usr.sbin/powerd/powerd.c, run_script).
+        """
         while True:
             while self.waiting:
                 event = self.take()
@@ -129,6 +135,12 @@ class SysmonPower(Subject):
                     device=event["driver-name"],
                     type=event["power-type"],
                 )
+                if run is not None:
+                    yield from run(
+                        event["powerd-script-name"],
+                        event.get("powerd-event-name", ""),
+                        event["driver-name"],
+                    )
             yield Block(self._arrived, what="power")
 
     # -- the kernel's side -------------------------------------------------------------------
@@ -161,6 +173,8 @@ class SysmonPower(Subject):
                 "pswitch-unregistered",
                 f"sysmon_pswitch_event by {kernel.where()}: the switch of {name} is not registered",
             )
+        words = "pressed" if event == PRESSED else "released"
+        self.raised[_SCRIPTS.get(kind, ""), words] = kernel.clock.now
         if kind == LID and event in {PRESSED, RELEASED}:
             kernel.subject(Pmf).pmf_event_inject(0, _LID_CLOSE + event)
         if self.reader:

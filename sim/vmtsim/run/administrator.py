@@ -33,6 +33,7 @@ from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.kernel.watchdog import Watchdogs
 from vmtsim.run.devices import Devices
+from vmtsim.run.sitescripts import SCRIPT, SiteScripts
 from vmtsim.scenario.guest import COMMANDS, listed
 
 if TYPE_CHECKING:
@@ -43,7 +44,15 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.lwp import Lwp
-    from vmtsim.scenario.guest import Cards, Ifconfig, Pressure, Route, Watchdog, Write
+    from vmtsim.scenario.guest import (
+        Cards,
+        Ifconfig,
+        Pressure,
+        Route,
+        Scripts,
+        Watchdog,
+        Write,
+    )
 
 FEATURE_BUS = "cpufeaturebus"
 # Virtual time in which a command of the administrator must end.
@@ -77,6 +86,12 @@ class Administrator:
         # Options of modload(8) for the module under test; None: no dictionary.
         self.properties: Mapping[str, bool | int | str] | None = None
         self._powerd: Lwp | None = None
+        self.scripts: SiteScripts | None = None
+        # What backup.scripts was last set to, in seconds; when the driver last took what was
+        # written to backup.done, and since when powerd has run, in virtual ns.
+        self.scripts_limit = 0
+        self.scripts_reported = -1
+        self.powerd_since = -1
 
     def fact(self, name: str) -> str | None:
         """Return one of scenario.expect.FACTS as it is now."""
@@ -302,11 +317,27 @@ class Administrator:
         """Open or close /dev/power."""
         power = self.kernel.subject(SysmonPower)
         if on and self._powerd is None and power.open() == 0:
-            self._powerd = self.start("powerd", power.daemon())
+            self._powerd = self.start("powerd", power.daemon(self._event))
+            self.powerd_since = self.kernel.clock.now
         elif not on and self._powerd is not None:
             self.kernel.scheduler.kill(self._powerd)
             self._powerd = None
+            self.powerd_since = -1
             power.close()
+
+    def _event(self, script: str, event: str, device: str) -> Model:
+        """Run powerd's script for an event to its end, in a process that outlives powerd."""
+        if self.scripts is None or script != SCRIPT:
+            return
+        hook = self.start("vmt-event", self.scripts.hook(device, event))
+        while hook.state != "gone":
+            yield Block(deadline=self.kernel.clock.now + _POLL, what="wait")
+
+    def site_scripts(self, given: Scripts) -> Model:
+        """Install the hook, and scripts of the administrator."""
+        self.scripts = SiteScripts(self, given.seconds, fail=given.fail)
+        yield from ()
+        return 0
 
     def clock(self, seconds: float) -> Model:
         """Set the guest's clock off by so many seconds, as date(1) does."""
@@ -423,7 +454,12 @@ class Administrator:
             if node.kind == BOOL:
                 number = bool(number)
             content = (number & (1 << 8 * size) - 1).to_bytes(size, "little")
-        return (yield from self.kernel.subject(Sysctl).call(name, new=content))
+        reply = yield from self.kernel.subject(Sysctl).call(name, new=content)
+        if name.endswith(".backup.scripts") and not reply.error:
+            self.scripts_limit = int(value)
+        elif name.endswith(".backup.done") and not reply.error:
+            self.scripts_reported = self.kernel.clock.now
+        return reply
 
     def read(self, name: str) -> Model:
         """Return a node's value as int or str, None if there is none or it cannot be read."""

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.fslayout import MNT_LOCAL
 from vmtsim.kernel.mounts import NORMAL, Mounts
+from vmtsim.kernel.sysmon import SysmonPower
+from vmtsim.run.sitescripts import SCRIPT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmtsim.core.trace import Event
     from vmtsim.run.simulation import Simulation
 
 ABANDONED = "channel-abandoned"
 # Rules that are seen to be broken while the guest is inside a call to the host.
 QUIESCED = "snapshot-not-written"
+EARLY = "suspended-before-scripts"
+NOT_THAWED = "freeze-without-thaw"
+_FREEZE = (SCRIPT, "pressed")
+_HOOK = 60 * SECOND  # in which powerd's hook must end
 IN_TRAP = frozenset({ABANDONED})
 
 
-def watch(simulation: Simulation) -> None:
-    """Check the invariants of a run; what does not hold is reported once, as a violation."""
+def watch(simulation: Simulation) -> Callable[[], None]:
+    """Check the invariants of a run; what does not hold is reported once, as a violation.
+
+    Returns what looks once more when the run is over.
+    """
     broken: set[str] = set()
     began = 0  # the latest backup, in virtual ns
+    limit = 0  # what scripts have for it, in virtual ns
+    admin = simulation.admin
+    power = simulation.kernel.subject(SysmonPower)
 
     def opened(_event: Event) -> None:
         """Check that a guest which opens a channel has closed the one that it had."""
@@ -38,9 +53,9 @@ def watch(simulation: Simulation) -> None:
 
     def backup(event: Event) -> None:
         """Check that what was written before a quiesced snapshot began is on its disk."""
-        nonlocal began
+        nonlocal began, limit
         if event["name"] == "reset":
-            began = event.at
+            began, limit = event.at, admin.scripts_limit * SECOND
         if event["name"] != "prov.snapshotCommit" or QUIESCED in broken:
             return
         for mount in simulation.kernel.subject(Mounts).mounted:
@@ -54,5 +69,37 @@ def watch(simulation: Simulation) -> None:
                     "is not on the disk yet",
                 )
 
+    def suspended(event: Event) -> None:
+        """Check that a driver that has scripts run waits for them, or until their time is over."""
+        current = simulation.kernel.current
+        raised = power.raised.get(_FREEZE, -1)
+        if current.kind != "kthread" or raised < began or EARLY in broken:
+            return
+        if admin.scripts_reported < raised and event.at < raised + limit:
+            broken.add(EARLY)
+            simulation.kernel.violation(
+                EARLY,
+                f"thread {current.name} suspends {event['directory']} "
+                f"{(event.at - raised) / SECOND:.3f} s after the guest asked powerd(8) to run "
+                f"scripts for freeze: they are not reported done, and have {limit // SECOND} s",
+            )
+
+    def finish() -> None:
+        """Check that scripts which ran for freeze run for thaw, where powerd(8) was there."""
+        scripts, outcome = admin.scripts, simulation.outcome
+        if scripts is None or outcome.halted or outcome.ended:
+            return
+        # The driver may have gone just now, and its event is still to be read.
+        kernel = simulation.kernel
+        kernel.run(lambda: not scripts.frozen, kernel.clock.now + _HOOK)
+        if scripts.frozen and 0 <= admin.powerd_since <= power.raised.get(_FREEZE, -1):
+            simulation.kernel.violation(
+                NOT_THAWED,
+                f"scripts ran for freeze {scripts.frozen}, and at the end of the run they have "
+                "not run for thaw",
+            )
+
+    simulation.trace.subscribe(suspended, ["vfs.suspend"])
     simulation.trace.subscribe(opened, ["open"])
     simulation.trace.subscribe(backup, ["backup.event"])
+    return finish

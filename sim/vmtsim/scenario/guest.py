@@ -219,7 +219,7 @@ class Poll(Record):
     SHORTHAND: ClassVar[str] = "name"
     name: str
     events: Annotated[int, Range(0, 0xFFFF)] = 0x5  # POLLIN | POLLOUT
-    wait: Annotated[float, Range(0, 1e6)] = 0.0
+    wait: Annotated[float, Range(0, 1_000_000)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,16 @@ class Pressure(Record):
 
     SHORTHAND: ClassVar[str] = "free"
     free: Annotated[int, Range(0, 1 << 30)]
-    seconds: Annotated[float, Range(0, 1e6)] = 1.0
+    seconds: Annotated[float, Range(0, 1_000_000)] = 1.0
+
+
+@dataclass(frozen=True)
+class Scripts(Record):
+    """Scripts of powerd(8) for freeze and thaw: how long they take, and whether they fail."""
+
+    SHORTHAND: ClassVar[str] = "seconds"
+    seconds: Annotated[float, Range(0, 3600)] = 0.0
+    fail: bool = False
 
 
 @dataclass(frozen=True)
@@ -370,6 +379,10 @@ _TABLE = (
     Command("powerd", Switch, "powerd starts (true) or dies (false)",
             lambda admin, given: admin.powerd(on=given.on),
             lambda given: [["powerd", "on" if given.on else "off"]]),
+    Command("scripts", Scripts,
+            "powerd's hook and scripts for freeze and thaw are installed, which take SECONDS",
+            lambda admin, given: admin.site_scripts(given),
+            _simulated("scripts of a site are no part of the disk")),
     Command("clock", Offset, "the guest's clock is set off by SECONDS",
             lambda admin, given: admin.clock(given.seconds),
             lambda given: [["clock", str(round(given.seconds))]]),
