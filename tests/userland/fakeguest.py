@@ -463,7 +463,8 @@ def _write(state: dict[str, Any], tree: dict[str, str], name: str, value: str) -
     leaf = name.removeprefix("machdep.vmt0.")
     if leaf == "uuid":
         return _complain(f"sysctl: {name}: Operation not permitted")
-    if leaf not in {"rpc.request", "net.dns"} and not value.lstrip("-").isdigit():
+    texts = {"rpc.request", "net.dns", "backup.freeze"}
+    if leaf not in texts and not value.lstrip("-").isdigit():
         return _complain(f"sysctl: {value}: not a number")
     if leaf == "rpc.request":
         state["number"] += 1

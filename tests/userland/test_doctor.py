@@ -168,6 +168,17 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
     ("channel-met", _nodes(stats__contentions="1"), 1, False),
     ("clock-ahead", _nodes(clock_sync__offset="-7200000000", clock_sync__state=_LONG), 1, True),
     ("channel-conflict", _processes([9, "/usr/pkg/bin/vmtoolsd"]), 2, True),
+    ("freeze-directory", _nodes(backup__freeze="/nowhere"), 1, True),
+    ("freeze-directory", _nodes(backup__freeze="/etc/"), 1, True),
+    ("freeze-no-hooks", _both(
+        _uninstalled, _nodes(backup__scripts="60", backup__require_scripts="1")
+    ), 2, True),
+    ("freeze-no-hooks", _both(
+        _uninstalled, _nodes(backup__scripts="60", backup__require_scripts="0")
+    ), 1, True),
+    ("freeze-left", _both(
+        _nodes(backup__freeze="", backup__event=""), _file("var/run/vmt0.frozen", "17\n")
+    ), 1, True),
     ("powerd-down", _state(processes=[[1, "init"]]), 2, True),
     ("powerd-down", _both(_state(processes=[[1, "init"]]), _conf("vmtctl=YES")), 2, True),
     ("powerd-disabled", _conf("rc_configured=YES\nvmtctl=YES\n"), 2, True),

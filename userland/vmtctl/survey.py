@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from vmtctl import clocks, guest, record
+from vmtctl import clocks, guest, record, snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def take(context: Context) -> dict[str, Any]:
         "device": {"name": guest.DEVICE, "attached": attachment.attached},
         "channel": _channel(attachment.attached, running, processes_known=not complaint),
         "clock": clock(context, nodes),
+        "snapshots": snapshots.survey(context, nodes),
         "powerd": _powerd(context, running, processes_known=not complaint),
         "counters": {
             key.removeprefix("stats."): guest.signed(value)

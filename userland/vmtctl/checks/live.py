@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vmtctl import clocks, guest, lock
+from vmtctl import clocks, guest, hooks, lock, snapshots
 from vmtctl.checks import ERROR, OK, WARNING, Finding
 from vmtctl.checks.rcconf import RcConf, load_at_boot, loaded_at_boot
 from vmtctl.tooltable import TOOLS
@@ -24,6 +24,7 @@ def check(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Find
     yield from _channel(context, survey)
     yield from _powerd(context, survey, rc)
     yield from _clock(context, survey, rc)
+    yield from _snapshots(context, survey)
     yield from _left_overs(context, survey)
     yield from _boot(context, survey, rc)
 
@@ -248,6 +249,45 @@ def clock_masters(context: Context, rc: RcConf, running: set[str]) -> Iterator[F
             "two masters pull it to and fro",
             fix=context.command("clock off --persist"),
             advice=f"or stop {' and '.join(found)}",
+        )
+
+
+def _snapshots(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
+    found = survey["snapshots"]
+    freeze, event = found["freeze"], found["event"] or ""
+    node = f"{guest.TREE}.{snapshots.BRANCH}"
+    set_node = f"{context.shown('/sbin/sysctl')} -w {node}"
+    # The kernel compares texts, and knows a mount point by no other spelling.
+    if freeze and (os.path.normpath(freeze) != freeze or not os.path.isdir(context.file(freeze))):
+        yield Finding(
+            WARNING,
+            "freeze-directory",
+            f"{node}.freeze is {freeze}, which is no mount point",
+            "a quiesced snapshot fails, because there is nothing to freeze",
+            fix=f"{set_node}.freeze=/",
+            advice=f"or freeze nothing: {set_node}.freeze=",
+        )
+    if found["scripts"] and survey["powerd"]["hooks"] == "absent":
+        failing = found["require_scripts"]
+        yield Finding(
+            ERROR if failing else WARNING,
+            "freeze-no-hooks",
+            f"{node}.scripts is {found['scripts']}, and the hooks for powerd are not installed",
+            "a quiesced snapshot fails, because no script reports to the driver"
+            if failing
+            else f"a quiesced snapshot waits {found['scripts']} s for a report that does not come",
+            fix=context.command("powerd install"),
+        )
+    # While the driver waits for freeze, or thaw is still asked for, the note is in order.
+    script = hooks.chosen(context, "hotkey_button")
+    if found["left"] and not event and freeze is not None and script is not None:
+        yield Finding(
+            WARNING,
+            "freeze-left",
+            f"scripts of /etc/powerd/vmt.d may have run for freeze {found['left']} and not for "
+            "thaw",
+            "what they stopped may still stand still, unless a snapshot is under way",
+            fix=f"{context.shown(script)} {guest.DEVICE} released",
         )
 
 

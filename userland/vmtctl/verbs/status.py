@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtctl import clocks, survey
+from vmtctl import clocks, snapshots, survey
 from vmtctl.exits import OK
 
 TYPE_CHECKING = False
@@ -32,6 +32,8 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("clock", clock_line(found["clock"], attached=found["device"]["attached"])),
         ("powerd", _powerd(found["powerd"])),
     ]
+    if found["driver"]["in_charge"] == "netbsd-vmt":
+        lines.append(("snapshots", snapshots.in_words(found["snapshots"])))
     if found["uuid"]:
         lines.append(("uuid", found["uuid"]))
     counters = found["counters"]
