@@ -213,6 +213,19 @@ def test_the_stock_clock_is_shown_as_far_as_it_goes(vmtctl: Control) -> None:
     assert "vmtctl load" in done.out
 
 
+def test_status_says_what_becomes_of_snapshots(vmtctl: Control, guest: Any) -> None:
+    guest.set(
+        attached="ours",
+        nodes={
+            "machdep.vmt0.backup.freeze": "/", "machdep.vmt0.backup.scripts": "60",
+            "machdep.vmt0.backup.require_scripts": "0", "machdep.vmt0.backup.event": "17 freeze",
+        },
+    )  # fmt: skip
+    line = "/ is frozen; scripts of powerd have 60 s, and may fail; waits for scripts: 17 freeze"
+    assert f"snapshots   {line}\n" in vmtctl("status").out
+    assert vmtctl("status", "--json").json["snapshots"]["require_scripts"] is False
+
+
 def test_status_names_a_conflict(vmtctl: Control, guest: Any) -> None:
     guest.set(processes=[[9, "/usr/pkg/bin/vmtoolsd"]])
     assert "CONFLICT" in vmtctl("status").out
@@ -224,8 +237,11 @@ def test_the_shape_of_the_json_is_the_schema(vmtctl: Control, guest: Any) -> Non
     found = vmtctl("status", "--json").json
     assert found["schema"] == 1
     assert list(found) == [
-        "schema", "verb", "system", "driver", "device", "channel", "clock", "powerd", "counters",
-        "uuid", "problems",
+        "schema", "verb", "system", "driver", "device", "channel", "clock", "snapshots", "powerd",
+        "counters", "uuid", "problems",
     ]  # fmt: skip
+    assert found["snapshots"] == dict.fromkeys(
+        ("freeze", "scripts", "require_scripts", "event", "left")
+    )  # the recorded driver had no such nodes
     assert found["counters"]["polls"] == 421
     assert found["counters"]["send_errors"] == 0

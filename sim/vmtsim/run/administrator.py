@@ -456,7 +456,7 @@ class Administrator:
             content = (number & (1 << 8 * size) - 1).to_bytes(size, "little")
         reply = yield from self.kernel.subject(Sysctl).call(name, new=content)
         if name.endswith(".backup.scripts") and not reply.error:
-            self.scripts_limit = int(value)
+            self.scripts_limit = int(str(value), 0)
         elif name.endswith(".backup.done") and not reply.error:
             self.scripts_reported = self.kernel.clock.now
         return reply
