@@ -254,8 +254,11 @@ vmt_backup_run(struct vmt_softc *sc, int64_t now)
 	struct vmt_backup *b = &sc->sc_backup;
 	int64_t next = INT64_MAX;
 
-	if (b->b_state == VMT_BACKUP_IDLE)
+	if (b->b_state == VMT_BACKUP_IDLE) {
+		/* A thread that was given up has ended only now. */
+		(void)vmt_freeze_join(sc, false);
 		return INT64_MAX;
+	}
 	if (b->b_state == VMT_BACKUP_DONE) {
 		vmt_freeze_release(sc);
 		if (!vmt_freeze_expired(sc) || !b->b_freezes)
