@@ -86,9 +86,9 @@ def main() -> int:
             known.used |= played.used
             for text in played.found:
                 sys.stdout.write(f"seed {played.seed}: {text}\n")
-            if not count % 50:
-                sys.stderr.write(f"{count} seeds, {failed} failed, {stops} stops\n")
                 sys.stdout.flush()
+            if not count % 10:
+                sys.stderr.write(f"{count} seeds, {failed} failed, {stops} stops\n")
     for name in known.unused():
         sys.stdout.write(f"{known.path}: no seed had a race of {name}\n")
     sys.stdout.write(
