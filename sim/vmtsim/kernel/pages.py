@@ -27,7 +27,7 @@ PAGES = 65536
 """Pages that uvm manages here: 256 MB."""
 
 _FIRST = 0x1000  # the number of the first one: below are the kernel and its data
-_ENTRY = 128  # bytes of a struct vm_page; ours has nothing behind the first two pointers
+_ENTRY = 32  # bytes that a struct vm_page has here: the first two pointers, and room
 _CHUNK = 256  # so many of them are made at a time
 _RESERVED = 1 + 5  # uvmexp.reserve_pagedaemon and .reserve_kernel
 _ENOMEM, _EINVAL = 12, 22
