@@ -158,6 +158,16 @@ def test_a_failure_is_reduced_and_played_again_by_its_command(
     assert "out-of-bounds" in capsys.readouterr().out
 
 
+def test_what_the_end_of_a_cut_run_breaks_is_not_what_failed() -> None:
+    """Unloaded while it is open: by the administrator in the whole run, by the end of a part."""
+    module, rule = build("mailbox", 8), "condvar-destroy-waited-on"
+    seed, _found = first(module, {rule})
+    reduced = reduce.reduce(module, seed, rule)
+    assert reduced is not None
+    lines = investigate.describe(module, seed, rule, reduced=reduced)
+    assert any("guest.unload" in line for line in lines)
+
+
 def test_the_second_phase_asks_for_what_the_module_had() -> None:
     subject = subject_of(build("classic"), Setup())
     drawn = plan.draw(3, subject)
