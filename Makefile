@@ -62,7 +62,7 @@ coverage: env
 
 bench: env
 	-@$(VENV)/bin/python -c 'import matplotlib' 2>/dev/null || $(RUN) pip install -q -e '.[bench]'
-	@$(RUN) bench $(QUICK:1=--quick) --seeds $(LARGEST) $(PAGE:%=--page %)
+	@$(RUN) bench $(QUICK:1=--quick) --seeds $(LARGEST) $(BASE:%=--base %) $(PAGE:%=--page %)
 
 soak: build
 	@$(RUN) tests.sim.mutants.canary build/canary
@@ -120,7 +120,7 @@ help:
 	@echo "make build      $(FILE)"
 	@echo "make lint       what the kernel would say to it"
 	@echo "make run        the whole conversation with a simulated VMware"
-	@echo "make bench      figures of this machine (QUICK=1, LARGEST=$(LARGEST), PAGE=FILE)"
+	@echo "make bench      figures of this machine (QUICK=1, LARGEST=$(LARGEST), BASE=COMMIT, PAGE=FILE)"
 	@echo "make soak       thousands of seeds with faults (SEEDS=$(SEEDS))"
 	@echo "make modules    modules of NetBSD's own tree: built? what do they need? (NETBSD_SYS=DIR)"
 	@echo "make mutants    the driver with planted defects: which go unnoticed?"

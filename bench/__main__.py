@@ -37,6 +37,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", metavar="DIR",
                         help="for bench.json, pictures and what is built")  # fmt: skip
+    parser.add_argument(
+        "--base", default="", metavar="COMMIT", help="compare the simulator with that of COMMIT"
+    )
     parser.add_argument("--page", type=Path, metavar="FILE", help="write this page as well")
     return parser.parse_args(argv)
 
@@ -51,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
               file=sys.stderr)  # fmt: skip
         return _UNAVAILABLE
     out = args.out.resolve()
-    plan = Plan(out, args.quick, max(args.runs, 1), args.seeds)
+    plan = Plan(out, args.quick, max(args.runs, 1), args.seeds, args.base)
     result = run(tuple(name for name in PARTS if name in args.parts), plan)
     print(table.whole(result), end="")
     write(out / "bench.json", (json.dumps(result.to_json(), indent=1) + "\n").encode())

@@ -22,12 +22,14 @@ class Plan:
 
     ``quick`` is the smallest run that touches everything, ``runs`` how often what is noisy is
     done again, ``seeds`` the largest campaign. ``place`` is a directory for what is built.
+    ``base`` is a commit to compare the simulator with, "" for none.
     """
 
     place: Path
     quick: bool = False
     runs: int = 5
     seeds: int = 100
+    base: str = ""
 
     def module(self, machine: str) -> Path:
         """Return the driver that was built for this run."""

@@ -24,6 +24,7 @@ by the bench itself; nothing here was typed in.
 make bench                          # some minutes
 make bench QUICK=1                  # a look at everything, seconds
 make bench LARGEST=10000            # campaigns of up to so many seeds; hours
+make bench BASE=06f3541             # beside the simulator of that commit, in one run
 make bench PAGE=docs/bench.md       # and write this page
 ```
 

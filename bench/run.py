@@ -29,6 +29,7 @@ PARTS = (
     "driver",
     "speed",
     "races",
+    "beside",
     "remote",
     "specs",
     "messages",

@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from vmtgen.compiler.spec.load import load
 
-from bench import page, specs, table
+from bench import beside, page, specs, table
 from bench.figures import Figure, Growth, Plan, Result, Series
 from bench.run import PARTS, run
 
@@ -215,3 +216,38 @@ def test_a_picture_has_no_colour_that_a_dark_page_cannot_change() -> None:
     style, _, drawing = plots.svg(GROWTH).partition("</style>")
     assert "prefers-color-scheme: dark" in style
     assert re.findall(r"#[0-9a-f]{6}\b", drawing) == []
+
+
+def test_a_commit_that_is_not_here_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(beside.BaseError, match=r"BASE=no-such-commit: fatal: ") as caught:
+        beside.unpack("no-such-commit", tmp_path)
+    assert "git fetch --unshallow" in str(caught.value.hint)
+
+
+def test_the_simulator_is_compared_with_that_of_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only seeds that pass with both count, whatever program plays them."""
+    plays = {"base": {"1": (2.0, False), "2": (8.0, False)}, "now": {"1": (1.0, False)}}
+    plays["now"]["2"] = (9.0, True)
+
+    def play(root: Path, _module: Path, what: str, *_numbers: object) -> Any:
+        side = "base" if root.name == "base-abc" else "now"
+        return plays[side] if what == "seeds" else 1.0
+
+    monkeypatch.setattr(beside, "unpack", lambda commit, place: place / f"base-{commit}")
+    monkeypatch.setattr(beside, "_play", play)
+    monkeypatch.setattr(beside, "build_module", lambda *_, **__: SimpleNamespace(path=tmp_path))
+    found = beside.measure(Plan(tmp_path, quick=True, base="abc"))
+    assert [(f.name, f.ratio) for f in found.figures] == [
+        ("1 of seeds 1:2, the same driver", 0.5),
+        ("1 of seeds 1:2, its own driver", 0.5),
+        ("60 idle seconds, the same driver", 1.0),
+        ("60 idle seconds, its own driver", 1.0),
+    ]
+
+
+def test_without_a_commit_nothing_is_compared(tmp_path: Path) -> None:
+    (figure,) = beside.measure(Plan(tmp_path)).figures
+    assert figure.value is None
+    assert "BASE=COMMIT" in figure.note

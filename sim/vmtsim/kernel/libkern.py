@@ -325,6 +325,8 @@ class LibKern(Subject):
 
 def _difference(a: bytes, b: bytes) -> int:
     """Return what memcmp returns for two equally long areas (shorter: as far as both go)."""
+    if a == b:  # most often, and then a loop over bytes would be most of the model's time
+        return 0
     for left, right in zip(a, b, strict=False):
         if left != right:
             return left - right

@@ -1,0 +1,123 @@
+"""Today's simulator beside that of another commit, in one run: ``make bench BASE=COMMIT``.
+
+The commit is unpacked below build/bench, and plays with its own Python files in processes of its
+own.  Both play the same module, the driver of that commit, so that what is compared is the
+simulator; and each plays the driver of its own commit, which is what a user waits for.  Small
+portions take turns, so that a busy machine is fair to both.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmtgen.build.compile import build_module
+from vmtgen.common.errors import ReportedError
+
+from bench.figures import Figure, Found
+
+if TYPE_CHECKING:
+    from bench.figures import Plan
+
+ROOT = Path(__file__).resolve().parents[1]
+GROUP = "beside"
+PORTION = 10
+# The most that the same work may cost of what it cost then.
+GOAL = 1.15
+
+
+class BaseError(ReportedError):
+    """The other commit cannot be had."""
+
+
+def unpack(commit: str, place: Path) -> Path:
+    """Write the files of ``commit`` into a new directory below ``place``; returns it."""
+    archive = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", "--format=tar", commit],
+        capture_output=True,
+        check=False,
+    )
+    if archive.returncode:
+        said = archive.stderr.decode(errors="replace").strip()
+        raise BaseError(
+            f"BASE={commit}: {said}", hint="a clone without history lacks it: git fetch --unshallow"
+        )
+    target = place / f"base-{commit}"
+    shutil.rmtree(target, ignore_errors=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(target, filter="data")
+    return target
+
+
+def _play(root: Path, module: Path, *what: object) -> Any:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "play.py"), str(root), str(module), *map(str, what)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{root.name}: {done.stderr.strip().splitlines()[-1:]}")
+    return json.loads(done.stdout)
+
+
+def _driver(root: Path) -> Path:
+    """Return the directory of vmt's C: one level higher in early commits."""
+    directory = root / "kmod" / "vmt"
+    return directory if (directory / "Makefile").exists() else root / "kmod"
+
+
+def measure(plan: Plan) -> Found:
+    """Compare seeds of a campaign and an idle hour; nothing without a commit."""
+    if not plan.base:
+        note = "make bench BASE=COMMIT compares with that commit"
+        return Found((Figure(GROUP, "an earlier commit", None, "CPU s", note=note),))
+    place = plan.place.resolve()
+    base = unpack(plan.base, place)
+    module = build_module(
+        _driver(base), out=place / "base-driver", name="vmt", cache=ROOT / "build" / ".cache"
+    ).path
+    own = plan.module("amd64").resolve()
+    ways = {"the same driver": (module, module), "its own driver": (module, own)}
+    figures = []
+    for name, (then, now) in ways.items():
+        figures += _seeds(plan, name, (base, then), (ROOT, now))
+    hour = 60 if plan.quick else 3600
+    for name, (then, now) in ways.items():
+        costs = [(_play(base, then, "idle", hour), _play(ROOT, now, "idle", hour))
+                 for _ in range(1 if plan.quick else 3)]  # fmt: skip
+        before, after = (min(each) for each in zip(*costs, strict=True))
+        figures.append(_figure(plan, f"{hour} idle seconds, {name}", after, before))
+    return Found(tuple(figures))
+
+
+def _seeds(plan: Plan, name: str, then: tuple[Path, Path], now: tuple[Path, Path]) -> list[Figure]:
+    """Compare the seeds that pass on both: one that fails ends where it failed."""
+    last = 2 if plan.quick else plan.seeds
+    spent = [0.0, 0.0]
+    passed = 0
+    for first in range(1, last + 1, PORTION):
+        end = min(first + PORTION - 1, last)
+        before, after = (_play(*each, "seeds", first, end) for each in (then, now))
+        for seed in before:
+            if not before[seed][1] and not after[seed][1]:
+                passed += 1
+                spent[0] += before[seed][0]
+                spent[1] += after[seed][0]
+    note = "" if passed else "no seed passes on both"
+    title = f"{passed} of seeds 1:{last}, {name}"
+    return [_figure(plan, title, spent[1] if passed else None, spent[0], note)]
+
+
+def _figure(plan: Plan, name: str, value: float | None, base: float, note: str = "") -> Figure:
+    return Figure(
+        GROUP, name, value, "CPU s", f"commit {plan.base}", base, goal=GOAL, of_ratio=True,
+        note=note,
+    )  # fmt: skip
