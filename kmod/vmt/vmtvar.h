@@ -277,13 +277,13 @@ struct vmt_softc {
 	kcondvar_t	sc_work;	/* (l) something for the worker */
 	kcondvar_t	sc_done;	/* (l) the worker is gone, or raises */
 	kcondvar_t	sc_thaw;	/* (l) b_canceled */
+	struct lwp	*sc_worker;	/* (l) itself, as soon as it runs */
 	bool		sc_dying;	/* (a) */
 	bool		sc_shutdown;	/* (l) the system goes down by itself */
 	bool		sc_running;	/* (l) the worker */
 	bool		sc_raising;	/* (l) in sysmon_pswitch_event(9) */
 	bool		sc_replaced;	/* (l) by the shutdown hook */
 	bool		sc_kicked;	/* (l) look again before you sleep */
-	struct lwp	*sc_worker;	/* (l) itself, as soon as it runs */
 
 	/* How far attach came, for the way back; attach and detach alone. */
 	bool		sc_have_locks;

@@ -43,6 +43,8 @@ def test_it_generates_and_builds(installed: Path, root: Path, tmp_path: Path) ->
     made = run(installed, tmp_path, "vmtgen", "generate", "--out", ".")
     assert made.returncode == 0, made.stderr
     for path in filter(Path.is_file, (root / "kmod" / "vmt").iterdir()):
+        if path.suffix == ".yaml":  # a list for the simulator
+            continue
         assert (tmp_path / "kmod" / "vmt" / path.name).read_text() == path.read_text()
     built = run(installed, tmp_path, "vmtgen", "build", "--out", "build")
     assert built.returncode == 0, built.stderr

@@ -70,8 +70,8 @@ def test_a_function_that_differs_is_told_with_its_line_and_the_reason(
     found = compare_code(TARGETS, release, TARGETS.machine(machine), tree, root / "kmod" / "vmt")
     assert [difference.name for difference in found.differences] == ["vmt_net_walk"]
     reason = found.differences[0].reason
-    line = int(reason.partition("kmod/vmt/vmt_info.c:")[2].partition(":")[0])
-    source = (root / "kmod" / "vmt" / "vmt_info.c").read_text(encoding="utf-8").splitlines()
+    line = int(reason.partition("kmod/vmt/vmt_net.c:")[2].partition(":")[0])
+    source = (root / "kmod" / "vmt" / "vmt_net.c").read_text(encoding="utf-8").splitlines()
     if machine == "aarch64":
         # There the constant is loaded outside the loop, and the registers shift; the test of
         # the flag is inlined from vmt_net_rank().
