@@ -71,7 +71,8 @@ soak: build
 	$(RUN) tests.driver.soak
 	$(RUN) tests.driver.anywhere
 	$(RUN) tests.driver.walks
-	$(RUN) tests.driver.beside --seeds 1:$(SEEDS)
+	$(RUN) vmtsim campaign $(FILE) --seeds 1:$(SEEDS) --cpus 2 --races --preempt 3 --all-sometimes \
+	    --known-races kmod/vmt/known-races.yaml --json build/soak-races.json
 	$(RUN) tests.sim.zoo --seeds 1000
 	$(RUN) tests.gen.every_entry
 	$(RUN) tests.gen.every_number

@@ -58,6 +58,13 @@ def preempt(text: str) -> Preempt:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def stops(text: str) -> int:
+    """Read at how many points a thread is stopped, 1 to 9; for ``argparse``."""
+    if not re.fullmatch("[1-9]", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 to 9 points")
+    return int(text)
+
+
 def kernel_options(text: str) -> str:
     """Check a value of ``--kernel-options``; vmtsim.kernel.rule_table.configured reads it."""
     from vmtsim.kernel.rule_table import configured  # noqa: PLC0415 - `--help` needs none of it

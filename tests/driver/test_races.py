@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtgen.resources import root
+from vmtsim.campaign.player import KNOWN, STOPPED, play
+from vmtsim.campaign.subject import Setup
 from vmtsim.kernel.races import Races
 from vmtsim.run.known import KnownRaces
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario import script
-
-from . import beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from vmtsim.scenario.script import Scenario
 
 _SEEDS = (1, 2, 3)
-# The clock is stepped three times, and an administrator reads how often in between.
+# Field of kmod/vmt/known-races.yaml -> a sysctl node that copies it.
+_NUMBERS = {
+    "vmt_softc.sc_counters": "machdep.vmt0.stats.polls",
+    "vmt_softc.sc_clock.c_steps": "machdep.vmt0.clock_sync.steps",
+}
+# The clock is stepped three times, and an administrator reads numbers in between.
 _READER = """
-summary: an administrator reads a number beside the worker that counts
+summary: an administrator reads numbers beside the thread that counts
 guest:
   sysctl: {machdep.vmt0.clock_sync.period: 10}
 steps:
@@ -30,8 +35,11 @@ for _second in (5, 25, 45):
     _READER += f"""
   - at: {_second}.0
     host.clock: {{jump: 300}}
+"""
+    for _node in _NUMBERS.values():
+        _READER += f"""
   - at: {_second + 15}.0
-    expect.sysctl: {{machdep.vmt0.clock_sync.steps: 9}}
+    expect.sysctl: {{{_node}: -1}}
     not: true
 """
 
@@ -57,30 +65,47 @@ def test_nothing_but_what_is_known_is_accessed_without_order(module: Path, scena
 def test_seeds_of_a_campaign_are_clean_as_they_come_and_stopped_between_calls(
     module: Path,
 ) -> None:
-    """Up to one that needs the list's counters; ``make soak`` plays more (tests.driver.beside)."""
-    stops = 0
+    """Up to one that needs the list's counters; ``make soak`` plays more."""
+    setup = Setup(cpus=2, races=True, known=known().fields, preempt=2)
+    reached: set[str] = set()
     for seed in range(1, 11):
-        played = beside.play(seed, module, known().fields)
-        assert played.found == []
-        stops += played.stops
-        if "vmt_softc.sc_counters" in played.used:
+        played = play(module, seed, setup)
+        assert (played.trouble, played.findings) == ("", [])
+        assert played.orders
+        reached |= {name for name, count in played.reached.items() if count}
+        if f"{KNOWN}vmt_softc.sc_counters" in reached:
             break
     else:
         pytest.fail("vmt_softc.sc_counters is in kmod/vmt/known-races.yaml, and no seed needs it")
-    assert stops
+    assert STOPPED in reached
 
 
-def test_a_number_for_people_is_right_whichever_of_reader_and_writer_comes_first(
-    module: Path, tmp_path: Path
+def test_numbers_for_people_are_right_whichever_of_reader_and_writer_comes_first(
+    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both orders are played, and what is seen of the driver is right in both."""
-    name = "vmt_softc.sc_clock.c_steps"
+    """Both orders of each entry are played, and what is seen of the driver is right in both."""
     file = tmp_path / "reader.yaml"
     file.write_text(_READER, encoding="utf-8")
     scenario = script.load(file)
-    orders: set[bool] = set()
+    seen: dict[str, list[Any]] = {}
+    read = Simulation.sysctl
+
+    def sysctl(simulation: Simulation, name: str, /) -> Any:
+        value = read(simulation, name)
+        seen.setdefault(name, []).append(value)
+        return value
+
+    monkeypatch.setattr(Simulation, "sysctl", sysctl)
+    assert set(_NUMBERS) == known().fields
+    orders: dict[str, set[bool]] = {}
     for seed in range(1, 7):
+        seen.clear()
         found, used = played(module, scenario, seed)
         assert found == []
-        orders |= used.get(name, set())
-    assert orders == {True, False}
+        for name, ways in used.items():
+            orders.setdefault(name, set()).update(ways)
+        steps = seen[_NUMBERS["vmt_softc.sc_clock.c_steps"]]
+        polls = seen[_NUMBERS["vmt_softc.sc_counters"]]
+        assert steps == [1, 2, 3]
+        assert 0 < polls[0] < polls[1] < polls[2]
+    assert orders == {name: {True, False} for name in _NUMBERS}

@@ -8,12 +8,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from vmtsim.campaign import plan as plans
-from vmtsim.campaign.player import Player
+from vmtsim.campaign.player import Player, perform
 from vmtsim.campaign.reduce import Reduced, choice_of, reduce
 from vmtsim.campaign.subject import Setup, subject_of
 from vmtsim.report import chart, scene
 from vmtsim.report.layout import field
 from vmtsim.report.verdict import failure_class
+from vmtsim.run.preempt import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,10 +66,14 @@ def describe(
     """
     setup = setup or Setup()
     subject = subject_of(module, setup)
-    plan = plans.draw(seed, subject, builtin=setup.builtin)
-    choice = None if reduced is None else choice_of(reduced.items)
-    player = Player(module, plan, subject, choice=choice)
-    findings = player.play()
+    plan = plans.draw(seed, subject, builtin=setup.builtin, cpus=setup.cpus)
+    if reduced is None:
+        whole = perform(module, plan, subject, setup)
+        player, findings = whole.player, whole.findings
+    else:
+        choice = choice_of(reduced.items)
+        player = Player(module, plan, subject, choice=choice, setup=setup, points=reduced.points)
+        findings = player.play()
     finding = next((each for each in findings if each.rule == rule), None)
     if finding is None:
         return []
@@ -83,6 +88,8 @@ def describe(
     lines += field("of", f"{module.name}, sha256 {digest(module)}"
                     + (f", commit {known}" if known else ""))  # fmt: skip
     lines += field("time", f"{at / 1e9:.6f} virtual s")
+    if player.points:
+        lines += field("stopped", f"call+instructions: {written(player.points)}")
     lines += scene.lines(module, finding, moment)
     lines += _schedule(reduced)
     events = [event for event in player.trace.events if event.at <= at]

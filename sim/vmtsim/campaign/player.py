@@ -21,14 +21,16 @@ from vmtsim.core.trace import Trace
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Unmodelled
 from vmtsim.kernel.kmem import Kmem
-from vmtsim.run import invariants
+from vmtsim.kernel.races import Races
+from vmtsim.run import invariants, preempt
 from vmtsim.run.findings import NOT_LIVE, Finding
 from vmtsim.run.scene import Moment, Witness
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections import Counter
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from vmtsim.campaign.plan import Plan
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 LIMIT = 5_000_000
 # What a module that is never unloaded leaves behind at the end, as it did in its survey.
 _AS_EVER = frozenset({"module-unloads", "devices-gone"})
+# What must happen sometimes where it is asked for.
+KNOWN = "known race: "
+STOPPED = "a thread stopped between two calls"
 # Python's own lock lets one thread of a process play at a time anyway.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -77,6 +82,8 @@ class Played:
     module: str = ""
     builtin: bool = False
     finale: str = ""
+    # Orders of two accesses to shared memory that were seen: vmtsim.kernel.races.
+    orders: frozenset[str] = frozenset()
     trace: bytes | None = None
     trouble: str = ""
 
@@ -94,7 +101,8 @@ class Played:
 class Player:
     """Plays a plan once.  After ``play`` the simulation is there to be looked at.
 
-    ``choice`` leaves out a part of the schedule; ``until`` (virtual ns) ends the run early.
+    ``choice`` leaves out a part of the schedule; ``until`` (virtual ns) ends the run early;
+    ``points`` are where a thread is stopped between two calls.
     """
 
     def __init__(
@@ -106,8 +114,11 @@ class Player:
         choice: Choice | None = None,
         until: int | None = None,
         watch: Callable[[Simulation], None] | None = None,
-        races: bool = False,
+        setup: Setup | None = None,
+        points: Mapping[int, int] | None = None,
     ) -> None:
+        setup = setup or Setup()
+        self.points = dict(points or {})
         scenario = plan.scenario
         if choice is not None:
             steps = tuple(
@@ -131,7 +142,10 @@ class Player:
             builtin_vmt=plan.builtin,
             trace=self.trace,
             faults=lambda context: Injector(context, plan.odds, script),
-            races=races,
+            races=setup.races,
+            known_races=setup.known,
+            preempt=self.points,
+            store_buffers=setup.store_buffers,
         )
         faults = self.simulation.host.faults
         assert isinstance(faults, Injector)
@@ -160,6 +174,10 @@ class Player:
         self._finish()
         self.witness.finish()
         self.watch.finish()
+        self.watch.reached.update(
+            {f"{KNOWN}{name}": 1 for name in self.simulation.kernel.subject(Races).used}
+        )
+        self.watch.reached[STOPPED] += self.simulation.kernel.scheduler.hits
         found = [
             replace(finding, rule="liveness", status=NOT_LIVE)
             if finding.phase is Phase.LIVENESS
@@ -186,9 +204,43 @@ class Player:
         return []
 
     @property
+    def orders(self) -> set[str]:
+        """The orders of two accesses to shared memory that the run has shown."""
+        return self.simulation.kernel.subject(Races).orders
+
+    @property
     def moments(self) -> list[Moment]:
         """What the scene looked like when something was found."""
         return self.witness.moments
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What is played of a seed: the last player, what it found, and all that was seen before."""
+
+    player: Player
+    findings: list[Finding]
+    orders: frozenset[str]
+    reached: Counter[str]
+
+
+def perform(module: Path, plan: Plan, subject: Subject, setup: Setup) -> Performance:
+    """Play a plan as it comes; where that finds nothing, once more with threads that are stopped.
+
+    The second play is where ``setup`` asks for points, which are drawn near memory that the first
+    showed to be shared.
+    """
+    player = Player(module, plan, subject, setup=setup)
+    shared = preempt.watch_shared(player.simulation) if setup.preempt else set()
+    findings = player.play()
+    orders, reached = player.orders, player.watch.reached
+    if shared and not findings:
+        points = preempt.drawn(sorted(shared), plan.seed, setup.preempt)
+        player = Player(module, plan, subject, setup=setup, points=points)
+        findings = player.play()
+        orders = orders | player.orders
+        reached = reached + player.watch.reached
+    return Performance(player, findings, frozenset(orders), reached)
 
 
 def play(
@@ -199,24 +251,29 @@ def play(
     played = Played(seed)
     setup = setup or Setup()
     subject = subject_of(module, setup)
-    plan = plans.draw(seed, subject, builtin=setup.builtin)
+    plan = plans.draw(seed, subject, builtin=setup.builtin, cpus=setup.cpus)
     played.subject = subject.described()
     try:
-        player = Player(module, plan, subject)
-        played.findings = player.play()
+        performance = perform(module, plan, subject, setup)
     except Unmodelled as error:
         return _stopped(played, str(error), started)
     except (ArithmeticError, AssertionError, AttributeError, LookupError,
             MemoryError, NotImplementedError, RuntimeError, TypeError, ValueError):  # fmt: skip
         return _stopped(played, traceback.format_exc(), started)
+    player, played.findings = performance.player, performance.findings
+    played.orders = performance.orders
     outcome = player.simulation.outcome
     played.status = max((finding.status for finding in played.findings), default=0)
     played.virtual = outcome.virtual_time
     played.kernel_calls, played.traps = outcome.kernel_calls, outcome.traps
     played.switches = outcome.switches
     played.events = len(player.trace.events)
-    played.reached = dict(player.watch.reached)
-    played.expected = expected(subject, player.watch.counters)
+    played.reached = dict(performance.reached)
+    played.expected = (
+        *expected(subject, player.watch.counters),
+        *(f"{KNOWN}{name}" for name in sorted(setup.known)),
+        *((STOPPED,) if setup.preempt else ()),
+    )
     # Those of a plan and those that a step asks for.
     played.strikes = sum(event.kind == "fault" for event in player.trace.events)
     played.actions = plan.actions

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vmtsim.campaign.player import Played
 
 FORMAT = "vmtsim-campaign"
-VERSION = 3
+VERSION = 4
 NONDETERMINISTIC = "not deterministic"
 CANARY = "the canary lives"
 _WHOLE = "vmtsim writes a result whole or not at all: take the file again from where it was copied"
@@ -81,6 +81,8 @@ class Record:
     # Property -> how often, and -> the first seed that reached it.
     reached: dict[str, int] = field(default_factory=dict)
     first: dict[str, int] = field(default_factory=dict)
+    # Order of two accesses to shared memory (with --races) -> the first seed that showed it.
+    orders: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     canary: dict[str, Any] = field(default_factory=dict)
     # Why not all was played that was to be; "" where it was.
@@ -105,6 +107,8 @@ class Record:
             if count:
                 self.reached[name] = self.reached.get(name, 0) + count
                 self.first[name] = min(played.seed, self.first.get(name, played.seed))
+        for order in sorted(played.orders):
+            self.orders[order] = min(played.seed, self.orders.get(order, played.seed))
         if played.status:
             self.failed += 1
         for rule in dict.fromkeys(finding.rule for finding in played.findings):
@@ -142,6 +146,16 @@ class Record:
     def never(self) -> tuple[str, ...]:
         """What never happened."""
         return tuple(name for name in self.properties if not self.reached.get(name))
+
+    def stale(self, first: int) -> int:
+        """Return how many seeds in a row, the last ones, showed no order that was new.
+
+        It counts seeds from ``first`` on, up to where one is missing: so it is the same whichever
+        was played before which.
+        """
+        last = next((end for start, end in self.seeds if start <= first <= end), first - 1)
+        newest = max((seed for seed in self.orders.values() if first <= seed <= last), default=0)
+        return last - max(newest, first - 1)
 
     @property
     def faults(self) -> Counter[str]:
@@ -270,7 +284,7 @@ def same_campaign(record: Record, other: Record) -> None:
 
 
 def _options(record: Record) -> str:
-    return " ".join(record.setup) or "no option of --kernel, --host and --scenario"
+    return " ".join(record.setup) or "no option that says what a seed is"
 
 
 def merge(paths: Sequence[Path]) -> Record:
@@ -328,6 +342,8 @@ def _sum(whole: Record, part: Record) -> None:
         whole.reached[name] = whole.reached.get(name, 0) + count
         seed = part.first[name]
         whole.first[name] = min(seed, whole.first.get(name, seed))
+    for order, seed in part.orders.items():
+        whole.orders[order] = min(seed, whole.orders.get(order, seed))
     for failure in part.failures:
         whole.fail(failure)
     whole.status = max(whole.status, part.status)

@@ -6,15 +6,15 @@ Input", 2002): leave out ever smaller parts as long as the same rule is still br
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from vmtsim.campaign import plan as plans
-from vmtsim.campaign.player import Choice, Player
+from vmtsim.campaign.player import Choice, Player, perform
 from vmtsim.campaign.subject import Setup, subject_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from vmtsim.campaign.injector import Strike
@@ -74,12 +74,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Reduced:
-    """A reduction: what is left of ``total`` items, after how many runs, and its first failure."""
+    """A reduction: what is left of ``total`` items, after how many runs, and its first failure.
+
+    ``points`` are where threads were stopped in the whole run, and are in what is left.
+    """
 
     items: tuple[Item, ...]
     total: int
     runs: int
     exhausted: bool
+    points: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def only(self) -> str:
@@ -131,11 +135,12 @@ def reduce(
     """
     setup = setup or Setup()
     subject = subject_of(module, setup)
-    plan = plans.draw(seed, subject, builtin=setup.builtin)
-    whole = Player(module, plan, subject)
-    found = next((each for each in whole.play() if each.rule == rule), None)
+    plan = plans.draw(seed, subject, builtin=setup.builtin, cpus=setup.cpus)
+    performance = perform(module, plan, subject, setup)
+    found = next((each for each in performance.findings if each.rule == rule), None)
     if found is None:
         return None
+    whole = performance.player
     moment = next((each for each in whole.moments if each.rule == rule), None)
     until = (moment.at if moment is not None else found.at) + _MARGIN
     items = schedule(whole)
@@ -147,7 +152,10 @@ def reduce(
         if runs >= budget:
             raise _SpentError
         runs += 1
-        player = Player(module, plan, subject, choice=choice_of(part), until=until)
+        player = Player(
+            module, plan, subject,
+            choice=choice_of(part), until=until, setup=setup, points=whole.points,
+        )  # fmt: skip
         # A run that is cut short unloads the module while others are at work: what that breaks is
         # not what failed.
         failed = any(each.rule == rule and each.at < until for each in player.play())
@@ -159,9 +167,9 @@ def reduce(
     if not fails(items):
         return None
     try:
-        return Reduced(ddmin(items, fails), len(items), runs, exhausted=False)
+        return Reduced(ddmin(items, fails), len(items), runs, exhausted=False, points=whole.points)
     except _SpentError:
-        return Reduced(best, len(items), runs, exhausted=True)
+        return Reduced(best, len(items), runs, exhausted=True, points=whole.points)
 
 
 def parse_only(text: str, items: Sequence[Item]) -> tuple[Item, ...]:

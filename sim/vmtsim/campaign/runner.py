@@ -50,7 +50,8 @@ class Settings:
     """What to play.  ``last`` None: on and on, until ``minutes`` (of real time) are over.
 
     ``twice`` is one in how many seeds that is played twice; 0 is none.  ``canary_seeds`` is
-    within how many seeds the canary must be caught.
+    within how many seeds the canary must be caught.  ``settled`` ends it early: after so many
+    seeds in a row without a new order of two accesses to shared memory (``setup.races``).
     """
 
     module: Path
@@ -62,6 +63,7 @@ class Settings:
     canary: Path | None = None
     canary_seeds: int = 40
     stories: int = _STORIES
+    settled: int | None = None
 
 
 class Teller(Protocol):
@@ -121,6 +123,7 @@ class Campaign:
             self.record = resumed
         self._wall = self.record.wall
         self.cut_status = 0
+        self._settled = False
         self._pool = pool
         self._module = pool.pack(settings.module)
         self._window = max(pool.workers(), 1) * _AHEAD
@@ -144,6 +147,8 @@ class Campaign:
                 self._canary(settings.canary)
             self._seeds()
             record.wall = self._seconds()
+            if self._settled:
+                record.planned = [list(each) for each in record.seeds]
             self._stories()
         except (KeyboardInterrupt, WorkersLostError) as error:
             record.wall = self._seconds()
@@ -197,6 +202,9 @@ class Campaign:
             while last is None or seed <= last:
                 minutes = settings.minutes
                 if minutes is not None and time.monotonic() - self._began > 60 * minutes:
+                    return
+                if settings.settled and self.record.stale(settings.first) >= settings.settled:
+                    self._settled = True
                     return
                 yield seed
                 seed += 1

@@ -30,13 +30,25 @@ class Setup:
 
     ``builtin`` chooses the kernel and ``vmware`` whether there is a VMware host; None leaves the
     first to the seed and the second to the module.  ``scenario`` is the path of a scenario as it
-    was given, and ``words`` what is in it, so that a worker on another machine needs no file.
+    was given, and ``words`` what is in it, so that a worker on another machine needs no file;
+    ``known_races`` and ``known`` are the same for a list of races that are right.
+
+    ``cpus`` None leaves the processors to the seed.  ``races`` looks for data races, and
+    ``preempt`` is at how many points a thread is stopped between two calls, in a second play of
+    each seed whose first found nothing.  ``store_buffers`` lets others see late what a processor
+    stores.
     """
 
     builtin: bool | None = None
     vmware: bool | None = None
     scenario: str = ""
     words: Words = field(default_factory=Words)
+    cpus: int | None = None
+    races: bool = False
+    known_races: str = ""
+    known: frozenset[str] = frozenset()
+    preempt: int = 0
+    store_buffers: bool = False
 
     @property
     def options(self) -> list[str]:
@@ -48,6 +60,16 @@ class Setup:
             options += ["--host", "vmware" if self.vmware else "none"]
         if self.scenario:
             options += ["--scenario", self.scenario]
+        if self.cpus is not None:
+            options += ["--cpus", str(self.cpus)]
+        if self.races:
+            options += ["--races"]
+        if self.known_races:
+            options += ["--known-races", self.known_races]
+        if self.preempt:
+            options += ["--preempt", str(self.preempt)]
+        if self.store_buffers:
+            options += ["--store-buffers"]
         return options
 
 

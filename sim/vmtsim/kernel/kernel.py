@@ -57,7 +57,8 @@ class KernelOptions:
     (aarch64, "midr_el1"); ``cpuid`` are leaves of CPUID: EAX, EBX, ECX, EDX.  ``without`` are
     drivers that GENERIC has built in and this kernel has not, so that a module can bring them.
     ``cpus`` is the number of processors: with one, what runs beside a thread has no name.
-    ``races`` looks for data races, and needs at least two.
+    ``races`` looks for data races, ``store_buffers`` holds back what a processor stores
+    (vmtsim.kernel.storebuffers); both need at least two.
     """
 
     machine: str = "amd64"
@@ -74,6 +75,7 @@ class KernelOptions:
     without: frozenset[str] = frozenset()
     cpus: int = 1
     races: bool = False
+    store_buffers: bool = False
 
 
 # machine -> (MACHINE, MACHINE_ARCH) of the port that runs it

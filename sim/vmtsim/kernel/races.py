@@ -5,6 +5,11 @@ Detection", PLDI 2009.  What is watched is the heap and the writable data of mod
 it is the module's code, a kernel function, or the host.  Bytes are kept together as they are
 accessed together: two neighbours of which each has its own lock are no race.
 
+Which orders were seen is kept, too: two places in the code, in different tasks, of which the
+second came next to the same bytes, one of them a write.  That is the alias coverage of Xu and
+others, "KRACE: Data Race Fuzzing for Kernel File Systems", IEEE S&P 2020: where a campaign shows no
+new one, its seeds repeat each other.
+
 An access is atomic where it is one of atomic_ops(3), atomic_load_*(9) or atomic_store_*(9) (the
 debug twin says which code that is), or a locked or exclusive instruction.  Two atomic accesses are
 no race, and without a memory barrier they are no order either.
@@ -19,6 +24,7 @@ from vmtgen.kobj.errors import KobjError
 
 from vmtsim.kernel.api import Subject
 from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.locked import is_locked
 from vmtsim.kernel.ordering import Ordering, Task
 
 if TYPE_CHECKING:
@@ -28,10 +34,6 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.loaded import Loaded
     from vmtsim.kernel.lwp import Lwp
-
-_LOCKED = {0xF0}  # the prefix of x86
-_PREFIXES = frozenset({0x66, 0x67, 0xF2, 0xF3, 0x2E, 0x36, 0x3E, 0x26, 0x64, 0x65})
-_EXCHANGES = frozenset({0x86, 0x87})  # xchg with memory is locked without a prefix
 
 
 class Access:
@@ -88,6 +90,9 @@ class Races(Subject):
         # and those of them that there was one of: whether the second access wrote, or read.
         self.used: dict[str, set[bool]] = {}
         self._reported: set[object] = set()
+        # Orders of two accesses that were seen: "FIRST SECOND", as offsets in the module's code.
+        self.orders: set[str] = set()
+        self._pairs: set[tuple[int, str, int, str, bool]] = set()
         self._info: dict[str, DebugInfo | None] = {}
         self._atomic_code: dict[int, bool] = {}
         self._ranges: list[tuple[int, int]] = []
@@ -215,14 +220,19 @@ class Races(Subject):
     def _check(self, cell: Cell, access: Access) -> None:
         task = access.task
         last = cell.write
-        if self.on_shared is not None and last is not None and last.task is not task:
-            self.on_shared(access.pc)
+        if last is not None and last.task is not task:
+            self._came_next(last, access)
+            if self.on_shared is not None:
+                self.on_shared(access.pc)
         if last is not None and not last.before(task) and last.conflicts(access):
             self._race(cell, last, access)
         if access.write:
             reads = cell.reads.values() if cell.reads is not None else (cell.read,)
             for read in reads:
-                if read is not None and not read.before(task) and read.conflicts(access):
+                if read is None or read.task is task:
+                    continue
+                self._came_next(read, access)
+                if not read.before(task) and read.conflicts(access):
                     self._race(cell, read, access)
             cell.write, cell.read, cell.reads = access, None, None
         elif cell.reads is not None:
@@ -231,6 +241,21 @@ class Races(Subject):
             cell.read = access
         else:
             cell.reads = {cell.read.task: cell.read, task: access}
+
+    def _came_next(self, first: Access, second: Access) -> None:
+        """Note that two tasks accessed the same bytes in this order, one of them to write."""
+        pair = (first.pc, first.function, second.pc, second.function, second.write)
+        if pair not in self._pairs:
+            self._pairs.add(pair)
+            self.orders.add(f"{self._site(first)} {self._site(second)}")
+
+    def _site(self, access: Access) -> str:
+        """Return where an access is, the same wherever the module was loaded."""
+        at = abs(access.pc)
+        module = self.kernel.loaded_at(at)
+        where = "" if module is None else f"{module.name}+{at - module.text_base:x}"
+        who = access.function.replace(" ", "-")
+        return f"{who or 'code'}@{where}:{'w' if access.write else 'r'}"
 
     def _freed(self, start: int, end: int, _function: str) -> None:
         """Memory that is freed is written as a whole; then nothing is known of it any more."""
@@ -246,29 +271,13 @@ class Races(Subject):
     def _is_atomic(self, pc: int) -> bool:
         known = self._atomic_code.get(pc)
         if known is None:
-            known = self._atomic_code[pc] = self._locked(pc) or self._marked(pc)
+            known = self._atomic_code[pc] = is_locked(self.kernel.cpu, pc) or self._marked(pc)
         return known
 
     def _marked(self, pc: int) -> bool:
         found = self.kernel.loaded_at(pc)
         info = self._info.get(found.name) if found is not None else None
         return found is not None and info is not None and info.is_atomic(pc - found.text_base)
-
-    def _locked(self, pc: int) -> bool:
-        cpu = self.kernel.cpu
-        if cpu.machine == "aarch64":
-            word = int.from_bytes(cpu.read(pc, 4), "little")
-            exclusive = word & 0x3F000000 == 0x08000000  # ldxr stxr ldar stlr cas
-            return exclusive or word & 0x3B200C00 == 0x38200000  # ldadd ... swp
-        code = cpu.read(pc, 8)
-        at = 0
-        while code[at] in _PREFIXES:
-            at += 1
-        if code[at] in _LOCKED:
-            return True
-        if cpu.pointer_size == 8 and code[at] & 0xF0 == 0x40:
-            at += 1
-        return code[at] in _EXCHANGES
 
     # -- the report ----------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.lwp import WaitQueue
     from vmtsim.kernel.ordering import NoOrder
     from vmtsim.kernel.processors import Processor
+    from vmtsim.kernel.storebuffers import StoreBuffers
 
 # What things cost, in virtual nanoseconds.  A trap to the hypervisor and back is about this dear
 # on real hardware; a kernel call is cheap, but not free: a loop of calls must take time.
@@ -87,6 +88,7 @@ class Scheduler:
         # that number.  What is reached goes; ``hits`` counts those that took it.
         self.points: dict[int, int] = {}
         self.hits = 0
+        self.buffers: StoreBuffers | None = None  # ``--store-buffers``
         self.elsewhere = Elsewhere(dispatch, self.wake_one)
         self._loaded: Lwp | None = None
         self._number = 0
@@ -226,6 +228,8 @@ class Scheduler:
     def _run_lwp(self, lwp: Lwp) -> None:
         self.ready.remove(lwp)
         self.choice.begins(lwp)
+        if self.buffers is not None:
+            self.buffers.enters(lwp)
         self._switch_to(lwp)
         lwp.state = "running"
         if lwp.began < 0 or lwp.kind != "softint":
@@ -243,6 +247,8 @@ class Scheduler:
         if state != "ready" and lwp.kernel_locks:
             # A sleeping thread gives up the kernel lock, and takes it again before it goes on.
             self.biglock.give_up(lwp)
+        if self.buffers is not None and state != "ready":
+            self.buffers.rests(lwp)
         self.choice.ends(lwp)
         self.current = None
 

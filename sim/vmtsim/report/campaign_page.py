@@ -132,6 +132,7 @@ def _overview(record: Record) -> list[tuple[str, str]]:
         ("actions and faults", f"{record.actions} and {record.strikes}"),
         ("kernel calls, traps, switches",
          f"{record.kernel_calls}, {record.traps}, {record.switches}"),
+        ("orders of accesses", campaign_text.orders(record) if record.orders else "not looked for"),
         ("played twice", f"{record.twice}"),
         ("canary", canary),
         ("never reached", f"{never} of {len(record.properties)}"),

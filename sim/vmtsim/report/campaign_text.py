@@ -37,6 +37,8 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
         "did",
         f"{record.actions} actions, {record.strikes} faults" + (f": {faults}" if faults else ""),
     )
+    if record.orders:
+        lines += field("orders", orders(record))
     if record.twice:
         lines += field("twice", f"{record.twice} seeds were played twice and compared")
     if record.canary:
@@ -54,6 +56,13 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
             f"{failure.message}"
         )  # fmt: skip
     return [*lines, *field("verdict", verdict(record))]
+
+
+def orders(record: Record) -> str:
+    """Say how many orders of accesses were seen, and since when there was no new one."""
+    stale = record.stale(record.seeds[0][0])
+    text = f"{len(record.orders)} of two accesses to shared memory"
+    return text + (f", the last new one in seed {record.seeds[0][1] - stale}" if stale else "")
 
 
 def verdict(record: Record) -> str:

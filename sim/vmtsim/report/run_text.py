@@ -96,6 +96,8 @@ def _verdict(outcome: Outcome) -> list[str]:
         f"{outcome.virtual_time / 1e9:.3f} virtual s, {outcome.kernel_calls} kernel calls, "
         f"{outcome.traps} traps, {outcome.switches} thread switches"
     )
+    if outcome.orders is not None:
+        lines.append(f"orders   {outcome.orders} of two accesses to shared memory")
     if outcome.halted:
         lines.append(f"end      the guest went down: {outcome.halted}")
     held = sum(held for _name, held in outcome.properties)
@@ -215,6 +217,7 @@ def as_json(simulation: Simulation, outcome: Outcome) -> str:
         "kernel_calls": outcome.kernel_calls,
         "traps": outcome.traps,
         "switches": outcome.switches,
+        "orders": outcome.orders,
         "console": [
             {"at": line.at, "text": line.text} for line in simulation.kernel.subject(Console).lines
         ],
@@ -235,6 +238,8 @@ def replay(args: argparse.Namespace, seed: int, points: Mapping[int, int]) -> st
         words.append(f"--preempt {written(points)}")
     if args.races:
         words.append("--races")
+    if args.store_buffers:
+        words.append("--store-buffers")
     if args.known_races is not None:
         words.append(f"--known-races {_quoted(str(args.known_races))}")
     if str(args.scenario) != "boot-to-halt":

@@ -17,7 +17,7 @@ from vmtsim.core.rng import Rng
 from vmtsim.kernel.races import Races
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vmtsim.run.simulation import Outcome, Simulation
 
@@ -62,14 +62,20 @@ def shared_calls(simulation: Simulation) -> list[int]:
 
     The simulation has to have been made with ``races``.
     """
-    found: set[int] = set()
-    scheduler = simulation.kernel.scheduler
-    simulation.kernel.subject(Races).on_shared = lambda _pc: found.add(scheduler.calls)
+    found = watch_shared(simulation)
     simulation.run()
     return sorted(found)
 
 
-def drawn(calls: list[int], seed: int, count: int) -> dict[int, int]:
+def watch_shared(simulation: Simulation) -> set[int]:
+    """Return a set that fills, while it runs, with the calls of ``shared_calls``."""
+    found: set[int] = set()
+    scheduler = simulation.kernel.scheduler
+    simulation.kernel.subject(Races).on_shared = lambda _pc: found.add(scheduler.calls)
+    return found
+
+
+def drawn(calls: Sequence[int], seed: int, count: int) -> dict[int, int]:
     """Draw points behind some of these calls."""
     rng = Rng(seed).fork("preempt")
     return {rng.choice(calls): rng.between(1, _FAR) for _ in range(count)} if calls else {}

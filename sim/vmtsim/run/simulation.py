@@ -57,6 +57,7 @@ class Outcome:
     traps: int = 0
     switches: int = 0
     halted: str = ""
+    orders: int | None = None  # of accesses to shared memory: kernel.races; None: not looked for
     ended: bool = False  # before its time: nothing can be expected any more
 
     @property
@@ -108,7 +109,8 @@ class Simulation:
     checks more, ``cpus`` how many processors it has, where that is not the scenario's choice.
     ``races`` looks for data races, with two processors at least; those of the fields
     ``known_races`` are no findings.  ``preempt`` takes the processor away between two calls: so
-    many instructions behind the kernel call of that number.
+    many instructions behind the kernel call of that number.  ``store_buffers`` lets others see
+    late what a processor stores.
     Raises vmtgen.kobj.KobjError where ``module`` is no module.
     """
 
@@ -126,6 +128,7 @@ class Simulation:
         races: bool = False,
         known_races: frozenset[str] = frozenset(),
         preempt: Mapping[int, int] | None = None,
+        store_buffers: bool = False,
     ) -> None:
         self.module = read_module(module) if isinstance(module, Path) else module
         self.scenario = scenario
@@ -152,8 +155,10 @@ class Simulation:
                 net_mpsafe=scenario.guest.net_mpsafe,
                 detachall=scenario.guest.detachall,
                 checks=frozenset(checks),
-                cpus=cpus or max(2 if races or preempt else 1, scenario.guest.cpus),
+                cpus=cpus
+                or max(2 if races or preempt or store_buffers else 1, scenario.guest.cpus),
                 races=races,
+                store_buffers=store_buffers,
                 memory=scenario.guest.memory or KernelOptions.memory,
                 msrs=scenario.guest.msrs or {},
                 without=frozenset(scenario.guest.without),
@@ -253,6 +258,8 @@ class Simulation:
         outcome.kernel_calls = scheduler.calls
         outcome.traps = scheduler.traps
         outcome.switches = scheduler.switches
+        if self.kernel.options.races:
+            outcome.orders = len(self.kernel.subject(Races).orders)
         return outcome
 
     def _broken(self, rule: str, message: str, at: int, place: Place | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vmtgen.common.errors import UsageError
 from vmtgen.common.text import visible
 
+from vmtsim import arguments
 from vmtsim.arguments import read_module, seed_range
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ examples:
   vmtsim campaign seven.kmod --seeds 1:2000 --json r.json    a character device
   vmtsim campaign seven.kmod --scenario seven.yaml           with the ioctls of a scenario
   vmtsim campaign seven.kmod --resume r.json                 the seeds that r.json lacks
+  vmtsim campaign vmt.kmod --cpus 2 --races --preempt 2      two processors, stopped anywhere
 
 Ctrl-C, SIGTERM and SIGHUP end a campaign early: what was played so far is written and counts. The
 file of --json is also written every few seconds, so that --resume goes on after a crash, too.
@@ -55,17 +57,59 @@ def add_setup(parser: argparse.ArgumentParser) -> None:
         help="take the ioctl commands and the texts that are written from its steps; those that "
         "the code compares with are known",
     )
+    parser.add_argument(
+        "--cpus",
+        type=arguments.cpus,
+        metavar="N",
+        help="processors of the guest, 1 to 8 (each seed of a driver of VMware's tools draws 1 to "
+        "4, others have 1; with --races at least 2)",
+    )
+    parser.add_argument(
+        "--races", action="store_true", help="look for data races, too (about three times the time)"
+    )
+    parser.add_argument(
+        "--known-races",
+        type=Path,
+        metavar="FILE",
+        help="races that are known and why they are right, as YAML: see docs/races.md",
+    )
+    parser.add_argument(
+        "--preempt",
+        type=arguments.stops,
+        metavar="N",
+        help="play each seed a second time, with threads stopped at N points between two kernel "
+        "calls, drawn near memory that the first play showed to be shared; with --races",
+    )
+    parser.add_argument(
+        "--store-buffers",
+        action="store_true",
+        help="let other processors see late what one has stored, as x86 and aarch64 allow: shows "
+        "what a missing memory barrier does (with two processors at least)",
+    )
 
 
 def setup(args: argparse.Namespace) -> Setup:
     """Return what the options of ``add_setup`` say."""
     from vmtsim.campaign.subject import Setup, Words, words_of  # noqa: PLC0415 - `--help` needs none
+    from vmtsim.run.known import KnownRaces  # noqa: PLC0415
 
+    if (args.races or args.store_buffers) and args.cpus == 1:
+        option = "--races" if args.races else "--store-buffers"
+        raise UsageError(f"{option} needs processors with names: give --cpus 2 or more, or none")
+    for option in ("known_races", "preempt"):
+        if getattr(args, option) is not None and not args.races:
+            raise UsageError(f"--{option.replace('_', '-')} goes with --races, which is not given")
     return Setup(
         builtin=None if args.kernel is None else args.kernel == "builtin",
         vmware=None if args.host is None else args.host == "vmware",
         scenario=args.scenario or "",
         words=words_of(args.scenario) if args.scenario else Words(),
+        cpus=args.cpus,
+        races=args.races,
+        known_races=str(args.known_races or ""),
+        known=KnownRaces(args.known_races).fields,
+        preempt=args.preempt or 0,
+        store_buffers=args.store_buffers,
     )
 
 
@@ -114,6 +158,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="play on the dask.distributed cluster of this scheduler, HOST:PORT; what is played "
         "twice is played here the second time, by --jobs processes",
+    )
+    parser.add_argument(
+        "--settled",
+        type=int,
+        metavar="N",
+        help="end early, when N seeds in a row have shown no new order of two accesses to shared "
+        "memory; with --races",
     )
     parser.add_argument("--shard", type=shard, metavar="K/N", help="play part K of N of the seeds")
     add_setup(parser)
@@ -182,6 +233,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--jobs {args.jobs}: at least one process is needed")
     if args.twice < 0:
         raise UsageError(f"--twice {args.twice}: 0 for none, or one in how many")
+    if args.settled is not None and (args.settled < 1 or not args.races):
+        raise UsageError("--settled: how many seeds, 1 or more, and with --races")
     resumed = None
     if args.resume is not None:
         resumed = read(args.resume)
@@ -200,6 +253,7 @@ def run(args: argparse.Namespace) -> int:
         canary=args.canary,
         canary_seeds=args.canary_seeds,
         stories=args.stories,
+        settled=args.settled,
     )
 
     def save(record: Record) -> None:

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from vmtsim.campaign import investigate  # noqa: PLC0415
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign import reduce as reducing  # noqa: PLC0415
-    from vmtsim.campaign.player import Player  # noqa: PLC0415
+    from vmtsim.campaign.player import Player, perform  # noqa: PLC0415
     from vmtsim.campaign.subject import subject_of  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import TraceFile  # noqa: PLC0415
@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
     output.check((args.trace, args.svg))
     setup = campaign.setup(args)
     subject = subject_of(args.file, setup)
-    plan = plans.draw(args.seed, subject, builtin=setup.builtin)
-    player = Player(args.file, plan, subject)
-    findings = player.play()
+    plan = plans.draw(args.seed, subject, builtin=setup.builtin, cpus=setup.cpus)
+    performance = perform(args.file, plan, subject, setup)
+    player, findings = performance.player, performance.findings
     items = reducing.schedule(player)
     reduced = None
     if args.only is not None:
@@ -65,9 +65,10 @@ def run(args: argparse.Namespace) -> int:
             chosen = reducing.parse_only(args.only, items)
         except ValueError as error:
             raise UsageError(f"--only: {error}") from None
-        player = Player(args.file, plan, subject, choice=reducing.choice_of(chosen))
+        points, choice = player.points, reducing.choice_of(chosen)
+        player = Player(args.file, plan, subject, choice=choice, setup=setup, points=points)
         findings = player.play()
-        reduced = reducing.Reduced(chosen, len(items), 1, exhausted=False)
+        reduced = reducing.Reduced(chosen, len(items), 1, exhausted=False, points=points)
         items = chosen
     elif args.reduce and findings:
         worst = max(findings, key=lambda each: each.status)

@@ -104,6 +104,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "at the points that a report names, CALL+INSTRUCTIONS,...",
     )
     parser.add_argument(
+        "--store-buffers",
+        action="store_true",
+        help="let other processors see late what one has stored, as x86 and aarch64 allow: shows "
+        "what a missing memory barrier does (with two processors at least)",
+    )
+    parser.add_argument(
         "--scenario",
         metavar="NAME|FILE",
         default="boot-to-halt",
@@ -126,8 +132,9 @@ def run(args: argparse.Namespace) -> int:
     module = read_module(args.file)
     if args.seeds is not None and (args.json or args.trace or args.svg):
         raise UsageError("--json, --trace and --svg are of one run: give --seed, not --seeds")
-    if (args.races or args.preempt) and args.cpus == 1:
-        option = "--races" if args.races else "--preempt"
+    if (args.races or args.preempt or args.store_buffers) and args.cpus == 1:
+        given = {"--races": args.races, "--preempt": args.preempt}
+        option = next((name for name, value in given.items() if value), "--store-buffers")
         raise UsageError(f"{option} needs processors with names: give --cpus 2 or more, or none")
     if args.known_races is not None and not args.races:
         raise UsageError("--known-races is a list for --races, which is not given")
@@ -188,6 +195,7 @@ def _simulation(
         races=args.races or look,
         known_races=known,
         preempt=points,
+        store_buffers=args.store_buffers,
     )
 
 

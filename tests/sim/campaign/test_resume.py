@@ -61,6 +61,8 @@ def unplayed() -> Iterator[None]:
         played = Played(seed, virtual=seed * 1000, kernel_calls=seed % 11, actions=3)
         played.reached = {"even": 1 - seed % 2, "third": int(seed % 3 == 0)}
         played.expected = ("even", "third", "never")
+        # Up to seed 6 each shows something new; then they repeat each other.
+        played.orders = frozenset(f"order {number}" for number in range(min(seed, 6)))
         if seed % 5 == 0:
             played.status = 1
             played.findings = [Finding("leak", f"found by {seed}", 1)]
@@ -108,6 +110,21 @@ def stored(record: Record, directory: Path) -> Record:
     path = directory / "record.json"
     path.write_text(record.json(), encoding="utf-8")
     return records.read(path)
+
+
+def test_a_campaign_ends_where_seeds_show_nothing_new(module: Path) -> None:
+    settings = Settings(module, 1, 1000, twice=0, stories=0, settled=5)
+    record = Campaign(settings, pool(), Lines(quiet=True)).run()
+    assert record.cut == ""
+    assert record.orders == {f"order {number}": number + 1 for number in range(6)}
+    ((first, last),) = record.seeds
+    # Those that were under way when it was seen are played, too.
+    assert (first, record.planned) == (1, record.seeds)
+    assert 11 <= last < 11 + 2 * runner._AHEAD + 1
+    assert record.stale(1) == last - 6
+    # With a gap, what is behind it does not count.
+    record.seeds = [[1, 8], [10, last]]
+    assert record.stale(1) == 2
 
 
 @given(cuts=st.lists(st.integers(1, 4), max_size=6), last=st.integers(1, 60))
@@ -197,7 +214,7 @@ def test_what_is_missing_of_a_range(
     ("change", "message"),
     [
         ({"digest": "0" * 32}, "of another module than vmt.kmod: vmt.kmod, sha256 000000000000"),
-        ({"setup": ["--kernel", "plain"]}, "played with --kernel plain, not with no option of"),
+        ({"setup": ["--kernel", "plain"]}, "played with --kernel plain, not with no option that"),
         ({"vmtsim": "1" * 32}, "played by another vmtsim (111111111111"),
     ],
 )

@@ -135,6 +135,10 @@ mailbox_ioctl(dev_t dev, u_long command, void *data, int flag, struct lwp *l)
 {
 	int error = 0;
 
+	if (BUG == 9 && command == MAILBOX_LENGTH) {
+		*(int *)data = length;	/* without the lock */
+		return 0;
+	}
 	mutex_enter(&lock);
 	switch (command) {
 	case MAILBOX_RESIZE:

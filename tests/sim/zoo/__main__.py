@@ -13,6 +13,7 @@ from tests.sim.kernel.guestcode import compile_module
 from tests.sim.zoo.animals import ANIMALS
 from tests.sim.zoo.blind import drawn
 from tests.sim.zoo.play import play
+from tests.sim.zoo.weak import WEAK, wrong
 
 
 def main() -> int:
@@ -36,6 +37,16 @@ def main() -> int:
             bad += not found or bool(dirty)
             clean = f"{args.seeds - len(dirty)} of {args.seeds}"
             write(f"{animal.name:32} {found or 'no':>14} {animal.within:4}  {clean}\n")
+        write(f"{'with store buffers':32} {'found in seed':>14} {'of':>4}  twin clean\n")
+        for weak, machine in ((each, machine) for each in WEAK for machine in each.machines):
+            path = compile_module(weak.source(planted=True), top / f"w{weak.name}", machine)
+            found = next((s for s in range(1, weak.within + 1) if wrong(path, machine, s)), 0)
+            path = compile_module(weak.source(planted=False), top / f"v{weak.name}", machine)
+            dirty = [seed for seed in range(1, args.seeds + 1) if wrong(path, machine, seed)]
+            bad += not found or bool(dirty)
+            clean = f"{args.seeds - len(dirty)} of {args.seeds}"
+            what = f"{weak.name} ({machine})"
+            write(f"{what:32} {found or 'no':>14} {weak.within:4}  {clean}\n")
         hits = 0
         planted = drawn(ANIMALS, Rng(args.plant_seed), args.blind)
         for number, (animal, plant) in enumerate(planted):

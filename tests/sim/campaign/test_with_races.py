@@ -1,0 +1,142 @@
+"""Campaigns that look for data races and stop threads between two calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim import cli
+from vmtsim.campaign import plan
+from vmtsim.campaign.player import KNOWN, STOPPED, perform, play
+from vmtsim.campaign.subject import Setup, subject_of
+from vmtsim.verbs import campaign
+
+from tests.sim import modkit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_RACES = Setup(races=True)
+_WITHIN = 10
+_KNOWN = """
+races:
+  - field: length
+    benign: a number for people
+    test: tests/sim/campaign/test_with_races.py
+"""
+
+
+@pytest.fixture(scope="module")
+def racy() -> Path:
+    """The mailbox with a length that is read without its lock."""
+    return modkit.built("mailbox", flags=("-DBUG=9",))
+
+
+@pytest.fixture(scope="module")
+def seed(racy: Path) -> int:
+    """The first seed whose first play finds the race."""
+    for each in range(1, _WITHIN + 1):
+        if any(found.rule == "data-race" for found in play(racy, each, _RACES).findings):
+            return each
+    raise AssertionError(f"{_WITHIN} seeds do not find the race")
+
+
+def test_the_same_options_play_the_same_again(
+    racy: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["campaign", str(racy), "--seeds", str(seed), "--jobs", "1", "--twice", "0", "--quiet"]
+    assert cli.main([*words, "--races", "--preempt", "2"]) == 1
+    out = capsys.readouterr().out
+    assert " of two accesses to shared memory" in out
+    (again,) = (line for line in out.splitlines() if line.startswith("again "))
+    command = again.split()[2:]
+    assert "--races --preempt 2" in again
+    assert cli.main([*command, "--summary"]) == 1
+    assert "finding  data-race: length, 8 bytes" in capsys.readouterr().out
+    # Without the option nobody looks.
+    assert cli.main(["replay", str(racy), "--seed", str(seed), "--summary"]) == 0
+
+
+def test_a_known_race_is_no_failure_and_counts_as_reached(
+    racy: Path, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, result = tmp_path / "known.yaml", tmp_path / "result.json"
+    file.write_text(_KNOWN, encoding="utf-8")
+    words = ["campaign", str(racy), "--jobs", "1", "--twice", "0", "--quiet"]
+    words += ["--races", "--known-races", str(file)]
+    assert cli.main([*words, "--seeds", str(seed), "--json", str(result)]) == 0
+    capsys.readouterr()
+    record = json.loads(result.read_text(encoding="utf-8"))
+    assert record["reached"][f"{KNOWN}length"] == 1
+    assert record["setup"] == ["--races", "--known-races", str(file)]
+    orders = record["orders"]
+    # And the same command goes on with it.
+    assert cli.main([*words, "--seeds", f"{seed}:{seed + 1}", "--resume", str(result)]) == 0
+    record = json.loads(result.read_text(encoding="utf-8"))
+    assert record["seeds"] == [[seed, seed + 1]]
+    assert orders.items() <= record["orders"].items()
+
+
+def test_the_twin_is_clean_as_it_comes_and_stopped() -> None:
+    module = modkit.built("mailbox")
+    setup = Setup(races=True, preempt=3)
+    reached = set()
+    for each in range(1, 6):
+        played = play(module, each, setup)
+        assert (played.trouble, played.findings) == ("", []), each
+        assert STOPPED in played.expected
+        reached |= {name for name, count in played.reached.items() if count}
+    assert STOPPED in reached
+
+
+def test_a_stopped_seed_leaves_the_same_trace_each_time() -> None:
+    module, setup = modkit.built("mailbox"), Setup(cpus=3, races=True, preempt=3)
+    subject = subject_of(module, setup)
+    drawn = plan.draw(2, subject, cpus=setup.cpus)
+    one, two = (perform(module, drawn, subject, setup) for _ in range(2))
+    assert one.player.points
+    assert one.player.points == two.player.points
+    assert one.orders == two.orders
+    assert [str(each.json()) for each in one.player.trace.events] == [
+        str(each.json()) for each in two.player.trace.events
+    ]
+    assert len(one.player.simulation.kernel.processors) == 3
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        Setup(),
+        Setup(cpus=3),
+        Setup(cpus=2, races=True, preempt=2),
+        Setup(store_buffers=True),
+    ],
+)
+def test_a_setup_is_what_its_options_say(setup: Setup) -> None:
+    parser = argparse.ArgumentParser()
+    campaign.add_setup(parser)
+    assert campaign.setup(parser.parse_args(setup.options)) == setup
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preempt", "2"], "--preempt goes with --races"),
+        (["--known-races", "x.yaml"], "--known-races goes with --races"),
+        (["--races", "--cpus", "1"], "--races needs processors with names"),
+        (["--store-buffers", "--cpus", "1"], "--store-buffers needs processors with names"),
+        (["--races", "--preempt", "all"], "'all': expected 1 to 9 points"),
+        (["--settled", "3"], "--settled: how many seeds, 1 or more, and with --races"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    racy: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = cli.main(["campaign", str(racy), *options])
+    except SystemExit as end:
+        status = end.code
+    assert status == 64
+    assert message in capsys.readouterr().err
