@@ -9,6 +9,7 @@ from vmtgen.resources import root
 from vmtsim.campaign.player import KNOWN, STOPPED, play
 from vmtsim.campaign.subject import Setup
 from vmtsim.kernel.races import Races
+from vmtsim.kernel.storebuffers import StoreBuffers
 from vmtsim.run.known import KnownRaces
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario import script
@@ -78,6 +79,16 @@ def test_seeds_of_a_campaign_are_clean_as_they_come_and_stopped_between_calls(
     else:
         pytest.fail("vmt_softc.sc_counters is in kmod/vmt/known-races.yaml, and no seed needs it")
     assert STOPPED in reached
+
+
+@pytest.mark.parametrize("scenario", ["boot-to-halt", "backup"])
+def test_the_driver_works_where_others_see_late_what_is_stored(module: Path, scenario: str) -> None:
+    late = 0
+    for seed in _SEEDS:
+        simulation = Simulation(module, script.load(scenario), seed=seed, store_buffers=True)
+        assert simulation.run().findings == []
+        late += simulation.kernel.subject(StoreBuffers).late
+    assert late
 
 
 def test_numbers_for_people_are_right_whichever_of_reader_and_writer_comes_first(

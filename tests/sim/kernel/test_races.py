@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from vmtgen.common.located import LocatedErrors
 from vmtsim.kernel.errors import KernelPanic
+from vmtsim.kernel.races import Races
 from vmtsim.run.known import KnownRaces
 
 from .guestcode import MACHINES, line_of
@@ -256,6 +257,27 @@ def test_memory_that_is_freed_beside_a_use_is_a_race(load: Callable[..., Code]) 
             text = panic.rule
         found.add(text if text == "use-after-free" else "kmem_free called by frees" in text)
     assert found == {True, "use-after-free"}
+
+
+def orders(load: Callable[..., Code], *names: str, seed: int) -> set[str]:
+    code = load(SOURCE, seed=seed, cpus=2, races=True)
+    code.call("make")
+    before = set(code.kernel.subject(Races).orders)
+    code.finish(*(code.start(name) for name in names))
+    return code.kernel.subject(Races).orders - before
+
+
+def test_both_orders_of_two_accesses_are_seen_and_counted(load: Callable[..., Code]) -> None:
+    """A writer and a reader: one comes first, or the other; the same code gives the same names."""
+    seen = [orders(load, "writes_a", "reads_a", seed=seed) for seed in range(1, 9)]
+    both = set().union(*seen)
+    ways = {tuple(site[-1] for site in order.split()) for order in both}
+    assert {("w", "r"), ("r", "w")} <= ways
+    assert all("@tried+" in order for order in both)
+
+
+def test_neighbours_and_one_task_alone_show_no_order(load: Callable[..., Code]) -> None:
+    assert orders(load, "writes_low", "writes_high", seed=1) == set()
 
 
 def refused(tmp_path: Path, text: str) -> str:
