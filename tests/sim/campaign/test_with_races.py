@@ -22,7 +22,7 @@ _RACES = Setup(races=True)
 _WITHIN = 10
 _KNOWN = """
 races:
-  - field: length
+  - field: age
     benign: a number for people
     test: tests/sim/campaign/test_with_races.py
 """
@@ -30,7 +30,7 @@ races:
 
 @pytest.fixture(scope="module")
 def racy() -> Path:
-    """The mailbox with a length that is read without its lock."""
+    """The mailbox with an age that is read without its lock."""
     return modkit.built("mailbox", flags=("-DBUG=9",))
 
 
@@ -54,7 +54,7 @@ def test_the_same_options_play_the_same_again(
     command = again.split()[2:]
     assert "--races --preempt 2" in again
     assert cli.main([*command, "--summary"]) == 1
-    assert "finding  data-race: length, 8 bytes" in capsys.readouterr().out
+    assert "finding  data-race: age, 4 bytes" in capsys.readouterr().out
     # Without the option nobody looks.
     assert cli.main(["replay", str(racy), "--seed", str(seed), "--summary"]) == 0
 
@@ -69,7 +69,7 @@ def test_a_known_race_is_no_failure_and_counts_as_reached(
     assert cli.main([*words, "--seeds", str(seed), "--json", str(result)]) == 0
     capsys.readouterr()
     record = json.loads(result.read_text(encoding="utf-8"))
-    assert record["reached"][f"{KNOWN}length"] == 1
+    assert record["reached"][f"{KNOWN}age"] == 1
     assert record["setup"] == ["--races", "--known-races", str(file)]
     orders = record["orders"]
     # And the same command goes on with it.

@@ -136,7 +136,7 @@ mailbox_ioctl(dev_t dev, u_long command, void *data, int flag, struct lwp *l)
 	int error = 0;
 
 	if (BUG == 9 && command == MAILBOX_LENGTH) {
-		*(int *)data = length;	/* without the lock */
+		*(int *)data = age;	/* without the lock */
 		return 0;
 	}
 	mutex_enter(&lock);
