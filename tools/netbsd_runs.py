@@ -92,6 +92,10 @@ RUNS = (
         Break("arch/x86/x86/odcm.c", "odcm_detach",
               "kmem_free(sc->sc_names, sc->sc_names_len)",
               "kmem_free(sc->sc_names, sc->sc_names_len - 1)")),
+    Run("secmodel_overlay", "the security model is asked whether root may unload a module",
+        Break("secmodel/overlay/secmodel_overlay.c", "secmodel_overlay_system_cb",
+              "(result == KAUTH_RESULT_DEFER)", "(result == KAUTH_RESULT_DENY)"),
+        frozenset({"kauth-left"})),
     Run("swsensor", "the sensor's value is set by sysctl; its limit raises an event of powerd",
         Break("dev/sysmon/swsensor.c", "swsensor_refresh",
               "value_cur = sw_sensor_value", "value_cur = 0")),
@@ -139,6 +143,10 @@ DEFECTS = (
            ("gpio",)),
     Defect("gpiosim", "gpiosim", ("pmf-hook-left",),
            "gpio_detach of the module gpio does not call pmf_device_deregister", ("gpio",)),
+    Defect("secmodel_overlay", "secmodel_overlay", ("kauth-left",),
+           "secmodel_overlay_init registers 7 scopes and 11 listeners, and secmodel_overlay_modcmd "
+           "removes none of them; nor does it start suser again, which it stopped: from then on "
+           "root may nothing"),
     Defect("vmt", "vmt", ("pmf-hook-left",),
            "vmt_common_detach does not call pmf_device_deregister"),
     Defect("vmt", "vmt-period", ("callout-ticks",),

@@ -201,7 +201,9 @@ GROUPS: tuple[Group, ...] = (
         (),
         _names(
             "KAUTH_SYSTEM_SYSCTL KAUTH_SYSTEM_TIME KAUTH_REQ_SYSTEM_SYSCTL_MODIFY "
-            "KAUTH_REQ_SYSTEM_SYSCTL_PRVT sizeof(kauth_action_t)"
+            "KAUTH_REQ_SYSTEM_SYSCTL_PRVT KAUTH_SYSTEM_MODULE KAUTH_REQ_SYSTEM_TIME_SYSTEM "
+            "KAUTH_RESULT_ALLOW KAUTH_RESULT_DENY KAUTH_RESULT_DEFER sizeof(kauth_action_t) "
+            "sizeof(KAUTH_SCOPE_SYSTEM) sizeof(KAUTH_SCOPE_DEVICE) sizeof(KAUTH_SCOPE_GENERIC)"
         ),
     ),
     Group(

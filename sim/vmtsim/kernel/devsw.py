@@ -233,12 +233,6 @@ class DeviceSwitches(Subject):
         major = _major(device)
         return next((each for each in self._there() if each.major == major), None)
 
-    def _wide(self, value: int) -> tuple[int, ...]:
-        """Return a 64-bit argument as words: dev_t and off_t take two on i386."""
-        if self.kernel.memory.pointer_size == 8:
-            return (value,)
-        return value & 0xFFFFFFFF, value >> 32
-
     def _do(self, switch: Switch, member: str, device: int, *rest: int) -> Model:
         """Call a member of an open device: spec_close waits for those that are inside."""
         with self._nodes[device].entered():
@@ -246,7 +240,7 @@ class DeviceSwitches(Subject):
 
     def _call(self, switch: Switch, member: str, device: int, *rest: int) -> Model:
         """Call a member, with the kernel lock unless the driver says D_MPSAFE (DEV_LOCK)."""
-        arguments = (*self._wide(device), *rest)
+        arguments = (*self.kernel.memory.wide(device), *rest)
         mpsafe = bool(self.member(switch, "flag") & _MPSAFE)
         return call_back(
             self.kernel,
@@ -402,6 +396,6 @@ class DeviceSwitches(Subject):
         switch = self._of(opened.device)
         if switch is None:
             return -1
-        rest = (*self._wide(offset), protection)
+        rest = (*self.kernel.memory.wide(offset), protection)
         result = yield from self._do(switch, "mmap", opened.device, *rest)
         return signed(result, 8 * self.kernel.memory.pointer_size)

@@ -176,6 +176,12 @@ class Memory:
 
     # -- structures that the kernel hands out ------------------------------------------------------
 
+    def wide(self, value: int) -> tuple[int, ...]:
+        """Return a 64-bit argument as words: uint64_t and off_t take two on i386."""
+        if self.pointer_size == 8:
+            return (value,)
+        return value & 0xFFFFFFFF, value >> 32
+
     def put_timespec(self, address: int, nanoseconds: int) -> None:
         """Store a struct timespec: 64-bit seconds, long nanoseconds."""
         self.write(address, self._timespec.pack(*divmod(nanoseconds, 1_000_000_000)))

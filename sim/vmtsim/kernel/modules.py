@@ -27,6 +27,7 @@ from vmtgen.kobj.admission import (
 )
 from vmtgen.kobj.known import nearest_modules
 
+from vmtsim.kernel import kauth
 from vmtsim.kernel.api import Block, Call, Subject
 from vmtsim.kernel.cachedtimes import CachedTimes
 from vmtsim.kernel.console import Console
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
     from vmtsim.kernel.proplib import Value
 
 CMD_INIT, CMD_FINI, CMD_STAT, CMD_AUTOUNLOAD = range(4)
+
+# modctl(2): MODCTL_LOAD and MODCTL_UNLOAD of sys/sys/module.h.
+_LOAD, _UNLOAD = 0, 1
 
 
 class Modules(Subject):
@@ -128,7 +132,7 @@ class Modules(Subject):
         """
         yield from self._lock()
         name = str(path)
-        if not self.kernel.subject(Kauth).may_change_modules():
+        if not (yield from self.kernel.subject(Kauth).may(kauth.MODULE, 0, _LOAD)):
             error: int = Errno.EPERM
         elif isinstance(path, str) and "/" not in path:
             error = self._load_by_name(name, force=force)
@@ -311,7 +315,7 @@ class Modules(Subject):
     def unload(self, name: str) -> Model:
         """MODCTL_UNLOAD by the running process; gives an errno."""
         yield from self._lock()
-        if self.kernel.subject(Kauth).may_change_modules():
+        if (yield from self.kernel.subject(Kauth).may(kauth.MODULE, 0, _UNLOAD)):
             error = yield from self._unload(name)
         else:
             error = Errno.EPERM

@@ -582,6 +582,24 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("rnd-bits", _DIAGNOSTIC, "a sample has no more bits of entropy than it has bits",
          "claim 0 bits for what others may know"),
     ),
+    "sys/kern/kern_auth.c (kauth_listen_scope, kauth_unlisten_scope, kauth_register_scope)": (
+        ("kauth-unknown", _ALWAYS, "a listener or scope is one that was registered, and is there",
+         "pass what kauth_listen_scope or kauth_register_scope returned, once"),
+        ("kauth-left", _NOBODY, "a module that goes leaves no listener and no scope",
+         "keep what kauth_listen_scope returns, and call kauth_unlisten_scope with it"),
+        ("kauth-scope-listeners", _NOBODY, "a scope goes after its listeners",
+         "call kauth_unlisten_scope first; one that kauth_register_scope makes cannot be removed"),
+    ),
+    "sys/kern/kern_auth.c (kauth_authorize_action_internal)": (
+        ("kauth-action", _DIAGNOSTIC, "a question is about an action",
+         "pass one of KAUTH_*, which begin with 1"),
+    ),
+    "sys/secmodel/secmodel.c (secmodel_register, secmodel_deregister)": (
+        ("secmodel-unknown", _ALWAYS, "a secmodel_t is one that is registered",
+         "pass what secmodel_register stored, once"),
+        ("secmodel-left", _NOBODY, "a module that goes leaves no security model",
+         "call secmodel_deregister before it goes"),
+    ),
     "sys/kern/kern_auth.c (kauth_authorize_action)": (
         ("kauth-credentials", _ALWAYS, "who asks passes the credentials of somebody",
          "pass l->l_cred or kauth_cred_get(); NOCRED is allowed everything"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtsim.kernel import kauth
 from vmtsim.kernel.api import Call, Subject, kernel_function
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
@@ -92,7 +93,7 @@ class Sysctl(Subject):
         yield from lock.lock("__sysctl", write=new is not None)
         self.kernel.current.sysctl_node = path
         node, numbers = tree.locate(path)
-        error = Errno.ENOENT if node is None else self._traverse(node)
+        error = Errno.ENOENT if node is None else (yield from self._traverse(node))
         if not error and node is not None:
             error = yield from self._dispatch(
                 node, (*numbers, *extra), old_at, length_at, new_at, new_size
@@ -108,11 +109,12 @@ class Sysctl(Subject):
                 processes.free(address)
         return Reply(int(error), data, length)
 
-    def _traverse(self, node: Node) -> int:
-        """Refuse everybody but root below a private node."""
+    def _traverse(self, node: Node) -> Model:
+        """Refuse everybody but root below a private node (sysctl_locate)."""
+        may = self.kernel.subject(Kauth).may
         above = node.parent
         while above is not None:
-            if above.flags & PRIVATE and not self.kernel.subject(Kauth).is_root():
+            if above.flags & PRIVATE and not (yield from may(kauth.SYSCTL, kauth.SYSCTL_PRVT)):
                 return Errno.EPERM
             above = above.parent
         return 0
@@ -122,21 +124,23 @@ class Sysctl(Subject):
     ) -> Model:
         """Call the function of the node where the name, or what of it is known, ends."""
         if node.native is not None:
-            if new and not (node.native_writable and self.kernel.subject(Kauth).is_root()):
-                return Errno.EPERM
+            if new:
+                may = self.kernel.subject(Kauth).may(kauth.SYSCTL, kauth.SYSCTL_MODIFY)
+                if not node.native_writable or not (yield from may):
+                    return Errno.EPERM
             error = self._copy_native(node.native, old, length)
             return self._set_native(node, new, new_size) if new and not error else error
         kernel = self.kernel
         if not node.function and extra:
             return Errno.ENOENT if node.kind == NODE else Errno.ENOTDIR
         if not node.function:
-            return self._lookup(node.address, old, length, new, new_size, user=True)
+            return (yield from self._lookup(node.address, old, length, new, new_size, user=True))
         lwp = kernel.current
         own = kernel.dispatch.function_at(node.function)
         if own is not None and own.name == "sysctl_lookup":
             if extra:
                 return Errno.EINVAL
-            return self._lookup(node.address, old, length, new, new_size, user=True)
+            return (yield from self._lookup(node.address, old, length, new, new_size, user=True))
         asked = lwp.asked
         whole = [*_numbers_of(node), *extra]
         name_at = length + 8
@@ -186,10 +190,10 @@ class Sysctl(Subject):
 
     def _lookup(
         self, node: int, old: int, length_at: int, new: int, new_size: int, *, user: bool
-    ) -> int:
+    ) -> Model:
         """sysctl_lookup(): rights, then old value out, then new value in."""
         memory = self.kernel.memory
-        kauth = self.kernel.subject(Kauth)
+        may = self.kernel.subject(Kauth).may
         flags = memory.u32(node)
         if flags & VERSION_MASK != VERSION:
             self.kernel.subject(Console).print(f"sysctl_lookup: rnode {node:#x} wrong version\n")
@@ -199,9 +203,10 @@ class Sysctl(Subject):
         kind = flags & TYPE_MASK
         if kind == NODE:
             return Errno.EINVAL
-        if user and flags & PRIVATE and not kauth.allowed():
+        if user and flags & PRIVATE and not (yield from may(kauth.SYSCTL, kauth.SYSCTL_PRVT)):
             return Errno.EPERM
-        if user and new and not flags & ANYWRITE and not kauth.allowed():
+        locked = user and new and not flags & ANYWRITE
+        if locked and not (yield from may(kauth.SYSCTL, kauth.SYSCTL_MODIFY)):
             return Errno.EPERM
         if new and not flags & READWRITE:
             return Errno.EPERM
@@ -277,7 +282,7 @@ class Sysctl(Subject):
         _oname: int,
         lwp: int,
         node: int,
-    ) -> int:
+    ) -> int | Model:
         if not self.kernel.subject(SysctlLock).held():
             self.kernel.violation(
                 "sysctl-unlocked",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtsim.kernel import kauth
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
 from vmtsim.kernel.clock import HZ, SECOND, TICK
 from vmtsim.kernel.errors import Errno
@@ -17,6 +18,7 @@ from vmtsim.kernel.kauth import Kauth
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
 _CLOCK_REALTIME = 0
@@ -221,7 +223,7 @@ class TimeKeeping(Subject):
         "int clock_settime1(struct proc *p, clockid_t clock_id, const struct timespec *tp, "
         "bool check_kauth)"
     )
-    def clock_settime1(self, _proc: int, which: int, where: int, check: bool) -> int:
+    def clock_settime1(self, _proc: int, which: int, where: int, check: bool) -> Model:
         self.kernel.rules.may_sleep("clock_settime1")
         value = self._timespec(where)
         # CLOCK_MONOTONIC cannot be set, and no other clock is known.
@@ -229,9 +231,12 @@ class TimeKeeping(Subject):
             return Errno.EINVAL
         if not 0 <= value // SECOND <= _LAST_SECOND:
             return Errno.EINVAL
-        kauth = self.kernel.subject(Kauth)
-        if check and not kauth.may_set_time(value, value - self.realtime()):
-            return Errno.EPERM
+        if check:
+            delta = self.kernel.memory.scratch(16)
+            self.kernel.memory.put_timespec(delta, value - self.realtime())
+            asked = self.kernel.subject(Kauth).may(kauth.TIME, kauth.TIME_SYSTEM, where, delta)
+            if not (yield from asked):
+                return Errno.EPERM
         self._set(value, "clock_settime1")
         return 0
 

@@ -12,15 +12,40 @@ typedef uint64_t	kauth_action_t;
 
 enum {
 	KAUTH_SYSTEM_SYSCTL = 13,
-	KAUTH_SYSTEM_TIME = 14
+	KAUTH_SYSTEM_TIME = 14,
+	KAUTH_SYSTEM_MODULE = 15
 };
 
 enum kauth_system_req {
 	KAUTH_REQ_SYSTEM_SYSCTL_MODIFY = 15,
-	KAUTH_REQ_SYSTEM_SYSCTL_PRVT = 16
+	KAUTH_REQ_SYSTEM_SYSCTL_PRVT = 16,
+	KAUTH_REQ_SYSTEM_TIME_SYSTEM = 20
 };
 
+#define	KAUTH_RESULT_ALLOW	0
+#define	KAUTH_RESULT_DENY	1
+#define	KAUTH_RESULT_DEFER	2
+
+#define	KAUTH_SCOPE_GENERIC	"org.netbsd.kauth.generic"
+#define	KAUTH_SCOPE_SYSTEM	"org.netbsd.kauth.system"
+#define	KAUTH_SCOPE_DEVICE	"org.netbsd.kauth.device"
+
+typedef struct kauth_scope	*kauth_scope_t;
+typedef struct kauth_listener	*kauth_listener_t;
+typedef int (*kauth_scope_callback_t)(kauth_cred_t, kauth_action_t, void *,
+	    void *, void *, void *, void *);
+
+kauth_scope_t kauth_register_scope(const char *, kauth_scope_callback_t,
+	    void *);
+void	kauth_deregister_scope(kauth_scope_t);
+kauth_listener_t kauth_listen_scope(const char *, kauth_scope_callback_t,
+	    void *);
+void	kauth_unlisten_scope(kauth_listener_t);
+int	kauth_authorize_action(kauth_scope_t, kauth_cred_t, kauth_action_t,
+	    void *, void *, void *, void *);
+
 kauth_cred_t kauth_cred_get(void);
+uid_t	kauth_cred_geteuid(kauth_cred_t);
 int	kauth_authorize_system(kauth_cred_t, kauth_action_t,
 	    enum kauth_system_req, void *, void *, void *);
 
