@@ -73,6 +73,8 @@ RUNS = (
              "panic_string_write", "kmem_free(buffer, len)", "(void)buffer"),
     _example("ping", "a process asks for a pong, and is refused while another has it open",
              "ping_modcmd", "devsw_detach(NULL, &ping_cdevsw)", "(void)0"),
+    _example("pollpal", "a process polls until there is a text; each open is a file of its own",
+             "pollpal_close", "seldestroy(&pl->psel)", "(void)pl"),
     _example("properties", "loads with a property, prints it",
              "handle_props", "!= PROP_TYPE_STRING", "== PROP_TYPE_STRING"),
     _example("readhappy", "a process reads the first happy numbers",
@@ -129,6 +131,9 @@ class Defect:
 DEFECTS = (
     Defect("examples/executor", "executor", ("mutex-in-softint",),
            "callout_example calls RUN_ONCE, whose mutex is one for IPL_NONE, in a callout"),
+    Defect("examples/pollpal", "pollpal-text", ("out-of-bounds",),
+           "pollpal_read prints with %s what pollpal_write took from the process, which ends it "
+           "with no byte 0"),
     Defect("swsensor", "swsensor-option", ("envsys-left", "leak"),
            "swsensor_init returns EINVAL for an option that it does not know, and gives back "
            "neither its sysmon_envsys nor the iterator over the options"),

@@ -197,6 +197,23 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group(("sys/types.h", "sys/kmem.h"), ("KM_SLEEP", "KM_NOSLEEP", "sizeof(km_flag_t)")),
     Group(
+        ("sys/types.h", "sys/kauth.h", "sys/file.h"),
+        kernel=(
+            "FOF_UPDATE_OFFSET",
+            "sizeof(register_t)",
+            *_layout(
+                "struct fileops",
+                "fo_name fo_read fo_write fo_ioctl fo_fcntl fo_poll fo_stat fo_close fo_kqfilter "
+                "fo_restart fo_mmap fo_seek fo_advlock fo_fpathconf fo_posix_fadvise fo_truncate",
+            ),
+            *_members(
+                "struct file",
+                "f_offset f_cred f_ops f_data f_list f_lock f_flag f_marker f_type f_advice "
+                "f_count",
+            ),
+        ),
+    ),
+    Group(
         ("sys/types.h", "sys/kauth.h"),
         (),
         _names(

@@ -15,12 +15,13 @@ from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
-from vmtsim.kernel.kmem import Kmem
+from vmtsim.kernel.files import Files
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.select import Select
 from vmtsim.kernel.specfs import SpecialNode
-from vmtsim.kernel.uio import UIO_READ, UIO_WRITE, Transfer
+from vmtsim.kernel.syscalls import control, transfer
+from vmtsim.kernel.uio import UIO_READ, UIO_WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,9 +42,6 @@ _FIRST_FREE = 367
 S_IFCHR = 0o020000
 FREAD, FWRITE, FNONBLOCK = 1, 2, 4  # sys/sys/fcntl.h
 IO_NDELAY = 0x100  # sys/sys/vnode.h
-# sys/sys/ioccom.h: the direction and the size are in the command.
-_IOC_VOID, _IOC_OUT, _IOC_IN = 0x20000000, 0x40000000, 0x80000000
-_IOC_SIZE, _IOC_SHIFT = 0x1FFF, 16
 POLLIN, POLLOUT, POLLERR, POLLNVAL, POLLRDNORM = 0x1, 0x4, 0x8, 0x20, 0x40  # sys/sys/poll.h
 _ALWAYS_READY = POLLIN | POLLOUT | POLLRDNORM
 
@@ -251,7 +249,7 @@ class DeviceSwitches(Subject):
         )
 
     def open(self, name: str, minor: int, flags: int) -> Model:
-        """Open a device node: an OpenDevice, or an errno (spec_open)."""
+        """Open a device node: an OpenDevice, a File in its place, or an errno (spec_open)."""
         switch = self.find(name)
         if switch is None:
             return Errno.ENXIO
@@ -265,13 +263,14 @@ class DeviceSwitches(Subject):
             error = yield from self._open(opened)
         if not error:
             node.opened = True
+            self.kernel.subject(Files).opened(name, error)
             return opened
         # Others may have opened and closed it meanwhile: then the close is left to this one.
         if node.opened and node.opens == 1:
             yield from self.close(opened)
         else:
             node.opens -= 1
-        return error
+        return self.kernel.subject(Files).opened(name, error)
 
     def _open(self, opened: OpenDevice) -> Model:
         """Call d_open: gives its errno (subr_devsw.c, cdev_open)."""
@@ -336,42 +335,29 @@ class DeviceSwitches(Subject):
             return Errno.ENXIO
         if not content:
             return b""
-        transfer = Transfer(self.kernel, direction, opened.offset, content)
-        result = yield from self._do(
-            switch,
-            member,
-            opened.device,
-            transfer.address,
-            IO_NDELAY if opened.flags & FNONBLOCK else 0,  # vfs_vnops.c, vn_read
-        )
-        moved = transfer.end()
-        opened.offset += len(moved)
-        error = signed(result, 32)
-        # sys_generic.c, dofileread: what was moved before a signal or EWOULDBLOCK counts.
-        if error and not (moved and error in {Errno.EINTR, Errno.EWOULDBLOCK, Errno.ERESTART}):
-            return error
+        nonblock = IO_NDELAY if opened.flags & FNONBLOCK else 0  # vfs_vnops.c, vn_read
+        moved = yield from transfer(
+            self.kernel, direction, opened.offset, content,
+            lambda uio: self._do(switch, member, opened.device, uio, nonblock),
+        )  # fmt: skip
+        if isinstance(moved, bytes):
+            opened.offset += len(moved)
         return moved
 
     def ioctl(self, opened: OpenDevice, command: int, content: bytes) -> Model:
-        """Return the bytes that came back, or an errno (sys_generic.c, sys_ioctl)."""
+        """Return the bytes that came back, or an errno."""
         switch = self._of(opened.device)
         if switch is None:
             return Errno.ENXIO
-        kernel = self.kernel
-        size = command >> _IOC_SHIFT & _IOC_SIZE
-        room = max(size, kernel.memory.pointer_size)
-        kmem = kernel.subject(Kmem)
-        data = kmem.allocate(room, owner="ioctl")
-        if command & _IOC_IN:
-            kernel.memory.write(data, content.ljust(size, b"\0")[:size])
-        elif command & _IOC_VOID:
-            kernel.memory.put_word(data, int.from_bytes(content[:8], "little"))
-        result = yield from self._do(
-            switch, "ioctl", opened.device, command, data, opened.flags, kernel.current.address
-        )
-        back = kernel.memory.read(data, size) if command & _IOC_OUT else b""
-        kmem.release(data, None, "ioctl")
-        return signed(result, 32) or back
+        lwp = self.kernel.current.address
+        return (
+            yield from control(
+                self.kernel, command, content,
+                lambda data: self._do(
+                    switch, "ioctl", opened.device, command, data, opened.flags, lwp
+                ),
+            )
+        )  # fmt: skip
 
     def poll(self, opened: OpenDevice, events: int, wait: int = 0) -> Model:
         """Ask the driver for events, and wait ``wait`` ns for some where there are none."""

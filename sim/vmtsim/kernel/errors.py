@@ -48,6 +48,7 @@ class Errno(enum.IntEnum):
     ENOSYS = 78
     ENOTSUP = 86
     ERESTART = -3
+    EMOVEFD = -6
 
 
 class Ending(Exception):  # noqa: N818 - it is no error of this program

@@ -594,6 +594,22 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("kauth-action", _DIAGNOSTIC, "a question is about an action",
          "pass one of KAUTH_*, which begin with 1"),
     ),
+    "sys/kern/kern_descrip.c (fd_allocfile, fd_clone, fd_abort)": (
+        ("file-unknown", _DIAGNOSTIC, "a file that is cloned or given up is one of fd_allocfile",
+         "pass the file and the descriptor that fd_allocfile stored, once"),
+        ("file-left", _NOBODY, "a file that an open allocates is cloned or given up",
+         "call fd_abort where the open fails"),
+        ("file-of-module", _NOBODY, "no cloned file is open when its module goes",
+         "count what is open, and refuse MODULE_CMD_FINI with EBUSY"),
+    ),
+    "sys/kern/kern_descrip.c (fd_clone), sys/kern/vfs_vnops.c (vn_open)": (
+        ("file-not-moved", _NOBODY, "an open returns what fd_clone returned, and no other EMOVEFD",
+         "return fd_clone(...)"),
+    ),
+    "sys/kern/kern_descrip.c (closef)": (
+        ("file-close-restart", _DIAGNOSTIC, "fo_close does not return ERESTART",
+         "wait with cv_wait, which no signal ends"),
+    ),
     "sys/secmodel/secmodel.c (secmodel_register, secmodel_deregister)": (
         ("secmodel-unknown", _ALWAYS, "a secmodel_t is one that is registered",
          "pass what secmodel_register stored, once"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vmtgen.common.text import one_line
 
@@ -11,6 +11,7 @@ from vmtsim.kernel.api import Block
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.devsw import FNONBLOCK, FREAD, FWRITE, DeviceSwitches, OpenDevice
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.files import File, Files
 from vmtsim.kernel.lwp import WaitQueue
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ _FLAGS = {"read": FREAD, "write": FWRITE, "nonblock": FNONBLOCK}
 
 @dataclass(eq=False)
 class Descriptor:
-    """A file descriptor: a device node that is open, and how many system calls use it."""
+    """A file descriptor: what is open, who serves it, and how many system calls use it."""
 
-    node: OpenDevice
+    node: OpenDevice | File
+    server: Any  # DeviceSwitches for a node, Files for a file in its place: the same calls
     calls: int = 0
     queue: WaitQueue = field(default_factory=lambda: WaitQueue("fdclose"))
 
@@ -48,9 +50,11 @@ class Devices:
         """Open a device node."""
         flags = sum(_FLAGS[flag] for flag in set(given.flags))
         opened = yield from self._switches.open(given.device, given.unit, flags)
-        if not isinstance(opened, OpenDevice):
+        if isinstance(opened, int):
             return opened
-        self._open[given.name or given.device] = Descriptor(opened)
+        cloned = isinstance(opened, File)
+        server = self._kernel.subject(Files) if cloned else self._switches
+        self._open[given.name or given.device] = Descriptor(opened, server)
         return 0
 
     def close(self, name: str) -> Model:
@@ -60,35 +64,35 @@ class Devices:
             return Errno.EBADF
         while found.calls:
             yield Block(found.queue, what=found.queue.name)
-        return (yield from self._switches.close(found.node))
+        return (yield from found.server.close(found.node))
 
-    def _with(self, name: str, call: Callable[[OpenDevice], Model]) -> Model:
-        """Make a system call on an open device."""
+    def _with(self, name: str, call: Callable[[Any, Any], Model]) -> Model:
+        """Make a system call on what is open."""
         found = self._open.get(name)
         if found is None:
             return Errno.EBADF
         found.calls += 1
         try:
-            return (yield from call(found.node))
+            return (yield from call(found.server, found.node))
         finally:
             found.calls -= 1
             self._kernel.scheduler.wake_all(found.queue)
 
     def read(self, given: Read) -> Model:
         """Read: the text of what was read."""
-        read = yield from self._with(given.name, lambda node: self._switches.read(node, given.size))
+        read = yield from self._with(given.name, lambda server, node: server.read(node, given.size))
         return _text(read)
 
     def write(self, name: str, text: str) -> Model:
         """Write: how many bytes the driver took, as "N bytes"."""
         content = text.encode("latin-1", "replace")
-        took = yield from self._with(name, lambda node: self._switches.write(node, content))
+        took = yield from self._with(name, lambda server, node: server.write(node, content))
         return f"{len(took)} bytes" if isinstance(took, bytes) else took
 
     def ioctl(self, given: Ioctl) -> Model:
         """Return what came back, in hexadecimal; 0 where the command brings nothing."""
         back = yield from self._with(
-            given.name, lambda node: self._switches.ioctl(node, given.command, given.content)
+            given.name, lambda server, node: server.ioctl(node, given.command, given.content)
         )
         return back.hex(" ") if back and isinstance(back, bytes) else back or 0
 
@@ -101,14 +105,14 @@ class Devices:
         if found is None:
             return Errno.EBADF
         wait = round(given.wait * SECOND)
-        events = yield from self._switches.poll(found.node, given.events, wait)
+        events = yield from found.server.poll(found.node, given.events, wait)
         return f"{events:#x}" if events >= 0 else Errno(-events)
 
     def mmap(self, given: Map) -> Model:
         """Return the physical address of a page, or ENODEV where the driver has none."""
 
-        def mmap(node: OpenDevice) -> Model:
-            page = yield from self._switches.mmap(node, given.offset, 1)
+        def mmap(server: Any, node: Any) -> Model:
+            page = yield from server.mmap(node, given.offset, 1)
             return Errno.ENODEV if page == -1 else f"{page:#x}"
 
         return self._with(given.name, mmap)

@@ -19,6 +19,7 @@ from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.devsw import FREAD, FWRITE, DeviceSwitches, OpenDevice
 from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled, Unmodelled
+from vmtsim.kernel.files import File, Files
 from vmtsim.kernel.sysctltree import READWRITE, Node, SysctlTree
 from vmtsim.run.simulation import Simulation, Watchdog
 from vmtsim.scenario.script import Scenario
@@ -120,10 +121,11 @@ def _visit(simulation: Simulation, found: dict[str, Any]) -> None:
 def _opened(switches: DeviceSwitches, name: str) -> Model:
     """Open unit 0 of a device and close it again; gives whether it was open."""
     opened = yield from switches.open(name, 0, FREAD | FWRITE)
-    if not isinstance(opened, OpenDevice):
-        return False
-    yield from switches.close(opened)
-    return True
+    if isinstance(opened, File):
+        yield from switches.kernel.subject(Files).close(opened)
+    elif isinstance(opened, OpenDevice):
+        yield from switches.close(opened)
+    return not isinstance(opened, int)
 
 
 def _writable(kernel: Kernel) -> list[Node]:

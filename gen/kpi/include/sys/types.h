@@ -28,6 +28,7 @@ typedef long			ssize_t;
 #else
 typedef int			ssize_t;
 #endif
+typedef ssize_t			register_t;
 
 typedef int64_t			time_t;		/* 64 bits on every machine */
 typedef int			suseconds_t;

@@ -1,0 +1,289 @@
+"""Files that an open makes in place of the device node: fd_clone(9), and calls of their fileops.
+
+A driver that wants one object for each open allocates a file in its d_open, gives it functions of
+its own, and returns what fd_clone returns.  The layouts are those of sys/sys/file.h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.twos import signed
+
+from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.callback import call_back
+from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.kauth import Kauth
+from vmtsim.kernel.kernobj import KernelObject
+from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.memory import PAGE
+from vmtsim.kernel.objects import Objects
+from vmtsim.kernel.select import Select
+from vmtsim.kernel.syscalls import control, transfer
+from vmtsim.kernel.uio import UIO_READ, UIO_WRITE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmtsim.kernel.api import Model
+    from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.lwp import Lwp
+
+_FREAD, _FWRITE = 1, 2  # sys/sys/fcntl.h
+_MASK = 0x3  # FMASK keeps the mode; what else an open may say is not asked for here
+_MISC = 5  # DTYPE_MISC
+_UPDATE = 1  # FOF_UPDATE_OFFSET
+_SETFL = 4  # F_SETFL
+_NVAL = 0x20  # POLLNVAL
+_MEMBERS = (
+    "name", "read", "write", "ioctl", "fcntl", "poll", "stat", "close", "kqfilter", "restart",
+    "mmap",
+)  # fmt: skip
+_FIRST = 3  # of a process that has standard input, output and error
+
+
+class _Fields:
+    """Offsets of struct file by the size of a word."""
+
+    def __init__(self, word: int) -> None:
+        self.offset, self.cred, self.ops, self.data = 0, 8, 8 + word, 8 + 2 * word
+        self.flag = 8 + 6 * word  # behind f_list and f_lock
+        self.type, self.count = self.flag + 8, self.flag + 16
+        self.size = self.flag + 32 + word
+
+
+@dataclass(eq=False)
+class File:
+    """A file_t: allocated, or, with ``ops``, in the table of its process."""
+
+    made_at: int
+    lwp: Lwp
+    number: int
+    object: KernelObject
+    ops: int = 0
+    closed: bool = False
+
+    @property
+    def address(self) -> int:
+        """Where the struct file is."""
+        return self.object.at
+
+
+class Files(Subject):
+    """Files of cloned devices; a process of a scenario has each in a table of its own."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_descrip.c 1.265": "*"}
+    SERIALIZED = True
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._fields = _Fields(kernel.memory.pointer_size)
+        self._files: LiveObjects[File] = LiveObjects(
+            self, Words("file", "allocated", "freed"), unknown="file-unknown"
+        )
+        self._moved: dict[Lwp, File] = {}  # l_dupfd: what fd_clone said last
+
+    # -- what drivers call -------------------------------------------------------------------
+
+    @kernel_function("int fd_allocfile(void *resultfp, int *resultfd)")
+    def fd_allocfile(self, file_at: int, number_at: int) -> int:
+        kernel, memory = self.kernel, self.kernel.memory
+        kernel.rules.may_sleep("fd_allocfile")
+        lwp = kernel.current
+        taken = {each.number for each in self._files.values() if each.lwp is lwp}
+        number = next(n for n in range(_FIRST, _FIRST + len(taken) + 1) if n not in taken)
+        made = KernelObject(kernel, self._fields.size, f"file of descriptor {number}")
+        memory.put_pointer(made.at + self._fields.cred, kernel.subject(Kauth).kauth_cred_get())
+        self._files.add("fd_allocfile", made.at, File(kernel.call_site, lwp, number, made))
+        memory.put_pointer(file_at, made.at)
+        memory.put_u32(number_at, number)
+        return 0
+
+    def _own(self, function: str, address: int, number: int) -> File:
+        """Return a file that the running open has allocated and given to nobody yet."""
+        kernel = self.kernel
+        found = self._files.find(function, address)
+        if found.lwp is not kernel.current or found.number != number or found.ops:
+            kernel.panic(
+                "file-unknown",
+                f"{function} by {kernel.where()}: {kernel.describe(address)} and the descriptor "
+                f"{number} are not what this thread has from fd_allocfile, or are given away",
+            )
+        return found
+
+    @kernel_function("int fd_clone(void *fp, u_int fd, int flag, const void *fops, void *data)")
+    def fd_clone(self, address: int, number: int, flag: int, ops: int, data: int) -> int:
+        """Give the file its functions and its data: EMOVEFD, which d_open has to return."""
+        memory, fields = self.kernel.memory, self._fields
+        found = self._own("fd_clone", address, number)
+        memory.put_u32(address + fields.flag, flag & _MASK)
+        memory.put_u32(address + fields.type, _MISC)
+        memory.put_pointer(address + fields.ops, ops)
+        memory.put_pointer(address + fields.data, data)
+        memory.put_u32(address + fields.count, 1)
+        found.ops = ops
+        self._moved[self.kernel.current] = found
+        return Errno.EMOVEFD
+
+    @kernel_function("void fd_abort(void *p, void *fp, u_int fd)")
+    def fd_abort(self, process: int, address: int, number: int) -> None:
+        kernel, objects = self.kernel, self.kernel.subject(Objects)
+        found = self._own("fd_abort", address, number)
+        running = kernel.memory.pointer(kernel.current.address + objects.offsets.l_proc)
+        if process not in {running, objects.proc0}:
+            kernel.panic(
+                "file-unknown",
+                f"fd_abort by {kernel.where()}: {kernel.describe(process)} is not curproc",
+            )
+        self._free("fd_abort", found)
+
+    def _free(self, function: str, found: File) -> None:
+        found.closed = True
+        self._files.remove(found.address)
+        found.object.free(function)
+
+    # -- functions for members of fileops ------------------------------------------------------
+
+    @kernel_function("int fbadop_read(void *fp)")
+    @kernel_function("int fbadop_write(void *fp)")
+    @kernel_function("int fbadop_ioctl(void *fp)")
+    @kernel_function("int fbadop_stat(void *fp)")
+    @kernel_function("int fbadop_close(void *fp)")
+    @kernel_function("int fnullop_kqfilter(void *fp)")
+    def fbadop(self, _file: int) -> int:
+        return Errno.EOPNOTSUPP
+
+    @kernel_function("int fnullop_fcntl(void *fp, u_int cmd)")
+    def fnullop_fcntl(self, _file: int, command: int) -> int:
+        return 0 if command == _SETFL else Errno.EOPNOTSUPP
+
+    @kernel_function("int fnullop_poll(void *fp)")
+    def fnullop_poll(self, _file: int) -> int:
+        return 0
+
+    @kernel_function("void fnullop_restart(void *fp)")
+    def fnullop_restart(self, _file: int) -> None:
+        """Do nothing."""
+
+    # -- what system calls come to -------------------------------------------------------------
+
+    def opened(self, driver: str, error: int) -> File | int:
+        """Look at what d_open has left and returned: the file in place of a node, or the errno."""
+        kernel, lwp = self.kernel, self.kernel.current
+        moved = self._moved.pop(lwp, None)
+        if (moved is not None) != (error == Errno.EMOVEFD):
+            did = "called fd_clone" if moved is not None else "did not call fd_clone"
+            kernel.panic(
+                "file-not-moved",
+                f"d_open of {driver} {did} and returned {error}, not EMOVEFD"
+                if moved is not None
+                else f"d_open of {driver} {did} and returned EMOVEFD",
+            )
+        for found in list(self._files.values()):
+            if found.lwp is lwp and not found.ops:
+                place = kernel.location(found.made_at)
+                kernel.violation(
+                    "file-left",
+                    f"d_open of {driver} returned {error}, and the file allocated by {place} went "
+                    "neither to fd_clone nor to fd_abort",
+                    place,
+                )
+                self._free("the end of the process", found)
+        return error if moved is None else moved
+
+    def check_unload(self, module: str) -> None:
+        """Report files whose functions have gone with a module."""
+        super().check_unload(module)
+        kernel = self.kernel
+        for found in list(self._files.values()):
+            if kernel.loaded_at(found.made_at) is None:
+                place = kernel.location(found.made_at)
+                kernel.violation(
+                    "file-of-module",
+                    f"module {module} is gone, but descriptor {found.number}, allocated by "
+                    f"{place}, is open: its next read, write, ioctl or close runs what is gone",
+                    place,
+                )
+                self._free("the end of the process", found)
+
+    def _call(self, found: File, member: str, *rest: int) -> Model:
+        """Call a member of the file's fileops, without the kernel lock."""
+        memory = self.kernel.memory
+        function = memory.pointer(found.ops + _MEMBERS.index(member) * memory.pointer_size)
+        arguments = (found.address, *rest)
+        return call_back(self.kernel, f"fo_{member}", function, arguments, mpsafe=True)
+
+    def _has(self, found: File, mode: int) -> bool:
+        return bool(self.kernel.memory.u32(found.address + self._fields.flag) & mode)
+
+    def read(self, found: File, size: int) -> Model:
+        """Return the bytes that the driver gave, or an errno."""
+        return self._transfer(found, "read", bytes(size), UIO_READ)
+
+    def write(self, found: File, content: bytes) -> Model:
+        """Return the bytes that the driver took, or an errno."""
+        return self._transfer(found, "write", content, UIO_WRITE)
+
+    def _transfer(self, found: File, member: str, content: bytes, direction: int) -> Model:
+        if not self._has(found, _FREAD if direction == UIO_READ else _FWRITE):
+            return Errno.EBADF
+        memory, at = self.kernel.memory, found.address
+        cred = memory.pointer(at + self._fields.cred)
+        moved = yield from transfer(
+            self.kernel, direction, memory.u64(at), content,
+            lambda uio: self._call(found, member, at, uio, cred, _UPDATE),
+        )  # fmt: skip
+        return moved
+
+    def ioctl(self, found: File, command: int, content: bytes) -> Model:
+        """Return the bytes that came back, or an errno."""
+        if not self._has(found, _FREAD | _FWRITE):
+            return Errno.EBADF
+        return (
+            yield from control(
+                self.kernel, command, content,
+                lambda data: self._call(found, "ioctl", command, data),
+            )
+        )  # fmt: skip
+
+    def poll(self, found: File, events: int, wait: int = 0) -> Model:
+        """Ask the driver for events, and wait ``wait`` ns for some where there are none."""
+        kernel = self.kernel
+        return kernel.subject(Select).poll(
+            lambda: self._poll(found, events), kernel.clock.now + wait
+        )
+
+    def _poll(self, found: File, events: int) -> Model:
+        if found.closed:
+            return _NVAL
+        return (yield from self._call(found, "poll", events)) & 0xFFFFFFFF
+
+    def mmap(self, found: File, offset: int, protection: int) -> Model:
+        """Ask the driver for an object to map: the address of the uvm_object, -1 for none."""
+        memory, word = self.kernel.memory, self.kernel.memory.pointer_size
+        if not memory.pointer(found.ops + _MEMBERS.index("mmap") * word):
+            return -1
+        places = memory.scratch(5 * 8)
+        memory.fill(places, 0, 5 * 8)
+        memory.put_u64(places, offset)
+        flags, advice, uobj, most = (places + 8 * n for n in range(1, 5))
+        error = yield from self._call(
+            found, "mmap", places, PAGE, protection, flags, advice, uobj, most
+        )
+        return -1 if error & 0xFFFFFFFF else memory.pointer(uobj)
+
+    def close(self, found: File) -> Model:
+        """Close it: the driver's fo_close is final."""
+        kernel = self.kernel
+        found.closed = True
+        kernel.memory.put_u32(found.address + self._fields.count, 0)
+        error = signed((yield from self._call(found, "close")), 32)
+        if error == Errno.ERESTART:
+            kernel.panic(
+                "file-close-restart",
+                f"fo_close of the file allocated by {kernel.location(found.made_at)} returned "
+                "ERESTART: there is nothing left to start again with",
+            )
+        self._free("close", found)
+        return error

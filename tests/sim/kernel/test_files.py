@@ -1,0 +1,235 @@
+"""Files of cloned devices: what an open allocates, the calls of its fileops, and every misuse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from vmtsim.kernel.devsw import FREAD, FWRITE, DeviceSwitches
+from vmtsim.kernel.errors import Errno, KernelPanic
+from vmtsim.kernel.files import File, Files
+from vmtsim.kernel.process import Processes
+
+from .guestcode import MACHINES
+
+if TYPE_CHECKING:
+    from .guestcode import Code
+
+SOURCE = """
+    #include <sys/param.h>
+    #include <sys/conf.h>
+    #include <sys/errno.h>
+    #include <sys/filedesc.h>
+    #include <sys/ioctl.h>
+    #include <sys/proc.h>
+    #include <sys/systm.h>
+    #include <sys/uio.h>
+
+    struct uvm_object { int of; };
+
+    static char text[64] = "eleven";
+    static struct uvm_object object;
+    extern struct proc proc0;
+    int how, closed, offset_was, cred_was, flag_was, majors[2] = { -1, -1 };
+
+    static int
+    f_read(struct file *fp, off_t *offset, struct uio *uio, kauth_cred_t cred, int flags)
+    {
+            size_t length = strlen(fp->f_data);
+
+            offset_was = *offset;
+            cred_was = cred == fp->f_cred && cred == kauth_cred_get();
+            flag_was = fp->f_flag;
+            if (*offset >= (off_t)length)
+                    return 0;
+            length = MIN(uio->uio_resid, length - *offset);
+            uio->uio_offset = *offset;
+            if (flags & FOF_UPDATE_OFFSET)
+                    *offset += length;
+            return uiomove((char *)fp->f_data + uio->uio_offset, length, uio);
+    }
+
+    static int
+    f_ioctl(struct file *fp, u_long command, void *data)
+    {
+            if (command != _IOWR('t', 1, int))
+                    return ENOTTY;
+            *(int *)data += 1;
+            return 0;
+    }
+
+    static int
+    f_mmap(struct file *fp, off_t *offset, size_t size, int prot, int *flags, int *advice,
+        struct uvm_object **uobj, int *most)
+    {
+            *uobj = &object;
+            return *offset == 0 && size == PAGE_SIZE ? 0 : EINVAL;
+    }
+
+    static int
+    f_close(struct file *fp)
+    {
+            closed++;
+            return how == 9 ? ERESTART : 0;
+    }
+
+    static const struct fileops ops = {
+            .fo_name = "eleven", .fo_read = f_read, .fo_write = fbadop_write,
+            .fo_ioctl = f_ioctl, .fo_fcntl = fnullop_fcntl, .fo_poll = fnullop_poll,
+            .fo_stat = fbadop_stat, .fo_close = f_close, .fo_kqfilter = fnullop_kqfilter,
+            .fo_restart = fnullop_restart, .fo_mmap = f_mmap,
+    };
+
+    static int
+    t_open(dev_t dev, int flag, int mode, struct lwp *l)
+    {
+            struct file *fp;
+            int fd, error;
+
+            if (how == 1)
+                    return -6;      /* EMOVEFD */
+            error = fd_allocfile(&fp, &fd);
+            if (error != 0)
+                    return error;
+            switch (how) {
+            case 2:
+                    return EBUSY;   /* the file is left */
+            case 3:
+                    fd_abort(&proc0, fp, fd);
+                    return EBUSY;
+            case 4:
+                    fd_clone(fp, fd, flag, &ops, text);
+                    return 0;
+            case 5:
+                    return fd_clone(fp, fd + 1, flag, &ops, text);
+            case 8:
+                    fd_abort(NULL, fp, fd);
+                    return EBUSY;
+            case 6:
+                    fd_clone(fp, fd, flag, &ops, text);
+                    fd_abort(&proc0, fp, fd);
+                    return EBUSY;
+            case 7:
+                    return fd_clone((struct file *)text, fd, flag, &ops, text);
+            }
+            return fd_clone(fp, fd, flag, &ops, text);
+    }
+
+    static const struct cdevsw table = {
+            .d_open = t_open, .d_close = noclose, .d_read = noread, .d_write = nowrite,
+            .d_ioctl = noioctl, .d_stop = nostop, .d_tty = notty, .d_poll = nopoll,
+            .d_mmap = nommap, .d_kqfilter = nokqfilter, .d_discard = nodiscard,
+            .d_flag = D_OTHER,
+    };
+
+    int
+    attach(void)
+    {
+            return devsw_attach("eleven", NULL, &majors[0], &table, &majors[1]);
+    }
+
+    int
+    detach(void)
+    {
+            devsw_detach(NULL, &table);
+            return 0;
+    }
+"""
+HEADERS = "#include <sys/kauth.h>\n"
+
+
+@pytest.fixture(params=MACHINES)
+def code(request: pytest.FixtureRequest, load: Any) -> Code:
+    return begun(load, request.param)
+
+
+def begun(load: Any, machine: str = "amd64", how: int = 0) -> Code:
+    code: Code = load(HEADERS + SOURCE, machine)
+    assert code.call("attach") == 0
+    code.kernel.memory.put_u32(code.address("how"), how)
+    return code
+
+
+def run(code: Code, model: Any) -> Any:
+    lwp = code.kernel.subject(Processes).spawn("process", model)
+    code.finish(lwp)
+    return lwp.result
+
+
+def opened(code: Code, flags: int = FREAD | FWRITE) -> Any:
+    return run(code, code.kernel.subject(DeviceSwitches).open("eleven", 0, flags))
+
+
+def test_each_open_is_a_file_of_its_own(code: Code) -> None:
+    files = code.kernel.subject(Files)
+    first, second = opened(code), opened(code, FREAD)
+    assert isinstance(first, File)
+    assert isinstance(second, File)
+    assert run(code, files.read(first, 4)) == b"elev"
+    assert run(code, files.read(first, 9)) == b"en"
+    assert code.number("offset_was") == 4
+    assert code.number("cred_was") == 1
+    assert run(code, files.read(second, 9)) == b"eleven"
+    assert code.number("flag_was") == FREAD
+    assert run(code, files.write(second, b"x")) == Errno.EBADF
+    assert run(code, files.write(first, b"x")) == Errno.EOPNOTSUPP
+    both = 0xC0000000 | 4 << 16 | ord("t") << 8 | 1
+    assert run(code, files.ioctl(first, both, (41).to_bytes(8, "little"))) == b"\x2a\0\0\0"
+    assert run(code, files.ioctl(first, 0x20000001, b"")) == Errno.ENOTTY
+    assert run(code, files.poll(first, 1)) == 0
+    assert run(code, files.mmap(first, 0, 1)) == code.address("object")
+    assert run(code, files.mmap(first, 4096, 1)) == -1
+    for each in (first, second):
+        assert run(code, files.close(each)) == 0
+    assert run(code, files.poll(first, 1)) == 0x20
+    assert code.number("closed") == 2
+    code.call("detach")
+    assert code.unload() == []
+
+
+def test_an_open_that_fails_gives_its_file_up(load: Any) -> None:
+    code = begun(load, how=3)
+    assert opened(code) == Errno.EBUSY
+    code.call("detach")
+    assert code.unload() == []
+
+
+def test_a_file_that_an_open_leaves_is_reported(load: Any) -> None:
+    code = begun(load, how=2)
+    assert opened(code) == Errno.EBUSY
+    (text,) = code.violations()
+    assert text.startswith("file-left: d_open of eleven returned 16, and the file allocated by ")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (1, "file-not-moved: d_open of eleven did not call fd_clone and returned EMOVEFD"),
+        (4, "file-not-moved: d_open of eleven called fd_clone and returned 0, not EMOVEFD"),
+        (5, "file-unknown: fd_clone by t_open"),
+        (6, "file-unknown: fd_abort by t_open"),
+        (7, "file-unknown: fd_clone by t_open"),
+        (8, "file-unknown: fd_abort by t_open"),
+    ],
+)
+def test_a_file_is_cloned_once_and_its_open_says_so(load: Any, how: int, said: str) -> None:
+    code = begun(load, how=how)
+    with pytest.raises(KernelPanic) as panic:
+        opened(code)
+    assert f"{panic.value.rule}: {panic.value.message}".startswith(said)
+
+
+def test_a_close_does_not_ask_to_be_started_again(load: Any) -> None:
+    code = begun(load, how=9)
+    file = opened(code)
+    with pytest.raises(KernelPanic) as panic:
+        run(code, code.kernel.subject(Files).close(file))
+    assert panic.value.rule == "file-close-restart"
+
+
+def test_a_file_that_outlives_its_module_is_reported(load: Any) -> None:
+    code = begun(load)
+    opened(code)
+    code.call("detach")
+    (text,) = code.unload()
+    assert text.startswith("file-of-module: module tried is gone, but descriptor 3, allocated by ")
