@@ -13,21 +13,27 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmtgen.build.compile import Built, build_module
 from vmtgen.build.makefile import make_program, read_makefile
 from vmtgen.build.sysroot import tree_version
 from vmtgen.common.errors import ReportedError, UnavailableError
+from vmtgen.kobj.known import nearest_modules
 from vmtgen.lint.check import lint_file
 from vmtgen.targets import load_targets
 from vmtsim.run.needs import needs
 
 from tools import netbsd_runs
+
+if TYPE_CHECKING:
+    from vmtgen.kobj import Module
 
 
 @dataclass
@@ -82,11 +88,53 @@ def tried(directory: Path, sys_tree: Path, machine: str, out: Path) -> Row:
     row.builds = "yes" + (f", {_counted(warnings, 'warning')}" if warnings else "")
     try:
         row.lint = _lint(built)
-        row.missing = tuple(dict.fromkeys(needs([built.module])[0].missing))
+        # What it requires is loaded before it: its names are there, and its needs are needs.
+        itself = frozenset({built.module.modinfo.name})
+        set_of = [built.module, *required(built.module, sys_tree, machine, out, itself)]
+        row.missing = tuple(dict.fromkeys(name for each in needs(set_of) for name in each.missing))
         row.lacks = _lacks(row.missing)
     except ReportedError as error:
         row.lint = str(error).rpartition(": ")[2]
     return row
+
+
+def required(
+    module: Module, sys_tree: Path, machine: str, out: Path, known: frozenset[str] = frozenset()
+) -> list[Module]:
+    """Build what a module requires, and what that requires; without what kernels have built in.
+
+    A name that has no directory, or whose module does not build, is left out.
+    """
+    found: list[Module] = []
+    for name in module.modinfo.required:
+        if name in nearest_modules().builtin | known or any(
+            each.modinfo.name == name for each in found
+        ):
+            continue
+        directory = module_directory(name, sys_tree)
+        if directory is None:
+            continue
+        try:
+            built = build_module(
+                directory, machine=machine, sys=sys_tree, out=out, cache=out / ".cache"
+            )
+        except ReportedError:
+            continue
+        seen = known | {name} | {each.modinfo.name for each in found}
+        found += [built.module, *required(built.module, sys_tree, machine, out, seen)]
+    return found
+
+
+def module_directory(name: str, sys_tree: Path) -> Path | None:
+    """Return the directory of sys/modules whose Makefile makes the module of that name."""
+    own = sys_tree / "modules" / name
+    if (own / "Makefile").is_file():
+        return own
+    for makefile in sorted(sys_tree.glob("modules/**/Makefile")):
+        text = makefile.read_text(encoding="utf-8", errors="replace")
+        if re.search(rf"^KMOD=\s*{re.escape(name)}\s*$", text, re.MULTILINE):
+            return makefile.parent
+    return None
 
 
 def _reason(text: str) -> str:
@@ -203,7 +251,8 @@ def table(rows: list[Row], total: int, release: str, args: argparse.Namespace) -
         f"`python tools/netbsd_modules.py SYS --count {args.count} --seed {args.seed}`.",
         "",
         f"{built} of {len(rows)} build from their own Makefile;",
-        f"vmtsim has a model of all that {whole} of them need.",
+        f"vmtsim has a model of all that {whole} of them need, with the modules that they",
+        "require and no kernel has built in.",
         "",
         "| module | builds | lint | no model for |",
         "|---|---|---|---|",

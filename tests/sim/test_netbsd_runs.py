@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from vmtsim.host.context import RULES as PROTOCOL
 from vmtsim.kernel.rule_table import RULES
 from vmtsim.scenario.script import load, shipped
 
-from tools import netbsd_runs
+from tools import netbsd_modules, netbsd_runs
 from tools.netbsd_runs import DEFECTS, RUNS, SCENARIOS, Break, FragmentError, broken_text, overlay
 
 TEXT = """\
@@ -88,3 +90,26 @@ def test_a_broken_line_that_nothing_notices_is_said(monkeypatch: pytest.MonkeyPa
     wrong, rule = netbsd_runs.verdict(run, Path(), "amd64", Path())
     assert wrong.endswith("was broken, and nothing failed")
     assert rule == ""
+
+
+def test_what_a_module_requires_is_found_by_the_name_that_it_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for what kernels have built in, what has no directory, and circles."""
+    names = {"one": ("two", "absent", "vmt"), "other/place": ("one",)}
+    for directory, text in {"one": "KMOD=\tone\n", "other/place": "KMOD=\ttwo\n"}.items():
+        (tmp_path / "modules" / directory).mkdir(parents=True)
+        (tmp_path / "modules" / directory / "Makefile").write_text(text)
+
+    def module(directory: str) -> SimpleNamespace:
+        name = "two" if directory == "other/place" else directory
+        return SimpleNamespace(modinfo=SimpleNamespace(name=name, required=names[directory]))
+
+    def build(directory: Path, **_options: object) -> SimpleNamespace:
+        place = directory.relative_to(tmp_path / "modules").as_posix()
+        return SimpleNamespace(module=module(place))
+
+    monkeypatch.setattr(netbsd_modules, "build_module", build)
+    first: Any = module("one")
+    found = netbsd_modules.required(first, tmp_path, "amd64", tmp_path / "out", frozenset({"one"}))
+    assert [each.modinfo.name for each in found] == ["two"]
