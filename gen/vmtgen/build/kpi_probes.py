@@ -197,6 +197,16 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group(("sys/types.h", "sys/kmem.h"), ("KM_SLEEP", "KM_NOSLEEP", "sizeof(km_flag_t)")),
     Group(
+        ("sys/types.h", "sys/device.h", "dev/i2c/i2cvar.h"),
+        kernel=(
+            *_names(
+                "I2C_OP_READ I2C_OP_READ_WITH_STOP I2C_OP_WRITE I2C_OP_WRITE_WITH_STOP "
+                "I2C_MATCH_ADDRESS_ONLY I2C_MATCH_ADDRESS_AND_PROBE sizeof(i2c_addr_t)"
+            ),
+            *_members("struct i2c_attach_args", "ia_tag ia_addr"),
+        ),
+    ),
+    Group(
         ("sys/types.h", "sys/kauth.h", "sys/file.h"),
         kernel=(
             "FOF_UPDATE_OFFSET",

@@ -84,16 +84,19 @@ class Autoconf(Subject):
             return None
         return (yield from self.attach(parent, entry, aux))
 
-    def attach(self, parent: Device, entry: ConfigData, aux: int, printer: int = 0) -> Model:
+    def attach(
+        self, parent: Device, entry: ConfigData, aux: int, printer: int = 0, behind: str = ""
+    ) -> Model:
         """Attach the device of a cfdata entry (config_attach).
 
-        ``printer`` is a function of the parent that prints what is behind "X at Y", or 0.
+        ``printer`` is a function of the parent that prints what is behind "X at Y", or 0;
+        ``behind`` is what one of the kernel itself prints there.
         """
         attachment = self._devices.attachment_of(entry)
         assert attachment is not None
         device = self._devices.new(parent, entry, self._devices.drivers[entry.name], attachment)
         self._devices.mark(device, tables.FOUND)
-        self.kernel.subject(Console).print(f"{device.name} at {parent.name}")
+        self.kernel.subject(Console).print(f"{device.name} at {parent.name}{behind}")
         self.kernel.trace.emit("device.attach", device=device.name, parent=parent.name)
         if printer:
             yield Call(printer, (aux, 0))

@@ -72,6 +72,7 @@ class KernelOptions:
     memory: int = 64 << 20
     msrs: Mapping[str, int] = field(default_factory=dict)
     cpuid: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    i2c: Mapping[int, Mapping[int, bytes]] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     cpus: int = 1
     races: bool = False

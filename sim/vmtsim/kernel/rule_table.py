@@ -606,6 +606,12 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("file-not-moved", _NOBODY, "an open returns what fd_clone returned, and no other EMOVEFD",
          "return fd_clone(...)"),
     ),
+    "sys/dev/i2c/i2c_exec.c (iic_acquire_bus, iic_exec)": (
+        ("i2c-tag", _NOBODY, "a driver talks to the bus that its attach arguments named",
+         "keep ia_tag of struct i2c_attach_args in the softc"),
+        ("i2c-not-acquired", _NOBODY, "the bus is acquired before a driver talks over it",
+         "call iic_acquire_bus first, and iic_release_bus on each path"),
+    ),
     "sys/kern/kern_descrip.c (closef)": (
         ("file-close-restart", _DIAGNOSTIC, "fo_close does not return ERESTART",
          "wait with cv_wait, which no signal ends"),

@@ -166,6 +166,10 @@ class Simulation:
                     int(leaf, 0): (words[0], words[1], words[2], words[3])
                     for leaf, words in (scenario.guest.cpuid or {}).items()
                 },
+                i2c={
+                    int(chip, 0): {int(name, 0): bytes(each) for name, each in registers.items()}
+                    for chip, registers in (scenario.guest.i2c or {}).items()
+                },
             ),
             backdoor=self.host,
             rng=self.rng.fork("kernel"),

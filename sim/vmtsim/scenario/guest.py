@@ -62,8 +62,17 @@ Cards = Mapping[str, Addresses] | Addresses
 Word = Annotated[int, Range(0, 0xFFFFFFFF)]
 Registers = Mapping[str, Annotated[int, Range(0, 0xFFFFFFFFFFFFFFFF)]]
 Leaves = Mapping[str, Annotated[tuple[Word, ...], Length(4, 4)]]
+Register = Annotated[tuple[Annotated[int, Range(0, 0xFF)], ...], NotEmpty()]
+Chips = Annotated[Mapping[str, Mapping[str, Register]], NotEmpty()]
 Properties = Annotated[Mapping[str, bool | int | str], NotEmpty()]
 Settings = Annotated[Mapping[str, Scalar], NotEmpty()]
+
+
+def _number(text: str, highest: int) -> bool:
+    try:
+        return 0 <= int(text, 0) <= highest
+    except ValueError:
+        return False
 
 
 def listed(addresses: Addresses) -> tuple[str, ...]:
@@ -414,6 +423,7 @@ class GuestSettings(Record):
     by number ("0x19c") or, on aarch64, by name ("midr_el1"), and ``cpuid``, four words a leaf.
     ``without`` names drivers that GENERIC has built in and this kernel lacks, and ``properties``
     are the options of modload(8) for the module under test.  ``cpus`` is the number of processors.
+    ``i2c`` are chips at iic0 by their addresses, each with the bytes of its registers.
     ``modules`` are files of modules that it needs: loaded before it, and unloaded after it.
     """
 
@@ -430,3 +440,13 @@ class GuestSettings(Record):
     properties: Properties | None = None
     cpus: Annotated[int, Range(1, 8)] = 1
     modules: tuple[str, ...] = ()
+    i2c: Chips | None = None
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse names of chips and registers that are no numbers."""
+        for chip, registers in (self.i2c or {}).items():
+            if not _number(chip, 0x7F):
+                report(node, f"expected the address of a chip, 0x08 to 0x77, not {chip!r}")
+            for name in registers:
+                if not _number(name, 0xFFFF):
+                    report(node, f"expected the number of a register, as 0x05, not {name!r}")
