@@ -36,7 +36,7 @@ SOURCE = """
     static const struct cfattachinit inits[] = { { "chip", attachments }, { NULL, NULL } };
     static const struct cfparent bus = { "iic", "iic", DVUNIT_ANY };
     static int places[] = { 0x18, 0x19, -1, 0x02 };
-    static struct cfdata datas[] = {
+    static struct cfdata rows[] = {
             { .cf_name = "chip", .cf_atname = "chip", .cf_unit = 0, .cf_fstate = FSTATE_STAR,
               .cf_loc = &places[0], .cf_pspec = &bus },
             { .cf_name = "chip", .cf_atname = "chip", .cf_unit = 0, .cf_fstate = FSTATE_STAR,
@@ -79,13 +79,13 @@ SOURCE = """
     int
     configure(void)
     {
-            return config_init_component(drivers, inits, datas);
+            return config_init_component(drivers, inits, rows);
     }
 
     int
     unconfigure(void)
     {
-            return config_fini_component(drivers, inits, datas);
+            return config_fini_component(drivers, inits, rows);
     }
 
     static int

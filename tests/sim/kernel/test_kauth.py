@@ -66,7 +66,7 @@ SOURCE = """
     int
     listen_nowhere(void)
     {
-            return kauth_listen_scope("org.netbsd.kauth.sistem", listen, NULL) == NULL;
+            return kauth_listen_scope("org.netbsd.kauth.nowhere", listen, NULL) == NULL;
     }
 
     int
