@@ -90,6 +90,27 @@ class Children(Subject):
             return 0
         return (yield from self._autoconf.call_driver(attachment, "match", parent, data, aux))
 
+    @kernel_function(
+        "int config_stdsubmatch(device_t parent, cfdata_t cf, const int *locs, void *aux)"
+    )
+    def config_stdsubmatch(self, address: int, data: int, locators: int, aux: int) -> Model:
+        """Match where each locator of the cfdata is the one given, or its default."""
+        kernel, memory = self.kernel, self.kernel.memory
+        entry = tables.ConfigData(memory, data)
+        parent = self._devices.device(address, "config_stdsubmatch")
+        defaults = tables.read_locators(memory, parent.driver.address, entry.attribute)
+        if defaults is None or (defaults and not locators):
+            kernel.panic(
+                "submatch-locators",
+                f"config_stdsubmatch by {kernel.where()}: {parent.name} has no locators at hand "
+                f"for its attribute {entry.attribute}",
+            )
+        for index, default in enumerate(defaults):
+            said = memory.s32(entry.locators + 4 * index)
+            if said not in {default, memory.s32(locators + 4 * index)}:
+                return 0
+        return (yield from self.config_match(address, data, aux))
+
     def _search(self, function: str, parent: Device, aux: int, arguments: Arguments) -> Model:
         """Return the entry that matches best, the first of equals (config_search_internal)."""
         kernel, known = self.kernel, parent.driver.attributes

@@ -99,6 +99,20 @@ def read_driver(memory: Memory, address: int) -> Driver:
     return Driver(address, name, tuple(attributes))
 
 
+def read_locators(memory: Memory, driver: int, attribute: str) -> list[int | None] | None:
+    """Return the default of each locator of a cfdriver's attribute (None: there is none).
+
+    None where the driver has no such attribute.  The layouts are struct cfiattrdata and cflocdesc.
+    """
+    size = memory.pointer_size
+    for entry in read_vector(memory, memory.pointer(driver + 5 * size + 8)):
+        if memory.string(memory.pointer(entry)) != attribute:
+            continue
+        rows = [entry + (2 + 3 * index) * size for index in range(memory.s32(entry + size))]
+        return [memory.s32(row + 2 * size) if memory.pointer(row + size) else None for row in rows]
+    return None
+
+
 def publish_units(kernel: Kernel, driver: Driver) -> None:
     """Bring cd_devs and cd_ndevs up to date: 4 units or more, none once the last device has gone.
 

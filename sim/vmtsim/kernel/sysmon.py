@@ -20,6 +20,7 @@ from vmtsim.kernel.live import LiveObjects, Site, Words
 from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.pmf import Pmf
+from vmtsim.kernel.watchdog import Watchdogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -268,6 +269,7 @@ class SysmonPower(Subject):
         devices.iterate()
         yield from kernel.subject(Pmf).shutdown(memory.u32(symbols["boothowto"]))
         devices.iterated()
+        yield from kernel.subject(Watchdogs).shutdown()
         raise Halted("power off" if off else "reboot")
 
     def _stop_file_systems(self) -> Model:

@@ -186,6 +186,20 @@ class Watchdogs(Subject):
         self._unlock()
         big.unlock(1)
 
+    def shutdown(self) -> Model:
+        """sysmon_wdog_shutdown(), a hook of cpu_reboot(): disarm, without the lock.
+
+        A driver that refuses lets the machine reset while it is off.
+        """
+        watchdog = self.armed
+        if watchdog is None:
+            return
+        period = self.kernel.memory.u32(watchdog.address + self._fields.period)
+        if (yield from self.sysmon_wdog_setmode(watchdog.address, DISARMED, period)):
+            self.kernel.subject(Console).print(
+                f"WARNING: FAILED TO SHUTDOWN WATCHDOG {watchdog.name}!\n"
+            )
+
     # -- wdogctl(8) --------------------------------------------------------------------------
 
     def control(self, name: str, mode: str, period: int | None) -> Model:

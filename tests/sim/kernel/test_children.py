@@ -74,7 +74,7 @@ SOURCE = """
             { "tree", tree_list }, { "leaf", leaf_list }, { NULL, NULL }
     };
     static const struct cfparent parent = { "branch", "tree", DVUNIT_ANY };
-    static int slot[] = { 7 };
+    int slot[] = { 7 };
     static struct cfdata data[] = {
             { "leaf", "leaf", 0, FSTATE_STAR, slot, 0, &parent },
             { .cf_name = NULL }
@@ -139,6 +139,14 @@ SOURCE = """
             case 1:
                     child = config_found(bus, &given, print, CFARGS(.submatch = submatch,
                         .iattr = "branch", .locators = locators));
+                    break;
+            case 10:
+                    child = config_found(bus, &given, print, CFARGS(.iattr = "branch",
+                        .submatch = config_stdsubmatch, .locators = locators));
+                    break;
+            case 11:
+                    child = config_found(bus, &given, print, CFARGS(.iattr = "branch",
+                        .submatch = config_stdsubmatch));
                     break;
             case 2:
                     child = config_found(bus, &given, print, CFARGS(.iattr = "nowhere"));
@@ -243,6 +251,16 @@ def test_a_submatch_function_decides_by_locators(code: Code) -> None:
     assert code.call("find", 1, 1) == 1
 
 
+def test_the_usual_submatch_takes_what_is_equal_and_what_is_the_default(code: Code) -> None:
+    put(code, "locators", 8)
+    assert code.call("find", 10, 1) == 0
+    put(code, "locators", 7)
+    assert code.call("find", 10, 1) == 1
+    put(code, "locators", 8)
+    put(code, "slot", -1)
+    assert code.call("find", 10, 1) == 1
+
+
 def test_a_child_that_stays_keeps_its_bus(tree: Code) -> None:
     tree.call("find", 0, 1)
     put(tree, "stays", 1)
@@ -257,6 +275,7 @@ def test_a_child_that_stays_keeps_its_bus(tree: Code) -> None:
         ([("drop_children",)], "kernel-lock-asserted"),
         ([("find", 2, 1)], "found-attribute"),
         ([("find", 3, 1)], "cfargs-version"),
+        ([("find", 11, 1)], "submatch-locators"),
         ([("find", 6, 1)], "cfdata-unknown"),
         ([("find", 7, 1)], "cfargs-version"),
     ],

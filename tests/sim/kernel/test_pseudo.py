@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.console import Console
-from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.errors import Errno, Halted
+from vmtsim.kernel.sysmon import RB_POWERDOWN, SysmonPower
 from vmtsim.kernel.watchdog import Watchdogs
 
 from .guestcode import MACHINES
@@ -215,6 +216,23 @@ def test_a_pseudo_device_attaches_itself_and_goes(code: Code) -> None:
     assert code.call("no_driver") == Errno.EBUSY
     assert code.call("no_attachment") == code.call("no_driver") == 0
     assert code.unload() == []
+
+
+def test_a_watchdog_that_is_armed_is_disarmed_when_the_machine_goes_down(dog: Code) -> None:
+    assert control(dog, "user", 7) == 0
+    with pytest.raises(Halted):
+        dog.kernel.run_process("shutdown", dog.kernel.subject(SysmonPower).reboot(RB_POWERDOWN))
+    assert dog.number("modes") == 31
+    assert dog.number("last_period") == 7
+
+
+def test_a_watchdog_that_cannot_be_disarmed_is_said(dog: Code) -> None:
+    assert control(dog, "user", 7) == 0
+    dog.kernel.memory.put_u32(dog.address("refuses"), 1)
+    with pytest.raises(Halted):
+        dog.kernel.run_process("shutdown", dog.kernel.subject(SysmonPower).reboot(RB_POWERDOWN))
+    last = dog.kernel.subject(Console).lines[-1].text
+    assert last == "WARNING: FAILED TO SHUTDOWN WATCHDOG dog0!"
 
 
 def test_a_watchdog_is_armed_tickled_and_disarmed(code: Code) -> None:

@@ -173,6 +173,7 @@ int	config_cfdata_attach(cfdata_t, int);
 int	config_cfdata_detach(cfdata_t);
 device_t config_attach_pseudo(cfdata_t);
 int	config_detach(device_t, int);
+int	config_stdsubmatch(device_t, cfdata_t, const int *, void *);
 int	config_match(device_t, cfdata_t, void *);
 int	config_probe(device_t, cfdata_t, void *);
 cfdata_t config_search(device_t, void *, const struct cfargs *);
