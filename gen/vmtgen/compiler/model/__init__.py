@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from vmtgen.compiler.model.backdoor import Backdoor
+from vmtgen.compiler.model.balloon import Balloon
 from vmtgen.compiler.model.driver import Driver
 from vmtgen.compiler.model.guestinfo import Guestinfo
 from vmtgen.compiler.model.rpci import Rpci
@@ -31,8 +32,9 @@ class Specs(SimpleNamespace):
     rpci: Rpci
     tclo: Tclo
     guestinfo: Guestinfo
+    balloon: Balloon
     driver: Driver
     netbsd: Targets
 
 
-__all__ = ["Backdoor", "Driver", "Guestinfo", "Rpci", "Specs", "Targets", "Tclo", "Transport"]
+__all__ = ["Backdoor", "Balloon", "Driver", "Guestinfo", "Rpci", "Specs", "Targets", "Tclo", "Transport"]

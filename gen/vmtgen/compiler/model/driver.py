@@ -132,6 +132,8 @@ STACK = 256
 """Bytes of a string that a sysctl handler may make."""
 
 _NO_NODES: "Entries[SysctlNode]" = Entries()
+_NO_SWITCHES: "Entries[Switch]" = Entries()
+_NO_ACTIONS: "Entries[Action]" = Entries()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +195,13 @@ class Driver(Record):
     doc: Doc
     module: Module
     device: Device
-    switches: Entries[Switch]
-    actions: Entries[Action]
     logs: Entries[Log]
-    clock: Clock
-    rpc: Rpc
     statistics: Entries[Counter]
     sysctl: Entries[SysctlNode]
+    switches: Entries[Switch] = _NO_SWITCHES
+    actions: Entries[Action] = _NO_ACTIONS
+    clock: Clock | None = None
+    rpc: Rpc | None = None
 
     def completed(self) -> "Driver":
         """Return the same with the path of every sysctl node and what ``each`` means."""
