@@ -290,7 +290,7 @@ vmmemctl_inflate(struct vmmemctl_softc *sc, uint64_t wanted)
 
 	number = MIN(MIN(wanted, sc->sc_rate), vmmemctl_room(sc));
 	if (number < MIN(wanted, sc->sc_rate)) {
-		sc->sc_counters[VMMEMCTL_COUNT_SHORT].ev_count++;
+		sc->sc_counters[VMMEMCTL_COUNT_SHORTAGES].ev_count++;
 		vmmemctl_log(sc, VMMEMCTL_LOG_SHORT, sc->sc_size,
 		    sc->sc_target);
 		vmmemctl_set_state(sc, "memory is short");
@@ -303,7 +303,7 @@ vmmemctl_inflate(struct vmmemctl_softc *sc, uint64_t wanted)
 		if (uvm_pglistalloc((psize_t)chunk * PAGE_SIZE, 0,
 		    (paddr_t)UINT32_MAX * PAGE_SIZE, PAGE_SIZE, 0, &list,
 		    (int)chunk, 0) != 0) {
-			sc->sc_counters[VMMEMCTL_COUNT_SHORT].ev_count++;
+			sc->sc_counters[VMMEMCTL_COUNT_SHORTAGES].ev_count++;
 			vmmemctl_set_state(sc, "memory is short");
 			vmmemctl_slow_down(sc);
 			return;

@@ -30,6 +30,7 @@
 #define	__UNCONST(p)	((void *)(unsigned long)(const void *)(p))
 #define	__USE(v)	((void)(v))
 #define	__BIT(n)	((__UINTMAX_TYPE__)1 << (n))
+#define	__BITS(m, n)	((__BIT((m) + 1) - 1) ^ (__BIT(n) - 1))
 
 /* A variable that only assertions look at. */
 #ifdef DIAGNOSTIC

@@ -32,6 +32,11 @@ struct uvmexp {
 	int	wiredmax;
 };
 
+#define	PAGE_SHIFT	12
+#ifndef PAGE_SIZE
+#define	PAGE_SIZE	(1 << PAGE_SHIFT)
+#endif
+
 extern struct uvmexp uvmexp;
 extern struct pmap *const kernel_pmap_ptr;
 #define	pmap_kernel()	kernel_pmap_ptr
