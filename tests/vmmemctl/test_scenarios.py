@@ -9,7 +9,7 @@ import pytest
 from vmtgen.build.compile import build_module
 from vmtgen.resources import directory
 from vmtsim.run.simulation import Simulation
-from vmtsim.scenario.script import load_scenario
+from vmtsim.scenario.script import load
 
 HERE = Path(__file__).parent
 
@@ -31,7 +31,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_the_balloon_follows_its_target(
     modules: dict[str, Path], machine: str, balloon: str, name: str
 ) -> None:
-    scenario = load_scenario(HERE / f"{name}.yaml")
-    host = replace(scenario.host, balloon=balloon)
+    scenario = load(HERE / f"{name}.yaml")
+    host = replace(scenario.host, balloon=balloon)  # type: ignore[arg-type]
     outcome = Simulation(modules[machine], replace(scenario, host=host)).run()
     assert outcome.findings == []
