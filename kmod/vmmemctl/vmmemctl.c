@@ -39,12 +39,17 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include "vmmemctlvar.h"
 
-#define	VMMEMCTL_LOG_RATE	1	/* of each text a second */
+#define	VMMEMCTL_LOG_PAUSE	60	/* s between two lines of one text */
+#define	VMMEMCTL_SHUTDOWN_MS	2000	/* the shutdown hook waits for the worker */
+
+/* The number of a page fits a register.  On i386 without PAE: all pages. */
+#define	VMMEMCTL_HIGH		((paddr_t)UINT32_MAX << PAGE_SHIFT)
 
 static int	vmmemctl_start(struct vmmemctl_softc *, const char **);
 static void	vmmemctl_stop(struct vmmemctl_softc *);
 static bool	vmmemctl_shutdown(device_t, int);
 static void	vmmemctl_worker(void *);
+static bool	vmmemctl_is_dying(struct vmmemctl_softc *);
 static void	vmmemctl_poll(struct vmmemctl_softc *);
 static bool	vmmemctl_begin(struct vmmemctl_softc *);
 static void	vmmemctl_inflate(struct vmmemctl_softc *, uint64_t);
@@ -53,14 +58,18 @@ static bool	vmmemctl_give(struct vmmemctl_softc *, struct pglist *, u_int);
 static uint32_t	vmmemctl_pass(struct vmmemctl_softc *, struct pglist *,
 		    struct pglist *, bool, u_int *);
 static uint64_t	vmmemctl_room(struct vmmemctl_softc *);
+static void	vmmemctl_short(struct vmmemctl_softc *);
 static void	vmmemctl_slow_down(struct vmmemctl_softc *);
 static void	vmmemctl_release(struct vmmemctl_softc *);
 static void	vmmemctl_resize(struct vmmemctl_softc *, int64_t);
+static bool	vmmemctl_is_refusal(uint32_t);
 static bool	vmmemctl_failed(struct vmmemctl_softc *, uint32_t);
-static void	vmmemctl_set_state(struct vmmemctl_softc *, const char *);
+static bool	vmmemctl_set_state(struct vmmemctl_softc *, const char *);
 static void	vmmemctl_log(struct vmmemctl_softc *, enum vmmemctl_log, ...);
 static uint32_t	vmmemctl_call(struct vmmemctl_softc *, uint32_t, uint32_t,
 		    uint32_t, uint32_t *);
+static const struct vmmemctl_node *
+		vmmemctl_node(const struct sysctlnode *);
 
 /* Does the host answer the port?  It then knows that we are here. */
 bool
@@ -184,21 +193,28 @@ vmmemctl_detach(device_t self, int flags)
 }
 
 /*
- * The system goes down: the host has to know that it has nothing of us any
- * more before another system runs here.  The worker calls nothing that could
- * wait for this thread.
+ * The system goes down: the host has to forget our pages before another
+ * system runs here.  That is the worker's task.  After a panic the kernel
+ * calls this, too, but runs no other thread (x86's cpu_reboot): then no wait
+ * here takes time, and this thread does it.
  */
 static bool
 vmmemctl_shutdown(device_t self, int how)
 {
 	struct vmmemctl_softc *sc = device_private(self);
+	bool running;
+	int ticks;
 
 	mutex_enter(&sc->sc_lock);
 	sc->sc_dying = true;
 	cv_broadcast(&sc->sc_work);
-	while (sc->sc_running)
-		cv_wait(&sc->sc_work, &sc->sc_lock);
+	for (ticks = mstohz(VMMEMCTL_SHUTDOWN_MS);
+	    sc->sc_running && ticks > 0; ticks--)
+		(void)cv_timedwait(&sc->sc_work, &sc->sc_lock, 1);
+	running = sc->sc_running;
 	mutex_exit(&sc->sc_lock);
+	if (running)
+		(void)vmmemctl_call(NULL, VMMEMCTL_COMMAND_START, 0, 0, NULL);
 	return true;
 }
 
@@ -218,8 +234,6 @@ vmmemctl_worker(void *arg)
 	}
 	mutex_exit(&sc->sc_lock);
 
-	/* A start without capabilities tells the host to forget our pages. */
-	(void)vmmemctl_call(sc, VMMEMCTL_COMMAND_START, 0, 0, NULL);
 	vmmemctl_release(sc);
 
 	mutex_enter(&sc->sc_lock);
@@ -227,6 +241,17 @@ vmmemctl_worker(void *arg)
 	cv_broadcast(&sc->sc_work);
 	mutex_exit(&sc->sc_lock);
 	kthread_exit(0);
+}
+
+static bool
+vmmemctl_is_dying(struct vmmemctl_softc *sc)
+{
+	bool dying;
+
+	mutex_enter(&sc->sc_lock);
+	dying = sc->sc_dying;
+	mutex_exit(&sc->sc_lock);
+	return dying;
 }
 
 /* Ask for the target, and go some way towards it. */
@@ -252,7 +277,7 @@ vmmemctl_poll(struct vmmemctl_softc *sc)
 	else if (sc->sc_size < target)
 		vmmemctl_inflate(sc, target - sc->sc_size);
 	else
-		vmmemctl_set_state(sc, "idle");
+		(void)vmmemctl_set_state(sc, "idle");
 }
 
 /* Agree with the host on what both can do. */
@@ -289,23 +314,15 @@ vmmemctl_inflate(struct vmmemctl_softc *sc, uint64_t wanted)
 	u_int chunk;
 
 	number = MIN(MIN(wanted, sc->sc_rate), vmmemctl_room(sc));
-	if (number < MIN(wanted, sc->sc_rate)) {
-		sc->sc_counters[VMMEMCTL_COUNT_SHORTAGES].ev_count++;
-		vmmemctl_log(sc, VMMEMCTL_LOG_SHORT, sc->sc_size,
-		    sc->sc_target);
-		vmmemctl_set_state(sc, "memory is short");
-		vmmemctl_slow_down(sc);
-	} else
-		vmmemctl_set_state(sc, "inflating");
-	while (number > 0) {
+	if (number < MIN(wanted, sc->sc_rate))
+		vmmemctl_short(sc);
+	else
+		(void)vmmemctl_set_state(sc, "inflating");
+	while (number > 0 && !vmmemctl_is_dying(sc)) {
 		chunk = (u_int)MIN(number, VMMEMCTL_BATCH);
-		/* The number of a page has to fit a register. */
 		if (uvm_pglistalloc((psize_t)chunk * PAGE_SIZE, 0,
-		    (paddr_t)UINT32_MAX * PAGE_SIZE, PAGE_SIZE, 0, &list,
-		    (int)chunk, 0) != 0) {
-			sc->sc_counters[VMMEMCTL_COUNT_SHORTAGES].ev_count++;
-			vmmemctl_set_state(sc, "memory is short");
-			vmmemctl_slow_down(sc);
+		    VMMEMCTL_HIGH, PAGE_SIZE, 0, &list, (int)chunk, 0) != 0) {
+			vmmemctl_short(sc);
 			return;
 		}
 		if (!vmmemctl_give(sc, &list, chunk))
@@ -328,15 +345,18 @@ vmmemctl_give(struct vmmemctl_softc *sc, struct pglist *list, u_int number)
 	status = vmmemctl_pass(sc, list, &left, true, &done);
 	uvm_pglistfree(&left);
 	sc->sc_counters[VMMEMCTL_COUNT_INFLATED].ev_count += done;
-	if (status == VMMEMCTL_STATUS_SUCCESS && done == number)
+	if (status == VMMEMCTL_STATUS_SUCCESS)
 		return true;
-	if (vmmemctl_failed(sc, status))
+	if (!vmmemctl_is_refusal(status)) {
+		(void)vmmemctl_failed(sc, status);
 		return false;
+	}
+	/* The target has sunk since we asked. */
 	if (status == VMMEMCTL_STATUS_NOT_NEEDED)
 		return false;
 	sc->sc_counters[VMMEMCTL_COUNT_REFUSED].ev_count += number - done;
-	vmmemctl_log(sc, VMMEMCTL_LOG_REFUSED, number - done, status);
-	vmmemctl_set_state(sc, "the host refuses pages");
+	if (vmmemctl_set_state(sc, "the host refuses pages"))
+		vmmemctl_log(sc, VMMEMCTL_LOG_REFUSED, number - done, status);
 	vmmemctl_slow_down(sc);
 	return false;
 }
@@ -350,8 +370,8 @@ vmmemctl_deflate(struct vmmemctl_softc *sc, uint64_t number)
 	uint32_t status;
 	u_int chunk, done;
 
-	vmmemctl_set_state(sc, "deflating");
-	while (number > 0) {
+	(void)vmmemctl_set_state(sc, "deflating");
+	while (number > 0 && !vmmemctl_is_dying(sc)) {
 		TAILQ_INIT(&list);
 		TAILQ_INIT(&left);
 		for (chunk = 0; chunk < MIN(number, VMMEMCTL_BATCH); chunk++) {
@@ -362,8 +382,9 @@ vmmemctl_deflate(struct vmmemctl_softc *sc, uint64_t number)
 		status = vmmemctl_pass(sc, &list, &left, false, &done);
 		uvm_pglistfree(&left);
 		sc->sc_counters[VMMEMCTL_COUNT_DEFLATED].ev_count += done;
-		if (status != VMMEMCTL_STATUS_SUCCESS || done != chunk) {
-			(void)vmmemctl_failed(sc, status);
+		if (status != VMMEMCTL_STATUS_SUCCESS) {
+			if (!vmmemctl_is_refusal(status))
+				(void)vmmemctl_failed(sc, status);
 			return;
 		}
 		number -= chunk;
@@ -437,6 +458,18 @@ vmmemctl_room(struct vmmemctl_softc *sc)
 	return available > kept ? (uint64_t)(available - kept) : 0;
 }
 
+/* The guest cannot spare what the host asks for. */
+static void
+vmmemctl_short(struct vmmemctl_softc *sc)
+{
+
+	sc->sc_counters[VMMEMCTL_COUNT_SHORTAGES].ev_count++;
+	if (vmmemctl_set_state(sc, "memory is short"))
+		vmmemctl_log(sc, VMMEMCTL_LOG_SHORT, sc->sc_size,
+		    sc->sc_target);
+	vmmemctl_slow_down(sc);
+}
+
 /* After trouble: try again later, and with few pages. */
 static void
 vmmemctl_slow_down(struct vmmemctl_softc *sc)
@@ -446,11 +479,16 @@ vmmemctl_slow_down(struct vmmemctl_softc *sc)
 	sc->sc_rest = VMMEMCTL_BACK_OFF;
 }
 
-/* The host has nothing of us any more: free all pages. */
+/*
+ * Free all pages.  Before that the host has to forget them: a start without
+ * capabilities, after which it gives and takes nothing, does that.
+ */
 static void
 vmmemctl_release(struct vmmemctl_softc *sc)
 {
 
+	(void)vmmemctl_call(sc, VMMEMCTL_COMMAND_START, 0, 0, NULL);
+	sc->sc_started = false;
 	uvm_pglistfree(&sc->sc_pages);
 	vmmemctl_resize(sc, -(int64_t)sc->sc_size);
 }
@@ -464,9 +502,26 @@ vmmemctl_resize(struct vmmemctl_softc *sc, int64_t by)
 	mutex_exit(&sc->sc_lock);
 }
 
+/* Does a status speak of a page, and not of the balloon? */
+static bool
+vmmemctl_is_refusal(uint32_t status)
+{
+
+	switch (status) {
+	case VMMEMCTL_STATUS_PAGE_INVALID:
+	case VMMEMCTL_STATUS_PAGE_LOCKED:
+	case VMMEMCTL_STATUS_PAGE_UNLOCKED:
+	case VMMEMCTL_STATUS_PAGE_PINNED:
+	case VMMEMCTL_STATUS_NOT_NEEDED:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /*
- * Does a status mean that there is nothing more to do in this poll?  What the
- * host says of a page alone does not.
+ * Did a call fail?  Then there is nothing more to do in this poll.  Unless the
+ * host is only busy, the next poll begins anew, without a page.
  */
 static bool
 vmmemctl_failed(struct vmmemctl_softc *sc, uint32_t status)
@@ -474,51 +529,50 @@ vmmemctl_failed(struct vmmemctl_softc *sc, uint32_t status)
 
 	switch (status) {
 	case VMMEMCTL_STATUS_SUCCESS:
-	case VMMEMCTL_STATUS_PAGE_INVALID:
-	case VMMEMCTL_STATUS_PAGE_LOCKED:
-	case VMMEMCTL_STATUS_PAGE_UNLOCKED:
-	case VMMEMCTL_STATUS_PAGE_PINNED:
-	case VMMEMCTL_STATUS_NOT_NEEDED:
 		return false;
 	case VMMEMCTL_STATUS_BUSY:
 		sc->sc_counters[VMMEMCTL_COUNT_BUSY].ev_count++;
-		vmmemctl_set_state(sc, "the host is busy");
+		(void)vmmemctl_set_state(sc, "the host is busy");
 		vmmemctl_slow_down(sc);
 		return true;
 	case VMMEMCTL_STATUS_RESET:
 		sc->sc_counters[VMMEMCTL_COUNT_RESETS].ev_count++;
-		vmmemctl_log(sc, VMMEMCTL_LOG_RESET, sc->sc_size);
+		if (vmmemctl_set_state(sc, "starting"))
+			vmmemctl_log(sc, VMMEMCTL_LOG_RESET, sc->sc_size);
 		break;
 	default:
-		vmmemctl_log(sc, VMMEMCTL_LOG_LOST, status);
+		if (vmmemctl_set_state(sc, "the host does not answer"))
+			vmmemctl_log(sc, VMMEMCTL_LOG_LOST, status);
 		break;
 	}
-	vmmemctl_set_state(sc, "starting");
 	vmmemctl_release(sc);
-	sc->sc_started = false;
 	return true;
 }
 
-static void
+/* Returns whether the state is a new one. */
+static bool
 vmmemctl_set_state(struct vmmemctl_softc *sc, const char *state)
 {
+	bool new;
 
 	mutex_enter(&sc->sc_lock);
+	new = strcmp(sc->sc_state, state) != 0;
 	sc->sc_state = state;
 	mutex_exit(&sc->sc_lock);
+	return new;
 }
 
 /* Log one of the texts, with the arguments that its format takes. */
 static void
 vmmemctl_log(struct vmmemctl_softc *sc, enum vmmemctl_log which, ...)
 {
+	static const struct timeval pause = { VMMEMCTL_LOG_PAUSE, 0 };
 	static struct timeval last[VMMEMCTL_LOGS];
-	static int count[VMMEMCTL_LOGS];
 	const struct vmmemctl_text *text = &vmmemctl_texts[which];
 	char line[128];
 	va_list ap;
 
-	if (!ppsratecheck(&last[which], &count[which], VMMEMCTL_LOG_RATE))
+	if (!ratecheck(&last[which], &pause))
 		return;
 	va_start(ap, which);
 	(void)vsnprintf(line, sizeof(line), text->t_format, ap);
@@ -592,18 +646,27 @@ vmmemctl_sysctl_create(struct vmmemctl_softc *sc)
 	return error;
 }
 
+/* Which of our nodes is this one? */
+static const struct vmmemctl_node *
+vmmemctl_node(const struct sysctlnode *node)
+{
+	const struct vmmemctl_node *n = vmmemctl_nodes;
+
+	while (strcmp(n->n_name, node->sysctl_name) != 0)
+		n++;
+	return n;
+}
+
 /* A number that the administrator sets. */
 int
 vmmemctl_sysctl_number(SYSCTLFN_ARGS)
 {
 	struct sysctlnode node = *rnode;
 	struct vmmemctl_softc *sc = node.sysctl_data;
-	const struct vmmemctl_node *n = vmmemctl_nodes;
-	int error, *numberp, value;
+	const struct vmmemctl_node *n = vmmemctl_node(rnode);
+	int *numberp = (void *)((char *)sc + n->n_offset);
+	int error, value;
 
-	while (strcmp(n->n_name, rnode->sysctl_name) != 0)
-		n++;
-	numberp = (void *)((char *)sc + n->n_offset);
 	mutex_enter(&sc->sc_lock);
 	value = *numberp;
 	mutex_exit(&sc->sc_lock);
@@ -618,6 +681,23 @@ vmmemctl_sysctl_number(SYSCTLFN_ARGS)
 	*numberp = value;
 	mutex_exit(&sc->sc_lock);
 	return 0;
+}
+
+/* A number of pages.  On i386 it takes two loads: not without the lock. */
+int
+vmmemctl_sysctl_pages(SYSCTLFN_ARGS)
+{
+	struct sysctlnode node = *rnode;
+	struct vmmemctl_softc *sc = node.sysctl_data;
+	const uint64_t *numberp =
+	    (void *)((char *)sc + vmmemctl_node(rnode)->n_offset);
+	uint64_t value;
+
+	mutex_enter(&sc->sc_lock);
+	value = *numberp;
+	mutex_exit(&sc->sc_lock);
+	node.sysctl_data = &value;
+	return sysctl_lookup(SYSCTLFN_CALL(&node));
 }
 
 /* What the balloon does. */
