@@ -43,12 +43,12 @@ VMMEMCTL_LOCAL_TABLE const struct vmmemctl_counter vmmemctl_counters[VMMEMCTL_CO
 };
 
 VMMEMCTL_LOCAL_TABLE const struct vmmemctl_node vmmemctl_nodes[VMMEMCTL_NODES] = {
-	{ "target", CTLTYPE_QUAD, CTLFLAG_READONLY, 0, false, 0, NULL, 0, 0,
-	    offsetof(struct vmmemctl_softc, sc_target),
-	    "Pages that the host asks for" },
-	{ "size", CTLTYPE_QUAD, CTLFLAG_READONLY, 0, false, 0, NULL, 0, 0,
-	    offsetof(struct vmmemctl_softc, sc_size),
-	    "Pages that the host has" },
+	{ "target", CTLTYPE_QUAD, CTLFLAG_READONLY, 0, false, 0,
+	    vmmemctl_sysctl_pages, 0, 0, offsetof(struct vmmemctl_softc,
+	    sc_target), "Pages that the host asks for" },
+	{ "size", CTLTYPE_QUAD, CTLFLAG_READONLY, 0, false, 0,
+	    vmmemctl_sysctl_pages, 0, 0, offsetof(struct vmmemctl_softc,
+	    sc_size), "Pages that the host has" },
 	{ "floor", CTLTYPE_INT, CTLFLAG_READWRITE, 0, false, 0,
 	    vmmemctl_sysctl_number, 1, 1048576, offsetof(struct vmmemctl_softc,
 	    sc_floor), "Megabytes that stay free at least" },

@@ -65,6 +65,7 @@
 #define	VMMEMCTL_NODES		5
 #define	VMMEMCTL_NODE_DEPTH	1
 #define	VMMEMCTL_STATE_SIZE	64
+VMMEMCTL_LOCAL int vmmemctl_sysctl_pages(SYSCTLFN_PROTO);
 VMMEMCTL_LOCAL int vmmemctl_sysctl_number(SYSCTLFN_PROTO);
 VMMEMCTL_LOCAL int vmmemctl_sysctl_state(SYSCTLFN_PROTO);
 

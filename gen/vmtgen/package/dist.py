@@ -26,6 +26,7 @@ from vmtgen.build.compile import build_module
 from vmtgen.common.errors import MissingInputError, ReportedError, UsageError
 from vmtgen.lint.check import lint_file
 from vmtgen.package.binary import PREFIX, PYTHON, BinaryPackage, Entry, Recipe, package, recipe
+from vmtgen.package.source import documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -170,12 +171,9 @@ def _of_module(top: Path, name: str) -> list[tuple[str, str, str, int]]:
     The manual has the package's name: where NetBSD has one of the module's, man(1) would show that.
     """
     package = driver_package(name)
-    documents = [
-        path.name.removesuffix(".j2") for path in (top / "templates" / name).glob("*.md.j2")
-    ]
     rows = [
         (package, source, f"share/doc/{package}/{Path(source).name}", 0o444)
-        for source in ("LICENSE", "BUILDING.md", *(f"docs/{each}" for each in sorted(documents)))
+        for source in ("LICENSE", "BUILDING.md", *documents(top, name))
     ]
     rows.append((package, f"kmod/{name}/{name}.4", f"man/man4/{package}.4", 0o444))
     examples = f"kmod/{name}/examples"

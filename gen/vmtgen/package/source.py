@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DISTNAME = f"netbsd-vmt-{__version__}"
-# What pkgsrc's packages build from: files and directories of the checkout.
-_SOURCES = ("LICENSE", "BUILDING.md", "docs/PROTOCOL.md", "kmod", "userland")
+# What pkgsrc's packages build from beside the modules' documents: files and directories.
+_SOURCES = ("LICENSE", "BUILDING.md", "kmod", "userland")
 _PKGSRC = "pkgsrc/sysutils"
 
 
@@ -39,13 +39,19 @@ def _files(top: Path, name: str) -> Iterator[Path]:
             yield path
 
 
+def documents(top: Path, name: str) -> list[str]:
+    """Return the pages that the templates of the module `name` make, as files of the checkout."""
+    pages = (top / "templates" / name).glob("*.md.j2")
+    return sorted(f"docs/{path.name.removesuffix('.j2')}" for path in pages)
+
+
 def source_entries(top: Path, plists: Mapping[str, bytes]) -> tuple[Entry, ...]:
     """Return the files of the distribution file, sorted; kmod/NAME gets its NAME.plist."""
     entries = [
         Entry(f"{DISTNAME}/kmod/{name}/{name}.plist", 0o644, plist)
         for name, plist in plists.items()
     ]
-    for name in _SOURCES:
+    for name in (*_SOURCES, *(page for module in plists for page in documents(top, module))):
         for path in _files(top, name):
             mode = 0o755 if os.access(path, os.X_OK) else 0o644
             place = f"{DISTNAME}/{path.relative_to(top).as_posix()}"

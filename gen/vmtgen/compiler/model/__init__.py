@@ -37,4 +37,14 @@ class Specs(SimpleNamespace):
     netbsd: Targets
 
 
-__all__ = ["Backdoor", "Balloon", "Driver", "Guestinfo", "Rpci", "Specs", "Targets", "Tclo", "Transport"]
+__all__ = [
+    "Backdoor",
+    "Balloon",
+    "Driver",
+    "Guestinfo",
+    "Rpci",
+    "Specs",
+    "Targets",
+    "Tclo",
+    "Transport",
+]
