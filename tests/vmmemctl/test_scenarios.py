@@ -6,23 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from vmtgen.build.compile import build_module
-from vmtgen.resources import directory
+from vmtsim.campaign.player import play
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import load
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The module of both machines."""
-    out = tmp_path_factory.mktemp("balloon")
-    source = directory("kmod") / "vmmemctl"
-    return {
-        machine: build_module(source, machine=machine, out=out / machine).path
-        for machine in ("amd64", "i386")
-    }
+SEEDS = range(1, 7)
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
@@ -35,3 +24,38 @@ def test_the_balloon_follows_its_target(
     host = replace(scenario.host, balloon=balloon)  # type: ignore[arg-type]
     outcome = Simulation(modules[machine], replace(scenario, host=host)).run()
     assert outcome.findings == []
+
+
+def test_a_wrong_size_is_noticed(modules: dict[str, Path]) -> None:
+    scenario = load(HERE / "target.yaml")
+    steps = tuple(
+        replace(step, argument={"machdep.vmmemctl0.size": 19_999})
+        if step.argument == {"machdep.vmmemctl0.size": 20_000}
+        else step
+        for step in scenario.steps
+    )
+    assert steps != scenario.steps
+    (finding,) = Simulation(modules["amd64"], replace(scenario, steps=steps)).run().findings
+    assert "20000" in finding.message
+
+
+@pytest.mark.parametrize("first", ["vmt", "vmmemctl"])
+@pytest.mark.parametrize("builtin", [False, True], ids=["plain", "builtin"])
+def test_both_drivers_live_beside_each_other(
+    modules: dict[str, Path], vmt: Path, first: str, *, builtin: bool
+) -> None:
+    """The first is loaded before the other, and unloaded after it."""
+    paths = {"vmt": vmt, "vmmemctl": modules["amd64"]}
+    scenario = load(HERE / "beside.yaml")
+    guest = replace(scenario.guest, modules=(str(paths.pop(first)),))
+    (second,) = paths.values()
+    outcome = Simulation(second, replace(scenario, guest=guest), builtin_vmt=builtin).run()
+    assert outcome.findings == []
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386"])
+def test_seeds_of_a_campaign_stay_clean(modules: dict[str, Path], machine: str) -> None:
+    for seed in SEEDS:
+        played = play(modules[machine], seed)
+        assert (played.trouble, played.findings) == ("", []), seed
+        assert "balloon" in played.subject or played.subject.startswith("a driver without")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtgen.kobj.ioctls import IOC_IN, IOC_OUT, IOC_VOID, size_of
 
-from vmtsim.host.options import NANOSECONDS, HostOptions
+from vmtsim.host.options import NANOSECONDS, Balloon, HostOptions
 from vmtsim.kernel.sysctltree import BOOL, STRING
 from vmtsim.scenario.expect import Pattern
 from vmtsim.scenario.script import Phase, Step
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vmtsim.core.rng import Rng
 
 FIRST_PHASE, MORE = 60, 60  # seconds, and so many more by chance
-SECOND_PHASE = 12
+_SECOND_PHASE = 12
 _CALLS = 16  # of one session, at most
 # Between two steps of a process: at once, between two calls of the kernel, a tick, a while.
 _GAPS = (0, 0, 2_000, 300_000, 10_000_000, NANOSECONDS)
@@ -41,12 +41,17 @@ _TEXTS = ("", "a", "0", "-1", "x" * 63, "y" * 64, "z" * 300, "w" * 5000)
 _FREE = (0, 256, 8192, 40_960)  # bytes left under pressure
 _PRESSED = (0.01, 0.5, 4.0)  # seconds: what waits longer is said to wait for ever
 _JUMPS = (0.4, -0.4, 3600.0, -3600.0)
+_TARGETS = (0, 1, 127, 513, 5_000, 20_000, 100_000, 0x7FFF_FFFF)  # pages; a guest has 65,536
+_KINDS: tuple[Balloon, ...] = ("old", "basic", "batched", "batched")
+# In the second phase the balloon gets a target, and so many seconds to come there.
+_LAST_TARGET, _LAST_SECONDS = 300, 40
 _FIRST_CALLS, _LATER_CALLS = 4, 12
 
 
-def host() -> HostOptions:
-    """Return a host that says nothing and blames nobody."""
+def host(subject: Subject, rng: Rng) -> HostOptions:
+    """Return a host that says nothing and blames nobody; the kind of its balloon is drawn."""
     return HostOptions(
+        balloon=rng.choice(_KINDS) if subject.survey.balloon else "batched",
         option_burst=(),
         power_on=False,
         broadcast_ip=0,
@@ -192,6 +197,18 @@ class _Steps:
         free, seconds = self._rng.choice(_FREE), self._rng.choice(_PRESSED)
         self.step(self.moment(), "guest.pressure", {"free": free, "seconds": seconds})
 
+    def balloon(self) -> None:
+        """Let the host want more or less memory, refuse it, be busy, or begin anew."""
+        rng = self._rng
+        order: dict[str, Any] = {"target": rng.choice(_TARGETS)}
+        order |= rng.choice(({}, {}, {"refuse": rng.between(1, 300)}, {"busy": rng.between(1, 4)},
+                             {"reset": True}))  # fmt: skip
+        at = self.moment()
+        self.step(at, "host.balloon", order)
+        if rng.chance(1, 3):
+            free = rng.choice((1 << 20, 60 << 20, 70 << 20))
+            self.step(at + self.gap(), "guest.pressure", {"free": free, "seconds": 20.0})
+
     def sleep(self) -> None:
         """Suspend and resume the machine."""
         at = self.moment()
@@ -230,7 +247,14 @@ def first_phase(subject: Subject, rng: Rng, end: int) -> tuple[list[Step], list[
             draw()
     # Whatever else a seed leaves out, the module goes and comes once.
     drawn.reload()
+    for _ in range(rng.between(2, 8) if subject.survey.balloon else 0):
+        drawn.balloon()
     return sorted(drawn.steps, key=lambda step: step.at), drawn.opened
+
+
+def length(subject: Subject) -> int:
+    """Return how many seconds the second phase takes."""
+    return _SECOND_PHASE + (_LAST_SECONDS if subject.survey.balloon else 0)
 
 
 def second_phase(subject: Subject, start: int, opened: list[str]) -> tuple[Step, ...]:
@@ -270,6 +294,13 @@ def second_phase(subject: Subject, start: int, opened: list[str]) -> tuple[Step,
             step(8, "expect.trace", {"kind": Pattern("device.attach"), "device": Pattern(name)}, 2)
             for name, _parent in found.devices
         ]
+    if found.balloon:
+        size = Pattern(str(_LAST_TARGET))
+        steps += [
+            step(9, "host.balloon", {"target": _LAST_TARGET}),
+            step(9, "expect.trace", {"kind": Pattern("balloon"), "size": size, "target": size},
+                 _LAST_SECONDS),
+        ]  # fmt: skip
     for number, name in enumerate(found.opens):
         last = f"last{number}"
         steps += done(10, "open", {"device": name, "name": last})

@@ -89,8 +89,8 @@ def _of_driver(seed: int, subject: Subject, *, builtin: bool, cpus: int) -> Plan
         scenario=Scenario(
             name=f"driver {seed}",
             summary="",
-            duration=second + driverplan.SECOND_PHASE * NANOSECONDS,
-            host=driverplan.host(),
+            duration=second + driverplan.length(subject) * NANOSECONDS,
+            host=driverplan.host(subject, rng.fork("host")),
             guest=GuestSettings(cpus=cpus),
             steps=(*drawn, *driverplan.second_phase(subject, second, opened)),
         ),

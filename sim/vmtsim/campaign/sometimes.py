@@ -105,6 +105,10 @@ _DEVICES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
 _NODES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "sysctl node set": ("guest.done", _done("sysctl", good=True)),
 }
+_BALLOON: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
+    "balloon at its target": ("balloon", lambda e: e["size"] == e["target"] > 0),
+    "balloon of the host begun anew": ("balloon.reset", _always),
+}
 _SWITCHES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "device opened": ("guest.done", _done("open", good=True)),
     "device closed": ("guest.done", _done("close", good=True)),
@@ -125,6 +129,7 @@ def _of(subject: Subject) -> Mapping[str, tuple[str, Callable[[Event], bool]]]:
         **_DRIVER,
         **(_DEVICES if found.devices else {}),
         **(_NODES if found.settings else {}),
+        **(_BALLOON if found.balloon else {}),
         **(_SWITCHES if found.switches else {}),
         **(_COMMANDS if subject.ioctls else {}),
     }

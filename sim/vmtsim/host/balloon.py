@@ -56,6 +56,7 @@ class Balloon:
         self._started = False
         self._capabilities = 0
         self._since_reset: int | None = None  # calls since the guest was told of a reset
+        self._seen = (0, 0)  # size and target when the guest asked last
         self._commands: dict[int, Callable[[Frame], int]] = {
             START: self._start,
             GET_TARGET: self._get_target,
@@ -76,6 +77,7 @@ class Balloon:
         self._started = False
         self.resets += 1
         self.locked.clear()
+        self._context.trace.emit("balloon.reset")
 
     def page_freed(self, number: int) -> None:
         """Hear that the guest gives a page to somebody else."""
@@ -134,6 +136,10 @@ class Balloon:
 
     def _get_target(self, frame: Frame) -> int:
         self.limit = frame.arg1 & _ALL_ONES
+        seen = (self.size, self.target)
+        if seen != self._seen:
+            self._seen = seen
+            self._context.trace.emit("balloon", size=self.size, target=self.target)
         return OK
 
     def _guest_id(self, frame: Frame) -> int:

@@ -25,10 +25,11 @@ _ALLOCATION = "an allocation that does not wait"
 
 @dataclass(frozen=True)
 class Failure:
-    """What a function returns when it fails, and where NetBSD lets it."""
+    """What a function returns when it fails, where NetBSD lets it, and with which arguments."""
 
     result: int
     source: str
+    may: Callable[[tuple[Any, ...]], bool] = lambda _arguments: True
 
 
 MAY_FAIL: Mapping[str, Failure] = {
@@ -47,6 +48,10 @@ MAY_FAIL: Mapping[str, Failure] = {
     ),
     "devsw_attach": Failure(
         Errno.ENOMEM, "sys/kern/subr_devsw.c, devsw_attach: kmem_strdupsize(KM_NOSLEEP) gives none"
+    ),
+    "uvm_pglistalloc": Failure(
+        Errno.ENOMEM, "sys/uvm/uvm_pglist.c, uvm_pglistalloc: without waitok, too few pages",
+        may=lambda arguments: not arguments[-1],
     ),
     "copyin": Failure(
         Errno.EFAULT, "sys/arch/amd64/amd64/copy.S: the page of the user is not there"
@@ -89,7 +94,8 @@ class FailNth(Subject):
 
     def _before(self, name: str, failure: Failure, model: Callable[..., Any]) -> Callable[..., Any]:
         def called(*arguments: Any) -> Any:
-            return int(failure.result) if self._strikes(name) else model(*arguments)
+            strikes = failure.may(arguments) and self._strikes(name)
+            return int(failure.result) if strikes else model(*arguments)
 
         return called
 

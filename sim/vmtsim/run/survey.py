@@ -41,7 +41,7 @@ class Survey:
     """What a module showed; where its load ended early, what it had shown until then.
 
     ``error`` and ``unload`` are the errnos of modload and modunload.  ``vmware``: it opened a
-    channel to VMware's host.  ``devices`` are pairs of a device and its parent, "" for a
+    channel to VMware's host, ``balloon``: it began the host's balloon.  ``devices`` are pairs of a device and its parent, "" for a
     pseudo-device; ``switches`` the character devices, ``opens`` those whose unit 0 can be opened;
     ``settings`` pairs of a writable sysctl node and its CTLTYPE.  ``unmodelled`` says which piece
     of the kernel has no model, where that ended the load.
@@ -50,6 +50,7 @@ class Survey:
     module: str
     error: int = 0
     vmware: bool = False
+    balloon: bool = False
     devices: tuple[tuple[str, str], ...] = ()
     switches: tuple[str, ...] = ()
     opens: tuple[str, ...] = ()
@@ -101,6 +102,7 @@ def _visit(simulation: Simulation, found: dict[str, Any]) -> None:
         return
     kernel.run(lambda: False, kernel.clock.now + _SETTLED)
     found["vmware"] = any(event.kind == "open" for event in simulation.trace.events)
+    found["balloon"] = simulation.host.balloon.guest != 0
     found["devices"] = tuple(
         (device.name, device.parent.name if device.parent is not None else "")
         for device in kernel.subject(AllDevices).devices()

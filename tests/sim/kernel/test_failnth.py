@@ -21,6 +21,7 @@ EVIDENCE = {
     "softint_establish": ("kern/kern_softint.c", r"table full, .*?return NULL;"),
     "sysmon_task_queue_sched": ("dev/sysmon/sysmon_taskq.c", r"M_NOWAIT\);.*?return ENOMEM;"),
     "devsw_attach": ("kern/subr_devsw.c", r"kmem_strdupsize\(devname, NULL, KM_NOSLEEP\)"),
+    "uvm_pglistalloc": ("uvm/uvm_pglist.c", r"error = ENOMEM;.*?if \(waitok\)"),
     "copyin": ("arch/amd64/amd64/copy.S", r"EFAULT"),
     "copyout": ("arch/amd64/amd64/copy.S", r"EFAULT"),
     "uiomove": ("kern/subr_copy.c", r"uiomove\(void .*?copy(in|out)_vmspace\("),
