@@ -425,12 +425,15 @@ vmmemctl_pass(struct vmmemctl_softc *sc, struct pglist *list,
 			status = call;	/* of this and of all that follow */
 		else if (batched)
 			status = sc->sc_batch[i] & VMMEMCTL_BATCH_STATUS;
-		else
-			status = call = vmmemctl_call(sc,
-			    lock ? VMMEMCTL_COMMAND_LOCK :
-			    VMMEMCTL_COMMAND_UNLOCK,
+		else {
+			status = vmmemctl_call(sc, lock ?
+			    VMMEMCTL_COMMAND_LOCK : VMMEMCTL_COMMAND_UNLOCK,
 			    (uint32_t)(VM_PAGE_TO_PHYS(page) >> PAGE_SHIFT),
 			    0, NULL);
+			if (!vmmemctl_is_refusal(status) ||
+			    status == VMMEMCTL_STATUS_NOT_NEEDED)
+				call = status;
+		}
 		if (status == VMMEMCTL_STATUS_SUCCESS)
 			(*donep)++;
 		else if (first == VMMEMCTL_STATUS_SUCCESS)

@@ -44,7 +44,7 @@ _JUMPS = (0.4, -0.4, 3600.0, -3600.0)
 _TARGETS = (0, 1, 127, 513, 5_000, 20_000, 100_000, 0x7FFF_FFFF)  # pages; a guest has 65,536
 _KINDS: tuple[Balloon, ...] = ("old", "basic", "batched", "batched")
 # In the second phase the balloon gets a target, and so many seconds to come there.
-_LAST_TARGET, _LAST_SECONDS = 300, 40
+_LAST_TARGET, _LAST_SECONDS = 300, 90
 _FIRST_CALLS, _LATER_CALLS = 4, 12
 
 
@@ -201,7 +201,7 @@ class _Steps:
         """Let the host want more or less memory, refuse it, be busy, or begin anew."""
         rng = self._rng
         order: dict[str, Any] = {"target": rng.choice(_TARGETS)}
-        order |= rng.choice(({}, {}, {"refuse": rng.between(1, 300)}, {"busy": rng.between(1, 4)},
+        order |= rng.choice(({}, {}, {"refuse": rng.between(1, 40)}, {"busy": rng.between(1, 4)},
                              {"reset": True}))  # fmt: skip
         at = self.moment()
         self.step(at, "host.balloon", order)

@@ -41,10 +41,10 @@ class Survey:
     """What a module showed; where its load ended early, what it had shown until then.
 
     ``error`` and ``unload`` are the errnos of modload and modunload.  ``vmware``: it opened a
-    channel to VMware's host, ``balloon``: it began the host's balloon.  ``devices`` are pairs of a device and its parent, "" for a
-    pseudo-device; ``switches`` the character devices, ``opens`` those whose unit 0 can be opened;
-    ``settings`` pairs of a writable sysctl node and its CTLTYPE.  ``unmodelled`` says which piece
-    of the kernel has no model, where that ended the load.
+    channel to VMware's host, ``balloon``: it began the host's balloon.  ``devices`` are pairs of a
+    device and its parent, "" for a pseudo-device; ``switches`` the character devices, ``opens``
+    those whose unit 0 can be opened; ``settings`` pairs of a writable sysctl node and its CTLTYPE.
+    ``unmodelled`` says which piece of the kernel has no model, where that ended the load.
     """
 
     module: str
