@@ -117,13 +117,14 @@ class Pages(Subject):
         """Report pages that a module which is gone has not given back."""
         super().check_unload(module)
         kernel = self.kernel
-        if not self.live:
+        left = [each for each in self.live.values() if kernel.loaded_at(abs(each.made_at)) is None]
+        if not left:
             return
-        sites = {each.made_at for each in self.live.values()}
+        sites = {each.made_at for each in left}
         names = ", ".join(sorted(str(kernel.location(site)) for site in sites))
         kernel.violation(
             "pages-left",
-            f"module {module} is gone, but {len(self.live)} pages that were allocated by {names} "
+            f"module {module} is gone, but {len(left)} pages that were allocated by {names} "
             "were never freed",
         )
 

@@ -133,6 +133,8 @@ class SoftHandlers(Subject):
         """Panic for a handler that is still to run code that is gone; report the others."""
         kernel = self.kernel
         for handler in self.live.values():
+            if kernel.loaded_at(handler.function) is not None:
+                continue
             if handler.pending or handler.running:
                 made = self.live.made(handler)
                 kernel.panic(

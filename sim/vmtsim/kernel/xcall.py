@@ -163,6 +163,8 @@ class CrossCalls(Subject):
     def check_unload(self, module: str) -> None:
         """Panic for a cross call that has not come back: it would run code that is gone."""
         for call in self._waiting.values():
+            if self.kernel.loaded_at(call.function) is not None:
+                continue
             place = self.kernel.location(call.site)
             self.kernel.panic(
                 "xcall-left",

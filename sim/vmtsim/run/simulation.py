@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vmtgen.kobj import Module
 
     from vmtsim.host.context import Context
+    from vmtsim.kernel.api import Model
     from vmtsim.kernel.facts import Place
 
 # Seconds of the processor in which guest code must have called the kernel or the host once, and
@@ -302,22 +303,24 @@ class Simulation:
         self._leave()
 
     def _load(self) -> bool:
-        """Load the module, in the order that takes over from a built-in driver."""
-        admin = self.admin
+        """Load the modules that it needs, and the module."""
         modules = self.kernel.subject(Modules)
-        name = self.module.modinfo.name
         for path in self.scenario.guest.modules:
             before = set(modules.loaded)
-            error = admin.wait("modload", modules.load(Path(path)))
-            if error:
-                self._find("module-loads", f"modload {path}: {describe_errno(error)}")
+            name = read_module(Path(path)).modinfo.name
+            if not self._loaded(name, f"modload {path}", lambda path=path: modules.load(Path(path))):  # type: ignore[misc]
                 return False
             self._needed += [each for each in modules.loaded if each not in before]
-        if name in modules.builtin:
+        return self._loaded(self.module.modinfo.name, "modload", self.admin.load)
+
+    def _loaded(self, name: str, what: str, load: Callable[[], Model]) -> bool:
+        """Load a module, in the order that takes over from a built-in driver."""
+        admin = self.admin
+        if name in self.kernel.subject(Modules).builtin:
             admin.wait("modunload", admin.unload(name))
-        error = admin.wait("modload", admin.load())
+        error = admin.wait("modload", load())
         if error:
-            self._find("module-loads", f"modload: {describe_errno(error)}")
+            self._find("module-loads", f"{what}: {describe_errno(error)}")
             return False
         for device, parent in self._builtin(name):
             for verb, argument in (("detach", device), ("rescan", parent)):
@@ -335,18 +338,16 @@ class Simulation:
         ]
 
     def _leave(self) -> None:
-        """Take the module out, as at the end of every run that did not go down."""
+        """Take the modules out, as at the end of every run that did not go down."""
         name = self.module.modinfo.name
-        if name in self.kernel.subject(Modules).loaded:
-            error = self.admin.wait("modunload", self.admin.unload(name))
+        gone = name in self.kernel.subject(Modules).loaded
+        for each in (*([name] if gone else []), *reversed(self._needed)):
+            error = self.admin.wait("modunload", self.admin.unload(each))
             if error:
-                self._find("module-unloads", f"modunload {name}: {describe_errno(error)}")
-            else:
-                self._check_channels()
-        for needed in reversed(self._needed):
-            error = self.admin.wait("modunload", self.admin.unload(needed))
-            if error:
-                self._find("module-unloads", f"modunload {needed}: {describe_errno(error)}")
+                self._find("module-unloads", f"modunload {each}: {describe_errno(error)}")
+                gone = False
+        if gone:
+            self._check_channels()
         left = [
             device.name
             for device in self.kernel.subject(AllDevices).devices()
