@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -307,8 +308,9 @@ class Simulation:
         modules = self.kernel.subject(Modules)
         for path in self.scenario.guest.modules:
             before = set(modules.loaded)
-            name = read_module(Path(path)).modinfo.name
-            if not self._loaded(name, f"modload {path}", lambda path=path: modules.load(Path(path))):  # type: ignore[misc]
+            file = Path(path)
+            name = read_module(file).modinfo.name if file.is_file() else file.stem
+            if not self._loaded(name, f"modload {path}", partial(modules.load, file)):
                 return False
             self._needed += [each for each in modules.loaded if each not in before]
         return self._loaded(self.module.modinfo.name, "modload", self.admin.load)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.common.located import load_yaml
+from vmtgen.common.schema import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,20 +34,29 @@ def check_needs(
             _settings(section, values[spec], nodes[spec], problems)
             continue
         place, entries = nodes[spec], values[spec]
-        for name in inside.split("."):
+        for name in filter(None, inside.split(".")):
+            if entries[name] is None:
+                break  # what needs it says so
             place, entries = place[name], entries[name]
-        words = section.entries if section.kind == "mapping" else {}
-        for name in words or [str(element.scalar) for element in section.elements]:
-            entry = entries.get(name)
-            if entry is None:
-                said = f"the driver's C uses {name!r}, which is not here"
-                problems.add(place.key or place, said)
-            elif name in words:
-                _compare(_words(words[name]), _KINDS[where](entry), place[name], problems)
+        else:
+            _section(where, section, entries, place, problems)
         if where == "driver.actions":
             _every_action_is_used(values, place, problems)
         if where == "rpci.messages":
-            _every_message_is_sent(entries, set(words), place, problems)
+            words = set(section.entries if section.kind == "mapping" else {})
+            _every_message_is_sent(entries, words, place, problems)
+
+
+def _section(where: str, section: Node, entries: Any, place: Node, problems: Problems) -> None:
+    """Report what of a section is not among `entries`; of a whole spec the keys are meant."""
+    words = section.entries if section.kind == "mapping" else {}
+    for name in words or [str(element.scalar) for element in section.elements]:
+        entry = entries[name] if isinstance(entries, Record) else entries.get(name)
+        if entry is None:
+            said = f"the driver's C uses {name!r}, which is not here"
+            problems.add(place.key or place, said)
+        elif name in words:
+            _compare(_words(words[name]), _KINDS[where](entry), place[name], problems)
 
 
 def _every_message_is_sent(messages: Any, by_c: set[str], place: Node, problems: Problems) -> None:
