@@ -15,10 +15,10 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtgen import __version__, cli, resources
+from vmtgen import __version__, cli, modules, resources
 from vmtgen.build.compile import build_module
 from vmtgen.common.errors import UsageError
-from vmtgen.compiler.spec.load import load
+from vmtgen.compiler.spec.load import load, unsupported
 from vmtgen.kobj import read_module
 from vmtgen.lint.check import lint_file
 from vmtgen.package.binary import Entry
@@ -47,42 +47,58 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unpacked(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive for 11.0/amd64, unpacked by tar."""
     place = tmp_path_factory.mktemp("guest")
-    archive = next(dist.glob("*-netbsd-11.0-amd64.tgz"))
+    archive = next(dist.glob("vmt-*-netbsd-11.0-amd64.tgz"))
     subprocess.run(["tar", "-xpzf", str(archive), "-C", str(place)], check=True)
     return place
 
 
-def _supported() -> dict[str, tuple[str, str]]:
-    """(release, machine) by the archive's name without version."""
+def _supported() -> dict[str, tuple[str, str, str]]:
+    """(module, release, machine) by the archive's name without version."""
     return {
-        f"netbsd-{release.name}-{machine.name}.tgz": (release.name, machine.name)
+        f"{name}-netbsd-{release.name}-{machine.name}.tgz": (name, release.name, machine.name)
+        for name in modules.known()
         for release in TARGETS.releases
         for machine in TARGETS.machines
-        if machine.unsupported(release.version) is None
+        if unsupported(name, release, machine) is None
     }
 
 
+def _without_version(path: Path) -> str:
+    return path.name.replace(f"-{__version__}", "")
+
+
 def test_there_are_an_archive_and_packages_for_every_supported_target(dist: Path) -> None:
-    found = {re.sub(r"^vmt-[0-9.]+-", "", path.name) for path in dist.glob("*.tgz")}
-    assert found == set(_supported())
-    for release, machine in _supported().values():
-        names = sorted(path.name for path in (dist / release / machine).iterdir())
-        assert names == ["SHA512", f"netbsd-vmt-{__version__}.tgz", f"vmtctl-{__version__}.tgz"]
+    supported = _supported()
+    assert {_without_version(path) for path in dist.glob("*.tgz")} == set(supported)
+    for release, machine in {target[1:] for target in supported.values()}:
+        names = {path.name for path in (dist / release / machine).iterdir()}
+        packages = {
+            f"netbsd-{name}" for name, *target in supported.values() if target == [release, machine]
+        }
+        assert names == {
+            "SHA512", *(f"{name}-{__version__}.tgz" for name in (*packages, "vmtctl"))
+        }  # fmt: skip
     manifest = json.loads((dist / "manifest.json").read_text())
-    (gap,) = manifest["unsupported"]
-    assert (gap["release"], gap["machine"]) == ("10.1", "aarch64")
-    assert "cpufeaturebus" in gap["reason"]
+    gaps = {
+        (gap["module"], gap["release"], gap["machine"]): gap["reason"]
+        for gap in manifest["unsupported"]
+    }
+    assert "cpufeaturebus" in gaps.pop(("vmt", "10.1", "aarch64"))
+    assert {(name, machine) for name, _release, machine in gaps} == {("vmmemctl", "aarch64")}
+    assert "vmmemctl is for amd64 and i386" in gaps["vmmemctl", "11.0", "aarch64"]
 
 
 def test_the_module_lies_where_the_kernel_of_that_release_has_its_own_path(
     dist: Path, tmp_path: Path
 ) -> None:
     for path in dist.glob("*.tgz"):
-        release, machine = _supported()[re.sub(r"^vmt-[0-9.]+-", "", path.name)]
+        module_name, release, machine = _supported()[_without_version(path)]
         with tarfile.open(path) as archive:
             (name,) = [n for n in archive.getnames() if n.endswith(".kmod")]
             directory = TARGETS.machine(machine).directory
-            assert name == f"usr/pkg/stand/{directory}/{release}/modules/vmt/vmt.kmod"
+            assert name == (
+                f"usr/pkg/stand/{directory}/{release}/modules/{module_name}/{module_name}.kmod"
+            )
             stream = archive.extractfile(name)
             assert stream is not None
             module = tmp_path / "vmt.kmod"
@@ -267,7 +283,8 @@ def test_the_manifest_tells_what_it_was_made_from(dist: Path, root: Path) -> Non
     assert manifest["compiler"].startswith("ziglang ")
     for target in manifest["targets"]:
         assert f"-D__NetBSD_Version__={target['version']}" in target["flags"]
-        assert "sysmon_pswitch_event" in target["imports"]
+        own = {"vmt": "sysmon_pswitch_event", "vmmemctl": "uvm_pglistalloc"}
+        assert own[target["module"]] in target["imports"]
         assert len(target["packages"]) == 2
         for packed in (*target["packages"], target["archive"]):
             data = (dist / packed["file"]).read_bytes()
@@ -346,7 +363,7 @@ def test_an_archive_of_an_earlier_run_goes(
     words = ["dist", "--release", "11.0", "--machine", "amd64", "--out", str(tmp_path)]
     assert cli.main([*words, "--json"]) == 0
     told = capsys.readouterr()
-    assert len(json.loads(told.out)["targets"]) == 1
+    assert len(json.loads(told.out)["targets"]) == len(modules.known())
     assert "removed" in told.err
     assert not old.exists()
     assert not lost.exists()

@@ -387,7 +387,8 @@ def test_the_members_are_in_the_order_that_pkg_add_insists_on(made: Path) -> Non
 
 def test_the_check_sums_name_just_the_packages(made: Path) -> None:
     names = {path.name for path in made.iterdir()}
-    assert names == {f"{VMTCTL}.tgz", f"{DRIVER}.tgz", "SHA512"}
+    balloon = f"netbsd-vmmemctl-{__version__}.tgz"
+    assert names == {f"{VMTCTL}.tgz", f"{DRIVER}.tgz", balloon, "SHA512"}
     done = subprocess.run(
         ["sha512sum", "-c", "SHA512"], cwd=made, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""pkgsrc's two packages, built by bmake with small stand-ins for pkgsrc's mk files.
+"""pkgsrc's packages, built by bmake with small stand-ins for pkgsrc's mk files.
 
 pkgsrc/ beside this file has the stand-ins; PKGSRC_TREE=/usr/pkgsrc asks that tree's own files for
 the variables, too.
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen import __version__, cli
+from vmtgen import __version__, cli, modules
 from vmtgen.compiler.spec.load import load
 from vmtgen.package.binary import recipe
-from vmtgen.package.dist import common
+from vmtgen.package.dist import common, driver_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 STANDINS = Path(__file__).parent / "pkgsrc"
 PREFIX = "opt/pkg"
 # A build on NetBSD leaves the module in kmod/.
-BUILD = "sh -c 'echo module of \"$$*\" > vmt.kmod' sh"
+BUILD = "sh -c 'echo module of \"$$*\" > {}.kmod' sh"
+PACKAGES = (*(driver_package(name) for name in modules.known()), "vmtctl")
 
 
 class Tree:
-    """A pkgsrc of our two packages and the stand-ins."""
+    """A pkgsrc of our packages and the stand-ins."""
 
     def __init__(self, place: Path, made: Path, bmake: str) -> None:
         self.place = place
@@ -52,7 +53,7 @@ class Tree:
             "MACHINE": "amd64",
             "MACHINE_PLATFORM": "NetBSD-10.1-x86_64",
             "OS_VERSION": "10.1_STABLE",
-            "BUILD": BUILD,
+            "BUILD": BUILD.format(name.removeprefix("netbsd-")),
             **more,
         }
         return subprocess.run(
@@ -79,10 +80,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str],
 @pytest.fixture(scope="module")
 def installed(tree: Tree) -> dict[str, Path]:
     """Where `make install` of each package put its files; PLIST lists just these."""
-    for name in ("netbsd-vmt", "vmtctl"):
+    for name in PACKAGES:
         done = tree.run(name)
         assert done.returncode == 0, done.stdout + done.stderr
-    return {name: tree.place / "dest" / name / PREFIX for name in ("netbsd-vmt", "vmtctl")}
+    return {name: tree.place / "dest" / name / PREFIX for name in PACKAGES}
 
 
 def test_what_is_installed_is_what_the_list_says(installed: dict[str, Path]) -> None:
@@ -116,7 +117,7 @@ def test_no_file_names_another_prefix(installed: dict[str, Path]) -> None:
 
 def test_both_ways_install_the_same_files(installed: dict[str, Path], root: Path) -> None:
     """Only how vmtctl's Python lies differs: an archive there, modules here."""
-    shared = common(root, [load(root / "specs" / "vmt")]).files
+    shared = common(root, [load(root / "specs" / name) for name in modules.known()]).files
     for name, folder in installed.items():
         there = {
             path.relative_to(folder).as_posix()
@@ -125,8 +126,11 @@ def test_both_ways_install_the_same_files(installed: dict[str, Path], root: Path
         }
         ours = {entry.path.removeprefix("usr/pkg/") for entry in shared[name]}
         ours -= {"libexec/vmtctl.pyz"}
-        if name == "netbsd-vmt":
-            ours |= {f"stand/amd64/10.1/modules/vmt/vmt.{kind}" for kind in ("kmod", "plist")}
+        if name != "vmtctl":
+            module = name.removeprefix("netbsd-")
+            ours |= {
+                f"stand/amd64/10.1/modules/{module}/{module}.{kind}" for kind in ("kmod", "plist")
+            }
         assert there == ours
 
 
@@ -159,7 +163,7 @@ def test_a_changed_distribution_file_is_refused(tree: Tree, tmp_path: Path) -> N
     assert "FAILED" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["netbsd-vmt", "vmtctl"])
+@pytest.mark.parametrize("name", PACKAGES)
 def test_the_packages_have_what_pkgsrc_asks_for(tree: Tree, root: Path, name: str) -> None:
     for variable in ("HOMEPAGE", "MAINTAINER", "COMMENT", "LICENSE", "CATEGORIES"):
         assert tree.value(name, variable), variable
