@@ -78,5 +78,7 @@ def test_what_is_seen_from_outside_is_what_the_host_emits(root: Path) -> None:
                 kind: Any = node.args[0]
                 assert isinstance(kind, ast.Constant), f"{path}:{node.lineno}"
                 emitted.add(str(kind.value))
-    assert emitted - SEEN == set(), "vmtsim.host emits it: `vmtsim host` can judge it"
+    # `vmtsim host` does not serve the port of the balloon: docs/limitations.md.
+    balloon = {"balloon", "balloon.reset"}
+    assert emitted - SEEN == balloon, "vmtsim.host emits it: `vmtsim host` can judge it"
     assert SEEN - emitted == {"console", "scenario.step", "scenario.met", "scenario.failed"}
