@@ -28,9 +28,10 @@ WAYS = {
 
 def played(module: Path, seed: int, cpus: int, *, races: bool) -> float:
     """Play a seed; returns its CPU seconds."""
-    subject = subject_of(module, Setup())
+    setup = Setup(cpus=cpus, races=races)
+    subject = subject_of(module, setup)
     start = time.process_time()
-    Player(module, plans.draw(seed, subject, cpus=cpus), subject, races=races).play()
+    Player(module, plans.draw(seed, subject, cpus=cpus), subject, setup=setup).play()
     return time.process_time() - start
 
 
