@@ -8,7 +8,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from vmtgen.common.errors import NO_PERMISSION, MissingInputError, ReportedError
+from vmtgen.common.errors import NO_PERMISSION, MissingInputError, ReportedError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +46,26 @@ def cpus(text: str) -> int:
     if not re.fullmatch("[1-8]", text):
         raise argparse.ArgumentTypeError(f"{text!r}: 1 to 8 processors can be simulated")
     return int(text)
+
+
+def check_cpus(args: argparse.Namespace, *options: str) -> None:
+    """Raise UsageError where one of ``options`` is given, and a single processor."""
+    given = next((name for name in options if getattr(args, name)), None)
+    if given is not None and args.cpus == 1:
+        raise UsageError(
+            f"--{given.replace('_', '-')} needs processors with names: "
+            "give --cpus 2 or more, or none"
+        )
+
+
+def add_store_buffers(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--store-buffers``."""
+    parser.add_argument(
+        "--store-buffers",
+        action="store_true",
+        help="let other processors see late what one has stored, as x86 and aarch64 allow: shows "
+        "what a missing memory barrier does (with two processors at least)",
+    )
 
 
 def preempt(text: str) -> Preempt:

@@ -41,6 +41,11 @@ class Failure:
     report: list[str] = field(default_factory=list)
 
     @property
+    def story(self) -> list[str]:
+        """The report, or the command alone where it was not reduced."""
+        return self.report or ([self.replay] if self.replay else [])
+
+    @property
     def seeds(self) -> str:
         """How many seeds broke it, in words."""
         return "1 seed" if self.count == 1 else f"{self.count} seeds"

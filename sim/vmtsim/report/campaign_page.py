@@ -99,9 +99,8 @@ def html(record: Record) -> str:
     for failure in record.failures:
         body.append(f"<h2>{escape(failure.rule)}: {failure.seeds}</h2>")
         body.append(f"<p>{escape(failure.message)}</p>")
-        told = failure.report or ([failure.replay] if failure.replay else [])
-        if told:
-            body.append(f"<pre>{escape(chr(10).join(told))}</pre>")
+        if failure.story:
+            body.append(f"<pre>{escape(chr(10).join(failure.story))}</pre>")
     faults = [name for name in record.properties if name.startswith("fault: ")]
     others = [name for name in record.properties if not name.startswith("fault: ")]
     for title, names in (("Faults that struck", faults), ("What happened sometimes", others)):

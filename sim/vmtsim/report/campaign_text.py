@@ -16,8 +16,7 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
     lines: list[str] = []
     if stories:
         for failure in record.failures:
-            told = failure.report or ([failure.replay] if failure.replay else [])
-            lines += [*told, ""] if told else []
+            lines += [*failure.story, ""] if failure.story else []
     of = f"{record.file}, sha256 {record.digest[:12]}"
     lines += field("module", of + (f", commit {record.commit}" if record.commit else ""))
     if record.subject:

@@ -80,12 +80,7 @@ def add_setup(parser: argparse.ArgumentParser) -> None:
         help="play each seed a second time, with threads stopped at N points between two kernel "
         "calls, drawn near memory that the first play showed to be shared; with --races",
     )
-    parser.add_argument(
-        "--store-buffers",
-        action="store_true",
-        help="let other processors see late what one has stored, as x86 and aarch64 allow: shows "
-        "what a missing memory barrier does (with two processors at least)",
-    )
+    arguments.add_store_buffers(parser)
 
 
 def setup(args: argparse.Namespace) -> Setup:
@@ -93,9 +88,7 @@ def setup(args: argparse.Namespace) -> Setup:
     from vmtsim.campaign.subject import Setup, Words, words_of  # noqa: PLC0415 - `--help` needs none
     from vmtsim.run.known import KnownRaces  # noqa: PLC0415
 
-    if (args.races or args.store_buffers) and args.cpus == 1:
-        option = "--races" if args.races else "--store-buffers"
-        raise UsageError(f"{option} needs processors with names: give --cpus 2 or more, or none")
+    arguments.check_cpus(args, "races", "store_buffers")
     for option in ("known_races", "preempt"):
         if getattr(args, option) is not None and not args.races:
             raise UsageError(f"--{option.replace('_', '-')} goes with --races, which is not given")

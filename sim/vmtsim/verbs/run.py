@@ -103,12 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "memory that several threads use; at each single one of these in turn, a run for each; or "
         "at the points that a report names, CALL+INSTRUCTIONS,...",
     )
-    parser.add_argument(
-        "--store-buffers",
-        action="store_true",
-        help="let other processors see late what one has stored, as x86 and aarch64 allow: shows "
-        "what a missing memory barrier does (with two processors at least)",
-    )
+    arguments.add_store_buffers(parser)
     parser.add_argument(
         "--scenario",
         metavar="NAME|FILE",
@@ -132,10 +127,7 @@ def run(args: argparse.Namespace) -> int:
     module = read_module(args.file)
     if args.seeds is not None and (args.json or args.trace or args.svg):
         raise UsageError("--json, --trace and --svg are of one run: give --seed, not --seeds")
-    if (args.races or args.preempt or args.store_buffers) and args.cpus == 1:
-        given = {"--races": args.races, "--preempt": args.preempt}
-        option = next((name for name, value in given.items() if value), "--store-buffers")
-        raise UsageError(f"{option} needs processors with names: give --cpus 2 or more, or none")
+    arguments.check_cpus(args, "races", "preempt", "store_buffers")
     if args.known_races is not None and not args.races:
         raise UsageError("--known-races is a list for --races, which is not given")
     output.check((args.json, args.trace, args.svg))
