@@ -41,7 +41,7 @@ _ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Default(Record):
-    """What is built when nobody says otherwise; `module` is a directory of specs/."""
+    """What is built by default; `module` is a directory of specs/."""
 
     module: str
     release: Annotated[str, Reference("release", "netbsd.releases")]

@@ -36,7 +36,7 @@ def size_of(command: int) -> int:
 
 
 def is_command(number: int) -> bool:
-    """Return whether a number can be an ioctl command of somebody's header."""
+    """Return whether a number can be an ioctl command of some header."""
     if not 0 <= number <= _MASK or not 0x21 <= (number >> 8 & 0xFF) <= 0x7E:
         return False
     direction = number & 0xE0000000
