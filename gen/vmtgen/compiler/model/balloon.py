@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Range, Record, Report, Unique, Valued
-from vmtgen.compiler.spec.words import U8, U16, U32, Count, Doc, Milliseconds, Name, Printable
+from vmtgen.compiler.model.backdoor import Cpuid
+from vmtgen.compiler.spec.words import U8, U16, U32, Count, Doc, Milliseconds, Name
 
 Register = Literal["bx", "si"]
 
@@ -60,16 +61,6 @@ class Batch(Record):
         """Refuse a status that reaches into the number of the page."""
         if self.status_bits > self.shift:
             report(node["status_bits"], f"expected at most the {self.shift} bits below the number")
-
-
-@dataclass(frozen=True, slots=True)
-class Cpuid(Record):
-    """Where CPUID tells that the hypervisor is VMware."""
-
-    feature_leaf: U32
-    hypervisor_bit: Annotated[int, Range(0, 31)]
-    vendor_leaf: U32
-    vendor: Printable
 
 
 @dataclass(frozen=True, slots=True)
