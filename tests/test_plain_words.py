@@ -59,10 +59,7 @@ NOT_YET = (
 )
 # Not ours, not prose, or recorded: licences, figures, recordings, a kernel's names.
 OTHERS = ("LICENSE", "docs/bench/", "gen/vmtgen/kobj/kernels/", "tests/userland/recordings/")
-SUFFIXES = frozenset(
-    """.py .md .yaml .yml .toml .c .h .S .j2 .4 .8 .sh .mk .in .conf .cfg .ld .bash .zsh .fish
-    .txt""".split()
-) | {""}
+PICTURES_AND_RECORDS = {".svg", ".json", ".jsonl", ".png", ".hex", ".cast"}
 SIC = re.compile(r"(#|//|/\*|\\\"|\.\\\")\s*sic\b")
 # What begins a line in a comment or in a string that goes on from the line before.
 LEADER = re.compile(r"^[\s#*/\"'|>]*(?:f[\"'])?")
@@ -118,7 +115,7 @@ def files() -> tuple[str, ...]:
         for name in listed.stdout.split("\0")
         if name
         and not name.startswith(OTHERS)
-        and Path(name).suffix in SUFFIXES
+        and Path(name).suffix not in PICTURES_AND_RECORDS
         and (ROOT / name).is_file()
     )
 
