@@ -59,7 +59,7 @@ NOT_YET = (
 )
 # Not ours, not prose, or recorded: licences, figures, recordings, a kernel's names.
 OTHERS = ("LICENSE", "docs/bench/", "gen/vmtgen/kobj/kernels/", "tests/userland/recordings/")
-PICTURES_AND_RECORDS = {".svg", ".json", ".jsonl", ".png", ".hex", ".cast"}
+PICTURES_AND_RECORDS = {".kmod", ".svg", ".json", ".jsonl", ".png", ".hex", ".cast"}
 SIC = re.compile(r"(#|//|/\*|\\\"|\.\\\")\s*sic\b")
 # What begins a line in a comment or in a string that goes on from the line before.
 LEADER = re.compile(r"^[\s#*/\"'|>]*(?:f[\"'])?")
