@@ -49,7 +49,7 @@ def busy(machine: Rig) -> None:
     host.clock.jump(2_000_000_000)
     host.backup.start(snapshot=1.0)
     host.send(b"Set_Option guestLogLevel " + b"y" * 3000)
-    host.send("nobody knows this")
+    host.send("unknown command")
     machine.start("rpc", "info-get guestinfo.a")
     machine.start("sysctl", {"machdep.vmt0.clock_sync.now": 1})
     machine.start("hostname", "other.example")
@@ -59,9 +59,9 @@ def busy(machine: Rig) -> None:
 
 
 def play(module: Path, point: int | None, *, seed: int = 1) -> tuple[Rig, int]:
-    """Hold the conversation; at the ``point``-th call or trap of a driver's thread, detach.
+    """Run the conversation; detach at the ``point``-th kernel call or trap of a driver thread.
 
-    Returns the machine, detached, attached again and well, and how many points there were.
+    Returns the machine, detached and attached again in working order, and the number of points.
     """
     machine: Rig = _rig.Rig(module, seed=seed)
     scheduler = machine.kernel.scheduler

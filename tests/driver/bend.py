@@ -1,7 +1,7 @@
-"""A host that answers otherwise: status words bent at one step, and ports that nobody watches.
+"""A host with altered answers: changed status words at one step, and ports without a backdoor.
 
-The host's own faults end a channel in the ways that were seen of VMware. These are the words that
-it could answer as well: every bit, with and without success.
+The faults of the simulated host end a channel in the ways recorded from VMware.  This module
+adds the other possible status words: every bit, with and without success.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .rig import Rig
 
 BAD = {"closed": CLOSED, "unsent": UNSENT, "power-off": POWEROFF, "timed-out": TIMEOUT}
-# What a step may answer when it went wrong: (name, status, whether the host did it all the same).
+# Possible answers of a failed step: (name, status, whether the host carried it out anyway).
 WORDS = [
     ("nothing", 0, False),
     *((name, bit, False) for name, bit in BAD.items()),
@@ -61,7 +61,7 @@ class Bend:
         rig.host.high_bandwidth = self._buffer  # type: ignore[method-assign]
 
     def over(self) -> None:
-        """Let the host be as it was."""
+        """Restore the host's own answers."""
         self.host.transport.call = self._low  # type: ignore[method-assign]
         self.host.high_bandwidth = self._high  # type: ignore[method-assign]
 
@@ -82,7 +82,7 @@ class Bend:
             protocol = PROTOCOLS.get(frame.arg1 & ~COOKIE_FLAG & 0xFFFFFFFF)
         else:
             protocol = self._protocol(high16(frame.arg3))
-        # A guest that gives a message up is not what is bent.
+        # A guest that gives up a message is not answered with an altered status.
         abort = step in {"recvpayload", "recvstatus"} and not frame.arg1 & SUCCESS
         strikes = not abort and self._strikes(step, protocol)
         if not strikes or self.carried:
@@ -100,7 +100,7 @@ class Bend:
 
 
 class DeadPorts:
-    """Ports that nobody answers, as in guests with encrypted memory."""
+    """Ports without a backdoor, as in guests with encrypted memory."""
 
     def __init__(self, rig: Rig) -> None:
         rig.host.low_bandwidth = self._port  # type: ignore[method-assign]

@@ -31,7 +31,7 @@ def diagnostic(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rig(module: Path) -> Iterator[Callable[..., Rig]]:
-    """Make machines; at the end of the test each is left in good order.
+    """Make machines; at the end of the test each must have been left in good order.
 
     A test that ends a machine in another way says ``machine.note_lines()`` itself.
     """

@@ -1,4 +1,4 @@
-"""Kernel functions that fail when they are told to: which one, at which of its calls, and how.
+"""Failure injection: which kernel function fails, at which of its calls, and how.
 
 Only functions that can fail in a real kernel are in FAILURES, each with what it then returns.  A
 call that fails is not carried out at all: nothing is allocated, registered or copied; one that a
@@ -80,7 +80,7 @@ FAILURES: Mapping[str, Failure] = {
 
 @dataclass
 class _Plan:
-    """From the ``first`` call on (1 is the next one), ``times`` calls give ``result``."""
+    """From the ``first`` call on (1 is the next one), ``times`` calls return ``result``."""
 
     first: int
     times: int
@@ -121,7 +121,7 @@ class Injection:
     def _interrupted(
         self, method: Callable[..., Model], arguments: tuple[Any, ...], result: int
     ) -> Model:
-        """Let a signal be pending when the function wants to sleep."""
+        """Let a signal be pending when the function is about to sleep."""
         self._kernel.current.signalled = True
         yield from method(*arguments)
         return result

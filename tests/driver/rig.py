@@ -1,7 +1,7 @@
-"""The real driver on a simulated machine, driven by hand: one step of a test at a time.
+"""The real driver on a simulated machine, controlled by a test one step at a time.
 
-What the host saw and what the kernel saw are both there to be looked at; ``leave`` takes the
-module out and wants nothing left behind.
+A test can inspect the state of the host and of the kernel.  ``leave`` unloads the module and
+requires that it leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.lwp import Lwp
 
-# A host that says nothing by itself but reset and Capabilities_Register.
+# A host that sends nothing by itself except reset and Capabilities_Register.
 QUIET: dict[str, Any] = {
     "option_burst": (), "power_on": False, "ping": 0, "vix_probe": 0,
 }  # fmt: skip
@@ -155,11 +155,11 @@ class Rig:
         self.kernel.run(lambda: False, self.now + round(seconds * SECOND))
 
     def until(self, done: Callable[[], bool], seconds: float = 60.0) -> bool:
-        """Run until ``done()``, at most so long; returns whether it came to that."""
+        """Run until ``done()`` or the limit; returns whether ``done()`` became true."""
         return self.kernel.run(done, self.now + round(seconds * SECOND))
 
     def settle(self, seconds: float = 60.0) -> None:
-        """Run until the host has nothing more to say and everything of the guest's is sent."""
+        """Run until the host has no more messages and the guest has sent everything."""
         assert self.until(lambda: self.host.tclo.resets > 0, seconds)
         assert self.until(lambda: self.host.tclo.idle, seconds)
         self.run(2)
@@ -175,7 +175,7 @@ class Rig:
         return self.guest.start(verb, self.guest.command(verb, argument))
 
     def when(self, kind: str, verb: str, argument: Any, **fields: Any) -> list[Lwp]:
-        """Start a command in the middle of what happens: at the next event of a kind.
+        """Start a command at the next event of a kind, in the middle of other activity.
 
         From then on the command gets the processor wherever it could. Returns a list in which
         the process will be.
@@ -191,7 +191,7 @@ class Rig:
         return started
 
     def prefer(self, lwp: Lwp) -> None:
-        """Let a thread run whenever it can, and be switched to at once."""
+        """Give a thread priority: it runs whenever it can, and is switched to at once."""
         scheduler = self.kernel.scheduler
         scheduler.choice.restlessness = 1
         usual = scheduler.choice.pick
@@ -299,7 +299,7 @@ class Rig:
 
     @property
     def powerd(self) -> list[tuple[str, str]]:
-        """What powerd was told: (script, event)."""
+        """The events that powerd received: (script, event)."""
         return [
             (event["powerd-script-name"], event["powerd-event-name"]) for event in self.power.events
         ]
@@ -331,11 +331,11 @@ class Rig:
     # -- the end -------------------------------------------------------------------------------
 
     def clean(self) -> None:
-        """Want no broken rule so far."""
+        """Require that no rule has been broken so far."""
         assert self.broken == []
 
     def leave(self) -> None:
-        """Unload, and want that no rule was broken and nothing is left."""
+        """Unload; require that no rule was broken and nothing is left."""
         if self.loaded:
             assert self.do("unload", self.module.modinfo.name) == 0
         self.clean()
@@ -345,7 +345,7 @@ class Rig:
         self.note_lines()
 
     def note_lines(self) -> None:
-        """Write down which lines of the driver ran, where somebody wants to know."""
+        """Record which lines of the driver ran, if lines.py requests it."""
         coverage = self._coverage
         if coverage is None:
             return

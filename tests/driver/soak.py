@@ -1,9 +1,9 @@
-"""A million virtual seconds of a guest whose host is restless: nothing may grow.
+"""A million virtual seconds of a guest with a busy host: nothing may grow.
 
     PYTHONPATH=sim:gen .venv/bin/python tests/driver/soak.py [--seconds 1000000]
 
-Each hour the host asks for everything, loses a channel, changes its clock, takes a snapshot; after
-it the kernel's memory and the host's table of channels hold what they held after the first hours.
+Each hour the host sends every request, loses a channel, changes its clock and takes a snapshot.
+After it the kernel's memory and the host's channel table hold what they held after the first hours.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario
 
 HOUR = 3600
-# Hours after which everything that is kept for good has been made.
+# Hours after which every permanent object has been allocated.
 WARM = 3
 
 

@@ -1,5 +1,5 @@
 """Where the driver attaches and where it does not, in every order of loading and unloading; and
-its way back from every step of attach that can fail."""
+the unwinding of every step of attach that can fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINE = "vmt0 at cpu0: VMware Tools driver"
 # Hosts.
 
 
-def test_on_vmware_it_attaches_with_one_line(rig: Make) -> None:
+def test_attach_on_vmware_logs_one_line(rig: Make) -> None:
     machine = rig()
     assert machine.console[2:] == [LINE]
     assert machine.read("uuid") == "00010203-0405-0607-0809-0a0b0c0d0e0f"
@@ -34,7 +34,7 @@ def test_on_vmware_it_attaches_with_one_line(rig: Make) -> None:
 
 @pytest.mark.parametrize("host", [{"kind": "hardware", "cpuid": False}, {"kind": "qemu"},
                                   {"kind": "qemu", "cpuid": False}, {"cpuid": False}])  # fmt: skip
-def test_elsewhere_it_loads_and_stays_quiet(rig: Make, host: dict[str, Any]) -> None:
+def test_load_outside_vmware_is_silent(rig: Make, host: dict[str, Any]) -> None:
     machine = rig(settle=False, **host)
     machine.run(5)
     assert machine.loaded
@@ -42,7 +42,7 @@ def test_elsewhere_it_loads_and_stays_quiet(rig: Make, host: dict[str, Any]) -> 
     assert machine.console[2:] == []
     assert machine.host.transport.channels == {}
     if host["kind" if "kind" in host else "cpuid"] == "hardware":
-        assert machine.host.backdoor.calls == 0  # nobody touches the port of another device
+        assert machine.host.backdoor.calls == 0  # the driver does not touch another device's port
     machine.leave()
 
 
@@ -53,7 +53,7 @@ def _force(machine: Rig, **properties: bool) -> int:
     return error
 
 
-def test_force_attaches_where_the_processor_says_nothing(rig: Make) -> None:
+def test_force_attaches_without_hypervisor_cpuid(rig: Make) -> None:
     machine = rig(load=False, cpuid=False)
     assert _force(machine, force=True) == 0
     machine.settle()
@@ -64,7 +64,7 @@ def test_force_attaches_where_the_processor_says_nothing(rig: Make) -> None:
 
 @pytest.mark.parametrize("host", [{"kind": "hardware"}, {"kind": "qemu"}])
 @pytest.mark.parametrize("cpuid", [False, True])
-def test_force_does_not_make_a_host_where_there_is_none(
+def test_force_without_backdoor_does_not_attach(
     rig: Make, host: dict[str, Any], cpuid: bool
 ) -> None:
     machine = rig(load=False, cpuid=cpuid, **host)
@@ -75,7 +75,7 @@ def test_force_does_not_make_a_host_where_there_is_none(
     machine.leave()
 
 
-def test_properties_that_are_false_or_others_change_nothing(rig: Make) -> None:
+def test_force_property_must_be_true(rig: Make) -> None:
     for properties in ({"force": False}, {"other": True}):
         machine = rig(load=False, cpuid=False)
         assert _force(machine, **properties) == 0
@@ -84,7 +84,7 @@ def test_properties_that_are_false_or_others_change_nothing(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_processor_without_cpuid_is_not_asked(rig: Make, force: bool) -> None:
+def test_i486_without_cpuid_does_not_attach(rig: Make, force: bool) -> None:
     """An i486 has no such instruction, and GENERIC runs there."""
     machine = rig(load=False, kind="hardware")
     level = machine.kernel.symbols["cpuid_level"]
@@ -98,8 +98,8 @@ def test_a_processor_without_cpuid_is_not_asked(rig: Make, force: bool) -> None:
     machine.leave()
 
 
-def test_a_full_table_of_channels_is_no_reason_not_to_attach(rig: Make) -> None:
-    """It is for the host to free one; the driver tries again."""
+def test_full_channel_table_does_not_prevent_attach(rig: Make) -> None:
+    """The host must free a channel; the driver retries."""
     machine = rig(settle=False, before=lambda rig: rig.host.faults.arm("table-full", times=8))
     machine.run(1)
     assert machine.attached
@@ -109,7 +109,7 @@ def test_a_full_table_of_channels_is_no_reason_not_to_attach(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_second_instance_is_refused(rig: Make) -> None:
+def test_second_instance_is_refused(rig: Make) -> None:
     machine = rig()
     assert machine.do("rescan", "cpu0") == 0
     assert machine.console.count(LINE) == 1
@@ -118,7 +118,7 @@ def test_a_second_instance_is_refused(rig: Make) -> None:
     machine.leave()
 
 
-def test_detach_and_attach_a_hundred_times_leaves_what_was_there(rig: Make) -> None:
+def test_repeated_detach_attach_leaks_nothing(rig: Make) -> None:
     machine = rig()
     before = len(machine.kmem.live)
     for _ in range(100):
@@ -132,7 +132,7 @@ def test_detach_and_attach_a_hundred_times_leaves_what_was_there(rig: Make) -> N
     machine.leave()
 
 
-def test_the_host_is_told_when_the_service_comes_and_goes(rig: Make) -> None:
+def test_attach_and_detach_update_service_state_on_host(rig: Make) -> None:
     machine = rig()
     assert machine.do("detach", "vmt0") == 0
     assert machine.do("rescan", "cpu0") == 0
@@ -173,8 +173,8 @@ def _device(machine: Rig) -> str:
     return "ours" if device.attachment.address else "built-in"
 
 
-@pytest.mark.parametrize(("order", "wanted"), ORDERS)
-def test_every_order_beside_the_built_in_driver(rig: Make, order: str, wanted: str) -> None:
+@pytest.mark.parametrize(("order", "expected"), ORDERS)
+def test_load_order_with_built_in_driver(rig: Make, order: str, expected: str) -> None:
     machine = rig(load=False, builtin=True)
     assert _device(machine) == "built-in"
     verbs = {"d": ("detach", "vmt0"), "r": ("rescan", "cpu0"), "l": ("load", None),
@@ -182,14 +182,14 @@ def test_every_order_beside_the_built_in_driver(rig: Make, order: str, wanted: s
     for letter in order.split():
         assert machine.do(*verbs[letter]) == 0, letter
         machine.run(0.3)
-    assert _device(machine) == wanted
-    if wanted == "ours":
+    assert _device(machine) == expected
+    if expected == "ours":
         machine.settle()
         assert machine.ask("ping") == b"OK "
     machine.leave()
 
 
-def test_under_the_name_of_the_built_in_driver_it_is_refused_unless_that_goes(rig: Make) -> None:
+def test_module_named_vmt_requires_built_in_driver_disabled(rig: Make) -> None:
     machine = rig(load=False, builtin=True)
     assert machine.do("load") == EEXIST
     assert machine.do("detach", "vmt0") == 0
@@ -199,8 +199,8 @@ def test_under_the_name_of_the_built_in_driver_it_is_refused_unless_that_goes(ri
     machine.leave()
 
 
-def test_a_unit_that_cannot_be_freed_is_a_refusal_and_no_panic(rig: Make) -> None:
-    """Somebody iterates over the devices while the module is loaded."""
+def test_unit_in_use_fails_attach_without_panic(rig: Make) -> None:
+    """Another thread iterates over the devices while the module is loaded."""
     machine = rig(load=False, builtin=True)
     devices = machine.kernel.subject(AllDevices)
     assert machine.do("unload", "vmt") == 0
@@ -217,8 +217,8 @@ def test_a_unit_that_cannot_be_freed_is_a_refusal_and_no_panic(rig: Make) -> Non
     machine.leave()
 
 
-def test_another_modules_rescan_of_a_half_freed_unit_does_not_panic(rig: Make) -> None:
-    """Under an iterator the unit cannot be freed: the driver's match has to say no."""
+def test_rescan_by_another_module_skips_allocated_unit(rig: Make) -> None:
+    """During an iteration the unit cannot be freed: the driver's match must refuse it."""
     machine = rig()
     devices = machine.kernel.subject(AllDevices)
     devices.iterate()
@@ -234,7 +234,7 @@ def test_another_modules_rescan_of_a_half_freed_unit_does_not_panic(rig: Make) -
 
 # Unwinding.
 
-# What an attach says that fails because of a function.
+# What attach logs when a function fails.
 STEPS = {
     "kmem_alloc": "cannot allocate the message buffer",
     "sysmon_pswitch_register": "cannot register the power switches",
@@ -252,7 +252,7 @@ def _calls(module: Path) -> dict[str, int]:
     return dict(injection.calls)
 
 
-def test_every_call_of_attach_that_can_fail_does_so_once(module: Path, rig: Make) -> None:
+def test_each_failing_call_in_attach_is_unwound(module: Path, rig: Make) -> None:
     """Nothing is left behind, a detach is harmless, and the next attach works."""
     counts = _calls(module)
     for name in ("kthread_create", "sysctl_createv", "sysmon_pswitch_register", "kmem_alloc",
@@ -302,7 +302,9 @@ def _fails(rig: Make, name: str, nth: int) -> bool:
     return bool(failed)
 
 
-def test_so_it_does_while_the_built_in_driver_is_there(module: Path, rig: Make) -> None:
+def test_each_failing_call_in_attach_is_unwound_beside_built_in_driver(
+    module: Path, rig: Make
+) -> None:
     for name, nth in (("kthread_create", 1), ("sysctl_createv", 9), ("kmem_alloc", 1)):
         machine = rig(load=False, builtin=True)
         injection = Injection(machine.kernel)
@@ -319,7 +321,7 @@ def test_so_it_does_while_the_built_in_driver_is_there(module: Path, rig: Make) 
         machine.leave()
 
 
-def test_an_unload_that_fails_leaves_a_driver_that_works(rig: Make) -> None:
+def test_failed_unload_leaves_working_driver(rig: Make) -> None:
     machine = rig(load=False)
     injection = Injection(machine.kernel)
     machine.load()
@@ -331,7 +333,7 @@ def test_an_unload_that_fails_leaves_a_driver_that_works(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("nth", range(1, 13))
-def test_memory_may_run_out_at_every_allocation_of_the_worker(rig: Make, nth: int) -> None:
+def test_worker_survives_each_failing_allocation(rig: Make, nth: int) -> None:
     machine = rig(load=False)
     injection = Injection(machine.kernel)
     machine.load()
@@ -349,7 +351,7 @@ def test_memory_may_run_out_at_every_allocation_of_the_worker(rig: Make, nth: in
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
-def test_a_file_system_that_tells_nothing_is_left_out(rig: Make, nth: int) -> None:
+def test_file_system_with_failing_statvfs_is_omitted(rig: Make, nth: int) -> None:
     machine = rig(load=False)
     injection = Injection(machine.kernel)
     machine.mounts.mount("ffs", "/home", "/dev/wd0e", size=1 << 30, free=1 << 29)

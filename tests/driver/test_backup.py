@@ -1,4 +1,4 @@
-"""Quiesced snapshots: every way to begin, every moment to give up, and what the channel does
+"""Quiesced snapshots: every way to begin, an abort at every moment, and the channel
 meanwhile."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ABORTED = "req.aborted 4 Quiesce canceled."
 
 
 def _said(machine: Rig, since: int = 0, *, alive: bool = False) -> list[str]:
-    """The events that the guest reported; signs of life only if ``alive``."""
+    """The events that the guest reported; keep-alive events only if ``alive``."""
     events = [
         f"{e['name']} {e['code']} {e['text']}".strip()
         for e in machine.events("backup.event", since=since)
@@ -41,7 +41,7 @@ def _said(machine: Rig, since: int = 0, *, alive: bool = False) -> list[str]:
 
 
 def _freeze(machine: Rig) -> None:
-    """Let the driver freeze: a host that insists on quiesced file systems is refused else."""
+    """Enable freezing: otherwise the driver refuses a host that requires quiesced file systems."""
     assert machine.write("backup.freeze", "/") == 0
 
 
@@ -51,7 +51,7 @@ def _idle(machine: Rig, seconds: float = 60.0) -> None:
 
 
 @pytest.mark.parametrize("how", ["start", "start with volumes", "options"])
-def test_a_snapshot_is_taken_of_what_was_written_out(rig: Make, how: str) -> None:
+def test_snapshot_contains_flushed_data(rig: Make, how: str) -> None:
     machine = rig()
     root = machine.mounts.find("/")
     root.dirty = True
@@ -73,7 +73,7 @@ def test_a_snapshot_is_taken_of_what_was_written_out(rig: Make, how: str) -> Non
     machine.leave()
 
 
-def test_remote_and_read_only_file_systems_are_left_out(rig: Make) -> None:
+def test_snapshot_skips_remote_and_read_only_file_systems(rig: Make) -> None:
     machine = rig()
     mounts = machine.mounts
     mounts.mount("nfs", "/net", "server:/net", size=1 << 30, free=1 << 29)
@@ -91,7 +91,7 @@ def test_remote_and_read_only_file_systems_are_left_out(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_server_that_is_gone_holds_neither_snapshot_nor_detach(rig: Make) -> None:
+def test_unreachable_server_blocks_neither_snapshot_nor_detach(rig: Make) -> None:
     machine = rig()
     machine.mounts.mount("nfs", "/net", "server:/net", size=1 << 30, free=1 << 29)
     machine.do("write", "/net")
@@ -105,7 +105,7 @@ def test_a_server_that_is_gone_holds_neither_snapshot_nor_detach(rig: Make) -> N
     machine.leave()
 
 
-def test_given_up_it_ends_with_the_file_system_that_it_is_at(rig: Make) -> None:
+def test_aborted_sync_stops_after_current_file_system(rig: Make) -> None:
     sync = SlowSync()
     machine = rig(before=sync)
     machine.mounts.mount("ffs", "/home", "/dev/wd1a", size=1 << 30, free=1 << 29)
@@ -125,7 +125,7 @@ def _writes_nothing(machine: Rig) -> None:
     machine.kernel.dispatch.wrap("VFS_SYNC", lambda _usual: lambda *_arguments: 0)
 
 
-def test_a_snapshot_of_what_is_not_on_the_disk_breaks_a_rule(rig: Make) -> None:
+def test_snapshot_of_unflushed_data_breaks_rule(rig: Make) -> None:
     machine = rig(before=_writes_nothing)
     invariants.watch(machine.simulation)
     machine.do("write", "/")
@@ -136,7 +136,7 @@ def test_a_snapshot_of_what_is_not_on_the_disk_breaks_a_rule(rig: Make) -> None:
     assert text.startswith("snapshot-not-written: the guest lets the host take a quiesced snapshot")
 
 
-def test_it_can_be_done_again_and_again(rig: Make) -> None:
+def test_repeated_backups_succeed(rig: Make) -> None:
     machine = rig()
     for number in range(1, 6):
         machine.host.backup.start()
@@ -146,7 +146,7 @@ def test_it_can_be_done_again_and_again(rig: Make) -> None:
     machine.leave()
 
 
-def test_signs_of_life_come_until_the_host_is_done(rig: Make) -> None:
+def test_keepalive_events_continue_until_host_is_done(rig: Make) -> None:
     machine = rig()
     machine.host.backup.start(snapshot=60)
     machine.run(5)
@@ -184,7 +184,7 @@ class SlowSync:
         self._machine.kernel.scheduler.wake_all(self._queue)
 
 
-def test_while_it_writes_the_channel_goes_on(rig: Make) -> None:
+def test_channel_is_served_during_sync(rig: Make) -> None:
     """A disk that takes its time holds sync(2), but neither pings nor anything else."""
     sync = SlowSync()
     machine = rig(before=sync)
@@ -201,7 +201,7 @@ def test_while_it_writes_the_channel_goes_on(rig: Make) -> None:
     machine.leave()
 
 
-def test_one_that_was_given_up_has_to_write_to_its_end_before_the_next(rig: Make) -> None:
+def test_aborted_sync_must_finish_before_next_backup(rig: Make) -> None:
     sync = SlowSync()
     machine = rig(before=sync)
     sync.held = True
@@ -220,7 +220,7 @@ def test_one_that_was_given_up_has_to_write_to_its_end_before_the_next(rig: Make
     machine.leave()
 
 
-def test_a_limit_that_runs_out_while_it_writes_ends_it(rig: Make) -> None:
+def test_timeout_during_sync_ends_backup(rig: Make) -> None:
     sync = SlowSync()
     machine = rig(before=sync)
     sync.held = True
@@ -235,7 +235,7 @@ def test_a_limit_that_runs_out_while_it_writes_ends_it(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("moment", ["at once", "reset 0", "sync", "commit", "waiting"])
-def test_the_host_may_call_it_off_at_any_moment(rig: Make, moment: str) -> None:
+def test_host_may_abort_at_any_time(rig: Make, moment: str) -> None:
     sync = SlowSync()
     machine = rig(before=sync)
     sync.held = moment == "sync"
@@ -266,7 +266,7 @@ def test_the_host_may_call_it_off_at_any_moment(rig: Make, moment: str) -> None:
     machine.leave()
 
 
-def test_a_host_that_does_not_come_back_is_waited_for_so_long_as_it_said(rig: Make) -> None:
+def test_missing_snapshot_done_times_out_after_host_limit(rig: Make) -> None:
     machine = rig()
     since = machine.now
     parameters = quiesce_parameters(timeout=30, file_systems=False)
@@ -278,7 +278,7 @@ def test_a_host_that_does_not_come_back_is_waited_for_so_long_as_it_said(rig: Ma
     machine.leave()
 
 
-def test_without_a_limit_of_the_host_it_is_a_quarter_of_an_hour(rig: Make) -> None:
+def test_default_timeout_is_15_minutes(rig: Make) -> None:
     machine = rig()
     since = machine.now
     machine.host.backup.start(snapshot=5000)
@@ -290,7 +290,7 @@ def test_without_a_limit_of_the_host_it_is_a_quarter_of_an_hour(rig: Make) -> No
 
 @pytest.mark.parametrize("event", ["reset", "prov.snapshotCommit", "req.keepAlive", "req.done"])
 @pytest.mark.parametrize("fault", ["reject", "no-reply"])
-def test_an_event_that_the_host_does_not_take_ends_it(rig: Make, fault: str, event: str) -> None:
+def test_refused_event_ends_backup(rig: Make, fault: str, event: str) -> None:
     machine = rig()
     skip = {"reset": 0, "prov.snapshotCommit": 1, "req.keepAlive": 2, "req.done": 2}[event]
     snapshot = 1.0 if event == "req.done" else 60.0
@@ -308,7 +308,7 @@ def test_an_event_that_the_host_does_not_take_ends_it(rig: Make, fault: str, eve
     machine.leave()
 
 
-def test_commands_out_of_turn_are_refused(rig: Make) -> None:
+def test_out_of_order_commands_are_refused(rig: Make) -> None:
     machine = rig()
     assert machine.ask("vmbackup.snapshotDone") == IDLE
     assert machine.ask("vmbackup.abort") == IDLE
@@ -323,14 +323,14 @@ def test_commands_out_of_turn_are_refused(rig: Make) -> None:
     machine.leave()
 
 
-def test_the_second_version_of_the_parameters_is_refused_by_name(rig: Make) -> None:
+def test_version_2_parameters_are_refused_by_name(rig: Make) -> None:
     machine = rig()
     reply = machine.ask(b"vmbackup.startWithOpts " + quiesce_parameters(version=2))
     assert reply == b"ERROR Incompatible quiesce parameter version"
     machine.leave()
 
 
-def test_parameters_that_are_cut_off_or_nonsense_are_refused(rig: Make) -> None:
+def test_malformed_parameters_are_refused(rig: Make) -> None:
     machine = rig()
     good = quiesce_parameters(argument="abcde", timeout=5)
     error = b"ERROR Error initializing quiesce operation."
@@ -348,7 +348,7 @@ def test_parameters_that_are_cut_off_or_nonsense_are_refused(rig: Make) -> None:
     machine.leave()
 
 
-def test_binary_parameters_may_end_in_zeroes_and_blanks(rig: Make) -> None:
+def test_binary_parameters_accept_trailing_padding(rig: Make) -> None:
     machine = rig()
     _freeze(machine)
     machine.host.backup.start(parameters=quiesce_parameters(timeout=0x20))
@@ -358,7 +358,7 @@ def test_binary_parameters_may_end_in_zeroes_and_blanks(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("state", ["accepted", "frozen"])
-def test_a_reset_in_the_middle_leaves_it_alone(rig: Make, state: str) -> None:
+def test_reset_does_not_abort_backup(rig: Make, state: str) -> None:
     """VmBackupReset() of open-vm-tools does nothing; the events go by another channel."""
     machine = rig()
     machine.host.backup.start(snapshot=20)
@@ -372,7 +372,7 @@ def test_a_reset_in_the_middle_leaves_it_alone(rig: Make, state: str) -> None:
     machine.leave()
 
 
-def test_one_that_the_host_forgot_with_a_reset_gives_way_to_the_next(rig: Make) -> None:
+def test_backup_forgotten_by_host_is_replaced_by_next(rig: Make) -> None:
     machine = rig()
     machine.host.backup.start(snapshot=600)
     assert machine.until(lambda: machine.host.backup.state == "frozen")
@@ -388,7 +388,7 @@ def test_one_that_the_host_forgot_with_a_reset_gives_way_to_the_next(rig: Make) 
 
 
 @pytest.mark.parametrize("how", ["start", "options"])
-def test_the_first_event_is_out_before_the_answer(rig: Make, how: str) -> None:
+def test_first_event_precedes_reply(rig: Make, how: str) -> None:
     """stateMachine.c of open-vm-tools, VmBackupStartCommon(); OpenBSD's vmt_tclo_startbackup()."""
     machine = rig()
     _freeze(machine)
@@ -401,7 +401,7 @@ def test_the_first_event_is_out_before_the_answer(rig: Make, how: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["reject", "no-reply"])
-def test_a_host_that_does_not_take_the_first_event_hears_an_error(rig: Make, fault: str) -> None:
+def test_refused_first_event_is_reported_as_error(rig: Make, fault: str) -> None:
     machine = rig()
     machine.host.faults.arm(fault, command="vmbackup.eventSet", times=2)
     error = b"ERROR Error initializing quiesce operation."
@@ -413,7 +413,7 @@ def test_a_host_that_does_not_take_the_first_event_hears_an_error(rig: Make, fau
     machine.leave()
 
 
-def test_the_host_reads_in_its_log_that_nothing_is_frozen(rig: Make) -> None:
+def test_host_log_states_that_nothing_is_frozen(rig: Make) -> None:
     """Until there is a freeze: "This will make open-vm-tools lie about quiescing" (its issue 7)."""
     machine = rig()
     machine.host.backup.start()
@@ -424,7 +424,7 @@ def test_the_host_reads_in_its_log_that_nothing_is_frozen(rig: Make) -> None:
     machine.leave()
 
 
-def test_file_systems_that_are_not_to_be_quiesced_are_left_alone(rig: Make) -> None:
+def test_excluded_file_systems_are_not_synced(rig: Make) -> None:
     machine = rig()
     machine.do("write", "/")
     machine.run(0.1)
@@ -438,7 +438,7 @@ def test_file_systems_that_are_not_to_be_quiesced_are_left_alone(rig: Make) -> N
 
 
 @pytest.mark.parametrize("state", ["started", "accepted", "frozen", "thawing"])
-def test_a_detach_gives_it_up_and_says_so(rig: Make, state: str) -> None:
+def test_detach_aborts_backup_with_event(rig: Make, state: str) -> None:
     machine = rig()
     process = machine.when("backup", "detach", "vmt0", state=state)
     machine.host.backup.start()
@@ -453,7 +453,7 @@ def test_a_detach_gives_it_up_and_says_so(rig: Make, state: str) -> None:
     machine.leave()
 
 
-def test_a_detach_waits_for_what_is_being_written(rig: Make) -> None:
+def test_detach_waits_for_running_sync(rig: Make) -> None:
     sync = SlowSync()
     machine = rig(before=sync)
     sync.held = True
@@ -463,7 +463,7 @@ def test_a_detach_waits_for_what_is_being_written(rig: Make) -> None:
     process = machine.start("detach", "vmt0")
     machine.run(20)
     assert process.state != "gone"
-    # The host was told at once.
+    # The driver reported it to the host at once.
     assert _said(machine)[-2:] == [ABORTED, "req.done 0"]
     sync.release()
     assert machine.until(lambda: process.state == "gone")
@@ -472,7 +472,7 @@ def test_a_detach_waits_for_what_is_being_written(rig: Make) -> None:
     machine.leave()
 
 
-def test_without_a_thread_for_it_there_is_no_snapshot(rig: Make) -> None:
+def test_thread_creation_failure_refuses_snapshot(rig: Make) -> None:
     injections: list[Injection] = []
     machine = rig(before=lambda rig: injections.append(Injection(rig.kernel)))
     injections[0].fail("kthread_create")
@@ -486,7 +486,7 @@ def test_without_a_thread_for_it_there_is_no_snapshot(rig: Make) -> None:
     machine.leave()
 
 
-def test_last_words_that_the_host_refuses_do_not_hold_a_detach(rig: Make) -> None:
+def test_refused_final_event_does_not_block_detach(rig: Make) -> None:
     machine = rig()
     machine.host.backup.start(snapshot=60)
     assert machine.until(lambda: machine.host.backup.state == "frozen")

@@ -1,7 +1,7 @@
-"""Which interfaces the host gets to see, in which order, and whose address is the guest's.
+"""Which interfaces the driver reports, in which order, and which address is the primary one.
 
-A host of taps or bridges has more of them than a message holds (open-vm-tools issues 100, 175 and
-373): cards of the virtual machine come first, and the administrator has the last word.
+A guest with taps or bridges has more interfaces than a message holds (open-vm-tools issues 100,
+175 and 373): the virtual machine's cards come first, and the administrator's setting overrides.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _primary(machine: Rig) -> str:
     return machine.requests("info-set guestinfo.ip")[-1].decode().split()[-1]
 
 
-def test_cards_of_the_virtual_machine_come_before_twenty_taps(rig: Make) -> None:
+def test_physical_cards_precede_tap_interfaces(rig: Make) -> None:
     machine = rig(before=_many_taps)
     seen = _seen(machine)
     assert len(seen) == 16
@@ -48,7 +48,7 @@ def test_cards_of_the_virtual_machine_come_before_twenty_taps(rig: Make) -> None
 
 
 @pytest.mark.parametrize("mac", ["00:05:69", "00:0c:29", "00:1c:14", "00:50:56"])
-def test_a_card_of_vmware_is_known_by_its_address(rig: Make, mac: str) -> None:
+def test_vmware_card_is_recognised_by_mac_prefix(rig: Make, mac: str) -> None:
     """The four blocks that the IEEE gave to VMware."""
 
     def cards(machine: Rig) -> None:
@@ -64,7 +64,7 @@ def test_a_card_of_vmware_is_known_by_its_address(rig: Make, mac: str) -> None:
     machine.leave()
 
 
-def test_the_administrator_names_the_interface_that_comes_first(rig: Make) -> None:
+def test_named_interface_is_reported_first(rig: Make) -> None:
     machine = rig(before=_many_taps)
     assert machine.write("net.primary", "tap7") == 0
     machine.run(2)
@@ -77,7 +77,7 @@ def test_the_administrator_names_the_interface_that_comes_first(rig: Make) -> No
     machine.leave()
 
 
-def test_a_question_of_the_host_in_between_does_not_hide_the_change(rig: Make) -> None:
+def test_request_between_looks_does_not_hide_change(rig: Make) -> None:
     machine = rig(before=_many_taps)
     sent = len(machine.info(10))
     machine.host.send("Set_Option broadcastIP 1")
@@ -87,7 +87,7 @@ def test_a_question_of_the_host_in_between_does_not_hide_the_change(rig: Make) -
     machine.leave()
 
 
-def test_a_named_interface_without_address_leaves_it_to_the_others(rig: Make) -> None:
+def test_named_interface_without_address_yields_to_others(rig: Make) -> None:
     machine = rig(before=_many_taps)
     for name in ("wm0", "no7"):
         assert machine.write("net.primary", name) == 0
@@ -95,7 +95,7 @@ def test_a_named_interface_without_address_leaves_it_to_the_others(rig: Make) ->
     machine.leave()
 
 
-def test_the_global_ipv6_address_of_the_named_interface_goes_before_ipv4_of_others(
+def test_named_interface_ipv6_precedes_other_ipv4(
     rig: Make,
 ) -> None:
     def cards(machine: Rig) -> None:
@@ -113,7 +113,7 @@ def test_the_global_ipv6_address_of_the_named_interface_goes_before_ipv4_of_othe
     [("tap*", 2), ("tap* wm0", 1), ("tap1*,wm1", 10), ("tap1", 21), ("*", 0), (" , ,", 22),
      ("ta wm", 22), ("tap0,tap1, tap2", 19)],
 )  # fmt: skip
-def test_interfaces_may_be_left_out(rig: Make, names: str, left: int) -> None:
+def test_excluded_interfaces_are_not_reported(rig: Make, names: str, left: int) -> None:
     machine = rig(before=_many_taps)
     assert machine.write("net.exclude", names) == 0
     machine.run(2)
@@ -122,14 +122,14 @@ def test_interfaces_may_be_left_out(rig: Make, names: str, left: int) -> None:
     machine.leave()
 
 
-def test_an_excluded_interface_lends_no_address(rig: Make) -> None:
+def test_excluded_interface_provides_no_primary_address(rig: Make) -> None:
     machine = rig(before=_many_taps)
     assert machine.write("net.exclude", "wm1") == 0
     assert _primary(machine) == "10.0.0.1"
     machine.leave()
 
 
-def test_names_have_bounds_and_an_owner(rig: Make) -> None:
+def test_interface_name_nodes_check_length_and_permission(rig: Make) -> None:
     machine = rig()
     for node, size in (("net.primary", 16), ("net.exclude", 256)):
         assert machine.write(node, "x" * (size - 1)) == 0

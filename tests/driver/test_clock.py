@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 MS = 1_000_000
 EBUSY, EINVAL, EPERM = 16, 22, 1
-LAG = 10_000  # us, what the host says is the most that a guest may lag
+LAG = 10_000  # us, the maximum lag that the host reports
 
 
 def _seen(machine: Rig, since: int) -> tuple[list[int], list[int]]:
@@ -60,7 +60,7 @@ LOOKS = [
 
 
 @pytest.mark.parametrize(("ahead", "steps", "slews", "state"), LOOKS)
-def test_an_order_slews_small_errors_and_steps_large_ones_in_either_direction(
+def test_time_synchronize_slews_small_errors_and_steps_large_ones(
     rig: Make, ahead: float, steps: list[int], slews: list[int], state: str
 ) -> None:
     machine = rig(max_lag_us=LAG)
@@ -68,8 +68,8 @@ def test_an_order_slews_small_errors_and_steps_large_ones_in_either_direction(
     found = _sync(machine)
     assert found[0] == steps
     assert len(found[1]) == len(slews)
-    for have, want in zip(found[1], slews, strict=True):
-        assert abs(have - want) <= 1
+    for actual, expected in zip(found[1], slews, strict=True):
+        assert abs(actual - expected) <= 1
     assert machine.read("clock_sync.state") == state
     assert abs(int(machine.read("clock_sync.offset")) / 1000 - ahead) < 0.1
     assert machine.read("clock_sync.steps") == len(steps)
@@ -79,7 +79,7 @@ def test_an_order_slews_small_errors_and_steps_large_ones_in_either_direction(
 
 @pytest.mark.parametrize("ahead", [-3600, -5, 5, 3600])
 @pytest.mark.parametrize("backwards", [0, 1])
-def test_time_synchronize_steps_back_only_where_the_host_says_so(
+def test_time_synchronize_steps_back_only_if_host_allows(
     rig: Make, ahead: int, backwards: int
 ) -> None:
     machine = rig()
@@ -90,7 +90,7 @@ def test_time_synchronize_steps_back_only_where_the_host_says_so(
     steps, slews = _seen(machine, since)
     if ahead > 0 or backwards:
         assert (steps, slews) == ([ahead * 1000], [])
-        # The timer interrupts that were still to come are made up for.
+        # The pending timer interrupts will correct the rest.
         assert len(_caught_up(machine)) == 1
         assert machine.log == [f"clock stepped by {machine.read('clock_sync.offset')} us"]
     else:
@@ -98,7 +98,7 @@ def test_time_synchronize_steps_back_only_where_the_host_says_so(
     machine.leave()
 
 
-def test_even_small_errors_are_stepped_back_where_the_host_says_so(rig: Make) -> None:
+def test_small_errors_are_stepped_back_if_host_allows(rig: Make) -> None:
     machine = rig()
     machine.host.clock.jump(-3 * MS)
     since = machine.now
@@ -107,7 +107,7 @@ def test_even_small_errors_are_stepped_back_where_the_host_says_so(rig: Make) ->
     machine.leave()
 
 
-def test_the_clock_is_kept_every_period_whatever_the_host_switches_say(rig: Make) -> None:
+def test_periodic_sync_ignores_host_switches(rig: Make) -> None:
     machine = rig(synctime=False, option_burst=(("synctime", "0"),), drift_ppm=200)
     machine.run(3600)
     # Two periods' worth of drift: within the second of the host's limit the clock is slewed.
@@ -118,7 +118,7 @@ def test_the_clock_is_kept_every_period_whatever_the_host_switches_say(rig: Make
 
 
 @pytest.mark.parametrize("ppm", [-400, -50, 50, 400])
-def test_a_drifting_clock_is_held_without_a_step_backwards(rig: Make, ppm: int) -> None:
+def test_drifting_clock_is_corrected_without_backward_step(rig: Make, ppm: int) -> None:
     machine = rig(drift_ppm=ppm)
     machine.run(3600)
     assert all(by > 0 for _at, by in machine.time.steps)
@@ -132,22 +132,22 @@ def _ahead(machine: Rig) -> None:
     machine.time.boot_offset += 7200 * SECOND
 
 
-def test_a_clock_that_is_ahead_is_stepped_back_at_the_first_look(rig: Make) -> None:
+def test_first_look_steps_fast_clock_back(rig: Make) -> None:
     machine = rig(before=_ahead)
     assert [round(by / SECOND) for _at, by in machine.time.steps] == [-7200]
     machine.leave()
 
 
-def test_later_it_is_slewed_and_one_line_says_for_how_long(rig: Make) -> None:
+def test_later_looks_slew_and_log_duration(rig: Make) -> None:
     machine = rig()
     machine.host.clock.jump(-7200 * SECOND)
     machine.run(300)
     assert machine.time.steps == []
     (line,) = machine.log
     # adjtime(2) takes 5 ms off a second, and 0.5 ms of the last two seconds.
-    wanted = (7200 - 2) / 0.005 + 2 / 0.0005
+    expected = (7200 - 2) / 0.005 + 2 / 0.0005
     assert line.startswith("clock is 7200 s ahead of the host's: slewing it back takes about ")
-    assert abs(int(line.split(" about ")[1].split(" ")[0]) - wanted / 60) < 5
+    assert abs(int(line.split(" about ")[1].split(" ")[0]) - expected / 60) < 5
     assert machine.read("clock_sync.state") == "slewing back, for long; see clock_sync.now"
     assert int(machine.read("clock_sync.offset")) < -7_190_000_000
     assert [round(each / 1000) for each in _sync(machine)[0]] == [-7199]
@@ -160,7 +160,7 @@ def _unset(machine: Rig) -> None:
     machine.time.boot_offset = 0
 
 
-def test_a_clock_that_is_not_set_yet_is_left_to_the_system(rig: Make) -> None:
+def test_unset_clock_is_left_to_the_system(rig: Make) -> None:
     """sys/kern/init_main.c: configure3() runs what waits for the root, then comes inittodr()."""
     machine = rig(before=_unset)
     assert (machine.time.steps, machine.log) == ([], [])
@@ -172,15 +172,15 @@ def test_a_clock_that_is_not_set_yet_is_left_to_the_system(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_clock_that_nobody_sets_is_set_after_a_minute(rig: Make) -> None:
+def test_unset_clock_is_set_after_one_minute(rig: Make) -> None:
     machine = rig(before=_unset)
     assert machine.until(lambda: bool(machine.time.steps), 120)
     machine.leave()
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_a_new_conversation_is_a_reason_to_look_at_the_clock(rig: Make, lost: bool) -> None:
-    """A snapshot was reverted, or the machine moved; no Time_Synchronize need come."""
+def test_new_tclo_channel_triggers_clock_check(rig: Make, lost: bool) -> None:
+    """After a snapshot revert or a move; the host need not send Time_Synchronize."""
     machine = rig()
     assert machine.write("clock_sync.period", 3600) == 0
     machine.run(60)
@@ -196,8 +196,8 @@ def test_a_new_conversation_is_a_reason_to_look_at_the_clock(rig: Make, lost: bo
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_the_better_time_command_is_tried_again_after_a_move(rig: Make, lost: bool) -> None:
-    """Where no channel is lost, Time_Synchronize 0 is all that the guest hears of it."""
+def test_lag_aware_time_command_is_retried_after_move(rig: Make, lost: bool) -> None:
+    """If no channel is lost, Time_Synchronize 0 is the only sign of it to the guest."""
     machine = rig(time_commands=(46,))
     machine.host.backdoor._commands[55] = machine.host.backdoor._time(55)
     machine.host.migrate(lose_channels=lost)
@@ -208,7 +208,7 @@ def test_the_better_time_command_is_tried_again_after_a_move(rig: Make, lost: bo
     machine.leave()
 
 
-def test_with_lag_an_order_to_step_back_steps_no_clock_that_is_behind(rig: Make) -> None:
+def test_with_lag_command_clock_behind_is_not_stepped_back(rig: Make) -> None:
     """services/plugins/timeSync/timeSync.c of open-vm-tools: backwards where the guest is ahead."""
     machine = rig(max_lag_us=LAG, interrupt_lag_us=5000)
     machine.host.clock.jump(MS)
@@ -218,7 +218,7 @@ def test_with_lag_an_order_to_step_back_steps_no_clock_that_is_behind(rig: Make)
     machine.leave()
 
 
-def test_the_offset_is_a_text_with_its_sign(rig: Make) -> None:
+def test_offset_is_text_with_sign(rig: Make) -> None:
     machine = rig()
     machine.host.clock.jump(-9 * MS)
     _sync(machine)
@@ -232,7 +232,7 @@ def test_the_offset_is_a_text_with_its_sign(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, -(2**31), 2147484, 2**31 - 1])
-def test_a_period_that_would_overflow_is_refused(rig: Make, value: int) -> None:
+def test_overflowing_period_is_refused(rig: Make, value: int) -> None:
     machine = rig()
     assert machine.write("clock_sync.period", value) == EINVAL
     assert machine.read("clock_sync.period") == 60
@@ -240,7 +240,7 @@ def test_a_period_that_would_overflow_is_refused(rig: Make, value: int) -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1, 60, 2147483])
-def test_the_bounds_of_the_period_are_taken(rig: Make, value: int) -> None:
+def test_period_bounds_are_accepted(rig: Make, value: int) -> None:
     machine = rig()
     assert machine.write("clock_sync.period", value) == 0
     assert machine.read("clock_sync.period") == value
@@ -248,7 +248,7 @@ def test_the_bounds_of_the_period_are_taken(rig: Make, value: int) -> None:
     machine.leave()
 
 
-def test_the_period_counts_from_when_it_is_set(rig: Make) -> None:
+def test_period_starts_when_set(rig: Make) -> None:
     machine = rig(drift_ppm=400)
     assert machine.write("clock_sync.period", 5) == 0
     slews = machine.read("clock_sync.slews")
@@ -261,13 +261,13 @@ def test_the_period_counts_from_when_it_is_set(rig: Make) -> None:
     machine.leave()
 
 
-def test_at_period_0_nothing_touches_the_clock(rig: Make) -> None:
+def test_period_0_disables_clock_sync(rig: Make) -> None:
     machine = rig(drift_ppm=400, synctime=True)
     machine.host.clock.jump(9 * MS)
     assert _sync(machine)[1]
     assert machine.write("clock_sync.period", 0) == 0
     machine.run(1)
-    # What was on the way is cancelled.
+    # A pending slew is cancelled.
     assert machine.time.owed == 0
     assert machine.read("clock_sync.state") == "off: the period is 0"
     machine.host.clock.jump(3600 * SECOND)
@@ -291,7 +291,7 @@ def test_at_period_0_nothing_touches_the_clock(rig: Make) -> None:
     machine.leave()
 
 
-def test_now_takes_0_and_1(rig: Make) -> None:
+def test_now_accepts_0_and_1(rig: Make) -> None:
     machine = rig()
     assert machine.read("clock_sync.now") == 0
     assert machine.write("clock_sync.now", 0) == 0
@@ -300,7 +300,7 @@ def test_now_takes_0_and_1(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_detach_leaves_no_correction_on_the_way(rig: Make) -> None:
+def test_detach_cancels_pending_slew(rig: Make) -> None:
     machine = rig()
     machine.host.clock.jump(9 * MS)
     assert _sync(machine)[1]
@@ -310,7 +310,7 @@ def test_a_detach_leaves_no_correction_on_the_way(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_correction_of_somebody_else_is_not_touched_where_we_did_nothing(rig: Make) -> None:
+def test_foreign_slew_is_kept_when_driver_did_not_adjust(rig: Make) -> None:
     """ntpd slews the clock, the host agrees: there is nothing for the driver to do."""
     machine = rig()
     machine.run(2)
@@ -325,7 +325,7 @@ def test_a_correction_of_somebody_else_is_not_touched_where_we_did_nothing(rig: 
 # The host's switches.
 
 
-def test_the_host_decides_only_where_the_administrator_says_so(rig: Make) -> None:
+def test_host_controls_clock_only_if_enabled(rig: Make) -> None:
     machine = rig(drift_ppm=200)
     assert machine.write("clock_sync.follow_host", 1) == 0
     machine.run(1)
@@ -346,7 +346,7 @@ def test_the_host_decides_only_where_the_administrator_says_so(rig: Make) -> Non
 
 
 @pytest.mark.parametrize(("given", "period"), [("10", 10), ("0", 60), ("4294967295", None)])
-def test_the_hosts_period_counts_then(rig: Make, given: str, period: int | None) -> None:
+def test_host_period_applies_if_enabled(rig: Make, given: str, period: int | None) -> None:
     machine = rig(drift_ppm=100)
     assert machine.option("synctime.period", given) == b"OK "
     assert machine.option("synctime", "1") == b"OK "
@@ -363,7 +363,7 @@ def test_the_hosts_period_counts_then(rig: Make, given: str, period: int | None)
 
 
 @pytest.mark.parametrize(("given", "share"), [("100", 1.0), ("10", 0.1), ("0", 0.5), ("101", 0.5)])
-def test_the_hosts_share_of_the_error_counts_then(rig: Make, given: str, share: float) -> None:
+def test_host_slew_percentage_applies_if_enabled(rig: Make, given: str, share: float) -> None:
     machine = rig()
     assert machine.write("clock_sync.follow_host", 1) == 0
     assert machine.option("time.synchronize.tools.percentCorrection", given) == b"OK "
@@ -376,7 +376,7 @@ def test_the_hosts_share_of_the_error_counts_then(rig: Make, given: str, share: 
     machine.leave()
 
 
-def test_the_host_may_forbid_slewing_then(rig: Make) -> None:
+def test_host_may_disable_slewing_if_enabled(rig: Make) -> None:
     machine = rig(max_lag_us=LAG)
     assert machine.write("clock_sync.follow_host", 1) == 0
     assert machine.option("time.synchronize.tools.slewCorrection", "0") == b"OK "
@@ -393,9 +393,7 @@ def test_the_host_may_forbid_slewing_then(rig: Make) -> None:
 
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("backward", ["0", "1"])
-def test_startup_is_one_step_in_the_life_of_the_driver(
-    rig: Make, backward: str, follow: bool
-) -> None:
+def test_startup_step_happens_once(rig: Make, backward: str, follow: bool) -> None:
     machine = rig()
     assert machine.write("clock_sync.follow_host", int(follow)) == 0
     machine.run(1)
@@ -412,7 +410,7 @@ def test_startup_is_one_step_in_the_life_of_the_driver(
 
 
 @pytest.mark.parametrize("enable", ["0", "1"])
-def test_switching_synctime_on_is_a_step_where_the_host_enables_it(rig: Make, enable: str) -> None:
+def test_synctime_on_steps_clock_if_host_enables_it(rig: Make, enable: str) -> None:
     machine = rig()
     assert machine.write("clock_sync.follow_host", 1) == 0
     assert machine.option("time.synchronize.tools.enable", enable) == b"OK "
@@ -428,7 +426,7 @@ def test_switching_synctime_on_is_a_step_where_the_host_enables_it(rig: Make, en
     machine.leave()
 
 
-def test_what_the_host_set_is_shown(rig: Make) -> None:
+def test_host_settings_are_readable(rig: Make) -> None:
     machine = rig()
     for name, value in (("synctime", "1"), ("synctime.period", "17"),
                         ("time.synchronize.tools.enable", "1"),
@@ -450,7 +448,7 @@ def test_what_the_host_set_is_shown(rig: Make) -> None:
     ("known", "asked"),
     [((23, 46, 55), 55), ((23, 46), 46)],
 )
-def test_the_best_command_that_the_host_knows_is_used(
+def test_most_precise_supported_time_command_is_used(
     rig: Make, known: tuple[int, ...], asked: int
 ) -> None:
     machine = rig(time_commands=known)
@@ -459,7 +457,7 @@ def test_the_best_command_that_the_host_knows_is_used(
     assert machine.ask("Time_Synchronize 0") == b"OK "
     assert _seen(machine, since)[0] == [3_600_000]
     assert {e["command"] for e in machine.events("host.time", since=since)} == {asked}
-    # Nobody is asked for what he does not know each time.
+    # The driver does not repeat a command that the host does not know.
     since = machine.now
     machine.run(600)
     refused = [e for e in machine.events("backdoor", since=since) if not e["known"]]
@@ -467,7 +465,7 @@ def test_the_best_command_that_the_host_knows_is_used(
     machine.leave()
 
 
-def test_a_host_without_time_is_told_so_once(rig: Make) -> None:
+def test_host_without_time_is_logged_once(rig: Make) -> None:
     machine = rig(time_commands=())
     assert machine.ask("Time_Synchronize 1") == b"ERROR Unable to sync time"
     assert machine.read("clock_sync.state") == "off: the host does not tell the time"
@@ -482,7 +480,7 @@ def test_a_host_without_time_is_told_so_once(rig: Make) -> None:
     [(0, 0), (-1, 0), (1 << 62, 0), ((1 << 63) // 1_000_000, 0), (1_767_225_600, 1_000_000),
      (5, 0xFFFFFFFF)],
 )  # fmt: skip
-def test_an_impossible_time_is_no_time(rig: Make, broken: tuple[int, int]) -> None:
+def test_invalid_host_time_is_ignored(rig: Make, broken: tuple[int, int]) -> None:
     # Without GETTIME, whose 32 bits would be the lower half of it.
     machine = rig(time_commands=(46, 55))
     machine.host.clock.broken = broken
@@ -494,7 +492,7 @@ def test_an_impossible_time_is_no_time(rig: Make, broken: tuple[int, int]) -> No
     machine.leave()
 
 
-def test_one_wrong_answer_of_the_host_does_not_move_the_clock(rig: Make) -> None:
+def test_single_wrong_host_time_does_not_move_clock(rig: Make) -> None:
     machine = rig()
     for _ in range(20):
         machine.host.faults.arm("clock-garbage", skip=1)
@@ -504,7 +502,7 @@ def test_one_wrong_answer_of_the_host_does_not_move_the_clock(rig: Make) -> None
 
 
 @pytest.mark.parametrize("jump", [-7, 7])
-def test_a_jump_between_two_looks_is_looked_at_again(rig: Make, jump: int) -> None:
+def test_jump_between_two_looks_is_rechecked(rig: Make, jump: int) -> None:
     machine = rig()
     machine.host.faults.arm("clock-jump", skip=1, seconds=jump)
     assert machine.ask("Time_Synchronize 1") == b"OK "
@@ -512,7 +510,7 @@ def test_a_jump_between_two_looks_is_looked_at_again(rig: Make, jump: int) -> No
     machine.leave()
 
 
-def test_a_host_whose_clock_never_agrees_with_itself_is_not_believed(rig: Make) -> None:
+def test_inconsistent_host_clock_is_ignored(rig: Make) -> None:
     """Every second answer is earlier than the one before: there is no look to choose from."""
     machine = rig()
     since = machine.now
@@ -524,7 +522,7 @@ def test_a_host_whose_clock_never_agrees_with_itself_is_not_believed(rig: Make) 
     machine.leave()
 
 
-def test_the_tightest_of_four_wide_looks_is_taken(rig: Make) -> None:
+def test_tightest_of_four_wide_looks_is_used(rig: Make) -> None:
     machine = rig()
     for skip, seconds in ((1, 9), (2, 0.01), (3, 5), (4, 7)):
         machine.host.faults.arm("clock-jump", skip=skip, seconds=seconds)
@@ -536,8 +534,8 @@ def test_the_tightest_of_four_wide_looks_is_taken(rig: Make) -> None:
     machine.leave()
 
 
-def test_interrupts_that_are_still_to_come_are_no_error(rig: Make) -> None:
-    """The host says that the guest is 40 ms behind because of them: they will make up for it."""
+def test_pending_timer_interrupts_count_as_no_error(rig: Make) -> None:
+    """The host reports that the guest lags 40 ms because of them: they will correct the lag."""
     machine = rig(
         interrupt_lag_us=40_000,
         max_lag_us=50_000,
@@ -551,7 +549,7 @@ def test_interrupts_that_are_still_to_come_are_no_error(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_host_without_a_limit_gets_ours(rig: Make) -> None:
+def test_default_lag_limit_applies(rig: Make) -> None:
     machine = rig(max_lag_us=0)
     machine.host.clock.jump(900 * MS)
     steps, slews = _sync(machine)
@@ -561,8 +559,8 @@ def test_a_host_without_a_limit_gets_ours(rig: Make) -> None:
     machine.leave()
 
 
-def test_the_kernel_may_refuse_a_step(rig: Make) -> None:
-    """At a high securelevel: nothing happens, and the host hears that."""
+def test_kernel_refusal_of_step_is_reported(rig: Make) -> None:
+    """At a high securelevel: nothing happens, and the driver reports that to the host."""
     injections: list[Injection] = []
     machine = rig(before=lambda rig: injections.append(Injection(rig.kernel)))
     machine.host.clock.jump(-SECOND)
@@ -577,7 +575,7 @@ def test_the_kernel_may_refuse_a_step(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_step_drops_what_was_being_slewed(rig: Make) -> None:
+def test_step_cancels_pending_slew(rig: Make) -> None:
     machine = rig()
     machine.host.clock.jump(-10 * SECOND)
     assert machine.ask("Time_Synchronize 0") == b"OK "
@@ -588,7 +586,7 @@ def test_a_step_drops_what_was_being_slewed(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_step_goes_through_the_call_that_tells_the_clock_chip_and_the_timers(rig: Make) -> None:
+def test_step_updates_rtc_and_timers(rig: Make) -> None:
     """clock_settime1() also sets the RTC (resettodr) and the timers; tc_setclock() does not."""
     machine = rig()
     machine.host.clock.jump(3600 * SECOND)
@@ -597,7 +595,7 @@ def test_a_step_goes_through_the_call_that_tells_the_clock_chip_and_the_timers(r
     machine.leave()
 
 
-def test_the_rest_of_the_conversation_does_not_touch_the_clock(rig: Make) -> None:
+def test_other_messages_do_not_touch_clock(rig: Make) -> None:
     machine = rig()
     since = machine.now
     for message in STRANGE:

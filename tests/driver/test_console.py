@@ -1,4 +1,4 @@
-"""Manners: what goes to the console, what only to syslog, and how often."""
+"""Log messages: what goes to the console, what only to syslog, and how often."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _ours(machine: Rig) -> list[str]:
     return [line for line in machine.console if line.startswith("vmt0:")]
 
 
-def test_hours_without_events_are_hours_without_lines(rig: Make) -> None:
+def test_idle_hours_print_nothing(rig: Make) -> None:
     machine = rig(option_burst=(("synctime", "0"),), broadcast_ip=30, ping=60)
     machine.run(2 * 3600)
     assert _ours(machine) == []
@@ -30,7 +30,7 @@ def test_hours_without_events_are_hours_without_lines(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_host_that_is_gone_for_an_hour_is_a_line_and_not_thousands(rig: Make) -> None:
+def test_unreachable_host_logs_one_line(rig: Make) -> None:
     machine = rig()
     machine.run(100)
     machine.host.faults.arm("table-full", times=100000)
@@ -50,7 +50,7 @@ def test_a_host_that_is_gone_for_an_hour_is_a_line_and_not_thousands(rig: Make) 
     [("OS_Suspend", 5, "host suspends"), ("OS_Resume", 4, "host resumed"),
      ("OS_Halt", 1, "host requests shutdown"), ("OS_Reboot", 2, "host requests reboot")],
 )  # fmt: skip
-def test_a_flood_of_requests_is_no_flood_of_lines(
+def test_request_flood_is_rate_limited_in_log(
     rig: Make, message: str, state: int, says: str
 ) -> None:
     machine = rig()
@@ -67,7 +67,7 @@ def test_a_flood_of_requests_is_no_flood_of_lines(
 
 
 @pytest.mark.parametrize("name", ["channel-lost", "info-refused", "clock-stepped"])
-def test_what_only_syslog_needs_goes_there(rig: Make, root: Path, name: str) -> None:
+def test_routine_messages_go_to_syslog_only(rig: Make, root: Path, name: str) -> None:
     logs: Any = load_yaml(root / "specs" / "vmt" / "driver.yaml").plain()
     assert not logs["logs"][name]["console"]
     machine = rig()
@@ -86,7 +86,7 @@ def test_what_only_syslog_needs_goes_there(rig: Make, root: Path, name: str) -> 
     machine.leave()
 
 
-def test_a_failed_attach_says_so_in_one_line(rig: Make) -> None:
+def test_failed_attach_logs_one_line(rig: Make) -> None:
     machine = rig(load=False)
     machine.kmem.refuse = lambda _size: True
     assert machine.do("load") == 0
@@ -98,8 +98,8 @@ def test_a_failed_attach_says_so_in_one_line(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_second_load_is_refused_in_one_line(rig: Make) -> None:
-    """By the module's name: it has no global symbol that the loader would stumble over first."""
+def test_second_load_logs_one_line(rig: Make) -> None:
+    """By the module's name: it has no global symbol that the loader would refuse first."""
     machine = rig()
     before = len(machine.console)
     assert machine.do("load") == EEXIST

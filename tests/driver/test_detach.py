@@ -1,6 +1,6 @@
-"""The driver may be detached at every point of a busy conversation; a sample of them.
+"""The driver may be detached at every point of a busy conversation; this tests a sample.
 
-anywhere.py tries them all.
+anywhere.py tests all of them.
 """
 
 from __future__ import annotations
@@ -31,17 +31,15 @@ def points(module: Path) -> int:
 
 
 @pytest.mark.parametrize("slice_", range(SLICES))
-def test_a_detach_in_the_middle_of_it_leaves_nothing(
-    module: Path, points: int, slice_: int
-) -> None:
+def test_detach_during_conversation_leaks_nothing(module: Path, points: int, slice_: int) -> None:
     """One point of each slice, another one with each seed."""
     for seed in (1, 2):
         point = 1 + points * slice_ // SLICES + seed * 7 % max(points // SLICES, 1)
         play(module, min(point, points - 200), seed=seed)
 
 
-def test_the_conversation_holds_one_of_everything(module: Path) -> None:
-    """Otherwise the points would be those of a quiet driver."""
+def test_conversation_exercises_every_operation(module: Path) -> None:
+    """Otherwise the points would be those of an idle driver."""
     machine, _count = play(module, None)
     said = b"\n".join(machine.requests())
     for text in (b"info-set guestinfo.ip", b"statechange.status 1 5", b"statechange.status 1 4",

@@ -1,7 +1,7 @@
-"""A guest that may be a copy, or its own past, gets other random numbers.
+"""A guest that may be a clone or a reverted snapshot reseeds its random numbers.
 
-As acpivmgenid(4) does it (sys/dev/acpi/acpi_vmgenid.c, acpivmgenid_reset): the pool counts as
-empty, the sources fill it, and the epoch moves, so that every user of random numbers draws anew.
+As in acpivmgenid(4) (sys/dev/acpi/acpi_vmgenid.c, acpivmgenid_reset): the pool counts as empty,
+the sources fill it, and the epoch advances, so that every user of random numbers reseeds.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def _lose(machine: Rig) -> None:
 SIGNS = {
     "resume": lambda machine: machine.ask("OS_Resume"),
     "lost channel": _lose,
-    "reset that nobody needed": lambda machine: machine.host.tclo.reset(),
+    "unneeded reset": lambda machine: machine.host.tclo.reset(),
     "clock an hour behind": lambda machine: machine.host.clock.jump(3600 * SECOND),
 }
 
 
 @pytest.mark.parametrize("sign", SIGNS)
-def test_each_sign_of_a_copy_empties_and_fills_the_pool(rig: Make, sign: str) -> None:
+def test_each_sign_of_a_copy_reseeds_entropy_pool(rig: Make, sign: str) -> None:
     machine = rig()
     pool = machine.kernel.subject(Entropy)
     assert _pool(machine) == []  # not at the first reset
@@ -51,14 +51,14 @@ def test_each_sign_of_a_copy_empties_and_fills_the_pool(rig: Make, sign: str) ->
     machine.run(70)
     assert _pool(machine)[:3] == AS_VMGENID
     assert not pool.needed
-    # Data, but no claim on how much of it nobody can know.
+    # Data, but credited with no entropy: its amount is unknown.
     assert {bits for _size, bits in pool.added} == {0}
     assert machine.threads == ["vmt0", "vmt0entropy"]  # joined with the next sign, or by detach
     machine.leave()
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_what_follows_a_resume_does_not_wait_for_the_pool(rig: Make, seed: int) -> None:
+def test_resume_does_not_wait_for_reseeding(rig: Make, seed: int) -> None:
     """entropy_consolidate() sleeps for up to a second, each time (entropy_thread)."""
     machine = rig(seed=seed)
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_what_follows_a_resume_does_not_wait_for_the_pool(rig: Make, seed: int) 
     machine.leave()
 
 
-def test_a_second_sign_while_the_first_is_worked_on_is_not_lost(rig: Make) -> None:
+def test_second_sign_during_reseeding_is_processed(rig: Make) -> None:
     machine = rig()
     machine.ask("OS_Resume")
     assert machine.until(lambda: "entropy.gather" in _pool(machine))
@@ -82,7 +82,7 @@ def test_a_second_sign_while_the_first_is_worked_on_is_not_lost(rig: Make) -> No
     machine.leave()
 
 
-def test_a_channel_that_is_fought_for_is_no_sign(rig: Make) -> None:
+def test_channel_contention_does_not_reseed(rig: Make) -> None:
     """Else a guest without a generator in its processor would wait for random numbers for ever."""
     machine = rig()
     for _ in range(20):
@@ -97,7 +97,7 @@ def test_a_channel_that_is_fought_for_is_no_sign(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("delay", [0, 0.01, 0.3, 1.0])
-def test_a_detach_may_come_while_the_pool_is_stirred(rig: Make, delay: float) -> None:
+def test_detach_during_reseeding_is_clean(rig: Make, delay: float) -> None:
     machine = rig()
     machine.ask("OS_Resume")
     machine.run(delay)
@@ -107,7 +107,7 @@ def test_a_detach_may_come_while_the_pool_is_stirred(rig: Make, delay: float) ->
     machine.leave()
 
 
-def test_without_a_thread_the_pool_has_the_time_all_the_same(rig: Make) -> None:
+def test_failed_thread_creation_keeps_pool_until_next_resume(rig: Make) -> None:
     injections: list[Injection] = []
     machine = rig(before=lambda rig: injections.append(Injection(rig.kernel)))
     injections[0].fail("kthread_create")

@@ -16,7 +16,7 @@ def _names(root: Path) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-def test_every_test_that_the_page_names_exists(root: Path) -> None:
+def test_every_named_test_exists(root: Path) -> None:
     named = [name.split(": ") for name in _names(root) if re.match(r"test_\w+: test_", name)]
     assert len(named) > 50
     for file, name in named:
@@ -25,7 +25,7 @@ def test_every_test_that_the_page_names_exists(root: Path) -> None:
         assert any(f"def {name}(" in text for text in texts), f"{file}: {name}"
 
 
-def test_every_scenario_and_file_that_the_page_names_exists(root: Path) -> None:
+def test_every_named_scenario_and_file_exists(root: Path) -> None:
     scenarios = [name for name in _names(root) if re.fullmatch(r"[\w-]+\.yaml", name)]
     assert len(scenarios) > 15
     assert {name.removesuffix(".yaml") for name in scenarios} <= set(shipped())
@@ -34,7 +34,7 @@ def test_every_scenario_and_file_that_the_page_names_exists(root: Path) -> None:
             assert (root / name).exists(), name
 
 
-def test_every_row_says_what_ours_does(root: Path) -> None:
+def test_every_row_describes_our_driver(root: Path) -> None:
     text = (root / "docs" / "FEATURES.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.rstrip("|").rpartition("|")[2].strip() for line in rows)

@@ -1,4 +1,4 @@
-"""Quiesced snapshots that suspend a file system: what holds while it is, and that it always ends.
+"""Quiesced snapshots that suspend a file system: the rules meanwhile, and that it always ends.
 
 vfs_trans.c, vfs_mount.c and kern_reboot.c of NetBSD are modelled: writers sleep, a reboot waits.
 """
@@ -81,7 +81,7 @@ def _answer(machine: Rig, *, good: bool = True) -> int:
 
 
 def _over(machine: Rig) -> None:
-    """Nothing is held, and the next backup works."""
+    """Require that nothing is suspended and that the next backup works."""
     assert machine.until(lambda: not _held(machine), 10)
     assert machine.until(lambda: machine.host.backup.state == "idle", 120)
     machine.run(1)
@@ -95,7 +95,7 @@ def _over(machine: Rig) -> None:
 
 
 @pytest.mark.parametrize("how", ["start", "options"])
-def test_the_root_is_suspended_while_the_host_takes_its_snapshot(freezing: Make, how: str) -> None:
+def test_root_is_suspended_during_snapshot(freezing: Make, how: str) -> None:
     machine = freezing()
     machine.do("write", "/")
     machine.host.backup.start(
@@ -117,7 +117,7 @@ def test_the_root_is_suspended_while_the_host_takes_its_snapshot(freezing: Make,
     _over(machine)
 
 
-def test_another_file_system_is_suspended_where_its_mount_point_is_named(freezing: Make) -> None:
+def test_named_mount_points_are_suspended(freezing: Make) -> None:
     machine = freezing({"freeze": "/home"})
     machine.mounts.mount("ffs", "/home", "/dev/wd1a", size=1 << 30, free=1 << 29)
     machine.do("write", "/")
@@ -129,7 +129,7 @@ def test_another_file_system_is_suspended_where_its_mount_point_is_named(freezin
 
 
 @pytest.mark.parametrize("where", ["/nowhere", "/tmp/x", "/union"])
-def test_what_cannot_be_suspended_is_vmwares_code_3(freezing: Make, where: str) -> None:
+def test_unsupported_suspension_reports_code_3(freezing: Make, where: str) -> None:
     machine = freezing({"freeze": where})
     machine.mounts.mount("unionfs", "/union", "/some/where")
     machine.host.backup.start()
@@ -140,7 +140,7 @@ def test_what_cannot_be_suspended_is_vmwares_code_3(freezing: Make, where: str) 
     _over(machine)
 
 
-def test_a_disk_that_cannot_be_written_is_vmwares_code_3(freezing: Make) -> None:
+def test_unwritable_disk_reports_code_3(freezing: Make) -> None:
     machine = freezing()
     machine.mounts.fail("/", 5)
     machine.host.backup.start()
@@ -151,7 +151,7 @@ def test_a_disk_that_cannot_be_written_is_vmwares_code_3(freezing: Make) -> None
 
 
 @pytest.mark.parametrize(
-    ("wanted", "freeze", "reply"),
+    ("parameters", "freeze", "reply"),
     [
         ({"file_systems": True}, "", REFUSED),
         ({"file_systems": True}, "/", b"OK "),
@@ -160,12 +160,12 @@ def test_a_disk_that_cannot_be_written_is_vmwares_code_3(freezing: Make) -> None
         ({"file_systems": False}, "", b"OK "),
     ],
 )
-def test_who_insists_on_a_freeze_gets_one_or_an_error(
-    freezing: Make, wanted: dict[str, bool], freeze: str, reply: bytes
+def test_required_quiescing_freezes_or_fails(
+    freezing: Make, parameters: dict[str, bool], freeze: str, reply: bytes
 ) -> None:
     """VmBackupStartCommon() of open-vm-tools with forceQuiesce."""
     machine = freezing({"freeze": freeze})
-    machine.host.backup.start(parameters=quiesce_parameters(**wanted))
+    machine.host.backup.start(parameters=quiesce_parameters(**parameters))
     machine.run(10)
     said = [e["reply"] for e in machine.events("tclo.reply") if b"startWithOpts" in e["message"]]
     assert said == [reply]
@@ -179,7 +179,7 @@ def test_who_insists_on_a_freeze_gets_one_or_an_error(
 @pytest.mark.parametrize(
     "end", ["abort", "lost channel", "reset", "refused event", "forgotten", "halt"]
 )
-def test_it_is_resumed_at_once(freezing: Make, end: str) -> None:
+def test_suspended_file_system_is_resumed_at_once(freezing: Make, end: str) -> None:
     machine = freezing(powerd=True)
     machine.host.backup.start(snapshot=600)
     _frozen(machine)
@@ -203,7 +203,7 @@ def test_it_is_resumed_at_once(freezing: Make, end: str) -> None:
     _over(machine)
 
 
-def test_a_host_that_takes_too_long_is_not_waited_for(freezing: Make) -> None:
+def test_freeze_limit_expires_without_snapshot_done(freezing: Make) -> None:
     machine = freezing()
     machine.host.backup.start(snapshot=600)
     _frozen(machine)
@@ -216,7 +216,7 @@ def test_a_host_that_takes_too_long_is_not_waited_for(freezing: Make) -> None:
     _over(machine)
 
 
-def test_nor_longer_than_the_host_asked_for(freezing: Make) -> None:
+def test_timeout_requested_by_host_limits_freeze(freezing: Make) -> None:
     machine = freezing()
     machine.host.backup.start(parameters=quiesce_parameters(timeout=6), snapshot=600)
     _frozen(machine)
@@ -227,10 +227,10 @@ def test_nor_longer_than_the_host_asked_for(freezing: Make) -> None:
 
 
 @pytest.mark.parametrize("snapshot", [LIMIT - 2, *(LIMIT - n / 8 for n in range(-2, 9))])
-def test_a_snapshot_that_was_done_after_the_end_is_not_called_good(
+def test_snapshot_finished_after_resume_is_reported_as_error(
     freezing: Make, snapshot: float
 ) -> None:
-    """The message may wait for the worker while the thread lets go by its own clock."""
+    """The message may wait for the worker while the thread resumes at its own deadline."""
     machine = freezing()
     machine.host.backup.start(snapshot=snapshot)
     _frozen(machine)
@@ -243,7 +243,7 @@ def test_a_snapshot_that_was_done_after_the_end_is_not_called_good(
     _over(machine)
 
 
-def test_a_detach_resumes_and_what_is_attached_again_works(freezing: Make) -> None:
+def test_detach_resumes_and_reattach_works(freezing: Make) -> None:
     machine = freezing()
     machine.host.backup.start(snapshot=600)
     _frozen(machine)
@@ -263,7 +263,7 @@ def test_a_detach_resumes_and_what_is_attached_again_works(freezing: Make) -> No
     _over(machine)
 
 
-def test_without_a_thread_nothing_is_suspended(freezing: Make) -> None:
+def test_without_thread_nothing_is_suspended(freezing: Make) -> None:
     injections: list[Injection] = []
     machine = freezing(before=lambda rig: injections.append(Injection(rig.kernel)))
     injections[0].fail("kthread_create")
@@ -275,7 +275,7 @@ def test_without_a_thread_nothing_is_suspended(freezing: Make) -> None:
 
 @pytest.mark.parametrize("powerd", [True, False])
 @pytest.mark.parametrize("net_mpsafe", [True, False])
-def test_a_reboot_that_begins_meanwhile_waits_no_longer_than_the_limit(
+def test_reboot_waits_at_most_the_freeze_limit(
     freezing: Make, powerd: bool, net_mpsafe: bool
 ) -> None:
     machine = freezing(powerd=powerd, net_mpsafe=net_mpsafe)
@@ -288,7 +288,7 @@ def test_a_reboot_that_begins_meanwhile_waits_no_longer_than_the_limit(
     assert machine.now - since <= (LIMIT + 4) * SECOND
 
 
-def test_without_powerd_the_worker_that_reboots_resumes_first(freezing: Make) -> None:
+def test_reboot_by_worker_without_powerd_resumes_first(freezing: Make) -> None:
     """sysmon_pswitch_event(9) does not come back there, and syncs all file systems."""
     machine = freezing(powerd=False)
     machine.host.backup.start(snapshot=600)
@@ -300,7 +300,7 @@ def test_without_powerd_the_worker_that_reboots_resumes_first(freezing: Make) ->
     assert machine.now - since <= 8 * SECOND
 
 
-def test_somebody_elses_suspension_is_waited_for(freezing: Make) -> None:
+def test_suspension_by_another_thread_is_waited_for(freezing: Make) -> None:
     machine = freezing()
     kernel, mounts = machine.kernel, machine.mounts
 
@@ -320,7 +320,7 @@ def test_somebody_elses_suspension_is_waited_for(freezing: Make) -> None:
     _over(machine)
 
 
-def test_it_may_be_given_up_while_somebody_else_suspends(freezing: Make) -> None:
+def test_wait_for_other_suspension_can_be_aborted(freezing: Make) -> None:
     machine = freezing()
     kernel, mounts = machine.kernel, machine.mounts
 
@@ -342,7 +342,7 @@ def test_it_may_be_given_up_while_somebody_else_suspends(freezing: Make) -> None
     _over(machine)
 
 
-def test_the_list_of_disks_is_not_made_while_one_is_closed(freezing: Make) -> None:
+def test_list_of_disks_is_not_made_during_suspension(freezing: Make) -> None:
     """mountlist_iterator_trynext() leaves out what is being suspended, even for who gave up."""
     machine = freezing()
     kernel, mounts = machine.kernel, machine.mounts
@@ -372,7 +372,7 @@ def test_the_list_of_disks_is_not_made_while_one_is_closed(freezing: Make) -> No
 # -- scripts -----------------------------------------------------------------------------------
 
 
-def test_nothing_is_suspended_before_the_scripts_have_run(freezing: Make) -> None:
+def test_nothing_is_suspended_before_freeze_scripts_ran(freezing: Make) -> None:
     machine = freezing({"scripts": 60})
     machine.host.backup.start(snapshot=2)
     assert machine.until(lambda: _scripts(machine) == ["freeze"])
@@ -395,7 +395,7 @@ def test_nothing_is_suspended_before_the_scripts_have_run(freezing: Make) -> Non
 
 
 @pytest.mark.parametrize("file_systems", [True, False])
-def test_scripts_run_without_a_freeze_too(freezing: Make, file_systems: bool) -> None:
+def test_scripts_run_without_freeze_too(freezing: Make, file_systems: bool) -> None:
     machine = freezing({"freeze": "", "scripts": 60})
     parameters = None if file_systems else quiesce_parameters(file_systems=False)
     machine.host.backup.start(parameters=parameters)
@@ -408,7 +408,7 @@ def test_scripts_run_without_a_freeze_too(freezing: Make, file_systems: bool) ->
     _over(machine)
 
 
-def test_a_host_that_asks_for_no_scripts_gets_none(freezing: Make) -> None:
+def test_scripts_do_not_run_if_host_disables_them(freezing: Make) -> None:
     machine = freezing({"scripts": 60})
     machine.host.backup.start(parameters=quiesce_parameters(scripts=False))
     _frozen(machine)
@@ -419,7 +419,7 @@ def test_a_host_that_asks_for_no_scripts_gets_none(freezing: Make) -> None:
 
 @pytest.mark.parametrize("required", [True, False])
 @pytest.mark.parametrize("how", ["failed", "late", "no powerd"])
-def test_scripts_that_fail_are_decided_by_a_setting(
+def test_failing_scripts_are_handled_as_configured(
     freezing: Make, how: str, required: bool
 ) -> None:
     machine = freezing({"scripts": 20, "require_scripts": int(required)}, powerd=how != "no powerd")
@@ -444,7 +444,7 @@ def test_scripts_that_fail_are_decided_by_a_setting(
 
 
 @pytest.mark.parametrize("seconds", [0.0, 4.0])
-def test_powerds_hook_reports_and_the_snapshot_goes_on(freezing: Make, seconds: float) -> None:
+def test_powerd_hook_reports_and_snapshot_continues(freezing: Make, seconds: float) -> None:
     machine = freezing({"scripts": 20})
     machine.do("scripts", seconds)
     machine.host.backup.start(snapshot=3)
@@ -467,7 +467,7 @@ def test_powerds_hook_reports_and_the_snapshot_goes_on(freezing: Make, seconds: 
         ({"seconds": 9}, 0, "prov.snapshotCommit 0"),
     ],
 )
-def test_scripts_that_fail_or_take_too_long_thaw_all_the_same(
+def test_failing_or_slow_scripts_are_followed_by_thaw(
     freezing: Make, given: dict[str, Any], required: int, code: str
 ) -> None:
     """The hook that comes too late runs thaw by itself; with a suspended root it waits for that."""
@@ -480,7 +480,7 @@ def test_scripts_that_fail_or_take_too_long_thaw_all_the_same(
     _over(machine)
 
 
-def test_a_driver_that_does_not_wait_for_scripts_is_found(freezing: Make) -> None:
+def test_rule_detects_suspension_before_scripts_finish(freezing: Make) -> None:
     """The invariant of campaigns: here another thread suspends while scripts run."""
     machine = freezing({"scripts": 20})
     machine.do("scripts", 10)
@@ -499,7 +499,7 @@ def test_a_driver_that_does_not_wait_for_scripts_is_found(freezing: Make) -> Non
     assert text.endswith("they are not reported done, and have 20 s")
 
 
-def test_a_driver_that_never_thaws_is_found(rig: Make) -> None:
+def test_rule_detects_missing_thaw(rig: Make) -> None:
     machine = rig()
     finish = invariants.watch(machine.simulation)
     _set(machine, scripts=20)
@@ -513,7 +513,7 @@ def test_a_driver_that_never_thaws_is_found(rig: Make) -> None:
 
 @pytest.mark.parametrize("moment", ["scripts", "frozen"])
 @pytest.mark.parametrize("end", ["abort", "lost", "refused", "detach", "new start", "limit"])
-def test_a_freeze_is_followed_by_a_thaw(freezing: Make, moment: str, end: str) -> None:
+def test_freeze_event_is_followed_by_thaw_event(freezing: Make, moment: str, end: str) -> None:
     machine = freezing({"scripts": 20})
     parameters = quiesce_parameters(timeout=12) if end == "limit" else None
     machine.host.backup.start(snapshot=600, parameters=parameters)
@@ -545,7 +545,7 @@ def test_a_freeze_is_followed_by_a_thaw(freezing: Make, moment: str, end: str) -
     _over(machine)
 
 
-def test_a_thaw_that_powerd_did_not_hear_is_raised_again(freezing: Make) -> None:
+def test_thaw_event_lost_by_powerd_is_raised_again(freezing: Make) -> None:
     """What is raised while /dev/power has no reader is lost (sysmon_pswitch_event)."""
     machine = freezing({"scripts": 30})
     machine.host.backup.start(snapshot=2)
@@ -564,7 +564,7 @@ def test_a_thaw_that_powerd_did_not_hear_is_raised_again(freezing: Make) -> None
     _over(machine)
 
 
-def test_a_thaw_that_is_never_answered_is_logged(freezing: Make) -> None:
+def test_unacknowledged_thaw_is_logged(freezing: Make) -> None:
     machine = freezing({"scripts": 12})
     machine.host.backup.start(snapshot=1)
     assert machine.until(lambda: _scripts(machine) == ["freeze"])
@@ -577,7 +577,7 @@ def test_a_thaw_that_is_never_answered_is_logged(freezing: Make) -> None:
     _over(machine)
 
 
-def test_only_the_number_of_the_event_is_an_answer(freezing: Make) -> None:
+def test_only_the_event_number_is_an_acknowledgement(freezing: Make) -> None:
     machine = freezing({"scripts": 60})
     assert machine.write(f"{BACKUP}.done", 1) == 22
     machine.host.backup.start(snapshot=600)

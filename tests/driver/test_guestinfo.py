@@ -1,4 +1,4 @@
-"""Names, release, uptime, file systems: what the host is told, when, and when it is not."""
+"""Names, release, uptime, file systems: what the driver reports to the host, and when."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECOND = 1_000_000_000
 DNS, BUILD, FULL, SHORT, UPTIME, DETAILED = 1, 4, 5, 6, 7, 11
 
 
-def test_a_host_of_today_gets_the_description_in_detail(rig: Make) -> None:
+def test_current_host_gets_detailed_os_description(rig: Make) -> None:
     machine = rig()
     assert machine.host.guestinfo.decoded[DETAILED] == {
         "short": "other-64",
@@ -42,7 +42,7 @@ def test_a_host_of_today_gets_the_description_in_detail(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_host_of_old_gets_the_names(rig: Make) -> None:
+def test_old_host_gets_os_names(rig: Make) -> None:
     machine = rig(unknown_guestinfo_keys=frozenset({DETAILED}))
     assert len(machine.info(DETAILED)) == 1
     assert machine.info(FULL) == [b"NetBSD 11.0 x86_64"]
@@ -56,7 +56,7 @@ def test_a_host_of_old_gets_the_names(rig: Make) -> None:
     machine.leave()
 
 
-def test_details_that_were_lost_are_tried_again_before_the_names_are(rig: Make) -> None:
+def test_lost_details_are_retried_before_os_names(rig: Make) -> None:
     def spoil(machine: Rig) -> None:
         machine.host.faults.arm("no-reply", command="SetGuestInfo", skip=1, times=2)
 
@@ -67,7 +67,7 @@ def test_details_that_were_lost_are_tried_again_before_the_names_are(rig: Make) 
     machine.leave()
 
 
-def test_uptime_is_told_in_hundredths_once_a_minute(rig: Make) -> None:
+def test_uptime_is_reported_in_hundredths_each_minute(rig: Make) -> None:
     machine = rig()
     machine.run(600)
     reports = [(e.at, e["value"]) for e in machine.events("guestinfo") if e["key"] == UPTIME]
@@ -77,14 +77,14 @@ def test_uptime_is_told_in_hundredths_once_a_minute(rig: Make) -> None:
     machine.leave()
 
 
-def test_uptime_comes_with_the_capabilities(rig: Make) -> None:
-    """Early: a drop of it tells the host of a soft reset."""
+def test_uptime_is_sent_with_capabilities(rig: Make) -> None:
+    """Early: a smaller uptime shows the host a soft reset."""
     machine = rig()
     assert any(r.startswith(b"SetGuestInfo  7 ") for r in machine.requests()[:5])
     machine.leave()
 
 
-def test_a_new_host_name_is_told_within_a_quarter_of_a_minute(rig: Make) -> None:
+def test_host_name_change_is_reported_within_15_seconds(rig: Make) -> None:
     machine = rig()
     machine.do("hostname", "other.example")
     machine.run(16)
@@ -98,7 +98,7 @@ def test_a_new_host_name_is_told_within_a_quarter_of_a_minute(rig: Make) -> None
 
 
 @pytest.mark.parametrize("length", [1, 200, 249, 250, 251, 254, 255])
-def test_long_host_names_are_told_whole(rig: Make, length: int) -> None:
+def test_long_host_names_are_reported_whole(rig: Make, length: int) -> None:
     name = ("very-long-name." * 20)[:length]
     machine = rig(hostname=name)
     assert machine.info(DNS) == [name.encode()]
@@ -107,7 +107,7 @@ def test_long_host_names_are_told_whole(rig: Make, length: int) -> None:
     machine.leave()
 
 
-def test_no_host_name_yet_is_nothing_to_tell(rig: Make) -> None:
+def test_missing_host_name_is_not_reported(rig: Make) -> None:
     machine = rig(hostname="")
     assert machine.info(DNS) == []
     machine.do("hostname", "at-last.example")
@@ -116,17 +116,15 @@ def test_no_host_name_yet_is_nothing_to_tell(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_name_with_a_percent_sign_is_only_a_name(rig: Make) -> None:
+def test_percent_sign_in_host_name_is_literal(rig: Make) -> None:
     machine = rig(hostname="100%s%n")
     assert machine.info(DNS) == [b"100%s%n"]
     machine.leave()
 
 
 @pytest.mark.parametrize("fault", ["reject", "reject-text"])
-def test_a_refused_item_is_logged_once_and_said_again_after_the_next_reset(
-    rig: Make, fault: str
-) -> None:
-    """'1 ' and a text means that the host heard it and did not store it."""
+def test_refused_item_is_logged_once_and_resent_after_reset(rig: Make, fault: str) -> None:
+    """'1 ' and a text means that the host received the item and did not store it."""
     machine = rig()
     machine.do("hostname", "other.example")
     machine.host.faults.arm(fault, command="SetGuestInfo")
@@ -142,7 +140,7 @@ def test_a_refused_item_is_logged_once_and_said_again_after_the_next_reset(
     machine.leave()
 
 
-def test_an_item_that_was_lost_is_tried_again_with_the_next_look(rig: Make) -> None:
+def test_lost_item_is_resent_at_next_look(rig: Make) -> None:
     machine = rig()
     machine.do("hostname", "other.example")
     machine.host.faults.arm("no-reply", command="SetGuestInfo", times=2)
@@ -152,7 +150,7 @@ def test_an_item_that_was_lost_is_tried_again_with_the_next_look(rig: Make) -> N
     machine.leave()
 
 
-def test_a_short_host_table_of_names_is_no_problem(rig: Make) -> None:
+def test_short_host_key_table_is_supported(rig: Make) -> None:
     machine = rig(strict_os_names=True, unknown_guestinfo_keys=frozenset({DETAILED}))
     assert machine.host.guestinfo.decoded[SHORT] == "other-64"
     machine.leave()
@@ -175,7 +173,7 @@ def _named(machine: Rig) -> dict[str, tuple[int, int, str]]:
     }  # fmt: skip
 
 
-def test_local_file_systems_are_told_with_their_sizes(rig: Make) -> None:
+def test_local_file_systems_are_reported_with_sizes(rig: Make) -> None:
     def mount(machine: Rig) -> None:
         mounts = machine.mounts
         mounts.mount("nfs", "/net", "server:/export", size=1 << 40, free=1 << 39)
@@ -189,7 +187,7 @@ def test_local_file_systems_are_told_with_their_sizes(rig: Make) -> None:
     found = _named(machine)
     assert sorted(found) == ["/", "/usr/a b"]
     assert found["/"][1:] == (8 << 30, "ffs")
-    # What is kept back for root is not free to anybody.
+    # Blocks reserved for root do not count as free.
     assert found["/"][0] == (5 << 30) - (8 << 30) // 20 // 2048 * 2048
     assert found["/usr/a b"][1:] == (1 << 40, "ffs")
     request = machine.requests("SetGuestDiskInfo ")[0]
@@ -198,7 +196,7 @@ def test_local_file_systems_are_told_with_their_sizes(rig: Make) -> None:
     machine.leave()
 
 
-def test_memory_and_what_cannot_be_written_are_no_disks(rig: Make) -> None:
+def test_memory_and_unwritable_file_systems_are_not_reported(rig: Make) -> None:
     """tmpfs and mfs have the limit of their memory, a CD has nothing free: all are MNT_LOCAL."""
 
     def mounted(machine: Rig) -> None:
@@ -211,7 +209,7 @@ def test_memory_and_what_cannot_be_written_are_no_disks(rig: Make) -> None:
     machine.leave()
 
 
-def test_disks_are_told_when_they_change_and_once_a_minute_at_most(rig: Make) -> None:
+def test_disks_are_reported_on_change_at_most_once_a_minute(rig: Make) -> None:
     machine = rig()
     machine.run(300)
     assert len(_disks(machine)) == 1
@@ -226,7 +224,7 @@ def test_disks_are_told_when_they_change_and_once_a_minute_at_most(rig: Make) ->
     machine.leave()
 
 
-def test_a_host_that_knows_no_json_gets_the_older_form(rig: Make) -> None:
+def test_host_without_json_gets_packed_disk_list(rig: Make) -> None:
     machine = rig(unknown_commands=frozenset({"SetGuestDiskInfo"}))
     assert len(_disks(machine)) == 1
     (sent,) = machine.info(3)
@@ -241,7 +239,7 @@ def test_a_host_that_knows_no_json_gets_the_older_form(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_host_that_knows_neither_is_asked_once(rig: Make) -> None:
+def test_host_without_disk_keys_is_tried_once(rig: Make) -> None:
     machine = rig(
         unknown_commands=frozenset({"SetGuestDiskInfo"}), unknown_guestinfo_keys=frozenset({3})
     )
@@ -251,7 +249,7 @@ def test_a_host_that_knows_neither_is_asked_once(rig: Make) -> None:
     machine.leave()
 
 
-def test_many_file_systems_are_told_as_far_as_they_fit(rig: Make) -> None:
+def test_disk_list_is_cut_at_message_size(rig: Make) -> None:
     def mount(machine: Rig) -> None:
         for number in range(60):
             machine.mounts.mount(
@@ -265,7 +263,7 @@ def test_many_file_systems_are_told_as_far_as_they_fit(rig: Make) -> None:
     machine.leave()
 
 
-def test_no_file_system_at_all_is_an_empty_list(rig: Make) -> None:
+def test_no_file_systems_gives_empty_list(rig: Make) -> None:
     def none(machine: Rig) -> None:
         for directory in ("/tmp", "/"):
             machine.guest.wait("umount", machine.mounts.unmount(directory))
@@ -275,7 +273,7 @@ def test_no_file_system_at_all_is_an_empty_list(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_server_that_does_not_answer_holds_nobody(rig: Make) -> None:
+def test_unresponsive_file_server_does_not_block_worker(rig: Make) -> None:
     def mount(machine: Rig) -> None:
         machine.mounts.mount("nfs", "/net", "server:/export", size=1 << 40, free=1 << 39)
         machine.mounts.stick("/net")
@@ -286,7 +284,7 @@ def test_a_server_that_does_not_answer_holds_nobody(rig: Make) -> None:
     machine.leave()
 
 
-def test_what_the_old_host_was_told_is_not_told_the_new_one_by_mistake(rig: Make) -> None:
+def test_reset_forgets_what_previous_host_stored(rig: Make) -> None:
     """The versions of the tools: with the kind, and without it where that is unknown."""
     machine = rig(unknown_commands=frozenset({"tools.set.versiontype"}))
     assert machine.requests("tools.set.version") == [

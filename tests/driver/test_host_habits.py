@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .conftest import Make
     from .rig import Rig
 
-# What a host of today says by itself.
+# What a current host sends by itself.
 TALKS: dict[str, Any] = {
     "option_burst": OPTION_BURST, "power_on": True, "ping": 15, "vix_probe": 23,
 }  # fmt: skip
@@ -24,9 +24,7 @@ def refused(machine: Rig) -> Counter[str]:
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_host_that_takes_no_guest_information_is_told_each_item_once(
-    rig: Make, old: bool
-) -> None:
+def test_refused_guest_info_is_sent_once_per_item(rig: Make, old: bool) -> None:
     """isolation.tools.setinfo.disable; with an old host's smaller set of keys, too."""
     keys = frozenset({10, 11} if old else ())
     machine = rig(setinfo=False, unknown_guestinfo_keys=keys, **TALKS)
@@ -44,7 +42,7 @@ def test_a_host_that_takes_no_guest_information_is_told_each_item_once(
 @pytest.mark.parametrize(
     "command", ["info-set", "tools.set.versiontype", "tools.capability.statechange"]
 )
-def test_a_denied_command_is_not_repeated_and_holds_nothing_else(rig: Make, command: str) -> None:
+def test_denied_command_is_not_repeated_and_blocks_nothing(rig: Make, command: str) -> None:
     machine = rig(denied_commands=frozenset({command}), **TALKS)
     machine.run(300)
     assert refused(machine) == {command: 1}
@@ -53,7 +51,7 @@ def test_a_denied_command_is_not_repeated_and_holds_nothing_else(rig: Make, comm
     machine.leave()
 
 
-def test_a_snapshot_whose_events_are_refused_is_not_begun(rig: Make) -> None:
+def test_snapshot_with_refused_events_does_not_start(rig: Make) -> None:
     machine = rig(privileged=False)
     machine.host.backup.start()
     machine.run(10)
@@ -63,7 +61,7 @@ def test_a_snapshot_whose_events_are_refused_is_not_begun(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("policy", ["newest", "first", "both"])
-def test_the_driver_comes_back_when_a_second_client_has_left(rig: Make, policy: str) -> None:
+def test_driver_reconnects_after_second_client_left(rig: Make, policy: str) -> None:
     machine = rig(second_client=policy)
     machine.run(70)
     machine.host.steal_channel(60)
@@ -76,7 +74,7 @@ def test_the_driver_comes_back_when_a_second_client_has_left(rig: Make, policy: 
     machine.leave()
 
 
-def test_a_client_that_the_host_refuses_costs_the_driver_nothing(rig: Make) -> None:
+def test_second_client_refused_by_host_does_not_disturb_driver(rig: Make) -> None:
     machine = rig(second_client="first")
     machine.run(70)
     machine.host.steal_channel(60)
@@ -86,12 +84,12 @@ def test_a_client_that_the_host_refuses_costs_the_driver_nothing(rig: Make) -> N
     machine.leave()
 
 
-def test_the_uptime_is_part_of_the_registration(rig: Make) -> None:
-    """Else a host would take a reboot for unfinished for ever, and ask for no other."""
+def test_uptime_is_sent_with_registration(rig: Make) -> None:
+    """Otherwise a host would consider a reboot unfinished for ever, and request no other."""
     machine = rig()
     assert machine.ask("OS_Reboot") == b"OK "
     assert machine.host.power.guest_state == "resetting"
-    # What the host has heard of the guest that was to reboot.
+    # What the host knows of the guest that was to reboot.
     machine.host.guestinfo.decoded[7] = 100 * 3600 * 100
     machine.host.lose_channel("all")
     machine.run(30)
@@ -101,7 +99,7 @@ def test_the_uptime_is_part_of_the_registration(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("move", ["migrate", "snapshot_revert"])
-def test_a_move_without_lost_channels_costs_no_conversation(rig: Make, move: str) -> None:
+def test_move_without_lost_channels_reconnects_nothing(rig: Make, move: str) -> None:
     machine = rig()
     machine.run(10)
     getattr(machine.host, move)()

@@ -25,7 +25,7 @@ ADDRESSES = ["192.0.2.10/24", "2001:db8::10/64"]
 
 
 def _meet(machine: Rig, point: tuple[int, int], **what: Any) -> None:
-    """Let something happen in the middle of the next walk, and have the driver walk."""
+    """Schedule an action in the middle of the next walk, and start the walk."""
     lwp = machine.start("ifconfig", {**what, "reading": point})
     machine.run(0)
     assert machine.option("broadcastIP", "1").startswith(b"OK")
@@ -34,9 +34,7 @@ def _meet(machine: Rig, point: tuple[int, int], **what: Any) -> None:
 
 
 @KERNELS
-def test_a_card_and_its_addresses_may_go_at_any_point_of_a_collection(
-    rig: Make, net_mpsafe: bool
-) -> None:
+def test_card_and_addresses_may_vanish_during_collection(rig: Make, net_mpsafe: bool) -> None:
     machine = rig(net_mpsafe=net_mpsafe)
     machine.net.configure({"wm0": ADDRESSES})
     for point in POINTS[:: 3 if net_mpsafe else 1]:
@@ -45,7 +43,7 @@ def test_a_card_and_its_addresses_may_go_at_any_point_of_a_collection(
     machine.leave()
 
 
-def test_an_address_may_go_while_the_driver_stands_on_it(rig: Make) -> None:
+def test_current_address_may_vanish_during_walk(rig: Make) -> None:
     machine = rig()
     for point in POINTS[:8]:
         _meet(machine, point, interface="wm0", delete=ADDRESSES[0])
@@ -53,7 +51,7 @@ def test_an_address_may_go_while_the_driver_stands_on_it(rig: Make) -> None:
     machine.leave()
 
 
-def test_what_is_not_there_is_refused_as_by_ifconfig(rig: Make) -> None:
+def test_missing_interface_is_refused_as_by_ifconfig(rig: Make) -> None:
     machine = rig()
     assert machine.do("ifconfig", {"interface": "wm7", "do": "down"}) == 6  # ENXIO
     assert machine.do("ifconfig", {"interface": "wm0", "delete": "10.0.0.1/8"}) == 6

@@ -55,7 +55,7 @@ def _bare(machine: Rig) -> None:
     machine.net.clear()
 
 
-def test_both_codecs_write_and_read_the_worked_example_with_its_route() -> None:
+def test_both_codecs_agree_on_worked_example() -> None:
     routes = [("0.0.0.0/0", "192.0.2.1", 0, nicinfo.REMOTE, 0)]
     assert len(WORKED) == 188
     assert nicinfo.pack([WORKED_NIC], routes=routes) == WORKED
@@ -70,8 +70,8 @@ def test_both_codecs_write_and_read_the_worked_example_with_its_route() -> None:
     assert [each["next_hop"] for each in ours["routes"]] == ["192.0.2.1"]
 
 
-def test_the_driver_sends_the_nic_of_the_worked_example(rig: Make) -> None:
-    """But for the route, which has a test of its own, and the host's name, which it reports."""
+def test_driver_sends_nic_of_worked_example(rig: Make) -> None:
+    """Except the route, which has its own test, and the host name, which it reports."""
 
     machine = rig(before=lambda rig: rig.only_card(*WORKED_NIC), hostname="")
     assert _sent(machine) == [nicinfo.pack([WORKED_NIC])]
@@ -80,7 +80,7 @@ def test_the_driver_sends_the_nic_of_the_worked_example(rig: Make) -> None:
     machine.leave()
 
 
-def test_all_cards_that_are_up_are_told_with_their_addresses(rig: Make) -> None:
+def test_all_up_interfaces_are_reported_with_addresses(rig: Make) -> None:
     def cards(machine: Rig) -> None:
         net = machine.net
         net.add("wm1", mac="00:0c:29:00:00:11")
@@ -104,8 +104,8 @@ def test_all_cards_that_are_up_are_told_with_their_addresses(rig: Make) -> None:
     for nic in found["nics"]:
         assert {ip["origin"] for ip in nic["ips"]} <= {None}
         for ip in nic["ips"]:
-            wanted = nicinfo.UNKNOWN if ":" in ip["address"] else nicinfo.PREFERRED
-            assert ip["status"] == wanted
+            expected = nicinfo.UNKNOWN if ":" in ip["address"] else nicinfo.PREFERRED
+            assert ip["status"] == expected
         assert [nic[name] for name in ("dns", "wins", "dhcp4", "dhcp6")] == [None] * 4
     assert found["dns"] == {"host": b"guest.example", "domain": None, "servers": [], "search": []}
     assert [found[name] for name in ("wins", "dhcp4", "dhcp6")] == [None] * 3
@@ -115,7 +115,7 @@ def test_all_cards_that_are_up_are_told_with_their_addresses(rig: Make) -> None:
     machine.leave()
 
 
-def test_loopback_addresses_on_a_card_are_left_out_too(rig: Make) -> None:
+def test_loopback_addresses_on_other_interfaces_are_omitted(rig: Make) -> None:
     def card(machine: Rig) -> None:
         machine.net.add_address("wm0", "127.0.0.2/8")
         machine.net.add_address("wm0", "::1/128")
@@ -128,14 +128,14 @@ def test_loopback_addresses_on_a_card_are_left_out_too(rig: Make) -> None:
     machine.leave()
 
 
-def test_without_any_card_the_host_still_gets_the_name(rig: Make) -> None:
+def test_host_name_is_reported_without_interfaces(rig: Make) -> None:
     machine = rig(before=_bare)
     assert _sent(machine) == [nicinfo.pack([], host="guest.example")]
     machine.leave()
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 63, 64, 254, 255])
-def test_the_name_of_the_host_is_padded_and_bounded(rig: Make, length: int) -> None:
+def test_host_name_is_padded_and_bounded(rig: Make, length: int) -> None:
     name = "h" * length
     machine = rig(hostname=name)
     (sent,) = _sent(machine)
@@ -144,7 +144,7 @@ def test_the_name_of_the_host_is_padded_and_bounded(rig: Make, length: int) -> N
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 9, 64, 65, 500, 1545, 1550, 1551, 2048])
-def test_up_to_the_largest_message_all_addresses_are_told(rig: Make, count: int) -> None:
+def test_all_ipv6_addresses_up_to_message_limit_are_reported(rig: Make, count: int) -> None:
     base = int(ipaddress.ip_address("2001:db8:1::"))
     texts = [f"{ipaddress.ip_address(base + n)}/128" for n in range(count)]
 
@@ -155,7 +155,7 @@ def test_up_to_the_largest_message_all_addresses_are_told(rig: Make, count: int)
     machine.leave()
 
 
-def test_as_many_ipv4_addresses_fit_as_well(rig: Make) -> None:
+def test_all_ipv4_addresses_up_to_message_limit_are_reported(rig: Make) -> None:
     base = int(ipaddress.ip_address("10.0.0.1"))
     texts = [f"{ipaddress.ip_address(base + n)}/32" for n in range(2048)]
 
@@ -164,7 +164,7 @@ def test_as_many_ipv4_addresses_fit_as_well(rig: Make) -> None:
     machine.leave()
 
 
-def test_sixteen_cards_are_told_and_no_more(rig: Make) -> None:
+def test_at_most_16_interfaces_are_reported(rig: Make) -> None:
     def cards(machine: Rig) -> None:
         machine.net.clear()
         for number in range(20):
@@ -178,7 +178,7 @@ def test_sixteen_cards_are_told_and_no_more(rig: Make) -> None:
     machine.leave()
 
 
-def test_only_changes_are_sent_and_each_within_half_a_minute(rig: Make) -> None:
+def test_only_changes_are_sent_within_30_seconds(rig: Make) -> None:
     machine = rig()
     machine.run(300)
     assert len(_sent(machine)) == 1
@@ -200,7 +200,7 @@ def test_only_changes_are_sent_and_each_within_half_a_minute(rig: Make) -> None:
     machine.leave()
 
 
-def test_after_a_reset_it_is_sent_again(rig: Make) -> None:
+def test_network_information_is_resent_after_reset(rig: Make) -> None:
     machine = rig()
     machine.host.tclo.reset()
     machine.settle()
@@ -209,7 +209,7 @@ def test_after_a_reset_it_is_sent_again(rig: Make) -> None:
     machine.leave()
 
 
-def test_hosts_that_do_not_know_key_10_get_key_9(rig: Make) -> None:
+def test_hosts_without_key_10_get_key_9(rig: Make) -> None:
     texts = [f"10.0.{n // 200}.{n % 200 + 1}/16" for n in range(100)]
     machine = rig(
         unknown_guestinfo_keys=frozenset({10}),
@@ -233,7 +233,7 @@ def test_hosts_that_do_not_know_key_10_get_key_9(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_host_that_takes_no_form_is_asked_once_and_it_is_logged_once(rig: Make) -> None:
+def test_host_refusing_all_forms_is_asked_and_logged_once(rig: Make) -> None:
     machine = rig(unknown_guestinfo_keys=frozenset({2, 9, 10}))
     machine.run(300)
     assert [len(_sent(machine, key)) for key in (10, 9, 2)] == [1, 1, 0]
@@ -241,7 +241,7 @@ def test_a_host_that_takes_no_form_is_asked_once_and_it_is_logged_once(rig: Make
     machine.leave()
 
 
-def test_what_did_not_reach_the_host_is_sent_again_with_the_next_look(rig: Make) -> None:
+def test_lost_network_information_is_resent_at_next_look(rig: Make) -> None:
     machine = rig()
     machine.net.add_address("wm0", "198.51.100.1/24")
     machine.host.faults.arm("no-reply", command="SetGuestInfo", times=2)
@@ -253,7 +253,7 @@ def test_what_did_not_reach_the_host_is_sent_again_with_the_next_look(rig: Make)
     machine.leave()
 
 
-def test_without_memory_it_is_looked_at_again_later(rig: Make) -> None:
+def test_collection_is_retried_after_allocation_failure(rig: Make) -> None:
     machine = rig()
     machine.kmem.refuse = lambda _size: True
     machine.net.add_address("wm0", "198.51.100.1/24")
@@ -266,7 +266,7 @@ def test_without_memory_it_is_looked_at_again_later(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("gone", ["wm0", "wm1"])
-def test_a_card_may_go_while_it_is_looked_at(rig: Make, gone: str) -> None:
+def test_interface_may_vanish_during_collection(rig: Make, gone: str) -> None:
     """The lists change under the reader; nothing that is freed is touched."""
     machine = rig(before=lambda rig: rig.net.add("wm1"))
     for _ in range(20):
@@ -278,11 +278,11 @@ def test_a_card_may_go_while_it_is_looked_at(rig: Make, gone: str) -> None:
     machine.leave()
 
 
-def test_broadcast_ip_reports_the_first_address_that_others_can_reach(rig: Make) -> None:
+def test_broadcast_ip_1_reports_first_routable_address(rig: Make) -> None:
     def with_addresses(*texts: str) -> Callable[[Rig], object]:
         return lambda machine: machine.net.configure({"wm0": list(texts)})
 
-    for texts, wanted in (
+    for texts, expected in (
         (("192.0.2.10/24", "198.51.100.1/24"), ["192.0.2.10"]),
         (("169.254.3.4/16", "198.51.100.1/24"), ["198.51.100.1"]),
         (("2001:db8::5/64", "198.51.100.1/24"), ["198.51.100.1"]),
@@ -293,18 +293,18 @@ def test_broadcast_ip_reports_the_first_address_that_others_can_reach(rig: Make)
         machine = rig(before=with_addresses(*texts))
         assert machine.option("broadcastIP", "1") == b"OK "
         sent = machine.requests("info-set guestinfo.ip")
-        assert sent == [f"info-set guestinfo.ip {address}".encode() for address in wanted]
+        assert sent == [f"info-set guestinfo.ip {address}".encode() for address in expected]
         machine.leave()
 
 
-def test_broadcast_ip_0_is_accepted_and_does_nothing(rig: Make) -> None:
+def test_broadcast_ip_0_is_accepted_and_ignored(rig: Make) -> None:
     machine = rig()
     assert machine.option("broadcastIP", "0") == b"OK "
     assert machine.requests("info-set") == []
     machine.leave()
 
 
-def test_an_address_of_a_tunnel_will_do(rig: Make) -> None:
+def test_tunnel_address_is_reported_if_no_other(rig: Make) -> None:
     def tunnel(machine: Rig) -> None:
         machine.net.clear()
         machine.net.add("tun0", kind="tunnel")
@@ -333,7 +333,7 @@ STATES = [
 
 
 @pytest.mark.parametrize(("text", "flags", "state"), STATES)
-def test_the_flags_of_an_address_are_its_state(
+def test_address_flags_determine_reported_status(
     rig: Make, text: str, flags: int, state: str
 ) -> None:
     """sys/netinet/in_var.h (IN_IFF_*), sys/netinet6/in6_var.h (IN6_IFF_*), nicinfo.x."""
@@ -347,6 +347,6 @@ def test_the_flags_of_an_address_are_its_state(
     assert ip["status"] == NUMBERS[state]
     # What the kernel does not use is not the guest's address.
     machine.option("broadcastIP", "1")
-    told = machine.requests("info-set guestinfo.ip")
-    assert bool(told) == (flags == 0)
+    sent = machine.requests("info-set guestinfo.ip")
+    assert bool(sent) == (flags == 0)
     machine.leave()

@@ -1,4 +1,4 @@
-"""Shutdown, reboot, suspend, resume: status, answer, event, in this order, and what is said."""
+"""Shutdown, reboot, suspend, resume: status, reply, event, in this order, and the log lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Make = Callable[..., Rig]
 
 SECOND = 1_000_000_000
-# Message, state, (script, event) of powerd or None, what the console says of it.
+# Message, state, (script, event) of powerd or None, the console line.
 OPERATIONS = [
     ("OS_Halt", 1, ("power_button", "pressed"), "host requests shutdown"),
     ("OS_Reboot", 2, ("reset_button", "pressed"), "host requests reboot"),
@@ -31,7 +31,7 @@ OPERATIONS = [
 
 
 def _order(machine: Rig, message: str) -> list[str]:
-    """The things that a power request leads to, in the order in which they happened."""
+    """The effects of a power request, in the order in which they happened."""
     found = []
     for event in machine.trace.events:
         if event.kind == "rpci" and event["request"].startswith(b"tools.os.statechange.status"):
@@ -46,7 +46,7 @@ def _order(machine: Rig, message: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("message", "state", "event", "line"), OPERATIONS)
-def test_status_goes_out_before_the_answer_and_the_answer_before_the_event(
+def test_status_precedes_reply_and_reply_precedes_event(
     rig: Make, message: str, state: int, event: tuple[str, str] | None, line: str | None
 ) -> None:
     machine = rig()
@@ -57,15 +57,15 @@ def test_status_goes_out_before_the_answer_and_the_answer_before_the_event(
     ]
     assert machine.host.power.statuses == {state: True}
     assert machine.powerd == ([] if event is None else [event])
-    wanted = ["console"] if line else []
-    wanted += ["status", "answer"]
-    wanted += ["event"] if event else []
-    assert _order(machine, message) == wanted
+    expected = ["console"] if line else []
+    expected += ["status", "answer"]
+    expected += ["event"] if event else []
+    assert _order(machine, message) == expected
     said = [text for text in machine.console if text.startswith("vmt0: host")]
     assert [text.removeprefix("vmt0: ").partition(" (")[0] for text in said] == (
         [line] if line else []
     )
-    # What matters is in the host's log as well.
+    # Important lines are also in the host's log.
     notes = [note for note in machine.host.rpci.guest_log if "host" in note]
     assert len(notes) == (1 if line else 0)
     machine.leave()
@@ -78,7 +78,7 @@ def test_status_goes_out_before_the_answer_and_the_answer_before_the_event(
         ("OS_Reboot", "reboot", "without powerd(8) the kernel reboots"),
     ],
 )
-def test_without_powerd_the_kernel_does_it_in_the_worker_itself(
+def test_without_powerd_worker_shuts_down_directly(
     rig: Make, message: str, how: str, says: str
 ) -> None:
     machine = rig(powerd=False)
@@ -96,7 +96,7 @@ def test_without_powerd_the_kernel_does_it_in_the_worker_itself(
     machine.clean()
 
 
-def test_without_powerd_a_resume_is_no_press_of_a_button(rig: Make) -> None:
+def test_resume_without_powerd_presses_no_button(rig: Make) -> None:
     machine = rig(powerd=False)
     assert machine.ask("OS_Resume") == b"OK "
     machine.run(1)
@@ -105,8 +105,8 @@ def test_without_powerd_a_resume_is_no_press_of_a_button(rig: Make) -> None:
 
 
 @pytest.mark.parametrize(("message", "state"), [("OS_Halt", 1), ("OS_Reboot", 2), ("OS_Resume", 4)])
-def test_a_request_of_a_driver_that_goes_is_refused(rig: Make, message: str, state: int) -> None:
-    """Detaching: the event can not be raised any more, and the host hears 0."""
+def test_power_request_during_detach_is_refused(rig: Make, message: str, state: int) -> None:
+    """Detaching: the event can no longer be raised, and the driver reports 0 to the host."""
     machine = rig()
     process = machine.when("tclo", "detach", "vmt0", message=message.encode())
     assert machine.ask(message) == b"ERROR Unable to raise the event"
@@ -119,7 +119,7 @@ def test_a_request_of_a_driver_that_goes_is_refused(rig: Make, message: str, sta
     machine.leave()
 
 
-def test_an_event_that_was_promised_is_raised_though_the_driver_goes(rig: Make) -> None:
+def test_promised_event_is_raised_despite_detach(rig: Make) -> None:
     machine = rig()
     process = machine.when("power.status", "detach", "vmt0")
     assert machine.ask("OS_Halt") == b"OK "
@@ -129,7 +129,7 @@ def test_an_event_that_was_promised_is_raised_though_the_driver_goes(rig: Make) 
     machine.leave()
 
 
-def test_an_event_that_was_promised_is_raised_though_the_channel_died(rig: Make) -> None:
+def test_promised_event_is_raised_despite_lost_channel(rig: Make) -> None:
     machine = rig()
     machine.run(70)
     machine.host.faults.arm("lose-channel", skip=1, at="sendsize", protocol="tclo")
@@ -141,7 +141,7 @@ def test_an_event_that_was_promised_is_raised_though_the_channel_died(rig: Make)
 
 
 @pytest.mark.parametrize("fault", ["reject", "no-reply", "garbage-reply"])
-def test_a_status_that_the_host_does_not_take_is_told_in_the_log(rig: Make, fault: str) -> None:
+def test_refused_status_is_logged(rig: Make, fault: str) -> None:
     machine = rig()
     machine.host.faults.arm(fault, times=2, command="tools.os.statechange.status")
     assert machine.ask("OS_Halt") == b"OK "
@@ -153,7 +153,7 @@ def test_a_status_that_the_host_does_not_take_is_told_in_the_log(rig: Make, faul
     machine.leave()
 
 
-def test_two_requests_are_two_events(rig: Make) -> None:
+def test_two_requests_raise_two_events(rig: Make) -> None:
     machine = rig()
     assert machine.ask("OS_Halt") == b"OK "
     assert machine.ask("OS_Halt") == b"OK "
@@ -162,7 +162,7 @@ def test_two_requests_are_two_events(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_resume_sets_the_clock_feeds_entropy_and_says_everything_again(rig: Make) -> None:
+def test_resume_sets_clock_reseeds_entropy_and_resends_all(rig: Make) -> None:
     machine = rig()
     entropy = machine.kernel.subject(Entropy)
     epoch, fed = entropy.epoch, len(entropy.added)
@@ -173,7 +173,7 @@ def test_a_resume_sets_the_clock_feeds_entropy_and_says_everything_again(rig: Ma
     ((_at, step),) = [each for each in machine.time.steps if each[0] >= since]
     assert abs(step - 3600 * SECOND) < SECOND // 100
     assert entropy.epoch > epoch
-    # Data, but no claim on how much of it nobody can know.
+    # Data, but credited with no entropy: its amount is unknown.
     assert {bits for _size, bits in entropy.added[fed:]} == {0}
     assert machine.info(1, since) == [b"guest.example"]
     assert len(machine.info(10, since)) == 1
@@ -181,7 +181,7 @@ def test_a_resume_sets_the_clock_feeds_entropy_and_says_everything_again(rig: Ma
     machine.leave()
 
 
-def test_a_suspend_of_an_hour_leaves_the_guest_on_time(rig: Make) -> None:
+def test_suspend_of_one_hour_keeps_guest_on_time(rig: Make) -> None:
     machine = rig()
     assert machine.host.suspend(3600, lose_channels=True)
     assert machine.until(lambda: ("sleep_button", "released") in machine.powerd, 60)
@@ -192,7 +192,7 @@ def test_a_suspend_of_an_hour_leaves_the_guest_on_time(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_shutdown_by_the_administrator_takes_leave_of_the_host(rig: Make) -> None:
+def test_administrator_shutdown_withdraws_service(rig: Make) -> None:
     machine = rig()
     with pytest.raises(Halted):
         machine.do("shutdown")
@@ -209,7 +209,7 @@ def _taken_leave(machine: Rig) -> bool:
     )
 
 
-def test_with_detachall_the_worker_that_reboots_does_not_wait_for_itself(rig: Make) -> None:
+def test_detachall_reboot_in_worker_does_not_deadlock(rig: Make) -> None:
     """kern.detachall=1: autoconf calls our detach in the thread that reboots."""
     machine = rig(powerd=False, detachall=True)
     assert machine.ask("OS_Reboot") == b"OK "
@@ -219,7 +219,7 @@ def test_with_detachall_the_worker_that_reboots_does_not_wait_for_itself(rig: Ma
     machine.clean()
 
 
-def test_with_detachall_a_shutdown_of_the_administrator_detaches(rig: Make) -> None:
+def test_detachall_administrator_shutdown_detaches(rig: Make) -> None:
     machine = rig(detachall=True)
     with pytest.raises(Halted):
         machine.do("shutdown")
@@ -229,7 +229,7 @@ def test_with_detachall_a_shutdown_of_the_administrator_detaches(rig: Make) -> N
 
 
 @pytest.mark.parametrize("detachall", [False, True])
-def test_a_halt_of_the_host_while_another_thread_reboots(rig: Make, detachall: bool) -> None:
+def test_host_halt_during_reboot_by_another_thread(rig: Make, detachall: bool) -> None:
     """The second kern_reboot() never returns: the worker is lost, the machine goes down."""
     machine = rig(powerd=False, detachall=detachall)
     machine.run(2)
@@ -244,8 +244,8 @@ def test_a_halt_of_the_host_while_another_thread_reboots(rig: Make, detachall: b
     machine.clean()
 
 
-def test_the_shutdown_hook_does_not_wait_for_ever_for_a_worker_that_is_busy(rig: Make) -> None:
-    """A file system that hangs holds the worker; the hook goes on all the same."""
+def test_shutdown_hook_waits_limited_time_for_busy_worker(rig: Make) -> None:
+    """A file system that hangs blocks the worker; the hook continues anyway."""
     machine = rig()
     machine.mounts.stick("/")
     machine.host.tclo.reset()
@@ -256,8 +256,8 @@ def test_the_shutdown_hook_does_not_wait_for_ever_for_a_worker_that_is_busy(rig:
     assert machine.kernel.violations == []
 
 
-def test_a_shutdown_waits_for_a_worker_that_looks_at_a_file_system(rig: Make) -> None:
-    """The kernel unmounts before the hooks, and unmounting waits for who is inside."""
+def test_shutdown_waits_for_worker_inside_file_system(rig: Make) -> None:
+    """The kernel unmounts before it runs the hooks, and unmounting waits for threads inside."""
     machine = rig()
     machine.mounts.stick("/")
     machine.host.tclo.reset()
@@ -272,7 +272,7 @@ def test_a_shutdown_waits_for_a_worker_that_looks_at_a_file_system(rig: Make) ->
     machine.clean()
 
 
-def test_powers_own_suspend_has_no_hook_that_could_fail(rig: Make) -> None:
+def test_guest_suspend_cannot_fail_in_a_hook(rig: Make) -> None:
     machine = rig()
     assert machine.do("suspend") == 0
     assert machine.do("resume") == 0
@@ -280,10 +280,10 @@ def test_powers_own_suspend_has_no_hook_that_could_fail(rig: Make) -> None:
     machine.leave()
 
 
-def test_no_message_presses_the_sleep_button(rig: Make) -> None:
+def test_no_message_presses_sleep_button(rig: Make) -> None:
     """NetBSD's sleep_button answers a press with S3: the guest would sleep after its resume.
 
-    So no script ever hears of the host's suspend, and vmtctl promises none.
+    So no script receives the host's suspend, and vmtctl documents none.
     """
     machine = rig()
     for command in load(Path(__file__).parents[2] / "specs" / "vmt").tclo.commands:

@@ -26,7 +26,7 @@ def _sent(machine: Rig) -> list[str]:
     return [each.decode().partition(".ip ")[2] for each in machine.requests("info-set guestinfo")]
 
 
-def test_an_address_that_comes_after_the_host_asked_is_reported(rig: Make) -> None:
+def test_address_assigned_after_request_is_reported(rig: Make) -> None:
     machine = rig(before=_without_address, option_burst=(("broadcastIP", "1"),))
     assert _sent(machine) == []
     machine.net.configure({"wm0": ["192.0.2.77/24"]})
@@ -35,7 +35,7 @@ def test_an_address_that_comes_after_the_host_asked_is_reported(rig: Make) -> No
     machine.leave()
 
 
-def test_the_address_is_followed_and_taken_back(rig: Make) -> None:
+def test_primary_address_changes_and_removal_are_reported(rig: Make) -> None:
     machine = rig()
     assert machine.option("broadcastIP", "1") == b"OK "
     for addresses in (["192.0.2.10/24"], ["198.51.100.1/24"], [], [], ["198.51.100.1/24"]):
@@ -45,7 +45,7 @@ def test_the_address_is_followed_and_taken_back(rig: Make) -> None:
     machine.leave()
 
 
-def test_nothing_is_sent_where_the_host_does_not_ask(rig: Make) -> None:
+def test_nothing_is_sent_without_broadcast_ip_request(rig: Make) -> None:
     machine = rig(option_burst=(("broadcastIP", "0"),))
     machine.run(LOOKS)
     machine.option("broadcastIP", "1")
@@ -56,7 +56,7 @@ def test_nothing_is_sent_where_the_host_does_not_ask(rig: Make) -> None:
     machine.leave()
 
 
-def test_what_the_host_asked_holds_until_the_next_reset(rig: Make) -> None:
+def test_broadcast_ip_request_holds_until_reset(rig: Make) -> None:
     machine = rig()
     machine.option("broadcastIP", "1")
     resets = machine.host.tclo.resets
@@ -68,7 +68,7 @@ def test_what_the_host_asked_holds_until_the_next_reset(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_refused_address_is_sent_again_when_it_changes_and_not_before(rig: Make) -> None:
+def test_refused_address_is_resent_only_on_change(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("reject", command="info-set", times=1)
     assert machine.option("broadcastIP", "1") == b"ERROR Unable to carry out the option"
@@ -81,7 +81,7 @@ def test_a_refused_address_is_sent_again_when_it_changes_and_not_before(rig: Mak
     machine.leave()
 
 
-def test_an_address_that_did_not_reach_the_host_is_sent_with_the_next_look(rig: Make) -> None:
+def test_lost_address_is_resent_at_next_look(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("no-reply", command="info-set", times=2)
     assert machine.option("broadcastIP", "1") == b"ERROR Unable to carry out the option"
@@ -91,7 +91,7 @@ def test_an_address_that_did_not_reach_the_host_is_sent_with_the_next_look(rig: 
     machine.leave()
 
 
-def test_the_address_is_reported_to_a_host_that_takes_no_form_of_interfaces(rig: Make) -> None:
+def test_address_is_reported_to_host_without_nic_info(rig: Make) -> None:
     machine = rig(before=_without_address, unknown_guestinfo_keys=frozenset({10, 9, 2}))
     machine.option("broadcastIP", "1")
     machine.net.configure({"wm0": ["192.0.2.77/24"]})
@@ -100,7 +100,7 @@ def test_the_address_is_reported_to_a_host_that_takes_no_form_of_interfaces(rig:
     machine.leave()
 
 
-def test_guest_information_begins_though_the_host_never_asks_for_capabilities(rig: Make) -> None:
+def test_guest_info_starts_without_capabilities_request(rig: Make) -> None:
     machine = rig(capabilities_register=False, settle=False)
     assert machine.until(lambda: machine.host.tclo.resets > 0)
     reset = machine.now
@@ -112,7 +112,7 @@ def test_guest_information_begins_though_the_host_never_asks_for_capabilities(ri
     machine.leave()
 
 
-def test_guest_information_waits_for_the_capabilities_of_a_host_that_asks(rig: Make) -> None:
+def test_guest_info_waits_for_announced_capabilities(rig: Make) -> None:
     machine = rig(settle=False)
     assert machine.until(lambda: bool(machine.requests("SetGuestInfo")))
     assert machine.requests()[0].startswith(b"vmx.capability.unified_loop")

@@ -1,4 +1,4 @@
-"""The driver beside itself: no data race but those that are known, on two processors."""
+"""The driver on two processors: no data race except the listed ones."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def known() -> KnownRaces:
 
 
 def played(module: Path, scenario: Scenario, seed: int) -> tuple[list[str], dict[str, set[bool]]]:
-    """Return what was found, and which known races there were."""
+    """Return the findings, and which listed races occurred."""
     simulation = Simulation(module, scenario, seed=seed, races=True, known_races=known().fields)
     outcome = simulation.run()
     return [each.message for each in outcome.findings], simulation.kernel.subject(Races).used
 
 
 @pytest.mark.parametrize("scenario", ["boot-to-halt", "detach-attach", "stat_hosttime", "backup"])
-def test_nothing_but_what_is_known_is_accessed_without_order(module: Path, scenario: str) -> None:
+def test_no_unlisted_data_race(module: Path, scenario: str) -> None:
     assert [played(module, script.load(scenario), seed)[0] for seed in _SEEDS] == [[]] * len(_SEEDS)
 
 
-def test_seeds_of_a_campaign_are_clean_as_they_come_and_stopped_between_calls(
+def test_campaign_seeds_are_clean_with_and_without_preemption(
     module: Path,
 ) -> None:
-    """Up to one that needs the list's counters; ``make soak`` plays more."""
+    """Up to one that needs the list's counters; ``make soak`` runs more."""
     setup = Setup(cpus=2, races=True, known=known().fields, preempt=2)
     reached: set[str] = set()
     for seed in range(1, 11):
@@ -82,7 +82,7 @@ def test_seeds_of_a_campaign_are_clean_as_they_come_and_stopped_between_calls(
 
 
 @pytest.mark.parametrize("scenario", ["boot-to-halt", "backup"])
-def test_the_driver_works_where_others_see_late_what_is_stored(module: Path, scenario: str) -> None:
+def test_driver_works_on_weakly_ordered_memory(module: Path, scenario: str) -> None:
     late = 0
     for seed in _SEEDS:
         simulation = Simulation(module, script.load(scenario), seed=seed, store_buffers=True)
@@ -91,10 +91,10 @@ def test_the_driver_works_where_others_see_late_what_is_stored(module: Path, sce
     assert late
 
 
-def test_numbers_for_people_are_right_whichever_of_reader_and_writer_comes_first(
+def test_listed_races_show_correct_values_in_both_orders(
     module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both orders of each entry are played, and what is seen of the driver is right in both."""
+    """Both orders of each entry are run; the driver's visible values are correct in both."""
     file = tmp_path / "reader.yaml"
     file.write_text(_READER, encoding="utf-8")
     scenario = script.load(file)

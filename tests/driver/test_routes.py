@@ -51,7 +51,7 @@ def _set(routes: Routes, *added: tuple[Any, ...], **flags: Any) -> None:
         routes.add(*each, **flags)
 
 
-def test_the_default_route_of_each_family_is_reported_with_its_next_hop(rig: Make) -> None:
+def test_default_route_of_each_family_is_reported_with_next_hop(rig: Make) -> None:
     machine = rig()
     found = _last(machine)
     assert found["routes"] == [_route("192.0.2.1"), _route("fe80::1")]
@@ -61,7 +61,7 @@ def test_the_default_route_of_each_family_is_reported_with_its_next_hop(rig: Mak
     machine.leave()
 
 
-def test_what_the_driver_sends_is_what_another_codec_writes(rig: Make) -> None:
+def test_routes_match_independent_codec(rig: Make) -> None:
     def only(machine: Rig) -> None:
         machine.only_card("00:0c:29:aa:bb:cc", ["192.0.2.10/24"])
         _set(_routes(machine), ("default", "192.0.2.1"))
@@ -86,7 +86,7 @@ OTHERS: dict[str, tuple[list[tuple[Any, ...]], int]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_only_default_routes_through_reported_interfaces_count(rig: Make, what: str) -> None:
+def test_only_default_routes_via_reported_interfaces_are_sent(rig: Make, what: str) -> None:
     added, flags = OTHERS[what]
 
     def others(machine: Rig) -> None:
@@ -108,13 +108,13 @@ def test_only_default_routes_through_reported_interfaces_count(rig: Make, what: 
     machine.leave()
 
 
-def test_a_route_that_ends_at_its_interface_has_no_next_hop(rig: Make) -> None:
+def test_interface_route_has_no_next_hop(rig: Make) -> None:
     machine = rig(before=lambda rig: _set(_routes(rig), ("default", "", "wm0")))
     assert _last(machine)["routes"] == [_route(None)]
     machine.leave()
 
 
-def test_the_interface_of_a_route_is_its_place_in_the_list(rig: Make) -> None:
+def test_route_refers_to_interface_by_list_index(rig: Make) -> None:
     def cards(machine: Rig) -> None:
         machine.net.add("wm1")
         machine.net.add_address("wm1", "203.0.113.7/24")
@@ -131,7 +131,7 @@ def test_the_interface_of_a_route_is_its_place_in_the_list(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_change_is_reported_within_half_a_minute(rig: Make) -> None:
+def test_route_change_is_reported_within_30_seconds(rig: Make) -> None:
     machine = rig()
     assert machine.do("route", {"do": "change", "gateway": "192.0.2.254"}) == 0
     machine.run(PERIOD)
@@ -143,7 +143,7 @@ def test_a_change_is_reported_within_half_a_minute(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("net_mpsafe", [False, True], ids=["GENERIC", "NET_MPSAFE"])
-def test_a_route_may_go_at_any_point_of_a_walk(rig: Make, net_mpsafe: bool) -> None:
+def test_route_may_vanish_during_walk(rig: Make, net_mpsafe: bool) -> None:
     """A walk takes the locks that keep the entry on which it stands."""
     machine = rig(net_mpsafe=net_mpsafe)
     for calls in range(0, 30, 3):
@@ -159,7 +159,7 @@ def test_a_route_may_go_at_any_point_of_a_walk(rig: Make, net_mpsafe: bool) -> N
     machine.leave()
 
 
-def test_a_full_table_costs_no_walk_through_it(rig: Make) -> None:
+def test_large_routing_table_is_not_walked_fully(rig: Make) -> None:
     """The table is in the order of its keys, and default routes are the first."""
 
     def many(machine: Rig) -> None:
@@ -191,7 +191,7 @@ def _dns(machine: Rig) -> Any:
     return _last(machine)["dns"]
 
 
-def test_name_servers_are_reported_as_soon_as_they_are_set(rig: Make) -> None:
+def test_name_servers_are_reported_when_set(rig: Make) -> None:
     machine = rig()
     assert machine.read("net.dns") == ""
     text = "nameserver 192.0.2.53 2001:db8::53 domain example.org search example.org example.net"
@@ -208,7 +208,7 @@ def test_name_servers_are_reported_as_soon_as_they_are_set(rig: Make) -> None:
     machine.leave()
 
 
-def test_without_a_host_name_they_are_reported_as_well(rig: Make) -> None:
+def test_name_servers_are_reported_without_host_name(rig: Make) -> None:
     machine = rig(hostname="")
     assert _dns(machine) is None
     assert machine.write("net.dns", "nameserver 192.0.2.53") == 0
@@ -247,7 +247,7 @@ BAD = [
 EINVAL = 22
 
 
-def test_what_a_message_cannot_hold_is_refused_and_nothing_is_changed(rig: Make) -> None:
+def test_oversized_resolver_settings_are_refused_unchanged(rig: Make) -> None:
     machine = rig()
     for text in GOOD:
         assert machine.write("net.dns", text) == 0, text
@@ -261,7 +261,7 @@ def test_what_a_message_cannot_hold_is_refused_and_nothing_is_changed(rig: Make)
     machine.leave()
 
 
-def test_the_longest_text_and_all_addresses_fit_one_message(rig: Make) -> None:
+def test_longest_text_and_all_addresses_fit_one_message(rig: Make) -> None:
     base = int(ipaddress.ip_address("2001:db8:1::"))
     texts = [f"{ipaddress.ip_address(base + n)}/128" for n in range(1700)]
 
@@ -301,7 +301,7 @@ def _standard(text: str) -> bytes | None:
         return None
 
 
-def test_addresses_are_read_as_inet_pton_reads_them(rig: Make) -> None:
+def test_name_server_addresses_are_parsed_as_by_inet_pton(rig: Make) -> None:
     rng = random.Random(20)
     texts = list(ADDRESSES)
     for _ in range(150):

@@ -88,7 +88,7 @@ def _free(machine: Rig) -> None:
 # One command.
 
 
-def test_a_command_gets_a_number_and_the_number_a_reply(rig: Make) -> None:
+def test_command_returns_number_that_collects_reply(rig: Make) -> None:
     machine = rig()
     _given(machine)
     number = _send(machine)
@@ -99,7 +99,7 @@ def test_a_command_gets_a_number_and_the_number_a_reply(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_reply_is_collected_once(rig: Make) -> None:
+def test_reply_is_collected_once(rig: Make) -> None:
     machine = rig()
     _given(machine)
     number = _send(machine)
@@ -112,7 +112,7 @@ def test_a_reply_is_collected_once(rig: Make) -> None:
 
 @pytest.mark.parametrize("end", [b"", b"\0"])
 @pytest.mark.parametrize("size", [1, 4096, 4097, LARGEST - 1, LARGEST])
-def test_commands_that_fit_reach_the_host_whole(rig: Make, size: int, end: bytes) -> None:
+def test_maximum_size_command_reaches_host_whole(rig: Make, size: int, end: bytes) -> None:
     """With a NUL behind them or without."""
     machine = rig()
     text = (b"log " + b"x" * LARGEST)[:size]
@@ -130,7 +130,7 @@ def test_commands_that_fit_reach_the_host_whole(rig: Make, size: int, end: bytes
         b"x" * (LARGEST + 1), b"x" * (LARGEST + 1) + b"\0", b"x" * (LARGEST + 1000),
     ],
 )  # fmt: skip
-def test_a_command_with_a_nul_or_too_long_is_refused_and_not_cut(rig: Make, command: bytes) -> None:
+def test_command_with_nul_or_too_long_is_refused(rig: Make, command: bytes) -> None:
     machine = rig()
     said = len(machine.requests())
     assert machine.call("rpc.request", new=command).error == EINVAL
@@ -140,14 +140,14 @@ def test_a_command_with_a_nul_or_too_long_is_refused_and_not_cut(rig: Make, comm
 
 
 @pytest.mark.parametrize("size", [0, 1, 16384, LARGEST - 2])
-def test_a_reply_of_any_length_that_the_protocol_has_comes_through(rig: Make, size: int) -> None:
+def test_reply_of_any_valid_length_is_returned(rig: Make, size: int) -> None:
     machine = rig()
     _given(machine, b"v" * size)
     assert machine.rpc(GET).data == b"1 " + b"v" * size + b"\0"
     machine.leave()
 
 
-def test_a_longer_reply_is_an_error_and_no_part_of_one(rig: Make) -> None:
+def test_oversized_reply_is_an_error(rig: Make) -> None:
     machine = rig()
     _given(machine, b"v" * (LARGEST - 1))
     number = _send(machine)
@@ -156,7 +156,7 @@ def test_a_longer_reply_is_an_error_and_no_part_of_one(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_reply_with_a_nul_is_marked_and_whole(rig: Make) -> None:
+def test_reply_with_nul_is_marked_and_complete(rig: Make) -> None:
     """sysctl(8) would print the part before the NUL (display_string)."""
     machine = rig()
     value = bytes(range(256))
@@ -167,14 +167,14 @@ def test_a_reply_with_a_nul_is_marked_and_whole(rig: Make) -> None:
     machine.leave()
 
 
-def test_what_the_host_refuses_is_a_reply_like_any_other(rig: Make) -> None:
+def test_refusal_by_host_is_returned_as_reply(rig: Make) -> None:
     machine = rig()
     assert machine.rpc(b"frobnicate now").text == "0 Unknown command"
     assert machine.rpc(b"info-get guestinfo.none").text == "0 No value found"
     machine.leave()
 
 
-def test_a_host_that_is_not_reached_is_an_error_with_its_number(rig: Make) -> None:
+def test_unreachable_host_returns_errno(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("no-reply", times=2)
     number = _send(machine)
@@ -184,7 +184,7 @@ def test_a_host_that_is_not_reached_is_an_error_with_its_number(rig: Make) -> No
     machine.leave()
 
 
-def test_a_command_goes_out_at_once_though_the_worker_sleeps(rig: Make) -> None:
+def test_command_wakes_sleeping_worker(rig: Make) -> None:
     machine = rig()
     _given(machine)
     machine.run(10)
@@ -196,7 +196,7 @@ def test_a_command_goes_out_at_once_though_the_worker_sleeps(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("number", [b"0", b"1", b"2147483647"])
-def test_a_number_that_was_not_given_is_unknown(rig: Make, number: bytes) -> None:
+def test_unknown_number_is_refused(rig: Make, number: bytes) -> None:
     machine = rig()
     assert _ask(machine, number).data == number + b" unknown\0"
     machine.leave()
@@ -207,13 +207,13 @@ def test_a_number_that_was_not_given_is_unknown(rig: Make, number: bytes) -> Non
     [("rpc.reply.1.1", EINVAL), ("rpc.request.1", EINVAL), ("rpc.reply.x", ENOENT),
      ("rpc.reply.-1", ENOENT), ("rpc.1", ENOENT)],
 )  # fmt: skip
-def test_what_is_no_number_of_a_command_is_refused(rig: Make, name: str, error: int) -> None:
+def test_invalid_number_is_refused(rig: Make, name: str, error: int) -> None:
     machine = rig()
     assert machine.call(name).error == error
     machine.leave()
 
 
-def test_a_number_that_is_negative_for_sysctl_is_unknown(rig: Make) -> None:
+def test_number_above_int_max_is_unknown(rig: Make) -> None:
     """sysctl(8) hands 4294967295 over as -1 (sysctlgetmibinfo)."""
     machine = rig()
     assert _ask(machine, b"4294967295").data == b"-1 unknown\0"
@@ -223,7 +223,7 @@ def test_a_number_that_is_negative_for_sysctl_is_unknown(rig: Make) -> None:
 # Buffers.
 
 
-def test_a_buffer_that_is_too_small_gets_nothing_and_the_reply_stays(rig: Make) -> None:
+def test_short_buffer_keeps_reply_for_retry(rig: Make) -> None:
     machine = rig()
     _given(machine)
     number = _send(machine)
@@ -240,13 +240,13 @@ def test_a_buffer_that_is_too_small_gets_nothing_and_the_reply_stays(rig: Make) 
     machine.leave()
 
 
-def test_without_room_for_the_number_the_command_is_not_sent(rig: Make) -> None:
+def test_command_without_room_for_number_is_not_sent(rig: Make) -> None:
     machine = rig()
     _given(machine)
     assert machine.call("rpc.request", old=1, new=GET).error == ENOMEM
     machine.run(1)
     assert _asked(machine) == 0
-    # Who passes no buffer does not ask for the number.
+    # A caller without a buffer does not request the number.
     assert machine.call("rpc.request", old=None, new=GET).error == 0
     machine.run(1)
     assert _asked(machine) == 1
@@ -254,7 +254,7 @@ def test_without_room_for_the_number_the_command_is_not_sent(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("function", ["sysctl_copyin", "sysctl_copyout"])
-def test_a_buffer_that_is_not_there_is_efault_and_sends_nothing(rig: Make, function: str) -> None:
+def test_invalid_command_buffer_gives_efault(rig: Make, function: str) -> None:
     injections: list[Injection] = []
     machine = rig(before=lambda rig: injections.append(Injection(rig.kernel)))
     _given(machine)
@@ -266,7 +266,7 @@ def test_a_buffer_that_is_not_there_is_efault_and_sends_nothing(rig: Make, funct
     machine.leave()
 
 
-def test_a_reply_that_cannot_be_copied_out_is_efault_and_leaks_nothing(rig: Make) -> None:
+def test_failed_copyout_of_reply_gives_efault_without_leak(rig: Make) -> None:
     injections: list[Injection] = []
     machine = rig(before=lambda rig: injections.append(Injection(rig.kernel)))
     _given(machine)
@@ -277,7 +277,7 @@ def test_a_reply_that_cannot_be_copied_out_is_efault_and_leaks_nothing(rig: Make
     machine.leave()
 
 
-def test_without_memory_the_command_is_not_sent(rig: Make) -> None:
+def test_command_is_not_sent_without_memory(rig: Make) -> None:
     machine = rig()
     machine.run(100)
     machine.kmem.refuse = lambda _size: True
@@ -288,7 +288,7 @@ def test_without_memory_the_command_is_not_sent(rig: Make) -> None:
     machine.leave()
 
 
-def test_without_memory_for_the_reply_there_is_an_error(rig: Make) -> None:
+def test_reply_without_memory_is_an_error(rig: Make) -> None:
     machine = rig()
     _given(machine, b"v" * 30000)
     machine.kmem.refuse = lambda size: size > 4096
@@ -299,10 +299,10 @@ def test_without_memory_for_the_reply_there_is_an_error(rig: Make) -> None:
     machine.leave()
 
 
-# Rights, and who only looks.
+# Permissions, and plain reads.
 
 
-def test_a_user_may_neither_send_nor_collect_nor_read(rig: Make) -> None:
+def test_unprivileged_user_cannot_use_rpc_nodes(rig: Make) -> None:
     machine = rig()
     _given(machine)
     number = _send(machine)
@@ -317,7 +317,7 @@ def test_a_user_may_neither_send_nor_collect_nor_read(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("name", ["rpc.request", "rpc.reply"])
-def test_a_plain_read_gives_an_empty_string(rig: Make, name: str) -> None:
+def test_plain_read_gives_empty_string(rig: Make, name: str) -> None:
     machine = rig()
     for room in (1, 4096):
         reply = machine.call(name, old=room)
@@ -327,14 +327,14 @@ def test_a_plain_read_gives_an_empty_string(rig: Make, name: str) -> None:
     machine.leave()
 
 
-def test_a_reply_is_read_and_not_written(rig: Make) -> None:
+def test_reply_node_is_read_only(rig: Make) -> None:
     machine = rig()
     for name in ("rpc.reply", "rpc.reply.1"):
         assert machine.call(name, new=b"1\0").error == EPERM
     machine.leave()
 
 
-def test_sysctl_a_collects_nothing(rig: Make) -> None:
+def test_sysctl_a_collects_no_reply(rig: Make) -> None:
     machine = rig()
     _given(machine)
     numbers = [_send(machine), _send(machine)]
@@ -346,7 +346,7 @@ def test_sysctl_a_collects_nothing(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("name", ["rpc", "rpc.request.x"])
-def test_above_and_below_the_nodes_there_is_nothing_to_send_by(rig: Make, name: str) -> None:
+def test_other_nodes_cannot_send_commands(rig: Make, name: str) -> None:
     machine = rig()
     assert machine.call(name, new=GET).error != 0
     machine.run(1)
@@ -354,10 +354,10 @@ def test_above_and_below_the_nodes_there_is_nothing_to_send_by(rig: Make, name: 
     machine.leave()
 
 
-# Nobody waits for the host.
+# Other processes do not wait for the host.
 
 
-def test_no_other_sysctl_waits_for_a_slow_host(rig: Make) -> None:
+def test_other_sysctls_do_not_wait_for_slow_host(rig: Make) -> None:
     machine = rig()
     _given(machine)
     _slow(machine, 8)
@@ -372,7 +372,7 @@ def test_no_other_sysctl_waits_for_a_slow_host(rig: Make) -> None:
     machine.leave()
 
 
-def test_no_other_sysctl_waits_for_a_worker_that_is_held_up(rig: Make) -> None:
+def test_other_sysctls_do_not_wait_for_blocked_worker(rig: Make) -> None:
     machine = rig()
     _given(machine)
     _stuck(machine)
@@ -386,10 +386,10 @@ def test_no_other_sysctl_waits_for_a_worker_that_is_held_up(rig: Make) -> None:
     machine.leave()
 
 
-# Several at a time.
+# Concurrent callers.
 
 
-def test_each_of_many_callers_gets_the_reply_to_its_own_command(rig: Make) -> None:
+def test_concurrent_callers_get_their_own_replies(rig: Make) -> None:
     machine = rig()
     for n in range(PENDING):
         machine.host.guestinfo.variables[f"v{n}"] = b"value %d" % n
@@ -406,7 +406,7 @@ def test_each_of_many_callers_gets_the_reply_to_its_own_command(rig: Make) -> No
     machine.leave()
 
 
-def test_many_processes_at_once_all_come_to_their_end(rig: Make) -> None:
+def test_many_concurrent_processes_complete(rig: Make) -> None:
     machine = rig()
     for n in range(PENDING):
         machine.host.guestinfo.variables[f"v{n}"] = b"value %d" % n
@@ -416,10 +416,10 @@ def test_many_processes_at_once_all_come_to_their_end(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_reply_to_the_command_of_another_would_be_seen(
+def test_rule_detects_reply_given_to_wrong_caller(
     rig: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the rule that campaigns hold the driver to."""
+    """Tests the rule that campaigns check."""
     machine = rig()
     call = Sysctl.call
 
@@ -434,10 +434,10 @@ def test_a_reply_to_the_command_of_another_would_be_seen(
     assert any(rule.startswith("reply-of-another: ") for rule in machine.broken)
 
 
-# What nobody collects.
+# Uncollected replies.
 
 
-def test_a_reply_that_nobody_collects_is_dropped_and_counted(rig: Make) -> None:
+def test_uncollected_reply_is_dropped_and_counted(rig: Make) -> None:
     machine = rig()
     _given(machine)
     numbers = [_send(machine) for _ in range(PENDING)]
@@ -451,13 +451,13 @@ def test_a_reply_that_nobody_collects_is_dropped_and_counted(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_command_that_was_not_sent_in_time_never_is(rig: Make) -> None:
+def test_expired_command_is_never_sent(rig: Make) -> None:
     machine = rig()
     _given(machine)
     _stuck(machine)
     numbers = [_send(machine) for _ in range(PENDING)]
     machine.run(LIFETIME + 1)
-    # The worker cannot, so whoever comes does it.
+    # The worker is blocked, so the next caller drops them.
     assert _collect(machine, numbers[0]) == b"unknown\0"
     assert machine.stats("abandoned") == PENDING
     late = _send(machine)
@@ -467,7 +467,7 @@ def test_a_command_that_was_not_sent_in_time_never_is(rig: Make) -> None:
     machine.leave()
 
 
-def test_one_whose_time_ends_while_the_host_has_it_is_dropped_after(rig: Make) -> None:
+def test_command_expired_at_host_is_dropped_afterwards(rig: Make) -> None:
     machine = rig()
     _given(machine)
     _stuck(machine)
@@ -487,7 +487,7 @@ def test_one_whose_time_ends_while_the_host_has_it_is_dropped_after(rig: Make) -
 # Detach.
 
 
-def test_a_detach_drops_what_is_not_sent(rig: Make) -> None:
+def test_detach_drops_unsent_commands(rig: Make) -> None:
     machine = rig()
     _given(machine)
     _stuck(machine)
@@ -503,7 +503,7 @@ def test_a_detach_drops_what_is_not_sent(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_detach_with_replies_that_nobody_collected_leaks_nothing(rig: Make) -> None:
+def test_detach_frees_uncollected_replies(rig: Make) -> None:
     machine = rig()
     _given(machine, b"v" * 30000)
     for _ in range(PENDING):
@@ -513,7 +513,7 @@ def test_a_detach_with_replies_that_nobody_collected_leaks_nothing(rig: Make) ->
     machine.leave()
 
 
-def test_a_detach_in_the_middle_of_a_command_waits_for_the_host_alone(rig: Make) -> None:
+def test_detach_during_command_waits_only_for_host(rig: Make) -> None:
     machine = rig()
     _given(machine)
     _slow(machine, 8)
@@ -526,7 +526,7 @@ def test_a_detach_in_the_middle_of_a_command_waits_for_the_host_alone(rig: Make)
     machine.leave()
 
 
-def test_a_number_of_the_driver_that_was_detached_is_unknown_to_the_next(rig: Make) -> None:
+def test_number_from_detached_driver_is_unknown_to_next(rig: Make) -> None:
     machine = rig()
     _given(machine)
     old = [_send(machine) for _ in range(3)]
@@ -540,7 +540,7 @@ def test_a_number_of_the_driver_that_was_detached_is_unknown_to_the_next(rig: Ma
     machine.leave()
 
 
-def test_callers_while_the_driver_comes_and_goes_get_an_errno_and_no_rubbish(rig: Make) -> None:
+def test_callers_during_attach_and_detach_get_errno(rig: Make) -> None:
     machine = rig()
     _given(machine)
     seen: set[int] = set()
@@ -562,7 +562,7 @@ def test_callers_while_the_driver_comes_and_goes_get_an_errno_and_no_rubbish(rig
     machine.leave()
 
 
-def test_a_handler_that_meets_a_dying_driver_says_so(rig: Make) -> None:
+def test_handler_of_detaching_driver_reports_errno(rig: Make) -> None:
     """A process that waits for the lock of the tree while the driver goes down."""
     machine = rig()
     sysctl = machine.kernel.subject(Sysctl)

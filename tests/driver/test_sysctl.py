@@ -1,4 +1,4 @@
-"""The tree machdep.vmt0 against the text of the spec, counters, and who may do what."""
+"""The tree machdep.vmt0 compared with the spec; counters; permissions."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _nodes(tree: dict[str, Any], spec: dict[str, Any], above: str = "") -> Itera
 
 
 @pytest.mark.parametrize("name", ["clock_sync.period", "clock_sync.follow_host", "net.exclude"])
-def test_a_write_of_no_bytes_is_a_read_whoever_makes_it(rig: Make, name: str) -> None:
-    """sysctl_lookup() then asks nobody for the right to write (sys/kern/kern_sysctl.c)."""
+def test_zero_length_write_by_any_user_is_a_read(rig: Make, name: str) -> None:
+    """sysctl_lookup() then checks no permission to write (sys/kern/kern_sysctl.c)."""
     machine = rig()
     woken: list[int] = []
     machine.kernel.dispatch.wrap(
@@ -56,14 +56,12 @@ def test_a_write_of_no_bytes_is_a_read_whoever_makes_it(rig: Make, name: str) ->
     machine.leave()
 
 
-def test_the_tree_is_that_of_the_spec_with_its_descriptions(
-    rig: Make, spec: dict[str, Any]
-) -> None:
+def test_tree_matches_spec_with_descriptions(rig: Make, spec: dict[str, Any]) -> None:
     machine = rig()
     tree = machine.kernel.subject(SysctlTree)
-    wanted = dict(_nodes(spec["sysctl"], spec))
-    assert len(wanted) > 20
-    for path, node in wanted.items():
+    expected = dict(_nodes(spec["sysctl"], spec))
+    assert len(expected) > 20
+    for path, node in expected.items():
         found = tree.find(f"machdep.vmt0.{path}")
         assert found is not None, path
         assert found.kind == KINDS[node["type"]], path
@@ -71,13 +69,13 @@ def test_the_tree_is_that_of_the_spec_with_its_descriptions(
         writable = node.get("access") in {"write", "root"}
         assert (found.flags & READWRITE == READWRITE) == writable, path
     leaves = {node.path for node in tree.leaves("machdep.vmt0")}
-    assert leaves == {f"machdep.vmt0.{path}" for path, node in wanted.items()
+    assert leaves == {f"machdep.vmt0.{path}" for path, node in expected.items()
                       if node["type"] != "node"}  # fmt: skip
     machine.leave()
     assert tree.find("machdep.vmt0") is None
 
 
-def test_everybody_may_read_what_is_no_secret(rig: Make, spec: dict[str, Any]) -> None:
+def test_public_nodes_are_readable_by_all_users(rig: Make, spec: dict[str, Any]) -> None:
     machine = rig()
     for path, node in _nodes(spec["sysctl"], spec):
         if node["type"] == "node":
@@ -87,21 +85,21 @@ def test_everybody_may_read_what_is_no_secret(rig: Make, spec: dict[str, Any]) -
     machine.leave()
 
 
-def test_only_root_may_write_and_only_what_can_be_written(rig: Make, spec: dict[str, Any]) -> None:
+def test_only_root_writes_writable_nodes(rig: Make, spec: dict[str, Any]) -> None:
     machine = rig()
     for path, node in _nodes(spec["sysctl"], spec):
         if node["type"] == "node" or node["access"] == "root":
             continue
         value: Any = "1" if node["type"] == "string" else 1
         assert machine.write(path, value, uid=1000) == EPERM, path
-        # Of backup.done no number is expected now, and no name server is called 1.
+        # backup.done expects no number now, and 1 is no address of a name server.
         taken = EINVAL if path in {"backup.done", "net.dns"} else 0
         assert machine.write(path, value) == (taken if node["access"] == "write" else EPERM), path
     machine.leave()
 
 
 @pytest.mark.parametrize("name", ["period", "follow_host", "now"])
-def test_a_value_of_another_size_is_refused(rig: Make, name: str) -> None:
+def test_value_of_wrong_size_is_refused(rig: Make, name: str) -> None:
     machine = rig()
     for size in (2, 3, 5, 8):
         assert machine.call(f"clock_sync.{name}", new=bytes(size)).error == EINVAL
@@ -109,8 +107,8 @@ def test_a_value_of_another_size_is_refused(rig: Make, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["period", "follow_host", "now"])
-def test_a_new_value_of_no_bytes_changes_nothing(rig: Make, name: str) -> None:
-    """sysctl_lookup() takes it for a read, and asks nobody whether it may be written."""
+def test_zero_length_new_value_changes_nothing(rig: Make, name: str) -> None:
+    """sysctl_lookup() treats it as a read and checks no permission to write."""
     machine = rig()
     before = machine.read(f"clock_sync.{name}")
     assert machine.call(f"clock_sync.{name}", new=b"").error == 0
@@ -118,7 +116,7 @@ def test_a_new_value_of_no_bytes_changes_nothing(rig: Make, name: str) -> None:
     machine.leave()
 
 
-def test_a_switch_takes_0_and_1(rig: Make) -> None:
+def test_switch_accepts_0_and_1(rig: Make) -> None:
     machine = rig()
     assert machine.read("clock_sync.follow_host") == 0
     assert machine.write("clock_sync.follow_host", 1) == 0
@@ -127,7 +125,7 @@ def test_a_switch_takes_0_and_1(rig: Make) -> None:
     machine.leave()
 
 
-def test_the_counters_count_what_happens(rig: Make) -> None:
+def test_counters_count_events(rig: Make) -> None:
     machine = rig()
     before = {name: machine.stats(name) for name in _counters(machine)}
     machine.ask("ping")
@@ -169,7 +167,7 @@ def _counters(machine: Rig) -> list[str]:
     return [node.name for node in machine.kernel.subject(SysctlTree).leaves("machdep.vmt0.stats")]
 
 
-def test_vmstat_shows_the_same_counters(rig: Make, spec: dict[str, Any]) -> None:
+def test_vmstat_shows_same_counters(rig: Make, spec: dict[str, Any]) -> None:
     machine = rig()
     machine.run(100)
     counters = machine.kernel.subject(EventCounters)
@@ -180,13 +178,13 @@ def test_vmstat_shows_the_same_counters(rig: Make, spec: dict[str, Any]) -> None
     assert [each for each in counters.read() if each.group == "vmt0"] == []
 
 
-def test_a_host_without_a_uuid_leaves_the_node_empty(rig: Make) -> None:
+def test_host_without_uuid_leaves_node_empty(rig: Make) -> None:
     machine = rig(uuid=(0xFFFFFFFF, 0, 0, 0))
     assert machine.read("uuid") == ""
     machine.leave()
 
 
-def test_the_bytes_of_the_uuid_are_in_the_order_of_the_bios(rig: Make) -> None:
+def test_uuid_bytes_are_in_bios_order(rig: Make) -> None:
     machine = rig(uuid=(0x1A2B3C4D, 0, 0x80, 0xFF000000))
     assert machine.read("uuid") == "4d3c2b1a-0000-0000-8000-0000000000ff"
     machine.leave()

@@ -1,4 +1,4 @@
-"""What the host asks of the guest: answers, polling, losses, and a second service."""
+"""TCLO requests: replies, polling, lost channels, and a second service."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOTHING = [b" ", b"\0", b"  ", b" OS_Halt", b"\0OS_Halt"]
 
 
 @pytest.mark.parametrize("message", UNKNOWN, ids=repr)
-def test_a_command_that_nobody_knows_is_answered_so(rig: Make, message: bytes) -> None:
+def test_unknown_command_is_refused(rig: Make, message: bytes) -> None:
     machine = rig()
     assert machine.ask(message) == b"ERROR Unknown Command"
     assert machine.stats("unknown") == 1
@@ -45,7 +45,7 @@ def test_a_command_that_nobody_knows_is_answered_so(rig: Make, message: bytes) -
     machine.leave()
 
 
-def test_arguments_that_do_not_fit_are_answered_so_and_nothing_is_done(rig: Make) -> None:
+def test_invalid_arguments_are_refused_without_effect(rig: Make) -> None:
     machine = rig()
     for message in BAD:
         assert machine.ask(message) == b"ERROR Bad command", message
@@ -59,7 +59,7 @@ def test_arguments_that_do_not_fit_are_answered_so_and_nothing_is_done(rig: Make
 
 
 @pytest.mark.parametrize("message", [b"OS_Halt now", b"OS_Halt  ", b"OS_Halt \0", b"OS_Halt 1 2"])
-def test_a_request_about_power_is_known_by_its_name(rig: Make, message: bytes) -> None:
+def test_power_request_is_matched_by_name(rig: Make, message: bytes) -> None:
     """open-vm-tools looks at nothing else (services/plugins/powerOps/powerOps.c)."""
     machine = rig()
     assert machine.ask(message) == b"OK "
@@ -68,7 +68,7 @@ def test_a_request_about_power_is_known_by_its_name(rig: Make, message: bytes) -
     machine.leave()
 
 
-def test_whatever_a_host_says_it_gets_an_answer(rig: Make) -> None:
+def test_every_message_is_answered(rig: Make) -> None:
     machine = rig()
     for message in STRANGE:
         reply = machine.ask(message)
@@ -78,13 +78,13 @@ def test_whatever_a_host_says_it_gets_an_answer(rig: Make) -> None:
     machine.leave()
 
 
-def test_an_empty_message_is_answered(rig: Make) -> None:
+def test_empty_message_is_answered(rig: Make) -> None:
     machine = rig()
     assert machine.ask(b"") == b"ERROR Bad command"
     machine.leave()
 
 
-def test_a_reset_begins_the_conversation_anew(rig: Make) -> None:
+def test_reset_restarts_conversation(rig: Make) -> None:
     machine = rig()
     assert machine.replies("reset") == [b"OK ATR toolbox"]
     since = machine.now
@@ -98,13 +98,13 @@ def test_a_reset_begins_the_conversation_anew(rig: Make) -> None:
                   "SetGuestInfo  7 ", "SetGuestInfo  10 ", "SetGuestInfo  11 ",
                   "SetGuestDiskInfo "):  # fmt: skip
         assert any(request.startswith(start.encode()) for request in said), start
-    # Introduced once: the log of the host is not for repetitions.
+    # Logged once: the host's log must not repeat it.
     assert len(machine.requests("log ")) == 1
     machine.leave()
 
 
 def _sleeps(machine: Rig) -> list[tuple[int, float]]:
-    """Note the worker's sleeps from now on: (when, wanted seconds)."""
+    """Record the worker's sleeps from now on: (time, requested seconds)."""
     slept: list[tuple[int, float]] = []
 
     def note(lwp: Lwp, entry: Entry) -> None:
@@ -116,24 +116,24 @@ def _sleeps(machine: Rig) -> list[tuple[int, float]]:
     return slept
 
 
-def test_after_a_message_it_asks_again_soon_and_then_less_and_less_often(rig: Make) -> None:
+def test_poll_interval_grows_after_message(rig: Make) -> None:
     machine = rig()
     machine.run(3)
     slept = _sleeps(machine)
     assert machine.ask("ping") == b"OK "
     del slept[:-1]
     machine.run(3)
-    wanted = [wait for _at, wait in slept]
+    requested = [wait for _at, wait in slept]
     # The rest of a tick is slept, too: 0.01 s may be 0.02.
-    assert wanted[:5] == [0.01, 0.02, 0.04, 0.08, 0.1]
-    quiet = wanted.index(1.0)
-    assert set(wanted[5:quiet]) == {0.1}
-    assert 0.9 <= sum(wanted[:quiet]) <= 1.2
-    assert set(wanted[quiet:]) == {1.0}
+    assert requested[:5] == [0.01, 0.02, 0.04, 0.08, 0.1]
+    quiet = requested.index(1.0)
+    assert set(requested[5:quiet]) == {0.1}
+    assert 0.9 <= sum(requested[:quiet]) <= 1.2
+    assert set(requested[quiet:]) == {1.0}
     machine.leave()
 
 
-def test_a_quiet_host_waits_a_second_at_most(rig: Make) -> None:
+def test_idle_poll_interval_is_at_most_one_second(rig: Make) -> None:
     machine = rig()
     machine.run(10)
     for offset in (0.05, 0.3, 0.62, 0.99):
@@ -146,7 +146,7 @@ def test_a_quiet_host_waits_a_second_at_most(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("gap", [0.05, 0.2, 0.5, 0.7, 0.9])
-def test_a_message_that_follows_within_a_second_is_there_in_a_tenth(rig: Make, gap: float) -> None:
+def test_message_soon_after_another_is_fetched_within_100_ms(rig: Make, gap: float) -> None:
     machine = rig()
     machine.run(5)
     machine.ask("ping")
@@ -158,7 +158,7 @@ def test_a_message_that_follows_within_a_second_is_there_in_a_tenth(rig: Make, g
     machine.leave()
 
 
-def test_twenty_messages_are_answered_in_one_wake_up(rig: Make) -> None:
+def test_twenty_messages_are_answered_in_one_wakeup(rig: Make) -> None:
     machine = rig()
     machine.run(5)
     slept = _sleeps(machine)
@@ -174,7 +174,7 @@ def test_twenty_messages_are_answered_in_one_wake_up(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_host_that_never_stops_talking_does_not_keep_the_worker_for_itself(rig: Make) -> None:
+def test_endless_messages_do_not_starve_other_work(rig: Make) -> None:
     machine = rig()
     machine.run(5)
     for _ in range(200):
@@ -188,7 +188,7 @@ def test_a_host_that_never_stops_talking_does_not_keep_the_worker_for_itself(rig
     machine.leave()
 
 
-def test_a_lost_channel_is_told_once_and_comes_back_by_itself(rig: Make) -> None:
+def test_lost_channel_is_logged_once_and_reopened(rig: Make) -> None:
     machine = rig()
     machine.run(100)
     machine.host.lose_channel("all")
@@ -204,7 +204,7 @@ def test_a_lost_channel_is_told_once_and_comes_back_by_itself(rig: Make) -> None
     machine.leave()
 
 
-def test_a_channel_that_is_lost_again_and_again_does_not_fill_the_log(rig: Make) -> None:
+def test_repeated_channel_loss_does_not_flood_log(rig: Make) -> None:
     machine = rig()
     for _ in range(100):
         resets = machine.host.tclo.resets
@@ -225,7 +225,7 @@ def test_a_channel_that_is_lost_again_and_again_does_not_fill_the_log(rig: Make)
     machine.leave()
 
 
-def test_a_channel_is_asked_for_before_the_host_takes_the_guest_for_dead(rig: Make) -> None:
+def test_channel_is_reopened_before_host_heartbeat_timeout(rig: Make) -> None:
     """20 s of silence: "Tools heartbeat timeout", open-vm-tools issue 209."""
     machine = rig()
     machine.host.faults.arm("table-full", times=1000)
@@ -242,7 +242,7 @@ def test_a_channel_is_asked_for_before_the_host_takes_the_guest_for_dead(rig: Ma
 
 @pytest.mark.parametrize("fault", ["lose-channel", "wrong-cookie", "closed"])
 @pytest.mark.parametrize("at", ["sendsize", "hb-out", "recvsize", "hb-in", "recvstatus"])
-def test_a_channel_may_die_at_every_step(rig: Make, fault: str, at: str) -> None:
+def test_channel_may_be_lost_at_every_step(rig: Make, fault: str, at: str) -> None:
     machine = rig(idle_close=0 if fault == "wrong-cookie" else 80)
     machine.run(70)
     machine.host.faults.arm(fault, at=at, protocol="tclo")
@@ -253,12 +253,12 @@ def test_a_channel_may_die_at_every_step(rig: Make, fault: str, at: str) -> None
     assert machine.ask("ping") == b"OK "
     assert machine.stats("reopens") == 1
     if fault == "wrong-cookie":
-        # The old channel stays in the host's table; nobody can close it.
+        # The old channel stays in the host's table; the guest cannot close it.
         assert machine.channels == {"rpci": 0, "tclo": 1}
     machine.leave()
 
 
-def test_losses_in_a_row_are_met_with_growing_patience(rig: Make) -> None:
+def test_consecutive_losses_increase_retry_delay(rig: Make) -> None:
     machine = rig()
     since = machine.now
     machine.host.faults.arm("lose-channel", times=8, at="recvsize", protocol="tclo")
@@ -271,7 +271,7 @@ def test_losses_in_a_row_are_met_with_growing_patience(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_fight_over_the_channel_is_named_once_with_the_way_out(rig: Make) -> None:
+def test_channel_contention_is_logged_once_with_remedy(rig: Make) -> None:
     machine = rig()
     machine.run(70)
     since = machine.now
@@ -281,21 +281,21 @@ def test_a_fight_over_the_channel_is_named_once_with_the_way_out(rig: Make) -> N
     assert machine.console.count(advice) == 1
     assert machine.stats("contentions") == 1
     opened = [e.at for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
-    # The thief is back a second later each time; the driver comes again every 5 s.
+    # The rival reopens a second later each time; the driver retries every 5 s.
     assert machine.host.tclo.thefts <= 110
     assert len(opened) <= 2 * 110
     machine.run(60)
     assert machine.until(lambda: machine.host.tclo.channel, 60)
     machine.settle()
     machine.run(120)
-    # It is over; a new one is a new line.
+    # The contention is over; a new one logs a new line.
     machine.host.steal_channel(600)
     machine.run(600)
     assert machine.console.count(advice) == 2
     machine.leave()
 
 
-def test_resets_that_nobody_needed_are_a_fight_too(rig: Make) -> None:
+def test_unneeded_resets_count_as_channel_contention(rig: Make) -> None:
     machine = rig()
     machine.run(70)
     for _ in range(10):
@@ -305,7 +305,7 @@ def test_resets_that_nobody_needed_are_a_fight_too(rig: Make) -> None:
     machine.leave()
 
 
-def test_one_theft_is_no_fight(rig: Make) -> None:
+def test_single_channel_takeover_is_not_contention(rig: Make) -> None:
     machine = rig()
     machine.run(70)
     machine.host.steal_channel(1.5)
@@ -315,8 +315,8 @@ def test_one_theft_is_no_fight(rig: Make) -> None:
     machine.leave()
 
 
-def test_what_was_not_registered_is_registered_later(rig: Make) -> None:
-    """A host that could not be reached in Capabilities_Register hears it half a minute later."""
+def test_failed_registration_is_retried(rig: Make) -> None:
+    """If Capabilities_Register does not reach the host, the driver resends it 30 s later."""
 
     def spoil(machine: Rig) -> None:
         machine.host.faults.arm("no-reply", command="tools.capability.statechange", times=2)
@@ -330,8 +330,8 @@ def test_what_was_not_registered_is_registered_later(rig: Make) -> None:
     machine.leave()
 
 
-def test_the_answer_that_is_owed_goes_out_before_the_channel_is_closed(rig: Make) -> None:
-    """A detach right behind a message: the host still gets its answer."""
+def test_pending_answer_is_sent_before_detach_closes_channel(rig: Make) -> None:
+    """A detach right after a message: the host still gets its reply."""
     machine = rig()
     process = machine.when("tclo", "detach", "vmt0", message=b"OS_PowerOn")
     assert machine.ask("OS_PowerOn") == b"OK "
@@ -341,7 +341,7 @@ def test_the_answer_that_is_owed_goes_out_before_the_channel_is_closed(rig: Make
     machine.leave()
 
 
-def test_a_refusal_that_is_owed_goes_out_before_the_channel_is_closed_too(rig: Make) -> None:
+def test_pending_refusal_is_sent_before_detach_closes_channel(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("huge-length", protocol="tclo")
     process = machine.when("tclo.dropped", "detach", "vmt0")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EIO = 5
 SECOND = 1_000_000_000
-QUIET_FOR = 62  # s: a channel that lasted this long was nobody's prey
+QUIET_FOR = 62  # s: a channel that lasts this long is not contended
 # Steps of a message on a host with the high port, and on one without.
 HIGH_STEPS = ("sendsize", "hb-out", "recvsize", "hb-in", "recvstatus")
 LOW_STEPS = ("sendpayload", "recvpayload")
@@ -35,7 +35,7 @@ def _reopened_after(machine: Rig, since: int) -> list[float]:
 
 
 @pytest.mark.parametrize("step", [*HIGH_STEPS, *LOW_STEPS])
-def test_a_tclo_channel_whose_step_fails_is_closed_and_opened_again(rig: Make, step: str) -> None:
+def test_tclo_channel_with_failed_step_is_reopened(rig: Make, step: str) -> None:
     machine = rig(high_bandwidth=step not in LOW_STEPS)
     for name, status, carried in WORDS:
         machine.run(QUIET_FOR)
@@ -56,7 +56,7 @@ def test_a_tclo_channel_whose_step_fails_is_closed_and_opened_again(rig: Make, s
 
 
 @pytest.mark.parametrize("step", [*HIGH_STEPS, *LOW_STEPS])
-def test_an_rpci_command_whose_step_fails_is_sent_once_more(rig: Make, step: str) -> None:
+def test_failed_rpci_command_is_resent_once(rig: Make, step: str) -> None:
     machine = rig(high_bandwidth=step not in LOW_STEPS)
     for name, status, carried in WORDS:
         resends = machine.stats("resends")
@@ -76,7 +76,7 @@ def test_an_rpci_command_whose_step_fails_is_sent_once_more(rig: Make, step: str
 
 
 @pytest.mark.parametrize("protocol", ["tclo", "rpci"])
-def test_whatever_close_answers_the_channel_is_forgotten(rig: Make, protocol: str) -> None:
+def test_channel_is_forgotten_whatever_close_returns(rig: Make, protocol: str) -> None:
     machine = rig()
     for _name, status, carried in WORDS:
         bend = Bend(machine, "close", status, protocol=protocol, carried=True)
@@ -95,7 +95,7 @@ def test_whatever_close_answers_the_channel_is_forgotten(rig: Make, protocol: st
     machine.leave()
 
 
-def test_an_open_that_fails_is_tried_again_after_a_pause(rig: Make) -> None:
+def test_failed_open_is_retried_after_pause(rig: Make) -> None:
     machine = rig()
     machine.run(QUIET_FOR)
     bend = Bend(machine, "open", 0, times=3)
@@ -114,7 +114,7 @@ def test_an_open_that_fails_is_tried_again_after_a_pause(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_host_without_cookies_gives_no_channel_and_it_is_logged_once(rig: Make) -> None:
+def test_host_without_cookies_gives_no_channel_and_one_log_line(rig: Make) -> None:
     machine = rig(cookies=False, settle=False)
     machine.run(300)
     assert machine.events("open") == []
@@ -123,8 +123,8 @@ def test_a_host_without_cookies_gives_no_channel_and_it_is_logged_once(rig: Make
 
 
 @pytest.mark.parametrize("flag", [SUCCESS | CHECKPOINT, SUCCESS | 0x0080])
-def test_bits_that_say_nothing_against_a_step_do_not_matter(rig: Make, flag: int) -> None:
-    """OPEN is compared with 1 by the BSD drivers; only the bit of success counts."""
+def test_status_bits_beside_success_are_ignored(rig: Make, flag: int) -> None:
+    """The BSD drivers compare OPEN's status with 1; only the success bit counts."""
     machine = rig()
     for step in ("open", "hb-out", "recvstatus"):
         bend = Bend(machine, step, flag, protocol="rpci", carried=True)
@@ -138,9 +138,7 @@ def test_bits_that_say_nothing_against_a_step_do_not_matter(rig: Make, flag: int
 
 @pytest.mark.parametrize("point", ["hb-out", "hb-in", "recvstatus"])
 @pytest.mark.parametrize("protocol", ["tclo", "rpci"])
-def test_a_message_that_meets_checkpoints_starts_again(
-    rig: Make, protocol: str, point: str
-) -> None:
+def test_message_restarts_after_checkpoint(rig: Make, protocol: str, point: str) -> None:
     machine = rig()
     reopens = machine.stats("reopens")
     machine.host.faults.arm("checkpoint", times=8, at=point, protocol=protocol)
@@ -159,7 +157,7 @@ def test_a_message_that_meets_checkpoints_starts_again(
 
 
 @pytest.mark.parametrize("point", ["sendpayload", "recvpayload"])
-def test_so_it_does_four_bytes_at_a_time(rig: Make, point: str) -> None:
+def test_low_bandwidth_message_restarts_after_checkpoint(rig: Make, point: str) -> None:
     machine = rig(high_bandwidth=False)
     machine.host.faults.arm("checkpoint", times=1, at=point, protocol="tclo")
     machine.host.faults.arm("checkpoint", times=1, skip=2, at=point, protocol="rpci")
@@ -171,7 +169,7 @@ def test_so_it_does_four_bytes_at_a_time(rig: Make, point: str) -> None:
     machine.leave()
 
 
-def test_checkpoints_without_end_are_a_dead_channel(rig: Make) -> None:
+def test_endless_checkpoints_count_as_dead_channel(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("checkpoint", times=9, at="hb-in", protocol="tclo")
     machine.host.send("ping")
@@ -185,8 +183,8 @@ def test_checkpoints_without_end_are_a_dead_channel(rig: Make) -> None:
 
 @pytest.mark.parametrize("high", [True, False], ids=["high", "low"])
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 255, 256, 1023, 1024, 1025, 4096, 65536])
-def test_messages_of_every_length_come_through(rig: Make, size: int, high: bool) -> None:
-    """A Set_Option is answered by what it holds: nothing of it may be cut off."""
+def test_messages_of_every_length_are_transferred(rig: Make, size: int, high: bool) -> None:
+    """The reply to a Set_Option depends on its whole text: none of it may be cut off."""
     machine = rig(high_bandwidth=high)
     if size < 255:
         assert machine.ask(b"p" * size) == b"ERROR Unknown Command"
@@ -203,7 +201,7 @@ def test_messages_of_every_length_come_through(rig: Make, size: int, high: bool)
 
 
 @pytest.mark.parametrize("high", [True, False], ids=["high", "low"])
-def test_the_largest_reply_of_the_protocol_is_taken(rig: Make, high: bool) -> None:
+def test_largest_protocol_reply_is_accepted(rig: Make, high: bool) -> None:
     machine = rig(high_bandwidth=high)
     machine.host.guestinfo.variables["a"] = bytes(range(1, 256)) * 64
     reply = machine.rpc(b"info-get guestinfo.a")
@@ -218,7 +216,7 @@ def test_the_largest_reply_of_the_protocol_is_taken(rig: Make, high: bool) -> No
     machine.leave()
 
 
-def test_low_bandwidth_is_all_that_is_used_where_the_host_offers_nothing_else(rig: Make) -> None:
+def test_low_bandwidth_is_used_without_high_bandwidth_host(rig: Make) -> None:
     machine = rig(high_bandwidth=False)
     bend = Bend(machine, "hb-out", 0, times=0)
     seen: list[str] = []
@@ -231,7 +229,7 @@ def test_low_bandwidth_is_all_that_is_used_where_the_host_offers_nothing_else(ri
     machine.leave()
 
 
-def test_a_message_that_is_too_long_is_refused_and_never_truncated(rig: Make) -> None:
+def test_oversized_message_is_refused_not_truncated(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("huge-length", protocol="tclo")
     machine.host.send("OS_Halt")
@@ -246,7 +244,7 @@ def test_a_message_that_is_too_long_is_refused_and_never_truncated(rig: Make) ->
     machine.leave()
 
 
-def test_a_host_that_offers_nothing_else_is_left_after_three(rig: Make) -> None:
+def test_channel_is_closed_after_three_oversized_messages(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("huge-length", times=3, protocol="tclo")
     for _ in range(3):
@@ -257,7 +255,7 @@ def test_a_host_that_offers_nothing_else_is_left_after_three(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_message_for_which_there_is_no_memory_is_refused(rig: Make) -> None:
+def test_message_is_refused_without_memory(rig: Make) -> None:
     machine = rig()
     machine.kmem.refuse = lambda size: size > 1024
     machine.host.send(b"Set_Option guestLogLevel " + b"x" * 5000)
@@ -270,7 +268,7 @@ def test_a_message_for_which_there_is_no_memory_is_refused(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("point", ["announce", "recvpayload"])
-def test_a_message_of_another_type_is_refused(rig: Make, point: str) -> None:
+def test_message_of_wrong_type_is_refused(rig: Make, point: str) -> None:
     machine = rig(high_bandwidth=point == "announce")
     machine.host.faults.arm("wrong-type", at=point, protocol="tclo")
     machine.host.send("OS_Halt")
@@ -283,7 +281,7 @@ def test_a_message_of_another_type_is_refused(rig: Make, point: str) -> None:
 
 
 @pytest.mark.parametrize("nul", [b"", b"\0", b"\0\0\0", b" ", b" \0", b"\0 "])
-def test_nuls_and_blanks_behind_a_message_are_no_part_of_it(rig: Make, nul: bytes) -> None:
+def test_trailing_nuls_and_blanks_are_ignored(rig: Make, nul: bytes) -> None:
     machine = rig()
     assert machine.ask(b"ping" + nul) == b"OK "
     assert machine.ask(b"Set_Option synctime 1" + nul) == b"OK "
@@ -291,7 +289,7 @@ def test_nuls_and_blanks_behind_a_message_are_no_part_of_it(rig: Make, nul: byte
     machine.leave()
 
 
-def test_a_host_that_counts_the_nul_is_served_in_everything(rig: Make) -> None:
+def test_host_that_counts_terminating_nul_is_supported(rig: Make) -> None:
     machine = rig(nul_terminated="all")
     assert machine.host.tools.power_operations
     assert machine.ask("OS_Reboot") == b"OK "
@@ -300,7 +298,7 @@ def test_a_host_that_counts_the_nul_is_served_in_everything(rig: Make) -> None:
     machine.leave()
 
 
-def test_a_channel_numbered_zero_is_a_channel(rig: Make) -> None:
+def test_channel_number_zero_is_valid(rig: Make) -> None:
     machine = rig()
     bound = machine.host.tclo.channel
     assert bound is not None
@@ -310,7 +308,7 @@ def test_a_channel_numbered_zero_is_a_channel(rig: Make) -> None:
     machine.leave()
 
 
-def test_one_rpci_channel_is_open_at_a_time_and_none_when_idle(rig: Make) -> None:
+def test_at_most_one_rpci_channel_is_open_and_none_when_idle(rig: Make) -> None:
     machine = rig(broadcast_ip=5, ping=7)
     for _ in range(200):
         machine.run(0.37)
@@ -324,7 +322,7 @@ def test_one_rpci_channel_is_open_at_a_time_and_none_when_idle(rig: Make) -> Non
     machine.leave()
 
 
-def test_undefined_registers_may_hold_anything(rig: Make) -> None:
+def test_undefined_registers_may_hold_any_value(rig: Make) -> None:
     machine = rig(scramble=True, broadcast_ip=5)
     machine.run(70)
     assert machine.ask("OS_PowerOn") == b"OK "
@@ -333,7 +331,7 @@ def test_undefined_registers_may_hold_anything(rig: Make) -> None:
     machine.leave()
 
 
-def test_where_the_ports_do_not_answer_nothing_attaches(rig: Make) -> None:
+def test_unanswered_ports_prevent_attach(rig: Make) -> None:
     """As in a guest whose memory is encrypted, which NetBSD cannot be."""
     machine = rig(hypercall="vmcall", before=DeadPorts, settle=False)
     machine.run(5)
@@ -343,7 +341,7 @@ def test_where_the_ports_do_not_answer_nothing_attaches(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("ticks", [1, 5])
-def test_a_reply_that_is_late_is_waited_for(rig: Make, ticks: int) -> None:
+def test_late_reply_is_waited_for(rig: Make, ticks: int) -> None:
     machine = rig()
     machine.host.faults.arm("slow-reply", times=ticks, protocol="rpci")
     assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
@@ -351,7 +349,7 @@ def test_a_reply_that_is_late_is_waited_for(rig: Make, ticks: int) -> None:
     machine.leave()
 
 
-def test_a_reply_that_never_comes_is_asked_for_on_a_new_channel(rig: Make) -> None:
+def test_missing_reply_is_requested_on_new_channel(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("no-reply")
     assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
@@ -361,7 +359,7 @@ def test_a_reply_that_never_comes_is_asked_for_on_a_new_channel(rig: Make) -> No
     machine.leave()
 
 
-def test_a_channel_whose_number_the_host_gives_away_is_lost(rig: Make) -> None:
+def test_channel_number_reused_by_host_is_lost(rig: Make) -> None:
     machine = rig(ping=0, broadcast_ip=0)
     machine.run(30)
     since = machine.now
@@ -371,12 +369,12 @@ def test_a_channel_whose_number_the_host_gives_away_is_lost(rig: Make) -> None:
             assert machine.host.lose_channel("tclo") == 1
 
     machine.trace.subscribe(forget, ("tclo",))
-    # What the driver does about it wants an RPCI channel, which gets the number.
+    # The driver reacts by opening an RPCI channel, which gets the number.
     machine.host.send("Set_Option broadcastIP 1")
     machine.run(30)
     opened = [e for e in machine.events("open", since=since) if e["protocol"] == "rpci"]
     assert opened[0]["channel"] == 0
-    # Nothing of the one conversation ended up in the other.
+    # No data of one conversation ended up in the other.
     assert all(text.startswith((b"info-set ", b"tools.", b"vmx.", b"SetGuest", b"log "))
                for text in machine.requests(since=since))  # fmt: skip
     assert machine.stats("reopens") == 1
