@@ -1,4 +1,4 @@
-"""What all tests share: the checkout, golden files, and tools that may be missing."""
+"""Shared fixtures: the checkout, golden files, and tools that may be missing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ gc.set_threshold(100_000, 50, 50)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# The same examples in every run, and no judgement by the clock of a busy machine.
+# The same examples in every run, and no deadlines: the machine may be busy.
 hypothesis.settings.register_profile(
     "steady",
     derandomize=True,
@@ -114,9 +114,9 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Shuffle the files, and the tests of each: no test may depend on another.
+    """Shuffle the files, and the tests of each file: no test may depend on another.
 
-    The tests of a file stay together, for what they share is made once.
+    The tests of a file stay together: their shared fixtures are made once.
     """
     order = random.Random(os.environ["TEST_ORDER"])
     files: dict[Path, list[pytest.Item]] = {}
@@ -130,7 +130,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out, why, and how to have it; and which order to take again."""
+    """Print what was skipped, why, and how to enable it; and how to repeat the order."""
     say = terminalreporter.write_line
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):

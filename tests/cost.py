@@ -5,7 +5,7 @@ Seconds are user and system time of the tests and of the commands that they wait
 busy machine changes little.  What a fixture costs is also counted in the file that needed it first.
 
 A test module counts an assertion each time one of its ``assert`` statements holds, and each time
-``pytest.raises`` saw what it expected; both only with ``--assertions``, for counting has a price.
+``pytest.raises`` saw what it expected; both only with ``--assertions``: counting takes time.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Meter:
         self.assertions[self._test] += 1
 
     def pytest_sessionfinish(self) -> None:
-        """Write what was seen; the process that only hands out tests saw nothing."""
+        """Write the measurements; the controlling process of pytest-xdist has none."""
         if not self.tests:
             return
         record = {

@@ -22,10 +22,10 @@ def main() -> int:
         files = json.loads(out.read_text(encoding="utf-8"))["files"]
     lines = dict.fromkeys(ROOMS, 0)
     run = dict.fromkeys(ROOMS, 0)
-    for name, told in files.items():
+    for name, reported in files.items():
         room = Path(name).parts[0]
-        lines[room] += told["summary"]["num_statements"]
-        run[room] += told["summary"]["covered_lines"]
+        lines[room] += reported["summary"]["num_statements"]
+        run[room] += reported["summary"]["covered_lines"]
     lines["all"], run["all"] = sum(lines.values()), sum(run.values())
     print("| room | lines | run by tests | share |\n|---|---:|---:|---:|")
     for room, count in lines.items():

@@ -1,4 +1,4 @@
-"""Runs the whole suite under bad conditions and prints one table: who passed, and what it cost.
+"""Runs the whole suite under bad conditions and prints one table: results and cost.
 
 ``python -m tests.suite_runs [--kind KIND ...] [-- ARGUMENT OF PYTEST ...]``
 
@@ -7,8 +7,8 @@ plain       as `make test` does
 busy        five times, with a busy loop on each core beside it
 one-core    three times, on one core alone
 directory   in a clone whose path has a blank and letters beyond ASCII
-user        in a clone that belongs to nobody(7), as that user (needs root, and a
-            Python that everyone may run: ``--python``)
+user        in a clone that belongs to the user `nobody`, as that user (needs root,
+            and a Python that every user may run: ``--python``)
 ==========  ========================================================================
 
 Each run has an order of the tests of its own, which its log names.  Seconds of processor time are
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "suite-runs"
 KINDS = {"plain": 1, "busy": 5, "one-core": 3, "directory": 1, "user": 1}
-_NOBODY = 65534
-_AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
+_USER_ID = 65534  # sic: nobody(7)
+_AS_USER = ("setpriv", f"--reuid={_USER_ID}", f"--regid={_USER_ID}", "--clear-groups")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 
 
@@ -108,14 +108,14 @@ def measure(kind: str, number: int, command: Sequence[str], where: Path) -> Row:
     return Row(kind, number, process.returncode, counts, wall, cpu)
 
 
-def why_not_as_nobody(python: str) -> str:
-    """Say what keeps the suite from running as nobody; "" where nothing does."""
+def why_not_as_user(python: str) -> str:
+    """Return what prevents a run as an unprivileged user; "" if nothing does."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         return "needs root and setpriv(1)"
     if subprocess.run(
-        [*_AS_NOBODY, "env", python, "-c", ""], check=False, stderr=subprocess.DEVNULL
+        [*_AS_USER, "env", python, "-c", ""], check=False, stderr=subprocess.DEVNULL
     ).returncode:
-        return f"nobody may not run {python}: name another with --python"
+        return f"an unprivileged user may not run {python}: name another with --python"
     return ""
 
 
@@ -134,13 +134,14 @@ def run(kind: str, number: int, arguments: Sequence[str], python: str) -> Row:
     if kind == "user":
         with clone("copy", python) as top:
             top.parent.chmod(0o755)
-            subprocess.run(["chown", "-R", f"{_NOBODY}:{_NOBODY}", str(top)], check=True)
+            subprocess.run(["chown", "-R", f"{_USER_ID}:{_USER_ID}", str(top)], check=True)
             (top / "home").mkdir()
-            os.chown(top / "home", _NOBODY, _NOBODY)
-            # Not root's PATH, which may name directories that nobody may not read.
+            os.chown(top / "home", _USER_ID, _USER_ID)
+            # Not root's PATH, which may name directories that the user cannot read.
             path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-            home = ["env", f"HOME={top / 'home'}", "USER=nobody", f"PATH={path}"]
-            command = [*_AS_NOBODY, *home, str(top / ".venv/bin/python"), *suite]
+            user = "USER=nobody"  # sic
+            home = ["env", f"HOME={top / 'home'}", user, f"PATH={path}"]
+            command = [*_AS_USER, *home, str(top / ".venv/bin/python"), *suite]
             return measure(kind, number, command, top)
     return measure(kind, number, here, ROOT)
 
@@ -160,7 +161,7 @@ def main() -> int:
     rows: list[Row] = []
     print(HEADER, flush=True)
     for kind in args.kind or KINDS:
-        if kind == "user" and (why := why_not_as_nobody(args.python)):
+        if kind == "user" and (why := why_not_as_user(args.python)):
             print(f"{kind:<10}    left out: {why}")
             continue
         for number in range(1, KINDS[kind] + 1):

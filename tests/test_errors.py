@@ -1,4 +1,4 @@
-"""One base of errors: what reaches the user derives from it, and what does not is caught here."""
+"""One base class of errors: errors for the user derive from it, others are listed and caught."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("gen/vmtgen", "sim/vmtsim", "userland/vmtctl")
 # ReportedError for vmtgen and vmtsim; vmtctl runs on a guest that has neither.
 BASES = {"ReportedError", "Failure"}
-# Every other class that derives from one of Python's own errors: why it is none of the user's.
+# Every other class that derives from one of Python's own errors, with the reason.
 INTERNAL = {
     "GrammarError": "the reader of ioconf files makes a located problem of it",
     "RelocationRefusedError": "the loader makes a refusal of it, with its section",
@@ -46,7 +46,7 @@ def python_error(name: str) -> bool:
     return isinstance(found, type) and issubclass(found, BaseException)
 
 
-def test_an_error_is_the_users_or_is_listed_with_its_reason() -> None:
+def test_user_errors_derive_from_reported_error_or_are_listed() -> None:
     direct = {
         node.name
         for tree in trees()
@@ -57,7 +57,7 @@ def test_an_error_is_the_users_or_is_listed_with_its_reason() -> None:
     assert direct == BASES | set(INTERNAL)
 
 
-def test_an_error_that_is_not_the_users_is_caught_in_its_program() -> None:
+def test_internal_exceptions_are_caught_in_their_program() -> None:
     caught = set()
     for tree in trees():
         bases: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""The linters, as tests: absent ones skip, in CI they fail."""
+"""The linters, as tests: an absent linter skips its test, or fails it in CI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def quiet(command: list[str], root: Path) -> None:
-    """Run a linter; what it says is the failure."""
+    """Run a linter; its output is the failure."""
     done = subprocess.run(
         command,
         capture_output=True,
@@ -28,29 +28,29 @@ def quiet(command: list[str], root: Path) -> None:
         pytest.fail(f"{' '.join(command[:6])}\n{said}", pytrace=False)
 
 
-def test_ruff_is_content(root: Path, require_tool: Callable[[str], str]) -> None:
+def test_ruff_passes(root: Path, require_tool: Callable[[str], str]) -> None:
     quiet([require_tool("ruff"), "check", "--output-format=concise", "."], root)
 
 
 @pytest.mark.parametrize(("packages", "version"), [("vmtgen vmtsim", "3.11"), ("vmtctl", "3.10")])
-def test_mypy_is_content(
+def test_mypy_passes(
     root: Path, require_tool: Callable[[str], str], packages: str, version: str
 ) -> None:
     named = [word for package in packages.split() for word in ("-p", package)]
     quiet([require_tool("mypy"), "--strict", f"--python-version={version}", *named], root)
 
 
-def test_the_manual_page_is_clean(root: Path, require_tool: Callable[[str], str]) -> None:
+def test_manual_page_passes_mandoc_lint(root: Path, require_tool: Callable[[str], str]) -> None:
     quiet([require_tool("mandoc"), "-Tlint", "-Wwarning", "kmod/vmt/vmt.4"], root)
 
 
-def test_the_manual_page_keeps_to_80_columns(root: Path) -> None:
+def test_manual_page_fits_80_columns(root: Path) -> None:
     lines = (root / "kmod" / "vmt" / "vmt.4").read_text(encoding="utf-8").splitlines()
     prose = [line for line in lines if not line.startswith(".")]
     assert [line for line in prose if len(line) > 80] == []
 
 
-def test_shellcheck_is_content(root: Path, require_tool: Callable[[str], str]) -> None:
+def test_shellcheck_passes(root: Path, require_tool: Callable[[str], str]) -> None:
     shellcheck = require_tool("shellcheck")
     scripts = shell_scripts(root, require_tool("git"))
     assert root / ".ci" / "run" in scripts
@@ -60,12 +60,12 @@ def test_shellcheck_is_content(root: Path, require_tool: Callable[[str], str]) -
     quiet([shellcheck, *map(str, others)], root)
     if services:
         quiet([shellcheck, "--exclude=SC2034,SC2154", *map(str, services)], root)
-    # What other scripts read in, and what vmtctl puts into them, begin with no #!.
+    # Files that other scripts source, and blocks that vmtctl inserts, have no #! line.
     parts = [root / "userland" / name for name in ("powerd/block", "rc.d/vmtools.conf")]
     quiet([shellcheck, "--shell=sh", "--exclude=SC2034", *map(str, parts)], root)
 
 
-def test_nothing_is_misspelt(root: Path, require_tool: Callable[[str], str]) -> None:
+def test_codespell_passes(root: Path, require_tool: Callable[[str], str]) -> None:
     files = committed(root, require_tool("git"))
     assert root / "README.md" in files
     quiet([require_tool("codespell"), *(str(path.relative_to(root)) for path in files)], root)
@@ -82,7 +82,7 @@ def committed(root: Path, git: str) -> list[Path]:
         [git, "ls-files", "-z"], capture_output=True, text=True, check=False, cwd=root
     )
     if listed.returncode != 0:
-        pytest.skip("not a git checkout: nobody says which files are ours")
+        pytest.skip("not a git checkout: cannot list the committed files")
     paths = [root / name for name in listed.stdout.split("\0") if name]
     return [path for path in paths if path.is_file()]
 

@@ -1,4 +1,4 @@
-"""A new thing is one row or one file: what the table in CONTRIBUTING.md says, tried."""
+"""An addition is one row or one file, as the table in CONTRIBUTING.md states."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(args):
     [(vmtgen.cli.main, vmtgen.verbs, "vmtgen"), (vmtsim.cli.main, vmtsim.verbs, "vmtsim")],
     ids=["vmtgen", "vmtsim"],
 )
-def test_a_verb_is_a_file(
+def test_verb_is_one_file(
     main: Callable[[list[str]], int],
     verbs: object,
     program: str,
@@ -79,7 +79,7 @@ def test_a_verb_is_a_file(
         sys.modules.pop(f"{program}.verbs.greet_me", None)
 
 
-def test_a_kernel_rule_is_a_row(
+def test_kernel_rule_is_one_row(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = Rule("tea-is-cold", "tea is hot", "boil it", "sys/kern/tea.c", Enforced.NOBODY)
@@ -88,8 +88,8 @@ def test_a_kernel_rule_is_a_row(
     assert "what to do: boil it" in capsys.readouterr().out
 
 
-def test_a_fault_is_a_row_with_its_effect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It strikes by chance and by script, scenarios know it, and it does what the row says."""
+def test_fault_is_one_row_with_its_effect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It occurs at random and by script, scenarios accept it, and it has the effect of its row."""
     row = Fault(
         "odd-message",
         ("recvsize",),
@@ -107,13 +107,13 @@ def test_a_fault_is_a_row_with_its_effect(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert script.load(path).steps[0].argument == {"odd-message": {}}
 
 
-def test_a_scenario_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenario_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(script.shipped()["alone"], tmp_path / "quiet.yaml")
     monkeypatch.setattr(script, "directory", lambda: tmp_path)
     assert script.load("quiet").name == "quiet"
 
 
-def test_a_release_is_three_lines_of_a_spec(tmp_path: Path) -> None:
+def test_release_is_three_lines_of_spec(tmp_path: Path) -> None:
     text = (resources.directory("specs") / "netbsd.yaml").read_text(encoding="utf-8")
     lines = "releases:\n  '11.7':\n    version: 1107000000\n    doc: A release of the future.\n"
     (tmp_path / "netbsd.yaml").write_text(text.replace("releases:\n", lines, 1), encoding="utf-8")
@@ -123,9 +123,7 @@ def test_a_release_is_three_lines_of_a_spec(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["build", "kpi"])
-def test_the_help_names_the_default_release_of_the_specs(
-    verb: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_names_default_release_of_specs(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         vmtgen.cli.main([verb, *(["check"] if verb == "kpi" else []), "--help"])
     assert f"(default: {load_targets().default.release}" in capsys.readouterr().out
@@ -143,7 +141,7 @@ def changed_specs(folder: Path, name: str, at: str, row: str) -> Path:
     return out
 
 
-def test_an_option_of_the_host_is_a_row(tmp_path: Path) -> None:
+def test_host_option_is_one_row_in_specs(tmp_path: Path) -> None:
     """The table of the driver, the manual of the protocol; no line of C."""
     row = "  tea.temperature: {type: ignored, doc: Nothing the driver would do.}\n"
     out = changed_specs(tmp_path, "tclo", "  time.synchronize.allow:", row)
@@ -153,7 +151,7 @@ def test_an_option_of_the_host_is_a_row(tmp_path: Path) -> None:
     assert "tea.temperature" in (out / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
 
 
-def test_a_sysctl_node_is_a_row(tmp_path: Path) -> None:
+def test_sysctl_node_is_one_row(tmp_path: Path) -> None:
     """The table of nodes and the manual; the value is a member that the driver has."""
     row = "      brewed: {type: quad, access: read, data: clock.steps, doc: Cups of tea}\n"
     out = changed_specs(tmp_path, "driver", "      slews: {type: quad", row)
@@ -161,8 +159,8 @@ def test_a_sysctl_node_is_a_row(tmp_path: Path) -> None:
     assert "Cups of tea" in (out / "kmod" / "vmt" / "vmt.4").read_text(encoding="utf-8")
 
 
-def test_the_texts_of_the_drivers_log_are_in_one_place() -> None:
-    """Who must know what the driver met looks at its counters and states, not at sentences."""
+def test_log_texts_are_in_one_place() -> None:
+    """Code that needs the driver's state reads its counters and states, not its log texts."""
     root = resources.root()
     assert root is not None
     logs = load_yaml(root / "specs" / "vmt" / "driver.yaml")["logs"].entries.values()
@@ -187,7 +185,7 @@ def test_the_texts_of_the_drivers_log_are_in_one_place() -> None:
     assert found == set()
 
 
-def test_a_lint_rule_is_a_row(
+def test_lint_rule_is_one_row(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = LintRule("tea-bag", "warning", "A bag is left in the pot.", "take it out", "the cook")
@@ -199,8 +197,8 @@ def test_a_lint_rule_is_a_row(
     assert "What to do: take it out." in capsys.readouterr().out
 
 
-def test_a_machine_is_known_to_each_room() -> None:
-    """Four rooms know machines in their own way: this says which one a new machine misses."""
+def test_machine_is_listed_in_each_room() -> None:
+    """Four rooms list machines in their own way: this names the one that lacks a new machine."""
     specs = {machine.name for machine in load_targets().machines}
     headers = {path.name for path in resources.directory("kpi").iterdir() if path.is_dir()}
     assert specs == {machine.value for machine in Machine}, "gen/vmtgen/kobj/model.py"
@@ -220,7 +218,7 @@ def run(context):
 """
 
 
-def test_a_verb_of_vmtctl_is_a_file_and_a_row(
+def test_vmtctl_verb_is_file_and_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The parser, its help, the manual and the completions of three shells read the row."""
@@ -241,8 +239,8 @@ def test_a_verb_of_vmtctl_is_a_file_and_a_row(
     assert all("greet" in shell() for shell in completion.SHELLS.values())
 
 
-def test_a_host_option_is_a_field(tmp_path: Path) -> None:
-    """A scenario's `host:` takes the fields of HostOptions, and tells one that is none."""
+def test_simulated_host_option_is_one_field(tmp_path: Path) -> None:
+    """A scenario's `host:` takes the fields of HostOptions and refuses an unknown field."""
     path = tmp_path / "mine.yaml"
     path.write_text("summary: x\nhost: {ping: 7}\nsteps:\n- host.tclo: a\n", encoding="utf-8")
     options = script.load(path).host
@@ -251,7 +249,7 @@ def test_a_host_option_is_a_field(tmp_path: Path) -> None:
     assert host.options.ping == 7
 
 
-def test_twos_complement_is_reckoned_in_one_place() -> None:
+def test_twos_complement_is_computed_in_one_place() -> None:
     """``signed()`` of vmtgen.common.twos; any other subtracts the sign or the range by itself."""
     own = re.compile(r"\^ ?\w+\) ?- ?\w+|- \(1 << \w+\) if|- 0x8000_?0000")
     files = [*(ROOT / "gen" / "vmtgen").rglob("*.py"), *(ROOT / "sim" / "vmtsim").rglob("*.py")]
@@ -259,8 +257,8 @@ def test_twos_complement_is_reckoned_in_one_place() -> None:
     assert found == ["twos.py"]
 
 
-def test_the_name_of_a_device_is_that_of_autoconf() -> None:
-    """The simulator plays any driver: vmt0 is a name of scenarios, of the host and of /etc."""
+def test_device_name_is_set_by_autoconf() -> None:
+    """The simulator runs any driver: only scenarios, the host and /etc name vmt0."""
     room = Path(vmtsim.cli.__file__).parent
     theirs = ("host/", "fakeguest/root/etc/")
     named = [

@@ -49,7 +49,7 @@ def literal(argument: ast.expr) -> str:
     """The module that a call names, as far as it is a literal: f"vmtgen.verbs.{x}" too."""
     if isinstance(argument, ast.JoinedStr):
         argument = argument.values[0]
-    assert isinstance(argument, ast.Constant), "import_module() of who knows what"
+    assert isinstance(argument, ast.Constant), "import_module() of a computed name"
     return str(argument.value)
 
 
@@ -77,7 +77,7 @@ def test_every_room_is_read(room: str) -> None:
     assert len({module for module, _, _ in imports_of(room)}) > 10
 
 
-def test_the_generator_knows_neither_the_simulator_nor_the_guests_command() -> None:
+def test_generator_imports_neither_simulator_nor_vmtctl() -> None:
     wrong = [
         f"{place} imports {name}"
         for _, place, name in imports_of("vmtgen")
@@ -86,7 +86,7 @@ def test_the_generator_knows_neither_the_simulator_nor_the_guests_command() -> N
     assert wrong == []
 
 
-def test_the_simulator_knows_of_the_generator_only_what_reads_modules_and_yaml() -> None:
+def test_simulator_imports_only_module_and_yaml_readers_of_generator() -> None:
     wrong = [
         f"{place} imports {name}"
         for _, place, name in imports_of("vmtsim")
@@ -95,7 +95,7 @@ def test_the_simulator_knows_of_the_generator_only_what_reads_modules_and_yaml()
     assert wrong == []
 
 
-def test_what_the_simulator_shares_knows_nothing_of_the_specs() -> None:
+def test_simulator_core_does_not_import_specs() -> None:
     wrong = [
         f"{place} imports {name}"
         for module, place, name in imports_of("vmtgen")
@@ -104,18 +104,18 @@ def test_what_the_simulator_shares_knows_nothing_of_the_specs() -> None:
     assert wrong == []
 
 
-def test_only_the_simulated_processor_knows_unicorn() -> None:
+def test_only_simulated_processor_imports_unicorn() -> None:
     found = {
         module
         for room in ROOMS
         for module, _, name in imports_of(room)
         if inside(name, ("unicorn",))
     }
-    assert found, "nobody imports unicorn: does this test read the right files?"
+    assert found, "no import of unicorn found: does this test read the right files?"
     assert [module for module in sorted(found) if not inside(module, ("vmtsim.cpu",))] == []
 
 
-def test_the_guests_command_needs_python_alone() -> None:
+def test_vmtctl_imports_standard_library_only() -> None:
     own = (*sys.stdlib_module_names, "vmtctl")
     wrong = [
         f"{place} imports {name}"
@@ -143,7 +143,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
 TOP = {"cli", "arguments", "verbs", "__main__"}
 
 
-def test_each_floor_of_the_simulator_stands_on_lower_ones_only() -> None:
+def test_simulator_packages_import_only_lower_layers() -> None:
     wrong = []
     for module, place, name in imports_of("vmtsim"):
         own = [*module.split("."), ""][1]
@@ -173,27 +173,27 @@ def typing_only(place: str) -> bool:
 
 
 @pytest.mark.parametrize("room", ["vmtgen", "vmtsim"])
-def test_no_module_imports_itself_by_way_of_others(room: str) -> None:
-    """Imports inside functions count: they hide a circle and do not end it."""
+def test_no_circular_imports(room: str) -> None:
+    """Imports inside functions count: they only defer a circular import."""
     modules = {module for module, _, _ in imports_of(room)}
     graph: dict[str, set[str]] = {module: set() for module in modules}
     for module, place, name in imports_of(room):
         target = name if name in modules else name.rpartition(".")[0]
         if target in modules and target != module and not typing_only(place):
             graph[module].add(target)
-    # What imports nothing that is left cannot be in a circle.
+    # A module that imports none of the rest is in no circle.
     while leaves := {module for module, targets in graph.items() if not targets & graph.keys()}:
         for module in leaves:
             del graph[module]
-    # Nor what nothing that is left imports.
+    # Nor is a module that none of the rest imports.
     while roots := {m for m in graph if not any(m in targets for targets in graph.values())}:
         for module in roots:
             del graph[module]
     assert sorted(graph) == []
 
 
-def test_no_device_of_one_driver_is_named_where_any_driver_is_meant() -> None:
-    """Scenarios play a driver, and the host is VMware's: they alone may say vmt0."""
+def test_generic_code_names_no_specific_device() -> None:
+    """Only scenarios and VMware's host may name vmt0."""
     theirs = {"host", "scenario", "scenarios", "fakeguest"}
     named = [
         str(path.relative_to(ROOT))
@@ -217,7 +217,7 @@ def test_no_device_of_one_driver_is_named_where_any_driver_is_meant() -> None:
         ("__import__('a')", "m", False, ["a"]),
     ],
 )
-def test_imports_of_every_form_are_seen(
+def test_imports_of_every_form_are_found(
     source: str, module: str, package: bool, names: list[str]
 ) -> None:
     assert [name for _, name in imported(source, module, package=package)] == names

@@ -1,4 +1,4 @@
-"""The bench: what it measures is what it prints and keeps. No test looks at how much it is."""
+"""The bench prints and stores what it measures.  No test depends on a measured value."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MACHINE = {"cores": 2, "cpu": "a processor", "python": "3.11.2"}
 
 
 def made() -> Result:
-    """A run that never was."""
+    """A made-up result."""
     return Result(MACHINE, quick=True, seconds=3.0, figures=list(FIGURES), growth=[GROWTH])
 
 
@@ -58,12 +58,12 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_a_goal_is_the_most_or_the_least_and_may_be_of_the_ratio() -> None:
+def test_goal_is_maximum_or_minimum_or_ratio() -> None:
     assert [figure.met for figure in FIGURES] == [False, True, True, None, None]
     assert [figure.ratio for figure in FIGURES] == [6.0, None, 2.0, 0.75, None]
 
 
-def test_the_table_says_goal_and_value_side_by_side() -> None:
+def test_table_shows_goal_beside_value() -> None:
     assert rows(table.figures_table(FIGURES))[2:] == [
         ["speed", "slow", "3 CPU s", "Python alone: 0.5 CPU s", "6.00", "≤ 2 CPU s", "**missed**"],
         ["", "quick", "12,346 per s", "", "", "≥ 10,000 per s", "met"],
@@ -74,7 +74,7 @@ def test_the_table_says_goal_and_value_side_by_side() -> None:
     assert table.sources(FIGURES) == "[^stock]: Counted elsewhere.\n"
 
 
-def test_a_growth_is_told_as_far_as_it_was_measured() -> None:
+def test_growth_is_shown_for_measured_range() -> None:
     assert rows(table.growth_table(GROWTH)) == [
         ["bytes", "sent (calls)", "received (calls)", "sent (CPU ms)"],
         ["---:", "---:", "---:", "---:"],
@@ -90,20 +90,20 @@ def test_a_growth_is_told_as_far_as_it_was_measured() -> None:
     [(0, "0"), (7.0, "7"), (1234567.8, "1,234,568"), (99.96, "100"), (45.678, "45.7"),
      (0.01234, "0.0123"), (0.000012, "0.000012"), (-3.14159, "-3.14")],
 )  # fmt: skip
-def test_numbers_have_three_digits_that_count(value: float, said: str) -> None:
+def test_numbers_have_three_significant_digits(value: float, said: str) -> None:
     assert table.number(value) == said
 
 
-def test_a_run_comes_back_from_its_json() -> None:
-    told = json.loads(json.dumps(made().to_json()))
-    assert Result.from_json(told) == made()
-    assert told["figures"][0]["met"] is False
+def test_result_round_trips_through_json() -> None:
+    reported = json.loads(json.dumps(made().to_json()))
+    assert Result.from_json(reported) == made()
+    assert reported["figures"][0]["met"] is False
     with pytest.raises(ValueError, match="run the bench again"):
-        Result.from_json({**told, "version": 1})
+        Result.from_json({**reported, "version": 1})
 
 
-def test_a_part_that_fails_is_told_and_the_others_are_measured(tmp_path: Path) -> None:
-    """The driver's module is not there: what loads it fails, what does not is measured."""
+def test_failed_part_is_reported_and_others_are_measured(tmp_path: Path) -> None:
+    """The driver's module is missing: parts that load it fail, other parts are measured."""
     result = run(("startup", "speed"), Plan(tmp_path / "missing", quick=True), build=False)
     assert {figure.group for figure in result.figures} == {"vmtctl"}
     assert list(result.failed) == ["speed"]
@@ -112,7 +112,7 @@ def test_a_part_that_fails_is_told_and_the_others_are_measured(tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
-    """What a short run prints, what it keeps, and where."""
+    """What a short run prints and stores, and where."""
     out = tmp_path_factory.mktemp("a bench")
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--quick", "--out", str(out), "--parts", "making",
@@ -124,7 +124,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]
     return done.stdout, kept, out
 
 
-def test_what_is_printed_is_what_is_kept(quick: tuple[str, dict[str, Any], Path]) -> None:
+def test_printed_figures_match_stored_figures(quick: tuple[str, dict[str, Any], Path]) -> None:
     printed, kept, _ = quick
     assert kept["failed"] == {}
     assert kept["quick"] is True
@@ -146,10 +146,10 @@ def test_what_is_printed_is_what_is_kept(quick: tuple[str, dict[str, Any], Path]
             assert [table.number(size), *expected] in found
 
 
-def test_what_does_not_depend_on_the_machine_is_counted(
+def test_machine_independent_figures_are_counted(
     quick: tuple[str, dict[str, Any], Path],
 ) -> None:
-    """Calls to the host, which the driver's own tests know as well."""
+    """Calls to the host, which the driver's tests also count."""
     _, kept, _ = quick
     values = {figure["name"]: figure["value"] for figure in kept["figures"]}
     assert values["an RPCI command alone"] == 7
@@ -160,7 +160,7 @@ def test_what_does_not_depend_on_the_machine_is_counted(
     assert 0 < calls["from the host, 4 bytes a call"][1] - 1024 / 4 < 10
 
 
-def test_more_specs_are_specs(tmp_path: Path) -> None:
+def test_scaled_specs_are_valid_specs(tmp_path: Path) -> None:
     before = load(ROOT / "specs" / "vmt")
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     specs.grow(tmp_path / "specs" / "vmt", 3)
@@ -176,8 +176,8 @@ def test_more_specs_are_specs(tmp_path: Path) -> None:
     )
 
 
-def test_the_page_of_the_checkout_is_one_that_the_bench_writes() -> None:
-    """Its words are the bench's, and each of its pictures is there."""
+def test_committed_page_is_output_of_bench() -> None:
+    """Its text is the bench's, and each of its pictures exists."""
     text = (ROOT / "docs" / "bench.md").read_text(encoding="utf-8")
     empty = page.text(Result(MACHINE, quick=False), "bench")
     head, _, _ = empty.partition("Measured on ")
@@ -198,7 +198,7 @@ def matplotlib() -> None:
         pytest.skip(reason)
 
 
-def test_the_same_numbers_make_the_same_picture_with_units_on_its_axes() -> None:
+def test_same_numbers_give_same_picture_with_axis_units() -> None:
     matplotlib()
     from bench import plots
 
@@ -209,7 +209,7 @@ def test_the_same_numbers_make_the_same_picture_with_units_on_its_axes() -> None
     assert "<dc:date>" not in picture
 
 
-def test_a_picture_has_no_colour_that_a_dark_page_cannot_change() -> None:
+def test_picture_colours_adapt_to_dark_pages() -> None:
     matplotlib()
     from bench import plots
 
@@ -218,16 +218,16 @@ def test_a_picture_has_no_colour_that_a_dark_page_cannot_change() -> None:
     assert re.findall(r"#[0-9a-f]{6}\b", drawing) == []
 
 
-def test_a_commit_that_is_not_here_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_missing_commit_is_named_with_remedy(tmp_path: Path) -> None:
     with pytest.raises(beside.BaseError, match=r"BASE=no-such-commit: fatal: ") as caught:
         beside.unpack("no-such-commit", tmp_path)
     assert "git fetch --unshallow" in str(caught.value.hint)
 
 
-def test_the_simulator_is_compared_with_that_of_a_commit(
+def test_simulator_is_compared_with_another_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only seeds that pass with both count, whatever program plays them."""
+    """Only seeds that pass in both commits count."""
     plays = {"base": {"1": (2.0, False), "2": (8.0, False)}, "now": {"1": (1.0, False)}}
     plays["now"]["2"] = (9.0, True)
 
@@ -247,7 +247,7 @@ def test_the_simulator_is_compared_with_that_of_a_commit(
     ]
 
 
-def test_without_a_commit_nothing_is_compared(tmp_path: Path) -> None:
+def test_without_commit_nothing_is_compared(tmp_path: Path) -> None:
     (figure,) = beside.measure(Plan(tmp_path)).figures
     assert figure.value is None
     assert "BASE=COMMIT" in figure.note

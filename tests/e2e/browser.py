@@ -19,7 +19,7 @@ _OPTIONS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}",
 )  # fmt: skip
-# Looks at every piece of text as it was laid out, and writes down what is wrong as JSON.
+# Checks every piece of text as it was laid out, and writes the defects as JSON.
 _LOOK = """
 <script>
 window.addEventListener("load", () => {
@@ -67,11 +67,11 @@ window.addEventListener("load", () => {
 
 @dataclass(frozen=True)
 class Layout:
-    """What a page came to.
+    """The result of laying out a page.
 
     ``texts`` are all pieces of text that show; ``cut`` those that leave the page or their chart;
-    ``over`` pairs in a chart of which one covers the other; ``fetched`` what the page wants from
-    elsewhere.
+    ``over`` pairs in a chart of which one covers the other; ``fetched`` what the page loads
+    from elsewhere.
     """
 
     texts: list[str]

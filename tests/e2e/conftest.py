@@ -1,4 +1,4 @@
-"""Fixtures of the tests that go all the way from specs to a running module."""
+"""Fixtures of the end-to-end tests, from specs to a running module."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ _RESTLESS = re.compile(
 
 
 def shows(expected: str, printed: str) -> bool:
-    """Whether ``printed`` is what the page shows, but for figures that change with every build.
+    """Whether ``printed`` matches the page, except for figures that change with every build.
 
     ``...`` on the page stands for any text.
     """

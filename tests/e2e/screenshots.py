@@ -1,7 +1,7 @@
 """Makes every kind of picture and page, and takes a screenshot of each.
 
 ``python -m tests.e2e.screenshots DIRECTORY`` leaves pages and PNG files there, to be looked at;
-those of docs/ are among them.  It wants build/11.0/amd64/vmt.kmod.
+those of docs/ are among them.  It needs build/11.0/amd64/vmt.kmod.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
-# A mutant that fails soon, and whose schedule is soon reduced.
+# A mutant that fails early and whose schedule is minimised quickly.
 BROKEN = "channel-not-reopened"
 
 
@@ -55,7 +55,7 @@ def make(driver: Path, directory: Path) -> Mapping[str, Path]:
 
 
 def main() -> int:
-    """Make them, and look at each on a light and on a dark screen."""
+    """Make the pages, and take a screenshot of each on a light and on a dark background."""
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m tests.e2e.screenshots DIRECTORY\n")
         return 64

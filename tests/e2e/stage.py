@@ -1,4 +1,4 @@
-"""A copy of what the driver is made from, for tests that spoil it."""
+"""A copy of the driver's sources, for tests that break them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Workshop:
         path.write_text(text.replace(old, new), encoding="utf-8")
 
     def run(self, module: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        """Do what ``python -m MODULE WORDS`` does in the directory, in this process."""
+        """Run ``python -m MODULE WORDS`` in the directory, in this process."""
         main = importlib.import_module(f"{module}.cli").main
         arguments = [str(word) for word in words]
         out, err = io.StringIO(), io.StringIO()

@@ -1,4 +1,4 @@
-"""Ten ways to break the sources, and what the user reads then."""
+"""Ten ways to break the sources, and the resulting error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from stage import Workshop
 
-# What was broken: file, old, new, what the message says (a pattern), exit status.
+# The change: file, old, new, the error message (a pattern), exit status.
 BROKEN = {
     "a key that does not exist": (
         "specs/vmt/tclo.yaml",
@@ -82,7 +82,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_the_error_tells_file_line_and_what_was_meant(workshop: Workshop, what: str) -> None:
+def test_error_names_file_line_and_suggestion(workshop: Workshop, what: str) -> None:
     file, old, new, pattern, status = BROKEN[what]
     workshop.replace(file, old, new)
     made = workshop.generate()
@@ -92,7 +92,7 @@ def test_the_error_tells_file_line_and_what_was_meant(workshop: Workshop, what: 
     assert not (workshop.top / "kmod/vmt/vmtreg.h").exists(), "nothing is half-written"
 
 
-def test_an_error_in_c_is_shown_where_the_compiler_saw_it(workshop: Workshop) -> None:
+def test_error_in_c_shows_compiler_location(workshop: Workshop) -> None:
     assert workshop.generate().returncode == 0
     workshop.replace("kmod/vmt/vmt_clock.c", "\tint64_t target;", "\tint64_t target")
     built = workshop.build()
@@ -100,7 +100,7 @@ def test_an_error_in_c_is_shown_where_the_compiler_saw_it(workshop: Workshop) ->
     assert re.search(r"kmod/vmt/vmt_clock\.c:\d+:\d+: error:", built.stderr), built.stderr
 
 
-def test_a_file_edited_by_hand_is_shown_as_a_difference(workshop: Workshop) -> None:
+def test_hand_edited_generated_file_shows_as_diff(workshop: Workshop) -> None:
     assert workshop.generate().returncode == 0
     workshop.replace("kmod/vmt/vmtreg.h", "0x5658U", "0x5657U")
     words = ("--specs", "specs", "--templates", "templates", "--out", ".")
@@ -118,7 +118,7 @@ def test_missing_specs_are_named(workshop: Workshop) -> None:
     assert "specs" in made.stderr
 
 
-def test_the_committed_driver_is_what_the_specs_make(root: Path, workshop: Workshop) -> None:
+def test_committed_driver_matches_specs(root: Path, workshop: Workshop) -> None:
     assert workshop.generate().returncode == 0
     made, committed = (
         {

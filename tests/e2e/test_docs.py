@@ -1,4 +1,4 @@
-"""The pages say what is so: commands run, print what is shown, and name what there is."""
+"""The documentation is correct: its commands run, print what it shows, and name existing things."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {page.name: page for page in pages(ROOT)}
 OURS = ("vmtgen", "vmtctl", "vmtsim")
 ROOMS = "specs|gen|kmod|docs|templates|tests|sim|userland|bench|tools|pkgsrc"
-# What takes minutes, or takes away what others use: the page is held to names that make(1) knows.
+# Commands that take minutes or remove shared files: only the names of make(1) targets are checked.
 SLOW = re.compile(
     r"^make (test|coverage|bench|soak|mutants(?:-python)?|analyze|pictures|(?:dist)?clean)\b",
     re.MULTILINE,
@@ -42,9 +42,9 @@ THEIRS = frozenset(
 )  # fmt: skip
 
 
-def parameters(*wanted: str) -> list[str]:
+def parameters(*kinds: str) -> list[str]:
     """The pages that have blocks of a kind."""
-    return [name for name, page in PAGES.items() if any(b.kind in wanted for b in page.blocks)]
+    return [name for name, page in PAGES.items() if any(b.kind in kinds for b in page.blocks)]
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +88,9 @@ def checkout(made: Path, tmp_path: Path) -> Path:
 
 
 def shell(commands: str, where: Path) -> subprocess.CompletedProcess[str]:
-    """Run commands as somebody who types them would, errors in their place of the output.
+    """Run commands as typed, with their errors in place in the output.
 
-    What they leave in the background ends with them: a page that fails half-way does not hang.
+    Background processes end with them: a page that fails half-way does not hang.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen(
@@ -108,7 +108,7 @@ def shell(commands: str, where: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(commands, status, output.read())
 
 
-def test_a_page_that_fails_half_way_ends(tmp_path: Path) -> None:
+def test_failing_page_ends_background_processes(tmp_path: Path) -> None:
     done = shell("sleep 1000000 &\necho before\nfalse\necho after", tmp_path)
     assert (done.returncode, done.stdout) == (1, "before\n")
 
@@ -127,7 +127,7 @@ def edit(block: Block, where: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_block_is_of_a_kind_that_is_run_or_looked_at(name: str) -> None:
+def test_every_block_has_a_tested_kind(name: str) -> None:
     before = ""
     for block in PAGES[name].blocks:
         assert block.kind in KINDS, f"{block.place}: ```{block.kind}: see tests/e2e/pages.py"
@@ -139,11 +139,11 @@ def test_every_block_is_of_a_kind_that_is_run_or_looked_at(name: str) -> None:
             typed = re.search(
                 rf"^(?:(?:{'|'.join(OURS)}|make|[$#]) \S|\.venv/)", block.text, re.MULTILINE
             )
-            assert typed is None, f"{block.place}: commands that nobody runs"
+            assert typed is None, f"{block.place}: commands that are never run"
 
 
 @pytest.mark.parametrize("name", parameters("sh", "diff"))
-def test_the_commands_for_this_system_print_what_the_page_shows(name: str, checkout: Path) -> None:
+def test_commands_for_this_system_print_documented_output(name: str, checkout: Path) -> None:
     printed = ""
     for block in PAGES[name].blocks:
         if block.kind == "diff":
@@ -178,9 +178,7 @@ def typed(
 
 
 @pytest.mark.parametrize("name", parameters("console guest"))
-def test_the_simulated_guest_prints_what_the_page_shows(
-    name: str, typed: Callable[[str], str]
-) -> None:
+def test_simulated_guest_prints_documented_output(name: str, typed: Callable[[str], str]) -> None:
     for block in PAGES[name].blocks:
         if block.kind != "console guest":
             continue
@@ -191,7 +189,7 @@ def test_the_simulated_guest_prints_what_the_page_shows(
 
 
 def parse(words: list[str]) -> None:
-    """Have a command line read by the program's own parser; ValueError where it refuses."""
+    """Parse a command line with the program's own parser; ValueError if it refuses."""
     program, verb, *rest = words
     if program == "vmtctl":
         from vmtctl import commands, exits, grammar
@@ -204,7 +202,7 @@ def parse(words: list[str]) -> None:
     try:
         module = importlib.import_module(f"{program}.verbs.{verb.replace('-', '_')}")
     except ImportError as error:
-        raise ValueError(f"{program} has no verb {verb}") from error
+        raise ValueError(f"{program}: unknown command {verb}") from error
     parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     module.add_arguments(parser)
     try:
@@ -216,7 +214,7 @@ def parse(words: list[str]) -> None:
 @pytest.mark.parametrize(
     "name", [n for n, p in PAGES.items() if any(b.elsewhere for b in p.blocks)]
 )
-def test_the_commands_for_other_systems_name_what_there_is(name: str) -> None:
+def test_commands_for_other_systems_are_valid(name: str) -> None:
     for block in PAGES[name].blocks:
         for words in block.words if block.elsewhere else ():
             program = words[0].rpartition("/")[2]
@@ -232,7 +230,7 @@ def test_the_commands_for_other_systems_name_what_there_is(name: str) -> None:
                     assert (ROOT / word).exists(), f"{block.place}: {word}"
 
 
-def test_a_wrong_command_line_is_noticed() -> None:
+def test_invalid_command_line_is_detected() -> None:
     for line in (
         "vmtctl unlock",
         "vmtctl load --dri",
@@ -248,7 +246,7 @@ def _options(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_what_stands_in_backquotes_exists(name: str, told: Callable[[str, str], str]) -> None:
+def test_names_in_backquotes_exist(name: str, help_of: Callable[[str, str], str]) -> None:
     targets = re.findall(
         r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
@@ -263,14 +261,14 @@ def test_what_stands_in_backquotes_exists(name: str, told: Callable[[str, str], 
         if words[0] in OURS and len(words) > 1 and re.fullmatch(r"[a-z-]+", words[1]):
             if words[1].startswith("-"):
                 continue
-            help_text = told(words[0], words[1])
+            help_text = help_of(words[0], words[1])
             for option in _options(words[2:]):
                 assert re.search(rf"{option}\b", help_text), f"{name}: {span}"
 
 
 @pytest.fixture(scope="module")
-def told() -> Callable[[str, str], str]:
-    """What a verb's --help says, asked once."""
+def help_of() -> Callable[[str, str], str]:
+    """The output of a verb's --help, cached."""
     known: dict[tuple[str, str], str] = {}
 
     def ask(program: str, verb: str) -> str:
@@ -283,14 +281,14 @@ def told() -> Callable[[str, str], str]:
     return ask
 
 
-def test_the_archives_name_is_of_this_version() -> None:
+def test_archive_name_has_current_version() -> None:
     from vmtgen import __version__
 
     assert set(re.findall(r"vmt-([0-9.]+)-netbsd", PAGES["BUILDING.md"].text)) == {__version__}
 
 
-def test_the_install_place_is_the_archives() -> None:
-    """The manual of the archive, the Makefile and the text name one place."""
+def test_documented_install_path_matches_archive() -> None:
+    """The manual of the archive, the Makefile and the text name the same path."""
     assert "/usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod" in PAGES["BUILDING.md"].text
     makefile = (ROOT / "kmod/vmt/Makefile").read_text(encoding="utf-8")
     assert "/usr/pkg/stand/${MACHINE}/${RELEASE}/modules/${KMOD}" in makefile

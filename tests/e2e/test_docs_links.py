@@ -1,4 +1,4 @@
-"""Every link of the pages leads somewhere: files, headings, tests."""
+"""Every link of the pages has an existing target: a file, a heading, a test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_links_lead_to_files_and_headings(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=lambda page: page.name)
-def test_the_title_of_a_link_to_tests_names_one_of_them(page: Page) -> None:
+def test_titles_of_test_links_name_existing_tests(page: Page) -> None:
     for link in page.links:
         path = page.path.parent / link.target
         if link.title and path.suffix == ".py":
@@ -36,5 +36,5 @@ def test_the_title_of_a_link_to_tests_names_one_of_them(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=lambda page: page.name)
-def test_names_of_links_are_defined_and_used(page: Page) -> None:
+def test_link_names_are_defined_and_used(page: Page) -> None:
     assert page.references == set(page.definitions), page.name

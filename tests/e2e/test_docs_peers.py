@@ -1,4 +1,4 @@
-"""docs/peers.md: each cell has a test or a source behind it, or says that there is none."""
+"""docs/peers.md: each cell cites a test or a source, or states that there is none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cells() -> Iterator[tuple[str, str, bool]]:
             yield from ((what, other, False) for other in others)
 
 
-def test_every_cell_about_us_leads_to_a_test_or_says_not_done() -> None:
+def test_cells_about_us_cite_test_or_say_not_done() -> None:
     ours = [(what, cell) for what, cell, is_ours in cells() if is_ours]
     assert len(ours) > 30
     for what, cell in ours:
@@ -35,7 +35,7 @@ def test_every_cell_about_us_leads_to_a_test_or_says_not_done() -> None:
         assert said or cell.startswith("not done"), f"{what}: {cell}"
 
 
-def test_every_cell_about_others_leads_to_a_source_or_says_not_known() -> None:
+def test_cells_about_others_cite_source_or_say_unknown() -> None:
     others = [(what, cell) for what, cell, is_ours in cells() if not is_ours]
     for what, cell in others:
         names = re.findall(r"\]\[(\w+)\]", cell)

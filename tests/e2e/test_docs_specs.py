@@ -39,16 +39,16 @@ def keys(hint: Any, *, top: bool = True) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("spec", SCHEMAS)
-def test_the_page_names_every_key(spec: str) -> None:
+def test_page_documents_every_key(spec: str) -> None:
     text = (ROOT / "docs" / "specs.md").read_text(encoding="utf-8")
     _, _, table = text.partition(f"| `{spec}.yaml` |")
     named = set(
         re.findall(r"[\w]+", " ".join(re.findall(r"`[^`]+`|\([^)]*\)", table.split("\n\n")[0])))
     )
-    wanted = set(keys(SCHEMAS[spec]))
-    assert wanted
-    assert wanted <= named, wanted - named
+    expected = set(keys(SCHEMAS[spec]))
+    assert expected
+    assert expected <= named, expected - named
 
 
-def test_there_is_a_table_for_each_file() -> None:
+def test_page_has_table_for_each_file() -> None:
     assert {path.stem for path in (ROOT / "specs").rglob("*.yaml")} == set(SCHEMAS)

@@ -39,7 +39,7 @@ def run(installed: Path, top: Path, *words: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_it_generates_and_builds(installed: Path, root: Path, tmp_path: Path) -> None:
+def test_wheel_generates_and_builds(installed: Path, root: Path, tmp_path: Path) -> None:
     made = run(installed, tmp_path, "vmtgen", "generate", "--out", ".")
     assert made.returncode == 0, made.stderr
     for path in filter(Path.is_file, (root / "kmod" / "vmt").iterdir()):
@@ -51,7 +51,7 @@ def test_it_generates_and_builds(installed: Path, root: Path, tmp_path: Path) ->
     assert (tmp_path / "build/11.0/amd64/vmt.kmod").is_file()
 
 
-def test_it_runs_the_module(installed: Path, tmp_path: Path) -> None:
+def test_wheel_runs_module(installed: Path, tmp_path: Path) -> None:
     assert run(installed, tmp_path, "vmtgen", "generate", "--out", ".").returncode == 0
     assert run(installed, tmp_path, "vmtgen", "build", "--out", "build").returncode == 0
     ran = run(installed, tmp_path, "vmtsim", "run", "build/11.0/amd64/vmt.kmod")
@@ -59,7 +59,7 @@ def test_it_runs_the_module(installed: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["vmtgen", "vmtsim", "vmtctl"])
-def test_each_command_tells_its_version(installed: Path, tmp_path: Path, name: str) -> None:
-    told = run(installed, tmp_path, name, "--version")
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.split() == [name, "0.1.0"]
+def test_each_command_prints_its_version(installed: Path, tmp_path: Path, name: str) -> None:
+    result = run(installed, tmp_path, name, "--version")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [name, "0.1.0"]

@@ -1,7 +1,7 @@
-"""The driver says the same to the host on every machine, in every scenario that ships.
+"""The driver sends the same messages on every machine, in every shipped scenario.
 
-Whether what it says is right is judged on amd64, in test_scenarios.py. Here the other machines
-have to say it too: i386 with its seven-register trap, aarch64 with MRS in place of IN.
+test_scenarios.py checks the messages themselves, on amd64.  This file checks that the other
+machines send the same: i386 with its seven-register trap, aarch64 with MRS in place of IN.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MICROSECONDS = re.compile(r"(-?\d+) us$")
 
 
 def _to_milliseconds(found: re.Match[str]) -> str:
-    """How long a look at two clocks takes is in the microseconds, and is the machine's own."""
+    """The time that reading two clocks takes is in the microseconds and depends on the machine."""
     return f"{round(int(found[1]) / 1000)} ms"
 
 
@@ -54,7 +54,7 @@ def modules(bench: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
-    """What was said, with the machine's own names replaced by what they stand for."""
+    """The messages, with the machine's own names replaced by placeholders."""
     architecture, kind = NAMES[machine]
     said: list[dict[str, Any]] = []
     for line in trace.read_text(encoding="utf-8").splitlines()[1:]:
@@ -88,7 +88,7 @@ def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
-def test_every_machine_says_the_same(
+def test_all_machines_send_the_same_messages(
     modules: dict[str, Path], bench: Workshop, name: str, tmp_path: Path
 ) -> None:
     said: dict[str, list[dict[str, Any]]] = {}
@@ -106,7 +106,7 @@ def test_every_machine_says_the_same(
 
 
 @pytest.mark.parametrize("machine", OTHERS)
-def test_it_also_takes_over_from_the_kernels_own_driver(
+def test_driver_replaces_built_in_driver_on_all_machines(
     modules: dict[str, Path], bench: Workshop, machine: str
 ) -> None:
     run = bench.run("vmtsim", "run", modules[machine], "--kernel", "builtin")
@@ -114,7 +114,9 @@ def test_it_also_takes_over_from_the_kernels_own_driver(
 
 
 @pytest.mark.parametrize("machine", OTHERS)
-def test_a_diagnostic_build_runs_too(bench: Workshop, machine: str, tmp_path: Path) -> None:
+def test_diagnostic_build_runs_on_all_machines(
+    bench: Workshop, machine: str, tmp_path: Path
+) -> None:
     words = ("--machine", machine, "--diagnostic", "--json", "--out", tmp_path)
     built = bench.run("vmtgen", "build", *words)
     assert built.returncode == 0, built.stderr
@@ -123,7 +125,7 @@ def test_a_diagnostic_build_runs_too(bench: Workshop, machine: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("machine", OTHERS)
-def test_the_order_of_threads_does_not_matter_there_either(
+def test_driver_is_independent_of_schedule_on_all_machines(
     modules: dict[str, Path], bench: Workshop, machine: str
 ) -> None:
     for seed in ("2", "3"):

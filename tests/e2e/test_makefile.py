@@ -1,4 +1,4 @@
-"""The Makefile says the same to GNU make and to NetBSD's make."""
+"""GNU make and NetBSD's make run the same commands from the Makefile."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ TARGETS = re.findall(r"^([a-z-]+):", MAKEFILE.read_text(encoding="utf-8"), re.MU
 
 
 def commands(make: str, root: Path, *words: str) -> list[str]:
-    told = subprocess.run(
+    result = subprocess.run(
         [make, "-n", *words], cwd=root, capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0, told.stderr
+    assert result.returncode == 0, result.stderr
     # GNU make shows a command that goes over several lines as it is written.
-    joined = told.stdout.replace("\\\n", " ").splitlines()
+    joined = result.stdout.replace("\\\n", " ").splitlines()
     lines = [" ".join(line.split()) for line in joined]
     return [line for line in lines if not line.startswith(("make", "bmake"))]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_both_kinds_of_make_run_the_same_commands(
+def test_gnu_make_and_bmake_run_same_commands(
     root: Path, require_tool: Callable[[str], str], target: str
 ) -> None:
     gnu, bsd = require_tool("make"), require_tool("bmake")
@@ -39,9 +39,9 @@ def test_both_kinds_of_make_run_the_same_commands(
 @pytest.mark.parametrize(
     ("machine", "folder"), [("amd64", "amd64"), ("aarch64", "aarch64"), ("evbarm", "aarch64")]
 )
-def test_a_machine_by_any_of_its_names_is_built_where_it_is_run(
+def test_each_machine_alias_builds_to_documented_path(
     root: Path, require_tool: Callable[[str], str], make: str, machine: str, folder: str
 ) -> None:
-    told = commands(require_tool(make), root, f"MACHINE={machine}", "all")
-    assert told[-1].endswith(f" build/11.0/{folder}/vmt.kmod")
-    assert any(line.endswith(f"--machine {machine}") for line in told)
+    result = commands(require_tool(make), root, f"MACHINE={machine}", "all")
+    assert result[-1].endswith(f" build/11.0/{folder}/vmt.kmod")
+    assert any(line.endswith(f"--machine {machine}") for line in result)

@@ -1,6 +1,6 @@
-"""What the driver says and hears can grow by a patch to specs/ alone.
+"""A patch to specs/ alone extends the messages that the driver sends and receives.
 
-Each addition goes through the whole way from specs to a module; no template is touched.
+Each addition is tested from specs to a built module; no template changes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMMAND = (
     (
         "specs/vmt/driver.yaml",
         "  suspend: {level: notice,",
-        "  hibernate: {level: notice, console: true, host: true, text: host wants 100% rest}\n",
+        "  hibernate: {level: notice, console: true, host: true, text: host needs 100% rest}\n",
     ),
     (
         "specs/vmt/driver.yaml",
@@ -97,7 +97,7 @@ def built(workshop: Workshop) -> bytes:
     return b"".join(section.data for section in module.sections if section.region == "rodata")
 
 
-def test_a_command_with_text_state_button_and_answer_is_a_patch_to_the_specs(
+def test_command_with_text_state_button_and_reply_needs_specs_only(
     workshop: Workshop,
 ) -> None:
     before = generated(workshop)
@@ -112,16 +112,16 @@ def test_a_command_with_text_state_button_and_answer_is_a_patch_to_the_specs(
     switch = "[VMT_SWITCH_HIBERNATE] = { PSWITCH_TYPE_LID, PSWITCH_EVENT_PRESSED }"
     assert switch in tables
     # A percent sign is no conversion.
-    assert '"host wants 100%% rest"' in after["vmt_tables.c"]
+    assert '"host needs 100%% rest"' in after["vmt_tables.c"]
     assert ".It Li OS_Hibernate\n" in after["vmt.4"]
     assert "`OS_Hibernate`" in texts(workshop.top / "docs")["PROTOCOL.md"]
 
     data = built(workshop)
-    for text in (b"OS_Hibernate", b"good night", b"host wants 100%% rest"):
+    for text in (b"OS_Hibernate", b"good night", b"host needs 100%% rest"):
         assert text + b"\0" in data
 
 
-def test_a_value_that_the_guest_reports_is_a_patch_to_the_specs(workshop: Workshop) -> None:
+def test_reported_value_needs_specs_only(workshop: Workshop) -> None:
     before = generated(workshop)
     add(workshop, ITEM)
     after = generated(workshop)
@@ -134,14 +134,14 @@ def test_a_value_that_the_guest_reports_is_a_patch_to_the_specs(workshop: Worksh
     assert b"100%% %s %ju\0" in built(workshop)
 
 
-def test_a_pair_without_a_variable_is_a_patch_to_the_specs(workshop: Workshop) -> None:
+def test_os_detail_pair_without_variable_needs_specs_only(workshop: Workshop) -> None:
     add(workshop, PAIR)
     assert "distroAddlVersion='current'" in generated(workshop)["vmt_tables.c"]
     assert b" distroAddlVersion='current'\0" in built(workshop)
 
 
-def test_the_host_and_the_kernel_meet_the_new_command(workshop: Workshop) -> None:
-    """What was added to the specs alone is answered, logged and pressed when it runs.
+def test_host_and_kernel_process_new_command(workshop: Workshop) -> None:
+    """An addition to the specs alone is answered, logged, and presses its button at run time.
 
     Without the new state, whose number no host of today has.
     """
@@ -156,9 +156,9 @@ def test_the_host_and_the_kernel_meet_the_new_command(workshop: Workshop) -> Non
         "  - at: 20.0\n"
         "    host.tclo: OS_Hibernate\n"
         "  - expect.reply: {message: OS_Hibernate, reply: OK good night}\n"
-        "  - expect.console: 'vmt0: host wants 100% rest'\n"
+        "  - expect.console: 'vmt0: host needs 100% rest'\n"
         "  - expect.event: {script: lid_switch, name: pressed, driver: vmt0}\n"
-        "  - expect.rpci: 'log toolbox: host wants 100% rest'\n",
+        "  - expect.rpci: 'log toolbox: host needs 100% rest'\n",
         encoding="utf-8",
     )
     run = workshop.simulate("--scenario", str(scenario))
@@ -208,7 +208,7 @@ EVERYTHING = (
 )
 
 
-def test_one_of_everything_is_a_patch_to_the_specs_and_runs(workshop: Workshop) -> None:
+def test_one_of_each_kind_needs_specs_only_and_runs(workshop: Workshop) -> None:
     """A request with an argument and a switch, an option, a command, a counter, a log text."""
     add(workshop, EVERYTHING)
     generated(workshop)

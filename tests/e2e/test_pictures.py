@@ -1,4 +1,4 @@
-"""What is drawn can be read: a browser lays it out, and nothing is cut off or covered."""
+"""Pictures are legible: a browser lays them out, and nothing is cut off or covered."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def check(layout: Layout, png: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_a_picture_shows_everything_and_hides_nothing(
+def test_picture_shows_all_parts_without_overlap(
     name: str, made: Mapping[str, Path], chromium: str, tmp_path: Path
 ) -> None:
     png = tmp_path / "shot.png"
@@ -69,14 +69,12 @@ def test_a_picture_shows_everything_and_hides_nothing(
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.svg")), ids=lambda page: page.stem)
-def test_a_picture_of_the_documentation_is_whole(page: Path, chromium: str, tmp_path: Path) -> None:
+def test_picture_in_documentation_is_complete(page: Path, chromium: str, tmp_path: Path) -> None:
     png = tmp_path / "shot.png"
     check(look(chromium, page, png), png)
 
 
-def test_the_browser_notices_what_is_cut_off_covered_or_fetched(
-    chromium: str, tmp_path: Path
-) -> None:
+def test_browser_detects_cut_covered_or_fetched_content(chromium: str, tmp_path: Path) -> None:
     bad = tmp_path / "bad.svg"
     bad.write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" width="200" height="80">'
@@ -90,7 +88,7 @@ def test_the_browser_notices_what_is_cut_off_covered_or_fetched(
     page = tmp_path / "page.html"
     page.write_text(
         '<!doctype html><link rel="stylesheet" href="a.css"><style>p {background: url(b.png)}'
-        '</style><p>x<a href="https://www.netbsd.org/">a link is fine</a><img src="data:,">',
+        '</style><p>x<a href="https://www.netbsd.org/">a link is allowed</a><img src="data:,">',
         encoding="utf-8",
     )
     assert look(chromium, page, tmp_path / "page.png").fetched == ["a.css", "b.png"]

@@ -17,20 +17,18 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("kernel", ["plain", "builtin"])
 @pytest.mark.parametrize("name", sorted(shipped()))
-def test_the_driver_passes_the_scenario(
-    module: Path, bench: Workshop, name: str, kernel: str
-) -> None:
+def test_driver_passes_scenario(module: Path, bench: Workshop, name: str, kernel: str) -> None:
     run = bench.run("vmtsim", "run", module, "--scenario", name, "--kernel", kernel)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_the_order_of_threads_does_not_matter(module: Path, bench: Workshop, seed: int) -> None:
+def test_driver_is_independent_of_schedule(module: Path, bench: Workshop, seed: int) -> None:
     run = bench.run("vmtsim", "run", module, "--scenario", "detach-attach", "--seed", str(seed))
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_the_same_seed_gives_the_same_bytes(module: Path, bench: Workshop, tmp_path: Path) -> None:
+def test_same_seed_gives_identical_output(module: Path, bench: Workshop, tmp_path: Path) -> None:
     traces = []
     for number in (1, 2):
         trace = tmp_path / f"{number}.jsonl"
@@ -42,7 +40,7 @@ def test_the_same_seed_gives_the_same_bytes(module: Path, bench: Workshop, tmp_p
     assert all(json.loads(line) for line in traces[0].splitlines())
 
 
-def test_the_picture_in_the_readme_is_what_was_said(
+def test_readme_picture_matches_conversation(
     module: Path, bench: Workshop, root: Path, tmp_path: Path
 ) -> None:
     drawn = tmp_path / "conversation.svg"
@@ -50,6 +48,6 @@ def test_the_picture_in_the_readme_is_what_was_said(
     assert drawn.read_text() == (root / "docs" / "conversation.svg").read_text(), "make pictures"
 
 
-def test_a_diagnostic_build_passes_too(diagnostic: Path, bench: Workshop) -> None:
+def test_diagnostic_build_passes_scenario(diagnostic: Path, bench: Workshop) -> None:
     run = bench.run("vmtsim", "run", diagnostic)
     assert run.returncode == 0, run.stdout + run.stderr

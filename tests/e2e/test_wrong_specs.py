@@ -1,5 +1,5 @@
-"""A wrong number in the specs makes a driver that speaks wrongly, and the simulated host,
-which does not read the specs, notices."""
+"""A wrong number in the specs makes a driver that breaks the protocol; the simulated host,
+which does not read the specs, detects it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOOT = "boot-to-halt"
 # Scenarios that do not ship.
 OWN = Path(__file__).parents[1] / "sim" / "mutants" / "scenarios"
 
-# What is wrong: file, what it says, what it is made to say, the scenario that notices.
+# The error: file, old text, new text, the scenario that detects it.
 WRONG = {
     "the sub-command that asks for a message": (
         "specs/vmt/transport.yaml",
@@ -134,7 +134,7 @@ def _file_of(scenario: str) -> str:
     return str(own) if own.is_file() else scenario
 
 
-def test_the_right_specs_pass(workshop: Workshop) -> None:
+def test_correct_specs_pass(workshop: Workshop) -> None:
     assert workshop.generate().returncode == 0
     workshop.build_quickly()
     for scenario in sorted({scenario for *_, scenario in WRONG.values()}):
@@ -143,7 +143,7 @@ def test_the_right_specs_pass(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_the_simulation_fails_when_the_specs_get_wrong(workshop: Workshop, what: str) -> None:
+def test_simulation_fails_with_wrong_specs(workshop: Workshop, what: str) -> None:
     *edit, scenario = WRONG[what]
     workshop.replace(*edit)
     assert workshop.generate().returncode == 0

@@ -1,4 +1,4 @@
-"""docs/your-driver.md is followed word for word with drivers of other shapes."""
+"""docs/your-driver.md is followed word for word with drivers of other kinds."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _run(line: str, top: Path) -> int:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_the_page_takes_a_driver_of_another_shape(
+def test_page_works_for_driver_of_another_kind(
     shape: Shape, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / MODULES).mkdir(parents=True)
@@ -100,7 +100,7 @@ def test_the_page_takes_a_driver_of_another_shape(
     assert ours >= 8
 
 
-def test_the_page_has_a_row_for_each_shape() -> None:
+def test_page_has_row_for_each_kind() -> None:
     rows = [line for line in PAGE.text.splitlines() if line.startswith(f"| `{MODULES}/")]
     assert len(rows) == len(SHAPES)
     for row, shape in zip(rows, SHAPES, strict=True):

@@ -123,7 +123,7 @@ class Laboratory:
         return "".join(output.text for output in made if output.place.endswith((".c", ".h")))
 
     def made(self, change: Change) -> LocatedErrors | list[generate.Output]:
-        """Return the files that a change alters, or what the loader says of it."""
+        """Return the files that a change alters, or the loader's error."""
         with self._changed(change):
             try:
                 made = generate.outputs(ROOT / "templates", self.specs, ["vmt"])
@@ -148,7 +148,7 @@ class Laboratory:
             self._write(change.spec, self.data[change.spec])
 
     def trouble(self, change: Change) -> str:
-        """Return what is wrong with how a change is met, or nothing."""
+        """Return what is wrong with the result of a change, or ""."""
         try:
             with self._changed(change):
                 made = self._c()

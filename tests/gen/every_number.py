@@ -1,4 +1,4 @@
-"""Makes each number of the specs one more and one less: who notices?
+"""Changes each number of the specs by one, up and down: which check detects it?
 
 ``python -m tests.gen.every_number`` does all of them (an hour); ``--every N`` a part. A number that
 is off by one is refused with a place, or changes nothing that is compiled, or is noticed by a
@@ -47,10 +47,10 @@ NEAR = frozenset({
 })  # fmt: skip
 """Where a near value is as good, and the spec's comment says why."""
 
-# Who is asked, in this order; then the tests of HELD, then all other scenarios and checks.
+# The checks that run, in this order; then the tests of HELD, then all other scenarios and checks.
 FIRST = ("boot-to-halt", "no-high-bandwidth", "old-host", "backup", "clock-steps", "suspend-hour")
 CHECKS = ("period-bounds", "long-command", "unwinding", "asks-again-in-time", "idle-hour")
-# Numbers that the driver's tests hold: the test that notices.
+# Numbers that the driver's tests check: the test that detects a change.
 HELD = {
     "tclo.polling": "test_tclo.py",
     "backdoor.commands.get-uuid": "test_sysctl.py",
@@ -85,7 +85,7 @@ def killers() -> Iterator[str]:
 
 
 def noticed(laboratory: Laboratory, change: Change, top: Path) -> str:
-    """Return who notices, or nothing."""
+    """Return the check that detects the change, or ""."""
     made = laboratory.made(change)
     if isinstance(made, LocatedErrors):
         return "refused"
@@ -129,7 +129,7 @@ def _test_fails(test: str, kmod: Path) -> bool:
 
 
 def main() -> int:
-    """Print who notices what; 1 if a number is not noticed that should be, or the reverse."""
+    """Print the check that detects each change; 1 if a required detection is missing."""
     parser = argparse.ArgumentParser(prog="python -m tests.gen.every_number", description=__doc__)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth (1)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="beginning with (0)")
@@ -150,7 +150,7 @@ def main() -> int:
                     who = noticed(laboratory, change, Path(place))
             by[who if who in {"as good", "refused", "not compiled", ""} else "noticed"] += 1
             wrong += not who
-            print(f"{change}: {who or 'NOBODY NOTICES'}", flush=True)
+            print(f"{change}: {who or 'NOT DETECTED'}", flush=True)
     said = ", ".join(f"{by[key]} {key or 'unnoticed'}" for key in sorted(by))
     print(f"{len(chosen)} numbers off by one: {said}")
     return 1 if wrong else 0

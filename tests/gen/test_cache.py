@@ -1,4 +1,4 @@
-"""What is kept between starts: the same document, and never a reason to fail."""
+"""The cache between runs: it returns the same document and never causes a failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def restarted(file: Path) -> Node:
-    """What the next process reads: this one remembers nothing."""
+    """A new process: without anything in memory."""
     located._kept.cache_clear()
     return load_yaml(file, keep=True)
 
@@ -57,24 +57,24 @@ def same(one: Node, other: Node) -> bool:
     )
 
 
-def test_what_is_kept_is_the_same_document(
+def test_cached_document_is_identical(
     file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh = load_yaml(file)
     assert not home.exists()
     assert same(load_yaml(file, keep=True), fresh)
     assert len(list(home.iterdir())) == 1
-    monkeypatch.setattr(located, "_compose", None)  # not asked again
+    monkeypatch.setattr(located, "_compose", None)  # not called again
     assert same(restarted(file), fresh)
 
 
-def test_another_content_is_read_anew(file: Path) -> None:
+def test_changed_content_is_read_again(file: Path) -> None:
     load_yaml(file, keep=True)
     file.write_text(TEXT.replace("one: 1", "one: 2"), encoding="utf-8")
     assert restarted(file)["one"].scalar == 2
 
 
-def test_what_is_wrong_is_not_kept(file: Path, home: Path) -> None:
+def test_invalid_document_is_not_cached(file: Path, home: Path) -> None:
     file.write_text("a: 1\na: 2\n", encoding="utf-8")
     for _ in range(2):
         with pytest.raises(LocatedErrors, match="stands here twice"):
@@ -83,14 +83,14 @@ def test_what_is_wrong_is_not_kept(file: Path, home: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "[1, 2]", '[1, 1, {"a": 3}]'])
-def test_a_damaged_entry_is_as_good_as_none(file: Path, home: Path, content: str) -> None:
+def test_damaged_entry_is_ignored(file: Path, home: Path, content: str) -> None:
     fresh = load_yaml(file, keep=True)
     (entry,) = home.iterdir()
     entry.write_text(content, encoding="utf-8")
     assert same(restarted(file), fresh)
 
 
-def test_a_cache_that_cannot_be_written_changes_nothing(
+def test_unwritable_cache_changes_nothing(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "no").write_text("a file", encoding="utf-8")

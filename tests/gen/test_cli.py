@@ -1,4 +1,4 @@
-"""The command line: verbs, exit statuses, and what is said when something goes wrong."""
+"""The command line: verbs, exit statuses, and error messages."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def raising(error: BaseException) -> Callable[[], int]:
     return run
 
 
-def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"vmtgen {__version__}\n"
 
 
-def test_a_verb_that_does_not_exist_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_command_is_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["genrate"])
     assert caught.value.code == errors.USAGE
     assert "no verb 'genrate' (did you mean 'generate'?)" in capsys.readouterr().err
 
 
-def test_an_option_that_does_not_exist_is_a_usage_error(
+def test_unknown_option_is_usage_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -85,7 +85,7 @@ def test_an_option_that_does_not_exist_is_a_usage_error(
         (ZeroDivisionError("oh"), 70, "internal error: ZeroDivisionError: oh\nhint: "),
     ],
 )
-def test_an_error_becomes_a_text_and_an_exit_status(
+def test_error_becomes_message_and_exit_status(
     verb: Callable[[Callable[[], int]], None],
     capsys: pytest.CaptureFixture[str],
     error: BaseException,
@@ -97,7 +97,7 @@ def test_an_error_becomes_a_text_and_an_exit_status(
     assert said in capsys.readouterr().err
 
 
-def test_a_fault_of_our_own_shows_where_on_request(
+def test_internal_error_shows_traceback_on_request(
     verb: Callable[[Callable[[], int]], None],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -108,14 +108,14 @@ def test_a_fault_of_our_own_shows_where_on_request(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_the_status_of_the_verb_is_the_status_of_the_command(
+def test_command_returns_status_of_verb(
     verb: Callable[[Callable[[], int]], None],
 ) -> None:
     verb(lambda: 3)
     assert cli.main(["show"]) == 3
 
 
-def test_python_dash_m_is_the_command(root: Path) -> None:
+def test_python_m_runs_command(root: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "vmtgen", "--version"],
         capture_output=True,
@@ -126,7 +126,7 @@ def test_python_dash_m_is_the_command(root: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"vmtgen {__version__}\n")
 
 
-def test_a_verb_imports_nothing_that_the_others_need(root: Path) -> None:
+def test_verb_imports_only_what_it_needs(root: Path) -> None:
     code = (
         "import sys; from vmtgen.cli import main\n"
         "try: main(['generate', '--help'])\n"
@@ -141,7 +141,7 @@ def test_a_verb_imports_nothing_that_the_others_need(root: Path) -> None:
 
 
 def shell(root: Path, words: str, *, unbuffered: bool = False) -> tuple[int, str]:
-    """Run ``vmtgen`` with redirections; return the exit status and what was said."""
+    """Run ``vmtgen`` with redirections; return the exit status and the output."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     done = subprocess.run(
         ["sh", "-c", f"exec {shlex.quote(sys.executable)} -m vmtgen {words}"],
@@ -159,9 +159,7 @@ def shell(root: Path, words: str, *, unbuffered: bool = False) -> tuple[int, str
     [("--help", 0), ("lint --explain eh-frame", 0), ("lint", 64), ("lint .", 66), ("nonsense", 64)],
 )
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_changes_no_exit_status(
-    root: Path, words: str, status: int, closed: str
-) -> None:
+def test_closed_stream_keeps_exit_status(root: Path, words: str, status: int, closed: str) -> None:
     ended, said = shell(root, f"{words} {closed}")
     assert ended == status
     assert "internal" not in said
@@ -173,12 +171,12 @@ def test_a_closed_stream_changes_no_exit_status(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("unbuffered", [False, True])
 @pytest.mark.parametrize("words", ["--help", "lint --help", "--version", "lint --explain all"])
-def test_what_cannot_be_printed_is_an_error(root: Path, words: str, unbuffered: bool) -> None:
+def test_unprintable_output_is_an_error(root: Path, words: str, unbuffered: bool) -> None:
     ended, said = shell(root, f"{words} >/dev/full", unbuffered=unbuffered)
     assert (ended, said) == (errors.IO_ERROR, "vmtgen: error: No space left on device\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize(("words", "status"), [("lint", 64), ("lint .", 66), ("nonsense", 64)])
-def test_an_error_that_cannot_be_told_keeps_its_status(root: Path, words: str, status: int) -> None:
+def test_unprintable_error_keeps_status(root: Path, words: str, status: int) -> None:
     assert shell(root, f"{words} 2>/dev/full") == (status, "")

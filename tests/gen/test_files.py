@@ -1,4 +1,4 @@
-"""Files: how they are named, what is taken for one, and how they are written."""
+"""Files: how they are named, which are accepted, and how they are written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def test_paths_are_shown_relative_to_where_the_user_is(
+def test_paths_are_shown_relative_to_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -49,16 +49,14 @@ def a_link_to_itself(path: Path) -> None:
         (lambda _: None, "no such file"),
     ],
 )
-def test_what_is_no_file_to_read_is_named(
-    tmp_path: Path, make: Callable[[Path], None], said: str
-) -> None:
+def test_unreadable_input_is_named(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
     make(tmp_path / "it")
     with pytest.raises(MissingInputError, match=f"it: {said}$"):
         files.expect_file(tmp_path / "it")
 
 
 @pytest.mark.parametrize("make", [a_directory, a_fifo, a_link_to_a_device, a_link_to_itself])
-def test_what_is_no_file_is_neither_read_nor_replaced(
+def test_special_file_is_neither_read_nor_replaced(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     place = tmp_path / "it"
@@ -71,7 +69,7 @@ def test_what_is_no_file_is_neither_read_nor_replaced(
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_link_stays_and_the_file_it_leads_to_is_written(tmp_path: Path, there: bool) -> None:
+def test_symlink_target_is_written_and_link_kept(tmp_path: Path, there: bool) -> None:
     target = tmp_path / "elsewhere" / "file"
     if there:
         target.parent.mkdir()
@@ -83,7 +81,7 @@ def test_a_link_stays_and_the_file_it_leads_to_is_written(tmp_path: Path, there:
     assert [path.name for path in target.parent.iterdir()] == ["file"]
 
 
-def test_a_file_is_written_once_and_with_the_same_mode_everywhere(tmp_path: Path) -> None:
+def test_file_is_written_once_with_same_mode_everywhere(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         assert files.write(tmp_path / "a" / "b", b"text")
@@ -98,7 +96,7 @@ def no_space(*_: object) -> Any:
 
 
 @pytest.mark.parametrize("step", ["write", "replace", "chmod"])
-def test_a_failure_on_the_way_leaves_the_old_file_and_nothing_else(
+def test_failure_keeps_old_file_and_leaves_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     (tmp_path / "file").write_bytes(b"old")
@@ -119,7 +117,7 @@ def test_a_failure_on_the_way_leaves_the_old_file_and_nothing_else(
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_an_interrupt_leaves_no_temporary_file(
+def test_interrupt_leaves_no_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""``vmtgen generate``: what is written, what is left alone, and what --check says."""
+"""``vmtgen generate``: what it writes, what it leaves unchanged, and --check."""
 
 from __future__ import annotations
 
@@ -70,16 +70,14 @@ def made() -> dict[str, generate.Output]:
     return {output.place: output for output in outputs}
 
 
-def test_every_template_makes_a_file_of_each_module_that_it_is_for(
+def test_every_template_gives_file_for_each_module(
     made: dict[str, generate.Output],
 ) -> None:
     assert sorted(made) == [place for place, _ in OUTPUTS]
 
 
 @pytest.mark.parametrize("place", [place for place, _ in OUTPUTS])
-def test_the_committed_file_is_what_the_template_makes(
-    made: dict[str, generate.Output], place: str
-) -> None:
+def test_committed_file_matches_template(made: dict[str, generate.Output], place: str) -> None:
     output = made[place]
     path = ROOT / place
     if UPDATE_GOLDEN:
@@ -90,13 +88,13 @@ def test_the_committed_file_is_what_the_template_makes(
         pytest.fail(f"{output.place} is stale: make generate\n{diff}", pytrace=False)
 
 
-def test_no_generated_file_is_left_over(made: dict[str, generate.Output]) -> None:
+def test_no_stale_generated_file(made: dict[str, generate.Output]) -> None:
     found = generate.changes(list(made.values()), ROOT, MODULES)
     assert [change.place for change in found if change.after is None] == []
 
 
 @pytest.mark.parametrize(("place", "template"), OUTPUTS)
-def test_an_output_says_how_it_came_about_and_nothing_of_this_machine(
+def test_output_header_names_source_without_machine_paths(
     made: dict[str, generate.Output], place: str, template: str
 ) -> None:
     text = made[place].text
@@ -108,14 +106,14 @@ def test_an_output_says_how_it_came_about_and_nothing_of_this_machine(
     assert re.search(r"\b20\d\d-\d\d|\d\d:\d\d", head) is None
 
 
-def test_outputs_go_to_their_folders(run: Callable[..., int], place: Path) -> None:
+def test_outputs_are_written_to_their_directories(run: Callable[..., int], place: Path) -> None:
     assert run() == 0
     found = sorted(str(p.relative_to(place / "out")) for p in (place / "out").rglob("*.*"))
     assert found == ["docs/ALL.md", "kmod/small/all.4", "kmod/small/all.c"]
     assert (place / "out" / "kmod" / "small" / "Makefile").is_file()
 
 
-def test_what_is_equal_keeps_its_time_stamp(
+def test_unchanged_file_keeps_time_stamp(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
@@ -132,12 +130,12 @@ def test_what_is_equal_keeps_its_time_stamp(
     assert out.endswith("4 files: 1 written, 3 unchanged\n")
 
 
-def test_no_temporary_file_stays_behind(run: Callable[..., int], place: Path) -> None:
+def test_no_temporary_file_is_left(run: Callable[..., int], place: Path) -> None:
     run()
     assert list((place / "out").rglob(".*")) == []
 
 
-def test_check_is_content_with_what_generate_wrote(
+def test_check_accepts_generated_files(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
@@ -146,7 +144,7 @@ def test_check_is_content_with_what_generate_wrote(
     assert capsys.readouterr().out == "4 files: all up to date\n"
 
 
-def test_check_shows_a_diff_and_the_command_and_changes_nothing(
+def test_check_shows_diff_and_command_without_writing(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
@@ -164,7 +162,7 @@ def test_check_shows_a_diff_and_the_command_and_changes_nothing(
     assert path.read_text() == edited
 
 
-def test_check_tells_of_missing_files(
+def test_check_reports_missing_files(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--check") == 1
@@ -176,7 +174,7 @@ def test_check_tells_of_missing_files(
     )
 
 
-def test_a_leftover_is_reported_and_then_removed(
+def test_stale_file_is_reported_then_removed(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
@@ -187,7 +185,7 @@ def test_a_leftover_is_reported_and_then_removed(
     assert not (place / "out" / "kmod" / "small" / "all.4").exists()
 
 
-def test_a_file_of_somebody_else_is_no_leftover(run: Callable[..., int], place: Path) -> None:
+def test_foreign_file_is_not_stale(run: Callable[..., int], place: Path) -> None:
     (place / "out" / "kmod" / "small").mkdir(parents=True)
     other = place / "out" / "kmod" / "small" / "notes.txt"
     other.write_text("mine\n")
@@ -196,9 +194,7 @@ def test_a_file_of_somebody_else_is_no_leftover(run: Callable[..., int], place: 
     assert other.read_text() == "mine\n"
 
 
-def test_a_file_that_speaks_of_the_marker_is_no_leftover(
-    run: Callable[..., int], place: Path
-) -> None:
+def test_file_mentioning_marker_is_not_stale(run: Callable[..., int], place: Path) -> None:
     (place / "out" / "docs").mkdir(parents=True)
     other = place / "out" / "docs" / "HOWTO.md"
     other.write_text(f"# How to\n\nFiles with {GENERATED} from a template are not edited.\n")
@@ -208,7 +204,7 @@ def test_a_file_that_speaks_of_the_marker_is_no_leftover(
 
 @pytest.mark.parametrize("left", [(), ("_macros.j2",)], ids=["nothing", "only what is included"])
 @pytest.mark.parametrize("options", [(), ("--check",)])
-def test_a_directory_without_templates_removes_nothing(
+def test_directory_without_templates_removes_nothing(
     run: Callable[..., int],
     place: Path,
     capsys: pytest.CaptureFixture[str],
@@ -229,7 +225,7 @@ def test_a_directory_without_templates_removes_nothing(
     assert {p: p.read_bytes() for p in (place / "out").rglob("*") if p.is_file()} == before
 
 
-def test_every_committed_output_would_be_known_as_a_leftover(
+def test_every_committed_output_is_recognised_as_generated(
     made: dict[str, generate.Output],
 ) -> None:
     (first, *others) = made.values()
@@ -237,8 +233,8 @@ def test_every_committed_output_would_be_known_as_a_leftover(
     assert {c.place for c in found if c.after is None} == {output.place for output in others}
 
 
-def test_a_file_of_another_module_is_no_leftover(run: Callable[..., int], place: Path) -> None:
-    """Of one module alone nothing can be said of what another one has made, in docs/ too."""
+def test_file_of_another_module_is_not_stale(run: Callable[..., int], place: Path) -> None:
+    """With one module alone, files of another module cannot be checked, also in docs/."""
     shutil.copytree(place / "specs" / "small", place / "specs" / "second")
     shutil.copytree(place / "templates" / "small", place / "templates" / "second")
     (place / "templates" / "second" / "ALL.md.j2").rename(
@@ -254,7 +250,7 @@ def test_a_file_of_another_module_is_no_leftover(run: Callable[..., int], place:
     assert run("--module", "second", "--check") == 1
 
 
-def test_a_module_that_is_not_there_is_told_with_those_that_are(
+def test_unknown_module_is_refused_with_known_ones(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--module", "mall") == errors.USAGE
@@ -263,12 +259,12 @@ def test_a_module_that_is_not_there_is_told_with_those_that_are(
     assert "specs: there are small\nhint: did you mean small?" in said
 
 
-def test_no_output_means_no_leftover(run: Callable[..., int], place: Path) -> None:
+def test_no_output_gives_no_stale_files(run: Callable[..., int], place: Path) -> None:
     run()
     assert generate.changes([], place / "out", ["small"]) == []
 
 
-def test_quiet_says_nothing_when_nothing_changed(
+def test_quiet_prints_nothing_without_changes(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
@@ -279,7 +275,7 @@ def test_quiet_says_nothing_when_nothing_changed(
 
 
 @pytest.mark.parametrize("option", ["--check", "--quiet"])
-def test_json_lists_what_changes(
+def test_json_lists_changes(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     run()
@@ -300,7 +296,7 @@ def test_json_lists_what_changes(
     }
 
 
-def test_without_a_checkout_an_output_directory_is_needed(
+def test_without_checkout_output_directory_is_required(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("vmtgen.verbs.generate.root", lambda: None)
@@ -308,7 +304,7 @@ def test_without_a_checkout_an_output_directory_is_needed(
     assert "hint: vmtgen generate --out . writes kmod/ and docs/ here" in capsys.readouterr().err
 
 
-def test_a_template_with_a_mistake_writes_nothing(
+def test_template_error_writes_nothing(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "templates" / "small" / "bad.h.j2").write_text("{{ backdoor.magik }}\n")
@@ -319,7 +315,7 @@ def test_a_template_with_a_mistake_writes_nothing(
     assert not (place / "out").exists()
 
 
-def test_a_spec_with_a_mistake_writes_nothing(
+def test_spec_error_writes_nothing(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "specs" / "small" / "rpci.yaml").write_text("spec: rpci\n")
@@ -332,7 +328,7 @@ def test_a_spec_with_a_mistake_writes_nothing(
 
 
 @pytest.mark.parametrize("option", ["specs", "templates"])
-def test_a_missing_directory_is_told_with_its_option(
+def test_missing_directory_is_reported_with_its_option(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     assert run(f"--{option}={place / 'nowhere'}") == errors.NO_INPUT
@@ -341,7 +337,7 @@ def test_a_missing_directory_is_told_with_its_option(
     assert f"hint: --{option} names the directory" in said
 
 
-def test_an_output_that_cannot_be_made_is_told(
+def test_unwritable_output_is_reported(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "out").write_text("a file where the directory should be")
@@ -349,7 +345,7 @@ def test_an_output_that_cannot_be_made_is_told(
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_an_output_that_is_no_regular_file_is_left_as_it_is(
+def test_special_output_file_is_left_unchanged(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "out" / "kmod" / "small").mkdir(parents=True)
@@ -359,9 +355,7 @@ def test_an_output_that_is_no_regular_file_is_left_as_it_is(
     assert (place / "out" / "kmod" / "small" / "all.c").is_fifo()
 
 
-def test_a_command_that_logs_and_fires_a_switch_needs_data_alone(
-    root: Path, tmp_path: Path
-) -> None:
+def test_command_with_log_and_switch_needs_data_only(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "specs", tmp_path / "specs")
     tclo = tmp_path / "specs" / "vmt" / "tclo.yaml"
     text = tclo.read_text()

@@ -1,4 +1,4 @@
-"""Folding C: nothing gets wider than it has to be, and nothing but blanks changes."""
+"""Folding C: lines fit the width where possible, and only blanks change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def unfolded(folded: str) -> str:
         ('\tlog(LOG_WARNING,\n\t    "%s: lost the channel to the host (%d); opening it again\\n",'),
     ],
 )
-def test_long_lines_break_as_the_style_guide_has_it(folded: str) -> None:
+def test_long_lines_are_folded_as_in_style(folded: str) -> None:
     assert len(unfolded(folded).split("\n")) == 1
     assert fold(unfolded(folded)) == folded
 
@@ -47,11 +47,11 @@ def test_long_lines_break_as_the_style_guide_has_it(folded: str) -> None:
         "\tint\tx;\t\t/* " + "word, " * 20 + "*/",
     ],
 )
-def test_comments_and_macros_stay_as_they_are(text: str) -> None:
+def test_comments_and_macros_are_unchanged(text: str) -> None:
     assert fold(text) == text
 
 
-def test_what_follows_a_comment_is_folded_again() -> None:
+def test_code_after_comment_is_folded() -> None:
     text = "/*\n * a\n */\nf(" + "argument, " * 12 + "last);"
     assert max(map(len, fold(text).split("\n"))) <= WIDTH
 
@@ -69,7 +69,7 @@ ARGUMENTS = st.lists(
 
 
 @given(ARGUMENTS, st.integers(0, 3))
-def test_folding_changes_no_token(arguments: list[str], depth: int) -> None:
+def test_folding_preserves_tokens(arguments: list[str], depth: int) -> None:
     line = "\t" * depth + "call(" + ", ".join(arguments) + ");"
     folded = fold(line)
     assert tokens(folded) == tokens(line)
@@ -81,6 +81,6 @@ def test_folding_changes_no_token(arguments: list[str], depth: int) -> None:
         st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=20), min_size=1, max_size=20
     )
 )
-def test_what_can_be_folded_fits_the_width(arguments: list[str]) -> None:
+def test_foldable_lines_fit_width(arguments: list[str]) -> None:
     for line in fold("\tcall(" + ", ".join(arguments) + ");").split("\n"):
         assert len(line.expandtabs(8)) <= WIDTH

@@ -1,4 +1,4 @@
-"""YAML with positions: what is read, what is refused, and how it is told."""
+"""YAML with positions: what is read, what is refused, and the error messages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_scalars_follow_the_core_schema(text: str, value: object) -> None:
     assert type(found) is type(value)
 
 
-def test_nodes_know_where_they_stand() -> None:
+def test_nodes_have_positions() -> None:
     document = parse_yaml("a:\n  b: [1, 22]\n", "f")
     second = document["a"]["b"].elements[1]
     assert (second.line, second.column, second.where) == (2, 10, "a.b[1]")
@@ -60,17 +60,17 @@ def test_nodes_know_where_they_stand() -> None:
     assert document["a"]["b"].key.column == 3
 
 
-def test_nothing_stands_where_its_key_stands() -> None:
+def test_null_value_has_position_of_key() -> None:
     node = parse_yaml("a:\n\n\nb: 1\n", "f")["a"]
     assert node.scalar is None
     assert node.line == 1
 
 
-def test_keys_are_names_as_they_are_written() -> None:
+def test_keys_are_kept_as_written() -> None:
     assert list(parse_yaml("11.0: x\n10: y\ntrue: z\n", "f").entries) == ["11.0", "10", "true"]
 
 
-def test_a_key_that_stands_twice_is_refused_with_the_first_line() -> None:
+def test_duplicate_key_is_refused_with_first_line() -> None:
     assert refused("a: 1\nb: 2\na: 3\n") == "f:3: a: the key 'a' stands here twice: first in line 1"
 
 
@@ -87,15 +87,13 @@ def test_a_key_that_stands_twice_is_refused_with_the_first_line() -> None:
         ("a: b: c\n", "f:1: not YAML: mapping values are not allowed here"),
     ],
 )
-def test_what_data_files_do_not_need_is_refused(text: str, message: str) -> None:
+def test_yaml_features_beyond_data_are_refused(text: str, message: str) -> None:
     assert refused(text) == message
 
 
 @pytest.mark.parametrize("depth", [33, 5000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")])
-def test_what_is_nested_too_deep_is_refused_with_its_place(
-    depth: int, opening: str, closing: str
-) -> None:
+def test_too_deep_nesting_is_refused_with_location(depth: int, opening: str, closing: str) -> None:
     """Not after the whole of it was read: that takes the square of its depth."""
     assert parse_yaml(opening * 32 + "1" + closing * 32, "x.yaml").plain()
     with pytest.raises(LocatedErrors) as caught:
@@ -105,14 +103,14 @@ def test_what_is_nested_too_deep_is_refused_with_its_place(
     assert problem.message == "nested deeper than 32 levels"
 
 
-def test_a_control_character_is_refused_with_its_line() -> None:
+def test_control_character_is_refused_with_line() -> None:
     with pytest.raises(LocatedErrors) as caught:
         parse_yaml("a: 1\nb: \x01\n", "f")
     assert str(caught.value).startswith("f:2: not YAML: unacceptable character")
     assert caught.value.problems[0].column == 0, "the whole line is meant"
 
 
-def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path: Path) -> None:
+def test_invalid_utf_8_is_refused_with_line(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(LocatedErrors, match=r"a\.yaml:2: byte 8 is not UTF-8") as caught:
@@ -120,17 +118,17 @@ def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path: Path) ->
     assert caught.value.problems[0].column == 0, "the whole line is meant"
 
 
-def test_a_file_that_is_not_there_is_missing_input(tmp_path: Path) -> None:
+def test_missing_file_is_noinput(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"a\.yaml: no such file"):
         load_yaml(tmp_path / "a.yaml")
 
 
-def test_a_directory_cannot_be_read_as_a_file(tmp_path: Path) -> None:
+def test_directory_cannot_be_read_as_file(tmp_path: Path) -> None:
     with pytest.raises(ReportedError, match="cannot read"):
         load_yaml(tmp_path)
 
 
-def test_problems_come_together_sorted_and_once() -> None:
+def test_problems_are_sorted_and_unique() -> None:
     problems = Problems()
     document = parse_yaml("a: 1\nb: 2\n", "f")
     problems.add(document["b"], "second", hint="c")
@@ -146,18 +144,18 @@ def test_lines_are_sorted_as_numbers() -> None:
     assert [problem.line for problem in errors.problems] == [9, 10, 100]
 
 
-def test_no_problem_raises_nothing() -> None:
+def test_no_problems_raise_nothing() -> None:
     Problems().raise_if_any()
 
 
 @pytest.mark.parametrize(
     ("name", "meant"), [("nubmer", "number"), ("NUMBER", "number"), ("zebra", None), ("", None)]
 )
-def test_the_nearest_name_is_found(name: str, meant: str | None) -> None:
+def test_nearest_name_is_suggested(name: str, meant: str | None) -> None:
     assert nearest(name, ["number", "name", "doc"]) == meant
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
+def test_any_text_is_read_or_refused_with_location(text: str) -> None:
     with contextlib.suppress(LocatedErrors):
         assert parse_yaml(text, "f").line >= 1

@@ -1,4 +1,4 @@
-"""Which modules there are is said by the directories of specs/; vmtgen knows none by its name."""
+"""The directories of specs/ define the modules; vmtgen names none in its code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def named(text: str, module: str) -> list[str]:
 
 
 @pytest.mark.parametrize("module", modules.known())
-def test_no_source_of_vmtgen_names_a_module(module: str) -> None:
+def test_vmtgen_sources_name_no_module(module: str) -> None:
     found = {
         str(path.relative_to(VMTGEN)): lines
         for path in VMTGEN.rglob("*.py")
@@ -30,11 +30,11 @@ def test_no_source_of_vmtgen_names_a_module(module: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["vmt.kmod", 'if module == "vmt":', "VMT_LOCAL", "vmt0", "vmt_do"])
-def test_a_name_is_seen_wherever_it_stands(text: str) -> None:
+def test_module_name_is_detected_anywhere(text: str) -> None:
     assert named(text, "vmt") == [text]
 
 
-def test_every_module_has_its_three_directories_and_its_package() -> None:
+def test_every_module_has_its_directories_and_package() -> None:
     top = resources.root()
     assert top is not None
     assert modules.known()
@@ -44,7 +44,7 @@ def test_every_module_has_its_three_directories_and_its_package() -> None:
 
 
 @pytest.mark.parametrize("verb", ["generate", "build", "lint", "dist", "upstream"])
-def test_a_module_that_is_not_there_is_refused_with_those_that_are(
+def test_unknown_module_is_refused_with_known_ones(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([verb, "--module", "vnt"]) == 64
@@ -53,7 +53,7 @@ def test_a_module_that_is_not_there_is_refused_with_those_that_are(
     assert "did you mean vmt?" in said
 
 
-def test_the_linter_takes_a_module_for_the_file_that_was_built(
+def test_linter_accepts_module_name_for_built_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vmtgen.build.compile.default_output", lambda: tmp_path)

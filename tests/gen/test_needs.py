@@ -1,4 +1,4 @@
-"""needs.yaml says what a module's C takes from the specs, and the loader holds them to it."""
+"""needs.yaml lists the names that a module's C uses, and the loader requires them in the specs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def needed() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("where", [*MACROS, *FUNCTIONS])
-def test_the_c_uses_what_it_is_said_to_need_and_nothing_else(
+def test_c_uses_exactly_the_listed_names(
     where: str, needed: dict[str, list[str]], written: str
 ) -> None:
     if where in MACROS:
@@ -73,12 +73,12 @@ def test_the_c_uses_what_it_is_said_to_need_and_nothing_else(
     assert used == {pattern.format(name) for name in names}
 
 
-def test_the_c_has_a_function_for_each_action(needed: dict[str, list[str]], written: str) -> None:
+def test_c_has_function_for_each_action(needed: dict[str, list[str]], written: str) -> None:
     defined = set(re.findall(r"^(?:vmt_do_|vmt_option_)(\w+)\(", written, re.MULTILINE))
     assert defined == {c_name(name) for name in needed["driver.actions"]}
 
 
-def test_the_c_has_each_handler(written: str) -> None:
+def test_c_has_each_handler(written: str) -> None:
     sections = load_yaml(NEEDS).plain()
     assert isinstance(sections, dict)
     words = {words[1] for words in sections["driver.sysctl"].values()}
@@ -86,9 +86,7 @@ def test_the_c_has_each_handler(written: str) -> None:
     assert set(re.findall(r"^vmt_sysctl_(\w+)\(SYSCTLFN_ARGS\)", written, re.MULTILINE)) == handlers
 
 
-def test_the_macros_of_a_value_are_those_of_the_variables(
-    needed: dict[str, list[str]], written: str
-) -> None:
+def test_value_macros_match_variables(needed: dict[str, list[str]], written: str) -> None:
     defined = set(re.findall(r"#define\tVMT_GUEST_(\w+)", written))
     assert defined == {c_macro(name) for name in needed["guestinfo.variables"]}
 
@@ -158,7 +156,7 @@ def test_the_macros_of_a_value_are_those_of_the_variables(
         ),
     ],
 )
-def test_a_spec_without_what_the_c_needs_is_a_located_error(
+def test_missing_required_entry_is_located_error(
     tmp_path: Path, file: str, old: str, new: str, said: str
 ) -> None:
     specs = tmp_path / "specs"
@@ -173,7 +171,7 @@ def test_a_spec_without_what_the_c_needs_is_a_located_error(
     assert re.search(rf"{file}:\d+: .*{re.escape(said)}", line), line
 
 
-def test_an_entry_that_is_deleted_or_altered_is_an_error_with_a_place_or_compiles(
+def test_changed_entry_is_located_error_or_compiles(
     tmp_path: Path,
 ) -> None:
     """A sample; ``make soak`` tries every entry of every spec."""
@@ -185,7 +183,7 @@ def test_an_entry_that_is_deleted_or_altered_is_an_error_with_a_place_or_compile
     assert [f"{each}: {said}" for each in chosen if (said := laboratory.trouble(each))] == []
 
 
-def test_an_action_that_no_command_and_no_option_has_is_an_error(tmp_path: Path) -> None:
+def test_unused_action_is_an_error(tmp_path: Path) -> None:
     specs = tmp_path / "specs"
     shutil.copytree(ROOT / "specs", specs)
     path = specs / "vmt" / "tclo.yaml"

@@ -1,4 +1,4 @@
-"""Templates: what the filters make of the small specs, and how mistakes are told."""
+"""Templates: the filters' output for the small specs, and error messages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def render(tmp_path: Path, root: Path, specs: Specs) -> Callable[..., dict[str, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_template_makes_its_golden_file(
+def test_template_output_matches_golden_file(
     name: str, tmp_path: Path, root: Path, specs: Specs, golden: object
 ) -> None:
     shutil.copytree(HERE / "templates", tmp_path / "small")
@@ -57,7 +57,7 @@ def test_a_template_makes_its_golden_file(
     golden.check(name.removesuffix(".j2"), Renderer(tmp_path, specs).render(name))  # type: ignore[attr-defined]
 
 
-def test_every_filter_is_used_by_a_golden_template() -> None:
+def test_every_filter_is_used_by_golden_template() -> None:
     used = "".join((HERE / "templates" / name).read_text(encoding="utf-8") for name in NAMES)
     macros = (HERE.parent.parent / "templates" / "_macros.j2").read_text(encoding="utf-8")
     filters = set(re.findall(r"\| *(\w+)", used + macros))
@@ -83,7 +83,7 @@ def test_every_filter_is_used_by_a_golden_template() -> None:
         ("\n{% include '_macro.j2' %}", "a_j2:2: there is no template '_macro.j2'"),
     ],
 )
-def test_a_mistake_in_a_template_is_told_with_its_line(
+def test_template_error_is_reported_with_line(
     render: Callable[..., dict[str, str]], text: str, message: str
 ) -> None:
     with pytest.raises(LocatedErrors) as caught:
@@ -92,7 +92,7 @@ def test_a_mistake_in_a_template_is_told_with_its_line(
     assert found.startswith(message)
 
 
-def test_mistakes_in_several_templates_come_together(
+def test_errors_in_several_templates_are_reported_together(
     render: Callable[..., dict[str, str]],
 ) -> None:
     with pytest.raises(LocatedErrors) as caught:
@@ -100,7 +100,7 @@ def test_mistakes_in_several_templates_come_together(
     assert [problem.line for problem in caught.value.problems] == [1, 2]
 
 
-def test_a_mistake_in_an_include_is_told_there(render: Callable[..., dict[str, str]]) -> None:
+def test_error_in_include_is_reported_there(render: Callable[..., dict[str, str]]) -> None:
     with pytest.raises(LocatedErrors) as caught:
         render(_part="\n\n{{ nothing }}", a="{% include '_part.j2' %}")
     assert "_part.j2:3: there is no variable 'nothing'" in str(caught.value)
@@ -108,7 +108,7 @@ def test_a_mistake_in_an_include_is_told_there(render: Callable[..., dict[str, s
 
 @pytest.mark.parametrize("verb", ["include '{}'", "import '{}' as x", "extends '{}'"])
 @pytest.mark.parametrize("through", [False, True])
-def test_a_template_that_includes_itself_is_told_as_such(
+def test_recursive_include_is_reported(
     render: Callable[..., dict[str, str]], verb: str, through: bool
 ) -> None:
     files = {"a": "\n{% " + verb.format("_b.j2" if through else "a.j2") + " %}"}
@@ -122,24 +122,24 @@ def test_a_template_that_includes_itself_is_told_as_such(
     assert problem.message == "the template includes itself, directly or through others"
 
 
-def test_a_macro_that_calls_itself_is_told_as_such(render: Callable[..., dict[str, str]]) -> None:
+def test_recursive_macro_is_reported(render: Callable[..., dict[str, str]]) -> None:
     with pytest.raises(LocatedErrors) as caught:
         render(a="{% macro m() %}\n{{ m() }}{% endmacro %}{{ m() }}")
     assert "a.j2:2: the macro calls itself without end" in str(caught.value)
 
 
-def test_a_header_names_only_specs_that_exist(render: Callable[..., dict[str, str]]) -> None:
+def test_header_names_only_existing_specs(render: Callable[..., dict[str, str]]) -> None:
     with pytest.raises(LocatedErrors, match=r"there is no spec 'tcol.yaml' \(did you mean 'tclo'"):
         render(a="{% from '_macros.j2' import header with context %}{{ header('tcol.yaml') }}")
 
 
-def test_a_name_with_an_underscore_in_front_makes_no_output(
+def test_template_with_leading_underscore_gives_no_output(
     render: Callable[..., dict[str, str]],
 ) -> None:
     assert render(_part="x", a="y") == {"a": "y"}
 
 
-def test_templates_that_are_not_there_are_missing_input(tmp_path: Path, specs: Specs) -> None:
+def test_missing_templates_are_noinput(tmp_path: Path, specs: Specs) -> None:
     with pytest.raises(MissingInputError, match="no such directory"):
         Renderer(tmp_path / "templates", specs)
 
@@ -167,16 +167,16 @@ def test_names_become_identifiers(name: str, macro: str) -> None:
         ("what??!", r'"what?\?!"'),
     ],
 )
-def test_a_string_is_a_c_literal(text: str, literal: str) -> None:
+def test_string_is_c_literal(text: str, literal: str) -> None:
     assert c_string(text) == literal
 
 
-def test_a_format_prints_each_field_by_its_type() -> None:
+def test_format_prints_each_field_by_type() -> None:
     text = Text('100% "{a:text}" {b:bool}{c:u64} {d:uint} {e:i64} {f:int} {g:bytes}')
     assert c_format(text, "\n", "%s: ") == (
         r'"%s: 100%% \"%s\" %d%" PRIu64 " %u %" PRId64 " %d \n"'
     )
 
 
-def test_a_format_that_ends_in_a_macro_has_no_empty_literal() -> None:
+def test_format_ending_in_macro_has_no_empty_literal() -> None:
     assert c_format(Text("n {a:u64}")) == '"n %" PRIu64'

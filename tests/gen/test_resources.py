@@ -14,7 +14,7 @@ NAMES = [("specs", "specs"), ("templates", "templates"), ("kmod", "kmod"), ("kpi
 
 
 @pytest.mark.parametrize(("name", "place"), NAMES)
-def test_a_checkout_has_them_where_people_edit_them(root: Path, name: str, place: str) -> None:
+def test_checkout_uses_its_specs_and_templates(root: Path, name: str, place: str) -> None:
     assert resources.root() == root
     assert resources.directory(name) == root / place
 
@@ -37,13 +37,13 @@ def checkout(top: Path, pyproject: str = '[project]\nname = "netbsd-vmt"\n') -> 
     return top
 
 
-def test_a_wheel_has_them_inside_the_package(wheel: Path) -> None:
+def test_wheel_contains_specs_and_templates(wheel: Path) -> None:
     (wheel / "data" / "specs").mkdir(parents=True)
     assert resources.root() is None
     assert resources.directory("specs") == wheel / "data" / "specs"
 
 
-def test_what_a_wheel_does_not_have_is_missing_input(wheel: Path) -> None:
+def test_resource_missing_in_wheel_is_noinput(wheel: Path) -> None:
     with pytest.raises(MissingInputError, match="the templates are not installed") as caught:
         resources.directory("templates")
     assert caught.value.hint is not None
@@ -51,7 +51,7 @@ def test_what_a_wheel_does_not_have_is_missing_input(wheel: Path) -> None:
 
 @pytest.mark.parametrize("below", [".", "kmod", "gen/kpi"])
 @pytest.mark.parametrize("installed", ["wheel", "checkout"])
-def test_the_checkout_that_one_stands_in_is_meant(
+def test_checkout_of_working_directory_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, installed: str
 ) -> None:
     if installed == "wheel":
@@ -66,14 +66,14 @@ def test_the_checkout_that_one_stands_in_is_meant(
 @pytest.mark.parametrize(
     "pyproject", ["", '[project]\nname = "another"\n', '# name = "netbsd-vmt"\n']
 )
-def test_a_directory_of_another_project_is_no_checkout(
+def test_foreign_project_is_not_a_checkout(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pyproject: str
 ) -> None:
     monkeypatch.chdir(checkout(tmp_path / "mine", pyproject))
     assert resources.root() == root
 
 
-def test_the_working_directory_may_have_gone(
+def test_removed_working_directory_is_tolerated(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "gone").mkdir()
@@ -82,12 +82,12 @@ def test_the_working_directory_may_have_gone(
     assert resources.root() == root
 
 
-def test_a_name_that_does_not_exist_is_our_own_fault() -> None:
+def test_unknown_resource_name_is_internal_error() -> None:
     with pytest.raises(ValueError, match="no resource directory 'spec'"):
         resources.directory("spec")
 
 
-def test_who_builds_without_a_checkout_is_told_what_to_do(
+def test_build_without_checkout_names_remedy(
     root: Path, wheel: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, place in NAMES:
@@ -120,7 +120,7 @@ def test_who_builds_without_a_checkout_is_told_what_to_do(
     )
 
 
-def test_a_checkout_without_kmod_is_generated_first(
+def test_checkout_without_kmod_must_generate_first(
     tmp_path: Path,
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -131,5 +131,7 @@ def test_a_checkout_without_kmod_is_generated_first(
     shutil.copy(root / "pyproject.toml", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["build"]) == errors.NO_INPUT
-    told = capsys.readouterr().err
-    assert told == "vmtgen: error: kmod/vmt: no such directory\nhint: vmtgen generate writes it\n"
+    printed = capsys.readouterr().err
+    assert (
+        printed == "vmtgen: error: kmod/vmt: no such directory\nhint: vmtgen generate writes it\n"
+    )

@@ -1,7 +1,7 @@
-"""A line of C is in a template only because a spec decides it: another set of specs, other lines.
+"""A template has C only where specs decide it: another set of specs gives other lines.
 
-``spec/fixtures/other`` has nothing in common with the driver's own specs but the schema and the
-name of one command. What the templates make of both alike is what no spec decides: at most a tenth.
+``spec/fixtures/other`` shares only the schema and the name of one command with the driver's own
+specs.  Lines that are the same for both sets do not depend on a spec: at most a tenth.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def renderers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Renderer, Rende
 
 
 @pytest.mark.parametrize("name", ["vmtreg.h.j2", "vmt_tables.c.j2"])
-def test_a_tenth_of_the_lines_at_most_is_the_templates_own(
+def test_at_most_a_tenth_of_lines_is_fixed_text(
     renderers: tuple[Renderer, Renderer], name: str
 ) -> None:
     ours, theirs = (Counter(_lines(renderer.render(name))) for renderer in renderers)
@@ -46,13 +46,13 @@ def test_a_tenth_of_the_lines_at_most_is_the_templates_own(
     assert same.total() <= 0.1 * ours.total(), "\n".join(sorted(same.elements()))
 
 
-def test_every_template_of_c_is_looked_at(renderers: tuple[Renderer, Renderer]) -> None:
+def test_every_c_template_is_checked(renderers: tuple[Renderer, Renderer]) -> None:
     made = [name for name in renderers[0].templates() if re.search(r"\.[chS]\.j2$", name)]
     assert made == ["vmt_tables.c.j2", "vmtreg.h.j2"]
 
 
-def test_no_spec_holds_c() -> None:
-    """Texts and names are data; a statement or a type would be C that hides."""
+def test_specs_contain_no_c_code() -> None:
+    """Texts and names are data; a statement or a type would be hidden C."""
     for path in sorted((ROOT / "specs").rglob("*.yaml")):
         text = re.sub(r"#.*", "", path.read_text(encoding="utf-8"))
         found = re.search(r"->|\bsc_\w|\bstruct \w|vmt_\w+\(", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""`vmtgen upstream`: what it lays out, what it leaves alone, and what it finds in a tree."""
+"""`vmtgen upstream`: what it writes, what it leaves unchanged, and what it finds in a tree."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
 # What it lays out.
 
 
-def test_every_file_begins_as_netbsds_do(texts: dict[str, str]) -> None:
+def test_files_start_with_netbsd_header(texts: dict[str, str]) -> None:
     for place, text in texts.items():
         if place.endswith((".c", ".h")):
             assert text.startswith("/*\t$NetBSD$\t*/\n\n/*-\n * Copyright (c) 2026 "), place
@@ -45,7 +45,7 @@ def test_every_file_begins_as_netbsds_do(texts: dict[str, str]) -> None:
         assert "/usr/pkg" not in text
 
 
-def test_the_sources_are_those_of_kmod(texts: dict[str, str], root: Path) -> None:
+def test_sources_match_kmod(texts: dict[str, str], root: Path) -> None:
     """But for heads, includes, and what makes one unit of them."""
     machine = {"vmt_x86.c": "sys/arch/x86/x86", "vmt_aarch64.c": "sys/arch/aarch64/aarch64"}
     for path in sorted((root / "kmod" / "vmt").glob("*.[ch]")):
@@ -69,14 +69,14 @@ def test_the_sources_are_those_of_kmod(texts: dict[str, str], root: Path) -> Non
             assert len(bare) < 10, "the explanation of VMT_LOCAL alone"
 
 
-def test_a_header_is_guarded_by_its_place(texts: dict[str, str]) -> None:
+def test_header_guard_matches_path(texts: dict[str, str]) -> None:
     for name in ("vmtreg", "vmtvar"):
         assert f"#ifndef _DEV_VMT_{name.upper()}_H_\n" in texts[f"sys/dev/vmt/{name}.h"]
     assert "#include <dev/vmt/vmtreg.h>\n" in texts["sys/dev/vmt/vmtvar.h"]
     assert "#include <dev/vmt/vmtvar.h>\n" in texts["sys/dev/vmt/vmt.c"]
 
 
-def test_config_is_given_what_it_can_parse(texts: dict[str, str], root: Path) -> None:
+def test_config_files_are_parsable(texts: dict[str, str], root: Path) -> None:
     """A strict parser of the few statements that are used (config(5))."""
     statements = {
         "device": r"device\tvmt: \w+(?:, \w+)*",
@@ -105,7 +105,7 @@ def test_config_is_given_what_it_can_parse(texts: dict[str, str], root: Path) ->
         assert f"file arch/{place}/{name} vmt\n" in texts[EDITS]
 
 
-def test_the_makefile_has_what_a_module_of_the_tree_has(texts: dict[str, str]) -> None:
+def test_makefile_has_required_lines(texts: dict[str, str]) -> None:
     lines = texts[MODULE].splitlines()
     assert '.include "../Makefile.inc"' in lines
     assert ".PATH:\t${S}/dev/vmt" in lines
@@ -114,7 +114,7 @@ def test_the_makefile_has_what_a_module_of_the_tree_has(texts: dict[str, str]) -
     assert lines[-1] == ".include <bsd.kmodule.mk>"
 
 
-def test_the_manual_speaks_of_one_driver(texts: dict[str, str]) -> None:
+def test_manual_describes_one_driver(texts: dict[str, str]) -> None:
     page = texts["share/man/man4/vmt.4"]
     assert "GENERIC" not in page
     assert "Beside" not in page
@@ -123,14 +123,14 @@ def test_the_manual_speaks_of_one_driver(texts: dict[str, str]) -> None:
 # Where it writes.
 
 
-def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert main(["upstream", "--out", str(tmp_path / name)]) == 0
     assert _tree(tmp_path / "one") == _tree(tmp_path / "two")
     assert len(_tree(tmp_path / "one")) == len(files("vmt")) + 1
 
 
-def test_a_second_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "tree"
     assert lay_out(FEW, out)
     before = out.stat().st_ino
@@ -140,7 +140,7 @@ def test_a_second_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["changed"] is True
 
 
-def test_what_an_earlier_run_left_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_output_of_earlier_run_is_replaced_whole(tmp_path: Path) -> None:
     out = tmp_path / "tree"
     lay_out({**FEW, "sys/old.c": "old\n"}, out)
     assert lay_out(FEW, out)
@@ -149,7 +149,7 @@ def test_what_an_earlier_run_left_is_replaced_as_a_whole(tmp_path: Path) -> None
     assert (out / "sys/a.c").stat().st_mode & 0o777 == 0o644
 
 
-def test_an_empty_directory_may_be_filled(tmp_path: Path) -> None:
+def test_empty_directory_is_filled(tmp_path: Path) -> None:
     assert lay_out(FEW, tmp_path)
     assert (tmp_path / "sys/a.c").read_text() == "a\n"
 
@@ -165,7 +165,7 @@ def test_an_empty_directory_may_be_filled(tmp_path: Path) -> None:
         (lambda out: (out / MANIFEST).write_bytes(b""), "EDITS: is not as"),
     ],
 )
-def test_what_somebody_else_touched_is_left_alone(tmp_path: Path, spoil: object, said: str) -> None:
+def test_modified_output_is_refused(tmp_path: Path, spoil: object, said: str) -> None:
     out = tmp_path / "tree"
     lay_out(FEW, out)
     assert callable(spoil)
@@ -178,7 +178,9 @@ def test_what_somebody_else_touched_is_left_alone(tmp_path: Path, spoil: object,
     assert _tree(out) == before
 
 
-def test_a_file_in_the_way_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_in_place_of_directory_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "tree").write_text("mine\n")
     assert main(["upstream", "--out", str(tmp_path / "tree")]) == 73
     assert "tree: is there and is no directory" in capsys.readouterr().err
@@ -207,19 +209,19 @@ def sys(texts: dict[str, str], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("line", ["keep\tsys/a", "drop\tsys/a", "delete\ta\tb", "add\t\tb", "x"])
-def test_a_wrong_line_of_the_edits_is_an_error(sys: Path, line: str) -> None:
+def test_invalid_edit_line_is_an_error(sys: Path, line: str) -> None:
     with pytest.raises(ReportedError, match=r"EDITS:2: not an action"):
         misfits(f"# comment\n{line}\n", sys)
 
 
-def test_a_tree_as_it_should_be_has_no_misfit(
+def test_matching_tree_has_no_mismatch(
     sys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["upstream", "--out", str(tmp_path / "out"), "--sys", str(sys)]) == 0
     assert capsys.readouterr().out.endswith("as EDITS takes it to be\n")
 
 
-def test_each_line_that_a_tree_lacks_is_found(texts: dict[str, str], sys: Path) -> None:
+def test_each_missing_line_is_reported(texts: dict[str, str], sys: Path) -> None:
     for line in texts[EDITS].splitlines():
         action, file, *there = [*line.split("\t"), ""][:3]
         if action not in {"remove", "keep", "delete"}:
@@ -229,18 +231,16 @@ def test_each_line_that_a_tree_lacks_is_found(texts: dict[str, str], sys: Path) 
         if action == "delete":
             path.unlink()
         else:
-            wanted = f"{there[0].replace(' ', chr(9))}\t# a comment\n"
-            assert whole.count(wanted) == 1
-            path.write_text(whole.replace(wanted, f"#{wanted}"))
+            expected = f"{there[0].replace(' ', chr(9))}\t# a comment\n"
+            assert whole.count(expected) == 1
+            path.write_text(whole.replace(expected, f"#{expected}"))
         (found,) = misfits(texts[EDITS], sys)
         assert found.startswith(f"{file}: ")
         path.write_text(whole)
     assert misfits(texts[EDITS], sys) == []
 
 
-def test_what_does_not_fit_is_status_1(
-    sys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mismatch_exits_1(sys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sys.parent / "distrib/sets/lists/man/mi").unlink()  # only sys/ has to be there
     (sys / "arch/x86/x86/vmt.c").unlink()
     assert main(["upstream", "--out", str(tmp_path / "out"), "--sys", str(sys)]) == 1
@@ -249,7 +249,7 @@ def test_what_does_not_fit_is_status_1(
     assert "no NetBSD sys/ tree" in capsys.readouterr().err
 
 
-def test_a_real_tree_has_the_places_for_it(texts: dict[str, str]) -> None:
+def test_real_tree_has_expected_places(texts: dict[str, str]) -> None:
     tree = os.environ.get("NETBSD_SYS")
     if not tree:
         pytest.skip("NETBSD_SYS=/usr/src/sys is not set")

@@ -1,6 +1,6 @@
 """What compilers find in the driver's C beyond a build: ``python -m tests.kmod.c_checks``.
 
-Three looks, each with the flags and headers of the build: clang's -Weverything but for the
+Three checks, each with the flags and headers of the build: clang's -Weverything but for the
 warnings below, clang's static analyzer, and gcc's -fanalyzer.  clang is the one that the ziglang
 package holds.
 """
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MACHINES = ("amd64", "i386", "aarch64")
 FAMILIAR = Path(__file__).parent / "checks" / "familiar.h"
 
-# Of -Weverything, what we do not want to hear, and why.  Another clang may say more.
+# Warnings of -Weverything that are off, and why.  Another clang may have more.
 WARNINGS_OFF = {
     "c11-extensions": "CTASSERT of NetBSD's headers is _Static_assert in gnu99, as there",
     "conditional-uninitialized": "cannot see that a loop runs at least once, or that a result "
@@ -41,7 +41,7 @@ WARNINGS_OFF = {
     "format-nonliteral": "vmt_log() takes its formats from the generated vmt_texts",
     "gnu-statement-expression-from-macro-expansion": "as c11-extensions: NetBSD's headers",
     "implicit-int-enum-cast": "what C++ would not like; this is C",
-    "implicit-void-ptr-cast": "what C++ would not like; style(9) wants no cast of a void *",
+    "implicit-void-ptr-cast": "what C++ would not like; style(9) asks for no cast of a void *",
     "missing-noreturn": "says of two threads' functions what kthread_exit(9) at their end says",
     "padded": "structures that only the driver sees may have holes; a test holds the others",
     "reserved-macro-identifier": "_DEV_VMT_VMTREG_H_ is how NetBSD's headers guard themselves",
@@ -49,9 +49,9 @@ WARNINGS_OFF = {
     "(sys/conf/Makefile.kern.inc); lengths are checked where they enter",
     "switch-default": "the opposite of -Wswitch, which is on: a switch over all values of an "
     "enumeration shall have no default",
-    "switch-enum": "wants every value named in spite of a default",
+    "switch-enum": "requires every value to be named in spite of a default",
     "tentative-definition-compat": "what C++ would not like; this is C",
-    "unsafe-buffer-usage": "wants C++ spans in place of pointers and arrays",
+    "unsafe-buffer-usage": "asks for C++ spans in place of pointers and arrays",
     "used-but-marked-unused": "inline functions of NetBSD's headers are marked so",
 }
 
@@ -94,12 +94,12 @@ def driver(machine: str) -> list[Path]:
 
 
 def everything(files: Iterable[Path], machine: str) -> list[Finding]:
-    """What clang's -Weverything says, also the warnings that are off."""
+    """The findings of clang's -Weverything, including the warnings that are off."""
     return _look(files, machine, "zig", ("-Weverything", "-fsyntax-only"))
 
 
-def wanted(findings: Iterable[Finding]) -> list[Finding]:
-    """Those of them that are not off."""
+def enabled(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings whose warning is not off."""
     return [finding for finding in findings if finding.check not in WARNINGS_OFF]
 
 
@@ -159,7 +159,7 @@ def main() -> int:
     total = 0
     for machine in parser.parse_args().machine or MACHINES:
         looks: dict[str, Callable[[str], list[Finding]]] = {
-            "clang -Weverything": lambda name: wanted(everything(driver(name), name)),
+            "clang -Weverything": lambda name: enabled(everything(driver(name), name)),
             "clang's analyzer": lambda name: analyzed(driver(name), name, "zig"),
             "gcc's analyzer": lambda name: analyzed(driver(name), name, "gcc"),
         }

@@ -1,4 +1,4 @@
-"""The driver's C under clang's and gcc's eyes, and that those eyes are open."""
+"""Clang's and gcc's analyzers on the driver's C, and that they find planted defects."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _for_analysis(machine: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("machine", c_checks.MACHINES)
-def test_clang_has_nothing_to_warn_of_but_what_the_table_explains(machine: str) -> None:
-    findings = c_checks.wanted(c_checks.everything(c_checks.driver(machine), machine))
+def test_weverything_reports_only_explained_warnings(machine: str) -> None:
+    findings = c_checks.enabled(c_checks.everything(c_checks.driver(machine), machine))
     assert not findings, _said(findings)
 
 
-def test_a_warning_that_is_on_is_heard_and_one_that_is_off_is_not(tmp_path: Path) -> None:
+def test_enabled_warning_is_reported_and_disabled_is_not(tmp_path: Path) -> None:
     source = tmp_path / "warned.c"
     source.write_text(
         "int vmt_f(long);\n"
@@ -58,10 +58,10 @@ def test_a_warning_that_is_on_is_heard_and_one_that_is_off_is_not(tmp_path: Path
     findings = c_checks.everything([source], "amd64")
     heard = {(finding.line, finding.check) for finding in findings}
     assert heard == {(5, "shorten-64-to-32"), (7, "switch-default")}
-    assert [finding.check for finding in c_checks.wanted(findings)] == ["shorten-64-to-32"]
+    assert [finding.check for finding in c_checks.enabled(findings)] == ["shorten-64-to-32"]
 
 
-def test_a_file_that_does_not_compile_is_not_taken_for_clean(tmp_path: Path) -> None:
+def test_uncompilable_file_is_not_reported_clean(tmp_path: Path) -> None:
     source = tmp_path / "bad.c"
     source.write_text("int x = ;\n")
     with pytest.raises(c_checks.CannotCheckError, match="expected expression"):
@@ -69,14 +69,14 @@ def test_a_file_that_does_not_compile_is_not_taken_for_clean(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("machine", ["amd64", "aarch64"])
-def test_clangs_analyzer_finds_nothing(machine: str) -> None:
+def test_clang_analyzer_finds_nothing(machine: str) -> None:
     # `make analyze` looks deeper, for four times as long.
     findings = c_checks.analyzed(_for_analysis(machine), machine, "zig", nodes=40_000)
     assert not findings, _said(findings)
 
 
 @pytest.mark.parametrize("machine", ["amd64", "aarch64"])
-def test_gccs_analyzer_finds_nothing(machine: str, require_tool: Callable[[str], str]) -> None:
+def test_gcc_analyzer_finds_nothing(machine: str, require_tool: Callable[[str], str]) -> None:
     require_tool(load_targets().machine(machine).gcc_command)
     findings = c_checks.analyzed(_for_analysis(machine), machine, "gcc")
     assert not findings, _said(findings)
@@ -84,7 +84,7 @@ def test_gccs_analyzer_finds_nothing(machine: str, require_tool: Callable[[str],
 
 @pytest.mark.parametrize("machine", ["amd64", "aarch64"])
 @pytest.mark.parametrize("compiler", ["zig", "gcc"])
-def test_an_analyzer_finds_each_planted_defect_and_no_other(
+def test_analyzer_finds_exactly_the_planted_defects(
     machine: str, compiler: CompilerName, require_tool: Callable[[str], str]
 ) -> None:
     if compiler == "gcc":
@@ -100,7 +100,7 @@ def test_an_analyzer_finds_each_planted_defect_and_no_other(
     assert [(finding.line, finding.check) for finding in found] == expected, _said(found)
 
 
-def test_a_leak_in_the_driver_would_be_found(tmp_path: Path) -> None:
+def test_analyzer_detects_leak_in_driver(tmp_path: Path) -> None:
     freed = "\tkmem_free(text, VMT_DISK_TEXT);\n"
     text = (c_checks.ROOT / "kmod" / "vmt" / "vmt_info.c").read_text(encoding="utf-8")
     assert text.count(freed) == 1

@@ -1,4 +1,4 @@
-"""What the shipped module is, whichever compiler made it: its symbols, its traps, its frames."""
+"""The shipped module's symbols, traps and stack frames, with each compiler."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def built(
     )
 
 
-def test_it_defines_no_global_symbol(built: Built) -> None:
+def test_module_defines_no_global_symbol(built: Built) -> None:
     """The kernel refuses a module that defines a name which it has."""
     assert built.module.globals == ()
 
 
-def test_each_trap_is_in_the_function_of_its_name_and_nowhere_else(built: Built) -> None:
+def test_each_trap_is_only_in_its_named_function(built: Built) -> None:
     """`vmtsim host` finds the traps by these names, so none may be inlined or copied."""
     module, machine = built.module, built.machine
     found = {}
@@ -76,7 +76,7 @@ def test_each_trap_is_in_the_function_of_its_name_and_nowhere_else(built: Built)
     assert sorted(site.name for site in program.sites) == sorted(found)
 
 
-def test_its_functions_have_names_for_a_backtrace(built: Built) -> None:
-    """What crosses a file is not put into its callers."""
+def test_functions_have_names_for_backtraces(built: Built) -> None:
+    """A function called from another file is not inlined."""
     names = {symbol.name.partition(".")[0] for symbol in built.module.symbols}
     assert {"vmt_worker", "vmt_tclo_run", "vmt_channel_send", "vmt_rpc_send", "vmt_log"} <= names

@@ -53,12 +53,12 @@ def place(root: Path, tmp_path: Path, require_tool: Callable[[str], str]) -> Pla
 
 
 def _value(place: Place, variable: str, *words: str) -> str:
-    told = place.run("-V", "${" + variable + "}", *words)
-    assert told.returncode == 0, told.stderr
-    return told.stdout.strip()
+    result = place.run("-V", "${" + variable + "}", *words)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
 
 
-def test_the_one_unit_includes_every_other_source(place: Place) -> None:
+def test_single_unit_includes_every_other_source(place: Place) -> None:
     assert _value(place, "SRCS") == "vmt_module.c"
     unit = (place.kmod / "vmt_module.c").read_text()
     included = re.findall(r'^#include "(vmt\w*\.c)"$', unit, re.MULTILINE)
@@ -67,14 +67,14 @@ def test_the_one_unit_includes_every_other_source(place: Place) -> None:
     assert _value(place, "WARNS") == "5"
 
 
-def test_install_does_not_replace_the_systems_own_module(place: Place) -> None:
+def test_install_keeps_module_of_the_system(place: Place) -> None:
     where = _value(place, "KMODULEDIR", "MACHINE=evbarm")
     assert where == "/usr/pkg/stand/evbarm/11.0/modules/vmt"
     assert _value(place, "KMODULEDIR", "KMODULEDIR=/elsewhere") == "/elsewhere"
 
 
-def test_the_sources_are_looked_for_in_the_usual_place(place: Place) -> None:
-    told = subprocess.run(
+def test_kernel_sources_default_to_usr_src(place: Place) -> None:
+    result = subprocess.run(
         [place.make, "-r", "-m", str(STAND_IN), "KMODULEDIR=/x", "-n"],
         cwd=place.kmod,
         capture_output=True,
@@ -82,14 +82,12 @@ def test_the_sources_are_looked_for_in_the_usual_place(place: Place) -> None:
         check=False,
     )
     if not Path("/usr/src/sys/sys/param.h").is_file():
-        assert told.returncode != 0
-        assert "/usr/src/sys is no kernel source tree" in told.stdout + told.stderr
+        assert result.returncode != 0
+        assert "/usr/src/sys is no kernel source tree" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
-def test_the_systems_gcc_builds_it_with_netbsds_warnings(
-    place: Place, machine: str, tmp_path: Path
-) -> None:
+def test_system_gcc_builds_with_netbsd_warnings(place: Place, machine: str, tmp_path: Path) -> None:
     """NetBSD's compiler on these machines is gcc; every warning of WARNS=5 is an error."""
     targets = load_targets()
     target = targets.machine(machine)

@@ -1,4 +1,4 @@
-"""The driver's C keeps what of NetBSD's style(9) a program can see.
+"""The driver's C follows the rules of NetBSD's style(9) that a program can check.
 
 The rules are those of share/misc/style in NetBSD's tree.
 """
@@ -45,7 +45,7 @@ def _code(path: Path) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
-def test_no_line_breaks_a_rule(path: Path) -> None:
+def test_lines_follow_style(path: Path) -> None:
     found = [
         f"{path.name}:{number}: {why}: {line.strip()}"
         for number, line in _code(path)
@@ -56,8 +56,8 @@ def test_no_line_breaks_a_rule(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
-def test_a_line_is_wider_than_80_columns_for_a_text_alone(path: Path) -> None:
-    """A text stays whole, so that it can be searched for."""
+def test_only_strings_exceed_80_columns(path: Path) -> None:
+    """A string literal stays on one line, so that it can be searched for."""
     wide = [
         f"{path.name}:{number}: {line}"
         for number, line in enumerate(path.read_text("ascii").split("\n"), 1)
@@ -69,7 +69,7 @@ def test_a_line_is_wider_than_80_columns_for_a_text_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_headers_come_in_the_order_of_the_style_guide(path: Path) -> None:
+def test_headers_are_ordered_as_in_style(path: Path) -> None:
     """<sys/cdefs.h> and the revision, <sys/param.h>, the rest sorted, our own at the end."""
     text = path.read_text("ascii")
     assert (
@@ -83,7 +83,7 @@ def test_headers_come_in_the_order_of_the_style_guide(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_a_function_begins_a_line_below_its_type(path: Path) -> None:
+def test_function_name_starts_its_own_line(path: Path) -> None:
     lines = path.read_text("ascii").split("\n")
     bodies = [n for n, line in enumerate(lines) if line == "{" and not lines[n - 1].endswith("=")]
     assert bodies
@@ -96,7 +96,7 @@ def test_a_function_begins_a_line_below_its_type(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_a_function_without_variables_begins_with_an_empty_line(path: Path) -> None:
+def test_function_without_variables_starts_with_empty_line(path: Path) -> None:
     lines = path.read_text("ascii").split("\n")
     declaration = re.compile(r"\t(?!return )(?:\w+ )+(?:\**\w+(?:\[\w+\])?[,; ]|{)")
     for number, line in enumerate(lines):
@@ -119,13 +119,13 @@ def _late_declarations(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
-def test_no_empty_line_stands_between_declarations_or_twice(path: Path) -> None:
+def test_no_empty_line_between_declarations_or_doubled(path: Path) -> None:
     text = path.read_text("ascii")
     assert _late_declarations(text) == []
     assert "\n\n\n" not in text
 
 
-def test_an_empty_line_between_declarations_is_seen() -> None:
+def test_empty_line_between_declarations_is_detected() -> None:
     assert _late_declarations("{\n\tint a = b;\n\n\tstruct x *c;\n\n\ta++;\n}\n") == [
         "struct x *c;"
     ]

@@ -57,7 +57,7 @@ def _in_the_kernel(sources: Path, machine: str, sys: Path | None = None) -> Modu
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_built_in_it_needs_and_defines_what_a_kernel_expects(sources: Path, machine: str) -> None:
+def test_built_in_driver_matches_kernel_interface(sources: Path, machine: str) -> None:
     kernel, module = _in_the_kernel(sources, machine), _build(sources, machine)
     assert {"vmt_ca", "vmt_cd", "cfdata", "cfattachinit"} <= set(kernel.globals)
     left = set(module.imports) - set(kernel.imports)
@@ -69,8 +69,8 @@ def test_built_in_it_needs_and_defines_what_a_kernel_expects(sources: Path, mach
     assert set(kernel.imports) <= set(module.imports)
 
 
-def test_as_a_module_it_talks_to_the_host(sources: Path) -> None:
-    """Attached by config(1)'s tables, asked, detached, and gone without a trace."""
+def test_upstream_module_communicates_with_host(sources: Path) -> None:
+    """Attached by config(1)'s tables, used, detached, and unloaded without leftovers."""
     machine = Rig(_build(sources, "amd64").path)
     assert machine.attached
     assert machine.ask("ping") == b"OK "
@@ -82,7 +82,7 @@ def test_as_a_module_it_talks_to_the_host(sources: Path) -> None:
     machine.leave()
 
 
-def test_the_module_knows_its_property(sources: Path) -> None:
+def test_module_knows_its_property(sources: Path) -> None:
     machine = Rig(_build(sources, "amd64").path, load=False, cpuid=False)
     load = machine.kernel.subject(Modules).load(machine.path, properties={"force": True})
     assert machine.guest.wait("modload", load) == 0
@@ -92,7 +92,7 @@ def test_the_module_knows_its_property(sources: Path) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_it_compiles_with_the_headers_of_a_real_tree(sources: Path, machine: str) -> None:
+def test_upstream_compiles_with_real_headers(sources: Path, machine: str) -> None:
     tree = os.environ.get("NETBSD_SYS")
     if not tree:
         pytest.skip("NETBSD_SYS=/usr/src/sys is not set")

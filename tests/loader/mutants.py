@@ -30,8 +30,8 @@ UNKNOWABLE = "data whose meaning no reader can know"
 SILENT = "the kernel does harm and says nothing, and the linter rightly refuses"
 NO_FILES = "the recorded guest had no module files"
 
-# Where the linter's verdict is not the kernel's: the kind, and why in this case. Both tables have
-# to need every one of these.
+# Cases in which the linter's verdict differs from the kernel's, and why.  An unused entry is an
+# error in both tables.
 EXCEPTIONS: dict[str, tuple[str, str]] = {
     "m062": (SILENT, "the strings' section has no byte: mi_name was read from the code behind it"),
     "m072": (UNKNOWABLE, "the pointers in .data are NULL, which some are on purpose"),

@@ -88,8 +88,8 @@ def _field(rng: random.Random, data: bytearray, kind: str) -> str:
         index = rng.randrange(count)
         start, fields = headers + 64 * index, _SECTION
         if kind in ("symbol", "relocation"):
-            wanted = 2 if kind == "symbol" else 4
-            tables = [i for i in range(count) if _word(data, headers + 64 * i + 4) == wanted]
+            expected = 2 if kind == "symbol" else 4
+            tables = [i for i in range(count) if _word(data, headers + 64 * i + 4) == expected]
             if not tables:
                 return f"no {kind}"
             table = headers + 64 * rng.choice(tables)

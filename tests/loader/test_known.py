@@ -1,4 +1,4 @@
-"""Lists of a kernel's symbols and modules: the one at hand, and the user's own."""
+"""Lists of a kernel's symbols and modules: the built-in ones, and the user's own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ffffffff80500000 A an_absolute
 """
 
 
-def test_what_nm_prints_is_read(tmp_path: Path) -> None:
+def test_nm_output_is_parsed(tmp_path: Path) -> None:
     """Without local, weak and undefined names, which kobj_checksyms() does not find."""
     path = tmp_path / "symbols"
     path.write_text(NM)
@@ -42,7 +42,7 @@ def test_what_nm_prints_is_read(tmp_path: Path) -> None:
     ("text", "said"),
     [("", "no global symbol in it"), ("hz is a variable\n", "line 1: not a line of nm(1)")],
 )
-def test_another_file_is_refused(
+def test_invalid_symbol_list_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
 ) -> None:
     path = tmp_path / "symbols"
@@ -54,7 +54,9 @@ def test_another_file_is_refused(
     assert cli.main(["lint", "--symbols", str(tmp_path / "none"), str(BASE)]) == 66
 
 
-def test_the_users_symbols_decide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_symbols_given_by_user_take_precedence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     known = symbols_of(1_099_001_200, Machine.AMD64)
     assert known is not None
     path = tmp_path / "symbols"
@@ -70,7 +72,7 @@ def test_the_users_symbols_decide(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "global symbol `vmtk_worker' redefined" in capsys.readouterr().out
 
 
-def test_only_the_kernel_that_was_looked_at_is_known() -> None:
+def test_only_the_inspected_kernel_is_known() -> None:
     assert symbols_of(1_100_000_000, Machine.AMD64) is None
     assert symbols_of(1_099_001_200, Machine.I386) is None
     modules = modules_of(1_099_001_200, Machine.AMD64)
@@ -96,7 +98,7 @@ def test_only_the_kernel_that_was_looked_at_is_known() -> None:
         ("a, b", ("a", " b"), ""),
     ],
 )
-def test_the_list_of_required_modules_is_read_as_the_kernel_does(
+def test_required_module_list_is_parsed_as_in_kernel(
     text: str, names: tuple[str, ...], ignored: str
 ) -> None:
     """module_do_load(): one leading comma is skipped, and the first empty name ends it."""

@@ -1,4 +1,4 @@
-"""Whatever a file says of its sizes, the linter ends with a verdict and takes little memory."""
+"""The linter gives a verdict and uses little memory, whatever sizes a file states."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _section(name: bytes, **fields: int) -> bytes:
 
 @pytest.mark.parametrize("size", [1 << 30, 1 << 32, 1 << 40, 1 << 63, (1 << 64) - 1])
 @pytest.mark.parametrize("type_", [1, 8])
-def test_no_size_field_costs_memory(tmp_path: Path, size: int, type_: int) -> None:
+def test_size_fields_do_not_allocate_memory(tmp_path: Path, size: int, type_: int) -> None:
     """A NOBITS section of 2^30 bytes once cost 2.1 GB, one of 2^63 a traceback."""
     path = tmp_path / "big.kmod"
     path.write_bytes(_section(b".data", type=type_, size=size))
@@ -55,7 +55,7 @@ def test_no_size_field_costs_memory(tmp_path: Path, size: int, type_: int) -> No
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, "KiB"
 
 
-def test_an_alignment_costs_no_memory(tmp_path: Path) -> None:
+def test_alignment_fields_do_not_allocate_memory(tmp_path: Path) -> None:
     path = tmp_path / "aligned.kmod"
     path.write_bytes(_section(b".rodata", align=0x40000000))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -63,7 +63,7 @@ def test_an_alignment_costs_no_memory(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, "KiB"
 
 
-def test_names_in_the_file_cannot_write_to_the_terminal(
+def test_names_in_file_cannot_control_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "escapes.kmod"
@@ -77,10 +77,8 @@ def test_names_in_the_file_cannot_write_to_the_terminal(
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_a_mutant_of_the_soak_that_dies_is_reported(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The judge itself: a fault of the linter, and one that ends the process."""
+def test_crashing_mutant_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The soak test itself: a linter error, and an error that ends the process."""
 
     def fault(path: Path) -> bool:
         raise RecursionError(path.name)

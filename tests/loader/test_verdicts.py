@@ -1,4 +1,4 @@
-"""The linter and the simulator say of broken modules what a real kernel did with them."""
+"""The linter and the simulator agree with a real kernel about broken modules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .mutants import EXCEPTIONS, MOST_EXCEPTIONS, Mutant, agrees, lint_errors, s
 BEHIND = ("m152", "m260")
 
 
-def test_the_linter_refuses_what_the_kernel_refused_or_died_of(mutants: list[Mutant]) -> None:
+def test_linter_refuses_what_real_kernel_refused(mutants: list[Mutant]) -> None:
     """errno 0, attached or not: no error. A refusal, a panic, a hang: an error."""
     recorded = [mutant for mutant in mutants if mutant.verdict is not None]
     assert len(recorded) == 257
@@ -19,15 +19,15 @@ def test_the_linter_refuses_what_the_kernel_refused_or_died_of(mutants: list[Mut
     assert len(EXCEPTIONS) <= MOST_EXCEPTIONS
 
 
-def test_every_mutant_has_a_verdict_of_the_linter(mutants: list[Mutant]) -> None:
-    """Also those that no kernel was asked about: no traceback, and both answers occur."""
+def test_linter_gives_verdict_for_every_mutant(mutants: list[Mutant]) -> None:
+    """Including mutants that no kernel was given: no traceback, and both verdicts occur."""
     others = [mutant for mutant in mutants if mutant.verdict is None]
     assert len(others) == 85
     errors = [mutant.name for mutant in others if lint_errors(mutant.path)]
     assert 0 < len(errors) < len(others)
 
 
-def test_the_simulator_loads_refuses_and_dies_as_the_kernel(mutants: list[Mutant]) -> None:
+def test_simulator_result_matches_real_kernel(mutants: list[Mutant]) -> None:
     """The kernel's errno or its panic, and for a refusal the same lines on the console."""
     wrong = []
     for mutant in mutants:

@@ -1,7 +1,7 @@
 """Mutation testing of a sample of our Python: ``python -m tests.mutation [--sample N] [--seed N]``.
 
 Each mutant is one small change to a file of a room, in a copy of the checkout; the tests of that
-room run until one fails. Whatever survives and is not in explained.yaml needs a test.
+room run until one fails. A mutant that survives and is not in explained.yaml needs a test.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ ROOMS = (
 
 
 def explained() -> dict[tuple[str, str, str, str], str]:
-    """The reason of each mutant that changes nothing that matters, by the key of its site."""
+    """The reason of each equivalent mutant, by the key of its site."""
     return {
         (entry["file"], entry["line"], entry["was"], entry["now"]): entry["reason"]
         for entry in load_yaml(EXPLAINED).plain()

@@ -1,4 +1,4 @@
-"""vmtctl's questions to the stand-ins of a guest, answered without a process for each."""
+"""Runs a guest's tool stubs for vmtctl in this process, without a process for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPAWN = system.Tools._run
 
 
 def _run_here(tools: Any, tool: str, command: tuple[str, ...], limit: float) -> Any:
-    """Answer for a stand-in; what a test put in its place runs as it is."""
+    """Run a stub in this process; a file that a test put in its place runs as a process."""
     assert TOOLS[tool].is_use(command), f"not in the table of tools: {command}"
     path = Path(tools.path(tool))
     answer = fakeguest.answer(path, command) or desk.answer(path, command)
@@ -26,12 +26,12 @@ def _run_here(tools: Any, tool: str, command: tuple[str, ...], limit: float) -> 
 
 
 def tools_answer_here() -> None:
-    """Have vmtctl ask the stand-ins in this process from now on."""
+    """Let vmtctl run the stubs in this process from now on."""
     system.Tools._run = _run_here
 
 
 class Outcome:
-    """What one run of vmtctl did."""
+    """The result of one run of vmtctl."""
 
     def __init__(self, status: int, out: str, err: str) -> None:
         self.status = status
@@ -44,7 +44,7 @@ class Outcome:
 
 
 class Control:
-    """vmtctl, run in this process, against a guest on the desk."""
+    """vmtctl, run in this process, against a fake guest."""
 
     def __init__(self, guest: Any, capsys: pytest.CaptureFixture[str]) -> None:
         self.guest = guest

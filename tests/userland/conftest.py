@@ -1,4 +1,4 @@
-"""A guest on the desk for the tests of vmtctl."""
+"""Fixtures of the tests of vmtctl: a fake guest."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from answers import Control  # noqa: E402 - imports fakeguest by its name
 
 @pytest.fixture(autouse=True)
 def _owner_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The images of the tests belong to the user who runs these: doctor takes that one for root."""
+    """The images belong to the user who runs the tests: doctor treats that user as root."""
     from vmtctl.checks import files
 
     monkeypatch.setattr(files, "_ROOT", os.geteuid())
@@ -63,7 +63,7 @@ def kmod(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start(tmp_path: Path, kmod: Path) -> Iterator[Callable[..., Any]]:
-    """A function that starts a guest with the real module; in the end all must have gone well."""
+    """A function that starts a guest with the real module; requires that no error occurred."""
     desks: list[desk.Desk] = []
 
     def begin(*options: str, root: str = "guest") -> desk.Desk:

@@ -1,4 +1,4 @@
-"""A guest on the desk that runs the real module: `vmtsim guest` as a process, for the tests."""
+"""A simulated guest that runs the real module: `vmtsim guest` as a process, for the tests."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def _tool(name: str, arguments: tuple[str, ...]) -> dict[str, Any]:
 
 
 def answer(path: Path, command: tuple[str, ...]) -> tuple[Any, ...] | None:
-    """What the stand-in ``path`` of a running guest answers, without a process of its own.
+    """Run the stub ``path`` of a running guest, without a process of its own.
 
-    The command, its status and both outputs; None for what is no stand-in, or is a daemon.
+    The command, its status and both outputs; None for a file that is no stub, or is a daemon.
     """
     if path.name in _DAEMONS or not os.access(path, os.X_OK):
         return None
@@ -86,7 +86,7 @@ class Desk:
 
     @property
     def status(self) -> Any:
-        """What `guest-control status --json` tells."""
+        """The output of `guest-control status --json`."""
         return json.loads(self.control("status", "json")[1])
 
     def commands(self, *starts: str) -> list[str]:
@@ -121,7 +121,7 @@ class Desk:
         return child
 
     def start_vmtctl(self, verb: str, *words: str | Path) -> subprocess.Popen[str]:
-        """Start vmtctl at work on the guest."""
+        """Start vmtctl on the guest."""
         from answers import tools_answer_here
 
         child = forked.start(
@@ -132,7 +132,7 @@ class Desk:
         return child
 
     def until(self, true: Callable[[Any], bool]) -> Any:
-        """Wait until the guest's status fits; returns it."""
+        """Wait until the guest's status meets the condition; returns the status."""
         end = time.monotonic() + HANG
         while not true(status := self.status):
             assert time.monotonic() < end, status
@@ -158,6 +158,6 @@ class Desk:
         return self.process.returncode
 
     def kill(self) -> None:
-        """End the guest as a power cut would."""
+        """End the guest like a power failure."""
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.communicate()

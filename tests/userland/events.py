@@ -1,4 +1,4 @@
-"""powerd's scripts as processes: what a run of them leaves behind, call after call."""
+"""powerd's scripts as processes: what repeated runs leave behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.patience import HANG
 
 TYPED = "etc/powerd/scripts/acpi"
 
-# NetBSD's own sh(1) and timeout(1), where somebody has built them for this system.
+# NetBSD's own sh(1) and timeout(1), if they are built for this system.
 NETBSD_SH = os.environ.get("NETBSD_SH", "")
 NETBSD_TIMEOUT = os.environ.get("NETBSD_TIMEOUT", "")
 
@@ -83,7 +83,7 @@ def system(root: Path) -> Path:
 
 
 def play(root: Path, shell: str, calls: int) -> list[str]:
-    """Have site scripts run ``calls`` times, 20 with each event; what went wrong, a line each."""
+    """Run site scripts ``calls`` times, 20 with each event; return the errors, one line each."""
     system(root)
     handler = root / "etc/powerd/vmt-event"
     handler.write_text(forking_twice(handler.read_text()))
@@ -107,5 +107,5 @@ def play(root: Path, shell: str, calls: int) -> list[str]:
 
 
 def shells() -> list[str]:
-    """Return the shells to play with: dash, and NetBSD's own where it is."""
+    """Return the shells to test: dash, and NetBSD's own if it is built."""
     return [shell for shell in (shutil.which("dash"), NETBSD_SH) if shell]

@@ -1,4 +1,4 @@
-"""A NetBSD guest on the desk: stand-ins for its tools that share one JSON file as their state.
+"""A fake NetBSD guest: stubs of its tools that share one JSON file as their state.
 
 They print and exit as the real ones do: drvctl(8) 1.19, sysctl(8), modload(8), modunload(8),
 modstat(8), ps(1), dmesg(8). The rules of replacing the built-in driver, its panic included, are
@@ -96,13 +96,13 @@ def fresh_state() -> dict[str, Any]:
         "replies": {},  # raw replies by request
         "number": 5020,  # of the last request
         "requests": {},  # replies that were not collected, by number
-        "slow": 0,  # so many looks say that a reply is not there yet
+        "slow": 0,  # so many reads report that a reply is not there yet
         "faults": {},  # "drvctl -d": "Device busy"
         "calls": [],
     }
 
 
-# What the file of a stand-in holds.
+# The content of a stub's file.
 _CALL = re.compile(r"fakeguest\.tool\('([a-z]+)', '(.*)', sys\.argv")
 
 # For sh(1) the second line runs Python, whose name may hold a blank; for Python it is a string.
@@ -222,9 +222,9 @@ def module_file(
 
 
 def answer(path: Path, command: tuple[str, ...]) -> tuple[Any, ...] | None:
-    """What the stand-in ``path`` answers, without a process of its own.
+    """Run the stub ``path`` without a process of its own.
 
-    The command, its status and both outputs; None for what is no stand-in, or needs a process.
+    The command, its status and both outputs; None for a file that is no stub, or needs a process.
     """
     try:
         found = _CALL.search(path.read_text()) if os.access(path, os.X_OK) else None

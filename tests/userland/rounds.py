@@ -1,4 +1,4 @@
-"""Two runs of vmtctl that change the same files at the same time, round after round."""
+"""Two concurrent runs of vmtctl that change the same files, in many rounds."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def at_once(root: Path, verbs: tuple[tuple[str, ...], ...]) -> list[int]:
 
 
 def play(root: Path, rounds: int, seed: int = 1) -> list[str]:
-    """Play the rounds; what was found wrong, one line each."""
+    """Run the rounds; return the errors, one line each."""
     image(root)
     clean = [contents(root)]
     for verb in VERBS:

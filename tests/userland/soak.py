@@ -1,4 +1,4 @@
-"""What `make soak` plays of vmtctl: the samples of `make test`, at full length."""
+"""The part of `make soak` for vmtctl: the samples of `make test`, at full length."""
 
 from __future__ import annotations
 

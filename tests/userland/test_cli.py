@@ -49,7 +49,7 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 LIST = "; sys.stderr.write(' '.join(sys.modules))"
-# Each of them costs a good part of `python3 -c pass`.
+# Each of them takes a good part of the time of `python3 -c pass`.
 HEAVY = {
     "argparse", "contextlib", "dataclasses", "enum", "json", "pathlib", "re", "shutil",
     "subprocess", "tempfile", "typing",
@@ -57,7 +57,7 @@ HEAVY = {
 
 
 @pytest.mark.parametrize("words", [("--help",), ("status",), ("detach", "-n")])
-def test_the_start_imports_nothing_heavy(guest: Any, words: tuple[str, ...]) -> None:
+def test_startup_imports_no_heavy_modules(guest: Any, words: tuple[str, ...]) -> None:
     before = set(python("import sys" + LIST).stderr.split())
     code = "import sys; from vmtctl.cli import main; main()" + LIST
     after = set(python(code, *words, "--tools-root", str(guest.root)).stderr.split())
@@ -65,7 +65,7 @@ def test_the_start_imports_nothing_heavy(guest: Any, words: tuple[str, ...]) -> 
     assert not (after - before) & HEAVY
 
 
-def test_vmtctl_imports_the_standard_library_and_itself_alone() -> None:
+def test_vmtctl_imports_only_standard_library_and_itself() -> None:
     for path in (USERLAND / "vmtctl").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
@@ -85,7 +85,9 @@ def test_every_verb_has_a_module() -> None:
 
 
 @pytest.mark.parametrize("path", [path for path, _ in grammar.walk(COMMANDS)])
-def test_every_help_teaches(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_help_has_text_and_examples(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main([*path, "--help"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"usage: vmtctl {' '.join(path)}")
@@ -93,7 +95,7 @@ def test_every_help_teaches(path: tuple[str, ...], capsys: pytest.CaptureFixture
         assert "examples:" in out
 
 
-def test_the_examples_of_the_help_can_be_parsed() -> None:
+def test_help_examples_can_be_parsed() -> None:
     import shlex
 
     for _, command in grammar.walk(COMMANDS):
@@ -103,7 +105,7 @@ def test_the_examples_of_the_help_can_be_parsed() -> None:
             grammar.parse(COMMANDS, words[1:])
 
 
-def test_no_verb_prints_the_help_and_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_command_prints_help_and_is_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == exits.USAGE
     assert "verbs:" in capsys.readouterr().err
 
@@ -117,7 +119,7 @@ def test_no_verb_prints_the_help_and_is_a_usage_error(capsys: pytest.CaptureFixt
         (["completion", "bsh"], "'bash'"),
     ],
 )
-def test_a_typing_error_is_answered_by_what_was_meant(
+def test_misspelt_word_gets_suggestion(
     words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(words) == exits.USAGE
@@ -142,7 +144,7 @@ def test_a_typing_error_is_answered_by_what_was_meant(
         ["status", "--dry-run"],
     ],
 )
-def test_a_wrong_command_line_is_a_usage_error(
+def test_invalid_command_line_is_usage_error(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(words) == exits.USAGE
@@ -156,7 +158,7 @@ def test_a_wrong_command_line_is_a_usage_error(
     + [spelling for option in (*grammar.COMMON, grammar.DRY_RUN) for spelling in option.spellings]
     + ["--", "-", "-nv", "--json=", "-R/x", "-Rx", "--root=/y"]
 )), max_size=6))  # fmt: skip
-def test_the_parser_understands_or_refuses(words: list[str]) -> None:
+def test_parser_accepts_or_refuses(words: list[str]) -> None:
     try:
         command, values = grammar.parse(COMMANDS, words)
     except grammar.UsageError as error:
@@ -167,7 +169,7 @@ def test_the_parser_understands_or_refuses(words: list[str]) -> None:
     assert status == exits.USAGE
 
 
-def test_what_follows_the_dashes_belongs_to_the_command() -> None:
+def test_words_after_double_dash_belong_to_command() -> None:
     _, values = grammar.parse(COMMANDS, ["run", "-q", "--", "cmd", "-q", "--help", "--"])
     assert values.words("command") == ["cmd", "-q", "--help", "--"]
     _, values = grammar.parse(COMMANDS, ["run", "cmd", "-x", "--help"])
@@ -175,7 +177,7 @@ def test_what_follows_the_dashes_belongs_to_the_command() -> None:
     assert not values.on("help")
 
 
-def test_a_reader_that_goes_away_is_no_error(guest: Any) -> None:
+def test_broken_pipe_on_output_is_no_error(guest: Any) -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", f"{shlex.quote(sys.executable)} -m vmtctl --help | true"],
         env={**os.environ, "PYTHONPATH": str(USERLAND)},
@@ -186,7 +188,7 @@ def test_a_reader_that_goes_away_is_no_error(guest: Any) -> None:
     assert done.stderr == ""
 
 
-def test_closed_standard_files_do_no_harm(guest: Any) -> None:
+def test_closed_standard_streams_are_harmless(guest: Any) -> None:
     done = subprocess.run(
         [
             "/bin/sh",
@@ -203,12 +205,12 @@ def test_closed_standard_files_do_no_harm(guest: Any) -> None:
     assert guest.get()["attached"] is None
 
 
-def test_hostile_output_of_a_tool_does_not_reach_the_terminal(vmtctl: Control, guest: Any) -> None:
+def test_control_characters_of_tools_do_not_reach_terminal(vmtctl: Control, guest: Any) -> None:
     guest.set(faults={"drvctl -d vmt0": "\x1b[2J boo"})
     assert "\x1b" not in vmtctl("detach").err
 
 
-def test_a_tool_gets_a_clean_environment(guest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tool_runs_in_clean_environment(guest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from vmtctl.system import ENVIRONMENT, Tools
 
     monkeypatch.setenv("LD_PRELOAD_TEST", "x")
@@ -220,9 +222,7 @@ def test_a_tool_gets_a_clean_environment(guest: Any, monkeypatch: pytest.MonkeyP
     assert names <= {*ENVIRONMENT, "PWD", "OLDPWD", "SHLVL", "_"}
 
 
-def test_a_tool_that_prints_without_end_is_stopped(
-    guest: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tool_with_endless_output_is_stopped(guest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from vmtctl import system
 
     monkeypatch.setattr(system, "OUTPUT_LIMIT", 100_000)
@@ -231,9 +231,9 @@ def test_a_tool_that_prints_without_end_is_stopped(
         system.Tools(str(guest.root)).run("dmesg")
 
 
-@pytest.mark.skipif(sys.platform.startswith("netbsd"), reason="what other systems are told")
+@pytest.mark.skipif(sys.platform.startswith("netbsd"), reason="the error on other systems")
 @pytest.mark.parametrize("line", ["load -n", "powerd install -n", "clock 30 --persist", "detach"])
-def test_another_system_is_not_changed(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_vmtctl_refuses_other_systems(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(line.split()) == exits.UNAVAILABLE
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -241,14 +241,14 @@ def test_another_system_is_not_changed(line: str, capsys: pytest.CaptureFixture[
     assert "-R DIR" in captured.err
 
 
-@pytest.mark.skipif(sys.platform.startswith("netbsd"), reason="what other systems are told")
-def test_doctor_has_one_word_for_another_system(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(sys.platform.startswith("netbsd"), reason="the error on other systems")
+def test_doctor_refuses_other_systems_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--json"]) == 2
     (row,) = json.loads(capsys.readouterr().out)["findings"]
     assert row["what"] == f"this is {os.uname().sysname}, not NetBSD"
 
 
-def test_only_root_may_change(vmtctl: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_require_root(vmtctl: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     from vmtctl.context import Context
 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -259,10 +259,10 @@ def test_only_root_may_change(vmtctl: Control, monkeypatch: pytest.MonkeyPatch) 
 
 
 # ---------------------------------------------------------------------------
-# What is made from the tables
+# Files generated from the tables
 
 
-def test_the_manual_is_current() -> None:
+def test_manual_is_up_to_date() -> None:
     expected = manual.page()
     path = USERLAND / "vmtctl.8"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -271,12 +271,12 @@ def test_the_manual_is_current() -> None:
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)
-def test_the_completions_that_are_packed_are_current(shell: str) -> None:
+def test_packed_completions_are_up_to_date(shell: str) -> None:
     path = USERLAND / "completions" / f"vmtctl.{shell}"
     assert path.read_text() == completion.SHELLS[shell](), "run: make generate"
 
 
-def test_mandoc_has_nothing_to_say_about_the_manual() -> None:
+def test_mandoc_lint_passes() -> None:
     tool = require("mandoc")
     done = subprocess.run(
         [tool, "-Tlint", str(USERLAND / "vmtctl.8")], capture_output=True, text=True, check=False
@@ -290,7 +290,7 @@ def test_mandoc_has_nothing_to_say_about_the_manual() -> None:
     assert found == []
 
 
-def test_the_manual_names_every_verb_and_option() -> None:
+def test_manual_names_every_verb_and_option() -> None:
     text = manual.page().replace("\\-", "-")
     for path, command in grammar.walk(COMMANDS):
         assert f".Cm {' '.join(path)}" in text or command.parts or f".It Cm {path[-1]}" in text
@@ -316,7 +316,7 @@ def complete(*words: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_bash_completes_verbs_parts_and_options() -> None:
+def test_bash_completes_verbs_subcommands_and_options() -> None:
     assert complete("vmtctl", "st") == {"status"}
     assert complete("vmtctl", "powerd", "un") == {"uninstall"}
     assert complete("vmtctl", "-q", "powerd", "install", "--no") == {"--no-acpi"}
@@ -324,7 +324,7 @@ def test_bash_completes_verbs_parts_and_options() -> None:
     assert "--persist" in complete("vmtctl", "clock", "--")
 
 
-def test_bash_completes_behind_the_value_of_an_option() -> None:
+def test_bash_completes_after_option_value() -> None:
     assert complete("vmtctl", "-R", "/mnt", "pow") == {"powerd"}
     assert complete("vmtctl", "powerd", "-R", "/mnt", "un") == {"uninstall"}
     assert complete("vmtctl", "clock", "") >= {"off", "sync"}
@@ -342,12 +342,12 @@ def test_bash_completes_behind_the_value_of_an_option() -> None:
         ("run", "--grace", "5", "--", "vmt"),
     ],
 )
-def test_bash_leaves_commands_and_files_to_its_own_completion(words: tuple[str, ...]) -> None:
+def test_bash_uses_own_completion_for_commands_and_files(words: tuple[str, ...]) -> None:
     assert complete("vmtctl", *words) == set()
 
 
-def test_an_empty_root_is_refused(vmtctl: Control, guest: Any) -> None:
-    """An unset variable of a shell must not turn into the running system."""
+def test_empty_root_is_refused(vmtctl: Control, guest: Any) -> None:
+    """An unset shell variable must not select the running system."""
     before = sorted(guest.root.rglob("*"))
     for words in (("-R", ""), ("--root=",)):
         done = vmtctl("powerd", "install", *words)
@@ -365,7 +365,7 @@ def test_an_empty_root_is_refused(vmtctl: Control, guest: Any) -> None:
         ["load", "-m", "/tmp/it's.kmod", "--force"],
     ],
 )
-def test_a_hint_to_become_root_is_the_same_command(
+def test_hint_to_become_root_repeats_command(
     words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vmtctl.context import Context
@@ -379,7 +379,7 @@ def test_a_hint_to_become_root_is_the_same_command(
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_output_that_cannot_be_written_is_named(guest: Any, unbuffered: str) -> None:
+def test_unwritable_output_is_reported(guest: Any, unbuffered: str) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-m", "vmtctl", "--tools-root", str(guest.root), "detach"],
@@ -396,7 +396,7 @@ def test_output_that_cannot_be_written_is_named(guest: Any, unbuffered: str) -> 
     assert guest.get()["attached"] is None
 
 
-def test_root_is_not_sent_to_become_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_gets_no_hint_to_become_root(monkeypatch: pytest.MonkeyPatch) -> None:
     error = PermissionError(1, "Operation not permitted", "/etc/powerd/x")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert "root may not either" in exits.from_os_error(error, "change it").hint
@@ -404,15 +404,13 @@ def test_root_is_not_sent_to_become_root(monkeypatch: pytest.MonkeyPatch) -> Non
     assert exits.from_os_error(error, "change it").hint == "become root first"
 
 
-def test_a_read_only_file_system_is_named() -> None:
+def test_read_only_file_system_is_reported() -> None:
     error = OSError(errno.EROFS, "Read-only file system", "/var/run/vmtctl.lock")
     assert "mount -u" in exits.from_os_error(error, "open the lock").hint
 
 
-def test_a_tool_that_even_a_kill_does_not_end_is_left(
-    guest: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As one that waits in the kernel for a device."""
+def test_unkillable_tool_is_abandoned(guest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like a process that waits in the kernel for a device."""
     from vmtctl import system
 
     monkeypatch.setattr(system, "KILL_LIMIT", 0.2)
@@ -429,9 +427,7 @@ def test_a_tool_that_even_a_kill_does_not_end_is_left(
             os.waitpid(pid, 0)
 
 
-def test_the_zipapp_is_the_same_every_time_and_runs_with_python_alone(
-    guest: Any, tmp_path: Path
-) -> None:
+def test_zipapp_is_reproducible_and_needs_only_python(guest: Any, tmp_path: Path) -> None:
     helper = load(USERLAND / "make_zipapp.py")
     one, two = tmp_path / "a/vmtctl.pyz", tmp_path / "b/vmtctl.pyz"
     helper.build(one)
@@ -450,7 +446,7 @@ def test_the_zipapp_is_the_same_every_time_and_runs_with_python_alone(
     assert (guest.root / "etc/powerd/vmt-event").read_bytes().startswith(shipped)
 
 
-def test_the_package_lists_every_file() -> None:
+def test_package_lists_every_file() -> None:
     helper = load(PKGSRC / "update_plist.py")
     assert helper.PLIST.read_text() == helper.plist(), "run: python pkgsrc/update_plist.py"
     assert helper.DATA == load(USERLAND / "make_zipapp.py").DATA
@@ -458,7 +454,7 @@ def test_the_package_lists_every_file() -> None:
         assert (PKGSRC / "sysutils/vmtctl" / name).read_text()
 
 
-# What came after Python 3.10, by the module that it came into.
+# Names added after Python 3.10, by module.
 NEWER = {
     "datetime": {"UTC"},
     "enum": {"StrEnum", "ReprEnum", "verify"},
@@ -471,7 +467,7 @@ NEWER = {
 }
 
 
-def test_every_file_is_python_3_10() -> None:
+def test_source_files_are_python_3_10() -> None:
     for path in sorted(USERLAND.rglob("*.py")):
         tree = ast.parse(path.read_text(), str(path), feature_version=(3, 10))
         for node in ast.walk(tree):

@@ -62,7 +62,7 @@ def _run(*words: str, **how: Any) -> str:
 
 @pytest.fixture
 def cloud_init() -> Path:
-    """Where the packages are unpacked; skips, and says why, where they cannot be had."""
+    """The directory of the unpacked packages; skips with the reason if they are missing."""
     if not DIRECTORY:
         pytest.skip("Debian's cloud-init is fetched by `make check-cloud-init` alone")
     for tool in ("apt-get", "dpkg-deb", PYTHON):
@@ -124,7 +124,7 @@ def test_cloud_init_reads_and_clears_what_the_host_has(
     assert found["metadata"]["local-hostname"] == "web01"
     assert found["userdata"] == userdata
     assert found["set"] is True
-    # A variable that was not set is none, and one to redact is cleared.
+    # An unset variable gives None, and a variable to redact is cleared.
     assert found["vendordata"] is None
     assert vmtctl("guestinfo", "get", "try").out == "it worked"
     assert vmtctl("guestinfo", "get", "userdata").out == "---"

@@ -1,4 +1,4 @@
-"""vmtctl against the real module: each command goes all the way into the driver and back."""
+"""vmtctl against the real module: each command reaches the driver and returns its answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def desk(start: Start) -> Desk:
-    """A guest of a kernel without a driver of its own, with the module loaded and at work."""
+    """A guest whose kernel has no built-in driver, with the module loaded and attached."""
     desk = start()
     desk.advance(3)
     return desk
@@ -44,7 +44,7 @@ def attached(desk: Desk) -> bool:
 # Detaching and attaching.
 
 
-def test_detach_runs_the_drivers_own_detach_code(desk: Desk, on: Any) -> None:
+def test_detach_runs_driver_detach_code(desk: Desk, on: Any) -> None:
     assert desk.status["channel"] is not None
     done = on(desk)("detach")
     assert (done.status, done.out) == (0, "detached vmt0\n")
@@ -54,7 +54,7 @@ def test_detach_runs_the_drivers_own_detach_code(desk: Desk, on: Any) -> None:
     assert "is invalid" in desk.tool("sbin/sysctl", "machdep.vmt0").stderr
 
 
-def test_attach_lets_the_driver_talk_again(desk: Desk, on: Any) -> None:
+def test_attach_restarts_communication(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     vmtctl("detach")
     resets = desk.status["resets"]
@@ -65,7 +65,7 @@ def test_attach_lets_the_driver_talk_again(desk: Desk, on: Any) -> None:
     assert desk.status["resets"] == resets + 1
 
 
-def test_detach_and_attach_do_nothing_twice(desk: Desk, on: Any) -> None:
+def test_repeated_detach_and_attach_do_nothing(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert vmtctl("attach").out == "leave vmt0 as it is: attached\n"
     for _ in range(2):
@@ -73,13 +73,13 @@ def test_detach_and_attach_do_nothing_twice(desk: Desk, on: Any) -> None:
     assert desk.commands("drvctl -d") == ["drvctl -d vmt0"]
 
 
-def test_a_dry_run_leaves_the_driver_alone(desk: Desk, on: Any) -> None:
+def test_dry_run_does_not_touch_driver(desk: Desk, on: Any) -> None:
     for words in (("detach",), ("clock", "5m"), ("unload",), ("guestinfo", "set", "a", "b")):
         assert on(desk)(*words, "--dry-run").status == 0
     assert desk.commands("drvctl -d", "drvctl -r", "mod", "sysctl -w") == ["modstat vmt"]
 
 
-def test_status_tells_what_the_driver_counts(desk: Desk, on: Any) -> None:
+def test_status_shows_driver_counters(desk: Desk, on: Any) -> None:
     desk.host("lose")
     desk.advance(10)
     found = on(desk)("status", "--json").json
@@ -94,11 +94,11 @@ def test_status_tells_what_the_driver_counts(desk: Desk, on: Any) -> None:
 
 @pytest.fixture
 def generic(start: Start) -> Desk:
-    """A guest of a kernel that has a driver of its own, as GENERIC has."""
+    """A guest whose kernel has a built-in driver, as GENERIC has."""
     return start("--kernel", "builtin")
 
 
-def test_load_replaces_the_kernels_driver_and_unload_brings_it_back(generic: Desk, on: Any) -> None:
+def test_load_replaces_built_in_driver_and_unload_restores_it(generic: Desk, on: Any) -> None:
     vmtctl = on(generic)
     assert vmtctl("status", "--json").json["driver"]["in_charge"] == "stock"
     assert vmtctl("load").out.splitlines() == [
@@ -120,12 +120,12 @@ def test_load_replaces_the_kernels_driver_and_unload_brings_it_back(generic: Des
     assert vmtctl("doctor").status == 1  # nothing is broken
 
 
-def test_whoever_types_what_doctor_says_gets_a_healthy_guest(generic: Desk, on: Any) -> None:
+def test_following_the_fixes_of_doctor_gives_healthy_guest(generic: Desk, on: Any) -> None:
     root, vmtctl = generic.root, on(generic)
     script = root / "usr/pkg/share/examples/rc.d/vmtctl"
     script.parent.mkdir(parents=True)
     script.write_bytes((USERLAND / "rc.d/vmtctl").read_bytes())
-    # Much is wrong: no powerd, another master of the clock, and nobody has the channel.
+    # Several errors: no powerd, a second time daemon, and no owner of the channel.
     os.kill(generic.status["powerd"], signal.SIGTERM)
     generic.until(lambda status: status["powerd"] is None)
     (root / "etc/rc.conf").write_text("powerd=NO\nntpd=YES vmtools=YES")
@@ -154,7 +154,7 @@ def test_whoever_types_what_doctor_says_gets_a_healthy_guest(generic: Desk, on: 
     assert status["modules"]
 
 
-def test_load_after_an_earlier_detach_does_not_panic_the_kernel(generic: Desk, on: Any) -> None:
+def test_load_after_earlier_detach_does_not_panic(generic: Desk, on: Any) -> None:
     # A detached unit is not freed before the next rescan (config_detach of subr_autoconf.c).
     assert generic.tool("sbin/drvctl", "-d", "vmt0").returncode == 0
     assert on(generic)("load").status == 0
@@ -162,7 +162,7 @@ def test_load_after_an_earlier_detach_does_not_panic_the_kernel(generic: Desk, o
 
 
 @pytest.mark.parametrize("detached", [False, True])
-def test_load_goes_on_where_somebody_only_disabled_the_kernels_driver(
+def test_load_continues_if_built_in_driver_is_only_disabled(
     generic: Desk, on: Any, *, detached: bool
 ) -> None:
     assert generic.tool("sbin/modunload", "vmt").returncode == 0
@@ -176,7 +176,7 @@ def test_load_goes_on_where_somebody_only_disabled_the_kernels_driver(
     assert vmtctl("status", "--json").json["driver"]["in_charge"] == "stock"
 
 
-def test_a_module_that_the_kernels_linker_refuses_leaves_everything_as_it_was(
+def test_module_refused_by_kernel_linker_changes_nothing(
     generic: Desk, on: Any, tmp_path: Path
 ) -> None:
     damaged = tmp_path / "vmt.kmod"
@@ -194,7 +194,7 @@ def test_a_module_that_the_kernels_linker_refuses_leaves_everything_as_it_was(
     assert found["device"]["attached"] is True
 
 
-def test_nothing_is_loaded_once_securelevel_is_raised(generic: Desk, on: Any) -> None:
+def test_nothing_is_loaded_at_raised_securelevel(generic: Desk, on: Any) -> None:
     assert generic.tool("sbin/sysctl", "-w", "kern.securelevel=1").returncode == 0
     vmtctl = on(generic)
     assert vmtctl("load").status == 69
@@ -202,7 +202,7 @@ def test_nothing_is_loaded_once_securelevel_is_raised(generic: Desk, on: Any) ->
     assert "kern.securelevel is 1" in vmtctl("doctor").out
 
 
-def test_with_the_stock_driver_each_verb_does_what_it_can(generic: Desk, on: Any) -> None:
+def test_each_verb_works_with_stock_driver_as_far_as_possible(generic: Desk, on: Any) -> None:
     vmtctl = on(generic)
     shown = vmtctl("clock")
     assert shown.status == 0
@@ -224,7 +224,7 @@ def test_with_the_stock_driver_each_verb_does_what_it_can(generic: Desk, on: Any
 # Clock and guest variables.
 
 
-def test_the_clocks_period_is_set_and_kept(desk: Desk, on: Any) -> None:
+def test_clock_period_is_set_and_kept(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert vmtctl("clock", "2h", "--persist").status == 0
     assert desk.tool("sbin/sysctl", "-n", "machdep.vmt0.clock_sync.period").stdout == "7200\n"
@@ -234,7 +234,7 @@ def test_the_clocks_period_is_set_and_kept(desk: Desk, on: Any) -> None:
     assert vmtctl("clock", "2147484").status == 64
 
 
-def test_the_period_of_sysctl_conf_outlives_detaching(desk: Desk, on: Any) -> None:
+def test_sysctl_conf_period_survives_detach(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert vmtctl("clock", "30", "--persist").status == 0
 
@@ -249,7 +249,7 @@ def test_the_period_of_sysctl_conf_outlives_detaching(desk: Desk, on: Any) -> No
     assert period() == 30
 
 
-def test_the_period_of_sysctl_conf_goes_from_driver_to_driver(generic: Desk, on: Any) -> None:
+def test_sysctl_conf_period_carries_over_to_other_driver(generic: Desk, on: Any) -> None:
     vmtctl = on(generic)
     assert vmtctl("clock", "off", "--persist").status == 0
     for verb in ("load", "unload"):
@@ -257,7 +257,7 @@ def test_the_period_of_sysctl_conf_goes_from_driver_to_driver(generic: Desk, on:
         assert vmtctl("status", "--json").json["clock"]["period"] == 0
 
 
-def test_who_decides_about_the_clock_is_kept(desk: Desk, on: Any) -> None:
+def test_clock_follow_host_setting_is_kept(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
 
     def decides() -> bool:
@@ -286,7 +286,7 @@ def test_who_decides_about_the_clock_is_kept(desk: Desk, on: Any) -> None:
     assert vmtctl("clock", "--follow-host", "maybe").status == 64
 
 
-def test_sync_sets_the_clock_at_once(desk: Desk, on: Any) -> None:
+def test_sync_sets_clock_at_once(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert vmtctl("clock", "1h").status == 0
     desk.host("clock", "jump=100")
@@ -298,7 +298,7 @@ def test_sync_sets_the_clock_at_once(desk: Desk, on: Any) -> None:
     assert "clock stepped by 100" in desk.dmesg() or "clock stepped by 99" in desk.dmesg()
 
 
-def test_a_clock_that_is_off_is_left_alone(desk: Desk, on: Any) -> None:
+def test_disabled_clock_sync_is_left_alone(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert vmtctl("clock", "off").status == 0
     desk.host("clock", "jump=100")
@@ -311,7 +311,7 @@ def test_a_clock_that_is_off_is_left_alone(desk: Desk, on: Any) -> None:
 @pytest.mark.parametrize(
     "value", ["hello", "a -> b", "two\nlines\n", "'quoted' \"text\" $(x)", "größer 北京", "1 "]
 )
-def test_a_guest_variable_comes_back_as_it_was_set(desk: Desk, on: Any, value: str) -> None:
+def test_guest_variable_reads_back_as_set(desk: Desk, on: Any, value: str) -> None:
     vmtctl = on(desk)
     assert vmtctl("guestinfo", "set", "motd", "--", value).status == 0
     assert desk.status["variables"]["motd"] == value
@@ -319,7 +319,7 @@ def test_a_guest_variable_comes_back_as_it_was_set(desk: Desk, on: Any, value: s
     assert (got["set"], got["value"]) == (True, value)
 
 
-def test_what_the_host_sets_the_guest_reads(desk: Desk, on: Any) -> None:
+def test_variable_set_by_host_is_readable_in_guest(desk: Desk, on: Any) -> None:
     desk.host("guestinfo", "userdata=#cloud-config")
     vmtctl = on(desk)
     assert vmtctl("guestinfo", "get", "guestinfo.userdata").out == "#cloud-config"
@@ -327,9 +327,7 @@ def test_what_the_host_sets_the_guest_reads(desk: Desk, on: Any) -> None:
     assert vmtctl("guestinfo", "get", "nothing").status == 1
 
 
-def test_a_variable_of_64_kib_goes_to_the_host_and_comes_back(
-    desk: Desk, on: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_64_kib_variable_round_trips(desk: Desk, on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of VMware's protocol, through sysctl(8) both ways (cloud-init's user data)."""
     vmtctl = on(desk)
     room = 65536 - len("info-set guestinfo.userdata ")
@@ -345,7 +343,7 @@ def test_a_variable_of_64_kib_goes_to_the_host_and_comes_back(
     assert listed["variables"]["guestinfo.hostname"] == "web01"
 
 
-def test_a_vmtctl_that_knows_one_node_sends_nothing_to_this_driver(desk: Desk) -> None:
+def test_old_vmtctl_with_one_node_sends_nothing_to_this_driver(desk: Desk) -> None:
     """sysctl(8) prints the nodes below a name that is written to (sbin/sysctl/sysctl.c, parse)."""
     before = desk.status["variables"]
     done = desk.tool("sbin/sysctl", "-w", "machdep.vmt0.rpc=info-set guestinfo.a b")
@@ -357,7 +355,7 @@ def test_a_vmtctl_that_knows_one_node_sends_nothing_to_this_driver(desk: Desk) -
     assert desk.status["variables"].keys() == before.keys()
 
 
-def test_a_variable_that_no_reply_can_hold_does_not_hide_the_others(desk: Desk, on: Any) -> None:
+def test_oversized_variable_does_not_hide_others(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     desk.host("guestinfo", "hostname=web01")
     desk.host("guestinfo", "userdata=" + "A" * 65535)
@@ -370,14 +368,14 @@ def test_a_variable_that_no_reply_can_hold_does_not_hide_the_others(desk: Desk, 
 # vmtoolsd beside vmt0.
 
 
-def test_a_fight_for_the_channel_is_named_and_detach_ends_it(desk: Desk, on: Any) -> None:
+def test_channel_contention_is_named_and_detach_ends_it(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     desk.start(desk.root / "usr/pkg/bin/vmtoolsd")
     desk.until_toolsd(runs=True)
     before = desk.status
     desk.advance(20)
     fought = desk.status
-    # Both come back again and again.
+    # Both reopen the channel repeatedly.
     assert fought["tools_sessions"] >= 3
     assert fought["resets"] - before["resets"] > fought["tools_sessions"]
     assert vmtctl("status", "--json").json["channel"]["holder"] == "conflict"
@@ -388,12 +386,12 @@ def test_a_fight_for_the_channel_is_named_and_detach_ends_it(desk: Desk, on: Any
     assert vmtctl("detach").status == 0
     sessions = desk.status["tools_sessions"]
     desk.advance(20)
-    # One last time it takes the channel that is free now, and keeps it.
+    # It takes the free channel one last time, and keeps it.
     assert desk.status["tools_sessions"] <= sessions + 1
     assert vmtctl("status", "--json").json["channel"]["holder"] == "vmtoolsd"
 
 
-def test_a_fight_that_is_over_is_told_until_vmt0_is_attached_anew(desk: Desk, on: Any) -> None:
+def test_past_contention_is_reported_until_reattach(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     toolsd = desk.start(desk.root / "usr/pkg/bin/vmtoolsd")
     desk.until_toolsd(runs=True)
@@ -425,7 +423,7 @@ def lend(desk: Desk, *command: str | Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_run_lends_the_channel_and_takes_it_back(desk: Desk, number: signal.Signals) -> None:
+def test_run_detaches_for_command_and_reattaches(desk: Desk, number: signal.Signals) -> None:
     toolsd = desk.root / "usr/pkg/bin/vmtoolsd"
     if number == signal.SIGHUP:  # vmtoolsd stays alive then; another command does not
         running = lend(desk, "/bin/sh", "-c", f"'{toolsd}' & trap 'kill $!; exit 7' HUP; wait")
@@ -434,7 +432,7 @@ def test_run_lends_the_channel_and_takes_it_back(desk: Desk, number: signal.Sign
     desk.until_toolsd(runs=True)
     assert not attached(desk)
     desk.advance(20)
-    assert desk.status["tools_sessions"] == 1  # nobody took it away
+    assert desk.status["tools_sessions"] == 1  # no other process took the channel
     running.send_signal(number)
     out, _ = running.communicate()
     assert running.returncode == (7 if number == signal.SIGHUP else 0), out
@@ -444,14 +442,14 @@ def test_run_lends_the_channel_and_takes_it_back(desk: Desk, number: signal.Sign
     assert desk.status["channel"] is not None
 
 
-def test_run_attaches_again_after_a_command_that_fails(desk: Desk) -> None:
+def test_run_reattaches_after_failed_command(desk: Desk) -> None:
     done = lend(desk, "/bin/sh", "-c", "exit 3")
     done.communicate()
     assert done.returncode == 3
     assert attached(desk)
 
 
-def test_the_guests_own_vmtctl_runs_the_guests_own_programs(desk: Desk) -> None:
+def test_guest_vmtctl_runs_guest_programs(desk: Desk) -> None:
     vmtctl = desk.root / "usr/pkg/bin/vmtctl"
     running = desk.start(vmtctl, "run", "--", "/usr/pkg/bin/vmtoolsd")
     desk.until_toolsd(runs=True)
@@ -461,7 +459,7 @@ def test_the_guests_own_vmtctl_runs_the_guests_own_programs(desk: Desk) -> None:
     assert attached(desk)
 
 
-def test_the_service_of_pkgsrc_goes_through_vmtctl(desk: Desk, on: Any) -> None:
+def test_pkgsrc_service_uses_vmtctl(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert vmtctl("service", "install").status == 0
     assert desk.tool("usr/sbin/service", "vmtools", "onestart").returncode == 0
@@ -479,10 +477,10 @@ def test_the_service_of_pkgsrc_goes_through_vmtctl(desk: Desk, on: Any) -> None:
     assert not (desk.root / "etc/rc.conf.d/vmtools").exists()
 
 
-# What the host asks for, through powerd.
+# Requests of the host, through powerd.
 
 
-def test_a_shutdown_request_becomes_an_orderly_shutdown(desk: Desk, on: Any) -> None:
+def test_shutdown_request_causes_orderly_shutdown(desk: Desk, on: Any) -> None:
     assert on(desk)("powerd", "install").status == 0
     desk.host("power", "halt")
     desk.advance(5)
@@ -491,13 +489,13 @@ def test_a_shutdown_request_becomes_an_orderly_shutdown(desk: Desk, on: Any) -> 
     assert shutdown == ["shutdown -p now power_button pressed"]
     status = desk.status
     assert status["machine"] == "power off"
-    assert status["statuses"]["1"] is True  # the host was told before
+    assert status["statuses"]["1"] is True  # the driver reported it to the host before
     assert "vmt0: the host asks for a shutdown" in desk.messages
     gone = desk.tool("sbin/drvctl", "-l", "cpu0")
     assert (gone.returncode, "the machine is down: power off" in gone.stderr) == (1, True)
 
 
-def test_a_reboot_request_becomes_an_orderly_reboot(desk: Desk, on: Any) -> None:
+def test_reboot_request_causes_orderly_reboot(desk: Desk, on: Any) -> None:
     assert on(desk)("powerd", "install").status == 0
     desk.host("power", "reboot")
     desk.advance(5)
@@ -513,7 +511,7 @@ def site_script(desk: Desk, name: str, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_after_a_resume_the_network_is_renewed_and_own_scripts_run(desk: Desk, on: Any) -> None:
+def test_resume_renews_network_and_runs_site_scripts(desk: Desk, on: Any) -> None:
     assert on(desk)("powerd", "install").status == 0
     log = desk.root / "var/log/site"
     site_script(desk, "20-second", f'echo "second $*" >>"{log}"')
@@ -527,7 +525,7 @@ def test_after_a_resume_the_network_is_renewed_and_own_scripts_run(desk: Desk, o
         assert text in desk.messages
 
 
-def test_own_scripts_run_before_the_shutdown(desk: Desk, on: Any) -> None:
+def test_site_scripts_run_before_shutdown(desk: Desk, on: Any) -> None:
     assert on(desk)("powerd", "install").status == 0
     # A script may use vmtctl's own tools: the driver answers while powerd waits.
     node = "machdep.vmt0.uuid"
@@ -539,7 +537,7 @@ def test_own_scripts_run_before_the_shutdown(desk: Desk, on: Any) -> None:
     assert desk.status["machine"] == "power off"
 
 
-def test_a_machine_without_acpi_gets_blocks_in_the_standard_scripts(start: Start, on: Any) -> None:
+def test_without_acpi_standard_scripts_get_blocks(start: Start, on: Any) -> None:
     desk = start("--no-acpi")
     desk.advance(3)
     before = {
@@ -557,7 +555,7 @@ def test_a_machine_without_acpi_gets_blocks_in_the_standard_scripts(start: Start
     assert "vmt0: the host asks for a shutdown" in desk.messages
 
 
-def test_a_site_s_own_power_button_is_run_last(desk: Desk, on: Any) -> None:
+def test_site_power_button_script_runs_last(desk: Desk, on: Any) -> None:
     own = desk.root / "etc/powerd/scripts/power_button"
     own.write_text(
         """#!/bin/sh
@@ -579,7 +577,7 @@ esac
     assert desk.status["machine"] == "power off"
 
 
-def test_without_a_standard_script_the_hooks_shut_down_themselves(desk: Desk, on: Any) -> None:
+def test_without_standard_script_hooks_shut_down(desk: Desk, on: Any) -> None:
     (desk.root / "etc/powerd/scripts/power_button").unlink()
     assert on(desk)("powerd", "install").status == 0
     desk.host("power", "halt")
@@ -587,14 +585,14 @@ def test_without_a_standard_script_the_hooks_shut_down_themselves(desk: Desk, on
     assert desk.commands("shutdown") == ["shutdown -p now the host asked for a shutdown"]
 
 
-def test_events_of_other_devices_go_on_to_the_standard_script(desk: Desk, on: Any) -> None:
+def test_events_of_other_devices_reach_standard_script(desk: Desk, on: Any) -> None:
     assert on(desk)("powerd", "install").status == 0
     script = desk.root / "etc/powerd/scripts/acpi/power_button"
     subprocess.run([script, "acpibut0", "pressed"], check=True, capture_output=True)
     assert desk.commands("shutdown") == ["shutdown -p now power_button pressed"]
 
 
-def test_after_uninstall_the_standard_scripts_answer(desk: Desk, on: Any) -> None:
+def test_after_uninstall_standard_scripts_handle_events(desk: Desk, on: Any) -> None:
     vmtctl = on(desk)
     assert [vmtctl("powerd", word).status for word in ("install", "uninstall")] == [0, 0]
     desk.host("power", "reboot")
@@ -602,9 +600,7 @@ def test_after_uninstall_the_standard_scripts_answer(desk: Desk, on: Any) -> Non
     assert desk.commands("shutdown") == ["shutdown -r now reset_button pressed"]
 
 
-def test_without_powerd_the_kernel_goes_down_by_itself_and_doctor_warns(
-    start: Start, on: Any
-) -> None:
+def test_without_powerd_kernel_shuts_down_and_doctor_warns(start: Start, on: Any) -> None:
     desk = start("--no-powerd")
     desk.advance(3)
     doctor = on(desk)("doctor")
@@ -615,7 +611,7 @@ def test_without_powerd_the_kernel_goes_down_by_itself_and_doctor_warns(
     assert desk.commands("shutdown") == []
 
 
-def test_powerd_comes_back_by_its_service(desk: Desk, on: Any) -> None:
+def test_service_restarts_powerd(desk: Desk, on: Any) -> None:
     assert desk.tool("usr/sbin/service", "powerd", "stop").returncode == 0
     desk.until(lambda status: status["powerd"] is None)
     assert on(desk)("status", "--json").json["powerd"]["running"] is False

@@ -1,4 +1,4 @@
-"""The guest on the desk itself: it starts, stops, and its tools speak as NetBSD's do."""
+"""The simulated guest itself: it starts, stops, and its tools print as NetBSD's do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def vmtsim(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return forked.run("vmtsim", *words)
 
 
-# What each tool says; the texts are those of NetBSD's own (sbin/drvctl, sbin/sysctl, modload).
+# The output of each tool; the texts are those of NetBSD's own (sbin/drvctl, sbin/sysctl, modload).
 TALK: tuple[tuple[str, int, str, str], ...] = (
     ("sbin/drvctl -l cpu0", 0, "cpu0 vmt0\n", ""),
     ("sbin/drvctl -nl cpu0", 0, "vmt0\n", ""),
@@ -99,7 +99,7 @@ TALK: tuple[tuple[str, int, str, str], ...] = (
 )  # fmt: skip
 
 
-def test_the_tools_say_what_netbsds_say(start: Start) -> None:
+def test_tools_print_as_on_netbsd(start: Start) -> None:
     desk = start()
     desk.advance(1)
     for command, status, out, err in TALK:
@@ -108,7 +108,7 @@ def test_the_tools_say_what_netbsds_say(start: Start) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (status, out, err), command
 
 
-def test_the_same_requests_give_the_same_run(start: Start) -> None:
+def test_same_requests_give_same_run(start: Start) -> None:
     said = []
     for root in ("one", "two"):
         desk = start("--seed", "7", root=root)
@@ -124,7 +124,7 @@ def test_the_same_requests_give_the_same_run(start: Start) -> None:
     assert said[0] == said[1]
 
 
-def test_a_guest_that_was_killed_can_be_started_again(start: Start, tmp_path: Path) -> None:
+def test_killed_guest_can_be_restarted(start: Start, tmp_path: Path) -> None:
     desk = start()
     kept = desk.root / "etc/powerd/scripts/power_button"
     kept.write_text(kept.read_text() + "# mine\n")
@@ -141,7 +141,7 @@ def test_a_guest_that_was_killed_can_be_started_again(start: Start, tmp_path: Pa
     assert kept.read_text().endswith("# mine\n")
 
 
-def test_one_directory_holds_one_guest(start: Start, kmod: Path) -> None:
+def test_directory_holds_one_guest(start: Start, kmod: Path) -> None:
     desk = start()
     second = vmtsim("guest", "--root", desk.root, kmod)
     assert second.returncode == 73
@@ -150,21 +150,21 @@ def test_one_directory_holds_one_guest(start: Start, kmod: Path) -> None:
     assert desk.tool("sbin/drvctl", "-l").returncode == 0
 
 
-def test_a_directory_of_something_else_is_left_alone(tmp_path: Path, kmod: Path) -> None:
+def test_foreign_directory_is_left_alone(tmp_path: Path, kmod: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
     refused = vmtsim("guest", "--root", tmp_path, kmod)
     assert (refused.returncode, "holds something else" in refused.stderr) == (73, True)
     assert [path.name for path in tmp_path.iterdir() if "gw" not in path.name] == ["thesis.tex"]
 
 
-def test_a_file_that_is_no_module_makes_no_guest(tmp_path: Path) -> None:
+def test_non_module_starts_no_guest(tmp_path: Path) -> None:
     (tmp_path / "vmt.kmod").write_text("no module")
     assert vmtsim("guest", "--root", tmp_path / "guest", tmp_path / "vmt.kmod").returncode == 65
     assert vmtsim("guest", "--root", tmp_path / "guest", tmp_path / "no.kmod").returncode == 66
     assert not (tmp_path / "guest").exists()
 
 
-def test_stop_ends_the_guest_and_takes_its_sockets_away(start: Start) -> None:
+def test_stop_ends_guest_and_removes_sockets(start: Start) -> None:
     desk = start()
     done = vmtsim("guest-control", desk.root, "stop")
     assert done.returncode == 0, done.stderr
@@ -174,7 +174,7 @@ def test_stop_ends_the_guest_and_takes_its_sockets_away(start: Start) -> None:
         assert not (desk.root / name).exists(), name
 
 
-def test_in_real_time_the_guest_needs_nobody_to_move_it(start: Start) -> None:
+def test_real_time_guest_advances_by_itself(start: Start) -> None:
     desk = start("--realtime")
     desk.until(lambda status: status["channel"] is not None)
     refused, text = desk.control("advance", "1")
@@ -199,7 +199,7 @@ def test_in_real_time_the_guest_needs_nobody_to_move_it(start: Start) -> None:
         (("explode",), 64, "invalid choice"),
     ],
 )
-def test_what_guest_control_does_not_understand_it_says(
+def test_guest_control_reports_invalid_requests(
     shared: Desk, words: tuple[str, ...], status: int, text: str
 ) -> None:
     done = vmtsim("guest-control", shared.root, *words)
@@ -208,13 +208,13 @@ def test_what_guest_control_does_not_understand_it_says(
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, kmod: Path) -> Iterator[Desk]:
-    """One guest for all tests that do not change it."""
+    """One guest, shared by all tests that do not change it."""
     desk = Desk(tmp_path_factory.mktemp("desk") / "guest", kmod)
     yield desk
     assert desk.close() == 0, desk.errors
 
 
-def test_status_is_for_people_too(shared: Desk) -> None:
+def test_status_has_text_form(shared: Desk) -> None:
     done: Any = vmtsim("guest-control", shared.root, "status")
     assert done.returncode == 0
     labels = [line.split()[0] for line in done.stdout.splitlines()]

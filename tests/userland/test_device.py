@@ -16,13 +16,13 @@ DETACH = "drvctl -d vmt0"
 ATTACH = "drvctl -r -a cpufeaturebus cpu0"
 
 
-def test_detach_takes_vmt0_away(vmtctl: Control, guest: Any) -> None:
+def test_detach_removes_vmt0(vmtctl: Control, guest: Any) -> None:
     assert vmtctl("detach").status == 0
     assert guest.get()["attached"] is None
     assert guest.calls() == [DETACH]
 
 
-def test_a_second_detach_does_nothing(vmtctl: Control, guest: Any) -> None:
+def test_second_detach_does_nothing(vmtctl: Control, guest: Any) -> None:
     vmtctl("detach")
     done = vmtctl("detach", "--json")
     assert done.status == 0
@@ -30,7 +30,7 @@ def test_a_second_detach_does_nothing(vmtctl: Control, guest: Any) -> None:
     assert guest.calls() == [DETACH]
 
 
-def test_attach_gives_it_back(vmtctl: Control, guest: Any) -> None:
+def test_attach_restores_vmt0(vmtctl: Control, guest: Any) -> None:
     vmtctl("detach")
     assert vmtctl("attach").status == 0
     assert guest.get()["attached"] == "stock"
@@ -40,7 +40,7 @@ def test_attach_gives_it_back(vmtctl: Control, guest: Any) -> None:
 
 
 @pytest.mark.parametrize("verb", ["detach", "attach"])
-def test_a_dry_run_changes_nothing(vmtctl: Control, guest: Any, verb: str) -> None:
+def test_dry_run_changes_nothing(vmtctl: Control, guest: Any, verb: str) -> None:
     if verb == "attach":
         guest.set(attached=None)
     done = vmtctl(verb, "-n")
@@ -49,7 +49,7 @@ def test_a_dry_run_changes_nothing(vmtctl: Control, guest: Any, verb: str) -> No
     assert guest.calls() == []
 
 
-def test_quiet_says_nothing(vmtctl: Control) -> None:
+def test_quiet_prints_nothing(vmtctl: Control) -> None:
     done = vmtctl("-q", "detach")
     assert (done.out, done.err) == ("", "")
 
@@ -64,7 +64,7 @@ def test_quiet_says_nothing(vmtctl: Control) -> None:
         ("silent", exits.TEMPORARY, "yet it is attached"),
     ],
 )
-def test_a_failed_detach_tells_the_reason(
+def test_failed_detach_reports_reason(
     vmtctl: Control, guest: Any, fault: str, status: int, words: str
 ) -> None:
     guest.set(faults={DETACH: fault})
@@ -73,7 +73,7 @@ def test_a_failed_detach_tells_the_reason(
     assert words in done.err
 
 
-def test_a_tool_that_hangs_is_stopped(
+def test_hanging_tool_is_stopped(
     vmtctl: Control, guest: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vmtctl import system
@@ -91,7 +91,7 @@ def test_a_tool_that_hangs_is_stopped(
     assert f"`{DETACH}` did not end within 0.3 seconds and was stopped" in done.err
 
 
-def test_attach_is_refused_beside_vmtoolsd(vmtctl: Control, guest: Any) -> None:
+def test_attach_is_refused_while_vmtoolsd_runs(vmtctl: Control, guest: Any) -> None:
     guest.set(attached=None, processes=[[77, "/usr/pkg/bin/vmtoolsd --background /x"]])
     done = vmtctl("attach")
     assert done.status == exits.TEMPORARY
@@ -100,7 +100,7 @@ def test_attach_is_refused_beside_vmtoolsd(vmtctl: Control, guest: Any) -> None:
     assert vmtctl("attach", "--force").status == 0
 
 
-def test_an_editor_with_vmtoolsd_in_its_arguments_is_no_daemon(vmtctl: Control, guest: Any) -> None:
+def test_editor_with_vmtoolsd_argument_is_no_daemon(vmtctl: Control, guest: Any) -> None:
     guest.set(attached=None, processes=[[77, "vi vmtoolsd"]])
     assert vmtctl("attach").status == 0
 
@@ -132,9 +132,7 @@ def _hyperv(guest: Any) -> None:
         (_hyperv, "hyperv0"),
     ],
 )
-def test_when_nothing_attached_the_reason_is_found(
-    vmtctl: Control, guest: Any, prepare: Any, words: str
-) -> None:
+def test_failed_attach_is_diagnosed(vmtctl: Control, guest: Any, prepare: Any, words: str) -> None:
     prepare(guest)
     done = vmtctl("attach")
     assert done.status in {exits.UNAVAILABLE, exits.CONFIG}
@@ -150,28 +148,26 @@ def test_when_nothing_attached_the_reason_is_found(
         ("Device not configured", "there is no cpu0"),
     ],
 )
-def test_a_bus_that_cannot_be_searched_is_explained(
-    vmtctl: Control, guest: Any, fault: str, words: str
-) -> None:
+def test_failed_rescan_is_explained(vmtctl: Control, guest: Any, fault: str, words: str) -> None:
     guest.set(attached=None, faults={ATTACH: fault})
     assert words in vmtctl("attach").err
 
 
-def test_errors_are_json_too(vmtctl: Control, guest: Any) -> None:
+def test_errors_have_json_form(vmtctl: Control, guest: Any) -> None:
     guest.set(faults={DETACH: "Device busy"})
     done = vmtctl("detach", "--json")
     assert done.json["error"]["status"] == done.status == exits.TEMPORARY
     assert done.json["error"]["hint"]
 
 
-def test_without_drvctl_the_sysctl_nodes_tell(vmtctl: Control, guest: Any) -> None:
+def test_without_drvctl_sysctl_nodes_show_state(vmtctl: Control, guest: Any) -> None:
     (guest.root / "sbin/drvctl").unlink()
     found = vmtctl("status", "--json").json
     assert found["device"]["attached"] is True
     assert any("drvctl" in problem for problem in found["problems"])
 
 
-def test_what_is_not_netbsd_is_told_so(vmtctl: Control, guest: Any) -> None:
+def test_non_netbsd_system_is_refused(vmtctl: Control, guest: Any) -> None:
     for tool in ("sbin/drvctl", "sbin/sysctl", "sbin/modstat", "bin/ps", "sbin/dmesg"):
         (guest.root / tool).unlink()
     done = vmtctl("status")

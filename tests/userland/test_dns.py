@@ -1,4 +1,4 @@
-"""The name servers of resolv.conf(5) reach the driver, and who has them run after a change."""
+"""The name servers of resolv.conf(5) reach the driver, also after a change by resolvconf(8)."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ FILES = [
 
 
 @pytest.mark.parametrize(("text", "said"), FILES)
-def test_what_the_resolver_uses_is_handed_over(text: str, said: str) -> None:
+def test_resolver_configuration_is_passed_to_driver(text: str, said: str) -> None:
     assert resolver.words(text) == said
 
 
-def test_without_a_domain_it_is_that_of_the_host_name() -> None:
+def test_without_search_domain_host_domain_is_used() -> None:
     assert resolver.words("", "web01.example.org") == "domain example.org search example.org"
     assert resolver.words("search a.example\n", "web01.example.org").startswith("domain a.example")
     assert resolver.words("", "web01") == ""
 
 
 @given(st.text(max_size=3000))
-def test_whatever_the_file_holds_the_node_takes_the_words(text: str) -> None:
+def test_file_content_is_passed_within_node_limits(text: str) -> None:
     said = resolver.words(text)
     assert len(said) <= 1023
     assert said.isascii()
@@ -78,7 +78,7 @@ def test_update_is_idempotent_and_a_dry_run_changes_nothing(vmtctl: Control, our
     assert ours.get()["nodes"][NODE] == ""
 
 
-def test_a_driver_without_the_node_is_named(vmtctl: Control, guest: Any) -> None:
+def test_driver_without_node_is_reported(vmtctl: Control, guest: Any) -> None:
     done = vmtctl("dns", "update")
     assert done.status == exits.UNAVAILABLE
     assert "takes no name servers" in done.err
@@ -87,14 +87,14 @@ def test_a_driver_without_the_node_is_named(vmtctl: Control, guest: Any) -> None
     assert "vmt0 is not attached" in vmtctl("dns", "update").err
 
 
-def test_attach_hands_the_name_servers_over(vmtctl: Control, ours: Any) -> None:
+def test_attach_passes_name_servers(vmtctl: Control, ours: Any) -> None:
     ours.set(attached=None, nodes={})
     assert "name servers" in vmtctl("attach", "-n").out
     assert vmtctl("attach").status == 0
     assert ours.get()["nodes"].get(NODE) == SAID
 
 
-def test_the_hook_of_resolvconf_is_installed_and_taken_away(vmtctl: Control, guest: Any) -> None:
+def test_resolvconf_hook_is_installed_and_removed(vmtctl: Control, guest: Any) -> None:
     done = vmtctl("dns", "install")
     assert done.status == exits.DATA
     assert "no resolvconf(8)" in done.err
@@ -109,7 +109,7 @@ def test_the_hook_of_resolvconf_is_installed_and_taken_away(vmtctl: Control, gue
     assert vmtctl("dns", "uninstall", "--json").json["changed"] is False
 
 
-def test_a_script_of_somebody_else_stays(vmtctl: Control, guest: Any) -> None:
+def test_foreign_hook_script_is_kept(vmtctl: Control, guest: Any) -> None:
     (guest.root / LIBC).mkdir(parents=True)
     hook = guest.root / LIBC / "vmtctl"
     hook.write_text("#!/bin/sh\necho mine\n")
@@ -121,7 +121,7 @@ def test_a_script_of_somebody_else_stays(vmtctl: Control, guest: Any) -> None:
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_the_hook_never_stops_resolvconf(tmp_path: Any, there: bool) -> None:
+def test_hook_never_fails_resolvconf(tmp_path: Any, there: bool) -> None:
     """openresolv's libc.in adds up what the scripts of libc.d return."""
     program = tmp_path / "vmtctl"
     if there:
@@ -135,7 +135,7 @@ def test_the_hook_never_stops_resolvconf(tmp_path: Any, there: bool) -> None:
         assert (tmp_path / "said").read_text() == "-q dns update\n"
 
 
-def test_the_real_driver_takes_them(
+def test_real_driver_accepts_name_servers(
     start: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     guest = start()

@@ -1,4 +1,4 @@
-"""doctor: every finding, and that the command which it prints fixes it."""
+"""doctor: every finding, and that its printed command fixes it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PERIOD = "machdep.vmt0.clock_sync.period"
 MODULE = "usr/pkg/stand/amd64/11.0/modules/vmt/vmt.kmod"
 
 
-# Stands for NetBSD's own script.
+# A stub for NetBSD's own script.
 STANDARD = '#!/bin/sh\nexec "${0%/etc/*}/sbin/shutdown" -p now\n'
 
 
 def healthy(vmtctl: Control, guest: Any) -> None:
-    """A guest that doctor finds nothing wrong with."""
+    """A guest without findings of doctor."""
     place = guest.root / MODULE
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(Path(guest.module()).read_bytes())
@@ -81,7 +81,7 @@ _LONG = "slewing back, for long; see clock_sync.now"
 
 
 def _nodes(**values: str) -> Callable[[Any], None]:
-    """Let the driver say something else in nodes below machdep.vmt0."""
+    """Change the driver's values in nodes below machdep.vmt0."""
 
     def say(guest: Any) -> None:
         nodes = {f"machdep.vmt0.{k.replace('__', '.')}": value for k, value in values.items()}
@@ -281,7 +281,7 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
     ), 1, True),
 )  # fmt: skip
 
-# What the other files of the tests cover, and what is reported without being wrong.
+# Findings that other test files cover, and findings that report no error.
 ELSEWHERE = {
     "owner": "needs a file of another user",
     "hooks": "ok", "device": "ok", "channel": "ok", "powerd": "ok", "vmtctl-unclear": "ok",
@@ -294,7 +294,7 @@ def found(vmtctl: Control) -> dict[str, dict[str, str]]:
     return {row["name"]: row for row in rows if row["severity"] != "ok"}
 
 
-def test_a_healthy_guest_has_nothing_to_fix(vmtctl: Control, guest: Any) -> None:
+def test_healthy_guest_has_no_findings(vmtctl: Control, guest: Any) -> None:
     healthy(vmtctl, guest)
     done = vmtctl("doctor")
     assert done.status == 0, done.out
@@ -306,7 +306,7 @@ def test_a_healthy_guest_has_nothing_to_fix(vmtctl: Control, guest: Any) -> None
     BROKEN,
     ids=[f"{n}-{row[0]}" for n, row in enumerate(BROKEN)],
 )
-def test_a_finding_is_fixed_by_the_command_that_it_prints(
+def test_finding_is_fixed_by_its_command(
     vmtctl: Control,
     guest: Any,
     tmp_path: Path,
@@ -362,7 +362,7 @@ def carry_out(guest: Any, place: Path, command: str) -> subprocess.CompletedProc
     )
 
 
-def test_every_finding_is_in_the_table() -> None:
+def test_every_finding_is_in_table() -> None:
     names = set()
     for path in Path(checks.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -373,8 +373,8 @@ def test_every_finding_is_in_the_table() -> None:
     assert names == {row[0] for row in BROKEN} | set(ELSEWHERE)
 
 
-def test_every_command_that_is_recommended_is_one(vmtctl: Control, guest: Any) -> None:
-    """Also in advice, hints and texts: what follows `vmtctl` is a command line of ours."""
+def test_every_recommended_command_is_valid(vmtctl: Control, guest: Any) -> None:
+    """Also in advice, hints and texts: the words after `vmtctl` are a valid command line."""
     commands = set()
     for path in sorted(Path(checks.__file__).parents[1].rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -392,8 +392,8 @@ def test_every_command_that_is_recommended_is_one(vmtctl: Control, guest: Any) -
         assert values.path
 
 
-def test_every_command_in_a_text_is_one() -> None:
-    """What stands in backquotes in a message, a help text or a script that is installed."""
+def test_every_command_in_texts_is_valid() -> None:
+    """The text in backquotes in a message, a help text or an installed script."""
     found = set()
     for path in sorted(USERLAND.rglob("*")):
         if path.suffix == ".py":
@@ -413,7 +413,7 @@ def test_every_command_in_a_text_is_one() -> None:
 
 
 def _constant(node: ast.expr) -> list[str]:
-    """The pieces of a text; what varies is a number of seconds or nothing."""
+    """The parts of a text; the variable part is a number of seconds or empty."""
     if isinstance(node, ast.Constant):
         return [str(node.value)]
     if isinstance(node, ast.JoinedStr):
@@ -428,7 +428,7 @@ def _constant(node: ast.expr) -> list[str]:
     return [ast.unparse(node)]
 
 
-def test_an_image_without_powerd_is_an_error(vmtctl: Control, tmp_path: Path) -> None:
+def test_image_without_powerd_is_an_error(vmtctl: Control, tmp_path: Path) -> None:
     image = tmp_path / "image"
     scripts = image / "etc/powerd/scripts"
     scripts.mkdir(parents=True)
@@ -447,7 +447,7 @@ def test_an_image_without_powerd_is_an_error(vmtctl: Control, tmp_path: Path) ->
     assert vmtctl("doctor", "-R", str(image)).status == 0
 
 
-def test_the_fixes_for_an_image_are_for_the_image(vmtctl: Control, tmp_path: Path) -> None:
+def test_fixes_for_image_use_its_root(vmtctl: Control, tmp_path: Path) -> None:
     image = tmp_path / "an image"
     (image / "etc").mkdir(parents=True)
     (image / "etc/rc.conf").write_text("powerd=YES ntpd=YES\n")
@@ -466,7 +466,7 @@ def found_on(vmtctl: Control, image: Path) -> dict[str, dict[str, str]]:
     return {row["name"]: row for row in rows if row["severity"] != "ok"}
 
 
-def test_an_image_with_a_clock_that_is_off_may_have_ntpd(vmtctl: Control, tmp_path: Path) -> None:
+def test_image_with_disabled_clock_sync_may_have_ntpd(vmtctl: Control, tmp_path: Path) -> None:
     image = tmp_path / "image"
     (image / "etc").mkdir(parents=True)
     (image / "etc/rc.conf").write_text("powerd=YES chronyd=YES\n")
@@ -486,13 +486,13 @@ def test_an_image_with_a_clock_that_is_off_may_have_ntpd(vmtctl: Control, tmp_pa
         "userconf=enable vmt\n",
     ],
 )
-def test_what_boot_cfg_does_not_do_is_not_reported(vmtctl: Control, guest: Any, text: str) -> None:
+def test_unused_boot_cfg_lines_are_not_reported(vmtctl: Control, guest: Any, text: str) -> None:
     healthy(vmtctl, guest)
     (guest.root / "boot.cfg").write_text(text)
     assert found(vmtctl) == {}
 
 
-def test_what_the_boot_loader_loaded_needs_no_rc_script(vmtctl: Control, guest: Any) -> None:
+def test_module_loaded_by_boot_loader_needs_no_rc_script(vmtctl: Control, guest: Any) -> None:
     healthy(vmtctl, guest)
     (guest.root / "etc/rc.conf").write_text("powerd=YES\n")
     guest.set(module_source="boot")
@@ -510,7 +510,7 @@ def test_what_the_boot_loader_loaded_needs_no_rc_script(vmtctl: Control, guest: 
         [9, "vmtoolsd", 0, "Z"],
     ],
 )
-def test_another_process_of_that_name_is_no_conflict(
+def test_other_process_of_same_name_is_no_conflict(
     vmtctl: Control, guest: Any, process: list[Any]
 ) -> None:
     healthy(vmtctl, guest)
@@ -521,13 +521,13 @@ def test_another_process_of_that_name_is_no_conflict(
     assert vmtctl("attach").status == 0
 
 
-def test_vmtoolsd_under_another_first_argument_is_seen(vmtctl: Control, guest: Any) -> None:
+def test_vmtoolsd_with_other_argv0_is_detected(vmtctl: Control, guest: Any) -> None:
     healthy(vmtctl, guest)
     guest.set(processes=[[312, "powerd"], [9, "toolsd (vmtoolsd)"]])
     assert vmtctl("status", "--json").json["channel"]["holder"] == "conflict"
 
 
-def test_the_processes_of_others_are_not_taken_for_none(
+def test_invisible_processes_are_not_assumed_absent(
     vmtctl: Control, guest: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With security.curtain=1 ps(1) shows a user's own processes only."""
@@ -550,7 +550,7 @@ def test_the_processes_of_others_are_not_taken_for_none(
         ("unknown", None, "unknown", "neither machdep.hypervisor nor"),
     ],
 )
-def test_a_kernel_that_does_not_know_its_hypervisor_is_no_answer(
+def test_hypervisor_unknown_to_kernel_is_derived_from_vendor(
     vmtctl: Control, guest: Any, hypervisor: str, vendor: str | None, name: str, words: str
 ) -> None:
     guest.set(attached=None)
@@ -566,7 +566,7 @@ def test_a_kernel_that_does_not_know_its_hypervisor_is_no_answer(
         assert words in vmtctl("doctor").out
 
 
-def test_load_names_the_machine_as_the_cause(vmtctl: Control, guest: Any) -> None:
+def test_load_names_non_vmware_machine_as_cause(vmtctl: Control, guest: Any) -> None:
     state = guest.get()
     state.update(builtin=False, attached=None, vmware=False)
     state["kernel"].update({"machdep.hypervisor": "unknown", "machdep.dmi.system-vendor": "QEMU"})
@@ -580,7 +580,7 @@ def test_load_names_the_machine_as_the_cause(vmtctl: Control, guest: Any) -> Non
     assert "the driver did not find VMware's backdoor" in done.err
 
 
-def test_securelevel_is_named_where_it_forbids_a_load(vmtctl: Control, guest: Any) -> None:
+def test_securelevel_is_named_if_it_prevents_load(vmtctl: Control, guest: Any) -> None:
     guest.kernel(kern__securelevel="2")
     guest.set(faults={"modload /": "Operation not permitted"})
     done = vmtctl("load", "-m", guest.module())
@@ -588,7 +588,7 @@ def test_securelevel_is_named_where_it_forbids_a_load(vmtctl: Control, guest: An
     assert "kern.securelevel is 2, which forbids it" in done.err
 
 
-def test_securelevel_is_named_as_what_forbids_it(vmtctl: Control, guest: Any) -> None:
+def test_securelevel_is_named_as_cause(vmtctl: Control, guest: Any) -> None:
     healthy(vmtctl, guest)
     guest.kernel(kern__securelevel="1")
     guest.set(faults={"modunload": "Operation not permitted"})
@@ -598,7 +598,7 @@ def test_securelevel_is_named_as_what_forbids_it(vmtctl: Control, guest: Any) ->
     assert "request" not in done.err
 
 
-def test_doctor_on_an_image_asks_the_running_system_nothing(
+def test_doctor_on_image_does_not_query_running_system(
     vmtctl: Control, guest: Any, tmp_path: Any
 ) -> None:
     image = tmp_path / "image"
@@ -610,7 +610,7 @@ def test_doctor_on_an_image_asks_the_running_system_nothing(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_hook_of_another_user_is_an_error(vmtctl: Control, tmp_path: Path) -> None:
+def test_hook_of_another_user_is_an_error(vmtctl: Control, tmp_path: Path) -> None:
     image = tmp_path / "image"
     (image / "etc").mkdir(parents=True)
     (image / "etc/rc.conf").write_text("powerd=YES\n")
@@ -621,7 +621,7 @@ def test_a_hook_of_another_user_is_an_error(vmtctl: Control, tmp_path: Path) -> 
     assert "owner" not in found_on(vmtctl, image)
 
 
-def test_doctor_names_the_manuals_that_the_packages_bring(vmtctl: Control) -> None:
+def test_doctor_names_installed_manuals(vmtctl: Control) -> None:
     last = vmtctl("doctor").out.splitlines()[-1]
     assert last == "manuals: netbsd-vmt(4) of the driver, vmtctl(8)"
     assert "manuals" not in vmtctl("doctor", "--json").out

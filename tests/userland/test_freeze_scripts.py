@@ -1,7 +1,7 @@
-"""What vmt-event does for freeze and thaw: run the administrator's scripts, and report that.
+"""vmt-event for freeze and thaw: it runs the administrator's scripts and reports the result.
 
-The node backup.event of the driver has what it waits for (tests/driver/test_freeze.py); here a
-sysctl(8) stands in that keeps it in a file.
+The driver's node backup.event holds the event that it waits for (tests/driver/test_freeze.py);
+here a stub of sysctl(8) keeps the value in a file.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def lines(root: Path, name: str) -> list[str]:
     return (root / name).read_text().splitlines() if (root / name).exists() else []
 
 
-def test_freeze_and_thaw_run_the_scripts_and_are_reported(root: Path) -> None:
+def test_freeze_and_thaw_scripts_run_and_are_reported(root: Path) -> None:
     hotkey(root, "pressed", "17 freeze")
     assert (lines(root, "out"), lines(root, "answers")) == (["freeze vmt0"], ["17"])
     assert lines(root, STATE) == ["17"]
@@ -67,7 +67,7 @@ def test_freeze_and_thaw_run_the_scripts_and_are_reported(root: Path) -> None:
 
 
 @pytest.mark.parametrize("why", ["status", "others can change it"])
-def test_a_script_that_fails_is_reported(root: Path, why: str) -> None:
+def test_failing_script_is_reported(root: Path, why: str) -> None:
     bad = script(root / "etc/powerd/vmt.d/a-bad", "exit 3")
     if why != "status":
         bad.write_text("#!/bin/sh\n")
@@ -80,7 +80,7 @@ def test_a_script_that_fails_is_reported(root: Path, why: str) -> None:
 
 
 @pytest.mark.parametrize("waits", ["", "18 thaw"])
-def test_an_event_that_comes_too_late_freezes_nothing(root: Path, waits: str) -> None:
+def test_late_event_freezes_nothing(root: Path, waits: str) -> None:
     hotkey(root, "pressed", waits)
     assert (lines(root, "out"), lines(root, "answers")) == ([], [])
     hotkey(root, "released")
@@ -88,8 +88,8 @@ def test_an_event_that_comes_too_late_freezes_nothing(root: Path, waits: str) ->
     assert lines(root, "answers") == (["18"] if waits else [])
 
 
-def test_scripts_that_take_too_long_are_followed_by_thaw_at_once(root: Path) -> None:
-    """The driver has given up meanwhile, and its thaw may have come to no daemon."""
+def test_slow_scripts_are_followed_by_thaw_at_once(root: Path) -> None:
+    """The driver has given up meanwhile, and no daemon may have received its thaw."""
     script(root / "etc/powerd/vmt.d/slow", f': >{root}/event; [ "$1" = thaw ] || exit 0')
     hotkey(root, "pressed", "17 freeze")
     assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
@@ -100,7 +100,7 @@ def test_scripts_that_take_too_long_are_followed_by_thaw_at_once(root: Path) -> 
     assert lines(root, "answers") == ["18"]
 
 
-def test_a_thaw_that_is_raised_again_runs_nothing_again(root: Path) -> None:
+def test_repeated_thaw_runs_nothing_again(root: Path) -> None:
     hotkey(root, "pressed", "17 freeze")
     hotkey(root, "released", "18 thaw")
     hotkey(root, "released", "18 thaw")
@@ -108,14 +108,14 @@ def test_a_thaw_that_is_raised_again_runs_nothing_again(root: Path) -> None:
     assert lines(root, "answers") == ["17", "18", "18"]
 
 
-def test_a_thaw_that_was_lost_runs_before_the_next_freeze(root: Path) -> None:
+def test_lost_thaw_runs_before_next_freeze(root: Path) -> None:
     hotkey(root, "pressed", "17 freeze")
     hotkey(root, "pressed", "19 freeze")
     assert lines(root, "out") == ["freeze vmt0", "thaw vmt0", "freeze vmt0"]
 
 
-def test_a_freeze_that_is_killed_is_followed_by_thaw(root: Path) -> None:
-    """The note is there before the first script runs."""
+def test_killed_freeze_is_followed_by_thaw(root: Path) -> None:
+    """The record exists before the first script runs."""
     script(root / "etc/powerd/vmt.d/kills", '[ "$1" = thaw ] || kill -KILL $(ps -o ppid= $PPID)')
     (root / "event").write_text("17 freeze\n")
     subprocess.run(["dash", str(root / TYPED / "hotkey_button"), "vmt0", "pressed"], check=False)
@@ -125,7 +125,7 @@ def test_a_freeze_that_is_killed_is_followed_by_thaw(root: Path) -> None:
     assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
 
 
-def test_another_hot_key_is_left_to_the_standard_script(root: Path) -> None:
+def test_other_hot_key_reaches_standard_script(root: Path) -> None:
     script(root / "etc/powerd/scripts/hotkey_button", f'echo "own $1 $2" >>{root}/own')
     path = root / TYPED / "hotkey_button"
     for name in ("display-cycle", "vmt0"):

@@ -71,9 +71,7 @@ def program(folder: Path, name: str, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_six_commands_lead_to_a_guest_that_shuts_down_in_order(
-    start: Start, tmp_path: Path
-) -> None:
+def test_six_commands_install_a_guest_with_orderly_shutdown(start: Start, tmp_path: Path) -> None:
     lines = commands()
     assert len(lines) <= MOST
     assert lines[0] == "pkgin install python313"
@@ -113,7 +111,7 @@ def test_six_commands_lead_to_a_guest_that_shuts_down_in_order(
 
     done = vmtctl("doctor")
     assert done.returncode == 0, done.stdout
-    # Nobody but the driver of the package answers, and powerd's scripts are run.
+    # Only the driver of the package answers, and powerd's scripts run.
     status: Any = desk.status
     assert status["channel"] is not None
     desk.host("power", "halt")

@@ -1,4 +1,4 @@
-"""The installer where the disk is full or broken: nothing of the administrator's is lost."""
+"""The installer on a full or broken disk: no file of the administrator is lost."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _site_files(root: Path) -> dict[str, tuple[bytes, int]]:
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("verb", VERBS)
-def test_whichever_call_fails_nothing_is_lost(verb: str, lasting: bool) -> None:
+def test_any_failing_call_loses_nothing(verb: str, lasting: bool) -> None:
     make, before = VERBS[verb]
     with built(SITE) as model:
         prepare(model, before)
@@ -80,7 +80,7 @@ def test_whichever_call_fails_nothing_is_lost(verb: str, lasting: bool) -> None:
             number = 0
             while True:
                 number += 1
-                # Each call meets both: one alone, the other from then on.
+                # Each call fails both ways: once, and from then on.
                 error = (errno.ENOSPC, errno.EIO)[(number + lasting) % 2]
                 with built({}) as root:
                     shutil.copytree(model, root, symlinks=True, dirs_exist_ok=True)
@@ -95,7 +95,7 @@ def test_whichever_call_fails_nothing_is_lost(verb: str, lasting: bool) -> None:
                     points += 1
                     now = picture(root)
                     if not message:
-                        # It did not matter.
+                        # The failure had no effect.
                         assert now == new, (call, number)
                     elif "nothing was changed" in message:
                         assert now == old, (call, number, message)
@@ -105,7 +105,7 @@ def test_whichever_call_fails_nothing_is_lost(verb: str, lasting: bool) -> None:
                         assert lost(root, files, message) == [], (call, number, message)
                     if not lasting and call != "unlink":
                         assert not [path for path in root.rglob("*") if temporary(path.name)]
-                    # With the cause gone, the same command does it, and tidies up.
+                    # Without the cause, the same command succeeds and cleans up.
                     make(Tree(str(root), Unsynced())).carry_out()
                     make(Tree(str(root), Unsynced())).carry_out()
                     assert picture(root) == new, (call, number, message)
@@ -134,7 +134,7 @@ def _free(place: Path, blocks: int) -> None:
 
 
 @pytest.mark.parametrize("option", [(), ("--no-acpi",)], ids=["acpi", "blocks"])
-def test_a_full_file_system_costs_no_file_of_the_site(
+def test_full_file_system_keeps_site_files(
     small: Path, option: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = small / "root"
@@ -161,7 +161,7 @@ def test_a_full_file_system_costs_no_file_of_the_site(
     assert ended == {0, exits.IO_ERROR}
 
 
-def test_without_a_free_inode_everything_stays_as_it_was(
+def test_without_free_inodes_nothing_changes(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = small / "root"

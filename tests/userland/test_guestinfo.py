@@ -27,11 +27,11 @@ def ours(guest: Any) -> Any:
 
 
 @given(TEXT)
-def test_a_number_is_found_whatever_the_request_holds(request: str) -> None:
+def test_request_number_is_parsed_after_any_text(request: str) -> None:
     assert rpc.strip(f"machdep.vmt0.rpc.request: 5021 -> {request}\n", request) == "5021"
 
 
-def test_output_that_is_only_the_two_ends_overlapping_is_refused() -> None:
+def test_overlapping_output_marks_are_refused() -> None:
     with pytest.raises(exits.Failure):
         rpc.strip("machdep.vmt0.rpc.request: ->  -> x\n", "  -> x")
     with pytest.raises(exits.Failure):
@@ -39,14 +39,14 @@ def test_output_that_is_only_the_two_ends_overlapping_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", ["plain", "a -> b", "two\nlines", " -> ", "=x?=", "", "é"])
-def test_what_was_set_is_what_is_got(vmtctl: Control, ours: Any, value: str) -> None:
+def test_variable_reads_back_as_set(vmtctl: Control, ours: Any, value: str) -> None:
     assert vmtctl("guestinfo", "set", "key", value).status == 0
     assert ours.get()["guestinfo"] == {"guestinfo.key": value}
     done = vmtctl("guestinfo", "get", "guestinfo.key", "--json")
     assert done.json["value"] == value
 
 
-def test_a_value_comes_from_standard_input(
+def test_value_is_read_from_standard_input(
     vmtctl: Control, ours: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from a\npipe\n")))
@@ -65,7 +65,7 @@ def test_a_value_comes_from_standard_input(
         (b"web01\n", ("--raw",), "web01\n"),
     ],
 )
-def test_the_last_newline_of_a_file_is_no_part_of_the_value(
+def test_final_newline_of_file_is_not_part_of_value(
     vmtctl: Control,
     ours: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -78,13 +78,13 @@ def test_the_last_newline_of_a_file_is_no_part_of_the_value(
     assert ours.get()["guestinfo"]["guestinfo.key"] == value
 
 
-def test_a_variable_that_is_not_set_is_status_1(vmtctl: Control, ours: Any) -> None:
+def test_unset_variable_exits_1(vmtctl: Control, ours: Any) -> None:
     done = vmtctl("guestinfo", "get", "nothing")
     assert (done.status, done.out) == (1, "")
     assert "not set" in done.err
 
 
-def test_list_shows_the_well_known_and_the_named_ones(vmtctl: Control, ours: Any) -> None:
+def test_list_shows_well_known_and_named_variables(vmtctl: Control, ours: Any) -> None:
     ours.set(guestinfo={"guestinfo.userdata": "#cloud", "guestinfo.mine": "1"})
     assert vmtctl("guestinfo", "list", "--json").json["variables"] == {
         "guestinfo.userdata": "#cloud"
@@ -100,7 +100,7 @@ def test_list_shows_the_well_known_and_the_named_ones(vmtctl: Control, ours: Any
         ("error 99", "error 99"),
     ],
 )
-def test_a_variable_that_cannot_be_read_does_not_hide_the_others(
+def test_unreadable_variable_does_not_hide_others(
     vmtctl: Control, ours: Any, reply: str, why: str
 ) -> None:
     ours.set(
@@ -116,19 +116,19 @@ def test_a_variable_that_cannot_be_read_does_not_hide_the_others(
     assert found["unread"] == {"guestinfo.userdata": why}
 
 
-def test_what_is_wrong_for_all_variables_is_an_error(vmtctl: Control, ours: Any) -> None:
+def test_error_common_to_all_variables_exits_nonzero(vmtctl: Control, ours: Any) -> None:
     ours.set(faults={"sysctl -w": "Device busy"})
     assert vmtctl("guestinfo", "list").status == exits.TEMPORARY
 
 
-def test_a_reply_that_is_not_there_yet_is_asked_for_again(vmtctl: Control, ours: Any) -> None:
+def test_pending_reply_is_polled(vmtctl: Control, ours: Any) -> None:
     ours.set(guestinfo={"guestinfo.a": "b"}, slow=5)
     assert vmtctl("guestinfo", "get", "a").out == "b"
     asked = [call for call in ours.get()["calls"] if call.startswith("sysctl -r")]
     assert asked == ["sysctl -r machdep.vmt0.rpc.reply.5021"] * 6
 
 
-def test_a_host_that_takes_its_time_is_waited_for_up_to_a_limit(
+def test_slow_host_is_waited_for_up_to_limit(
     vmtctl: Control, ours: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rpc, "LIMIT", 0.3)
@@ -141,14 +141,14 @@ def test_a_host_that_takes_its_time_is_waited_for_up_to_a_limit(
     assert "vmtctl status" in done.err
 
 
-def test_a_request_that_the_driver_dropped_is_told(vmtctl: Control, ours: Any) -> None:
+def test_request_dropped_by_driver_is_reported(vmtctl: Control, ours: Any) -> None:
     ours.set(replies={"info-get guestinfo.a": "unknown"})
     done = vmtctl("guestinfo", "get", "a")
     assert done.status == exits.TEMPORARY
     assert "dropped the request" in done.err
 
 
-def test_a_value_with_a_nul_comes_whole(vmtctl: Control, ours: Any) -> None:
+def test_value_with_nul_is_returned_whole(vmtctl: Control, ours: Any) -> None:
     ours.set(replies={"info-get guestinfo.a": "binary 1 a\0b\0"})
     assert vmtctl("guestinfo", "get", "a", "--json").json["value"] == "a\0b\0"
 
@@ -156,7 +156,7 @@ def test_a_value_with_a_nul_comes_whole(vmtctl: Control, ours: Any) -> None:
 EVIL = "\x1b]0;owned\x07\x1b[2J a\rb \x9b31m \u202e c\n"
 
 
-def test_the_bytes_of_the_host_do_not_reach_a_terminal_raw(ours: Any) -> None:
+def test_host_data_is_escaped_on_terminal(ours: Any) -> None:
     ours.set(guestinfo={"guestinfo.userdata": EVIL, "guestinfo.x": EVIL})
     for words in (("get", "x"), ("list", "x")):
         shown = on_a_terminal(ours, "guestinfo", *words)
@@ -166,7 +166,7 @@ def test_the_bytes_of_the_host_do_not_reach_a_terminal_raw(ours: Any) -> None:
 
 
 def on_a_terminal(guest: Any, *words: str) -> str:
-    """What vmtctl shows on a terminal."""
+    """The output of vmtctl on a terminal."""
     pid, terminal = pty.fork()
     if pid == 0:
         environment = {**os.environ, "PYTHONPATH": str(USERLAND), "PYTHONUTF8": "1"}
@@ -186,22 +186,20 @@ def on_a_terminal(guest: Any, *words: str) -> str:
     return shown.decode("utf-8")
 
 
-def test_the_longest_request_passes_and_one_byte_more_is_refused(
-    vmtctl: Control, ours: Any
-) -> None:
+def test_maximum_request_passes_and_one_byte_more_is_refused(vmtctl: Control, ours: Any) -> None:
     room = rpc.REQUEST_LIMIT - len("info-set guestinfo.key ")
     assert vmtctl("guestinfo", "set", "key", "x" * room).status == 0
     done = vmtctl("guestinfo", "set", "key", "x" * (room + 1))
     assert done.status == exits.DATA
 
 
-def test_with_the_stock_driver_it_says_what_is_missing(vmtctl: Control) -> None:
+def test_stock_driver_lacks_node_and_message_names_it(vmtctl: Control) -> None:
     done = vmtctl("guestinfo", "get", "key")
     assert done.status == exits.UNAVAILABLE
     assert "vmtctl load" in done.err
 
 
-def test_without_vmt0_it_says_attach(vmtctl: Control, ours: Any) -> None:
+def test_without_vmt0_message_recommends_attach(vmtctl: Control, ours: Any) -> None:
     ours.set(attached=None)
     assert "vmtctl attach" in vmtctl("guestinfo", "get", "key").err
 
@@ -215,16 +213,14 @@ def test_without_vmt0_it_says_attach(vmtctl: Control, ours: Any) -> None:
         ("Device not configured", exits.TEMPORARY),
     ],
 )
-def test_the_driver_s_errors_have_words(
-    vmtctl: Control, ours: Any, fault: str, status: int
-) -> None:
+def test_driver_errors_are_explained(vmtctl: Control, ours: Any, fault: str, status: int) -> None:
     for call in ("sysctl -w", "sysctl -r"):
         ours.set(faults={call: fault})
         assert vmtctl("guestinfo", "get", "key").status == status
 
 
 @pytest.mark.parametrize("number", [5, 12, 40, 99])
-def test_the_numbers_of_errors_have_words(vmtctl: Control, ours: Any, number: int) -> None:
+def test_errno_values_are_explained(vmtctl: Control, ours: Any, number: int) -> None:
     ours.set(replies={"info-get guestinfo.key": f"error {number}"})
     done = vmtctl("guestinfo", "get", "key")
     assert done.status in {exits.TEMPORARY, exits.DATA, exits.UNAVAILABLE}
@@ -232,14 +228,14 @@ def test_the_numbers_of_errors_have_words(vmtctl: Control, ours: Any, number: in
 
 
 @pytest.mark.parametrize("reply", ["", "what", "ok", "ok 2 x", "ok text"])
-def test_a_reply_that_makes_no_sense_is_quoted(vmtctl: Control, ours: Any, reply: str) -> None:
+def test_invalid_reply_is_quoted(vmtctl: Control, ours: Any, reply: str) -> None:
     ours.set(replies={"info-get guestinfo.key": reply})
     done = vmtctl("guestinfo", "get", "key")
     assert done.status == exits.DATA
     assert done.err.startswith("vmtctl: error:")
 
 
-def test_a_host_that_forbids_it_is_quoted(vmtctl: Control, ours: Any) -> None:
+def test_refusal_by_host_is_quoted(vmtctl: Control, ours: Any) -> None:
     ours.set(replies={"info-set guestinfo.a b": "ok 0 disabled"})
     done = vmtctl("guestinfo", "set", "a", "b")
     assert done.status == exits.UNAVAILABLE
@@ -247,10 +243,10 @@ def test_a_host_that_forbids_it_is_quoted(vmtctl: Control, ours: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "", "guestinfo.", "ä", "a\nb"])
-def test_an_impossible_name_is_a_usage_error(vmtctl: Control, ours: Any, name: str) -> None:
+def test_invalid_name_is_usage_error(vmtctl: Control, ours: Any, name: str) -> None:
     assert vmtctl("guestinfo", "get", name).status == exits.USAGE
 
 
-def test_a_dry_run_sets_nothing(vmtctl: Control, ours: Any) -> None:
+def test_dry_run_sets_nothing(vmtctl: Control, ours: Any) -> None:
     assert vmtctl("guestinfo", "set", "a", "b", "-n").status == 0
     assert ours.get()["guestinfo"] == {}

@@ -1,4 +1,4 @@
-"""The installer: atomic, through no symbolic link, and back to every byte."""
+"""The installer: atomic, follows no symbolic link, and restores every byte."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Crash(BaseException):
-    """The machine stops: no call after this one happens."""
+    """The machine stops: no later call happens."""
 
 
 class Crashing(Unsynced):
@@ -73,7 +73,7 @@ MODES = st.sampled_from([0o755, 0o700, 0o644, 0o550])
 
 @st.composite
 def systems(draw: st.DrawFn) -> dict[str, Any]:
-    """Directories and scripts as somebody may have them in /etc/powerd."""
+    """Directories and scripts as an administrator may have them in /etc/powerd."""
     files = {}
     for directory in ("scripts", "scripts/acpi", "vmt.d"):
         if draw(st.booleans()):
@@ -93,7 +93,7 @@ def times(root: Path) -> dict[str, int]:
 
 @settings(max_examples=60, deadline=None)
 @given(systems(), st.booleans())
-def test_uninstall_gives_back_every_byte_and_time(files: dict[str, Any], typed: bool) -> None:
+def test_uninstall_restores_every_byte_and_time(files: dict[str, Any], typed: bool) -> None:
     with built(files) as root:
         tree = Tree(str(root))
         before, edited = picture(root), times(root)
@@ -116,7 +116,7 @@ def test_uninstall_gives_back_every_byte_and_time(files: dict[str, Any], typed: 
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_wherever_it_crashes_every_file_is_old_or_new(verb: str) -> None:
+def test_after_crash_every_file_is_old_or_new(verb: str) -> None:
     make, before = VERBS[verb]
     number = 0
     with built(SITE) as model:
@@ -139,7 +139,7 @@ def test_wherever_it_crashes_every_file_is_old_or_new(verb: str) -> None:
                     break
                 for name in {*old, *new, *now}:
                     assert now.get(name) in {old.get(name), new.get(name)}, (number, name)
-                # Every beginning can be finished, and tidied up.
+                # Every interrupted run can be completed and cleaned up.
                 make(Tree(str(root), Unsynced())).carry_out()
                 make(Tree(str(root), Unsynced())).carry_out()
                 assert picture(root) == new, number
@@ -147,7 +147,7 @@ def test_wherever_it_crashes_every_file_is_old_or_new(verb: str) -> None:
     assert number > 20
 
 
-def test_nothing_is_followed_through_a_symbolic_link(tmp_path: Path) -> None:
+def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     for link in ("etc", "etc/powerd", "etc/powerd/scripts", "etc/powerd/scripts/acpi"):
         root = tmp_path / link.replace("/", "-")
         (root / link).parent.mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_nothing_is_followed_through_a_symbolic_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["scripts/acpi/power_button", "vmt-event", "vmt.installed"])
-def test_a_link_in_the_place_of_a_script_is_left_alone(tmp_path: Path, name: str) -> None:
+def test_symbolic_link_in_place_of_script_is_kept(tmp_path: Path, name: str) -> None:
     target = tmp_path / "target"
     target.write_text("precious")
     path = tmp_path / "etc/powerd" / name
@@ -173,7 +173,7 @@ def test_a_link_in_the_place_of_a_script_is_left_alone(tmp_path: Path, name: str
     assert picture(tmp_path) == before
 
 
-def test_a_change_between_plan_and_deed_is_noticed(tmp_path: Path) -> None:
+def test_change_between_plan_and_apply_is_detected(tmp_path: Path) -> None:
     with built(SITE) as root:
         tree = Tree(str(root))
         plan = hookplan.install(tree, typed=False, force=False)
@@ -187,7 +187,7 @@ def test_a_change_between_plan_and_deed_is_noticed(tmp_path: Path) -> None:
         assert picture(root) == before
 
 
-def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+def test_file_created_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     with built({}) as root:
         tree = Tree(str(root))
         before = tree.look("/etc/new")
@@ -199,7 +199,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
         assert (root / "etc/new").read_text() == "theirs"
 
 
-def test_the_mode_of_an_edited_file_stays(tmp_path: Path) -> None:
+def test_mode_of_edited_file_is_kept(tmp_path: Path) -> None:
     with built(SITE) as root:
         hookplan.install(Tree(str(root)), typed=False, force=False).carry_out()
         script = root / "etc/powerd/scripts/sleep_button"
@@ -207,7 +207,7 @@ def test_the_mode_of_an_edited_file_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("typed", [True, False])
-def test_what_somebody_edited_in_ours_is_refused_and_with_force_kept(typed: bool) -> None:
+def test_edited_installed_file_is_refused_or_kept_with_force(typed: bool) -> None:
     with built(SITE) as root:
         tree = Tree(str(root))
         hookplan.install(tree, typed=typed, force=False).carry_out()
@@ -225,12 +225,12 @@ def test_what_somebody_edited_in_ours_is_refused_and_with_force_kept(typed: bool
             assert script.with_name(name).read_bytes() == before
         script.write_bytes(edited)
         hookplan.uninstall(tree, force=True).carry_out()
-        # It had been kept before; nothing is kept twice.
+        # It was backed up before; nothing is backed up twice.
         assert len(list(script.parent.glob("power_button.*"))) == 2
 
 
 @pytest.mark.parametrize("typed", [True, False])
-def test_another_version_of_ours_is_known_and_replaced(typed: bool) -> None:
+def test_other_version_of_our_file_is_replaced(typed: bool) -> None:
     """Older or newer: an upgrade and its way back need no --force."""
     other = b"# of another version"
     with built(SITE) as root:
@@ -260,7 +260,7 @@ def test_another_version_of_ours_is_known_and_replaced(typed: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("typed", [True, False])
-def test_what_is_not_for_sh_is_never_edited(content: bytes, reason: str, typed: bool) -> None:
+def test_non_sh_script_is_never_edited(content: bytes, reason: str, typed: bool) -> None:
     name = f"scripts/{'acpi/' * typed}power_button"
     with built({name: (content, 0o755)}) as root:
         before = picture(root)
@@ -269,7 +269,7 @@ def test_what_is_not_for_sh_is_never_edited(content: bytes, reason: str, typed: 
         assert caught.value.status == exits.DATA
         assert reason in str(caught.value)
         assert picture(root) == before
-        # What it says to do works.
+        # The recommended command works.
         done = caught.value.hint.partition(": ")[2].replace("/etc/", f"{root}/etc/")
         subprocess.run(["sh", "-c", done], check=True)
         hookplan.install(Tree(str(root)), typed=typed, force=False).carry_out()
@@ -279,14 +279,14 @@ def test_what_is_not_for_sh_is_never_edited(content: bytes, reason: str, typed: 
 @pytest.mark.parametrize(
     "line", [b"#!/bin/sh -", b"#! /bin/ksh", b"#!/usr/pkg/bin/bash", b"#!/usr/bin/env sh"]
 )
-def test_what_is_for_sh_gets_the_block(line: bytes) -> None:
+def test_sh_script_gets_block(line: bytes) -> None:
     with built({"scripts/acpi/power_button": (line + b"\nexit 0\n", 0o755)}) as root:
         hookplan.install(Tree(str(root)), typed=True, force=False).carry_out()
         text = (root / "etc/powerd/scripts/acpi/power_button").read_bytes()
         assert text.startswith(line + b"\n# >>> vmtctl")
 
 
-def test_a_script_that_powerd_would_skip_is_refused() -> None:
+def test_script_that_powerd_would_skip_is_refused() -> None:
     with (
         built({"scripts/acpi/power_button": (b"#!/bin/sh\n", 0o644)}) as root,
         pytest.raises(exits.Failure, match="not executable"),
@@ -295,7 +295,7 @@ def test_a_script_that_powerd_would_skip_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_vmt_d_that_is_no_directory_is_refused_and_uninstall_works(kind: str) -> None:
+def test_vmt_d_that_is_no_directory_is_refused(kind: str) -> None:
     with built(SITE) as root:
         tree = Tree(str(root))
         (root / "elsewhere").mkdir()
@@ -321,7 +321,7 @@ def test_a_vmt_d_that_is_no_directory_is_refused_and_uninstall_works(kind: str) 
         assert os.path.lexists(site)
 
 
-def test_a_record_of_somebody_else_is_left_alone() -> None:
+def test_foreign_record_is_left_alone() -> None:
     theirs = (b"something else\n", 0o644)
     with built({**SITE, "vmt.installed": theirs}) as root:
         tree = Tree(str(root))
@@ -331,7 +331,7 @@ def test_a_record_of_somebody_else_is_left_alone() -> None:
         assert (root / "etc/powerd/vmt.installed").read_bytes() == theirs[0]
 
 
-def test_only_temporary_files_of_ours_are_removed() -> None:
+def test_only_own_temporary_files_are_removed() -> None:
     names = (".power_button.vmtctl-new~", ".mine.vmtctl-new~", ".lid_switch.vmtctl-old~")
     with built({f"scripts/{name}": (b"x", 0o644) for name in names}) as root:
         hookplan.install(Tree(str(root)), typed=True, force=False).carry_out()
@@ -339,7 +339,7 @@ def test_only_temporary_files_of_ours_are_removed() -> None:
         assert sorted(left) == sorted(names[1:])
 
 
-def test_what_may_be_the_last_copy_is_not_removed() -> None:
+def test_possible_last_copy_is_not_removed() -> None:
     with built({"scripts/.power_button.vmtctl-old~": (b"#!/bin/sh\n# mine\n", 0o755)}) as root:
         old = root / "etc/powerd/scripts/.power_button.vmtctl-old~"
         with pytest.raises(exits.Failure) as caught:
@@ -349,7 +349,7 @@ def test_what_may_be_the_last_copy_is_not_removed() -> None:
 
 
 @pytest.mark.parametrize("mask", [0, 0o077])
-def test_modes_do_not_depend_on_the_umask(mask: int) -> None:
+def test_modes_do_not_depend_on_umask(mask: int) -> None:
     found = os.umask(mask)
     try:
         with built({"scripts": None}) as root:
@@ -363,7 +363,7 @@ def test_modes_do_not_depend_on_the_umask(mask: int) -> None:
         os.umask(found)
 
 
-def test_a_handler_that_is_not_executable_becomes_so() -> None:
+def test_non_executable_handler_becomes_executable() -> None:
     with built({}) as root:
         tree = Tree(str(root))
         hookplan.install(tree, typed=True, force=False).carry_out()
@@ -373,26 +373,26 @@ def test_a_handler_that_is_not_executable_becomes_so() -> None:
 
 
 @given(CONTENT, PLAIN, st.booleans())
-def test_a_block_comes_and_goes_without_a_trace(old: bytes, inside: bytes, top: bool) -> None:
+def test_block_is_added_and_removed_without_trace(old: bytes, inside: bytes, top: bool) -> None:
     new = block.with_block(old, inside, "/x", top=top)
     assert block.without_block(new, "/x") == old
     assert block.with_block(new, inside, "/x", top=top) == new
 
 
 @given(st.booleans())
-def test_a_file_made_for_the_block_goes_with_it(top: bool) -> None:
+def test_file_created_for_block_is_removed_with_it(top: bool) -> None:
     assert block.without_block(block.with_block(None, b"x\n", "/x", top=top), "/x") is None
 
 
 @pytest.mark.parametrize("old", [b"a\rb\rc", b"a\r", b"\r", b"a\x0bb", b"#!/bin/sh\rexit 0\r"])
 @pytest.mark.parametrize("top", [True, False])
-def test_what_is_no_line_end_for_sh_is_none(old: bytes, top: bool) -> None:
+def test_line_end_unknown_to_sh_is_not_one(old: bytes, top: bool) -> None:
     new = block.with_block(old, b"x\n", "/x", top=top)
     assert block.without_block(new, "/x") == old
 
 
 @given(CONTENT, CONTENT)
-def test_what_others_add_around_the_block_stays(before: bytes, after: bytes) -> None:
+def test_text_added_around_block_is_kept(before: bytes, after: bytes) -> None:
     new = block.with_block(b"old\n", b"x\n", "/x", top=False)
     around = before + b"\n" + new + after
     left = block.without_block(around, "/x")
@@ -408,7 +408,7 @@ def test_what_others_add_around_the_block_stays(before: bytes, after: bytes) -> 
         (b"# >>> vmtctl >>>\n# <<< vmtctl <<<\n# <<< vmtctl <<<\n", 3),
     ],
 )
-def test_half_a_block_is_refused_with_its_line(text: bytes, line: int) -> None:
+def test_incomplete_block_is_refused_with_line(text: bytes, line: int) -> None:
     for act in (
         lambda: block.with_block(text, b"x", "/x", top=False),
         lambda: block.without_block(text, "/x"),
@@ -417,7 +417,7 @@ def test_half_a_block_is_refused_with_its_line(text: bytes, line: int) -> None:
             act()
 
 
-def test_a_read_only_directory_says_so(tmp_path: Path) -> None:
+def test_read_only_directory_is_reported(tmp_path: Path) -> None:
     class ReadOnly(Calls):
         @staticmethod
         def mkdir(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the installer promises beyond old or new: synced names, modes, words, where a block goes."""
+"""Further guarantees of the installer: synced directories, modes, messages, block position."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _create(tree: Tree) -> None:
         "remove directory",
     ],
 )
-def test_a_name_that_changes_is_synced(
+def test_changed_directory_entry_is_synced(
     tmp_path: Path, change: Callable[[Tree], None], call: str
 ) -> None:
     (tmp_path / "file").write_text("file")
@@ -91,7 +91,7 @@ def test_a_name_that_changes_is_synced(
         lambda tree, was: tree.put(was, b"new", 0o644, was),
     ],
 )
-def test_what_somebody_else_wrote_meanwhile_is_not_touched(
+def test_concurrent_change_by_others_is_kept(
     tmp_path: Path, change: Callable[[Tree, Any], None]
 ) -> None:
     (tmp_path / "file").write_text("file")
@@ -104,7 +104,7 @@ def test_what_somebody_else_wrote_meanwhile_is_not_touched(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_file_is_kept_as_it_was_or_made_anew(tmp_path: Path) -> None:
+def test_file_keeps_or_resets_its_mode(tmp_path: Path) -> None:
     for keep, mode in ((True, 0o600), (False, 0o755)):
         file = tmp_path / "file"
         file.write_text("old")
@@ -116,7 +116,7 @@ def test_a_file_is_kept_as_it_was_or_made_anew(tmp_path: Path) -> None:
         assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", mode)
 
 
-def test_a_file_that_goes_is_shown_to_go_to_nothing(tmp_path: Path) -> None:
+def test_removed_file_is_shown_in_diff(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("line\n")
     tree = Tree(str(tmp_path))
     plan = Plan(tree)
@@ -125,7 +125,7 @@ def test_a_file_that_goes_is_shown_to_go_to_nothing(tmp_path: Path) -> None:
 
 
 class Planted(Change):
-    """A change that fails when it is done, or when it is taken back."""
+    """A change that fails when applied, or when rolled back."""
 
     def __init__(self, tree: Tree, what: str, *, done: bool) -> None:
         super().__init__(tree, what, f"/{what}")
@@ -143,7 +143,7 @@ class Planted(Change):
         return f"/old{self.path} is what {self.path} was" if self._done else ""
 
 
-def test_what_cannot_be_taken_back_is_named_and_nothing_more_is_tried(tmp_path: Path) -> None:
+def test_failed_rollback_is_reported_and_stops(tmp_path: Path) -> None:
     tree = Tree(str(tmp_path))
     plan = Plan(tree)
     plan.changes = [Planted(tree, what, done=what != "d") for what in "abcd"]
@@ -156,7 +156,7 @@ def test_what_cannot_be_taken_back_is_named_and_nothing_more_is_tried(tmp_path: 
     assert caught.value.hint == "remove the cause, then run the same command again"
 
 
-def test_what_was_replaced_and_changed_by_somebody_else_is_not_touched_again(
+def test_rollback_keeps_file_changed_by_others(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "file").write_text("old")
@@ -177,7 +177,7 @@ def test_what_was_replaced_and_changed_by_somebody_else_is_not_touched_again(
     assert (tmp_path / ".file.vmtctl-old~").read_text() == "old"
 
 
-def test_an_interruption_takes_everything_back(tmp_path: Path) -> None:
+def test_interrupt_rolls_everything_back(tmp_path: Path) -> None:
     class Interrupted(Planted):
         def do(self) -> None:
             raise KeyboardInterrupt
@@ -193,7 +193,7 @@ def test_an_interruption_takes_everything_back(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_our_block_comes_before_what_a_script_does_itself(tmp_path: Path) -> None:
+def test_block_precedes_commands_of_script(tmp_path: Path) -> None:
     scripts = tmp_path / "etc/powerd/scripts"
     scripts.mkdir(parents=True)
     (scripts / "power_button").write_text("#!/bin/sh\n\n/sbin/shutdown -p now\n")
@@ -212,9 +212,7 @@ def test_our_block_comes_before_what_a_script_does_itself(tmp_path: Path) -> Non
         (errno.EROFS, "the file system is read-only: mount -u -o rw"),
     ],
 )
-def test_what_the_system_refuses_has_a_hint_that_fits(
-    tmp_path: Path, number: int, hint: str
-) -> None:
+def test_system_refusal_has_matching_hint(tmp_path: Path, number: int, hint: str) -> None:
     class Refused(Calls):
         @staticmethod
         def rename(*_: Any, **__: Any) -> None:
@@ -232,7 +230,7 @@ def test_what_the_system_refuses_has_a_hint_that_fits(
     assert str(caught.value).endswith("; nothing was changed")
 
 
-def test_when_the_report_cannot_be_written_it_says_that_all_is_done(tmp_path: Path) -> None:
+def test_unwritable_report_states_that_work_is_done(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Replacing the kernel's driver, and going back."""
+"""Replacing the kernel's driver, and restoring it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DETACH = "drvctl -d vmt0"
 ATTACH = "drvctl -r -a cpufeaturebus cpu0"
 
 
-def test_the_order_is_the_one_that_does_not_panic(vmtctl: Control, guest: Any) -> None:
+def test_load_order_avoids_panic(vmtctl: Control, guest: Any) -> None:
     path = guest.module()
     assert vmtctl("load", "-m", path).status == 0
     state = guest.get()
@@ -27,14 +27,14 @@ def test_the_order_is_the_one_that_does_not_panic(vmtctl: Control, guest: Any) -
     assert guest.calls() == ["modunload vmt", f"modload {path}", DETACH, ATTACH]
 
 
-def test_a_detached_vmt0_does_not_lead_into_the_panic(vmtctl: Control, guest: Any) -> None:
+def test_load_with_detached_vmt0_avoids_panic(vmtctl: Control, guest: Any) -> None:
     vmtctl("detach")
     assert vmtctl("load", "-m", guest.module()).status == 0
     state = guest.get()
     assert (state["panic"], state["attached"]) == (None, "ours")
 
 
-def test_on_a_kernel_without_driver_modload_is_enough(vmtctl: Control, guest: Any) -> None:
+def test_without_built_in_driver_modload_suffices(vmtctl: Control, guest: Any) -> None:
     guest.set(builtin=False, attached=None)
     path = guest.module()
     assert vmtctl("load", "-m", path).status == 0
@@ -43,7 +43,7 @@ def test_on_a_kernel_without_driver_modload_is_enough(vmtctl: Control, guest: An
     assert guest.get()["attached"] is None
 
 
-def test_loading_twice_does_nothing_the_second_time(vmtctl: Control, guest: Any) -> None:
+def test_second_load_does_nothing(vmtctl: Control, guest: Any) -> None:
     path = guest.module()
     vmtctl("load", "-m", path)
     before = guest.calls()
@@ -52,7 +52,7 @@ def test_loading_twice_does_nothing_the_second_time(vmtctl: Control, guest: Any)
     assert guest.calls() == before
 
 
-def test_a_newer_file_replaces_the_loaded_one(vmtctl: Control, guest: Any) -> None:
+def test_newer_file_replaces_loaded_module(vmtctl: Control, guest: Any) -> None:
     path = guest.module()
     vmtctl("load", "-m", path)
     guest.module(version=1100000100)
@@ -64,7 +64,7 @@ def test_a_newer_file_replaces_the_loaded_one(vmtctl: Control, guest: Any) -> No
     assert guest.get()["builtin_disabled"] is False
 
 
-def test_unload_brings_the_kernel_s_driver_back(vmtctl: Control, guest: Any) -> None:
+def test_unload_restores_kernel_driver(vmtctl: Control, guest: Any) -> None:
     vmtctl("load", "-m", guest.module())
     assert vmtctl("unload").status == 0
     state = guest.get()
@@ -74,21 +74,19 @@ def test_unload_brings_the_kernel_s_driver_back(vmtctl: Control, guest: Any) -> 
 
 @pytest.mark.parametrize("fault", ["modunload vmt", "modload /", DETACH, ATTACH])
 @pytest.mark.parametrize("how", ["Device busy", "silent"])
-def test_a_step_that_fails_takes_the_others_back(
-    vmtctl: Control, guest: Any, fault: str, how: str
-) -> None:
+def test_failed_step_rolls_back(vmtctl: Control, guest: Any, fault: str, how: str) -> None:
     guest.set(faults={fault: how})
     assert vmtctl("load", "-m", guest.module()).status not in {0, exits.SOFTWARE}
     state = guest.get()
     assert state["panic"] is None
     assert state["module"] is None
-    if fault != ATTACH:  # the stand-in's rescan is broken for the way back, too
+    if fault != ATTACH:  # the stub's rescan also fails during the rollback
         assert state["attached"] == "stock"
     if fault != "modunload vmt":
         assert state["builtin_disabled"] is False
 
 
-def test_what_the_kernel_said_is_told(vmtctl: Control, guest: Any) -> None:
+def test_kernel_message_is_reported(vmtctl: Control, guest: Any) -> None:
     path = guest.module()
     with Path(path).open("ab") as stream:
         stream.write(b"BAD RELOCATION")
@@ -108,7 +106,7 @@ def test_what_the_kernel_said_is_told(vmtctl: Control, guest: Any) -> None:
         ({"machine": 8}, "ELF number 8"),
     ],
 )
-def test_a_module_that_does_not_fit_is_not_even_tried(
+def test_incompatible_module_is_not_tried(
     vmtctl: Control, guest: Any, options: dict[str, Any], words: str
 ) -> None:
     done = vmtctl("load", "-m", guest.module(**options))
@@ -117,13 +115,13 @@ def test_a_module_that_does_not_fit_is_not_even_tried(
     assert guest.calls() == []
 
 
-def test_force_loads_for_another_release(vmtctl: Control, guest: Any) -> None:
+def test_force_loads_module_of_other_release(vmtctl: Control, guest: Any) -> None:
     path = guest.module(version=1001000000)
     assert vmtctl("load", "--force", "-m", path).status == 0
     assert f"modload -f {path}" in guest.calls()
 
 
-def test_without_a_name_it_is_the_package_s_module(vmtctl: Control, guest: Any) -> None:
+def test_without_name_package_module_is_loaded(vmtctl: Control, guest: Any) -> None:
     done = vmtctl("load")
     assert done.status == exits.NO_INPUT
     assert "/usr/pkg/stand/amd64/11.0/modules/vmt/vmt.kmod" in done.err
@@ -133,8 +131,8 @@ def test_without_a_name_it_is_the_package_s_module(vmtctl: Control, guest: Any) 
     assert vmtctl("load").status == 0
 
 
-def test_a_package_of_another_release_is_named(vmtctl: Control, guest: Any) -> None:
-    """pkg_add takes a package of the same major release without a word."""
+def test_package_of_other_release_is_named(vmtctl: Control, guest: Any) -> None:
+    """pkg_add accepts a package of the same major release silently."""
     (guest.root / "usr/pkg/stand/amd64/11.1/modules/vmt").mkdir(parents=True)
     done = vmtctl("load")
     assert done.status == exits.NO_INPUT
@@ -143,7 +141,7 @@ def test_a_package_of_another_release_is_named(vmtctl: Control, guest: Any) -> N
     assert "hint: add the package netbsd-vmt for this release" in done.err
 
 
-def test_without_a_name_and_without_netbsd_it_says_so(vmtctl: Control, guest: Any) -> None:
+def test_without_name_outside_netbsd_is_an_error(vmtctl: Control, guest: Any) -> None:
     (guest.root / "sbin/sysctl").unlink()
     done = vmtctl("load", "--dry-run")
     assert done.status == exits.UNAVAILABLE
@@ -153,26 +151,26 @@ def test_without_a_name_and_without_netbsd_it_says_so(vmtctl: Control, guest: An
     assert "MACHINE" not in done.err
 
 
-def test_loading_is_refused_beside_vmtoolsd(vmtctl: Control, guest: Any) -> None:
+def test_load_is_refused_while_vmtoolsd_runs(vmtctl: Control, guest: Any) -> None:
     guest.set(processes=[[5, "vmtoolsd"]])
     assert vmtctl("load", "-m", guest.module()).status == exits.TEMPORARY
     assert guest.calls() == []
 
 
-def test_the_period_of_sysctl_conf_is_set_after_loading(vmtctl: Control, guest: Any) -> None:
+def test_sysctl_conf_period_is_set_after_load(vmtctl: Control, guest: Any) -> None:
     (guest.root / "etc/sysctl.conf").write_text("machdep.vmt0.clock_sync.period?=300\n")
     assert vmtctl("load", "-m", guest.module()).status == 0
     assert guest.get()["nodes"]["machdep.vmt0.clock_sync.period"] == "300"
 
 
-def test_load_tells_that_it_lasts_until_the_next_boot(vmtctl: Control, guest: Any) -> None:
+def test_load_states_that_it_lasts_until_reboot(vmtctl: Control, guest: Any) -> None:
     assert "until the next boot" in vmtctl("load", "-m", guest.module()).err
     vmtctl("unload")
     (guest.root / "etc/rc.conf").write_text("vmtctl=YES\n")
     assert vmtctl("load", "-m", guest.module()).err == ""
 
 
-def test_status_names_the_file(vmtctl: Control, guest: Any) -> None:
+def test_status_names_loaded_file(vmtctl: Control, guest: Any) -> None:
     path = guest.module()
     vmtctl("load", "-m", path)
     driver = vmtctl("status", "--json").json["driver"]
@@ -192,19 +190,19 @@ def test_status_names_the_file(vmtctl: Control, guest: Any) -> None:
         (1199000500, 1199000600, False),
     ],
 )
-def test_compatibility_is_the_kernel_s_rule(module: int, kernel: int, taken: bool) -> None:
+def test_compatibility_rule_matches_kernel(module: int, kernel: int, taken: bool) -> None:
     assert elf.compatible(module, kernel) is taken
 
 
 @pytest.mark.parametrize(
     ("machine", "wide", "arch"), [(62, True, "x86_64"), (183, True, "aarch64"), (3, False, "i386")]
 )
-def test_every_machine_s_module_is_read(guest: Any, machine: int, wide: bool, arch: str) -> None:
+def test_modules_of_every_machine_are_read(guest: Any, machine: int, wide: bool, arch: str) -> None:
     found = elf.read_module(guest.module(machine=machine, wide=wide))
     assert (found.machine_arch, found.name, found.release) == (arch, "vmt", "11.0")
 
 
-def test_no_truncation_makes_the_reader_stumble(guest: Any, tmp_path: Path) -> None:
+def test_truncated_module_is_handled(guest: Any, tmp_path: Path) -> None:
     data = Path(guest.module()).read_bytes()
     path = tmp_path / "cut.kmod"
     for length in range(len(data)):
@@ -244,7 +242,7 @@ def cut_off(guest: Any, calls: int, *words: str) -> bool:
 
 @pytest.mark.parametrize("builtin", [True, False])
 @pytest.mark.parametrize("verb", ["load", "unload"])
-def test_a_run_that_was_killed_is_finished_by_the_next(
+def test_killed_run_is_completed_by_next(
     vmtctl: Control, guest: Any, verb: str, builtin: bool
 ) -> None:
     path = guest.module()

@@ -1,4 +1,4 @@
-"""Two runs of vmtctl at the same time, and who may hold the locks."""
+"""Two concurrent runs of vmtctl, and the permissions of the locks."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def image(tmp_path: Path) -> Path:
     return root
 
 
-def test_runs_at_once_end_in_a_clean_state(tmp_path: Path) -> None:
+def test_concurrent_runs_end_in_clean_state(tmp_path: Path) -> None:
     assert rounds.play(tmp_path / "image", 20) == []
 
 
-def test_changes_wait_for_one_another(image: Path) -> None:
+def test_changes_are_serialised(image: Path) -> None:
     tree, order = Tree(str(image)), []
 
     def second() -> None:
@@ -59,7 +59,7 @@ def test_changes_wait_for_one_another(image: Path) -> None:
         ("clock", "--follow-host", "on", "--persist"),
     ],
 )
-def test_a_change_is_refused_while_another_lasts(
+def test_change_is_refused_during_another(
     vmtctl: Control, image: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(FilesLock.__init__, "__defaults__", (0.0,))
@@ -74,19 +74,19 @@ def test_a_change_is_refused_while_another_lasts(
     assert rounds.contents(image) == before
 
 
-def test_an_image_and_the_system_do_not_hinder_each_other(vmtctl: Control, image: Path) -> None:
+def test_image_and_system_have_separate_locks(vmtctl: Control, image: Path) -> None:
     with FilesLock(Tree(str(image))):
         assert vmtctl("powerd", "install").status == 0
 
 
-def test_what_another_run_did_meanwhile_counts(
+def test_concurrent_changes_are_seen(
     vmtctl: Control, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plans = []
 
     def install(tree: Tree, **options: Any) -> Any:
         plans.append(real(tree, **options))
-        if len(plans) == 1:  # the other run comes between our look and our lock
+        if len(plans) == 1:  # the other run comes between our read and our lock
             real(tree, **options).carry_out()
         return plans[-1]
 
@@ -96,7 +96,7 @@ def test_what_another_run_did_meanwhile_counts(
     assert (done.status, done.json["changed"]) == (0, False)
 
 
-def test_a_file_that_another_run_removes_during_the_look_is_absent(image: Path) -> None:
+def test_file_removed_during_read_counts_as_absent(image: Path) -> None:
     tree = Tree(str(image))
     button = image / "etc/powerd/scripts/power_button"
     real = tree.calls.open
@@ -111,7 +111,7 @@ def test_a_file_that_another_run_removes_during_the_look_is_absent(image: Path) 
 
 
 @pytest.mark.parametrize("verb", [("powerd", "install"), ("clock", "5m", "--persist")])
-def test_a_look_that_fails_is_repeated_under_the_lock(
+def test_failed_read_is_repeated_under_lock(
     vmtctl: Control, image: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
 ) -> None:
     looks = []
@@ -128,7 +128,7 @@ def test_a_look_that_fails_is_repeated_under_the_lock(
     assert looks[:2] == [False, True]
 
 
-def test_a_look_that_fails_under_the_lock_too_is_reported(vmtctl: Control, image: Path) -> None:
+def test_failed_read_under_lock_is_reported(vmtctl: Control, image: Path) -> None:
     (image / "etc/powerd/vmt-event").mkdir()
     done = vmtctl("powerd", "install", "-R", str(image))
     assert done.status == exits.DATA
@@ -136,7 +136,7 @@ def test_a_look_that_fails_under_the_lock_too_is_reported(vmtctl: Control, image
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o666])
-def test_only_root_can_hold_the_lock_of_the_device(guest: Any, vmtctl: Control, mode: int) -> None:
+def test_device_lock_requires_root(guest: Any, vmtctl: Control, mode: int) -> None:
     path = guest.root / "var/run/vmtctl.lock"
     path.touch()
     path.chmod(mode)
@@ -148,26 +148,26 @@ def test_only_root_can_hold_the_lock_of_the_device(guest: Any, vmtctl: Control, 
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_only_root_can_open_the_lock_of_the_files(image: Path) -> None:
+def test_file_lock_requires_root(image: Path) -> None:
     with FilesLock(Tree(str(image))):
         assert (image / FILES[1:]).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_a_killed_run_left_is_no_lock(image: Path) -> None:
+def test_stale_lock_file_holds_no_lock(image: Path) -> None:
     (image / FILES[1:]).touch(0o600)
     with FilesLock(Tree(str(image)), 0.0):
         pass
     assert not (image / FILES[1:]).exists()
 
 
-def test_a_link_is_not_followed(image: Path, tmp_path: Path) -> None:
+def test_lock_file_symlink_is_not_followed(image: Path, tmp_path: Path) -> None:
     (image / FILES[1:]).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Failure, match="make the lock"), FilesLock(Tree(str(image))):
         pass
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_load_does_not_attach_in_the_middle_of_a_run(vmtctl: Control, guest: Any) -> None:
+def test_load_does_not_attach_during_run(vmtctl: Control, guest: Any) -> None:
     module = guest.module()
     assert vmtctl("load", "-m", module).status == 0
     assert vmtctl("detach").status == 0
@@ -178,7 +178,7 @@ def test_load_does_not_attach_in_the_middle_of_a_run(vmtctl: Control, guest: Any
     assert guest.get()["attached"] is None
 
 
-def test_detach_does_not_disturb_a_load(vmtctl: Control, guest: Any) -> None:
+def test_detach_waits_for_load(vmtctl: Control, guest: Any) -> None:
     with lock.Lock(_context(guest), "load"):
         assert vmtctl("detach").status == exits.TEMPORARY
     assert guest.get()["attached"] == "stock"

@@ -1,4 +1,4 @@
-"""The installer in trees as they are found in the wild: whatever is there, nothing gets lost."""
+"""The installer in unusual trees: whatever they contain, nothing is lost."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def install(top: Path, *, typed: bool, calls: Calls | None = None) -> Plan:
 
 @settings(max_examples=80)
 @given(trees(), st.booleans())
-def test_it_is_installed_whole_or_nothing_is_touched(tree: dict[str, Any], typed: bool) -> None:
+def test_install_completes_or_touches_nothing(tree: dict[str, Any], typed: bool) -> None:
     with planted(tree) as top:
         before = picture(top)
         if refusal(lambda: install(top, typed=typed)) is not None:
@@ -134,7 +134,7 @@ def test_it_is_installed_whole_or_nothing_is_touched(tree: dict[str, Any], typed
 
 @settings(max_examples=60)
 @given(trees(odd=False), st.booleans())
-def test_owners_modes_and_bytes_come_back(tree: dict[str, Any], typed: bool) -> None:
+def test_owners_modes_and_bytes_are_restored(tree: dict[str, Any], typed: bool) -> None:
     with planted(tree) as top:
         before = picture(top)
         if refusal(lambda: install(top, typed=typed)) is None:
@@ -167,7 +167,7 @@ class ReadOnly(Unsynced):
 
 @settings(max_examples=60)
 @given(trees(odd=False), st.booleans(), st.sampled_from([None, "", "scripts", "scripts/acpi"]))
-def test_a_directory_that_cannot_be_written_to_leaves_everything_as_it_was(
+def test_unwritable_directory_leaves_everything_unchanged(
     tree: dict[str, Any], typed: bool, place: str | None
 ) -> None:
     with planted(tree) as top:
@@ -189,7 +189,7 @@ def test_a_directory_that_cannot_be_written_to_leaves_everything_as_it_was(
 
 @settings(max_examples=60)
 @given(trees(odd=False), st.booleans(), st.sampled_from(PLACES[:6]), st.booleans())
-def test_what_somebody_writes_between_plan_and_deed_is_never_lost(
+def test_concurrent_writes_are_never_lost(
     tree: dict[str, Any], typed: bool, place: str, replace: bool
 ) -> None:
     mine = b"#!/bin/sh\n# edited meanwhile\n"

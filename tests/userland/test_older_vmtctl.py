@@ -1,7 +1,7 @@
-"""The vmtctl of an earlier version on the driver of today understands less, and does no harm.
+"""The vmtctl of an earlier version with the current driver: it does less, and no harm.
 
-The earlier version is that of a commit, taken from the history of this checkout; what was unpacked
-from a tarball has none, and skips.
+The earlier version is that of a commit in the history of this checkout; a checkout unpacked from a
+tarball has no history, and skips.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def older(root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the earlier vmtctl believes no other user")
-def test_an_older_vmtctl_does_no_harm(start: Start, older: Path) -> None:
+def test_older_vmtctl_is_harmless(start: Start, older: Path) -> None:
     desk = start()
     desk.advance(3)
     environment = {**os.environ, "PYTHONPATH": str(older), "PYTHONSAFEPATH": "1"}
@@ -68,4 +68,4 @@ def test_an_older_vmtctl_does_no_harm(start: Start, older: Path) -> None:
             desk.advance(1)
             attached = "vmt0" in desk.tool("sbin/drvctl", "-l", "cpu0").stdout
             assert attached == (words != ("detach",)), words
-    # The fixture wants that the simulation found nothing against driver and kernel.
+    # The fixture requires that the simulation found no error in driver and kernel.

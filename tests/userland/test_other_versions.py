@@ -1,8 +1,8 @@
-"""vmtctl beside a driver of another version: it says what it finds and does no harm.
+"""vmtctl with a driver of another version: it reports the difference and does no harm.
 
 After an update of one package only, vmtctl meets a driver that has a node less, a node more, or
-another kind of value in one. Whatever it is asked then, it ends with a status of its own, and
-changes nothing that it was not asked to change.
+another kind of value in one. Every command then ends with its own status and
+changes nothing beyond its purpose.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KNOWN = frozenset({0, 1, 2, *(status for status, _ in exits.MEANINGS)}) - {exits
 
 @pytest.fixture(autouse=True)
 def nodes_keep_their_order() -> Iterator[None]:
-    """What monkeypatch puts back comes last: the table is that of every other test, too."""
+    """monkeypatch restores the table last: all other tests share it."""
     before = dict(OUR_NODES)
     yield
     OUR_NODES.clear()
@@ -40,7 +40,7 @@ def ask_everything(vmtctl: Control, guest: Any) -> None:
         done = vmtctl(*words)
         assert done.status in KNOWN, (words, done.out, done.err)
         assert "Traceback" not in done.err
-    # To ask the host is to write its node.
+    # A request to the host is a write to its node.
     rpc = "machdep.vmt0.rpc.request"
     assert guest.get()["nodes"] == before
     changing = ("drvctl -d", "drvctl -r", "modload", "modunload", "sysctl -w")
@@ -56,7 +56,7 @@ def ask_everything(vmtctl: Control, guest: Any) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OUR_NODES))
-def test_an_older_driver_lacks_a_node(
+def test_older_driver_lacks_node(
     vmtctl: Control, guest: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     guest.set(attached="ours")
@@ -65,7 +65,7 @@ def test_an_older_driver_lacks_a_node(
 
 
 @pytest.mark.parametrize("value", ["17", "a text", "", "-1", "1 2 3", "\x1b]0;x\x07"])
-def test_a_newer_driver_has_more_nodes(
+def test_newer_driver_has_more_nodes(
     vmtctl: Control, guest: Any, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     guest.set(attached="ours")
@@ -75,7 +75,7 @@ def test_a_newer_driver_has_more_nodes(
 
 
 @pytest.mark.parametrize("name", sorted(OUR_NODES))
-def test_a_node_of_another_version_holds_something_else(
+def test_node_of_other_version_has_other_type(
     vmtctl: Control, guest: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     guest.set(attached="ours")
@@ -83,7 +83,7 @@ def test_a_node_of_another_version_holds_something_else(
     ask_everything(vmtctl, guest)
 
 
-def test_a_driver_whose_request_node_did_both_is_told_from_the_stock_one(
+def test_driver_with_combined_rpc_node_is_reported_as_older(
     vmtctl: Control, guest: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before 0.1.0 machdep.vmt0.rpc took a command and gave the reply in the same call."""

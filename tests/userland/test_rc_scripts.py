@@ -1,7 +1,7 @@
 """rc.d/vmtctl and the block for rc.d/vmtools, run by rc.subr(8) under a small POSIX shell.
 
-Each test runs with the stand-in of the simulated guest. NETBSD_ETC=/usr/src/etc runs it with that
-tree's own rc.subr, too: the stand-in is held to the same tests.
+Each test runs with the simulated guest's stub of rc.subr. NETBSD_ETC=/usr/src/etc also runs it with
+that tree's own rc.subr: the stub must pass the same tests.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def rc(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rc]:
             os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
-def test_vmt0_is_lent_while_vmtoolsd_runs(rc: Rc) -> None:
+def test_vmt0_is_detached_while_vmtoolsd_runs(rc: Rc) -> None:
     rc.program("usr/pkg/bin/vmtoolsd", RUNS)
     done = rc.run("vmtools", "start")
     assert (done.returncode, done.stdout) == (0, "Starting vmtools.\n"), done.stderr
@@ -129,13 +129,13 @@ def test_vmt0_is_lent_while_vmtoolsd_runs(rc: Rc) -> None:
     assert rc.log == ["-q detach", "started", "-q attach"]
 
 
-def test_vmt0_is_taken_back_when_vmtoolsd_does_not_start(rc: Rc) -> None:
+def test_vmt0_is_attached_if_vmtoolsd_fails_to_start(rc: Rc) -> None:
     rc.program("usr/pkg/bin/vmtoolsd", FAILS)
     assert rc.run("vmtools", "start").returncode == 1
     assert rc.log == ["-q detach", "failed", "-q attach"]
 
 
-def test_commands_of_the_site_are_run_first_as_before(rc: Rc) -> None:
+def test_site_commands_run_first(rc: Rc) -> None:
     path = rc.root / "etc/rc.conf.d/vmtools"
     site = """\
 start_precmd=mine
@@ -149,14 +149,14 @@ stop_postcmd='echo over >>{root}/log'
     assert rc.log == ["mine", "-q detach", "started", "over", "-q attach"]
 
 
-def test_a_second_start_leaves_the_channel_alone(rc: Rc) -> None:
+def test_second_start_does_not_touch_channel(rc: Rc) -> None:
     rc.program("usr/pkg/bin/vmtoolsd", RUNS)
     assert rc.run("vmtools", "start").returncode == 0
     assert rc.run("vmtools", "start").returncode == 1
     assert rc.log == ["-q detach", "started"]
 
 
-def test_without_vmtctl_the_script_of_the_package_does_as_before(rc: Rc) -> None:
+def test_without_vmtctl_package_script_works_unchanged(rc: Rc) -> None:
     (rc.root / "usr/pkg/bin/vmtctl").unlink()
     rc.program("usr/pkg/bin/vmtoolsd", RUNS)
     assert rc.run("vmtools", "start").returncode == 0
@@ -174,7 +174,7 @@ def _vmtctl_script(rc: Rc) -> None:
 @pytest.mark.parametrize(
     ("word", "said"), [("start", "load --module /x y"), ("stop", "unload"), ("status", "status")]
 )
-def test_each_command_of_the_service_is_one_of_vmtctl(rc: Rc, word: str, said: str) -> None:
+def test_service_commands_are_vmtctl_commands(rc: Rc, word: str, said: str) -> None:
     rc.write("etc/rc.conf.d/vmtctl", "vmtctl_flags='--module /x y'\n")
     _vmtctl_script(rc)
     done = rc.run("vmtctl", word)
@@ -182,7 +182,7 @@ def test_each_command_of_the_service_is_one_of_vmtctl(rc: Rc, word: str, said: s
     assert rc.log == [said]
 
 
-def test_a_script_that_outlived_its_package_says_how_to_go_on(rc: Rc) -> None:
+def test_script_without_its_package_prints_remedy(rc: Rc) -> None:
     _vmtctl_script(rc)
     (rc.root / "usr/pkg/bin/vmtctl").unlink()
     done = rc.run("vmtctl", "start")
@@ -190,7 +190,7 @@ def test_a_script_that_outlived_its_package_says_how_to_go_on(rc: Rc) -> None:
     assert "is not there: add the package vmtctl, or remove /etc/rc.d/vmtctl" in done.stderr
 
 
-def test_a_disabled_service_does_nothing(rc: Rc) -> None:
+def test_disabled_service_does_nothing(rc: Rc) -> None:
     _vmtctl_script(rc)
     rc.write("etc/rc.conf", "vmtctl=NO\n")
     assert rc.run("vmtctl", "start").returncode == 1
@@ -205,7 +205,7 @@ ORDER = {
 }
 
 
-def test_all_file_systems_are_mounted_before_and_securelevel_rises_after() -> None:
+def test_vmtctl_runs_after_mounts_and_before_securelevel() -> None:
     """/usr/pkg may be a file system of its own."""
     head = dict(
         line[2:].split(":", 1)

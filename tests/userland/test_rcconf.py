@@ -1,4 +1,4 @@
-"""rc.conf as the shell sees it: read by words, held against a shell, and asked of the shell."""
+"""rc.conf as the shell sees it: parsed, compared with a shell, and evaluated by the shell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def value(text: str, name: str = "powerd", path: str = "") -> str | None:
     return variables.get(name)
 
 
-# The forms of a real rc.conf, and what the shell makes of them.
+# The forms of a real rc.conf, and the shell's results.
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -53,7 +53,7 @@ def value(text: str, name: str = "powerd", path: str = "") -> str | None:
         ("powerd=YES\nunset powerd", None),
     ],
 )
-def test_a_plain_form_is_read(text: str, found: str | None) -> None:
+def test_plain_forms_are_parsed(text: str, found: str | None) -> None:
     assert value(text) == found
 
 
@@ -76,7 +76,7 @@ def test_a_plain_form_is_read(text: str, found: str | None) -> None:
         "exit 0\n",
     ],
 )
-def test_what_the_words_do_not_tell_is_not_guessed(text: str) -> None:
+def test_undetermined_value_is_reported_as_unknown(text: str) -> None:
     assert value(text) == CANNOT_TELL
 
 
@@ -101,7 +101,7 @@ def program(dice: random.Random, depth: int = 3) -> str:
     return dice.choice(FRAMES).format(program(dice, depth - 1), program(dice, depth - 1))
 
 
-def test_the_reader_agrees_with_a_shell_or_cannot_tell(tmp_path: Path) -> None:
+def test_parser_agrees_with_shell_or_reports_unknown(tmp_path: Path) -> None:
     shell = require("dash")
     dice = random.Random(20)
     programs = [program(dice) for _ in range(400)]
@@ -125,7 +125,7 @@ def test_the_reader_agrees_with_a_shell_or_cannot_tell(tmp_path: Path) -> None:
             continue
         known += 1
         assert read == (real if state else None), programs[int(number)]
-    # A reader that knows nothing would pass, too.
+    # Otherwise a parser that always reports unknown would pass.
     assert known > len(programs) / 4
 
 
@@ -150,7 +150,7 @@ ACPI = "if /sbin/sysctl -q hw.acpi.root; then\n\tpowerd=YES\nfi\n"
         (DEFAULTS, ". /etc/rc.conf.site\n", 1),
     ],
 )
-def test_netbsds_own_files_are_followed(
+def test_netbsd_files_are_followed(
     vmtctl: Control, tmp_path: Path, defaults: str, more: str, status: int
 ) -> None:
     image = tmp_path / "image"
@@ -165,7 +165,7 @@ def test_netbsds_own_files_are_followed(
         assert "cannot tell whether powerd is started at boot" in done.out
 
 
-# What stands for NetBSD's rc.subr: it reads rc.conf once, then the script's own file.
+# A stub of NetBSD's rc.subr: it reads rc.conf once, then the script's own file.
 SUBR = """\
 echo() { command echo "from rc.subr: $*"; }
 printf() { command printf "from rc.subr: %s" "$*"; }
@@ -195,7 +195,7 @@ def system(guest: Any) -> Any:
         ("powerd=a:b", "", "a:b"),
     ],
 )
-def test_root_asks_the_shell(system: Any, conf: str, own: str, found: str | None) -> None:
+def test_root_evaluates_with_shell(system: Any, conf: str, own: str, found: str | None) -> None:
     (system.root / "etc/rc.conf").write_text(f"{conf}\n")
     (system.root / "etc/rc.conf.site").write_text("powerd=NO\n")
     if own:
@@ -208,7 +208,7 @@ def test_root_asks_the_shell(system: Any, conf: str, own: str, found: str | None
     [("etc", 0o777), ("etc/rc.conf", 0o666), ("etc/rc.conf", 0o664), ("etc/rc.conf.d", 0o777),
      ("etc/rc.subr", 0o622), ("etc/rc.conf.d/powerd", 0o666)],
 )  # fmt: skip
-def test_what_others_may_write_to_is_not_run(system: Any, path: str, mode: int) -> None:
+def test_file_writable_by_others_is_not_run(system: Any, path: str, mode: int) -> None:
     trap = system.root / "ran"
     (system.root / "etc/rc.conf").write_text(f": > {trap}\npowerd=$(command echo YES)\n")
     (system.root / "etc/rc.conf.d/powerd").write_text("")
@@ -220,21 +220,21 @@ def test_what_others_may_write_to_is_not_run(system: Any, path: str, mode: int) 
     assert trap.exists()
 
 
-def test_a_link_is_not_run(system: Any) -> None:
+def test_symbolic_link_is_not_run(system: Any) -> None:
     (system.root / "etc/other").write_text("powerd=$(echo YES)\n")
     (system.root / "etc/rc.conf").unlink()
     (system.root / "etc/rc.conf").symlink_to("other")
     assert rcconf.RcConf(_context(system)).value("powerd") == CANNOT_TELL
 
 
-def test_the_files_of_an_image_are_not_run(system: Any, vmtctl: Control) -> None:
+def test_files_of_image_are_not_run(system: Any, vmtctl: Control) -> None:
     trap = system.root / "ran"
     (system.root / "etc/rc.conf").write_text(f": > {trap}\npowerd=YES\n")
     vmtctl("doctor", "-R", str(system.root))
     assert not trap.exists()
 
 
-def test_another_user_runs_nothing(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_root_runs_nothing(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     context = _context(system)
     context.values.options.pop("tools-root")
@@ -243,7 +243,7 @@ def test_another_user_runs_nothing(system: Any, monkeypatch: pytest.MonkeyPatch)
     assert not rcconf._may_run(context)
 
 
-def test_an_rc_conf_that_never_ends_is_left(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_rc_conf_is_abandoned(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rcconf, "TIME_LIMIT", 0.3)
     (system.root / "etc/rc.conf").write_text("powerd=NO\nsleep 60\npowerd=YES\n")
     assert rcconf.RcConf(_context(system)).value("powerd") == "YES"

@@ -1,7 +1,7 @@
-"""The stand-ins of NetBSD's tools say what recordings of the real tools say, column for column.
+"""The stubs of NetBSD's tools print what the recorded real tools print, column for column.
 
-What the recordings' older tools say otherwise than the current ones is in ``current``, with its
-source; what varies from run to run (numbers, times, pids) is masked in both.
+Differences between the recorded older tools and the current ones are in ``current``, with the
+source; values that vary from run to run (numbers, times, pids) are masked in both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PARTS = sorted(TRANSCRIPTS)
 RELEASE = "10.99.12"
 RPC = "machdep.vmt0.rpc"
 
-# Rows that no stand-in plays, and why.
+# Rows that no stub implements, and why.
 NOT_PLAYED = {
     "uname": "not a tool of the table",
     "dmesg": "the recorded system had no grep",
@@ -38,7 +38,7 @@ SIMULATED_ONLY = ("drvctl -p", "drvctl -l vmt0", "sysctl -d", "sysctl -n", "drvc
 
 
 def current(command: str, row: dict[str, Any]) -> tuple[int, str, str]:
-    """What the current tool does where the recorded one did something else."""
+    """The output of the current tool where it differs from the recorded one."""
     status, out, err = row["status"], two_nodes(row["stdout"]), row["stderr"]
     tool = command.split(maxsplit=1)[0]
     if tool == "drvctl" and status == 3:
@@ -75,7 +75,7 @@ def nodes_of(text: str) -> list[str]:
 
 
 def played(part: str, *, simulated: bool) -> list[tuple[str, dict[str, Any]]]:
-    """The rows that are played, with the command."""
+    """The rows that a stub implements, with the command."""
     found = []
     for row in TRANSCRIPTS[part]:
         command = two_nodes(row["command"])
@@ -96,7 +96,7 @@ def play(
     run: Callable[[list[str]], tuple[int, str, str]],
     here: Callable[[str], str],
 ) -> None:
-    """Type the commands in their order; every answer is the recorded one."""
+    """Run the commands in their order; every output must match the recording."""
     for command, row in rows:
         words = shlex.split(here(command))
         status, out, err = (
@@ -119,7 +119,7 @@ def play(
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_stand_ins_of_the_tests_say_what_was_recorded(guest: Any, part: str) -> None:
+def test_stubs_match_recordings(guest: Any, part: str) -> None:
     module = guest.root / f"usr/pkg/stand/amd64/{RELEASE}/modules/vmt/vmt.kmod"
     module.parent.mkdir(parents=True)
     module.write_bytes(Path(guest.module(version=1099001200)).read_bytes())
@@ -137,7 +137,7 @@ def test_the_stand_ins_of_the_tests_say_what_was_recorded(guest: Any, part: str)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_simulated_guest_says_what_was_recorded(start: Callable[..., Any], part: str) -> None:
+def test_simulated_guest_matches_recordings(start: Callable[..., Any], part: str) -> None:
     options = ("--kernel", "builtin") if part == "built-in vmt" else ("--kernel", "plain")
     desk = start(*options, "--no-load")
 
@@ -166,7 +166,7 @@ def test_ps_prints_the_recorded_columns(guest: Any, vmtctl: Any) -> None:
     assert vmtctl("status", "--json").json["powerd"]["pid"] == 112
 
 
-def test_ps_of_the_simulated_guest_prints_these_columns(start: Callable[..., Any]) -> None:
+def test_simulated_ps_prints_recorded_columns(start: Callable[..., Any]) -> None:
     desk = start()
     lines = desk.tool("bin/ps", "-ax", "-o", "pid,uid,stat,command").stdout.splitlines()
     pid = desk.status["powerd"]
@@ -179,7 +179,7 @@ def test_ps_of_the_simulated_guest_prints_these_columns(start: Callable[..., Any
     ]
 
 
-def test_a_program_of_another_name_does_not_end_the_guest(start: Callable[..., Any]) -> None:
+def test_unrelated_program_does_not_stop_guest(start: Callable[..., Any]) -> None:
     desk = start()
     copy = desk.root / "bin/ps.real"
     copy.write_bytes((desk.root / "bin/ps").read_bytes())
@@ -189,7 +189,7 @@ def test_a_program_of_another_name_does_not_end_the_guest(start: Callable[..., A
     assert desk.tool("bin/ps").returncode == 0
 
 
-def test_every_row_that_is_not_played_has_a_reason() -> None:
+def test_every_skipped_row_has_reason() -> None:
     commands = {row["command"].split()[0] for part in TRANSCRIPTS.values() for row in part}
     assert set(NOT_PLAYED) <= commands
     assert commands - set(NOT_PLAYED) == {"drvctl", "modload", "modunload", "ps", "sysctl"}

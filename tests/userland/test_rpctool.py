@@ -36,7 +36,7 @@ def act(vmtctl: Control, ours: Any) -> Callable[..., tuple[int, str, str]]:
     return call
 
 
-def test_a_reply_goes_out_with_a_newline_and_a_refusal_to_standard_error(act: Any) -> None:
+def test_reply_goes_to_stdout_and_refusal_to_stderr(act: Any) -> None:
     assert act("vmware-rpctool", "info-get guestinfo.key") == (0, "value\n", "")
     # cloud-init compares it: NOVAL of its DataSourceVMware.
     assert act("vmware-rpctool", "info-get guestinfo.none") == (1, "", "No value found\n")
@@ -45,7 +45,7 @@ def test_a_reply_goes_out_with_a_newline_and_a_refusal_to_standard_error(act: An
 
 
 @pytest.mark.parametrize("how", [("--cmd", "{}"), ("--cmd={}",)])
-def test_vmtoolsd_sends_a_command_in_the_same_way(act: Any, how: tuple[str, ...]) -> None:
+def test_vmtoolsd_cmd_sends_command_likewise(act: Any, how: tuple[str, ...]) -> None:
     words = [word.format("info-get guestinfo.key") for word in how]
     assert act("vmtoolsd", *words) == (0, "value\n", "")
     words = [word.format("info-get guestinfo.none") for word in how]
@@ -53,26 +53,24 @@ def test_vmtoolsd_sends_a_command_in_the_same_way(act: Any, how: tuple[str, ...]
 
 
 @pytest.mark.parametrize("tail", ["", "\n", " \t\r\n\n", "\0 more"])
-def test_a_command_from_a_file_loses_its_blanks_at_the_end(
-    act: Any, tmp_path: Path, tail: str
-) -> None:
+def test_command_from_file_loses_trailing_blanks(act: Any, tmp_path: Path, tail: str) -> None:
     file = tmp_path / "command"
     file.write_text(f"info-get guestinfo.key{tail}")
     assert act("vmtoolsd", "--cmdfile", str(file)) == (0, "value\n", "")
     assert act("vmtoolsd", f"--cmdfile={file}") == (0, "value\n", "")
 
 
-def test_a_file_that_cannot_be_read_is_named(act: Any, tmp_path: Path) -> None:
+def test_unreadable_file_is_named(act: Any, tmp_path: Path) -> None:
     status, out, err = act("vmtoolsd", "--cmdfile", str(tmp_path / "none"))
     assert (status, out) == (1, "")
     assert err == f"Unable to read command from file {tmp_path}/none.\n"
 
 
-def test_only_the_first_argument_of_rpctool_counts(act: Any) -> None:
+def test_only_first_argument_of_rpctool_is_used(act: Any) -> None:
     assert act("vmware-rpctool", "info-get guestinfo.key", "more", "--help")[:2] == (0, "value\n")
 
 
-def test_help_and_usage_have_the_statuses_of_the_real_one(act: Any) -> None:
+def test_help_and_usage_statuses_match_real_tool(act: Any) -> None:
     for word in ("-h", "--help", "-how", "--helpless"):
         status, out, err = act("vmware-rpctool", word)
         assert (status, out) == (0, "")
@@ -83,7 +81,7 @@ def test_help_and_usage_have_the_statuses_of_the_real_one(act: Any) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("-n", "vmusr"), ("--version",), ("-b", "/var/run/x.pid")])
-def test_vmtoolsd_does_not_pretend_to_be_a_daemon(act: Any, words: tuple[str, ...]) -> None:
+def test_vmtoolsd_does_not_run_as_daemon(act: Any, words: tuple[str, ...]) -> None:
     status, out, err = act("vmtoolsd", *words)
     assert (status, out) == (1, "")
     assert "no daemon" in err
@@ -92,7 +90,7 @@ def test_vmtoolsd_does_not_pretend_to_be_a_daemon(act: Any, words: tuple[str, ..
     )  # fmt: skip
 
 
-def test_outside_of_vmware_each_ends_as_the_real_one(act: Any, ours: Any) -> None:
+def test_outside_vmware_statuses_match_real_tools(act: Any, ours: Any) -> None:
     kernel = ours.get()["kernel"] | {"machdep.hypervisor": "KVM"}
     ours.set(attached=None, module=None, vmware=False, kernel=kernel)
     status, out, err = act("vmware-rpctool", "-h")
@@ -104,7 +102,7 @@ def test_outside_of_vmware_each_ends_as_the_real_one(act: Any, ours: Any) -> Non
     assert act("vmtoolsd", "--cmd", "x") == (1, "", "")
 
 
-def test_what_keeps_a_command_from_the_host_is_said_on_standard_error(act: Any, ours: Any) -> None:
+def test_undelivered_command_is_reported_on_stderr(act: Any, ours: Any) -> None:
     ours.set(attached=None)
     status, out, err = act("vmware-rpctool", "info-get guestinfo.key")
     assert (status, out) == (1, "")
@@ -115,7 +113,7 @@ def test_what_keeps_a_command_from_the_host_is_said_on_standard_error(act: Any, 
     assert "the protocol allows" in err
 
 
-def test_the_programs_are_installed_and_taken_away(vmtctl: Control, guest: Any) -> None:
+def test_programs_are_installed_and_removed(vmtctl: Control, guest: Any) -> None:
     folder = guest.root / BIN
     folder.mkdir(parents=True, exist_ok=True)
     before = sorted(folder.iterdir())
@@ -130,7 +128,7 @@ def test_the_programs_are_installed_and_taken_away(vmtctl: Control, guest: Any) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_beside_open_vm_tools_nothing_is_installed(vmtctl: Control, guest: Any, name: str) -> None:
+def test_nothing_is_installed_beside_open_vm_tools(vmtctl: Control, guest: Any, name: str) -> None:
     path = guest.root / BIN / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"\x7fELF")
@@ -143,11 +141,11 @@ def test_beside_open_vm_tools_nothing_is_installed(vmtctl: Control, guest: Any, 
     assert [other for other in NAMES if (path.parent / other).exists()] == [name]
 
 
-def test_a_name_of_no_program_is_refused(vmtctl: Control, ours: Any) -> None:
+def test_unknown_program_name_is_refused(vmtctl: Control, ours: Any) -> None:
     assert vmtctl("rpctool", "as", "--", "cat", "x").status == exits.USAGE
 
 
-def test_a_long_value_comes_whole_from_the_simulated_host(
+def test_long_value_is_returned_whole(
     start: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     guest = start()

@@ -1,4 +1,4 @@
-"""Lending the channel to a command."""
+"""`vmtctl run`: vmt0 is detached while a command uses the channel."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def start(guest: Any, *words: str) -> subprocess.Popen[str]:
         (("/etc/passwd",), 126),
     ],
 )
-def test_the_status_is_the_command_s_and_vmt0_comes_back(
+def test_command_status_is_returned_and_vmt0_reattached(
     guest: Any, command: tuple[str, ...], status: int
 ) -> None:
     process = start(guest, "--", *command)
@@ -57,7 +57,7 @@ def test_the_status_is_the_command_s_and_vmt0_comes_back(
     assert guest.get()["attached"] == "stock"
 
 
-def test_the_command_runs_while_vmt0_is_away(guest: Any) -> None:
+def test_command_runs_while_vmt0_is_detached(guest: Any) -> None:
     process = start(guest, "--", "cat", str(guest.file))
     out, _ = process.communicate(timeout=HANG)
     assert '"attached": null' in out
@@ -75,7 +75,7 @@ def test_the_command_runs_while_vmt0_is_away(guest: Any) -> None:
         signal.SIGXCPU,
     ],
 )
-def test_a_signal_ends_the_command_and_vmt0_comes_back(
+def test_signal_ends_command_and_vmt0_is_reattached(
     guest: Any, tmp_path: Path, number: signal.Signals
 ) -> None:
     ready = tmp_path / "ready"
@@ -93,7 +93,7 @@ def test_a_signal_ends_the_command_and_vmt0_comes_back(
     assert guest.get()["attached"] == "stock"
 
 
-def test_a_command_that_ignores_the_signal_is_killed(guest: Any, tmp_path: Path) -> None:
+def test_command_that_ignores_signal_is_killed(guest: Any, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     process = start(
         guest,
@@ -112,7 +112,7 @@ def test_a_command_that_ignores_the_signal_is_killed(guest: Any, tmp_path: Path)
     assert guest.get()["attached"] == "stock"
 
 
-def test_a_command_that_takes_a_request_goes_on(guest: Any, tmp_path: Path) -> None:
+def test_command_that_handles_signal_continues(guest: Any, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     process = start(
         guest, "--grace", "0", "--", "sh", "-c",
@@ -125,7 +125,7 @@ def test_a_command_that_takes_a_request_goes_on(guest: Any, tmp_path: Path) -> N
     assert guest.get()["attached"] == "stock"
 
 
-def test_a_command_has_the_signals_of_any_program(guest: Any) -> None:
+def test_command_has_default_signal_handling(guest: Any) -> None:
     # Python ignores PIPE and XFSZ, and a program that is started inherits what is ignored.
     process = start(guest, "--", "awk", "/SigIgn/ { print $2 }", "/proc/self/status")
     out, errors = process.communicate(timeout=HANG)
@@ -134,7 +134,7 @@ def test_a_command_has_the_signals_of_any_program(guest: Any) -> None:
     assert not ignored >> (signal.SIGXFSZ - 1) & 1, errors
 
 
-def test_a_run_reports_as_json(guest: Any) -> None:
+def test_run_has_json_report(guest: Any) -> None:
     process = start(guest, "--json", "--", "sh", "-c", "echo said; exit 3")
     out, errors = process.communicate(timeout=HANG)
     found = json.loads(out)
@@ -143,12 +143,12 @@ def test_a_run_reports_as_json(guest: Any) -> None:
     assert errors == "said\n"
 
 
-def test_the_json_of_the_command_is_its_own(vmtctl: Control, guest: Any) -> None:
+def test_json_of_command_is_passed_through(vmtctl: Control, guest: Any) -> None:
     done = vmtctl("run", "--grace=soon", "--", "true", "--json")
     assert (done.status, done.out) == (exits.USAGE, "")
 
 
-def test_two_runs_are_kept_apart(guest: Any, tmp_path: Path, vmtctl: Control) -> None:
+def test_two_runs_are_serialised(guest: Any, tmp_path: Path, vmtctl: Control) -> None:
     ready = tmp_path / "ready"
     first = start(guest, "--", "sh", "-c", f": > {ready}; exec cat")
     until(ready.exists)
@@ -161,7 +161,7 @@ def test_two_runs_are_kept_apart(guest: Any, tmp_path: Path, vmtctl: Control) ->
     assert guest.calls() == CYCLE
 
 
-def test_when_vmt0_cannot_come_back_it_is_said_and_the_status_stays(guest: Any) -> None:
+def test_failed_reattach_is_reported_and_status_kept(guest: Any) -> None:
     guest.set(faults={"drvctl -r": "Device not configured"})
     process = start(guest, "--", "sh", "-c", "exit 3")
     _, errors = process.communicate(timeout=HANG)
@@ -169,7 +169,7 @@ def test_when_vmt0_cannot_come_back_it_is_said_and_the_status_stays(guest: Any) 
     assert "stays detached" in errors
 
 
-def test_when_vmt0_cannot_be_detached_the_command_is_not_run(guest: Any, tmp_path: Path) -> None:
+def test_failed_detach_prevents_command(guest: Any, tmp_path: Path) -> None:
     guest.set(faults={"drvctl -d": "Device busy"})
     process = start(guest, "--", "touch", str(tmp_path / "ran"))
     process.communicate(timeout=HANG)
@@ -178,7 +178,7 @@ def test_when_vmt0_cannot_be_detached_the_command_is_not_run(guest: Any, tmp_pat
     assert guest.get()["attached"] == "stock"
 
 
-def test_a_killed_run_leaves_a_trace_for_doctor(guest: Any, tmp_path: Path) -> None:
+def test_killed_run_is_reported_by_doctor(guest: Any, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     process = start(guest, "--", "sh", "-c", f": > {ready}; exec cat")
     until(ready.exists)
@@ -193,7 +193,7 @@ def test_a_killed_run_leaves_a_trace_for_doctor(guest: Any, tmp_path: Path) -> N
     assert str(process.pid) in (lock.left_over(Context(values)) or "")
 
 
-def test_a_dry_run_tells_the_three_steps(vmtctl: Control, guest: Any) -> None:
+def test_dry_run_prints_three_steps(vmtctl: Control, guest: Any) -> None:
     done = vmtctl("run", "-n", "--", "vmtoolsd", "-x")
     assert done.status == 0
     assert "run vmtoolsd -x" in done.out
@@ -201,11 +201,11 @@ def test_a_dry_run_tells_the_three_steps(vmtctl: Control, guest: Any) -> None:
 
 
 @pytest.mark.parametrize("grace", ["soon", "-1", "nan"])
-def test_a_senseless_grace_is_refused(vmtctl: Control, grace: str) -> None:
+def test_invalid_grace_period_is_refused(vmtctl: Control, grace: str) -> None:
     assert vmtctl("run", f"--grace={grace}", "--", "true").status == exits.USAGE
 
 
-def test_attach_waits_for_a_run_to_end(guest: Any, tmp_path: Path, vmtctl: Control) -> None:
+def test_attach_waits_for_running_command(guest: Any, tmp_path: Path, vmtctl: Control) -> None:
     ready = tmp_path / "ready"
     process = start(guest, "--", "sh", "-c", f": > {ready}; exec cat")
     until(ready.exists)
@@ -218,11 +218,11 @@ def test_attach_waits_for_a_run_to_end(guest: Any, tmp_path: Path, vmtctl: Contr
     assert guest.get()["attached"] == "stock"
 
 
-def test_a_fight_is_named_by_status_and_ended_by_run(guest: Any, vmtctl: Control) -> None:
+def test_contention_is_shown_by_status_and_ended_by_run(guest: Any, vmtctl: Control) -> None:
     guest.set(processes=[[312, "powerd"], [9, "/usr/pkg/bin/vmtoolsd"]])
     assert "CONFLICT" in vmtctl("status").out
     assert vmtctl("doctor").status == 2
-    # The one that was started carelessly ends; the next goes through vmtctl.
+    # The daemon started without vmtctl ends; the next one starts through vmtctl.
     guest.set(processes=[[312, "powerd"]])
     process = start(guest, "--", "cat", str(guest.file))
     out, _ = process.communicate(timeout=HANG)

@@ -50,7 +50,7 @@ def lines(root: Path, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["hook", "vmt-event", "block"])
-def test_shellcheck_has_nothing_to_say(name: str) -> None:
+def test_shellcheck_passes(name: str) -> None:
     tool = require("shellcheck")
     done = subprocess.run(
         [tool, "-s", "sh", "-e", "SC2148", str(USERLAND / "powerd" / name)],
@@ -61,7 +61,7 @@ def test_shellcheck_has_nothing_to_say(name: str) -> None:
     assert done.stdout == ""
 
 
-def test_shellcheck_likes_the_rc_script() -> None:
+def test_shellcheck_passes_for_rc_script() -> None:
     tool = require("shellcheck")
     # rc.subr gives variables and takes others; it is not here to be read.
     done = subprocess.run(
@@ -74,11 +74,11 @@ def test_shellcheck_likes_the_rc_script() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "deed"), [("power_button", ["-p now"]), ("reset_button", ["-r now"])]
+    ("name", "action"), [("power_button", ["-p now"]), ("reset_button", ["-r now"])]
 )
-def test_what_the_host_asks_for_is_done(root: Path, name: str, deed: list[str]) -> None:
+def test_requested_power_action_is_executed(root: Path, name: str, action: list[str]) -> None:
     assert event(root, name, "vmt0", "pressed") == 0
-    assert lines(root, "shutdowns") == deed
+    assert lines(root, "shutdowns") == action
     assert lines(root, "log")[0].startswith("vmt0: the host asks for")
 
 
@@ -97,7 +97,7 @@ CLIENTS = [
 
 
 def client(root: Path, pidfile: str, pid: int, command: str = "dhcpcd") -> None:
-    """Let a process run that has left a pid file; ps(1) knows it, dhcpcd says how it is called."""
+    """Run a process that has a pid file; ps(1) lists it under dhcpcd's process title."""
     path = root / "var/run" / pidfile
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{pid}\n")
@@ -109,16 +109,14 @@ def client(root: Path, pidfile: str, pid: int, command: str = "dhcpcd") -> None:
 
 
 @pytest.mark.parametrize(("pidfile", "call"), CLIENTS)
-def test_after_a_resume_each_dhcpcd_that_runs_renews_its_leases(
-    root: Path, pidfile: str, call: str
-) -> None:
+def test_resume_renews_leases_of_each_running_dhcpcd(root: Path, pidfile: str, call: str) -> None:
     client(root, pidfile, 71)
     assert event(root, "sleep_button", "vmt0", "released") == 0
     assert lines(root, "dhcpcd") == [call]
     assert lines(root, "shutdowns") == []
 
 
-def test_several_clients_are_each_addressed(root: Path) -> None:
+def test_several_dhcpcd_are_addressed_individually(root: Path) -> None:
     several = [(pidfile, call) for pidfile, call in CLIENTS if call != "-n"]
     for pid, (pidfile, _) in enumerate(several, 71):
         client(root, pidfile, pid)
@@ -127,14 +125,14 @@ def test_several_clients_are_each_addressed(root: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "x\n", "99\n"])
-def test_a_pid_file_without_its_dhcpcd_starts_no_second_client(root: Path, content: str) -> None:
+def test_stale_pid_file_starts_no_second_dhcpcd(root: Path, content: str) -> None:
     client(root, "dhcpcd-wm0.pid", 99, command="sshd")
     (root / "var/run/dhcpcd-wm0.pid").write_text(content)
     assert event(root, "sleep_button", "vmt0", "released") == 0
     assert lines(root, "dhcpcd") == []
 
 
-def test_a_client_that_the_standard_script_restarted_is_left_alone(root: Path) -> None:
+def test_dhcpcd_restarted_by_standard_script_is_left_alone(root: Path) -> None:
     client(root, "dhcpcd.pid", 71)
     client(root, "dhcpcd-wm1.pid", 73)
     # As rc.d/dhcpcd restart does: another process, another pid.
@@ -146,19 +144,19 @@ def test_a_client_that_the_standard_script_restarted_is_left_alone(root: Path) -
     assert lines(root, "dhcpcd") == ["-n wm1"]
 
 
-def test_a_dhclient_that_runs_is_restarted(root: Path) -> None:
+def test_running_dhclient_is_restarted(root: Path) -> None:
     script(root / "etc/rc.d/dhclient", f'echo "$1" >> {root}/dhclient')
     assert event(root, "sleep_button", "vmt0", "released") == 0
     assert lines(root, "dhclient") == ["onestatus", "onerestart"]
 
 
-def test_a_dhclient_that_does_not_run_is_not_started(root: Path) -> None:
+def test_stopped_dhclient_is_not_started(root: Path) -> None:
     script(root / "etc/rc.d/dhclient", f'echo "$1" >> {root}/dhclient; exit 1')
     assert event(root, "sleep_button", "vmt0", "released") == 0
     assert lines(root, "dhclient") == ["onestatus"]
 
 
-def test_site_scripts_run_in_order_before_the_shutdown(root: Path) -> None:
+def test_site_scripts_run_in_order_before_shutdown(root: Path) -> None:
     for name in ("20-b", "10-a", "30-c~", ".hidden"):
         script(root / "etc/powerd/vmt.d" / name, f'echo "{name} $*" >> {root}/shutdowns')
     script(root / "etc/powerd/vmt.d/40-off", f"echo off >> {root}/shutdowns", 0o644)
@@ -168,14 +166,14 @@ def test_site_scripts_run_in_order_before_the_shutdown(root: Path) -> None:
     assert any("50-open is not run: others than root can" in line for line in lines(root, "log"))
 
 
-def test_without_vmt_d_nothing_is_said_of_it(root: Path) -> None:
+def test_without_vmt_d_nothing_is_logged(root: Path) -> None:
     (root / "etc/powerd/vmt.d").rmdir()
     assert event(root, "power_button", "vmt0", "pressed") == 0
     assert lines(root, "shutdowns") == ["-p now"]
     assert lines(root, "log") == ["vmt0: the host asks for a shutdown"]
 
 
-def test_a_failing_site_script_does_not_stop_the_shutdown(root: Path) -> None:
+def test_failing_site_script_does_not_stop_shutdown(root: Path) -> None:
     script(root / "etc/powerd/vmt.d/10-bad", "exit 3")
     assert event(root, "power_button", "vmt0", "pressed") == 0
     assert lines(root, "shutdowns") == ["-p now"]
@@ -189,7 +187,7 @@ def limit(root: Path, seconds: int) -> None:
     handler.write_text(text.replace("SITE_LIMIT=30\n", f"SITE_LIMIT={seconds}\n"))
 
 
-def test_a_site_script_that_hangs_is_killed_with_its_children(root: Path) -> None:
+def test_hanging_site_script_and_children_are_killed(root: Path) -> None:
     limit(root, 2)
     # One that ignores TERM, with a child that ignores it as well
     script(root / "etc/powerd/vmt.d/10-hang", "trap '' TERM; sleep 500 & sleep 500; exit 0")
@@ -199,23 +197,23 @@ def test_a_site_script_that_hangs_is_killed_with_its_children(root: Path) -> Non
     assert any("10-hang shutdown was killed" in line for line in lines(root, "log"))
 
 
-def test_what_a_site_script_leaves_running_stays(root: Path) -> None:
+def test_background_process_of_site_script_survives(root: Path) -> None:
     script(root / "etc/powerd/vmt.d/10-start", "sleep 500 & exit 0")
     path = root / TYPED / "reset_button"
     assert alone(require("dash"), path, "vmt0", "pressed") == (0, ["sleep"])
 
 
-def test_no_process_is_left_when_a_shell_forks_twice(tmp_path: Path) -> None:
-    """A sample of what make soak plays at full length."""
+def test_no_process_remains_if_shell_forks_twice(tmp_path: Path) -> None:
+    """A sample of the rounds of make soak."""
     assert events.play(tmp_path, require("dash"), 40) == []
 
 
 @pytest.mark.skipif(not events.NETBSD_SH, reason="NETBSD_SH names no sh(1) of NetBSD's")
-def test_no_process_is_left_under_netbsds_own_shell(tmp_path: Path) -> None:
+def test_no_process_remains_with_netbsd_sh(tmp_path: Path) -> None:
     assert events.play(tmp_path, events.NETBSD_SH, 40) == []
 
 
-# A guard as the hooks once had: where a shell forks twice, TERM reaches the outer process only.
+# The guard of an earlier version: if a shell forks twice, TERM reaches only the outer process.
 GUARDED = """#!/bin/sh
 true &
 running=$!
@@ -235,7 +233,7 @@ exit 0
 """
 
 
-def test_a_guard_that_outlives_its_script_is_noticed(tmp_path: Path) -> None:
+def test_remaining_guard_process_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "guarded"
     dash = require("dash")
     path.write_text(GUARDED)
@@ -246,7 +244,7 @@ def test_a_guard_that_outlives_its_script_is_noticed(tmp_path: Path) -> None:
     assert "sleep" in left
 
 
-def test_without_timeout_a_site_script_is_run_all_the_same(root: Path) -> None:
+def test_without_timeout_site_script_still_runs(root: Path) -> None:
     handler = root / "etc/powerd/vmt-event"
     text = handler.read_text()
     assert "command -v timeout" in text
@@ -258,7 +256,7 @@ def test_without_timeout_a_site_script_is_run_all_the_same(root: Path) -> None:
     assert lines(root, "shutdowns") == ["-p now"]
 
 
-# -- who may change what root runs -------------------------------------------------------------
+# -- permissions of files that root runs -----------------------------------------------------------
 
 
 def _weaken_link(root: Path, mode: int) -> None:
@@ -286,7 +284,7 @@ def _weaken_target_directory(root: Path) -> None:
     ],
     ids=["group", "everybody", "owner", "open", "given away", "above", "linked", "link's place"],
 )
-def test_a_script_that_others_can_change_is_not_run(
+def test_script_writable_by_others_is_not_run(
     root: Path, vmtctl: Control, weaken: Any, weak: str
 ) -> None:
     if os.geteuid() != 0:
@@ -299,7 +297,7 @@ def test_a_script_that_others_can_change_is_not_run(
     assert any(f"can change {root}/{weak}" in line for line in lines(root, "log"))
 
 
-def test_a_link_to_a_good_script_is_run(root: Path) -> None:
+def test_link_to_safe_script_is_run(root: Path) -> None:
     script(root / "etc/powerd/vmt.d/10-a", ":")
     _weaken_link(root, 0o755)
     assert event(root, "power_button", "vmt0", "pressed") == 0
@@ -308,7 +306,7 @@ def test_a_link_to_a_good_script_is_run(root: Path) -> None:
 
 # -- the site's own scripts of powerd ----------------------------------------------------------
 
-# What a site has in /etc/powerd/scripts/power_button: it stops the billing first.
+# A site's /etc/powerd/scripts/power_button: it stops the billing first.
 CUSTOM = """root=${0%/etc/powerd/*}
 case "${2}" in
 pressed)
@@ -328,7 +326,7 @@ def bare(guest: Any) -> Path:
 
 @pytest.mark.parametrize("place", ["etc/powerd/scripts", TYPED])
 @pytest.mark.parametrize("acpi", [True, False], ids=["acpi", "no acpi"])
-def test_a_site_s_own_power_button_is_run_for_the_host_s_shutdown_too(
+def test_site_power_button_runs_for_host_shutdown(
     bare: Path, vmtctl: Control, place: str, acpi: bool
 ) -> None:
     if place == TYPED and not acpi:
@@ -341,7 +339,7 @@ def test_a_site_s_own_power_button_is_run_for_the_host_s_shutdown_too(
     subprocess.run([require("dash"), str(started), "vmt0", "pressed"], check=True, timeout=HANG)
     assert lines(bare, "shutdowns") == ["db", "-p now"]
     assert f"stopped in order by {own} for vmt0" in lines(bare, "log")
-    # Other devices as ever, and without vmt.d
+    # Other devices are handled as before, and without vmt.d
     subprocess.run([require("dash"), str(started), "acpibut0", "pressed"], check=True, timeout=HANG)
     assert lines(bare, "shutdowns") == ["db", "-p now", "-p now"]
     assert f"stopped in order by {own} for acpibut0" in lines(bare, "log")
@@ -349,7 +347,7 @@ def test_a_site_s_own_power_button_is_run_for_the_host_s_shutdown_too(
     assert own.read_bytes() == before
 
 
-def test_the_arguments_and_the_environment_of_a_site_s_script_are_powerd_s(bare: Path) -> None:
+def test_site_script_gets_powerd_arguments_and_environment(bare: Path) -> None:
     script(
         bare / TYPED / "sleep_button", f'echo "$*|$PATH|${{VMT_EVENT-none}}|$(umask)" > {bare}/out'
     )
@@ -364,21 +362,21 @@ def test_the_arguments_and_the_environment_of_a_site_s_script_are_powerd_s(bare:
     assert lines(bare, "out") == ["vmt0 released a b |/as/powerd/has/it:/usr/bin:/bin|none|0027"]
 
 
-def test_a_site_s_script_that_fails_does_not_prevent_the_shutdown(root: Path) -> None:
+def test_failing_site_power_button_does_not_prevent_shutdown(root: Path) -> None:
     script(root / "etc/powerd/scripts/power_button", "exit 4")
     assert event(root, "power_button", "vmt0", "pressed") == 0
     assert lines(root, "shutdowns") == ["-p now"]
     assert any("power_button ended with status 4; calling" in line for line in lines(root, "log"))
 
 
-def test_after_a_resume_the_site_s_script_comes_before_those_of_vmt_d(root: Path) -> None:
+def test_site_script_precedes_vmt_d_on_resume(root: Path) -> None:
     script(root / "etc/powerd/scripts/sleep_button", f'echo "own $1 $2" >> {root}/out')
     script(root / "etc/powerd/vmt.d/10-a", f'echo "site $1 $2" >> {root}/out')
     assert event(root, "sleep_button", "vmt0", "released") == 0
     assert lines(root, "out") == ["own vmt0 released", "site resume vmt0"]
 
 
-def test_an_event_that_is_none_of_the_host_s_is_the_site_s_script_s(root: Path) -> None:
+def test_foreign_event_reaches_site_script(root: Path) -> None:
     script(root / "etc/powerd/scripts/lid_switch", "exit 0")
     script(root / "etc/powerd/scripts/sleep_button", f'echo "own $1 $2" >> {root}/out; exit 6')
     script(root / "etc/powerd/vmt.d/10-a", f'echo "site $1 $2" >> {root}/out')
@@ -386,9 +384,7 @@ def test_an_event_that_is_none_of_the_host_s_is_the_site_s_script_s(root: Path) 
     assert lines(root, "out") == ["own vmt0 pressed"]
 
 
-def test_a_script_for_many_names_is_still_called_by_its_own_name(
-    bare: Path, vmtctl: Control
-) -> None:
+def test_script_for_many_names_gets_own_name(bare: Path, vmtctl: Control) -> None:
     many = 'case ${0##*/} in power_button) echo "$1 off";; reset_button) echo "$1 again";; esac'
     for name in ("power_button", "reset_button"):
         script(bare / TYPED / name, f"{many} >> {bare}/out")
@@ -400,7 +396,7 @@ def test_a_script_for_many_names_is_still_called_by_its_own_name(
 
 
 @pytest.mark.parametrize("device", ["acpibut0", "vmt", "vmtx", "vmt0x", "", "vmt0 ; reboot", "-n"])
-def test_other_devices_go_on_to_the_standard_script(root: Path, device: str) -> None:
+def test_other_devices_reach_standard_script(root: Path, device: str) -> None:
     script(root / "etc/powerd/scripts/power_button", f'echo "standard $1 $2" >> {root}/out; exit 4')
     assert event(root, "power_button", device, "pressed") == 4
     assert lines(root, "out") == [f"standard {device} pressed"]
@@ -411,7 +407,7 @@ HOSTILE = ["$(touch BAD)", "`touch BAD`", "; touch BAD", "-x", "*", "a\nb", "%n"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_arguments_do_nothing(
+def test_hostile_arguments_have_no_effect(
     root: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -421,12 +417,12 @@ def test_hostile_arguments_do_nothing(
     assert not (tmp_path / "BAD").exists()
 
 
-def test_without_any_script_it_says_what_powerd_says(root: Path) -> None:
+def test_without_script_message_is_that_of_powerd(root: Path) -> None:
     assert event(root, "power_button", "acpibut0", "pressed") == 1
     assert lines(root, "log") == ["no script for power_button"]
 
 
-def test_without_the_handler_the_standard_script_takes_vmt0(root: Path) -> None:
+def test_without_handler_standard_script_handles_vmt0(root: Path) -> None:
     (root / "etc/powerd/vmt-event").unlink()
     script(root / "etc/powerd/scripts/power_button", f'echo "standard $1" >> {root}/out')
     assert event(root, "power_button", "vmt0", "pressed") == 0
@@ -434,7 +430,7 @@ def test_without_the_handler_the_standard_script_takes_vmt0(root: Path) -> None:
 
 
 @pytest.mark.parametrize("standard", [True, False])
-def test_without_acpi_the_standard_place_has_the_hooks(
+def test_without_acpi_hooks_replace_standard_scripts(
     bare: Path, vmtctl: Control, guest: Any, standard: bool
 ) -> None:
     place = bare / "etc/powerd/scripts"
@@ -468,8 +464,8 @@ def test_without_acpi_the_standard_place_has_the_hooks(
 # -- the tools of NetBSD -----------------------------------------------------------------------
 
 
-def test_the_hooks_run_the_tools_of_the_table_and_no_others(root: Path) -> None:
-    """With nothing but these tools on the path, every event is carried out."""
+def test_hooks_run_only_tools_of_table(root: Path) -> None:
+    """With only these tools on the path, every event is handled."""
     calls, tr = root / "calls", shutil.which("tr")
     # A line for each call, in one write: the words, separated by what is in none of them
     note = f"""printf '%s\\n' "$(printf '%s\\037' ${{0##*/}} "$@" | {tr} '\\n' N)" >> {calls}\n"""

@@ -1,4 +1,4 @@
-"""The table of NetBSD's tools, against NetBSD's set lists, the recordings and our stand-ins."""
+"""The table of NetBSD's tools, compared with NetBSD's set lists, the recordings and our stubs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def sets() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("row", [*TOOLS.values(), *HOOK_TOOLS.values()], ids=lambda row: row.name)
-def test_a_tool_is_where_netbsds_set_lists_say(row: Tool) -> None:
+def test_tool_paths_match_netbsd_set_lists(row: Tool) -> None:
     part, *flags = sets()[row.path]
     assert "obsolete" not in flags
     assert part.partition("-")[0] == row.set
 
 
 @pytest.mark.parametrize("row", [*TOOLS.values(), *HOOK_TOOLS.values()], ids=lambda row: row.name)
-def test_a_row_has_a_recording_or_a_source(row: Tool) -> None:
+def test_row_has_recording_or_source(row: Tool) -> None:
     recorded = any(
         entry["command"].split()[0] == row.name for part in TRANSCRIPTS.values() for entry in part
     )
@@ -55,18 +55,18 @@ def test_a_row_has_a_recording_or_a_source(row: Tool) -> None:
         ("ps -ax", False),
     ],
 )
-def test_a_command_line_is_one_of_the_uses(words: str, fits: bool) -> None:
-    """Every test that runs vmtctl in its own process asks this of each tool that is run."""
+def test_command_line_matches_listed_use(words: str, fits: bool) -> None:
+    """Every test that runs vmtctl in its own process checks this for each tool that runs."""
     assert TOOLS[words.split(maxsplit=1)[0]].is_use(tuple(words.split())) is fits
 
 
-def test_vmtctl_runs_the_tools_of_the_table() -> None:
+def test_vmtctl_runs_only_listed_tools() -> None:
     assert [Tools("/guest").path(name) for name in TOOLS] == [
         f"/guest{row.path}" for row in TOOLS.values()
     ]
 
 
-def test_the_stand_ins_lie_where_the_tools_do() -> None:
+def test_stubs_have_paths_of_tools() -> None:
     listed = sets()
     places = {f"/{path}" for path in fakeguest.TOOLS.values()}
     places |= {

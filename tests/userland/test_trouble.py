@@ -1,4 +1,4 @@
-"""What vmtctl says and leaves behind where something is broken."""
+"""vmtctl's messages and leftovers when something is broken."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _module(guest: Any) -> str:
         (False, None, ["load ", "attach vmt0"]),
     ],
 )
-def test_a_dry_run_of_load_says_each_step_and_does_none(
+def test_load_dry_run_prints_steps_only(
     vmtctl: Control, guest: Any, builtin: bool, attached: str | None, steps: list[str]
 ) -> None:
     guest.set(builtin=builtin, attached=attached)
@@ -37,7 +37,7 @@ def test_a_dry_run_of_load_says_each_step_and_does_none(
     assert guest.calls() == []
 
 
-def test_a_dry_run_of_unload_says_what_comes_back(vmtctl: Control, guest: Any) -> None:
+def test_unload_dry_run_names_restored_driver(vmtctl: Control, guest: Any) -> None:
     vmtctl("load", "-m", _module(guest))
     before = guest.calls()
     done = vmtctl("unload", "--dry-run")
@@ -47,9 +47,7 @@ def test_a_dry_run_of_unload_says_what_comes_back(vmtctl: Control, guest: Any) -
 
 
 @pytest.mark.parametrize("verb", ["load", "unload"])
-def test_nothing_is_tried_where_the_modules_are_not_known(
-    vmtctl: Control, guest: Any, verb: str
-) -> None:
+def test_unknown_modules_prevent_any_attempt(vmtctl: Control, guest: Any, verb: str) -> None:
     guest.set(faults={"modstat": "Operation not permitted"})
     words = ["-m", _module(guest)] if verb == "load" else []
     done = vmtctl(verb, *words)
@@ -66,7 +64,7 @@ def test_nothing_is_tried_where_the_modules_are_not_known(
         ("modload -f vmt", "Permission denied", "the built-in driver stays disabled"),
     ],
 )
-def test_an_unload_that_fails_says_where_it_stopped(
+def test_failed_unload_names_completed_steps(
     vmtctl: Control, guest: Any, fault: str, how: str, words: str
 ) -> None:
     vmtctl("load", "-m", _module(guest))
@@ -122,7 +120,7 @@ def _moved_relocation(data: bytearray) -> None:
         (_moved_relocation, "its link_set_modules has no relocation"),
     ],
 )
-def test_what_is_no_module_is_refused_with_the_reason(
+def test_non_module_is_refused_with_reason(
     vmtctl: Control, guest: Any, damage: Any, words: str
 ) -> None:
     path = Path(_module(guest))
@@ -138,14 +136,14 @@ def test_what_is_no_module_is_refused_with_the_reason(
 # -- files of our own --------------------------------------------------------------------------
 
 
-def test_a_record_that_is_damaged_is_taken_for_none(vmtctl: Control, guest: Any) -> None:
+def test_damaged_record_counts_as_absent(vmtctl: Control, guest: Any) -> None:
     vmtctl("load", "-m", _module(guest))
     (record,) = [p for p in (guest.root / "var/run").iterdir() if p.read_bytes()[:1] == b"{"]
     record.write_text("{damaged")
     assert vmtctl("load", "-m", _module(guest), "--json").json["changed"] is True
 
 
-def test_without_var_run_the_lock_cannot_be_made(vmtctl: Control, guest: Any) -> None:
+def test_without_var_run_lock_fails(vmtctl: Control, guest: Any) -> None:
     (guest.root / "var/run").rmdir()
     done = vmtctl("load", "-m", _module(guest))
     assert done.status == exits.CANNOT_CREATE
@@ -156,7 +154,7 @@ def _whats(done: Outcome) -> str:
     return "\n".join(row["what"] for row in done.json["findings"])
 
 
-def test_doctor_reads_what_the_site_put_in_place(vmtctl: Control, guest: Any) -> None:
+def test_doctor_reads_site_configuration(vmtctl: Control, guest: Any) -> None:
     vmtctl("powerd", "install")
     site = guest.root / "etc/powerd/vmt.d"
     site.mkdir(exist_ok=True)
@@ -170,19 +168,19 @@ def test_doctor_reads_what_the_site_put_in_place(vmtctl: Control, guest: Any) ->
     assert "10-mail" in vmtctl("powerd", "status").out
 
 
-def test_doctor_tells_a_package_that_is_damaged(vmtctl: Control, guest: Any) -> None:
+def test_doctor_reports_damaged_package(vmtctl: Control, guest: Any) -> None:
     place = guest.root / "usr/pkg/stand/amd64/11.0/modules/vmt/vmt.kmod"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"not a module at all")
     assert "vmt.kmod" in _whats(vmtctl("doctor", "--json"))
 
 
-def test_doctor_looks_where_it_is(vmtctl: Control, guest: Any) -> None:
+def test_doctor_names_foreign_system(vmtctl: Control, guest: Any) -> None:
     guest.kernel(kern__ostype="FreeBSD")
     assert "this is FreeBSD, not NetBSD" in _whats(vmtctl("doctor", "--json"))
 
 
-def test_the_vendor_tells_where_the_kernel_does_not(vmtctl: Control, guest: Any) -> None:
+def test_cpu_vendor_identifies_hypervisor_if_kernel_does_not(vmtctl: Control, guest: Any) -> None:
     guest.set(attached=None)
     state = guest.get()
     del state["kernel"]["machdep.hypervisor"]
@@ -194,7 +192,7 @@ def test_the_vendor_tells_where_the_kernel_does_not(vmtctl: Control, guest: Any)
         assert vmtctl("status", "--json").json["system"]["hypervisor"] == hypervisor
 
 
-def test_powerd_status_tells_edited_from_missing(vmtctl: Control, guest: Any) -> None:
+def test_powerd_status_distinguishes_edited_from_missing(vmtctl: Control, guest: Any) -> None:
     assert "hooks absent" in vmtctl("powerd", "status").out
     vmtctl("powerd", "install")
     handler = guest.root / "etc/powerd/vmt-event"
@@ -218,23 +216,21 @@ def test_powerd_status_tells_edited_from_missing(vmtctl: Control, guest: Any) ->
         ("silent", "period was set to 120, but the driver says"),
     ],
 )
-def test_a_period_that_is_not_taken_says_why(
-    vmtctl: Control, guest: Any, fault: str, words: str
-) -> None:
+def test_refused_period_is_explained(vmtctl: Control, guest: Any, fault: str, words: str) -> None:
     guest.set(faults={"sysctl -w": fault})
     done = vmtctl("clock", "120")
     assert done.status != 0
     assert words in done.err
 
 
-def test_persist_leaves_one_line_of_many(vmtctl: Control, guest: Any) -> None:
+def test_persist_merges_duplicate_lines(vmtctl: Control, guest: Any) -> None:
     file = guest.root / "etc/sysctl.conf"
     file.write_text("machdep.vmt0.clock_sync.period=1\n# x\nmachdep.vmt0.clock_sync.period=2")
     vmtctl("clock", "90", "--persist")
     assert file.read_text() == "# x\nmachdep.vmt0.clock_sync.period?=90\n"
 
 
-def test_persist_ends_a_last_line_that_had_no_end(vmtctl: Control, guest: Any) -> None:
+def test_persist_adds_missing_final_newline(vmtctl: Control, guest: Any) -> None:
     file = guest.root / "etc/sysctl.conf"
     file.write_text("kern.x=1")
     vmtctl("clock", "90", "--persist")
@@ -252,7 +248,7 @@ def test_persist_ends_a_last_line_that_had_no_end(vmtctl: Control, guest: Any) -
         (RuntimeError("planted"), exits.SOFTWARE, "internal error: RuntimeError: planted"),
     ],
 )
-def test_what_nobody_foresaw_has_a_word_and_a_status(
+def test_unexpected_error_has_message_and_status(
     vmtctl: Control,
     monkeypatch: pytest.MonkeyPatch,
     raised: BaseException,
@@ -270,7 +266,7 @@ def test_what_nobody_foresaw_has_a_word_and_a_status(
     assert words in done.err
 
 
-def test_a_fault_of_our_own_shows_where_when_asked(
+def test_internal_error_shows_traceback_on_request(
     vmtctl: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> int:
@@ -283,6 +279,6 @@ def test_a_fault_of_our_own_shows_where_when_asked(
     assert "Traceback" in vmtctl("status").err
 
 
-def test_verbose_shows_each_command_and_what_it_said(vmtctl: Control) -> None:
+def test_verbose_shows_each_command_and_output(vmtctl: Control) -> None:
     said = vmtctl("detach", "--verbose").err
     assert "+ drvctl -d vmt0\n" in said

@@ -1,4 +1,4 @@
-"""powerd, service, clock, status and doctor as the administrator meets them."""
+"""powerd, service, clock, status and doctor from the administrator's view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CONF = "etc/rc.conf.d/vmtools"
 
 
-def test_powerd_install_is_idempotent_and_diff_agrees(vmtctl: Control, guest: Any) -> None:
+def test_powerd_install_is_idempotent_and_diff_is_empty(vmtctl: Control, guest: Any) -> None:
     assert vmtctl("powerd", "diff").status == 1
     assert vmtctl("powerd", "status").status == 1
     assert vmtctl("powerd", "install").status == 0
@@ -35,19 +35,19 @@ def test_powerd_works_on_an_image(vmtctl: Control, guest: Any, tmp_path: Any) ->
     assert guest.get()["calls"] == []
 
 
-def test_a_dry_run_shows_a_diff(vmtctl: Control, guest: Any) -> None:
+def test_dry_run_shows_diff(vmtctl: Control, guest: Any) -> None:
     done = vmtctl("powerd", "install", "-n")
     assert "+++ /etc/powerd/vmt-event" in done.out
     assert not (guest.root / "etc/powerd/vmt-event").exists()
     assert "+++" in vmtctl("powerd", "install", "-n", "--json").json["diff"]
 
 
-def test_install_reminds_of_a_powerd_that_does_not_run(vmtctl: Control, guest: Any) -> None:
+def test_install_warns_if_powerd_does_not_run(vmtctl: Control, guest: Any) -> None:
     guest.set(processes=[])
     assert "powerd does not run" in vmtctl("powerd", "install").err
 
 
-def test_service_adds_a_block_and_takes_it_away(vmtctl: Control, guest: Any) -> None:
+def test_service_adds_and_removes_block(vmtctl: Control, guest: Any) -> None:
     path = guest.root / CONF
     path.write_text("vmtools=YES")
     assert vmtctl("service", "install").status == 0
@@ -59,9 +59,7 @@ def test_service_adds_a_block_and_takes_it_away(vmtctl: Control, guest: Any) -> 
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_vmt_d_that_is_no_directory_is_reported_and_uninstall_works(
-    vmtctl: Control, guest: Any, kind: str
-) -> None:
+def test_vmt_d_that_is_no_directory_is_reported(vmtctl: Control, guest: Any, kind: str) -> None:
     assert vmtctl("powerd", "install").status == 0
     site = guest.root / "etc/powerd/vmt.d"
     site.rmdir()
@@ -106,7 +104,7 @@ stop; echo "status $?"
     [
         ("", "-q detach|vmtoolsd starts|status 0|vmtoolsd stops|-q attach|status 0"),
         (
-            # as somebody has it
+            # as an administrator may set it
             """vmtools_flags="-c /etc/vmtools.conf"
 start_precmd="mine"
 mine() { echo "before vmtoolsd"; }""",
@@ -124,7 +122,7 @@ stop_postcmd="echo d" """,
         ),
     ],
 )
-def test_the_service_block_keeps_what_the_site_has_set(
+def test_service_block_keeps_site_settings(
     vmtctl: Control, guest: Any, conf: str, said: str, times: int
 ) -> None:
     import subprocess
@@ -143,7 +141,7 @@ def test_the_service_block_keeps_what_the_site_has_set(
         assert done.stdout.replace("\n", "|").rstrip("|") == said, done.stderr
 
 
-def test_an_edit_inside_the_service_block_is_kept_beside_it(vmtctl: Control, guest: Any) -> None:
+def test_edit_inside_service_block_is_kept_beside_it(vmtctl: Control, guest: Any) -> None:
     path = guest.root / CONF
     vmtctl("service", "install")
     edited = path.read_text().replace("start_precmd=vmtctl_start\n", "start_precmd=mine\n")
@@ -158,24 +156,24 @@ def test_an_edit_inside_the_service_block_is_kept_beside_it(vmtctl: Control, gue
     ("word", "seconds"),
     [("60", 60), ("0", 0), ("off", 0), ("5m", 300), ("2h", 7200), ("2147483", 2147483)],
 )
-def test_a_period_is_set(vmtctl: Control, guest: Any, word: str, seconds: int) -> None:
+def test_period_is_set(vmtctl: Control, guest: Any, word: str, seconds: int) -> None:
     guest.set(nodes={PERIOD: "17"})
     assert vmtctl("clock", word).status == 0
     assert guest.get()["nodes"][PERIOD] == str(seconds)
 
 
 @pytest.mark.parametrize("word", ["-5", "1.5", "5x", "", "2147484", "1000d", "٣"])
-def test_a_senseless_period_is_refused(vmtctl: Control, guest: Any, word: str) -> None:
+def test_invalid_period_is_refused(vmtctl: Control, guest: Any, word: str) -> None:
     assert vmtctl("clock", word).status == exits.USAGE
     assert guest.calls() == []
 
 
-def test_the_same_period_changes_nothing(vmtctl: Control, guest: Any) -> None:
+def test_same_period_changes_nothing(vmtctl: Control, guest: Any) -> None:
     assert vmtctl("clock", "60", "--json").json["changed"] is False
     assert guest.calls() == []
 
 
-def test_persist_keeps_every_other_byte(vmtctl: Control, guest: Any) -> None:
+def test_persist_keeps_all_other_bytes(vmtctl: Control, guest: Any) -> None:
     path = guest.root / "etc/sysctl.conf"
     path.write_bytes(b"a=1\r\nmachdep.vmt0.clock_sync.period=5\nb=2")
     assert vmtctl("clock", "5m", "--persist").status == 0
@@ -183,7 +181,7 @@ def test_persist_keeps_every_other_byte(vmtctl: Control, guest: Any) -> None:
     assert vmtctl("clock", "5m", "--persist", "--json").json["changed"] is False
 
 
-def test_persist_works_without_the_device(vmtctl: Control, guest: Any) -> None:
+def test_persist_works_without_device(vmtctl: Control, guest: Any) -> None:
     guest.set(attached=None)
     done = vmtctl("clock", "off", "--persist")
     assert done.status == 0
@@ -192,7 +190,7 @@ def test_persist_works_without_the_device(vmtctl: Control, guest: Any) -> None:
     assert vmtctl("clock", "off").status == exits.UNAVAILABLE
 
 
-def test_sync_needs_the_driver_of_this_project(vmtctl: Control, guest: Any) -> None:
+def test_sync_requires_project_driver(vmtctl: Control, guest: Any) -> None:
     done = vmtctl("clock", "sync")
     assert done.status == exits.UNAVAILABLE
     assert "vmtctl load" in done.err
@@ -201,19 +199,19 @@ def test_sync_needs_the_driver_of_this_project(vmtctl: Control, guest: Any) -> N
     assert guest.calls()[-1] == f"sysctl -w {PERIOD[:-6]}now=1"
 
 
-def test_a_negative_offset_is_read_from_the_unsigned_number(vmtctl: Control, guest: Any) -> None:
+def test_negative_offset_is_decoded_from_unsigned(vmtctl: Control, guest: Any) -> None:
     guest.set(attached="ours")
     assert vmtctl("clock", "--json").json["clock"]["offset_us"] == -1500
     assert "-0.001500 s" in vmtctl("clock").out
 
 
-def test_the_stock_clock_is_shown_as_far_as_it_goes(vmtctl: Control) -> None:
+def test_stock_driver_clock_is_shown_partially(vmtctl: Control) -> None:
     done = vmtctl("clock")
     assert "every 60 s" in done.out
     assert "vmtctl load" in done.out
 
 
-def test_status_says_what_becomes_of_snapshots(vmtctl: Control, guest: Any) -> None:
+def test_status_shows_snapshot_handling(vmtctl: Control, guest: Any) -> None:
     guest.set(
         attached="ours",
         nodes={
@@ -226,13 +224,13 @@ def test_status_says_what_becomes_of_snapshots(vmtctl: Control, guest: Any) -> N
     assert vmtctl("status", "--json").json["snapshots"]["require_scripts"] is False
 
 
-def test_status_names_a_conflict(vmtctl: Control, guest: Any) -> None:
+def test_status_names_conflict(vmtctl: Control, guest: Any) -> None:
     guest.set(processes=[[9, "/usr/pkg/bin/vmtoolsd"]])
     assert "CONFLICT" in vmtctl("status").out
     assert vmtctl("status", "--json").json["channel"] == {"holder": "conflict", "vmtoolsd": [9]}
 
 
-def test_the_shape_of_the_json_is_the_schema(vmtctl: Control, guest: Any) -> None:
+def test_json_output_matches_schema(vmtctl: Control, guest: Any) -> None:
     guest.set(attached="ours")
     found = vmtctl("status", "--json").json
     assert found["schema"] == 1

@@ -1,4 +1,4 @@
-"""Trees with an /etc/powerd as a site may have it, and what is in them afterwards."""
+"""Trees with an /etc/powerd as a site may have it, and their content afterwards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VERBS: dict[str, tuple[Callable[[Tree], Plan], str]] = {
 
 
 class Unsynced(Calls):
-    """The system calls, but the disk is not waited for."""
+    """The system calls, without waiting for the disk."""
 
     @staticmethod
     def fsync(_: int) -> None:
@@ -74,7 +74,7 @@ def fill(root: Path, files: dict[str, Any]) -> None:
 
 
 def prepare(root: Path, before: str) -> None:
-    """Bring about what ``before`` says: "", or an installation of some version, edited or not."""
+    """Set up ``before``: "", or an installation of some version, edited or not."""
     if not before:
         return
     tree = Tree(str(root), Unsynced())
@@ -113,7 +113,7 @@ def refusal(make: Callable[[], Plan]) -> Failure | None:
 
 
 def temporary(name: str) -> bool:
-    """Whether it is a name that a file of ours has only while something is being changed."""
+    """Whether it is the name of a temporary file of the installer."""
     return name.startswith(".") and name.endswith((NEW, OLD))
 
 

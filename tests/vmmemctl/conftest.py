@@ -1,4 +1,4 @@
-"""The module of the balloon driver for both machines, and vmt's beside it."""
+"""The module of the balloon driver for both machines, and vmt's."""
 
 from __future__ import annotations
 

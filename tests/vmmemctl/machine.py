@@ -1,4 +1,4 @@
-"""A guest with the balloon driver, driven by hand."""
+"""A guest with the balloon driver, controlled by a test."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from vmtsim.host.balloon import Balloon
 
-# A host that says nothing by itself.
+# A host that sends nothing by itself.
 QUIET: dict[str, Any] = {
     "option_burst": (), "power_on": False, "broadcast_ip": 0, "ping": 0, "vix_probe": 0,
 }  # fmt: skip
 
 
 class Machine:
-    """A booted guest with the driver loaded, driven by hand."""
+    """A booted guest with the driver loaded, controlled by a test."""
 
     def __init__(
         self, module: Path, *, seed: int = 1, load: bool = True, races: bool = False, **host: Any
@@ -36,7 +36,7 @@ class Machine:
 
     @property
     def balloon(self) -> Balloon:
-        """What the host has."""
+        """The balloon of the host."""
         return self.simulation.host.balloon
 
     def do(self, verb: str, argument: Any = None) -> Any:

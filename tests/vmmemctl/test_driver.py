@@ -1,4 +1,4 @@
-"""What scenarios do not show: a start that fails, an odd host, a detach and a shutdown anywhere."""
+"""Cases beyond the scenarios: a failed start, an odd host, a detach and a shutdown anywhere."""
 
 from __future__ import annotations
 
@@ -62,10 +62,8 @@ def console(machine: Machine) -> list[str]:
         ("sysctl_createv", 9, 12),
     ],
 )
-def test_a_start_that_fails_leaves_nothing(
-    machine: Make, function: str, nth: int, result: int
-) -> None:
-    """The device is there and does nothing; the next load is whole."""
+def test_failed_start_leaks_nothing(machine: Make, function: str, nth: int, result: int) -> None:
+    """The device exists and is idle; the next load works."""
     guest = machine(load=False)
     calls = [0]
 
@@ -90,7 +88,7 @@ def test_a_start_that_fails_leaves_nothing(
     guest.leave()
 
 
-def test_an_allocation_that_fails_is_a_shortage(machine: Make) -> None:
+def test_failed_allocation_counts_as_shortage(machine: Make) -> None:
     guest = machine()
     guest.balloon.target = 2000
     guest.do("fault", 1)
@@ -102,8 +100,8 @@ def test_an_allocation_that_fails_is_a_shortage(machine: Make) -> None:
 
 
 @pytest.mark.parametrize("status", [NOT_NEEDED, 2, 5, 1, 0xFFFFFFFF, 77])
-def test_a_refused_question_is_no_target(machine: Make, status: int) -> None:
-    """What stands in EBX then is what the driver has put there: all pages of the guest."""
+def test_refused_get_target_sets_no_target(machine: Make, status: int) -> None:
+    """EBX then holds the driver's own value: all pages of the guest."""
     guest = machine()
     answered(guest, lambda command: status if command == GET_TARGET else None)
     guest.run(30)
@@ -114,7 +112,7 @@ def test_a_refused_question_is_no_target(machine: Make, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [1, 77, 0xFFFFFFFF])
-def test_the_host_forgets_the_pages_before_they_are_freed(machine: Make, status: int) -> None:
+def test_host_releases_pages_before_guest_frees_them(machine: Make, status: int) -> None:
     guest = machine()
     guest.balloon.target = 1000
     guest.run(20)
@@ -130,7 +128,7 @@ def test_the_host_forgets_the_pages_before_they_are_freed(machine: Make, status:
 
 
 @pytest.mark.parametrize("status", [1, RESET, BUSY, 0xFFFFFFFF])
-def test_a_host_in_lasting_trouble_does_not_flood_the_log(machine: Make, status: int) -> None:
+def test_persistent_host_errors_do_not_flood_log(machine: Make, status: int) -> None:
     guest = machine()
     guest.run(5)
     commands = answered(guest, lambda command: None if command == START else status)
@@ -141,7 +139,7 @@ def test_a_host_in_lasting_trouble_does_not_flood_the_log(machine: Make, status:
     guest.leave()
 
 
-def test_a_lasting_shortage_is_one_line(machine: Make) -> None:
+def test_persistent_shortage_logs_one_line(machine: Make) -> None:
     guest = machine()
     guest.balloon.target = 1 << 20
     guest.run(600)
@@ -153,7 +151,7 @@ def test_a_lasting_shortage_is_one_line(machine: Make) -> None:
     guest.leave()
 
 
-def test_a_page_that_the_host_does_not_give_back_is_kept(machine: Make) -> None:
+def test_page_not_returned_by_host_is_kept(machine: Make) -> None:
     guest = machine(balloon="basic")
     guest.balloon.target = 200
     guest.run(20)
@@ -172,7 +170,7 @@ def test_a_page_that_the_host_does_not_give_back_is_kept(machine: Make) -> None:
 
 
 @pytest.mark.parametrize("balloon", ["basic", "batched"])
-def test_a_shutdown_gives_everything_back(machine: Make, balloon: str) -> None:
+def test_shutdown_returns_all_pages(machine: Make, balloon: str) -> None:
     guest = machine(balloon=balloon)
     guest.balloon.target = 3000
     guest.run(20)
@@ -183,7 +181,7 @@ def test_a_shutdown_gives_everything_back(machine: Make, balloon: str) -> None:
     assert guest.broken() == []
 
 
-def test_reading_target_and_size_is_no_race(modules: dict[str, Path]) -> None:
+def test_reading_target_and_size_is_race_free(modules: dict[str, Path]) -> None:
     """On i386 a quad is two loads; the worker writes it meanwhile."""
     guest = Machine(modules["i386"], races=True)
     for target in (500, 100, 3000, 0):
@@ -242,7 +240,7 @@ def detached_at(module: Path, point: int | None, balloon: str) -> int:
 
 
 @pytest.mark.parametrize("balloon", ["basic", "batched"])
-def test_a_detach_anywhere_leaves_nothing(modules: dict[str, Path], balloon: str) -> None:
+def test_detach_at_any_point_leaks_nothing(modules: dict[str, Path], balloon: str) -> None:
     """A sample of the points: the first ones, and some of the others."""
     points = detached_at(modules["amd64"], None, balloon)
     assert points > 100

@@ -17,7 +17,7 @@ SEEDS = range(1, 7)
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
 @pytest.mark.parametrize("balloon", ["old", "basic", "batched"])
 @pytest.mark.parametrize("name", ["target", "trouble"])
-def test_the_balloon_follows_its_target(
+def test_balloon_follows_target(
     modules: dict[str, Path], machine: str, balloon: str, name: str
 ) -> None:
     scenario = load(HERE / f"{name}.yaml")
@@ -26,7 +26,7 @@ def test_the_balloon_follows_its_target(
     assert outcome.findings == []
 
 
-def test_a_wrong_size_is_noticed(modules: dict[str, Path]) -> None:
+def test_wrong_size_is_detected(modules: dict[str, Path]) -> None:
     scenario = load(HERE / "target.yaml")
     steps = tuple(
         replace(step, argument={"machdep.vmmemctl0.size": 19_999})
@@ -41,7 +41,7 @@ def test_a_wrong_size_is_noticed(modules: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("first", ["vmt", "vmmemctl"])
 @pytest.mark.parametrize("builtin", [False, True], ids=["plain", "builtin"])
-def test_both_drivers_live_beside_each_other(
+def test_both_drivers_run_together(
     modules: dict[str, Path], vmt: Path, first: str, *, builtin: bool
 ) -> None:
     """The first is loaded before the other, and unloaded after it."""
@@ -54,7 +54,7 @@ def test_both_drivers_live_beside_each_other(
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
-def test_seeds_of_a_campaign_stay_clean(modules: dict[str, Path], machine: str) -> None:
+def test_campaign_seeds_are_clean(modules: dict[str, Path], machine: str) -> None:
     for seed in SEEDS:
         played = play(modules[machine], seed)
         assert (played.trouble, played.findings) == ("", []), seed

@@ -15,7 +15,7 @@
 long(argument_that_is_long, argument_that_is_long_too, and_another_argument,
     last);
 
-#define MAGIC	0x564d5868U	/* Tells the version */
+#define MAGIC	0x564d5868U	/* Reports the version */
 #define	OPEN			0
 #define RPCI	0x49435052	/* RPCI */
 

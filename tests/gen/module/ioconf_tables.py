@@ -1,4 +1,4 @@
-"""What a C compiler sees in an ioconf.c, whoever wrote it: the same tables compare equal."""
+"""The tables of an ioconf.c as a C compiler sees them: equal tables compare equal."""
 
 from __future__ import annotations
 

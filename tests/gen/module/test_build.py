@@ -1,4 +1,4 @@
-"""The builder: the same bytes everywhere, a fast second time, clear errors."""
+"""The builder: reproducible output, a fast second build, clear errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _in(folder: Path, machine: str, **options: Any) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_two_directories_give_the_same_bytes(
+def test_builds_in_two_directories_are_identical(
     tmp_path: Path, machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = _in(tmp_path / "one", machine, diagnostic=True)
@@ -57,9 +57,7 @@ def test_two_directories_give_the_same_bytes(
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_module_is_loaded_like_its_twin_and_holds_no_debug_section(
-    build: Any, machine: str
-) -> None:
+def test_module_matches_debug_twin_without_debug_sections(build: Any, machine: str) -> None:
     built = build("hello.c", machine)
     module, twin = built.module, read_module(built.debug)
     assert not [section for section in module.sections if "debug" in section.name]
@@ -69,7 +67,7 @@ def test_the_module_is_loaded_like_its_twin_and_holds_no_debug_section(
     assert module.symbol("hello_modcmd").size > 0, "the symbol table is kept"
 
 
-def test_the_second_build_compiles_and_writes_nothing(tmp_path: Path) -> None:
+def test_second_build_compiles_and_writes_nothing(tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "cache": tmp_path / "cache"}
     first = build_module([HELLO], **options)
     stamp = first.path.stat().st_mtime_ns
@@ -79,7 +77,7 @@ def test_the_second_build_compiles_and_writes_nothing(tmp_path: Path) -> None:
     assert second.path.stat().st_mtime_ns == stamp
 
 
-def test_a_changed_header_of_the_module_is_noticed(tmp_path: Path) -> None:
+def test_changed_header_triggers_rebuild(tmp_path: Path) -> None:
     source = tmp_path / "src"
     source.mkdir()
     (source / "m.c").write_text(
@@ -95,9 +93,7 @@ def test_a_changed_header_of_the_module_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["part.c", "deep/part.h", "../src/part.c"])
-def test_whatever_a_source_includes_is_noticed_when_it_changes_and_when_it_goes(
-    tmp_path: Path, name: str
-) -> None:
+def test_changed_or_removed_include_triggers_rebuild(tmp_path: Path, name: str) -> None:
     """NetBSD's modules include an ioconf.c, which is no source of its own."""
     source = tmp_path / "src"
     (source / "deep").mkdir(parents=True)
@@ -118,7 +114,7 @@ def test_whatever_a_source_includes_is_noticed_when_it_changes_and_when_it_goes(
         build_module(source, **options)
 
 
-def test_files_that_include_each_other_are_read_once(tmp_path: Path) -> None:
+def test_mutual_includes_are_read_once(tmp_path: Path) -> None:
     source = tmp_path / "src"
     source.mkdir()
     (source / "m.c").write_text(
@@ -129,7 +125,7 @@ def test_files_that_include_each_other_are_read_once(tmp_path: Path) -> None:
     assert built.compiled == 1
 
 
-def test_the_makefile_says_what_is_built(tmp_path: Path) -> None:
+def test_makefile_lists_sources(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text(
         "# a comment\nKMOD=\tthing\nSRCS=\ta.c \\\n\tb.c\nSRCS+= c.c\n.include <bsd.kmodule.mk>\n"
     )
@@ -141,13 +137,13 @@ def test_the_makefile_says_what_is_built(tmp_path: Path) -> None:
     assert built.module.globals == ("vmtk_a", "vmtk_b", "vmtk_c")
 
 
-def test_a_file_that_the_makefile_names_must_be_there(tmp_path: Path) -> None:
+def test_missing_source_in_makefile_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("KMOD=thing\nSRCS=gone.c\n.include <bsd.kmodule.mk>\n")
     with pytest.raises(MissingInputError, match=r"no such file: gone\.c"):
         build_module(tmp_path, out=tmp_path / "out")
 
 
-def test_the_compilers_words_come_with_file_and_line(tmp_path: Path) -> None:
+def test_compiler_messages_have_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "bad.c").write_text("int x = ;\n")
     (tmp_path / "worse.c").write_text("#include <sys/param.h>\n\nfoo bar;\n")
     with pytest.raises(ReportedError) as caught:
@@ -157,7 +153,7 @@ def test_the_compilers_words_come_with_file_and_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("here", [".", "kmod"])
-def test_the_linkers_words_name_the_sources(
+def test_linker_messages_name_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str
 ) -> None:
     (tmp_path / "kmod").mkdir()
@@ -181,7 +177,7 @@ def test_the_linkers_words_name_the_sources(
 
 @pytest.mark.parametrize("generated", [True, False])
 @pytest.mark.parametrize("here", [".", "kmod"])
-def test_the_compilers_words_about_a_generated_file_say_where_to_correct_it(
+def test_compiler_messages_for_generated_files_name_template(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str, generated: bool
 ) -> None:
     (tmp_path / "kmod").mkdir()
@@ -198,7 +194,7 @@ def test_the_compilers_words_about_a_generated_file_say_where_to_correct_it(
     assert caught.value.hint == (hint if generated else None)
 
 
-def test_a_header_that_we_do_not_have_is_not_taken_from_elsewhere(tmp_path: Path) -> None:
+def test_unknown_header_is_not_taken_from_host_system(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("#include <sys/bswap.h>\n")
     with pytest.raises(ReportedError, match=r"'sys/bswap\.h' file not found"):
         build_module(tmp_path, out=tmp_path / "out")
@@ -212,7 +208,7 @@ def test_a_header_that_we_do_not_have_is_not_taken_from_elsewhere(tmp_path: Path
         ("int x = ;", None),
     ],
 )
-def test_a_missing_header_says_where_it_comes_from(
+def test_missing_header_message_names_its_origin(
     tmp_path: Path, line: str, words: str | None
 ) -> None:
     (tmp_path / "a.c").write_text(f"{line}\n")
@@ -222,7 +218,7 @@ def test_a_missing_header_says_where_it_comes_from(
     assert hint is None if words is None else hint is not None and hint.startswith(words)
 
 
-def test_the_tables_that_config_writes_are_compiled_where_they_are_included(
+def test_config_tables_are_compiled_where_included(
     tmp_path: Path,
 ) -> None:
     """Laid out as NetBSD usr.bin/config/mkioconf.c writes them: a parent with an attribute."""
@@ -245,7 +241,7 @@ def test_the_tables_that_config_writes_are_compiled_where_they_are_included(
     assert built.module.globals == ("tick_cd", "tick_tables")
 
 
-def test_a_missing_compiler_says_which_extra_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_message_names_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     toolchain.zig_program.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     try:
@@ -258,23 +254,21 @@ def test_a_missing_compiler_says_which_extra_brings_it(monkeypatch: pytest.Monke
     assert "netbsd-vmt[gen]" in caught.value.hint
 
 
-def test_a_compiler_that_is_not_in_path_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_compiler_not_in_path_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnavailableError, match="clang is not in PATH"):
         build_module([HELLO], out=tmp_path, compiler="clang")
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
-def test_the_systems_gcc_builds_it_too(tmp_path: Path, machine: str, require_tool: Any) -> None:
+def test_system_gcc_builds_module(tmp_path: Path, machine: str, require_tool: Any) -> None:
     if shutil.which(load_targets().machine(machine).gcc_command) is None:
         pytest.skip("no gcc that makes x86 code")
     built = build_module([HELLO], machine=machine, out=tmp_path, compiler="gcc")
     assert built.module.modinfo.version_text == "11.0"
 
 
-def test_a_directory_that_is_no_kernel_tree_is_refused(tmp_path: Path) -> None:
+def test_non_kernel_tree_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="no NetBSD sys/ tree"):
         build_module([HELLO], out=tmp_path, sys=tmp_path)
     nested = tmp_path / "src" / "sys" / "sys"
@@ -285,7 +279,7 @@ def test_a_directory_that_is_no_kernel_tree_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == f"give {tmp_path / 'src' / 'sys'}"
 
 
-def test_a_tree_of_another_release_is_refused(tmp_path: Path) -> None:
+def test_tree_of_another_release_is_refused(tmp_path: Path) -> None:
     """Its sys/param.h decides what the module says of itself."""
     (tmp_path / "sys").mkdir()
     (tmp_path / "sys" / "param.h").write_text("#define\t__NetBSD_Version__\t1199000500\t/* */\n")
@@ -295,7 +289,7 @@ def test_a_tree_of_another_release_is_refused(tmp_path: Path) -> None:
         build_module([HELLO], release="11.0", out=tmp_path, sys=tmp_path)
 
 
-def test_the_sources_directory_may_be_the_working_one(
+def test_sources_may_be_in_current_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = _in(tmp_path / "one", "amd64", diagnostic=True)
@@ -305,7 +299,7 @@ def test_the_sources_directory_may_be_the_working_one(
     assert (built.path.read_bytes(), built.debug.read_bytes()) == first
 
 
-def test_a_real_tree_builds_the_same_imports(tmp_path: Path) -> None:
+def test_real_tree_gives_same_imports(tmp_path: Path) -> None:
     tree = os.environ.get("NETBSD_SYS")
     if not tree:
         pytest.skip("NETBSD_SYS=/usr/src/sys is not set")
@@ -329,11 +323,11 @@ def test_a_real_tree_builds_the_same_imports(tmp_path: Path) -> None:
         ("11", None),
     ],
 )
-def test_a_release_name_gives_its_version(name: str, version: int | None) -> None:
+def test_release_name_determines_version(name: str, version: int | None) -> None:
     assert version_of(name) == version
 
 
-def test_every_release_is_in_the_module_that_was_built_for_it(build: Any) -> None:
+def test_module_contains_its_target_release(build: Any) -> None:
     for release in (*load_targets().releases.names, "11.99.5"):
         assert build("hello.c", release=release).module.modinfo.version_text == release
 
@@ -349,9 +343,7 @@ def test_every_release_is_in_the_module_that_was_built_for_it(build: Any) -> Non
         ("11.1_STABLE", "add it to specs/netbsd.yaml with its source"),
     ],
 )
-def test_an_unknown_release_is_a_usage_error_that_says_what_to_do(
-    tmp_path: Path, release: str, hint: str
-) -> None:
+def test_unknown_release_is_usage_error_with_hint(tmp_path: Path, release: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f"no release '{release}'") as caught:
         build_module([HELLO], release=release, out=tmp_path)
     assert caught.value.hint == hint
@@ -361,7 +353,7 @@ def test_an_unknown_release_is_a_usage_error_that_says_what_to_do(
     ("machine", "meant"),
     [("arm64", "aarch64"), ("x86_64", "amd64"), ("i686", "i386"), ("aarch46", "aarch64")],
 )
-def test_a_machine_by_the_name_of_another_system_is_known(
+def test_machine_name_of_another_system_is_accepted(
     tmp_path: Path, machine: str, meant: str
 ) -> None:
     with pytest.raises(UsageError, match=f"no machine '{machine}'") as caught:
@@ -369,17 +361,19 @@ def test_a_machine_by_the_name_of_another_system_is_known(
     assert caught.value.hint == f"did you mean {meant}?"
 
 
-def test_the_ports_name_is_the_machine_too() -> None:
+def test_port_name_is_accepted_as_machine() -> None:
     assert load_targets().machine("evbarm").name == "aarch64"
 
 
-def test_a_target_that_netbsd_has_no_way_for_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unsupported_target_is_refused_with_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["build", "--release", "10.1", "--machine", "aarch64"]) == 65
     err = capsys.readouterr().err
     assert "NetBSD 10.1 on aarch64 is not supported: before 10.99.12" in err
 
 
-def test_all_targets_make_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_targets_are_printed_as_one_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["build", "--all", "--source", str(HELLO.parent), "--out", str(tmp_path)]
     assert cli.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -388,7 +382,7 @@ def test_all_targets_make_one_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert all("clean" in line for line in lines[1:])
 
 
-def test_a_target_that_fails_does_not_hide_the_others(
+def test_failed_target_does_not_stop_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "src"
@@ -402,7 +396,7 @@ def test_a_target_that_fails_does_not_hide_the_others(
     assert {row["machine"] for row in rows if "size" in row} == {"amd64", "aarch64"}
 
 
-def test_the_command_writes_release_and_machine_directories(
+def test_command_writes_release_and_machine_directories(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["build", "--source", str(HELLO.parent), "--out", str(tmp_path), "--json"]
@@ -414,7 +408,7 @@ def test_the_command_writes_release_and_machine_directories(
     assert "kern_assert" in facts["imports"]
 
 
-def test_an_output_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_unwritable_output_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ReportedError, match="cannot write") as caught:
         build_module([HELLO], out=tmp_path / "file")
@@ -445,7 +439,7 @@ low_modcmd(modcmd_t cmd, void *arg)
 @pytest.mark.parametrize(
     "makefile", ["KMOD=\tlow\nSRCS=\tmain.c low.S\n.include <bsd.kmodule.mk>\n", None]
 )
-def test_assembly_sources_are_assembled(tmp_path: Path, makefile: str | None) -> None:
+def test_assembly_is_preprocessed_and_assembled(tmp_path: Path, makefile: str | None) -> None:
     """The file was once left out without a word, and the module could not load."""
     source = tmp_path / "low"
     source.mkdir()
@@ -461,7 +455,7 @@ def test_assembly_sources_are_assembled(tmp_path: Path, makefile: str | None) ->
     assert code == b"\xb8\x2a\0\0\0\xc3", "mov $42, %eax; ret"
 
 
-def test_assembly_without_a_preprocessor_is_assembled(tmp_path: Path) -> None:
+def test_assembly_without_preprocessor_is_assembled(tmp_path: Path) -> None:
     (tmp_path / "main.c").write_text(CALLER)
     (tmp_path / "low.s").write_text(ASSEMBLY.replace("FORTY_TWO", "42"))
     module = build_module(
@@ -470,7 +464,7 @@ def test_assembly_without_a_preprocessor_is_assembled(tmp_path: Path) -> None:
     assert module.imports == ()
 
 
-def test_a_source_in_another_language_is_refused_with_its_line(
+def test_source_in_unsupported_language_is_refused_with_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "Makefile").write_text(

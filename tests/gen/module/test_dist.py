@@ -1,4 +1,4 @@
-"""The files of a release: the same bytes everywhere, and all that an administrator needs."""
+"""The files of a release: reproducible, and complete for an administrator."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _without_version(path: Path) -> str:
     return path.name.replace(f"-{__version__}", "")
 
 
-def test_there_are_an_archive_and_packages_for_every_supported_target(dist: Path) -> None:
+def test_archive_and_packages_exist_for_every_target(dist: Path) -> None:
     supported = _supported()
     assert {_without_version(path) for path in dist.glob("*.tgz")} == set(supported)
     for release, machine in {target[1:] for target in supported.values()}:
@@ -88,9 +88,7 @@ def test_there_are_an_archive_and_packages_for_every_supported_target(dist: Path
     assert "vmmemctl is for amd64 and i386" in gaps["vmmemctl", "11.0", "aarch64"]
 
 
-def test_the_module_lies_where_the_kernel_of_that_release_has_its_own_path(
-    dist: Path, tmp_path: Path
-) -> None:
+def test_module_is_in_default_path_of_its_release(dist: Path, tmp_path: Path) -> None:
     for path in dist.glob("*.tgz"):
         module_name, release, machine = _supported()[_without_version(path)]
         with tarfile.open(path) as archive:
@@ -108,7 +106,7 @@ def test_the_module_lies_where_the_kernel_of_that_release_has_its_own_path(
         assert read_module(module).machine.value == machine
 
 
-def test_everything_belongs_to_root_and_is_sorted(dist: Path) -> None:
+def test_archive_members_belong_to_root_and_are_sorted(dist: Path) -> None:
     for path in dist.glob("*.tgz"):
         with tarfile.open(path) as archive:
             members = archive.getmembers()
@@ -119,7 +117,7 @@ def test_everything_belongs_to_root_and_is_sorted(dist: Path) -> None:
         assert all(m.name.startswith("usr/pkg/") for m in members)
 
 
-def test_the_property_list_holds_the_drivers_defaults() -> None:
+def test_property_list_holds_driver_defaults() -> None:
     specs = load(resources.directory("specs") / "vmt")
     text = properties(specs)
     assert plistlib.loads(text) == {item.name: False for item in specs.driver.module.properties}
@@ -159,7 +157,7 @@ def test_vmtctl_runs_from_the_unpacked_archive(
         assert done.stderr == "-I\n"
 
 
-def test_a_link_to_vmtctl_runs_it(installed: Path, tmp_path: Path) -> None:
+def test_vmtctl_runs_through_symbolic_link(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/first").symlink_to("../second")
     (tmp_path / "second").symlink_to(installed / "bin/vmtctl")
@@ -167,9 +165,7 @@ def test_a_link_to_vmtctl_runs_it(installed: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith("vmtctl "), done.stderr
 
 
-def test_the_callers_environment_does_not_choose_what_root_runs(
-    installed: Path, tmp_path: Path
-) -> None:
+def test_environment_does_not_select_python_for_root(installed: Path, tmp_path: Path) -> None:
     evil = tmp_path / "evil"
     (evil / "vmtctl").mkdir(parents=True)
     (evil / "vmtctl/__init__.py").write_text("print('evil')\n")
@@ -183,7 +179,7 @@ def test_the_callers_environment_does_not_choose_what_root_runs(
     assert "evil" not in done.stdout + done.stderr
 
 
-def test_without_python_vmtctl_says_what_to_install(
+def test_without_python_vmtctl_names_package(
     installed: Path, tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     (installed / "bin/python3.15").unlink()
@@ -199,9 +195,7 @@ def test_without_python_vmtctl_says_what_to_install(
 
 
 @pytest.mark.parametrize("name", ["bin/vmtctl", "package/install", "package/deinstall"])
-def test_shellcheck_has_nothing_to_say(
-    root: Path, name: str, require_tool: Callable[[str], str]
-) -> None:
+def test_shellcheck_passes(root: Path, name: str, require_tool: Callable[[str], str]) -> None:
     tool = require_tool("shellcheck")
     done = subprocess.run(
         [tool, "-s", "sh", str(root / "userland" / name)],
@@ -213,7 +207,7 @@ def test_shellcheck_has_nothing_to_say(
 
 
 @pytest.mark.parametrize("name", ["man4/netbsd-vmt.4", "man8/vmtctl.8"])
-def test_the_man_pages_are_there_under_names_that_netbsd_lacks(
+def test_man_pages_use_names_unused_by_netbsd(
     unpacked: Path, name: str, require_tool: Callable[[str], str]
 ) -> None:
     (page,) = (unpacked / "usr/pkg/man" / name).parent.iterdir()
@@ -227,21 +221,21 @@ def test_the_man_pages_are_there_under_names_that_netbsd_lacks(
     assert done.stdout == ""
 
 
-def test_the_check_sums_are_right_and_complete(dist: Path) -> None:
+def test_checksums_are_correct_and_complete(dist: Path) -> None:
     lines = (dist / "SHA512").read_text().splitlines()
-    told = dict(re.fullmatch(r"SHA512 \((.*)\) = ([0-9a-f]{128})", line).groups()  # type: ignore[union-attr]
+    reported = dict(re.fullmatch(r"SHA512 \((.*)\) = ([0-9a-f]{128})", line).groups()  # type: ignore[union-attr]
                 for line in lines)  # fmt: skip
     files = {
         path.relative_to(dist).as_posix(): path
         for path in dist.rglob("*")
         if path.is_file() and path != dist / "SHA512"
     }
-    assert told == {
+    assert reported == {
         name: hashlib.sha512(path.read_bytes()).hexdigest() for name, path in files.items()
     }
 
 
-def test_the_check_of_an_archive_asks_for_no_other_file(
+def test_checking_one_archive_needs_no_other_file(
     dist: Path, root: Path, tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     """The command of BUILDING.md, where the archive and SHA512 were copied and nothing else."""
@@ -256,7 +250,7 @@ def test_the_check_of_an_archive_asks_for_no_other_file(
     assert (done.returncode, done.stdout) == (0, f"{archive}: OK\n"), done.stderr
 
 
-def test_the_distribution_file_builds_the_module_of_the_package(dist: Path, tmp_path: Path) -> None:
+def test_distribution_file_builds_module_of_package(dist: Path, tmp_path: Path) -> None:
     origin = next(dist.glob("*.tar.gz"))
     subprocess.run(["tar", "-xzf", str(origin), "-C", str(tmp_path)], check=True)
     (source,) = tmp_path.iterdir()
@@ -273,7 +267,7 @@ def test_the_distribution_file_builds_the_module_of_the_package(dist: Path, tmp_
         assert built.path.read_bytes() == packed.read()
 
 
-def test_the_manifest_tells_what_it_was_made_from(dist: Path, root: Path) -> None:
+def test_manifest_lists_inputs(dist: Path, root: Path) -> None:
     manifest: dict[str, Any] = json.loads((dist / "manifest.json").read_text())
     for name, digest in manifest["specs"]["files"].items():
         assert hashlib.sha256((root / "specs" / name).read_bytes()).hexdigest() == digest
@@ -294,7 +288,7 @@ def test_the_manifest_tells_what_it_was_made_from(dist: Path, root: Path) -> Non
     assert str(root) not in json.dumps(manifest)
 
 
-def test_the_bill_of_materials_is_spdx(dist: Path) -> None:
+def test_sbom_is_valid_spdx(dist: Path) -> None:
     (path,) = dist.glob("*.spdx.json")
     bill = json.loads(path.read_text())
     assert bill["spdxVersion"] == "SPDX-2.3"
@@ -328,9 +322,7 @@ def _made_in(checkout: Path, umask: int, environment: dict[str, str]) -> bytes:
     return b"".join(path.read_bytes() for path in sorted((checkout / "files").rglob("*gz")))
 
 
-def test_another_directory_zone_language_and_umask_give_the_same_bytes(
-    root: Path, tmp_path: Path
-) -> None:
+def test_archives_do_not_depend_on_directory_zone_locale_umask(root: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "somewhere else" / "deeper"
     for name in NEEDED:
         source = root / name
@@ -343,15 +335,15 @@ def test_another_directory_zone_language_and_umask_give_the_same_bytes(
     other = {
         "TZ": "Pacific/Kiritimati",
         "LANG": "de_DE.UTF-8",
-        "USER": "somebody",
-        "LOGNAME": "somebody",
+        "USER": "builder",
+        "LOGNAME": "builder",
         "HOME": str(tmp_path),
         "PYTHONHASHSEED": "7",
     }
     assert _made_in(two, 0o077, other) == first
 
 
-def test_an_archive_of_an_earlier_run_goes(
+def test_archive_of_earlier_run_is_removed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = tmp_path / "vmt-0.0.9-netbsd-9.4-amd64.tgz"
@@ -362,15 +354,15 @@ def test_an_archive_of_an_earlier_run_goes(
     (tmp_path / "notes").touch()
     words = ["dist", "--release", "11.0", "--machine", "amd64", "--out", str(tmp_path)]
     assert cli.main([*words, "--json"]) == 0
-    told = capsys.readouterr()
-    assert len(json.loads(told.out)["targets"]) == len(modules.known())
-    assert "removed" in told.err
+    printed = capsys.readouterr()
+    assert len(json.loads(printed.out)["targets"]) == len(modules.known())
+    assert "removed" in printed.err
     assert not old.exists()
     assert not lost.exists()
     assert (tmp_path / "notes").exists()
 
 
-def test_a_target_that_cannot_be_is_refused_with_the_reason(
+def test_unsupported_target_is_refused_with_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["dist", "--release", "10.1", "--machine", "aarch64", "--out", str(tmp_path)]
@@ -379,14 +371,14 @@ def test_a_target_that_cannot_be_is_refused_with_the_reason(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_source_date_epoch_is_the_time_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_date_epoch_sets_file_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     with tarfile.open(fileobj=io.BytesIO(pack([Entry("a", 0o444, b"x")]))) as archive:
         assert archive.getmember("a").mtime == 1_700_000_000
 
 
 @pytest.mark.parametrize("said", ["today", "-1", "99999999999", "1e9", ""])
-def test_a_wrong_source_date_epoch_is_a_usage_error(
+def test_invalid_source_date_epoch_is_usage_error(
     said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", said)

@@ -1,7 +1,7 @@
 """ioconf.c and its headers are those of config(1).
 
 recorded.json holds what NetBSD's own config(1) (usr.bin/config, built for Linux) made of the files
-in ioconf/; with NETBSD_CONFIG and NETBSD_SYS it is asked again, about every ioconf file of a tree.
+in ioconf/; with NETBSD_CONFIG and NETBSD_SYS config(1) runs again, on every ioconf file of a tree.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def described(files: dict[str, str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", ["everything", "mistakes"])
-def test_the_tables_are_those_that_config_makes(name: str, tmp_path: Path) -> None:
+def test_tables_match_config(name: str, tmp_path: Path) -> None:
     program = os.environ.get("NETBSD_CONFIG")
     recorded = json.loads(RECORDED.read_text())
     if program:
@@ -61,7 +61,7 @@ def test_the_tables_are_those_that_config_makes(name: str, tmp_path: Path) -> No
     assert len(made.warnings) == len(recorded[name]["messages"])
 
 
-def test_a_line_without_a_locator_is_left_out_with_a_warning_as_config_does() -> None:
+def test_line_without_locator_is_skipped_with_config_warning() -> None:
     made = make_ioconf(HERE / "mistakes.ioconf", SYS)
     assert [str(each).split("mistakes.ioconf:")[1] for each in made.warnings] == [
         "5: leaf*: bus has no locator 'drive' (config(1) ignores it)",
@@ -93,7 +93,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_mistake_is_reported_with_its_line(text: str, tmp_path: Path) -> None:
+def test_error_is_reported_with_line(text: str, tmp_path: Path) -> None:
     file = tmp_path / "bad.ioconf"
     file.write_text(text)
     with pytest.raises(LocatedErrors) as error:
@@ -101,12 +101,12 @@ def test_a_mistake_is_reported_with_its_line(text: str, tmp_path: Path) -> None:
     assert f"bad.ioconf:{BAD[text]}" in str(error.value).replace("ioconf: ", "ioconf:")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReportedError, match=r"gone\.ioconf"):
         make_ioconf(tmp_path / "gone.ioconf", SYS)
 
 
-def test_every_ioconf_file_of_a_tree_gives_the_tables_of_config(tmp_path: Path) -> None:
+def test_every_ioconf_file_of_tree_matches_config(tmp_path: Path) -> None:
     program, sys = os.environ.get("NETBSD_CONFIG"), os.environ.get("NETBSD_SYS")
     if not program or not sys:
         pytest.skip("NETBSD_CONFIG names no config(1) of NetBSD's, or NETBSD_SYS no sys/ tree")

@@ -1,4 +1,4 @@
-"""Our kernel headers against NetBSD's own."""
+"""Our kernel headers compared with NetBSD's own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def headers_of_10_1() -> Path:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_layouts_and_constants_are_those_of_11_0(machine: str) -> None:
+def test_layouts_and_constants_match_11_0(machine: str) -> None:
     release = TARGETS.releases["11.0"]
     found = compare_installed(TARGETS, release, TARGETS.machine(machine), zig_headers().parent)
     assert "\n".join(map(str, found.differences)) == ""
@@ -51,7 +51,7 @@ def test_layouts_and_constants_are_those_of_11_0(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_layouts_and_constants_are_those_of_10_1(machine: str, headers_of_10_1: Path) -> None:
+def test_layouts_and_constants_match_10_1(machine: str, headers_of_10_1: Path) -> None:
     release = TARGETS.releases["10.1"]
     found = compare_installed(TARGETS, release, TARGETS.machine(machine), headers_of_10_1)
     assert "\n".join(map(str, found.differences)) == ""
@@ -59,7 +59,7 @@ def test_layouts_and_constants_are_those_of_10_1(machine: str, headers_of_10_1: 
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_layouts_and_constants_are_those_of_a_real_tree(machine: str) -> None:
+def test_layouts_and_constants_match_real_tree(machine: str) -> None:
     tree = os.environ.get("NETBSD_SYS")
     if not tree:
         pytest.skip("NETBSD_SYS=/usr/src/sys is not set")
@@ -69,8 +69,8 @@ def test_layouts_and_constants_are_those_of_a_real_tree(machine: str) -> None:
     assert found.compared > 450
 
 
-def test_a_wrong_layout_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oracle itself: one member moved and one constant changed must both be told."""
+def test_wrong_layout_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle itself: it must report a moved member and a changed constant."""
     import shutil
 
     from vmtgen.build import sysroot
@@ -93,9 +93,9 @@ def test_a_wrong_layout_would_be_found(tmp_path: Path, monkeypatch: pytest.Monke
         )
     finally:
         sysroot.own_headers.cache_clear()
-    told = {difference.expression: difference for difference in found.differences}
-    assert told["sizeof(((struct uuid *)0)->time_mid)"].ours == 4
-    assert told["PSWITCH_TYPE_RESET"].theirs == 3
+    reported = {difference.expression: difference for difference in found.differences}
+    assert reported["sizeof(((struct uuid *)0)->time_mid)"].ours == 4
+    assert reported["PSWITCH_TYPE_RESET"].theirs == 3
 
 
 def _headers() -> list[str]:
@@ -104,7 +104,7 @@ def _headers() -> list[str]:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_every_header_stands_alone(tmp_path: Path, machine: str) -> None:
+def test_every_header_compiles_alone(tmp_path: Path, machine: str) -> None:
     """One file per header, so that none counts on what another included before it."""
     for number, header in enumerate(_headers()):
         guard = "#ifdef __aarch64__\n#else\n" if header.startswith("x86/") else ""
@@ -116,7 +116,7 @@ def test_every_header_stands_alone(tmp_path: Path, machine: str) -> None:
     assert built.compiled + built.reused > 40
 
 
-def test_every_header_has_a_licence_a_guard_and_a_source() -> None:
+def test_every_header_has_licence_guard_and_source() -> None:
     kpi = resources.directory("kpi")
     for path in sorted(kpi.rglob("*.h")):
         text = path.read_text(encoding="ascii")

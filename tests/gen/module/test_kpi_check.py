@@ -1,4 +1,4 @@
-"""vmtgen kpi check: what it finds between our headers and a tree's, and how it says so."""
+"""vmtgen kpi check: the differences it finds between our headers and a tree's, and its report."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_same_headers_give_the_same_code(tree: Path, root: Path, machine: str) -> None:
+def test_identical_headers_give_identical_code(tree: Path, root: Path, machine: str) -> None:
     release = TARGETS.release("11.99.5")
     found = compare_code(TARGETS, release, TARGETS.machine(machine), tree, root / "kmod" / "vmt")
     assert [str(difference) for difference in found.differences] == []
@@ -61,7 +61,7 @@ def test_the_same_headers_give_the_same_code(tree: Path, root: Path, machine: st
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_function_that_differs_is_told_with_its_line_and_the_reason(
+def test_differing_function_is_reported_with_line_and_reason(
     tree: Path, root: Path, machine: str
 ) -> None:
     """Only in the walk over the interfaces is this flag used."""
@@ -86,7 +86,7 @@ def test_a_function_that_differs_is_told_with_its_line_and_the_reason(
     assert "in ours" in reason
 
 
-def test_another_name_that_a_header_expands_to_is_named(tree: Path, root: Path) -> None:
+def test_different_macro_expansion_is_named(tree: Path, root: Path) -> None:
     edit(
         tree / "sys" / "kmem.h",
         lambda text: text.replace(
@@ -102,7 +102,7 @@ def test_another_name_that_a_header_expands_to_is_named(tree: Path, root: Path) 
         assert "only the tree's refers to kmem_other" in difference.reason
 
 
-def test_data_that_differs_is_told_by_its_section(tree: Path, root: Path) -> None:
+def test_differing_data_is_reported_by_section(tree: Path, root: Path) -> None:
     """The module's version is data that no function reads."""
     before, after = "DRIVER, MODULE_CLASS_EXEC", "EXEC, MODULE_CLASS_DRIVER"
     edit(tree / "sys" / "module.h", lambda text: text.replace(before, after))
@@ -111,9 +111,7 @@ def test_data_that_differs_is_told_by_its_section(tree: Path, root: Path) -> Non
     assert [difference.name for difference in found.differences] == ["section .rodata"]
 
 
-def test_the_command_reports_layouts_and_code(
-    tree: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_reports_layouts_and_code(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["kpi", "check", "--sys", str(tree), "--code", "--machine", "amd64"]
     assert cli.main(words) == 0
     out = capsys.readouterr().out
@@ -131,7 +129,7 @@ def test_the_command_reports_layouts_and_code(
     assert row["code"]["differences"]
 
 
-def test_the_headers_that_netbsd_installs_need_no_tree(capsys: pytest.CaptureFixture[str]) -> None:
+def test_installed_headers_need_no_tree(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["kpi", "check", "--machine", "i386"]) == 0
     said = capsys.readouterr().out
     found = re.fullmatch(r"11\.0/i386: (\d+) sizes, offsets and constants, 0 differ\n", said)
@@ -151,7 +149,7 @@ def test_the_headers_that_netbsd_installs_need_no_tree(capsys: pytest.CaptureFix
         (["--sys", "/nowhere"], 66, "no NetBSD sys/ tree"),
     ],
 )
-def test_what_cannot_be_compared_is_said_with_the_way_out(
+def test_impossible_comparison_is_reported_with_remedy(
     words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["kpi", "check", *words]) == status
@@ -159,7 +157,7 @@ def test_what_cannot_be_compared_is_said_with_the_way_out(
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_driver_is_the_same_from_a_real_tree(
+def test_driver_is_identical_with_real_tree(
     machine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every function, and all of what the loader takes."""
@@ -168,14 +166,14 @@ def test_the_driver_is_the_same_from_a_real_tree(
         pytest.skip("NETBSD_SYS=/usr/src/sys is not set")
     words = ["kpi", "check", "--sys", given, "--code", "--machine", machine, "--json"]
     status = cli.main(words)
-    told: dict[str, Any] = json.loads(capsys.readouterr().out)
-    (row,) = told["machines"]
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    (row,) = printed["machines"]
     assert row["said"] == []
     assert row["code"].get("differences", []) == []
     assert status == 0
 
 
-def test_two_builds_with_two_trees_at_a_time_do_not_mix(
+def test_concurrent_builds_with_two_trees_do_not_mix(
     tree: Path, root: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other" / "src" / "sys"

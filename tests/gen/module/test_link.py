@@ -28,7 +28,7 @@ def _linked(module: Any, machine: str, **extra: int) -> Any:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_modinfo_is_what_module_says(build: Any, machine: str) -> None:
+def test_modinfo_matches_module_macro(build: Any, machine: str) -> None:
     info = build("hello.c", machine).module.modinfo
     assert (info.name, info.class_name, info.version) == ("hello", "driver", 1_100_000_000)
     assert info.required == ("sysmon_power", "sysmon_taskq")
@@ -36,7 +36,7 @@ def test_modinfo_is_what_module_says(build: Any, machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_link_set_points_to_modinfo_and_that_to_the_function(build: Any, machine: str) -> None:
+def test_link_set_points_to_modinfo_and_modcmd(build: Any, machine: str) -> None:
     module = build("hello.c", machine).module
     linked, _ = _linked(module, machine)
     assert linked.link_sets["modules"] == (linked.address_of("hello_modinfo"),)
@@ -51,7 +51,7 @@ def test_the_link_set_points_to_modinfo_and_that_to_the_function(build: Any, mac
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
-def test_a_call_reaches_the_kernels_function(build: Any, machine: str) -> None:
+def test_call_reaches_kernel_function(build: Any, machine: str) -> None:
     module = build("hello.c", machine).module
     linked, kernel = _linked(module, machine)
     (place,) = [
@@ -63,7 +63,7 @@ def test_a_call_reaches_the_kernels_function(build: Any, machine: str) -> None:
     assert linked.bases["text"] + place + 4 + distance == kernel["printf"]
 
 
-def test_an_arm_branch_reaches_the_kernels_function(build: Any) -> None:
+def test_arm_branch_reaches_kernel_function(build: Any) -> None:
     module = build("hello.c", "aarch64").module
     linked, kernel = _linked(module, "aarch64")
     (place,) = [r.offset for r in module.relocations if r.symbol.name == "printf"]
@@ -74,7 +74,7 @@ def test_an_arm_branch_reaches_the_kernels_function(build: Any) -> None:
     assert linked.bases["text"] + place + 4 * distance == kernel["printf"]
 
 
-def test_bss_is_zero_and_in_the_file(build: Any) -> None:
+def test_bss_is_zero_and_stored_in_file(build: Any) -> None:
     module = build("hello.c").module
     assert not [section for section in module.sections if section.type == "NOBITS"]
     linked, _ = _linked(module, "amd64")
@@ -83,7 +83,7 @@ def test_bss_is_zero_and_in_the_file(build: Any) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_every_missing_import_is_named_at_once(build: Any, machine: str) -> None:
+def test_all_missing_imports_are_named(build: Any, machine: str) -> None:
     module = build("hello.c", machine).module
     base = BASES[machine]
     bases = {"text": base, "data": base + 0x10000, "rodata": base + 0x20000}
@@ -94,7 +94,7 @@ def test_every_missing_import_is_named_at_once(build: Any, machine: str) -> None
     assert caught.value.errno == "ENOEXEC"
 
 
-def test_a_global_of_the_kernels_is_refused_and_named(build: Any) -> None:
+def test_clash_with_kernel_global_is_refused(build: Any) -> None:
     text = "#include <sys/param.h>\nint vmt_ca(void);\nint vmt_ca(void) { return 1; }\n"
     module = build(text).module
     bases = dict.fromkeys(("text", "data", "rodata"), BASES["amd64"])
@@ -105,19 +105,19 @@ def test_a_global_of_the_kernels_is_refused_and_named(build: Any) -> None:
     )
 
 
-def test_some_names_may_be_defined_twice(build: Any) -> None:
+def test_duplicate_definition_of_some_names_is_allowed(build: Any) -> None:
     text = "#include <sys/param.h>\nint _end(void);\nint _end(void) { return 1; }\n"
     bases = dict.fromkeys(("text", "data", "rodata"), BASES["amd64"])
     assert link(build(text).module, bases, {"_end": 0x1000}.get)
 
 
-def test_an_import_with_address_zero_is_a_bad_value(build: Any) -> None:
+def test_import_at_address_zero_is_invalid(build: Any) -> None:
     module = build("hello.c").module
     with pytest.raises(KobjError, match=r"printf @[0-9]+: bad value"):
         _linked(module, "amd64", printf=0)
 
 
-def test_alignment_above_a_page_needs_luck(build: Any, edit: Callable[..., Any]) -> None:
+def test_alignment_above_page_is_reported(build: Any, edit: Callable[..., Any]) -> None:
     editor = edit("amd64")
     editor.section(".data", align=0x4000)
     module = read_module(editor.write())
@@ -126,7 +126,7 @@ def test_alignment_above_a_page_needs_luck(build: Any, edit: Callable[..., Any])
         link(module, bases, lambda _: 0x100)
 
 
-def test_common_resolves_to_its_alignment(build: Any, edit: Callable[..., Any]) -> None:
+def test_common_symbol_resolves_to_its_alignment(build: Any, edit: Callable[..., Any]) -> None:
     editor = edit("amd64")
     editor.symbol("hz", shndx=0xFFF2, value=4)
     module = read_module(editor.write())
@@ -145,14 +145,14 @@ def test_common_resolves_to_its_alignment(build: Any, edit: Callable[..., Any]) 
         (1_199_000_500, 1_199_000_600, False),
     ],
 )
-def test_which_kernels_take_which_version(built_for: int, kernel: int, taken: bool) -> None:
+def test_accepted_kernel_versions(built_for: int, kernel: int, taken: bool) -> None:
     from vmtgen.kobj import ModInfo
 
     assert ModInfo(built_for, 3, "x", ()).accepted_by(kernel) is taken
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_line_table_leads_from_code_to_source(build: Any, machine: str) -> None:
+def test_line_table_maps_code_to_source(build: Any, machine: str) -> None:
     built = build("hello.c", machine)
     table = LineTable.read(built.debug)
     function = built.module.symbol("hello_modcmd")
@@ -163,6 +163,6 @@ def test_the_line_table_leads_from_code_to_source(build: Any, machine: str) -> N
     assert Machine(machine) is built.module.machine
 
 
-def test_a_file_without_debug_sections_has_no_line_table(build: Any) -> None:
+def test_without_debug_sections_there_is_no_line_table(build: Any) -> None:
     with pytest.raises(ValueError, match=r"use the \.debug twin"):
         LineTable.read(build("hello.c").path)

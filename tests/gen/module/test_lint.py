@@ -1,4 +1,4 @@
-"""What the linter says of modules that the loader's structure checks let pass."""
+"""The linter's findings in modules that pass the loader's structure checks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def rules(path: Path, **options: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
 @pytest.mark.parametrize("diagnostic", [False, True])
-def test_a_good_module_is_clean(build: Any, machine: str, diagnostic: bool) -> None:
+def test_good_module_is_clean(build: Any, machine: str, diagnostic: bool) -> None:
     assert lint_file(build("hello.c", machine, diagnostic=diagnostic).path) == ()
 
 
 @pytest.mark.parametrize(("rule", "where", "machine", "text"), C_CASES)
-def test_the_rule_is_told_where_it_is_broken(
+def test_violation_is_reported_with_location(
     build: Any, rule: str, where: str, machine: str, text: str
 ) -> None:
     found = rules(build(text, machine).path)
@@ -55,7 +55,7 @@ leaf(int n)
 
 @pytest.mark.parametrize("pointer", ["-fomit-frame-pointer", "-fno-omit-frame-pointer"])
 @pytest.mark.parametrize("level", ["-O0", "-O2"])
-def test_the_red_zone_is_found(build: Any, pointer: str, level: str) -> None:
+def test_red_zone_use_is_detected(build: Any, pointer: str, level: str) -> None:
     """Also through the frame pointer: -0x10(%rbp) is below %rsp where nothing is allocated."""
     text = source(before=LEAF)
     found = lint_file(build(text, extra_flags=("-mred-zone", pointer, level)).path)
@@ -87,7 +87,7 @@ STACK_CODE = [
 
 
 @pytest.mark.parametrize(("machine", "code", "below"), STACK_CODE)
-def test_below_the_stack_pointer_in_every_form(
+def test_red_zone_use_is_detected_in_every_form(
     build: Any, machine: str, code: str, below: bool
 ) -> None:
     kind = "@function" if machine != "aarch64" else "%function"
@@ -100,14 +100,14 @@ def test_below_the_stack_pointer_in_every_form(
         assert found["red-zone"].startswith("plain")
 
 
-def test_two_modules_in_one_are_refused(edit: Callable[..., Any]) -> None:
+def test_two_modules_in_one_file_are_refused(edit: Callable[..., Any]) -> None:
     editor = edit("amd64")
     editor.section("link_set_modules", size=16)
     (finding,) = [f for f in lint_file(editor.write()) if f.rule == "module-info-size"]
     assert "(2 different MODULE declarations?)" in finding.kernel
 
 
-def test_an_alignment_above_a_page_is_an_error(edit: Callable[..., Any]) -> None:
+def test_alignment_above_page_is_an_error(edit: Callable[..., Any]) -> None:
     editor = edit("amd64")
     editor.section(".data", align=0x4000)
     assert rules(editor.write())["section-align"] == ".data"
@@ -119,12 +119,12 @@ def test_common_symbols_are_an_error(edit: Callable[..., Any]) -> None:
     assert rules(editor.write())["symbol-common"] == "hz"
 
 
-def test_the_debug_twin_would_fill_kernel_memory(build: Any) -> None:
+def test_debug_sections_are_a_warning(build: Any) -> None:
     (finding,) = lint_file(build("hello.c").debug)
     assert (finding.rule, finding.severity) == ("debug-sections", "warning")
 
 
-def test_another_release_does_not_take_it(build: Any) -> None:
+def test_module_for_another_release_is_refused(build: Any) -> None:
     path = build("hello.c").path
     assert "module-version" in rules(path, release="10.1")
     assert "module-version" not in rules(path, release="11.0")
@@ -146,18 +146,18 @@ def test_another_release_does_not_take_it(build: Any) -> None:
         ("11.99.5", False),
     ],
 )
-def test_what_uname_says_is_a_release(build: Any, uname: str, taken: bool) -> None:
+def test_uname_release_is_accepted(build: Any, uname: str, taken: bool) -> None:
     path = build("hello.c").path
     assert ("module-version" not in rules(path, release=uname)) is taken
 
 
 @pytest.mark.parametrize("name", ["eleven", "11", "11.99", "NetBSD 11.0", "11.0 STABLE", ""])
-def test_what_is_no_release_is_a_usage_error(build: Any, name: str) -> None:
+def test_invalid_release_is_usage_error(build: Any, name: str) -> None:
     with pytest.raises(UsageError, match="expected what uname -r prints"):
         lint_file(build("hello.c").path, release=name)
 
 
-def test_the_command_says_clean_and_for_which_kernels(
+def test_command_prints_clean_and_accepted_kernels(
     build: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["lint", str(build("hello.c").path)]) == 0
@@ -165,7 +165,7 @@ def test_the_command_says_clean_and_for_which_kernels(
 
 
 @pytest.mark.parametrize(("machine", "status"), [("amd64", 0), ("aarch64", 65), ("evbarm", 65)])
-def test_another_machine_does_not_take_it(
+def test_module_for_another_machine_is_refused(
     build: Any, capsys: pytest.CaptureFixture[str], machine: str, status: int
 ) -> None:
     path = str(build("hello.c").path)
@@ -175,16 +175,12 @@ def test_another_machine_does_not_take_it(
     assert out.endswith("; for NetBSD 11.0/amd64 and its patch levels\n")
 
 
-def test_an_unknown_machine_is_a_usage_error(
-    build: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_machine_is_usage_error(build: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lint", "--machine", "arm64", str(build("hello.c").path)]) == 64
     assert "hint: did you mean aarch64?" in capsys.readouterr().err
 
 
-def test_the_command_fails_with_65_and_quotes_the_kernel(
-    build: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_exits_65_and_quotes_kernel(build: Any, capsys: pytest.CaptureFixture[str]) -> None:
     path = build(source(before=function("vmt_ca"))).path
     assert cli.main(["lint", str(path)]) == 65
     out = capsys.readouterr().out
@@ -192,13 +188,13 @@ def test_the_command_fails_with_65_and_quotes_the_kernel(
     assert "the kernel says: global symbol `vmt_ca' redefined" in out
 
 
-def test_strict_makes_warnings_count(build: Any) -> None:
+def test_strict_treats_warnings_as_errors(build: Any) -> None:
     path = str(build("hello.c").debug)
     assert cli.main(["lint", path]) == 0
     assert cli.main(["lint", "--strict", path]) == 65
 
 
-def test_json_holds_every_finding(build: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_every_finding(build: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lint", "--json", str(build("hello.c").debug)]) == 0
     (file,) = json.loads(capsys.readouterr().out)
     assert [finding["rule"] for finding in file["findings"]] == ["debug-sections"]
@@ -206,24 +202,24 @@ def test_json_holds_every_finding(build: Any, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("rule", sorted(BY_ID))
-def test_every_rule_explains_itself(rule: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_rule_has_explanation(rule: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lint", "--explain", rule]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{rule} (")
     assert "What to do:" in out
 
 
-def test_an_unknown_rule_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_rule_gets_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lint", "--explain", "relocation-typ"]) == 64
     assert "did you mean relocation-type?" in capsys.readouterr().err
 
 
-def test_no_file_is_a_usage_error_and_a_missing_one_no_input(tmp_path: Path) -> None:
+def test_no_file_is_usage_error_and_missing_file_is_noinput(tmp_path: Path) -> None:
     assert cli.main(["lint"]) == 64
     assert cli.main(["lint", str(tmp_path / "none.kmod")]) == 66
 
 
-def test_show_prints_all_of_it(build: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_everything(build: Any, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(build("hello.c").path)
     assert cli.main(["show", path]) == 0
     out = capsys.readouterr().out
@@ -236,7 +232,7 @@ def test_show_prints_all_of_it(build: Any, capsys: pytest.CaptureFixture[str]) -
     assert facts["imports"] == ["hz", "printf", "sysctl_createv", "sysctl_teardown"]
 
 
-def test_show_sends_what_the_kernel_refuses_to_the_linter(
+def test_show_refers_to_linter_for_refused_module(
     edit: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     editor = edit("amd64")
@@ -247,7 +243,7 @@ def test_show_sends_what_the_kernel_refuses_to_the_linter(
     assert "hint: vmtgen lint " in err
 
 
-def test_a_relocation_that_the_loader_refuses_is_reported_once(edit: Callable[..., Any]) -> None:
+def test_refused_relocation_is_reported_once(edit: Callable[..., Any]) -> None:
     """Its field is not relocated, which is no second finding."""
     editor = edit("amd64")
     editor.relocation(".rela.text", lambda r: r["type"] == 4, type=9)

@@ -1,4 +1,4 @@
-"""What the linter found in code and keeps: the same findings, and not those of other code."""
+"""The linter's cache of findings in code: the same findings, and not those of other code."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def _entries(home: Path) -> set[str]:
     return {path.name for path in home.glob("code-*")}
 
 
-def test_the_second_look_finds_the_same_without_a_disassembler(
+def test_second_run_uses_cache_without_disassembler(
     faulty: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = lint_file(faulty)
     assert "fpu-code" in {found.rule for found in first}
     assert len(_entries(home)) == 1
-    monkeypatch.setattr(code, "code_problems", None)  # not asked again
+    monkeypatch.setattr(code, "code_problems", None)  # not called again
     assert lint_file(faulty) == first
 
 
-def test_other_code_of_the_linter_looks_anew(
+def test_changed_linter_invalidates_cache(
     faulty: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = tmp_path / "lint"
@@ -61,7 +61,7 @@ def test_other_code_of_the_linter_looks_anew(
 
 
 @pytest.mark.parametrize("entry", [{}, "a", 3, [1], [["fpu-code", "f+0x1"]], [["a", "b", 3]]])
-def test_a_damaged_entry_is_as_good_as_none(faulty: Path, home: Path, entry: object) -> None:
+def test_damaged_cache_entry_is_ignored(faulty: Path, home: Path, entry: object) -> None:
     expected = lint_file(faulty)
     assert _entries(home)
     for path in home.glob("code-*"):

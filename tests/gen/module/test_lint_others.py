@@ -1,4 +1,4 @@
-"""Modules that are not ours, and files that are no modules: told, and never a crash."""
+"""Modules of others, and files that are no modules: findings, and never a crash."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIMULATED = sorted((Path(__file__).parents[2] / "sim" / "modules").glob("*.c"))
 
 @pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
 @pytest.mark.parametrize("path", SIMULATED, ids=lambda path: path.stem)
-def test_the_simulators_own_modules_would_load(build: Any, path: Path, machine: str) -> None:
+def test_simulator_test_modules_are_loadable(build: Any, path: Path, machine: str) -> None:
     """Drivers in other styles: callout(9), a task queue, the classic autoconf glue."""
     findings = lint_file(build(str(path), machine).path)
     # The classic glue has global names, as ioconf.c does; that is what symbol-clash is for.
@@ -34,7 +34,7 @@ def test_the_simulators_own_modules_would_load(build: Any, path: Path, machine: 
     assert refused == expected, findings
 
 
-def test_variables_that_are_all_zero_are_no_mistake(build: Any) -> None:
+def test_all_zero_variables_are_no_error(build: Any) -> None:
     """A linker makes a NOBITS .data of .bss alone; the kernel clears it (kobj_load)."""
     module = build(str(next(path for path in SIMULATED if path.stem == "seven")), "amd64")
     data = next(s for s in module.module.sections if s.name == ".data")
@@ -42,13 +42,11 @@ def test_variables_that_are_all_zero_are_no_mistake(build: Any) -> None:
     assert lint_file(module.path) == ()
 
 
-def test_there_are_such_modules() -> None:
+def test_simulator_test_modules_exist() -> None:
     assert len(SIMULATED) >= 3
 
 
-def test_a_module_straight_from_the_compiler_is_told_what_it_drags_along(
-    build: Any, tmp_path: Path
-) -> None:
+def test_module_without_linker_script_is_reported_in_detail(build: Any, tmp_path: Path) -> None:
     """With the defaults of a compiler for programs, and without a linker script."""
     targets = load_targets()
     gcc = shutil.which(targets.machine("i386").gcc_command)
@@ -70,7 +68,7 @@ def test_a_module_straight_from_the_compiler_is_told_what_it_drags_along(
     assert "hz" in found["relocation-type"].message or "GLOBAL" in found["relocation-type"].message
 
 
-def test_two_modules_of_the_same_kernel_may_have_the_names_of_either(build: Any) -> None:
+def test_module_other_than_vmt_needs_no_name_prefix(build: Any) -> None:
     """A name without the prefix is no fault of a module that is not vmt."""
     findings = lint_file(build("hello.c").path)
     assert [f.rule for f in findings] == []
@@ -96,25 +94,25 @@ def _mutants(data: bytes, count: int) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
-def test_damaged_files_get_findings_and_no_traceback(
+def test_damaged_files_get_findings_without_traceback(
     build: Callable[..., Any], machine: str, tmp_path: Path
 ) -> None:
     data = build("hello.c", machine).path.read_bytes()
     path = tmp_path / "damaged.kmod"
-    told = 0
+    reported = 0
     for name, mutant in _mutants(data, 100):
         path.write_bytes(mutant)
         try:
-            told += bool(lint_file(path))
+            reported += bool(lint_file(path))
         except Exception as error:
             raise AssertionError(f"{machine}, {name}: {type(error).__name__}: {error}") from error
-    assert told > 20
+    assert reported > 20
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"\x7fELF", b"#!/bin/sh\n", bytes(200), b"\x7fELF" + bytes(60)]
 )
-def test_what_is_no_module_is_an_error(content: bytes, tmp_path: Path) -> None:
+def test_non_module_is_an_error(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "no.kmod"
     path.write_bytes(content)
     (finding, *_) = lint_file(path)
@@ -122,12 +120,12 @@ def test_what_is_no_module_is_an_error(content: bytes, tmp_path: Path) -> None:
     assert finding.remedy
 
 
-def test_a_directory_is_no_file(tmp_path: Path) -> None:
+def test_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="is a directory"):
         lint_file(tmp_path)
 
 
-def test_the_module_says_which_kernels_take_it(build: Any) -> None:
+def test_accepted_kernels_are_read_from_module(build: Any) -> None:
     """The rule of module_compatible(): see kern_module.c, and kobj.ModInfo.accepted_by."""
     info = read_module(build("hello.c", release="11.0").path).modinfo
     assert [v for v in (1_000_000_000, 1_100_000_000, 1_100_009_900, 1_101_000_000, 1_199_000_500)
@@ -137,14 +135,14 @@ def test_the_module_says_which_kernels_take_it(build: Any) -> None:
             if current.accepted_by(v)] == [1_199_000_500]  # fmt: skip
 
 
-def test_no_kernel_symbol_begins_like_a_name_of_the_driver() -> None:
+def test_no_kernel_symbol_has_driver_prefix() -> None:
     targets = load_targets()
     table = ExportedNames(targets.exports).table
     assert table
     assert [name for name in table | {*targets.builtin_globals} if name.startswith("vmtk_")] == []
 
 
-def test_a_kernel_without_a_table_is_refused_where_it_is_named(tmp_path: Path) -> None:
+def test_kernel_without_symbol_table_is_refused_by_name(tmp_path: Path) -> None:
     spec = (resources.directory("specs") / "netbsd.yaml").read_text(encoding="utf-8")
     (tmp_path / "netbsd.yaml").write_text(spec.replace(f"kernel: {KERNEL}", "kernel: netbsd-9.0"))
     with pytest.raises(LocatedErrors) as caught:

@@ -56,7 +56,7 @@ def recipe(path: Path, machine: str = "amd64", sys: Path | None = None) -> Any:
 
 
 @pytest.mark.parametrize("form", ["cond", "def", "path", "q", "var"])
-def test_the_forms_of_others_are_built(make: str, form: str, tmp_path: Path) -> None:
+def test_makefiles_of_other_projects_are_built(make: str, form: str, tmp_path: Path) -> None:
     """In a directory without a blank: make(1) has no way to write one in .PATH."""
     source = shutil.copytree(FORMS / form, tmp_path / form)
     built = build_module(source, out=tmp_path / "out", cache=tmp_path / "cache")
@@ -64,15 +64,13 @@ def test_the_forms_of_others_are_built(make: str, form: str, tmp_path: Path) -> 
     assert built.warnings == ""
 
 
-def test_a_condition_sees_the_machine(make: str) -> None:
+def test_condition_can_test_machine(make: str) -> None:
     files = {each: recipe(FORMS / "cond", each).sources for each in ("amd64", "aarch64")}
     assert [source.path.name for source in files["amd64"]] == ["mkdrv.c"]
     assert [source.path.name for source in files["aarch64"]] == ["mkdrv.c", "arm.c"]
 
 
-def test_flags_of_the_makefile_and_of_one_file_reach_the_compiler(
-    make: str, tmp_path: Path
-) -> None:
+def test_flags_of_makefile_and_single_file_are_used(make: str, tmp_path: Path) -> None:
     path = module(
         tmp_path / "m",
         "KMOD=\tone\nSRCS=\tone.c two.c\nCPPFLAGS+=\t-Iinclude\nCOPTS.two.c=\t-DTWO='1 + 1'",
@@ -90,7 +88,7 @@ def test_flags_of_the_makefile_and_of_one_file_reach_the_compiler(
     assert second.written
 
 
-def test_the_same_module_in_two_directories_gives_the_same_bytes(make: str, tmp_path: Path) -> None:
+def test_builds_in_two_directories_are_identical(make: str, tmp_path: Path) -> None:
     bytes_of = []
     for name in ("a", "b/deeper"):
         path = module(
@@ -108,7 +106,7 @@ def test_the_same_module_in_two_directories_gives_the_same_bytes(make: str, tmp_
     assert bytes_of[0] == bytes_of[1]
 
 
-def test_warnings_are_those_of_warns_and_do_not_end_the_build(
+def test_warnings_follow_warns_without_failing_build(
     make: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "#define ONE one_shadow(0)\nint one_shadow(int x) { { int x = 1; return x; } }\n" + GLUE
@@ -122,7 +120,7 @@ def test_warnings_are_those_of_warns_and_do_not_end_the_build(
         assert not said or f"{path}/one.c:2:" in said or "one.c:2:" in said
 
 
-def test_warnings_are_shown_again_when_the_object_comes_from_the_cache(tmp_path: Path) -> None:
+def test_warnings_are_repeated_for_cached_objects(tmp_path: Path) -> None:
     text = "#define ONE f(0)\nint f(int x) { { int x = 1; return x; } }\n" + GLUE
     shown = []
     for name in ("first", "second"):
@@ -134,7 +132,7 @@ def test_warnings_are_shown_again_when_the_object_comes_from_the_cache(tmp_path:
     assert shown[1][0] == 0
 
 
-def test_what_netbsd_switches_off_is_off(tmp_path: Path) -> None:
+def test_warnings_disabled_by_netbsd_are_disabled(tmp_path: Path) -> None:
     """-Wno-pointer-sign: NetBSD's own sources do not compile without it."""
     built = build_module(FORMS / "psign.c", out=tmp_path, cache=tmp_path / "cache")
     assert built.warnings == ""
@@ -151,7 +149,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_wrong_in_a_makefile_is_named(make: str, text: str, tmp_path: Path) -> None:
+def test_makefile_errors_are_located(make: str, text: str, tmp_path: Path) -> None:
     path = module(tmp_path / "m", text)
     with pytest.raises(ReportedError, match=WRONG[text]):
         recipe(path)
@@ -165,7 +163,7 @@ def test_what_is_wrong_in_a_makefile_is_named(make: str, text: str, tmp_path: Pa
         ("", "does not include <bsd.kmodule.mk>"),
     ],
 )
-def test_a_makefile_for_something_else_is_refused(
+def test_makefile_of_another_kind_is_refused(
     make: str, last: str, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "Makefile").write_text(f"PROG=x\nSUBDIR=a b\n{last}\n")
@@ -173,7 +171,7 @@ def test_a_makefile_for_something_else_is_refused(
         recipe(tmp_path)
 
 
-def test_without_make_the_plain_form_is_read_and_another_line_is_named(
+def test_without_make_plain_makefiles_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "make_program", lambda: None)
@@ -186,14 +184,14 @@ def test_without_make_the_plain_form_is_read_and_another_line_is_named(
         assert "bmake" in error.value.hint
 
 
-def test_our_own_driver_is_read_without_make(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_driver_makefile_is_read_without_make(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "make_program", lambda: pytest.fail("make(1) was asked"))
     ours = recipe(directory("kmod") / "vmt")
     assert ours.ours
     assert ours.sources
 
 
-def test_a_name_that_our_headers_lack_is_said_to_be_in_netbsds(tmp_path: Path) -> None:
+def test_name_missing_in_our_headers_is_attributed_to_netbsd(tmp_path: Path) -> None:
     (tmp_path / "m.c").write_text(GLUE.replace("ONE", "autoconf_of_tomorrow(arg)"))
     with pytest.raises(ReportedError) as error:
         build_module(tmp_path / "m.c", out=tmp_path / "out", cache=tmp_path / "cache")
@@ -201,14 +199,14 @@ def test_a_name_that_our_headers_lack_is_said_to_be_in_netbsds(tmp_path: Path) -
     assert "may lack autoconf_of_tomorrow: --sys DIR" in error.value.hint
 
 
-def test_the_includes_of_netbsds_hello_are_enough(tmp_path: Path) -> None:
+def test_includes_of_netbsd_hello_suffice(tmp_path: Path) -> None:
     text = GLUE.replace("? ONE", '? (printf("hello\\n"), 0)')
     (tmp_path / "m.c").write_text(text)
     built = build_module(tmp_path / "m.c", out=tmp_path / "out", cache=tmp_path / "cache")
     assert "printf" in built.module.imports
 
 
-def test_a_driver_with_an_ioconf_needs_a_tree(make: str, tmp_path: Path) -> None:
+def test_driver_with_ioconf_needs_tree(make: str, tmp_path: Path) -> None:
     path = module(tmp_path / "m", "KMOD=one\nSRCS=one.c\nIOCONF=one.ioconf")
     (path / "one.ioconf").write_text("ioconf one\n")
     with pytest.raises(UsageError, match=r"one\.ioconf: config\(1\) reads") as error:
@@ -263,7 +261,7 @@ leaf_modcmd(modcmd_t cmd, void *arg)
 """
 
 
-def test_the_tables_of_an_ioconf_file_are_built_in(
+def test_ioconf_tables_are_built_in(
     make: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = module(tmp_path / "m", "KMOD=leaf\nSRCS=leaf.c\nIOCONF=leaf.ioconf", leaf_c=DRIVER)

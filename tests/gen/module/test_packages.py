@@ -1,8 +1,8 @@
-"""The packages of a release, in the hands of NetBSD's own pkg_install.
+"""The packages of a release, tested with NetBSD's own pkg_install.
 
 `make check-packages PKG_INSTALL=DIR` runs pkg_add, pkg_info, pkg_admin, pkg_delete and pkg_create
 of DIR in an empty root. recordings/pkg_install.json is what they said, and is what the packages
-are held against where the tools are not at hand; UPDATE_GOLDEN=1 records it again.
+are compared with where the tools are missing; UPDATE_GOLDEN=1 records it again.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _steady(text: str) -> str:
 
 
 def _play(root: EmptyRoot, made: Path) -> None:
-    """What an administrator does with the packages, from nothing to nothing."""
+    """What an administrator does with the packages, from installation to deletion."""
     (root.path / "guest").mkdir()
     for path in made.iterdir():
         shutil.copy(path, root.path / "guest")
@@ -239,7 +239,7 @@ def _create(root: EmptyRoot, path: Path, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def transcript(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What pkg_install says: now where PKG_INSTALL names it, else as it was recorded."""
+    """The output of pkg_install: run now if PKG_INSTALL names it, otherwise the recording."""
     place = os.environ.get("PKG_INSTALL")
     recorded: dict[str, Any] = json.loads(RECORDING.read_text()) if RECORDING.exists() else {}
     if not place:
@@ -256,7 +256,7 @@ def transcript(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def runs(transcript: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
     found = [run for run in transcript["runs"] if run["command"].startswith(prefix)]
-    assert found, f"nobody ran {prefix}"
+    assert found, f"{prefix} was never run"
     return found
 
 
@@ -265,11 +265,11 @@ def runs(transcript: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
     reason="no pkg_install: PKG_INSTALL=DIR names the directory of pkg_add, pkg_info, pkg_admin, "
     "pkg_delete and pkg_create (on NetBSD /usr/sbin); root is needed for chroot(8)",
 )
-def test_pkg_install_says_what_it_said_when_it_was_recorded(transcript: dict[str, Any]) -> None:
+def test_pkg_install_output_matches_recording(transcript: dict[str, Any]) -> None:
     assert transcript["runs"] == json.loads(RECORDING.read_text())["runs"]
 
 
-def test_any_python_from_3_10_on_will_do(transcript: dict[str, Any]) -> None:
+def test_python_from_3_10_satisfies_dependency(transcript: dict[str, Any]) -> None:
     answers = {
         run["command"].split()[-1]: run["status"]
         for run in runs(transcript, f"pkg_admin pmatch {binary.PYTHON}")
@@ -279,13 +279,13 @@ def test_any_python_from_3_10_on_will_do(transcript: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-def test_without_python_pkg_add_names_it_and_installs_nothing(transcript: dict[str, Any]) -> None:
+def test_missing_python_stops_pkg_add_with_its_name(transcript: dict[str, Any]) -> None:
     first = runs(transcript, "pkg_add ./vmtctl")[0]
     assert first["status"] == 1
     assert f"Can't install dependency {binary.PYTHON}" in first["stderr"]
 
 
-def test_both_are_added_checked_and_deleted(transcript: dict[str, Any]) -> None:
+def test_both_packages_are_added_checked_and_deleted(transcript: dict[str, Any]) -> None:
     (both,) = runs(transcript, "pkg_add ./netbsd-vmt")
     assert (both["status"], both["stderr"]) == (0, "")
     assert "vmtctl doctor" in both["stdout"]
@@ -302,7 +302,7 @@ def test_both_are_added_checked_and_deleted(transcript: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("database", ["/var/db/pkg", "/usr/pkg/pkgdb", "/opt/elsewhere"])
 @pytest.mark.parametrize("image", [False, True])
-def test_deleting_removes_the_script_of_its_own_system(
+def test_deletion_removes_script_of_its_own_root(
     root: Path, tmp_path: Path, require_tool: Callable[[str], str], database: str, *, image: bool
 ) -> None:
     """pkg_delete says where the database is, and not which -P it was given."""
@@ -329,7 +329,7 @@ def test_deleting_removes_the_script_of_its_own_system(
     assert ("remove /etc/rc.d/vmtctl yourself" in done.stdout) is not known
 
 
-def test_an_update_leaves_the_new_version(transcript: dict[str, Any]) -> None:
+def test_update_installs_new_version(transcript: dict[str, Any]) -> None:
     (update,) = runs(transcript, "pkg_add -u")
     assert update["status"] == 0
     (installed,) = runs(transcript, "pkg_info -e vmtctl")
@@ -337,7 +337,7 @@ def test_an_update_leaves_the_new_version(transcript: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["netbsd-vmt", "vmtctl"])
-def test_the_packages_are_those_that_pkg_install_took(
+def test_packages_match_recorded_packages(
     made: Path, transcript: dict[str, Any], name: str
 ) -> None:
     """Another list of files, description or build information needs another recording."""
@@ -355,9 +355,7 @@ def test_the_packages_are_those_that_pkg_install_took(
 
 
 @pytest.mark.parametrize("name", [VMTCTL, DRIVER])
-def test_contents_is_what_pkg_create_writes(
-    made: Path, transcript: dict[str, Any], name: str
-) -> None:
+def test_contents_matches_pkg_create(made: Path, transcript: dict[str, Any], name: str) -> None:
     (run,) = [
         run
         for run in runs(transcript, "pkg_create")
@@ -367,7 +365,7 @@ def test_contents_is_what_pkg_create_writes(
     assert _steady(members(made / f"{name}.tgz")["+CONTENTS"].decode()) == run["contents"]
 
 
-def test_the_members_are_in_the_order_that_pkg_add_insists_on(made: Path) -> None:
+def test_member_order_is_required_order(made: Path) -> None:
     """pkg_install files/add/perform.c: pkg_meta_descriptors, then what +CONTENTS lists."""
     order = ["+CONTENTS", "+COMMENT", "+DESC", "+INSTALL", "+DEINSTALL", "+DISPLAY", "+MTREE_DIRS",
              "+BUILD_VERSION", "+BUILD_INFO", "+SIZE_PKG", "+SIZE_ALL", "+PRESERVE",
@@ -385,7 +383,7 @@ def test_the_members_are_in_the_order_that_pkg_add_insists_on(made: Path) -> Non
         assert names[len(meta) :] == files
 
 
-def test_the_check_sums_name_just_the_packages(made: Path) -> None:
+def test_checksums_list_exactly_the_packages(made: Path) -> None:
     names = {path.name for path in made.iterdir()}
     balloon = f"netbsd-vmmemctl-{__version__}.tgz"
     assert names == {f"{VMTCTL}.tgz", f"{DRIVER}.tgz", balloon, "SHA512"}
@@ -398,7 +396,7 @@ def test_the_check_sums_name_just_the_packages(made: Path) -> None:
     )
 
 
-def test_a_package_is_an_archive_that_tar_reads(made: Path) -> None:
+def test_package_is_readable_by_tar(made: Path) -> None:
     for path in made.glob("*.tgz"):
         with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
             assert {(m.uid, m.gid, m.uname, m.gname) for m in archive} == {(0, 0, "root", "wheel")}

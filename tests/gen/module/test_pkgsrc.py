@@ -86,15 +86,13 @@ def installed(tree: Tree) -> dict[str, Path]:
     return {name: tree.place / "dest" / name / PREFIX for name in PACKAGES}
 
 
-def test_what_is_installed_is_what_the_list_says(installed: dict[str, Path]) -> None:
+def test_installed_files_match_plist(installed: dict[str, Path]) -> None:
     module = installed["netbsd-vmt"] / "stand/amd64/10.1/modules/vmt"
     assert sorted(path.name for path in module.iterdir()) == ["vmt.kmod", "vmt.plist"]
     assert (module / "vmt.kmod").read_text() == "module of S=/usr/src/sys\n"
 
 
-def test_the_program_runs_with_the_interpreter_of_the_package(
-    tree: Tree, installed: dict[str, Path]
-) -> None:
+def test_program_uses_interpreter_of_package(tree: Tree, installed: dict[str, Path]) -> None:
     program = installed["vmtctl"] / "bin/vmtctl"
     assert program.read_text().splitlines()[0] == f"#!{tree.python} -I"
     assert program.stat().st_mode & 0o777 == 0o555
@@ -115,7 +113,7 @@ def test_no_file_names_another_prefix(installed: dict[str, Path]) -> None:
             assert b"/usr/pkg" not in path.read_bytes(), path
 
 
-def test_both_ways_install_the_same_files(installed: dict[str, Path], root: Path) -> None:
+def test_both_install_methods_give_same_files(installed: dict[str, Path], root: Path) -> None:
     """Only how vmtctl's Python lies differs: an archive there, modules here."""
     shared = common(root, [load(root / "specs" / name) for name in modules.known()]).files
     for name, folder in installed.items():
@@ -134,7 +132,7 @@ def test_both_ways_install_the_same_files(installed: dict[str, Path], root: Path
         assert there == ours
 
 
-def test_the_python_is_one_that_vmtctl_runs_with(tree: Tree) -> None:
+def test_python_version_is_supported_by_vmtctl(tree: Tree) -> None:
     assert tree.value("vmtctl", "_PYTHON_VERSION") == "313"
     wrong = {"27", "38", "39"}
     assert set(tree.value("vmtctl", "PYTHON_VERSIONS_INCOMPATIBLE").split()) == wrong
@@ -150,12 +148,14 @@ def test_the_python_is_one_that_vmtctl_runs_with(tree: Tree) -> None:
         ("NetBSD-11.0-sparc64", False), ("Linux-6.1-x86_64", False),
     ],
 )  # fmt: skip
-def test_the_driver_is_offered_where_it_works(tree: Tree, platform: str, *, taken: bool) -> None:
+def test_driver_package_is_limited_to_supported_platforms(
+    tree: Tree, platform: str, *, taken: bool
+) -> None:
     done = tree.run("netbsd-vmt", "-V", "PKGNAME", MACHINE_PLATFORM=platform)
     assert (done.returncode == 0) is taken, done.stderr
 
 
-def test_a_changed_distribution_file_is_refused(tree: Tree, tmp_path: Path) -> None:
+def test_modified_distribution_file_is_refused(tree: Tree, tmp_path: Path) -> None:
     name = f"netbsd-vmt-{__version__}.tar.gz"
     (tmp_path / name).write_bytes((tree.made / name).read_bytes() + b"x")
     done = tree.run("netbsd-vmt", "checksum", DISTDIR=str(tmp_path))
@@ -164,7 +164,7 @@ def test_a_changed_distribution_file_is_refused(tree: Tree, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_the_packages_have_what_pkgsrc_asks_for(tree: Tree, root: Path, name: str) -> None:
+def test_packages_have_required_pkgsrc_variables(tree: Tree, root: Path, name: str) -> None:
     for variable in ("HOMEPAGE", "MAINTAINER", "COMMENT", "LICENSE", "CATEGORIES"):
         assert tree.value(name, variable), variable
     assert tree.value(name, "PKGNAME") == f"{name}-{__version__}"
@@ -179,7 +179,7 @@ def test_the_packages_have_what_pkgsrc_asks_for(tree: Tree, root: Path, name: st
 @pytest.mark.skipif(
     not os.environ.get("PKGSRC_TREE"), reason="no pkgsrc: PKGSRC_TREE=/usr/pkgsrc names one"
 )
-def test_pkgsrcs_own_files_understand_the_makefiles(tree: Tree, tmp_path: Path) -> None:
+def test_makefiles_work_with_real_pkgsrc(tree: Tree, tmp_path: Path) -> None:
     place = tmp_path / "pkgsrc"
     place.mkdir()
     for path in Path(os.environ["PKGSRC_TREE"]).iterdir():

@@ -1,4 +1,4 @@
-"""Each refusal of the kernel's loader has a file here that it refuses."""
+"""Each refusal of the kernel's loader is tested with a file that it refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _first_refusal(path: Path) -> KobjError:
 
 
 @pytest.mark.parametrize(("rule", "machine", "change", "errno", "text"), CASES)
-def test_the_loader_refuses_it_in_the_kernels_words(
+def test_loader_refuses_with_kernel_message(
     edit: Edit, rule: str, machine: str, change: Callable[[Any], object], errno: str, text: str
 ) -> None:
     editor = edit(machine)
@@ -34,7 +34,7 @@ def test_the_loader_refuses_it_in_the_kernels_words(
 
 
 @pytest.mark.parametrize(("rule", "machine", "change", "errno", "text"), CASES)
-def test_the_linter_names_the_rule_and_says_what_to_do(
+def test_linter_names_rule_and_remedy(
     edit: Edit, rule: str, machine: str, change: Callable[[Any], object], errno: str, text: str
 ) -> None:
     editor = edit(machine)
@@ -47,7 +47,7 @@ def test_the_linter_names_the_rule_and_says_what_to_do(
 
 
 @pytest.mark.parametrize(("rule", "machine", "change"), CORRUPTIONS)
-def test_what_would_crash_the_kernel_is_an_error(
+def test_kernel_crash_is_an_error(
     edit: Edit, rule: str, machine: str, change: Callable[[Any], object]
 ) -> None:
     editor = edit(machine)
@@ -58,7 +58,7 @@ def test_what_would_crash_the_kernel_is_an_error(
         _ = read_module(path).modinfo
 
 
-def test_a_relocation_is_told_by_section_type_and_symbol(edit: Edit) -> None:
+def test_relocation_is_reported_by_section_type_and_symbol(edit: Edit) -> None:
     editor = edit("amd64")
     offset = editor.relocation(".rela.text", of_symbol(editor, UNDEFINED), type=9)
     (finding,) = [f for f in lint_file(editor.write()) if f.rule == "relocation-type"]
@@ -73,7 +73,7 @@ def test_a_relocation_is_told_by_section_type_and_symbol(edit: Edit) -> None:
         ("i386", ".rellink_set_modules", "rel", 1097),
     ],
 )
-def test_a_relocation_that_cannot_be_is_no_module_to_read(
+def test_invalid_relocation_makes_module_unreadable(
     edit: Edit, machine: str, section: str, kind: str, line: int
 ) -> None:
     editor = edit(machine)
@@ -85,7 +85,7 @@ def test_a_relocation_that_cannot_be_is_no_module_to_read(
     assert (last.function, last.line) == ("kobj_relocate", line)
 
 
-def test_a_table_of_section_names_that_is_empty_is_done_without(edit: Edit) -> None:
+def test_empty_section_name_table_is_accepted(edit: Edit) -> None:
     editor = edit("amd64")
     editor.section(editor.layout.unpack_header(editor.data).shstrndx, size=0)
     assert {section.name for section in inspect_module(editor.write()).module.sections} == {
@@ -94,7 +94,7 @@ def test_a_table_of_section_names_that_is_empty_is_done_without(edit: Edit) -> N
     }
 
 
-def test_a_symbol_index_out_of_range_is_passed_over(edit: Edit) -> None:
+def test_out_of_range_symbol_index_is_skipped(edit: Edit) -> None:
     editor = edit("amd64")
     editor.relocation(".rela.text", anything, symbol=9999)
     path = editor.write()
@@ -102,14 +102,14 @@ def test_a_symbol_index_out_of_range_is_passed_over(edit: Edit) -> None:
     assert "relocation-symbol" in {finding.rule for finding in lint_file(path)}
 
 
-def test_the_console_shows_function_line_and_name(edit: Edit) -> None:
+def test_console_shows_function_line_and_name(edit: Edit) -> None:
     editor = edit("amd64")
     editor.header(type=2)
     (line,) = _first_refusal(editor.write()).console("%Mvmt.kmod")
     assert line == "kobj_load, 202: [%Mvmt.kmod]: linker error: unsupported file type 2"
 
 
-def test_a_module_for_another_machine_is_refused_by_number(edit: Edit) -> None:
+def test_module_for_another_machine_is_refused_by_number(edit: Edit) -> None:
     from vmtgen.kobj import Machine
 
     path = edit("i386").write()

@@ -1,4 +1,4 @@
-"""Single relocations: where the value lands, and how far it may reach."""
+"""Single relocations: where the value is stored, and its range."""
 
 from __future__ import annotations
 
@@ -50,30 +50,30 @@ def _operand(word: int) -> int:
 
 
 @pytest.mark.parametrize("distance", [0, 0x1000, 0x5432000, 0x7FFFF000, -0x1000, -0x12345000])
-def test_adrp_leads_to_the_page(distance: int) -> None:
+def test_adrp_selects_page(distance: int) -> None:
     target = _PLACE + distance + 0x678
     assert _operand(_word(_ADR_PREL_PG_HI21, _ADRP, target)) == _PLACE + distance
 
 
 @pytest.mark.parametrize("low", [0, 8, 0x7F8, 0xFF8])
-def test_what_follows_adrp_adds_the_place_in_the_page(low: int) -> None:
+def test_low_12_bits_follow_adrp(low: int) -> None:
     assert _operand(_word(_ADD_ABS_LO12_NC, _ADD, _PLACE + 0x5000 + low)) == low
     assert _operand(_word(_LDST64_ABS_LO12_NC, _LDR, _PLACE + 0x5000 + low)) == low
 
 
 @pytest.mark.parametrize("distance", [4, 0x7FFFFFC, -4, -0x8000000])
-def test_a_branch_reaches_forward_and_back(distance: int) -> None:
+def test_branch_reaches_forward_and_back(distance: int) -> None:
     assert _operand(_word(_CALL26, _BL, _PLACE + distance)) == _PLACE + distance
 
 
-def test_a_place_that_is_not_aligned_is_refused() -> None:
+def test_misaligned_place_is_refused() -> None:
     for number, instruction in ((_LDST64_ABS_LO12_NC, _LDR), (_CALL26, _BL)):
         with pytest.raises(RelocationRefusedError, match="unaligned"):
             _word(number, instruction, _PLACE + 2)
 
 
 @pytest.mark.parametrize(("number", "width"), _CHECKED.items())
-def test_a_relative_value_that_does_not_fit_is_refused(number: int, width: int) -> None:
+def test_relative_overflow_is_refused(number: int, width: int) -> None:
     # The kernel's check lets one bit more pass than fits a signed value.
     image = bytearray(8)
     _apply(Machine.AARCH64, number, image, _PLACE + (1 << min(width, 62)) - 1)
@@ -86,18 +86,18 @@ def test_a_relative_value_that_does_not_fit_is_refused(number: int, width: int) 
 
 
 @pytest.mark.parametrize(("number", "width"), _UNCHECKED.items())
-def test_an_absolute_value_is_cut_without_a_word(number: int, width: int) -> None:
+def test_absolute_value_is_truncated_silently(number: int, width: int) -> None:
     image = bytearray(8)
     _apply(Machine.AARCH64, number, image, 0x0123456789ABCDEF)
     assert image == 0x0123456789ABCDEF.to_bytes(8, "little")[: width // 8].ljust(8, b"\0")
 
 
-def test_a_page_beyond_the_reach_of_adrp_is_refused() -> None:
+def test_page_out_of_adrp_range_is_refused() -> None:
     with pytest.raises(RelocationRefusedError, match="for 21bit x 4k"):
         _word(_ADR_PREL_PG_HI21, _ADRP, _PLACE + (1 << 33))
 
 
-def test_names_that_are_written_down_are_those_of_pyelftools() -> None:
+def test_relocation_names_match_pyelftools() -> None:
     tables = {Machine.AMD64: enums.ENUM_RELOC_TYPE_x64, Machine.I386: enums.ENUM_RELOC_TYPE_i386,
               Machine.AARCH64: enums.ENUM_RELOC_TYPE_AARCH64}  # fmt: skip
     for machine, table in tables.items():

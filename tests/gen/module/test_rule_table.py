@@ -111,7 +111,7 @@ ALSO_NONE = {"amd64": set[int](), "i386": set[int](), "aarch64": {0, 256}}
 
 
 @pytest.mark.parametrize("said", [said for said in KERNEL if said.rule], ids=lambda s: s.words[:40])
-def test_what_the_kernel_says_leads_to_the_rule(said: Said) -> None:
+def test_kernel_message_maps_to_rule(said: Said) -> None:
     rule = rule_for(said.words)
     assert rule is not None
     assert rule.id == said.rule
@@ -120,11 +120,11 @@ def test_what_the_kernel_says_leads_to_the_rule(said: Said) -> None:
 
 
 @pytest.mark.parametrize(("rule", "errno", "words"), [(c[0], c[3], c[4]) for c in CASES])
-def test_the_errno_is_the_kernels(rule: str, errno: str, words: str) -> None:
+def test_errno_matches_kernel(rule: str, errno: str, words: str) -> None:
     assert errno in {said.errno for said in KERNEL if said.rule == rule}, words
 
 
-def test_every_rule_about_a_refusal_is_on_the_kernels_list() -> None:
+def test_every_refusal_rule_is_in_kernel_list() -> None:
     own = {
         # What the kernel does not look at and would crash from, or load at a wrong place: the
         # simulator's loader says so in words of its own.
@@ -144,7 +144,7 @@ def _types(machine: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("machine", ACCEPTED)
-def test_the_loader_takes_the_relocations_of_its_machine_and_no_other(
+def test_loader_accepts_exactly_relocations_of_machine(
     machine: str, edit: Callable[..., Any]
 ) -> None:
     """Each type that the psABI knows, put into a module in place of one that is there."""
@@ -196,7 +196,7 @@ def _fixtures(build: Any, edit: Callable[..., Any]) -> dict[str, list[str]]:
     return found
 
 
-def test_every_rule_has_a_file_that_breaks_it(
+def test_every_rule_has_a_violating_file(
     build: Any, edit: Callable[..., Any], golden: Golden
 ) -> None:
     """The table: what the kernel says, the rule, and the files. Shown with pytest -rP."""

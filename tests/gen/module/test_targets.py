@@ -1,4 +1,4 @@
-"""Releases and machines: by name, by number, all at once, and where NetBSD has no way."""
+"""Releases and machines: by name, by number, all at once, and unsupported ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MACHINES = ("amd64", "i386", "aarch64")
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_current_release_is_given_by_its_number(
+def test_current_release_is_named_by_number(
     machine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["build", "--release", "11.99.5", "--machine", machine, "--out", str(tmp_path)]
@@ -36,16 +36,16 @@ def test_a_current_release_is_given_by_its_number(
 
 
 @pytest.mark.parametrize("release", ["10.1", "10.99.2", "10.99.11"])
-def test_aarch64_before_cpufeaturebus_is_told_why(
+def test_aarch64_before_cpufeaturebus_is_refused_with_reason(
     release: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["build", "--release", release, "--machine", "aarch64", "--out", str(tmp_path)]
     assert cli.main(words) == 65
-    told = capsys.readouterr().err
-    assert f"NetBSD {release} on aarch64 is not supported" in told
-    assert "has no cpufeaturebus" in told
-    assert "sits at fdt and cannot be detached" in told
-    assert "hint: build for 11.0" in told
+    printed = capsys.readouterr().err
+    assert f"NetBSD {release} on aarch64 is not supported" in printed
+    assert "has no cpufeaturebus" in printed
+    assert "sits at fdt and cannot be detached" in printed
+    assert "hint: build for 11.0" in printed
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,30 +65,32 @@ def test_aarch64_since_cpufeaturebus_is_built(release: str, tmp_path: Path) -> N
         ("HEAD", "no release 'HEAD'"),
     ],
 )
-def test_another_release_is_a_usage_error(
+def test_other_release_is_usage_error(
     release: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["build", "--release", release]) == 64
     assert said in capsys.readouterr().err
 
 
-def test_all_targets_in_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_targets_are_printed_as_one_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["build", "--all", "--out", str(tmp_path)]) == 0
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     targets = load_targets()
-    lines = told.out.splitlines()[1:]
-    wanted = [(r.name, m.name) for r in targets.releases for m in targets.machines]
-    assert [tuple(line.split()[:2]) for line in lines] == wanted
-    for line, (release, machine) in zip(lines, wanted, strict=True):
+    lines = printed.out.splitlines()[1:]
+    expected = [(r.name, m.name) for r in targets.releases for m in targets.machines]
+    assert [tuple(line.split()[:2]) for line in lines] == expected
+    for line, (release, machine) in zip(lines, expected, strict=True):
         reason = targets.machine(machine).unsupported(targets.release(release).version)
         if reason is None:
             assert " clean " in line
-            assert f"building {release}/{machine} ..." in told.err
+            assert f"building {release}/{machine} ..." in printed.err
         else:
             assert line.endswith(f"unsupported: {reason}")
 
 
-def test_a_target_that_fails_does_not_hide_the_others(
+def test_failed_target_does_not_hide_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m.c").write_text(
@@ -99,18 +101,18 @@ def test_a_target_that_fails_does_not_hide_the_others(
     )
     words = ["build", "--all", "--source", str(tmp_path), "--out", str(tmp_path / "out")]
     assert cli.main(words) == 65
-    told = capsys.readouterr()
-    lines = [line.split() for line in told.out.splitlines()[1:]]
+    printed = capsys.readouterr()
+    lines = [line.split() for line in printed.out.splitlines()[1:]]
     assert {line[1] for line in lines if line[2] == "failed:"} == {"i386"}
     assert {line[1] for line in lines if "clean" in line} == {"amd64", "aarch64"}
-    assert "not here" in told.err
+    assert "not here" in printed.err
     assert cli.main([*words, "--json"]) == 65
     rows = json.loads(capsys.readouterr().out)
     assert {row["machine"] for row in rows if "error" in row} == {"i386"}
     assert all(row["lint"] == {"errors": 0, "warnings": 0} for row in rows if "lint" in row)
 
 
-def test_the_same_code_for_every_release_but_for_its_version(tmp_path: Path) -> None:
+def test_code_is_same_for_all_releases_except_version(tmp_path: Path) -> None:
     """What differs between releases is data; the driver asks the kernel for nothing else."""
     for release in ("10.1", "11.0", "11.99.5"):
         words = ["build", "--release", release, "--out", str(tmp_path)]

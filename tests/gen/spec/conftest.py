@@ -1,4 +1,4 @@
-"""Sets of specs to try: a small one that is right, and what tests put in its place."""
+"""Sets of specs for tests: a small valid one, and changes to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every wrong line of the fixtures brings the message that stands beside it, and no other."""
+"""Every wrong line of the fixtures gives exactly the message in its comment."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def differences(expected: list[tuple[str, int, str]], found: list[tuple[str, int
 
 
 @pytest.mark.parametrize("name", ["shape", "meaning"])
-def test_the_diagnostics_are_those_that_the_fixture_announces(small: Path, name: str) -> None:
+def test_diagnostics_match_fixture_comments(small: Path, name: str) -> None:
     for path in (FIXTURES / name).glob("*.yaml"):
         shutil.copy(path, small)
     with pytest.raises(LocatedErrors) as caught:
@@ -50,7 +50,7 @@ def test_the_diagnostics_are_those_that_the_fixture_announces(small: Path, name:
         pytest.fail(wrong, pytrace=False)
 
 
-def test_the_matcher_reports_missing_and_unexpected_messages() -> None:
+def test_matcher_reports_missing_and_unexpected_messages() -> None:
     expected = [("a.yaml", 1, "one"), ("a.yaml", 2, "two")]
     found = [("a.yaml", 2, "two"), ("a.yaml", 3, "three")]
     assert differences(expected, found) == "a.yaml:1: missing: one\na.yaml:3: unexpected: three"

@@ -1,4 +1,4 @@
-"""Whatever is put in the place of a value, the loader answers with located errors or takes it."""
+"""With any value replaced, the loader accepts the specs or reports located errors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def load(documents: dict[str, Node]) -> dict[str, Any]:
     return complete
 
 
-def test_the_flow_form_means_the_same() -> None:
+def test_flow_form_is_equivalent() -> None:
     for name in FILES[:-1]:
         node = original(name)
         assert (
@@ -69,7 +69,7 @@ def test_the_flow_form_means_the_same() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_an_odd_value_is_taken_or_told_with_its_place(data: st.DataObject) -> None:
+def test_odd_value_is_accepted_or_located_error(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(FILES[:-1]))
     target = data.draw(st.sampled_from(places(original(name))))
     text = flow(original(name), target, data.draw(st.sampled_from(ODD)))
@@ -77,9 +77,9 @@ def test_an_odd_value_is_taken_or_told_with_its_place(data: st.DataObject) -> No
         changed = parse_yaml(text, f"{name}.yaml")
         built = load({**{other: original(other) for other in FILES}, name: changed})
     except LocatedErrors as errors:
-        told = errors.problems
+        reported = errors.problems
     else:
         assert set(built) == set(FILES)
         return
-    assert told
-    assert {problem.line > 0 for problem in told} == {True}
+    assert reported
+    assert {problem.line > 0 for problem in reported} == {True}

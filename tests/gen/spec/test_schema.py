@@ -1,4 +1,4 @@
-"""What messages say is expected, for each kind of thing that a spec can hold."""
+"""The expected kind in error messages, for each kind of node in a spec."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vmtgen.compiler.spec.text import Mixture
         (bytes, "<class 'bytes'>"),
     ],
 )
-def test_what_is_expected_is_put_in_words(hint: object, words: str) -> None:
+def test_expected_kind_is_described(hint: object, words: str) -> None:
     assert described(hint).startswith(words)
 
 
@@ -43,11 +43,11 @@ def test_what_is_expected_is_put_in_words(hint: object, words: str) -> None:
         (Counter, "mapping"),
     ],
 )
-def test_a_hint_has_the_shape_of_the_node_that_fits_it(hint: object, kind: str) -> None:
+def test_hint_matches_shape_of_node(hint: object, kind: str) -> None:
     assert shape(hint) == kind
 
 
-def test_several_of_a_kind_are_named_in_the_plural() -> None:
+def test_plural_of_kinds() -> None:
     assert plural(int) == "integers"
     assert plural(Counter) == "mappings"
     assert plural(Mixture) == "values"

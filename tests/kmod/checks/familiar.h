@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Tells static analyzers what kernel functions do, in their own terms.
+ * Describes kernel functions to static analyzers, in their own terms.
  */
 #include <sys/types.h>
 #include <sys/kmem.h>

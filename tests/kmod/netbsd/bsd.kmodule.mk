@@ -3,7 +3,7 @@
 # DESTDIR.  The test gives CPPFLAGS and CFLAGS of its own.
 
 .if !defined(KMOD) || !defined(SRCS) || !defined(WARNS)
-.error bsd.kmodule.mk wants KMOD, SRCS and WARNS
+.error bsd.kmodule.mk needs KMOD, SRCS and WARNS
 .endif
 .if !exists($S/sys/param.h)
 .error $S is no kernel source tree: make S=/path/to/sys
