@@ -219,10 +219,10 @@ class Ordering(NoOrder):
         if given is not None:
             join(task.clock if depends else task.pending, given)
 
-    def forget(self, addresses: Iterable[int]) -> None:
+    def forget(self, addresses: range) -> None:
         """Drop what is known of memory that is gone."""
-        for address in addresses:
-            self._atomics.pop(address, None)
+        for address in [each for each in self._atomics if each in addresses]:
+            del self._atomics[address]
 
 
 def serialized(kernel: Kernel, what: Hashable, served: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,6 +23,7 @@ from vmtgen.kobj.debuginfo import DebugInfo
 from vmtgen.kobj.errors import KobjError
 
 from vmtsim.kernel.api import Subject
+from vmtsim.kernel.cells import Cells
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.locked import is_locked
 from vmtsim.kernel.ordering import Ordering, Task
@@ -30,6 +31,7 @@ from vmtsim.kernel.ordering import Ordering, Task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vmtsim.kernel.cells import Cell
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.loaded import Loaded
@@ -54,8 +56,11 @@ class Access:
         self.write = write
         self.atomic = self.private = False
         self.processor = lwp.processor
-        big = ("the kernel lock",) if lwp.kernel_locks else ()
-        self.held = (*lwp.held, *lwp.rwlocks, *big)
+        if lwp.held or lwp.rwlocks or lwp.kernel_locks:
+            big = ("the kernel lock",) if lwp.kernel_locks else ()
+            self.held = (*lwp.held, *lwp.rwlocks, *big)
+        else:
+            self.held = ()
 
     def conflicts(self, other: Access) -> bool:
         """Whether the two are a race where nothing orders them."""
@@ -66,25 +71,12 @@ class Access:
         return self.task is task or self.now <= task.clock.get(self.task.number, 0)
 
 
-class Cell:
-    """Bytes that are accessed together: the last write, and the reads since."""
-
-    __slots__ = ("read", "reads", "size", "start", "write")
-
-    def __init__(self, start: int, size: int) -> None:
-        self.start = start
-        self.size = size
-        self.write: Access | None = None
-        self.read: Access | None = None  # the only one that counts,
-        self.reads: dict[Task, Access] | None = None  # or one for each task
-
-
 class Races(Subject):
     """Watches memory.  ``kernel.options.races`` says whether."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.cells: dict[int, Cell] = {}
+        self._cells = Cells()
         self.count = 0  # accesses that were looked at
         self.known: frozenset[str] = frozenset()  # fields whose races are no finding,
         # and those of them that there was one of: whether the second access wrote, or read.
@@ -135,8 +127,8 @@ class Races(Subject):
             return
         self.count += 1
         task = lwp.task
-        cell = self.cells.get(address)
-        if cell is not None and cell.size == size and cell.start == address:
+        cell = self._cells.at.get(address)
+        if cell is not None and cell.size == size:
             last = cell.write
             if last is not None and last.task is task and last.now == task.now:
                 return  # it has written them since anybody could have seen it
@@ -177,45 +169,12 @@ class Races(Subject):
         elif access.atomic:
             depends = size == self.kernel.memory.pointer_size
             order.loaded(access.task, address, depends=depends)
-        for cell in self._cells(address, size):
+        cell = self._cells.at.get(address)
+        if cell is not None and cell.size == size:
             self._check(cell, access)
-
-    def _cells(self, address: int, size: int) -> list[Cell]:
-        """Return the cells of a range, after they have been made to fit it."""
-        cells = self.cells
-        first = cells.get(address)
-        if first is not None and first.start == address and first.size == size:
-            return [first]
-        end = address + size
-        found: list[Cell] = []
-        at = address
-        while at < end:
-            cell = cells.get(at)
-            if cell is None:
-                stop = at + 1
-                while stop < end and stop not in cells:
-                    stop += 1
-                cell = Cell(at, stop - at)
-                for byte in range(at, stop):
-                    cells[byte] = cell
-            else:
-                if cell.start < at:
-                    cell = self._split(cell, at)
-                if cell.start + cell.size > end:
-                    self._split(cell, end)
-            found.append(cell)
-            at = cell.start + cell.size
-        return found
-
-    def _split(self, cell: Cell, at: int) -> Cell:
-        """Cut a cell in two; returns the second part."""
-        second = Cell(at, cell.start + cell.size - at)
-        second.write, second.read = cell.write, cell.read
-        second.reads = None if cell.reads is None else dict(cell.reads)
-        cell.size = at - cell.start
-        for byte in range(at, at + second.size):
-            self.cells[byte] = second
-        return second
+            return
+        for cell in self._cells.fit(address, size):
+            self._check(cell, access)
 
     def _check(self, cell: Cell, access: Access) -> None:
         task = access.task
@@ -259,10 +218,8 @@ class Races(Subject):
 
     def _freed(self, start: int, end: int, _function: str) -> None:
         """Memory that is freed is written as a whole; then nothing is known of it any more."""
-        cells = self.cells
         self._by_kernel(True, start, end - start)
-        for byte in range(start, end):
-            cells.pop(byte, None)
+        self._cells.forget(start, end)
         if self._order is not None:
             self._order.forget(range(start, end))
 
