@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from vmtsim.kernel import scheduler
 from vmtsim.kernel.errors import KernelPanic, Spinning, Stalled
 from vmtsim.kernel.process import Processes
 
@@ -168,7 +169,8 @@ def test_what_would_run_code_that_is_gone_is_a_panic(function: str, rule: str) -
     assert caught.value.rule == rule
 
 
-def test_a_loop_of_kernel_calls_without_sleep_is_not_life() -> None:
+def test_a_loop_of_kernel_calls_without_sleep_is_not_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "PATIENCE", 10_000)  # a million calls take seconds
     with pytest.raises(Spinning, match="without sleeping"):
         _machine().call("calls_for_ever")
 

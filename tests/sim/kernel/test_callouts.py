@@ -19,6 +19,7 @@ SOURCE = """
     #include <sys/mutex.h>
     #include <sys/proc.h>
     #include <sys/systm.h>
+    #include <machine/cpu.h>
 
     bool    callout_expired(callout_t *);
     bool    callout_active(callout_t *);
@@ -202,7 +203,7 @@ SOURCE = """
             callout_reset(&big, 1, ticked, NULL);
             then = getticks();
             while (getticks() < then + 3)
-                    continue;
+                    DELAY(100);
             before = fired;
             stopped = callout_stop(&big);
             KERNEL_UNLOCK_ONE(NULL);

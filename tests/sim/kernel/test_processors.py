@@ -27,6 +27,7 @@ SOURCE = """
     #include <sys/systm.h>
     #include <sys/workqueue.h>
     #include <sys/xcall.h>
+    #include <machine/cpu.h>
 
     bool    _kernel_locked_p(void);
     void    _kernel_unlock(int, int *);
@@ -113,7 +114,10 @@ SOURCE = """
     {
             int seen = 0;
 
+            /* Just behind a tick: nearly all of the way to the next one is one long wait. */
+            kpause("tick", false, 1, NULL);
             callout_reset(&timer, 1, in_softint, NULL);
+            DELAY(1000000 / hz - 300);
             while (ran == 0) {
                     seen |= halfway;
                     (void)getticks();
@@ -153,13 +157,20 @@ SOURCE = """
             return 0;
     }
 
+    /* Look for the other thread's section; it may have ended before the first look. */
+    static int
+    begun(void)
+    {
+            for (int i = 0; i < 500 && !halfway; i++)
+                    (void)getticks();
+            return halfway;
+    }
+
     /* 1 where the section that a reader was in has not ended. */
     int
     performs(void)
     {
-            while (!halfway && getticks() < 3)
-                    continue;
-            if (!halfway)
+            if (!begun())
                     return 0;
             pserialize_perform(psz);
             return halfway;
@@ -179,9 +190,7 @@ SOURCE = """
     int
     barrier(void)
     {
-            while (!halfway && getticks() < 3)
-                    continue;
-            if (!halfway)
+            if (!begun())
                     return 0;
             xc_barrier(0);
             return halfway;
