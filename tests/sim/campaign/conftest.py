@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from vmtgen.build.compile import build_module
 
+from tests.sim import modkit
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -31,3 +33,15 @@ def careless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     after = "\tsc->sc_tclo.ch_open = false;\n\tsc->sc_registered = false;"
     path.write_text(text.replace(before, after), encoding="utf-8")
     return build_module(source, out=out, name="vmt", cache=ROOT / "build" / ".cache").path
+
+
+@pytest.fixture(scope="session")
+def mailbox() -> Path:
+    """A small driver: a seed of it costs a tenth of one of ours, where who plays is the subject."""
+    return modkit.built("mailbox")
+
+
+@pytest.fixture(scope="session")
+def leaky_mailbox() -> Path:
+    """The same with a leak: of seeds 4 and 5, the first finds it and the second does not."""
+    return modkit.built("mailbox", flags=("-DBUG=1",))

@@ -115,12 +115,12 @@ def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
 
 
 def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
-    careless: Path,
+    leaky_mailbox: Path,
     two_workers: Any,
     verdicts: list[tuple[int, int, list[str]]],
     tmp_path: Path,
 ) -> None:
-    settings = Settings(careless, 4, 5, twice=50, stories=0)
+    settings = Settings(leaky_mailbox, 4, 5, twice=50, stories=0)
     with processes(1) as pool:
         expected = Campaign(settings, pool, Lines(quiet=True)).run()
     expected_verdicts = sorted(verdicts)
@@ -153,7 +153,7 @@ def test_the_command_plays_on_a_cluster(
 
 
 def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
-    driver: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch,
+    mailbox: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     played = Lines.played
@@ -163,7 +163,7 @@ def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Lines, "played", interrupted)
-    arguments = ["campaign", str(driver), "--seeds", "1:200", "--jobs", "1", "--quiet"]
+    arguments = ["campaign", str(mailbox), "--seeds", "1:200", "--jobs", "1", "--quiet"]
     assert cli.main([*arguments, "--dask", two_workers.scheduler_address]) == 130
     assert "verdict  NOT FINISHED: interrupted, after " in capsys.readouterr().out
     # The scheduler hears of it a moment later.
@@ -171,14 +171,14 @@ def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
 
 
 def test_a_scheduler_that_goes_away_cuts_a_campaign_short_and_the_rest_is_played_elsewhere(
-    careless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    leaky_mailbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with local(tmp_path, n_workers=1, processes=False) as started:
         address = started.scheduler_address
         with cluster(address, 1) as pool:
             # Nobody will answer the leave that is taken of it.
             monkeypatch.setattr(clusters, "ANSWER", 2.0)
-            plan = Settings(careless, 1, 10, twice=2, stories=0)
+            plan = Settings(leaky_mailbox, 1, 10, twice=2, stories=0)
             campaign = Campaign(plan, pool, Hook(started.close))
             record = campaign.run()
     assert campaign.cut_status == 69
@@ -192,12 +192,12 @@ def test_a_scheduler_that_goes_away_cuts_a_campaign_short_and_the_rest_is_played
 
 
 def test_a_worker_with_another_vmtsim_is_named(
-    driver: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch
+    mailbox: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Here; not in the workers.
     monkeypatch.setattr("vmtsim.core.fingerprint.digest", lambda: "0" * 64)
     with cluster(two_workers.scheduler_address, 1) as pool:
-        campaign = Campaign(Settings(driver, 1, 4, twice=0), pool, Lines(quiet=True))
+        campaign = Campaign(Settings(mailbox, 1, 4, twice=0), pool, Lines(quiet=True))
         record = campaign.run()
     assert campaign.cut_status == 69
     assert "cannot play: its vmtsim is another" in record.cut
@@ -206,12 +206,12 @@ def test_a_worker_with_another_vmtsim_is_named(
 
 
 def test_a_process_for_second_plays_that_dies_cuts_a_campaign_short(
-    driver: Path, two_workers: Any
+    mailbox: Path, two_workers: Any
 ) -> None:
     with cluster(two_workers.scheduler_address, 1) as pool:
         pid = pool.second.submit(os.getpid).result()
         hook = Hook(lambda: os.kill(pid, signal.SIGKILL))
-        campaign = Campaign(Settings(driver, 1, 400, twice=1), pool, hook)
+        campaign = Campaign(Settings(mailbox, 1, 400, twice=1), pool, hook)
         record = campaign.run()
     assert campaign.cut_status == 70
     assert record.cut.startswith("a process that played seeds died")
@@ -219,10 +219,10 @@ def test_a_process_for_second_plays_that_dies_cuts_a_campaign_short(
 
 
 def test_without_distributed_the_error_says_what_to_install(
-    driver: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mailbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    assert cli.main(["campaign", str(driver), "--dask", "127.0.0.1:8786"]) == 69
+    assert cli.main(["campaign", str(mailbox), "--dask", "127.0.0.1:8786"]) == 69
     said = capsys.readouterr().err
     assert "--dask needs the Python package 'distributed', which is not installed" in said
     assert "hint: pip install 'netbsd-vmt[cluster]'" in said
@@ -230,7 +230,7 @@ def test_without_distributed_the_error_says_what_to_install(
 
 @pytest.mark.parametrize("greeting", [None, b"", b"SSH-2.0-OpenSSH_9.2\r\n"])
 def test_an_address_where_no_scheduler_answers_is_an_error(
-    driver: Path, greeting: bytes | None, monkeypatch: pytest.MonkeyPatch,
+    mailbox: Path, greeting: bytes | None, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Nobody listens; somebody listens and keeps silent; it is another service."""
@@ -242,7 +242,7 @@ def test_an_address_where_no_scheduler_answers_is_an_error(
             server.close()
         elif greeting:
             threading.Thread(target=_greet, args=(server, greeting), daemon=True).start()
-        assert cli.main(["campaign", str(driver), "--dask", address, "--quiet"]) == 69
+        assert cli.main(["campaign", str(mailbox), "--dask", address, "--quiet"]) == 69
     said = capsys.readouterr().err
     assert f"vmtsim: error: --dask {address}: no dask scheduler answers: " in said
     assert "hint: `dask scheduler`" in said
@@ -256,19 +256,19 @@ def _greet(server: socket.socket, greeting: bytes) -> None:
 
 
 def test_the_address_of_a_worker_is_not_that_of_a_scheduler(
-    driver: Path, two_workers: Any, capsys: pytest.CaptureFixture[str]
+    mailbox: Path, two_workers: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = next(iter(two_workers.scheduler.workers))
-    assert cli.main(["campaign", str(driver), "--dask", worker, "--quiet"]) == 69
+    assert cli.main(["campaign", str(mailbox), "--dask", worker, "--quiet"]) == 69
     assert "that is a Worker, not a scheduler" in capsys.readouterr().err
 
 
 def test_a_scheduler_without_workers_is_an_error(
-    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    mailbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(clusters, "WORKER", 1.0)
     with local(tmp_path, n_workers=0, processes=False) as started:
-        arguments = ["campaign", str(driver), "--dask", started.scheduler_address, "--quiet"]
+        arguments = ["campaign", str(mailbox), "--dask", started.scheduler_address, "--quiet"]
         assert cli.main(arguments) == 69
     assert "the scheduler has no worker, also after 1 s" in capsys.readouterr().err

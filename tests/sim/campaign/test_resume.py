@@ -302,20 +302,14 @@ def test_a_shard_that_was_cut_is_completed_by_another(
     assert "NOT FINISHED" not in capsys.readouterr().out
 
 
-# -- real processes, and seeds that are played -----------------------------------------------------
+# -- real processes, and seeds that are played: see also test_workers.py ---------------------------
 
 
-def command(driver: Path, result: Path, *options: str) -> list[str]:
-    return [
-        sys.executable, "-m", "vmtsim", "campaign", str(driver), "--jobs", "1", "--twice", "2",
-        "--json", str(result), *options,
-    ]  # fmt: skip
-
-
-def test_sigterm_ends_a_campaign_as_ctrl_c_does(driver: Path, tmp_path: Path) -> None:
+def test_sigterm_ends_a_campaign_as_ctrl_c_does(mailbox: Path, tmp_path: Path) -> None:
     result, page = tmp_path / "result.json", tmp_path / "page.html"
     with subprocess.Popen(
-        command(driver, result, "--seeds", "1:100000", "--html", str(page)),
+        [sys.executable, "-m", "vmtsim", "campaign", str(mailbox), "--seeds", "1:100000",
+         "--jobs", "1", "--twice", "2", "--json", str(result), "--html", str(page)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         until(lambda: result.exists() and result.stat().st_size, "the first copy of the result")
@@ -329,31 +323,3 @@ def test_sigterm_ends_a_campaign_as_ctrl_c_does(driver: Path, tmp_path: Path) ->
     assert record.cut == f"terminated (SIGTERM), after {record.played} of 100000 seeds"
     assert f"verdict NOT FINISHED: {record.cut}" in " ".join(out.split())
     assert '<p class="verdict bad">NOT FINISHED' in page.read_text(encoding="utf-8")
-
-
-def test_a_campaign_that_was_killed_is_resumed_and_its_sum_is_exact(
-    driver: Path, tmp_path: Path
-) -> None:
-    result, other = tmp_path / "result.json", tmp_path / "other.json"
-    with subprocess.Popen(
-        command(driver, result, "--seeds", "1:4"), stderr=subprocess.PIPE, text=True,
-        stdout=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        until(lambda: result.exists() and result.stat().st_size, "the first copy of the result")
-        process.kill()
-        process.communicate(timeout=HANG)
-    start = records.read(result)
-    assert 0 < start.played < 4
-    assert start.cut.startswith("still played when this was written")
-    ended = subprocess.run(
-        [*command(driver, result, "--quiet"), "--resume", str(result)],
-        capture_output=True, text=True, check=False, timeout=HANG,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    assert "seeds    4 (1:4), 0 failed" in ended.stdout
-    whole = subprocess.run(
-        command(driver, other, "--seeds", "1:4", "--quiet"),
-        capture_output=True, text=True, check=False, timeout=HANG,
-    )  # fmt: skip
-    assert whole.returncode == 0, whole.stderr
-    assert sums(records.read(result)) == sums(records.read(other))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtsim import cli
+from vmtsim.campaign import record as records
 from vmtsim.campaign.bundle import ModuleBundle, VersionMismatchError
 from vmtsim.campaign.player import Played, play_one
 from vmtsim.campaign.progress import Lines
@@ -21,6 +22,7 @@ from vmtsim.campaign.runner import Campaign, Settings
 from vmtsim.campaign.subject import Setup
 from vmtsim.campaign.workers import WorkerPool, processes
 
+from tests import forked
 from tests.patience import HANG
 
 if TYPE_CHECKING:
@@ -59,8 +61,8 @@ def sums(record: Record) -> dict[str, Any]:
     return {name: v for name, v in asdict(record).items() if name not in {"wall", "work"}}
 
 
-def test_any_executor_plays_a_campaign_and_the_result_is_the_same(careless: Path) -> None:
-    settings = Settings(careless, 4, 5, twice=50, stories=0)
+def test_any_executor_plays_a_campaign_and_the_result_is_the_same(leaky_mailbox: Path) -> None:
+    settings = Settings(leaky_mailbox, 4, 5, twice=50, stories=0)
     with ThreadPoolExecutor(2) as main, ThreadPoolExecutor(1) as second:
         pool = WorkerPool(main, second, lambda: 2, pack=ModuleBundle.of)
         by_threads = Campaign(settings, pool, Lines(quiet=True)).run()
@@ -71,20 +73,20 @@ def test_any_executor_plays_a_campaign_and_the_result_is_the_same(careless: Path
     assert sums(by_threads) == sums(by_processes)
 
 
-def test_a_bundle_plays_like_the_file_and_knows_its_source_lines(careless: Path) -> None:
-    by_path = [play_one(careless, seed, Setup(), False) for seed in (4, 5)]
-    by_bundle = [play_one(ModuleBundle.of(careless), seed, Setup(), False) for seed in (4, 5)]
+def test_a_bundle_plays_like_the_file_and_knows_its_source_lines(leaky_mailbox: Path) -> None:
+    by_path = [play_one(leaky_mailbox, seed, Setup(), False) for seed in (4, 5)]
+    by_bundle = [play_one(ModuleBundle.of(leaky_mailbox), seed, Setup(), False) for seed in (4, 5)]
     assert [p.findings for p in by_bundle] == [p.findings for p in by_path]
     assert [bool(played.findings) for played in by_path] == [True, False]
 
 
-def test_another_vmtsim_does_not_play(careless: Path) -> None:
-    bundle = replace(ModuleBundle.of(careless), code="0" * 64)
+def test_another_vmtsim_does_not_play(leaky_mailbox: Path) -> None:
+    bundle = replace(ModuleBundle.of(leaky_mailbox), code="0" * 64)
     with pytest.raises(VersionMismatchError, match="its vmtsim is another"):
         play_one(bundle, 1, Setup(), False)
 
 
-def test_an_answer_for_other_seeds_is_not_counted(driver: Path) -> None:
+def test_an_answer_for_other_seeds_is_not_counted(mailbox: Path) -> None:
     class AlwaysTheFirst(Executor):
         def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
             future: Future[Any] = Future()
@@ -92,17 +94,17 @@ def test_an_answer_for_other_seeds_is_not_counted(driver: Path) -> None:
             return future
 
     pool = WorkerPool(AlwaysTheFirst(), Nobody(), lambda: 1)
-    campaign = Campaign(Settings(driver, 1, 2, twice=0), pool, Lines(quiet=True))
+    campaign = Campaign(Settings(mailbox, 1, 2, twice=0), pool, Lines(quiet=True))
     with pytest.raises(RuntimeError, match="seed 1 came back for 2"):
         campaign.run()
     assert campaign.record.seeds in ([], [[1, 1]])
 
 
 def test_an_interrupted_campaign_keeps_what_was_played_and_is_not_fine(
-    driver: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mailbox: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with processes(1) as pool:
-        campaign = Campaign(Settings(driver, 1, 400, twice=0), pool, Hook(_interrupt))
+        campaign = Campaign(Settings(mailbox, 1, 400, twice=0), pool, Hook(_interrupt))
         record = campaign.run()
     assert campaign.cut_status == 130
     assert 0 < record.played < 400
@@ -116,9 +118,9 @@ def test_an_interrupted_campaign_keeps_what_was_played_and_is_not_fine(
     assert "fine" not in said
 
 
-def test_ctrl_c_ends_a_campaign_with_130(driver: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_campaign_with_130(mailbox: Path, tmp_path: Path) -> None:
     result, page = tmp_path / "result.json", tmp_path / "page.html"
-    command = [sys.executable, "-m", "vmtsim", "campaign", str(driver), "--seeds", "1:100000"]
+    command = [sys.executable, "-m", "vmtsim", "campaign", str(mailbox), "--seeds", "1:100000"]
     command += ["--jobs", "2", "--json", str(result), "--html", str(page)]
     # A session of its own: like a terminal, the signal reaches all of its processes.
     with subprocess.Popen(
@@ -149,33 +151,66 @@ def test_a_process_that_is_only_starting_does_not_hear_ctrl_c() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_process_that_dies_cuts_a_campaign_short(driver: Path) -> None:
+def test_a_process_that_dies_cuts_a_campaign_short(mailbox: Path) -> None:
     with processes(1) as pool:
         pid = pool.main.submit(os.getpid).result()
         hook = Hook(lambda: os.kill(pid, signal.SIGKILL))
-        campaign = Campaign(Settings(driver, 1, 400, twice=0), pool, hook)
+        campaign = Campaign(Settings(mailbox, 1, 400, twice=0), pool, hook)
         record = campaign.run()
     assert campaign.cut_status == 70
     assert record.cut.startswith("a process that played seeds died")
     assert 0 < record.played < 400
 
 
-def test_a_process_for_second_plays_that_died_cuts_a_campaign_short_too(driver: Path) -> None:
+def test_a_process_for_second_plays_that_died_cuts_a_campaign_short_too(mailbox: Path) -> None:
     class Dead(Executor):
         def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
             raise BrokenExecutor
 
     campaign = Campaign(
-        Settings(driver, 1, 8), WorkerPool(Nobody(), Dead(), lambda: 1), Lines(quiet=True)
+        Settings(mailbox, 1, 8), WorkerPool(Nobody(), Dead(), lambda: 1), Lines(quiet=True)
     )
     record = campaign.run()
     assert campaign.cut_status == 70
     assert record.cut.startswith("a process that played seeds died")
 
 
-def test_a_campaign_does_not_wait_for_workers_that_never_come(driver: Path) -> None:
+def test_a_campaign_does_not_wait_for_workers_that_never_come(mailbox: Path) -> None:
     pool = WorkerPool(Nobody(), Nobody(), lambda: 0, patience=0.0)
-    campaign = Campaign(Settings(driver, 1, 8), pool, Lines(quiet=True))
+    campaign = Campaign(Settings(mailbox, 1, 8), pool, Lines(quiet=True))
     record = campaign.run()
     assert campaign.cut_status == 69
     assert record.cut == "no worker was there for 0 s, after 0 of 8 seeds"
+
+
+def test_a_campaign_that_was_killed_is_resumed_and_its_sum_is_exact(
+    mailbox: Path, tmp_path: Path
+) -> None:
+    result, other = tmp_path / "result.json", tmp_path / "other.json"
+
+    def killed_after_the_first_copy() -> None:
+        copy = Campaign._copy
+
+        def kill(self: Campaign) -> None:
+            copy(self)
+            if self.record.cut:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Campaign._copy = kill  # type: ignore[method-assign]
+
+    def words(result: Path, *options: object) -> list[object]:
+        base = ["campaign", mailbox, "--jobs", "1", "--twice", "2", "--quiet", "--json", result]
+        return [*base, *options]
+
+    first = words(result, "--seeds", "1:4")
+    with forked.start("vmtsim", *first, before=killed_after_the_first_copy) as process:
+        assert process.wait(HANG) == -signal.SIGKILL
+    start = records.read(result)
+    assert 0 < start.played < 4
+    assert start.cut.startswith("still played when this was written")
+    ended = forked.run("vmtsim", *words(result, "--resume", result))
+    assert ended.returncode == 0, ended.stderr
+    assert "seeds    4 (1:4), 0 failed" in ended.stdout
+    whole = forked.run("vmtsim", *words(other, "--seeds", "1:4"))
+    assert whole.returncode == 0, whole.stderr
+    assert sums(records.read(result)) == sums(records.read(other))
