@@ -24,13 +24,14 @@ INTERNAL = {
     "_Lost": "a state of the stand-in tools daemon's channel",
     "ValueProblem": "a message of the guest is wrong: a broken rule of the protocol",
     "XdrError": "a message of the guest is wrong: a broken rule of the protocol",
+    "StatisticsError": "a message of the guest is wrong: a broken rule of the protocol",
     "PrototypeError": "a model is wrong: a fault of the program",
     "Unreadable": "a shell script that doctor does not try to understand",
     "Interrupted": "ends a campaign from wherever it is, as Python's KeyboardInterrupt does",
 }
 # Raised at import, when a model is written wrong, and meant to end the program; and what is
 # caught as the ValueError or KeyboardInterrupt that it is.
-UNCAUGHT = {"Interrupted", "PrototypeError", "XdrError"}
+UNCAUGHT = {"Interrupted", "PrototypeError", "StatisticsError", "XdrError"}
 
 
 def trees() -> list[ast.Module]:

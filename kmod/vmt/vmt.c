@@ -16,6 +16,7 @@
  *	vmt_info.c	names, file systems
  *	vmt_nic.c	interfaces, as the host gets to know of them
  *	vmt_net.c	interfaces and routes, as the kernel has them
+ *	vmt_memory.c	statistics of the memory
  *	vmt_clock.c	time
  *	vmt_backup.c	quiesced snapshots: the conversation, and scripts
  *	vmt_freeze.c	quiesced snapshots: writing out, and suspending
@@ -112,6 +113,7 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	sc->sc_info_from = INT64_MAX;
 	vmt_clock_init(&sc->sc_clock);
 	vmt_backup_init(sc);
+	sc->sc_memory.c_period = VMT_MEMORY_PERIOD;
 	/* No number that was given before a detach comes again soon. */
 	sc->sc_request_number = vmt_uptime() & 0x3fffffff;
 	vmt_counters_attach(sc);

@@ -86,6 +86,7 @@ vmt_info_forget(struct vmt_softc *sc)
 	sc->sc_detailed_next = 0;
 	vmt_report_forget(&sc->sc_nics);
 	vmt_report_forget(&sc->sc_disks);
+	vmt_memory_forget(&sc->sc_memory);
 	sc->sc_primary[0] = '\0';
 }
 
@@ -111,6 +112,7 @@ vmt_info_run(struct vmt_softc *sc, int64_t now)
 		next = MIN(next, sc->sc_info[i].i_next);
 	}
 	next = MIN(next, vmt_disk_run(sc, now));
+	next = MIN(next, vmt_memory_run(sc, now));
 	return MIN(next, vmt_nic_run(sc, now));
 }
 

@@ -46,6 +46,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmt_info.c"
 #include "vmt_net.c"
 #include "vmt_nic.c"
+#include "vmt_memory.c"
 #include "vmt_clock.c"
 #include "vmt_freeze.c"
 #include "vmt_backup.c"

@@ -170,6 +170,18 @@ VMT_LOCAL_TABLE const uint8_t vmt_nic_vendors[VMT_NIC_VENDORS][3] = {
 	{ 0x00, 0x50, 0x56 },
 };
 
+VMT_LOCAL_TABLE const struct vmt_memory_stat vmt_memory_stats[VMT_MEMORY_STATS] = {
+	[VMT_MEMORY_USABLE] = { 6, 9, 0x0803, false },
+	[VMT_MEMORY_FREE] = { 4, 9, 0x0803, false },
+	[VMT_MEMORY_SWAP_FREE] = { 9, 9, 0x0803, false },
+	[VMT_MEMORY_PAGE_IN] = { 7, 11, 0x8043, true },
+	[VMT_MEMORY_PAGE_OUT] = { 8, 11, 0x8043, true },
+	[VMT_MEMORY_CONTEXT_SWITCH] = { 2, 11, 0x0042, true },
+	[VMT_MEMORY_PAGE_SIZE] = { 10, 9, 0x0003, false },
+	[VMT_MEMORY_NEEDED] = { 5, 9, 0x0803, false },
+	[VMT_MEMORY_RESERVED] = { 13, 9, 0x0803, false },
+};
+
 VMT_LOCAL_TABLE const char * const vmt_disk_types[VMT_DISK_TYPES] = {
 	"ffs",
 	"lfs",
@@ -262,6 +274,12 @@ VMT_LOCAL_TABLE const struct vmt_node vmt_nodes[VMT_NODES] = {
 	{ "done", CTLTYPE_INT, CTLFLAG_READWRITE, 1, 0, vmt_sysctl_done, 0, 0,
 	    0,
 	    "The number of that event, written when its scripts have run; negative: one failed" },
+	{ "info", CTLTYPE_NODE, CTLFLAG_READONLY, 0, 0, NULL, 0, 0, 0,
+	    "Guest information" },
+	{ "memory_period", CTLTYPE_INT, CTLFLAG_READWRITE, 1, 0,
+	    vmt_sysctl_number, 0, 3600, offsetof(struct vmt_softc,
+	    sc_memory.c_period),
+	    "Seconds between statistics of the memory, 0 = none" },
 	{ "net", CTLTYPE_NODE, CTLFLAG_READONLY, 0, 0, NULL, 0, 0, 0,
 	    "Interfaces that the host gets to see" },
 	{ "primary", CTLTYPE_STRING, CTLFLAG_READWRITE, 1, 16, vmt_sysctl_text,

@@ -227,6 +227,17 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_NIC_METRIC		0xffffffffU
 #define	VMT_DNS_SERVERS		16
 #define	VMT_DNS_SUFFIXES	10
+#define	VMT_KEY_MEMORY		8U
+#define	VMT_MEMORY_VERSION	5
+#define	VMT_MEMORY_PERIOD	20		/* s */
+#define	VMT_MEMORY_TOTAL	1
+#define	VMT_MEMORY_NAMESPACE	"_tools/v1"
+#define	VMT_MEMORY_HAS_NAMESPACE	0x02U
+#define	VMT_MEMORY_HAS_ID	0x04U
+#define	VMT_MEMORY_HAS_TYPE	0x08U
+#define	VMT_MEMORY_HAS_UNIT	0x20U
+#define	VMT_MEMORY_HAS_VALUE	0x80U
+#define	VMT_MEMORY_RESERVE	20
 #define	VMT_DISK_PERIOD		60		/* s */
 #define	VMT_DISK_VERSION	"1"
 #define	VMT_DISK_MAX		32
@@ -249,8 +260,8 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_CLOCK_PERCENT	50
 
 /* sysctl(9). */
-#define	VMT_NODES		24
-#define	VMT_NODE_COUNTERS	23	/* the counters are below it */
+#define	VMT_NODES		26
+#define	VMT_NODE_COUNTERS	25	/* the counters are below it */
 #define	VMT_NODE_DEPTH		2
 #define	VMT_REQUESTS		8			/* at a time */
 #define	VMT_REQUEST_LIFETIME	60		/* s */
@@ -269,6 +280,8 @@ VMT_LOCAL int	vmt_option_host_startup(struct vmt_softc *, u_int);
 #define	VMT_SYSCTL_SCRIPTS_MAX	600
 #define	VMT_SYSCTL_REQUIRE_SCRIPTS_MIN	0
 #define	VMT_SYSCTL_REQUIRE_SCRIPTS_MAX	1
+#define	VMT_SYSCTL_MEMORY_PERIOD_MIN	0
+#define	VMT_SYSCTL_MEMORY_PERIOD_MAX	3600
 #define	VMT_SYSCTL_UUID_SIZE	40
 #define	VMT_SYSCTL_REQUEST_SIZE	65537
 #define	VMT_SYSCTL_REPLY_SIZE	65600
@@ -363,6 +376,20 @@ enum vmt_info {
 	VMT_INFO_UPTIME,
 	VMT_INFOS,
 	VMT_FORMAT_PAIRS = VMT_INFOS
+};
+
+/* Statistics of the memory, in the order in which they go out. */
+enum vmt_memory_id {
+	VMT_MEMORY_USABLE,
+	VMT_MEMORY_FREE,
+	VMT_MEMORY_SWAP_FREE,
+	VMT_MEMORY_PAGE_IN,
+	VMT_MEMORY_PAGE_OUT,
+	VMT_MEMORY_CONTEXT_SWITCH,
+	VMT_MEMORY_PAGE_SIZE,
+	VMT_MEMORY_NEEDED,
+	VMT_MEMORY_RESERVED,
+	VMT_MEMORY_STATS
 };
 
 VMT_LOCAL int	vmt_format(enum vmt_info, char *, size_t);

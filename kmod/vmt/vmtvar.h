@@ -269,6 +269,15 @@ struct vmt_report {
 	struct vmt_buffer r_sent;	/* (w) what the host has */
 };
 
+/* The last sample of the memory, and how often there is one. */
+struct vmt_memory {
+	int		c_period;	/* (a) seconds, 0 = none */
+	bool		c_refused;	/* (w) until the next reset */
+	bool		c_sampled;	/* (w) since then */
+	int64_t		c_last;		/* (w) uptime in ms */
+	uint32_t	c_count[VMT_MEMORY_STATS]; /* (w) of rates */
+};
+
 struct vmt_softc {
 	device_t	sc_dev;		/* (i) */
 	char		sc_uuid[VMT_SYSCTL_UUID_SIZE]; /* (i) */
@@ -340,6 +349,7 @@ struct vmt_softc {
 	bool		sc_broadcast;	/* (w) the host asks for guestinfo.ip */
 	char		sc_primary[VMT_ADDRESS_TEXT]; /* (w) what it has */
 	struct vmt_report sc_disks;
+	struct vmt_memory sc_memory;
 
 	struct lwp	*sc_stirrer;	/* (w) of the entropy pool */
 	bool		sc_stir;	/* (l) it has to, once more */
@@ -429,6 +439,13 @@ struct vmt_nic_method {
 	u_int		m_addresses;	/* of each interface */
 };
 
+struct vmt_memory_stat {
+	uint8_t		s_id;
+	uint8_t		s_type;
+	uint16_t	s_unit;
+	bool		s_rate;		/* of a counter */
+};
+
 struct vmt_counter {
 	const char	*c_name;
 	const char	*c_description;
@@ -463,6 +480,7 @@ VMT_LOCAL_DATA const struct vmt_text vmt_texts[VMT_LOGS];
 VMT_LOCAL_DATA const struct vmt_info_item vmt_info_items[VMT_INFOS];
 VMT_LOCAL_DATA const struct vmt_nic_method vmt_nic_methods[VMT_NIC_METHODS];
 VMT_LOCAL_DATA const uint8_t vmt_nic_vendors[VMT_NIC_VENDORS][3];
+VMT_LOCAL_DATA const struct vmt_memory_stat vmt_memory_stats[VMT_MEMORY_STATS];
 VMT_LOCAL_DATA const char * const vmt_disk_types[VMT_DISK_TYPES];
 VMT_LOCAL_DATA const struct vmt_counter vmt_counters[VMT_COUNTERS];
 VMT_LOCAL_DATA const struct vmt_node vmt_nodes[VMT_NODES];
@@ -518,6 +536,10 @@ VMT_LOCAL void	vmt_report_forget(struct vmt_report *);
 VMT_LOCAL int64_t vmt_nic_run(struct vmt_softc *, int64_t);
 VMT_LOCAL int	vmt_nic_broadcast(struct vmt_softc *);
 VMT_LOCAL bool	vmt_dns_valid(const char *);
+
+/* vmt_memory.c */
+VMT_LOCAL int64_t vmt_memory_run(struct vmt_softc *, int64_t);
+VMT_LOCAL void	vmt_memory_forget(struct vmt_memory *);
 
 /* vmt_net.c */
 VMT_LOCAL bool	vmt_net_collect(const struct vmt_softc *, struct vmt_net *);

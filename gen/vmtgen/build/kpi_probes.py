@@ -441,7 +441,8 @@ GROUPS: tuple[Group, ...] = (
                 "struct uvmexp",
                 "pagesize pagemask pageshift npages free paging wired ncolors colormask zeropages "
                 "reserve_pagedaemon reserve_kernel anonpages filepages execpages freemin freetarg "
-                "wiredmax",
+                "wiredmax nswapdev swpages swpgavail swpginuse swpgonly nswget faults traps intrs "
+                "swtch softs syscalls pageins pgswapin pgswapout",
             ),
         ),
         machines=_X86,

@@ -71,6 +71,23 @@ _QUIESCE: tuple[Mapping[str, Any], ...] = (
     {"backup.freeze": "/", "backup.scripts": 3},
     {"backup.scripts": 3, "backup.require_scripts": 0},
 )
+_MEMORY: tuple[Mapping[str, Any], ...] = (
+    {"info.memory_period": 0},
+    {"info.memory_period": 1},
+    {"info.memory_period": 7},
+    {"info.memory_period": 20},
+    {"info.memory_period": 3600},
+    {"info.memory_period": 3601},
+)
+# Usual figures, swap that is taken away while it is used, sums below 0, and counters that begin
+# again at 0.
+_USAGE: tuple[Mapping[str, Any], ...] = (
+    {"files": 20000, "programs": 3000, "swap": 32768, "swap_used": 100, "switches": 50000},
+    {"files": 0, "programs": 0, "swap": 0, "page_in": 4000, "page_out": 4000},
+    {"files": 65536, "programs": 65536, "swap": 32768, "swap_used": 32768},
+    {"files": 0x7FFFFFFF, "programs": 0x7FFFFFFF, "switches": 0x7FFFFFFF},
+    {"page_in": 0x7FFFFFFF, "page_out": 0x7FFFFFFF, "switches": 0x7FFFFFFF},
+)
 # Within their time, beyond it, and failing.
 _SITE_SCRIPTS: tuple[Mapping[str, Any], ...] = (
     {"seconds": 0.5}, {"seconds": 2.5}, {"seconds": 6}, {"seconds": 0.5, "fail": True},
@@ -208,6 +225,7 @@ _ACTIONS: Mapping[str, Action] = {
     "abandoned": Action(_abandoned, load=True),
     "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),
     "guest-sleep": Action(lambda _rng: [("guest.suspend", True), ("guest.resume", True)]),
+    "usage": Action(_one("guest.usage", *_USAGE), most=4),
     "scripts": Action(_one("guest.scripts", *_SITE_SCRIPTS), most=2),
 }  # fmt: skip
 
@@ -219,5 +237,6 @@ def actions(device: str) -> Mapping[str, Action]:
         **_ACTIONS,
         "settings": Action(_set(device, _SETTINGS), most=6, load=True),
         "quiesce": Action(_set(device, _QUIESCE), most=3, load=True),
+        "memory": Action(_set(device, _MEMORY), most=3, load=True),
         "routes": Action(_routes(device), most=2),
     }

@@ -79,6 +79,14 @@ _VMWARE: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
             )
         ),
     ),
+    "memory reported with rates": (
+        "guestinfo",
+        lambda e: e["key"] == 8 and bool(e["value"]["page.inRate"]),
+    ),
+    "memory reported after a reset": (
+        "guestinfo",
+        lambda e: e["key"] == 8 and e["value"]["page.inRate"] is None,
+    ),
     "name servers reported": (
         "guestinfo",
         lambda e: e["key"] == 10 and bool((e["value"]["dns"] or {}).get("servers")),

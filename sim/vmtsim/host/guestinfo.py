@@ -11,7 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.host import nic
+from vmtsim.host import memory, nic
 
 if TYPE_CHECKING:
     from vmtsim.host.context import Context
@@ -160,16 +160,14 @@ class GuestInfo:
         try:
             if key in {IP_V1, IP_V2, IP_V3}:
                 return nic.decode(key, value)
+            if key == MEMORY:
+                return memory.decode(value)
         except ValueError as error:
             raise ValueProblem(str(error)) from None
         if key == DISK_FREE:
             return _disks_v0(value)
         if key == DETAILED:
             return _detailed(value)
-        if key == MEMORY:
-            if len(value) < 112 or value[:4] != b"\5\0\0\0":
-                raise ValueProblem("not the memory block of version 5")
-            return {"total_kb": int.from_bytes(value[8:16], "little")}
         text = _text(value)
         if key == UPTIME:
             if not text.isascii() or not text.isdecimal():

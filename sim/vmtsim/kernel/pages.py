@@ -6,7 +6,6 @@ struct vm_page of which its first member alone is used: the entry of the list th
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -69,15 +68,7 @@ class Pages(Subject):
         self.on_free: Callable[[int], None] = lambda _number: None
 
     def data(self) -> Iterator[DataSymbol]:
-        """Yield uvmexp as uvm_init and uvmpd_tune leave it; nobody brings its counters up to date.
-
-        Sources: sys/uvm/uvm_extern.h 1.233 for the layout, sys/uvm/uvm_pdaemon.c (uvmpd_tune)
-        for freemin and freetarg on one processor.
-        """
-        least = max(min(PAGES // 200, 256), 32)
-        words = [PAGE, PAGE - 1, 12, PAGES, PAGES, 0, 0, 1, 0, 0, 1, 5, 0, 0, 0]
-        words += [least, least * 4 // 3, PAGES // 3]
-        yield DataSymbol("uvmexp", struct.pack(f"<{len(words)}i", *words) + bytes(400))
+        """Yield the kernel's own map, of which only the address is used."""
         pointer = self.kernel.cpu.pointer_size
         yield DataSymbol("kernel_pmap_ptr", (1).to_bytes(pointer, "little"), writable=False)
 

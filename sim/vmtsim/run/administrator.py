@@ -23,6 +23,7 @@ from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.netlayout import RTF_BLACKHOLE, RTF_REJECT
 from vmtsim.kernel.network import Network
+from vmtsim.kernel.memcounters import MemoryCounters
 from vmtsim.kernel.pages import Pages
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         Pressure,
         Route,
         Scripts,
+        Usage,
         Watchdog,
         Write,
     )
@@ -305,6 +307,27 @@ class Administrator:
         yield Block(deadline=self.kernel.clock.now + round(given.seconds * SECOND), what="memory")
         kmem.press(None)
         pages.press(None)
+        return 0
+
+    def usage(self, given: Usage) -> Model:
+        """Change what memory and swap are used for, and let its counters go on."""
+        counters = self.kernel.subject(MemoryCounters)
+        for member, value in (
+            ("filepages", given.files),
+            ("execpages", given.programs),
+            ("swpages", given.swap),
+            ("swpgavail", given.swap),
+            ("swpginuse", given.swap_used),
+        ):
+            if value is not None:
+                counters.set(member, value)
+        for member, more in (
+            ("pageins", given.page_in),
+            ("pgswapout", given.page_out),
+            ("swtch", given.switches),
+        ):
+            counters.add(member, more)
+        yield from ()
         return 0
 
     def powerd(self, *, on: bool) -> Model:

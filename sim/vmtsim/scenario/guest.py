@@ -267,6 +267,27 @@ class Pressure(Record):
     seconds: Annotated[float, Range(0, 1_000_000)] = 1.0
 
 
+Pages = Annotated[int, Range(0, 0x7FFFFFFF)]
+
+
+@dataclass(frozen=True)
+class Usage(Record):
+    """What the memory is used for, in pages; None: as before.
+
+    ``files`` and ``programs`` are pages of files; ``swap`` and ``swap_used`` are swap. What follows
+    is how many more there are of: pages read from swap and written to it, and changes of the thread
+    that a processor runs.
+    """
+
+    files: Pages | None = None
+    programs: Pages | None = None
+    swap: Pages | None = None
+    swap_used: Pages | None = None
+    page_in: Pages = 0
+    page_out: Pages = 0
+    switches: Pages = 0
+
+
 @dataclass(frozen=True)
 class Scripts(Record):
     """Scripts of powerd(8) for freeze and thaw: how long they take, and whether they fail."""
@@ -385,6 +406,9 @@ _TABLE = (
     Command("pressure", Pressure, "for SECONDS all of the kernel's memory but FREE bytes is taken",
             lambda admin, given: admin.pressure(given),
             _simulated("how much memory a real kernel has left is not known")),
+    Command("usage", Usage, "what the pages of memory and of swap are used for",
+            lambda admin, given: admin.usage(given),
+            _simulated("what a real guest does with its memory is not known")),
     Command("powerd", Switch, "powerd starts (true) or dies (false)",
             lambda admin, given: admin.powerd(on=given.on),
             lambda given: [["powerd", "on" if given.on else "off"]]),

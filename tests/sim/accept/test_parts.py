@@ -332,7 +332,8 @@ def test_what_is_typed_for_a_verb_is_a_verb_of_the_script() -> None:
                              "ifconfig": {"interface": "wm0"}, "addresses": [],
                              "route": {"do": "delete"},
                              "ioctl": {"name": "a", "command": 1},
-                             "scripts": 1.0, "fault": 1, "pressure": 1}  # fmt: skip
+                             "scripts": 1.0, "fault": 1, "pressure": 1,
+                             "usage": {"files": 1}}  # fmt: skip
     typed = set()
     for verb, row in COMMANDS.items():
         nothing = True if row.arguments is Nothing else "x"
@@ -342,7 +343,7 @@ def test_what_is_typed_for_a_verb_is_a_verb_of_the_script() -> None:
         typed.add(verb)
         assert all(f"\n{words[0]})" in text for words in calls), verb
     of_devices = {"envstat", "wdogctl", "open", "read", "write", "ioctl", "poll", "mmap", "close"}
-    of_kernel = {"interrupt", "fault", "pressure"}
+    of_kernel = {"interrupt", "fault", "pressure", "usage"}
     others = {"ifconfig", "look", "request", "scripts"}
     assert set(COMMANDS) - typed == {*others, *of_devices, *of_kernel}
 

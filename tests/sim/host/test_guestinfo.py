@@ -343,7 +343,7 @@ def test_memory_begins_with_a_block_of_version_5() -> None:
     guest = Guest()
     block = struct.pack("<IIQ", 5, 1, 4096).ljust(112, b"\0")
     assert guest.rpci(b"SetGuestInfo  8 " + block) == b"1 "
-    assert guest.host.guestinfo.decoded[8] == {"total_kb": 4096}
+    assert guest.host.guestinfo.decoded[8] == {"total": 4096}
     assert guest.rpci(b"SetGuestInfo  8 " + block[:-1]) == b"0 Invalid argument"
 
 

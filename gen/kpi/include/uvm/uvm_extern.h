@@ -30,6 +30,23 @@ struct uvmexp {
 	int	freemin;
 	int	freetarg;
 	int	wiredmax;
+	int	nswapdev;
+	int	swpages;
+	int	swpgavail;
+	int	swpginuse;
+	int	swpgonly;
+	int	nswget;
+	int	faults;
+	int	traps;
+	int	intrs;
+	int	swtch;
+	int	softs;
+	int	syscalls;
+	int	pageins;
+	int	_unused1;
+	int	_unused2;
+	int	pgswapin;
+	int	pgswapout;
 };
 
 #define	PAGE_SHIFT	12
@@ -42,6 +59,7 @@ extern struct pmap *const kernel_pmap_ptr;
 #define	pmap_kernel()	kernel_pmap_ptr
 
 int	uvm_availmem(bool);
+void	uvm_update_uvmexp(void);
 int	uvm_pglistalloc(psize_t, paddr_t, paddr_t, paddr_t, paddr_t,
 	    struct pglist *, int, int);
 void	uvm_pglistfree(struct pglist *);

@@ -159,6 +159,50 @@ class Nics(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryParts(Record):
+    """Bits of the mask that says which parts of a statistic follow."""
+
+    namespace: U8
+    id: U8
+    type: U8
+    unit: U8
+    value: U8
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryTypes(Record):
+    """Numbers of the types: an unsigned integer, and a rate, which is a double."""
+
+    integer: U8
+    rate: U8
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStatistic(Record):
+    """A statistic of the memory; a ``rate`` is per second, from a counter of the kernel."""
+
+    name: Name
+    id: Annotated[int, Range(1, 255), Unique()]
+    unit: Annotated[int, Range(1, 0xFFFF)]
+    kind: Literal["integer", "rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory(Record):
+    """Statistics of the memory; ``period`` in seconds, ``reserve`` the divisor of what is kept."""
+
+    key: Key
+    version: U32
+    period: Seconds
+    total_flag: U32
+    namespace: Printable
+    parts: MemoryParts
+    types: MemoryTypes
+    reserve: Annotated[int, Range(1, 1000)]
+    statistics: Entries[MemoryStatistic]
+
+
+@dataclass(frozen=True, slots=True)
 class Disks(Record):
     """File systems; ``period`` in seconds, ``text`` in bytes."""
 
@@ -191,6 +235,7 @@ class Guestinfo(Record):
     items: Entries[Item]
     detailed: Detailed
     nics: Nics
+    memory: Memory
     disks: Disks
 
     def check(self, node: Node, report: Report) -> None:
@@ -198,7 +243,7 @@ class Guestinfo(Record):
         places = [item["key"] for item in node["items"]]
         places += [node["detailed"]["key"]]
         places += [method["key"] for method in node["nics"]["methods"]]
-        places += [node["disks"]["old_key"]]
+        places += [node["memory"]["key"], node["disks"]["old_key"]]
         first: dict[object, Node] = {}
         for place in places:
             before = first.setdefault(place.scalar, place)

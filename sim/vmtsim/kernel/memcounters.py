@@ -1,0 +1,87 @@
+"""Counters of memory: uvmexp, and uvm_update_uvmexp(9), which brings its sums up to date.
+
+Some members are written where something happens.  Others are sums over all processors, which are
+kept apart (cpu_count() of sys/sys/cpu_data.h) and reach uvmexp only when somebody asks.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, ClassVar
+
+from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
+from vmtsim.kernel.memory import PAGE
+from vmtsim.kernel.pages import PAGES, Pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from vmtsim.kernel.kernel import Kernel
+
+# Members of struct uvmexp, each an int, up to the last that has a value here: sys/uvm/uvm_extern.h
+# 1.233.
+_MEMBERS = (
+    "pagesize pagemask pageshift npages free paging wired ncolors colormask zeropages "
+    "reserve_pagedaemon reserve_kernel anonpages filepages execpages freemin freetarg wiredmax "
+    "nswapdev swpages swpgavail swpginuse swpgonly nswget faults traps intrs swtch softs syscalls "
+    "pageins unused1 unused2 pgswapin pgswapout"
+).split()
+_SIZE = 480  # bytes, with room: the members that follow are 0
+# What uvm_update_uvmexp copies, of what has a value here.
+_SUMS = ("filepages", "execpages", "swtch", "pageins")
+
+
+class MemoryCounters(Subject):
+    """The structure, and the sums that it does not have yet."""
+
+    SOURCES: ClassVar[Mapping[str, str]] = {
+        "sys/uvm/uvm_meter.c 1.80": "uvm_update_uvmexp",
+    }
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._sums = dict.fromkeys(_SUMS, 0)
+
+    def data(self) -> Iterator[DataSymbol]:
+        """Yield uvmexp as uvm_init and uvmpd_tune leave it, without swap.
+
+        Sources: sys/uvm/uvm_extern.h 1.233 for the layout, sys/uvm/uvm_pdaemon.c (uvmpd_tune)
+        for freemin and freetarg on one processor.
+        """
+        least = max(min(PAGES // 200, 256), 32)
+        values = dict.fromkeys(_MEMBERS, 0) | {
+            "pagesize": PAGE, "pagemask": PAGE - 1, "pageshift": 12,
+            "npages": PAGES, "free": PAGES, "ncolors": 1,
+            "reserve_pagedaemon": 1, "reserve_kernel": 5,
+            "freemin": least, "freetarg": least * 4 // 3, "wiredmax": PAGES // 3,
+        }  # fmt: skip
+        words = struct.pack(f"<{len(_MEMBERS)}i", *values.values())
+        yield DataSymbol("uvmexp", words + bytes(_SIZE - len(words)))
+
+    def set(self, member: str, value: int) -> None:
+        """Set a member, or the sum that becomes it with the next uvm_update_uvmexp."""
+        if member in self._sums:
+            self._sums[member] = value
+        else:
+            self._put(member, value)
+
+    def add(self, member: str, more: int) -> None:
+        """Let a counter go on: an int, so it begins again behind 2^32 - 1."""
+        if member in self._sums:
+            self._sums[member] += more
+        else:
+            before = self.kernel.memory.read(self._at(member), 4)
+            self._put(member, int.from_bytes(before, "little") + more)
+
+    def _put(self, member: str, value: int) -> None:
+        self.kernel.memory.put_u32(self._at(member), value & 0xFFFFFFFF)
+
+    def _at(self, member: str) -> int:
+        return self.kernel.symbols["uvmexp"] + 4 * _MEMBERS.index(member)
+
+    @kernel_function("void uvm_update_uvmexp(void)")
+    def uvm_update_uvmexp(self) -> None:
+        """Copy the free pages and the sums: from any context (cpu_count_sync, splvm alone)."""
+        self._put("free", self.kernel.subject(Pages).available)
+        for name, value in self._sums.items():
+            self._put(name, value)
