@@ -154,7 +154,9 @@ def test_the_first_sample_has_no_rates_and_others_are_per_second(rig: Make) -> N
 @pytest.mark.parametrize("rate", [1, 2, 3, 1000, 65535, 1 << 24, (1 << 27) + 1])
 def test_a_rate_is_the_double_of_its_integer(rig: Make, rate: int) -> None:
     machine = rig()
-    _use(machine, switches=rate * PERIOD % (1 << 32))
+    half = rate * PERIOD // 2
+    _use(machine, switches=half)
+    _use(machine, switches=rate * PERIOD - half)
     machine.run(PERIOD)
     (value,) = [e["value"] for e in decode(machine.info(KEY)[1])[1] if number(e["id"]) == 2]
     assert value == struct.pack("<d", rate)

@@ -1,0 +1,85 @@
+"""What a management client, as that of vSphere, shows of a guest with this driver.
+
+Each test is a row of docs/peers.md; what the host makes of it is what VMware's own logs and public
+clients say (docs/host-evidence.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from vmtsim.host.heartbeat import RUNNING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .rig import Rig
+
+    Make = Callable[..., Rig]
+
+# vm_tools_version.h of open-vm-tools: tools that come with the operating system.
+OSP = 3
+
+
+def test_the_tools_run_and_are_managed_by_the_guest(rig: Make) -> None:
+    machine = rig()
+    tools = machine.host.tools
+    assert (tools.status, tools.version) == ("running, unmanaged", 0x7FFFFFFF)
+    machine.leave()
+
+
+def test_their_kind_is_that_of_packages_of_the_operating_system(rig: Make) -> None:
+    machine = rig()
+    assert machine.host.tools.version_type == OSP
+    machine.leave()
+
+
+def test_the_heart_beats_in_an_idle_hour(rig: Make) -> None:
+    machine = rig()
+    machine.run(3600)
+    assert machine.host.tools.heartbeat.status == RUNNING
+    assert not [e for e in machine.events("tools") if e.get("running") is False]
+    machine.leave()
+
+
+def test_the_name_and_the_system_are_shown(rig: Make) -> None:
+    machine = rig()
+    info = machine.host.guestinfo
+    assert info.decoded[1] == "guest.example"
+    # The client has a name of its own for this one: "Other (64-bit)".
+    assert info.system == ("other-64", "NetBSD 11.0 x86_64")
+    machine.leave()
+
+
+def test_shut_down_and_restart_are_offered_until_the_driver_goes(rig: Make) -> None:
+    machine = rig()
+    assert machine.host.tools.power_operations
+    assert machine.do("detach", "vmt0") == 0
+    machine.run(60)
+    assert not machine.host.tools.power_operations
+    machine.leave()
+
+
+def test_guest_operations_are_not_offered(rig: Make) -> None:
+    machine = rig(vix_probe=1.0)
+    machine.run(60)
+    assert machine.host.tools.running
+    assert not machine.host.tools.guest_operations
+    machine.leave()
+
+
+@pytest.mark.parametrize("name", ["copypaste_version", "dnd_version", "resolution_set"])
+def test_copy_and_paste_and_a_fitting_screen_are_not_offered(rig: Make, name: str) -> None:
+    machine = rig()
+    assert name not in machine.host.tools.capabilities
+    machine.leave()
+
+
+def test_a_client_of_shared_folders_is_announced_and_answers_with_an_error(rig: Make) -> None:
+    machine = rig()
+    assert machine.requests("tools.capability.hgfs_server") == [
+        b"tools.capability.hgfs_server toolbox 1"
+    ]
+    assert machine.ask(b"f \1\0\0\0").startswith(b"ERROR")
+    machine.leave()
