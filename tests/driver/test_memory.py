@@ -109,8 +109,8 @@ def test_every_statistic_has_the_form_of_guest_stats_h(rig: Make) -> None:
 def test_what_is_needed_is_all_that_is_not_available_without_swap(
     rig: Make, free: int, files: int, programs: int, available: int
 ) -> None:
-    from vmtsim.kernel.memcounters import MemoryCounters  # noqa: PLC0415
-    from vmtsim.kernel.pages import Pages  # noqa: PLC0415
+    from vmtsim.kernel.memcounters import MemoryCounters
+    from vmtsim.kernel.pages import Pages
 
     machine = rig()
     machine.kernel.subject(Pages).press(free)

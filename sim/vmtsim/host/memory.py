@@ -123,7 +123,7 @@ def _part(data: bytes, at: int) -> tuple[int, bytes]:
 
 
 def _unsigned(data: bytes, start: int) -> int:
-    """An integer of as few bytes as open-vm-tools takes for it, none for 0."""
+    """Read an integer of as few bytes as open-vm-tools takes for it, none for 0."""
     value = int.from_bytes(data, "little")
     least = next(size for size in (0, 1, 2, 4, 8) if value < 1 << (8 * size) or size == 8)
     if len(data) != least:

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 # Members of struct uvmexp, each an int, up to the last that has a value here: sys/uvm/uvm_extern.h
 # 1.233.
 _MEMBERS = (
-    "pagesize pagemask pageshift npages free paging wired ncolors colormask zeropages "
-    "reserve_pagedaemon reserve_kernel anonpages filepages execpages freemin freetarg wiredmax "
-    "nswapdev swpages swpgavail swpginuse swpgonly nswget faults traps intrs swtch softs syscalls "
-    "pageins unused1 unused2 pgswapin pgswapout"
-).split()
+    *("pagesize", "pagemask", "pageshift", "npages", "free", "paging", "wired"),
+    *("ncolors", "colormask", "zeropages", "reserve_pagedaemon", "reserve_kernel"),
+    *("anonpages", "filepages", "execpages", "freemin", "freetarg", "wiredmax"),
+    *("nswapdev", "swpages", "swpgavail", "swpginuse", "swpgonly", "nswget"),
+    *("faults", "traps", "intrs", "swtch", "softs", "syscalls", "pageins"),
+    *("unused1", "unused2", "pgswapin", "pgswapout"),
+)
 _SIZE = 480  # bytes, with room: the members that follow are 0
 # What uvm_update_uvmexp copies, of what has a value here.
 _SUMS = ("filepages", "execpages", "swtch", "pageins")

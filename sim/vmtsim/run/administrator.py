@@ -18,12 +18,12 @@ from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.meanwhile import Meanwhile
+from vmtsim.kernel.memcounters import MemoryCounters
 from vmtsim.kernel.memory import PAGE
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.netlayout import RTF_BLACKHOLE, RTF_REJECT
 from vmtsim.kernel.network import Network
-from vmtsim.kernel.memcounters import MemoryCounters
 from vmtsim.kernel.pages import Pages
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
