@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtsim.kernel.memcounters import MemoryCounters
@@ -43,6 +43,12 @@ SOURCE = """
 """
 SUMS = {"filepages": 1, "execpages": 2, "swtch": 3, "pageins": 4}
 AT_ONCE = {"swpages": 5, "swpgavail": 6, "swpginuse": 7, "pgswapout": 8}
+
+
+@pytest.fixture(params=("amd64", "i386"))
+def code(request: pytest.FixtureRequest, load: Any) -> Code:
+    loaded: Code = load(SOURCE, request.param)
+    return loaded
 
 
 @pytest.mark.parametrize("member", SUMS)
