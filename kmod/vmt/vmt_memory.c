@@ -152,7 +152,7 @@ vmt_memory_encode(struct vmt_memory_message *message,
 	message->m_flags = htole32(VMT_MEMORY_TOTAL);
 	message->m_total = htole64(value[VMT_MEMORY_USABLE]);
 	for (i = 0; i < VMT_MEMORY_STATS; i++) {
-		stat = &vmt_memory_stats[i];
+		stat = &vmt_stats[i];
 		number = value[i];
 		has = VMT_MEMORY_HAS_ID | VMT_MEMORY_HAS_TYPE |
 		    VMT_MEMORY_HAS_UNIT;

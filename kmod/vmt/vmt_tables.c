@@ -170,7 +170,7 @@ VMT_LOCAL_TABLE const uint8_t vmt_nic_vendors[VMT_NIC_VENDORS][3] = {
 	{ 0x00, 0x50, 0x56 },
 };
 
-VMT_LOCAL_TABLE const struct vmt_memory_stat vmt_memory_stats[VMT_MEMORY_STATS] = {
+VMT_LOCAL_TABLE const struct vmt_memory_stat vmt_stats[VMT_MEMORY_STATS] = {
 	[VMT_MEMORY_USABLE] = { 6, 9, 0x0803, false },
 	[VMT_MEMORY_FREE] = { 4, 9, 0x0803, false },
 	[VMT_MEMORY_SWAP_FREE] = { 9, 9, 0x0803, false },

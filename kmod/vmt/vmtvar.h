@@ -480,7 +480,7 @@ VMT_LOCAL_DATA const struct vmt_text vmt_texts[VMT_LOGS];
 VMT_LOCAL_DATA const struct vmt_info_item vmt_info_items[VMT_INFOS];
 VMT_LOCAL_DATA const struct vmt_nic_method vmt_nic_methods[VMT_NIC_METHODS];
 VMT_LOCAL_DATA const uint8_t vmt_nic_vendors[VMT_NIC_VENDORS][3];
-VMT_LOCAL_DATA const struct vmt_memory_stat vmt_memory_stats[VMT_MEMORY_STATS];
+VMT_LOCAL_DATA const struct vmt_memory_stat vmt_stats[VMT_MEMORY_STATS];
 VMT_LOCAL_DATA const char * const vmt_disk_types[VMT_DISK_TYPES];
 VMT_LOCAL_DATA const struct vmt_counter vmt_counters[VMT_COUNTERS];
 VMT_LOCAL_DATA const struct vmt_node vmt_nodes[VMT_NODES];

@@ -83,12 +83,12 @@ def test_detailed_form_fields_have_types(small: Path) -> None:
         (
             "count: 32",
             "count: 256",
-            "guestinfo.yaml:32: disks.count: the older form holds at most 255",
+            "guestinfo.yaml:51: disks.count: the older form holds at most 255",
         ),
         (
             "text: 16384",
             "text: 65505",
-            "guestinfo.yaml:32: disks.text: 65505 bytes do not fit a message: at most 65504",
+            "guestinfo.yaml:51: disks.text: 65505 bytes do not fit a message: at most 65504",
         ),
     ],
     ids=["no pairs", "no methods", "disks", "room for disks"],
