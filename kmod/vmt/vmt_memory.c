@@ -43,7 +43,7 @@ struct vmt_memory_message {
 };
 
 static void	vmt_memory_collect(uint64_t *);
-static uint64_t	vmt_memory_needed(uint64_t, uint64_t);
+static uint64_t	vmt_memory_needed(uint64_t, uint64_t, uint64_t);
 static size_t	vmt_memory_encode(struct vmt_memory_message *,
 		    struct vmt_memory *, const uint64_t *, int64_t);
 static uint8_t	*vmt_memory_put(uint8_t *, uint64_t);
@@ -113,7 +113,7 @@ vmt_memory_collect(uint64_t *value)
 	value[VMT_MEMORY_RESERVED] =
 	    value[VMT_MEMORY_USABLE] / VMT_MEMORY_RESERVE;
 	value[VMT_MEMORY_NEEDED] = vmt_memory_needed(page,
-	    value[VMT_MEMORY_RESERVED]);
+	    value[VMT_MEMORY_USABLE], value[VMT_MEMORY_RESERVED]);
 }
 
 /*
@@ -123,7 +123,7 @@ vmt_memory_collect(uint64_t *value)
  * stay, but at most half.
  */
 static uint64_t
-vmt_memory_needed(uint64_t page, uint64_t reserve)
+vmt_memory_needed(uint64_t page, uint64_t usable, uint64_t reserve)
 {
 	int64_t available, files, low;
 
@@ -134,7 +134,7 @@ vmt_memory_needed(uint64_t page, uint64_t reserve)
 	available = MIN(MAX(available, 0), uvmexp.npages);
 	/* The host must not count on the reserve. */
 	available = MAX((int64_t)page * available - (int64_t)reserve, 0);
-	return page * uvmexp.npages - available;
+	return usable - (uint64_t)available;
 }
 
 static size_t
@@ -196,7 +196,7 @@ vmt_memory_put(uint8_t *p, uint64_t number)
 
 	while (size < 8 && number >> (8 * size) != 0)
 		size = MAX(2 * size, 1);
-	*p++ = size;
+	*p++ = (uint8_t)size;
 	*p++ = 0;
 	for (; size > 0; size--, number >>= 8)
 		*p++ = number & 0xff;

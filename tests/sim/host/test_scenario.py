@@ -20,8 +20,8 @@ HEAD = "summary: a test\nhost: {option_burst: [], power_on: false, broadcast_ip:
 # Scenarios of a whole driver: they want more of a guest than this Python one does.
 WHOLE = {"check_ip_address", "check_os_fullname", "check_quiesce_snapshot", "freeze",
          "ovt_verify_status", "stat_hosttime"}  # fmt: skip
-# What these ask of is a kernel (its devices, its routes), which is not here.
-OF_THE_KERNEL = {"alone", "terraform-routes"}
+# These act on a kernel (its devices, its routes, its memory), which the Python guest has not.
+OF_THE_KERNEL = {"alone", "memory-charts", "terraform-routes"}
 
 
 def made(steps: str, head: str = HEAD) -> Scenario:
