@@ -34,7 +34,7 @@ def _classic(machine: str = "amd64", bug: int = 0, *, seed: int = 1) -> Machine:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_driver_in_the_classic_style_attaches_runs_and_leaves_nothing(machine: str) -> None:
+def test_classic_driver_attaches_runs_and_leaks_nothing(machine: str) -> None:
     made = _classic(machine)
     assert made.console[-1] == "classic0 at cpu0: counts seconds"
     made.kernel.run_for(10_500_000_000)
@@ -47,12 +47,12 @@ def test_a_driver_in_the_classic_style_attaches_runs_and_leaves_nothing(machine:
     assert made.broken() == []
 
 
-def test_the_device_is_a_child_of_the_cpu() -> None:
+def test_device_is_child_of_cpu() -> None:
     machine = _classic()
     assert children(machine, "cpu0") == ["classic0"]
 
 
-def test_detach_and_rescan_bring_the_device_back() -> None:
+def test_detach_and_rescan_reattach_device() -> None:
     machine = _classic()
     for _ in range(3):
         assert machine.do("detach", "classic0") == 0
@@ -63,7 +63,7 @@ def test_detach_and_rescan_bring_the_device_back() -> None:
     assert machine.broken() == []
 
 
-def test_a_second_detach_waits_until_the_administrator_gives_up() -> None:
+def test_second_detach_waits_until_interrupted() -> None:
     # config_detach_release() of the first waits for the reference that the second holds.
     machine = Machine(built("worker"))
     assert machine.do("load") == 0
@@ -83,7 +83,7 @@ def test_a_second_detach_waits_until_the_administrator_gives_up() -> None:
     assert machine.broken() == []
 
 
-def test_a_detach_that_fails_lets_the_next_one_try() -> None:
+def test_failed_detach_allows_next_attempt() -> None:
     machine = Machine(built("classic"), builtin=True)
     autoconf = machine.kernel.subject(Autoconf)
     vmt0 = machine.kernel.subject(AllDevices).find("vmt0")
@@ -105,7 +105,7 @@ def test_a_detach_that_fails_lets_the_next_one_try() -> None:
 
 
 @pytest.mark.parametrize("builtin", [False, True])
-def test_an_old_kernel_on_aarch64_has_no_feature_bus(builtin: bool) -> None:
+def test_old_aarch64_kernel_has_no_cpufeaturebus(builtin: bool) -> None:
     version = 1_000_000_100
     made = Machine(built("classic", "aarch64"), "aarch64", builtin=builtin, version=version)
     assert made.do("rescan", "cpu0") == ENODEV
@@ -114,7 +114,7 @@ def test_an_old_kernel_on_aarch64_has_no_feature_bus(builtin: bool) -> None:
     assert made.do("detach", "vmt0") == (EOPNOTSUPP if builtin else ENXIO)
 
 
-def test_what_cannot_be_detached_or_rescanned_says_why() -> None:
+def test_refused_detach_and_rescan_give_reason() -> None:
     machine = _classic()
     autoconf = machine.kernel.subject(Autoconf)
     assert machine.do("detach", "cpu0") == EOPNOTSUPP  # its driver has no ca_detach
@@ -126,7 +126,7 @@ def test_what_cannot_be_detached_or_rescanned_says_why() -> None:
     assert machine.guest.wait("drvctl", autoconf.drvctl_rescan("cpu0", "pci")) == EINVAL
 
 
-def test_a_detached_unit_is_still_taken_while_a_module_is_loaded() -> None:
+def test_detached_unit_stays_allocated_while_module_is_loaded() -> None:
     # drvctl -d detaches under a device iterator and config_init_component() rescans under one:
     # a stock kernel panics, and so does this one.
     machine = Machine(built("classic"), builtin=True)
@@ -136,7 +136,7 @@ def test_a_detached_unit_is_still_taken_while_a_module_is_loaded() -> None:
     assert caught.value.rule == "unit-taken"
 
 
-def test_the_built_in_driver_attaches_at_boot_and_comes_back_after_a_rescan() -> None:
+def test_built_in_driver_attaches_at_boot_and_after_rescan() -> None:
     machine = Machine(built("classic"), builtin=True)
     assert "vmt0 at cpu0" in machine.console
     assert machine.guest.wait("sysctl", machine.guest.read("machdep.vmt0.clock_sync.period")) == 60
@@ -170,7 +170,7 @@ def _life(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("bug", PANICS)
-def test_a_planted_bug_brings_the_kernel_down_at_its_line(bug: int) -> None:
+def test_planted_bug_panics_at_its_line(bug: int) -> None:
     machine = _classic(bug=bug)
     rule, words = PANICS[bug]
     with pytest.raises(KernelPanic) as caught:
@@ -182,7 +182,7 @@ def test_a_planted_bug_brings_the_kernel_down_at_its_line(bug: int) -> None:
 
 
 @pytest.mark.parametrize("bug", VIOLATIONS)
-def test_a_planted_bug_is_reported_at_its_line(bug: int) -> None:
+def test_planted_bug_is_reported_at_its_line(bug: int) -> None:
     machine = _classic(bug=bug)
     _life(machine)
     rule, words = VIOLATIONS[bug]
@@ -192,7 +192,7 @@ def test_a_planted_bug_is_reported_at_its_line(bug: int) -> None:
         assert f"classic.c:{line}" in violation.message
 
 
-def test_an_overrun_by_a_callout_stops_at_the_first_byte_too_far() -> None:
+def test_overrun_by_callout_stops_at_first_byte() -> None:
     machine = _classic(bug=5)
     with pytest.raises(KernelPanic, match="0 bytes behind"):
         machine.kernel.run_for(60_000_000_000)

@@ -32,7 +32,7 @@ def module() -> str:
 @pytest.mark.parametrize(
     "verb", [("run",), ("replay", "--seed", "1"), ("models",), ("campaign",), ("coverage",)]
 )
-def test_a_file_that_is_no_module_is_named_with_what_to_do(
+def test_invalid_module_is_named_with_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: tuple[str, ...]
 ) -> None:
     path = tmp_path / "bad one.kmod"
@@ -44,7 +44,7 @@ def test_a_file_that_is_no_module_is_named_with_what_to_do(
 
 
 @pytest.mark.parametrize("verb", [("run",), ("replay", "--seed", "1"), ("models",)])
-def test_a_pipe_or_a_directory_is_refused_at_once(
+def test_pipe_or_directory_is_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: tuple[str, ...]
 ) -> None:
     pipe = tmp_path / "pipe"
@@ -55,7 +55,7 @@ def test_a_pipe_or_a_directory_is_refused_at_once(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_has_its_own_status(
+def test_unreadable_file_has_its_own_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "secret.kmod"
@@ -67,7 +67,7 @@ def test_a_file_that_may_not_be_read_has_its_own_status(
 
 @pytest.mark.parametrize("verb", ["run", "replay", "host"])
 @pytest.mark.parametrize("seed", ["-1", "one", "1.5", ""])
-def test_a_seed_is_a_whole_number_from_0_on(
+def test_seed_must_be_non_negative_integer(
     module: str, capsys: pytest.CaptureFixture[str], verb: str, seed: str
 ) -> None:
     assert _vmtsim(verb, module, f"--seed={seed}") == 64
@@ -75,11 +75,11 @@ def test_a_seed_is_a_whole_number_from_0_on(
 
 
 @pytest.mark.parametrize("seeds", ["-1", "-5:3", "3:1"])
-def test_the_seeds_of_a_campaign_are_checked_too(module: str, seeds: str) -> None:
+def test_campaign_seeds_are_checked_too(module: str, seeds: str) -> None:
     assert _vmtsim("campaign", module, f"--seeds={seeds}") == 64
 
 
-def test_the_summary_of_a_load_that_fails_shows_what_the_kernel_said(
+def test_summary_of_failed_load_shows_kernel_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     module = str(built("twin", "amd64", ("-DMISSING",)))
@@ -105,9 +105,7 @@ def test_closed_streams_change_nothing(module: str, tmp_path: Path, closing: str
     )  # fmt: skip
 
 
-def test_json_on_standard_output_does_not_overwrite_what_else_is_said(
-    module: str, tmp_path: Path
-) -> None:
+def test_json_on_stdout_does_not_mix_with_other_output(module: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with out.open("w") as stream:
         subprocess.run(
@@ -122,7 +120,7 @@ def test_json_on_standard_output_does_not_overwrite_what_else_is_said(
     assert "verdict " in text
 
 
-def test_help_lists_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert _vmtsim("--help") == 0
     text = capsys.readouterr().out
     for status in (0, 1, 2, 3, 64, 65, 66, 69, 70, 73, 74, 77):
@@ -130,6 +128,6 @@ def test_help_lists_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize("verb", ["run", "models", "scenarios"])
-def test_help_of_a_verb_has_examples(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+def test_command_help_has_examples(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     assert _vmtsim(verb, "--help") == 0
     assert f"examples:\n  vmtsim {verb}" in capsys.readouterr().out

@@ -67,7 +67,7 @@ def _relative(machine: str, place: int, target: int) -> bytes:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_call_of_a_stub_stops_with_its_slot_and_goes_on_with_the_result(machine: str) -> None:
+def test_stub_call_stops_with_slot_and_continues_with_result(machine: str) -> None:
     cpu, _ = _cpu(b"", machine)
     stub = cpu.layout.stubs + 3 * STUB_SIZE
     if machine == "aarch64":
@@ -86,7 +86,7 @@ def test_a_call_of_a_stub_stops_with_its_slot_and_goes_on_with_the_result(machin
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_arguments_arrive_in_registers_and_on_the_stack(machine: str) -> None:
+def test_arguments_come_from_registers_and_stack(machine: str) -> None:
     cpu, _ = _cpu(b"", machine)
     # The stub itself is called: what it sees are the arguments of begin_call.
     cpu.begin_call(cpu.layout.stubs + 5 * STUB_SIZE, list(range(100, 112)))
@@ -94,7 +94,7 @@ def test_arguments_arrive_in_registers_and_on_the_stack(machine: str) -> None:
     assert [cpu.argument(index) for index in range(12)] == list(range(100, 112))
 
 
-def test_an_i386_result_is_64_bits_wide() -> None:
+def test_i386_result_is_64_bits_wide() -> None:
     cpu, _ = _cpu(bytes.fromhex("b844332211bad0c0b0a0c3"), "i386")  # mov eax; mov edx; ret
     cpu.begin_call(cpu.layout.modules, [])
     assert cpu.resume() == EXIT_SLOT
@@ -109,9 +109,7 @@ def test_an_i386_result_is_64_bits_wide() -> None:
         ("88042500000082", Access.WRITE, True),  # mov [0xffffffff82000000], al: its own text
     ],
 )
-def test_a_fault_tells_address_access_and_instruction(
-    code: str, access: Access, mapped: bool
-) -> None:
+def test_fault_has_address_access_and_instruction(code: str, access: Access, mapped: bool) -> None:
     cpu, _ = _cpu(b"\x90\x90" + bytes.fromhex(code))
     cpu.begin_call(cpu.layout.modules, [])
     with pytest.raises(CpuFault) as caught:
@@ -122,7 +120,7 @@ def test_a_fault_tells_address_access_and_instruction(
     assert fault.address == (cpu.layout.modules if mapped else 0x1000)
 
 
-def test_a_jump_into_data_is_a_fetch_fault() -> None:
+def test_jump_into_data_is_fetch_fault() -> None:
     cpu, _ = _cpu(b"")
     cpu.begin_call(cpu.layout.data, [])
     with pytest.raises(CpuFault) as caught:
@@ -130,7 +128,7 @@ def test_a_jump_into_data_is_a_fetch_fault() -> None:
     assert caught.value.access is Access.FETCH
 
 
-def test_an_invalid_instruction_is_no_hypercall() -> None:
+def test_invalid_instruction_is_no_hypercall() -> None:
     cpu, backdoor = _cpu(b"\x0f\x0b")  # ud2
     cpu.begin_call(cpu.layout.modules, [])
     with pytest.raises(CpuFault, match=r"exception|invalid"):
@@ -140,7 +138,7 @@ def test_an_invalid_instruction_is_no_hypercall() -> None:
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
 @pytest.mark.parametrize("trap", ["ed", "0f01c1", "0f01d9"], ids=["in", "vmcall", "vmmcall"])
-def test_a_trap_carries_registers_both_ways(machine: str, trap: str) -> None:
+def test_trap_passes_registers_both_ways(machine: str, trap: str) -> None:
     # mov eax, 1; mov ebx, 2; mov ecx, 10; mov edx, 0x5658; mov esi, 5; mov edi, 7; TRAP
     code = "b801000000bb02000000b90a000000ba58560000be05000000bf07000000"
     # then add them: add eax, ebx ... edi; ret
@@ -154,7 +152,7 @@ def test_a_trap_carries_registers_both_ways(machine: str, trap: str) -> None:
     assert cpu.result & 0xFFFFFFFF == expected
 
 
-def test_an_aarch64_trap_carries_registers_both_ways() -> None:
+def test_aarch64_trap_passes_registers_both_ways() -> None:
     words = [
         0xD2800020,  # mov x0, #1
         0xD2800041,  # mov x1, #2
@@ -174,7 +172,7 @@ def test_an_aarch64_trap_carries_registers_both_ways() -> None:
     assert cpu.result == 6 + 0x564D5868
 
 
-def test_an_aarch64_read_without_the_magic_is_no_trap() -> None:
+def test_aarch64_read_without_magic_is_no_trap() -> None:
     code = bytes.fromhex("e7031faa") + (0xD533011F).to_bytes(4, "little")  # mov x7, xzr
     cpu, backdoor = _cpu(code + (0xD65F03C0).to_bytes(4, "little"), "aarch64")
     cpu.begin_call(cpu.layout.modules, [])
@@ -184,7 +182,7 @@ def test_an_aarch64_read_without_the_magic_is_no_trap() -> None:
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
 @pytest.mark.parametrize("size", [1, 2, 4097])
-def test_string_transfers_move_all_bytes_at_once(machine: str, size: int) -> None:
+def test_string_transfer_moves_all_bytes_at_once(machine: str, size: int) -> None:
     # mov ecx, size; mov edx, 0x5659; cld; rep insb/outsb; lea eax, [edi or esi]; ret
     traps: list[int] = []
     for insn, after in (("f36c", "89f8"), ("f36e", "89f0")):
@@ -220,14 +218,14 @@ def _string_in(target: int, cpu: Cpu) -> CpuFault:
     return caught.value
 
 
-def test_a_string_transfer_into_read_only_memory_faults_before_the_host_is_asked() -> None:
+def test_string_transfer_into_read_only_memory_faults_before_host_call() -> None:
     cpu, backdoor = _cpu(b"")
     backdoor.give = b"xxxx"
     fault = _string_in(cpu.layout.modules, cpu)
     assert (fault.access, fault.mapped, fault.address) == (Access.WRITE, True, cpu.layout.modules)
 
 
-def test_a_string_transfer_over_the_end_of_memory_faults_at_the_first_missing_byte() -> None:
+def test_string_transfer_past_memory_faults_at_first_missing_byte() -> None:
     cpu, backdoor = _cpu(b"")
     backdoor.give = b"xxxx"
     fault = _string_in(cpu.layout.data + 8190, cpu)
@@ -235,7 +233,7 @@ def test_a_string_transfer_over_the_end_of_memory_faults_at_the_first_missing_by
     assert (fault.access, fault.address) == (Access.WRITE, cpu.layout.data + 8192)
 
 
-def test_a_port_that_nobody_answers_reads_all_ones() -> None:
+def test_unanswered_port_reads_all_ones() -> None:
     cpu, backdoor = _cpu(bytes.fromhex("ba60000000edc3"))
     cpu.begin_call(cpu.layout.modules, [])
     cpu.resume()
@@ -252,9 +250,7 @@ def test_a_port_that_nobody_answers_reads_all_ones() -> None:
         ("66ba595666edc3", (0x5659, 2, None)),  # in ax, dx
     ],
 )
-def test_every_other_use_of_a_port_reaches_the_host(
-    code: str, seen: tuple[int, int, int | None]
-) -> None:
+def test_every_other_port_access_reaches_host(code: str, seen: tuple[int, int, int | None]) -> None:
     cpu, backdoor = _cpu(bytes.fromhex(code))
     cpu.begin_call(cpu.layout.modules, [])
     cpu.resume()
@@ -262,7 +258,7 @@ def test_every_other_use_of_a_port_reaches_the_host(
     assert backdoor.low == []
 
 
-def test_cpuid_shows_the_host_where_it_has_a_say() -> None:
+def test_cpuid_leaves_of_hypervisor_come_from_host() -> None:
     # mov eax, leaf; push rbx; cpuid; lea rax, [rcx]; pop rbx; ret
     for leaf, expected in ((1, 0x80000000 | 0x40200001), (0x40000000, 2), (0, 0x6C65746E)):
         code = b"\xb8" + leaf.to_bytes(4, "little") + bytes.fromhex("530fa289c85bc3")
@@ -273,7 +269,7 @@ def test_cpuid_shows_the_host_where_it_has_a_say() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_threads_keep_their_registers_apart(machine: str) -> None:
+def test_threads_have_separate_registers(machine: str) -> None:
     cpu, _ = _cpu(b"", machine)
     stub = cpu.layout.stubs + 2 * STUB_SIZE
     cpu.begin_call(stub, [11])
@@ -294,7 +290,7 @@ def test_threads_keep_their_registers_apart(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
-def test_a_thread_that_is_preempted_at_a_trap_goes_on_behind_it(machine: str) -> None:
+def test_preempted_trap_is_not_repeated(machine: str) -> None:
     cpu, backdoor = _cpu(bytes.fromhex("ba58560000edc3"), machine)
     cpu.on_trap = lambda _pc: cpu.preempt()
     cpu.begin_call(cpu.layout.modules, [])
@@ -306,6 +302,6 @@ def test_a_thread_that_is_preempted_at_a_trap_goes_on_behind_it(machine: str) ->
     assert cpu.result & 0xFFFFFFFF == 6
 
 
-def test_an_unknown_machine_is_refused_with_those_that_there_are() -> None:
+def test_unknown_machine_is_refused_with_known_ones() -> None:
     with pytest.raises(ValueError, match="amd64, i386, aarch64"):
         make_cpu("vax", Backdoor())

@@ -52,7 +52,7 @@ duration: 14
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
-def test_a_scenario_uses_a_device(
+def test_scenario_uses_device(
     machine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "seven.yaml"
@@ -63,7 +63,7 @@ def test_a_scenario_uses_a_device(
     assert "read {'name': 'first', 'size': 20}: 7\\n" in printed
 
 
-def test_a_line_of_the_driver_that_is_broken_fails_the_scenario(
+def test_removed_driver_call_fails_scenario(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without devsw_detach the kernel would go on with a table that is gone."""
@@ -83,7 +83,7 @@ def test_a_line_of_the_driver_that_is_broken_fails_the_scenario(
         ("guest.read: {name: a, length: 3}", "length"),
     ],
 )
-def test_a_mistake_in_a_step_is_reported_with_its_line(
+def test_error_in_step_is_reported_with_line(
     step: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bad.yaml"
@@ -94,7 +94,7 @@ def test_a_mistake_in_a_step_is_reported_with_its_line(
     assert said in printed
 
 
-def test_a_wait_may_be_a_part_of_a_second() -> None:
+def test_wait_may_be_fraction_of_second() -> None:
     from vmtsim.scenario.guest import COMMANDS
 
     assert COMMANDS["poll"].value({"name": "x", "wait": 0.5}).wait == 0.5

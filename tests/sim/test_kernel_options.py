@@ -48,7 +48,7 @@ PANIC, DAMAGE, WARNING = Consequence.PANIC, Consequence.DAMAGE, Consequence.WARN
         ("attach-line", "all", WARNING, "by no kernel: it goes on, and nothing is damaged"),
     ],
 )
-def test_a_rule_says_what_becomes_of_a_kernel(
+def test_rule_states_kernel_consequence(
     rule: str, options: str, consequence: Consequence, noticed: str
 ) -> None:
     chosen = configured(options, "amd64")
@@ -56,7 +56,7 @@ def test_a_rule_says_what_becomes_of_a_kernel(
     assert RULES[rule].noticed(chosen) == noticed
 
 
-def test_generic_is_what_the_machine_is_configured_with() -> None:
+def test_generic_matches_machine_configuration() -> None:
     assert configured("generic", "amd64") == {Enforced.DIAGNOSTIC, Enforced.HEARTBEAT}
     assert configured("generic", "aarch64") == {Enforced.HEARTBEAT}
     assert configured("none", "amd64") == set()
@@ -88,9 +88,7 @@ def outcome(
     return status, capsys.readouterr().out, json.loads(record.read_text("utf-8"))["findings"]
 
 
-def test_a_run_panics_only_where_the_kernel_does(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_run_panics_only_if_kernel_does(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """BUG 3 destroys a condition variable that its thread uses afterwards."""
     status, said, findings = outcome(capsys, tmp_path, 3, "generic", "worker")
     assert (status, findings[0]["rule"]) == (3, "condvar-uninitialised")
@@ -106,7 +104,7 @@ def test_a_run_panics_only_where_the_kernel_does(
     assert said.splitlines()[-1].endswith("--kernel-options none --scenario alone")
 
 
-def test_what_no_kernel_notices_is_no_panic(
+def test_undetected_violation_is_no_panic(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """BUG 5 writes one byte behind an object."""
@@ -116,7 +114,7 @@ def test_what_no_kernel_notices_is_no_panic(
     assert findings[0]["noticed"] == "by no kernel: it goes on, and is damaged or waits for ever"
 
 
-def test_what_damages_no_kernel_is_a_warning(
+def test_harmless_violation_is_a_warning(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """BUG 8 does not end the line of attach."""
@@ -128,7 +126,7 @@ def test_what_damages_no_kernel_is_a_warning(
     assert "verdict  fine: every property held" in said
 
 
-def test_an_unknown_option_is_refused_with_those_there_are(
+def test_unknown_option_is_refused_with_known_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as refused:

@@ -24,7 +24,7 @@ def _twin(*flags: str, machine: str = "amd64", builtin: bool = False) -> Machine
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_module_loads_once_and_unloads(machine: str) -> None:
+def test_module_loads_once_and_unloads(machine: str) -> None:
     made = _twin(machine=machine)
     assert made.do("load") == 0
     assert made.console[-1] == "twin: here"
@@ -35,15 +35,15 @@ def test_a_module_loads_once_and_unloads(machine: str) -> None:
     assert made.do("load") == 0
 
 
-def test_a_bare_name_is_not_found_outside_of_the_module_directory() -> None:
+def test_bare_name_is_searched_only_in_module_directory() -> None:
     assert _twin().do("load", "vmt") == ENOENT
 
 
-def test_a_file_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+def test_missing_file_is_enoent(tmp_path: Path) -> None:
     assert _twin().do("load", str(tmp_path / "vmt.kmod")) == ENOENT
 
 
-def test_a_file_that_is_no_module_is_refused(tmp_path: Path) -> None:
+def test_invalid_module_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vmt.kmod"
     path.write_bytes(b"#!/bin/sh\n" * 50)
     machine = _twin()
@@ -51,7 +51,7 @@ def test_a_file_that_is_no_module_is_refused(tmp_path: Path) -> None:
     assert "linker error" in machine.console[-2]
 
 
-def test_a_module_that_a_kernel_dies_of_is_a_panic(tmp_path: Path) -> None:
+def test_module_that_crashes_kernel_panics(tmp_path: Path) -> None:
     """sh_addralign 0 of the text: kobj_read_vfs() in a DIAGNOSTIC kernel (tests/loader, m084)."""
     data = bytearray(built("twin").read_bytes())
     (headers,) = struct.unpack_from("<Q", data, 0x28)
@@ -74,13 +74,13 @@ def test_all_missing_symbols_are_named() -> None:
         assert f"kobj_checksyms, 1013: [vmt]: linker error: symbol `{name}' not found" in console
 
 
-def test_a_symbol_without_a_model_stops_the_run_when_it_is_called() -> None:
+def test_call_of_unmodelled_symbol_stops_run() -> None:
     machine = _twin("-DUNMODELLED")
     with pytest.raises(Unmodelled, match=r"vmt_modcmd.* acpi_match_hid"):
         machine.do("load")
 
 
-def test_global_names_of_the_built_in_driver_are_refused_one_by_one() -> None:
+def test_global_names_of_built_in_driver_are_refused_one_by_one() -> None:
     machine = _twin("-DGLOBAL_NAMES", builtin=True)
     assert machine.do("unload", "vmt") == 0
     assert machine.do("load") == ENOEXEC
@@ -91,11 +91,11 @@ def test_global_names_of_the_built_in_driver_are_refused_one_by_one() -> None:
         assert line in machine.console
 
 
-def test_the_same_names_are_fine_where_the_kernel_has_none() -> None:
+def test_global_names_are_accepted_without_built_in_driver() -> None:
     assert _twin("-DGLOBAL_NAMES").do("load") == 0
 
 
-def test_a_missing_requirement_is_named() -> None:
+def test_missing_required_module_is_named() -> None:
     machine = _twin('-DREQUIRES="sysmon_power,warp_drive"')
     assert machine.do("load") == ENOENT
     assert machine.console[-1].endswith(
@@ -103,27 +103,27 @@ def test_a_missing_requirement_is_named() -> None:
     )
 
 
-def test_a_module_of_another_release_is_refused() -> None:
+def test_module_for_another_release_is_refused() -> None:
     machine = Machine(built("twin"), version=1_001_000_000)
     assert machine.do("load") == EPROGMISMATCH
     assert "built for `1100000000', system `1001000000'" in machine.console[-1]
 
 
-def test_the_error_of_init_is_returned_and_nothing_stays() -> None:
+def test_init_error_is_returned_and_rolled_back() -> None:
     machine = _twin("-DFAILS")
     assert machine.do("load") == EIO
     assert machine.console[-1].endswith("modcmd(CMD_INIT) failed for `vmt', error 5")
     assert machine.kernel.subject(Modules).loaded == {}
 
 
-def test_a_module_that_will_not_go_stays() -> None:
+def test_module_that_refuses_unload_stays() -> None:
     machine = _twin("-DSTAYS")
     assert machine.do("load") == 0
     assert machine.do("unload", "vmt") == EBUSY
     assert "vmt" in machine.kernel.subject(Modules).loaded
 
 
-def test_the_built_in_module_is_disabled_and_only_force_brings_it_back() -> None:
+def test_built_in_module_is_disabled_and_needs_force_to_reload() -> None:
     machine = _twin(builtin=True)
     assert machine.do("load") == EEXIST
     assert machine.do("unload", "vmt") == 0
@@ -135,7 +135,7 @@ def test_the_built_in_module_is_disabled_and_only_force_brings_it_back() -> None
     assert machine.do("load", "vmt") == EEXIST
 
 
-def test_without_a_debug_twin_locations_are_function_and_offset(tmp_path: Path) -> None:
+def test_without_debug_twin_locations_are_function_and_offset(tmp_path: Path) -> None:
     path = tmp_path / "rules.kmod"
     shutil.copy(built("rules"), path)
     machine = Machine(path)
@@ -145,7 +145,7 @@ def test_without_a_debug_twin_locations_are_function_and_offset(tmp_path: Path) 
     assert "rules.c" not in message
 
 
-def test_a_kernel_with_debug_says_what_came_from_no_file_system() -> None:
+def test_debug_kernel_logs_module_not_from_file_system() -> None:
     """module_do_load() in sys/kern/kern_module.c says it under DEBUG alone."""
     for checks, said in (
         (OPTIONS.values(), ["WARNING: module error: vfs load failed for `nothing', error 2"]),

@@ -36,7 +36,7 @@ def test_every_model_names_its_source() -> None:
     )
 
 
-def test_every_name_in_a_table_of_sources_is_a_model() -> None:
+def test_every_name_in_source_tables_is_a_model() -> None:
     named = {
         name
         for cls in load_subjects()
@@ -47,14 +47,14 @@ def test_every_name_in_a_table_of_sources_is_a_model() -> None:
     assert named <= set(MODELS)
 
 
-def test_models_are_listed_with_their_sources(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_are_listed_with_sources(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models"]) == 0
     listed = capsys.readouterr().out
     assert "\n  after sys/kern/kern_synch.c 1.366:\n    int kpause(" in listed
 
 
 @pytest.mark.skipif(not SYS, reason="NETBSD_SYS does not name a sys/ directory of 10.99.12")
-def test_the_sources_are_of_these_revisions_and_define_the_functions() -> None:
+def test_sources_have_revision_and_define_functions() -> None:
     wrong = []
     for name, (_, source) in MODELS.items():
         path, revision = source.split(" ", 1)
@@ -70,7 +70,7 @@ def test_the_sources_are_of_these_revisions_and_define_the_functions() -> None:
 
 
 @pytest.mark.skipif(not SYS, reason="NETBSD_SYS does not name a sys/ directory of 10.99.12")
-def test_the_sources_of_rules_define_the_functions_that_they_name() -> None:
+def test_rule_sources_define_named_functions() -> None:
     wrong = []
     for source in {rule.source for rule in RULES.values()}:
         for path, functions in re.findall(r"(sys/[\w./]+\.c)(?: \(([\w, ]+)\))?", source):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_models_are_listed_with_their_prototypes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_are_listed_with_prototypes(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models"]) == 0
     text = capsys.readouterr().out
     assert "    int cv_timedwait(kcondvar_t *cv, kmutex_t *mtx, int ticks)\n" in text
@@ -43,7 +43,7 @@ def test_models_are_listed_with_their_prototypes(capsys: pytest.CaptureFixture[s
         ),
     ],
 )
-def test_what_a_module_lacks_is_known_before_it_runs(
+def test_missing_models_are_known_before_run(
     capsys: pytest.CaptureFixture[str],
     flags: tuple[str, ...],
     status: int,
@@ -53,9 +53,7 @@ def test_what_a_module_lacks_is_known_before_it_runs(
     assert json.loads(capsys.readouterr().out) == expected
 
 
-def test_a_file_with_a_subject_is_all_that_a_new_subject_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_subject_needs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The directory is searched: no list has to be changed."""
     (tmp_path / "zz_ticks.py").write_text(
         "from vmtsim.kernel.api import Subject, kernel_function\n\n\n"
@@ -86,13 +84,13 @@ NOT_EXPORTED = {
 }
 
 
-def test_every_modelled_name_is_one_that_a_real_kernel_exports() -> None:
+def test_every_modelled_name_is_exported_by_real_kernel() -> None:
     """A name of our own would let a module load here that no kernel loads."""
     modelled = set(Machine(built("twin")).kernel.dispatch.modelled())
     assert modelled - exported_names() == set(NOT_EXPORTED)
 
 
-def test_interrupt_levels_have_their_names_on_each_machine() -> None:
+def test_ipl_functions_match_each_machine() -> None:
     """splx() is a function on aarch64, splraise() and spllower() are on x86."""
     for machine, names in (
         ("amd64", {"splraise", "spllower"}),
@@ -103,7 +101,7 @@ def test_interrupt_levels_have_their_names_on_each_machine() -> None:
         assert {name for name in modelled if name.lstrip("_").startswith("spl")} == names
 
 
-def test_every_model_is_of_a_name_that_the_kernel_exports() -> None:
+def test_every_model_name_is_in_kernel_symbols() -> None:
     """What is not in the list is of machines whose kernels were not asked."""
     foreign = {
         prototype.name: machines
@@ -114,7 +112,7 @@ def test_every_model_is_of_a_name_that_the_kernel_exports() -> None:
     assert [name for name, machines in foreign.items() if not machines or "amd64" in machines] == []
 
 
-def test_of_a_set_it_is_counted_who_needs_what(
+def test_models_needed_by_set_of_modules_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [built("seven"), built("twin", "amd64", ("-DUNMODELLED",)), tmp_path / "gone.kmod"]

@@ -32,7 +32,7 @@ second(int one)
 CHANGE = Break("dev/two/two.c", "second", "return 1", "return 2")
 
 
-def test_each_module_has_a_scenario_that_can_be_read() -> None:
+def test_each_module_has_readable_scenario() -> None:
     assert len(RUNS) >= 15
     assert len({run.module for run in RUNS}) == len(RUNS)
     names = {run.scenario.stem for run in RUNS} | {each.scenario for each in DEFECTS}
@@ -42,13 +42,13 @@ def test_each_module_has_a_scenario_that_can_be_read() -> None:
         load(str(SCENARIOS / f"{name}.yaml"))
 
 
-def test_each_rule_that_a_module_breaks_is_one_and_is_listed_as_its_defect() -> None:
+def test_each_violated_rule_is_listed_as_defect() -> None:
     listed = {(each.module, rule) for each in DEFECTS for rule in each.rules}
     assert {rule for _, rule in listed} <= {*RULES, *(f"protocol: {rule}" for rule in PROTOCOL)}
     assert {(run.module, rule) for run in RUNS for rule in run.found} <= listed
 
 
-def test_a_fragment_is_replaced_in_its_function_alone() -> None:
+def test_fragment_is_replaced_only_in_its_function() -> None:
     changed = broken_text(TEXT, CHANGE)
     assert changed == TEXT[: TEXT.rindex("return 1")] + "return 2;\n}\n"
 
@@ -61,12 +61,12 @@ def test_a_fragment_is_replaced_in_its_function_alone() -> None:
         ("second", "return 3", "'return 3' is 0 times in second"),
     ],
 )
-def test_a_fragment_that_is_not_there_once_is_an_error(function: str, old: str, said: str) -> None:
+def test_missing_or_repeated_fragment_is_an_error(function: str, old: str, said: str) -> None:
     with pytest.raises(FragmentError, match=said):
         broken_text(TEXT, Break("two.c", function, old, ""))
 
 
-def test_an_overlay_is_the_tree_but_for_the_broken_file(tmp_path: Path) -> None:
+def test_overlay_differs_only_in_broken_file(tmp_path: Path) -> None:
     tree, top = tmp_path / "sys", tmp_path / "top"
     for path, text in {
         "dev/two/two.c": TEXT, "dev/two/other.c": "x", "dev/three.c": "y",
@@ -83,7 +83,7 @@ def test_an_overlay_is_the_tree_but_for_the_broken_file(tmp_path: Path) -> None:
         assert (top / path).resolve() == tree / path
 
 
-def test_a_broken_line_that_nothing_notices_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undetected_broken_line_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netbsd_runs, "played", lambda *_args: [])
     monkeypatch.setattr(netbsd_runs, "overlay", lambda *_args: Path())
     run = next(each for each in RUNS if not each.found)
@@ -92,7 +92,7 @@ def test_a_broken_line_that_nothing_notices_is_said(monkeypatch: pytest.MonkeyPa
     assert rule == ""
 
 
-def test_what_a_module_requires_is_found_by_the_name_that_it_builds(
+def test_required_modules_are_found_by_built_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for what kernels have built in, what has no directory, and circles."""

@@ -22,7 +22,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path: Path) -> None:
+def test_file_is_replaced_atomically_and_keeps_mode(tmp_path: Path) -> None:
     path = tmp_path / "o.json"
     path.write_text("old")
     path.chmod(0o640)
@@ -34,7 +34,7 @@ def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["o.json"]
 
 
-def test_a_new_file_has_the_mode_that_the_user_wants(tmp_path: Path) -> None:
+def test_new_file_has_mode_of_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_text(tmp_path / "o.json", "x")
@@ -43,13 +43,13 @@ def test_a_new_file_has_the_mode_that_the_user_wants(tmp_path: Path) -> None:
     assert (tmp_path / "o.json").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_name_of_full_length_can_be_written(tmp_path: Path) -> None:
+def test_maximum_length_name_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 255)
     write_text(path, "x")
     assert path.read_text() == "x"
 
 
-def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+def test_symlink_is_followed_and_kept(tmp_path: Path) -> None:
     target = tmp_path / "real" / "o.json"
     target.parent.mkdir()
     target.write_text("old")
@@ -67,7 +67,7 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path: Path, linked: bool) -> None:
+def test_pipe_is_written_and_kept(tmp_path: Path, linked: bool) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     path = pipe
@@ -84,7 +84,7 @@ def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path: Path, linked: bool) -
     assert pipe.is_fifo()
 
 
-def test_a_pipe_whose_reader_leaves_is_an_error_with_its_name(tmp_path: Path) -> None:
+def test_pipe_with_closed_reader_is_named_error(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     # Open for reading without waiting for a writer, and close before anything is written.
@@ -97,7 +97,7 @@ def test_a_pipe_whose_reader_leaves_is_an_error_with_its_name(tmp_path: Path) ->
     assert caught.value.exit_status == 74
 
 
-def test_after_an_exception_nothing_is_published_and_nothing_left(tmp_path: Path) -> None:
+def test_exception_publishes_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "o.json"
     path.write_text("old")
 
@@ -112,7 +112,7 @@ def test_after_an_exception_nothing_is_published_and_nothing_left(tmp_path: Path
     assert _names(tmp_path) == ["o.json"]
 
 
-def test_a_trace_is_not_published_after_an_exception(tmp_path: Path) -> None:
+def test_trace_is_not_published_after_exception(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
 
     def fail() -> None:
@@ -125,9 +125,7 @@ def test_a_trace_is_not_published_after_an_exception(tmp_path: Path) -> None:
     assert _names(tmp_path) == []
 
 
-def test_a_disk_that_is_full_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_keeps_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "o.json"
     path.write_text("old")
 
@@ -142,7 +140,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(
     assert _names(tmp_path) == ["o.json"]
 
 
-def test_what_cannot_be_written_is_told_before_the_run(
+def test_unwritable_output_is_reported_before_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = str(built("twin", "amd64"))
@@ -160,7 +158,7 @@ def test_what_cannot_be_written_is_told_before_the_run(
 
 
 @needs_permissions
-def test_what_is_forbidden_has_its_own_status(tmp_path: Path) -> None:
+def test_permission_error_has_its_own_status(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
     read_only = tmp_path / "read-only"
@@ -175,7 +173,7 @@ def test_what_is_forbidden_has_its_own_status(tmp_path: Path) -> None:
     assert read_only.read_text() == "mine"
 
 
-def test_a_trace_reaches_the_end_of_a_link(tmp_path: Path) -> None:
+def test_trace_is_written_through_symlink(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "run.jsonl")
     with TraceFile(link) as file:

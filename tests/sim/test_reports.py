@@ -35,7 +35,7 @@ def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_the_excerpt_is_of_the_file_that_was_built_wherever_the_user_stands(
+def test_excerpt_shows_built_source_from_any_directory(
     planted: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -60,7 +60,7 @@ def test_the_excerpt_is_of_the_file_that_was_built_wherever_the_user_stands(
     assert "planted: out-of-bounds" in source[number - 1]
 
 
-def test_a_source_that_was_changed_since_is_not_shown(
+def test_changed_source_is_not_shown(
     planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "copy"
@@ -71,7 +71,7 @@ def test_a_source_that_was_changed_since_is_not_shown(
     assert "another file" not in out
 
 
-def test_a_chart_that_is_cut_keeps_its_end() -> None:
+def test_cut_chart_keeps_its_end() -> None:
     events = [
         Event(n, n * 1_000_000, "rpci", {"channel": 1, "command": "log", "request": b"log %d" % n,
                                          "reply": b"1 ", "ok": True})
@@ -85,7 +85,7 @@ def test_a_chart_that_is_cut_keeps_its_end() -> None:
     assert "... and 601 more" in drawn
 
 
-def test_a_trace_does_not_depend_on_the_working_directory(
+def test_trace_is_independent_of_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = built("classic", "amd64")
@@ -105,7 +105,7 @@ def test_a_trace_does_not_depend_on_the_working_directory(
     assert b'"place":"mine.yaml:4"' in traces[0]
 
 
-def test_a_long_payload_is_shortened_in_a_message() -> None:
+def test_long_payload_is_shortened_in_message() -> None:
     expectation = EXPECTATIONS["expect.rpci"]
     event = Event(0, 0, "rpci", {"request": b"SetGuestInfo  10 " + bytes(800), "reply": b"1 "})
     text = expectation.seen({"request": Pattern("log *")}, event)
@@ -114,7 +114,7 @@ def test_a_long_payload_is_shortened_in_a_message() -> None:
     assert text.endswith("... (3217 characters)")
 
 
-def test_what_a_module_prints_does_not_control_the_terminal() -> None:
+def test_module_output_cannot_control_terminal() -> None:
     assert visible("a\x1b[2Jb\n\tc\u202e") == "a\\x1b[2Jb\n\tc\\u202e"
     assert one_line("a\nb") == "a\\nb"
     assert visible("plain") == "plain"
@@ -141,7 +141,7 @@ odd_modcmd(modcmd_t cmd, void *arg)
 """
 
 
-def test_a_missing_model_ends_with_the_console_and_the_trace_so_far(
+def test_missing_model_ends_with_console_and_trace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "odd.c").write_text(ODD, encoding="utf-8")

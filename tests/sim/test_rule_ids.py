@@ -39,7 +39,7 @@ def unnamed(rules: Collection[str], said: set[str]) -> list[str]:
     return sorted(set(rules) - named)
 
 
-def test_every_rule_is_broken_by_a_test_that_names_it() -> None:
+def test_every_rule_has_violation_test() -> None:
     missing = unnamed({*RULES, *PROTOCOL}, strings(ROOT / "tests", (Path(__file__).resolve(),)))
     assert not missing, (
         "no test names these rules; let guest code break each, as tests/sim/kernel/"
@@ -47,12 +47,12 @@ def test_every_rule_is_broken_by_a_test_that_names_it() -> None:
     )
 
 
-def test_every_row_is_of_a_rule_that_something_checks() -> None:
+def test_every_row_belongs_to_checked_rule() -> None:
     assert len(RULES) + len(PROTOCOL) > 150
     assert unnamed({*RULES, *PROTOCOL}, strings(SIMULATOR, TABLES)) == []
 
 
-def test_every_row_says_what_holds_what_to_do_and_whose_rule_it_is() -> None:
+def test_every_row_has_statement_remedy_and_source() -> None:
     for rule in RULES.values():
         assert rule.holds, rule.id
         assert rule.remedy, rule.id
@@ -61,12 +61,12 @@ def test_every_row_says_what_holds_what_to_do_and_whose_rule_it_is() -> None:
         }, rule.id  # fmt: skip
 
 
-def test_a_rule_without_a_row_is_a_fault_of_the_simulator() -> None:
+def test_rule_without_row_is_internal_error() -> None:
     with pytest.raises(LookupError, match="'no-such-rule' has no row"):
         by_id("no-such-rule")
 
 
-def test_rules_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rules_command_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["rules"]) == 0
     listed = capsys.readouterr().out
     assert "    mutex-double-enter " in listed
@@ -86,7 +86,7 @@ def test_rules_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:
     }  # fmt: skip
 
 
-def test_a_misspelt_rule_is_refused_with_the_one_that_was_meant(
+def test_misspelt_rule_gets_suggestion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["rules", "--explain", "mutex-double-entr"]) == 64
@@ -106,6 +106,6 @@ def test_a_misspelt_rule_is_refused_with_the_one_that_was_meant(
         ("def test_new_rule(): ...", False),
     ],
 )
-def test_a_new_rule_without_a_test_is_refused(tmp_path: Path, test: str, named: bool) -> None:
+def test_new_rule_without_test_is_refused(tmp_path: Path, test: str, named: bool) -> None:
     (tmp_path / "test_new.py").write_text(test, encoding="utf-8")
     assert unnamed({"new-rule"}, strings(tmp_path, ())) == ([] if named else ["new-rule"])

@@ -48,7 +48,7 @@ def _machine(machine: str = "amd64", seed: int = 1) -> Machine:
 
 
 @pytest.mark.parametrize(("function", "rule"), PANICS.items(), ids=PANICS)
-def test_a_broken_rule_is_a_panic_that_names_rule_and_line(function: str, rule: str) -> None:
+def test_violation_panics_with_rule_and_line(function: str, rule: str) -> None:
     panic = _machine().panic(function)
     assert panic.rule == rule
     lines = [int(line) for line in re.findall(r"rules\.c:(\d+)", panic.message)]
@@ -57,13 +57,13 @@ def test_a_broken_rule_is_a_panic_that_names_rule_and_line(function: str, rule: 
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("function", ["double_enter", "use_after_free", "write_rodata"])
-def test_the_rules_hold_on_all_machines(machine: str, function: str) -> None:
+def test_rules_hold_on_all_machines(machine: str, function: str) -> None:
     panic = _machine(machine).panic(function)
     assert panic.rule == PANICS[function]
     assert "rules.c:" in panic.message
 
 
-def test_who_holds_a_mutex_and_since_where_is_said() -> None:
+def test_mutex_holder_and_acquisition_line_are_reported() -> None:
     message = _machine().panic("double_enter").message
     (taken,) = marked("rules", "taken here")
     assert "locking against myself" in message
@@ -71,52 +71,52 @@ def test_who_holds_a_mutex_and_since_where_is_said() -> None:
     assert f"taken by double_enter (rules.c:{taken})" in message
 
 
-def test_a_freed_object_tells_both_of_its_histories() -> None:
+def test_freed_object_report_has_both_histories() -> None:
     message = _machine().panic("free_twice").message
     (freed,) = marked("rules", "freed once")
     assert f"already freed by free_twice (rules.c:{freed})" in message
     assert "object of 24 bytes" in message
 
 
-def test_a_wrong_size_is_compared_with_the_real_one() -> None:
+def test_wrong_size_is_compared_with_actual() -> None:
     message = _machine().panic("free_wrong_size").message
     (made,) = marked("rules", "made here")
     assert ", 16) by" in message
     assert f"the object is 24 bytes, allocated by free_wrong_size (rules.c:{made})" in message
 
 
-def test_a_module_cannot_follow_a_user_pointer() -> None:
+def test_module_cannot_dereference_user_pointer() -> None:
     machine = _machine()
     address = machine.kernel.subject(Processes).buffer(b"secret")
     panic = machine.panic("user_read", address)
     assert panic.rule == "user-pointer"
 
 
-def test_a_call_of_a_null_function_is_a_fault_at_address_zero() -> None:
+def test_null_function_call_faults_at_address_zero() -> None:
     panic = _machine().panic("jump_null")
     assert panic.rule == "null-pointer"
     assert "jump to" in panic.message
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_preserved_register_that_changes_is_noticed(machine: str) -> None:
+def test_changed_callee_saved_register_is_detected(machine: str) -> None:
     panic = _machine(machine).panic("clobber")
     assert panic.rule == "registers-preserved"
     assert "clobber" in panic.message
     assert {"amd64": "rbx", "i386": "ebx", "aarch64": "x19"}[machine] in panic.message
 
 
-def test_a_call_by_a_jump_is_said_to_come_from_the_function_that_was_called() -> None:
+def test_tail_call_is_attributed_to_called_function() -> None:
     panic = _machine().panic("jumps")
     assert panic.rule == "mutex-uninitialised"
     assert re.search(r"by jumps \(rules\.c:\d+\) or code that it jumps to", panic.message)
 
 
-def test_a_thread_function_that_returns_is_a_panic() -> None:
+def test_returning_thread_function_panics() -> None:
     assert _machine().panic("thread_returns").rule == "kthread-return"
 
 
-def test_a_stack_that_grows_too_far_is_named() -> None:
+def test_stack_overflow_is_reported() -> None:
     machine = _machine()
     assert machine.call("deep", 5) == 15
     panic = machine.panic("deep", 60)
@@ -124,7 +124,7 @@ def test_a_stack_that_grows_too_far_is_named() -> None:
     assert "stack of deep" in panic.message
 
 
-def test_an_event_with_a_lock_held_is_reported_and_the_run_goes_on() -> None:
+def test_event_with_lock_held_is_reported_and_run_continues() -> None:
     machine = _machine()
     assert machine.call("event_with_mutex") == 0
     (violation,) = machine.kernel.violations
@@ -132,7 +132,7 @@ def test_an_event_with_a_lock_held_is_reported_and_the_run_goes_on() -> None:
     assert f"rules.c:{marked('rules', 'found here: pswitch-with-mutex')[0]}" in violation.message
 
 
-def test_memcpy_of_overlapping_areas_is_reported() -> None:
+def test_overlapping_memcpy_is_reported() -> None:
     machine = _machine()
     machine.call("overlap")
     assert machine.broken() == ["memcpy-overlap"]
@@ -141,7 +141,7 @@ def test_memcpy_of_overlapping_areas_is_reported() -> None:
 @pytest.mark.parametrize(
     ("function", "rule"), [("leak", "leak"), ("leave_mutex", "mutex-not-destroyed")]
 )
-def test_what_a_module_leaves_behind_is_found_when_it_is_unloaded(function: str, rule: str) -> None:
+def test_leftovers_are_found_at_unload(function: str, rule: str) -> None:
     machine = _machine()
     machine.call(function)
     assert machine.broken() == []
@@ -151,7 +151,7 @@ def test_what_a_module_leaves_behind_is_found_when_it_is_unloaded(function: str,
     assert f"rules.c:{marked('rules', f'found here: {rule}')[0]}" in violation.message
 
 
-def test_a_module_that_cleans_up_leaves_nothing() -> None:
+def test_clean_module_leaves_nothing() -> None:
     machine = _machine()
     assert machine.do("unload", "rules") == 0
     assert machine.broken() == []
@@ -161,7 +161,7 @@ def test_a_module_that_cleans_up_leaves_nothing() -> None:
     ("function", "rule"),
     [("leave_thread", "condvar-destroy-waited-on"), ("leave_callout", "callout-left")],
 )
-def test_what_would_run_code_that_is_gone_is_a_panic(function: str, rule: str) -> None:
+def test_call_into_unloaded_code_panics(function: str, rule: str) -> None:
     machine = _machine()
     machine.call(function)
     with pytest.raises(KernelPanic) as caught:
@@ -169,18 +169,18 @@ def test_what_would_run_code_that_is_gone_is_a_panic(function: str, rule: str) -
     assert caught.value.rule == rule
 
 
-def test_a_loop_of_kernel_calls_without_sleep_is_not_life(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_calls_without_sleep_are_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "PATIENCE", 10_000)  # a million calls take seconds
     with pytest.raises(Spinning, match="without sleeping"):
         _machine().call("calls_for_ever")
 
 
-def test_waiting_for_a_wake_up_that_never_comes_is_a_stall() -> None:
+def test_wait_without_wakeup_is_a_stall() -> None:
     with pytest.raises(Stalled):
         _machine().call("waits_for_ever")
 
 
-def test_code_that_never_calls_the_kernel_can_be_stopped_from_outside() -> None:
+def test_loop_without_kernel_calls_can_be_stopped() -> None:
     import threading
 
     machine = _machine()
@@ -192,7 +192,7 @@ def test_code_that_never_calls_the_kernel_can_be_stopped_from_outside() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_timeout_of_three_ticks_ends_at_the_third_tick(machine: str) -> None:
+def test_timeout_of_three_ticks_ends_at_third_tick(machine: str) -> None:
     made = _machine(machine)
     made.kernel.run_for(7_000_000)
     before = made.kernel.clock.ticks
@@ -200,7 +200,7 @@ def test_a_timeout_of_three_ticks_ends_at_the_third_tick(machine: str) -> None:
     assert made.kernel.clock.ticks == before + 3
 
 
-def test_a_wake_up_ends_a_wait_before_its_time() -> None:
+def test_wakeup_ends_wait_early() -> None:
     machine = _machine()
     lwp = machine.start("timed_out")
     machine.kernel.run_for(5_000_000)
@@ -209,7 +209,7 @@ def test_a_wake_up_ends_a_wait_before_its_time() -> None:
     assert lwp.result == 0
 
 
-def test_every_marked_line_belongs_to_a_test() -> None:
+def test_every_marked_line_has_test() -> None:
     text = (SOURCES / "rules.c").read_text(encoding="utf-8")
     tested = {*PANICS.values(), "user-pointer", "pswitch-with-mutex", "memcpy-overlap"}
     tested |= {"leak", "mutex-not-destroyed"}

@@ -44,21 +44,19 @@ def _run(module: Path, name: str = "boot-to-halt", **how: object) -> tuple[Simul
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_driver_holds_every_property(driver: dict[str, Path], machine: str, name: str) -> None:
+def test_driver_satisfies_every_property(driver: dict[str, Path], machine: str, name: str) -> None:
     _simulation, outcome = _run(driver[machine], name)
     assert [(f.rule, f.message) for f in outcome.findings] == []
     assert all(held for _name, held in outcome.properties)
 
 
-def test_the_driver_takes_over_from_the_built_in_one(driver: dict[str, Path]) -> None:
+def test_driver_replaces_built_in_driver(driver: dict[str, Path]) -> None:
     simulation, outcome = _run(driver["amd64"], builtin_vmt=True)
     assert outcome.status == 0
     assert any(event.kind == "powerd" for event in simulation.trace.events)
 
 
-def test_without_powerd_a_halt_powers_the_machine_off(
-    driver: dict[str, Path], tmp_path: Path
-) -> None:
+def test_without_powerd_halt_powers_off(driver: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "no-powerd.yaml"
     path.write_text(
         "summary: nobody reads /dev/power\nguest: {powerd: false}\n"
@@ -71,7 +69,7 @@ def test_without_powerd_a_halt_powers_the_machine_off(
     assert outcome.status == 0
 
 
-def test_where_the_ports_are_dead_and_cpuid_offers_nothing_no_device_attaches(
+def test_without_ports_and_hypercall_no_device_attaches(
     driver: dict[str, Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "nobody.yaml"
@@ -86,7 +84,7 @@ def test_where_the_ports_are_dead_and_cpuid_offers_nothing_no_device_attaches(
 
 
 @pytest.mark.parametrize("seed", [1, 7])
-def test_the_same_seed_gives_the_same_bytes(driver: dict[str, Path], seed: int) -> None:
+def test_same_seed_gives_identical_output(driver: dict[str, Path], seed: int) -> None:
     def once() -> list[str]:
         simulation, _outcome = _run(driver["amd64"], seed=seed)
         return [event.json() for event in simulation.trace.events]
@@ -94,7 +92,7 @@ def test_the_same_seed_gives_the_same_bytes(driver: dict[str, Path], seed: int) 
     assert once() == once()
 
 
-def test_another_seed_gives_another_order_of_things(driver: dict[str, Path]) -> None:
+def test_other_seed_gives_other_schedule(driver: dict[str, Path]) -> None:
     switches = set()
     for seed in range(1, 6):
         simulation, outcome = _run(driver["amd64"], "option-burst", seed=seed)
@@ -103,7 +101,7 @@ def test_another_seed_gives_another_order_of_things(driver: dict[str, Path]) -> 
     assert len(switches) > 1
 
 
-def test_the_three_machines_say_the_same_to_the_host(driver: dict[str, Path]) -> None:
+def test_three_machines_send_same_messages(driver: dict[str, Path]) -> None:
     said = {}
     for machine in MACHINES:
         simulation, _outcome = _run(driver[machine])
@@ -115,7 +113,7 @@ def test_the_three_machines_say_the_same_to_the_host(driver: dict[str, Path]) ->
     assert said["amd64"] == said["i386"] == said["aarch64"]
 
 
-def test_a_panic_has_its_own_exit_status(tmp_path: Path) -> None:
+def test_panic_has_its_own_exit_status(tmp_path: Path) -> None:
     path = tmp_path / "five.yaml"
     path.write_text(
         "summary: five seconds\nduration: 5\nsteps:\n  - at: 1\n    guest.hostname: a\n",
@@ -130,7 +128,7 @@ def test_a_panic_has_its_own_exit_status(tmp_path: Path) -> None:
 # The command
 
 
-def test_the_command_prints_console_conversation_and_verdict(
+def test_command_prints_console_conversation_and_verdict(
     driver: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["run", str(driver["amd64"])]) == 0
@@ -143,7 +141,7 @@ def test_the_command_prints_console_conversation_and_verdict(
     assert "verdict  fine: every property held" in text
 
 
-def test_the_summary_is_short(driver: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_is_short(driver: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", str(driver["amd64"]), "--summary", "--seed", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 13
@@ -152,7 +150,7 @@ def test_the_summary_is_short(driver: dict[str, Path], capsys: pytest.CaptureFix
     assert any(line.startswith("verdict  fine") for line in lines)
 
 
-def test_files_are_written_where_asked(
+def test_files_are_written_where_requested(
     driver: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome, trace, drawing = (tmp_path / name for name in ("o.json", "t.jsonl", "c.svg"))
@@ -200,7 +198,7 @@ def test_errors_have_their_statuses(
     assert words in capsys.readouterr().err
 
 
-def test_an_unmodelled_function_is_named_and_is_no_fault_of_the_module(
+def test_unmodelled_function_is_named_and_not_blamed_on_module(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     module = built("twin", "amd64", ("-DUNMODELLED",))
@@ -210,7 +208,7 @@ def test_an_unmodelled_function_is_named_and_is_no_fault_of_the_module(
     assert "twin.c:" in error
 
 
-def test_a_failure_prints_the_command_that_shows_it_again(
+def test_failure_prints_command_to_replay_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     module = built("classic", "amd64", ("-DBUG=2",))
@@ -220,7 +218,7 @@ def test_a_failure_prints_the_command_that_shows_it_again(
     assert "callback-with-spin-mutex" in text
 
 
-def test_the_module_runs_as_python_m() -> None:
+def test_python_m_runs_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "vmtsim", "--version"], capture_output=True, text=True, check=False
     )
@@ -228,7 +226,7 @@ def test_the_module_runs_as_python_m() -> None:
     assert done.stdout.startswith("vmtsim ")
 
 
-def test_an_event_listener_sees_everything(driver: dict[str, Path]) -> None:
+def test_event_listener_receives_everything(driver: dict[str, Path]) -> None:
     kinds = set()
     trace = Trace(keep=True)
     trace.subscribe(lambda event: kinds.add(event.kind))
@@ -237,7 +235,7 @@ def test_an_event_listener_sees_everything(driver: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_channel_that_is_left_open_is_told(machine: str, tmp_path: Path) -> None:
+def test_channel_left_open_is_reported(machine: str, tmp_path: Path) -> None:
     path = tmp_path / "short.yaml"
     path.write_text(
         "summary: open and go\nduration: 1\nsteps:\n  - at: 0.5\n    host.tclo: ping\n",
@@ -251,7 +249,7 @@ def test_a_channel_that_is_left_open_is_told(machine: str, tmp_path: Path) -> No
     assert not held["the module unloads and leaves nothing"]
 
 
-def test_code_that_loops_for_ever_is_named_at_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_infinite_loop_is_located(monkeypatch: pytest.MonkeyPatch) -> None:
     # Of processor time: far more than anything that is not stuck needs between two calls.
     monkeypatch.setattr("vmtsim.run.simulation._STUCK_AFTER", 1.0)
     monkeypatch.setattr("vmtsim.run.simulation._LOOK", 0.1)
@@ -268,7 +266,7 @@ def test_code_that_loops_for_ever_is_named_at_its_line(monkeypatch: pytest.Monke
 OURS = ("vmtsim.", "vmtgen.")
 
 
-def test_the_path_from_the_command_line_to_the_host_is_short(
+def test_call_path_from_command_line_to_host_is_short(
     driver: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """``--scenario`` to a message in the host's queue: no layer that only forwards.

@@ -31,7 +31,7 @@ def _printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[in
     return status, capsys.readouterr().out
 
 
-def test_a_module_that_does_not_talk_is_told_of_a_scenario_that_does_not(
+def test_module_without_conversation_gets_scenario_suggestion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     module = built("classic")
@@ -46,9 +46,7 @@ def test_a_module_that_does_not_talk_is_told_of_a_scenario_that_does_not(
     assert "hint" not in text
 
 
-def test_where_no_device_attaches_the_reason_is_looked_for(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_missing_attach_is_diagnosed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Before 10.99.12 no cpu on aarch64 offers cpufeaturebus."""
     old = build_module(
         [SOURCES / "classic.c"], machine="aarch64", release="10.1", out=tmp_path
@@ -60,9 +58,7 @@ def test_where_no_device_attaches_the_reason_is_looked_for(
     assert "hint" not in text
 
 
-def test_coverage_says_what_is_missing_and_what_to_give(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_coverage_names_missing_option(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     given = ["coverage", str(built("classic")), "--source", str(tmp_path / "gone")]
     assert cli.main(given) == 66
     assert "gone: no such directory" in capsys.readouterr().err
@@ -73,7 +69,7 @@ def test_coverage_says_what_is_missing_and_what_to_give(
     assert not printed.err
 
 
-def test_a_command_of_the_administrator_that_fails_is_told(
+def test_failed_administrator_command_is_reported(
     capsys: pytest.CaptureFixture[str], hours: Path
 ) -> None:
     status, text = _printed(capsys, "run", built("classic"), "--scenario", hours)
@@ -84,7 +80,7 @@ def test_a_command_of_the_administrator_that_fails_is_told(
     assert "refused  detach classic7: ENXIO (6)" in text
 
 
-def test_a_module_is_unloaded_and_loaded_again(
+def test_module_is_unloaded_and_reloaded(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "again.yaml"
@@ -102,7 +98,7 @@ def test_a_module_is_unloaded_and_loaded_again(
     assert ">guest: load<" in picture
 
 
-def test_without_a_conversation_the_picture_shows_console_and_administrator(
+def test_without_conversation_picture_shows_console_and_administrator(
     capsys: pytest.CaptureFixture[str], hours: Path, tmp_path: Path
 ) -> None:
     drawn = tmp_path / "drawn.svg"
@@ -113,7 +109,7 @@ def test_without_a_conversation_the_picture_shows_console_and_administrator(
         assert words in picture
 
 
-def test_a_failure_is_told_with_its_scene(
+def test_failure_report_has_context(
     capsys: pytest.CaptureFixture[str], hours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(SOURCES)  # the source is looked for here, too
@@ -131,9 +127,7 @@ def test_a_failure_is_told_with_its_scene(
     assert scene.splitlines()[-1].startswith("again    vmtsim run ")
 
 
-def test_many_seeds_end_at_the_first_that_fails(
-    capsys: pytest.CaptureFixture[str], hours: Path
-) -> None:
+def test_many_seeds_stop_at_first_failure(capsys: pytest.CaptureFixture[str], hours: Path) -> None:
     given = ("--scenario", hours, "--seeds", "4:6")
     status, text = _printed(capsys, "run", built("classic"), *given)
     assert (status, text) == (0, "verdict  fine: every property held in 3 runs, seeds 4:6\n")
@@ -143,7 +137,7 @@ def test_many_seeds_end_at_the_first_that_fails(
     assert "--seed 4 " in text
 
 
-def test_what_is_of_one_run_does_not_go_with_many_seeds(
+def test_single_run_options_conflict_with_many_seeds(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     drawn = tmp_path / "drawn.svg"

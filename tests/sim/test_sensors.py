@@ -34,7 +34,7 @@ def _run(tmp_path: Path, text: str, machine: str = "amd64", *flags: str) -> int:
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
-def test_a_sensor_is_seen_by_envstat(
+def test_sensor_is_shown_by_envstat(
     machine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = _run(tmp_path, SCENARIO, machine)
@@ -49,21 +49,19 @@ def test_a_sensor_is_seen_by_envstat(
         ("room: 21", "room: 22", "envstat"),
     ],
 )
-def test_what_the_scenario_says_of_the_guest_counts(
+def test_guest_settings_of_scenario_apply(
     old: str, new: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(tmp_path, SCENARIO.replace(old, new)) == 1
     assert said in capsys.readouterr().out
 
 
-def test_a_device_that_stays_in_the_list_fails_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_device_left_in_list_fails_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(tmp_path, SCENARIO, "amd64", "-DBUG") == 1
     assert "envsys-left" in capsys.readouterr().out
 
 
-def test_a_module_that_is_needed_is_loaded_first_and_unloaded_last(
+def test_required_module_is_loaded_first_and_unloaded_last(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "beat.kmod").write_bytes(built("beat").read_bytes())
@@ -77,7 +75,7 @@ def test_a_module_that_is_needed_is_loaded_first_and_unloaded_last(
     assert "beat0: detached" in out
 
 
-def test_a_module_that_is_needed_and_missing_is_an_error_with_its_line(
+def test_missing_required_module_is_located_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = SCENARIO.replace("degrees: 21}", "degrees: 21}, modules: [none.kmod]")

@@ -53,7 +53,7 @@ def _int(value: int) -> bytes:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_printf_knows_every_format_of_the_kernel(machine: str) -> None:
+def test_printf_supports_every_kernel_format(machine: str) -> None:
     made = _machine(machine)
     length = made.call("formats")
     assert _result(made) == FORMATS
@@ -61,7 +61,7 @@ def test_printf_knows_every_format_of_the_kernel(machine: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "x" * 32), (1, ""), (4, "012"), (20, "0123456789")])
-def test_strlcpy_ends_its_copy_and_returns_the_length_of_the_source(size: int, text: str) -> None:
+def test_strlcpy_terminates_and_returns_source_length(size: int, text: str) -> None:
     machine = _machine()
     assert machine.call("copies", size) == 10
     assert _result(machine)[: max(len(text), 1)] == (text or "")
@@ -73,7 +73,7 @@ def test_numbers_and_comparisons_of_libkern(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_kernel_says_who_it_is(machine: str) -> None:
+def test_kernel_identifies_itself(machine: str) -> None:
     made = _machine(machine)
     made.call("identity")
     arch = {"amd64": "x86_64", "i386": "i386", "aarch64": "aarch64"}[machine]
@@ -84,11 +84,11 @@ def test_the_kernel_says_who_it_is(machine: str) -> None:
 # modload's options
 
 
-def test_init_gets_no_dictionary_without_options() -> None:
+def test_init_without_options_gets_no_dictionary() -> None:
     assert _result(_machine()) == "0 -1 none 0"
 
 
-def test_init_gets_the_options_of_modload() -> None:
+def test_init_gets_modload_options() -> None:
     machine = Machine(built("services"))
     options = {"force": True, "big": -(1 << 40), "text": "hello"}
     load = machine.kernel.subject(Modules).load(machine.module, properties=options)
@@ -113,7 +113,7 @@ def test_nodes_of_all_types_are_read(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_handler_checks_what_is_written(machine: str) -> None:
+def test_handler_checks_written_value(machine: str) -> None:
     made = _machine(machine)
     reply = _sysctl(made, "any", new=_int(11))
     assert (reply.error, reply.number) == (0, 7)
@@ -125,25 +125,25 @@ def test_a_handler_checks_what_is_written(machine: str) -> None:
     assert made.broken() == []
 
 
-def test_a_read_only_node_cannot_be_written() -> None:
+def test_read_only_node_cannot_be_written() -> None:
     assert _sysctl(_machine(), "fixed", new=_int(1)).error == EPERM
 
 
-def test_a_bool_is_zero_or_one() -> None:
+def test_bool_is_zero_or_one() -> None:
     machine = _machine()
     assert _sysctl(machine, "flag", new=b"\2").error == EINVAL
     assert _sysctl(machine, "flag", new=b"\1").error == 0
     assert _sysctl(machine, "flag").data == b"\1"
 
 
-def test_a_string_is_bounded_by_the_size_of_its_node() -> None:
+def test_string_is_bounded_by_node_size() -> None:
     machine = _machine()
     assert _sysctl(machine, "name", new=b"x" * 31 + b"\0").error == 0
     assert _sysctl(machine, "name").text == "x" * 31
     assert _sysctl(machine, "name", new=b"x" * 32 + b"\0").error == EINVAL
 
 
-def test_a_small_old_buffer_is_too_small_but_the_write_took_place() -> None:
+def test_short_old_buffer_is_enomem_but_write_happened() -> None:
     machine = _machine()
     reply = _sysctl(machine, "name", old=2, new=b"other\0")
     assert (reply.error, reply.length) == (ENOMEM, 5)
@@ -161,7 +161,7 @@ def test_a_small_old_buffer_is_too_small_but_the_write_took_place() -> None:
         ({"old": 4096, "new": b"x" * 40}, EINVAL, 4096, None),
     ],
 )
-def test_a_request_node_answers_in_the_same_call(
+def test_request_node_answers_in_same_call(
     how: dict[str, object], error: int, length: int, data: bytes | None
 ) -> None:
     machine = _machine()
@@ -171,13 +171,13 @@ def test_a_request_node_answers_in_the_same_call(
         assert reply.data == data
 
 
-def test_who_is_not_root_may_not_use_the_request_node() -> None:
+def test_request_node_requires_root() -> None:
     machine = _machine()
     assert _sysctl(machine, "request", new=b"abc\0", uid=1000).error == EPERM
     assert _sysctl(machine, "request", uid=1000).error == EPERM
 
 
-def test_a_private_node_hides_what_is_below_it() -> None:
+def test_private_node_hides_its_subtree() -> None:
     machine = _machine()
     sysctl = machine.kernel.subject(Sysctl)
     read = sysctl.call("machdep.private1.inside")
@@ -186,7 +186,7 @@ def test_a_private_node_hides_what_is_below_it() -> None:
     assert machine.guest.wait("sysctl", read).number == 7
 
 
-def test_a_handler_that_takes_its_time_holds_up_the_whole_tree() -> None:
+def test_slow_handler_blocks_whole_tree() -> None:
     machine = _machine()
     machine.call("slow_for", 1)
     slow = machine.guest.start("slow", machine.kernel.subject(Sysctl).call(
@@ -200,7 +200,7 @@ def test_a_handler_that_takes_its_time_holds_up_the_whole_tree() -> None:
     assert "sysctl-handler-sleeps" in machine.broken()
 
 
-def test_a_handler_that_gives_the_lock_up_while_it_waits_holds_up_nothing() -> None:
+def test_handler_releasing_lock_blocks_nothing() -> None:
     """As sysctl_doeproc() and others do (NetBSD sys/kern/kern_proc.c, init_sysctl.c)."""
     machine = _machine()
     machine.call("slow_for", 8)
@@ -215,14 +215,14 @@ def test_a_handler_that_gives_the_lock_up_while_it_waits_holds_up_nothing() -> N
     assert machine.broken() == []
 
 
-def test_a_handler_that_blocks_for_long_is_reported() -> None:
+def test_long_blocking_handler_is_reported() -> None:
     machine = _machine()
     machine.call("slow_for", 8)
     _sysctl(machine, "slow", new=b"go\0")
     assert "sysctl-handler-blocks" in machine.broken()
 
 
-def test_nodes_are_gone_with_their_module() -> None:
+def test_nodes_are_removed_with_module() -> None:
     machine = _machine()
     assert machine.do("unload", "services") == 0
     assert _sysctl(machine, "any").error == ENOENT
@@ -233,7 +233,7 @@ def test_nodes_are_gone_with_their_module() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_step_moves_real_time_and_not_uptime(machine: str) -> None:
+def test_step_moves_real_time_not_uptime(machine: str) -> None:
     made = _machine(machine)
     time = made.kernel.subject(TimeKeeping)
     before, up = time.realtime(), time.uptime()
@@ -244,14 +244,14 @@ def test_a_step_moves_real_time_and_not_uptime(machine: str) -> None:
     assert 500 * SECOND <= time.realtime() - before < 501 * SECOND
 
 
-def test_a_time_that_cannot_be_meant_is_refused() -> None:
+def test_implausible_time_is_refused() -> None:
     machine = _machine()
     assert machine.call("sets_far", 2000) == 0
     assert machine.call("sets_far", -1) == EINVAL
     assert machine.call("sets_far", 2200) == EINVAL
 
 
-def test_a_high_securelevel_keeps_time_from_going_back_where_kauth_is_asked() -> None:
+def test_securelevel_prevents_stepping_back_if_kauth_is_consulted() -> None:
     machine = _machine()
     kernel = machine.kernel
     for level, answer in ((-1, 0), (1, 0), (2, EPERM)):
@@ -264,7 +264,7 @@ def test_a_high_securelevel_keeps_time_from_going_back_where_kauth_is_asked() ->
     assert kernel.subject(TimeKeeping).realtime() < before
 
 
-def test_who_is_not_root_may_not_set_the_time() -> None:
+def test_setting_time_requires_root() -> None:
     machine = _machine()
     address = machine.address("sets_clock")
 
@@ -279,7 +279,7 @@ def test_who_is_not_root_may_not_set_the_time() -> None:
     ("correction", "after", "moved_us"),
     [(2_000, 1, 500), (2_000, 2, 1_000), (2_000, 10, 2_000), (-2_000, 3, -1_500)],
 )
-def test_small_corrections_are_slewed_by_500_us_a_second(
+def test_small_corrections_slew_at_500_us_per_second(
     correction: int, after: int, moved_us: int
 ) -> None:
     machine = _machine()
@@ -294,20 +294,20 @@ def test_small_corrections_are_slewed_by_500_us_a_second(
     assert moved == pytest.approx(moved_us * 1000, abs=1000)
 
 
-def test_large_corrections_are_slewed_by_5_ms_a_second() -> None:
+def test_large_corrections_slew_at_5_ms_per_second() -> None:
     machine = _machine()
     machine.call("slews_clock", 2, 0)
     machine.kernel.run_for(10 * SECOND)
     assert machine.call("slews_clock", 0, 0) == pytest.approx(1_950_000, abs=20)
 
 
-def test_what_is_still_owed_comes_back() -> None:
+def test_remaining_slew_is_returned() -> None:
     machine = _machine()
     machine.call("slews_clock", 0, 2000)
     assert machine.call("slews_clock", 0, 0) == pytest.approx(2000, abs=1)
 
 
-def test_the_rate_limit_lets_so_many_pass_each_second() -> None:
+def test_ratecheck_limits_events_per_second() -> None:
     machine = _machine()
     machine.kernel.run_for(SECOND)
     assert machine.call("rate", 10) == 3
@@ -319,7 +319,7 @@ def test_the_rate_limit_lets_so_many_pass_each_second() -> None:
 # power switches
 
 
-def test_the_daemon_gets_an_event_with_four_words() -> None:
+def test_daemon_gets_event_with_four_words() -> None:
     machine = _machine()
     machine.guest.set_powerd(on=True)
     machine.call("press", POWER, PRESSED)
@@ -348,7 +348,7 @@ def test_the_daemon_gets_an_event_with_four_words() -> None:
         (RESET, "reboot", "services0: reset button pressed, rebooting!"),
     ],
 )
-def test_without_a_daemon_the_kernel_acts_itself(switch: int, how: str, words: str) -> None:
+def test_without_daemon_kernel_acts_itself(switch: int, how: str, words: str) -> None:
     machine = _machine()
     with pytest.raises(Halted) as caught:
         machine.call("press", switch, PRESSED)
@@ -356,7 +356,7 @@ def test_without_a_daemon_the_kernel_acts_itself(switch: int, how: str, words: s
     assert machine.console[-2:] == [words, "syncing disks... done"]
 
 
-def test_without_a_daemon_the_sleep_button_is_only_mentioned() -> None:
+def test_without_daemon_sleep_button_is_only_logged() -> None:
     machine = _machine()
     machine.call("press", SLEEP, PRESSED)
     assert machine.console[-1] == "services0: sleep button pressed."
@@ -364,7 +364,7 @@ def test_without_a_daemon_the_sleep_button_is_only_mentioned() -> None:
     assert machine.console[-1] == "services0: sleep button pressed."
 
 
-def test_a_full_queue_falls_through_to_the_kernel() -> None:
+def test_full_queue_falls_back_to_kernel() -> None:
     machine = _machine()
     assert machine.kernel.subject(SysmonPower).open() == 0
     for _ in range(32):
@@ -373,7 +373,7 @@ def test_a_full_queue_falls_through_to_the_kernel() -> None:
         machine.call("press", POWER, PRESSED)
 
 
-def test_a_daemon_that_dies_loses_its_events() -> None:
+def test_dead_daemon_loses_its_events() -> None:
     machine = _machine()
     power = machine.kernel.subject(SysmonPower)
     power.open()
@@ -382,7 +382,7 @@ def test_a_daemon_that_dies_loses_its_events() -> None:
     assert machine.console[-1] == "WARNING: 1 power event lost by exiting daemon"
 
 
-def test_the_next_daemon_gets_what_the_one_before_did_not_fetch() -> None:
+def test_next_daemon_gets_unread_events() -> None:
     """The count is reset, the list of dictionaries is not: an old shutdown comes again."""
     machine = _machine()
     power = machine.kernel.subject(SysmonPower)
@@ -396,7 +396,7 @@ def test_the_next_daemon_gets_what_the_one_before_did_not_fetch() -> None:
     assert not power.waiting
 
 
-def test_an_event_without_memory_is_lost_without_a_word() -> None:
+def test_event_without_memory_is_lost_silently() -> None:
     machine = _machine()
     power = machine.kernel.subject(SysmonPower)
     power.open()
@@ -407,7 +407,7 @@ def test_an_event_without_memory_is_lost_without_a_word() -> None:
     assert machine.console == said
 
 
-def test_what_the_kernel_says_of_a_lid_and_of_an_adapter() -> None:
+def test_kernel_messages_for_lid_and_ac_adapter() -> None:
     machine = _machine()
     for switch, event in ((LID, PRESSED), (LID, RELEASED), (AC, PRESSED), (AC, RELEASED)):
         machine.call("press", switch, event)
@@ -430,7 +430,7 @@ def test_what_the_kernel_says_of_a_lid_and_of_an_adapter() -> None:
 # going down
 
 
-def test_a_shutdown_waits_for_a_suspended_file_system() -> None:
+def test_shutdown_waits_for_suspended_file_system() -> None:
     machine = _machine()
     mounts = machine.kernel.subject(Mounts)
     root = mounts.find("/")
@@ -450,7 +450,7 @@ def test_a_shutdown_waits_for_a_suspended_file_system() -> None:
     assert machine.kernel.clock.now > 60 * SECOND
 
 
-def test_a_shutdown_wakes_who_sleeps_interruptibly_with_0() -> None:
+def test_shutdown_wakes_interruptible_sleepers_with_0() -> None:
     machine = _machine()
 
     def sleep() -> Model:

@@ -46,9 +46,7 @@ WITHIN = 80  # seeds
 
 
 @pytest.mark.skipif(not SYS, reason="NETBSD_SYS=/usr/src/sys is not set")
-def test_a_period_whose_ticks_overflow_is_a_panic(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_overflowing_period_panics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     built = ["--sys", SYS, "--source", f"{SYS}/modules/vmt", "--out", str(tmp_path)]
     assert vmtgen.main(["build", *built]) == 0
     (module,) = tmp_path.glob("*/amd64/vmt.kmod")
@@ -63,7 +61,7 @@ def test_a_period_whose_ticks_overflow_is_a_panic(
 
 
 @pytest.mark.skipif(not SYS, reason="NETBSD_SYS=/usr/src/sys is not set")
-def test_a_write_beside_attach_and_detach_is_found_on_two_processors(tmp_path: Path) -> None:
+def test_write_during_attach_and_detach_races_on_two_processors(tmp_path: Path) -> None:
     built = ["--sys", SYS, "--source", f"{SYS}/modules/vmt", "--out", str(tmp_path)]
     assert vmtgen.main(["build", *built]) == 0
     (module,) = tmp_path.glob("*/amd64/vmt.kmod")

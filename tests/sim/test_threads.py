@@ -44,7 +44,7 @@ def _panics(bug: int, *, seeds: int) -> set[str]:
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("seed", range(1, 9))
-def test_the_thread_comes_and_goes_with_its_device(machine: str, seed: int) -> None:
+def test_thread_is_created_and_ended_with_device(machine: str, seed: int) -> None:
     made = _worker(machine, seed=seed)
     assert len(_threads(made)) == 1
     for _ in range(3):
@@ -55,7 +55,7 @@ def test_the_thread_comes_and_goes_with_its_device(machine: str, seed: int) -> N
     assert made.broken() == []
 
 
-def test_an_event_of_the_thread_reaches_the_daemon() -> None:
+def test_thread_event_reaches_daemon() -> None:
     machine = _worker()
     machine.guest.set_powerd(on=True)
     machine.call("press")
@@ -64,7 +64,7 @@ def test_an_event_of_the_thread_reaches_the_daemon() -> None:
     assert (event["script"], event["name"]) == ("power_button", "pressed")
 
 
-def test_without_a_daemon_the_hooks_run_in_the_thread_that_raised_the_event() -> None:
+def test_without_daemon_hooks_run_in_raising_thread() -> None:
     machine = _worker()
     machine.start("press")
     with pytest.raises(Halted, match="power off"):
@@ -73,14 +73,14 @@ def test_without_a_daemon_the_hooks_run_in_the_thread_that_raised_the_event() ->
     assert event["thread"] == "worker0"
 
 
-def test_a_shutdown_from_a_process_stops_the_thread_first() -> None:
+def test_shutdown_by_process_stops_thread_first() -> None:
     machine = _worker()
     with pytest.raises(Halted):
         machine.do("shutdown")
     assert _threads(machine) == []
 
 
-def test_a_hook_that_waits_for_its_own_thread_never_powers_off() -> None:
+def test_hook_waiting_for_its_own_thread_never_powers_off() -> None:
     machine = _worker(bug=1)
     machine.call("press")
     with pytest.raises(Stalled):
@@ -91,13 +91,13 @@ def test_a_hook_that_waits_for_its_own_thread_never_powers_off() -> None:
 
 
 @pytest.mark.parametrize("bug", [2, 4], ids=["lost wake-up", "join with the lock"])
-def test_a_detach_that_waits_for_ever_is_not_live(bug: int) -> None:
+def test_detach_that_waits_forever_violates_liveness(bug: int) -> None:
     machine = _worker(bug=bug)
     with pytest.raises(Stalled):
         machine.do("detach", "worker0")
 
 
-def test_a_command_that_hangs_while_others_live_is_given_up() -> None:
+def test_hanging_command_with_other_activity_is_abandoned() -> None:
     machine = _worker(bug=2)
 
     def tick() -> None:
@@ -108,14 +108,14 @@ def test_a_command_that_hangs_while_others_live_is_given_up() -> None:
         machine.do("detach", "worker0")
 
 
-def test_destroying_what_the_thread_sleeps_on_is_a_panic() -> None:
+def test_destroying_object_in_use_by_sleeping_thread_panics() -> None:
     # The order of threads decides which of them notices.
     rules = _panics(3, seeds=12)
     assert rules
     assert rules <= {"condvar-destroy-waited-on", "condvar-uninitialised"}
 
 
-def test_a_thread_that_is_not_joined_is_found() -> None:
+def test_unjoined_thread_is_detected() -> None:
     rules = _panics(5, seeds=8)
     assert rules
     assert rules <= {

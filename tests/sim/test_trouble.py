@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )
-def test_every_trouble_has_a_status_and_a_word(
+def test_every_error_has_status_and_message(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     raised: BaseException,
@@ -43,7 +43,7 @@ def test_every_trouble_has_a_status_and_a_word(
     assert words in capfd.readouterr().err
 
 
-def test_a_fault_of_our_own_shows_where_when_asked(
+def test_internal_error_shows_traceback_on_request(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(models, "run", _raiser(RuntimeError("planted")))
@@ -59,12 +59,12 @@ def _raiser(error: BaseException) -> Callable[..., int]:
     return run
 
 
-def test_without_a_verb_the_help_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_command_prints_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 64
     assert "usage: vmtsim" in capsys.readouterr().err
 
 
-def test_the_models_are_listed_by_subject_as_text_and_as_json(
+def test_models_are_listed_by_subject_as_text_and_json(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["models", "--json"]) == 0
@@ -75,7 +75,7 @@ def test_the_models_are_listed_by_subject_as_text_and_as_json(
     assert f"{count} functions of {len(found)} subjects" in capsys.readouterr().out
 
 
-def test_imports_without_a_model_are_none_in_a_module_that_runs(
+def test_runnable_module_has_no_unmodelled_imports(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = str(built("twin", "amd64"))
@@ -84,7 +84,7 @@ def test_imports_without_a_model_are_none_in_a_module_that_runs(
     assert json.loads(capsys.readouterr().out) == found
 
 
-def test_the_scenarios_are_listed_with_what_they_are_for(
+def test_scenarios_are_listed_with_purpose(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["scenarios", "--json"]) == 0

@@ -137,7 +137,7 @@ def whole(accept: Callable[..., Run]) -> Run:
     return accept("shell", "walk", "power-off", whole=WHOLE, hidden=HIDDEN, fails=FAILS)
 
 
-def test_a_guest_that_does_everything_is_ok(whole: Run) -> None:
+def test_guest_with_all_features_is_ok(whole: Run) -> None:
     scenario = whole.scenario("whole")
     assert scenario["verdict"] == "ok", scenario
     assert scenario["expectations"] == {"all": 11, "judged": 10}
@@ -151,7 +151,7 @@ def test_a_guest_that_does_everything_is_ok(whole: Run) -> None:
     assert scenario["differences"] == []
 
 
-def test_the_administrators_walk_is_taken(whole: Run) -> None:
+def test_administrator_steps_are_run(whole: Run) -> None:
     scenario = whole.scenario("walk")
     assert scenario["verdict"] == "ok", scenario
     states = {name: each["state"] for name, each in scenario["properties"].items()}
@@ -162,7 +162,7 @@ def test_the_administrators_walk_is_taken(whole: Run) -> None:
     assert not scenario["compared"]
 
 
-def test_at_the_end_the_guest_goes_down_by_itself(whole: Run) -> None:
+def test_guest_shuts_down_at_the_end(whole: Run) -> None:
     scenario = whole.scenario("power-off")
     assert scenario["verdict"] == "ok", scenario
     assert scenario["properties"]["the guest powers off"]["state"] == "held"
@@ -175,14 +175,14 @@ def test_fewer_than_half_judged_is_not_ok(whole: Run) -> None:
     assert scenario["expectations"] == {"all": 4, "judged": 1}
 
 
-def test_what_is_not_met_is_a_failure(whole: Run) -> None:
+def test_unmet_expectation_is_failure(whole: Run) -> None:
     scenario = whole.scenario("fails")
     assert scenario["verdict"] == "FAILED"
     assert any("no RPCI command" in text for text in scenario["findings"])
     assert whole.status == 1
 
 
-def test_the_run_says_what_it_does_and_how_it_ended(whole: Run) -> None:
+def test_run_prints_progress_and_result(whole: Run) -> None:
     for part in (
         "boot loader: consdev com0, boot",
         "login as root",
@@ -194,7 +194,7 @@ def test_the_run_says_what_it_does_and_how_it_ended(whole: Run) -> None:
         assert part in whole.printed
 
 
-def test_the_report_has_both_conversations_and_no_password(whole: Run) -> None:
+def test_report_has_both_conversations_without_password(whole: Run) -> None:
     page = (whole.folder / "index.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 6  # two for each of three scenarios
     assert "SetGuestInfo  1 accept.example" in page
@@ -264,7 +264,7 @@ PLANTS = (_without, _twice, _another_value, _another_order, _another_answer, _ne
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("plant", PLANTS)
-def test_a_planted_difference_is_found_on_either_side(
+def test_planted_difference_is_found_on_either_side(
     whole: Run, plant: Callable[[list[Event]], list[Event]], side: str
 ) -> None:
     simulated, real = _sides(whole)
@@ -279,7 +279,7 @@ def test_a_planted_difference_is_found_on_either_side(
     assert found.differences
 
 
-def test_what_comes_at_a_period_may_come_more_often_but_not_never() -> None:
+def test_periodic_messages_may_be_more_frequent_but_not_absent() -> None:
     def requested(*requests: str) -> list[Event]:
         return [
             Event(n, n, "rpci", {"request": request, "reply": "1 ", "ok": True})
@@ -294,7 +294,7 @@ def test_what_comes_at_a_period_may_come_more_often_but_not_never() -> None:
     ]
 
 
-def test_values_that_may_differ_are_marked_and_no_finding(whole: Run) -> None:
+def test_variable_values_are_marked_without_finding(whole: Run) -> None:
     simulated, real = _sides(whole)
     other = []
     for event in real:
@@ -307,7 +307,7 @@ def test_values_that_may_differ_are_marked_and_no_finding(whole: Run) -> None:
     assert any(row.marked == "place, uptime" for row in found.rows)
 
 
-def test_a_panic_ends_a_scenario_with_its_report(accept: Callable[..., Run]) -> None:
+def test_panic_ends_scenario_with_report(accept: Callable[..., Run]) -> None:
     run = accept("shell,crash", crashes=CRASHES)
     scenario = run.scenario("crashes")
     assert run.status == 3

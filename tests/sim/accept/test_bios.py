@@ -43,7 +43,7 @@ def sector(tmp_path: Path) -> Disk:
     return Disk(image, "raw")
 
 
-def test_the_way_through_the_menu_to_the_serial_line(
+def test_boot_menu_leads_to_serial_console(
     sector: Disk, tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     options = machine.MachineOptions(

@@ -71,7 +71,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_leads_to_a_root_shell(guest: Callable[..., Console], way: str) -> None:
+def test_every_boot_path_reaches_root_shell(guest: Callable[..., Console], way: str) -> None:
     console = guest(*WAYS[way])
     shell, said = booted(console)
     assert shell.run("echo here; (exit 3)").status == 3
@@ -80,7 +80,7 @@ def test_every_way_leads_to_a_root_shell(guest: Callable[..., Console], way: str
     )
 
 
-def test_a_password_is_typed_and_appears_nowhere(guest: Callable[..., Console]) -> None:
+def test_password_is_typed_and_never_shown(guest: Callable[..., Console]) -> None:
     console = guest("kernel", "login-password", "welcome", "shell")
     account = Account(password="secret word")
     shell, said = booted(console, account)
@@ -98,7 +98,7 @@ def test_a_password_is_typed_and_appears_nowhere(guest: Callable[..., Console]) 
         (("no-kernel",), "loads no kernel", None),
     ],
 )
-def test_where_it_ends_is_said_with_what_to_do(
+def test_failed_step_is_reported_with_remedy(
     guest: Callable[..., Console], words: tuple[str, ...], message: str, hint: str | None
 ) -> None:
     with pytest.raises(BootError, match=message) as caught:
@@ -106,7 +106,7 @@ def test_where_it_ends_is_said_with_what_to_do(
     assert hint is None or hint in (caught.value.hint or "")
 
 
-def test_a_loader_without_keys_and_without_a_kernel_is_given_up(
+def test_loader_without_input_and_kernel_times_out(
     guest: Callable[..., Console], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boot_module, "_SCREEN", 0.0)
@@ -116,14 +116,14 @@ def test_a_loader_without_keys_and_without_a_kernel_is_given_up(
     assert "consdev=com0" in (caught.value.hint or "")
 
 
-def test_a_guest_that_hangs_is_shown_with_its_last_words(guest: Callable[..., Console]) -> None:
+def test_hanging_guest_is_reported_with_last_output(guest: Callable[..., Console]) -> None:
     boot = Boot(guest("kernel", "hangs"), Account(), timeout=3)
     with pytest.raises(ConsoleTimeoutError, match="Progress: 50% of 100%") as caught:
         boot.shell()
     assert "--boot-timeout" in (caught.value.hint or "")
 
 
-def test_a_guest_that_is_gone_is_said_so(guest: Callable[..., Console]) -> None:
+def test_ended_guest_is_reported(guest: Callable[..., Console]) -> None:
     with pytest.raises(ConsoleClosedError, match=r"gone while .* was waited for"):
         booted(guest("kernel"))
 
@@ -139,7 +139,7 @@ def test_waiting_is_reported(
     assert "waiting for a login prompt: Progress: 50% of 100%" in lines
 
 
-def test_a_panic_ends_the_wait_with_its_report_and_stack(guest: Callable[..., Console]) -> None:
+def test_panic_ends_wait_with_report_and_stack(guest: Callable[..., Console]) -> None:
     with pytest.raises(GuestCrashError) as caught:
         booted(guest("kernel", "panics"))
     assert caught.value.kind == "panic"
@@ -155,7 +155,7 @@ def shell(guest: Callable[..., Console]) -> Shell:
     return shell
 
 
-def test_commands_have_a_status_and_their_output(shell: Shell) -> None:
+def test_commands_return_status_and_output(shell: Shell) -> None:
     assert shell.run("echo one; echo two >&2").output == "one\ntwo"
     assert shell.run("false").status == 1
     assert shell.run("nosuchcommand").status == 127
@@ -174,19 +174,17 @@ NOISE = (
 
 
 @pytest.mark.parametrize("noise", NOISE)
-def test_what_others_write_into_an_output_is_taken_out(shell: Shell, noise: str) -> None:
+def test_output_of_other_processes_is_removed(shell: Shell, noise: str) -> None:
     command = f"echo one; echo '{noise}'; echo two; echo '{noise}'"
     assert shell.run(command).output == "one\ntwo"
 
 
-def test_a_kernel_message_in_the_middle_of_a_line_is_taken_out(shell: Shell) -> None:
+def test_kernel_message_within_a_line_is_removed(shell: Shell) -> None:
     command = f"printf 'half'; echo '{NOISE[0]}'; echo 'other half'"
     assert shell.run(command).output == "halfother half"
 
 
-def test_a_mark_that_was_torn_is_asked_for_again(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_mark_is_requested_again(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shell_module, "_AGAIN", 0.5)
     # echo(1) of this shell is replaced by one that the kernel interrupts, once.
     torn = (
@@ -197,17 +195,17 @@ def test_a_mark_that_was_torn_is_asked_for_again(
     assert shell.run("unset -f echo; echo well").output.endswith("well")
 
 
-def test_a_command_that_hangs_is_named(shell: Shell) -> None:
+def test_hanging_command_is_named(shell: Shell) -> None:
     with pytest.raises(ConsoleTimeoutError, match=r"'sleep 60' has not ended after 1 s"):
         shell.run("sleep 60", timeout=1)
 
 
-def test_a_panic_in_a_command_is_no_output(shell: Shell) -> None:
+def test_panic_during_command_is_not_output(shell: Shell) -> None:
     with pytest.raises(GuestCrashError, match="lock error"):
         shell.run("printf '[   9.0000001] panic: lock error: Mutex: x\\n'; sleep 9")
 
 
-def test_a_line_that_a_terminal_may_cut_is_refused(shell: Shell) -> None:
+def test_overlong_line_is_refused(shell: Shell) -> None:
     with pytest.raises(ValueError, match="too long"):
         shell.run("x" * 600)
 
@@ -238,23 +236,23 @@ def test_every_kind_of_crash_is_recognised(crash: texts.Text) -> None:
     assert not crash.search("vmt0: no panic, no error: all is well\n> db is a shell\n")
 
 
-def test_what_looks_like_a_crash_in_an_output_is_none() -> None:
+def test_crash_text_in_output_is_not_a_crash() -> None:
     text = "dmesg says: there was a panic: once\nACPI Error: method failed\ncould be db> or not\n"
     assert [crash.name for crash in texts.CRASHES if crash.search(text)] == []
 
 
-def test_every_text_names_its_source() -> None:
+def test_every_text_has_source() -> None:
     rows = [each for each in vars(texts).values() if isinstance(each, texts.Text)]
     assert len(rows) > 20
     for row in rows:
         assert re.search(r"\w+/\w+", row.source), row.name
 
 
-def test_escape_sequences_leave_the_text() -> None:
+def test_escape_sequences_are_removed() -> None:
     assert cleaned("\x1b[2J\x1b[1;1Hab\x1b[0;37mc\r\n\x1b[5Cx\0") == "\nabc\n     x"
 
 
-def test_a_command_that_hangs_makes_the_console_useless_but_a_failure_does_not(
+def test_hanging_command_disables_console_but_failure_does_not(
     shell: Shell,
 ) -> None:
     worker = Worker(shell)
@@ -267,7 +265,7 @@ def test_a_command_that_hangs_makes_the_console_useless_but_a_failure_does_not(
     worker.stop()
 
 
-def test_a_crash_between_two_commands_is_noticed(shell: Shell) -> None:
+def test_crash_between_commands_is_detected(shell: Shell) -> None:
     worker = Worker(shell)
     worker.call(lambda each: each.run("(sleep 1; printf 'panic: x\\n') & :"))
     until(lambda: worker.crash is not None, "the panic")

@@ -35,7 +35,7 @@ def _ignored(_line: str) -> None:
     pass
 
 
-def test_a_packed_image_is_unpacked_with_holes_and_stays_as_it_was(tmp_path: Path) -> None:
+def test_compressed_image_is_unpacked_sparse_and_kept(tmp_path: Path) -> None:
     content = b"boot" + bytes(8 * MIB) + b"end" + bytes(MIB)
     packed = tmp_path / "live.img.gz"
     packed.write_bytes(gzip.compress(content))
@@ -49,7 +49,7 @@ def test_a_packed_image_is_unpacked_with_holes_and_stays_as_it_was(tmp_path: Pat
     assert packed.read_bytes() == before
 
 
-def test_an_image_that_is_not_packed_is_used_where_it_is(tmp_path: Path) -> None:
+def test_uncompressed_image_is_used_in_place(tmp_path: Path) -> None:
     path = tmp_path / "x.qcow2"
     path.write_bytes(b"QFI\xfb" + bytes(600))
     assert prepared(path, tmp_path, _ignored) == Disk(path.resolve(), "qcow2")
@@ -58,7 +58,7 @@ def test_an_image_that_is_not_packed_is_used_where_it_is(tmp_path: Path) -> None
     assert prepared(inside, tmp_path, _ignored).format == "qcow2"
 
 
-def test_no_room_is_said_before_anything_is_written(
+def test_lack_of_space_is_reported_before_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed = tmp_path / "live.img.gz"
@@ -82,7 +82,7 @@ def test_no_room_is_said_before_anything_is_written(
         (b"\x1f\x8b\x08\0broken in the middle", "cannot unpack", 65),
     ],
 )
-def test_what_is_no_image_is_refused(
+def test_invalid_image_is_refused(
     tmp_path: Path, content: bytes | None, message: str, status: int
 ) -> None:
     path = tmp_path / "image.gz"
@@ -94,7 +94,7 @@ def test_what_is_no_image_is_refused(
     assert not (tmp_path / "image").exists()
 
 
-def test_a_kernel_may_be_packed(tmp_path: Path) -> None:
+def test_compressed_kernel_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "netbsd-GENERIC.gz"
     path.write_bytes(gzip.compress(b"\x7fELF kernel"))
     assert disks.kernel(path, tmp_path).read_bytes() == b"\x7fELF kernel"
@@ -103,7 +103,7 @@ def test_a_kernel_may_be_packed(tmp_path: Path) -> None:
 # Files.
 
 
-def test_the_disk_begins_with_the_name_that_the_guest_looks_for(tmp_path: Path) -> None:
+def test_disk_starts_with_expected_label(tmp_path: Path) -> None:
     module = tmp_path / "m"
     module.write_bytes(b"module")
     content = files.archive({"vmt.kmod": module})
@@ -120,7 +120,7 @@ def test_the_disk_begins_with_the_name_that_the_guest_looks_for(tmp_path: Path) 
 # QEMU.
 
 
-def test_the_guest_has_no_network_and_the_image_is_not_written(tmp_path: Path) -> None:
+def test_guest_has_no_network_and_image_is_read_only(tmp_path: Path) -> None:
     options = MachineOptions(disk=Disk(Path("/images/a,b.img"), "raw"))
     words = command(options, "qemu", tmp_path, tmp_path / "files.img")
     text = " ".join(words)
@@ -142,14 +142,12 @@ def test_the_guest_has_no_network_and_the_image_is_not_written(tmp_path: Path) -
         ({"append": "-s"}, "-s"),
     ],
 )
-def test_a_kernel_is_given_its_console_and_root(
-    tmp_path: Path, options: dict[str, Any], line: str
-) -> None:
+def test_kernel_gets_console_and_root(tmp_path: Path, options: dict[str, Any], line: str) -> None:
     words = command(MachineOptions(kernel=Path("netbsd"), **options), "qemu", tmp_path, None)
     assert words[words.index("-append") + 1] == line
 
 
-def test_a_missing_qemu_is_said_with_what_to_install() -> None:
+def test_missing_qemu_is_reported_with_package() -> None:
     with pytest.raises(machine.MachineError, match="no /nosuch/qemu here") as caught:
         machine.find_qemu(MachineOptions(qemu="/nosuch/qemu"))
     assert "--qemu" in (caught.value.hint or "")
@@ -222,9 +220,7 @@ def inside(tmp_path: Path, require_tool: Any) -> Inside:
 
 
 @pytest.mark.parametrize(("release", "prefix"), [("10", "24"), ("7", "25")])
-def test_facts_of_the_card_are_read_from_ifconfig(
-    inside: Inside, release: str, prefix: str
-) -> None:
+def test_interface_facts_are_read_from_ifconfig(inside: Inside, release: str, prefix: str) -> None:
     inside.tool(
         "ifconfig",
         f"case $1 in -l) echo 'lo0 tap0 wm0';; *) cat <<'END'\n{IFCONFIG[release]}END\n;; esac",
@@ -242,7 +238,7 @@ def test_facts_of_the_card_are_read_from_ifconfig(
     }
 
 
-def test_facts_follow_what_a_scenario_changes() -> None:
+def test_facts_follow_scenario_changes() -> None:
     facts = {"hostname": "a", "release": "11.0", "address": "192.0.2.10", "prefix": "24"}
     facts = guest.changed(facts, "hostname", "b.example")
     facts = guest.changed(facts, "detach", "vmt0")
@@ -256,7 +252,7 @@ def test_facts_follow_what_a_scenario_changes() -> None:
     assert "address" not in guest.changed(facts, "addresses", ["2001:db8::1/64"])
 
 
-def test_addresses_replace_those_of_the_card_but_not_the_link_local_one(inside: Inside) -> None:
+def test_addresses_replace_all_but_link_local(inside: Inside) -> None:
     inside.tool(
         "ifconfig", f"case $1$2 in -l) echo wm0;; wm0) cat <<'END'\n{IFCONFIG['10']}END\n;; esac"
     )
@@ -270,7 +266,7 @@ def test_addresses_replace_those_of_the_card_but_not_the_link_local_one(inside: 
     ]
 
 
-def test_powerds_scripts_are_replaced_and_come_back(inside: Inside) -> None:
+def test_powerd_scripts_are_replaced_and_restored(inside: Inside) -> None:
     inside.tool("powerd")
     inside.tool("ps", "echo '  PID COMMAND'; echo '  212 /usr/sbin/powerd'")
     (inside.scripts / "acpi").mkdir()
@@ -287,7 +283,7 @@ def test_powerds_scripts_are_replaced_and_come_back(inside: Inside) -> None:
     assert not (inside.scripts / "reset_button").exists()
 
 
-def test_a_built_in_driver_gives_its_name_away_before_the_module_comes(inside: Inside) -> None:
+def test_built_in_driver_is_detected_before_module_load(inside: Inside) -> None:
     head = "NAME                 CLASS      SOURCE   FLAG REFS   SIZE REQUIRES"
     row = "vmt                  driver     builtin  -    0         - sysmon_power"
     inside.tool("modstat", f"echo '{head}'; [ -e {inside.folder}/gone ] || echo '{row}'")
@@ -300,13 +296,13 @@ def test_a_built_in_driver_gives_its_name_away_before_the_module_comes(inside: I
     assert done == ["modunload vmt", f"modload -b force=true {inside.folder}/vmt.kmod"]
 
 
-def test_the_clock_is_set_by_seconds(inside: Inside) -> None:
+def test_clock_is_set_in_seconds(inside: Inside) -> None:
     inside.tool("date", "case $1 in +%s) echo 1000;; -r) echo 197001010020.40;; esac")
     assert inside.call("clock", "-60").returncode == 0
     assert inside.log() == ["date +%s", "date -r 940 +%Y%m%d%H%M.%S", "date 197001010020.40"]
 
 
-def test_a_verb_that_is_none_is_refused(inside: Inside) -> None:
+def test_unknown_verb_is_refused(inside: Inside) -> None:
     assert inside.call("nosuch").returncode == 64
 
 
@@ -322,11 +318,11 @@ def test_a_verb_that_is_none_is_refused(inside: Inside) -> None:
         ("rpc", "x" * 600, "it is longer than a terminal's line"),
     ],
 )
-def test_what_cannot_be_typed_is_named(verb: str, argument: Any, reason: str) -> None:
+def test_untypable_text_is_reported(verb: str, argument: Any, reason: str) -> None:
     assert guest.unable(verb, argument) == reason
 
 
-def test_what_is_typed_for_a_verb_is_a_verb_of_the_script() -> None:
+def test_typed_verbs_exist_in_script() -> None:
     text = SCRIPT.read_text(encoding="utf-8")
     plain: dict[str, Any] = {"sysctl": {"a.b": 1}, "clock": 1.0, "powerd": True, "load": None,
                              "ifconfig": {"interface": "wm0"}, "addresses": [],
@@ -357,20 +353,18 @@ def test_what_is_typed_for_a_verb_is_a_verb_of_the_script() -> None:
         ("", "exit status 3"),
     ],
 )
-def test_a_failure_is_an_errno_where_the_message_has_one(printed: str, said: str) -> None:
+def test_failure_message_gives_errno(printed: str, said: str) -> None:
     assert guest.failure(Result("x", 3, printed)) == said
 
 
 @pytest.mark.parametrize(
     ("uname", "release"), [("11.0", "11.0"), ("10.1_STABLE", "10.1"), ("11.0_RC2", "11.0")]
 )
-def test_the_release_of_the_interface_is_that_before_the_underscore(
-    uname: str, release: str
-) -> None:
+def test_abi_release_ends_at_underscore(uname: str, release: str) -> None:
     assert Facts({"release": uname}).release == release
 
 
-def test_the_reporter_says_it_twice_under_one_number(tmp_path: Path, require_tool: Any) -> None:
+def test_reporter_repeats_events_with_same_number(tmp_path: Path, require_tool: Any) -> None:
     text = (SCRIPT.parent / "reporter.sh").read_text(encoding="utf-8")
     assert "/dev/console" in text
     path, console = tmp_path / "reset_button", tmp_path / "console"
@@ -388,7 +382,7 @@ def test_the_reporter_says_it_twice_under_one_number(tmp_path: Path, require_too
 # Verdicts.
 
 
-def test_a_slow_guest_has_wider_windows_but_not_for_what_must_not_come() -> None:
+def test_slow_guest_gets_wider_windows_except_for_forbidden_events() -> None:
     scenario = script.load("checkpoint")
     slow = run.slowed(scenario, 3.0)
     for one, other in zip(scenario.steps, slow.steps, strict=True):
@@ -396,7 +390,7 @@ def test_a_slow_guest_has_wider_windows_but_not_for_what_must_not_come() -> None
     assert slow.duration >= max(step.at + step.within for step in slow.steps)
 
 
-def test_nothing_that_was_not_seen_counts_as_held() -> None:
+def test_unobserved_property_does_not_count_as_held() -> None:
     end = End(alive=None, unload="")
     found = {
         each.name: each.state
@@ -423,12 +417,12 @@ def test_nothing_that_was_not_seen_counts_as_held() -> None:
         (End(alive=True, unload="0", channels=[0]), "the module unloads and leaves nothing"),
     ],
 )
-def test_what_is_left_behind_breaks_a_property(end: End, name: str) -> None:
+def test_leftovers_violate_property(end: End, name: str) -> None:
     found = verdict.properties(loaded="0", crash="", rules=(), failures=(), judged=1, ends=end)
     assert [each.name for each in found if each.state == BROKEN] == [name]
 
 
-def test_a_module_that_does_not_load_breaks_that_alone() -> None:
+def test_failed_module_load_violates_only_its_property() -> None:
     found = verdict.properties(
         loaded="ENOEXEC (8)", crash="", rules=(), failures=(), judged=0, ends=None
     )
@@ -437,7 +431,7 @@ def test_a_module_that_does_not_load_breaks_that_alone() -> None:
     ]
 
 
-def test_the_worst_scenario_decides_and_no_scenario_is_not_ok() -> None:
+def test_worst_scenario_decides_and_no_scenario_is_not_ok() -> None:
     good, bad = verdict.Result("a"), verdict.Result("b", crash="panic")
     good.properties = [verdict.Property("x", HELD)]
     assert verdict.status([good]) == 0

@@ -49,7 +49,7 @@ def _visit(command: str, guest: Guest, report: Path) -> int:
     return cli.main(["accept", "--no-host", *words])
 
 
-def test_without_a_host_the_walk_ends_where_the_device_should_attach(
+def test_without_host_run_ends_at_device_attach(
     console: Callable[[str], str],
     guest_image: Guest,
     tmp_path: Path,
@@ -72,7 +72,7 @@ def test_without_a_host_the_walk_ends_where_the_device_should_attach(
     assert "no device at cpu0" in capsys.readouterr().out
 
 
-def test_a_guest_without_the_files_gets_an_error_that_names_what_to_copy(
+def test_missing_files_in_guest_are_named(
     console: Callable[[str], str],
     guest_image: Guest,
     tmp_path: Path,
@@ -99,7 +99,7 @@ def test_a_guest_without_the_files_gets_an_error_that_names_what_to_copy(
         (["--no-host", "--console", "/nosuch/program"], "cannot run /nosuch/program"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_invalid_arguments_are_refused(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     try:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 VMT = Subject(Survey("vmt", vmware=True, devices=(("vmt0", "cpu0"),), unload=0), vmware=True)
 
 
-def test_a_seed_always_draws_the_same_plan() -> None:
+def test_seed_determines_plan() -> None:
     assert plans.draw(7, VMT) == plans.draw(7, VMT)
     assert plans.draw(7, VMT) != plans.draw(8, VMT)
 
 
 @pytest.mark.parametrize("seed", range(1, 60))
-def test_every_seed_plays_ten_minutes_with_a_detach_and_an_attach(seed: int) -> None:
+def test_every_seed_runs_ten_minutes_with_detach_and_attach(seed: int) -> None:
     plan = plans.draw(seed, VMT)
     assert plan.scenario.duration >= 600 * 10**9
     verbs = [step.verb for step in plan.scenario.steps[: plan.actions]]
@@ -42,14 +42,14 @@ def test_every_seed_plays_ten_minutes_with_a_detach_and_an_attach(seed: int) -> 
     assert all(step.at <= plan.second_phase for step in plan.scenario.steps[: plan.actions])
 
 
-def test_each_fault_is_absent_in_some_seeds_and_present_in_others() -> None:
+def test_each_fault_occurs_in_some_seeds_only() -> None:
     drawn = [set(plans.draw(seed, VMT).odds) for seed in range(1, 60)]
     for name in plans.ALL_FAULTS:
         assert any(name in odds for odds in drawn)
         assert any(name not in odds for odds in drawn)
 
 
-def test_a_campaign_draws_the_hosts_of_every_log() -> None:
+def test_campaign_uses_hosts_of_every_log() -> None:
     hosts = [plans.draw(seed, VMT).scenario.host for seed in range(1, 200)]
     assert all(host.ports and host.cookies for host in hosts)
     for option, values in {
@@ -61,16 +61,14 @@ def test_a_campaign_draws_the_hosts_of_every_log() -> None:
         assert {getattr(host, option) for host in hosts} == values
 
 
-def test_a_seed_leaves_the_same_trace_when_it_is_played_again(driver: Path) -> None:
+def test_replayed_seed_gives_same_trace(driver: Path) -> None:
     one, two = (play(driver, 5, keep_trace=True) for _ in range(2))
     assert one.trace is not None
     assert one.trace == two.trace
     assert one.status == 0, one.findings
 
 
-def test_a_seed_that_never_ends_is_a_failure_of_liveness(
-    driver: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endless_seed_violates_liveness(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmtsim.campaign.player.LIMIT", 3000)
     played = play(driver, 5)
     assert [finding.rule for finding in played.findings] == ["spinning"]
@@ -78,7 +76,7 @@ def test_a_seed_that_never_ends_is_a_failure_of_liveness(
     assert played.status == 2
 
 
-def test_the_written_schedule_plays_what_chance_played(careless: Path) -> None:
+def test_recorded_schedule_reproduces_random_faults(careless: Path) -> None:
     plan = plans.draw(_failing(careless), VMT)
     first = Player(careless, plan, VMT)
     first.play()
@@ -98,7 +96,7 @@ def _failing(module: Path) -> int:
     raise AssertionError("no seed finds it")
 
 
-def test_a_failure_is_reduced_and_told_with_its_source_line(careless: Path) -> None:
+def test_failure_is_minimised_and_reported_with_source_line(careless: Path) -> None:
     seed = _failing(careless)
     reduced = reducing.reduce(careless, seed, "channel-abandoned", budget=60)
     assert reduced is not None
@@ -111,7 +109,7 @@ def test_a_failure_is_reduced_and_told_with_its_source_line(careless: Path) -> N
     assert cli.main(["replay", str(careless), "--seed", str(seed), "--only", reduced.only]) == 1
 
 
-def test_ddmin_finds_what_is_needed_and_nothing_else() -> None:
+def test_ddmin_finds_minimal_set() -> None:
     tried = []
 
     def fails(items: tuple[int, ...]) -> bool:
@@ -123,7 +121,7 @@ def test_ddmin_finds_what_is_needed_and_nothing_else() -> None:
     assert len(tried) < 80
 
 
-def test_a_campaign_is_run_by_processes_and_catches_its_canary(
+def test_parallel_campaign_detects_canary(
     mailbox: Path, leaky_mailbox: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result, page = tmp_path / "r.json", tmp_path / "r.html"
@@ -140,20 +138,18 @@ def test_a_campaign_is_run_by_processes_and_catches_its_canary(
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
-def test_a_canary_that_lives_fails_the_campaign(
-    mailbox: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_surviving_canary_fails_campaign(mailbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["campaign", str(mailbox), "--seeds", "5", "--jobs", "1", "--twice", "0", "--quiet"]
     assert cli.main([*arguments, "--canary", str(mailbox), "--canary-seeds", "2"]) == 70
     assert "NOT CAUGHT" in capsys.readouterr().out
 
 
-def test_the_exit_status_tells_the_class_of_failure(leaky_mailbox: Path) -> None:
+def test_exit_status_gives_class_of_failure(leaky_mailbox: Path) -> None:
     arguments = ["campaign", str(leaky_mailbox), "--seeds", "4", "--jobs", "1", "--quiet"]
     assert cli.main([*arguments, "--stories", "0", "--twice", "0"]) == 1
 
 
-def test_the_first_divergence_is_shown() -> None:
+def test_first_divergence_is_shown() -> None:
     lines = divergence(["a", "b", "c", "d"], ["a", "b", "x", "d"])
     assert lines == ["the first 2 events are the same; then", "    a", "    b", "  1 c", "  2 x"]
     assert divergence(["a"], ["a", "b"])[-2:] == ["  1 (the end)", "  2 b"]
@@ -174,7 +170,7 @@ def _shard(path: Path, *seeds: int, digest: str = "same") -> Path:
     return path
 
 
-def test_shards_add_up(tmp_path: Path) -> None:
+def test_shards_are_summed(tmp_path: Path) -> None:
     one = _shard(tmp_path / "1.json", 3, 4)
     two = _shard(tmp_path / "2.json", 1, 2)
     whole = merge([one, two])
@@ -184,12 +180,12 @@ def test_shards_add_up(tmp_path: Path) -> None:
     assert whole.failures == [Failure("leak", 1, "seed 1", 1, count=4)]
 
 
-def test_a_seed_is_not_counted_twice(tmp_path: Path) -> None:
+def test_duplicate_seed_is_counted_once(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="seed 2 is in "):
         merge([_shard(tmp_path / "1.json", 1, 2), _shard(tmp_path / "2.json", 2, 3)])
 
 
-def test_shards_of_two_modules_are_not_mixed(tmp_path: Path) -> None:
+def test_shards_of_two_modules_are_not_combined(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="of another module"):
         merge([_shard(tmp_path / "1.json", 1), _shard(tmp_path / "2.json", 2, digest="other")])
 

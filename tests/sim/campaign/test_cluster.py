@@ -114,7 +114,7 @@ def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
     return replace(pool, main=Deadly())
 
 
-def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
+def test_killed_worker_loses_and_duplicates_no_seed(
     leaky_mailbox: Path,
     two_workers: Any,
     verdicts: list[tuple[int, int, list[str]]],
@@ -140,7 +140,7 @@ def test_a_worker_that_is_killed_loses_no_seed_and_none_counts_twice(
     assert record.twice > 0
 
 
-def test_the_command_plays_on_a_cluster(
+def test_command_runs_on_cluster(
     driver: Path, careless: Path, two_workers: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The canary fails at seed 4.
@@ -152,7 +152,7 @@ def test_the_command_plays_on_a_cluster(
     assert "vmt.kmod: caught at seed" in said
 
 
-def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
+def test_ctrl_c_withdraws_seeds_from_cluster(
     mailbox: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -170,7 +170,7 @@ def test_ctrl_c_takes_the_seeds_back_from_the_cluster(
     until(lambda: two_workers.scheduler.tasks == {}, "the scheduler forgets the seeds")
 
 
-def test_a_scheduler_that_goes_away_cuts_a_campaign_short_and_the_rest_is_played_elsewhere(
+def test_lost_scheduler_stops_campaign_that_resumes_elsewhere(
     leaky_mailbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with local(tmp_path, n_workers=1, processes=False) as started:
@@ -191,7 +191,7 @@ def test_a_scheduler_that_goes_away_cuts_a_campaign_short_and_the_rest_is_played
     assert sums(resumed) == sums(whole)
 
 
-def test_a_worker_with_another_vmtsim_is_named(
+def test_worker_with_other_vmtsim_version_is_named(
     mailbox: Path, two_workers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Here; not in the workers.
@@ -205,9 +205,7 @@ def test_a_worker_with_another_vmtsim_is_named(
     assert record.played == 0
 
 
-def test_a_process_for_second_plays_that_dies_cuts_a_campaign_short(
-    mailbox: Path, two_workers: Any
-) -> None:
+def test_dead_determinism_check_process_stops_campaign(mailbox: Path, two_workers: Any) -> None:
     with cluster(two_workers.scheduler_address, 1) as pool:
         pid = pool.second.submit(os.getpid).result()
         hook = Hook(lambda: os.kill(pid, signal.SIGKILL))
@@ -218,7 +216,7 @@ def test_a_process_for_second_plays_that_dies_cuts_a_campaign_short(
     assert 0 < record.played < 400
 
 
-def test_without_distributed_the_error_says_what_to_install(
+def test_missing_distributed_package_is_named(
     mailbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -229,7 +227,7 @@ def test_without_distributed_the_error_says_what_to_install(
 
 
 @pytest.mark.parametrize("greeting", [None, b"", b"SSH-2.0-OpenSSH_9.2\r\n"])
-def test_an_address_where_no_scheduler_answers_is_an_error(
+def test_address_without_scheduler_is_an_error(
     mailbox: Path, greeting: bytes | None, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -255,7 +253,7 @@ def _greet(server: socket.socket, greeting: bytes) -> None:
         connection.recv(1)
 
 
-def test_the_address_of_a_worker_is_not_that_of_a_scheduler(
+def test_worker_address_is_not_accepted_as_scheduler(
     mailbox: Path, two_workers: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = next(iter(two_workers.scheduler.workers))
@@ -263,7 +261,7 @@ def test_the_address_of_a_worker_is_not_that_of_a_scheduler(
     assert "that is a Worker, not a scheduler" in capsys.readouterr().err
 
 
-def test_a_scheduler_without_workers_is_an_error(
+def test_scheduler_without_workers_is_an_error(
     mailbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

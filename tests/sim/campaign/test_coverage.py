@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_lines_that_ran_are_told_from_those_that_did_not(driver: Path, tmp_path: Path) -> None:
+def test_executed_lines_are_distinguished(driver: Path, tmp_path: Path) -> None:
     tracefile, page = tmp_path / "c.info", tmp_path / "c.html"
     arguments = ["coverage", str(driver), "--scenario", "boot-to-halt"]
     assert cli.main([*arguments, "--lcov", str(tracefile), "--html", str(page)]) == 0
@@ -28,7 +28,7 @@ def test_lines_that_ran_are_told_from_those_that_did_not(driver: Path, tmp_path:
     assert re.search(r'<span class="ran"><b>[^<]*</b>[^<]*vmt_disconnect', drawn)
 
 
-def test_a_module_without_a_twin_has_no_lines(
+def test_module_without_debug_twin_has_no_lines(
     driver: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone = tmp_path / "vmt.kmod"
@@ -37,18 +37,18 @@ def test_a_module_without_a_twin_has_no_lines(
     assert "vmt.kmod.debug: not there" in capsys.readouterr().err
 
 
-def test_too_little_coverage_is_an_error(driver: Path) -> None:
+def test_insufficient_coverage_is_an_error(driver: Path) -> None:
     arguments = ["coverage", str(driver), "--scenario", "boot-to-halt", "--at-least"]
     assert cli.main([*arguments, "99.9"]) == 1
     assert cli.main([*arguments, "30"]) == 0
 
 
-def test_the_table_names_ranges_that_never_ran() -> None:
+def test_table_names_unexecuted_ranges() -> None:
     file = FileCoverage("a.c", None, {10: 1, 11: 0, 12: 0, 14: 0, 15: 2, 20: 0})
     assert file.missed_ranges() == ["11-14", "20"]
     assert table([file])[1].split(maxsplit=5) == ["a.c", "6", "2", "33.3", "%", "11-14, 20"]
 
 
-def test_almost_all_is_not_all() -> None:
+def test_percentage_below_100_is_not_rounded_up() -> None:
     assert percent(9999, 10000) == "99.9 %"
     assert percent(3, 3) == "100.0 %"

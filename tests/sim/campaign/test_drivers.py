@@ -56,20 +56,20 @@ def first(module: Path, rules: set[str]) -> tuple[int, Finding]:
 
 
 @pytest.mark.parametrize(("name", "bug"), PLANTED)
-def test_a_planted_defect_is_found(name: str, bug: int) -> None:
+def test_planted_defect_is_found(name: str, bug: int) -> None:
     _seed, found = first(build(name, bug), PLANTED[name, bug])
     assert found.status
 
 
 @pytest.mark.parametrize("name", CLEAN)
-def test_the_clean_twin_stays_clean(name: str) -> None:
+def test_clean_twin_stays_clean(name: str) -> None:
     module = build(name)
     for seed in range(1, CLEAN[name] + 1):
         played = play(module, seed)
         assert (played.trouble, played.findings) == ("", []), seed
 
 
-def test_a_module_says_by_itself_what_it_is() -> None:
+def test_module_kind_is_detected() -> None:
     assert survey(build("mailbox")) == Survey(
         "mailbox", switches=("mailbox",), opens=("mailbox",), unload=0
     )
@@ -79,7 +79,7 @@ def test_a_module_says_by_itself_what_it_is() -> None:
     assert not classic.vmware
 
 
-def test_our_driver_has_a_host(driver: Path) -> None:
+def test_own_driver_has_host(driver: Path) -> None:
     found = survey(driver)
     assert (found.vmware, found.devices, found.unload) == (True, (("vmt0", "cpu0"),), 0)
     assert subject_of(driver, Setup()).vmware
@@ -87,7 +87,7 @@ def test_our_driver_has_a_host(driver: Path) -> None:
 
 
 @pytest.mark.parametrize("machine", modkit.MACHINES)
-def test_ioctl_commands_are_read_from_the_code(machine: str) -> None:
+def test_ioctl_commands_are_read_from_code(machine: str) -> None:
     def numbers(name: str) -> tuple[int, ...]:
         return ioctl_commands(read_module(modkit.built(name, machine)))
 
@@ -109,7 +109,7 @@ def test_ioctl_commands_are_read_from_the_code(machine: str) -> None:
         (0x180046D01, False),  # no 32 bits
     ],
 )
-def test_most_numbers_are_no_ioctl_command(number: int, good: bool) -> None:
+def test_most_numbers_are_not_ioctl_commands(number: int, good: bool) -> None:
     assert is_command(number) is good
 
 
@@ -123,7 +123,7 @@ steps:
 """
 
 
-def test_a_scenario_teaches_commands_and_texts(tmp_path: Path) -> None:
+def test_scenario_adds_commands_and_texts(tmp_path: Path) -> None:
     path = tmp_path / "words.yaml"
     path.write_text(SCENARIO, encoding="utf-8")
     setup = Setup(scenario=str(path), words=words_of(str(path)))
@@ -140,7 +140,7 @@ def test_a_scenario_teaches_commands_and_texts(tmp_path: Path) -> None:
     assert setup.options == ["--scenario", str(path)]
 
 
-def test_a_failure_is_reduced_and_played_again_by_its_command(
+def test_failure_is_minimised_and_replayed_by_its_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     module = build("mailbox", 4)
@@ -158,7 +158,7 @@ def test_a_failure_is_reduced_and_played_again_by_its_command(
     assert "out-of-bounds" in capsys.readouterr().out
 
 
-def test_what_the_end_of_a_cut_run_breaks_is_not_what_failed() -> None:
+def test_violations_at_the_end_of_a_cut_run_are_not_the_failure() -> None:
     """Unloaded while it is open: by the administrator in the whole run, by the end of a part."""
     module, rule = build("mailbox", 8), "condvar-destroy-waited-on"
     seed, _found = first(module, {rule})
@@ -168,7 +168,7 @@ def test_what_the_end_of_a_cut_run_breaks_is_not_what_failed() -> None:
     assert any("guest.unload" in line for line in lines)
 
 
-def test_the_second_phase_asks_for_what_the_module_had() -> None:
+def test_second_phase_uses_devices_of_module() -> None:
     subject = subject_of(build("classic"), Setup())
     drawn = plan.draw(3, subject)
     asked = [step for step in drawn.scenario.steps[drawn.actions :] if step.expects]
@@ -177,7 +177,7 @@ def test_the_second_phase_asks_for_what_the_module_had() -> None:
     assert {"kind": "guest.done", "verb": "unload", "result": "0"} in patterns
 
 
-def test_a_module_that_is_never_unloaded_is_no_failure() -> None:
+def test_module_without_unload_is_no_failure() -> None:
     module = build("rules")
     found = survey(module)
     stays = Subject(Survey(found.module, unload=16), vmware=False)
@@ -185,7 +185,7 @@ def test_a_module_that_is_never_unloaded_is_no_failure() -> None:
     assert asked == []
 
 
-def test_a_campaign_of_a_driver_says_what_it_took_it_for(
+def test_campaign_prints_detected_driver_kind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module, result = build("mailbox"), tmp_path / "r.json"
@@ -222,7 +222,7 @@ def unmodelled(folder: Path, command: str) -> Path:
     return build_module([source], out=folder / "out", release="11.0").path
 
 
-def test_a_model_that_is_missing_at_load_is_reported_before_any_seed(
+def test_missing_model_at_load_is_reported_before_any_seed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = unmodelled(tmp_path, "INIT")
@@ -233,14 +233,14 @@ def test_a_model_that_is_missing_at_load_is_reported_before_any_seed(
     assert f"`vmtsim models {module}` lists all that it lacks" in err
 
 
-def test_a_model_that_is_missing_in_a_seed_is_named_without_a_traceback(tmp_path: Path) -> None:
+def test_missing_model_in_seed_is_named_without_traceback(tmp_path: Path) -> None:
     stopped = play(unmodelled(tmp_path, "FINI"), 1)
     assert stopped.status == 70
     assert stopped.trouble.endswith("vfs_attach, a kernel symbol that vmtsim does not model")
     assert "\n" not in stopped.trouble
 
 
-def test_two_plays_of_a_seed_are_the_same() -> None:
+def test_two_runs_of_a_seed_are_identical() -> None:
     module = build("mailbox")
     one, two = (play(module, 3, keep_trace=True) for _ in range(2))
     assert one.trace is not None

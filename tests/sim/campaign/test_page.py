@@ -30,7 +30,7 @@ def scale(text: str) -> dict[int, float]:
     return {int(mark): float(place) for place, mark in max(marks, key=len)}
 
 
-def test_a_bar_ends_where_the_scale_has_its_count() -> None:
+def test_bar_length_matches_scale() -> None:
     text = page(most=2000, thousand=1000, hundred=100, ten=10, one=1, never=0)
     bars, marks = widths(text), scale(text)
     assert marks == {10: bars["ten"], 100: bars["hundred"], 2000: bars["most"]}
@@ -44,7 +44,7 @@ def test_bars_of_different_counts_differ() -> None:
     assert len(set(bars.values())) == 4
 
 
-def test_no_mark_is_drawn_over_another() -> None:
+def test_scale_marks_do_not_overlap() -> None:
     for most in (1, 2, 9, 10, 11, 99, 100, 101, 999, 1001, 5000, 10**6 + 1):
         places = list(scale(page(most=most, other=1)).values())
         assert places[-1] == 100

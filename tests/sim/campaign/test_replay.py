@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_a_seed_is_played_again_with_its_schedule_trace_and_picture(
+def test_seed_is_replayed_with_schedule_trace_and_picture(
     driver: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace, picture = tmp_path / "t.jsonl", tmp_path / "p.svg"
@@ -30,7 +30,7 @@ def test_a_seed_is_played_again_with_its_schedule_trace_and_picture(
     assert capsys.readouterr().out.startswith("verdict  fine")
 
 
-def test_of_a_schedule_only_what_is_in_it_can_be_played(
+def test_only_recorded_schedule_entries_can_be_replayed(
     driver: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["replay", str(driver), "--seed", "3", "--only", "x9"]) == 64

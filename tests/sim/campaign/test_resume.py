@@ -112,7 +112,7 @@ def stored(record: Record, directory: Path) -> Record:
     return records.read(path)
 
 
-def test_a_campaign_ends_where_seeds_show_nothing_new(module: Path) -> None:
+def test_campaign_ends_when_seeds_show_nothing_new(module: Path) -> None:
     settings = Settings(module, 1, 1000, twice=0, stories=0, settled=5)
     record = Campaign(settings, pool(), Lines(quiet=True)).run()
     assert record.cut == ""
@@ -129,7 +129,7 @@ def test_a_campaign_ends_where_seeds_show_nothing_new(module: Path) -> None:
 
 @given(cuts=st.lists(st.integers(1, 4), max_size=6), last=st.integers(1, 60))
 @settings(max_examples=40, deadline=None)
-def test_however_often_a_campaign_is_cut_the_sum_is_that_of_an_uncut_one(
+def test_repeatedly_interrupted_campaign_has_sum_of_uninterrupted_one(
     module: Path, tmp_path_factory: pytest.TempPathFactory, cuts: list[int], last: int
 ) -> None:
     directory = tmp_path_factory.mktemp("cut")
@@ -145,9 +145,7 @@ def test_however_often_a_campaign_is_cut_the_sum_is_that_of_an_uncut_one(
     assert sums(stored(finished, directory)) == sums(stored(whole, directory))
 
 
-def test_each_copy_that_is_saved_on_the_way_is_as_good_a_start(
-    module: Path, tmp_path: Path
-) -> None:
+def test_each_intermediate_file_can_be_resumed(module: Path, tmp_path: Path) -> None:
     copies: list[str] = []
     whole = played(module, 40, save=lambda record: copies.append(record.json())).record
     assert len(copies) > 3
@@ -159,7 +157,7 @@ def test_each_copy_that_is_saved_on_the_way_is_as_good_a_start(
         assert sums(played(module, 40, resumed=start).record) == sums(whole)
 
 
-def test_a_signal_while_a_seed_is_counted_waits_until_it_counts() -> None:
+def test_signal_during_counting_waits_for_count() -> None:
     interruption = Interruption()
     counted = []
 
@@ -175,7 +173,7 @@ def test_a_signal_while_a_seed_is_counted_waits_until_it_counts() -> None:
     assert caught.value.exit_status == 143
 
 
-def test_a_second_ctrl_c_ends_the_writing_of_the_result_and_sigterm_does_not() -> None:
+def test_second_ctrl_c_stops_writing_and_sigterm_does_not() -> None:
     interruption = Interruption()
     with interruption.listening():
         interruption.finish()
@@ -184,7 +182,7 @@ def test_a_second_ctrl_c_ends_the_writing_of_the_result_and_sigterm_does_not() -
             signal.raise_signal(signal.SIGINT)
 
 
-def test_a_longer_range_goes_on_and_a_shorter_one_is_done(module: Path, tmp_path: Path) -> None:
+def test_longer_range_continues_and_shorter_is_done(module: Path, tmp_path: Path) -> None:
     ten = stored(played(module, 10).record, tmp_path)
     assert sums(played(module, 30, resumed=ten).record) == sums(played(module, 30).record)
     ten = stored(played(module, 10).record, tmp_path)
@@ -204,7 +202,7 @@ def test_a_longer_range_goes_on_and_a_shorter_one_is_done(module: Path, tmp_path
         ([[5, 9]], 1, 3, [(1, 3)]),
     ],
 )
-def test_what_is_missing_of_a_range(
+def test_missing_seeds_of_range(
     ranges: list[list[int]], first: int, last: int | None, gaps: list[tuple[int, int | None]]
 ) -> None:
     assert list(missing(ranges, first, last)) == gaps
@@ -218,7 +216,7 @@ def test_what_is_missing_of_a_range(
         ({"vmtsim": "1" * 32}, "played by another vmtsim (111111111111"),
     ],
 )
-def test_what_was_played_otherwise_is_not_gone_on_with(
+def test_campaign_with_other_options_is_not_resumed(
     module: Path, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     record = stored(played(module, 3).record, tmp_path)
@@ -260,7 +258,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_shard_is_named_with_the_place(
+def test_damaged_shard_is_reported_with_location(
     module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
@@ -276,14 +274,14 @@ def test_a_damaged_shard_is_named_with_the_place(
     assert "hint: vmtsim writes a result whole or not at all" in said
 
 
-def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
+def test_truncated_file_is_reported(tmp_path: Path) -> None:
     half = tmp_path / "half.json"
     half.write_text('{"format": "vmtsim-campaign", "ver', encoding="utf-8")
     with pytest.raises(RecordError, match=r"half\.json: not JSON: "):
         records.read(half)
 
 
-def test_a_shard_that_was_cut_is_completed_by_another(
+def test_interrupted_shard_is_completed_by_another(
     module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = Settings(module, 1, 30, twice=3, stories=0)
@@ -305,7 +303,7 @@ def test_a_shard_that_was_cut_is_completed_by_another(
 # -- real processes, and seeds that are played: see also test_workers.py ---------------------------
 
 
-def test_sigterm_ends_a_campaign_as_ctrl_c_does(mailbox: Path, tmp_path: Path) -> None:
+def test_sigterm_ends_campaign_like_ctrl_c(mailbox: Path, tmp_path: Path) -> None:
     result, page = tmp_path / "result.json", tmp_path / "page.html"
     with subprocess.Popen(
         [sys.executable, "-m", "vmtsim", "campaign", str(mailbox), "--seeds", "1:100000",

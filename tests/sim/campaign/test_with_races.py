@@ -43,7 +43,7 @@ def seed(racy: Path) -> int:
     raise AssertionError(f"{_WITHIN} seeds do not find the race")
 
 
-def test_the_same_options_play_the_same_again(
+def test_same_options_give_same_result(
     racy: Path, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["campaign", str(racy), "--seeds", str(seed), "--jobs", "1", "--twice", "0", "--quiet"]
@@ -59,7 +59,7 @@ def test_the_same_options_play_the_same_again(
     assert cli.main(["replay", str(racy), "--seed", str(seed), "--summary"]) == 0
 
 
-def test_a_known_race_is_no_failure_and_counts_as_reached(
+def test_listed_race_is_no_failure_and_counts_as_reached(
     racy: Path, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, result = tmp_path / "known.yaml", tmp_path / "result.json"
@@ -79,7 +79,7 @@ def test_a_known_race_is_no_failure_and_counts_as_reached(
     assert orders.items() <= record["orders"].items()
 
 
-def test_the_twin_is_clean_as_it_comes_and_stopped() -> None:
+def test_clean_twin_has_no_races_with_and_without_preemption() -> None:
     module = modkit.built("mailbox")
     setup = Setup(races=True, preempt=3)
     reached = set()
@@ -91,7 +91,7 @@ def test_the_twin_is_clean_as_it_comes_and_stopped() -> None:
     assert STOPPED in reached
 
 
-def test_a_stopped_seed_leaves_the_same_trace_each_time() -> None:
+def test_preempted_seed_gives_same_trace() -> None:
     module, setup = modkit.built("mailbox"), Setup(cpus=3, races=True, preempt=3)
     subject = subject_of(module, setup)
     drawn = plan.draw(2, subject, cpus=setup.cpus)
@@ -114,7 +114,7 @@ def test_a_stopped_seed_leaves_the_same_trace_each_time() -> None:
         Setup(store_buffers=True),
     ],
 )
-def test_a_setup_is_what_its_options_say(setup: Setup) -> None:
+def test_setup_follows_options(setup: Setup) -> None:
     parser = argparse.ArgumentParser()
     campaign.add_setup(parser)
     assert campaign.setup(parser.parse_args(setup.options)) == setup
@@ -131,7 +131,7 @@ def test_a_setup_is_what_its_options_say(setup: Setup) -> None:
         (["--settled", "3"], "--settled: how many seeds, 1 or more, and with --races"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(
+def test_conflicting_options_are_refused(
     racy: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:

@@ -61,7 +61,7 @@ def sums(record: Record) -> dict[str, Any]:
     return {name: v for name, v in asdict(record).items() if name not in {"wall", "work"}}
 
 
-def test_any_executor_plays_a_campaign_and_the_result_is_the_same(leaky_mailbox: Path) -> None:
+def test_every_executor_gives_same_result(leaky_mailbox: Path) -> None:
     settings = Settings(leaky_mailbox, 4, 5, twice=50, stories=0)
     with ThreadPoolExecutor(2) as main, ThreadPoolExecutor(1) as second:
         pool = WorkerPool(main, second, lambda: 2, pack=ModuleBundle.of)
@@ -73,20 +73,20 @@ def test_any_executor_plays_a_campaign_and_the_result_is_the_same(leaky_mailbox:
     assert sums(by_threads) == sums(by_processes)
 
 
-def test_a_bundle_plays_like_the_file_and_knows_its_source_lines(leaky_mailbox: Path) -> None:
+def test_bundle_runs_like_file_with_source_lines(leaky_mailbox: Path) -> None:
     by_path = [play_one(leaky_mailbox, seed, Setup(), False) for seed in (4, 5)]
     by_bundle = [play_one(ModuleBundle.of(leaky_mailbox), seed, Setup(), False) for seed in (4, 5)]
     assert [p.findings for p in by_bundle] == [p.findings for p in by_path]
     assert [bool(played.findings) for played in by_path] == [True, False]
 
 
-def test_another_vmtsim_does_not_play(leaky_mailbox: Path) -> None:
+def test_other_vmtsim_version_is_refused(leaky_mailbox: Path) -> None:
     bundle = replace(ModuleBundle.of(leaky_mailbox), code="0" * 64)
     with pytest.raises(VersionMismatchError, match="its vmtsim is another"):
         play_one(bundle, 1, Setup(), False)
 
 
-def test_an_answer_for_other_seeds_is_not_counted(mailbox: Path) -> None:
+def test_result_for_other_seeds_is_not_counted(mailbox: Path) -> None:
     class AlwaysTheFirst(Executor):
         def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
             future: Future[Any] = Future()
@@ -100,7 +100,7 @@ def test_an_answer_for_other_seeds_is_not_counted(mailbox: Path) -> None:
     assert campaign.record.seeds in ([], [[1, 1]])
 
 
-def test_an_interrupted_campaign_keeps_what_was_played_and_is_not_fine(
+def test_interrupted_campaign_keeps_results_and_is_not_ok(
     mailbox: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with processes(1) as pool:
@@ -118,7 +118,7 @@ def test_an_interrupted_campaign_keeps_what_was_played_and_is_not_fine(
     assert "fine" not in said
 
 
-def test_ctrl_c_ends_a_campaign_with_130(mailbox: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_campaign_with_130(mailbox: Path, tmp_path: Path) -> None:
     result, page = tmp_path / "result.json", tmp_path / "page.html"
     command = [sys.executable, "-m", "vmtsim", "campaign", str(mailbox), "--seeds", "1:100000"]
     command += ["--jobs", "2", "--json", str(result), "--html", str(page)]
@@ -142,7 +142,7 @@ def test_ctrl_c_ends_a_campaign_with_130(mailbox: Path, tmp_path: Path) -> None:
     assert '<p class="verdict bad">NOT FINISHED' in page.read_text(encoding="utf-8")
 
 
-def test_a_process_that_is_only_starting_does_not_hear_ctrl_c() -> None:
+def test_starting_process_ignores_ctrl_c() -> None:
     with processes(1) as crew:
         for pool in (crew.main, crew.second):
             assert (
@@ -151,7 +151,7 @@ def test_a_process_that_is_only_starting_does_not_hear_ctrl_c() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_process_that_dies_cuts_a_campaign_short(mailbox: Path) -> None:
+def test_dead_process_stops_campaign(mailbox: Path) -> None:
     with processes(1) as pool:
         pid = pool.main.submit(os.getpid).result()
         hook = Hook(lambda: os.kill(pid, signal.SIGKILL))
@@ -162,7 +162,7 @@ def test_a_process_that_dies_cuts_a_campaign_short(mailbox: Path) -> None:
     assert 0 < record.played < 400
 
 
-def test_a_process_for_second_plays_that_died_cuts_a_campaign_short_too(mailbox: Path) -> None:
+def test_dead_determinism_check_process_stops_campaign(mailbox: Path) -> None:
     class Dead(Executor):
         def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
             raise BrokenExecutor
@@ -175,7 +175,7 @@ def test_a_process_for_second_plays_that_died_cuts_a_campaign_short_too(mailbox:
     assert record.cut.startswith("a process that played seeds died")
 
 
-def test_a_campaign_does_not_wait_for_workers_that_never_come(mailbox: Path) -> None:
+def test_campaign_does_not_wait_forever_for_workers(mailbox: Path) -> None:
     pool = WorkerPool(Nobody(), Nobody(), lambda: 0, patience=0.0)
     campaign = Campaign(Settings(mailbox, 1, 8), pool, Lines(quiet=True))
     record = campaign.run()
@@ -183,9 +183,7 @@ def test_a_campaign_does_not_wait_for_workers_that_never_come(mailbox: Path) -> 
     assert record.cut == "no worker was there for 0 s, after 0 of 8 seeds"
 
 
-def test_a_campaign_that_was_killed_is_resumed_and_its_sum_is_exact(
-    mailbox: Path, tmp_path: Path
-) -> None:
+def test_killed_campaign_resumes_with_exact_sum(mailbox: Path, tmp_path: Path) -> None:
     result, other = tmp_path / "result.json", tmp_path / "other.json"
 
     def killed_after_the_first_copy() -> None:

@@ -20,27 +20,27 @@ from tests.patience import HANG
 OK = b"+$OK#9a"
 
 
-def test_an_answer_with_a_wrong_checksum_is_asked_for_again() -> None:
+def test_wrong_checksum_is_requested_again() -> None:
     turns = [(b"$g#67", b"+$11#00"), (b"-", b"$1122#ff"), (b"-", packet(b"1122"))]
     with FakeStub(turns) as stub:
         assert stub.client.registers() == b"\x11\x22"
         assert stub.heard == b"$g#67--"
 
 
-def test_a_command_that_the_stub_did_not_understand_is_sent_again() -> None:
+def test_command_rejected_by_stub_is_resent() -> None:
     turns = [(b"$g#67", b"-"), (b"$g#67", b"-"), (b"$g#67", b"+" + packet(b"33"))]
     with FakeStub(turns) as stub:
         assert stub.client.registers() == b"\x33"
         assert stub.heard == b"$g#67" * 3
 
 
-def test_nothing_but_broken_answers_is_an_error_and_not_a_loop() -> None:
+def test_persistent_broken_replies_are_an_error() -> None:
     turns = [(b"$g#67", b"+$1#00"), *[(b"-", b"$1#00")] * 3]
     with FakeStub(turns) as stub, pytest.raises(StubSilentError, match="broken packets"):
         stub.client.registers()
 
 
-def test_a_silent_stub_is_an_error_that_names_the_command() -> None:
+def test_silent_stub_error_names_command() -> None:
     turns = [(b"$g#67", b"+"), (b"never", b"")]
     with (
         FakeStub(turns, timeout=0.2, ends=False) as stub,
@@ -49,12 +49,12 @@ def test_a_silent_stub_is_an_error_that_names_the_command() -> None:
         stub.client.registers()
 
 
-def test_a_closed_connection_means_that_qemu_has_quit() -> None:
+def test_closed_connection_means_qemu_has_quit() -> None:
     with FakeStub([(b"$g#67", b"")]) as stub, pytest.raises(StubGoneError):
         stub.client.registers()
 
 
-def test_an_unmapped_address_is_a_refusal_with_its_number() -> None:
+def test_unmapped_address_is_refused_with_errno() -> None:
     turns = [(packet(b"m1000,4"), b"+" + packet(b"E14"))]
     with FakeStub(turns) as stub:
         with pytest.raises(StubRefusedError, match="0x1000") as caught:
@@ -62,18 +62,18 @@ def test_an_unmapped_address_is_a_refusal_with_its_number() -> None:
         assert caught.value.code == 0x14
 
 
-def test_registers_that_begin_with_e_are_no_error() -> None:
+def test_registers_starting_with_e_are_no_error() -> None:
     with FakeStub([(b"$g#67", b"+" + packet(b"e123"))]) as stub:
         assert stub.client.registers() == b"\xe1\x23"
 
 
-def test_what_the_stub_does_not_know_is_said() -> None:
+def test_unsupported_stub_feature_is_reported() -> None:
     turns = [(packet(b"Z1,1000,1"), b"+$#00")]
     with FakeStub(turns) as stub, pytest.raises(StubRefusedError, match=r"cannot do this.*0x1000"):
         stub.client.insert_breakpoint(0x1000, 1)
 
 
-def test_an_acknowledgement_waits_for_the_next_command() -> None:
+def test_acknowledgement_is_sent_with_next_command() -> None:
     # Any byte that comes while the guest runs would stop it.
     turns = [(b"$g#67", b"+" + packet(b"00")), (b"+$vCont;c#a8", b"")]
     with FakeStub(turns) as stub:
@@ -83,7 +83,7 @@ def test_an_acknowledgement_waits_for_the_next_command() -> None:
         assert stub.client.running
 
 
-def test_answers_to_what_went_before_a_resume_are_no_stop() -> None:
+def test_replies_before_resume_are_no_stop() -> None:
     first = [b"P0=01", b"P10=02"]
     wire = packet(first[0]) + packet(first[1]) + b"$vCont;c#a8"
     turns = [(wire, OK + OK + b"+" + packet(b"T05thread:02;"))]
@@ -93,7 +93,7 @@ def test_answers_to_what_went_before_a_resume_are_no_stop() -> None:
         assert stub.heard == wire
 
 
-def test_a_register_that_could_not_be_written_is_an_error_at_the_next_stop() -> None:
+def test_failed_register_write_is_reported_at_next_stop() -> None:
     turns = [(b"$vCont;c#a8", b"+" + packet(b"E22") + packet(b"T05thread:01;"))]
     with FakeStub(turns) as stub:
         stub.client.resume(first=[b"P99=01"])
@@ -101,28 +101,28 @@ def test_a_register_that_could_not_be_written_is_an_error_at_the_next_stop() -> 
             stub.client.wait(HANG)
 
 
-def test_a_broken_stop_is_asked_for_again() -> None:
+def test_broken_stop_reply_is_requested_again() -> None:
     turns = [(b"$vCont;c#a8", b"+$T05thread:01;#00"), (b"-", packet(b"T05thread:01;"))]
     with FakeStub(turns) as stub:
         stub.client.resume()
         assert stub.client.wait(HANG) == Stop(5, "01")
 
 
-def test_a_step_moves_one_vcpu_alone() -> None:
+def test_step_moves_one_vcpu() -> None:
     turns = [(packet(b"vCont;s:02"), b"+" + packet(b"T05thread:02;"))]
     with FakeStub(turns) as stub:
         stub.client.resume("02")
         assert stub.client.wait(HANG) == Stop(5, "02")
 
 
-def test_an_interrupt_that_comes_late_returns_the_stop_before_it() -> None:
+def test_late_interrupt_returns_earlier_stop() -> None:
     turns = [(b"$vCont;c#a8", b"+" + packet(b"T05thread:01;"))]
     with FakeStub([*turns, (b"\x03", b"")]) as stub:
         stub.client.resume()
         assert stub.client.interrupt() == Stop(5, "01")
 
 
-def test_a_batch_with_a_broken_answer_is_finished_one_by_one() -> None:
+def test_batch_with_broken_reply_is_retried_one_by_one() -> None:
     a, b = packet(b"m0,1"), packet(b"m1,1")
     turns = [
         (a + b, b"+" + packet(b"aa") + b"+$bb#00"),
@@ -132,21 +132,21 @@ def test_a_batch_with_a_broken_answer_is_finished_one_by_one() -> None:
         assert stub.client.probe([0, 1], 1) == [b"\xaa", b"\xbb"]
 
 
-def test_commands_are_refused_while_the_guest_runs() -> None:
+def test_commands_are_refused_while_guest_runs() -> None:
     with FakeStub([(b"$vCont;c#a8", b"")]) as stub:
         stub.client.resume()
         with pytest.raises(StubRefusedError, match="runs"):
             stub.client.registers()
 
 
-def test_the_stop_that_the_connection_caused_is_no_answer() -> None:
+def test_stop_caused_by_connection_is_no_reply() -> None:
     said = b"+" + packet(b"T02thread:01;") + packet(b"PacketSize=1000;vContSupported+")
     with FakeStub([(b"qSupported", said)]) as stub:
         stub.client.start()
         assert stub.client.packet_size == 0x1000
 
 
-def test_acknowledgements_are_left_out_where_the_stub_offers_it() -> None:
+def test_acknowledgements_are_disabled_if_supported() -> None:
     turns = [
         (b"qSupported", b"+" + packet(b"PacketSize=400;QStartNoAckMode+")),
         (b"QStartNoAckMode", OK),
@@ -159,7 +159,7 @@ def test_acknowledgements_are_left_out_where_the_stub_offers_it() -> None:
         assert stub.heard.endswith(b"$g#67$g#67")
 
 
-def test_the_monitors_words_are_put_together() -> None:
+def test_monitor_output_is_joined() -> None:
     command = packet(b"qRcmd," + b"info status".hex().encode())
     said = b"+" + packet(b"O" + b"paused".hex().encode()) + packet(b"O0a") + packet(b"OK")
     with FakeStub([(command, said)]) as stub:
@@ -170,7 +170,7 @@ def _document(name: str, text: str) -> tuple[bytes, bytes]:
     return (b"read:" + name.encode(), b"+" + packet(b"l" + text.encode()))
 
 
-def test_aarch64_is_told_by_its_registers() -> None:
+def test_aarch64_is_detected_by_registers() -> None:
     names = [*(f"x{n}" for n in range(31)), "sp", "pc"]
     core = "".join(f'<reg name="{name}" bitsize="64"/>' for name in names)
     turns = [
@@ -185,7 +185,7 @@ def test_aarch64_is_told_by_its_registers() -> None:
     assert target.set("pc", 0x1234) == b"P20=3412000000000000"
 
 
-def test_a_machine_that_nobody_knows_is_refused() -> None:
+def test_unknown_machine_is_refused() -> None:
     turns = [_document("target.xml", '<target><reg name="r0" bitsize="32"/></target>')]
     with FakeStub(turns) as stub, pytest.raises(StubRefusedError, match="not amd64"):
         describe(stub.client)
@@ -202,18 +202,18 @@ def test_a_machine_that_nobody_knows_is_refused() -> None:
         (b"Tzz", None),
     ],
 )
-def test_stop_replies_are_read(answer: bytes, stop: Stop | None) -> None:
+def test_stop_replies_are_parsed(answer: bytes, stop: Stop | None) -> None:
     assert parse_stop(answer) == stop
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1", "host:port", "127.0.0.1:99999"])
-def test_an_address_that_is_none_is_refused_with_a_hint(target: str) -> None:
+def test_invalid_address_is_refused_with_hint(target: str) -> None:
     with pytest.raises(RemoteError, match="not HOST:PORT") as caught:
         connect(target)
     assert "-gdb" in str(caught.value.hint)
 
 
-def test_nobody_at_the_address_is_an_error_with_a_hint(tmp_path: object) -> None:
+def test_unreachable_address_is_an_error_with_hint(tmp_path: object) -> None:
     with pytest.raises(RemoteError, match="no GDB stub at") as caught:
         connect(f"{tmp_path}/nobody")
     assert "-gdb" in str(caught.value.hint)

@@ -51,14 +51,14 @@ ALLOWED_INSIDE = {"check_quiesce_snapshot", "freeze"}
 
 
 @pytest.mark.parametrize("name", sorted(ALLOWED_INSIDE))
-def test_what_must_be_allowed_inside_a_guest_is_named_as_left_out(name: str) -> None:
+def test_steps_that_need_guest_control_are_skipped(name: str) -> None:
     session = Session.__new__(Session)
     left = [session.unable(step) for step in script.load(name).steps if step.verb == "guest.sysctl"]
     assert set(left) == {"it is done inside the guest"}
 
 
 @pytest.mark.parametrize("name", sorted(set(script.shipped()) - ALLOWED_INSIDE))
-def test_no_scenario_expects_of_a_real_guest_what_only_the_simulated_one_has(
+def test_scenarios_use_simulator_only_facts_only_when_simulated(
     old_module: Path, name: str
 ) -> None:
     simulation = Outside(old_module, name)
@@ -66,7 +66,7 @@ def test_no_scenario_expects_of_a_real_guest_what_only_the_simulated_one_has(
     assert [(each.rule, each.message) for each in outcome.findings] == []
 
 
-def test_what_is_seen_from_outside_is_what_the_host_emits(root: Path) -> None:
+def test_externally_visible_events_are_those_of_host(root: Path) -> None:
     emitted: set[str] = set()
     for path in (root / "sim" / "vmtsim" / "host").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -9,7 +9,7 @@ from vmtsim.gdb.packets import Decoder, Packet, encode, expand
 
 
 @given(st.binary(max_size=300), st.integers(1, 7))
-def test_every_payload_comes_back_however_it_is_cut(payload: bytes, step: int) -> None:
+def test_every_payload_round_trips_in_any_fragmentation(payload: bytes, step: int) -> None:
     wire = b"+" + encode(payload)
     decoder = Decoder()
     found: list[object] = []
@@ -20,33 +20,33 @@ def test_every_payload_comes_back_however_it_is_cut(payload: bytes, step: int) -
     assert found == ["+", Packet(payload)]
 
 
-def test_the_manuals_own_examples_are_read() -> None:
+def test_gdb_manual_examples_are_decoded() -> None:
     assert encode(b"vCont?") == b"$vCont?#49"
     assert expand(b"0* ") == b"0000"
     assert expand(b"}\x03}]") == b"#}"
 
 
 @pytest.mark.parametrize("raw", [b"}", b"*!", b"a*\x1f", b"a*"])
-def test_what_no_stub_may_send_is_refused(raw: bytes) -> None:
+def test_invalid_packets_are_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match=r"escape|run length"):
         expand(raw)
 
 
 @pytest.mark.parametrize("wire", [b"$OK#9b", b"$OK#zz", b"$a*#8b", b"$m0#"[:3] + b"$OK#9a"])
-def test_a_broken_packet_is_seen_as_one(wire: bytes) -> None:
+def test_broken_packet_is_detected(wire: bytes) -> None:
     decoder = Decoder()
     decoder.feed(wire)
     assert decoder.next() == Packet(None)
 
 
-def test_after_a_cut_off_packet_the_next_one_is_read() -> None:
+def test_packet_after_truncated_one_is_decoded() -> None:
     decoder = Decoder()
     decoder.feed(b"$T05thr$OK#9a")
     assert [decoder.next(), decoder.next(), decoder.next()] == [Packet(None), Packet(b"OK"), None]
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_upset_the_decoder(noise: bytes) -> None:
+def test_arbitrary_bytes_do_not_crash_decoder(noise: bytes) -> None:
     decoder = Decoder()
     decoder.feed(noise)
     while decoder.next() is not None:

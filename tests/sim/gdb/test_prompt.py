@@ -45,12 +45,12 @@ def session() -> Any:
     return Bench()
 
 
-def test_halt_is_not_offered_before_the_guest_says_that_it_can(session: Any) -> None:
+def test_halt_is_offered_only_after_guest_announces_it(session: Any) -> None:
     assert "tools.capability.statechange" in execute(session, "power halt")
     assert not session.host.tclo.queue
 
 
-def test_a_message_goes_to_the_queue(session: Any) -> None:
+def test_message_is_queued(session: Any) -> None:
     execute(session, "tclo ping")
     execute(session, "options synctime=1")
     execute(session, "tclo Time_Synchronize 1")
@@ -61,18 +61,18 @@ def test_a_message_goes_to_the_queue(session: Any) -> None:
     ]
 
 
-def test_a_guestinfo_key_is_a_variable(session: Any) -> None:
+def test_guestinfo_key_is_a_variable(session: Any) -> None:
     execute(session, "guestinfo 'role=web server'")
     assert session.host.guestinfo.variables["role"] == b"web server"
 
 
-def test_an_argument_with_a_default_may_be_left_out(session: Any) -> None:
+def test_argument_with_default_is_optional(session: Any) -> None:
     assert execute(session, "lose") == "the host forgot 0 channels"
     assert execute(session, "migrate") == "the machine is on another host"
     assert execute(session, "steal") == "nothing in the guest has the channel"
 
 
-def test_every_operation_of_the_table_is_a_verb_of_scenarios_and_a_command(session: Any) -> None:
+def test_every_operation_is_scenario_verb_and_command(session: Any) -> None:
     help_text = execute(session, "help")
     for name, operation in OPERATIONS.items():
         assert f"host.{name}" in ACTIONS
@@ -83,26 +83,26 @@ def test_every_operation_of_the_table_is_a_verb_of_scenarios_and_a_command(sessi
     }
 
 
-def test_the_clock_jumps(session: Any) -> None:
+def test_clock_can_jump(session: Any) -> None:
     before = session.host.clock.now()
     execute(session, "clock jump=3600")
     assert session.host.clock.now() - before >= 3600 * 10**9
 
 
-def test_high_bandwidth_goes_and_comes_back(session: Any) -> None:
+def test_high_bandwidth_can_be_switched(session: Any) -> None:
     execute(session, "high-bandwidth false")
     assert not session.host.transport._context.options.high_bandwidth
     execute(session, "high-bandwidth true")
     assert session.host.transport._context.options.high_bandwidth
 
 
-def test_a_fault_waits_for_its_opportunity(session: Any) -> None:
+def test_fault_waits_for_its_opportunity(session: Any) -> None:
     assert execute(session, "fault checkpoint at=sendpayload times=2") == "armed: checkpoint"
     assert session.host.faults.armed == ("checkpoint",)
     assert execute(session, "fault none") == "armed: nothing"
 
 
-def test_quit_ends_the_session(session: Any) -> None:
+def test_quit_ends_session(session: Any) -> None:
     execute(session, "quit")
     assert "goes on" in session.ended
 
@@ -128,12 +128,12 @@ def test_quit_ends_the_session(session: Any) -> None:
         ("guestinfo 'a=b", "No closing quotation"),
     ],
 )
-def test_a_wrong_command_says_what_is_right(session: Any, line: str, text: str) -> None:
+def test_invalid_command_gets_suggestion(session: Any, line: str, text: str) -> None:
     with pytest.raises(ArgumentError, match=text):
         execute(session, line)
 
 
-def test_a_wrong_command_does_not_end_the_session(session: Any) -> None:
+def test_invalid_command_does_not_end_session(session: Any) -> None:
     action_of("powre")(session)
     assert "did you mean" in session.said[0]
     assert not session.ended
@@ -144,18 +144,18 @@ def test_help_names_every_command(session: Any) -> None:
     assert all(command.usage in text for command in COMMANDS.values())
 
 
-def test_status_says_how_things_stand(session: Any) -> None:
+def test_status_shows_state(session: Any) -> None:
     text = execute(session, "status")
     assert "0 served" in text
     assert "violations 0" in text
 
 
-def test_commands_are_in_the_trace(session: Any) -> None:
+def test_commands_appear_in_trace(session: Any) -> None:
     execute(session, "tclo ping")
     assert [json.loads(e.json())["command"] for e in session.trace.events] == ["tclo ping"]
 
 
-def test_piped_commands_are_read_to_their_end_and_the_session_goes_on(session: Any) -> None:
+def test_piped_commands_end_and_session_continues(session: Any) -> None:
     prompt = Prompt(session, io.StringIO("tclo ping\n\nstatus\n"))
     prompt._read()
     for act in session.commands:

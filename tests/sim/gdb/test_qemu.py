@@ -146,7 +146,7 @@ def start(qemu: str, guest: Guest, tmp_path: Path) -> Start:
     return started
 
 
-def test_the_driver_shakes_hands_tells_about_the_guest_and_halts(start: Start) -> None:
+def test_driver_connects_reports_guest_info_and_halts(start: Start) -> None:
     with start() as play:
         play.ready()
         for item in ("1 guest.example",):
@@ -169,7 +169,7 @@ def test_the_driver_shakes_hands_tells_about_the_guest_and_halts(start: Start) -
     assert play.rules() == []
 
 
-def test_two_vcpus_call_at_once_and_each_gets_its_own_answers(start: Start) -> None:
+def test_concurrent_calls_of_two_vcpus_get_their_own_replies(start: Start) -> None:
     # The module's text is searched for in memory: nobody says where it is.
     with start(cpus=2, text=None, serial=None) as play:
         play.says(f"text at {BASES[0]:#x}")
@@ -186,7 +186,7 @@ def test_two_vcpus_call_at_once_and_each_gets_its_own_answers(start: Start) -> N
     assert play.rules() == []
 
 
-def test_lost_channels_and_checkpoints_are_survived(start: Start) -> None:
+def test_driver_survives_lost_channels_and_checkpoints(start: Start) -> None:
     with start(cpus=2) as play:
         play.ready()
 
@@ -212,7 +212,7 @@ def test_lost_channels_and_checkpoints_are_survived(start: Start) -> None:
     assert play.rules() == []
 
 
-def test_a_module_that_is_loaded_elsewhere_is_found_again(start: Start) -> None:
+def test_module_at_another_address_is_found_again(start: Start) -> None:
     with start(text=None, patience=Patience(look=0.2, quiet=1.2)) as play:
         play.ready()
         play.machine.tell("unload")
@@ -225,7 +225,7 @@ def test_a_module_that_is_loaded_elsewhere_is_found_again(start: Start) -> None:
     assert play.rules() == []
 
 
-def test_a_reset_guest_is_served_again(start: Start) -> None:
+def test_reset_guest_is_served_again(start: Start) -> None:
     with start(text=None, patience=Patience(look=0.2, quiet=0.4)) as play:
         play.ready()
         play.machine.tell("reset")
@@ -235,7 +235,7 @@ def test_a_reset_guest_is_served_again(start: Start) -> None:
     assert play.machine.text().count("guest: up with") == 2
 
 
-def test_qemu_that_dies_is_said_in_one_line(start: Start) -> None:
+def test_end_of_qemu_is_reported_in_one_line(start: Start) -> None:
     with start() as play:
         play.ready()
         before = len(play.said)
@@ -244,7 +244,7 @@ def test_qemu_that_dies_is_said_in_one_line(start: Start) -> None:
     assert play.said[before:] == ["QEMU has quit: the virtual machine is gone"]
 
 
-def test_a_lost_breakpoint_is_set_again(start: Start) -> None:
+def test_lost_breakpoint_is_set_again(start: Start) -> None:
     def lose(session: Session) -> None:
         client = session.server.client
         client.interrupt()
@@ -260,7 +260,7 @@ def test_a_lost_breakpoint_is_set_again(start: Start) -> None:
         play.ready(2)
 
 
-def test_the_guest_goes_on_when_the_session_ends(start: Start) -> None:
+def test_guest_continues_when_session_ends(start: Start) -> None:
     with start(cpus=2) as play:
         play.ready()
         play.type("quit")
@@ -272,7 +272,7 @@ def test_the_guest_goes_on_when_the_session_ends(start: Start) -> None:
         play.machine.wait_for('rpc: 0 "[0-9]+ error [0-9]+"')
 
 
-def test_an_administrator_s_command_reaches_the_host(start: Start) -> None:
+def test_administrator_command_reaches_host(start: Start) -> None:
     with start() as play:
         play.ready()
         play.type("guestinfo 'role=web server'")
@@ -281,7 +281,7 @@ def test_an_administrator_s_command_reaches_the_host(start: Start) -> None:
     assert play.rules() == []
 
 
-def test_an_instruction_that_reads_another_port_is_carried_out(start: Start, guest: Guest) -> None:
+def test_read_of_another_port_is_executed(start: Start, guest: Guest) -> None:
     other = guest.symbols["other_inl"]
     traps = [site.address for site in sites.of_module(guest.module).at(BASES[0])]
     program = sites.of_addresses([*traps, other])
@@ -296,7 +296,7 @@ def test_an_instruction_that_reads_another_port_is_carried_out(start: Start, gue
     assert play.rules() == []
 
 
-def test_an_address_without_a_trap_is_given_up(start: Start, guest: Guest) -> None:
+def test_address_without_trap_is_abandoned(start: Start, guest: Guest) -> None:
     program = sites.of_addresses([guest.symbols["other_port"]])
     with start(program=program, text=None) as play:
         play.machine.wait_for("modload: 0")
@@ -334,7 +334,7 @@ class HeldClock(WallClock):
         return super().__call__() if self.go else min(super().__call__(), 2 * NANOSECONDS)
 
 
-def test_a_scenario_is_played_in_real_time(
+def test_scenario_runs_in_real_time(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vmtgen.common.located import load_yaml
@@ -352,7 +352,7 @@ def test_a_scenario_is_played_in_real_time(
     assert play.rules() == []
 
 
-def test_a_scenario_that_is_not_met_says_so(start: Start, tmp_path: Path) -> None:
+def test_unmet_scenario_is_reported(start: Start, tmp_path: Path) -> None:
     from vmtgen.common.located import load_yaml
 
     path = tmp_path / "never.yaml"
@@ -367,7 +367,7 @@ def _verb(*words: str) -> list[str]:
     return [sys.executable, "-m", "vmtsim", "host", *words]
 
 
-def test_a_guest_in_the_middle_of_a_talk_is_not_blamed_for_it(
+def test_guest_in_mid_conversation_violates_nothing(
     qemu: str, guest: Guest, tmp_path: Path
 ) -> None:
     program = sites.of_module(guest.module)
@@ -397,9 +397,7 @@ def test_a_guest_in_the_middle_of_a_talk_is_not_blamed_for_it(
     assert play.rules() == []
 
 
-def test_a_terminated_vmtsim_leaves_a_running_guest(
-    qemu: str, guest: Guest, tmp_path: Path
-) -> None:
+def test_terminated_vmtsim_leaves_running_guest(qemu: str, guest: Guest, tmp_path: Path) -> None:
     with running(qemu, guest, tmp_path, words="load=0") as machine:
         command = _verb("--gdb", machine.gdb, "--kmod", str(guest.module), "--text", hex(BASES[0]))
         svg, trace = tmp_path / "talk.svg", tmp_path / "talk.jsonl"
@@ -420,7 +418,7 @@ def test_a_terminated_vmtsim_leaves_a_running_guest(
         machine.wait_for("hello: no such command")
 
 
-def test_piped_commands_halt_the_guest_and_the_outcome_is_written(
+def test_piped_commands_halt_guest_and_write_outcome(
     qemu: str, guest: Guest, tmp_path: Path
 ) -> None:
     with running(qemu, guest, tmp_path, words="load=0") as machine:
@@ -450,16 +448,14 @@ def test_piped_commands_halt_the_guest_and_the_outcome_is_written(
     assert svg.read_text(encoding="utf-8").startswith("<svg")
 
 
-def test_nobody_at_the_address_is_unavailable(guest: Guest, tmp_path: Path) -> None:
+def test_unreachable_address_is_unavailable(guest: Guest, tmp_path: Path) -> None:
     command = _verb("--gdb", str(tmp_path / "nobody"), "--kmod", str(guest.module))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 69
     assert "-gdb tcp:127.0.0.1:1234" in done.stderr
 
 
-def test_the_client_and_qemus_stub_understand_each_other(
-    qemu: str, guest: Guest, tmp_path: Path
-) -> None:
+def test_client_works_with_qemu_stub(qemu: str, guest: Guest, tmp_path: Path) -> None:
     with running(qemu, guest, tmp_path, cpus=2) as machine:
         client = Client(connect(machine.gdb))
         client.start()

@@ -106,7 +106,7 @@ class Bench:
         return self.fake.values[self.machine.pc]
 
 
-def test_on_aarch64_the_operation_word_tells_the_kinds_of_calls_apart() -> None:
+def test_aarch64_operation_word_gives_kind_of_call() -> None:
     bench = Bench(AARCH64, sites.ARM)
     low, into, out = (0x86 << 32 | word for word in (0x0E, 0x1C, 0x18))
     # OPEN for RPCI, then a log line by high bandwidth, and its reply.
@@ -132,7 +132,7 @@ def test_on_aarch64_the_operation_word_tells_the_kinds_of_calls_apart() -> None:
     assert bench.memory[address] == b"1 "
 
 
-def test_another_read_of_that_register_on_aarch64_is_carried_out() -> None:
+def test_other_read_of_aarch64_register_is_executed() -> None:
     bench = Bench(AARCH64, sites.ARM)
     bench.call(MAGIC, operation=0x1234)
     assert bench.fake.log == ["take 0x8000", "step 01", "set 0x8000", "go"]
@@ -140,7 +140,7 @@ def test_another_read_of_that_register_on_aarch64_is_carried_out() -> None:
 
 
 @pytest.mark.parametrize("machine", [AMD64, I386])
-def test_on_x86_a_call_returns_behind_its_instruction(machine: Machine) -> None:
+def test_x86_call_returns_after_its_instruction(machine: Machine) -> None:
     bench = Bench(machine, sites.LOW)
     ax, bx, cx, *_ = bench.call(MAGIC, 0xFFFFFFFF, 0xFFFF000A, 0x5658)
     assert (ax, bx, cx) == (6, MAGIC, 2)
@@ -149,7 +149,7 @@ def test_on_x86_a_call_returns_behind_its_instruction(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("machine", [AMD64, I386])
-def test_a_string_instruction_leaves_its_registers_as_the_processor_does(machine: Machine) -> None:
+def test_string_instruction_sets_registers_like_processor(machine: Machine) -> None:
     bench = Bench(machine, sites.OUT)
     bench.memory[0x5000] = b"x" * 8
     after = bench.call(MAGIC, 0x10000, 8, 0x5659, 0x5000)
@@ -157,21 +157,21 @@ def test_a_string_instruction_leaves_its_registers_as_the_processor_does(machine
     assert bench.pc == PC + 2
 
 
-def test_a_string_instruction_of_no_repetitions_reaches_nobody() -> None:
+def test_string_instruction_with_count_0_reaches_no_host() -> None:
     bench = Bench(AMD64, sites.IN)
     assert bench.call(MAGIC, 0x10000, 0, 0x5659)[1] == 0x10000
     assert bench.host.backdoor.calls == 0
     assert bench.pc == PC + 2
 
 
-def test_a_kind_that_was_not_given_is_read_from_memory() -> None:
+def test_unspecified_kind_is_read_from_memory() -> None:
     bench = Bench(AMD64, "")
     bench.memory[PC] = b"\xed\x90\x90\x90"
     assert bench.call(MAGIC, 0xFFFFFFFF, 0xFFFF000A, 0x5658)[1] == MAGIC
     assert bench.server.armed[PC].kind == sites.LOW
 
 
-def test_a_buffer_that_is_not_mapped_fails_the_call_and_is_said() -> None:
+def test_unmapped_buffer_fails_call_and_is_reported() -> None:
     bench = Bench(AMD64, sites.LOW)
     _, _, _, dx, high, cookie, _ = bench.call(MAGIC, 0xC9435052, 30, 0x5658)
     channel = dx & 0xFFFF0000
@@ -183,7 +183,7 @@ def test_a_buffer_that_is_not_mapped_fails_the_call_and_is_said() -> None:
     assert bench.pc == PC + 2
 
 
-def test_a_stop_at_nobodys_breakpoint_takes_it_out_and_goes_on() -> None:
+def test_stop_at_unknown_breakpoint_removes_it_and_continues() -> None:
     bench = Bench(AMD64, sites.LOW)
     bench.fake.values["rip"] = 0x1234
     bench.server._stopped(Stop(5, "01"))
@@ -191,7 +191,7 @@ def test_a_stop_at_nobodys_breakpoint_takes_it_out_and_goes_on() -> None:
     assert bench.fake.log == ["take 0x1234", "go"]
 
 
-def test_the_fake_says_what_the_client_says() -> None:
+def test_fake_client_matches_real_client() -> None:
     # The names above are those of the real class.
     names = ("registers", "resume", "wait", "read", "write", "insert_breakpoint")
     assert all(hasattr(Client, name) for name in (*names, "remove_breakpoint"))

@@ -24,7 +24,7 @@ vmtx                 driver     filesys  -    0    ffffffff81111000 18096   -
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
-def test_the_drivers_traps_are_those_that_objdump_sees(
+def test_driver_traps_match_objdump(
     machine: str, root: Path, tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     objdump = require_tool("objdump")
@@ -46,7 +46,7 @@ def test_the_drivers_traps_are_those_that_objdump_sees(
     assert all(site.name.startswith("vmt_trap_") for site in program.sites)
 
 
-def test_the_traps_of_aarch64_are_found(root: Path, tmp_path: Path) -> None:
+def test_aarch64_traps_are_found(root: Path, tmp_path: Path) -> None:
     program = sites.of_module(
         build_module(root / "kmod" / "vmt", machine="aarch64", out=tmp_path).path
     )
@@ -55,7 +55,7 @@ def test_the_traps_of_aarch64_are_found(root: Path, tmp_path: Path) -> None:
     assert len(program.sites) == 3
 
 
-def test_a_trap_s_byte_inside_another_instruction_is_no_trap() -> None:
+def test_trap_byte_inside_other_instruction_is_no_trap() -> None:
     # xor %ebp,%ebp; mov $0x6cf3ed,%eax; in (%dx),%eax
     code = bytes.fromhex("31ed b8edf36c00 ed")
     assert [site.address for site in sites.traps(code, "amd64")] == [7]
@@ -75,11 +75,11 @@ def test_a_trap_s_byte_inside_another_instruction_is_no_trap() -> None:
         ("90ed", None),
     ],
 )
-def test_an_instruction_is_known_by_its_bytes(code: str, kind: tuple[str, int] | None) -> None:
+def test_instruction_is_recognised_by_bytes(code: str, kind: tuple[str, int] | None) -> None:
     assert sites.kind_of(bytes.fromhex(code).ljust(4, b"\x90"), "amd64") == kind
 
 
-def test_a_module_without_backdoor_calls_is_refused(tmp_path: Path) -> None:
+def test_module_without_backdoor_calls_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "plain.c"
     source.write_text(
         "#include <sys/param.h>\n#include <sys/module.h>\n"
@@ -92,13 +92,13 @@ def test_a_module_without_backdoor_calls_is_refused(tmp_path: Path) -> None:
         sites.of_module(module)
 
 
-def test_a_program_without_backdoor_calls_is_refused(guest: Guest) -> None:
+def test_program_without_backdoor_calls_is_refused(guest: Guest) -> None:
     with pytest.raises(sites.SitesError, match="no function in it") as caught:
         sites.of_elf(guest.kernel)
     assert "--sites" in str(caught.value.hint)
 
 
-def test_a_function_that_holds_the_magic_number_is_looked_into(
+def test_function_with_magic_number_is_searched(
     tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     source = tmp_path / "tool.c"
@@ -122,21 +122,21 @@ def test_a_function_that_holds_the_magic_number_is_looked_into(
     assert found.sites[0].address in {site.address for site in stripped.sites}
 
 
-def test_a_text_that_is_no_elf_file_is_refused(tmp_path: Path) -> None:
+def test_non_elf_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_text("nothing", encoding="utf-8")
     with pytest.raises(sites.SitesError, match="not an ELF file"):
         sites.of_elf(path)
 
 
-def test_the_last_words_of_modstat_count() -> None:
+def test_last_column_of_modstat_counts() -> None:
     log = (
         MODSTAT.format(first="ffffffff82000000") + "\r\n" + MODSTAT.format(first="ffffffff83000000")
     )
     assert locate.from_modstat(log, "vmt") == 0xFFFFFFFF83000000
 
 
-def test_modstat_without_addresses_says_nothing() -> None:
+def test_modstat_without_addresses_gives_nothing() -> None:
     assert (
         locate.from_modstat("vmt    driver   filesys  -    0    18096   sysmon_power", "vmt")
         is None

@@ -68,19 +68,19 @@ class Guest:
         ("old", BASIC | BATCHED, 0, START),
     ],
 )
-def test_a_start_agrees_on_capabilities(offer: str, asked: int, status: int, agreed: int) -> None:
+def test_start_negotiates_capabilities(offer: str, asked: int, status: int, agreed: int) -> None:
     answer = Guest(balloon=offer).call(START, asked)
     assert (answer[0], answer[2]) == (status, agreed)
 
 
 @pytest.mark.parametrize("options", [{"balloon": "none"}, {"kind": "qemu"}, {"kind": "hardware"}])
-def test_nobody_answers_where_there_is_no_balloon(options: dict[str, Any]) -> None:
+def test_host_without_balloon_does_not_answer(options: dict[str, Any]) -> None:
     guest = Guest(**options)
     assert guest.call(START, BASIC)[0] == 0xFFFFFFFF
     assert guest.broken == []
 
 
-def test_single_pages_come_and_go_with_the_target_in_each_reply() -> None:
+def test_single_page_calls_return_target() -> None:
     guest = Guest().started(target=2)
     assert guest.call(GET_TARGET, 65536)[:2] == [0, 2]
     assert guest.balloon.limit == 65536
@@ -94,7 +94,7 @@ def test_single_pages_come_and_go_with_the_target_in_each_reply() -> None:
     assert guest.broken == []
 
 
-def test_a_batch_has_a_status_for_each_page() -> None:
+def test_batch_has_status_per_page() -> None:
     guest = Guest().started(target=9)
     guest.balloon.refuse = 1
     guest.memory.page[:24] = struct.pack("<3Q", *(page << 12 for page in (0x1000, 0x1001, 0x1002)))
@@ -109,7 +109,7 @@ def test_a_batch_has_a_status_for_each_page() -> None:
     assert guest.broken == []
 
 
-def test_a_reset_gives_everything_back_and_asks_for_a_start() -> None:
+def test_reset_releases_all_pages_and_requests_start() -> None:
     guest = Guest().started()
     guest.call(LOCK, 0x1000)
     guest.balloon.reset()
@@ -120,7 +120,7 @@ def test_a_reset_gives_everything_back_and_asks_for_a_start() -> None:
     assert guest.broken == []
 
 
-def test_a_busy_host_does_nothing() -> None:
+def test_busy_host_does_nothing() -> None:
     guest = Guest().started()
     guest.balloon.busy = 1
     assert guest.call(LOCK, 0x1000)[0] == 8
@@ -159,19 +159,19 @@ def frees_what_the_host_has(guest: Guest) -> None:
         (frees_what_the_host_has, "balloon-freed"),
     ],
 )
-def test_a_guest_that_breaks_a_rule_is_reported(do: Any, rule: str) -> None:
+def test_violation_by_guest_is_reported(do: Any, rule: str) -> None:
     guest = Guest().started()
     do(guest)
     assert guest.broken == [rule]
 
 
-def test_a_batch_that_was_not_agreed_on_is_unknown() -> None:
+def test_unnegotiated_batch_is_unknown() -> None:
     guest = Guest(balloon="basic").started()
     assert guest.call(LOCK_BATCH, 0x77, 1)[0] == 1
     assert guest.broken == ["balloon-command"]
 
 
-def test_a_guest_that_never_starts_is_reported() -> None:
+def test_missing_start_is_reported() -> None:
     guest = Guest()
     assert guest.call(GET_TARGET, 1)[0] == 7
     assert guest.broken == ["balloon-start"]

@@ -37,15 +37,15 @@ NAMES = ["boot-to-halt", "checkpoint", "stolen-channel", "rejected-rpci"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_text_of_a_scenario_is_the_golden_one(name: str) -> None:
+def test_text_chart_matches_golden_file(name: str) -> None:
     held_against(GOLDEN / f"{name}.txt", "\n".join(chart.text(events_of(name))) + "\n")
 
 
-def test_the_drawing_of_a_scenario_is_the_golden_one() -> None:
+def test_drawing_matches_golden_file() -> None:
     held_against(GOLDEN / "boot-to-halt.svg", svg(events_of("boot-to-halt"), title="boot-to-halt"))
 
 
-def test_a_trace_file_gives_the_same_text_and_drawing_as_the_run(tmp_path: Path) -> None:
+def test_trace_file_gives_same_charts_as_run(tmp_path: Path) -> None:
     events = events_of("rejected-rpci")
     path = tmp_path / "run.jsonl"
     with TraceFile(path) as sink:
@@ -57,7 +57,7 @@ def test_a_trace_file_gives_the_same_text_and_drawing_as_the_run(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_drawing_is_one_well_formed_file_that_needs_no_other(name: str) -> None:
+def test_drawing_is_self_contained_well_formed_file(name: str) -> None:
     text = svg(events_of(name), title='a <b> & "c"', about="x" * 500)
     root = ET.fromstring(text)
     assert root.tag.endswith("svg")
@@ -70,13 +70,13 @@ def test_the_drawing_is_one_well_formed_file_that_needs_no_other(name: str) -> N
         assert 0 <= float(line.attrib["x2"]) <= width
 
 
-def test_a_long_run_is_cut_and_says_so() -> None:
+def test_long_run_is_cut_with_notice() -> None:
     text = svg(events_of("option-burst"), limit=10)
     assert "more</text>" in text
     assert "Set_Option broadcastIP" not in text
 
 
-def test_an_empty_run_is_an_empty_chart() -> None:
+def test_empty_run_gives_empty_chart() -> None:
     assert chart.text([]) == []
     assert ET.fromstring(svg([])).tag.endswith("svg")
 
@@ -85,7 +85,7 @@ def trace() -> Trace:
     return Trace(keep=True)
 
 
-def test_an_answer_that_took_long_has_a_line_of_its_own() -> None:
+def test_slow_reply_has_its_own_line() -> None:
     clock = [0]
     made = Trace(lambda: clock[0], keep=True)
     made.emit("tclo", channel=0, message=b"ping")
@@ -96,13 +96,13 @@ def test_an_answer_that_took_long_has_a_line_of_its_own() -> None:
     assert second.split() == ["2.000", "tclo", "guest:", "OK<space>"]
 
 
-def test_an_answer_to_nothing_seen_is_still_shown() -> None:
+def test_reply_without_request_is_shown() -> None:
     made = trace()
     made.emit("tclo.reply", channel=3, message=b"ping", reply=b"ERROR x", ok=False)
     assert chart.text(made.events) == [f"  0.000  {'tclo':<43}  guest: ERROR x"]
 
 
-def test_violations_faults_and_failures_stand_out() -> None:
+def test_violations_faults_and_failures_are_highlighted() -> None:
     made = trace()
     made.emit("violation", rule="cookie", text="t", detail="d", channel=0)
     made.emit("fault", name="checkpoint", point="hb-in", text="t")
@@ -129,7 +129,7 @@ def test_payloads_are_readable(payload: bytes | None, text: str) -> None:
     assert chart.shown(payload) == text
 
 
-def test_times_count_from_the_origin() -> None:
+def test_times_are_relative_to_origin() -> None:
     made = Trace(lambda: 1_500_000_000, keep=True)
     made.emit("open", channel=0, protocol="tclo", cookies=True)
     assert chart.text(made.events, origin=10**9) == ["  0.500  open    TCLO channel 0"]

@@ -28,7 +28,7 @@ def is_open(guest: Guest, channel: Channel) -> bool:
     ("policy", "first_lives", "second_lives"),
     [("newest", False, True), ("first", True, False), ("both", False, False)],
 )
-def test_a_second_client_meets_the_host_s_policy(
+def test_second_client_is_handled_by_policy(
     policy: str, first_lives: bool, second_lives: bool
 ) -> None:
     guest, first = started(second_client=policy)
@@ -39,13 +39,13 @@ def test_a_second_client_meets_the_host_s_policy(
     assert guest.broken_rules() == []
 
 
-def test_the_newest_client_is_logged_with_both_channels() -> None:
+def test_newest_client_is_logged_with_both_channels() -> None:
     guest, _ = started()
     claim(guest)
     assert [(e["before"], e["channel"]) for e in guest.events("tclo.bound")][-1] == (0, 1)
 
 
-def test_a_refused_client_is_not_greeted_again() -> None:
+def test_refused_client_is_not_greeted_again() -> None:
     guest, first = started(second_client="first")
     resets = guest.host.tclo.resets
     claim(guest)
@@ -55,14 +55,14 @@ def test_a_refused_client_is_not_greeted_again() -> None:
     assert guest.host.tclo.resets == resets + 1
 
 
-def test_a_name_that_is_free_again_goes_to_whoever_comes() -> None:
+def test_released_name_is_available_to_any_client() -> None:
     for policy in ("newest", "first", "both"):
         guest, first = started(second_client=policy)
         guest.close(first)
         assert guest.tools(guest.open(b"TCLO"), 5) == [b"reset", b"Capabilities_Register"]
 
 
-def test_a_rival_keeps_the_name_from_those_who_come_later_and_leaves_in_time() -> None:
+def test_rival_keeps_name_until_it_leaves() -> None:
     guest, channel = started(second_client="first")
     assert guest.host.steal_channel(10)
     assert is_open(guest, channel)
@@ -73,7 +73,7 @@ def test_a_rival_keeps_the_name_from_those_who_come_later_and_leaves_in_time() -
     assert guest.tools(guest.open(b"TCLO"), 5) == [b"reset", b"Capabilities_Register"]
 
 
-def test_two_rivals_of_one_name_throw_each_other_out() -> None:
+def test_two_rivals_of_one_name_disconnect_each_other() -> None:
     guest, channel = started(second_client="both")
     assert guest.host.steal_channel(10)
     assert not is_open(guest, channel)
@@ -82,7 +82,7 @@ def test_two_rivals_of_one_name_throw_each_other_out() -> None:
     assert guest.tools(guest.open(b"TCLO"), 5) == [b"reset", b"Capabilities_Register"]
 
 
-def test_a_rival_of_the_newest_comes_back_until_it_leaves() -> None:
+def test_rival_of_newest_policy_reconnects_until_it_leaves() -> None:
     guest, _ = started()
     guest.host.steal_channel(5)
     again = guest.open(b"TCLO")

@@ -24,7 +24,7 @@ def rows(heading: str) -> dict[str, list[str]]:
 SOURCES, RULES = rows("Sources"), rows("Rules")
 
 
-def test_the_keys_are_the_same_everywhere() -> None:
+def test_evidence_keys_are_the_same_everywhere() -> None:
     keys = {f"E{number}" for number in range(1, 18)}
     assert set(SOURCES) == keys
     assert set(RULES) == keys
@@ -32,7 +32,7 @@ def test_the_keys_are_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(RULES, key=lambda key: int(key[1:])))
-def test_a_rule_has_a_test_that_exists_and_options_that_exist(key: str) -> None:
+def test_evidence_names_existing_tests_and_options(key: str) -> None:
     _, test, options = RULES[key]
     file, _, name = test.partition(": ")
     source = (Path(__file__).parent / f"{file}.py").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from .client import CPT, Channel, Guest, Refused
 from .test_tclo import started
 
 
-def test_every_fault_names_known_points_and_says_what_it_does() -> None:
+def test_every_fault_has_known_points_and_description() -> None:
     for name, fault in FAULTS.items():
         assert name == fault.name
         assert fault.text
@@ -18,7 +18,7 @@ def test_every_fault_names_known_points_and_says_what_it_does() -> None:
 
 
 @pytest.mark.parametrize("name", ["chekpoint", ""])
-def test_an_unknown_fault_is_refused(name: str) -> None:
+def test_unknown_fault_is_refused(name: str) -> None:
     guest = Guest()
     with pytest.raises(ValueError, match="no fault"):
         guest.host.faults.arm(name)
@@ -28,7 +28,7 @@ def test_an_unknown_fault_is_refused(name: str) -> None:
         guest.host.faults.arm("checkpoint", at="nowhere")
 
 
-def test_a_fault_cannot_be_armed_where_it_would_do_nothing() -> None:
+def test_fault_cannot_be_armed_without_possible_effect() -> None:
     """It would count as struck, and `expect.fault` would be met by a fault without an effect."""
     with pytest.raises(ValueError, match="burst has no effect at rpci: use one of recvsize"):
         Guest().host.faults.arm("burst", at="rpci")
@@ -37,7 +37,7 @@ def test_a_fault_cannot_be_armed_where_it_would_do_nothing() -> None:
 
 
 @pytest.mark.parametrize("point", ["sendpayload", "recvpayload", "recvstatus", "hb-out", "hb-in"])
-def test_a_checkpoint_at_any_step_costs_one_retry_and_no_message(point: str) -> None:
+def test_checkpoint_at_any_step_costs_one_retry(point: str) -> None:
     high = point.startswith("hb") or point == "recvstatus"
     guest = Guest(high_bandwidth=high)
     guest.host.faults.arm("checkpoint", at=point)
@@ -79,9 +79,7 @@ def _talk(guest: Guest, channel: Channel, step: str) -> None:
     [("lose-channel", 0), ("closed", 4), ("power-off", 0x20), ("timed-out", 0x40)],
 )
 @pytest.mark.parametrize("step", STEPS_OF_A_MESSAGE)
-def test_a_deadly_fault_at_any_step_ends_the_channel_with_its_flag(
-    name: str, status: int, step: str
-) -> None:
+def test_channel_loss_at_any_step_sets_flag(name: str, status: int, step: str) -> None:
     guest, channel = _one_message(name, step)
     with pytest.raises(Refused) as refused:
         _talk(guest, channel, step)
@@ -92,7 +90,7 @@ def test_a_deadly_fault_at_any_step_ends_the_channel_with_its_flag(
 
 
 @pytest.mark.parametrize("step", STEPS_OF_A_MESSAGE)
-def test_a_call_that_is_refused_at_any_step_leaves_a_channel_that_can_be_closed(step: str) -> None:
+def test_refused_call_at_any_step_leaves_closable_channel(step: str) -> None:
     guest, channel = _one_message("refuse", step)
     with pytest.raises(Refused) as refused:
         _talk(guest, channel, step)
@@ -103,7 +101,7 @@ def test_a_call_that_is_refused_at_any_step_leaves_a_channel_that_can_be_closed(
     assert guest.broken_rules() == []
 
 
-def test_a_host_that_mixed_up_the_cookies_refuses_until_the_guest_opens_anew() -> None:
+def test_cookie_mix_up_refuses_until_channel_is_reopened() -> None:
     guest = Guest(idle_close=80)
     channel = guest.open(b"TCLO")
     guest.host.faults.arm("wrong-cookie")
@@ -121,7 +119,7 @@ def test_a_host_that_mixed_up_the_cookies_refuses_until_the_guest_opens_anew() -
     assert guest.broken_rules() == []
 
 
-def test_a_withdrawn_message_shows_unsent() -> None:
+def test_withdrawn_message_shows_unsent() -> None:
     guest = Guest()
     channel = guest.open(b"RPCI")
     guest.send(channel, b"log x")
@@ -134,7 +132,7 @@ def test_a_withdrawn_message_shows_unsent() -> None:
 
 @pytest.mark.parametrize("name", ["unsent", "checkpoint"])
 @pytest.mark.parametrize("sub", [4, 5])
-def test_giving_up_what_the_host_took_back_is_no_crime(name: str, sub: int) -> None:
+def test_abandoning_withdrawn_message_is_no_violation(name: str, sub: int) -> None:
     guest = Guest()
     channel = guest.open(b"RPCI")
     guest.send(channel, b"log x")
@@ -147,7 +145,7 @@ def test_giving_up_what_the_host_took_back_is_no_crime(name: str, sub: int) -> N
     assert guest.broken_rules() == ["sequence"]
 
 
-def test_a_full_table_refuses_as_often_as_told() -> None:
+def test_full_table_refuses_configured_number_of_opens() -> None:
     guest = Guest()
     guest.host.faults.arm("table-full", times=2)
     for _ in range(2):
@@ -157,7 +155,7 @@ def test_a_full_table_refuses_as_often_as_told() -> None:
     assert guest.host.faults.armed == ()
 
 
-def test_a_fault_waits_for_a_message_before_it_spoils_the_announcement() -> None:
+def test_announcement_fault_waits_for_message() -> None:
     guest, channel = started()
     guest.host.faults.arm("huge-length")
     assert guest.turn(channel) is None
@@ -169,7 +167,7 @@ def test_a_fault_waits_for_a_message_before_it_spoils_the_announcement() -> None
     assert guest.broken_rules() == []
 
 
-def test_a_wrong_type_is_shown_where_the_type_stands() -> None:
+def test_wrong_type_is_shown_in_type_field() -> None:
     guest, channel = started()
     guest.host.send("ping")
     guest.host.faults.arm("wrong-type", at="announce")
@@ -177,7 +175,7 @@ def test_a_wrong_type_is_shown_where_the_type_stands() -> None:
     assert guest.step(3, channel).arg3 >> 16 == 2
 
 
-def test_a_slow_reply_is_there_the_next_time() -> None:
+def test_slow_reply_is_available_at_next_call() -> None:
     guest = Guest()
     channel = guest.open(b"RPCI")
     guest.host.faults.arm("slow-reply")
@@ -186,7 +184,7 @@ def test_a_slow_reply_is_there_the_next_time() -> None:
     assert guest.receive(channel) == b"1 "
 
 
-def test_replies_are_spoiled_for_the_commands_that_are_named() -> None:
+def test_reply_faults_affect_named_commands() -> None:
     guest = Guest()
     faults = guest.host.faults
     faults.arm("reject", command="SetGuestInfo", times=2, reply="0 no")
@@ -212,7 +210,7 @@ def test_replies_are_spoiled_for_the_commands_that_are_named() -> None:
         ("power-request", lambda m: m.startswith(b"OS_")),
     ],
 )
-def test_strange_messages_come_as_described(name: str, test) -> None:
+def test_odd_messages_have_described_form(name: str, test) -> None:
     guest, channel = started()
     guest.host.faults.arm(name)
     guest.send(channel, b"")
@@ -221,13 +219,13 @@ def test_strange_messages_come_as_described(name: str, test) -> None:
     assert test(message)
 
 
-def test_a_burst_is_many_messages_and_the_size_can_be_given() -> None:
+def test_burst_sends_many_messages_of_given_size() -> None:
     guest, channel = started()
     guest.host.faults.arm("burst", size=33)
     assert len(guest.tools(channel, 2)) == 33
 
 
-def test_bursts_however_frequent_come_to_an_end() -> None:
+def test_bursts_terminate_at_any_rate() -> None:
     guest, channel = started()
     faults = guest.host.faults
     faults.set_plan({"burst": (1, 1)})
@@ -240,7 +238,7 @@ def test_bursts_however_frequent_come_to_an_end() -> None:
     assert faults.struck["burst"] == 1
 
 
-def test_the_clock_can_lie_once_jump_or_be_refused() -> None:
+def test_clock_faults_once_jump_or_refuse() -> None:
     guest = Guest()
     faults = guest.host.faults
     faults.arm("clock-refused")
@@ -279,7 +277,7 @@ def everything(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_chance_is_the_same_for_the_same_seed_and_another_for_another(seed: int) -> None:
+def test_random_faults_are_reproducible_per_seed(seed: int) -> None:
     runs = []
     for each in (seed, seed, seed + 100):
         guest = Guest(each)
@@ -289,7 +287,7 @@ def test_chance_is_the_same_for_the_same_seed_and_another_for_another(seed: int)
     assert runs[0] != runs[2]
 
 
-def test_chance_reaches_every_fault() -> None:
+def test_random_faults_cover_every_fault() -> None:
     struck: set[str] = set()
     for seed in range(12):
         guest = Guest(seed)
@@ -298,7 +296,7 @@ def test_chance_reaches_every_fault() -> None:
     assert struck == set(FAULTS) - {"huge-length", "wrong-type"}
 
 
-def test_chance_can_be_switched_off_while_the_script_goes_on() -> None:
+def test_random_faults_can_be_disabled_while_script_continues() -> None:
     guest = Guest()
     guest.host.faults.set_plan({"reject": (1, 1)})
     assert guest.rpci(b"log x") == b"0 Permission denied"

@@ -25,7 +25,7 @@ WORKED = bytes.fromhex(
 )
 
 
-def test_the_worked_example_decodes_to_what_it_says() -> None:
+def test_worked_example_decodes_to_documented_values() -> None:
     assert len(WORKED) == 188
     nothing: dict[str, Any] = {"dns": None, "wins": None, "dhcp4": None, "dhcp6": None}
     assert nic.decode_v3(WORKED) == {
@@ -54,7 +54,7 @@ def test_the_worked_example_decodes_to_what_it_says() -> None:
     }
 
 
-def test_the_worked_example_is_taken_by_the_host_over_either_port() -> None:
+def test_worked_example_is_accepted_over_either_port() -> None:
     guest = Guest()
     for high in (True, False):
         assert guest.rpci(b"SetGuestInfo  10 " + WORKED, high=high) == b"1 "
@@ -63,7 +63,7 @@ def test_the_worked_example_is_taken_by_the_host_over_either_port() -> None:
 
 
 @pytest.mark.parametrize("size", range(0, len(WORKED), 4))
-def test_a_cut_message_is_refused(size: int) -> None:
+def test_truncated_message_is_refused(size: int) -> None:
     with pytest.raises(XdrError):
         nic.decode_v3(WORKED[:size])
 
@@ -91,7 +91,7 @@ def test_a_cut_message_is_refused(size: int) -> None:
         (184, 1, "4 bytes wanted, 0 left"),
     ],
 )
-def test_a_wrong_word_is_refused_at_its_offset(at: int, value: int, message: str) -> None:
+def test_wrong_word_is_refused_at_its_offset(at: int, value: int, message: str) -> None:
     data = WORKED[:at] + struct.pack(">I", value) + WORKED[at + 4 :]
     with pytest.raises(XdrError, match=message):
         nic.decode_v3(data)
@@ -117,7 +117,7 @@ def _with_dns(
     ))  # fmt: skip
 
 
-def test_routes_and_name_servers_are_taken_up_to_the_bounds_of_nicinfo_x() -> None:
+def test_routes_and_name_servers_are_limited_as_in_nicinfo_x() -> None:
     """NICINFO_MAX_ROUTES, DNSINFO_MAX_SERVERS, DNSINFO_MAX_SUFFIXES, DNSINFO_MAX_ADDRLEN."""
     name = b"n" * 255
     found = nic.decode_v3(
@@ -143,12 +143,14 @@ def test_routes_and_name_servers_are_taken_up_to_the_bounds_of_nicinfo_x() -> No
         ({"domain": b"\xff"}, "domain name is not UTF-8"),
     ],
 )
-def test_what_open_vm_tools_would_not_write_is_refused(how: dict[str, Any], message: str) -> None:
+def test_values_that_open_vm_tools_never_sends_are_refused(
+    how: dict[str, Any], message: str
+) -> None:
     with pytest.raises(XdrError, match=message):
         nic.decode_v3(_with_dns(**how))
 
 
-def test_bytes_too_many_are_refused() -> None:
+def test_trailing_bytes_are_refused() -> None:
     with pytest.raises(XdrError, match="4 bytes too many"):
         nic.decode_v3(WORKED + bytes(4))
 
@@ -190,7 +192,7 @@ def _typed(packer: Any, address: bytes) -> None:
     ),
     host=st.one_of(st.none(), st.from_regex(r"[a-z]{1,20}", fullmatch=True)),
 )
-def test_what_another_library_packs_is_read_back(nics: Any, host: str | None) -> None:
+def test_other_xdr_library_output_is_decoded(nics: Any, host: str | None) -> None:
     xdrlib3 = pytest.importorskip("xdrlib3", reason="xdrlib3 is not installed (pip, dev extra)")
     packer = xdrlib3.Packer()
     packer.pack_enum(3)
@@ -227,7 +229,7 @@ def test_what_another_library_packs_is_read_back(nics: Any, host: str | None) ->
 # The layouts of old.
 
 
-def test_version_2_gives_every_character_a_word_of_its_own() -> None:
+def test_version_2_uses_one_word_per_character() -> None:
     def characters(text: str, size: int) -> bytes:
         return struct.pack(f">{size}I", *text.encode().ljust(size, b"\0"))
 
@@ -246,7 +248,7 @@ def test_version_2_gives_every_character_a_word_of_its_own() -> None:
         nic.decode(9, data[:12] + struct.pack(">I", 256) + data[16:])
 
 
-def test_version_1_is_a_c_structure_of_2436_bytes() -> None:
+def test_version_1_is_c_structure_of_2436_bytes() -> None:
     entry = struct.pack("<I19s128sx", 1, b"00:0c:29:aa:bb:cc", b"192.0.2.10")
     data = struct.pack("<I", 1) + entry + bytes(152 * 15)
     assert len(data) == 2436
@@ -264,7 +266,7 @@ def _detailed(details: bytes, *, version: int = 1, short: bytes = b"other-64") -
     return struct.pack("<I129s513s2x", version, short, b"NetBSD 11.0 x86_64") + details + b"\0"
 
 
-def test_os_details_are_decoded_with_their_escapes() -> None:
+def test_os_details_are_unescaped() -> None:
     guest = Guest()
     details = rb"architecture='X86' bitness='64' prettyName='it\'s a \\ NetBSD'"
     assert guest.rpci(b"SetGuestInfo  11 " + _detailed(details)) == b"1 "
@@ -330,7 +332,7 @@ def test_malformed_disks_are_refused(entry: str) -> None:
         decode_disks(_disks(entry))
 
 
-def test_disks_of_old_are_packed() -> None:
+def test_packed_disks_are_decoded() -> None:
     guest = Guest()
     value = b"\1" + struct.pack("<QQ100s", 5, 9, b"/")
     for spare in (b"", b"\0\0"):
@@ -339,7 +341,7 @@ def test_disks_of_old_are_packed() -> None:
     assert guest.rpci(b"SetGuestInfo  3 " + value[:-1]) == b"0 Invalid argument"
 
 
-def test_memory_begins_with_a_block_of_version_5() -> None:
+def test_memory_has_version_5_header() -> None:
     guest = Guest()
     block = struct.pack("<IIQ", 5, 1, 4096).ljust(112, b"\0")
     assert guest.rpci(b"SetGuestInfo  8 " + block) == b"1 "
@@ -349,6 +351,6 @@ def test_memory_begins_with_a_block_of_version_5() -> None:
 
 @pytest.mark.parametrize("key", range(1, 12))
 @given(data=st.binary(max_size=400))
-def test_no_bytes_crash_a_decoder(key: int, data: bytes) -> None:
+def test_arbitrary_bytes_do_not_crash_decoders(key: int, data: bytes) -> None:
     with contextlib.suppress(ValueProblem):
         Guest().host.guestinfo.decode(key, data)

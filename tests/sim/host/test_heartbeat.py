@@ -8,7 +8,7 @@ def log(guest: Guest) -> list[str]:
     return [event["text"] for event in guest.events("host.log")]
 
 
-def test_one_rpci_call_makes_the_tools_running_for_exactly_twenty_seconds() -> None:
+def test_rpci_call_marks_tools_running_for_20_seconds() -> None:
     guest = Guest()
     guest.wait(5)
     guest.rpci(b"log from vmware-rpctool")
@@ -24,7 +24,7 @@ def test_one_rpci_call_makes_the_tools_running_for_exactly_twenty_seconds() -> N
     ]
 
 
-def test_the_next_message_is_enough_to_be_running_again() -> None:
+def test_next_message_marks_tools_running_again() -> None:
     guest, channel = started()
     resets = guest.host.tclo.resets
     guest.wait(30)
@@ -39,13 +39,13 @@ def test_the_next_message_is_enough_to_be_running_again() -> None:
     assert "Tools: Changing running status: 0 => 1." in log(guest)
 
 
-def test_the_first_message_ends_the_unknown_status() -> None:
+def test_first_message_ends_unknown_status() -> None:
     guest = Guest()
     guest.rpci(b"log x")
     assert "Tools: Changing running status: 2 => 1." in log(guest)
 
 
-def test_heartbeats_are_counted_once_a_second_whatever_comes() -> None:
+def test_heartbeats_count_once_per_second() -> None:
     guest, channel = started()
     before = guest.host.tools.heartbeat.value
     for _ in range(50):
@@ -55,7 +55,7 @@ def test_heartbeats_are_counted_once_a_second_whatever_comes() -> None:
     assert 5 <= guest.host.tools.heartbeat.value - before <= 6
 
 
-def test_a_lost_or_closed_channel_does_not_stop_the_tools_from_running() -> None:
+def test_lost_or_closed_channel_keeps_tools_running() -> None:
     for end in ("close", "lose"):
         guest, channel = started()
         if end == "close":
@@ -71,7 +71,7 @@ def test_a_lost_or_closed_channel_does_not_stop_the_tools_from_running() -> None
         assert not guest.host.tools.running
 
 
-def test_a_message_that_times_out_changes_the_status_of_the_application_alone() -> None:
+def test_message_timeout_affects_only_application_status() -> None:
     guest, channel = started()
     guest.host.send("ping")
     guest.turn(channel)
@@ -90,7 +90,7 @@ def test_a_message_that_times_out_changes_the_status_of_the_application_alone() 
     assert log(guest)[-1] == "TOOLS: appName=toolbox, oldStatus=2, status=1, guestInitiated=0."
 
 
-def test_a_client_that_closes_its_channel_ends_the_application() -> None:
+def test_closing_the_channel_ends_application() -> None:
     guest, channel = started()
     guest.close(channel)
     assert log(guest)[-2:] == [

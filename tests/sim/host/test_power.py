@@ -18,7 +18,7 @@ HALT = [b"tools.os.statechange.status 1 1"]
         ("suspend", b"OS_Suspend", 5),
     ],
 )
-def test_an_operation_is_one_message_and_one_status(
+def test_operation_is_one_message_and_one_status(
     operation: str, message: bytes, state: int
 ) -> None:
     guest, channel = started()
@@ -30,7 +30,7 @@ def test_an_operation_is_one_message_and_one_status(
     assert guest.broken_rules() == []
 
 
-def test_shutdown_is_greyed_out_until_statechange_is_announced() -> None:
+def test_shutdown_is_unavailable_until_statechange() -> None:
     guest = Guest(option_burst=(), power_on=False)
     channel = guest.open(b"TCLO")
     assert not guest.host.power.request("halt")
@@ -39,7 +39,7 @@ def test_shutdown_is_greyed_out_until_statechange_is_announced() -> None:
 
 
 @pytest.mark.parametrize("order", ["status first", "reply first"])
-def test_status_may_come_before_or_after_the_reply(order: str) -> None:
+def test_status_may_precede_or_follow_reply(order: str) -> None:
     guest, channel = started()
     guest.host.power.request("halt")
     guest.turn(channel)
@@ -54,7 +54,7 @@ def test_status_may_come_before_or_after_the_reply(order: str) -> None:
 
 
 @pytest.mark.parametrize("status", [b"1 1", b"0 1", b"1 2"])
-def test_a_second_or_another_status_is_noticed(status: bytes) -> None:
+def test_second_or_wrong_status_is_a_violation(status: bytes) -> None:
     guest, channel = started()
     guest.host.power.request("halt")
     guest.turn(channel)
@@ -63,7 +63,7 @@ def test_a_second_or_another_status_is_noticed(status: bytes) -> None:
     assert guest.broken_rules() == ["state-change"]
 
 
-def test_a_status_whose_reply_was_lost_may_be_said_again() -> None:
+def test_status_with_lost_reply_may_be_resent() -> None:
     guest, channel = started()
     guest.host.power.request("halt")
     guest.turn(channel)
@@ -77,7 +77,7 @@ def test_a_status_whose_reply_was_lost_may_be_said_again() -> None:
     assert guest.broken_rules() == ["state-change"]
 
 
-def test_a_refusal_needs_no_status() -> None:
+def test_refusal_needs_no_status() -> None:
     guest, channel = started()
     answers: list[bool] = []
     guest.host.power.request("halt", answers.append)
@@ -87,7 +87,7 @@ def test_a_refusal_needs_no_status() -> None:
     assert guest.host.power.underway == ()
 
 
-def test_a_status_that_never_comes_is_given_up() -> None:
+def test_missing_status_times_out() -> None:
     guest, channel = started(power_timeout=60)
     answers: list[bool] = []
     guest.host.power.request("halt", answers.append)
@@ -102,7 +102,7 @@ def test_a_status_that_never_comes_is_given_up() -> None:
     assert guest.broken_rules() == ["state-change"]
 
 
-def test_a_suspended_machine_wakes_an_hour_later_by_the_host_clock() -> None:
+def test_suspended_machine_wakes_an_hour_later() -> None:
     guest, channel = started()
     before = guest.host.clock.now() - guest.time
     assert guest.host.suspend(3600)
@@ -112,7 +112,7 @@ def test_a_suspended_machine_wakes_an_hour_later_by_the_host_clock() -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_suspend_may_cost_every_channel() -> None:
+def test_suspend_may_lose_every_channel() -> None:
     guest, channel = started()
     guest.host.suspend(10, lose_channels=True)
     guest.turn(channel)
@@ -124,7 +124,7 @@ def test_a_suspend_may_cost_every_channel() -> None:
     assert heard[-2:] == [b"OS_Resume", b"Time_Synchronize 0"]
 
 
-def test_a_second_attempt_to_suspend_ignores_the_failure_of_the_first() -> None:
+def test_second_suspend_ignores_failure_of_first() -> None:
     guest, channel = started()
 
     def fail(message: bytes) -> bytes:
@@ -139,7 +139,7 @@ def test_a_second_attempt_to_suspend_ignores_the_failure_of_the_first() -> None:
     assert guest.tools(channel, 3, fail) == [b"OS_Suspend", b"OS_Resume", b"Time_Synchronize 0"]
 
 
-def test_the_switch_for_time_synchronisation_is_told_and_can_be_read() -> None:
+def test_time_sync_switch_is_sent_and_readable() -> None:
     guest, channel = started()
     assert guest.low(13).arg0 & 0x400 == 0
     guest.host.set_synctime(on=True)
@@ -154,7 +154,7 @@ MOVES = {
 
 
 @pytest.mark.parametrize("move", sorted(MOVES))
-def test_channels_survive_a_move_and_the_clock_is_looked_at_forward_only(move: str) -> None:
+def test_channels_survive_move_with_forward_time_sync(move: str) -> None:
     guest, channel = started()
     MOVES[move](guest)
     assert guest.tools(channel, 3) == [b"Time_Synchronize 0"]
@@ -162,7 +162,7 @@ def test_channels_survive_a_move_and_the_clock_is_looked_at_forward_only(move: s
 
 
 @pytest.mark.parametrize("move", sorted(MOVES))
-def test_a_move_may_cost_every_channel(move: str) -> None:
+def test_move_may_lose_every_channel(move: str) -> None:
     guest, channel = started()
     MOVES[move](guest, lose_channels=True)
     assert guest.step(1, channel, 0).arg2 == 0
@@ -171,7 +171,7 @@ def test_a_move_may_cost_every_channel(move: str) -> None:
     assert heard == [b"reset", b"Capabilities_Register", b"Time_Synchronize 0"]
 
 
-def test_an_administrator_may_have_switched_off_the_look_at_the_clock() -> None:
+def test_time_sync_after_resume_can_be_disabled() -> None:
     guest, channel = started()
     guest.host.snapshot_revert(60, time_synchronize=False)
     assert guest.tools(channel, 3) == []
@@ -205,9 +205,7 @@ def halted(operation: str = "reboot", **options: object) -> Guest:
 @pytest.mark.parametrize(
     ("operation", "state"), [("halt", "shutting down"), ("reboot", "resetting")]
 )
-def test_an_accepted_halt_is_under_way_until_a_smaller_uptime_is_registered(
-    operation: str, state: str
-) -> None:
+def test_accepted_halt_is_pending_until_smaller_uptime(operation: str, state: str) -> None:
     guest = halted(operation)
     assert guest.host.power.guest_state == state
     assert register(guest, 370_000)[0] == b"reset"
@@ -218,14 +216,14 @@ def test_an_accepted_halt_is_under_way_until_a_smaller_uptime_is_registered(
     assert guest.host.power.request("halt")
 
 
-def test_nothing_is_asked_for_while_a_reboot_is_under_way() -> None:
+def test_no_operation_is_sent_during_pending_reboot() -> None:
     guest = halted()
     register(guest, None)
     for operation in ("halt", "reboot", "suspend"):
         assert not guest.host.power.request(operation)
 
 
-def test_an_uptime_outside_the_registration_says_nothing() -> None:
+def test_uptime_outside_registration_is_ignored() -> None:
     guest = halted()
     register(guest, None)
     guest.rpci(b"SetGuestInfo  7 1000")
@@ -233,7 +231,7 @@ def test_an_uptime_outside_the_registration_says_nothing() -> None:
     assert not guest.host.power.request("reboot")
 
 
-def test_a_refused_halt_is_not_under_way() -> None:
+def test_refused_halt_is_not_pending() -> None:
     guest, channel = started()
     guest.host.power.request("halt")
     guest.turn(channel)
@@ -242,13 +240,13 @@ def test_a_refused_halt_is_not_under_way() -> None:
     assert guest.host.power.guest_state == "running"
 
 
-def test_a_host_may_ask_again_without_a_restart() -> None:
+def test_host_option_allows_request_without_restart() -> None:
     guest = halted(power_pending=False)
     register(guest, None)
     assert guest.host.power.request("halt")
 
 
-def test_a_request_that_nothing_fetches_fails_after_a_minute() -> None:
+def test_unfetched_request_fails_after_one_minute() -> None:
     guest, channel = started(heartbeat_timeout=0)
     guest.close(channel)
     answers: list[bool] = []
@@ -271,7 +269,7 @@ def backing_up(**arguments: object) -> tuple[Guest, Channel]:
     return guest, channel
 
 
-def test_a_backup_runs_from_start_to_done() -> None:
+def test_backup_runs_from_start_to_done() -> None:
     guest, channel = backing_up(snapshot=3)
     assert events(guest, b"reset 0 ") == [b"1 "]
     guest.turn(channel, b"OK ")
@@ -284,38 +282,38 @@ def test_a_backup_runs_from_start_to_done() -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_guest_that_knows_no_backup_ends_it() -> None:
+def test_guest_without_backup_support_ends_it() -> None:
     guest, channel = backing_up()
     guest.turn(channel, b"ERROR Unknown command")
     assert (guest.host.backup.state, guest.host.backup.failed) == ("idle", 1)
 
 
-def test_events_without_an_operation_are_refused() -> None:
+def test_events_without_operation_are_refused() -> None:
     guest, _ = started()
     assert events(guest, b"req.keepAlive 0 ") == [b"0 No backup in progress"]
     assert guest.broken_rules() == []
 
 
-def test_a_quiesced_snapshot_begins_as_in_the_logs() -> None:
+def test_quiesced_snapshot_starts_as_in_logs() -> None:
     guest, channel = started()
     guest.host.backup.start()
     assert guest.turn(channel) == b"vmbackup.start 1"
 
 
-def test_the_event_reset_comes_before_the_answer() -> None:
+def test_reset_event_precedes_reply() -> None:
     guest, channel = backing_up()
     guest.turn(channel, b"OK ")
     assert guest.broken_rules() == ["backup-event"]
 
 
 @pytest.mark.parametrize("name", [b"prov.snapshotCommit 0 ", b"req.keepAlive 0 "])
-def test_events_out_of_order_are_noticed(name: bytes) -> None:
+def test_out_of_order_events_are_violations(name: bytes) -> None:
     guest, _ = backing_up()
     events(guest, name)
     assert guest.broken_rules() == ["backup-event"]
 
 
-def test_a_frozen_guest_that_falls_silent_is_given_up() -> None:
+def test_silent_frozen_guest_times_out() -> None:
     guest, channel = backing_up(snapshot=100)
     events(guest, b"reset 0 ", b"prov.snapshotCommit 0 ")
     guest.turn(channel, b"OK ")
@@ -326,7 +324,7 @@ def test_a_frozen_guest_that_falls_silent_is_given_up() -> None:
     assert events(guest, b"req.keepAlive 0 ") == [b"0 No backup in progress"]
 
 
-def test_an_aborted_backup_ends_with_aborted_and_done() -> None:
+def test_aborted_backup_ends_with_aborted_and_done() -> None:
     guest, channel = backing_up(snapshot=100)
     events(guest, b"reset 0 ", b"prov.snapshotCommit 0 ")
     guest.turn(channel, b"OK ")
@@ -338,7 +336,7 @@ def test_an_aborted_backup_ends_with_aborted_and_done() -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_second_backup_is_refused_while_one_is_under_way() -> None:
+def test_second_backup_is_refused_during_first() -> None:
     guest, channel = backing_up(snapshot=1)
     assert not guest.host.backup.start()
     events(guest, b"reset 0 ", b"prov.snapshotCommit 0 ")
@@ -367,7 +365,7 @@ def test_a_second_backup_is_refused_while_one_is_under_way() -> None:
         ),
     ],
 )
-def test_a_guest_that_obeys_a_raw_message_is_not_blamed(
+def test_guest_that_obeys_raw_message_breaks_no_rule(
     before: tuple[bytes, ...], message: bytes, after: tuple[bytes, ...]
 ) -> None:
     guest, channel = backing_up(snapshot=100)
@@ -380,7 +378,7 @@ def test_a_guest_that_obeys_a_raw_message_is_not_blamed(
     assert guest.broken_rules() == []
 
 
-def test_a_raw_abort_that_came_before_the_start_changes_nothing() -> None:
+def test_raw_abort_before_start_changes_nothing() -> None:
     guest, channel = started()
     guest.host.send(b"vmbackup.abort")
     guest.host.backup.start(snapshot=1)
@@ -388,7 +386,7 @@ def test_a_raw_abort_that_came_before_the_start_changes_nothing() -> None:
     assert guest.host.backup.state == "started"
 
 
-def test_parameters_are_xdr_of_the_version_asked_for() -> None:
+def test_parameters_are_xdr_of_requested_version() -> None:
     from vmtsim.host.backup import quiesce_parameters
 
     one = quiesce_parameters(manifest=True, argument="abcde", timeout=60, disks="u")

@@ -14,7 +14,7 @@ sizes = st.one_of(st.integers(0, 40), st.sampled_from([255, 256, 4095, 4096, 655
 
 @settings(max_examples=60, deadline=None)
 @given(size=sizes, seed=st.integers(0, 255), high=st.booleans(), scramble=st.booleans())
-def test_any_message_to_the_host_arrives_as_it_was_sent(
+def test_any_message_to_host_arrives_unchanged(
     size: int, seed: int, high: bool, scramble: bool
 ) -> None:
     guest = Guest(scramble=scramble)
@@ -29,7 +29,7 @@ def test_any_message_to_the_host_arrives_as_it_was_sent(
 
 @settings(max_examples=60, deadline=None)
 @given(size=sizes, seed=st.integers(0, 255), high=st.booleans(), scramble=st.booleans())
-def test_any_message_to_the_guest_arrives_as_it_was_sent(
+def test_any_message_to_guest_arrives_unchanged(
     size: int, seed: int, high: bool, scramble: bool
 ) -> None:
     guest = Guest(scramble=scramble, option_burst=(), power_on=False, capabilities_register=False)
@@ -65,7 +65,7 @@ calls = st.tuples(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(calls, max_size=40))
-def test_garbage_never_crashes_the_host_nor_touches_another_channel(garbage: list) -> None:
+def test_random_calls_neither_crash_host_nor_affect_other_channels(garbage: list) -> None:
     guest = Guest(broadcast_ip=0, ping=0, idle_close=0)
     victim = guest.open(b"RPCI")
     guest.step(1, victim, 12)
@@ -104,9 +104,7 @@ def test_garbage_never_crashes_the_host_nor_touches_another_channel(garbage: lis
     ),
     st.sampled_from([b"RPCI", b"TCLO"]),
 )
-def test_sub_commands_in_any_order_leave_a_channel_that_can_be_closed(
-    steps: list, protocol: bytes
-) -> None:
+def test_subcommands_in_any_order_leave_closable_channel(steps: list, protocol: bytes) -> None:
     guest = Guest(idle_close=0)
     channel = guest.open(protocol)
     for sub, ebx in steps:

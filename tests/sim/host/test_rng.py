@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vmtsim.core.rng import Rng
 
 
-def test_seed_zero_gives_the_published_splitmix64_numbers() -> None:
+def test_seed_zero_matches_published_splitmix64() -> None:
     # First outputs of SplitMix64 seeded with 0 (Vigna's reference implementation).
     rng = Rng(0)
     assert [rng.bits64() for _ in range(3)] == [
@@ -26,21 +26,21 @@ def test_draws_of_a_seed_are_pinned() -> None:
     assert drawn == ([4, 3, 0, 2, 5, 1], 62, 2, "c", "d57d3d0b77")
 
 
-def test_a_fork_does_not_depend_on_what_was_drawn_before() -> None:
+def test_fork_is_independent_of_earlier_draws() -> None:
     one, two = Rng(7), Rng(7)
     two.bits64()
     assert one.fork("host").bits64() == two.fork("host").bits64()
     assert one.fork("host").bits64() != one.fork("kernel").bits64()
 
 
-def test_a_fault_that_is_switched_off_uses_up_its_draw() -> None:
+def test_disabled_fault_consumes_its_draw() -> None:
     one, two = Rng(3), Rng(3)
     assert not one.chance(0, 100)
     assert two.chance(100, 100)
     assert one.bits64() == two.bits64()
 
 
-def test_below_reaches_every_value_about_equally_often() -> None:
+def test_below_is_about_uniform() -> None:
     rng = Rng(1)
     counts = Counter(rng.below(5) for _ in range(5000))
     assert set(counts) == set(range(5))

@@ -42,7 +42,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize("command", GOOD, ids=lambda c: c.decode())
-def test_a_well_formed_command_gets_exactly_1_and_a_space(guest: Guest, command: bytes) -> None:
+def test_well_formed_command_gets_exactly_1_and_space(guest: Guest, command: bytes) -> None:
     assert guest.rpci(command) == b"1 "
     assert guest.broken_rules() == []
 
@@ -52,7 +52,7 @@ def test_a_well_formed_command_gets_exactly_1_and_a_space(guest: Guest, command:
     [c for c in GOOD if not c.endswith(b" ") and b"resolution_server" not in c and b"hea" not in c],
     ids=lambda c: c.decode(),
 )
-def test_text_commands_may_carry_one_nul_at_the_end(guest: Guest, command: bytes) -> None:
+def test_text_command_may_end_with_one_nul(guest: Guest, command: bytes) -> None:
     assert guest.rpci(command + b"\0") == b"1 "
     assert guest.broken_rules() == []
 
@@ -98,7 +98,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("command", "rule", "reply"), BAD, ids=lambda v: str(v)[:50])
-def test_a_malformed_command_names_its_rule(
+def test_malformed_command_names_its_rule(
     guest: Guest, command: bytes, rule: str, reply: bytes | None
 ) -> None:
     got = guest.rpci(command)
@@ -110,13 +110,13 @@ def test_a_malformed_command_names_its_rule(
         assert got == reply
 
 
-def test_an_unknown_command_is_refused_and_breaks_no_rule(guest: Guest) -> None:
+def test_unknown_command_is_refused_without_violation(guest: Guest) -> None:
     assert guest.rpci(b"no.such.command 1") == b"0 Unknown command"
     assert guest.broken_rules() == []
     assert [e["command"] for e in guest.events("rpci.unknown")] == ["no.such.command"]
 
 
-def test_an_empty_message_is_no_command(guest: Guest) -> None:
+def test_empty_message_is_no_command(guest: Guest) -> None:
     assert guest.rpci(b"") == b"0 Unknown command"
     assert guest.broken_rules() == ["rpci-empty"]
 
@@ -129,7 +129,7 @@ def test_variables_are_stored_and_read_back(guest: Guest) -> None:
     assert guest.broken_rules() == []
 
 
-def test_variables_share_one_limit() -> None:
+def test_variables_share_one_size_limit() -> None:
     guest = Guest(guestinfo_limit=100)
     assert guest.rpci(b"info-set guestinfo.a " + b"x" * 90) == b"1 "
     assert (guest.rpci(b"info-set guestinfo.b " + b"x" * 10) or b"").startswith(b"0 ")
@@ -137,7 +137,7 @@ def test_variables_share_one_limit() -> None:
     assert guest.rpci(b"info-set guestinfo.b " + b"x" * 10) == b"1 "
 
 
-def test_capabilities_and_version_become_the_state_of_the_tools(guest: Guest) -> None:
+def test_capabilities_and_version_set_tools_state(guest: Guest) -> None:
     guest.rpci(b"tools.capability.statechange ")
     guest.rpci(b"tools.capability.features 1=1 24=0")
     guest.rpci(b"tools.set.version 2147483647")
@@ -149,7 +149,7 @@ def test_capabilities_and_version_become_the_state_of_the_tools(guest: Guest) ->
     assert "TOOLS Received tools.set.version rpc call, version = 2147483647." in logged
 
 
-def test_a_host_may_not_know_a_command_or_a_key() -> None:
+def test_host_may_lack_command_or_key() -> None:
     guest = Guest(
         unknown_commands=frozenset({"tools.set.versiontype"}),
         unknown_guestinfo_keys=frozenset({11}),
@@ -166,7 +166,7 @@ OLD = [
 
 
 @pytest.mark.parametrize(("command", "reply"), OLD)
-def test_a_command_needs_its_space_on_an_old_host_alone(command: bytes, reply: bytes) -> None:
+def test_only_old_host_requires_space_after_command(command: bytes, reply: bytes) -> None:
     old = Guest(age="old")
     assert old.rpci(command) == b"0 Unknown command"
     assert old.broken_rules() == ["rpci-space"]
@@ -180,7 +180,7 @@ SHORT = [b"SetGuestInfo  6 netbsd-64", b"SetGuestInfo  11 " + struct.pack(
 
 
 @pytest.mark.parametrize("command", SHORT, ids=["key 6", "key 11"])
-def test_an_unknown_short_name_is_stored_and_the_host_complains(command: bytes) -> None:
+def test_unknown_short_name_is_stored_with_warning(command: bytes) -> None:
     guest = Guest()
     guest.rpci(b"SetGuestInfo  5 NetBSD 11.0")
     assert guest.rpci(command) == b"1 "
@@ -192,7 +192,7 @@ def test_an_unknown_short_name_is_stored_and_the_host_complains(command: bytes) 
     assert lenient.broken_rules() == []
 
 
-def test_a_known_short_name_is_the_one_that_a_client_shows() -> None:
+def test_known_short_name_is_shown_to_clients() -> None:
     guest = Guest()
     guest.rpci(b"SetGuestInfo  6 other-64")
     assert guest.host.guestinfo.system == ("other-64", "")
@@ -208,7 +208,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "command", "reply"), REFUSED, ids=str)
-def test_an_administrator_may_have_configured_a_refusal(
+def test_configured_refusal_is_answered(
     options: dict[str, object], command: bytes, reply: bytes
 ) -> None:
     guest = Guest(**options)
@@ -217,14 +217,14 @@ def test_an_administrator_may_have_configured_a_refusal(
     assert guest.broken_rules() == []
 
 
-def test_time_sync_switched_in_the_guest_comes_back_as_an_option(guest: Guest) -> None:
+def test_time_sync_set_by_guest_returns_as_option(guest: Guest) -> None:
     channel = guest.open(b"TCLO")
     guest.tools(channel, 5)
     guest.rpci(b"vmx.set_option synctime 0 1")
     assert guest.tools(channel, 5) == [b"Set_Option synctime 1"]
 
 
-def test_a_second_command_on_a_channel_replaces_an_unread_reply(guest: Guest) -> None:
+def test_second_command_replaces_unread_reply(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     guest.send(channel, b"info-get guestinfo.x")
     guest.send(channel, b"log x")
@@ -233,7 +233,7 @@ def test_a_second_command_on_a_channel_replaces_an_unread_reply(guest: Guest) ->
 
 
 @pytest.mark.parametrize("skip", [0, 1])
-def test_a_repeated_status_is_not_judged_again_whatever_its_reply_says(skip: int) -> None:
+def test_repeated_status_is_not_judged_again(skip: int) -> None:
     halted = b"tools.os.statechange.status 1 1"
     guest, channel = started()
     guest.host.power.request("halt")
@@ -248,7 +248,7 @@ def test_a_repeated_status_is_not_judged_again_whatever_its_reply_says(skip: int
     assert guest.broken_rules() == ["state-change"]
 
 
-def test_the_same_status_some_time_later_is_that_of_another_request() -> None:
+def test_later_same_status_belongs_to_another_request() -> None:
     halted = b"tools.os.statechange.status 1 1"
     guest, channel = started(power_pending=False)
     for _ in range(2):
@@ -262,7 +262,7 @@ def test_the_same_status_some_time_later_is_that_of_another_request() -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_command_with_a_long_reply_was_carried_out(guest: Guest) -> None:
+def test_command_with_long_reply_is_executed(guest: Guest) -> None:
     guest.host.faults.arm("long-reply")
     reply = guest.rpci(b"info-set guestinfo.a b")
     assert reply.startswith(b"1 x")

@@ -33,31 +33,31 @@ def played(steps: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(set(shipped()) - WHOLE - OF_THE_KERNEL))
-def test_a_shipped_scenario_is_met_by_a_careful_guest_that_breaks_no_rule(name: str) -> None:
+def test_shipped_scenario_passes_with_correct_guest(name: str) -> None:
     guest = PythonGuest(load(name))
     assert guest.play() == []
     assert guest.broken_rules() == []
 
 
-def test_the_default_scenario_ships() -> None:
+def test_default_scenario_is_shipped() -> None:
     assert module.DEFAULT in shipped()
 
 
 @pytest.mark.parametrize("name", sorted(set(shipped()) - OF_THE_KERNEL))
-def test_a_shipped_scenario_is_not_met_by_a_guest_that_does_nothing(name: str) -> None:
+def test_shipped_scenario_fails_with_idle_guest(name: str) -> None:
     guest = PythonGuest(load(name))
     guest.once = lambda: None  # type: ignore[method-assign]
     assert guest.play()
 
 
-def test_a_scenario_is_found_by_name_or_by_path(tmp_path: Path) -> None:
+def test_scenario_is_found_by_name_or_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"{HEAD}steps:\n- host.tclo: ping\n")
     assert load(path).name == "mine"
     assert load("reboot").summary.startswith("The administrator restarts")
 
 
-def test_an_unknown_name_says_which_was_meant_and_which_there_are() -> None:
+def test_unknown_name_gets_suggestion_and_list() -> None:
     with pytest.raises(UnknownScenarioError, match="did you mean 'reboot'") as caught:
         load("rebot")
     assert "boot-to-halt" in caught.value.hint
@@ -212,9 +212,7 @@ def test_an_unknown_name_says_which_was_meant_and_which_there_are() -> None:
         ("- a\n", 1, "expected a mapping, not a sequence", None),
     ],
 )  # fmt: skip
-def test_an_error_names_line_and_meaning(
-    text: str, line: int, message: str, hint: str | None
-) -> None:
+def test_error_has_line_and_meaning(text: str, line: int, message: str, hint: str | None) -> None:
     with pytest.raises(LocatedErrors) as caught:
         parse(parse_yaml(text, "test.yaml"))
     found = [p for p in caught.value.problems if message in p.message]
@@ -222,7 +220,7 @@ def test_an_error_names_line_and_meaning(
     assert (found[0].path, found[0].line, found[0].hint) == ("test.yaml", line, hint)
 
 
-def test_all_errors_come_together() -> None:
+def test_all_errors_are_reported_together() -> None:
     with pytest.raises(LocatedErrors) as caught:
         made("- host.tclp: a\n- host.power: x\n- at: x\n  host.lose: all\n")
     assert [p.line for p in caught.value.problems] == [4, 5, 6]
@@ -231,7 +229,7 @@ def test_all_errors_come_together() -> None:
 # Times and order.
 
 
-def test_steps_follow_each_other_and_within_and_duration_have_defaults() -> None:
+def test_steps_are_ordered_and_limits_have_defaults() -> None:
     scenario = made("- at: 2\n  host.tclo: a\n- expect.rpci: b\n- after: 1.5\n  host.tclo: c\n")
     times = [(step.verb, step.at, step.within) for step in scenario.steps]
     assert times == [
@@ -243,7 +241,7 @@ def test_steps_follow_each_other_and_within_and_duration_have_defaults() -> None
     assert scenario.steps[1].place == "test.yaml:6"
 
 
-def test_every_verb_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_has_description(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(verb.text for verb in VERBS.values())
     assert set(VERBS) == set(ACTIONS) | set(EXPECTATIONS)
     assert cli.main(["scenarios", "--verbs", "--json"]) == 0
@@ -274,7 +272,7 @@ def test_every_verb_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> Non
         ("- expect.sysctl: {machdep.vmt0.clock_sync.period: 60}\n  not: true\n", "is 60"),
     ],
 )
-def test_an_expectation_that_is_not_met_is_a_failure_at_its_line(steps: str, message: str) -> None:
+def test_unmet_expectation_fails_at_its_line(steps: str, message: str) -> None:
     failures = played(steps)
     assert len(failures) == 1
     assert failures[0].startswith("test.yaml:4: expect.")
@@ -302,11 +300,11 @@ def test_an_expectation_that_is_not_met_is_a_failure_at_its_line(steps: str, mes
         ),
     ],
 )
-def test_an_expectation_that_is_met_is_none(steps: str) -> None:
+def test_met_expectation_is_no_failure(steps: str) -> None:
     assert played(steps) == []
 
 
-def test_a_fact_has_the_value_of_the_moment_in_which_the_expectation_begins() -> None:
+def test_fact_has_value_at_start_of_expectation() -> None:
     steps = """
 - expect.rpci: "SetGuestInfo  1 ${hostname}"
 - at: 10
@@ -322,7 +320,7 @@ def test_a_fact_has_the_value_of_the_moment_in_which_the_expectation_begins() ->
     assert b"SetGuestInfo  1 other.example" in told
 
 
-def test_what_the_stage_cannot_judge_is_left_out_and_neither_met_nor_failed() -> None:
+def test_expectation_that_stage_cannot_judge_is_skipped() -> None:
     steps = """
 - expect.rpci: "SetGuestInfo  1 ${hostname}"
 - expect.rpci: "info-set guestinfo.ip ${address6}"
@@ -349,14 +347,14 @@ def test_what_the_stage_cannot_judge_is_left_out_and_neither_met_nor_failed() ->
     assert (guest.run_of.judged, guest.run_of.expected) == (2, 5)
 
 
-def test_a_fact_that_is_none_is_refused_at_its_line() -> None:
+def test_unknown_fact_is_refused_at_its_line() -> None:
     with pytest.raises(LocatedErrors, match=r"test.yaml:4.*hostnam.*hostname"):
         made('- expect.rpci: "SetGuestInfo  1 ${hostnam}"\n')
     with pytest.raises(LocatedErrors, match=r"test.yaml:4.*no fact"):
         made('- expect.trace: {kind: guestinfo, value: "${}"}\n')
 
 
-def test_a_fault_called_none_ends_all_faults() -> None:
+def test_fault_none_ends_all_faults() -> None:
     guest = PythonGuest(made("- host.fault: checkpoint\n- host.fault: none\n"))
     guest.host.faults.set_plan({"table-full": (1, 1)})
     guest.run_of.advance()
@@ -364,7 +362,7 @@ def test_a_fault_called_none_ends_all_faults() -> None:
     assert not guest.host.faults.enabled
 
 
-def test_what_the_run_never_reached_is_said() -> None:
+def test_unreached_steps_are_reported() -> None:
     guest = PythonGuest(made("- at: 50\n  host.tclo: ping\n"))
     guest.until = 10**9
     assert "never reached" in str(guest.play()[0])
@@ -383,5 +381,5 @@ def test_what_the_run_never_reached_is_said() -> None:
         ("5", 5, True),
     ],
 )
-def test_a_star_stands_for_anything(pattern: str, value: Any, fits: bool) -> None:
+def test_asterisk_matches_anything(pattern: str, value: Any, fits: bool) -> None:
     assert Pattern(pattern).matches(value) is fits

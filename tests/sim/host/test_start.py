@@ -30,7 +30,7 @@ def fresh(**options: object) -> tuple[Guest, Channel]:
     return guest, guest.open(b"TCLO")
 
 
-def test_a_new_channel_is_greeted_with_reset_and_then_told_everything() -> None:
+def test_new_channel_gets_reset_and_startup_messages() -> None:
     guest, channel = fresh()
     heard = guest.tools(channel, 5)
     assert heard[0] == b"reset"
@@ -45,13 +45,13 @@ def test_a_new_channel_is_greeted_with_reset_and_then_told_everything() -> None:
     assert "TOOLS state change 3 returned status 1" in log
 
 
-def test_the_options_of_the_logs_have_the_lengths_of_the_logs() -> None:
+def test_option_lengths_match_logs() -> None:
     lengths = [len(f"Set_Option {name} {value}") for name, value in HostOptions().option_burst]
     # synctime.period, tools.enable, guest.resync.timeout, startup.backward, startup: no NUL.
     assert [lengths[at] for at in (5, 6, 8, 9, 10)] == [28, 42, 50, 52, 43]
 
 
-def test_broadcast_ip_may_come_late() -> None:
+def test_broadcast_ip_may_be_late() -> None:
     guest, channel = fresh(broadcast_ip=30, ping=0, vix_probe=0)
     early = guest.tools(channel, 20)
     assert not any(b"broadcastIP" in message for message in early)
@@ -59,7 +59,7 @@ def test_broadcast_ip_may_come_late() -> None:
     assert guest.tools(channel, 20) == [b"Set_Option broadcastIP 1"]
 
 
-def test_a_ping_comes_every_fifteen_seconds_with_a_nul() -> None:
+def test_ping_with_nul_is_sent_every_15_seconds() -> None:
     guest, channel = fresh(vix_probe=0)
     guest.tools(channel, 10)
     assert guest.tools(channel, 60) == [b"ping"] * 4
@@ -69,7 +69,7 @@ def test_a_ping_comes_every_fifteen_seconds_with_a_nul() -> None:
     assert gaps == [15_000_000_000] * 3
 
 
-def test_the_host_asks_for_guest_operations_by_a_vix_command() -> None:
+def test_host_requests_guest_operations_by_vix_command() -> None:
     guest, channel = fresh(ping=0)
     guest.tools(channel, 20)
     probe, *others = guest.tools(channel, 10)
@@ -84,7 +84,7 @@ def test_the_host_asks_for_guest_operations_by_a_vix_command() -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_guest_that_answers_the_vix_command_offers_guest_operations() -> None:
+def test_guest_that_answers_vix_command_offers_guest_operations() -> None:
     guest, channel = fresh(ping=0, age="old")
 
     def answer(message: bytes) -> bytes:
@@ -96,14 +96,14 @@ def test_a_guest_that_answers_the_vix_command_offers_guest_operations() -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_vix_error_is_no_offer() -> None:
+def test_vix_error_offers_nothing() -> None:
     for said in (b"OK 3009 2 \0", b"ERROR Unknown command", b"OK "):
         guest, channel = fresh(ping=0)
         guest.tools(channel, 30, lambda m, g=guest, s=said: s if m[:3] == b"Vix" else g.answer(m))
         assert not guest.host.tools.guest_operations
 
 
-def test_what_was_not_said_yet_is_not_said_twice_after_another_reset() -> None:
+def test_pending_startup_messages_are_not_duplicated_by_reset() -> None:
     guest, channel = fresh(ping=0, vix_probe=0)
     assert guest.turn(channel) == b"reset"
     assert guest.turn(channel, b"OK ATR toolbox") == LOGGED[0]
@@ -113,7 +113,7 @@ def test_what_was_not_said_yet_is_not_said_twice_after_another_reset() -> None:
     assert heard.count(b"OS_PowerOn") == 1
 
 
-def test_an_option_of_the_operator_is_not_part_of_the_start() -> None:
+def test_operator_option_is_not_part_of_startup() -> None:
     guest, _ = started()
     guest.host.tclo.set_option("broadcastIP", "1")
     guest.host.lose_channel("tclo")
@@ -121,7 +121,7 @@ def test_an_option_of_the_operator_is_not_part_of_the_start() -> None:
     assert heard == [b"reset", b"Capabilities_Register", b"Set_Option broadcastIP 1"]
 
 
-def test_the_host_closes_no_channel_for_being_idle() -> None:
+def test_host_closes_no_idle_channel() -> None:
     guest, channel = started()
     guest.wait(3600)
     assert guest.turn(channel) is None

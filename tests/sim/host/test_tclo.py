@@ -15,7 +15,7 @@ def started(**options: object) -> tuple[Guest, Channel]:
     return guest, channel
 
 
-def test_one_message_waits_for_the_answer_to_the_one_before() -> None:
+def test_next_message_waits_for_reply_to_previous() -> None:
     guest, channel = started()
     guest.host.send("ping")
     guest.host.send("Set_Option copypaste 1")
@@ -25,7 +25,7 @@ def test_one_message_waits_for_the_answer_to_the_one_before() -> None:
     assert guest.broken_rules() == []
 
 
-def test_the_answer_goes_to_whoever_sent_the_message() -> None:
+def test_reply_goes_to_sender_of_message() -> None:
     guest, channel = started()
     answers: list[tuple[bool, bytes]] = []
     guest.host.tclo.send("ping", lambda ok, reply: answers.append((ok, reply)))
@@ -47,7 +47,7 @@ def test_the_answer_goes_to_whoever_sent_the_message() -> None:
         (b"OK \0", []),
     ],
 )
-def test_a_reply_begins_with_ok_or_error_and_a_space(reply: bytes, rules: list[str]) -> None:
+def test_reply_starts_with_ok_or_error_and_space(reply: bytes, rules: list[str]) -> None:
     guest, channel = started()
     guest.host.send("ping")
     guest.turn(channel)
@@ -57,7 +57,7 @@ def test_a_reply_begins_with_ok_or_error_and_a_space(reply: bytes, rules: list[s
 
 
 @pytest.mark.parametrize("reply", [b"OK ", b"OK ATR ", b"OK toolbox", b"ERROR Unknown command"])
-def test_a_reset_is_answered_with_the_name_of_the_application(reply: bytes) -> None:
+def test_reset_is_answered_with_application_name(reply: bytes) -> None:
     guest = Guest()
     channel = guest.open(b"TCLO")
     guest.turn(channel)
@@ -67,7 +67,7 @@ def test_a_reset_is_answered_with_the_name_of_the_application(reply: bytes) -> N
     assert guest.receive(channel) == b"reset"
 
 
-def test_an_empty_send_in_place_of_an_answer_is_noticed() -> None:
+def test_empty_send_instead_of_reply_is_a_violation() -> None:
     guest, channel = started()
     guest.host.send("ping")
     guest.turn(channel)
@@ -75,7 +75,7 @@ def test_an_empty_send_in_place_of_an_answer_is_noticed() -> None:
     assert guest.broken_rules() == ["tclo-reply-owed"]
 
 
-def test_asking_on_without_answering_is_noticed_and_brings_nothing() -> None:
+def test_polling_without_reply_is_a_violation() -> None:
     guest, channel = started()
     guest.host.send("ping")
     guest.host.send("ping")
@@ -84,19 +84,19 @@ def test_asking_on_without_answering_is_noticed_and_brings_nothing() -> None:
     assert guest.broken_rules() == ["tclo-reply-owed"]
 
 
-def test_an_answer_that_nobody_asked_for_is_noticed() -> None:
+def test_unsolicited_reply_is_a_violation() -> None:
     guest, channel = started()
     guest.turn(channel, b"OK ")
     assert guest.broken_rules() == ["tclo-unasked"]
 
 
-def test_a_turn_without_a_send_is_noticed() -> None:
+def test_turn_without_send_is_a_violation() -> None:
     guest, channel = started()
     guest.receive(channel)
     assert guest.broken_rules() == ["tclo-recv-without-send"]
 
 
-def test_reading_again_after_a_checkpoint_needs_no_send() -> None:
+def test_rereading_after_checkpoint_needs_no_send() -> None:
     guest, channel = started()
     guest.host.send("ping")
     guest.send(channel, b"")
@@ -108,7 +108,7 @@ def test_reading_again_after_a_checkpoint_needs_no_send() -> None:
     assert guest.broken_rules() == []
 
 
-def test_an_unanswered_message_is_given_up_and_a_late_answer_is_no_crime() -> None:
+def test_unanswered_message_times_out_and_late_reply_is_allowed() -> None:
     guest, channel = started()
     guest.host.send("ping")
     guest.turn(channel)
@@ -120,7 +120,7 @@ def test_an_unanswered_message_is_given_up_and_a_late_answer_is_no_crime() -> No
     assert guest.broken_rules() == []
 
 
-def test_a_lost_channel_is_greeted_again_and_the_queue_waits() -> None:
+def test_lost_channel_is_greeted_again_and_queue_waits() -> None:
     guest, _ = started()
     guest.host.lose_channel("tclo")
     guest.host.send("ping")
@@ -129,7 +129,7 @@ def test_a_lost_channel_is_greeted_again_and_the_queue_waits() -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_message_on_its_way_is_lost_with_its_channel() -> None:
+def test_message_in_transit_is_lost_with_channel() -> None:
     guest, channel = started()
     answers: list[bool] = []
     guest.host.tclo.send("ping", lambda ok, _reply: answers.append(ok))
@@ -139,13 +139,13 @@ def test_a_message_on_its_way_is_lost_with_its_channel() -> None:
     assert [e["message"] for e in guest.events("tclo.lost")] == [b"ping"]
 
 
-def test_power_on_is_told_once_however_often_the_channel_is_opened() -> None:
+def test_power_on_is_sent_once_per_boot() -> None:
     guest, _ = started(power_on=True)
     guest.host.lose_channel("tclo")
     assert b"OS_PowerOn" not in guest.tools(guest.open(b"TCLO"), 5)
 
 
-def test_a_client_of_another_name_takes_nothing() -> None:
+def test_client_with_other_name_gets_nothing() -> None:
     guest, first = started()
     second = guest.open(b"TCLO")
     guest.turn(second)
@@ -155,7 +155,7 @@ def test_a_client_of_another_name_takes_nothing() -> None:
     assert guest.turn(first) == b"ping"
 
 
-def test_a_thief_closes_the_channel_and_leaves_after_a_while() -> None:
+def test_rival_closes_channel_and_leaves_later() -> None:
     guest, channel = started()
     assert guest.host.steal_channel(5)
     with pytest.raises(Refused) as refused:
@@ -168,7 +168,7 @@ def test_a_thief_closes_the_channel_and_leaves_after_a_while() -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_message_that_was_given_up_half_way_is_dropped() -> None:
+def test_message_abandoned_half_way_is_dropped() -> None:
     guest, channel = started()
     guest.host.send("x" * 100)
     guest.send(channel, b"")
@@ -179,7 +179,7 @@ def test_a_message_that_was_given_up_half_way_is_dropped() -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_guest_may_say_why_it_gave_a_message_up_but_only_once() -> None:
+def test_guest_may_state_reason_for_abandoning_once() -> None:
     guest, channel = started()
     for polls in (0, 1):
         guest.host.send("x" * 100)
@@ -192,7 +192,7 @@ def test_a_guest_may_say_why_it_gave_a_message_up_but_only_once() -> None:
     assert guest.broken_rules() == ["tclo-unasked"]
 
 
-def test_a_reset_that_was_given_up_comes_again() -> None:
+def test_abandoned_reset_is_sent_again() -> None:
     guest = Guest()
     channel = guest.open(b"TCLO")
     guest.send(channel, b"")
@@ -209,9 +209,7 @@ def test_a_reset_that_was_given_up_comes_again() -> None:
         ("all", b"ping\0", b"Set_Option copypaste 1\0"),
     ],
 )
-def test_a_nul_ends_the_messages_that_it_ends_on_this_host(
-    which: str, ping: bytes, option: bytes
-) -> None:
+def test_host_may_terminate_messages_with_nul(which: str, ping: bytes, option: bytes) -> None:
     guest, channel = started(nul_terminated=which)
     for message, whole in ((b"ping", ping), (b"Set_Option copypaste 1", option)):
         guest.host.send(message)
@@ -221,14 +219,14 @@ def test_a_nul_ends_the_messages_that_it_ends_on_this_host(
     assert HostOptions().nul_terminated == "ping"
 
 
-def test_closing_the_channel_ends_the_application_at_once() -> None:
+def test_closing_channel_ends_application_at_once() -> None:
     guest, channel = started()
     guest.close(channel)
     assert guest.host.tclo.channel is None
     assert guest.host.tclo.idle
 
 
-def test_a_reply_with_a_nul_is_noticed_by_an_old_host_alone() -> None:
+def test_only_old_host_objects_to_nul_in_reply() -> None:
     for age, rules in (("current", []), ("old", ["tclo-reply-nul"])):
         guest, channel = started(age=age)
         guest.host.send("ping")
@@ -237,7 +235,7 @@ def test_a_reply_with_a_nul_is_noticed_by_an_old_host_alone() -> None:
         assert guest.broken_rules() == rules
 
 
-def test_a_message_that_nothing_fetches_is_given_up_after_a_minute() -> None:
+def test_unfetched_message_times_out_after_one_minute() -> None:
     guest, channel = started()
     guest.close(channel)
     answers: list[bool] = []

@@ -16,7 +16,7 @@ from vmtsim.core.trace import (
 )
 
 
-def test_a_kept_trace_holds_events_in_order_with_the_time_of_each() -> None:
+def test_stored_trace_is_ordered_with_times() -> None:
     clock = [0]
     trace = Trace(lambda: clock[0], keep=True)
     trace.emit("tclo", message=b"reset")
@@ -26,7 +26,7 @@ def test_a_kept_trace_holds_events_in_order_with_the_time_of_each() -> None:
     assert trace.events[1]["request"] == b"log x"
 
 
-def test_a_trace_that_keeps_the_last_events_stays_small() -> None:
+def test_ring_trace_stays_small() -> None:
     trace = Trace(keep=3)
     for number in range(100):
         trace.emit("tick", number=number)
@@ -34,7 +34,7 @@ def test_a_trace_that_keeps_the_last_events_stays_small() -> None:
     assert [e["number"] for e in trace.events[-3:]] == [97, 98, 99]
 
 
-def test_a_listener_for_one_kind_hears_no_other() -> None:
+def test_listener_receives_only_its_kind() -> None:
     trace, heard = Trace(), []
     cancel = trace.subscribe(heard.append, ["violation"])
     assert trace.wants("violation")
@@ -47,7 +47,7 @@ def test_a_listener_for_one_kind_hears_no_other() -> None:
     assert heard[0].sequence == 1
 
 
-def test_a_listener_that_comes_late_is_heard_for_kinds_already_emitted() -> None:
+def test_late_listener_receives_known_kinds() -> None:
     trace, heard = Trace(), []
     trace.emit("rpci")
     trace.subscribe(heard.append, ["rpci"])
@@ -55,13 +55,13 @@ def test_a_listener_that_comes_late_is_heard_for_kinds_already_emitted() -> None
     assert len(heard) == 1
 
 
-def test_an_event_named_like_a_parameter_is_fine() -> None:
+def test_event_may_be_named_like_a_parameter() -> None:
     trace = Trace(keep=True)
     trace.emit("x", kind="y")
     assert trace.events[0]["kind"] == "y"
 
 
-def test_a_trace_file_reads_back_what_was_emitted(tmp_path: Path) -> None:
+def test_trace_file_round_trips(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     trace = Trace(lambda: 7)
     with TraceFile(path, seed=3) as sink:
@@ -84,9 +84,7 @@ def test_a_trace_file_reads_back_what_was_emitted(tmp_path: Path) -> None:
         ('{"format":"vmtsim-trace","version":2}\n[1]\n', ":2: not an event"),
     ],
 )
-def test_a_file_that_is_no_trace_is_refused_at_its_line(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_invalid_trace_is_refused_at_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "run.jsonl"
     path.write_text(text)
     with pytest.raises(TraceError, match=message):
@@ -94,7 +92,7 @@ def test_a_file_that_is_no_trace_is_refused_at_its_line(
 
 
 @given(st.binary())
-def test_printable_loses_nothing(data: bytes) -> None:
+def test_printable_is_lossless(data: bytes) -> None:
     text = printable(data)
     assert text.isascii()
     assert unprintable(text) == data

@@ -11,7 +11,7 @@ def guest() -> Guest:
     return Guest(broadcast_ip=0, ping=0)
 
 
-def test_every_step_of_a_message_returns_the_exact_word_of_real_vmware(guest: Guest) -> None:
+def test_every_step_returns_word_of_real_vmware(guest: Guest) -> None:
     opened = guest.low(30, ebx=0x49435052 | 0x80000000)
     assert opened.arg2 == 0x00010000
     assert opened.arg3 & 0xFFFF == 0
@@ -31,7 +31,7 @@ def test_every_step_of_a_message_returns_the_exact_word_of_real_vmware(guest: Gu
     assert guest.broken_rules() == []
 
 
-def test_high_bandwidth_calls_return_success_in_the_upper_half_of_ebx(guest: Guest) -> None:
+def test_high_bandwidth_calls_return_success_in_upper_ebx(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     guest.step(1, channel, 5)
     assert guest.hb_out(channel, b"log x").arg1 == 0x00010000
@@ -42,12 +42,12 @@ def test_high_bandwidth_calls_return_success_in_the_upper_half_of_ebx(guest: Gue
     assert guest.broken_rules() == []
 
 
-def test_recvsize_without_a_message_is_success_without_dorecv(guest: Guest) -> None:
+def test_recvsize_without_message_gives_success_without_dorecv(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     assert guest.step(3, channel).arg2 == 0x00010000
 
 
-def test_channel_numbers_start_at_0_and_are_used_again(guest: Guest) -> None:
+def test_channel_numbers_start_at_0_and_are_reused(guest: Guest) -> None:
     first, second = guest.open(b"RPCI"), guest.open(b"RPCI")
     assert (first.number, second.number) == (0, 1)
     guest.close(first)
@@ -56,7 +56,7 @@ def test_channel_numbers_start_at_0_and_are_used_again(guest: Guest) -> None:
     assert (again.high, again.low) != (first.high, first.low)
 
 
-def test_a_full_table_refuses_open_until_a_channel_is_closed() -> None:
+def test_full_table_refuses_open_until_close() -> None:
     guest = Guest(channels=3)
     held = [guest.open(b"RPCI") for _ in range(3)]
     with pytest.raises(Refused):
@@ -65,7 +65,7 @@ def test_a_full_table_refuses_open_until_a_channel_is_closed() -> None:
     assert guest.open(b"TCLO").number == 1
 
 
-def test_a_host_without_cookies_opens_only_without_the_flag() -> None:
+def test_host_without_cookies_opens_only_without_flag() -> None:
     guest = Guest(cookies=False)
     with pytest.raises(Refused):
         guest.open(b"RPCI")
@@ -76,13 +76,13 @@ def test_a_host_without_cookies_opens_only_without_the_flag() -> None:
 
 
 @pytest.mark.parametrize("protocol", [b"RPCX", b"\0\0\0\0"])
-def test_an_unknown_protocol_is_not_opened(guest: Guest, protocol: bytes) -> None:
+def test_unknown_protocol_is_not_opened(guest: Guest, protocol: bytes) -> None:
     with pytest.raises(Refused):
         guest.open(protocol)
     assert guest.broken_rules() == ["open-protocol"]
 
 
-def test_without_high_bandwidth_the_flag_is_absent_and_payloads_go_in_pieces() -> None:
+def test_without_high_bandwidth_payload_goes_in_words() -> None:
     guest = Guest(high_bandwidth=False)
     channel = guest.open(b"RPCI")
     assert guest.step(1, channel, 4).arg2 >> 16 == SUCCESS
@@ -191,14 +191,14 @@ def _unknown_sub_command(guest: Guest, channel: Channel) -> int:
         (_unknown_sub_command, "message-type"),
     ],
 )
-def test_a_broken_rule_is_named_and_the_call_fails(guest: Guest, act, rule: str) -> None:
+def test_violation_is_named_and_call_fails(guest: Guest, act, rule: str) -> None:
     channel = guest.open(b"RPCI")
     word = act(guest, channel)
     assert not word >> 16 & SUCCESS
     assert guest.broken_rules() == [rule]
 
 
-def test_noise_in_the_unused_bytes_of_the_last_piece_is_noticed(guest: Guest) -> None:
+def test_noise_in_unused_bytes_of_last_word_is_a_violation(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     guest.step(1, channel, 5)
     guest.step(2, channel, int.from_bytes(b"log ", "little"))
@@ -208,7 +208,7 @@ def test_noise_in_the_unused_bytes_of_the_last_piece_is_noticed(guest: Guest) ->
 
 
 @pytest.mark.parametrize("ebx", [2, 0x10001, 0xFFFFFFFF])
-def test_a_receive_status_that_is_no_status_is_noticed(guest: Guest, ebx: int) -> None:
+def test_invalid_receive_status_is_a_violation(guest: Guest, ebx: int) -> None:
     channel = guest.open(b"RPCI")
     guest.send(channel, b"log x")
     guest.step(3, channel)
@@ -216,7 +216,7 @@ def test_a_receive_status_that_is_no_status_is_noticed(guest: Guest, ebx: int) -
     assert guest.broken_rules() == ["payload-status"]
 
 
-def test_a_high_bandwidth_call_with_another_status_in_ebx_is_noticed(guest: Guest) -> None:
+def test_high_bandwidth_call_with_wrong_ebx_is_a_violation(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     guest.step(1, channel, 4)
     frame = guest.hb_out(channel, b"log ")
@@ -227,7 +227,7 @@ def test_a_high_bandwidth_call_with_another_status_in_ebx_is_noticed(guest: Gues
     assert guest.broken_rules() == ["high-bandwidth-status"]
 
 
-def test_the_cookies_of_a_high_bandwidth_call_stand_where_the_direction_puts_them(
+def test_high_bandwidth_cookies_depend_on_direction(
     guest: Guest,
 ) -> None:
     channel = guest.open(b"RPCI")
@@ -240,7 +240,7 @@ def test_the_cookies_of_a_high_bandwidth_call_stand_where_the_direction_puts_the
     assert guest.broken_rules() == ["cookie", "cookie"]
 
 
-def test_an_unmapped_buffer_is_a_fault_and_a_violation(guest: Guest) -> None:
+def test_unmapped_buffer_is_fault_and_violation(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     guest.send(channel, b"log x")
     guest.step(3, channel)
@@ -253,7 +253,7 @@ def test_an_unmapped_buffer_is_a_fault_and_a_violation(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("pieces", [0, 1])
-def test_recvpayload_with_0_gives_the_message_up(guest: Guest, pieces: int) -> None:
+def test_recvpayload_with_0_abandons_message(guest: Guest, pieces: int) -> None:
     channel = guest.open(b"RPCI")
     guest.send(channel, b"info-get guestinfo.absent")
     guest.step(3, channel)
@@ -265,7 +265,7 @@ def test_recvpayload_with_0_gives_the_message_up(guest: Guest, pieces: int) -> N
     assert guest.broken_rules() == []
 
 
-def test_recvstatus_with_0_gives_a_message_up_that_was_read(guest: Guest) -> None:
+def test_recvstatus_with_0_abandons_read_message(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     guest.send(channel, b"log x")
     guest.step(3, channel)
@@ -275,7 +275,7 @@ def test_recvstatus_with_0_gives_a_message_up_that_was_read(guest: Guest) -> Non
     assert guest.broken_rules() == []
 
 
-def test_a_guest_that_keeps_trying_a_lost_channel_is_told_and_then_judged(guest: Guest) -> None:
+def test_reuse_of_lost_channel_is_flagged_then_a_violation(guest: Guest) -> None:
     channel = guest.open(b"TCLO")
     guest.host.lose_channel("tclo")
     for _ in range(3):
@@ -285,7 +285,7 @@ def test_a_guest_that_keeps_trying_a_lost_channel_is_told_and_then_judged(guest:
     assert guest.broken_rules() == ["channel-dead"]
 
 
-def test_closing_a_lost_channel_is_no_violation(guest: Guest) -> None:
+def test_closing_lost_channel_is_no_violation(guest: Guest) -> None:
     channel = guest.open(b"TCLO")
     guest.host.lose_channel("tclo")
     guest.step(1, channel, 0)
@@ -296,13 +296,13 @@ def test_closing_a_lost_channel_is_no_violation(guest: Guest) -> None:
     assert guest.broken_rules() == []
 
 
-def test_a_closed_channel_shows_the_flag(guest: Guest) -> None:
+def test_closed_channel_shows_flag(guest: Guest) -> None:
     channel = guest.open(b"TCLO")
     guest.host.close_channel("tclo")
     assert guest.step(1, channel, 0).arg2 == 0x00040000
 
 
-def test_an_idle_channel_is_closed_and_a_busy_one_is_not() -> None:
+def test_idle_channel_is_closed_and_busy_one_is_not() -> None:
     guest = Guest(idle_close=80, heartbeat_timeout=0)
     idle, busy = guest.open(b"RPCI"), guest.open(b"RPCI")
     for _ in range(20):
@@ -313,7 +313,7 @@ def test_an_idle_channel_is_closed_and_a_busy_one_is_not() -> None:
     assert guest.step(3, busy).arg2 == 0x00010000
 
 
-def test_upper_halves_of_64_bit_registers_do_not_matter(guest: Guest) -> None:
+def test_upper_halves_of_64_bit_registers_are_ignored(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     high = 0xFFFFFFFF << 32
     frame = guest.step(
@@ -324,15 +324,13 @@ def test_upper_halves_of_64_bit_registers_do_not_matter(guest: Guest) -> None:
 
 @pytest.mark.parametrize("high", [True, False])
 @pytest.mark.parametrize("command", [b"log hello world", b"SetGuestInfo  7 12345"])
-def test_a_command_arrives_the_same_by_either_port(
-    guest: Guest, command: bytes, high: bool
-) -> None:
+def test_command_is_identical_over_either_port(guest: Guest, command: bytes, high: bool) -> None:
     assert guest.rpci(command, high=high) == b"1 "
     assert guest.events("rpci")[-1]["request"] == command
     assert guest.broken_rules() == []
 
 
-def test_a_checkpoint_starts_the_message_again_and_it_arrives_once(guest: Guest) -> None:
+def test_checkpoint_restarts_message_that_arrives_once(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     guest.step(1, channel, 8)
     guest.step(2, channel, int.from_bytes(b"log ", "little"))
@@ -347,14 +345,14 @@ def test_a_checkpoint_starts_the_message_again_and_it_arrives_once(guest: Guest)
     assert guest.broken_rules() == []
 
 
-def test_a_checkpoint_between_messages_is_not_noticed(guest: Guest) -> None:
+def test_checkpoint_between_messages_has_no_effect(guest: Guest) -> None:
     channel = guest.open(b"RPCI")
     guest.host.checkpoint()
     guest.send(channel, b"log x")
     assert guest.receive(channel) == b"1 "
 
 
-def test_registers_that_a_call_does_not_define_may_hold_noise() -> None:
+def test_undefined_registers_may_hold_noise() -> None:
     guest = Guest(scramble=True)
     channel = guest.open(b"RPCI")
     frame = guest.step(1, channel, 4)

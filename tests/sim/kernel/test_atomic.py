@@ -74,7 +74,7 @@ SOURCE = """
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_operations_give_what_c_would_give(load: Callable[..., Code], machine: str) -> None:
+def test_operations_match_c_semantics(load: Callable[..., Code], machine: str) -> None:
     assert load(SOURCE, machine).call("all") == 0
 
 
@@ -84,7 +84,7 @@ def test_an_unaligned_word_panics(load: Callable[..., Code]) -> None:
     assert f"tried.c:{line_of(SOURCE, '/* unaligned */')}" in text
 
 
-def test_every_modelled_operation_is_one_that_a_real_kernel_exports() -> None:
+def test_every_modelled_operation_is_exported_by_real_kernel() -> None:
     names = {prototype.name for prototype, _machines, _method in Atomics.functions()}
     assert len(names) > 60
     # The kernel tried has no atomic_or_64, which others have.

@@ -315,7 +315,7 @@ def unloads(code: Code) -> int:
     return int(code.kernel.run_process("modunload", code.kernel.subject(Modules).unload("tried")))
 
 
-def test_tables_that_a_module_leaves_are_reported(code: Code) -> None:
+def test_tables_left_by_module_are_reported(code: Code) -> None:
     assert code.call("init") == 0
     assert unloads(code) == 0
     left = [text for text in code.violations() if text.startswith("autoconf-left: ")]
@@ -326,7 +326,7 @@ def test_tables_that_a_module_leaves_are_reported(code: Code) -> None:
     ]
 
 
-def test_a_device_below_an_attribute_needs_no_unit_and_the_name_is_the_drivers(
+def test_device_without_unit_gets_driver_name(
     code: Code,
 ) -> None:
     assert code.call("below_attribute") == 0
@@ -336,7 +336,7 @@ def test_a_device_below_an_attribute_needs_no_unit_and_the_name_is_the_drivers(
     assert code.kernel.subject(AllDevices).find("tried0") is not None
 
 
-def test_a_failed_fini_puts_everything_back(code: Code) -> None:
+def test_failed_fini_is_rolled_back(code: Code) -> None:
     """An iterator keeps the unit: config_cfattach_detach says EBUSY, and a later try works."""
     devices = code.kernel.subject(AllDevices)
     assert code.call("init") == 0
@@ -351,14 +351,14 @@ def test_a_failed_fini_puts_everything_back(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_a_table_that_is_not_attached_is_found_out_after_its_devices(code: Code) -> None:
+def test_missing_table_is_detected_after_its_devices(code: Code) -> None:
     assert code.call("fini") == EINVAL
     assert code.call("init") == 0
     assert code.call("fini") == 0
     assert code.call("fini") == EINVAL
 
 
-def test_a_cfattach_that_is_not_attached_is_not_detached(code: Code) -> None:
+def test_unattached_cfattach_is_not_detached(code: Code) -> None:
     assert code.call("init") == 0
     assert code.call("attach_other") == 0
     assert code.call("detach_other") == 1
@@ -368,12 +368,12 @@ def test_a_cfattach_that_is_not_attached_is_not_detached(code: Code) -> None:
     assert "other_ca in data of module tried is in no list of driver tried" in text
 
 
-def test_a_cfattach_by_hand_needs_its_flag(code: Code) -> None:
+def test_hand_made_cfattach_needs_its_flag(code: Code) -> None:
     text = code.panic("init_without_flag")
     assert text.startswith("cfattach-flags: the cfattach tried has no DVF_PRIV_ALLOC")
 
 
-def test_the_vector_of_devices_has_room_for_four_and_goes_with_the_last(code: Code) -> None:
+def test_device_vector_grows_by_four_and_is_freed_with_last(code: Code) -> None:
     assert code.call("init") == 0
     assert (code.call("devices"), code.number("units"), code.call("look_at_vector")) == (4, 4, 1)
     autoconf = code.kernel.subject(Autoconf)
@@ -391,7 +391,7 @@ def test_the_vector_of_devices_has_room_for_four_and_goes_with_the_last(code: Co
     assert f"tried.c:{line_of(SOURCE, '/* kept */')}" in text
 
 
-def test_attach_arguments_are_gone_when_the_bus_has_offered_its_children(code: Code) -> None:
+def test_attach_arguments_are_invalid_after_attach(code: Code) -> None:
     assert code.call("init") == 0
     text = code.panic("look_at_aux")
     assert text.startswith("use-after-free: page fault: read of 4 bytes")
@@ -399,7 +399,7 @@ def test_attach_arguments_are_gone_when_the_bus_has_offered_its_children(code: C
     assert f"tried.c:{line_of(SOURCE, '/* the stack of another */')}" in text
 
 
-def test_a_device_with_children_is_not_detached(code: Code) -> None:
+def test_device_with_children_is_not_detached(code: Code) -> None:
     assert code.call("init") == 0
     autoconf = code.kernel.subject(Autoconf)
     cpu = code.kernel.subject(AllDevices).find("cpu0")
@@ -419,7 +419,7 @@ def test_a_device_with_children_is_not_detached(code: Code) -> None:
 # pmf
 
 
-def test_a_hook_runs_once_in_a_row_with_a_qualifier_and_a_device_without_is_refused(
+def test_pmf_hook_runs_once_and_device_without_is_refused(
     code: Code,
 ) -> None:
     assert code.call("init") == 0
@@ -438,7 +438,7 @@ def test_a_hook_runs_once_in_a_row_with_a_qualifier_and_a_device_without_is_refu
     assert (code.number("hooks"), code.call("active")) == (101, 1)
 
 
-def test_deregistering_waits_for_the_hook_that_runs(code: Code) -> None:
+def test_deregistration_waits_for_running_hook(code: Code) -> None:
     code.call("init")
     code.call("hook")
     suspending = code.kernel.spawn("drvctl", "user", drvctl(code))
@@ -451,7 +451,7 @@ def test_deregistering_waits_for_the_hook_that_runs(code: Code) -> None:
     assert text.startswith("sleep-in-pserialize: pmf_device_deregister")
 
 
-def test_events_reach_their_handlers_until_they_are_deregistered(code: Code) -> None:
+def test_events_reach_handlers_until_deregistration(code: Code) -> None:
     code.call("init")
     assert code.call("listen") == 1
     assert code.call("inject") == 1
@@ -464,7 +464,7 @@ def test_events_reach_their_handlers_until_they_are_deregistered(code: Code) -> 
 
 
 @pytest.mark.parametrize(("machine", "how"), [("amd64", RB_POWERDOWN), ("aarch64", 0)])
-def test_the_shutdown_hook_gets_the_flags_that_the_machine_has_at_hand(
+def test_shutdown_hook_gets_boot_flags_of_machine(
     modules: dict[str, Path], machine: str, how: int
 ) -> None:
     """cpu_reboot() of aarch64 passes those of the last boot."""
@@ -476,7 +476,7 @@ def test_the_shutdown_hook_gets_the_flags_that_the_machine_has_at_hand(
     assert (code.number("hooks"), code.number("units")) == (10000, how)
 
 
-def test_a_suspended_device_is_left_out_of_the_shutdown(code: Code) -> None:
+def test_suspended_device_is_skipped_at_shutdown(code: Code) -> None:
     code.call("init")
     code.call("hook")
     code.kernel.run_process("drvctl", drvctl(code))
@@ -485,7 +485,7 @@ def test_a_suspended_device_is_left_out_of_the_shutdown(code: Code) -> None:
     assert code.number("hooks") == 1
 
 
-def test_a_shutdown_hook_keeps_its_device_while_it_runs(code: Code) -> None:
+def test_shutdown_hook_holds_its_device(code: Code) -> None:
     """shutdown_all() holds an iterator: what is detached meanwhile is only marked."""
     code.call("init")
     code.call("hook")

@@ -408,7 +408,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("function", "broken"), PANICS.items(), ids=PANICS)
-def test_a_broken_rule_is_a_panic_at_its_line(module: Path, function: str, broken: Broken) -> None:
+def test_rule_violation_panics_at_its_line(module: Path, function: str, broken: Broken) -> None:
     text = Code(module, "amd64").panic(function)
     assert text.startswith(f"{broken.rule}: ")
     assert f"{broken.function} (tried.c:{line_of(SOURCE, f'/* {broken.mark} */')})" in text
@@ -416,7 +416,7 @@ def test_a_broken_rule_is_a_panic_at_its_line(module: Path, function: str, broke
         assert words in text
 
 
-def test_a_cross_call_that_is_under_way_at_unload_is_a_panic(module: Path) -> None:
+def test_running_cross_call_at_unload_panics(module: Path) -> None:
     code = Code(module, "amd64")
     code.call("cross_call_that_nobody_waits_for")
     with pytest.raises(KernelPanic) as caught:

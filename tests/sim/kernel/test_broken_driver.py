@@ -148,16 +148,16 @@ def _at(function: str, mark: str) -> str:
 
 
 @pytest.mark.parametrize("function", PANICS)
-def test_a_broken_rule_is_a_panic_at_its_line(module: Path, function: str) -> None:
+def test_rule_violation_panics_at_its_line(module: Path, function: str) -> None:
     mark, begin, end = PANICS[function]
     assert Code(module, "amd64").panic(function, 3) == f"{begin}{_at(function, mark)}{end}"
 
 
-def test_a_null_dictionary_has_no_options(module: Path) -> None:
+def test_null_dictionary_has_no_options(module: Path) -> None:
     assert Code(module, "amd64").call("options_of_null") == 1
 
 
-def test_an_attachment_that_is_added_without_the_kernel_lock_is_told(module: Path) -> None:
+def test_adding_attachment_without_kernel_lock_is_reported(module: Path) -> None:
     code = Code(module, "amd64")
     assert code.call("without_the_kernel_lock") == 1 + Errno.ESRCH
     at = _at("without_the_kernel_lock", "kernel-lock")
@@ -166,7 +166,7 @@ def test_an_attachment_that_is_added_without_the_kernel_lock_is_told(module: Pat
     ]
 
 
-def test_a_module_command_that_comes_back_with_a_mutex_is_a_panic(module: Path) -> None:
+def test_module_command_returning_with_mutex_panics(module: Path) -> None:
     code = Code(module, "amd64")
     code.call("keep_lock")
     with pytest.raises(KernelPanic) as caught:

@@ -133,13 +133,13 @@ def code(module: Path) -> Code:
 
 
 @pytest.mark.parametrize("function", PANICS)
-def test_a_broken_rule_is_a_panic_at_its_line(code: Code, function: str) -> None:
+def test_rule_violation_panics_at_its_line(code: Code, function: str) -> None:
     begin, mark, what = PANICS[function]
     line = line_of(SOURCE, f"/* {mark} */")
     assert code.panic(function) == f"{begin} by {function} (tried.c:{line}){what}"
 
 
-def test_an_unknown_state_is_taken(code: Code) -> None:
+def test_unknown_fstrans_state_is_set_and_reported(code: Code) -> None:
     line = line_of(SOURCE, "/* fstrans-state */")
     with pytest.raises(KernelPanic) as left:
         code.call("no_state")
@@ -149,7 +149,7 @@ def test_an_unknown_state_is_taken(code: Code) -> None:
     )
 
 
-def test_only_who_suspended_a_file_system_may_resume_it(code: Code) -> None:
+def test_only_suspending_thread_may_resume(code: Code) -> None:
     code.start("freeze")
     code.kernel.run_for(3 * TICK)
     assert code.call("go_on") == 0  # another may go on from SUSPENDING

@@ -273,7 +273,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(("function", "rule"), PANICS.items(), ids=PANICS)
-def test_a_broken_rule_is_a_panic_at_its_line(
+def test_rule_violation_panics_at_its_line(
     modules: dict[str, Path], function: str, rule: str
 ) -> None:
     text = Code(modules["amd64"], "amd64").panic(function)
@@ -282,7 +282,7 @@ def test_a_broken_rule_is_a_panic_at_its_line(
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_callout_that_keeps_the_cpu_for_15_s_stops_the_heart(
+def test_callout_holding_cpu_for_15_s_stops_heartbeat(
     modules: dict[str, Path], machine: str
 ) -> None:
     text = Code(modules[machine], machine).panic("callout_stuck")
@@ -292,9 +292,7 @@ def test_a_callout_that_keeps_the_cpu_for_15_s_stops_the_heart(
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_spin_mutex_that_is_held_for_15_s_stops_the_heart(
-    modules: dict[str, Path], machine: str
-) -> None:
+def test_spin_mutex_held_for_15_s_stops_heartbeat(modules: dict[str, Path], machine: str) -> None:
     code = Code(modules[machine], machine)
     assert code.call("spin_stuck", 14) == 0
     text = code.panic("spin_stuck", 20)
@@ -303,11 +301,11 @@ def test_a_spin_mutex_that_is_held_for_15_s_stops_the_heart(
     assert f"spin_stuck (tried.c:{line_of(SOURCE, 'stuck with spin')})" in text
 
 
-def test_a_thread_that_is_busy_for_20_s_lets_interrupts_in(modules: dict[str, Path]) -> None:
+def test_thread_busy_for_20_s_allows_interrupts(modules: dict[str, Path]) -> None:
     assert Code(modules["amd64"], "amd64").call("thread_busy") == 0
 
 
-def test_an_event_of_a_button_that_nobody_knows_is_told(modules: dict[str, Path]) -> None:
+def test_event_for_unregistered_switch_is_reported(modules: dict[str, Path]) -> None:
     code = Code(modules["amd64"], "amd64")
     code.call("button_of_nobody")
     (found,) = code.violations()
@@ -315,7 +313,7 @@ def test_an_event_of_a_button_that_nobody_knows_is_told(modules: dict[str, Path]
     assert f"tried.c:{line_of(SOURCE, '/* pswitch-unregistered */')}" in found
 
 
-def test_an_unknown_event_of_a_button_has_no_name_and_is_no_panic(
+def test_unknown_switch_event_has_no_name_and_no_panic(
     modules: dict[str, Path],
 ) -> None:
     code = Code(modules["amd64"], "amd64")
@@ -325,7 +323,7 @@ def test_an_unknown_event_of_a_button_has_no_name_and_is_no_panic(
     assert f"button_event (tried.c:{line_of(SOURCE, '/* pswitch-event */')})" in found
 
 
-def test_a_button_that_is_left_is_told(modules: dict[str, Path]) -> None:
+def test_registered_switch_at_unload_is_reported(modules: dict[str, Path]) -> None:
     code = Code(modules["amd64"], "amd64")
     code.call("button_left")
     (found,) = code.unload()
@@ -333,7 +331,7 @@ def test_a_button_that_is_left_is_told(modules: dict[str, Path]) -> None:
     assert f"tried.c:{line_of(SOURCE, '/* pswitch-left */')}" in found
 
 
-def test_the_task_queue_of_the_kernel_is_not_for_modules_to_end(modules: dict[str, Path]) -> None:
+def test_module_cannot_destroy_kernel_task_queue(modules: dict[str, Path]) -> None:
     code = Code(modules["amd64"], "amd64")
     code.call("queue_of_the_kernel")
     (found,) = code.violations()
@@ -341,7 +339,7 @@ def test_the_task_queue_of_the_kernel_is_not_for_modules_to_end(modules: dict[st
     assert f"tried.c:{line_of(SOURCE, '/* taskq-of-the-kernel */')}" in found
 
 
-def test_a_handler_that_tears_its_own_tree_down_is_a_panic(modules: dict[str, Path]) -> None:
+def test_sysctl_handler_removing_its_own_tree_panics(modules: dict[str, Path]) -> None:
     code = Code(modules["amd64"], "amd64")
     assert code.call("node") == 0
     call = code.kernel.subject(Sysctl).call("machdep.tried", new=b"\0\0\0\0")
@@ -351,7 +349,7 @@ def test_a_handler_that_tears_its_own_tree_down_is_a_panic(modules: dict[str, Pa
     assert caught.value.rule == "sysctl-lock"
 
 
-def test_a_handler_that_only_reads_waits_for_itself_where_it_tears_its_tree_down(
+def test_reading_sysctl_handler_deadlocks_when_removing_its_tree(
     modules: dict[str, Path],
 ) -> None:
     """The lock does not say who reads: kernels with LOCKDEBUG alone know that it is itself."""
@@ -364,7 +362,7 @@ def test_a_handler_that_only_reads_waits_for_itself_where_it_tears_its_tree_down
     assert caught.value.rule == "sysctl-lock-read"
 
 
-def test_a_handler_that_comes_back_with_a_mutex_is_a_panic(modules: dict[str, Path]) -> None:
+def test_sysctl_handler_returning_with_mutex_panics(modules: dict[str, Path]) -> None:
     code = Code(modules["amd64"], "amd64")
     assert code.call("node") == 0
     with pytest.raises(KernelPanic, match=r"handler \(tried\.c:\d+\)") as caught:

@@ -45,7 +45,7 @@ SOURCE = """
 """
 
 
-def test_the_seconds_since_boot_are_kept(load: Callable[..., Code]) -> None:
+def test_time_uptime_is_maintained(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     first, real = code.call("uptime"), code.call("second")
     assert first == code.kernel.clock.now // 10**9 + 1
@@ -54,7 +54,7 @@ def test_the_seconds_since_boot_are_kept(load: Callable[..., Code]) -> None:
     assert code.call("second") - real in {2, 3}
 
 
-def test_an_address_is_shown_with_dots(load: Callable[..., Code]) -> None:
+def test_ipv4_address_is_printed_with_dots(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("address") == 1
     text = code.kernel.memory.pointer(code.address("shown"))

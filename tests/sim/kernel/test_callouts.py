@@ -245,11 +245,11 @@ def code(load: Callable[..., Code]) -> Code:
         ("pause_without_mutex", "mutex-exit-by-non-owner: kpause by pause_without_mutex"),
     ],
 )
-def test_what_a_diagnostic_kernel_refuses_is_a_panic(code: Code, function: str, said: str) -> None:
+def test_diagnostic_kernel_panics_on_misuse(code: Code, function: str, said: str) -> None:
     assert code.panic(function).startswith(said)
 
 
-def test_ack_ends_invoking_and_leaves_fired(code: Code) -> None:
+def test_ack_clears_invoking_and_keeps_fired(code: Code) -> None:
     assert code.call("fire") == _EXPIRED | _ACTIVE | _INVOKING
     assert code.call("ack") == _EXPIRED | _ACTIVE
     assert code.call("fire") == _EXPIRED | _ACTIVE | _INVOKING
@@ -262,17 +262,17 @@ def test_stopping_and_halting_clear_fired(code: Code) -> None:
     assert (code.call("halt"), code.call("flags")) == (0, _INVOKING)
 
 
-def test_halting_says_whether_it_had_to_wait(code: Code) -> None:
+def test_callout_halt_returns_whether_it_waited(code: Code) -> None:
     assert code.call("halt_running") == 100 + 10
     assert code.violations() == []
 
 
-def test_a_callout_may_halt_itself_and_an_idle_one(code: Code) -> None:
+def test_callout_may_halt_itself_and_idle_callout(code: Code) -> None:
     assert code.call("halt_itself") == 0
     assert code.violations() == []
 
 
-def test_a_callout_that_fired_runs_though_the_holder_of_the_kernel_lock_stops_it(
+def test_fired_callout_runs_despite_stop_with_kernel_lock(
     load: Callable[..., Code],
 ) -> None:
     """On the holder's own processor it runs at once, elsewhere when the lock is free."""
@@ -284,7 +284,7 @@ def test_a_callout_that_fired_runs_though_the_holder_of_the_kernel_lock_stops_it
     assert seen == {100 + 10 + 1, 100 + 10}
 
 
-def test_callouts_of_one_tick_have_no_order(load: Callable[..., Code]) -> None:
+def test_callouts_of_one_tick_are_unordered(load: Callable[..., Code]) -> None:
     seen = set()
     for seed in range(12):
         code = load(SOURCE, seed=seed)

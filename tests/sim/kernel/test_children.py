@@ -219,7 +219,7 @@ def put(code: Code, name: str, value: int) -> None:
     code.kernel.memory.put_u32(code.address(name), value)
 
 
-def test_children_come_and_go_with_their_bus(code: Code) -> None:
+def test_children_attach_and_detach_with_bus(code: Code) -> None:
     assert code.call("find", 0, 5) == code.call("find", 1, 6) == 1
     assert (code.number("seen"), code.number("printed")) == (6, 1)
     assert [line for line in said(code) if "leaf" in line] == [
@@ -236,7 +236,7 @@ def test_children_come_and_go_with_their_bus(code: Code) -> None:
     ("answer", "printed"),
     [(1, "leaf at tree0 not configured"), (2, "leaf at tree0 unsupported")],
 )
-def test_what_does_not_match_is_printed(code: Code, answer: int, printed: str) -> None:
+def test_unmatched_device_is_printed(code: Code, answer: int, printed: str) -> None:
     put(code, "priority", 0)
     put(code, "answer", answer)
     assert code.call("find", 0, 1) == 0
@@ -244,14 +244,14 @@ def test_what_does_not_match_is_printed(code: Code, answer: int, printed: str) -
     assert code.number("printed") == 2
 
 
-def test_a_submatch_function_decides_by_locators(code: Code) -> None:
+def test_submatch_function_uses_locators(code: Code) -> None:
     put(code, "locators", 8)
     assert code.call("find", 1, 1) == 0
     put(code, "locators", 7)
     assert code.call("find", 1, 1) == 1
 
 
-def test_the_usual_submatch_takes_what_is_equal_and_what_is_the_default(code: Code) -> None:
+def test_standard_submatch_accepts_equal_and_default(code: Code) -> None:
     put(code, "locators", 8)
     assert code.call("find", 10, 1) == 0
     put(code, "locators", 7)
@@ -261,7 +261,7 @@ def test_the_usual_submatch_takes_what_is_equal_and_what_is_the_default(code: Co
     assert code.call("find", 10, 1) == 1
 
 
-def test_a_child_that_stays_keeps_its_bus(tree: Code) -> None:
+def test_child_that_refuses_detach_keeps_its_bus(tree: Code) -> None:
     tree.call("find", 0, 1)
     put(tree, "stays", 1)
     assert tree.call("drop") == Errno.EBUSY
@@ -280,18 +280,18 @@ def test_a_child_that_stays_keeps_its_bus(tree: Code) -> None:
         ([("find", 7, 1)], "cfargs-version"),
     ],
 )
-def test_a_broken_rule_stops_the_kernel(tree: Code, calls: list[Any], rule: str) -> None:
+def test_rule_violation_panics(tree: Code, calls: list[Any], rule: str) -> None:
     assert tree.panic(*calls[0]).startswith(rule + ":")
 
 
-def test_a_parent_of_two_attributes_names_one(load: Any) -> None:
+def test_parent_with_two_attributes_names_one(load: Any) -> None:
     code = load(SOURCE)
     code.call("plant", 1)
     assert code.call("find", 1, 1) == 1
     assert code.panic("find", 0, 1).startswith("found-attribute:")
 
 
-def test_a_search_function_attaches_what_it_likes(code: Code) -> None:
+def test_search_function_attaches_selected_devices(code: Code) -> None:
     assert code.call("find", 4, 3) == 0
     assert "leaf0 at tree0: a leaf" in said(code)
     assert code.number("seen") == 3

@@ -290,7 +290,7 @@ SOURCE = """
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_work_runs_in_order_and_can_be_waited_for(load: Callable[..., Code], machine: str) -> None:
+def test_work_runs_in_order_and_is_waited_for(load: Callable[..., Code], machine: str) -> None:
     code = load(SOURCE, machine)
     assert code.call("prepare") == 0
     assert code.call("enqueue_all") == 3
@@ -301,7 +301,7 @@ def test_work_runs_in_order_and_can_be_waited_for(load: Callable[..., Code], mac
     assert code.unload() == []
 
 
-def test_work_enqueued_again_before_it_ran_panics(load: Callable[..., Code]) -> None:
+def test_enqueueing_pending_work_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("prepare")
     text = code.panic("enqueue_twice")
@@ -310,7 +310,7 @@ def test_work_enqueued_again_before_it_ran_panics(load: Callable[..., Code]) -> 
     assert f"tried.c:{line_of(SOURCE, '/* still there */')}" in text
 
 
-def test_destroying_a_queue_with_work_panics(load: Callable[..., Code]) -> None:
+def test_destroying_queue_with_work_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("prepare")
     text = code.panic("destroy_pending")
@@ -318,7 +318,7 @@ def test_destroying_a_queue_with_work_panics(load: Callable[..., Code]) -> None:
     assert f"destroy_pending (tried.c:{line_of(SOURCE, '/* pending */')})" in text
 
 
-def test_freeing_work_that_has_not_run_panics(load: Callable[..., Code]) -> None:
+def test_freeing_pending_work_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("prepare")
     text = code.panic("free_pending")
@@ -327,7 +327,7 @@ def test_freeing_work_that_has_not_run_panics(load: Callable[..., Code]) -> None
     assert f"tried.c:{line_of(SOURCE, '/* freed */')}" in text
 
 
-def test_a_worker_that_destroys_its_own_queue_panics(load: Callable[..., Code]) -> None:
+def test_worker_destroying_its_own_queue_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("prepare")
     code.kernel.memory.put_u32(code.address("destroy_self"), 1)
@@ -336,7 +336,7 @@ def test_a_worker_that_destroys_its_own_queue_panics(load: Callable[..., Code]) 
     assert f"tried.c:{line_of(SOURCE, '/* destroys itself */')}" in text
 
 
-def test_a_worker_that_keeps_a_mutex_panics(load: Callable[..., Code]) -> None:
+def test_worker_keeping_mutex_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("prepare")
     code.kernel.memory.put_u32(code.address("leak_lock"), 1)
@@ -345,7 +345,7 @@ def test_a_worker_that_keeps_a_mutex_panics(load: Callable[..., Code]) -> None:
     assert f"taken by worker (tried.c:{line_of(SOURCE, '/* never released */')})" in text
 
 
-def test_a_queue_that_is_not_mpsafe_runs_with_the_kernel_lock(load: Callable[..., Code]) -> None:
+def test_non_mpsafe_queue_runs_with_kernel_lock(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("create", 0, 0) == 0
     locked: list[bool] = []
@@ -361,7 +361,7 @@ def test_a_queue_that_is_not_mpsafe_runs_with_the_kernel_lock(load: Callable[...
     assert code.kernel.scheduler.biglock.owner is None
 
 
-def test_a_queue_left_at_unload_panics(load: Callable[..., Code]) -> None:
+def test_workqueue_left_at_unload_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("prepare")
     with pytest.raises(KernelPanic, match="the workqueue 'triedwq' made by ") as caught:
@@ -370,14 +370,14 @@ def test_a_queue_left_at_unload_panics(load: Callable[..., Code]) -> None:
     assert f"(tried.c:{line_of(SOURCE, 'return workqueue_create(')})" in caught.value.message
 
 
-def test_tasks_run_by_priority_and_a_barrier_waits_for_them(load: Callable[..., Code]) -> None:
+def test_tasks_run_by_priority_and_barrier_waits(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("tasks") == 4
     assert code.text("ran") == "Shlm"
     assert code.unload() == []
 
 
-def test_a_task_left_at_unload_panics_with_its_line(load: Callable[..., Code]) -> None:
+def test_task_left_at_unload_panics_with_line(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("leave_task") == 0
     with pytest.raises(KernelPanic, match="its sysmon task slow_task") as caught:
@@ -387,22 +387,22 @@ def test_a_task_left_at_unload_panics_with_its_line(load: Callable[..., Code]) -
     assert f"leave_task (tried.c:{line})" in caught.value.message
 
 
-def test_a_task_that_waits_for_its_queue_panics(load: Callable[..., Code]) -> None:
+def test_task_waiting_for_its_queue_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("wait_in_task")
     assert text.startswith("taskq-barrier-self: sysmon_task_queue_barrier by barrier_task")
     assert f"tried.c:{line_of(SOURCE, '/* waits for itself */')}" in text
 
 
-def test_a_task_that_keeps_a_mutex_panics(load: Callable[..., Code]) -> None:
+def test_task_keeping_mutex_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("task_keeps_mutex")
     assert text.startswith("callback-with-mutex: sysmon task task")
 
 
-def test_the_kernels_task_queue_cannot_be_stopped(load: Callable[..., Code]) -> None:
+def test_kernel_task_queue_cannot_be_destroyed(load: Callable[..., Code]) -> None:
     assert load(SOURCE).call("fini") == 16  # EBUSY
 
 
-def test_a_soft_interrupt_runs_at_once_on_the_processor_of_who_asks(
+def test_soft_interrupt_runs_at_once_on_scheduling_processor(
     load: Callable[..., Code],
 ) -> None:
     for seed in range(6):
@@ -413,7 +413,7 @@ def test_a_soft_interrupt_runs_at_once_on_the_processor_of_who_asks(
         assert code.unload() == []
 
 
-def test_a_soft_interrupt_without_mpsafe_has_the_kernel_lock_and_gives_it_back(
+def test_non_mpsafe_soft_interrupt_holds_kernel_lock(
     load: Callable[..., Code],
 ) -> None:
     code = load(SOURCE)
@@ -422,7 +422,9 @@ def test_a_soft_interrupt_without_mpsafe_has_the_kernel_lock_and_gives_it_back(
     assert code.kernel.scheduler.biglock.owner is None
 
 
-def test_scheduling_a_soft_interrupt_with_preemption_panics(load: Callable[..., Code]) -> None:
+def test_scheduling_soft_interrupt_with_preemption_enabled_panics(
+    load: Callable[..., Code],
+) -> None:
     code = load(SOURCE)
     code.call("establish", 0x101)
     text = code.panic("raise_preemptible")
@@ -437,7 +439,7 @@ def test_scheduling_a_soft_interrupt_with_preemption_panics(load: Callable[..., 
         ("sleep_ticks", "sleep-in-softint: kpause", "/* sleeps in softint */"),
     ],
 )
-def test_what_may_sleep_panics_in_a_soft_interrupt(
+def test_sleeping_in_soft_interrupt_panics(
     load: Callable[..., Code], switch: str, rule: str, line: str
 ) -> None:
     code = load(SOURCE)
@@ -448,7 +450,7 @@ def test_what_may_sleep_panics_in_a_soft_interrupt(
     assert f"handler (tried.c:{line_of(SOURCE, line)})" in text
 
 
-def test_a_workqueue_for_ipl_none_may_not_be_used_from_a_soft_interrupt(
+def test_workqueue_of_ipl_none_panics_in_soft_interrupt(
     load: Callable[..., Code],
 ) -> None:
     code = load(SOURCE)
@@ -460,7 +462,7 @@ def test_a_workqueue_for_ipl_none_may_not_be_used_from_a_soft_interrupt(
     assert f"tried.c:{line_of(SOURCE, '/* from softint */')}" in text
 
 
-def test_a_workqueue_for_soft_interrupts_may(load: Callable[..., Code]) -> None:
+def test_workqueue_of_ipl_softint_works_in_soft_interrupt(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("establish", 0x101)
     code.call("create", 2, 1)
@@ -468,7 +470,7 @@ def test_a_workqueue_for_soft_interrupts_may(load: Callable[..., Code]) -> None:
     assert set(code.text("ran")) == {"s"}  # of the handler and of the queue
 
 
-def test_a_soft_interrupt_after_its_end_panics(load: Callable[..., Code]) -> None:
+def test_scheduling_disestablished_soft_interrupt_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("establish", 0x101)
     code.call("disestablish")
@@ -477,7 +479,7 @@ def test_a_soft_interrupt_after_its_end_panics(load: Callable[..., Code]) -> Non
     assert f"disestablish (tried.c:{line_of(SOURCE, '/* disestablished */')})" in text
 
 
-def test_a_handler_left_at_unload_is_reported(load: Callable[..., Code]) -> None:
+def test_soft_interrupt_left_at_unload_is_reported(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("establish", 0x101)
     (text,) = code.unload()

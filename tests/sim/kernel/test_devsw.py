@@ -174,7 +174,7 @@ def opened(code: Code, minor: int = 0, flags: int = FREAD | FWRITE) -> Any:
     return run(code, device(code).open("seven", minor, flags))
 
 
-def test_a_driver_gets_a_number_that_is_free_and_later_the_same(code: Code) -> None:
+def test_driver_gets_free_major_and_later_the_same(code: Code) -> None:
     assert code.call("attach", 0) == 0
     first = code.kernel.memory.s32(code.address("majors") + 4)
     assert first >= 367
@@ -193,7 +193,7 @@ def test_a_driver_gets_a_number_that_is_free_and_later_the_same(code: Code) -> N
     assert code.unload() == []
 
 
-def test_a_process_opens_reads_writes_and_closes(code: Code) -> None:
+def test_process_opens_reads_writes_and_closes(code: Code) -> None:
     code.call("attach", 0)
     node = opened(code)
     assert isinstance(node, OpenDevice)
@@ -215,7 +215,7 @@ def test_a_process_opens_reads_writes_and_closes(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_a_number_of_an_ioctl_says_what_is_copied(code: Code) -> None:
+def test_ioctl_number_determines_copies(code: Code) -> None:
     code.call("attach", 0)
     node = opened(code)
     both = 0xC0000000 | 4 << 16 | ord("t") << 8 | 1
@@ -224,7 +224,7 @@ def test_a_number_of_an_ioctl_says_what_is_copied(code: Code) -> None:
     assert run(code, device(code).ioctl(node, 0x20000000 | 9, b"")) == Errno.ENOTTY
 
 
-def test_errors_reach_the_process(code: Code) -> None:
+def test_errors_reach_process(code: Code) -> None:
     assert opened(code) == Errno.ENXIO, "no driver of that name"
     code.call("attach", 0)
     assert opened(code, minor=9) == Errno.EBUSY
@@ -235,7 +235,7 @@ def test_errors_reach_the_process(code: Code) -> None:
     assert run(code, device(code).open("other", 0, FREAD)) == Errno.ENODEV
 
 
-def test_a_device_that_is_open_without_its_driver_is_a_warning(load: Any) -> None:
+def test_device_open_without_driver_is_warning(load: Any) -> None:
     code = load(SOURCE)
     code.call("attach", 0)
     node = opened(code)
@@ -245,18 +245,18 @@ def test_a_device_that_is_open_without_its_driver_is_a_warning(load: Any) -> Non
     assert run(code, device(code).close(node)) == Errno.ENXIO
 
 
-def test_a_module_that_leaves_its_switch_is_reported(load: Any) -> None:
+def test_devsw_left_by_module_is_reported(load: Any) -> None:
     code = load(SOURCE)
     code.call("attach", 0)
     assert any(text.startswith("devsw-left: ") for text in code.unload())
 
 
-def test_a_switch_is_detached_once(load: Any) -> None:
+def test_devsw_is_detached_once(load: Any) -> None:
     code = load(SOURCE)
     assert code.panic("detach", 0).startswith("devsw-unknown: ")
 
 
-def test_a_switch_goes_after_the_devices_of_its_driver(load: Any) -> None:
+def test_devsw_is_detached_after_devices(load: Any) -> None:
     code = load(SOURCE)
     code.call("attach", 1)
     code.call("of_driver", code.kernel.subject(AllDevices).drivers["cpu"].address)
@@ -266,7 +266,7 @@ def test_a_switch_goes_after_the_devices_of_its_driver(load: Any) -> None:
 
 
 @pytest.mark.parametrize(("how", "rule"), [(1, "uio-direction"), (2, "uio-resid")])
-def test_a_uio_that_does_not_add_up_is_reported(load: Any, how: int, rule: str) -> None:
+def test_inconsistent_uio_is_reported(load: Any, how: int, rule: str) -> None:
     code = load(SOURCE)
     code.call("attach", 0)
     node = opened(code)
@@ -277,11 +277,11 @@ def test_a_uio_that_does_not_add_up_is_reported(load: Any, how: int, rule: str) 
     assert panic.value.rule == rule
 
 
-def test_malloc_keeps_sizes_and_moves_what_grows(code: Code) -> None:
+def test_malloc_keeps_sizes_and_realloc_moves(code: Code) -> None:
     assert code.call("mallocs") == 5
     assert code.unload() == []
 
 
-def test_malloc_is_guarded_as_kmem_is(load: Any) -> None:
+def test_malloc_is_guarded_like_kmem(load: Any) -> None:
     assert load(SOURCE).panic("malloc_twice").startswith("double-free: ")
     assert load(SOURCE).panic("malloc_beyond").startswith("out-of-bounds: ")

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("name", ["classic", "freedom", "behind", "user", "before"])
-def test_a_write_behind_an_object_is_one_whatever_the_driver_is_called(
-    name: str, tmp_path: Path
-) -> None:
+def test_out_of_bounds_write_is_detected_for_any_driver_name(name: str, tmp_path: Path) -> None:
     """BUG 5 of classic.c writes one byte too far; the function's name is in the message."""
     text = (SOURCES / "classic.c").read_text(encoding="utf-8").replace("classic", name)
     source = tmp_path / f"{name}.c"

@@ -217,7 +217,7 @@ def one(load: Any) -> Code:
     return loaded
 
 
-def test_the_layouts_are_those_of_the_header(load: Any) -> None:
+def test_layouts_match_header(load: Any) -> None:
     """gen/kpi's header is held against NetBSD's own in tests/gen/module/test_kpi.py."""
     sensor = "sensor units state flags value_cur value_prev value_max value_min limits upropset "
     sensor += "rnd_src desc"
@@ -267,16 +267,14 @@ def test_sensors_are_refreshed_and_printed(code: Code) -> None:
 @pytest.mark.parametrize(
     ("value", "state", "printed"), [(22, 10, "first: 22 RPM"), (1, 99, Errno.EINVAL)]
 )
-def test_a_state_that_the_kernel_does_not_know_is_an_error(
-    one: Code, value: int, state: int, printed: Any
-) -> None:
+def test_unknown_sensor_state_is_an_error(one: Code, value: int, state: int, printed: Any) -> None:
     one.call("sensor", 0, FAN, 0)
     one.call("enter", 1)
     one.call("sets", value, state)
     assert envstat(one) == printed
 
 
-def test_what_cannot_be_a_sensor_or_a_device_is_refused(code: Code) -> None:
+def test_invalid_sensor_or_device_is_refused(code: Code) -> None:
     code.call("create")
     assert code.call("enter", 1) == Errno.ENOTSUP
     assert code.call("sensor", 0, 17, 0) == Errno.EINVAL
@@ -292,7 +290,7 @@ def test_what_cannot_be_a_sensor_or_a_device_is_refused(code: Code) -> None:
     code.call("leave")
 
 
-def test_a_limit_raises_an_event_once_and_its_end_another(one: Code) -> None:
+def test_limit_raises_one_event_and_its_end_another(one: Code) -> None:
     one.call("sensor", 0, INTEGER, LIMITS)
     one.call("with_limits", 1)
     one.call("enter", 1)
@@ -314,7 +312,7 @@ def test_a_limit_raises_an_event_once_and_its_end_another(one: Code) -> None:
     assert one.unload() == []
 
 
-def test_a_sensor_goes_while_another_thread_looks_at_its_device(one: Code) -> None:
+def test_sensor_is_detached_while_device_is_read(one: Code) -> None:
     for which in range(3):
         one.call("sensor", which, INTEGER, 0)
     one.call("enter", 1)
@@ -326,7 +324,7 @@ def test_a_sensor_goes_while_another_thread_looks_at_its_device(one: Code) -> No
     assert (taking.result, one.call("count")) == (0, 12)
 
 
-def test_a_sensor_that_is_watched_twice_is_refreshed_once(one: Code) -> None:
+def test_doubly_watched_sensor_is_refreshed_once(one: Code) -> None:
     one.call("sensor", 0, INTEGER, CRITICAL | LIMITS)
     one.call("with_limits", 0)
     one.call("enter", 1)
@@ -334,14 +332,14 @@ def test_a_sensor_that_is_watched_twice_is_refreshed_once(one: Code) -> None:
     assert one.number("refreshed") == 1
 
 
-def test_the_highest_value_is_always_a_new_one(one: Code) -> None:
+def test_maximum_value_is_always_reported(one: Code) -> None:
     one.call("sensor", 0, INTEGER, 0)
     one.call("enter", 1)
     assert one.call("highest", 0) == 21
     assert one.number("refreshed") == 1
 
 
-def test_an_indicator_with_limits_is_no_event_and_the_console_says_so(one: Code) -> None:
+def test_indicator_with_limits_raises_no_event_and_logs(one: Code) -> None:
     one.call("sensor", 0, INDICATOR, LIMITS)
     one.call("with_limits", 0)
     one.call("enter", 1)
@@ -351,7 +349,7 @@ def test_an_indicator_with_limits_is_no_event_and_the_console_says_so(one: Code)
             in lines)  # fmt: skip
 
 
-def test_without_powerd_the_console_says_it(one: Code) -> None:
+def test_without_powerd_console_shows_event(one: Code) -> None:
     one.call("sensor", 0, TEMPERATURE, CRITICAL)
     one.call("enter", 1)
     one.call("sets", 99, 12)
@@ -372,7 +370,7 @@ def test_without_powerd_the_console_says_it(one: Code) -> None:
         ([("sensor", 0, INTEGER, 0), ("enter_without_name",)], "null-pointer"),
     ],
 )
-def test_a_broken_rule_stops_the_kernel(one: Code, calls: list[Any], rule: str) -> None:
+def test_rule_violation_panics(one: Code, calls: list[Any], rule: str) -> None:
     for call in calls[:-1]:
         one.call(*call)
     if rule == "use-after-free":
@@ -382,7 +380,7 @@ def test_a_broken_rule_stops_the_kernel(one: Code, calls: list[Any], rule: str) 
         assert one.panic(*calls[-1]).startswith(rule + ":")
 
 
-def test_a_device_that_was_never_made_is_none(load: Any) -> None:
+def test_uncreated_device_is_invalid(load: Any) -> None:
     code = load(
         """
         #include <dev/sysmon/sysmonvar.h>
@@ -400,7 +398,7 @@ def test_a_device_that_was_never_made_is_none(load: Any) -> None:
 
 
 @pytest.mark.parametrize(("what", "rule"), [(1, "envsys-refresh-lock"), (2, "mutex-double-enter")])
-def test_a_refresh_function_gives_back_its_locks_and_takes_not_the_devices(
+def test_refresh_function_must_release_locks_and_not_take_devices(
     one: Code, what: int, rule: str
 ) -> None:
     one.call("sensor", 0, INTEGER, 0)
@@ -413,7 +411,7 @@ def test_a_refresh_function_gives_back_its_locks_and_takes_not_the_devices(
     assert seen.value.rule == rule
 
 
-def test_a_state_is_watched_of_drives_and_their_like_alone(one: Code) -> None:
+def test_only_drives_and_similar_have_watched_states(one: Code) -> None:
     one.call("sensor", 0, TEMPERATURE, STATE)
     one.call("enter", 1)
     with pytest.raises(Exception, match="alone") as seen:
@@ -421,7 +419,7 @@ def test_a_state_is_watched_of_drives_and_their_like_alone(one: Code) -> None:
     assert seen.value.rule == "envsys-state-units"
 
 
-def test_a_drive_in_a_state_that_no_table_has_is_followed_as_a_null_pointer(one: Code) -> None:
+def test_drive_state_outside_table_gives_null_pointer(one: Code) -> None:
     one.call("sensor", 0, DRIVE, STATE)
     one.call("enter", 1)
     one.call("sets", 77, 10)
@@ -430,7 +428,7 @@ def test_a_drive_in_a_state_that_no_table_has_is_followed_as_a_null_pointer(one:
     assert seen.value.rule == "null-pointer"
 
 
-def test_a_module_that_leaves_its_device_is_reported(one: Code) -> None:
+def test_device_left_by_module_is_reported(one: Code) -> None:
     one.call("sensor", 0, INTEGER, 0)
     one.call("enter", 1)
     (left,) = one.unload()

@@ -103,7 +103,7 @@ SOURCE = """
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_counters_are_read_as_vmstat_reads_them(load: Callable[..., Code], machine: str) -> None:
+def test_counters_are_read_as_by_vmstat(load: Callable[..., Code], machine: str) -> None:
     code = load(SOURCE, machine)
     assert code.call("attach") == 406
     code.call("count")
@@ -119,7 +119,7 @@ def test_counters_are_read_as_vmstat_reads_them(load: Callable[..., Code], machi
     assert code.unload() == []
 
 
-def test_a_counter_attached_twice_panics_with_both_lines(load: Callable[..., Code]) -> None:
+def test_attaching_counter_twice_panics_with_both_lines(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("attach")
     text = code.panic("attach")
@@ -127,20 +127,20 @@ def test_a_counter_attached_twice_panics_with_both_lines(load: Callable[..., Cod
     assert text.count(f"attach (tried.c:{line_of(SOURCE, '/* attached */')})") == 2
 
 
-def test_a_counter_detached_without_being_attached_panics(load: Callable[..., Code]) -> None:
+def test_detaching_unattached_counter_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("detach")
     assert text.startswith("evcnt-not-attached: evcnt_detach by detach")
     assert "two in data of module tried" in text
 
 
-def test_memory_freed_with_a_counter_in_it_panics(load: Callable[..., Code]) -> None:
+def test_freeing_memory_with_counter_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("free_attached")
     assert text.startswith("evcnt-freed-attached: kmem_free by free_attached")
     assert f"tried.c:{line_of(SOURCE, '/* freed */')}" in text
     assert f"tried.c:{line_of(SOURCE, '/* owned */')}" in text
 
 
-def test_a_name_that_is_freed_is_told_when_somebody_reads(load: Callable[..., Code]) -> None:
+def test_freed_name_is_reported_when_read(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("free_name")
     with pytest.raises(KernelPanic) as caught:
@@ -152,7 +152,7 @@ def test_a_name_that_is_freed_is_told_when_somebody_reads(load: Callable[..., Co
     assert f"tried.c:{line_of(SOURCE, '/* label */')}" in text
 
 
-def test_an_unknown_type_is_reported_and_is_no_panic(load: Callable[..., Code]) -> None:
+def test_unknown_type_is_reported_without_panic(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("wrong_type")
     (said,) = code.violations()
@@ -199,9 +199,7 @@ STATIC = """
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_static_counters_come_and_go_with_the_module(
-    load: Callable[..., Code], machine: str
-) -> None:
+def test_static_counters_follow_module(load: Callable[..., Code], machine: str) -> None:
     code = load(STATIC, machine)
     code.call("hit")
     counters = code.kernel.subject(EventCounters)
@@ -213,7 +211,7 @@ def test_static_counters_come_and_go_with_the_module(
     assert counters.read() == []
 
 
-def test_a_static_counter_that_the_module_detaches_is_detached_twice(
+def test_static_counter_detached_by_module_is_detached_twice(
     load: Callable[..., Code],
 ) -> None:
     code = load(STATIC)

@@ -36,7 +36,7 @@ def struck(guest: modkit.Machine) -> list[str]:
     return [event["point"] for event in guest.trace.events if event.kind == "fault"]
 
 
-def test_the_nth_call_that_may_fail_does_and_no_other() -> None:
+def test_only_nth_call_that_may_fail_fails() -> None:
     """MODULE_CMD_INIT of mailbox.c: kthread_create, then devsw_attach."""
     for nth, function in ((1, "kthread_create"), (2, "devsw_attach")):
         guest = machine()
@@ -48,7 +48,7 @@ def test_the_nth_call_that_may_fail_does_and_no_other() -> None:
         assert guest.do("unload", "mailbox") == 0
 
 
-def test_it_counts_down_once_and_can_be_disarmed() -> None:
+def test_fault_counts_down_once_and_can_be_disarmed() -> None:
     guest = machine()
     guest.do("fault", 3)
     assert guest.do("load") == 0
@@ -58,7 +58,7 @@ def test_it_counts_down_once_and_can_be_disarmed() -> None:
     assert struck(guest) == []
 
 
-def test_an_allocation_that_does_not_wait_fails() -> None:
+def test_non_sleeping_allocation_fails() -> None:
     guest = machine()
     guest.do("load")
     guest.do("open", {"device": "mailbox"})
@@ -69,7 +69,7 @@ def test_an_allocation_that_does_not_wait_fails() -> None:
     assert guest.do("ioctl", resize) == 0
 
 
-def test_copying_to_a_process_fails() -> None:
+def test_copyout_fails() -> None:
     guest = machine()
     guest.do("load")
     guest.do("open", {"device": "mailbox"})
@@ -79,7 +79,7 @@ def test_copying_to_a_process_fails() -> None:
     assert struck(guest) == ["uiomove"]
 
 
-def test_under_pressure_an_allocation_fails_or_waits() -> None:
+def test_allocation_fails_or_waits_under_memory_pressure() -> None:
     guest = machine()
     guest.do("load")
     guest.do("open", {"device": "mailbox"})
@@ -95,7 +95,7 @@ def test_under_pressure_an_allocation_fails_or_waits() -> None:
     assert guest.do("ioctl", resize) == 0
 
 
-def test_a_signal_ends_a_read_and_the_close_that_waits_for_it() -> None:
+def test_signal_ends_read_and_waiting_close() -> None:
     """fd_close() in sys/kern/kern_descrip.c waits for the system calls that use a descriptor."""
     guest = machine()
     guest.do("load")
@@ -112,7 +112,7 @@ def test_a_signal_ends_a_read_and_the_close_that_waits_for_it() -> None:
     assert guest.do("unload", "mailbox") == 0
 
 
-def test_a_signal_ends_a_poll() -> None:
+def test_signal_ends_poll() -> None:
     guest = machine()
     guest.do("load")
     guest.do("open", {"device": "mailbox"})
@@ -125,7 +125,7 @@ def test_a_signal_ends_a_poll() -> None:
     assert guest.do("poll", {"name": "mailbox", "events": 1, "wait": 0.5}) == "0x0"
 
 
-def test_a_read_that_must_not_wait_says_so_to_the_driver() -> None:
+def test_non_blocking_read_passes_io_ndelay() -> None:
     """vn_read() in sys/kern/vfs_vnops.c makes IO_NDELAY of FNONBLOCK."""
     guest = machine()
     guest.do("load")
@@ -133,7 +133,7 @@ def test_a_read_that_must_not_wait_says_so_to_the_driver() -> None:
     assert guest.do("read", {"name": "mailbox"}) == Errno.EWOULDBLOCK
 
 
-def test_every_failure_has_a_model_and_a_source() -> None:
+def test_every_failure_has_model_and_source() -> None:
     modelled = set(machine().kernel.dispatch.modelled())
     assert set(MAY_FAIL) == set(EVIDENCE)
     assert set(MAY_FAIL) <= modelled
@@ -142,13 +142,13 @@ def test_every_failure_has_a_model_and_a_source() -> None:
 
 @pytest.mark.skipif(not SYS, reason="NETBSD_SYS does not name a sys/ directory of 10.99.12")
 @pytest.mark.parametrize("name", EVIDENCE)
-def test_netbsd_lets_the_function_fail_so(name: str) -> None:
+def test_function_can_fail_in_netbsd(name: str) -> None:
     file, words = EVIDENCE[name]
     text = Path(SYS, file).read_text(encoding="utf-8", errors="replace")
     assert re.search(words, text, re.DOTALL)
 
 
-def test_a_number_that_a_node_cannot_hold_is_refused() -> None:
+def test_sysctl_value_out_of_range_is_refused() -> None:
     """write_number() in sbin/sysctl/sysctl.c."""
     guest = modkit.Machine(modkit.built("classic"))
     guest.do("load")

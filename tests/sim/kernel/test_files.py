@@ -160,7 +160,7 @@ def opened(code: Code, flags: int = FREAD | FWRITE) -> Any:
     return run(code, code.kernel.subject(DeviceSwitches).open("eleven", 0, flags))
 
 
-def test_each_open_is_a_file_of_its_own(code: Code) -> None:
+def test_each_open_creates_own_file(code: Code) -> None:
     files = code.kernel.subject(Files)
     first, second = opened(code), opened(code, FREAD)
     assert isinstance(first, File)
@@ -187,14 +187,14 @@ def test_each_open_is_a_file_of_its_own(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_an_open_that_fails_gives_its_file_up(load: Any) -> None:
+def test_failed_open_releases_its_file(load: Any) -> None:
     code = begun(load, how=3)
     assert opened(code) == Errno.EBUSY
     code.call("detach")
     assert code.unload() == []
 
 
-def test_a_file_that_an_open_leaves_is_reported(load: Any) -> None:
+def test_file_left_by_open_is_reported(load: Any) -> None:
     code = begun(load, how=2)
     assert opened(code) == Errno.EBUSY
     (text,) = code.violations()
@@ -212,14 +212,14 @@ def test_a_file_that_an_open_leaves_is_reported(load: Any) -> None:
         (8, "file-unknown: fd_abort by t_open"),
     ],
 )
-def test_a_file_is_cloned_once_and_its_open_says_so(load: Any, how: int, said: str) -> None:
+def test_file_is_cloned_once_and_open_reports_it(load: Any, how: int, said: str) -> None:
     code = begun(load, how=how)
     with pytest.raises(KernelPanic) as panic:
         opened(code)
     assert f"{panic.value.rule}: {panic.value.message}".startswith(said)
 
 
-def test_a_close_does_not_ask_to_be_started_again(load: Any) -> None:
+def test_close_never_returns_erestart(load: Any) -> None:
     code = begun(load, how=9)
     file = opened(code)
     with pytest.raises(KernelPanic) as panic:
@@ -227,7 +227,7 @@ def test_a_close_does_not_ask_to_be_started_again(load: Any) -> None:
     assert panic.value.rule == "file-close-restart"
 
 
-def test_a_file_that_outlives_its_module_is_reported(load: Any) -> None:
+def test_file_outliving_module_is_reported(load: Any) -> None:
     code = begun(load)
     opened(code)
     code.call("detach")

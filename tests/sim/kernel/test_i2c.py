@@ -179,7 +179,7 @@ def at_iic(code: Code) -> list[str]:
     return [each.name for each in devices if each.parent and each.parent.name == "iic0"]
 
 
-def test_registers_are_read_and_written_as_a_chip_has_them(code: Code) -> None:
+def test_registers_behave_like_chip_registers(code: Code) -> None:
     assert code.call("talk", tag(code)) == 0
     writes = [each for each in code.kernel.trace.events if each.kind == "i2c.write"]
     assert [each.fields["data"] for each in writes[:2]] == ["00 9a", "07 22 11"]
@@ -187,7 +187,7 @@ def test_registers_are_read_and_written_as_a_chip_has_them(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_a_driver_is_asked_for_its_addresses_and_gets_the_chips_that_are_there(code: Code) -> None:
+def test_driver_is_offered_its_addresses_and_attaches_present_chips(code: Code) -> None:
     assert code.call("configure") == 0
     assert at_iic(code) == ["chip0", "chip1"], "0x18 by its address, and 0x48 by the wildcard"
     # No reserved address, and none that has a device; the bus looks once for each of four rows.
@@ -203,21 +203,21 @@ def test_a_driver_is_asked_for_its_addresses_and_gets_the_chips_that_are_there(c
     assert code.unload() == []
 
 
-def test_a_driver_that_has_probed_is_believed(load: Any) -> None:
+def test_probing_driver_decides_match(load: Any) -> None:
     code = load(SOURCE, i2c=CHIPS)
     code.kernel.memory.put_u32(code.address("quality"), 2)
     assert code.call("configure") == 0
     assert at_iic(code) == ["chip0"]
 
 
-def test_the_bus_is_acquired_first(load: Any) -> None:
+def test_bus_must_be_acquired_first(load: Any) -> None:
     code = load(SOURCE, i2c=CHIPS)
     assert code.call("talk_at_once", tag(code)) == 0
     (text,) = code.violations()
     assert text.startswith("i2c-not-acquired: iic_exec by talk_at_once")
 
 
-def test_the_bus_is_released_by_who_acquired_it_and_acquired_once(load: Any) -> None:
+def test_bus_is_released_by_owner_and_acquired_once(load: Any) -> None:
     code = load(SOURCE, i2c=CHIPS)
     assert code.panic("release", tag(code)).startswith("mutex-exit-by-non-owner: ")
     code = load(SOURCE, i2c=CHIPS)
@@ -225,11 +225,11 @@ def test_the_bus_is_released_by_who_acquired_it_and_acquired_once(load: Any) -> 
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_a_bus_is_that_of_the_attach_arguments(load: Any, which: int) -> None:
+def test_bus_comes_from_attach_arguments(load: Any, which: int) -> None:
     assert load(SOURCE, i2c=CHIPS).panic("other", which).startswith("i2c-tag: iic_")
 
 
-def test_a_guest_without_chips_has_no_bus(load: Any) -> None:
+def test_guest_without_chips_has_no_bus(load: Any) -> None:
     code = load(SOURCE)
     assert tag(code) == 0
     assert code.call("configure") == 0

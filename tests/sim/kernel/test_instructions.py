@@ -251,7 +251,7 @@ def _value(code: Code) -> int:
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
-def test_the_counter_is_virtual_time(load: Callable[..., Code], machine: str) -> None:
+def test_tsc_is_virtual_time(load: Callable[..., Code], machine: str) -> None:
     code = load(X86, machine)
     code.call("tsc")
     assert 0 < _value(code) <= code.kernel.clock.now * TSC_HZ // 10**9
@@ -261,9 +261,7 @@ def test_the_counter_is_virtual_time(load: Callable[..., Code], machine: str) ->
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
-def test_the_same_seed_gives_the_same_random_numbers(
-    load: Callable[..., Code], machine: str
-) -> None:
+def test_same_seed_gives_same_random_numbers(load: Callable[..., Code], machine: str) -> None:
     def numbers(seed: int) -> list[int]:
         code = load(X86, machine, seed=seed)
         found = []
@@ -277,12 +275,12 @@ def test_the_same_seed_gives_the_same_random_numbers(
     assert len(set(numbers(1))) == 3
 
 
-def test_rdseed_has_no_entropy_sometimes(load: Callable[..., Code]) -> None:
+def test_rdseed_fails_sometimes(load: Callable[..., Code]) -> None:
     code = load(X86)
     assert {code.call("seeded") for _ in range(64)} == {0, 1}
 
 
-def test_a_register_that_the_processor_has_not_is_a_panic(load: Callable[..., Code]) -> None:
+def test_missing_register_panics(load: Callable[..., Code]) -> None:
     said = load(X86).panic("reads", 0x12345678)
     assert said.startswith("trap: general protection fault: rdmsr of 0x12345678")
     assert "reads" in said
@@ -290,7 +288,7 @@ def test_a_register_that_the_processor_has_not_is_a_panic(load: Callable[..., Co
     assert load(X86).call("safe", 0x12345678) == 14
 
 
-def test_registers_and_leaves_are_those_of_the_scenario(load: Callable[..., Code]) -> None:
+def test_registers_and_cpuid_leaves_follow_scenario(load: Callable[..., Code]) -> None:
     code = load(X86, msrs={"0x19c": 0x8834}, cpuid={6: (0x77, 0, 0, 0)})
     assert code.call("reads", 0x19C) == 0x8834
     assert code.call("writes", 0x19C, 5) == 5
@@ -306,7 +304,7 @@ def test_registers_and_leaves_are_those_of_the_scenario(load: Callable[..., Code
         (("loads_table",), "loads_table .* executes lgdt "),
     ],
 )
-def test_what_makes_another_machine_of_it_is_refused_by_name(
+def test_instructions_that_reconfigure_processor_are_refused(
     load: Callable[..., Code], call: tuple[str, int], said: str
 ) -> None:
     with pytest.raises(Unmodelled, match=said):
@@ -314,11 +312,11 @@ def test_what_makes_another_machine_of_it_is_refused_by_name(
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
-def test_a_control_register_is_read_from_a_table(load: Callable[..., Code], machine: str) -> None:
+def test_control_register_is_read_from_table(load: Callable[..., Code], machine: str) -> None:
     assert load(X86, machine).call("control") == 1
 
 
-def test_interrupts_off_and_the_direction_flag_are_found(load: Callable[..., Code]) -> None:
+def test_disabled_interrupts_and_direction_flag_are_detected(load: Callable[..., Code]) -> None:
     code = load(X86)
     assert code.call("briefly_masked") == 0
     assert code.violations() == []
@@ -333,7 +331,7 @@ def test_interrupts_off_and_the_direction_flag_are_found(load: Callable[..., Cod
         assert words in said
 
 
-def test_hlt_waits_for_the_next_interrupt(load: Callable[..., Code]) -> None:
+def test_hlt_waits_for_next_interrupt(load: Callable[..., Code]) -> None:
     code = load(X86)
     before = code.kernel.clock.ticks
     code.call("halts")
@@ -342,7 +340,7 @@ def test_hlt_waits_for_the_next_interrupt(load: Callable[..., Code]) -> None:
         code.call("halts_masked")
 
 
-def test_the_registers_of_aarch64_are_served(load: Callable[..., Code]) -> None:
+def test_aarch64_registers_are_served(load: Callable[..., Code]) -> None:
     code = load(ARM, "aarch64", msrs={"midr_el1": 0x413FD0C1})
     assert 0 < code.call("counter") <= 2 * CNTFRQ * _TICK // 10**9
     assert code.call("frequency") == CNTFRQ

@@ -195,7 +195,7 @@ def as_user(code: Code, name: str, model: Any, uid: int) -> Any:
 ALLOW, DENY, DEFER = range(3)
 
 
-def test_one_that_denies_is_decisive_and_one_that_defers_leaves_it_to_others(code: Code) -> None:
+def test_deny_is_decisive_and_defer_is_not(code: Code) -> None:
     assert code.call("begin") == 0
     for answer, error in ((DEFER, 0), (ALLOW, 0), (DENY, Errno.EPERM)):
         set_answer(code, answer)
@@ -209,7 +209,7 @@ def test_one_that_denies_is_decisive_and_one_that_defers_leaves_it_to_others(cod
     assert code.unload() == []
 
 
-def test_the_kernel_asks_listeners_before_it_unloads_a_module(load: Any) -> None:
+def test_kernel_consults_listeners_before_unload(load: Any) -> None:
     code = load(SOURCE)
     code.call("begin")
     modules = code.kernel.subject(Modules)
@@ -223,13 +223,13 @@ def test_the_kernel_asks_listeners_before_it_unloads_a_module(load: Any) -> None
     assert code.unload() == []
 
 
-def test_a_module_has_a_scope_of_its_own(code: Code) -> None:
+def test_module_has_its_own_scope(code: Code) -> None:
     assert code.call("own_scope") == 0
     assert code.number("seen_cookie") == 5
     assert code.call("listen_nowhere") == 1
 
 
-def test_security_models_answer_each_other(code: Code) -> None:
+def test_security_models_evaluate_each_other(code: Code) -> None:
     assert code.call("model_start") == 0
     assert code.call("model_twice") == Errno.EEXIST
     assert code.call("evaluates") == 0
@@ -237,7 +237,7 @@ def test_security_models_answer_each_other(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_without_suser_root_may_nothing(load: Any) -> None:
+def test_without_suser_root_has_no_rights(load: Any) -> None:
     code = load(SOURCE)
     assert code.call("ask", 13) == 0
     code.call("without_root")
@@ -245,7 +245,7 @@ def test_without_suser_root_may_nothing(load: Any) -> None:
     assert code.panic("without_root").startswith("kauth-unknown: secmodel_suser_stop by ")
 
 
-def test_a_listener_that_is_left_is_reported(load: Any) -> None:
+def test_registered_listener_at_unload_is_reported(load: Any) -> None:
     code = load(SOURCE)
     code.call("begin")
     (left,) = [text for text in code.unload() if not text.startswith("mutex")]
@@ -254,13 +254,13 @@ def test_a_listener_that_is_left_is_reported(load: Any) -> None:
     assert code.kernel.run_process("ask", code.kernel.subject(Modules).unload("tried")) != 0
 
 
-def test_a_scope_that_is_left_is_reported_and_so_is_its_own_listener(load: Any) -> None:
+def test_registered_scope_at_unload_is_reported_with_its_listener(load: Any) -> None:
     code = load(SOURCE)
     code.call("own_scope")
     assert [text.split(":")[0] for text in code.unload()] == ["kauth-left", "kauth-left"]
 
 
-def test_a_scope_goes_after_its_listeners(load: Any) -> None:
+def test_scope_is_deregistered_after_listeners(load: Any) -> None:
     code = load(SOURCE)
     code.call("own_scope")
     code.call("drop_scope")
@@ -269,18 +269,18 @@ def test_a_scope_goes_after_its_listeners(load: Any) -> None:
     assert code.panic("drop_scope").startswith("use-after-free: ")
 
 
-def test_a_listener_is_removed_once(load: Any) -> None:
+def test_listener_is_removed_once(load: Any) -> None:
     code = load(SOURCE)
     code.call("begin")
     code.call("end_it")
     assert code.panic("end_it").startswith("use-after-free: ")
 
 
-def test_a_question_is_about_an_action(load: Any) -> None:
+def test_request_needs_valid_action(load: Any) -> None:
     assert load(SOURCE).panic("ask", 0).startswith("kauth-action: kauth_authorize_system by ask")
 
 
-def test_a_listener_comes_back_without_a_mutex(load: Any) -> None:
+def test_listener_must_release_mutexes(load: Any) -> None:
     code = load(SOURCE)
     code.call("begin")
     code.kernel.memory.put_u32(code.address("keep"), 1)
@@ -288,13 +288,13 @@ def test_a_listener_comes_back_without_a_mutex(load: Any) -> None:
     assert text.startswith("callback-with-mutex: the kauth listener listen")
 
 
-def test_a_security_model_that_is_left_is_reported(load: Any) -> None:
+def test_registered_security_model_at_unload_is_reported(load: Any) -> None:
     code = load(SOURCE)
     code.call("model_start")
     assert [text.split(":")[0] for text in code.unload()] == ["secmodel-left"]
 
 
-def test_a_security_model_is_deregistered_once(load: Any) -> None:
+def test_security_model_is_deregistered_once(load: Any) -> None:
     code = load(SOURCE)
     code.call("model_start")
     code.call("model_stop")
@@ -310,5 +310,5 @@ def test_a_security_model_is_deregistered_once(load: Any) -> None:
         (3, "secmodel-unknown: secmodel_deregister by others"),
     ],
 )
-def test_what_is_none_of_them_is_refused(load: Any, which: int, said: str) -> None:
+def test_invalid_objects_are_refused(load: Any, which: int, said: str) -> None:
     assert load(SOURCE).panic("others", which).startswith(said)

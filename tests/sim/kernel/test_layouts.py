@@ -158,18 +158,18 @@ def _complaints(expected: dict[str, int], machine: str, directory: Path) -> list
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_layouts_are_those_of_netbsds_headers(machine: str, tmp_path: Path) -> None:
+def test_layouts_match_netbsd_headers(machine: str, tmp_path: Path) -> None:
     assert _complaints(_expected(machine), machine, tmp_path) == []
 
 
-def test_a_wrong_number_is_noticed(tmp_path: Path) -> None:
+def test_wrong_number_is_detected(tmp_path: Path) -> None:
     wrong = {**_expected("amd64"), "offsetof(struct ifnet, if_flags)": 78}
     (text,) = _complaints(wrong, "amd64", tmp_path)
     assert "offsetof(struct ifnet, if_flags) is not 78" in text
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_names_in_statvfs_are_where_netbsds_headers_have_them(machine: str, tmp_path: Path) -> None:
+def test_statvfs_name_offsets_match_netbsd_headers(machine: str, tmp_path: Path) -> None:
     word = 4 if machine == "i386" else 8
     figures = fslayout.Figures(2048, 16384, 0x1111, 0x2222, 0, 0x3333, 0x4444, 0x5555)
     content = fslayout.pack_statvfs(word, figures, 0x6666, 0x7777, "KIND", "DIRECTORY", "SOURCE")

@@ -207,7 +207,7 @@ SOURCE = r"""
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_strings_and_numbers_are_those_of_c(load: Callable[..., Code], machine: str) -> None:
+def test_strings_and_numbers_match_c(load: Callable[..., Code], machine: str) -> None:
     code = load(SOURCE, machine)
     for function in ("memory", "compare", "write", "search", "numbers", "division"):
         line = code.call(function)
@@ -215,12 +215,12 @@ def test_strings_and_numbers_are_those_of_c(load: Callable[..., Code], machine: 
     assert code.violations() == []
 
 
-def test_a_64_bit_division_by_zero_is_a_trap_on_i386(load: Callable[..., Code]) -> None:
+def test_64_bit_division_by_zero_traps_on_i386(load: Callable[..., Code]) -> None:
     said = load(SOURCE, "i386").panic("by_zero")
     assert said.startswith("trap: division by zero in by_zero")
 
 
-def test_memcpy_between_overlapping_areas_is_told(load: Callable[..., Code]) -> None:
+def test_overlapping_memcpy_is_reported(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("overlap")
     (said,) = code.violations()
@@ -228,11 +228,11 @@ def test_memcpy_between_overlapping_areas_is_told(load: Callable[..., Code]) -> 
     assert f"tried.c:{line_of(SOURCE, 'memcpy(room + 1, room, 5 +')}" in said
 
 
-def test_a_base_that_is_none_is_a_panic(load: Callable[..., Code]) -> None:
+def test_invalid_base_panics(load: Callable[..., Code]) -> None:
     assert load(SOURCE).panic("wrong_base").startswith("strtol-base: ")
 
 
-def test_a_comparison_ends_at_the_first_difference(load: Callable[..., Code]) -> None:
+def test_comparison_ends_at_first_difference(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("no_further") == 1
     assert code.violations() == []

@@ -165,7 +165,7 @@ def code(load: Callable[..., Code], *calls: str, machine: str = "amd64") -> list
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_two_orders_of_two_locks_are_reported_with_all_four_places(
+def test_lock_order_inversion_is_reported_with_four_places(
     load: Callable[..., Code], machine: str
 ) -> None:
     (text,) = code(load, "a_then_b", "b_then_a", "a_then_b", "b_then_a", machine=machine)
@@ -174,18 +174,18 @@ def test_two_orders_of_two_locks_are_reported_with_all_four_places(
         assert f"tried.c:{line_of(SOURCE, mark)}" in text
 
 
-def test_a_ring_of_three_locks_is_reported(load: Callable[..., Code]) -> None:
+def test_cycle_of_three_locks_is_reported(load: Callable[..., Code]) -> None:
     assert code(load, "a_then_b", "b_then_c") == []
     (text,) = code(load, "a_then_b", "b_then_c", "c_then_a")
     assert text.count(" takes ") == 3
 
 
-def test_a_reader_writer_lock_has_an_order(load: Callable[..., Code]) -> None:
+def test_reader_writer_locks_are_ordered(load: Callable[..., Code]) -> None:
     (text,) = code(load, "reads_then_a", "a_then_writes")
     assert "lock-order" in text
 
 
-def test_a_mutex_that_is_taken_again_behind_a_wait_has_an_order(
+def test_mutex_retaken_after_wait_is_ordered(
     load: Callable[..., Code],
 ) -> None:
     """It waits for the first with the second held: who takes them in turn stops for ever."""
@@ -193,11 +193,11 @@ def test_a_mutex_that_is_taken_again_behind_a_wait_has_an_order(
     assert "lock-order" in text
 
 
-def test_one_order_a_try_and_the_kernel_lock_are_no_ring(load: Callable[..., Code]) -> None:
+def test_consistent_order_trylock_and_kernel_lock_form_no_cycle(load: Callable[..., Code]) -> None:
     assert code(load, "a_then_b", "b_then_c", "b_tries_a", "b_then_big", "a_then_b") == []
 
 
-def test_locks_of_one_class_each_stand_for_themselves(load: Callable[..., Code]) -> None:
+def test_locks_of_one_class_are_distinguished(load: Callable[..., Code]) -> None:
     made = load(SOURCE)
     made.call("make")
     made.call("both_units", 0)
@@ -208,7 +208,7 @@ def test_locks_of_one_class_each_stand_for_themselves(load: Callable[..., Code])
     assert "lock-order" in text
 
 
-def test_locks_of_the_kernel_itself_each_stand_for_themselves(load: Callable[..., Code]) -> None:
+def test_locks_of_kernel_are_distinguished(load: Callable[..., Code]) -> None:
     """Mutexes.own() makes them, as that of a sensor's device: no code of a module did."""
     made = load(SOURCE)
     made.call("make")

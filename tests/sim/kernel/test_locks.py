@@ -305,13 +305,11 @@ def _asleep(code: Code, name: str, *arguments: int) -> Lwp:
         ("unicast_nowhere", "xcall-cpu: xc_unicast by unicast_nowhere"),
     ],
 )
-def test_what_corrupts_the_kernel_is_a_panic(
-    load: Callable[..., Code], function: str, said: str
-) -> None:
+def test_kernel_corruption_panics(load: Callable[..., Code], function: str, said: str) -> None:
     assert _loaded(load).panic(function).startswith(said)
 
 
-def test_a_signal_just_after_the_mutex_was_released_is_legal(load: Callable[..., Code]) -> None:
+def test_signal_right_after_mutex_release_is_allowed(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     lwp = _asleep(code, "sleeps")
     code.call("signals_after_exit")
@@ -319,7 +317,7 @@ def test_a_signal_just_after_the_mutex_was_released_is_legal(load: Callable[...,
     assert code.violations() == []
 
 
-def test_a_signal_long_after_it_can_be_lost(load: Callable[..., Code]) -> None:
+def test_late_signal_can_be_lost(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     lwp = _asleep(code, "sleeps")
     code.call("signals_later")
@@ -328,7 +326,7 @@ def test_a_signal_long_after_it_can_be_lost(load: Callable[..., Code]) -> None:
     assert said.startswith("condvar-wake-without-mutex: cv_signal")
 
 
-def test_an_idle_condition_variable_that_is_made_again_is_no_panic(
+def test_reinitialising_idle_condvar_does_not_panic(
     load: Callable[..., Code],
 ) -> None:
     code = _loaded(load)
@@ -337,7 +335,7 @@ def test_an_idle_condition_variable_that_is_made_again_is_no_panic(
     assert said.startswith("condvar-already-initialised: cv_init by init_again")
 
 
-def test_two_mutexes_of_one_condition_variable_are_no_panic(load: Callable[..., Code]) -> None:
+def test_two_mutexes_for_one_condvar_do_not_panic(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     _asleep(code, "sleeps")
     code.call("sleeps_with_other")
@@ -345,18 +343,18 @@ def test_two_mutexes_of_one_condition_variable_are_no_panic(load: Callable[..., 
     assert said.startswith("condvar-two-mutexes: cv_timedwait by sleeps_with_other")
 
 
-def test_a_mutex_for_ipl_none_in_a_soft_interrupt_is_no_panic(load: Callable[..., Code]) -> None:
+def test_mutex_of_ipl_none_in_soft_interrupt_does_not_panic(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     code.call("lock_in_softint")
     (said,) = code.violations()
     assert said.startswith("mutex-in-softint: mutex_enter by takes_lock")
 
 
-def test_no_lock_is_not_held(load: Callable[..., Code]) -> None:
+def test_mutex_owned_of_null_is_false(load: Callable[..., Code]) -> None:
     assert _loaded(load).call("owned_null") == 0
 
 
-def test_a_spin_mutex_is_owned_by_anybody(load: Callable[..., Code]) -> None:
+def test_mutex_owned_is_true_for_spin_mutex_of_any_owner(load: Callable[..., Code]) -> None:
     seen = set()
     for seed in range(12):
         code = _loaded(load, seed)
@@ -368,12 +366,12 @@ def test_a_spin_mutex_is_owned_by_anybody(load: Callable[..., Code]) -> None:
     assert seen == {0, 1}
 
 
-def test_a_reader_that_reads_again_is_reported(load: Callable[..., Code]) -> None:
+def test_recursive_read_lock_is_reported(load: Callable[..., Code]) -> None:
     said = _loaded(load).panic("reads_twice")
     assert said.startswith("rwlock-recursive-read: rw_enter by reads_twice")
 
 
-def test_writers_come_in_any_order(load: Callable[..., Code]) -> None:
+def test_writers_acquire_in_any_order(load: Callable[..., Code]) -> None:
     seen = set()
     for seed in range(12):
         code = _loaded(load, seed)
@@ -383,11 +381,11 @@ def test_writers_come_in_any_order(load: Callable[..., Code]) -> None:
     assert {"abc", "acb"} <= seen
 
 
-def test_a_signal_wakes_who_has_the_highest_priority(load: Callable[..., Code]) -> None:
+def test_signal_wakes_highest_priority_waiter(load: Callable[..., Code]) -> None:
     assert chr(_loaded(load).call("two_waiters")) == "h"
 
 
-def test_a_signal_may_restart_the_system_call(load: Callable[..., Code]) -> None:
+def test_signal_may_restart_system_call(load: Callable[..., Code]) -> None:
     seen = set()
     for seed in range(12):
         code = _loaded(load, seed)
@@ -398,7 +396,7 @@ def test_a_signal_may_restart_the_system_call(load: Callable[..., Code]) -> None
     assert seen == {_EINTR, _ERESTART & 0xFFFFFFFF}
 
 
-def test_a_signal_that_came_before_the_sleep_ends_it(load: Callable[..., Code]) -> None:
+def test_signal_pending_before_sleep_ends_it(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     lwp = code.start("waits_sig")
     code.kernel.scheduler.interrupt(lwp)
@@ -406,7 +404,7 @@ def test_a_signal_that_came_before_the_sleep_ends_it(load: Callable[..., Code]) 
     assert lwp.result & 0xFFFFFFFF in {_EINTR, _ERESTART & 0xFFFFFFFF}
 
 
-def test_waiting_for_work_waits_for_its_batch(load: Callable[..., Code]) -> None:
+def test_workqueue_wait_waits_for_its_batch(load: Callable[..., Code]) -> None:
     assert _loaded(load).call("waits_for_batch_unlocked") == 2
     code = _loaded(load)
     lwp = code.start("waits_for_batch")
@@ -414,7 +412,7 @@ def test_waiting_for_work_waits_for_its_batch(load: Callable[..., Code]) -> None
     assert (lwp.state, code.number("ran")) == ("asleep", 1)
 
 
-def test_one_low_cross_call_waits_for_another(load: Callable[..., Code]) -> None:
+def test_low_priority_cross_calls_are_serialised(load: Callable[..., Code]) -> None:
     assert _loaded(load).call("two_broadcasts", 0) == 2
     code = _loaded(load)
     lwp = code.start("two_broadcasts", 1)

@@ -170,22 +170,20 @@ _KM_SLEEP = 1
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_objects_are_aligned_as_kmem_promises(load: Callable[..., Code], machine: str) -> None:
+def test_objects_are_aligned_like_kmem(load: Callable[..., Code], machine: str) -> None:
     code = load(SOURCE, machine)
     assert [code.call("alignment", size) % 8 for size in (1, 7, 8, 13, 100)] == [0] * 5
     assert [code.call("alignment", size) for size in (64, 128, 4096)] == [0] * 3
 
 
 @pytest.mark.parametrize("behind", [0, 2])
-def test_a_byte_behind_an_object_is_missed_when_it_is_freed(
-    load: Callable[..., Code], behind: int
-) -> None:
+def test_one_byte_overrun_is_detected_only_at_free(load: Callable[..., Code], behind: int) -> None:
     said = load(SOURCE).panic("overrun", behind)
     assert said.startswith("out-of-bounds: kmem_free by overrun")
     assert f"byte {behind} behind the object of 13 bytes" in said
 
 
-def test_an_overrun_beyond_the_padding_faults(load: Callable[..., Code]) -> None:
+def test_overrun_beyond_padding_faults(load: Callable[..., Code]) -> None:
     assert load(SOURCE).panic("overrun", 3).startswith("out-of-bounds: page fault: write")
 
 
@@ -201,30 +199,28 @@ def test_an_overrun_beyond_the_padding_faults(load: Callable[..., Code]) -> None
         (("huge_compare",), "out-of-bounds: page fault: a kernel function's read"),
     ],
 )
-def test_what_no_kernel_survives_is_a_panic(
-    load: Callable[..., Code], call: tuple[str, int], said: str
-) -> None:
+def test_fatal_misuse_panics(load: Callable[..., Code], call: tuple[str, int], said: str) -> None:
     assert load(SOURCE).panic(*call).startswith(said)
 
 
-def test_a_read_section_may_allocate_without_sleeping(load: Callable[..., Code]) -> None:
+def test_read_section_allows_non_sleeping_allocation(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("in_read_section") == 1
     assert code.violations() == []
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_no_memory_is_null_without_sleep(load: Callable[..., Code], machine: str) -> None:
+def test_allocation_without_sleep_returns_null(load: Callable[..., Code], machine: str) -> None:
     assert load(SOURCE, machine).call("huge_now") == 1
 
 
-def test_a_leak_ends_where_the_machine_has_no_more(load: Callable[..., Code]) -> None:
+def test_leak_ends_at_machine_memory(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     most = (64 << 20) // (65536 + 4096)
     assert most - 10 < code.call("leak") <= most
 
 
-def test_who_waits_for_memory_is_reported(load: Callable[..., Code]) -> None:
+def test_thread_waiting_for_memory_is_reported(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     lwp = code.start("huge_sleep")
     assert not code.kernel.run(lambda: bool(lwp.state == "gone"), 20 * 10**9)
@@ -238,7 +234,7 @@ def test_who_waits_for_memory_is_reported(load: Callable[..., Code]) -> None:
     ("machine", "fits", "too_deep"),
     [("amd64", 9, 13), ("i386", 8, 12), ("aarch64", 27, 33)],
 )
-def test_the_stack_is_that_of_the_machine(
+def test_stack_size_matches_machine(
     load: Callable[..., Code], machine: str, fits: int, too_deep: int
 ) -> None:
     """In KiB of frames, with what the kernel's own functions need."""

@@ -143,7 +143,7 @@ def loaded(path: Path, **properties: Any) -> Code:
         (1 << 32, 4, (77, 77, 1 << 32)),
     ],
 )
-def test_a_number_that_the_type_cannot_hold_is_none(
+def test_out_of_range_property_number_is_not_returned(
     module: Path, number: int, got: int, values: tuple[int, int, int]
 ) -> None:
     code = loaded(module, number=number)
@@ -163,7 +163,7 @@ def test_a_number_that_the_type_cannot_hold_is_none(
         ("ask_dictionary", "kept dictionary", "property dictionary of modload"),
     ],
 )
-def test_the_dictionary_is_gone_when_modload_is_done(
+def test_property_dictionary_is_freed_after_modload(
     module: Path, function: str, mark: str, what: str
 ) -> None:
     text = loaded(module, text="words", number=1).panic(function)
@@ -172,9 +172,7 @@ def test_the_dictionary_is_gone_when_modload_is_done(
     assert f"tried.c:{line_of(SOURCE, f'/* {mark} */')}" in text
 
 
-def test_a_plist_beside_the_module_gives_options_and_those_of_modload_win(
-    tmp_path: Path, module: Path
-) -> None:
+def test_plist_options_are_read_and_modload_options_override(tmp_path: Path, module: Path) -> None:
     path = tmp_path / "tried.kmod"
     path.write_bytes(module.read_bytes())
     path.with_suffix(".plist").write_bytes(plistlib.dumps({"number": 3, "text": "file"}))
@@ -183,9 +181,7 @@ def test_a_plist_beside_the_module_gives_options_and_those_of_modload_win(
 
 
 @pytest.mark.parametrize(("uid", "level"), [(1000, 0), (0, 1)])
-def test_modules_are_for_root_and_not_above_securelevel_0(
-    module: Path, uid: int, level: int
-) -> None:
+def test_modules_require_root_and_securelevel_0(module: Path, uid: int, level: int) -> None:
     code = Code(module, "amd64")
     kernel, modules = code.kernel, code.kernel.subject(Modules)
     kernel.memory.put_u32(kernel.symbols["securelevel"], level)
@@ -195,7 +191,7 @@ def test_modules_are_for_root_and_not_above_securelevel_0(
         assert lwp.result == EPERM
 
 
-def test_a_builtin_module_that_is_required_stays(tmp_path: Path) -> None:
+def test_required_builtin_module_stays(tmp_path: Path) -> None:
     path = compile_module(SOURCE.replace("REQUIRES", '"vmt"'), tmp_path)
     code = loaded_with_builtin(path)
     kernel, modules = code.kernel, code.kernel.subject(Modules)
@@ -220,7 +216,7 @@ def loaded_with_builtin(path: Path) -> Code:
     return code
 
 
-def test_consolidating_waits_for_a_thread_that_rests_a_second(module: Path) -> None:
+def test_entropy_consolidate_takes_a_second_and_is_interruptible(module: Path) -> None:
     code = Code(module, "amd64")
     kernel = code.kernel
     assert code.call("consolidate", 1) == 0
@@ -235,7 +231,7 @@ def test_consolidating_waits_for_a_thread_that_rests_a_second(module: Path) -> N
     assert waiting.result & 0xFFFFFFFF != 0
 
 
-def test_a_sample_has_no_more_entropy_than_bits(module: Path) -> None:
+def test_sample_entropy_is_limited_to_its_bits(module: Path) -> None:
     text = Code(module, "amd64").panic("impossible_entropy")
     assert text.startswith("rnd-bits: rnd_add_data by impossible_entropy")
     assert f"tried.c:{line_of(SOURCE, '/* too many bits */')}" in text
@@ -243,7 +239,7 @@ def test_a_sample_has_no_more_entropy_than_bits(module: Path) -> None:
     assert text.startswith("sleep-with-spin-mutex: rnd_add_data called by add_with_spin_mutex")
 
 
-def test_the_host_name_changes_under_the_trees_lock_and_byte_by_byte(module: Path) -> None:
+def test_host_name_changes_under_sysctl_lock_byte_by_byte(module: Path) -> None:
     code = Code(module, "amd64")
     kernel, lock = code.kernel, code.kernel.subject(SysctlLock)
 

@@ -297,7 +297,7 @@ TICK = 10_000_000
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_every_file_system_is_walked_with_its_figures(
+def test_every_file_system_is_walked_with_statistics(
     load: Callable[..., Code], machine: str
 ) -> None:
     code = load(SOURCE, machine)
@@ -310,7 +310,7 @@ def test_every_file_system_is_walked_with_its_figures(
     assert code.unload() == []
 
 
-def test_old_figures_come_without_waiting_and_new_ones_with(load: Callable[..., Code]) -> None:
+def test_cached_statistics_come_without_waiting(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     mounts = code.kernel.subject(Mounts)
     mounts.set_free("/", 1 << 30)
@@ -330,7 +330,7 @@ def test_old_figures_come_without_waiting_and_new_ones_with(load: Callable[..., 
         mounts.set_free("/usr", 0)
 
 
-def test_a_file_server_that_is_gone_stops_who_waits_for_it(load: Callable[..., Code]) -> None:
+def test_unreachable_file_server_blocks_waiters(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     kernel, mounts = code.kernel, code.kernel.subject(Mounts)
     mounts.mount("nfs", "/home", "server:/home", size=1 << 40, free=1 << 39)
@@ -345,7 +345,7 @@ def test_a_file_server_that_is_gone_stops_who_waits_for_it(load: Callable[..., C
     assert lwp.result == 4
 
 
-def test_a_suspended_file_system_is_skipped_or_waited_for(load: Callable[..., Code]) -> None:
+def test_suspended_file_system_is_skipped_or_waited_for(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     kernel, mounts = code.kernel, code.kernel.subject(Mounts)
     code.call("keep", 0)
@@ -364,7 +364,7 @@ def test_a_suspended_file_system_is_skipped_or_waited_for(load: Callable[..., Co
     assert code.unload() == []
 
 
-def test_writers_wait_while_their_file_system_is_frozen_and_find_it_flushed(
+def test_writers_wait_during_suspension_and_data_is_flushed(
     load: Callable[..., Code],
 ) -> None:
     code = load(SOURCE)
@@ -383,7 +383,7 @@ def test_writers_wait_while_their_file_system_is_frozen_and_find_it_flushed(
     assert root.figures.writes == 2
 
 
-def test_sync_writes_everything_that_may_be_written(load: Callable[..., Code]) -> None:
+def test_sync_writes_every_writable_file_system(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     kernel, mounts = code.kernel, code.kernel.subject(Mounts)
     mounts.mount("ffs", "/cdrom", "/dev/cd0a", size=700 << 20, read_only=True)
@@ -395,14 +395,14 @@ def test_sync_writes_everything_that_may_be_written(load: Callable[..., Code]) -
     assert not mounts.find("/").dirty
 
 
-def test_a_second_suspension_by_the_same_thread_panics(load: Callable[..., Code]) -> None:
+def test_second_suspension_by_same_thread_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("freeze_two")
     assert text.startswith("vfs-suspend-twice: vfs_suspend of /tmp by freeze_two")
     assert f"freeze_two (tried.c:{line_of(SOURCE, '/* first freeze */')}) suspended /:" in text
     assert f"tried.c:{line_of(SOURCE, '/* second freeze */')}" in text
 
 
-def test_a_second_suspension_by_another_thread_waits_or_is_refused(
+def test_second_suspension_by_other_thread_waits_or_is_refused(
     load: Callable[..., Code],
 ) -> None:
     code = load(SOURCE)
@@ -416,7 +416,7 @@ def test_a_second_suspension_by_another_thread_waits_or_is_refused(
     assert code.kernel.clock.now > 60 * TICK
 
 
-def test_a_file_system_that_cannot_be_suspended_says_so(load: Callable[..., Code]) -> None:
+def test_unsupported_suspension_returns_error(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.kernel.subject(Mounts).mount("unionfs", "/union", "/some/where")
     code.call("keep", 3)
@@ -425,7 +425,7 @@ def test_a_file_system_that_cannot_be_suspended_says_so(load: Callable[..., Code
     assert code.call("freeze", 1) == 0
 
 
-def test_several_file_systems_freeze_together_by_their_state(load: Callable[..., Code]) -> None:
+def test_several_file_systems_can_be_suspended_together(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     lwp = code.start("freeze_all", 20)
     code.kernel.run_for(10 * TICK)
@@ -434,7 +434,7 @@ def test_several_file_systems_freeze_together_by_their_state(load: Callable[...,
     assert lwp.result == 1
 
 
-def test_a_thread_that_ends_with_a_frozen_file_system_panics(load: Callable[..., Code]) -> None:
+def test_thread_ending_with_suspended_file_system_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("keep", 0)
     text = code.panic("freeze_and_leave")
@@ -442,7 +442,7 @@ def test_a_thread_that_ends_with_a_frozen_file_system_panics(load: Callable[...,
     assert f"freeze_and_leave (tried.c:{line_of(SOURCE, '/* never thawed */')})" in text
 
 
-def test_resuming_what_another_thread_suspended_panics(load: Callable[..., Code]) -> None:
+def test_resuming_suspension_of_other_thread_panics(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("keep", 0)
     code.start("freeze", 100)
@@ -452,7 +452,7 @@ def test_resuming_what_another_thread_suspended_panics(load: Callable[..., Code]
     assert f"freeze (tried.c:{line_of(SOURCE, '/* frozen here */')})" in text
 
 
-def test_unmounting_waits_for_who_looks_and_then_the_mount_is_gone(
+def test_unmount_waits_for_references(
     load: Callable[..., Code],
 ) -> None:
     code = load(SOURCE)
@@ -473,7 +473,7 @@ def test_unmounting_waits_for_who_looks_and_then_the_mount_is_gone(
     assert f"tried.c:{line_of(SOURCE, '/* looked here */')}" in text
 
 
-def test_an_iterator_that_is_forgotten_is_reported_with_what_it_keeps_busy(
+def test_forgotten_iterator_is_reported_with_busy_mount(
     load: Callable[..., Code],
 ) -> None:
     busy = load(SOURCE).panic("forget_iterator")
@@ -487,14 +487,14 @@ def test_an_iterator_that_is_forgotten_is_reported_with_what_it_keeps_busy(
     assert f"forget_iterator (tried.c:{line_of(SOURCE, '/* made here */')})" in text
 
 
-def test_an_iterator_after_its_end_faults(load: Callable[..., Code]) -> None:
+def test_iterator_after_end_faults(load: Callable[..., Code]) -> None:
     with pytest.raises(KernelPanic) as caught:
         load(SOURCE).call("use_destroyed")
     assert caught.value.rule == "use-after-free"
     assert f"tried.c:{line_of(SOURCE, '/* after its end */')}" in caught.value.message
 
 
-def test_a_thread_inside_a_file_system_is_let_in_again(load: Callable[..., Code]) -> None:
+def test_thread_in_transaction_may_reenter(load: Callable[..., Code]) -> None:
     """_fstrans_start counts on, whatever the state: who suspends waits for the thread."""
     code = load(SOURCE)
     code.call("keep", 0)
@@ -505,7 +505,7 @@ def test_a_thread_inside_a_file_system_is_let_in_again(load: Callable[..., Code]
     assert (inside.result, freezer.result) == (0, 0)
 
 
-def test_a_suspended_file_system_gives_its_figures(load: Callable[..., Code]) -> None:
+def test_suspended_file_system_returns_statistics(load: Callable[..., Code]) -> None:
     """No vfs_statvfs begins a transaction."""
     code = load(SOURCE)
     code.call("keep", 0)
@@ -518,7 +518,7 @@ def test_a_suspended_file_system_gives_its_figures(load: Callable[..., Code]) ->
     code.finish(freezer)
 
 
-def test_a_file_system_that_fails_leaves_zeros(load: Callable[..., Code]) -> None:
+def test_failing_statistics_are_zero(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("keep", 0)
     code.kernel.subject(Mounts).fail("/", 5)
@@ -528,7 +528,7 @@ def test_a_file_system_that_fails_leaves_zeros(load: Callable[..., Code]) -> Non
     assert (code.call("blocks_of_root"), code.number("failed")) == (4194304, 0)
 
 
-def test_mounting_and_unmounting_wait_for_a_suspension_elsewhere(
+def test_mount_and_unmount_wait_for_suspension_elsewhere(
     load: Callable[..., Code],
 ) -> None:
     """All three take vfs_suspend_lock for the whole of their job."""
@@ -551,7 +551,7 @@ def test_mounting_and_unmounting_wait_for_a_suspension_elsewhere(
     assert mounts.find("/tmp").flags & 1
 
 
-def test_sync_waits_for_a_file_system_whose_mount_is_changed(load: Callable[..., Code]) -> None:
+def test_sync_waits_for_mount_update(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     kernel, mounts = code.kernel, code.kernel.subject(Mounts)
     kernel.run_process("cp", mounts.write("/"))
@@ -564,7 +564,7 @@ def test_sync_waits_for_a_file_system_whose_mount_is_changed(load: Callable[...,
     assert mounts.find("/").flushed == 1
 
 
-def test_a_walk_ends_in_the_thread_that_began_it(load: Callable[..., Code]) -> None:
+def test_walk_ends_in_its_thread(load: Callable[..., Code]) -> None:
     """vfs_unbusy() looks at what its own thread has begun."""
     code = load(SOURCE)
     walker = code.start("begin_walk")
@@ -579,7 +579,7 @@ def test_a_walk_ends_in_the_thread_that_began_it(load: Callable[..., Code]) -> N
     assert caught.value.rule == "vfs-busy-left"
 
 
-def test_figures_are_asked_for_the_running_thread(load: Callable[..., Code]) -> None:
+def test_statistics_are_requested_as_current_thread(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     text = code.panic("for_another_thread", code.kernel.symbols["lwp0"])
     assert text.startswith("dostatvfs-lwp: dostatvfs by for_another_thread")
@@ -587,11 +587,11 @@ def test_figures_are_asked_for_the_running_thread(load: Callable[..., Code]) -> 
     assert code.panic("for_another_thread", 0).startswith("null-pointer: page fault")
 
 
-def test_trying_a_file_system_may_sleep(load: Callable[..., Code]) -> None:
+def test_vfs_trybusy_may_sleep(load: Callable[..., Code]) -> None:
     assert load(SOURCE).panic("try_in_section").startswith("sleep-in-pserialize: vfs_trybusy")
 
 
-def test_pseudo_file_systems_have_the_blocks_that_the_kernel_gives_them(
+def test_pseudo_file_systems_report_kernel_block_counts(
     load: Callable[..., Code],
 ) -> None:
     mounts = load(SOURCE).kernel.subject(Mounts)

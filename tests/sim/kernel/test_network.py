@@ -114,16 +114,14 @@ DEFAULT = (
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_lists_are_what_a_module_with_the_kernels_layout_reads(
-    load: Callable[..., Code], machine: str
-) -> None:
+def test_interface_lists_match_kernel_layout(load: Callable[..., Code], machine: str) -> None:
     code = load(LISTING, machine)
     assert code.call("list") == 2
     assert code.text("text") == DEFAULT
     assert code.unload() == []
 
 
-def test_interfaces_and_addresses_change_as_ifconfig_changes_them(
+def test_interfaces_and_addresses_change_as_by_ifconfig(
     load: Callable[..., Code],
 ) -> None:
     code = load(LISTING)
@@ -149,7 +147,7 @@ def test_interfaces_and_addresses_change_as_ifconfig_changes_them(
     assert "tun0 4 8051 131 link 192.0.2.129/32[8]+0>198.51.100.1|" in code.text("text")
 
 
-def test_configure_keeps_what_stays(load: Callable[..., Code]) -> None:
+def test_configure_keeps_unchanged_parts(load: Callable[..., Code]) -> None:
     code = load(LISTING)
     network = code.kernel.subject(Network)
     before = network.find("wm0").addresses[2].at
@@ -162,7 +160,7 @@ def test_configure_keeps_what_stays(load: Callable[..., Code]) -> None:
     assert code.kernel.memory.pointer(code.kernel.symbols["ifnet_pslist"]) == 0
 
 
-def test_unknown_names_are_refused_with_those_that_exist(load: Callable[..., Code]) -> None:
+def test_unknown_names_are_refused_with_existing_ones(load: Callable[..., Code]) -> None:
     network = load(LISTING).kernel.subject(Network)
     with pytest.raises(KeyError, match=r"no network interface 'em0' \(there are: wm0, lo0\)"):
         network.up("em0")
@@ -305,7 +303,7 @@ KEEPER = """
 """
 
 
-def test_an_address_kept_outside_of_a_section_is_gone_when_it_is_removed(
+def test_address_kept_after_read_section_is_invalid(
     load: Callable[..., Code],
 ) -> None:
     code = load(KEEPER)
@@ -333,7 +331,7 @@ def _remove_in_the_middle(code: Code) -> Lwp:
     return lwp
 
 
-def test_with_net_mpsafe_a_reader_that_stands_on_a_removed_address_goes_on(
+def test_reader_on_removed_address_continues_with_net_mpsafe(
     load: Callable[..., Code],
 ) -> None:
     code = load(KEEPER, net_mpsafe=True)
@@ -345,14 +343,14 @@ def test_with_net_mpsafe_a_reader_that_stands_on_a_removed_address_goes_on(
     assert code.call("read_slowly") == 3
 
 
-def test_in_generic_a_read_section_does_not_keep_an_address(load: Callable[..., Code]) -> None:
+def test_generic_read_section_does_not_keep_address(load: Callable[..., Code]) -> None:
     code = load(KEEPER)
     lwp = _remove_in_the_middle(code)
     with pytest.raises(KernelPanic, match="the freed struct ifaddr fe80::20c:29ff:fe3e"):
         code.finish(lwp)
 
 
-def test_with_net_mpsafe_a_reference_keeps_what_it_refers_to(load: Callable[..., Code]) -> None:
+def test_reference_keeps_address_with_net_mpsafe(load: Callable[..., Code]) -> None:
     code = load(KEEPER, net_mpsafe=True)
     code.call("keep")
     lwp = code.start("hold_and_wait", bound=True)
@@ -372,9 +370,7 @@ def test_references_by_index_and_name(load: Callable[..., Code]) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_reference_of_an_unbound_thread_panics_as_the_kernel_does(
-    load: Callable[..., Code], machine: str
-) -> None:
+def test_psref_of_unbound_thread_panics(load: Callable[..., Code], machine: str) -> None:
     text = load(KEEPER, machine).panic("get_and_put", 1)
     assert text.startswith("psref-unbound: if_put by get_and_put")
     assert (
@@ -384,26 +380,26 @@ def test_a_reference_of_an_unbound_thread_panics_as_the_kernel_does(
     assert f"(tried.c:{line_of(KEEPER, '/* put here */')})" in text
 
 
-def test_a_reference_released_twice_panics(load: Callable[..., Code]) -> None:
+def test_releasing_psref_twice_panics(load: Callable[..., Code]) -> None:
     text = load(KEEPER).panic("put_twice", bound=True)
     assert text.startswith("psref-not-held: if_put by put_twice")
     assert f"(tried.c:{line_of(KEEPER, '/* put again */')})" in text
 
 
-def test_a_reference_released_for_another_interface_panics(load: Callable[..., Code]) -> None:
+def test_releasing_psref_for_other_interface_panics(load: Callable[..., Code]) -> None:
     text = load(KEEPER).panic("put_wrong", bound=True)
     assert text.startswith("psref-target-mismatch: ")
     assert "struct ifnet of lo0" in text
     assert "struct ifnet of wm0" in text
 
 
-def test_a_struct_psref_used_twice_panics_with_its_first_use(load: Callable[..., Code]) -> None:
+def test_reusing_struct_psref_panics_with_first_use(load: Callable[..., Code]) -> None:
     text = load(KEEPER).panic("use_one_twice", bound=True)
     assert text.startswith("psref-in-use: ")
     assert f"use_one_twice (tried.c:{line_of(KEEPER, '/* first use */')})" in text
 
 
-def test_a_reference_of_a_thread_that_has_ended_is_reported(load: Callable[..., Code]) -> None:
+def test_psref_of_ended_thread_is_reported(load: Callable[..., Code]) -> None:
     code = load(KEEPER)
     code.call("keep")
     text = code.panic("hold_address", bound=True)
@@ -424,7 +420,7 @@ def test_a_reference_of_a_thread_that_has_ended_is_reported(load: Callable[..., 
         ("00010002000300040005000600000000", "1:2:3:4:5:6::"),
     ],
 )
-def test_ipv6_addresses_print_as_in6_print_prints_them(address: str, text: str) -> None:
+def test_ipv6_addresses_are_printed_as_by_in6_print(address: str, text: str) -> None:
     assert netlayout.print6(bytes.fromhex(address)) == text
 
 
@@ -517,7 +513,7 @@ MASKS = """
 """
 
 
-def test_masks_and_text_that_does_not_fit(load: Callable[..., Code]) -> None:
+def test_masks_and_truncated_text(load: Callable[..., Code]) -> None:
     code = load(MASKS)
     assert code.call("len2mask", 24) & 0xFFFFFFFF == 0xFFFFFF00
     assert code.call("len2mask", 0) == 0
@@ -589,7 +585,7 @@ SADL = """
 """
 
 
-def test_a_mac_that_changes_moves_the_link_level_address(load: Callable[..., Code]) -> None:
+def test_mac_change_moves_link_level_address(load: Callable[..., Code]) -> None:
     code = load(SADL)
     network = code.kernel.subject(Network)
     assert code.call("keep") == (8 + 3 + 6) << 16 | 3 << 8 | 6
@@ -602,7 +598,7 @@ def test_a_mac_that_changes_moves_the_link_level_address(load: Callable[..., Cod
     assert f"tried.c:{line_of(SADL, '/* kept too long */')}" in text
 
 
-def test_a_name_of_digits_is_an_index_and_an_index_comes_again(load: Callable[..., Code]) -> None:
+def test_numeric_name_is_an_index_and_indexes_are_reused(load: Callable[..., Code]) -> None:
     code = load(SADL)
     network = code.kernel.subject(Network)
     assert code.call("by_digits", bound=True) == 2
@@ -611,13 +607,13 @@ def test_a_name_of_digits_is_an_index_and_an_index_comes_again(load: Callable[..
     assert network.add("wm2").index == 3
 
 
-def test_an_interface_without_an_index_is_not_referred_to(load: Callable[..., Code]) -> None:
+def test_interface_without_index_cannot_be_referenced(load: Callable[..., Code]) -> None:
     text = load(SADL).panic("acquire_nothing", bound=True)
     assert text.startswith("ifnet-not-attached: if_acquire by acquire_nothing")
     assert f"tried.c:{line_of(SADL, '/* never attached */')}" in text
 
 
-def test_the_other_end_of_an_address_is_always_there_for_ipv4(load: Callable[..., Code]) -> None:
+def test_ipv4_address_always_has_destination(load: Callable[..., Code]) -> None:
     code = load(SADL)
     network, memory = code.kernel.subject(Network), code.kernel.memory
     network.add("tun0", kind="tunnel")

@@ -151,7 +151,7 @@ def code(request: pytest.FixtureRequest, load: Any) -> Code:
     return loaded
 
 
-def test_pages_are_given_once_and_come_back(code: Code) -> None:
+def test_pages_are_unique_and_returned(code: Code) -> None:
     assert code.call("get", 5, 5, 0) == 0
     assert code.call("get", 3, 3, 1) == 0
     assert code.call("count") == 8
@@ -165,7 +165,7 @@ def test_pages_are_given_once_and_come_back(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_the_next_search_begins_behind_the_last_page(code: Code) -> None:
+def test_next_search_starts_after_last_page(code: Code) -> None:
     code.call("get", 1, 1, 0)
     first = code.call("frame", 0)
     code.call("put")
@@ -174,7 +174,7 @@ def test_the_next_search_begins_behind_the_last_page(code: Code) -> None:
     code.call("put")
 
 
-def test_fewer_segments_than_pages_are_one_row_in_its_bounds(code: Code) -> None:
+def test_segment_limit_gives_contiguous_run(code: Code) -> None:
     assert code.call("get_aligned", 16 * PAGE, 16 * PAGE) == 0
     frames = [code.call("frame", nth) for nth in range(4)]
     assert frames[0] % 16 == 0
@@ -182,14 +182,14 @@ def test_fewer_segments_than_pages_are_one_row_in_its_bounds(code: Code) -> None
     code.call("put")
 
 
-def test_what_cannot_be_is_refused(code: Code) -> None:
+def test_impossible_requests_are_refused(code: Code) -> None:
     assert code.call("get_aligned", PAGE, PAGE) == EINVAL  # a boundary smaller than the size
     assert code.call("get_below", PAGE) == EINVAL
     assert code.call("get", PAGES + 1, PAGES + 1, 0) == ENOMEM
     assert code.call("available") == PAGES
 
 
-def test_the_last_pages_are_the_kernels(code: Code) -> None:
+def test_last_pages_are_reserved_for_kernel(code: Code) -> None:
     code.kernel.subject(Pages).press(7)
     assert code.call("available") == 7
     assert code.call("get", 1, 1, 0) == 0
@@ -198,12 +198,12 @@ def test_the_last_pages_are_the_kernels(code: Code) -> None:
     code.call("put")
 
 
-def test_the_counters_are_those_of_a_kernel_of_this_size(code: Code) -> None:
+def test_counters_match_kernel_of_this_size(code: Code) -> None:
     """Half a percent of memory, 128 KB to 1 MB on one processor; a third more (uvmpd_tune)."""
     assert [code.call("counters", which) for which in range(3)] == [PAGES, 256, 256 * 4 // 3]
 
 
-def test_the_host_sees_the_memory_that_was_asked_for(code: Code) -> None:
+def test_host_sees_requested_memory_size(code: Code) -> None:
     pages = code.kernel.subject(Pages)
     at = code.call("physical")
     assert at == code.call("physical")
@@ -225,14 +225,14 @@ def test_the_host_sees_the_memory_that_was_asked_for(code: Code) -> None:
         ([("get", 2, 2, 0), ("asks_a_free_one",)], "pglist-unknown"),
     ],
 )
-def test_a_broken_rule_stops_the_kernel(load: Any, calls: list[Any], rule: str) -> None:
+def test_rule_violation_panics(load: Any, calls: list[Any], rule: str) -> None:
     code = load(SOURCE)
     for call in calls[:-1]:
         code.call(*call)
     assert code.panic(*calls[-1]).startswith(rule + ":")
 
 
-def test_pages_on_the_list_that_is_filled_are_lost(load: Any) -> None:
+def test_pages_on_reused_list_are_lost(load: Any) -> None:
     code = load(SOURCE)
     code.call("get_aligned", PAGE, 0)
     code.call("get_aligned", PAGE, 0)
@@ -242,7 +242,7 @@ def test_pages_on_the_list_that_is_filled_are_lost(load: Any) -> None:
     assert any(each.startswith("pages-left: ") and "but 4 pages" in each for each in left)
 
 
-def test_who_waits_gets_pages_when_there_are_some(load: Any) -> None:
+def test_waiting_thread_gets_freed_pages(load: Any) -> None:
     code = load(SOURCE)
     code.kernel.subject(Pages).press(3)
     timers = code.kernel.scheduler

@@ -178,7 +178,7 @@ def code(request: pytest.FixtureRequest, load: Any) -> Code:
     return load(SOURCE, request.param)
 
 
-def test_a_piece_is_cleared_kept_and_freed(code: Code) -> None:
+def test_percpu_memory_is_zeroed_kept_and_freed(code: Code) -> None:
     assert code.call("make") == 0
     assert code.call("count") == code.call("count") == 0
     assert code.call("sum") == 2
@@ -187,7 +187,7 @@ def test_a_piece_is_cleared_kept_and_freed(code: Code) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_each_processor_has_its_own_piece(load: Any, machine: str) -> None:
+def test_each_processor_has_its_own_memory(load: Any, machine: str) -> None:
     """A thread that moves between two counts in two pieces; each is built, summed and ended."""
     code = load(SOURCE, machine, cpus=3)
     code.call("make_with", 40)
@@ -204,7 +204,7 @@ def test_each_processor_has_its_own_piece(load: Any, machine: str) -> None:
     assert code.unload() == []
 
 
-def test_a_constructor_and_a_destructor_see_the_piece(code: Code) -> None:
+def test_constructor_and_destructor_get_percpu_memory(code: Code) -> None:
     code.call("make_with", 40)
     code.call("count")
     assert code.call("sum") == 41
@@ -228,7 +228,7 @@ def test_a_constructor_and_a_destructor_see_the_piece(code: Code) -> None:
         (["frees"], "rnd-source-freed"),
     ],
 )
-def test_a_broken_rule_stops_the_kernel(load: Any, calls: list[Any], rule: str) -> None:
+def test_rule_violation_panics(load: Any, calls: list[Any], rule: str) -> None:
     code = load(SOURCE)
     code.call("make")
     words = [(each,) if isinstance(each, str) else each for each in calls]
@@ -237,13 +237,13 @@ def test_a_broken_rule_stops_the_kernel(load: Any, calls: list[Any], rule: str) 
     assert code.panic(*words[-1]).startswith(rule + ":")
 
 
-def test_a_reference_keeps_preemption_off(load: Any) -> None:
+def test_percpu_getref_disables_preemption(load: Any) -> None:
     code = load(SOURCE)
     code.call("make")
     assert code.panic("keeps").startswith("preemption-left:")
 
 
-def test_what_is_left_is_reported(load: Any) -> None:
+def test_leftovers_are_reported(load: Any) -> None:
     code = load(SOURCE)
     code.call("make")
     code.call("attach", 0)
@@ -254,7 +254,7 @@ def test_what_is_left_is_reported(load: Any) -> None:
     assert any(each.startswith("rnd-source-left: ") and "'test0'" in each for each in left)
 
 
-def test_a_source_is_asked_when_it_is_attached(code: Code) -> None:
+def test_entropy_source_is_queried_on_attach(code: Code) -> None:
     code.call("attach", 1)
     assert code.number("asked") == 32
     code.call("value")

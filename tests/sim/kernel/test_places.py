@@ -44,7 +44,7 @@ SOURCE = """
 
 
 @pytest.mark.parametrize("machine", ["amd64", "aarch64"])  # i386 has arguments on the stack
-def test_who_took_a_lock_by_a_jump_is_still_known_afterwards(
+def test_call_site_of_lock_taken_by_tail_call_is_known(
     load: Callable[..., Code], machine: str
 ) -> None:
     code = load(SOURCE, machine)

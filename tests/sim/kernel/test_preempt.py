@@ -53,7 +53,7 @@ def run(
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_an_update_is_lost_at_some_point_and_at_no_call(
+def test_update_is_lost_at_some_instruction_but_no_call(
     load: Callable[..., Code], machine: str
 ) -> None:
     code, _results = run(load, 0, "counts", "counts", machine=machine)
@@ -87,7 +87,7 @@ def test_each_point_is_one_instruction_further(load: Callable[..., Code]) -> Non
     assert len(set(seen[0])) > 15
 
 
-def test_points_are_written_as_they_are_read() -> None:
+def test_points_are_written_as_read() -> None:
     assert Preempt.read("all").kind == "all"
     assert Preempt.read("3").count == 3
     points = {17: 4, 5: 60}
@@ -97,7 +97,7 @@ def test_points_are_written_as_they_are_read() -> None:
             Preempt.read(wrong)
 
 
-def test_drawn_points_are_those_of_the_seed() -> None:
+def test_random_points_depend_on_seed() -> None:
     calls = list(range(100, 200))
     assert drawn(calls, 7, 3) == drawn(calls, 7, 3) != drawn(calls, 8, 3)
     assert set(drawn(calls, 7, 3)) <= set(calls)

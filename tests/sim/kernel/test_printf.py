@@ -66,7 +66,7 @@ SOURCE = r"""
         (8, 0, "    %|"),
     ],
 )
-def test_odd_formats_are_printed_as_the_kernel_prints_them(
+def test_odd_formats_are_printed_as_by_kernel(
     load: Callable[..., Code], which: int, value: int, shown: str
 ) -> None:
     code = load(SOURCE)
@@ -74,16 +74,16 @@ def test_odd_formats_are_printed_as_the_kernel_prints_them(
     assert code.text("text") == shown
 
 
-def test_zeros_pad_strings_too(load: Callable[..., Code]) -> None:
+def test_zero_flag_pads_strings(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("string", 5) == 6
     assert code.text("text") == "000ab|"
 
 
-def test_a_width_that_takes_minutes_is_refused_by_name(load: Callable[..., Code]) -> None:
+def test_excessive_width_is_refused_by_name(load: Callable[..., Code]) -> None:
     with pytest.raises(Unmodelled, match="a width of 2147483647"):
         load(SOURCE).call("wide")
 
 
-def test_what_is_not_printed_is_not_looked_at(load: Callable[..., Code]) -> None:
+def test_unprinted_arguments_are_not_read(load: Callable[..., Code]) -> None:
     assert load(SOURCE).call("unseen") == 0

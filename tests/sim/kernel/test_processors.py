@@ -484,58 +484,58 @@ def _pairs(load: Callable[..., Code], first: str, second: str) -> set[tuple[int,
     return found
 
 
-def test_a_thread_elsewhere_sees_a_callout_half_done(load: Callable[..., Code]) -> None:
+def test_thread_on_other_processor_sees_half_done_callout(load: Callable[..., Code]) -> None:
     assert {_loaded(load, seed).call("beside_a_callout") for seed in _SEEDS} == {0, 1}
 
 
-def test_what_a_read_section_reads_can_change_in_it(load: Callable[..., Code]) -> None:
+def test_data_read_in_read_section_can_change(load: Callable[..., Code]) -> None:
     assert {first for first, _second in _pairs(load, "reads_twice", "writes")} == {0, 1}
 
 
-def test_a_writer_waits_until_the_readers_have_gone(load: Callable[..., Code]) -> None:
+def test_writer_waits_for_readers(load: Callable[..., Code]) -> None:
     assert _pairs(load, "reads", "performs") == {(0, 0)}
 
 
-def test_a_barrier_waits_for_who_has_disabled_preemption(load: Callable[..., Code]) -> None:
+def test_barrier_waits_for_disabled_preemption(load: Callable[..., Code]) -> None:
     assert _pairs(load, "disables", "barrier") == {(0, 0)}
 
 
-def test_a_thread_may_run_before_its_creator_knows_it(load: Callable[..., Code]) -> None:
+def test_thread_may_run_before_creator_has_its_pointer(load: Callable[..., Code]) -> None:
     assert {_loaded(load, seed).call("creates") for seed in _SEEDS} == {0, 1}
 
 
-def test_an_allocation_may_give_up_the_kernel_lock(load: Callable[..., Code]) -> None:
+def test_sleeping_allocation_may_release_kernel_lock(load: Callable[..., Code]) -> None:
     assert {first for first, _second in _pairs(load, "locked_alloc", "locked_write")} == {0, 1}
 
 
-def test_a_higher_soft_interrupt_interrupts_a_lower_one(load: Callable[..., Code]) -> None:
+def test_higher_soft_interrupt_preempts_lower(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     assert code.call("interrupted") == 3
     assert code.text("order") == "cnC"
 
 
-def test_a_raised_level_keeps_soft_interrupts_away(load: Callable[..., Code]) -> None:
+def test_raised_ipl_blocks_soft_interrupts(load: Callable[..., Code]) -> None:
     for seed in range(4):
         assert _loaded(load, seed).call("at_a_level") == 0 * 10 + 3
 
 
-def test_a_network_handler_runs_while_a_callout_waits(load: Callable[..., Code]) -> None:
+def test_network_handler_runs_while_callout_waits(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     assert code.call("waits_below") == 1
     assert code.violations() == []
 
 
-def test_a_handler_that_waits_for_the_kernel_lock_can_be_scheduled_again(
+def test_handler_waiting_for_kernel_lock_can_be_rescheduled(
     load: Callable[..., Code],
 ) -> None:
     assert {second for _first, second in _pairs(load, "holds_lock", "schedules_big_twice")} == {2}
 
 
-def test_the_kernel_lock_is_asked_for_as_such(load: Callable[..., Code]) -> None:
+def test_kernel_lock_is_requested_explicitly(load: Callable[..., Code]) -> None:
     assert (1, 1) in _pairs(load, "holds_and_sees", "is_locked")
 
 
-def test_the_last_of_no_kernel_lock_is_none(load: Callable[..., Code]) -> None:
+def test_unlocking_last_of_unheld_kernel_lock_is_allowed(load: Callable[..., Code]) -> None:
     assert _loaded(load).call("unlock_last_of_none") == 0
 
 
@@ -554,26 +554,26 @@ def test_the_last_of_no_kernel_lock_is_none(load: Callable[..., Code]) -> None:
         (("establish_pending",), "softint-flags: softint_establish by establish_pending"),
     ],
 )
-def test_what_is_not_put_back_is_a_panic(
+def test_unbalanced_state_panics(
     load: Callable[..., Code], call: tuple[str, int], said: str
 ) -> None:
     assert _loaded(load).panic(*call).startswith(said)
 
 
-def test_a_level_that_is_not_lowered_is_reported(load: Callable[..., Code]) -> None:
+def test_unlowered_ipl_is_reported(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     code.call("deferred", 3)
     (said,) = code.violations()
     assert said.startswith("spl-left: the function of workqueue 'leaks', works")
 
 
-def test_a_thread_without_mpsafe_ends_with_its_kernel_lock(load: Callable[..., Code]) -> None:
+def test_non_mpsafe_thread_exits_with_kernel_lock(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     code.call("thread", 0, 0)
     assert code.kernel.scheduler.biglock.owner is None
 
 
-def test_threads_have_names_and_processes_numbers(load: Callable[..., Code]) -> None:
+def test_threads_have_names_and_processes_have_pids(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     offsets = code.kernel.subject(Objects).offsets
     code.call("names", offsets.l_name)

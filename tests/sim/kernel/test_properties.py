@@ -127,7 +127,7 @@ def code(request: pytest.FixtureRequest, load: Any) -> Code:
     return load(SOURCE, request.param)
 
 
-def test_an_iterator_gives_the_keys_in_order_and_their_values(code: Code) -> None:
+def test_iterator_returns_keys_in_order_with_values(code: Code) -> None:
     dictionary = code.kernel.subject(PropLib).new(CONTENT)
     assert code.call("walk", dictionary) == -39
     assert code.text("text") == "flagnumbertextseven"
@@ -138,14 +138,14 @@ def test_an_iterator_gives_the_keys_in_order_and_their_values(code: Code) -> Non
     assert code.unload() == []
 
 
-def test_an_iterator_that_is_not_released_is_a_leak(load: Any) -> None:
+def test_unreleased_iterator_is_a_leak(load: Any) -> None:
     code = load(SOURCE)
     assert code.call("leaks", code.kernel.subject(PropLib).new(CONTENT)) == 0
     (left,) = code.unload()
     assert left.startswith("leak: module tried is gone, but the property iterator made by leaks")
 
 
-def test_an_iterator_keeps_its_dictionary(load: Any) -> None:
+def test_iterator_retains_dictionary(load: Any) -> None:
     code = load(SOURCE)
     properties = code.kernel.subject(PropLib)
     dictionary = properties.new(CONTENT)
@@ -155,14 +155,14 @@ def test_an_iterator_keeps_its_dictionary(load: Any) -> None:
     assert code.unload() == []
 
 
-def test_what_is_no_property_is_none(load: Any) -> None:
+def test_invalid_property_object_is_detected(load: Any) -> None:
     assert load(SOURCE).panic("no_property").startswith("prop-object:")
 
 
 @pytest.mark.parametrize(
     "seconds", [0, 951782399, 951782400, 1792345678, 4107542400, 253402300799, 253402300800]
 )
-def test_a_date_is_that_of_the_calendar(code: Code, seconds: int) -> None:
+def test_date_matches_calendar(code: Code, seconds: int) -> None:
     assert code.call("split", seconds >> 32, seconds & 0xFFFFFFFF) == 0
     at = code.address("date")
     year, rest = code.kernel.memory.u64(at), tuple(code.kernel.memory.read(at + 8, 6))
@@ -175,11 +175,11 @@ def test_a_date_is_that_of_the_calendar(code: Code, seconds: int) -> None:
                     then.second)  # fmt: skip
 
 
-def test_a_time_before_1970_has_no_date(load: Any) -> None:
+def test_time_before_1970_has_no_date(load: Any) -> None:
     assert load(SOURCE).call("split", -1, 0) == 22
 
 
-def test_run_once_in_a_soft_interrupt_takes_a_mutex_that_is_not_for_one(load: Any) -> None:
+def test_run_once_in_soft_interrupt_takes_wrong_mutex(load: Any) -> None:
     code = load(SOURCE)
     assert code.call("in_softint") == 1
     assert [each.partition(" by")[0] for each in code.violations()] == [

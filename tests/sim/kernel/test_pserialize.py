@@ -119,20 +119,20 @@ def test_sections_nest_and_end(load: Callable[..., Code]) -> None:
     assert code.unload() == []
 
 
-def test_sleeping_inside_is_told_with_both_lines(load: Callable[..., Code]) -> None:
+def test_sleeping_in_section_is_reported_with_both_lines(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("sleeps")
     assert text.startswith("switch-in-pserialize: kpause called inside a pserialize read section")
     assert f"entered by sleeps (tried.c:{line_of(SOURCE, '/* entered here */')})" in text
     assert f"by sleeps (tried.c:{line_of(SOURCE, '/* slept here */')})" in text
 
 
-def test_an_allocation_that_may_sleep_panics(load: Callable[..., Code]) -> None:
+def test_sleeping_allocation_in_section_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("allocates", 1)
     assert text.startswith("sleep-in-pserialize: kmem_alloc")
     assert f"tried.c:{line_of(SOURCE, '/* allocated here */')}" in text
 
 
-def test_an_allocation_that_does_not_sleep_and_a_free_are_allowed(
+def test_non_sleeping_allocation_and_free_are_allowed(
     load: Callable[..., Code],
 ) -> None:
     code = load(SOURCE)
@@ -141,13 +141,13 @@ def test_an_allocation_that_does_not_sleep_and_a_free_are_allowed(
     assert code.violations() == []
 
 
-def test_leaving_a_section_twice_panics(load: Callable[..., Code]) -> None:
+def test_leaving_section_twice_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("leaves_twice")
     assert text.startswith("pserialize-not-entered: pserialize_read_exit by leaves_twice")
     assert f"tried.c:{line_of(SOURCE, '/* second exit */')}" in text
 
 
-def test_leaving_with_the_outer_value_is_reported_and_no_panic(load: Callable[..., Code]) -> None:
+def test_leaving_with_outer_value_is_reported_without_panic(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("swaps_cookies") == 0
     text = code.violations()[0]
@@ -155,18 +155,18 @@ def test_leaving_with_the_outer_value_is_reported_and_no_panic(load: Callable[..
     assert f"swaps_cookies (tried.c:{line_of(SOURCE, '/* inner section */')})" in text
 
 
-def test_a_thread_that_ends_inside_panics(load: Callable[..., Code]) -> None:
+def test_thread_ending_in_section_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("never_leaves")
     assert text.startswith("pserialize-left: thread never_leaves ended inside")
     assert f"tried.c:{line_of(SOURCE, '/* never left */')}" in text
 
 
-def test_waiting_for_readers_inside_a_section_panics(load: Callable[..., Code]) -> None:
+def test_pserialize_perform_in_section_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("performs_while_reading", 0)
     assert text.startswith("sleep-in-pserialize: pserialize_perform")
 
 
-def test_what_is_not_destroyed_is_reported_at_unload(load: Callable[..., Code]) -> None:
+def test_undestroyed_pserialize_is_reported_at_unload(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("makes_one", 1) == 0
     assert code.call("makes_one", 0) == 0

@@ -203,7 +203,7 @@ def control(code: Code, mode: str, period: int | None = None, name: str = "dog0"
     return code.kernel.run_process("wdogctl", watchdogs.control(name, mode, period))
 
 
-def test_a_pseudo_device_attaches_itself_and_goes(code: Code) -> None:
+def test_pseudo_device_attaches_and_detaches(code: Code) -> None:
     assert code.call("driver") == 0
     assert code.call("driver") == Errno.EEXIST
     assert code.call("attachment") == 0
@@ -218,7 +218,7 @@ def test_a_pseudo_device_attaches_itself_and_goes(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_a_watchdog_that_is_armed_is_disarmed_when_the_machine_goes_down(dog: Code) -> None:
+def test_armed_watchdog_is_disarmed_at_shutdown(dog: Code) -> None:
     assert control(dog, "user", 7) == 0
     with pytest.raises(Halted):
         dog.kernel.run_process("shutdown", dog.kernel.subject(SysmonPower).reboot(RB_POWERDOWN))
@@ -226,7 +226,7 @@ def test_a_watchdog_that_is_armed_is_disarmed_when_the_machine_goes_down(dog: Co
     assert dog.number("last_period") == 7
 
 
-def test_a_watchdog_that_cannot_be_disarmed_is_said(dog: Code) -> None:
+def test_failed_watchdog_disarm_is_logged(dog: Code) -> None:
     assert control(dog, "user", 7) == 0
     dog.kernel.memory.put_u32(dog.address("refuses"), 1)
     with pytest.raises(Halted):
@@ -235,7 +235,7 @@ def test_a_watchdog_that_cannot_be_disarmed_is_said(dog: Code) -> None:
     assert last == "WARNING: FAILED TO SHUTDOWN WATCHDOG dog0!"
 
 
-def test_a_watchdog_is_armed_tickled_and_disarmed(code: Code) -> None:
+def test_watchdog_is_armed_tickled_and_disarmed(code: Code) -> None:
     assert code.call("driver") == code.call("attachment") == code.call("attach", 1) == 0
     assert code.call("same_name") == Errno.EEXIST
     assert control(code, "tickle") == Errno.ESRCH
@@ -254,7 +254,7 @@ def test_a_watchdog_is_armed_tickled_and_disarmed(code: Code) -> None:
     assert code.call("detach", 0) == 0
 
 
-def test_the_kernel_tickles_twice_in_a_period(dog: Code) -> None:
+def test_kernel_tickles_twice_per_period(dog: Code) -> None:
     assert control(dog, "kernel", 10) == 0
     dog.kernel.run_for(26 * 10**9)
     assert dog.number("tickles") == 5
@@ -265,7 +265,7 @@ def test_the_kernel_tickles_twice_in_a_period(dog: Code) -> None:
     assert control(dog, "disarm") == Errno.EIO
 
 
-def test_an_armed_watchdog_is_unregistered_when_it_is_disarmed(dog: Code) -> None:
+def test_armed_watchdog_is_unregistered_when_disarmed(dog: Code) -> None:
     assert control(dog, "user", 10) == 0
     detaching = dog.start("detach", 0)
     dog.kernel.run_for(10**9)
@@ -275,24 +275,24 @@ def test_an_armed_watchdog_is_unregistered_when_it_is_disarmed(dog: Code) -> Non
     assert detaching.result == 0
 
 
-def test_what_is_left_or_was_never_there_is_reported(dog: Code) -> None:
+def test_leftover_or_unknown_watchdog_is_reported(dog: Code) -> None:
     assert dog.panic("unknown").startswith("wdog-unknown:")
 
 
-def test_a_watchdog_that_is_left_is_reported(dog: Code) -> None:
+def test_registered_watchdog_at_unload_is_reported(dog: Code) -> None:
     left = dog.unload()
     assert any(each.startswith("wdog-left: module tried is gone, but the watchdog 'dog0'")
                for each in left)  # fmt: skip
 
 
-def test_a_pseudo_device_without_an_attachment_is_none(load: Any) -> None:
+def test_pseudo_device_without_attachment_is_refused(load: Any) -> None:
     code = load(SOURCE)
     assert code.call("attach", 1) == 1
     code.call("driver")
     assert code.call("attach", 1) == 1
 
 
-def test_a_pseudo_device_needs_the_kernel_lock(load: Any) -> None:
+def test_pseudo_device_needs_kernel_lock(load: Any) -> None:
     code = load(SOURCE)
     code.call("driver")
     code.call("attachment")
@@ -301,7 +301,7 @@ def test_a_pseudo_device_needs_the_kernel_lock(load: Any) -> None:
     assert [each.partition(":")[0] for each in code.violations()] == ["kernel-lock"] * 2
 
 
-def test_a_unit_is_taken_once_and_its_state_stays_after_detach(load: Any) -> None:
+def test_unit_is_unique_and_state_survives_detach(load: Any) -> None:
     code = load(SOURCE)
     code.call("driver")
     code.call("attachment")
@@ -316,14 +316,14 @@ def test_a_unit_is_taken_once_and_its_state_stays_after_detach(load: Any) -> Non
     assert code.panic("attach", 1).startswith("pseudo-state:")
 
 
-def test_a_forced_detach_is_not_refused(dog: Code) -> None:
+def test_forced_detach_is_not_refused(dog: Code) -> None:
     dog.kernel.memory.put_u32(dog.address("stays"), 1)
     assert dog.call("detach", 0) == Errno.EBUSY
     assert dog.panic("detach", 1).startswith("detach-forced:")
 
 
 @pytest.mark.parametrize(("what", "rule"), [(1, "callback-with-mutex"), (2, "sleep-in-softint")])
-def test_a_tickle_of_the_kernel_is_a_callout(dog: Code, what: int, rule: str) -> None:
+def test_kernel_tickle_is_a_callout(dog: Code, what: int, rule: str) -> None:
     assert control(dog, "kernel", 10) == 0
     dog.call("keep", what)
     with pytest.raises(Exception, match=r"came back|soft interrupt") as seen:
@@ -331,5 +331,5 @@ def test_a_tickle_of_the_kernel_is_a_callout(dog: Code, what: int, rule: str) ->
     assert seen.value.rule == rule
 
 
-def test_a_driver_that_is_not_attached_is_not_detached(load: Any) -> None:
+def test_unattached_driver_is_not_detached(load: Any) -> None:
     assert load(SOURCE).panic("no_driver").startswith("cfdriver-not-attached:")

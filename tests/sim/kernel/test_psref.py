@@ -174,14 +174,14 @@ def code(load: Callable[..., Code]) -> Code:
     return code
 
 
-def test_references_are_taken_copied_and_given_back(code: Code) -> None:
+def test_references_are_acquired_copied_and_released(code: Code) -> None:
     assert code.call("give_both", bound=True) == 0
     assert code.call("destroy_target") == 1
     code.call("destroy_class")
     assert code.unload() == []
 
 
-def test_whoever_destroys_a_target_waits_for_its_references(code: Code) -> None:
+def test_target_destroy_waits_for_references(code: Code) -> None:
     holder = code.start("take_and_stay", bound=True)
     code.kernel.run(lambda: bool(holder.state == "asleep"))
     waiting = code.start("destroy_target")
@@ -191,7 +191,7 @@ def test_whoever_destroys_a_target_waits_for_its_references(code: Code) -> None:
     assert waiting.result == 1
 
 
-def test_a_reference_is_copied_while_somebody_destroys_its_target(code: Code) -> None:
+def test_reference_can_be_copied_during_destroy(code: Code) -> None:
     holder = code.start("take_copy_late", bound=True)
     code.kernel.run(lambda: bool(holder.state == "asleep"))
     waiting = code.start("destroy_target")
@@ -199,7 +199,7 @@ def test_a_reference_is_copied_while_somebody_destroys_its_target(code: Code) ->
     assert (holder.result, waiting.result) == (1, 1)
 
 
-def test_whoever_holds_no_reference_must_not_ask_whether_it_does(code: Code) -> None:
+def test_psref_held_without_reference_is_an_error(code: Code) -> None:
     assert code.call("held", bound=True) == 0
     holder = code.start("take_and_stay", bound=True)
     code.kernel.run(lambda: bool(holder.state == "asleep"))
@@ -208,7 +208,7 @@ def test_whoever_holds_no_reference_must_not_ask_whether_it_does(code: Code) -> 
 
 
 @pytest.mark.parametrize("function", ["give", "copy"])
-def test_only_the_thread_that_took_a_reference_may_use_it(code: Code, function: str) -> None:
+def test_only_acquiring_thread_may_use_reference(code: Code, function: str) -> None:
     holder = code.start("take_and_stay", bound=True)
     code.kernel.run(lambda: bool(holder.state == "asleep"))
     said = code.panic(function, bound=True)
@@ -231,16 +231,16 @@ def test_only_the_thread_that_took_a_reference_may_use_it(code: Code, function: 
         ("take_and_destroy_class", "psref-class-in-use"),
     ],
 )
-def test_a_broken_rule_is_a_panic(code: Code, function: str, rule: str) -> None:
+def test_rule_violation_panics(code: Code, function: str, rule: str) -> None:
     assert code.panic(function, bound=True).startswith(f"{rule}: ")
 
 
-def test_a_thread_that_may_move_to_another_cpu_takes_none(code: Code) -> None:
+def test_unbound_thread_cannot_acquire_reference(code: Code) -> None:
     said = code.panic("take")
     assert said.startswith("psref-unbound: psref_acquire by take")
 
 
-def test_what_a_module_leaves_is_told(code: Code) -> None:
+def test_leftovers_of_module_are_reported(code: Code) -> None:
     code.call("take", kind="kthread", bound=True)
     made, taken = line_of(SOURCE, "/* made */"), line_of(SOURCE, "/* taken */")
     left = code.unload()

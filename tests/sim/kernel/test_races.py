@@ -205,7 +205,7 @@ def beside(
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_report_names_field_places_threads_processors_and_locks(
+def test_report_names_field_places_threads_cpus_and_locks(
     load: Callable[..., Code], machine: str
 ) -> None:
     (text,) = beside(load, "writes_a", "reads_a", machine=machine)
@@ -217,38 +217,34 @@ def test_a_report_names_field_places_threads_processors_and_locks(
     assert "with the lock at lock in data of module tried held" in text
 
 
-def test_neighbours_in_memory_are_no_race(load: Callable[..., Code]) -> None:
+def test_adjacent_fields_do_not_race(load: Callable[..., Code]) -> None:
     assert beside(load, "writes_low", "writes_high") == []
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_atomic_accesses_are_no_race_with_each_other(
-    load: Callable[..., Code], machine: str
-) -> None:
+def test_atomic_accesses_do_not_race(load: Callable[..., Code], machine: str) -> None:
     assert beside(load, "sets", "looks", "sets", machine=machine) == []
     (text,) = beside(load, "looks", "clears", machine=machine)
     assert "reads it atomically" in text
 
 
-def test_what_a_kernel_function_does_to_its_arguments_takes_part(load: Callable[..., Code]) -> None:
+def test_kernel_function_accesses_to_arguments_count(load: Callable[..., Code]) -> None:
     (text,) = beside(load, "copies", "reads_text")
     assert "strlcpy called by copies" in text
 
 
-def test_a_reader_writer_lock_orders_readers_and_writers_alone(load: Callable[..., Code]) -> None:
+def test_rwlock_orders_readers_against_writers_only(load: Callable[..., Code]) -> None:
     assert beside(load, "reads_shared", "writes_shared", "reads_shared", "writes_shared") == []
     assert beside(load, "writes_as_reader", "writes_as_reader") != []
 
 
 @pytest.mark.parametrize("name", ["creates_and_joins", "enqueues"])
-def test_threads_and_work_come_behind_who_made_them_and_before_who_waits(
-    load: Callable[..., Code], name: str
-) -> None:
+def test_thread_creation_and_wait_order_accesses(load: Callable[..., Code], name: str) -> None:
     for seed in range(1, 6):
         assert beside(load, name, seed=seed) == []
 
 
-def test_memory_that_is_freed_beside_a_use_is_a_race(load: Callable[..., Code]) -> None:
+def test_free_concurrent_with_use_is_a_race(load: Callable[..., Code]) -> None:
     found = set()
     for seed in range(1, 9):
         try:
@@ -267,7 +263,7 @@ def orders(load: Callable[..., Code], *names: str, seed: int) -> set[str]:
     return code.kernel.subject(Races).orders - before
 
 
-def test_both_orders_of_two_accesses_are_seen_and_counted(load: Callable[..., Code]) -> None:
+def test_both_access_orders_occur_and_are_counted(load: Callable[..., Code]) -> None:
     """A writer and a reader: one comes first, or the other; the same code gives the same names."""
     seen = [orders(load, "writes_a", "reads_a", seed=seed) for seed in range(1, 9)]
     both = set().union(*seen)
@@ -281,7 +277,7 @@ def test_both_orders_of_two_accesses_are_seen_and_counted(load: Callable[..., Co
     assert any(written_first in each and read_first not in each for each in seen)
 
 
-def test_neighbours_in_memory_show_no_order(load: Callable[..., Code]) -> None:
+def test_adjacent_fields_show_no_order(load: Callable[..., Code]) -> None:
     """Only that both read the pointer that was written before."""
     assert all(each.endswith(":r") for each in orders(load, "writes_low", "writes_high", seed=1))
 
@@ -294,7 +290,7 @@ def refused(tmp_path: Path, text: str) -> str:
     return str(caught.value)
 
 
-def test_an_entry_without_reason_or_test_is_refused(tmp_path: Path) -> None:
+def test_listed_race_needs_reason_and_test(tmp_path: Path) -> None:
     both = refused(tmp_path, "races:\n  - field: a.b\n  - field: a.c\n    benign: it is\n")
     assert "known.yaml:2" in both
     assert "expected one of benign and guarded_by" in both

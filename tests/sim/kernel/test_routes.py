@@ -117,9 +117,7 @@ def _routes(code: Code) -> Routes:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_module_with_the_kernels_layout_reads_the_routes(
-    load: Callable[..., Code], machine: str
-) -> None:
+def test_module_with_kernel_layout_reads_routes(load: Callable[..., Code], machine: str) -> None:
     code = load(SOURCE, machine)
     routes = _routes(code)
     routes.add("0.0.0.0/1", "192.0.2.1")
@@ -141,7 +139,7 @@ def test_a_module_with_the_kernels_layout_reads_the_routes(
     assert code.violations() == []
 
 
-def test_a_walk_ends_with_what_the_callback_returns(load: Callable[..., Code]) -> None:
+def test_walk_returns_result_of_callback(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     _routes(code).add("10.0.0.0/8", "192.0.2.1")
     assert code.call("walk", INET, 1) == 77
@@ -158,7 +156,7 @@ def test_a_walk_ends_with_what_the_callback_returns(load: Callable[..., Code]) -
         ("lock_alone", "splsoftnet()", "lock alone"),
     ],
 )
-def test_routes_are_walked_with_the_kernel_lock_at_splsoftnet(
+def test_routes_are_walked_with_kernel_lock_at_splsoftnet(
     load: Callable[..., Code], function: str, missing: str, line: str
 ) -> None:
     code = load(SOURCE)
@@ -169,7 +167,7 @@ def test_routes_are_walked_with_the_kernel_lock_at_splsoftnet(
     assert f":{line_of(SOURCE, line)}" in found
 
 
-def test_with_net_mpsafe_no_lock_is_needed_but_the_walk_may_sleep(
+def test_net_mpsafe_walk_needs_no_lock_and_may_sleep(
     load: Callable[..., Code],
 ) -> None:
     code = load(SOURCE, net_mpsafe=True)
@@ -178,7 +176,7 @@ def test_with_net_mpsafe_no_lock_is_needed_but_the_walk_may_sleep(
     assert code.panic("reading", INET6).startswith("sleep-in-pserialize: rt_walktree")
 
 
-def test_routes_go_with_their_interface(load: Callable[..., Code]) -> None:
+def test_routes_are_removed_with_interface(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     network, routes = code.kernel.subject(Network), _routes(code)
     network.add("wm1")
@@ -192,7 +190,7 @@ def test_routes_go_with_their_interface(load: Callable[..., Code]) -> None:
     assert code.text("text") == ""
 
 
-def test_a_table_has_one_route_to_each_destination(load: Callable[..., Code]) -> None:
+def test_table_has_one_route_per_destination(load: Callable[..., Code]) -> None:
     routes = _routes(load(SOURCE))
     with pytest.raises(FileExistsError, match=r"there is a route to 0\.0\.0\.0/0 already"):
         routes.add("default", "192.0.2.254")

@@ -202,7 +202,7 @@ def code(load: Callable[..., Code]) -> Code:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_what_a_holder_sees(load: Callable[..., Code], machine: str) -> None:
+def test_rw_lock_state_queries_of_holder(load: Callable[..., Code], machine: str) -> None:
     code = load(SOURCE, machine)
     code.call("make")
     assert code.call("states") == 10111110  # 010111110 with the zero in front
@@ -210,7 +210,7 @@ def test_what_a_holder_sees(load: Callable[..., Code], machine: str) -> None:
     assert code.unload() == []
 
 
-def test_readers_share_and_a_writer_is_alone(code: Code) -> None:
+def test_readers_share_and_writer_is_exclusive(code: Code) -> None:
     reader = code.start("hold", READER, 50, 1)
     code.kernel.run_for(10_000_000)
     assert [code.call("try", op) for op in (READER, WRITER)] == [1, 0]
@@ -222,7 +222,7 @@ def test_readers_share_and_a_writer_is_alone(code: Code) -> None:
     assert code.number("turns") == 2
 
 
-def test_a_reader_stands_back_for_a_writer_that_waits(code: Code) -> None:
+def test_reader_yields_to_waiting_writer(code: Code) -> None:
     """Reader 1 holds; writer 2 waits; reader 3 comes last and must not pass it."""
     first = code.start("hold", READER, 50, 1)
     rest = [code.start("later", WRITER, 20, 2), code.start("later", READER, 20, 3)]
@@ -230,7 +230,7 @@ def test_a_reader_stands_back_for_a_writer_that_waits(code: Code) -> None:
     assert code.number("order") == 123
 
 
-def test_after_a_writer_the_readers_go_first(code: Code) -> None:
+def test_readers_precede_next_writer(code: Code) -> None:
     first = code.start("hold", WRITER, 50, 1)
     rest = [
         code.start("later", WRITER, 20, 2),
@@ -241,23 +241,21 @@ def test_after_a_writer_the_readers_go_first(code: Code) -> None:
     assert str(code.number("order")) in {"1342", "1432"}
 
 
-def test_a_downgrade_lets_the_readers_in(code: Code) -> None:
+def test_downgrade_admits_readers(code: Code) -> None:
     writer = code.start("downgrade_after", 20)
     reader = code.start("later", READER, 5, 3)
     code.finish(writer, reader)
     assert code.number("order") == 738
 
 
-def test_an_upgrade_needs_to_be_the_only_reader(load: Callable[..., Code]) -> None:
+def test_upgrade_needs_single_reader(load: Callable[..., Code]) -> None:
     code = load(SOURCE, checks=frozenset())  # without LOCKDEBUG a thread may read twice
     code.call("make")
     assert code.call("upgrade_with_company") == 0
 
 
 @pytest.mark.parametrize(("first", "second"), [(READER, WRITER), (WRITER, READER)])
-def test_locking_against_oneself_is_told_with_both_places(
-    code: Code, first: int, second: int
-) -> None:
+def test_recursive_lock_is_reported_with_both_places(code: Code, first: int, second: int) -> None:
     told = code.panic("enter_twice", first, second)
     assert told.startswith("rwlock-double-enter: rw_enter by enter_twice")
     line = line_of(SOURCE, "/* the second */")
@@ -265,12 +263,12 @@ def test_locking_against_oneself_is_told_with_both_places(
     assert f"taken by enter_twice (tried.c:{line - 1})" in told
 
 
-def test_reading_twice_is_a_panic_with_lockdebug(code: Code) -> None:
+def test_recursive_read_panics_with_lockdebug(code: Code) -> None:
     told = code.panic("upgrade_with_company")
     assert told.startswith("rwlock-recursive-read: rw_enter by upgrade_with_company")
 
 
-def test_reading_twice_is_a_deadlock_where_a_writer_waits(load: Callable[..., Code]) -> None:
+def test_recursive_read_deadlocks_with_waiting_writer(load: Callable[..., Code]) -> None:
     code = load(SOURCE, checks=frozenset())
     code.call("make")
     code.start("later", WRITER, 1, 5)
@@ -290,21 +288,21 @@ def test_reading_twice_is_a_deadlock_where_a_writer_waits(load: Callable[..., Co
         ("free_with_lock", "free-with-rwlock", "kmem_free by free_with_lock"),
     ],
 )
-def test_misuse_is_a_panic(code: Code, function: str, rule: str, words: str) -> None:
+def test_misuse_panics(code: Code, function: str, rule: str, words: str) -> None:
     told = code.panic(function)
     assert told.startswith(f"{rule}: ")
     assert words in told
 
 
 @pytest.mark.parametrize(("op", "how"), [(READER, "reading"), (WRITER, "writing")])
-def test_a_lock_that_is_held_cannot_be_destroyed(code: Code, op: int, how: str) -> None:
+def test_held_lock_cannot_be_destroyed(code: Code, op: int, how: str) -> None:
     told = code.panic("destroy_held", op)
     assert told.startswith("rwlock-destroy-held: ")
     assert f"held for {how} by destroy_held, taken by destroy_held" in told
     assert f"(tried.c:{line_of(SOURCE, '/* kept */')})" in told
 
 
-def test_a_lock_that_is_left_is_told_at_unload(code: Code) -> None:
+def test_undestroyed_lock_is_reported_at_unload(code: Code) -> None:
     left = code.unload()
     assert any(text.startswith("rwlock-not-destroyed: ") for text in left)
     assert any("the rwlock initialised by make (tried.c:" in text for text in left)

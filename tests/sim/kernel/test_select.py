@@ -144,7 +144,7 @@ def polled(code: Code, wait: float) -> Any:
     return code.kernel.subject(Processes).spawn("poll", main())
 
 
-def test_a_process_that_waits_is_woken_and_asks_again(code: Code) -> None:
+def test_waiting_process_is_woken_and_polls_again(code: Code) -> None:
     code.call("attach")
     process, notifier = polled(code, 5), code.start("notify", 30, 1)
     code.finish(process, notifier)
@@ -155,7 +155,7 @@ def test_a_process_that_waits_is_woken_and_asks_again(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_a_process_that_is_woken_for_nothing_goes_on_waiting(code: Code) -> None:
+def test_process_woken_without_event_keeps_waiting(code: Code) -> None:
     code.call("attach")
     process, notifier = polled(code, 2), code.start("notify", 30, 0)
     code.finish(process, notifier)
@@ -164,7 +164,7 @@ def test_a_process_that_is_woken_for_nothing_goes_on_waiting(code: Code) -> None
     assert code.kernel.clock.now >= 2 * SECOND
 
 
-def test_what_is_left_or_unknown_is_reported(load: Any) -> None:
+def test_leftover_or_unknown_selinfo_is_reported(load: Any) -> None:
     code = load(SOURCE)
     assert code.panic("notify_unknown").startswith("selinfo-unknown: ")
     assert load(SOURCE).panic("free_with_info").startswith("selinfo-freed: ")
@@ -176,7 +176,7 @@ def test_what_is_left_or_unknown_is_reported(load: Any) -> None:
     assert any(text.startswith("selinfo-left: ") for text in code.unload())
 
 
-def test_a_function_runs_once_and_everyone_waits_for_it(code: Code) -> None:
+def test_run_once_function_runs_once_and_all_wait(code: Code) -> None:
     threads = [code.start("enter") for _ in range(3)]
     code.finish(*threads)
     assert [thread.result for thread in threads] == [0, 0, 0]

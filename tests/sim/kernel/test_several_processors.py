@@ -239,7 +239,7 @@ def two(load: Callable[..., Code], machine: str = "amd64", seed: int = 1, cpus: 
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_guest_sees_its_processors(load: Callable[..., Code], machine: str) -> None:
+def test_guest_sees_its_processors(load: Callable[..., Code], machine: str) -> None:
     code = two(load, machine, cpus=3)
     assert code.call("processors") == 3
     assert [code.call("looked_up", n) for n in range(4)] == [0, 1, 2, -1]
@@ -247,7 +247,7 @@ def test_the_guest_sees_its_processors(load: Callable[..., Code], machine: str) 
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_what_is_made_for_a_processor_runs_there(load: Callable[..., Code], machine: str) -> None:
+def test_cpu_bound_objects_run_on_their_cpu(load: Callable[..., Code], machine: str) -> None:
     code = two(load, machine, cpus=3)
     assert [code.call("works_on", n) for n in (2, 0, 1)] == [2, 0, 1]
     assert [code.call("thread_on", n) for n in (2, 0, 1)] == [2, 0, 1]
@@ -268,14 +268,14 @@ def moved(load: Callable[..., Code], disabled: int) -> set[int]:
     return seen
 
 
-def test_a_thread_moves_between_processors_unless_preemption_is_disabled(
+def test_thread_migrates_unless_preemption_is_disabled(
     load: Callable[..., Code],
 ) -> None:
     assert moved(load, 0) == {0, 1}
     assert moved(load, 1) == {0}
 
 
-def test_a_callout_that_is_armed_while_it_runs_can_run_twice_at_once(
+def test_callout_rearmed_while_running_can_run_twice_at_once(
     load: Callable[..., Code],
 ) -> None:
     found = [two(load, seed=seed).call("callout_beside_itself") for seed in range(1, 13)]
@@ -283,14 +283,14 @@ def test_a_callout_that_is_armed_while_it_runs_can_run_twice_at_once(
     assert not load(SOURCE, seed=1).call("callout_beside_itself")
 
 
-def test_a_soft_interrupt_nests_on_the_kernel_lock_of_its_processor(
+def test_soft_interrupt_shares_kernel_lock_of_its_processor(
     load: Callable[..., Code],
 ) -> None:
     """It runs before ``steps`` is set, in the section of the thread that it interrupts."""
     assert [two(load, seed=seed).call("inside_the_big_lock") for seed in range(1, 6)] == [0] * 5
 
 
-def test_a_spin_mutex_keeps_the_other_processor_out(load: Callable[..., Code]) -> None:
+def test_spin_mutex_excludes_other_processor(load: Callable[..., Code]) -> None:
     for seed in range(1, 13):
         code = two(load, seed=seed)
         code.call("make_spin")
@@ -299,7 +299,7 @@ def test_a_spin_mutex_keeps_the_other_processor_out(load: Callable[..., Code]) -
         assert [lwp.result for lwp in lwps] == [0, 0, 0]
 
 
-def test_the_same_seed_is_the_same_run(load: Callable[..., Code]) -> None:
+def test_same_seed_gives_same_run(load: Callable[..., Code]) -> None:
     ends = set()
     for _ in range(2):
         code = two(load, seed=5, cpus=4)

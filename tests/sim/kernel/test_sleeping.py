@@ -386,7 +386,7 @@ def _asleep(code: Code, name: str, *arguments: int) -> object:
     return lwp
 
 
-def test_a_mutex_that_another_thread_has_cannot_be_tried(code: Code) -> None:
+def test_mutex_tryenter_fails_if_held(code: Code) -> None:
     assert code.call("try") == 1
     _asleep(code, "hold")
     assert code.call("try") == 0
@@ -394,7 +394,7 @@ def test_a_mutex_that_another_thread_has_cannot_be_tried(code: Code) -> None:
     assert code.call("try") == 1
 
 
-def test_a_pause_gives_up_the_mutex_and_takes_it_again(code: Code) -> None:
+def test_kpause_releases_and_retakes_mutex(code: Code) -> None:
     lwp = code.start("hold_giving_up")
     code.kernel.run(lambda: bool(lwp.state == "asleep"))
     assert code.call("try") == 1
@@ -402,13 +402,13 @@ def test_a_pause_gives_up_the_mutex_and_takes_it_again(code: Code) -> None:
     assert lwp.result == _EWOULDBLOCK
 
 
-def test_who_waits_can_be_asked(code: Code) -> None:
+def test_waiters_can_be_queried(code: Code) -> None:
     assert code.call("waiters") == 0
     _asleep(code, "wait")
     assert code.call("waiters") == 1
 
 
-def test_a_wake_up_without_the_mutex_is_told(code: Code) -> None:
+def test_signal_without_mutex_is_reported(code: Code) -> None:
     _asleep(code, "wait")
     code.call("wake_without")
     (said,) = code.violations()
@@ -432,19 +432,19 @@ def test_a_wake_up_without_the_mutex_is_told(code: Code) -> None:
         ("", "neither_sleep_nor_not", "kmem-flags"),
     ],
 )
-def test_a_broken_rule_is_a_panic(code: Code, asleep: str, function: str, rule: str) -> None:
+def test_rule_violation_panics(code: Code, asleep: str, function: str, rule: str) -> None:
     if asleep:
         _asleep(code, asleep)
     assert code.panic(function).startswith(f"{rule}: ")
 
 
-def test_a_condition_variable_that_goes_with_its_memory_is_told(code: Code) -> None:
+def test_freed_condvar_is_reported(code: Code) -> None:
     code.call("free_unused")
     (said,) = code.violations()
     assert said.startswith("condvar-not-destroyed: ")
 
 
-def test_a_callout_is_pending_then_expired(code: Code) -> None:
+def test_callout_is_pending_then_expired(code: Code) -> None:
     pending, expired, active = 1, 2, 4
     told = code.call("run_callout")
     assert [int(digit) for digit in f"{told:04}"] == [
@@ -457,29 +457,29 @@ def test_a_callout_is_pending_then_expired(code: Code) -> None:
     assert "callout-not-destroyed" in " ".join(code.unload())
 
 
-def test_who_halts_a_callout_that_runs_gives_up_the_mutex_until_it_is_done(code: Code) -> None:
+def test_callout_halt_releases_mutex_until_done(code: Code) -> None:
     assert code.call("halt_running") == 10
     assert code.violations() == []
 
 
-def test_a_level_is_raised_only_and_lowered_to_what_it_was(code: Code) -> None:
+def test_spl_raises_and_splx_restores(code: Code) -> None:
     assert code.call("levels") == 0 * 100 + 4 * 10 + 0
 
 
-def test_preemption_is_off_between_disable_and_enable(code: Code) -> None:
+def test_preemption_is_disabled_between_calls(code: Code) -> None:
     assert code.call("preemption") == 10
 
 
-def test_the_kernel_lock_is_given_up_in_sleep_and_taken_as_often_again(code: Code) -> None:
+def test_kernel_lock_is_released_in_sleep_and_retaken(code: Code) -> None:
     first, second = code.start("locked_twice"), code.start("locked_twice")
     code.finish(first, second)
     assert code.violations() == []
 
 
-def test_memory_for_interrupts_and_strings(code: Code) -> None:
+def test_interrupt_memory_and_strings(code: Code) -> None:
     assert code.call("memory") == 0
     assert code.violations() == []
 
 
-def test_freed_memory_comes_back_in_the_end(code: Code) -> None:
+def test_freed_memory_is_eventually_reused(code: Code) -> None:
     assert code.call("many") == 4200

@@ -109,7 +109,7 @@ def code(module: Path) -> Code:
     return code
 
 
-def test_who_holds_a_file_system_does_not_wait_for_memory(code: Code) -> None:
+def test_suspending_thread_must_not_wait_for_memory(code: Code) -> None:
     """uvm_pdaemon.c writes dirty pages out, which waits in _fstrans_start() of vfs_trans.c."""
     assert code.call("allocate_waiting") == 0
     line = line_of(SOURCE, "/* waits */")
@@ -121,7 +121,7 @@ def test_who_holds_a_file_system_does_not_wait_for_memory(code: Code) -> None:
     )
 
 
-def test_who_holds_a_file_system_does_not_log(code: Code) -> None:
+def test_suspending_thread_must_not_log(code: Code) -> None:
     """syslogd(8) reads what log(9) left, and sleeps when it writes it to /var/log."""
     assert code.call("log_it") == 0
     line = line_of(SOURCE, "/* logs */")
@@ -129,12 +129,12 @@ def test_who_holds_a_file_system_does_not_log(code: Code) -> None:
     assert text.startswith(f"suspended-logs: log called by log_it (tried.c:{line}) in thread")
 
 
-def test_without_waiting_and_after_the_end_it_may(code: Code) -> None:
+def test_non_waiting_calls_and_calls_after_resume_are_allowed(code: Code) -> None:
     assert code.call("allocate_at_once") == 0
     assert code.violations() == []
 
 
-def test_writers_wait_until_the_end_and_the_holder_does_not(code: Code) -> None:
+def test_writers_wait_and_suspending_thread_does_not(code: Code) -> None:
     kernel, mounts = code.kernel, code.kernel.subject(Mounts)
     kernel.run_process("cp", mounts.write("/"))
     holder = code.start("suspend", 200)
@@ -149,7 +149,7 @@ def test_writers_wait_until_the_end_and_the_holder_does_not(code: Code) -> None:
     assert (holder.result, mounts.suspended()) == (0, [])
 
 
-def test_a_reboot_waits_for_it_and_its_hooks_come_after_the_unmounting(code: Code) -> None:
+def test_reboot_waits_and_hooks_follow_unmount(code: Code) -> None:
     """kern_reboot(), cpu_reboot() of amd64: vfs_shutdown() before pmf_system_shutdown()."""
     kernel, mounts = code.kernel, code.kernel.subject(Mounts)
     code.start("suspend", 300)
@@ -172,7 +172,7 @@ def test_a_reboot_waits_for_it_and_its_hooks_come_after_the_unmounting(code: Cod
     assert at - since >= 2 * SECOND
 
 
-def test_a_reference_outlives_the_mount(code: Code) -> None:
+def test_reference_outlives_mount(code: Code) -> None:
     """vfs_rele() of the last one frees struct mount; fstrans_get_lwp_info() finds none before."""
     kernel, mounts = code.kernel, code.kernel.subject(Mounts)
     kernel.run_process("umount", mounts.unmount("/"))
@@ -182,7 +182,7 @@ def test_a_reference_outlives_the_mount(code: Code) -> None:
     assert code.panic("forget_root").startswith("use-after-free: ")
 
 
-def test_a_reference_that_was_not_taken_is_not_given_back(code: Code) -> None:
+def test_unheld_reference_cannot_be_released(code: Code) -> None:
     assert code.call("forget_root") == 0
     line = line_of(SOURCE, "/* release */")
     assert code.panic("forget_root") == (
@@ -191,7 +191,7 @@ def test_a_reference_that_was_not_taken_is_not_given_back(code: Code) -> None:
     )
 
 
-def test_a_module_leaves_no_reference(code: Code) -> None:
+def test_leftover_references_are_reported(code: Code) -> None:
     code.kernel.subject(Mounts).check_unload("tried")
     line = line_of(SOURCE, "/* reference */")
     (text,) = code.violations()

@@ -351,7 +351,7 @@ def code(load: Callable[..., Code]) -> Code:
         ("below_a_leaf", errno.ENOTDIR),
     ],
 )
-def test_a_node_is_made_or_refused_with_the_kernels_error(
+def test_node_is_created_or_refused_with_kernel_errno(
     code: Code, function: str, error: int
 ) -> None:
     assert code.call(function) == error
@@ -359,7 +359,7 @@ def test_a_node_is_made_or_refused_with_the_kernels_error(
     assert code.unload() == []
 
 
-def test_a_log_that_nobody_made_cannot_be_torn_down(code: Code) -> None:
+def test_unknown_log_cannot_be_torn_down(code: Code) -> None:
     assert ": sysctl_teardown by take_down_nothing" in code.panic("take_down_nothing")
 
 
@@ -377,7 +377,7 @@ def said(code: Code) -> str:
     return code.kernel.subject(Console).lines[-1].text
 
 
-def test_what_cannot_be_made_is_said_on_the_console(code: Code) -> None:
+def test_creation_failure_is_logged(code: Code) -> None:
     code.call("null_parent")
     assert said(code) == "sysctl_createv: rnode NULL"
     code.call("wrong_size")
@@ -386,7 +386,7 @@ def test_what_cannot_be_made_is_said_on_the_console(code: Code) -> None:
     assert said(code) == "sysctl_createv: sysctl_locate(lost) returned 2"
 
 
-def test_a_node_that_was_found_is_in_the_callers_log_too(code: Code) -> None:
+def test_existing_node_joins_callers_log(code: Code) -> None:
     """Whose teardown comes first removes it, if it is empty."""
     tree = code.kernel.subject(SysctlTree)
     assert code.call("same_name") == 0
@@ -394,7 +394,7 @@ def test_a_node_that_was_found_is_in_the_callers_log_too(code: Code) -> None:
     assert tree.find("hw.tried") is None
 
 
-def test_children_lie_in_an_array_that_moves(code: Code) -> None:
+def test_children_are_in_reallocated_array(code: Code) -> None:
     assert code.call("first_child", 7) == 500
     assert code.call("moved_child") == 400
     code.call("take_down")
@@ -404,12 +404,12 @@ def test_children_lie_in_an_array_that_moves(code: Code) -> None:
     assert f"tried.c:{line_of(SOURCE, '/* where it was */')}" in text
 
 
-def test_a_value_of_no_bytes_is_a_read(code: Code) -> None:
+def test_zero_length_new_value_is_a_read(code: Code) -> None:
     assert call(code, "hw.tried.good", new=b"", uid=1000).error == 0
     assert call(code, "hw.tried.good", new=bytes(4), uid=1000).error == errno.EPERM
 
 
-def test_a_longer_name_ends_in_the_handler(code: Code) -> None:
+def test_longer_name_ends_at_handler(code: Code) -> None:
     assert code.call("with_handler") == 0
     assert call(code, "hw.tried.any", extra=(77, 3)).error == 0
     assert [code.number(name) for name in ("seen", "seen_rest", "seen_first")] == [2, 77, 6]
@@ -420,20 +420,20 @@ def test_a_longer_name_ends_in_the_handler(code: Code) -> None:
     assert call(code, "hw.tried").error == errno.EINVAL
 
 
-def test_a_node_by_hand_needs_the_version(code: Code) -> None:
+def test_hand_made_node_needs_version(code: Code) -> None:
     assert code.call("with_versions") == 0
     assert call(code, "hw.tried.bare").error == errno.EINVAL
     assert said(code).startswith("sysctl_lookup: rnode 0x")
     assert said(code).endswith(" wrong version")
 
 
-def test_only_handlers_look_nodes_up(code: Code) -> None:
+def test_only_handlers_look_up_nodes(code: Code) -> None:
     text = code.panic("lookup_outside")
     assert text.startswith("sysctl-unlocked: sysctl_lookup by lookup_outside")
     assert f"tried.c:{line_of(SOURCE, '/* no handler */')}" in text
 
 
-def test_strings_are_read_to_their_end_and_written_to_their_size(code: Code) -> None:
+def test_strings_are_read_to_nul_and_written_to_size(code: Code) -> None:
     assert code.call("strings") == 0
     assert call(code, "hw.tried.endless").text == "endless!..."
     assert call(code, "hw.tried.endless", new=b"a\0b").error == 0
@@ -452,7 +452,7 @@ def test_strings_are_read_to_their_end_and_written_to_their_size(code: Code) -> 
     assert code.unload() == []
 
 
-def test_a_reader_stands_behind_a_writer_that_waits(code: Code) -> None:
+def test_reader_queues_behind_waiting_writer(code: Code) -> None:
     kernel, lock = code.kernel, code.kernel.subject(SysctlLock)
 
     def hold(seconds: int, *, write: bool) -> Model:
@@ -501,7 +501,7 @@ CREDENTIALS = """
 """
 
 
-def test_rights_are_those_of_the_credentials(load: Callable[..., Code]) -> None:
+def test_permissions_follow_credentials(load: Callable[..., Code]) -> None:
     code = load(CREDENTIALS)
 
     def ask(name: str, uid: int) -> int:

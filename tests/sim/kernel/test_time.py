@@ -153,24 +153,24 @@ SOURCE = """
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_all_clocks_tell_the_same_time(load: Callable[..., Code], machine: str) -> None:
+def test_all_clocks_agree(load: Callable[..., Code], machine: str) -> None:
     code = load(SOURCE, machine)
     for function in ("forms", "pass", "in_ticks", "rate", "set", "set_wrongly"):
         line = code.call(function)
         assert line == 0, f"{function}: line {line} of the C text"
 
 
-def test_what_is_no_time_is_reported_and_no_panic(load: Callable[..., Code]) -> None:
+def test_invalid_time_is_reported_without_panic(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     assert code.call("set_no_time") == 0
     assert code.violations()[0].startswith("timespec-range: tc_setclock by set_no_time")
 
 
-def test_microseconds_of_a_second_are_no_interval(load: Callable[..., Code]) -> None:
+def test_too_many_microseconds_for_timeval_panic(load: Callable[..., Code]) -> None:
     assert load(SOURCE).panic("too_many_microseconds").startswith("timeval-range: tvtohz by")
 
 
-def test_coarse_times_are_those_of_the_last_tick_or_step(load: Callable[..., Code]) -> None:
+def test_coarse_times_are_of_last_tick_or_step(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     kernel, time = code.kernel, code.kernel.subject(TimeKeeping)
     kernel.run_for(3 * TICK + TICK // 2 - kernel.clock.now % TICK)
@@ -184,7 +184,7 @@ def slewed(time: TimeKeeping, before: int) -> int:
     return time.realtime() - time.uptime() - before
 
 
-def test_a_slew_begins_and_ends_at_the_turn_of_a_second(load: Callable[..., Code]) -> None:
+def test_slew_starts_and_ends_at_second_boundary(load: Callable[..., Code]) -> None:
     """A second's share is taken beforehand and worked off, whatever adjtime says meanwhile."""
     code = load(SOURCE)
     kernel, time = code.kernel, code.kernel.subject(TimeKeeping)
@@ -203,7 +203,7 @@ def test_a_slew_begins_and_ends_at_the_turn_of_a_second(load: Callable[..., Code
     assert kernel.memory.u32(kernel.symbols["time_adjusted"]) == 1
 
 
-def test_a_step_forward_takes_the_shares_of_its_seconds(load: Callable[..., Code]) -> None:
+def test_forward_step_consumes_slew_of_its_seconds(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     time = code.kernel.subject(TimeKeeping)
     code.kernel.run_for(SECOND // 2)
@@ -213,13 +213,13 @@ def test_a_step_forward_takes_the_shares_of_its_seconds(load: Callable[..., Code
         assert time.owed == left * 1000, seconds
 
 
-def test_what_another_process_slews_is_seen_by_who_replaces_it(load: Callable[..., Code]) -> None:
+def test_replaced_slew_of_other_process_is_returned(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.kernel.subject(TimeKeeping).adjust(77_000_000)  # ntpd
     assert code.call("slew", 0) == 77_000
 
 
-def test_microseconds_of_adjtime_are_cut(load: Callable[..., Code]) -> None:
+def test_adjtime_microseconds_are_truncated(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("slew", 3_000_000)
     assert code.kernel.subject(TimeKeeping).owed == 999_999_000

@@ -157,9 +157,7 @@ def _one(code: Code) -> str:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_kernel_function_that_reads_them_is_named_with_object_and_lines(
-    load: Load, machine: str
-) -> None:
+def test_kernel_function_reading_uninitialised_bytes_is_named(load: Load, machine: str) -> None:
     code = load(SOURCE, machine)
     code.call("compares")
     found = _one(code)
@@ -170,7 +168,7 @@ def test_a_kernel_function_that_reads_them_is_named_with_object_and_lines(
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_member_that_the_module_reads_before_it_is_set_is_found(load: Load, machine: str) -> None:
+def test_uninitialised_member_read_by_module_is_detected(load: Load, machine: str) -> None:
     code = load(SOURCE, machine)
     code.call("looks")
     found = _one(code)
@@ -179,7 +177,7 @@ def test_a_member_that_the_module_reads_before_it_is_set_is_found(load: Load, ma
     assert f"tried.c:{line_of(SOURCE, 'made to look')}" in found
 
 
-def test_a_string_with_a_hole_is_found_when_it_is_printed(load: Load) -> None:
+def test_string_with_uninitialised_gap_is_detected_when_printed(load: Load) -> None:
     code = load(SOURCE)
     code.call("prints")
     found = _one(code)
@@ -188,7 +186,7 @@ def test_a_string_with_a_hole_is_found_when_it_is_printed(load: Load) -> None:
     assert f"tried.c:{line_of(SOURCE, 'printed */')}" in found
 
 
-def test_memcpy_reports_nothing_and_carries_the_hole_along(load: Load) -> None:
+def test_memcpy_propagates_uninitialised_marks_silently(load: Load) -> None:
     code = load(SOURCE)
     code.call("carries", 8)
     found = _one(code)
@@ -197,7 +195,7 @@ def test_memcpy_reports_nothing_and_carries_the_hole_along(load: Load) -> None:
     assert f"tried.c:{line_of(SOURCE, 'made for the copy')}" in found
 
 
-def test_the_same_place_is_reported_once(load: Load) -> None:
+def test_same_place_is_reported_once(load: Load) -> None:
     code = load(SOURCE)
     code.call("compares")
     code.call("compares")
@@ -205,15 +203,13 @@ def test_the_same_place_is_reported_once(load: Load) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_what_is_written_first_or_cleared_or_only_carried_on_is_fine(
-    load: Load, machine: str
-) -> None:
+def test_initialised_or_merely_copied_bytes_are_accepted(load: Load, machine: str) -> None:
     code = load(SOURCE, machine)
     assert code.call("behaves") == 4
     assert code.violations() == []
 
 
-def test_what_leaves_to_the_host_is_named_with_the_line_of_the_trap(load: Load) -> None:
+def test_uninitialised_bytes_sent_to_host_are_named_with_trap_line(load: Load) -> None:
     code = load(SOURCE)
     code.call("sends")
     found = _one(code)
@@ -223,7 +219,7 @@ def test_what_leaves_to_the_host_is_named_with_the_line_of_the_trap(load: Load) 
     assert f"allocated by sends (tried.c:{line_of(SOURCE, 'made to send')})" in found
 
 
-def test_what_is_copied_to_or_from_before_an_object_leaves_its_marks_alone() -> None:
+def test_copy_before_object_keeps_its_marks() -> None:
     layout = SimpleNamespace(heap=0, heap_end=0x20000)
     cpu: Any = SimpleNamespace(layout=layout, watch_memory=lambda *_: None)
     shadow = Shadow(cpu)

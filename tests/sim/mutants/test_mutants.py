@@ -9,11 +9,11 @@ from .mutation import Mutant, judge, mutants, stale
 _ALL = mutants()
 
 
-def test_every_mutant_still_applies_to_the_driver() -> None:
+def test_every_mutant_applies_to_driver() -> None:
     assert stale(_ALL) == []
 
 
-def test_there_are_enough_mutants_with_names_of_their_own() -> None:
+def test_mutants_have_unique_names_and_required_number() -> None:
     assert len({mutant.name for mutant in _ALL}) == len(_ALL) >= 40
     assert all(mutant.why and mutant.killers for mutant in _ALL)
 
@@ -21,6 +21,6 @@ def test_there_are_enough_mutants_with_names_of_their_own() -> None:
 @pytest.mark.parametrize(
     "mutant", [mutant for mutant in _ALL if mutant.sample], ids=lambda mutant: mutant.name
 )
-def test_a_mutant_is_killed(mutant: Mutant) -> None:
+def test_mutant_is_killed(mutant: Mutant) -> None:
     verdict = judge(mutant)
     assert verdict.killed, verdict.said

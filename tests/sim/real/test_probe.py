@@ -63,19 +63,19 @@ def compare(printed: list[str], recorded: list[str]) -> None:
             assert line != f"P {name_of(line)} {DIFFERENT[name_of(line)][0]}"
 
 
-def test_the_recording_is_whole() -> None:
+def test_recording_is_complete() -> None:
     assert len(RECORDED) == 97
     assert len({name_of(line) for line in RECORDED}) == 97
     assert RECORDED[-1] == "P ret end"
     assert {name_of(line) for line in RECORDED} >= TREE_ONLY | set(DIFFERENT)
 
 
-def test_the_simulated_kernel_answers_as_the_real_one(tmp_path: Path) -> None:
+def test_simulated_kernel_answers_as_real_kernel(tmp_path: Path) -> None:
     recorded = [line for line in RECORDED if name_of(line) not in TREE_ONLY]
     compare(answers(None, tmp_path), recorded)
 
 
 @pytest.mark.skipif(not SYS, reason="NETBSD_SYS does not name a sys/ directory of 10.99.12")
-def test_so_it_does_for_a_module_built_with_the_headers_of_netbsd(tmp_path: Path) -> None:
+def test_simulated_kernel_answers_as_real_with_netbsd_headers(tmp_path: Path) -> None:
     assert SYS is not None
     compare(answers(Path(SYS), tmp_path), RECORDED)

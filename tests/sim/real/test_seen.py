@@ -101,7 +101,7 @@ def driver_of(machine: Machine) -> str:
 @pytest.mark.parametrize(
     "row", SEEN["orders"], ids=lambda row: f"{row['module']}-{row['kernel']}-{row['steps']}"
 )
-def test_an_order_of_loading_and_detaching_gives_what_was_seen(
+def test_load_and_detach_order_has_recorded_result(
     row: Mapping[str, Any], modules: Mapping[str, Path]
 ) -> None:
     module = chosen(modules, row["module"])
@@ -116,7 +116,7 @@ def test_an_order_of_loading_and_detaching_gives_what_was_seen(
     assert [next(rest) if line in symbols else line for line in said] == row["console"]
 
 
-def test_every_short_order_ends_with_ours_when_it_is_completed(modules: Mapping[str, Path]) -> None:
+def test_every_short_order_can_be_completed_with_our_driver(modules: Mapping[str, Path]) -> None:
     """Seen for all orders of up to four, one boot each: no panic, and none that cannot go on."""
     orders = ["".join(o) for n in (1, 2, 3) for o in product("uldr", repeat=n) if "l" in o]
     assert len(orders) == 45
@@ -141,7 +141,7 @@ def conversation(simulation: Simulation) -> list[str]:
     return said
 
 
-def test_the_stock_driver_and_the_host_say_what_was_heard(
+def test_stock_driver_and_host_exchange_recorded_messages(
     modules: Mapping[str, Path], tmp_path: Path
 ) -> None:
     seen = SEEN["conversation"]
@@ -163,7 +163,7 @@ def test_the_stock_driver_and_the_host_say_what_was_heard(
     assert {(each["driver-name"], each["power-type"]) for each in events} == {("vmt0", "pswitch")}
 
 
-def test_the_nodes_of_the_stock_driver_have_the_values_that_were_read(
+def test_stock_driver_nodes_have_recorded_values(
     modules: Mapping[str, Path],
 ) -> None:
     machine = Machine(chosen(modules, "stock"), version=VERSION, checks=OPTIONS["plain"])
@@ -173,7 +173,7 @@ def test_the_nodes_of_the_stock_driver_have_the_values_that_were_read(
 
 
 @pytest.mark.parametrize("row", SEEN["power"], ids=lambda row: f"{row['ask']}-{row['powerd']}")
-def test_a_request_of_the_host_is_the_event_and_the_text_that_was_seen(
+def test_host_request_gives_recorded_event_and_text(
     row: Mapping[str, Any], modules: Mapping[str, Path], tmp_path: Path
 ) -> None:
     module = chosen(modules, "stock")
@@ -190,7 +190,7 @@ def test_a_request_of_the_host_is_the_event_and_the_text_that_was_seen(
         assert said[said.index("vmt0 at cpu0") + 1 :] == row["console"]
 
 
-def test_an_idle_hour_of_the_stock_driver_costs_as_many_calls(
+def test_idle_hour_of_stock_driver_costs_recorded_calls(
     modules: Mapping[str, Path], tmp_path: Path
 ) -> None:
     """From one quiet moment to the same one an hour later."""
@@ -205,7 +205,7 @@ def test_an_idle_hour_of_the_stock_driver_costs_as_many_calls(
 
 
 @pytest.mark.parametrize("row", SEEN["failures"], ids=lambda row: row["name"])
-def test_the_stock_driver_complains_as_it_was_heard_to(
+def test_stock_driver_logs_recorded_complaints(
     row: Mapping[str, Any], modules: Mapping[str, Path], tmp_path: Path
 ) -> None:
     module = chosen(modules, "stock")
@@ -216,7 +216,7 @@ def test_the_stock_driver_complains_as_it_was_heard_to(
 
 
 @pytest.mark.parametrize("row", SEEN["panics"], ids=lambda row: row["name"])
-def test_what_the_kernel_panicked_for_stops_the_simulated_one(
+def test_recorded_panics_occur_in_simulated_kernel(
     row: Mapping[str, Any], modules: Mapping[str, Path], tmp_path: Path
 ) -> None:
     module = chosen(modules, row["module"])

@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Weak, str, bool
 
 
 @pytest.mark.parametrize(("weak", "machine"), _CASES, ids=lambda each: getattr(each, "name", each))
-def test_a_missing_barrier_shows_where_the_machine_lets_it(
+def test_missing_barrier_shows_on_weakly_ordered_machine(
     built: Callable[..., Path], weak: Weak, machine: str
 ) -> None:
     path = built(weak, machine, True)
@@ -47,7 +47,7 @@ def test_a_missing_barrier_shows_where_the_machine_lets_it(
 
 
 @pytest.mark.parametrize(("weak", "machine"), _CASES, ids=lambda each: getattr(each, "name", each))
-def test_with_the_barrier_nothing_shows(
+def test_correct_barrier_shows_nothing(
     built: Callable[..., Path], weak: Weak, machine: str
 ) -> None:
     path = built(weak, machine, False)

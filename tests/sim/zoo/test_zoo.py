@@ -34,7 +34,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Animal, bool], 
 
 
 @pytest.mark.parametrize("animal", ANIMALS, ids=lambda animal: animal.name)
-def test_a_planted_mistake_is_found(built: Callable[..., Path], animal: Animal) -> None:
+def test_planted_defect_is_found(built: Callable[..., Path], animal: Animal) -> None:
     path = built(animal, True)
     for seed in range(1, animal.within + 1):
         found = play(path, animal, seed)
@@ -45,6 +45,6 @@ def test_a_planted_mistake_is_found(built: Callable[..., Path], animal: Animal) 
 
 
 @pytest.mark.parametrize("animal", ANIMALS, ids=lambda animal: animal.name)
-def test_a_twin_without_it_is_clean(built: Callable[..., Path], animal: Animal) -> None:
+def test_correct_twin_is_clean(built: Callable[..., Path], animal: Animal) -> None:
     path = built(animal, False)
     assert [play(path, animal, seed) for seed in range(1, _CLEAN + 1)] == [set()] * _CLEAN
