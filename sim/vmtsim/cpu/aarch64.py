@@ -15,18 +15,22 @@ from vmtsim.cpu.engine import Batch, Engine, HostView, open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vmtsim.cpu.interface import Backdoor
 
 _MASK32 = 0xFFFFFFFF
 _X = tuple(getattr(arm, f"UC_ARM64_REG_X{n}") for n in range(31))
-_CALL = (arm.UC_ARM64_REG_PC, arm.UC_ARM64_REG_SP, *_X[:8], _X[30])
+_CALL = (arm.UC_ARM64_REG_PC, arm.UC_ARM64_REG_SP, *_X[:8])
 _PRESERVED = (*_X[19:30],)
 _TRAP = (*_X[:8], arm.UC_ARM64_REG_PC)
 _EL1 = 0x5  # PSTATE: EL1 with its own stack pointer, nothing masked
 _MAGIC = 0x86  # in the upper half of X7
 _IN, _STRING_IN, _STRING_OUT = 0x0E, 0x1C, 0x18  # the operation, in W7
+
+
+def _code(*instructions: int) -> bytes:
+    return b"".join(each.to_bytes(4, "little") for each in instructions)
 
 
 class Aarch64(Engine):
@@ -35,8 +39,10 @@ class Aarch64(Engine):
     machine = "aarch64"
     pointer_size = 8
     preserved_names: tuple[str, ...] = tuple(f"x{n}" for n in range(19, 30))
-    _stub = b"\x7f\x20\x03\xd5\xc0\x03\x5f\xd6"  # wfi; ret
-    _stop = 4
+    _halt = b"\x7f\x20\x03\xd5"  # wfi
+    _stop = 52
+    _behind = 2
+    _results = slice(2, 3)
     _nothing = b"\x1f\x20\x03\xd5"
     _no_address = 0xFFFFFFFFFFFFF000
     layout = Layout(
@@ -55,11 +61,39 @@ class Aarch64(Engine):
     def __init__(self, backdoor: Backdoor) -> None:
         engine = open_engine(uc.UC_ARCH_ARM64, uc.UC_MODE_ARM, whole_addresses=True)
         super().__init__(backdoor, engine, call_registers=_CALL, preserved_registers=_PRESERVED)
-        self._result = Batch(self._handle, _X[:1])
         self._view = HostView(self)
         self._trap = Batch(self._handle, _TRAP)
         self._low = Batch(self._handle, _X[:7])
         engine.hook_add(uc.UC_HOOK_INSN, self.guarded(self._mrs), None, 1, 0, arm.UC_ARM64_INS_MRS)
+
+    @staticmethod
+    def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
+        """With x16 and x17, which belong to whoever stands between a call and its function."""
+        start = _code(
+            0x58000350,  # ldr x16, the literal
+            0xA9010600,  # stp x0, x1, [x16, 16]
+            0xA9020E02,
+            0xA9031604,
+            0xA9041E06,
+            0xF9002A1E,  # str x30, [x16, 80]
+            0x910003F1,  # mov x17, sp
+            0xF9000611,  # str x17, [x16, 8]
+        )
+        middle = _code(
+            0xF9002E11,  # str x17, [x16, 88]
+            0x58000251,  # ldr x17, the other literal
+            0xF9000211,  # str x17, [x16]
+            0xD503207F,  # wfi
+        )
+        end = _code(
+            0x580001B0,  # ldr x16, the literal
+            0xF9400A00,  # ldr x0, [x16, 16]
+            0xD65F03C0,  # ret
+        )
+        literal = mailbox.to_bytes(8, "little")
+        for slot, stop in enumerate(stops):
+            code = start + _code(0xD2800011 | slot << 5) + middle + end  # movz x17, the number
+            yield code.ljust(104, b"\0") + literal + stop + bytes(STUB_SIZE - 120)
 
     def set_cpuid(self, leaves: Mapping[int, tuple[int, int, int, int]]) -> None:
         """There is no CPUID here."""
@@ -120,14 +154,12 @@ class Aarch64(Engine):
             return self._registers[2 + index]
         return self.read_word(self._registers[1] + 8 * (index - 8))
 
-    def caller_of(self, position: tuple[int, ...]) -> int:
-        """Return the link register."""
-        return position[2]
+    def _link(self) -> int:
+        return int(self._uc.reg_read(_X[30]))
 
     def finish_call(self, result: int) -> None:
-        """X0; behind the stub's ``wfi`` comes its ``ret``, which needs the link register."""
-        self._result.values[0] = result
-        self._result.write()
+        """X0."""
+        self._registers[2] = result
 
     @property
     def result(self) -> int:
@@ -148,14 +180,9 @@ class Aarch64(Engine):
         write(arm.UC_ARM64_REG_SP, stack)
         self._registers[0], self._registers[1] = function, stack
 
-    def position(self) -> tuple[int, ...]:
-        """Return program counter, stack pointer and link register as of the last stop."""
-        return self._registers[0], self._registers[1], self._registers[10]
-
     def set_position(self, position: tuple[int, ...]) -> None:
         """Go back to a position; the stub's ``ret`` needs the link register."""
-        super().set_position(position[:2])
-        self._registers[10] = position[2]
+        super().set_position(position)
         self._uc.reg_write(_X[30], position[2])
 
     def start_on_stack(self, top: int) -> None:

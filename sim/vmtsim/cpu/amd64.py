@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
-from vmtsim.cpu.engine import Batch, open_engine
+from vmtsim.cpu.engine import open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 from vmtsim.cpu.x86 import X86
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vmtsim.cpu.interface import Backdoor
 
@@ -28,6 +28,9 @@ _CALL = (
     x86.UC_X86_REG_RAX,
 )
 _ARGUMENTS = _CALL[2:8]
+# As instructions number them: the registers of the arguments, and two more.
+_ENCODED = (7, 6, 2, 1, 8, 9)
+_RAX, _RSP = 0, 4
 _PRESERVED = (
     x86.UC_X86_REG_RBX,
     x86.UC_X86_REG_RBP,
@@ -54,6 +57,9 @@ class Amd64(X86):
     machine = "amd64"
     pointer_size = 8
     preserved_names: tuple[str, ...] = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+    _stop = 101
+    _behind = 1
+    _results = slice(8, 9)
     _no_address = 0xFFFFFFFFFFFFF000
     layout = Layout(
         stubs=0xFFFFFFFF80200000,
@@ -77,7 +83,34 @@ class Amd64(X86):
             preserved_registers=_PRESERVED,
             trap_registers=_TRAP,
         )
-        self._result = Batch(self._handle, (x86.UC_X86_REG_RAX,))
+
+    @staticmethod
+    def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
+        """By addresses of 32 bits, which the processor extends by their sign."""
+
+        def at(index: int) -> bytes:
+            return (mailbox + 8 * index & 0xFFFFFFFF).to_bytes(4, "little")
+
+        def store(register: int, index: int) -> bytes:
+            code = register << 3 | 4
+            return bytes((0x4C if register > 7 else 0x48, 0x89, code & 0x3F, 0x25)) + at(index)
+
+        word = b"\x48\xc7\x04\x25"
+        start = b"".join(
+            (
+                store(_RAX, 8),
+                b"\x48\x8b\x04\x24",  # mov rax, [rsp]
+                store(_RAX, 9),
+                store(_RSP, 1),
+                *(store(register, index) for index, register in enumerate(_ENCODED, 2)),
+                word + at(10),  # mov qword [10], the number
+            )
+        )
+        middle = word + at(0)  # mov qword [0], pc
+        end = b"\xf4\x48\x8b\x04\x25" + at(8) + b"\xc3"  # hlt; mov rax, [8]; ret
+        end = end.ljust(STUB_SIZE - len(start) - len(middle) - 8, b"\0")
+        for slot, stop in enumerate(stops):
+            yield start + slot.to_bytes(4, "little") + middle + stop[:4] + end
 
     def argument(self, index: int) -> int:
         """Six words in registers, the rest behind the return address."""
@@ -85,14 +118,9 @@ class Amd64(X86):
             return self._registers[2 + index]
         return self.read_word(self._registers[1] + 8 * (index - 5))
 
-    def caller_of(self, position: tuple[int, ...]) -> int:
-        """Return the address on the stack."""
-        return self.read_word(position[1])
-
     def finish_call(self, result: int) -> None:
         """RAX, and EDX is not used: a word holds 64 bits."""
-        self._result.values[0] = result
-        self._result.write()
+        self._registers[8] = result
 
     @property
     def result(self) -> int:

@@ -1,13 +1,17 @@
 """What the three machines share of running on Unicorn.
 
-Registers are read in one batch into preallocated arrays: through the binding's own functions a
-kernel call would cost five times as much.  The inner entry points used for that are not a public
+A kernel call is one call into Unicorn.  Each stub stores the registers of the call into a page
+that this process shares with the guest, the mailbox, stops, and loads the result from there: no
+register is read or written through the library.  Where the guest stops elsewhere, registers are
+read in one batch into preallocated arrays.  The inner entry points used for that are not a public
 interface of the binding, therefore the narrow version bound in pyproject.toml.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import unicorn
@@ -26,9 +30,10 @@ from vmtsim.cpu.interface import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _PAGE = 4096
+_SHIFT, _OFFSET = 12, 4095
 _LARGE = 1 << 20  # bytes that are read without asking first whether they are there
 # The binding's classes are not typed, and which one ``Uc`` is depends on the Python version.
 _unicorn: Any = unicorn
@@ -51,6 +56,8 @@ _INVALID_MEMORY = (
 
 
 _SMALL = 256  # bytes: a buffer of such a size is kept
+_STUBS = 1024
+_NO_SLOT = 0xFFFFFFFF  # in the mailbox: the guest has not called a stub
 
 
 def open_engine(architecture: int, mode: int, *, whole_addresses: bool) -> Any:
@@ -64,12 +71,22 @@ def open_engine(architecture: int, mode: int, *, whole_addresses: bool) -> Any:
     return engine
 
 
+def _own_memory(size: int) -> mmap.mmap:
+    """Return zeroes that a child of this process gets a copy of, as of all else."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 class Batch:
     """Some registers, read or written with one call."""
 
-    def __init__(self, handle: Any, registers: Sequence[int]) -> None:
+    def __init__(
+        self,
+        handle: Any,
+        registers: Sequence[int],
+        values: ctypes.Array[ctypes.c_uint64] | None = None,
+    ) -> None:
         count = len(registers)
-        self.values = (ctypes.c_uint64 * count)()
+        self.values = values if values is not None else (ctypes.c_uint64 * count)()
         self._ids = (ctypes.c_int * count)(*registers)
         size = ctypes.sizeof(ctypes.c_uint64)
         base = ctypes.addressof(self.values)
@@ -103,9 +120,10 @@ class Engine:
     pointer_size: int
     layout: Layout
     preserved_names: tuple[str, ...]
-    # Code of one stub, and how far behind its start the processor stops.
-    _stub: bytes
-    _stop: int
+    _halt: bytes  # the instruction that stops the processor, behind it
+    _stop: int  # how far behind the start of a stub that is
+    _behind: int  # instructions of a stub from there to its return, without that
+    _results: slice  # where in the mailbox the result of a call is
     _nothing: bytes  # an instruction that does nothing
     _no_address: int  # an address at which no code can ever be
 
@@ -121,12 +139,27 @@ class Engine:
         self.on_trap: Callable[[int], None] = lambda _pc: None
         self._uc = engine
         self._handle = engine._uch  # noqa: SLF001
-        self._call = Batch(self._handle, call_registers)  # pc, sp, arguments ...
-        self._registers = self._call.values
+        # The mailbox: pc, sp, arguments ..., the return address and the number of the stub.
+        self._page = _own_memory(_PAGE)
+        count = len(call_registers)
+        words = (ctypes.c_uint64 * count).from_buffer(self._page)
+        self._call = Batch(self._handle, call_registers, words)
+        self._registers = memoryview(self._page).cast("Q")
+        self._back, self._slot = count, count + 1
+        self._saved = 8 * (count + 1)  # bytes of it that belong to a thread
         self._stack = Batch(self._handle, call_registers[1:2])
         self._counter = Batch(self._handle, call_registers[:1])
         self._preserved = Batch(self._handle, preserved_registers)
         self._emu_start = uclib.uc_emu_start
+        # The same with arguments that are converted already; it goes on at the mailbox's pc.
+        self._start = partial(
+            ctypes.CDLL(uclib._name).uc_emu_start,  # noqa: SLF001
+            ctypes.c_void_p(self._handle.value),
+            ctypes.c_uint64.from_buffer(self._page),
+            ctypes.c_uint64(self._no_address),
+            ctypes.c_uint64(0),
+            ctypes.c_uint64(0),
+        )
         self._mem_read = uclib.uc_mem_read
         self._mem_write = uclib.uc_mem_write
         self._buffers: dict[int, ctypes.Array[ctypes.c_char]] = {}  # by size
@@ -142,31 +175,60 @@ class Engine:
         self.watched = (0, 0)
         self.on_access: Callable[[Access, int, int, bool], None] = lambda *_what: None
         self._observers: list[tuple[int, int, Callable[[bool, int, int, bool], None]]] = []
+        # Guest memory is this process's own: kernel models reach most of it without the library.
+        self._memory: dict[int, mmap.mmap] = {}  # by the address at which it was mapped
+        self._pages: dict[int, memoryview] = {}  # by page number: what can be read,
+        self._writable: dict[int, memoryview] = {}  # and what can be written
         self._readonly_from, self._readonly_to = 1 << 64, 0
         self._readonly: dict[int, int] = {}  # start -> end of pages that may not be written
         engine.hook_add(_INVALID_MEMORY, self._invalid_memory)
         self._word_mask = (1 << (8 * self.pointer_size)) - 1
-        self._map_stubs(1024)
+        self._map_stubs()
 
     # -- memory ------------------------------------------------------------------------------
 
-    def _map_stubs(self, count: int) -> None:
-        size = -(-count * STUB_SIZE // _PAGE) * _PAGE
-        self._uc.mem_map(self.layout.stubs, size, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
-        stub = self._stub.ljust(STUB_SIZE, b"\0")
-        self._uc.mem_write(self.layout.stubs, stub * (size // STUB_SIZE))
-        self._first_stop = self.layout.stubs + self._stop
-        self._end_of_stubs = size
+    def _map_stubs(self) -> None:
+        start, size = self.layout.stubs, _STUBS * STUB_SIZE
+        self._uc.mem_map(start, size, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
+        self._mailbox = start + size
+        address = ctypes.addressof(self._call.values)
+        self._uc.mem_map_ptr(
+            self._mailbox, _PAGE, uc.UC_PROT_READ | uc.UC_PROT_WRITE, ctypes.c_void_p(address)
+        )
+        stops = range(start + self._stop, start + size, STUB_SIZE)
+        stubs = self._stubs(self._mailbox, [stop.to_bytes(8, "little") for stop in stops])
+        self._uc.mem_write(start, b"".join(stubs))
+
+    @staticmethod
+    def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterable[bytes]:
+        """Return the code of each stub, STUB_SIZE bytes, from where it is to stop the processor.
+
+        It stores pc, sp, arguments, return address and its number into the mailbox, in the order
+        of ``call_registers``, stops, and loads the result.
+        """
+        raise NotImplementedError
 
     def map(self, address: int, size: int, protection: int) -> None:
         """Make pages appear, filled with zeroes."""
-        self._uc.mem_map(address, size, protection)
+        memory = _own_memory(size)
+        place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        self._uc.mem_map_ptr(address, size, protection, ctypes.c_void_p(place))
+        self._memory[address] = memory
+        view = memoryview(memory)
+        for start in range(0, size, _PAGE):
+            self._pages[(address + start) // _PAGE] = view[start : start + _PAGE]
         self._note(address, size, protection)
 
     def unmap(self, address: int, size: int) -> None:
         """Make pages vanish."""
         self._uc.mem_unmap(address, size)
         self._readonly.pop(address, None)
+        for page in range(address // _PAGE, (address + size) // _PAGE):
+            self._pages.pop(page, None)
+            self._writable.pop(page, None)
+        memory = self._memory.get(address)
+        if memory is not None and len(memory) == size:
+            del self._memory[address]
 
     def protect(self, address: int, size: int, protection: int) -> None:
         """Change what pages allow."""
@@ -174,15 +236,28 @@ class Engine:
         self._note(address, size, protection)
 
     def _note(self, address: int, size: int, protection: int) -> None:
+        pages = range(address // _PAGE, (address + size) // _PAGE)
         if protection & uc.UC_PROT_WRITE:
             self._readonly.pop(address, None)
+            # Code is changed through the library, which forgets what it made of it.
+            if not protection & uc.UC_PROT_EXEC:
+                self._writable.update((page, self._pages[page]) for page in pages)
         else:
+            for page in pages:
+                self._writable.pop(page, None)
             self._readonly[address] = address + size
             self._readonly_from = min(self._readonly_from, address)
             self._readonly_to = max(self._readonly_to, address + size)
 
     def checked_write(self, address: int, data: bytes) -> None:
         """Change memory as the guest's own code could: CpuFault on read-only pages too."""
+        page = self._writable.get(address >> _SHIFT)
+        if page is not None:
+            offset = address & _OFFSET
+            end = offset + len(data)
+            if end <= _PAGE:
+                page[offset:end] = data
+                return
         # Heap and stacks lie outside of the range in which anything is read-only.
         nearby = self._readonly_from < address + len(data) and address < self._readonly_to
         for start, end in self._readonly.items() if nearby else ():
@@ -200,6 +275,12 @@ class Engine:
 
     def read(self, address: int, size: int) -> bytes:
         """Return memory, whatever its protection; CpuFault if not mapped."""
+        page = self._pages.get(address >> _SHIFT)
+        if page is not None:
+            offset = address & _OFFSET
+            end = offset + size
+            if end <= _PAGE:
+                return bytes(page[offset:end])
         if size > _LARGE:
             self._check_mapped(address, size)
         buffer = self._buffers.get(size)
@@ -213,6 +294,13 @@ class Engine:
 
     def write(self, address: int, data: bytes) -> None:
         """Change memory, whatever its protection; CpuFault if not mapped."""
+        page = self._writable.get(address >> _SHIFT)
+        if page is not None:
+            offset = address & _OFFSET
+            end = offset + len(data)
+            if end <= _PAGE:
+                page[offset:end] = data
+                return
         if data and self._mem_write(self._handle, address, data, len(data)):
             raise self._outside(Access.WRITE, address, len(data))
 
@@ -251,22 +339,48 @@ class Engine:
 
     def resume(self, instructions: int = 0) -> int:
         """Run until a stub is called; see ``Cpu.resume``."""
-        self._error = None
         self._preempted = False
-        registers = self._registers
+        registers, slot_at = self._registers, self._slot
+        registers[slot_at] = _NO_SLOT
         if instructions:
-            self._uc.ctl_flush_tb()  # what is translated already does not count
+            return self._resume_counted(instructions)
+        error = self._start()
+        slot = registers[slot_at]
+        if slot != _NO_SLOT and not error and self._error is None:
+            return slot
+        return self._stopped(error)
+
+    def _resume_counted(self, instructions: int) -> int:
+        """Stop after so many instructions of the guest, of which those of stubs are none."""
+        self._uc.ctl_flush_tb()  # what is translated already does not count
+        registers, stop, start = self._registers, self._stop, self.layout.stubs
+        distance = registers[0] - start
+        if 0 <= distance < self._mailbox - start and distance % STUB_SIZE == stop:
+            instructions += self._behind
+        error = self._emu_start(self._handle, registers[0], self._no_address, 0, instructions)
+        self._counter.read()
+        distance = self._counter.values[0] - start
+        if not error and self._error is None and 0 <= distance < self._mailbox - start:
+            distance %= STUB_SIZE
+            if 0 < distance < stop:  # in the middle of a stub: the call is made
+                registers[0] = self._counter.values[0]
+                error, distance = self._start(), stop
+            if distance == stop and not error:
+                return registers[self._slot]
+        return self._stopped(error, instructions)
+
+    def _stopped(self, error: int, instructions: int = 0) -> int:
+        """Say why the processor stopped that is at no stub; serve instructions, and go on."""
+        registers, slot_at = self._registers, self._slot
         while True:
-            error = self._emu_start(self._handle, registers[0], self._no_address, 0, instructions)
             self._call.read()
+            registers[self._back] = self._link()
             if self._error is not None:
-                raise self._from_hook(self._error)
+                failed, self._error = self._error, None
+                raise self._from_hook(failed)
             if error:
                 raise self._from_error(error)
-            offset = registers[0] - self._first_stop
-            if 0 <= offset < self._end_of_stubs and not offset % STUB_SIZE:
-                return int(offset // STUB_SIZE)
-            stopped_at = registers[0] - self._stop
+            stopped_at = registers[0] - len(self._halt)
             size = self._stops.get(stopped_at)
             if size is None:
                 break
@@ -274,6 +388,9 @@ class Engine:
             registers[0] = stopped_at + size
             if self._preempted or instructions:
                 return PREEMPTED
+            error = self._start()
+            if registers[slot_at] != _NO_SLOT and not error and self._error is None:
+                return registers[slot_at]
         if self._interrupted:
             self._interrupted = False
             raise CpuStuck(registers[0])
@@ -283,7 +400,7 @@ class Engine:
 
     def stop_at(self, address: int, size: int) -> None:
         """Serve the instruction at ``address`` by ``on_instruction``; see ``Cpu.stop_at``."""
-        stop = self._stub[: self._stop]
+        stop = self._halt
         self.write(address, stop + self._nothing * ((size - len(stop)) // len(self._nothing)))
         self._stops[address] = size
         self.forget_code(address, address + size)
@@ -346,16 +463,32 @@ class Engine:
     # -- calls -------------------------------------------------------------------------------
 
     def position(self) -> tuple[int, ...]:
-        """Return (program counter, stack pointer) as of the last stop."""
-        return self._registers[0], self._registers[1]
+        """Return pc, sp, the return address (0: not known) and result as of the last stop."""
+        registers = self._registers
+        return registers[0], registers[1], registers[self._back], *registers[self._results]
 
     def set_position(self, position: tuple[int, ...]) -> None:
         """Go back to a position returned before."""
-        self._registers[0], self._registers[1] = position[0], position[1]
+        registers = self._registers
+        registers[0], registers[1], registers[self._back], *result = position
+        for index, word in enumerate(result, self._results.start):
+            registers[index] = word
         self._set_stack_pointer(position[1])
 
     def _set_stack_pointer(self, value: int) -> None:
         raise NotImplementedError
+
+    def _link(self) -> int:
+        """Return the return address of a function that has just begun, where a register has it."""
+        return 0
+
+    def caller(self) -> int:
+        """Return the address to which the stub will return that the guest has called."""
+        return self._registers[self._back] or self.read_word(self._registers[1])
+
+    def caller_of(self, position: tuple[int, ...]) -> int:
+        """Return the address to which the stub will return that stopped at ``position``."""
+        return position[2] or self.read_word(position[1])
 
     def preserved(self) -> tuple[int, ...]:
         """Return the registers that a C function must leave as it found them."""
@@ -364,6 +497,12 @@ class Engine:
 
     def read_word(self, address: int) -> int:
         """Return the pointer-sized word at ``address``."""
+        page = self._pages.get(address >> _SHIFT)
+        if page is not None:
+            offset = address & _OFFSET
+            end = offset + self.pointer_size
+            if end <= _PAGE:
+                return int.from_bytes(page[offset:end], "little")
         if self._mem_read(self._handle, address, self._word_at, self.pointer_size):
             raise self._outside(Access.READ, address, self.pointer_size)
         return self._word.value
@@ -409,17 +548,17 @@ class Engine:
         """Return the state of all registers; ``context`` is an old one to reuse."""
         state: Any = context
         if state is None:
-            state = (self._uc.context_save(), [0, 0])
+            state = [self._uc.context_save(), b""]
         else:
             self._uc.context_update(state[0])
-        state[1][0], state[1][1] = self._registers[0], self._registers[1]
+        state[1] = self._page[: self._saved]
         return state
 
     def restore(self, context: object) -> None:
         """Load the state that ``save`` returned."""
         state: Any = context
         self._uc.context_restore(state[0])
-        self._registers[0], self._registers[1] = state[1]
+        self._page[: self._saved] = state[1]
 
     # -- watching ----------------------------------------------------------------------------
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
-from vmtsim.cpu.engine import Batch, open_engine
+from vmtsim.cpu.engine import open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 from vmtsim.cpu.x86 import X86
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vmtsim.cpu.interface import Backdoor
 
@@ -40,6 +40,9 @@ class I386(X86):
     machine = "i386"
     pointer_size = 4
     preserved_names: tuple[str, ...] = ("ebx", "esi", "edi", "ebp")
+    _stop = 46
+    _behind = 2
+    _results = slice(2, 4)
     _no_address = 0xFFFFF000
     layout = Layout(
         stubs=0xC0100000,
@@ -62,21 +65,38 @@ class I386(X86):
             preserved_registers=_PRESERVED,
             trap_registers=_TRAP,
         )
-        self._result = Batch(self._handle, (x86.UC_X86_REG_EAX, x86.UC_X86_REG_EDX))
+
+    @staticmethod
+    def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
+        """Arguments stay on the stack."""
+
+        def at(index: int) -> bytes:
+            return (mailbox + 8 * index).to_bytes(4, "little")
+
+        start = b"".join(
+            (
+                b"\xa3" + at(2),  # mov [2], eax
+                b"\x8b\x04\x24",  # mov eax, [esp]
+                b"\xa3" + at(4),
+                b"\x89\x25" + at(1),  # mov [1], esp
+                b"\x89\x15" + at(3),  # mov [3], edx
+                b"\xc7\x05" + at(5),  # mov dword [5], the number
+            )
+        )
+        middle = b"\xc7\x05" + at(0)  # mov dword [0], pc
+        end = b"\xf4\xa1" + at(2) + b"\x8b\x15" + at(3) + b"\xc3"  # hlt; mov eax; mov edx; ret
+        end = end.ljust(STUB_SIZE - len(start) - len(middle) - 8, b"\0")
+        for slot, stop in enumerate(stops):
+            yield start + slot.to_bytes(4, "little") + middle + stop[:4] + end
 
     def argument(self, index: int) -> int:
         """All words lie behind the return address."""
         return self.read_word(self._registers[1] + 4 * (index + 1))
 
-    def caller_of(self, position: tuple[int, ...]) -> int:
-        """Return the address on the stack."""
-        return self.read_word(position[1])
-
     def finish_call(self, result: int) -> None:
         """EAX, and the upper half in EDX."""
-        self._result.values[0] = result & _MASK32
-        self._result.values[1] = (result >> 32) & _MASK32
-        self._result.write()
+        self._registers[2] = result & _MASK32
+        self._registers[3] = (result >> 32) & _MASK32
 
     @property
     def result(self) -> int:

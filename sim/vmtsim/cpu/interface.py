@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vmtsim.core.frame import Frame, GuestMemory
 
 # Distance between two import stubs, in bytes.
-STUB_SIZE = 16
+STUB_SIZE = 128
 # The stub to which a function called from a model returns.
 EXIT_SLOT = 0
 # What ``resume`` returns when ``preempt`` stopped the guest between two stubs.
@@ -178,6 +178,9 @@ class Cpu(Protocol):
     # -- the call that stopped ``resume`` ------------------------------------------------------
     def argument(self, index: int) -> int:
         """Return the word in place ``index`` of the call, as the C calling convention counts."""
+
+    def caller(self) -> int:
+        """Return the address to which the stub will return that the guest has called."""
 
     def caller_of(self, position: tuple[int, ...]) -> int:
         """Return the address to which the stub will return that stopped at ``position``."""

@@ -30,8 +30,7 @@ _VMMCALL = b"\x0f\x01\xd9"
 class X86(Engine):
     """The traps of both x86 machines; ``_trap`` is EAX EBX ECX EDX ESI EDI EBP EIP."""
 
-    _stub = b"\xf4\xc3"  # hlt; ret
-    _stop = 1
+    _halt = b"\xf4"  # hlt
     _nothing = b"\x90"
 
     def __init__(

@@ -214,7 +214,7 @@ class Kernel:
             return 0
         frame = lwp.frames[-1]
         if frame.in_guest:
-            site = self.cpu.caller_of(self.cpu.position())
+            site = self.cpu.caller()
         elif frame.entry is not None:
             site = self.cpu.caller_of(frame.position)
         else:
