@@ -42,7 +42,7 @@ class Aarch64(Engine):
     _halt = b"\x7f\x20\x03\xd5"  # wfi
     _stop = 52
     _behind = 2
-    _results = slice(2, 3)
+    _words, _results = slice(2, 10), slice(2, 3)
     _nothing = b"\x1f\x20\x03\xd5"
     _no_address = 0xFFFFFFFFFFFFF000
     layout = Layout(

@@ -59,7 +59,7 @@ class Amd64(X86):
     preserved_names: tuple[str, ...] = ("rbx", "rbp", "r12", "r13", "r14", "r15")
     _stop = 101
     _behind = 1
-    _results = slice(8, 9)
+    _words, _results = slice(2, 8), slice(8, 9)
     _no_address = 0xFFFFFFFFFFFFF000
     layout = Layout(
         stubs=0xFFFFFFFF80200000,

@@ -123,7 +123,9 @@ class Engine:
     _halt: bytes  # the instruction that stops the processor, behind it
     _stop: int  # how far behind the start of a stub that is
     _behind: int  # instructions of a stub from there to its return, without that
-    _results: slice  # where in the mailbox the result of a call is
+    # Where in the mailbox the arguments are that come in registers, and the result.
+    _words: slice
+    _results: slice
     _nothing: bytes  # an instruction that does nothing
     _no_address: int  # an address at which no code can ever be
 
@@ -146,6 +148,8 @@ class Engine:
         self._call = Batch(self._handle, call_registers, words)
         self._registers = memoryview(self._page).cast("Q")
         self._back, self._slot = count, count + 1
+        self.words = self._registers[self._words]
+        self.results = self._registers[self._results if self.pointer_size == 8 else slice(0)]
         self._saved = 8 * (count + 1)  # bytes of it that belong to a thread
         self._stack = Batch(self._handle, call_registers[1:2])
         self._counter = Batch(self._handle, call_registers[:1])

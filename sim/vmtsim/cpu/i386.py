@@ -42,7 +42,7 @@ class I386(X86):
     preserved_names: tuple[str, ...] = ("ebx", "esi", "edi", "ebp")
     _stop = 46
     _behind = 2
-    _results = slice(2, 4)
+    _words, _results = slice(0), slice(2, 4)
     _no_address = 0xFFFFF000
     layout = Layout(
         stubs=0xC0100000,

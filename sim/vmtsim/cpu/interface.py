@@ -176,6 +176,11 @@ class Cpu(Protocol):
         """Take a fresh stack that ends at ``top``."""
 
     # -- the call that stopped ``resume`` ------------------------------------------------------
+    # The words of the call that are in registers, in the places that ``argument`` counts, and
+    # the word that its result begins with, where one word is all of any result; else none.
+    words: memoryview
+    results: memoryview
+
     def argument(self, index: int) -> int:
         """Return the word in place ``index`` of the call, as the C calling convention counts."""
 

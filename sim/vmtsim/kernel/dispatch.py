@@ -10,7 +10,7 @@ from vmtsim.cpu import STUB_SIZE
 from vmtsim.cpu.interface import READ, WRITE
 from vmtsim.kernel.errors import Unmodelled
 from vmtsim.kernel.facts import Kind, Owner
-from vmtsim.kernel.marshal import make_reader, make_writer
+from vmtsim.kernel.marshal import Reader, make_writer
 from vmtsim.kernel.memory import PAGE, Region
 from vmtsim.kernel.ordering import serialized
 
@@ -38,24 +38,39 @@ _X86_ONLY = ("x86_", "tsc_", "rdtsc", "wbinvd", "lapic_", "ioapic_", "i82")
 
 
 class Entry:
-    """A stub: who serves it, how its arguments are read and its result is written."""
+    """A stub: who serves it.
 
-    __slots__ = ("address", "method", "name", "prototype", "read", "write")
+    ``serve`` calls ``method`` with the arguments that ``read`` returns; ``write`` takes its result,
+    and is None where the function has none.
+    """
+
+    __slots__ = ("_method", "_reader", "address", "name", "prototype", "read", "serve", "write")
 
     def __init__(
         self,
         prototype: Prototype,
         address: int,
         method: Callable[..., Any],
-        read: Callable[[], tuple[Any, ...]],
-        write: Callable[[Any], None],
+        reader: Reader,
+        write: Callable[[Any], None] | None,
     ) -> None:
         self.name = prototype.name
         self.prototype = prototype
         self.address = address
+        self._reader = reader
+        self.read = reader.read
         self.method = method
-        self.read = read
         self.write = write
+
+    @property
+    def method(self) -> Callable[..., Any]:
+        """The model of the function."""
+        return self._method
+
+    @method.setter
+    def method(self, method: Callable[..., Any]) -> None:
+        self._method = method
+        self.serve = self._reader.serving(method)
 
 
 class Dispatch:
@@ -160,7 +175,7 @@ class Dispatch:
                 prototype,
                 address,
                 method,
-                make_reader(prototype, self.cpu, memory),
+                Reader(prototype, self.cpu, memory),
                 make_writer(prototype, self.cpu),
             )
         )

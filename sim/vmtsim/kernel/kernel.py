@@ -107,6 +107,7 @@ class Kernel:
         self.clock = clock or Clock()
         self.cpu = make_cpu(options.machine, backdoor)
         self.memory = Memory(self.cpu)
+        self._stubs = self.cpu.layout.stubs
         self.rules = Rules(self)
         self.violations: list[Violation] = []
         self.faulted_at = 0  # the instruction of the module that ended the run; 0: none did
@@ -202,7 +203,14 @@ class Kernel:
         A negative one is a jump's, as ``site_of`` tells.
         """
         lwp = self.scheduler.current
-        return 0 if lwp is None else self.site_of(lwp)
+        if lwp is None:
+            return 0
+        frames = lwp.frames
+        if frames and frames[-1].in_guest:  # most often
+            site = self.cpu.caller()
+            if site != self._stubs:
+                return site
+        return self.site_of(lwp)
 
     def site_of(self, lwp: Lwp) -> int:
         """Return the address in the guest to which the model that a thread is in will return.

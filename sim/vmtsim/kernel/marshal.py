@@ -141,25 +141,50 @@ class ListArguments(Arguments):
         return self._next()
 
 
-def make_reader(prototype: Prototype, cpu: Cpu, memory: Memory) -> Callable[[], tuple[Any, ...]]:
-    """Return a function that takes the arguments of a call to ``prototype``."""
-    wide = cpu.pointer_size == 8
-    argument = cpu.argument
-    takers: list[Callable[[], Any]] = []
-    index = 0
-    for parameter in prototype.parameters:
-        takers.append(_taker(parameter.kind, index, cpu, memory))
-        index += 2 if not wide and parameter.kind in {"s64", "u64"} else 1
-    if prototype.varargs:
-        takers.append(lambda index=index: CallArguments(cpu, index))  # type: ignore[misc]
-    if not takers:
-        return lambda: ()
-    if all(parameter.kind in {"ptr", "ulong"} for parameter in prototype.parameters):
-        if not prototype.varargs and len(takers) == 1:
-            return lambda: (argument(0),)
-        if not prototype.varargs and len(takers) == 2:
-            return lambda: (argument(0), argument(1))
-    return lambda: tuple([take() for take in takers])
+class Reader:
+    """Takes the arguments of a call to a function."""
+
+    def __init__(self, prototype: Prototype, cpu: Cpu, memory: Memory) -> None:
+        wide = cpu.pointer_size == 8
+        self._words = cpu.words
+        self._takers: list[Callable[[], Any]] = []
+        index = 0
+        for parameter in prototype.parameters:
+            self._takers.append(_taker(parameter.kind, index, cpu, memory))
+            index += 2 if not wide and parameter.kind in {"s64", "u64"} else 1
+        if prototype.varargs:
+            self._takers.append(lambda: CallArguments(cpu, index))
+        # Whether they are words in registers, as they are.
+        self._plain = index <= len(cpu.words) and all(
+            parameter.kind in {"ptr", "ulong", "u64"} for parameter in prototype.parameters
+        ) and not prototype.varargs  # fmt: skip
+
+    def read(self) -> tuple[Any, ...]:
+        """Return the arguments."""
+        return tuple([take() for take in self._takers])
+
+    def serving(self, method: Callable[..., Any]) -> Callable[[], Any]:
+        """Return what calls ``method`` with the arguments: no tuple is made for a few of them."""
+        takers, words = self._takers, self._words
+        count = len(takers)
+        if not count:
+            return method
+        if self._plain and count <= 3:
+            if count == 1:
+                return lambda: method(words[0])
+            if count == 2:
+                return lambda: method(words[0], words[1])
+            return lambda: method(words[0], words[1], words[2])
+        if count > 3:
+            return lambda: method(*[take() for take in takers])
+        first = takers[0]
+        if count == 1:
+            return lambda: method(first())
+        second = takers[1]
+        if count == 2:
+            return lambda: method(first(), second())
+        third = takers[2]
+        return lambda: method(first(), second(), third())
 
 
 def _taker(kind: str, index: int, cpu: Cpu, memory: Memory) -> Callable[[], Any]:
@@ -186,20 +211,35 @@ def _taker(kind: str, index: int, cpu: Cpu, memory: Memory) -> Callable[[], Any]
     if kind == "valist":
         return lambda: ListArguments(memory, argument(index), cpu.machine)
     convert = _CONVERT[kind]
+    words = cpu.words
+    if index < len(words):
+        if convert is _same:
+            return lambda: words[index]
+        if kind == "u32":
+            return lambda: words[index] & _M32
+        if kind == "s32":
+            return lambda: ((words[index] & _M32) ^ 0x80000000) - 0x80000000
+        return lambda: convert(words[index])
     if convert is _same:
         return lambda: argument(index)
     return lambda: convert(argument(index))
 
 
-def make_writer(prototype: Prototype, cpu: Cpu) -> Callable[[Any], None]:
-    """Return a function that gives a model's result back to the guest."""
-    finish = cpu.finish_call
+def make_writer(prototype: Prototype, cpu: Cpu) -> Callable[[Any], None] | None:
+    """Return a function that gives a model's result back to the guest; None for void."""
     kind = prototype.returns
     if kind == "void":
-        return lambda _result: None
+        return None
+    finish, results = cpu.finish_call, cpu.results
     if kind == "bool":
         return lambda result: finish(1 if result else 0)
-    if kind in {"s32", "u32", "s16", "u16", "s8", "u8"}:
-        return lambda result: finish(int(result) & _M32)
     mask = _M64 if kind in {"s64", "u64"} else (1 << (8 * cpu.pointer_size)) - 1
-    return lambda result: finish(int(result) & mask)
+    if kind in {"s32", "u32", "s16", "u16", "s8", "u8"}:
+        mask = _M32
+    if len(results):
+
+        def write(result: int) -> None:
+            results[0] = result & mask
+
+        return write
+    return lambda result: finish(result & mask)

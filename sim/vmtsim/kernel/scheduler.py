@@ -264,31 +264,41 @@ class Scheduler:
 
     def _execute(self, lwp: Lwp) -> str:
         """Run ``lwp``; returns its new state: ready, asleep or gone."""
-        clock, cpu, entries = self.clock, self.cpu, self.dispatch.entries
         frames = lwp.frames
         while True:
             frame = frames[-1]
-            if not frame.in_guest:
-                state = self._advance(lwp, frame)
-                if state is not None:
-                    return state
-                continue
-            point = self.points.pop(self.calls, 0) if self.points else 0
-            slot = cpu.resume(point or lwp.instructions)
-            if point and slot == PREEMPTED:
-                self.choice.stands_back(lwp)
-                self.hits += 1
-                return "ready"
+            state = self._run_guest(lwp, frame) if frame.in_guest else self._advance(lwp, frame)
+            if state is not None:
+                return state
+
+    def _run_guest(self, lwp: Lwp, frame: Frame) -> str | None:
+        """Run guest code, and serve its calls; None where a model is on top after that.
+
+        This is where the simulator spends its time: what a call does not need is not looked up.
+        """
+        clock, cpu, entries = self.clock, self.cpu, self.dispatch.entries
+        resume = cpu.resume
+        ready, elsewhere = self.ready, self.elsewhere
+        while True:
             struck = False
-            if lwp.instructions:
-                struck, woken = self.elsewhere.happens(lwp, slot)
-                if struck:
-                    self.choice.urgent = woken
-            if slot == EXIT_SLOT:
+            if self.points or lwp.instructions:
+                point = self.points.pop(self.calls, 0)
+                slot = resume(point or lwp.instructions)
+                if point and slot == PREEMPTED:
+                    self.choice.stands_back(lwp)
+                    self.hits += 1
+                    return "ready"
+                if lwp.instructions:
+                    struck, woken = elsewhere.happens(lwp, slot)
+                    if struck:
+                        self.choice.urgent = woken
+            else:
+                slot = resume()
+            if slot <= EXIT_SLOT:
+                if slot == PREEMPTED:
+                    return "ready"
                 self._returned(lwp, frame)
-                continue
-            if slot == PREEMPTED:
-                return "ready"
+                return None
             clock.now += CALL_COST
             self.calls += 1
             entry = entries[slot]
@@ -299,19 +309,20 @@ class Scheduler:
                 self._count(lwp)
             if self.on_call is not None:
                 self.on_call(lwp, entry)
-            if self.elsewhere.planned:
-                self.elsewhere.called(lwp, entry)
-            result = entry.method(*entry.read())
+            if elsewhere.planned:
+                elsewhere.called(lwp, entry)
+            result = entry.serve()
             if type(result) is GeneratorType:
-                frames.append(Frame(result, entry, cpu.position()))
-                continue
-            entry.write(result)
+                lwp.frames.append(Frame(result, entry, cpu.position()))
+                return None
+            if entry.write is not None:
+                entry.write(result)
             if struck:
                 return "ready"
             if lwp.after_call:
                 self._after_call(lwp)
                 return "ready"
-            if (clock.now >= clock.next_due or self.ready) and self._may_switch(lwp):
+            if (clock.now >= clock.next_due or ready) and self._may_switch(lwp):
                 return "ready"
 
     def _may_switch(self, lwp: Lwp) -> bool:
@@ -420,7 +431,8 @@ class Scheduler:
             lwp.result = result
             return "gone"
         self.cpu.set_position(frame.position)
-        frame.entry.write(result)
+        if frame.entry.write is not None:
+            frame.entry.write(result)
         if lwp.after_call:
             self._after_call(lwp)
             return "ready"
