@@ -86,6 +86,39 @@ def test_stub_call_stops_with_slot_and_continues_with_result(machine: str) -> No
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+def test_instruction_count_excludes_those_of_stubs(machine: str) -> None:
+    nothing = b"\x1f\x20\x03\xd5" if machine == "aarch64" else b"\x90"
+    for count in range(1, 30):
+        cpu, _ = _cpu(b"", machine)
+        if machine == "aarch64":
+            start, end = bytes.fromhex("fd7bbfa9"), bytes.fromhex("fd7bc1a8c0035fd6")
+        else:
+            start, end = nothing, b"\xc3"
+        code, modules = start, cpu.layout.modules
+        for slot in (3, 4):
+            stub = cpu.layout.stubs + slot * STUB_SIZE
+            code += _relative(machine, modules + len(code), stub) + 3 * nothing
+        cpu.write(modules, code + end)
+        cpu.begin_call(modules, [])
+        assert cpu.resume(1) == PREEMPTED  # behind the first instruction
+        found = cpu.resume(count)
+        # The call, and then the instruction of the stub that stops the processor.
+        assert found == (PREEMPTED if count == 1 else 3), count
+        if found == PREEMPTED:
+            assert cpu.resume() == 3
+        cpu.finish_call(0x77)
+        # The return, three instructions, the call, and the stop in the stub.
+        found = cpu.resume(count)
+        assert found == (PREEMPTED if count <= 5 else 4), count
+        if found == PREEMPTED:
+            assert cpu.resume() == 4
+        assert cpu.caller() == modules + len(code) - 3 * len(nothing)
+        cpu.finish_call(0x1234)
+        assert cpu.resume() == EXIT_SLOT
+        assert cpu.result == 0x1234
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_arguments_come_from_registers_and_stack(machine: str) -> None:
     cpu, _ = _cpu(b"", machine)
     # The stub itself is called: what it sees are the arguments of begin_call.

@@ -367,8 +367,10 @@ class Engine:
         if not error and self._error is None and 0 <= distance < self._mailbox - start:
             distance %= STUB_SIZE
             if 0 < distance < stop:  # in the middle of a stub: the call is made
-                registers[0] = self._counter.values[0]
-                error, distance = self._start(), stop
+                inside = registers[0] = self._counter.values[0]
+                error = self._start()
+                registers[0] = inside + stop - distance
+                distance = stop
             if distance == stop and not error:
                 return registers[self._slot]
         return self._stopped(error, instructions)
