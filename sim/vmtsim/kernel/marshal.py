@@ -217,8 +217,6 @@ def _taker(kind: str, index: int, cpu: Cpu, memory: Memory) -> Callable[[], Any]
             return lambda: words[index]
         if kind == "u32":
             return lambda: words[index] & _M32
-        if kind == "s32":
-            return lambda: ((words[index] & _M32) ^ 0x80000000) - 0x80000000
         return lambda: convert(words[index])
     if convert is _same:
         return lambda: argument(index)
