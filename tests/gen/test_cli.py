@@ -53,7 +53,7 @@ def test_unknown_command_is_usage_error(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as caught:
         cli.main(["genrate"])
     assert caught.value.code == errors.USAGE
-    assert "no verb 'genrate' (did you mean 'generate'?)" in capsys.readouterr().err
+    assert "unknown command 'genrate' (did you mean 'generate'?)" in capsys.readouterr().err
 
 
 def test_unknown_option_is_usage_error(

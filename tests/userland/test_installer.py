@@ -325,7 +325,7 @@ def test_foreign_record_is_left_alone() -> None:
     theirs = (b"something else\n", 0o644)
     with built({**SITE, "vmt.installed": theirs}) as root:
         tree = Tree(str(root))
-        with pytest.raises(exits.Failure, match=r"vmt\.installed belongs to somebody else"):
+        with pytest.raises(exits.Failure, match=r"vmt\.installed is not vmtctl's file"):
             hookplan.install(tree, typed=True, force=True)
         hookplan.uninstall(tree, force=True).carry_out()
         assert (root / "etc/powerd/vmt.installed").read_bytes() == theirs[0]

@@ -99,7 +99,7 @@ def test_concurrent_change_by_others_is_kept(
     before = tree.look("/file")
     (tmp_path / "fresh").write_text("fresh")
     (tmp_path / "fresh").replace(tmp_path / "file")
-    with pytest.raises(Failure, match="/file was changed by somebody else"):
+    with pytest.raises(Failure, match="/file was changed by another program"):
         change(tree, before)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -170,7 +170,7 @@ def test_rollback_keeps_file_changed_by_others(
     plan = Plan(tree)
     plan.put(tree.look("/file"), b"new")
     plan.changes.append(Meanwhile(tree, "x", done=False))
-    with pytest.raises(Failure, match="/file was changed by somebody else meanwhile") as caught:
+    with pytest.raises(Failure, match="/file was changed by another program meanwhile") as caught:
         plan.carry_out()
     assert "/.file.vmtctl-old~ is what /file was" in str(caught.value)
     assert (tmp_path / "file").read_text() == "theirs"

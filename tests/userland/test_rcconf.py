@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakeguest import require
 from vmtctl.checks import rcconf
-from vmtctl.checks.shellvars import CANNOT_TELL, Variables
+from vmtctl.checks.shellvars import UNKNOWN, Variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ def test_plain_forms_are_parsed(text: str, found: str | None) -> None:
     ],
 )
 def test_undetermined_value_is_reported_as_unknown(text: str) -> None:
-    assert value(text) == CANNOT_TELL
+    assert value(text) == UNKNOWN
 
 
 PIECES = (
@@ -121,7 +121,7 @@ def test_parser_agrees_with_shell_or_reports_unknown(tmp_path: Path) -> None:
     for line in lines:
         number, state, real = line.split(":", 2)
         read = value(programs[int(number)] + "\n")
-        if read == CANNOT_TELL:
+        if read == UNKNOWN:
             continue
         known += 1
         assert read == (real if state else None), programs[int(number)]
@@ -162,7 +162,7 @@ def test_netbsd_files_are_followed(
     done = vmtctl("doctor", "-R", str(image))
     assert done.status == status, done.out
     if status == 1:
-        assert "cannot tell whether powerd is started at boot" in done.out
+        assert "unknown whether powerd is started at boot" in done.out
 
 
 # A stub of NetBSD's rc.subr: it reads rc.conf once, then the script's own file.
@@ -213,7 +213,7 @@ def test_file_writable_by_others_is_not_run(system: Any, path: str, mode: int) -
     (system.root / "etc/rc.conf").write_text(f": > {trap}\npowerd=$(command echo YES)\n")
     (system.root / "etc/rc.conf.d/powerd").write_text("")
     (system.root / path).chmod(mode)
-    assert rcconf.RcConf(_context(system)).value("powerd") == CANNOT_TELL
+    assert rcconf.RcConf(_context(system)).value("powerd") == UNKNOWN
     assert not trap.exists()
     (system.root / path).chmod(0o755)
     assert rcconf.RcConf(_context(system)).value("powerd") == "YES"
@@ -224,7 +224,7 @@ def test_symbolic_link_is_not_run(system: Any) -> None:
     (system.root / "etc/other").write_text("powerd=$(echo YES)\n")
     (system.root / "etc/rc.conf").unlink()
     (system.root / "etc/rc.conf").symlink_to("other")
-    assert rcconf.RcConf(_context(system)).value("powerd") == CANNOT_TELL
+    assert rcconf.RcConf(_context(system)).value("powerd") == UNKNOWN
 
 
 def test_files_of_image_are_not_run(system: Any, vmtctl: Control) -> None:

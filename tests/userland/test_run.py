@@ -211,7 +211,7 @@ def test_attach_waits_for_running_command(guest: Any, tmp_path: Path, vmtctl: Co
     until(ready.exists)
     done = vmtctl("attach")
     assert done.status == exits.TEMPORARY
-    assert "at work" in done.err
+    assert "another vmtctl is running" in done.err
     assert vmtctl("detach").status == 0
     process.terminate()
     process.communicate(timeout=HANG)

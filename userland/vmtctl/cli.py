@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _verb(context)
         _flush(context)
     except Failure as error:
-        return _report(error, context, json=_wants_json(arguments, context))
+        return _report(error, context, json=_json_requested(arguments, context))
     except BrokenPipeError:
         # The reader of our output has gone, as in `vmtctl status | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -46,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"use {error.filename}" if error.filename else "go on"
         return _report(
-            exits.from_os_error(error, where), context, json=_wants_json(arguments, context)
+            exits.from_os_error(error, where), context, json=_json_requested(arguments, context)
         )
-    except Exception as error:  # the last net: a fault of our own must not look like the user's
+    except Exception as error:  # an internal error must not look like an error of the user
         return _own_fault(error)
     return status
 
@@ -67,7 +67,7 @@ def _flush(context: Context) -> None:
         )
 
 
-def _wants_json(arguments: list[str], context: Context | None) -> bool:
+def _json_requested(arguments: list[str], context: Context | None) -> bool:
     """Whether --json is ours: what follows `run` belongs to its command."""
     if context is not None:
         return context.json

@@ -4,125 +4,131 @@ from __future__ import annotations
 
 from vmtctl.grammar import Argument, Command, Option
 
-SUMMARY = "The companion of vmt(4): makes NetBSD and VMware get on, one safe command each."
+SUMMARY = "Manage the VMware Tools driver vmt(4) on a NetBSD guest."
 
 EXAMPLES = (
-    ("vmtctl status", "see everything at a glance"),
-    ("vmtctl doctor", "find out what is wrong, and the command that fixes it"),
-    ("vmtctl powerd install", "make the host's shutdown button do the right thing"),
-    ("vmtctl run -- /usr/pkg/bin/vmtoolsd", "lend the channel to open-vm-tools"),
+    ("vmtctl status", "show the state of driver, channel, clock and powerd"),
+    ("vmtctl doctor", "report problems, each with the command that fixes it"),
+    ("vmtctl powerd install", "let the host's shutdown button shut the guest down in order"),
+    (
+        "vmtctl run -- /usr/pkg/bin/vmtoolsd",
+        "run open-vm-tools on the channel, then attach vmt0 again",
+    ),
 )
 
-_FORCE_TOOLSD = Option("--force", help="Do it although vmtoolsd runs.")
+_FORCE_TOOLSD = Option("--force", help="Proceed although vmtoolsd runs.")
 _MODULE = Option(
     "-m",
     "--module",
     value="FILE",
-    help="The module; else /usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod.",
+    help="The module file (default: /usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod).",
 )
 
 _CLOCK_TEXT = """\
-Without an argument the state of the clock is shown: the period, the last measured offset, how
-often it was stepped and slewed, and why not.  PERIOD is a number of seconds (or 5m, 2h); off is 0:
-then nothing touches the clock, and sync is refused.  sync sets the clock once, now.  Each time
-that it attaches the driver begins with settings of its own; attach, run, load and unload set
-again what /etc/sysctl.conf says.  The driver that NetBSD has built in knows the period only."""
+Without an argument the verb shows the state of the clock: the period, the last measured offset,
+the numbers of steps and slews, and the reason when the clock was not set.  PERIOD is a number of
+seconds (or 5m, 2h).  off is 0: the driver then never sets the clock, and sync fails.  With sync
+the driver sets the clock once, now.  The driver starts with its default settings each time that
+it attaches; attach, run, load and unload then apply the values in /etc/sysctl.conf.  The driver
+that is built into NetBSD has the period only."""
 
 _GUESTINFO_TEXT = """\
 A guest variable is text that host and guest share: guestinfo.KEY in the virtual machine's
-configuration.  Name and value may have almost 64 KiB.  The driver's nodes machdep.vmt0.rpc carry
-them; the driver that NetBSD has built in has no such nodes.  A host does not tell which variables
-exist: list asks for the well-known ones and for those named.  A value that is set travels on the
-command line of sysctl(8), where ps(1) shows it for a moment."""
+configuration.  Name and value together may have almost 64 KiB.  The driver's sysctl nodes
+machdep.vmt0.rpc carry them; the driver that is built into NetBSD has no such nodes.  A host does
+not report which variables exist: list queries the well-known ones and those on the command line.
+set passes the value on the command line of sysctl(8), where ps(1) shows it for a moment."""
 
 _POWERD_TEXT = """\
-powerd(8) runs a script when the host asks for a shutdown or a reboot, and after a resume.  install
-puts small scripts into /etc/powerd/scripts/acpi, where powerd looks first, so no file of the
-system is edited.  They handle vmt(4), and hand every other device on to the standard script.  Where
-a script of the site is in their place, a marked block goes into it; on a machine without ACPI
-that is true of the standard scripts.  A script that is not for sh(1) is never edited: install
-stops and says what to do.
+powerd(8) runs a script when the host asks for a shutdown or a reboot, and after a resume.
+install puts small scripts into /etc/powerd/scripts/acpi, where powerd looks first, so it edits
+no file of the system.  The scripts handle vmt(4), and call the standard script for every other
+device.  Where the site has a script of that name, install adds a marked block to it; on a
+machine without ACPI, install adds the block to the standard scripts.  install never edits a
+script that is not for sh(1): it stops and prints what to do.
 
-When the host asks for a shutdown or a reboot, the executables in /etc/powerd/vmt.d are run first,
-in the order of their names.  Last comes the script that powerd would run without vmtctl, under its
-own name and with powerd's arguments: NetBSD's, which calls shutdown(8), or the site's.  Where there
-is none, or where it fails, the hooks call shutdown.  After a resume that script comes first, then
-the leases of dhcpcd(8) and dhclient(8) are renewed, then vmt.d is run.
+When the host asks for a shutdown or a reboot, the hooks first run the executables in
+/etc/powerd/vmt.d, in the order of their names.  They then run the script that powerd would run
+without vmtctl, under its own name and with powerd's arguments: NetBSD's, which calls
+shutdown(8), or the site's.  Where that script is missing or fails, the hooks call shutdown.
+After a resume the hooks run that script first, then renew the leases of dhcpcd(8) and
+dhclient(8), then run vmt.d.
 
-The arguments of the scripts in vmt.d are what happens (shutdown, reboot or resume) and the
-device.  Each has 30 seconds; then it is killed with its children.  A script that others than root
-can change, by its mode, its owner or a directory above it, is not run; a symbolic link counts as
-what it leads to."""
+A script in vmt.d gets two arguments: the event (shutdown, reboot or resume) and the device.
+After 30 seconds it is killed together with its children.  The hooks do not run a script that a
+user other than root can change, by its mode, its owner or a directory above it.  For a symbolic
+link, its target is checked."""
 
 _SERVICE_TEXT = """\
-pkgsrc's script vmtools detaches vmt0 before vmtoolsd starts, and attaches it again while vmtoolsd
-still runs.  install adds a marked block to /etc/rc.conf.d/vmtools that makes both steps go through
-vmtctl, in the right order.  Commands that the site has set for these steps in that file are run
-first, as before.  pkgsrc's own script is not touched."""
+pkgsrc's script vmtools detaches vmt0 before vmtoolsd starts, but attaches it again while
+vmtoolsd still runs.  install adds a marked block to /etc/rc.conf.d/vmtools that lets vmtctl do
+both steps, in the right order.  Commands that the site has set for these steps in that file
+still run first. install does not change pkgsrc's own script."""
 
 _DNS_TEXT = """\
-The host shows the guest's name servers, its domain and the names that it searches.  The kernel does
-not know them, so the driver has them from here: what resolv.conf(5) says and the resolver uses.
-attach and load hand them over by themselves, and so does rc.d/vmtctl at boot.  install adds a
-script to /libexec/resolvconf/libc.d, which resolvconf(8) runs after each change of resolv.conf, as
-dhcpcd(8) makes it.  Where another program writes that file, let it run update."""
+The host shows the guest's name servers, its domain and its search list.  The kernel does not
+have them, so vmtctl reads resolv.conf(5) as the resolver does, and sets them in the driver.
+attach and load do so too, and so does rc.d/vmtctl at boot.  install adds a script to
+/libexec/resolvconf/libc.d, which resolvconf(8) runs after each change of resolv.conf, such as
+one by dhcpcd(8).  Where another program writes that file, let that program run update."""
 
 _RPCTOOL_TEXT = """\
-cloud-init and many a script of a site call vmware-rpctool, or vmtoolsd --cmd, to read and set guest
+cloud-init and scripts of sites call vmware-rpctool, or vmtoolsd --cmd, to read and set guest
 variables: cloud-init's DataSourceVMware of version 22.4.2 calls vmware-rpctool "info-get
-guestinfo.KEY" and "info-set guestinfo.KEY VALUE", and nothing else.  install puts programs of these
-names into /usr/pkg/bin, with the same arguments, output and exit statuses, and vmt(4) behind them;
-where open-vm-tools is installed, it refuses.  Theirs is vmtoolsd --cmd and --cmdfile alone: no
-daemon.  Only root may send commands."""
+guestinfo.KEY" and "info-set guestinfo.KEY VALUE", and nothing else.  install puts programs of
+these names into /usr/pkg/bin.  They have the same arguments, output and exit statuses, and use
+vmt(4). install fails where open-vm-tools is installed.  vmtoolsd has --cmd and --cmdfile only,
+and is no daemon.  Only root may send commands."""
 
 _LOAD_TEXT = """\
-The kernel's own vmt(4) is replaced without a reboot: the built-in module is disabled, FILE is
-loaded, and vmt0 changes hands.  Each step is verified; when one fails the steps before it are
-undone.  Before anything happens, FILE is checked against this kernel's release and machine.  The
-next boot begins with the kernel's own driver again, unless rc.d/vmtctl loads the module: put
-vmtctl=YES into rc.conf(5).  Where /etc/rc.d/vmtctl is missing, copy it from
-/usr/pkg/share/examples/rc.d."""
+This verb replaces the kernel's own vmt(4) without a reboot: it disables the built-in module,
+loads FILE, detaches vmt0 from the built-in driver and attaches it to the module.  It first
+checks FILE against this kernel's release and machine.  It verifies each step, and undoes the
+earlier steps when one fails.  The module is not signed, and the kernel loads no module at
+securelevel(7) 1 or above. To go back to the built-in driver, use unload.  A reboot goes back
+too, unless rc.d/vmtctl loads the module at boot: for that, put vmtctl=YES into rc.conf(5).
+Where /etc/rc.d/vmtctl is missing, copy it from /usr/pkg/share/examples/rc.d."""
 
 COMMANDS = (
     Command(
         "status",
         "Show driver, channel, clock and powerd on one screen",
-        text="Nothing is changed, and root is not needed.  What cannot be found out is said so.",
+        text="Nothing is changed, and root is not needed.  Unknown values are reported as unknown.",
         examples=(
             ("vmtctl status", "for people"),
-            ("vmtctl status --json", "for programs; `schema` tells the version of the format"),
+            ("vmtctl status --json", "for programs; `schema` is the version of the format"),
         ),
     ),
     Command(
         "detach",
-        "Take vmt0 away from its driver, so that vmtoolsd can have the channel",
-        text="Nothing happens when vmt0 is not attached.",
+        "Detach vmt0 from its driver, so that vmtoolsd can use the channel",
+        text="Does nothing when vmt0 is not attached.",
         examples=(("vmtctl detach", "before vmtoolsd is started by hand"),),
         changes=True,
     ),
     Command(
         "attach",
-        "Give vmt0 back to its driver",
-        text="Nothing happens when vmt0 is attached.  When it does not attach, the reason is told.",
+        "Attach vmt0 to its driver again",
+        text="Does nothing when vmt0 is attached.  When vmt0 does not attach, prints the reason.",
         options=(_FORCE_TOOLSD,),
         examples=(("vmtctl attach", "after vmtoolsd was stopped"),),
         changes=True,
     ),
     Command(
         "run",
-        "Detach vmt0, run a command, attach vmt0 again however the command ends",
+        "Detach vmt0, run a command, then attach vmt0 again, also when the command fails",
         text=(
-            "The command must stay in the foreground.  Its exit status is that of vmtctl; 128 and\n"
-            "the number of the signal when a signal ended it, 127 when it was not found, 126 when\n"
-            "it could not be run.  Signals that would end vmtctl are handed on to it.  A lock\n"
-            "keeps two runs apart.  With --json its output goes to standard error, and its status\n"
-            "is in the JSON object."
+            "The command must stay in the foreground.  vmtctl exits with the command's status;\n"
+            "with 128 plus the signal's number when a signal ended the command, 127 when the\n"
+            "command was not found, 126 when it could not be run.  vmtctl passes signals on to\n"
+            "the command.  A lock prevents a second run at the same time.  With --json the\n"
+            "command's output goes to standard error, and its status is in the JSON object."
         ),
         options=(
             Option(
                 "--grace",
                 value="SECONDS",
-                help="How long the command may take to end after a signal; 10 by default.",
+                help="Seconds for the command to end after a signal (default: 10).",
             ),
         ),
         arguments=(Argument("command", "What to run, with its arguments.", count="rest"),),
@@ -134,43 +140,46 @@ COMMANDS = (
     ),
     Command(
         "load",
-        "Replace the kernel's driver by the module of this project",
+        "Replace the kernel's driver with the module of this project, netbsd-vmt",
         text=_LOAD_TEXT,
         options=(
             _MODULE,
-            Option("--force", help="Load it although vmtoolsd runs, or for another release."),
+            Option(
+                "--force",
+                help="Load although vmtoolsd runs, or although the module is for another release.",
+            ),
         ),
         examples=(
-            ("vmtctl load -n", "see the steps"),
+            ("vmtctl load -n", "show the steps"),
             ("vmtctl load -m ./vmt.kmod", "load a module just built"),
         ),
         changes=True,
     ),
     Command(
         "unload",
-        "Unload the module, and give vmt0 back to the kernel's own driver",
+        "Unload the module, and attach vmt0 to the kernel's own driver",
         options=(_FORCE_TOOLSD,),
         examples=(("vmtctl unload", "back to the driver of the kernel"),),
         changes=True,
     ),
     Command(
         "clock",
-        "Show or set how the clock follows the host",
+        "Show or set how the driver adjusts the clock",
         text=_CLOCK_TEXT,
         options=(
             Option(
                 "--follow-host",
                 value="on|off",
-                help="Whether the time switches of the virtual machine decide; off at first.",
+                help="Whether the virtual machine's time options apply (default: off).",
             ),
-            Option("--persist", help="Write what is set to /etc/sysctl.conf too."),
+            Option("--persist", help="Write the settings to /etc/sysctl.conf too."),
         ),
         arguments=(
             Argument("period", "A period, off, or sync.", count="?", suggested=("off", "sync")),
         ),
         examples=(
             ("vmtctl clock", "show"),
-            ("vmtctl clock 5m --persist", "look every five minutes, also after a reboot"),
+            ("vmtctl clock 5m --persist", "check every five minutes, also after a reboot"),
             ("vmtctl clock off", "leave the clock to ntpd(8)"),
             ("vmtctl clock sync", "set the clock once"),
         ),
@@ -187,7 +196,7 @@ COMMANDS = (
                 options=(
                     Option(
                         "--force",
-                        help="Replace our scripts though edited; each is kept as NAME.edited.",
+                        help="Replace edited scripts of vmtctl too; keep each as NAME.edited.",
                     ),
                     Option("--no-acpi", help="Use marked blocks in the standard scripts."),
                 ),
@@ -195,16 +204,16 @@ COMMANDS = (
             ),
             Command(
                 "uninstall",
-                "Remove the hooks, and put back what was there before",
+                "Remove the hooks, and restore what was there before",
                 options=(
                     Option(
                         "--force",
-                        help="Remove our scripts though edited; each is kept as NAME.edited.",
+                        help="Remove edited scripts of vmtctl too; keep each as NAME.edited.",
                     ),
                 ),
                 changes=True,
             ),
-            Command("status", "Tell what is installed; status 1 when it is not complete"),
+            Command("status", "Report what is installed; status 1 when it is not complete"),
             Command(
                 "diff",
                 "Show what install would change; status 1 when it would change something",
@@ -214,12 +223,12 @@ COMMANDS = (
         examples=(
             ("vmtctl powerd install -n", "see the changes before they are made"),
             ("vmtctl powerd install -R /mnt", "prepare a system image"),
-            ("vmtctl powerd uninstall", "everything as it was"),
+            ("vmtctl powerd uninstall", "restore what was there before"),
         ),
     ),
     Command(
         "service",
-        "Make the start and stop of pkgsrc's vmtools go through vmtctl",
+        "Let vmtctl detach and attach vmt0 when pkgsrc's vmtools starts and stops",
         text=_SERVICE_TEXT,
         parts=(
             Command("install", "Add the block to /etc/rc.conf.d/vmtools", changes=True),
@@ -229,11 +238,13 @@ COMMANDS = (
     ),
     Command(
         "dns",
-        "Hand the name servers of resolv.conf to the driver, for the host",
+        "Set the name servers of resolv.conf in the driver, which reports them to the host",
         text=_DNS_TEXT,
         parts=(
-            Command("update", "Hand over what resolv.conf says now", changes=True),
-            Command("install", "Let resolvconf(8) do that after each change", changes=True),
+            Command(
+                "update", "Set the present contents of resolv.conf in the driver", changes=True
+            ),
+            Command("install", "Let resolvconf(8) run update after each change", changes=True),
             Command("uninstall", "Remove the script of resolvconf again", changes=True),
         ),
         examples=(
@@ -249,16 +260,18 @@ COMMANDS = (
             Command(
                 "get",
                 "Print the value of a variable; status 1 when it is not set",
-                arguments=(
-                    Argument("key", "The name; guestinfo. in front of it may be left out."),
-                ),
+                arguments=(Argument("key", "The name, with or without the prefix guestinfo."),),
             ),
             Command(
                 "set",
                 "Set a variable",
-                options=(Option("--raw", help="Keep the newline that ends what is read from -."),),
+                options=(
+                    Option(
+                        "--raw", help="With the value -, keep the last newline of standard input."
+                    ),
+                ),
                 arguments=(
-                    Argument("key", "The name; guestinfo. in front of it may be left out."),
+                    Argument("key", "The name, with or without the prefix guestinfo."),
                     Argument(
                         "value",
                         "The value, or - to read it from standard input, without the last newline.",
@@ -286,8 +299,10 @@ COMMANDS = (
             Command("uninstall", "Remove them again", changes=True),
             Command(
                 "as",
-                "Be one of them; this is what the programs call",
-                arguments=(Argument("command", "Its name, and its arguments.", count="rest"),),
+                "Act as one of the two programs; this is what the programs call",
+                arguments=(
+                    Argument("command", "The program's name, and its arguments.", count="rest"),
+                ),
             ),
         ),
         examples=(
@@ -296,20 +311,20 @@ COMMANDS = (
     ),
     Command(
         "doctor",
-        "Check everything; each finding says what, why, and the command that fixes it",
+        "Check the system; each finding has its reason and the command that fixes it",
         text=(
             "The exit status is that of the worst finding: 0 ok, 1 a warning, 2 an error.  For\n"
-            "root on the running system sh(1) reads rc.conf(5), as at boot; else its words are\n"
-            "read.  With -R only the files of the image are checked."
+            "root on the running system sh(1) evaluates rc.conf(5), as at boot; otherwise doctor\n"
+            "parses it.  With -R doctor checks the files of the image only."
         ),
-        examples=(("vmtctl doctor", "after an installation, and when something is odd"),),
+        examples=(("vmtctl doctor", "after an installation, or when something does not work"),),
     ),
     Command(
         "completion",
         "Print completions for a shell",
         text=(
-            "The package vmtctl installs them where each shell looks by itself; another\n"
-            "installation, and a home directory, take them from here."
+            "The package vmtctl installs the completions where each shell looks for them.  Other\n"
+            "installations write them to a file with this verb."
         ),
         arguments=(Argument("shell", "bash, fish or zsh.", choices=("bash", "fish", "zsh")),),
         examples=(

@@ -23,7 +23,7 @@ FORBIDDEN = "Operation not permitted"
 
 
 def is_attached(context: Context) -> bool:
-    """Whether vmt0 is attached. Raises Failure when that cannot be found out."""
+    """Whether vmt0 is attached. Raises Failure when the state is unknown."""
     found = guest.attachment(context)
     if found.attached is None:
         raise Failure(
@@ -89,8 +89,8 @@ def refuse_beside_daemon(context: Context) -> None:
     daemons = guest.tools_daemons(running)
     if daemons:
         raise Failure(
-            f"{guest.TOOLS_DAEMON} runs (pid {daemons[0].pid}) and would fight with "
-            f"{guest.DEVICE} for the channel",
+            f"{guest.TOOLS_DAEMON} runs (pid {daemons[0].pid}) and uses the channel that "
+            f"{guest.DEVICE} needs",
             hint=f"stop it first: service vmtools stop, or kill {daemons[0].pid}; or use --force",
             status=TEMPORARY,
         )

@@ -1,4 +1,4 @@
-"""Just enough of ELF to tell for which kernel a .kmod was built.
+"""Just enough of ELF to read for which kernel a .kmod was built.
 
 A module is a relocatable file with a section ``link_set_modules`` that holds one pointer to a
 ``struct modinfo`` (NetBSD sys/sys/module.h): u_int version, enum class, function, name, required.

@@ -13,7 +13,7 @@ USAGE = 64  # the command line is wrong
 DATA = 65  # a file is not what it should be
 NO_INPUT = 66  # a file that should be read is not there
 UNAVAILABLE = 69  # a tool, the driver or the host cannot do it
-SOFTWARE = 70  # a fault of vmtctl's own
+SOFTWARE = 70  # an internal error
 CANNOT_CREATE = 73  # a file cannot be made
 IO_ERROR = 74  # reading or writing failed half-way
 TEMPORARY = 75  # try again later
@@ -22,17 +22,17 @@ CONFIG = 78  # the system is set up so that it cannot work
 
 # What the manual says of each.
 MEANINGS = (
-    (OK, "Done, or nothing had to be done."),
+    (OK, "Success, or no change was needed."),
     (USAGE, "The command line is wrong."),
-    (DATA, "A file is not what it should be: a damaged module, half a managed block."),
-    (NO_INPUT, "A file that should be read is not there."),
-    (UNAVAILABLE, "A tool, the driver or the host cannot do it."),
-    (SOFTWARE, "A fault of vmtctl itself."),
-    (CANNOT_CREATE, "A file cannot be made."),
+    (DATA, "A file is invalid: a damaged module, an incomplete managed block."),
+    (NO_INPUT, "An input file does not exist."),
+    (UNAVAILABLE, "A tool, the driver or the host failed or does not support the request."),
+    (SOFTWARE, "An internal error of vmtctl."),
+    (CANNOT_CREATE, "A file cannot be created."),
     (IO_ERROR, "Reading or writing failed."),
-    (TEMPORARY, "Another program is busy with it; try again later."),
-    (NO_PERMISSION, "Only root may, or the system forbids it."),
-    (CONFIG, "The system is set up so that it cannot work."),
+    (TEMPORARY, "Another process uses the resource; try again later."),
+    (NO_PERMISSION, "Permission denied: not root, or the system does not allow it."),
+    (CONFIG, "The system's configuration does not allow the operation."),
 )
 
 

@@ -93,13 +93,13 @@ DRY_RUN = Option("-n", "--dry-run", help="Print what would be done, and change n
 COMMON = (
     Option("-h", "--help", help="Print this help."),
     Option("-q", "--quiet", help="Print errors only."),
-    Option("-v", "--verbose", help="Print every tool that is run, and what it says."),
+    Option("-v", "--verbose", help="Print each tool that is run, and its output."),
     Option("--json", help="Print one JSON object instead of text."),
     Option("-R", "--root", value="DIR", help="Work on the files of the system image in DIR."),
     Option(
         "--tools-root",
         value="DIR",
-        help="Take the system's tools, and without -R its files, from DIR; for tests.",
+        help="Use the system's tools, and without -R its files, below DIR; for tests.",
     ),
 )
 VERSION = Option("--version", help="Print the version.")
@@ -173,7 +173,7 @@ def closest(word: str, words: Sequence[str]) -> str:
 def parse(commands: Sequence[Command], argv: Sequence[str]) -> tuple[Command | None, Values]:
     """Read ``argv``.
 
-    Returns the command (None when no verb was given) and the values. Raises UsageError; when
+    Returns the command (None when argv has no command) and the values. Raises UsageError; when
     ``--help`` or ``--version`` was given, nothing is found missing.
     """
     values = Values()
@@ -196,9 +196,9 @@ def parse(commands: Sequence[Command], argv: Sequence[str]) -> tuple[Command | N
             found = next((entry for entry in choices if entry.name == word), None)
             if found is None:
                 there = [entry.name for entry in choices]
-                what = "verb" if command is None else f"`{' '.join(values.path)}` called"
+                what = " ".join(("unknown command", *values.path))
                 raise UsageError(
-                    f"no {what} {word!r}{closest(word, there)}: there are {', '.join(there)}",
+                    f"{what} {word!r}{closest(word, there)}: choose from {', '.join(there)}",
                     values.path,
                 )
             command = found
@@ -215,7 +215,7 @@ def parse(commands: Sequence[Command], argv: Sequence[str]) -> tuple[Command | N
         words += rest
     if command.parts:
         names = ", ".join(part.name for part in command.parts)
-        raise UsageError(f"{' '.join(values.path)}: say which one: {names}", values.path)
+        raise UsageError(f"{' '.join(values.path)} needs a command: {names}", values.path)
     _place(command, words, values)
     return command, values
 
@@ -280,9 +280,7 @@ def _place(command: Command, words: list[str], values: Values) -> None:
             )
         values.arguments[argument.name] = taken
     if words:
-        raise UsageError(
-            f"{' '.join(values.path)}: what is {words[0]!r} for? Too many words", values.path
-        )
+        raise UsageError(f"{' '.join(values.path)}: unexpected argument: {words[0]!r}", values.path)
 
 
 def usage(path: Sequence[str], command: Command) -> str:
@@ -348,6 +346,6 @@ def help_of_all(
             "verbs:\n" + _table([(entry.name, entry.summary + ".") for entry in commands]),
             "options:\n" + _table(_option_rows((VERSION, *COMMON))),
             "examples:\n" + _table(examples),
-            "`vmtctl VERB --help` tells more about a verb; vmtctl(8) tells all.\n",
+            "`vmtctl VERB --help` describes a verb; vmtctl(8) is the manual.\n",
         ]
     )

@@ -72,7 +72,7 @@ class Process:
 
 
 class Attachment:
-    """Whether vmt0 is attached; None when that cannot be found out, and then ``problem`` says why.
+    """Whether vmt0 is attached; None when unknown, and then ``problem`` has the reason.
 
     ``siblings`` are the other children of cpu0.
     """
@@ -306,7 +306,7 @@ def kernel(context: Context) -> Kernel:
 
 
 def securelevel(context: Context) -> int:
-    """Return kern.securelevel(7); -1, which forbids nothing, where it cannot be found out."""
+    """Return kern.securelevel(7); -1, which allows everything, when it is unknown."""
     values, _ = sysctls(context, "kern.securelevel")
     level = signed(values.get("kern.securelevel", ""))
     return -1 if level is None else level

@@ -25,7 +25,7 @@ SCRIPTS = ("power_button", "reset_button", "sleep_button", "hotkey_button")
 # A script of ours that was edited and then replaced by --force is kept under this name.
 EDITED = ".edited"
 
-# The line by which a script of ours is known; whether it is unchanged, its last line tells.
+# The line by which a script of ours is known; its last line shows whether it is unchanged.
 MARK = "vmtctl: part of netbsd-vmt"
 
 

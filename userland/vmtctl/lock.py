@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATH = "/var/run/vmtctl.lock"
 FILES = "/etc/.vmtctl.lock"
 
-# Seconds. Whoever changes files does so in much less.
+# Seconds. A run that changes files needs much less.
 PATIENCE = 10.0
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -69,7 +69,7 @@ class Lock:
             holder = os.pread(self._file, 200, 0).decode("utf-8", "replace").strip()
             os.close(self._file)
             raise Failure(
-                f"another vmtctl is at work ({holder or 'starting'})",
+                f"another vmtctl is running ({holder or 'starting'})",
                 hint="wait for it to end",
                 status=TEMPORARY,
             ) from None

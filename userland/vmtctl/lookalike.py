@@ -43,7 +43,7 @@ def act(context: Context, command: str, arguments: list[str]) -> int:
         return _rpctool(context, command, arguments)
     if program == TOOLSD:
         return _toolsd(context, arguments)
-    raise Failure(f"no program {program!r}: there are {', '.join(PROGRAMS)}", status=USAGE)
+    raise Failure(f"unknown program {program!r}: choose from {', '.join(PROGRAMS)}", status=USAGE)
 
 
 def _rpctool(context: Context, command: str, arguments: list[str]) -> int:

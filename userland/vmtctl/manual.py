@@ -17,15 +17,15 @@ from vmtctl.grammar import COMMON, DRY_RUN, VERSION, Argument, Command, Option, 
 DATE = "November 22, 2026"
 
 _FILES = (
-    (hooks.HANDLER, "Carries out what the host asks for."),
-    (f"{hooks.TYPED}/*_button", "Hand the events of vmt(4) to it, and others on."),
+    (hooks.HANDLER, "Carries out the host's requests."),
+    (f"{hooks.TYPED}/*_button", "Run it for events of vmt(4), and the standard script for others."),
     (hooks.SITE, "Scripts of the site; see powerd above."),
-    (hooks.RECORD, "Which directories powerd install made."),
-    ("/etc/rc.conf.d/vmtools", "Gets the block of service install."),
-    (clocks.PERSISTENT_FILE, "Gets the period of clock --persist."),
-    ("/usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod", "The module that load loads."),
-    (lock.PATH, "Keeps two of load, unload and run apart."),
-    (record.PATH, "Which module was loaded."),
+    (hooks.RECORD, "The directories that powerd install created."),
+    ("/etc/rc.conf.d/vmtools", "Has the block of service install."),
+    (clocks.PERSISTENT_FILE, "Has the settings of clock --persist."),
+    ("/usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod", "The default module of load."),
+    (lock.PATH, "The lock of load, unload and run."),
+    (record.PATH, "The path of the loaded module."),
 )
 
 _SEE_ALSO = (
@@ -175,7 +175,7 @@ def page() -> str:
         ".Os",
         ".Sh NAME",
         ".Nm vmtctl",
-        ".Nd companion of the VMware Tools driver",
+        ".Nd manage the VMware Tools driver",
         ".Sh SYNOPSIS",
     ]
     for path, command in _leaves(COMMANDS):
@@ -183,18 +183,18 @@ def page() -> str:
     lines += [".Nm", ".Fl h | \\-version", ".Sh DESCRIPTION"]
     lines += [
         ".Nm",
-        "makes",
-        ".Nx",
-        "and VMware get on:",
-        "it takes the channel to the host from",
+        "manages the VMware Tools driver",
         ".Xr vmt 4",
-        "and gives it back, replaces the driver without a reboot,",
+        "on a",
+        ".Nx",
+        "guest: it detaches and attaches the driver around other tools services,",
+        "replaces the driver without a reboot,",
         "installs hooks for",
         ".Xr powerd 8 ,",
-        "and tells what is wrong and how to fix it.",
+        "and reports problems with their fixes.",
         ".Pp",
-        "Every verb that changes something can be repeated without harm,",
-        "verifies afterwards that it did what it says,",
+        "Every verb that changes something can be repeated safely,",
+        "verifies the result,",
         "and with",
         ".Fl n",
         "prints what it would do.",
@@ -217,7 +217,7 @@ def page() -> str:
     lines += [
         ".El", ".Pp",
         "The verbs", ".Cm run , doctor , powerd status , powerd diff", "and", ".Cm guestinfo get",
-        "have statuses of their own, told there.",
+        "have exit statuses of their own, described there.",
         ".Sh EXAMPLES",
     ]  # fmt: skip
     shown: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """What vmtctl remembers between runs, until the next boot: the module that it loaded.
 
-The kernel does not tell from which file a module came.
+The kernel does not report from which file a module came.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def is_current(context: Context, path: str) -> bool:
 def write(context: Context, path: str) -> None:
     """Remember that ``path`` was loaded.
 
-    A record that cannot be written is told and forgotten: it only makes status more precise.
+    A record that cannot be written is reported and then ignored: it only makes status more precise.
     """
     import json
 

@@ -66,7 +66,7 @@ def _address(word: str) -> str:
 
 def _is_name(word: str) -> bool:
     printable = word.isascii() and word.isprintable() and " " not in word
-    # The words that the node reads as keys are no names of domains that anybody has.
+    # The words that the node reads as keys are not names of domains.
     return (
         0 < len(word) <= _LONGEST and printable and word not in {"nameserver", "domain", "search"}
     )
@@ -124,4 +124,4 @@ def apply(context: Context) -> None:
         put(context, value)
         context.step(what)
     except Failure as error:
-        context.warn(f"the name servers did not reach the driver: {error}")
+        context.warn(f"the name servers were not set in the driver: {error}")

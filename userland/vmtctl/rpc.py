@@ -31,7 +31,7 @@ SILENCE = 3.0
 PAUSES = (0.002, 0.25)
 
 _TROUBLES = (
-    ("Operation not permitted", "only root may talk to the host", "become root first",
+    ("Operation not permitted", "only root may send requests to the host", "become root first",
      NO_PERMISSION),
     ("string too long", "the request is too long", "", DATA),
     ("Device busy", "the driver is busy with other requests", "try again in a moment", TEMPORARY),
@@ -65,7 +65,7 @@ def call(context: Context, request: str) -> tuple[bool, str]:
     head, _, text = reply.partition(" ")
     if head in {"0", "1"}:
         return head == "1", text
-    raise Failure(f"the host's reply makes no sense: {reply[:80]!r}", status=DATA)
+    raise Failure(f"the host's reply is invalid: {reply[:80]!r}", status=DATA)
 
 
 def _send(context: Context, request: str) -> str:
@@ -115,7 +115,7 @@ def _collect(context: Context, number: str) -> str:
         if state == "unknown":
             raise Failure(
                 "the driver could not reach the host in time, and dropped the request",
-                hint="try again; `vmtctl status` tells the state of the channel",
+                hint="try again; `vmtctl status` shows the state of the channel",
                 status=TEMPORARY,
             )
         waited = time.monotonic() - begun
@@ -123,11 +123,11 @@ def _collect(context: Context, number: str) -> str:
             raise Failure(
                 f"the host has not answered for {LIMIT:g} seconds; it may still carry the "
                 "request out",
-                hint="`vmtctl status` tells the state of the channel",
+                hint="`vmtctl status` shows the state of the channel",
                 status=TEMPORARY,
             )
         if waited > SILENCE and not said:
-            context.warn(f"the host takes its time; waiting for up to {LIMIT:g} seconds")
+            context.warn(f"waiting for the host, up to {LIMIT:g} seconds")
             said = True
         time.sleep(pause)
         pause = min(pause * 2, longest)
@@ -150,7 +150,7 @@ def _trouble(context: Context, complaint: str) -> Failure:
         if text in complaint:
             return Failure(message, hint=hint, status=status)
     if "is invalid" not in complaint:  # a name that sysctl(8) does not find
-        return Failure(f"the host was not asked: {complaint}")
+        return Failure(f"the request was not sent to the host: {complaint}")
     nodes = guest.driver_nodes(context)[0]
     if not nodes:
         return Failure(f"{guest.DEVICE} is not attached", hint="vmtctl attach", status=UNAVAILABLE)

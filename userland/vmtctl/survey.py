@@ -110,7 +110,7 @@ def _channel(
     elif attached:
         holder = "vmt"
     else:
-        holder = "vmtoolsd" if daemons else "nobody"
+        holder = "vmtoolsd" if daemons else "none"
     return {"holder": holder, "vmtoolsd": [daemon.pid for daemon in daemons]}
 
 

@@ -167,7 +167,7 @@ def _collect(pid: int, command: tuple[str, ...], pipes: tuple[int, int], limit: 
         _kill(pid)
         raise Failure(
             f"`{' '.join(command)}` {stopped} and was stopped",
-            hint="the kernel may be waiting for the driver; dmesg(8) has its last words",
+            hint="the kernel may be waiting for the driver; see its last messages in dmesg(8)",
         )
     output, errors = (b"".join(chunks[pipe]).decode("utf-8", "surrogateescape") for pipe in pipes)
     return Result(command, status, output, errors)

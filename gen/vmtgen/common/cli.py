@@ -100,7 +100,7 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as in `vmtgen show FILE | head`.
         _settle(sys.stdout)
         return 0
-    except Exception as error:  # the last net: a fault of our own must not look like the user's
+    except Exception as error:  # an internal error must not look like an error of the user
         _settle(sys.stdout)
         return _report(program, error)
     return status
@@ -161,7 +161,7 @@ def _dispatch(program: Program, arguments: list[str]) -> int:
 
         near = difflib.get_close_matches(chosen, names, n=1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
-        parser.error(f"no verb {chosen!r}{meant}: there are {', '.join(names)}")
+        parser.error(f"unknown command {chosen!r}{meant}: choose from {', '.join(names)}")
     # Only the help needs the others, for their summaries.
     needed = {chosen} if chosen or "--version" in arguments else set(names)
     modules = {each: program.load(each.replace("-", "_")) for each in names if each in needed}

@@ -160,7 +160,10 @@ def _permissions(context: Context) -> Iterator[Finding]:
         if stat.S_ISLNK(found.st_mode):
             continue  # the hooks' own check reports it
         yield from _only_roots(
-            context, path, found, "whoever may write to it is root: powerd runs it as root"
+            context,
+            path,
+            found,
+            "powerd runs it as root, so a user who can write to it gets root's rights",
         )
 
 
@@ -207,7 +210,7 @@ def _site_scripts(context: Context) -> Iterator[Finding]:
                 f"{path} is not run",
                 fix=f"chmod 755 {context.shown(target)}",
             )
-        # Whoever can change a directory above the script can put another one there.
+        # A user who can change a directory above the script can replace the script.
         while target and target not in seen and not hooks.SITE.startswith(target):
             seen.add(target)
             found = os.stat(context.file(target))
@@ -248,7 +251,7 @@ def _powerd(rc: RcConf) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "powerd-unclear",
-            f"cannot tell whether powerd is started at boot: read {rc.file('powerd')}",
+            f"unknown whether powerd is started at boot: check {rc.file('powerd')}",
             "without it the host's shutdown cuts the power",
             fix=rc.enable("powerd"),
         )
@@ -373,7 +376,7 @@ def _services(context: Context, rc: RcConf) -> Iterator[Finding]:
         yield Finding(
             OK,
             "vmtctl-unclear",
-            f"cannot tell whether rc.d/vmtctl loads the module at boot: read {rc.file('vmtctl')}",
+            f"unknown whether rc.d/vmtctl loads the module at boot: check {rc.file('vmtctl')}",
         )
     if not os.path.exists(context.file("/etc/rc.d/vmtools")):
         return
@@ -392,7 +395,7 @@ def _services(context: Context, rc: RcConf) -> Iterator[Finding]:
             WARNING,
             "vmtools-alone",
             "rc.d/vmtools does not go through vmtctl",
-            "when it stops, it attaches vmt0 while vmtoolsd still runs: they fight for a moment",
+            "when it stops, it attaches vmt0 while vmtoolsd still runs: both use the channel",
             fix=context.command("service install"),
         )
     for word in ("start_precmd", "stop_precmd", "stop_postcmd"):

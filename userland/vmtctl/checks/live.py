@@ -60,7 +60,7 @@ def _system(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "hypervisor",
-            "it cannot be found out whether this is a VMware machine",
+            "unknown whether this is a VMware machine",
             source,
         )
     else:
@@ -68,7 +68,7 @@ def _system(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             ERROR,
             "hypervisor",
             f"this is not a VMware machine ({source})",
-            "vmt(4) has nothing to talk to here",
+            "there is no VMware host for vmt(4) to connect to",
         )
 
 
@@ -94,7 +94,7 @@ def _driver(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fi
             ERROR,
             "device-detached",
             "vmt0 is not attached, and vmtoolsd does not run",
-            "the host thinks that no tools are running: no shutdown, no address, no clock",
+            "the host assumes that no tools run: no shutdown, no address, no clock",
             fix=context.command("attach"),
         )
     elif attached:
@@ -138,8 +138,8 @@ def _channel(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             ERROR,
             "channel-conflict",
-            f"vmt0 and vmtoolsd (pid {pids}) fight for the channel",
-            "each throws the other out: requests of the host get lost, and the log fills up",
+            f"vmt0 and vmtoolsd (pid {pids}) both use the channel",
+            "each disconnects the other: requests of the host are lost, and the log fills up",
             fix=context.command("detach"),
             advice=f"for good: {context.command('service install')}",
         )
@@ -151,8 +151,8 @@ def _channel(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 "channel-met",
-                "vmt0 has met another tools service on its channel since it was attached",
-                "it is over by now, but not if that is started in the same way again",
+                "another tools service has used the channel of vmt0 since it was attached",
+                "this has ended, but happens again if that service is started in the same way",
                 advice=f"start it so: {context.command('run -- /usr/pkg/bin/vmtoolsd')}, or have "
                 f"rc.d/vmtools do it: {context.command('service install')}",
             )
@@ -172,7 +172,7 @@ def _powerd(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fi
             "powerd-down",
             "powerd does not run",
             "the kernel then powers off by itself when the host asks: no rc.d script is run, "
-            "databases are cut off",
+            "databases are not closed",
             fix=start if rc.enabled("powerd") else f"{enable} && {start}",
         )
 
@@ -193,7 +193,7 @@ def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fin
                 WARNING,
                 "clock-unknown-setting",
                 f"{clocks.PERSISTENT_FILE} sets {name}, which the driver in charge does not have",
-                "the host's time switches decide nothing",
+                "the host's time switches have no effect",
                 advice=f"load the module: {context.command('load')}",
             )
         elif now is not None:
@@ -217,8 +217,8 @@ def _clock_ahead(context: Context, clock: dict[str, Any]) -> Iterator[Finding]:
             WARNING,
             "clock-ahead",
             f"the clock is {ahead // 1_000_000} s ahead of the host's",
-            f"it is slewed back, which takes {clocks.slew_in_words(ahead)}: programs may not bear "
-            "a clock that goes back at once",
+            f"it is slewed back, which takes {clocks.slew_in_words(ahead)}: some programs fail "
+            "when the clock is stepped back",
             fix=context.command("clock sync"),
         )
 
@@ -246,7 +246,7 @@ def clock_masters(context: Context, rc: RcConf, running: set[str]) -> Iterator[F
             WARNING,
             "clock-masters",
             f"both {' and '.join(found)} and vmt(4) set the clock ({', '.join(found.values())})",
-            "two masters pull it to and fro",
+            "two programs adjust it in opposite directions; stop one of them",
             fix=context.command("clock off --persist"),
             advice=f"or stop {' and '.join(found)}",
         )
@@ -286,7 +286,7 @@ def _snapshots(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             "freeze-left",
             f"scripts of /etc/powerd/vmt.d may have run for freeze {found['left']} and not for "
             "thaw",
-            "what they stopped may still stand still, unless a snapshot is under way",
+            "what they stopped may still be stopped, unless a snapshot is in progress",
             fix=f"{context.shown(script)} {guest.DEVICE} released",
         )
 
@@ -298,8 +298,8 @@ def _left_overs(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "run-killed",
-            f"vmtctl was killed while at work ({left})",
-            "it could not give vmt0 back" if not attached else "vmt0 is attached again by now",
+            f"an earlier vmtctl was killed ({left})",
+            "it could not attach vmt0 again" if not attached else "vmt0 is attached again by now",
             fix=f": > {context.shown(lock.PATH)}"
             + ("" if attached else f" && {context.command('attach')}"),
         )
@@ -314,7 +314,7 @@ def _left_overs(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
                 WARNING,
                 "pid-file",
                 f"{path} names process {pid}, which is not {name}",
-                "its rc.d script may think that it runs",
+                "its rc.d script may assume that it runs",
                 fix=f"rm {context.shown(path)}",
             )
 
@@ -326,7 +326,7 @@ def _boot(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Find
             WARNING,
             "module-not-loaded",
             "rc.conf says vmtctl=YES, but no module is loaded",
-            "loading it failed at boot, or was undone",
+            "loading it failed at boot, or the module was unloaded since",
             fix=context.command("load"),
         )
     # What the boot loader loaded comes again by itself.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 
-from vmtctl.checks.shellvars import CANNOT_TELL, Variables
+from vmtctl.checks.shellvars import UNKNOWN, Variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class RcConf:
         self._values = self._ask() if _may_run(context) else None
 
     def value(self, name: str) -> str | None:
-        """Return the variable of rc.d/NAME, None when it is not set, or CANNOT_TELL."""
+        """Return the variable of rc.d/NAME, None when it is not set, or UNKNOWN."""
         if self._values is not None:
             return self._values.get(name)
         return self._read(name)
@@ -60,7 +60,7 @@ class RcConf:
     def enabled(self, name: str) -> bool | None:
         """Whether rc(8) starts rc.d/NAME; None when the words in the files do not say."""
         value = self.value(name)
-        return None if value == CANNOT_TELL else (value or "").lower() in _YES
+        return None if value == UNKNOWN else (value or "").lower() in _YES
 
     def file(self, name: str) -> str:
         """Return the file to change the variable in: the last one that sets it."""

@@ -2,7 +2,7 @@
 
 rc.conf(5) is a shell script.  This reads the part of the language that such files are written in:
 assignments, export, ``: ${name:=value}``, the file of defaults, and conditions.  Of everything
-else it only sees that a variable may be set there, and then says CANNOT_TELL.  The grammar is that
+else it only sees that a variable may be set there, and then says UNKNOWN.  The grammar is that
 of POSIX, Shell Command Language 2.2 to 2.10, which sh(1) of NetBSD follows.
 """
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # What is returned for a variable that depends on more than the words in the files.
-CANNOT_TELL = "\0"
+UNKNOWN = "\0"
 
 _NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"
 _REDIRECTIONS = {">>", ">&", "<&", ">|", "<>", "<", ">"}
@@ -45,7 +45,7 @@ class Variables:
         self._otherwise: str | None = None
 
     def get(self, name: str) -> str | None:
-        """Return the value of a variable, None when it is not set, or CANNOT_TELL."""
+        """Return the value of a variable, None when it is not set, or UNKNOWN."""
         return self._values.get(name, self._otherwise)
 
     def read(self, text: str) -> None:
@@ -62,22 +62,22 @@ class Variables:
         import re
 
         for name in re.findall(r"(?:^|[^A-Za-z0-9_$])\$?\{?([A-Za-z_][A-Za-z0-9_]*):?=", text):
-            self._values[name] = CANNOT_TELL
+            self._values[name] = UNKNOWN
         if re.search(r"(?m)(?:^|[;&|({`]|\b(?:then|do|else)\b)\s*(?:\.|eval|source)\s", text):
             self.lose_all()
 
     def lose_all(self) -> None:
         """Something may have set anything."""
         self._values.clear()
-        self._otherwise = CANNOT_TELL
+        self._otherwise = UNKNOWN
 
     def assign(self, name: str, value: str | None, certainty: int) -> None:
         """Set a variable; a ``value`` of None is one that the words do not say."""
         if certainty == _NO:
             return
-        new = CANNOT_TELL if value is None else value
+        new = UNKNOWN if value is None else value
         if certainty == _MAYBE and self.get(name) != new:
-            new = CANNOT_TELL
+            new = UNKNOWN
         self._values[name] = new
 
     def unset(self, name: str, certainty: int) -> None:
@@ -85,7 +85,7 @@ class Variables:
         if certainty == _YES:
             self._values[name] = None
         elif certainty == _MAYBE:
-            self._values[name] = CANNOT_TELL
+            self._values[name] = UNKNOWN
 
 
 class _Reader:
@@ -220,7 +220,7 @@ class _Reader:
         if not equals or _name_of(f"{name}=") is None:
             return
         old = self._variables.get(name)
-        if old == CANNOT_TELL:
+        if old == UNKNOWN:
             return
         if old is None or (empty_too and not old):
             plain = value.strip("'\"")

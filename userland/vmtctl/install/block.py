@@ -1,4 +1,4 @@
-"""A marked block in a file that belongs to somebody else.
+"""A marked block in a file that is not vmtctl's.
 
 The markers say whose block it is, whether the file ended without a newline or did not exist, and
 the check sum of what is between them.  Taking the block out gives back every byte.  A line ends
@@ -38,7 +38,7 @@ class Parts:
 
     @property
     def edited(self) -> bool:
-        """Whether somebody changed the inside since it was written, by any version of vmtctl."""
+        """Whether the inside was edited since it was written, by any version of vmtctl."""
         return self.inside is not None and self.sum != _sum(self.inside)
 
 

@@ -32,7 +32,7 @@ def classify(found: Snapshot, name: str) -> str:
     """Return what a file is.
 
     absent; current, other version or edited: a file of ours; block, block of another version or
-    edited block: somebody's script with our block; foreign.
+    edited block: a script of the site with our block; foreign.
     """
     if not found.exists:
         return "absent"
@@ -117,7 +117,7 @@ def _recorded(found: Snapshot) -> list[str]:
 
 def _taken(found: Snapshot) -> Failure:
     return Failure(
-        f"{found.path} belongs to somebody else, and vmtctl needs the name",
+        f"{found.path} is not vmtctl's file, and vmtctl needs the name",
         hint=f"move it away: mv {found.path} {found.path}.orig",
         status=DATA,
     )
@@ -134,10 +134,10 @@ def _own_file(plan: Plan, found: Snapshot, name: str, *, force: bool) -> None:
 
 
 def _edited(plan: Plan, found: Snapshot, *, force: bool) -> None:
-    """Refuse to lose what somebody edited; with ``force`` keep it under a name of its own."""
+    """Refuse to lose an edited file; with ``force`` keep it under a name of its own."""
     if not force:
         raise Failure(
-            f"{found.path} is vmtctl's, but somebody edited it",
+            f"{found.path} is vmtctl's, but was edited",
             hint="`vmtctl powerd diff` shows how; put what you need into a script in "
             f"{SITE}, then use --force, which keeps the file as {found.path}{EDITED}",
             status=DATA,
@@ -225,7 +225,7 @@ def _remove_record(plan: Plan, tree: Tree, gone: set[str]) -> None:
     try:
         recorded = _recorded(record)
     except Failure:
-        return  # it is somebody else's
+        return  # it is not vmtctl's
     gone = {*gone, RECORD}
     kept = {change.path for change in plan.changes} - gone
     empty = []

@@ -78,7 +78,7 @@ class _Put(Change):
             elif self.tree.look(self.path).place == self._before.place:
                 self.tree.forget(old(self.path))
             else:
-                raise Failure(f"{self.path} was changed by somebody else meanwhile")
+                raise Failure(f"{self.path} was changed by another program meanwhile")
 
     def _kept(self) -> bool:
         """Whether what was there has a second name."""

@@ -1,7 +1,7 @@
 """Looking at files and replacing them, below a root, without following a symbolic link.
 
 Only the root itself may be one. Every directory on the way is opened by its own descriptor with
-O_NOFOLLOW, so nobody can slip a link in between a check and its use.
+O_NOFOLLOW, so no other process can put a link in between a check and its use.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Snapshot:
-    """A path as it was when somebody looked: its kind, and for a file everything."""
+    """A path as it was when it was read: its kind, and for a file everything."""
 
     __slots__ = (
         "data", "flags", "gid", "identity", "kind", "mode", "path", "place", "times", "uid",
@@ -217,14 +217,14 @@ class Tree:
                 rest = rest[calls.write(file, rest) :]
             found = calls.fstat(file)
             owner = (found.st_uid, found.st_gid)
-            wanted = owner
+            target = owner
             if like is not None:
-                wanted = (like.uid, like.gid)
+                target = (like.uid, like.gid)
                 mode = like.mode
             elif os.geteuid() == 0:
-                wanted = (0, 0)
-            if wanted != owner:
-                calls.fchown(file, *wanted)
+                target = (0, 0)
+            if target != owner:
+                calls.fchown(file, *target)
             calls.fchmod(file, mode)  # after fchown, which clears the set-id bits
             if like is not None:
                 # The time is that of the administrator's last edit, with our block or without.
@@ -236,7 +236,7 @@ class Tree:
     def _check(self, directory: int, name: str, before: Snapshot) -> None:
         if self._look_in(directory, name, before.path).identity != before.identity:
             raise Failure(
-                f"{before.path} was changed by somebody else at this very moment",
+                f"{before.path} was changed by another program at the same time",
                 hint="look at the change, then try again",
                 status=TEMPORARY,
             )

@@ -61,7 +61,7 @@ def _synchronise(context: Context) -> int:
         return OK
     context.need_root("set the clock")
     clocks.synchronise(context)
-    context.step("asked the driver to set the clock now")
+    context.step("requested that the driver sets the clock now")
     nodes, _ = guest.driver_nodes(context)
     state = nodes.get(f"{clocks.BRANCH}.state")
     if state:
@@ -105,7 +105,7 @@ def _differing(context: Context, settings: dict[str, int], *, persist: bool) -> 
     if not nodes:
         if not persist:
             raise Failure(f"{guest.DEVICE} is not attached ({complaint})", hint="vmtctl attach")
-        context.warn(f"{guest.DEVICE} is not attached; the setting counts from the next attach on")
+        context.warn(f"{guest.DEVICE} is not attached; the setting takes effect at the next attach")
         return {}
     return {
         name: value

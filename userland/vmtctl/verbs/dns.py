@@ -63,7 +63,7 @@ def _begin(tree: Tree) -> Plan:
     found.need_file_or_nothing()
     if found.exists and _MARK not in found.data:
         raise Failure(
-            f"{HOOK} belongs to somebody else, and vmtctl needs the name",
+            f"{HOOK} is not vmtctl's file, and vmtctl needs the name",
             hint=f"move it away: mv {HOOK} {HOOK}.orig",
             status=DATA,
         )

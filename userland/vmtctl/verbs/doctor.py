@@ -21,7 +21,7 @@ def run(context: Context) -> int:
         # All else that would be found here is no fault of this system.
         what = f"this is {context.elsewhere}, not NetBSD"
         findings.append(Finding(ERROR, "wrong-system", what, "vmt(4) is NetBSD's", advice=RUN_IT))
-        return _tell(context, findings)
+        return _print_findings(context, findings)
     rc = RcConf(context)
     if not context.image:
         from vmtctl import survey
@@ -30,10 +30,10 @@ def run(context: Context) -> int:
         findings += live.check(context, survey.take(context), rc)
     powerd_down = any(finding.name == "powerd-down" for finding in findings)
     findings += files.check(context, rc, powerd_down=powerd_down)
-    return _tell(context, findings)
+    return _print_findings(context, findings)
 
 
-def _tell(context: Context, findings: list[Finding]) -> int:
+def _print_findings(context: Context, findings: list[Finding]) -> int:
     worst = max((finding.severity for finding in findings), default=OK)
     context.print_json(
         {"worst": WORDS[worst], "findings": [finding.document for finding in findings]}

@@ -214,7 +214,7 @@ class _Loader:
         context = self._context
         result = context.tools.run("modunload", "vmt")
         if not result.ok:
-            raise Failure(f"the driver in place cannot be given up: {result.complaint}")
+            raise Failure(f"the present driver cannot be unloaded: {result.complaint}")
         old = (record.read(context) or {}).get("path")
         # From here on a run that is cut off must not look as if it had ended well.
         record.forget(context)

@@ -44,7 +44,7 @@ def run(context: Context) -> int:
 
 
 def _typed(context: Context) -> bool:
-    """Tell whether powerd looks into the directory for ACPI."""
+    """Return whether powerd looks into the directory for ACPI."""
     if context.values.on("no-acpi"):
         return False
     if context.image:

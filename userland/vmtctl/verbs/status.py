@@ -56,7 +56,7 @@ def _driver(driver: dict[str, Any]) -> str:
         "builtin": "built into the kernel",
         "module": "module",
         "absent": "none, neither built in nor loaded as a module",
-        None: "cannot be found out",
+        None: "unknown",
     }[driver["loaded"]]
     if driver["loaded"] == "absent" and driver["builtin_disabled"]:
         loaded = "no module; that of the kernel is disabled"
@@ -71,7 +71,7 @@ def _driver(driver: dict[str, Any]) -> str:
 
 
 def _device(device: dict[str, Any]) -> str:
-    text = {True: "attached", False: "not attached", None: "cannot be found out"}
+    text = {True: "attached", False: "not attached", None: "unknown"}
     return f"{device['name']} {text[device['attached']]}"
 
 
@@ -80,9 +80,9 @@ def _channel(channel: dict[str, Any]) -> str:
     return {
         "vmt": "held by vmt0",
         "vmtoolsd": f"held by vmtoolsd (pid {pids})",
-        "nobody": "held by nobody: the host thinks that no tools are running",
-        "conflict": f"CONFLICT: vmt0 and vmtoolsd (pid {pids}) fight for it; see vmtctl doctor",
-        None: "cannot be found out",
+        "none": "not in use: the host assumes that no tools run",
+        "conflict": f"CONFLICT: vmt0 and vmtoolsd (pid {pids}) both use it; see vmtctl doctor",
+        None: "unknown",
     }[channel["holder"]]
 
 
@@ -90,7 +90,7 @@ def clock_line(clock: dict[str, Any], *, attached: bool | None) -> str:
     """Return the clock in one line."""
     period = clock["period"]
     if period is None:
-        return "not followed: vmt0 is not attached" if attached is False else "cannot be found out"
+        return "not followed: vmt0 is not attached" if attached is False else "unknown"
     pieces = [clocks.in_words(period)]
     if clock["offset_us"] is not None:
         pieces.append(f"host is {clock['offset_us'] / 1e6:+.6f} s off")
@@ -114,7 +114,7 @@ def _powerd(powerd: dict[str, Any]) -> str:
     running = {
         True: f"running (pid {powerd['pid']})",
         False: "NOT RUNNING: a shutdown by the host will not be orderly",
-        None: "cannot be found out",
+        None: "unknown",
     }[powerd["running"]]
     missing = [name for name, script in powerd["scripts"].items() if not script["executable"]]
     text = f"{running}; hooks {powerd['hooks']}"
