@@ -6,7 +6,7 @@
  * vmmemctl(4): VMware's memory balloon.
  *
  * A host that is short of memory asks its guests for pages.  This driver
- * allocates them, so that nobody else in the guest uses them, and gives them
+ * allocates them, so that nothing else in the guest uses them, and gives them
  * to the host, which then has no need to keep their contents.
  *
  * Once a poll the worker asks for the target and goes some way towards it.
@@ -284,11 +284,12 @@ vmmemctl_poll(struct vmmemctl_softc *sc)
 static bool
 vmmemctl_begin(struct vmmemctl_softc *sc)
 {
-	uint32_t status, wanted;
+	uint32_t status, capabilities;
 
-	wanted = VMMEMCTL_CAN_BASIC | VMMEMCTL_CAN_BATCHED;
+	capabilities = VMMEMCTL_CAN_BASIC | VMMEMCTL_CAN_BATCHED;
 	sc->sc_can = VMMEMCTL_CAN_BASIC;
-	status = vmmemctl_call(sc, VMMEMCTL_COMMAND_START, wanted, 0, NULL);
+	status = vmmemctl_call(sc, VMMEMCTL_COMMAND_START, capabilities,
+	    0, NULL);
 	if (status != VMMEMCTL_STATUS_SUCCESS_CAPABILITIES &&
 	    vmmemctl_failed(sc, status))
 		return false;
@@ -307,14 +308,14 @@ vmmemctl_begin(struct vmmemctl_softc *sc)
 
 /* Give the host so many pages, as far as they can be spared. */
 static void
-vmmemctl_inflate(struct vmmemctl_softc *sc, uint64_t wanted)
+vmmemctl_inflate(struct vmmemctl_softc *sc, uint64_t missing)
 {
 	struct pglist list;
 	uint64_t number;
 	u_int chunk;
 
-	number = MIN(MIN(wanted, sc->sc_rate), vmmemctl_room(sc));
-	if (number < MIN(wanted, sc->sc_rate))
+	number = MIN(MIN(missing, sc->sc_rate), vmmemctl_room(sc));
+	if (number < MIN(missing, sc->sc_rate))
 		vmmemctl_short(sc);
 	else
 		(void)vmmemctl_set_state(sc, "inflating");
@@ -675,7 +676,7 @@ vmmemctl_sysctl_number(SYSCTLFN_ARGS)
 	mutex_exit(&sc->sc_lock);
 	node.sysctl_data = &value;
 	error = sysctl_lookup(SYSCTLFN_CALL(&node));
-	/* Without bytes sysctl_lookup(9) only reads, and asks nobody. */
+	/* Without bytes sysctl_lookup(9) only reads, and makes no authorization check. */
 	if (error != 0 || newp == NULL || newlen == 0)
 		return error;
 	if (value < n->n_min || value > n->n_max)

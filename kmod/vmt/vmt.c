@@ -124,8 +124,8 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 		return error;
 
 	/*
-	 * What the host asks for reaches powerd(8) as if somebody had pressed
-	 * a button.
+	 * The driver turns the host's requests into button events, which
+	 * powerd(8) handles.
 	 */
 	*stepp = "register the power switches";
 	for (; sc->sc_switches < VMT_SWITCHES; sc->sc_switches++) {

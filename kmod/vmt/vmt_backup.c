@@ -444,7 +444,7 @@ vmt_backup_event(struct vmt_softc *sc, const char *event, u_int code,
 	return false;
 }
 
-/* Let powerd(8) run scripts; the number stays when it is asked again. */
+/* Let powerd(8) run scripts; the number stays when the event is repeated. */
 static void
 vmt_backup_raise(struct vmt_softc *sc, enum vmt_switch event)
 {

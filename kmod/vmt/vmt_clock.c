@@ -162,8 +162,8 @@ vmt_clock_policy(struct vmt_softc *sc)
 
 /*
  * Compare the clocks and correct ours.  Returns ENOTSUP if the host does not
- * tell the time, EAGAIN if the system has not set its own yet; 0 also if the
- * administrator wants the clock left alone.
+ * report its time, EAGAIN if the system has not set its own yet; 0 also if the
+ * administrator has switched synchronisation off.
  */
 int
 vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
@@ -187,7 +187,7 @@ vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 
 	if (!vmt_clock_sample(clock, &sample)) {
 		vmt_clock_cancel_slew(sc,
-		    "off: the host does not tell the time");
+		    "off: the host does not report its time");
 		if (!clock->c_complained)
 			vmt_log(sc, VMT_LOG_CLOCK_NO_TIME);
 		clock->c_complained = true;

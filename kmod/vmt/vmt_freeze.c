@@ -17,8 +17,8 @@
  * administrator names, and it is synced once more by the thread that holds it,
  * which passes the gate.  vfs_suspend() keeps one lock for all file
  * systems until vfs_resume() of the same thread, so there is one file system
- * and one thread.  That thread waits for the worker, but not for ever: it lets
- * go at its own limit, so that not even a worker that hangs in a shutdown
+ * and one thread.  That thread waits for the worker, but has its own limit,
+ * after which it resumes the file system, so that not even a worker that hangs in a shutdown
  * keeps the system from going down.  The limit is short because every thread
  * that locks a vnode of the file system waits, uninterruptibly (VOP_LOCK() of
  * vnode_if.c begins a transaction): readers, writers, and who looks up a name

@@ -116,13 +116,13 @@ VMT_MODCMD(modcmd_t cmd, void *arg)
 		    vmt_own_driver : vmt_no_driver;
 		/*
 		 * The rescan inside config_init_component() panics if the
-		 * unit is half free: detached, but not collected yet.
+		 * unit is detached but still allocated.
 		 */
 		if (vmt_unit_is_taken() &&
 		    device_find_by_xname(VMT_DEVICE) == NULL) {
-			aprint_error(VMT_NAME ": " VMT_DEVICE " is half gone; "
-			    "drvctl -r -a " VMT_BUS " " VMT_PARENT_DEVICE
-			    ", then load again\n");
+			aprint_error(VMT_NAME ": " VMT_DEVICE " is detached "
+			    "but its unit is still allocated; drvctl -r -a "
+			    VMT_BUS " " VMT_PARENT_DEVICE ", then load again\n");
 			error = EBUSY;
 		} else
 			error = config_init_component(vmt_drivers,

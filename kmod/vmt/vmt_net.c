@@ -62,8 +62,8 @@ static bool	vmt_is_reachable(const struct vmt_address *);
  * default routes.  Returns false if there is no memory.
  *
  * KERNEL_LOCK guards the lists of the network stack: without NET_MPSAFE, as
- * in GENERIC, ifa_remove() frees an address at once, whoever is in a read
- * section of pserialize(9).  Nothing may sleep, for that gives the lock up:
+ * in GENERIC, ifa_remove() frees an address at once, without waiting for
+ * read sections of pserialize(9).  Nothing may sleep, for that gives the lock up:
  * count what is there, allocate memory without the lock, then copy.
  */
 bool

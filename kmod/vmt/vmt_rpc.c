@@ -355,7 +355,7 @@ vmt_channel_abort(struct vmt_channel *ch, bool in_payload)
 
 /*
  * Make room for size bytes; what was in the buffer is lost.  Never sleeps
- * for memory: the host is told instead that the message was too large.
+ * for memory: the driver answers that the message was too large.
  */
 int
 vmt_buffer_reserve(struct vmt_buffer *buffer, size_t size)
@@ -457,7 +457,7 @@ vmt_rpc_exchange(struct vmt_softc *sc, size_t length, size_t *lengthp)
 
 /* Did the host take the command? */
 static int
-vmt_rpc_check_reply(struct vmt_softc *sc, size_t length, bool want_empty)
+vmt_rpc_check_reply(struct vmt_softc *sc, size_t length, bool expect_empty)
 {
 	const char *reply = (const char *)sc->sc_reply.b_data;
 	const size_t word = sizeof(VMT_RPCI_SUCCESS) - 1;
@@ -466,7 +466,7 @@ vmt_rpc_check_reply(struct vmt_softc *sc, size_t length, bool want_empty)
 		return EPROTO;
 	if (strncmp(reply, VMT_RPCI_SUCCESS, word) == 0) {
 		/* Text where there should be none: not stored. */
-		if (!want_empty || reply[word] == '\0')
+		if (!expect_empty || reply[word] == '\0')
 			return 0;
 	} else if (strncmp(reply, VMT_RPCI_FAILURE, word) != 0)
 		return EPROTO;
@@ -476,7 +476,7 @@ vmt_rpc_check_reply(struct vmt_softc *sc, size_t length, bool want_empty)
 
 /* Format a command, append binary data where there is any, and send it. */
 int
-vmt_rpc_send(struct vmt_softc *sc, bool want_empty, const void *data,
+vmt_rpc_send(struct vmt_softc *sc, bool expect_empty, const void *data,
     size_t size, const char *format, ...)
 {
 	va_list ap;
@@ -499,7 +499,7 @@ vmt_rpc_send(struct vmt_softc *sc, bool want_empty, const void *data,
 		memcpy(sc->sc_command.b_data + n, data, size);
 
 	error = vmt_rpc_call(sc, length, &length);
-	return error != 0 ? error : vmt_rpc_check_reply(sc, length, want_empty);
+	return error != 0 ? error : vmt_rpc_check_reply(sc, length, expect_empty);
 }
 
 /* The batch is over: close the channel and give memory back. */

@@ -120,7 +120,7 @@ vmt_sysctl_number(SYSCTLFN_ARGS)
 
 	node.sysctl_data = &value;
 	error = sysctl_lookup(SYSCTLFN_CALL(&node));
-	/* Without bytes sysctl_lookup(9) only reads, and asks nobody. */
+	/* Without bytes sysctl_lookup(9) only reads, and makes no authorization check. */
 	if (error != 0 || newp == NULL || newlen == 0)
 		return error;
 	if (value < n->n_min || value > n->n_max)
@@ -229,7 +229,7 @@ out:
 	return error;
 }
 
-/* What scripts have to run for, as long as nobody has reported the end. */
+/* The event that scripts have to run for, until a script reports the end. */
 int
 vmt_sysctl_event(SYSCTLFN_ARGS)
 {
@@ -318,7 +318,7 @@ vmt_sysctl_request(SYSCTLFN_ARGS)
 	mutex_enter(&sc->sc_lock);
 	number = ++sc->sc_request_number;
 	mutex_exit(&sc->sc_lock);
-	/* First the number: whoever does not get it cannot get the reply. */
+	/* First the number: a caller without it cannot read the reply. */
 	(void)snprintf(text, sizeof(text), "%d", number);
 	error = vmt_request_answer(l, text, strlen(text) + 1, oldp, oldlenp);
 	if (error == 0)
@@ -441,8 +441,8 @@ vmt_request_queue(struct vmt_softc *sc, int number,
 }
 
 /*
- * Drop what nobody has collected in time: a command that was not sent yet
- * never will be.  Called with sc_lock held.
+ * Drop commands whose reply was not read in time; those that were not sent
+ * yet are never sent.  Called with sc_lock held.
  */
 static void
 vmt_request_expire(struct vmt_softc *sc)

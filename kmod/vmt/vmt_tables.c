@@ -126,11 +126,11 @@ VMT_LOCAL_TABLE const struct vmt_text vmt_texts[VMT_LOGS] = {
 	[VMT_LOG_CHANNEL_REFUSED] = { LOG_WARNING, false, false,
 	    "the host refuses a channel; trying again" },
 	[VMT_LOG_CHANNEL_CONTENDED] = { LOG_WARNING, true, false,
-	    "vmtoolsd(8) wants the channel too: stop it, or drvctl -d vmt0" },
+	    "vmtoolsd(8) uses the same channel: stop it, or drvctl -d vmt0" },
 	[VMT_LOG_INFO_REFUSED] = { LOG_WARNING, false, false,
 	    "host refuses guest information %u until its next reset" },
 	[VMT_LOG_RPCI_FAILED] = { LOG_WARNING, false, false,
-	    "cannot tell the host \"%s\" (%d)" },
+	    "cannot send \"%s\" to the host (%d)" },
 	[VMT_LOG_BACKUP_SYNCS] = { LOG_INFO, false, true,
 	    "quiesced snapshot: file systems are synced, not frozen" },
 	[VMT_LOG_BACKUP_FREEZES] = { LOG_INFO, false, true,
@@ -148,7 +148,7 @@ VMT_LOCAL_TABLE const struct vmt_text vmt_texts[VMT_LOGS] = {
 	[VMT_LOG_CLOCK_AHEAD] = { LOG_NOTICE, false, false,
 	    "clock is %" PRId64 " s ahead of the host's: slewing it back takes about %" PRId64 " minutes, clock_sync.now=1 steps it" },
 	[VMT_LOG_CLOCK_NO_TIME] = { LOG_WARNING, false, false,
-	    "the host does not tell the time" },
+	    "the host does not report its time" },
 };
 
 VMT_LOCAL_TABLE const struct vmt_info_item vmt_info_items[VMT_INFOS] = {
@@ -218,7 +218,7 @@ VMT_LOCAL_TABLE const struct vmt_counter vmt_counters[VMT_COUNTERS] = {
 	[VMT_COUNT_CONTENTIONS] = { "contentions",
 	    "Times that another service competed for the channel." },
 	[VMT_COUNT_ABANDONED] = { "abandoned",
-	    "RPCI commands dropped because nobody collected the reply in time." },
+	    "RPCI commands dropped because the reply was not read in time." },
 };
 
 VMT_LOCAL_TABLE const struct vmt_node vmt_nodes[VMT_NODES] = {
@@ -325,7 +325,7 @@ vmt_format(enum vmt_info item, char *value, size_t size)
 	return 0;
 }
 
-/* Tells a VMware host from bare metal. */
+/* Distinguishes a VMware host from bare metal. */
 bool
 vmt_get_version(uint32_t *backdoor_version)
 {

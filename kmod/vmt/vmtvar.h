@@ -119,8 +119,8 @@ enum vmt_clock_steps {
 };
 
 /*
- * The clock: what the administrator wants, what the host wants, and what
- * became of it.
+ * The clock: the settings of the administrator and of the host, and the
+ * results.
  */
 struct vmt_clock {
 	int		c_period;	/* (a) seconds, 0 = hands off */
@@ -364,7 +364,7 @@ struct vmt_softc {
 /* What a message of the host carries beside its name. */
 enum vmt_arguments {
 	VMT_ARG_NONE,		/* nothing */
-	VMT_ARG_IGNORED,	/* anything, and nobody looks at it */
+	VMT_ARG_IGNORED,	/* any text, not examined */
 	VMT_ARG_FLAG,		/* 0 or 1 */
 	VMT_ARG_OPTION,		/* a name and a value */
 	VMT_ARG_TEXT,		/* anything */

@@ -297,7 +297,7 @@ def test_refused_event_ends_backup(rig: Make, fault: str, event: str) -> None:
     machine.host.faults.arm(fault, command="vmbackup.eventSet", skip=skip, times=2)
     machine.host.backup.start(snapshot=snapshot)
     machine.run(100)
-    lines = [line for line in machine.log if line.startswith('cannot tell the host "vmbackup')]
+    lines = [line for line in machine.log if line.startswith('cannot send "vmbackup')]
     assert 1 <= len(lines) <= 2
     assert machine.ask("vmbackup.snapshotDone") == IDLE
     machine.host.faults.disarm()
@@ -493,5 +493,5 @@ def test_refused_final_event_does_not_block_detach(rig: Make) -> None:
     machine.run(1)
     machine.host.faults.arm("reject", command="vmbackup.eventSet")
     assert machine.do("detach", "vmt0") == 0
-    assert machine.log[-1] == 'cannot tell the host "vmbackup.eventSet" (86)'
+    assert machine.log[-1] == 'cannot send "vmbackup.eventSet" to the host (86)'
     machine.leave()

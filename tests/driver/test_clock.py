@@ -468,9 +468,9 @@ def test_most_precise_supported_time_command_is_used(
 def test_host_without_time_is_logged_once(rig: Make) -> None:
     machine = rig(time_commands=())
     assert machine.ask("Time_Synchronize 1") == b"ERROR Unable to sync time"
-    assert machine.read("clock_sync.state") == "off: the host does not tell the time"
+    assert machine.read("clock_sync.state") == "off: the host does not report its time"
     machine.run(600)
-    assert machine.log == ["the host does not tell the time"]
+    assert machine.log == ["the host does not report its time"]
     assert machine.time.steps == machine.time.slews == []
     machine.leave()
 

@@ -275,7 +275,7 @@ def test_channel_contention_is_logged_once_with_remedy(rig: Make) -> None:
     machine = rig()
     machine.run(70)
     since = machine.now
-    advice = "vmt0: vmtoolsd(8) wants the channel too: stop it, or drvctl -d vmt0"
+    advice = "vmt0: vmtoolsd(8) uses the same channel: stop it, or drvctl -d vmt0"
     machine.host.steal_channel(600)
     machine.run(600)
     assert machine.console.count(advice) == 1
