@@ -27,7 +27,7 @@ class Minute:
     calls: int
     kernel_calls: int
     cpu: float
-    told: int
+    reported: int
 
 
 def minute(machine: Rig) -> Minute:
@@ -37,8 +37,8 @@ def minute(machine: Rig) -> Minute:
     start = time.process_time()
     machine.run(_MINUTE)
     used = time.process_time() - start
-    told = sum(len(sent) for sent in machine.requests("SetGuestInfo  10 ", since))
-    return Minute(backdoor.calls - calls, scheduler.calls - kernel_calls, used, told)
+    reported = sum(len(sent) for sent in machine.requests("SetGuestInfo  10 ", since))
+    return Minute(backdoor.calls - calls, scheduler.calls - kernel_calls, used, reported)
 
 
 def report(machine: Rig) -> tuple[Minute, Minute]:
@@ -48,8 +48,10 @@ def report(machine: Rig) -> tuple[Minute, Minute]:
     minute(machine)
     machine.net.up("wm0")
     busy = minute(machine)
-    if quiet.told or not busy.told:
-        raise RuntimeError(f"reports of {quiet.told} and {busy.told} bytes; the second is expected")
+    if quiet.reported or not busy.reported:
+        raise RuntimeError(
+            f"reports of {quiet.reported} and {busy.reported} bytes; the second is expected"
+        )
     return quiet, busy
 
 
@@ -71,16 +73,16 @@ def measure(plan: Plan) -> Found:
             (
                 busy.calls - quiet.calls,
                 quiet.kernel_calls / 2,
-                busy.told,
+                busy.reported,
                 min(one.cpu for one, _ in found) * 1000,
                 min(one.cpu for _, one in found) * 1000,
             )
         )
-    calls, looks, told, quiet_cpu, busy_cpu = zip(*rows, strict=True)
+    calls, looks, reported, quiet_cpu, busy_cpu = zip(*rows, strict=True)
     growth = Growth(
         "addresses",
         "Interface addresses",
-        "A card with so many IPv6 addresses. The driver looks at them twice a minute and tells"
+        "A card with so many IPv6 addresses. The driver looks at them twice a minute and reports to"
         " the host when they have changed. Real time is that of the simulator (amd64), where each"
         " call of the kernel costs some microseconds.",
         "addresses",
@@ -88,10 +90,10 @@ def measure(plan: Plan) -> Found:
         (
             Series("a report", "calls to the host", calls),
             Series("half a minute", "calls to the kernel", looks),
-            Series("a report", "bytes", told),
+            Series("a report", "bytes", reported),
             Series("a minute without a report", "CPU ms", quiet_cpu),
             Series("a minute with a report", "CPU ms", busy_cpu),
         ),
-        "" if plan.quick else "The driver tells 1,600 addresses at most: more do not fit 64 KiB.",
+        "" if plan.quick else "The driver reports 1,600 addresses at most: more do not fit 64 KiB.",
     )
     return Found(growth=(growth,))

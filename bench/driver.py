@@ -3,7 +3,7 @@
 Nothing here depends on the machine that measures: delays are in virtual seconds. The stock
 driver's figures were counted on a real NetBSD/amd64 10.99.12 with a VMware host played on its
 ports. Where they come from can be read in public: vmt(4) asks for messages each second (a
-SENDSIZE and a RECVSIZE), tells the uptime every 15 s and looks at the host's clock each minute;
+SENDSIZE and a RECVSIZE), reports the uptime every 15 s and looks at the host's clock each minute;
 an RPCI command is seven calls where each opens a channel of its own (open-vm-tools
 lib/rpcOut/rpcout.c, lib/message/message.c). 2 * 3600 + 7 * 240 + 60 = 8940.
 """
@@ -41,7 +41,7 @@ SOURCE = (
     "Not measured in this run: counted once on a real NetBSD/amd64 10.99.12 kernel with its"
     " built-in vmt(4), whose host was played on both ports. It polls each second with 2 calls (so"
     " that a message waits for up to 1,000 ms),"
-    " tells the uptime every 15 s in 7 (one channel for each command: open-vm-tools"
+    " reports the uptime every 15 s in 7 (one channel for each command: open-vm-tools"
     " `lib/message/message.c`) and asks for the time once a minute:"
     " 2 · 3600 + 7 · 240 + 60 = 8,940."
 )

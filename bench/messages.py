@@ -24,14 +24,14 @@ SIZES = (16, 64, 256, 1024, 4096, 16384, 65536)
 def from_host(machine: Rig, size: int) -> tuple[int, float]:
     """Ask with a message of ``size`` bytes, right after another; return calls and CPU seconds."""
     head = b"Set_Option x " if size < 64 else b"Set_Option guestLogLevel "
-    wanted = b"ERROR" if size < 64 else b"OK"
+    expected = b"ERROR" if size < 64 else b"OK"
     message = head + b"x" * (size - len(head))
     machine.run(5)
     machine.ask("ping")
     calls, start = machine.host.backdoor.calls, time.process_time()
     reply = machine.ask(message)
     used, calls = time.process_time() - start, machine.host.backdoor.calls - calls
-    if not reply.startswith(wanted):
+    if not reply.startswith(expected):
         raise RuntimeError(f"a message of {size} bytes is answered {reply[:40]!r}")
     return calls, used
 

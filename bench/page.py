@@ -37,7 +37,7 @@ there are the numbers alone.
   turns with what they are compared with; what takes many seconds, such as an idle day, runs once.
   They depend on the machine: the *ratio* to something measured in the same run depends on it
   much less. Others at work on the same processors make everything dearer.
-- **A goal** is the most (≤) or the least (≥) that was wanted. It stands beside what was measured,
+- **A goal** is the required maximum (≤) or minimum (≥). It stands beside what was measured,
   met or not.
 - **Making the driver** is beside `python -c pass`, the least that any Python program costs. A
   build from nothing has an empty object cache and is beside the same calls of clang alone, without

@@ -70,7 +70,7 @@ def run(names: Sequence[str], plan: Plan, *, build: bool = True) -> Result:
         with ProcessPoolExecutor(1, context) as pool:
             try:
                 result.add(pool.submit(measured, name, plan).result())
-            except Exception as error:  # whatever it was, it is told
+            except Exception as error:  # any error is reported with its figure
                 result.failed[name] = f"{type(error).__name__}: {error}"
                 print(f"bench: {name} failed: {result.failed[name]}", file=sys.stderr)
     result.seconds = time.monotonic() - start

@@ -40,10 +40,10 @@ CASES = {
 # Every Python reads it at its start, the one that only passes as well.
 _SITE = """\
 import atexit, os, resource
-def tell():
+def report():
     used = resource.getrusage(resource.RUSAGE_SELF)
     os.write(2, b"\\n%f\\n" % (used.ru_utime + used.ru_stime))
-atexit.register(tell)
+atexit.register(report)
 """
 
 

@@ -23,7 +23,7 @@ COMPLETIONS = (
 
 
 def plist() -> str:
-    """Return the list, sorted as pkglint wants it."""
+    """Return the list, sorted as pkglint requires it."""
     names = ["bin/vmtctl", "man/man8/vmtctl.8", "share/doc/vmtctl/LICENSE", *COMPLETIONS]
     names += [f"share/examples/vmtctl/{name}" for name in EXAMPLES]
     for path in (USERLAND / "vmtctl").rglob("*.py"):

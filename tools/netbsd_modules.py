@@ -65,7 +65,7 @@ def candidates(sys_tree: Path, machine: str) -> list[Path]:
 
 
 def _is_for(makefile: Path, target: object, sys_tree: Path) -> bool:
-    """Tell whether make(1) takes the Makefile for this machine: some refuse, with .error."""
+    """Return whether make(1) takes the Makefile for this machine: some refuse, with .error."""
     try:
         read_makefile(makefile, target, "zig", sys_tree)  # type: ignore[arg-type]
     except ReportedError as error:

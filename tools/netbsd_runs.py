@@ -143,7 +143,7 @@ DEFECTS = (
            "neither its sysmon_envsys nor the iterator over the options"),
     Defect("swwdog", "swwdog", ("kernel-lock",),
            "swwdogattach and swwdog_fini change autoconf's lists from modcmd, which has no kernel "
-           "lock; the comment at config_attach_pseudo wants it held"),
+           "lock; the comment at config_attach_pseudo requires it"),
     Defect("gpiosim", "gpiosim", ("free-with-mutex",),
            "gpiosim_detach does not destroy sc_intr_mutex, which gpiosim_attach initialised",
            ("gpio",)),

@@ -14,7 +14,7 @@ from vmtgen.common.cli import main as run
 PROGRAM = Program(
     name="vmtgen",
     version=__version__,
-    description="From protocol specs to a module that the NetBSD kernel takes.",
+    description="Generate, build, check and package NetBSD kernel modules from protocol specs.",
     epilog="""\
 examples:
   vmtgen generate            write kmod/ and docs/PROTOCOL.md from specs/ and templates/
@@ -24,7 +24,7 @@ examples:
   vmtgen show FILE           print modinfo, sections, imports and relocations
   vmtgen kpi check           compare our kernel headers with NetBSD's
   vmtgen dist                make the archives and packages of a release
-  vmtgen upstream            lay the driver out for NetBSD's own source tree
+  vmtgen upstream            create the driver's files for NetBSD's source tree
 """,
     path=verbs.__path__,
     load=lambda name: cast("Verb", importlib.import_module(f"vmtgen.verbs.{name}")),

@@ -33,7 +33,7 @@ def root() -> Path | None:
     try:
         here = Path.cwd()
         candidates = (here, *here.parents, own)
-    except FileNotFoundError:  # somebody removed it
+    except FileNotFoundError:  # it was removed meanwhile
         candidates = (own,)
     return next((top for top in candidates if _is_checkout(top)), None)
 

@@ -222,7 +222,7 @@ class Targets(Record):
     def _release_hint(self, name: str) -> str:
         """Return what to give instead of a release that is not listed.
 
-        A release branch counts in a number that modules are not held against, and its kernels say
+        A release branch counts in a number that modules are not compared with, and its kernels say
         MM.mm_STABLE, _PATCH or _RC1 (NetBSD sys/sys/param.h, sys/conf/osrelease.sh).
         """
         number = re.match(r"[0-9]+\.[0-9]+(?=[._])", name)

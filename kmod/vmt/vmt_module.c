@@ -122,7 +122,8 @@ VMT_MODCMD(modcmd_t cmd, void *arg)
 		    device_find_by_xname(VMT_DEVICE) == NULL) {
 			aprint_error(VMT_NAME ": " VMT_DEVICE " is detached "
 			    "but its unit is still allocated; drvctl -r -a "
-			    VMT_BUS " " VMT_PARENT_DEVICE ", then load again\n");
+			    VMT_BUS " " VMT_PARENT_DEVICE
+			    ", then load again\n");
 			error = EBUSY;
 		} else
 			error = config_init_component(vmt_drivers,

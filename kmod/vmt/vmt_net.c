@@ -63,7 +63,7 @@ static bool	vmt_is_reachable(const struct vmt_address *);
  *
  * KERNEL_LOCK guards the lists of the network stack: without NET_MPSAFE, as
  * in GENERIC, ifa_remove() frees an address at once, without waiting for
- * read sections of pserialize(9).  Nothing may sleep, for that gives the lock up:
+ * pserialize(9) readers.  Nothing may sleep, because that releases the lock:
  * count what is there, allocate memory without the lock, then copy.
  */
 bool

@@ -499,7 +499,8 @@ vmt_rpc_send(struct vmt_softc *sc, bool expect_empty, const void *data,
 		memcpy(sc->sc_command.b_data + n, data, size);
 
 	error = vmt_rpc_call(sc, length, &length);
-	return error != 0 ? error : vmt_rpc_check_reply(sc, length, expect_empty);
+	return error != 0 ? error :
+	    vmt_rpc_check_reply(sc, length, expect_empty);
 }
 
 /* The batch is over: close the channel and give memory back. */

@@ -208,7 +208,9 @@ def test_unit_in_use_fails_attach_without_panic(rig: Make) -> None:
     assert machine.do("detach", "vmt0") == 0
     assert machine.do("load") == EBUSY
     devices.iterated()
-    assert any("vmt0 is detached but its unit is still allocated" in line for line in machine.console)
+    assert any(
+        "vmt0 is detached but its unit is still allocated" in line for line in machine.console
+    )
     assert machine.do("rescan", "cpu0") == 0
     assert machine.do("load") == 0
     assert machine.do("detach", "vmt0") == 0

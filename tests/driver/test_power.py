@@ -148,7 +148,7 @@ def test_refused_status_is_logged(rig: Make, fault: str) -> None:
     machine.run(1)
     assert machine.powerd == [("power_button", "pressed")]
     assert len(machine.log) == 1
-    assert machine.log[0].startswith('cannot send "tools.os.statechange.status" (')
+    assert machine.log[0].startswith('cannot send "tools.os.statechange.status" to the host (')
     assert machine.console[-1].startswith("vmt0: host requests shutdown")
     machine.leave()
 

@@ -62,7 +62,7 @@ def test_special_file_is_neither_read_nor_replaced(
     place = tmp_path / "it"
     make(place)
     before = place.lstat()
-    with pytest.raises(CannotCreateError, match="it: it is there and is not a regular file"):
+    with pytest.raises(CannotCreateError, match="it: it exists and is not a regular file"):
         files.write(place, b"text")
     assert (place.lstat().st_ino, place.lstat().st_mode) == (before.st_ino, before.st_mode)
     assert [path.name for path in tmp_path.iterdir()] == ["it"]

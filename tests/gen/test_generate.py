@@ -351,7 +351,7 @@ def test_special_output_file_is_left_unchanged(
     (place / "out" / "kmod" / "small").mkdir(parents=True)
     os.mkfifo(place / "out" / "kmod" / "small" / "all.c")
     assert run() == errors.CANNOT_CREATE
-    assert "all.c: it is there and is not a regular file" in capsys.readouterr().err
+    assert "all.c: it exists and is not a regular file" in capsys.readouterr().err
     assert (place / "out" / "kmod" / "small" / "all.c").is_fifo()
 
 

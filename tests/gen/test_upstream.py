@@ -183,7 +183,7 @@ def test_file_in_place_of_directory_is_an_error(
 ) -> None:
     (tmp_path / "tree").write_text("mine\n")
     assert main(["upstream", "--out", str(tmp_path / "tree")]) == 73
-    assert "tree: is there and is no directory" in capsys.readouterr().err
+    assert "tree: exists and is not a directory" in capsys.readouterr().err
     assert (tmp_path / "tree").read_text() == "mine\n"
 
 

@@ -41,7 +41,7 @@ _DEBUG_SECTIONS = (".debug", ".rela.debug", ".rel.debug")
 class Built:
     """What a build made.
 
-    `compiled` objects were compiled now, `reused` ones came from the cache; `written` tells
+    `compiled` objects were compiled now, `reused` ones came from the cache; `written` is
     whether a file changed. `warnings` is what the compiler, and config(1), had to say.
     """
 
@@ -123,7 +123,7 @@ def build_module(
     except KobjError as error:
         raise ReportedError(
             f"{shown(path)}: the kernel would refuse it: {error}",
-            hint=f"vmtgen lint {shown(path)} tells more",
+            hint=f"vmtgen lint {shown(path)} explains it",
         ) from error
     return Built(
         module,
@@ -150,7 +150,7 @@ def choose_release(targets: Targets, name: str | None, sys: Path | None) -> Rele
     if name is not None and targets.release(name).version != of_tree.version:
         raise UsageError(
             f"--release {name}, but the tree at {sys} is NetBSD {of_tree.name}",
-            hint="leave --release out: with --sys the tree's own release is built",
+            hint="omit --release: with --sys the tree's own release is built",
         )
     return of_tree
 
@@ -163,7 +163,7 @@ def default_output() -> Path:
 def module_source(name: str) -> Path:
     """Return kmod/NAME of the checkout, else of the working directory.
 
-    Raises MissingInputError, which tells how to come by one, where there is none.
+    Raises MissingInputError, which says how to get one, where there is none.
     """
     top = resources.root()
     source = (top or Path()) / CANONICAL_SOURCE / name
@@ -266,10 +266,10 @@ def _compare(module: Module, twin: Module) -> None:
             raise ReportedError(
                 f"{shown(twin.path)}: section {other[0]} differs from the module's "
                 f"{one[0]}: line numbers would be wrong",
-                hint="the linker took out more than debug sections: try another --cc and report it",
+                hint="the linker removed more than debug sections: try another --cc and report it",
             )
     if len(ours) != len(theirs) or our_relocations != their_relocations:
         raise ReportedError(
             f"{shown(twin.path)}: other sections or relocations than the module's",
-            hint="the linker took out more than debug sections: try another --cc and report it",
+            hint="the linker removed more than debug sections: try another --cc and report it",
         )

@@ -1,4 +1,4 @@
-"""Holds our kernel headers against NetBSD's own, by compiling the same questions with both."""
+"""Compares our kernel headers with NetBSD's own, by compiling the same questions with both."""
 
 from __future__ import annotations
 

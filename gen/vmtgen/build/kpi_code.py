@@ -152,7 +152,7 @@ def _differing(ours: Built, theirs: Built) -> tuple[CodeDifference, ...]:
 
 
 def _reason(machine: Machine, mine: _Function, real: _Function, lines: LineTable) -> str:
-    """Tell the names that only one of them uses, and the first instruction that differs."""
+    """Return the names that only one of them uses, and the first instruction that differs."""
     said: list[str] = []
     ours, theirs = (
         Counter(target for _, _, target in function.targets) for function in (mine, real)

@@ -165,7 +165,7 @@ def _values(
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip()
         raise ReportedError(
-            f"{shown(makefile)}: make(1) does not take it:\n{said}",
+            f"{shown(makefile)}: make(1) refuses it:\n{said}",
             hint=None if sys else "where it needs a NetBSD source tree: --sys /usr/src/sys",
         )
     # One line a variable, in the order asked; .PATH and others may be empty.

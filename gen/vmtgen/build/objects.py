@@ -175,7 +175,7 @@ class Builder:
         return found, len(missing)
 
     def _compile_all(self, missing: Sequence[tuple[Source, Path]]) -> None:
-        """Compile in parallel; one error tells what every failing file has to say."""
+        """Compile in parallel; one error reports what every failing file has to say."""
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             texts = list(pool.map(lambda item: self._compile(*item), missing))
         failed: dict[Path, str] = {}
@@ -206,7 +206,7 @@ class Builder:
         if "/" not in name and name.startswith("ioconf"):
             return (
                 f"config(1) makes {name} from the driver's .ioconf on NetBSD: copy it here, or "
-                "write its tables by hand, as docs/your-driver.md tells"
+                "write its tables by hand, see docs/your-driver.md"
             )
         if self.headers.cacheable:  # our own
             return f"gen/kpi has no {name}: --sys DIR builds with a NetBSD source tree's headers"

@@ -45,7 +45,7 @@ def own_headers(machine: str) -> Headers:
         if not directory.is_dir():
             raise MissingInputError(
                 f"{shown(directory)}: no such directory",
-                hint="the kernel headers are not whole: check out or install again",
+                hint="the kernel headers are incomplete: check out or install again",
             )
         for header in sorted(directory.rglob("*.h")):
             total.update(f"{header.relative_to(kpi).as_posix()}\0".encode())
@@ -102,7 +102,7 @@ def tree_headers(sys: Path, machine: MachineTarget, links: Path) -> Headers:
 def _link(place: Path, target: Path) -> None:
     if not target.is_dir():
         raise MissingInputError(
-            f"{target}: no such directory", hint="the tree is not whole: unpack all of syssrc.tgz"
+            f"{target}: no such directory", hint="the tree is incomplete: unpack all of syssrc.tgz"
         )
     if place.is_symlink() and place.readlink() == target:
         return

@@ -122,6 +122,6 @@ def _program(name: str, hint: str) -> str:
 
 @cache
 def _identity(program: str) -> str:
-    """Return what tells this compiler from another: its first words about itself."""
-    told = subprocess.run([program, "--version"], capture_output=True, check=False)
-    return hashlib.sha256(told.stdout).hexdigest()
+    """Return what identifies this compiler: the first lines of its version."""
+    version = subprocess.run([program, "--version"], capture_output=True, check=False)
+    return hashlib.sha256(version.stdout).hexdigest()

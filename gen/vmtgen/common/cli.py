@@ -175,7 +175,7 @@ def _dispatch(program: Program, arguments: list[str]) -> int:
         module.add_arguments(verb_parser)
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
-        # argparse would tell of the program's options, not of the verb's.
+        # argparse would list the program's options, not the verb's.
         (verbs.choices.get(args.verb) or parser).error(
             f"unrecognized arguments: {' '.join(unknown)}"
         )

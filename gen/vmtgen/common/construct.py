@@ -1,7 +1,7 @@
 """Builds dataclasses from YAML nodes as vmtgen.common.schema describes them.
 
 Everything that is wrong is collected; what could not be built is left out, so that one pass over
-all documents tells everything.
+all documents reports everything.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class _Bad:
-    """Stands for a value that could not be built; its problem has been told."""
+    """Stands for a value that could not be built; its problem has been reported."""
 
 
 _BAD = _Bad()
@@ -251,7 +251,7 @@ class Pass:
         return name if key is None else self._build(place, key.hint, "", {})
 
     def _unknown(self, value: Node, key: str, keys: Mapping[str, Key]) -> str | None:
-        """Tell of a key that is not in the schema; return the one that was probably meant."""
+        """Report a key that is not in the schema; return the one that was probably meant."""
         near = nearest(key, keys)
         said = f"unknown key {key!r}"
         if near is None:

@@ -13,7 +13,7 @@ STATUSES = {
     DATA: "invalid input",
     NO_INPUT: "no such input",
     UNAVAILABLE: "a tool, a package or a service is missing",
-    SOFTWARE: "an error of the program itself, or something that has no model",
+    SOFTWARE: "an internal error, or something that has no model",
     CANNOT_CREATE: "an output file cannot be created",
     IO_ERROR: "an error while reading or writing",
     NO_PERMISSION: "permission denied",

@@ -40,16 +40,16 @@ def destination(path: Path) -> Path:
     target = Path(os.path.realpath(path))
     if target.is_symlink() or (target.exists() and not target.is_file()):
         raise CannotCreateError(
-            f"cannot write {shown(path)}: it is there and is not a regular file",
+            f"cannot write {shown(path)}: it exists and is not a regular file",
             hint="remove it, or write elsewhere with --out",
         )
     return target
 
 
 def write(path: Path, content: bytes) -> bool:
-    """Write ``content`` in one step, unless ``path`` already holds it; tell whether it was written.
+    """Write ``content`` in one step, unless ``path`` already holds it; return whether it did.
 
-    Nobody ever reads half of it, and what goes wrong leaves nothing behind. Raises
+    No process ever reads half of it, and what goes wrong leaves nothing behind. Raises
     CannotCreateError.
     """
     try:
@@ -63,7 +63,7 @@ def write(path: Path, content: bytes) -> bool:
             temporary = Path(place.name)
             try:
                 place.write(content)
-                place.close()  # a full disk may be told only here
+                place.close()  # a full disk may be reported only here
                 temporary.chmod(0o644)  # whatever the umask says
                 temporary.replace(target)
             except BaseException:

@@ -2,7 +2,7 @@
 
 ``load_yaml`` reads one YAML 1.2 document (https://yaml.org/spec/1.2.2/) into ``Node``s, each with
 its file, line, column and path inside the document. A checker collects ``Problem``s in a
-``Problems`` and raises them together, so that one run tells everything there is to put right.
+``Problems`` and raises them together, so that one run reports everything there is to put right.
 
 Only the part of YAML that data files need is accepted: no anchors, no aliases, no tags, one
 document per file, no key twice in a mapping. Plain scalars follow the core schema of YAML 1.2
@@ -152,7 +152,7 @@ class Node:
 
 @dataclass(slots=True)
 class Problems:
-    """Collects what is wrong, so that all of it is told at once."""
+    """Collects what is wrong, so that all of it is reported at once."""
 
     found: list[Problem] = field(default_factory=list)
 
@@ -161,7 +161,7 @@ class Problems:
         self.found.append(node.problem(message, hint=hint))
 
     def extend(self, problems: Iterable[Problem]) -> None:
-        """Note problems that somebody else found."""
+        """Add problems that other code found."""
         self.found.extend(problems)
 
     def raise_if_any(self, *, hint: str | None = None) -> None:
@@ -170,7 +170,7 @@ class Problems:
             raise LocatedErrors(self.found, hint=hint)
 
     def __bool__(self) -> bool:
-        """Tell whether anything is wrong."""
+        """Return whether anything is wrong."""
         return bool(self.found)
 
 
@@ -198,7 +198,7 @@ def load_yaml(path: Path | str, problems: Problems | None = None, *, keep: bool 
     not parsed again by the next process: for files that ship and are read at each start.
 
     What does not keep the rest from being read, such as a key that stands twice, goes to
-    ``problems`` where they are given, so that the reader can tell it with what else is wrong.
+    ``problems`` where they are given, so that the reader can report it with what else is wrong.
 
     Raises MissingInputError where there is no such file, ReportedError where it cannot be read, and
     LocatedErrors where it is not YAML as this module takes it.

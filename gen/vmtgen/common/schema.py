@@ -123,7 +123,7 @@ class Entries(tuple[T, ...], Generic[T]):
         return found
 
     def __contains__(self, key: object) -> bool:
-        """Tell whether an entry, or an entry of that name, is here."""
+        """Return whether an entry, or an entry of that name, is here."""
         return key in self.names if isinstance(key, str) else super().__contains__(key)
 
 
@@ -142,7 +142,7 @@ class Range:
         return f"from {low} to {hex(int(high)) if ones else high}"
 
     def fits(self, value: object) -> bool:
-        """Tell whether ``value`` lies inside."""
+        """Return whether ``value`` lies inside."""
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
 
@@ -161,7 +161,7 @@ class Length:
         return f"of {span} {self.noun}"
 
     def fits(self, value: object) -> bool:
-        """Tell whether the length of ``value`` lies inside."""
+        """Return whether the length of ``value`` lies inside."""
         return isinstance(value, (str, tuple)) and self.low <= len(value) <= self.high
 
 
@@ -173,7 +173,7 @@ class NotEmpty:
 
     @staticmethod
     def fits(value: Any) -> bool:
-        """Tell whether ``value`` holds anything."""
+        """Return whether ``value`` holds anything."""
         return len(value) > 0
 
 
@@ -185,7 +185,7 @@ class Pattern:
     said: str
 
     def fits(self, value: object) -> bool:
-        """Tell whether all of ``value`` matches."""
+        """Return whether all of ``value`` matches."""
         return isinstance(value, str) and re.fullmatch(self.regex, value) is not None
 
 
@@ -234,7 +234,7 @@ class Key:
 
 
 def is_scalar_class(schema: Any) -> bool:
-    """Tell whether ``schema`` is a dataclass that wraps one scalar, its SHORTHAND."""
+    """Return whether ``schema`` is a dataclass that wraps one scalar, its SHORTHAND."""
     shorthand = getattr(schema, "SHORTHAND", None) if dataclasses.is_dataclass(schema) else None
     return shorthand is not None and [key.name for key in keys_of(schema)] == [shorthand]
 

@@ -93,7 +93,7 @@ def _folder(module: str, name: str) -> str:
     return _DOCUMENTS if name.endswith(".md") else f"{_DRIVER}/{module}"
 
 
-def changes(wanted: list[Output], out: Path, modules: Iterable[str]) -> list[Change]:
+def changes(expected: list[Output], out: Path, modules: Iterable[str]) -> list[Change]:
     """Return what has to change below ``out``: stale and missing files, and leftovers.
 
     A leftover is a file that says of itself that it is generated from the templates of one of
@@ -101,10 +101,10 @@ def changes(wanted: list[Output], out: Path, modules: Iterable[str]) -> list[Cha
     """
     found = [
         Change(output.place, before, output.text)
-        for output in wanted
+        for output in expected
         if (before := _read(out / output.place)) != output.text
     ]
-    places = {output.place for output in wanted}
+    places = {output.place for output in expected}
     if places:  # what makes no file at all says nothing about those that are there
         leftovers = (place for place in _of_modules(out, modules) if place not in places)
         found += [Change(place, _read(out / place), None) for place in leftovers]
@@ -144,7 +144,7 @@ def _of_modules(out: Path, modules: Iterable[str]) -> Iterator[str]:
 def _generated(directory: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files that begin as every output does, each with its head.
 
-    A file that only speaks of the marker is somebody's own.
+    A file that only speaks of the marker is the user's own.
     """
     if not directory.is_dir():
         return

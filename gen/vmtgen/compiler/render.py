@@ -1,4 +1,4 @@
-"""Renders templates with the specs; what goes wrong is told with the template's file and line."""
+"""Renders templates with the specs; errors are reported with the template's file and line."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Renderer:
         for name in self.templates():
             try:
                 outputs[name.removesuffix(SUFFIX)] = self.render(name)
-            except LocatedErrors as errors:  # noqa: PERF203 - all of them are to be told
+            except LocatedErrors as errors:  # noqa: PERF203 - all of them are reported
                 problems += errors.problems
         if problems:
             raise LocatedErrors(problems)
@@ -146,13 +146,13 @@ class Renderer:
             return fold(text) if output.endswith((".c", ".h")) else text
         except jinja2.TemplateSyntaxError as error:
             said = error.message or "not a template"
-            raise LocatedErrors([self._told(error.name or name, error.lineno, said)]) from None
+            raise LocatedErrors([self._reported(error.name or name, error.lineno, said)]) from None
         except jinja2.TemplateNotFound as error:
             line, place = self._place(name, sys.exc_info()[2])
-            wanted = str(error.name)
+            missing = str(error.name)
             known = sorted(p.name for place in self._places for p in place.glob(f"*{SUFFIX}"))
-            said = f"there is no template {wanted!r}"
-            raise LocatedErrors([self._problem(place, line, said, wanted, known)]) from None
+            said = f"there is no template {missing!r}"
+            raise LocatedErrors([self._problem(place, line, said, missing, known)]) from None
         except RecursionError:
             traceback = sys.exc_info()[2]
             line, place = self._place(name, traceback)
@@ -170,16 +170,16 @@ class Renderer:
             said = str(error)
             if not isinstance(error, jinja2.TemplateError):
                 said = f"{type(error).__name__}: {said}"
-            raise LocatedErrors([self._told(place, line, said)]) from error
+            raise LocatedErrors([self._reported(place, line, said)]) from error
 
-    def _told(self, name: str, line: int, said: str) -> Problem:
+    def _reported(self, name: str, line: int, said: str) -> Problem:
         """Return what jinja2 said as a problem; it does not say what was probably meant."""
         unknown = re.match(r"No (filter|test) named '([^']*)'", said)
         if unknown is None:
             return self._problem(name, line, said.rstrip("."))
-        kind, wanted = unknown.groups()
+        kind, missing = unknown.groups()
         known = self.environment.filters if kind == "filter" else self.environment.tests
-        return self._problem(name, line, f"there is no {kind} {wanted!r}", wanted, list(known))
+        return self._problem(name, line, f"there is no {kind} {missing!r}", missing, list(known))
 
     def _place(self, name: str, traceback: TracebackType | None) -> tuple[int, str]:
         """Return the innermost template line of a traceback, and that template."""
@@ -192,9 +192,9 @@ class Renderer:
         return line, place
 
     def _problem(
-        self, name: str, line: int, said: str, wanted: str = "", known: Iterable[str] = ()
+        self, name: str, line: int, said: str, missing: str = "", known: Iterable[str] = ()
     ) -> Problem:
-        near = nearest(wanted, known) if wanted else None
+        near = nearest(missing, known) if missing else None
         return Problem(shown(self._path(name)), line, 0, "", said, near)
 
     def _path(self, name: str) -> Path:

@@ -94,7 +94,7 @@ class Section:
 class Symbol:
     """One symbol table entry; `value` is as in the file, relative to its section.
 
-    `special` tells the reserved section indexes apart; then `section` is None.
+    `special` is one of the reserved section indexes; then `section` is None.
     `name_offset` is st_name; `name_inside` is False where the name does not end within
     the string table, so that the kernel reads beyond it.
     """
@@ -180,7 +180,7 @@ class ModInfo:
     def accepted_by(self, kernel_version: int) -> bool:
         """Whether a kernel of that __NetBSD_Version__ loads it unforced.
 
-        A kernel whose minor number is 99 wants the very same version, any other one
+        A kernel whose minor number is 99 requires the same version, any other one
         that the numbers differ by less than 10000 (module_compatible() in
         sys/kern/kern_module.c).
         """

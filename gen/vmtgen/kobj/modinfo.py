@@ -31,7 +31,7 @@ def fetch(loading: Loading) -> ModInfo:
         if section.size > size and section.size % size == 0:
             detail = f"({section.size // size} different MODULE declarations?)"
         else:
-            detail = f"(got {section.size}, wanted {size})"
+            detail = f"(got {section.size}, wanted {size})"  # sic: NetBSD sys/kern/kern_module.c
         raise KobjError(module_error(f"`{LINK_SET}' section wrong size {detail}"))
     address = _integer(loading, loading.addresses[section.index], size, LINK_SET)
     fields = Fields.at(loading, address)

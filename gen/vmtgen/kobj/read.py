@@ -86,7 +86,7 @@ def inspect_module(path: str | os.PathLike[str], machine: Machine | None = None)
     return Inspection(module, refused, loading)
 
 
-def load(path: str | os.PathLike[str], wanted: Machine | None = None) -> Module:
+def load(path: str | os.PathLike[str], expected: Machine | None = None) -> Module:
     """Read a module as kobj_load() does before it links anything.
 
     Raises KobjError where it refuses, OSError where the file cannot be read.
@@ -95,7 +95,7 @@ def load(path: str | os.PathLike[str], wanted: Machine | None = None) -> Module:
     if path.stat().st_size > _LARGEST_FILE:
         raise KobjError(Message(f"the file has more than {_LARGEST_FILE} bytes"))
     data = path.read_bytes()
-    return _parse(path, data, *_header(data, wanted))
+    return _parse(path, data, *_header(data, expected))
 
 
 # A campaign boots thousands of kernels, and each of these loads the same file.
@@ -131,8 +131,8 @@ def _slice(data: bytes, offset: int, size: int, line: int) -> bytes:
     return data[offset : offset + size]
 
 
-def _header(data: bytes, wanted: Machine | None) -> tuple[Machine, elf.Header]:
-    smallest = elf.LAYOUTS[wanted or Machine.I386].header.size
+def _header(data: bytes, expected: Machine | None) -> tuple[Machine, elf.Header]:
+    smallest = elf.LAYOUTS[expected or Machine.I386].header.size
     if len(data) < smallest:
         _refuse(f"read failed {_EINVAL}", 185, "EINVAL")
     ident, file_type, number, version = elf.COMMON_HEADER.unpack_from(data)
@@ -142,7 +142,7 @@ def _header(data: bytes, wanted: Machine | None) -> tuple[Machine, elf.Header]:
         _refuse(f"unsupported file version {ident[6]}", 196)
     if file_type != 1:  # ET_REL
         _refuse(f"unsupported file type {file_type}", 202)
-    machines = [m for m in Machine if number in m.elf_numbers and wanted in (None, m)]
+    machines = [m for m in Machine if number in m.elf_numbers and expected in (None, m)]
     if not machines:
         _refuse(f"unsupported machine {number}", 215)
     (machine,) = machines

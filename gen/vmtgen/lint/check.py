@@ -1,7 +1,7 @@
-"""The linter: says of a module what the kernel would refuse, and what would hurt.
+"""The linter: says of a module what the kernel would refuse, and likely problems.
 
 The refusals come from vmtgen.kobj, which the simulator uses too, in the loader's own steps; the
-rest is what the loader does not look at and the module needs, and what wants a list or a look at
+rest is what the loader does not check and the module needs, and what needs a list or a check of
 the code.
 """
 

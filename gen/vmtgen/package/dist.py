@@ -260,7 +260,7 @@ def make(
         if findings:
             said = "\n".join(f"{f.where}: {f.message} [{f.rule}]" for f in findings)
             raise ReportedError(
-                f"the linter would not ship {name} for {release.name}/{machine.name}:\n{said}"
+                f"the linter refuses to ship {name} for {release.name}/{machine.name}:\n{said}"
             )
         module = built.path.read_bytes()
     driver = driver_package(name)

@@ -1,7 +1,7 @@
 """The source of a release, and pkgsrc's packages with the check sums of it.
 
-pkgsrc wants a distribution file, DISTNAME.tar.gz, and beside each Makefile a file distinfo with its
-check sums (pkgsrc mk/checksum, `make makesum`).
+pkgsrc requires a distribution file, DISTNAME.tar.gz, and beside each Makefile a file distinfo with
+its check sums (pkgsrc mk/checksum, `make makesum`).
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def files(name: str) -> dict[str, str]:
     top = resources.root()
     if top is None or not (top / "LICENSE").is_file():
         raise MissingInputError(
-            "no LICENSE: the tree is laid out from a checkout",
+            "no LICENSE: vmtgen upstream needs a checkout",
             hint="clone the repository and run it there",
         )
     licence = (top / "LICENSE").read_text(encoding="utf-8").partition("\n")[2].strip("\n")
@@ -93,11 +93,11 @@ def lay_out(texts: Mapping[str, str], out: Path) -> bool:
 
     Raises CannotCreateError where `out` holds anything but what an earlier run left there.
     """
-    wanted = {place: text.encode() for place, text in texts.items()}
-    sums = {place: hashlib.sha256(data).hexdigest() for place, data in wanted.items()}
-    wanted[MANIFEST] = "".join(f"{sums[place]}  {place}\n" for place in sorted(sums)).encode()
+    expected = {place: text.encode() for place, text in texts.items()}
+    sums = {place: hashlib.sha256(data).hexdigest() for place, data in expected.items()}
+    expected[MANIFEST] = "".join(f"{sums[place]}  {place}\n" for place in sorted(sums)).encode()
     there = _contents(out)
-    if there == wanted:
+    if there == expected:
         return False
     for line in there.pop(MANIFEST, b"").decode("utf-8", "replace").splitlines():
         digest, _, place = line.partition("  ")
@@ -105,11 +105,11 @@ def lay_out(texts: Mapping[str, str], out: Path) -> bool:
             del there[place]
     if there:
         raise CannotCreateError(
-            f"{shown(out / min(there))}: is not as `vmtgen upstream` left it",
+            f"{shown(out / min(there))}: was changed since `vmtgen upstream` wrote it",
             hint="give an empty or new directory with --out, or move this one away",
         )
     shutil.rmtree(out, ignore_errors=True)
-    for place, data in wanted.items():
+    for place, data in expected.items():
         write(out / place, data)
     return True
 
@@ -117,7 +117,7 @@ def lay_out(texts: Mapping[str, str], out: Path) -> bool:
 def _contents(out: Path) -> dict[str, bytes]:
     """Return what is in a directory, by place; a link counts as a file without contents."""
     if out.exists() and not out.is_dir():
-        raise CannotCreateError(f"{shown(out)}: is there and is no directory")
+        raise CannotCreateError(f"{shown(out)}: exists and is not a directory")
     return {
         path.relative_to(out).as_posix(): b"" if path.is_symlink() else path.read_bytes()
         for path in out.rglob("*")

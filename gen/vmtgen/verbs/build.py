@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vmtgen.build.compile import Built
     from vmtgen.targets import MachineTarget, Release, Targets
 
-SUMMARY = "compile a module and its debug twin for a NetBSD release and machine"
+SUMMARY = "compile a module, with and without debug sections, for a NetBSD release and machine"
 
 _DESCRIPTION = """\
 Compile a kernel module. The source is a directory with a Makefile for NetBSD's bsd.kmodule.mk, a
@@ -162,9 +162,9 @@ def _sentence(built: Built) -> str:
 
 def _all(args: argparse.Namespace, targets: Targets) -> int:
     """Build every target, several at a time; one that fails does not hide the others."""
-    wanted = [(release, machine) for release in targets.releases for machine in targets.machines]
+    selected = [(release, machine) for release in targets.releases for machine in targets.machines]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        rows = list(pool.map(lambda target: _row(args, targets, *target), wanted))
+        rows = list(pool.map(lambda target: _row(args, targets, *target), selected))
     failed = [row for row in rows if "error" in row]
     if args.json:
         print(json.dumps(rows, indent=2))

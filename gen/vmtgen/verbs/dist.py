@@ -61,15 +61,15 @@ def run(args: argparse.Namespace) -> int:
     releases = [targets.release(args.release)] if args.release else list(targets.releases)
     machines = [targets.machine(args.machine)] if args.machine else list(targets.machines)
     names = modules.chosen(args.module)
-    wanted: list[tuple[str, Release, MachineTarget]] = []
+    selected: list[tuple[str, Release, MachineTarget]] = []
     missing: list[tuple[str, str, str, str]] = []
     for name, release, machine in itertools.product(names, releases, machines):
         reason = unsupported(name, release, machine)
         if reason is None:
-            wanted.append((name, release, machine))
+            selected.append((name, release, machine))
         else:
             missing.append((name, release.name, machine.name, reason))
-    if not wanted:
+    if not selected:
         said = (f"NetBSD {r} on {m} is not supported: {why}" for _, r, m, why in missing)
         raise ReportedError(
             "; ".join(dict.fromkeys(said)),
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         return dist.make(targets, *target, shared=shared, top=top)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        products = list(pool.map(made, wanted))
+        products = list(pool.map(made, selected))
     inside = source.source_entries(top, shared.plists)
     origin = dist.Packed(Path(f"{source.DISTNAME}.tar.gz"), dist.pack(inside), inside)
     manifest = dist_records.manifest(top, targets, products, origin, missing)

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print what changed, or would change, as JSON"
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing but what changed")
+    parser.add_argument("--quiet", action="store_true", help="print only what changed")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write below DIR (default: this checkout)"
     )
@@ -65,26 +65,26 @@ def run(args: argparse.Namespace) -> int:
             hint="vmtgen generate --out . writes kmod/ and docs/ here",
         )
     names = modules.chosen(args.module, args.specs)
-    wanted = generate.outputs(
+    expected = generate.outputs(
         args.templates or directory("templates"), args.specs or directory("specs"), names
     )
     if args.templates is None and out != root() and not args.check:
         # The rest of each module, where it is not there yet.
         there = [o for name in names for o in generate.sources(directory("kmod") / name)]
-        wanted += [output for output in there if not (out / output.place).exists()]
-    found = generate.changes(wanted, out, names)
+        expected += [output for output in there if not (out / output.place).exists()]
+    found = generate.changes(expected, out, names)
     if not args.check:
         generate.apply(found, out)
     if args.json:
-        print(_json(found, len(wanted), check=args.check))
+        print(_json(found, len(expected), check=args.check))
         return 1 if args.check and found else 0
     if args.check:
-        return _report(found, len(wanted), args)
+        return _report(found, len(expected), args)
     for change in found:
         print(f"{_done(change):8} {shown(out / change.place)}")
-    same = len(wanted) - sum(change.after is not None for change in found)
+    same = len(expected) - sum(change.after is not None for change in found)
     if not args.quiet:
-        print(f"{len(wanted)} files: {len(wanted) - same} written, {same} unchanged")
+        print(f"{len(expected)} files: {len(expected) - same} written, {same} unchanged")
     return 0
 
 
@@ -104,7 +104,7 @@ def _report(found: list[Change], total: int, args: argparse.Namespace) -> int:
 
 def _json(found: list[Change], total: int, *, check: bool) -> str:
     """Return what changed as JSON: version 1 of the format."""
-    import json  # noqa: PLC0415 - needed by nobody else here
+    import json  # noqa: PLC0415 - not needed elsewhere here
 
     changed = [{"path": change.place, "state": _done(change)} for change in found]
     return json.dumps({"version": 1, "check": check, "files": total, "changed": changed}, indent=2)

@@ -1,4 +1,4 @@
-"""``vmtgen kpi check``: hold our kernel headers against NetBSD's own."""
+"""``vmtgen kpi check``: compare our kernel headers with NetBSD's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vmtgen.build.kpi_code import CodeComparison
     from vmtgen.targets import MachineTarget, Release, Targets
 
-SUMMARY = "hold our kernel headers against NetBSD's own"
+SUMMARY = "compare our kernel headers with NetBSD's own"
 
 _EXAMPLES = """\
 examples:

@@ -1,4 +1,4 @@
-"""``vmtgen lint``: say what the kernel would refuse in a module, and what would hurt."""
+"""``vmtgen lint``: check a module: what the kernel would refuse, and likely problems."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from vmtgen.lint.check import Finding
     from vmtgen.targets import Targets
 
-SUMMARY = "say what the kernel would refuse in a module, and what would hurt"
+SUMMARY = "check a module: what the kernel would refuse, and likely problems"
 
 _EXAMPLES = """\
 examples:
   vmtgen lint build/11.0/amd64/NAME.kmod
   vmtgen lint --module NAME                the file that vmtgen build --module NAME makes
   vmtgen lint --release 10.1 --machine i386 NAME.kmod
-                                           would that kernel take it?
+                                           does that kernel load it?
   vmtgen lint --release "$(uname -r)" NAME.kmod
-                                           would this kernel take it?
+                                           does this kernel load it?
   nm /netbsd > symbols; vmtgen lint --symbols symbols NAME.kmod
-                                           does this very kernel export all that it imports?
-  vmtgen lint --explain relocation-type    what a rule is about
+                                           does this kernel export all its imports?
+  vmtgen lint --explain relocation-type    explain a rule
   vmtgen lint --explain all                every rule
 
 Ends with 0 when no file has an error (with --strict: nor a warning), else with 65. A note is

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     except KobjError as error:
         name = shown(args.file)
         raise ReportedError(
-            f"{name}: the kernel would refuse it: {error}", hint=f"vmtgen lint {name} tells more"
+            f"{name}: the kernel would refuse it: {error}", hint=f"vmtgen lint {name} explains it"
         ) from error
     if args.json:
         print(json.dumps(facts, indent=2))

@@ -13,18 +13,18 @@ from vmtgen.resources import root
 if TYPE_CHECKING:
     import argparse
 
-SUMMARY = "lay a driver out as sys/dev/NAME of NetBSD's own source tree"
+SUMMARY = "create the files of a driver for NetBSD's source tree, sys/dev/NAME"
 
 _EXAMPLES = """\
 examples:
   vmtgen upstream                        build/upstream: sys/, share/, EDITS and MANIFEST
   vmtgen upstream --out /tmp/new         elsewhere
-  vmtgen upstream --sys /usr/src/sys     and say what does not fit that tree; status 1 then
+  vmtgen upstream --sys /usr/src/sys     and report what does not fit that tree; status 1 then
 
 Then, with the driver that NetBSD has removed (EDITS says what):
   cp -R build/upstream/sys build/upstream/share /usr/src
 
-DIR is replaced as a whole; a directory that anybody else has touched is left alone.
+DIR is replaced as a whole; vmtgen refuses a directory with changed files.
 docs/upstream.md has the whole way, and what has not been tried.
 """
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", type=Path, help="write there (default: build/upstream)"
     )
     parser.add_argument(
-        "--sys", metavar="DIR", type=Path, help="hold it against the NetBSD sys/ tree at DIR"
+        "--sys", metavar="DIR", type=Path, help="compare it with the NetBSD sys/ tree at DIR"
     )
     parser.add_argument("--json", action="store_true", help="print what was made and found")
 

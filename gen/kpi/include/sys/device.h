@@ -127,7 +127,7 @@ struct cfdriver __CONCAT(name, _cd) = {					\
 
 #define	DVUNIT_ANY	(-1)
 
-/* What a print function wants printed behind it. */
+/* What a print function lets autoconf(9) print after it. */
 #define	QUIET	0
 #define	UNCONF	1
 #define	UNSUPP	2

@@ -9,7 +9,7 @@
 #include <sys/param.h>
 
 /*
- * 10 declares entropy_consolidate() without a result, which nobody may look at there, and has
+ * 10 declares entropy_consolidate() without a result, so callers must not use one, and has
  * neither of the others: acpi_vmgenid.c 1.1 of August 2024 misses them.
  */
 #if __NetBSD_Version__ >= 1099001200

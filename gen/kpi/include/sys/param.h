@@ -7,7 +7,7 @@
 #define _KPI_SYS_PARAM_H_
 
 #ifndef __NetBSD_Version__
-#error "tell the release with -D__NetBSD_Version__=..."
+#error "set the release with -D__NetBSD_Version__=..."
 #endif
 
 #include <sys/types.h>
@@ -33,7 +33,7 @@ extern int hz;
 
 /*
  * Milliseconds to ticks, rounded down: fewer than one tick gives 0, which
- * cv_timedwait(9) takes for "for ever".
+ * cv_timedwait(9) takes for no limit.
  */
 #ifdef _LP64
 #define	mstohz(ms)	((unsigned int)((ms + 0ul) * hz / 1000ul))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a device at cpufeaturebus is told when it is attached (NetBSD
+ * The attach arguments of a device at cpufeaturebus (NetBSD
  * sys/arch/x86/include/cpuvar.h).
  */
 #ifndef _KPI_X86_CPUVAR_H_

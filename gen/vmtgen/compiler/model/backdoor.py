@@ -39,7 +39,7 @@ class Arm(Record):
 
 @dataclass(frozen=True, slots=True)
 class Cpuid(Record):
-    """Where CPUID tells that the hypervisor is VMware."""
+    """Where CPUID shows that the hypervisor is VMware."""
 
     feature_leaf: U32
     hypervisor_bit: Annotated[int, Range(0, 31)]
@@ -47,7 +47,7 @@ class Cpuid(Record):
     vendor: Printable
 
     def check(self, node: Node, report: Report) -> None:
-        """Hold the vendor against the room in EBX, ECX and EDX."""
+        """Compare the vendor with the room in EBX, ECX and EDX."""
         if len(self.vendor) != 12:
             report(node["vendor"], f"expected 12 characters, not {len(self.vendor)}")
 
@@ -61,7 +61,7 @@ class Input(Record):
     half: Literal["low", "high"] | None = None
 
     def check(self, node: Node, report: Report) -> None:
-        """Hold the value against the 16 bits of half a register."""
+        """Compare the value with the 16 bits of half a register."""
         if self.half is not None and self.value > 0xFFFF:
             report(node["value"], f"{self.value:#x} does not fit half a register")
 
@@ -81,7 +81,7 @@ class Output(Record):
 
 @dataclass(frozen=True, slots=True)
 class Success(Record):
-    """How to tell that a command worked: the register equals, or differs from, a value."""
+    """How to detect that a command worked: the register equals, or differs from, a value."""
 
     register: Register
     equals: U32 | None = None

@@ -21,7 +21,7 @@ class Property(Record):
 
 @dataclass(frozen=True, slots=True)
 class Module(Record):
-    """What module(9) is told."""
+    """What module(9) needs."""
 
     name: Member
     class_: Literal["driver", "misc"]
@@ -38,7 +38,7 @@ class Module(Record):
 
 @dataclass(frozen=True, slots=True)
 class Device(Record):
-    """What autoconf(9) is told."""
+    """What autoconf(9) needs."""
 
     driver: Member
     attachment: Member

@@ -214,7 +214,7 @@ class Disks(Record):
     types: tuple[Printable, ...]
 
     def check(self, node: Node, report: Report) -> None:
-        """Hold the count against both forms and their room."""
+        """Compare the count with both forms and their room."""
         if self.count > OLD_DISKS:
             report(node["count"], f"the older form holds at most {OLD_DISKS}")
         elif self.text < 1 + self.count * OLD_DISK:
@@ -247,7 +247,7 @@ class Guestinfo(Record):
         first: dict[object, Node] = {}
         for place in places:
             before = first.setdefault(place.scalar, place)
-            # Inside a section Unique tells.
+            # Unique reports duplicates inside a section.
             if before.where.partition(".")[0] != place.where.partition(".")[0]:
                 said = f"{place.scalar} is taken: {before.where} has it in line {before.line}"
                 report(place, said)

@@ -69,7 +69,7 @@ class Command(Record):
     reply: Printable | None = None
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse arguments that nobody takes."""
+        """Refuse arguments that no action takes."""
         if self.arguments not in {"none", "ignored"} and self.action is None:
             report(node, f"arguments '{self.arguments}' need an action that takes them")
 
@@ -128,7 +128,7 @@ class Backup(Record):
     script_failed: Printable
 
     def check(self, node: Node, report: Report) -> None:
-        """Expect the codes that the driver sends, and a sign of life before the limit is over."""
+        """Expect the codes that the driver sends, and a keep-alive before the limit is over."""
         for name in ("success", "script", "sync", "aborted"):
             if self.codes.get(name) is None:
                 report(node["codes"], f"the driver sends the code {name!r}, which is not here")

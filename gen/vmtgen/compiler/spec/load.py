@@ -1,4 +1,4 @@
-"""Reads specs/MODULE/*.yaml into the model, and tells all that is wrong with them at once."""
+"""Reads specs/MODULE/*.yaml into the model, and reports all that is wrong with them at once."""
 
 from __future__ import annotations
 

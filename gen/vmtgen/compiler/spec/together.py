@@ -56,7 +56,7 @@ def _first_period_is_in_the_range_of_its_node(driver: Any, node: Node, problems:
     if driver.clock is None:
         return
     for leaf in driver.sysctl_leaves():
-        # A range that is not two numbers has been told of already.
+        # A range that is not two numbers has been reported already.
         if leaf.data == "clock.period" and leaf.range is not None and len(leaf.range) == 2:
             low, high = leaf.range
             if not low <= driver.clock.period <= high:
@@ -95,7 +95,7 @@ def _guest_information_fits_a_message(
             problems.add(place, f"{size} bytes do not fit a message: at most {room}")
 
 
-def _the_host_can_be_told_what_is_for_its_log(
+def _the_host_gets_the_texts_for_its_log(
     driver: Any, rpci: Any, node: Node, _: Node, problems: Problems
 ) -> None:
     message = rpci.messages.get("log")
@@ -114,7 +114,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., None]], ...] = (
     (("tclo", "driver"), _host_requests_log_plain_texts),
     (("tclo",), _an_action_takes_one_kind_of_arguments),
     (("guestinfo", "transport"), _guest_information_fits_a_message),
-    (("driver", "rpci"), _the_host_can_be_told_what_is_for_its_log),
+    (("driver", "rpci"), _the_host_gets_the_texts_for_its_log),
     (("guestinfo", "netbsd"), _short_names_are_of_known_machines),
     (("driver",), _first_period_is_in_the_range_of_its_node),
 )
