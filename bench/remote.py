@@ -64,7 +64,7 @@ def served(commands: int = COMMANDS) -> Served | None:
                     time.sleep(0.01)
                 before, packets = session.host.backdoor.calls, client.packets
                 start = time.monotonic()
-                machine.tell(f"busy {commands}")
+                machine.tell(f"busy {commands}")  # sic: tests/sim/gdb/guestkit.py
                 machine.wait_for(f"busy: {commands} of {commands} commands", _PATIENCE)
                 seconds = time.monotonic() - start
                 calls = session.host.backdoor.calls - before

@@ -18,9 +18,8 @@
  * which passes the gate.  vfs_suspend() keeps one lock for all file
  * systems until vfs_resume() of the same thread, so there is one file system
  * and one thread.  That thread waits for the worker, but has its own limit,
- * after which it resumes the file system, so that a worker that hangs in a
- * shutdown does not block the shutdown.  The limit is short because every thread
- * that locks a vnode of the file system waits, uninterruptibly (VOP_LOCK() of
+ * after which it resumes the file system, so that a worker that hangs does not
+ * block a shutdown.  The limit is short because every thread that locks a vnode of the file system waits, uninterruptibly (VOP_LOCK() of
  * vnode_if.c begins a transaction): readers, writers, and who looks up a name
  * that is not cached.  So does every thread that unmounts any other.
  *

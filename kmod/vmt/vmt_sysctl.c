@@ -120,7 +120,7 @@ vmt_sysctl_number(SYSCTLFN_ARGS)
 
 	node.sysctl_data = &value;
 	error = sysctl_lookup(SYSCTLFN_CALL(&node));
-	/* Without bytes sysctl_lookup(9) reads, without an authorization check. */
+	/* Without bytes sysctl_lookup(9) only reads, without kauth(9). */
 	if (error != 0 || newp == NULL || newlen == 0)
 		return error;
 	if (value < n->n_min || value > n->n_max)
