@@ -21,7 +21,8 @@
  * after which it resumes the file system, so that a worker that hangs does not
  * block a shutdown.  The limit is short because every thread that locks a vnode
  * of the file system waits, uninterruptibly (VOP_LOCK() of vnode_if.c begins a
- * transaction): readers, writers, and lookups of a name that is not cached.  So does every thread that unmounts any other.
+ * transaction): readers, writers, and lookups of a name that is not cached.
+ * So does every thread that unmounts any other.
  *
  * Between vfs_suspend() and vfs_resume() the thread must not allocate, because
  * memory may come only from pages that the pagedaemon writes to the suspended
