@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tempfile
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from vmtgen.targets import MachineTarget, Release, Targets
 
 _SECTION = "kpi_answers"
+# Kernel files begin with these two, and NetBSD's headers count on it.
+KERNEL_FIRST = ("sys/param.h", "sys/systm.h")
 _ZIG_NAMES = {"amd64": "x86_64", "i386": "x86", "aarch64": "aarch64"}
 
 
@@ -100,22 +103,46 @@ def _compare(
     tool = toolchain("zig", machine, targets)
     headers = own_headers(machine.name)
     ours = (*tool.compile, *_version_flags(release), "-nostdinc", *headers.flags)
-    compared = 0
-    found: list[Difference] = []
-    for group in GROUPS:
-        expressions = group.installed + (group.kernel if kernel else ())
-        wrong_machine = bool(group.machines) and machine.name not in group.machines
-        if not expressions or wrong_machine or release.version < group.since:
-            continue
-        # Kernel files begin with these two, and NetBSD's headers count on it.
-        first = ("sys/param.h", "sys/systm.h") if kernel else ()
-        mine = _answers(ours, (*first, *group.headers), expressions, machine.name)
-        real = _answers(theirs, (*first, *group.headers), expressions, machine.name)
-        compared += len(expressions)
-        for expression, a, b in zip(expressions, mine, real, strict=True):
-            if a != b:
-                found.append(Difference(group.headers, expression, a, b))
+    groups = [
+        (group.headers, expressions)
+        for group in GROUPS
+        if (expressions := group.installed + (group.kernel if kernel else ()))
+        and (not group.machines or machine.name in group.machines)
+        and release.version >= group.since
+    ]
+    first = KERNEL_FIRST if kernel else ()
+    mine = _all_answers(ours, first, groups, machine.name)
+    real = _all_answers(theirs, first, groups, machine.name)
+    compared = sum(len(expressions) for _headers, expressions in groups)
+    found = [
+        Difference(headers, expression, a, b)
+        for (headers, expressions), our_answers, real_answers in zip(
+            groups, mine, real, strict=True
+        )
+        for expression, a, b in zip(expressions, our_answers, real_answers, strict=True)
+        if a != b
+    ]
     return Comparison(compared, tuple(found))
+
+
+def _all_answers(
+    command: Sequence[str],
+    first: Sequence[str],
+    groups: Sequence[tuple[Sequence[str], Sequence[str]]],
+    machine: str,
+) -> list[list[int]]:
+    """Return the answers of each group of (headers, expressions).
+
+    Reading headers takes longer than answering, so one file asks everything.  Where the headers do
+    not compile together, each group is asked by itself, and an error names the headers of a group.
+    """
+    headers = dict.fromkeys([*first, *(header for group, _ in groups for header in group)])
+    expressions = tuple(chain.from_iterable(asked for _, asked in groups))
+    try:
+        together = iter(_answers(command, tuple(headers), expressions, machine))
+    except ReportedError:
+        return [_answers(command, (*first, *group), asked, machine) for group, asked in groups]
+    return [list(islice(together, len(asked))) for _, asked in groups]
 
 
 def _answers(

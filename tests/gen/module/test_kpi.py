@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from vmtgen import resources
+from vmtgen.build import kpi
 from vmtgen.build.compile import build_module, default_output
-from vmtgen.build.kpi import compare_installed, compare_tree
-from vmtgen.build.toolchain import zig_headers
+from vmtgen.build.kpi import KERNEL_FIRST, compare_installed, compare_tree
+from vmtgen.build.kpi_probes import GROUPS
+from vmtgen.build.sysroot import own_headers
+from vmtgen.build.toolchain import toolchain, zig_headers
 from vmtgen.targets import load_targets
 
 MACHINES = ("amd64", "i386", "aarch64")
@@ -96,6 +99,22 @@ def test_wrong_layout_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     reported = {difference.expression: difference for difference in found.differences}
     assert reported["sizeof(((struct uuid *)0)->time_mid)"].ours == 4
     assert reported["PSWITCH_TYPE_RESET"].theirs == 3
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_each_group_of_our_headers_answers_alone(machine: str) -> None:
+    """``kpi check`` asks all of them in one file, where a header could lean on another."""
+    tool, headers = toolchain("zig", TARGETS.machine(machine), TARGETS), own_headers(machine)
+    version = TARGETS.releases["11.0"].version
+    command = [*tool.compile, "-U__NetBSD_Version__", f"-D__NetBSD_Version__={version}"]
+    command += ["-nostdinc", *headers.flags]
+    for group in GROUPS:
+        if group.machines and machine not in group.machines:
+            continue
+        for first, asked in (((), group.installed), (KERNEL_FIRST, group.kernel)):
+            if asked:
+                answers = kpi._answers(command, (*first, *group.headers), asked, machine)
+                assert len(answers) == len(asked)
 
 
 def _headers() -> list[str]:
