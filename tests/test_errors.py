@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +35,7 @@ INTERNAL = {
 UNCAUGHT = {"Interrupted", "PrototypeError", "StatisticsError", "XdrError"}
 
 
+@functools.cache
 def trees() -> list[ast.Module]:
     return [
         ast.parse(path.read_text(encoding="utf-8"))
