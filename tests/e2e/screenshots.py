@@ -6,6 +6,7 @@ those of docs/ are among them.  It needs build/11.0/amd64/vmt.kmod.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests import forked
-from tests.e2e.browser import look
+from tests.e2e.browser import Browser
 from tests.sim import modkit
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ def main() -> int:
     directory.mkdir(parents=True, exist_ok=True)
     pictures = dict(make(ROOT / "build/11.0/amd64/vmt.kmod", directory))
     pictures |= {f"docs-{path.stem}": path for path in sorted(ROOT.glob("docs/**/*.svg"))}
-    for name, page in pictures.items():
-        for dark in (False, True):
-            png = directory / f"{name}{'-dark' if dark else ''}.png"
-            look(chromium, page, png, dark=dark)
-            sys.stdout.write(f"{png}\n")
+    with contextlib.closing(Browser(chromium)) as browser:
+        for name, page in pictures.items():
+            for dark in (False, True):
+                png = directory / f"{name}{'-dark' if dark else ''}.png"
+                browser.look(page, png, dark=dark)
+                sys.stdout.write(f"{png}\n")
     return 0
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import Layout, look
+from browser import Browser, Layout
 from screenshots import make
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 # What each page must show: one word of each of its parts.
@@ -33,8 +34,9 @@ def made(module: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str,
 
 
 @pytest.fixture(scope="module")
-def chromium(require_tool: Callable[[str], str]) -> str:
-    return require_tool("chromium")
+def browser(require_tool: Callable[[str], str]) -> Iterator[Browser]:
+    with contextlib.closing(Browser(require_tool("chromium"))) as browser:
+        yield browser
 
 
 def colours(png: Path) -> int:
@@ -62,22 +64,22 @@ def check(layout: Layout, png: Path) -> None:
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_picture_shows_all_parts_without_overlap(
-    name: str, made: Mapping[str, Path], chromium: str, tmp_path: Path
+    name: str, made: Mapping[str, Path], browser: Browser, tmp_path: Path
 ) -> None:
     png = tmp_path / "shot.png"
-    layout = look(chromium, made[name], png)
+    layout = browser.look(made[name], png)
     for text in SHOWN[name]:
         assert any(text in shown for shown in layout.texts), f"{text!r} is not there"
     check(layout, png)
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.svg")), ids=lambda page: page.stem)
-def test_picture_in_documentation_is_complete(page: Path, chromium: str, tmp_path: Path) -> None:
+def test_picture_in_documentation_is_complete(page: Path, browser: Browser, tmp_path: Path) -> None:
     png = tmp_path / "shot.png"
-    check(look(chromium, page, png), png)
+    check(browser.look(page, png), png)
 
 
-def test_browser_detects_cut_covered_or_fetched_content(chromium: str, tmp_path: Path) -> None:
+def test_browser_detects_cut_covered_or_fetched_content(browser: Browser, tmp_path: Path) -> None:
     bad = tmp_path / "bad.svg"
     bad.write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" width="200" height="80">'
@@ -85,7 +87,7 @@ def test_browser_detects_cut_covered_or_fetched_content(chromium: str, tmp_path:
         '<text x="5" y="50">one</text><text x="8" y="52">two</text></svg>',
         encoding="utf-8",
     )
-    layout = look(chromium, bad, tmp_path / "bad.png")
+    layout = browser.look(bad, tmp_path / "bad.png")
     assert layout.cut == ["much too long for it"]
     assert layout.over == [("one", "two")]
     page = tmp_path / "page.html"
@@ -94,4 +96,4 @@ def test_browser_detects_cut_covered_or_fetched_content(chromium: str, tmp_path:
         '</style><p>x<a href="https://www.netbsd.org/">a link is allowed</a><img src="data:,">',
         encoding="utf-8",
     )
-    assert look(chromium, page, tmp_path / "page.png").fetched == ["a.css", "b.png"]
+    assert browser.look(page, tmp_path / "page.png").fetched == ["a.css", "b.png"]
