@@ -18,6 +18,7 @@ from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.files import Files
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.lwp import WaitQueue
+from vmtsim.kernel.permission import FREAD, FWRITE, Permissions
 from vmtsim.kernel.select import Select
 from vmtsim.kernel.specfs import SpecialNode
 from vmtsim.kernel.syscalls import control, transfer
@@ -34,13 +35,13 @@ _MEMBERS = (
     "open", "cancel", "close", "read", "write", "ioctl", "stop", "tty", "poll", "mmap", "kqfilter",
     "discard", "devtounit", "cfdriver", "flag",
 )  # fmt: skip
-_MPSAFE = 0x100  # D_MPSAFE
+_MPSAFE, _TYPEMASK, _DISK = 0x100, 0xFF, 2  # D_MPSAFE, D_TYPEMASK, D_DISK
 _LARGEST = 512  # MAXDEVSW of sys/kern/subr_devsw.c
 # The first major number that config(1) gave no driver of the kernel: sys/conf/majors of 10.99.12
 # ends with 366.
 _FIRST_FREE = 367
 S_IFCHR = 0o020000
-FREAD, FWRITE, FNONBLOCK = 1, 2, 4  # sys/sys/fcntl.h
+FNONBLOCK = 4  # sys/sys/fcntl.h
 IO_NDELAY = 0x100  # sys/sys/vnode.h
 POLLIN, POLLOUT, POLLERR, POLLNVAL, POLLRDNORM = 0x1, 0x4, 0x8, 0x20, 0x40  # sys/sys/poll.h
 _ALWAYS_READY = POLLIN | POLLOUT | POLLRDNORM
@@ -254,6 +255,13 @@ class DeviceSwitches(Subject):
         if switch is None:
             return Errno.ENXIO
         device = makedev(switch.major, minor)
+        permissions, path = self.kernel.subject(Permissions), f"/dev/{name}"
+        denied = yield from permissions.open(path, flags)
+        if not denied:
+            disk = self.member(switch, "flag") & _TYPEMASK == _DISK
+            denied = yield from permissions.raw(path, flags, disk=disk)
+        if denied:
+            return denied
         node = self._nodes.setdefault(device, SpecialNode(self.kernel))
         if not (yield from node.wait_for_close()):
             return Errno.EINTR

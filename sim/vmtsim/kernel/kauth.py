@@ -132,6 +132,23 @@ class Kauth(Subject):
     def kauth_cred_geteuid(self, credentials: int) -> int:
         return self._uid("kauth_cred_geteuid", credentials)
 
+    @kernel_function("gid_t kauth_cred_getegid(kauth_cred_t cred)")
+    @kernel_function("gid_t kauth_cred_getgid(kauth_cred_t cred)")
+    def kauth_cred_getegid(self, credentials: int) -> int:
+        """0, the group wheel, of everybody: processes of a scenario have no others."""
+        self._uid("kauth_cred_getegid", credentials)
+        return 0
+
+    @kernel_function("kauth_cred_t kauth_cred_hold(kauth_cred_t cred)")
+    def kauth_cred_hold(self, credentials: int) -> int:
+        """Count no references: credentials stay as long as the kernel."""
+        self._uid("kauth_cred_hold", credentials)
+        return credentials
+
+    @kernel_function("void kauth_cred_free(kauth_cred_t cred)")
+    def kauth_cred_free(self, credentials: int) -> None:
+        self._uid("kauth_cred_free", credentials)
+
     @kernel_function("int kauth_cred_uidmatch(kauth_cred_t cred1, kauth_cred_t cred2)")
     def kauth_cred_uidmatch(self, first: int, second: int) -> int:
         name = "kauth_cred_uidmatch"
@@ -205,13 +222,30 @@ class Kauth(Subject):
 
     # -- questions ---------------------------------------------------------------------------
 
-    def authorize(self, name: str, credentials: int, action: int, *arguments: int) -> int | Model:
-        """Ask one of the kernel's own scopes: an errno, or a model that gives one."""
+    def authorize(
+        self,
+        name: str,
+        credentials: int,
+        action: int,
+        *arguments: int,
+        decide: Callable[[set[int]], int] | None = None,
+    ) -> int | Model:
+        """Ask one of the kernel's own scopes: an errno, or a model that gives one.
+
+        ``decide`` makes the errno of all answers, where it is not EPERM.
+        """
         function = f"kauth_authorize_{name}"
-        return self._authorize(function, self._built_in[name], credentials, action, *arguments)
+        scope = self._built_in[name]
+        return self._authorize(function, scope, credentials, action, *arguments, decide=decide)
 
     def _authorize(
-        self, function: str, scope: Scope, credentials: int, action: int, *arguments: int
+        self,
+        function: str,
+        scope: Scope,
+        credentials: int,
+        action: int,
+        *arguments: int,
+        decide: Callable[[set[int]], int] | None = None,
     ) -> int | Model:
         kernel = self.kernel
         kernel.current.asked += 1
@@ -224,9 +258,10 @@ class Kauth(Subject):
         uid = self._uid(function, credentials)
         listeners = [each for each in self._listeners.values() if each.scope is scope]
         four = (*arguments, 0, 0, 0, 0)[:4]
+        decide = decide or _errno
         if any(each.own is None for each in listeners):
-            return self._ask(listeners, uid, credentials, action, four)
-        return _errno({each.own(uid, action, four) for each in listeners if each.own is not None})
+            return self._ask(listeners, uid, credentials, action, four, decide)
+        return decide({each.own(uid, action, four) for each in listeners if each.own is not None})
 
     def _ask(
         self,
@@ -235,6 +270,7 @@ class Kauth(Subject):
         credentials: int,
         action: int,
         arguments: tuple[int, ...],
+        decide: Callable[[set[int]], int],
     ) -> Model:
         """Call the functions of modules, in the order in which they were registered."""
         kernel = self.kernel
@@ -249,7 +285,7 @@ class Kauth(Subject):
             answers.add(signed((yield Call(each.function, given)), 32))
             who = f"the kauth listener {kernel.location(each.function)}"
             same_locks(kernel, held, who, "callback-with-mutex")
-        return _errno(answers)
+        return decide(answers)
 
     @kernel_function(
         "int kauth_authorize_action(void *scope, kauth_cred_t cred, kauth_action_t action, "

@@ -38,6 +38,7 @@ from vmtsim.kernel.kauth import Kauth
 from vmtsim.kernel.loaded import Loaded
 from vmtsim.kernel.lwp import Lwp, WaitQueue
 from vmtsim.kernel.memory import PAGE, round_page
+from vmtsim.kernel.permission import FREAD, Permissions
 from vmtsim.kernel.proplib import PropLib
 from vmtsim.kernel.races import Races
 from vmtsim.kernel.rule_table import Enforced
@@ -160,6 +161,14 @@ class Modules(Subject):
     def _load_file(
         self, path: Path, *, force: bool, properties: Mapping[str, Value] | None
     ) -> Model:
+        # kobj_load_vfs: vn_open, once namei has found the file.
+        denied = (
+            (yield from self.kernel.subject(Permissions).open(str(path), FREAD))
+            if path.exists()
+            else 0
+        )
+        if denied:
+            return self._not_from_file_system(str(path), Errno(denied))
         try:
             module = load_module(path, KobjMachine(self.kernel.options.machine))
             loading = Loading(module, self._take_space(module))

@@ -1,7 +1,8 @@
 """secmodel(9): the models that are registered, and what suser and securelevel answer kauth(9).
 
-Root is allowed every action, where suser of NetBSD lists those that there are.  Of securelevel
-here is what the kernel's own questions need: the time and modules.
+Of the scopes system, network and machdep root is allowed every action, where suser of NetBSD lists
+those that there are.  Of securelevel here is what the kernel's own questions need: the time,
+modules, and devices.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kauth import ALLOW, DEFER, DENY, Kauth
 from vmtsim.kernel.kernobj import KernelObject
 from vmtsim.kernel.live import LiveObjects, Words
+from vmtsim.kernel.permission import RAWIO_PASSTHRU, RAWIO_SPEC, Permissions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 _YEAR = 365 * 24 * 60 * 60
 _LAST_TIME = (1 << 63) - 1
+# Actions of sys/sys/kauth.h: of the scope device, the last of process, two bits of vnode.
+_RND_ADDDATA_ESTIMATE, _GPIO_PINSET, _LAST_DEVICE, _LAST_PROCESS = 8, 13, 19, 16
+_EXECUTE, _IS_EXEC = 1 << 2, 1 << 29
+_PASSTHRU_READCONF, _SPEC_READ = 4, 1
 _SUSER, _SECURELEVEL = "org.netbsd.secmodel.suser", "org.netbsd.secmodel.securelevel"
 # What each kernel has, and no module can register again (sys/conf/std).
 _OWN = frozenset(
@@ -71,14 +77,53 @@ class SecurityModels(Subject):
             left="secmodel-left",
             name=lambda model: repr(model.id),
         )
-        scopes = "generic system process network machdep device vnode"
-        self._suser = [self._kauth.own_listener(each, self._root) for each in scopes.split()]
-        self._securelevel = [self._kauth.own_listener("system", self._level)]
+        listeners = {
+            "generic": self._root, "system": self._root, "process": self._root_process,
+            "network": self._root, "machdep": self._root, "device": self._root_device,
+            "vnode": self._root_vnode,
+        }  # fmt: skip
+        self._suser = [self._kauth.own_listener(*each) for each in listeners.items()]
+        self._securelevel = [
+            self._kauth.own_listener("system", self._level),
+            self._kauth.own_listener("device", self._level_device),
+        ]
 
     # -- what the two answer -----------------------------------------------------------------
 
     def _root(self, uid: int, _action: int, _arguments: tuple[int, ...]) -> int:
         return DEFER if uid else ALLOW
+
+    def _root_process(self, uid: int, action: int, arguments: tuple[int, ...]) -> int:
+        return self._root(uid, action, arguments) if action <= _LAST_PROCESS else DEFER
+
+    def _root_device(self, uid: int, action: int, arguments: tuple[int, ...]) -> int:
+        """Of raw devices suser says nothing: the permissions of the node decide."""
+        if action in {RAWIO_SPEC, RAWIO_PASSTHRU} or action > _LAST_DEVICE:
+            return DEFER
+        return self._root(uid, action, arguments)
+
+    def _root_vnode(self, uid: int, action: int, arguments: tuple[int, ...]) -> int:
+        """Root may execute what somebody may execute."""
+        if action & _EXECUTE and not action & _IS_EXEC:
+            return DEFER
+        return self._root(uid, action, arguments)
+
+    def _level_device(self, _uid: int, action: int, arguments: tuple[int, ...]) -> int:
+        """Deny pins and commands for the hardware above securelevel 0; disks, estimates above 1.
+
+        A disk of which a file system is mounted is denied above 0: here none is.
+        """
+        level = self.kernel.memory.s32(self.kernel.symbols["securelevel"])
+        first, second = arguments[:2]
+        denied = {
+            RAWIO_SPEC: level > 1
+            and first != _SPEC_READ
+            and self.kernel.subject(Permissions).is_disk(second),
+            RAWIO_PASSTHRU: level > 0 and bool(first & ~_PASSTHRU_READCONF),
+            _GPIO_PINSET: level > 0,
+            _RND_ADDDATA_ESTIMATE: level > 1,
+        }
+        return DENY if denied.get(action) else DEFER
 
     def _level(self, _uid: int, action: int, arguments: tuple[int, ...]) -> int:
         """Deny modules above securelevel 0, and above 1 what time_wraps() of kern_time.c refuses.
@@ -108,10 +153,6 @@ class SecurityModels(Subject):
         "void *arg0, void *arg1, void *arg2, void *arg3)"
     )
     @kernel_function(
-        "int secmodel_suser_process_cb(kauth_cred_t cred, kauth_action_t action, void *cookie, "
-        "void *arg0, void *arg1, void *arg2, void *arg3)"
-    )
-    @kernel_function(
         "int secmodel_suser_network_cb(kauth_cred_t cred, kauth_action_t action, void *cookie, "
         "void *arg0, void *arg1, void *arg2, void *arg3)"
     )
@@ -119,14 +160,28 @@ class SecurityModels(Subject):
         "int secmodel_suser_machdep_cb(kauth_cred_t cred, kauth_action_t action, void *cookie, "
         "void *arg0, void *arg1, void *arg2, void *arg3)"
     )
-    @kernel_function(
-        "int secmodel_suser_device_cb(kauth_cred_t cred, kauth_action_t action, void *cookie, "
-        "void *arg0, void *arg1, void *arg2, void *arg3)"
-    )
     def suser_callback(
         self, credentials: int, action: int, _cookie: int, a: int, b: int, c: int, d: int
     ) -> int:
         return self._callback(self._root, credentials, action, a, b, c, d)
+
+    @kernel_function(
+        "int secmodel_suser_process_cb(kauth_cred_t cred, kauth_action_t action, void *cookie, "
+        "void *arg0, void *arg1, void *arg2, void *arg3)"
+    )
+    def secmodel_suser_process_cb(
+        self, credentials: int, action: int, _cookie: int, a: int, b: int, c: int, d: int
+    ) -> int:
+        return self._callback(self._root_process, credentials, action, a, b, c, d)
+
+    @kernel_function(
+        "int secmodel_suser_device_cb(kauth_cred_t cred, kauth_action_t action, void *cookie, "
+        "void *arg0, void *arg1, void *arg2, void *arg3)"
+    )
+    def secmodel_suser_device_cb(
+        self, credentials: int, action: int, _cookie: int, a: int, b: int, c: int, d: int
+    ) -> int:
+        return self._callback(self._root_device, credentials, action, a, b, c, d)
 
     @kernel_function(
         "int secmodel_securelevel_system_cb(kauth_cred_t cred, kauth_action_t action, "
@@ -138,6 +193,15 @@ class SecurityModels(Subject):
         return self._callback(self._level, credentials, action, a, b, c, d)
 
     @kernel_function(
+        "int secmodel_securelevel_device_cb(kauth_cred_t cred, kauth_action_t action, "
+        "void *cookie, void *arg0, void *arg1, void *arg2, void *arg3)"
+    )
+    def secmodel_securelevel_device_cb(
+        self, credentials: int, action: int, _cookie: int, a: int, b: int, c: int, d: int
+    ) -> int:
+        return self._callback(self._level_device, credentials, action, a, b, c, d)
+
+    @kernel_function(
         "int secmodel_securelevel_process_cb(kauth_cred_t cred, kauth_action_t action)"
     )
     @kernel_function(
@@ -146,7 +210,6 @@ class SecurityModels(Subject):
     @kernel_function(
         "int secmodel_securelevel_machdep_cb(kauth_cred_t cred, kauth_action_t action)"
     )
-    @kernel_function("int secmodel_securelevel_device_cb(kauth_cred_t cred, kauth_action_t action)")
     def securelevel_defers(self, _credentials: int, _action: int) -> int:
         return DEFER
 

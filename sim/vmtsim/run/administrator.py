@@ -25,6 +25,7 @@ from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.netlayout import RTF_BLACKHOLE, RTF_REJECT
 from vmtsim.kernel.network import Network
 from vmtsim.kernel.pages import Pages
+from vmtsim.kernel.permission import FWRITE, SIGINT, Permissions
 from vmtsim.kernel.pmf import Pmf
 from vmtsim.kernel.process import Processes
 from vmtsim.kernel.routes import Routes
@@ -272,7 +273,11 @@ class Administrator:
         """Write, as a user, to an open device, or something to the file system mounted there."""
         if given.name is not None:
             return (yield from self.devices.write(given.name, given.text))
-        yield from self.kernel.subject(Mounts).write(given.directory or "/")
+        directory = given.directory or "/"
+        denied = yield from self.kernel.subject(Permissions).open(f"{directory}/file", FWRITE)
+        if denied:
+            return denied
+        yield from self.kernel.subject(Mounts).write(directory)
         return 0
 
     def envstat(self, device: str) -> Model:
@@ -285,11 +290,13 @@ class Administrator:
 
     def interrupt(self) -> Model:
         """Kill -INT: processes that wait in a driver come back with EINTR or ERESTART."""
-        scheduler = self.kernel.scheduler
+        scheduler, permissions = self.kernel.scheduler, self.kernel.subject(Permissions)
+        spared = {self.kernel.current, self._powerd}
         for lwp in tuple(scheduler.lwps):
-            if lwp.kind == "user" and lwp not in {self.kernel.current, self._powerd}:
+            if lwp.kind != "user" or lwp in spared:
+                continue
+            if (yield from permissions.signal(lwp, SIGINT)) and lwp in scheduler.lwps:
                 scheduler.interrupt(lwp)
-        yield from ()
         return 0
 
     def fault(self, nth: int) -> Model:

@@ -9,10 +9,11 @@ from vmtgen.common.text import one_line
 
 from vmtsim.kernel.api import Block
 from vmtsim.kernel.clock import SECOND
-from vmtsim.kernel.devsw import FNONBLOCK, FREAD, FWRITE, DeviceSwitches, OpenDevice
+from vmtsim.kernel.devsw import FNONBLOCK, DeviceSwitches, OpenDevice
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.files import File, Files
 from vmtsim.kernel.lwp import WaitQueue
+from vmtsim.kernel.permission import FREAD, FWRITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

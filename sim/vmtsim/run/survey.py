@@ -17,9 +17,10 @@ from vmtgen.kobj import read_module
 from vmtsim.host.options import HostOptions
 from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.clock import SECOND
-from vmtsim.kernel.devsw import FREAD, FWRITE, DeviceSwitches, OpenDevice
+from vmtsim.kernel.devsw import DeviceSwitches, OpenDevice
 from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled, Unmodelled
 from vmtsim.kernel.files import File, Files
+from vmtsim.kernel.permission import FREAD, FWRITE
 from vmtsim.kernel.sysctltree import READWRITE, Node, SysctlTree
 from vmtsim.run.simulation import Simulation, Watchdog
 from vmtsim.scenario.script import Scenario

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtsim.kernel.alldevs import AllDevices
-from vmtsim.kernel.devsw import FREAD, FWRITE, DeviceSwitches, OpenDevice
+from vmtsim.kernel.devsw import DeviceSwitches, OpenDevice
 from vmtsim.kernel.errors import Errno, KernelPanic
+from vmtsim.kernel.kauth import DEFER, DENY, Kauth
+from vmtsim.kernel.permission import FREAD, FWRITE
 from vmtsim.kernel.process import Processes
 
 from .guestcode import MACHINES
@@ -233,6 +235,34 @@ def test_errors_reach_process(code: Code) -> None:
     code.call("reset", -1)
     code.call("attach", 1)
     assert run(code, device(code).open("other", 0, FREAD)) == Errno.ENODEV
+
+
+def test_open_asks_vnode_then_device(load: Any) -> None:
+    """vn_openchk and spec_open: d_open is called where neither is denied."""
+    code = load(SOURCE)
+    code.call("attach", 0)
+    kauth = code.kernel.subject(Kauth)
+    asked: list[tuple[str, int, int]] = []
+    denies = ""
+
+    def listener(scope: str) -> Any:
+        def own(_uid: int, action: int, arguments: tuple[int, ...]) -> int:
+            asked.append((scope, action, arguments[0] if scope == "device" else 0))
+            return DENY if scope == denies else DEFER
+
+        return own
+
+    for scope in ("vnode", "device"):
+        kauth.own_listener(scope, listener(scope))
+    assert isinstance(opened(code, flags=FREAD), OpenDevice)
+    assert asked == [("vnode", 1, 0), ("device", 4, 1)]
+    asked.clear()
+    denies = "device"
+    assert opened(code) == Errno.EPERM
+    assert asked == [("vnode", 3, 0), ("device", 4, 3)]
+    denies = "vnode"
+    assert opened(code) == Errno.EACCES
+    assert code.number("calls") == 1
 
 
 def test_device_open_without_driver_is_warning(load: Any) -> None:

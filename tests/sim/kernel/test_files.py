@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtsim.kernel.devsw import FREAD, FWRITE, DeviceSwitches
+from vmtsim.kernel.devsw import DeviceSwitches
 from vmtsim.kernel.errors import Errno, KernelPanic
 from vmtsim.kernel.files import File, Files
+from vmtsim.kernel.permission import FREAD, FWRITE
 from vmtsim.kernel.process import Processes
 
 from .guestcode import MACHINES

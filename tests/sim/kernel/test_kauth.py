@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtsim.kernel.api import Block, Call
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.objects import Objects
+from vmtsim.kernel.permission import SIGINT, Permissions
 from vmtsim.kernel.process import Processes
 
 from .guestcode import MACHINES
@@ -168,6 +172,108 @@ SOURCE = """
             return secmodel_deregister(other);
     }
 
+    static kauth_listener_t listeners[3];
+    int answers[3] = { KAUTH_RESULT_DEFER, KAUTH_RESULT_DEFER, KAUTH_RESULT_DEFER };
+    int counts[3];
+    unsigned long actions[3], firsts[3], seconds[3];
+
+    static int
+    note(int of, kauth_action_t action, void *a, void *b)
+    {
+            counts[of]++;
+            actions[of] = action;
+            firsts[of] = (unsigned long)a;
+            seconds[of] = (unsigned long)b;
+            return answers[of];
+    }
+
+    static int
+    on_device(kauth_cred_t cred, kauth_action_t action, void *what, void *a, void *b, void *c,
+        void *d)
+    {
+            return note(0, action, a, b);
+    }
+
+    static int
+    on_process(kauth_cred_t cred, kauth_action_t action, void *what, void *a, void *b, void *c,
+        void *d)
+    {
+            return note(1, action, a, b);
+    }
+
+    static int
+    on_vnode(kauth_cred_t cred, kauth_action_t action, void *what, void *a, void *b, void *c,
+        void *d)
+    {
+            return note(2, action, a, b);
+    }
+
+    int
+    begin_scopes(void)
+    {
+            listeners[0] = kauth_listen_scope(KAUTH_SCOPE_DEVICE, on_device, NULL);
+            listeners[1] = kauth_listen_scope(KAUTH_SCOPE_PROCESS, on_process, NULL);
+            listeners[2] = kauth_listen_scope(KAUTH_SCOPE_VNODE, on_vnode, NULL);
+            return 0;
+    }
+
+    int
+    end_scopes(void)
+    {
+            int i;
+
+            for (i = 0; i < 3; i++)
+                    kauth_unlisten_scope(listeners[i]);
+            return 0;
+    }
+
+    static struct vnode *const vp = (struct vnode *)0x40;
+
+    int
+    ask_device(int which)
+    {
+            kauth_cred_t cred = kauth_cred_get();
+
+            switch (which) {
+            case 0:
+                    return kauth_authorize_device(cred, KAUTH_DEVICE_GPIO_PINSET, vp, NULL, NULL,
+                        NULL);
+            case 1:
+                    return kauth_authorize_device_spec(cred, KAUTH_REQ_DEVICE_RAWIO_SPEC_RW, vp);
+            case 2:
+                    return kauth_authorize_device_passthru(cred, 5,
+                        KAUTH_REQ_DEVICE_RAWIO_PASSTHRU_WRITECONF, NULL);
+            case 3:
+                    return kauth_authorize_device_passthru(cred, 5,
+                        KAUTH_REQ_DEVICE_RAWIO_PASSTHRU_READCONF, NULL);
+            case 4:
+                    return kauth_authorize_device(cred, KAUTH_DEVICE_RND_ADDDATA_ESTIMATE, NULL,
+                        NULL, NULL, NULL);
+            case 5:
+                    return kauth_authorize_device(cred, KAUTH_DEVICE_NVMM_CTL + 1, NULL, NULL,
+                        NULL, NULL);
+            case 6:
+                    return kauth_authorize_device_tty(cred, 1, NULL);
+            default:
+                    return kauth_authorize_device(cred, 0, NULL, NULL, NULL, NULL);
+            }
+    }
+
+    int
+    ask_vnode(int bits, int decision)
+    {
+            kauth_action_t action = bits == 0 ? KAUTH_VNODE_IS_EXEC | KAUTH_VNODE_EXECUTE : bits;
+
+            return kauth_authorize_vnode(kauth_cred_get(), action, vp, NULL, decision);
+    }
+
+    int
+    ask_process(int action)
+    {
+            return kauth_authorize_process(kauth_cred_get(), action, (struct proc *)vp,
+                (void *)3, NULL, NULL);
+    }
+
     int
     without_root(void)
     {
@@ -312,3 +418,116 @@ def test_security_model_is_deregistered_once(load: Any) -> None:
 )
 def test_invalid_objects_are_refused(load: Any, which: int, said: str) -> None:
     assert load(SOURCE).panic("others", which).startswith(said)
+
+
+def called(code: Code, uid: int, name: str, *arguments: int) -> int:
+    """Call a function of the module as a user."""
+
+    def main() -> Any:
+        return (yield Call(code.address(name), arguments))
+
+    return ((as_user(code, name, main(), uid) & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+def word(code: Code, name: str, index: int) -> int:
+    size = code.kernel.memory.pointer_size
+    return code.kernel.memory.pointer(code.address(name) + index * size)
+
+
+def put_answer(code: Code, scope: int, answer: int) -> None:
+    code.kernel.memory.put_u32(code.address("answers") + 4 * scope, answer)
+
+
+DEVICE, PROCESS, VNODE = range(3)
+
+
+def test_of_devices_root_may_what_suser_lists(code: Code) -> None:
+    """suser says nothing of raw devices: the node's permissions have decided before."""
+    assert [called(code, 0, "ask_device", n) for n in range(7)] == [0, 0, 0, 0, 0, Errno.EPERM, 0]
+    said = [called(code, 7, "ask_device", n) for n in range(7)]
+    assert said == [Errno.EPERM, 0, 0, 0, Errno.EPERM, Errno.EPERM, Errno.EPERM]
+    code.call("begin_scopes")
+    put_answer(code, DEVICE, DENY)
+    assert called(code, 0, "ask_device", 0) == Errno.EPERM
+    assert (word(code, "actions", DEVICE), word(code, "firsts", DEVICE)) == (13, 0x40)
+    put_answer(code, DEVICE, ALLOW)
+    assert called(code, 7, "ask_device", 2) == 0
+    assert [word(code, name, DEVICE) for name in ("actions", "firsts", "seconds")] == [5, 8, 5]
+    assert called(code, 7, "ask_device", 1) == 0
+    assert [word(code, name, DEVICE) for name in ("actions", "firsts", "seconds")] == [4, 3, 0x40]
+    code.call("end_scopes")
+
+
+def test_an_action_of_the_device_scope_is_not_0(load: Any) -> None:
+    code = load(SOURCE)
+    assert code.panic("ask_device", 7).startswith("kauth-action: kauth_authorize_device by ask_dev")
+
+
+@pytest.mark.parametrize(("level", "denied"), [(0, []), (1, [0, 2]), (2, [0, 2, 4])])
+def test_securelevel_keeps_the_hardware_from_root(load: Any, level: int, denied: list[int]) -> None:
+    code = load(SOURCE)
+    code.kernel.memory.put_u32(code.kernel.symbols["securelevel"], level)
+    assert [n for n in range(5) if called(code, 0, "ask_device", n)] == denied
+
+
+def test_of_vnodes_the_file_system_decides_where_all_defer(code: Code) -> None:
+    read = 1
+    assert called(code, 0, "ask_vnode", read, Errno.EACCES) == 0, "root"
+    assert called(code, 0, "ask_vnode", 4, Errno.EACCES) == Errno.EACCES, "nobody may execute it"
+    assert called(code, 0, "ask_vnode", 0, Errno.EACCES) == 0, "somebody may"
+    assert called(code, 7, "ask_vnode", read, Errno.EACCES) == Errno.EACCES
+    assert called(code, 7, "ask_vnode", read, 0) == 0
+    assert called(code, 7, "ask_vnode", read, -1) == 0, "KAUTH_VNODE_REMOTEFS"
+    code.call("begin_scopes")
+    put_answer(code, VNODE, ALLOW)
+    assert called(code, 7, "ask_vnode", read, Errno.EBUSY) == 0
+    put_answer(code, VNODE, DENY)
+    assert called(code, 0, "ask_vnode", read, 0) == Errno.EACCES, "not EPERM"
+    code.call("end_scopes")
+
+
+def test_of_processes_root_may_all_and_others_signal_their_own(code: Code) -> None:
+    assert called(code, 0, "ask_process", 15) == 0
+    assert called(code, 0, "ask_process", 17) == Errno.EPERM, "there is no such action"
+    assert called(code, 7, "ask_process", 15) == Errno.EPERM
+
+
+def test_the_kernel_asks_the_vnode_before_it_opens_a_module(load: Any) -> None:
+    code = load(SOURCE)
+    code.call("begin_scopes")
+    put_answer(code, VNODE, DENY)
+    modules = code.kernel.subject(Modules)
+    path = modules.loaded["tried"].module.path
+    assert as_user(code, "modload", modules.load(path), 0) == Errno.EACCES
+    assert word(code, "actions", VNODE) == 1, "KAUTH_VNODE_READ_DATA"
+    put_answer(code, VNODE, DEFER)
+    assert as_user(code, "modload", modules.load(path), 0) == Errno.ENOEXEC, "its names are there"
+    code.call("end_scopes")
+
+
+def test_the_kernel_asks_before_a_signal(load: Any) -> None:
+    code = load(SOURCE)
+    code.call("begin_scopes")
+    kernel = code.kernel
+    queue = WaitQueue("waits")
+
+    def sleeper() -> Any:
+        return (yield Block(queue, signal=True))
+
+    sleeping = kernel.subject(Processes).spawn("sleeper", sleeper(), uid=7)
+    kernel.run(lambda: sleeping.state == "asleep")
+    permissions = kernel.subject(Permissions)
+    for answer, uid, may in (
+        (DEFER, 0, True),
+        (DENY, 0, False),
+        (DEFER, 7, True),
+        (DEFER, 8, False),
+    ):
+        put_answer(code, PROCESS, answer)
+        assert as_user(code, "kill", permissions.signal(sleeping, SIGINT), uid) is may
+    offsets = kernel.subject(Objects).offsets
+    process = kernel.memory.pointer(sleeping.address + offsets.l_proc)
+    assert [word(code, name, PROCESS) for name in ("actions", "firsts", "seconds")] == [
+        15, process, 2,
+    ]  # fmt: skip
+    code.call("end_scopes")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtsim.kernel.clock import SECOND
-from vmtsim.kernel.devsw import FREAD, FWRITE, DeviceSwitches
+from vmtsim.kernel.devsw import DeviceSwitches
+from vmtsim.kernel.permission import FREAD, FWRITE
 from vmtsim.kernel.process import Processes
 
 from .guestcode import MACHINES
