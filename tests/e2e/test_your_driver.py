@@ -43,6 +43,17 @@ SHAPES = (
     guest.envstat: degree0
   - expect.trace: {kind: guest.done, verb: envstat, result: "core: 40.000 degC"}
 """, "envsys-sensor-freed"),
+    Shape("ramdisk", """
+  - at: 1.0
+    guest.open: {device: ramdisk, name: a}
+  - after: 0.5
+    guest.seek: {name: a, offset: 65536}
+  - after: 0.5
+    guest.read: {name: a, size: 512}
+  - expect.trace: {kind: guest.done, verb: read, result: EINVAL (22)}
+  - after: 0.5
+    guest.close: a
+""", "buf-never-done"),
     Shape("beat", """
   - at: 1.0
     expect.console: "beat0: beat 3"

@@ -74,6 +74,81 @@ def test_removed_driver_call_fails_scenario(
     assert "devsw-left" in capsys.readouterr().out
 
 
+DISK = """
+summary: A disk in memory.
+host: {option_burst: [], ping: 0, broadcast_ip: 0, power_on: false, vix_probe: 0}
+steps:
+  - at: 1
+    guest.open: {device: ramdisk, name: raw}
+  - at: 1
+    guest.open: {device: ramdisk, name: block, block: true}
+  - at: 2
+    guest.size: block
+  - expect.trace: {kind: guest.done, verb: size, result: 64 blocks}
+  - at: 3
+    guest.kevent: {name: raw, flags: [add, clear], wait: 100}
+  - at: 4
+    guest.seek: {name: block, offset: 2048}
+  - expect.trace: {kind: guest.done, verb: seek, result: at 2048}
+  - at: 5
+    guest.write: {name: block, text: delayed}
+  - expect.trace: {kind: guest.done, verb: write, result: 7 bytes}
+  - at: 6
+    guest.stat: block
+  - expect.trace: {kind: guest.done, verb: stat, result: mode 0060600 size 0}
+  - at: 7
+    guest.close: block
+  - expect.trace: {kind: guest.done, verb: kevent, result: read data 1}
+  - at: 8
+    guest.seek: {name: raw, offset: 4, whence: current}
+  - at: 9
+    guest.read: {name: raw, size: 512}
+  - expect.trace: {kind: guest.done, verb: read, result: EINVAL (22)}
+  - at: 10
+    guest.seek: {name: raw, offset: 2048}
+  - at: 11
+    guest.read: {name: raw, size: 512}
+  - expect.trace: {kind: guest.done, verb: read, result: "delayed*"}
+  - at: 12
+    guest.fcntl: {name: raw, flags: [nonblock]}
+  - expect.trace: {kind: guest.done, verb: fcntl, result: ENOTTY (25)}
+  - at: 13
+    guest.seek: {name: raw, offset: 40448}
+  - at: 14
+    guest.read: {name: raw, size: 512}
+  - expect.trace: {kind: guest.done, verb: read, result: EINVAL (22)}
+  - at: 15
+    guest.close: raw
+  - at: 16
+    guest.unload: ramdisk
+  - expect.trace: {kind: guest.done, verb: unload, result: "0"}
+duration: 30
+"""
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
+def test_a_scenario_uses_a_disk(
+    machine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The block device, the raw one, and a kqueue that hears of writes."""
+    path = tmp_path / "ramdisk.yaml"
+    path.write_text(DISK)
+    status = cli.main(["run", str(built("ramdisk", machine)), "--scenario", str(path)])
+    printed = capsys.readouterr().out
+    assert status == 0, printed
+
+
+def test_a_request_behind_the_end_is_ended_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without biodone the process waits for ever, and the module cannot go."""
+    path = tmp_path / "ramdisk.yaml"
+    path.write_text(DISK)
+    module = built("ramdisk", flags=("-DBUG",))
+    assert cli.main(["run", str(module), "--scenario", str(path)]) != 0
+    assert "buf-never-done" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("step", "said"),
     [
@@ -81,6 +156,8 @@ def test_removed_driver_call_fails_scenario(
         ("guest.open: {device: a, flags: [append]}", "append"),
         ("guest.ioctl: {name: a, command: -1}", "command"),
         ("guest.read: {name: a, length: 3}", "length"),
+        ("guest.kevent: {name: a, filter: vnode}", "filter"),
+        ("guest.seek: {name: a}", "offset"),
     ],
 )
 def test_error_in_step_is_reported_with_line(

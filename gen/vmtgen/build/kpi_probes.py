@@ -207,6 +207,75 @@ GROUPS: tuple[Group, ...] = (
         ),
     ),
     Group(
+        ("sys/types.h", "sys/conf.h"),
+        kernel=(
+            *_layout(
+                "struct bdevsw",
+                "d_open d_cancel d_close d_strategy d_ioctl d_dump d_psize d_discard d_devtounit "
+                "d_cfdriver d_flag",
+            ),
+        ),
+    ),
+    Group(
+        ("sys/param.h", "sys/buf.h"),
+        kernel=(
+            *_layout(
+                "struct buf",
+                "b_u b_iodone b_error b_resid b_flags b_prio b_bufsize b_bcount b_dev b_data "
+                "b_blkno b_rawblkno b_proc b_saveaddr b_ci b_private b_dcookie b_busy b_unused "
+                "b_hash b_vnbufs b_freelist b_wapbllist b_lblkno b_freelistindex b_cflags b_vp "
+                "b_done b_oflags b_objlock",
+            ),
+            *_names(
+                "B_WRITE B_ASYNC B_PHYS B_RAW B_READ BC_BUSY BO_DONE BO_DELWRI BPRIO_DEFAULT "
+                "sizeof(daddr_t) MAXPHYS DEV_BSIZE"
+            ),
+        ),
+    ),
+    Group(
+        ("sys/param.h", "sys/disklabel.h", "sys/dkio.h"),
+        _names("DIOCGMEDIASIZE DIOCGSECTORSIZE"),
+        (
+            "DIOCGPARTINFO",
+            *_layout(
+                "struct partinfo",
+                "pi_offset pi_size pi_secsize pi_bsize pi_fstype pi_frag pi_cpg pi_fsize",
+            ),
+        ),
+    ),
+    Group(
+        ("sys/types.h", "sys/event.h"),
+        kernel=(
+            *_layout("struct kevent", "ident filter flags fflags data udata"),
+            *_layout(
+                "struct knote",
+                "kn_link kn_selnext kn_tqe kn_kq kn_kevent kn_status kn_sfflags kn_sdata kn_obj "
+                "kn_fop kn_kfilter kn_hook kn_hookid",
+            ),
+            *_layout("struct filterops", "f_flags f_attach f_detach f_event f_touch"),
+            *_names(
+                "EVFILT_READ EVFILT_WRITE EVFILT_VNODE EV_ADD EV_DELETE "
+                "EV_ENABLE EV_DISABLE EV_ONESHOT EV_CLEAR EV_DISPATCH EV_ERROR EV_EOF NOTE_SUBMIT "
+                "NOTE_LOWAT FILTEROP_ISFD FILTEROP_MPSAFE"
+            ),
+        ),
+    ),
+    Group(
+        ("sys/types.h", "sys/stat.h"),
+        _layout(
+            "struct stat",
+            "st_dev st_mode st_ino st_nlink st_uid st_gid st_rdev st_atim st_mtim st_ctim "
+            "st_birthtim st_size st_blocks st_blksize st_flags st_gen st_spare",
+        )
+        + _names("S_IFREG S_IFCHR S_IFBLK"),
+    ),
+    Group(("sys/types.h", "sys/filio.h"), _names("FIOASYNC FIONBIO")),
+    Group(
+        ("sys/types.h", "sys/fcntl.h"),
+        _names("F_SETFL SEEK_SET SEEK_CUR SEEK_END O_NONBLOCK"),
+        _names("FCNTLFLAGS FASYNC FNONBLOCK FREAD FWRITE"),
+    ),
+    Group(
         ("sys/types.h", "sys/kauth.h", "sys/file.h"),
         kernel=(
             "FOF_UPDATE_OFFSET",

@@ -1,6 +1,7 @@
-"""Character devices: devsw_attach(9), and what open, read, write, ioctl, poll and close call.
+"""Devices of drivers: devsw_attach(9), and calls of the functions in a switch.
 
-The table struct cdevsw has its members in the order of sys/sys/conf.h, one word each.
+The tables struct cdevsw and struct bdevsw have their members in the order of sys/sys/conf.h, one
+word each.
 """
 
 from __future__ import annotations
@@ -8,43 +9,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from vmtgen.common.twos import signed
-
 from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno
-from vmtsim.kernel.files import Files
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.lwp import WaitQueue
-from vmtsim.kernel.permission import FREAD, FWRITE, Permissions
-from vmtsim.kernel.select import Select
-from vmtsim.kernel.specfs import SpecialNode
-from vmtsim.kernel.syscalls import control, transfer
-from vmtsim.kernel.uio import UIO_READ, UIO_WRITE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
 
-_MEMBERS = (
+_CHARACTER = (
     "open", "cancel", "close", "read", "write", "ioctl", "stop", "tty", "poll", "mmap", "kqfilter",
     "discard", "devtounit", "cfdriver", "flag",
 )  # fmt: skip
-_MPSAFE, _TYPEMASK, _DISK = 0x100, 0xFF, 2  # D_MPSAFE, D_TYPEMASK, D_DISK
+_BLOCK = (
+    "open", "cancel", "close", "strategy", "ioctl", "dump", "psize", "discard", "devtounit",
+    "cfdriver", "flag",
+)  # fmt: skip
+_MPSAFE, _TYPEMASK = 0x100, 0xFF  # D_MPSAFE, D_TYPEMASK
+DISK, TAPE = 2, 1  # D_DISK, D_TAPE
 _LARGEST = 512  # MAXDEVSW of sys/kern/subr_devsw.c
-# The first major number that config(1) gave no driver of the kernel: sys/conf/majors of 10.99.12
-# ends with 366.
-_FIRST_FREE = 367
-S_IFCHR = 0o020000
-FNONBLOCK = 4  # sys/sys/fcntl.h
-IO_NDELAY = 0x100  # sys/sys/vnode.h
-POLLIN, POLLOUT, POLLERR, POLLNVAL, POLLRDNORM = 0x1, 0x4, 0x8, 0x20, 0x40  # sys/sys/poll.h
-_ALWAYS_READY = POLLIN | POLLOUT | POLLRDNORM
+# The first major numbers that config(1) gave no driver of the kernel: sys/conf/majors of 10.99.12
+# ends with 366, and 208 is its last one of a block device.
+_FIRST_CHARACTER, _FIRST_BLOCK = 367, 209
+_ALWAYS_READY = 0x1 | 0x4 | 0x40  # POLLIN | POLLOUT | POLLRDNORM of sys/sys/poll.h
+_NOBODY = -1  # NODEVMAJOR
 
 
 def makedev(major: int, minor: int) -> int:
@@ -52,35 +47,31 @@ def makedev(major: int, minor: int) -> int:
     return (major << 8 & 0xFFF00) | (minor << 12 & 0xFFF00000) | (minor & 0xFF)
 
 
-def _major(device: int) -> int:
+def major_of(device: int) -> int:
+    """Return the major number of a dev_t."""
     return device >> 8 & 0xFFF
 
 
 @dataclass(eq=False)
 class Switch:
-    """A cdevsw that is attached."""
+    """A cdevsw or, with ``block``, a bdevsw that is attached."""
 
     address: int
     name: str
     major: int
     made_at: int
+    block: bool = False
     opening: int = 0  # calls of d_open that have not come back: the localcount of the switch
     gone: bool = False
 
-
-@dataclass
-class OpenDevice:
-    """A device node that a process has open; ``offset`` is its place in the file."""
-
-    name: str
-    device: int  # dev_t
-    flags: int
-    offset: int = 0
-    closed: bool = False
+    @property
+    def kind(self) -> str:
+        """What messages call it."""
+        return "block" if self.block else "character"
 
 
 class DeviceSwitches(Subject):
-    """The table of character devices, and the calls that a process's system calls come to."""
+    """The tables of character and block devices."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/subr_devsw.c 1.53": "*",
@@ -88,7 +79,6 @@ class DeviceSwitches(Subject):
             "enodev devenodev ttyenodev ttyvenodev nullop devnullop ttyvnullop"
         ),
         "sys/kern/sys_select.c 1.68": "seltrue",
-        "sys/kern/kern_event.c 1.150": "seltrue_kqfilter",
     }
     SERIALIZED = True
 
@@ -96,19 +86,25 @@ class DeviceSwitches(Subject):
         super().__init__(kernel)
         self.live: LiveObjects[Switch] = LiveObjects(
             self,
-            Words("cdevsw", "attached", "detached"),
+            Words("device switch", "attached", "detached"),
             unknown="devsw-unknown",
             left="devsw-left",
-            name=lambda switch: repr(switch.name),
+            name=lambda switch: f"of the {switch.kind} device {switch.name!r}",
         )
         self._majors: dict[str, tuple[int, int]] = {}  # name -> (block, character), never forgotten
-        self._nodes: dict[int, SpecialNode] = {}  # by dev_t
         self._drained = WaitQueue("devsw")
+        # Whether a process has a device with a switch's number open: see devnode.
+        self.is_open: Callable[[Switch], bool] = lambda _switch: False
 
     def member(self, switch: Switch, name: str) -> int:
-        """Return a member of struct cdevsw."""
+        """Return a member of struct cdevsw or bdevsw."""
         memory = self.kernel.memory
-        return memory.pointer(switch.address + _MEMBERS.index(name) * memory.pointer_size)
+        members = _BLOCK if switch.block else _CHARACTER
+        return memory.pointer(switch.address + members.index(name) * memory.pointer_size)
+
+    def type_of(self, switch: Switch) -> int:
+        """Return D_DISK and so on (cdev_type, bdev_type)."""
+        return self.member(switch, "flag") & _TYPEMASK
 
     # -- what drivers call -------------------------------------------------------------------
 
@@ -124,72 +120,94 @@ class DeviceSwitches(Subject):
         if name is None or not character:
             return Errno.EINVAL
         kernel.rules.may_sleep("devsw_attach")
-        majors = memory.s32(block_at), memory.s32(character_at)
+        majors = [memory.s32(block_at), memory.s32(character_at)]
         known = self._majors.get(name)
         if known is not None:
-            majors = (majors[0] if majors[0] >= 0 or not block else known[0],
-                      majors[1] if majors[1] >= 0 else known[1])  # fmt: skip
-            if majors != known or (majors[0] >= 0 and not block):
+            if block and majors[0] < 0:
+                majors[0] = known[0]
+            if majors[1] < 0:
+                majors[1] = known[1]
+            if tuple(majors) != known or (majors[0] >= 0 and not block):
                 return Errno.EINVAL
-            if any(each.major == majors[1] for each in self.live.values()):
+        for each, number in ((block, 0), (character, 1)):
+            if not each:
+                continue
+            if majors[number] < 0:
+                majors[number] = self._free_major(number)
+            if majors[number] >= _LARGEST:
+                said = ("bdevsw_attach: block", "cdevsw_attach: character")[number]
+                kernel.subject(Console).print(f"{said} majors exhausted\n")
+                return Errno.ENOMEM
+            if self._at(majors[number], block=not number) is not None:
                 return Errno.EEXIST
-        elif majors[1] < 0:
-            taken = {each[1] for each in self._majors.values()}
-            majors = majors[0], next(n for n in range(_FIRST_FREE, _LARGEST + 1) if n not in taken)
-        if majors[1] >= _LARGEST:
-            kernel.subject(Console).print("cdevsw_attach: character majors exhausted\n")
-            return Errno.ENOMEM
-        if any(each.major == majors[1] for each in self.live.values()):
-            return Errno.EEXIST
-        if block and majors[0] < 0:
-            majors = _FIRST_FREE + len(self._majors), majors[1]
         memory.put_u32(block_at, majors[0])
         memory.put_u32(character_at, majors[1])
-        self._majors[name] = majors
-        self.live.add(
-            "devsw_attach", character, Switch(character, name, majors[1], kernel.call_site)
-        )
+        self._majors[name] = majors[0], majors[1]
+        for address, number in ((block, 0), (character, 1)):
+            if address:
+                made = Switch(address, name, majors[number], kernel.call_site, block=not number)
+                self.live.add("devsw_attach", address, made)
         return 0
 
+    def _free_major(self, which: int) -> int:
+        taken = {each[which] for each in self._majors.values()}
+        first = (_FIRST_BLOCK, _FIRST_CHARACTER)[which]
+        return next(n for n in range(first, _LARGEST + 1) if n not in taken)
+
     @kernel_function("void devsw_detach(const void *bdev, const void *cdev)")
-    def devsw_detach(self, _block: int, character: int) -> Model | None:
+    def devsw_detach(self, block: int, character: int) -> Model | None:
+        """Detach both tables, after calls of d_open have come back (localcount_drain)."""
         kernel = self.kernel
         kernel.rules.may_sleep("devsw_detach")
-        if not character:
-            return None
-        switch = self.live.find("devsw_detach", character)
-        driver = self.member(switch, "cfdriver")
-        units = kernel.subject(AllDevices).units_of(driver)
-        if units:
-            kernel.panic(
-                "devsw-with-units",
-                f"devsw_detach by {kernel.where()}: detaching character device driver "
-                f"{switch.name} still has attached unit {units[0]}",
-            )
-        switch.gone = True
-        if switch.opening:
-            return self._drain(switch, kernel.where())
-        self._detached(switch, kernel.where())
+        switches = [self.live.find("devsw_detach", each) for each in (character, block) if each]
+        for switch in switches:
+            units = kernel.subject(AllDevices).units_of(self.member(switch, "cfdriver"))
+            if units:
+                kernel.panic(
+                    "devsw-with-units",
+                    f"devsw_detach by {kernel.where()}: detaching {switch.kind} device driver "
+                    f"{switch.name} still has attached unit {units[0]}",
+                )
+        for switch in switches:
+            switch.gone = True
+        if any(switch.opening for switch in switches):
+            return self._drain(switches, kernel.where())
+        self._detached(switches, kernel.where())
         return None
 
-    def _drain(self, switch: Switch, caller: Place) -> Model:
-        """Wait for calls of d_open (localcount_drain); no new one begins."""
-        while switch.opening:
+    def _drain(self, switches: list[Switch], caller: Place) -> Model:
+        while any(switch.opening for switch in switches):
             yield Block(self._drained, what=self._drained.name)
-        self._detached(switch, caller)
+        self._detached(switches, caller)
 
-    def _detached(self, switch: Switch, caller: Place) -> None:
-        if any(
-            node.opens for device, node in self._nodes.items() if _major(device) == switch.major
-        ):
-            self.kernel.violation(
-                "devsw-open",
-                f"devsw_detach by {caller}: {switch.name} is open, and its next read, "
-                "write, ioctl or close finds no driver",
-            )
-        self.live.remove(switch.address)
+    def _detached(self, switches: list[Switch], caller: Place) -> None:
+        for switch in switches:
+            if self.is_open(switch):
+                self.kernel.violation(
+                    "devsw-open",
+                    f"devsw_detach by {caller}: the {switch.kind} device {switch.name} is open, "
+                    "and its next read, write, ioctl or close finds no driver",
+                )
+            self.live.remove(switch.address)
 
-    # -- functions for members of cdevsw ------------------------------------------------------
+    @kernel_function("int bdevsw_lookup_major(const void *bdev)")
+    @kernel_function("int cdevsw_lookup_major(const void *cdev)")
+    def lookup_major(self, address: int) -> int:
+        """-1 of a table that is not attached."""
+        switch = self.live.get(address)
+        return _NOBODY if switch is None or switch.gone else switch.major
+
+    @kernel_function("const void *bdevsw_lookup(dev_t dev)")
+    def bdevsw_lookup(self, device: int) -> int:
+        switch = self.of(device, block=True)
+        return 0 if switch is None else switch.address
+
+    @kernel_function("const void *cdevsw_lookup(dev_t dev)")
+    def cdevsw_lookup(self, device: int) -> int:
+        switch = self.of(device)
+        return 0 if switch is None else switch.address
+
+    # -- functions for members of cdevsw and bdevsw ------------------------------------------------
 
     @kernel_function("int devenodev(uint64_t dev)")
     @kernel_function("int enodev(void)")
@@ -215,31 +233,28 @@ class DeviceSwitches(Subject):
     def seltrue(self, _device: int, events: int, _lwp: int) -> int:
         return events & _ALWAYS_READY
 
-    @kernel_function("int seltrue_kqfilter(uint64_t dev, void *kn)")
-    def seltrue_kqfilter(self, _device: int, _knote: int) -> int:
-        return 0
+    # -- what system calls come to -----------------------------------------------------------------
 
-    # -- what system calls come to --------------------------------------------------------------
+    def _there(self, *, block: bool) -> Iterator[Switch]:
+        return (each for each in self.live.values() if not each.gone and each.block is block)
 
-    def find(self, name: str) -> Switch | None:
+    def find(self, name: str, *, block: bool = False) -> Switch | None:
         """Return the driver of that name."""
-        return next((each for each in self._there() if each.name == name), None)
+        return next((each for each in self._there(block=block) if each.name == name), None)
 
-    def _there(self) -> Iterator[Switch]:
-        return (each for each in self.live.values() if not each.gone)
+    def of(self, device: int, *, block: bool = False) -> Switch | None:
+        """Return the driver of a device number."""
+        major = major_of(device)
+        return next((each for each in self._there(block=block) if each.major == major), None)
 
-    def _of(self, device: int) -> Switch | None:
-        major = _major(device)
-        return next((each for each in self._there() if each.major == major), None)
+    def _at(self, major: int, *, block: bool) -> Switch | None:
+        return next(
+            (each for each in self.live.values() if each.block is block and each.major == major),
+            None,
+        )
 
-    def _do(self, switch: Switch, member: str, device: int, *rest: int) -> Model:
-        """Call a member of an open device: spec_close waits for those that are inside."""
-        with self._nodes[device].entered():
-            return (yield from self._call(switch, member, device, *rest))
-
-    def _call(self, switch: Switch, member: str, device: int, *rest: int) -> Model:
+    def call(self, switch: Switch, member: str, *arguments: int) -> Model:
         """Call a member, with the kernel lock unless the driver says D_MPSAFE (DEV_LOCK)."""
-        arguments = (*self.kernel.memory.wide(device), *rest)
         mpsafe = bool(self.member(switch, "flag") & _MPSAFE)
         return call_back(
             self.kernel,
@@ -249,147 +264,11 @@ class DeviceSwitches(Subject):
             mpsafe=mpsafe,
         )
 
-    def open(self, name: str, minor: int, flags: int) -> Model:
-        """Open a device node: an OpenDevice, a File in its place, or an errno (spec_open)."""
-        switch = self.find(name)
-        if switch is None:
-            return Errno.ENXIO
-        device = makedev(switch.major, minor)
-        permissions, path = self.kernel.subject(Permissions), f"/dev/{name}"
-        denied = yield from permissions.open(path, flags)
-        if not denied:
-            disk = self.member(switch, "flag") & _TYPEMASK == _DISK
-            denied = yield from permissions.raw(path, flags, disk=disk)
-        if denied:
-            return denied
-        node = self._nodes.setdefault(device, SpecialNode(self.kernel))
-        if not (yield from node.wait_for_close()):
-            return Errno.EINTR
-        node.opens += 1
-        opened = OpenDevice(name, device, flags)
-        with node.entered():
-            error = yield from self._open(opened)
-        if not error:
-            node.opened = True
-            self.kernel.subject(Files).opened(name, error)
-            return opened
-        # Others may have opened and closed it meanwhile: then the close is left to this one.
-        if node.opened and node.opens == 1:
-            yield from self.close(opened)
-        else:
-            node.opens -= 1
-        return self.kernel.subject(Files).opened(name, error)
-
-    def _open(self, opened: OpenDevice) -> Model:
-        """Call d_open: gives its errno (subr_devsw.c, cdev_open)."""
-        switch = self.find(opened.name)
-        if switch is None:
-            return Errno.ENXIO
+    def entered(self, switch: Switch, call: Callable[[], Model]) -> Model:
+        """Make a call of d_open, for which a detach waits (bdevsw_lookup_acquire)."""
         switch.opening += 1
         try:
-            if self.member(switch, "devtounit"):
-                unit = yield from self._call(switch, "devtounit", opened.device)
-                driver = self.member(switch, "cfdriver")
-                devices = self.kernel.subject(AllDevices)
-                if not devices.device_lookup(driver, signed(unit, 32)):
-                    return Errno.ENXIO
-            result = yield from self._call(
-                switch, "open", opened.device, opened.flags, S_IFCHR, self.kernel.current.address
-            )
+            return (yield from call())
         finally:
             switch.opening -= 1
             self.kernel.scheduler.wake_all(self._drained)
-        return signed(result, 32)
-
-    def close(self, opened: OpenDevice) -> Model:
-        """Close it: the driver's close runs when no one else has the node open (spec_close)."""
-        opened.closed = True
-        node = self._nodes[opened.device]
-        if not node.release():
-            return 0
-        error = yield from self._close("cancel", opened)
-        if not error:
-            yield from node.drain()
-        error = yield from self._close("close", opened)
-        yield from node.drain()
-        node.closed()
-        return error
-
-    def _close(self, member: str, opened: OpenDevice) -> Model:
-        """Call d_cancel or d_close: ENXIO without a driver, ENODEV where it has no d_cancel."""
-        switch = self._of(opened.device)
-        if switch is None:
-            return Errno.ENXIO
-        if not self.member(switch, member):
-            return Errno.ENODEV
-        result = yield from self._call(
-            switch, member, opened.device, opened.flags, S_IFCHR, self.kernel.current.address
-        )
-        return signed(result, 32)
-
-    def read(self, opened: OpenDevice, size: int) -> Model:
-        """Return the bytes that the driver gave, or an errno."""
-        return (yield from self._transfer(opened, "read", bytes(size), UIO_READ))
-
-    def write(self, opened: OpenDevice, content: bytes) -> Model:
-        """Return the bytes that the driver took, or an errno."""
-        return (yield from self._transfer(opened, "write", content, UIO_WRITE))
-
-    def _transfer(self, opened: OpenDevice, member: str, content: bytes, direction: int) -> Model:
-        if not opened.flags & (FREAD if direction == UIO_READ else FWRITE):
-            return Errno.EBADF
-        switch = self._of(opened.device)
-        if switch is None:
-            return Errno.ENXIO
-        if not content:
-            return b""
-        nonblock = IO_NDELAY if opened.flags & FNONBLOCK else 0  # vfs_vnops.c, vn_read
-        moved = yield from transfer(
-            self.kernel, direction, opened.offset, content,
-            lambda uio: self._do(switch, member, opened.device, uio, nonblock),
-        )  # fmt: skip
-        if isinstance(moved, bytes):
-            opened.offset += len(moved)
-        return moved
-
-    def ioctl(self, opened: OpenDevice, command: int, content: bytes) -> Model:
-        """Return the bytes that came back, or an errno."""
-        switch = self._of(opened.device)
-        if switch is None:
-            return Errno.ENXIO
-        lwp = self.kernel.current.address
-        return (
-            yield from control(
-                self.kernel, command, content,
-                lambda data: self._do(
-                    switch, "ioctl", opened.device, command, data, opened.flags, lwp
-                ),
-            )
-        )  # fmt: skip
-
-    def poll(self, opened: OpenDevice, events: int, wait: int = 0) -> Model:
-        """Ask the driver for events, and wait ``wait`` ns for some where there are none."""
-        kernel = self.kernel
-        return kernel.subject(Select).poll(
-            lambda: self._poll(opened, events), kernel.clock.now + wait
-        )
-
-    def _poll(self, opened: OpenDevice, events: int) -> Model:
-        if opened.closed:
-            return POLLNVAL
-        switch = self._of(opened.device)
-        if switch is None:
-            return POLLERR
-        result = yield from self._do(
-            switch, "poll", opened.device, events, self.kernel.current.address
-        )
-        return result & 0xFFFFFFFF
-
-    def mmap(self, opened: OpenDevice, offset: int, protection: int) -> Model:
-        """Ask the driver for the page at an offset: its physical address, -1 for none."""
-        switch = self._of(opened.device)
-        if switch is None:
-            return -1
-        rest = (*self.kernel.memory.wide(offset), protection)
-        result = yield from self._do(switch, "mmap", opened.device, *rest)
-        return signed(result, 8 * self.kernel.memory.pointer_size)

@@ -37,6 +37,7 @@ class Errno(enum.IntEnum):
     EINVAL = 22
     ENOTTY = 25
     ENOSPC = 28
+    ESPIPE = 29
     ERANGE = 34
     EAGAIN = 35
     EWOULDBLOCK = 35

@@ -16,11 +16,12 @@ from vmtsim.kernel.callback import call_back
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.kauth import Kauth
 from vmtsim.kernel.kernobj import KernelObject
+from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.memory import PAGE
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.select import Select
-from vmtsim.kernel.syscalls import control, transfer
+from vmtsim.kernel.syscalls import FCNTLFLAGS, SETFL, control, set_flags, transfer
 from vmtsim.kernel.uio import UIO_READ, UIO_WRITE
 
 if TYPE_CHECKING:
@@ -31,16 +32,24 @@ if TYPE_CHECKING:
     from vmtsim.kernel.lwp import Lwp
 
 _FREAD, _FWRITE = 1, 2  # sys/sys/fcntl.h
-_MASK = 0x3  # FMASK keeps the mode; what else an open may say is not asked for here
+_MASK = 0x3 | FCNTLFLAGS  # FMASK, but for O_EXEC, which no step opens with
 _MISC = 5  # DTYPE_MISC
 _UPDATE = 1  # FOF_UPDATE_OFFSET
-_SETFL = 4  # F_SETFL
 _NVAL = 0x20  # POLLNVAL
 _MEMBERS = (
     "name", "read", "write", "ioctl", "fcntl", "poll", "stat", "close", "kqfilter", "restart",
-    "mmap",
+    "mmap", "seek",
 )  # fmt: skip
 _FIRST = 3  # of a process that has standard input, output and error
+
+
+class StatFields:
+    """Offsets of struct stat (sys/sys/stat.h) by the size of a word."""
+
+    def __init__(self, word: int) -> None:
+        self.mode = 8
+        self.size = 112 if word == 8 else 88
+        self.whole = 152 if word == 8 else 124
 
 
 class _Fields:
@@ -156,7 +165,7 @@ class Files(Subject):
 
     @kernel_function("int fnullop_fcntl(void *fp, u_int cmd)")
     def fnullop_fcntl(self, _file: int, command: int) -> int:
-        return 0 if command == _SETFL else Errno.EOPNOTSUPP
+        return 0 if command == SETFL else Errno.EOPNOTSUPP
 
     @kernel_function("int fnullop_poll(void *fp)")
     def fnullop_poll(self, _file: int) -> int:
@@ -246,6 +255,62 @@ class Files(Subject):
                 lambda data: self._call(found, "ioctl", command, data),
             )
         )  # fmt: skip
+
+    def _flags(self, found: File) -> int:
+        return self.kernel.memory.u32(found.address + self._fields.flag)
+
+    def fcntl(self, found: File, flags: int) -> Model:
+        """Set the flags of the file (F_SETFL): gives an errno."""
+        error, new = yield from set_flags(
+            self.kernel, self._flags(found), flags,
+            lambda command, data: self._call(found, "fcntl", command, data),
+            lambda command, data: self._call(found, "ioctl", command, data),
+        )  # fmt: skip
+        self.kernel.memory.put_u32(found.address + self._fields.flag, new)
+        return error
+
+    def stat(self, found: File) -> Model:
+        """Return the mode and the size that the driver says, or an errno.
+
+        The struct stat is on the kernel's stack, and all of it goes to the process.
+        """
+        kernel, kmem = self.kernel, self.kernel.subject(Kmem)
+        layout = StatFields(kernel.memory.pointer_size)
+        at = kmem.allocate(layout.whole, clear=False, owner="fstat")
+        error = signed((yield from self._call(found, "stat", at)), 32)
+        answer: int | tuple[int, int] = error
+        if not error:
+            content = kernel.memory.read(at, layout.whole)
+            mode = int.from_bytes(content[layout.mode : layout.mode + 4], "little")
+            size = content[layout.size : layout.size + 8]
+            answer = mode, int.from_bytes(size, "little", signed=True)
+        kmem.release(at, None, "fstat")
+        return answer
+
+    def seek(self, found: File, offset: int, whence: int) -> Model:
+        """Move the place in the file: the new one, or an Errno (sys_lseek)."""
+        memory, word = self.kernel.memory, self.kernel.memory.pointer_size
+        if not memory.pointer(found.ops + _MEMBERS.index("seek") * word):
+            return Errno.ESPIPE
+        kmem = self.kernel.subject(Kmem)
+        where = kmem.allocate(8, owner="lseek")
+        words = memory.wide(offset & 0xFFFFFFFFFFFFFFFF)
+        error = signed((yield from self._call(found, "seek", *words, whence, where, _UPDATE)), 32)
+        place = memory.s64(where)
+        kmem.release(where, None, "lseek")
+        return Errno(error) if error else place
+
+    def kqfilter(self, found: File, knote: int) -> Model:
+        """Let the driver attach a knote: gives an errno."""
+        return signed((yield from self._call(found, "kqfilter", knote)), 32)
+
+    def file_of(self, found: File) -> int:
+        """Return the address of the file_t."""
+        return found.address
+
+    def restart(self, found: File) -> Model:
+        """Let calls that are under way come back: their descriptor is closed."""
+        yield from self._call(found, "restart")
 
     def poll(self, found: File, events: int, wait: int = 0) -> Model:
         """Ask the driver for events, and wait ``wait`` ns for some where there are none."""

@@ -139,8 +139,8 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "uvm_pglistfree before the softc that has the list is gone"),
     ),
     "sys/kern/subr_devsw.c (devsw_attach, devsw_detach)": (
-        ("devsw-unknown", _DIAGNOSTIC, "what is detached is a cdevsw that is attached",
-         "pass the same table to devsw_attach and devsw_detach, once"),
+        ("devsw-unknown", _DIAGNOSTIC, "what is detached is a cdevsw or bdevsw that is attached",
+         "pass the same tables to devsw_attach and devsw_detach, once"),
         ("devsw-left", _NOBODY, "a module that goes takes its device switch along",
          "devsw_detach in MODULE_CMD_FINI"),
         ("devsw-with-units", _DIAGNOSTIC, "a device switch is detached after its driver's devices",
@@ -604,6 +604,52 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "call fd_abort where the open fails"),
         ("file-of-module", _NOBODY, "no cloned file is open when its module goes",
          "count what is open, and refuse MODULE_CMD_FINI with EBUSY"),
+    ),
+    "sys/kern/kern_event.c (kqueue_register, filter_event, filter_detach)": (
+        ("knote-filter", _DIAGNOSTIC, "an accepted knote has filterops with f_event and f_detach",
+         "set kn_fop in d_kqfilter, or return EINVAL for a filter that is not yours"),
+    ),
+    "sys/kern/kern_event.c (knote_detach)": (
+        ("knote-not-of-file", _ALWAYS, "the filterops of a device have FILTEROP_ISFD",
+         "set f_flags to FILTEROP_ISFD, and FILTEROP_MPSAFE where the filter takes its own locks"),
+        ("knote-on-list", _NOBODY, "a knote that is detached is on no list",
+         "call selremove_knote in f_detach, and before d_kqfilter fails"),
+        ("knote-of-module", _NOBODY, "no knote has the filterops of a module that is gone",
+         "seldestroy or klist_fini before it goes, or refuse while the device is open"),
+    ),
+    "sys/kern/kern_event.c (klist_remove)": (
+        ("knote-not-on-list", _ALWAYS, "a knote that is removed from a list is on it",
+         "remove it once, and from the list to which selrecord_knote added it"),
+    ),
+    "sys/kern/vfs_bio.c (buf_init, getiobuf, putiobuf)": (
+        ("buf-unknown", _NOBODY, "a buf is one that buf_init or getiobuf made",
+         "call getiobuf, and putiobuf once"),
+        ("buf-freed", _NOBODY, "memory is freed after the buf in it is destroyed",
+         "buf_destroy before kmem_free"),
+        ("buf-left", _NOBODY, "a module that goes destroys its bufs",
+         "putiobuf or buf_destroy each of them"),
+        ("buf-busy", _NOBODY, "a buf is destroyed after its request has ended",
+         "wait with biowait, or in b_iodone"),
+    ),
+    "sys/kern/vfs_bio.c (biodone)": (
+        ("biodone-twice", _ALWAYS, "a request ends once",
+         "call biodone on each path of d_strategy, and on no two"),
+    ),
+    "sys/kern/vfs_bio.c (biowait)": (
+        ("buf-not-busy", _DIAGNOSTIC, "a buf that is waited for is marked as busy",
+         "set BC_BUSY in b_cflags before the request begins"),
+    ),
+    "sys/kern/subr_devsw.c (bdev_strategy), sys/kern/vfs_bio.c (biowait)": (
+        ("buf-never-done", _NOBODY, "a driver ends each request before it goes",
+         "end what is queued with EIO and biodone, and b_resid as b_bcount"),
+    ),
+    "sys/kern/kern_physio.c (physio_done)": (
+        ("buf-resid", _DIAGNOSTIC, "b_resid is at most b_bcount, and not 0 where there is an error",
+         "with an error set b_resid to b_bcount"),
+    ),
+    "sys/kern/kern_physio.c (physio)": (
+        ("physio-size", _DIAGNOSTIC, "a minphys function leaves at most MAXPHYS bytes",
+         "call minphys(9) in it"),
     ),
     "sys/kern/kern_descrip.c (fd_clone), sys/kern/vfs_vnops.c (vn_open)": (
         ("file-not-moved", _NOBODY, "an open returns what fd_clone returned, and no other EMOVEFD",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import Block, Subject, kernel_function
 from vmtsim.kernel.errors import Errno
+from vmtsim.kernel.kqueue import Kqueues
 from vmtsim.kernel.live import LiveObjects, Words
 from vmtsim.kernel.lwp import WaitQueue
 
@@ -57,6 +58,7 @@ class Select(Subject):
     def seldestroy(self, selinfo: int) -> None:
         """Forget the threads that wait: they go on waiting for their other devices."""
         self.live.find("seldestroy", selinfo)
+        self.kernel.subject(Kqueues).klist_fini(selinfo + _HEAD)
         self.live.remove(selinfo)
 
     @kernel_function("void selrecord(void *selector, void *sip)")
@@ -72,9 +74,20 @@ class Select(Subject):
             found.waiting.append(kernel.current)
 
     @kernel_function("void selnotify(void *sip, int events, long knhint)")
-    def selnotify(self, selinfo: int, _events: int, _hint: int) -> None:
-        """Let everyone who has recorded itself look again."""
+    def selnotify(self, selinfo: int, _events: int, hint: int) -> Model | None:
+        """Ask the knotes, and let everyone who has recorded itself look again."""
         found = self.live.find("selnotify", selinfo)
+        noting = self.kernel.subject(Kqueues).knote(selinfo + _HEAD, hint)
+        if noting is not None:
+            return self._after(noting, found)
+        self._wake(found)
+        return None
+
+    def _after(self, noting: Model, found: SelectInfo) -> Model:
+        yield from noting
+        self._wake(found)
+
+    def _wake(self, found: SelectInfo) -> None:
         self._notified.update(found.waiting)
         found.waiting.clear()
         self.kernel.scheduler.wake_all(self._wakeup)

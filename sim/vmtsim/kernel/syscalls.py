@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # sys/sys/ioccom.h: the direction and the size are in the command.
 _IOC_VOID, _IOC_OUT, _IOC_IN = 0x20000000, 0x40000000, 0x80000000
 _IOC_SIZE, _IOC_SHIFT = 0x1FFF, 16
+# sys/sys/fcntl.h and sys/sys/filio.h.
+FNONBLOCK, FASYNC, FCNTLFLAGS, SETFL = 0x4, 0x40, 0x10F00CC, 4
+FIONBIO, FIOASYNC = 0x8004667E, 0x8004667D
 
 
 def transfer(
@@ -36,9 +39,17 @@ def transfer(
     return moved
 
 
-def control(kernel: Kernel, command: int, content: bytes, call: Callable[[int], Model]) -> Model:
+def control(
+    kernel: Kernel,
+    command: int,
+    content: bytes,
+    call: Callable[[int], Model],
+    *,
+    back: int = 0,
+) -> Model:
     """Let ``call`` answer an ioctl in the memory that it gets: the bytes for the process, or errno.
 
+    ``back`` is how many bytes the kernel reads where it asks itself, whatever the command says.
     sys_generic.c, sys_ioctl.
     """
     memory, kmem = kernel.memory, kernel.subject(Kmem)
@@ -49,6 +60,45 @@ def control(kernel: Kernel, command: int, content: bytes, call: Callable[[int], 
     elif command & _IOC_VOID:
         memory.put_word(data, int.from_bytes(content[:8], "little"))
     error = signed((yield from call(data)), 32)
-    back = memory.read(data, size) if command & _IOC_OUT else b""
+    size = back or (size if command & _IOC_OUT else 0)
+    answer = memory.read(data, size) if size and not error else b""
     kmem.release(data, None, "ioctl")
-    return error or back
+    return error or answer
+
+
+def set_flags(
+    kernel: Kernel,
+    old: int,
+    wanted: int,
+    fcntl: Callable[[int, int], Model],
+    ioctl: Callable[[int, int], Model],
+) -> Model:
+    """Set the flags of an open file (F_SETFL): gives the errno and the flags that it has then.
+
+    ``fcntl`` and ``ioctl`` ask what is open, with a command and the address of an int.
+    sys_descrip.c, sys_fcntl.
+    """
+    memory, kmem = kernel.memory, kernel.subject(Kmem)
+    data = kmem.allocate(4, owner="fcntl")
+
+    def ask(call: Callable[[int, int], Model], command: int, value: int) -> Model:
+        memory.put_u32(data, value)
+        return signed((yield from call(command, data)), 32)
+
+    new = wanted & FCNTLFLAGS
+    error = yield from ask(fcntl, SETFL, new)
+    if not error:
+        new = memory.u32(data)  # the driver may change it
+        changed = new ^ old
+        if changed & FNONBLOCK:
+            error = yield from ask(ioctl, FIONBIO, new & FNONBLOCK)
+            if error:
+                yield from ask(fcntl, SETFL, old)
+        if not error and changed & FASYNC:
+            error = yield from ask(ioctl, FIOASYNC, new & FASYNC)
+            if error:
+                if changed & FNONBLOCK:
+                    yield from ask(ioctl, FIONBIO, old & FNONBLOCK)
+                yield from ask(fcntl, SETFL, old)
+    kmem.release(data, None, "fcntl")
+    return error, old if error else (old & ~FCNTLFLAGS) | new

@@ -71,6 +71,54 @@ class _Fields:
 _FIELDS = {word: _Fields(word) for word in (4, 8)}
 
 
+class UioVector:
+    """The iovec of a uio that comes next: where it is in the process, and how long."""
+
+    def __init__(self, kernel: Kernel, uio: int) -> None:
+        self._memory, self._uio = kernel.memory, uio
+        self._word = kernel.memory.pointer_size
+        self._fields = _FIELDS[self._word]
+
+    def _next(self) -> int:
+        """Return the address of the first iovec that has room; 0 without one."""
+        memory, at = self._memory, self._uio
+        iovec, count = memory.pointer(at + self._fields.iov), memory.s32(at + self._fields.iovcnt)
+        for number in range(count):
+            if memory.pointer(iovec + (2 * number + 1) * self._word):
+                return iovec + 2 * number * self._word
+        return 0
+
+    @property
+    def base(self) -> int:
+        """The address in the process."""
+        found = self._next()
+        return self._memory.pointer(found) if found else 0
+
+    @property
+    def length(self) -> int:
+        """How many bytes there are; 0 at the end."""
+        found = self._next()
+        return self._memory.pointer(found + self._word) if found else 0
+
+    @property
+    def offset(self) -> int:
+        """The place in the file."""
+        return self._memory.s64(self._uio + self._fields.offset)
+
+    def advance(self, count: int) -> None:
+        """Take ``count`` bytes of the iovec."""
+        memory, found = self._memory, self._next()
+        memory.put_pointer(found, memory.pointer(found) + count)
+        memory.put_word(found + self._word, memory.pointer(found + self._word) - count)
+        memory.put_u64(self._uio + self._fields.offset, self.offset + count)
+        self.put_back(-count)
+
+    def put_back(self, count: int) -> None:
+        """Say that so many bytes more were not moved."""
+        at = self._uio + self._fields.resid
+        self._memory.put_word(at, self._memory.pointer(at) + count)
+
+
 class UserIo(Subject):
     """uiomove(9)."""
 

@@ -7,22 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 from vmtgen.common.text import one_line
 
+from vmtsim.kernel import kqueue
 from vmtsim.kernel.api import Block
 from vmtsim.kernel.clock import SECOND
-from vmtsim.kernel.devsw import FNONBLOCK, DeviceSwitches, OpenDevice
+from vmtsim.kernel.devnode import DeviceNodes, OpenDevice
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.files import File, Files
+from vmtsim.kernel.kqueue import Kqueues, Queue
 from vmtsim.kernel.lwp import WaitQueue
 from vmtsim.kernel.permission import FREAD, FWRITE
+from vmtsim.kernel.syscalls import FASYNC, FNONBLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
-    from vmtsim.scenario.guest import Ioctl, Map, Open, Poll, Read
+    from vmtsim.scenario.guest import Fcntl, Ioctl, Kevent, Map, Open, Poll, Read, Seek
 
 _FLAGS = {"read": FREAD, "write": FWRITE, "nonblock": FNONBLOCK}
+_FILE_FLAGS = {"nonblock": FNONBLOCK, "async": FASYNC}
+_ACTIONS = {
+    "add": kqueue.ADD, "delete": kqueue.DELETE, "enable": kqueue.ENABLE,
+    "disable": kqueue.DISABLE, "oneshot": kqueue.ONESHOT, "clear": kqueue.CLEAR,
+    "dispatch": kqueue.DISPATCH,
+}  # fmt: skip
+_FIRST = 3  # descriptor of a process that has standard input, output and error
+_FILTERS = {number: name for name, number in kqueue.FILTERS.items()}
 
 
 @dataclass(eq=False)
@@ -30,8 +41,10 @@ class Descriptor:
     """A file descriptor: what is open, who serves it, and how many system calls use it."""
 
     node: OpenDevice | File
-    server: Any  # DeviceSwitches for a node, Files for a file in its place: the same calls
+    server: Any  # DeviceNodes for a node, Files for a file in its place: the same calls
+    number: int
     calls: int = 0
+    kqueue: Queue = field(default_factory=Queue)
     queue: WaitQueue = field(default_factory=lambda: WaitQueue("fdclose"))
 
 
@@ -44,18 +57,19 @@ class Devices:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._switches = kernel.subject(DeviceSwitches)
+        self._nodes = kernel.subject(DeviceNodes)
         self._open: dict[str, Descriptor] = {}
 
     def open(self, given: Open) -> Model:
         """Open a device node."""
         flags = sum(_FLAGS[flag] for flag in set(given.flags))
-        opened = yield from self._switches.open(given.device, given.unit, flags)
+        opened = yield from self._nodes.open(given.device, given.unit, flags, block=given.block)
         if isinstance(opened, int):
             return opened
         cloned = isinstance(opened, File)
-        server = self._kernel.subject(Files) if cloned else self._switches
-        self._open[given.name or given.device] = Descriptor(opened, server)
+        server = self._kernel.subject(Files) if cloned else self._nodes
+        number = _FIRST + len(self._open)
+        self._open[given.name or given.device] = Descriptor(opened, server, number)
         return 0
 
     def close(self, name: str) -> Model:
@@ -63,6 +77,9 @@ class Devices:
         found = self._open.pop(name, None)
         if found is None:
             return Errno.EBADF
+        if found.calls or found.kqueue.knotes:
+            yield from self._kernel.subject(Kqueues).close(found.kqueue)
+            yield from found.server.restart(found.node)
         while found.calls:
             yield Block(found.queue, what=found.queue.name)
         return (yield from found.server.close(found.node))
@@ -109,6 +126,62 @@ class Devices:
         events = yield from found.server.poll(found.node, given.events, wait)
         return f"{events:#x}" if events >= 0 else Errno(-events)
 
+    def kevent(self, given: Kevent) -> Model:
+        """Change what a process is to hear of, and return the events within ``wait`` seconds.
+
+        A process that waits does not keep the descriptor from being closed.
+        """
+        found = self._open.get(given.name)
+        if found is None:
+            return Errno.EBADF
+        kqueues = self._kernel.subject(Kqueues)
+        flags = sum(_ACTIONS[each] for each in set(given.flags))
+        low = given.low is not None
+        change = kqueue.Event(
+            kqueue.FILTERS[given.filter], flags, kqueue.LOWAT if low else 0, given.low or 0
+        )
+        if flags:
+            error = yield from kqueues.register(
+                found.kqueue, change, lambda knote: found.server.kqfilter(found.node, knote),
+                number=found.number, file=found.server.file_of(found.node),
+            )  # fmt: skip
+            if error:
+                return error
+        wait = self._kernel.clock.now + round(given.wait * SECOND)
+        events = yield from kqueues.scan(found.kqueue, wait)
+        if isinstance(events, int):
+            return Errno(-events)
+        return ", ".join(_event(each) for each in events) or "no event"
+
+    def fcntl(self, given: Fcntl) -> Model:
+        """Set the flags of the file."""
+        flags = sum(_FILE_FLAGS[each] for each in set(given.flags))
+        return self._with(given.name, lambda server, node: server.fcntl(node, flags))
+
+    def stat(self, name: str) -> Model:
+        """Return the mode and the size of what is open."""
+        found = yield from self._with(name, lambda server, node: server.stat(node))
+        return found if isinstance(found, int) else f"mode {found[0]:07o} size {found[1]}"
+
+    def seek(self, given: Seek) -> Model:
+        """Move the place in the file: gives the new one."""
+        whence = ("set", "current", "end").index(given.whence)
+        place = yield from self._with(
+            given.name, lambda server, node: server.seek(node, given.offset, whence)
+        )
+        return place if isinstance(place, Errno) else f"at {place}"
+
+    def size(self, name: str) -> Model:
+        """Return what a block device says of its size."""
+
+        def size(server: Any, node: Any) -> Model:
+            if not isinstance(node, OpenDevice):
+                return Errno.ENODEV
+            blocks = yield from server.size(node)
+            return Errno.ENXIO if blocks == -1 else f"{blocks} blocks"
+
+        return self._with(name, size)
+
     def mmap(self, given: Map) -> Model:
         """Return the physical address of a page, or ENODEV where the driver has none."""
 
@@ -117,6 +190,14 @@ class Devices:
             return Errno.ENODEV if page == -1 else f"{page:#x}"
 
         return self._with(given.name, mmap)
+
+
+def _event(event: kqueue.Event) -> str:
+    """Return an event as text: "read data 5 eof"."""
+    text = f"{_FILTERS[event.filter]} data {event.data}"
+    if event.fflags:
+        text += f" fflags {event.fflags:#x}"
+    return text + (" eof" if event.flags & kqueue.EOF else "")
 
 
 def _text(content: bytes | int) -> str | int:

@@ -17,7 +17,8 @@ from vmtgen.kobj import read_module
 from vmtsim.host.options import HostOptions
 from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.clock import SECOND
-from vmtsim.kernel.devsw import DeviceSwitches, OpenDevice
+from vmtsim.kernel.devnode import DeviceNodes, OpenDevice
+from vmtsim.kernel.devsw import DeviceSwitches
 from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled, Unmodelled
 from vmtsim.kernel.files import File, Files
 from vmtsim.kernel.permission import FREAD, FWRITE
@@ -113,21 +114,23 @@ def _visit(simulation: Simulation, found: dict[str, Any]) -> None:
         (node.path, node.kind) for node in _writable(kernel) if node.path not in before
     )
     switches = kernel.subject(DeviceSwitches)
-    names = found["switches"] = tuple(sorted(each.name for each in switches.live.values()))
+    names = found["switches"] = tuple(
+        sorted(each.name for each in switches.live.values() if not each.block)
+    )
     found["opens"] = ()
     for name in names:
-        if admin.wait("open", _opened(switches, name)):
+        if admin.wait("open", _opened(kernel.subject(DeviceNodes), name)):
             found["opens"] += (name,)
     found["unload"] = int(admin.wait("modunload", admin.unload(found["module"])))
 
 
-def _opened(switches: DeviceSwitches, name: str) -> Model:
+def _opened(nodes: DeviceNodes, name: str) -> Model:
     """Open unit 0 of a device and close it again; gives whether it was open."""
-    opened = yield from switches.open(name, 0, FREAD | FWRITE)
+    opened = yield from nodes.open(name, 0, FREAD | FWRITE)
     if isinstance(opened, File):
-        yield from switches.kernel.subject(Files).close(opened)
+        yield from nodes.kernel.subject(Files).close(opened)
     elif isinstance(opened, OpenDevice):
-        yield from switches.close(opened)
+        yield from nodes.close(opened)
     return not isinstance(opened, int)
 
 

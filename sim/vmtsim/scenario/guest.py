@@ -172,13 +172,17 @@ class Route(Record):
 
 @dataclass(frozen=True)
 class Open(Record):
-    """A device node to open; ``name`` is what other steps call it, by default the driver's."""
+    """A device node to open; ``name`` is what other steps call it, by default the driver's.
+
+    ``block``: the node of the block device.
+    """
 
     SHORTHAND: ClassVar[str] = "device"
     device: str
     unit: Annotated[int, Range(0, 0xFFFFF)] = 0
     flags: tuple[Literal["read", "write", "nonblock"], ...] = ("read", "write")
     name: str | None = None
+    block: bool = False
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,40 @@ class Poll(Record):
     name: str
     events: Annotated[int, Range(0, 0xFFFF)] = 0x5  # POLLIN | POLLOUT
     wait: Annotated[float, Range(0, 1_000_000)] = 0.0
+
+
+@dataclass(frozen=True)
+class Kevent(Record):
+    """What kevent(2) is asked of an open device: a change, and for how many seconds to wait.
+
+    Without ``flags`` nothing is changed; ``low`` is the data of NOTE_LOWAT.
+    """
+
+    SHORTHAND: ClassVar[str] = "name"
+    name: str
+    filter: Literal["read", "write"] = "read"
+    flags: tuple[
+        Literal["add", "delete", "enable", "disable", "oneshot", "clear", "dispatch"], ...
+    ] = ()
+    low: Annotated[int, Range(0, 1 << 30)] | None = None
+    wait: Annotated[float, Range(0, 1_000_000)] = 0.0
+
+
+@dataclass(frozen=True)
+class Fcntl(Record):
+    """The flags that an open file is to have (F_SETFL); those that are not named go."""
+
+    name: str
+    flags: tuple[Literal["nonblock", "async"], ...] = ()
+
+
+@dataclass(frozen=True)
+class Seek(Record):
+    """Where the next read or write of an open device is to be."""
+
+    name: str
+    offset: Annotated[int, Range(-(1 << 63), (1 << 63) - 1)]
+    whence: Literal["set", "current", "end"] = "set"
 
 
 @dataclass(frozen=True)
@@ -387,6 +425,16 @@ _TABLE = (
             lambda admin, given: admin.devices.poll(given), _simulated(_NODE)),
     Command("mmap", Map, "it maps the page at OFFSET",
             lambda admin, given: admin.devices.mmap(given), _simulated(_NODE)),
+    Command("kevent", Kevent, "it adds a filter to its kqueue, or waits for events",
+            lambda admin, given: admin.devices.kevent(given), _simulated(_NODE)),
+    Command("fcntl", Fcntl, "it sets the flags of the file",
+            lambda admin, given: admin.devices.fcntl(given), _simulated(_NODE)),
+    Command("stat", Name, "it asks for the mode and the size",
+            lambda admin, given: admin.devices.stat(given.name), _simulated(_NODE)),
+    Command("seek", Seek, "it moves its place in the file",
+            lambda admin, given: admin.devices.seek(given), _simulated(_NODE)),
+    Command("size", Name, "the kernel asks a block device for its size, as for swap space",
+            lambda admin, given: admin.devices.size(given.name), _simulated(_NODE)),
     Command("close", Name, "it closes the device",
             lambda admin, given: admin.devices.close(given.name), _simulated(_NODE)),
     Command("envstat", Name, "envstat -d DEVICE: the sensors are refreshed and printed",

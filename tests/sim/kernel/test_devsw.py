@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtsim.kernel.alldevs import AllDevices
-from vmtsim.kernel.devsw import DeviceSwitches, OpenDevice
+from vmtsim.kernel.devnode import DeviceNodes, OpenDevice
 from vmtsim.kernel.errors import Errno, KernelPanic
 from vmtsim.kernel.kauth import DEFER, DENY, Kauth
 from vmtsim.kernel.permission import FREAD, FWRITE
@@ -168,8 +168,8 @@ def run(code: Code, model: Any) -> Any:
     return lwp.result
 
 
-def device(code: Code) -> DeviceSwitches:
-    return code.kernel.subject(DeviceSwitches)
+def device(code: Code) -> DeviceNodes:
+    return code.kernel.subject(DeviceNodes)
 
 
 def opened(code: Code, minor: int = 0, flags: int = FREAD | FWRITE) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vmtsim.kernel.devsw import DeviceSwitches
+from vmtsim.kernel.devnode import DeviceNodes
 from vmtsim.kernel.errors import Errno, KernelPanic
 from vmtsim.kernel.files import File, Files
 from vmtsim.kernel.permission import FREAD, FWRITE
 from vmtsim.kernel.process import Processes
+from vmtsim.kernel.syscalls import FNONBLOCK
 
 from .guestcode import MACHINES
 
@@ -20,9 +21,13 @@ SOURCE = """
     #include <sys/param.h>
     #include <sys/conf.h>
     #include <sys/errno.h>
+    #include <sys/fcntl.h>
+    #include <sys/file.h>
     #include <sys/filedesc.h>
+    #include <sys/filio.h>
     #include <sys/ioctl.h>
     #include <sys/proc.h>
+    #include <sys/stat.h>
     #include <sys/systm.h>
     #include <sys/uio.h>
 
@@ -50,9 +55,50 @@ SOURCE = """
             return uiomove((char *)fp->f_data + uio->uio_offset, length, uio);
     }
 
+    int nonblock = -1, restarts, seek_whence, fcntls, quiet;
+
+    static int
+    f_fcntl(struct file *fp, u_int command, void *data)
+    {
+            fcntls++;
+            return command == F_SETFL ? 0 : EOPNOTSUPP;
+    }
+
+    static int
+    f_stat(struct file *fp, struct stat *st)
+    {
+            if (!quiet)
+                    memset(st, 0, sizeof(*st));
+            st->st_mode = S_IFCHR | 0644;
+            st->st_size = strlen(fp->f_data);
+            return how == 10 ? EOPNOTSUPP : 0;
+    }
+
+    static int
+    f_seek(struct file *fp, off_t delta, int whence, off_t *new, int flags)
+    {
+            seek_whence = whence;
+            if (delta < 0)
+                    return EINVAL;
+            *new = delta + (whence == SEEK_END ? strlen(fp->f_data) : 0);
+            if (flags & FOF_UPDATE_OFFSET)
+                    fp->f_offset = *new;
+            return 0;
+    }
+
+    static void
+    f_restart(struct file *fp)
+    {
+            restarts++;
+    }
+
     static int
     f_ioctl(struct file *fp, u_long command, void *data)
     {
+            if (command == FIONBIO && how != 11) {
+                    nonblock = *(int *)data;
+                    return 0;
+            }
             if (command != _IOWR('t', 1, int))
                     return ENOTTY;
             *(int *)data += 1;
@@ -76,9 +122,10 @@ SOURCE = """
 
     static const struct fileops ops = {
             .fo_name = "eleven", .fo_read = f_read, .fo_write = fbadop_write,
-            .fo_ioctl = f_ioctl, .fo_fcntl = fnullop_fcntl, .fo_poll = fnullop_poll,
-            .fo_stat = fbadop_stat, .fo_close = f_close, .fo_kqfilter = fnullop_kqfilter,
-            .fo_restart = fnullop_restart, .fo_mmap = f_mmap,
+            .fo_ioctl = f_ioctl, .fo_fcntl = f_fcntl, .fo_poll = fnullop_poll,
+            .fo_stat = f_stat,
+            .fo_seek = f_seek, .fo_close = f_close, .fo_kqfilter = fnullop_kqfilter,
+            .fo_restart = f_restart, .fo_mmap = f_mmap,
     };
 
     static int
@@ -158,7 +205,47 @@ def run(code: Code, model: Any) -> Any:
 
 
 def opened(code: Code, flags: int = FREAD | FWRITE) -> Any:
-    return run(code, code.kernel.subject(DeviceSwitches).open("eleven", 0, flags))
+    return run(code, code.kernel.subject(DeviceNodes).open("eleven", 0, flags))
+
+
+def test_flags_go_by_fcntl_and_ioctl_and_are_taken_back_where_one_refuses(code: Code) -> None:
+    """sys_fcntl, F_SETFL: fo_fcntl, and fo_ioctl for what changes."""
+    files = code.kernel.subject(Files)
+    node = opened(code)
+    assert run(code, files.fcntl(node, FNONBLOCK)) == 0
+    assert (code.number("fcntls"), code.number("nonblock")) == (1, FNONBLOCK)
+    assert run(code, files.fcntl(node, FNONBLOCK)) == 0
+    assert code.number("fcntls") == 2
+    run(code, files.read(node, 1))
+    assert code.number("flag_was") == FREAD | FWRITE | FNONBLOCK
+    code.kernel.memory.put_u32(code.address("how"), 11)
+    assert run(code, files.fcntl(node, 0)) == Errno.ENOTTY
+    assert code.number("fcntls") == 4, "and once more with the old flags"
+    run(code, files.read(node, 1))
+    assert code.number("flag_was") == FREAD | FWRITE | FNONBLOCK
+
+
+def test_a_file_says_what_it_is_and_where(code: Code) -> None:
+    files = code.kernel.subject(Files)
+    node = opened(code)
+    assert run(code, files.stat(node)) == (0o020644, 6)
+    assert run(code, files.seek(node, 3, 0)) == 3
+    assert run(code, files.read(node, 9)) == b"ven"
+    assert run(code, files.seek(node, 1, 2)) == 7
+    assert code.number("seek_whence") == 2
+    assert run(code, files.seek(node, -1, 0)) == Errno.EINVAL
+    code.kernel.memory.put_u32(code.address("how"), 10)
+    assert run(code, files.stat(node)) == Errno.EOPNOTSUPP
+    run(code, files.restart(node))
+    assert code.number("restarts") == 1
+
+
+def test_a_stat_that_is_not_filled_goes_to_the_process_as_it_was(load: Any) -> None:
+    """do_sys_fstat: the struct stat is on the kernel's stack."""
+    code = begun(load)
+    code.kernel.memory.put_u32(code.address("quiet"), 1)
+    run(code, code.kernel.subject(Files).stat(opened(code)))
+    assert [text.split(":")[0] for text in code.violations()] == ["uninitialised-read"]
 
 
 def test_each_open_creates_own_file(code: Code) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtsim.kernel.clock import SECOND
-from vmtsim.kernel.devsw import DeviceSwitches
+from vmtsim.kernel.devnode import DeviceNodes
 from vmtsim.kernel.permission import FREAD, FWRITE
 from vmtsim.kernel.process import Processes
 
@@ -134,7 +134,7 @@ def code(request: pytest.FixtureRequest, load: Any) -> Code:
 
 def polled(code: Code, wait: float) -> Any:
     """Start a process that opens the device and polls it."""
-    devices = code.kernel.subject(DeviceSwitches)
+    devices = code.kernel.subject(DeviceNodes)
 
     def main() -> Any:
         node = yield from devices.open("polled", 0, FREAD | FWRITE)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Character devices (NetBSD sys/sys/conf.h). Block devices are left out but
- * for their name.
+ * Character and block devices (NetBSD sys/sys/conf.h).
  */
 #ifndef _KPI_SYS_CONF_H_
 #define _KPI_SYS_CONF_H_
@@ -11,7 +10,7 @@
 #include <sys/mutex.h>
 #include <sys/queue.h>
 
-struct bdevsw;
+struct buf;
 struct cfdriver;
 struct knote;
 struct lwp;
@@ -35,6 +34,9 @@ typedef void		dev_stop_t(struct tty *, int);
 typedef struct tty	*dev_tty_t(dev_t);
 typedef int		dev_poll_t(dev_t, int, struct lwp *);
 typedef paddr_t		dev_mmap_t(dev_t, off_t, int);
+typedef void		dev_strategy_t(struct buf *);
+typedef int		dev_dump_t(dev_t, daddr_t, void *, size_t);
+typedef int		dev_size_t(dev_t);
 typedef int		dev_kqfilter_t(dev_t, struct knote *);
 typedef int		dev_discard_t(dev_t, off_t, off_t);
 
@@ -48,8 +50,25 @@ typedef int		dev_discard_t(dev_t, off_t, off_t);
 #define	dev_type_tty(n)		dev_tty_t n
 #define	dev_type_poll(n)	dev_poll_t n
 #define	dev_type_mmap(n)	dev_mmap_t n
+#define	dev_type_strategy(n)	dev_strategy_t n
+#define	dev_type_dump(n)	dev_dump_t n
+#define	dev_type_size(n)	dev_size_t n
 #define	dev_type_kqfilter(n)	dev_kqfilter_t n
 #define	dev_type_discard(n)	dev_discard_t n
+
+struct bdevsw {
+	dev_open_t	*d_open;
+	dev_cancel_t	*d_cancel;
+	dev_close_t	*d_close;
+	dev_strategy_t	*d_strategy;
+	dev_ioctl_t	*d_ioctl;
+	dev_dump_t	*d_dump;
+	dev_size_t	*d_psize;
+	dev_discard_t	*d_discard;
+	int		(*d_devtounit)(dev_t);
+	struct cfdriver	*d_cfdriver;
+	int		d_flag;
+};
 
 struct cdevsw {
 	dev_open_t	*d_open;
@@ -87,6 +106,8 @@ int	seltrue_kqfilter(dev_t, struct knote *);
 #define	nopoll		seltrue
 #define	nokqfilter	seltrue_kqfilter
 #define	nodiscard	((dev_discard_t *)devenodev)
+#define	nodump		((dev_dump_t *)devenodev)
+#define	nosize		NULL
 
 #define	nullopen	((dev_open_t *)devnullop)
 #define	nullclose	((dev_close_t *)devnullop)
@@ -96,9 +117,16 @@ int	seltrue_kqfilter(dev_t, struct knote *);
 #define	nullstop	((dev_stop_t *)ttyvnullop)
 #define	nullpoll	((dev_poll_t *)devnullop)
 #define	nulldiscard	((dev_discard_t *)devnullop)
+#define	nulldump	((dev_dump_t *)devnullop)
 
 int	devsw_attach(const char *, const struct bdevsw *, devmajor_t *,
 	    const struct cdevsw *, devmajor_t *);
+const struct bdevsw *bdevsw_lookup(dev_t);
+const struct cdevsw *cdevsw_lookup(dev_t);
+devmajor_t bdevsw_lookup_major(const struct bdevsw *);
+devmajor_t cdevsw_lookup_major(const struct cdevsw *);
+int	bdev_size(dev_t);
+void	bdev_strategy(struct buf *);
 void	devsw_detach(const struct bdevsw *, const struct cdevsw *);
 
 #endif	/* !_KPI_SYS_CONF_H_ */

@@ -20,6 +20,9 @@
 #define	MAXHOSTNAMELEN	256
 #define	MAXPATHLEN	1024
 
+#define	DEV_BSIZE	512
+#define	MAXPHYS		(64 * 1024)
+
 #define	MIN(a, b)	((a) < (b) ? (a) : (b))
 #define	MAX(a, b)	((a) > (b) ? (a) : (b))
 /* m is a power of two. */

@@ -6,6 +6,18 @@
 #ifndef _KPI_SYS_QUEUE_H_
 #define _KPI_SYS_QUEUE_H_
 
+#define	SLIST_HEAD(name, type)						\
+struct name {								\
+	struct type *slh_first;						\
+}
+
+#define	SLIST_ENTRY(type)						\
+struct {								\
+	struct type *sle_next;						\
+}
+
+#define	SLIST_EMPTY(head)	((head)->slh_first == NULL)
+
 #define	LIST_HEAD(name, type)						\
 struct name {								\
 	struct type *lh_first;						\
