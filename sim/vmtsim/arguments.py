@@ -6,13 +6,12 @@ import argparse
 import re
 import shlex
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.common.errors import NO_PERMISSION, MissingInputError, ReportedError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vmtgen.kobj import Module
 
     from vmtsim.run.preempt import Preempt
@@ -48,24 +47,66 @@ def cpus(text: str) -> int:
     return int(text)
 
 
-def check_cpus(args: argparse.Namespace, *options: str) -> None:
-    """Raise UsageError where one of ``options`` is given, and a single processor."""
-    given = next((name for name in options if getattr(args, name)), None)
-    if given is not None and args.cpus == 1:
-        raise UsageError(
-            f"--{given.replace('_', '-')} needs processors with names: "
-            "give --cpus 2 or more, or none"
-        )
+def add_concurrency(parser: argparse.ArgumentParser, *, cpus_default: str, points: bool) -> None:
+    """Declare what a run, a campaign and a replay say of processors, races and stops.
 
-
-def add_store_buffers(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--store-buffers``."""
+    ``points``: ``--preempt`` also takes what only one run can, ``all`` and the points of a report.
+    """
+    parser.add_argument(
+        "--cpus",
+        type=cpus,
+        metavar="N",
+        help=f"processors of the guest, 1 to 8 ({cpus_default}); with one, what runs beside a "
+        "thread has no name",
+    )
+    parser.add_argument(
+        "--races",
+        action="store_true",
+        help="look for data races: accesses that nothing orders (with two processors at least; "
+        "about twice the time)",
+    )
+    parser.add_argument(
+        "--known-races",
+        type=Path,
+        metavar="FILE",
+        help="with --races: races that are known and why they are right, as YAML (docs/races.md); "
+        "an entry that no run needs is an error (of a campaign: with --all-sometimes)",
+    )
+    drawn = (
+        "stop threads between two kernel calls, too, in a second play: at N points (1 to 9) that "
+        "the seed draws near memory that the first play showed to be shared"
+    )
+    parser.add_argument(
+        "--preempt",
+        type=preempt if points else stops,
+        metavar="N|all|POINTS" if points else "N",
+        help=f"{drawn}; at each single point near it in turn (all), a play for each; or at the "
+        "points that a report names, CALL+INSTRUCTIONS,..."
+        if points
+        else f"{drawn}; with --races",
+    )
     parser.add_argument(
         "--store-buffers",
         action="store_true",
         help="let other processors see late what one has stored, as x86 and aarch64 allow: shows "
         "what a missing memory barrier does (with two processors at least)",
     )
+
+
+def check_concurrency(args: argparse.Namespace, *with_races: str) -> None:
+    """Raise UsageError where options of ``add_concurrency`` contradict each other.
+
+    ``with_races`` are those that are nothing without ``--races``.
+    """
+    for option in ("races", "preempt", "store_buffers"):
+        if getattr(args, option) and args.cpus == 1:
+            raise UsageError(
+                f"--{option.replace('_', '-')} needs processors with names: "
+                "give --cpus 2 or more, or none"
+            )
+    for option in with_races:
+        if getattr(args, option) is not None and not args.races:
+            raise UsageError(f"--{option.replace('_', '-')} goes with --races, which is not given")
 
 
 def preempt(text: str) -> Preempt:

@@ -42,6 +42,7 @@ KERNEL_FAULTS: Mapping[str, str] = {
 }
 ALL_FAULTS = (*FAULTS, *KERNEL_FAULTS)
 
+_CPUS = 4  # processors that a seed draws at most
 # Seconds of the second phase: see ``_liveness``.
 _SECOND_PHASE = 160
 FINALES = ("unload", "unload", "unload", "shutdown", "nobody-listens")
@@ -73,10 +74,10 @@ def draw(
     """
     if subject.vmware:
         return _of_vmware(seed, subject.survey, builtin=builtin, cpus=cpus)
-    return _of_driver(seed, subject, builtin=bool(builtin), cpus=cpus or 1)
+    return _of_driver(seed, subject, builtin=bool(builtin), cpus=cpus)
 
 
-def _of_driver(seed: int, subject: Subject, *, builtin: bool, cpus: int) -> Plan:
+def _of_driver(seed: int, subject: Subject, *, builtin: bool, cpus: int | None) -> Plan:
     """Draw the plan of a driver that has no host."""
     rng = Rng(seed).fork("driver")
     second = (driverplan.FIRST_PHASE + rng.below(driverplan.MORE)) * NANOSECONDS
@@ -91,7 +92,7 @@ def _of_driver(seed: int, subject: Subject, *, builtin: bool, cpus: int) -> Plan
             summary="",
             duration=second + driverplan.length(subject) * NANOSECONDS,
             host=driverplan.host(subject, rng.fork("host")),
-            guest=GuestSettings(cpus=cpus),
+            guest=GuestSettings(cpus=cpus or rng.fork("cpus").between(1, _CPUS)),
             steps=(*drawn, *driverplan.second_phase(subject, second, opened)),
         ),
         odds=memory,
@@ -122,7 +123,7 @@ def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None, cpus: int | N
             guest=GuestSettings(
                 hostname=f"guest{rng.below(1000)}.example",
                 net_mpsafe=rng.fork("kernel").chance(1, 4),
-                cpus=cpus or rng.fork("cpus").between(1, 4),
+                cpus=cpus or rng.fork("cpus").between(1, _CPUS),
             ),
         ),
         odds=odds,

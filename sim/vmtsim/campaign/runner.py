@@ -245,7 +245,9 @@ class Campaign:
         self, executor: Executor, module: Path | ModuleBundle, seed: int, keep: bool
     ) -> Future[Played]:
         try:
-            return executor.submit(play_one, module, seed, self.settings.setup, keep)
+            # It may start a process, which must happen whole.
+            with self._interruption.held():
+                return executor.submit(play_one, module, seed, self.settings.setup, keep)
         except Exception as error:
             self._explain(error)
             raise

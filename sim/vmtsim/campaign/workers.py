@@ -129,8 +129,13 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def _end(pools: tuple[Executor, ...], before: set[multiprocessing.process.BaseProcess]) -> None:
-    """End the processes that came since ``before``, whatever they are at."""
-    for pool in pools:
-        pool.shutdown(wait=False, cancel_futures=True)
+    """End the processes that came since ``before``, whatever they are at, and wait for that.
+
+    A pool has a thread of its own here, which sees the processes end.  Where that thread is not
+    waited for, the interpreter writes to its pipe at exit while the thread closes it, and prints
+    "Exception ignored ... Bad file descriptor" (_python_exit in concurrent/futures/process.py).
+    """
     for process in set(multiprocessing.active_children()) - before:
         process.kill()
+    for pool in pools:
+        pool.shutdown(cancel_futures=True)

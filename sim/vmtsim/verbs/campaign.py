@@ -57,30 +57,9 @@ def add_setup(parser: argparse.ArgumentParser) -> None:
         help="take the ioctl commands and the texts that are written from its steps; those that "
         "the code compares with are known",
     )
-    parser.add_argument(
-        "--cpus",
-        type=arguments.cpus,
-        metavar="N",
-        help="processors of the guest, 1 to 8 (each seed of a driver of VMware's tools draws 1 to "
-        "4, others have 1; with --races at least 2)",
+    arguments.add_concurrency(
+        parser, cpus_default="each seed draws 1 to 4, with --races at least 2", points=False
     )
-    parser.add_argument(
-        "--races", action="store_true", help="look for data races, too (about three times the time)"
-    )
-    parser.add_argument(
-        "--known-races",
-        type=Path,
-        metavar="FILE",
-        help="races that are known and why they are right, as YAML: see docs/races.md",
-    )
-    parser.add_argument(
-        "--preempt",
-        type=arguments.stops,
-        metavar="N",
-        help="play each seed a second time, with threads stopped at N points between two kernel "
-        "calls, drawn near memory that the first play showed to be shared; with --races",
-    )
-    arguments.add_store_buffers(parser)
 
 
 def setup(args: argparse.Namespace) -> Setup:
@@ -88,10 +67,7 @@ def setup(args: argparse.Namespace) -> Setup:
     from vmtsim.campaign.subject import Setup, Words, words_of  # noqa: PLC0415 - `--help` needs none
     from vmtsim.run.known import KnownRaces  # noqa: PLC0415
 
-    arguments.check_cpus(args, "races", "store_buffers")
-    for option in ("known_races", "preempt"):
-        if getattr(args, option) is not None and not args.races:
-            raise UsageError(f"--{option.replace('_', '-')} goes with --races, which is not given")
+    arguments.check_concurrency(args, "known_races", "preempt")
     return Setup(
         builtin=None if args.kernel is None else args.kernel == "builtin",
         vmware=None if args.host is None else args.host == "vmware",

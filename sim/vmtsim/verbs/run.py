@@ -76,34 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "LOCKDEBUG and HEARTBEAT with commas; with less it panics less, and is damaged "
         "instead (all)",
     )
-    parser.add_argument(
-        "--cpus",
-        type=arguments.cpus,
-        metavar="N",
-        help="processors of the guest, 1 to 8; with one, what runs beside a thread has no name "
-        "(what the scenario says, or 1)",
-    )
-    parser.add_argument(
-        "--races",
-        action="store_true",
-        help="look for data races: accesses that nothing orders (with two processors at least; "
-        "about three times the time)",
-    )
-    parser.add_argument(
-        "--known-races",
-        type=Path,
-        metavar="FILE",
-        help="what is known and why it is right, as YAML; an entry that no run needs is an error",
-    )
-    parser.add_argument(
-        "--preempt",
-        type=arguments.preempt,
-        metavar="N|all|POINTS",
-        help="stop threads between two kernel calls, too: at N points that the seed draws near "
-        "memory that several threads use; at each single one of these in turn, a run for each; or "
-        "at the points that a report names, CALL+INSTRUCTIONS,...",
-    )
-    arguments.add_store_buffers(parser)
+    arguments.add_concurrency(parser, cpus_default="what the scenario says, or 1", points=True)
     parser.add_argument(
         "--scenario",
         metavar="NAME|FILE",
@@ -127,9 +100,7 @@ def run(args: argparse.Namespace) -> int:
     module = read_module(args.file)
     if args.seeds is not None and (args.json or args.trace or args.svg):
         raise UsageError("--json, --trace and --svg are of one run: give --seed, not --seeds")
-    arguments.check_cpus(args, "races", "preempt", "store_buffers")
-    if args.known_races is not None and not args.races:
-        raise UsageError("--known-races is a list for --races, which is not given")
+    arguments.check_concurrency(args, "known_races")
     output.check((args.json, args.trace, args.svg))
     scenario = script.load(args.scenario)
     known = KnownRaces(args.known_races)

@@ -316,6 +316,7 @@ def test_sigterm_ends_campaign_like_ctrl_c(mailbox: Path, tmp_path: Path) -> Non
         out, err = process.communicate(timeout=HANG)
     assert process.returncode == 143, err
     assert "Traceback" not in err
+    assert "ignored" not in err
     assert "leaked" not in err
     record = records.read(result)
     assert record.cut == f"terminated (SIGTERM), after {record.played} of 100000 seeds"

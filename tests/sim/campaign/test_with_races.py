@@ -79,16 +79,32 @@ def test_listed_race_is_no_failure_and_counts_as_reached(
     assert orders.items() <= record["orders"].items()
 
 
-def test_clean_twin_has_no_races_with_and_without_preemption() -> None:
-    module = modkit.built("mailbox")
+def test_each_seed_of_any_driver_draws_its_processors() -> None:
+    subject = subject_of(modkit.built("mailbox"), _RACES)
+    drawn = {plan.draw(each, subject).scenario.guest.cpus for each in range(1, 30)}
+    assert drawn == {1, 2, 3, 4}
+    assert {plan.draw(each, subject, cpus=3).scenario.guest.cpus for each in range(9)} == {3}
+
+
+@pytest.mark.parametrize(("name", "seeds"), [("mailbox", 5), ("seven", 3), ("worker", 3)])
+def test_clean_twin_has_no_races_with_and_without_preemption(name: str, seeds: int) -> None:
+    module = modkit.built(name)
     setup = Setup(races=True, preempt=3)
     reached = set()
-    for each in range(1, 6):
+    for each in range(1, seeds + 1):
         played = play(module, each, setup)
         assert (played.trouble, played.findings) == ("", []), each
         assert STOPPED in played.expected
         reached |= {name for name, count in played.reached.items() if count}
     assert STOPPED in reached
+
+
+def test_kernel_read_without_the_lock_of_the_driver_is_a_race() -> None:
+    # A sysctl node's own variable, which a callout writes: sysctl_lookup() takes no lock of ours.
+    module = modkit.built("classic")
+    rules = {each.rule for seed in range(1, _WITHIN + 1)
+             for each in play(module, seed, _RACES).findings}  # fmt: skip
+    assert rules == {"data-race"}
 
 
 def test_preempted_seed_gives_same_trace() -> None:

@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from vmtsim.campaign.subject import Setup
 from vmtsim.campaign.workers import WorkerPool, processes
 
 from tests import forked
-from tests.patience import HANG
+from tests.patience import HANG, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +137,7 @@ def test_ctrl_c_ends_campaign_with_130(mailbox: Path, tmp_path: Path) -> None:
         out, err = process.communicate(timeout=HANG)
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert "ignored" not in err
     played = json.loads(result.read_text(encoding="utf-8"))["played"]
     assert played > 0
     said = " ".join(out.split())
@@ -149,6 +152,16 @@ def test_starting_process_ignores_ctrl_c() -> None:
                 signal.SIGINT in pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
             )
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_stopped_pool_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    with processes(1) as pool:
+        busy = pool.main.submit(time.sleep, 2 * HANG)
+        until(busy.running, "a process that is busy")
+        pool.stop()
+        assert set(threading.enumerate()) <= before
+    assert busy.done()
 
 
 def test_dead_process_stops_campaign(mailbox: Path) -> None:
