@@ -83,7 +83,7 @@ def test_second_sign_during_reseeding_is_processed(rig: Make) -> None:
 
 
 def test_channel_contention_does_not_reseed(rig: Make) -> None:
-    """Else a guest without a generator in its processor would wait for random numbers for ever."""
+    """Else a guest without a generator in its processor would wait for random numbers forever."""
     machine = rig()
     for _ in range(20):
         _lose(machine)

@@ -85,7 +85,7 @@ def test_second_client_refused_by_host_does_not_disturb_driver(rig: Make) -> Non
 
 
 def test_uptime_is_sent_with_registration(rig: Make) -> None:
-    """Otherwise a host would consider a reboot unfinished for ever, and request no other."""
+    """Otherwise a host would consider a reboot unfinished forever, and request no other."""
     machine = rig()
     assert machine.ask("OS_Reboot") == b"OK "
     assert machine.host.power.guest_state == "resetting"

@@ -71,7 +71,7 @@ def _use(machine: Rig, **usage: int) -> None:
     assert machine.do("usage", usage) == 0
 
 
-def test_every_statistic_has_the_form_of_guest_stats_h(rig: Make) -> None:
+def test_statistics_have_form_of_guest_stats_h(rig: Make) -> None:
     machine = rig()
     machine.run(PERIOD)
     head, found = decode(machine.info(KEY)[1])
@@ -106,7 +106,7 @@ def test_every_statistic_has_the_form_of_guest_stats_h(rig: Make) -> None:
         (10000, -3, 1, 10000 - LOW),
     ],
 )
-def test_what_is_needed_is_all_that_is_not_available_without_swap(
+def test_memory_needed_is_memory_unavailable_without_swap(
     rig: Make, free: int, files: int, programs: int, available: int
 ) -> None:
     from vmtsim.kernel.memcounters import MemoryCounters
@@ -125,7 +125,7 @@ def test_what_is_needed_is_all_that_is_not_available_without_swap(
     machine.leave()
 
 
-def test_free_swap_is_that_which_is_in_use_no_more_and_not_below_0(rig: Make) -> None:
+def test_free_swap_is_never_below_0(rig: Make) -> None:
     machine = rig()
     _use(machine, swap=1000, swap_used=300)
     machine.run(PERIOD)
@@ -137,7 +137,7 @@ def test_free_swap_is_that_which_is_in_use_no_more_and_not_below_0(rig: Make) ->
     machine.leave()
 
 
-def test_the_first_sample_has_no_rates_and_others_are_per_second(rig: Make) -> None:
+def test_first_sample_has_no_rates_and_others_are_per_second(rig: Make) -> None:
     machine = rig()
     first = figures(machine.info(KEY)[0])
     assert {name for name, value in first.items() if value is None} == RATES
@@ -152,7 +152,7 @@ def test_the_first_sample_has_no_rates_and_others_are_per_second(rig: Make) -> N
 
 
 @pytest.mark.parametrize("rate", [1, 2, 3, 1000, 65535, 1 << 24, (1 << 27) + 1])
-def test_a_rate_is_the_double_of_its_integer(rig: Make, rate: int) -> None:
+def test_rate_is_double_of_its_integer(rig: Make, rate: int) -> None:
     machine = rig()
     half = rate * PERIOD // 2
     _use(machine, switches=half)
@@ -163,7 +163,7 @@ def test_a_rate_is_the_double_of_its_integer(rig: Make, rate: int) -> None:
     machine.leave()
 
 
-def test_a_counter_that_begins_again_gives_the_same_rate(rig: Make) -> None:
+def test_rate_survives_counter_restart(rig: Make) -> None:
     machine = rig()
     _use(machine, switches=0x7FFFFFFF)
     _use(machine, switches=0x7FFFFFF0)
@@ -174,7 +174,7 @@ def test_a_counter_that_begins_again_gives_the_same_rate(rig: Make) -> None:
     machine.leave()
 
 
-def test_samples_come_every_20_seconds_or_as_often_as_the_administrator_says(rig: Make) -> None:
+def test_samples_are_sent_at_configured_period(rig: Make) -> None:
     machine = rig()
     assert machine.read(NODE) == PERIOD
     count = len(machine.info(KEY))
@@ -198,7 +198,7 @@ def test_samples_come_every_20_seconds_or_as_often_as_the_administrator_says(rig
     machine.leave()
 
 
-def test_a_host_that_refuses_them_is_asked_again_after_its_next_reset(rig: Make) -> None:
+def test_refused_statistics_are_retried_after_next_reset(rig: Make) -> None:
     machine = rig(unknown_guestinfo_keys=frozenset({KEY}))
     assert len(machine.info(KEY)) == 1
     machine.run(300)
@@ -210,7 +210,7 @@ def test_a_host_that_refuses_them_is_asked_again_after_its_next_reset(rig: Make)
     machine.leave()
 
 
-def test_a_reset_gets_a_sample_without_rates(rig: Make) -> None:
+def test_sample_after_reset_has_no_rates(rig: Make) -> None:
     machine = rig()
     machine.run(PERIOD)
     count = len(machine.info(KEY))

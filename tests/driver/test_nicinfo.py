@@ -221,7 +221,7 @@ def test_hosts_without_key_10_get_key_9(rig: Make) -> None:
     assert len(_addresses(sent)[MAC]) == 64
     assert _addresses(sent)[MAC][3:] == texts[:61]
     machine.run(100)
-    assert len(_sent(machine)) == 1  # it is not asked again
+    assert len(_sent(machine)) == 1  # no further attempt
     machine.net.add_address("wm0", "198.51.100.1/24")
     machine.net.remove_address("wm0", texts[0])
     machine.run(PERIOD)

@@ -234,7 +234,7 @@ def test_channel_is_reopened_before_host_heartbeat_timeout(rig: Make) -> None:
     tries = [e.at for e in machine.events("open.refused")]
     pauses = [b - a for a, b in pairwise(tries)]
     assert max(pauses) <= 5.1 * SECOND
-    assert len(tries) < 200  # and not each second for ever
+    assert len(tries) < 200  # and not each second forever
     machine.host.faults.disarm()
     assert machine.until(lambda: machine.host.tclo.channel, 10)
     machine.leave()

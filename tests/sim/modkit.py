@@ -1,4 +1,4 @@
-"""Test modules of this directory: built once per run of the tests, loaded as often as wanted."""
+"""Test modules of this directory: built once per test run, loaded any number of times."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Machine:
         return ((int(lwp.result) & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
     def panic(self, function: str, *arguments: int) -> KernelPanic:
-        """Call a function of the module that brings the kernel down."""
+        """Call a function of the module that panics the kernel."""
         try:
             self.call(function, *arguments)
         except KernelPanic as panic:

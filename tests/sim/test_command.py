@@ -1,4 +1,4 @@
-"""The command as a shell meets it: wrong arguments, wrong files, closed streams, its help."""
+"""The command line: wrong arguments, wrong files, closed streams, help."""
 
 from __future__ import annotations
 

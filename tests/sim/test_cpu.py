@@ -14,7 +14,7 @@ RW, RX = 3, 5
 
 
 class Backdoor:
-    """Remembers what reaches it."""
+    """Records the calls that reach it."""
 
     def __init__(self) -> None:
         self.low: list[tuple[int, ...]] = []

@@ -1,4 +1,4 @@
-"""Which kernel notices a broken rule decides whether a run panics, fails or warns."""
+"""The kernel that detects a violation decides whether a run panics, fails or warns."""
 
 from __future__ import annotations
 

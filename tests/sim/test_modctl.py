@@ -1,4 +1,4 @@
-"""Loading and unloading say and return what a real kernel does (seen on NetBSD/amd64 10.99.12)."""
+"""Loading and unloading print and return what NetBSD/amd64 10.99.12 was seen to."""
 
 from __future__ import annotations
 

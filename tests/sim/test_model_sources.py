@@ -1,4 +1,4 @@
-"""Every model of a kernel function says which file of NetBSD it follows, and which revision."""
+"""Every model of a kernel function names its NetBSD source file and revision."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from vmtsim import cli
 from vmtsim.kernel.rule_table import RULES
 from vmtsim.kernel.subjects import load_subjects
 
-# What has no source yet.  This list only becomes shorter.
+# Models without a source so far.  This list may only become shorter.
 WITHOUT: frozenset[str] = frozenset()
-# The tree of which the revisions are: 10.99.12 of January 2025.
+# The tree of these revisions: 10.99.12 of January 2025.
 # Where common/ is beside sys/, it is compared, too.
 SYS = os.environ.get("NETBSD_SYS", "")
 

@@ -1,4 +1,4 @@
-"""``vmtsim models`` tells what a module can call."""
+"""``vmtsim models`` lists the functions that a module can call."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_missing_models_are_known_before_run(
 
 
 def test_new_subject_needs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory is searched: no list has to be changed."""
+    """The directory is searched: no list needs a change."""
     (tmp_path / "zz_ticks.py").write_text(
         "from vmtsim.kernel.api import Subject, kernel_function\n\n\n"
         "class Ticks(Subject):\n"
@@ -85,7 +85,7 @@ NOT_EXPORTED = {
 
 
 def test_every_modelled_name_is_exported_by_real_kernel() -> None:
-    """A name of our own would let a module load here that no kernel loads."""
+    """An invented name would let a module load here that no kernel loads."""
     modelled = set(Machine(built("twin")).kernel.dispatch.modelled())
     assert modelled - exported_names() == set(NOT_EXPORTED)
 
@@ -102,7 +102,7 @@ def test_ipl_functions_match_each_machine() -> None:
 
 
 def test_every_model_name_is_in_kernel_symbols() -> None:
-    """What is not in the list is of machines whose kernels were not asked."""
+    """Names outside the list belong to machines whose kernels were not inspected."""
     foreign = {
         prototype.name: machines
         for cls in subjects.load_subjects()

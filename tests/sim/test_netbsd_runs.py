@@ -1,4 +1,4 @@
-"""The table of NetBSD's own modules: its scenarios, and how a line of a tree is broken."""
+"""The table of NetBSD's own modules: its scenarios, and the planted defects."""
 
 from __future__ import annotations
 

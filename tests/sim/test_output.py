@@ -1,4 +1,4 @@
-"""Where a run writes: whole files, into pipes as they are, through links, and errors in time."""
+"""Output of a run: files replaced atomically, pipes, symbolic links, and early errors."""
 
 from __future__ import annotations
 
@@ -149,9 +149,9 @@ def test_unwritable_output_is_reported_before_run(
         for name in ("nowhere/x", "file/x", "."):
             path = tmp_path / name
             assert cli.main(["run", module, option, str(path)]) == 73
-            told = capsys.readouterr()
-            assert f"vmtsim: error: {path}: cannot be written" in told.err
-            assert told.out == ""  # it did not run
+            printed = capsys.readouterr()
+            assert f"vmtsim: error: {path}: cannot be written" in printed.err
+            assert printed.out == ""  # it did not run
     same = ["--json", str(tmp_path / "a"), "--svg", str(tmp_path / "a")]
     assert cli.main(["run", module, *same]) == 64
     assert _names(tmp_path) == ["file"]

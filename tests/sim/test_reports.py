@@ -1,4 +1,4 @@
-"""Reports show the truth: the source that was built, the failure, and no bytes that act."""
+"""Reports show the source that was built, the failure, and no control characters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_module([source], out=top / "out", release="11.0", extra_flags=("-DBUG=5",)).path
 
 
-def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+def report(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert cli.main(["run", str(path), "--scenario", "alone"]) == 1
     return capsys.readouterr().out
 
@@ -46,7 +46,7 @@ def test_excerpt_shows_built_source_from_any_directory(
         SOURCES / "classic.c", tmp_path / "kmod" / "classic"
     )  # of that name, and another version
     monkeypatch.chdir(tmp_path)
-    lines = told(planted, capsys).splitlines()
+    lines = report(planted, capsys).splitlines()
     shown = lines[lines.index(next(line for line in lines if line.startswith("source"))) :]
     marked = next(line for line in shown if line.startswith("  > "))
     assert "planted: out-of-bounds" in marked
@@ -66,7 +66,7 @@ def test_changed_source_is_not_shown(
     copy = tmp_path / "copy"
     shutil.copytree(planted.parents[1], copy)
     (copy / "kmod" / "classic" / "classic.c").write_text("/* another file */\n")
-    out = told(copy / planted.relative_to(planted.parents[1]), capsys)
+    out = report(copy / planted.relative_to(planted.parents[1]), capsys)
     assert "(not shown: the file that the module was built from is not here)" in out
     assert "another file" not in out
 

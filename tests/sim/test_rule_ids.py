@@ -1,4 +1,4 @@
-"""Every rule of the simulator has a row, is used, and is broken by a test that names it."""
+"""Every rule of the simulator has a row, is used, and is violated in a test that names it."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ def test_misspelt_rule_gets_suggestion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["rules", "--explain", "mutex-double-entr"]) == 64
-    told = capsys.readouterr().err
-    assert "no rule 'mutex-double-entr' (did you mean 'mutex-double-enter'?)" in told
-    assert "hint: `vmtsim rules` lists all of them" in told
+    printed = capsys.readouterr().err
+    assert "no rule 'mutex-double-entr' (did you mean 'mutex-double-enter'?)" in printed
+    assert "hint: `vmtsim rules` lists all of them" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every rule of the kernel, broken on purpose, is reported with its name and its source line."""
+"""Every violation of a kernel rule is reported with the rule's name and the source line."""
 
 from __future__ import annotations
 
@@ -172,12 +172,12 @@ def test_call_into_unloaded_code_panics(function: str, rule: str) -> None:
 def test_kernel_calls_without_sleep_are_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "PATIENCE", 10_000)  # a million calls take seconds
     with pytest.raises(Spinning, match="without sleeping"):
-        _machine().call("calls_for_ever")
+        _machine().call("calls_forever")
 
 
 def test_wait_without_wakeup_is_a_stall() -> None:
     with pytest.raises(Stalled):
-        _machine().call("waits_for_ever")
+        _machine().call("waits_forever")
 
 
 def test_loop_without_kernel_calls_can_be_stopped() -> None:

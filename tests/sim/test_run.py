@@ -1,4 +1,4 @@
-"""The whole: the project's own driver in a whole run, as `vmtsim run` shows it."""
+"""Complete runs of the project's own driver, as `vmtsim run` shows them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_driver_replaces_built_in_driver(driver: dict[str, Path]) -> None:
 def test_without_powerd_halt_powers_off(driver: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "no-powerd.yaml"
     path.write_text(
-        "summary: nobody reads /dev/power\nguest: {powerd: false}\n"
+        "summary: no powerd reads /dev/power\nguest: {powerd: false}\n"
         "steps:\n  - at: 5\n    host.power: halt\n"
         '  - expect.console: "vmt0: power button pressed, shutting down!"\n',
         encoding="utf-8",
@@ -72,9 +72,9 @@ def test_without_powerd_halt_powers_off(driver: dict[str, Path], tmp_path: Path)
 def test_without_ports_and_hypercall_no_device_attaches(
     driver: dict[str, Path], tmp_path: Path
 ) -> None:
-    path = tmp_path / "nobody.yaml"
+    path = tmp_path / "no-ports.yaml"
     path.write_text(
-        "summary: nobody is there\nhost: {ports: false}\nduration: 5\n"
+        "summary: no host\nhost: {ports: false}\nduration: 5\n"
         'steps:\n  - expect.console: "vmt0 at *"\n    not: true\n    within: 3\n',
         encoding="utf-8",
     )
@@ -250,18 +250,18 @@ def test_channel_left_open_is_reported(machine: str, tmp_path: Path) -> None:
 
 
 def test_infinite_loop_is_located(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of processor time: far more than anything that is not stuck needs between two calls.
+    # Processor time: far more than any correct code needs between two calls.
     monkeypatch.setattr("vmtsim.run.simulation._STUCK_AFTER", 1.0)
     monkeypatch.setattr("vmtsim.run.simulation._LOOK", 0.1)
     _simulation, outcome = _run(built("looper"), "boot-to-halt")
     assert outcome.status == NOT_LIVE
     message = outcome.findings[0].message
     source = (SOURCES / "looper.c").read_text(encoding="utf-8").splitlines()
-    lines = [n for n, line in enumerate(source, 1) if "turns >= 0" in line or "for ever" in line]
+    lines = [n for n, line in enumerate(source, 1) if "turns >= 0" in line or "forever" in line]
     assert any(f"looper.c:{line}" in message for line in lines), message
 
 
-# How far it is from an argument to what it brings about.
+# The length of the call path from an argument to its effect.
 
 OURS = ("vmtsim.", "vmtgen.")
 

@@ -1,4 +1,4 @@
-"""``vmtsim run`` for a driver that is none of VMware's: no conversation, many seeds, a scene."""
+"""``vmtsim run`` for a driver without VMware: no conversation, many seeds, failure context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scenario loads a module with properties into a kernel without a driver, and asks envstat."""
+"""A scenario loads a module with properties into a kernel without a driver, and runs envstat."""
 
 from __future__ import annotations
 

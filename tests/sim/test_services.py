@@ -1,4 +1,4 @@
-"""Kernel services give what the real ones give."""
+"""Kernel services return what the real ones return."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_securelevel_prevents_stepping_back_if_kauth_is_consulted() -> None:
         kernel.memory.put_u32(kernel.symbols["securelevel"], level)
         assert machine.call("sets_clock", 100) == 0
         assert machine.call("sets_clock", -50) == answer
-    # What the kernel does on its own account asks nobody.
+    # Actions of the kernel itself need no authorization.
     before = kernel.subject(TimeKeeping).realtime()
     assert machine.call("steps_clock", -50) == 0
     assert kernel.subject(TimeKeeping).realtime() < before
@@ -454,7 +454,7 @@ def test_shutdown_wakes_interruptible_sleepers_with_0() -> None:
     machine = _machine()
 
     def sleep() -> Model:
-        return (yield Block(WaitQueue("for ever"), what="for ever", signal=True))
+        return (yield Block(WaitQueue("forever"), what="forever", signal=True))
 
     sleeper = machine.guest.start("sleep", sleep())
     machine.kernel.run_for(SECOND)

@@ -1,4 +1,4 @@
-"""NetBSD's own vmt(4), built from a sys/ tree: a defect of it that a real kernel panics for."""
+"""NetBSD's own vmt(4), built from a sys/ tree: a defect of it that panics a real kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A driver with a thread: its life, its end, and the ways in which both go wrong."""
+"""A driver with a thread: its creation, its end, and errors in both."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_hanging_command_with_other_activity_is_abandoned() -> None:
 
 
 def test_destroying_object_in_use_by_sleeping_thread_panics() -> None:
-    # The order of threads decides which of them notices.
+    # The schedule decides which thread detects it.
     rules = _panics(3, seeds=12)
     assert rules
     assert rules <= {"condvar-destroy-waited-on", "condvar-uninitialised"}

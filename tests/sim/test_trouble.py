@@ -1,4 +1,4 @@
-"""What vmtsim says when something else than the module is wrong, and the lists that it prints."""
+"""vmtsim's messages for errors outside the module, and the lists that it prints."""
 
 from __future__ import annotations
 

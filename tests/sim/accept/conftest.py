@@ -1,4 +1,4 @@
-"""The test guest of tests/sim/gdb, as a NetBSD that answers on its serial line."""
+"""The test guest of tests/sim/gdb, as a NetBSD with a serial console."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Prints on its terminal what NetBSD prints from power-on to a shell, and answers as it does.
+"""A stub of NetBSD's console, from power-on to a shell: it prints and answers as NetBSD does.
 
-The words are those of the sources that sim/vmtsim/accept/texts.py names.  The shell is the sh(1)
+The texts are from the sources that sim/vmtsim/accept/texts.py names.  The shell is the sh(1)
 of the machine that runs the tests.  Arguments say what happens, in order.
 """
 

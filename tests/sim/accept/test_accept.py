@@ -1,4 +1,4 @@
-"""The whole: one run of `vmtsim accept` in stock QEMU, and the comparison of what it saw."""
+"""One complete run of `vmtsim accept` in stock QEMU, and its comparison with the simulation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from guestkit import Guest
 
 HEAD = "host: {option_burst: [], power_on: false, broadcast_ip: 0, ping: 0}\n"
-# Everything that a scenario can be asked to judge: the conversation, a power event, a node, the
+# Everything that a scenario can check: the conversation, a power event, a node, the
 # console, a fact of the guest, and what only the simulated kernel shows.
 WHOLE = f"""summary: attach, a ping, halt, detach and attach again
 {HEAD}guest: {{hostname: accept.example}}
@@ -133,7 +133,7 @@ def accept(
 
 @pytest.fixture(scope="module")
 def whole(accept: Callable[..., Run]) -> Run:
-    """The run that most tests look at."""
+    """The run that most tests check."""
     return accept("shell", "walk", "power-off", whole=WHOLE, hidden=HIDDEN, fails=FAILS)
 
 

@@ -34,7 +34,7 @@ TIMEOUT = HANG
 
 @pytest.fixture
 def guest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Console]]:
-    """A function that starts the stub with what is to happen."""
+    """A function that starts the stub with a list of events."""
     monkeypatch.setattr(boot_module, "_SILENT", 2.0)
     monkeypatch.setattr(boot_module, "_STILL", 0.2)
     monkeypatch.setattr(boot_module, "_KEY", 2.0)

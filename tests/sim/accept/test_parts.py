@@ -1,4 +1,4 @@
-"""Disks, files, QEMU's words, and what is done inside the guest."""
+"""Disks, files, QEMU's arguments, and the steps inside the guest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Campaigns: what a seed means, what is found, and that the watchers are watched."""
+"""Campaigns: the meaning of a seed, the findings, and tests of the detectors."""
 
 from __future__ import annotations
 

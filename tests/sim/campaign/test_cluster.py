@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from vmtsim.campaign.player import Played
 
-# What distributed and tornado will change one day is not ours to mend.
+# Deprecations of distributed and tornado are not errors of this project.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -74,7 +74,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, list[str]]]:
-    """(seed, status, rules) of everything that is counted, in the order of counting."""
+    """(seed, status, rules) of every counted result, in order."""
     noted: list[tuple[int, int, list[str]]] = []
     add = Record.add
 
@@ -87,7 +87,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, list[str]]
 
 
 def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
-    """A pool of which the worker that begins the last seed is killed before it plays it.
+    """A pool whose worker is killed when it starts the last seed.
 
     The file ``victim`` says that this has happened.
     """
@@ -176,7 +176,7 @@ def test_lost_scheduler_stops_campaign_that_resumes_elsewhere(
     with local(tmp_path, n_workers=1, processes=False) as started:
         address = started.scheduler_address
         with cluster(address, 1) as pool:
-            # Nobody will answer the leave that is taken of it.
+            # The scheduler will not answer the disconnect.
             monkeypatch.setattr(clusters, "ANSWER", 2.0)
             plan = Settings(leaky_mailbox, 1, 10, twice=2, stories=0)
             campaign = Campaign(plan, pool, Hook(started.close))
@@ -231,7 +231,7 @@ def test_address_without_scheduler_is_an_error(
     mailbox: Path, greeting: bytes | None, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Nobody listens; somebody listens and keeps silent; it is another service."""
+    """No listener; a silent listener; another service."""
     pytest.importorskip("distributed")
     monkeypatch.setattr(clusters, "ANSWER", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:

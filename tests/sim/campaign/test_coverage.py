@@ -1,4 +1,4 @@
-"""Coverage tells which lines ran."""
+"""Coverage reports which lines ran."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Campaigns of drivers without a host: what is known of them, what is found, what stays clean."""
+"""Campaigns of drivers without a host: detected properties, findings, and clean twins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from vmtsim.run.findings import Finding
 
-# Within so many seeds, from 1 on, each planted defect is found; the clean twin plays them all.
+# Within so many seeds, from 1 on, each planted defect is found; the clean twin passes all of them.
 SEEDS = 20
 CLEAN = {"mailbox": 20, "classic": 20, "worker": 10, "seven": 20}
 PLANTED = {
@@ -45,7 +45,7 @@ def build(name: str, bug: int = 0) -> Path:
 
 
 def first(module: Path, rules: set[str]) -> tuple[int, Finding]:
-    """Play seeds up to the first that breaks one of the rules."""
+    """Run seeds up to the first that breaks one of the rules."""
     for seed in range(1, SEEDS + 1):
         played = play(module, seed)
         assert not played.trouble, played.trouble

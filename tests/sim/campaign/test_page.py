@@ -24,7 +24,7 @@ def widths(text: str) -> dict[str, float]:
 
 
 def scale(text: str) -> dict[int, float]:
-    """Mark -> its place, of the first table that has a scale with more than one."""
+    """Scale mark -> position, of the first table with more than one mark."""
     heads = re.findall(r'<th class="bar">(.*?)</th>', text)
     marks = [re.findall(r'<i style="left:([\d.]+)%">(\d+)</i>', head) for head in heads]
     return {int(mark): float(place) for place, mark in max(marks, key=len)}

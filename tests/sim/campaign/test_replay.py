@@ -1,4 +1,4 @@
-"""One seed again: whole, in part, as a list, as a picture."""
+"""Replay of one seed: whole, in part, as a list, as a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A campaign that ends early, by whatever means, loses nothing; the rest of it gives exact sums."""
+"""An interrupted campaign loses no result; after resuming, the sums are exact."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class AtOnce(Executor):
-    """Plays a seed when it is submitted, in this process."""
+    """Runs a seed when it is submitted, in this process."""
 
     def submit(self, fn: Callable[..., Any], *args: Any, **_kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -47,7 +47,7 @@ class AtOnce(Executor):
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some bytes: no seed is really played."""
+    """Some bytes: no seed is really run."""
     path = tmp_path_factory.mktemp("module") / "vmt.kmod"
     path.write_bytes(b"a module")
     return path
@@ -118,7 +118,7 @@ def test_campaign_ends_when_seeds_show_nothing_new(module: Path) -> None:
     assert record.cut == ""
     assert record.orders == {f"order {number}": number + 1 for number in range(6)}
     ((first, last),) = record.seeds
-    # Those that were under way when it was seen are played, too.
+    # Seeds that had already started are run, too.
     assert (first, record.planned) == (1, record.seeds)
     assert 11 <= last < 11 + 2 * runner._AHEAD + 1
     assert record.stale(1) == last - 6

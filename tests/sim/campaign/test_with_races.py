@@ -1,4 +1,4 @@
-"""Campaigns that look for data races and stop threads between two calls."""
+"""Campaigns that detect data races and preempt threads between two calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def racy() -> Path:
 
 @pytest.fixture(scope="module")
 def seed(racy: Path) -> int:
-    """The first seed whose first play finds the race."""
+    """The first seed whose first run finds the race."""
     for each in range(1, _WITHIN + 1):
         if any(found.rule == "data-race" for found in play(racy, each, _RACES).findings):
             return each
@@ -55,7 +55,7 @@ def test_same_options_give_same_result(
     assert "--races --preempt 2" in again
     assert cli.main([*command, "--summary"]) == 1
     assert "finding  data-race: age, 4 bytes" in capsys.readouterr().out
-    # Without the option nobody looks.
+    # Without the option there is no race detector.
     assert cli.main(["replay", str(racy), "--seed", str(seed), "--summary"]) == 0
 
 
@@ -72,7 +72,7 @@ def test_listed_race_is_no_failure_and_counts_as_reached(
     assert record["reached"][f"{KNOWN}age"] == 1
     assert record["setup"] == ["--races", "--known-races", str(file)]
     orders = record["orders"]
-    # And the same command goes on with it.
+    # The same command resumes it.
     assert cli.main([*words, "--seeds", f"{seed}:{seed + 1}", "--resume", str(result)]) == 0
     record = json.loads(result.read_text(encoding="utf-8"))
     assert record["seeds"] == [[seed, seed + 1]]

@@ -1,4 +1,4 @@
-"""Whoever plays the seeds, each counts once; and a campaign that was cut short says so."""
+"""Every executor counts each seed once; an interrupted campaign reports that."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Hook(Lines):
             then()
 
 
-class Nobody(Executor):
-    """Takes everything and plays nothing."""
+class NeverRuns(Executor):
+    """Accepts every seed and runs none."""
 
     def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
         return Future()
@@ -59,7 +59,7 @@ def _interrupt() -> None:
 
 
 def sums(record: Record) -> dict[str, Any]:
-    """All of a record but real time."""
+    """A record without real time."""
     return {name: v for name, v in asdict(record).items() if name not in {"wall", "work"}}
 
 
@@ -95,7 +95,7 @@ def test_result_for_other_seeds_is_not_counted(mailbox: Path) -> None:
             future.set_result(Played(1))
             return future
 
-    pool = WorkerPool(AlwaysTheFirst(), Nobody(), lambda: 1)
+    pool = WorkerPool(AlwaysTheFirst(), NeverRuns(), lambda: 1)
     campaign = Campaign(Settings(mailbox, 1, 2, twice=0), pool, Lines(quiet=True))
     with pytest.raises(RuntimeError, match="seed 1 came back for 2"):
         campaign.run()
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_campaign_with_130(mailbox: Path, tmp_path: Path) -> None:
         # The first line with counts comes as soon as there is something to count.
         assert re.match(r"[1-9]\d* seeds, none failed, ", process.stderr.readline())
         os.killpg(process.pid, signal.SIGINT)
-        # Returns when nobody has the pipes any more: the processes of the pool are gone, too.
+        # Returns when all processes have closed the pipes: the pool's processes have ended, too.
         out, err = process.communicate(timeout=HANG)
     assert process.returncode == 130, err
     assert "Traceback" not in err
@@ -181,7 +181,7 @@ def test_dead_determinism_check_process_stops_campaign(mailbox: Path) -> None:
             raise BrokenExecutor
 
     campaign = Campaign(
-        Settings(mailbox, 1, 8), WorkerPool(Nobody(), Dead(), lambda: 1), Lines(quiet=True)
+        Settings(mailbox, 1, 8), WorkerPool(NeverRuns(), Dead(), lambda: 1), Lines(quiet=True)
     )
     record = campaign.run()
     assert campaign.cut_status == 70
@@ -189,7 +189,7 @@ def test_dead_determinism_check_process_stops_campaign(mailbox: Path) -> None:
 
 
 def test_campaign_does_not_wait_forever_for_workers(mailbox: Path) -> None:
-    pool = WorkerPool(Nobody(), Nobody(), lambda: 0, patience=0.0)
+    pool = WorkerPool(NeverRuns(), NeverRuns(), lambda: 0, patience=0.0)
     campaign = Campaign(Settings(mailbox, 1, 8), pool, Lines(quiet=True))
     record = campaign.run()
     assert campaign.cut_status == 69

@@ -1,4 +1,4 @@
-"""A stub that plays a recorded session: what it hears, and what it says to it."""
+"""A GDB stub that replays a recorded session of requests and replies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.patience import HANG
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What is heard (whole, or b"" for nothing) and what is said, both as bytes on the wire.
+# Expected bytes (whole, or b"" for none) and the reply, both as on the wire.
 Turn = tuple[bytes, bytes]
 
 
@@ -24,10 +24,10 @@ def packet(payload: bytes) -> bytes:
 
 
 class FakeStub:
-    """Plays ``turns`` on one end of a socket pair; ``client`` talks on the other.
+    """Replays ``turns`` on one end of a socket pair; ``client`` uses the other.
 
-    ``heard`` is everything that came in; a turn begins when its words were heard to
-    the end.  Without ``ends`` some of it need not be.
+    ``heard`` is everything received; a turn starts when its expected bytes have
+    arrived.  Without ``ends`` some of it need not be.
     """
 
     def __init__(self, turns: Sequence[Turn], *, timeout: float = HANG, ends: bool = True) -> None:
@@ -44,18 +44,18 @@ class FakeStub:
     def _play(self) -> None:
         rest = b""
         self._ours.settimeout(HANG)
-        for wanted, said in self._turns:
-            while wanted not in rest:
+        for expected, said in self._turns:
+            while expected not in rest:
                 try:
                     data = self._ours.recv(4096)
                 except OSError:
                     data = b""
                 if not data:
-                    self.missed.append(wanted)
+                    self.missed.append(expected)
                     return
                 self.heard += data
                 rest += data
-            rest = rest.partition(wanted)[2]
+            rest = rest.partition(expected)[2]
             with contextlib.suppress(OSError):
                 self._ours.sendall(said)
         with contextlib.suppress(OSError):
@@ -68,4 +68,4 @@ class FakeStub:
         self.client.close()
         self._thread.join(HANG)
         self._ours.close()
-        assert not self.missed or not self._ends, f"never heard {self.missed}, but {self.heard!r}"
+        assert not self.missed or not self._ends, f"expected {self.missed}, received {self.heard!r}"

@@ -145,14 +145,14 @@ def free_port() -> int:
 
 @dataclass
 class Machine:
-    """A running QEMU; ``tell`` types on the guest's serial line, ``log`` is what it printed."""
+    """A running QEMU; ``type`` types on the guest's serial line, ``log`` is what it printed."""
 
     process: subprocess.Popen[bytes]
     gdb: str
     log: Path
     serial: socket.socket
 
-    def tell(self, line: str) -> None:
+    def type(self, line: str) -> None:
         self.serial.sendall(line.encode() + b"\n")
 
     def text(self) -> str:
@@ -204,7 +204,7 @@ def running(
         *("-machine", f"pc,accel={accelerator}", "-m", "64", "-smp", str(cpus), "-display", "none"),
         *("-nodefaults", "-no-user-config", "-S"),
         *("-kernel", str(guest.kernel), "-initrd", str(guest.disk), "-append", words),
-        # In this order: who could connect to the serial line can connect to the stub.
+        # In this order: once the serial line accepts connections, so does the stub.
         *("-chardev", f"socket,id=gdb,path={gdb},server=on,wait=off", "-gdb", "chardev:gdb"),
         *("-chardev", f"socket,id=serial,path={serial},server=on,wait=off,logfile={log}"),
         *("-serial", "chardev:serial"),

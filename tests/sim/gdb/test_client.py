@@ -1,4 +1,4 @@
-"""The client against recorded sessions: broken packets, refusals, silence."""
+"""The GDB client with recorded sessions: broken packets, refusals, silence."""
 
 from __future__ import annotations
 
@@ -215,5 +215,5 @@ def test_invalid_address_is_refused_with_hint(target: str) -> None:
 
 def test_unreachable_address_is_an_error_with_hint(tmp_path: object) -> None:
     with pytest.raises(RemoteError, match="no GDB stub at") as caught:
-        connect(f"{tmp_path}/nobody")
+        connect(f"{tmp_path}/missing")
     assert "-gdb" in str(caught.value.hint)

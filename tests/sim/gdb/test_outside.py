@@ -1,4 +1,4 @@
-"""A correct guest whose inside is not seen passes each scenario, whatever it is called."""
+"""A correct guest that is observed only from outside passes each scenario, with any name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Outside(Simulation):
-    """A guest of its own name and release, without an address, that is only seen from outside.
+    """A guest with its own name and release, without an address, observed only from outside.
 
     The driver runs in the simulated kernel, but the scenario sees what `vmtsim host` sees.
     """

@@ -1,4 +1,4 @@
-"""Framing: what goes out is read again, and what is broken is seen."""
+"""Framing: sent packets are decoded again, and broken packets are detected."""
 
 from __future__ import annotations
 

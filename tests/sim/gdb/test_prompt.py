@@ -1,4 +1,4 @@
-"""The commands at the prompt, against the real host and no guest."""
+"""The commands at the prompt, with the real host and no guest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vmtsim.scenario.verbs import ACTIONS
 
 @dataclass
 class Bench:
-    """As much of a session as commands touch."""
+    """The part of a session that commands use."""
 
     said: list[str] = field(default_factory=list)
     ended: str = ""

@@ -1,4 +1,4 @@
-"""The whole way: the driver as it ships, in a real virtual machine, served through the stub."""
+"""End to end: the shipped driver in a real virtual machine, served through QEMU's stub."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Play:
-    """A session in a thread of its own, and what it has said and seen so far."""
+    """A session in its own thread, with its output and events so far."""
 
     session: Session
     machine: Machine
@@ -69,19 +69,19 @@ class Play:
     def says(self, text: str, times: int = 1) -> None:
         self.until(lambda: sum(text in line for line in self.said) >= times, f"said {text!r}")
 
-    def sees(self, kind: str, times: int = 1, **wanted: object) -> None:
+    def sees(self, kind: str, times: int = 1, **fields: object) -> None:
         def enough() -> bool:
             fits = [
                 event
                 for event in list(self.events)
-                if event.kind == kind and all(event.get(k) == v for k, v in wanted.items())
+                if event.kind == kind and all(event.get(k) == v for k, v in fields.items())
             ]
             return len(fits) >= times
 
-        self.until(enough, f"{times} times {kind} {wanted}")
+        self.until(enough, f"{times} times {kind} {fields}")
 
     def ready(self, times: int = 1) -> None:
-        """Wait until the guest has told what it can do, so many times."""
+        """Wait until the guest has sent its capabilities, so many times."""
         self.sees("tclo.reply", times, message=b"Capabilities_Register", reply=b"OK ")
 
     def rules(self) -> list[dict[str, Any]]:
@@ -162,7 +162,7 @@ def test_driver_connects_reports_guest_info_and_halts(start: Start) -> None:
     assert "powerd: power_button pressed of vmt0" in text
     assert "clock: set to" in text
     assert set(play.session.host.tools.capabilities) >= {"statechange", "unified_loop"}
-    # Every kind of trap was served, and nothing that is none.
+    # Every kind of trap was served, and no other instruction.
     assert served[sites.LOW] > 30
     assert min(served[sites.IN], served[sites.OUT]) > 5
     assert not served["foreign"]
@@ -170,11 +170,11 @@ def test_driver_connects_reports_guest_info_and_halts(start: Start) -> None:
 
 
 def test_concurrent_calls_of_two_vcpus_get_their_own_replies(start: Start) -> None:
-    # The module's text is searched for in memory: nobody says where it is.
+    # The module's text is searched for in memory: its address is unknown.
     with start(cpus=2, text=None, serial=None) as play:
         play.says(f"text at {BASES[0]:#x}")
         play.ready()
-        play.machine.tell("busy 120")
+        play.machine.type("busy 120")
         assert (
             play.machine.wait_for("busy: .*,") == "busy: 120 of 120 commands, 120 times in order,"
         )
@@ -215,10 +215,10 @@ def test_driver_survives_lost_channels_and_checkpoints(start: Start) -> None:
 def test_module_at_another_address_is_found_again(start: Start) -> None:
     with start(text=None, patience=Patience(look=0.2, quiet=1.2)) as play:
         play.ready()
-        play.machine.tell("unload")
+        play.machine.type("unload")
         play.machine.wait_for("modunload: 0")
         play.says(f"was unloaded: it is gone from {BASES[0]:#x}")
-        play.machine.tell("load 1")
+        play.machine.type("load 1")
         # By what modstat printed on the serial line.
         play.says(f"text at {BASES[1]:#x}")
         play.ready(2)
@@ -228,7 +228,7 @@ def test_module_at_another_address_is_found_again(start: Start) -> None:
 def test_reset_guest_is_served_again(start: Start) -> None:
     with start(text=None, patience=Patience(look=0.2, quiet=0.4)) as play:
         play.ready()
-        play.machine.tell("reset")
+        play.machine.type("reset")
         play.says("the guest was reset")
         play.says(f"text at {BASES[0]:#x}", 2)
         play.ready(2)
@@ -265,10 +265,10 @@ def test_guest_continues_when_session_ends(start: Start) -> None:
         play.ready()
         play.type("quit")
         play.until(lambda: play.session.done, "the end")
-        play.machine.tell("hello")
+        play.machine.type("hello")
         play.machine.wait_for("hello: no such command")
         # Without a host a trap is an ordinary instruction, and the guest does not stand at it.
-        play.machine.tell("rpc info-get guestinfo.ip")
+        play.machine.type("rpc info-get guestinfo.ip")
         play.machine.wait_for('rpc: 0 "[0-9]+ error [0-9]+"')
 
 
@@ -276,7 +276,7 @@ def test_administrator_command_reaches_host(start: Start) -> None:
     with start() as play:
         play.ready()
         play.type("guestinfo 'role=web server'")
-        play.machine.tell("rpc info-get guestinfo.role")
+        play.machine.type("rpc info-get guestinfo.role")
         play.machine.wait_for('rpc: 0 "[0-9]+ ok 1 web server"')
     assert play.rules() == []
 
@@ -287,7 +287,7 @@ def test_read_of_another_port_is_executed(start: Start, guest: Guest) -> None:
     program = sites.of_addresses([*traps, other])
     with start(cpus=2, program=program, text=None) as play:
         play.ready()
-        play.machine.tell("inl")
+        play.machine.type("inl")
         # What SeaBIOS left in the PCI bus's address register, and not the ones of before.
         play.machine.wait_for("inl: 0x8[0-9a-f]{7}\n")
         play.until(lambda: play.session.server.served["foreign"] == 1, "one foreign stop")
@@ -300,7 +300,7 @@ def test_address_without_trap_is_abandoned(start: Start, guest: Guest) -> None:
     program = sites.of_addresses([guest.symbols["other_port"]])
     with start(program=program, text=None) as play:
         play.machine.wait_for("modload: 0")
-        play.machine.tell("inl")
+        play.machine.type("inl")
         play.says("no backdoor call at")
         play.machine.wait_for("inl: ")
 
@@ -414,7 +414,7 @@ def test_terminated_vmtsim_leaves_running_guest(qemu: str, guest: Guest, tmp_pat
             process.stdout.read()
             assert process.wait(HANG) == 128 + signal.SIGTERM
         assert '"k":"open"' in trace.read_text(encoding="ascii")
-        machine.tell("hello")
+        machine.type("hello")
         machine.wait_for("hello: no such command")
 
 
@@ -449,7 +449,7 @@ def test_piped_commands_halt_guest_and_write_outcome(
 
 
 def test_unreachable_address_is_unavailable(guest: Guest, tmp_path: Path) -> None:
-    command = _verb("--gdb", str(tmp_path / "nobody"), "--kmod", str(guest.module))
+    command = _verb("--gdb", str(tmp_path / "missing"), "--kmod", str(guest.module))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 69
     assert "-gdb tcp:127.0.0.1:1234" in done.stderr

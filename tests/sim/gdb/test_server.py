@@ -1,4 +1,4 @@
-"""What the server makes of registers, on machines that are not run here, and of rare stops."""
+"""How the server decodes registers of machines that QEMU does not run here, and rare stops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PC = 0x8000
 
 
 class FakeClient:
-    """As much of a client as serving touches: registers by name, memory, what was resumed."""
+    """The part of a client that the server uses: registers by name, memory, resumes."""
 
     def __init__(self, machine: Machine, memory: dict[int, bytes]) -> None:
         size = 4 if machine is I386 else 8

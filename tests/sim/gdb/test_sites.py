@@ -1,4 +1,4 @@
-"""Trap instructions are found, and nothing else is taken for one."""
+"""Trap instructions are found, and no other instruction counts as one."""
 
 from __future__ import annotations
 

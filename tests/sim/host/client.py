@@ -1,7 +1,7 @@
-"""A second, independent client of the message protocol: it speaks registers, nothing else.
+"""A second, independent client of the message protocol, at the level of registers.
 
-It shares no code with the driver and none with the host but the frame of a call, so that host
-and driver cannot merely agree with each other.
+It shares no code with the driver, and with the host only the frame of a call.  Thus an error
+common to host and driver is detected.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Memory:
 
 @dataclass
 class Channel:
-    """What a guest has to remember of an open channel."""
+    """The guest's state of an open channel."""
 
     number: int
     high: int
@@ -60,7 +60,7 @@ class Channel:
 
 
 class Guest:
-    """A guest of one virtual machine: its clock, its memory, its view of the host."""
+    """A guest of one virtual machine: its clock, its memory, its access to the host."""
 
     def __init__(self, seed: int = 1, **options: object) -> None:
         self.time = 0

@@ -1,4 +1,4 @@
-"""A guest in Python on which scenarios run: no kernel, no driver, the register client alone."""
+"""A guest in Python that runs scenarios: no kernel, no driver, only the register client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NIC_INFO = b"".join(
 
 
 class PythonGuest(Guest):
-    """Plays scenarios: tells its name and address, raises power events, attaches and detaches."""
+    """Runs scenarios: reports its name and address, raises power events, attaches and detaches."""
 
     def __init__(self, scenario: Scenario, seed: int = 1) -> None:
         super().__init__(seed, **vars(scenario.host))
@@ -118,7 +118,7 @@ class PythonGuest(Guest):
     # The tools.
 
     def once(self) -> None:
-        """Take turns until nothing comes, or the channel is gone."""
+        """Poll until no message arrives or the channel is lost."""
         try:
             self.channel = self.channel or self.open(b"TCLO")
             for _ in range(64):
@@ -132,7 +132,7 @@ class PythonGuest(Guest):
 
     def answer(self, message: bytes) -> bytes:
         if message == b"Capabilities_Register":
-            self.tell()
+            self.report()
         elif message == b"Set_Option broadcastIP 1":
             self.rpci(b"info-set guestinfo.ip 192.0.2.10")
         elif message.startswith(b"Time_Synchronize "):
@@ -145,8 +145,8 @@ class PythonGuest(Guest):
             self.trace.emit("powerd", script=script, name=name, device="vmt0")
         return reply
 
-    def tell(self) -> None:
-        """Say who we are, in older words where the host does not know the newer ones."""
+    def report(self) -> None:
+        """Report the guest information, in an older form to an older host."""
         self.rpci(b"SetGuestInfo  1 " + self.hostname.encode())
         detailed = struct.pack("<I129s513sxx", 1, b"other-64", b"NetBSD 11.0 x86_64")
         if self.rpci(b"SetGuestInfo  11 " + detailed + b"distroName='NetBSD'\0") != b"1 ":
@@ -189,7 +189,7 @@ class PythonGuest(Guest):
         return b"OK "
 
     def play(self) -> list[Failure]:
-        """Run the scenario to its end; returns what was not met."""
+        """Run the scenario to its end; returns the unmet expectations."""
         poll, period = 0, 60 * 10**9
         self.sync()
         while self.time <= self.until:

@@ -1,4 +1,4 @@
-"""Commands other than MESSAGE, time, CPUID, and hosts that are none."""
+"""Commands other than MESSAGE, time, CPUID, and machines without VMware."""
 
 import pytest
 from vmtsim.host import Frame, HostOptions

@@ -1,4 +1,4 @@
-"""The host's side of the memory balloon, asked in registers."""
+"""The host's side of the memory balloon, called with registers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conversation as text and as a drawing: goldens, and what no golden shows."""
+"""The conversation as text and as a drawing: golden files, and further cases."""
 
 import difflib
 import os
@@ -22,15 +22,15 @@ def events_of(name: str) -> list[Event]:
     return guest.trace.events
 
 
-def held_against(path: Path, text: str) -> None:
+def compare(path: Path, text: str) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    wanted = path.read_text(encoding="utf-8") if path.exists() else ""
+    expected = path.read_text(encoding="utf-8") if path.exists() else ""
     difference = difflib.unified_diff(
-        wanted.splitlines(), text.splitlines(), path.name, "now", lineterm=""
+        expected.splitlines(), text.splitlines(), path.name, "now", lineterm=""
     )
-    assert wanted == text, "\n".join(["UPDATE_GOLDEN=1 takes it as it is now:", *difference])
+    assert expected == text, "\n".join(["UPDATE_GOLDEN=1 takes it as it is now:", *difference])
 
 
 NAMES = ["boot-to-halt", "checkpoint", "stolen-channel", "rejected-rpci"]
@@ -38,11 +38,11 @@ NAMES = ["boot-to-halt", "checkpoint", "stolen-channel", "rejected-rpci"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_text_chart_matches_golden_file(name: str) -> None:
-    held_against(GOLDEN / f"{name}.txt", "\n".join(chart.text(events_of(name))) + "\n")
+    compare(GOLDEN / f"{name}.txt", "\n".join(chart.text(events_of(name))) + "\n")
 
 
 def test_drawing_matches_golden_file() -> None:
-    held_against(GOLDEN / "boot-to-halt.svg", svg(events_of("boot-to-halt"), title="boot-to-halt"))
+    compare(GOLDEN / "boot-to-halt.svg", svg(events_of("boot-to-halt"), title="boot-to-halt"))
 
 
 def test_trace_file_gives_same_charts_as_run(tmp_path: Path) -> None:

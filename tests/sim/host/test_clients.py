@@ -1,4 +1,4 @@
-"""Two clients of one name: the newest gets it, the first keeps it, or both are thrown out."""
+"""Two clients of one name: the newest gets it, the first keeps it, or both are disconnected."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Faults: by script where and when it is said, by chance the same for the same seed."""
+"""Faults: scripted ones at the given point, random ones reproducible by the seed."""
 
 import contextlib
 
@@ -29,7 +29,7 @@ def test_unknown_fault_is_refused(name: str) -> None:
 
 
 def test_fault_cannot_be_armed_without_possible_effect() -> None:
-    """It would count as struck, and `expect.fault` would be met by a fault without an effect."""
+    """Otherwise `expect.fault` would be met by a fault without an effect."""
     with pytest.raises(ValueError, match="burst has no effect at rpci: use one of recvsize"):
         Guest().host.faults.arm("burst", at="rpci")
     for fault in FAULTS.values():
@@ -252,7 +252,7 @@ def test_clock_faults_once_jump_or_refuse() -> None:
 
 
 def everything(guest: Guest) -> None:
-    """Work for a while with all faults on, as a guest that never gives up."""
+    """Run for a while with all faults on, as a guest that always retries."""
     faults = {name: (1, 20) for name in FAULTS if name not in {"huge-length", "wrong-type"}}
     guest.host.faults.set_plan(faults)
     channel: Channel | None = None

@@ -1,4 +1,4 @@
-"""What guests tell of themselves, decoded: NICs in three layouts, OS details, disks, memory."""
+"""Decoding of guest information: NICs in three layouts, OS details, disks, memory."""
 
 import base64
 import contextlib
@@ -165,7 +165,7 @@ def test_key_9_takes_64_addresses_per_nic_and_key_10_takes_2048() -> None:
         nic.decode(9, data)
 
 
-# A second opinion: the packer of the PyPI library xdrlib3 (the standard library's of old).
+# An independent encoder: the packer of the PyPI library xdrlib3 (the standard library's of old).
 
 
 def _typed(packer: Any, address: bytes) -> None:
@@ -226,7 +226,7 @@ def test_other_xdr_library_output_is_decoded(nics: Any, host: str | None) -> Non
     assert (decoded["dns"] or {}).get("host") == host
 
 
-# The layouts of old.
+# The old layouts.
 
 
 def test_version_2_uses_one_word_per_character() -> None:

@@ -1,4 +1,4 @@
-"""The running status and the status of an application: what public logs say of silent guests."""
+"""The running status and the application status of silent guests, as in public logs."""
 
 from .client import Guest
 from .test_tclo import started

@@ -1,4 +1,4 @@
-"""Power operations and quiesced snapshots, from the administrator's click to the guest's word."""
+"""Power operations and quiesced snapshots, from the request to the guest's reply."""
 
 import pytest
 
@@ -177,7 +177,7 @@ def test_time_sync_after_resume_can_be_disabled() -> None:
     assert guest.tools(channel, 3) == []
 
 
-# What is under way.
+# Operations in progress.
 
 
 def register(guest: Guest, uptime: int | None) -> list[bytes]:

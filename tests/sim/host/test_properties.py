@@ -1,4 +1,4 @@
-"""What holds for every message, every call, every order of calls."""
+"""Properties of every message, every call, every order of calls."""
 
 import contextlib
 

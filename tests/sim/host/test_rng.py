@@ -1,4 +1,4 @@
-"""The generator's numbers are part of every printed seed: they may never change."""
+"""The meaning of every printed seed depends on the generator's numbers: they must never change."""
 
 from collections import Counter
 

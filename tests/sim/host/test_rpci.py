@@ -1,4 +1,4 @@
-"""RPCI: every command that a tools driver sends, its reply, and what is wrong with near misses."""
+"""RPCI: every command that a tools driver sends, its reply, and malformed variants."""
 
 import struct
 
@@ -78,7 +78,7 @@ BAD = [
     (b"info-set guestinfo.ip", "rpci-arguments", b"0 Two and exactly two arguments expected"),
     (b"info-set ip 192.0.2.1", "rpci-arguments", b"0 Two and exactly two arguments expected"),
     (b"vmx.set_option synctime 1", "rpci-arguments", None),
-    (b"update.tools.health fine", "rpci-arguments", None),
+    (b"update.tools.health good", "rpci-arguments", None),
     (b"vmbackup.eventSet nonsense 0", "rpci-arguments", None),
     (b"vmbackup.eventSet req.done 9", "rpci-arguments", None),
     (b"SetGuestInfo 7 123", "guestinfo-delimiter", None),

@@ -1,4 +1,4 @@
-"""Scenarios: errors at their line, expectations that can fail, and the shipped ones playing."""
+"""Scenarios: errors at their line, expectations that can fail, and runs of the shipped ones."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from .stage import PythonGuest
 HEAD = "summary: a test\nhost: {option_burst: [], power_on: false, broadcast_ip: 0, ping: 0}\n"
 
 
-# Scenarios of a whole driver: they want more of a guest than this Python one does.
+# Scenarios of a whole driver: they need more than this Python guest implements.
 WHOLE = {"check_ip_address", "check_os_fullname", "check_quiesce_snapshot", "freeze",
          "ovt_verify_status", "stat_hosttime"}  # fmt: skip
 # These act on a kernel (its devices, its routes, its memory), which the Python guest has not.
@@ -254,7 +254,7 @@ def test_every_verb_has_description(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"{name}: " in printed for name in VERBS)
 
 
-# Expectations can fail, and say how.
+# Expectations can fail, with a reason.
 
 
 @pytest.mark.parametrize(
@@ -316,8 +316,8 @@ def test_fact_has_value_at_start_of_expectation() -> None:
 """
     guest = PythonGuest(made(steps))
     assert guest.play() == []
-    told = [event["request"] for event in guest.trace.events if event.kind == "rpci"]
-    assert b"SetGuestInfo  1 other.example" in told
+    requests = [event["request"] for event in guest.trace.events if event.kind == "rpci"]
+    assert b"SetGuestInfo  1 other.example" in requests
 
 
 def test_expectation_that_stage_cannot_judge_is_skipped() -> None:

@@ -1,4 +1,4 @@
-"""What a host says by itself after a reset, in the order and with the times of public logs."""
+"""The host's own messages after a reset, in the order and at the times of public logs."""
 
 import struct
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Events: cheap to emit, exact in the file, and back again."""
+"""Events: cheap to emit, exact in the file, and read back unchanged."""
 
 from pathlib import Path
 

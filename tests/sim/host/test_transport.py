@@ -1,4 +1,4 @@
-"""The message transport, call by call, from a client that knows registers alone."""
+"""The message transport, call by call, from a client at the level of registers."""
 
 import pytest
 from vmtsim.host import GuestFault
@@ -92,7 +92,7 @@ def test_without_high_bandwidth_payload_goes_in_words() -> None:
     assert guest.step(3, channel).arg2 >> 16 == SUCCESS | DORECV
 
 
-# The judge: each way to break the protocol, the rule that is named, and no success.
+# Violations: each way to break the protocol, the rule that is named, and no success.
 
 
 def _wrong_cookie(guest: Guest, channel: Channel) -> int:
@@ -249,7 +249,7 @@ def test_unmapped_buffer_is_fault_and_violation(guest: Guest) -> None:
     assert guest.broken_rules() == ["high-bandwidth-memory"]
 
 
-# Giving a message up, losing channels.
+# Abandoned messages and lost channels.
 
 
 @pytest.mark.parametrize("pieces", [0, 1])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def _built() -> dict[tuple[str, str], Path]:
-    """What was built in this run, by source text and machine: it is loaded, and not changed."""
+    """Modules built in this run, by source text and machine: they are loaded and not changed."""
     return {}
 
 

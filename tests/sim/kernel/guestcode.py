@@ -106,7 +106,7 @@ class Code:
         return self.kernel.memory.s32(self.address(name))
 
     def violations(self) -> list[str]:
-        """What rules were broken so far, as 'rule: message'; forgets them."""
+        """The violations so far, as 'rule: message'; clears them."""
         found = [f"{v.rule}: {v.message}" for v in self.kernel.violations]
         self.kernel.violations.clear()
         return found

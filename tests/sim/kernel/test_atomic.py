@@ -1,4 +1,4 @@
-"""Atomic operations change what they should, in the width that they should."""
+"""Atomic operations change the right bytes in the right width."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ below_attribute(void)
 }
 
 int
-below_nobody(void)
+below_no_device(void)
 {
 
 	return init_below(NULL);
@@ -332,7 +332,7 @@ def test_device_without_unit_gets_driver_name(
     assert code.call("below_attribute") == 0
     assert code.kernel.subject(AllDevices).find("tried0") is None
     assert code.call("fini") == 0
-    assert code.call("below_nobody") == 0
+    assert code.call("below_no_device") == 0
     assert code.kernel.subject(AllDevices).find("tried0") is not None
 
 

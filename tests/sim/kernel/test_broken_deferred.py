@@ -1,4 +1,4 @@
-"""Rules for threads and for what runs later, each broken in a line of C."""
+"""Rules for threads and deferred work, each violated in a line of C."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ static callout_t timer;
 static lwp_t *thread;
 static char nothing[64];
 
-/* Whoever made the queue waits for its first work. */
+/* The creator of the queue waits for its first work. */
 static int
 queue_with(void (*function)(struct work *, void *), int flags)
 {
@@ -106,7 +106,7 @@ handler_stays_in_a_section(void)
 	return 0;
 }
 
-/* MP-safe, so nobody has taken the kernel lock for it. */
+/* MP-safe, so the kernel lock is not held for it. */
 static void
 lingers(void *arg)
 {				/* lingers with the kernel lock */
@@ -230,7 +230,7 @@ crossed(void *first, void *second)
 }
 
 int
-cross_call_that_nobody_waits_for(void)
+cross_call_without_wait(void)
 {
 
 	(void)xc_broadcast(0, crossed, NULL, NULL);	/* called across */
@@ -281,10 +281,10 @@ join_of_a_free_thread(void)
 }
 
 int
-join_of_nobody(void)
+join_of_no_thread(void)
 {
 
-	return 1 + kthread_join((lwp_t *)nothing);	/* joins nobody */
+	return 1 + kthread_join((lwp_t *)nothing);	/* joins no thread */
 }
 
 static void
@@ -312,7 +312,7 @@ join_by_two(void)
 
 @dataclass(frozen=True)
 class Broken:
-    """What the message must say: at which function, at the line of which mark, of which object."""
+    """The expected message: the function, the mark of the line, the object."""
 
     rule: str
     function: str
@@ -387,10 +387,10 @@ PANICS = {
         "joins a free thread",
         ("thread ends", "was made without KTHREAD_MUSTJOIN"),
     ),
-    "join_of_nobody": Broken(
+    "join_of_no_thread": Broken(
         "kthread-join",
-        "join_of_nobody",
-        "joins nobody",
+        "join_of_no_thread",
+        "joins no thread",
         ("nothing in data of module tried", "is no thread"),
     ),
     "join_by_two": Broken(
@@ -418,11 +418,11 @@ def test_rule_violation_panics_at_its_line(module: Path, function: str, broken: 
 
 def test_running_cross_call_at_unload_panics(module: Path) -> None:
     code = Code(module, "amd64")
-    code.call("cross_call_that_nobody_waits_for")
+    code.call("cross_call_without_wait")
     with pytest.raises(KernelPanic) as caught:
         code.unload()
     text = caught.value.message
     assert caught.value.rule == "xcall-left"
     assert f"crossed (tried.c:{line_of(SOURCE, '/* the cross call */')})" in text
     line = line_of(SOURCE, "/* called across */")
-    assert f"cross_call_that_nobody_waits_for (tried.c:{line}) has not come back" in text
+    assert f"cross_call_without_wait (tried.c:{line}) has not come back" in text

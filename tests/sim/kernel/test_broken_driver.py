@@ -1,4 +1,4 @@
-"""Rules around a driver's options, nodes, counters and entry point, each broken in a line of C."""
+"""Rules for a driver's options, nodes, counters and entry point, each violated in a line of C."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ keep_lock(void)
 }
 
 int
-options_of_nobody(void)
+options_of_no_dictionary(void)
 {
 	bool forced;
 
@@ -71,7 +71,7 @@ options_of_null(void)
 }
 
 int
-nodes_of_nobody(void)
+nodes_of_no_log(void)
 {
 
 	nodes = (struct sysctllog *)nothing;
@@ -108,18 +108,18 @@ int
 without_the_kernel_lock(void)
 {
 
-	return 1 + config_cfattach_attach("nobody", &driver);	/* kernel-lock */
+	return 1 + config_cfattach_attach("unknown", &driver);	/* kernel-lock */
 }
 """
 COUNTER = "the event counter at counter in data of module tried"
 # function -> mark of the line, the message in front of function and line, that behind them
 PANICS = {
-    "options_of_nobody": (
+    "options_of_no_dictionary": (
         "prop-object",
         "prop-object: 'force' is looked up by ",
         " in nothing in data of module tried, which is no dictionary",
     ),
-    "nodes_of_nobody": (
+    "nodes_of_no_log": (
         "sysctl-log",
         "sysctl-log: sysctl_teardown by ",
         ": the log at nodes in data of module tried is not of sysctl_createv",

@@ -1,4 +1,4 @@
-"""Rules of mounted file systems, each broken in a line of C."""
+"""Rules of mounted file systems, each violated in a line of C."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCE = """
 static struct mount *root;
 static char nothing[64];
 
-/* The first of the list, which nobody keeps busy. */
+/* The first of the list, without a reference. */
 int
 find_root(void)
 {

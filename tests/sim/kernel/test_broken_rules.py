@@ -1,4 +1,4 @@
-"""Rules of smaller services, each broken in a line of C, and a CPU that is held for too long."""
+"""Rules of smaller services, each violated in a line of C, and a CPU that is held for too long."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ queue_on_a_cpu(void)
 }
 
 int
-queue_of_nobody(void)
+queue_unknown(void)
 {
 
 	workqueue_destroy((struct workqueue *)nothing);	/* workqueue-unknown */
@@ -190,7 +190,7 @@ button_event(void)
 }
 
 int
-pserialize_of_nobody(void)
+pserialize_unknown(void)
 {
 
 	pserialize_perform((pserialize_t)nothing);	/* pserialize-unknown */
@@ -212,7 +212,7 @@ far_away(void)
 }
 
 int
-button_of_nobody(void)
+switch_unknown(void)
 {
 
 	sysmon_pswitch_event(&button, PSWITCH_EVENT_PRESSED);	/* pswitch-unregistered */
@@ -253,14 +253,14 @@ node(void)
 PANICS = {
     "queue_without_function": "workqueue-without-function",
     "queue_on_a_cpu": "workqueue-cpu",
-    "queue_of_nobody": "workqueue-unknown",
+    "queue_unknown": "workqueue-unknown",
     "softint_of_level_9": "softint-establish",
     "softint_without_function": "softint-without-function",
     "spin_twice": "mutex-spin-double-enter",
     "unlock_outside": "sysctl-not-locked",
     "preemption_once_too_often": "preemption-not-disabled",
     "no_device": "no-device",
-    "pserialize_of_nobody": "pserialize-unknown",
+    "pserialize_unknown": "pserialize-unknown",
     "far_away": "page-fault",
     "callout_destroyed_twice": "callout-uninitialised",
 }
@@ -307,7 +307,7 @@ def test_thread_busy_for_20_s_allows_interrupts(modules: dict[str, Path]) -> Non
 
 def test_event_for_unregistered_switch_is_reported(modules: dict[str, Path]) -> None:
     code = Code(modules["amd64"], "amd64")
-    code.call("button_of_nobody")
+    code.call("switch_unknown")
     (found,) = code.violations()
     assert found.startswith("pswitch-unregistered: ")
     assert f"tried.c:{line_of(SOURCE, '/* pswitch-unregistered */')}" in found
@@ -352,7 +352,7 @@ def test_sysctl_handler_removing_its_own_tree_panics(modules: dict[str, Path]) -
 def test_reading_sysctl_handler_deadlocks_when_removing_its_tree(
     modules: dict[str, Path],
 ) -> None:
-    """The lock does not say who reads: kernels with LOCKDEBUG alone know that it is itself."""
+    """The lock does not record its readers: only kernels with LOCKDEBUG detect recursion."""
     code = Code(modules["amd64"], "amd64")
     assert code.call("node") == 0
     call = code.kernel.subject(Sysctl).call("machdep.tried", extra=(1,))

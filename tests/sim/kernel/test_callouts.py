@@ -1,4 +1,4 @@
-"""callout(9) and timeouts: what kern_timeout.c of 10.99.12 does, and the ticks it refuses."""
+"""callout(9) and timeouts as in kern_timeout.c of 10.99.12, and the ticks that it refuses."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def test_callout_may_halt_itself_and_idle_callout(code: Code) -> None:
 def test_fired_callout_runs_despite_stop_with_kernel_lock(
     load: Callable[..., Code],
 ) -> None:
-    """On the holder's own processor it runs at once, elsewhere when the lock is free."""
+    """On the holder's own processor it runs at once, on another one when the lock is free."""
     seen = set()
     for seed in range(12):
         code = load(SOURCE, seed=seed)

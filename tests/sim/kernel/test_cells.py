@@ -11,7 +11,7 @@ _RANGES = st.tuples(st.booleans(), st.integers(0, _BYTES - 1), st.integers(1, _B
 
 
 @given(st.lists(_RANGES, max_size=30))
-def test_bytes_are_together_as_long_as_no_access_parts_them(
+def test_bytes_share_a_cell_until_an_access_splits_them(
     steps: list[tuple[bool, int, int]],
 ) -> None:
     cells = Cells()

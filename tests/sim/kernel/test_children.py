@@ -93,13 +93,13 @@ SOURCE = """
     }
 
     static int
-    submatch(device_t device, cfdata_t cf, const int *wanted, void *aux)
+    submatch(device_t device, cfdata_t cf, const int *locators, void *aux)
     {
-            return wanted[0] == cf->cf_loc[0] ? config_match(device, cf, aux) : 0;
+            return locators[0] == cf->cf_loc[0] ? config_match(device, cf, aux) : 0;
     }
 
     static int
-    search(device_t device, cfdata_t cf, const int *wanted, void *aux)
+    search(device_t device, cfdata_t cf, const int *locators, void *aux)
     {
             if (config_probe(device, cf, aux))
                     config_attach(device, cf, aux, NULL, CFARGS_NONE);

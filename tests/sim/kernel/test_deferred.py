@@ -1,4 +1,4 @@
-"""Work that runs later: workqueue(9), sysmon's task queue, softint(9), xcall(9)."""
+"""Deferred work: workqueue(9), sysmon's task queue, softint(9), xcall(9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rule a page fault breaks is decided by facts: no name of the guest's has a say in it."""
+"""The rule of a page fault is derived from facts, not from names in the guest."""
 
 from __future__ import annotations
 

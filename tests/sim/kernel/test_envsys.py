@@ -218,7 +218,7 @@ def one(load: Any) -> Code:
 
 
 def test_layouts_match_header(load: Any) -> None:
-    """gen/kpi's header is held against NetBSD's own in tests/gen/module/test_kpi.py."""
+    """gen/kpi's header is compared with NetBSD's own in tests/gen/module/test_kpi.py."""
     sensor = "sensor units state flags value_cur value_prev value_max value_min limits upropset "
     sensor += "rnd_src desc"
     device = "sme_name sme_nsensors sme_fsensor sme_flags sme_cookie sme_refresh sme_set_limits "

@@ -1,4 +1,4 @@
-"""fault(4), little memory and signals: what a scenario does to a module's calls."""
+"""fault(4), low memory and signals: failures that a scenario injects into a module's calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vmtsim.kernel.modules import Modules
 from tests.sim import modkit
 
 SYS = os.environ.get("NETBSD_SYS", "")
-# What of NetBSD's source says that the function may fail so: file, function, words in it.
+# The evidence in NetBSD's source that the function may fail so: file, function, text in it.
 EVIDENCE = {
     "kthread_create": ("kern/kern_kthread.c", r"if \(uaddr == 0\) \{\s*return ENOMEM;"),
     "workqueue_create": ("kern/subr_workqueue.c", r"error = kthread_create\("),

@@ -1,4 +1,4 @@
-"""Instructions that no kernel function stands for: served from a table, or refused by name."""
+"""Instructions outside kernel functions: served from a table, or refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator's own layouts, held against the headers that NetBSD installs."""
+"""The simulator's own layouts, compared with the headers that NetBSD installs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""libkern: what its strings and numbers are, as C wants them, and what may not be done."""
+"""libkern: strings and numbers as in C, and misuse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .guestcode import Code
 
-# Each function returns 0, or the line of what is wrong.
+# Each function returns 0, or the line of the error.
 SOURCE = r"""
     #include <sys/param.h>
     #include <sys/kmem.h>

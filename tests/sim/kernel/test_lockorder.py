@@ -1,4 +1,4 @@
-"""The order of locks: a ring is reported though nothing waits for ever."""
+"""Lock order: a cycle is reported even without a deadlock."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_reader_writer_locks_are_ordered(load: Callable[..., Code]) -> None:
 def test_mutex_retaken_after_wait_is_ordered(
     load: Callable[..., Code],
 ) -> None:
-    """It waits for the first with the second held: who takes them in turn stops for ever."""
+    """It waits for the first with the second held: a thread that takes them in turn deadlocks."""
     (text,) = code(load, "waits_with_another")
     assert "lock-order" in text
 
@@ -209,7 +209,7 @@ def test_locks_of_one_class_are_distinguished(load: Callable[..., Code]) -> None
 
 
 def test_locks_of_kernel_are_distinguished(load: Callable[..., Code]) -> None:
-    """Mutexes.own() makes them, as that of a sensor's device: no code of a module did."""
+    """Mutexes.own() creates them, for example for a sensor's device, not module code."""
     made = load(SOURCE)
     made.call("make")
     mutexes = made.kernel.subject(Mutexes)

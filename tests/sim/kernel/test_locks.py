@@ -1,4 +1,4 @@
-"""Mutexes, rwlocks, condition variables and signals: what the kernel allows, and what it misses."""
+"""Mutexes, rwlocks, condition variables and signals: allowed use, and undetected misuse."""
 
 from __future__ import annotations
 

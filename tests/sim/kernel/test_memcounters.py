@@ -1,4 +1,4 @@
-"""uvmexp: which members are always right, and which are when somebody asked for them."""
+"""uvmexp: members that are always current, and members that are current only on request."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def code(request: pytest.FixtureRequest, load: Any) -> Code:
 
 
 @pytest.mark.parametrize("member", SUMS)
-def test_a_sum_over_processors_is_there_when_somebody_asked(code: Code, member: str) -> None:
+def test_sums_over_cpus_are_current_only_on_request(code: Code, member: str) -> None:
     counters = code.kernel.subject(MemoryCounters)
     counters.set(member, 7)
     counters.add(member, 5)
@@ -62,14 +62,14 @@ def test_a_sum_over_processors_is_there_when_somebody_asked(code: Code, member: 
 
 
 @pytest.mark.parametrize("member", AT_ONCE)
-def test_what_is_written_where_it_happens_is_there_at_once(code: Code, member: str) -> None:
+def test_counters_written_in_place_are_current(code: Code, member: str) -> None:
     counters = code.kernel.subject(MemoryCounters)
     counters.set(member, 7)
     counters.add(member, 5)
     assert code.call("member", AT_ONCE[member]) == 12
 
 
-def test_free_pages_are_those_of_the_last_update(code: Code) -> None:
+def test_free_page_count_is_of_last_update(code: Code) -> None:
     code.kernel.subject(Pages).press(100)
     assert code.call("member", 0) == PAGES
     code.call("update")
@@ -77,7 +77,7 @@ def test_free_pages_are_those_of_the_last_update(code: Code) -> None:
 
 
 @pytest.mark.parametrize("member", ["swtch", "pgswapout"])
-def test_a_counter_begins_again_at_0(code: Code, member: str) -> None:
+def test_counter_wraps_to_0(code: Code, member: str) -> None:
     counters = code.kernel.subject(MemoryCounters)
     counters.set(member, 0xFFFFFFFF)
     counters.add(member, 3)

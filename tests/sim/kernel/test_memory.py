@@ -1,4 +1,4 @@
-"""kmem(9): alignment, what may be called where, and a machine that has no more memory."""
+"""kmem(9): alignment, allowed contexts, and a machine without free memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a module gets from modload, and who may load it: proplib(9), rnd(9), kern.hostname."""
+"""The services for a module, and permission to load it: proplib(9), rnd(9), kern.hostname."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_required_builtin_module_stays(tmp_path: Path) -> None:
     assert run("modunload", modules.unload("vmt")) == EBUSY
     assert run("modunload", modules.unload("tried")) == 0
     assert run("modunload", modules.unload("vmt")) == 0
-    # Disabled now: only -f brings it back for who requires it.
+    # Disabled now: only -f reloads it for a module that requires it.
     assert run("modload", modules.load(path)) == EPERM
     assert kernel.subject(Console).lines[-1].text == (
         "WARNING: module error: use -f to reinstate builtin module `vmt'"
@@ -210,7 +210,7 @@ def test_required_builtin_module_stays(tmp_path: Path) -> None:
 
 
 def loaded_with_builtin(path: Path) -> Code:
-    """A kernel with a vmt of its own, and the module gone again."""
+    """A kernel with a built-in vmt, after the module was unloaded."""
     code = Code(path, "amd64", builtin_vmt=True)
     assert code.kernel.run_process("x", code.kernel.subject(Modules).unload("tried")) == 0
     return code

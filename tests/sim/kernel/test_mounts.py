@@ -1,4 +1,4 @@
-"""Mounted file systems: walking them, their figures, sync, and one suspended at a time."""
+"""Mounted file systems: walks, statistics, sync, and suspension one at a time."""
 
 from __future__ import annotations
 
@@ -321,7 +321,7 @@ def test_cached_statistics_come_without_waiting(load: Callable[..., Code]) -> No
     mounts.set_free("/", 0)
     code.call("list", NOWAIT)
     assert " 4194304 524288 314573|" in code.text("text")
-    mounts.refresh()  # somebody runs df
+    mounts.refresh()  # as df(1) does
     code.call("list", NOWAIT)
     assert " 4194304 0 0|" in code.text("text")
     with pytest.raises(ValueError, match="cannot be free"):
@@ -495,7 +495,7 @@ def test_iterator_after_end_faults(load: Callable[..., Code]) -> None:
 
 
 def test_thread_in_transaction_may_reenter(load: Callable[..., Code]) -> None:
-    """_fstrans_start counts on, whatever the state: who suspends waits for the thread."""
+    """_fstrans_start counts in any state: the suspending thread waits for the other."""
     code = load(SOURCE)
     code.call("keep", 0)
     inside = code.start("figures_while_busy", 20)

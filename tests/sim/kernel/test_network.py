@@ -327,7 +327,7 @@ def _remove_in_the_middle(code: Code) -> Lwp:
         kernel.clock.now + 75 * CALL_COST,
         lambda: network.remove_address("wm0", "fe80::20c:29ff:fe3e:5a01/64"),
     )
-    code.start("keep")  # somebody who is ready makes the scheduler look at its timers
+    code.start("keep")  # a ready thread makes the scheduler check its timers
     return lwp
 
 

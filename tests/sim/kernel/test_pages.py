@@ -1,4 +1,4 @@
-"""Pages of physical memory: what is given, in which order, and every misuse of lists of pages."""
+"""Pages of physical memory: allocation, its order, and every misuse of page lists."""
 
 from __future__ import annotations
 

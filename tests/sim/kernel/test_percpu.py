@@ -1,4 +1,4 @@
-"""percpu(9) and sources of rnd(9): what they give, and every misuse of both."""
+"""percpu(9) and sources of rnd(9): their results, and every misuse of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who called the kernel, and when: messages name the place that was, not the one that is."""
+"""Call sites: messages name the place of the call, not the current place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that are stopped between two kernel calls: exact, repeatable, and every point."""
+"""Preemption between two kernel calls: exact, repeatable, and at every point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who runs beside whom: soft interrupts, the kernel lock of a processor, and what is put back."""
+"""Concurrency: soft interrupts, the kernel lock of a processor, and unbalanced state."""
 
 from __future__ import annotations
 

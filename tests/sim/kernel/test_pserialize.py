@@ -1,4 +1,4 @@
-"""Read sections: what may happen inside, and what tells who broke the rule."""
+"""Read sections: allowed operations inside, and the reports of violations."""
 
 from __future__ import annotations
 

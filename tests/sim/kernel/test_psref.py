@@ -1,4 +1,4 @@
-"""Passive references of a module's own: what a holder and an owner may do."""
+"""Passive references of a module: allowed operations of holder and owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a race is, what is none, and what the report says."""
+"""Data races, accesses that are no race, and the report."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ SOURCE = """
 def beside(
     load: Callable[..., Code], *names: str, machine: str = "amd64", seed: int = 1
 ) -> list[str]:
-    """Run functions beside each other and return what was reported."""
+    """Run functions concurrently and return the reports."""
     code = load(SOURCE, machine, seed=seed, cpus=2, races=True)
     code.call("make")
     code.finish(*(code.start(name) for name in names))
@@ -268,7 +268,7 @@ def test_both_access_orders_occur_and_are_counted(load: Callable[..., Code]) -> 
     seen = [orders(load, "writes_a", "reads_a", seed=seed) for seed in range(1, 9)]
     both = set().union(*seen)
     assert all("@tried+" in order for order in both)
-    # What the reader is the first to read, nobody else writes but ``make``.
+    # Only ``make`` writes what the reader reads first.
     (read_first,) = {order for order in both if order.endswith(":w")}
     reader, writer = read_first.split()
     written_first = f"{writer} {reader}"

@@ -1,4 +1,4 @@
-"""rwlock(9): who gets it and when, and every misuse."""
+"""rwlock(9): order of acquisition, and every misuse."""
 
 from __future__ import annotations
 
@@ -72,19 +72,19 @@ SOURCE = """
     int
     states(void)
     {
-            int told = rw_lock_held(&lock);
+            int states = rw_lock_held(&lock);
 
             rw_enter(&lock, RW_READER);
-            told = told * 10 + rw_read_held(&lock);
-            told = told * 10 + rw_write_held(&lock);
-            told = told * 10 + (rw_lock_op(&lock) == RW_READER);
-            told = told * 10 + rw_tryupgrade(&lock);
-            told = told * 10 + rw_write_held(&lock);
-            told = told * 10 + (rw_lock_op(&lock) == RW_WRITER);
+            states = states * 10 + rw_read_held(&lock);
+            states = states * 10 + rw_write_held(&lock);
+            states = states * 10 + (rw_lock_op(&lock) == RW_READER);
+            states = states * 10 + rw_tryupgrade(&lock);
+            states = states * 10 + rw_write_held(&lock);
+            states = states * 10 + (rw_lock_op(&lock) == RW_WRITER);
             rw_downgrade(&lock);
-            told = told * 10 + rw_read_held(&lock);
+            states = states * 10 + rw_read_held(&lock);
             rw_exit(&lock);
-            return told * 10 + rw_lock_held(&lock);
+            return states * 10 + rw_lock_held(&lock);
     }
 
     int
@@ -256,24 +256,24 @@ def test_upgrade_needs_single_reader(load: Callable[..., Code]) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(READER, WRITER), (WRITER, READER)])
 def test_recursive_lock_is_reported_with_both_places(code: Code, first: int, second: int) -> None:
-    told = code.panic("enter_twice", first, second)
-    assert told.startswith("rwlock-double-enter: rw_enter by enter_twice")
+    message = code.panic("enter_twice", first, second)
+    assert message.startswith("rwlock-double-enter: rw_enter by enter_twice")
     line = line_of(SOURCE, "/* the second */")
-    assert f"(tried.c:{line})" in told
-    assert f"taken by enter_twice (tried.c:{line - 1})" in told
+    assert f"(tried.c:{line})" in message
+    assert f"taken by enter_twice (tried.c:{line - 1})" in message
 
 
 def test_recursive_read_panics_with_lockdebug(code: Code) -> None:
-    told = code.panic("upgrade_with_company")
-    assert told.startswith("rwlock-recursive-read: rw_enter by upgrade_with_company")
+    message = code.panic("upgrade_with_company")
+    assert message.startswith("rwlock-recursive-read: rw_enter by upgrade_with_company")
 
 
 def test_recursive_read_deadlocks_with_waiting_writer(load: Callable[..., Code]) -> None:
     code = load(SOURCE, checks=frozenset())
     code.call("make")
     code.start("later", WRITER, 1, 5)
-    told = code.panic("read_again_later")
-    assert told.startswith("rwlock-double-enter: rw_enter by read_again_later")
+    message = code.panic("read_again_later")
+    assert message.startswith("rwlock-double-enter: rw_enter by read_again_later")
 
 
 @pytest.mark.parametrize(
@@ -289,17 +289,17 @@ def test_recursive_read_deadlocks_with_waiting_writer(load: Callable[..., Code])
     ],
 )
 def test_misuse_panics(code: Code, function: str, rule: str, words: str) -> None:
-    told = code.panic(function)
-    assert told.startswith(f"{rule}: ")
-    assert words in told
+    message = code.panic(function)
+    assert message.startswith(f"{rule}: ")
+    assert words in message
 
 
 @pytest.mark.parametrize(("op", "how"), [(READER, "reading"), (WRITER, "writing")])
 def test_held_lock_cannot_be_destroyed(code: Code, op: int, how: str) -> None:
-    told = code.panic("destroy_held", op)
-    assert told.startswith("rwlock-destroy-held: ")
-    assert f"held for {how} by destroy_held, taken by destroy_held" in told
-    assert f"(tried.c:{line_of(SOURCE, '/* kept */')})" in told
+    message = code.panic("destroy_held", op)
+    assert message.startswith("rwlock-destroy-held: ")
+    assert f"held for {how} by destroy_held, taken by destroy_held" in message
+    assert f"(tried.c:{line_of(SOURCE, '/* kept */')})" in message
 
 
 def test_undestroyed_lock_is_reported_at_unload(code: Code) -> None:

@@ -1,4 +1,4 @@
-"""selrecord(9), selnotify(9) and RUN_ONCE(9): who waits, who is woken, and every misuse."""
+"""selrecord(9), selnotify(9) and RUN_ONCE(9): waiting, waking, and every misuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine with several processors: what is of each, and what runs beside what."""
+"""A machine with several processors: per-processor state, and concurrency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Condition variables, mutexes, the kernel lock, callouts: who may do what to whom, and when."""
+"""Condition variables, mutexes, the kernel lock, callouts: allowed operations and misuse."""
 
 from __future__ import annotations
 
@@ -174,9 +174,9 @@ SOURCE = """
     }
 
     int
-    pause_for_ever(void)
+    pause_without_timeout(void)
     {
-            kpause("ever", false, 0, NULL);
+            kpause("pause", false, 0, NULL);
             return 0;
     }
 
@@ -227,16 +227,16 @@ SOURCE = """
     int
     run_callout(void)
     {
-            int told;
+            int states;
 
-            told = state();
+            states = state();
             callout_reset(&timer, 5, ticked, NULL);
-            told = told * 10 + state();
+            states = states * 10 + state();
             kpause("tick", false, 20, NULL);
-            told = told * 10 + state();
+            states = states * 10 + state();
             callout_ack(&timer);
-            told = told * 10 + state();
-            return told;
+            states = states * 10 + state();
+            return states;
     }
 
     static void
@@ -422,7 +422,7 @@ def test_signal_without_mutex_is_reported(code: Code) -> None:
         ("", "init_without_message", "null-pointer"),
         ("wait_in_memory", "free_it", "free-with-condvar"),
         ("", "sleep_with_spin", "sleep-with-spin-mutex"),
-        ("", "pause_for_ever", "kpause-for-ever"),
+        ("", "pause_without_timeout", "kpause-for-ever"),
         ("", "free_with_callout", "free-with-callout"),
         ("", "reset_and_init", "callout-already-initialised"),
         ("", "set_nothing", "callout-without-function"),
@@ -446,8 +446,8 @@ def test_freed_condvar_is_reported(code: Code) -> None:
 
 def test_callout_is_pending_then_expired(code: Code) -> None:
     pending, expired, active = 1, 2, 4
-    told = code.call("run_callout")
-    assert [int(digit) for digit in f"{told:04}"] == [
+    states = code.call("run_callout")
+    assert [int(digit) for digit in f"{states:04}"] == [
         0,
         pending | active,
         expired | active,

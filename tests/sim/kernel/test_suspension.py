@@ -1,4 +1,4 @@
-"""What a thread that holds a file system suspended may do, and who waits for it meanwhile."""
+"""Allowed operations of a thread that suspends a file system, and the threads that wait for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making sysctl nodes: what the kernel takes, and the errors for what it does not."""
+"""Creating sysctl nodes: what the kernel accepts, and its errors."""
 
 from __future__ import annotations
 
@@ -387,7 +387,7 @@ def test_creation_failure_is_logged(code: Code) -> None:
 
 
 def test_existing_node_joins_callers_log(code: Code) -> None:
-    """Whose teardown comes first removes it, if it is empty."""
+    """The first teardown removes it if it is empty."""
     tree = code.kernel.subject(SysctlTree)
     assert code.call("same_name") == 0
     code.call("take_down")
@@ -492,7 +492,7 @@ CREDENTIALS = """
     }
 
     int
-    ask_nobody(void)
+    ask_without_credentials(void)
     {
 
             return 1 + kauth_authorize_system(NULL, KAUTH_SYSTEM_SYSCTL,    /* whose? */
@@ -515,6 +515,6 @@ def test_permissions_follow_credentials(load: Callable[..., Code]) -> None:
     assert ask("ask_mine", 1000) == errno.EPERM
     assert ask("ask_mine", 0) == 0
     assert ask("ask_kernel", 1000) == 0
-    text = code.panic("ask_nobody")
-    assert text.startswith("kauth-credentials: kauth_authorize_system by ask_nobody")
+    text = code.panic("ask_without_credentials")
+    assert text.startswith("kauth-credentials: kauth_authorize_system by ask_without_credentials")
     assert f"tried.c:{line_of(CREDENTIALS, '/* whose? */')}" in text

@@ -1,4 +1,4 @@
-"""What time it is, in every form that the kernel has for it, and what may be said how often."""
+"""Time in every form that the kernel has, and ratecheck(9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kmem_alloc gave and nobody has written is noticed where it is used."""
+"""Use of uninitialised memory from kmem_alloc is detected."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ behaves(void)
 	thing->t_kind = 3;
 	thing->t_on = true;
 	strlcpy(text, thing->t_name, sizeof(text));
-	copy = *thing;				/* with the longs that nobody has set */
+	copy = *thing;				/* with the uninitialised longs */
 	sum = thing->t_kind + thing->t_on;
 	memset(thing->t_many, 0, sizeof(thing->t_many));
 	sum += memcmp(thing->t_many, text + 16, sizeof(thing->t_many));
@@ -107,7 +107,7 @@ behaves(void)
 }
 
 #ifdef __x86_64__
-/* Sends "log " and eight bytes that nobody has written. */
+/* Sends "log " and eight uninitialised bytes. */
 int
 sends(void)
 {

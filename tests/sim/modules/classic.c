@@ -24,7 +24,7 @@
 #define	BUG_PMF		3	/* detach leaves the power hooks */
 #define	BUG_LEAK	4	/* detach forgets the buffer */
 #define	BUG_BOUND	5	/* the callout writes one byte too far */
-#define	BUG_SYSCTL	6	/* the handler asks nobody whether it may */
+#define	BUG_SYSCTL	6	/* the handler checks no authorization */
 #define	BUG_NODE	7	/* detach leaves the sysctl nodes */
 #define	BUG_PRINT	8	/* attach does not end its line */
 #define	BUG_FRESH	9	/* the buffer is read before it is written */

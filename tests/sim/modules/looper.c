@@ -15,7 +15,7 @@ looper_modcmd(modcmd_t cmd, void *aux)
 	switch (cmd) {
 	case MODULE_CMD_INIT:
 		while (turns >= 0)
-			turns ^= 1;	/* for ever */
+			turns ^= 1;	/* forever */
 		return 0;
 	case MODULE_CMD_FINI:
 		return 0;

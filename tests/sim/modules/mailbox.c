@@ -1,5 +1,5 @@
 /*
- * A character device that holds one message, for whoever reads next.  A thread
+ * A character device that holds one message, for the next reader.  A thread
  * counts its age.  BUG plants a defect that a campaign is to find.
  */
 #include <sys/param.h>

@@ -67,8 +67,8 @@ int	overlap(void);
 int	deep(int);
 int	spins(void);
 int	jumps(void);
-int	calls_for_ever(void);
-int	waits_for_ever(void);
+int	calls_forever(void);
+int	waits_forever(void);
 int	timed_out(void);
 int	woken(void);
 
@@ -496,7 +496,7 @@ spins(void)
 }
 
 int
-calls_for_ever(void)
+calls_forever(void)
 {
 
 	for (;;) {
@@ -506,7 +506,7 @@ calls_for_ever(void)
 }
 
 int
-waits_for_ever(void)
+waits_forever(void)
 {
 
 	mutex_enter(&lock);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A driver with a thread of its own that raises a power event when it is told
+ * A driver with a thread of its own that raises a power event on request
  * to. With BUG defined it carries one planted bug.
  */
 #include <sys/param.h>

@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these (all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--kmod", type=Path, default=KMOD, metavar="DIR", help="the C (kmod)")
-    parser.add_argument("--verbose", action="store_true", help="tell what killed each")
+    parser.add_argument("--verbose", action="store_true", help="print what killed each")
     args = parser.parse_args()
     every = mutants()
     chosen = [mutant for mutant in every if not args.names or mutant.name in args.names]

@@ -1,6 +1,6 @@
 """The canary of the soak: ``python -m tests.sim.mutants.canary DIR`` builds it and prints its path.
 
-A driver that does not look whether there was memory. A campaign that lets it live proves nothing.
+The canary does not check an allocation. A campaign in which it survives proves nothing.
 """
 
 from __future__ import annotations

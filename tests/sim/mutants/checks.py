@@ -1,6 +1,6 @@
-"""What scenarios cannot say: checks that drive a module from Python.
+"""Checks beyond scenarios: they control a module from Python.
 
-Each returns what is wrong, or "" where everything is right.  A panic is for the caller to count.
+Each returns the error, or "" if there is none.  The caller counts a panic.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def simulation(
 
 
 def verdict(done: Simulation) -> str:
-    """Return what a run found."""
+    """Return the finding of a run."""
     return "; ".join(f"{each.rule}: {each.message}" for each in done.outcome.findings)
 
 
@@ -68,11 +68,11 @@ def idle_hour(module: Path) -> str:
 
 
 def uuid(module: Path) -> str:
-    """The UUID is what the host's four words say."""
+    """The UUID matches the host's four words."""
     made = booted(module)
     found = made.sysctl("machdep.vmt0.uuid")
-    wanted = "00010203-0405-0607-0809-0a0b0c0d0e0f"
-    return "" if found == wanted else f"machdep.vmt0.uuid is {found!r}"
+    expected = "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    return "" if found == expected else f"machdep.vmt0.uuid is {found!r}"
 
 
 def _attached_at(module: Path, offset: int) -> Simulation:
@@ -116,7 +116,7 @@ def back_with_lag(module: Path) -> str:
 
 
 def better_time_after_a_move(module: Path) -> str:
-    """A host to which the machine moved is asked for the time by the best command that it knows."""
+    """After a move, the driver uses the best time command that the new host knows."""
     made = booted(module, host=replace(QUIET, time_commands=(46,)))
     made.host.backdoor._commands[55] = made.host.backdoor._time(55)
     made.host.migrate()
@@ -126,12 +126,12 @@ def better_time_after_a_move(module: Path) -> str:
 
 
 def uptime_is_registered(module: Path) -> str:
-    """The uptime is sent inside Capabilities_Register: else a reboot never ends for the host."""
+    """The uptime is sent in Capabilities_Register: otherwise the host never sees a reboot end."""
     made = booted(module)
     host = made.host
     host.power.request("reboot")
     made.kernel.run_for(2 * SECOND)
-    host.guestinfo.decoded[7] = 360_000_000  # what the host has heard before the reboot
+    host.guestinfo.decoded[7] = 360_000_000  # what the host knew before the reboot
     host.lose_channel("all")
     made.kernel.run_for(30 * SECOND)
     return "" if host.power.guest_state == "running" else f"the guest is {host.power.guest_state}"
@@ -173,7 +173,7 @@ def first_event_first(module: Path) -> str:
 
 
 def prompt_after_resume(module: Path) -> str:
-    """A message that follows a resume is answered at once, whatever the entropy pool waits for."""
+    """A message after a resume is answered at once, also while the entropy pool waits."""
     made = booted(module)
     for _ in range(3):
         made.host.send("OS_Resume")
@@ -194,12 +194,12 @@ def copy_gets_entropy(module: Path) -> str:
     made.host.lose_channel("tclo")
     made.kernel.run_for(10 * SECOND)
     kinds = [e.kind for e in made.trace.events if e.kind.startswith("entropy.")]
-    wanted = ["entropy.reset", "entropy.gather", "entropy.consolidate"]
-    return "" if kinds == wanted else f"{kinds}"
+    expected = ["entropy.reset", "entropy.gather", "entropy.consolidate"]
+    return "" if kinds == expected else f"{kinds}"
 
 
-def no_bytes_wake_nobody(module: Path) -> str:
-    """A write of no bytes is a read: any user may make it, and the worker sleeps on."""
+def no_bytes_do_not_wake(module: Path) -> str:
+    """A write of no bytes is a read: any user may make it, and it does not wake the worker."""
     made = booted(module)
     woken: list[int] = []
 
@@ -217,7 +217,7 @@ def no_bytes_wake_nobody(module: Path) -> str:
 
 
 def power_by_name(module: Path) -> str:
-    """OS_Halt is carried out whatever follows its name."""
+    """OS_Halt is carried out with any text after its name."""
     made = booted(module)
     made.host.send("OS_Halt now")
     made.kernel.run_for(3 * SECOND)
@@ -230,7 +230,7 @@ def power_by_name(module: Path) -> str:
 
 
 def asks_again_in_time(module: Path) -> str:
-    """While the host has no channel it is asked for one at least every five seconds."""
+    """While the host refuses a channel, the driver retries at least every five seconds."""
     made = booted(module)
     made.host.faults.arm("table-full", times=1000)
     made.host.lose_channel("all")
@@ -241,7 +241,7 @@ def asks_again_in_time(module: Path) -> str:
 
 
 def contention_is_quiet(module: Path) -> str:
-    """A channel that is lost again and again is no more than a line a minute in the log."""
+    """A repeatedly lost channel logs at most one line a minute."""
     made = booted(module)
     for _ in range(50):
         made.host.lose_channel("tclo")
@@ -258,21 +258,23 @@ def memory_is_no_disk(module: Path) -> str:
         for event in made.trace.events
         if event.kind == "rpci" and b"SetGuestDiskInfo" in bytes(event["request"])
     ]
-    wanted = base64.b64encode(b"/tmp")
-    return "" if sent and not any(wanted in each for each in sent) else f"{sent}"
+    expected = base64.b64encode(b"/tmp")
+    return "" if sent and not any(expected in each for each in sent) else f"{sent}"
 
 
 def uptime(module: Path) -> str:
-    """The uptime is told in hundredths of a second."""
+    """The uptime is reported in hundredths of a second."""
     done = simulation(module, seconds=130)
     done.run()
-    told = [
+    reported = [
         (event.at, int(bytes(event["request"]).rsplit(b" ", 1)[1].rstrip(b"\0")))
         for event in done.trace.events
         if event.kind == "rpci" and bytes(event["request"]).startswith(b"SetGuestInfo  7 ")
     ]
-    wrong = [(at, value) for at, value in told if abs(at // 10_000_000 - value) > 100]
-    return verdict(done) or (f"uptime told as {wrong}" if wrong else "" if told else "none told")
+    wrong = [(at, value) for at, value in reported if abs(at // 10_000_000 - value) > 100]
+    return verdict(done) or (
+        f"uptime reported as {wrong}" if wrong else "" if reported else "none reported"
+    )
 
 
 def bare_metal(module: Path) -> str:
@@ -284,7 +286,7 @@ def bare_metal(module: Path) -> str:
 
 
 def root_only(module: Path) -> str:
-    """A user may neither speak to the host nor read what it said."""
+    """An unprivileged user may neither send commands nor read replies."""
     made = booted(module)
     reply = made.admin.wait("sysctl", made.admin.request(b"log hello"), uid=1000)
     if reply.error != Errno.EPERM:
@@ -300,7 +302,7 @@ def _look(made: Simulation, number: str, room: int = 65600) -> Model:
 
 
 def settings_of_the_host(module: Path) -> str:
-    """What the host sets is kept; a switch that goes on synchronises once."""
+    """The host's settings are kept; switching synctime on synchronises once."""
     made = booted(module)
     made.admin.wait("sysctl", made.admin.set_node("machdep.vmt0.clock_sync.follow_host", 1))
     for option in ("time.synchronize.tools.enable 1", "synctime.period 77"):
@@ -318,7 +320,7 @@ def settings_of_the_host(module: Path) -> str:
 
 
 def now_while_off(module: Path) -> str:
-    """With a period of 0 an order to synchronise is refused."""
+    """With a period of 0 a request to synchronise is refused."""
     made = booted(module)
     tree = "machdep.vmt0.clock_sync"
     made.admin.wait("sysctl", made.admin.set_node(f"{tree}.period", 0))
@@ -379,7 +381,7 @@ def small_buffer(module: Path) -> str:
 
 
 def own_replies(module: Path) -> str:
-    """Of commands at the same time each gets the reply to itself."""
+    """Each of several concurrent commands gets its own reply."""
     made = booted(module)
     for n in range(6):
         made.host.guestinfo.set_variable(f"v{n}", b"value %d" % n)
@@ -394,7 +396,7 @@ def own_replies(module: Path) -> str:
 
 
 def dropped_in_time(module: Path) -> str:
-    """What nobody collects is dropped after a minute, and counted."""
+    """An uncollected reply is dropped after a minute, and counted."""
     made = booted(module)
     for _ in range(8):
         made.admin.wait("sysctl", made.admin.request(b"log hello"))
@@ -408,7 +410,7 @@ def dropped_in_time(module: Path) -> str:
 
 
 def leaves_replies(module: Path) -> str:
-    """A driver that goes frees the replies that nobody collected."""
+    """A driver that goes frees uncollected replies."""
     steps = [(6.0, "guest.request", "log hello"), (8.0, "guest.unload", "vmt")]
     done = simulation(module, *steps)
     done.run()
@@ -416,7 +418,7 @@ def leaves_replies(module: Path) -> str:
 
 
 def new_numbers(module: Path) -> str:
-    """A driver that is attached again gives other numbers than before."""
+    """After a reattach the driver issues new numbers."""
     made = booted(module)
     numbers = [made.admin.wait("sysctl", made.admin.request(b"log hello")).text]
     for command in (made.admin.detach("vmt0"), made.admin.rescan("cpu0")):
@@ -426,7 +428,7 @@ def new_numbers(module: Path) -> str:
 
 
 def two_commands(module: Path) -> str:
-    """Of commands at the same time some may be refused, and all come to an end."""
+    """Some of several concurrent commands may be refused, and all end."""
     for seed in range(1, 13):
         steps = [(6.0 + 0.001 * n, "guest.rpc", "log hello") for n in range(6)]
         steps += [(6.0, "guest.rpc", "log again") for _ in range(6)]
@@ -439,7 +441,7 @@ def two_commands(module: Path) -> str:
 
 
 def prompt_commands(module: Path) -> str:
-    """A command of the administrator is carried out at once, however busy the worker is."""
+    """An administrator's command is sent at once, even if the worker is busy."""
     for seed in range(1, 9):
         steps: list[tuple[float, str, Any]] = []
         for n in range(12):
@@ -459,7 +461,7 @@ def prompt_commands(module: Path) -> str:
 
 
 def twenty_at_once(module: Path) -> str:
-    """Twenty messages that wait are answered in one wake-up."""
+    """Twenty queued messages are answered in one wake-up."""
     done = simulation(module, *[(30.3, "host.tclo", "ping")] * 20, seconds=40)
     done.run()
     answers = [e.at for e in done.trace.events
@@ -471,11 +473,11 @@ def twenty_at_once(module: Path) -> str:
 
 
 def kick_while_busy(module: Path) -> str:
-    """A command that comes while the worker waits for the host is carried out right after."""
+    """A command that arrives while the worker waits for the host is sent right after."""
     at = 60.03
     for messages in range(12, 24):
-        # Each message moves the times at which the host is asked: in some of these runs it was
-        # asked just before the uptime is due, and is not asked again for a second.
+        # Each message moves the times of the polls: in some of these runs the host was
+        # polled just before the uptime is due, and is not polled for another second.
         done = simulation(
             module,
             *[(6 + 2 * n, "host.tclo", "ping") for n in range(messages)],
@@ -485,13 +487,15 @@ def kick_while_busy(module: Path) -> str:
         )
         done.run()
         ended = [e.at for e in done.trace.events if e.kind == "guest.done"]
-        told = [e.at for e in done.trace.events
+        turns = [e.at for e in done.trace.events
                 if e.kind == "rpci" and bytes(e["request"]).startswith(b"SetGuestInfo  7")
                 and e.at > 59 * SECOND]  # fmt: skip
-        if verdict(done) or not ended or not told:
+        if verdict(done) or not ended or not turns:
             return verdict(done) or "the command or the uptime never came"
-        if ended[0] - max(told[-1], round(at * SECOND)) > SECOND // 10:
-            return f"the command was carried out {(ended[0] - told[-1]) / 1e9:.3f} s after the turn"
+        if ended[0] - max(turns[-1], round(at * SECOND)) > SECOND // 10:
+            return (
+                f"the command was carried out {(ended[0] - turns[-1]) / 1e9:.3f} s after the turn"
+            )
     return ""
 
 
@@ -510,7 +514,7 @@ def after_a_timeout(module: Path) -> str:
 
 
 def prompt_shutdown(module: Path) -> str:
-    """The shutdown hook waits for the worker's last word, and no longer."""
+    """The shutdown hook waits for the worker's last message, and no longer."""
     done = simulation(module, (6.0, "guest.shutdown", True), seconds=20)
     done.run()
     took = done.now() - 6 * SECOND
@@ -546,7 +550,7 @@ _FAILURES = {
 
 
 def unwinding(module: Path) -> str:
-    """Each kernel call of attach fails once; nothing is left, and the next attach works."""
+    """Each kernel call of attach fails once; nothing leaks, and the next attach works."""
     for name, result in _FAILURES.items():
         for count in range(1, 40):
             done = simulation(
@@ -607,7 +611,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "first-event-first": first_event_first,
     "prompt-after-resume": prompt_after_resume,
     "copy-gets-entropy": copy_gets_entropy,
-    "no-bytes-wake-nobody": no_bytes_wake_nobody,
+    "no-bytes-do-not-wake": no_bytes_do_not_wake,
     "power-by-name": power_by_name,
     "asks-again-in-time": asks_again_in_time,
     "contention-is-quiet": contention_is_quiet,

@@ -1,4 +1,4 @@
-"""Mutants of the driver's C: read from table.yaml, built, and run until something notices."""
+"""Mutants of the driver's C: read from table.yaml, built, and run until a check detects them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant: ``killer`` and what it said, or "" and the survivor's tries."""
+    """The result of a mutant: ``killer`` and its output, or "" and the survivor's runs."""
 
     mutant: str
     killer: str
@@ -53,7 +53,7 @@ class Verdict:
 
     @property
     def killed(self) -> bool:
-        """Whether something noticed."""
+        """Whether a check detected it."""
         return bool(self.killer)
 
 
@@ -90,12 +90,12 @@ def mutated(mutant: Mutant, kmod: Path = KMOD) -> str:
 
 
 def stale(chosen: Iterable[Mutant], kmod: Path = KMOD) -> list[str]:
-    """Return what is wrong with each mutant that does not apply."""
+    """Return the error of each mutant that does not apply."""
     found = []
     for mutant in chosen:
         try:
             mutated(mutant, kmod)
-        except StaleMutantError as error:  # noqa: PERF203 - all of them are wanted
+        except StaleMutantError as error:  # noqa: PERF203 - all of them are reported
             found.append(str(error))
     return found
 
@@ -113,7 +113,7 @@ def build(mutant: Mutant | None, out: Path, kmod: Path = KMOD) -> Path:
 
 
 def notice(module: Path, killer: str) -> str:
-    """Run one killer and return what it noticed, or ""."""
+    """Run one killer and return its finding, or ""."""
     kind, _, argument = killer.partition(" ")
     try:
         if kind == "seeds":
@@ -142,19 +142,19 @@ def _seeds(module: Path, first: int, last: int) -> str:
 def _scenario(module: Path, killer: str) -> str:
     name, _, kernel = killer.partition("@")
     own = HERE / "scenarios" / f"{name}.yaml"
-    wanted = script.load(own if own.is_file() else name)
-    outcome = Simulation(module, wanted, builtin_vmt=kernel == "builtin").run()
+    scenario = script.load(own if own.is_file() else name)
+    outcome = Simulation(module, scenario, builtin_vmt=kernel == "builtin").run()
     return "; ".join(f"{each.rule}: {each.message}" for each in outcome.findings[:2])
 
 
 def judge(mutant: Mutant, kmod: Path = KMOD) -> Verdict:
-    """Build a mutant and let its killers at it, in order, until one notices."""
+    """Build a mutant and run its killers in order, until one detects it."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         module = build(mutant, Path(folder), kmod)
         for killer in mutant.killers:
             try:
                 said = notice(module, killer)
-            except Exception:  # told as what it is, not as a kill
+            except Exception:  # reported as an error, not as a kill
                 return Verdict(mutant.name, "", f"BROKEN by {killer}: {traceback.format_exc()}")
             if said:
                 return Verdict(mutant.name, killer, said)
@@ -167,7 +167,7 @@ def killers(chosen: Iterable[Mutant]) -> Sequence[str]:
 
 
 def innocent(kmod: Path = KMOD) -> dict[str, str]:
-    """Let every killer at the driver as it is, and return what they say against it."""
+    """Run every killer on the unmodified driver, and return their findings."""
     with tempfile.TemporaryDirectory(prefix="driver-") as folder:
         module = build(None, Path(folder), kmod)
         said = {killer: notice(module, killer) for killer in killers(mutants())}

@@ -1,4 +1,4 @@
-"""What kernel functions answer: the simulated kernel against a recording of a real one.
+"""Results of kernel functions: the simulated kernel compared with a recording of a real one.
 
 `probe.c` calls kernel functions and prints their answers; `kernel-10.99.12-amd64.txt` is what a
 real NetBSD/amd64 10.99.12 kernel printed for it.  No answer depends on how fast a machine is: what
@@ -46,7 +46,7 @@ def answers(sys: Path | None, out: Path) -> list[str]:
     ).path  # fmt: skip
     machine = Machine(module, version=VERSION)
     machine.kernel.subject(TimeKeeping).set_rtc(EPOCH * 1_000_000_000)
-    # The probe refuses to stay, as it did on the real kernel.
+    # The probe's init fails on purpose, as it did on the real kernel.
     assert machine.do("load") == Errno.EINVAL
     assert machine.broken() == []
     return [line for line in machine.console if line.startswith("P ")]

@@ -1,4 +1,4 @@
-"""What a real kernel was seen to do, line by line, and what the simulated one does.
+"""The recorded behaviour of a real kernel, compared line by line with the simulated one.
 
 ``seen.yaml`` holds errnos, console lines, a conversation, power events and panics.  Compared are
 values, texts and order; ``UNKNOWABLE`` names what the simulated kernel cannot know.  Rows of
@@ -52,7 +52,7 @@ STEPS: Mapping[str, tuple[str, str | None]] = {
     "u": ("unload", "vmt"), "l": ("load", None), "b": ("load", "vmt"),
     "d": ("detach", "vmt0"), "r": ("rescan", "cpu0"),
 }  # fmt: skip
-# A host that says nothing of its own but reset and Capabilities_Register.
+# A host that sends nothing by itself except reset and Capabilities_Register.
 QUIET = {"option_burst": [], "power_on": False, "ping": 0, "vix_probe": 0, "broadcast_ip": 0}
 
 
@@ -83,7 +83,7 @@ def play(
     checks: frozenset[Enforced] = OPTIONS["plain"],
     guest: Mapping[str, Any] | None = None,
 ) -> tuple[Simulation, Outcome]:
-    """Play a scenario of these steps on a quiet host."""
+    """Run a scenario of these steps on a quiet host."""
     file = directory / "seen.yaml"
     with file.open("w", encoding="utf-8") as out:
         scenario = {"summary": "as seen", "duration": duration, "host": QUIET, "steps": [*steps]}
@@ -193,7 +193,7 @@ def test_host_request_gives_recorded_event_and_text(
 def test_idle_hour_of_stock_driver_costs_recorded_calls(
     modules: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    """From one quiet moment to the same one an hour later."""
+    """From one idle moment to the same one an hour later."""
     module = chosen(modules, "stock")
     calls = []
     for duration in (25, 3625):

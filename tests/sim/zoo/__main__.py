@@ -17,7 +17,7 @@ from tests.sim.zoo.weak import WEAK, wrong
 
 
 def main() -> int:
-    """Play the zoo and print what was found; 1 where a twin is not clean or a bug is missed."""
+    """Run the zoo and print the findings; 1 if a twin is not clean or a bug is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="of each twin (100)")
     parser.add_argument("--blind", type=int, default=20, help="mistakes that a seed plants (20)")

@@ -1,4 +1,4 @@
-"""The zoo: one class of mistake each.  With PLANTED defined the mistake is there.
+"""The zoo: one class of defect each.  PLANTED compiles the defect in.
 
 Every animal has ``make``, two functions that run beside each other, and ``gone``.
 """

@@ -1,8 +1,8 @@
-"""Mistakes that a seed plants into the clean twins, and how many of them are found.
+"""Defects that a seed plants into the clean twins, and how many of them are found.
 
 A plant drops a pair of calls that take and give up a lock or preemption, drops a barrier, stops a
-callout instead of halting it, or swaps two mutexes.  Nobody chose which: the share that is found
-says how well the detector does on what it was not written for.
+callout instead of halting it, or swaps two mutexes.  The choice is random: the share
+that is found shows how well the detector works on defects that it was not written for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WEAKER = (
 
 @dataclass(frozen=True)
 class Plant:
-    """A module's text with a mistake, and what it is."""
+    """A module's text with a defect, and its description."""
 
     what: str
     source: str
@@ -56,7 +56,7 @@ def _clean(animal: Animal) -> str:
 
 
 def plants(animal: Animal) -> Iterator[Plant]:
-    """Yield every mistake of these kinds that the twin has room for."""
+    """Yield every defect of these kinds that fits the twin."""
     text = _clean(animal)
     start = text.index("make(void)")
     start = text.index("return 0;", start)

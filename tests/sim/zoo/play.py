@@ -1,4 +1,4 @@
-"""Plays an animal of the zoo once."""
+"""Runs an animal of the zoo once."""
 
 from __future__ import annotations
 

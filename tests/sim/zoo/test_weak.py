@@ -1,4 +1,4 @@
-"""A missing barrier shows with store buffers; with the barrier, or without them, nothing does."""
+"""A missing barrier shows with store buffers; otherwise nothing shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each planted mistake is found within a stated number of seeds, and its twin is clean."""
+"""Each planted defect is found within a stated number of seeds, and its twin is clean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes that show only where a processor holds back its stores: no race detector is asked.
+"""Defects that show only if a processor delays its stores: without a race detector.
 
 Each has ``make``, ``first`` and ``second``, which run beside each other, and ``check``, whose
 result other than 0 is what no order of whole stores can give.

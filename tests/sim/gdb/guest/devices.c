@@ -179,7 +179,7 @@ prop_dictionary_get_bool(prop_dictionary_t dictionary, const char *name,
 	return true;
 }
 
-/* Power switches, with a powerd(8) that does as it is told. */
+/* Power switches, with a powerd(8) that carries out each event. */
 
 int
 sysmon_pswitch_register(struct sysmon_pswitch *s)

@@ -28,7 +28,7 @@ struct disk {
 #define DISK_MAGIC	0x314b534944544d56UL
 #define NAME_SIZE	64
 
-/* What QEMU tells a PVH guest (Xen's start_info.h). */
+/* What QEMU passes to a PVH guest (Xen's start_info.h). */
 struct start {
 	uint32_t	magic, version, flags, modules;
 	uint64_t	module_list, command_line, rsdp;

@@ -218,7 +218,7 @@ verb(const char *words)
 		return rpc(words + 4);
 	if (begins(words, "node "))
 		return node(words + 5);
-	printf("no verb %s\n", words);
+	printf("unknown command %s\n", words);
 	return 64;
 }
 
