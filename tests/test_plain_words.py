@@ -1,17 +1,28 @@
 """Text keeps to the glossary of CONTRIBUTING.md: none of the words in its third column.
 
-Every committed text is searched, with identifiers and the file's own name. Backquotes quote a
-word on purpose; so does a comment ``sic`` at the end of a line of code.
+Every committed text is searched, with identifiers and the file's own name, and every help text
+as a user sees it. Backquotes quote a word on purpose; so does a comment ``sic`` at the end of a
+line of code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from vmtctl import cli as vmtctl
+from vmtctl.commands import COMMANDS
+from vmtctl.grammar import walk
+from vmtgen import cli as vmtgen
+from vmtsim import cli as vmtsim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 # Beginnings of the names of files that have not been revised yet. With its last hit a room
@@ -135,3 +146,27 @@ def test_every_text_keeps_to_the_glossary() -> None:
 )
 def test_a_denied_word_is_found_unless_it_is_quoted(text: str, number: int) -> None:
     assert len(hits(text)) == number
+
+
+HELP = [
+    *((vmtgen.main, (*verb, "--help")) for verb in [(), *zip(vmtgen.PROGRAM.verbs)]),
+    *(
+        (vmtsim.main, (*verb, "--help"))
+        for verb in [(), *zip(vmtsim.PROGRAM.verbs)]
+        if "sim/vmtsim/verbs" not in NOT_YET
+    ),
+    *((vmtctl.main, (*path, "--help")) for path in [(), *(path for path, _ in walk(COMMANDS))]),
+]
+
+
+@pytest.mark.parametrize(("main", "arguments"), HELP)
+def test_help_keeps_to_the_glossary(
+    main: Callable[[list[str]], int],
+    arguments: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with contextlib.suppress(SystemExit):
+        main(list(arguments))
+    text = capsys.readouterr().out
+    assert "usage:" in text
+    assert hits(text) == []
