@@ -5,14 +5,14 @@
 /*
  * vmmemctl(4): VMware's memory balloon.
  *
- * A host that is short of memory asks its guests for pages.  This driver
- * allocates them, so that nothing else in the guest uses them, and gives them
- * to the host, which then has no need to keep their contents.
+ * A host that is short of memory requests pages from its guests.  This driver
+ * allocates them, so that nothing else in the guest uses them, and reports
+ * them to the host, which then need not keep their contents.
  *
- * Once a poll the worker asks for the target and goes some way towards it.
- * It begins slowly, and so it does again after a refusal of the host or a
- * shortage of the guest.  It never takes what would leave less free memory
- * than the administrator's floor and the pagedaemon's target.
+ * In each poll the worker reads the target and moves towards it.  It starts
+ * slowly, and does so again after a refusal of the host or a shortage of the
+ * guest.  It never takes memory that would leave less free than the
+ * administrator's floor and the pagedaemon's target.
  *
  *	vmmemctl.c		attach and detach, the worker, sysctl
  *	vmmemctl_x86.c		the trap and CPUID
@@ -71,7 +71,7 @@ static uint32_t	vmmemctl_call(struct vmmemctl_softc *, uint32_t, uint32_t,
 static const struct vmmemctl_node *
 		vmmemctl_node(const struct sysctlnode *);
 
-/* Does the host answer the port?  It then knows that we are here. */
+/* Does the host answer the port?  This also announces the driver. */
 bool
 vmmemctl_probe(void)
 {
@@ -103,8 +103,8 @@ vmmemctl_attach(device_t parent, device_t self, void *aux)
 }
 
 /*
- * Bring the balloon up.  If a step fails, *stepp says which one, and
- * vmmemctl_stop() undoes the others.
+ * Start the balloon.  If a step fails, *stepp is its name, and vmmemctl_stop()
+ * undoes the others.
  */
 static int
 vmmemctl_start(struct vmmemctl_softc *sc, const char **stepp)
@@ -125,7 +125,7 @@ vmmemctl_start(struct vmmemctl_softc *sc, const char **stepp)
 	}
 	sc->sc_have_locks = true;
 
-	/* A whole page of kmem(9) begins where a page does. */
+	/* kmem(9) aligns a whole page to a page. */
 	*stepp = "allocate the page of batches";
 	sc->sc_batch = kmem_zalloc(PAGE_SIZE, KM_SLEEP);
 	if (!pmap_extract(pmap_kernel(), (vaddr_t)sc->sc_batch,
@@ -153,7 +153,7 @@ vmmemctl_start(struct vmmemctl_softc *sc, const char **stepp)
 	return vmmemctl_sysctl_create(sc);
 }
 
-/* Take the balloon down, as far as it came up.  Harmless when done twice. */
+/* Stop the balloon, as far as it was started.  Safe to call twice. */
 static void
 vmmemctl_stop(struct vmmemctl_softc *sc)
 {
@@ -193,10 +193,10 @@ vmmemctl_detach(device_t self, int flags)
 }
 
 /*
- * The system goes down: the host has to forget our pages before another
- * system runs here.  That is the worker's task.  After a panic the kernel
- * calls this, too, but runs no other thread (x86's cpu_reboot): then no wait
- * here takes time, and this thread does it.
+ * The system shuts down: the host has to forget our pages before another
+ * system runs here.  The worker does that.  After a panic the kernel calls
+ * this, too, but runs no other thread (x86's cpu_reboot): then no wait here
+ * takes time, and this thread does it.
  */
 static bool
 vmmemctl_shutdown(device_t self, int how)
@@ -254,7 +254,7 @@ vmmemctl_is_dying(struct vmmemctl_softc *sc)
 	return dying;
 }
 
-/* Ask for the target, and go some way towards it. */
+/* Read the target, and move towards it. */
 static void
 vmmemctl_poll(struct vmmemctl_softc *sc)
 {
@@ -280,7 +280,7 @@ vmmemctl_poll(struct vmmemctl_softc *sc)
 		(void)vmmemctl_set_state(sc, "idle");
 }
 
-/* Agree with the host on what both can do. */
+/* Agree with the host on the capabilities. */
 static bool
 vmmemctl_begin(struct vmmemctl_softc *sc)
 {
@@ -306,7 +306,7 @@ vmmemctl_begin(struct vmmemctl_softc *sc)
 	return true;
 }
 
-/* Give the host so many pages, as far as they can be spared. */
+/* Give the host this many pages, or as many as can be spared. */
 static void
 vmmemctl_inflate(struct vmmemctl_softc *sc, uint64_t missing)
 {
@@ -334,7 +334,7 @@ vmmemctl_inflate(struct vmmemctl_softc *sc, uint64_t missing)
 		sc->sc_rate = MIN(sc->sc_rate * 2, VMMEMCTL_FAST);
 }
 
-/* Give the pages of a list; what the host does not take is freed. */
+/* Give the pages of a list; those that the host refuses are freed. */
 static bool
 vmmemctl_give(struct vmmemctl_softc *sc, struct pglist *list, u_int number)
 {
@@ -352,7 +352,7 @@ vmmemctl_give(struct vmmemctl_softc *sc, struct pglist *list, u_int number)
 		(void)vmmemctl_failed(sc, status);
 		return false;
 	}
-	/* The target has sunk since we asked. */
+	/* The target has fallen since. */
 	if (status == VMMEMCTL_STATUS_NOT_NEEDED)
 		return false;
 	sc->sc_counters[VMMEMCTL_COUNT_REFUSED].ev_count += number - done;
@@ -362,7 +362,7 @@ vmmemctl_give(struct vmmemctl_softc *sc, struct pglist *list, u_int number)
 	return false;
 }
 
-/* Take so many pages back, as fast as the host gives them. */
+/* Take this many pages back, as fast as the host returns them. */
 static void
 vmmemctl_deflate(struct vmmemctl_softc *sc, uint64_t number)
 {
@@ -462,7 +462,7 @@ vmmemctl_room(struct vmmemctl_softc *sc)
 	return available > kept ? (uint64_t)(available - kept) : 0;
 }
 
-/* The guest cannot spare what the host asks for. */
+/* The guest cannot spare the pages of the target. */
 static void
 vmmemctl_short(struct vmmemctl_softc *sc)
 {
@@ -474,7 +474,7 @@ vmmemctl_short(struct vmmemctl_softc *sc)
 	vmmemctl_slow_down(sc);
 }
 
-/* After trouble: try again later, and with few pages. */
+/* After an error: try again later, and with few pages. */
 static void
 vmmemctl_slow_down(struct vmmemctl_softc *sc)
 {
@@ -506,7 +506,7 @@ vmmemctl_resize(struct vmmemctl_softc *sc, int64_t by)
 	mutex_exit(&sc->sc_lock);
 }
 
-/* Does a status speak of a page, and not of the balloon? */
+/* Is a status about a page, and not about the balloon? */
 static bool
 vmmemctl_is_refusal(uint32_t status)
 {
@@ -524,8 +524,8 @@ vmmemctl_is_refusal(uint32_t status)
 }
 
 /*
- * Did a call fail?  Then there is nothing more to do in this poll.  Unless the
- * host is only busy, the next poll begins anew, without a page.
+ * Did a call fail?  Then this poll is over.  Unless the host is only busy, the
+ * next poll restarts the balloon, without a page.
  */
 static bool
 vmmemctl_failed(struct vmmemctl_softc *sc, uint32_t status)

@@ -30,7 +30,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 static int	vmmemctl_match(device_t, cfdata_t, void *);
 
-/* Set by modload -b force=true: do not ask the processor. */
+/* Set by modload -b force=true: do not check CPUID. */
 static bool vmmemctl_force;
 
 static CFATTACH_DECL_NEW(VMMEMCTL_ATTACHMENT, sizeof(struct vmmemctl_softc),

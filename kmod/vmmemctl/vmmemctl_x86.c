@@ -3,7 +3,7 @@
  */
 
 /*
- * The way to the host on amd64 and i386: one I/O port that VMware watches.
+ * Traps to the host on amd64 and i386: one I/O port of VMware.
  */
 
 #include <sys/cdefs.h>
@@ -39,7 +39,7 @@ vmmemctl_machine_match(const void *aux)
 	return strcmp(cfaa->name, VMMEMCTL_FEATURE) == 0;
 }
 
-/* Does the processor say that VMware runs us? */
+/* Does CPUID name VMware as the hypervisor? */
 bool
 vmmemctl_machine_is_vmware(void)
 {

@@ -3,8 +3,8 @@
  */
 
 /*
- * What the files of the driver share.  The worker is the one thread that
- * talks to the host and the only one that touches the pages.
+ * What the files of the driver share.  The worker is the only thread that
+ * calls the host and that uses the pages.
  *
  *	(i)	set before the worker starts, constant until it is gone
  *	(l)	sc_lock

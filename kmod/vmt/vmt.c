@@ -7,8 +7,8 @@
  *
  * VMware has a service in each guest that answers its requests: shut down,
  * reboot, suspend, resume, report your name, set your clock.  This driver is
- * that service.  What the user asks for becomes a sysmon_pswitch(9) event,
- * which powerd(8) handles.
+ * that service.  The user's requests become sysmon_pswitch(9) events, which
+ * powerd(8) handles.
  *
  *	vmt.c		attach and detach, the worker, power switches, the log
  *	vmt_rpc.c	backdoor, message channels, commands to the host
@@ -28,9 +28,9 @@
  *	vmtreg.h	generated: the numbers of the protocol
  *	vmt_tables.c	generated: tables and typed calls
  *
- * The worker is the one thread that talks to the host.  Each turn it does
- * what is due and then sleeps until the next thing is, or until it is woken
- * up.  Everything it does is bounded in time, because detach waits for it.
+ * The worker is the only thread that calls the host.  In each turn it does
+ * what is due, then sleeps until the next deadline or a wake-up.  Everything
+ * it does is bounded in time, because detach waits for it.
  */
 
 #include <sys/cdefs.h>
@@ -90,8 +90,8 @@ vmt_attach(device_t parent, device_t self, void *aux)
 }
 
 /*
- * Bring the service up.  If a step fails, *stepp says which one, and
- * vmt_stop() undoes the others.
+ * Start the service.  If a step fails, *stepp is its name, and vmt_stop()
+ * undoes the others.
  */
 static int
 vmt_start(struct vmt_softc *sc, const char **stepp)
@@ -117,7 +117,7 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	/* No number that was given before a detach comes again soon. */
 	sc->sc_request_number = vmt_uptime() & 0x3fffffff;
 	vmt_counters_attach(sc);
-	/* So that a usual message can always be taken. */
+	/* So that a message of usual length always fits. */
 	*stepp = "allocate the message buffer";
 	error = vmt_buffer_reserve(&sc->sc_message, VMT_BUFFER);
 	if (error != 0)
@@ -146,8 +146,8 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 
 	/*
 	 * PRI_NONE without KTHREAD_TS is the lowest of the kernel's priorities
-	 * (kthread(9)): the host takes a service that does not answer in time
-	 * for dead, so the worker goes before user processes.
+	 * (kthread(9)): the host treats a service that does not answer in time
+	 * as dead, so the worker runs before user processes.
 	 */
 	*stepp = "create the worker thread";
 	sc->sc_running = true;
@@ -166,8 +166,8 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 }
 
 /*
- * Take the service down, as far as it came up.  First no new callers can come,
- * then the worker goes.  Harmless when done twice.
+ * Stop the service, as far as it was started.  First exclude new callers, then
+ * end the worker.  It is safe to call this twice.
  */
 static void
 vmt_stop(struct vmt_softc *sc)
@@ -207,9 +207,9 @@ vmt_stop(struct vmt_softc *sc)
 }
 
 /*
- * With kern.detachall=1 a system that goes down detaches us, too, in the
+ * With kern.detachall=1 a system that shuts down detaches us, too, in the
  * thread that reboots: it may be the worker, and a worker may be lost (see
- * vmt_shutdown()).  Then stay: the shutdown hook comes next.
+ * vmt_shutdown()).  Then refuse: the shutdown hook runs next.
  */
 int
 vmt_detach(device_t self, int flags)
@@ -224,8 +224,8 @@ vmt_detach(device_t self, int flags)
 }
 
 /*
- * The system goes down: send the worker away.  Returns whether it has gone in
- * time.  One that raises an event, perhaps this thread, is not waited for.
+ * The system shuts down: end the worker.  Returns whether it ended in time.
+ * Does not wait for a worker that raises an event: it may be this thread.
  */
 static bool
 vmt_await_worker(struct vmt_softc *sc)
@@ -245,10 +245,10 @@ vmt_await_worker(struct vmt_softc *sc)
 }
 
 /*
- * The system goes down.  Without a reader of /dev/power the kernel does so
- * inside sysmon_pswitch_event(9).  If that began it, this is the worker, which
- * must not wait for itself.  If another thread began it, the worker does not
- * come back from there, and its work is done here.
+ * The system shuts down.  Without a reader of /dev/power the kernel does so
+ * inside sysmon_pswitch_event(9).  If that started the shutdown, this is the
+ * worker, which must not wait for itself.  If another thread did, the worker
+ * does not return from there, and this function does its work.
  */
 static bool
 vmt_shutdown(device_t self, int how)
@@ -267,7 +267,7 @@ vmt_shutdown(device_t self, int how)
 	return true;
 }
 
-/* Read the UUID of the machine, if the host has one for us. */
+/* Read the UUID of the machine, if the host reports one. */
 static void
 vmt_read_uuid(struct vmt_softc *sc)
 {
@@ -328,7 +328,7 @@ vmt_wake_worker(struct vmt_softc *sc)
 	cv_signal(&sc->sc_work);
 }
 
-/* Do what is due.  Returns when the next thing is (uptime in ms). */
+/* Do what is due.  Returns the next deadline (uptime in ms). */
 static int64_t
 vmt_worker_turn(struct vmt_softc *sc)
 {
@@ -365,7 +365,7 @@ vmt_disconnect(struct vmt_softc *sc)
 }
 
 /*
- * Raise the event that the last message asked for.
+ * Raise the event that the last message requires.
  *
  * Without a reader of /dev/power the kernel itself powers off or reboots
  * inside sysmon_pswitch_event(9), which then does not return and runs our own

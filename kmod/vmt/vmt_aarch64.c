@@ -3,10 +3,10 @@
  */
 
 /*
- * The way to the host on aarch64.
+ * Traps to the host on aarch64.
  *
- * There are no ports: a read of MDCCSR_EL0 with a magic value in x7 does what
- * they do.  The host may change any of the registers and any memory.  Each
+ * There are no ports: a read of MDCCSR_EL0 with a magic value in x7 replaces
+ * them.  The host may change any of the registers and any memory.  Each
  * trap is a function of its own, so that the host is called from three places
  * only.
  */
@@ -82,7 +82,7 @@ vmt_machine_match(const void *aux)
 	return true;
 }
 
-/* The processor does not say who runs us; the backdoor has to. */
+/* The processor does not name the hypervisor; the backdoor has to. */
 bool
 vmt_machine_is_vmware(void)
 {

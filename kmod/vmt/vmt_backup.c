@@ -15,9 +15,8 @@
  *					(scripts run for thaw)
  *					req.done
  *
- * Either side may give up, and so does the driver when the host does not come
- * back in time.  Writing out and suspending is the work of a thread of its
- * own, see vmt_freeze.c.
+ * Either side may abort, and the driver aborts when the host does not continue
+ * in time.  A separate thread syncs and suspends, see vmt_freeze.c.
  *
  * Scripts are powerd(8)'s.  It hears of freeze and thaw as of a hot key that
  * is pressed and released.  Such an event carries nothing, and may be lost
@@ -56,7 +55,7 @@ vmt_backup_init(struct vmt_softc *sc)
 {
 
 	sc->sc_quiesce.c_require_scripts = 1;
-	/* As with requests: no number of before a detach comes again soon. */
+	/* As with requests: old numbers are not reused soon after a detach. */
 	sc->sc_backup.b_number = vmt_uptime() & 0x3fffffff;
 	sc->sc_backup.b_event = VMT_SWITCH_NONE;
 }
@@ -102,11 +101,10 @@ vmt_do_backup_start_options(struct vmt_softc *sc,
 }
 
 /*
- * Who insists on a freeze gets one or an error, as from open-vm-tools
+ * A host that requires a freeze gets one or an error, as from open-vm-tools
  * (stateMachine.c, VmBackupStartCommon with forceQuiesce), which quiesces no
- * applications alone, either.
- * The host expects the event "reset" before the answer, as open-vm-tools sends
- * it (stateMachine.c, VmBackupStartCommon).
+ * applications alone, either.  The host expects the event "reset" before the
+ * answer, as open-vm-tools sends it (stateMachine.c, VmBackupStartCommon).
  */
 static const char *
 vmt_backup_begin(struct vmt_softc *sc, u_int limit, bool file_systems,
@@ -115,10 +113,10 @@ vmt_backup_begin(struct vmt_softc *sc, u_int limit, bool file_systems,
 	struct vmt_backup *b = &sc->sc_backup;
 	bool freezes;
 
-	/* The host knows nothing of an earlier one any more, or may not. */
+	/* The host has forgotten an earlier backup, or must forget it. */
 	if (b->b_was_reset || b->b_silent)
 		vmt_backup_forget(sc);
-	/* The thread of one that was given up may still be writing. */
+	/* The thread of an aborted backup may still be syncing. */
 	if (b->b_state != VMT_BACKUP_IDLE || !vmt_freeze_join(sc, false))
 		return VMT_ERROR_BACKUP_BUSY;
 	mutex_enter(&sc->sc_lock);
@@ -140,9 +138,9 @@ vmt_backup_begin(struct vmt_softc *sc, u_int limit, bool file_systems,
 }
 
 /*
- * The channel was reset.  Events go by another one, so a backup goes on, as
- * with open-vm-tools: the reset may be of a channel that was lost for a moment.
- * If the host has forgotten the backup, it refuses the next event.
+ * The channel was reset.  Events use another one, so a backup continues, as
+ * with open-vm-tools: the reset may be of a channel that was lost for a
+ * moment.  If the host has forgotten the backup, it refuses the next event.
  */
 void
 vmt_backup_reset(struct vmt_softc *sc)
@@ -153,8 +151,8 @@ vmt_backup_reset(struct vmt_softc *sc)
 }
 
 /*
- * Something happens that a file system must not be suspended in: resume it at
- * once.  One that is only written out goes on.
+ * Something happens during which no file system may be suspended: resume it at
+ * once.  A sync without suspension continues.
  */
 void
 vmt_backup_interrupt(struct vmt_softc *sc)
@@ -180,7 +178,7 @@ vmt_do_backup_done(struct vmt_softc *sc, const struct vmt_message *message)
 	return NULL;
 }
 
-/* The host has given up.  What is over already ends as it does. */
+/* The host has aborted.  A backup that is ending ends as before. */
 const char *
 vmt_do_backup_abort(struct vmt_softc *sc, const struct vmt_message *message)
 {
@@ -194,9 +192,9 @@ vmt_do_backup_abort(struct vmt_softc *sc, const struct vmt_message *message)
 }
 
 /*
- * Is a file system suspended, or about to be?  Then report none: the list of
- * mounts would come without it, mountlist_iterator_trynext().  A thread that
- * was given up may still hold it.
+ * Is a file system suspended, or about to be?  Then do not report any:
+ * mountlist_iterator_trynext() would omit it from the list of mounts.  The
+ * thread of an aborted backup may still hold it.
  */
 bool
 vmt_backup_holds(struct vmt_softc *sc)
@@ -219,8 +217,8 @@ vmt_backup_forget(struct vmt_softc *sc)
 }
 
 /*
- * The driver detaches: report that, and wait for what is being written.  In a
- * system that goes down there is no powerd(8) to run scripts.
+ * The driver detaches: report that, and wait for the sync.  In a system that
+ * shuts down there is no powerd(8) to run scripts.
  */
 void
 vmt_backup_stop(struct vmt_softc *sc)
@@ -245,8 +243,7 @@ vmt_backup_stop(struct vmt_softc *sc)
 }
 
 /*
- * One step of the backup under way.  Returns when to come back (uptime in
- * ms).
+ * One step of the backup.  Returns the next deadline (uptime in ms).
  */
 int64_t
 vmt_backup_run(struct vmt_softc *sc, int64_t now)
@@ -255,7 +252,7 @@ vmt_backup_run(struct vmt_softc *sc, int64_t now)
 	int64_t next = INT64_MAX;
 
 	if (b->b_state == VMT_BACKUP_IDLE) {
-		/* A thread that was given up has ended only now. */
+		/* The thread of an aborted backup has ended only now. */
 		(void)vmt_freeze_join(sc, false);
 		return INT64_MAX;
 	}
@@ -314,7 +311,7 @@ vmt_backup_run(struct vmt_softc *sc, int64_t now)
 	return b->b_state == VMT_BACKUP_THAW ? next : MIN(next, b->b_limit);
 }
 
-/* Once scripts have run for freeze, let a thread write everything out. */
+/* When scripts have run for freeze, start the thread that syncs. */
 static int64_t
 vmt_backup_write(struct vmt_softc *sc, int64_t now)
 {
@@ -345,7 +342,7 @@ vmt_backup_write(struct vmt_softc *sc, int64_t now)
 	return b->b_next;
 }
 
-/* Once everything is written out and suspended, the host may go on. */
+/* When everything is synced and suspended, the host may continue. */
 static int64_t
 vmt_backup_commit(struct vmt_softc *sc, int64_t now)
 {
@@ -370,8 +367,8 @@ vmt_backup_commit(struct vmt_softc *sc, int64_t now)
 }
 
 /*
- * It is over: let go, and report it if it went wrong.  The last event, which
- * is always "done", follows when scripts have run for thaw.
+ * The backup is over: resume, and report an error if there is one.  The last
+ * event, which is always "done", follows when scripts have run for thaw.
  */
 static int64_t
 vmt_backup_end(struct vmt_softc *sc, int64_t now, u_int code,
@@ -416,7 +413,7 @@ vmt_backup_thaw(struct vmt_softc *sc, int64_t now)
 	return INT64_MAX;
 }
 
-/* The host knows nothing of it any more, but scripts do. */
+/* The host has forgotten the backup, but scripts must run for thaw. */
 static int64_t
 vmt_backup_quit(struct vmt_softc *sc, int64_t now)
 {
@@ -427,8 +424,8 @@ vmt_backup_quit(struct vmt_softc *sc, int64_t now)
 }
 
 /*
- * Report to the host how far we are.  If it refuses, nothing may stay
- * suspended, not even for the line in the log.
+ * Report the progress to the host.  If it refuses, resume at once, before
+ * writing to the log.
  */
 static bool
 vmt_backup_event(struct vmt_softc *sc, const char *event, u_int code,
@@ -460,7 +457,7 @@ vmt_backup_raise(struct vmt_softc *sc, enum vmt_switch event)
 	vmt_raise(sc, event);
 }
 
-/* What powerd(8)'s script has written: 0 nothing, 1 done, -1 failed. */
+/* The report of powerd(8)'s script: 0 none, 1 done, -1 failed. */
 static int
 vmt_backup_answer(struct vmt_softc *sc)
 {

@@ -3,17 +3,17 @@
  */
 
 /*
- * Keeping the clock in step with the host's.
+ * Synchronisation of the clock with the host's.
  *
- * A small error is slewed away with adjtime(2)'s machinery, a share of it
- * every period; a large one is stepped: forward always, backwards at the first
- * look after we attached, when the administrator orders it
- * (clock_sync.now), and when the host says that it may be (the guest was
- * suspended, or reverted to a snapshot).  Otherwise a clock that is far ahead
- * is slewed, which may take days: that is logged once.  Large is what the host
- * says is large: it knows by how much a guest may lag because timer interrupts
- * are still to come.  Hosts that do not report the current lag are believed
- * all the same: the first correction is then too large by that lag.
+ * The driver slews a small error as adjtime(2) does, a share of it every
+ * period.  It steps a large one: forward always, backwards at the first
+ * comparison after attach, when the administrator sets clock_sync.now, and
+ * when the host allows it (the guest was suspended, or reverted to a
+ * snapshot).  Otherwise a clock that is far ahead is slewed, which may
+ * take days: that is logged once.  An error is large above the host's limit:
+ * by how much a guest may lag because timer interrupts are still to come.
+ * Hosts that do not report the current lag are believed all the same: the
+ * first correction is then too large by that lag.
  *
  * Built in, we attach before the system has set its clock: inittodr(9) comes
  * later and would undo what we did.  A time before 2010 is one that was not
@@ -63,7 +63,7 @@ struct vmt_host_time {
 	uint32_t	h_lag;
 };
 
-/* What holds for one synchronisation. */
+/* The settings of one synchronisation. */
 struct vmt_clock_policy {
 	u_int		p_period;	/* seconds, 0 = hands off */
 	bool		p_now;		/* at once */
@@ -93,7 +93,7 @@ vmt_clock_init(struct vmt_clock *clock)
 
 /*
  * The host may be another one now, or this an old snapshot: try the best
- * command first again, and look at the clock at once.
+ * command first again, and compare the clocks at once.
  */
 void
 vmt_clock_forget(struct vmt_softc *sc)
@@ -104,7 +104,7 @@ vmt_clock_forget(struct vmt_softc *sc)
 }
 
 /*
- * Synchronise if it is time to.  Returns when to come back (uptime in ms).
+ * Synchronise if it is due.  Returns the next deadline (uptime in ms).
  */
 int64_t
 vmt_clock_run(struct vmt_softc *sc, int64_t now)
@@ -130,7 +130,7 @@ vmt_clock_run(struct vmt_softc *sc, int64_t now)
 	return clock->c_last + (int64_t)policy.p_period * 1000;
 }
 
-/* What the administrator and, if they allow it, the host ask for. */
+/* The settings of the administrator and, if they allow it, of the host. */
 static struct vmt_clock_policy
 vmt_clock_policy(struct vmt_softc *sc)
 {
@@ -198,7 +198,7 @@ vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 	clock->c_offset = sample.s_offset;
 	mutex_exit(&sc->sc_lock);
 
-	/* What is left when the interrupts to come are counted in. */
+	/* The error without what pending interrupts will correct. */
 	error = sample.s_offset - sample.s_lag;
 	if (error > sample.s_max ||
 	    (steps >= VMT_CLOCK_EITHER && error < -sample.s_max) ||
@@ -221,11 +221,12 @@ vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 }
 
 /*
- * This guest may be a copy, or its own past: another one has the same entropy
- * pool.  But it goes on at another time: put that into the pool.  What remains
- * to be done may sleep for more than a second, because entropy_consolidate()
- * waits for a thread that rests that long after each round.  So a thread of our
- * own does it.  If there is none, the pool has the time all the same.
+ * This guest may be a copy or a reverted snapshot: another one has the same
+ * entropy pool.  But it continues at another time: add that to the pool.  What
+ * remains to be done may sleep for more than a second, because
+ * entropy_consolidate() waits for a thread that rests that long after each
+ * round.  So a separate thread does it.  Without that thread the pool still
+ * has the time.
  */
 void
 vmt_entropy_stir(struct vmt_softc *sc)
@@ -296,8 +297,8 @@ vmt_entropy_join(struct vmt_softc *sc)
 }
 
 /*
- * Look at the host's clock, ours, and the host's again, until nothing came
- * between; else take the tightest look.
+ * Read the host's clock, ours, and the host's again, until nothing interrupted
+ * that; else use the shortest of these readings.
  */
 static bool
 vmt_clock_sample(struct vmt_clock *clock, struct vmt_clock_sample *best)
@@ -329,9 +330,10 @@ vmt_clock_sample(struct vmt_clock *clock, struct vmt_clock_sample *best)
 }
 
 /*
- * Ask for the host's time.  Not every host reports the lag; one that does not
- * is not asked for it again before the next reset.  A time before 1970 is no
- * time, nor is a second of more than a million microseconds.
+ * Ask for the host's time.  Not every host reports the lag; the driver does
+ * not request it again from one that does not before the next reset.  A time
+ * before 1970 is invalid, and so is a second of more than a million
+ * microseconds.
  */
 static bool
 vmt_clock_read_host(struct vmt_clock *clock, struct vmt_host_time *host)
@@ -365,9 +367,9 @@ vmt_clock_read_guest(void)
 }
 
 /*
- * Set the clock, and drop what was on the way to correct it.  The kernel is
- * asked whether that is allowed: at a high securelevel(7) a clock cannot be
- * turned back, not by the host either.
+ * Set the clock, and cancel a slew in progress. kauth(9) decides whether that
+ * is allowed: at a high securelevel(7) no clock can be set back, not by the
+ * host either.
  */
 static int
 vmt_clock_step(struct vmt_softc *sc, int64_t offset)
@@ -384,7 +386,7 @@ vmt_clock_step(struct vmt_softc *sc, int64_t offset)
 		vmt_clock_cancel_slew(sc, "off: the kernel refuses a step");
 		return error;
 	}
-	/* We were suspended, or this is a snapshot or a copy that goes on. */
+	/* The guest was suspended, or this is a reverted snapshot or a copy. */
 	if (offset > 0 && sc->sc_clock.c_looked)
 		vmt_entropy_stir(sc);
 	sc->sc_clock.c_slewing = true;	/* perhaps one of adjtime(2) */
@@ -431,14 +433,14 @@ vmt_clock_log_slew(struct vmt_softc *sc, int64_t ahead, u_int percent)
 	if (sc->sc_clock.c_slew_logged)
 		return;
 	sc->sc_clock.c_slew_logged = true;
-	/* What is left when less than a second of it is slewed at a time. */
+	/* The rest when less than a second of it is slewed at a time. */
 	slow = MIN(ahead, (int64_t)VMT_US * 100 / MAX(percent, 1));
 	seconds = (ahead - slow) / VMT_SLEW_FAST + slow / VMT_SLEW_SLOW;
 	vmt_log(sc, VMT_LOG_CLOCK_AHEAD, (ahead + VMT_US / 2) / VMT_US,
 	    howmany(seconds, 60));
 }
 
-/* Nothing to correct, or not allowed to: cancel a slew that is under way. */
+/* Nothing to correct, or not allowed to: cancel a slew in progress. */
 static void
 vmt_clock_cancel_slew(struct vmt_softc *sc, const char *state)
 {

@@ -3,13 +3,13 @@
  */
 
 /*
- * Quiesced snapshots: file systems are written out, and one is suspended.
+ * Quiesced snapshots: the driver syncs file systems, and suspends one.
  *
  * do_sys_sync() only starts the writes.  So each file system that is local and
- * may be written is synced with MNT_WAIT.  Remote ones are left out: they are
+ * may be written is synced with MNT_WAIT. Remote ones are omitted: they are
  * not on the disks of the snapshot, and a server that does not answer would
- * hold us.  What is suspended or goes away just now is left out, too.
- * As in fss(4), fss_create_snapshot(), mnt_updating is not held: it guards the
+ * block the thread.  So are those that are suspended or being unmounted.  As
+ * in fss(4), fss_create_snapshot(), mnt_updating is not held: it guards the
  * flags of a mount, which are not changed.  So MNT_ASYNC stays, and bwrite()
  * only notes the superblock of such a file system; the second sync writes it.
  *
@@ -63,8 +63,8 @@ static int	vmt_freeze_hold(struct vmt_softc *, struct mount *);
 static int	vmt_freeze_suspend(struct vmt_softc *, struct mount *, int64_t);
 
 /*
- * Let a thread write everything out.  It shares the processor with user
- * processes (KTHREAD_TS), because it may take long.
+ * Start the thread that syncs.  It shares the processor with user processes
+ * (KTHREAD_TS), because it may take long.
  */
 bool
 vmt_freeze_start(struct vmt_softc *sc)
@@ -86,8 +86,8 @@ vmt_freeze_start(struct vmt_softc *sc)
 }
 
 /*
- * Is everything written, and suspended what has to be?  Returns what went
- * wrong by errorp.  Without a thread there is nothing to write.
+ * Is everything synced, and suspended where required?  Returns the error in
+ * *errorp.  Without a thread there is nothing to sync.
  */
 bool
 vmt_freeze_ready(struct vmt_softc *sc, int *errorp)
@@ -105,7 +105,7 @@ vmt_freeze_ready(struct vmt_softc *sc, int *errorp)
 	return ready;
 }
 
-/* Is the thread still at it? */
+/* Is the thread still running? */
 bool
 vmt_freeze_runs(struct vmt_softc *sc)
 {
@@ -120,7 +120,7 @@ vmt_freeze_runs(struct vmt_softc *sc)
 	return !ended;
 }
 
-/* Has the file system been resumed because we took too long? */
+/* Has the file system been resumed because the limit was over? */
 bool
 vmt_freeze_expired(struct vmt_softc *sc)
 {
@@ -133,8 +133,8 @@ vmt_freeze_expired(struct vmt_softc *sc)
 }
 
 /*
- * Let go, and write nothing more.  What is suspended is resumed when this
- * returns; what is still being written or suspended is not waited for.
+ * Resume, and sync nothing more.  A suspended file system is resumed when this
+ * returns; it does not wait for one that is still being synced or suspended.
  */
 void
 vmt_freeze_release(struct vmt_softc *sc)
@@ -174,7 +174,7 @@ vmt_freeze_thread(void *arg)
 	struct statvfs *sb;
 	int error = 0;
 
-	/* It does not fit a kernel stack. */
+	/* It is too large for a kernel stack. */
 	sb = kmem_alloc(sizeof(*sb), KM_SLEEP);
 	/* Twice: a file system may lie in a file of an earlier one (vnd(4)). */
 	vmt_freeze_sync_all(sc, sb);
@@ -214,7 +214,7 @@ vmt_freeze_next(mount_iterator_t *iterator, struct statvfs *sb)
 	struct mount *mp;
 
 	while ((mp = mountlist_iterator_trynext(iterator)) != NULL) {
-		/* What the kernel remembers: nothing is asked of the disk. */
+		/* From the kernel's memory, without a request to the disk. */
 		if (dostatvfs(mp, sb, curlwp, MNT_NOWAIT, 0) == 0 &&
 		    (sb->f_flag & (MNT_LOCAL | MNT_RDONLY)) == MNT_LOCAL)
 			break;
@@ -257,7 +257,7 @@ vmt_freeze_find(struct vmt_softc *sc, struct statvfs *sb)
 	return mp;
 }
 
-/* Suspend a file system until the worker or the clock says that it is over. */
+/* Suspend a file system until the worker ends it or the limit is over. */
 static int
 vmt_freeze_hold(struct vmt_softc *sc, struct mount *mp)
 {
@@ -289,8 +289,8 @@ vmt_freeze_hold(struct vmt_softc *sc, struct mount *mp)
 }
 
 /*
- * The lock of vfs_suspend() may be held for long, by umount(8) or fss(4), and
- * nothing can end the wait for it.  So try again and again.
+ * umount(8) or fss(4) may hold the lock of vfs_suspend() for long, and nothing
+ * can end the wait for it.  So poll.
  */
 static int
 vmt_freeze_suspend(struct vmt_softc *sc, struct mount *mp, int64_t end)

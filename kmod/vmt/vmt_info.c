@@ -5,16 +5,18 @@
 /*
  * What the guest reports about itself.
  *
- * Names, release, uptime: each item remembers what the host has and goes out
- * when it differs.  What the host refuses is not repeated before the next
- * reset; what did not reach it is tried again with the next look.
+ * Names, release, uptime: each item keeps the value that the host has, and the
+ * driver sends it when it differs.  It does not repeat what the host refuses
+ * before the next reset; it retries what did not reach the host with the next
+ * check.
  *
  * File systems: only local ones, for a server that does not answer would hold
  * the worker, and of the types that keep data on a disk.  A file system that is
  * suspended is left out until the next look.
  *
  * Hosts know one of several forms of interfaces (see vmt_nic.c) and of file
- * systems; the first that is taken stays in use until the next reset.
+ * systems; the driver uses the first that the host accepts until the next
+ * reset.
  *
  * All of this runs in the worker, without sc_lock.
  */
@@ -91,8 +93,8 @@ vmt_info_forget(struct vmt_softc *sc)
 }
 
 /*
- * Look at what is due and send what changed.  Returns when to come back
- * (uptime in ms).
+ * Check what is due and send what changed.  Returns the next deadline (uptime
+ * in ms).
  */
 int64_t
 vmt_info_run(struct vmt_softc *sc, int64_t now)
@@ -116,7 +118,7 @@ vmt_info_run(struct vmt_softc *sc, int64_t now)
 	return MIN(next, vmt_nic_run(sc, now));
 }
 
-/* Look at one item and send it if the host does not have it. */
+/* Check one item and send it if the host does not have it. */
 int
 vmt_info_send(struct vmt_softc *sc, enum vmt_info which)
 {
@@ -229,8 +231,8 @@ vmt_report_forget(struct vmt_report *r)
 }
 
 /*
- * Look at the file systems and report to the host what changed.  Returns
- * when to come back (uptime in ms).
+ * Check the file systems and report changes to the host.  Returns the next
+ * deadline (uptime in ms).
  */
 static int64_t
 vmt_disk_run(struct vmt_softc *sc, int64_t now)
@@ -249,7 +251,7 @@ vmt_disk_run(struct vmt_softc *sc, int64_t now)
 	if (r->r_form == VMT_DISK_FORMS)
 		return r->r_next;		/* refused, all of them */
 
-	/* Neither fits a kernel stack. */
+	/* Both are too large for a kernel stack. */
 	sb = kmem_alloc(sizeof(*sb), KM_SLEEP);
 	disks = kmem_alloc(VMT_DISK_MAX * sizeof(*disks), KM_SLEEP);
 	text = kmem_alloc(VMT_DISK_TEXT, KM_SLEEP);
@@ -284,7 +286,7 @@ vmt_disk_collect(struct vmt_disk *disks, struct statvfs *sb)
 	while ((mp = mountlist_iterator_trynext(iterator)) != NULL) {
 		if (count == VMT_DISK_MAX)
 			break;
-		/* First what the kernel remembers, then, of a disk, anew. */
+		/* First what the kernel has cached, then, for a disk, anew. */
 		if (dostatvfs(mp, sb, curlwp, MNT_NOWAIT, 0) != 0 ||
 		    !vmt_is_disk(sb) ||
 		    dostatvfs(mp, sb, curlwp, MNT_WAIT, 0) != 0)

@@ -49,7 +49,7 @@ static size_t	vmt_memory_encode(struct vmt_memory_message *,
 static uint8_t	*vmt_memory_put(uint8_t *, uint64_t);
 static uint64_t	vmt_memory_double(uint64_t);
 
-/* Send them from now on. */
+/* Start to send them. */
 void
 vmt_memory_forget(struct vmt_memory *memory)
 {

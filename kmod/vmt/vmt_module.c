@@ -10,9 +10,8 @@
  * which everything is static.
  *
  * The tables of autoconf(9) are static as well; config(1) would make some of
- * them global.  The driver's name is shared with the built-in driver if there
- * is one, the attachment has a name of its own, and our match is better than
- * the built-in one.
+ * them global.  The built-in driver, if there is one, has the same driver
+ * name; the attachment has another name, and our match has a higher priority.
  */
 
 #ifndef VMT_LOCAL
@@ -57,7 +56,7 @@ static int	vmt_match(device_t, cfdata_t, void *);
 static void	vmt_collect_detached(void);
 static bool	vmt_unit_is_taken(void);
 
-/* Set by modload -b force=true: do not ask the processor. */
+/* Set by modload -b force=true: do not check CPUID. */
 static bool vmt_force;
 
 static CFATTACH_DECL_NEW(VMT_ATTACHMENT, sizeof(struct vmt_softc),
@@ -90,7 +89,7 @@ static const struct cfattachinit vmt_cfattachinit[] = {
 	{ .cfai_name = NULL }
 };
 
-/* Without a built-in driver the name is ours to register. */
+/* Without a built-in driver the module registers the name. */
 static struct cfdriver * const vmt_own_driver[] = {
 	&___CONCAT(VMT_DRIVER, _cd), NULL
 };
@@ -139,15 +138,15 @@ VMT_MODCMD(modcmd_t cmd, void *arg)
 }
 
 /*
- * Free the units of devices that are gone.
+ * Free the units of detached devices.
  *
- * drvctl(8) detaches a device while it holds a device iterator.  autoconf(9)
- * then only marks the device as gone (config_detach), and its unit stays in
+ * drvctl(8) detaches a device while it holds a device iterator. autoconf(9)
+ * then only marks the device as deleted (config_detach), and its unit stays in
  * cd_devs until the next config_alldevs_enter() without an iterator collects
- * it.  config_init_component() looks for new devices under an iterator, and
- * so never collects; if our match takes the device there, config_attach()
- * finds the unit taken and panics.  config_cfattach_detach() does collect,
- * whatever the attachment.
+ * it. config_init_component() looks for new devices under an iterator, and so
+ * never collects; if our match succeeds there, config_attach() finds the unit
+ * in use and panics. config_cfattach_detach() does collect, whatever the
+ * attachment.
  */
 static void
 vmt_collect_detached(void)
@@ -163,7 +162,7 @@ vmt_collect_detached(void)
 		    &collect_ca);
 }
 
-/* Is the unit taken, be it by a device that is gone? */
+/* Is the unit in use, also by a detached device? */
 static bool
 vmt_unit_is_taken(void)
 {
@@ -173,7 +172,7 @@ vmt_unit_is_taken(void)
 	cd = config_cfdriver_lookup(___STRING(VMT_DRIVER));
 	if (cd == NULL || cd->cd_ndevs <= VMT_UNIT)
 		return false;
-	/* The last device that goes takes the array along, at any time. */
+	/* The array is freed with the last device, at any time. */
 	devices = atomic_load_relaxed(&cd->cd_devs);
 	return devices != NULL && devices[VMT_UNIT] != NULL;
 }
@@ -186,7 +185,7 @@ vmt_match(device_t parent, cfdata_t cf, void *aux)
 		return 0;
 	if (!vmt_machine_is_vmware() && !vmt_force)
 		return 0;
-	/* A unit that is taken would be a panic in config_attach(). */
+	/* config_attach() would panic if the unit is in use. */
 	if (device_find_by_xname(VMT_DEVICE) != NULL)
 		return 0;
 	vmt_collect_detached();

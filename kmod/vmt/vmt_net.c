@@ -31,7 +31,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include "vmtvar.h"
 
-/* In which order interfaces are reported. */
+/* The order in which interfaces are reported. */
 enum vmt_net_rank {
 	VMT_NET_PRIMARY,	/* named by the administrator */
 	VMT_NET_VMWARE,		/* a card of the virtual machine */
@@ -95,8 +95,7 @@ vmt_net_free(struct vmt_net *net)
 }
 
 /*
- * Copy what there is room for, without room nothing.  Returns how many
- * addresses there are.
+ * Copy what fits, without room nothing.  Returns the number of addresses.
  *
  * With NET_MPSAFE it is the read section that keeps removed entries.  Routes
  * are read outside of it, for with NET_MPSAFE rt_walktree() takes a lock that
@@ -132,7 +131,7 @@ vmt_net_walk(struct vmt_net *net)
 	return total;
 }
 
-/* Copy an interface and its addresses.  Returns how many these are. */
+/* Copy an interface and its addresses.  Returns the number of these. */
 static u_int
 vmt_net_copy(struct vmt_net *net, const struct ifnet *ifp)
 {
@@ -142,7 +141,7 @@ vmt_net_copy(struct vmt_net *net, const struct ifnet *ifp)
 	struct ifaddr *ifa;
 	u_int total = 0;
 
-	/* Others than Ethernet count for their addresses alone. */
+	/* Only the addresses of other interfaces than Ethernet count. */
 	if (ifp->if_type == IFT_ETHER && sdl != NULL &&
 	    sdl->sdl_alen == sizeof(nic->n_mac) && net->n_nics < VMT_NIC_MAX) {
 		nic = &net->n_nic[net->n_nics++];
@@ -219,7 +218,7 @@ vmt_is_zero(const struct sockaddr *sa, int family)
 	return true;
 }
 
-/* The address in it, without the scope that the kernel hides in it. */
+/* The address in it, without the scope that the kernel embeds in it. */
 static void
 vmt_copy_sockaddr(struct vmt_address *address, const struct sockaddr *sa)
 {
@@ -352,8 +351,8 @@ vmt_count_mask_bits(const uint8_t *mask, size_t size)
 }
 
 /*
- * The first address that others can reach us at: IPv4 if there is one, else
- * a global IPv6 address; an empty text if there is none.
+ * The first address at which other machines can reach the guest: IPv4 if there
+ * is one, else a global IPv6 address; an empty text if there is none.
  */
 void
 vmt_net_format_primary(const struct vmt_net *net, char *text, size_t size)
@@ -362,7 +361,7 @@ vmt_net_format_primary(const struct vmt_net *net, char *text, size_t size)
 	struct in6_addr ip6;
 	struct in_addr ip4;
 
-	/* Of the interface that the administrator names, if it has one. */
+	/* From the interface that the administrator sets, if it has one. */
 	best = vmt_net_reachable(net->n_address, net->n_first);
 	if (best == NULL)
 		best = vmt_net_reachable(net->n_address, net->n_addresses);

@@ -3,14 +3,14 @@
  */
 
 /*
- * Interfaces, as the host gets to know of them: MAC address, addresses with
- * prefix and status, default routes, host name and name servers.  The message
- * is XDR (RFC 4506): big-endian words, strings padded to words.
+ * Interfaces, as the driver reports them to the host: MAC address, addresses
+ * with prefix and status, default routes, host name and name servers.  The
+ * message is XDR (RFC 4506): big-endian words, strings padded to words.
  *
- * The kernel knows no name servers: a program puts them into net.dns.
+ * The kernel has no name servers: a program writes them to net.dns.
  *
- * All of this runs in the worker, without sc_lock; but vmt_dns_valid(), which
- * depends on nothing, in a sysctl(9) handler.
+ * All of this runs in the worker, without sc_lock; except vmt_dns_valid(),
+ * which has no state, in a sysctl(9) handler.
  */
 
 #include <sys/cdefs.h>
@@ -75,8 +75,8 @@ static uint8_t	*vmt_xdr_put_word(uint8_t *, uint32_t);
 static uint8_t	*vmt_xdr_put_opaque(uint8_t *, const void *, size_t);
 
 /*
- * Look at the interfaces and report to the host what changed.  Returns
- * when to come back (uptime in ms).
+ * Check the interfaces and report changes to the host.  Returns the next
+ * deadline (uptime in ms).
  */
 int64_t
 vmt_nic_run(struct vmt_softc *sc, int64_t now)
@@ -96,7 +96,7 @@ vmt_nic_run(struct vmt_softc *sc, int64_t now)
 	return r->r_next;
 }
 
-/* Copy what the administrator says.  Returns whether it is new. */
+/* Copy the administrator's settings.  Returns whether they changed. */
 static bool
 vmt_nic_read_choice(struct vmt_softc *sc)
 {
@@ -110,7 +110,7 @@ vmt_nic_read_choice(struct vmt_softc *sc)
 	return changed;
 }
 
-/* Send the interfaces in the first form that the host takes. */
+/* Send the interfaces in the first form that the host accepts. */
 static void
 vmt_nic_send(struct vmt_softc *sc, const struct vmt_net *net)
 {
@@ -135,7 +135,7 @@ vmt_nic_send(struct vmt_softc *sc, const struct vmt_net *net)
 	vmt_buffer_shrink(&sc->sc_nic);
 }
 
-/* The host asks for the primary address: send it, though it has it. */
+/* The host requests the primary address: send it, although it has it. */
 int
 vmt_nic_broadcast(struct vmt_softc *sc)
 {
@@ -152,9 +152,9 @@ vmt_nic_broadcast(struct vmt_softc *sc)
 }
 
 /*
- * Keep guestinfo.ip up to date where the host asks for it.  An address that
- * is gone is taken back with an empty value.  What the host refuses is not
- * sent again before the address changes or the host asks.
+ * Keep guestinfo.ip up to date where the host requests it.  When the address
+ * is gone, send an empty value.  Do not repeat a refused value before the
+ * address changes or the host requests it.
  */
 static int
 vmt_nic_send_primary(struct vmt_softc *sc, const struct vmt_net *net,
@@ -237,14 +237,14 @@ vmt_nic_put_route(uint8_t *p, const struct vmt_route *route)
 	return vmt_xdr_put_word(p, VMT_NIC_METRIC);
 }
 
-/* The host name, and what the administrator says of name servers. */
+/* The host name, and the administrator's setting of name servers. */
 static uint8_t *
 vmt_nic_put_dns(uint8_t *p, const char *text)
 {
 	const bool named = hostname[0] != '\0';
 	u_int counts[VMT_DNS_KEYS];
 
-	/* What does not hold was refused when it was set. */
+	/* Invalid text was refused when it was set. */
 	if (!vmt_dns_count(text, counts) || (!named && text[0] == '\0'))
 		return vmt_xdr_put_word(p, 0);
 	p = vmt_xdr_put_word(p, 1);
@@ -257,7 +257,7 @@ vmt_nic_put_dns(uint8_t *p, const char *text)
 	return vmt_dns_put(p, text, VMT_DNS_SUFFIX, counts);
 }
 
-/* How many there are, which is the flag of an optional one, and they. */
+/* The number, which is also the flag of an optional one, and the entries. */
 static uint8_t *
 vmt_dns_put(uint8_t *p, const char *text, enum vmt_dns_key key,
     const u_int *counts)
@@ -311,8 +311,8 @@ vmt_dns_count(const char *text, u_int *counts)
 }
 
 /*
- * Go on to the next word of net.dns that is no key.  The key before it says
- * what it is; VMT_DNS_KEYS, that it is nothing that may be there.
+ * Go on to the next word of net.dns that is no key.  The key before it is its
+ * meaning; VMT_DNS_KEYS means that it is invalid.
  */
 static bool
 vmt_dns_next(struct vmt_dns_word *word)
@@ -349,7 +349,7 @@ vmt_dns_next(struct vmt_dns_word *word)
 	return true;
 }
 
-/* An address as inet_pton(3) takes it, which the kernel does not have. */
+/* An address in the form of inet_pton(3), which the kernel does not have. */
 static bool
 vmt_parse_address(const struct vmt_dns_word *word, struct vmt_address *address)
 {

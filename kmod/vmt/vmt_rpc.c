@@ -3,19 +3,19 @@
  */
 
 /*
- * Speaking to the host, in three layers.
+ * The interface to the host, in three layers.
  *
  * The backdoor is a trap with values in the registers.
  *
  * A channel carries whole messages.  A message is announced with its length
  * and then moved, by the high port where the host offers it for this very
- * message, four bytes at a time otherwise.  Each step answers with status
- * bits; only VMT_STATUS_SUCCESS means that it was taken.  Two things may go
+ * message, four bytes at a time otherwise.  Each step returns status bits;
+ * only VMT_STATUS_SUCCESS means that the host accepted it.  Two things may go
  * wrong.  A snapshot or a migration in the middle shows as
  * VMT_STATUS_CHECKPOINT, and the message starts again from its length.  All
- * else (closed, withdrawn, timed out, powering off, or no bit at all, which
- * is how a forgotten channel looks) is EIO: the channel is of no use any
- * more, and the caller closes it.
+ * else (closed, withdrawn, timed out, powering off, or no bit at all, which is
+ * how a forgotten channel looks) is EIO: the channel is of no use any more,
+ * and the caller closes it.
  *
  * RPCI is for commands of the guest: a line of text, answered by "1 " or "0 "
  * and more text.  Its channel stays open for a batch of commands and is
@@ -44,7 +44,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #define	VMT_HIGH_HALF(x)	((uint32_t)(x) >> 16)
 #define	VMT_REPLY_TRIES	10	/* ticks to wait for a reply */
 
-/* What a channel may say against a step. */
+/* The status bits by which the host refuses a step. */
 #define	VMT_STATUS_BAD	(VMT_STATUS_CLOSED | VMT_STATUS_UNSENT |	\
 			    VMT_STATUS_POWEROFF | VMT_STATUS_TIMEOUT)
 
@@ -75,7 +75,7 @@ vmt_backdoor_command(struct vmt_frame *f, uint32_t command)
 	vmt_trap_low(f);
 }
 
-/* Is there a host that we can talk to? */
+/* Is there a host with this interface? */
 bool
 vmt_backdoor_probe(void)
 {
@@ -100,7 +100,7 @@ vmt_channel_call(const struct vmt_channel *ch, struct vmt_frame *f,
 	return VMT_HIGH_HALF(f->cx);
 }
 
-/* Was a step taken?  The bits against it come alone, as far as is known. */
+/* Was a step accepted?  A refusal has its bits alone, as far as is known. */
 static bool
 vmt_step_succeeded(uint32_t status)
 {
@@ -109,7 +109,7 @@ vmt_step_succeeded(uint32_t status)
 	    VMT_STATUS_SUCCESS;
 }
 
-/* What a payload step asks for: 0 for the next one, EAGAIN for another try. */
+/* The result of a payload step: 0 for the next one, EAGAIN for a retry. */
 static int
 vmt_step_error(uint32_t status)
 {
@@ -132,9 +132,9 @@ vmt_channel_probe(void)
 }
 
 /*
- * Open a channel.  An emulator that knows the backdoor but no channels says
- * ~0, and this returns ENODEV; a host whose channels are all taken does not,
- * and this returns EIO.
+ * Open a channel.  An emulator that has the backdoor but no channels returns
+ * ~0, and this function ENODEV; a host whose channels are all in use does not,
+ * and this function returns EIO.
  */
 int
 vmt_channel_open(struct vmt_channel *ch)
@@ -157,7 +157,7 @@ vmt_channel_open(struct vmt_channel *ch)
 	return 0;
 }
 
-/* Close a channel.  Whatever the host says, it is closed for us. */
+/* Close a channel.  Whatever the status, it is closed for the driver. */
 void
 vmt_channel_close(struct vmt_channel *ch)
 {
@@ -224,9 +224,9 @@ vmt_channel_send_once(struct vmt_channel *ch, const uint8_t *data,
 
 /*
  * Receive the message that is waiting.  It is followed by a NUL that *lengthp
- * does not count.  Returns ENOMSG if there is none; EMSGSIZE if it could not
- * be taken: the host knows, and the channel is all right; EIO if the channel
- * is dead.
+ * does not count.  Returns ENOMSG if there is none; EMSGSIZE if it did not
+ * fit: the host has been informed, and the channel is usable; EIO if the
+ * channel is dead.
  */
 int
 vmt_channel_receive(struct vmt_channel *ch, struct vmt_buffer *buffer,
@@ -315,8 +315,8 @@ vmt_channel_receive_low(struct vmt_channel *ch, uint8_t *data, size_t length)
 }
 
 /*
- * Move a payload by the high port, all at once.  Where the cookies are depends
- * on the direction: they make room for the address.
+ * Move a payload through the high port, all at once.  The direction decides
+ * where the cookies are: they make room for the address.
  */
 static int
 vmt_channel_move_high(const struct vmt_channel *ch, const void *data,
@@ -342,7 +342,7 @@ vmt_channel_move_high(const struct vmt_channel *ch, const void *data,
 	return vmt_step_error(VMT_HIGH_HALF(f.bx));
 }
 
-/* Report to the host that its message could not be taken. */
+/* Report to the host that its message did not fit. */
 static void
 vmt_channel_abort(struct vmt_channel *ch, bool in_payload)
 {
@@ -376,7 +376,7 @@ vmt_buffer_reserve(struct vmt_buffer *buffer, size_t size)
 	return 0;
 }
 
-/* Give back what a large message needed, but keep enough for a usual one. */
+/* Free the memory of a large message, but keep enough for a usual one. */
 void
 vmt_buffer_shrink(struct vmt_buffer *buffer)
 {
@@ -455,7 +455,7 @@ vmt_rpc_exchange(struct vmt_softc *sc, size_t length, size_t *lengthp)
 	return EIO;
 }
 
-/* Did the host take the command? */
+/* Did the host accept the command? */
 static int
 vmt_rpc_check_reply(struct vmt_softc *sc, size_t length, bool expect_empty)
 {
@@ -503,7 +503,7 @@ vmt_rpc_send(struct vmt_softc *sc, bool expect_empty, const void *data,
 	    vmt_rpc_check_reply(sc, length, expect_empty);
 }
 
-/* The batch is over: close the channel and give memory back. */
+/* The batch is over: close the channel and free memory. */
 void
 vmt_rpc_release(struct vmt_softc *sc)
 {

@@ -3,11 +3,11 @@
  */
 
 /*
- * machdep.vmt0: what the administrator sees and sets; and the counters, which
+ * machdep.vmt0: the administrator's interface; and the counters, which
  * vmstat(1) prints, too.
  *
  * A handler runs in the caller's process with the lock of the whole sysctl
- * tree held.  No handler talks to the host: that is the worker's.
+ * tree held.  No handler calls the host: only the worker does.
  */
 
 #include <sys/cdefs.h>
@@ -37,8 +37,8 @@ static void	vmt_request_expire(struct vmt_softc *);
 static void	vmt_request_send(struct vmt_softc *, struct vmt_request *);
 
 /*
- * Create the tree of vmt_nodes.  On failure vmt_stop() removes what is there
- * by sc_sysctllog.
+ * Create the tree of vmt_nodes.  On failure vmt_stop() removes the nodes by
+ * sc_sysctllog.
  */
 int
 vmt_sysctl_create(struct vmt_softc *sc)
@@ -137,7 +137,7 @@ vmt_sysctl_number(SYSCTLFN_ARGS)
 	return error;
 }
 
-/* A text, for sysctl(8) prints quads without a sign. */
+/* A text, because sysctl(8) prints quads without a sign. */
 int
 vmt_sysctl_offset(SYSCTLFN_ARGS)
 {
@@ -156,8 +156,8 @@ vmt_sysctl_offset(SYSCTLFN_ARGS)
 }
 
 /*
- * What Set_Option set.  Read without a lock: the worker may be writing one of
- * them, and the others are as they were.
+ * The values of Set_Option.  Read without a lock: the worker may be writing
+ * one of them, and the others are as they were.
  */
 int
 vmt_sysctl_host(SYSCTLFN_ARGS)
@@ -277,9 +277,9 @@ vmt_sysctl_done(SYSCTLFN_ARGS)
 
 /*
  * Commands to the host.  A caller of sysctl(2) holds the lock of the whole
- * tree, so no handler waits: one takes a command and gives its number, the
- * worker carries the command out, and the other gives the reply to a number.
- * Without a number it gives nothing away: sysctl -a reads every node.
+ * tree, so no handler waits: one accepts a command and returns its number, the
+ * worker carries the command out, and the other returns the reply of a number.
+ * Without a number it removes no reply: sysctl -a reads every node.
  */
 int
 vmt_sysctl_request(SYSCTLFN_ARGS)
@@ -299,7 +299,7 @@ vmt_sysctl_request(SYSCTLFN_ARGS)
 		return vmt_request_answer(l, "", 1, oldp, oldlenp);
 	if (newlen == 0 || newlen > VMT_MESSAGE_MAX + 1)
 		return EINVAL;
-	/* It will hold the reply, at least that there is none. */
+	/* It will hold the reply, at least the text of an empty one. */
 	error = vmt_buffer_reserve(&command, MAX(newlen, VMT_REPLY_HEAD));
 	if (error != 0)
 		return error;
@@ -368,7 +368,7 @@ vmt_sysctl_reply(SYSCTLFN_ARGS)
 		size = strlen(text) + 1;
 	} else {
 		size = r->r_length;
-		/* sysctl(8) asks again with more room. */
+		/* sysctl(8) repeats the request with more room. */
 		if (oldp != NULL && *oldlenp >= size) {
 			reply = r->r_buffer;
 			memset(r, 0, sizeof(*r));
@@ -383,8 +383,8 @@ vmt_sysctl_reply(SYSCTLFN_ARGS)
 }
 
 /*
- * May the caller talk to the host?  The handlers above do not reach
- * sysctl_lookup(9), which would ask.
+ * May the caller send requests to the host?  The handlers above do not reach
+ * sysctl_lookup(9), which would check that.
  */
 static int
 vmt_request_authorize(bool write)
@@ -408,7 +408,7 @@ vmt_request_answer(struct lwp *l, const char *text, size_t size, void *oldp,
 	return room < size ? ENOMEM : sysctl_copyout(l, text, oldp, size);
 }
 
-/* Leave a command to the worker, and its memory with it. */
+/* Pass a command, with its memory, to the worker. */
 static int
 vmt_request_queue(struct vmt_softc *sc, int number,
     struct vmt_buffer *command, size_t length)

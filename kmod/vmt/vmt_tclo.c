@@ -3,17 +3,17 @@
  */
 
 /*
- * What the host asks of the guest, and the options that it sets.
+ * Requests of the host to the guest, and the options that it sets.
  *
  * The guest polls: it sends its answer to the last message, or nothing, and
- * then asks for the next one.  Sending is also how the host knows that we
- * are alive.  When a message came the next one is likely to follow, so the
- * driver asks again soon and then less and less often.
+ * then asks for the next one.  Sending also shows the host that the guest is
+ * alive.  After a message the next one is likely to follow, so the driver
+ * polls soon and then less and less often.
  *
  * A channel may die at any time: a snapshot was reverted, the machine was
- * moved, the host was busy.  It is closed and opened again after a while,
- * and the host begins a new conversation with "reset".  When that happens
- * again and again another tools service competes for the channel.
+ * moved, the host was busy.  The driver closes it and opens a new one after a
+ * while, and the host begins a new conversation with "reset".  When that
+ * happens again and again another tools service competes for the channel.
  *
  * After each reset the host sends a burst of options with Set_Option, most of
  * which do not concern a kernel.
@@ -32,8 +32,8 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 /*
- * A conversation that lasted this long (ms) was not taken from us; so many in
- * a row that did not mean contention.
+ * A conversation that lasted this long (ms) did not end by contention; so many
+ * shorter ones in a row mean contention.
  */
 #define	VMT_CONTENTION_MS	60000
 #define	VMT_CONTENTIONS		3
@@ -61,8 +61,8 @@ static bool	vmt_parse_option(enum vmt_value, const char *, u_int *);
 static bool	vmt_parse_number(const char *, u_int *);
 
 /*
- * Talk to the host if it is time to.  Returns when to come back (uptime in
- * ms).
+ * Poll the host if that is due.  Returns when the next poll is due (uptime
+ * in ms).
  */
 int64_t
 vmt_tclo_run(struct vmt_softc *sc, int64_t now)
@@ -101,7 +101,7 @@ vmt_tclo_run(struct vmt_softc *sc, int64_t now)
 	return sc->sc_next_poll;
 }
 
-/* Send the last answer, close the channel, and raise an event that is owed. */
+/* Send the last answer, close the channel, and raise a pending event. */
 void
 vmt_tclo_stop(struct vmt_softc *sc)
 {
@@ -113,7 +113,7 @@ vmt_tclo_stop(struct vmt_softc *sc)
 		    sc->sc_answer_length);
 	sc->sc_answer_length = 0;
 	vmt_channel_close(&sc->sc_tclo);
-	/* A system that goes down already needs no event. */
+	/* A system that shuts down already needs no event. */
 	mutex_enter(&sc->sc_lock);
 	if (sc->sc_shutdown)
 		sc->sc_event = VMT_SWITCH_NONE;
@@ -141,7 +141,7 @@ vmt_tclo_open(struct vmt_softc *sc, int64_t now)
 	return true;
 }
 
-/* Let some time pass before the next try, more each time. */
+/* Wait before the next try, longer each time. */
 static void
 vmt_tclo_delay_open(struct vmt_softc *sc, int64_t now)
 {
@@ -207,9 +207,9 @@ vmt_channel_contended(struct vmt_softc *sc, int64_t now)
 }
 
 /*
- * Log that the channel is back.  After VMT_CONTENTIONS losses in a row that is
- * not before the conversation has lasted, or two lines a loss would fill the
- * log for as long as the contention goes on.
+ * Log that the channel is open again.  After VMT_CONTENTIONS losses in a row
+ * that is not before the conversation has lasted, or two lines a loss would
+ * fill the log for as long as the contention goes on.
  */
 static void
 vmt_tclo_log_back(struct vmt_softc *sc, int64_t now)
@@ -236,7 +236,7 @@ vmt_tclo_poll(struct vmt_softc *sc, int64_t now)
 	sc->sc_answer_length = 0;
 
 	/*
-	 * The host has its answer, or never will: raise the event.  This may
+	 * The host has the answer, or never will: raise the event.  This may
 	 * not return.  It happens on a dead channel, too.
 	 */
 	vmt_raise_event(sc);
@@ -344,8 +344,8 @@ vmt_tclo_parse(enum vmt_arguments kind, char *text, size_t length,
 }
 
 /*
- * Carry out a command.  The host hears the status before the answer, and the
- * answer before the event: after the event there may be no kernel any more.
+ * Carry out a command.  The host gets the status before the answer, and the
+ * answer before the event: the event may end the kernel.
  */
 static void
 vmt_tclo_execute(struct vmt_softc *sc, const struct vmt_command *command,
@@ -398,7 +398,7 @@ vmt_do_reset(struct vmt_softc *sc, const struct vmt_message *message)
 	return NULL;
 }
 
-/* Report to the host what the driver can do. */
+/* Report the driver's capabilities to the host. */
 const char *
 vmt_do_capabilities(struct vmt_softc *sc, const struct vmt_message *message)
 {
@@ -410,9 +410,8 @@ vmt_do_capabilities(struct vmt_softc *sc, const struct vmt_message *message)
 }
 
 /*
- * Send every capability, whatever becomes of the others: without one of them
- * the host offers no shutdown, without another it shows the tools as not
- * installed.
+ * Send every capability, even if others fail: without one of them the host
+ * offers no shutdown, without another it shows the tools as not installed.
  */
 static void
 vmt_register_capabilities(struct vmt_softc *sc, int64_t now)
@@ -462,8 +461,8 @@ vmt_rpc_check(struct vmt_softc *sc, const char *command, int error)
 }
 
 /*
- * The guest was suspended, and perhaps copied: the time is wrong, what the
- * host knows is old, and another guest may have the same random numbers.
+ * The guest was suspended, and perhaps copied: the time is wrong, the host's
+ * information is old, and another guest may have the same random numbers.
  */
 const char *
 vmt_do_resume(struct vmt_softc *sc, const struct vmt_message *message)
@@ -526,7 +525,7 @@ vmt_do_time_synchronize(struct vmt_softc *sc,
     const struct vmt_message *message)
 {
 
-	/* The machine may be on another host, which knows a better command. */
+	/* The machine may be on another host, which has a better command. */
 	sc->sc_clock.c_no_lag = false;
 	return vmt_clock_sync(sc, message->m_flag ?
 	    VMT_CLOCK_BACK : VMT_CLOCK_FORWARD) == 0 ? NULL : VMT_ERROR_TIME;
@@ -549,8 +548,8 @@ vmt_parse_number(const char *text, u_int *numberp)
 }
 
 /*
- * The host shows an address in its list of machines.  At boot it asks before
- * there is one, so this holds until the next reset.
+ * The host shows an address in its list of machines.  At boot it requests one
+ * before there is any, so the request lasts until the next reset.
  */
 int
 vmt_option_broadcast_address(struct vmt_softc *sc, u_int on)
@@ -560,7 +559,7 @@ vmt_option_broadcast_address(struct vmt_softc *sc, u_int on)
 	return sc->sc_broadcast ? vmt_nic_broadcast(sc) : 0;
 }
 
-/* Periodic synchronisation begins with a look, if the host says so. */
+/* Periodic synchronisation begins at once, if the host sets that. */
 int
 vmt_option_host_synctime(struct vmt_softc *sc, u_int on)
 {

@@ -3,7 +3,7 @@
  */
 
 /*
- * The way to the host on amd64 and i386.
+ * Traps to the host on amd64 and i386.
  *
  * VMware watches two I/O ports.  The low one takes a command in registers,
  * the high one a whole buffer by string I/O.  The host may change any of the
@@ -47,8 +47,8 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #else
 
 /*
- * Seven registers are all there are.  Load them from the frame, whose
- * address waits on the stack meanwhile, and put them back.
+ * There are only seven registers.  Load them from the frame, whose address
+ * waits on the stack meanwhile, and put them back.
  */
 #define	VMT_TRAP(f, insn)						\
 	__asm volatile(							\
@@ -107,7 +107,7 @@ vmt_machine_match(const void *aux)
 	return strcmp(cfaa->name, VMT_FEATURE) == 0;
 }
 
-/* Does the processor say that VMware runs us? */
+/* Does CPUID name VMware as the hypervisor? */
 bool
 vmt_machine_is_vmware(void)
 {
@@ -115,7 +115,7 @@ vmt_machine_is_vmware(void)
 	char vendor[sizeof(VMT_VENDOR)];
 
 	if (cpuid_level < 1)
-		return false;	/* an i486 may not know the instruction */
+		return false;	/* an i486 may not have the instruction */
 	x86_cpuid(VMT_CPUID_FEATURES, regs);
 	if ((regs[2] & VMT_CPUID_HYPERVISOR) == 0)
 		return false;

@@ -5,11 +5,11 @@
 /*
  * Structures and functions that the files of the driver share.
  *
- * One thread, the worker, does all talking to the host.  Everybody else
- * (sysctl handlers, detach, the shutdown hook) leaves a request under
- * sc_lock and wakes the worker up.
+ * One thread, the worker, makes all calls to the host.  All other threads
+ * (sysctl handlers, detach, the shutdown hook) leave a request under
+ * sc_lock and wake the worker up.
  *
- * The marks beside a member say what guards it:
+ * The mark beside a member is its lock:
  *
  *	(i)	set before the worker starts, constant until it is gone
  *	(l)	sc_lock
@@ -46,7 +46,7 @@
 #define	VMT_LOCAL_DATA	extern
 #endif
 
-/* What a value of the guest information may name. */
+/* The variables that a value of the guest information may name. */
 #define	VMT_GUEST_HOSTNAME	hostname
 #define	VMT_GUEST_OSTYPE	ostype
 #define	VMT_GUEST_OSRELEASE	osrelease
@@ -172,7 +172,7 @@ struct vmt_address {
 	uint8_t		a_bytes[16];
 };
 
-/* What the administrator says of interfaces. */
+/* The administrator's settings of interfaces. */
 struct vmt_choice {
 	char		c_primary[VMT_SYSCTL_PRIMARY_SIZE];
 	char		c_exclude[VMT_SYSCTL_EXCLUDE_SIZE];
@@ -206,7 +206,7 @@ struct vmt_net {
 	struct vmt_address *n_address;
 };
 
-/* What the administrator says of quiesced snapshots. */
+/* The administrator's settings of quiesced snapshots. */
 struct vmt_quiesce {
 	char		c_freeze[VMT_SYSCTL_FREEZE_SIZE];
 	int		c_scripts;	/* seconds to wait for them */
@@ -242,15 +242,15 @@ struct vmt_backup {
 	struct lwp	*b_thread;	/* (w) writes, and holds b_directory */
 	bool		b_ready;	/* (l) written, and suspended */
 	bool		b_ended;	/* (l) the thread holds nothing */
-	bool		b_expired;	/* (l) it let go by itself */
-	bool		b_canceled;	/* (l) it has to let go */
+	bool		b_expired;	/* (l) it resumed at its limit */
+	bool		b_canceled;	/* (l) it has to resume */
 	int		b_error;	/* (l) why it could not suspend */
 	int		b_number;	/* (l) of the event */
 	enum vmt_switch	b_event;	/* (l) that scripts run for */
 	int		b_answer;	/* (l) 0, or 1 done, -1 failed */
 };
 
-/* An item of guest information, as far as the host has it. */
+/* An item of guest information, with the value that the host has. */
 struct vmt_info_state {
 	int64_t		i_next;		/* (w) uptime in ms */
 	bool		i_sent;		/* (w) the host has i_value */
@@ -260,7 +260,7 @@ struct vmt_info_state {
 
 /*
  * A report that goes out when it changes.  Hosts know one of several forms of
- * it; the first that is taken stays in use until the next reset.
+ * it; the driver uses the first that the host accepts until the next reset.
  */
 struct vmt_report {
 	int64_t		r_next;		/* (w) uptime in ms */
@@ -288,13 +288,13 @@ struct vmt_softc {
 	kcondvar_t	sc_thaw;	/* (l) b_canceled */
 	struct lwp	*sc_worker;	/* (l) itself, as soon as it runs */
 	bool		sc_dying;	/* (a) */
-	bool		sc_shutdown;	/* (l) the system goes down by itself */
+	bool		sc_shutdown;	/* (l) the kernel itself shuts down */
 	bool		sc_running;	/* (l) the worker */
 	bool		sc_raising;	/* (l) in sysmon_pswitch_event(9) */
 	bool		sc_replaced;	/* (l) by the shutdown hook */
 	bool		sc_kicked;	/* (l) look again before you sleep */
 
-	/* How far attach came, for the way back; attach and detach alone. */
+	/* The progress of attach, for its undoing; attach and detach only. */
 	bool		sc_have_locks;
 	bool		sc_have_pmf;
 	struct sysctllog *sc_sysctllog;
@@ -361,7 +361,7 @@ struct vmt_softc {
 	struct evcnt	sc_counters[VMT_COUNTERS]; /* (c), abandoned (l) */
 };
 
-/* What a message of the host carries beside its name. */
+/* The arguments of a message of the host. */
 enum vmt_arguments {
 	VMT_ARG_NONE,		/* nothing */
 	VMT_ARG_IGNORED,	/* any text, not examined */
@@ -385,7 +385,7 @@ struct vmt_command {
 	enum vmt_log	c_log;
 	enum vmt_switch	c_switch;
 	u_int		c_state;	/* 0: the host expects no status */
-	/* Returns what is wrong, or NULL. */
+	/* Returns an error text, or NULL. */
 	const char	*(*c_action)(struct vmt_softc *,
 			    const struct vmt_message *);
 	const char	*c_reply;

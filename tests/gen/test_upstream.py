@@ -157,12 +157,12 @@ def test_empty_directory_is_filled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda out: (out / "sys/a.c").write_text("mine\n"), "sys/a.c: is not as"),
-        (lambda out: (out / "notes").write_text("mine\n"), "notes: is not as"),
-        (lambda out: (out / "link").symlink_to("nowhere"), "link: is not as"),
-        (lambda out: (out / MANIFEST).unlink(), "EDITS: is not as"),
-        (lambda out: (out / MANIFEST).write_text("x\n"), "EDITS: is not as"),
-        (lambda out: (out / MANIFEST).write_bytes(b""), "EDITS: is not as"),
+        (lambda out: (out / "sys/a.c").write_text("mine\n"), "sys/a.c: was changed since"),
+        (lambda out: (out / "notes").write_text("mine\n"), "notes: was changed since"),
+        (lambda out: (out / "link").symlink_to("nowhere"), "link: was changed since"),
+        (lambda out: (out / MANIFEST).unlink(), "EDITS: was changed since"),
+        (lambda out: (out / MANIFEST).write_text("x\n"), "EDITS: was changed since"),
+        (lambda out: (out / MANIFEST).write_bytes(b""), "EDITS: was changed since"),
     ],
 )
 def test_modified_output_is_refused(tmp_path: Path, spoil: object, said: str) -> None:
