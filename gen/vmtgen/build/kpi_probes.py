@@ -269,6 +269,16 @@ GROUPS: tuple[Group, ...] = (
         )
         + _names("S_IFREG S_IFCHR S_IFBLK"),
     ),
+    Group(
+        ("sys/types.h", "sys/bus.h"),
+        (),
+        _names(
+            "sizeof(bus_space_tag_t) sizeof(bus_space_handle_t) sizeof(bus_addr_t) "
+            "sizeof(bus_size_t) BUS_SPACE_MAP_LINEAR BUS_SPACE_MAP_CACHEABLE "
+            "BUS_SPACE_MAP_PREFETCHABLE BUS_SPACE_BARRIER_READ BUS_SPACE_BARRIER_WRITE"
+        ),
+        _X86,
+    ),
     Group(("sys/types.h", "sys/filio.h"), _names("FIOASYNC FIONBIO")),
     Group(
         ("sys/types.h", "sys/fcntl.h"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vmtsim.core.trace import Trace
     from vmtsim.cpu import Backdoor
     from vmtsim.kernel.api import Model, Subject
+    from vmtsim.kernel.busspace import WindowOptions
     from vmtsim.kernel.loaded import Loaded
     from vmtsim.kernel.lwp import Lwp
 
@@ -73,6 +74,7 @@ class KernelOptions:
     msrs: Mapping[str, int] = field(default_factory=dict)
     cpuid: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
     i2c: Mapping[int, Mapping[int, bytes]] = field(default_factory=dict)
+    windows: tuple[WindowOptions, ...] = ()
     without: frozenset[str] = frozenset()
     cpus: int = 1
     races: bool = False

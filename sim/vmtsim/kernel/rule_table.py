@@ -655,6 +655,20 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
         ("file-not-moved", _NOBODY, "an open returns what fd_clone returned, and no other EMOVEFD",
          "return fd_clone(...)"),
     ),
+    "sys/arch/x86/x86/bus_space.c (bus_space_map, bus_space_unmap)": (
+        ("bus-space-tag", _ALWAYS, "a bus_space_tag_t is one that a bus gave",
+         "keep the tag of the attach arguments in the softc"),
+        ("bus-space-left", _NOBODY, "a module that goes unmaps its registers",
+         "bus_space_unmap in detach, and where attach fails"),
+        ("bus-space-unmap", _NOBODY, "what is unmapped is a region as it was mapped",
+         "pass the handle and the size of bus_space_map, once"),
+        ("bus-space-outside", _NOBODY, "registers are in a region that is mapped",
+         "map as much as the device has, and keep the offsets in it"),
+    ),
+    "sys/arch/x86/x86/bus_space.c (bus_space_barrier)": (
+        ("bus-space-barrier", _ALWAYS, "the flags of a barrier are reads, writes, or both",
+         "pass BUS_SPACE_BARRIER_READ, BUS_SPACE_BARRIER_WRITE, or both"),
+    ),
     "sys/dev/i2c/i2c_exec.c (iic_acquire_bus, iic_exec)": (
         ("i2c-tag", _NOBODY, "a driver talks to the bus that its attach arguments named",
          "keep ia_tag of struct i2c_attach_args in the softc"),

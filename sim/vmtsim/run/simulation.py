@@ -16,6 +16,7 @@ from vmtsim.core.trace import Event, Trace
 from vmtsim.host import Host
 from vmtsim.host.faults import Faults
 from vmtsim.kernel.alldevs import AllDevices
+from vmtsim.kernel.busspace import WindowOptions
 from vmtsim.kernel.clock import SECOND, Clock
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Halted, KernelPanic, Spinning, Stalled
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from vmtsim.host.context import Context
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.facts import Place
+    from vmtsim.scenario.guest import Window
 
 # Seconds of the processor in which guest code must have called the kernel or the host once, and
 # of the wall clock between two looks.
@@ -101,6 +103,16 @@ class Watchdog:
             elif used - since > _STUCK_AFTER:
                 self._simulation.kernel.cpu.interrupt()
                 since = used
+
+
+def _windows(given: Mapping[str, Window]) -> tuple[WindowOptions, ...]:
+    """Return the registers of a scenario as the kernel takes them."""
+    found = []
+    for base, each in given.items():
+        index, data = each.indexed or (None, None)
+        registers = {int(name, 0): value for name, value in each.registers.items()}
+        found.append(WindowOptions(int(base, 0), each.size, registers, index, data, each.memory))
+    return tuple(found)
 
 
 class Simulation:
@@ -172,6 +184,7 @@ class Simulation:
                     int(chip, 0): {int(name, 0): bytes(each) for name, each in registers.items()}
                     for chip, registers in (scenario.guest.i2c or {}).items()
                 },
+                windows=_windows(scenario.guest.registers or {}),
             ),
             backdoor=self.host,
             rng=self.rng.fork("kernel"),

@@ -64,6 +64,8 @@ Registers = Mapping[str, Annotated[int, Range(0, 0xFFFFFFFFFFFFFFFF)]]
 Leaves = Mapping[str, Annotated[tuple[Word, ...], Length(4, 4)]]
 Register = Annotated[tuple[Annotated[int, Range(0, 0xFF)], ...], NotEmpty()]
 Chips = Annotated[Mapping[str, Mapping[str, Register]], NotEmpty()]
+Offset16 = Annotated[int, Range(0, 0xFFFF)]
+Byte = Annotated[int, Range(0, 0xFF)]
 Properties = Annotated[Mapping[str, bool | int | str], NotEmpty()]
 Settings = Annotated[Mapping[str, Scalar], NotEmpty()]
 
@@ -487,6 +489,28 @@ COMMANDS: Mapping[str, Command] = {command.name: command for command in _TABLE}
 
 
 @dataclass(frozen=True)
+class Window(Record):
+    """Registers of a byte each, by their numbers, at ``size`` ports or addresses.
+
+    ``indexed: [I, D]``: the number of a register is written to the port at offset I, and the
+    register is the port at offset D.  ``memory``: at an address of memory and no port.
+    """
+
+    registers: Mapping[str, Byte]
+    size: Annotated[int, Range(1, 0x10000)] = 2
+    indexed: Annotated[tuple[Offset16, ...], Length(2, 2)] | None = None
+    memory: bool = False
+
+    def check(self, node: Node, report: Report) -> None:
+        """Refuse registers that are no numbers, and ports that are not in the window."""
+        for name in self.registers:
+            if not _number(name, 0xFFFF):
+                report(node, f"expected the number of a register, as 0x20, not {name!r}")
+        if self.indexed is not None and max(self.indexed) >= self.size:
+            report(node, f"expected `indexed` ports at offsets below the size, {self.size}")
+
+
+@dataclass(frozen=True)
 class GuestSettings(Record):
     """The guest before the module is loaded; None is what the guest has by itself.
 
@@ -496,6 +520,7 @@ class GuestSettings(Record):
     ``without`` names drivers that GENERIC has built in and this kernel lacks, and ``properties``
     are the options of modload(8) for the module under test.  ``cpus`` is the number of processors.
     ``i2c`` are chips at iic0 by their addresses, each with the bytes of its registers.
+    ``registers`` are those of other hardware by their addresses, at isa0 or wherever a driver maps.
     ``modules`` are files of modules that it needs: loaded before it, and unloaded after it.
     """
 
@@ -513,9 +538,13 @@ class GuestSettings(Record):
     cpus: Annotated[int, Range(1, 8)] = 1
     modules: tuple[str, ...] = ()
     i2c: Chips | None = None
+    registers: Mapping[str, Window] | None = None
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse names of chips and registers that are no numbers."""
+        """Refuse names of chips, registers and windows that are no numbers."""
+        for name in self.registers or {}:
+            if not _number(name, 0xFFFFFFFF):
+                report(node, f"expected the address of registers, as 0x2e, not {name!r}")
         for chip, registers in (self.i2c or {}).items():
             if not _number(chip, 0x7F):
                 report(node, f"expected the address of a chip, 0x08 to 0x77, not {chip!r}")
