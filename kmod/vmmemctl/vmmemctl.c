@@ -12,7 +12,8 @@
  * In each poll the worker reads the target and moves towards it.  It starts
  * slowly, and does so again after a refusal of the host or a shortage of the
  * guest.  It never takes memory that would leave less free than the
- * administrator's floor and the pagedaemon's target.
+ * administrator's floor and the pagedaemon's target, and it frees pages when
+ * other uses of memory leave less.
  *
  *	vmmemctl.c		attach and detach, the worker, sysctl
  *	vmmemctl_x86.c		the trap and CPUID
@@ -57,11 +58,13 @@ static void	vmmemctl_deflate(struct vmmemctl_softc *, uint64_t);
 static bool	vmmemctl_give(struct vmmemctl_softc *, struct pglist *, u_int);
 static uint32_t	vmmemctl_pass(struct vmmemctl_softc *, struct pglist *,
 		    struct pglist *, bool, u_int *);
-static uint64_t	vmmemctl_room(struct vmmemctl_softc *);
+static int64_t	vmmemctl_spare(struct vmmemctl_softc *);
 static void	vmmemctl_short(struct vmmemctl_softc *);
 static void	vmmemctl_slow_down(struct vmmemctl_softc *);
 static void	vmmemctl_release(struct vmmemctl_softc *);
 static void	vmmemctl_resize(struct vmmemctl_softc *, int64_t);
+static void	vmmemctl_count(struct vmmemctl_softc *, enum vmmemctl_count,
+		    u_int);
 static bool	vmmemctl_is_refusal(uint32_t);
 static bool	vmmemctl_failed(struct vmmemctl_softc *, uint32_t);
 static bool	vmmemctl_set_state(struct vmmemctl_softc *, const char *);
@@ -70,6 +73,9 @@ static uint32_t	vmmemctl_call(struct vmmemctl_softc *, uint32_t, uint32_t,
 		    uint32_t, uint32_t *);
 static const struct vmmemctl_node *
 		vmmemctl_node(const struct sysctlnode *);
+static int	vmmemctl_sysctl_counter(SYSCTLFN_PROTO);
+static int	vmmemctl_sysctl_quad(struct vmmemctl_softc *, const uint64_t *,
+		    SYSCTLFN_PROTO);
 
 /* Does the host answer the port?  This also announces the driver. */
 bool
@@ -195,8 +201,8 @@ vmmemctl_detach(device_t self, int flags)
 /*
  * The system shuts down: the host has to forget our pages before another
  * system runs here.  The worker does that.  After a panic the kernel calls
- * this, too, but runs no other thread (x86's cpu_reboot): then no wait here
- * takes time, and this thread does it.
+ * this, too (x86's cpu_reboot), and a thread that holds the lock may not run
+ * again: then this thread does it, without the lock.
  */
 static bool
 vmmemctl_shutdown(device_t self, int how)
@@ -204,6 +210,12 @@ vmmemctl_shutdown(device_t self, int how)
 	struct vmmemctl_softc *sc = device_private(self);
 	bool running;
 	int ticks;
+
+	if (panicstr != NULL) {
+		sc->sc_dying = true;
+		(void)vmmemctl_call(NULL, VMMEMCTL_COMMAND_START, 0, 0, NULL);
+		return true;
+	}
 
 	mutex_enter(&sc->sc_lock);
 	sc->sc_dying = true;
@@ -259,10 +271,12 @@ static void
 vmmemctl_poll(struct vmmemctl_softc *sc)
 {
 	uint32_t status, target;
+	uint64_t excess, lacking;
+	int64_t spare;
 
 	if (!sc->sc_started && !vmmemctl_begin(sc))
 		return;
-	sc->sc_counters[VMMEMCTL_COUNT_POLLS].ev_count++;
+	vmmemctl_count(sc, VMMEMCTL_COUNT_POLLS, 1);
 	status = vmmemctl_call(sc, VMMEMCTL_COMMAND_GET_TARGET,
 	    (uint32_t)uvmexp.npages, 0, &target);
 	if (vmmemctl_failed(sc, status))
@@ -270,8 +284,15 @@ vmmemctl_poll(struct vmmemctl_softc *sc)
 	mutex_enter(&sc->sc_lock);
 	sc->sc_target = target;
 	mutex_exit(&sc->sc_lock);
-	if (sc->sc_size > target)
-		vmmemctl_deflate(sc, sc->sc_size - target);
+	spare = vmmemctl_spare(sc);
+	lacking = spare < 0 ? MIN((uint64_t)-spare, sc->sc_size) : 0;
+	excess = sc->sc_size > target ? sc->sc_size - target : 0;
+	if (lacking > 0)
+		vmmemctl_short(sc);
+	else if (excess > 0)
+		(void)vmmemctl_set_state(sc, "deflating");
+	if (lacking > 0 || excess > 0)
+		vmmemctl_deflate(sc, MAX(lacking, excess));
 	else if (sc->sc_rest > 0)
 		sc->sc_rest--;
 	else if (sc->sc_size < target)
@@ -312,10 +333,18 @@ vmmemctl_inflate(struct vmmemctl_softc *sc, uint64_t missing)
 {
 	struct pglist list;
 	uint64_t number;
+	int64_t free, spare;
 	u_int chunk;
 
-	number = MIN(MIN(missing, sc->sc_rate), vmmemctl_room(sc));
-	if (number < MIN(missing, sc->sc_rate))
+	/*
+	 * Below freemin the allocation wakes the pagedaemon, which turns pages
+	 * of files into free ones.  The last half of it is for others.
+	 */
+	free = MAX(uvm_availmem(false) - uvmexp.freemin / 2, 0);
+	spare = MAX(vmmemctl_spare(sc), 0);
+	missing = MIN(missing, sc->sc_rate);
+	number = MIN(missing, (uint64_t)MIN(free, spare));
+	if (number == 0 || (uint64_t)spare < missing)
 		vmmemctl_short(sc);
 	else
 		(void)vmmemctl_set_state(sc, "inflating");
@@ -345,7 +374,7 @@ vmmemctl_give(struct vmmemctl_softc *sc, struct pglist *list, u_int number)
 	TAILQ_INIT(&left);
 	status = vmmemctl_pass(sc, list, &left, true, &done);
 	uvm_pglistfree(&left);
-	sc->sc_counters[VMMEMCTL_COUNT_INFLATED].ev_count += done;
+	vmmemctl_count(sc, VMMEMCTL_COUNT_INFLATED, done);
 	if (status == VMMEMCTL_STATUS_SUCCESS)
 		return true;
 	if (!vmmemctl_is_refusal(status)) {
@@ -355,14 +384,17 @@ vmmemctl_give(struct vmmemctl_softc *sc, struct pglist *list, u_int number)
 	/* The target has fallen since. */
 	if (status == VMMEMCTL_STATUS_NOT_NEEDED)
 		return false;
-	sc->sc_counters[VMMEMCTL_COUNT_REFUSED].ev_count += number - done;
+	vmmemctl_count(sc, VMMEMCTL_COUNT_REFUSED, number - done);
 	if (vmmemctl_set_state(sc, "the host refuses pages"))
 		vmmemctl_log(sc, VMMEMCTL_LOG_REFUSED, number - done, status);
 	vmmemctl_slow_down(sc);
 	return false;
 }
 
-/* Take this many pages back, as fast as the host returns them. */
+/*
+ * Take this many pages back, at most sc_size, as fast as the host returns
+ * them.
+ */
 static void
 vmmemctl_deflate(struct vmmemctl_softc *sc, uint64_t number)
 {
@@ -371,7 +403,6 @@ vmmemctl_deflate(struct vmmemctl_softc *sc, uint64_t number)
 	uint32_t status;
 	u_int chunk, done;
 
-	(void)vmmemctl_set_state(sc, "deflating");
 	while (number > 0 && !vmmemctl_is_dying(sc)) {
 		TAILQ_INIT(&list);
 		TAILQ_INIT(&left);
@@ -382,7 +413,7 @@ vmmemctl_deflate(struct vmmemctl_softc *sc, uint64_t number)
 		}
 		status = vmmemctl_pass(sc, &list, &left, false, &done);
 		uvm_pglistfree(&left);
-		sc->sc_counters[VMMEMCTL_COUNT_DEFLATED].ev_count += done;
+		vmmemctl_count(sc, VMMEMCTL_COUNT_DEFLATED, done);
 		if (status != VMMEMCTL_STATUS_SUCCESS) {
 			if (!vmmemctl_is_refusal(status))
 				(void)vmmemctl_failed(sc, status);
@@ -448,18 +479,23 @@ vmmemctl_pass(struct vmmemctl_softc *sc, struct pglist *list,
 	return first;
 }
 
-/* How many pages can be spared? */
-static uint64_t
-vmmemctl_room(struct vmmemctl_softc *sc)
+/*
+ * How many pages can be spared?  Less than none: so many are lacking.
+ *
+ * Half of the pages of files count as free: the pagedaemon can take the clean
+ * ones, but for a tenth of all memory (vm.filemin).
+ */
+static int64_t
+vmmemctl_spare(struct vmmemctl_softc *sc)
 {
-	int64_t available, kept;
+	int64_t kept;
 
 	mutex_enter(&sc->sc_lock);
 	kept = (int64_t)sc->sc_floor << (20 - PAGE_SHIFT);
 	mutex_exit(&sc->sc_lock);
 	kept = MAX(kept, uvmexp.freetarg);
-	available = uvm_availmem(true);
-	return available > kept ? (uint64_t)(available - kept) : 0;
+	uvm_update_uvmexp();
+	return uvm_availmem(false) + (int64_t)uvmexp.filepages / 2 - kept;
 }
 
 /* The guest cannot spare the pages of the target. */
@@ -467,7 +503,7 @@ static void
 vmmemctl_short(struct vmmemctl_softc *sc)
 {
 
-	sc->sc_counters[VMMEMCTL_COUNT_SHORTAGES].ev_count++;
+	vmmemctl_count(sc, VMMEMCTL_COUNT_SHORTAGES, 1);
 	if (vmmemctl_set_state(sc, "memory is short"))
 		vmmemctl_log(sc, VMMEMCTL_LOG_SHORT, sc->sc_size,
 		    sc->sc_target);
@@ -506,6 +542,15 @@ vmmemctl_resize(struct vmmemctl_softc *sc, int64_t by)
 	mutex_exit(&sc->sc_lock);
 }
 
+static void
+vmmemctl_count(struct vmmemctl_softc *sc, enum vmmemctl_count which, u_int by)
+{
+
+	mutex_enter(&sc->sc_lock);
+	sc->sc_counters[which].ev_count += by;
+	mutex_exit(&sc->sc_lock);
+}
+
 /* Is a status about a page, and not about the balloon? */
 static bool
 vmmemctl_is_refusal(uint32_t status)
@@ -535,12 +580,12 @@ vmmemctl_failed(struct vmmemctl_softc *sc, uint32_t status)
 	case VMMEMCTL_STATUS_SUCCESS:
 		return false;
 	case VMMEMCTL_STATUS_BUSY:
-		sc->sc_counters[VMMEMCTL_COUNT_BUSY].ev_count++;
+		vmmemctl_count(sc, VMMEMCTL_COUNT_BUSY, 1);
 		(void)vmmemctl_set_state(sc, "the host is busy");
 		vmmemctl_slow_down(sc);
 		return true;
 	case VMMEMCTL_STATUS_RESET:
-		sc->sc_counters[VMMEMCTL_COUNT_RESETS].ev_count++;
+		vmmemctl_count(sc, VMMEMCTL_COUNT_RESETS, 1);
 		if (vmmemctl_set_state(sc, "starting"))
 			vmmemctl_log(sc, VMMEMCTL_LOG_RESET, sc->sc_size);
 		break;
@@ -643,7 +688,7 @@ vmmemctl_sysctl_create(struct vmmemctl_softc *sc)
 			    CTLFLAG_READONLY, CTLTYPE_QUAD,
 			    vmmemctl_counters[i].c_name,
 			    SYSCTL_DESCR(vmmemctl_counters[i].c_description),
-			    NULL, 0, (void *)&sc->sc_counters[i].ev_count, 0,
+			    vmmemctl_sysctl_counter, 0, (void *)sc, 0,
 			    CTL_CREATE, CTL_EOL);
 		}
 	}
@@ -687,14 +732,36 @@ vmmemctl_sysctl_number(SYSCTLFN_ARGS)
 	return 0;
 }
 
-/* A number of pages.  On i386 it takes two loads: not without the lock. */
+/* A number of pages. */
 int
 vmmemctl_sysctl_pages(SYSCTLFN_ARGS)
 {
+	struct vmmemctl_softc *sc = rnode->sysctl_data;
+
+	return vmmemctl_sysctl_quad(sc,
+	    (void *)((char *)sc + vmmemctl_node(rnode)->n_offset),
+	    SYSCTLFN_CALL(rnode));
+}
+
+/* A counter. */
+static int
+vmmemctl_sysctl_counter(SYSCTLFN_ARGS)
+{
+	struct vmmemctl_softc *sc = rnode->sysctl_data;
+	u_int i = 0;
+
+	while (strcmp(vmmemctl_counters[i].c_name, rnode->sysctl_name) != 0)
+		i++;
+	return vmmemctl_sysctl_quad(sc, &sc->sc_counters[i].ev_count,
+	    SYSCTLFN_CALL(rnode));
+}
+
+/* On i386 64 bits take two loads: not without the lock. */
+static int
+vmmemctl_sysctl_quad(struct vmmemctl_softc *sc, const uint64_t *numberp,
+    SYSCTLFN_ARGS)
+{
 	struct sysctlnode node = *rnode;
-	struct vmmemctl_softc *sc = node.sysctl_data;
-	const uint64_t *numberp =
-	    (void *)((char *)sc + vmmemctl_node(rnode)->n_offset);
 	uint64_t value;
 
 	mutex_enter(&sc->sc_lock);

@@ -96,7 +96,7 @@ struct vmmemctl_softc {
 	u_int		sc_rest;		/* (w) polls to go without a try */
 	bool		sc_started;		/* (w) */
 
-	struct evcnt	sc_counters[VMMEMCTL_COUNTERS];	/* (w) */
+	struct evcnt	sc_counters[VMMEMCTL_COUNTERS];	/* (c) */
 };
 
 VMMEMCTL_LOCAL_DATA const struct vmmemctl_text vmmemctl_texts[VMMEMCTL_LOGS];

@@ -14,13 +14,13 @@ import importlib
 import sys
 import tempfile
 import types
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.points import Points, sweep
 
-    from vmtsim.kernel.dispatch import Entry
+if TYPE_CHECKING:
     from vmtsim.kernel.lwp import Lwp
 
     from .rig import Rig
@@ -64,37 +64,16 @@ def play(module: Path, point: int | None, *, seed: int = 1) -> tuple[Rig, int]:
     Returns the machine, detached and attached again in working order, and the number of points.
     """
     machine: Rig = _rig.Rig(module, seed=seed)
-    scheduler = machine.kernel.scheduler
-    count = 0
     process: list[Lwp] = []
 
-    def passed() -> None:
-        nonlocal count
-        lwp = scheduler.current
-        if lwp is None or not lwp.name.startswith("vmt0"):
-            return
-        count += 1
-        if count == point:
-            process.append(machine.start("detach", "vmt0"))
-            scheduler.choice.restlessness = 1
+    def detach() -> None:
+        process.append(machine.start("detach", "vmt0"))
 
-    trap: Callable[[int], None] = machine.kernel.cpu.on_trap
-
-    def called(_lwp: Lwp, _entry: Entry) -> None:
-        passed()
-
-    def trapped(pc: int) -> None:
-        passed()
-        trap(pc)
-
-    scheduler.on_call = called
-    machine.kernel.cpu.on_trap = trapped
+    reached = Points(machine.kernel, "vmt0", point, detach)
     busy(machine)
     machine.run(SECONDS)
-    points = count
-    scheduler.on_call = None
+    points = reached.stop()
     if point is not None:
-        assert process, f"point {point} of {count}"
         assert machine.until(lambda: process[0].state == "gone", 60)
         assert process[0].result == 0
         assert not machine.attached
@@ -126,13 +105,9 @@ def main() -> int:
         failed = tried = 0
         for seed in range(1, args.seeds + 1):
             _machine, points = play(module, None, seed=seed)
-            for point in range(1, points + 1, args.every):
-                tried += 1
-                try:
-                    play(module, point, seed=seed)
-                except Exception as error:
-                    failed += 1
-                    sys.stdout.write(f"seed {seed}, point {point} of {points}: {error!r}\n")
+            chosen = range(1, points + 1, args.every)
+            done = sweep(f"seed {seed}", chosen, partial(play, module, seed=seed))
+            tried, failed = tried + done[0], failed + done[1]
     sys.stdout.write(f"{tried} points tried, {failed} failed\n")
     return 1 if failed else 0
 

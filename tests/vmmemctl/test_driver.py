@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vmtsim.host.balloon import BUSY, GET_TARGET, NOT_NEEDED, RESET, START
 from vmtsim.kernel.errors import Halted
+from vmtsim.kernel.pages import Pages
+from vmtsim.scenario.guest import Pressure
 
+from . import anywhere
 from .machine import Machine
 
 if TYPE_CHECKING:
@@ -15,8 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vmtsim.core.frame import Frame
-    from vmtsim.kernel.dispatch import Entry
-    from vmtsim.kernel.lwp import Lwp
 
     Make = Callable[..., Machine]
 
@@ -151,6 +152,91 @@ def test_persistent_shortage_logs_one_line(machine: Make) -> None:
     guest.leave()
 
 
+MEGABYTE = 256  # pages
+FLOOR = 64 * MEGABYTE
+
+
+def left(guest: Machine) -> int:
+    """How many pages the rest of the guest can have, as the driver counts them."""
+    pages = guest.kernel.subject(Pages)
+    return pages.available + pages.files // 2
+
+
+@pytest.mark.parametrize("balloon", ["basic", "batched"])
+def test_guest_that_needs_memory_gets_pages_back(machine: Make, balloon: str) -> None:
+    """Down to the floor, whatever the host asks for; they go back when there is room again."""
+    guest = machine(balloon=balloon)
+    guest.balloon.target = 20_000
+    guest.run(30)
+    assert guest.balloon.size == 20_000
+    guest.admin.start("pressure", guest.admin.pressure(Pressure(free=24 << 20, seconds=40)))
+    guest.run(2)
+    assert guest.balloon.size == 20_000 - 40 * MEGABYTE
+    assert left(guest) == FLOOR
+    assert guest.read("state") == "memory is short"
+    guest.run(30)
+    assert guest.balloon.size == 20_000 - 40 * MEGABYTE
+    assert sum("memory is short" in line for line in console(guest)) == 1
+    guest.run(60)
+    assert guest.balloon.size == 20_000
+    guest.leave()
+
+
+def test_guest_without_free_memory_gets_all_pages_back(machine: Make) -> None:
+    guest = machine()
+    guest.balloon.target = 10_000
+    guest.run(30)
+    guest.admin.start("pressure", guest.admin.pressure(Pressure(free=0, seconds=40)))
+    guest.run(2)
+    assert guest.balloon.size == 0
+    guest.run(60)
+    assert guest.balloon.size == 10_000
+    guest.leave()
+
+
+def test_higher_floor_takes_pages_back(machine: Make) -> None:
+    guest = machine()
+    guest.balloon.target = 40_000
+    guest.run(60)
+    assert guest.balloon.size == 40_000
+    assert not guest.do("sysctl", {"machdep.vmmemctl0.floor": 200})
+    guest.run(2)
+    assert left(guest) == 200 * MEGABYTE
+    guest.leave()
+
+
+def test_pages_of_files_are_lent(machine: Make) -> None:
+    """The pagedaemon frees them where the allocation wakes it; half of them count."""
+    guest = machine()
+    memory = Pressure(free=2 << 20, files=200 << 20, seconds=1000)
+    guest.admin.start("pressure", guest.admin.pressure(memory))
+    guest.run(1)
+    guest.balloon.target = 40_000
+    guest.run(500)
+    pages = guest.kernel.subject(Pages)
+    assert 8_000 < guest.balloon.size < 40_000
+    assert pages.files < 190 * MEGABYTE
+    assert FLOOR <= left(guest) < FLOOR + 2 * MEGABYTE
+    assert pages.available >= 128  # half of freemin
+    guest.run(600)
+    guest.leave()
+
+
+def test_protected_pages_of_files_are_a_shortage(machine: Make) -> None:
+    """The pagedaemon keeps what vm.filemin says: the driver says that memory is short."""
+    guest = machine()
+    assert not guest.do("sysctl", {"machdep.vmmemctl0.floor": 1})
+    memory = Pressure(free=1 << 18, files=20 << 20, seconds=300)
+    guest.admin.start("pressure", guest.admin.pressure(memory))
+    guest.balloon.target = 4000
+    guest.run(200)
+    assert guest.balloon.size == 0
+    assert guest.read("state") == "memory is short"
+    guest.run(200)
+    assert guest.balloon.size == 4000
+    guest.leave()
+
+
 def test_page_not_returned_by_host_is_kept(machine: Make) -> None:
     guest = machine(balloon="basic")
     guest.balloon.target = 200
@@ -181,6 +267,18 @@ def test_shutdown_returns_all_pages(machine: Make, balloon: str) -> None:
     assert guest.broken() == []
 
 
+@pytest.mark.parametrize("balloon", ["basic", "batched"])
+def test_panic_returns_all_pages(machine: Make, balloon: str) -> None:
+    guest = machine(balloon=balloon)
+    guest.balloon.target = 3000
+    guest.run(20)
+    assert guest.balloon.size == 3000
+    with pytest.raises(Halted):
+        guest.do("panic")
+    assert guest.balloon.size == 0
+    assert guest.broken() == []
+
+
 def test_reading_target_and_size_is_race_free(modules: dict[str, Path]) -> None:
     """On i386 a quad is two loads; the worker writes it meanwhile."""
     guest = Machine(modules["i386"], races=True)
@@ -193,56 +291,28 @@ def test_reading_target_and_size_is_race_free(modules: dict[str, Path]) -> None:
     guest.leave()
 
 
-def detached_at(module: Path, point: int | None, balloon: str) -> int:
-    """Detach at the ``point``-th call or trap of the worker; return how many there were."""
-    guest = Machine(module, balloon=balloon)
-    scheduler = guest.kernel.scheduler
-    trap: Callable[[int], None] = guest.kernel.cpu.on_trap
-    count = 0
-    process: list[Lwp] = []
-
-    def passed() -> None:
-        nonlocal count
-        lwp = scheduler.current
-        if lwp is None or not lwp.name.startswith("vmmemctl0"):
-            return
-        count += 1
-        if count == point:
-            process.append(guest.admin.start("detach", guest.admin.detach("vmmemctl0")))
-            scheduler.choice.restlessness = 1
-
-    def called(_lwp: Lwp, _entry: Entry) -> None:
-        passed()
-
-    def trapped(pc: int) -> None:
-        passed()
-        trap(pc)
-
-    scheduler.on_call, guest.kernel.cpu.on_trap = called, trapped
-    for order in ({"target": 400}, {"refuse": 3, "target": 900}, {"busy": 1}, {"target": 100}):
-        for name, value in order.items():
-            setattr(guest.balloon, name, value)
-        guest.run(3)
-    guest.balloon.reset()
-    guest.run(4)
-    scheduler.on_call = None
-    if point is not None:
-        guest.run(5)
-        assert process, f"point {point} of {count}"
-        assert process[0].state == "gone"
-        assert guest.balloon.size == 0
-        guest.balloon.target = 200
-        assert guest.do("rescan", "cpu0") == 0
-        guest.run(20)
-        assert guest.balloon.size == 200
-    guest.leave()
-    return count
+@pytest.fixture(scope="module", params=["basic", "batched"])
+def points(request: pytest.FixtureRequest, modules: dict[str, Path]) -> tuple[str, list[int]]:
+    """A kind of host, and a sample of the points: the first ones, and some of the others."""
+    count = anywhere.play(modules["amd64"], None, balloon=request.param)
+    assert count > 100
+    others = range(16, count, max(count // 20, 1))
+    return request.param, [*range(1, 16), *others]
 
 
-@pytest.mark.parametrize("balloon", ["basic", "batched"])
-def test_detach_at_any_point_leaks_nothing(modules: dict[str, Path], balloon: str) -> None:
-    """A sample of the points: the first ones, and some of the others."""
-    points = detached_at(modules["amd64"], None, balloon)
-    assert points > 100
-    for point in sorted({*range(1, 16), *range(16, points, max(points // 20, 1))}):
-        detached_at(modules["amd64"], point, balloon)
+def test_detach_at_any_point_leaks_nothing(
+    modules: dict[str, Path], points: tuple[str, list[int]]
+) -> None:
+    """``python -m tests.vmmemctl.anywhere`` tries every point."""
+    balloon, chosen = points
+    for point in chosen:
+        anywhere.play(modules["amd64"], point, balloon=balloon)
+
+
+def test_panic_at_any_point_leaves_the_host_no_page(
+    modules: dict[str, Path], points: tuple[str, list[int]]
+) -> None:
+    """Also while the worker holds the lock."""
+    balloon, chosen = points
+    for point in chosen[::2]:
+        anywhere.panic(modules["amd64"], point, balloon=balloon)

@@ -206,8 +206,16 @@ class _Steps:
         at = self.moment()
         self.step(at, "host.balloon", order)
         if rng.chance(1, 3):
-            free = rng.choice((1 << 20, 60 << 20, 70 << 20))
-            self.step(at + self.gap(), "guest.pressure", {"free": free, "seconds": 20.0})
+            self.step(at + self.gap(), "guest.pressure", self._shortage())
+        if rng.chance(1, 3):
+            # While it has pages, or is on its way to them.
+            self.step(at + rng.below(20 * NANOSECONDS), "guest.pressure", self._shortage())
+
+    def _shortage(self) -> dict[str, Any]:
+        """Draw how much memory is free and how much holds files while others have the rest."""
+        rng = self._rng
+        free = rng.choice((1 << 20, 60 << 20, 70 << 20))
+        return {"free": free, "files": rng.choice((0, 20 << 20, 150 << 20)), "seconds": 20.0}
 
     def sleep(self) -> None:
         """Suspend and resume the machine."""

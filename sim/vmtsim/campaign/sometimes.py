@@ -116,6 +116,7 @@ _NODES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
 _BALLOON: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "balloon at its target": ("balloon", lambda e: e["size"] == e["target"] > 0),
     "balloon of the host begun anew": ("balloon.reset", _always),
+    "balloon smaller, for the guest needed memory": ("balloon.taken-back", _always),
 }
 _SWITCHES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "device opened": ("guest.done", _done("open", good=True)),

@@ -52,11 +52,13 @@ class Balloon:
         self.guest = 0  # its GUEST_ID
         self.limit = 0  # the guest's memory in pages, as it says
         self.resets = 0
+        self.taken_back = 0  # pages that the guest took back though the host asked for them
         self.locked: set[int] = set()
         self._started = False
         self._capabilities = 0
         self._since_reset: int | None = None  # calls since the guest was told of a reset
         self._seen = (0, 0)  # size and target when the guest asked last
+        self._taken_back = 0  # the same of taken_back
         self._commands: dict[int, Callable[[Frame], int]] = {
             START: self._start,
             GET_TARGET: self._get_target,
@@ -96,7 +98,7 @@ class Balloon:
             return
         number = low16(frame.arg2)
         command = self._commands.get(number)
-        if command is None or (number in {BATCHED_LOCK, BATCHED_UNLOCK} and not self._batched):
+        if command is None or (self._started and not self._agreed(number)):
             self._context.violation("balloon-command", f"command {number}")
             frame.arg0 = INVALID_COMMAND
             return
@@ -113,9 +115,10 @@ class Balloon:
         if status == OK and number not in {START, GUEST_ID}:
             frame.arg1 = self.target
 
-    @property
-    def _batched(self) -> bool:
-        return bool(self._capabilities & BATCHED)
+    def _agreed(self, number: int) -> bool:
+        """Whether START has agreed on a command ("Backdoor commands availability" there)."""
+        needed = {LOCK: BASIC, UNLOCK: BASIC, BATCHED_LOCK: BATCHED, BATCHED_UNLOCK: BATCHED}
+        return not needed.get(number, 0) & ~self._capabilities
 
     def _not_started(self, number: int) -> None:
         if not self.resets or (self._since_reset is not None and self._since_reset >= _UNAWARE):
@@ -136,6 +139,9 @@ class Balloon:
 
     def _get_target(self, frame: Frame) -> int:
         self.limit = frame.arg1 & _ALL_ONES
+        if self.taken_back != self._taken_back:
+            pages, self._taken_back = self.taken_back - self._taken_back, self.taken_back
+            self._context.trace.emit("balloon.taken-back", pages=pages)
         seen = (self.size, self.target)
         if seen != self._seen:
             self._seen = seen
@@ -164,6 +170,8 @@ class Balloon:
         if page not in self.locked:
             self._context.violation("balloon-page", f"page {page:#x} is not locked")
             return PAGE_UNLOCKED
+        if self.size <= self.target:
+            self.taken_back += 1
         self.locked.remove(page)
         return OK
 

@@ -40,6 +40,7 @@ class Identity(Subject):
         yield DataSymbol("boothowto", bytes(4))
         yield DataSymbol("securelevel", (0xFFFFFFFF).to_bytes(4, "little"))
         yield DataSymbol("doing_shutdown", bytes(4))
+        yield DataSymbol("panicstr", bytes(kernel.memory.pointer_size))
         if kernel.cpu.machine != "aarch64":
             # The highest basic leaf of CPUID; -1 on an i486 without (i386/i386/locore.S).
             leaves = self.kernel.options.cpuid

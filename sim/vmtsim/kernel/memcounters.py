@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
 from vmtsim.kernel.memory import PAGE
-from vmtsim.kernel.pages import PAGES, Pages
+from vmtsim.kernel.pages import FREEMIN, FREETARG, PAGES, Pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,19 +43,18 @@ class MemoryCounters(Subject):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._sums = dict.fromkeys(_SUMS, 0)
+        kernel.subject(Pages).on_files = lambda count: self.set("filepages", count)
 
     def data(self) -> Iterator[DataSymbol]:
         """Yield uvmexp as uvm_init and uvmpd_tune leave it, without swap.
 
-        Sources: sys/uvm/uvm_extern.h 1.233 for the layout, sys/uvm/uvm_pdaemon.c (uvmpd_tune)
-        for freemin and freetarg on one processor.
+        Source: sys/uvm/uvm_extern.h 1.233 for the layout.
         """
-        least = max(min(PAGES // 200, 256), 32)
         values = dict.fromkeys(_MEMBERS, 0) | {
             "pagesize": PAGE, "pagemask": PAGE - 1, "pageshift": 12,
             "npages": PAGES, "free": PAGES, "ncolors": 1,
             "reserve_pagedaemon": 1, "reserve_kernel": 5,
-            "freemin": least, "freetarg": least * 4 // 3, "wiredmax": PAGES // 3,
+            "freemin": FREEMIN, "freetarg": FREETARG, "wiredmax": PAGES // 3,
         }  # fmt: skip
         words = struct.pack(f"<{len(_MEMBERS)}i", *values.values())
         yield DataSymbol("uvmexp", words + bytes(_SIZE - len(words)))

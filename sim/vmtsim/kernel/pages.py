@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 PAGES = 65536
 """Pages that uvm manages here: 256 MB."""
 
+FREEMIN = max(min(PAGES // 200, 256), 32)
+FREETARG = FREEMIN * 4 // 3
+"""Free pages that the pagedaemon wants: uvmpd_tune in sys/uvm/uvm_pdaemon.c 1.134, one CPU."""
+
 _FIRST = 0x1000  # the number of the first one: below are the kernel and its data
 _ENTRY = 32  # bytes that a struct vm_page has here: the first two pointers, and room
 _CHUNK = 256  # so many of them are made at a time
 _RESERVED = 1 + 5  # uvmexp.reserve_pagedaemon and .reserve_kernel
+_FILEMIN = PAGES // 10  # vm.filemin, 10 %: uvmpdpol_init in sys/uvm/uvm_pdpolicy_clock.c 1.40
 _ENOMEM, _EINVAL = 12, 22
 # So long a thread waits for pages before the run says so; the kernel waits for ever.
 _WAITS = 10 * SECOND
@@ -45,7 +50,8 @@ class Allocated:
 class Pages(Subject):
     """The free pages, and who has the others.
 
-    ``on_free`` is called with the number of each page that is given back.
+    ``on_free`` is called with the number of each page that is given back, ``on_files`` with how
+    many pages hold files.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {
@@ -60,12 +66,15 @@ class Pages(Subject):
         self._count = PAGES
         self._hint = 0  # where the next search begins (uvm_physseg_set_start_hint)
         self._taken = 0  # pages that others have, while memory is short
+        self._files = 0  # pages of files, while memory is short
+        self._daemon_awake = False
         self._entries: dict[int, int] = {}  # index -> struct vm_page
         self._indices: dict[int, int] = {}  # struct vm_page -> index
         self._room = WaitQueue("pages")
         self._frames: dict[int, int] = {}  # number -> address of what pmap_extract was asked for
         self.live: dict[int, Allocated] = {}  # by struct vm_page
         self.on_free: Callable[[int], None] = lambda _number: None
+        self.on_files: Callable[[int], None] = lambda _count: None
 
     def data(self) -> Iterator[DataSymbol]:
         """Yield the kernel's own map, of which only the address is used."""
@@ -77,12 +86,45 @@ class Pages(Subject):
     @property
     def available(self) -> int:
         """How many pages are free."""
-        return max(self._count - self._taken, 0)
+        return max(self._count - self._taken - self._files, 0)
 
-    def press(self, free: int | None) -> None:
-        """Leave so many pages free, as if others had taken the rest; None: all that there are."""
-        self._taken = 0 if free is None else max(self._count - free, 0)
+    @property
+    def files(self) -> int:
+        """How many pages hold files."""
+        return self._files
+
+    def press(self, free: int | None, files: int = 0) -> None:
+        """Leave so many pages free and let so many hold files, as if others had taken the rest.
+
+        None: all are free that the module has not.
+        """
+        self._hold(0 if free is None else min(files, self._count))
+        self._taken = 0 if free is None else max(self._count - self._files - free, 0)
         self.kernel.scheduler.wake_all(self._room)
+        self._kick()
+
+    def _hold(self, files: int) -> None:
+        self._files = files
+        self.on_files(files)
+
+    def _kick(self) -> None:
+        """Wake the pagedaemon where free pages are few: uvm_kick_pdaemon in uvm_pdaemon.c."""
+        if self.available >= FREEMIN or self._files <= _FILEMIN or self._daemon_awake:
+            return
+        self._daemon_awake = True
+        self.kernel.spawn("pgdaemon", "kthread", self._scan())
+
+    def _scan(self) -> Model:
+        """Turn pages of files into free ones, up to freetarg (uvm_pageout, uvmpd_scan).
+
+        All pages of files are clean here; vm.filemin protects the last ones.
+        """
+        yield from ()
+        self._daemon_awake = False
+        number = min(FREETARG - self.available, self._files - _FILEMIN)
+        if number > 0:
+            self._hold(self._files - number)
+            self.kernel.scheduler.wake_all(self._room)
 
     def read(self, address: int, size: int) -> bytes:
         """Return physical memory that pmap_extract was asked for; raises GuestFault for other."""
@@ -189,8 +231,11 @@ class Pages(Subject):
 
         found = find()
         if found is None and waitok:
+            self._kick()
             return self._wait(find, rlist, number)
-        return _ENOMEM if found is None else self._give(found, rlist)
+        error = _ENOMEM if found is None else self._give(found, rlist)
+        self._kick()
+        return error
 
     def _begin(self, rlist: int) -> None:
         """TAILQ_INIT of the list, which loses the pages that are on it."""

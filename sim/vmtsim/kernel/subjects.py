@@ -57,6 +57,7 @@ _FIRST = (
     "deferred:Deferred",
     "sysmon:SysmonPower",
     "modules:Modules",
+    "pages:Pages",
 )
 
 

@@ -60,6 +60,7 @@ _SENSOR_SCRIPTS = {
 }  # fmt: skip
 _DICTIONARY = 32  # sizeof(struct power_event_dictionary)
 RB_POWERDOWN = 0x808
+RB_NOSYNC = 0x4
 _SYNC = 500_000_000  # ns that the disks take at shutdown
 
 
@@ -271,6 +272,25 @@ class SysmonPower(Subject):
         devices.iterated()
         yield from kernel.subject(Watchdogs).shutdown()
         raise Halted("power off" if off else "reboot")
+
+    def panicked(self, text: str) -> Model:
+        """Panic in the running thread: no file system is touched, the pmf hooks run, then the end.
+
+        vpanic in sys/kern/subr_prf.c 1.203, cpu_reboot in sys/arch/amd64/amd64/machdep.c 1.370.
+        Where a hook sleeps other threads run: cv_wait of 10.99.12 does not look at panicstr.
+        """
+        kernel, memory, symbols = self.kernel, self.kernel.memory, self.kernel.symbols
+        kernel.subject(Console).print(f"panic: {text}\n")
+        memory.put_u32(symbols["doing_shutdown"], 1)
+        memory.put_pointer(symbols["panicstr"], memory.place(text.encode("ascii") + b"\0"))
+        self._rebooter = kernel.current
+        memory.put_u32(symbols["boothowto"], RB_NOSYNC)
+        kernel.trace.emit("kernel.reboot", howto=RB_NOSYNC, thread=kernel.current.name)
+        devices = kernel.subject(AllDevices)
+        devices.iterate()
+        yield from kernel.subject(Pmf).shutdown(RB_NOSYNC)
+        devices.iterated()
+        raise Halted("reboot")
 
     def _stop_file_systems(self) -> Model:
         """vfs_sync_all() and the unmounting: waits for whoever keeps a file system suspended.

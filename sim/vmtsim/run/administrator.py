@@ -310,7 +310,7 @@ class Administrator:
         kmem = self.kernel.subject(Kmem)
         pages = self.kernel.subject(Pages)
         kmem.press(given.free)
-        pages.press(given.free // PAGE)
+        pages.press(given.free // PAGE, given.files // PAGE)
         yield Block(deadline=self.kernel.clock.now + round(given.seconds * SECOND), what="memory")
         kmem.press(None)
         pages.press(None)
@@ -461,6 +461,10 @@ class Administrator:
     def shutdown(self) -> Model:
         """Shutdown -p now, as far as the kernel is concerned."""
         return self.kernel.subject(SysmonPower).reboot(RB_POWERDOWN)
+
+    def panic(self) -> Model:
+        """Panic for a reason that is not the module's, on a kernel with ddb.onpanic=0."""
+        return self.kernel.subject(SysmonPower).panicked("by the administrator")
 
     # -- sysctl ------------------------------------------------------------------------------
 

@@ -300,10 +300,14 @@ class Nth(Record):
 
 @dataclass(frozen=True)
 class Pressure(Record):
-    """How many bytes of the kernel's memory are left, and for how long; then all of it is back."""
+    """How many bytes of memory are free and how many hold files, and for how long.
+
+    Then all of it is free again.
+    """
 
     SHORTHAND: ClassVar[str] = "free"
     free: Annotated[int, Range(0, 1 << 30)]
+    files: Annotated[int, Range(0, 1 << 30)] = 0
     seconds: Annotated[float, Range(0, 1_000_000)] = 1.0
 
 
@@ -453,7 +457,8 @@ _TABLE = (
             "does",
             lambda admin, given: admin.fault(given.nth),
             _simulated("GENERIC has no fault(4)")),
-    Command("pressure", Pressure, "for SECONDS all of the kernel's memory but FREE bytes is taken",
+    Command("pressure", Pressure,
+            "for SECONDS only FREE bytes of memory are free, and FILES bytes hold files",
             lambda admin, given: admin.pressure(given),
             _simulated("how much memory a real kernel has left is not known")),
     Command("usage", Usage, "what the pages of memory and of swap are used for",
@@ -475,6 +480,9 @@ _TABLE = (
             lambda admin, _given: admin.resume(), _alone("resume")),
     Command("shutdown", Nothing, "the guest goes down: shutdown hooks run",
             lambda admin, _given: admin.shutdown(), _alone("shutdown")),
+    Command("panic", Nothing, "the kernel panics: the shutdown hooks run, and it reboots",
+            lambda admin, _given: admin.panic(),
+            _simulated("a real guest of an acceptance run is not to panic")),
     Command("rpc", Message, "the administrator sends an RPCI command and waits for its reply",
             lambda admin, given: admin.rpc(given.content), _rpc),
     Command("request", Message,

@@ -339,7 +339,7 @@ def test_typed_verbs_exist_in_script() -> None:
         typed.add(verb)
         assert all(f"\n{words[0]})" in text for words in calls), verb
     of_devices = {"envstat", "wdogctl", "open", "read", "write", "ioctl", "poll", "mmap", "close"}
-    of_kernel = {"interrupt", "fault", "pressure", "usage"}
+    of_kernel = {"interrupt", "fault", "pressure", "panic", "usage"}
     others = {"ifconfig", "look", "request", "scripts"}
     assert set(COMMANDS) - typed == {*others, *of_devices, *of_kernel}
 

@@ -80,7 +80,22 @@ def test_host_without_balloon_does_not_answer(options: dict[str, Any]) -> None:
     assert guest.broken == []
 
 
+<<<<<<< HEAD
 def test_single_page_calls_return_target() -> None:
+=======
+@pytest.mark.parametrize("command", [LOCK, UNLOCK, LOCK_BATCH, UNLOCK_BATCH])
+def test_start_without_capabilities_ends_page_commands(command: int) -> None:
+    guest = Guest().started(target=2)
+    assert guest.call(LOCK, 0x1000)[0] == 0
+    assert guest.call(START, 0)[0] == 0x03000000
+    assert guest.balloon.size == 0
+    assert guest.call(command, 0x1000, 1)[0] == 1
+    assert guest.call(GET_TARGET, 65536)[:2] == [0, 2]
+    assert guest.broken == ["balloon-command"]
+
+
+def test_single_pages_come_and_go_with_the_target_in_each_reply() -> None:
+>>>>>>> 9952cfc (vmmemctl: pages go back when the guest is short of memory, half of the pages of files count as free)
     guest = Guest().started(target=2)
     assert guest.call(GET_TARGET, 65536)[:2] == [0, 2]
     assert guest.balloon.limit == 65536

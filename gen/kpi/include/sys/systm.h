@@ -16,6 +16,7 @@ extern const char machine_arch[];
 extern const char osrelease[];
 extern const char ostype[];
 extern const char version[];
+extern const char *panicstr;
 
 void	panic(const char *, ...) __dead __printflike(1, 2);
 void	printf(const char *, ...) __printflike(1, 2);
