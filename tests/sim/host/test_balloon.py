@@ -80,9 +80,6 @@ def test_host_without_balloon_does_not_answer(options: dict[str, Any]) -> None:
     assert guest.broken == []
 
 
-<<<<<<< HEAD
-def test_single_page_calls_return_target() -> None:
-=======
 @pytest.mark.parametrize("command", [LOCK, UNLOCK, LOCK_BATCH, UNLOCK_BATCH])
 def test_start_without_capabilities_ends_page_commands(command: int) -> None:
     guest = Guest().started(target=2)
@@ -94,8 +91,7 @@ def test_start_without_capabilities_ends_page_commands(command: int) -> None:
     assert guest.broken == ["balloon-command"]
 
 
-def test_single_pages_come_and_go_with_the_target_in_each_reply() -> None:
->>>>>>> 9952cfc (vmmemctl: pages go back when the guest is short of memory, half of the pages of files count as free)
+def test_single_page_calls_return_target() -> None:
     guest = Guest().started(target=2)
     assert guest.call(GET_TARGET, 65536)[:2] == [0, 2]
     assert guest.balloon.limit == 65536
