@@ -208,8 +208,7 @@ class _Steps:
         if rng.chance(1, 3):
             self.step(at + self.gap(), "guest.pressure", self._shortage())
         if rng.chance(1, 3):
-            # While it has pages, or is on its way to them.
-            self.step(at + rng.below(20 * NANOSECONDS), "guest.pressure", self._shortage())
+            self.step(self.moment(), "guest.pressure", self._shortage())
 
     def _shortage(self) -> dict[str, Any]:
         """Draw how much memory is free and how much holds files while others have the rest."""
