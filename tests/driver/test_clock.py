@@ -109,18 +109,18 @@ def test_small_errors_are_stepped_back_if_host_allows(rig: Make) -> None:
 
 def test_periodic_sync_ignores_host_switches(rig: Make) -> None:
     machine = rig(synctime=False, option_burst=(("synctime", "0"),), drift_ppm=200)
-    machine.run(3600)
+    machine.run(1800)
     # Two periods' worth of drift: within the second of the host's limit the clock is slewed.
     assert abs(machine.time.realtime() - machine.host.clock.now()) < 24 * MS
     looks = machine.read("clock_sync.slews") + machine.read("clock_sync.steps")
-    assert 55 <= looks <= 62
+    assert 27 <= looks <= 32
     machine.leave()
 
 
 @pytest.mark.parametrize("ppm", [-400, -50, 50, 400])
 def test_drifting_clock_is_corrected_without_backward_step(rig: Make, ppm: int) -> None:
     machine = rig(drift_ppm=ppm)
-    machine.run(3600)
+    machine.run(1200)
     assert all(by > 0 for _at, by in machine.time.steps)
     bound = 60 * abs(ppm) * 1000 * 4  # four periods' worth of drift, in ns
     assert abs(machine.time.realtime() - machine.host.clock.now()) < max(bound, MS)

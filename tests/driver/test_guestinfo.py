@@ -37,7 +37,7 @@ def test_current_host_gets_detailed_os_description(rig: Make) -> None:
     assert machine.info(FULL) == machine.info(SHORT) == []
     assert machine.info(BUILD) == []  # the build of VMware's tools, which these are not
     assert machine.info(DNS) == [b"guest.example"]
-    machine.run(3600)
+    machine.run(900)
     assert len(machine.info(DETAILED)) == 1
     machine.leave()
 
@@ -47,7 +47,7 @@ def test_old_host_gets_os_names(rig: Make) -> None:
     assert len(machine.info(DETAILED)) == 1
     assert machine.info(FULL) == [b"NetBSD 11.0 x86_64"]
     assert machine.info(SHORT) == [b"other-64"]
-    machine.run(3600)
+    machine.run(900)
     assert len(machine.info(DETAILED)) == len(machine.info(FULL)) == len(machine.info(SHORT)) == 1
     machine.host.tclo.reset()
     machine.settle()
