@@ -20,12 +20,12 @@ from vmtsim.campaign.cluster import cluster
 from vmtsim.campaign.progress import Lines
 from vmtsim.campaign.record import Record
 from vmtsim.campaign.runner import Campaign, Settings
-from vmtsim.campaign.workers import WorkerPool, processes
+from vmtsim.campaign.workers import WorkerPool
 
 from tests.conftest import IN_CI
 from tests.patience import until
 
-from .test_workers import Hook, sums
+from .test_workers import AtOnce, Hook, sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +86,11 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, list[str]]
     return noted
 
 
+def _here() -> WorkerPool:
+    """A pool of this process: the result does not depend on the pool."""
+    return WorkerPool(AtOnce(), AtOnce(), lambda: 1)
+
+
 def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
     """A pool whose worker is killed when it starts the last seed.
 
@@ -121,8 +126,7 @@ def test_killed_worker_loses_and_duplicates_no_seed(
     tmp_path: Path,
 ) -> None:
     settings = Settings(leaky_mailbox, 4, 5, twice=50, stories=0)
-    with processes(1) as pool:
-        expected = Campaign(settings, pool, Lines(quiet=True)).run()
+    expected = Campaign(settings, _here(), Lines(quiet=True)).run()
     expected_verdicts = sorted(verdicts)
     verdicts.clear()
     victim = tmp_path / "victim"
@@ -184,9 +188,8 @@ def test_lost_scheduler_stops_campaign_that_resumes_elsewhere(
     assert campaign.cut_status == 69
     assert record.cut.startswith(f"the scheduler at {address} has gone, after ")
     assert 0 < record.played < 10
-    with processes(1) as pool:
-        resumed = Campaign(plan, pool, Lines(quiet=True), resumed=record).run()
-        whole = Campaign(plan, pool, Lines(quiet=True)).run()
+    resumed = Campaign(plan, _here(), Lines(quiet=True), resumed=record).run()
+    whole = Campaign(plan, _here(), Lines(quiet=True)).run()
     assert whole.failed > 0
     assert sums(resumed) == sums(whole)
 

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,22 +26,13 @@ from vmtsim.run.findings import Finding
 
 from tests.patience import HANG, until
 
-from .test_workers import sums
+from .test_workers import AtOnce, sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from vmtsim.campaign.subject import Setup
-
-
-class AtOnce(Executor):
-    """Runs a seed when it is submitted, in this process."""
-
-    def submit(self, fn: Callable[..., Any], *args: Any, **_kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(fn(*args))
-        return future
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,15 @@ class NeverRuns(Executor):
         return Future()
 
 
+class AtOnce(Executor):
+    """Runs a seed when it is submitted, in this process."""
+
+    def submit(self, fn: Callable[..., Any], *args: Any, **_kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args))
+        return future
+
+
 def _interrupt() -> None:
     raise KeyboardInterrupt
 
