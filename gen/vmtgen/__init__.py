@@ -1,3 +1,3 @@
-"""vmtgen: from protocol specs to a kernel module that NetBSD takes."""
+"""vmtgen: from protocol specs to a kernel module that NetBSD loads."""
 
 __version__ = "0.1.0"

@@ -1,3 +1,3 @@
-"""vmtctl: the companion of vmt(4) on a NetBSD guest."""
+"""vmtctl: manages the VMware Tools driver vmt(4) on a NetBSD guest."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
 """The command ``vmtctl``: read the command line, run the verb, turn errors into statuses.
 
-Only the module of the verb that was asked for is imported.
+Only the module of the verb in use is imported.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Failure as error:
         return _report(error, context, json=_json_requested(arguments, context))
     except BrokenPipeError:
-        # The reader of our output has gone, as in `vmtctl status | head -1`.
+        # The reader of the output has ended, as in `vmtctl status | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exits.OK
     except KeyboardInterrupt:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _flush(context: Context) -> None:
-    """Write out what was printed. Raises Failure, which says that the work itself is done."""
+    """Flush the output. Raises Failure, which says that the work itself is done."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -68,7 +68,7 @@ def _flush(context: Context) -> None:
 
 
 def _json_requested(arguments: list[str], context: Context | None) -> bool:
-    """Whether --json is ours: what follows `run` belongs to its command."""
+    """Whether --json is an option of vmtctl: what follows `run` belongs to its command."""
     if context is not None:
         return context.json
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -76,14 +76,14 @@ def _json_requested(arguments: list[str], context: Context | None) -> bool:
 
 
 def _open_standard_files() -> None:
-    """Give a closed standard file a home, lest a pipe of ours takes its number."""
+    """Open closed standard files, so that no pipe of vmtctl gets their numbers."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        # Python has none where the file was closed.
+        # Python has no stream where the file was closed.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 

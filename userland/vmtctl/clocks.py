@@ -1,4 +1,4 @@
-"""The driver's clock nodes: what they say, and setting them."""
+"""The driver's clock nodes: reading and setting them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vmtctl.system import Result
 
 BRANCH = "clock_sync"
-# What an administrator sets, and what /etc/sysctl.conf may hold.
+# The settings of an administrator, which /etc/sysctl.conf may have.
 SETTINGS = {name: f"{guest.TREE}.{BRANCH}.{name}" for name in ("period", "follow_host")}
 NOW = f"{guest.TREE}.{BRANCH}.now"
 PERSISTENT_FILE = "/etc/sysctl.conf"
@@ -66,12 +66,12 @@ def described(name: str, value: int) -> str:
 
 
 def in_words(seconds: int) -> str:
-    """``seconds`` as the manual speaks of a period."""
+    """``seconds`` as the manual writes a period."""
     return "off" if seconds == 0 else f"every {seconds} s"
 
 
 def slew_in_words(microseconds: int) -> str:
-    """How long NetBSD slews so large an error."""
+    """How long NetBSD takes to slew an error of this size."""
     minutes = -(-microseconds // _SLEW // 60)
     if minutes < 120:
         return f"about {minutes} minutes"

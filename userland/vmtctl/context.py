@@ -1,4 +1,4 @@
-"""What a verb works with: the values of the command line, the tools, the files, the voice."""
+"""The context of a verb: the values of the command line, the tools, the files, the output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vmtctl.grammar import Values
     from vmtctl.system import Tools
 
-# Raised when a key of the JSON output changes its meaning or goes away.
+# Incremented when a key of the JSON output changes its meaning or is removed.
 SCHEMA = 1
 
 # What to do on another system.
@@ -61,7 +61,7 @@ class Context:
         return os.path.abspath(root).rstrip("/") if root else ""
 
     def file(self, path: str) -> str:
-        """Where the system's file ``path`` (absolute) is."""
+        """Return the place of the system's file ``path`` (absolute)."""
         return self.files_root + path
 
     def read(self, path: str) -> str | None:
@@ -78,16 +78,16 @@ class Context:
             self._print(printable(text))
 
     def _print(self, text: str) -> None:
-        """Print; an output that takes no more must not stop the work half-way."""
+        """Print; a failing output must not stop the work half-way."""
         try:
             print(text)
         except OSError as error:
             self.lose_output(error)
 
     def lose_output(self, error: OSError) -> None:
-        """Remember why the output is incomplete, and let the rest of it go nowhere."""
+        """Record why the output is incomplete, and discard the rest of it."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        # A reader that has gone, as in `vmtctl status | head -1`, is no error.
+        # A reader that has ended, as in `vmtctl status | head -1`, is no error.
         if not isinstance(error, BrokenPipeError):
             self.lost_output = self.lost_output or error
 
@@ -121,11 +121,11 @@ class Context:
 
     @property
     def may_change(self) -> bool:
-        """Whether we are root, or work on another root of tools."""
+        """Whether vmtctl runs as root, or on another root of tools."""
         return bool(self.values.option("tools-root")) or os.geteuid() == 0
 
     def need_root(self, doing: str) -> None:
-        """Refuse unless we are root; a dry run, or another root of tools, needs none."""
+        """Refuse unless run by root; a dry run, or another root of tools, does not need root."""
         if self.dry_run or self.may_change:
             return
         raise Failure(

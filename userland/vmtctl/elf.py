@@ -14,7 +14,7 @@ from vmtctl.exits import DATA, NO_INPUT, Failure, from_os_error
 # e_machine (NetBSD sys/sys/exec_elf.h) and NetBSD's machine_arch
 MACHINES = {3: "i386", 62: "x86_64", 183: "aarch64"}
 
-# No NetBSD module comes near this; GENERIC itself is about 30 MB.
+# No NetBSD module is nearly that large; GENERIC itself is about 30 MB.
 SIZE_LIMIT = 64 << 20
 
 _RELOCATABLE = 1
@@ -22,7 +22,7 @@ _SYMBOLS, _RELA, _REL = 2, 4, 9
 
 
 class ModuleFile:
-    """What a .kmod says of itself."""
+    """The description that a .kmod has of itself."""
 
     __slots__ = ("machine_arch", "name", "path", "version")
 
@@ -45,7 +45,7 @@ def release_of(version: int) -> str:
 
 
 def compatible(module: int, kernel: int) -> bool:
-    """Whether the kernel takes the module (NetBSD sys/sys/module.h, module_compatible)."""
+    """Whether the kernel loads the module (NetBSD sys/sys/module.h, module_compatible)."""
     if module // 1000000 % 100 == 99 or kernel // 1000000 % 100 == 99:
         return module == kernel
     return abs(module - kernel) < 10000

@@ -37,7 +37,7 @@ MEANINGS = (
 
 
 class Failure(Exception):  # noqa: N818 - it is no bug of ours
-    """Something the administrator can put right.
+    """An error that the administrator can correct.
 
     The text says what is wrong; ``hint``, where there is one, says what to do next, and
     ``status`` is the status with which the command ends.

@@ -1,6 +1,6 @@
-"""What the running guest says of itself: sysctl, autoconf, modules, processes, messages.
+"""The state of the running guest: sysctl, autoconf, modules, processes, messages.
 
-Each function answers even on a half-broken system. What could not be found out is reported as a
+Each function answers even on a half-broken system. An unknown value is reported as a
 ``problem``, and never guessed.
 """
 
@@ -88,7 +88,7 @@ class Attachment:
 
 
 def sysctls(context: Context, *names: str) -> tuple[dict[str, str], str]:
-    """Values below ``names``, and what sysctl(8) complained about.
+    """Values below ``names``, and the error message of sysctl(8).
 
     sysctl(8) stops at the first name that does not exist, so the surest come first.
     """
@@ -151,7 +151,7 @@ def attachment(context: Context) -> Attachment:
 
 
 def modules(context: Context, name: str = "vmt") -> tuple[list[Module], str]:
-    """Return all that modstat(8) says of the module ``name``, and what it complained about."""
+    """Return all rows of modstat(8) for the module ``name``, and its error message."""
     try:
         result = context.tools.run("modstat", name)
     except Failure as error:
@@ -166,7 +166,7 @@ def modules(context: Context, name: str = "vmt") -> tuple[list[Module], str]:
 
 
 def module(context: Context, name: str = "vmt") -> tuple[Module | None, str]:
-    """Return the module ``name`` that is in use, and what modstat(8) complained about.
+    """Return the module ``name`` that is in use, and the error message of modstat(8).
 
     A built-in module that was unloaded is in the list, too, but not in use.
     """
@@ -175,7 +175,7 @@ def module(context: Context, name: str = "vmt") -> tuple[Module | None, str]:
 
 
 def processes(context: Context) -> tuple[list[Process], str]:
-    """All processes, and what ps(1) complained about."""
+    """All processes, and the error message of ps(1)."""
     try:
         result = context.tools.run("ps", "-ax", "-o", "pid,uid,stat,command")
     except Failure as error:
@@ -183,14 +183,14 @@ def processes(context: Context) -> tuple[list[Process], str]:
     found = []
     for line in result.output.splitlines():
         words = line.split(None, 3)
-        # A zombie runs no more, whatever its name says.
+        # A zombie does not run any more.
         if len(words) == 4 and words[0].isdigit() and not words[2].startswith("Z"):
             found.append(Process(int(words[0]), int(words[1]), words[3].strip()))
     return found, (_curtain(context) if result.ok else result.complaint)
 
 
 def _curtain(context: Context) -> str:
-    """Return what keeps us from seeing the processes of others, or "" (secmodel_extensions(9))."""
+    """Return what hides the processes of other users, or "" (secmodel_extensions(9))."""
     if os.geteuid() == 0:
         return ""
     values, _ = sysctls(context, "security.curtain")
@@ -220,7 +220,7 @@ def _serves_a_user(process: Process) -> bool:
 
 
 def messages(context: Context) -> list[str]:
-    """Return what the kernel said of vmt, oldest first, without time stamps."""
+    """Return the kernel's messages about vmt, oldest first, without time stamps."""
     try:
         result = context.tools.run("dmesg")
     except Failure:
@@ -255,7 +255,7 @@ def hypervisor(context: Context, nodes: dict[str, str]) -> tuple[str, str]:
 
 
 class Kernel:
-    """Release, machine and what decides whether a module fits."""
+    """Release, machine and what decides whether a module can be loaded."""
 
     __slots__ = ("complaint", "machine", "machine_arch", "ostype", "release", "values", "version")
 
@@ -291,7 +291,7 @@ class Kernel:
 
 
 def kernel(context: Context) -> Kernel:
-    """Ask the kernel who it is."""
+    """Read the kernel's release and machine."""
     values, complaint = sysctls(
         context,
         "kern.ostype",

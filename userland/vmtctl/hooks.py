@@ -19,10 +19,10 @@ SITE = "/etc/powerd/vmt.d"
 # Which directories `vmtctl powerd install` made, so that uninstall leaves no others behind.
 RECORD = "/etc/powerd/vmt.installed"
 
-# What vmt(4) raises: a halt, a reboot, a resume (NetBSD sys/dev/sysmon/sysmon_power.c).
+# The events of vmt(4): a halt, a reboot, a resume (NetBSD sys/dev/sysmon/sysmon_power.c).
 SCRIPTS = ("power_button", "reset_button", "sleep_button", "hotkey_button")
 
-# A script of ours that was edited and then replaced by --force is kept under this name.
+# An edited script of vmtctl that --force replaces is kept under this name.
 EDITED = ".edited"
 
 # The line by which a script of ours is known; its last line shows whether it is unchanged.

@@ -76,7 +76,7 @@ class Lock:
         self.note()
 
     def note(self) -> None:
-        """Write into the file who holds it."""
+        """Write the holder into the file."""
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()} {self._doing}\n".encode(), 0)
 

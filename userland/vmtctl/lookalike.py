@@ -56,7 +56,7 @@ def _rpctool(context: Context, command: str, arguments: list[str]) -> int:
     if not arguments:
         sys.stderr.write(_RPCTOOL_USAGE)
         return _FAILED
-    # It compares so many characters of the first argument, and looks at no other.
+    # It compares this many characters of the first argument, and ignores the others.
     if arguments[0].startswith(("-h", "--help")):
         sys.stderr.write(_RPCTOOL_USAGE)
         return 0
@@ -107,7 +107,7 @@ def _send(context: Context, text: str) -> int:
     try:
         taken, reply = rpc.call(context, text)
     except Failure as error:
-        # What stands in the place of the host's words, which there are none of.
+        # In place of the host's reply, which does not exist.
         taken, reply = False, f"{error}; {error.hint}" if error.hint else str(error)
     stream = sys.stdout if taken else sys.stderr
     stream.flush()

@@ -13,7 +13,7 @@ from vmtctl.commands import COMMANDS, EXAMPLES
 from vmtctl.exits import MEANINGS
 from vmtctl.grammar import COMMON, DRY_RUN, VERSION, Argument, Command, Option, walk
 
-# The day of the last change of what the page says.
+# The date of the last change of the page's contents.
 DATE = "November 22, 2026"
 
 _FILES = (

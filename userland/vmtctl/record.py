@@ -1,4 +1,4 @@
-"""What vmtctl remembers between runs, until the next boot: the module that it loaded.
+"""What vmtctl records between runs, until the next boot: the module that it loaded.
 
 The kernel does not report from which file a module came.
 """

@@ -106,7 +106,7 @@ def current(context: Context) -> str:
 
 
 def apply(context: Context) -> None:
-    """Hand the name servers to a driver that has just attached; another kind is left alone."""
+    """Set the name servers in a driver that has just attached, if it has the node."""
     what = f"hand the name servers of {FILE} to the driver"
     if context.read(FILE) is None:
         return

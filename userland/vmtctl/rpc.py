@@ -25,9 +25,9 @@ REQUEST_LIMIT = 65536
 
 # Seconds. The driver drops a command after a minute; more is a command that is under way just then.
 LIMIT = 75.0
-# So long nothing is said; then, that it takes its time.
+# Seconds without a message; then one says that vmtctl waits.
 SILENCE = 3.0
-# Between two looks: the first comes soon, for a host answers in milliseconds.
+# Between two polls: the first comes soon, because a host answers in milliseconds.
 PAUSES = (0.002, 0.25)
 
 _TROUBLES = (
@@ -39,7 +39,7 @@ _TROUBLES = (
     ("Cannot allocate memory", "the system has too little memory for the request", "", TEMPORARY),
 )  # fmt: skip
 
-# By the number of the error that the driver met (NetBSD sys/sys/errno.h).
+# By the number of the driver's error (NetBSD sys/sys/errno.h).
 _ERRORS = {
     5: ("the channel to the host is broken; the driver opens it again", "try again in a moment",
         TEMPORARY),
@@ -134,7 +134,7 @@ def _collect(context: Context, number: str) -> str:
 
 
 def _look(context: Context, number: str) -> tuple[str, str]:
-    """Ask for a reply once; returns its state and what follows."""
+    """Request a reply once; returns its state and what follows."""
     result = context.tools.run("sysctl", "-r", f"{REPLY}.{number}")
     if not result.ok:
         raise _trouble(context, result.complaint)

@@ -16,7 +16,7 @@ NOTE = f"/var/run/{guest.DEVICE}.frozen"
 
 
 def survey(context: Context, nodes: dict[str, str]) -> dict[str, Any]:
-    """Return what the driver says of snapshots; None for what it does not say."""
+    """Return the driver's settings of snapshots; None for unknown ones."""
 
     def number(name: str) -> int | None:
         value = nodes.get(f"{BRANCH}.{name}")

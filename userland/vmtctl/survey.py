@@ -1,6 +1,6 @@
 """The survey behind ``vmtctl status`` and ``vmtctl doctor``: one plain dictionary of facts.
 
-Its shape is the JSON output; a key that is None could not be found out, and ``problems`` says why.
+Its shape is the JSON output; a key that is None is unknown, and ``problems`` has the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def take(context: Context) -> dict[str, Any]:
-    """Look at everything once."""
+    """Read everything once."""
     problems: list[str] = []
     kernel = guest.kernel(context)
     if kernel.complaint and not kernel.ostype:
@@ -115,7 +115,7 @@ def _channel(
 
 
 def clock(context: Context, nodes: dict[str, str]) -> dict[str, Any]:
-    """Return what the driver says of the clock; None for what it does not say."""
+    """Return the driver's state of the clock; None for unknown values."""
 
     def number(name: str) -> int | None:
         value = nodes.get(f"{clocks.BRANCH}.{name}")

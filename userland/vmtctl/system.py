@@ -30,7 +30,7 @@ TIME_LIMIT = 60.0
 # Seconds that a killed tool may take to end.
 KILL_LIMIT = 2.0
 
-# No tool of ours has that much to say; more is a fault, and must not eat the memory.
+# No tool prints that much; more is an error, and must not use up the memory.
 OUTPUT_LIMIT = 8 << 20
 
 
@@ -47,7 +47,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether the tool says that it worked."""
+        """Whether the tool reports success."""
         return self.status == 0
 
     @property
@@ -100,7 +100,7 @@ class Tools:
                     (os.POSIX_SPAWN_DUP2, out_write, 1),
                     (os.POSIX_SPAWN_DUP2, err_write, 2),
                 ),
-                # Its own group: a Ctrl-C is ours to handle, and a time-out ends all of it.
+                # Its own group: vmtctl handles Ctrl-C, and a time-out ends all of it.
                 setpgroup=0,
             )
         except OSError as error:

@@ -86,7 +86,7 @@ def build_module(
     .c file) or a list of .c files; `name` overrides KMOD. `sys` is a NetBSD sys/ tree to build
     with instead of the project's own headers; such builds are not cached, and are for the tree's
     own release unless `release` says the same. `cache` is the
-    directory of the object cache. Raises ReportedError for anything that the user can put right.
+    directory of the object cache. Raises ReportedError for all errors that the user can correct.
     """
     targets = targets or load_targets()
     chosen_release = choose_release(targets, release, sys)

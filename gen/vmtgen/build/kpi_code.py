@@ -1,4 +1,4 @@
-"""Holds the machine code that our headers give against a real tree's, function by function.
+"""Compares the machine code with our headers and with a real tree's, function by function.
 
 The same sources, compiler and flags; only the headers differ. Where the loaded parts of both
 modules are the same, nothing differs. Where not, both are built again with a section for each
@@ -119,7 +119,7 @@ def _functions(module: Module) -> Iterator[tuple[str, _Function]]:
 
 
 def _target(module: Module, relocation: Relocation, addend: int) -> str:
-    """Say what a relocation means in words that do not depend on where things lie."""
+    """Describe a relocation in terms that do not depend on addresses."""
     symbol = relocation.symbol
     if symbol.section is None or symbol.kind != "SECTION":
         return f"{symbol.name}{addend:+}"

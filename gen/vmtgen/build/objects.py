@@ -175,7 +175,7 @@ class Builder:
         return found, len(missing)
 
     def _compile_all(self, missing: Sequence[tuple[Source, Path]]) -> None:
-        """Compile in parallel; one error reports what every failing file has to say."""
+        """Compile in parallel; one error has the messages of every failing file."""
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             texts = list(pool.map(lambda item: self._compile(*item), missing))
         failed: dict[Path, str] = {}
@@ -191,7 +191,7 @@ class Builder:
             )
 
     def _missing_hint(self, text: str) -> str | None:
-        """Say where a header comes from that the compiler has not found."""
+        """Explain how to get a header that the compiler has not found."""
         missing = _MISSING.search(text)
         if missing is None:
             undeclared = _UNDECLARED.search(text)

@@ -60,7 +60,7 @@ def toolchain(
         levels = [
             flag for level in flags.warns if int(level) <= warns for flag in flags.warns[level]
         ]
-        warnings = [*levels, *flags.foreign]  # what is switched off comes last
+        warnings = [*levels, *flags.foreign]  # disabled warnings come last
     common = (*flags.compile, *warnings, *flags.define)
     if name == "gcc":
         gcc = _program(machine.gcc_command, f"install a gcc that makes {machine.name} code")

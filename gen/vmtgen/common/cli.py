@@ -74,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(errors.USAGE)
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """Print a help text; argparse would keep to itself that it cannot be written."""
+        """Print a help text; argparse would hide that it cannot be written."""
         (file or sys.stderr).write(message)
 
 
@@ -97,7 +97,7 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
         _say(f"{program.name}: {str(error) or 'interrupted'}\n")
         return getattr(error, "exit_status", errors.INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output has gone, as in `vmtgen show FILE | head`.
+        # The reader of the output has ended, as in `vmtgen show FILE | head`.
         _settle(sys.stdout)
         return 0
     except Exception as error:  # an internal error must not look like an error of the user
@@ -133,7 +133,7 @@ def _settle(stream: SupportsWrite[str]) -> None:
 
 
 def _say(text: str) -> None:
-    """Write to stderr; where it cannot be written, the exit status has to do."""
+    """Write to stderr; where that fails, only the exit status reports the error."""
     with contextlib.suppress(OSError):
         sys.stderr.write(text)
     _settle(sys.stderr)

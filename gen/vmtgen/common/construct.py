@@ -227,7 +227,7 @@ class Pass:
         values: dict[str, Any] = {}
         if name is not None:
             values["name"] = self._name(node, keys.pop("name", None), name)
-        meant: list[str | None] = []  # a misspelt key must not bring a second message
+        meant: list[str | None] = []  # a misspelt key must not cause a second message
         for key, value in entries.items():
             if key in keys:
                 attribute, hint = keys[key].attribute, keys[key].hint

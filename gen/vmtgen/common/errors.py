@@ -23,7 +23,7 @@ STATUSES = {
 
 
 class ReportedError(Exception):
-    """Something that the user can put right.
+    """An error that the user can correct.
 
     The text says what is wrong; ``hint``, where there is one, says what to do next.
     ``exit_status`` is the status with which the command ends.
@@ -43,25 +43,25 @@ class ReportedError(Exception):
 
 
 class UsageError(ReportedError):
-    """The command line asks for something that cannot be."""
+    """The command line is invalid."""
 
     exit_status = USAGE
 
 
 class MissingInputError(ReportedError):
-    """A file or directory that is needed is not there."""
+    """A required file or directory does not exist."""
 
     exit_status = NO_INPUT
 
 
 class UnavailableError(ReportedError):
-    """A tool or a Python package that is needed is not installed."""
+    """A required tool or Python package is not installed."""
 
     exit_status = UNAVAILABLE
 
 
 class CannotCreateError(ReportedError):
-    """An output file or directory cannot be made."""
+    """An output file or directory cannot be created."""
 
     exit_status = CANNOT_CREATE
 

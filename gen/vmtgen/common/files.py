@@ -1,4 +1,4 @@
-"""Files as vmtgen names them in messages, looks at them, and writes them."""
+"""Files: how messages name them, checks, and writing."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""YAML that remembers where everything stands, and errors that say so.
+"""YAML that keeps the position of everything, and errors with these positions.
 
 ``load_yaml`` reads one YAML 1.2 document (https://yaml.org/spec/1.2.2/) into ``Node``s, each with
 its file, line, column and path inside the document. A checker collects ``Problem``s in a
-``Problems`` and raises them together, so that one run reports everything there is to put right.
+``Problems`` and raises them together, so that one run reports all errors.
 
 Only the part of YAML that data files need is accepted: no anchors, no aliases, no tags, one
 document per file, no key twice in a mapping. Plain scalars follow the core schema of YAML 1.2
@@ -35,7 +35,7 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong: where it stands, what was found, what was expected."""
+    """One error: its place, what was found, what was expected."""
 
     path: str  # the file, as messages print it
     line: int  # counted from 1; 0 where the whole file is meant
@@ -64,7 +64,7 @@ class LocatedErrors(ReportedError):  # noqa: N818 - it holds many
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """A value of the document and where it stands.
+    """A value of the document and its place.
 
     ``value`` is a Scalar, a tuple of Nodes, or a dict from key to Node, as ``kind`` says.
     ``key`` is the node of the key under which it stands, for messages about the name itself.
@@ -112,7 +112,7 @@ class Node:
         return self.value if isinstance(self.value, dict) else {}
 
     def get(self, key: str) -> Node | None:
-        """Return the entry of a mapping that stands under ``key``."""
+        """Return the entry of a mapping under ``key``."""
         return self.entries.get(key)
 
     def __getitem__(self, key: str) -> Node:
@@ -146,13 +146,13 @@ class Node:
         return f"the number {value}"
 
     def problem(self, message: str, *, hint: str | None = None) -> Problem:
-        """Return a Problem that stands at this node."""
+        """Return a Problem at the place of this node."""
         return Problem(self.path, self.line, self.column, self.where, message, hint)
 
 
 @dataclass(slots=True)
 class Problems:
-    """Collects what is wrong, so that all of it is reported at once."""
+    """Collects errors, so that all of them are reported at once."""
 
     found: list[Problem] = field(default_factory=list)
 
@@ -369,7 +369,7 @@ class _Composer:
             plain = event.style in {None, ""}
             value = _resolve(event.value) if plain else event.value
             if plain and event.value == "" and key is not None:
-                # Nothing stands where the next token begins: its key is the better place.
+                # An empty value begins at the next token: its key is the better place.
                 line, column = key.line, key.column
         elif isinstance(event, self.is_.CollectionStartEvent) and self.depth == DEEPEST:
             # What comes is not read: that would take the square of its depth.
@@ -389,7 +389,7 @@ class _Composer:
             self.depth += 1
             value = self.mapping(events, where)
             self.depth -= 1
-        else:  # an AliasEvent: nothing else can stand here
+        else:  # an AliasEvent: no other event is possible here
             kind = "scalar"
         node = Node(kind, value, self.name, line, column, where, key)
         if isinstance(

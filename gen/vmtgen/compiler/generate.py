@@ -1,4 +1,4 @@
-"""Writes what the templates make, or says how it differs from what is there."""
+"""Writes the templates' outputs, or reports how they differ from the present files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMMENT_MARKS = re.compile(r'/\*|<!--|^\.\\"|^ \*|^#', re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file to be: its place below the output directory, and what it shall hold."""
+    """An output file: its place below the output directory, and its contents."""
 
     place: str
     text: str
@@ -36,7 +36,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file that is not as it should be; None stands for a file that is not there."""
+    """A file that differs from its output; None is a file that does not exist."""
 
     place: str
     before: str | None
@@ -105,7 +105,7 @@ def changes(expected: list[Output], out: Path, modules: Iterable[str]) -> list[C
         if (before := _read(out / output.place)) != output.text
     ]
     places = {output.place for output in expected}
-    if places:  # what makes no file at all says nothing about those that are there
+    if places:  # without any output there is nothing to compare with
         leftovers = (place for place in _of_modules(out, modules) if place not in places)
         found += [Change(place, _read(out / place), None) for place in leftovers]
     return sorted(found, key=lambda change: change.place)

@@ -32,7 +32,7 @@ _HINT = "--templates names the directory that holds _macros.j2 and one of each m
 
 
 class Undefined(jinja2.StrictUndefined):
-    """Refuses what the specs do not have, and names what was probably meant."""
+    """Refuses names that the specs do not have, and suggests the nearest one."""
 
     @property
     def _undefined_message(self) -> str:
@@ -173,7 +173,7 @@ class Renderer:
             raise LocatedErrors([self._reported(place, line, said)]) from error
 
     def _reported(self, name: str, line: int, said: str) -> Problem:
-        """Return what jinja2 said as a problem; it does not say what was probably meant."""
+        """Return jinja2's message as a problem; it has no suggestion."""
         unknown = re.match(r"No (filter|test) named '([^']*)'", said)
         if unknown is None:
             return self._problem(name, line, said.rstrip("."))

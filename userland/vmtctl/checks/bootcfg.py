@@ -15,7 +15,7 @@ PATH = "/boot.cfg"
 
 
 def _commands(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield each command with its argument and the line that it stands in."""
+    """Yield each command with its argument and its line."""
     for whole in text.splitlines():
         line = whole.partition("#")[0]
         keyword, equals, value = line.partition("=")
@@ -43,7 +43,7 @@ def disabling_line(text: str) -> str | None:
 
 
 def loading_line(text: str) -> str | None:
-    """Return the line that has the boot loader load a module vmt, or None."""
+    """Return the line that makes the boot loader load a module vmt, or None."""
     for name, argument, line in _commands(text):
         if name == "load" and argument.rpartition("/")[2].removesuffix(".kmod") == "vmt":
             return line

@@ -82,7 +82,7 @@ def _hooks(context: Context) -> Iterator[Finding]:
 
 
 def _script(context: Context, name: str, install: str) -> Iterator[Finding]:
-    """Look at what powerd would run for the event ``name``."""
+    """Check what powerd would run for the event ``name``."""
     there = [
         path
         for path in (f"{hooks.TYPED}/{name}", f"{hooks.DIRECTORY}/{name}")
@@ -116,17 +116,17 @@ def _typed(context: Context) -> bool:
             try:
                 kind = hookplan.classify(tree.look(f"{directory}/{name}"), "hook")
             except Failure:
-                continue  # installing says what is wrong with it
+                continue  # the check of the installation reports it
             there[directory] |= kind in hookplan.OURS | hookplan.BLOCKS
     return there[hooks.TYPED] or not there[hooks.DIRECTORY]
 
 
-# Words by which a script brings the machine down.
+# Commands that shut the machine down.
 _DOWN = ("shutdown", "poweroff", "halt", "reboot", "init ")
 
 
 def _last_script(context: Context, name: str) -> Iterator[Finding]:
-    """Look at the script that ends the host's shutdown: NetBSD's, or what the site made of it."""
+    """Check the script that ends the host's shutdown: NetBSD's, or the site's version of it."""
     tree = Tree(context.files_root)
     for path in hookplan.places(name):
         try:
@@ -135,7 +135,7 @@ def _last_script(context: Context, name: str) -> Iterator[Finding]:
         except Failure:
             return
         if kind in hookplan.OURS or kind == "absent" or not found.mode & 0o111:
-            continue  # what powerd or the hook goes on from
+            continue  # powerd or the hook continues with the next script
         text = found.data.decode("utf-8", "replace")
         commands = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
         if found.kind == "file" and not any(word in line for line in commands for word in _DOWN):
@@ -219,7 +219,7 @@ def _site_scripts(context: Context) -> Iterator[Finding]:
 
 
 def _target(context: Context, path: str) -> str:
-    """Return where the system's file ``path`` leads to, as a path of that system.
+    """Return the target of the system's file ``path``, as a path of that system.
 
     A link of an image means a file of the system that the image becomes.
     """
@@ -267,7 +267,7 @@ def _powerd(rc: RcConf) -> Iterator[Finding]:
 
 
 def _clock(context: Context, rc: RcConf) -> Iterator[Finding]:
-    """Look at the clock of an image: the driver sets it unless sysctl.conf says otherwise."""
+    """Check the clock of an image: the driver sets it unless sysctl.conf disables that."""
     if not context.image:
         return
     saved = clocks.persisted(context.read(clocks.PERSISTENT_FILE))
@@ -309,7 +309,7 @@ def _boot(context: Context, rc: RcConf) -> Iterator[Finding]:
 
 
 def _way(context: Context, rc: RcConf) -> str:
-    """Return how rc.d/vmtctl takes over, in words that follow an advice."""
+    """Return how to let rc.d/vmtctl load the module, as the end of an advice."""
     command = load_at_boot(context, rc)
     if not command:
         return "; rc.d/vmtctl loads the module"

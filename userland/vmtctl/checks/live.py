@@ -257,7 +257,7 @@ def _snapshots(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
     freeze, event = found["freeze"], found["event"] or ""
     node = f"{guest.TREE}.{snapshots.BRANCH}"
     set_node = f"{context.shown('/sbin/sysctl')} -w {node}"
-    # The kernel compares texts, and knows a mount point by no other spelling.
+    # The kernel compares texts: a mount point has one spelling.
     if freeze and (os.path.normpath(freeze) != freeze or not os.path.isdir(context.file(freeze))):
         yield Finding(
             WARNING,
@@ -278,7 +278,7 @@ def _snapshots(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             else f"a quiesced snapshot waits {found['scripts']} s for a report that does not come",
             fix=context.command("powerd install"),
         )
-    # While the driver waits for freeze, or thaw is still asked for, the note is in order.
+    # While the driver waits for freeze, or still expects thaw, the note is correct.
     script = hooks.chosen(context, "hotkey_button")
     if found["left"] and not event and freeze is not None and script is not None:
         yield Finding(
@@ -329,7 +329,7 @@ def _boot(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Find
             "loading it failed at boot, or the module was unloaded since",
             fix=context.command("load"),
         )
-    # What the boot loader loaded comes again by itself.
+    # The boot loader loads its modules at each boot.
     if driver["source"] == "filesys" and loaded_at_boot(context, rc) is False:
         yield Finding(
             WARNING,

@@ -22,13 +22,13 @@ DEFAULTS = "/etc/defaults/rc.conf"
 SUBR = "/etc/rc.subr"
 OWN = "/etc/rc.conf.d"
 
-# The rc.d scripts whose variables are looked at.
+# The rc.d scripts whose variables are checked.
 NAMES = ("powerd", "vmtctl", "vmtools", "ntpd", "openntpd", "chronyd", "timed")
 
 # Seconds; an rc.conf sets variables.
 TIME_LIMIT = 5.0
 
-# As checkyesno of rc.subr takes them.
+# The values that checkyesno of rc.subr accepts.
 _YES = {"yes", "true", "on", "1"}
 
 # For each name on the command line, in a shell of its own: what rc.d/NAME would see.  rc.subr puts
@@ -86,7 +86,7 @@ class RcConf:
         return variables.get(name)
 
     def _condition(self, words: list[str]) -> bool | None:
-        """Say of the conditions in NetBSD's own files whether they hold here."""
+        """Return whether a condition in NetBSD's own files holds here."""
         if words[:2] in (["[", "-r"], ["[", "-f"]) and words[3:] == ["]"]:
             return os.path.exists(self._context.file(words[2]))
         # etc/etc.amd64/rc.conf.append; every x86 machine of VMware has ACPI, and none is Xen's.
@@ -97,7 +97,7 @@ class RcConf:
         return None
 
     def _ask(self) -> dict[str, str] | None:
-        """Ask sh(1); None when it does not answer."""
+        """Evaluate with sh(1); None when that fails."""
         from vmtctl.exits import Failure
 
         root = self._context.tools.root

@@ -14,14 +14,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What is returned for a variable that depends on more than the words in the files.
+# The value of a variable that depends on more than the text of the files.
 UNKNOWN = "\0"
 
 _NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"
 _REDIRECTIONS = {">>", ">&", "<&", ">|", "<>", "<", ">"}
 # Commands that run other code of the shell, or change what later words mean.
 _ANYTHING = {"eval", "source", "alias"}
-# Commands after which it is open whether the rest of the file is read.
+# Commands after which the rest of the file may not be read.
 _ENDING = {"exit", "return", "exec", "set"}
 _YES, _MAYBE, _NO = 2, 1, 0
 
@@ -49,7 +49,7 @@ class Variables:
         return self._values.get(name, self._otherwise)
 
     def read(self, text: str) -> None:
-        """Go through a file."""
+        """Read a file."""
         try:
             found = list(tokens(text))
         except Unreadable:
@@ -67,7 +67,7 @@ class Variables:
             self.lose_all()
 
     def lose_all(self) -> None:
-        """Something may have set anything."""
+        """Any variable may have been set."""
         self._values.clear()
         self._otherwise = UNKNOWN
 
@@ -89,7 +89,7 @@ class Variables:
 
 
 class _Reader:
-    """Goes through the tokens of one file."""
+    """Reads the tokens of one file."""
 
     def __init__(self, variables: Variables, found: list[Word]) -> None:
         self._variables = variables
@@ -175,7 +175,7 @@ class _Reader:
         self._run(words[assignments:], certainty)
 
     def _run(self, words: list[Word], certainty: int) -> None:
-        """See what a command does to the variables."""
+        """Apply the effect of a command on the variables."""
         name, arguments = words[0], words[1:]
         if name.text in {"export", "readonly", "local"}:
             for word in arguments:
@@ -211,7 +211,7 @@ class _Reader:
         self._variables.assign(name, value if word.fixed else None, certainty)
 
     def _default(self, word: Word, certainty: int) -> None:
-        """Take in ``${name:=value}`` and ``${name=value}``."""
+        """Apply ``${name:=value}`` and ``${name=value}``."""
         if not (word.text.startswith("${") and word.text.endswith("}")):
             return
         name, equals, value = word.text[2:-1].partition("=")
@@ -295,7 +295,7 @@ class _Reader:
             raise Unreadable  # all of it ran in a shell of its own
 
     def _function(self, name: str) -> None:
-        """Pass over a function: what it does counts when it is called."""
+        """Skip a function: its effect counts when it is called."""
         self._variables.functions.add(name)
         while self._at < len(self._tokens) and self._tokens[self._at].text != ")":
             self._at += 1

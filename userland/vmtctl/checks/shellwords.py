@@ -15,7 +15,7 @@ OPERATORS = ("&&", "||", ";;", "<<", ">>", ">&", "<&", ">|", "<>", "&", "|", ";"
 
 
 class Unreadable(Exception):  # noqa: N818 - what the text is
-    """The rest of the text is beyond this reader."""
+    """This reader does not support the rest of the text."""
 
 
 class Word:
@@ -97,7 +97,7 @@ def _double_quoted(text: str, at: int) -> tuple[str, int]:
             at = _substitution(text, at)
             parts.append("$")
         elif text[at] == "\\" and text[at + 1 : at + 2] in ("$", "`", '"', "\\", "\n"):
-            # A quoted dollar is a dollar, but this reader need not know.
+            # A quoted dollar is a dollar, but this reader need not distinguish it.
             parts.append("$" if text[at + 1] == "$" else text[at + 1].strip("\n"))
             at += 2
         else:

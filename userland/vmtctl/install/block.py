@@ -18,7 +18,7 @@ _SUM = b" sha256="
 # The last line of a file that is all ours.
 _OWN_SUM = b"# vmtctl: sha256="
 
-# Hexadecimal digits of the sum that are kept: it is about editors, not about attackers.
+# Hexadecimal digits of the sum that are kept: it detects edits, not attacks.
 _DIGITS = 16
 
 

@@ -31,11 +31,11 @@ class Change:
         self.path = path
 
     def do(self) -> None:
-        """Do it. Raises Failure; what is done then ``undo`` finds out."""
+        """Do it. Raises Failure; ``undo`` then finds out what was done."""
         raise NotImplementedError
 
     def undo(self) -> None:
-        """Take it back, as far as it was done. Raises Failure."""
+        """Undo it, as far as it was done. Raises Failure."""
         raise NotImplementedError
 
     def left(self) -> str:
@@ -43,7 +43,7 @@ class Change:
         return ""
 
     def finish(self) -> None:
-        """Forget how to take it back."""
+        """Discard what undoing needs."""
 
 
 class _Put(Change):
@@ -95,7 +95,7 @@ class _Put(Change):
 
 
 class _Remove(Change):
-    """A file goes."""
+    """A file is removed."""
 
     def __init__(self, tree: Tree, before: Snapshot) -> None:
         super().__init__(tree, f"remove {before.path}", before.path)
@@ -139,7 +139,7 @@ class _Keep(Change):
 
 
 class _MakeDirectory(Change):
-    """A directory is made."""
+    """A directory is created."""
 
     def __init__(self, tree: Tree, path: str, mode: int) -> None:
         super().__init__(tree, f"make the directory {path}", path)
@@ -154,7 +154,7 @@ class _MakeDirectory(Change):
 
 
 class _RemoveDirectory(Change):
-    """An empty directory goes."""
+    """An empty directory is removed."""
 
     def __init__(self, tree: Tree, path: str) -> None:
         super().__init__(tree, f"remove the directory {path}", path)
@@ -169,7 +169,7 @@ class _RemoveDirectory(Change):
 
 
 class _Sweep(Change):
-    """What a run that was cut off left behind goes."""
+    """What an interrupted run left behind is removed."""
 
     def __init__(self, tree: Tree, path: str) -> None:
         super().__init__(tree, f"remove what a run that was cut off left behind: {path}", path)
@@ -178,7 +178,7 @@ class _Sweep(Change):
         self.tree.remove(self.path)
 
     def undo(self) -> None:
-        """Nothing: it was of no use."""
+        """Do nothing: the file was useless."""
 
 
 class Plan:
@@ -264,7 +264,7 @@ class Plan:
 
 
 def _taken_back(begun: list[Change], error: Failure) -> Failure:
-    """Take back what was begun, the last first; return what to report."""
+    """Undo what was begun, the last first; return what to report."""
     text = str(error)
     if begun[-1].path not in text:
         text = f"cannot {begun[-1].what}: {text}"
@@ -274,7 +274,7 @@ def _taken_back(begun: list[Change], error: Failure) -> Failure:
             rest[-1].undo()
             rest.pop()
     except Failure as another:
-        # Nothing more is tried: each further step counts on the one that failed.
+        # Nothing more is undone: each further step depends on the one that failed.
         left = "; ".join(filter(None, (_left(change) for change in rest)))
         done = ", ".join(change.what for change in rest[:-1])
         text += f"; and this cannot be taken back: {rest[-1].what}: {another}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 # Shells that run what is written for sh(1).
 _SHELLS = frozenset({b"sh", b"ash", b"bash", b"dash", b"ksh", b"ksh93", b"mksh", b"oksh", b"pdksh"})
 
-# A second line that hands the file to another interpreter, as seen in the wild.
+# A second line that hands the file to another interpreter, as some scripts have.
 _POLYGLOTS = (b"'''exec' ", b'"""exec" ', b"eval 'exec ", b'eval "exec ', b'":"', b"':'", b"''''")
 
 

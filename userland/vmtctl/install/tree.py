@@ -22,7 +22,7 @@ NEW = ".vmtctl-new~"
 # What was in the place of NAME until all changes are done: `.NAME` and this.
 OLD = ".vmtctl-old~"
 
-# Configuration files are small; whatever is larger is none.
+# Configuration files are small; a larger file is none.
 SIZE_LIMIT = 1 << 20
 
 # BSD's SF_IMMUTABLE, SF_APPEND, UF_IMMUTABLE, UF_APPEND (sys/stat.h)
@@ -103,7 +103,7 @@ class Tree:
         return current
 
     def look(self, path: str) -> Snapshot:
-        """See what ``path`` (absolute, below the root) is. Raises Failure."""
+        """Return what ``path`` (absolute, below the root) is. Raises Failure."""
         parent, _, name = path.rpartition("/")
         try:
             directory = self._open_directory(parent)
@@ -245,7 +245,7 @@ class Tree:
         try:
             self.calls.unlink(name, dir_fd=directory)
         except OSError:
-            pass  # none is left; a real trouble shows when the name is used
+            pass  # none is left; a real error shows when the name is used
 
     def forget(self, path: str) -> None:
         """Remove the file ``path``, as far as that is possible."""

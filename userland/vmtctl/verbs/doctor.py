@@ -18,7 +18,7 @@ def run(context: Context) -> int:
     """Run every check; the status is the worst finding."""
     findings: list[Finding] = []
     if context.elsewhere:
-        # All else that would be found here is no fault of this system.
+        # Other findings would not be problems of this system.
         what = f"this is {context.elsewhere}, not NetBSD"
         findings.append(Finding(ERROR, "wrong-system", what, "vmt(4) is NetBSD's", advice=RUN_IT))
         return _print_findings(context, findings)

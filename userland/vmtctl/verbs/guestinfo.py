@@ -31,7 +31,7 @@ WELL_KNOWN = (
     "vmtools.buildNumber",
 )
 
-# What the host answers for a variable that is not set (open-vm-tools, lib/rpcChannel).
+# The host's answer for a variable that is not set (open-vm-tools, lib/rpcChannel).
 NOT_SET = "No value found"
 
 NOT_FOUND = 1
@@ -90,7 +90,7 @@ def _get(context: Context) -> int:
     if context.json:
         return OK
     if sys.stdout.isatty():
-        # The host chose the bytes, and a terminal would obey some of them.
+        # The host sets the bytes, and a terminal would interpret some of them.
         print(printable(value.removesuffix("\n")))
         return OK
     # The value is the answer: it goes out as it is, for pipes.
@@ -137,7 +137,7 @@ def _list(context: Context) -> int:
             value = _fetch(context, name)
         except Failure as error:
             if not _works(context):
-                raise  # what is wrong is wrong for all of them
+                raise  # the error applies to all of them
             unread[name] = str(error)
             continue
         if value is not None:

@@ -33,7 +33,7 @@ class Command(Record):
 
 @dataclass(frozen=True, slots=True)
 class Status(Record):
-    """What the host says of a call or a page."""
+    """The host's status of a call or a page."""
 
     name: Name
     number: Annotated[U32, Unique()]
@@ -65,7 +65,7 @@ class Batch(Record):
 
 @dataclass(frozen=True, slots=True)
 class Policy(Record):
-    """What the driver chose for itself: milliseconds, pages, polls, megabytes."""
+    """Settings of the driver: milliseconds, pages, polls, megabytes."""
 
     poll_ms: Milliseconds
     slow: Count

@@ -1,4 +1,4 @@
-"""What the administrator and the kernel see of the driver (driver.yaml)."""
+"""The driver's interface to administrator and kernel (driver.yaml)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

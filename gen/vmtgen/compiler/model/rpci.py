@@ -1,4 +1,4 @@
-"""What the guest asks of the host (rpci.yaml)."""
+"""Requests of the guest to the host (rpci.yaml)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -41,7 +41,7 @@ class Message(Record):
 
 @dataclass(frozen=True, slots=True)
 class Identity(Record):
-    """What the driver says of itself."""
+    """Name and version of the driver."""
 
     name: Name
     version: U32

@@ -1,4 +1,4 @@
-"""What the host asks of the guest (tclo.yaml)."""
+"""Requests of the host to the guest (tclo.yaml)."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal

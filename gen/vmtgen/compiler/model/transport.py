@@ -64,7 +64,7 @@ class Limits(Record):
 
 @dataclass(frozen=True, slots=True)
 class Policy(Record):
-    """What the driver chose for itself: retries, milliseconds, bytes."""
+    """Settings of the driver: retries, milliseconds, bytes."""
 
     checkpoint_retries: Annotated[int, Range(1, 1000)]
     reopen_ms: Milliseconds
