@@ -17,6 +17,7 @@ from vmtsim.campaign.bundle import ModuleBundle
 from vmtsim.campaign.injector import Injector, Strike
 from vmtsim.campaign.sometimes import Watch, expected
 from vmtsim.campaign.subject import Setup, subject_of
+from vmtsim.core.garbage import collected_at_end
 from vmtsim.core.trace import Trace
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Unmodelled
@@ -247,9 +248,13 @@ def play(
     module: Path, seed: int, setup: Setup | None = None, *, keep_trace: bool = False
 ) -> Played:
     """Play ``seed`` and return what came of it; a failure of the simulator has status 70."""
+    with collected_at_end():
+        return _play(module, seed, setup or Setup(), keep_trace=keep_trace)
+
+
+def _play(module: Path, seed: int, setup: Setup, *, keep_trace: bool) -> Played:
     started = time.perf_counter()
     played = Played(seed)
-    setup = setup or Setup()
     subject = subject_of(module, setup)
     plan = plans.draw(seed, subject, builtin=setup.builtin, cpus=setup.cpus)
     played.subject = subject.described()

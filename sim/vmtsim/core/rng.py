@@ -43,8 +43,7 @@ class Rng:
 
     def bits64(self) -> int:
         """Return the next 64 random bits as an integer 0 .. 2**64-1."""
-        self._state = (self._state + _GAMMA) & _MASK
-        z = self._state
+        self._state = z = (self._state + _GAMMA) & _MASK
         z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
         return z ^ (z >> 31)
@@ -53,6 +52,8 @@ class Rng:
         """Return an integer 0 .. n-1, every one equally likely (n from 1 to 2**64)."""
         if not 1 <= n <= _MASK + 1:
             raise ValueError(f"below({n}): n must be from 1 to 2**64")
+        if not n & (n - 1):  # a power of two: every draw counts
+            return self.bits64() & (n - 1)
         limit = (_MASK + 1) - (_MASK + 1) % n
         while (value := self.bits64()) >= limit:
             pass

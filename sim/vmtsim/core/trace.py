@@ -28,6 +28,11 @@ class TraceError(ReportedError):
     """A file that is not a trace, or one of a version that this program does not know."""
 
 
+# What a byte that does not print is written as.
+_ESCAPES = {byte: f"\\x{byte:02x}" for byte in range(256) if not 0x20 <= byte < 0x7F}
+_ESCAPES[0x5C] = "\\\\"
+
+
 def printable(data: bytes | str) -> str:
     r"""Return bytes as readable ASCII: ``\xNN`` for what does not print, ``\\`` for a backslash.
 
@@ -35,29 +40,22 @@ def printable(data: bytes | str) -> str:
     """
     if isinstance(data, str):
         return data
-    return "".join(
-        chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else _escape(byte) for byte in data
-    )
-
-
-def _escape(byte: int) -> str:
-    return "\\\\" if byte == 0x5C else f"\\x{byte:02x}"
+    return data.decode("latin-1").translate(_ESCAPES)
 
 
 def unprintable(text: str) -> bytes:
     """Return the bytes that ``printable`` wrote as ``text``; the inverse of it."""
     out = bytearray()
     position = 0
-    while position < len(text):
-        if text[position] != "\\":
-            out.append(ord(text[position]))
-            position += 1
-        elif text[position + 1] == "\\":
+    while (at := text.find("\\", position)) >= 0:
+        out += text[position:at].encode("latin-1")
+        if text[at + 1] == "\\":
             out.append(0x5C)
-            position += 2
+            position = at + 2
         else:
-            out.append(int(text[position + 2 : position + 4], 16))
-            position += 4
+            out.append(int(text[at + 2 : at + 4], 16))
+            position = at + 4
+    out += text[position:].encode("latin-1")
     return bytes(out)
 
 

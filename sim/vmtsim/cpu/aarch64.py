@@ -193,9 +193,6 @@ class Aarch64(Engine):
         write(arm.UC_ARM64_REG_PSTATE, _EL1)
         self._registers[1] = top - 16
 
-    def _set_stack_pointer(self, value: int) -> None:
-        self._uc.reg_write(arm.UC_ARM64_REG_SP, value)
-
     def set_thread(self, lwp: int, _cpu_info: int) -> None:
         """TPIDR_EL1 is curlwp."""
         self._uc.reg_write(arm.UC_ARM64_REG_TPIDR_EL1, lwp)

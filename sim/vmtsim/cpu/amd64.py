@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
-from vmtsim.cpu.engine import open_engine
+from vmtsim.cpu.engine import Batch, open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
 from vmtsim.cpu.x86 import X86
 
@@ -83,6 +83,9 @@ class Amd64(X86):
             preserved_registers=_PRESERVED,
             trap_registers=_TRAP,
         )
+        # What a call of a function with so many arguments in registers begins with.
+        first = (x86.UC_X86_REG_RSP, x86.UC_X86_REG_RAX)
+        self._begins = [Batch(self._handle, (*first, *_ARGUMENTS[:count])) for count in range(7)]
 
     @staticmethod
     def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
@@ -136,11 +139,8 @@ class Amd64(X86):
         words = [self.layout.stubs + EXIT_SLOT * STUB_SIZE, *extra]
         stack -= 8
         self.write(stack, b"".join(word.to_bytes(8, "little") for word in words))
-        write = self._uc.reg_write
-        for register, value in zip(_ARGUMENTS, arguments, strict=False):
-            write(register, value)
-        write(x86.UC_X86_REG_RAX, 0)
-        write(x86.UC_X86_REG_RSP, stack)
+        given = arguments[:6]
+        self._begins[len(given)].store(stack, 0, *given)
         self._registers[0], self._registers[1] = function, stack
 
     def start_on_stack(self, top: int) -> None:
@@ -150,9 +150,6 @@ class Amd64(X86):
         write(x86.UC_X86_REG_RBP, 0)
         write(x86.UC_X86_REG_EFLAGS, 0x202)
         self._registers[1] = top - 16
-
-    def _set_stack_pointer(self, value: int) -> None:
-        self._uc.reg_write(x86.UC_X86_REG_RSP, value)
 
     def set_thread(self, _lwp: int, cpu_info: int) -> None:
         """GS points at the cpu_info; curlwp is a member of it."""

@@ -476,13 +476,12 @@ class Engine:
     def set_position(self, position: tuple[int, ...]) -> None:
         """Go back to a position returned before."""
         registers = self._registers
+        moved = registers[1] != position[1]
         registers[0], registers[1], registers[self._back], *result = position
         for index, word in enumerate(result, self._results.start):
             registers[index] = word
-        self._set_stack_pointer(position[1])
-
-    def _set_stack_pointer(self, value: int) -> None:
-        raise NotImplementedError
+        if moved:
+            self._stack.store(position[1])
 
     def _link(self) -> int:
         """Return the return address of a function that has just begun, where a register has it."""

@@ -121,9 +121,6 @@ class I386(X86):
         write(x86.UC_X86_REG_EFLAGS, 0x202)
         self._registers[1] = top - 16
 
-    def _set_stack_pointer(self, value: int) -> None:
-        self._uc.reg_write(x86.UC_X86_REG_ESP, value)
-
     def set_thread(self, _lwp: int, _cpu_info: int) -> None:
         """Nothing: FS cannot be set, and modules do not use it."""
 

@@ -40,6 +40,7 @@ _TIME_COMMANDS = frozenset(
 # What QEMU's vmport device answers.
 QEMU_COMMANDS = frozenset({GETVERSION, GETUUID, GETMEMSIZE, GETHZ, VCPU_INFO})
 
+_REGISTERS = ("arg0", "arg1", "arg2", "arg3", "arg4", "arg5")
 # Registers (arg numbers) that a MESSAGE call defines on return, by sub-command.
 _DEFINED = {OPEN: {2, 3, 4, 5}, RECVSIZE: {1, 2, 3}, RECVPAYLOAD: {1, 2, 3}}
 
@@ -111,9 +112,9 @@ class Backdoor:
         defined = _DEFINED.get(kind, {2})
         if kind > CLOSE or (before is None and kind != OPEN):
             defined = {2}
-        for index in range(6):
+        for index, name in enumerate(_REGISTERS):
             if index not in defined:
-                setattr(frame, f"arg{index}", self._noise.below(1 << 32))
+                setattr(frame, name, self._noise.below(1 << 32))
 
     # Commands with an answer of their own.
 

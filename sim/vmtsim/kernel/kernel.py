@@ -119,7 +119,7 @@ class Kernel:
         self.scheduler = Scheduler(
             self.cpu, self.clock, rng.fork("scheduler"), self.dispatch, self.processors, self.order
         )
-        self.cpu.on_trap = lambda _pc: self.scheduler.trap()
+        self.cpu.on_trap = self.scheduler.trap
         self.scheduler.on_exit = self._thread_gone
         self._subjects: dict[type[Subject], Any] = {}
         # Looks up the loaded module that owns an address: set by the module loader.

@@ -149,10 +149,11 @@ class LibKern(Subject):
         while limit > 0:
             size = min(limit, 64, PAGE - a % PAGE, PAGE - b % PAGE)
             left, right = fold(read(a, size)), fold(read(b, size))
-            end = next(
-                (i for i in range(size) if left[i] != right[i] or not left[i]),
-                None,
-            )
+            end = None
+            for index, (one, other) in enumerate(zip(left, right, strict=True)):
+                if one != other or not one:
+                    end = index
+                    break
             used = size if end is None else end + 1
             memory.read(a, used)
             memory.read(b, used)

@@ -340,7 +340,7 @@ class Scheduler:
             self.biglock.give_up(lwp)
         lwp.after_call = ""
 
-    def trap(self) -> None:
+    def trap(self, _pc: int = 0) -> None:
         """Note a hypervisor trap of the running thread: costs time, may switch threads."""
         clock = self.clock
         clock.now += TRAP_COST

@@ -377,6 +377,8 @@ class ScenarioRun:
 
     def next_event(self) -> int | None:
         """Return when the next step or deadline is due (virtual ns), or None."""
+        if not self._open:
+            return self._waiting[0].at if self._waiting else None
         times = [each.deadline for each in self._open]
         if self._waiting:
             times.append(self._waiting[0].at)
