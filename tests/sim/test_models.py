@@ -10,6 +10,7 @@ import pytest
 from vmtgen.kobj.exported import exported_names
 from vmtsim import cli, kernel
 from vmtsim.kernel import subjects
+from vmtsim.kernel.api import Prototype, PrototypeError
 from vmtsim.kernel.i2c import I2c
 
 from .modkit import Machine, built
@@ -25,6 +26,20 @@ def test_models_are_listed_with_prototypes(capsys: pytest.CaptureFixture[str]) -
     assert "x86_curlwp" in text
     assert cli.main(["models", "--machine", "aarch64"]) == 0
     assert "x86_curlwp" not in capsys.readouterr().out
+
+
+def test_every_prototype_can_be_parsed() -> None:
+    for cls in subjects.load_subjects():
+        for prototype, _machines, _method in cls.functions():
+            assert prototype.returns
+            assert f"{prototype.name}(" in prototype.text
+            assert len(prototype.parameters) <= prototype.text.count(",") + 1
+
+
+@pytest.mark.parametrize("text", ["int f", "int f(frobnitz_t x)", "int f(int)"])
+def test_wrong_prototype_is_refused(text: str) -> None:
+    with pytest.raises(PrototypeError):
+        assert Prototype(text).parameters
 
 
 @pytest.mark.parametrize(

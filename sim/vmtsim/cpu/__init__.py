@@ -6,7 +6,7 @@ addresses, words and calls; which registers that means is settled here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
 
 from vmtsim.cpu.interface import (
     EXIT_SLOT,
@@ -19,9 +19,6 @@ from vmtsim.cpu.interface import (
     CpuStuck,
     Layout,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = [
     "EXIT_SLOT",
@@ -42,14 +39,9 @@ MACHINES = ("amd64", "i386", "aarch64")
 
 def make_cpu(machine: str, backdoor: Backdoor) -> Cpu:
     """Return a processor of ``machine`` whose hypervisor traps go to ``backdoor``."""
-    # Imported here: whoever only wants to read a module needs no Unicorn.
-    from vmtsim.cpu import aarch64, amd64, i386  # noqa: PLC0415
-
-    makers: dict[str, Callable[[Backdoor], Cpu]] = {
-        "amd64": amd64.Amd64,
-        "i386": i386.I386,
-        "aarch64": aarch64.Aarch64,
-    }
-    if machine not in makers:
+    # Imported here: whoever only wants to read a module needs no Unicorn, and a run one machine.
+    if machine not in MACHINES:
         raise ValueError(f"no processor for machine {machine!r}: there are {', '.join(MACHINES)}")
-    return makers[machine](backdoor)
+    of_machine = importlib.import_module(f"vmtsim.cpu.{machine}")
+    cpu: Cpu = getattr(of_machine, machine.capitalize())(backdoor)
+    return cpu

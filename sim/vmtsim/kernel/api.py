@@ -50,8 +50,8 @@ the module or class.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union
 
 from vmtsim.kernel.marshal import Arguments
@@ -73,7 +73,6 @@ __all__ = [
     "Block",
     "Call",
     "DataSymbol",
-    "KernelFunction",
     "Model",
     "Parameter",
     "Preempt",
@@ -81,7 +80,6 @@ __all__ = [
     "Request",
     "Subject",
     "kernel_function",
-    "parse_prototype",
 ]
 
 
@@ -207,27 +205,44 @@ class Parameter:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
 class Prototype:
-    """A parsed C prototype.  ``varargs`` is true for a trailing ``...``."""
+    """A C prototype with named parameters.  ``varargs`` is true for a trailing ``...``.
 
-    text: str
-    name: str
-    returns: str
-    parameters: tuple[Parameter, ...]
-    varargs: bool
+    It is parsed when more than its name is asked for, which is so for the few functions that a
+    module imports; a wrong one raises PrototypeError then.
+    """
 
+    def __init__(self, text: str) -> None:
+        self.text = " ".join(text.split())
+        self.name = self.text.partition("(")[0].replace("*", " ").rstrip().rpartition(" ")[2]
 
-@dataclass(slots=True)
-class KernelFunction:
-    """A function that modules may call, and who serves it."""
+    @cached_property
+    def _match(self) -> re.Match[str]:
+        match = re.fullmatch(r"(.*?[\s*])(\w+)\s*\((.*)\)", self.text)
+        if not match:
+            raise PrototypeError(f"not a C prototype: {self.text!r}")
+        return match
 
-    prototype: Prototype
-    method: Callable[..., Any]
-    name: str = field(init=False)
+    @cached_property
+    def returns(self) -> str:
+        """The kind of its result."""
+        kind = _kind(self._match[1].strip(), self.text)
+        return "ptr" if kind == "str" else kind
 
-    def __post_init__(self) -> None:
-        self.name = self.prototype.name
+    @property
+    def _words(self) -> list[str]:
+        return [] if self._match[3] in {"", "void"} else _split(self._match[3])
+
+    @cached_property
+    def varargs(self) -> bool:
+        """Whether it takes more than what is named."""
+        return self._words[-1:] == ["..."]
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What is named."""
+        words = self._words
+        return tuple(_parameter(each, self.text) for each in words[: len(words) - self.varargs])
 
 
 class PrototypeError(ValueError):
@@ -270,32 +285,12 @@ def _parameter(text: str, prototype: str) -> Parameter:
     return Parameter(match[2], _kind(match[1].strip(), prototype))
 
 
-def parse_prototype(text: str) -> Prototype:
-    """Parse a C prototype with named parameters.  Raises PrototypeError."""
-    flat = " ".join(text.split())
-    match = re.fullmatch(r"(.*?[\s*])(\w+)\s*\((.*)\)", flat)
-    if not match:
-        raise PrototypeError(f"not a C prototype: {text!r}")
-    parameters = [] if match[3] in {"", "void"} else _split(match[3])
-    varargs = bool(parameters) and parameters[-1] == "..."
-    if varargs:
-        parameters.pop()
-    returns = _kind(match[1].strip(), flat)
-    return Prototype(
-        flat,
-        match[2],
-        "ptr" if returns == "str" else returns,
-        tuple(_parameter(parameter, flat) for parameter in parameters),
-        varargs,
-    )
-
-
 def kernel_function(prototype: str, *, machines: Iterable[str] | None = None) -> Callable[[F], F]:
     """Mark a method of a ``Subject`` as the model of the kernel function with this prototype.
 
     May be given more than once, for functions that do the same.
     """
-    parsed = parse_prototype(prototype)
+    parsed = Prototype(prototype)
     where = None if machines is None else frozenset(machines)
 
     def mark(method: F) -> F:

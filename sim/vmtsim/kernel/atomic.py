@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from vmtsim.kernel.api import Subject, kernel_function, parse_prototype
+from vmtsim.kernel.api import Prototype, Subject, kernel_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from vmtsim.kernel.api import Prototype
     from vmtsim.kernel.kernel import Kernel
 
 # C type by the end of a function's name; add() takes the signed ones.
@@ -89,7 +88,7 @@ class Atomics(Subject):
 
     @staticmethod
     def _entry(text: str) -> tuple[Prototype, frozenset[str] | None, str]:
-        prototype = parse_prototype(text)
+        prototype = Prototype(text)
         name = prototype.name
         wide = name.removesuffix("_nv").removesuffix("_ni").endswith("_64")
         machines = None
