@@ -47,7 +47,10 @@ there are the numbers alone.
   *virtual*: delays in the guest's time, at many phases of the driver's polling.
 - **The stock driver's figures** are not measured here: the footnote says where they are from.
 - **The simulator's speed** is virtual seconds of an idle guest, and backdoor calls of that guest,
-  for each second of one processor.
+  for each second of one processor. The bare loop beside it stops Unicorn as often, reads the
+  registers of each call and trap in one batch, and does nothing else (`bench/bare.py`).
+- **A profile** is what cProfile says: the share of the time that is spent in a function itself.
+  Unicorn's own time counts for `resume`, which calls it.
 - **`vmtsim host`** serves a guest that runs in QEMU and asks as fast as it can, in seconds of the
   wall clock.
 - **Growth** is the same thing at many sizes; the last row says how many times the first value the

@@ -28,6 +28,7 @@ PARTS = (
     "startup",
     "driver",
     "speed",
+    "inside",
     "races",
     "beside",
     "remote",

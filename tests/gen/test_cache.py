@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,3 +103,40 @@ def test_unwritable_cache_changes_nothing(
     cache.put("yaml", b"x", [1])
     assert (tmp_path / "home" / ".cache" / "netbsd-vmt").is_dir()
     assert cache.get("yaml", b"x") == [1]
+
+
+def test_oldest_entries_go_beyond_the_limit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = ["x" * 1000]
+    cache.put("kind", b"0", kept)
+    monkeypatch.setattr(cache, "LIMIT", 5 * 1010)
+    for number in range(1, 12):
+        cache.put("kind", b"%d" % number, kept)
+        # Files of one clock tick have one time.
+        for age, entry in enumerate(sorted(home.iterdir(), key=lambda each: each.stat().st_mtime)):
+            os.utime(entry, ns=(age, age))
+    assert [number for number in range(12) if cache.get("kind", b"%d" % number) == kept] == [
+        7, 8, 9, 10, 11,
+    ]  # fmt: skip
+    assert sum(each.stat().st_size for each in home.iterdir()) <= cache.LIMIT
+
+
+def test_entry_of_a_killed_writer_goes_like_any_other(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("kind", b"1", [])
+    left = home / ".kind-1-0.json.99"
+    left.write_bytes(bytes(5000))
+    os.utime(left, ns=(0, 0))
+    monkeypatch.setattr(cache, "LIMIT", 4000)
+    cache.put("kind", b"2", [])
+    assert not left.exists()
+    assert cache.get("kind", b"1") == cache.get("kind", b"2") == []
+
+
+def test_entry_larger_than_the_limit_is_not_kept(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "LIMIT", 100)
+    cache.put("kind", b"1", ["x" * 1000])
+    assert cache.get("kind", b"1") is None
+    assert list(home.iterdir()) == []

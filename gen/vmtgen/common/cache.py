@@ -3,6 +3,7 @@
 Entries are JSON in ``$XDG_CACHE_HOME/netbsd-vmt`` (``~/.cache/netbsd-vmt``), one file each, named
 by the content that they were made of and by what made them.  A cache that cannot be read or
 written is as good as an empty one: nothing depends on it but the time that a start takes.
+It keeps to LIMIT: what was made longest ago goes first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 VERSION = 1
 """Part of each name: counted up when the form of what is kept changes."""
+LIMIT = 64 << 20
+"""So many bytes all entries may have together."""
 
 
 def _place(kind: str, content: bytes) -> Path | None:
@@ -56,3 +59,22 @@ def put(kind: str, content: bytes, data: object) -> None:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+        _shrink(place.parent)
+
+
+def _shrink(folder: Path) -> None:
+    """Remove the oldest entries, and what a process left that was killed while it wrote.
+
+    An entry that another process removes meanwhile is gone all the same.
+    """
+    found = []
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            status = entry.stat(follow_symlinks=False)
+            found.append((status.st_mtime_ns, status.st_size, entry.path))
+    size = sum(each[1] for each in found)
+    for _when, bytes_of_it, path in sorted(found):
+        if size <= LIMIT:
+            break
+        Path(path).unlink(missing_ok=True)
+        size -= bytes_of_it
