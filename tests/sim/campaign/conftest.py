@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from vmtgen.build.compile import build_module
+from vmtsim.campaign.player import play
 
 from tests.sim import modkit
 
@@ -43,5 +44,12 @@ def mailbox() -> Path:
 
 @pytest.fixture(scope="session")
 def leaky_mailbox() -> Path:
-    """The same with a leak: of seeds 4 and 5, the first finds it and the second does not."""
+    """The same with a leak."""
     return modkit.built("mailbox", flags=("-DBUG=1",))
+
+
+@pytest.fixture(scope="session")
+def leak(leaky_mailbox: Path) -> int:
+    """The first seed that finds the leak and whose successor does not."""
+    failed = [False] + [bool(play(leaky_mailbox, seed).status) for seed in range(1, 13)]
+    return next(s for s in range(1, 12) if failed[s] and not failed[s + 1])

@@ -122,11 +122,16 @@ def test_ddmin_finds_minimal_set() -> None:
 
 
 def test_parallel_campaign_detects_canary(
-    mailbox: Path, leaky_mailbox: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mailbox: Path,
+    leaky_mailbox: Path,
+    leak: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     result, page = tmp_path / "r.json", tmp_path / "r.html"
-    # The canary fails at seed 4.
-    arguments = ["campaign", str(mailbox), "--seeds", "4:5", "--jobs", "2", "--quiet"]
+    # The canary fails at the first.
+    seeds = f"{leak}:{leak + 1}"
+    arguments = ["campaign", str(mailbox), "--seeds", seeds, "--jobs", "2", "--quiet"]
     arguments += ["--json", str(result), "--html", str(page), "--canary", str(leaky_mailbox)]
     assert cli.main(arguments) == 0, capsys.readouterr().out
     said = capsys.readouterr().out
@@ -144,8 +149,8 @@ def test_surviving_canary_fails_campaign(mailbox: Path, capsys: pytest.CaptureFi
     assert "NOT CAUGHT" in capsys.readouterr().out
 
 
-def test_exit_status_gives_class_of_failure(leaky_mailbox: Path) -> None:
-    arguments = ["campaign", str(leaky_mailbox), "--seeds", "4", "--jobs", "1", "--quiet"]
+def test_exit_status_gives_class_of_failure(leaky_mailbox: Path, leak: int) -> None:
+    arguments = ["campaign", str(leaky_mailbox), "--seeds", str(leak), "--jobs", "1", "--quiet"]
     assert cli.main([*arguments, "--stories", "0", "--twice", "0"]) == 1
 
 

@@ -91,7 +91,7 @@ def _here() -> WorkerPool:
     return WorkerPool(AtOnce(), AtOnce(), lambda: 1)
 
 
-def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
+def _with_a_victim(pool: WorkerPool, victim: Path, last: int) -> WorkerPool:
     """A pool whose worker is killed when it starts the last seed.
 
     The file ``victim`` says that this has happened.
@@ -105,7 +105,7 @@ def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
                 import os
                 import signal
 
-                if arguments[1] == 5:
+                if arguments[1] == last:
                     try:
                         os.close(os.open(file, os.O_CREAT | os.O_EXCL))
                     except FileExistsError:
@@ -121,22 +121,23 @@ def _with_a_victim(pool: WorkerPool, victim: Path) -> WorkerPool:
 
 def test_killed_worker_loses_and_duplicates_no_seed(
     leaky_mailbox: Path,
+    leak: int,
     two_workers: Any,
     verdicts: list[tuple[int, int, list[str]]],
     tmp_path: Path,
 ) -> None:
-    settings = Settings(leaky_mailbox, 4, 5, twice=50, stories=0)
+    settings = Settings(leaky_mailbox, leak, leak + 1, twice=50, stories=0)
     expected = Campaign(settings, _here(), Lines(quiet=True)).run()
     expected_verdicts = sorted(verdicts)
     verdicts.clear()
     victim = tmp_path / "victim"
     with cluster(two_workers.scheduler_address, 1) as pool:
         assert pool.workers() == 2
-        campaign = Campaign(settings, _with_a_victim(pool, victim), Lines(quiet=True))
+        campaign = Campaign(settings, _with_a_victim(pool, victim, leak + 1), Lines(quiet=True))
         record = campaign.run()
     assert victim.exists()
     assert campaign.cut_status == 0
-    assert [seed for seed, _, _ in sorted(verdicts)] == [4, 5]
+    assert [seed for seed, _, _ in sorted(verdicts)] == [leak, leak + 1]
     assert sorted(verdicts) == expected_verdicts
     assert any(status for _, status, _ in verdicts)
     assert any(not status for _, status, _ in verdicts)
