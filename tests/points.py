@@ -48,7 +48,7 @@ class Points:
         if self.count == self._point:
             self.reached = True
             self._act()
-            self._scheduler.choice.restlessness = 1
+            self._scheduler.choice.switch_odds = 1
 
     def _called(self, _lwp: Lwp, _entry: Entry) -> None:
         self._passed()

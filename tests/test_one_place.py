@@ -82,10 +82,10 @@ def test_verb_is_one_file(
 def test_kernel_rule_is_one_row(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    row = Rule("tea-is-cold", "tea is hot", "boil it", "sys/kern/tea.c", Enforced.NOBODY)
+    row = Rule("tea-is-cold", "tea is hot", "boil it", "sys/kern/tea.c", Enforced.UNDETECTED)
     monkeypatch.setitem(RULES, row.id, row)
     assert vmtsim.cli.main(["rules", "--explain", "tea-is-cold"]) == 0
-    assert "what to do: boil it" in capsys.readouterr().out
+    assert "fix: boil it" in capsys.readouterr().out
 
 
 def test_fault_is_one_row_with_its_effect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command ``vmtsim``; vmtgen.common.cli is its frame, and vmtsim.verbs has its verbs."""
+"""The command ``vmtsim``; vmtgen.common.cli is its framework, vmtsim.verbs has its verbs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PROGRAM = Program(
     description="Run a NetBSD kernel module inside a simulated kernel and VMware host.",
     epilog="""\
 examples:
-  vmtsim run build/11.0/amd64/vmt.kmod             boot, attach, talk, detach; print everything
-  vmtsim run FILE --seed 7 --scenario lost-channel another order of threads, another host
+  vmtsim run build/11.0/amd64/vmt.kmod             boot, attach, run, detach; print everything
+  vmtsim run FILE --seed 7 --scenario lost-channel another thread schedule and scenario
   vmtsim run FILE --kernel builtin --summary       on a kernel that has its own vmt(4)
-  vmtsim scenarios                                 what can happen to a guest
-  vmtsim rules --explain ID                        what a finding means and what to do
+  vmtsim scenarios                                 list the scenarios
+  vmtsim rules --explain ID                        what a finding means and how to fix it
 """,
     path=verbs.__path__,
     load=lambda name: cast("Verb", importlib.import_module(f"vmtsim.verbs.{name}")),

@@ -193,7 +193,7 @@ class Rig:
     def prefer(self, lwp: Lwp) -> None:
         """Give a thread priority: it runs whenever it can, and is switched to at once."""
         scheduler = self.kernel.scheduler
-        scheduler.choice.restlessness = 1
+        scheduler.choice.switch_odds = 1
         usual = scheduler.choice.pick
 
         def pick() -> Lwp | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.host.fault_messages import STRANGE
+from vmtsim.host.fault_messages import UNKNOWN_MESSAGES
 
 from .inject import Injection
 
@@ -517,7 +517,7 @@ def test_inconsistent_host_clock_is_ignored(rig: Make) -> None:
     for skip in (1, 2, 3, 4):
         machine.host.faults.arm("clock-jump", skip=skip, seconds=-7)
     assert machine.ask("Time_Synchronize 1") == b"ERROR Unable to sync time"
-    assert machine.host.faults.struck["clock-jump"] == 4
+    assert machine.host.faults.injected["clock-jump"] == 4
     assert _seen(machine, since) == ([], [])
     machine.leave()
 
@@ -598,7 +598,7 @@ def test_step_updates_rtc_and_timers(rig: Make) -> None:
 def test_other_messages_do_not_touch_clock(rig: Make) -> None:
     machine = rig()
     since = machine.now
-    for message in STRANGE:
+    for message in UNKNOWN_MESSAGES:
         machine.ask(message)
     assert _seen(machine, since) == ([], [])
     machine.leave()

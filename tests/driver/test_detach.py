@@ -48,5 +48,5 @@ def test_conversation_exercises_every_operation(module: Path) -> None:
         assert text in said, text
     assert machine.powerd == [("sleep_button", "released"), ("reset_button", "pressed")]
     assert machine.time.steps
-    assert machine.host.faults.struck == {"checkpoint": 1}
+    assert machine.host.faults.injected == {"checkpoint": 1}
     assert machine.host.tclo.resets == 2

@@ -496,7 +496,7 @@ def test_rule_detects_suspension_before_scripts_finish(freezing: Make) -> None:
     machine.run(1)
     (text,) = machine.broken
     assert text.startswith("suspended-before-scripts: thread vmt0sync suspends /")
-    assert text.endswith("they are not reported done, and have 20 s")
+    assert text.endswith("they have not reported completion within 20 s")
 
 
 def test_rule_detects_missing_thaw(rig: Make) -> None:

@@ -128,7 +128,7 @@ def test_refused_item_is_logged_once_and_resent_after_reset(rig: Make, fault: st
     machine = rig()
     machine.do("hostname", "other.example")
     machine.host.faults.arm(fault, command="SetGuestInfo")
-    machine.until(lambda: machine.host.faults.struck[fault] == 1)
+    machine.until(lambda: machine.host.faults.injected[fault] == 1)
     refused = machine.log
     machine.run(300)
     assert machine.log == refused == ["host refuses guest information 1 until its next reset"]

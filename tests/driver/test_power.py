@@ -134,7 +134,7 @@ def test_promised_event_is_raised_despite_lost_channel(rig: Make) -> None:
     machine.run(70)
     machine.host.faults.arm("lose-channel", skip=1, at="sendsize", protocol="tclo")
     machine.host.send("OS_Halt")
-    assert machine.until(lambda: machine.host.faults.struck["lose-channel"] == 1)
+    assert machine.until(lambda: machine.host.faults.injected["lose-channel"] == 1)
     machine.run(1)
     assert machine.powerd == [("power_button", "pressed")]
     machine.leave()

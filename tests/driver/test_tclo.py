@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.host.fault_messages import STRANGE
+from vmtsim.host.fault_messages import UNKNOWN_MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,10 +70,10 @@ def test_power_request_is_matched_by_name(rig: Make, message: bytes) -> None:
 
 def test_every_message_is_answered(rig: Make) -> None:
     machine = rig()
-    for message in STRANGE:
+    for message in UNKNOWN_MESSAGES:
         reply = machine.ask(message)
         assert reply.startswith((b"OK ", b"ERROR ")), message
-    assert machine.stats("messages") >= len(STRANGE)
+    assert machine.stats("messages") >= len(UNKNOWN_MESSAGES)
     assert machine.attached
     machine.leave()
 
@@ -247,7 +247,7 @@ def test_channel_may_be_lost_at_every_step(rig: Make, fault: str, at: str) -> No
     machine.run(70)
     machine.host.faults.arm(fault, at=at, protocol="tclo")
     machine.host.send("ping")
-    assert machine.until(lambda: machine.host.faults.struck[fault] == 1)
+    assert machine.until(lambda: machine.host.faults.injected[fault] == 1)
     machine.settle()
     assert machine.until(lambda: machine.host.tclo.channel, 10)
     assert machine.ask("ping") == b"OK "
@@ -262,7 +262,7 @@ def test_consecutive_losses_increase_retry_delay(rig: Make) -> None:
     machine = rig()
     since = machine.now
     machine.host.faults.arm("lose-channel", times=8, at="recvsize", protocol="tclo")
-    assert machine.until(lambda: machine.host.faults.struck["lose-channel"] == 8, 300)
+    assert machine.until(lambda: machine.host.faults.injected["lose-channel"] == 8, 300)
     opened = [e.at for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
     pauses = [round((b - a) / SECOND) for a, b in pairwise(opened)]
     assert pauses == [2, 4, 5, 5, 5, 5]
@@ -282,7 +282,7 @@ def test_channel_contention_is_logged_once_with_remedy(rig: Make) -> None:
     assert machine.stats("contentions") == 1
     opened = [e.at for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
     # The rival reopens a second later each time; the driver retries every 5 s.
-    assert machine.host.tclo.thefts <= 110
+    assert machine.host.tclo.claims <= 110
     assert len(opened) <= 2 * 110
     machine.run(60)
     assert machine.until(lambda: machine.host.tclo.channel, 60)

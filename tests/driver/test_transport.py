@@ -150,7 +150,7 @@ def test_message_restarts_after_checkpoint(rig: Make, protocol: str, point: str)
     else:
         assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
         assert machine.host.guestinfo.variables["a"] == b"b"
-    assert machine.host.faults.struck["checkpoint"] == 8
+    assert machine.host.faults.injected["checkpoint"] == 8
     assert machine.stats("retries") == 8
     assert machine.stats("reopens") == reopens
     machine.leave()
@@ -164,7 +164,7 @@ def test_low_bandwidth_message_restarts_after_checkpoint(rig: Make, point: str) 
     assert machine.ask("OS_PowerOn") == b"OK "
     machine.run(120)
     assert machine.ask("ping") == b"OK "
-    assert machine.host.faults.struck["checkpoint"] == 2
+    assert machine.host.faults.injected["checkpoint"] == 2
     assert machine.stats("retries") == 2
     machine.leave()
 
@@ -173,7 +173,7 @@ def test_endless_checkpoints_count_as_dead_channel(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("checkpoint", times=9, at="hb-in", protocol="tclo")
     machine.host.send("ping")
-    assert machine.until(lambda: machine.host.faults.struck["checkpoint"] == 9)
+    assert machine.until(lambda: machine.host.faults.injected["checkpoint"] == 9)
     machine.settle()
     assert machine.stats("reopens") == 1
     assert machine.until(lambda: machine.host.tclo.channel, 10)
@@ -249,7 +249,7 @@ def test_channel_is_closed_after_three_oversized_messages(rig: Make) -> None:
     machine.host.faults.arm("huge-length", times=3, protocol="tclo")
     for _ in range(3):
         machine.host.send("ping")
-    assert machine.until(lambda: machine.host.faults.struck["huge-length"] == 3)
+    assert machine.until(lambda: machine.host.faults.injected["huge-length"] == 3)
     machine.settle()
     assert machine.stats("reopens") == 1
     machine.leave()

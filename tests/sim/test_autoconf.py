@@ -154,7 +154,7 @@ PANICS = {
 }
 VIOLATIONS = {
     3: ("pmf-hook-left", "classic0 is detached, but its pmf hooks are still registered"),
-    4: ("leak", "object of 40 bytes that was allocated by classic_attach"),
+    4: ("leak", "object of 40 bytes allocated by classic_attach"),
     6: ("sysctl-without-kauth", "machdep.classic0.step (classic_sysctl_step"),
     7: ("sysctl-left", "machdep.classic0, machdep.classic0.count, machdep.classic0.step"),
     8: ("attach-line", "did not end its console line"),
@@ -194,6 +194,6 @@ def test_planted_bug_is_reported_at_its_line(bug: int) -> None:
 
 def test_overrun_by_callout_stops_at_first_byte() -> None:
     machine = _classic(bug=5)
-    with pytest.raises(KernelPanic, match="0 bytes behind"):
+    with pytest.raises(KernelPanic, match="0 bytes after"):
         machine.kernel.run_for(60_000_000_000)
     assert 2_900_000_000 < machine.kernel.clock.now < 3_100_000_000

@@ -67,7 +67,7 @@ def test_changed_source_is_not_shown(
     shutil.copytree(planted.parents[1], copy)
     (copy / "kmod" / "classic" / "classic.c").write_text("/* another file */\n")
     out = report(copy / planted.relative_to(planted.parents[1]), capsys)
-    assert "(not shown: the file that the module was built from is not here)" in out
+    assert "(not shown: the source that the module was built from was not found)" in out
     assert "another file" not in out
 
 

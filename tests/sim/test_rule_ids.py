@@ -76,7 +76,7 @@ def test_rules_command_lists_and_explains(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.splitlines() == [
         "mutex-double-enter",
         "    a thread does not enter a mutex that it holds.",
-        "    what to do: split the function into one that locks and one that expects the lock",
+        "    fix: split the function into one that locks and one that expects the lock",
         "    source: sys/kern/kern_mutex.c, sys/kern/subr_lockdebug.c",
         "    enforced by: every kernel",
     ]

@@ -186,7 +186,7 @@ def test_loop_without_kernel_calls_can_be_stopped() -> None:
     machine = _machine()
     timer = threading.Timer(0.3, machine.kernel.cpu.interrupt)
     timer.start()
-    with pytest.raises(Spinning, match=r"spins .* runs on without calling the kernel"):
+    with pytest.raises(Spinning, match=r"spins .* loops forever without a kernel call"):
         machine.call("spins")
     timer.join()
 

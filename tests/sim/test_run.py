@@ -138,7 +138,7 @@ def test_command_prints_console_conversation_and_verdict(
     assert "tclo    host: reset" in text
     assert "guest: OK ATR toolbox" in text
     assert "powerd  power_button pressed" in text
-    assert "verdict  fine: every property held" in text
+    assert "verdict  ok: every property held" in text
 
 
 def test_summary_is_short(driver: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,7 +147,7 @@ def test_summary_is_short(driver: dict[str, Path], capsys: pytest.CaptureFixture
     assert len(lines) <= 13
     assert all(len(line) <= 100 for line in lines if not line.startswith("file"))
     assert "NetBSD 11.0/amd64" in lines[0]
-    assert any(line.startswith("verdict  fine") for line in lines)
+    assert any(line.startswith("verdict  ok") for line in lines)
 
 
 def test_files_are_written_where_requested(
@@ -214,7 +214,7 @@ def test_failure_prints_command_to_replay_it(
     module = built("classic", "amd64", ("-DBUG=2",))
     assert cli.main(["run", str(module), "--seed", "9", "--summary"]) == 3
     text = capsys.readouterr().out
-    assert f"again    vmtsim run {module} --seed 9" in text
+    assert f"replay   vmtsim run {module} --seed 9" in text
     assert "callback-with-spin-mutex" in text
 
 
@@ -244,9 +244,9 @@ def test_channel_left_open_is_reported(machine: str, tmp_path: Path) -> None:
     _simulation, outcome = _run(built("opener", machine), str(path))
     (finding,) = outcome.findings
     assert finding.rule == "channels-closed"
-    assert finding.message == "the module is gone, but channels to the host are open: 0"
+    assert finding.message == "the module is unloaded, but channels to the host are open: 0"
     held = dict(outcome.properties)
-    assert not held["the module unloads and leaves nothing"]
+    assert not held["the module unloads and leaks nothing"]
 
 
 def test_infinite_loop_is_located(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def test_module_without_conversation_gets_scenario_suggestion(
     assert status == 1
     assert text.count("finding  ") == 3
     assert "more, above" in text
-    assert "hint     classic never spoke to the host" in text
+    assert "hint     classic sent nothing to the host" in text
     status, text = _printed(capsys, "run", module, "--scenario", "alone")
     assert status == 0
     assert "nothing was sent to the host" in text
@@ -53,7 +53,7 @@ def test_missing_attach_is_diagnosed(capsys: pytest.CaptureFixture[str], tmp_pat
     ).path
     status, text = _printed(capsys, "run", old, "--scenario", "alone")
     assert status == 0
-    assert "hint     no device attached: the driver's match said no" in text
+    assert "hint     no device attached: the driver's match function returned 0" in text
     _, text = _printed(capsys, "run", built("rules"), "--scenario", "alone")
     assert "hint" not in text
 
@@ -119,18 +119,18 @@ def test_failure_report_has_context(
     scene = text[text.index("\nverdict") :]
     for label in (
         "thread   softclk/0",
-        "in       classic_tick",
+        "stack    classic_tick",
         "source   classic.c:",
         "locks    ",
     ):
         assert f"\n{label}" in scene
-    assert scene.splitlines()[-1].startswith("again    vmtsim run ")
+    assert scene.splitlines()[-1].startswith("replay   vmtsim run ")
 
 
 def test_many_seeds_stop_at_first_failure(capsys: pytest.CaptureFixture[str], hours: Path) -> None:
     given = ("--scenario", hours, "--seeds", "4:6")
     status, text = _printed(capsys, "run", built("classic"), *given)
-    assert (status, text) == (0, "verdict  fine: every property held in 3 runs, seeds 4:6\n")
+    assert (status, text) == (0, "verdict  ok: every property held in 3 runs, seeds 4:6\n")
     status, text = _printed(capsys, "run", built("classic", "amd64", ("-DBUG=2",)), *given)
     assert status == 3
     assert text.count("verdict ") == 1

@@ -1,9 +1,9 @@
-"""From power-on to a root shell: boot loader, single-user mode or login, whatever comes.
+"""From power-on to a root shell: boot loader, single-user mode or login.
 
 A live image of NetBSD may reset itself once in the first boot (distrib/amd64/liveimage/emuimage,
-resize_root): everything may come twice.  Its boot loader talks to the screen, which SeaBIOS
-shows on the serial line; the kernel would continue on the screen, which has no reader.  So the
-loader is led to its prompt and given `consdev com0` first.
+resize_root): everything may come twice.  Its boot loader uses the screen, which SeaBIOS shows on
+the serial line; the kernel would continue on the screen, which has no reader.  So the loader is
+first brought to its prompt and given `consdev com0`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 _KEY = 5.0
 _TRIES = 4
 _LOGINS = 3
-# Seconds after which a kernel that does not speak has another console.
+# Seconds after which a kernel without output is taken to use another console.
 _SCREEN = 300.0
-# Seconds after which a guest is silent, and after which a prompt is one.
+# Seconds without output after which a guest counts as silent, and a prompt as one.
 _SILENT, _STILL = 15.0, 1.0
 
 
 @dataclass(frozen=True)
 class Account:
-    """Who logs in.  ``password`` is typed at login's question and appears nowhere else."""
+    """The account to log in with.  ``password`` is only typed at login's prompt and not logged."""
 
     user: str = "root"
     password: str = ""
@@ -45,10 +45,10 @@ class BootError(ConsoleError):
 
 
 class Boot:
-    """Leads one machine to its shell.  ``timeout`` (seconds) is for the whole way.
+    """Brings one machine to its shell.  ``timeout`` (seconds) is for the whole way.
 
-    ``inside``: the console may begin with a shell's prompt, as that of ssh does.  Otherwise a text
-    that looks like one counts only after a login, or in answer to an empty line.
+    ``inside``: the console may start with a shell's prompt, as with ssh.  Otherwise a text that
+    looks like a prompt counts only after a login, or in answer to an empty line.
     """
 
     def __init__(
@@ -99,9 +99,9 @@ class Boot:
                 return found
 
     def _wait(self, expected: list[texts.Text], what: str) -> int:
-        """Wait for one of them; a guest that fell silent is nudged with an empty line.
+        """Wait for one of them; a silent guest gets an empty line.
 
-        The kernel may have written into getty's prompt, which comes again then.
+        The kernel may have printed into getty's prompt, which then comes again.
         """
         while True:
             left = self._deadline - time.monotonic()
@@ -126,7 +126,7 @@ class Boot:
                 raise
 
     def _check_deaf(self) -> None:
-        """Give up on a loader that took no keys if no kernel speaks for long."""
+        """Give up on a loader that accepted no keys if no kernel prints anything for long."""
         if self._deaf_since is None:
             return
         if texts.KERNEL.search(self.console.seen, self._deaf_seen):
@@ -140,7 +140,7 @@ class Boot:
     # The boot loader.
 
     def _menu(self) -> Shell | None:
-        """Stop the countdown, then choose the entry that leads to the prompt."""
+        """Stop the countdown, then choose the menu entry for the prompt."""
         self._say("boot loader: menu")
         listed = self._entries(self.console.before)
         if not self._press(" ", texts.MENU_OPTION):
@@ -148,7 +148,7 @@ class Boot:
         return self._choose(listed)
 
     def _press(self, keys: str, expected: texts.Text | str) -> bool:
-        """Type keys until the loader shows what they lead to; return false if it never does."""
+        """Type keys until the loader shows their effect; return false if it never does."""
         what = expected if isinstance(expected, str) else expected.name
         for _ in range(_TRIES):
             self.console.type(keys)
@@ -160,13 +160,13 @@ class Boot:
         return False
 
     def _leave_alone(self) -> Shell | None:
-        """Let a loader that takes no keys do what it does by itself.
+        """Let a loader that accepts no keys boot its default.
 
         One that has the serial line from boot.cfg shares it with SeaBIOS, which takes the keys
         (https://bugs.launchpad.net/qemu/+bug/1743191); it boots to the serial line after its
         countdown.
         """
-        self._say("boot loader: it takes no keys; waiting for what it boots by itself")
+        self._say("boot loader: it accepts no keys; waiting for its default")
         self._deaf_since = time.monotonic()
         self._deaf_seen = len(self.console.seen)
         return None
@@ -185,7 +185,7 @@ class Boot:
             next((key for key, text in entries.items() if "command line" in text.lower()), None),
         )
         if key is None:
-            # No way to the prompt.  With `consdev=com0` in boot.cfg there is no need of one.
+            # No way to the prompt.  With `consdev=com0` in boot.cfg it is not needed.
             self._say("boot loader: no entry leads to its prompt; taking the default")
             self.console.type("\r")
             return None
@@ -202,8 +202,8 @@ class Boot:
     def _loader_prompt(self) -> Shell | None:
         """Move the console to the serial line, and boot.
 
-        SeaBIOS still looks at the line as well and may take a key: each line is typed again until
-        it has an effect.
+        SeaBIOS also reads the line and may take a key: each line is typed again until it has an
+        effect.
         """
         self.loaders += 1
         self._say("boot loader: consdev com0, boot")
@@ -212,7 +212,7 @@ class Boot:
         for _ in range(_TRIES):
             if not self._press("boot\r", "boot"):
                 break
-            # Loading takes as long as the disk does.
+            # Loading time depends on the disk.
             loading = [texts.KERNEL, texts.BOOT_ERROR, texts.BOOT_PROMPT]
             which = self._wait(loading, "the kernel's first line")
             if which == 1:
@@ -223,7 +223,7 @@ class Boot:
 
     def _deaf(self) -> BootError:
         return BootError(
-            f"the boot loader does not take keys from the serial line:\n{self.console.screen()}",
+            f"the boot loader does not accept keys from the serial line:\n{self.console.screen()}",
             hint="put `consdev=com0` into the image's /boot.cfg, or boot the kernel with --kernel",
         )
 
@@ -306,7 +306,7 @@ class Boot:
         return None
 
     def _prompt(self) -> Shell | None:
-        """Try whether what looks like a prompt, and stays the last that is printed, is a shell."""
+        """Check whether the last text, which looks like a prompt, comes from a shell."""
         if not self._entered:
             return None
         before = len(self.console.seen)
@@ -318,7 +318,7 @@ class Boot:
         found = shell.run("id -u")
         if found.ok and found.output.strip() != "0":
             raise BootError(
-                f"{self.account.user} is not root (id -u says {found.output.strip()!r})",
-                hint="modules are loaded by root: --user root",
+                f"{self.account.user} is not root (id -u printed {found.output.strip()!r})",
+                hint="only root can load modules: --user root",
             )
         return shell

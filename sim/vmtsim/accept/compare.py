@@ -1,9 +1,9 @@
-"""The conversation of a real guest beside that of the simulated one, message by message.
+"""Compares the conversation of a real guest with that of the simulated one, message by message.
 
-Both are the same module's with the same played host and the same scenario.  What differs in order
-or content is a finding about one of the two: the simulator or the kernel it stands for.
+Both are of the same module with the same simulated host and the same scenario.  A difference in
+order or content is a finding about the simulator, or about the kernel that it simulates.
 
-Three things may differ, and are marked instead:
+Three things may differ, and are only marked:
 
 * times;
 * values that are the guest's own: uptime, release, version, interfaces, file systems;
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from vmtsim.core.trace import Event
 
-# How a request begins -> what its value is called, why it may differ.
+# Prefix of a request -> name of its value, and why it may differ.
 _VALUES = (
     (rb"SetGuestInfo  7 ", "uptime", "hundredths of seconds since boot"),
     (rb"SetGuestInfo  9 ", "interfaces", "as the guest has them"),
     (rb"SetGuestInfo  10 ", "interfaces", "as the guest has them"),
     (rb"SetGuestDiskInfo ", "file systems", "as the guest has them"),
 )
-# Sent at a period of the sender's: the place among the others, and how often, is chance.
+# Sent periodically: the place among the others, and how often they come, is random.
 _PERIODIC_REQUESTS = (b"vmbackup.eventSet req.keepAlive ", b"info-set guestinfo.ip ")
 _PERIODIC_MESSAGES = (b"ping", b"Set_Option broadcastIP 1")
 _NULS = re.compile(rb"\0+")
@@ -40,10 +40,10 @@ _NULS = re.compile(rb"\0+")
 
 @dataclass(frozen=True)
 class Message:
-    """One thing that was said.
+    """One message.
 
-    ``key`` is what is compared, ``text`` what is shown; ``value`` names a value in it that may
-    differ, ``floats`` says that its place may.
+    ``key`` is compared, ``text`` is shown; ``value`` names a value in it that may differ,
+    ``floats`` is whether its place may.
     """
 
     key: tuple[str, bytes, bytes]
@@ -55,7 +55,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Difference:
-    """A finding: what was said on one side and not, or differently, on the other."""
+    """A finding: a message that is only on one side, or different on the other."""
 
     simulated: Message | None
     real: Message | None
@@ -97,7 +97,7 @@ class Comparison:
 def messages(events: Iterable[Event], *, origin: int = 0, release: str = "") -> list[Message]:
     """Return the conversation in ``events``: messages, answers, and TCLO channels.
 
-    ``release`` is the guest's own, which is masked in what it says of itself.
+    ``release`` is the guest's own, which is masked in the messages.
     """
     made = (_message(event, origin, release.encode()) for event in events)
     return [message for message in made if message is not None]
@@ -137,7 +137,7 @@ def _request(request: bytes, reply: bytes, at: int, release: bytes) -> Message:
             )
     masked = request.replace(release, b"{release}") if release else request
     value = "release" if masked != request else ""
-    # A text of fixed width ends with more or fewer NULs for a shorter or longer release.
+    # A text of fixed width has more or fewer NULs for a shorter or longer release.
     floats = request.startswith(_PERIODIC_REQUESTS)
     return Message(("rpci", _NULS.sub(b"\0", masked), reply), text, at, value, floats=floats)
 
@@ -148,7 +148,7 @@ def _bytes(value: object) -> bytes:
 
 
 def compare(simulated: Sequence[Message], real: Sequence[Message]) -> Comparison:
-    """Hold them against each other."""
+    """Compare the two conversations."""
     rows: list[Row] = []
     differences: list[Difference] = []
     left = [each for each in simulated if not each.floats]
@@ -173,7 +173,7 @@ def compare(simulated: Sequence[Message], real: Sequence[Message]) -> Comparison
 def _pairs(
     left: Sequence[Message], right: Sequence[Message]
 ) -> list[tuple[Message | None, Message | None]]:
-    """Put beside each other what is alike enough to be the same message with another value."""
+    """Align messages that are similar enough to be the same message with another value."""
     pairs: list[tuple[Message | None, Message | None]] = []
     rest = list(right)
     for one in left:
@@ -188,14 +188,14 @@ def _alike(one: Message, other: Message) -> bool:
     def head(message: Message) -> tuple[str, bytes]:
         kind, text, _ = message.key
         words = text.split(b" ")
-        # The number of a guest information item is part of what it is.
+        # The number of a guest information item is part of its identity.
         return kind, b" ".join(words[:3] if words[0] == b"SetGuestInfo" else words[:1])
 
     return head(one) == head(other)
 
 
 def _floating(simulated: Sequence[Message], real: Sequence[Message]) -> list[Row]:
-    """Compare what floats as two sets: each of it has to come on both sides."""
+    """Compare floating messages as two sets: each of them has to occur on both sides."""
 
     def firsts(side: Sequence[Message]) -> dict[tuple[str, bytes, bytes], Message]:
         found: dict[tuple[str, bytes, bytes], Message] = {}

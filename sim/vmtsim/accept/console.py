@@ -1,7 +1,7 @@
-"""The guest's console as a conversation: wait for texts, type, and notice at once when it crashed.
+"""The guest's console as a conversation: wait for texts, type, and detect a crash at once.
 
-pexpect reads and matches.  What comes in is cleaned of carriage returns, NULs and terminal escape
-sequences first: SeaBIOS's serial console (QEMU's -nographic) draws with those.
+pexpect reads and matches.  Input is first cleaned of carriage returns, NULs and terminal escape
+sequences: SeaBIOS's serial console (QEMU's -nographic) draws with those.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _PARTIAL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*|[()])?\Z")
 _SCREEN_LINES = 24
 _SEARCH_WINDOW = 8192
 _PROGRESS = 5.0
-# Seconds in which a crashed kernel has printed its report.
+# Seconds within which a crashed kernel has printed its report.
 _REPORT, _REPORT_QUIET = 30.0, 3.0
 _REPORT_LINES, _REPORT_BEFORE = 80, 6
 
 
 class ConsoleError(ReportedError):
-    """The console did not do what was waited for; the message ends with what is on the screen."""
+    """The console did not do what was expected; the message ends with the screen's content."""
 
     exit_status = UNAVAILABLE
 
 
 class ConsoleTimeoutError(ConsoleError):
-    """Nothing of what was waited for came in time."""
+    """None of the expected texts came in time."""
 
 
 class ConsoleClosedError(ConsoleError):
-    """The other end is gone: the virtual machine has quit, or ssh has."""
+    """The other end is gone: the virtual machine or ssh has exited."""
 
 
 class GuestCrashError(ConsoleError):
@@ -61,7 +61,7 @@ class GuestCrashError(ConsoleError):
 
 
 def cleaned(text: str) -> str:
-    """Return ``text`` without escape sequences; where the cursor is put, a line begins."""
+    """Return ``text`` without escape sequences; a cursor movement starts a line."""
 
     def plain(match: re.Match[str]) -> str:
         if match.group(2) in {"H", "f"}:
@@ -99,13 +99,13 @@ class _Socket(_Cleaned, fdpexpect.fdspawn):  # type: ignore[misc]
 
 
 class _Command(_Cleaned, pexpect.spawn):  # type: ignore[misc]
-    """A command on a terminal of its own: ssh, or a program that reaches a serial line."""
+    """A command on its own terminal: ssh, or a program that reaches a serial line."""
 
 
 class Console:
     """One console.
 
-    ``progress`` takes a line for the user every few seconds of waiting.  Time-outs are seconds.
+    ``progress`` prints a line for the user every few seconds of waiting.  Time-outs are seconds.
     """
 
     def __init__(self, spawn: Any, *, progress: Callable[[str], None] | None = None) -> None:
@@ -139,8 +139,8 @@ class Console:
         """Return the console behind a command; raises pexpect.ExceptionPexpect if there is none."""
         if shutil.which(command) is None:
             raise pexpect.ExceptionPexpect(f"{command}: no such command")
-        # pexpect encodes the words as it decodes the output.  Latin-1 keeps the bytes of the
-        # output, but is not how names of files are encoded: the shell gets their very bytes.
+        # pexpect encodes the words as it decodes the output.  Latin-1 preserves the bytes of the
+        # output, but is not the encoding of file names: the shell gets their exact bytes.
         words = [os.fsencode(word).decode("latin-1") for word in (command, *arguments)]
         spawn = _Command(
             "/bin/sh",
@@ -173,8 +173,8 @@ class Console:
     def expect(self, texts: Sequence[Text | str], *, timeout: float, what: str) -> int:
         """Wait until one of ``texts`` came, and return which; the rest stays for the next call.
 
-        A str is a pattern.  Raises GuestCrashError for anything in CRASHES, whatever is waited
-        for, ConsoleTimeoutError, ConsoleClosedError.
+        A str is a pattern.  Raises GuestCrashError for anything in CRASHES at any time,
+        ConsoleTimeoutError, ConsoleClosedError.
         """
         patterns = [re.compile(each if isinstance(each, str) else each.pattern) for each in texts]
         crashes = [re.compile(crash.pattern) for crash in CRASHES]
@@ -197,7 +197,7 @@ class Console:
                 raise self._closed(what)
             if time.monotonic() >= deadline:
                 raise ConsoleTimeoutError(
-                    f"waited {timeout:g} s for {what}; the screen says:\n{self.screen()}"
+                    f"waited {timeout:g} s for {what}; the screen shows:\n{self.screen()}"
                 )
             if time.monotonic() - said >= _PROGRESS:
                 said = time.monotonic()
@@ -205,24 +205,24 @@ class Console:
 
     @property
     def before(self) -> str:
-        """What came before that which was waited for last."""
+        """The text before the last match."""
         return str(self._spawn.before or "")
 
     @property
     def match(self) -> re.Match[str]:
-        """The match of what was waited for last."""
+        """The last match."""
         found: re.Match[str] = self._spawn.match
         return found
 
     def idle(self, seconds: float) -> None:
-        """Read for so long; raises GuestCrashError, ConsoleClosedError."""
+        """Read for that long; raises GuestCrashError, ConsoleClosedError."""
         try:
             self.expect((), timeout=seconds, what="the guest to be quiet")
         except ConsoleTimeoutError:
             return
 
     def close(self) -> None:
-        """Leave it."""
+        """Close it."""
         self._spawn.close()
 
     def _last(self) -> str:
@@ -234,7 +234,7 @@ class Console:
         return ConsoleClosedError(f"the console is gone{waited}; it ended with:\n{self.screen()}")
 
     def _crash(self, crash: Text) -> GuestCrashError:
-        """Collect the report: read on until it is over, and ask ddb for the stack."""
+        """Collect the crash report: read to its end, and ask ddb for the stack."""
         start = len(self.seen) - len(str(self._spawn.buffer)) - len(str(self._spawn.after or ""))
         deadline = time.monotonic() + _REPORT
         asked = crash is DDB

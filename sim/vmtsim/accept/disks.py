@@ -1,6 +1,6 @@
-"""Disk images as they are published: raw, qcow2, either with .gz.  The file is never written.
+"""Disk images as they are published: raw, qcow2, or either with .gz.  The file is never written.
 
-What the guest writes goes to QEMU's snapshot file, which is gone with QEMU.
+The guest's writes go to QEMU's snapshot file, which QEMU deletes at exit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _GZIP, _QCOW2 = b"\x1f\x8b", b"QFI\xfb"
 _CHUNK = 1 << 20
-# Room for what the guest writes while it runs (bytes).
+# Space for the guest's writes while it runs (bytes).
 OVERLAY = 512 << 20
 _SAY = 256 << 20
 
@@ -37,7 +37,7 @@ class Disk:
 
 
 def size_unpacked(path: Path) -> int:
-    """Return how large a gzip file will be at least: its trailer says so modulo 4 GiB."""
+    """Return the minimum unpacked size of a gzip file: its trailer has it modulo 4 GiB."""
     with path.open("rb") as file:
         file.seek(-4, 2)
         said = int.from_bytes(file.read(4), "little")
@@ -48,9 +48,9 @@ def size_unpacked(path: Path) -> int:
 
 
 def prepared(path: Path, work: Path, say: Callable[[str], None]) -> Disk:
-    """Return the image, unpacked into ``work`` where it has to be.
+    """Return the image, unpacked into ``work`` if necessary.
 
-    Raises DiskError: no such file, not an image, or no room, which is looked at first.
+    Raises DiskError: no such file, not an image, or not enough space, which is checked first.
     """
     head = _head(path)
     if head.startswith(_GZIP):
@@ -91,14 +91,14 @@ def _check_room(work: Path, need: int, why: str) -> None:
     free = shutil.disk_usage(work).free
     if free < need:
         raise DiskError(
-            f"no room in {work}: {why}, {need >> 20} MiB are needed and {free >> 20} MiB free",
-            hint="set TMPDIR to a directory with room",
+            f"no space in {work}: {why}, {need >> 20} MiB are needed and {free >> 20} MiB free",
+            hint="set TMPDIR to a directory with enough space",
             exit_status=IO_ERROR,
         )
 
 
 def _unpack(path: Path, target: Path, size: int, say: Callable[[str], None]) -> None:
-    """Unpack, leaving holes where there are only zeros."""
+    """Unpack, leaving holes for zeros."""
     done = said = 0
     try:
         with gzip.open(path, "rb") as source, target.open("wb") as out:

@@ -1,7 +1,7 @@
-"""Files into a guest without a network: a raw disk that is nothing but a tar archive.
+"""Files for a guest without a network: a raw disk that contains only a tar archive.
 
-The guest finds the disk by the name of the archive's first member, reads it with tar(1), and has
-module and scripts in one directory.
+The guest recognises the disk by the name of the archive's first member, reads it with tar(1), and
+has module and scripts in one directory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is done inside a real guest: the verbs of scenarios and of a run, typed on its console.
+"""Actions inside a real guest: the verbs of scenarios and of a run, typed on its console.
 
 Each is one call of guest.sh, which was unpacked beside the module.
 """
@@ -21,9 +21,9 @@ from vmtsim.scenario.guest import COMMANDS, listed
 if TYPE_CHECKING:
     from vmtsim.scenario.guest import Calls
 
-# Where the files can go, first that is writable; /var/tmp is in every system (hier(7)).
+# Candidates for the files' directory, first writable one; /var/tmp is in every system (hier(7)).
 PLACES = ("/var/tmp", "/tmp", "/root", "/mnt")
-_MARKS = 90  # what Shell.run puts around a command
+_MARKS = 90  # length of what Shell.run puts around a command
 # strerror(3) of NetBSD -> errno, as drvctl, modload and sysctl print it (sys/errno.h,
 # lib/libc/gen/errlist).
 ERRNO = {
@@ -47,7 +47,7 @@ class GuestError(ReportedError):
 
 @dataclass
 class Facts:
-    """What the guest says of itself."""
+    """The guest's description of itself."""
 
     values: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Facts:
 
 
 def calls(verb: str, argument: Any) -> Calls | str:
-    """Return the calls of guest.sh that ``guest.VERB`` means, or why a console cannot do it."""
+    """Return the calls of guest.sh for ``guest.VERB``, or why a console cannot do it."""
     command = COMMANDS[verb]
     found = command.typed(command.value(argument))
     if isinstance(found, str):
@@ -91,7 +91,7 @@ class Guest:
         return self.shell.run(f"sh {self.folder}/guest.sh {shlex.join(words)}", timeout=timeout)
 
     def do(self, verb: str, argument: Any) -> str:
-        """Do what a scenario's ``guest.VERB`` means; returns "0" or how it failed."""
+        """Execute a scenario's ``guest.VERB``; returns "0" or how it failed."""
         found = calls(verb, argument)
         if isinstance(found, str):
             return found
@@ -102,7 +102,7 @@ class Guest:
         return "0"
 
     def facts(self) -> Facts:
-        """Ask the guest what it is."""
+        """Query the guest's system."""
         facts = Facts()
         for line in self.call("facts").output.splitlines():
             name, _, value = line.partition("=")
@@ -114,13 +114,13 @@ class Guest:
 
 
 def named(result: Result) -> dict[str, str]:
-    """Return what `guest.sh named` printed: scenario.expect.FACTS that are known, with values."""
+    """Return the output of `guest.sh named`: known scenario.expect.FACTS with their values."""
     pairs = (line.partition("=") for line in result.output.splitlines())
     return {name: value.strip() for name, _, value in pairs if name in FACTS and value.strip()}
 
 
 def changed(facts: dict[str, str], verb: str, argument: Any) -> dict[str, str]:
-    """Return the facts after ``guest.VERB``, which may still be on its way."""
+    """Return the facts after ``guest.VERB``, whose effect may take a moment."""
     if verb == "hostname":
         return {**facts, "hostname": str(argument)}
     if verb != "addresses":
@@ -135,7 +135,7 @@ def changed(facts: dict[str, str], verb: str, argument: Any) -> dict[str, str]:
 
 
 def failure(result: Result) -> str:
-    """Return how a command failed: its errno where the message has one, or the message."""
+    """Return how a command failed: its errno if the message has one, or the message."""
     lines = [line for line in result.output.splitlines() if line.strip()]
     last = lines[-1].strip() if lines else f"exit status {result.status}"
     for text, errno in ERRNO.items():
@@ -145,7 +145,7 @@ def failure(result: Result) -> str:
 
 
 def find_folder(shell: Shell) -> str:
-    """Return a directory that can be written, making the root writable if it has to be.
+    """Return a writable directory, making the root writable if necessary.
 
     Raises GuestError.
     """

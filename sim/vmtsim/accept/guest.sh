@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# What vmtsim accept does inside the guest: one verb per call, NetBSD's own
-# tools, nothing else.  It is unpacked beside the module under test.
+# The actions of vmtsim accept inside the guest: one verb per call, with
+# NetBSD's own tools only.  It is unpacked beside the module under test.
 #
-# Where the tools are: distrib/sets/lists/base/mi; what they take: modload(8),
+# Paths of the tools: distrib/sets/lists/base/mi; their arguments: modload(8),
 # drvctl(8), sysctl(8), ifconfig(8), date(1), powerd(8) of NetBSD 10.
 
 PATH=/sbin:/usr/sbin:/bin:/usr/bin:/usr/pkg/sbin:/usr/pkg/bin
@@ -29,7 +29,7 @@ device() {
 	done
 }
 
-# The first Ethernet card; tap(4) where there is none.
+# The first Ethernet card; tap(4) if there is none.
 card() {
 	for name in $(ifconfig -l 2>/dev/null); do
 		case $name in
@@ -45,7 +45,7 @@ card() {
 	echo tap0
 }
 
-# "PREFIXLEN ADDRESS" of the first address of a family that is no link-local one.
+# "PREFIXLEN ADDRESS" of the first address of a family, except link-local ones.
 first() {
 	ifconfig "$(card)" 2>/dev/null | while read -r family address rest; do
 		[ "$family" = "$1" ] || continue
@@ -157,7 +157,7 @@ powerd_off() {
 	[ -z "$pid" ] || kill "$pid"
 }
 
-# Addresses of the card become these, link-local ones apart.
+# Set the addresses of the card, except link-local ones.
 addresses() {
 	name=$(card) || return 1
 	ifconfig "$name" up
@@ -184,7 +184,7 @@ addresses() {
 			;;
 		esac
 	done
-	# The kernel looks whether another machine has them (RFC 4862, RFC 5227).
+	# The kernel checks whether another machine has them (RFC 4862, RFC 5227).
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		case $(ifconfig "$name") in
 		*TENTATIVE*|*tentative*)
@@ -229,13 +229,13 @@ facts)
 	echo "vmt=$(source_of vmt)"
 	;;
 named)
-	# What scenarios call ${hostname}, ${address} ...
+	# The facts ${hostname}, ${address} ... of scenarios
 	for name in hostname release address prefix address6 prefix6; do
 		echo "$name=$(fact $name)"
 	done
 	;;
 quiet)
-	# Nothing else gives the card addresses, or sets the clock.
+	# No other program sets addresses of the card, or the clock.
 	for name in dhcpcd ntpd; do
 		[ -x /etc/rc.d/$name ] && /etc/rc.d/$name onestop >/dev/null 2>&1
 	done
@@ -249,7 +249,7 @@ load)
 	modstat -k vmt 2>/dev/null || modstat vmt || true
 	;;
 free)
-	# GENERIC has a vmt(4) of its own, whose name must be free first.
+	# GENERIC has a built-in vmt(4), whose name must be freed first.
 	[ -z "$(source_of vmt)" ] || modunload vmt
 	;;
 unload)
@@ -315,7 +315,7 @@ vmtctl)
 	"$python" "$here/vmtctl.pyz" "$@"
 	;;
 *)
-	echo "no verb $verb" >&2
+	echo "unknown verb $verb" >&2
 	exit 64
 	;;
 esac

@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from vmtsim.accept.disks import Disk
 
 QEMU = {"amd64": "qemu-system-x86_64", "i386": "qemu-system-i386"}
-# The bus of a disk -> what NetBSD calls the first disk on it.
+# The bus of a disk -> NetBSD's name of the first disk on it.
 BUSES = {"ide": "wd0", "virtio": "ld0", "scsi": "sd0", "usb": "sd0"}
 # Buses that need a controller: mpt(4) and ehci(4).
 _DEVICES = {"scsi": "scsi-hd,bus=scsi.0", "usb": "usb-storage,bus=usb.0"}
 _CONTROLLERS = {"scsi": "mptsas1068,id=scsi", "usb": "usb-ehci,id=usb"}
-# The address of the simulated guest's card, so that what depends on it is the same.
+# The address of the simulated guest's card, so that values derived from it are the same.
 MAC = "00:0c:29:3e:5a:01"
 _START = 30.0
 
 
 class MachineError(ReportedError):
-    """QEMU does not start, or is not there."""
+    """QEMU is missing or does not start."""
 
     exit_status = UNAVAILABLE
 
 
 @dataclass(frozen=True)
 class MachineOptions:
-    """What to start.  ``memory`` in MiB; without a ``kernel`` the BIOS boots the ``disk``."""
+    """The machine to start.  ``memory`` in MiB; the BIOS boots the ``disk`` without ``kernel``."""
 
     machine: str = "amd64"
     qemu: str | None = None
@@ -64,23 +64,23 @@ class MachineOptions:
 
 
 def find_qemu(options: MachineOptions) -> str:
-    """Return QEMU's path; raises MachineError where there is none."""
+    """Return QEMU's path; raises MachineError if there is none."""
     name = options.qemu or QEMU[options.machine]
     found = shutil.which(name)
     if found is None:
         raise MachineError(
-            f"no {name} here",
+            f"no {name} found",
             hint="install QEMU (Debian: qemu-system-x86), or give its path with --qemu",
         )
     return found
 
 
 def version(qemu: str) -> str:
-    """Return the first line of ``qemu --version``; raises MachineError where it is no QEMU."""
+    """Return the first line of ``qemu --version``; raises MachineError if it is not QEMU."""
     try:
         done = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise MachineError(f"{qemu} is no QEMU: {error}") from error
+        raise MachineError(f"{qemu} is not QEMU: {error}") from error
     return done.stdout.partition("\n")[0]
 
 
@@ -91,7 +91,7 @@ def _drive(path: Path, format_: str, bus: str, number: int) -> list[str]:
     if bus in _DEVICES:
         device = f"{_DEVICES[bus]},drive=disk{number}"
         return ["-drive", f"{drive},if=none,id=disk{number}", "-device", device]
-    # Each alone on its cable, as far as there are two: wd0 and wd1.
+    # Each alone on its cable, for the first two: wd0 and wd1.
     index = 2 * number if bus == "ide" else number
     return ["-drive", f"{drive},if={bus},index={index}"]
 
@@ -99,9 +99,9 @@ def _drive(path: Path, format_: str, bus: str, number: int) -> list[str]:
 def command(options: MachineOptions, qemu: str, folder: Path, files: Path | None) -> list[str]:
     """Return QEMU's argument list.
 
-    ``-nographic`` makes SeaBIOS, and through it NetBSD's boot blocks, show the screen on the
-    serial line.  vmport=off takes away the few backdoor commands of QEMU itself.  The network
-    card is connected to nothing.
+    ``-nographic`` makes SeaBIOS, and through it NetBSD's boot blocks, show the screen on the serial
+    line. vmport=off disables the few backdoor commands of QEMU itself.  The network card is not
+    connected.
     """
     bus = options.disk_bus
     line = f"socket,id=console,path={folder / 'console'}"
@@ -111,7 +111,7 @@ def command(options: MachineOptions, qemu: str, folder: Path, files: Path | None
         *("-m", str(options.memory), "-smp", str(options.cpus), "-rtc", "base=utc"),
         *("-nodefaults", "-nographic", "-vga", "std", "-nic", "none"),
         *("-device", f"e1000,mac={MAC},romfile="),
-        # In this order: who can connect to the serial line can connect to the stub.
+        # In this order: a client that can connect to the serial line can connect to the stub.
         *("-chardev", f"socket,id=gdb,path={folder / 'gdb'},server=on,wait=off"),
         *("-gdb", "chardev:gdb"),
         *("-chardev", f"{line},server=on,wait=on,logfile={folder / 'console.log'}"),
@@ -146,16 +146,16 @@ class Machine:
 
     @property
     def log(self) -> Path:
-        """What the guest's console printed."""
+        """The guest's console output."""
         return self.folder / "console.log"
 
     @property
     def running(self) -> bool:
-        """Whether QEMU is still there."""
+        """Whether QEMU still runs."""
         return self.process.poll() is None
 
     def wait(self, seconds: float) -> bool:
-        """Wait for QEMU's own end; returns false if it did not come."""
+        """Wait for QEMU to exit by itself; returns false if it did not."""
         try:
             self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -163,7 +163,7 @@ class Machine:
         return True
 
     def stop(self) -> None:
-        """End QEMU, whatever the guest does."""
+        """Stop QEMU, whatever the guest does."""
         with contextlib.suppress(OSError):
             self.line.close()
         if self.running:
@@ -189,7 +189,7 @@ def start(options: MachineOptions, folder: Path, files: Path | None) -> Machine:
                 stdout=errors,
                 stderr=errors,
                 env={**os.environ, "TMPDIR": str(folder)},
-                start_new_session=True,  # Ctrl-C is ours
+                start_new_session=True,  # Ctrl-C is for vmtsim
             )
         except OSError as error:
             raise MachineError(f"cannot start {qemu}: {error.strerror}") from error
@@ -202,7 +202,7 @@ def start(options: MachineOptions, folder: Path, files: Path | None) -> Machine:
             line.close()
             said = (folder / "qemu.log").read_text("utf-8", "replace").strip()
             raise MachineError(
-                f"QEMU does not start: {said or 'it says nothing'}", exit_status=SOFTWARE
+                f"QEMU does not start: {said or 'it printed nothing'}", exit_status=SOFTWARE
             )
         time.sleep(0.05)
     return Machine(process, folder, line, words)

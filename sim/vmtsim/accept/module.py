@@ -1,4 +1,4 @@
-"""What goes into the guest: the module under test, and vmtctl where there is one."""
+"""The files for the guest: the module under test, and vmtctl if available."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULE = "vmt.kmod"
 
 
 class ModuleError(ReportedError):
-    """There is no module for the guest, or the one given is none for it."""
+    """There is no module for the guest, or the given one does not fit it."""
 
     exit_status = DATA
 
@@ -31,8 +31,8 @@ def bring(
 ) -> dict[str, Path]:
     """Return the files by their names in the guest; archives are unpacked into ``work``.
 
-    ``release`` and ``port`` are what the guest's uname(1) says; the module is made for them where
-    none is ``given``.  Raises ModuleError.
+    ``release`` and ``port`` are the guest's uname(1); the module is built for them unless it is
+    ``given``. Raises ModuleError.
     """
     path = given or _made(release, port, work, say)
     found: dict[str, Path] = {MODULE: path}
@@ -68,7 +68,7 @@ def _unpacked(path: Path, work: Path) -> dict[str, Path]:
 
 
 def _made(release: str, port: str, work: Path, say: Callable[[str], None]) -> Path:
-    """Have the archive made for the guest's release, as a user would, or the module alone."""
+    """Build the archive for the guest's release, as a user would, or the module alone."""
     known = re.split(r"[_\s]", release)[0]
     say(f"building the module for NetBSD {known}/{port}")
     out = work / "build"

@@ -1,4 +1,4 @@
-"""What an acceptance run prints, and the files that it leaves."""
+"""The output of an acceptance run, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST = 5
 
 
 def table(results: list[Result]) -> list[str]:
-    """Return one line per scenario, and beneath it what is wrong."""
+    """Return one line per scenario, followed by its problems."""
     width = max((len(each.scenario) for each in results), default=8)
     lines = [f"{'scenario':<{width}}  verdict     judged   calls  seconds"]
     for each in results:
@@ -36,7 +36,7 @@ def table(results: list[Result]) -> list[str]:
 
 
 def _wrong(result: Result) -> list[str]:
-    """Return what keeps a scenario from being ok."""
+    """Return the reasons why a scenario is not ok."""
     texts = [f"crash: {result.crash}"] if result.crash else []
     texts += result.findings
     texts += [
@@ -63,7 +63,7 @@ def _short(text: str, longest: int = 300) -> str:
 
 
 def closing(results: list[Result]) -> list[str]:
-    """Return the verdict over everything."""
+    """Return the overall verdict."""
     count = {
         name: sum(each.verdict == name for each in results)
         for name in (
@@ -75,9 +75,9 @@ def closing(results: list[Result]) -> list[str]:
     unseen = sorted(
         {each.name for result in results for each in result.properties if each.state == NOT_JUDGED}
     )
-    lines = field("played", parts or "none was played")
+    lines = field("played", parts or "none")
     if unseen:
-        lines += field("unseen", "not judged in some or all: " + ", ".join(unseen))
+        lines += field("unseen", "not judged in some or all scenarios: " + ", ".join(unseen))
     good = verdict.status(results) == 0
     lines += field("verdict", "ok" if good else "NOT OK")
     return lines

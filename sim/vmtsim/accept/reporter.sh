@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Stands in for a script of powerd(8) while vmtsim accept plays scenarios: says
-# on the console what powerd ran it with.  powerd gives the device and the event
+# Replaces a script of powerd(8) while vmtsim accept runs scenarios: prints its
+# arguments on the console.  powerd passes the device and the event
 # (usr.sbin/powerd/powerd.c, dispatch_power_event_state_change).
 # Twice, under one number: the kernel may write into the middle of a line.
 line="vmt-accept: powerd ${0##*/} $2 $1 $$"

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from vmtsim.accept.shell import Shell
     from vmtsim.core.trace import Event
 
-# Played where nothing is chosen: each of the driver's parts once, in a few minutes.
+# Run by default: each part of the driver once, in a few minutes.
 DEFAULT = (
     walk.NAME,
     "boot-to-halt",
@@ -56,17 +56,17 @@ DEFAULT = (
     "backup",
     "power-off",
 )
-# As the simulated guest begins (vmtsim.kernel.network, KernelOptions.hostname).
+# Initial values of the simulated guest (vmtsim.kernel.network, KernelOptions.hostname).
 HOSTNAME = "guest.example"
 ADDRESSES = ("192.0.2.10/24", "2001:db8::10/64")
 NEEDED = ("modload", "modunload", "drvctl", "sysctl")
-# Room for the module and the scripts on the disk that brings them.
+# Space for the module and the scripts on the disk that contains them.
 _FILES = 8 << 20
-# Seconds after the console is gone in which QEMU ends.
+# Seconds after the end of the console within which QEMU exits.
 _GOES = 20.0
 
 
-# What the host says while the walk is taken; it has no steps of its own.
+# The host's options during the walkthrough; it has no steps of its own.
 WALK = Scenario(
     name=walk.NAME,
     summary=walk.SUMMARY,
@@ -76,7 +76,7 @@ WALK = Scenario(
 )
 
 
-# The last thing that is asked of a guest: its own powerd scripts take it down.
+# The last request to a guest: its own powerd scripts shut it down.
 POWER_OFF = Scenario(
     name="power-off",
     summary="The host asks for a shutdown, and the guest goes down as it is set up to",
@@ -104,14 +104,14 @@ EXTRAS = {walk.NAME: walk.SUMMARY, POWER_OFF.name: POWER_OFF.summary}
 
 
 class AcceptError(ReportedError):
-    """The run cannot be made."""
+    """The run is not possible."""
 
     exit_status = UNAVAILABLE
 
 
 @dataclass
 class Plan:
-    """What to do.  Times are seconds; ``slow`` widens the windows of expectations."""
+    """The plan of a run.  Times are seconds; ``slow`` widens the windows of expectations."""
 
     options: machine.MachineOptions
     scenarios: list[Scenario]
@@ -128,26 +128,26 @@ class Plan:
 
 @dataclass
 class Versions:
-    """What took part."""
+    """The components of a run."""
 
     pairs: dict[str, str] = field(default_factory=dict)
 
 
 class Seen(Protocol):
-    """What a report needs of a run."""
+    """The data of a run that a report needs."""
 
     facts: Facts
     versions: Versions
 
     def console(self) -> bytes:
-        """Return all that consoles printed so far."""
+        """Return the output of all consoles so far."""
 
 
 class Acceptance:
-    """Runs a plan: ``prepare`` first, then ``results``.  ``say`` takes lines for the user.
+    """Runs a plan: ``prepare`` first, then ``results``.  ``say`` prints lines for the user.
 
-    Use it as a context: leaving it ends the machine (not with ``plan.keep``) and removes what was
-    unpacked.
+    Use it as a context: its end stops the machine (not with ``plan.keep``) and removes unpacked
+    files.
     """
 
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
@@ -155,7 +155,7 @@ class Acceptance:
         self.say = say
         self.facts = Facts()
         self.versions = Versions()
-        self.module: Path | None = None  # as it is loaded
+        self.module: Path | None = None  # the file that is loaded
         self.console_log = b""
         self.machine: machine.Machine | None = None
         self.work = Path(tempfile.mkdtemp(prefix="vmt-accept-"))
@@ -183,7 +183,7 @@ class Acceptance:
     # The machine and its shell.
 
     def prepare(self) -> None:
-        """Start the machine, get to a root shell, and bring the files in.
+        """Start the machine, get to a root shell, and copy the files in.
 
         Raises AcceptError, DiskError, MachineError, ConsoleError, GuestError.
         """
@@ -220,7 +220,7 @@ class Acceptance:
         system = shell.run("uname -s -r -m")
         match = re.fullmatch(r"(\S+) (\S+) (\S+)", system.output.strip())
         if match is None or match.group(1) != "NetBSD":
-            raise GuestError(f"the guest is no NetBSD: uname says {system.output!r}")
+            raise GuestError(f"the guest is not NetBSD: uname printed {system.output!r}")
         _, release, port = match.groups()
         if self.module is None:
             self._files = bring(self.plan.module, release, port, self.work, self.say)
@@ -252,7 +252,7 @@ class Acceptance:
         inside.call("quiet")
         self._powerd = inside.call("reporters").ok
         if not self._powerd:
-            self.say("powerd does not run in the guest: power events are not judged")
+            self.say("powerd does not run in the guest: power events are not checked")
 
     def _end_machine(self) -> None:
         if self.machine is None:
@@ -266,7 +266,7 @@ class Acceptance:
         self.machine = None
 
     def console(self) -> bytes:
-        """Return all that consoles printed so far."""
+        """Return the output of all consoles so far."""
         now = b""
         if self.machine is not None and self.machine.log.is_file():
             now = self.machine.log.read_bytes()
@@ -275,7 +275,7 @@ class Acceptance:
     # Scenarios.
 
     def results(self) -> Iterator[verdict.Result]:
-        """Play one scenario after another; the walk comes first, the power-off last."""
+        """Run one scenario after another; the walkthrough comes first, the power-off last."""
         if WALK.name in self.plan.extras:
             yield self._play(WALK, compared=False)
         for scenario in self.plan.scenarios:
@@ -296,7 +296,7 @@ class Acceptance:
         result = verdict.Result(scenario.name, scenario.summary)
         try:
             if not self._alive():
-                self.say("the machine is gone, or its console is: starting another one")
+                self.say("the machine or its console is gone: starting another one")
                 self._end_machine()
                 self._boot()
             if compared:
@@ -385,7 +385,7 @@ class Acceptance:
             result.properties.append(verdict.Property("the guest powers off", state, detail))
 
     def _say_of(self, scenario: Scenario, line: str) -> None:
-        """Pass on what the session says, but for the addresses of breakpoints."""
+        """Pass on the session's messages, except the addresses of breakpoints."""
         if "breakpoints on" not in line and "behind the GDB stub" not in line and line != "over":
             self.say(f"{scenario.name}: {line}")
 
@@ -396,7 +396,7 @@ class Acceptance:
     def _judge(
         self, session: GuestSession, rules: Findings, result: verdict.Result, *, down: bool
     ) -> None:
-        """Say what a session came to; ``down``: the guest was to power off, and did."""
+        """Return the result of a session; ``down``: the guest powered off, as expected."""
         found = self._worker.crash if self._worker is not None else None
         crash = "" if found is None else str(found)
         if isinstance(found, ConsoleClosedError) and (down or _went_down(session.trace.events)):
@@ -435,7 +435,7 @@ class Acceptance:
 
 
 def slowed(scenario: Scenario, factor: float) -> Scenario:
-    """Return the scenario with wider windows for what is expected; what must not come keeps its."""
+    """Return the scenario with wider windows for expectations; negated ones keep theirs."""
     steps = tuple(
         replace(step, within=round(step.within * factor)) if not step.negated else step
         for step in scenario.steps

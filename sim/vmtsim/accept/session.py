@@ -1,4 +1,4 @@
-"""A scenario on a real guest: the host is played behind the GDB stub, the guest's part is typed."""
+"""A scenario on a real guest: the host acts through the GDB stub, the guest's part is typed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from vmtsim.gdb.rsp import Client
     from vmtsim.scenario.script import Scenario, Step
 
-# What reporter.sh prints.
+# The output of reporter.sh.
 _REPORT = re.compile(r"vmt-accept: powerd (\w+) (\w+) (\w+)(?: (\d+))?\b")
-# Seconds: for the module to be found in memory and the driver to speak, for the answer to a last
-# ping, for all that is left to do at the end.
+# Seconds: for finding the module in memory and the driver's first call, for the answer to a last
+# ping, for all remaining work at the end.
 _SPEAK, _PING, _LEAVE = 90.0, 30.0, 180.0
 _SAY = 10.0
 LAST_PING = "ping"
@@ -34,10 +34,10 @@ LAST_PING = "ping"
 
 @dataclass
 class End:
-    """How the driver left: what could be seen at the end of a scenario.
+    """The driver's state at the end of a scenario, as far as it is visible.
 
-    ``alive``: it answered a last ping; None where it was not attached, and so not asked.
-    ``unload``: how modunload ended, "0" or an error; ``device``: what was still attached.
+    ``alive``: it answered a last ping; None if it was not attached, and so not asked.  ``unload``:
+    the result of modunload, "0" or an error; ``device``: a device that was still attached.
     """
 
     alive: bool | None = None
@@ -49,11 +49,12 @@ class End:
 class GuestSession(Session):
     """One scenario, from the rescan that lets the driver attach to the unload of the module.
 
-    The module is loaded already, at ``base`` (None: not known).  The scenario ends at its end, or
-    from ``shortest`` nanoseconds on once nothing more is waited for.  ``spoke`` is false if the
+    The module is already loaded, at ``base`` (None: not known).  The scenario ends at its end, or
+    from ``shortest`` nanoseconds on once nothing more is expected.  ``spoke`` is false if the
     driver never called the host, ``talk_end`` the number of events up to the scenario's end.
     ``facts`` are scenario.expect.FACTS of the guest.  ``visit`` runs on the shell once the driver
-    is attached, and the scenario waits for its end.  With ``goes_down`` it waits for the guest's.
+    is attached, and the scenario waits for its end.  With ``goes_down`` it waits for the guest's
+    shutdown.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class GuestSession(Session):
         self._folder = folder
         self._powerd = powerd
         self._facts = facts
-        # The text's address of a module whose driver is to attach once it is served; 0: any.
+        # The text's address of a module whose driver has to attach once it is served; 0: any.
         self._attach: int | None = base or 0
         self._bus = "cpu0"
         self._started = self._said = time.monotonic()
@@ -97,13 +98,13 @@ class GuestSession(Session):
 
     @property
     def first(self) -> int:
-        """When the driver called first (ns of the trace)."""
+        """The time of the driver's first call (ns of the trace)."""
         return self._first or 0
 
-    # The stage of the scenario.
+    # The scenario's Stage.
 
     def guest(self, verb: str, argument: Any, /) -> None:
-        """Do it by way of the console; how it ended becomes an event."""
+        """Execute it on the console; its result becomes an event."""
         self._facts = inside.changed(self._facts, verb, argument)
 
         def typed(shell: Shell) -> tuple[str, int | None]:
@@ -134,7 +135,7 @@ class GuestSession(Session):
         self.commands.append(look)
 
     def _ask(self, *words: str) -> str | None:
-        """Return what a verb of guest.sh prints, serving the guest meanwhile; None if it fails."""
+        """Return the output of a verb of guest.sh, None if it fails; serves the guest meanwhile."""
         if self.done:
             return None
         job = self._worker.submit(lambda shell: Guest(shell, self._folder).call(*words))
@@ -151,9 +152,9 @@ class GuestSession(Session):
         return self._ask("node", name)
 
     def fact(self, name: str, /) -> str | None:
-        """Return what the guest said before the scenario, or was given since.
+        """Return a fact that the guest reported before the scenario, or that was set since.
 
-        It is not asked now: what an expectation waits for may come meanwhile.
+        The guest is not asked now: the expected event may come meanwhile.
         """
         return self._facts.get(name)
 
@@ -166,10 +167,10 @@ class GuestSession(Session):
             return ""
         kind = EXPECTATIONS[verb].kind(step.argument)
         if kind == "powerd":
-            return "" if self._powerd else "powerd does not run there"
+            return "" if self._powerd else "powerd does not run in the guest"
         if kind in SEEN or kind == "guest.done":
             return ""
-        return f"events {kind!r} are seen in the simulated kernel alone"
+        return f"events {kind!r} are visible only in the simulated kernel"
 
     def _reported(self, event: Event) -> None:
         found = _REPORT.search(str(event["text"]))
@@ -203,7 +204,7 @@ class GuestSession(Session):
             self.scenario_over(None)
 
     def _rescan(self) -> None:
-        """Let the device be looked for; then the settings that a scenario begins with."""
+        """Rescan for the device; then apply the settings of the scenario."""
         scenario = self.settings.scenario
         nodes = dict((scenario.guest.sysctl if scenario is not None else None) or {})
 
@@ -236,7 +237,7 @@ class GuestSession(Session):
         self._when_done(job, ended)
 
     def scenario_over(self, scenario: Scenario | None) -> None:
-        """See whether the driver still answers, take the module out, and end."""
+        """Check whether the driver still answers, unload the module, and end."""
         if self.talk_end is None:
             self.talk_end = len(self.trace.events)
             if self._script is not None:
@@ -254,7 +255,7 @@ class GuestSession(Session):
             self._leave()
         if now - self._left_at > _LEAVE:
             self.stuck = self.stuck or "modunload does not end"
-            self.end("the module cannot be taken out")
+            self.end("the module cannot be unloaded")
 
     def _answered(self, event: Event) -> None:
         if self._pinged and self.ends.alive is False and event["message"] == LAST_PING.encode():

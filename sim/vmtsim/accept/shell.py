@@ -1,9 +1,9 @@
 """A root shell on a console: commands with their exit status and output.
 
-Each command stands between two marks that the shell prints.  The typed line does not contain the
-marks as they are printed, so that a terminal that echoes does not match them.  The kernel and
-syslogd may write into the middle of everything; their lines are taken out of the output, and a
-mark that was torn is asked for again.
+Each command is between two marks that the shell prints.  The typed line does not contain the marks
+as they are printed, so that the echo of a terminal does not match them.  The kernel and syslogd may
+write into the middle of everything; their lines are removed from the output, and a damaged mark is
+requested again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _READY = 30.0
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended: exit status and what it printed, without the last newline."""
+    """The result of a command: exit status and output, without the last newline."""
 
     command: str
     status: int
@@ -48,9 +48,9 @@ class Shell:
         self._number = 0
 
     def begin(self) -> None:
-        """Replace whatever shell there is by sh(1) with a prompt of our own, and without echo.
+        """Replace the current shell by sh(1) with a known prompt, and without echo.
 
-        Raises ConsoleTimeoutError where no shell answers.
+        Raises ConsoleTimeoutError if no shell answers.
         """
         self.console.type("exec /bin/sh\r")
         for attempt in range(4):
@@ -74,7 +74,7 @@ class Shell:
         """Run one line and wait for its end.
 
         With ``quiet`` it is not kept in ``log``.  Raises ValueError for a line that a terminal may
-        cut, ConsoleTimeoutError, ConsoleClosedError, GuestCrashError.
+        truncate, ConsoleTimeoutError, ConsoleClosedError, GuestCrashError.
         """
         self._number += 1
         mark = f"{self._token}-{self._number}"
@@ -103,16 +103,16 @@ class Shell:
             except ConsoleTimeoutError as error:
                 if time.monotonic() >= deadline:
                     raise ConsoleTimeoutError(
-                        f"{command!r} has not ended after {timeout:g} s; the screen says:\n"
+                        f"{command!r} has not ended after {timeout:g} s; the screen shows:\n"
                         f"{self.console.screen()}"
                     ) from error
-                # Typed ahead if the command still runs; an answer if its mark was torn.
+                # Typed ahead if the command still runs; an answer if its mark was damaged.
                 self.console.type(f'echo VMT"":{mark}:$r:end\r')
                 continue
             return int(self.console.match.group(1))
 
     def _prompted(self) -> None:
-        """Wait for the prompt; a torn one comes again for an empty line."""
+        """Wait for the prompt; an empty line brings back a damaged one."""
         for _ in range(2):
             if self._sees_prompt():
                 return

@@ -1,8 +1,8 @@
-"""What NetBSD prints on its console, as patterns: one row each, with the source that prints it.
+"""NetBSD's console output as patterns: one row each, with the source that prints it.
 
 The console's text is matched without carriage returns and without the escape sequences of
 SeaBIOS.  A kernel line may begin with the time since boot (``[   1.4461918] ``), and may begin in
-the middle of another line: the kernel does not wait for the end of what a process writes.
+the middle of another line: the kernel does not wait for the end of a process's output.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 # kprintf_internal() in sys/kern/subr_prf.c of NetBSD 8 and later.
 STAMP = r"\[ *\d+\.\d{6,9}\] "
-# Lines that other programs write into a command's output: syslogd (usr.sbin/syslogd/syslogd.c; the
+# Lines that other programs print into a command's output: syslogd (usr.sbin/syslogd/syslogd.c; the
 # default syslog.conf sends kern.* to the console), the kernel, the driver by log(9), reporter.sh.
 NOISE = (
     r"(?m)^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ [^\s:]+: [^\n]*\n?",
@@ -20,13 +20,13 @@ NOISE = (
     r"(?m)^vmt\d+(?:: | at )[^\n]*\n?",
     r"vmt-accept: powerd [^\n]*\n?",
 )
-# Where a kernel message begins: after its stamp, or at the begin of a line.
+# Where a kernel message begins: after its time stamp, or at the start of a line.
 _BEGIN = rf"(?:{STAMP}|(?:^|\n))"
 
 
 @dataclass(frozen=True)
 class Text:
-    """One text: what it is called here, the pattern, and the NetBSD source that prints it."""
+    """One text: its name here, the pattern, and the NetBSD source that prints it."""
 
     name: str
     pattern: str
@@ -132,7 +132,7 @@ HALTED = Text(
     "sys/arch/amd64/amd64/machdep.c and i386/i386/machdep.c, cpu_reboot",
 )
 
-# What ends a run at once.
+# Texts that end a run at once.
 PANIC = Text("panic", rf"{_BEGIN}panic: ", "sys/kern/subr_prf.c, vpanic")
 FAULT = Text(
     "fatal trap",

@@ -1,4 +1,4 @@
-"""What a scenario on a real guest came to: each property held, broken, or not judged."""
+"""The result of a scenario on a real guest: each property held, broken, or not judged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXIT = {OK: 0, SKIPPED: 0, UNJUDGED: 1, DIFFERS: 1, FAILED: 1, CRASHED: 3}
 
 @dataclass(frozen=True)
 class Property:
-    """One property of vmtsim.run.simulation, as far as it is seen from outside the kernel."""
+    """One property of vmtsim.run.simulation, as far as it is visible from outside the kernel."""
 
     name: str
     state: str
@@ -81,9 +81,9 @@ def properties(
     judged: int,
     ends: Any,
 ) -> list[Property]:
-    """Return the properties that `vmtsim run` judges, in its order.
+    """Return the properties that `vmtsim run` checks, in its order.
 
-    ``loaded`` is how modload ended ("0": well), ``rules`` are the protocol's rules that were
+    ``loaded`` is modload's result ("0": success), ``rules`` are the protocol's rules that were
     broken, ``failures`` the expectations that were not met, ``ends`` a session's End.
     """
     found = [
@@ -111,9 +111,9 @@ def properties(
                 Property(name, NOT_JUDGED, unknown)
                 for name in (
                     "the protocol's rules are kept",
-                    "threads live",
+                    "threads make progress",
                     "the scenario's expectations are met",
-                    "the module unloads and leaves nothing",
+                    "the module unloads and leaks nothing",
                 )
             ),
         ]
@@ -127,11 +127,11 @@ def properties(
 
 
 def _lives(ends: Any, crash: str) -> Property:
-    name = "threads live"
+    name = "threads make progress"
     if crash:
         return Property(name, NOT_JUDGED, "the guest crashed")
     if ends.alive is None:
-        return Property(name, NOT_JUDGED, "no channel was open at the end to ask on")
+        return Property(name, NOT_JUDGED, "no channel was open at the end for a ping")
     return Property(
         name, HELD if ends.alive else BROKEN, "" if ends.alive else "no answer to a ping"
     )
@@ -140,14 +140,14 @@ def _lives(ends: Any, crash: str) -> Property:
 def _expectations(failures: Sequence[str], judged: int) -> Property:
     name = "the scenario's expectations are met"
     if failures:
-        return Property(name, BROKEN, f"{len(failures)} are not")
+        return Property(name, BROKEN, f"{len(failures)} are not met")
     if not judged:
-        return Property(name, NOT_JUDGED, "none could be judged")
+        return Property(name, NOT_JUDGED, "none could be checked")
     return Property(name, HELD)
 
 
 def _leaves(ends: Any, crash: str) -> Property:
-    name = "the module unloads and leaves nothing"
+    name = "the module unloads and leaks nothing"
     if crash or not ends.unload:
         return Property(name, NOT_JUDGED, "it was not unloaded")
     if ends.unload != "0":
@@ -157,4 +157,4 @@ def _leaves(ends: Any, crash: str) -> Property:
     if ends.channels:
         numbers = ", ".join(str(each) for each in ends.channels)
         return Property(name, BROKEN, f"channels to the host are open: {numbers}")
-    return Property(name, HELD, "memory is not counted from outside")
+    return Property(name, HELD, "memory use is not visible from outside")

@@ -1,7 +1,7 @@
-"""The console part alone: the walk on a guest that runs already, on real VMware for example.
+"""The console part alone: the walkthrough on a guest that runs already, such as on real VMware.
 
-No QEMU, no played host, no comparison.  The guest is reached by a command that gives a terminal on
-it: ssh, or a program that connects to a serial line.
+No QEMU, no simulated host, no comparison.  The guest is reached by a command that opens a terminal
+on it: ssh, or a program that connects to a serial line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ARCHIVE = "files.tar"
 
 
 class Visit:
-    """One visit.  ``report`` is where the archive for the guest is written; ``bring`` makes it."""
+    """One visit.  The archive for the guest is written to ``report``; ``bring`` makes it."""
 
     def __init__(
         self,
@@ -55,11 +55,11 @@ class Visit:
         self._console: Console | None = None
 
     def console(self) -> bytes:
-        """Return all that the console printed."""
+        """Return the console output."""
         return b"" if self._console is None else self._console.seen.encode("latin-1")
 
     def take(self) -> verdict.Result:
-        """Log in, load the driver, take the walk, unload it.
+        """Log in, load the driver, do the walkthrough, unload it.
 
         Raises GuestError, ConsoleError, ReportedError.
         """
@@ -91,7 +91,7 @@ class Visit:
         system = shell.run("uname -s -r -m").output.strip()
         match = re.fullmatch(r"NetBSD (\S+) (\S+)", system)
         if match is None:
-            raise GuestError(f"the guest is no NetBSD: uname says {system!r}")
+            raise GuestError(f"the guest is not NetBSD: uname printed {system!r}")
         brought = self._bring(match.group(1), match.group(2))
         folder = self._files_in(shell, brought)
         inside = Guest(shell, folder)
@@ -106,7 +106,7 @@ class Visit:
         return inside, python
 
     def _files_in(self, shell: Shell, brought: dict[str, Path]) -> str:
-        """Return where the guest has the files; where it has none, write what to copy there."""
+        """Return the directory of the files in the guest; without one, write an archive for it."""
         size = brought[MODULE].stat().st_size
         for place in guest.PLACES:
             folder = f"{place}/{files.FOLDER}"
@@ -135,7 +135,7 @@ class Visit:
         if built_in:
             inside.call("detach", built_in)
         inside.call("rescan", "cpu0")
-        self._say("taking the walk")
+        self._say("doing the walkthrough")
         properties += walk.Walk(inside.shell, inside.folder, python).take()
         unloaded = inside.do("unload", "vmt")
         left = inside.call("device").output.strip()

@@ -1,7 +1,7 @@
-"""What an administrator does with the driver, step by step: the walk of docs/guest.md.
+"""The administrator's use of the driver, step by step: the walkthrough of docs/guest.md.
 
-It needs a host that answers, whoever plays it: `vmtsim accept` in QEMU, or VMware itself.  With a
-Python in the guest vmtctl takes the same steps.
+It needs a host that answers, simulated or real: `vmtsim accept` in QEMU, or VMware itself.  If the
+guest has Python, vmtctl does the same steps.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from vmtsim.accept.shell import Result, Shell
 
 NAME = "walk"
-SUMMARY = "What an administrator does: attach, ask the host, look at the clock, detach; vmtctl"
+SUMMARY = "An administrator's steps: attach, query the host, check the clock, detach; vmtctl"
 _ATTACHED, _ANSWER = 20.0, 20.0
 _ERRORS = ("send_errors", "receive_errors", "refused")
 VMTCTL = "vmtctl.pyz"
 
 
 class Walk:
-    """Takes the steps on a shell, and notes for each whether it went well."""
+    """Does the steps on a shell, and records the result of each."""
 
     def __init__(self, shell: Shell, folder: str, python: str = "") -> None:
         self.guest = Guest(shell, folder)
@@ -34,7 +34,7 @@ class Walk:
         self.properties: list[Property] = []
 
     def take(self) -> list[Property]:
-        """Take all steps; the device is attached at the end if it was at the beginning."""
+        """Do all steps; the device is attached at the end if it was at the beginning."""
         if not self._note("the device attaches", self._is_there(there=True), "no device at cpu0"):
             return self.properties
         self._host()
@@ -49,7 +49,7 @@ class Walk:
         return good
 
     def _is_there(self, *, there: bool) -> bool:
-        """Wait until the device is there, or is gone; note its name."""
+        """Wait until the device is attached, or detached; record its name."""
 
         def holds() -> bool:
             name = self.guest.call("device").output.strip()
@@ -73,10 +73,10 @@ class Walk:
 
     def _host(self) -> None:
         uuid = self._node("uuid")
-        self._note("the host's UUID is there", uuid.count("-") == 4, f"it is {uuid!r}")
+        self._note("the host's UUID is available", uuid.count("-") == 4, f"it is {uuid!r}")
         sent = self.guest.call("rpc", "log vmtsim accept was here")
         good = sent.ok and " ok 1" in sent.output
-        self._note("the host takes a message", good, sent.output[-200:] or failure(sent))
+        self._note("the host accepts a message", good, sent.output[-200:] or failure(sent))
 
     def _clock(self) -> None:
         found = self._until(_ANSWER, lambda: self._node("clock_sync.state") != "")
@@ -92,20 +92,28 @@ class Walk:
     def _leave_and_come(self, detach: str, attach: str) -> None:
         left = self.guest.call(detach, self.device)
         gone = left.ok and self._is_there(there=False)
-        self._note(f"{detach}: the device goes", gone, failure(left) if not left.ok else "it stays")
+        self._note(
+            f"{detach}: the device detaches",
+            gone,
+            failure(left) if not left.ok else "it stays attached",
+        )
         back = self.guest.call(attach, "cpu0")
         good = back.ok and self._is_there(there=True)
         self._note(
-            f"{attach}: it comes back", good, failure(back) if not back.ok else "it does not"
+            f"{attach}: it attaches again",
+            good,
+            failure(back) if not back.ok else "it does not attach",
         )
 
     def _vmtctl(self) -> None:
         if not self.python:
-            name = "vmtctl takes the same steps"
-            self.properties.append(Property(name, NOT_JUDGED, "no Python, or no vmtctl, there"))
+            name = "vmtctl does the same steps"
+            self.properties.append(
+                Property(name, NOT_JUDGED, "the guest has no Python, or no vmtctl")
+            )
             return
         self._runs("status")
-        # It may find what is to be done on this system: that is no fault of it.
+        # It may report problems of this system: that is not a defect of vmtctl.
         self._runs("doctor", good=(0, 1, 2))
         for verb, there in (("detach", False), ("attach", True)):
             done = self._call(verb)

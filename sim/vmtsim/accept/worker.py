@@ -1,7 +1,7 @@
-"""The console in a thread of its own: commands run there while the session serves the guest.
+"""The console in its own thread: commands run there while the session serves the guest.
 
-The guest stands still whenever its calls are not served, so the thread that plays the host cannot
-wait for a command.  Between commands the thread reads on, and notices a crash.
+The guest stops whenever its calls are not served, so the host's thread cannot wait for a command.
+Between commands the console's thread continues to read, and detects a crash.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Job(Generic[T]):
         return self._over.is_set()
 
     def run(self, shell: Shell) -> None:
-        """Run it; for the worker."""
+        """Run it; called by the worker."""
         try:
             self._value.append(self._function(shell))
         except Exception as error:
@@ -49,7 +49,7 @@ class Job(Generic[T]):
         self._over.set()
 
     def fail(self, error: BaseException) -> None:
-        """End it without running it; for the worker."""
+        """End it without running it; called by the worker."""
         self.error = error
         self._over.set()
 
@@ -64,8 +64,8 @@ class Job(Generic[T]):
 class Worker:
     """Runs jobs one after another.
 
-    ``crash`` is what ended the guest, once it has; ``hung`` that a command has not ended, so that
-    the console is of no more use.
+    ``crash`` is the crash that ended the guest, if any; ``hung`` is set if a command has not ended,
+    so that the console can no longer be used.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -77,17 +77,17 @@ class Worker:
         self._thread.start()
 
     def submit(self, function: Callable[[Shell], T]) -> Job[T]:
-        """Have it run when its turn comes."""
+        """Run it when its turn comes."""
         job = Job(function)
         self._jobs.put(job)  # type: ignore[arg-type]
         return job
 
     def call(self, function: Callable[[Shell], T]) -> T:
-        """Have it run and wait for it.  Only while no session serves the guest."""
+        """Run it and wait for it.  Only while no session serves the guest."""
         return self.submit(function).result()
 
     def stop(self) -> None:
-        """End the thread after what it does now; one that waits for the guest is left behind."""
+        """End the thread after its current job; one that waits for the guest is abandoned."""
         self._jobs.put(None)
         self._thread.join(_END)
 

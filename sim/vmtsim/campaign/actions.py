@@ -1,7 +1,7 @@
-"""What operator and administrator may do to a driver of VMware's tools in the first phase of a run.
+"""What operator and administrator may do to a VMware Tools driver in the first phase of a run.
 
-Each action draws its verbs and arguments; they are those of scenarios, so that anything a campaign
-does can be written down as a scenario.
+Each action draws its verbs and arguments.  They are those of scenarios, so that everything a
+campaign does can be written as a scenario.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ _MEMORY: tuple[Mapping[str, Any], ...] = (
     {"info.memory_period": 3600},
     {"info.memory_period": 3601},
 )
-# Usual figures, swap that is taken away while it is used, sums below 0, and counters that begin
-# again at 0.
+# Usual figures, swap that is removed while in use, sums below 0, and counters that restart at 0.
 _USAGE: tuple[Mapping[str, Any], ...] = (
     {"files": 20000, "programs": 3000, "swap": 32768, "swap_used": 100, "switches": 50000},
     {"files": 0, "programs": 0, "swap": 0, "page_in": 4000, "page_out": 4000},
@@ -88,7 +87,7 @@ _USAGE: tuple[Mapping[str, Any], ...] = (
     {"files": 0x7FFFFFFF, "programs": 0x7FFFFFFF, "switches": 0x7FFFFFFF},
     {"page_in": 0x7FFFFFFF, "page_out": 0x7FFFFFFF, "switches": 0x7FFFFFFF},
 )
-# Within their time, beyond it, and failing.
+# Within their time limit, after it, and failing.
 _SITE_SCRIPTS: tuple[Mapping[str, Any], ...] = (
     {"seconds": 0.5}, {"seconds": 2.5}, {"seconds": 6}, {"seconds": 0.5, "fail": True},
 )  # fmt: skip
@@ -97,9 +96,9 @@ _JUMPS = (0.003, -0.003, 0.4, -0.4, 5.0, -5.0, 3600.0, -3600.0)
 
 @dataclass(frozen=True)
 class Action:
-    """A kind of thing to do: ``draw`` says what exactly, ``most`` how often in one run.
+    """A kind of action: ``draw`` draws its details, ``most`` limits how often it occurs in one run.
 
-    ``load`` marks what keeps the driver busy while it is detached.
+    ``load`` marks actions that keep the driver busy while it is detached.
     """
 
     draw: Callable[[Rng], Verbs]
@@ -116,7 +115,7 @@ def _commands(rng: Rng) -> Verbs:
 
 
 def _abandoned(rng: Rng) -> Verbs:
-    """Leave replies behind, up to more than the driver keeps, and look at every node meanwhile."""
+    """Leave replies uncollected, more than the driver keeps, and read every node meanwhile."""
     verbs: Verbs = [("guest.request", rng.choice(_COMMANDS)) for _ in range(rng.between(1, 10))]
     return [*verbs, ("guest.look", True), ("guest.rpc", rng.choice(_COMMANDS))]
 
@@ -145,7 +144,7 @@ def _backup(rng: Rng) -> Verbs:
 
 
 def _ifconfig(rng: Rng) -> Verbs:
-    """Change the network while the driver reads its lists, and put it back."""
+    """Change the network while the driver reads its lists, then restore it."""
     point = [rng.below(120), rng.between(1, 30)]
     change: dict[str, Any] = {"interface": "wm0", "reading": point}
     change |= rng.choice(({"do": "destroy"}, {"do": "down"}))
@@ -179,7 +178,7 @@ def _host_name(rng: Rng) -> Verbs:
 
 
 def _moved(verb: str, **more: Any) -> Callable[[Rng], Verbs]:
-    """Draw a move of the machine: channels survive it, or they do not."""
+    """Draw a migration of the machine: channels survive it, or they do not."""
     return lambda rng: [
         (verb, {name: rng.choice(values) for name, values in more.items()}
          | {"lose_channels": rng.chance(1, 2)})
@@ -215,7 +214,7 @@ _ACTIONS: Mapping[str, Action] = {
                     load=True),
     "suspend": Action(_suspend, load=True),
     "synctime": Action(_one("host.synctime", True, False)),
-    # A second one while the first is under way is refused by the host.
+    # The host refuses a second one while the first is in progress.
     "backup": Action(_backup, most=2),
     "variables": Action(_one("host.guestinfo", {"name": "value"}, {"name": "v" * 3000})),
     "hostname": Action(_host_name),
@@ -232,7 +231,7 @@ _ACTIONS: Mapping[str, Action] = {
 
 @cache
 def actions(device: str) -> Mapping[str, Action]:
-    """Return the actions by name; ``device`` is what the driver calls its first one."""
+    """Return the actions by name; ``device`` is the name of the driver's first device."""
     return {
         **_ACTIONS,
         "settings": Action(_set(device, _SETTINGS), most=6, load=True),

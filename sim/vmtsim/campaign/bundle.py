@@ -1,4 +1,4 @@
-"""A module that travels: for workers that do not see this machine's files."""
+"""A module as data, for workers that cannot read this machine's files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vmtsim.core import fingerprint
 
 
 class VersionMismatchError(ReportedError):
-    """A worker whose vmtsim is not the campaign's: a seed would mean something else to it."""
+    """A worker whose vmtsim differs from the campaign's: a seed would mean something else to it."""
 
 
 @dataclass(frozen=True)
 class ModuleBundle:
     """A module and its debug twin (where it has one) as bytes, compressed.
 
-    The twin travels along because a finding names source lines, which it alone knows; the two
-    are some 150 kB, and go out with every seed.  ``code`` is what the sender's vmtsim is.
+    The debug twin is included because only it contains the source lines that a finding names.  Both
+    together are some 150 kB, sent with every seed.  ``code`` identifies the sender's vmtsim.
     """
 
     name: str
@@ -46,18 +46,19 @@ class ModuleBundle:
     def unpacked(self) -> Path:
         """Return the path of the module, with the twin beside it, until the process ends.
 
-        The files of the last few modules are kept, for the next seeds of the same campaign.
-        Raises VersionMismatchError where this process runs another vmtsim than the sender's.
+        The files of the most recent modules are kept, for the next seeds of the same campaign.
+        Raises VersionMismatchError if this process runs another vmtsim than the sender.
         """
         if self.code != fingerprint.digest():
             raise VersionMismatchError(
-                f"its vmtsim is another ({fingerprint.digest()[:12]}) than here ({self.code[:12]})"
+                f"its vmtsim ({fingerprint.digest()[:12]}) is not that of the campaign "
+                f"({self.code[:12]})"
             )
         return _unpack(self).path
 
 
 class _Unpacked:
-    """The files of a bundle in a directory of their own, which goes with this object."""
+    """The files of a bundle in a temporary directory, removed with this object."""
 
     def __init__(self, bundle: ModuleBundle) -> None:
         directory = Path(tempfile.mkdtemp(prefix="vmtsim-"))
@@ -69,7 +70,7 @@ class _Unpacked:
             twin.write_bytes(zlib.decompress(bundle.twin))
 
 
-# A campaign plays one module, and its canary.
+# A campaign has one module, and its canary.
 @lru_cache(maxsize=2)
 def _unpack(bundle: ModuleBundle) -> _Unpacked:
     return _Unpacked(bundle)

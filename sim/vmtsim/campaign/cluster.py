@@ -1,7 +1,7 @@
 """A campaign on a dask.distributed cluster.
 
-The scheduler hands a task whose worker died to another worker, and a task has one result however
-often it was begun: so no seed is lost and none counts twice (distributed's manual, "Resilience").
+The scheduler passes a task whose worker died to another worker, and a task has one result however
+often it was started: so no seed is lost and none counts twice (distributed's manual, "Resilience").
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from vmtsim.campaign.workers import WorkerPool, WorkersLostError, broken, second
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Seconds until a scheduler must have answered, which one on a busy machine does late, and until a
-# worker must have come.
+# Seconds within which a scheduler must answer, which takes long on a busy machine, and within which
+# a worker must connect.
 ANSWER = 30.0
 WORKER = 10.0
-# How often a task that failed for reasons of the cluster's is tried again; deaths of workers are
-# counted by the scheduler (distributed.scheduler.allowed-failures).
+# How often a task that failed because of the cluster is retried; the scheduler itself counts deaths
+# of workers (distributed.scheduler.allowed-failures).
 _RETRIES = 2
 _SAME = (
     "scheduler and workers need the same netbsd-vmt[sim,cluster] as this machine, "
@@ -34,18 +34,18 @@ _SAME = (
 
 
 class ClusterError(ReportedError):
-    """There is no cluster to play on."""
+    """There is no usable cluster."""
 
     exit_status = UNAVAILABLE
 
 
 @contextmanager
 def cluster(address: str, jobs: int) -> Iterator[WorkerPool]:
-    """Give a pool of the workers of the scheduler at ``address`` (``HOST:PORT``, ``tls://...``).
+    """Yield a pool of the workers of the scheduler at ``address`` (``HOST:PORT``, ``tls://...``).
 
-    Second plays stay on this machine, on ``jobs`` processes: all workers of a cluster hash
-    strings alike, because distributed's nanny gives them one PYTHONHASHSEED.  Raises ClusterError
-    where nobody has answered after ANSWER seconds, or no worker has come after WORKER seconds.
+    The re-runs stay on this machine, in ``jobs`` processes: all workers of a cluster hash strings
+    alike, because distributed's nanny gives them one PYTHONHASHSEED.  Raises ClusterError if there
+    is no answer within ANSWER seconds, or no worker within WORKER seconds.
     """
     try:
         import distributed  # noqa: PLC0415 - an extra, and slow to import
@@ -83,7 +83,7 @@ def cluster(address: str, jobs: int) -> Iterator[WorkerPool]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep distributed's loggers quiet: what goes wrong is said by the campaign, once."""
+    """Silence distributed's loggers: the campaign reports problems itself, once."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
     loggers = [logging.getLogger(name) for name in names]
     spoke = [logger for logger in loggers if not logger.disabled]
@@ -98,7 +98,7 @@ def _silence() -> Iterator[None]:
 
 def _connect(distributed: Any, address: str) -> Any:
     how = "`dask scheduler` and `dask worker ADDRESS --nthreads 1` start a cluster"
-    # A Client that could not connect complains once more when it is collected: so ask first.
+    # A Client that could not connect logs again when it is collected: so probe first.
     try:
         kind = asyncio.run(_identity(distributed, address))
         if kind == "Scheduler":
@@ -106,8 +106,8 @@ def _connect(distributed: Any, address: str) -> Any:
                 address, timeout=ANSWER, set_as_default=False, name="vmtsim-campaign"
             )
     except Exception as error:
-        # Whatever listens there may answer with anything: even MemoryError was seen, for the
-        # length that the greeting of an SSH server seems to announce.
+        # Any server may answer with anything: even MemoryError was seen, for the length that the
+        # greeting of an SSH server seems to announce.
         said = str(error) or type(error).__name__
         raise ClusterError(
             f"--dask {address}: no dask scheduler answers: {said}", hint=how
@@ -119,20 +119,20 @@ def _connect(distributed: Any, address: str) -> Any:
     except Exception as error:
         _close(client)
         raise ClusterError(
-            f"--dask {address}: the scheduler has no worker, also after {WORKER:.0f} s",
+            f"--dask {address}: the scheduler has no worker after {WORKER:.0f} s",
             hint=how,
         ) from error
     return client
 
 
 def _close(client: Any) -> None:
-    """Take leave; a scheduler that does not answer any more must not cost what was played."""
+    """Disconnect; an unresponsive scheduler must not cost the results."""
     with suppress(Exception):
         client.close(timeout=ANSWER)
 
 
 async def _identity(distributed: Any, address: str) -> str:
-    """Ask whoever listens there what it is."""
+    """Ask the server at this address what it is."""
 
     async def ask() -> str:
         async with distributed.rpc(address, timeout=ANSWER) as peer:
@@ -142,32 +142,32 @@ async def _identity(distributed: Any, address: str) -> str:
 
 
 def _workers(client: Any) -> int:
-    """Count the workers; 0 where the scheduler does not say.  Each plays one seed at a time."""
+    """Count the workers; 0 if the scheduler does not answer.  Each runs one seed at a time."""
     try:
         return len(client.nthreads())
-    except Exception:  # whatever it was: it is counted again soon, and patience ends
+    except Exception:  # of any kind: the count is repeated soon, until a limit
         return 0
 
 
 def _explain(error: Exception, address: str) -> WorkersLostError | None:
-    """Say what is wrong with the cluster, or with a process for second plays.
+    """Return the error of the cluster, or of a process for re-runs.
 
-    None where the simulator is at fault.
+    None if it is an error of the simulator.
     """
     if isinstance(error, CancelledError):
-        return WorkersLostError(f"the scheduler at {address} has gone")
+        return WorkersLostError(f"the scheduler at {address} is gone")
     if isinstance(error, VersionMismatchError):
-        return WorkersLostError(f"a worker at {address} cannot play: {error}; {_SAME}")
+        return WorkersLostError(f"a worker at {address} cannot run seeds: {error}; {_SAME}")
     kind = type(error)
     if kind.__name__ == "KilledWorker":
         return WorkersLostError(
-            f"several workers at {address} died over the same seeds (out of memory?)"
+            f"several workers at {address} died while running the same seeds (out of memory?)"
         )
-    # distributed's own errors, and those of a worker that cannot even read its task.
+    # distributed's own errors, and those of a worker that cannot even decode its task.
     theirs = kind.__module__.partition(".")[0] in {"distributed", "dask", "tornado"}
     unread = isinstance(error, (ImportError, OSError)) or "deserialization" in str(error)
     if theirs or unread:
         return WorkersLostError(
-            f"a worker at {address} cannot play: {kind.__name__}: {error}; {_SAME}"
+            f"a worker at {address} cannot run seeds: {kind.__name__}: {error}; {_SAME}"
         )
     return broken(error)

@@ -1,10 +1,10 @@
-"""What a seed means for a driver that has no host: who opens, asks, detaches and unloads it when.
+"""The plan of a seed for a driver without a host: who opens, calls, detaches and unloads it when.
 
-In the first phase processes open its devices and use them with arguments by chance, while an
-administrator detaches, unloads, loads and sets it, memory runs out, and calls that may fail do.
-In the second the processes are interrupted, everything is closed, and the driver must be what it
-was when it was loaded first: it unloads, loads, attaches the same devices and lets the same ones
-be opened.
+In the first phase processes open its devices and use them with random arguments, while an
+administrator detaches, unloads, loads and configures it, memory runs out, and calls that may fail
+do fail.  In the second the processes are interrupted, everything is closed, and the driver must be
+as it was after its first load: it unloads, loads, attaches the same devices, and the same devices
+can be opened.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from vmtsim.campaign.subject import Subject
     from vmtsim.core.rng import Rng
 
-FIRST_PHASE, MORE = 60, 60  # seconds, and so many more by chance
+FIRST_PHASE, MORE = 60, 60  # seconds, and up to this many more at random
 _SECOND_PHASE = 12
-_CALLS = 16  # of one session, at most
-# Between two steps of a process: at once, between two calls of the kernel, a tick, a while.
+_CALLS = 16  # maximum of one session
+# Between two steps of a process: none, one between two kernel calls, a tick, a while.
 _GAPS = (0, 0, 2_000, 300_000, 10_000_000, NANOSECONDS)
-# Steps of the same moment may happen in any order; these come one after the other.
+# Steps at the same time may run in any order; these are sequential.
 _TOGETHER = 50_000
 _UNITS = (0, 0, 0, 0, 0, 0, 0, 1, 2, 255)
 _FLAGS = (["read", "write"], ["read", "write"], ["read"], ["write"], ["read", "write", "nonblock"])
@@ -39,17 +39,17 @@ _OFFSETS = (0, 4096, 1 << 20, 0xFFFF_F000, 1 << 40)
 _NUMBERS = (0, 1, -1, 7, 255, 4096, 0x7FFF_FFFF, -0x8000_0000, 0x7FFF_FFFF_FFFF_FFFF)
 _TEXTS = ("", "a", "0", "-1", "x" * 63, "y" * 64, "z" * 300, "w" * 5000)
 _FREE = (0, 256, 8192, 40_960)  # bytes left under pressure
-_PRESSED = (0.01, 0.5, 4.0)  # seconds: what waits longer is said to wait for ever
+_PRESSED = (0.01, 0.5, 4.0)  # seconds: a longer wait is reported as a hang
 _JUMPS = (0.4, -0.4, 3600.0, -3600.0)
 _TARGETS = (0, 1, 127, 513, 5_000, 20_000, 100_000, 0x7FFF_FFFF)  # pages; a guest has 65,536
 _KINDS: tuple[Balloon, ...] = ("old", "basic", "batched", "batched")
-# In the second phase the balloon gets a target, and so many seconds to come there.
+# In the second phase the balloon gets a target, and this many seconds to reach it.
 _LAST_TARGET, _LAST_SECONDS = 300, 90
 _FIRST_CALLS, _LATER_CALLS = 4, 12
 
 
 def host(subject: Subject, rng: Rng) -> HostOptions:
-    """Return a host that says nothing and blames nobody; the kind of its balloon is drawn."""
+    """Return a host that sends nothing and reports no violation; its kind of balloon is drawn."""
     return HostOptions(
         balloon=rng.choice(_KINDS) if subject.survey.balloon else "batched",
         option_burst=(),
@@ -74,14 +74,14 @@ class _Steps:
         self.steps.append(Step(at, verb, argument, Phase.SAFETY.value, phase=Phase.SAFETY))
 
     def moment(self) -> int:
-        """Return a time of the first phase that leaves some seconds until its end."""
+        """Return a time in the first phase, some seconds before its end."""
         seconds = self._end // NANOSECONDS - 8
         return NANOSECONDS + self._rng.below(seconds) * NANOSECONDS + self._rng.below(NANOSECONDS)
 
     def gap(self) -> int:
         return self._rng.choice(_GAPS)
 
-    # -- what processes do ---------------------------------------------------------------------
+    # -- processes -----------------------------------------------------------------------------
 
     def session(self, at: int) -> None:
         """Open a device, use it, and close it, or leave that to the second phase."""
@@ -123,7 +123,7 @@ class _Steps:
         return "guest.mmap", {"name": name, "offset": self._rng.choice(_OFFSETS)}
 
     def _ioctl(self, name: str) -> tuple[str, Any]:
-        """Ask for a command that is known, for one beside it, or for any."""
+        """Call ioctl with a known command, a similar one, or a random one."""
         rng, known = self._rng, self._subject.ioctls
         data: str | int = rng.choice(_NUMBERS)
         if known and rng.chance(3, 4):
@@ -140,10 +140,10 @@ class _Steps:
             data = rng.bytes(min(size_of(command), 64)).decode("latin-1")
         return "guest.ioctl", {"name": name, "command": command & 0xFFFFFFFF, "data": data}
 
-    # -- what the administrator and the system do ------------------------------------------------
+    # -- the administrator and the system --------------------------------------------------------
 
     def reload(self) -> None:
-        """Unload and load again, with users at the same time, or with a call that fails."""
+        """Unload and load again, with concurrent users, or with a call that fails."""
         rng, at = self._rng, self.moment()
         if self._subject.survey.switches and rng.chance(2, 3):
             for _ in range(rng.between(1, 3)):
@@ -158,7 +158,7 @@ class _Steps:
         self.step(at + NANOSECONDS, "guest.load", None)
 
     def detach(self) -> None:
-        """Detach a device and let its parent find it again."""
+        """Detach a device and rescan its parent."""
         rng, at = self._rng, self.moment()
         device, parent = rng.choice(self._subject.survey.devices)
         if self._subject.survey.switches and rng.chance(1, 2):
@@ -171,7 +171,7 @@ class _Steps:
             self.step(at, "guest.rescan", parent)
 
     def settings(self) -> None:
-        """Set a node, and look at all of them meanwhile."""
+        """Set a node, and read all of them meanwhile."""
         rng, at = self._rng, self.moment()
         path, kind = rng.choice(self._subject.survey.settings)
         value: Any = rng.choice(_TEXTS) if kind == STRING else rng.choice(_NUMBERS)
@@ -182,23 +182,23 @@ class _Steps:
             self.step(at, "guest.look", True)
 
     def users(self) -> None:
-        """Let some processes use a device, most of them at the same time."""
+        """Let some processes use a device, most of them concurrently."""
         at = self.moment()
         for _ in range(self._rng.choice((1, 1, 2, 4))):
             self.session(at)
             at += self.gap()
 
     def fail(self) -> None:
-        """Let a call that may fail do so."""
+        """Make a call that may fail do so."""
         self.step(self.moment(), "guest.fault", self._rng.between(1, _LATER_CALLS))
 
     def pressure(self) -> None:
-        """Leave next to no memory for a moment."""
+        """Leave almost no memory for a moment."""
         free, seconds = self._rng.choice(_FREE), self._rng.choice(_PRESSED)
         self.step(self.moment(), "guest.pressure", {"free": free, "seconds": seconds})
 
     def balloon(self) -> None:
-        """Let the host want more or less memory, refuse it, be busy, or begin anew."""
+        """Let the host request more or less memory, refuse it, be busy, or start over."""
         rng = self._rng
         order: dict[str, Any] = {"target": rng.choice(_TARGETS)}
         order |= rng.choice(({}, {}, {"refuse": rng.between(1, 40)}, {"busy": rng.between(1, 4)},
@@ -252,7 +252,7 @@ def first_phase(subject: Subject, rng: Rng, end: int) -> tuple[list[Step], list[
         present, count = rng.chance(2, 3), rng.between(1, most)
         for _ in range(count if possible and present else 0):
             draw()
-    # Whatever else a seed leaves out, the module goes and comes once.
+    # Whatever else a seed omits, the module is unloaded and loaded once.
     drawn.reload()
     for _ in range(rng.between(2, 8) if subject.survey.balloon else 0):
         drawn.balloon()
@@ -260,12 +260,12 @@ def first_phase(subject: Subject, rng: Rng, end: int) -> tuple[list[Step], list[
 
 
 def length(subject: Subject) -> int:
-    """Return how many seconds the second phase takes."""
+    """Return the length of the second phase in seconds."""
     return _SECOND_PHASE + (_LAST_SECONDS if subject.survey.balloon else 0)
 
 
 def second_phase(subject: Subject, start: int, opened: list[str]) -> tuple[Step, ...]:
-    """Return what is put right from ``start`` on, and what must then be seen."""
+    """Return the steps that restore everything from ``start`` on, and the expectations."""
     found = subject.survey
 
     def step(seconds: float, verb: str, argument: Any, within: int = 0) -> Step:
@@ -274,7 +274,7 @@ def second_phase(subject: Subject, start: int, opened: list[str]) -> tuple[Step,
                     phase=Phase.LIVENESS)  # fmt: skip
 
     def done(seconds: float, verb: str, argument: Any) -> tuple[Step, Step]:
-        """Do something, and expect that it goes well."""
+        """Add an action, and the expectation that it succeeds."""
         expected = {"kind": "guest.done", "verb": verb, "result": "0"}
         patterns = {name: Pattern(text) for name, text in expected.items()}
         return (
@@ -287,9 +287,9 @@ def second_phase(subject: Subject, start: int, opened: list[str]) -> tuple[Step,
         step(0, "guest.fault", 0),
         step(0, "guest.interrupt", True),
         *(step(0.5, "guest.close", name) for name in opened),
-        # What a close woke up, or what only now came to sleep.
+        # Threads that a close woke up, or that went to sleep only now.
         step(1, "guest.interrupt", True),
-        # It may be gone, or be there.
+        # It may be gone, or present.
         step(5, "guest.load", None),
     ]
     if found.unload is None or found.error:

@@ -1,8 +1,8 @@
-"""Faults that remember when they struck, and that can strike again at the same places.
+"""Faults that are recorded when they are injected, and can be injected again at the same places.
 
-In a first run chance decides, and every strike is written down with its time and place.  In a
-later run the strikes of a list happen, at the first opportunity of the same kind from the same
-time on, and chance stays out of it: so a schedule can be made smaller.
+In a first run the random numbers decide, and every injection is recorded with its time and place.
+In a later run the injections of a list are made, at the first opportunity of the same kind from the
+same time on, and nothing is random: so a schedule can be minimised.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ KMEM = "kmem"
 
 
 @dataclass(frozen=True)
-class Strike:
-    """One fault that struck: ``number`` counts from 0 in the run in which chance chose it.
+class Injection:
+    """One injected fault: ``number`` counts from 0 in the run in which it was drawn.
 
     ``at`` is virtual ns, ``point`` where (vmtsim.host.faults.POINTS, or ``kmem``).
     """
@@ -42,22 +42,22 @@ class Strike:
 
 
 class Injector(Faults):
-    """The host's faults with a memory: with ``odds``, or with a ``script``.
+    """The host's faults with a record: drawn with ``odds``, or taken from a ``script``.
 
-    The details of a fault (a length, a direction) come from a stream of their own for each
-    strike, so that they are the same when other strikes are left out.
+    The details of a fault (a length, a direction) come from a separate stream for each injection,
+    so that they stay the same when other injections are omitted.
     """
 
     def __init__(
         self,
         context: Context,
         odds: Mapping[str, tuple[int, int]],
-        script: Sequence[Strike] | None,
+        script: Sequence[Injection] | None,
     ) -> None:
         super().__init__(context)
-        self.strikes: list[Strike] = []
+        self.injections: list[Injection] = []
         self._script = None if script is None else sorted(script, key=lambda each: each.number)
-        # Whether memory may be refused now; set by the player.
+        # Whether memory allocation may fail now; set by the player.
         self.may_refuse: Callable[[], bool] = lambda: False
         self._source = self._details = self._context.rng.fork("strikes")
         self._kernel_odds = {n: o for n, o in odds.items() if n in KERNEL_FAULTS}
@@ -66,29 +66,29 @@ class Injector(Faults):
 
     @property
     def rng(self) -> Rng:
-        """The stream for the details of the last strike."""
+        """The stream for the details of the last injection."""
         return self._details
 
-    def strike(self, point: str, protocol: str | None = None, subject: str = "") -> Effect | None:
-        """Return the effect of the fault that strikes at this point, or None."""
+    def inject(self, point: str, protocol: str | None = None, subject: str = "") -> Effect | None:
+        """Return the effect of the fault that is injected at this point, or None."""
         if self._script is not None:
             due = self._due(point, protocol)
             if due is None:
                 return None
             self._begin(due)
             self.arm(due.name, at=point)
-            return super().strike(point, protocol, subject)
-        effect = super().strike(point, protocol, subject)
+            return super().inject(point, protocol, subject)
+        effect = super().inject(point, protocol, subject)
         if effect is not None:
             now = self._context.now()
-            self._begin(Strike(len(self.strikes), now, self.last, point, protocol))
+            self._begin(Injection(len(self.injections), now, self.last, point, protocol))
         return effect
 
     def refuse_memory(self, _size: int) -> bool:
         """Decide whether an allocation that may fail does: for Kmem.refuse.
 
-        Of a driver of VMware's tools only those of kernel threads: a device that could not attach
-        stays away for good, and the second phase would have nothing to look at.
+        For a VMware Tools driver only those of kernel threads fail: a device that could not attach
+        stays away for good, and the second phase would have nothing to check.
         """
         if not self.enabled or not self.may_refuse():
             return False
@@ -99,28 +99,28 @@ class Injector(Faults):
                 return False
         else:
             numerator, denominator = self._kernel_odds.get(name, (0, 1))
-            # Allocations are rare beside calls to the host: ten times the odds.
+            # Allocations are rare compared to calls to the host: ten times the odds.
             if not numerator or not self._rng.chance(min(10 * numerator, denominator), denominator):
                 return False
-            due = Strike(len(self.strikes), self._context.now(), name, KMEM, None)
+            due = Injection(len(self.injections), self._context.now(), name, KMEM, None)
         self._begin(due)
-        self.struck[name] += 1
+        self.injected[name] += 1
         self._context.trace.emit("fault", name=name, point=KMEM, text=KERNEL_FAULTS[name])
         return True
 
-    def _begin(self, strike: Strike) -> None:
-        self.strikes.append(strike)
-        self._details = self._source.fork(f"strike {strike.number}")
+    def _begin(self, injection: Injection) -> None:
+        self.injections.append(injection)
+        self._details = self._source.fork(f"strike {injection.number}")
 
-    def _due(self, point: str, protocol: str | None) -> Strike | None:
+    def _due(self, point: str, protocol: str | None) -> Injection | None:
         assert self._script is not None
         if not self.enabled:
             return None
         now = self._context.now()
-        for index, strike in enumerate(self._script):
-            if strike.at > now:
+        for index, injection in enumerate(self._script):
+            if injection.at > now:
                 break
-            if strike.point == point and strike.protocol == protocol:
+            if injection.point == point and injection.protocol == protocol:
                 del self._script[index]
-                return strike
+                return injection
         return None

@@ -1,8 +1,8 @@
-"""Signals that end a campaign: nothing is lost, and nothing is counted by half.
+"""Signals that end a campaign: no result is lost, and none counts partially.
 
-SIGINT comes from Ctrl-C, SIGTERM from a time limit of CI or from a machine that goes down, SIGHUP
-from a terminal that goes away.  Each ends the campaign in the same way: what was played so far is
-written and counts.
+SIGINT comes from Ctrl-C, SIGTERM from a time limit of CI or from a machine that shuts down, SIGHUP
+from a terminal that is closed.  Each ends the campaign in the same way: the result so far is
+written and is valid.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-# The signals, and what the result of the campaign says of them.
+# The signals, and their text in the result of the campaign.
 REASONS = {
     signal.SIGINT: "interrupted",
     signal.SIGTERM: "terminated (SIGTERM)",
@@ -33,10 +33,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Turns the signals of REASONS into Interrupted, while ``listening``.
+    """Raises Interrupted for the signals of REASONS, while ``listening``.
 
-    Python runs a signal's handler between any two instructions of the main thread.  ``held`` keeps
-    it out of a block that must happen whole, as adding a seed to the sums.
+    Python runs a signal's handler between any two instructions of the main thread.  ``held`` defers
+    it during a block that must not be interrupted, such as adding a seed to the sums.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals; only the main thread can, and others leave them as they are.
+        """Handle the signals; only the main thread can, other threads leave them unchanged.
 
         A signal that is ignored, as SIGHUP is under nohup(1), stays ignored.
         """
@@ -68,7 +68,7 @@ class Interruption:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Put signals off until the block has ended; raises Interrupted then."""
+        """Defer signals until the block has ended; raises Interrupted then."""
         self._held += 1
         try:
             yield
@@ -78,7 +78,7 @@ class Interruption:
             self._raise(self._pending)
 
     def finish(self) -> None:
-        """Everything is played: what is left is to write the result, and no signal stops that."""
+        """Ignore signals: all seeds have run, and only the result is left to write."""
         self._over = True
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
@@ -91,7 +91,7 @@ class Interruption:
 
     def _raise(self, number: int) -> None:
         # The first signal ends the campaign.  SIGTERM and SIGHUP, which often come in pairs, are
-        # then ignored; Ctrl-C once more ends the program without a result.
+        # then ignored; another Ctrl-C ends the program without a result.
         if self._over:
             raise KeyboardInterrupt
         self._over, self._pending = True, 0

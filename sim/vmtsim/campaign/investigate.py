@@ -1,4 +1,4 @@
-"""The report of a failure: everything that is wanted to understand it, on one page of text."""
+"""The report of a failure: everything that is needed to understand it, on one page of text."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def commit() -> str:
 
 
 def digest(module: Path) -> str:
-    """Return the first half of the module's SHA-256, enough to tell builds apart."""
+    """Return the first half of the module's SHA-256, which identifies a build."""
     return hashlib.sha256(module.read_bytes()).hexdigest()[:32]
 
 
 def replay_command(
     module: Path, seed: int, setup: Setup | None = None, *, only: str | None = None
 ) -> str:
-    """Return the command that plays exactly this again."""
+    """Return the command that replays exactly this."""
     words = ["vmtsim", "replay", str(module), "--seed", str(seed)]
     words += (setup or Setup()).options
     if only is not None:
@@ -60,9 +60,9 @@ def describe(
     *,
     reduced: Reduced | None = None,
 ) -> list[str]:
-    """Play ``seed`` again (reduced, if given) and return the report of its first break of ``rule``.
+    """Run ``seed`` again (reduced, if given) and report its first violation of ``rule``.
 
-    The lines have no more than about 100 columns.  Empty if the rule holds this time.
+    The lines have at most about 100 columns.  Empty if the rule holds this time.
     """
     setup = setup or Setup()
     subject = subject_of(module, setup)
@@ -80,29 +80,31 @@ def describe(
     moment = next((each for each in player.moments if each.rule == rule), None)
     at = moment.at if moment is not None else finding.at
     lines = field(failure_class(finding.status), f"{finding.rule}: {finding.message}")
-    kernel = "with a vmt(4) of its own" if plan.builtin else "without a vmt(4)"
+    kernel = "with a built-in vmt(4)" if plan.builtin else "without a vmt(4)"
     lines += field("seed", f"{seed}, on a kernel {kernel}")
     known = commit()
     if not subject.vmware:
         lines += field("driver", subject.described())
-    lines += field("of", f"{module.name}, sha256 {digest(module)}"
+    lines += field("module", f"{module.name}, sha256 {digest(module)}"
                     + (f", commit {known}" if known else ""))  # fmt: skip
     lines += field("time", f"{at / 1e9:.6f} virtual s")
     if player.points:
-        lines += field("stopped", f"call+instructions: {written(player.points)}")
+        lines += field("preempt", f"call+instructions: {written(player.points)}")
     lines += scene.lines(module, finding, moment)
     lines += _schedule(reduced)
     events = [event for event in player.trace.events if event.at <= at]
     talk = chart.text(events)[-_TALK:]
-    lines += ["talk", *(f"  {line}" for line in talk)] if talk else []
+    lines += ["conversation", *(f"  {line}" for line in talk)] if talk else []
     only = None if reduced is None else reduced.only
-    return [*lines, f"again    {replay_command(module, seed, setup, only=only)}"]
+    return [*lines, f"replay   {replay_command(module, seed, setup, only=only)}"]
 
 
 def _schedule(reduced: Reduced | None) -> list[str]:
     if reduced is None:
         return []
-    left = "no fault and no action is needed" if not reduced.items else f"{len(reduced.items)} left"
+    left = (
+        "fails without any fault or action" if not reduced.items else f"{len(reduced.items)} left"
+    )
     note = ", budget used up" if reduced.exhausted else ""
     lines = field(
         "schedule", f"{reduced.total} faults and actions, reduced in {reduced.runs} runs: "
@@ -117,9 +119,9 @@ def investigate(
     rule: str,
     setup: Setup | None = None,
     *,
-    told: Callable[[int, int], None] = lambda _runs, _left: None,
+    progress: Callable[[int, int], None] = lambda _runs, _left: None,
 ) -> list[str]:
-    """Reduce a failure and tell it; the whole run where the reduced one would tell another."""
-    reduced = reduce(module, seed, rule, setup, told=told)
+    """Reduce a failure and report it; report the whole run if the reduced one fails differently."""
+    reduced = reduce(module, seed, rule, setup, progress=progress)
     lines = describe(module, seed, rule, setup, reduced=reduced) if reduced else []
     return lines or describe(module, seed, rule, setup)

@@ -1,10 +1,10 @@
-"""What a seed means: the host's make, the odds of its faults, and who does what when.
+"""The plan of a seed: the host's options, the odds of its faults, and all actions with their times.
 
-A run has two phases.  In the first anything may go wrong, and what must hold is safety: the rules
-of the kernel and of the protocol.  In the second nothing goes wrong any more, and the driver has
-to come back: it answers, survives one more lost channel, tells everything again, and takes a
-request to halt.  The shape is that of TigerBeetle's VOPR; swarms of faults are from Groce et al.,
-"Swarm Testing" (2012).
+A run has two phases.  In the first anything may fail, and safety must hold: the rules of the kernel
+and of the protocol.  In the second no faults are injected, and the driver has to recover: it
+answers, survives one more lost channel, resends everything, and accepts a request to halt.  The
+design is that of TigerBeetle's VOPR; swarms of faults are from Groce et al., "Swarm Testing"
+(2012).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vmtsim.campaign.subject import Subject
     from vmtsim.run.survey import Survey
 
-# Odds in ten thousand, at each opportunity of a fault.
+# Odds per ten thousand, at each opportunity of a fault.
 _ODDS = (5, 10, 20, 50, 100, 200, 500)
 # The kernel's own faults, by the name under which they are counted.
 KERNEL_FAULTS: Mapping[str, str] = {
@@ -45,15 +45,15 @@ ALL_FAULTS = (*FAULTS, *KERNEL_FAULTS)
 _CPUS = 4  # processors that a seed draws at most
 # Seconds of the second phase: see ``_liveness``.
 _SECOND_PHASE = 160
-FINALES = ("unload", "unload", "unload", "shutdown", "nobody-listens")
+FINALES = ("unload", "unload", "unload", "shutdown", "no-powerd")
 
 
 @dataclass(frozen=True)
 class Plan:
     """A run as drawn: times in virtual nanoseconds, odds as (numerator, denominator).
 
-    ``actions`` says how many of the scenario's steps, from the first on, may be left out when a
-    failure is reduced; what comes behind them is the second phase.
+    ``actions`` is how many of the scenario's steps, from the first on, may be omitted when a
+    failure is reduced; the steps after them are the second phase.
     """
 
     seed: int
@@ -68,7 +68,7 @@ class Plan:
 def draw(
     seed: int, subject: Subject, *, builtin: bool | None = None, cpus: int | None = None
 ) -> Plan:
-    """Return what ``seed`` means for a driver.
+    """Return the plan of ``seed`` for a driver.
 
     ``builtin`` overrides the kind of kernel that the seed draws, ``cpus`` how many processors.
     """
@@ -78,7 +78,7 @@ def draw(
 
 
 def _of_driver(seed: int, subject: Subject, *, builtin: bool, cpus: int | None) -> Plan:
-    """Draw the plan of a driver that has no host."""
+    """Draw the plan of a driver without a host."""
     rng = Rng(seed).fork("driver")
     second = (driverplan.FIRST_PHASE + rng.below(driverplan.MORE)) * NANOSECONDS
     drawn, opened = driverplan.first_phase(subject, rng.fork("actions"), second)
@@ -103,7 +103,7 @@ def _of_driver(seed: int, subject: Subject, *, builtin: bool, cpus: int | None) 
 
 
 def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None, cpus: int | None) -> Plan:
-    """Draw the plan of a driver of VMware's tools."""
+    """Draw the plan of a VMware Tools driver."""
     rng = Rng(seed).fork("campaign")
     odds = _swarm(rng.fork("odds"))
     second = (480 + rng.below(120)) * NANOSECONDS
@@ -135,14 +135,14 @@ def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None, cpus: int | N
 
 def _swarm(rng: Rng) -> dict[str, tuple[int, int]]:
     """Draw the odds of each fault: absent in half of the runs, in some runs frequent."""
-    # A few runs are calm: what only shows when all goes well must be seen, too.
+    # A few runs have no faults: what only happens without them must occur, too.
     presence = rng.choice((1, 4, 4, 4, 6))
     drawn = {name: (rng.chance(presence, 8), rng.choice(_ODDS)) for name in sorted(ALL_FAULTS)}
     return {name: (odds, 10_000) for name, (present, odds) in drawn.items() if present}
 
 
 def _host(rng: Rng) -> HostOptions:
-    """Draw the host's make."""
+    """Draw the host's options."""
     return HostOptions(
         high_bandwidth=rng.chance(3, 4),
         channels=rng.choice((4, 8, 128, 128)),
@@ -159,13 +159,13 @@ def _host(rng: Rng) -> HostOptions:
         age=rng.choice(get_args(Age)),
         second_client=rng.choice(get_args(SecondClient)),
         setinfo=not rng.chance(1, 8),
-        # powerd of a campaign does nothing when a button is pressed: a host that waits for the
-        # guest to restart would never ask for anything again.
+        # The campaign's powerd does nothing when a button is pressed: a host that waits for the
+        # guest to restart would never send another request.
         power_pending=False,
         unknown_commands=frozenset({"tools.set.versiontype"} if rng.chance(1, 4) else ()),
         unknown_guestinfo_keys=frozenset(key for key in (9, 10, 11) if rng.chance(1, 4)),
-        # As the QEMU emulation does: slots that a confused host forgot come free again.  Without
-        # that a small table ends full.
+        # Like the QEMU emulation: slots that a confused host forgot become free again.  Otherwise a
+        # small table fills up.
         idle_close=rng.choice((20, 40)),
         scramble=rng.chance(1, 2),
     )
@@ -176,7 +176,7 @@ def _step(at: int, verb: str, argument: Any, phase: Phase, within: int = 0) -> S
 
 
 def _actions(rng: Rng, end: int, survey: Survey) -> tuple[Step, ...]:
-    """Draw what operator and administrator do in the first phase, in order of time."""
+    """Draw the actions of operator and administrator in the first phase, in order of time."""
     known = actions(survey.device)
     kinds = sorted(known)
     chosen = [name for name in kinds if rng.chance(1, 2)]
@@ -194,7 +194,7 @@ def _actions(rng: Rng, end: int, survey: Survey) -> tuple[Step, ...]:
 
 
 def _round_trip(rng: Rng, end: int, survey: Survey) -> list[Step]:
-    """Draw a detach and an attach, with something to do while the driver goes."""
+    """Draw a detach and an attach, with load while the driver detaches."""
     at = (5 + rng.below(end // NANOSECONDS - 60)) * NANOSECONDS + rng.below(NANOSECONDS)
     back = at + rng.choice((1_000_000, 50_000_000, NANOSECONDS, 20 * NANOSECONDS))
     steps = []
@@ -216,12 +216,12 @@ def _round_trip(rng: Rng, end: int, survey: Survey) -> list[Step]:
 
 
 def _parent(survey: Survey) -> str:
-    """Return the bus of the driver: cpu0, where it showed none."""
+    """Return the bus of the driver: cpu0 if the survey found none."""
     return survey.devices[0][1] if survey.devices else "cpu0"
 
 
 def _liveness(start: int, finale: str, survey: Survey) -> tuple[Step, ...]:
-    """Return the second phase: what is put right, what must then be seen, and how it ends."""
+    """Return the second phase: the steps that restore everything, the expectations, and the end."""
 
     def at(seconds: float) -> int:
         return start + round(seconds * NANOSECONDS)
@@ -232,7 +232,7 @@ def _liveness(start: int, finale: str, survey: Survey) -> tuple[Step, ...]:
     def reply(message: str, text: str) -> dict[str, Pattern]:
         return {"message": Pattern(message), "reply": Pattern(text)}
 
-    told = {"request": Pattern("SetGuestInfo  1 back.example")}
+    resent = {"request": Pattern("SetGuestInfo  1 back.example")}
     accepted = {"request": Pattern("tools.os.statechange.status 1 1")}
     pressed = {"script": Pattern("power_button"), "name": Pattern("pressed")}
     steps = [
@@ -240,25 +240,25 @@ def _liveness(start: int, finale: str, survey: Survey) -> tuple[Step, ...]:
         step(0, "guest.powerd", True),
         step(0, "guest.load", None),
         step(0, "guest.hostname", "back.example"),
-        # The kernel's own driver may have taken the place while ours was unloaded.
+        # The kernel's own driver may have attached while ours was unloaded.
         step(1, "guest.detach", survey.device),
         step(2, "guest.rescan", _parent(survey)),
-        # Another client may hold the channel for 40 s and a lost slot stay taken as long; the
+        # Another client may hold the channel for 40 s, and a lost slot stays taken as long; the
         # driver's longest pause between two attempts is 30 s.
         step(80, "host.tclo", "ping"),
         step(80, "expect.reply", reply("ping", "OK "), 5),
-        # And once more, now in good order: what faults made it forget must be told again.
+        # And once more without faults: the driver must resend what faults made it forget.
         step(90, "host.lose", "all"),
         step(90, "expect.reply", reply("reset", "OK ATR toolbox"), 45),
         step(90, "expect.reply", reply("Capabilities_Register", "OK "), 45),
-        step(90, "expect.rpci", told, 45),
+        step(90, "expect.rpci", resent, 45),
         step(140, "host.power", {"operation": "halt"}),
         step(140, "expect.rpci", accepted, 5),
         step(140, "expect.event", pressed, 5),
     ]
     if finale == "shutdown":
         steps.append(step(150, "guest.shutdown", True))
-    elif finale == "nobody-listens":
+    elif finale == "no-powerd":
         steps.append(step(150, "guest.powerd", False))
         steps.append(step(150.5, "host.power", {"operation": "halt"}))
     return tuple(steps)

@@ -1,4 +1,4 @@
-"""One seed, played: what came of it, as plain data that can travel between processes."""
+"""The run of one seed, and its result as plain data that can be sent between processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vmtgen.common.errors import SOFTWARE
 
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.bundle import ModuleBundle
-from vmtsim.campaign.injector import Injector, Strike
+from vmtsim.campaign.injector import Injection, Injector
 from vmtsim.campaign.sometimes import Watch, expected
 from vmtsim.campaign.subject import Setup, subject_of
 from vmtsim.core.garbage import collected_at_end
@@ -37,33 +37,33 @@ if TYPE_CHECKING:
     from vmtsim.campaign.plan import Plan
     from vmtsim.campaign.subject import Subject
 
-# Kernel calls and traps of one seed: a campaign must not wait for one that never ends.  A busy
-# seed has some 150,000.
+# Kernel calls and traps of one seed: a limit for one that never ends.  A busy seed has some
+# 150,000.
 LIMIT = 5_000_000
-# What a module that is never unloaded leaves behind at the end, as it did in its survey.
+# What a module that cannot be unloaded leaves behind at the end, as in its survey.
 _AS_EVER = frozenset({"module-unloads", "devices-gone"})
-# What must happen sometimes where it is asked for.
+# What must happen in some run, if it is requested.
 KNOWN = "known race: "
-STOPPED = "a thread stopped between two calls"
-# Python's own lock lets one thread of a process play at a time anyway.
+STOPPED = "a thread preempted between two calls"
+# Python's own lock lets only one thread of a process run at a time anyway.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which part of a seed's schedule happens: numbers of actions and strikes; None is all."""
+    """The part of a seed's schedule to run: numbers of actions, and injections; None is all."""
 
     actions: frozenset[int]
-    strikes: tuple[Strike, ...]
+    injections: tuple[Injection, ...]
 
 
 @dataclass
 class Played:
     """The result of one run.  Times in virtual ns, ``wall`` in seconds.
 
-    ``expected`` names what must happen in some run, ``subject`` says what the module was taken for.
-    ``trace`` holds the compressed lines of the trace where they were asked for, ``trouble`` the
-    traceback where the simulator itself failed, or what of the kernel has no model.
+    ``expected`` names what must happen in some run, ``subject`` describes the module.  ``trace``
+    holds the compressed lines of the trace if they were requested, ``trouble`` the traceback if the
+    simulator itself failed, or the part of the kernel that has no model.
     """
 
     seed: int
@@ -78,32 +78,32 @@ class Played:
     reached: dict[str, int] = field(default_factory=dict)
     expected: tuple[str, ...] = ()
     subject: str = ""
-    strikes: int = 0
+    injections: int = 0
     actions: int = 0
     module: str = ""
     builtin: bool = False
     finale: str = ""
-    # Orders of two accesses to shared memory that were seen: vmtsim.kernel.races.
+    # Orders of two accesses to shared memory that occurred: vmtsim.kernel.races.
     orders: frozenset[str] = frozenset()
     trace: bytes | None = None
     trouble: str = ""
 
     @property
     def trace_lines(self) -> list[str]:
-        """The lines of the trace; none where it was not kept."""
+        """The lines of the trace; none if it was not kept."""
         return zlib.decompress(self.trace).decode("ascii").splitlines() if self.trace else []
 
     @property
     def trace_digest(self) -> str:
-        """SHA-256 of the trace; "no trace" where it was not kept, or the simulator failed."""
+        """SHA-256 of the trace; "no trace" if it was not kept, or the simulator failed."""
         return hashlib.sha256(zlib.decompress(self.trace)).hexdigest() if self.trace else "no trace"
 
 
 class Player:
-    """Plays a plan once.  After ``play`` the simulation is there to be looked at.
+    """Runs a plan once.  After ``play`` the simulation can be inspected.
 
-    ``choice`` leaves out a part of the schedule; ``until`` (virtual ns) ends the run early;
-    ``points`` are where a thread is stopped between two calls.
+    ``choice`` omits a part of the schedule; ``until`` (virtual ns) ends the run early; ``points``
+    are where a thread is preempted between two calls.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Player:
         self._subject = subject
         self.plan = plan
         self.trace = Trace(keep=True)
-        script = None if choice is None else choice.strikes
+        script = None if choice is None else choice.injections
         self.simulation = Simulation(
             module,
             scenario,
@@ -159,7 +159,7 @@ class Player:
                 scheduler.current is not None and scheduler.current.kind == "kthread"
             )
         else:
-            # Once it is loaded: without that there would be nothing to play.
+            # Once it is loaded: otherwise there would be nothing to run.
             self.injector.may_refuse = lambda: self.simulation.now() > SECOND
         kernel.subject(Kmem).refuse = self.injector.refuse_memory
         self.name = self.simulation.module.modinfo.name
@@ -170,7 +170,7 @@ class Player:
             watch(self.simulation)
 
     def play(self) -> list[Finding]:
-        """Run it, and return what does not hold."""
+        """Run it, and return the findings."""
         outcome = self.simulation.run()
         self._finish()
         self.witness.finish()
@@ -184,40 +184,40 @@ class Player:
             if finding.phase is Phase.LIVENESS
             else finding
             for finding in outcome.findings
-            if finding.status  # a warning is no failure of a seed
+            if finding.status  # a warning does not fail a seed
             and not (finding.rule in _AS_EVER and self._subject.survey.unload)
         ]
         found += self._early_end()
         return found
 
     def _early_end(self) -> list[Finding]:
-        """Report a machine that went down before its time: powerd listens in the first phase."""
+        """Report a machine that went down early: powerd listens in the first phase."""
         halted = self.simulation.outcome.halted
-        planned = self.plan.finale in {"shutdown", "nobody-listens"}
+        planned = self.plan.finale in {"shutdown", "no-powerd"}
         last = self.plan.scenario.steps[-1].at
         now = self.simulation.now()
         if halted and (not planned or now < last):
-            text = f"the machine went down ({halted}) though powerd listens"
+            text = f"the machine went down ({halted}) although powerd was listening"
             return [Finding("went-down", text, now)]
         if planned and not halted and not self._cut and not self.simulation.outcome.status:
-            text = f"the machine was to go down at the end ({self.plan.finale}), and did not"
+            text = f"the machine did not go down at the end, as expected ({self.plan.finale})"
             return [Finding("liveness", text, now, NOT_LIVE)]
         return []
 
     @property
     def orders(self) -> set[str]:
-        """The orders of two accesses to shared memory that the run has shown."""
+        """The orders of two accesses to shared memory that occurred in the run."""
         return self.simulation.kernel.subject(Races).orders
 
     @property
     def moments(self) -> list[Moment]:
-        """What the scene looked like when something was found."""
+        """The contexts of the findings."""
         return self.witness.moments
 
 
 @dataclass(frozen=True)
 class Performance:
-    """What is played of a seed: the last player, what it found, and all that was seen before."""
+    """The result of a seed: the last player, its findings, and everything that was reached."""
 
     player: Player
     findings: list[Finding]
@@ -226,10 +226,10 @@ class Performance:
 
 
 def perform(module: Path, plan: Plan, subject: Subject, setup: Setup) -> Performance:
-    """Play a plan as it comes; where that finds nothing, once more with threads that are stopped.
+    """Run a plan; if that finds nothing, run it once more with threads preempted.
 
-    The second play is where ``setup`` asks for points, which are drawn near memory that the first
-    showed to be shared.
+    The second run happens if ``setup`` asks for points, which are drawn near memory that was shared
+    in the first run.
     """
     player = Player(module, plan, subject, setup=setup)
     shared = preempt.watch_shared(player.simulation) if setup.preempt else set()
@@ -247,7 +247,7 @@ def perform(module: Path, plan: Plan, subject: Subject, setup: Setup) -> Perform
 def play(
     module: Path, seed: int, setup: Setup | None = None, *, keep_trace: bool = False
 ) -> Played:
-    """Play ``seed`` and return what came of it; a failure of the simulator has status 70."""
+    """Run ``seed`` and return its result; a failure of the simulator has status 70."""
     with collected_at_end():
         return _play(module, seed, setup or Setup(), keep_trace=keep_trace)
 
@@ -279,8 +279,8 @@ def _play(module: Path, seed: int, setup: Setup, *, keep_trace: bool) -> Played:
         *(f"{KNOWN}{name}" for name in sorted(setup.known)),
         *((STOPPED,) if setup.preempt else ()),
     )
-    # Those of a plan and those that a step asks for.
-    played.strikes = sum(event.kind == "fault" for event in player.trace.events)
+    # Faults of a plan, and those that a step requests.
+    played.injections = sum(event.kind == "fault" for event in player.trace.events)
     played.actions = plan.actions
     played.module, played.builtin, played.finale = player.name, plan.builtin, plan.finale
     if keep_trace:
@@ -291,14 +291,14 @@ def _play(module: Path, seed: int, setup: Setup, *, keep_trace: bool) -> Played:
 
 
 def _stopped(played: Played, trouble: str, started: float) -> Played:
-    """Return a run that the simulator could not take to its end."""
+    """Return a run that the simulator could not complete."""
     played.status, played.trouble = SOFTWARE, trouble
     played.wall = time.perf_counter() - started
     return played
 
 
 def play_one(module: Path | ModuleBundle, seed: int, setup: Setup, keep_trace: bool) -> Played:
-    """Play a seed: the unit of work that an executor hands out."""
+    """Run a seed: the unit of work for an executor."""
     with _ONE_AT_A_TIME:
         path = module.unpacked() if isinstance(module, ModuleBundle) else module
         return play(path, seed, setup, keep_trace=keep_trace)

@@ -1,4 +1,4 @@
-"""How a campaign goes, on a terminal as a live bar, elsewhere as a line now and then."""
+"""Progress of a campaign: on a terminal a live bar, otherwise a line now and then."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tally(record: Record, seconds: float) -> str:
     rate = record.played / seconds if seconds > 0 else 0.0
     failed = f"{record.failed} failed" if record.failed else "none failed"
     return (
-        f"{record.played} seeds, {failed}, {record.strikes} faults, "
+        f"{record.played} seeds, {failed}, {record.injections} faults, "
         f"{record.virtual / 3.6e12:.1f} virtual h, {rate:.1f} seeds/s"
     )
 
@@ -44,22 +44,22 @@ class Lines:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Nothing to put away."""
+        """Nothing to clean up."""
 
     def began(self, settings: Settings) -> None:
-        """Note the start."""
+        """Print the start."""
         self._began = self._next = time.monotonic()
         self._write(f"campaign over {settings.module.name}")
 
     def played(self, record: Record) -> None:
-        """Write the counts: as soon as there are some, then every few seconds."""
+        """Print the counts: as soon as there are some, then every few seconds."""
         now = time.monotonic()
         if record.played and now >= self._next:
             self._next = now + _EVERY
             self._write(tally(record, now - self._began))
 
     def doing(self, text: str) -> None:
-        """Write what is done."""
+        """Print the current task."""
         self._write(text)
 
     def _write(self, text: str) -> None:
@@ -115,7 +115,7 @@ class Bar:
         self._task = self._progress.add_task(settings.module.name, total=total, tally="")
 
     def played(self, record: Record) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self._task is not None:
             self._progress.update(
                 self._task,
@@ -128,6 +128,6 @@ class Bar:
         self._progress.console.print(text, markup=False, highlight=False)
 
 
-def teller(*, quiet: bool) -> Lines | Bar:
-    """Return what fits standard error."""
+def display(*, quiet: bool) -> Lines | Bar:
+    """Return the display that suits standard error."""
     return Bar() if sys.stderr.isatty() and not quiet else Lines(quiet=quiet)

@@ -1,4 +1,4 @@
-"""What a campaign came to, as one JSON document; shards of it are merged here."""
+"""The result of a campaign, as one JSON document; this merges shards of it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from vmtsim.campaign.player import Played
 
 FORMAT = "vmtsim-campaign"
-VERSION = 4
+VERSION = 5
 NONDETERMINISTIC = "not deterministic"
-CANARY = "the canary lives"
-_WHOLE = "vmtsim writes a result whole or not at all: take the file again from where it was copied"
+CANARY = "the canary was not caught"
+_WHOLE = "vmtsim writes a result whole or not at all: copy the file again from its source"
 
 
 class RecordError(ReportedError):
-    """A file that is no campaign's, or shards that do not belong together."""
+    """A file that is not a campaign's result, or shards that do not belong together."""
 
 
 @dataclass
@@ -36,13 +36,13 @@ class Failure:
     message: str
     seed: int
     count: int = 1
-    # The command that plays it again, and, where it was reduced, the whole story.
+    # The command that replays it, and, if it was reduced, the whole report.
     replay: str = ""
     report: list[str] = field(default_factory=list)
 
     @property
-    def story(self) -> list[str]:
-        """The report, or the command alone where it was not reduced."""
+    def lines(self) -> list[str]:
+        """The report, or only the command if it was not reduced."""
         return self.report or ([self.replay] if self.replay else [])
 
     @property
@@ -59,12 +59,12 @@ class Record:
     file: str = ""
     digest: str = ""
     commit: str = ""
-    # Digest of the vmtsim that played: to another one, a seed means something else.
+    # Digest of the vmtsim that ran: for another one, a seed means something else.
     vmtsim: str = ""
     # Options of ``vmtsim replay`` that the seeds were played with.
     setup: list[str] = field(default_factory=list)
-    # Ranges of seeds, both ends included, ascending: those to be played ([] where real time was
-    # the limit), and those that count.
+    # Ranges of seeds, both ends included, ascending: the planned ones ([] if real time was the
+    # limit), and those that count.
     planned: list[list[int]] = field(default_factory=list)
     seeds: list[list[int]] = field(default_factory=list)
     played: int = 0
@@ -75,12 +75,12 @@ class Record:
     traps: int = 0
     switches: int = 0
     events: int = 0
-    strikes: int = 0
+    injections: int = 0
     actions: int = 0
     failed: int = 0
     status: int = 0
-    twice: int = 0
-    # What the module was taken for, and what must happen in some run.
+    replayed: int = 0
+    # Description of the module, and what must happen in some run.
     subject: str = ""
     expected: list[str] = field(default_factory=list)
     # Property -> how often, and -> the first seed that reached it.
@@ -90,11 +90,11 @@ class Record:
     orders: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     canary: dict[str, Any] = field(default_factory=dict)
-    # Why not all was played that was to be; "" where it was.
+    # Why the campaign is incomplete; "" if it is complete.
     cut: str = ""
 
     def add(self, played: Played) -> None:
-        """Take in one run."""
+        """Add one run."""
         self.seeds = joined([*self.seeds, [played.seed, played.seed]])
         self.module = self.module or played.module
         self.played += 1
@@ -104,7 +104,7 @@ class Record:
         self.traps += played.traps
         self.switches += played.switches
         self.events += played.events
-        self.strikes += played.strikes
+        self.injections += played.injections
         self.actions += played.actions
         self.subject = self.subject or played.subject
         self.expect(played.expected)
@@ -125,12 +125,12 @@ class Record:
                               report=played.trouble.splitlines()))  # fmt: skip
 
     def expect(self, names: Iterable[str]) -> None:
-        """Take in what must happen sometimes, in the order in which it is listed."""
+        """Add names of what must happen in some run, in the order in which they are listed."""
         known = set(self.expected)
         self.expected += [name for name in names if name not in known]
 
     def fail(self, failure: Failure) -> None:
-        """Note a failure: one entry for each rule, that of the lowest seed."""
+        """Add a failure: one entry for each rule, that of the lowest seed."""
         self.status = max(self.status, failure.status)
         for known in self.failures:
             if (known.rule, known.status) == (failure.rule, failure.status):
@@ -144,7 +144,7 @@ class Record:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """The names of everything that must happen sometimes."""
+        """The names of everything that must happen in some run."""
         return tuple(self.expected)
 
     @property
@@ -153,10 +153,10 @@ class Record:
         return tuple(name for name in self.properties if not self.reached.get(name))
 
     def stale(self, first: int) -> int:
-        """Return how many seeds in a row, the last ones, showed no order that was new.
+        """Return how many consecutive seeds, the last ones, showed no new order.
 
-        It counts seeds from ``first`` on, up to where one is missing: so it is the same whichever
-        was played before which.
+        It counts seeds from ``first`` on, up to the first missing one: so it does not depend on the
+        order in which they ran.
         """
         last = next((end for start, end in self.seeds if start <= first <= end), first - 1)
         newest = max((seed for seed in self.orders.values() if first <= seed <= last), default=0)
@@ -164,7 +164,7 @@ class Record:
 
     @property
     def faults(self) -> Counter[str]:
-        """Faults that struck, by kind."""
+        """Injected faults, by kind."""
         mark = "fault: "
         return Counter(
             {n.removeprefix(mark): c for n, c in self.reached.items() if n.startswith(mark)}
@@ -172,7 +172,7 @@ class Record:
 
     @property
     def speed(self) -> float:
-        """Virtual seconds for each second of work on one core."""
+        """Virtual seconds per second of work on one core."""
         return self.virtual / 1e9 / self.work if self.work else 0.0
 
     def json(self) -> str:
@@ -182,7 +182,7 @@ class Record:
 
 
 def joined(ranges: Iterable[Sequence[int]]) -> list[list[int]]:
-    """Return ranges in order, neighbours made one."""
+    """Return ranges in order, adjacent ones joined."""
     out: list[list[int]] = []
     for first, last in sorted([each[0], each[1]] for each in ranges):
         if out and first <= out[-1][1] + 1:
@@ -200,7 +200,7 @@ def count(ranges: Iterable[Sequence[int]]) -> int:
 def missing(
     ranges: Iterable[Sequence[int]], first: int, last: int | None
 ) -> Iterator[tuple[int, int | None]]:
-    """Yield what of ``first`` to ``last`` (None: no end) is not in ``ranges``, ascending."""
+    """Yield the parts of ``first`` to ``last`` (None: no end) not in ``ranges``, ascending."""
     for start, end in list(ranges):
         if last is not None and start > last:
             break
@@ -212,7 +212,7 @@ def missing(
 
 
 def read(path: Path) -> Record:
-    """Read a document; raises RecordError for anything else, naming the place in it."""
+    """Read a document; raises RecordError for anything else, with the place in it."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -268,36 +268,36 @@ def _consistent(record: Record) -> None:
 
 
 def same_campaign(record: Record, other: Record) -> None:
-    """Raise RecordError unless seeds of the two may be added up."""
+    """Raise RecordError unless the seeds of the two may be added."""
     if record.digest != other.digest:
         raise RecordError(
-            f"of another module than {other.file}: {record.file}, sha256 {record.digest[:12]}, "
+            f"not of the same module as {other.file}: {record.file}, sha256 {record.digest[:12]}, "
             f"not {other.digest[:12]}",
-            hint="the parts of one campaign play the same file",
+            hint="the parts of one campaign run the same file",
         )
     if record.setup != other.setup:
         raise RecordError(
-            f"played with {_options(record)}, not with {_options(other)}",
-            hint="the parts of one campaign play with the same options",
+            f"run with {_options(record)}, not with {_options(other)}",
+            hint="the parts of one campaign use the same options",
         )
     if record.vmtsim != other.vmtsim:
         raise RecordError(
-            f"played by another vmtsim ({record.vmtsim[:12]}, commit {record.commit or 'unknown'}) "
-            f"than {other.vmtsim[:12]}: a seed meant something else to it",
-            hint="play the campaign anew, or with the vmtsim of that commit",
+            f"run by another vmtsim ({record.vmtsim[:12]}, commit {record.commit or 'unknown'}) "
+            f"than {other.vmtsim[:12]}, for which a seed has another meaning",
+            hint="run the campaign again, or use the vmtsim of that commit",
         )
 
 
 def _options(record: Record) -> str:
-    return " ".join(record.setup) or "no option that says what a seed is"
+    return " ".join(record.setup) or "no option that changes the meaning of a seed"
 
 
 def merge(paths: Sequence[Path]) -> Record:
     """Return the sum of shards.
 
-    Raises RecordError, which names the file, where one is damaged, where they overlap, and where
-    they are not of one campaign.  A shard that was cut short is completed by others that have the
-    seeds it lacks.
+    Raises RecordError, which names the file, if one is damaged, if they overlap, and if they are
+    not of one campaign.  A shard that was cut short is completed by others that have its missing
+    seeds.
     """
     whole: Record | None = None
     seen: list[tuple[Path, list[list[int]]]] = []
@@ -308,7 +308,7 @@ def merge(paths: Sequence[Path]) -> Record:
             both = _overlap(ranges, part.seeds)
             if both is not None:
                 raise RecordError(
-                    f"{path}: seed {both} is in {other} too: a seed must count once",
+                    f"{path}: seed {both} is in {other} too: each seed must count only once",
                     hint="give each shard its own --shard K/N",
                 )
         seen.append((path, part.seeds))
@@ -340,7 +340,7 @@ def _sum(whole: Record, part: Record) -> None:
     whole.seeds = joined([*whole.seeds, *part.seeds])
     whole.planned = joined([*whole.planned, *part.planned])
     for name in ("played", "virtual", "wall", "work", "kernel_calls", "traps", "switches",
-                 "events", "strikes", "actions", "failed", "twice"):  # fmt: skip
+                 "events", "injections", "actions", "failed", "replayed"):  # fmt: skip
         setattr(whole, name, getattr(whole, name) + getattr(part, name))
     whole.expect(part.expected)
     for name, count in part.reached.items():

@@ -1,7 +1,7 @@
 """The smallest schedule that still fails: delta debugging over faults and actions.
 
 The algorithm is ddmin of Zeller and Hildebrandt ("Simplifying and Isolating Failure-Inducing
-Input", 2002): leave out ever smaller parts as long as the same rule is still broken.
+Input", 2002): omit ever smaller parts as long as the same rule is still broken.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from vmtsim.campaign.injector import Strike
+    from vmtsim.campaign.injector import Injection
 
 T = TypeVar("T")
 
-# A run that is only to fail again ends so long (virtual ns) after the first failure.
+# A run that only has to fail again ends this long (virtual ns) after the first failure.
 _MARGIN = 30_000_000_000
-# Runs that a reduction may cost; what is left then is small enough to read.
+# Limit of runs for a reduction; what is left then is small enough to read.
 BUDGET = 250
 
 
 def ddmin(items: Sequence[T], fails: Callable[[tuple[T, ...]], bool]) -> tuple[T, ...]:
-    """Return a part of ``items``, in order, that fails and of which no element can be left out.
+    """Return a part of ``items``, in order, that fails and from which no element can be removed.
 
     ``fails`` must hold for all of ``items``.
     """
@@ -56,27 +56,27 @@ def ddmin(items: Sequence[T], fails: Callable[[tuple[T, ...]], bool]) -> tuple[T
 
 @dataclass(frozen=True)
 class Item:
-    """A part of a schedule: an action by its number, or a strike.
+    """A part of a schedule: an action by its number, or an injection.
 
     ``label`` names it on the command line: a12 is an action, f3 a fault.
     """
 
     action: int | None
-    strike: Strike | None
+    injection: Injection | None
     at: int
     text: str
 
     @property
     def label(self) -> str:
         """The name for ``--only``."""
-        return f"a{self.action}" if self.strike is None else f"f{self.strike.number}"
+        return f"a{self.action}" if self.injection is None else f"f{self.injection.number}"
 
 
 @dataclass(frozen=True)
 class Reduced:
     """A reduction: what is left of ``total`` items, after how many runs, and its first failure.
 
-    ``points`` are where threads were stopped in the whole run, and are in what is left.
+    ``points`` are where threads were preempted in the whole run, and stay part of the rest.
     """
 
     items: tuple[Item, ...]
@@ -87,18 +87,21 @@ class Reduced:
 
     @property
     def only(self) -> str:
-        """The value of ``--only`` that plays exactly this."""
+        """The value of ``--only`` that replays exactly this."""
         return ",".join(item.label for item in self.items) or "none"
 
 
 def schedule(player: Player) -> tuple[Item, ...]:
-    """Return all that may be left out of a run that was played."""
+    """Return everything that may be omitted from a completed run."""
     steps = player.plan.scenario.steps[: player.plan.actions]
     items = [
         Item(number, None, step.at, f"{step.at / 1e9:.6f} s  {step.verb}: {_short(step.argument)}")
         for number, step in enumerate(steps)
     ]
-    items += [Item(None, strike, strike.at, str(strike)) for strike in player.injector.strikes]
+    items += [
+        Item(None, injection, injection.at, str(injection))
+        for injection in player.injector.injections
+    ]
     return tuple(sorted(items, key=lambda item: item.at))
 
 
@@ -108,10 +111,10 @@ def _short(argument: object) -> str:
 
 
 def choice_of(items: Sequence[Item]) -> Choice:
-    """Return the choice that plays these items and no others."""
+    """Return the choice with these items and no others."""
     return Choice(
         frozenset(item.action for item in items if item.action is not None),
-        tuple(item.strike for item in items if item.strike is not None),
+        tuple(item.injection for item in items if item.injection is not None),
     )
 
 
@@ -126,12 +129,13 @@ def reduce(
     setup: Setup | None = None,
     *,
     budget: int = BUDGET,
-    told: Callable[[int, int], None] = lambda _runs, _left: None,
+    progress: Callable[[int, int], None] = lambda _runs, _left: None,
 ) -> Reduced | None:
     """Reduce the schedule of ``seed`` to the smallest that breaks ``rule``.
 
-    None where replaying the written schedule does not fail: then only the whole run tells.
-    ``told(runs, items left)`` is called after each run.
+    None if replaying the recorded schedule does not fail: then only the whole run shows the
+    failure.
+    ``progress(runs, items left)`` is called after each run.
     """
     setup = setup or Setup()
     subject = subject_of(module, setup)
@@ -156,12 +160,12 @@ def reduce(
             module, plan, subject,
             choice=choice_of(part), until=until, setup=setup, points=whole.points,
         )  # fmt: skip
-        # A run that is cut short unloads the module while others are at work: what that breaks is
-        # not what failed.
+        # A run that is cut short unloads the module while processes still use it: what that breaks
+        # is not the failure.
         failed = any(each.rule == rule and each.at < until for each in player.play())
         if failed and len(part) < len(best):
             best = part
-        told(runs, len(best))
+        progress(runs, len(best))
         return failed
 
     if not fails(items):
@@ -173,16 +177,16 @@ def reduce(
 
 
 def parse_only(text: str, items: Sequence[Item]) -> tuple[Item, ...]:
-    """Return the items that ``--only`` names; raises ValueError for a name that is none."""
+    """Return the items that ``--only`` names; raises ValueError for an unknown name."""
     if text.strip() in {"", "none"}:
         return ()
-    wanted = [word.strip() for word in text.split(",")]
+    names = [word.strip() for word in text.split(",")]
     known = {item.label: item for item in items}
-    missing = [word for word in wanted if word not in known]
+    missing = [word for word in names if word not in known]
     if missing:
         raise ValueError(
             f"no {', '.join(missing)} in the schedule of this seed: it has "
-            f"{sum(i.strike is None for i in items)} actions (a0 ...) and "
-            f"{sum(i.strike is not None for i in items)} faults (f0 ...)"
+            f"{sum(i.injection is None for i in items)} actions (a0 ...) and "
+            f"{sum(i.injection is not None for i in items)} faults (f0 ...)"
         )
-    return tuple(item for item in items if item.label in wanted)
+    return tuple(item for item in items if item.label in names)

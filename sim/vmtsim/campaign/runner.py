@@ -1,12 +1,12 @@
-"""Many seeds on many processors, and the checks that watch the campaign itself.
+"""Runs many seeds on many processors, and checks the campaign itself.
 
-Seeds are handed out one by one to any executor of concurrent.futures (see ``workers``).  A share of
-them is played once more by another process, which hashes strings differently, and must leave the
-same trace byte for byte.  A canary, a module with a known defect, must be caught, or the campaign
-proves nothing.
+Seeds are submitted one by one to any executor of concurrent.futures (see ``workers``).  A share of
+them is run once more by another process, which hashes strings differently, and must give the same
+trace byte for byte.  A canary, a module with a known defect, must be caught, or the campaign proves
+nothing.
 
-A seed counts when all of it is done, the second play included.  So a record that was cut short at
-any moment is exact, and ``resumed`` goes on with the seeds that it lacks.
+A seed counts when all of it is done, including a re-run.  So a record that was cut short at any
+moment is exact, and ``resumed`` continues with the missing seeds.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
     from vmtsim.campaign.bundle import ModuleBundle
     from vmtsim.campaign.workers import WorkerPool
 
-# Seeds for each worker that are under way or wait: enough to keep it busy.
+# Seeds for each worker that run or wait: enough to keep it busy.
 _AHEAD = 4
-# Kinds of failures that are reduced and told in full.
-_STORIES = 3
-# Seconds between two looks at who is there, and between two copies of the result in its file.
+# Kinds of failures that are reduced and reported in full.
+_MAX_REPORTS = 3
+# Seconds between two checks for workers, and between two copies of the result in its file.
 _LOOK = 2.0
 _SAVE = 10.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to play.  ``last`` None: on and on, until ``minutes`` (of real time) are over.
+    """What to run.  ``last`` None: without end, until ``minutes`` (of real time) are over.
 
-    ``twice`` is one in how many seeds that is played twice; 0 is none.  ``canary_seeds`` is
-    within how many seeds the canary must be caught.  ``settled`` ends it early: after so many
-    seeds in a row without a new order of two accesses to shared memory (``setup.races``).
+    One in ``check_determinism`` seeds is run twice; 0 is none.  ``canary_seeds`` is the number of
+    seeds within which the canary must be caught.  ``settled`` ends the campaign early: after that
+    many consecutive seeds without a new order of two accesses to shared memory (``setup.races``).
     """
 
     module: Path
@@ -59,47 +59,47 @@ class Settings:
     last: int | None = 100
     setup: Setup = field(default_factory=Setup)
     minutes: float | None = None
-    twice: int = 20
+    check_determinism: int = 20
     canary: Path | None = None
     canary_seeds: int = 40
-    stories: int = _STORIES
+    max_reports: int = _MAX_REPORTS
     settled: int | None = None
 
 
-class Teller(Protocol):
-    """Who is told how it goes."""
+class Listener(Protocol):
+    """Receives the progress of a campaign."""
 
     def began(self, settings: Settings) -> None:
-        """Note the start."""
+        """Report the start."""
 
     def played(self, record: Record) -> None:
-        """Note that the record has grown."""
+        """Report that the record has grown."""
 
     def doing(self, text: str) -> None:
-        """Note what is done apart from playing seeds."""
+        """Report a task other than running seeds."""
 
 
 def _save_nothing(_record: Record) -> None:
-    """Keep no copy of a result that is not finished."""
+    """Keep no copy of an unfinished result."""
 
 
 class Campaign:
-    """One campaign under way; ``run`` plays it to its end.
+    """One campaign in progress; ``run`` runs it to its end.
 
     ``cut_status`` is then the exit status that goes with ``Record.cut``: 130 after Ctrl-C (143
-    after SIGTERM, 129 after SIGHUP), 69 where a cluster has gone, 70 where a process died, 0 where
-    everything was played.
+    after SIGTERM, 129 after SIGHUP), 69 if a cluster is gone, 70 if a process died, 0 if everything
+    ran.
 
-    ``save`` gets the record every few seconds, marked as cut: what it writes is as good a start for
-    ``resumed`` as the result of a campaign that was stopped.  ``resumed`` is such a record; raises
-    RecordError where it is not one of this module, setup and vmtsim.
+    ``save`` gets the record every few seconds, marked as cut: what it writes can be ``resumed``
+    like the result of a campaign that was stopped.  ``resumed`` is such a record; raises
+    RecordError if it is not one of this module, setup and vmtsim.
     """
 
     def __init__(
         self,
         settings: Settings,
         pool: WorkerPool,
-        teller: Teller,
+        listener: Listener,
         *,
         interruption: Interruption | None = None,
         save: Callable[[Record], None] = _save_nothing,
@@ -117,7 +117,7 @@ class Campaign:
         )
         if resumed is not None:
             records.same_campaign(resumed, self.record)
-            # What is played now is all that is left to do, whatever was planned before.
+            # The seeds of this campaign are all that is left to run, whatever was planned before.
             resumed.planned = planned and records.joined([*resumed.seeds, *planned])
             resumed.commit = self.record.commit
             self.record = resumed
@@ -128,20 +128,20 @@ class Campaign:
         self._module = pool.pack(settings.module)
         self._window = max(pool.workers(), 1) * _AHEAD
         self._began = self._looked = self._manned = self._saved = time.monotonic()
-        self._teller = teller
+        self._listener = listener
         self._interruption = interruption or Interruption()
         self._save = save
-        # What is under way: the seed, and whether this is its second play.
+        # Runs in progress: the seed, and whether this is its re-run.
         self._running: dict[Future[Played], tuple[int, bool]] = {}
         self._kept: dict[int, Played] = {}
         self._again: dict[int, Played] = {}
 
     def run(self) -> Record:
-        """Play everything, and return what it came to."""
+        """Run everything, and return the result."""
         settings, record = self.settings, self.record
         self._began = time.monotonic()
         self._saved = self._began - _SAVE  # a first copy as soon as there is something to keep
-        self._teller.began(settings)
+        self._listener.began(settings)
         try:
             if settings.canary is not None and not record.canary:
                 self._canary(settings.canary)
@@ -149,7 +149,7 @@ class Campaign:
             record.wall = self._seconds()
             if self._settled:
                 record.planned = [list(each) for each in record.seeds]
-            self._stories()
+            self._report_failures()
         except (KeyboardInterrupt, WorkersLostError) as error:
             record.wall = self._seconds()
             self._cut(error)
@@ -163,11 +163,11 @@ class Campaign:
         return record
 
     def _seconds(self) -> float:
-        """Return the real time that was spent on what counts, all parts of it."""
+        """Return the real time that was spent on the seeds that count, over all parts."""
         return self._wall + time.monotonic() - self._began
 
     def _cut(self, error: KeyboardInterrupt | WorkersLostError) -> None:
-        """End before everything is played: what is under way is not waited for."""
+        """End before everything has run: without waiting for runs in progress."""
         record = self.record
         if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
             error = Interrupted()
@@ -176,7 +176,7 @@ class Campaign:
             if not future.cancelled() and future.exception() is None:
                 self._take(*self._running.pop(future), future.result())
         record.cut = f"{error}, after {self._progress()}"
-        self._teller.doing(f"{error}: what was played so far counts")
+        self._listener.doing(f"{error}: the result so far is valid")
         self._pool.stop()
 
     def _progress(self) -> str:
@@ -189,13 +189,13 @@ class Campaign:
         if self.record.played and now - self._saved >= _SAVE:
             self._saved = now
             self.record.wall = self._seconds()
-            self.record.cut = f"still played when this was written, after {self._progress()}"
+            self.record.cut = f"still running when this was written, after {self._progress()}"
             self._save(self.record)
 
     # -- the seeds ---------------------------------------------------------------------------
 
     def _to_play(self) -> Iterator[int]:
-        """Yield the seeds that are to be played and do not count yet."""
+        """Yield the seeds that are planned and do not count yet."""
         settings = self.settings
         for first, last in records.missing(self.record.seeds, settings.first, settings.last):
             seed = first
@@ -210,7 +210,7 @@ class Campaign:
                 seed += 1
 
     def _twice(self, seed: int) -> bool:
-        every = self.settings.twice
+        every = self.settings.check_determinism
         return every > 0 and (
             seed == self.settings.first or Rng(seed).fork("twice").chance(1, every)
         )
@@ -231,7 +231,7 @@ class Campaign:
                 played = self._result(future, self._running[future][0])
                 with self._interruption.held():
                     self._take(*self._running.pop(future), played)
-            self._teller.played(self.record)
+            self._listener.played(self.record)
             self._copy()
 
     def _start(self, seed: int) -> None:
@@ -253,13 +253,13 @@ class Campaign:
             raise
 
     def _explain(self, error: Exception) -> None:
-        """Raise WorkersLostError where this is the executor's trouble, not the simulator's."""
+        """Raise WorkersLostError if this is an error of the executor, not of the simulator."""
         lost = self._pool.explain(error)
         if lost is not None:
             raise lost from error
 
     def _finished(self, futures: Collection[Future[Played]]) -> set[Future[Played]]:
-        """Wait for some of ``futures``; raises WorkersLostError where no worker is left."""
+        """Wait for some of ``futures``; raises WorkersLostError if no worker is left."""
         while True:
             done, _ = wait(futures, timeout=_LOOK, return_when=FIRST_COMPLETED)
             now = time.monotonic()
@@ -270,23 +270,23 @@ class Campaign:
                 if workers or done:
                     self._manned = now
                 elif now - self._manned >= self._pool.patience:
-                    raise WorkersLostError(f"no worker was there for {self._pool.patience:.0f} s")
+                    raise WorkersLostError(f"there was no worker for {self._pool.patience:.0f} s")
             if done:
                 return done
 
     def _result(self, future: Future[Played], seed: int) -> Played:
-        """Return what came of ``seed``."""
+        """Return the result of ``seed``."""
         try:
             played = future.result()
         except Exception as error:
             self._explain(error)
             raise
         if played.seed != seed:
-            raise RuntimeError(f"seed {played.seed} came back for {seed}")
+            raise RuntimeError(f"got the result of seed {played.seed} for seed {seed}")
         return played
 
     def _take(self, seed: int, second: bool, played: Played) -> None:
-        """Count a seed; one that is played twice once both plays are there."""
+        """Count a seed; one with a re-run once both runs are finished."""
         if not self._twice(seed):
             self.record.add(played)
             return
@@ -297,8 +297,8 @@ class Campaign:
             self._compare(one, two)
 
     def _compare(self, one: Played, two: Played) -> None:
-        """Hold the two plays of a seed against each other."""
-        self.record.twice += 1
+        """Compare the two runs of a seed."""
+        self.record.replayed += 1
         if one.trace == two.trace:
             return
         report = divergence(one.trace_lines, two.trace_lines)
@@ -306,7 +306,7 @@ class Campaign:
             Failure(
                 records.NONDETERMINISTIC,
                 SOFTWARE,
-                f"seed {one.seed} played twice left two traces "
+                f"two runs of seed {one.seed} gave different traces "
                 f"({one.trace_digest[:12]}, {two.trace_digest[:12]})",
                 one.seed,
                 report=report,
@@ -316,9 +316,9 @@ class Campaign:
     # -- the canary --------------------------------------------------------------------------
 
     def _canary(self, canary: Path) -> None:
-        """Play the canary until it is caught."""
+        """Run the canary until it is caught."""
         settings = self.settings
-        self._teller.doing(f"canary {canary.name}")
+        self._listener.doing(f"canary {canary.name}")
         first, module = settings.first, self._pool.pack(canary)
         for seed in range(first, first + settings.canary_seeds):
             future = self._submit(self._pool.main, module, seed, False)
@@ -332,14 +332,14 @@ class Campaign:
                     "rule": finding.rule,
                     "message": finding.message,
                 }
-                self._teller.doing(f"canary caught at seed {seed}: {finding.rule}")
+                self._listener.doing(f"canary caught at seed {seed}: {finding.rule}")
                 return
         self.record.canary = {"file": canary.name, "seed": None}
         self.record.fail(
             Failure(
                 records.CANARY,
                 SOFTWARE,
-                f"{canary.name} has a known defect, and {settings.canary_seeds} seeds did not "
+                f"{canary.name} has a known defect, but {settings.canary_seeds} seeds did not "
                 "show it: this campaign would not find bugs",
                 first,
             )
@@ -347,15 +347,15 @@ class Campaign:
 
     # -- failures ----------------------------------------------------------------------------
 
-    def _stories(self) -> None:
+    def _report_failures(self) -> None:
         """Reduce the first failures of each kind, and report them in full."""
         failures = [each for each in self.record.failures if each.status != SOFTWARE]
         for failure in failures:
-            if sum(bool(each.report) for each in failures) >= self.settings.stories:
+            if sum(bool(each.report) for each in failures) >= self.settings.max_reports:
                 return
             if failure.report:
                 continue
-            self._teller.doing(f"reducing seed {failure.seed}: {failure.rule}")
+            self._listener.doing(f"reducing seed {failure.seed}: {failure.rule}")
             failure.report = investigate.investigate(
                 self.settings.module,
                 failure.seed,

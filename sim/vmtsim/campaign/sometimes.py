@@ -1,7 +1,7 @@
-"""What has to happen in some run of a campaign: proof that faults got to interesting places.
+"""What has to happen in some run of a campaign: proof that faults reached interesting places.
 
-A property that never came true says that the campaign does not reach what it is for.  The idea is
-that of "sometimes" assertions in Antithesis.
+If a property never came true, the campaign does not reach what it is for.  The idea is that of
+"sometimes" assertions in Antithesis.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ def _done(verb: str, *, good: bool) -> Callable[[Event], bool]:
     return matches
 
 
-# Of a driver of VMware's tools: name -> (kind of event, whether this one is it).
+# Of a VMware Tools driver: name -> (kind of event, whether this one is it).
 _VMWARE: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "channel refused by the host": ("open.refused", _always),
     "channel taken over from an older one": ("tclo.bound", lambda e: e["before"] != 65535),
     "channel forgotten by the host": ("close", _is(reason="lost")),
     "channel taken by another client": ("close", _is(reason="stolen")),
     "second client refused by the host": ("tclo.refused", _is(policy="first")),
-    "both clients thrown out by the host": ("tclo.refused", _is(policy="both")),
-    "message that no client fetched in time": ("tclo.timeout", _is(channel=None)),
-    "machine moved without losing a channel": ("host.migrate", _is(lost=False)),
+    "both clients disconnected by the host": ("tclo.refused", _is(policy="both")),
+    "message not fetched in time by any client": ("tclo.timeout", _is(channel=None)),
+    "machine migrated without losing a channel": ("host.migrate", _is(lost=False)),
     "message lost with its channel": ("tclo.lost", _always),
-    "message given up by the guest": ("tclo.dropped", _always),
+    "message abandoned by the guest": ("tclo.dropped", _always),
     "answer that came too late": ("tclo.late", _always),
     "message answered with an error": ("tclo.reply", _is(ok=False)),
     "RPCI command refused": ("rpci", _is(ok=False)),
@@ -98,7 +98,7 @@ _VMWARE: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "messages interrupted by a checkpoint": ("host.checkpoint", _always),
     "device detached": ("device.detach", _always),
     "module unloaded": ("modctl.unload", _is(error=0)),
-    "machine went down with nobody listening": ("kernel.reboot", _always),
+    "machine went down without powerd listening": ("kernel.reboot", _always),
 }
 
 
@@ -115,8 +115,8 @@ _NODES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
 }
 _BALLOON: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "balloon at its target": ("balloon", lambda e: e["size"] == e["target"] > 0),
-    "balloon of the host begun anew": ("balloon.reset", _always),
-    "balloon smaller, for the guest needed memory": ("balloon.taken-back", _always),
+    "balloon of the host restarted": ("balloon.reset", _always),
+    "balloon smaller, because the guest needed memory": ("balloon.taken-back", _always),
 }
 _SWITCHES: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
     "device opened": ("guest.done", _done("open", good=True)),
@@ -130,7 +130,7 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[Event], bool]]] = {
 
 
 def _of(subject: Subject) -> Mapping[str, tuple[str, Callable[[Event], bool]]]:
-    """Return the properties that the driver under test can reach, but for faults and counters."""
+    """Return the properties that the driver under test can reach, except faults and counters."""
     if subject.vmware:
         return _VMWARE
     found = subject.survey
@@ -147,8 +147,8 @@ def _of(subject: Subject) -> Mapping[str, tuple[str, Callable[[Event], bool]]]:
 def expected(subject: Subject, counters: Iterable[str]) -> tuple[str, ...]:
     """Return the names of all properties for a driver with these counters.
 
-    What a driver notices is seen in its counters, below machdep in sysctl, and not in its texts.
-    A driver that makes no allocation which may fail meets no fault of the kernel.
+    What a driver detects is visible in its counters, below machdep in sysctl, not in its messages.
+    A driver that makes no allocation that may fail gets no fault of the kernel.
     """
     faults = sorted(ALL_FAULTS) if subject.vmware else []
     return (
@@ -171,7 +171,7 @@ class Watch:
         self._by_kind = by_kind
         trace.subscribe(self._happened, by_kind)
         trace.subscribe(self._fault, ["fault"])
-        # The driver forgets its counters when it is detached: look before each thing to do.
+        # The driver loses its counters when it is detached: read them before each action.
         trace.subscribe(self._look, ["scenario.step"])
 
     def _happened(self, event: Event) -> None:

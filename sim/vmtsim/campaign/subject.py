@@ -1,4 +1,4 @@
-"""What a campaign plays: a module, what is known of it, and what its user said about it."""
+"""The subject of a campaign: a module, its properties, and what the user specified."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Words:
-    """What the steps of a scenario say to a driver: (command, data) of ioctls, and texts."""
+    """What the steps of a scenario send to a driver: (command, data) of ioctls, and texts."""
 
     ioctls: tuple[tuple[int, str | int], ...] = ()
     texts: tuple[str, ...] = ()
@@ -26,17 +26,17 @@ class Words:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a seed is played with beside the module: ``vmtsim replay`` takes the same.
+    """The settings of a seed beside the module: ``vmtsim replay`` takes the same.
 
     ``builtin`` chooses the kernel and ``vmware`` whether there is a VMware host; None leaves the
     first to the seed and the second to the module.  ``scenario`` is the path of a scenario as it
-    was given, and ``words`` what is in it, so that a worker on another machine needs no file;
-    ``known_races`` and ``known`` are the same for a list of races that are right.
+    was given, and ``words`` its content, so that a worker on another machine needs no file;
+    ``known_races`` and ``known`` are the same for a list of known races.
 
-    ``cpus`` None leaves the processors to the seed.  ``races`` looks for data races, and
-    ``preempt`` is at how many points a thread is stopped between two calls, in a second play of
-    each seed whose first found nothing.  ``store_buffers`` lets others see late what a processor
-    stores.
+    ``cpus`` None leaves the processors to the seed.  ``races`` detects data races, and ``preempt``
+    is the number of points at which a thread is preempted between two calls, in a second run of
+    each seed whose first run found nothing.  ``store_buffers`` delays a processor's stores to
+    others.
     """
 
     builtin: bool | None = None
@@ -52,7 +52,7 @@ class Setup:
 
     @property
     def options(self) -> list[str]:
-        """The options of ``vmtsim replay`` that say the same."""
+        """The equivalent options of ``vmtsim replay``."""
         options = []
         if self.builtin is not None:
             options += ["--kernel", "builtin" if self.builtin else "plain"]
@@ -75,7 +75,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Subject:
-    """The driver under test: its survey, whether VMware's host is played, and the known ioctls."""
+    """The driver under test: its survey, whether there is a VMware host, and the known ioctls."""
 
     survey: Survey
     vmware: bool
@@ -83,10 +83,10 @@ class Subject:
     texts: tuple[str, ...] = ()
 
     def described(self) -> str:
-        """Say in a line what was found."""
+        """Return a description in one line."""
         found = self.survey
         if self.vmware:
-            return f"a driver of VMware's tools, {found.device}"
+            return f"a VMware Tools driver, {found.device}"
         parts = [f"{name} at {parent}" if parent else name for name, parent in found.devices]
         parts += [f"/dev/{name}" for name in found.switches]
         if self.ioctls:
@@ -99,7 +99,7 @@ class Subject:
 def subject_of(module: Path, setup: Setup) -> Subject:
     """Return what is known of the module in ``module``.
 
-    Raises OSError, and vmtgen.kobj.KobjError where it is no module.
+    Raises OSError, and vmtgen.kobj.KobjError if it is not a module.
     """
     found = survey(module)
     vmware = found.vmware if setup.vmware is None else setup.vmware
@@ -108,8 +108,8 @@ def subject_of(module: Path, setup: Setup) -> Subject:
     given = setup.words.ioctls
     known = {command for command, _data in given}
     of_code = tuple((number, 0) for number in _commands(module) if number not in known)
-    # A compiler's constants look like commands by chance: those of a module that nobody can open
-    # are no use.
+    # Constants of a compiler may look like commands: those of a module without a device that can be
+    # opened are of no use.
     return Subject(found, vmware, (*given, *(of_code if found.switches else ())), setup.words.texts)
 
 

@@ -1,4 +1,4 @@
-"""Who plays the seeds of a campaign: executors of concurrent.futures, and what is known of them."""
+"""The executors that run the seeds of a campaign (concurrent.futures), and how they fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 
 class WorkersLostError(ReportedError):
-    """No worker is left to play the seeds; ``exit_status`` is that of the campaign."""
+    """No worker is left to run the seeds; ``exit_status`` is that of the campaign."""
 
     exit_status = UNAVAILABLE
 
@@ -36,10 +36,10 @@ def _path(module: Path) -> Path:
 
 
 def broken(error: Exception) -> WorkersLostError | None:
-    """Say that a process of this machine died; None where it is something else."""
+    """Return the error if a process of this machine died; None if it is something else."""
     if isinstance(error, BrokenExecutor):
         return WorkersLostError(
-            "a process that played seeds died (killed, or out of memory?)", exit_status=SOFTWARE
+            "a worker process died (killed, or out of memory?)", exit_status=SOFTWARE
         )
     return None
 
@@ -48,14 +48,14 @@ def broken(error: Exception) -> WorkersLostError | None:
 class WorkerPool:
     """The executors of a campaign.
 
-    ``main`` plays the seeds; ``second`` plays some of them once more, and its processes must hash
-    strings differently than those of ``main`` for that to prove anything.  It reads the module
-    where it is; what ``main`` gets instead of the path is up to ``pack``.
+    ``main`` runs the seeds; ``second`` re-runs some of them, and its processes must hash strings
+    differently than those of ``main`` for that to prove anything.  It reads the module from its
+    path; ``pack`` makes what ``main`` gets instead of the path.
 
-    ``workers`` says how many seeds are played at the same time, now; 0 where nobody is there.
-    The campaign waits ``patience`` seconds for workers to come back.  ``explain`` turns an
-    exception of the executor's own into WorkersLostError, and one of the simulator's into None.
-    ``stop`` is called where nobody waits any more for what is under way.
+    ``workers`` returns how many seeds run concurrently, now; 0 if there is no worker.  The campaign
+    waits ``patience`` seconds for workers to come back.  ``explain`` turns an exception of the
+    executor's own into WorkersLostError, and one of the simulator's into None.  ``stop`` is called
+    when the runs in progress are no longer awaited.
     """
 
     main: Executor
@@ -68,12 +68,12 @@ class WorkerPool:
 
 
 def _depend_on_the_parent() -> None:
-    """Begin a process of a pool."""
+    """Initialise a process of a pool."""
     # Ctrl-C reaches all processes of the terminal, and a time limit's SIGTERM often the whole
     # group: only the first process ends the campaign, and these with it.
     for number in REASONS:
         signal.signal(number, signal.SIG_IGN)
-    # A pool's process waits for work for ever, also where the one that would bring it was killed.
+    # A pool's process waits for work forever, even if the process that would send it was killed.
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 
@@ -86,7 +86,7 @@ def _end_with_the_parent() -> None:
 
 @contextmanager
 def processes(jobs: int) -> Iterator[WorkerPool]:
-    """Give a pool of fresh processes of this machine: ``jobs``, and one for second plays."""
+    """Yield a pool of fresh processes of this machine: ``jobs``, and one for re-runs."""
     with _pool(jobs) as main, _pool(1) as second:
         before = set(multiprocessing.active_children())
 
@@ -102,7 +102,7 @@ def processes(jobs: int) -> Iterator[WorkerPool]:
 
 @contextmanager
 def second_players(jobs: int) -> Iterator[tuple[Executor, Callable[[], None]]]:
-    """Give an executor of ``jobs`` fresh processes, and what ends them at once."""
+    """Return an executor of ``jobs`` fresh processes, and a function that ends them at once."""
     with _pool(jobs) as pool:
         before = set(multiprocessing.active_children())
         yield pool, lambda: _end((pool,), before)
@@ -129,10 +129,10 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def _end(pools: tuple[Executor, ...], before: set[multiprocessing.process.BaseProcess]) -> None:
-    """End the processes that came since ``before``, whatever they are at, and wait for that.
+    """End the processes that were started since ``before``, and wait for that.
 
-    A pool has a thread of its own here, which sees the processes end.  Where that thread is not
-    waited for, the interpreter writes to its pipe at exit while the thread closes it, and prints
+    A pool has a thread in this process, which sees the processes end.  Without a wait for that
+    thread, the interpreter writes to its pipe at exit while the thread closes it, and prints
     "Exception ignored ... Bad file descriptor" (_python_exit in concurrent/futures/process.py).
     """
     for process in set(multiprocessing.active_children()) - before:

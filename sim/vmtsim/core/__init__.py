@@ -1,1 +1,1 @@
-"""What every room of the simulator stands on: random numbers, traces, output files."""
+"""The base that all packages of the simulator use: random numbers, traces, output files."""

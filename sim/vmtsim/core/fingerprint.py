@@ -1,4 +1,4 @@
-"""Which vmtsim this is, to the byte: seeds mean the same only to the same code."""
+"""Which vmtsim this is, to the byte: a seed means the same only for the same code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 def digest() -> str:
     """Return the SHA-256, in hex, of the Python sources of vmtsim and of vmtgen.kobj.
 
-    The latter reads and links modules.  It is what the files hold when first asked for.
+    The latter reads and links modules.  The digest is of the files when it is first requested.
     """
     import vmtgen.kobj  # noqa: PLC0415 - `--version` and `--help` need none of it
 

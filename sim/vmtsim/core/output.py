@@ -1,8 +1,8 @@
-"""Files that a run writes where the user asked: whole or not at all.
+"""Files that a run writes where the user asked, completely or not at all.
 
-A regular file is written beside its place and renamed into it, so that nobody reads half of one
-and an old one survives a failure.  What is no regular file (a pipe, /dev/stdout) is written into
-as it is: a rename would put a file in its place.  Symbolic links are followed, never replaced.
+A regular file is written beside its destination and renamed into place, so that no reader sees half
+of one and an old one survives a failure.  Anything else (a pipe, /dev/stdout) is opened and written
+directly: a rename would replace it with a file.  Symbolic links are followed, never replaced.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _refuse(path: Path, error: OSError, otherwise: int) -> NoReturn:
 
 
 def _found(path: Path) -> os.stat_result | None:
-    """Return what ``path`` leads to; None where a file would have to be made."""
+    """Return the status of the file at ``path``; None if there is none."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -48,9 +48,9 @@ def _found(path: Path) -> os.stat_result | None:
 
 
 def check(paths: Iterable[Path | None]) -> None:
-    """Raise OutputError for a path that cannot be written, before there is anything to write.
+    """Raise OutputError for a path that cannot be written, before the work starts.
 
-    None stands for an option that was not given.  Pipes are not opened: that could wait for ever.
+    None stands for an option that was not given.  Pipes are not opened: that could block forever.
     """
     taken: dict[str, Path] = {}
     for path in paths:
@@ -66,7 +66,7 @@ def check(paths: Iterable[Path | None]) -> None:
                 continue
             place = os.path.realpath(path)
             if place in taken:
-                raise OutputError(path, f"two outputs go here, also {taken[place]}", USAGE)
+                raise OutputError(path, f"two outputs have this path, also {taken[place]}", USAGE)
             taken[place] = path
             if found is None or _inherited(found) is None:
                 _Beside(path, found).discard()
@@ -75,7 +75,7 @@ def check(paths: Iterable[Path | None]) -> None:
 
 
 def _inherited(found: os.stat_result) -> int | None:
-    """Return 1 or 2 if that is open on this very file, as with /dev/stdout and `> FILE`."""
+    """Return 1 or 2 if that descriptor is open on this file, as with /dev/stdout and `> FILE`."""
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(descriptor), found):
@@ -84,9 +84,9 @@ def _inherited(found: os.stat_result) -> int | None:
 
 
 def replaceable(path: Path) -> bool:
-    """Say whether writing ``path`` replaces it as a whole, so that it may be written many times.
+    """Return whether writing ``path`` replaces it as a whole, so that it may be written repeatedly.
 
-    Pipes, terminals, and files that the shell has opened for this process cannot be.
+    This is false for pipes, terminals, and files that the shell opened for this process.
     """
     found = _found(path)
     return found is None or (stat.S_ISREG(found.st_mode) and _inherited(found) is None)
@@ -109,7 +109,7 @@ class _Beside:
         self.name.replace(self.target)
 
     def discard(self) -> None:
-        """Remove it; its descriptor is closed here where no stream took it over."""
+        """Remove it; closes its descriptor unless a stream owns it."""
         with contextlib.suppress(OSError):
             os.close(self.descriptor)
         with contextlib.suppress(OSError):
@@ -117,10 +117,10 @@ class _Beside:
 
 
 class Output:
-    """One text file being written; a context manager that publishes unless there was an error.
+    """One text file being written; a context manager that publishes it unless there was an error.
 
-    Raises OutputError: ``exit_status`` 73 where it cannot be created, 77 where that is forbidden,
-    74 where writing fails.
+    Raises OutputError: ``exit_status`` 73 if the file cannot be created, 77 if that is forbidden,
+    74 if writing fails.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -133,7 +133,7 @@ class Output:
 
     def _open(self) -> int:
         found = _found(self.path)
-        # What the shell opened already goes on where it is, not from the start again.
+        # A file that the shell opened is continued at its offset, not from the start.
         inherited = None if found is None else _inherited(found)
         if inherited is not None:
             sys.stdout.flush()
@@ -152,7 +152,7 @@ class Output:
             _refuse(self.path, error, IO_ERROR)
 
     def close(self) -> None:
-        """Finish the file and give it its name; nothing happens the second time."""
+        """Finish the file and give it its name; a second call does nothing."""
         if self._stream.closed:
             return
         try:
@@ -164,7 +164,7 @@ class Output:
             _refuse(self.path, error, IO_ERROR)
 
     def discard(self) -> None:
-        """Forget what was written: the file of that name stays as it was."""
+        """Discard what was written: an existing file of that name stays as it was."""
         with contextlib.suppress(OSError):
             self._stream.close()
         if self._beside is not None:

@@ -1,4 +1,4 @@
-"""The one source of chance: a small integer generator, the same on every Python version.
+"""The only source of randomness: a small integer generator, the same on every Python version.
 
 Python's own ``random`` promises stable numbers for ``random()`` alone, not for ``choice`` or
 ``shuffle``.  A seed printed in a failure report has to mean the same run for years, so the
@@ -21,7 +21,7 @@ _GAMMA = 0x9E3779B97F4A7C15
 
 
 class Rng:
-    """A seeded stream of integers.  Same seed, same draws: same numbers, everywhere.
+    """A seeded stream of integers.  The same seed gives the same numbers, everywhere.
 
     ``seed`` is any non-negative integer; bits above 64 are folded in, not dropped.
     """
@@ -49,7 +49,7 @@ class Rng:
         return z ^ (z >> 31)
 
     def below(self, n: int) -> int:
-        """Return an integer 0 .. n-1, every one equally likely (n from 1 to 2**64)."""
+        """Return an integer 0 .. n-1, uniformly distributed (n from 1 to 2**64)."""
         if not 1 <= n <= _MASK + 1:
             raise ValueError(f"below({n}): n must be from 1 to 2**64")
         if not n & (n - 1):  # a power of two: every draw counts
@@ -66,19 +66,19 @@ class Rng:
     def chance(self, numerator: int, denominator: int) -> bool:
         """Return true in ``numerator`` of ``denominator`` draws.
 
-        A draw is used up even for 0 and for certainty, so that switching one fault off does not
-        shift the numbers that the others get.
+        A draw is consumed even for a probability of 0 or 1, so that disabling one fault does not
+        change the numbers that the others get.
         """
         return self.below(denominator) < numerator
 
     def choice(self, items: Sequence[T]) -> T:
-        """Return one of ``items`` (not empty), every position equally likely."""
+        """Return one of ``items`` (not empty), uniformly distributed."""
         if not items:
             raise ValueError("choice from an empty sequence")
         return items[self.below(len(items))]
 
     def shuffle(self, items: MutableSequence[T]) -> None:
-        """Put ``items`` into a random order, in place (Fisher and Yates)."""
+        """Shuffle ``items`` in place (Fisher and Yates)."""
         for last in range(len(items) - 1, 0, -1):
             other = self.below(last + 1)
             items[last], items[other] = items[other], items[last]
@@ -89,10 +89,10 @@ class Rng:
         return b"".join(words)[:size]
 
     def fork(self, name: str) -> Rng:
-        """Return a stream of its own for ``name``: depends on the seed and the name alone.
+        """Return an independent stream for ``name``, which depends on the seed and the name only.
 
-        It does not matter how much was drawn before, so a new consumer of chance in one room does
-        not change what another room gets for the same seed.
+        It does not depend on how much was drawn before, so a new consumer of random numbers in one
+        package does not change what another gets for the same seed.
         """
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return Rng(int.from_bytes(digest[:16], "little"))

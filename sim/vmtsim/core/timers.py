@@ -1,4 +1,4 @@
-"""Things that are due at a virtual time: the heap behind the kernel's clock and the host's."""
+"""Timers by virtual time: the heap behind the kernel's clock and the host's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Timer:
-    """Something that is due at a time.  ``cancel`` makes it not happen, at any time."""
+    """An action that is due at a time.  ``cancel`` may be called at any time."""
 
     __slots__ = ("action", "at")
 
@@ -19,7 +19,7 @@ class Timer:
         self.action: Callable[[], None] | None = action
 
     def cancel(self) -> None:
-        """Never call the action, if it was not called yet."""
+        """Prevent the action, unless it has run."""
         self.action = None
 
     @property
@@ -49,7 +49,7 @@ class TimerHeap:
         return self._heap[0][0] if self._heap else None
 
     def fire(self, now: Callable[[], int]) -> bool:
-        """Call all that is due, also what these set for now; return whether anything was."""
+        """Run all actions that are due, and those they set for now; return whether any ran."""
         fired = False
         while (at := self.next()) is not None and at <= now():
             timer = heapq.heappop(self._heap)[2]

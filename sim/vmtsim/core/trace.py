@@ -1,7 +1,7 @@
-"""What happened, as events: one dataclass in memory, one JSON line in a file.
+"""Events of a run: one dataclass in memory, one JSON line in a file.
 
 Text, SVG, reports and replays are all made from these events and from nothing else.  Emitting is
-cheap when nobody listens to the kind: one dictionary look-up.
+cheap when there is no listener for the kind: one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 FORMAT = "vmtsim-trace"
-VERSION = 2  # 2: the place of a scenario's step is NAME:LINE, without its directory
+VERSION = 3  # 3: the close reason 'client left'; 2: the place of a step is NAME:LINE
 
 
 class TraceError(ReportedError):
@@ -95,7 +95,7 @@ def _plain(value: Any) -> Any:
 
 
 class Trace:
-    """Takes events from all rooms and hands them to whoever subscribed.
+    """Takes events from all packages and passes them to the subscribers.
 
     ``now`` returns virtual nanoseconds; it may be set after construction, when the clock exists.
     ``keep=True`` keeps every event in ``events``; an integer keeps only so many of the last ones.
@@ -142,8 +142,8 @@ class Trace:
 
         return cancel
 
-    def wants(self, kind: str) -> bool:
-        """Return whether anybody listens to ``kind``; for events that are dear to prepare."""
+    def has_listener(self, kind: str) -> bool:
+        """Return whether there is a listener for ``kind``; for events that are costly to build."""
         return bool(self._listeners(kind))
 
     def _listeners(self, kind: str) -> tuple[Callable[[Event], None], ...]:
@@ -153,7 +153,7 @@ class Trace:
         return found
 
     def emit(self, kind: str, /, **fields: Any) -> None:
-        """Tell the listeners that something happened, now."""
+        """Report an event to the listeners, with the current time."""
         sequence = self._sequence
         self._sequence = sequence + 1
         listeners = self._cache.get(kind)
@@ -168,8 +168,8 @@ class Trace:
 class TraceFile:
     """A subscriber that writes JSON lines: a header, then one event per line.
 
-    The file appears under its name only when ``close`` was reached without an exception, see
-    vmtsim.core.output, whose errors these are.
+    The file appears under its name only if ``close`` is reached without an exception; see
+    vmtsim.core.output, which also defines the errors.
     """
 
     def __init__(self, path: str | os.PathLike[str], **header: Any) -> None:
@@ -189,7 +189,7 @@ class TraceFile:
         self._file.close()
 
     def discard(self) -> None:
-        """Leave no file, and an older one of the name as it was."""
+        """Discard the file; an older one of the same name stays as it was."""
         self._file.discard()
 
     def __enter__(self) -> TraceFile:  # noqa: PYI034 - typing.Self needs Python 3.11

@@ -1,7 +1,7 @@
-"""A verb: its name, the schema of its arguments, and what it does in words.
+"""A verb: its name, the schema of its arguments, and its description.
 
 Host operations, commands in the guest and expectations are rows of this kind, so that one schema
-engine (vmtgen.common.schema) checks the arguments of all of them, wherever they come from.
+engine (vmtgen.common.schema) checks the arguments of all of them, whatever their source.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Scalar = bool | int | float | str
 
 
 class ArgumentError(UsageError):
-    """The words of an operation make no sense; the text says what was expected."""
+    """The arguments of an operation are invalid; the text names what was expected."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Nothing(Record):
 
 @dataclass(frozen=True)
 class Message(Record):
-    r"""A message; a byte that does not print is written ``\xNN``."""
+    r"""A message; an unprintable byte is written ``\xNN``."""
 
     SHORTHAND: ClassVar[str] = "message"
     message: str
@@ -48,7 +48,7 @@ class Message(Record):
         return unprintable(self.message)
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse an escape that is none."""
+        """Reject an invalid escape."""
         try:
             unprintable(self.message)
         except (ValueError, IndexError):
@@ -83,7 +83,7 @@ class Verb:
 
     @property
     def expected(self) -> str:
-        """The arguments as a scenario writes them, in words."""
+        """The arguments in the form a scenario uses, in words."""
         if self.arguments is Nothing:
             return "nothing"
         whole = described(self.arguments)
@@ -92,12 +92,12 @@ class Verb:
         return f"{self.shorthand}, or {whole}"
 
     def check(self, node: Node, problems: Problems) -> Any:
-        """Note what is wrong with the argument of a scenario's step; return it in plain form."""
+        """Report problems of the argument of a scenario's step; return it in plain form."""
         self.read(node, problems)
         return self.whole(node.plain())
 
     def read(self, node: Node, problems: Problems) -> Any:
-        """Return the argument as a value; notes what is wrong, and is None then."""
+        """Return the argument as a value, or None after reporting problems."""
         return value_of(self.arguments, node, problems)
 
     def whole(self, plain: Any) -> Any:
@@ -109,7 +109,7 @@ class Verb:
     def value(self, plain: Any) -> Any:
         """Return the value that an argument in plain form stands for.
 
-        Raises ArgumentError for one that makes no sense.
+        Raises ArgumentError if it is invalid.
         """
         problems = Problems()
         value = self.read(Node.of(self.whole(plain), self.name), problems)

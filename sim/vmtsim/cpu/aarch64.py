@@ -68,7 +68,7 @@ class Aarch64(Engine):
 
     @staticmethod
     def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
-        """With x16 and x17, which belong to whoever stands between a call and its function."""
+        """With x16 and x17, which a linker's veneer between a call and its function may use."""
         start = _code(
             0x58000350,  # ldr x16, the literal
             0xA9010600,  # stp x0, x1, [x16, 16]
@@ -96,7 +96,7 @@ class Aarch64(Engine):
             yield code.ljust(104, b"\0") + literal + stop + bytes(STUB_SIZE - 120)
 
     def set_cpuid(self, leaves: Mapping[int, tuple[int, int, int, int]]) -> None:
-        """There is no CPUID here."""
+        """There is no CPUID on aarch64."""
 
     def register(self, name: str) -> int:
         """Return a register by its name, as capstone writes it."""
@@ -186,7 +186,7 @@ class Aarch64(Engine):
         self._uc.reg_write(_X[30], position[2])
 
     def start_on_stack(self, top: int) -> None:
-        """Begin with an empty chain of frames."""
+        """Start with an empty chain of frames."""
         write = self._uc.reg_write
         write(arm.UC_ARM64_REG_SP, top - 16)
         write(_X[29], 0)

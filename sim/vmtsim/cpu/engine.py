@@ -1,10 +1,10 @@
-"""What the three machines share of running on Unicorn.
+"""The code that the three machines share to run on Unicorn.
 
 A kernel call is one call into Unicorn.  Each stub stores the registers of the call into a page
 that this process shares with the guest, the mailbox, stops, and loads the result from there: no
-register is read or written through the library.  Where the guest stops elsewhere, registers are
+register is read or written through the library.  If the guest stops elsewhere, registers are
 read in one batch into preallocated arrays.  The inner entry points used for that are not a public
-interface of the binding, therefore the narrow version bound in pyproject.toml.
+interface of the binding, therefore the narrow version range in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _PAGE = 4096
 _SHIFT, _OFFSET = 12, 4095
-_LARGE = 1 << 20  # bytes that are read without asking first whether they are there
+_LARGE = 1 << 20  # bytes that are read without first checking whether they are mapped
 # The binding's classes are not typed, and which one ``Uc`` is depends on the Python version.
 _unicorn: Any = unicorn
 _ACCESS = {
@@ -113,7 +113,7 @@ class Batch:
 class Engine:
     """A Unicorn processor with stubs in place of the kernel's functions.
 
-    A machine's subclass names its registers and says how calls and traps look.
+    A machine's subclass names its registers and defines how calls and traps look.
     """
 
     machine: str
@@ -309,7 +309,7 @@ class Engine:
             raise self._outside(Access.WRITE, address, len(data))
 
     def _check_mapped(self, address: int, size: int) -> None:
-        """Fault for a range that is not all mapped, before so much room is made for it."""
+        """Fault for a range that is not entirely mapped, before memory is allocated for it."""
         first = address
         for start, last, _protection in sorted(self._uc.mem_regions()):
             if start <= first <= last:
@@ -318,7 +318,7 @@ class Engine:
             raise CpuFault("page fault", 0, access=Access.READ, address=first, size=size)
 
     def _outside(self, access: Access, address: int, size: int) -> CpuFault:
-        """Return the fault for a range that is not all mapped, at its first missing byte."""
+        """Return the fault for a range that is not entirely mapped, at its first missing byte."""
         first = address
         end = address + size
         regions = sorted(self._uc.mem_regions())
@@ -496,7 +496,7 @@ class Engine:
         return position[2] or self.read_word(position[1])
 
     def preserved(self) -> tuple[int, ...]:
-        """Return the registers that a C function must leave as it found them."""
+        """Return the registers that a C function must preserve."""
         self._preserved.read()
         return tuple(self._preserved.values)
 
@@ -530,7 +530,7 @@ class Engine:
         return found
 
     def _lost_frame(self) -> int:
-        """Return the innermost frame while the frame pointer serves for something else.
+        """Return the innermost frame while the frame pointer is used for something else.
 
         A trap may take EBP for a cookie.  The frame is the first pair on the stack of a pointer
         up the stack and a return address into a module.
@@ -582,7 +582,7 @@ class Engine:
 
         both = uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE
         self._uc.hook_add(both, self.guarded(accessed), None, start, end - 1)
-        # What was translated before does not know of the hook.
+        # Code that was translated before does not call the hook.
         self._uc.ctl_flush_tb()
 
     def watch_accesses(
@@ -603,7 +603,7 @@ class Engine:
         self._uc.ctl_flush_tb()
 
     def by_host(self, write: bool, address: int, size: int) -> None:
-        """Let those who watch see an access of the hypervisor."""
+        """Report an access of the hypervisor to the watchers."""
         for start, end, seen in self._observers:
             if start <= address < end:
                 seen(write, address, size, True)

@@ -114,7 +114,7 @@ class I386(X86):
         self._registers[0], self._registers[1] = function, stack
 
     def start_on_stack(self, top: int) -> None:
-        """Begin with an empty chain of frames."""
+        """Start with an empty chain of frames."""
         write = self._uc.reg_write
         write(x86.UC_X86_REG_ESP, top - 16)
         write(x86.UC_X86_REG_EBP, 0)

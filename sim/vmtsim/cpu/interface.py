@@ -1,4 +1,4 @@
-"""What a processor offers, without a word about how it is emulated."""
+"""The interface of a processor, independent of the emulator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READ, WRITE, EXECUTE = 1, 2, 4  # page protections, to be added up
 
 
 class Access(enum.Enum):
-    """What the guest tried to do with memory."""
+    """The kind of memory access that the guest tried."""
 
     READ = "read"
     WRITE = "write"
@@ -32,8 +32,8 @@ class Access(enum.Enum):
 class CpuFault(Exception):  # noqa: N818 - the processor's own word for it
     """The guest's code met an exception: a page fault, an invalid instruction, a trap.
 
-    ``pc`` is the address of the instruction.  For memory, ``access`` and ``address`` say what
-    went wrong and ``mapped`` whether the page is there and only forbids it.
+    ``pc`` is the address of the instruction.  For memory, ``access`` and ``address`` describe the
+    access, and ``mapped`` is whether the page is mapped but forbids it.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class Backdoor(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things lie in the kernel's address space of a machine (all page-aligned).
+    """The layout of the kernel's address space of a machine (all page-aligned).
 
-    The places are those of a NetBSD kernel of that machine as far as a module can tell: modules
+    The addresses are those of a NetBSD kernel of that machine as far as a module can see: modules
     are within the reach of 32-bit relocations (amd64) or of a branch (aarch64) from the kernel.
     """
 
@@ -134,7 +134,7 @@ class Cpu(Protocol):
         """Change memory as the guest's own code could: CpuFault on read-only pages too."""
 
     def forget_code(self, start: int, end: int) -> None:
-        """Tell the processor that code in this range has changed."""
+        """Notify the processor that code in this range has changed."""
 
     # -- instructions that a model serves ----------------------------------------------------
     # Called with the address of an instruction that ``stop_at`` named, in its place.
@@ -164,7 +164,7 @@ class Cpu(Protocol):
         """Stop soon after the trap that is being served; ``resume`` then returns PREEMPTED."""
 
     def interrupt(self) -> None:
-        """Stop from another thread of the simulator: for guests that spin for ever."""
+        """Stop from another thread of the simulator: for guests that spin forever."""
 
     def begin_call(self, function: int, arguments: Sequence[int]) -> None:
         """Prepare a call of guest code, on the current stack, that returns to EXIT_SLOT.
@@ -204,12 +204,12 @@ class Cpu(Protocol):
         """Go back to a position returned before."""
 
     def preserved(self) -> tuple[int, ...]:
-        """Return the registers that a C function must leave as it found them."""
+        """Return the registers that a C function must preserve."""
 
     preserved_names: tuple[str, ...]
 
     def return_addresses(self, limit: int) -> list[int]:
-        """Return callers' addresses by the chain of frame pointers, as far as it makes sense."""
+        """Return callers' addresses by the chain of frame pointers, as far as it is valid."""
 
     # -- threads -----------------------------------------------------------------------------
     def save(self, context: object | None) -> object:
@@ -219,7 +219,7 @@ class Cpu(Protocol):
         """Load the state that ``save`` returned."""
 
     def set_thread(self, lwp: int, cpu_info: int) -> None:
-        """Tell the processor which lwp runs (what ``curlwp`` finds in registers)."""
+        """Notify the processor which lwp runs (what ``curlwp`` finds in registers)."""
 
     # -- watching ----------------------------------------------------------------------------
     def watch_memory(

@@ -118,8 +118,8 @@ class X86(Engine):
     def preempt(self) -> None:
         """Stop at the end of the block in which the trap is.
 
-        Not inside ``rep``: the instruction would be left with one byte to go and made again, as a
-        second call of the host.  Whoever wants to run asks again at the next trap.
+        Not inside ``rep``: the instruction would be left with one byte to go and be executed again,
+        as a second call of the host.  A thread that is ready to run asks again at the next trap.
         """
         if not self._in_string:
             super().preempt()

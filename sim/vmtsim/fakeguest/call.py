@@ -1,4 +1,4 @@
-"""One use of a tool of the guest: what it was called with, and what it answered."""
+"""One call of a guest's tool: its arguments, and its output."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def strerror(number: int) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a tool printed, and its exit status."""
+    """The output of a tool, and its exit status."""
 
     out: str = ""
     err: str = ""
@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a tool: its arguments, the caller's directory, the guest's."""
+    """One call of a tool: its arguments, the caller's directory, the guest's."""
 
     name: str
     arguments: tuple[str, ...]
@@ -67,5 +67,5 @@ class Call:
 
 
 def refuse(text: str, status: int = 1) -> Answer:
-    """Return the answer of a tool that complains."""
+    """Return the answer of a tool that fails with a message."""
     return Answer(err=text + "\n", status=status)

@@ -1,4 +1,4 @@
-"""What the operator of the simulated host may do to the guest on the desk."""
+"""The operator's commands to the simulated host of a guest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def host(machine: Machine, words: Sequence[str]) -> Answer:
-    """Carry out ``guest-control DIR host WORDS``: an operation, or ``show NAME``."""
+    """Execute ``guest-control DIR host WORDS``: an operation, or ``show NAME``."""
     try:
         if words[0] == "show":
             return _show(machine, words[1:])
@@ -41,7 +41,7 @@ def _show(machine: Machine, names: Sequence[str]) -> Answer:
 
 
 def status(machine: Machine, *, powerd: int | None, as_json: bool) -> Answer:
-    """Tell how the machine is."""
+    """Report the state of the machine."""
     found: dict[str, Any] = {**machine.summary(), "powerd": powerd}
     if as_json:
         return Answer(json.dumps(found, indent=2, ensure_ascii=True) + "\n")
@@ -50,10 +50,10 @@ def status(machine: Machine, *, powerd: int | None, as_json: bool) -> Answer:
     lines = [
         ("machine", f"{found['machine']} at {found['time']:.3f} s"),
         ("kernel", f"NetBSD {found['release']}/{found['port']}"
-                   + (", with a vmt of its own" if found["builtin"] else "")),
+                   + (", with a built-in vmt" if found["builtin"] else "")),
         ("modules", modules or "none"),
-        ("channel", "nobody has it" if channel is None else f"{channel}, {found['resets']} resets"),
-        ("powerd", "does not run" if powerd is None else f"pid {powerd}"),
+        ("channel", "not bound" if channel is None else f"{channel}, {found['resets']} resets"),
+        ("powerd", "not running" if powerd is None else f"pid {powerd}"),
         ("processes", ", ".join(f"{pid} {command}" for pid, command in found["processes"])),
         *(("broken", text) for text in found["broken"]),
     ]  # fmt: skip

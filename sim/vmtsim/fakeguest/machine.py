@@ -1,4 +1,4 @@
-"""The machine on the desk: a simulation that runs as long as somebody works with it."""
+"""The machine of ``vmtsim guest``: a simulation that runs as long as the user needs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vmtsim.kernel.errors import Halted, KernelPanic, Stalled
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.sysmon import SysmonPower
-from vmtsim.run.findings import FINE, NOT_LIVE, PROPERTY_FAILED, STATUS
+from vmtsim.run.findings import NOT_LIVE, OK, PROPERTY_FAILED, STATUS
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Scenario
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.lwp import Lwp
 
-# How many of the last events, commands and broken rules are kept.
+# Number of the last events, commands and broken rules that are kept.
 _KEEP = 2000
-# RB_HALT and RB_POWERDOWN of NetBSD sys/sys/reboot.h, by what shutdown(8) is asked for.
+# RB_HALT and RB_POWERDOWN of NetBSD sys/sys/reboot.h, for each request of shutdown(8).
 HOWTO = {"power off": 0x808, "halt": 0x8, "reboot": 0}
 
 
 class Down(Exception):  # noqa: N818 - what the machine is
-    """The machine does not run any more; the text says how it ended."""
+    """The machine is down; the text gives the reason."""
 
 
 @dataclass
 class Daemon:
-    """A real process that ps(1) of the guest shows."""
+    """A real process that the guest's ps(1) lists."""
 
     pid: int
     command: str
@@ -49,10 +49,10 @@ class Daemon:
 
 
 class Machine:
-    """Kernel, module and host, with a clock that others move.
+    """Kernel, module and host, with a clock that the caller advances.
 
-    ``ended`` says how the machine went down, "" while it runs.  Whatever needs the kernel raises
-    Down after that.
+    ``ended`` says how the machine went down, "" while it runs.  After that everything that needs
+    the kernel raises Down.
     """
 
     def __init__(self, module: Path, *, builtin: bool, seed: int, acpi: bool | None = None) -> None:
@@ -63,7 +63,7 @@ class Machine:
         self.host = self.simulation.host
         self.acpi = self.kernel.options.machine != "aarch64" if acpi is None else acpi
         self.ended = ""
-        self.status = FINE
+        self.status = OK
         self.broken: list[str] = []
         self.commands: deque[tuple[int, str]] = deque(maxlen=_KEEP)
         self.daemons: dict[int, Daemon] = {}
@@ -79,12 +79,12 @@ class Machine:
 
     @property
     def power(self) -> SysmonPower:
-        """What is behind /dev/power."""
+        """The other end of /dev/power."""
         return self.kernel.subject(SysmonPower)
 
     @property
     def hostname(self) -> str:
-        """The name of the guest, as it is now."""
+        """The current name of the guest."""
         kernel = self.kernel
         return kernel.memory.cstring(kernel.symbols["hostname"]).decode("utf-8", "replace")
 
@@ -98,19 +98,19 @@ class Machine:
 
     @contextmanager
     def alive(self) -> Iterator[None]:
-        """Guard work of the kernel: what brings the machine down raises Down, then and after."""
+        """Guard work of the kernel: if the machine goes down, raises Down, then and later."""
         if self.ended:
             raise Down(f"the machine is down: {self.ended}")
         try:
             yield
         except Halted as halted:
-            self._end(self.going_down or halted.how, FINE)
+            self._end(self.going_down or halted.how, OK)
         except KernelPanic as panic:
             self.kernel.subject(Console).print(panic.console)
             how = "panic" if panic.console else "the kernel is damaged"
             self._end(f"{how}: {panic.message}", STATUS[panic.consequence])
         except Stalled as stalled:
-            self._end(f"nothing runs any more: {stalled}", NOT_LIVE)
+            self._end(f"no thread can run: {stalled}", NOT_LIVE)
         if self.ended:
             raise Down(f"the machine is down: {self.ended}")
 
@@ -119,7 +119,7 @@ class Machine:
         self.status = max(self.status, status)
 
     def boot(self, *, load: bool) -> int:
-        """Bring the kernel up and, if wanted, load the module; returns modload's errno."""
+        """Boot the kernel and optionally load the module; returns modload's errno."""
         with self.alive():
             self.kernel.boot()
         if not load:
@@ -128,7 +128,7 @@ class Machine:
         return int(self.wait("modload", modules.load(self.simulation.admin.module)))
 
     def run(self, until: int, stop: Callable[[], bool] = lambda: False) -> None:
-        """Let virtual time pass until ``until`` (ns) or until ``stop()``."""
+        """Advance virtual time until ``until`` (ns) or until ``stop()``."""
         if until > self.now:
             with self.alive():
                 self.kernel.run(stop, min(until, NEVER))
@@ -141,15 +141,15 @@ class Machine:
         return result[0]
 
     def shut_down(self) -> None:
-        """Do what shutdown(8) asked for."""
+        """Execute the request of shutdown(8)."""
         howto = HOWTO[self.going_down]
-        with suppress(Down):  # that is what it is for
+        with suppress(Down):  # expected
             self.wait("init", self.power.reboot(howto))
 
     # -- processes ---------------------------------------------------------------------------
 
     def add_daemon(self, name: str, pid: int, command: str) -> Daemon:
-        """Let a real process be one of the guest; vmtoolsd becomes a tools client, too."""
+        """Add a real process to the guest; vmtoolsd also becomes a tools client."""
         daemon = self.daemons[pid] = Daemon(pid, command)
         if name == "vmtoolsd" and not self.ended:
             daemon.client = ToolsDaemon(self.host, self.simulation.clock)
@@ -157,7 +157,7 @@ class Machine:
         return daemon
 
     def remove_daemon(self, daemon: Daemon) -> None:
-        """Forget a process that has ended."""
+        """Remove a process that has ended."""
         self.daemons.pop(daemon.pid, None)
         if self.ended:
             return
@@ -166,10 +166,10 @@ class Machine:
         if daemon.client is not None:
             daemon.client.close()
 
-    # -- what is known -----------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------
 
     def nodes(self) -> dict[str, str]:
-        """Return sysctl nodes of the kernel that the simulation's own tree does not hold."""
+        """Return sysctl nodes of the kernel that the simulation's own tree does not contain."""
         options, kernel = self.kernel.options, self.kernel
         found = {
             "kern.ostype": "NetBSD",
@@ -188,7 +188,7 @@ class Machine:
         return found
 
     def set_node(self, name: str, value: str) -> bool:
-        """Set one of ``nodes``; returns whether it may be set."""
+        """Set one of ``nodes``; returns whether it is writable."""
         if name == "kern.hostname":
             self.kernel.subject(Identity).set_hostname(value)
             return True

@@ -1,9 +1,9 @@
-"""The loop behind ``vmtsim guest``: sockets on one side, virtual time on the other.
+"""The event loop of ``vmtsim guest``: sockets on one side, virtual time on the other.
 
-Everything happens in one thread, one request after the other, so a run with the same requests in
-the same order is the same run.  Virtual time passes while a tool works and while ``advance`` asks
-for it; it stands still for ``advance`` as long as powerd's script runs, because what that script
-does is part of what happens.
+Everything happens in one thread, one request after the other, so that the same requests in the same
+order give the same run.  Virtual time advances while a tool works and while ``advance`` runs; for
+``advance`` it stands still as long as powerd's script runs, because the effects of that script are
+part of the run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SLICE = 0.02  # wall seconds between two steps of --realtime
 
 
 class _Connection:
-    """One client, and what it is."""
+    """One client, and its kind."""
 
     def __init__(self, link: socket.socket, kind: str) -> None:
         self.link = link
@@ -49,7 +49,7 @@ class _Connection:
         link.settimeout(60)  # a client that does not read must not hold up the others
 
     def send(self, document: dict[str, Any]) -> None:
-        """Send one line; a client that has gone is no error."""
+        """Send one line; a client that has disconnected is no error."""
         with suppress(OSError):
             self.link.sendall(json.dumps(document).encode("ascii") + b"\n")
 
@@ -74,7 +74,7 @@ class Server:
     def _listen(self, path: Path, kind: str) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         here = Path.cwd()
-        # By a relative path: a socket's address holds about a hundred characters.
+        # Use a relative path: a socket's address holds about a hundred characters.
         os.chdir(path.parent)
         try:
             listener.bind(path.name)
@@ -97,17 +97,17 @@ class Server:
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
-        # Wakes the loop, which buries powerd: kill(1) finds a process until then.
+        # Wakes the loop, which reaps powerd: kill(1) finds a process until then.
         handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         child = self._start_powerd() if powerd else None
         self._started = (time.monotonic(), self.machine.now)
-        told = False
+        announced = False
         try:
             with Watchdog(self.machine.simulation):
                 while not self._stopping:
                     ended = child is None or child.poll() is not None
-                    if not told and (ended or self._powerd_daemon is not None):
-                        told = True
+                    if not announced and (ended or self._powerd_daemon is not None):
+                        announced = True
                         ready()
                     self._progress()
                     for key, _ in self._selector.select(_SLICE if self._realtime else None):
@@ -146,9 +146,9 @@ class Server:
     # -- virtual time ------------------------------------------------------------------------
 
     def _progress(self) -> None:
-        """Let time pass as far as it may, hand on power events, go down when asked to."""
+        """Advance time as far as allowed, pass on power events, shut down when requested."""
         machine = self.machine
-        # The wall's clock is read once: it never stands still, and others wait to be heard.
+        # Read the wall clock once: it never stands still, and other clients wait.
         wall = self._wall_target() if self._realtime else None
         while True:
             self._deliver()
@@ -171,7 +171,7 @@ class Server:
                 self._say(str(down))
 
     def _wall_target(self) -> int:
-        """Return the virtual time that the clock on the wall has reached."""
+        """Return the virtual time that corresponds to the wall clock."""
         began, at = self._started
         return at + round((time.monotonic() - began) * SECOND)
 
@@ -189,7 +189,7 @@ class Server:
         self._answer(connection, Answer(f"{self.machine.now / SECOND:.3f}\n"))
 
     def _after_the_end(self) -> None:
-        """Answer who waits for time that will not pass; powerd ends with its machine."""
+        """Answer clients that wait for time that will not pass; powerd ends with its machine."""
         while self._advances:
             connection, _ = self._advances.popleft()
             status = 0 if not self.machine.status else 1
@@ -213,7 +213,7 @@ class Server:
             self._open_power(connection)
 
     def _drop(self, connection: _Connection) -> None:
-        """Forget a client."""
+        """Remove a client."""
         try:
             self._selector.unregister(connection.link)
         except KeyError:
@@ -291,7 +291,7 @@ class Server:
 
     def _advance(self, connection: _Connection, seconds: str) -> None:
         if self._realtime:
-            self._answer(connection, refuse("time passes by itself (--realtime)", 64))
+            self._answer(connection, refuse("time advances by itself (--realtime)", 64))
         else:
             start = max([self.machine.now, *(target for _, target in self._advances)])
             self._advances.append((connection, start + round(float(seconds) * SECOND)))
@@ -308,7 +308,7 @@ class Server:
         self._powerd = connection
 
     def _power_line(self, connection: _Connection, request: dict[str, Any]) -> None:
-        """Take powerd's pid, once, and later its word that an event's script has ended."""
+        """Handle powerd's pid, once, and later its report that an event's script has ended."""
         if "pid" in request:
             connection.daemon = self._powerd_daemon = self.machine.add_daemon(
                 "powerd", int(request["pid"]), "/usr/sbin/powerd"
@@ -317,7 +317,7 @@ class Server:
             self._powerd_busy = False
 
     def _deliver(self) -> None:
-        """Give powerd the next event, when it has done with the one before."""
+        """Send powerd the next event, when it has finished the previous one."""
         if not self._event_waits() or self._powerd is None:
             return
         power = self.machine.power

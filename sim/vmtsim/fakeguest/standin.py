@@ -1,11 +1,11 @@
 # ruff: noqa: PTH100, PTH108, PTH109, PTH110, PTH118, PTH119, PTH120, PTH123, SIM105
 # pathlib and contextlib would double the time that a tool takes to start.
-"""A NetBSD tool's stand-in: asks the simulation, prints what it says, exits as it says.
+"""The stub of a NetBSD tool: asks the simulation, prints its answer, exits with its status.
 
-This file is copied into the guest's directory under the name of each tool, so it knows nothing
-but the standard library.  Two of the names are daemons: ``powerd`` reads /dev/power and runs
-scripts as powerd(8) does (NetBSD usr.sbin/powerd/powerd.c), ``vmtoolsd`` only lives: while it
-does, the simulation plays a second tools client in the guest.
+This file is copied into the guest's directory under the name of each tool, so it uses only the
+standard library.  Two of the names are daemons: ``powerd`` reads /dev/power and runs scripts as
+powerd(8) does (NetBSD usr.sbin/powerd/powerd.c); ``vmtoolsd`` only stays alive: while it does, the
+simulation runs a second tools client in the guest.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ POWER = ("dev", "power")
 
 
 class NoGuestError(Exception):
-    """Nobody runs a guest in this directory."""
+    """No guest runs in this directory."""
 
 
 def find_root(start: str) -> str:
-    """Return the guest's directory that ``start`` is in."""
+    """Return the guest's directory that contains ``start``."""
     root = os.path.dirname(os.path.abspath(start))
     while not os.path.exists(os.path.join(root, MARK)):
         above = os.path.dirname(root)
         if above == root:
-            raise NoGuestError(f"{start} is not in the directory of a guest")
+            raise NoGuestError(f"{start} is not inside the directory of a guest")
         root = above
     return root
 
@@ -45,7 +45,7 @@ def find_root(start: str) -> str:
 def connect(root: str, place: tuple[str, str]) -> socket.socket:
     """Return a connection to the socket ``place`` of the guest in ``root``.
 
-    By a relative path: a socket's address holds about a hundred characters.
+    Uses a relative path: a socket's address holds about a hundred characters.
     """
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     here = os.open(".", os.O_RDONLY)
@@ -64,7 +64,7 @@ def connect(root: str, place: tuple[str, str]) -> socket.socket:
 
 
 def ask(root: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Send a request and return the answer; NoGuestError when the simulation ends meanwhile."""
+    """Send a request and return the answer; NoGuestError if the simulation ends meanwhile."""
     with connect(root, CONTROL) as link, link.makefile("rw", encoding="ascii") as lines:
         lines.write(json.dumps(request) + "\n")
         lines.flush()
@@ -196,7 +196,7 @@ def _log(root: str, text: str) -> None:
 
 
 def main() -> int:
-    """Be the tool of this file's name."""
+    """Act as the tool of this file's name."""
     name = os.path.basename(sys.argv[0])
     try:
         root = find_root(sys.argv[0])

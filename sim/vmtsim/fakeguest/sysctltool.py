@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 _ORDINALS = ("top", "second", "third", "fourth", "fifth", "sixth")
 _SIZES = {INT: 4, BOOL: 1, QUAD: 8}
-_FIRST = 1024  # print_tree has so much room for a string, and asks again for a longer one
+_FIRST = 1024  # print_tree starts with this size for a string, and retries for a longer one
 
 
 def sysctl(machine: Machine, call: Call) -> Answer:
-    """Read or write nodes; stops at the first name that is wrong."""
+    """Read or write nodes; stops at the first invalid name."""
     given, operands = call.options("Aabdef:Mnqrwx")
     if "a" in given or "A" in given:
         operands = ["kern", "hw", "machdep"]
@@ -58,7 +58,7 @@ def _unknown(machine: Machine, name: str, given: dict[str, list[str]]) -> Answer
 
 def _line(name: str, value: str, given: dict[str, list[str]]) -> str:
     if "r" in given:
-        return value  # the bytes, and no more (display_string)
+        return value  # the bytes only (display_string)
     if "n" in given:
         return f"{value}\n"
     return f"{name}{'=' if 'e' in given else ' = '}{value}\n"
@@ -131,7 +131,7 @@ def _write(
             new = number.to_bytes(room, "little", signed=number < 0)
         except (ValueError, OverflowError):
             return refuse(f"sysctl: {value}: not a number")
-    # One system call: the old value comes back in it, and so does the reply of a request.
+    # One system call: it returns the old value, and also the reply of a request.
     reply = machine.wait("sysctl", machine.kernel.subject(Sysctl).call(name, old=room, new=new))
     if reply.error:
         return refuse(f"sysctl: {name}: {strerror(reply.error)}")

@@ -1,7 +1,7 @@
-"""What the guest's tools print, and how they exit.
+"""The output and the exit status of the guest's tools.
 
 Sources: NetBSD sbin/drvctl, sbin/modload, sbin/modunload, usr.bin/modstat, bin/ps, sbin/dmesg,
-usr.bin/logger, sbin/shutdown, and sys/kern/kern_module.c for what modstat is told.
+usr.bin/logger, sbin/shutdown, and sys/kern/kern_module.c for the kernel's data for modstat.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _CLASSES = ("any", "misc", "vfs", "driver", "exec", "secmodel", "bufq")
 
 
 def run(machine: Machine, call: Call) -> Answer:
-    """Be the tool ``call.name``."""
+    """Run the tool ``call.name``."""
     machine.commands.append((machine.now, " ".join((call.name, *call.arguments))))
     try:
         with machine.alive():
             machine.run(machine.now + _START)
             tool = _tools().get(call.name)
-            # As sh(1) says it: a copy of a stand-in has the name of no tool.
+            # Like sh(1): a copy of a stub under another name is no tool.
             return tool(machine, call) if tool else refuse(f"{call.name}: not found", 127)
     except getopt.GetoptError as error:
         return refuse(f"{call.name}: {error}\nusage: see {call.name}(8)")
@@ -63,7 +63,7 @@ def _tools() -> dict[str, Callable[[Machine, Call], Answer]]:
 
 
 def _silent(_machine: Machine, _call: Call) -> Answer:
-    """Only be recorded."""
+    """Record the call only."""
     return Answer()
 
 
@@ -119,9 +119,9 @@ def _ioctl(name: str, error: int) -> Answer:
 def _rescan(machine: Machine, name: str, attributes: Sequence[str]) -> Answer:
     autoconf = machine.kernel.subject(Autoconf)
     bus = machine.kernel.subject(AllDevices).find(name)
-    # Without an attribute the kernel goes through all that the bus has.
-    wanted = attributes[-1:] or (bus.driver.attributes if bus is not None else ("",))
-    for attribute in wanted:
+    # Without an attribute the kernel searches all that the bus has.
+    searched = attributes[-1:] or (bus.driver.attributes if bus is not None else ("",))
+    for attribute in searched:
         error = machine.wait("drvctl", autoconf.drvctl_rescan(name, attribute))
         if error:
             return _ioctl("DRVRESCANBUS", error)
@@ -147,14 +147,14 @@ def _list(devices: AllDevices, name: str, *, bare: bool, tree: bool) -> Answer:
     return Answer("".join(f"{line}\n" for line in lines))
 
 
-def _properties(device: Device | None, wanted: Sequence[str], *, bare: bool) -> Answer:
+def _properties(device: Device | None, names: Sequence[str], *, bare: bool) -> Answer:
     if device is None:
         return _ioctl("DRVCTLCOMMAND", 6)
     found = {"device-driver": device.driver.name, "device-unit": str(device.unit)}
     if device.parent is not None:
         found["device-parent"] = device.parent.name
-    if wanted:
-        value = found.get(wanted[0])
+    if names:
+        value = found.get(names[0])
         return Answer(status=1) if value is None else Answer(f"{value}\n")
     body = "".join(
         f"\t<key>{key}</key>\n\t<string>{value}</string>\n"
@@ -174,7 +174,7 @@ def _properties(device: Device | None, wanted: Sequence[str], *, bare: bool) -> 
     return Answer(f"{head}{_PLIST}<dict>\n{body}</dict>\n</plist>\n")
 
 
-# As proplib writes it (common/lib/libprop).
+# In the format of proplib (common/lib/libprop).
 _PLIST = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'
     '<!DOCTYPE plist PUBLIC "-//Apple Computer//DTD PLIST 1.0//EN" '
@@ -219,7 +219,7 @@ def _modload(machine: Machine, call: Call) -> Answer:
 
 
 def _in_guest(call: Call, name: str) -> Path:
-    """Return the file that a path means: below the guest's directory first."""
+    """Return the file for a path: below the guest's directory first."""
     inside = Path(f"{call.root}/{name}") if name.startswith("/") else None
     if inside is not None and inside.exists():
         return inside
@@ -245,7 +245,7 @@ def _modstat(machine: Machine, call: Call) -> Answer:
     (sys/kern/kern_module.c, handle_modctl_stat).
     """
     _, operands = call.options("Aaekn:")
-    wanted = operands[0] if operands else None
+    only = operands[0] if operands else None
     modules = machine.kernel.subject(Modules)
     requires = {"vmt": "sysmon_power,sysmon_taskq"}
     rows = [
@@ -268,7 +268,7 @@ def _modstat(machine: Machine, call: Call) -> Answer:
     head = ("NAME", "CLASS", "SOURCE", "FLAG", "REFS", "SIZE", "REQUIRES ")
     text = ""
     for name, kind, source, flag, references, size, needs in (head, *rows):
-        if name in {"NAME", wanted} or wanted is None:
+        if name in {"NAME", only} or only is None:
             text += f"{name:<{wide}} {kind:<8} {source:<8} {flag:<4} {references:>5} "
             text += f"{size:>7} {needs}\n"
     return Answer(text)
@@ -277,7 +277,7 @@ def _modstat(machine: Machine, call: Call) -> Answer:
 # Others.
 
 
-# Keywords of ps(1) and how their columns stand (bin/ps/keyword.c).
+# Keywords of ps(1) and the alignment of their columns (bin/ps/keyword.c).
 _PS_COLUMNS = {"pid": ("PID", ">"), "uid": ("UID", ">"), "stat": ("STAT", "<"),
                "command": ("COMMAND", "<")}  # fmt: skip
 
@@ -311,7 +311,7 @@ def _ps(machine: Machine, call: Call) -> Answer:
 
 
 def _dmesg(machine: Machine, _call: Call) -> Answer:
-    """Print the message buffer, in which console and log(9) come together."""
+    """Print the message buffer, which combines the console and log(9)."""
     console = [(line.at, line.text) for line in machine.kernel.subject(Console).lines]
     logged = [(line.at, line.text) for line in machine.kernel.subject(SysLog).lines]
     lines = sorted([*console, *logged], key=lambda line: line[0])
@@ -327,12 +327,12 @@ def _logger(machine: Machine, call: Call) -> Answer:
 
 
 def _shutdown(machine: Machine, call: Call) -> Answer:
-    """Go down when nothing else is under way; only the time ``now`` is known here."""
+    """Shut down if no other shutdown is in progress; the only supported time is ``now``."""
     given, operands = call.options("bDdfhknprvxz")
     if not operands:
         return refuse("usage: shutdown [-b bootstr] [-Ddfhknprvxz] time [message ... | -]")
     if operands[0] not in {"now", "+0"}:
-        return refuse(f"shutdown: this stand-in knows the time `now', not `{operands[0]}'")
+        return refuse(f"shutdown: this stub supports the time `now' only, not `{operands[0]}'")
     if "k" not in given and not machine.ended:
         machine.going_down = "power off" if "p" in given else "reboot" if "r" in given else "halt"
     return Answer("Shutdown NOW!\n")

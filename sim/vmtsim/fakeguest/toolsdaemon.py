@@ -1,7 +1,7 @@
-"""A second tools client inside of the guest, as vmtoolsd is one: a process that knows the backdoor.
+"""A second tools client inside the guest, like vmtoolsd: a process that uses the backdoor.
 
-It speaks registers to the simulated host, as any process of a VMware guest may, and shares no
-code with the driver.  After an error it comes back a second later and takes the channel again.
+It passes registers to the simulated host, as any process of a VMware guest may, and shares no code
+with the driver.  After an error it reconnects a second later and takes the channel again.
 Sources: open-vm-tools lib/rpcIn/rpcin.c, lib/message/message.c.
 """
 
@@ -30,7 +30,7 @@ _POLL = SECOND // 10
 
 
 class _Lost(Exception):  # noqa: N818 - what the channel is
-    """A call came back without success: the channel is gone."""
+    """A call failed: the channel is gone."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ToolsDaemon:
         return self._channel is not None
 
     def main(self) -> Model:
-        """Answer the host for ever."""
+        """Answer the host forever."""
         while True:
             try:
                 self._channel = self._open(_TCLO)
@@ -68,7 +68,7 @@ class ToolsDaemon:
         """Close the channel, as vmtoolsd does when it ends."""
         channel, self._channel = self._channel, None
         if channel is not None:
-            with suppress(_Lost):  # somebody has taken it meanwhile
+            with suppress(_Lost):  # another client has taken it meanwhile
                 self._step(_CLOSE, channel)
 
     def _session(self, channel: _Channel) -> Model:
@@ -93,7 +93,7 @@ class ToolsDaemon:
             ):
                 self._command(command)
         elif word.startswith(b"OS_"):
-            return b"ERROR this stand-in does not shut down"
+            return b"ERROR this stub does not shut down"
         return b"OK "
 
     def _command(self, command: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The guest's directory: the stand-ins of its tools, scripts, and the module."""
+"""The guest's directory: the stubs of its tools, scripts, and the module."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vmtgen.kobj import Module
 
 _FILES = Path(__file__).parent / "root"
-# For sh(1) the second line runs Python, whose name may hold a blank; for Python it is a string.
+# For sh(1) the second line runs Python, whose path may contain a blank; for Python it is a string.
 _SHEBANG = f"#!/bin/sh\n'''exec' \"{sys.executable}\" -IS \"$0\" \"$@\"\n' '''\n"
 
 # Where NetBSD keeps each tool; vmtoolsd is pkgsrc's.
@@ -40,14 +40,14 @@ _DIRECTORIES = ("dev", "etc/powerd/scripts", "etc/rc.conf.d", "etc/rc.d", "var/l
 
 
 class GuestDirectoryError(CannotCreateError):
-    """The directory cannot be a guest's; ``hint`` says what to do."""
+    """The directory cannot be used for a guest; ``hint`` says what to do."""
 
 
 class Tree:
-    """The directory of one guest, held by this process until ``close``.
+    """The directory of one guest, locked by this process until ``close``.
 
-    What is below etc/ survives from one guest to the next, as on a disk; the tools are written
-    anew.  Raises GuestDirectoryError for a directory of something else, or of a running guest.
+    Files below etc/ survive from one guest to the next, as on a disk; the tools are written anew.
+    Raises GuestDirectoryError for a directory with other content, or of a running guest.
     """
 
     def __init__(self, root: Path) -> None:
@@ -55,10 +55,10 @@ class Tree:
         if self.root.is_dir() and any(self.root.iterdir()):
             if not (self.root / standin.MARK).exists():
                 raise GuestDirectoryError(
-                    f"{root} holds something else than a guest", hint="name a new directory"
+                    f"{root} has other content than a guest's", hint="name a new directory"
                 )
         elif self.root.exists() and not self.root.is_dir():
-            raise GuestDirectoryError(f"{root} is no directory", hint="name a new directory")
+            raise GuestDirectoryError(f"{root} is not a directory", hint="name a new directory")
         self.root.mkdir(parents=True, exist_ok=True)
         mark = self.root / standin.MARK
         self._lock = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -67,12 +67,12 @@ class Tree:
         except BlockingIOError:
             os.close(self._lock)
             raise GuestDirectoryError(
-                f"a guest runs in {root} already",
-                hint=f"end it first: vmtsim guest-control {root} stop",
+                f"a guest already runs in {root}",
+                hint=f"stop it first: vmtsim guest-control {root} stop",
             ) from None
         for place in _DIRECTORIES:
             (self.root / place).mkdir(parents=True, exist_ok=True)
-        # With the lock in hand, a socket that is there belongs to a guest that was killed.
+        # Since this process has the lock, an existing socket belongs to a guest that was killed.
         for socket in self.sockets():
             socket.unlink(missing_ok=True)
         for name in ("powerd.pid", "vmware-guestd.pid"):
@@ -84,9 +84,9 @@ class Tree:
         return control, power
 
     def fill(self, module: Module, port: str) -> Path:
-        """Write tools and scripts; returns where the module is, as its package installs it."""
+        """Write tools and scripts; returns the module's path, where its package installs it."""
         text = Path(standin.__file__).read_text(encoding="utf-8")
-        # The shebang's string takes the place of the docstring: __future__ allows for one only.
+        # The shebang's string replaces the docstring: __future__ allows only one.
         text = text[text.index("from __future__") :]
         for name, place in TOOLS.items():
             _write(self.root / place / name, _SHEBANG + text, executable=True)
@@ -98,7 +98,7 @@ class Tree:
                 continue
             content = source.read_text(encoding="utf-8")
             _write(target, content, executable=content.startswith("#!"))
-        # Not a stand-in: the companion itself, at work on this guest.
+        # Not a stub: vmtctl itself, for this guest.
         here = shlex.quote(str(self.root))
         companion = f'#!/bin/sh\nexec "{sys.executable}" -m vmtctl --tools-root {here} "$@"\n'
         _write(self.root / "usr/pkg/bin/vmtctl", companion, executable=True)
@@ -116,7 +116,7 @@ class Tree:
         return target
 
     def load_at_boot(self, module: Path | None) -> None:
-        """Have /etc/modules.conf name the module that the boot loads, unless the site has one."""
+        """Make /etc/modules.conf name the module that the boot loads, unless the site has one."""
         conf = self.root / "etc/modules.conf"
         ours = "# Written by vmtsim guest.\n"
         if conf.exists() and not conf.read_text(encoding="utf-8").startswith(ours):
@@ -126,14 +126,14 @@ class Tree:
             _write(conf, f"{ours}/{module.relative_to(self.root)}\n", executable=False)
 
     def close(self) -> None:
-        """Take the sockets away and let others have the directory."""
+        """Remove the sockets and release the directory."""
         for socket in self.sockets():
             socket.unlink(missing_ok=True)
         os.close(self._lock)
 
 
 def _write(path: Path, text: str, *, executable: bool) -> None:
-    """Replace a file, so that who runs it keeps the old one."""
+    """Replace a file; a process that runs it keeps the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")

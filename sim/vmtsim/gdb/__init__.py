@@ -1,5 +1,5 @@
-"""A real virtual machine in QEMU, with the simulated host behind its backdoor.
+"""A real virtual machine in QEMU whose backdoor calls the simulated host serves.
 
-QEMU's GDB stub stops the guest at the instructions that would reach VMware.  Each stop is served
-from ``vmtsim.host`` and the guest goes on behind the instruction, which is never carried out.
+QEMU's GDB stub stops the guest at the instructions that would reach VMware.  ``vmtsim.host`` serves
+each stop, and the guest continues after the instruction, which is never executed.
 """

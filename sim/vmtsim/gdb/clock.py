@@ -1,4 +1,4 @@
-"""The wall clock as the host's time line."""
+"""The wall clock as the host's time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class WallClock:
-    """Nanoseconds of real time since it was made: what ``Host`` and ``Trace`` call now."""
+    """Nanoseconds of real time since its creation: the ``now`` of ``Host`` and ``Trace``."""
 
     def __init__(self) -> None:
         self._start = time.monotonic_ns()

@@ -1,4 +1,4 @@
-"""Finding a module's text in a running guest: by what modstat(8) printed, or by its bytes.
+"""Finds a module's text in a running guest: from the output of modstat(8), or by its bytes.
 
 Sources: NetBSD usr.sbin/modstat (the option -k), sys/kern/subr_kobj.c (text begins on a page of
 its own); Intel's manual, volume 3, chapter 4, for the page tables.
@@ -21,7 +21,7 @@ _PAGE = 4096
 _PRESENT, _LARGE, _NO_EXECUTE = 1, 1 << 7, 1 << 63
 _FRAME = 0x000FFFFF_FFFFF000
 _ENTRIES = 512
-# Where modules can lie on machines whose page tables are not walked here (first, last page).
+# Where modules can be on machines whose page tables are not walked here (first, last page).
 _RANGES = {
     "i386": (0xC0000000, 0xFFC00000),
     "aarch64": (0xFFFFC000_00000000, 0xFFFFC000_10000000),
@@ -30,9 +30,9 @@ _ALL_ONES = (1 << 64) - 1
 
 
 def from_modstat(text: str, name: str) -> int | None:
-    """Return the address of a module's text from what ``modstat -k`` printed last.
+    """Return the address of a module's text from the last output of ``modstat -k``.
 
-    ``text`` is a console's log.  None where it has no such line.
+    ``text`` is a console's log.  None if it has no such line.
     """
     found = None
     line = re.compile(
@@ -57,9 +57,9 @@ def holds(client: Client, program: Program, base: int) -> bool:
 
 
 def search(client: Client, target: Target, program: Program) -> int | None:
-    """Look for the program's text in all executable pages; returns its base or None.
+    """Search all executable pages for the program's text; returns its base or None.
 
-    The guest has to stand still.  Some thousand pages take a second.
+    The guest has to be stopped.  Some thousand pages take a second.
     """
     batch: list[int] = []
     for page in _pages(client, target):
@@ -93,7 +93,7 @@ def _pages(client: Client, target: Target) -> Iterator[int]:
 def _executable(client: Client, target: Target) -> list[int]:
     """Return the executable pages of the upper half, from the page tables; highest first.
 
-    What is mapped with large pages counts by small ones, for a test kernel may do so.
+    A large page counts as small ones, because a test kernel may place text inside it.
     """
     registers = client.registers()
     root, control = target.value(registers, "cr3"), target.value(registers, "cr0")
@@ -118,7 +118,7 @@ def _walk(
 ) -> Iterator[tuple[int, int]]:
     """Yield (address, size) of executable pages below a table.
 
-    A table that is its own entry (the recursive mapping of NetBSD's x86 pmap) is passed over.
+    Skips a table that is its own entry (the recursive mapping of NetBSD's x86 pmap).
     """
     try:
         data = client.read(table, _PAGE)

@@ -27,7 +27,7 @@ def encode(payload: bytes) -> bytes:
 
 
 def expand(raw: bytes) -> bytes:
-    """Undo escapes and run-length encoding; raises ValueError for what no stub may send."""
+    """Decode escapes and run-length encoding; raises ValueError for what no stub may send."""
     if b"}" not in raw and b"*" not in raw:
         return raw
     out = bytearray()
@@ -41,7 +41,7 @@ def expand(raw: bytes) -> bytes:
             out.append(raw[position] ^ 0x20)
             position += 1
         elif byte == 0x2A:
-            # The character before is repeated; 29 is taken off the count's character.
+            # The previous character is repeated; the count's character has an offset of 29.
             if position == len(raw) or not out or raw[position] < 32:
                 raise ValueError("a run length without a character or a count")
             out += out[-1:] * (raw[position] - 29)
@@ -53,26 +53,26 @@ def expand(raw: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Packet:
-    """One packet; ``payload`` is None where its checksum or its encoding is wrong."""
+    """One packet; ``payload`` is None if its checksum or its encoding is wrong."""
 
     payload: bytes | None
 
 
 @dataclass
 class Decoder:
-    """Cuts what a stub sends into packets, ``+``, ``-`` and nothing else.
+    """Splits what a stub sends into packets, ``+`` and ``-``.
 
-    Bytes between packets that mean nothing are passed over, as the protocol asks.
+    Other bytes between packets are ignored, as the protocol requires.
     """
 
     _buffer: bytearray = field(default_factory=bytearray)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes as they came."""
+        """Add received bytes."""
         self._buffer += data
 
     def next(self) -> Packet | str | None:
-        """Return the next packet, "+" or "-", or None until more bytes came."""
+        """Return the next packet, "+" or "-", or None until more bytes arrive."""
         buffer = self._buffer
         while buffer:
             first = buffer[0]
@@ -87,7 +87,7 @@ class Decoder:
     def _packet(self) -> Packet | None:
         buffer = self._buffer
         end = buffer.find(b"#")
-        # A packet that was cut off: the next one begins before this one ends.
+        # A truncated packet: the next one begins before this one ends.
         again = buffer.find(b"$", 1, end if end >= 0 else len(buffer))
         if again >= 0:
             del buffer[:again]

@@ -25,7 +25,7 @@ PROMPT = "vmtsim> "
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its arguments in words, what it does in words, and what it does."""
+    """One command: its arguments, its description, and its function."""
 
     usage: str
     text: str
@@ -34,7 +34,7 @@ class Command:
 
 def _none(argument: str) -> None:
     if argument:
-        raise ArgumentError(f"no arguments here, not {argument!r}")
+        raise ArgumentError(f"expected no arguments, not {argument!r}")
 
 
 def _operate(operation: Operation) -> Callable[[Session, str], str]:
@@ -50,14 +50,17 @@ def _operate(operation: Operation) -> Callable[[Session, str], str]:
 def _status(session: Session, argument: str) -> str:
     _none(argument)
     host, server = session.host, session.server
-    told = host.summary()
+    summary = host.summary()
     where = ", ".join(site.text() for site in server.armed.values()) or "nowhere"
     lines = [
-        f"guest      {'runs' if server.client.running else 'stands'}; breakpoints {where}",
-        f"calls      {told['calls']} served, {server.served['foreign']} passed on",
-        f"tools      {told['tools']}, {told['resets']} resets, {told['channels']} channels open",
-        f"told       {', '.join(sorted(told['capabilities'])) or 'no capabilities'}",
-        f"violations {told['violations']}",
+        f"guest      {'running' if server.client.running else 'stopped'}; breakpoints {where}",
+        f"calls      {summary['calls']} served, {server.served['foreign']} passed on",
+        (
+            f"tools      {summary['tools']}, {summary['resets']} resets, "
+            f"{summary['channels']} channels open"
+        ),
+        f"capable    {', '.join(sorted(summary['capabilities'])) or 'no capabilities'}",
+        f"violations {summary['violations']}",
     ]
     return "\n".join(lines)
 
@@ -70,20 +73,20 @@ def _help(session: Session, argument: str) -> str:
 
 def _quit(session: Session, argument: str) -> str:
     _none(argument)
-    session.end("leaving; the guest goes on without a host")
+    session.end("leaving; the guest continues without a host")
     return ""
 
 
 COMMANDS: dict[str, Command] = {
     **{each.name: Command(each.usage, each.text, _operate(each)) for each in OPERATIONS.values()},
-    "status": Command("status", "say how things stand", _status),
+    "status": Command("status", "print the status", _status),
     "help": Command("help", "list the commands", _help),
-    "quit": Command("quit", "leave; the guest runs on", _quit),
+    "quit": Command("quit", "exit; the guest continues", _quit),
 }
 
 
 def execute(session: Session, line: str) -> str:
-    """Carry out one line and return what to say; raises ArgumentError."""
+    """Execute one line and return the output; raises ArgumentError."""
     name, _, argument = line.strip().partition(" ")
     if not name:
         return ""
@@ -91,13 +94,15 @@ def execute(session: Session, line: str) -> str:
     if command is None:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ArgumentError(f"no command {name!r}{meant}: there are {', '.join(COMMANDS)}")
+        raise ArgumentError(
+            f"unknown command {name!r}{meant}: expected one of {', '.join(COMMANDS)}"
+        )
     session.trace.emit("operator", command=line.strip())
     return command.run(session, argument.strip())
 
 
 def action_of(line: str) -> Callable[[Session], None]:
-    """Return what the session's loop does for one line: carry it out and say what came of it."""
+    """Return what the session's loop does for one line: execute it and print the output."""
 
     def act(session: Session) -> None:
         try:
@@ -111,9 +116,9 @@ def action_of(line: str) -> Callable[[Session], None]:
 
 
 class Prompt:
-    """Reads lines beside the loop: with history and completion on a terminal, else as they come.
+    """Reads lines concurrently with the loop: on a terminal with history and completion.
 
-    The end of the input leaves on a terminal; a pipe that has ended just says no more.
+    On a terminal the end of the input ends the session; the end of a pipe does not.
     """
 
     def __init__(self, session: Session, source: TextIO) -> None:
@@ -123,7 +128,7 @@ class Prompt:
         self._thread = threading.Thread(target=self._read, daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         if self.terminal:
             self._prepare()
         self._thread.start()
@@ -136,7 +141,7 @@ class Prompt:
             return
         readline.parse_and_bind("tab: complete")
         readline.set_completer(_complete)
-        # The thread may still sit in input() when we leave: give the terminal back as it was.
+        # The thread may still be in input() when we exit: restore the terminal.
         with contextlib.suppress(termios.error):
             before = termios.tcgetattr(self._source)
             atexit.register(termios.tcsetattr, self._source, termios.TCSADRAIN, before)
@@ -157,11 +162,11 @@ class Prompt:
 
     @property
     def above(self) -> str:
-        """What clears the prompt, so that text can be printed in its place."""
+        """The sequence that clears the prompt, so that text can be printed in its place."""
         return "\r\033[K" if self.terminal else ""
 
     def show(self, line: str) -> None:
-        """Print a line; on a terminal above what is being typed."""
+        """Print a line; on a terminal above the line being typed."""
         if not self.terminal:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

@@ -1,8 +1,8 @@
 """A client of the GDB remote serial protocol, for QEMU's stub.
 
-Source: the GDB manual, appendix "GDB Remote Serial Protocol"; QEMU's gdbstub for what it does
-with bytes that come while the guest runs: any of them stops it.  That is why acknowledgements
-wait for the next command, and why none is sent once the guest was told to go on.
+Source: the GDB manual, appendix "GDB Remote Serial Protocol"; QEMU's gdbstub for its handling of
+bytes that arrive while the guest runs: any of them stops it.  That is why acknowledgements wait for
+the next command, and why none is sent after the guest was resumed.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 _TRIES = 4
 _BATCH = 32
-# Seconds until a stub must have answered; QEMU on a busy machine gets to it late.
+# Seconds within which a stub must answer; QEMU on a busy machine is slow.
 TIMEOUT = 30.0
 _INTERRUPT = b"\x03"
-# Signals as GDB numbers them.
+# Signals in GDB's numbering.
 SIGINT, SIGTRAP = 2, 5
 
 
 class RemoteError(UnavailableError):
-    """The stub cannot be talked to."""
+    """Communication with the stub failed."""
 
 
 class StubGoneError(RemoteError):
-    """The other end closed the connection: QEMU has quit."""
+    """The other end closed the connection: QEMU has exited."""
 
 
 class StubSilentError(RemoteError):
-    """No answer in time, or none that could be read."""
+    """No answer in time, or none that could be parsed."""
 
 
 class StubRefusedError(RemoteError):
@@ -53,9 +53,9 @@ class StubRefusedError(RemoteError):
 
 @dataclass(frozen=True)
 class Stop:
-    """Why the guest stands still: a signal of GDB's, and the vCPU's thread id ("" if not said).
+    """Why the guest is stopped: a signal of GDB's, and the vCPU's thread id ("" if unknown).
 
-    ``over`` is set where the program behind the stub has ended.
+    ``over`` is set if the program behind the stub has ended.
     """
 
     signal: int
@@ -66,7 +66,7 @@ class Stop:
 def connect(target: str, *, timeout: float = TIMEOUT) -> socket.socket:
     """Return a connection to ``HOST:PORT`` or to the path of a Unix socket.
 
-    Raises RemoteError, with a hint, where nobody listens.
+    Raises RemoteError, with a hint, if there is no server.
     """
     hint = "start QEMU with `-gdb tcp:127.0.0.1:1234`, and vmtsim with `--gdb 127.0.0.1:1234`"
     try:
@@ -91,10 +91,10 @@ def connect(target: str, *, timeout: float = TIMEOUT) -> socket.socket:
 
 
 class Client:
-    """One connection to a stub.  All methods but ``interrupt`` want a guest that stands still.
+    """One connection to a stub.  All methods except ``interrupt`` require a stopped guest.
 
-    ``timeout`` is in seconds, for each answer.  ``running`` tells whether the guest was told to
-    go on and has not reported a stop since.
+    ``timeout`` is in seconds, for each answer.  ``running`` is whether the guest was resumed and
+    has not reported a stop since.
     """
 
     def __init__(self, connection: socket.socket, *, timeout: float = TIMEOUT) -> None:
@@ -106,7 +106,7 @@ class Client:
         self._decoder = Decoder()
         self._received: deque[Packet | str] = deque()
         self._owed = b""
-        # Commands that went out in front of a resume and whose OK is still to come.
+        # Commands that were sent before a resume and whose OK is still pending.
         self._unanswered: deque[bytes] = deque()
         self._acknowledge = True
         connection.setblocking(False)
@@ -130,7 +130,7 @@ class Client:
             except BlockingIOError:  # noqa: PERF203 - the socket is full, which is rare
                 left = deadline - time.monotonic()
                 if left <= 0 or not select.select([], [self.connection], [], left)[1]:
-                    raise StubSilentError("the GDB stub takes no more bytes") from None
+                    raise StubSilentError("the GDB stub accepts no more bytes") from None
             except OSError as error:
                 raise StubGoneError("QEMU closed the connection") from error
 
@@ -156,7 +156,7 @@ class Client:
     # Packets.
 
     def _command(self, *payloads: bytes) -> bytes:
-        """Return the bytes of these commands, the owed acknowledgement in front."""
+        """Return the bytes of these commands, preceded by the pending acknowledgement."""
         owed, self._owed = self._owed, b""
         self.packets += len(payloads)
         return owed + b"".join(map(encode, payloads))
@@ -164,8 +164,8 @@ class Client:
     def ask(self, payload: bytes, *, timeout: float | None = None) -> bytes:
         """Send a command and return its answer.
 
-        Sends again what the stub did not understand, and asks again for what came broken.
-        Raises StubSilentError after some tries, or where nothing comes in time.
+        Resends what the stub did not understand, and requests broken packets again.  Raises
+        StubSilentError after some tries, or if nothing arrives in time.
         """
         self._settle()
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
@@ -184,14 +184,14 @@ class Client:
                 if found.payload is not None:
                     self._take()
                     if payload != b"?" and parse_stop(found.payload) is not None:
-                        continue  # the connection itself stopped the guest, and the stub says so
+                        continue  # the connection itself stopped the guest, and the stub reports it
                     return found.payload
                 broken = b"-"
             tries -= 1
             if tries == 0:
                 raise StubSilentError(
-                    f"{_TRIES} broken packets in a row from the GDB stub after {shown(payload)}",
-                    hint="something else talks on this connection",
+                    f"{_TRIES} consecutive broken packets from the GDB stub after {shown(payload)}",
+                    hint="another client uses this connection",
                 )
             self._transmit(broken)
 
@@ -200,9 +200,9 @@ class Client:
             self._owed = b"+"
 
     def ask_all(self, payloads: Sequence[bytes]) -> list[bytes]:
-        """Send commands that do not resume the guest in one go, and return their answers in order.
+        """Send commands that do not resume the guest in one batch; return their answers in order.
 
-        Where a packet breaks, those from it on are asked one by one.
+        If a packet breaks, the commands from it on are sent one by one.
         """
         answers: list[bytes] = []
         for start in range(0, len(payloads), _BATCH):
@@ -229,9 +229,9 @@ class Client:
         return answers
 
     def _drain(self, count: int) -> None:
-        """Drop the rest of the answers to a batch, as many as still come.
+        """Discard the remaining answers to a batch, as many as still arrive.
 
-        A late one would be taken for the answer to the next command.
+        A late one would be mistaken for the answer to the next command.
         """
         deadline = time.monotonic() + self.timeout
         while count > 0:
@@ -243,16 +243,16 @@ class Client:
         self._take()
 
     def order(self, payload: bytes, what: str) -> None:
-        """Send a command whose only good answer is OK; raises StubRefusedError."""
+        """Send a command whose only valid answer is OK; raises StubRefusedError."""
         check(self.ask(payload), what)
 
-    # Standing still and going on.
+    # Stopping and resuming.
 
     def resume(self, thread: str | None = None, *, first: Sequence[bytes] = ()) -> None:
-        """Let the guest go on, or take one step with ``thread`` while the other vCPUs stand.
+        """Resume the guest, or make one step with ``thread`` while the other vCPUs stay stopped.
 
-        The commands ``first`` go out in front, in the same bytes; what the stub says to them is
-        looked at when the next stop is waited for.
+        The commands ``first`` are sent before it, in the same bytes; their answers are checked when
+        the next stop is awaited.
         """
         self._settle()
         action = b"vCont;c" if thread is None else b"vCont;s:" + thread.encode()
@@ -270,7 +270,7 @@ class Client:
             if not isinstance(found, Packet):
                 continue
             if found.payload is None:
-                # The guest stands, or this could not have come: ask for it again.
+                # The guest is stopped, or this could not have arrived: request it again.
                 self._transmit(b"-")
                 continue
             if self._unanswered:
@@ -286,13 +286,13 @@ class Client:
         return None
 
     def interrupt(self) -> Stop:
-        """Stop the guest and return why it stands: for this, or for what happened before it."""
+        """Stop the guest and return the reason: this call, or an earlier event."""
         if not self.running:
             return self.why()
         self._transmit(_INTERRUPT)
         stop = self.wait(self.timeout)
         if stop is None:
-            raise StubSilentError("the guest does not stop when asked to")
+            raise StubSilentError("the guest does not stop on request")
         return stop
 
     def _settle(self) -> None:
@@ -300,16 +300,16 @@ class Client:
             raise StubRefusedError("the guest runs: it has to be stopped first", -1)
 
     def why(self) -> Stop:
-        """Return why the guest stands (``?``)."""
+        """Return why the guest is stopped (``?``)."""
         stop = parse_stop(self.ask(b"?"))
         if stop is None:
-            raise StubSilentError("the GDB stub does not say why the guest stands")
+            raise StubSilentError("the GDB stub does not report why the guest is stopped")
         return stop
 
-    # Setting up.
+    # Setup.
 
     def start(self) -> None:
-        """Learn what the stub can do, and leave acknowledgements out where it offers that."""
+        """Query the stub's features, and disable acknowledgements if it can."""
         answer = self.ask(b"qSupported:hwbreak+;swbreak+;vContSupported+;xmlRegisters=i386")
         for feature in answer.decode("ascii", "replace").split(";"):
             name, sign, value = feature.partition("=")
@@ -324,7 +324,7 @@ class Client:
 
     @property
     def packet_size(self) -> int:
-        """The most bytes that a packet may have for the stub."""
+        """The most bytes that a packet for the stub may have."""
         try:
             return max(int(self.features.get("PacketSize", "400"), 16), 64)
         except ValueError:
@@ -334,8 +334,8 @@ class Client:
         """Return a document of the target's description (``qXfer:features:read``)."""
         text = b""
         while True:
-            want = self.packet_size - 4
-            answer = self.ask(b"qXfer:features:read:%b:%x,%x" % (name.encode(), len(text), want))
+            size = self.packet_size - 4
+            answer = self.ask(b"qXfer:features:read:%b:%x,%x" % (name.encode(), len(text), size))
             if answer[:1] not in {b"m", b"l"}:
                 raise StubRefusedError(f"the GDB stub has no description {name!r}", -1)
             text += answer[1:]
@@ -354,7 +354,7 @@ class Client:
     # Registers and memory.
 
     def registers(self) -> bytes:
-        """Return all registers of the selected vCPU, as the description lays them out."""
+        """Return all registers of the selected vCPU, in the layout of the description."""
         return unhex(self.ask(b"g"), "the registers")
 
     @staticmethod
@@ -363,7 +363,7 @@ class Client:
         return b"P%x=%b" % (number, value.to_bytes(size, "little").hex().encode())
 
     def read(self, address: int, size: int) -> bytes:
-        """Return guest memory; raises StubRefusedError where it is not mapped."""
+        """Return guest memory; raises StubRefusedError if it is not mapped."""
         most = (self.packet_size - 8) // 2
         starts = range(0, size, most)
         answers = self.ask_all(
@@ -375,7 +375,7 @@ class Client:
         return data
 
     def probe(self, addresses: Sequence[int], size: int) -> list[bytes | None]:
-        """Return ``size`` bytes at each of many addresses, None where they are not mapped."""
+        """Return ``size`` bytes at each of many addresses, None if they are not mapped."""
         answers = self.ask_all([b"m%x,%x" % (address, size) for address in addresses])
         found: list[bytes | None] = []
         for answer in answers:
@@ -387,7 +387,7 @@ class Client:
         return found
 
     def write(self, address: int, data: bytes) -> None:
-        """Store guest memory; raises StubRefusedError where it is not mapped."""
+        """Store guest memory; raises StubRefusedError if it is not mapped."""
         most = (self.packet_size - 48) // 2
         parts = [(start, data[start : start + most]) for start in range(0, len(data), most)]
         answers = self.ask_all(
@@ -404,29 +404,29 @@ class Client:
         self.order(b"Z1,%x,%x" % (address, size), f"a breakpoint at {address:#x}")
 
     def remove_breakpoint(self, address: int, size: int) -> bool:
-        """Take a hardware breakpoint out; returns whether there was one."""
+        """Remove a hardware breakpoint; returns whether there was one."""
         return self.ask(b"z1,%x,%x" % (address, size)) == b"OK"
 
-    # QEMU's own.
+    # QEMU's extensions.
 
     def monitor(self, command: str) -> str:
-        """Carry out a command of QEMU's monitor and return what it says."""
+        """Run a command of QEMU's monitor and return its output."""
         answer = self.ask(b"qRcmd," + command.encode().hex().encode())
         said = b""
         while answer[:1] == b"O" and answer != b"OK":
-            said += unhex(answer[1:], "the monitor's words")
+            said += unhex(answer[1:], "the monitor's output")
             found = self._next(time.monotonic() + self.timeout)
             while found == "+":
                 found = self._next(time.monotonic() + self.timeout)
             if not isinstance(found, Packet) or found.payload is None:
-                raise StubSilentError(f"no end of what the monitor says to {command!r}")
+                raise StubSilentError(f"the monitor's output of {command!r} does not end")
             answer = found.payload
         check(answer, f"the monitor command {command!r}")
         return said.decode("utf-8", "replace")
 
     @contextlib.contextmanager
     def physical(self) -> Iterator[bool]:
-        """Let ``read`` mean physical addresses meanwhile; false where the stub cannot."""
+        """Make ``read`` use physical addresses meanwhile; false if the stub cannot."""
         able = self.ask(b"Qqemu.PhyMemMode:1") == b"OK"
         try:
             yield able
@@ -435,7 +435,7 @@ class Client:
                 self.ask(b"Qqemu.PhyMemMode:0")
 
     def detach(self) -> None:
-        """Leave: the stub takes its breakpoints out and lets the guest go on."""
+        """Detach: the stub removes its breakpoints and resumes the guest."""
         self.order(b"D", "detaching")
         owed, self._owed = self._owed, b""
         self._transmit(owed)
@@ -468,7 +468,7 @@ def check(answer: bytes, what: str) -> bytes:
 
 
 def parse_stop(answer: bytes) -> Stop | None:
-    """Return what a stop reply says, None for what is none."""
+    """Return the content of a stop reply, None for anything else."""
     kind, rest = answer[:1], answer[1:]
     try:
         if kind in {b"W", b"X"}:

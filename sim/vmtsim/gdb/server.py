@@ -1,8 +1,8 @@
 """Serves each trap of a real guest from the simulated host.
 
-The guest stands at a breakpoint on its trap instruction.  Its registers become a frame, the host
-answers, the registers are written back with the program counter behind the instruction, and the
-guest goes on: to it this is VMware.
+The guest stops at a breakpoint on its trap instruction.  Its registers become a frame, the host
+answers, the registers are written back with the program counter after the instruction, and the
+guest continues: for the guest this is VMware.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _LOW_PORT, _HIGH_PORT = 0x5658, 0x5659
 _MASK32 = 0xFFFFFFFF
 _PROTECTION, _PAGING = 1, 1 << 31
-# Where an x86 processor begins after a reset, as an address and as the stub shows the register
+# Where an x86 processor starts after a reset, as an address and as the stub shows the register
 # (Intel's manual, volume 3, section 10.1.4).
 _RESET_VECTOR, _RESET_PC = 0xFFFFFFF0, (0xFFF0, 0xFFFFFFF0)
 # aarch64's operation word in x7: magic in the upper half (open-vm-tools backdoor_def.h).
@@ -63,7 +63,7 @@ class _Memory:
 
 @dataclass
 class Patience:
-    """Seconds of the wall clock between looks: for the module, and when no call comes."""
+    """Wall-clock seconds between checks: for the module, and when no call arrives."""
 
     look: float = 2.0
     quiet: float = 4.0
@@ -72,9 +72,9 @@ class Patience:
 class Server:
     """One guest behind one stub.
 
-    ``say`` takes one line for the user.  ``text`` is the base of the program's text where the
-    user gave it, ``console`` returns what the guest's console has printed so far.  ``begin``
-    first, then ``poll`` again and again, ``leave`` at the end whatever happened.
+    ``say`` prints one line for the user.  ``text`` is the base of the program's text if the user
+    gave it, ``console`` returns the guest's console output so far.  Call ``begin`` first, then
+    ``poll`` repeatedly, and ``leave`` at the end in any case.
     """
 
     def __init__(
@@ -107,18 +107,20 @@ class Server:
         self._waiting_said = False
         self._watches_reset = False
 
-    # Coming and going.
+    # Start and end.
 
     def begin(self) -> None:
-        """Learn what the machine is, set the breakpoints if they can be set, let it run.
+        """Query the machine, set the breakpoints if possible, resume the guest.
 
-        Raises RemoteError, or SitesError where program and machine do not fit.
+        Raises RemoteError, or SitesError if program and machine do not match.
         """
         self.client.start()
         self.target = describe(self.client)
-        wanted, found = self.program.machine, self.target.machine.name
-        if wanted and wanted != found and (wanted, found) != ("i386", "amd64"):
-            raise SitesError(f"{self.program.name} is for {wanted}, but QEMU's machine is {found}")
+        expected, found = self.program.machine, self.target.machine.name
+        if expected and expected != found and (expected, found) != ("i386", "amd64"):
+            raise SitesError(
+                f"{self.program.name} is for {expected}, but QEMU's machine is {found}"
+            )
         count = len(self.client.threads())
         self._say(f"{found} with {count} vCPU{'s' if count != 1 else ''} behind the GDB stub")
         self._look()
@@ -126,7 +128,7 @@ class Server:
         self._go_on()
 
     def _watch_reset(self) -> None:
-        """Stop at the reset vector too, where there is a breakpoint left for it."""
+        """Stop at the reset vector too, if a breakpoint is left for it."""
         if not self.target.machine.x86:
             return
         with contextlib.suppress(StubRefusedError):
@@ -135,7 +137,7 @@ class Server:
             self._watches_reset = True
 
     def leave(self) -> None:
-        """Take the breakpoints out and let the guest go on without us; never raises."""
+        """Remove the breakpoints and let the guest continue alone; never raises."""
         if self.gone:
             self.client.close()
             return
@@ -148,16 +150,16 @@ class Server:
             self.client.detach()
         except RemoteError as error:
             if not isinstance(error, StubGoneError):
-                self._say(f"could not leave in good order: {error}")
+                self._say(f"could not detach cleanly: {error}")
         finally:
             self.client.close()
 
-    # The loop's part.
+    # Called by the loop.
 
     def poll(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds for the guest, serve it, and return how often.
+        """Wait at most ``timeout`` seconds for the guest, serve it, and return how many calls.
 
-        Raises StubGoneError when QEMU has quit.
+        Raises StubGoneError when QEMU has exited.
         """
         before = self.served.total()
         try:
@@ -175,7 +177,7 @@ class Server:
         return self.served.total() - before
 
     def _pause(self, work: Callable[[], None]) -> None:
-        """Do something with the guest standing still; a trap that came meanwhile is served."""
+        """Run a function with the guest stopped; a trap that arrived meanwhile is served."""
         stop = self.client.interrupt()
         if self._is_trap(stop):
             self._stopped(stop)
@@ -193,7 +195,7 @@ class Server:
     # Finding the module.
 
     def _look(self) -> None:
-        """Set the breakpoints where the program is, if it can be found."""
+        """Set the breakpoints at the program's address, if it can be found."""
         self._looked = time.monotonic()
         try:
             base = self._find()
@@ -201,13 +203,13 @@ class Server:
             # As during a reset, when there is nothing to search in.
             base = None
             if not self._waiting_said:
-                self._say(f"cannot look for {self.program.name} now: {error}")
+                self._say(f"cannot search for {self.program.name} now: {error}")
                 self._waiting_said = True
         if base is None:
             if not self._waiting_said:
                 self._say(
                     f"{self.program.name} is not in the guest's memory; load it "
-                    "(modload -b force=true), it is looked for every "
+                    "(modload -b force=true), vmtsim searches for it every "
                     f"{self._patience.look:g} s"
                 )
                 self._waiting_said = True
@@ -219,12 +221,12 @@ class Server:
                 self._arm(site)
             except StubRefusedError as error:  # noqa: PERF203 - five at most
                 if site.kind == HYPERCALL:
-                    # Only guests that see VMware's CPUID use it, which plain QEMU does not show.
-                    self._say(f"left out, for there is no breakpoint left: {site.text()}")
+                    # Only guests that see VMware's CPUID use it, which plain QEMU does not provide.
+                    self._say(f"skipped, because no breakpoint is left: {site.text()}")
                     continue
                 self._disarm()
                 raise RemoteError(
-                    f"{error} ({len(self.program.sites)} wanted)",
+                    f"{error} ({len(self.program.sites)} required)",
                     hint="KVM has four hardware breakpoints; name fewer instructions with --sites",
                 ) from error
         self._heard = time.monotonic()
@@ -237,7 +239,7 @@ class Server:
         if not self.program.moves:
             return 0
         if self._text is not None:
-            # Also before it is there: whoever gives the address knows.
+            # Also before it is loaded: the user who gives the address knows.
             self._seen = locate.holds(self.client, self.program, self._text)
             return self._text
         said = locate.from_modstat(self._console(), self.program.name)
@@ -246,7 +248,7 @@ class Server:
             return said
         if not self.program.signature:
             raise SitesError(
-                f"{self.program.name} moves, and nothing is known of where it is",
+                f"{self.program.name} is relocatable, and its address is not known",
                 hint="give the address of its first byte in memory with --text",
             )
         found = locate.search(self.client, self.target, self.program)
@@ -260,7 +262,7 @@ class Server:
         self.armed[site.address] = site
 
     def _clear(self, address: int, size: int) -> None:
-        """Take out what a debugger that was killed left at an address."""
+        """Remove what a killed debugger left at an address."""
         for _ in range(_LEFTOVERS):
             if not self.client.remove_breakpoint(address, size):
                 return
@@ -270,10 +272,10 @@ class Server:
             self.client.remove_breakpoint(site.address, site.size or 1)
         self.armed.clear()
 
-    # Looking after it.
+    # Monitoring.
 
     def _check(self) -> None:
-        """See, after a long silence, whether the program and the breakpoints are still there."""
+        """Check, after a long silence, whether the program and the breakpoints still exist."""
         for site in list(self.armed.values()):
             if not self.client.remove_breakpoint(site.address, site.size or 1):
                 self._say(f"the breakpoint on {site.text()} was lost; set again")
@@ -302,7 +304,7 @@ class Server:
         self._forget()
 
     def _forget(self) -> None:
-        """Look for the program anew, unless it stays where it was by definition."""
+        """Search for the program again, unless it has a fixed address."""
         self._seen = False
         if not self.program.moves:
             return
@@ -341,7 +343,7 @@ class Server:
             self._foreign(site, stop)
 
     def _stray(self, stop: Stop, pc: int | None) -> None:
-        """Go on from a stop that is none of the sites."""
+        """Continue after a stop at none of the sites."""
         if stop.signal == SIGTRAP and self._watches_reset and pc in _RESET_PC:
             control = self.target.value(self.client.registers(), "cr0")
             if control is not None and not control & _PROTECTION:
@@ -350,17 +352,17 @@ class Server:
                 self._step_over(_RESET_VECTOR, 1, stop)
                 return
         if stop.signal == SIGTRAP and pc is not None and self.client.remove_breakpoint(pc, 1):
-            self._say(f"took out a breakpoint at {pc:#x} that somebody else left")
+            self._say(f"removed a breakpoint at {pc:#x} that another debugger left")
         self._go_on()
 
     def _identify(self, site: Site) -> Site | None:
-        """Learn from its bytes what an instruction given by address is."""
+        """Determine from its bytes what an instruction given by address is."""
         try:
             found = kind_of(self.client.read(site.address, 4), self.target.machine.name)
         except StubRefusedError:
             found = None
         if found is None:
-            self._say(f"no backdoor call at {site.address:#x}: its breakpoint is taken out")
+            self._say(f"no backdoor call at {site.address:#x}: its breakpoint is removed")
             self.client.remove_breakpoint(site.address, site.size or 1)
             del self.armed[site.address]
             self._go_on()
@@ -370,7 +372,7 @@ class Server:
         return known
 
     def _serve(self, site: Site, registers: bytes) -> bool:
-        """Let the host answer; returns false, with nothing done, where it is not addressed."""
+        """Let the host answer; returns false, with nothing done, if it is not addressed."""
         target = self.target
         names = target.machine.arguments
         before = [target.value(registers, name) or 0 for name in names]
@@ -398,8 +400,8 @@ class Server:
                 frame.arg5 &= _MASK32
                 self.host.low_bandwidth(frame)
         except GuestFault as fault:
-            # A real processor would raise a page fault; the host has noted the rule broken.
-            self._say(f"{fault}: the call is answered with failure")
+            # A real processor would raise a page fault; the host has recorded the violation.
+            self._say(f"{fault}: the host answers the call with failure")
         self.served[kind] += 1
         pc = site.address + size
         changed = [
@@ -418,7 +420,7 @@ class Server:
         return {IN: 2, OUT: 2, HYPERCALL: 3, ARM: 4}.get(site.kind, 1)
 
     def _buffer(self, frame: Frame, kind: str) -> None:
-        """Move a buffer, and leave the registers as the string instruction does."""
+        """Copy a buffer, and leave the registers as the string instruction does."""
         count = frame.arg2
         if count == 0:
             return  # no repetition, no access to the port
@@ -431,9 +433,9 @@ class Server:
                 frame.arg5 += count
 
     def _foreign(self, site: Site, stop: Stop) -> None:
-        """Let the guest carry out an instruction that does not address the host.
+        """Let the guest execute an instruction that does not address the host.
 
-        Either it reads another port, or something else lies at the address by now.
+        Either it reads another port, or other code is at the address by now.
         """
         self.served["foreign"] += 1
         if (
@@ -449,7 +451,7 @@ class Server:
         self._step_over(site.address, site.size or 1, stop)
 
     def _step_over(self, address: int, size: int, stop: Stop) -> None:
-        """Let one vCPU carry out the instruction at a breakpoint, the others standing; go on."""
+        """Let one vCPU execute the instruction at a breakpoint, with the others stopped; resume."""
         self.client.remove_breakpoint(address, size)
         self.client.resume(stop.thread or self.client.threads()[0])
         after = self.client.wait(self.client.timeout)

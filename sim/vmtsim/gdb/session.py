@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from vmtsim.gdb.rsp import Client
     from vmtsim.gdb.sites import Program
 
-# Kinds of events that a real guest gives as well: those of the played host, of this session, and
-# of the scenario itself.  All others come from the models of vmtsim.kernel alone.
+# Kinds of events that a real guest also has: those of the simulated host, of this session, and of
+# the scenario itself.  All others come only from the models of vmtsim.kernel.
 SEEN = frozenset(
     {
         *(
@@ -55,7 +55,7 @@ SEEN = frozenset(
         *("tools", "violation", "scenario.step", "scenario.met", "scenario.failed"),
     }
 )
-# The kernel writes the uptime before each line (NetBSD sys/kern/subr_prf.c, kprintf_internal).
+# The kernel prints the uptime before each line (NetBSD sys/kern/subr_prf.c, kprintf_internal).
 _STAMP = re.compile(r"\[ *\d+\.\d{6,9}\] ")
 _TICK = 0.05
 _LONGEST_LOG = 1 << 20
@@ -74,13 +74,13 @@ class Console:
         self.text = ""
 
     def lines(self) -> list[str]:
-        """Return the lines that were finished since the last call."""
+        """Return the lines that were completed since the last call."""
         if self._path is None:
             return []
         try:
             with self._path.open("rb") as file:
                 if file.seek(0, 2) < self._offset:
-                    self._offset = 0  # written anew
+                    self._offset = 0  # rewritten
                 file.seek(self._offset)
                 data = file.read(_LONGEST_LOG)
         except FileNotFoundError:
@@ -92,7 +92,7 @@ class Console:
         return lines
 
     def said(self) -> str:
-        """Return the text, up to date but without taking lines from ``lines``."""
+        """Return the current text without taking lines from ``lines``."""
         if self._path is None:
             return ""
         try:
@@ -104,7 +104,7 @@ class Console:
 
 @dataclass
 class Settings:
-    """What the user chose; ``text`` is the base of the program's text, or None."""
+    """The user's choices; ``text`` is the base of the program's text, or None."""
 
     program: Program
     scenario: Scenario | None = None
@@ -120,8 +120,8 @@ class Settings:
 class Session:
     """Runs until ``done``.  It is the stage of its scenario, whose time begins with the first call.
 
-    ``say`` takes lines for the user.  ``left_out`` holds what of the scenario could not be done or
-    judged, ``expected`` and ``judged`` count its expectations.
+    ``say`` prints lines for the user.  ``left_out`` holds the parts of the scenario that could not
+    be done or checked, ``expected`` and ``judged`` count its expectations.
     """
 
     def __init__(self, client: Client, settings: Settings, say: Callable[[str], None]) -> None:
@@ -154,7 +154,7 @@ class Session:
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """What of the scenario could not be done or judged."""
+        """The parts of the scenario that could not be done or checked."""
         return [] if self._script is None else self._script.left_out
 
     @property
@@ -165,47 +165,47 @@ class Session:
 
     @property
     def judged(self) -> int:
-        """How many of them were judged."""
+        """How many of them were checked."""
         return 0 if self._script is None else self._script.judged
 
-    # The stage of the scenario.
+    # The scenario's Stage.
 
     def now(self) -> int:
         """Return nanoseconds since the guest's first call."""
         return 0 if self._first is None else self.clock() - self._first
 
     def guest(self, verb: str, argument: Any, /) -> None:
-        """Nothing can be done inside a real guest; such steps are left out before."""
+        """Do nothing: such steps are left out before, since a real guest is not reachable."""
         raise NotImplementedError(f"guest.{verb}: {argument}")
 
     def sysctl(self, name: str, /) -> Any:
-        """Return None: a real guest's nodes are not seen from outside."""
+        """Return None: a real guest's nodes are not visible from outside."""
         del name
 
     def fact(self, name: str, /) -> str | None:
-        """Return None: what a real guest is called is not known from outside."""
+        """Return None: facts of a real guest are not visible from outside."""
         del name
         return None
 
     def unable(self, step: Step, /) -> str:
         """Return why the step is left out."""
         if step.verb.startswith("guest."):
-            return "it is done inside the guest"
+            return "the action is inside the guest"
         if step.verb == "expect.console" and self.settings.serial is None:
-            return "the console is not read (--serial)"
+            return "the console is not available (give --serial)"
         if step.verb == "expect.sysctl":
-            return "it is seen inside the guest"
+            return "visible only inside the guest"
         if step.expects and EXPECTATIONS[step.verb].kind(step.argument) not in SEEN:
             kind = EXPECTATIONS[step.verb].kind(step.argument)
-            return f"events {kind!r} are seen inside the guest"
+            return f"events {kind!r} are visible only inside the guest"
         return ""
 
     # The loop.
 
     def run(self) -> None:
-        """Serve the guest until the scenario is over, the user quits or QEMU does.
+        """Serve the guest until the scenario is over, the user quits or QEMU exits.
 
-        The guest runs on afterwards, whatever happened.  Raises RemoteError, SitesError.
+        The guest then continues in any case.  Raises RemoteError, SitesError.
         """
         try:
             self.server.begin()
@@ -226,7 +226,7 @@ class Session:
         self.say(why)
 
     def scenario_over(self, scenario: Scenario) -> None:
-        """Do what is to be done once the scenario's time is over; called until ``done``."""
+        """Do the work after the scenario's time is over; called until ``done``."""
         self.end(f"the scenario {scenario.name} is over")
 
     def _turn(self) -> None:

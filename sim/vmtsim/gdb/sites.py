@@ -1,7 +1,7 @@
-"""Where a program calls the backdoor: its trap instructions, out of a module or an ELF file.
+"""The trap instructions with which a program calls the backdoor, from a module or an ELF file.
 
-A site is one instruction.  In a module of a few kilobytes every function is walked through; in a
-whole kernel or daemon only those that bear a known name or hold the magic number.
+A site is one instruction.  In a module of a few kilobytes every function is disassembled; in a
+whole kernel or daemon only those that have a known name or contain the magic number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOW, LOW_OUT, IN, OUT, HYPERCALL, ARM = "in", "out", "rep insb", "rep outsb", "vmcall", "mrs"
 
-# Capstone's words for the instructions: mnemonic, and the operands where they matter.
+# Capstone's text of the instructions: mnemonic, and the operands if they matter.
 _X86 = {
     ("in", "eax, dx"): LOW,
     ("out", "dx, eax"): LOW_OUT,
@@ -33,7 +33,7 @@ _X86 = {
 _MRS = (0xD533011F).to_bytes(4, "little")
 _MAGIC = (0x564D5868).to_bytes(4, "little")
 
-# Functions that hold traps and not the magic number: ours; NetBSD's sys/dev/vmt/vmt_subr.c and
+# Functions that contain traps but not the magic number: ours; NetBSD's sys/dev/vmt/vmt_subr.c and
 # OpenBSD's sys/dev/pv/vmt.c; open-vm-tools lib/backdoor.
 _NAMES = ("vmt_trap_", "vm_cmd", "vm_ins", "vm_outs", "Backdoor_InOut", "BackdoorHb")
 _MACHINES = {"EM_X86_64": "amd64", "EM_386": "i386", "EM_AARCH64": "aarch64"}
@@ -41,7 +41,7 @@ _SIGNATURE = 48
 
 
 class SitesError(ReportedError):
-    """A file without sites, or an address that is none."""
+    """A file without sites, or an invalid address."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Site:
 
     @property
     def high(self) -> bool:
-        """Whether it moves a buffer."""
+        """Whether it transfers a buffer."""
         return self.kind in {IN, OUT}
 
     def text(self) -> str:
@@ -66,9 +66,9 @@ class Site:
 
 @dataclass(frozen=True)
 class Program:
-    """What is to be served: sites, and bytes by which its text is known in memory.
+    """The program to serve: its sites, and bytes that identify its text in memory.
 
-    Addresses are relative to the text's base where ``moves``.  ``signature`` are bytes that no
+    Addresses are relative to the text's base if ``moves``.  ``signature`` are bytes that no
     relocation changes, at ``signature_at`` from the base or absolute.
     """
 
@@ -85,7 +85,7 @@ class Program:
 
 
 def kind_of(code: bytes, machine: str) -> tuple[str, int] | None:
-    """Return kind and length of the trap that ``code`` begins with, None for anything else."""
+    """Return kind and length of the trap at the start of ``code``, None for anything else."""
     if machine == "aarch64":
         return (ARM, 4) if code[:4] == _MRS else None
     for _, size, kind in _x86(code[:16], machine):
@@ -119,7 +119,8 @@ def _disassembler(machine: str) -> Any:
 def _x86(code: bytes, machine: str) -> Iterator[tuple[int, int, str]]:
     """Yield (offset, size, kind of trap or "") of each instruction.
 
-    ``ed`` inside another instruction is no ``in``: only a walk from the function's beginning tells.
+    ``ed`` inside another instruction is not an ``in``: only disassembly from the function's start
+    shows it.
     """
     for offset, size, mnemonic, operands in _disassembler(machine).disasm_lite(bytes(code), 0):
         yield offset, size, _X86.get((mnemonic, operands)) or _X86.get((mnemonic, ""), "")
@@ -128,7 +129,7 @@ def _x86(code: bytes, machine: str) -> Iterator[tuple[int, int, str]]:
 def of_module(path: Path) -> Program:
     """Return the sites of a kernel module.
 
-    Raises vmtgen.kobj.KobjError where it is none, SitesError where it calls no backdoor.
+    Raises vmtgen.kobj.KobjError if it is not a module, SitesError if it does not call the backdoor.
     """
     module = read_module(path)
     machine = module.machine.value
@@ -139,7 +140,7 @@ def of_module(path: Path) -> Program:
         raise SitesError(
             f"{path}: no backdoor call in this module: none of {LOW}, {IN}, {OUT}, {HYPERCALL}, "
             f"{ARM}",
-            hint="the module of a VMware Tools driver is wanted, as `vmtgen build` makes it",
+            hint="give the module of a VMware Tools driver, as `vmtgen build` makes it",
         )
     signature, at = _signature(module, sites[0].address)
     return Program(module.path.name.partition(".")[0], machine, sites, True, signature, at)
@@ -158,7 +159,7 @@ def _module_traps(module: Module, machine: str) -> Iterator[Site]:
 
 
 def _signature(module: Module, address: int) -> tuple[bytes, int]:
-    """Return bytes around a site that linking does not change, and where they are in the text."""
+    """Return bytes near a site that linking does not change, and their offset in the text."""
     for section in module.sections:
         if section.region != "text" or not 0 <= address - section.offset < section.size:
             continue
@@ -176,7 +177,7 @@ def _signature(module: Module, address: int) -> tuple[bytes, int]:
 def of_elf(path: Path) -> Program:
     """Return the sites of a kernel or a program: of functions that call the backdoor.
 
-    Without a symbol table, of all executable segments, near the magic number.  Raises SitesError.
+    Without a symbol table, from all executable segments, near the magic number.  Raises SitesError.
     """
     from elftools.common.exceptions import ELFError  # noqa: PLC0415 - for --elf alone
     from elftools.elf.elffile import ELFFile  # noqa: PLC0415
@@ -193,7 +194,7 @@ def of_elf(path: Path) -> Program:
         raise SitesError(f"{path}: not for amd64, i386 or aarch64")
     if not found:
         raise SitesError(
-            f"{path}: no function in it calls the backdoor, as far as its symbols tell",
+            f"{path}: its symbols show no function that calls the backdoor",
             hint="give the addresses of the trap instructions with --sites",
         )
     return Program(path.name, machine, tuple(sorted(found, key=lambda s: s.address)), moves)
@@ -232,11 +233,11 @@ def _functions(elf: Any) -> Iterator[tuple[int, bytes, str]]:
     for base, data in segments:
         at = data.find(_MAGIC)
         while at >= 0:
-            # The magic is the immediate of a five-byte mov: a boundary to walk on from.
+            # The magic is the immediate of a five-byte mov: an instruction boundary to start from.
             yield base + at - 1, data[at - 1 : at + 160], ""
             at = data.find(_MAGIC, at + 1)
 
 
 def of_addresses(addresses: list[int], machine: str = "") -> Program:
-    """Return sites by address alone; their kinds are read from the guest's memory later."""
+    """Return sites by address only; their kinds are read from the guest's memory later."""
     return Program("--sites", machine, tuple(Site(address, 0, "") for address in addresses))

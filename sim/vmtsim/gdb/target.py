@@ -1,4 +1,4 @@
-"""What the stub says of its machine: registers by name, and which of them carry a call.
+"""The machine behind the stub: registers by name, and which of them carry a call.
 
 Register lists come from the stub (GDB manual, appendix "Target Descriptions").  The order of a
 call's registers: open-vm-tools lib/include/backdoor_types.h.
@@ -20,7 +20,7 @@ _INCLUDE = "include"
 
 @dataclass(frozen=True)
 class Register:
-    """Its number for the stub, and its place in the bytes of ``g``."""
+    """Its number for the stub, and its offset in the bytes of ``g``."""
 
     number: int
     offset: int
@@ -31,8 +31,8 @@ class Register:
 class Machine:
     """How a machine calls the backdoor.
 
-    ``arguments`` are the seven registers of a call in the host's order, ``operation`` the one
-    that tells the kinds of calls apart where the instruction does not.
+    ``arguments`` are the seven registers of a call in the host's order, ``operation`` the one that
+    identifies the kind of call if the instruction does not.
     """
 
     name: str
@@ -54,13 +54,13 @@ MACHINES = {machine.name: machine for machine in (AMD64, I386, AARCH64)}
 
 @dataclass(frozen=True)
 class Target:
-    """The machine behind the stub, and where its registers are."""
+    """The machine behind the stub, and the places of its registers."""
 
     machine: Machine
     registers: dict[str, Register]
 
     def value(self, data: bytes, name: str) -> int | None:
-        """Return a register out of the bytes of ``g``; None if the stub does not show it."""
+        """Return a register from the bytes of ``g``; None if the stub does not provide it."""
         register = self.registers.get(name)
         if register is None or len(data) < register.offset + register.size:
             return None
@@ -75,7 +75,7 @@ class Target:
 
 
 def describe(client: Client) -> Target:
-    """Return what ``client`` says of itself; raises StubRefusedError for a machine not known."""
+    """Return the target of ``client``; raises StubRefusedError for an unknown machine."""
     registers: dict[str, Register] = {}
     offset = number = 0
     for element in _elements(client, "target.xml", depth=0):
@@ -92,10 +92,10 @@ def describe(client: Client) -> Target:
 
 def _elements(client: Client, name: str, depth: int) -> Iterator[ET.Element]:
     try:
-        # QEMU uses the prefix without declaring its name space, which is no XML.
+        # QEMU uses the prefix without declaring its namespace, which is invalid XML.
         root = ET.fromstring(client.document(name).replace("<xi:", "<").replace("</xi:", "</"))
     except ET.ParseError as error:
-        raise StubRefusedError(f"the GDB stub's {name} is no XML: {error}", -1) from error
+        raise StubRefusedError(f"the GDB stub's {name} is not XML: {error}", -1) from error
     for element in root.iter():
         if element.tag == "reg":
             yield element

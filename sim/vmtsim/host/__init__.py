@@ -1,7 +1,7 @@
-"""The VMware side, played by hand from public descriptions of the protocol.
+"""The VMware side, written by hand from public descriptions of the protocol.
 
-It is an independent witness: it knows nothing of the specs from which the driver is rendered, so
-a wrong number there makes driver and host disagree.
+It is an independent test oracle: it does not use the specs from which the driver is rendered, so a
+wrong number there makes driver and host disagree.
 """
 
 from vmtsim.core.frame import Frame, GuestFault, GuestMemory

@@ -1,8 +1,8 @@
-"""The names that tools clients answer `reset` with, and what the host does about two of one name.
+"""The names with which tools clients answer `reset`, and the host's policy for two of one name.
 
-A name's status is a state of its own beside the running status: 1 while its client answers, 2 from
-a message that timed out until one is answered again, 0 once the client has closed its channel
-(E2, E3, E4).
+The status of a name is separate from the running status: 1 while its client answers, 2 from a
+message that timed out until one is answered again, 0 once the client has closed its channel (E2,
+E3, E4).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from vmtsim.host.transport import Transport
 
 APPLICATION = "toolbox"
-# What vmware.log calls the channel of a name that nobody has.
+# The channel number in vmware.log for a name without a channel.
 _NO_CHANNEL = 65535
 
 GONE, ANSWERING, TIMED_OUT = 0, 1, 2
 
 
 class Applications:
-    """Which channel has which name.  ``bound`` maps a name to its channel.
+    """The names of channels.  ``bound`` maps a name to its channel.
 
-    ``lost`` is called with a name that its channel has lost, whatever the reason.
+    ``lost`` is called with a name that its channel has lost, for any reason.
     """
 
     def __init__(self, context: Context, transport: Transport, heartbeat: Heartbeat) -> None:
@@ -42,15 +42,15 @@ class Applications:
         self.lost: Callable[[str], None] = lambda _name: None
 
     def name_of(self, channel: Channel) -> str | None:
-        """Return the name that a channel has, None for none."""
+        """Return the name of a channel, None for none."""
         return next((name for name, bound in self.bound.items() if bound is channel), None)
 
     def claim(self, name: str, channel: Channel) -> bool:
-        """Let ``channel`` have ``name``; returns false if it does not get it, and is closed.
+        """Bind ``name`` to ``channel``; returns false if the channel is refused and closed.
 
-        Where another channel has the name, HostOptions.second_client decides.  A client of
-        VMware's own was refused, NetBSD's vmt(4) knows a host that throws both out (E14), and the
-        log's words "changing channel A -> B" are those of a host that takes the newer one.
+        If another channel has the name, HostOptions.second_client decides.  A second client of
+        VMware's own was refused, NetBSD's vmt(4) handles a host that disconnects both (E14), and
+        the log's words "changing channel A -> B" are those of a host that accepts the newer one.
         """
         before = self.bound.get(name)
         if before is channel:
@@ -80,7 +80,7 @@ class Applications:
         return True
 
     def gone(self, channel: Channel, reason: str) -> None:
-        """Note that a channel does not exist any more."""
+        """Handle the end of a channel."""
         name = self.name_of(channel)
         if name is None:
             return
@@ -94,13 +94,13 @@ class Applications:
         self.lost(name)
 
     def answered(self, channel: Channel) -> None:
-        """Note an answer that came in time."""
+        """Handle an answer that came in time."""
         name = self.name_of(channel)
         if name is not None:
             self._set_status(name, ANSWERING, guest=False)
 
     def timed_out(self, channel: Channel | None, name: str = APPLICATION) -> None:
-        """Note a message to the guest that was not answered, or that no client fetched."""
+        """Handle a message to the guest that was not answered, or that no client fetched."""
         self._context.log(f"GuestRpcSendTimedOut: message to {name} timed out.")
         if channel is not None and channel is self.bound.get(name):
             self._context.log(f"Tools: [AppStatus] {self._heartbeat.describe()}")
@@ -119,10 +119,10 @@ class Applications:
 
 
 class Rival:
-    """Another tools client in the guest, of this simulation's making, that insists on a name.
+    """Another tools client in the guest, simulated here, that claims a name again and again.
 
-    Tools daemons come back a second after an error.  It does so for ``seconds``, and leaves.
-    ``opened`` is called with each of its channels before that claims the name.
+    Tools daemons reconnect a second after an error.  This client does so for ``seconds``, then
+    stops. ``opened`` is called with each of its channels before that channel claims the name.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Rival:
         self._try()
 
     def gone(self) -> None:
-        """Note that its channel does not exist any more."""
+        """Handle the end of its channel."""
         self._channel = None
         self._context.after(1.0, self._try)
 
@@ -162,4 +162,4 @@ class Rival:
 
     def _leave(self) -> None:
         if self._channel is not None:
-            self._transport.kill(self._channel, "thief left", CLOSED)
+            self._transport.kill(self._channel, "client left", CLOSED)

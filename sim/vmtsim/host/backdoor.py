@@ -1,7 +1,7 @@
-"""The low-bandwidth port: every command that a tools driver may try, and those it may not.
+"""The low-bandwidth port: all commands that a tools driver may try, and forbidden ones.
 
 Numbers and registers: open-vm-tools lib/include/backdoor_def.h, lib/vmCheck/vmcheck.c,
-services/plugins/timeSync/timeSync.c; the few that QEMU answers: its hw/i386/vmport.c.
+services/plugins/timeSync/timeSync.c; those that QEMU answers: its hw/i386/vmport.c.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MESSAGE, GETHZ, NESTING, VCPU_INFO, BUILD_NUMBER = 30, 45, 63, 68, 100
 GUI_OPTIONS, SCREEN_SIZE = 13, 15
 _SYNCTIME_OPTION = 0x400
 
-# Numbers that hosts of some age do not know, and that a driver may therefore try in vain.
+# Commands that older hosts do not know, so that a driver may try them without success.
 _TIME_COMMANDS = frozenset(
     {clock_module.GETTIME, clock_module.GETTIMEFULL, clock_module.GETTIMEFULL_WITH_LAG}
 )
@@ -76,7 +76,7 @@ class Backdoor:
             self._commands[number] = self._time(number)
 
     def call(self, frame: Frame) -> None:
-        """Carry out the call in ``frame``, in place."""
+        """Execute the call in ``frame``, in place."""
         self.calls += 1
         context = self._context
         if context.options.kind == "hardware":
@@ -92,7 +92,7 @@ class Backdoor:
             self._message(frame)
             return
         command = self._commands.get(number)
-        if context.trace.wants("backdoor"):
+        if context.trace.has_listener("backdoor"):
             context.trace.emit("backdoor", command=number, known=command is not None)
         if command is None or (not vmware and number not in QEMU_COMMANDS):
             foreign = command is None and number not in _TIME_COMMANDS
@@ -116,7 +116,7 @@ class Backdoor:
             if index not in defined:
                 setattr(frame, name, self._noise.below(1 << 32))
 
-    # Commands with an answer of their own.
+    # Commands with a specific answer.
 
     def _version(self, frame: Frame) -> None:
         if frame.arg1 & _LOW32 == MAGIC:
@@ -172,13 +172,13 @@ class Backdoor:
 
     def _time(self, number: int) -> Callable[[Frame], None]:
         def answer(frame: Frame) -> None:
-            struck = self._faults.strike("time")
-            if isinstance(struck, TimeRefused):
+            injected = self._faults.inject("time")
+            if isinstance(injected, TimeRefused):
                 frame.arg0 = _ALL_ONES
                 return
             lasting = self._clock.broken
-            if isinstance(struck, ClockChanged):
-                struck.play(self._faults, self._clock)
+            if isinstance(injected, ClockChanged):
+                injected.play(self._faults, self._clock)
             self._clock.command(number, frame)
             self._clock.broken = lasting
 

@@ -1,4 +1,4 @@
-"""Quiesced snapshots: the host's half of vmbackup.
+"""Quiesced snapshots: the host's part of vmbackup.
 
 Messages, events and codes: open-vm-tools lib/include/vmware/guestrpc/vmbackup.h and
 services/plugins/vmbackup (stateMachine.c, guestQuiesce.x).
@@ -22,7 +22,7 @@ CODES = {
     4: "remote abort",
     5: "unexpected error",
 }
-# Which events may come in which state, and the state that they lead to.
+# Which events are allowed in which state, and the state that they lead to.
 # idle -> started -> accepted -> frozen -> thawing -> idle
 _MOVES: dict[str, dict[str, str]] = {
     "started": {"reset": "accepted", "req.error": "failed", "req.done": "idle"},
@@ -51,7 +51,7 @@ _MOVES: dict[str, dict[str, str]] = {
         "req.aborted": "failed",
         "req.done": "idle",
     },
-    # The host called it off; what the guest had under way may still be reported.
+    # The host aborted it; the guest may still report work in progress.
     "aborting": {
         "reset": "aborting",
         "prov.snapshotPrepare": "aborting",
@@ -101,11 +101,11 @@ def quiesce_parameters(
 
 
 class Backup:
-    """One operation at a time: start, wait for the freeze, take the snapshot, let go.
+    """One operation at a time: start, wait for the freeze, take the snapshot, thaw.
 
-    ``snapshot`` is how long the host needs for the snapshot itself, in seconds.  The guest has
-    to keep alive: silence for ``silence`` seconds ends the operation (VMBACKUP_KEEP_ALIVE_PERIOD of
-    vmbackup.h is 5000 ms, and guests use half of it).
+    ``snapshot`` is how long the host needs for the snapshot itself, in seconds.  The guest has to
+    send keep-alive events: silence for ``silence`` seconds ends the operation
+    (VMBACKUP_KEEP_ALIVE_PERIOD of vmbackup.h is 5000 ms, and guests use half of it).
     """
 
     def __init__(self, context: Context) -> None:
@@ -119,7 +119,7 @@ class Backup:
         self.last_code: int | None = None
         self._message = b""
         self._begun = False  # the guest has read the message that starts it
-        self._another = False  # and one that starts another, which this object did not send
+        self._another = False  # and one that starts another operation, not sent by this object
         self._timer: Timer | None = None
         self._watch: Timer | None = None
 
@@ -133,7 +133,7 @@ class Backup:
     ) -> bool:
         """Ask the guest to quiesce; with ``parameters`` by vmbackup.startWithOpts.
 
-        Returns false, and asks for nothing, while an operation is under way: vSphere's
+        Returns false, and sends nothing, while an operation is in progress: vSphere's
         CreateSnapshotEx_Task then fails with TaskInProgress ("if the virtual machine is busy").
         """
         if self.state != "idle":
@@ -145,18 +145,18 @@ class Backup:
         if parameters is not None:
             message = b"vmbackup.startWithOpts " + parameters
         else:
-            # The 16 bytes of public logs where there are no volumes to name (E8).
+            # The 16 bytes of public logs if there are no volumes to name (E8).
             message = f"vmbackup.start {manifest} {volumes}".rstrip().encode()
         self._message = message.rstrip(b"\0 ")
         self.tclo.send(message, self._answered)
         return True
 
     def fetched(self, message: bytes) -> None:
-        """Note that the guest has read a message, whoever on the host has sent it.
+        """Handle a message that the guest has read, from any sender on the host.
 
-        A raw message is as good as one of this object's own: what the guest then reports is no
-        fault of the guest.  After a second vmbackup.start, one that had lost its channel begins
-        anew; any other one refuses.
+        A raw message counts like one of this object's own: what the guest then reports breaks no
+        rule.  After a second vmbackup.start, a guest that had lost its channel starts over; any
+        other one refuses.
         """
         text = message.rstrip(b"\0 ")
         start = text.startswith(b"vmbackup.start")
@@ -176,7 +176,7 @@ class Backup:
             self._listen()
 
     def abort(self) -> None:
-        """Call the operation off."""
+        """Abort the operation."""
         self._cancel()
         if self.state != "idle":
             self._move("aborting")
@@ -184,7 +184,7 @@ class Backup:
         self.tclo.send("vmbackup.abort", self._answered_abort)
 
     def forget(self) -> None:
-        """Know nothing of it any more, as a host whose agent was restarted; the guest may."""
+        """Forget the operation, like a host whose agent was restarted; the guest may not."""
         self._cancel()
         self._move("idle")
 
@@ -204,7 +204,7 @@ class Backup:
             self.failed += 1
             self._move("idle")
         elif ok and self.state == "started":
-            # The guest says `reset` before it answers: VmBackupStartCommon of open-vm-tools, and
+            # The guest sends `reset` before it answers: VmBackupStartCommon of open-vm-tools, and
             # OpenBSD's vmt_tclo_startbackup (E16).
             self._context.violation("backup-event", "answered OK before its event reset")
             self._listen()
@@ -228,11 +228,11 @@ class Backup:
             self._move("idle")
 
     def event(self, name: str, code: int, text: str) -> bool:
-        """Take ``vmbackup.eventSet NAME CODE TEXT``; returns false if the host rejects it."""
+        """Handle ``vmbackup.eventSet NAME CODE TEXT``; returns false if the host rejects it."""
         self._context.trace.emit("backup.event", name=name, code=code, text=text)
         if self.state == "idle":
-            # After the host gave an operation up, events of the guest are refused: that is how
-            # the guest learns of it.
+            # After the host has aborted an operation, it refuses events of the guest: that is how
+            # the guest learns of the abort.
             return False
         following = _MOVES[self.state].get(name)
         if following is None and name == "reset" and self._another:

@@ -1,4 +1,4 @@
-"""The memory balloon: the host asks for pages of the guest, page by page or in batches.
+"""The memory balloon: the host requests pages of the guest, page by page or in batches.
 
 Port, magic, commands, statuses and capabilities: Linux drivers/misc/vmw_balloon.c 1.5 and
 open-vm-tools modules/shared/vmmemctl (backdoor_balloon.h, balloon_def.h).  A call is IN on the
@@ -32,12 +32,12 @@ _ALL_ONES = 0xFFFFFFFF
 _PAGE_SHIFT = 12
 _ENTRIES = 512  # of 64 bits in a page
 _STATUS_BITS = 0x1F
-# So many calls a guest may make between the reset that it is told of and the START that it owes.
+# Number of calls that a guest may make between the report of a reset and the required START.
 _UNAWARE = 1
 
 
 class Balloon:
-    """What the host has of the guest's memory.
+    """The guest's memory that the host has.
 
     ``target`` and the result of ``size`` are in pages.  ``physical`` is the guest's memory by
     physical address, which batches need.
@@ -47,17 +47,17 @@ class Balloon:
         self._context = context
         self.physical: GuestMemory | None = None
         self.target = 0
-        self.refuse = 0  # so many of the next pages are refused
-        self.busy = 0  # so many of the next calls are answered with BUSY
+        self.refuse = 0  # number of next pages to refuse
+        self.busy = 0  # number of next calls to answer with BUSY
         self.guest = 0  # its GUEST_ID
-        self.limit = 0  # the guest's memory in pages, as it says
+        self.limit = 0  # the guest's memory in pages, as the guest reports it
         self.resets = 0
         self.taken_back = 0  # pages that the guest took back though the host asked for them
         self.locked: set[int] = set()
         self._started = False
         self._capabilities = 0
-        self._since_reset: int | None = None  # calls since the guest was told of a reset
-        self._seen = (0, 0)  # size and target when the guest asked last
+        self._since_reset: int | None = None  # calls since the host reported a reset
+        self._seen = (0, 0)  # size and target at the guest's last request
         self._taken_back = 0  # the same of taken_back
         self._commands: dict[int, Callable[[Frame], int]] = {
             START: self._start,
@@ -71,23 +71,23 @@ class Balloon:
 
     @property
     def size(self) -> int:
-        """How many pages the host has."""
+        """The number of pages that the host has."""
         return len(self.locked)
 
     def reset(self) -> None:
-        """Begin anew, as after a revert: all pages are the guest's again, and it is to START."""
+        """Start over, as after a revert: all pages are the guest's again, and it has to START."""
         self._started = False
         self.resets += 1
         self.locked.clear()
         self._context.trace.emit("balloon.reset")
 
     def page_freed(self, number: int) -> None:
-        """Hear that the guest gives a page to somebody else."""
+        """Handle the guest's reuse of a page."""
         if number in self.locked:
             self._context.violation("balloon-freed", f"page {number:#x}")
 
     def call(self, frame: Frame) -> None:
-        """Carry out the call in ``frame``, in place."""
+        """Execute the call in ``frame``, in place."""
         options = self._context.options
         if options.kind != "vmware" or not options.ports or options.balloon == "none":
             frame.arg0 = _ALL_ONES

@@ -1,4 +1,4 @@
-"""One channel of the message transport, its numbers, and what sits behind it.
+"""One channel of the message transport, its numbers, and its endpoint.
 
 Sub-commands and flags: open-vm-tools lib/include/guest_msg_def.h.
 """
@@ -31,33 +31,33 @@ STEPS = ("open", "sendsize", "sendpayload", "recvsize", "recvpayload", "recvstat
 
 
 class Endpoint(Protocol):
-    """What sits behind the channels of one protocol."""
+    """The endpoint of the channels of one protocol."""
 
     def opened(self, channel: Channel, /) -> None:
-        """Take note of a channel that a guest opened."""
+        """Handle a channel that a guest opened."""
 
     def received(self, channel: Channel, message: bytes, /) -> None:
-        """Take a whole message of the guest (maybe of no bytes)."""
+        """Handle a whole message of the guest (possibly empty)."""
 
     def asked(self, channel: Channel, fault: Effect | None, /) -> None:
-        """Put a message into the outbox, if there is one: the guest asks.
+        """Put a message into the outbox, if there is one: the guest asks for it.
 
-        ``fault`` is a fault that the endpoint plays, if one strikes here.
+        ``fault`` is a fault for the endpoint to carry out, if one is injected here.
         """
 
     def fetched(self, channel: Channel, message: bytes, /) -> None:
-        """Take note that the guest has read the whole message and said so."""
+        """Handle the guest's acknowledgement of a whole message."""
 
     def dropped(self, channel: Channel, message: bytes, /) -> None:
-        """Take note that the message was given up half way, or withdrawn."""
+        """Handle a message that was abandoned in the middle, or withdrawn."""
 
     def gone(self, channel: Channel, reason: str, /) -> None:
-        """Forget the channel: it does not exist any more."""
+        """Forget the channel: it no longer exists."""
 
 
 @dataclass(slots=True, eq=False)
 class Channel:
-    """One channel's state.  ``sending``/``reading`` hold a message that is half way through."""
+    """One channel's state.  ``sending``/``reading`` hold a partially transferred message."""
 
     number: int
     protocol: str
@@ -71,15 +71,16 @@ class Channel:
     announced: int = 0
     offset: int = 0
     alive: bool = True
-    # The message to the guest ended by no fault of the guest's: it may still say that it gives up.
+    # The message to the guest ended for a reason of the host's: the guest may still report an
+    # abort.
     interrupted: bool = False
-    # Opened by the guest, which then has to close it; not so for other clients' channels.
+    # Opened by the guest, which then has to close it; false for channels of other clients.
     guests: bool = True
     # A call after a checkpoint may go back to RECVSIZE without a send.
     restarted: bool = False
 
     def state(self) -> str:
-        """Return what the channel is in the middle of, in a word or two."""
+        """Return the state of the transfer, in a word or two."""
         if self.sending is not None:
             return f"{len(self.sending)} of {self.expected} bytes sent"
         if self.reading is not None:

@@ -1,4 +1,4 @@
-"""The host's wall clock, and how the time commands put it into registers."""
+"""The host's wall clock, and how the time commands encode it in registers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ GETTIMEFULL_WITH_LAG = 55
 
 
 class HostClock:
-    """Unix time (UTC) that runs beside the guest's virtual time, with drift and jumps.
+    """Unix time (UTC) that advances with the guest's virtual time, with drift and jumps.
 
-    ``interrupt_lag_us`` is how much timer interrupt work the guest has not had yet,
-    ``max_lag_us`` the error bound that the host states.
+    ``interrupt_lag_us`` is how much timer interrupt work the guest has not received yet,
+    ``max_lag_us`` the error bound that the host reports.
     """
 
     def __init__(self, context: Context) -> None:
@@ -33,7 +33,7 @@ class HostClock:
         self.max_lag_us = options.max_lag_us
         self._base = options.epoch * NANOSECONDS
         self._since = context.now()
-        # A value that a broken host returns instead of its time: (seconds, microseconds).
+        # A value that a faulty host returns instead of its time: (seconds, microseconds).
         self.broken: tuple[int, int] | None = None
 
     def now(self) -> int:
@@ -62,7 +62,7 @@ class HostClock:
         self.drift_ppm = ppm
 
     def lag(self, interrupt_us: int, max_us: int | None = None) -> None:
-        """Set the interrupt lag and, if given, the stated maximum, in microseconds."""
+        """Set the interrupt lag and, if given, the reported maximum, in microseconds."""
         self._context.trace.emit("host.clock", action="lag", us=interrupt_us, max_us=max_us)
         self.interrupt_lag_us = interrupt_us
         if max_us is not None:
@@ -75,23 +75,23 @@ class HostClock:
         """
         seconds, microseconds = self.broken or divmod(self.now() // 1000, 1_000_000)
         frame.arg1 = microseconds & _LOW32
-        # Only the command with lag keeps the two apart; elsewhere the bound includes both.
+        # Only the command with lag separates the two; otherwise the bound includes both.
         frame.arg2 = self.max_lag_us + self.interrupt_lag_us
         if number == GETTIME:
             frame.arg0 = seconds & _LOW32
         else:
-            # EAX keeps the magic: that is how these two say success.
+            # EAX keeps the magic: this reports success for these two commands.
             frame.arg4 = (seconds >> 32) & _LOW32
             frame.arg3 = seconds & _LOW32
             if number == GETTIMEFULL_WITH_LAG:
                 frame.arg2 = self.max_lag_us
                 frame.arg5 = self.interrupt_lag_us
-        if self._context.trace.wants("host.time"):
+        if self._context.trace.has_listener("host.time"):
             self._context.trace.emit(
                 "host.time", command=number, seconds=seconds, microseconds=microseconds
             )
 
     def stop_catchup(self) -> None:
-        """Drop the timer interrupts that were still owed: the guest set its clock itself."""
+        """Drop the pending timer interrupts: the guest set its clock itself."""
         self._context.trace.emit("host.clock", action="stop-catchup", us=self.interrupt_lag_us)
         self.interrupt_lag_us = 0

@@ -1,4 +1,4 @@
-"""What every part of the host needs: clock, chance, options, trace, and the judge."""
+"""What every part of the host needs: clock, random numbers, options, trace, rules."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from vmtsim.core.trace import Trace
     from vmtsim.host.options import HostOptions
 
-# Each rule that a guest can break, by the name that a `violation` event carries.
+# Each rule that a guest can break, by the name in a `violation` event.
 RULES: dict[str, str] = {
     "magic": "EAX holds the magic 0x564D5868 in every backdoor call",
     "port": "DX holds the port of the call: 0x5658, or 0x5659 for high bandwidth",
-    "foreign-port": "no I/O port but 0x5658 and 0x5659 is touched",
-    "dead-port": "where the ports answer nobody, they are asked for the version alone",
+    "foreign-port": "the driver accesses no I/O port except 0x5658 and 0x5659",
+    "dead-port": "on a host whose ports do not answer, the driver sends only GETVERSION",
     "hypercall": "VMCALL and VMMCALL are executed only where CPUID offers them",
-    "backdoor-command": "a tools driver uses MESSAGE, version, UUID, time and their like alone",
-    "version-probe": "GETVERSION is asked with something other than the magic in EBX",
+    "backdoor-command": "a tools driver uses only MESSAGE, version, UUID, time and the like",
+    "version-probe": "GETVERSION is called with a value other than the magic in EBX",
     "message-type": "message sub-commands are 0 to 6",
     "open-protocol": "a channel is opened for RPCI or TCLO",
     "cookie": "every call on a channel carries the cookies that OPEN returned",
     "channel-unknown": "calls go to a channel that is open",
     "channel-closed": "a channel is not used after its CLOSE",
-    "channel-dead": "a channel that fails is closed and opened again, not tried for ever",
+    "channel-dead": "a channel that fails is closed and opened again, not retried forever",
     "sequence": "a message is SENDSIZE then its payload, or RECVSIZE, its payload, RECVSTATUS",
     "message-length": "a message is at most 64 KiB long",
-    "payload-size": "the payload is exactly as long as SENDSIZE or RECVSIZE said",
+    "payload-size": "the payload has exactly the length given by SENDSIZE or RECVSIZE",
     "payload-padding": "unused bytes of the last SENDPAYLOAD are 0",
-    "payload-status": "RECVPAYLOAD and RECVSTATUS carry 1 for good or 0 for abort in EBX",
+    "payload-status": "RECVPAYLOAD and RECVSTATUS have 1 for success or 0 for abort in EBX",
     "high-bandwidth-refused": "high bandwidth is used only where the host offered it",
     "high-bandwidth-status": "EBX of a high-bandwidth call is 0x00010000",
     "high-bandwidth-memory": "the buffer of a high-bandwidth call is mapped",
-    "tclo-reply-owed": "a TCLO message is answered before the next one is asked for",
-    "tclo-unasked": "a non-empty send on a TCLO channel is the answer to a message",
+    "tclo-reply-owed": "a TCLO message is answered before the next one is requested",
+    "tclo-unrequested": "a non-empty send on a TCLO channel is the answer to a message",
     "tclo-recv-without-send": "each turn of the TCLO loop begins with a send",
     "tclo-reply": "a TCLO reply begins with 'OK ' or 'ERROR '",
     "tclo-reply-nul": "a TCLO reply to an old host ends without a NUL",
@@ -46,26 +46,26 @@ RULES: dict[str, str] = {
     "rpci-empty": "an RPCI message names a command",
     "rpci-space": "on an old host, a command without arguments is followed by a space",
     "rpci-nul": "capabilities without a value and binary messages carry no NUL at the end",
-    "rpci-embedded-nul": "text ends at its NUL: nothing follows it",
-    "rpci-arguments": "a command carries the arguments that it is defined with",
+    "rpci-embedded-nul": "text ends at its NUL, with no bytes after it",
+    "rpci-arguments": "a command carries the arguments of its definition",
     "guestinfo-delimiter": "SetGuestInfo is followed by two spaces, the key, one space",
     "guestinfo-key": "SetGuestInfo keys are 1 to 11",
     "guestinfo-value": "a value has the form of its key",
     "os-name": "the short OS name is one that VMware knows",
-    "state-change": "a state change is reported once, and only when the host asked for it",
+    "state-change": "a state change is reported once, and only if the host requested it",
     "balloon-magic": "EAX holds the magic 0x456C6D6F in every call on the balloon's port",
-    "balloon-command": "a balloon uses the commands that host and guest have agreed on with START",
-    "balloon-start": "a balloon begins with START, also after the host has said RESET",
-    "balloon-guest": "a balloon says which system it is of: 1 Linux, 2 BSD",
-    "balloon-page": "a page is locked once, and unlocked while it is locked",
+    "balloon-command": "a balloon uses only the commands that START negotiated",
+    "balloon-start": "a balloon begins with START, also after the host's RESET",
+    "balloon-guest": "a balloon reports its operating system: 1 Linux, 2 BSD",
+    "balloon-page": "a page is locked only once, and unlocked only while it is locked",
     "balloon-batch": "a batch is 1 to 512 pages in a page of the guest's memory",
     "balloon-freed": "a page is not used while the host has it",
-    "backup-event": "backup events come in their order, in an operation of the host",
+    "backup-event": "backup events come in the defined order, during an operation of the host",
 }
 
 
 class Context:
-    """Shared by the parts of one host."""
+    """Shared state of the parts of one host."""
 
     def __init__(
         self, *, now: Callable[[], int], rng: Rng, options: HostOptions, trace: Trace
@@ -90,7 +90,7 @@ class Context:
         )
 
     def log(self, text: str) -> None:
-        """Write a line of the host's log, worded as in public vmware.log files."""
+        """Write a line to the host's log, worded as in public vmware.log files."""
         self.trace.emit("host.log", text=text)
 
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:

@@ -1,4 +1,4 @@
-"""The CPUID leaves by which a guest sees its hypervisor.
+"""The CPUID leaves that identify the hypervisor to a guest.
 
 Leaves: open-vm-tools lib/include/x86cpuid.h and Linux arch/x86/kernel/cpu/vmware.c.
 """
@@ -18,9 +18,9 @@ Registers = tuple[int, int, int, int]
 
 
 def cpuid(options: HostOptions, leaf: int) -> Registers | None:
-    """Return EAX, EBX, ECX, EDX of a hypervisor leaf, or None where the host has no say.
+    """Return EAX, EBX, ECX, EDX of a hypervisor leaf, or None if the host does not define it.
 
-    Leaf 1 holds bit 31 of ECX alone: the caller adds it to its own processor's words.
+    Leaf 1 holds only bit 31 of ECX: the caller adds it to its own processor's words.
     """
     vendor = _VENDORS.get(options.kind)
     if vendor is None or not options.cpuid:

@@ -1,7 +1,7 @@
-"""What a fault does: each row of the catalogue has an effect, which the part that it strikes plays.
+"""Effects of faults: each row of the catalogue has one, carried out by the part that it affects.
 
 ``POINTS`` of an effect are the points at which its part looks for it: a fault cannot be armed
-elsewhere, so that none strikes without doing anything.
+elsewhere, so that every injected fault has an effect.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Details(Protocol):
-    """What an effect may draw and was given: lengths, contents, directions."""
+    """The parameters of an effect, drawn or given: lengths, contents, directions."""
 
     @property
     def rng(self) -> Rng:
@@ -64,7 +64,7 @@ class OpenFails(Effect):
 
 @dataclass(frozen=True)
 class AnnouncesNothing(Effect):
-    """A message that is there is not announced yet."""
+    """A pending message is not announced yet."""
 
     POINTS = ("announce",)
 
@@ -86,7 +86,7 @@ class NamesWrongType(Effect):
 
 @dataclass(frozen=True)
 class CommandNotRun(Effect):
-    """An RPCI command is not carried out: ``reply`` makes the reply, None for none at all."""
+    """An RPCI command is not executed: ``reply`` makes the reply, None for none at all."""
 
     reply: Callable[[Details], bytes | None]
     POINTS = ("rpci",)
@@ -94,7 +94,7 @@ class CommandNotRun(Effect):
 
 @dataclass(frozen=True)
 class ReplyChanged(Effect):
-    """An RPCI command is carried out, and ``change`` makes another reply of its own."""
+    """An RPCI command is executed, and ``change`` replaces its reply."""
 
     change: Callable[[Details, bytes], bytes]
     POINTS = ("rpci",)
@@ -102,7 +102,7 @@ class ReplyChanged(Effect):
 
 @dataclass(frozen=True)
 class Messages(Effect):
-    """TCLO messages come: ``play`` queues them."""
+    """TCLO messages arrive: ``play`` queues them."""
 
     play: Callable[[Details, Tclo, Power], None]
     POINTS = ("recvsize",)
@@ -110,7 +110,7 @@ class Messages(Effect):
 
 @dataclass(frozen=True)
 class ChannelTaken(Effect):
-    """Another TCLO client takes the application."""
+    """Another TCLO client takes over the application."""
 
     POINTS = ("recvsize",)
 
@@ -124,7 +124,7 @@ class TimeRefused(Effect):
 
 @dataclass(frozen=True)
 class ClockChanged(Effect):
-    """``play`` changes the host's clock before it answers; what it breaks is whole again after."""
+    """``play`` changes the host's clock before it answers, and restores it after that."""
 
     play: Callable[[Details, HostClock], None]
     POINTS = ("time",)

@@ -1,4 +1,4 @@
-"""Messages that no well-meaning host would send, for the TCLO faults."""
+"""Messages that no correct host sends, for the TCLO faults."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from vmtsim.host.power import Power
     from vmtsim.host.tclo import Tclo
 
-# Commands of other features, of other systems, and near misses of real ones.
-STRANGE = (
+# Commands of other features, of other systems, and almost correct ones.
+UNKNOWN_MESSAGES = (
     b"Time_Synchronize",
     b"Time_Synchronize x",
     b"Set_Option",
@@ -53,12 +53,12 @@ def garbage(details: Details, tclo: Tclo, _power: Power) -> None:
 
 
 def unknown(details: Details, tclo: Tclo, _power: Power) -> None:
-    """Queue a command that no driver knows."""
-    tclo.send(details.rng.choice(STRANGE))
+    """Queue an unknown command."""
+    tclo.send(details.rng.choice(UNKNOWN_MESSAGES))
 
 
 def long(details: Details, tclo: Tclo, _power: Power) -> None:
-    """Queue a message at or around one of the sizes that matter."""
+    """Queue a message of a boundary size, or close to one."""
     size = details.arguments.get("size")
     length = details.rng.choice((255, 256, 1024, 4095, 4096, 4097, 16384, 65535, 65536))
     tclo.send(b"ping ".ljust(length if size is None else size, b"x"))
@@ -82,5 +82,5 @@ def burst(details: Details, tclo: Tclo, _power: Power) -> None:
 
 
 def power(details: Details, _tclo: Tclo, power: Power) -> None:
-    """Ask for one of the power operations."""
+    """Request one of the power operations."""
     power.request(details.rng.choice(_POWER))

@@ -1,6 +1,6 @@
-"""What can go wrong on the host's side, by chance or by script.
+"""Faults of the host, injected at random or by a script.
 
-A fault is a name with the points at which it can strike.  Chance is a plan of integer odds per
+A fault is a name with the points at which it can be injected.  Random faults have integer odds per
 name, drawn from the host's own stream; a script arms one fault for its next opportunities.
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vmtsim.host.transport import Transport
 
 # The points of a message: the seven sub-commands, a message about to be announced, the two
-# high-bandwidth calls, an RPCI command about to be carried out, a time command.
+# high-bandwidth calls, an RPCI command about to be executed, a time command.
 POINTS = (
     "open",
     "sendsize",
@@ -59,7 +59,7 @@ _LENGTHS = ("sendsize", "recvsize")
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to fail: where it may strike, what it does in a sentence, and its effect."""
+    """One way to fail: where it can be injected, what it does in a sentence, and its effect."""
 
     name: str
     points: tuple[str, ...]
@@ -67,24 +67,24 @@ class Fault:
     effect: Effect
     # A further limit: only on channels of this protocol ("rpci" or "tclo").
     protocol: str | None = None
-    # And one for chance alone: only where no TCLO message waits.  Each message of a burst is an
-    # opportunity for the next burst, which frequent ones would never let end.
+    # A limit for random faults: only if no TCLO message waits.  Each message of a burst is an
+    # opportunity for the next burst, so that frequent bursts would never end.
     alone: bool = False
 
 
 def _killed(name: str, status: int) -> CallFails:
-    """Return the effect that the host forgets the channel; the call has this status word."""
+    """Return the effect that the host forgets the channel; the call returns this status word."""
 
     def play(transport: Transport, channel: Channel) -> int:
-        transport.kill(channel, name, status, told=1)
+        transport.kill(channel, name, status, calls=1)
         return status
 
     return CallFails(play)
 
 
 def _wrong_cookie(transport: Transport, channel: Channel) -> int:
-    transport.kill(channel, "wrong-cookie", told=1)
-    transport.haunt(channel)
+    transport.kill(channel, "wrong-cookie", calls=1)
+    transport.leave_in_table(channel)
     return 0
 
 
@@ -110,10 +110,10 @@ def _garbage(details: Details, clock: HostClock) -> None:
 _STATUSES = (*_LENGTHS, *_PAYLOAD)
 _ENORMOUS = (65537, 1 << 20, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFC, 0xFFFFFFFF)
 _CATALOGUE = (
-    Fault("checkpoint", _PAYLOAD, "the message was interrupted by a checkpoint: start it again",
+    Fault("checkpoint", _PAYLOAD, "a checkpoint interrupted the message: start it again",
           CallFails(lambda transport, channel: transport.restart(channel))),
     Fault("lose-channel", _STATUSES, "the host forgets the channel", _killed("lose-channel", 0)),
-    Fault("wrong-cookie", _STATUSES, "the host knows the channel by other cookies",
+    Fault("wrong-cookie", _STATUSES, "the host has other cookies for the channel",
           CallFails(_wrong_cookie)),
     Fault("closed", _STATUSES, "the host closed the channel (flag 0x0004)",
           _killed("closed", CLOSED)),
@@ -123,22 +123,22 @@ _CATALOGUE = (
           _killed("power-off", POWEROFF)),
     Fault("timed-out", _STATUSES, "the host timed the channel out (flag 0x0040)",
           _killed("timed-out", TIMEOUT)),
-    Fault("refuse", (*_STATUSES, "close"), "one call fails, the channel lives on",
+    Fault("refuse", (*_STATUSES, "close"), "one call fails, the channel stays open",
           CallFails(lambda _transport, _channel: 0)),
     Fault("table-full", ("open",), "no channel is free", OpenFails()),
     Fault("wrong-type", ("announce", "recvpayload"), "EDX names another type than it should",
           NamesWrongType()),
-    Fault("huge-length", ("announce",), "the announced length is beyond any limit",
+    Fault("huge-length", ("announce",), "the announced length exceeds all limits",
           AnnouncesLength(_ENORMOUS)),
-    Fault("slow-reply", ("announce",), "the RPCI reply is not there yet", AnnouncesNothing(),
+    Fault("slow-reply", ("announce",), "the RPCI reply is not ready yet", AnnouncesNothing(),
           "rpci"),
     Fault("no-reply", ("rpci",), "the RPCI command is never answered",
           CommandNotRun(lambda _: None), "rpci"),
     Fault("reject", ("rpci",), "the command is refused: '0 ' and a text",
           CommandNotRun(lambda d: str(d.arguments.get("reply", "0 Permission denied")).encode()),
           "rpci"),
-    Fault("reject-text", ("rpci",), "'1 ' and a text: taken, but not stored",
-          # What begins with "1 " was carried out, whatever follows.
+    Fault("reject-text", ("rpci",), "'1 ' and a text: accepted, but not stored",
+          # A command whose reply begins with "1 " was executed, whatever follows.
           ReplyChanged(lambda _, reply: b"1 not stored" if reply[:2] == b"1 " else reply), "rpci"),
     Fault("garbage-reply", ("rpci",), "the reply is random bytes",
           CommandNotRun(lambda d: d.rng.bytes(d.rng.between(2, 64))), "rpci"),
@@ -146,11 +146,11 @@ _CATALOGUE = (
           CommandNotRun(lambda d: d.rng.choice((b"", b"1", b"0"))), "rpci"),
     Fault("long-reply", ("rpci",), "the reply is tens of kilobytes long",
           ReplyChanged(lambda d, reply: reply[:2] + b"x" * d.rng.between(5_000, 65_000)), "rpci"),
-    Fault("steal", ("recvsize",), "another TCLO client takes the application", ChannelTaken(),
+    Fault("steal", ("recvsize",), "another TCLO client takes over the application", ChannelTaken(),
           "tclo"),
     Fault("garbage-message", ("recvsize",), "a TCLO message of random bytes",
           Messages(fault_messages.garbage), "tclo"),
-    Fault("unknown-message", ("recvsize",), "a TCLO command that nobody knows",
+    Fault("unknown-message", ("recvsize",), "an unknown TCLO command",
           Messages(fault_messages.unknown), "tclo"),
     Fault("long-message", ("recvsize",), "a TCLO message of up to 64 KiB",
           Messages(fault_messages.long), "tclo"),
@@ -163,7 +163,7 @@ _CATALOGUE = (
     Fault("power-request", ("recvsize",), "the administrator presses a power button",
           Messages(fault_messages.power), "tclo"),
     Fault("clock-jump", ("time",), "the host's clock jumps, either way", ClockChanged(_jump)),
-    Fault("clock-garbage", ("time",), "one answer with impossible seconds or microseconds",
+    Fault("clock-garbage", ("time",), "one answer with invalid seconds or microseconds",
           ClockChanged(_garbage)),
     Fault("clock-refused", ("time",), "the time command is refused", TimeRefused()),
 )  # fmt: skip
@@ -180,12 +180,12 @@ class _Armed:
 
 
 class Faults:
-    """Decides whether something goes wrong now.
+    """Decides whether a fault is injected now.
 
     ``plan`` maps a fault's name to (numerator, denominator); an absent name never happens.
-    ``enabled`` switches chance off (armed faults still strike): the liveness phase of a campaign.
-    ``struck`` counts what happened.  ``crowded`` tells whether TCLO messages wait; the TCLO side
-    sets it.
+    ``enabled`` switches random faults off (armed faults are still injected): the liveness phase of
+    a campaign.  ``injected`` counts injected faults.  ``messages_wait`` is whether TCLO messages
+    wait; the TCLO side sets it.
     """
 
     def __init__(self, context: Context) -> None:
@@ -194,13 +194,13 @@ class Faults:
         self._by_point: dict[str, list[tuple[Fault, int, int]]] = {}
         self._armed: list[_Armed] = []
         self.enabled = True
-        self.struck: Counter[str] = Counter()
+        self.injected: Counter[str] = Counter()
         self.arguments: dict[str, Any] = {}
-        self.last = ""  # the fault that struck last
-        self.crowded: Callable[[], bool] = lambda: False
+        self.last = ""  # the fault that was injected last
+        self.messages_wait: Callable[[], bool] = lambda: False
 
     def set_plan(self, plan: Mapping[str, tuple[int, int]]) -> None:
-        """Use these odds from now on.  Raises ValueError for a name that is not a fault's."""
+        """Use these odds from now on.  Raises ValueError for an unknown fault."""
         by_point: dict[str, list[tuple[Fault, int, int]]] = {}
         for name in sorted(plan):
             fault = find(name)
@@ -218,10 +218,10 @@ class Faults:
         at: str | None = None,
         **arguments: Any,
     ) -> None:
-        """Let ``name`` strike at its next ``times`` opportunities, after leaving out ``skip``.
+        """Inject ``name`` at its next ``times`` opportunities, after skipping ``skip``.
 
-        ``at`` narrows it to one point, which may be one where chance would not choose it.  Raises
-        ValueError for a point at which the fault's effect has no meaning.
+        ``at`` restricts it to one point, which may be one where it is never injected at random.
+        Raises ValueError for a point at which the fault's effect has no meaning.
         """
         fault = find(name)
         if at is not None and at not in POINTS:
@@ -233,19 +233,19 @@ class Faults:
         self._armed.append(_Armed(fault, points, times, skip, arguments))
 
     def disarm(self) -> None:
-        """Forget all armed faults."""
+        """Disarm all faults."""
         self._armed.clear()
 
     @property
     def armed(self) -> tuple[str, ...]:
-        """The names of faults that still wait for their opportunity."""
+        """The names of armed faults."""
         return tuple(each.fault.name for each in self._armed)
 
-    def strike(self, point: str, protocol: str | None = None, subject: str = "") -> Effect | None:
-        """Return the effect of the fault that strikes at this point, or None.
+    def inject(self, point: str, protocol: str | None = None, subject: str = "") -> Effect | None:
+        """Return the effect of the fault that is injected at this point, or None.
 
-        ``subject`` is what an armed fault may be limited to by its argument ``command``: it
-        matches if the subject begins with it.  ``arguments`` then holds the fault's arguments.
+        ``subject`` is what an armed fault may be limited to by its argument ``command``: it matches
+        if the subject begins with that.  ``arguments`` then holds the fault's arguments.
         """
         if self._armed:
             found = self._scripted(point, protocol, subject)
@@ -262,7 +262,7 @@ class Faults:
             for fault, numerator, denominator in odds
             if (fault.protocol is None or fault.protocol == protocol)
             and self._rng.chance(numerator, denominator)
-            and not (fault.alone and self.crowded())
+            and not (fault.alone and self.messages_wait())
         ]
         if not hits:
             return None
@@ -274,8 +274,8 @@ class Faults:
             arguments = armed.arguments
             if point not in armed.points:
                 continue
-            wanted = arguments.get("protocol", armed.fault.protocol)
-            if wanted is not None and wanted != protocol:
+            expected = arguments.get("protocol", armed.fault.protocol)
+            if expected is not None and expected != protocol:
                 continue
             if not subject.startswith(arguments.get("command", "")):
                 continue
@@ -290,7 +290,7 @@ class Faults:
         return None
 
     def _record(self, fault: Fault, point: str) -> Effect:
-        self.struck[fault.name] += 1
+        self.injected[fault.name] += 1
         self._context.trace.emit("fault", name=fault.name, point=point, text=fault.text)
         self.last = fault.name
         return fault.effect
@@ -305,5 +305,5 @@ def find(name: str) -> Fault:
     """Return the fault called ``name`` (underscores count as hyphens); raises ValueError."""
     fault = FAULTS.get(name.replace("_", "-"))
     if fault is None:
-        raise ValueError(f"no fault {name!r}: use one of {', '.join(FAULTS)}")
+        raise ValueError(f"unknown fault {name!r}: use one of {', '.join(FAULTS)}")
     return fault

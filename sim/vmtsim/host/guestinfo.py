@@ -1,4 +1,4 @@
-"""What the guest tells about itself: SetGuestInfo, SetGuestDiskInfo, guestinfo.* variables.
+"""Information that the guest reports: SetGuestInfo, SetGuestDiskInfo, guestinfo.* variables.
 
 Keys and forms: open-vm-tools lib/include/guestInfo.h and services/plugins/guestInfo.
 """
@@ -54,7 +54,7 @@ _PAIR = re.compile(r"(\w+)='((?:[^'\\]|\\['\\])*)'(?: |\Z)")
 
 
 class ValueProblem(ValueError):  # noqa: N818 - it is no error of this program
-    """A value that has not the form of its key; ``rule`` names the rule it breaks."""
+    """A value that does not have the format of its key; ``rule`` names the rule it breaks."""
 
     def __init__(self, text: str, rule: str = "guestinfo-value") -> None:
         super().__init__(text)
@@ -101,7 +101,7 @@ def _detailed(value: bytes) -> dict[str, Any]:
 
 
 def _disks_v0(value: bytes) -> list[dict[str, Any]]:
-    """Decode key 3: u8 count, then 116 packed bytes each; two spare zeros are allowed."""
+    """Decode key 3: u8 count, then 116 packed bytes each; two extra zeros are allowed."""
     count = value[0] if value else 0
     size = 1 + count * 116
     if len(value) not in {size, size + 2} or any(value[size:]):
@@ -147,7 +147,7 @@ def _disk(disk: dict[str, Any]) -> dict[str, Any]:
 
 
 class GuestInfo:
-    """Everything known about the guest.  ``decoded`` holds the last good value by key."""
+    """Everything known about the guest.  ``decoded`` holds the last valid value by key."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -156,7 +156,7 @@ class GuestInfo:
         self.variables: dict[str, bytes] = {}
 
     def decode(self, key: int, value: bytes) -> Any:
-        """Return the value in plain form; raises ValueProblem if it has not the key's form."""
+        """Return the value in plain form; raises ValueProblem if its format is wrong."""
         try:
             if key in {IP_V1, IP_V2, IP_V3}:
                 return nic.decode(key, value)
@@ -178,7 +178,7 @@ class GuestInfo:
         return text
 
     def store(self, key: int, value: bytes) -> None:
-        """Take the value of ``key``; raises ValueProblem."""
+        """Store the value of ``key``; raises ValueProblem."""
         decoded = self.decode(key, value)
         if key == OS_SHORT:
             self._short_name(decoded)
@@ -188,7 +188,7 @@ class GuestInfo:
         self._context.trace.emit("guestinfo", key=key, name=KEY_NAMES[key], value=decoded)
 
     def _short_name(self, name: str) -> None:
-        """Note a name that VMware's table lacks: it is stored, and hostd complains (E13)."""
+        """Handle a name that VMware's table lacks: it is stored, and hostd logs a message (E13)."""
         if _SHORT.match(name):
             return
         self._context.log(f"Unable to convert Vigor value '{name}'")
@@ -197,10 +197,10 @@ class GuestInfo:
 
     @property
     def system(self) -> tuple[str, str]:
-        """Return the short name that a management client knows, and the full name of the system.
+        """Return the short name that a management client shows, and the full name of the system.
 
-        Where the short name is unknown the client shows none, and the full name as the guest says
-        it (E13).
+        If the short name is unknown, the client shows none, and the full name as reported by the
+        guest (E13).
         """
         detailed = self.decoded.get(DETAILED, {})
         short = detailed.get("short") or self.decoded.get(OS_SHORT, "")
@@ -208,7 +208,7 @@ class GuestInfo:
         return (short if _SHORT.match(short) else "", full)
 
     def set_disks(self, data: bytes) -> None:
-        """Take SetGuestDiskInfo's JSON; raises ValueProblem."""
+        """Store SetGuestDiskInfo's JSON; raises ValueProblem."""
         self.disks = decode_disks(data)
         self._context.trace.emit("guestinfo", key=None, name="disks", value=self.disks)
 

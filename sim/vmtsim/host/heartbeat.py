@@ -1,9 +1,9 @@
-"""The running status of the tools: a counter of heartbeats, and a limit of silence.
+"""The running status of the tools: a counter of heartbeats, and a time limit for silence.
 
-A heartbeat is counted at most once a second, whatever the guest sends: a guest without a tools
-service that calls `vmware-rpctool` once is running for exactly 20 s (E1).  After the silence the
-next message makes it running again, and no reset is needed (E2).  The value and the age of the last
-heartbeat are what vmware.log says of a message that timed out (E2, E3).
+The host counts at most one heartbeat a second, whatever the guest sends: a guest without a tools
+service that calls `vmware-rpctool` once is running for exactly 20 s (E1).  After silence, the next
+message makes it running again, without a reset (E2).  vmware.log reports the value and the age of
+the last heartbeat with a message that timed out (E2, E3).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Heartbeat:
         self._watching = False
 
     def beat(self) -> None:
-        """Note a message of the guest, on a channel of either protocol."""
+        """Handle a message of the guest, on a channel of either protocol."""
         now = self._context.now()
         if self.last is not None and now - self.last < NANOSECONDS:
             return
@@ -43,7 +43,7 @@ class Heartbeat:
             self._context.after(limit, self._check)
 
     def describe(self) -> str:
-        """Return the value and its age, as vmware.log words them."""
+        """Return the value and its age, in the words of vmware.log."""
         age = 0 if self.last is None else (self._context.now() - self.last) // NANOSECONDS
         return f"Last heartbeat value {self.value} (last received {age}s ago)"
 

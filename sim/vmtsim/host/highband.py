@@ -27,10 +27,10 @@ def high_bandwidth(
     *,
     to_host: bool,
 ) -> None:
-    """Carry out ``rep outsb`` (``to_host``) or ``rep insb`` on port 0x5659.
+    """Execute ``rep outsb`` (``to_host``) or ``rep insb`` on port 0x5659.
 
-    Raises GuestFault, after recording the violation, where the guest's buffer is not mapped: a
-    real machine takes a page fault there.
+    Raises GuestFault, after recording the violation, if the guest's buffer is not mapped: a real
+    machine takes a page fault there.
     """
     step = "hb-out" if to_host else "hb-in"
     if low16(frame.arg1) != _MESSAGE:
@@ -75,7 +75,7 @@ def high_bandwidth(
 def _refusal(
     context: Context, transport: Transport, channel: Channel, size: int, step: str
 ) -> int | None:
-    """Return the status that refuses the call, or None if it may go on."""
+    """Return the status that refuses the call, or None to continue."""
     underway = channel.sending is not None if step == "hb-out" else channel.reading is not None
     started = len(channel.sending or b"") if step == "hb-out" else channel.offset
     if not underway or started:
@@ -83,12 +83,12 @@ def _refusal(
     if not context.options.high_bandwidth:
         context.violation("high-bandwidth-refused", step, channel.number)
         return 0
-    wanted = channel.expected if step == "hb-out" else channel.announced
-    if size != wanted:
-        context.violation("payload-size", f"{step} of {size} bytes for {wanted}", channel.number)
+    expected = channel.expected if step == "hb-out" else channel.announced
+    if size != expected:
+        context.violation("payload-size", f"{step} of {size} bytes for {expected}", channel.number)
         return 0
     if size > _LARGEST:
-        # A made-up length that the guest believed: there is nothing to fill such a buffer with.
+        # The guest believed a false length: there is no data to fill such a buffer with.
         return 0
     status = transport.broken(channel, step)
     return status if isinstance(status, int) else None

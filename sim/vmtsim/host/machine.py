@@ -1,4 +1,4 @@
-"""The host as a whole: what the guest's processor reaches, and what an operator may do."""
+"""The whole host: its interface to the guest's processor, and the operator's actions."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _ALL_ONES = 0xFFFFFFFF
 class Host:
     """A simulated VMware host for one virtual machine.
 
-    ``now`` returns virtual nanoseconds since power-on; the host never sleeps.  Things that it
-    does later are driven from outside: ``next_event`` says when, ``advance`` does what is due.
-    ``faults`` makes what decides about faults, for campaigns.
+    ``now`` returns virtual nanoseconds since power-on; the host never sleeps.  Its later actions
+    are driven by the caller: ``next_event`` returns when, ``advance`` does what is due.  ``faults``
+    makes the object that decides about faults, for campaigns.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Host:
         self.backdoor = Backdoor(self.context, self.transport, self.clock, self.faults)
         self._called = False  # by VMCALL or VMMCALL
 
-    # What the guest's processor reaches.
+    # Called by the guest's processor.
 
     def low_bandwidth(self, frame: Frame) -> None:
-        """Carry out ``in eax, dx`` on port 0x5658 (or its aarch64 form); changes ``frame``.
+        """Execute ``in eax, dx`` on port 0x5658 (or its aarch64 form); changes ``frame``.
 
-        On x86 the balloon's port is served as well.
+        On x86 the balloon's port is handled as well.
         """
         if low16(frame.arg3) == BALLOON_PORT:
             self.balloon.call(frame)
@@ -99,13 +99,13 @@ class Host:
         self.backdoor.call(frame)
 
     def high_bandwidth(self, frame: Frame, memory: GuestMemory, *, to_host: bool) -> None:
-        """Carry out ``rep outsb`` (``to_host``) or ``rep insb`` on port 0x5659.
+        """Execute ``rep outsb`` (``to_host``) or ``rep insb`` on port 0x5659.
 
-        Raises GuestFault where the buffer is not mapped, as the processor would fault.
+        Raises GuestFault if the buffer is not mapped, as the processor would fault.
         """
         self.backdoor.calls += 1
         if self.options.kind != "vmware":
-            # Nobody is there: the string instruction reads ones and writes nowhere.
+            # No device answers: the string instruction reads ones and writes nowhere.
             return
         if not self.options.ports:
             self.context.violation("dead-port", f"string I/O on port {HIGH_PORT:#06x}")
@@ -124,14 +124,14 @@ class Host:
         highband.high_bandwidth(self.context, self.transport, frame, memory, to_host=to_host)
 
     def hypercall(self, frame: Frame, memory: GuestMemory) -> None:
-        """Carry out VMCALL or VMMCALL: the flags in EDX stand in for the port.
+        """Execute VMCALL or VMMCALL: the flags in EDX replace the port.
 
         Source: open-vm-tools lib/backdoor/backdoorInt.h (0 low, 1 high read, 3 high write).
         """
         flags = low16(frame.arg3)
         channel = frame.arg3 & 0xFFFF0000
         if self.options.kind != "vmware" or self.options.hypercall == "none":
-            # A processor would make it an invalid instruction, or another hypervisor's call.
+            # On a processor it would be an invalid instruction, or another hypervisor's call.
             self.context.violation("hypercall", f"flags {flags:#06x}, and CPUID offers none")
             frame.arg0 = _ALL_ONES
             return
@@ -152,30 +152,30 @@ class Host:
             frame.arg0 = _ALL_ONES
 
     def other_port(self, port: int, size: int, value: int | None) -> int:
-        """Carry out I/O on a port that is not the backdoor's; returns what is read.
+        """Execute I/O on a port other than the backdoor's; returns the value read.
 
-        ``size`` in bytes; ``value`` is what is written, None for a read.
+        ``size`` in bytes; ``value`` is the value written, None for a read.
         """
         if not self.options.foreign_access:
             did = "read" if value is None else f"written with {value:#x}"
             self.context.violation("foreign-port", f"port {port:#06x} {did}, {8 * size} bits wide")
-        return (1 << (8 * size)) - 1  # nobody answers on the bus
+        return (1 << (8 * size)) - 1  # no device answers on the bus
 
     def cpuid(self, leaf: int) -> tuple[int, int, int, int] | None:
-        """Return EAX to EDX of a hypervisor leaf (leaf 1: bit 31 of ECX alone), None: not ours."""
+        """Return EAX to EDX of a hypervisor leaf (leaf 1: only bit 31 of ECX), or None."""
         return cpuid(self.options, leaf)
 
     # Time.
 
     def next_event(self) -> int | None:
-        """Return when the host next does something by itself (virtual ns), or None."""
+        """Return when the host next acts by itself (virtual ns), or None."""
         return self.context.timers.next()
 
     def advance(self) -> None:
         """Do what is due now."""
         self.context.timers.fire(self.context.now)
 
-    # What an operator may do.
+    # Called by an operator.
 
     @property
     def violations(self) -> int:
@@ -192,9 +192,9 @@ class Host:
         self.tclo.send(message)
 
     def lose_channel(self, which: str = "tclo") -> int:
-        """Forget channels without a word: ``tclo``, ``rpci`` or ``all``; returns how many."""
-        wanted = ("tclo", "rpci") if which == "all" else (which,)
-        channels = [c for name in wanted for c in self.transport.of(name)]
+        """Forget channels without notice: ``tclo``, ``rpci`` or ``all``; returns how many."""
+        protocols = ("tclo", "rpci") if which == "all" else (which,)
+        channels = [c for name in protocols for c in self.transport.of(name)]
         for channel in channels:
             self.transport.kill(channel, "lost")
         return len(channels)
@@ -207,9 +207,9 @@ class Host:
         return len(channels)
 
     def steal_channel(self, seconds: float = 3.0) -> bool:
-        """Let another client insist on the application; returns false if nothing had it.
+        """Let another client claim the application; returns false if no channel had it.
 
-        What the two get of it is HostOptions.second_client's to say.
+        HostOptions.second_client decides how the host treats the two.
         """
         if self.tclo.channel is None:
             return False
@@ -217,12 +217,12 @@ class Host:
         return True
 
     def checkpoint(self) -> None:
-        """Interrupt every message that is half way through."""
+        """Interrupt every message in transfer."""
         self.context.trace.emit("host.checkpoint")
         self.transport.interrupt()
 
     def _synchronize(self) -> None:
-        """Tell the guest to look at the clock, forward only, as after all but a boot (E12)."""
+        """Ask the guest to check the clock, forward only, as after everything but a boot (E12)."""
         self.send("Time_Synchronize 0")
 
     def snapshot_revert(
@@ -248,8 +248,8 @@ class Host:
     def migrate(self, *, lose_channels: bool = False) -> None:
         """Move to another host (vMotion): a checkpoint.
 
-        Its flag 0x0010 exists because channels survive; that they are lost was seen under heavy
-        load alone (govmomi issue 829).
+        Flag 0x0010 exists because channels survive a checkpoint; channels were lost only under
+        heavy load (govmomi issue 829).
         """
         self.context.trace.emit("host.migrate", lost=lose_channels)
         self.transport.interrupt()
@@ -260,8 +260,8 @@ class Host:
     def suspend(self, seconds: float, *, lose_channels: bool = False) -> bool:
         """Ask the guest, sleep for ``seconds`` of host time, resume: OS_Suspend to OS_Resume.
 
-        The guest does not feel the time: the host's clock jumps.  Returns false where a
-        management client would not offer it.
+        The guest does not see the time pass: the host's clock jumps.  Returns false if a management
+        client would not offer the operation.
         """
 
         def slept() -> None:
@@ -284,18 +284,18 @@ class Host:
             channel.sending is not None or channel.reading is not None
             for channel in self.transport.channels.values()
         ):
-            # A message was offered the other way: it has to end first.
+            # A message is announced the other way: it has to end first.
             self.context.after(0.01, lambda: self.offer_high_bandwidth(on=on))
             return
         self.options = self.context.options = replace(self.options, high_bandwidth=on)
 
     def set_synctime(self, *, on: bool) -> None:
-        """Change the machine's time synchronisation switch, and tell the guest."""
+        """Change the machine's time synchronisation switch, and report it to the guest."""
         self.backdoor.sync_time = on
         self.tclo.set_option("synctime", str(int(on)))
 
     def summary(self) -> dict[str, Any]:
-        """Return what is worth knowing at the end of a run."""
+        """Return the figures that matter at the end of a run."""
         return {
             "calls": self.backdoor.calls,
             "resets": self.tclo.resets,
@@ -304,5 +304,5 @@ class Host:
             "capabilities": dict(self.tools.capabilities),
             "violations": self.violations,
             "channels": len(self.guest_channels),
-            "faults": dict(self.faults.struck),
+            "faults": dict(self.faults.injected),
         }

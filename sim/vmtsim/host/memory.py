@@ -43,7 +43,7 @@ _STATISTICS: dict[int, tuple[str, int, int]] = {
 
 
 class StatisticsError(ValueError):
-    """Bytes that are no statistics of version 5; says where."""
+    """Bytes that are not statistics of version 5; gives the offset."""
 
 
 def decode(data: bytes) -> dict[str, Any]:
@@ -66,14 +66,14 @@ def decode(data: bytes) -> dict[str, Any]:
     while at < len(data):
         at, space, name, value = _statistic(data, at, space)
         if name in found:
-            raise StatisticsError(f"{name} is there twice")
+            raise StatisticsError(f"{name} occurs twice")
         found[name] = value
     _plausible(found)
     return found
 
 
 def _plausible(found: dict[str, Any]) -> None:
-    """Refuse what cannot be: more memory than there is, and two totals."""
+    """Reject impossible values: more memory than the total, and two totals."""
     usable = found.get("mem.physUsable")
     if usable is None:
         return
@@ -85,10 +85,10 @@ def _plausible(found: dict[str, Any]) -> None:
 
 
 def _statistic(data: bytes, at: int, space: bytes) -> tuple[int, bytes, str, int | float | None]:
-    """Read the statistic at ``at``: where the next is, its name space, name and value."""
+    """Read the statistic at ``at``: offset of the next one, name space, name and value."""
     start = at
     if len(data) - at < 4:
-        raise StatisticsError(f"offset {at}: {len(data) - at} bytes too many")
+        raise StatisticsError(f"offset {at}: {len(data) - at} extra bytes")
     parts = int.from_bytes(data[at : at + 4], "little")
     at += 4
     if parts & ~_PARTS or parts & _EACH != _EACH:
@@ -114,7 +114,7 @@ def _statistic(data: bytes, at: int, space: bytes) -> tuple[int, bytes, str, int
 
 
 def _part(data: bytes, at: int) -> tuple[int, bytes]:
-    """Read a size of two bytes and as many bytes."""
+    """Read a size of two bytes and that many bytes."""
     size = int.from_bytes(data[at : at + 2], "little")
     end = at + 2 + size
     if end > len(data):
@@ -123,7 +123,7 @@ def _part(data: bytes, at: int) -> tuple[int, bytes]:
 
 
 def _unsigned(data: bytes, start: int) -> int:
-    """Read an integer of as few bytes as open-vm-tools takes for it, none for 0."""
+    """Read an integer of the least number of bytes, as open-vm-tools encodes it, none for 0."""
     value = int.from_bytes(data, "little")
     least = next(size for size in (0, 1, 2, 4, 8) if value < 1 << (8 * size) or size == 8)
     if len(data) != least:

@@ -154,7 +154,7 @@ def decode_v3(data: bytes, addresses: int = 2048) -> dict[str, Any]:
 
 
 def _characters(reader: Reader, size: int, what: str) -> str:
-    """Read ``char name[size]``: XDR gives every char a word of its own."""
+    """Read ``char name[size]``: XDR uses a word for every char."""
     raw = bytearray()
     for _ in range(size):
         at = reader.offset
@@ -207,9 +207,9 @@ def decode_v2(data: bytes) -> dict[str, Any]:
 
 def decode_v1(data: bytes) -> dict[str, Any]:
     """Decode the C structure of key 2: IPv4 text for up to 16 NICs, 2436 bytes."""
-    wanted = 4 + _NICS * _V1_NIC.size
-    if len(data) != wanted:
-        raise XdrError(f"{len(data)} bytes, not {wanted}")
+    expected = 4 + _NICS * _V1_NIC.size
+    if len(data) != expected:
+        raise XdrError(f"{len(data)} bytes, not {expected}")
     count = int.from_bytes(data[:4], "little")
     if count > _NICS:
         raise XdrError(f"{count} NICs, at most {_NICS}")

@@ -1,8 +1,8 @@
-"""What the host's operator may do: one table for scenarios, campaigns, prompts and guest-control.
+"""The operations of the host's operator: one table for scenarios, campaigns and prompts.
 
-An operation has one name everywhere: ``host.lose: all`` in a scenario is ``lose all`` at the prompt
-of ``vmtsim host`` and in ``vmtsim guest-control DIR host lose all``.  Its arguments are a schema of
-vmtgen.common.schema, which checks them wherever they come from.  A new operation is one row here.
+An operation has the same name everywhere: ``host.lose: all`` in a scenario is ``lose all`` at the
+prompt of ``vmtsim host`` and in ``vmtsim guest-control DIR host lose all``.  A schema of
+vmtgen.common.schema checks its arguments, whatever their source.  A new operation is one row here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FOREVER = 1e10  # seconds: three centuries
 
 
 class RefusedError(UnavailableError):
-    """The host cannot do it now; the text says why."""
+    """The host cannot do it now; the text gives the reason."""
 
 
 # Arguments.
@@ -43,7 +43,7 @@ class RefusedError(UnavailableError):
 
 @dataclass(frozen=True)
 class Power(Record):
-    """A power operation; ``suspend`` with ``seconds`` really suspends the machine."""
+    """A power operation; ``suspend`` with ``seconds`` also suspends the machine."""
 
     SHORTHAND: ClassVar[str] = "operation"
     operation: Literal["halt", "reboot", "suspend", "resume", "power-on"]
@@ -86,7 +86,7 @@ class Migration(Record):
 
 @dataclass(frozen=True)
 class Revert(Record):
-    """How old the snapshot is, in seconds, and what the host does about the guest."""
+    """How old the snapshot is, in seconds, and whether the host synchronises the guest's time."""
 
     SHORTHAND: ClassVar[str] = "seconds"
     seconds: float = 3.0
@@ -96,7 +96,7 @@ class Revert(Record):
 
 @dataclass(frozen=True)
 class Clock(Record):
-    """What changes of the host's clock; times in seconds."""
+    """Changes of the host's clock; times in seconds."""
 
     set: Number = None
     jump: Number = None
@@ -105,7 +105,7 @@ class Clock(Record):
     max_lag_us: Number = None
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse times that no calendar has."""
+        """Reject times that no calendar has."""
         for name in ("set", "jump"):
             value = self[name]
             if value is not None and not abs(value) < _FOREVER:
@@ -138,7 +138,7 @@ class BalloonOrder(Record):
 
 @dataclass(frozen=True)
 class FaultArguments(Record):
-    """When a fault strikes, and its details."""
+    """When a fault is injected, and its details."""
 
     times: int = 1
     skip: int = 0
@@ -150,7 +150,7 @@ class FaultArguments(Record):
     seconds: Number = None
 
 
-# What operations do.  Each returns what happened, in words.
+# The operations.  Each returns a description of what happened.
 
 
 def _send(host: Host, given: Message) -> str:
@@ -206,7 +206,7 @@ def _steal(host: Host, given: Seconds) -> str:
 
 def _checkpoint(host: Host, _given: Nothing) -> str:
     host.checkpoint()
-    return "messages that are half way were interrupted"
+    return "interrupted the messages in transfer"
 
 
 def _balloon(host: Host, given: BalloonOrder) -> str:
@@ -295,17 +295,17 @@ def _high_bandwidth(host: Host, given: Switch) -> str:
 
 @dataclass(frozen=True)
 class Operation(Verb):
-    """A verb of the host's operator.  ``run`` does it and returns what happened, in words."""
+    """A verb of the host's operator.  ``run`` executes it and returns a description."""
 
     run: Callable[[Host, Any], str]
 
     @property
     def usage(self) -> str:
-        """The operation with its arguments, as they are typed."""
+        """The operation with its arguments, as a user types them."""
         if self.free:
             what = "FAULT [KEY=VALUE ...]" if self.name == "fault" else "NAME=VALUE ..."
             return f"{self.name} {what}"
-        # A scenario needs something to write; a typed operation does not.
+        # A scenario needs a value; a typed operation does not.
         keys = [key for key in keys_of(self.arguments) if key.name != "now"]
         words = []
         for key in keys:
@@ -318,7 +318,7 @@ class Operation(Verb):
         return " ".join([self.name, *words])
 
     def read(self, node: Node, problems: Problems) -> Any:
-        """Return the argument as a value; a fault has to be one that there is."""
+        """Return the argument as a value; rejects an unknown fault."""
         if self.name != "fault":
             return super().read(node, problems)
         _check_faults(node, problems)
@@ -332,9 +332,9 @@ class Operation(Verb):
         return super().whole(plain)
 
     def carry_out(self, host: Host, plain: Any) -> str:
-        """Do it, with the argument in plain form; return what happened.
+        """Execute it, with the argument in plain form; return a description of what happened.
 
-        Raises ArgumentError for arguments that make no sense, RefusedError where it cannot be.
+        Raises ArgumentError for invalid arguments, RefusedError if the host cannot do it now.
         """
         try:
             value = self.value(plain)
@@ -352,7 +352,7 @@ class Operation(Verb):
             raise ArgumentError(f"{error} (usage: {self.usage})") from None
 
     def plain(self, words: Sequence[str]) -> Any:
-        """Return the plain form of arguments that were typed; raises ArgumentError."""
+        """Return the plain form of typed arguments; raises ArgumentError."""
         if self.arguments is Message:
             if not words:
                 raise ArgumentError(f"usage: {self.usage}")
@@ -385,7 +385,7 @@ def _check_faults(node: Node, problems: Problems) -> None:
         if name not in FAULTS and name != "none":
             problems.add(
                 value.key if node.kind == "mapping" and value.key else value,
-                f"there is no fault {name!r}: there are {listed(FAULTS, limit=40)}",
+                f"unknown fault {name!r}: expected one of {listed(FAULTS, limit=40)}",
                 hint=nearest(name, FAULTS),
             )
             continue
@@ -395,7 +395,7 @@ def _check_faults(node: Node, problems: Problems) -> None:
         possible = FAULTS[name].effect.POINTS
         if at.scalar not in POINTS:
             problems.add(
-                at, f"there is no point {at.scalar!r}: there are {listed(POINTS)}",
+                at, f"unknown point {at.scalar!r}: expected one of {listed(POINTS)}",
                 hint=nearest(at.scalar, POINTS),
             )  # fmt: skip
         elif at.scalar not in possible:
@@ -403,7 +403,7 @@ def _check_faults(node: Node, problems: Problems) -> None:
 
 
 def _scalar(text: str) -> bool | int | float | str:
-    """Read a value as YAML does: true, 5, 0.5, or text."""
+    """Parse a value as YAML does: true, 5, 0.5, or text."""
     if text in {"true", "false"}:
         return text == "true"
     if re.fullmatch(r"[-+]?[0-9]+", text):
@@ -415,31 +415,33 @@ def _scalar(text: str) -> bool | int | float | str:
 
 _TABLE = (
     Operation("tclo", Message, "send a TCLO message", _send),
-    Operation("power", Power, "ask for a power operation; suspend with seconds suspends", _power),
+    Operation("power", Power, "request a power operation; suspend: sleep SECONDS", _power),
     Operation("fault", Mapping[str, FaultArguments | None],
-              "let a fault strike at its next opportunity; none: no fault any more", _fault),
-    Operation("lose", Channels, "forget channels without a word", _lose),
-    Operation("close", Protocol, "close channels, so that the guest sees it", _close),
-    Operation("steal", Seconds, "another client insists on the channel for SECONDS", _steal),
-    Operation("checkpoint", Nothing, "interrupt messages that are half way", _checkpoint),
+              "inject a fault at its next opportunity; none: disarm all faults", _fault),
+    Operation("lose", Channels, "forget channels without notice", _lose),
+    Operation("close", Protocol, "close channels; the guest can see it", _close),
+    Operation("steal", Seconds, "another client claims the channel for SECONDS", _steal),
+    Operation("checkpoint", Nothing, "interrupt messages in transfer", _checkpoint),
     Operation("migrate", Migration, "vMotion: move to another host", _migrate),
     Operation("revert", Revert, "go back to a snapshot SECONDS old", _revert),
-    Operation("clock", Clock, "set the host's clock, let it jump, drift or lag", _clock),
+    Operation("clock", Clock, "set the host's clock, or make it jump, drift or lag", _clock),
     Operation("options", Mapping[str, Scalar], "send Set_Option NAME VALUE", _options),
-    Operation("synctime", Switch, "the machine's time synchronisation switch", _synctime),
+    Operation("synctime", Switch, "set the machine's time synchronisation switch", _synctime),
     Operation("backup", Backup, "start or abort a quiesced snapshot", _backup),
     Operation("guestinfo", Mapping[str, Scalar], "set guestinfo.* variables", _guestinfo),
-    Operation("balloon", BalloonOrder, "the pages that the balloon takes; reset it", _balloon),
+    Operation("balloon", BalloonOrder, "set the balloon's target in pages, or reset it", _balloon),
     Operation("high-bandwidth", Switch, "offer high bandwidth, or stop", _high_bandwidth),
 )  # fmt: skip
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _TABLE}
 
 
 def find(name: str) -> Operation:
-    """Return the operation called ``name``; raises ArgumentError with what was meant."""
+    """Return the operation called ``name``; raises ArgumentError with a suggestion."""
     found = OPERATIONS.get(name)
     if found is None:
         near = nearest(name, OPERATIONS)
         meant = f" (did you mean {near!r}?)" if near else ""
-        raise ArgumentError(f"no operation {name!r}{meant}: there are {', '.join(OPERATIONS)}")
+        raise ArgumentError(
+            f"unknown operation {name!r}{meant}: expected one of {', '.join(OPERATIONS)}"
+        )
     return found

@@ -1,4 +1,4 @@
-"""What kind of host this is: every choice that a run may make before power-on."""
+"""The host's options: every choice of a run before power-on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vmtgen.common.schema import Length, Range
 
 NANOSECONDS = 1_000_000_000
 
-# 2026-01-01T00:00:00Z.  Fixed, so that a run says the same today and in ten years.
+# 2026-01-01T00:00:00Z.  Fixed, so that a run gives the same result at any time.
 EPOCH = 1_767_225_600
 
 Kind = Literal["vmware", "qemu", "hardware"]
@@ -17,14 +17,14 @@ Hypercall = Literal["none", "vmcall", "vmmcall"]
 
 Age = Literal["current", "old"]
 Balloon = Literal["none", "old", "basic", "batched"]
-# What a second client of one name meets (E14).
+# The host's policy for a second client of the same name (E14).
 SecondClient = Literal["newest", "first", "both"]
 # Which messages to the guest end with a NUL inside their length (E5).
 NulTerminated = Literal["none", "ping", "all"]
 
-# Options that a host sends as soon as the application is there, before Capabilities_Register.  The
-# first eleven in their order and with their values: public logs of open-vm-tools (E5, E6, E7).  The
-# others have no place in those logs: their names are those of open-vm-tools
+# Options that a host sends as soon as the application exists, before Capabilities_Register.  The
+# first eleven with their order and values: public logs of open-vm-tools (E5, E6, E7).  The others
+# do not occur in those logs: their names are those of open-vm-tools
 # lib/include/vmware/guestrpc/{tclodefs,timesync,powerops}.h.
 OPTION_BURST: tuple[tuple[str, str], ...] = (
     ("synctime", "0"),
@@ -51,43 +51,43 @@ OPTION_BURST: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class HostOptions:
-    """The host's make.  Times in seconds unless the name says otherwise.
+    """The options of a host.  Times in seconds unless the name says otherwise.
 
     E1 to E17 are the public logs and texts of docs/host-evidence.md.  Numbers without a source
     beside them are choices of this simulation: VMware publishes none.
     """
 
-    # old: a host that looks for a command with its space, and for replies without a NUL.  Today's
-    # hosts take both: govmomi's toolbox and talos-vmtoolsd send a capability without the space to
-    # ESXi 6 to 8, and answers of open-vm-tools to VIX commands end in a NUL.
+    # old: a host that expects a command with its space, and replies without a NUL.  Today's hosts
+    # accept both: govmomi's toolbox and talos-vmtoolsd send a capability without the space to ESXi
+    # 6 to 8, and answers of open-vm-tools to VIX commands end in a NUL.
     age: Age = "current"
     # vmware: everything.  qemu: the `vmport` device, which has no MESSAGE command.
-    # hardware: nobody answers, the bus floats high.
+    # hardware: no device answers, the bus floats high.
     kind: Kind = "vmware"
     # 2 ESX, 4 Workstation and Fusion (open-vm-tools lib/include/vm_vmx_type.h).
     product_type: int = 2
     cpuid: bool = True
-    # The instruction that leaf 0x40000010 offers.  Few hosts do: those whose guests have encrypted
-    # memory (Linux arch/x86/kernel/cpu/vmware.c).
+    # The instruction that leaf 0x40000010 offers.  Few hosts offer one: those whose guests have
+    # encrypted memory (Linux arch/x86/kernel/cpu/vmware.c).
     hypercall: Hypercall = "none"
-    # x86 alone: False is such a guest, whose ports nobody answers.
+    # x86 only: False is such a guest, whose ports do not answer.
     ports: bool = True
-    # Blame nobody for I/O ports and commands that a tools driver has no business with: another
-    # driver looks around.
+    # Report no violation for I/O ports and commands that a tools driver must not use: another
+    # driver probes them.
     foreign_access: bool = False
     high_bandwidth: bool = True
-    # The memory balloon: none, an old host that knows no capabilities, one that takes single pages,
-    # or batches too (Linux drivers/misc/vmw_balloon.c, vmballoon_send_start).
+    # The memory balloon: none, an old host without capabilities, one that takes single pages, or
+    # batches too (Linux drivers/misc/vmw_balloon.c, vmballoon_send_start).
     balloon: Balloon = "batched"
     cookies: bool = True
-    # lib/include/guest_msg_def.h; hosts of old had 8.
+    # lib/include/guest_msg_def.h; old hosts had 8.
     channels: Annotated[int, Range(1, 0x10000)] = 128
     max_message: int = 65536
-    # Seconds after which an idle channel is closed, 0 means never.  Nothing of VMware's does that;
+    # Seconds after which an idle channel is closed, 0 means never.  No VMware product does that;
     # the out-of-tree QEMU emulation does, after 80 s.
     idle_close: int = 0
-    # A client that gives a name which another channel has: the newest client gets it, the first one
-    # keeps it, or both are thrown out (E14).
+    # A client that sends a name which another channel has: the newest client gets it, the first one
+    # keeps it, or both are disconnected (E14).
     second_client: SecondClient = "newest"
 
     mhz: int = 2400
@@ -107,55 +107,56 @@ class HostOptions:
     # The time commands that this host knows: 23 GETTIME, 46 GETTIMEFULL, 55 with lag.
     time_commands: tuple[int, ...] = (23, 46, 55)
     drift_ppm: int = 0
-    # The error of the guest's clock that the host takes for normal: about a second (E12).
+    # The error of the guest's clock that the host accepts as normal: about a second (E12).
     max_lag_us: int = 1_000_000
     interrupt_lag_us: int = 0
     # The virtual machine's own time synchronisation switch (GUI option bit 0x400).
     synctime: bool = False
 
-    # What the host says by itself after the reset, in this order: Time_Synchronize 0 and the
-    # options (nothing of both where there are no options), Capabilities_Register, OS_PowerOn (E5,
-    # E6, E7).
+    # What the host sends unprompted after the reset, in this order: Time_Synchronize 0 and the
+    # options (neither of them if there are no options), Capabilities_Register, OS_PowerOn (E5, E6,
+    # E7).
     option_burst: tuple[tuple[str, str], ...] = OPTION_BURST
     capabilities_register: bool = True
     power_on: bool = True
-    # The late variant of govmomi's pull request 778: broadcastIP comes so many seconds after the
+    # The late variant of govmomi's pull request 778: broadcastIP comes this many seconds after the
     # reset, and not among the options.  0 means: in its place among them.
     broadcast_ip: int = 0
-    # Seconds between pings (E5), and from the reset to the VIX command by which the host asks for
+    # Seconds between pings (E5), and from the reset to the VIX command by which the host requests
     # the state of guest operations (E17); 0 means never.
     ping: int = 15
     vix_probe: int = 23
     # Messages with a NUL inside their announced length: of the logged ones it is `ping` alone (E5).
     nul_terminated: NulTerminated = "ping"
 
-    # A message that the guest has, and does not answer (E3: the guest was last heard 5 s before).
+    # A message that the guest has received and does not answer (E3: last heartbeat 5 s before).
     reply_timeout: int = 5
-    # A message to a name that no client has given: 59 to 62 s (E11).
+    # A message to a name without a client: 59 to 62 s (E11).
     message_expiry: int = 60
     # Silence after which the tools are not running (E1, E2).
     heartbeat_timeout: int = 20
-    # A power operation without a status from the guest is given up after this.
+    # The host abandons a power operation without a status from the guest after this time.
     power_timeout: int = 60
-    # An accepted halt or reboot is under way until the guest registers with a smaller uptime (E9);
-    # false: until its status.
+    # An accepted halt or reboot is in progress until the guest registers with a smaller uptime
+    # (E9); false: until its status.
     power_pending: bool = True
     # vmx option tools.setInfo.sizeLimit, bytes of all guest variables together.
     guestinfo_limit: int = 1_048_576
-    # Call a short OS name that is not in VMware's table a violation.  It is stored anyway (E13).
+    # Treat a short OS name that is not in VMware's table as a violation.  It is stored anyway
+    # (E13).
     strict_os_names: bool = True
     # Commands of guest_rpc.rpci.auth.cmd.NAME: refused over the backdoor, also to root (E15).
     denied_commands: frozenset[str] = frozenset()
-    # False is isolation.tools.setinfo.disable: no guest information is taken (E15).
+    # False is isolation.tools.setinfo.disable: no guest information is accepted (E15).
     setinfo: bool = True
-    # False: events of a backup are refused as from a guest without privilege (open-vm-tools
+    # False: events of a backup are refused, as from a guest without privilege (open-vm-tools
     # services/plugins/vmbackup/stateMachine.c).
     privileged: bool = True
-    # Commands answered as an old host does: "0 Unknown command".
+    # Commands that are answered as by an old host: "0 Unknown command".
     unknown_commands: frozenset[str] = frozenset()
-    # SetGuestInfo keys that this host does not take (10 and 11 are unknown to old ones).
+    # SetGuestInfo keys that this host does not accept (10 and 11 are unknown to old ones).
     unknown_guestinfo_keys: frozenset[int] = frozenset()
-    # Fill registers that a call does not define with noise.
+    # Fill registers that a call does not define with random values.
     scramble: bool = False
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Power operations: what the administrator asks the guest for, and what it answers.
+"""Power operations: the administrator's requests to the guest, and its answers.
 
 State ids and TCLO commands: open-vm-tools lib/include/vmware/guestrpc/powerops.h.
 """
@@ -24,20 +24,20 @@ OPERATIONS: dict[str, tuple[int, str]] = {
     "resume": (4, "OS_Resume"),
     "suspend": (5, "OS_Suspend"),
 }
-# Operations after which the guest is another one, and what a management client shows until then.
+# Operations that end the guest, and what a management client shows until then.
 _ENDING: dict[int, str] = {1: "shutting down", 2: "resetting"}
 BY_MESSAGE: dict[bytes, int] = {text.encode(): number for number, text in OPERATIONS.values()}
 NAMES: dict[int, str] = {number: name for name, (number, _) in OPERATIONS.items()}
 
 
 def _number(message: bytes) -> int | None:
-    """Return the number of the state change that a message asks for; None for other messages."""
+    """Return the number of the state change that a message requests; None for other messages."""
     return BY_MESSAGE.get(message.rstrip(b"\0 ").partition(b" ")[0])
 
 
 @dataclass
 class _Request:
-    """A state change that the guest was asked for; ends with its status."""
+    """A state change that the host requested; ends with its status."""
 
     number: int
     timer: Timer
@@ -46,38 +46,39 @@ class _Request:
 
 
 class Power:
-    """Sends power operations and judges the answers."""
+    """Sends power operations and checks the answers."""
 
     def __init__(self, context: Context, tools: Tools) -> None:
         self._context = context
         self._tools = tools
         self.tclo: Tclo
-        # Requests that the guest has fetched and not yet reported a status for, by state id.
+        # Requests that the guest has fetched without reporting a status yet, by state id.
         self._open: dict[int, list[_Request]] = {}
-        # How many that the host gave up waiting for, by state id: their status is late, no more.
+        # Number of requests that the host abandoned, by state id: their status is late, no
+        # violation.
         self._given_up: Counter[int] = Counter()
         # Last status by state id.
         self.statuses: dict[int, bool] = {}
         self._then: dict[int, list[Callable[[bool], None]]] = {}
-        # An accepted halt or reboot that the guest has not been seen to carry out.
+        # An accepted halt or reboot whose execution the host has not seen.
         self._pending: int | None = None
-        # Operations that a guest has failed: the next attempt ignores what it reports (E10).
+        # Operations that a guest has failed: the next attempt ignores the guest's status (E10).
         self._failed: set[int] = set()
         self.restarts = 0
 
     @property
     def guest_state(self) -> str:
-        """Return what a management client shows of the guest: running, or on its way down."""
+        """Return what a management client shows of the guest: running, or going down."""
         return "running" if self._pending is None else _ENDING[self._pending]
 
     def request(self, operation: str, done: Callable[[bool], None] | None = None) -> bool:
-        """Ask the guest for ``operation`` (a key of OPERATIONS).
+        """Request ``operation`` (a key of OPERATIONS) from the guest.
 
-        ``done(accepted)`` is called with the guest's status, or with false where the guest never
-        fetches the message.  A second failure in a row counts as accepted (E10).
+        ``done(accepted)`` is called with the guest's status, or with false if the guest never
+        fetches the message. A second failure in a row counts as accepted (E10).
 
-        Returns false, and asks for nothing, where a management client would grey the button out,
-        and while an accepted halt or reboot is under way: "Cannot execute scripts" (E9).
+        Returns false, and sends nothing, if a management client would grey the button out, and
+        while an accepted halt or reboot is in progress: "Cannot execute scripts" (E9).
         """
         number, message = OPERATIONS[operation]
         by_host = operation in {"power-on", "resume"}
@@ -91,7 +92,7 @@ class Power:
             self._then.setdefault(number, []).append(done)
 
         def ended(_ok: bool, _reply: bytes) -> None:
-            # Still here: the message was never fetched.
+            # Still queued: the message was never fetched.
             if done is not None and done in self._then.get(number, ()):
                 self._then[number].remove(done)
                 done(False)
@@ -100,9 +101,9 @@ class Power:
         return True
 
     def fetched(self, message: bytes) -> None:
-        """Note that the guest has read a message: a state change begins with it.
+        """Handle a message that the guest has read: a state change begins with it.
 
-        The name alone counts (open-vm-tools services/plugins/powerOps/powerOps.c).
+        Only the name counts (open-vm-tools services/plugins/powerOps/powerOps.c).
         """
         number = _number(message)
         if number is None:
@@ -116,14 +117,14 @@ class Power:
         self._open.setdefault(number, []).append(request)
 
     def replied(self, message: bytes, *, ok: bool) -> None:
-        """Note the TCLO reply to a message; a refused state change needs no status."""
+        """Handle the TCLO reply to a message; a refused state change needs no status."""
         number = _number(message)
         requests = self._open.get(number, []) if number is not None else []
         if not ok and requests:
             self._end(requests[0], accepted=False)
 
     def reported(self, *, success: bool, number: int) -> None:
-        """Take ``tools.os.statechange.status SUCCESS NUMBER`` from the guest."""
+        """Handle ``tools.os.statechange.status SUCCESS NUMBER`` from the guest."""
         requests = self._open.get(number, [])
         self.statuses[number] = success
         name = NAMES[number]
@@ -137,14 +138,14 @@ class Power:
             self._given_up[number] -= 1
         else:
             self._context.violation(
-                "state-change", f"status {int(success)} for {name}, which nobody asked for"
+                "state-change", f"status {int(success)} for {name}, which the host did not request"
             )
 
     def registered(self, uptime: int, before: int | None) -> None:
-        """Take the uptime that the guest registers with, in 1/100 s; ``before`` is the last one.
+        """Handle the uptime that the guest registers with, in 1/100 s; ``before`` is the last one.
 
-        A smaller one is how the host sees that the guest was started again without a reset of the
-        machine.  An uptime that comes at another time says nothing (E9).
+        A smaller one shows the host that the guest was restarted without a reset of the machine.
+        An uptime that comes at another time shows nothing (E9).
         """
         if before is not None and uptime < before:
             self.restarts += 1
@@ -172,5 +173,5 @@ class Power:
 
     @property
     def underway(self) -> tuple[str, ...]:
-        """Operations that the guest has read and not yet reported on."""
+        """Operations that the guest has read and not reported on yet."""
         return tuple(NAMES[number] for number, requests in self._open.items() if requests)

@@ -1,7 +1,7 @@
 """The RPCI server: one command, one reply, every argument checked.
 
 Commands and replies: open-vm-tools services/vmtoolsd/toolsRpc.c, services/plugins and
-lib/include/vmware/guestrpc; which of them need their space, and which may carry a NUL:
+lib/include/vmware/guestrpc; which commands need a trailing space, and which may contain a NUL:
 lib/rpcOut/rpcout.c.
 """
 
@@ -33,12 +33,12 @@ OK = b"1 "
 UNKNOWN = b"0 Unknown command"
 NOT_FOUND = b"0 No value found"
 TWO_ARGUMENTS = b"0 Two and exactly two arguments expected"
-# VMware's words for these are not public; a guest may only look at the "0 ".
+# VMware's words for these are not public; a guest may rely only on the "0 ".
 MALFORMED = b"0 Invalid argument"
 
 _APPLICATION = rb"toolbox(?:-dnd)?"
 _NUMBER = re.compile(rb"\d{1,10}\Z")
-# Capabilities with a value: what the value must look like.
+# Capabilities with a value: the format of the value.
 _CAPABILITIES: dict[str, re.Pattern[bytes]] = {
     "hgfs_server": re.compile(_APPLICATION + rb" [01]\Z"),
     "features": re.compile(rb"\d+=\d+(?: \d+=\d+)*\Z"),
@@ -55,8 +55,8 @@ _WITHOUT_NUL = frozenset(
     {"tools.capability.resolution_server", "update.tools.health"}
     | {f"tools.capability.{flag}" for flag in _FLAGS}
 )
-# Commands that report something which happened once.  A guest that did not get the reply says them
-# again, as open-vm-tools' lib/rpcOut does; they are answered again and not carried out again.
+# Commands that report an event.  A guest that did not receive the reply resends them, as
+# open-vm-tools' lib/rpcOut does; the host answers again without executing them again.
 _REPORTS = frozenset({"tools.os.statechange.status", "vmbackup.eventSet"})
 _AT_ONCE = 10 * NANOSECONDS
 _TAKEN_AS_THEY_ARE = (
@@ -69,7 +69,7 @@ _TAKEN_AS_THEY_ARE = (
 
 
 class Rpci:
-    """Carries out RPCI commands; the endpoint of all RPCI channels."""
+    """Executes RPCI commands; the endpoint of all RPCI channels."""
 
     def __init__(
         self,
@@ -89,11 +89,11 @@ class Rpci:
         self._backup = backup
         self._tclo = tclo
         self.guest_log: list[str] = []
-        # The last report and its reply, until the guest has read that: (channel, report, reply).
-        # Whoever repeats it does so at once; what comes later is another report.
+        # The last report and its reply, until the guest has read it: (channel, report, reply).  A
+        # guest repeats it at once; what comes later is another report.
         self._unread: tuple[int, bytes, bytes] | None = None
         self._repeated_until = 0
-        # Command name -> function of the arguments, NUL at the end taken off.
+        # Command name -> function of the arguments, NUL at the end removed.
         self._commands: dict[str, Callable[[bytes], bytes]] = {
             "vmx.capability.unified_loop": self._unified_loop,
             "tools.set.version": self._version,
@@ -114,10 +114,10 @@ class Rpci:
     # Endpoint of the transport.
 
     def opened(self, channel: Channel) -> None:
-        """Nothing to do: the guest speaks first."""
+        """Do nothing: the guest sends first."""
 
     def received(self, channel: Channel, message: bytes) -> None:
-        """Carry out a command and put its reply into the outbox."""
+        """Execute a command and put its reply into the outbox."""
         # Any message of the guest is a heartbeat (E1).
         self._tools.heartbeat.beat()
         reply = self.execute(message, channel.number)
@@ -126,31 +126,31 @@ class Rpci:
             channel.outbox.append(reply)
 
     def asked(self, channel: Channel, fault: Effect | None) -> None:
-        """Nothing to add: a reply is there or it is not."""
+        """Do nothing: there is a reply, or there is none."""
 
     def fetched(self, channel: Channel, message: bytes) -> None:
-        """Note that the guest has its reply."""
+        """Handle the guest's acknowledgement of its reply."""
         unread = self._unread
         if unread is not None and (unread[0], unread[2]) == (channel.number, message):
             self._unread = None
 
     def dropped(self, channel: Channel, message: bytes) -> None:
-        """Record that the guest did not take its reply."""
+        """Record that the guest did not fetch its reply."""
         self._context.trace.emit("rpci.dropped", channel=channel.number, reply=message)
 
     def gone(self, channel: Channel, reason: str) -> None:
-        """Nothing to do: replies die with their channel."""
+        """Do nothing: replies end with their channel."""
 
     # Commands.
 
     def execute(self, message: bytes, channel: int | None = None) -> bytes | None:
-        """Return the reply to ``message``; None where a fault swallows it."""
+        """Return the reply to ``message``; None if a fault suppresses it."""
         name = message.split(b" ", 1)[0].split(b"\0", 1)[0].decode("latin-1")
-        struck = self._faults.strike("rpci", "rpci", name)
+        injected = self._faults.inject("rpci", "rpci", name)
         unread = self._unread
         reply: bytes | None
-        if isinstance(struck, CommandNotRun):
-            reply = struck.reply(self._faults)
+        if isinstance(injected, CommandNotRun):
+            reply = injected.reply(self._faults)
         else:
             again = (
                 unread is not None
@@ -158,8 +158,8 @@ class Rpci:
                 and self._context.now() <= self._repeated_until
             )
             reply = unread[2] if unread and again else self._answer(name, message, channel)
-            if isinstance(struck, ReplyChanged):
-                reply = struck.change(self._faults, reply)
+            if isinstance(injected, ReplyChanged):
+                reply = injected.change(self._faults, reply)
             if name in _REPORTS and channel is not None:
                 self._unread = (channel, message, reply)
                 self._repeated_until = self._context.now() + _AT_ONCE
@@ -288,7 +288,7 @@ class Rpci:
             raise ValueProblem(f"NAME OLD NEW, not {arguments!r}", "rpci-arguments")
         name, _, new = (part.decode("utf-8", "replace") for part in parts)
         self._context.trace.emit("host.option", name=name, value=new)
-        # The host tells everybody, also the one who asked.
+        # The host sends it to all clients, including the sender.
         self._tclo.set_option(name, new)
         return OK
 

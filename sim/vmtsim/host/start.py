@@ -1,4 +1,4 @@
-"""What the host says by itself once the guest has answered `reset`."""
+"""The messages that the host sends after the guest has answered `reset`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _BROADCAST = "broadcastIP"
 class Start:
     """Greets an application, and pings it until it is gone.
 
-    The order is that of public logs: Time_Synchronize 0 first of all (E6), the options within
-    2 ms with broadcastIP as the fourth (E7), Capabilities_Register 3 ms after the first of them
-    (E5), OS_PowerOn.  The tests of govmomi's toolbox have options before Capabilities_Register,
-    too; that client gets them on ESXi without ever sending `vmx.capability.unified_loop`, so that
-    they do not wait for it here.  In its pull request 778 broadcastIP comes up to 30 s later.
+    The order is that of public logs: Time_Synchronize 0 first (E6), the options within 2 ms with
+    broadcastIP as the fourth (E7), Capabilities_Register 3 ms after the first of them (E5),
+    OS_PowerOn.  The tests of govmomi's toolbox also have options before Capabilities_Register.
+    That client gets them on ESXi without ever sending `vmx.capability.unified_loop`, so they do not
+    wait for it here.  In its pull request 778 broadcastIP comes up to 30 s later.
     """
 
     def __init__(self, context: Context, tools: Tools, power: Power, tclo: Tclo) -> None:
@@ -38,7 +38,7 @@ class Start:
         self._timers: list[Timer] = []
 
     def begin(self) -> None:
-        """Say everything, and what waits in the queue after it."""
+        """Send everything, then what waits in the queue."""
         options = self._context.options
         self.stop()
         self._tools.forget()
@@ -67,7 +67,7 @@ class Start:
             self._later(options.ping, self._ping)
 
     def stop(self) -> None:
-        """Say nothing more: the application is gone."""
+        """Send nothing more: the application is gone."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

@@ -1,8 +1,8 @@
-"""The TCLO side: what the host tells the guest, and how it takes the answers.
+"""The TCLO side: the host's messages to the guest, and its handling of the answers.
 
 The loop, the replies and the start: open-vm-tools lib/rpcIn/rpcin.c and
-lib/rpcChannel/rpcChannel.c.  What follows a reset is start.py's, who has which name is
-applications.py's.
+lib/rpcChannel/rpcChannel.c.  start.py sends what follows a reset, applications.py keeps the names
+of channels.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Message:
 
     text: bytes
     done: Callable[[bool, bytes], None] | None = None
-    # Part of what follows a reset: not said twice when the guest resets again.
+    # Part of what follows a reset: not sent twice if the guest resets again.
     start: bool = False
-    # From here on the guest owes the answer.
+    # From this time on the guest owes the answer.
     fetched: bool = False
     timer: Timer | None = None
 
@@ -52,7 +52,7 @@ class Message:
             done(ok, reply)
 
     def withdraw(self) -> None:
-        """Let it not time out any more."""
+        """Cancel its timeout."""
         if self.timer is not None:
             self.timer.cancel()
 
@@ -66,12 +66,12 @@ class _Line:
     sent: bool = False
     late: int = 0
     resets: int = 0
-    # Another client of this simulation's making, which never takes a turn.
+    # Another client that this simulation makes, which never polls.
     rival: Rival | None = None
 
 
 class Tclo:
-    """Queues messages for the application and plays the host's part of the loop."""
+    """Queues messages for the application and runs the host's part of the loop."""
 
     def __init__(
         self,
@@ -86,18 +86,18 @@ class Tclo:
         self._faults = faults
         self._tools = tools
         self._power = power
-        # Told what the guest has read, whoever sent it.
+        # Called with what the guest has read, from any sender.
         self.on_fetched: Callable[[bytes], None] = lambda _message: None
         self._lines: dict[Channel, _Line] = {}
         self.queue: deque[Message] = deque()
-        faults.crowded = lambda: bool(self.queue)
+        faults.messages_wait = lambda: bool(self.queue)
         self.applications = Applications(context, transport, tools.heartbeat)
         self.applications.lost = self._lost
         self._start = Start(context, tools, power, self)
         self.resets = 0
-        self.thefts = 0
+        self.claims = 0
 
-    # The operator's side.
+    # Called by the operator.
 
     def send(
         self,
@@ -108,8 +108,8 @@ class Tclo:
     ) -> None:
         """Queue a message for the application; ``done(ok, reply)`` is called with its answer.
 
-        It waits for the application to be bound, and one message waits for the other's answer.
-        What nobody has fetched in time is given up (E11).
+        It waits for the application to be bound, and one message waits for the other's answer.  The
+        host abandons a message that is not fetched in time (E11).
         """
         text = message.encode() if isinstance(message, str) else bytes(message)
         queued = Message(text, done, start)
@@ -119,11 +119,11 @@ class Tclo:
         self.queue.append(queued)
 
     def set_option(self, name: str, value: str, *, start: bool = False) -> None:
-        """Tell the guest the value of an option."""
+        """Send the value of an option to the guest."""
         self.send(f"Set_Option {name} {value}", start=start)
 
     def reset(self) -> bool:
-        """Send ``reset`` once more on the application's channel; returns false without one."""
+        """Send ``reset`` once more on the application's channel; returns false if there is none."""
         channel = self.channel
         if channel is None:
             return False
@@ -132,29 +132,29 @@ class Tclo:
 
     @property
     def channel(self) -> Channel | None:
-        """The channel of the application, None while nothing in the guest has its name."""
+        """The channel of the application, None while no client in the guest has its name."""
         return self.applications.bound.get(APPLICATION)
 
     @property
     def registering(self) -> bool:
-        """Whether the application has been asked to register, and has not answered yet."""
+        """Whether the host has asked the application to register, and has no answer yet."""
         line = self._lines.get(self.channel) if self.channel is not None else None
         current = line.current if line is not None else None
         return current is not None and current.fetched and current.text == _REGISTER
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be sent or answered."""
+        """Whether no message waits to be sent or answered."""
         return not self.queue and all(
             line.current is None and not line.direct for line in self._lines.values()
         )
 
     def steal(self, seconds: float = 3.0) -> None:
-        """Let a second tools client insist on the application's name for ``seconds``."""
+        """Let a second tools client claim the application's name for ``seconds``."""
         Rival(self._context, self._transport, self.applications, seconds, self._rival_came)
 
     def _rival_came(self, rival: Rival, channel: Channel) -> None:
-        self.thefts += 1
+        self.claims += 1
         self._lines[channel] = _Line(rival=rival)
 
     def _reset(self, line: _Line) -> None:
@@ -176,12 +176,12 @@ class Tclo:
     # Endpoint of the transport.
 
     def opened(self, channel: Channel) -> None:
-        """Greet a new channel with ``reset``: nothing else is known of who opened it."""
+        """Greet a new channel with ``reset``: the host knows nothing else of the client."""
         line = self._lines[channel] = _Line()
         self._reset(line)
 
     def received(self, channel: Channel, message: bytes) -> None:
-        """Take the send that begins each turn: an answer, or nothing."""
+        """Handle the send that begins each turn: an answer, or nothing."""
         line = self._lines[channel]
         line.sent = True
         self._tools.heartbeat.beat()
@@ -194,9 +194,9 @@ class Tclo:
                 )
                 self._finish(channel, line, current, ok=False, reply=b"")
                 return
-            # Nothing is owed any more for what was given up.
+            # The guest owes no answer to an abandoned message.
             line.late = 0
-            if self._context.trace.wants("poll"):
+            if self._context.trace.has_listener("poll"):
                 self._context.trace.emit("poll", channel=channel.number)
             return
         if current is None or not owed:
@@ -204,7 +204,7 @@ class Tclo:
                 line.late -= 1
                 self._context.trace.emit("tclo.late", channel=channel.number, reply=message)
             else:
-                self._context.violation("tclo-unasked", repr(message[:40]), channel.number)
+                self._context.violation("tclo-unrequested", repr(message[:40]), channel.number)
             return
         ok = self._judge(channel, current, message)
         self._finish(channel, line, current, ok=ok, reply=message)
@@ -238,7 +238,7 @@ class Tclo:
         current = line.current
         if current is not None and current.fetched:
             self._context.violation(
-                "tclo-reply-owed", f"next message asked after {current.text!r}", channel.number
+                "tclo-reply-owed", f"next message requested after {current.text!r}", channel.number
             )
             return
         if not line.sent and not channel.restarted:
@@ -269,7 +269,7 @@ class Tclo:
         return b"\0" if which == "all" or (which == "ping" and message.text == b"ping") else b""
 
     def fetched(self, channel: Channel, message: bytes) -> None:
-        """Note that the guest has read the message; from here on it owes the answer."""
+        """Handle a message that the guest has read; from now on it owes the answer."""
         line = self._lines[channel]
         if line.current is not None:
             line.current.fetched = True
@@ -278,18 +278,18 @@ class Tclo:
             self.on_fetched(line.current.text)
 
     def dropped(self, channel: Channel, message: bytes) -> None:
-        """Note that the guest gave up reading the message, or that it was withdrawn."""
+        """Handle a message that the guest stopped reading, or that was withdrawn."""
         line = self._lines[channel]
         current, line.current = line.current, None
         self._context.trace.emit("tclo.dropped", channel=channel.number, message=message)
         if current is not None:
-            # It may say why in place of an answer.
+            # The guest may report the reason instead of an answer.
             line.late += 1
             self._again(line, current)
             current.finish(ok=False, reply=b"")
 
     def gone(self, channel: Channel, reason: str) -> None:
-        """Forget a channel; the message on its way is lost."""
+        """Forget a channel; its current message is lost."""
         line = self._lines.pop(channel)
         self.applications.gone(channel, reason)
         if line.rival is not None:
@@ -302,7 +302,7 @@ class Tclo:
 
     @staticmethod
     def _again(line: _Line, message: Message) -> None:
-        # Without its reset a channel would stay silent for ever.
+        # Without its reset a channel would stay silent forever.
         if message.text == b"reset" and line.resets < _RESETS:
             line.resets += 1
             line.direct.append(Message(b"reset"))
@@ -312,7 +312,7 @@ class Tclo:
             return
         if not message.fetched:
             if channel.reading is not None:
-                # Half read: the guest may still finish it, and answer late.
+                # Partially read: the guest may still finish it, and answer late.
                 line.late += 1
             channel.outbox.clear()
         else:

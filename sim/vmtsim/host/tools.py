@@ -1,4 +1,4 @@
-"""What the host believes of the guest's tools: capabilities, version, alive or not."""
+"""The host's view of the guest's tools: capabilities, version, running or not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from vmtsim.host.heartbeat import RUNNING, Heartbeat
 if TYPE_CHECKING:
     from vmtsim.host.context import Context
 
-# What the signed 32-bit maximum means to a host: tools that somebody else manages.
+# The signed 32-bit maximum means to a host: tools that the guest's owner manages.
 UNMANAGED = 0x7FFFFFFF
 
 
 class Tools:
-    """State of the tools, as the administrator would see it."""
+    """State of the tools, as the administrator sees it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -29,7 +29,7 @@ class Tools:
 
     @property
     def running(self) -> bool:
-        """Whether the guest was heard within the limit of silence, by whatever message."""
+        """Whether the guest sent any message within the time limit for silence."""
         return self.heartbeat.status == RUNNING
 
     @property
@@ -63,7 +63,7 @@ class Tools:
         self._context.trace.emit("tools", guest_operations=ready)
 
     def forget(self) -> None:
-        """Forget what a reset makes the guest tell again."""
+        """Forget what the guest resends after a reset."""
         self.capabilities.clear()
         self.features.clear()
         self.version = self.version_type = None

@@ -1,8 +1,7 @@
 """The table of channels, and the seven low-bandwidth calls of backdoor command 30.
 
-Registers and flags: open-vm-tools lib/include/guest_msg_def.h and lib/message/message.c.  The
-exact words (0x00010000, 0x00810000, 0x00830000) are those that iPXE's include/ipxe/guestrpc.h
-insists on.
+Registers and flags: open-vm-tools lib/include/guest_msg_def.h and lib/message/message.c.  The exact
+words (0x00010000, 0x00810000, 0x00830000) are those that iPXE's include/ipxe/guestrpc.h requires.
 """
 
 from __future__ import annotations
@@ -42,25 +41,25 @@ if TYPE_CHECKING:
     from vmtsim.host.fault_effects import Effect
     from vmtsim.host.faults import Faults
 
-# A failing channel may be tried this often besides CLOSE: the call that is told, and two that
-# abort a message half way through.
-_TOLD = 3
+# A failing channel may be used this often besides CLOSE: the call that gets the error, and two that
+# abort a message in transfer.
+_MAX_CALLS = 3
 
-# So many channels of one number are remembered after their end, each way.
+# Number of ended channels that are remembered for each channel number, each way.
 _REMEMBERED = 32
 
 
 @dataclass(slots=True)
 class _Dead:
-    """A channel that was: how calls on it are answered, and how often they came."""
+    """A former channel: the answer to calls on it, and the number of such calls."""
 
     cookies: tuple[int, int] | None
     reason: str
     status: int
-    told: int = 0
+    calls: int = 0
 
 
-class _Nobody:
+class _NoEndpoint:
     """The endpoint of a channel that no guest can reach."""
 
     def opened(self, channel: Channel, /) -> None: ...
@@ -71,7 +70,7 @@ class _Nobody:
     def gone(self, channel: Channel, reason: str, /) -> None: ...
 
 
-_NOBODY = _Nobody()
+_NO_ENDPOINT = _NoEndpoint()
 
 
 class Transport:
@@ -86,7 +85,7 @@ class Transport:
         # By number: channels that the host ended, and that the guest closed.
         self._ended: dict[int, deque[_Dead]] = {}
         self._closed: dict[int, deque[_Dead]] = {}
-        # Set while a checkpoint hits every message that is half way through.
+        # Set while a checkpoint interrupts every message in transfer.
         self._interrupted: set[int] = set()
         self._calls: tuple[Callable[[Frame, Channel], None], ...] = (
             self._send_size,
@@ -101,7 +100,7 @@ class Transport:
     # Opening, finding, ending.
 
     def call(self, frame: Frame) -> None:
-        """Carry out one low-bandwidth MESSAGE call."""
+        """Execute one low-bandwidth MESSAGE call."""
         kind = high16(frame.arg2)
         if kind > CLOSE:
             self._context.violation("message-type", f"sub-command {kind}")
@@ -121,11 +120,11 @@ class Transport:
 
     @staticmethod
     def _answer(frame: Frame, status: int) -> None:
-        # The lower half of ECX comes back clear: NetBSD's driver insists on it for CLOSE.
+        # The lower half of ECX is returned as 0: NetBSD's driver requires it for CLOSE.
         frame.arg2 = word(status)
 
     def create(self, protocol: str, *, cookies: bool = True) -> Channel | None:
-        """Return a new channel with the lowest free number, or None when the table is full."""
+        """Return a new channel with the lowest free number, or None if the table is full."""
         limit = self._context.options.channels
         number = next((n for n in range(limit) if n not in self.channels), None)
         if number is None:
@@ -148,8 +147,8 @@ class Transport:
             context.trace.emit("open.refused", protocol=name, reason="no cookies")
             self._answer(frame, 0)
             return
-        struck = self._faults.strike("open", name)
-        channel = self.create(name, cookies=flagged) if struck is None else None
+        injected = self._faults.inject("open", name)
+        channel = self.create(name, cookies=flagged) if injected is None else None
         if channel is None:
             context.trace.emit("open.refused", protocol=name, reason="table full")
             context.log("GuestMsg: no channel is free.")
@@ -163,7 +162,7 @@ class Transport:
         channel.endpoint.opened(channel)
 
     def find(self, number: int, cookies: tuple[int, int], step: str) -> Channel | int:
-        """Return the channel that a call means, or the status word that refuses the call."""
+        """Return the channel of a call, or the status word that refuses the call."""
         channel = self.channels.get(number)
         if channel is not None and channel.cookies in (None, cookies):
             return channel
@@ -171,7 +170,7 @@ class Transport:
         # Those that the host ended first: the guest may not have noticed for a long time.
         for dead in (*self._ended.get(number, ()), *self._closed.get(number, ())):
             if dead.cookies in (None, cookies):
-                return self._beaten(dead, number, step)
+                return self._answer_dead(dead, number, step)
         if channel is None:
             context.violation("channel-unknown", f"{step} on channel {number}", number)
             context.log(f"GuestMsg: Channel {number}, Protocol error, state: 0")
@@ -182,16 +181,16 @@ class Transport:
             context.log(f"GuestMsg: channel {number}: wrong cookie, discarding message.")
         return 0
 
-    def _beaten(self, dead: _Dead, number: int, step: str) -> int:
+    def _answer_dead(self, dead: _Dead, number: int, step: str) -> int:
         context = self._context
         context.trace.emit("dead-channel", channel=number, step=step, reason=dead.reason)
         if dead.reason == "close":
             context.violation("channel-closed", f"{step} on channel {number}", number)
         elif step != "close":
-            dead.told += 1
-            if dead.told > _TOLD:
+            dead.calls += 1
+            if dead.calls > _MAX_CALLS:
                 context.violation(
-                    "channel-dead", f"{step}, {dead.told} calls since it failed", number
+                    "channel-dead", f"{step}, {dead.calls} calls since it failed", number
                 )
         if number in self.channels:
             context.log(f"GuestMsg: channel {number}: wrong cookie, discarding message.")
@@ -199,14 +198,14 @@ class Transport:
             context.log(f"GuestMsg: Channel {number}, Protocol error, state: 0")
         return dead.status
 
-    def kill(self, channel: Channel, reason: str, status: int = 0, *, told: int = 0) -> None:
+    def kill(self, channel: Channel, reason: str, status: int = 0, *, calls: int = 0) -> None:
         """End ``channel`` from the host's side; later calls on it get ``status``."""
         if not channel.alive:
             return
         channel.alive = False
         self.channels.pop(channel.number, None)
         self._interrupted.discard(channel.number)
-        record = _Dead(channel.cookies, reason, status, told)
+        record = _Dead(channel.cookies, reason, status, calls)
         records = self._closed if reason == "close" else self._ended
         records.setdefault(channel.number, deque(maxlen=_REMEMBERED)).appendleft(record)
         self._context.trace.emit(
@@ -219,7 +218,7 @@ class Transport:
         return [c for _, c in sorted(self.channels.items()) if c.protocol == protocol]
 
     def interrupt(self) -> None:
-        """Let a checkpoint hit every message that is half way through."""
+        """Interrupt every message in transfer by a checkpoint."""
         for channel in self.channels.values():
             if channel.sending is not None or channel.reading is not None:
                 self._interrupted.add(channel.number)
@@ -239,23 +238,23 @@ class Transport:
         if self.channels:
             self._watch_idle()
 
-    # Faults and protocol errors that any step can meet.
+    # Faults and protocol errors that may occur at any step.
 
     def broken(self, channel: Channel, step: str) -> int | Effect | None:
-        """Return the status of a call that fails for the host's reasons, or None to go on.
+        """Return the status of a call that fails for the host's reasons, or None to continue.
 
-        An effect leaves the call a success: the step or the endpoint plays it.
+        An effect leaves the call a success: the step or the endpoint carries it out.
         """
         if channel.number in self._interrupted and step in {
             "sendpayload", "recvpayload", "recvstatus", "hb-out", "hb-in",
         }:  # fmt: skip
             self._interrupted.discard(channel.number)
             return self.restart(channel)
-        effect = self._faults.strike(step, channel.protocol)
+        effect = self._faults.inject(step, channel.protocol)
         return effect.play(self, channel) if isinstance(effect, CallFails) else effect
 
     def restart(self, channel: Channel) -> int:
-        """Let a checkpoint strike: the guest has to send or fetch its message again."""
+        """Interrupt by a checkpoint: the guest has to send or fetch its message again."""
         if channel.reading is not None:
             channel.outbox.appendleft(channel.reading)
             channel.interrupted = True
@@ -263,13 +262,13 @@ class Transport:
         channel.restarted = True
         return CHECKPOINT
 
-    def haunt(self, channel: Channel) -> None:
-        """Leave a channel in the table that nobody has the cookies of, until it is idle."""
+    def leave_in_table(self, channel: Channel) -> None:
+        """Leave a channel in the table whose cookies no guest has, until it is idle."""
         secret = (self._rng.below(1 << 32), self._rng.below(1 << 32))
         self.channels[channel.number] = Channel(
             channel.number,
             channel.protocol,
-            _NOBODY,
+            _NO_ENDPOINT,
             secret,
             self._context.now(),
             guests=False,
@@ -277,7 +276,7 @@ class Transport:
 
     @staticmethod
     def withdraw(channel: Channel) -> None:
-        """Take back the message that the guest is fetching."""
+        """Withdraw the message that the guest is fetching."""
         message, channel.reading = channel.reading, None
         if message is not None:
             channel.endpoint.dropped(channel, message)
@@ -330,7 +329,7 @@ class Transport:
         self.take(channel, piece[:size])
 
     def take(self, channel: Channel, data: bytes) -> None:
-        """Add ``data`` to the message that the guest sends; hand it on when it is whole."""
+        """Append ``data`` to the message that the guest sends; pass it on when it is complete."""
         assert channel.sending is not None
         channel.sending += data
         if len(channel.sending) >= channel.expected:
@@ -343,28 +342,28 @@ class Transport:
         if channel.sending is not None or channel.reading is not None:
             self._answer(frame, self.out_of_turn(channel, "recvsize"))
             return
-        bent = self.broken(channel, "recvsize")
-        if isinstance(bent, int):
-            self._answer(frame, bent)
+        effect = self.broken(channel, "recvsize")
+        if isinstance(effect, int):
+            self._answer(frame, effect)
             return
-        channel.endpoint.asked(channel, bent)
+        channel.endpoint.asked(channel, effect)
         channel.restarted = channel.interrupted = False
         if not channel.alive:
             self._answer(frame, CLOSED)
             return
         if channel.outbox:
-            bent = self._faults.strike("announce", channel.protocol)
-        if not channel.outbox or isinstance(bent, AnnouncesNothing):
+            effect = self._faults.inject("announce", channel.protocol)
+        if not channel.outbox or isinstance(effect, AnnouncesNothing):
             frame.arg1 = 0
             self._answer(frame, SUCCESS)
             return
         channel.reading = channel.outbox.popleft()
         channel.offset = 0
         channel.announced = len(channel.reading)
-        if isinstance(bent, AnnouncesLength):
-            channel.announced = self._faults.rng.choice(bent.lengths)
+        if isinstance(effect, AnnouncesLength):
+            channel.announced = self._faults.rng.choice(effect.lengths)
         frame.arg1 = channel.announced
-        frame.arg3 = word(SENDPAYLOAD if isinstance(bent, NamesWrongType) else SENDSIZE)
+        frame.arg3 = word(SENDPAYLOAD if isinstance(effect, NamesWrongType) else SENDSIZE)
         offered = HIGH_BANDWIDTH if self._context.options.high_bandwidth else 0
         self._answer(frame, SUCCESS | DORECV | offered)
 
@@ -378,15 +377,15 @@ class Transport:
         if not good:
             self._give_up(frame, channel)
             return
-        bent = self.broken(channel, "recvpayload")
-        if isinstance(bent, int):
-            self._answer(frame, bent)
+        effect = self.broken(channel, "recvpayload")
+        if isinstance(effect, int):
+            self._answer(frame, effect)
             return
         self._answer(frame, SUCCESS)
         piece = channel.reading[channel.offset : channel.offset + 4]
         channel.offset = min(channel.offset + 4, channel.announced)
         frame.arg1 = int.from_bytes(piece, "little")
-        frame.arg3 = word(SENDSIZE if isinstance(bent, NamesWrongType) else SENDPAYLOAD)
+        frame.arg3 = word(SENDSIZE if isinstance(effect, NamesWrongType) else SENDPAYLOAD)
 
     def _receive_status(self, frame: Frame, channel: Channel) -> None:
         good = self._guest_status(frame, channel, "recvstatus")
@@ -396,7 +395,9 @@ class Transport:
             self._answer(frame, self.out_of_turn(channel, "recvstatus"))
             return
         if good and channel.offset < channel.announced:
-            self._context.violation("payload-size", f"{channel.state()}, said good", channel.number)
+            self._context.violation(
+                "payload-size", f"{channel.state()}, reported success", channel.number
+            )
             self._answer(frame, 0)
             return
         if not good:
@@ -416,7 +417,7 @@ class Transport:
         self.withdraw(channel)
 
     def _given_up_already(self, frame: Frame, channel: Channel, *, good: bool) -> bool:
-        """Answer a guest that gives up a message which the host has taken back."""
+        """Answer a guest that aborts a message which the host has withdrawn."""
         if good or channel.reading is not None or not channel.interrupted:
             return False
         channel.interrupted = False
@@ -432,7 +433,7 @@ class Transport:
         return bool(value & SUCCESS)
 
     def _close(self, frame: Frame, channel: Channel) -> None:
-        if self._faults.strike("close", channel.protocol) is not None:
+        if self._faults.inject("close", channel.protocol) is not None:
             # The guest forgets the channel whatever the answer is, and so does the host.
             self._answer(frame, 0)
         else:

@@ -1,4 +1,4 @@
-"""The VIX command by which a host asks whether the guest can run programs and copy files.
+"""The VIX command with which a host asks whether the guest can run programs and copy files.
 
 A host sends it some 23 s after the start (E17), and again after a resume.  Layout: open-vm-tools
 lib/include/vixCommands.h; the forms of an answer: services/plugins/vix/foundryToolsDaemon.c.
@@ -29,11 +29,11 @@ def tools_state(cookie: int) -> bytes:
 
 
 def is_vix(message: bytes) -> bool:
-    """Say whether a TCLO message is a VIX command: its answer may end in a NUL."""
+    """Return whether a TCLO message is a VIX command: its answer may end in a NUL."""
     return message.startswith(MESSAGE)
 
 
 def is_ready(reply: bytes) -> bool:
-    """Say whether an answer to GET_TOOLS_STATE means that the guest takes VIX commands."""
+    """Return whether an answer to GET_TOOLS_STATE means that the guest accepts VIX commands."""
     answer = _ANSWER.match(reply)
     return answer is not None and int(answer[1]) == 0

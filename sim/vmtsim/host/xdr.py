@@ -1,10 +1,10 @@
-"""A reader for XDR (RFC 4506), strict: padding is zero, counts have limits, nothing is left."""
+"""A strict reader for XDR (RFC 4506): padding is zero, counts have limits, no bytes are left."""
 
 from __future__ import annotations
 
 
 class XdrError(ValueError):
-    """The bytes are not the XDR that they should be; says at which offset."""
+    """The bytes are not the expected XDR; gives the offset."""
 
 
 class Reader:
@@ -18,7 +18,7 @@ class Reader:
         end = self.offset + size
         if end > len(self._data):
             left = len(self._data) - self.offset
-            raise XdrError(f"offset {self.offset}: {size} bytes wanted, {left} left")
+            raise XdrError(f"offset {self.offset}: expected {size} bytes, {left} left")
         data = self._data[self.offset : end]
         self.offset = end
         return data
@@ -32,7 +32,7 @@ class Reader:
         at = self.offset
         value = self.unsigned()
         if value not in values:
-            raise XdrError(f"offset {at}: {value} is no {what}")
+            raise XdrError(f"offset {at}: {value} is not a valid {what}")
         return values[value]
 
     def boolean(self, what: str = "bool") -> bool:
@@ -40,7 +40,7 @@ class Reader:
         at = self.offset
         value = self.unsigned()
         if value > 1:
-            raise XdrError(f"offset {at}: {value} is no {what}")
+            raise XdrError(f"offset {at}: {value} is not a valid {what}")
         return bool(value)
 
     def count(self, limit: int, what: str) -> int:
@@ -69,7 +69,7 @@ class Reader:
             raise XdrError(f"offset {at}: {what} is not UTF-8") from None
 
     def end(self) -> None:
-        """Raise XdrError if anything is left."""
+        """Raise XdrError if bytes are left."""
         left = len(self._data) - self.offset
         if left:
-            raise XdrError(f"offset {self.offset}: {left} bytes too many")
+            raise XdrError(f"offset {self.offset}: {left} extra bytes")

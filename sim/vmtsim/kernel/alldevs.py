@@ -1,8 +1,9 @@
-"""Devices and drivers as autoconf(9) keeps them: who is there, which units are taken.
+"""Devices and drivers of autoconf(9): which are attached, and which units are in use.
 
-A device that is detached while a device iterator is active is only marked: its unit stays taken
-until the next garbage collection without an iterator.  A stock kernel panics on it; so does
-this one.  Sources: NetBSD sys/kern/subr_autoconf.c, sys/kern/subr_device.c.
+A device that is detached while a device iterator is active is only marked: its unit stays in use
+until the next garbage collection without an iterator.  A stock kernel panics if the unit is
+attached before that; so does this one.  Sources: NetBSD sys/kern/subr_autoconf.c,
+sys/kern/subr_device.c.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Device:
 
 
 class AllDevices(Subject):
-    """The devices, and the drivers and cfdata tables that they are made by."""
+    """The devices, and the drivers and cfdata tables that create them."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/subr_autoconf.c 1.314": "*",
@@ -75,11 +76,11 @@ class AllDevices(Subject):
         kernel.device_name = lambda address, caller: self.device(address, caller).name
 
     def devices(self) -> list[Device]:
-        """Return the devices that are there, parents first."""
+        """Return the attached devices, parents first."""
         return [device for device in self._devices if not device.gone]
 
     def find(self, name: str) -> Device | None:
-        """Return the device of that name; one that is only marked is not found."""
+        """Return the device of that name; a device that is only marked is not found."""
         return next((device for device in self.devices() if device.name == name), None)
 
     def device(self, address: int, function: str) -> Device:
@@ -89,19 +90,19 @@ class AllDevices(Subject):
             kernel = self.kernel
             kernel.panic(
                 "no-device",
-                f"{function} by {kernel.where()}: {kernel.describe(address)} is no device",
+                f"{function} by {kernel.where()}: {kernel.describe(address)} is not a device",
             )
         return found
 
     def collect(self) -> None:
-        """Free what is only marked, unless an iterator is active (config_alldevs_enter)."""
+        """Free marked devices, unless an iterator is active (config_alldevs_enter)."""
         if self._iterators:
             return
         for device in [device for device in self._devices if device.gone]:
             self.free(device)
 
     def free(self, device: Device) -> None:
-        """Give back the unit and the memory of a detached device (config_devunlink)."""
+        """Release the unit and the memory of a detached device (config_devunlink)."""
         self._devices.remove(device)
         device.driver.units[device.unit] = None
         tables.publish_units(self.kernel, device.driver)
@@ -111,11 +112,11 @@ class AllDevices(Subject):
         kmem.release(device.address, None, "config_devfree")
 
     def iterate(self) -> None:
-        """Begin to iterate over all devices: what is detached meanwhile is only marked."""
+        """Start an iteration over all devices: a device detached meanwhile is only marked."""
         self._iterators += 1
 
     def iterated(self) -> None:
-        """End that."""
+        """End an iteration."""
         self._iterators -= 1
 
     def iterating(self) -> bool:
@@ -137,14 +138,14 @@ class AllDevices(Subject):
         if unit < len(units) and units[unit] is not None:
             taken = units[unit]
             detail = (
-                "its detached device is still marked, because a device iterator was active"
+                "its detached device is not freed yet, because a device iterator was active"
                 if taken.gone
                 else "it is attached"
             )
             kernel.panic(
                 "unit-taken",
                 "config_attach: allocation of device softc failed "
-                f"(unit {unit} of driver {driver.name} is taken: {detail})",
+                f"(unit {unit} of driver {driver.name} is in use: {detail})",
             )
         if not attachment.flags & tables.PRIV_ALLOC:
             kernel.violation(
@@ -203,7 +204,7 @@ class AllDevices(Subject):
         return next((a for a in driver.attachments if a.name == entry.attachment), None)
 
     def add_attachment(self, name: str, address: int) -> int:
-        """Put a cfattach into its driver's list; returns an errno (config_cfattach_attach)."""
+        """Add a cfattach to its driver's list; returns an errno (config_cfattach_attach)."""
         driver = self.drivers.get(name)
         if driver is None:
             return Errno.ESRCH
@@ -214,7 +215,7 @@ class AllDevices(Subject):
         return 0
 
     def remove_attachment(self, name: str, address: int) -> int:
-        """Take it out; returns an errno, EBUSY while it has devices (config_cfattach_detach)."""
+        """Remove it; returns an errno, EBUSY while it has devices (config_cfattach_detach)."""
         self.collect()
         driver = self.drivers.get(name)
         if driver is None:
@@ -224,8 +225,8 @@ class AllDevices(Subject):
             kernel = self.kernel
             kernel.panic(
                 "cfattach-not-attached",
-                f"config_cfattach_detach by {kernel.where()}: {kernel.describe(address)} is in no "
-                f"list of driver {name}: LIST_REMOVE follows what its links hold",
+                f"config_cfattach_detach by {kernel.where()}: {kernel.describe(address)} is not in "
+                f"the list of driver {name}: LIST_REMOVE follows the pointers in it",
             )
         if any(d is not None and d.attachment is attachment for d in driver.units):
             return Errno.EBUSY

@@ -32,16 +32,16 @@ Symbols that are data are placed by ``data()``: it yields ``DataSymbol`` objects
 their addresses in ``kernel.symbols`` after that.  The helpers that every model needs:
 
 ``kernel.memory``     read and write guest memory: words, strings, structures
-``kernel.current``    the running ``Lwp``;  ``kernel.clock`` virtual time;  ``kernel.rng`` chance
+``kernel.current``    the running ``Lwp``;  ``kernel.clock`` virtual time;  ``kernel.rng`` random
 ``kernel.rules``      context checks that panic with function, object, holder and source line
 ``kernel.violation``  a rule was broken in a way that a release kernel survives: the run goes on
                       and fails in the end; ``kernel.panic`` for what it does not survive.  Both
                       take the id of a row in ``rule_table.py``
 ``kernel.subject(T)`` another subject by its class
-``LiveObjects``       what modules made (vmtsim.kernel.live): finds it for a function, says what is
-                      wrong where there is none, and reports what is left at free and unload
+``LiveObjects``       what modules made (vmtsim.kernel.live): finds it for a function, reports
+                      an error if there is none, and what is left at free and unload
 
-``SOURCES``           of the class: the file of NetBSD and its revision that the models follow
+``SOURCES``           of the class: NetBSD's source file and revision that the models follow
 
 ``machines=`` limits a function to some machines.  State belongs to the subject object, never to
 the module or class.
@@ -246,7 +246,7 @@ class Prototype:
 
 
 class PrototypeError(ValueError):
-    """A prototype that does not parse: a fault in a model."""
+    """A prototype that does not parse: an error in a model."""
 
 
 def _split(text: str) -> list[str]:
@@ -288,7 +288,7 @@ def _parameter(text: str, prototype: str) -> Parameter:
 def kernel_function(prototype: str, *, machines: Iterable[str] | None = None) -> Callable[[F], F]:
     """Mark a method of a ``Subject`` as the model of the kernel function with this prototype.
 
-    May be given more than once, for functions that do the same.
+    May be given more than once, for functions with the same behaviour.
     """
     parsed = Prototype(prototype)
     where = None if machines is None else frozenset(machines)
@@ -312,8 +312,8 @@ class Subject:
     SOURCES: ClassVar[Mapping[str, str]] = {}
     # For ``--races``: its functions run under a lock of the kernel's own, one after the other.
     SERIALIZED: ClassVar[bool] = False
-    # Its functions access what the caller points at; others keep their own state in objects of
-    # the caller, such as a kmutex_t, and order that by themselves.
+    # Its functions access memory that the caller's arguments point at; others keep their own state
+    # in objects of the caller, such as a kmutex_t, and order that themselves.
     ACCESSES_DATA: ClassVar[bool] = False
 
     def __init__(self, kernel: Kernel) -> None:
@@ -325,16 +325,16 @@ class Subject:
         yield from ()
 
     def boot(self) -> None:
-        """Do what the kernel does for this subject before any process runs."""
+        """Initialise this subject as the kernel does, before any process runs."""
 
     def check_unload(self, module: str) -> None:
-        """Report what ``module`` left behind, after it is gone: registries do it by themselves."""
+        """Report what ``module`` left behind, after its unload: registries do it by themselves."""
         for registry in self.registries:
             registry.check_unload(module)
 
     @classmethod
     def source(cls, function: str) -> str:
-        """Return the file and revision that the model of a function follows; "" if none is said."""
+        """Return the file and revision that a function's model follows; "" if none is known."""
         for source, names in cls.SOURCES.items():
             if function in names.split():
                 return source

@@ -33,7 +33,7 @@ _OPERATIONS: dict[str, tuple[tuple[str, ...], bool, Callable[[int, int], int]]] 
     "inc": (_COUNTING, False, lambda old, _value: old + 1),
     "dec": (_COUNTING, False, lambda old, _value: old - 1),
 }
-# A 32-bit processor has no 64-bit operations but this one.
+# A 32-bit processor has no 64-bit operations except this one.
 _ON_32_BITS = {"atomic_cas_64"}
 # common/lib/libc/arch/x86_64/atomic/atomic.S has no alias of this name.
 _NOT_ON_X86 = {"atomic_or_64"}
@@ -42,7 +42,7 @@ _BARRIERS = ("membar_acquire", "membar_release", "membar_sync")
 
 
 class Atomics(Subject):
-    """Operations that no other thread can see half done: a model runs without a switch."""
+    """Operations that no other thread can see partially done: a model runs without a switch."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"common/lib/libc/arch/x86_64/atomic/atomic.S 1.17": "*"}
     ACCESSES_DATA = True

@@ -33,13 +33,13 @@ class Autoconf(Subject):
         self._devices = kernel.subject(AllDevices)
 
     def boot(self) -> None:
-        """Find the main bus, the first CPU and what the kernel's own drivers drive."""
+        """Find the main bus, the first CPU and the devices of the kernel's own drivers."""
         from vmtsim.kernel import cpubus  # noqa: PLC0415 - needs Autoconf itself
 
         self.kernel.run_process("boot", cpubus.configure(self))
 
     def call_driver(self, attachment: Attachment, name: str, *arguments: Any) -> Model:
-        """Call one of a driver's functions on the running thread; gives its result, an int."""
+        """Call one of a driver's functions on the running thread; returns its result, an int."""
         native = attachment.native.get(name)
         if native is not None:
             return (yield from native(*arguments))
@@ -68,7 +68,7 @@ class Autoconf(Subject):
         return best
 
     def parent_matches(self, parent: Device, entry: ConfigData) -> bool:
-        """Whether a device may be the parent: any with the attribute, where none is named."""
+        """Whether a device may be the parent: any with the attribute, if none is named."""
         if entry.attribute not in parent.driver.attributes:
             return False
         if entry.parent is None:
@@ -78,7 +78,7 @@ class Autoconf(Subject):
         return entry.parent_unit in {tables.ANY_UNIT, parent.unit}
 
     def found(self, parent: Device, attribute: str, aux: int) -> Model:
-        """Attach a child where a driver wants it; returns the Device or None (config_found)."""
+        """Attach a child if a driver matches; returns the Device or None (config_found)."""
         entry = yield from self.search(parent, attribute, aux)
         if entry is None:
             return None
@@ -89,8 +89,8 @@ class Autoconf(Subject):
     ) -> Model:
         """Attach the device of a cfdata entry (config_attach).
 
-        ``printer`` is a function of the parent that prints what is behind "X at Y", or 0;
-        ``behind`` is what one of the kernel itself prints there.
+        ``printer`` is a function of the parent that prints the text after "X at Y", or 0;
+        ``behind`` is the text that the kernel's own drivers print there.
         """
         attachment = self._devices.attachment_of(entry)
         assert attachment is not None
@@ -129,9 +129,9 @@ class Autoconf(Subject):
     def detach(self, device: Device, flags: int = 0) -> Model:
         """Detach a device; returns an errno (config_detach_release).
 
-        One at a time, and not before attach is over.  Who comes second holds a reference while
-        it waits, and who is first waits for all references to go before it is done: on a stock
-        kernel both hang until the second gets a signal.  The administrator sends it: EINTR.
+        One at a time, and not before attach is over.  The second caller holds a reference while it
+        waits, and the first one waits for all references before it is done: on a stock kernel both
+        hang until the second gets a signal.  The administrator sends it: EINTR.
         """
         kernel = self.kernel
         wake = kernel.scheduler.wake_all
@@ -152,13 +152,14 @@ class Autoconf(Subject):
         device.detaching = False
         wake(device.changed)
         self._devices.iterated()
-        # What others have marked goes at the next look, as in config_detach_release().
+        # A device that others have marked is freed at the next check, as in
+        # config_detach_release().
         if not error and not self._devices.iterating():
             self._devices.free(device)
         return error
 
     def _enter(self, device: Device) -> Model:
-        """Wait until nobody attaches or detaches the device (config_detach_enter)."""
+        """Wait until no thread attaches or detaches the device (config_detach_enter)."""
         kernel = self.kernel
         deadline = kernel.clock.now + _PATIENCE
         while device.attaching or device.detaching:
@@ -168,7 +169,7 @@ class Autoconf(Subject):
         return 0
 
     def _detach(self, device: Device, flags: int) -> Model:
-        """Let the driver go, and tell everybody."""
+        """Detach the driver, and notify all subjects."""
         kernel = self.kernel
         attachment = device.attachment
         error: int = Errno.EOPNOTSUPP
@@ -206,7 +207,7 @@ class Autoconf(Subject):
         return 0
 
     def detach_all(self, *, power_off: bool) -> Model:
-        """Detach leaves first what asks for it, or everything with ``kern.detachall``.
+        """Detach the devices that request it, leaves first, or all with ``kern.detachall``.
 
         subr_autoconf.c: config_detach_all, config_detach_release; in the thread that reboots.
         """
@@ -218,7 +219,7 @@ class Autoconf(Subject):
             if everything or device.attachment.flags & tables.DVF_DETACH_SHUTDOWN:
                 yield from self.detach(device, flags)
 
-    # -- what drvctl(8) does -------------------------------------------------------------------
+    # -- drvctl(8) -----------------------------------------------------------------------------
 
     def drvctl_detach(self, name: str) -> Model:
         """DRVDETACHDEV: returns an errno.  Holds an iterator while it detaches."""

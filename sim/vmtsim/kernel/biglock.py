@@ -1,4 +1,4 @@
-"""KERNEL_LOCK, as a processor has it (NetBSD sys/kern/kern_lock.c)."""
+"""KERNEL_LOCK of a processor (NetBSD sys/kern/kern_lock.c)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from vmtsim.kernel.lwp import Lwp
     from vmtsim.kernel.processors import Processor
 
-# Out of how many functions that may sleep one does, while its caller holds the kernel lock.
+# One in this many functions that may sleep does sleep, while its caller holds the kernel lock.
 _RESTS = 4
 
 
 class BigLock:
-    """Who has the kernel lock.
+    """The owner of the kernel lock.
 
     It belongs to a processor, not to a thread: a soft interrupt nests on the lock of the thread
     that it interrupted (_kernel_lock, ci_biglock_count).
@@ -29,27 +29,27 @@ class BigLock:
         self.count = 0
         self._rng = rng
         self.order = NoOrder()
-        # What stands for the processor on which a thread runs: the thread at the bottom.
-        self.seat: Callable[[Lwp], Lwp | Processor] = _bottom
+        # The thread that represents the processor on which a thread runs: the one at the bottom.
+        self.owner_of: Callable[[Lwp], Lwp | Processor] = _bottom
 
     def free_for(self, lwp: Lwp) -> bool:
         """Whether a thread can take it now."""
-        return self.owner is None or self.owner is self.seat(lwp)
+        return self.owner is None or self.owner is self.owner_of(lwp)
 
     def lock(self, lwp: Lwp, count: int) -> bool:
-        """Take it for a thread; false where another processor has it."""
-        seat = self.seat(lwp)
-        if self.owner not in {None, seat}:
+        """Take it for a thread; false if another processor has it."""
+        owner = self.owner_of(lwp)
+        if self.owner not in {None, owner}:
             return False
         if not lwp.kernel_locks:
-            self.order.takes(lwp, self)  # what its processor gave up last, where it nests
-        self.owner = seat
+            self.order.takes(lwp, self)  # what its processor released last, if it nests
+        self.owner = owner
         self.count += count
         lwp.kernel_locks += count
         return True
 
     def unlock(self, lwp: Lwp, count: int) -> None:
-        """Give it back ``count`` times."""
+        """Release it ``count`` times."""
         lwp.kernel_locks -= count
         self.count -= count
         if not lwp.kernel_locks:
@@ -58,20 +58,21 @@ class BigLock:
             self.owner = None
 
     def give_up(self, lwp: Lwp) -> None:
-        """Give it back for a thread that takes it again before it goes on (KERNEL_UNLOCK_ALL)."""
-        lwp.kernel_lock_wanted = lwp.kernel_locks
+        """Release it for a thread that takes it again before it continues (KERNEL_UNLOCK_ALL)."""
+        lwp.kernel_lock_pending = lwp.kernel_locks
         self.unlock(lwp, lwp.kernel_locks)
 
     def take_back(self, lwp: Lwp) -> None:
-        """Take what the thread wants, now that it can go on."""
-        if lwp.kernel_lock_wanted:
-            self.lock(lwp, lwp.kernel_lock_wanted)
-            lwp.kernel_lock_wanted = 0
+        """Take it for a thread that needs it, now that the thread can continue."""
+        if lwp.kernel_lock_pending:
+            self.lock(lwp, lwp.kernel_lock_pending)
+            lwp.kernel_lock_pending = 0
 
-    def may_rest(self, lwp: Lwp) -> None:
-        """Let a thread that is in a function which may sleep give the lock up, by chance.
+    def may_release(self, lwp: Lwp) -> None:
+        """Make a thread in a function that may sleep release the lock, at random.
 
-        mi_switch() gives it up for whoever sleeps: sys/kern/kern_sleepq.c, KERNEL_UNLOCK_ALL.
+        mi_switch() releases it for any thread that sleeps: sys/kern/kern_sleepq.c,
+        KERNEL_UNLOCK_ALL.
         """
         if lwp.kernel_locks and not self._rng.below(_RESTS):
             lwp.after_call = "rest"

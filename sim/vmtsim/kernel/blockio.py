@@ -1,8 +1,8 @@
 """buf(9): requests to block devices, biodone and biowait, physio, and the blocks of a node.
 
-A struct buf is guest memory, whoever made it; its layout is that of sys/sys/buf.h.  Requests of the
-kernel itself (a read of a block device, a page of a physio) are given to d_strategy like those of a
-driver, and end when biodone says so.
+A struct buf is guest memory, of a driver or of the kernel; its layout is that of sys/sys/buf.h.
+Requests of the kernel itself (a read of a block device, a page of a physio) are passed to
+d_strategy like those of a driver, and end with biodone.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class BufFields:
 
 @dataclass(eq=False)
 class Buf:
-    """A struct buf that buf_init or getiobuf made; ``object`` where the kernel owns the memory."""
+    """A struct buf from buf_init or getiobuf; ``object`` if the kernel owns the memory."""
 
     made_at: int
     object: KernelObject | None = None
@@ -78,7 +78,7 @@ class Buf:
 
 @dataclass
 class Cached:
-    """The blocks of an open node that the buffer cache has; those in ``dirty`` are not written."""
+    """The blocks of an open node in the buffer cache; those in ``dirty`` are not written."""
 
     size: int = 0
     blocks: dict[int, bytearray] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Cached:
 
 @dataclass
 class _Physio:
-    """A physio(9) under way (struct physio_stat)."""
+    """A physio(9) in progress (struct physio_stat)."""
 
     running: int = 0
     error: int = 0
@@ -133,7 +133,7 @@ class Blocks(Subject):
         self.kernel.subject(Mutexes).own(self._lock)
 
     def check_unload(self, module: str) -> None:
-        """Report requests that a driver has not ended: who made them waits for ever."""
+        """Report requests that a driver has not ended: their processes wait forever."""
         super().check_unload(module)
         kernel, switches = self.kernel, self.kernel.subject(DeviceSwitches)
         for found in self.live.values():
@@ -167,7 +167,7 @@ class Blocks(Subject):
         else:
             memory.put_u32(offset, value)
 
-    # -- what drivers call -----------------------------------------------------------------------
+    # -- functions for drivers -------------------------------------------------------------------
 
     @kernel_function("void buf_init(void *bp)")
     def buf_init(self, at: int) -> None:
@@ -188,7 +188,7 @@ class Blocks(Subject):
         self.live.remove(at)
 
     def _check_idle(self, function: str, at: int) -> None:
-        """Report a buf that goes while a driver has it."""
+        """Report a buf that is freed while a driver has it."""
         found, kernel = self.live[at], self.kernel
         if found.given:
             kernel.violation(
@@ -227,7 +227,7 @@ class Blocks(Subject):
 
     @kernel_function("void biodone(void *bp)")
     def biodone(self, at: int) -> Model:
-        """End a request: wake who waits, or call b_iodone (biodone2)."""
+        """End a request: wake its waiters, or call b_iodone (biodone2)."""
         kernel = self.kernel
         found = self.live.find("biodone", at)
         flags = self._get(at, "oflags")
@@ -269,7 +269,7 @@ class Blocks(Subject):
 
     @kernel_function("void bdev_strategy(void *bp)")
     def bdev_strategy(self, at: int) -> Model:
-        """Give a request to the driver of b_dev; without one it ends with ENXIO."""
+        """Pass a request to the driver of b_dev; without one it ends with ENXIO."""
         found = self.live.find("bdev_strategy", at)
         switches = self.kernel.subject(DeviceSwitches)
         switch = switches.of(self._get(at, "dev"), block=True)
@@ -279,7 +279,7 @@ class Blocks(Subject):
             yield from self.biodone(at)
             return
         found.given = switch.name
-        # Somebody else may have the buf when d_strategy comes back.
+        # Another thread may have the buf when d_strategy returns.
         yield from switches.call(switch, "strategy", at)
 
     @kernel_function("int bdev_size(dev_t dev)")
@@ -297,7 +297,7 @@ class Blocks(Subject):
 
     @kernel_function("int bounds_check_with_mediasize(void *bp, int secsize, uint64_t mediasize)")
     def bounds_check_with_mediasize(self, at: int, sector: int, size: int) -> int:
-        """0: the request has ended, at the end of the disk or with EINVAL; 1 else."""
+        """0: the request has ended, at the end of the disk or with EINVAL; otherwise 1."""
         block = self._get(at, "blkno")
         if block < 0:
             self._put(at, "error", Errno.EINVAL)
@@ -393,7 +393,7 @@ class Blocks(Subject):
     def _start(
         self, at: int, vector: UioVector, size: int, state: _Physio, *, read: bool, keep: bool
     ) -> int:
-        """Map the memory of the process for a request (vmapbuf); gives an errno.
+        """Map the memory of the process for a request (vmapbuf); returns an errno.
 
         At its end the buf is freed, unless it is to be kept.
         """
@@ -419,7 +419,7 @@ class Blocks(Subject):
         return 0
 
     def _physio_done(self, at: int, state: _Physio, first: int) -> None:
-        """Count what was moved (physio_biodone, physio_done)."""
+        """Count the bytes moved (physio_biodone, physio_done)."""
         kernel = self.kernel
         size, count, left = (self._get(at, name) for name in ("bufsize", "bcount", "resid"))
         error, done = self._get(at, "error"), count - left
@@ -452,7 +452,7 @@ class Blocks(Subject):
     ) -> Model:
         """Read or write ``content`` at an offset in blocks of ``size``: bytes, or an errno.
 
-        ``size`` is pi_bsize of the driver, 0 where it has none.
+        ``size`` is pi_bsize of the driver, 0 if it has none.
         """
         block = min(max(size, DEV_BSIZE), MAXPHYS) if size else _IOSIZE
         if cache.size != block:
@@ -505,10 +505,10 @@ class Blocks(Subject):
         return at, data
 
     def _fetch(self, cache: Cached, device: int, number: int, ahead: range | tuple[()]) -> Model:
-        """Read a block, and start those behind it (breadn): gives the errno of the first."""
-        wanted = [n for n in ahead if n not in cache.blocks] or [number]
+        """Read a block, and start reading the next ones (breadn); returns the first errno."""
+        blocks = [n for n in ahead if n not in cache.blocks] or [number]
         requests = []
-        for each in wanted:
+        for each in blocks:
             at, data = self._request(cache, device, each, B_READ)
             requests.append((each, at, data))
             yield from self.bdev_strategy(at)
@@ -527,7 +527,7 @@ class Blocks(Subject):
         return error
 
     def _store(self, cache: Cached, device: int, number: int) -> Model:
-        """Write a block (bawrite): gives the errno."""
+        """Write a block (bawrite): returns the errno."""
         at, data = self._request(cache, device, number, 0)
         self.kernel.memory.write(data.at, bytes(cache.blocks[number]))
         cache.dirty.discard(number)
@@ -541,7 +541,7 @@ class Blocks(Subject):
         return error
 
     def flush(self, cache: Cached, device: int) -> Model:
-        """Write what was delayed, and forget all (vinvalbuf); the errors of writes are lost."""
+        """Write delayed blocks, and drop all (vinvalbuf); the errors of writes are lost."""
         for number in sorted(cache.dirty):
             yield from self._store(cache, device, number)
         cache.blocks.clear()

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.loaded import Loaded
 
-# So often the real time is stored, in virtual ns: a step of the clock is seen so much later.
+# Interval at which real time is stored, in virtual ns: a step of the clock is visible that much
+# later.
 _OFTEN = SECOND // 10
 
 
 class CachedTimes(Subject):
-    """The seconds as variables, kept up to date where a module reads them."""
+    """The seconds as variables, kept up to date if a module reads them."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_tc.c 1.77": "*"}
 
@@ -39,7 +40,7 @@ class CachedTimes(Subject):
             yield DataSymbol(name, (1).to_bytes(8, "little"), align=64)
 
     def install(self, loaded: Loaded) -> None:
-        """Begin to keep what a module reads, when the first that does is loaded."""
+        """Start to update them when the first module that reads them is loaded."""
         for name in set(self._kept) & set(loaded.module.imports):
             self._kept.pop(name)()
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DAY = 86_400
-_CYCLE = 146_097  # days in 400 years, after which the calendar repeats itself
+_CYCLE = 146_097  # days in 400 years, after which the calendar repeats
 _EPOCH = date(1970, 1, 1).toordinal()
 
 

@@ -1,4 +1,4 @@
-"""What a function that a module gave to the kernel must have put back when it returns."""
+"""Checks a function that a module gave to the kernel when it returns."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def same_locks(kernel: Kernel, held: list[Mutex], who: str, rule: str) -> None:
-    """Panic where a function that the kernel called with ``held`` came back with one more."""
+    """Panic if a function that the kernel called with ``held`` returned with one more."""
     for lock in kernel.current.held:
         if lock not in held:
             taken = kernel.location(lock.taken_at)
             kernel.panic(
                 rule,
-                f"{who} came back with the mutex {lock.describe()} held (taken by {taken})",
+                f"{who} returned with the mutex {lock.describe()} held (taken by {taken})",
                 taken,
             )
 
@@ -38,11 +38,10 @@ def call_back(
 ) -> Model:
     """Run ``function`` on the current thread, with the kernel lock unless it is MP-safe.
 
-    Returns its result as an unsigned word.  ``what`` says in messages whose function it is.
-    Panics where the function comes back with something that it did not have before: a mutex, a
-    read section, the kernel lock, preemption disabled, a passive reference.  softint_execute in
-    sys/kern/kern_softint.c, workqueue_runlist in subr_workqueue.c and xc_thread in subr_xcall.c
-    look at these.
+    Returns its result as an unsigned word.  ``what`` names the function in messages.  Panics if the
+    function returns with something that it did not have before: a mutex, a read section, the kernel
+    lock, preemption disabled, a passive reference.  softint_execute in sys/kern/kern_softint.c,
+    workqueue_runlist in subr_workqueue.c and xc_thread in subr_xcall.c check these.
     """
     big = kernel.subject(KernelLock)
     preemption = kernel.subject(Preemption)
@@ -54,7 +53,7 @@ def call_back(
             yield from waiting
     result: int = yield Call(function, arguments)
     place = kernel.location(function)
-    who = f"{what} {place} came back"
+    who = f"{what} {place} returned"
     if lwp.held:
         lock = lwp.held[0]
         taken = kernel.location(lock.taken_at)
@@ -72,10 +71,10 @@ def call_back(
         )
     left = preemption.left_behind(lwp, spl)
     if left is not None:
-        rule, words, culprit = left
+        rule, words, where = left
         preemption.forget(lwp, spl)
         report = kernel.panic if rule == "preemption-left" else kernel.violation
-        report(rule, f"{who} {words}", culprit)
+        report(rule, f"{who} {words}", where)
     reference = kernel.subject(PassiveReferences).of(lwp) if lwp.in_softint else None
     if reference is not None:
         taken = kernel.location(reference.made_at)

@@ -48,7 +48,7 @@ class Callout:
 
     @property
     def runner(self) -> Lwp | None:
-        """The soft interrupt that runs it on its processor: all that the kernel looks at."""
+        """The soft interrupt that runs it on its processor: all that the kernel checks."""
         return self.runners.get(self.processor)
 
 
@@ -93,8 +93,8 @@ class Callouts(Subject):
         if flags & ~_FLAGS:
             kernel.panic(
                 "callout-flags",
-                f"callout_init by {kernel.where()} with flags {flags:#x}: 0 or CALLOUT_MPSAFE "
-                "is expected",
+                f"callout_init by {kernel.where()} with flags {flags:#x}: expected 0 or "
+                "CALLOUT_MPSAFE",
             )
         kernel.memory.write(address, bytes(10 * kernel.memory.pointer_size))
         old = self.live.get(address)
@@ -166,7 +166,7 @@ class Callouts(Subject):
         )
 
     def _disarm(self, callout: Callout) -> bool:
-        """Cancel what has not run; returns whether the callout had expired (fired) already.
+        """Cancel a callout that has not run; returns whether it had already expired (fired).
 
         callout_stop() and callout_halt() clear PENDING and FIRED.
         """
@@ -218,7 +218,7 @@ class Callouts(Subject):
 
     @kernel_function("bool callout_halt(callout_t *c, void *interlock)")
     def callout_halt(self, address: int, interlock: int) -> Model | bool:
-        """Whether it had to wait: 10.99.12 does not say whether the callout had fired."""
+        """Whether it had to wait: 10.99.12 does not return whether the callout had fired."""
         callout = self.live.find("callout_halt", address)
         mutex = self._interlock(interlock)
         self._disarm(callout)
@@ -241,7 +241,7 @@ class Callouts(Subject):
         return mutex
 
     def _wait_for_end(self, callout: Callout, mutex: Mutex | None) -> Model:
-        """Give up the interlock until the function of the callout has returned."""
+        """Release the interlock until the function of the callout has returned."""
         kernel = self.kernel
         lwp, site = kernel.current, kernel.call_site
         kernel.rules.may_sleep(
@@ -252,7 +252,7 @@ class Callouts(Subject):
             mutexes.release(mutex)
         while callout.runner is not None:
             yield Block(callout.waiters, what="callout")
-        # It may have scheduled itself again meanwhile: halting covers the run that was under way.
+        # It may have scheduled itself again meanwhile: halting covers the run that was in progress.
         self._disarm(callout)
         if mutex is not None:
             yield from mutexes.enter_slowly(mutex, lwp, site)
@@ -291,7 +291,7 @@ class Callouts(Subject):
                 )
 
     def check_unload(self, module: str) -> None:
-        """Panic for a pending callout, which would run code that is gone; report the others."""
+        """Panic for a pending callout, which would run unloaded code; report the others."""
         loaded = self.kernel.loaded_at
         for callout in self.live.values():
             if callout.pending and not loaded(callout.function):

@@ -1,8 +1,8 @@
 """Bytes of memory that are accessed together, as a race detector keeps them.
 
-Two neighbours of which each has its own lock are no race, and a structure that is cleared as a
-whole has its members accessed one by one later.  So bytes are grouped as accesses group them: the
-first access makes one cell of its bytes, and an access to a part of a cell splits it.
+Two neighbouring bytes with separate locks are no race, and a structure that is cleared as a whole
+has its members accessed one by one later.  So bytes are grouped as they are accessed: the first
+access makes one cell of its bytes, and an access to a part of a cell splits it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Cell:
 class Cells:
     """The cells of all memory; no two share a byte.
 
-    ``at`` has them by their first byte.  The cost of an access that has no cell of its own is that
-    of a search, whatever its size.
+    ``at`` has them by their first byte.  An access without a cell of its own costs a search,
+    whatever its size.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Cells:
         self._starts: list[int] = []  # the keys of ``at`` in order
 
     def fit(self, address: int, size: int) -> list[Cell]:
-        """Return the cells of exactly these bytes, in order; splits and makes what it takes."""
+        """Return the cells of exactly these bytes, in order; splits and creates them as needed."""
         cells, starts = self.at, self._starts
         end = address + size
         index = bisect_right(starts, address)
@@ -67,7 +67,7 @@ class Cells:
         return found
 
     def forget(self, start: int, end: int) -> None:
-        """Drop the cells of these bytes: the memory is gone."""
+        """Drop the cells of these bytes: the memory is freed."""
         gone = self.fit(start, end - start)
         for cell in gone:
             del self.at[cell.start]

@@ -1,4 +1,4 @@
-"""Devices that a module's own bus attaches and detaches: config_found(9) and its like."""
+"""Devices that a module's own bus attaches and detaches: config_found(9) and related functions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
 
 _VERSION = 1  # CFARGS_VERSION of sys/sys/device.h
-# QUIET, UNCONF and UNSUPP of sys/sys/device.h: what a print function wants printed behind it.
+# QUIET, UNCONF and UNSUPP of sys/sys/device.h: the text that a print function requests.
 _NOT_FOUND = {0: "", 1: " not configured\n", 2: " unsupported\n"}
 
 
@@ -31,13 +31,13 @@ _NOT_FOUND = {0: "", 1: " not configured\n", 2: " unsupported\n"}
 class Arguments:
     """A struct cfargs."""
 
-    submatch: int = 0  # or the search function: config_search_internal() calls either alike
+    submatch: int = 0  # or the search function: config_search_internal() calls both alike
     attribute: str = ""
     locators: int = 0
 
 
 class Children(Subject):
-    """What a parent looks for, and what it lets go."""
+    """A parent's functions: search for children, and detach them."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/subr_autoconf.c 1.314": "*",
@@ -83,7 +83,7 @@ class Children(Subject):
     @kernel_function("int config_probe(device_t parent, cfdata_t cf, void *aux)")
     @kernel_function("int config_match(device_t parent, cfdata_t cf, void *aux)")
     def config_match(self, parent: int, data: int, aux: int) -> Model:
-        """Ask the attachment that a cfdata names; 0 where there is none."""
+        """Call the match function of the attachment that a cfdata names; 0 if there is none."""
         entry = tables.ConfigData(self.kernel.memory, data)
         attachment = self._devices.attachment_of(entry)
         if attachment is None or not attachment.has("match"):
@@ -94,7 +94,7 @@ class Children(Subject):
         "int config_stdsubmatch(device_t parent, cfdata_t cf, const int *locs, void *aux)"
     )
     def config_stdsubmatch(self, address: int, data: int, locators: int, aux: int) -> Model:
-        """Match where each locator of the cfdata is the one given, or its default."""
+        """Match if each locator of the cfdata is the given one, or its default."""
         kernel, memory = self.kernel, self.kernel.memory
         entry = tables.ConfigData(memory, data)
         parent = self._devices.device(address, "config_stdsubmatch")
@@ -102,7 +102,7 @@ class Children(Subject):
         if defaults is None or (defaults and not locators):
             kernel.panic(
                 "submatch-locators",
-                f"config_stdsubmatch by {kernel.where()}: {parent.name} has no locators at hand "
+                f"config_stdsubmatch by {kernel.where()}: {parent.name} gave no locators "
                 f"for its attribute {entry.attribute}",
             )
         for index, default in enumerate(defaults):
@@ -112,14 +112,14 @@ class Children(Subject):
         return (yield from self.config_match(address, data, aux))
 
     def _search(self, function: str, parent: Device, aux: int, arguments: Arguments) -> Model:
-        """Return the entry that matches best, the first of equals (config_search_internal)."""
+        """Return the entry that matches best, the first of equal ones (config_search_internal)."""
         kernel, known = self.kernel, parent.driver.attributes
         if arguments.attribute not in known if arguments.attribute else len(known) > 1:
             kernel.panic(
                 "found-attribute",
                 f"{function} by {kernel.where()}: {parent.name} has the interface attributes "
-                f"{', '.join(known) or 'none'}, and is asked for "
-                f"{arguments.attribute or 'the only one'}",
+                f"{', '.join(known) or 'none'}, but the call names "
+                f"{arguments.attribute or 'none of them'}",
             )
         best: ConfigData | None = None
         highest = 0
@@ -142,7 +142,7 @@ class Children(Subject):
 
     @kernel_function("device_t config_found(device_t parent, void *aux, void *print, void *cfargs)")
     def config_found(self, address: int, aux: int, printer: int, cfargs: int) -> Model:
-        """Attach the child that matches best; NULL where none does, and ``print`` says so."""
+        """Attach the child that matches best; NULL if none does, and ``print`` reports it."""
         kernel = self.kernel
         kernel.rules.may_sleep("config_found")
         self._asserts_kernel_lock("config_found")
@@ -184,7 +184,7 @@ class Children(Subject):
         if entry is None or self._devices.attachment_of(entry) is None:
             kernel.panic(
                 "cfdata-unknown",
-                f"config_attach by {kernel.where()}: {kernel.describe(data)} is no cfdata of a "
+                f"config_attach by {kernel.where()}: {kernel.describe(data)} is not a cfdata of a "
                 "table that has an attachment",
             )
         child = yield from self._autoconf.attach(parent, entry, aux, printer)
@@ -192,7 +192,7 @@ class Children(Subject):
 
     @kernel_function("int gpiobus_print(void *aux, const char *pnp)")
     def gpiobus_print(self, _aux: int, parent: str | None) -> int:
-        """Print what no driver was found for: UNCONF."""
+        """Print a device for which there is no driver: UNCONF."""
         if parent is not None:
             self.kernel.subject(Console).print(f"gpiobus at {parent}")
         return 1

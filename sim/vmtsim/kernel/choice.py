@@ -1,9 +1,9 @@
-"""Who runs next, where the processors have no names: ``--cpus 1``.
+"""Chooses the next thread if processors have no numbers: ``--cpus 1``.
 
-The machine says that it has one processor, and a thread that goes on while another stands still
-is on one that nobody sees.  A soft interrupt takes the processor of the thread that it interrupts,
-which stands still until the handler returns or sleeps (NetBSD sys/kern/kern_softint.c,
-softint_dispatch); threads elsewhere go on.
+The machine reports one processor, and a thread that continues while another stands still runs on a
+second one that the guest cannot see.  A soft interrupt takes the processor of the thread that it
+interrupts, which stands still until the handler returns or sleeps (NetBSD sys/kern/kern_softint.c,
+softint_dispatch); threads elsewhere continue.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ def blocks_softints(lwp: Lwp, level: int) -> bool:
 
 
 class Choice:
-    """Chooses among the threads that are ready; the seed decides."""
+    """Chooses among the threads that are ready, by the seed."""
 
     def __init__(self, ready: list[Lwp], biglock: BigLock, rng: Rng) -> None:
         self.ready = ready
         self.biglock = biglock
         self.rng = rng
-        # Out of how many chances to switch one is taken; the seed decides how restless a run is.
-        self.restlessness = 2 << rng.below(5)
-        self.urgent: Lwp | None = None  # runs next, whatever the seed says
+        # One in this many opportunities to switch is taken; the seed draws this number.
+        self.switch_odds = 2 << rng.below(5)
+        self.urgent: Lwp | None = None  # runs next, whatever the seed draws
         self._soft_rng = rng.fork("softint")
-        self._aside: Lwp | None = None  # a soft interrupt that lets threads elsewhere go on
-        self._last: Lwp | None = None  # who had the processor before this one
+        self._aside: Lwp | None = None  # a soft interrupt during which threads elsewhere continue
+        self._last: Lwp | None = None  # the previous thread on the processor
         self._soft_due: list[Lwp] = []  # soft interrupts that wait for a thread's processor
 
     # -- soft interrupts -----------------------------------------------------------------------
 
     def start_softint(self, lwp: Lwp, on: Lwp | None = None) -> None:
-        """Let an idle soft interrupt begin, on the processor of ``on`` or on any."""
+        """Start an idle soft interrupt, on the processor of ``on`` or on any."""
         lwp.starting = True
         lwp.due_on = on
         if on is not None:
@@ -52,7 +52,7 @@ class Choice:
             on.after_call = on.after_call or "switch"
 
     def begins(self, lwp: Lwp) -> None:
-        """Note that a thread gets a processor: a soft interrupt takes it from another."""
+        """Handle that a thread gets a processor: a soft interrupt takes it from another."""
         if not lwp.starting:
             return
         lwp.starting = False
@@ -71,7 +71,7 @@ class Choice:
             last.interrupted = True
 
     def ends(self, lwp: Lwp) -> None:
-        """Note that a thread has stopped running: it is ready again, asleep or gone."""
+        """Handle that a thread has stopped running: it is ready again, asleep or gone."""
         if lwp.state != "ready" and lwp.pinned is not None:
             lwp.pinned.interrupted = False
             lwp.pinned = None
@@ -80,10 +80,10 @@ class Choice:
     # -- the choice ----------------------------------------------------------------------------
 
     def eligible(self, lwp: Lwp) -> bool:
-        """Whether a thread that is ready can go on."""
+        """Whether a thread that is ready can continue."""
         if lwp.interrupted:
             return False
-        if lwp.kernel_lock_wanted and not self.biglock.free_for(lwp):
+        if lwp.kernel_lock_pending and not self.biglock.free_for(lwp):
             return False
         on = lwp.due_on
         return on is None or on.state != "ready" or not blocks_softints(on, lwp.spl)
@@ -114,24 +114,24 @@ class Choice:
         return able[self.rng.below(len(able))] if len(able) > 1 else able[0]
 
     def stands_back(self, lwp: Lwp) -> None:
-        """Let others go on before a thread that was stopped between two calls."""
+        """Let others run before a thread that was preempted between two calls."""
 
     def may_switch(self, lwp: Lwp) -> bool:
-        """Decide whether another thread gets the processor here; somebody is ready."""
+        """Decide whether another thread gets the processor here; at least one is ready."""
         if lwp.kind == "softint":
             return self._may_set_aside(lwp)
         for softint in self._soft_due:
             if softint.due_on is lwp and not blocks_softints(lwp, softint.spl):
                 return True
-        return self.rng.below(self.restlessness) == 0
+        return self.rng.below(self.switch_odds) == 0
 
     def _may_set_aside(self, lwp: Lwp) -> bool:
-        """Decide whether a soft interrupt is interrupted, or threads elsewhere go on meanwhile."""
+        """Decide whether a soft interrupt is interrupted, or threads elsewhere run meanwhile."""
         able = [each for each in self.ready if self.eligible(each)]
         if any(each.kind == "softint" and each.spl > lwp.spl for each in able):
             return True
         threads = any(each.kind != "softint" for each in able)
-        if threads and not self._soft_rng.below(self.restlessness):
+        if threads and not self._soft_rng.below(self.switch_odds):
             self._aside = lwp
             return True
         return False

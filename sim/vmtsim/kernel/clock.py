@@ -1,4 +1,4 @@
-"""Virtual time: nanoseconds since power-on, and what is due when."""
+"""Virtual time: nanoseconds since power-on, and the timers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Clock:
         return (self.now // TICK + ticks) * TICK
 
     def at(self, when: int, action: Callable[[], None]) -> Timer:
-        """Call ``action`` at ``when`` (at once if that is past, at the next look)."""
+        """Call ``action`` at ``when`` (at the next check if that is past)."""
         self.next_due = min(self.next_due, when)
         return self._timers.push(when, action)
 

@@ -1,4 +1,4 @@
-"""A module's tables of drivers, attachments and devices come to autoconf(9)'s, and go.
+"""Adds a module's tables of drivers, attachments and devices to autoconf(9)'s, and removes them.
 
 Source: NetBSD sys/kern/subr_autoconf.c (config_init_component, config_fini_component).
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Components(Subject):
-    """config_init_component(9) adds all or nothing; config_fini_component(9) takes it out."""
+    """config_init_component(9) adds all or nothing; config_fini_component(9) removes it."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_autoconf.c 1.314": "*"}
     SERIALIZED = True
@@ -122,7 +122,7 @@ class Components(Subject):
         return error
 
     def _fini(self, drivers: int, attachments: int, data: int) -> Model:
-        """Devices, table, attachments, drivers; what fails puts back what went before it."""
+        """Devices, table, attachments, drivers; a failure restores what was removed before it."""
         error = yield from self._detach_table(data)
         if error:
             return error
@@ -175,7 +175,7 @@ class Components(Subject):
         return 0
 
     def check_unload(self, module: str) -> None:
-        """Report tables, drivers and attachments in the memory of a module that is gone."""
+        """Report tables, drivers and attachments in the memory of an unloaded module."""
         super().check_unload(module)
         inside, known = self.kernel.module_memory(module), self._devices
         left = ["the cfdata table" for address, _ in known.config if inside(address)]
@@ -189,7 +189,8 @@ class Components(Subject):
             ]
         for what in left:
             self.kernel.violation(
-                "autoconf-left", f"module {module} is gone, but {what} is in autoconf's lists"
+                "autoconf-left",
+                f"module {module} is unloaded, but {what} is still in autoconf's lists",
             )
         known.config = [each for each in known.config if not inside(each[0])]
         known.drivers = {n: each for n, each in known.drivers.items() if not inside(each.address)}
@@ -225,8 +226,8 @@ class Components(Subject):
             kernel = self.kernel
             kernel.panic(
                 "cfdriver-not-attached",
-                f"config_cfdriver_detach by {kernel.where()}: {kernel.describe(address)} is in no "
-                "list: LIST_REMOVE follows what its links hold",
+                f"config_cfdriver_detach by {kernel.where()}: {kernel.describe(address)} is not in "
+                "the list: LIST_REMOVE follows the pointers in it",
             )
         if any(unit is not None for unit in driver.units) or driver.attachments:
             return Errno.EBUSY
@@ -253,9 +254,9 @@ class Components(Subject):
 
     @kernel_function("device_t config_attach_pseudo(cfdata_t cf)")
     def config_attach_pseudo(self, data: int) -> Model:
-        """Attach a device without a parent; NULL without an attachment, or with the unit taken.
+        """Attach a device without a parent; NULL without an attachment, or if the unit is in use.
 
-        Its caller holds the kernel lock: the comment at the function wants it.
+        Its caller holds the kernel lock, as the comment at the function requires.
         """
         kernel = self.kernel
         kernel.rules.may_sleep("config_attach_pseudo")
@@ -282,7 +283,7 @@ class Components(Subject):
 
     @kernel_function("int config_detach(device_t dev, int flags)")
     def config_detach(self, address: int, flags: int) -> Model:
-        """Detach a device; its caller holds the kernel lock, as the comment there wants it."""
+        """Detach a device; its caller holds the kernel lock, as the comment there requires."""
         self.kernel.rules.may_sleep("config_detach")
         self._need_kernel_lock("config_detach")
         device = self._devices.device(address, "config_detach")

@@ -50,7 +50,7 @@ class CondVars(Subject):
         kernel.subject(Kmem).on_free.append(self._check_free)
 
     def _check_free(self, start: int, end: int, function: str) -> None:
-        """Panic for memory that is freed under sleepers; forget condition variables without."""
+        """Panic for memory that is freed with sleepers; forget condition variables without any."""
         kernel = self.kernel
         for address, cv in self.live.inside(start, end):
             del self.live[address]
@@ -74,7 +74,7 @@ class CondVars(Subject):
             kernel.panic("null-pointer", f"cv_init by {kernel.where()} without a wait message")
         old = self.live.get(address)
         if old is not None:
-            # cv_init() looks at nothing: sleepers are lost, without any nothing is.
+            # cv_init() checks nothing: sleepers are lost; without sleepers nothing is.
             report = kernel.panic if old.queue else kernel.violation
             report(
                 "condvar-init-with-sleepers" if old.queue else "condvar-already-initialised",
@@ -100,7 +100,7 @@ class CondVars(Subject):
     def _wait(
         self, function: str, address: int, mutex_at: int, deadline: int | None, *, signal: bool
     ) -> Model:
-        """Sleep; gives True when woken, False at the deadline, None on a signal."""
+        """Sleep; returns True when woken, False at the deadline, None on a signal."""
         kernel = self.kernel
         cv = self.live.find(function, address)
         mutexes = kernel.subject(Mutexes)
@@ -133,7 +133,7 @@ class CondVars(Subject):
         return woken
 
     def _deadline(self, function: str, ticks: int) -> int | None:
-        """No timeout for 0 ticks: that means for ever."""
+        """No timeout for 0 ticks, which means forever."""
         self.kernel.rules.ticks(function, ticks)
         return self.kernel.clock.tick_deadline(ticks) if ticks > 0 else None
 
@@ -204,7 +204,7 @@ class CondVars(Subject):
     def kpause(self, message: str | None, interruptible: bool, ticks: int, mutex_at: int) -> Model:
         kernel = self.kernel
         if not ticks and not interruptible:
-            kernel.panic("kpause-for-ever", f"kpause by {kernel.where()} without end or signal")
+            kernel.panic("kpause-forever", f"kpause by {kernel.where()} without timeout or signal")
         mutexes = kernel.subject(Mutexes)
         mutex = mutexes.mine("kpause", mutex_at) if mutex_at else None
         site = kernel.call_site

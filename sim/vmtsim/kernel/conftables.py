@@ -102,7 +102,7 @@ def read_driver(memory: Memory, address: int) -> Driver:
 def read_locators(memory: Memory, driver: int, attribute: str) -> list[int | None] | None:
     """Return the default of each locator of a cfdriver's attribute (None: there is none).
 
-    None where the driver has no such attribute.  The layouts are struct cfiattrdata and cflocdesc.
+    None if the driver has no such attribute.  The layouts are struct cfiattrdata and cflocdesc.
     """
     size = memory.pointer_size
     for entry in read_vector(memory, memory.pointer(driver + 5 * size + 8)):
@@ -114,10 +114,10 @@ def read_locators(memory: Memory, driver: int, attribute: str) -> list[int | Non
 
 
 def publish_units(kernel: Kernel, driver: Driver) -> None:
-    """Bring cd_devs and cd_ndevs up to date: 4 units or more, none once the last device has gone.
+    """Update cd_devs and cd_ndevs: 4 units or more, none once the last device is gone.
 
-    The vector grows by a new one (config_makeroom) and goes with the last device
-    (config_devunlink, config_devdelete): who keeps it looks at freed memory.
+    A larger vector replaces the old one (config_makeroom), which is freed with the last device
+    (config_devunlink, config_devdelete): code that keeps a pointer reads freed memory.
     """
     memory, size = kernel.memory, kernel.memory.pointer_size
     needed = len(driver.units) if any(driver.units) else 0

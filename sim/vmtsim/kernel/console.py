@@ -27,7 +27,7 @@ class Line:
 
 
 class Console(Subject):
-    """What the machine's screen shows: ``lines`` are complete, ``pending`` is the last one."""
+    """The machine's screen: ``lines`` are complete, ``pending`` is the last one."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/subr_prf.c 1.203": "*",
@@ -64,7 +64,7 @@ class Console(Subject):
     def _format(self, text: str | None, arguments: Arguments) -> str:
         return kprintf(self.kernel.memory, text or "", arguments)
 
-    # Only what the real kernel shows on the console of a normal boot: naive is for quiet boots,
+    # Only what the real kernel prints on the console of a normal boot: naive is for quiet boots,
     # verbose for verbose ones, debug for neither.
 
     @kernel_function("void printf(const char *fmt, ...)")
@@ -78,7 +78,7 @@ class Console(Subject):
     @kernel_function("void aprint_naive(const char *fmt, ...)")
     @kernel_function("void aprint_debug(const char *fmt, ...)")
     def silent(self, text: str | None, arguments: Arguments) -> None:
-        """They return before they look at the text: sys/kern/subr_prf.c."""
+        """They return before they read the text: sys/kern/subr_prf.c."""
 
     @kernel_function("void aprint_verbose(const char *fmt, ...)")
     def quiet(self, text: str | None, arguments: Arguments) -> None:
@@ -93,7 +93,7 @@ class Console(Subject):
     @kernel_function("void aprint_naive_dev(device_t dv, const char *fmt, ...)")
     @kernel_function("void aprint_debug_dev(device_t dv, const char *fmt, ...)")
     def device_silent(self, device: int, text: str | None, arguments: Arguments) -> None:
-        """As ``silent``; the device is not looked at."""
+        """Like ``silent``; the device is not checked."""
 
     @kernel_function("void aprint_verbose_dev(device_t dv, const char *fmt, ...)")
     def device_quiet(self, device: int, text: str | None, arguments: Arguments) -> None:

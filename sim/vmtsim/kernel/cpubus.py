@@ -1,4 +1,4 @@
-"""cpu0 and its feature bus, and the driver that GENERIC has built in.
+"""cpu0 and its feature bus, and the driver that is built into GENERIC.
 
 Sources: NetBSD sys/arch/x86/x86/cpu.c, sys/arch/aarch64/aarch64/cpu.c (cpufeaturebus).  The
 latter has the bus since 10.99.12; before, GENERIC64 had ``vmt* at fdt?``, which cannot be detached.
@@ -39,7 +39,7 @@ class CpuBus:
         self.names = {name: memory.place(name.encode("ascii") + b"\0") for name in _X86_FEATURES}
 
     def rescan(self, cpu: Device, _attribute: str, _locators: int) -> Model:
-        """Offer each feature whose slot is free (x86), or just offer (aarch64)."""
+        """Offer each feature whose slot is free (x86), or offer all (aarch64)."""
         if not self.x86:
             yield from self._offer(cpu, FEATURE_BUS)
             return 0
@@ -53,7 +53,7 @@ class CpuBus:
         return 0
 
     def _offer(self, parent: Device, attribute: str, name: int = 0) -> Model:
-        """Look for a child; its arguments are on the caller's stack, and gone afterwards."""
+        """Search for a child; its arguments are on the caller's stack, and gone afterwards."""
         memory = self.kernel.memory
         arguments = KernelObject(
             self.kernel, 2 * memory.pointer_size, f"attach arguments of {parent.name}"
@@ -89,7 +89,7 @@ BUILTIN = "vmt"  # the driver of GENERIC, and the module whose name it takes
 
 
 class BuiltinVmt:
-    """A driver like the stock vmt as far as autoconf can tell; it does not talk to the host."""
+    """A driver like the stock vmt as far as autoconf can see; it does not talk to the host."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -105,7 +105,7 @@ class BuiltinVmt:
         return int(name == "vm")
 
     def attach(self, _parent: Device, device: Device, _aux: int) -> Model:
-        """Print the line and make the nodes."""
+        """Print the line and create the nodes."""
         self.kernel.subject(Console).print("\n")
         self.kernel.subject(SysctlTree).add_native(
             device.name,
@@ -116,21 +116,22 @@ class BuiltinVmt:
         return 0
 
     def detach(self, device: Device, _flags: int) -> Model:
-        """Take the nodes away."""
+        """Remove the nodes."""
         self.kernel.subject(SysctlTree).remove_native(device.name)
         yield from ()
         return 0
 
 
 def configure(autoconf: Autoconf) -> Model:
-    """Attach mainbus0, cpu0 and, on a kernel that has it built in, the stock vmt(4)."""
+    """Attach mainbus0, cpu0 and, on a kernel with a built-in one, the stock vmt(4)."""
     kernel = autoconf.kernel
     memory, options, known = kernel.memory, kernel.options, kernel.subject(AllDevices)
     old = options.machine == "aarch64" and options.version < _BUS_ON_AARCH64
     bus = CpuBus(autoconf)
     hooks = {"rescan": bus.rescan, "childdetached": bus.child_detached}
     drivers: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-        # That of x86 hears of children that go (sys/arch/x86/x86/mainbus.c); none can be detached.
+        # The one of x86 is notified of detached children (sys/arch/x86/x86/mainbus.c); none can be
+        # detached.
         "mainbus": (("cpubus",), {"childdetached": bus.child_detached} if bus.x86 else {}),
         "cpu": ((), {}) if old else ((FEATURE_BUS,), hooks),
     }

@@ -1,7 +1,7 @@
-"""Work that a driver puts off during boot (NetBSD sys/kern/subr_autoconf.c).
+"""Work that a driver defers during boot (NetBSD sys/kern/subr_autoconf.c).
 
-Modules are loaded into a system that is up: interrupts work and the root file system is mounted,
-so what would be put off is called at once, in the thread that asks.
+Modules are loaded into a running system: interrupts work and the root file system is mounted, so
+the deferred function is called at once, in the calling thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Device nodes that processes open, and what their system calls come to: spec_open and its like.
+"""Device nodes that processes open, and their system calls: spec_open and related functions.
 
-Character devices get the calls themselves; what is read and written of a block device goes through
-blocks (vmtsim.kernel.blockio).
+The calls go to character devices directly; data of a block device goes through blocks
+(vmtsim.kernel.blockio).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PARTINFO = 32
 
 @dataclass
 class OpenDevice:
-    """A device node that a process has open; ``offset`` is its place in the file."""
+    """A device node that a process has open; ``offset`` is its position in the file."""
 
     name: str
     device: int  # dev_t
@@ -65,7 +65,7 @@ class DeviceNodes(Subject):
         self._nodes: dict[tuple[bool, int], SpecialNode] = {}  # by (block, dev_t)
 
     def boot(self) -> None:
-        """Let a switch that is detached know whether it is open."""
+        """Report to a switch that is detached whether it is open."""
         self._switches.is_open = self._is_open
 
     @property
@@ -93,7 +93,7 @@ class DeviceNodes(Subject):
         return self._switches.call(switch, member, *arguments)
 
     def _do(self, switch: Switch, member: str, opened: OpenDevice, *rest: int) -> Model:
-        """Call a member of an open device: spec_close waits for those that are inside."""
+        """Call a member of an open device: spec_close waits for calls in progress."""
         with self._node(opened).entered():
             return (yield from self._call(switch, member, opened, *rest))
 
@@ -127,7 +127,7 @@ class DeviceNodes(Subject):
             self.kernel.subject(Files).opened(name, error)
             yield from self._measure(opened)
             return opened
-        # Others may have opened and closed it meanwhile: then the close is left to this one.
+        # Others may have opened and closed it meanwhile: then this one must close it.
         if node.opened and node.opens == 1:
             yield from self.close(opened)
         else:
@@ -135,7 +135,7 @@ class DeviceNodes(Subject):
         return self.kernel.subject(Files).opened(name, error)
 
     def _open(self, opened: OpenDevice) -> Model:
-        """Call d_open: gives its errno (subr_devsw.c, cdev_open and bdev_open)."""
+        """Call d_open: returns its errno (subr_devsw.c, cdev_open and bdev_open)."""
         switch = self._of(opened)
         if switch is None:
             return Errno.ENXIO
@@ -156,7 +156,7 @@ class DeviceNodes(Subject):
         return signed(result, 32)
 
     def _measure(self, opened: OpenDevice) -> Model:
-        """Ask a disk how large it is; the size is that of its vnode, which no step asks for."""
+        """Query the size of a disk, which becomes that of its vnode; no step uses it."""
         switch = self._of(opened)
         if switch is None or self._switches.type_of(switch) != DISK:
             return
@@ -166,12 +166,12 @@ class DeviceNodes(Subject):
                 return
 
     def _asked(self, opened: OpenDevice, command: int, size: int) -> Model:
-        """Ask the driver what the kernel wants to know: gives bytes, or an errno."""
+        """Query the driver for the kernel: returns bytes, or an errno."""
         switch = self._of(opened)
         if switch is None:
             return Errno.ENXIO
         lwp = self.kernel.current.address
-        # The direction in a command counts for a process alone.
+        # The direction in a command only matters for a process.
         return (
             yield from control(
                 self.kernel, command, bytes(size),
@@ -181,7 +181,7 @@ class DeviceNodes(Subject):
         )  # fmt: skip
 
     def close(self, opened: OpenDevice) -> Model:
-        """Close it: the driver's close runs when no one else has the node open (spec_close)."""
+        """Close it: the driver's close runs when no process has the node open (spec_close)."""
         opened.closed = True
         if opened.block:
             yield from self._flush(opened)
@@ -202,7 +202,7 @@ class DeviceNodes(Subject):
         yield from ()
 
     def _close(self, member: str, opened: OpenDevice) -> Model:
-        """Call d_cancel or d_close: ENXIO without a driver, ENODEV where it has no d_cancel."""
+        """Call d_cancel or d_close: ENXIO without a driver, ENODEV if it has no d_cancel."""
         switch = self._of(opened)
         if switch is None:
             return Errno.ENXIO
@@ -261,14 +261,14 @@ class DeviceNodes(Subject):
         return moved
 
     def _flush(self, opened: OpenDevice) -> Model:
-        """Write what was delayed (vinvalbuf with V_SAVE)."""
+        """Write delayed blocks (vinvalbuf with V_SAVE)."""
         with self._node(opened).entered():
             yield from self._blocks.flush(opened.cache, opened.device)
 
     def size(self, opened: OpenDevice) -> Model:
-        """Return how many blocks of 512 bytes the driver says that it has; -1: no such function.
+        """Return the driver's size in blocks of 512 bytes; -1: no such function.
 
-        bdev_size, as swapctl(8) has the kernel ask.
+        bdev_size, which the kernel calls for swapctl(8).
         """
         switch = self._of(opened)
         if switch is None or not opened.block or not self._switches.member(switch, "psize"):
@@ -308,19 +308,19 @@ class DeviceNodes(Subject):
         return error
 
     def stat(self, opened: OpenDevice) -> Model:
-        """Return the mode and the size that the file system has of the node: no driver is asked."""
+        """Return the mode and the size of the node in the file system: no driver is called."""
         yield from ()
         return (S_IFBLK if opened.block else S_IFCHR) | _MODE, 0
 
     def seek(self, opened: OpenDevice, offset: int, whence: int) -> Model:
-        """Move the place in the file (vn_seek): the end of a node is 0."""
+        """Move the position in the file (vn_seek): the end of a node is 0."""
         yield from ()
         base = opened.offset if whence == SEEK_CUR else 0
         opened.offset = max(-(1 << 63), min(base + offset, (1 << 63) - 1))
         return opened.offset
 
     def poll(self, opened: OpenDevice, events: int, wait: int = 0) -> Model:
-        """Ask the driver for events, and wait ``wait`` ns for some where there are none."""
+        """Poll the driver for events, and wait ``wait`` ns if there are none."""
         kernel = self.kernel
         return kernel.subject(Select).poll(
             lambda: self._poll(opened, events), kernel.clock.now + wait
@@ -338,7 +338,7 @@ class DeviceNodes(Subject):
         return result & 0xFFFFFFFF
 
     def kqfilter(self, opened: OpenDevice, knote: int) -> Model:
-        """Let the driver attach a knote: gives an errno (spec_kqfilter)."""
+        """Let the driver attach a knote: returns an errno (spec_kqfilter)."""
         if opened.block:
             return Errno.EOPNOTSUPP
         switch = self._of(opened)
@@ -347,7 +347,7 @@ class DeviceNodes(Subject):
         return signed((yield from self._do(switch, "kqfilter", opened, knote)), 32)
 
     def file_of(self, _opened: OpenDevice) -> int:
-        """Return the address of the file_t: none, as nobody looks into the one of a vnode."""
+        """Return the address of the file_t: none, because no driver reads that of a vnode."""
         return 0
 
     def mmap(self, opened: OpenDevice, offset: int, protection: int) -> Model:

@@ -1,4 +1,4 @@
-"""Devices of drivers: devsw_attach(9), and calls of the functions in a switch.
+"""Devices of drivers: devsw_attach(9), and calls of the functions in a device switch.
 
 The tables struct cdevsw and struct bdevsw have their members in the order of sys/sys/conf.h, one
 word each.
@@ -35,11 +35,11 @@ _BLOCK = (
 _MPSAFE, _TYPEMASK = 0x100, 0xFF  # D_MPSAFE, D_TYPEMASK
 DISK, TAPE = 2, 1  # D_DISK, D_TAPE
 _LARGEST = 512  # MAXDEVSW of sys/kern/subr_devsw.c
-# The first major numbers that config(1) gave no driver of the kernel: sys/conf/majors of 10.99.12
+# The first major numbers that config(1) assigned to no driver: sys/conf/majors of 10.99.12
 # ends with 366, and 208 is its last one of a block device.
 _FIRST_CHARACTER, _FIRST_BLOCK = 367, 209
 _ALWAYS_READY = 0x1 | 0x4 | 0x40  # POLLIN | POLLOUT | POLLRDNORM of sys/sys/poll.h
-_NOBODY = -1  # NODEVMAJOR
+_NO_MAJOR = -1  # NODEVMAJOR
 
 
 def makedev(major: int, minor: int) -> int:
@@ -61,7 +61,7 @@ class Switch:
     major: int
     made_at: int
     block: bool = False
-    opening: int = 0  # calls of d_open that have not come back: the localcount of the switch
+    opening: int = 0  # calls of d_open in progress: the localcount of the switch
     gone: bool = False
 
     @property
@@ -106,7 +106,7 @@ class DeviceSwitches(Subject):
         """Return D_DISK and so on (cdev_type, bdev_type)."""
         return self.member(switch, "flag") & _TYPEMASK
 
-    # -- what drivers call -------------------------------------------------------------------
+    # -- functions for drivers ---------------------------------------------------------------
 
     @kernel_function(
         "int devsw_attach(const char *name, const void *bdev, int *bmajor, const void *cdev, "
@@ -115,7 +115,7 @@ class DeviceSwitches(Subject):
     def devsw_attach(
         self, name: str | None, block: int, block_at: int, character: int, character_at: int
     ) -> int:
-        """Give the device numbers that are free, or those that its name had before."""
+        """Assign free device numbers, or those that its name had before."""
         kernel, memory = self.kernel, self.kernel.memory
         if name is None or not character:
             return Errno.EINVAL
@@ -195,7 +195,7 @@ class DeviceSwitches(Subject):
     def lookup_major(self, address: int) -> int:
         """-1 of a table that is not attached."""
         switch = self.live.get(address)
-        return _NOBODY if switch is None or switch.gone else switch.major
+        return _NO_MAJOR if switch is None or switch.gone else switch.major
 
     @kernel_function("const void *bdevsw_lookup(dev_t dev)")
     def bdevsw_lookup(self, device: int) -> int:
@@ -254,7 +254,7 @@ class DeviceSwitches(Subject):
         )
 
     def call(self, switch: Switch, member: str, *arguments: int) -> Model:
-        """Call a member, with the kernel lock unless the driver says D_MPSAFE (DEV_LOCK)."""
+        """Call a member, with the kernel lock unless the driver has D_MPSAFE (DEV_LOCK)."""
         mpsafe = bool(self.member(switch, "flag") & _MPSAFE)
         return call_back(
             self.kernel,

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.lwp import Lwp
 
-# A thread's kernel stack in whole pages, and what lies in them that is no stack: amd64 has
-# UPAGES_STACK pages between its pcb and a red zone (sys/arch/amd64/include/param.h, x86/x86/
-# vm_machdep.c), i386 UPAGES 3 with DIAGNOSTIC less its struct pcb, aarch64 USPACE 32768 less its.
+# A thread's kernel stack in whole pages, and the part of them that is not stack: amd64 has
+# UPAGES_STACK pages between its pcb and a red zone (sys/arch/amd64/include/param.h,
+# x86/x86/vm_machdep.c), i386 UPAGES 3 with DIAGNOSTIC less its struct pcb, aarch64 USPACE 32768
+# less its.
 _STACKS = {"amd64": (12288, 0), "i386": (12288, 1024), "aarch64": (32768, 1024)}
-_CALLERS = 1536  # frames of whoever calls a module: a system call, sysctl(9), a soft interrupt
+_CALLERS = 1536  # frames of a module's callers: a system call, sysctl(9), a soft interrupt
 _FIRST_SLOT = 1  # slot 0 is the return of a call into the guest
 
 
-# What the stock driver defines when it is linked into the kernel; absent otherwise.
+# Symbols of the stock driver when it is linked into the kernel; absent otherwise.
 BUILTIN_VMT = frozenset(
     {"vmt_ca", "vmt_cd", "vmt_common_attach", "vmt_common_detach", "vmt_probe", "vmt_tclo_rpc"}
 )
@@ -38,7 +39,7 @@ _X86_ONLY = ("x86_", "tsc_", "rdtsc", "wbinvd", "lapic_", "ioapic_", "i82")
 
 
 class Entry:
-    """A stub: who serves it.
+    """A stub and its server.
 
     ``serve`` calls ``method`` with the arguments that ``read`` returns; ``write`` takes its result,
     and is None where the function has none.
@@ -74,7 +75,7 @@ class Entry:
 
 
 class Dispatch:
-    """The kernel's symbol table, seen from a module."""
+    """The kernel's symbol table, as a module sees it."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -84,7 +85,7 @@ class Dispatch:
         self.by_address: dict[int, str] = {}
         self._waiting: dict[str, tuple[Prototype, Any]] = {}
         self._missing: list[str] = []
-        self.accesses_data: set[str] = set()  # functions that access what callers point at
+        self.accesses_data: set[str] = set()  # functions that access memory that callers point at
         self._stacks = kernel.cpu.layout.stacks
         self._stack_size, taken = _STACKS[kernel.cpu.machine]
         self._stack_taken = taken + _CALLERS
@@ -100,7 +101,7 @@ class Dispatch:
     # -- symbols -----------------------------------------------------------------------------
 
     def add_subject(self, subject: Subject) -> None:
-        """Take in the functions and variables of a subject."""
+        """Add the functions and variables of a subject."""
         machine = self.cpu.machine
         for prototype, machines, method in subject.models():
             if machines is None or machine in machines:
@@ -140,10 +141,10 @@ class Dispatch:
         return sorted({*self._waiting, *self.addresses})
 
     def resolve(self, name: str) -> int | None:
-        """Return the address of a kernel symbol, None where the kernel has none.
+        """Return the address of a kernel symbol, None if the kernel has none.
 
-        Functions get their stub when first asked for.  A symbol that the real kernel has and
-        that has no model gets an address where nothing is mapped: using it stops the run.
+        Functions get their stub at the first request.  A symbol that the real kernel has and that
+        has no model gets an address where nothing is mapped: using it stops the run.
         """
         known = self.addresses.get(name)
         if known is not None:
@@ -184,7 +185,7 @@ class Dispatch:
         return address
 
     def wrap(self, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        """Let ``around(model)`` serve a function from now on.  KeyError: it has no model."""
+        """Let ``around(model)`` replace a function from now on.  KeyError: it has no model."""
         prototype, method = self._waiting[name]
         served = around(method)
         self._waiting[name] = (prototype, served)
@@ -225,10 +226,10 @@ class Dispatch:
         entry: Entry = self.entries[slot]
         return entry
 
-    # -- what the scheduler asks for ------------------------------------------------------------
+    # -- functions for the scheduler ------------------------------------------------------------
 
     def unknown(self, slot: int) -> NoReturn:
-        """Refuse a stub that belongs to nothing."""
+        """Reject a stub without a function."""
         raise Unmodelled(f"the guest called stub {slot}, which belongs to no kernel function")
 
     def give_stack(self, lwp: Lwp) -> None:
@@ -267,7 +268,7 @@ class Dispatch:
     def not_preserved(
         self, function: int, before: tuple[int, ...], after: tuple[int, ...]
     ) -> NoReturn:
-        """Panic: a function came back with a register that the ABI wants preserved changed."""
+        """Panic: a function has changed a register that the ABI requires it to preserve."""
         names = [
             f"{name} ({old:#x} became {new:#x})"
             for name, old, new in zip(self.cpu.preserved_names, before, after, strict=True)
@@ -276,8 +277,8 @@ class Dispatch:
         where = self.kernel.location(function)
         self.kernel.panic(
             "registers-preserved",
-            f"{where} returned with {', '.join(names)}: the C calling convention wants "
-            "these registers back as they were",
+            f"{where} returned with {', '.join(names)}: the C calling convention "
+            "requires these registers unchanged",
             where,
         )
 

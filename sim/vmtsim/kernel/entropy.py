@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # struct krndsource of sys/sys/rndsource.h: where its callback is, by the size of a word.
 _GET = {8: 144, 4: 124}
 _HAS_CALLBACK = 0x800  # RND_FLAG_HASCB of sys/sys/rndio.h
-_CAPACITY = 32  # ENTROPY_CAPACITY of sys/sys/entropy.h: bytes that the pool wants
+_CAPACITY = 32  # ENTROPY_CAPACITY of sys/sys/entropy.h: bytes that the pool needs
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Source:
 
 
 class Entropy(Subject):
-    """The entropy pool: what was added is remembered, what is drawn comes from the seed.
+    """The entropy pool: added data is recorded, drawn data comes from the seed.
 
-    ``needed`` says whether the kernel takes the pool for empty (E->bitsneeded), ``gathered``
-    whether its sources gave something since.
+    ``needed`` is whether the kernel considers the pool empty (E->bitsneeded), ``gathered`` whether
+    its sources have delivered something since.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {
@@ -62,8 +62,8 @@ class Entropy(Subject):
         self.gathered = False
         self._rng = kernel.rng.fork("entropy")
         self._thread = kernel.rng.fork("entropy thread")
-        self._rested = 0  # when the kernel's entropy thread may begin its next round
-        self._round: int | None = None  # when the round begins that callers wait for
+        self._rested = 0  # when the kernel's entropy thread may start its next round
+        self._round: int | None = None  # when the round starts that callers wait for
         self._waiting = WaitQueue("entropy")
 
     @kernel_function(
@@ -73,7 +73,9 @@ class Entropy(Subject):
         "void rnd_add_data_sync(void *rs, const void *data, uint32_t len, uint32_t entropybits)"
     )
     def rnd_add_data(self, source: int, data: int, size: int, bits: int) -> None:
-        """Take data; without a source it takes an adaptive mutex: with no spin mutex held."""
+        """Add data; without a source it takes an adaptive mutex: not allowed with a spin mutex
+        held.
+        """
         kernel = self.kernel
         if source:
             self.sources.find("rnd_add_data", source)
@@ -89,7 +91,7 @@ class Entropy(Subject):
 
     @kernel_function("void rnd_add_uint32(void *rs, uint32_t value)")
     def rnd_add_uint32(self, source: int, _value: int) -> None:
-        """Take 32 bits from any context; what they are worth is estimated."""
+        """Add 32 bits from any context; their entropy is estimated."""
         self.sources.find("rnd_add_uint32", source)
         self.added.append((4, 0))
 
@@ -103,7 +105,7 @@ class Entropy(Subject):
         "void rnd_attach_source(void *rs, const char *name, uint32_t type, uint32_t flags)"
     )
     def rnd_attach_source(self, source: int, name: str | None, _type: int, flags: int) -> Model:
-        """Take in a source, and ask it if it can be asked."""
+        """Attach a source, and call its callback if it has one."""
         kernel, memory = self.kernel, self.kernel.memory
         kernel.rules.may_sleep("rnd_attach_source")
         function = memory.pointer(source + self._get) if flags & _HAS_CALLBACK else 0
@@ -120,21 +122,21 @@ class Entropy(Subject):
 
     @kernel_function("void rnd_detach_source(void *rs)")
     def rnd_detach_source(self, source: int) -> None:
-        """Forget it; waits for whoever asks it."""
+        """Detach it; waits for callbacks in progress."""
         self.kernel.rules.may_sleep("rnd_detach_source")
         self.sources.find("rnd_detach_source", source)
         self.sources.remove(source)
 
     @kernel_function("void entropy_reset(void)")
     def entropy_reset(self) -> None:
-        """Take the pool for empty; what is in it stays (xc_broadcast may sleep)."""
+        """Consider the pool empty; its data stays (xc_broadcast may sleep)."""
         self.kernel.rules.may_sleep("entropy_reset")
         self.needed, self.gathered = True, False
         self.kernel.trace.emit("entropy.reset")
 
     @kernel_function("int entropy_gather(void)")
     def entropy_gather(self) -> int:
-        """Ask the sources; what they give counts after the next consolidation."""
+        """Call the sources; their data counts after the next consolidation."""
         self.kernel.rules.may_sleep("entropy_gather")
         self.gathered = True
         self.kernel.trace.emit("entropy.gather")
@@ -144,9 +146,9 @@ class Entropy(Subject):
     def entropy_consolidate(self) -> Model:
         """Wait for a round of the kernel's entropy thread.
 
-        entropy_thread() rests a second after each round, and makes rounds by itself whenever the
-        processors have samples enough: the wait is up to a second, even for the first call.  All
-        who wait have the same round.  A signal ends the wait (cv_wait_sig).
+        entropy_thread() rests a second after each round, and starts rounds by itself whenever the
+        processors have enough samples: the wait is up to a second, even for the first call.  All
+        waiters share the same round.  A signal ends the wait (cv_wait_sig).
         """
         kernel = self.kernel
         kernel.rules.may_sleep("entropy_consolidate")

@@ -1,8 +1,9 @@
-"""Limits and states of sensors that sysmon_envsys(9) watches, and what it raises from them.
+"""Limits and states of sensors that sysmon_envsys(9) monitors, and the events from them.
 
-Source: NetBSD sys/dev/sysmon/sysmon_envsys_events.c 1.123.  A device with a sensor that a driver
-wants watched gets a thread; every half minute it refreshes each such sensor and compares.  Of
-batteries only their states are watched: that a machine runs low on power is not modelled.
+Source: NetBSD sys/dev/sysmon/sysmon_envsys_events.c 1.123.  A device with a sensor that its driver
+has marked for monitoring gets a thread; every half minute it refreshes each such sensor and
+compares.  Only the states of batteries are monitored: a machine that runs low on power is not
+modelled.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ _NAMES = {
     LIMITS: "hw-range-limits",
     NULL: "refresh-event",
 }
-# A limit's place, its property, whether it is a lower one, and the state beyond it; first fit.
+# A limit's offset, its property, whether it is a lower one, and the state beyond it; the first
+# match counts.
 _LIMITS = (
     (3, tables.CRIT_MIN, True, tables.CRIT_UNDER),
     (2, tables.WARN_MIN, True, tables.WARN_UNDER),
@@ -64,7 +66,7 @@ _VALUES = {
 
 @dataclass(eq=False)
 class Event:
-    """A struct sme_event: what is watched of a sensor, and what was raised last."""
+    """A struct sme_event: what is monitored of a sensor, and its last event."""
 
     sensor: int
     type: int
@@ -75,7 +77,7 @@ class Event:
 
 @dataclass(eq=False)
 class Watch:
-    """The events of a device, and the thread that looks after them."""
+    """The events of a device, and the thread that monitors them."""
 
     events: list[Event] = field(default_factory=list)
     lwp: Lwp | None = None
@@ -123,7 +125,7 @@ class Events:
                     )
 
     def _limits(self, device: SensorDevice, sensor: int) -> Model:
-        """Ask the driver for its limits: four numbers, and which of them count."""
+        """Get the limits from the driver: four numbers, and which of them are valid."""
         memory, fields = self.kernel.memory, self._envsys.device
         function = memory.pointer(device.address + fields.get_limits)
         flags = memory.u32(sensor + self._envsys.sensor.flags)
@@ -149,7 +151,7 @@ class Events:
             kernel.panic(
                 "envsys-state-units",
                 f"sme_event_register: ENVSYS_FMONSTCHANGED of the sensor {envsys.text(sensor)!r} "
-                f"of {device.name}: a state is watched of drives, batteries and indicators alone",
+                f"of {device.name}: only drives, batteries and indicators have monitored states",
             )
         yield from envsys.lock(device)
         watch = self._watched.setdefault(device, Watch())
@@ -179,7 +181,7 @@ class Events:
         return 0
 
     def update_limits(self, device: SensorDevice, sensor: int) -> Model:
-        """sme_update_limits(): the driver has new ones."""
+        """sme_update_limits(): the driver has new limits."""
         watch = self._watched.get(device, Watch())
         known = next((e for e in watch.events if e.sensor == sensor and e.type == LIMITS), None)
         if known is None:
@@ -215,7 +217,7 @@ class Events:
         kernel.scheduler.wake_all(watch.wakeup)
 
     def _judge(self, device: SensorDevice, event: Event) -> None:
-        """Set the state of a sensor with limits, unless its driver does; raise what is new."""
+        """Set the state of a sensor with limits, unless its driver does; report a new state."""
         memory, at = self.kernel.memory, self._envsys.sensor
         sensor = event.sensor
         if memory.s32(sensor + at.state) == tables.INVALID:
@@ -233,13 +235,13 @@ class Events:
         self.deliver(device, event)
 
     def deliver_all(self, device: SensorDevice, sensor: int, kind: int) -> None:
-        """sysmon_envsys_sensor_event(): a driver says that a sensor has changed."""
+        """sysmon_envsys_sensor_event(): a driver reports that a sensor has changed."""
         for event in list(self._watched.get(device, Watch()).events):
             if event.sensor == sensor and kind in {0, event.type}:
                 self.deliver(device, event)
 
     def deliver(self, device: SensorDevice, event: Event) -> None:
-        """sme_deliver_event(): hand what has changed to powerd(8), or print it."""
+        """sme_deliver_event(): pass the change to powerd(8), or print it."""
         memory, at = self.kernel.memory, self._envsys.sensor
         state = memory.s32(event.sensor + at.state)
         value = memory.s32(event.sensor + at.current)
@@ -260,7 +262,7 @@ class Events:
                 self.kernel.panic(
                     "null-pointer",
                     f"sme_deliver_event: the sensor {self._envsys.text(event.sensor)!r} of "
-                    f"{device.name} has the value {value}, which its table does not know",
+                    f"{device.name} has the value {value}, which its table lacks",
                 )
             text = found.text
             raised = NORMAL if value == (event.value if normal is None else normal) else event.type
@@ -274,7 +276,7 @@ class Events:
     # -- the end -----------------------------------------------------------------------------
 
     def remove(self, device: SensorDevice, sensor: int) -> None:
-        """Forget the events of a sensor that is detached; its device's mutex is held."""
+        """Remove the events of a sensor that is detached; its device's mutex is held."""
         watch = self._watched.get(device)
         if watch is not None:
             watch.events = [event for event in watch.events if event.sensor != sensor]

@@ -1,7 +1,7 @@
-"""sysmon_envsys(9): devices with sensors, what envstat(8) sees of them, and their limits.
+"""sysmon_envsys(9): devices with sensors, as envstat(8) shows them, and their limits.
 
-A device is one struct sysmon_envsys.  Whoever looks at its sensors marks it busy first, and calls
-the driver's refresh function with its mutex held: sme_mtx, an adaptive one.
+A device is one struct sysmon_envsys.  A reader of its sensors first marks it busy, and calls the
+driver's refresh function with its mutex held: sme_mtx, an adaptive one.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Envsys(Subject):
         yield DataSymbol(_GLOBAL, bytes(self.kernel.memory.pointer_size))
 
     def boot(self) -> None:
-        """Watch memory go."""
+        """Register for the notification of freed memory."""
         self.kernel.subject(Kmem).on_free.append(self._freed)
 
     def _freed(self, start: int, end: int, function: str) -> None:
@@ -110,11 +110,11 @@ class Envsys(Subject):
         yield from self.kernel.subject(Mutexes).mutex_enter(device.mutex.address) or ()
 
     def unlock(self, device: SensorDevice) -> None:
-        """Give it back."""
+        """Release it."""
         self.kernel.subject(Mutexes).release(device.mutex)
 
     def _acquire_locked(self, device: SensorDevice) -> Model:
-        """Wait until no one looks at the device, and mark it (sysmon_envsys_acquire).
+        """Wait until no thread uses the device, and mark it busy (sysmon_envsys_acquire).
 
         The caller holds the mutex, which is free while it waits, as in cv_wait(9).
         """
@@ -153,7 +153,7 @@ class Envsys(Subject):
         memory.put_u32(device.address + self.device.sensors, len(device.sensors))
 
     def refresh(self, device: SensorDevice, sensor: int) -> Model:
-        """Let the driver look at its hardware; the device is busy and its mutex held."""
+        """Let the driver read its hardware; the device is busy and its mutex held."""
         kernel, memory = self.kernel, self.kernel.memory
         lwp, at = kernel.current, self.sensor
         held = list(lwp.held)
@@ -171,7 +171,7 @@ class Envsys(Subject):
             kernel.subject(Entropy).added.append((4, 0))
         memory.put_u32(sensor + at.previous, value)
 
-    # -- what drivers call -------------------------------------------------------------------
+    # -- functions for drivers ---------------------------------------------------------------
 
     @kernel_function("struct sysmon_envsys *sysmon_envsys_create(void)")
     def sysmon_envsys_create(self) -> int:
@@ -224,7 +224,7 @@ class Envsys(Subject):
 
     @kernel_function("int sysmon_envsys_sensor_detach(struct sysmon_envsys *sme, void *edata)")
     def sysmon_envsys_sensor_detach(self, address: int, sensor: int) -> Model:
-        """EINVAL where no sensor of the device has the number of this one."""
+        """EINVAL if no sensor of the device has the number of this one."""
         kernel, number = self.kernel, self.sensor.number
         device = self.live.find("sysmon_envsys_sensor_detach", address)
         yield from self.lock(device)
@@ -236,7 +236,7 @@ class Envsys(Subject):
                 "envsys-sensor-unknown",
                 f"sysmon_envsys_sensor_detach by {kernel.where()}: the sensor "
                 f"{self.text(sensor)!r} is not attached to {self._called(device)}, another has its "
-                "number, and TAILQ_REMOVE follows what its links hold",
+                "number, and TAILQ_REMOVE follows the pointers in it",
             )
         if not error:
             source = sensor + self.sensor.source
@@ -291,7 +291,7 @@ class Envsys(Subject):
         return 0
 
     def _unprintable(self, sensor: int) -> bool:
-        """Whether a new sensor has a state that the tables do not know; the console says so."""
+        """Whether a new sensor has a state that the tables lack; the console shows a message."""
         memory = self.kernel.memory
         state = memory.s32(sensor + self.sensor.state)
         if tables.entry_of(tables.STATES, state) is not None:
@@ -336,7 +336,7 @@ class Envsys(Subject):
         self._destroy(device)
 
     def _lock_list(self) -> Model:
-        """Take the mutex of the list, which the first one who wants it makes (sme_preinit)."""
+        """Take the mutex of the list, which the first caller creates (sme_preinit)."""
         if self._global is None:
             self._global = self.kernel.subject(Mutexes).own(self.kernel.symbols[_GLOBAL])
         yield from self.kernel.subject(Mutexes).mutex_enter(self._global.address) or ()
@@ -387,7 +387,9 @@ class Envsys(Subject):
         "uint32_t sysmon_envsys_get_max_value(bool (*predicate)(const void *), bool refresh)"
     )
     def sysmon_envsys_get_max_value(self, predicate: int, _refresh: bool) -> Model:
-        """Refresh what the predicate takes, whatever ``refresh`` says: sme_get_max_value()."""
+        """Refresh the sensors that the predicate accepts, ignoring ``refresh``:
+        sme_get_max_value().
+        """
         memory = self.kernel.memory
         most = 0
         yield from self._lock_list()
@@ -435,7 +437,7 @@ class Envsys(Subject):
                 return self._entry(table, place)
         return 0
 
-    # -- what envstat(8) does ------------------------------------------------------------------
+    # -- envstat(8) ----------------------------------------------------------------------------
 
     def envstat(self, name: str) -> Model:
         """Return "DESCRIPTION: VALUE" of each sensor of a device, with commas, or an errno.

@@ -53,14 +53,14 @@ class Errno(enum.IntEnum):
 
 
 class Ending(Exception):  # noqa: N818 - it is no error of this program
-    """The guest's run is over before its time; run/ and fakeguest/ turn it into a verdict."""
+    """The guest's run ended early; run/ and fakeguest/ turn it into a verdict."""
 
 
 class KernelPanic(Ending):
-    """The run ends here: the kernel has panicked, or what it would go on with is damaged.
+    """The run ends here: the kernel has panicked, or its state is damaged.
 
     ``rule`` names the property that was broken, ``consequence`` says which of the two it is.
-    ``place`` is the guest's code that broke it, where one is to blame.
+    ``place`` is the guest's code that broke it, if known.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class KernelPanic(Ending):
 
     @property
     def console(self) -> str:
-        """What the console says: nothing where no kernel notices."""
+        """The console's text: nothing if no kernel detects it."""
         return f"panic: {self.message}\n" if self.consequence is Consequence.PANIC else ""
 
 
 class Halted(Ending):
-    """The machine went down in order: ``how`` is 'halt', 'reboot' or 'power off'."""
+    """The machine went down as requested: ``how`` is 'halt', 'reboot' or 'power off'."""
 
     def __init__(self, how: str) -> None:
         super().__init__(how)
@@ -87,15 +87,15 @@ class Halted(Ending):
 
 
 class Unmodelled(ReportedError):  # noqa: N818
-    """The guest needs a piece of the kernel that has no model."""
+    """The guest needs a part of the kernel that has no model."""
 
     exit_status = SOFTWARE
     hint = "docs/kernel-models.md explains how to add a model of a kernel function"
 
 
 class Stalled(Ending):
-    """Nothing can run any more and nothing will ever happen: a deadlock, or a lost wake-up."""
+    """No thread can run and no event is pending: a deadlock, or a lost wake-up."""
 
 
 class Spinning(Stalled):
-    """A thread runs on and on without ever sleeping."""
+    """A thread never sleeps: an infinite loop."""

@@ -48,14 +48,14 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A struct evcnt in the list, and who put it there."""
+    """A struct evcnt in the list, and its creator."""
 
     address: int
     made_at: int
 
 
 class EventCounters(Subject):
-    """The list ``allevents``, which modules put their counters into."""
+    """The list ``allevents``, to which modules add their counters."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_evcnt.c 1.17": "*"}
     SERIALIZED = True
@@ -78,11 +78,11 @@ class EventCounters(Subject):
         yield DataSymbol("allevents", bytes(2 * self.kernel.memory.pointer_size))
 
     def boot(self) -> None:
-        """Make the list empty."""
+        """Initialise the list as empty."""
         self._link()
 
     def _name(self, event: int) -> str:
-        """Return a counter's name in quotes, or where it is: its memory may be gone."""
+        """Return a counter's name in quotes, or its address: its memory may be freed."""
         memory = self.kernel.memory
         try:
             return repr(memory.string(memory.pointer(event + self.layout.name)))
@@ -213,12 +213,12 @@ class EventCounters(Subject):
     def detach_set(self, events: Iterable[int]) -> None:
         """Detach the link set of a module that goes (module_unload_evcnt).
 
-        The kernel does not look whether the module has done so by itself: a panic.
+        The kernel does not check whether the module has already done so: a panic.
         """
         for event in events:
             self._detach("module_unload_evcnt", event)
 
     def check_unload(self, module: str) -> None:
-        """Report counters that were left in the list, and take them out."""
+        """Report counters that were left in the list, and remove them."""
         super().check_unload(module)
         self._link()

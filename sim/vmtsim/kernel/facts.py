@@ -1,6 +1,6 @@
-"""What is known of an address, as values: whose memory it is, and which code it is in.
+"""Facts about an address, as values: its owner, and the code it is in.
 
-Messages are made from these values, and nothing is recovered from a message.
+Messages are made from these values, and no code parses a message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Kind(enum.Enum):
 
 
 class Side(enum.Enum):
-    """Where an address is, seen from the object that it is nearest to."""
+    """The position of an address relative to the object that it is nearest to."""
 
     INSIDE = enum.auto()
     BEFORE = enum.auto()
@@ -33,7 +33,7 @@ class Side(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose an address is; ``text`` says it in a message.
+    """The owner of an address; ``text`` describes it in a message.
 
     ``gone``: the object was freed, and the address must not be used any more.
     """
@@ -47,16 +47,16 @@ class Owner:
         return self.text
 
     def unloaded(self) -> Owner:
-        """Return the same for a module that is gone."""
+        """Return the same for an unloaded module."""
         return replace(self, text=f"{self.text}, unloaded")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in code; ``text`` says it in a message: 'function (file.c:12)' where that is known.
+    """A place in code; ``text`` describes it in a message: 'function (file.c:12)' if known.
 
-    ``file`` is the source's path as the compiler recorded it, ``line`` counts from 1; "" and 0
-    where no debug twin says them.
+    ``file`` is the source's path as the compiler recorded it, ``line`` counts from 1; "" and 0 if
+    there is no debug twin.
     """
 
     text: str

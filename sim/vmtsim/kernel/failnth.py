@@ -1,8 +1,8 @@
-"""fault(4): the Nth call from now on that a kernel may answer with a failure gets one.
+"""fault(4): makes the Nth call from now on that may fail return a failure.
 
-NetBSD's fault(4) (FAULT_MODE_NTH_ONESHOT in sys/kern/subr_fault.c) does this to allocations that
-do not wait, in pool_get and pool_cache_get of sys/kern/subr_pool.c.  Here it reaches the other
-functions, too, whose failure depends on the state of the system and not on their caller.
+NetBSD's fault(4) (FAULT_MODE_NTH_ONESHOT in sys/kern/subr_fault.c) does this to allocations that do
+not wait, in pool_get and pool_cache_get of sys/kern/subr_pool.c.  Here it also covers the other
+functions whose failure depends on the state of the system and not on their caller.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALLOCATION = "an allocation that does not wait"
 
 @dataclass(frozen=True)
 class Failure:
-    """What a function returns when it fails, where NetBSD lets it, and with which arguments."""
+    """The result of a function that fails, where NetBSD allows it, and with which arguments."""
 
     result: int
     source: str
@@ -34,7 +34,7 @@ class Failure:
 
 MAY_FAIL: Mapping[str, Failure] = {
     "kthread_create": Failure(
-        Errno.ENOMEM, "sys/kern/kern_kthread.c, kthread_create: uvm_uarea_system_alloc gives none"
+        Errno.ENOMEM, "sys/kern/kern_kthread.c, kthread_create: uvm_uarea_system_alloc returns 0"
     ),
     "workqueue_create": Failure(
         Errno.ENOMEM, "sys/kern/subr_workqueue.c, workqueue_initqueue: kthread_create fails"
@@ -44,29 +44,29 @@ MAY_FAIL: Mapping[str, Failure] = {
     ),
     "sysmon_task_queue_sched": Failure(
         Errno.ENOMEM, "sys/dev/sysmon/sysmon_taskq.c, sysmon_task_queue_sched: malloc(M_NOWAIT) "
-        "gives none"
+        "returns NULL"
     ),
     "devsw_attach": Failure(
-        Errno.ENOMEM, "sys/kern/subr_devsw.c, devsw_attach: kmem_strdupsize(KM_NOSLEEP) gives none"
+        Errno.ENOMEM, "sys/kern/subr_devsw.c, devsw_attach: kmem_strdupsize returns NULL"
     ),
     "uvm_pglistalloc": Failure(
         Errno.ENOMEM, "sys/uvm/uvm_pglist.c, uvm_pglistalloc: without waitok, too few pages",
         may=lambda arguments: not arguments[-1],
     ),
     "copyin": Failure(
-        Errno.EFAULT, "sys/arch/amd64/amd64/copy.S: the page of the user is not there"
+        Errno.EFAULT, "sys/arch/amd64/amd64/copy.S: the user's page is not mapped"
     ),
     "copyout": Failure(
-        Errno.EFAULT, "sys/arch/amd64/amd64/copy.S: the page of the user is not there"
+        Errno.EFAULT, "sys/arch/amd64/amd64/copy.S: the user's page is not mapped"
     ),
     "uiomove": Failure(
-        Errno.EFAULT, "sys/kern/subr_copy.c, uiomove: the page of the user is not there"
+        Errno.EFAULT, "sys/kern/subr_copy.c, uiomove: the user's page is not mapped"
     ),
 }  # fmt: skip
 
 
 class FailNth(Subject):
-    """Counts calls while it is armed, and lets one of them fail."""
+    """Counts calls while it is armed, and makes one of them fail."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_fault.c 1.2": "*"}
 
@@ -76,30 +76,30 @@ class FailNth(Subject):
         self._ready = False
 
     def arm(self, nth: int) -> None:
-        """Let the ``nth`` call from now on fail; 0 disarms."""
+        """Make the ``nth`` call from now on fail; 0 disarms."""
         if nth and not self._ready:
             self._ready = True
             self._reach()
         self.left = nth
 
     def _reach(self) -> None:
-        """Stand in front of the functions that may fail; those without a model are left out."""
+        """Wrap the functions that may fail; those without a model are left out."""
         dispatch, kmem = self.kernel.dispatch, self.kernel.subject(Kmem)
         modelled = set(dispatch.modelled())
         for name, failure in MAY_FAIL.items():
             if name in modelled:
                 dispatch.wrap(name, lambda model, n=name, f=failure: self._before(n, f, model))  # type: ignore[misc]
         refuse = kmem.refuse
-        kmem.refuse = lambda size: self._strikes(_ALLOCATION) or refuse(size)
+        kmem.refuse = lambda size: self._fails(_ALLOCATION) or refuse(size)
 
     def _before(self, name: str, failure: Failure, model: Callable[..., Any]) -> Callable[..., Any]:
         def called(*arguments: Any) -> Any:
-            strikes = failure.may(arguments) and self._strikes(name)
-            return int(failure.result) if strikes else model(*arguments)
+            fails = failure.may(arguments) and self._fails(name)
+            return int(failure.result) if fails else model(*arguments)
 
         return called
 
-    def _strikes(self, what: str) -> bool:
+    def _fails(self, what: str) -> bool:
         if not self.left:
             return False
         self.left -= 1

@@ -1,6 +1,6 @@
-"""Files that an open makes in place of the device node: fd_clone(9), and calls of their fileops.
+"""Files that an open creates in place of the device node: fd_clone(9), and calls of their fileops.
 
-A driver that wants one object for each open allocates a file in its d_open, gives it functions of
+A driver that needs one object for each open allocates a file in its d_open, gives it functions of
 its own, and returns what fd_clone returns.  The layouts are those of sys/sys/file.h.
 """
 
@@ -80,7 +80,7 @@ class File:
 
 
 class Files(Subject):
-    """Files of cloned devices; a process of a scenario has each in a table of its own."""
+    """Files of cloned devices; each process of a scenario has its own table."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_descrip.c 1.265": "*"}
     SERIALIZED = True
@@ -91,9 +91,9 @@ class Files(Subject):
         self._files: LiveObjects[File] = LiveObjects(
             self, Words("file", "allocated", "freed"), unknown="file-unknown"
         )
-        self._moved: dict[Lwp, File] = {}  # l_dupfd: what fd_clone said last
+        self._moved: dict[Lwp, File] = {}  # l_dupfd: the last result of fd_clone
 
-    # -- what drivers call -------------------------------------------------------------------
+    # -- functions for drivers ---------------------------------------------------------------
 
     @kernel_function("int fd_allocfile(void *resultfp, int *resultfd)")
     def fd_allocfile(self, file_at: int, number_at: int) -> int:
@@ -110,14 +110,14 @@ class Files(Subject):
         return 0
 
     def _own(self, function: str, address: int, number: int) -> File:
-        """Return a file that the running open has allocated and given to nobody yet."""
+        """Return a file that the running open has allocated and not passed on yet."""
         kernel = self.kernel
         found = self._files.find(function, address)
         if found.lwp is not kernel.current or found.number != number or found.ops:
             kernel.panic(
                 "file-unknown",
                 f"{function} by {kernel.where()}: {kernel.describe(address)} and the descriptor "
-                f"{number} are not what this thread has from fd_allocfile, or are given away",
+                f"{number} are not from this thread's fd_allocfile, or were already passed on",
             )
         return found
 
@@ -175,10 +175,10 @@ class Files(Subject):
     def fnullop_restart(self, _file: int) -> None:
         """Do nothing."""
 
-    # -- what system calls come to -------------------------------------------------------------
+    # -- functions for system calls ------------------------------------------------------------
 
     def opened(self, driver: str, error: int) -> File | int:
-        """Look at what d_open has left and returned: the file in place of a node, or the errno."""
+        """Check the result of d_open: returns the file in place of a node, or the errno."""
         kernel, lwp = self.kernel, self.kernel.current
         moved = self._moved.pop(lwp, None)
         if (moved is not None) != (error == Errno.EMOVEFD):
@@ -202,7 +202,7 @@ class Files(Subject):
         return error if moved is None else moved
 
     def check_unload(self, module: str) -> None:
-        """Report files whose functions have gone with a module."""
+        """Report files whose functions belonged to an unloaded module."""
         super().check_unload(module)
         kernel = self.kernel
         for found in list(self._files.values()):
@@ -210,8 +210,8 @@ class Files(Subject):
                 place = kernel.location(found.made_at)
                 kernel.violation(
                     "file-of-module",
-                    f"module {module} is gone, but descriptor {found.number}, allocated by "
-                    f"{place}, is open: its next read, write, ioctl or close runs what is gone",
+                    f"module {module} is unloaded, but descriptor {found.number}, allocated by "
+                    f"{place}, is open: its next read, write, ioctl or close runs unloaded code",
                     place,
                 )
                 self._free("the end of the process", found)
@@ -313,7 +313,7 @@ class Files(Subject):
         yield from self._call(found, "restart")
 
     def poll(self, found: File, events: int, wait: int = 0) -> Model:
-        """Ask the driver for events, and wait ``wait`` ns for some where there are none."""
+        """Poll the driver for events, and wait ``wait`` ns if there are none."""
         kernel = self.kernel
         return kernel.subject(Select).poll(
             lambda: self._poll(found, events), kernel.clock.now + wait
@@ -348,7 +348,7 @@ class Files(Subject):
             kernel.panic(
                 "file-close-restart",
                 f"fo_close of the file allocated by {kernel.location(found.made_at)} returned "
-                "ERESTART: there is nothing left to start again with",
+                "ERESTART: the file is gone, and the call cannot be restarted",
             )
         self._free("close", found)
         return error

@@ -43,7 +43,7 @@ MOUNT = {
 
 @dataclass
 class Figures:
-    """What statvfs(2) tells about a file system; blocks are ``frsize`` bytes."""
+    """The result of statvfs(2) for a file system; blocks are ``frsize`` bytes."""
 
     frsize: int
     bsize: int
@@ -56,7 +56,7 @@ class Figures:
 
     @property
     def available(self) -> int:
-        """Blocks that others than root may use: never less than none."""
+        """Blocks that users other than root may use: never less than none."""
         return max(self.free - self.reserved, 0)
 
 

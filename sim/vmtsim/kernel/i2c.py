@@ -1,6 +1,6 @@
 """i2c: a bus with the chips that a scenario describes, and iic_exec(9) for their drivers.
 
-The bus is iic0, where there are chips.  It asks each driver for the addresses of its cfdata, as
+The bus is iic0, present if there are chips.  It offers each driver the addresses of its cfdata, as
 NetBSD's iic(4) does without a table of the machine's chips.
 """
 
@@ -32,7 +32,7 @@ _NOTHING = 0xFF  # what a bus that is pulled up reads as
 
 
 def _special(address: int) -> bool:
-    """Whether the standard keeps the address for something else (iic_is_special_address)."""
+    """Whether the standard reserves the address (iic_is_special_address)."""
     return address < 8 or address >= 0x78
 
 
@@ -54,7 +54,7 @@ class Chip:
         return found[:count]
 
     def write(self, command: bytes, data: bytes) -> None:
-        """Set a register, or name it: where there is no command it is the first byte."""
+        """Set a register, or select it: without a command it is the first byte."""
         named, content = (command, data) if command else (data[:1], data[1:])
         self._at = int.from_bytes(named, "big")
         if content:
@@ -63,7 +63,7 @@ class Chip:
 
 
 class I2c(Subject):
-    """The bus, its lock, and what drivers send over it."""
+    """The bus, its lock, and the transfers of drivers."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/dev/i2c/i2c_exec.c 1.18": "*",
@@ -143,7 +143,7 @@ class I2c(Subject):
     def iic_use_direct_match(self, _given: int, _data: int, _compatible: int, _result: int) -> bool:
         return False
 
-    # -- what drivers do -----------------------------------------------------------------------
+    # -- functions for drivers -----------------------------------------------------------------
 
     @property
     def tag(self) -> int:
@@ -155,7 +155,7 @@ class I2c(Subject):
             kernel = self.kernel
             kernel.memory.pointer(tag)
             kernel.panic(
-                "i2c-tag", f"{function} by {kernel.where()}: {kernel.describe(tag)} is no bus"
+                "i2c-tag", f"{function} by {kernel.where()}: {kernel.describe(tag)} is not a bus"
             )
 
     @kernel_function("int iic_acquire_bus(void *tag, int flags)")
@@ -186,14 +186,14 @@ class I2c(Subject):
         size: int,
         _flags: int,
     ) -> int:
-        """EIO where no chip answers.  A packet's error code (I2C_F_PEC) is always right."""
+        """EIO if no chip answers.  A packet's error code (I2C_F_PEC) is always right."""
         self._known("iic_exec", tag)
         kernel, memory = self.kernel, self.kernel.memory
         if not any(each.address == self._lock for each in kernel.current.held):
             kernel.violation(
                 "i2c-not-acquired",
                 f"iic_exec by {kernel.where()}: the thread has not acquired the bus, and another "
-                "one may be between its command and its data",
+                "transfer may come between its command and its data",
             )
         command = memory.read(command_at, command_size) if command_size else b""
         if operation & _WRITE:

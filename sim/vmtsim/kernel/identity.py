@@ -1,4 +1,4 @@
-"""Who the machine is: names and versions as kernel variables (NetBSD sys/kern/init_main.c)."""
+"""Names and versions of the machine as kernel variables (NetBSD sys/kern/init_main.c)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VENDORS = {"GenuineIntel": 1, "CyrixInstead": 2, "AuthenticAMD": 4, "CentaurHau
 
 
 class Identity(Subject):
-    """hostname and its like."""
+    """hostname and related variables."""
 
     def data(self) -> Iterator[DataSymbol]:
         """Yield the strings that uname(1) prints, and the host name."""
@@ -49,7 +49,7 @@ class Identity(Subject):
             yield DataSymbol("cpu_vendor", self._vendor().to_bytes(4, "little"))
 
     def _vendor(self) -> int:
-        """Return CPUVENDOR_* by leaf 0 of CPUID, AMD without one: what the processor model says.
+        """Return CPUVENDOR_* from leaf 0 of CPUID, AMD without one, like the processor model.
 
         cpu_probe() in sys/arch/x86/x86/identcpu.c; sys/arch/x86/include/cputypes.h.
         """
@@ -60,7 +60,7 @@ class Identity(Subject):
         return _VENDORS.get(text.decode("latin-1"), 0)
 
     def boot(self) -> None:
-        """rc(8) has set the host name."""
+        """Set the host name, as rc(8) does."""
         self.set_hostname(self.kernel.options.hostname)
 
     def set_hostname(self, name: str) -> None:
@@ -76,8 +76,8 @@ class Identity(Subject):
     def rename(self, name: str) -> Model:
         """Do what sysctl -w kern.hostname does, as a process.
 
-        Under the write lock of the tree; sysctl_lookup() copies byte by byte, and who looks at
-        the variable meanwhile, with no lock, sees a part of each name.
+        Under the write lock of the tree; sysctl_lookup() copies byte by byte, and a reader of the
+        variable without a lock meanwhile sees a part of each name.
         """
         data = name.encode("utf-8")[: _MAXHOSTNAMELEN - 1]
         half = len(data) // 2

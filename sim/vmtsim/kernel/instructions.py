@@ -1,8 +1,8 @@
-"""Instructions that are kernel calls, too: served by a table here, or refused by name.
+"""Instructions that are like kernel calls: emulated by a table here, or rejected by name.
 
 They are found when a module is loaded (vmtgen.kobj.instructions), and replaced by one that stops
-the processor.  What they read comes from the virtual clock, from the seed or from a table, never
-from the machine that the simulator runs on: the same seed gives the same bytes.
+the processor.  Their results come from the virtual clock, from the seed or from a table, never from
+the machine that the simulator runs on: the same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _COST = 25  # virtual ns of one of them: a loop that reads a counter takes time
 _SECOND = 1_000_000_000
-TSC_HZ = 2_400_000_000  # of the virtual processor: what the simulated host says, too
+TSC_HZ = 2_400_000_000  # of the virtual processor, also reported by the simulated host
 CNTFRQ = 25_000_000  # of the generic timer of aarch64
 _RDSEED_FAILS = 8  # one in so many has no entropy: the carry flag is clear
 _CARRY, _STATUS = 1, 0x8D5  # of EFLAGS: CF; CF PF AF ZF SF OF
@@ -53,7 +53,7 @@ MSRS: Mapping[int, int] = {
     0xC0000102: 0,
     _TSC_AUX: 0,  # the number of the CPU
 }
-# What a driver may write without the machine becoming another one.
+# Registers that a driver may write without changing the machine.
 _WRITABLE = frozenset({0x8B, _TSC_AUX})
 # Control registers: paging, protection, write protection on; SMEP, SMAP, PGE, PAE.
 _CONTROL = {"cr0": 0x80050033, "cr2": 0, "cr3": 0x1000, "cr4": 0x3506F0, "cr8": 0}
@@ -74,15 +74,15 @@ SYSTEM_REGISTERS: Mapping[str, int] = {
     "id_aa64dfr0_el1": 0x10305106,
 }
 _COUNTERS = frozenset({"cntvct_el0", "cntpct_el0", "cntvctss_el0", "cntpctss_el0"})
-# Left to the processor: they change its flags, which are looked at when the thread sleeps or its
-# function returns; or they do what can be seen by nobody here (caches, translations).
+# Left to the processor: they change its flags, which are checked when the thread sleeps or its
+# function returns; or their effects (caches, translations) cannot be observed here.
 _FLAGS = frozenset({"cli", "sti", "std", "popf", "popfd", "popfq"})
 _ARM_FLAGS = frozenset({"msr daifset", "msr daifclr", "msr daif", "mrs daif"})
 _NATIVE = _FLAGS | _ARM_FLAGS | {"wbinvd", "wbnoinvd", "invlpg", "verw", "brk"}
 
 
 class Instructions(Subject):
-    """What system instructions do.  ``serves`` says which have a model."""
+    """Emulates system instructions.  ``serves`` says which have a model."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/arch/amd64/amd64/cpufunc.S 1.68": "*"}
 
@@ -116,7 +116,7 @@ class Instructions(Subject):
         }
 
     def boot(self) -> None:
-        """Serve what the processor stops at."""
+        """Emulate the instruction at which the processor stopped."""
         cpu = self.kernel.cpu
         cpu.on_instruction = self._serve
         cpu.set_cpuid(self.kernel.options.cpuid)
@@ -133,7 +133,7 @@ class Instructions(Subject):
                 yield name
 
     def install(self, loaded: Loaded) -> None:
-        """Let the processor stop at the system instructions of a module that is in memory."""
+        """Make the processor stop at the system instructions of a module that is in memory."""
         cpu = self.kernel.cpu
         for instruction in system_instructions(loaded.module):
             address = loaded.linked.values[instruction.symbol] + instruction.distance
@@ -197,7 +197,7 @@ class Instructions(Subject):
         number = self.kernel.cpu.register("ecx")
         value = self._read(number)
         if value is None:
-            self._protection_fault(f"rdmsr of {number:#x}, which the processor has not,")
+            self._protection_fault(f"rdmsr of {number:#x}, which the processor lacks,")
         else:
             self._pair(value)
 
@@ -205,11 +205,11 @@ class Instructions(Subject):
         cpu = self.kernel.cpu
         number = cpu.register("ecx")
         if self._read(number) is None:
-            self._protection_fault(f"wrmsr to {number:#x}, which the processor has not,")
+            self._protection_fault(f"wrmsr to {number:#x}, which the processor lacks,")
         if number not in _WRITABLE | self._settable:
             raise Unmodelled(
-                f"{self._where(self._address)} executes wrmsr to {number:#x}, which makes another "
-                "machine of it: vmtsim does not model that"
+                f"{self._where(self._address)} executes wrmsr to {number:#x}, which changes the "
+                "machine: vmtsim does not model that"
             )
         self.msrs[number] = cpu.register("edx") << 32 | cpu.register("eax")
 
@@ -239,7 +239,7 @@ class Instructions(Subject):
         if self._masked():
             raise Spinning(
                 f"{self._where(self._address)} waits for an interrupt with interrupts off: it "
-                "never goes on"
+                "never continues"
             )
         clock.now = (clock.now // TICK + 1) * TICK
 
@@ -250,7 +250,7 @@ class Instructions(Subject):
         return not cpu.register("eflags") & _IF
 
     def _leave(self, lwp: Lwp, place: Place) -> None:
-        """Look at the flags of a thread that sleeps, or whose function returns."""
+        """Check the flags of a thread that sleeps, or whose function returns."""
         cpu = self.kernel.cpu
         if cpu.machine == "aarch64":
             if self._masked():
@@ -272,7 +272,7 @@ class Instructions(Subject):
 
     @kernel_function("int rdmsr_safe(u_int msr, uint64_t *valp)", machines=("amd64", "i386"))
     def rdmsr_safe(self, number: int, where: int) -> int:
-        """EFAULT for a register that the processor has not."""
+        """EFAULT for a register that the processor lacks."""
         value = self._read(number)
         if value is None:
             return Errno.EFAULT

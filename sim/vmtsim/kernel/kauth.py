@@ -1,8 +1,8 @@
-"""kauth(9): scopes, the listeners that modules add to them, and who may do what.
+"""kauth(9): scopes, the listeners that modules add to them, and authorization.
 
-A question goes to each listener of its scope: one that denies is decisive, then one that allows;
-where all defer, the answer is no.  suser and securelevel listen as in a kernel that has
-secmodel_bsd44; what they say is in ``vmtsim.kernel.secmodel``.
+A request goes to each listener of its scope: one that denies is decisive, then one that allows; if
+all defer, the request is denied.  suser and securelevel listen as in a kernel that has
+secmodel_bsd44; their decisions are in ``vmtsim.kernel.secmodel``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
-    # What of the kernel itself listens: who asks as a uid, for which action, with four arguments.
+    # The kernel's own listener: called with the uid, the action, and four arguments.
     Own = Callable[[int, int, tuple[int, ...]], int]
 
 ALLOW, DENY, DEFER = range(3)  # KAUTH_RESULT_* of sys/sys/kauth.h
@@ -38,7 +38,7 @@ _PREFIX = "org.netbsd.kauth."
 
 @dataclass(eq=False)
 class Scope:
-    """A kauth_scope_t; ``address`` 0: one of the kernel's own, which no module has a handle of."""
+    """A kauth_scope_t; ``address`` 0: one of the kernel's own, without a handle for modules."""
 
     id: str
     cookie: int = 0
@@ -49,7 +49,7 @@ class Scope:
 
 @dataclass(eq=False)
 class Listener:
-    """A kauth_listener_t: a function of a module, or what the kernel itself answers."""
+    """A kauth_listener_t: a function of a module, or of the kernel itself."""
 
     scope: Scope
     function: int
@@ -59,9 +59,9 @@ class Listener:
 
 
 class Kauth(Subject):
-    """Who may do what, by the credentials that are asked with.
+    """Authorization, by the credentials of the request.
 
-    ``Lwp.asked`` counts the questions of each thread.
+    ``Lwp.asked`` counts the requests of each thread.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_auth.c 1.84": "*"}
@@ -85,17 +85,17 @@ class Kauth(Subject):
             name=lambda scope: repr(scope.id),
         )
 
-    # -- what the kernel asks ----------------------------------------------------------------
+    # -- requests of the kernel --------------------------------------------------------------
 
     def may(self, action: int, *arguments: int) -> Model:
-        """Ask the system scope for the running thread; gives a bool."""
+        """Ask the system scope for the running thread; returns a bool."""
         error = self.authorize("system", self.kauth_cred_get(), action, *arguments)
         if not isinstance(error, int):
             error = yield from error
         return not error
 
     def own_listener(self, scope: str, own: Own) -> int:
-        """Let something of the kernel itself listen; returns a handle for ``silence``."""
+        """Add a listener of the kernel itself; returns a handle for ``silence``."""
         handle = -1 - len(self._listeners)
         self._listeners[handle] = Listener(self._built_in[scope], 0, 0, own=own)
         return handle
@@ -107,7 +107,7 @@ class Kauth(Subject):
     # -- credentials -------------------------------------------------------------------------
 
     def _uid(self, function: str, credentials: int) -> int:
-        """Return whose credentials these are."""
+        """Return the owner of the credentials."""
         kernel = self.kernel
         uid = kernel.subject(Objects).credentials.get(credentials)
         if uid is None:
@@ -118,7 +118,7 @@ class Kauth(Subject):
         return uid
 
     def uid_of(self, function: str, credentials: int) -> int:
-        """Return the user of a kauth_cred_t; panic for what is none."""
+        """Return the user of a kauth_cred_t; panic if it is not one."""
         return self._uid(function, credentials)
 
     @kernel_function("kauth_cred_t kauth_cred_get(void)")
@@ -173,7 +173,7 @@ class Kauth(Subject):
 
     @kernel_function("void *kauth_listen_scope(const char *id, void *callback, void *cookie)")
     def kauth_listen_scope(self, name: str | None, function: int, _cookie: int) -> int:
-        """NULL for a scope that there is not.  The cookie that listeners get is the scope's."""
+        """NULL for an unknown scope.  The cookie that listeners get is the scope's."""
         self.kernel.rules.may_sleep("kauth_listen_scope")
         scope = self._find(name)
         return 0 if scope is None else self._listen(scope, function)
@@ -190,7 +190,7 @@ class Kauth(Subject):
 
     @kernel_function("void *kauth_register_scope(const char *id, void *callback, void *cookie)")
     def kauth_register_scope(self, name: str | None, function: int, cookie: int) -> int:
-        """NULL without a name, and for one that is taken."""
+        """NULL without a name, and for one that is in use."""
         kernel = self.kernel
         kernel.rules.may_sleep("kauth_register_scope")
         if name is None or self._find(name) is not None:
@@ -204,7 +204,7 @@ class Kauth(Subject):
 
     @kernel_function("void kauth_deregister_scope(void *scope)")
     def kauth_deregister_scope(self, address: int) -> None:
-        """Free the scope alone: a listener that is still there keeps a pointer to it."""
+        """Free only the scope: a listener that still exists keeps a pointer to it."""
         kernel = self.kernel
         if not address:
             return
@@ -220,7 +220,7 @@ class Kauth(Subject):
         if scope.object is not None:
             scope.object.free("kauth_deregister_scope")
 
-    # -- questions ---------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------
 
     def authorize(
         self,
@@ -230,9 +230,9 @@ class Kauth(Subject):
         *arguments: int,
         decide: Callable[[set[int]], int] | None = None,
     ) -> int | Model:
-        """Ask one of the kernel's own scopes: an errno, or a model that gives one.
+        """Ask one of the kernel's own scopes: returns an errno, or a model that does.
 
-        ``decide`` makes the errno of all answers, where it is not EPERM.
+        ``decide`` makes the errno from all answers, unless it is EPERM.
         """
         function = f"kauth_authorize_{name}"
         scope = self._built_in[name]
@@ -251,7 +251,7 @@ class Kauth(Subject):
         kernel.current.asked += 1
         if not action:
             kernel.panic("kauth-action", f"{function} by {kernel.where()} for the action 0")
-        # NOCRED is -1 and FSCRED -2: who asks with one of them is allowed everything.
+        # NOCRED is -1 and FSCRED -2: requests with one of them are always allowed.
         highest = (1 << 8 * kernel.memory.pointer_size) - 1
         if credentials in {highest, highest - 1}:
             return 0
@@ -342,5 +342,5 @@ class Kauth(Subject):
 
 
 def _errno(answers: set[int]) -> int:
-    """kauth_authorize_action(): where all defer, a kernel with a security model refuses."""
+    """kauth_authorize_action(): if all defer, a kernel with a security model denies."""
     return 0 if ALLOW in answers and DENY not in answers else Errno.EPERM

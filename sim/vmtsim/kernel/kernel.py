@@ -1,4 +1,4 @@
-"""The kernel: one machine that is up, its subjects, its threads and its symbols."""
+"""The kernel: one running machine, its subjects, its threads and its symbols."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ S = TypeVar("S", bound="Subject")
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that was broken without bringing the kernel down; ``at`` is virtual ns.
+    """A broken rule that did not stop the kernel; ``at`` is virtual ns.
 
-    ``place`` is the guest's code that broke it, where one is to blame.
+    ``place`` is the guest's code that broke it, if known.
     """
 
     rule: str
@@ -47,19 +47,19 @@ class Violation:
 
 @dataclass(frozen=True)
 class KernelOptions:
-    """What kind of machine is simulated.
+    """The options of the simulated machine.
 
     ``release`` is the kernel's version as uname -r prints it, ``version`` the number behind it.
-    ``net_mpsafe`` is a kernel with options NET_MPSAFE, which GENERIC has not; ``detachall`` is
-    sysctl kern.detachall: x86 detaches every device when it goes down.  ``checks`` are the options
-    DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.
-    ``memory`` bounds what the kernel can allocate, in bytes; every object takes whole pages of it
-    and one more.  ``msrs`` are more registers of the processor, by number (x86, "0x19c") or name
-    (aarch64, "midr_el1"); ``cpuid`` are leaves of CPUID: EAX, EBX, ECX, EDX.  ``without`` are
-    drivers that GENERIC has built in and this kernel has not, so that a module can bring them.
-    ``cpus`` is the number of processors: with one, what runs beside a thread has no name.
-    ``races`` looks for data races, ``store_buffers`` holds back what a processor stores
-    (vmtsim.kernel.storebuffers); both need at least two.
+    ``net_mpsafe`` is a kernel with options NET_MPSAFE, which GENERIC lacks; ``detachall`` is sysctl
+    kern.detachall: x86 detaches every device when it goes down.  ``checks`` are the options
+    DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.  ``memory``
+    limits what the kernel can allocate, in bytes; every object takes whole pages and one more.
+    ``msrs`` are additional registers of the processor, by number (x86, "0x19c") or name (aarch64,
+    "midr_el1"); ``cpuid`` are leaves of CPUID: EAX, EBX, ECX, EDX.  ``without`` are drivers that
+    GENERIC has built in and this kernel lacks, so that a module can provide them.  ``cpus`` is the
+    number of processors: with 1, concurrent threads have no processor number. ``races`` detects
+    data races, ``store_buffers`` delays a processor's stores (vmtsim.kernel.storebuffers); both
+    need at least two.
     """
 
     machine: str = "amd64"
@@ -90,7 +90,7 @@ _PORTS = {
 
 
 class Kernel:
-    """A NetBSD kernel model.  ``boot`` brings it up; then processes are spawned and run."""
+    """A NetBSD kernel model.  ``boot`` boots it; then processes are spawned and run."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Kernel:
         self._stubs = self.cpu.layout.stubs
         self.rules = Rules(self)
         self.violations: list[Violation] = []
-        self.faulted_at = 0  # the instruction of the module that ended the run; 0: none did
+        self.faulted_at = 0  # the instruction of the module that ended the run; 0: none
         self.dispatch = Dispatch(self)
         self.processors = [Processor(index) for index in range(options.cpus)]
         self.order: NoOrder = Ordering() if options.races else NoOrder()
@@ -138,15 +138,15 @@ class Kernel:
             self.dispatch.add_subject(subject)
 
     def boot(self) -> None:
-        """Bring the kernel up to where init(8) would start."""
+        """Boot the kernel up to where init(8) would start."""
         for subject in self._subjects.values():
             subject.boot()
 
-    # -- what models use ---------------------------------------------------------------------
+    # -- functions for models ----------------------------------------------------------------
 
     @property
     def current(self) -> Lwp:
-        """The thread that runs."""
+        """The running thread."""
         lwp = self.scheduler.current
         if lwp is None:
             raise RuntimeError("no thread is running")
@@ -154,7 +154,7 @@ class Kernel:
 
     @property
     def here(self) -> Processor:
-        """The processor on which the running thread is."""
+        """The processor of the running thread."""
         return self.current.processor
 
     def processor_at(self, address: int) -> Processor | None:
@@ -168,21 +168,22 @@ class Kernel:
 
     @property
     def symbols(self) -> dict[str, int]:
-        """Addresses of the kernel's symbols that have one already."""
+        """Addresses of the kernel's symbols that already have one."""
         return self.dispatch.addresses
 
     def panic(self, rule: str, message: str, place: Place | None = None) -> NoReturn:
-        """Stop: the kernel panics, or there is nothing sound to go on with.
+        """Stop: the kernel panics, or its state is damaged.
 
-        ``rule`` is an id of vmtsim.kernel.rule_table, which knows the kernels that notice;
-        ``place`` is the code that is to blame: that which called the kernel, unless given.
+        ``rule`` is an id of vmtsim.kernel.rule_table, which knows the kernels that detect it;
+        ``place`` is the responsible code: the caller of the kernel, unless given.
         """
         raise self._broken(rule, message, place or self._caller())
 
     def violation(self, rule: str, message: str, place: Place | None = None) -> None:
-        """Record a broken rule, after which the model can go on; stop where this kernel panics.
+        """Record a broken rule after which the model can continue; stop if this kernel panics.
 
-        ``rule`` and ``place`` as in ``panic``.  What damages no kernel is a warning in the end.
+        ``rule`` and ``place`` as in ``panic``.  A rule that damages no kernel is a warning in the
+        end.
         """
         place = place or self._caller()
         broken = self._broken(rule, message, place)
@@ -192,17 +193,17 @@ class Kernel:
         self.trace.emit("violation", rule=rule, text=message, side="guest")
 
     def _broken(self, rule: str, message: str, place: Place | None) -> KernelPanic:
-        """Return what stops the run where ``rule`` is broken."""
+        """Return the exception that stops the run if ``rule`` is broken."""
         consequence = by_id(rule).consequence(self.options.checks)
         return KernelPanic(rule, message, consequence, place)
 
-    # -- where are we? -------------------------------------------------------------------------
+    # -- code locations ------------------------------------------------------------------------
 
     @property
     def call_site(self) -> int:
         """The address in the guest to which the model that runs will return; 0 if none.
 
-        A negative one is a jump's, as ``site_of`` tells.
+        A negative one is a jump's, as in ``site_of``.
         """
         lwp = self.scheduler.current
         if lwp is None:
@@ -217,7 +218,7 @@ class Kernel:
     def site_of(self, lwp: Lwp) -> int:
         """Return the address in the guest to which the model that a thread is in will return.
 
-        Where a function ended with a jump to the model, no return address is left: the address,
+        If a function ended with a jump to the model, no return address is left: the address,
         negated, is that of the function that the kernel had called.
         """
         if not lwp.frames:
@@ -242,9 +243,9 @@ class Kernel:
         return self.location(site) if site else None
 
     def location(self, address: int, *, call: bool = True) -> Place:
-        """Return which code an address is in, with file and line where they are known.
+        """Return the code at an address, with file and line if known.
 
-        ``call``: the address is that behind a call (or the start of a function), not that of an
+        ``call``: the address is that after a call (or the start of a function), not that of an
         instruction which did something.  A negative one is a jump's, as in ``call_site``.
         """
         if not address:
@@ -258,18 +259,18 @@ class Kernel:
         return self.locate(address, call=call) or Place(f"{address:#x}")
 
     def describe(self, address: int) -> str:
-        """Say in words what an address in guest memory belongs to."""
+        """Describe what an address in guest memory belongs to."""
         return self.memory.owner(address).text
 
     def check_unload(self, module: str) -> None:
-        """Let every subject look for what a module left behind."""
+        """Make every subject check for what a module left behind."""
         for subject in self._subjects.values():
             subject.check_unload(module)
 
     # -- running -----------------------------------------------------------------------------
 
     def spawn(self, name: str, kind: str, main: Model, processor: Processor | None = None) -> Lwp:
-        """Start a thread: 'kthread', 'user' or 'softint'; ``processor``: it begins there."""
+        """Start a thread: 'kthread', 'user' or 'softint'; ``processor``: it starts there."""
         return self.scheduler.spawn(name, kind, main, processor)
 
     def run(self, done: Callable[[], bool], until: int | None = None) -> bool:
@@ -283,11 +284,11 @@ class Kernel:
             raise self._fault(fault) from fault
         except CpuStuck as stuck:
             raise Spinning(
-                f"{self.location(stuck.pc, call=False)} runs on without calling the kernel"
+                f"{self.location(stuck.pc, call=False)} loops forever without a kernel call"
             ) from stuck
 
     def run_for(self, nanoseconds: int) -> None:
-        """Let virtual time pass."""
+        """Advance virtual time."""
         self.run(lambda: False, self.clock.now + nanoseconds)
 
     def run_process(self, name: str, main: Model) -> Any:
@@ -300,7 +301,7 @@ class Kernel:
         self.dispatch.take_stack(lwp)
 
     def _fault(self, fault: CpuFault) -> Exception:
-        """Turn a processor exception into what it means."""
+        """Turn a processor exception into its meaning."""
         missing = self.dispatch.missing_at(fault.address) if fault.access else None
         in_model = fault.pc == 0
         self.faulted_at = fault.pc
@@ -331,7 +332,7 @@ class Kernel:
 
 
 def _rule(fault: CpuFault, owner: Owner) -> str:
-    """Return the rule that a page fault breaks, by whose memory it is."""
+    """Return the rule that a page fault breaks, by the owner of the memory."""
     if fault.mapped and fault.access is not None and fault.access.value == "write":
         return "read-only-memory"
     if owner.gone:

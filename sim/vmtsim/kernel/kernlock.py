@@ -1,4 +1,4 @@
-"""KERNEL_LOCK: recursive, given up by a sleeping thread (NetBSD sys/kern/kern_lock.c)."""
+"""KERNEL_LOCK: recursive, released by a sleeping thread (NetBSD sys/kern/kern_lock.c)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class KernelLock(Subject):
-    """The big lock; the scheduler keeps its owner, because sleeping gives it up."""
+    """The big lock; the scheduler keeps its owner, because sleeping releases it."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_lock.c 1.188": "*"}
 
@@ -24,12 +24,12 @@ class KernelLock(Subject):
         return self._wait(count)
 
     def _wait(self, count: int) -> Model:
-        self.kernel.current.kernel_lock_wanted = count
-        # The scheduler lets this thread go on only when it has got the lock for it.
+        self.kernel.current.kernel_lock_pending = count
+        # The scheduler resumes this thread only when it has got the lock for it.
         yield Preempt()
 
     def unlock(self, count: int) -> None:
-        """Give it back ``count`` times, for the running thread."""
+        """Release it ``count`` times, for the running thread."""
         self.kernel.scheduler.biglock.unlock(self.kernel.current, count)
 
     def held(self) -> bool:
@@ -42,9 +42,9 @@ class KernelLock(Subject):
 
     @kernel_function("void _kernel_unlock(int nlocks, int *countp)")
     def kernel_unlock(self, count: int, count_at: int) -> None:
-        """Give it back: 0 is all, -1 (KERNEL_UNLOCK_LAST) the only one, 1 is one of them.
+        """Release it: 0 is all, -1 (KERNEL_UNLOCK_LAST) the only one, 1 is one of them.
 
-        Without it the kernel returns, and LOCKDEBUG stops for all but 0 and -1.
+        If it is not held, the kernel returns, and LOCKDEBUG panics for all except 0 and -1.
         """
         kernel = self.kernel
         held = kernel.current.kernel_locks
@@ -55,7 +55,7 @@ class KernelLock(Subject):
         elif count == -1 and held != 1:
             wrong = f"KERNEL_UNLOCK_LAST, but it is held {held} times"
         elif count > 1:
-            wrong = f"KERNEL_UNLOCK({count}): only one, the last or all can be given up"
+            wrong = f"KERNEL_UNLOCK({count}): the argument must be 1, -1 or 0"
         if wrong:
             kernel.violation("kernel-lock-not-held", f"KERNEL_UNLOCK by {kernel.where()}: {wrong}")
         if held:
@@ -65,5 +65,5 @@ class KernelLock(Subject):
 
     @kernel_function("bool _kernel_locked_p(void)")
     def kernel_locked(self) -> bool:
-        """Whether any processor has it: sys/kern/kern_lock.c looks at the lock alone."""
+        """Whether any processor has it: sys/kern/kern_lock.c checks only the lock."""
         return self.kernel.scheduler.biglock.owner is not None

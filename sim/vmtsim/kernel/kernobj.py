@@ -1,4 +1,4 @@
-"""Objects that the kernel makes for itself, with names that messages can use."""
+"""Objects that the kernel creates for itself, with names for messages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class KernelObject:
-    """Zeroed guest memory that messages call ``what``; a page behind it is not mapped.
+    """Zeroed guest memory that messages call ``what``; the page after it is not mapped.
 
-    After ``free`` a module that still looks at it faults, and is told what it was.
+    After ``free`` a module that still reads it faults, and the message names the object.
     """
 
     def __init__(self, kernel: Kernel, size: int, what: str) -> None:

@@ -1,6 +1,6 @@
-"""kmem(9) with guards: every object ends where a page ends, and what is freed is gone.
+"""kmem(9) with guards: every object ends where a page ends, and freed memory is unmapped.
 
-Objects are aligned to KMEM_ALIGN, 8 bytes, as sys/kern/subr_kmem.c promises; where the size is no
+Objects are aligned to KMEM_ALIGN, 8 bytes, as sys/kern/subr_kmem.c promises; if the size is no
 multiple of that, up to 7 bytes lie between the object and the end of the page.  An overrun beyond
 them faults at once; they and the bytes before an object are checked when it is freed.  A freed
 object stays unmapped, so that a use after free faults with both histories in the message.
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 KM_SLEEP, KM_NOSLEEP = 1, 2
 _ALIGN = 8  # KMEM_ALIGN
 _CANARY = 0xC5
-_FRESH = b"\xa5"  # what kmem_alloc gives: never zeroes by luck
+_FRESH = b"\xa5"  # content of kmem_alloc memory: never zero by luck
 _CALLERS = 3  # of the function that sends to the host: it is the same for all messages
-# Freed objects whose history is remembered; their addresses are not used again before that.
+# Freed objects whose history is kept; their addresses are not reused before that.
 _QUARANTINE = 4096
-# So long a thread waits for memory before the run says so; the kernel waits for ever.
+# A thread waits this long for memory before the run reports it; the kernel waits forever.
 _WAITS = 10 * SECOND
 
 
 @dataclass
 class Allocation:
-    """One object: where, how big, who made it and who freed it (addresses in the guest).
+    """One object: address, size, creator and the code that freed it (addresses in the guest).
 
-    ``name`` is what it is called where it has a name, as "softc of wm0".
+    ``name`` is its name if it has one, such as "softc of wm0".
     """
 
     address: int
@@ -57,15 +57,15 @@ class Allocation:
 
 
 class _Arena:
-    """A part of the heap, given away from the start to the end and round again."""
+    """A part of the heap, allocated from the start to the end, then from the start again."""
 
     def __init__(self, start: int, end: int) -> None:
         self._start, self._end = start, end
         self._next = start
-        self._again = False  # the end was reached once: what is behind may be in use
+        self._again = False  # the end was reached once: the rest may be in use
 
     def take(self, size: int, live: Iterable[Allocation]) -> int:
-        """Return the first page of a free range, with a hole behind it."""
+        """Return the first page of a free range, with a hole after it."""
         need = size + PAGE
         if not self._again and self._next + need <= self._end:
             base, self._next = self._next, self._next + need
@@ -80,7 +80,7 @@ class _Arena:
             if base + need <= self._end:
                 self._next = base + need
                 return base
-        raise MemoryError(f"the heap has no room for {size} bytes: too much is allocated")
+        raise MemoryError(f"the heap has no space for {size} bytes: too much is allocated")
 
 
 class Kmem(Subject):
@@ -95,16 +95,17 @@ class Kmem(Subject):
         layout = kernel.cpu.layout
         self._shadow = kernel.memory.shadow
         self._shadow.found = self._uninitialised
-        # What is cleared lies below what is not: the processor watches the latter alone.
+        # Cleared objects are below the others: the processor watches only the latter.
         self._clear = _Arena(layout.heap, self._shadow.start)
         self._fresh = _Arena(self._shadow.start, layout.heap_end)
-        self._told: set[tuple[int, str]] = set()
-        # Asked for every allocation that may fail: true makes it fail (fault injection).
+        self._reported: set[tuple[int, str]] = set()
+        # Called for every allocation that may fail: true makes it fail (fault injection).
         self.refuse: Callable[[int], bool] = lambda _size: False
         self._limit = kernel.options.memory
         self._used = 0  # bytes that are mapped, with the holes between
         self._room = WaitQueue("kmem")
-        # Asked before memory is freed: (start, end, who frees) must panic if something lives there.
+        # Called before memory is freed: (start, end, function) must panic if an object in it is in
+        # use.
         self.on_free: list[Callable[[int, int, str], None]] = []
 
     # -- allocation --------------------------------------------------------------------------
@@ -114,7 +115,7 @@ class Kmem(Subject):
     ) -> int:
         """Return a new object of ``size`` bytes; the call site becomes its history.
 
-        What is not cleared is watched until all of it has been written.
+        Memory that is not cleared is watched until all of it has been written.
         """
         kernel = self.kernel
         if size > kernel.options.memory:
@@ -142,7 +143,7 @@ class Kmem(Subject):
         return address
 
     def release(self, address: int, size: int | None, function: str) -> None:
-        """Free an object; ``size`` is checked where the function has one."""
+        """Free an object; ``size`` is checked if the function has one."""
         kernel = self.kernel
         allocation = self.live.get(address)
         if allocation is None:
@@ -175,7 +176,7 @@ class Kmem(Subject):
         return None
 
     def _check_guards(self, allocation: Allocation, function: str) -> None:
-        """Panic where the bytes around an object have changed."""
+        """Panic if the bytes around an object have changed."""
         kernel = self.kernel
         address, size = allocation.address, allocation.size
         end = allocation.base + allocation.mapped
@@ -187,7 +188,7 @@ class Kmem(Subject):
             where = f"byte {len(before) - last} before"
         elif behind.strip(bytes([_CANARY])):
             first = next(i for i, byte in enumerate(behind) if byte != _CANARY)
-            where = f"byte {first} behind"
+            where = f"byte {first} after"
         if where:
             kernel.panic(
                 "out-of-bounds",
@@ -220,7 +221,7 @@ class Kmem(Subject):
         if offset < 0:
             side, place = Side.BEFORE, f"{-offset} bytes before "
         elif offset >= allocation.size:
-            side, place = Side.BEHIND, f"{offset - allocation.size} bytes behind "
+            side, place = Side.BEHIND, f"{offset - allocation.size} bytes after "
         else:
             place = f"offset {offset} of " if offset else ""
         if allocation.name:
@@ -232,24 +233,24 @@ class Kmem(Subject):
         return Owner(Kind.OBJECT, text, side, gone=bool(allocation.freed_at))
 
     def _uninitialised(self, first: int, count: int, size: int, reader: str) -> None:
-        """Report a read of what nobody has written, once for each place that reads."""
+        """Report a read of uninitialised memory, once for each place that reads."""
         kernel = self.kernel
         if kernel.scheduler.current is None:
-            return  # somebody outside of the machine looks at it
+            return  # a reader outside the machine
         who, place = self._reader(reader)
         site = next(a.made_at for a in self.live.values() if a.base <= first < a.base + a.mapped)
-        if (site, who) in self._told:
+        if (site, who) in self._reported:
             return
-        self._told.add((site, who))
+        self._reported.add((site, who))
         many = f"{count} of {size} bytes" if size > 1 else "a byte"
         kernel.violation(
             "uninitialised-read",
-            f"{who} {many} that nobody has written: {kernel.describe(first)}",
+            f"{who} {many} of uninitialised memory: {kernel.describe(first)}",
             place,
         )
 
     def _reader(self, reader: str) -> tuple[str, Place]:
-        """Say who reads, up to the verb, and which code of the guest that is."""
+        """Return the reader, up to the verb, and the code of the guest that it is."""
         kernel = self.kernel
         if reader == "kernel":
             frame = kernel.current.frames[-1]
@@ -271,7 +272,7 @@ class Kmem(Subject):
     def give(
         self, function: str, size: int, flags: int, *, clear: bool, thread: bool = True
     ) -> Model | int:
-        """Allocate as flags say; ``thread``: not for interrupts.  NULL or a wait without room."""
+        """Allocate as flags say; ``thread``: not for interrupts.  NULL or a wait without memory."""
         kernel = self.kernel
         if thread:
             kernel.rules.thread_context(function)
@@ -290,14 +291,14 @@ class Kmem(Subject):
         kernel.rules.not_suspending(
             "suspended-allocates",
             function,
-            "where memory is short it waits for the pagedaemon, and that for the file system",
+            "without free memory it waits for the pagedaemon, which waits for the file system",
         )
         if self._fits(size):
             return self.allocate(size, clear=clear)
         return self._wait(function, size, clear=clear)
 
     def press(self, free: int | None) -> None:
-        """Leave so many bytes free, as if others had taken the rest; None: all that there is."""
+        """Leave that many bytes free, as if others had taken the rest; None: all memory."""
         whole = self.kernel.options.memory
         self._limit = whole if free is None else min(whole, self._used + free)
         self.kernel.scheduler.wake_all(self._room)
@@ -306,7 +307,7 @@ class Kmem(Subject):
         return self._used + round_page(size) + PAGE <= self._limit
 
     def _wait(self, function: str, size: int, *, clear: bool) -> Model:
-        """Wait for memory, and say so when none comes."""
+        """Wait for memory, and report when none becomes free."""
         kernel = self.kernel
         deadline: int | None = kernel.clock.now + _WAITS
         while not self._fits(size):
@@ -321,7 +322,7 @@ class Kmem(Subject):
         return self.allocate(size, clear=clear)
 
     def _most(self) -> str:
-        """Say who has made the most objects."""
+        """Report the code that has made the most objects."""
         made = Counter(each.made_at for each in self.live.values())
         if not made:
             return ""
@@ -372,14 +373,14 @@ class Kmem(Subject):
             self.release(text, size, "kmem_strfree")
 
     def check_unload(self, module: str) -> None:
-        """Report objects that nobody freed."""
+        """Report objects that were not freed."""
         for allocation in self.live.values():
             made_at = allocation.made_at
             if allocation.owner == "kmem" and self.kernel.loaded_at(made_at) is None:
                 place = self.kernel.location(allocation.made_at)
                 self.kernel.violation(
                     "leak",
-                    f"module {module} is gone, but an object of {allocation.size} bytes that was "
+                    f"module {module} is unloaded, but an object of {allocation.size} bytes "
                     f"allocated by {place} is not freed",
                     place,
                 )

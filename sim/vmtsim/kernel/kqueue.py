@@ -1,7 +1,7 @@
-"""kqueue(2) of devices: knotes, the filterops of drivers, and what kevent(2) comes to.
+"""kqueue(2) of devices: knotes, the filterops of drivers, and kevent(2).
 
-A knote is memory of the kernel, and a klist is linked through its knotes, as sys/sys/event.h says:
-drivers look at their members.
+A knote is memory of the kernel, and a klist is linked through its knotes, as in sys/sys/event.h:
+drivers read their members.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Knote:
     active: bool = False
     queued: bool = False
     disabled: bool = False
-    neutral: bool = False  # klist_fini took the driver's functions away
+    neutral: bool = False  # klist_fini removed the driver's functions
     ending: bool = False  # KN_WILLDETACH
 
     @property
@@ -118,7 +118,7 @@ class Kqueues(Subject):
         self._lists: dict[int, int] = {}  # knote -> the klist that it is on
 
     def data(self) -> Iterator[DataSymbol]:
-        """Yield the filter of what is always ready; its functions are not in guest memory."""
+        """Yield the filter that is always ready; its functions are not in guest memory."""
         yield DataSymbol(_SELTRUE, bytes(self._filterops.size))
 
     # -- lists of knotes -----------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Kqueues(Subject):
 
     @kernel_function("void klist_fini(void *list)")
     def klist_fini(self, head: int) -> None:
-        """Knotes that are on the list stay, and call the driver no more (nop_filtops)."""
+        """Knotes that are on the list stay, and no longer call the driver (nop_filtops)."""
         for at in self._on(head):
             found = self._knotes.get(at)
             self._lists.pop(at, None)
@@ -182,7 +182,7 @@ class Kqueues(Subject):
 
     @kernel_function("void knote(void *list, long hint)")
     def knote(self, head: int, hint: int) -> Model | None:
-        """Ask each knote of a list whether it has an event; gives None where there is none."""
+        """Ask each knote of a list whether it has an event; returns None if there is none."""
         return self._note(head, hint) if self.kernel.memory.pointer(head) else None
 
     def _note(self, head: int, hint: int) -> Model:
@@ -259,7 +259,7 @@ class Kqueues(Subject):
             queue.ready.append(knote)
             self.kernel.scheduler.wake_all(queue.waiting)
 
-    # -- what kevent(2) comes to -----------------------------------------------------------------
+    # -- kevent(2) -------------------------------------------------------------------------------
 
     def register(
         self,
@@ -270,7 +270,7 @@ class Kqueues(Subject):
         number: int = 0,
         file: int = 0,
     ) -> Model:
-        """Add, change or delete a knote (kqueue_register): gives an errno.
+        """Add, change or delete a knote (kqueue_register): returns an errno.
 
         ``attach`` is d_kqfilter or fo_kqfilter with the address of the knote; ``number`` is the
         descriptor, ``file`` the file_t.
@@ -287,7 +287,7 @@ class Kqueues(Subject):
             memory.put_u32(at + fields.filter, change.filter)
             memory.put_u32(at + fields.flags, change.flags)
             memory.put_pointer(at + fields.obj, file)
-            self._want(knote, change)
+            self._store(knote, change)
             queue.knotes.append(knote)
             self._knotes[at] = knote, queue
             error = yield from attach(at)
@@ -299,7 +299,7 @@ class Kqueues(Subject):
             yield from self._detach(knote, queue)
             return 0
         else:
-            self._want(knote, change)
+            self._store(knote, change)
         if (yield from self._event(knote, 0)):
             self._activate(knote, queue)
         if change.flags & DISABLE:
@@ -310,7 +310,7 @@ class Kqueues(Subject):
                 self._activate(knote, queue)
         return 0
 
-    def _want(self, knote: Knote, change: Event) -> None:
+    def _store(self, knote: Knote, change: Event) -> None:
         memory, at, fields = self.kernel.memory, knote.address, self.fields
         memory.put_u32(at + fields.sfflags, change.fflags)
         memory.put_word(at + fields.sdata, change.data)
@@ -411,7 +411,7 @@ class Kqueues(Subject):
                 yield from self._detach(knote, queue)
 
     def check_unload(self, module: str) -> None:
-        """Report knotes whose functions are gone with their module."""
+        """Report knotes whose functions were unloaded with their module."""
         super().check_unload(module)
         kernel = self.kernel
         for knote, _queue in self._knotes.values():

@@ -69,7 +69,7 @@ class KThreads(Subject):
         if flags & _MUSTJOIN and not lwp_at:
             kernel.panic(
                 "kthread-join",
-                f"kthread_create by {kernel.where()}: KTHREAD_MUSTJOIN without a place for the lwp",
+                f"kthread_create by {kernel.where()}: KTHREAD_MUSTJOIN with a null lwp pointer",
             )
         objects = kernel.subject(Objects)
         address = objects.new_lwp(name)
@@ -140,8 +140,8 @@ class KThreads(Subject):
             kernel.scheduler.wake_all(thread.joiners)
             if not thread.must_join:
                 self._forget(thread)
-        # Drop everything below: the thread never comes back.  This is a generator because its own
-        # frame must be there to become the last one.
+        # Drop everything below: the thread never returns.  This is a generator because its own
+        # frame must exist to become the last one.
         del lwp.frames[:-1]
         lwp.frames[0].entry = None
         yield from ()
@@ -156,7 +156,7 @@ class KThreads(Subject):
         thread = self.live.get(address)
         if thread is None or not thread.must_join or thread.joined:
             if thread is None:
-                why = f"{kernel.describe(address)} is no thread of kthread_create, or has ended"
+                why = f"{kernel.describe(address)} is not a thread of kthread_create, or has ended"
             elif thread.joined:
                 why = f"thread {thread.lwp.name} is being joined already"
             else:
@@ -177,7 +177,7 @@ class KThreads(Subject):
         return 0
 
     def check_unload(self, module: str) -> None:
-        """Panic for a thread that is still there: its code is not."""
+        """Panic for a thread that still exists: its code does not."""
         for thread in self.live.values():
             if self.kernel.loaded_at(abs(thread.made_at)) is not None:
                 continue
@@ -185,7 +185,7 @@ class KThreads(Subject):
             place = self.kernel.location(thread.made_at)
             self.kernel.panic(
                 "kthread-left",
-                f"module {module} is gone, but its thread {thread.lwp.name} {state} "
+                f"module {module} is unloaded, but its thread {thread.lwp.name} {state} "
                 f"(created by {place})",
                 place,
             )

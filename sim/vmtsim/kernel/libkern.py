@@ -109,11 +109,11 @@ class LibKern(Subject):
         return start + at if at >= 0 else 0
 
     @kernel_function("void *memmem(const void *b, size_t bl, const void *l, size_t ll)")
-    def memmem(self, start: int, size: int, wanted: int, wanted_size: int) -> int:
+    def memmem(self, start: int, size: int, needle: int, needle_size: int) -> int:
         read = self.kernel.memory.read
-        if not wanted_size:
+        if not needle_size:
             return start
-        at = read(start, size).find(read(wanted, wanted_size)) if size else -1
+        at = read(start, size).find(read(needle, needle_size)) if size else -1
         return start + at if at >= 0 else 0
 
     # -- strings -----------------------------------------------------------------------------
@@ -210,9 +210,9 @@ class LibKern(Subject):
         return text + at if at >= 0 else 0
 
     @kernel_function("char *strstr(const void *big, const void *little)")
-    def strstr(self, text: int, wanted: int) -> int:
+    def strstr(self, text: int, needle: int) -> int:
         string = self.kernel.memory.cstring
-        at = string(text).find(string(wanted))
+        at = string(text).find(string(needle))
         return text + at if at >= 0 else 0
 
     @kernel_function("size_t strspn(const void *s, const void *set)")
@@ -227,8 +227,8 @@ class LibKern(Subject):
         return next((i for i, byte in enumerate(content) if byte in stop), len(content))
 
     @kernel_function("char *strpbrk(const void *s, const void *set)")
-    def strpbrk(self, text: int, wanted: int) -> int:
-        length = self.strcspn(text, wanted)
+    def strpbrk(self, text: int, accepted: int) -> int:
+        length = self.strcspn(text, accepted)
         return text + length if length < len(self.kernel.memory.cstring(text)) else 0
 
     @kernel_function("char *strsep(char **stringp, const void *delim)")
@@ -248,10 +248,10 @@ class LibKern(Subject):
     # -- numbers -----------------------------------------------------------------------------
 
     def _number(self, text: int, end: int, base: int, low: int, high: int) -> int:
-        """Return the number; stores its end: the start where there is none, or it is too large.
+        """Return the number; stores its end: the start if there is none, or if it is too large.
 
         The kernel's branch of common/lib/libc/stdlib/_strtol.h and _strtoul.h: "0x" without a
-        digit behind it is no number, and one that is too large ends the search.
+        digit after it is not a number, and one that is too large ends the search.
         """
         kernel = self.kernel
         if base and not 2 <= base <= _LARGEST_BASE:

@@ -1,8 +1,9 @@
-"""What modules have made and not yet destroyed: one registry for every kind of object.
+"""Objects that modules have made and not yet destroyed: one registry for every kind of object.
 
-A subject keeps its objects in a ``LiveObjects``, which finds them for the kernel's functions, says
-what happened to one that is not there, and reports what is left when memory or module go.  The
-rules that it reports are given by their ids (vmtsim.kernel.rule_table); "" makes no check.
+A subject keeps its objects in a ``LiveObjects``, which finds them for the kernel's functions,
+reports what happened to a missing one, and reports what is left when memory is freed or a module is
+unloaded.  The rules that it reports are given by their ids (vmtsim.kernel.rule_table); "" makes no
+check.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Made(Protocol):
-    """Something that guest code has made, at a call site; 0: the kernel itself has."""
+    """An object that guest code has made, at a call site; 0: the kernel itself has."""
 
     @property
     def made_at(self) -> int:
@@ -32,14 +33,14 @@ T = TypeVar("T", bound=Made)
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An object of which nothing is known but who made it."""
+    """An object of which only the creator is known."""
 
     made_at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How messages speak of the objects: "the MUTEX at ... was never INITIALISED"."""
+    """The words for messages about the objects: "the MUTEX at ... was never INITIALISED"."""
 
     noun: str
     made: str = "made"
@@ -47,12 +48,12 @@ class Words:
 
 
 class LiveObjects(dict[int, T]):
-    """The objects of one kind, by their address (or the cookie that stands for it).
+    """The objects of one kind, by their address (or the cookie that represents it).
 
     ``unknown`` is the rule of a function that gets no such object, ``twice`` of one that makes an
     object where one is, ``freed`` of memory that is freed with an object in it, ``left`` of a
-    module that goes and leaves one.  ``fatal`` makes ``left`` a panic: the kernel would run code
-    that is gone.  ``name`` gives what an object is called, as "'vmtworker'".
+    module that is unloaded and leaves one.  ``fatal`` makes ``left`` a panic: the kernel would run
+    unloaded code.  ``name`` returns an object's name, such as "'vmtworker'".
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class LiveObjects(dict[int, T]):
         self._fatal = fatal
         self._name = name
         self._in_memory = in_memory
-        self._gone: dict[int, int] = {}  # address -> who destroyed what was there
+        self._gone: dict[int, int] = {}  # address -> the code that destroyed the object
         if freed:
             subject.kernel.subject(Kmem).on_free.append(self._check_free)
         if left:
@@ -84,27 +85,27 @@ class LiveObjects(dict[int, T]):
     # -- words -------------------------------------------------------------------------------
 
     def at(self, address: int) -> str:
-        """Return where an object is, in words."""
+        """Return an object's address, in words."""
         return f"at {self._kernel.describe(address)}" if self._in_memory else f"{address:#x}"
 
     def made(self, found: T) -> Place:
         """Return the code that made an object."""
         return self._kernel.location(found.made_at)
 
-    # -- what functions of the kernel ask ----------------------------------------------------
+    # -- for functions of the kernel ---------------------------------------------------------
 
     def find(self, function: str, address: int) -> T:
-        """Return the object at ``address``; panic where there is none."""
+        """Return the object at ``address``; panic if there is none."""
         found = self.get(address)
         if found is None:
             self.missing(function, address)
         return found
 
     def missing(self, function: str, address: int) -> NoReturn:
-        """Panic: ``function`` got an address at which no object is."""
+        """Panic: ``function`` got an address without an object."""
         kernel, words = self._kernel, self._words
         if self._in_memory:
-            kernel.memory.pointer(address)  # a fault says more, where the memory is gone
+            kernel.memory.pointer(address)  # a fault is more precise if the memory is unmapped
         gone = self._gone.get(address)
         state = (
             f"was {words.destroyed} by {kernel.location(gone)}"
@@ -117,7 +118,7 @@ class LiveObjects(dict[int, T]):
         )
 
     def check_new(self, function: str, address: int) -> None:
-        """Panic where an object is already."""
+        """Panic if there already is an object."""
         old = self.get(address)
         if old is not None and self._twice:
             kernel, words = self._kernel, self._words
@@ -128,13 +129,13 @@ class LiveObjects(dict[int, T]):
             )
 
     def add(self, function: str, address: int, found: T) -> None:
-        """Take in a new object; panic where one is already."""
+        """Add a new object; panic if there already is one."""
         self.check_new(function, address)
         self[address] = found
         self._gone.pop(address, None)
 
     def remove(self, address: int) -> T:
-        """Forget an object that the running function destroys; who did is remembered."""
+        """Remove an object that the running function destroys; the code that did is recorded."""
         self._gone[address] = self._kernel.call_site
         return self.pop(address)
 
@@ -142,7 +143,7 @@ class LiveObjects(dict[int, T]):
         """Return the objects in a range of memory."""
         return [(address, found) for address, found in self.items() if start <= address < end]
 
-    # -- what is left ------------------------------------------------------------------------
+    # -- leftovers ---------------------------------------------------------------------------
 
     def _check_free(self, start: int, end: int, function: str) -> None:
         """Panic for memory that is freed with an object in it."""
@@ -155,7 +156,7 @@ class LiveObjects(dict[int, T]):
             )
 
     def check_unload(self, module: str) -> None:
-        """Report the objects that a module left, and forget them."""
+        """Report the objects that a module left, and remove them."""
         kernel, words = self._kernel, self._words
         for address, found in list(self.items()):
             if not found.made_at or kernel.loaded_at(found.made_at) is not None:
@@ -166,7 +167,7 @@ class LiveObjects(dict[int, T]):
             report = kernel.panic if self._fatal else kernel.violation
             report(
                 self._left,
-                f"module {module} is gone, but the {words.noun}{' ' if name else ''}{name} "
+                f"module {module} is unloaded, but the {words.noun}{' ' if name else ''}{name} "
                 f"{words.made} by {place} was not {words.destroyed}",
                 place,
             )

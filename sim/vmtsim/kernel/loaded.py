@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Loaded:
-    """What the kernel keeps of a module.  ``name`` is its mi_name; ``bases`` its regions."""
+    """The kernel's record of a module.  ``name`` is its mi_name; ``bases`` its regions."""
 
     def __init__(self, module: Module, linked: Linked, info: ModInfo) -> None:
         self.module = module
@@ -41,11 +41,11 @@ class Loaded:
 
     @cached_property
     def lines(self) -> LineTable | None:
-        """The line table of the debug twin; read when first asked for, which most runs never do."""
+        """The line table of the debug twin; read at the first request, which is rare."""
         return read_lines(self.module.path)
 
     def writable(self) -> list[tuple[int, int]]:
-        """Return the start and the end of its data and of what begins as zeroes."""
+        """Return the start and the end of its data and of its zero-initialised data."""
         return [
             (start, end)
             for name, (start, end) in self._regions.items()
@@ -71,7 +71,7 @@ class Loaded:
         memory.cpu.forget_code(self.text_base, self.text_end)
 
     def unmap(self, memory: Memory) -> None:
-        """Give the memory back; addresses are not used again, so later use faults."""
+        """Free the memory; addresses are not used again, so later use faults."""
         for region, (start, end) in self._regions.items():
             memory.cpu.unmap(start, end - start)
             memory.remove_region(start)
@@ -98,7 +98,7 @@ class Loaded:
         return Owner(Kind.MODULE, f"{place}{region} of module {self.name}")
 
     def location(self, address: int, *, call: bool) -> Place:
-        """Say which code this is; ``call``: the address behind a call instruction."""
+        """Return the code at an address; ``call``: the address after a call instruction."""
         name, offset = self.symbol(address - 1 if call else address)
         starts_here = self.symbol(address) if call else (name, offset)
         if call and starts_here[0] and not starts_here[1]:
@@ -110,7 +110,7 @@ class Loaded:
         return Place(f"{name}+{offset + call:#x}" if name and offset else text)
 
     def line(self, address: int) -> tuple[str, int] | None:
-        """Return (file, line) of an address in the text, where a debug twin is there."""
+        """Return (file, line) of an address in the text, if there is a debug twin."""
         if not self.text_base <= address < self.text_end or self.lines is None:
             return None
         found = self.lines.lookup(address - self.text_base)

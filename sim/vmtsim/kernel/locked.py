@@ -1,4 +1,4 @@
-"""Which instruction accesses memory atomically, by its bytes.
+"""Finds instructions that access memory atomically, by their bytes.
 
 Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, 325462, volume 2, LOCK and
 XCHG; Arm Architecture Reference Manual, DDI 0487, C4.1, "Loads and Stores".

@@ -1,13 +1,14 @@
 """The order in which locks are taken: a cycle is a deadlock that has not happened yet.
 
-A lock that is waited for while others are held comes behind them.  Two threads that do so in a
-ring wait for each other for ever, on some day; the order alone shows it, in the first run without
-a deadlock, as Linux's lockdep does (Documentation/locking/lockdep-design.rst).  NetBSD's LOCKDEBUG
-knows no order.
+A lock that a thread waits for while it holds others comes after them.  Two threads that do so in a
+cycle will at some time wait for each other forever; the order alone shows it, in the first run
+without a deadlock, like Linux's lockdep (Documentation/locking/lockdep-design.rst).  NetBSD's
+LOCKDEBUG does not check the order.
 
-Locks that the same call of mutex_init or rw_init made are of one class, as the lock of every unit
-of a driver is; among locks of one class each stands for itself.  A lock that is only tried waits
-for nothing.  KERNEL_LOCK is given up by whoever waits, and has no order (sys/kern/kern_lock.c).
+Locks that the same call of mutex_init or rw_init made are of one class, such as the lock of every
+unit of a driver; locks of one class differ by address.  A lock that a thread only tries
+waits for nothing. KERNEL_LOCK is released by a waiting thread, and has no order
+(sys/kern/kern_lock.c).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Lock(Protocol):
-    """What a mutex and a reader/writer lock have in common."""
+    """The common part of a mutex and a reader/writer lock."""
 
     address: int
     made_at: int
@@ -34,31 +35,31 @@ class Lock(Protocol):
 
 @dataclass(frozen=True)
 class Edge:
-    """A thread took ``first`` at one place and wanted ``second`` at another."""
+    """A thread took ``first`` at one place and requested ``second`` at another."""
 
     first: str
     second: str
     thread: str
     taken: Place
-    wanted: Place
+    requested: Place
 
     def __str__(self) -> str:
         return (
-            f"{self.thread} takes {self.second} at {self.wanted} with {self.first} held, which it "
-            f"took at {self.taken}"
+            f"{self.thread} takes {self.second} at {self.requested} with {self.first} held, which "
+            f"it took at {self.taken}"
         )
 
 
 class LockOrder(Subject):
-    """Which lock came behind which, in this run."""
+    """The observed lock order of this run."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._behind: dict[Hashable, dict[Hashable, Edge]] = {}
         self._reported: set[frozenset[Hashable]] = set()
 
-    def wants(self, lwp: Lwp, lock: Lock, site: int) -> None:
-        """Note that a thread waits for ``lock`` until it has it, or would."""
+    def waits(self, lwp: Lwp, lock: Lock, site: int) -> None:
+        """Record that a thread waits for ``lock`` until it has it, or would."""
         for held in lwp.held:
             if held is not lock:
                 self._note(lwp, held, held.taken_at, lock, site)
@@ -90,7 +91,7 @@ class LockOrder(Subject):
             return
         self._reported.add(ring)
         before = "; ".join(str(each) for each in back)
-        kernel.violation("lock-order", f"{edge}; in this run also: {before}", edge.wanted)
+        kernel.violation("lock-order", f"{edge}; in this run also: {before}", edge.requested)
 
     def _path(self, start: Hashable, goal: Hashable) -> list[Edge] | None:
         """Return the shortest chain of edges from a lock to another; None if there is none."""

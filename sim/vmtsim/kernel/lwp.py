@@ -1,6 +1,6 @@
-"""What a thread is: its models and guest code, where it sleeps, and what it holds.
+"""A thread: its models and guest code, where it sleeps, and the locks it holds.
 
-A thread is a pile of models (generators) with guest code between them; guest code runs on a stack
+A thread is a stack of models (generators) with guest code between them; guest code runs on a stack
 in guest memory, models run in Python.
 """
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from vmtsim.kernel.dispatch import Entry
     from vmtsim.kernel.processors import Processor
 
-# What a thread's sleep in the kernel is sorted by where no priority was given: sys/sys/param.h,
-# PRI_KERNEL (what a process has there), PRI_KTHREAD, and what lies above both for soft interrupts.
+# Default sleep priorities: sys/sys/param.h, PRI_KERNEL (of a process), PRI_KTHREAD, and a higher
+# value for soft interrupts.
 PRI_KERNEL, PRI_KTHREAD, PRI_SOFTINT = 64, 96, 192
 _PRIORITIES = {"user": PRI_KERNEL, "kthread": PRI_KTHREAD, "softint": PRI_SOFTINT}
 
 
 class WaitQueue:
-    """Threads asleep for one reason, in the order in which they came."""
+    """Threads asleep for one reason, in order of arrival."""
 
     __slots__ = ("lwps", "name")
 
@@ -37,7 +37,7 @@ class WaitQueue:
 
 @dataclass(slots=True)
 class Frame:
-    """A model that is under way: its generator and where its guest caller waits."""
+    """A model in progress: its generator and where its guest caller waits."""
 
     generator: Model
     entry: Entry | None
@@ -73,23 +73,25 @@ class Lwp:
         self.held: list[Any] = []  # mutexes, in the order in which they were taken
         self.rwlocks: dict[Any, int] = {}  # reader/writer locks, and where they were taken
         self.kernel_locks = 0  # how often it has taken the kernel lock: l_blcnt
-        self.kernel_lock_wanted = 0
+        self.kernel_lock_pending = 0
         self.spl = 0  # interrupt priority level, as splraise(9) made it
         self.priority = _PRIORITIES.get(kind, PRI_KERNEL)
-        self.task: Any = None  # what it runs now, for the order of events: vmtsim.kernel.ordering
-        self.outer: list[Any] = []  # what it ran before
+        self.task: Any = None  # its current task, for the order of events: vmtsim.kernel.ordering
+        self.outer: list[Any] = []  # its previous tasks
         self.nopreempt = 0  # calls of kpreempt_disable(9) that are not undone: l_nopreempt
         self.spins_on: Any = None  # the spin mutex that it waits for, with its processor
         self.processor: Processor = processor  # that it is on, or was last
         self.placed = False  # it has been on a processor, or was made for one
-        self.seated = False  # it has the processor, though another may go on: ``--cpus`` 2 and more
+        self.on_processor = (
+            False  # it has the processor, though another may run: ``--cpus`` 2 and more
+        )
         self.pinned: Lwp | None = None  # of a soft interrupt: the thread that it interrupted
         self.interrupted = False  # a soft interrupt has its processor
-        self.starting = False  # of a soft interrupt: to begin, and to interrupt somebody
-        self.due_on: Lwp | None = None  # of a soft interrupt: it begins on this one's processor
+        self.starting = False  # of a soft interrupt: it will start, and interrupt a thread
+        self.due_on: Lwp | None = None  # of a soft interrupt: it starts on this one's processor
         self.after_call = ""  # what the scheduler does when the call ends: "switch" or "rest"
         self.quiet = 0  # how often it has left a section without preemption
-        self.asked = 0  # questions to kauth(9)
+        self.asked = 0  # requests to kauth(9)
         self.pserialize = 0
         self.suspends = ""  # the directory of the file system that it holds suspended
         self.sysctl_node = ""  # whose handler it runs, with the lock of the tree held
@@ -99,7 +101,7 @@ class Lwp:
         self.exited = WaitQueue(f"exit of {name}")
         self.work = 0
         self.began = 0  # when it last got the processor, in virtual ns
-        self.instructions = 0  # so many more, and what is in ``meanwhile`` happens
+        self.instructions = 0  # after this many more, the action in ``meanwhile`` happens
 
     def __repr__(self) -> str:
         return f"<lwp {self.number} {self.name} {self.state}>"

@@ -22,7 +22,7 @@ class Malloc(Subject):
 
     def _allocate(self, function: str, size: int, flags: int) -> Model:
         how = KM_NOSLEEP if flags & _NOWAIT else KM_SLEEP
-        # Of no bytes malloc gives a header's end: an address that is nobody else's.
+        # For 0 bytes malloc returns a header's end: an address that belongs to no other object.
         given = self.kernel.subject(Kmem).give(
             function, max(size, 1), how, clear=bool(flags & _ZERO), thread=False
         )
@@ -38,7 +38,7 @@ class Malloc(Subject):
 
     @kernel_function("void *kern_realloc(void *curaddr, unsigned long newsize, int flags)")
     def kern_realloc(self, address: int, size: int, flags: int) -> Model:
-        """Keep the object where it is large enough; a failure leaves it as it is."""
+        """Keep the object if it is large enough; a failure leaves it unchanged."""
         kernel = self.kernel
         kmem = kernel.subject(Kmem)
         if not address:

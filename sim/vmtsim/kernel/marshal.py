@@ -1,4 +1,4 @@
-"""Between C's calling conventions and Python: arguments in, results out.
+"""Converts between C's calling conventions and Python: arguments and results.
 
 Source: System V ABI for AMD64 and i386, AAPCS64 as NetBSD/aarch64 uses it.
 """
@@ -67,7 +67,7 @@ class Arguments:
 
 
 class CallArguments(Arguments):
-    """The arguments behind ``...`` of the call that the processor is stopped in."""
+    """The arguments after the named ones of the call that the processor is stopped in."""
 
     def __init__(self, cpu: Cpu, index: int) -> None:
         self._cpu = cpu
@@ -142,7 +142,7 @@ class ListArguments(Arguments):
 
 
 class Reader:
-    """Takes the arguments of a call to a function."""
+    """Reads the arguments of a call to a function."""
 
     def __init__(self, prototype: Prototype, cpu: Cpu, memory: Memory) -> None:
         wide = cpu.pointer_size == 8
@@ -154,7 +154,7 @@ class Reader:
             index += 2 if not wide and parameter.kind in {"s64", "u64"} else 1
         if prototype.varargs:
             self._takers.append(lambda: CallArguments(cpu, index))
-        # Whether they are words in registers, as they are.
+        # Whether they are unconverted words in registers.
         self._plain = index <= len(cpu.words) and all(
             parameter.kind in {"ptr", "ulong", "u64"} for parameter in prototype.parameters
         ) and not prototype.varargs  # fmt: skip
@@ -164,7 +164,7 @@ class Reader:
         return tuple([take() for take in self._takers])
 
     def serving(self, method: Callable[..., Any]) -> Callable[[], Any]:
-        """Return what calls ``method`` with the arguments: no tuple is made for a few of them."""
+        """Return a function that calls ``method`` with the arguments, without a tuple for a few."""
         takers, words = self._takers, self._words
         count = len(takers)
         if not count:
@@ -224,7 +224,7 @@ def _taker(kind: str, index: int, cpu: Cpu, memory: Memory) -> Callable[[], Any]
 
 
 def make_writer(prototype: Prototype, cpu: Cpu) -> Callable[[Any], None] | None:
-    """Return a function that gives a model's result back to the guest; None for void."""
+    """Return a function that passes a model's result back to the guest; None for void."""
     kind = prototype.returns
     if kind == "void":
         return None

@@ -1,4 +1,4 @@
-"""What another processor is to do while a kernel thread runs certain guest code."""
+"""Actions of another processor while a kernel thread runs certain guest code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Meanwhile:
-    """Something that another processor does while a kernel thread runs guest code.
+    """An action of another processor while a kernel thread runs guest code.
 
     It happens when the thread has called one of the functions ``after``, then ``calls`` other
     functions of the kernel, and then has run ``instructions``, or as many as there are up to the
-    next call: whoever sleeps on ``queue`` wakes, and runs next.
+    next call: the thread that sleeps on ``queue`` wakes, and runs next.
     """
 
     after: frozenset[str]
@@ -31,7 +31,7 @@ class Meanwhile:
 
 
 class Elsewhere:
-    """All that is planned, in order; ``due`` is the first."""
+    """All planned actions, in order; ``due`` is the first."""
 
     def __init__(self, dispatch: Dispatch, wake: Callable[[WaitQueue], Lwp | None]) -> None:
         self.planned: list[Meanwhile] = []
@@ -39,7 +39,7 @@ class Elsewhere:
         self._wake = wake
 
     def called(self, lwp: Lwp, entry: Entry) -> None:
-        """Look whether another processor is to do something soon after this call."""
+        """Check whether another processor has to act soon after this call."""
         first = self.planned[0]
         if lwp.kind == "kthread" and entry.name in first.after:
             first.lwp = lwp
@@ -51,7 +51,7 @@ class Elsewhere:
             lwp.instructions = first.instructions
 
     def happens(self, lwp: Lwp, slot: int) -> tuple[bool, Lwp | None]:
-        """Let it happen at this instruction, or instead of this call: whether, and who woke."""
+        """Run it at this instruction, or instead of this call: whether it ran, and who woke."""
         lwp.instructions = 0
         if not self.planned:
             return False, None

@@ -1,7 +1,7 @@
-"""Counters of memory: uvmexp, and uvm_update_uvmexp(9), which brings its sums up to date.
+"""Memory counters: uvmexp, and uvm_update_uvmexp(9), which updates its sums.
 
-Some members are written where something happens.  Others are sums over all processors, which are
-kept apart (cpu_count() of sys/sys/cpu_data.h) and reach uvmexp only when somebody asks.
+Some members are updated at the event that they count.  Others are sums over all processors, which
+are kept separately (cpu_count() of sys/sys/cpu_data.h) and reach uvmexp only on request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.kernel import Kernel
 
-# Members of struct uvmexp, each an int, up to the last that has a value here: sys/uvm/uvm_extern.h
+# Members of struct uvmexp, each an int, up to the last one with a value here: sys/uvm/uvm_extern.h
 # 1.233.
 _MEMBERS = (
     *("pagesize", "pagemask", "pageshift", "npages", "free", "paging", "wired"),
@@ -28,13 +28,13 @@ _MEMBERS = (
     *("faults", "traps", "intrs", "swtch", "softs", "syscalls", "pageins"),
     *("unused1", "unused2", "pgswapin", "pgswapout"),
 )
-_SIZE = 480  # bytes, with room: the members that follow are 0
-# What uvm_update_uvmexp copies, of what has a value here.
+_SIZE = 480  # bytes, larger than needed: the following members are 0
+# The members that uvm_update_uvmexp copies, of those with a value here.
 _SUMS = ("filepages", "execpages", "swtch", "pageins")
 
 
 class MemoryCounters(Subject):
-    """The structure, and the sums that it does not have yet."""
+    """The structure, and the sums that are not in it yet."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/uvm/uvm_meter.c 1.80": "uvm_update_uvmexp",
@@ -60,14 +60,14 @@ class MemoryCounters(Subject):
         yield DataSymbol("uvmexp", words + bytes(_SIZE - len(words)))
 
     def set(self, member: str, value: int) -> None:
-        """Set a member, or the sum that becomes it with the next uvm_update_uvmexp."""
+        """Set a member, or the sum that becomes it at the next uvm_update_uvmexp."""
         if member in self._sums:
             self._sums[member] = value
         else:
             self._put(member, value)
 
     def add(self, member: str, more: int) -> None:
-        """Let a counter go on: an int, so it begins again behind 2^32 - 1."""
+        """Advance a counter: an int, so it restarts at 0 after 2^32 - 1."""
         if member in self._sums:
             self._sums[member] += more
         else:

@@ -1,4 +1,4 @@
-"""Guest memory as kernel models use it: words, strings, structures, and who owns an address."""
+"""Guest memory as kernel models use it: words, strings, structures, and owners of addresses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def round_page(size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A range of addresses; ``owner`` says whose an address in it is."""
+    """A range of addresses; ``owner`` returns the owner of an address in it."""
 
     start: int
     end: int
@@ -58,7 +58,7 @@ class Memory:
     def observe(self, seen: Callable[[bool, int, int], None]) -> None:
         """Call ``seen(write, address, size)`` for each access from here on.
 
-        They are replaced in this object, so that nothing costs more where nobody looks.
+        The methods are replaced in this object, so that nothing costs more if no one watches.
         """
         read, write, copy, cstring, word = (
             self.read, self.write, self.copy, self.cstring, self.read_word,
@@ -116,7 +116,7 @@ class Memory:
             address, size = address + part, size - part
 
     def copy(self, target: int, source: int, size: int) -> None:
-        """Copy without making use of it: what nobody has written stays so."""
+        """Copy without making use of it: uninitialised bytes stay so."""
         self.cpu.checked_write(target, self.cpu.read(source, size))
         marked_from, marked_to = self._marked_from, self._marked_to
         if marked_from <= source < marked_to or marked_from <= target < marked_to:
@@ -174,7 +174,7 @@ class Memory:
         """Store a size_t; the same as a pointer."""
         self.put_pointer(address, value & ((1 << (8 * self.pointer_size)) - 1))
 
-    # -- structures that the kernel hands out ------------------------------------------------------
+    # -- structures that the kernel returns --------------------------------------------------------
 
     def wide(self, value: int) -> tuple[int, ...]:
         """Return a 64-bit argument as words: uint64_t and off_t take two on i386."""
@@ -211,8 +211,8 @@ class Memory:
     def cstring(self, address: int, limit: int = 1 << 20) -> bytes:
         """Return the NUL-terminated string at ``address``, without the NUL, as bytes.
 
-        Reads not one byte behind the NUL's page; CpuFault where the string runs into a hole.
-        ``limit`` bytes at most are looked at (strnlen).
+        Reads not one byte after the NUL's page; CpuFault if the string runs into a hole.  At most
+        ``limit`` bytes are read (strnlen).
         """
         parts: list[bytes] = []
         start = address
@@ -257,30 +257,30 @@ class Memory:
         return address
 
     def scratch(self, size: int) -> int:
-        """Return kernel memory that is good until the next call; at most 64 KiB."""
+        """Return kernel memory that is valid until the next call; at most 64 KiB."""
         if not self._scratch:
             self._scratch = self.place(bytes(0x10000))
         if size > 0x10000:
             raise ValueError(f"{size} bytes of scratch memory")
         return self._scratch
 
-    # -- whose address is it? ------------------------------------------------------------------
+    # -- owners of addresses -------------------------------------------------------------------
 
     def add_region(self, region: Region) -> None:
-        """Remember a range; ranges do not overlap."""
+        """Register a range; ranges do not overlap."""
         at = bisect.bisect_left(self._starts, region.start)
         self._starts.insert(at, region.start)
         self._regions.insert(at, region)
 
     def remove_region(self, start: int) -> None:
-        """Forget the range that starts at ``start``."""
+        """Remove the range that starts at ``start``."""
         at = bisect.bisect_left(self._starts, start)
         if at < len(self._starts) and self._starts[at] == start:
             del self._starts[at]
             del self._regions[at]
 
     def owner(self, address: int) -> Owner:
-        """Return whose ``address`` is."""
+        """Return the owner of ``address``."""
         if address < PAGE:
             text = "a null pointer" if not address else f"offset {address} from a null pointer"
             return Owner(Kind.NULL, text)

@@ -1,4 +1,4 @@
-"""module(9), modctl(2): loading, unloading, what goes wrong (NetBSD sys/kern/kern_module.c)."""
+"""module(9), modctl(2): loading, unloading, and their errors (NetBSD sys/kern/kern_module.c)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Modules(Subject):
         self.disabled: set[str] = set()
         self._required: Counter[str] = Counter()  # built-in modules that loaded ones require
         self._past: list[Loaded] = []
-        # A page that nothing is mapped at, in front of the first module and behind each one.
+        # An unmapped page, before the first module and after each one.
         self._next = kernel.cpu.layout.modules + PAGE
         self._owner: Lwp | None = None
         self._queue = WaitQueue("kernconfig")
@@ -84,7 +84,7 @@ class Modules(Subject):
         kernel.module_memory = lambda name: self._latest(name).contains
 
     def _latest(self, name: str) -> Loaded:
-        """Return the module of that name that was there last."""
+        """Return the most recent module of that name."""
         return next(each for each in reversed((*self._past, *self.loaded.values()))
                     if each.name == name)  # fmt: skip
 
@@ -128,7 +128,7 @@ class Modules(Subject):
     ) -> Model:
         """MODCTL_LOAD by the running process; gives an errno.
 
-        A ``path`` with a slash, or a Path, is a file; anything else a name to look for among the
+        A ``path`` with a slash, or a Path, is a file; anything else is a name to search among the
         built-in modules and then in the module directory, which is empty here.
         """
         yield from self._lock()
@@ -201,13 +201,13 @@ class Modules(Subject):
         return (yield from self._start(loaded, _with_file(path, properties)))
 
     def _not_from_file_system(self, name: str, error: Errno) -> Errno:
-        """Say it as module_do_load() does where the kernel has DEBUG; gives the errno back."""
+        """Print it like module_do_load() if the kernel has DEBUG; returns the errno."""
         if Enforced.DEBUG in self.kernel.options.checks:
             self._error(f"vfs load failed for `{name}', error {int(error)}")
         return error
 
     def _take_space(self, module: Module) -> dict[Region, int]:
-        """Allocate the regions of a module, with a hole behind them; never used again."""
+        """Allocate the regions of a module, with a hole after them; never used again."""
         bases = consecutive_bases(module, self._next)
         self._next += sum(round_page(size) for size in module.sizes.values()) + PAGE
         if self._next > self.kernel.cpu.layout.modules_end:
@@ -215,7 +215,7 @@ class Modules(Subject):
         return bases
 
     def _refused(self, refusal: KobjError, path: Path, *, name: str | None = None) -> Errno:
-        """Print what the kernel prints; give its errno, or panic where it panics.
+        """Print what the kernel prints; return its errno, or panic if it panics.
 
         kobj_setname() knows the path first, and the module's name from kobj_affix() on.
         """
@@ -226,7 +226,7 @@ class Modules(Subject):
         return Errno[refusal.errno]
 
     def _admit(self, info: ModInfo, *, force: bool) -> None:
-        """Ask what module_do_load() asks; raises the first refusal."""
+        """Check what module_do_load() checks; raises the first refusal."""
         for refusal in own_refusals(info):
             raise refusal
         for refusal in version_refusals(info, self.kernel.options.version):
@@ -260,7 +260,7 @@ class Modules(Subject):
 
     def _start(self, loaded: Loaded, properties: Mapping[str, Value] | None) -> Model:
         kernel = self.kernel
-        # In the list already, so that locations in it have names; gone again if INIT fails.
+        # In the list already, so that locations in it have names; removed if INIT fails.
         self.loaded[loaded.name] = loaded
         argument = kernel.subject(PropLib).new(properties) if properties is not None else 0
         error = yield from self._initialise(loaded, argument)
@@ -304,14 +304,14 @@ class Modules(Subject):
             taken = self.kernel.location(held[0].taken_at)
             self.kernel.panic(
                 "modcmd-with-mutex",
-                f"modcmd of {loaded.name} came back with the mutex {held[0].describe()} held "
+                f"modcmd of {loaded.name} returned with the mutex {held[0].describe()} held "
                 f"(taken by {taken})",
                 taken,
             )
         return signed(result, 32)
 
     def _forget(self, loaded: Loaded) -> None:
-        """Unmap a module and look for what it left behind."""
+        """Unmap a module and check for what it left behind."""
         del self.loaded[loaded.name]
         self._past.append(loaded)
         for name in loaded.holds:

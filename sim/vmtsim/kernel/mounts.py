@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
 
 NORMAL, SUSPENDED, SUSPENDING = 0, 1, 2  # enum fstrans_state
-FLUSH_TIME = 20_000_000  # ns that it takes to write everything of a dirty file system
+FLUSH_TIME = 20_000_000  # ns for writing everything of a dirty file system
 
-# kind -> (frsize, bsize, whether the machine itself holds it)
+# kind -> (frsize, bsize, whether the machine itself holds its data)
 _KINDS = {
     "ffs": (2048, 16384, True),
     "ext2fs": (1024, 4096, True),
@@ -47,9 +47,9 @@ _KINDS = {
 }
 # f_blocks of those without a disk: genfs_statvfs, procfs_statvfs
 _BLOCKS = {"kernfs": 2, "ptyfs": 2, "procfs": 1}
-# vfs_suspendctl is eopnotsupp: sys/fs/unionfs/unionfs_vfsops.c alone
+# vfs_suspendctl is eopnotsupp: only sys/fs/unionfs/unionfs_vfsops.c
 NOT_SUSPENDABLE = frozenset({"unionfs"})
-# One file system in so many that sync(2) comes by has a vnode that somebody has locked.
+# One in this many file systems that sync(2) visits has a vnode that another thread has locked.
 _LOCKED_ONE_IN = 4
 
 
@@ -57,10 +57,10 @@ _LOCKED_ONE_IN = 4
 class Mount:
     """One mounted file system.
 
-    ``figures`` is the truth; ``mnt_stat`` in guest memory is what somebody last asked for.
-    ``stuck`` makes it hang like NFS without its server, ``error`` is what VFS_STATVFS and VFS_SYNC
-    fail with, ``updating`` who holds mnt_updating.  ``dirty`` means data not yet written, the
-    oldest of it since ``dirty_since`` (virtual ns).
+    ``figures`` are the current values; ``mnt_stat`` in guest memory holds those of the last
+    request. ``stuck`` makes it hang like NFS without its server, ``error`` is the errno of
+    VFS_STATVFS and VFS_SYNC, ``updating`` the thread that holds mnt_updating.  ``dirty`` means data
+    not yet written, the oldest of it since ``dirty_since`` (virtual ns).
     """
 
     number: int
@@ -78,10 +78,10 @@ class Mount:
     gone: bool = False
     references: int = 0  # of vfs_ref, beside that of the mount itself
     referenced_at: int = 0
-    flushed: int = 0  # how often VFS_SYNC or sync(2) came by
+    flushed: int = 0  # number of visits of VFS_SYNC or sync(2)
     busy: dict[Lwp, int] = field(default_factory=dict)
     state: int = NORMAL
-    owner: Lwp | None = None  # who suspended it
+    owner: Lwp | None = None  # the thread that suspended it
     owner_site: int = 0
     suspended_at: int = 0
     changed: WaitQueue = field(default_factory=lambda: WaitQueue("fstchg"))
@@ -94,13 +94,13 @@ class Mount:
     def closed_to(self, lwp: Lwp) -> bool:
         """Whether ``lwp`` has to wait for the end of a suspension (_fstrans_start).
 
-        A thread that is inside already is let in again, whatever the state.
+        A thread that is already inside is admitted again, in any state.
         """
         return self.state != NORMAL and self.owner is not lwp and not self.busy.get(lwp)
 
 
 class Mounts(Subject):
-    """The mount list, and what administrators and users do to file systems."""
+    """The mount list, and the actions of administrators and users on file systems."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
@@ -109,14 +109,14 @@ class Mounts(Subject):
         self._number = 0
         self.syncs = 0  # calls of sync(2)
         self._rng = kernel.rng.fork("vnode locks")
-        # vfs_suspend_lock: one file system at a time, kept until vfs_resume.
+        # vfs_suspend_lock: one file system at a time, held until vfs_resume.
         self.suspender: Lwp | None = None
         self.suspender_site = 0
         self._suspend_queue = WaitQueue("tstile")
-        self.unmounted: list[Mount] = []  # those that somebody has a reference to
+        self.unmounted: list[Mount] = []  # unmounted file systems that are still referenced
 
     def boot(self) -> None:
-        """Mount a root file system, kernfs and tmpfs; watch threads end."""
+        """Mount a root file system, kernfs and tmpfs; register for the end of threads."""
         self.mount("ffs", "/", "/dev/wd0a", size=8 << 30, free=5 << 30)
         self.mount("kernfs", "/kern", "kernfs")
         self.mount("tmpfs", "/tmp", "tmpfs", size=512 << 20, free=511 << 20)
@@ -131,7 +131,7 @@ class Mounts(Subject):
                     self.kernel.violation(
                         "vfs-busy-left",
                         f"thread {lwp.name} ended, but the file system {mount.directory} is busy "
-                        "by it: nobody can unmount or suspend it any more",
+                        f"by it: it can never be unmounted or suspended again",
                     )
             before(lwp)
 
@@ -142,14 +142,14 @@ class Mounts(Subject):
         self.kernel.panic(
             "vfs-suspended-left",
             f"{why}, but the file system {mount.directory}, suspended by {place}, was not "
-            "resumed: whatever touches it sleeps for ever",
+            "resumed: every thread that accesses it sleeps forever",
             place,
         )
 
     # -- the administrator's side --------------------------------------------------------------
 
     def find(self, directory: str) -> Mount:
-        """Return what is mounted on a directory; KeyError with the directories there are."""
+        """Return the mount of a directory; KeyError with the existing directories."""
         for mount in self.mounted:
             if mount.directory == directory:
                 return mount
@@ -178,9 +178,11 @@ class Mounts(Subject):
         self, kind: str, directory: str, source: str, *, size: int, free: int, read_only: bool
     ) -> Mount:
         if kind not in _KINDS:
-            raise ValueError(f"no kind of file system {kind!r}: {', '.join(_KINDS)}")
+            raise ValueError(
+                f"unknown kind of file system {kind!r}: expected one of {', '.join(_KINDS)}"
+            )
         if any(mount.directory == directory for mount in self.mounted):
-            raise ValueError(f"something is mounted on {directory!r} already")
+            raise ValueError(f"a file system is already mounted on {directory!r}")
         frsize, bsize, local = _KINDS[kind]
         flags = (MNT_LOCAL if local else 0) | (MNT_RDONLY if read_only else 0)
         if directory == "/":
@@ -204,11 +206,11 @@ class Mounts(Subject):
         self.store(mount, mount.at + layout.stat)
         return mount
 
-    # mount(8) and umount(8), as processes.  Each suspends the file system for the whole of its job:
-    # it holds vfs_suspend_lock meanwhile, and waits while somebody else does.
+    # mount(8) and umount(8), as processes.  Each holds vfs_suspend_lock, and so keeps the file
+    # system suspended, for the whole operation, and waits while another thread holds it.
 
     def mounting(self, kind: str, directory: str, source: str, *, size: int = 0) -> Model:
-        """Mount a file system; gives an errno (mount_domount in vfs_mount.c)."""
+        """Mount a file system; returns an errno (mount_domount in vfs_mount.c)."""
         mount = self._make(kind, directory, source, size=size, free=size, read_only=False)
         error = yield from self.suspend(mount)
         yield Block(deadline=self.kernel.clock.now + FLUSH_TIME, what="biowait")
@@ -218,7 +220,7 @@ class Mounts(Subject):
         return 0
 
     def updating(self, directory: str, *, read_only: bool) -> Model:
-        """Mount -u -o ro or rw; gives an errno (mount_update in vfs_syscalls.c)."""
+        """Mount -u -o ro or rw; returns an errno (mount_update in vfs_syscalls.c)."""
         mount = self.find(directory)
         error = yield from self.suspend(mount)
         if error:
@@ -232,7 +234,7 @@ class Mounts(Subject):
         return 0
 
     def unmount(self, directory: str) -> Model:
-        """Unmount; gives an errno, waits for who uses the file system (dounmount)."""
+        """Unmount; returns an errno, waits for users of the file system (dounmount)."""
         mount = self.find(directory)
         error = yield from self.suspend(mount)
         if error:
@@ -253,9 +255,9 @@ class Mounts(Subject):
         return 0
 
     def set_free(self, directory: str, free: int) -> None:
-        """Let a file system have so many bytes free.
+        """Set the number of free bytes of a file system.
 
-        The kernel's copy in mnt_stat follows when somebody asks with MNT_WAIT; see ``refresh``.
+        The kernel's copy in mnt_stat follows at the next call with MNT_WAIT; see ``refresh``.
         """
         figures = self.find(directory).figures
         if not 0 <= free <= figures.blocks * figures.frsize:
@@ -265,22 +267,22 @@ class Mounts(Subject):
         figures.free = free // figures.frsize
 
     def refresh(self) -> None:
-        """Bring all mnt_stat up to date, as df(1) does."""
+        """Update all mnt_stat, as df(1) does."""
         for mount in self.mounted:
             self.store(mount, mount.at + self.layout.stat)
 
     def stick(self, directory: str, *, stuck: bool = True) -> None:
-        """Let a file system hang, or go on: whoever wants fresh data from it sleeps."""
+        """Make a file system hang, or continue: requests for fresh data sleep."""
         mount = self.find(directory)
         mount.stuck = stuck
         self.changed(mount)
 
     def fail(self, directory: str, error: int) -> None:
-        """Let VFS_STATVFS and VFS_SYNC of a file system fail with an errno; 0: not any more."""
+        """Make VFS_STATVFS and VFS_SYNC of a file system fail with an errno; 0 ends that."""
         self.find(directory).error = error
 
     def write(self, directory: str) -> Model:
-        """Write something, as a user process: sleeps while the file system is suspended."""
+        """Write data, as a user process: sleeps while the file system is suspended."""
         mount = self.find(directory)
         yield from self.enter(mount)
         mount.figures.writes += 1
@@ -292,10 +294,10 @@ class Mounts(Subject):
         """Return the directories of all suspended file systems."""
         return [mount.directory for mount in self.mounted if mount.state != NORMAL]
 
-    # -- for the functions ---------------------------------------------------------------------
+    # -- for kernel functions ------------------------------------------------------------------
 
     def store(self, mount: Mount, where: int) -> None:
-        """Write the true struct statvfs of a mount to an address."""
+        """Write the current struct statvfs of a mount to an address."""
         memory = self.kernel.memory
         memory.write(
             where,
@@ -311,11 +313,11 @@ class Mounts(Subject):
         )
 
     def changed(self, mount: Mount) -> None:
-        """Wake whoever waits for this file system."""
+        """Wake the threads that wait for this file system."""
         self.kernel.scheduler.wake_all(mount.changed)
 
     def enter(self, mount: Mount) -> Model:
-        """Begin a transaction of the running thread; waits for the end of a suspension."""
+        """Start a transaction of the running thread; waits for the end of a suspension."""
         lwp = self.kernel.current
         while mount.closed_to(lwp):
             yield Block(mount.changed, what="fstchg")
@@ -339,7 +341,7 @@ class Mounts(Subject):
     # -- suspension (vfs_trans.c) ----------------------------------------------------------------
 
     def suspend(self, mount: Mount, *, nowait: bool = False) -> Model:
-        """Suspend a file system for the running thread; gives an errno (vfs_suspend)."""
+        """Suspend a file system for the running thread; returns an errno (vfs_suspend)."""
         kernel = self.kernel
         lwp, site = kernel.current, kernel.call_site
         if nowait and self.suspender is not None:
@@ -362,7 +364,7 @@ class Mounts(Subject):
         self.kernel.scheduler.wake_all(self._suspend_queue)
 
     def close(self, mount: Mount, state: int) -> Model:
-        """Become the owner of a suspension; waits until nobody else is inside."""
+        """Become the owner of a suspension; waits until no other thread is inside."""
         kernel = self.kernel
         lwp = kernel.current
         if mount.state == NORMAL:
@@ -376,7 +378,7 @@ class Mounts(Subject):
         kernel.trace.emit("vfs.suspend", directory=mount.directory)
 
     def open(self, mount: Mount) -> None:
-        """Let everybody in again."""
+        """Admit all threads again."""
         if mount.owner is not None:
             mount.owner.suspends = ""
         mount.state, mount.owner = NORMAL, None
@@ -386,9 +388,9 @@ class Mounts(Subject):
     # -- sync ------------------------------------------------------------------------------------
 
     def sync_all(self) -> Model:
-        """Start writing everywhere, as sync(2); waits for suspended file systems (do_sys_sync).
+        """Start writing all file systems, as sync(2); waits for suspended ones (do_sys_sync).
 
-        A read-only one is waited for, too.  MNT_NOWAIT sleeps all the same: for who holds
+        It also waits for a read-only one.  MNT_NOWAIT may sleep too: for the holder of
         mnt_updating, for locked vnodes and for a server that does not answer.
         """
         self.syncs += 1
@@ -409,9 +411,9 @@ class Mounts(Subject):
             self.leave(mount)
 
     def flush(self, mount: Mount, *, wait: bool) -> Model:
-        """Write what is dirty; without ``wait`` it is written soon.
+        """Write dirty data; without ``wait`` it is written soon.
 
-        What is written meanwhile is left for the next time.
+        Data that is written meanwhile is left for the next time.
         """
         mount.flushed += 1
         if not mount.dirty:
@@ -426,17 +428,17 @@ class Mounts(Subject):
             kernel.clock.at(kernel.clock.now + FLUSH_TIME, lambda: setattr(mount, "dirty", False))
 
     def check_unload(self, module: str) -> None:
-        """Panic for a file system that a module left suspended; report references that are left."""
+        """Panic for a file system that a module left suspended; report leftover references."""
         for mount in self.mounted:
             if mount.state != NORMAL:
-                self._left(mount, f"module {module} is gone")
+                self._left(mount, f"module {module} is unloaded")
         for mount in (*self.mounted, *self.unmounted):
             if mount.references:
                 place = self.kernel.location(mount.referenced_at)
                 mount.references = 0
                 self.kernel.violation(
                     "vfs-ref-left",
-                    f"module {module} is gone, but its reference to the file system "
-                    f"{mount.directory}, taken by {place}, was not given back",
+                    f"module {module} is unloaded, but its reference to the file system "
+                    f"{mount.directory}, taken by {place}, was not released",
                     place,
                 )

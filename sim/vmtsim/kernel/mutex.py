@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # IPL_NONE and the soft interrupt levels give an adaptive mutex, IPL_VM and above a spin mutex.
 IPL_VM = {"amd64": 6, "i386": 6, "aarch64": 5}
-_ALIVE = 0x6D757478  # what an initialised kmutex_t holds, so that a copy or a wipe shows
+_ALIVE = 0x6D757478  # content of an initialised kmutex_t, which detects copies and overwriting
 
 
 class Mutex:
@@ -44,13 +44,13 @@ class Mutex:
         self.spin = spin
         self.made_at = kernel.call_site
         self.owner: Lwp | None = None
-        self.last: tuple[Lwp | None, int] = (None, 0)  # who had it, and how often it had slept
+        self.last: tuple[Lwp | None, int] = (None, 0)  # the last owner, and how often it had slept
         self.taken_at = 0
         self.taken_on = 0  # virtual ns
         self.queue = WaitQueue("mutex")
 
     def describe(self) -> str:
-        """Say where the mutex is."""
+        """Return the position of the mutex, in words."""
         return f"at {self.kernel.describe(self.address)}"
 
 
@@ -75,7 +75,7 @@ class Mutexes(Subject):
 
     def _held(self, mutex: Mutex) -> str:
         owner = mutex.owner
-        who = owner.name if owner is not None else "nobody"
+        who = owner.name if owner is not None else "no thread"
         return f"held by {who}, taken by {self.kernel.location(mutex.taken_at)}"
 
     def acquire(self, mutex: Mutex, lwp: Lwp, site: int) -> None:
@@ -87,14 +87,14 @@ class Mutexes(Subject):
         self._ordered(mutex, lwp)
 
     def _ordered(self, mutex: Mutex, lwp: Lwp) -> None:
-        """Come behind those who had it; a spin mutex keeps its level from the processor, too."""
+        """Order it after the previous owners; a spin mutex also keeps its level off the CPU."""
         order = self.kernel.order
         order.takes(lwp, mutex)
         if mutex.spin:
             order.excludes(lwp, mutex.ipl)
 
     def release(self, mutex: Mutex) -> None:
-        """Make the mutex free, and wake who waits for it."""
+        """Make the mutex free, and wake its waiters."""
         owner = mutex.owner
         if owner is not None:
             owner.held.remove(mutex)
@@ -108,7 +108,7 @@ class Mutexes(Subject):
             self.kernel.scheduler.wake_all(mutex.queue)
 
     def own(self, address: int, ipl: int = 0) -> Mutex:
-        """Make an adaptive mutex of the kernel itself, which no module has to destroy."""
+        """Initialise an adaptive mutex of the kernel itself, which no module has to destroy."""
         self.mutex_init(address, 0, ipl)
         mutex = self.live[address]
         mutex.made_at = 0
@@ -156,14 +156,15 @@ class Mutexes(Subject):
 
     @kernel_function("void mutex_spin_enter(kmutex_t *mtx)")
     def mutex_spin_enter(self, address: int) -> Model | None:
-        """On x86 it writes into the owner of an adaptive mutex: amd64/lock_stubs.S."""
+        """On x86 it writes to the owner of an adaptive mutex: amd64/lock_stubs.S."""
         mutex = self.live.get(address)
         if mutex is not None and not mutex.spin:
             kernel = self.kernel
             kernel.panic(
                 "mutex-spin-on-adaptive",
                 f"mutex_spin_enter by {kernel.where()}: the mutex {mutex.describe()} is an "
-                f"adaptive one, made by {kernel.location(mutex.made_at)} for IPL {mutex.ipl}",
+                f"adaptive one, initialised by {kernel.location(mutex.made_at)} for IPL "
+                f"{mutex.ipl}",
             )
         return self.mutex_enter(address)
 
@@ -183,7 +184,7 @@ class Mutexes(Subject):
         if not mutex.spin and (lwp.pserialize or lwp.in_softint or lwp.held):
             self._check_adaptive(mutex, lwp)
         if lwp.held or lwp.rwlocks:
-            kernel.subject(LockOrder).wants(lwp, mutex, kernel.call_site)
+            kernel.subject(LockOrder).waits(lwp, mutex, kernel.call_site)
         if mutex.owner is None:
             mutex.owner = lwp
             mutex.taken_at = kernel.call_site
@@ -200,7 +201,8 @@ class Mutexes(Subject):
             kernel.violation(
                 "mutex-in-softint",
                 f"mutex_enter by {kernel.where()} in soft interrupt context: the mutex "
-                f"{mutex.describe()} was made for IPL_NONE, by {kernel.location(mutex.made_at)}",
+                f"{mutex.describe()} was initialised for IPL_NONE by "
+                f"{kernel.location(mutex.made_at)}",
             )
         for lock in lwp.held:
             if lock.spin:
@@ -215,9 +217,9 @@ class Mutexes(Subject):
     def enter_slowly(self, mutex: Mutex, lwp: Lwp, site: int) -> Model:
         """Wait until the mutex is free, then take it."""
         if lwp.held or lwp.rwlocks:
-            self.kernel.subject(LockOrder).wants(lwp, mutex, site)
+            self.kernel.subject(LockOrder).waits(lwp, mutex, site)
         while mutex.owner is not None:
-            if mutex.spin and lwp.seated:
+            if mutex.spin and lwp.on_processor:
                 lwp.spins_on = mutex  # it keeps its processor, and soft interrupts from it
                 yield Preempt()
                 lwp.spins_on = None
@@ -241,7 +243,7 @@ class Mutexes(Subject):
 
     @kernel_function("int mutex_owned(const kmutex_t *mtx)")
     def mutex_owned(self, address: int) -> bool:
-        """A spin mutex is owned when anybody has it; NULL never is (kern_mutex.c)."""
+        """A spin mutex counts as owned if any thread has it; NULL never does (kern_mutex.c)."""
         if not address:
             return False
         kernel = self.kernel
@@ -252,6 +254,6 @@ class Mutexes(Subject):
             kernel.violation(
                 "mutex-owned-by-another",
                 f"mutex_owned by {kernel.where()}: the spin mutex {mutex.describe()} is "
-                f"{self._held(mutex)}, and the answer is yes",
+                f"{self._held(mutex)}, but the result is true",
             )
         return True

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class NetworkFunctions(Subject):
-    """What modules call, beside walking the lists."""
+    """The functions that modules call, besides walking the lists."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/net/if.c 1.531": "*",
@@ -47,7 +47,7 @@ class NetworkFunctions(Subject):
     # -- references (NetBSD sys/net/if.c) --------------------------------------------------------
 
     def _take(self, function: str, interface: Interface | None, psref: int) -> int:
-        """Look up and refer to an interface, inside a read section of the function's own."""
+        """Find an interface and take a reference, inside a read section of the function."""
         if interface is None:
             return 0
         network = self.kernel.subject(Network)
@@ -61,7 +61,7 @@ class NetworkFunctions(Subject):
 
     @kernel_function("struct ifnet *if_get(const char *name, struct psref *psref)")
     def if_get(self, name: str | None, psref: int) -> int:
-        """Look a name up; one of digits is an index."""
+        """Find a name; a name of digits is an index."""
         if name and name.isdigit():
             return self.if_get_byindex(int(name), psref)
         found = (i for i in self.kernel.subject(Network).interfaces if i.name == name)
@@ -142,23 +142,23 @@ class NetworkFunctions(Subject):
     @kernel_function("int in6_print(char *buf, size_t len, const struct in6_addr *ia6)")
     def in6_print(self, buffer: int, size: int, address: int) -> int:
         content = self.kernel.memory.read(address, 16)
-        # Of a single last zero group it looks at what is behind the address.
+        # For a single trailing zero group it reads the bytes after the address.
         alone = content[14:] == bytes(2) and content[12:14] != bytes(2)
         behind = self.kernel.memory.read(address + 16, 2) if alone else b"\1\1"
         return self._store(buffer, size, print6(content, behind))
 
     @kernel_function("void in_len2mask(struct in_addr *mask, u_int len)")
     def in_len2mask(self, mask: int, length: int) -> None:
-        """Write len/8 bytes of ones, and the rest of one: more than 32 bits go behind the mask."""
+        """Write len/8 bytes of ones, and the rest of one: more than 32 bits overflow the mask."""
         whole, rest = divmod(length, 8)
         content = b"\xff" * whole + (bytes([0xFF00 >> rest & 0xFF]) if rest else b"")
         self.kernel.memory.write(mask, content.ljust(4, b"\0"))
 
     @kernel_function("int in6_mask2len(struct in6_addr *mask, u_char *lim0)")
     def in6_mask2len(self, mask: int, limit: int) -> int:
-        """-1 for a mask with a one behind a zero; ``limit`` ends the mask early.
+        """-1 for a mask with a one after a zero; ``limit`` ends the mask early.
 
-        Where the byte behind the full ones begins with a zero, its other bits are not looked at.
+        If the byte after the full ones begins with a zero, its other bits are not checked.
         """
         size = min(max(limit - mask, 0), 16) if limit else 16
         content = self.kernel.memory.read(mask, size)

@@ -1,4 +1,4 @@
-"""Numbers and layouts of the network code: structures, socket addresses and how they print."""
+"""Numbers and layouts of the network code: structures, socket addresses and their text format."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def sockaddr(address: bytes) -> bytes:
 def mask_sockaddr(mask: bytes) -> bytes:
     """Return the sockaddr of a netmask.
 
-    The kernel cuts sin_len of an IPv4 mask behind its last byte that is not 0 (in_socktrim() of
-    NetBSD sys/netinet/in.c), so it is 7 for a /24, and 0 for a /0.
+    The kernel cuts sin_len of an IPv4 mask after its last nonzero byte (in_socktrim() of NetBSD
+    sys/netinet/in.c), so it is 7 for a /24, and 0 for a /0.
     """
     content = bytearray(sockaddr(mask))
     if len(mask) == 4:
@@ -115,9 +115,9 @@ def mask_sockaddr(mask: bytes) -> bytes:
 
 
 def link_sockaddr(index: int, if_type: int, name: bytes, mac: bytes) -> bytes:
-    """Return struct sockaddr_dl: name and link-level address stand in sdl_data.
+    """Return struct sockaddr_dl: name and link-level address are in sdl_data.
 
-    It is as long as they need (sockaddr_dl_measure() of NetBSD sys/net/link_proto.c).
+    Its length depends on them (sockaddr_dl_measure() of NetBSD sys/net/link_proto.c).
     """
     size = 8 + len(name) + len(mac)
     header = bytes([size, AF_LINK]) + index.to_bytes(2, "little")
@@ -135,7 +135,7 @@ def is_link_local(address: bytes) -> bool:
 
 
 def embed_scope(address: bytes, index: int) -> bytes:
-    """Return the address as the kernel keeps it: link-local ones hold the interface's number."""
+    """Return the address as the kernel keeps it: link-local ones contain the interface's number."""
     if not is_link_local(address):
         return address
     return address[:2] + index.to_bytes(2, "big") + address[4:]
@@ -149,8 +149,8 @@ def print4(address: bytes) -> str:
 def print6(address: bytes, behind: bytes = b"\1\1") -> str:
     """Format an IPv6 address as in6_print() of NetBSD sys/netinet6/in6_print.c does.
 
-    It shortens the first run of two or more zero groups, not the longest.  A last group that
-    alone is zero counts as a run where the two bytes ``behind`` the address are zero.
+    It shortens the first run of two or more zero groups, not the longest.  A single zero group at
+    the end counts as a run if the two bytes ``behind`` the address are zero.
     """
     if ipaddress.IPv6Address(address).ipv4_mapped is not None:
         return f"::ffff:{print4(address[12:])}"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.kernel import Kernel
 
-# sys/sys/pslist.h: the next entry, as one sees it that was removed and destroyed.
+# sys/sys/pslist.h: the next entry, as seen in an entry that was removed and destroyed.
 _POISON = 1
 
 # kind -> (if_type, if_flags of an interface that is up)
@@ -57,7 +57,7 @@ DEFAULT_MAC = "00:0c:29:3e:5a:01"  # 00:0c:29 is VMware's
 
 @dataclass
 class Address:
-    """One struct ifaddr; ``text`` as ifconfig(8) takes it, '' for the link-level address."""
+    """One struct ifaddr; ``text`` is in ifconfig(8)'s format, '' for the link-level address."""
 
     text: str
     at: int
@@ -83,11 +83,11 @@ class Interface:
 class Network(Subject):
     """The machine's interfaces.  Scenarios change them as ifconfig(8) does, at any time.
 
-    An interface that is removed leaves the list at once, and its memory goes when no thread is in a
-    read section and nobody holds a reference, as if_detach() waits for it.  So does an address on a
-    kernel with options NET_MPSAFE.  Without them ifa_remove() poisons the entry and frees it at
-    once, whoever reads it: what protects a reader is KERNEL_LOCK, which those who change addresses
-    hold.  A module that looks at freed memory faults.
+    An interface that is removed leaves the list at once.  Its memory is freed when no thread is in
+    a read section and no thread holds a reference, for which if_detach() waits.  The same holds for
+    an address on a kernel with options NET_MPSAFE.  Without them ifa_remove() poisons the entry and
+    frees it at once, even while a thread reads it: a reader is protected by KERNEL_LOCK, which
+    threads that change addresses hold.  A module that reads freed memory faults.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -99,7 +99,7 @@ class Network(Subject):
         self.ifnet_class = 0
         self.ifaddr_class = 0
         self._latest_index = 1
-        self.removed: list[Callable[[Interface], None]] = []  # called when one goes
+        self.removed: list[Callable[[Interface], None]] = []  # called when one is removed
         self._retired: dict[int, int] = {}  # address -> its psref target
         self._objects: dict[int, KernelObject] = {}
 
@@ -116,7 +116,7 @@ class Network(Subject):
         self.ifaddr_class = references.new_class("ifa")
         self.kernel.memory.put_pointer(self.kernel.symbols["ifa_psref_class"], self.ifaddr_class)
         references.released.append(lambda _target: self._collect())
-        # A card is found before the pseudo-devices are made, so it is number 1.
+        # A card is found before the pseudo-devices are created, so it is number 1.
         self.add("wm0", mac=DEFAULT_MAC)
         for text in ("fe80::20c:29ff:fe3e:5a01/64", "192.0.2.10/24", "2001:db8::10/64"):
             self.add_address("wm0", text)
@@ -127,27 +127,29 @@ class Network(Subject):
     # -- configuration -------------------------------------------------------------------------
 
     def find(self, name: str) -> Interface:
-        """Return the interface with that name; KeyError with the names there are."""
+        """Return the interface with that name; KeyError with the existing names."""
         for interface in self.interfaces:
             if interface.name == name:
                 return interface
         known = ", ".join(interface.name for interface in self.interfaces) or "none"
-        raise KeyError(f"no network interface {name!r} (there are: {known})")
+        raise KeyError(f"no network interface {name!r} (interfaces: {known})")
 
     def add(
         self, name: str, *, kind: str = "ethernet", mac: str = "", up: bool = True
     ) -> Interface:
         """Attach an interface of a kind: ethernet, loopback or tunnel.
 
-        ``mac`` is like 00:0c:29:3e:5a:01; an Ethernet interface without one gets one that
-        follows from its number.
+        ``mac`` is like 00:0c:29:3e:5a:01; an Ethernet interface without one gets one derived from
+        its number.
         """
         if kind not in _KINDS:
-            raise ValueError(f"no kind of interface {kind!r}: {', '.join(_KINDS)}")
+            raise ValueError(
+                f"unknown kind of interface {kind!r}: expected one of {', '.join(_KINDS)}"
+            )
         if not 0 < len(name) <= 15:
             raise ValueError(f"interface name {name!r} must have 1 to 15 characters")
         if any(interface.name == name for interface in self.interfaces):
-            raise ValueError(f"there is an interface {name!r} already")
+            raise ValueError(f"the interface {name!r} already exists")
         index = self._free_index()
         if name.startswith("tap") and not mac:
             mac = f"f2:0b:a4:00:00:{index & 0xFF:02x}"  # sys/net/if_tap.c, tap_attach
@@ -173,14 +175,14 @@ class Network(Subject):
         return interface
 
     def _free_index(self) -> int:
-        """Return the next index: the latest again, if its interface is gone (if_getindex)."""
+        """Return the next index: the latest again if its interface is gone (if_getindex)."""
         taken = {interface.index for interface in self.interfaces}
         while self._latest_index in taken:
             self._latest_index += 1
         return self._latest_index
 
     def _attach_link(self, interface: Interface) -> None:
-        """Make the link-level address, the last of the list, and point to it (if_alloc_sadl)."""
+        """Create the link-level address, the last of the list, and point to it (if_alloc_sadl)."""
         memory, layout, at = self.kernel.memory, self.layout, interface.at
         link = link_sockaddr(
             interface.index,
@@ -214,8 +216,8 @@ class Network(Subject):
         memory, layout = self.kernel.memory, self.layout
         memory.put_pointer(interface.at + layout.sadl, 0)
         memory.put_pointer(interface.at + layout.dl, 0)
-        for tell in self.removed:
-            tell(interface)
+        for notify in self.removed:
+            notify(interface)
         gone, interface.addresses = interface.addresses, []
         self._link()
         for address in gone:
@@ -251,7 +253,7 @@ class Network(Subject):
         elif parsed.version == 4 and interface.kind == "loopback":
             other = sockaddr(raw)
         elif parsed.version == 4 or interface.kind in {"loopback", "tunnel"}:
-            other = bytes(len(sockaddr(raw)))  # ifa_dstaddr is set, nothing is in it
+            other = bytes(len(sockaddr(raw)))  # ifa_dstaddr is set, with zeros in it
         else:
             other = b""
         layout = self.ifaddr
@@ -282,12 +284,12 @@ class Network(Subject):
 
     def _address(self, name: str, text: str) -> Address:
         interface = self.find(name)
-        wanted = str(ipaddress.ip_interface(text))
+        expected = str(ipaddress.ip_interface(text))
         for address in interface.addresses:
-            if address.text == wanted:
+            if address.text == expected:
                 return address
         known = ", ".join(interface.texts()) or "none"
-        raise KeyError(f"{name} has no address {wanted} (it has: {known})")
+        raise KeyError(f"{name} has no address {expected} (it has: {known})")
 
     def set_address_flags(self, name: str, text: str, flags: int) -> None:
         """Change an address's ia4_flags or ia6_flags, as duplicate address detection does."""
@@ -295,7 +297,7 @@ class Network(Subject):
         self._set_flags(address.at, ipaddress.ip_interface(text).version, flags)
 
     def remove_address(self, name: str, text: str) -> None:
-        """Take an address away from an interface."""
+        """Remove an address from an interface."""
         address = self._address(name, text)
         self.find(name).addresses.remove(address)
         self._link()
@@ -318,8 +320,7 @@ class Network(Subject):
     def configure(self, cards: Mapping[str, Sequence[str]]) -> None:
         """Make these the Ethernet cards, with these addresses; other interfaces stay.
 
-        A card that is there already keeps its number and its MAC, and an address that stays is
-        not touched.
+        An existing card keeps its number and its MAC, and an address that stays is not changed.
         """
         for interface in list(self.interfaces):
             if interface.kind == "ethernet" and interface.name not in cards:
@@ -327,11 +328,11 @@ class Network(Subject):
         for name, texts in cards.items():
             if all(interface.name != name for interface in self.interfaces):
                 self.add(name)
-            wanted = [str(ipaddress.ip_interface(text)) for text in texts]
+            kept = [str(ipaddress.ip_interface(text)) for text in texts]
             for text in self.find(name).texts():
-                if text not in wanted:
+                if text not in kept:
                     self.remove_address(name, text)
-            for text in wanted:
+            for text in kept:
                 if text not in self.find(name).texts():
                     self.add_address(name, text)
 
@@ -345,9 +346,9 @@ class Network(Subject):
     def _attach(
         self, interface: Interface, text: str, size: int, parts: tuple[tuple[int, bytes], ...]
     ) -> int:
-        """Make a struct ifaddr of ``size`` bytes with its address, other end and mask.
+        """Create a struct ifaddr of ``size`` bytes with its address, other end and mask.
 
-        ``parts`` are their places in it and their contents; one without content is absent.
+        ``parts`` are their offsets in it and their contents; one without content is absent.
         """
         memory, word = self.kernel.memory, self.kernel.memory.pointer_size
         what = f"struct ifaddr {text or 'of the link level'} of {interface.name}"
@@ -363,9 +364,9 @@ class Network(Subject):
         return at
 
     def _link(self) -> None:
-        """Make the lists what ``interfaces`` says.
+        """Make the lists match ``interfaces``.
 
-        An object that is in no list any more keeps its link, for readers that stand on it.
+        An object that is no longer in a list keeps its link, for readers that are at it.
         """
         self._link_list(
             self.kernel.symbols["ifnet_pslist"],
@@ -387,7 +388,7 @@ class Network(Subject):
         memory.put_pointer(link, 0)
 
     def _retire(self, at: int, target: int) -> None:
-        """Free the object when nobody can be looking at it any more."""
+        """Free the object when no thread can be reading it any more."""
         memory = self.kernel.memory
         memory.put_u8(target + memory.pointer_size, 1)  # prt_draining
         self._retired[at] = target

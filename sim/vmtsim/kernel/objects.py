@@ -128,7 +128,7 @@ class Objects(Subject):
                 yield DataSymbol("cpu_info", array)
 
     def boot(self) -> None:
-        """Fill in what modules look at."""
+        """Fill in the members that modules read."""
         memory = self.kernel.memory
         self.cred0 = self.credentials_of(0)
         for processor in self.kernel.processors:
@@ -175,7 +175,7 @@ class Objects(Subject):
         memory.put_pointer(address + self.offsets.l_cred, self.cred0)
 
     def new_lwp(self, name: str = "", process: int = 0) -> int:
-        """Return the address of a fresh struct lwp of a process (default: the kernel's).
+        """Return the address of a new struct lwp of a process (default: the kernel's).
 
         A thread of the kernel has a name (kthread_create in sys/kern/kern_kthread.c); those of
         processes have none.
@@ -202,7 +202,7 @@ class Objects(Subject):
         return address
 
     def free_lwp(self, address: int) -> None:
-        """Take back a struct lwp; its content becomes rubbish."""
+        """Free a struct lwp; its content is overwritten."""
         self.kernel.memory.write(address, b"\xde" * self.offsets.l_size)
         self._free.insert(0, address)
 
@@ -211,7 +211,7 @@ class Objects(Subject):
         return bool(self.kernel.memory.u32(lwp.address + self.offsets.l_pflag) & LP_BOUND)
 
     def bind(self, lwp: Lwp) -> None:
-        """Bind the thread to its CPU for good."""
+        """Bind the thread to its CPU permanently."""
         self.kernel.memory.put_u32(lwp.address + self.offsets.l_pflag, LP_BOUND)
 
     def _switched(self, lwp: Lwp) -> None:
@@ -232,7 +232,7 @@ class Objects(Subject):
         self.kernel.cpu.set_thread(lwp.address, cpu)
 
     def lwp_at(self, address: int) -> Lwp | None:
-        """Return the living thread whose struct lwp this is."""
+        """Return the living thread of this struct lwp."""
         for lwp in self.kernel.scheduler.lwps:
             if lwp.address == address:
                 return lwp

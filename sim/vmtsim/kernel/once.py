@@ -1,4 +1,4 @@
-"""RUN_ONCE(9): a function that runs the first time, and one at the last (kern/subr_once.c)."""
+"""RUN_ONCE(9): a function that runs at the first call, and one at the last (kern/subr_once.c)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ERROR, _COUNT, _STATUS = 0, 4, 6  # offsets of o_error (int), o_refcnt and o_st
 
 
 class Once(Subject):
-    """A once_t is counted by those who have initialised it."""
+    """A once_t counts its users, which have initialised it."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_once.c 1.7": "*"}
     SERIALIZED = True
@@ -28,7 +28,7 @@ class Once(Subject):
         self._changed = WaitQueue("runonce")
 
     def _take_mutex(self, function: str) -> None:
-        """Check the caller, as for oncemtx: an adaptive mutex that was made for IPL_NONE."""
+        """Check the caller, as for oncemtx: an adaptive mutex for IPL_NONE."""
         kernel = self.kernel
         kernel.rules.may_sleep(function, softint=True)
         if kernel.current.in_softint:
@@ -48,7 +48,7 @@ class Once(Subject):
 
     @kernel_function("int _init_once(void *o, int (*fn)(void))")
     def init_once(self, once: int, function: int) -> Model:
-        """Run ``function`` where no one has; everyone gets its error."""
+        """Run ``function`` unless it has run; all callers get its error."""
         memory = self.kernel.memory
         self._take_mutex("RUN_ONCE")
         count = memory.u16(once + _COUNT)
@@ -63,7 +63,7 @@ class Once(Subject):
 
     @kernel_function("void _fini_once(void *o, void (*fn)(void))")
     def fini_once(self, once: int, function: int) -> Model:
-        """Run ``function`` for the last one who has initialised it."""
+        """Run ``function`` for the last user."""
         kernel, memory = self.kernel, self.kernel.memory
         self._take_mutex("FINI_ONCE")
         yield from self._settled(once)

@@ -1,12 +1,13 @@
-"""What happened before what: the edges between threads, as vector clocks.
+"""The happens-before order: edges between threads, as vector clocks.
 
-A task is what runs in one order: a thread, or the handler of one soft interrupt or callout on one
-processor.  Two handlers that the same soft interrupt thread ran one after the other are two tasks:
-on another day they run on two processors.  Each task counts; a clock says of each task up to where
-another has seen it (Flanagan and Freund, "FastTrack", PLDI 2009).
+A task is code that runs in one order: a thread, or the handler of one soft interrupt or callout on
+one processor.  Two handlers that the same soft interrupt thread ran one after the other are two
+tasks: at another time they may run on two processors.  Each task counts; a clock contains, for each
+task, the last count that another has seen (Flanagan and Freund, "FastTrack", PLDI 2009).
 
-An edge goes from who gives something up to who takes it: a lock, a queue, an object.  Models call
-``gives`` and ``takes`` with what it is; without ``--races`` both do nothing (``NoOrder``).
+An edge goes from the task that releases an object to the one that acquires it: a lock, a queue, an
+object. Models call ``gives`` and ``takes`` with that object; without ``--races`` both do nothing
+(``NoOrder``).
 """
 
 from __future__ import annotations
@@ -27,49 +28,49 @@ _LEVELS = 10  # of interrupt priority, on any machine
 
 
 class NoOrder:
-    """Keeps no order: what models call where nobody asks for races."""
+    """Keeps no order: used if races are not detected."""
 
     on = False
 
     def gives(self, lwp: Lwp, what: Hashable) -> None:
-        """Note that a thread gives something up, or puts it where another finds it."""
+        """Record that a thread releases an object, or puts it where another finds it."""
 
     def takes(self, lwp: Lwp, what: Hashable) -> None:
-        """Note that a thread takes what others gave."""
+        """Record that a thread acquires what others released."""
 
     def begins(self, lwp: Lwp, what: Hashable) -> None:
-        """Begin the task ``what`` on a thread, behind all that was given to it."""
+        """Start the task ``what`` on a thread, after everything that was released to it."""
 
     def ends(self, lwp: Lwp, what: Hashable) -> None:
-        """End that task; it gives ``what``."""
+        """End that task; it releases ``what``."""
 
     def starts(self, lwp: Lwp, parent: Lwp | None) -> None:
-        """Note a new thread, behind what its parent has done."""
+        """Record a new thread, after what its parent has done."""
 
     def gone(self, lwp: Lwp) -> None:
-        """Note that a thread has ended."""
+        """Record that a thread has ended."""
 
     def wakes(self, lwp: Lwp, by: Lwp | None) -> None:
-        """Note that a thread ended another's sleep."""
+        """Record that a thread ended another's sleep."""
 
     def excludes(self, lwp: Lwp, level: int) -> None:
-        """Note that a thread keeps others from its processor: those up to a level, or 0."""
+        """Record that a thread keeps others from its processor: those up to a level, or 0."""
 
     def lowers(self, lwp: Lwp, level: int) -> None:
-        """Note that it does not any more."""
+        """Record the end of that."""
 
     def crosses(self, lwp: Lwp, processors: Iterable[Processor]) -> None:
-        """Note that something ran on each processor in turn, as xc_barrier(9) makes it."""
+        """Record that code ran on each processor in turn, as with xc_barrier(9)."""
 
     def releases(self, lwp: Lwp) -> None:
-        """Note a memory barrier: membar_release(9), membar_producer, membar_exit."""
+        """Record a memory barrier: membar_release(9), membar_producer, membar_exit."""
 
     def acquires(self, lwp: Lwp) -> None:
-        """Note a memory barrier: membar_acquire(9), membar_consumer, membar_enter."""
+        """Record a memory barrier: membar_acquire(9), membar_consumer, membar_enter."""
 
 
 class Task:
-    """One order of events.  ``clock`` is what it has seen of each task, itself included."""
+    """One order of events.  ``clock`` is what it has seen of each task, including itself."""
 
     __slots__ = ("clock", "fence", "level", "name", "now", "number", "pending")
 
@@ -83,13 +84,13 @@ class Task:
         self.level = 0
 
     def step(self) -> None:
-        """Count: what comes now is not seen by who took before."""
+        """Count: tasks that acquired before do not see what comes now."""
         self.now += 1
         self.clock[self.number] = self.now
 
 
 def join(clock: Clock, other: Clock) -> None:
-    """Let a clock know all that another knows."""
+    """Merge another clock into a clock."""
     get = clock.get
     for number, now in other.items():
         if get(number, 0) < now:
@@ -108,7 +109,7 @@ class Ordering(NoOrder):
         self._count = 0
 
     def task(self, lwp: Lwp) -> Task:
-        """Return what a thread runs."""
+        """Return the current task of a thread."""
         task: Task | None = lwp.task
         if task is None:
             task = lwp.task = self._new(lwp.name)
@@ -119,7 +120,7 @@ class Ordering(NoOrder):
         return Task(self._count, name)
 
     def gives(self, lwp: Lwp, what: Hashable) -> None:
-        """Let whoever takes ``what`` know all that the thread has done."""
+        """Let the next task that acquires ``what`` see all that the thread has done."""
         task = self.task(lwp)
         given = self._given.get(what)
         if given is None:
@@ -129,13 +130,13 @@ class Ordering(NoOrder):
         task.step()
 
     def takes(self, lwp: Lwp, what: Hashable) -> None:
-        """Let the thread know what was given."""
+        """Let the thread see what was released."""
         given = self._given.get(what)
         if given is not None:
             join(self.task(lwp).clock, given)
 
     def begins(self, lwp: Lwp, what: Hashable) -> None:
-        """Run ``what`` as a task of its own: a tuple whose first word is what it is called."""
+        """Run ``what`` as a separate task: a tuple whose first word is its name."""
         key = (what, lwp.processor)
         task = self._tasks.get(key)
         if task is None:
@@ -147,13 +148,13 @@ class Ordering(NoOrder):
         self.takes(lwp, (lwp.processor, lwp.spl))
 
     def ends(self, lwp: Lwp, what: Hashable) -> None:
-        """Give what the task did to who waits for it, and to what runs at its level here."""
+        """Release what the task did to its waiters, and to what runs at its level here."""
         self.gives(lwp, (lwp.processor, lwp.spl))
         self.gives(lwp, what)
         lwp.task = lwp.outer.pop()
 
     def starts(self, lwp: Lwp, parent: Lwp | None) -> None:
-        """Let it come behind its parent, or, of the scenario, behind processes that have ended."""
+        """Order it after its parent, or, for the scenario, after processes that have ended."""
         task = self.task(lwp)
         if parent is None:
             self.takes(lwp, "processes")
@@ -163,30 +164,30 @@ class Ordering(NoOrder):
         known.step()
 
     def gone(self, lwp: Lwp) -> None:
-        """Let whoever waits for its end come behind it."""
+        """Order tasks that wait for its end after it."""
         self.gives(lwp, ("end", lwp))
         if lwp.kind == "user":
             self.gives(lwp, "processes")
 
     def wakes(self, lwp: Lwp, by: Lwp | None) -> None:
-        """Let it come behind who holds the lock of the sleep queue: sys/kern/kern_sleepq.c."""
+        """Order it after the holder of the lock of the sleep queue: sys/kern/kern_sleepq.c."""
         if by is not None and by is not lwp:
             task = self.task(by)
             join(self.task(lwp).clock, task.clock)
             task.step()
 
     def excludes(self, lwp: Lwp, level: int) -> None:
-        """Come behind what ran on this processor at those levels; 0 is other threads."""
+        """Order it after what ran on this processor at those levels; 0 is other threads."""
         for each in range(level + 1):
             self.takes(lwp, (lwp.processor, each))
 
     def lowers(self, lwp: Lwp, level: int) -> None:
-        """Let what runs on this processor from now on know."""
+        """Order what runs on this processor from now on after it."""
         for each in range(level + 1):
             self.gives(lwp, (lwp.processor, each))
 
     def crosses(self, lwp: Lwp, processors: Iterable[Processor]) -> None:
-        """Come behind sections that were over, and before those that begin now."""
+        """Order it after sections that have ended, and before those that start now."""
         for processor in processors:
             for level in range(_LEVELS):
                 self.takes(lwp, (processor, level))
@@ -195,40 +196,40 @@ class Ordering(NoOrder):
     # -- atomic operations ---------------------------------------------------------------------
 
     def releases(self, lwp: Lwp) -> None:
-        """Whoever acquires what an atomic store behind it wrote knows what was before it."""
+        """Let a task that acquires the value of a later atomic store see what was before this."""
         task = self.task(lwp)
         task.fence = dict(task.clock)
         task.step()
 
     def acquires(self, lwp: Lwp) -> None:
-        """Know what was before the releases whose values were loaded."""
+        """See what was before the releases whose values were loaded."""
         task = self.task(lwp)
         join(task.clock, task.pending)
         task.pending = {}
 
     def stored(self, task: Task, address: int, *, both: bool) -> None:
-        """Note an atomic store; ``both``: it goes on from the value that it has read."""
+        """Record an atomic store; ``both``: it depends on the value that it has read."""
         if not both:
             self._atomics.pop(address, None)
         if task.fence is not None:
             join(self._atomics.setdefault(address, {}), task.fence)
 
     def loaded(self, task: Task, address: int, *, depends: bool) -> None:
-        """Note an atomic load; ``depends``: of a pointer, and what it leads to comes behind it."""
+        """Record an atomic load; ``depends``: of a pointer that later accesses go through."""
         given = self._atomics.get(address)
         if given is not None:
             join(task.clock if depends else task.pending, given)
 
     def forget(self, addresses: range) -> None:
-        """Drop what is known of memory that is gone."""
+        """Drop the records of freed memory."""
         for address in [each for each in self._atomics if each in addresses]:
             del self._atomics[address]
 
 
 def serialized(kernel: Kernel, what: Hashable, served: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a model come behind the last of its subject, and before the next.
+    """Order a model after the previous one of its subject, and before the next.
 
-    While it sleeps or calls the module back, others may come between.
+    While it sleeps or calls the module back, others may run in between.
     """
 
     def inside(model: Model) -> Model:

@@ -1,7 +1,7 @@
-"""Pages of physical memory: uvm_pglistalloc, uvm_pglistfree, and what is known of them.
+"""Pages of physical memory: uvm_pglistalloc, uvm_pglistfree, and their records.
 
-A page is a number (its physical address / 4096) and, once it has been given to somebody, a
-struct vm_page of which its first member alone is used: the entry of the list that it is on.
+A page is a number (its physical address / 4096) and, once it has been allocated, a struct vm_page
+of which only the first member is used: the entry of the list that it is on.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ PAGES = 65536
 
 FREEMIN = max(min(PAGES // 200, 256), 32)
 FREETARG = FREEMIN * 4 // 3
-"""Free pages that the pagedaemon wants: uvmpd_tune in sys/uvm/uvm_pdaemon.c 1.134, one CPU."""
+"""Free pages that the pagedaemon needs: uvmpd_tune in sys/uvm/uvm_pdaemon.c 1.134, one CPU."""
 
 _FIRST = 0x1000  # the number of the first one: below are the kernel and its data
 _ENTRY = 32  # bytes that a struct vm_page has here: the first two pointers, and room
-_CHUNK = 256  # so many of them are made at a time
+_CHUNK = 256  # number of them that are created at a time
 _RESERVED = 1 + 5  # uvmexp.reserve_pagedaemon and .reserve_kernel
 _FILEMIN = PAGES // 10  # vm.filemin, 10 %: uvmpdpol_init in sys/uvm/uvm_pdpolicy_clock.c 1.40
 _ENOMEM, _EINVAL = 12, 22
-# So long a thread waits for pages before the run says so; the kernel waits for ever.
+# A thread waits this long for pages before the run reports it; the kernel waits forever.
 _WAITS = 10 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Allocated:
-    """A page that somebody has; ``made_at`` is the call of uvm_pglistalloc."""
+    """An allocated page; ``made_at`` is the call of uvm_pglistalloc."""
 
     number: int
     made_at: int
 
 
 class Pages(Subject):
-    """The free pages, and who has the others.
+    """The free pages, and the allocated ones.
 
-    ``on_free`` is called with the number of each page that is given back, ``on_files`` with how
-    many pages hold files.
+    ``on_free`` is called with the number of each page that is freed, ``on_files`` with how many
+    pages hold files.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {
@@ -81,7 +81,7 @@ class Pages(Subject):
         pointer = self.kernel.cpu.pointer_size
         yield DataSymbol("kernel_pmap_ptr", (1).to_bytes(pointer, "little"), writable=False)
 
-    # -- what a scenario does, and what the host sees --------------------------------------------
+    # -- for scenarios and the host --------------------------------------------------------------
 
     @property
     def available(self) -> int:
@@ -90,13 +90,13 @@ class Pages(Subject):
 
     @property
     def files(self) -> int:
-        """How many pages hold files."""
+        """The number of pages that hold files."""
         return self._files
 
     def press(self, free: int | None, files: int = 0) -> None:
-        """Leave so many pages free and let so many hold files, as if others had taken the rest.
+        """Leave that many pages free and let that many hold files, as if others had the rest.
 
-        None: all are free that the module has not.
+        None: all pages are free except the module's.
         """
         self._hold(0 if free is None else min(files, self._count))
         self._taken = 0 if free is None else max(self._count - self._files - free, 0)
@@ -127,7 +127,7 @@ class Pages(Subject):
             self.kernel.scheduler.wake_all(self._room)
 
     def read(self, address: int, size: int) -> bytes:
-        """Return physical memory that pmap_extract was asked for; raises GuestFault for other."""
+        """Return physical memory that was passed to pmap_extract; raises GuestFault for other."""
         try:
             return self.kernel.memory.read(self._virtual(address, size, write=False), size)
         except CpuFault:
@@ -147,7 +147,7 @@ class Pages(Subject):
         return page + address % PAGE
 
     def check_unload(self, module: str) -> None:
-        """Report pages that a module which is gone has not given back."""
+        """Report pages that an unloaded module has not freed."""
         super().check_unload(module)
         kernel = self.kernel
         left = [each for each in self.live.values() if kernel.loaded_at(abs(each.made_at)) is None]
@@ -157,7 +157,7 @@ class Pages(Subject):
         names = ", ".join(sorted(str(kernel.location(site)) for site in sites))
         kernel.violation(
             "pages-left",
-            f"module {module} is gone, but {len(left)} pages that were allocated by {names} "
+            f"module {module} is unloaded, but {len(left)} pages that were allocated by {names} "
             "were never freed",
         )
 
@@ -177,7 +177,7 @@ class Pages(Subject):
         found = self.live.get(page)
         if found is None:
             kernel = self.kernel
-            state = "is free" if page in self._indices else "is none that was allocated"
+            state = "is free" if page in self._indices else "was not allocated"
             kernel.panic(
                 "pglist-unknown",
                 f"{function} by {kernel.where()}: the page {page:#x} "
@@ -200,7 +200,7 @@ class Pages(Subject):
         nsegs: int,
         waitok: int,
     ) -> Model | int:
-        """Pages from the hint on, or one behind the other where ``nsegs`` allows no gaps."""
+        """Pages from the hint on, or contiguous ones if ``nsegs`` allows no gaps."""
         kernel = self.kernel
         kernel.rules.thread_context("uvm_pglistalloc")
         if alignment & (alignment - 1) or boundary & (boundary - 1):
@@ -244,12 +244,12 @@ class Pages(Subject):
         try:
             first = int.from_bytes(memory.cpu.read(rlist, pointer), "little")
         except CpuFault:
-            first = 0  # the next line faults with more to say
+            first = 0  # the next line faults with a better message
         if first in self.live and memory.pointer(first + pointer) == rlist:
             kernel.violation(
                 "pglist-lost",
                 f"uvm_pglistalloc by {kernel.where()}: the list has pages, allocated by "
-                f"{kernel.location(self.live[first].made_at)}, and forgets them",
+                f"{kernel.location(self.live[first].made_at)}, which are lost",
             )
         memory.put_pointer(rlist, 0)
         memory.put_pointer(rlist + pointer, rlist)
@@ -278,7 +278,7 @@ class Pages(Subject):
         return found if len(found) == number else None
 
     def _row(self, number: int, start: int, end: int, step: int, limit: int) -> list[int] | None:
-        """Return free pages in one row that begins at a multiple of ``step``."""
+        """Return contiguous free pages that start at a multiple of ``step``."""
         row = b"\1" * number
         at = start
         while (at := self._free.find(row, at, end)) >= 0:
@@ -321,7 +321,7 @@ class Pages(Subject):
             self.on_free(allocated.number)
         kernel.scheduler.wake_all(self._room)
 
-    # -- what is known of pages ------------------------------------------------------------------
+    # -- properties of pages ---------------------------------------------------------------------
 
     @kernel_function("paddr_t uvm_vm_page_to_phys(const struct vm_page *pg)")
     def uvm_vm_page_to_phys(self, page: int) -> int:
@@ -333,7 +333,7 @@ class Pages(Subject):
 
     @kernel_function("bool pmap_extract(struct pmap *pmap, vaddr_t va, paddr_t *pap)")
     def pmap_extract(self, _pmap: int, address: int, result: int) -> bool:
-        """Of the kernel's map: a frame for each page that is asked for, from 0x100 on."""
+        """For the kernel's map: a frame for each requested page, from 0x100 on."""
         page = address // PAGE * PAGE
         try:
             self.kernel.memory.cpu.read(page, 1)

@@ -1,7 +1,7 @@
-"""percpu(9): memory of which each processor has its own piece.
+"""percpu(9): memory of which each processor has its own copy.
 
-With one processor (``--cpus 1``) there is one piece: a driver that calls the kernel while it holds
-a reference may find that another thread has been there.
+With one processor (``--cpus 1``) there is one copy: a driver that calls the kernel while it holds a
+reference may find that another thread has used it meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.processors import Processor
 
-_HANDLE = 64  # room for a struct percpu, which no module looks into
+_HANDLE = 64  # size of a struct percpu, which modules do not read
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class PerCpu:
 
 
 class PerCpus(Subject):
-    """All of them."""
+    """All percpu_t."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_percpu.c 1.25": "*"}
 
@@ -57,7 +57,7 @@ class PerCpus(Subject):
 
     @kernel_function("percpu_t *percpu_create(size_t size, void *ctor, void *dtor, void *cookie)")
     def percpu_create(self, size: int, constructor: int, destructor: int, cookie: int) -> Model:
-        """Zeroes, and then what the constructor makes of them."""
+        """Zeroes, then the result of the constructor."""
         kernel = self.kernel
         kernel.rules.may_sleep("percpu_create")
         site = kernel.call_site
@@ -81,7 +81,7 @@ class PerCpus(Subject):
         if size != found.size:
             kernel.panic(
                 "percpu-size",
-                f"percpu_free by {kernel.where()}: {size} bytes, and {found.size} were allocated "
+                f"percpu_free by {kernel.where()}: {size} bytes, but {found.size} were allocated "
                 f"by {self.live.made(found)}",
             )
         self.live.remove(address)
@@ -120,7 +120,7 @@ class PerCpus(Subject):
             self.kernel.panic(
                 "percpu-cpu",
                 f"percpu_getptr_remote by {self.kernel.where()} for "
-                f"{self.kernel.describe(cpu)}, which is no CPU",
+                f"{self.kernel.describe(cpu)}, which is not a CPU",
             )
         return found.pieces[processor].at
 
@@ -130,4 +130,4 @@ class PerCpus(Subject):
 
     @kernel_function("void percpu_traverse_exit(void)")
     def percpu_traverse_exit(self) -> None:
-        """Nothing: no processor is added later, and the pieces never move."""
+        """Do nothing: no processor is added later, and the copies never move."""

@@ -1,11 +1,11 @@
-"""What the kernel asks kauth(9) about vnodes and processes: an open, a raw device, a signal.
+"""kauth(9) requests of the kernel about vnodes and processes: an open, a raw device, a signal.
 
-Each file that a process opens has a vnode, which is nothing but its address and its name in
-messages.  Directories on the way to it are not asked for.
+Each file that a process opens has a vnode, which consists of its address and its name in messages.
+There are no requests for the directories of its path.
 
-Who asks: sys/kern/vfs_vnops.c 1.244 (vn_openchk), sys/ufs/ufs/ufs_vnops.c 1.262
+Requests: sys/kern/vfs_vnops.c 1.244 (vn_openchk), sys/ufs/ufs/ufs_vnops.c 1.262
 (ufs_check_permitted), sys/miscfs/specfs/spec_vnops.c 1.219 (spec_open), sys/kern/kern_sig.c 1.409
-(killpg1).  Who answers: rawio_listener_cb and signal_listener_cb of the last two.
+(killpg1).  Answers: rawio_listener_cb and signal_listener_cb of the last two.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REMOTE = -1  # KAUTH_VNODE_REMOTEFS: the file system decides later
 
 
 class Permissions(Subject):
-    """Questions of the scopes vnode, device and process."""
+    """Requests of the scopes vnode, device and process."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_auth.c 1.84": "*"}
     SERIALIZED = True
@@ -55,10 +55,10 @@ class Permissions(Subject):
             self._vnodes[name] = KernelObject(self.kernel, 512, f"vnode of {name}")
         return self._vnodes[name].at
 
-    # -- what the kernel itself answers ------------------------------------------------------
+    # -- the kernel's own listeners ----------------------------------------------------------
 
     def _raw(self, _uid: int, action: int, _arguments: tuple[int, ...]) -> int:
-        """rawio_listener_cb: the permissions of the node have decided before."""
+        """rawio_listener_cb: the permissions of the node have already decided."""
         return ALLOW if action in {RAWIO_SPEC, RAWIO_PASSTHRU} else DEFER
 
     def _may_signal(self, uid: int, action: int, arguments: tuple[int, ...]) -> int:
@@ -73,13 +73,13 @@ class Permissions(Subject):
                     return ALLOW if lwp.process.uid == uid else DEFER
         return DEFER
 
-    # -- questions ---------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------
 
     def open(self, name: str, flags: int) -> Model:
-        """Ask whether the running process may open a file: gives an errno.
+        """Return whether the running process may open a file: an errno.
 
-        vn_openchk and ufs_check_permitted.  The file is root's, with mode 0600, as genfs_can_access
-        looks at it.
+        vn_openchk and ufs_check_permitted.  The file is root's, with mode 0600, as in
+        genfs_can_access.
         """
         kauth = self._kauth
         credentials = kauth.kauth_cred_get()
@@ -98,7 +98,7 @@ class Permissions(Subject):
         return vnode in self._disks
 
     def raw(self, name: str, flags: int, *, disk: bool = False) -> Model:
-        """Ask whether the running process may use a device node: gives an errno (spec_open)."""
+        """Return whether the running process may use a device node: an errno (spec_open)."""
         if disk:
             self._disks.add(self.vnode(name))
         mode = flags & (FREAD | FWRITE)
@@ -110,7 +110,7 @@ class Permissions(Subject):
         return error
 
     def signal(self, lwp: Lwp, number: int) -> Model:
-        """Ask whether the running process may send a signal to another: gives a bool (killpg1)."""
+        """Return whether the running process may send a signal to another (killpg1)."""
         if not lwp.address:
             return True  # it has not run yet: there is no struct proc
         process = self.kernel.memory.pointer(
@@ -122,7 +122,7 @@ class Permissions(Subject):
             error = yield from error
         return not error
 
-    # -- what drivers ask ----------------------------------------------------------------------
+    # -- functions for drivers -----------------------------------------------------------------
 
     @kernel_function(
         "int kauth_authorize_vnode(kauth_cred_t cred, kauth_action_t action, void *vp, void *dvp, "
@@ -131,7 +131,7 @@ class Permissions(Subject):
     def kauth_authorize_vnode(
         self, credentials: int, action: int, vnode: int, directory: int, decision: int
     ) -> int | Model:
-        """EACCES where one denies; where all defer, what the file system has decided."""
+        """EACCES if one denies; if all defer, the decision of the file system."""
 
         def decide(answers: set[int]) -> int:
             if DENY in answers:

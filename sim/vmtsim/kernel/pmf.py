@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hooks:
-    """The hooks of one device; 0 where it has none."""
+    """The hooks of one device; 0 if it has none."""
 
     suspend: int
     resume: int
@@ -43,7 +43,7 @@ class EventHandler:
 
 
 class Pmf(Subject):
-    """Which device registered which hooks, by the address of its struct device.
+    """The hooks that devices have registered, by the address of the struct device.
 
     ``suspended`` are the devices whose driver is suspended.  The kernel's own devices have no
     hooks, but are registered.
@@ -71,7 +71,7 @@ class Pmf(Subject):
 
     @kernel_function("void pmf_device_deregister(device_t dev)")
     def pmf_device_deregister(self, device: int) -> Model:
-        """Take the hooks away; waits until a suspend or resume hook that runs is over."""
+        """Remove the hooks; waits until a running suspend or resume hook has returned."""
         self.kernel.rules.may_sleep("pmf_device_deregister")
         self.hooks.pop(device, None)
         while device in self._holders:
@@ -96,9 +96,9 @@ class Pmf(Subject):
         self, device: int, event: int, function: int, everywhere: bool
     ) -> None:
         self.kernel.rules.thread_context("pmf_event_deregister")
-        wanted = (device, event, function, everywhere)
+        key = (device, event, function, everywhere)
         for each in self.handlers:
-            if (each.device, each.event, each.function, each.everywhere) == wanted:
+            if (each.device, each.event, each.function, each.everywhere) == key:
                 self.handlers.remove(each)
                 return
 
@@ -114,7 +114,7 @@ class Pmf(Subject):
                 yield Call(each.function, (each.device,))
 
     def check_unload(self, module: str) -> None:
-        """Report handlers that are left: they point into memory that is gone."""
+        """Report leftover handlers: they point into freed memory."""
         super().check_unload(module)
         loaded = self.kernel.loaded_at
         kept = [each for each in self.handlers if loaded(each.made_at)]
@@ -124,18 +124,18 @@ class Pmf(Subject):
             place = self.kernel.location(each.made_at)
             self.kernel.violation(
                 "pmf-event-left",
-                f"module {module} is gone, but its handler of the power event {each.event}, "
-                f"registered by {place}, is there",
+                f"module {module} is unloaded, but its handler of the power event {each.event}, "
+                f"registered by {place}, is still registered",
                 place,
             )
         self.handlers[:] = kept
 
-    # -- what the kernel does --------------------------------------------------------------------
+    # -- called by the kernel --------------------------------------------------------------------
 
     def shutdown(self, howto: int) -> Model:
         """Run the shutdown hooks in the running thread, children first (pmf_system_shutdown).
 
-        A device that is suspended is not active, and is left out.
+        A device that is suspended is not active, and is skipped.
         """
         for address in reversed(self.kernel.devices()):
             hooks = self.hooks.get(address)
@@ -145,8 +145,8 @@ class Pmf(Subject):
     def suspend(self, device: int, *, native: bool, resume: bool = False) -> Model:
         """Run a device's suspend or resume hook, as ``drvctl -S`` and ``-Q`` do, if it is due.
 
-        Gives whether that is done: not for a device that is not registered, and not a second time
-        in a row.  Under KERNEL_LOCK and the device's own lock (pmf_device_suspend).
+        Returns whether that is done: false for a device that is not registered, and for the second
+        time in a row. Under KERNEL_LOCK and the device's own lock (pmf_device_suspend).
         """
         if native:
             return True
@@ -182,7 +182,7 @@ class Pmf(Subject):
         return self._qualifier
 
     def check_detach(self, address: int, device: str) -> None:
-        """Report hooks of a device that is gone."""
+        """Report hooks of a detached device."""
         hooks = self.hooks.pop(address, None)
         self.suspended.discard(address)
         if hooks is not None:

@@ -1,9 +1,9 @@
 """Kernel preemption and interrupt priority of a thread (NetBSD sys/kern/kern_synch.c, spl(9)).
 
-What others ask for is kept: whether a thread could be moved to another CPU right now, which soft
-interrupts it keeps from its CPU, and what it has not put back.  With one
-CPU, switches between threads stand for others too, so nothing here forbids one; with more
-(vmtsim.kernel.processors) it keeps a thread on its CPU.
+It records whether a thread could be moved to another CPU now, which soft interrupts it keeps from
+its CPU, and what it has not undone.  With one CPU, switches between threads also represent other
+CPUs, so nothing here prevents one; with more (vmtsim.kernel.processors) it keeps a thread on its
+CPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Preemption(Subject):
-    """How often each thread has forbidden preemption, and its interrupt priority level."""
+    """How often each thread has disabled preemption, and its interrupt priority level."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/kern_synch.c 1.366": "*",
@@ -38,7 +38,7 @@ class Preemption(Subject):
         self._raised: dict[Lwp, int] = {}  # call site of the latest splraise
 
     def boot(self) -> None:
-        """Watch threads end: mi_userret() in sys/sys/userret.h, and amd64's system call path."""
+        """Register for the end of threads: mi_userret() of sys/userret.h, and amd64's syscall."""
         scheduler = self.kernel.scheduler
         before = scheduler.on_exit
 
@@ -79,7 +79,7 @@ class Preemption(Subject):
         return bool(self._disabled.get(lwp)) or blocks_softints(lwp, 1)
 
     def left_behind(self, lwp: Lwp, spl: int = 0) -> tuple[str, str, Place] | None:
-        """Return (rule, words, who) for what a thread should have put back by now."""
+        """Return (rule, words, place) for what a thread should have undone by now."""
         sites = self._disabled.get(lwp)
         if sites:
             place = self.kernel.location(sites[-1])
@@ -90,7 +90,7 @@ class Preemption(Subject):
         return None
 
     def forget(self, lwp: Lwp, spl: int = 0) -> None:
-        """Put everything back for a thread that has been reported."""
+        """Undo everything for a thread that has been reported."""
         self._disabled.pop(lwp, None)
         lwp.nopreempt = 0
         lwp.spl = spl

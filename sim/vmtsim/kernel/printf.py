@@ -1,4 +1,4 @@
-"""kprintf(): every format that the kernel's printf knows (NetBSD sys/kern/subr_prf.c)."""
+"""kprintf(): all formats of the kernel's printf (NetBSD sys/kern/subr_prf.c)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from vmtsim.kernel.memory import Memory
 
 _DIRECTIVE = re.compile(r"%([-+ #0]*)(\*|\d+)?(?:\.(\*|-?\d*))?([hlqjtz]*)(.?)", re.DOTALL)
-# Columns that a directive may fill: more would be printed for minutes.
+# Limit of columns for a directive: printing more would take minutes.
 _WIDEST = 1 << 20
 
 
 def kprintf(memory: Memory, text: str, arguments: Arguments) -> str:
     """Return ``text`` with its directives filled from ``arguments``.
 
-    A letter that the kernel does not know is printed as %c would print it; a format that ends
-    within a directive ends there; ``%n`` takes its pointer and writes nothing.
+    An unknown letter is printed as %c would print it; a format that ends within a directive ends
+    there; ``%n`` takes its pointer and writes nothing.
     """
 
     def fill(match: re.Match[str]) -> str:
@@ -131,7 +131,7 @@ def _number(
 
 
 def _fetch(arguments: Arguments, size: str, directive: str) -> tuple[int, int]:
-    """Return the next number and how many bits of it count."""
+    """Return the next number and its significant bits."""
     if directive != "p" and ("ll" in size or "q" in size or "j" in size):
         return arguments.quad(), 64
     if directive == "p" or "l" in size or "t" in size or "z" in size:

@@ -29,8 +29,8 @@ class Process:
 class Processes(Subject):
     """Processes and their memory.
 
-    User memory is not mapped in the processor: a module that follows a user pointer faults, as it
-    does on a machine with SMAP or PAN.
+    User memory is not mapped in the processor: a module that follows a user pointer faults, as on a
+    machine with SMAP or PAN.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/arch/amd64/amd64/copy.S 1.36": "*"}
@@ -64,7 +64,7 @@ class Processes(Subject):
         return address
 
     def content(self, address: int) -> bytes:
-        """Return what is in the memory that ``buffer`` gave."""
+        """Return the content of memory from ``buffer``."""
         return bytes(self._buffers[address])
 
     def free(self, address: int) -> None:

@@ -1,10 +1,10 @@
-"""Several processors with names: ``--cpus N``.
+"""Several processors with numbers: ``--cpus N``.
 
-A processor has a thread, and soft interrupts on top of it that have taken its place one after the
-other (NetBSD sys/kern/kern_softint.c, softint_dispatch).  Every kernel call is a place where the
-seed may let another processor go on.  A thread loses its processor only where the kernel could
-take it: when it sleeps, or where it may be preempted (sys/kern/kern_synch.c, kpreempt).  It then
-goes on wherever there is room, unless it is bound.
+A processor has a thread, and soft interrupts on top of it that have interrupted each other (NetBSD
+sys/kern/kern_softint.c, softint_dispatch).  At every kernel call the seed may let another processor
+continue. A thread loses its processor only where the kernel could take it: when it sleeps, or where
+it may be preempted (sys/kern/kern_synch.c, kpreempt).  It then continues on any free processor,
+unless it is bound.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from vmtsim.kernel.lwp import Lwp
 
 
-# So many choices a thread that was stopped between two calls stands back, at most.
+# A thread that was preempted between two calls waits for at most this many choices.
 _BACK = 50
 
 
 class Processor:
-    """One processor.  ``address`` is its struct cpu_info, ``stack`` who is on it, latest last."""
+    """One processor.  ``address`` is its struct cpu_info, ``stack`` its threads, latest last."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -35,12 +35,12 @@ class Processor:
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return f"cpu{self.index}"
 
     @property
     def top(self) -> Lwp | None:
-        """Who has it now."""
+        """The thread that has it now."""
         return self.stack[-1] if self.stack else None
 
 
@@ -52,14 +52,14 @@ def preemptible(lwp: Lwp) -> bool:
         or lwp.spl
         or lwp.pserialize
         or lwp.kernel_locks
-        or lwp.kernel_lock_wanted
+        or lwp.kernel_lock_pending
         or lwp.spins_on is not None
         or any(lock.spin for lock in lwp.held)
     )
 
 
 class SeveralProcessors(Choice):
-    """Chooses a processor, and who goes on there."""
+    """Chooses a processor, and the thread that continues there."""
 
     def __init__(
         self, ready: list[Lwp], biglock: BigLock, rng: Rng, processors: Sequence[Processor]
@@ -69,15 +69,15 @@ class SeveralProcessors(Choice):
         # Whether a thread stays on its processor (l_pflag, LP_BOUND): set by the subject Objects.
         self.is_bound: Callable[[Lwp], bool] = lambda _lwp: False
         self._chosen: tuple[Lwp, Processor] | None = None
-        self._behind: Lwp | None = None  # stands back while others can go on,
-        self._turns = 0  # for so many choices
-        biglock.seat = lambda lwp: lwp.processor
+        self._behind: Lwp | None = None  # waits while others can continue,
+        self._turns = 0  # for this many choices
+        biglock.owner_of = lambda lwp: lwp.processor
 
-    # -- who may be where ----------------------------------------------------------------------
+    # -- placement -----------------------------------------------------------------------------
 
     @staticmethod
-    def _struck_by(lwp: Lwp, processor: Processor) -> bool:
-        """Whether a soft interrupt can begin on its processor."""
+    def _interruptible(lwp: Lwp, processor: Processor) -> bool:
+        """Whether a soft interrupt can start on its processor."""
         top = processor.top
         if top is None:
             return True
@@ -85,12 +85,12 @@ class SeveralProcessors(Choice):
             return False
         return not blocks_softints(top, lwp.spl)
 
-    def _seats(self, lwp: Lwp) -> list[Processor]:
-        """Return the processors on which a thread that has none could go on, idle ones first."""
+    def _free_for(self, lwp: Lwp) -> list[Processor]:
+        """Return the processors on which a thread without one could continue, idle ones first."""
         if lwp.kind == "softint":
             own = lwp.processor
             if lwp.starting:
-                return [own] if self._struck_by(lwp, own) else []
+                return [own] if self._interruptible(lwp, own) else []
             return [own] if own.top is None or self._gives_way(own) else []
         if lwp.placed and self.is_bound(lwp):
             own = lwp.processor
@@ -104,50 +104,54 @@ class SeveralProcessors(Choice):
         return len(stack) == 1 and stack[0].state == "ready" and preemptible(stack[0])
 
     def eligible(self, lwp: Lwp) -> bool:
-        """Whether a thread that is ready can go on."""
+        """Whether a thread that is ready can continue."""
         if lwp.interrupted:
             return False
-        if lwp.kernel_lock_wanted and not self.biglock.free_for(lwp):
+        if lwp.kernel_lock_pending and not self.biglock.free_for(lwp):
             return False
         if lwp.spins_on is not None and lwp.spins_on.owner is not None:
             return False
-        return lwp.seated or bool(self._seats(lwp))
+        return lwp.on_processor or bool(self._free_for(lwp))
 
     # -- the choice ----------------------------------------------------------------------------
 
     def start_softint(self, lwp: Lwp, on: Lwp | None = None) -> None:
-        """Let an idle soft interrupt begin, as soon as its processor allows it."""
+        """Start an idle soft interrupt, as soon as its processor allows it."""
         lwp.starting = True
         if on is not None:
             on.after_call = on.after_call or "switch"
 
     def pick(self) -> Lwp | None:
-        """Each processor has who must go on there; the seed chooses a processor."""
+        """Each processor has one thread that must continue there; the seed chooses a processor."""
         ready = self.ready
         if not ready:
             return None
-        struck = {
-            lwp.processor for lwp in ready if lwp.starting and self._struck_by(lwp, lwp.processor)
+        interrupted = {
+            lwp.processor
+            for lwp in ready
+            if lwp.starting and self._interruptible(lwp, lwp.processor)
         }
         able: list[tuple[Lwp, Processor]] = []
         for lwp in ready:
             if not self.eligible(lwp):
                 continue
-            seats = [lwp.processor] if lwp.seated else self._seats(lwp)
+            places = [lwp.processor] if lwp.on_processor else self._free_for(lwp)
             if not lwp.starting:
-                seats = [each for each in seats if each not in struck]
-            able += [(lwp, each) for each in seats]
+                places = [each for each in places if each not in interrupted]
+            able += [(lwp, each) for each in places]
         if not able:
             return None
         if self._behind is not None:
             able = self._without(self._behind, able)
         urgent, self.urgent = self.urgent, None
-        wanted = [each for each in able if each[0] is urgent] or able
-        self._chosen = wanted[self.rng.below(len(wanted))] if len(wanted) > 1 else wanted[0]
+        candidates = [each for each in able if each[0] is urgent] or able
+        self._chosen = (
+            candidates[self.rng.below(len(candidates))] if len(candidates) > 1 else candidates[0]
+        )
         return self._chosen[0]
 
     def stands_back(self, lwp: Lwp) -> None:
-        """Let others go on before a thread that was stopped, as PCT lowers its priority."""
+        """Let others run before a preempted thread, as PCT lowers its priority."""
         self._behind, self._turns = lwp, _BACK
 
     def _without(
@@ -161,12 +165,12 @@ class SeveralProcessors(Choice):
         return others
 
     def begins(self, lwp: Lwp) -> None:
-        """Give a thread its processor."""
+        """Assign a processor to a thread."""
         chosen, self._chosen = self._chosen, None
-        if lwp.seated:
+        if lwp.on_processor:
             return
         known = chosen is not None and chosen[0] is lwp
-        processor = chosen[1] if known and chosen else self._seats(lwp)[0]
+        processor = chosen[1] if known and chosen else self._free_for(lwp)[0]
         top = processor.top
         if top is not None:
             if lwp.kind == "softint":
@@ -174,29 +178,29 @@ class SeveralProcessors(Choice):
                 top.interrupted = True
             else:
                 processor.stack.pop()
-                top.seated = False
+                top.on_processor = False
         processor.stack.append(lwp)
         lwp.processor = processor
-        lwp.seated = lwp.placed = True
+        lwp.on_processor = lwp.placed = True
         lwp.starting = False
 
     def ends(self, lwp: Lwp) -> None:
-        """Take the processor of a thread that sleeps or is gone."""
-        if lwp.state == "ready" or not lwp.seated:
+        """Release the processor of a thread that sleeps or is gone."""
+        if lwp.state == "ready" or not lwp.on_processor:
             return
         lwp.processor.stack.remove(lwp)
-        lwp.seated = False
+        lwp.on_processor = False
         if lwp.pinned is not None:
             lwp.pinned.interrupted = False
             lwp.pinned = None
 
     def may_switch(self, lwp: Lwp) -> bool:
-        """Decide whether another thread goes on here, on this processor or another."""
+        """Decide whether another thread runs here, on this processor or another."""
         for each in self.ready:
             if (
                 each.starting
                 and each.processor is lwp.processor
-                and self._struck_by(each, lwp.processor)
+                and self._interruptible(each, lwp.processor)
             ):
                 return True
-        return self.rng.below(self.restlessness) == 0
+        return self.rng.below(self.switch_odds) == 0

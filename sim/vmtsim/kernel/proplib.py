@@ -1,7 +1,7 @@
 """proplib(3) in the kernel: the dictionary that modload's options become.
 
-What a module gets of it by prop_dictionary_get(3) or an iterator is a handle, too: the dictionary
-keeps it, and it is gone with it.
+The value that a module gets by prop_dictionary_get(3) or an iterator is also a handle: the
+dictionary owns it, and it is freed with it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Iterator:
 
 
 class PropLib(Subject):
-    """Dictionaries as handles: an address that only these functions understand."""
+    """Dictionaries as handles: addresses that only these functions understand."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "common/lib/libprop/prop_dictionary_util.c 1.9.8.1": "*",
@@ -63,7 +63,7 @@ class PropLib(Subject):
         super().__init__(kernel)
         self._dictionaries: dict[int, Mapping[str, Value]] = {}
         self._objects: dict[int, list[KernelObject]] = {}  # a dictionary, then its strings
-        self._released: set[int] = set()  # what an iterator alone keeps
+        self._released: set[int] = set()  # referenced only by an iterator
         self._values: dict[int, Value | _Key] = {}  # by the handle that a module got
         self._texts: dict[tuple[int, str], int] = {}
         self._handles: dict[tuple[int, str, bool], int] = {}  # (dictionary, key, keysym)
@@ -93,10 +93,10 @@ class PropLib(Subject):
             each.free("prop_object_release")
 
     def _get(self, dictionary: int, key: str | None) -> Value | None:
-        """Look a key up; a null dictionary holds nothing, as in prop_dictionary_get.
+        """Look up a key; a null dictionary is empty, as in prop_dictionary_get.
 
-        Source: NetBSD common/lib/libprop/prop_dictionary.c.  Of memory that is something else the
-        kernel says the same, after it has read a pointer there: no driver means that.
+        Source: NetBSD common/lib/libprop/prop_dictionary.c.  For other memory the kernel does the
+        same, after reading a pointer there: no driver intends that.
         """
         if not dictionary:
             return None
@@ -107,7 +107,7 @@ class PropLib(Subject):
             kernel.panic(
                 "prop-object",
                 f"{key!r} is looked up by {kernel.where()} in {kernel.describe(dictionary)}, which "
-                "is no dictionary",
+                "is not a dictionary",
             )
         return content.get(key or "")
 
@@ -122,7 +122,7 @@ class PropLib(Subject):
     def _integer(
         self, dictionary: int, key: str | None, where: int, size: int, *, signed: bool
     ) -> bool:
-        """Store a number; one that the type cannot hold is none, and ``where`` stays."""
+        """Store a number; one that the type cannot hold counts as missing, and is not stored."""
         value = self._get(dictionary, key)
         if isinstance(value, bool) or not isinstance(value, int):
             return False
@@ -184,18 +184,18 @@ class PropLib(Subject):
         return found
 
     def _value(self, function: str, address: int) -> Value | _Key:
-        """Return what a handle stands for."""
+        """Return the value of a handle."""
         if address not in self._values:
             kernel = self.kernel
             kernel.memory.pointer(address)
             kernel.panic(
                 "prop-object",
-                f"{function} by {kernel.where()}: {kernel.describe(address)} is no property",
+                f"{function} by {kernel.where()}: {kernel.describe(address)} is not a property",
             )
         return self._values[address]
 
     def _text(self, content: str, dictionary: int) -> int:
-        """Return the text of an object: the same each time."""
+        """Return the text of an object: the same address each time."""
         if (dictionary, content) not in self._texts:
             data = content.encode("utf-8") + b"\0"
             what = f"string {content!r} of modload's dictionary"
@@ -210,7 +210,7 @@ class PropLib(Subject):
 
     @kernel_function("prop_object_t prop_dictionary_get(prop_dictionary_t pd, const char *key)")
     def prop_dictionary_get(self, dictionary: int, key: str | None) -> int:
-        """Return the value, which the dictionary keeps; NULL where the key is not in it."""
+        """Return the value, which the dictionary owns; NULL if the key is missing."""
         if self._get(dictionary, key) is None:
             return 0
         return self._handle(dictionary, key or "", keysym=False)
@@ -231,13 +231,13 @@ class PropLib(Subject):
     @kernel_function("const char *prop_string_value(prop_string_t ps)")
     @kernel_function("const char *prop_string_cstring_nocopy(prop_string_t ps)")
     def prop_string_value(self, address: int) -> int:
-        """NULL of what is no string."""
+        """NULL for an object that is not a string."""
         value = self._value("prop_string_value", address) if address else None
         return self._text(value, self._dictionary_of(address)) if isinstance(value, str) else 0
 
     @kernel_function("int64_t prop_number_signed_value(prop_number_t pn)")
     def prop_number_signed_value(self, address: int) -> int:
-        """0 of what is no number."""
+        """0 for an object that is not a number."""
         value = self._value("prop_number_signed_value", address) if address else None
         return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
@@ -258,7 +258,7 @@ class PropLib(Subject):
 
     @kernel_function("prop_object_t prop_object_iterator_next(prop_object_t pi)")
     def prop_object_iterator_next(self, address: int) -> int:
-        """Return the next key, in the order of the names; NULL after the last."""
+        """Return the next key, sorted by name; NULL after the last."""
         iterator = self._iterators.find("prop_object_iterator_next", address)
         keys = sorted(self._dictionaries[iterator.dictionary])
         iterator.place += 1

@@ -1,4 +1,4 @@
-"""pserialize(9): read sections in which nothing may sleep (NetBSD sys/kern/subr_pserialize.c)."""
+"""pserialize(9): read sections that must not sleep (NetBSD sys/kern/subr_pserialize.c)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.lwp import Lwp
 
-# What the kernel's splraiseipl() cookie would be: a number that differs from section to section,
-# so that leaving with a number from elsewhere shows.
+# Represents the kernel's splraiseipl() cookie: a number that differs from section to section, so
+# that exiting with another number is detected.
 _FIRST_COOKIE = 0x40
-_LOOK = 10_000  # so often a writer looks whether the readers have gone, in virtual ns
+_LOOK = 10_000  # interval at which a writer checks for readers, in virtual ns
 
 
 class PSerialize(Subject):
-    """Who is in a read section, and since where.
+    """The threads in read sections, and where they entered.
 
-    Threads on other processors run while somebody reads.  ``after_readers`` runs something as
-    soon as nobody reads any more: how writers free what readers may still look at.
+    Threads on other processors run during read sections.  ``after_readers`` runs an action as soon
+    as there is no reader any more: how writers free what readers may still use.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_pserialize.c 1.24": "*"}
@@ -46,7 +46,7 @@ class PSerialize(Subject):
         self._waiting: list[Callable[[], None]] = []
 
     def boot(self) -> None:
-        """Watch threads end."""
+        """Register for the end of threads."""
         scheduler = self.kernel.scheduler
         before = scheduler.on_exit
 
@@ -104,12 +104,12 @@ class PSerialize(Subject):
         lwp.pserialize -= 1
         kernel.order.gives(lwp, "read sections")
         if cookie != expected:
-            # The kernel hands it to splx() unseen.
+            # The kernel passes it to splx() unchecked.
             kernel.violation(
                 "pserialize-cookie",
                 f"pserialize_read_exit({cookie:#x}) by {kernel.where()}: the section that "
-                f"{kernel.location(site)} entered expects {expected:#x}, the value which "
-                "pserialize_read_enter gave",
+                f"{kernel.location(site)} entered expects {expected:#x}, the result of "
+                "pserialize_read_enter",
             )
         if not sections:
             del self._sections[lwp]
@@ -154,6 +154,6 @@ class PSerialize(Subject):
         kernel.order.gives(kernel.current, "performed")
 
     def wait_for(self, readers: dict[Lwp, int]) -> Model:
-        """Wait until none of these threads is in the section (its number) that it was in."""
+        """Wait until each of these threads has left the section (its number) that it was in."""
         while any(self._entered.get(lwp) == number for lwp, number in readers.items()):
             yield Block(None, deadline=self.kernel.clock.now + _LOOK, what="psrlz")

@@ -1,4 +1,4 @@
-"""psref(9): passive references, which are good on one CPU (NetBSD sys/kern/subr_psref.c)."""
+"""psref(9): passive references, valid on one CPU (NetBSD sys/kern/subr_psref.c)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Class:
 
 
 class PassiveReferences(Subject):
-    """All references that are held, by the address of their struct psref."""
+    """All held references, by the address of their struct psref."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_psref.c 1.18": "*"}
 
@@ -62,11 +62,11 @@ class PassiveReferences(Subject):
             name=lambda each: repr(each.name),
         )
         self._drained = WaitQueue("psref")
-        # Told after each release, with the target: the network code frees what was removed.
+        # Called after each release, with the target: the network code frees what was removed.
         self.released: list[Callable[[int], None]] = []
 
     def boot(self) -> None:
-        """Watch threads end."""
+        """Register for the end of threads."""
         scheduler = self.kernel.scheduler
         before = scheduler.on_exit
 
@@ -110,9 +110,9 @@ class PassiveReferences(Subject):
     def held_by_me(self, function: str, target: int) -> bool:
         """Whether the running thread holds a reference to the target.
 
-        Only one that holds it may ask while others of this processor do (_psref_held).
+        Only a thread that holds one may call it while others of this processor do (_psref_held).
         """
-        # The list of the processor begins with the latest.
+        # The list of the processor starts with the latest.
         for reference in reversed(self.held.values()):
             if reference.target == target:
                 self._check_owner(function, reference)
@@ -124,7 +124,8 @@ class PassiveReferences(Subject):
     ) -> None:
         """Take a reference: the checks of psref_acquire.
 
-        A ``copy`` may be made of a reference to what is being destroyed: who destroys it waits.
+        A ``copy`` may be made of a reference to a target that is being destroyed: its destroyer
+        waits.
         """
         kernel = self.kernel
         self._bound(function)
@@ -153,7 +154,7 @@ class PassiveReferences(Subject):
         memory.put_pointer(psref + _CPU * size, kernel.here.address)
 
     def release(self, function: str, psref: int, target: int, klass: int) -> None:
-        """Give a reference back: the checks of psref_release."""
+        """Release a reference: the checks of psref_release."""
         kernel = self.kernel
         self._bound(function)
         reference = self.held.find(function, psref)
@@ -169,8 +170,8 @@ class PassiveReferences(Subject):
         self.held.remove(psref)
         kernel.order.gives(kernel.current, (self, target))
         kernel.scheduler.wake_all(self._drained)
-        for told in self.released:
-            told(target)
+        for notify in self.released:
+            notify(target)
 
     # -- checks --------------------------------------------------------------------------------
 
@@ -191,7 +192,7 @@ class PassiveReferences(Subject):
 
             def name(address: int) -> str:
                 known = self._classes.get(address)
-                return f"class {known.name!r}" if known else f"{address:#x}, no class"
+                return f"class {known.name!r}" if known else f"{address:#x}, not a class"
 
             kernel.panic(
                 "psref-class-mismatch",

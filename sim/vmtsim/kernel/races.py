@@ -1,18 +1,18 @@
 """Data races: two accesses to the same bytes, one of them a write, with no order between them.
 
-Source: C11 5.1.2.4; Flanagan and Freund, "FastTrack: Efficient and Precise Dynamic Race
-Detection", PLDI 2009.  What is watched is the heap and the writable data of modules; who accesses
-it is the module's code, a kernel function, or the host.  Bytes are kept together as they are
-accessed together: two neighbours of which each has its own lock are no race.
+Source: C11 5.1.2.4; Flanagan and Freund, "FastTrack: Efficient and Precise Dynamic Race Detection",
+PLDI 2009. The heap and the writable data of modules are watched; accesses come from the module's
+code, a kernel function, or the host.  Bytes are grouped as they are accessed: two neighbouring
+bytes with separate locks are no race.
 
-Which orders were seen is kept, too: two places in the code, in different tasks, of which the
-second came next to the same bytes, one of them a write.  That is the alias coverage of Xu and
-others, "KRACE: Data Race Fuzzing for Kernel File Systems", IEEE S&P 2020: where a campaign shows no
+The observed orders are kept, too: two places in the code, in different tasks, of which the second
+is the next one to access the same bytes, one of them a write.  That is the alias coverage of Xu and
+others, "KRACE: Data Race Fuzzing for Kernel File Systems", IEEE S&P 2020: if a campaign finds no
 new one, its seeds repeat each other.
 
-An access is atomic where it is one of atomic_ops(3), atomic_load_*(9) or atomic_store_*(9) (the
-debug twin says which code that is), or a locked or exclusive instruction.  Two atomic accesses are
-no race, and without a memory barrier they are no order either.
+An access is atomic if it is one of atomic_ops(3), atomic_load_*(9) or atomic_store_*(9) (the debug
+twin identifies that code), or a locked or exclusive instruction.  Two atomic accesses are no race,
+and without a memory barrier they create no order either.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 
 class Access:
-    """Who accessed some bytes, when by its own clock, and where.
+    """The task that accessed some bytes, when by its own clock, and where.
 
-    ``private``: the kernel accessed state of its own, which it orders by itself.
+    ``private``: the kernel accessed its own state, which it orders by itself.
     """
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Access:
             self.held = ()
 
     def conflicts(self, other: Access) -> bool:
-        """Whether the two are a race where nothing orders them."""
+        """Whether the two are a race if they have no order."""
         return not (self.atomic and other.atomic) and not (self.private and other.private)
 
     def before(self, task: Task) -> bool:
@@ -72,17 +72,17 @@ class Access:
 
 
 class Races(Subject):
-    """Watches memory.  ``kernel.options.races`` says whether."""
+    """Detects races in memory.  ``kernel.options.races`` enables it."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._cells = Cells()
-        self.count = 0  # accesses that were looked at
-        self.known: frozenset[str] = frozenset()  # fields whose races are no finding,
-        # and those of them that there was one of: whether the second access wrote, or read.
+        self.count = 0  # accesses that were checked
+        self.known: frozenset[str] = frozenset()  # fields whose races are not findings,
+        # and those of them that had one: whether the second access wrote, or read.
         self.used: dict[str, set[bool]] = {}
         self._reported: set[object] = set()
-        # Orders of two accesses that were seen: "FIRST SECOND", as offsets in the module's code.
+        # Observed orders of two accesses: "FIRST SECOND", as offsets in the module's code.
         self.orders: set[str] = set()
         self._pairs: set[tuple[int, str, int, str, bool]] = set()
         self._info: dict[str, DebugInfo | None] = {}
@@ -92,7 +92,7 @@ class Races(Subject):
         self.on_shared: Callable[[int], None] | None = None  # bytes that another task has written
 
     def boot(self) -> None:
-        """Begin to watch the heap."""
+        """Start to watch the heap."""
         kernel = self.kernel
         if not isinstance(kernel.order, Ordering):
             return
@@ -121,7 +121,7 @@ class Races(Subject):
     # -- accesses ------------------------------------------------------------------------------
 
     def _by_code(self, write: bool, address: int, size: int, host: bool) -> None:
-        """Look at an access of the module's code, or of the host."""
+        """Handle an access of the module's code, or of the host."""
         lwp, order = self.kernel.scheduler.current, self._order
         if lwp is None or order is None:
             return
@@ -131,7 +131,7 @@ class Races(Subject):
         if cell is not None and cell.size == size:
             last = cell.write
             if last is not None and last.task is task and last.now == task.now:
-                return  # it has written them since anybody could have seen it
+                return  # it has written them since the last release
             if not write:
                 last = cell.read
                 if last is not None and last.task is task and last.now == task.now:
@@ -142,7 +142,7 @@ class Races(Subject):
         self._look(access, address, size)
 
     def _by_kernel(self, write: bool, address: int, size: int) -> None:
-        """Look at an access of a kernel function."""
+        """Handle an access of a kernel function."""
         for start, end in self._ranges:
             if start <= address < end:
                 break
@@ -202,14 +202,14 @@ class Races(Subject):
             cell.reads = {cell.read.task: cell.read, task: access}
 
     def _came_next(self, first: Access, second: Access) -> None:
-        """Note that two tasks accessed the same bytes in this order, one of them to write."""
+        """Record that two tasks accessed the same bytes in this order, one of them with a write."""
         pair = (first.pc, first.function, second.pc, second.function, second.write)
         if pair not in self._pairs:
             self._pairs.add(pair)
             self.orders.add(f"{self._site(first)} {self._site(second)}")
 
     def _site(self, access: Access) -> str:
-        """Return where an access is, the same wherever the module was loaded."""
+        """Return the place of an access, independent of the module's address."""
         at = abs(access.pc)
         module = self.kernel.loaded_at(at)
         where = "" if module is None else f"{module.name}+{at - module.text_base:x}"
@@ -217,7 +217,7 @@ class Races(Subject):
         return f"{who or 'code'}@{where}:{'w' if access.write else 'r'}"
 
     def _freed(self, start: int, end: int, _function: str) -> None:
-        """Memory that is freed is written as a whole; then nothing is known of it any more."""
+        """Freed memory counts as written as a whole; then its records are dropped."""
         self._by_kernel(True, start, end - start)
         self._cells.forget(start, end)
         if self._order is not None:
@@ -254,7 +254,7 @@ class Races(Subject):
         kernel.violation(
             "data-race",
             f"{what}{bytes_} at {kernel.describe(cell.start)}: {self._said(second)}, and "
-            f"{self._said(first)}: nothing orders the two",
+            f"{self._said(first)}: they have no order",
             self._place(second),
         )
 
@@ -283,7 +283,7 @@ class Races(Subject):
         )
 
     def _field(self, address: int) -> str:
-        """Return struct.field or the variable's name, as far as the debug twin tells."""
+        """Return struct.field or the variable's name, if the debug twin has it."""
         kernel = self.kernel
         module = kernel.loaded_at(address)
         if module is not None:

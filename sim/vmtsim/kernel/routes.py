@@ -1,4 +1,4 @@
-"""The table of routes of each address family, and the walk through it.
+"""The routing table of each address family, and the walk through it.
 
 The members of a struct rtentry that have a name in netlayout.RouteLayout are filled in; the links
 of the radix tree are the kernel's own.  Sources: NetBSD sys/net/route.c 1.237, rtbl.c 1.7, radix.c
@@ -53,9 +53,9 @@ class Route:
 class Routes(Subject):
     """Routes by their destination: a table has one for each.
 
-    Without NET_MPSAFE a route that is deleted is freed at once, whoever looks at it: what protects
-    a reader is KERNEL_LOCK, and its level of interrupts from the soft interrupts of its own
-    processor (sysctl_rtable() of sys/net/rtsock.c 1.256 reads at splsoftnet, with KERNEL_LOCK;
+    Without NET_MPSAFE a route that is deleted is freed at once, even while a thread reads it.  A
+    reader is protected by KERNEL_LOCK, and by its interrupt level from the soft interrupts of its
+    own processor (sysctl_rtable() of sys/net/rtsock.c 1.256 reads at splsoftnet, with KERNEL_LOCK;
     PR_WRAP_USRREQS of sys/sys/protosw.h takes that for a routing socket).  With NET_MPSAFE the walk
     holds a lock for readers, which may sleep.
     """
@@ -69,16 +69,16 @@ class Routes(Subject):
         self.layout = RTENTRY[kernel.memory.pointer_size]
         self._routes: dict[Net, Route] = {}
         self._walks = 0
-        self._freed: list[KernelObject] = []  # while somebody walks, with NET_MPSAFE
+        self._freed: list[KernelObject] = []  # during a walk, with NET_MPSAFE
 
     def boot(self) -> None:
-        """Route everything through the first card, as dhcpcd(8) and a router's message do."""
+        """Route everything through the first card, like dhcpcd(8) and a router advertisement."""
         network = self.kernel.subject(Network)
         network.removed.append(self._interface_gone)
         self.add("default", "192.0.2.1", "wm0")
         self.add("default", "fe80::1", "wm0")
 
-    # -- what route(8) does ------------------------------------------------------------------
+    # -- route(8) ----------------------------------------------------------------------------
 
     def add(
         self, destination: str, gateway: str = "", interface: str = "", *, flags: int = 0
@@ -86,12 +86,12 @@ class Routes(Subject):
         """Add a route: ``destination`` is a net or "default".
 
         Without a ``gateway`` it ends at the interface; "default" is then one of IPv4.  Without an
-        interface it is the one whose net the gateway is in.  ``flags`` are RTF_REJECT and so on.
-        Raises KeyError where there is none, FileExistsError where the destination has a route.
+        interface it is the one with the gateway's net.  ``flags`` are RTF_REJECT and so on.  Raises
+        KeyError if there is none, FileExistsError if the destination has a route.
         """
         net = self._net(destination, gateway)
         if net in self._routes:
-            raise FileExistsError(f"there is a route to {net} already")
+            raise FileExistsError(f"there already is a route to {net}")
         via = self.kernel.subject(Network).find(interface) if interface else self._near(gateway)
         width = net.max_prefixlen
         flags |= RTF_UP | RTF_STATIC | (RTF_GATEWAY if gateway else 0)
@@ -104,7 +104,7 @@ class Routes(Subject):
         self._routes[net] = Route(net, via, gateway, self._make(net, via, hop, flags))
 
     def delete(self, destination: str, gateway: str = "") -> None:
-        """Delete the route to a net or "default"; KeyError where there is none."""
+        """Delete the route to a net or "default"; KeyError if there is none."""
         net = self._net(destination, gateway)
         if net not in self._routes:
             raise KeyError(f"there is no route to {net}")
@@ -128,7 +128,7 @@ class Routes(Subject):
         raise KeyError(f"no interface has an address in the net of {gateway}")
 
     def _make(self, net: Net, via: Interface, hop: bytes, flags: int) -> KernelObject:
-        """Make a struct rtentry with key, mask and gateway behind it."""
+        """Create a struct rtentry, followed by key, mask and gateway."""
         memory, layout = self.kernel.memory, self.layout
         key = sockaddr(net.network_address.packed)
         struct = KernelObject(self.kernel, layout.size + 128, f"struct rtentry to {net}")
@@ -157,7 +157,7 @@ class Routes(Subject):
         else:
             route.struct.free("rt_free")
 
-    # -- what a module calls -----------------------------------------------------------------
+    # -- functions for modules ---------------------------------------------------------------
 
     @kernel_function(
         "int rt_walktree(sa_family_t family, int (*f)(struct rtentry *, void *), void *v)"
@@ -199,10 +199,10 @@ class Routes(Subject):
 
 
 def _mask(net: Net) -> bytes:
-    """Return the mask as the tree of masks holds it: rn_addmask().
+    """Return the mask in the format of the tree of masks: rn_addmask().
 
-    What is before the address are ones, zeros at the end are cut off, and the mask of a default
-    route is rn_zeros, whose length is 0.  A host's route has none.
+    Bytes before the address are ones, trailing zeros are cut, and the mask of a default route is
+    rn_zeros, whose length is 0.  A host's route has none.
     """
     if net.prefixlen == net.max_prefixlen:
         return b""

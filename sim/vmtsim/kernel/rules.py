@@ -1,4 +1,4 @@
-"""Context rules of the kernel: who may sleep where, as DIAGNOSTIC and LOCKDEBUG check them."""
+"""Context rules of the kernel: where a thread may sleep, as DIAGNOSTIC and LOCKDEBUG check it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.mutex import Mutex
 
-# kern.heartbeat.max_period: so long may a CPU take no clock interrupt, or run no soft interrupt
-# (NetBSD sys/kern/kern_heartbeat.c).
+# kern.heartbeat.max_period: the longest time without a clock interrupt, or without a soft
+# interrupt, of a CPU (NetBSD sys/kern/kern_heartbeat.c).
 HEARTBEAT = 15 * SECOND
 
 
 class Rules:
-    """Checks that models call at their start; each panics with the whole story."""
+    """Checks that models call at their start; each panics with a full description."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -25,7 +25,7 @@ class Rules:
     def ticks(self, function: str, ticks: int) -> None:
         """Panic for a negative timeout: callout_schedule_locked in sys/kern/kern_timeout.c.
 
-        cv_timedwait(9) and kpause(9) get there by sleepq_block in sys/kern/kern_sleepq.c.
+        cv_timedwait(9) and kpause(9) get there through sleepq_block in sys/kern/kern_sleepq.c.
         """
         if ticks < 0:
             kernel = self.kernel
@@ -40,26 +40,26 @@ class Rules:
     ) -> None:
         """Panic unless the calling thread may sleep now.
 
-        Not in a soft interrupt, not with a spin mutex held, not inside a pserialize read
-        section (ASSERT_SLEEPABLE in NetBSD sys/kern/kern_lock.c).  ``holding`` is the address of
-        an interlock that the function gives up; ``softint`` allows soft interrupts; one that
-        always ``sleeps`` gets to mi_switch in kern_synch.c, which asserts more than that macro.
-        Where it may, it does by chance: it gives up the kernel lock.
+        Not in a soft interrupt, not with a spin mutex held, not inside a pserialize read section
+        (ASSERT_SLEEPABLE in NetBSD sys/kern/kern_lock.c).  ``holding`` is the address of an
+        interlock that the function releases; ``softint`` allows soft interrupts; a function that
+        always ``sleeps`` gets to mi_switch in kern_synch.c, which asserts more than that macro.  If
+        it may, it does at random: it releases the kernel lock.
         """
         kernel = self.kernel
         lwp = kernel.current
-        kernel.scheduler.biglock.may_rest(lwp)
+        kernel.scheduler.biglock.may_release(lwp)
         if lwp.in_softint and not softint:
             kernel.panic(
                 "sleep-in-softint",
-                f"{function} called in soft interrupt context ({lwp.name}), where nothing may "
+                f"{function} called in soft interrupt context ({lwp.name}), which must not "
                 f"sleep, by {kernel.where()}",
             )
         if lwp.pserialize:
             kernel.panic(
                 "switch-in-pserialize" if sleeps else "sleep-in-pserialize",
                 f"{function} called inside a pserialize read section (entered by "
-                f"{kernel.subject(PSerialize).entered(lwp)}), where nothing may sleep, "
+                f"{kernel.subject(PSerialize).entered(lwp)}), which must not sleep, "
                 f"by {kernel.where()}",
             )
         for lock in lwp.held:
@@ -73,8 +73,8 @@ class Rules:
     def waits(self, function: str) -> None:
         """Report a sysctl handler that waits for another thread, or for time.
 
-        It holds the lock of the whole tree, in NetBSD sys/kern/kern_sysctl.c (sys___sysctl), and
-        every other sysctl(2) that changes something, or any at all, waits with it.
+        It holds the lock of the whole tree, in NetBSD sys/kern/kern_sysctl.c (sys___sysctl), so
+        that every other sysctl(2) that changes anything, or any at all, waits too.
         """
         kernel = self.kernel
         node = kernel.current.sysctl_node
@@ -86,14 +86,14 @@ class Rules:
             )
 
     def not_suspending(self, rule: str, function: str, why: str) -> None:
-        """Report a thread that holds a file system suspended and does what may wait for it."""
+        """Report a thread that has suspended a file system and may have to wait for it."""
         kernel = self.kernel
         lwp = kernel.scheduler.current
         if lwp is not None and lwp.suspends:
             kernel.violation(
                 rule,
-                f"{function} called by {kernel.where()} in thread {lwp.name}, which holds the "
-                f"file system {lwp.suspends} suspended: {why}",
+                f"{function} called by {kernel.where()} in thread {lwp.name}, which has suspended "
+                f"the file system {lwp.suspends}: {why}",
             )
 
     def heartbeat(self, mutex: Mutex) -> None:
@@ -104,12 +104,12 @@ class Rules:
             kernel.panic(
                 "heartbeat",
                 f"the spin mutex {mutex.describe()}, taken by {kernel.location(mutex.taken_at)}, "
-                f"was held for {held / 1e9:.1f} s, seen in a call by {kernel.where()}: the other "
-                "CPUs panic after 15 s",
+                f"was held for {held / 1e9:.1f} s, detected in a call by {kernel.where()}: the "
+                "other CPUs panic after 15 s",
             )
 
     def busy(self) -> None:
-        """Panic where the calling thread has kept the CPU from others for too long."""
+        """Panic if the calling thread has kept the CPU from others for too long."""
         kernel = self.kernel
         lwp = kernel.current
         for lock in lwp.held:

@@ -23,7 +23,7 @@ READER, WRITER = 0, 1
 
 @dataclass(eq=False)
 class Waiter:
-    """A thread that wants the lock; who gives it up hands it over."""
+    """A thread that waits for the lock; the releasing thread passes it on."""
 
     lwp: Lwp
     op: int
@@ -45,17 +45,17 @@ class RwLock:
 
     @property
     def held(self) -> bool:
-        """Whether anybody holds it."""
+        """Whether any thread holds it."""
         return self.writer is not None or bool(self.readers)
 
     def free_for(self, op: int) -> bool:
-        """Whether a newcomer gets it: a reader stands back where a writer waits."""
+        """Whether a new thread gets it: a reader waits if a writer waits."""
         if op == WRITER:
             return not self.held
         return self.writer is None and all(each.op == READER for each in self.waiting)
 
     def take(self, lwp: Lwp, op: int, site: int, order: NoOrder) -> None:
-        """Give it to a thread."""
+        """Assign it to a thread."""
         order.takes(lwp, (self, WRITER))
         if op == WRITER:
             order.takes(lwp, (self, READER))
@@ -127,7 +127,7 @@ class RwLocks(Subject):
 
     @kernel_function("void rw_enter(krwlock_t *rw, const krw_t op)")
     def rw_enter(self, address: int, op: int) -> Model | None:
-        """Sleeps where it must; a soft interrupt may do that here, as with a mutex."""
+        """Sleeps if necessary; a soft interrupt may do that here, as with a mutex."""
         lock, kernel = self.live.find("rw_enter", address), self.kernel
         lwp = kernel.current
         if not lwp.in_softint:
@@ -142,18 +142,18 @@ class RwLocks(Subject):
             kernel.violation(
                 "rwlock-recursive-read",
                 f"rw_enter by {kernel.where()}: thread {lwp.name} reads the rwlock "
-                f"{self.live.at(lock.address)} already, and waits for ever as soon as a writer "
-                "comes between",
+                f"{self.live.at(lock.address)} again, and waits forever as soon as a writer "
+                "comes in between",
             )
         if lwp.held or lwp.rwlocks:
-            kernel.subject(LockOrder).wants(lwp, lock, kernel.call_site)
+            kernel.subject(LockOrder).waits(lwp, lock, kernel.call_site)
         if lock.free_for(op):
             lock.take(lwp, op, kernel.call_site, kernel.order)
             return None
         return self._wait(lock, Waiter(lwp, op, kernel.call_site))
 
     def _wait(self, lock: RwLock, waiter: Waiter) -> Model:
-        """Readers are handed the lock; writers are woken and try again, as newcomers may."""
+        """Readers get the lock directly; writers are woken and try again, like new threads."""
         lock.waiting.append(waiter)
         while not waiter.granted:
             yield Block(waiter.queue, what="rwlock")
@@ -161,12 +161,12 @@ class RwLocks(Subject):
                 self._grant(lock, [waiter])
 
     def _wake(self, writers: list[Waiter]) -> None:
-        """Leave the lock free, and let all writers that wait fight for it."""
+        """Leave the lock free, and wake all waiting writers to compete for it."""
         for waiter in writers:
             self.kernel.scheduler.wake_all(waiter.queue)
 
     def _grant(self, lock: RwLock, waiters: list[Waiter]) -> None:
-        """Hand the lock over."""
+        """Pass the lock on."""
         for waiter in waiters:
             lock.waiting.remove(waiter)
             lock.take(waiter.lwp, waiter.op, waiter.site, self.kernel.order)
@@ -183,7 +183,7 @@ class RwLocks(Subject):
 
     @kernel_function("void rw_exit(krwlock_t *rw)")
     def rw_exit(self, address: int) -> None:
-        """A writer hands over to all readers that wait; else the writers fight for it."""
+        """A writer passes it to all waiting readers; otherwise the writers compete for it."""
         lock = self._mine("rw_exit", address)
         lwp = self.kernel.current
         readers = [each for each in lock.waiting if each.op == READER]
@@ -230,17 +230,17 @@ class RwLocks(Subject):
         lock.take(kernel.current, READER, kernel.call_site, kernel.order)
         self._grant(lock, [each for each in lock.waiting if each.op == READER])
 
-    def _wrong_hold(self, function: str, lock: RwLock, wanted: str) -> NoReturn:
+    def _wrong_hold(self, function: str, lock: RwLock, expected: str) -> NoReturn:
         kernel = self.kernel
         kernel.panic(
             "rwlock-not-held",
             f"{function} by {kernel.where()} of the rwlock {self.live.at(lock.address)}: it is "
-            f"{self._held(lock)}, not for {wanted}",
+            f"{self._held(lock)}, not for {expected}",
         )
 
     @kernel_function("int rw_read_held(krwlock_t *rw)")
     def rw_read_held(self, address: int) -> bool:
-        """Whether anybody reads: the kernel does not know who."""
+        """Whether any thread reads: the kernel does not know which."""
         return bool(address) and bool(self.live.find("rw_read_held", address).readers)
 
     @kernel_function("int rw_write_held(krwlock_t *rw)")

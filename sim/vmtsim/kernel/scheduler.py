@@ -1,7 +1,7 @@
-"""Threads run and sleep, and virtual time passes meanwhile.
+"""The scheduler: threads run and sleep, and virtual time passes.
 
-One thing runs at a time.  Threads switch only where the real kernel could notice: at calls into
-the kernel and at hypervisor traps.  ``choice`` decides who runs next, by the seed.
+One thread runs at a time.  Threads switch only where the real kernel could observe it: at calls
+into the kernel and at hypervisor traps.  ``choice`` chooses the next thread, by the seed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from vmtsim.kernel.processors import Processor
     from vmtsim.kernel.storebuffers import StoreBuffers
 
-# What things cost, in virtual nanoseconds.  A trap to the hypervisor and back is about this dear
-# on real hardware; a kernel call is cheap, but not free: a loop of calls must take time.
+# Costs in virtual nanoseconds.  A trap to the hypervisor and back costs about as much on real
+# hardware; a kernel call is cheap, but not free: a loop of calls must take time.
 CALL_COST = 200
 TRAP_COST = 5_000
 SWITCH_COST = 1_000
 # Kernel calls and traps that a thread may make without sleeping once.  The kernel has no such rule
-# for threads: the simulator gives up, because a run that never ends says nothing.
+# for threads: the simulator gives up, because a run that never ends has no result.
 PATIENCE = 1_000_000
 
 
@@ -64,7 +64,7 @@ class Scheduler:
         self.switches = 0
         self.traps = 0
         self.calls = 0
-        # Kernel calls and traps that a run may have in all; None is no limit.
+        # Limit of kernel calls and traps of a run; None is no limit.
         self.limit: int | None = None
         self.biglock = BigLock(rng.fork("rest"))
         self.processors = processors
@@ -75,17 +75,17 @@ class Scheduler:
             if len(processors) > 1
             else Choice(self.ready, self.biglock, rng)
         )
-        # The world outside of the guest: when something happens there, and making it happen.
+        # The world outside the guest: the time of its next event, and the function that runs it.
         self.outside_next: Callable[[], int | None] = lambda: None
         self.outside_advance: Callable[[], None] = lambda: None
         self.on_thread: Callable[[Lwp], None] = lambda _lwp: None
         self.on_exit: Callable[[Lwp], None] = lambda _lwp: None
         self.on_call: Callable[[Lwp, Entry], None] | None = None
-        # Asked about the flags of a thread that sleeps or returns to the kernel, where a module's
-        # code changes them.
+        # Called for the flags of a thread that sleeps or returns to the kernel, if a module's code
+        # changes them.
         self.on_leave: Callable[[Lwp, Place], None] | None = None
-        # Where the processor is taken from whoever runs: so many instructions behind the call of
-        # that number.  What is reached goes; ``hits`` counts those that took it.
+        # Preemption points: number of a call -> instructions after it.  A point that was reached is
+        # removed; ``hits`` counts those that took the processor.
         self.points: dict[int, int] = {}
         self.hits = 0
         self.buffers: StoreBuffers | None = None  # ``--store-buffers``
@@ -96,7 +96,7 @@ class Scheduler:
     # -- threads -----------------------------------------------------------------------------
 
     def spawn(self, name: str, kind: str, main: Model, processor: Processor | None = None) -> Lwp:
-        """Make a thread that runs ``main``, and let it be ready; ``processor``: begins there."""
+        """Create a thread that runs ``main``, and make it ready; ``processor``: starts there."""
         self._number += 1
         lwp = Lwp(self._number, name, kind, main, processor or self.processors[0])
         lwp.placed = processor is not None
@@ -106,7 +106,7 @@ class Scheduler:
         return lwp
 
     def wake(self, lwp: Lwp, result: Any = True) -> None:
-        """End a thread's sleep; its Block request gives ``result``."""
+        """End a thread's sleep; its Block request returns ``result``."""
         if lwp.state != "asleep":
             return
         self.order.wakes(lwp, self.current)
@@ -122,7 +122,7 @@ class Scheduler:
         self.ready.append(lwp)
 
     def wake_one(self, queue: WaitQueue, result: Any = True) -> Lwp | None:
-        """Wake who came first; returns it."""
+        """Wake the thread that came first; returns it."""
         if not queue.lwps:
             return None
         lwp = queue.lwps[0]
@@ -130,7 +130,7 @@ class Scheduler:
         return lwp
 
     def wake_first(self, queue: WaitQueue) -> Lwp | None:
-        """Wake who has the highest priority, and came first of those (SOBJ_SLEEPQ_SORTED)."""
+        """Wake the thread with the highest priority, first of equal ones (SOBJ_SLEEPQ_SORTED)."""
         if not queue.lwps:
             return None
         lwp = max(queue.lwps, key=lambda each: each.priority)
@@ -138,12 +138,12 @@ class Scheduler:
         return lwp
 
     def wake_all(self, queue: WaitQueue, result: Any = True) -> None:
-        """Wake everybody on ``queue``."""
+        """Wake all threads on ``queue``."""
         while queue.lwps:
             self.wake(queue.lwps[0], result)
 
     def kill(self, lwp: Lwp) -> None:
-        """End a process that sleeps or waits to run, without another step of it."""
+        """End a process that sleeps or is ready, without another step of it."""
         if lwp.state == "asleep":
             self.wake(lwp)
         self.ready.remove(lwp)
@@ -154,8 +154,8 @@ class Scheduler:
     def interrupt(self, lwp: Lwp) -> None:
         """Send a signal: ends a sleep that may be interrupted (its Block gives None).
 
-        It stays pending where the thread does not sleep so, and ends its next such sleep before
-        that begins: sleepq_block in sys/kern/kern_sleepq.c.
+        It stays pending if the thread's sleep cannot be interrupted, and ends its next
+        interruptible sleep before that starts: sleepq_block in sys/kern/kern_sleepq.c.
         """
         if lwp.state == "asleep" and lwp.interruptible:
             self.wake(lwp, None)
@@ -167,7 +167,7 @@ class Scheduler:
     def run(self, done: Callable[[], bool], until: int = NEVER) -> bool:
         """Run until ``done()`` (returns True) or until virtual time ``until`` (False).
 
-        Raises Stalled when nothing can ever happen again, Spinning beyond ``limit``, and what the
+        Raises Stalled when no thread can ever run again, Spinning beyond ``limit``, and what the
         guest or a model raised.
         """
         clock = self.clock
@@ -177,7 +177,7 @@ class Scheduler:
             if self.limit is not None and self.calls + self.traps > self.limit:
                 raise Spinning(
                     f"{self.limit} kernel calls and traps in {clock.now / 1e9:.1f} virtual s: "
-                    "host and guest keep each other busy for ever"
+                    "livelock: host and guest exchange messages without progress"
                 )
             self._outside()
             if clock.now >= clock.next_due:
@@ -188,7 +188,7 @@ class Scheduler:
                     if until < NEVER:
                         clock.now = until
                         return False
-                    raise Stalled("nothing is ready to run and nothing is due")
+                    raise Stalled("no thread is ready to run and no event is due")
                 continue
             self._run_lwp(lwp)
         return True
@@ -245,10 +245,10 @@ class Scheduler:
         elif state == "gone":
             self._gone(lwp)
         if state != "ready" and lwp.kernel_locks:
-            # A sleeping thread gives up the kernel lock, and takes it again before it goes on.
+            # A sleeping thread releases the kernel lock, and takes it again before it continues.
             self.biglock.give_up(lwp)
         if self.buffers is not None and state != "ready":
-            self.buffers.rests(lwp)
+            self.buffers.flush_for(lwp)
         self.choice.ends(lwp)
         self.current = None
 
@@ -329,7 +329,7 @@ class Scheduler:
         """Decide whether another thread gets the processor here."""
         clock = self.clock
         if clock.now >= clock.next_due:
-            # What is due is not the deed of the thread that happens to run.
+            # An event that is due does not belong to the thread that happens to run.
             current, self.current = self.current, None
             clock.fire()
             self.current = current
@@ -341,7 +341,7 @@ class Scheduler:
         lwp.after_call = ""
 
     def trap(self, _pc: int = 0) -> None:
-        """Note a hypervisor trap of the running thread: costs time, may switch threads."""
+        """Handle a hypervisor trap of the running thread: costs time, may switch threads."""
         clock = self.clock
         clock.now += TRAP_COST
         self.traps += 1
@@ -357,7 +357,7 @@ class Scheduler:
             self.cpu.preempt()
 
     def _count(self, lwp: Lwp) -> None:
-        """Count what a thread does without sleeping; too much of it is no life."""
+        """Count a thread's calls without sleeping; too many are an endless loop."""
         lwp.work += 1
         if lwp.work > PATIENCE:
             raise Spinning(
@@ -365,7 +365,7 @@ class Scheduler:
             )
 
     def _advance(self, lwp: Lwp, frame: Frame) -> str | None:
-        """Drive the model on top; returns a new state where the thread stops running."""
+        """Run the model on top; returns a new state if the thread stops running."""
         value, lwp.send = lwp.send, None
         try:
             request = frame.generator.send(value)

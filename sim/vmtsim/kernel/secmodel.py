@@ -1,8 +1,8 @@
-"""secmodel(9): the models that are registered, and what suser and securelevel answer kauth(9).
+"""secmodel(9): the registered models, and how suser and securelevel answer kauth(9).
 
-Of the scopes system, network and machdep root is allowed every action, where suser of NetBSD lists
-those that there are.  Of securelevel here is what the kernel's own questions need: the time,
-modules, and devices.
+Root is allowed every action of the scopes system, network and machdep, while NetBSD's suser lists
+the known ones.  Of securelevel only the actions that the kernel's own requests need are modelled:
+the time, modules, and devices.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _RND_ADDDATA_ESTIMATE, _GPIO_PINSET, _LAST_DEVICE, _LAST_PROCESS = 8, 13, 19, 16
 _EXECUTE, _IS_EXEC = 1 << 2, 1 << 29
 _PASSTHRU_READCONF, _SPEC_READ = 4, 1
 _SUSER, _SECURELEVEL = "org.netbsd.secmodel.suser", "org.netbsd.secmodel.securelevel"
-# What each kernel has, and no module can register again (sys/conf/std).
+# The models of every kernel, which no module can register again (sys/conf/std).
 _OWN = frozenset(
     {_SUSER, _SECURELEVEL, "org.netbsd.secmodel.bsd44", "org.netbsd.secmodel.extensions"}
 )
@@ -88,7 +88,7 @@ class SecurityModels(Subject):
             self._kauth.own_listener("device", self._level_device),
         ]
 
-    # -- what the two answer -----------------------------------------------------------------
+    # -- suser and securelevel ----------------------------------------------------------------
 
     def _root(self, uid: int, _action: int, _arguments: tuple[int, ...]) -> int:
         return DEFER if uid else ALLOW
@@ -97,13 +97,13 @@ class SecurityModels(Subject):
         return self._root(uid, action, arguments) if action <= _LAST_PROCESS else DEFER
 
     def _root_device(self, uid: int, action: int, arguments: tuple[int, ...]) -> int:
-        """Of raw devices suser says nothing: the permissions of the node decide."""
+        """For raw devices suser defers: the permissions of the node decide."""
         if action in {RAWIO_SPEC, RAWIO_PASSTHRU} or action > _LAST_DEVICE:
             return DEFER
         return self._root(uid, action, arguments)
 
     def _root_vnode(self, uid: int, action: int, arguments: tuple[int, ...]) -> int:
-        """Root may execute what somebody may execute."""
+        """Root may execute what any user may execute."""
         if action & _EXECUTE and not action & _IS_EXEC:
             return DEFER
         return self._root(uid, action, arguments)
@@ -111,7 +111,7 @@ class SecurityModels(Subject):
     def _level_device(self, _uid: int, action: int, arguments: tuple[int, ...]) -> int:
         """Deny pins and commands for the hardware above securelevel 0; disks, estimates above 1.
 
-        A disk of which a file system is mounted is denied above 0: here none is.
+        A disk with a mounted file system is denied above 0: here none is mounted.
         """
         level = self.kernel.memory.s32(self.kernel.symbols["securelevel"])
         first, second = arguments[:2]
@@ -126,9 +126,9 @@ class SecurityModels(Subject):
         return DENY if denied.get(action) else DEFER
 
     def _level(self, _uid: int, action: int, arguments: tuple[int, ...]) -> int:
-        """Deny modules above securelevel 0, and above 1 what time_wraps() of kern_time.c refuses.
+        """Deny modules above securelevel 0, and above 1 the times that time_wraps() refuses.
 
-        That is a time that is set back, or set into the last year that time_t knows.
+        kern_time.c: a time that is set back, or set into the last year that time_t can represent.
         """
         memory = self.kernel.memory
         level = memory.s32(self.kernel.symbols["securelevel"])
@@ -227,13 +227,13 @@ class SecurityModels(Subject):
         if not handles:
             kernel.panic(
                 "kauth-unknown",
-                f"{function} by {kernel.where()}: its kauth listeners were removed before",
+                f"{function} by {kernel.where()}: its kauth listeners were already removed",
             )
         for each in handles:
             self._kauth.silence(each)
         handles.clear()
 
-    # -- what modules register ---------------------------------------------------------------
+    # -- functions for modules ---------------------------------------------------------------
 
     def _find(self, name: str) -> SecurityModel | None:
         return next((each for each in self._models.values() if each.id.lower() == name), None)
@@ -255,7 +255,7 @@ class SecurityModels(Subject):
         evaluate: int,
         _set: int,
     ) -> int:
-        """NULL and EEXIST for an id that is taken: letters of both cases are the same."""
+        """NULL and EEXIST for an id that is in use: letters of both cases are equal."""
         kernel = self.kernel
         kernel.rules.may_sleep("secmodel_register")
         name = name or ""
@@ -279,7 +279,7 @@ class SecurityModels(Subject):
 
     @kernel_function("int secmodel_eval(const char *id, const char *what, void *arg, void *ret)")
     def secmodel_eval(self, name: str | None, what_at: str | None, arg: int, ret: int) -> Model:
-        """What a model answers: its own errno comes back negative."""
+        """A model's answer: its own errno is returned negative."""
         kernel, memory = self.kernel, self.kernel.memory
         kernel.rules.may_sleep("secmodel_eval")
         name, what = (name or "").lower(), what_at or ""

@@ -1,4 +1,4 @@
-"""selrecord(9) and selnotify(9): who waits in poll(2) for a device (kern/sys_select.c)."""
+"""selrecord(9) and selnotify(9): threads that wait in poll(2) for a device (kern/sys_select.c)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SelectInfo:
 
 
 class Select(Subject):
-    """A selinfo is found by its address; without selinit(9) none is there."""
+    """A selinfo is found by its address; without selinit(9) there is none."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/sys_select.c 1.68": "*"}
     SERIALIZED = True
@@ -56,7 +56,7 @@ class Select(Subject):
 
     @kernel_function("void seldestroy(void *sip)")
     def seldestroy(self, selinfo: int) -> None:
-        """Forget the threads that wait: they go on waiting for their other devices."""
+        """Forget the waiting threads: they keep waiting for their other devices."""
         self.live.find("seldestroy", selinfo)
         self.kernel.subject(Kqueues).klist_fini(selinfo + _HEAD)
         self.live.remove(selinfo)
@@ -68,14 +68,14 @@ class Select(Subject):
         if selector != kernel.current.address:
             kernel.panic(
                 "selrecord-other",
-                f"selrecord by {kernel.where()}: the thread is not the one that runs",
+                f"selrecord by {kernel.where()}: the thread is not the running one",
             )
         if kernel.current not in found.waiting:
             found.waiting.append(kernel.current)
 
     @kernel_function("void selnotify(void *sip, int events, long knhint)")
     def selnotify(self, selinfo: int, _events: int, hint: int) -> Model | None:
-        """Ask the knotes, and let everyone who has recorded itself look again."""
+        """Call the knotes, and make all recorded threads poll again."""
         found = self.live.find("selnotify", selinfo)
         noting = self.kernel.subject(Kqueues).knote(selinfo + _HEAD, hint)
         if noting is not None:
@@ -93,9 +93,9 @@ class Select(Subject):
         self.kernel.scheduler.wake_all(self._wakeup)
 
     def poll(self, ask: Callable[[], Model], deadline: int) -> Model:
-        """Ask for events until there are some, or until ``deadline`` in ns (sel_do_scan).
+        """Poll for events until there are some, or until ``deadline`` in ns (sel_do_scan).
 
-        Gives them, or -EINTR on a signal.
+        Returns them, or -EINTR on a signal.
         """
         lwp = self.kernel.current
         while True:

@@ -1,14 +1,14 @@
-"""Which bytes of the heap nobody has written since they were allocated.
+"""Uninitialised bytes of the heap: those that were not written since their allocation.
 
 A small KMSAN (NetBSD sys/kern/subr_msan.c): one mark for each byte of an object that the allocator
-did not clear.  What the guest's code, a kernel function or the host writes loses its mark; memcpy
-carries marks from one object into another.  Marks do not follow a value through registers.  So a
+did not clear.  A write by the guest's code, a kernel function or the host removes the mark; memcpy
+copies marks from one object into another.  Marks do not follow a value through registers.  So a
 read is reported
 
-- when a kernel function or the host makes it, where any byte of it is marked: the byte leaves to
+- when a kernel function or the host makes it, if any byte of it is marked: the byte leaves to
   the kernel, to a process or to the host;
-- when the guest's code makes it, where all of it is marked and it is shorter than a word: copies
-  of whole structures go by words, and carry what nobody has set with them.
+- when the guest's code makes it, if all of it is marked and it is shorter than a word: copies
+  of whole structures use words, and include uninitialised padding.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Shadow:
     def add(self, address: int, size: int) -> None:
         """Mark a new object; objects do not share pages."""
         if not self._watching:
-            # Every access becomes a little slower with it: not before somebody needs it.
+            # Every access becomes a little slower with it: start only when an object needs it.
             self._watching = True
             self._cpu.watch_memory(self._seen, self.start, self.end)
         fresh = _Object(address, bytearray(b"\1" * size), size)
@@ -79,10 +79,10 @@ class Shadow:
             return None
         first = max(address - fresh.address, 0)
         end = min(address + size - fresh.address, len(fresh.marks))
-        return (fresh, first, end) if first < end else None  # what lies before it has no marks
+        return (fresh, first, end) if first < end else None  # the bytes before it have no marks
 
     def written(self, address: int, size: int) -> None:
-        """Take the marks off a range."""
+        """Remove the marks of a range."""
         place = self._at(address, size)
         if place is None:
             return
@@ -93,7 +93,7 @@ class Shadow:
         fresh.marks[first:end] = bytes(end - first)
 
     def copied(self, target: int, source: int, size: int) -> None:
-        """Give a range the marks of another, after a copy."""
+        """Copy the marks of another range to a range."""
         place = self._at(source, size) if self.start <= source < self.end else None
         marks = bytearray(size)
         if place is not None:

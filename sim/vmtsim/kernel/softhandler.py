@@ -1,4 +1,4 @@
-"""softint(9) for drivers: handlers of their own (NetBSD sys/kern/kern_softint.c)."""
+"""softint(9) for drivers: their handlers (NetBSD sys/kern/kern_softint.c)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FIRST, _STEP = 0x40, 0x20  # the cookies are offsets, not pointers
 
 @dataclass(eq=False)
 class Handler:
-    """An established soft interrupt handler, and the processors where it waits and runs."""
+    """An established soft interrupt handler, and the processors on which it is pending and runs."""
 
     cookie: int
     function: int
@@ -62,7 +62,7 @@ class SoftHandlers(Subject):
             kernel.panic(
                 "softint-flags",
                 f"softint_establish by {kernel.where()} with flags {flags:#x}: the bits "
-                f"{flags & _OWN:#x} are the kernel's own",
+                f"{flags & _OWN:#x} are reserved for the kernel",
             )
         if flags & _LEVELS > 3:
             kernel.panic(
@@ -130,7 +130,7 @@ class SoftHandlers(Subject):
             self.live.remove(cookie)
 
     def check_unload(self, module: str) -> None:
-        """Panic for a handler that is still to run code that is gone; report the others."""
+        """Panic for a pending handler, whose code is unloaded; report the others."""
         kernel = self.kernel
         for handler in self.live.values():
             if kernel.loaded_at(handler.function) is not None:
@@ -139,8 +139,8 @@ class SoftHandlers(Subject):
                 made = self.live.made(handler)
                 kernel.panic(
                     "softint-left",
-                    f"module {module} is gone, but its soft interrupt handler "
-                    f"{kernel.location(handler.function)}, established by {made}, is still to run",
+                    f"module {module} is unloaded, but its soft interrupt handler "
+                    f"{kernel.location(handler.function)}, established by {made}, is pending",
                     made,
                 )
         super().check_unload(module)

@@ -1,4 +1,4 @@
-"""Soft interrupts: a thread for each level, in which nothing may sleep.
+"""Soft interrupts: a thread for each level, which must not sleep.
 
 NetBSD sys/kern/kern_softint.c (softint_init, softint_execute, softint_dispatch).
 """
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 # sys/sys/intr.h
 BIO, CLOCK, SERIAL, NET = range(4)
-# The thread of each level, and how far its IPL is above IPL_SOFTCLOCK: a higher one interrupts a
-# lower one.
+# The thread of each level, and the distance of its IPL from IPL_SOFTCLOCK: a higher one interrupts
+# a lower one.
 _LEVELS = {CLOCK: ("softclk", 0), BIO: ("softbio", 1), NET: ("softnet", 2), SERIAL: ("softser", 3)}
 # sys/arch/x86/include/intrdefs.h and sys/arch/aarch64/include/intr.h
 _IPL_SOFTCLOCK = {"amd64": 2, "i386": 2, "aarch64": 1}
 
 
 class _Level:
-    """One level of a processor: its thread and the handlers that are to run."""
+    """One level of a processor: its thread and the pending handlers."""
 
     def __init__(self, lwp_name: str, processor: Processor) -> None:
         self.processor = processor
@@ -50,7 +50,7 @@ class SoftInterrupts(Subject):
         }
 
     def boot(self) -> None:
-        """Start the threads that run callouts; the others start when they are first needed."""
+        """Start the threads that run callouts; the others start at their first use."""
         for processor in self.kernel.processors:
             self._thread(self._levels[processor, CLOCK], CLOCK)
 
@@ -74,7 +74,7 @@ class SoftInterrupts(Subject):
     ) -> None:
         """Run ``work()`` on a processor, as soon as that allows it.
 
-        ``on`` is the thread on it that asks for that, where one does.
+        ``on`` is the requesting thread on it, if there is one.
         """
         own = self._levels[processor, level]
         lwp = self._thread(own, level)

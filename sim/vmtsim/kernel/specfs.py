@@ -1,4 +1,4 @@
-"""What specfs keeps of a device node: who has it open, is in it, and whether it is being closed.
+"""State of a device node in specfs: opens, calls in progress, and a close in progress.
 
 NetBSD sys/miscfs/specfs/spec_vnops.c 1.219 (spec_open, spec_close, spec_io_enter, spec_io_drain).
 """
@@ -24,15 +24,15 @@ class SpecialNode:
     """One device number (struct specdev)."""
 
     kernel: Kernel
-    opens: int = 0  # sd_opencnt: also those whose d_open has not come back yet
-    opened: bool = False  # sd_opened: d_open was successful since the last close
+    opens: int = 0  # sd_opencnt: including those whose d_open has not returned yet
+    opened: bool = False  # sd_opened: d_open succeeded since the last close
     closing: bool = False  # sd_closing
     calls: int = 0  # I/O references
     queue: WaitQueue = field(default_factory=lambda: WaitQueue("specio"))
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Hold an I/O reference: the node is not closed for good before it is given back."""
+        """Hold an I/O reference: the node is not closed before it is released."""
         self.calls += 1
         try:
             yield
@@ -41,12 +41,12 @@ class SpecialNode:
             self.kernel.scheduler.wake_all(self.queue)
 
     def drain(self) -> Model:
-        """Wait until nobody is in the driver."""
+        """Wait until no call is in the driver."""
         while self.calls:
             yield Block(self.queue, what=self.queue.name)
 
     def wait_for_close(self) -> Model:
-        """Wait for a close under way; gives False on a signal."""
+        """Wait for a close in progress; returns False on a signal."""
         while self.closing:
             woken = yield Block(self.queue, what=self.queue.name, signal=True)
             if woken is None:
@@ -54,7 +54,7 @@ class SpecialNode:
         return True
 
     def release(self) -> bool:
-        """Take one open away; gives whether it was the last: then the driver is to be closed."""
+        """Remove one open; returns whether it was the last: then the driver has to be closed."""
         self.opens -= 1
         if self.opens:
             return False
@@ -63,6 +63,6 @@ class SpecialNode:
         return True
 
     def closed(self) -> None:
-        """End the close that ``release`` began."""
+        """End the close that ``release`` started."""
         self.closing = False
         self.kernel.scheduler.wake_all(self.queue)

@@ -1,21 +1,22 @@
-"""Store buffers: what a processor stores is seen by the others later, and by itself at once.
+"""Store buffers: other processors see a processor's stores later, the processor itself at once.
 
-With ``--store-buffers`` each processor keeps its latest stores to the heap and to the writable data
-of modules to itself.  At each change of the processor the seed decides which of them reach memory:
+With ``--store-buffers`` each processor buffers its latest stores to the heap and to the writable
+data of modules.  At each switch of the processor the seed decides which of them reach memory:
 
 * x86: in the order in which they were made (Sewell and others, "x86-TSO: A Rigorous and Usable
   Programmer's Model for x86 Multiprocessors", CACM 53(7), 2010);
 * aarch64: in any order, but of two to the same bytes, and of two with a releasing barrier between
   them (Arm Architecture Reference Manual, DDI 0487, B2.3, "Definition of the Arm memory model").
 
-One processor runs at a time.  So memory is what that one sees: when it stops, the bytes below its
-buffered stores are put back; when it goes on, its stores are laid over memory again.  Loads are in
-order on all machines: what a missing acquiring barrier lets happen is not played.
+One processor runs at a time.  So memory shows that processor's view: when it stops, the bytes below
+its buffered stores are restored; when it continues, its stores are written over memory again.
+Loads are in order on all machines: the effects of a missing acquiring barrier are not simulated.
 
-What empties a buffer: an atomic operation of atomic_ops(3) or a locked or exclusive instruction,
-membar_sync(9), all that makes an order in the kernel (locks, queues, wakeups, cross calls: see
-vmtsim.kernel.ordering), a trap to the hypervisor, and a thread that sleeps, ends or goes to another
-processor.  On real machines some of these empty less: no behaviour is played that they forbid.
+A buffer is flushed by: an atomic operation of atomic_ops(3) or a locked or exclusive instruction,
+membar_sync(9), everything that makes an order in the kernel (locks, queues, wakeups, cross calls:
+see vmtsim.kernel.ordering), a trap to the hypervisor, and a thread that sleeps, ends or moves to
+another processor.  On real machines some of these flush less: no behaviour is simulated that they
+forbid.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.lwp import Lwp
     from vmtsim.kernel.processors import Processor
 
-# Stores that one processor can hold back: 56 in "Skylake" (Intel 64 and IA-32 Architectures
+# Stores that one processor can buffer: 56 in "Skylake" (Intel 64 and IA-32 Architectures
 # Optimization Reference Manual, 248966, table of buffers).
 _ROOM = 56
 _FENCES = ("membar_release", "membar_producer", "membar_exit")
@@ -52,7 +53,7 @@ class Store:
         self.address = address
         self.size = size
         self.group = group
-        self.data = b""  # known once the instruction is over
+        self.data = b""  # known after the instruction
 
     def overlaps(self, other: Store) -> bool:
         """Whether they have bytes in common."""
@@ -75,7 +76,7 @@ class StoreBuffers(Subject):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.late = 0  # stores that were held back over a change of the processor
+        self.late = 0  # stores that stayed buffered over a switch of the processor
         self._on = False
         self._in_order = kernel.cpu.machine != "aarch64"
         self._rng = kernel.rng.fork("store buffers")
@@ -85,7 +86,7 @@ class StoreBuffers(Subject):
         self._locked: dict[int, bool] = {}
 
     def boot(self) -> None:
-        """Begin to hold back what is stored to the heap."""
+        """Start to buffer stores to the heap."""
         kernel = self.kernel
         if not kernel.options.store_buffers:
             return
@@ -99,13 +100,13 @@ class StoreBuffers(Subject):
         self._wrap()
 
     def loaded(self, module: Loaded) -> None:
-        """Hold back what is stored to the writable data of a module."""
+        """Buffer stores to the writable data of a module."""
         if self._on:
             for start, end in module.writable():
                 self.kernel.cpu.watch_accesses(self._by_code, start, end)
 
     def _wrap(self) -> None:
-        """Empty the buffer before whatever makes an order."""
+        """Flush the buffer before anything that makes an order."""
         kernel = self.kernel
         dispatch, order = kernel.dispatch, kernel.order
         for name in dispatch.modelled():
@@ -114,7 +115,7 @@ class StoreBuffers(Subject):
             elif name in _FENCES:
                 dispatch.wrap(name, self._fenced)
         for name in _ORDERS:
-            # Replaced in this object, so that nothing costs more where there are no buffers.
+            # Replaced in this object, so that nothing costs more without buffers.
             setattr(order, name, self._emptied(getattr(order, name)))
         trap = kernel.cpu.on_trap
 
@@ -142,7 +143,7 @@ class StoreBuffers(Subject):
     # -- stores of the processor that runs -------------------------------------------------------
 
     def _by_code(self, write: bool, address: int, size: int, host: bool) -> None:
-        """Take a store into the buffer, before the instruction makes it."""
+        """Add a store to the buffer, before the instruction makes it."""
         if not write or self._inside is None:
             return
         if host:
@@ -164,20 +165,20 @@ class StoreBuffers(Subject):
         buffer.stores.append(Store(address, size, buffer.group))
 
     def _know_last(self, buffer: Buffer) -> None:
-        """Read what the last store has left: its instruction is over by now."""
+        """Read the result of the last store: its instruction has completed by now."""
         if buffer.stores and not buffer.stores[-1].data:
             last = buffer.stores[-1]
             last.data = self.kernel.cpu.read(last.address, last.size)
 
     def _by_kernel(self, write: bool, address: int, size: int) -> None:
-        """Let what a kernel function writes come behind all that this processor has stored."""
+        """Order the writes of a kernel function after all stores of this processor."""
         if write and self._inside is not None:
             below = self._buffers[self._inside].below
             if any(address <= at < address + size for at in below):
                 self.empty()
 
     def _reach_below(self, buffer: Buffer, count: int) -> None:
-        """Let the oldest stores of the processor that runs reach memory."""
+        """Let the oldest stores of the running processor reach memory."""
         for store in buffer.stores[:count]:
             for at, byte in enumerate(store.data, store.address):
                 buffer.below[at] = byte
@@ -188,7 +189,7 @@ class StoreBuffers(Subject):
         buffer.below = {at: byte for at, byte in buffer.below.items() if at in kept}
 
     def empty(self) -> None:
-        """Let all that the processor that runs has stored reach memory, where it is already."""
+        """Let all stores of the running processor reach memory, which already shows them."""
         if self._inside is not None:
             buffer = self._buffers[self._inside]
             if buffer.stores:
@@ -196,7 +197,7 @@ class StoreBuffers(Subject):
                 buffer.below.clear()
 
     def _freed(self, start: int, end: int, _function: str) -> None:
-        """Forget stores to memory that is gone; what makes them late is a race of its own."""
+        """Forget stores to freed memory; that they are late is a race of its own."""
         for buffer in self._buffers.values():
             buffer.stores = [
                 each
@@ -206,7 +207,7 @@ class StoreBuffers(Subject):
             for at in [each for each in buffer.below if start <= each < end]:
                 del buffer.below[at]
 
-    # -- another processor goes on ---------------------------------------------------------------
+    # -- switching processors --------------------------------------------------------------------
 
     def enters(self, lwp: Lwp) -> None:
         """Show memory as the processor of this thread sees it; some stores of all reach it."""
@@ -227,14 +228,14 @@ class StoreBuffers(Subject):
         for store in buffer.stores:
             self._write(store.address, store.data)
 
-    def rests(self, lwp: Lwp) -> None:
-        """Empty the buffer of a thread's processor: it sleeps or is gone."""
+    def flush_for(self, lwp: Lwp) -> None:
+        """Flush the buffer of a thread's processor: it sleeps or is gone."""
         self.empty()
         if lwp.state == "gone":
             self._was.pop(lwp, None)
 
     def _leave(self) -> None:
-        """Put back the bytes below the stores of who ran last."""
+        """Restore the bytes below the stores of the processor that ran last."""
         if self._inside is None:
             return
         buffer, self._inside = self._buffers[self._inside], None
@@ -245,7 +246,7 @@ class StoreBuffers(Subject):
         buffer.below.clear()
 
     def _draw(self, processor: Processor) -> None:
-        """Let the seed decide which stores of a processor reach memory now; nobody runs."""
+        """Let the seed decide which stores of a stopped processor reach memory now."""
         stores = self._buffers[processor].stores
         if self._in_order:
             self._reach(processor, self._rng.below(len(stores) + 1))
@@ -260,7 +261,7 @@ class StoreBuffers(Subject):
         self._buffers[processor].stores = kept
 
     def _reach(self, processor: Processor, count: int) -> None:
-        """Let the oldest stores of a processor that does not run reach memory."""
+        """Let the oldest stores of a stopped processor reach memory."""
         stores = self._buffers[processor].stores
         for store in stores[:count]:
             self._write(store.address, store.data)
@@ -273,5 +274,5 @@ class StoreBuffers(Subject):
             return bytes(store.size)
 
     def _write(self, address: int, data: bytes) -> None:
-        with suppress(CpuFault):  # the memory of a module that is gone
+        with suppress(CpuFault):  # the memory of an unloaded module
             self.kernel.cpu.write(address, data)

@@ -12,8 +12,8 @@ from vmtsim import kernel
 if TYPE_CHECKING:
     from vmtsim.kernel.api import Subject
 
-# module:class of those that others need at their start, in the order of boot.  The others boot
-# after these, in the order of their files: a new file of models needs no line here.
+# module:class of those that others need at their start, in boot order.  The others boot after
+# these, in the order of their files: a new file of models needs no line here.
 _FIRST = (
     "console:Console",
     "libkern:LibKern",
@@ -63,7 +63,7 @@ _FIRST = (
 
 @cache
 def load_subjects() -> tuple[type[Subject], ...]:
-    """Import every subject class, in the order of boot."""
+    """Import every subject class, in boot order."""
     from vmtsim.kernel.api import Subject  # noqa: PLC0415 - some need this module, by the kernel
 
     first = []

@@ -1,4 +1,4 @@
-"""What read, write and ioctl do around the call of a driver: for device nodes and cloned files."""
+"""The parts of read, write and ioctl around a driver's function: device nodes, cloned files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ FIONBIO, FIOASYNC = 0x8004667E, 0x8004667D
 def transfer(
     kernel: Kernel, direction: int, offset: int, content: bytes, call: Callable[[int], Model]
 ) -> Model:
-    """Let ``call`` move data by the struct uio that it gets: the bytes that it moved, or an errno.
+    """Let ``call`` move data with its struct uio: returns the bytes moved, or an errno.
 
-    sys_generic.c, dofileread: what was moved before a signal or EWOULDBLOCK counts.
+    sys_generic.c, dofileread: data moved before a signal or EWOULDBLOCK counts.
     """
     moving = Transfer(kernel, direction, offset, content)
     error = signed((yield from call(moving.address)), 32)
@@ -47,9 +47,10 @@ def control(
     *,
     back: int = 0,
 ) -> Model:
-    """Let ``call`` answer an ioctl in the memory that it gets: the bytes for the process, or errno.
+    """Let ``call`` answer an ioctl in its memory: returns the bytes for the process, or an errno.
 
-    ``back`` is how many bytes the kernel reads where it asks itself, whatever the command says.
+    ``back`` is how many bytes the kernel reads if it makes the call itself, whatever the command
+    says.
     sys_generic.c, sys_ioctl.
     """
     memory, kmem = kernel.memory, kernel.subject(Kmem)
@@ -69,13 +70,13 @@ def control(
 def set_flags(
     kernel: Kernel,
     old: int,
-    wanted: int,
+    flags: int,
     fcntl: Callable[[int, int], Model],
     ioctl: Callable[[int, int], Model],
 ) -> Model:
-    """Set the flags of an open file (F_SETFL): gives the errno and the flags that it has then.
+    """Set the flags of an open file (F_SETFL): returns the errno and the resulting flags.
 
-    ``fcntl`` and ``ioctl`` ask what is open, with a command and the address of an int.
+    ``fcntl`` and ``ioctl`` call the open object, with a command and the address of an int.
     sys_descrip.c, sys_fcntl.
     """
     memory, kmem = kernel.memory, kernel.subject(Kmem)
@@ -85,7 +86,7 @@ def set_flags(
         memory.put_u32(data, value)
         return signed((yield from call(command, data)), 32)
 
-    new = wanted & FCNTLFLAGS
+    new = flags & FCNTLFLAGS
     error = yield from ask(fcntl, SETFL, new)
     if not error:
         new = memory.u32(data)  # the driver may change it

@@ -1,4 +1,4 @@
-"""sysctl(3) as processes call it, and what the handlers of nodes call.
+"""sysctl(3) for processes, and the functions for handlers of nodes.
 
 Source: NetBSD sys/kern/kern_sysctl.c.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reply:
-    """What sysctl(3) gave: errno, the bytes in the old buffer, and the length it reported."""
+    """The result of sysctl(3): errno, the bytes in the old buffer, and the reported length."""
 
     error: int
     data: bytes
@@ -58,14 +58,14 @@ class Reply:
 
 
 class Sysctl(Subject):
-    """Calls: a node is found, its handler is called under the lock, or sysctl_lookup() serves."""
+    """Calls: a node is found, then its handler runs under the lock, or sysctl_lookup()."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
     ACCESSES_DATA = True
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self._cells: list[int] = []  # places for a call's length and node number
+        self._cells: list[int] = []  # memory for a call's length and node number
 
     def call(
         self,
@@ -75,10 +75,10 @@ class Sysctl(Subject):
         new: bytes | None = None,
         extra: Sequence[int] = (),
     ) -> Model:
-        """Make the system call in the running process; gives a Reply.
+        """Make the system call in the running process; returns a Reply.
 
-        ``old`` is the size of the buffer for the old value; None passes no buffer, but asks for
-        the length.  ``extra`` are numbers behind the node's own name.
+        ``old`` is the size of the buffer for the old value; None passes no buffer, but requests the
+        length. ``extra`` are numbers after the node's own name.
         """
         processes = self.kernel.subject(Processes)
         lock, tree = self.kernel.subject(SysctlLock), self.kernel.subject(SysctlTree)
@@ -110,7 +110,7 @@ class Sysctl(Subject):
         return Reply(int(error), data, length)
 
     def _traverse(self, node: Node) -> Model:
-        """Refuse everybody but root below a private node (sysctl_locate)."""
+        """Refuse users other than root below a private node (sysctl_locate)."""
         may = self.kernel.subject(Kauth).may
         above = node.parent
         while above is not None:
@@ -122,7 +122,7 @@ class Sysctl(Subject):
     def _dispatch(
         self, node: Node, extra: Sequence[int], old: int, length: int, new: int, new_size: int
     ) -> Model:
-        """Call the function of the node where the name, or what of it is known, ends."""
+        """Call the function of the node where the name, or its known part, ends."""
         if node.native is not None:
             if new:
                 may = self.kernel.subject(Kauth).may(kauth.SYSCTL, kauth.SYSCTL_MODIFY)
@@ -156,15 +156,15 @@ class Sysctl(Subject):
             place = kernel.location(node.function)
             kernel.violation(
                 "sysctl-without-kauth",
-                f"the handler of {node.path} ({place}) took a new value without asking kauth(9): "
-                "every user may write it",
+                f"the handler of {node.path} ({place}) accepted a new value without a kauth(9) "
+                "check: every user may write it",
                 place,
             )
         for lock in lwp.held:
             taken = kernel.location(lock.taken_at)
             kernel.panic(
                 "syscall-with-mutex",
-                f"the handler of {node.path} came back with the mutex {lock.describe()} held "
+                f"the handler of {node.path} returned with the mutex {lock.describe()} held "
                 f"(taken by {taken})",
                 taken,
             )
@@ -191,7 +191,7 @@ class Sysctl(Subject):
     def _lookup(
         self, node: int, old: int, length_at: int, new: int, new_size: int, *, user: bool
     ) -> Model:
-        """sysctl_lookup(): rights, then old value out, then new value in."""
+        """sysctl_lookup(): check rights, then copy the old value out and the new value in."""
         memory = self.kernel.memory
         may = self.kernel.subject(Kauth).may
         flags = memory.u32(node)
@@ -212,7 +212,7 @@ class Sysctl(Subject):
             return Errno.EPERM
         size = memory.u64(node + 64)
         data = node + 48 if flags & IMMEDIATE else memory.u64(node + 48)
-        # strlen() looks for the end wherever it is.
+        # strlen() searches for the end anywhere.
         have = len(memory.cstring(data)) + 1 if kind == STRING else size
         if length_at:
             room = memory.pointer(length_at)
@@ -255,7 +255,7 @@ class Sysctl(Subject):
         return 0
 
     def _new_string(self, data: int, size: int, new: int, new_size: int, *, user: bool) -> int:
-        """Take a string as it comes, with whatever is behind its end; zeros fill the rest."""
+        """Copy a string unchanged, with everything after its end; zeros fill the rest."""
         if new_size > size:
             return Errno.EINVAL
         error, value = self._in(new, new_size, user=user)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
-# A handler that holds the lock of the whole tree for longer holds up the whole system.
+# A handler that holds the lock of the whole tree for longer delays the whole system.
 _PATIENCE = 5 * SECOND
 
 
 class SysctlLock(Subject):
-    """One for the whole tree; a handler runs under it, and may give it up meanwhile."""
+    """One for the whole tree; a handler runs under it, and may release it meanwhile."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
 
@@ -48,7 +48,7 @@ class SysctlLock(Subject):
                 f"{function} by {self.kernel.where()} from a sysctl handler: locking against "
                 "myself, the tree is locked for this call",
             )
-        # As in a krwlock: readers stand behind a writer that waits.
+        # As in a krwlock: readers wait after a waiting writer.
         while self._writer is not None or (self._readers if write else self._writers_wait):
             self._writers_wait += write
             yield Block(self._queue, what="sysctl")
@@ -63,7 +63,7 @@ class SysctlLock(Subject):
         lwp.sysctl_since = self.kernel.clock.now
 
     def unlock(self) -> None:
-        """Give it back."""
+        """Release it."""
         lwp = self.kernel.current
         self.kernel.order.gives(lwp, (self, self._writer is lwp))
         if self._writer is lwp:
@@ -73,11 +73,11 @@ class SysctlLock(Subject):
         self.kernel.scheduler.wake_all(self._queue)
 
     def release(self, what: str) -> tuple[bool, str]:
-        """Give up the lock of a call; returns whether it was for writing, and the node."""
+        """Release the lock of a call; returns whether it was for writing, and the node."""
         lwp = self.kernel.current
         if not self.held():
             self.kernel.panic(
-                "sysctl-not-locked", f"{what}, and does not hold the lock of the tree"
+                "sysctl-not-locked", f"{what}, which does not hold the lock of the tree"
             )
         write, node = lwp is self._writer, lwp.sysctl_node
         lwp.sysctl_node = ""
@@ -103,7 +103,7 @@ class SysctlLock(Subject):
         if lwp not in self._given_up:
             kernel.panic(
                 "sysctl-not-locked",
-                f"sysctl_relock by {kernel.where()}, and sysctl_unlock was not called",
+                f"sysctl_relock by {kernel.where()} without sysctl_unlock",
             )
         write, node = self._given_up.pop(lwp)
         yield from self.lock("sysctl_relock", write=write)

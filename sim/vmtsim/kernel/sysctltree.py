@@ -1,4 +1,4 @@
-"""sysctl(9)'s tree: its nodes in guest memory, and how modules make and remove them.
+"""sysctl(9)'s tree: its nodes in guest memory, and how modules create and remove them.
 
 Source: NetBSD sys/kern/kern_sysctl.c, sys/sys/sysctl.h.
 """
@@ -30,7 +30,7 @@ MAX_NAME = 12  # CTL_MAXNAME
 _PERMANENT, _OWNDATA, _OWNDESC = 0x200, 0x400, 0x40000
 _CTL_EOL, _CTL_CREATE = -1, -3
 _CREATE_BASE = 1024
-_FIRST_ROOM = 8  # SYSCTL_DEFSIZE: children that a parent's array is first made for
+_FIRST_ROOM = 8  # SYSCTL_DEFSIZE: initial size of a parent's array
 _NODE_SIZE = 96
 _SIZES = {INT: 4, QUAD: 8, BOOL: 1}
 _TOP = {"kern": 1, "vm": 2, "vfs": 3, "net": 4, "hw": 6, "machdep": 7, "ddb": 9}
@@ -38,10 +38,10 @@ _TOP = {"kern": 1, "vm": 2, "vfs": 3, "net": 4, "hw": 6, "machdep": 7, "ddb": 9}
 
 @dataclass(eq=False)
 class Node:
-    """One node.  ``address`` is its struct sysctlnode in guest memory, at this moment.
+    """One node.  ``address`` is the current address of its struct sysctlnode in guest memory.
 
-    The children of a node lie in one array, ``array``, with ``room`` for so many of them: an
-    insertion or a removal moves what is behind, and a full array is replaced by a larger one.
+    The children of a node are in one array, ``array``, with space for ``room`` of them: an
+    insertion or a removal moves the following ones, and a full array is replaced by a larger one.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Node:
     data: int = 0
     size: int = 0
     description: int = 0  # the address of the text
-    owned: int = 0  # CTLFLAG_OWNDATA: what the node frees itself
+    owned: int = 0  # CTLFLAG_OWNDATA: memory that the node frees itself
     array: KernelObject | None = None
     room: int = 0
     children: dict[int, Node] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Node:
 
 
 class SysctlTree(Subject):
-    """The nodes by their names and numbers, and the logs of what modules have made."""
+    """The nodes by their names and numbers, and the logs of nodes that modules created."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
     SERIALIZED = True
@@ -82,7 +82,7 @@ class SysctlTree(Subject):
         self._numbers = _CREATE_BASE
 
     def boot(self) -> None:
-        """Make the top of the tree."""
+        """Create the top of the tree."""
         for name, number in _TOP.items():
             self._add(Node(name, number, READWRITE | _PERMANENT, NODE, self.root))
 
@@ -97,9 +97,9 @@ class SysctlTree(Subject):
         return node
 
     def locate(self, path: str) -> tuple[Node | None, tuple[int, ...]]:
-        """Return the node of a dotted name, and the numbers behind that of a leaf.
+        """Return the node of a dotted name, and the numbers after that of a leaf.
 
-        sysctl(3) hands them to the leaf's handler (sysctl_locate and sysctl_dispatch;
+        sysctl(3) passes them to the leaf's handler (sysctl_locate and sysctl_dispatch;
         sysctlgetmibinfo(3) lets them through).
         """
         numbers: list[int] = []
@@ -142,7 +142,7 @@ class SysctlTree(Subject):
         self._publish(node)
 
     def _make_room(self, parent: Node) -> None:
-        """Give the children an array twice as large, and free the old one (sysctl_realloc)."""
+        """Replace the children's array by one of twice the size (sysctl_realloc)."""
         old, parent.room = parent.array, 2 * parent.room or _FIRST_ROOM
         parent.array = KernelObject(
             self.kernel, parent.room * _NODE_SIZE, f"sysctl nodes of {parent.path or 'the root'}"
@@ -154,7 +154,7 @@ class SysctlTree(Subject):
         old.free("sysctl_realloc")
 
     def _move(self, node: Node, address: int) -> None:
-        """Copy a node to another place, and let its children know."""
+        """Copy a node to another place, and update its children."""
         memory = self.kernel.memory
         memory.write(address, memory.read(node.address, _NODE_SIZE))
         if node.data == node.address + 48:
@@ -182,7 +182,7 @@ class SysctlTree(Subject):
         memory.put_u64(at + 88, node.description)
 
     def _remove(self, node: Node) -> None:
-        """Take a node out; those behind it move up, and an empty array goes (sysctl_destroy)."""
+        """Remove a node; the next ones move up, and an empty array is freed (sysctl_destroy)."""
         parent, kernel = node.parent, self.kernel
         assert parent is not None
         assert parent.array is not None
@@ -200,7 +200,7 @@ class SysctlTree(Subject):
             parent.array, parent.room = None, 0
 
     def describe(self, node: Node) -> str:
-        """Return what ``sysctl -d`` prints of a node; the kernel has kept the caller's pointer."""
+        """Return the text that ``sysctl -d`` prints; the kernel keeps the caller's pointer."""
         return self.kernel.memory.string(node.description) if node.description else ""
 
     @kernel_function(
@@ -268,7 +268,7 @@ class SysctlTree(Subject):
     def _made(
         self, node: Node, log: int, result_at: int, description: int, value: int | None
     ) -> None:
-        """Give a node that was made, or was there, to its caller: its log has it in any case."""
+        """Return a node that was created, or existed, to its caller: its log has it in any case."""
         memory = self.kernel.memory
         if value is not None and node.flags & IMMEDIATE:
             memory.write(node.address + 48, value.to_bytes(8, "little"))
@@ -285,10 +285,10 @@ class SysctlTree(Subject):
             memory.put_u64(node.address + 88, description)
 
     def _locate(self, root: int, numbers: Sequence[int]) -> Node | int:
-        """Return the parent that is meant, or an errno (sysctl_locate)."""
+        """Return the parent of a new node, or an errno (sysctl_locate)."""
         parent = self._at(root, self.root) if root else self.root
         if parent is None:
-            # A pointer of an earlier day: what lies there now is no node of the tree.
+            # A pointer from an earlier call: the memory there is no longer a node of the tree.
             self.kernel.memory.read(root, _NODE_SIZE)
             return Errno.ENOENT
         for number in numbers:
@@ -312,7 +312,7 @@ class SysctlTree(Subject):
             if child.name == node.name or child.number == number:
                 same = child.name == node.name and child.function == node.function
                 if same and number in {child.number, _CTL_CREATE}:
-                    return 0, child  # of whatever kind it is
+                    return 0, child  # of any kind
                 return Errno.EEXIST, None
         if number == _CTL_CREATE:
             self._numbers += 1
@@ -329,7 +329,7 @@ class SysctlTree(Subject):
         return 0, node
 
     def _sizes_fit(self, node: Node) -> bool:
-        """Whether size and data are of the kind; sets the size where it follows from the kind."""
+        """Whether size and data match the kind; sets the size if the kind determines it."""
         if node.kind == NODE:
             return not node.data and not node.size and not node.flags & _OWNDATA
         if node.flags & _OWNDATA and node.flags & IMMEDIATE:
@@ -339,7 +339,7 @@ class SysctlTree(Subject):
                 return False
             node.size = _SIZES[node.kind]
         elif node.kind == STRING:
-            # With a function the size stays 0: what is written is then too long.
+            # With a function the size stays 0: any written value is then too long.
             if not node.size and not node.function:
                 if not node.data:
                     return False
@@ -375,7 +375,7 @@ class SysctlTree(Subject):
         return self._teardown(log, handle) if handle else None
 
     def _teardown(self, log: int, handle: int) -> Model:
-        """Remove the nodes of a log, last one first; one with foreign children stays."""
+        """Remove the nodes of a log, last one first; a node with children of others stays."""
         kernel = self.kernel
         lock = kernel.subject(SysctlLock)
         yield from lock.lock("sysctl_teardown", write=True)
@@ -386,7 +386,7 @@ class SysctlTree(Subject):
                 "of sysctl_createv",
             )
         for node in reversed(self._logs.pop(handle)):
-            # One that another log named, too, may be gone already.
+            # A node that another log also named may be gone already.
             there = node.parent is not None and node.parent.children.get(node.number) is node
             if there and not node.children:
                 self._remove(node)
@@ -394,13 +394,14 @@ class SysctlTree(Subject):
         lock.unlock()
 
     def check_unload(self, module: str) -> None:
-        """Report nodes that are left: they point into memory that is gone."""
+        """Report leftover nodes: they point into freed memory."""
         for handle, nodes in self._logs.items():
             if self.kernel.loaded_at(self._made_by[handle]) is not None:
                 continue
             names = ", ".join(node.path for node in nodes)
             self.kernel.violation(
-                "sysctl-left", f"module {module} is gone, but its sysctl nodes are there: {names}"
+                "sysctl-left",
+                f"module {module} is unloaded, but its sysctl nodes still exist: {names}",
             )
 
     # -- nodes of the kernel model's own drivers -----------------------------------------------
@@ -408,7 +409,7 @@ class SysctlTree(Subject):
     def add_native(
         self, device: str, values: Mapping[str, str | int], writable: Container[str] = ()
     ) -> None:
-        """Make ``machdep.DEVICE`` with these values; root may write numbers in ``writable``."""
+        """Create ``machdep.DEVICE`` with these values; root may write numbers in ``writable``."""
         for path, value in values.items():
             parent = self.find("machdep")
             assert parent is not None
@@ -433,7 +434,7 @@ class SysctlTree(Subject):
                 parent = node
 
     def remove_native(self, device: str) -> None:
-        """Take ``machdep.DEVICE`` away."""
+        """Remove ``machdep.DEVICE``."""
         node = self.find(f"machdep.{device}")
         if node is not None:
             self._remove(node)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 
 _RULE = "suspended-logs"
-_WHY = "syslogd(8) writes it there, and waits, and with it whoever logs by syslog(3)"
+_WHY = "syslogd(8) writes it there and waits, and so does every caller of syslog(3)"
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """What log(9) was told; ``level`` as in syslog(3)."""
+    """A message of log(9); ``level`` as in syslog(3)."""
 
     at: int
     level: str
@@ -32,7 +32,7 @@ class LogLine:
 
 
 class SysLog(Subject):
-    """The log that syslogd reads.  With no reader, log(9) writes to the console instead."""
+    """The log that syslogd reads.  Without a reader, log(9) writes to the console instead."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/subr_prf.c 1.203": "*",
@@ -66,7 +66,7 @@ class SysLog(Subject):
 
     @kernel_function("int ratecheck(struct timeval *lasttime, const struct timeval *mininterval)")
     def ratecheck(self, last: int, interval: int) -> bool:
-        """True at the first call and whenever the interval has passed since it was last true."""
+        """True at the first call and when the interval has passed since the last true result."""
         memory = self.kernel.memory
         now = self.kernel.clock.ticks * TICK // 1000  # getmicrouptime()
         seconds, micro = memory.timeval(last)

@@ -1,4 +1,4 @@
-"""sysmon_pswitch(9), /dev/power and what the kernel does when nobody reads it.
+"""sysmon_pswitch(9), /dev/power and the kernel's actions if there is no reader of it.
 
 Source: NetBSD sys/dev/sysmon/sysmon_power.c, sys/sys/power.h, sys/kern/kern_reboot.c
 (kern_reboot), sys/arch/amd64/amd64/machdep.c (cpu_reboot); aarch64 has no config_detach_all.
@@ -46,7 +46,7 @@ _LINES = {
     LID: {PRESSED: "lid closed.", RELEASED: "lid opened."},
     AC: {PRESSED: "AC adapter online.", RELEASED: "AC adapter offline."},
 }
-# sys/sys/power.h: events and kinds of sensors, powerd(8)'s names of them, words of the console.
+# sys/sys/power.h: events and kinds of sensors, powerd(8)'s names for them, words for the console.
 _SENSOR_EVENTS = {
     90: ("normal", "normal state on"), 100: ("critical", "critical limit on"),
     110: ("critical-over", "critical over limit on"),
@@ -80,8 +80,8 @@ class SysmonPower(Subject):
         )
         self.reader = False
         self.events: list[dict[str, str]] = []
-        # What a reader fetches, and how many of it it may: who opens or closes resets the count,
-        # and what was not fetched stays (sysmon_power_event_queue_flush, pev_dict_list).
+        # Events for a reader, and how many of them it may read: opening or closing resets the
+        # count, and events that were not read stay (sysmon_power_event_queue_flush, pev_dict_list).
         self._dictionaries: deque[dict[str, str]] = deque()
         self._count = 0
         self._arrived = WaitQueue("power")
@@ -100,7 +100,7 @@ class SysmonPower(Subject):
         return 0
 
     def close(self) -> None:
-        """Close it; the kernel counts what is lost."""
+        """Close it; the kernel counts lost events."""
         self.reader = False
         if self._count:
             plural = "s" if self._count > 1 else ""
@@ -115,16 +115,16 @@ class SysmonPower(Subject):
         return self._count > 0
 
     def take(self) -> dict[str, str]:
-        """Read an event: the oldest that nobody has fetched, even if it was lost before."""
+        """Read an event: the oldest unread one, even if it was lost before."""
         self._count -= 1
         event = self._dictionaries.popleft()
         self.events.append(event)
         return event
 
     def daemon(self, run: Callable[[str, str, str], Model] | None = None) -> Model:
-        """powerd(8), after its ``open``: read events for ever.
+        """powerd(8), after its ``open``: read events forever.
 
-        ``run`` is given script, event and device; powerd(8) waits for what it starts
+        ``run`` gets script, event and device; powerd(8) waits for the script
         (usr.sbin/powerd/powerd.c, run_script).
         """
         while True:
@@ -181,13 +181,13 @@ class SysmonPower(Subject):
             kernel.subject(Pmf).pmf_event_inject(0, _LID_CLOSE + event)
         if self.reader:
             if kernel.subject(Kmem).refuse(_DICTIONARY):
-                return None  # kmem_zalloc(KM_NOSLEEP): the event is lost without a word
+                return None  # kmem_zalloc(KM_NOSLEEP): the event is lost without a message
             if self._queue_event(name, kind, event):
                 return None
         return self._default(name, kind, event)
 
     def _queue_event(self, name: str, kind: int, event: int) -> bool:
-        """Hand an event to the reader; gives whether it took it (sysmon_power_daemon_task)."""
+        """Pass an event to the reader; returns whether it took it (sysmon_power_daemon_task)."""
         if kind not in _SCRIPTS:
             return False
         if self._count == _QUEUE:
@@ -207,7 +207,7 @@ class SysmonPower(Subject):
         self.kernel.scheduler.wake_all(self._arrived)
 
     def sensor_event(self, device: str, sensor: str, kind: int, event: int, state: str) -> None:
-        """Hand an event of a sensor to the reader, or print it (sysmon_penvsys_event)."""
+        """Pass an event of a sensor to the reader, or print it (sysmon_penvsys_event)."""
         name, words = _SENSOR_EVENTS[event]
         if self.reader and self._count < _QUEUE:
             self._append(
@@ -225,7 +225,7 @@ class SysmonPower(Subject):
         self.kernel.subject(Console).print(f"{device}: {words} '{sensor}'{to}\n")
 
     def _default(self, name: str, kind: int, event: int) -> Model | None:
-        """Do what the kernel does when no daemon takes the event."""
+        """Act as the kernel does when no daemon takes the event."""
         console = self.kernel.subject(Console)
         if kind in {LID, AC}:
             words = _LINES[kind].get(event)
@@ -249,8 +249,8 @@ class SysmonPower(Subject):
     def reboot(self, howto: int) -> Model:
         """kern_reboot() in the running thread: file systems, devices, the pmf hooks, the end.
 
-        Who comes while another thread reboots sleeps for ever.  The hooks run under an iterator
-        over all devices.
+        A thread that calls it while another one reboots sleeps forever.  The hooks run under an
+        iterator over all devices.
         """
         kernel = self.kernel
         if self._rebooter not in {None, kernel.current}:
@@ -293,10 +293,10 @@ class SysmonPower(Subject):
         raise Halted("reboot")
 
     def _stop_file_systems(self) -> Model:
-        """vfs_sync_all() and the unmounting: waits for whoever keeps a file system suspended.
+        """vfs_sync_all() and the unmounting: waits for the thread that has suspended a file system.
 
-        User processes go no further; those that a signal could wake are woken, and their sleep
-        gives 0 (suspendsched).
+        User processes stop; those that a signal could wake are woken, and their sleep returns 0
+        (suspendsched).
         """
         kernel, mounts = self.kernel, self.kernel.subject(Mounts)
         console = kernel.subject(Console)

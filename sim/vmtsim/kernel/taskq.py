@@ -23,7 +23,7 @@ _TASK_SIZE = 48
 
 @dataclass(eq=False)
 class Task:
-    """Something to run; without a function it only marks a place in the queue."""
+    """A task to run; without a function it only marks a position in the queue."""
 
     priority: int
     function: int
@@ -47,7 +47,7 @@ class TaskQueue(Subject):
         self.lwp: Lwp | None = None
 
     def _thread(self) -> Lwp:
-        """Return the thread; it is made when first needed, so that idle runs have none."""
+        """Return the thread; it is created at its first use, so that idle runs have none."""
         if self.lwp is None:
             self.lwp = self.kernel.spawn("sysmon", "kthread", self._main())
             self.lwp.address = self.kernel.subject(Objects).new_lwp(self.lwp.name)
@@ -82,7 +82,7 @@ class TaskQueue(Subject):
         self.kernel.scheduler.wake_one(self._wakeup)
 
     def schedule(self, priority: int, native: Callable[[], Model]) -> None:
-        """Let the thread do something for another part of the kernel."""
+        """Let the thread run something for another part of the kernel."""
         self._insert(Task(priority, 0, 0, 0, native))
 
     @kernel_function("void sysmon_task_queue_init(void)")
@@ -92,7 +92,7 @@ class TaskQueue(Subject):
 
     @kernel_function("int sysmon_task_queue_fini(void)")
     def sysmon_task_queue_fini(self) -> int:
-        """EBUSY as soon as anybody has called init: the kernel never counts back."""
+        """EBUSY as soon as any module has called init: the kernel never decrements the count."""
         kernel = self.kernel
         kernel.rules.may_sleep("sysmon_task_queue_fini")
         if self.users > 1:
@@ -131,7 +131,7 @@ class TaskQueue(Subject):
         kernel.order.takes(kernel.current, self)
 
     def check_unload(self, module: str) -> None:
-        """Panic for a task that is left: it would run code that is gone."""
+        """Panic for a leftover task: it would run unloaded code."""
         kernel = self.kernel
         for task in ([self.running] if self.running else []) + self.tasks:
             if task.function and kernel.loaded_at(task.function) is None:
@@ -139,7 +139,7 @@ class TaskQueue(Subject):
                 place = kernel.location(task.made_at)
                 kernel.panic(
                     "taskq-left",
-                    f"module {module} is gone, but its sysmon task "
+                    f"module {module} is unloaded, but its sysmon task "
                     f"{kernel.location(task.function)}, scheduled by {place}, {state}: use "
                     "sysmon_task_queue_barrier",
                     place,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
 
 _CLOCK_REALTIME = 0
-_LAST_SECOND = 1 << 36  # settime1: beyond it lies what cannot be meant
+_LAST_SECOND = 1 << 36  # settime1: larger times are refused
 _SLEW_FAST, _SLEW_SLOW = 5_000_000, 500_000  # nanoseconds in a second
 _FAST_ABOVE = 1_000_000_000
 # A step by more seconds than this counts as two turns of a second (LARGE_STEP).
@@ -32,8 +32,9 @@ _LARGE_STEP = 200
 class TimeKeeping(Subject):
     """The guest's clocks.  ``rate_ppm`` is how much too fast its oscillator runs.
 
-    At each turn of a second of real time the kernel takes the share of the next second from what
-    adjtime owes; that share is worked off whatever adjtime is called with meanwhile.
+    At each turn of a second of real time the kernel takes the share of the next second from the
+    remaining adjustment of adjtime; that share is applied whatever adjtime is called with
+    meanwhile.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {
@@ -50,8 +51,8 @@ class TimeKeeping(Subject):
         super().__init__(kernel)
         self.rtc_epoch = 0  # nanoseconds since 1970 that the clock chip shows at power-on
         self.rate_ppm = 0
-        self.boot_offset = 0  # real time minus uptime, by steps and by slewing that is over
-        self._owed = 0  # time_adjtime in ns, at the latest turn of a second that was looked at
+        self.boot_offset = 0  # real time minus uptime, by steps and by completed slewing
+        self._owed = 0  # time_adjtime in ns, at the latest turn of a second that was processed
         self._share = 0  # th_adjustment: ns that the running second gains
         self._from = 0  # uptime up to which the gain is in boot_offset
         self._stepped = 0  # uptime of the latest step
@@ -59,7 +60,7 @@ class TimeKeeping(Subject):
         self.slews: list[tuple[int, int]] = []
 
     def data(self) -> Iterator[DataSymbol]:
-        """Hz and its relatives."""
+        """Hz and related variables."""
         for name, value in (("hz", HZ), ("tick", 1_000_000 // HZ), ("stathz", 0)):
             yield DataSymbol(name, value.to_bytes(4, "little"))
         yield DataSymbol("time_adjusted", bytes(4))
@@ -68,7 +69,7 @@ class TimeKeeping(Subject):
             yield DataSymbol("delay_func", bytes(self.kernel.memory.pointer_size))
 
     def boot(self) -> None:
-        """Choose the way in which x86 delays."""
+        """Choose the delay function of x86."""
         if "delay_func" in self.kernel.symbols:
             target = self.kernel.dispatch.resolve("i8254_delay")
             self.kernel.memory.put_pointer(self.kernel.symbols["delay_func"], target or 0)
@@ -87,12 +88,12 @@ class TimeKeeping(Subject):
 
     @property
     def owed(self) -> int:
-        """What adjtime owes, in ns: what no second has taken its share of yet."""
+        """The remaining adjustment of adjtime, in ns: what no second has taken its share of yet."""
         self._turn(self.uptime())
         return self._owed
 
     def realtime(self) -> int:
-        """Nanoseconds since 1970 as the guest believes."""
+        """Nanoseconds since 1970 by the guest's clock."""
         up = self.uptime()
         if self._owed or self._share:
             self._turn(up)
@@ -100,7 +101,7 @@ class TimeKeeping(Subject):
         return up + self.boot_offset
 
     def _turn(self, up: int) -> None:
-        """Work off what adjtime owes, from second to second of real time (tc_windup)."""
+        """Apply the adjustment of adjtime, from second to second of real time (tc_windup)."""
         while self._owed or self._share:
             left = SECOND - (self._from + self.boot_offset) % SECOND
             turn = self._from + -(-left * SECOND // (SECOND + self._share))
@@ -111,7 +112,7 @@ class TimeKeeping(Subject):
             self._next_second()
 
     def _next_second(self) -> None:
-        """Take the share of a second from what is owed (ntp_update_second)."""
+        """Take the share of a second from the remaining adjustment (ntp_update_second)."""
         rate = _SLEW_FAST if abs(self._owed) > _FAST_ABOVE else _SLEW_SLOW
         self._share = max(-rate, min(rate, self._owed))
         self._owed -= self._share
@@ -126,9 +127,9 @@ class TimeKeeping(Subject):
         return up
 
     def step(self, nanoseconds: int) -> int:
-        """Set real time; returns by how much (tc_setclock, tc_windup).
+        """Set real time; returns the difference (tc_setclock, tc_windup).
 
-        Each second that a step goes forward takes its share of what adjtime owes.
+        Each second of a step forward takes its share of the remaining adjustment.
         """
         self._stepped = up = self._settle()
         before = up + self.boot_offset
@@ -144,9 +145,9 @@ class TimeKeeping(Subject):
         self.kernel.trace.emit("clock.step", by=by, how=how)
 
     def adjust(self, nanoseconds: int) -> int:
-        """Replace what is owed, as adjtime(2) of any process; returns what was owed.
+        """Replace the remaining adjustment, as adjtime(2) of any process; returns the old one.
 
-        What the running second gains it gains.
+        The share of the running second stays.
         """
         self._settle()
         old, self._owed = self._owed, nanoseconds
@@ -155,13 +156,13 @@ class TimeKeeping(Subject):
         return old
 
     def _windup(self) -> int:
-        """Return how long ago the times of the get*() functions were noted, in ns of uptime."""
+        """Return the age of the times of the get*() functions, in ns of uptime."""
         up = self.uptime()
         return up - max(up // TICK * TICK, self._stepped)
 
     # -- functions ---------------------------------------------------------------------------
 
-    # Those with get tell what the last tick or the last step noted (tc_windup).
+    # The get*() functions return the time of the last tick or the last step (tc_windup).
 
     @kernel_function("void nanotime(struct timespec *ts)")
     def nanotime(self, where: int) -> None:
@@ -260,12 +261,12 @@ class TimeKeeping(Subject):
         memory = self.kernel.memory
         if delta:
             seconds, micro = memory.timeval(delta)
-            # Microseconds of a second and more are cut.
-            wanted = (seconds * 1_000_000 + max(-999_999, min(999_999, micro))) * 1000
-            old = self.adjust(wanted)
-            if wanted:
-                self.slews.append((self.kernel.clock.now, wanted))
-                self.kernel.trace.emit("clock.slew", by=wanted)
+            # Microseconds beyond a second are cut.
+            adjustment = (seconds * 1_000_000 + max(-999_999, min(999_999, micro))) * 1000
+            old = self.adjust(adjustment)
+            if adjustment:
+                self.slews.append((self.kernel.clock.now, adjustment))
+                self.kernel.trace.emit("clock.slew", by=adjustment)
         else:
             self._settle()
             old = self._owed

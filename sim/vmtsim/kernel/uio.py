@@ -1,4 +1,4 @@
-"""struct uio and uiomove(9): data on its way between a driver and a process.
+"""struct uio and uiomove(9): data transfers between a driver and a process.
 
 The layouts are those of sys/sys/uio.h: pointers and size_t are words, off_t is 64 bits wide.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
 
 UIO_READ, UIO_WRITE = 0, 1
-# What uio_vmspace points to: only its address counts, as nothing of a vmspace is modelled.
+# The target of uio_vmspace: only its address counts, because nothing of a vmspace is modelled.
 _OF_THE_KERNEL, _OF_A_PROCESS = 0x10, 0x20
 
 
@@ -127,7 +127,7 @@ class UserIo(Subject):
 
     @kernel_function("int uiomove(void *buf, size_t n, struct uio *uio)")
     def uiomove(self, buffer: int, count: int, uio: int) -> int:
-        """Copy up to ``count`` bytes and move the uio on; ends early where uio_resid does."""
+        """Copy up to ``count`` bytes and advance the uio; ends early if uio_resid does."""
         kernel, memory = self.kernel, self.kernel.memory
         kernel.rules.may_sleep("uiomove")
         word = memory.pointer_size
@@ -145,7 +145,7 @@ class UserIo(Subject):
             if vectors <= 0 or (not length and vectors == 1):
                 kernel.panic(
                     "uio-resid",
-                    f"uiomove by {kernel.where()}: uio_resid is {resid}, and no iovec has room",
+                    f"uiomove by {kernel.where()}: uio_resid is {resid}, but no iovec has space",
                 )
             if not length:
                 memory.put_pointer(uio + fields.iov, iovec + 2 * word)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Iterator:
-    """A mount_iterator_t: ``last`` is the number of the mount that it gave last."""
+    """A mount_iterator_t: ``last`` is the number of the last mount that it returned."""
 
     made_at: int
     lwp: Lwp
@@ -38,7 +38,7 @@ class Iterator:
 
 
 class FileSystems(Subject):
-    """What modules call."""
+    """The functions that modules call."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/vfs_mount.c 1.110": "*",
@@ -54,7 +54,7 @@ class FileSystems(Subject):
             Words("mount iterator"),
             unknown="mount-iterator-unknown",
             left="mount-iterator-left",
-            # The mount that it gave last stays busy.
+            # The last mount that it returned stays busy.
             name=lambda each: f"on {each.current.directory}" if each.current else "",
         )
 
@@ -68,7 +68,7 @@ class FileSystems(Subject):
         return found[0]
 
     def _referenced(self, function: str, address: int) -> Mount:
-        """Return what is mounted, or was and has a reference."""
+        """Return a mount that is mounted, or was and is still referenced."""
         for mount in self._mounts().unmounted:
             if mount.at == address:
                 return mount
@@ -79,7 +79,7 @@ class FileSystems(Subject):
         kernel.memory.pointer(address)
         kernel.panic(
             "mount-unknown",
-            f"{function} by {kernel.where()}: {kernel.describe(address)} is no mounted file system",
+            f"{function} by {kernel.where()}: {kernel.describe(address)} is not a file system",
         )
 
     # -- the list (NetBSD sys/kern/vfs_mount.c) --------------------------------------------------
@@ -95,7 +95,7 @@ class FileSystems(Subject):
         kernel.memory.put_pointer(where, address)
 
     def _give_back(self, function: str, iterator: Iterator) -> None:
-        """Leave the mount that it gave last; only the thread that got it can (fstrans_done)."""
+        """Release the last mount; only the thread that got it can (fstrans_done)."""
         kernel, mount = self.kernel, iterator.current
         iterator.current = None
         if mount is None or mount.gone:
@@ -106,7 +106,7 @@ class FileSystems(Subject):
         kernel.violation(
             "mount-iterator-thread",
             f"{function} by {kernel.where()} in thread {kernel.current.name}: the file system "
-            f"{mount.directory} stays busy, by thread {iterator.lwp.name} that got it",
+            f"{mount.directory} stays busy, by thread {iterator.lwp.name} which got it",
         )
 
     def _next(self, function: str, address: int, *, wait: bool) -> Model:
@@ -184,15 +184,15 @@ class FileSystems(Subject):
 
     @kernel_function("void vfs_rele(struct mount *mp)")
     def vfs_rele(self, address: int) -> None:
-        """Give a reference back; the last one frees what is not mounted any more."""
+        """Release a reference; the last one frees a file system that is unmounted."""
         kernel, mounts = self.kernel, self._mounts()
         mount = self._referenced("vfs_rele", address)
         kernel.rules.thread_context("vfs_rele")
         if not mount.references:
             kernel.panic(
                 "vfs-rele",
-                f"vfs_rele by {kernel.where()}: the reference to {mount.directory} that goes is "
-                "the one of mount(2)",
+                f"vfs_rele by {kernel.where()}: the released reference to {mount.directory} is "
+                "that of mount(2)",
             )
         mount.references -= 1
         if not mount.references and mount in mounts.unmounted:
@@ -205,9 +205,9 @@ class FileSystems(Subject):
         "int dostatvfs(struct mount *mp, struct statvfs *sp, struct lwp *l, int flags, int root)"
     )
     def dostatvfs(self, address: int, where: int, lwp_at: int, flags: int, _root: int) -> Model:
-        """With MNT_WAIT or 0 fresh figures, with MNT_NOWAIT or MNT_LAZY what was last known.
+        """With MNT_WAIT or 0 fresh figures, with MNT_NOWAIT or MNT_LAZY the last known ones.
 
-        Where the file system fails, zeros are left in ``where``.
+        If the file system fails, zeros are left in ``where``.
         """
         kernel, memory, mounts = self.kernel, self.kernel.memory, self._mounts()
         mount = self._find("dostatvfs", address)
@@ -229,9 +229,9 @@ class FileSystems(Subject):
         return 0
 
     def _fresh(self, function: str, mount: Mount) -> Model:
-        """Ask the file system itself: sleeps while it does not answer; gives an errno.
+        """Query the file system itself: sleeps while it does not answer; returns an errno.
 
-        No vfs_statvfs begins a transaction: a suspended file system answers.
+        No vfs_statvfs starts a transaction: a suspended file system answers.
         """
         self.kernel.rules.may_sleep(function)
         yield from self._mounts().wait_for_server(mount)
@@ -311,7 +311,7 @@ class FileSystems(Subject):
         mount = self._find("fstrans_setstate", address)
         kernel.rules.may_sleep("fstrans_setstate")
         if state not in {NORMAL, SUSPENDED, SUSPENDING}:
-            # It is taken as it is, and nobody is let in.
+            # The state is set as requested, and no thread is admitted.
             kernel.violation(
                 "fstrans-state",
                 f"fstrans_setstate by {kernel.where()} of {mount.directory} to unknown state "
@@ -319,9 +319,9 @@ class FileSystems(Subject):
             )
         if mount.state == state:
             return 0
-        # Only the end is asserted to be the owner's; another may go on with the suspension.
+        # Only for the end the owner is asserted; another thread may continue the suspension.
         if state == NORMAL and mount.owner is not kernel.current:
-            owner = mount.owner.name if mount.owner is not None else "nobody"
+            owner = mount.owner.name if mount.owner is not None else "no thread"
             kernel.panic(
                 "fstrans-owner",
                 f"fstrans_setstate by {kernel.where()} in thread {kernel.current.name}: "

@@ -48,7 +48,7 @@ class _Fields:
 
 @dataclass(eq=False)
 class Watchdog:
-    """A watchdog that is registered; while it is armed it has a reference."""
+    """A registered watchdog; while it is armed it has a reference."""
 
     address: int
     made_at: int
@@ -103,7 +103,7 @@ class Watchdogs(Subject):
 
     @kernel_function("int sysmon_wdog_setmode(struct sysmon_wdog *smw, int mode, u_int period)")
     def sysmon_wdog_setmode(self, address: int, mode: int, period: int) -> Model:
-        """Arm or disarm it; the driver sees the new mode and period, and may refuse them."""
+        """Arm or disarm it; the driver gets the new mode and period, and may refuse them."""
         memory, fields = self.kernel.memory, self._fields
         watchdog = self.live.find("sysmon_wdog_setmode", address)
         before = memory.u32(address + fields.mode), memory.u32(address + fields.period)
@@ -140,7 +140,7 @@ class Watchdogs(Subject):
         self.kernel.scheduler.wake_all(watchdog.changed)
 
     def _call(self, address: int, field: int) -> Model:
-        """Call a function of the driver; gives its errno."""
+        """Call a function of the driver; returns its errno."""
         kernel = self.kernel
         held = list(kernel.current.held)
         function = kernel.memory.pointer(address + field)
@@ -171,7 +171,7 @@ class Watchdogs(Subject):
         )
 
     def _kernel_tickle(self) -> Model:
-        """sysmon_wdog_ktickle(): in a callout with the kernel lock, where nothing may sleep."""
+        """sysmon_wdog_ktickle(): in a callout with the kernel lock, which must not sleep."""
         kernel = self.kernel
         big = kernel.subject(KernelLock)
         yield from big.lock(1) or ()
@@ -189,7 +189,7 @@ class Watchdogs(Subject):
     def shutdown(self) -> Model:
         """sysmon_wdog_shutdown(), a hook of cpu_reboot(): disarm, without the lock.
 
-        A driver that refuses lets the machine reset while it is off.
+        If a driver refuses, the machine may reset while it is off.
         """
         watchdog = self.armed
         if watchdog is None:
@@ -203,7 +203,7 @@ class Watchdogs(Subject):
     # -- wdogctl(8) --------------------------------------------------------------------------
 
     def control(self, name: str, mode: str, period: int | None) -> Model:
-        """Do what wdogctl does with a watchdog; gives an errno.
+        """Execute a request of wdogctl for a watchdog; returns an errno.
 
         WDOGIOC_SMODE and WDOGIOC_TICKLE of sysmonioctl_wdog().
         """

@@ -28,7 +28,7 @@ _NAME_LIMIT = 15  # MAXCOMLEN - 1
 
 @dataclass(eq=False)
 class Queue:
-    """The work of a thread: of a processor with WQ_PERCPU, of the only one without."""
+    """The work of a thread: of a processor with WQ_PERCPU, else of the only one."""
 
     name: str
     order: deque[int] = field(default_factory=deque)
@@ -40,7 +40,7 @@ class Queue:
 
 @dataclass(eq=False)
 class WorkQueue:
-    """One work queue.  ``pending`` maps each struct work to who enqueued it."""
+    """One work queue.  ``pending`` maps each struct work to its enqueuer."""
 
     address: int
     name: str
@@ -70,16 +70,16 @@ class WorkQueues(Subject):
             Words("workqueue"),
             unknown="workqueue-unknown",
             left="workqueue-left",
-            fatal=True,  # its thread would run code that is gone
+            fatal=True,  # its thread would run unloaded code
             name=lambda queue: repr(queue.name),
         )
 
     def boot(self) -> None:
-        """Watch memory go."""
+        """Register for the notification of freed memory."""
         self.kernel.subject(Kmem).on_free.append(self._freed)
 
     def _freed(self, start: int, end: int, function: str) -> None:
-        """Panic where memory with work that waits is freed."""
+        """Panic if memory with pending work is freed."""
         kernel = self.kernel
         for queue in self.live.values():
             for work, site in queue.pending.items():
@@ -147,7 +147,7 @@ class WorkQueues(Subject):
             for work in batch:
                 del queue.pending[work]
                 kernel.order.takes(kernel.current, (queue, work))
-                # The kernel unlinks it, so its memory must be there.
+                # The kernel unlinks it, so its memory must be mapped.
                 kernel.memory.put_pointer(work, 0)
                 yield from call_back(
                     kernel,
@@ -179,7 +179,7 @@ class WorkQueues(Subject):
                 kernel.violation(
                     "workqueue-in-softint",
                     f"workqueue_enqueue by {kernel.where()} in soft interrupt context: workqueue "
-                    f"{queue.name!r} was made for IPL_NONE, by {kernel.location(queue.made_at)}",
+                    f"{queue.name!r} was created for IPL_NONE, by {kernel.location(queue.made_at)}",
                 )
             if lwp.pserialize or any(lock.spin for lock in lwp.held):
                 kernel.rules.may_sleep("workqueue_enqueue")
@@ -194,7 +194,7 @@ class WorkQueues(Subject):
             kernel.panic(
                 "work-enqueued-twice",
                 f"workqueue_enqueue by {kernel.where()}: the work at {kernel.describe(work)} is "
-                f"on workqueue {queue.name!r} already, by {kernel.location(site)}, and has not run",
+                f"already on workqueue {queue.name!r}, by {kernel.location(site)}, and has not run",
             )
         if queue.dying:
             kernel.panic(
@@ -220,7 +220,7 @@ class WorkQueues(Subject):
                 continue  # in the queue's own thread the kernel does not wait
             while work in own.order:
                 yield Block(own.done, what=queue.name)
-            # The work may be in the batch that runs: the kernel waits for all of that.
+            # The work may be in the running batch: the kernel waits for all of it.
             batch = own.batch
             while batch % 2 and own.batch == batch:
                 yield Block(own.done, what=queue.name)
@@ -239,7 +239,7 @@ class WorkQueues(Subject):
                 "waits for itself",
             )
         left = [work for own in queue.queues for work in own.order]
-        if left:  # what is in a batch that runs is waited for
+        if left:  # work in a running batch is waited for
             site = kernel.location(queue.pending[left[0]])
             kernel.panic(
                 "workqueue-destroy-pending",

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from vmtsim.kernel.processors import Processor
 
 _HIGHPRI = 1
-_LOOK = 10_000  # so often a barrier looks whether the others have gone on, in virtual ns
+_LOOK = 10_000  # interval at which a barrier checks the others, in virtual ns
 
 
 @dataclass(eq=False)
 class _Call:
-    """A call under way; ``left`` counts the processors that have not run it."""
+    """A call in progress; ``left`` counts the processors that have not run it."""
 
     ticket: int
     function: int
@@ -44,7 +44,7 @@ class CrossCalls(Subject):
         super().__init__(kernel)
         self._ticket = 0
         self._waiting: dict[int, _Call] = {}
-        self._calls: dict[int, _Call] = {}  # those of the run, with what they gave
+        self._calls: dict[int, _Call] = {}  # those of the run, with their results
         self._queues: dict[Processor, deque[_Call]] = {each: deque() for each in kernel.processors}
         self._wakeups = {each: WaitQueue("xcall") for each in kernel.processors}
         self._done = WaitQueue("xcall")
@@ -101,7 +101,7 @@ class CrossCalls(Subject):
         arguments: tuple[int, int],
         targets: Sequence[Processor],
     ) -> Model:
-        """One low-priority call at a time: the next waits in here (xc_lowpri)."""
+        """One low-priority call at a time: the next one waits here (xc_lowpri)."""
         kernel = self.kernel
         kernel.rules.may_sleep(name)
         while not flags & _HIGHPRI and self._low is not None:
@@ -144,8 +144,8 @@ class CrossCalls(Subject):
     def xc_barrier(self, flags: int) -> Model:
         """Wait until every processor has run the cross call's thread or soft interrupt.
 
-        What kept it from that when this began is over then: preemption disabled, a raised level,
-        a soft interrupt.
+        What prevented that at the start is over then: preemption disabled, a raised level, a soft
+        interrupt.
         """
         kernel = self.kernel
         kernel.rules.may_sleep("xc_barrier")
@@ -161,14 +161,14 @@ class CrossCalls(Subject):
         kernel.order.crosses(kernel.current, kernel.processors)
 
     def check_unload(self, module: str) -> None:
-        """Panic for a cross call that has not come back: it would run code that is gone."""
+        """Panic for a cross call that has not returned: it would run unloaded code."""
         for call in self._waiting.values():
             if self.kernel.loaded_at(call.function) is not None:
                 continue
             place = self.kernel.location(call.site)
             self.kernel.panic(
                 "xcall-left",
-                f"module {module} is gone, but the cross call of "
-                f"{self.kernel.location(call.function)} by {place} has not come back: use xc_wait",
+                f"module {module} is unloaded, but the cross call of "
+                f"{self.kernel.location(call.function)} by {place} has not returned: use xc_wait",
                 place,
             )

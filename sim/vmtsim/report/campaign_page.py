@@ -55,16 +55,16 @@ def _facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _share(count: int, most: int) -> float:
-    """Return the length of a bar in per cent: the logarithm, since counts differ by powers of ten.
+    """Return the length of a bar in per cent, on a logarithmic scale.
 
-    Of ``most`` it is 100, and of 1 it can still be seen.
+    Counts differ by powers of ten.  The bar of ``most`` has 100, that of 1 is still visible.
     """
     return 100 * log10(1 + count) / log10(1 + most)
 
 
 def _axis(most: int) -> str:
-    """Return the scale over the bars: the powers of ten, and the largest count at its end."""
-    # A number needs room: one that is close to the end is left out.
+    """Return the scale above the bars: the powers of ten, and the largest count at its end."""
+    # Omit a number close to the end: there is no space for its label.
     powers = (10**power for power in range(1, len(str(most))))
     marks = [mark for mark in powers if _share(mark, most) < 80] + [most]
     return "".join(f'<i style="left:{_share(m, most):.1f}%">{m}</i>' for m in marks)
@@ -99,11 +99,14 @@ def html(record: Record) -> str:
     for failure in record.failures:
         body.append(f"<h2>{escape(failure.rule)}: {failure.seeds}</h2>")
         body.append(f"<p>{escape(failure.message)}</p>")
-        if failure.story:
-            body.append(f"<pre>{escape(chr(10).join(failure.story))}</pre>")
+        if failure.lines:
+            body.append(f"<pre>{escape(chr(10).join(failure.lines))}</pre>")
     faults = [name for name in record.properties if name.startswith("fault: ")]
     others = [name for name in record.properties if not name.startswith("fault: ")]
-    for title, names in (("Faults that struck", faults), ("What happened sometimes", others)):
+    for title, names in (
+        ("Injected faults", faults),
+        ("Events that must occur in some run", others),
+    ):
         rows = [
             (n.removeprefix("fault: "), record.reached.get(n, 0), record.first.get(n))
             for n in names
@@ -114,7 +117,7 @@ def html(record: Record) -> str:
 
 
 def _overview(record: Record) -> list[tuple[str, str]]:
-    canary = "none was given"
+    canary = "none given"
     if record.canary:
         seed = record.canary.get("seed")
         canary = (
@@ -127,12 +130,12 @@ def _overview(record: Record) -> list[tuple[str, str]]:
         ("commit", record.commit or "unknown"),
         ("seeds", f"{record.played}, of which {record.failed} failed"),
         ("virtual time", f"{record.virtual / 3.6e12:.1f} hours in {record.wall:.0f} s"),
-        ("speed", f"{record.speed:.0f} virtual seconds for each second of a processor"),
-        ("actions and faults", f"{record.actions} and {record.strikes}"),
+        ("speed", f"{record.speed:.0f} virtual seconds per CPU second"),
+        ("actions and faults", f"{record.actions} and {record.injections}"),
         ("kernel calls, traps, switches",
          f"{record.kernel_calls}, {record.traps}, {record.switches}"),
-        ("orders of accesses", campaign_text.orders(record) if record.orders else "not looked for"),
-        ("played twice", f"{record.twice}"),
+        ("orders of accesses", campaign_text.orders(record) if record.orders else "not recorded"),
+        ("replayed to check determinism", f"{record.replayed}"),
         ("canary", canary),
         ("never reached", f"{never} of {len(record.properties)}"),
     ]  # fmt: skip

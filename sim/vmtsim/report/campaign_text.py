@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from vmtsim.campaign.record import Record
 
 
-def text(record: Record, *, stories: bool = True) -> list[str]:
-    """Return the summary, the stories of failures first."""
+def text(record: Record, *, reports: bool = True) -> list[str]:
+    """Return the summary, after the reports of failures."""
     lines: list[str] = []
-    if stories:
+    if reports:
         for failure in record.failures:
-            lines += [*failure.story, ""] if failure.story else []
+            lines += [*failure.lines, ""] if failure.lines else []
     of = f"{record.file}, sha256 {record.digest[:12]}"
     lines += field("module", of + (f", commit {record.commit}" if record.commit else ""))
     if record.subject:
@@ -27,25 +27,27 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
     lines += field(
         "played",
         f"{record.virtual / 3.6e12:.1f} virtual h in {record.wall:.0f} s "
-        f"({record.speed:.0f} virtual s for each second of a processor), "
+        f"({record.speed:.0f} virtual s per CPU second), "
         f"{record.kernel_calls} kernel calls, {record.traps} traps, "
         f"{record.switches} thread switches",
     )
     faults = ", ".join(f"{name} {count}" for name, count in sorted(record.faults.items()))
     lines += field(
         "did",
-        f"{record.actions} actions, {record.strikes} faults" + (f": {faults}" if faults else ""),
+        f"{record.actions} actions, {record.injections} faults" + (f": {faults}" if faults else ""),
     )
     if record.orders:
         lines += field("orders", orders(record))
-    if record.twice:
-        lines += field("twice", f"{record.twice} seeds were played twice and compared")
+    if record.replayed:
+        lines += field(
+            "replayed", f"{record.replayed} seeds were run again and gave the same traces"
+        )
     if record.canary:
         seed = record.canary.get("seed")
         caught = f"caught at seed {seed} ({record.canary.get('rule')})" if seed else "NOT CAUGHT"
         lines += field("canary", f"{record.canary['file']}: {caught}")
     count = len(record.properties)
-    lines += field("reached", f"{count - len(record.never)} of {count} things that must happen "
+    lines += field("reached", f"{count - len(record.never)} of {count} events that must occur "
                     "sometimes")  # fmt: skip
     if record.never:
         lines += field("never", ", ".join(record.never))
@@ -58,14 +60,14 @@ def text(record: Record, *, stories: bool = True) -> list[str]:
 
 
 def orders(record: Record) -> str:
-    """Say how many orders of accesses were seen, and since when there was no new one."""
+    """Return how many orders of accesses were seen, and which seed showed the last new one."""
     stale = record.stale(record.seeds[0][0])
     text = f"{len(record.orders)} of two accesses to shared memory"
     return text + (f", the last new one in seed {record.seeds[0][1] - stale}" if stale else "")
 
 
 def verdict(record: Record) -> str:
-    """Say in a line what it came to; what was cut short is never just fine."""
+    """Return the verdict in a line; a campaign that was cut short is never plain ok."""
     if not record.cut:
         return verdicts.verdict(record.status, "nothing failed")
     so_far = verdicts.verdict(record.status) if record.status else "nothing failed until then"

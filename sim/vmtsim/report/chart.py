@@ -6,9 +6,9 @@
     0.998  tclo    host: Capabilities_Register
            rpci    tools.set.version 2147483647  guest: OK<space>
 
-The host's TCLO messages stand on the left with the guest's answer on the right; RPCI commands
-that the guest sent before it answered stand between.  ``svg`` in ``chart_svg`` draws the same
-rows as a message sequence chart.
+The host's TCLO messages are on the left, with the guest's answer on the right.  RPCI commands that
+the guest sent before it answered are in between.  ``svg`` in ``chart_svg`` draws the same rows as a
+message sequence chart.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _RIGHT = 54
 _LONGEST = 72
-_ERRNO = re.compile(r"E[A-Z0-9]+ \(-?[0-9]+\)")  # as administrator.describe_errno writes them
-# An answer that took longer (ns) gets a line, and a time, of its own.
+_ERRNO = re.compile(r"E[A-Z0-9]+ \(-?[0-9]+\)")  # the format of administrator.describe_errno
+# A later answer (ns) gets a line and a time of its own.
 _PROMPT = 100_000_000
 
 _ENDS = {
@@ -35,22 +35,22 @@ _ENDS = {
     "lose-channel": "forgotten by the host",
     "closed": "closed by the host",
     "stolen": "taken by another client",
-    "thief left": "the other client left",
+    "client left": "the other client left",
     "idle": "idle too long",
     "power-off": "the machine powers off",
     "timed-out": "timed out",
 }
 
-# Sides of a row, for the drawing: who spoke to whom.
+# Sides of a row in the drawing: sender and receiver.
 HOST, CHANNEL, DRIVER, POWERD = range(4)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: ``left`` as the host's column has it, ``right`` the guest's answer or "".
+    """One line: ``left`` is the host's column, ``right`` the guest's answer or "".
 
-    ``at`` and ``answered`` are virtual nanoseconds.  ``source`` and ``target`` are the sides of
-    the drawing (equal for something that happens at one place).
+    ``at`` and ``answered`` are virtual nanoseconds.  ``source`` and ``target`` are the sides of the
+    drawing (equal for an event at a single place).
     """
 
     at: int
@@ -65,7 +65,7 @@ class Row:
 
 
 def shown(payload: bytes | str | None, longest: int = _LONGEST) -> str:
-    """Return a payload for reading: escapes for binary, ``<space>`` at the end, cut if long."""
+    """Return a readable payload: binary bytes escaped, ``<space>`` at the end, cut if long."""
     if payload is None:
         return "(none)"
     raw = payload if isinstance(payload, bytes) else unprintable(payload)
@@ -171,7 +171,7 @@ def _failed(event: Event) -> Row:
 
 
 def _answer_to_guest(event: Event) -> Row | None:
-    """Show a command that failed, and what one that reads has read; "0" is success."""
+    """Return the row of a failed command, or of one that reads a value; "0" is success."""
     result = str(event["result"])
     if result == "0":
         return None
@@ -196,7 +196,7 @@ _ROWS: dict[str, Callable[[Event], Row | None]] = {
     "violation": _violation,
     "powerd": _power,
     "host.clock": _clock,
-    "backup.silent": _note("gives the backup up: the guest fell silent"),
+    "backup.silent": _note("abandons the backup: the guest does not answer"),
     "host.checkpoint": _note("checkpoint"),
     "host.migrate": _note("migrates the machine"),
     "host.revert": _note("goes back to a snapshot"),
@@ -205,7 +205,7 @@ _ROWS: dict[str, Callable[[Event], Row | None]] = {
 }
 KINDS = (*_ROWS, "tclo.reply")
 
-# What is drawn of a run in which nothing was sent to the host.
+# The kinds of events that are drawn if nothing was sent to the host.
 _TALK = {"tclo", "tclo.reply", "rpci", "open", "open.refused"}
 
 
@@ -221,9 +221,9 @@ def _done(event: Event) -> Row:
 
 
 def life(events: Iterable[Event]) -> list[Row]:
-    """Return what there is to draw: the conversation's rows, or those of a driver without one.
+    """Return the rows to draw: the conversation's, or those of a driver without a conversation.
 
-    The latter are the console's lines and what the administrator did.
+    The latter are the console's lines and the administrator's actions.
     """
     kept = list(events)
     if any(event.kind in _TALK for event in kept):
@@ -234,9 +234,9 @@ def life(events: Iterable[Event]) -> list[Row]:
 
 
 def rows(events: Iterable[Event]) -> list[Row]:
-    """Return the rows of a conversation; events that do not belong to it are passed over."""
+    """Return the rows of a conversation; skips events that do not belong to it."""
     found: list[Row] = []
-    # Channel -> the row from which its open exchange starts.
+    # Channel -> the first row of its open exchange.
     started: dict[int, int] = {}
     for event in events:
         if event.kind == "tclo.reply":
@@ -270,7 +270,7 @@ def _reply(found: list[Row], started: dict[int, int], event: Event) -> None:
 def text(events: Iterable[Event], *, origin: int = 0) -> list[str]:
     """Return the conversation as lines; times are seconds after ``origin`` (virtual ns).
 
-    A time that equals the one above is left out, as are answers that are plain success.
+    A time equal to the one above is omitted, and so are answers that report plain success.
     """
     lines = []
     before = ""

@@ -1,6 +1,6 @@
 """A message sequence chart as one SVG file: host, channel, driver, powerd, and the times.
 
-Self-contained: no font, script or style from elsewhere; colours follow the reader's light or dark
+Self-contained: no external font, script or style.  Colours follow the reader's light or dark
 setting.
 """
 
@@ -22,7 +22,7 @@ _WIDTH = 1180
 _TOP = 112
 _STEP = 30
 _GAP = 26
-# Advance of a 12 px monospace character, a little generously.
+# Advance of a 12 px monospace character, rounded up.
 _CHARACTER = 7.3
 _QUIET = 1_000_000_000
 
@@ -61,11 +61,11 @@ def svg(
     origin: int = 0,
     limit: int = 400,
 ) -> str:
-    """Return the chart as SVG text, under a title and a line that says what it is about.
+    """Return the chart as SVG text, under a title and a subtitle.
 
-    ``origin`` is the virtual time (ns) that the axis calls 0.  Of more than ``limit`` rows the
-    first and the last are drawn, most of them the last ones, where a failure is; between them the
-    chart says how many are left out.
+    ``origin`` is the virtual time (ns) of the axis's 0.  If there are more than ``limit`` rows, the
+    chart shows the first and the last ones, most of them last ones, where a failure is.  Between
+    them it shows how many are omitted.
     """
     everything = life(events)
     chart = _Chart(origin)
@@ -81,7 +81,7 @@ def svg(
 
 
 class _Chart:
-    """Draws downwards, one row after another."""
+    """Draws from top to bottom, one row after another."""
 
     def __init__(self, origin: int) -> None:
         self._origin = origin
@@ -167,7 +167,7 @@ class _Chart:
         words = f"{row.kind}: {label}" if row.kind != "host" else label
         at, room, anchor = x + 14, _WIDTH - x - 40, ""
         if row.kind in {"console", "guest"}:
-            # To the left there is room for a whole line.
+            # There is space for a whole line on the left.
             at, room, anchor = x - 14, x - _X[CHANNEL], ' text-anchor="end"'
         self._parts.append(
             f'<text class="{bad.strip()}" x="{at}" y="{self._y + 4}"{anchor}>'
@@ -175,7 +175,7 @@ class _Chart:
         )
 
     def more(self, count: int) -> None:
-        """Say that ``count`` rows were left out."""
+        """Draw the note that ``count`` rows are omitted."""
         self._parts.append(
             f'<text class="more" x="{_X[HOST]}" y="{self._y + 4}">... and {count} more</text>'
         )

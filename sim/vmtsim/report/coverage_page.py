@@ -32,7 +32,7 @@ def html(coverage: Coverage, files: list[FileCoverage]) -> str:
     body = [
         f"<h1>Line coverage of {escape(coverage.module.name)}</h1>",
         f"<p>{ran}: <b>{percent(whole.run, whole.total)}</b>.",
-        "The number beside a line says in how many.</p>",
+        "The number beside a line is the number of runs that executed it.</p>",
         f"<table><tr><th>file</th>{heads}<th></th></tr>",
     ]
     for file in files:

@@ -19,7 +19,7 @@ def field(label: str, text: str, width: int = WIDTH) -> list[str]:
 
 
 def listed(label: str, texts: Sequence[str], most: int = 12) -> list[str]:
-    """Return ``texts`` one below the other beside their label; only the first ``most`` of them."""
+    """Return ``texts`` as lines beside their label, at most ``most`` of them."""
     if not texts:
         return [f"{label:<{_LABEL}}none"]
     lines = field(label, texts[0])

@@ -1,4 +1,4 @@
-"""What a run prints: the console and the conversation, or a dozen lines, or JSON."""
+"""The output of a run: the console and the conversation, or a short summary, or JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.report import chart
 from vmtsim.report.layout import field
 from vmtsim.report.verdict import verdict
-from vmtsim.run.findings import FINE
+from vmtsim.run.findings import OK
 from vmtsim.run.preempt import written
 from vmtsim.scenario.script import shipped
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from vmtsim.run.simulation import Outcome, Simulation
 
 _LONGEST = 40  # characters of a message in the summary
-_MOST_MISSED = 3  # expectations that are told twice: the conversation has them all
+_MOST_MISSED = 3  # expectations repeated below: the conversation has them all
 
 
 def _where(path: Path) -> str:
-    """Return a path as short as it can be said."""
+    """Return the shortest form of a path."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
@@ -60,22 +60,22 @@ def full(simulation: Simulation, outcome: Outcome) -> list[str]:
 
 
 def _hint(simulation: Simulation, outcome: Outcome) -> list[str]:
-    """Return what to do where a run says less than it seems to."""
+    """Return a hint if a run shows less than it seems to."""
     events = simulation.trace.events
     loaded = any(event.kind == "modctl.load" and not event["error"] for event in events)
     attaches = "config_init_component" in simulation.module.imports
     if loaded and attaches and not any(event.kind == "device.attach" for event in events):
         return [
-            "hint     no device attached: the driver's match said no, or nothing here is the",
-            "         parent that its tables name (cpufeaturebus: on aarch64 from 10.99.12 on)",
+            "hint     no device attached: the driver's match function returned 0, or the simulated",
+            "         machine has no parent of its tables (cpufeaturebus: aarch64, since 10.99.12)",
         ]
     missed = any(finding.rule == "scenario" for finding in outcome.findings)
     if not missed or outcome.traps or outcome.scenario not in shipped():
         return []
     name = simulation.module.modinfo.name
     return [
-        f"hint     {name} never spoke to the host, and {outcome.scenario} expects a conversation:",
-        "         try --scenario alone, or write one as docs/your-driver.md tells",
+        f"hint     {name} sent nothing to the host, but {outcome.scenario} expects a conversation:",
+        "         try --scenario alone, or write a scenario: see docs/your-driver.md",
     ]
 
 
@@ -106,9 +106,9 @@ def _verdict(outcome: Outcome) -> list[str]:
 
 
 def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
-    """Return at most 15 lines that say what ran, what was said and how it ended.
+    """Return at most 15 lines: what ran, what was sent, and how it ended.
 
-    A hint is not counted, nor what the guest refused to its administrator.
+    Hints, and what the guest refused to its administrator, are extra lines.
     """
     events = simulation.trace.events
     lines = [
@@ -122,9 +122,9 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
         if texts:
             lines += _joined(label, texts, 2)
     if outcome.findings:
-        first = max(outcome.findings, key=lambda each: each.status > FINE)
+        first = max(outcome.findings, key=lambda each: each.status > OK)
         if first.rule == "module-loads":
-            # The kernel said why, and nothing else of the run is worth a line.
+            # The kernel's message explains this, and the rest of the run adds nothing.
             said = [line.text for line in simulation.kernel.subject(Console).lines]
             lines += [f"console  {line}" for line in said[-3:]]
         text = textwrap.wrap(f"{first.rule}: {first.message}", 88)
@@ -143,35 +143,35 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
 
 
 def _kernel_line(simulation: Simulation) -> str:
-    """Return what the console said when the device attached."""
+    """Return what the console printed when the device attached."""
     attached = [
         f"{event['device']} at {event['parent']}"
         for event in simulation.trace.events
         if event.kind == "device.attach"
     ]
     lines = [line.text for line in simulation.kernel.subject(Console).lines]
-    # Of the native devices at boot there is no line that the module has printed.
+    # The module printed no line for devices that are native at boot.
     printed = [line for line in lines if any(line.startswith(f"{each}:") for each in attached)]
     return printed[0] if printed else "no device attached"
 
 
 def _talk(events: Iterable[Event], *, short: bool) -> list[str]:
-    """Return the host's requests with their answers, and what the guest told, in short."""
-    told: list[str] = []
-    asked: list[str] = []
+    """Return the host's requests with their answers, and the guest's messages, abbreviated."""
+    sent: list[str] = []
+    received: list[str] = []
     power: list[str] = []
     for event in events:
         if event.kind == "tclo.reply":
             message = chart.shown(event["message"], _LONGEST)
             reply = chart.shown(event["reply"], _LONGEST).removesuffix("<space>")
-            asked.append(f"{message} -> {reply}")
+            received.append(f"{message} -> {reply}")
         elif event.kind == "rpci":
-            told.append(chart.shown(event["request"], _LONGEST).removesuffix("<space>"))
+            sent.append(chart.shown(event["request"], _LONGEST).removesuffix("<space>"))
         elif event.kind == "powerd":
             power.append(f"{event['script']} {event['name']}")
     lines = []
-    lines += _joined("host", asked, 1 if short else 3)
-    lines += _joined("guest", told, 1 if short else 2)
+    lines += _joined("host", received, 1 if short else 3)
+    lines += _joined("guest", sent, 1 if short else 2)
     lines += _joined("powerd", power, 1)
     return lines
 
@@ -189,7 +189,7 @@ def as_json(simulation: Simulation, outcome: Outcome) -> str:
     module = simulation.module
     record = {
         "format": "vmtsim-outcome",
-        "version": 1,
+        "version": 2,
         "module": {
             "name": module.modinfo.name,
             "file": module.path.name,
@@ -226,7 +226,7 @@ def as_json(simulation: Simulation, outcome: Outcome) -> str:
 
 
 def replay(args: argparse.Namespace, seed: int, points: Mapping[int, int]) -> str:
-    """Return the command that runs exactly this again; ``points`` are those of ``--preempt``."""
+    """Return the command that replays this run; ``points`` are those of ``--preempt``."""
     words = ["vmtsim run", _quoted(str(args.file)), f"--seed {seed}"]
     if args.kernel != "plain":
         words.append(f"--kernel {args.kernel}")

@@ -1,4 +1,4 @@
-"""The scene of a failure as text: stack, source, locks, threads, live objects."""
+"""The context of a failure as text: stack, source, locks, threads, live objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AROUND = 4  # source lines shown on either side
 
 
 def lines(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
-    """Return what to do, who ran where, the source there, what was held and what was alive."""
+    """Return the fix, the thread and its stack, the source, the locks held and the live objects."""
     rule = RULES.get(finding.rule)
     shown = [] if rule is None else field("fix", rule.remedy)
     if finding.noticed:
@@ -29,9 +29,9 @@ def lines(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
         if moment.thread:
             shown += field("thread", moment.thread)
         if moment.stack:
-            shown += listed("in", [str(each) for each in moment.stack])
+            shown += listed("stack", [str(each) for each in moment.stack])
         if place is None or not place.known:
-            # The instruction that traps says little; its caller says more.
+            # The instruction that traps is not informative; its caller is.
             callers = moment.stack[1 if moment.in_trap and len(moment.stack) > 1 else 0 :]
             place = next((each for each in callers if each.known), None)
     if place is not None and place.known:
@@ -39,17 +39,17 @@ def lines(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
     if moment is not None:
         shown += listed("locks", moment.locks)
         shown += listed("threads", moment.threads)
-        shown += listed("alive", moment.objects)
+        shown += listed("objects", moment.objects)
     return shown
 
 
 def _excerpt(module: Path, place: Place) -> list[str]:
-    """Return the source around a place of the file that the module was built from."""
+    """Return the source around a place, from the file that the module was built from."""
     lines = read_lines(module)
     path = None if lines is None else find_source(module, place.file, lines)
     label = f"source   {Path(place.file).name}:{place.line}"
     if path is None:
-        return [f"{label} (not shown: the file that the module was built from is not here)"]
+        return [f"{label} (not shown: the source that the module was built from was not found)"]
     text = path.read_text(encoding="utf-8", errors="backslashreplace")
     return [label, *(f"  {line}" for line in _numbered(text.splitlines(), place.line))]
 

@@ -1,4 +1,4 @@
-"""What a session came to, as lines and as the JSON that ``vmtsim run`` writes."""
+"""The result of a session, as lines and as the JSON that ``vmtsim run`` writes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from vmtsim.core.trace import Event, Trace
     from vmtsim.gdb.session import Session
 
-FINE, FAILED = 0, 1
-# Not a failure of the guest, and no success either.
+OK, FAILED = 0, 1
+# Neither a failure of the guest nor a success.
 NOT_JUDGED = "not judged"
 _LONGEST = 400
 
 
 def talk(trace: Trace, show: Callable[[str], None]) -> None:
-    """Show the conversation as it happens, in the words of ``vmtsim run``."""
+    """Print the conversation live, in the format of ``vmtsim run``."""
 
     def happened(event: Event) -> None:
         for row in chart.rows((event,)):
@@ -31,16 +31,17 @@ def talk(trace: Trace, show: Callable[[str], None]) -> None:
     trace.subscribe(happened, chart.KINDS)
 
 
-# Rules that a guest cannot keep whose channels were opened with another host.
+# A guest whose channels were opened with another host cannot keep these rules.
 _OF_CHANNELS = frozenset({"channel-unknown", "channel-closed", "channel-dead", "cookie"})
 
 
 class Findings:
-    """Collects the protocol's rules that the guest broke.
+    """Collects the rules of the protocol that the guest broke.
 
-    A guest that is met in the middle of a conversation goes on with channels that this host never
-    gave out.  That does not count until it has opened its own and was reset.  Nor does the status
-    of a state change that another host asked for, which it sends again on a new channel.
+    A guest that connects in the middle of a conversation continues with channels that this host
+    never opened.  Violations do not count until the guest has opened its own channel and was reset.
+    The status of a state change that another host requested does not count either: the guest
+    resends it on a new channel.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -94,16 +95,16 @@ class Findings:
 
 
 def record(session: Session, findings: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the outcome; keys that ``vmtsim run`` writes too mean the same."""
+    """Return the result; keys that ``vmtsim run`` also writes have the same meaning."""
     scenario, program = session.settings.scenario, session.settings.program
     rules = {finding["rule"].partition(":")[0] for finding in findings}
     return {
         "format": "vmtsim-outcome",
-        "version": 1,
+        "version": 2,
         "module": {"name": program.name, "machine": program.machine},
         "seed": session.settings.seed,
         "scenario": None if scenario is None else scenario.name,
-        "status": FAILED if findings else FINE,
+        "status": FAILED if findings else OK,
         "ended": session.ended,
         "properties": {
             "the protocol's rules are kept": "protocol" not in rules,
@@ -124,21 +125,21 @@ def record(session: Session, findings: list[dict[str, Any]]) -> dict[str, Any]:
 
 def lines(session: Session, findings: list[dict[str, Any]]) -> list[str]:
     """Return the verdict in a few lines."""
-    told = [f"finding  {finding['rule']}: {_short(finding['message'])}" for finding in findings]
+    shown = [f"finding  {finding['rule']}: {_short(finding['message'])}" for finding in findings]
     calls = session.host.summary()["calls"]
     if any(finding["rule"] != NOT_JUDGED for finding in findings):
         text = verdict(FAILED)
     elif findings:
-        text = "NOT JUDGED: `vmtsim accept` also sees the inside of a guest"
+        text = "NOT JUDGED: `vmtsim accept` can also look inside the guest"
     else:
-        text = verdict(FINE)
+        text = verdict(OK)
     if session.expected:
         text += f"; {session.judged} of {session.expected} expectations judged"
-    return [*told, f"verdict  {text}; {calls} calls served in {session.clock() / 1e9:.1f} s"]
+    return [*shown, f"verdict  {text}; {calls} calls served in {session.clock() / 1e9:.1f} s"]
 
 
 def _short(message: str) -> str:
-    """Return a message without the middle of what is longer than a few lines."""
+    """Return a message without the middle part if it is longer than a few lines."""
     if len(message) <= _LONGEST:
         return message
     half = _LONGEST // 2

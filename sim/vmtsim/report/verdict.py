@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from vmtgen.common.errors import SOFTWARE
 
-from vmtsim.run.findings import FINE, NOT_LIVE, PANIC, PROPERTY_FAILED
+from vmtsim.run.findings import NOT_LIVE, OK, PANIC, PROPERTY_FAILED
 
 # status -> (the class of a failure, what it means)
 _TABLE = {
     PROPERTY_FAILED: ("FAILED", "a property did not hold"),
     NOT_LIVE: ("NOT LIVE", "the guest hangs, or did not recover"),
-    PANIC: ("PANIC", "the kernel would have gone down"),
-    SOFTWARE: ("SIMULATOR", "an error of vmtsim itself: the result cannot be trusted"),
+    PANIC: ("PANIC", "the kernel would have panicked"),
+    SOFTWARE: ("SIMULATOR", "internal error of vmtsim: the result is not valid"),
 }
 
 
@@ -20,8 +20,8 @@ def failure_class(status: int) -> str:
     return _TABLE[status][0]
 
 
-def verdict(status: int, fine: str = "every property held") -> str:
-    """Return the verdict in a line; ``fine`` says what holds where nothing failed."""
-    if status == FINE:
-        return f"fine: {fine}"
+def verdict(status: int, held: str = "every property held") -> str:
+    """Return the verdict in a line; ``held`` is what holds if nothing failed."""
+    if status == OK:
+        return f"ok: {held}"
     return ": ".join(_TABLE[status])

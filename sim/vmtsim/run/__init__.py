@@ -1,1 +1,1 @@
-"""One run: kernel, host, module and scenario together, the guest's administrator, the verdict."""
+"""One run: kernel, host, module and scenario combined, the guest's administrator, the verdict."""

@@ -1,4 +1,4 @@
-"""What an administrator does in the guest: the verbs that scenarios call ``guest.*``."""
+"""The administrator's actions in the guest: the verbs that scenarios call ``guest.*``."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ if TYPE_CHECKING:
     )
 
 FEATURE_BUS = "cpufeaturebus"
-# Virtual time in which a command of the administrator must end.
+# Virtual time within which a command of the administrator must end.
 PATIENCE = 600 * SECOND
-# With these a module begins to read the lists of the network stack.
+# A module starts to read the lists of the network stack with one of these.
 _READERS = frozenset({"pserialize_read_enter", "_kernel_lock"})
 _WALK = 120 * SECOND
-# Room for the longest reply, and what sysctl(8) has for a string at first (NetBSD
-# sbin/sysctl/sysctl.c, print_tree); how often a process asks for a reply.
+# Size for the longest reply, the size with which sysctl(8) starts for a string (NetBSD
+# sbin/sysctl/sysctl.c, print_tree), and how often a process asks for a reply.
 _REPLY_ROOM = 65600
 _LOOK_ROOM = 1024
 _POLL = SECOND // 100
@@ -76,7 +76,7 @@ def describe_errno(error: int) -> str:
 
 
 class Administrator:
-    """Administrator's commands as processes of the simulated kernel.
+    """The administrator's commands as processes of the simulated kernel.
 
     ``do`` starts one and returns at once; ``wait`` runs the kernel until it has ended.
     """
@@ -90,14 +90,14 @@ class Administrator:
         self.properties: Mapping[str, bool | int | str] | None = None
         self._powerd: Lwp | None = None
         self.scripts: SiteScripts | None = None
-        # What backup.scripts was last set to, in seconds; when the driver last took what was
+        # The last value of backup.scripts, in seconds; when the driver last accepted a value
         # written to backup.done, and since when powerd has run, in virtual ns.
         self.scripts_limit = 0
         self.scripts_reported = -1
         self.powerd_since = -1
 
     def fact(self, name: str) -> str | None:
-        """Return one of scenario.expect.FACTS as it is now."""
+        """Return the current value of one of scenario.expect.FACTS."""
         options = self.kernel.options
         if name == "release":
             return options.release
@@ -136,9 +136,9 @@ class Administrator:
     def _state(self, lwp: Lwp) -> str:
         if lwp.state == "asleep":
             return f"sleeps on '{lwp.what}'"
-        if lwp.kernel_lock_wanted:
+        if lwp.kernel_lock_pending:
             owner = self.kernel.scheduler.biglock.owner
-            return f"waits for the kernel lock, which {owner.name if owner else 'nobody'} holds"
+            return f"waits for the kernel lock, which {owner.name if owner else 'no thread'} holds"
         return f"is {lwp.state}"
 
     def do(self, verb: str, argument: Any) -> None:
@@ -195,9 +195,9 @@ class Administrator:
     def ifconfig(self, given: Ifconfig) -> Model:
         """Ifconfig INTERFACE create, destroy, up, down, alias ADDRESS, delete ADDRESS or link MAC.
 
-        ``reading: [CALLS, INSTRUCTIONS]`` does it on another processor, so many calls of the kernel
-        and instructions after a thread of the module has begun to read the lists; where none does
-        within two minutes, it does it then.
+        ``reading: [CALLS, INSTRUCTIONS]`` runs it on another processor, that many kernel calls and
+        instructions after a thread of the module has started to read the lists.  If no thread does
+        so within two minutes, it runs then.
         """
         if given.reading is not None:
             calls, instructions = given.reading
@@ -228,7 +228,8 @@ class Administrator:
     def route(self, given: Route) -> Model:
         """Route add, delete or change.
 
-        Gives ESRCH where there is no such route, EEXIST where there is one, as route(8) prints it.
+        Returns ESRCH if there is no such route, EEXIST if there already is one, as route(8) prints
+        it.
         """
 
         def change() -> None:
@@ -243,9 +244,9 @@ class Administrator:
         return self._locked(change, missing=Errno.ESRCH)
 
     def _locked(self, change: Callable[[], None], missing: Errno = Errno.ENXIO) -> Model:
-        """Change the network as ifioctl() and a routing socket do: under KERNEL_LOCK.
+        """Change the network like ifioctl() and a routing socket: under KERNEL_LOCK.
 
-        Sources: sys/net/if.c; PR_WRAP_USRREQS of sys/sys/protosw.h.  Gives ``missing`` where there
+        Sources: sys/net/if.c; PR_WRAP_USRREQS of sys/sys/protosw.h.  Returns ``missing`` if there
         is no such interface, address or route.
         """
         lock = self.kernel.subject(KernelLock)
@@ -263,14 +264,14 @@ class Administrator:
         return 0
 
     def set_addresses(self, given: Cards) -> None:
-        """Give the card, or the cards of a mapping, these addresses."""
+        """Set the addresses of the card, or of the cards in a mapping."""
         cards = given if isinstance(given, Mapping) else {"wm0": given}
         self.kernel.subject(Network).configure(
             {name: list(listed(each)) for name, each in cards.items()}
         )
 
     def write(self, given: Write) -> Model:
-        """Write, as a user, to an open device, or something to the file system mounted there."""
+        """Write, as a user, to an open device or to the file system mounted there."""
         if given.name is not None:
             return (yield from self.devices.write(given.name, given.text))
         directory = given.directory or "/"
@@ -281,7 +282,7 @@ class Administrator:
         return 0
 
     def envstat(self, device: str) -> Model:
-        """Envstat -d DEVICE: gives what it prints of each sensor, or ENXIO."""
+        """Envstat -d DEVICE: returns what it prints of each sensor, or ENXIO."""
         return self.kernel.subject(Envsys).envstat(device)
 
     def wdogctl(self, given: Watchdog) -> Model:
@@ -289,7 +290,7 @@ class Administrator:
         return self.kernel.subject(Watchdogs).control(given.name, given.mode, given.period)
 
     def interrupt(self) -> Model:
-        """Kill -INT: processes that wait in a driver come back with EINTR or ERESTART."""
+        """Kill -INT: processes that wait in a driver return EINTR or ERESTART."""
         scheduler, permissions = self.kernel.scheduler, self.kernel.subject(Permissions)
         spared = {self.kernel.current, self._powerd}
         for lwp in tuple(scheduler.lwps):
@@ -300,13 +301,13 @@ class Administrator:
         return 0
 
     def fault(self, nth: int) -> Model:
-        """Let the Nth call that may fail do so; 0 takes that back."""
+        """Make the Nth call that may fail return failure; 0 cancels that."""
         self.kernel.subject(FailNth).arm(nth)
         yield from ()
         return 0
 
     def pressure(self, given: Pressure) -> Model:
-        """Take all memory but so much, and give it back."""
+        """Take all memory except that much, then release it."""
         kmem = self.kernel.subject(Kmem)
         pages = self.kernel.subject(Pages)
         kmem.press(given.free)
@@ -338,7 +339,7 @@ class Administrator:
         return 0
 
     def powerd(self, *, on: bool) -> Model:
-        """Start the power daemon, or let it die."""
+        """Start or kill the power daemon."""
         self.set_powerd(on=on)
         yield from ()
         return 0
@@ -356,7 +357,7 @@ class Administrator:
             power.close()
 
     def _event(self, script: str, event: str, device: str) -> Model:
-        """Run powerd's script for an event to its end, in a process that outlives powerd."""
+        """Run powerd's script for an event to completion, in a process that outlives powerd."""
         if self.scripts is None or script != SCRIPT:
             return
         hook = self.start("vmt-event", self.scripts.hook(device, event))
@@ -364,13 +365,13 @@ class Administrator:
             yield Block(deadline=self.kernel.clock.now + _POLL, what="wait")
 
     def site_scripts(self, given: Scripts) -> Model:
-        """Install the hook, and scripts of the administrator."""
+        """Install the hook and the administrator's scripts."""
         self.scripts = SiteScripts(self, given.seconds, fail=given.fail)
         yield from ()
         return 0
 
     def clock(self, seconds: float) -> Model:
-        """Set the guest's clock off by so many seconds, as date(1) does."""
+        """Set the guest's clock off by that many seconds, as date(1) does."""
         time = self.kernel.subject(TimeKeeping)
         time.step(time.realtime() + round(seconds * SECOND))
         yield from ()
@@ -385,10 +386,10 @@ class Administrator:
         return 0
 
     def rpc(self, message: bytes) -> Model:
-        """Send an RPCI command through the driver's nodes, as vmtctl does; gives the Reply.
+        """Send an RPCI command through the driver's nodes, as vmtctl does; returns the Reply.
 
-        Its data is what the host said.  An error of the driver is the errno, a command that was
-        dropped ETIMEDOUT.
+        Its data is the host's reply.  The error is the errno of the driver, or ETIMEDOUT for a
+        command that was dropped.
         """
         rpc = self._rpc()
         sent = yield from self.request(message)
@@ -404,7 +405,7 @@ class Administrator:
             if about.decode() != number:
                 self.kernel.violation(
                     "reply-of-another",
-                    f"the reply to command {number} is that to command {about.decode()}",
+                    f"the reply to command {number} is the reply to command {about.decode()}",
                 )
             state, _, text = rest.partition(b" ")
             if state in {b"ok", b"binary"}:
@@ -416,15 +417,15 @@ class Administrator:
             yield Block(deadline=self.kernel.clock.now + _POLL, what="nanoslp")
 
     def request(self, message: bytes) -> Model:
-        """Send an RPCI command and never collect the reply; gives the Reply with its number."""
+        """Send an RPCI command and never collect the reply; returns the Reply with its number."""
         return self.kernel.subject(Sysctl).call(
             f"{self._rpc()}.request", old=_REPLY_ROOM, new=message + b"\0"
         )
 
     def _rpc(self) -> str:
-        """Return the node of the driver that takes RPCI commands; where none does, none is named.
+        """Return the driver's node that takes RPCI commands; without one, the node does not exist.
 
-        The driver's device gives the node its name, so it is found by what is in it.
+        The node is named after the driver's device, so it is identified by its children.
         """
         for node in self.kernel.subject(SysctlTree).leaves("machdep"):
             if node.path.endswith(".rpc.request"):
@@ -448,7 +449,7 @@ class Administrator:
         return self._pmf(resume=True)
 
     def _pmf(self, *, resume: bool) -> Model:
-        """Suspend leaves first, resume parents first; one device without hooks refuses it all."""
+        """Suspend leaves first, resume parents first; one device without hooks prevents it."""
         devices = self.kernel.subject(AllDevices).devices()
         for device in devices if resume else reversed(devices):
             good = yield from self.kernel.subject(Pmf).suspend(
@@ -459,7 +460,7 @@ class Administrator:
         return 0
 
     def shutdown(self) -> Model:
-        """Shutdown -p now, as far as the kernel is concerned."""
+        """Shutdown -p now, only the kernel's part."""
         return self.kernel.subject(SysmonPower).reboot(RB_POWERDOWN)
 
     def panic(self) -> Model:
@@ -469,14 +470,14 @@ class Administrator:
     # -- sysctl ------------------------------------------------------------------------------
 
     def set_node(self, name: str, value: Any) -> Model:
-        """Set a node from text or number, as sysctl(8) would; gives the Reply."""
+        """Set a node from text or a number, as sysctl(8) does; returns the Reply."""
         node = self.kernel.subject(SysctlTree).find(name)
         if node is None:
             return Reply(Errno.ENOENT, b"", 0)
         if node.kind == STRING:
             content = str(value).encode() + b"\0"
         else:
-            # write_number() in sbin/sysctl/sysctl.c.
+            # Like write_number() in sbin/sysctl/sysctl.c.
             try:
                 number = int(value) if not isinstance(value, str) else int(value, 0)
             except ValueError:
@@ -496,7 +497,7 @@ class Administrator:
         return reply
 
     def read(self, name: str) -> Model:
-        """Return a node's value as int or str, None if there is none or it cannot be read."""
+        """Return a node's value as int or str, None if it does not exist or cannot be read."""
         node = self.kernel.subject(SysctlTree).find(name)
         if node is None:
             return None

@@ -1,7 +1,7 @@
-"""Which lines of a module's C ran: blocks of the emulator against the module's line table.
+"""The C lines of a module that ran: the emulator's blocks mapped through the module's line table.
 
-A line counts as run when an instruction of it was in a block that ran.  Lines without code, and
-lines that the compiler made no code for, do not count at all.
+A line counts as run if one of its instructions was in a block that ran.  Lines without code do not
+count at all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NoLinesError(MissingInputError):
 
 @dataclass
 class FileCoverage:
-    """One source file: line -> in how many runs it ran."""
+    """One source file: line -> number of runs that executed it."""
 
     name: str
     path: Path | None
@@ -53,7 +53,10 @@ class FileCoverage:
         return sorted(line for line, count in self.hits.items() if not count)
 
     def missed_ranges(self) -> list[str]:
-        """Return what never ran as ``12`` and ``17-20``; lines without code do not part a range."""
+        """Return the lines that never ran as ``12`` and ``17-20``.
+
+        Lines without code do not split ranges.
+        """
         lines = sorted(self.hits)
         out: list[str] = []
         start = previous = 0
@@ -68,14 +71,14 @@ class FileCoverage:
 
 
 class Coverage:
-    """Collects over many runs of one module."""
+    """Collects coverage over many runs of one module."""
 
     def __init__(self, module: Path) -> None:
         self.module = module
         self.runs = 0
         twin = module.with_name(module.name + ".debug")
         if not twin.is_file():
-            raise NoLinesError(f"{twin}: not there, and without it no line has a name")
+            raise NoLinesError(f"{twin}: not found, and it holds the line numbers")
         try:
             self._table = LineTable.read(twin)
         except (KobjError, ValueError) as error:
@@ -86,7 +89,7 @@ class Coverage:
         self._bases: list[int] = []
 
     def watch(self, simulation: Simulation) -> None:
-        """Begin to look at a run; call before it starts, and ``ended`` after it."""
+        """Start observing a run; call before it starts, and ``ended`` after it."""
         self._blocks = set()
         self._bases = []
         blocks = self._blocks
@@ -99,7 +102,7 @@ class Coverage:
         simulation.trace.subscribe(lambda event: self._bases.append(event["text"]), ["module"])
 
     def ended(self) -> None:
-        """Take in what the run went through."""
+        """Add the blocks that the run executed."""
         self.runs += 1
         bases = sorted(self._bases)
         seen: set[tuple[str, int]] = set()
@@ -117,10 +120,10 @@ class Coverage:
         return {row for row in table.rows[first:last] if row is not None}
 
     def files(self, source: Path | None = None) -> list[FileCoverage]:
-        """Return the module's own files in order of their names.
+        """Return the module's own files, sorted by name.
 
-        Headers of the kernel count only where they lie beside the module's sources, which are
-        looked for in ``source``, else above the module and in ``kmod/NAME`` there.
+        Headers of the kernel count only if they are beside the module's sources, which are searched
+        in ``source``, else above the module and in ``kmod/NAME`` there.
         """
         found: dict[str, FileCoverage] = {}
         paths: dict[str, Path | None] = {}
@@ -136,7 +139,7 @@ class Coverage:
 
 
 def percent(run: int, total: int) -> str:
-    """Return a share as '97.3 %'; never 100 where something is missing."""
+    """Return a share as '97.3 %'; never 100 if a line is missing."""
     if not total:
         return "-"
     share = 1000 * run // total
@@ -154,7 +157,7 @@ def table(files: list[FileCoverage]) -> list[str]:
 
 
 def total(files: list[FileCoverage]) -> FileCoverage:
-    """Return the sum as a file called ``all``."""
+    """Return the sum as a file named ``all``."""
     whole = FileCoverage("all", None)
     for file in files:
         for line, count in file.hits.items():
@@ -163,7 +166,7 @@ def total(files: list[FileCoverage]) -> FileCoverage:
 
 
 def lcov(files: list[FileCoverage]) -> str:
-    """Return the figures as a tracefile, for genhtml and the many tools that read its format."""
+    """Return the figures as an lcov tracefile, for genhtml and other tools that read the format."""
     out = ["TN:vmtsim"]
     for file in files:
         out.append(f"SF:{file.path if file.path is not None else file.name}")

@@ -1,4 +1,4 @@
-"""Device nodes that processes of a scenario have open, by the names that its steps give them."""
+"""Device nodes that processes of a scenario have open, under the names that its steps use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FILTERS = {number: name for name, number in kqueue.FILTERS.items()}
 
 @dataclass(eq=False)
 class Descriptor:
-    """A file descriptor: what is open, who serves it, and how many system calls use it."""
+    """A file descriptor: the open object, its server, and how many system calls use it."""
 
     node: OpenDevice | File
     server: Any  # DeviceNodes for a node, Files for a file in its place: the same calls
@@ -49,9 +49,9 @@ class Descriptor:
 
 
 class Devices:
-    """What ``guest.open`` and its like do; each is a command of the administrator.
+    """``guest.open`` and the related commands; each is a command of the administrator.
 
-    A result is an errno, or text: what was read with bytes that do not print escaped, numbers in
+    A result is an errno, or text: data read, with unprintable bytes escaped, or numbers in
     hexadecimal.
     """
 
@@ -73,7 +73,7 @@ class Devices:
         return 0
 
     def close(self, name: str) -> Model:
-        """Close it, once no system call uses it any more (fd_close in sys/kern/kern_descrip.c)."""
+        """Close it once no system call uses it any more (fd_close in sys/kern/kern_descrip.c)."""
         found = self._open.pop(name, None)
         if found is None:
             return Errno.EBADF
@@ -85,7 +85,7 @@ class Devices:
         return (yield from found.server.close(found.node))
 
     def _with(self, name: str, call: Callable[[Any, Any], Model]) -> Model:
-        """Make a system call on what is open."""
+        """Make a system call on an open descriptor."""
         found = self._open.get(name)
         if found is None:
             return Errno.EBADF
@@ -97,27 +97,27 @@ class Devices:
             self._kernel.scheduler.wake_all(found.queue)
 
     def read(self, given: Read) -> Model:
-        """Read: the text of what was read."""
+        """Read; return the text that was read."""
         read = yield from self._with(given.name, lambda server, node: server.read(node, given.size))
         return _text(read)
 
     def write(self, name: str, text: str) -> Model:
-        """Write: how many bytes the driver took, as "N bytes"."""
+        """Write; return the number of bytes that the driver took, as "N bytes"."""
         content = text.encode("latin-1", "replace")
         took = yield from self._with(name, lambda server, node: server.write(node, content))
         return f"{len(took)} bytes" if isinstance(took, bytes) else took
 
     def ioctl(self, given: Ioctl) -> Model:
-        """Return what came back, in hexadecimal; 0 where the command brings nothing."""
+        """Return the returned data in hexadecimal; 0 if the command returns none."""
         back = yield from self._with(
             given.name, lambda server, node: server.ioctl(node, given.command, given.content)
         )
         return back.hex(" ") if back and isinstance(back, bytes) else back or 0
 
     def poll(self, given: Poll) -> Model:
-        """Return the events that are there, or come within ``wait`` seconds.
+        """Return the pending events, or those that arrive within ``wait`` seconds.
 
-        A process that waits does not keep the descriptor from being closed (sys_select.c).
+        A waiting process does not prevent the descriptor from being closed (sys_select.c).
         """
         found = self._open.get(given.name)
         if found is None:
@@ -183,7 +183,7 @@ class Devices:
         return self._with(name, size)
 
     def mmap(self, given: Map) -> Model:
-        """Return the physical address of a page, or ENODEV where the driver has none."""
+        """Return the physical address of a page, or ENODEV if the driver has none."""
 
         def mmap(server: Any, node: Any) -> Model:
             page = yield from server.mmap(node, given.offset, 1)

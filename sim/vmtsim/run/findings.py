@@ -1,4 +1,4 @@
-"""What a run found: each finding is a value with the rule, its origin, and the code to blame."""
+"""Findings of a run: each is a value with the rule, its origin, and the responsible code."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from vmtsim.kernel.facts import Place
     from vmtsim.scenario.script import Phase
 
-# Exit statuses of a run, the worse the higher.
-FINE, PROPERTY_FAILED, NOT_LIVE, PANIC = 0, 1, 2, 3
+# Exit statuses of a run; a higher one is worse.
+OK, PROPERTY_FAILED, NOT_LIVE, PANIC = 0, 1, 2, 3
 
 STATUS = {
     Consequence.PANIC: PANIC,
     Consequence.DAMAGE: PROPERTY_FAILED,
-    Consequence.WARNING: FINE,
+    Consequence.WARNING: OK,
 }
-"""The status of a broken rule of the kernel: a warning fails no run."""
+"""The status of a broken rule of the kernel: a warning does not fail a run."""
 
 
 class Origin(enum.Enum):
-    """Who found it."""
+    """The component that made the finding."""
 
-    KERNEL = "kernel"  # the kernel model: a rule of its own, or a panic
+    KERNEL = "kernel"  # the kernel model: a broken rule, or a panic
     PROTOCOL = "protocol"  # the host
     SCENARIO = "scenario"
     RUN = "run"
@@ -36,9 +36,9 @@ class Origin(enum.Enum):
 class Finding:
     """A property that does not hold, found at ``at`` (virtual ns).
 
-    ``status`` is the exit status that it stands for, ``place`` the guest's code to blame, where
-    one is known, ``phase`` the phase of a campaign's run whose expectation was not met.
-    ``noticed`` says which kernels notice a broken rule of theirs.
+    ``status`` is the exit status that it stands for, ``place`` the responsible code of the guest,
+    if known, ``phase`` the phase of a campaign's run whose expectation was not met.  ``noticed``
+    names the kernels that detect a broken rule of theirs.
     """
 
     rule: str

@@ -1,4 +1,4 @@
-"""What must hold at every moment of a run, over what kernel and host check by themselves."""
+"""Invariants that must hold throughout a run, beyond the checks in kernel and host."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from vmtsim.run.simulation import Simulation
 
 ABANDONED = "channel-abandoned"
-# Rules that are seen to be broken while the guest is inside a call to the host.
+# Rules whose violation is detected while the guest is inside a call to the host.
 QUIESCED = "snapshot-not-written"
 EARLY = "suspended-before-scripts"
 NOT_THAWED = "freeze-without-thaw"
 _FREEZE = (SCRIPT, "pressed")
-_HOOK = 60 * SECOND  # in which powerd's hook must end
+_HOOK = 60 * SECOND  # limit for powerd's hook
 IN_TRAP = frozenset({ABANDONED})
 
 
 def watch(simulation: Simulation) -> Callable[[], None]:
-    """Check the invariants of a run; what does not hold is reported once, as a violation.
+    """Check the invariants of a run; a violation is reported once.
 
-    Returns what looks once more when the run is over.
+    Returns a function that makes the final check at the end of the run.
     """
     broken: set[str] = set()
     began = 0  # the latest backup, in virtual ns
-    limit = 0  # what scripts have for it, in virtual ns
+    limit = 0  # time limit of the scripts, in virtual ns
     admin = simulation.admin
     power = simulation.kernel.subject(SysmonPower)
 
     def opened(_event: Event) -> None:
-        """Check that a guest which opens a channel has closed the one that it had."""
+        """Check that a guest closes its channel before it opens another."""
         channels = simulation.host.transport.channels
         held = [channels[number] for number in simulation.host.guest_channels]
         for protocol in ("tclo", "rpci"):
@@ -47,12 +47,12 @@ def watch(simulation: Simulation) -> Callable[[], None]:
                 broken.add(ABANDONED)
                 simulation.kernel.violation(
                     ABANDONED,
-                    f"the guest opens a channel for {protocol.upper()} and has not closed what "
-                    f"it had: channels {', '.join(map(str, numbers))} are open",
+                    f"the guest opens a channel for {protocol.upper()} but has not closed its old "
+                    f"one: channels {', '.join(map(str, numbers))} are open",
                 )
 
     def backup(event: Event) -> None:
-        """Check that what was written before a quiesced snapshot began is on its disk."""
+        """Check that data written before a quiesced snapshot is on its disk."""
         nonlocal began, limit
         if event["name"] == "reset":
             began, limit = event.at, admin.scripts_limit * SECOND
@@ -64,13 +64,13 @@ def watch(simulation: Simulation) -> Callable[[], None]:
                 broken.add(QUIESCED)
                 simulation.kernel.violation(
                     QUIESCED,
-                    f"the guest lets the host take a quiesced snapshot, and what was written to "
+                    f"the guest lets the host take a quiesced snapshot, but data written to "
                     f"{mount.directory} before it {'began' if mount.state == NORMAL else 'froze'} "
                     "is not on the disk yet",
                 )
 
     def suspended(event: Event) -> None:
-        """Check that a driver that has scripts run waits for them, or until their time is over."""
+        """Check that a driver that has scripts run waits for them, or until their time limit."""
         current = simulation.kernel.current
         raised = power.raised.get(_FREEZE, -1)
         if current.kind != "kthread" or raised < began or EARLY in broken:
@@ -80,23 +80,23 @@ def watch(simulation: Simulation) -> Callable[[], None]:
             simulation.kernel.violation(
                 EARLY,
                 f"thread {current.name} suspends {event['directory']} "
-                f"{(event.at - raised) / SECOND:.3f} s after the guest asked powerd(8) to run "
-                f"scripts for freeze: they are not reported done, and have {limit // SECOND} s",
+                f"{(event.at - raised) / SECOND:.3f} s after the guest asked powerd(8) to run the "
+                f"scripts for freeze: they have not reported completion within {limit // SECOND} s",
             )
 
     def finish() -> None:
-        """Check that scripts which ran for freeze run for thaw, where powerd(8) was there."""
+        """Check that scripts that ran for freeze also run for thaw, if powerd(8) was running."""
         scripts, outcome = admin.scripts, simulation.outcome
         if scripts is None or outcome.halted or outcome.ended:
             return
-        # The driver may have gone just now, and its event is still to be read.
+        # The driver may have detached just now, with its event not read yet.
         kernel = simulation.kernel
         kernel.run(lambda: not scripts.frozen, kernel.clock.now + _HOOK)
         if scripts.frozen and 0 <= admin.powerd_since <= power.raised.get(_FREEZE, -1):
             simulation.kernel.violation(
                 NOT_THAWED,
-                f"scripts ran for freeze {scripts.frozen}, and at the end of the run they have "
-                "not run for thaw",
+                f"scripts ran for freeze {scripts.frozen}, but have not run for thaw by the end "
+                "of the run",
             )
 
     simulation.trace.subscribe(suspended, ["vfs.suspend"])

@@ -1,15 +1,16 @@
-"""Races that are known: a list in YAML, each with its reason.
+"""Known data races: a list in YAML, each with a reason.
 
     races:
       - field: my_softc.sc_packets
-        benign: a counter for people; a lost count is of no consequence
+            benign: a statistics counter; a lost count is of no consequence
         test: tests/test_my_driver.py
       - field: my_softc.sc_state
-        guarded_by: callouts of one processor, which never run beside each other
+            guarded_by: callouts of one processor, which never run concurrently
 
-A field is named as the report names it.  ``benign`` says why either order of the two accesses is
-right, and ``test`` which test plays both; ``guarded_by`` names an order that the simulator does
-not see.  An entry that no run needs is an error: what it excused is gone.
+A field is named as in the report.  ``benign`` explains why both orders of the two accesses are
+correct, and ``test`` names the test that runs both; ``guarded_by`` names an ordering that the
+simulator does not see.  An entry that no run needs is an error: the race that it excused no longer
+exists.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class File(Record):
 class KnownRaces:
     """The list in ``path``, or an empty one; ``used`` collects the fields that runs needed.
 
-    Raises LocatedErrors with all that is wrong in the file.
+    Raises LocatedErrors with all problems of the file.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -69,7 +70,7 @@ def _read(path: Path) -> frozenset[str]:
         if bool(entry.benign) == bool(entry.guarded_by):
             problems.add(node, "expected one of benign and guarded_by, with the reason")
         elif entry.benign and not entry.test:
-            problems.add(node, "expected test: the test that plays both orders")
+            problems.add(node, "expected test: the test that runs both orders")
         if entry.field in seen:
             problems.add(node, f"{entry.field} is in the list already")
         seen.add(entry.field)

@@ -1,4 +1,4 @@
-"""What modules need of the kernel that has no model: imports, and instructions."""
+"""What modules need of the kernel and has no model: imports and instructions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Needs:
-    """Of one module: kernel functions without a model, names that no kernel has, instructions."""
+    """One module's kernel functions without a model, names that no kernel has, and instructions."""
 
     imports: int
     unmodelled: tuple[str, ...]
@@ -38,7 +38,7 @@ class Needs:
 
 
 def bare_kernel(machine: str, version: int = 1_100_000_000) -> Kernel:
-    """Return a kernel that is never run: it is asked what it has."""
+    """Return a kernel that never runs; it is only queried."""
     trace, rng = Trace(), Rng(1)
     host = Host(now=lambda: 0, rng=rng, options=HostOptions(), trace=trace)
     options = KernelOptions(machine=machine, version=version)

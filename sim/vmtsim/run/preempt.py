@@ -1,10 +1,10 @@
-"""Where a thread is stopped between two kernel calls: points, drawn or all of them.
+"""Preemption points between two kernel calls: drawn at random, or all of them.
 
-A point is the number of a kernel call of the run and how many instructions behind it.  The same
-points are the same run.  They are near accesses to what another task has written, which a first
-run that looks for races shows; few points find most mistakes of order (Burckhardt and
-others, "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs", ASPLOS 2010: a
-mistake of depth d needs d - 1 of them).
+A point is the number of a kernel call of the run and a number of instructions after it.  The same
+points give the same run.  Points are near accesses to memory that another task has written, which a
+first run with race detection finds.  A few points find most ordering bugs (Burckhardt and others,
+"A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs", ASPLOS 2010: a bug of depth
+d needs d - 1 of them).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from vmtsim.run.simulation import Outcome, Simulation
 
-# Between two kernel calls there are seldom more instructions than this.
+# There are rarely more instructions between two kernel calls.
 _FAR = 64
-_MOST = 100_000  # instructions between two calls, of all of which a point is made
+_MOST = 100_000  # instructions between two calls; each becomes a point
 
 
 @dataclass(frozen=True)
 class Preempt:
-    """What ``--preempt`` says: ``all``, how many to draw, or the points themselves."""
+    """The value of ``--preempt``: ``all``, how many points to draw, or the points themselves."""
 
     kind: Literal["all", "drawn", "points"]
     count: int = 0
@@ -36,7 +36,7 @@ class Preempt:
 
     @classmethod
     def read(cls, text: str) -> Preempt:
-        """Read ``all``, ``N`` or ``CALL+INSTRUCTIONS,...``; raises ValueError."""
+        """Parse ``all``, ``N`` or ``CALL+INSTRUCTIONS,...``; raises ValueError."""
         if text == "all":
             return cls("all")
         if re.fullmatch("[1-9]", text):
@@ -53,12 +53,12 @@ class Preempt:
 
 
 def written(points: Mapping[int, int]) -> str:
-    """Return points as ``Preempt.read`` takes them."""
+    """Return points in the format that ``Preempt.read`` parses."""
     return ",".join(f"{call}+{count}" for call, count in sorted(points.items()))
 
 
 def shared_calls(simulation: Simulation) -> list[int]:
-    """Run it, and return behind which calls something was accessed that another task had written.
+    """Run it; return the calls after which memory was accessed that another task had written.
 
     The simulation has to have been made with ``races``.
     """
@@ -68,7 +68,7 @@ def shared_calls(simulation: Simulation) -> list[int]:
 
 
 def watch_shared(simulation: Simulation) -> set[int]:
-    """Return a set that fills, while it runs, with the calls of ``shared_calls``."""
+    """Return a set that the run fills with the calls of ``shared_calls``."""
     found: set[int] = set()
     scheduler = simulation.kernel.scheduler
     simulation.kernel.subject(Races).on_shared = lambda _pc: found.add(scheduler.calls)
@@ -76,7 +76,7 @@ def watch_shared(simulation: Simulation) -> set[int]:
 
 
 def drawn(calls: Sequence[int], seed: int, count: int) -> dict[int, int]:
-    """Draw points behind some of these calls."""
+    """Draw points after some of these calls."""
     rng = Rng(seed).fork("preempt")
     return {rng.choice(calls): rng.between(1, _FAR) for _ in range(count)} if calls else {}
 
@@ -84,7 +84,7 @@ def drawn(calls: Sequence[int], seed: int, count: int) -> dict[int, int]:
 def every(
     calls: list[int], play: Callable[[Mapping[int, int]], tuple[Simulation, Outcome]]
 ) -> Iterator[tuple[dict[int, int], Simulation, Outcome]]:
-    """Play every single point behind these calls, and yield each with what came of it."""
+    """Run with every single point after these calls, and yield each with its result."""
     for call in calls:
         for count in range(1, _MOST):
             points = {call: count}

@@ -1,7 +1,7 @@
-"""The scene of a failure: who ran where, what it held, what was alive.
+"""The context of a failure: threads and their stacks, locks held, live objects.
 
-A Witness looks at the moment when a rule is broken (and at the end, where the run stopped there),
-because afterwards the run goes on and the stack is another.
+A Witness records it at the moment when a rule is broken (and at the end, if the run stopped there),
+because the run then continues and the stack changes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _DEEPEST = 16
 
 @dataclass(frozen=True)
 class Moment:
-    """The scene at ``at`` (virtual ns): texts for reading, ``stack`` innermost first.
+    """The context at ``at`` (virtual ns): readable texts, ``stack`` innermost first.
 
-    ``in_trap``: the guest was inside a call to the host, whose innermost frame is the trap itself.
+    ``in_trap``: the guest was inside a call to the host, and the innermost frame is the trap
+    itself.
     """
 
     at: int
@@ -44,7 +45,7 @@ class Moment:
 
 
 class Witness:
-    """Looks at a simulation whenever it reports a violation."""
+    """Records the context whenever a simulation reports a violation."""
 
     def __init__(self, simulation: Simulation) -> None:
         self.moments: list[Moment] = []
@@ -58,7 +59,7 @@ class Witness:
         def remember(pc: int) -> None:
             self._pc = pc
             trap(pc)
-            # The host speaks after this; what it reports happened here.
+            # The host's code runs after this; what it reports happened here.
 
         cpu.on_trap = remember
 
@@ -75,7 +76,7 @@ class Witness:
             self.moments.append(self._look(str(event["place"]), 0))
 
     def finish(self) -> None:
-        """Look once more if the run ended with something found."""
+        """Record once more if the run ended with a finding."""
         findings = self._simulation.outcome.findings
         known = {moment.rule for moment in self.moments}
         for finding in findings:
@@ -103,7 +104,7 @@ class Witness:
 
 
 def _stack(kernel: Kernel, lwp: Lwp | None, pc: int) -> list[Place]:
-    """Return where the running thread is and who called that, as far as frames can be followed."""
+    """Return where the running thread is, with its callers as far as frames can be followed."""
     if lwp is None:
         return []
     places = [kernel.location(pc, call=False)] if pc else []
@@ -123,7 +124,7 @@ def _stack(kernel: Kernel, lwp: Lwp | None, pc: int) -> list[Place]:
 
 
 def _thread(kernel: Kernel, lwp: Lwp) -> str:
-    """Return what a thread does: running, ready, or asleep on what and where."""
+    """Return the state of a thread: running, ready, or asleep on what and where."""
     text = f"{lwp.name}: {lwp.state}"
     if lwp.state == "asleep":
         text += f" on {lwp.what or 'something'}"
@@ -138,7 +139,7 @@ def _thread(kernel: Kernel, lwp: Lwp) -> str:
 
 
 def _objects(simulation: Simulation) -> list[str]:
-    """Return what is alive: memory, mutexes, channels, modules."""
+    """Return the live objects: memory, mutexes, channels, modules."""
     kernel = simulation.kernel
     found = [
         f"{allocation.size} bytes of {allocation.owner}, allocated by "

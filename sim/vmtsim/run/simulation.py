@@ -27,7 +27,7 @@ from vmtsim.kernel.races import Races
 from vmtsim.kernel.rule_table import OPTIONS, Enforced, by_id
 from vmtsim.kernel.timekeeping import TimeKeeping
 from vmtsim.run.administrator import Administrator, describe_errno
-from vmtsim.run.findings import FINE, NOT_LIVE, PROPERTY_FAILED, STATUS, Finding, Origin
+from vmtsim.run.findings import NOT_LIVE, OK, PROPERTY_FAILED, STATUS, Finding, Origin
 from vmtsim.scenario.script import Scenario, ScenarioRun, Step
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from vmtsim.kernel.facts import Place
     from vmtsim.scenario.guest import Window
 
-# Seconds of the processor in which guest code must have called the kernel or the host once, and
-# of the wall clock between two looks.
+# CPU seconds within which guest code must call the kernel or the host, and real seconds between two
+# checks.
 _STUCK_AFTER = 10.0
 _LOOK = 1.0
 _HOSTNAME = "guest.example"
@@ -50,7 +50,7 @@ _HOSTNAME = "guest.example"
 
 @dataclass
 class Outcome:
-    """What a run came to.  ``properties`` lists (name, held) of everything that was looked at."""
+    """The result of a run.  ``properties`` lists (name, held) of each checked property."""
 
     seed: int
     scenario: str
@@ -61,19 +61,20 @@ class Outcome:
     traps: int = 0
     switches: int = 0
     halted: str = ""
-    orders: int | None = None  # of accesses to shared memory: kernel.races; None: not looked for
-    ended: bool = False  # before its time: nothing can be expected any more
+    orders: int | None = None  # of accesses to shared memory: kernel.races; None: not recorded
+    ended: bool = False  # early: nothing can be expected after that
 
     @property
     def status(self) -> int:
         """The exit status: that of the worst finding."""
-        return max((finding.status for finding in self.findings), default=FINE)
+        return max((finding.status for finding in self.findings), default=OK)
 
 
 class Watchdog:
-    """Interrupts guest code that never calls anything; real time, because virtual time stands.
+    """Interrupts guest code that never makes a call.
 
-    It is the time that this process had on a processor: a busy machine makes nobody stuck.
+    Virtual time stands still then, so it uses real time: this process's CPU time, so that on a busy
+    machine no guest code is reported as stuck.
     """
 
     def __init__(self, simulation: Simulation) -> None:
@@ -116,15 +117,14 @@ def _windows(given: Mapping[str, Window]) -> tuple[WindowOptions, ...]:
 
 
 class Simulation:
-    """Ties processor, kernel, host and scenario together.
+    """Connects processor, kernel, host and scenario.
 
-    ``trace`` receives everything that happens, ``faults`` is for the host.  The release of the
-    kernel is that of the module; ``checks`` are the options of its configuration with which it
-    checks more, ``cpus`` how many processors it has, where that is not the scenario's choice.
-    ``races`` looks for data races, with two processors at least; those of the fields
-    ``known_races`` are no findings.  ``preempt`` takes the processor away between two calls: so
-    many instructions behind the kernel call of that number.  ``store_buffers`` lets others see
-    late what a processor stores.
+    ``trace`` receives all events, ``faults`` is for the host.  The release of the kernel is that of
+    the module.  ``checks`` are the kernel's debug options, ``cpus`` its number of processors, which
+    overrides the scenario's.  ``races`` detects data races, with two processors at least; races of
+    the fields ``known_races`` are not findings.  ``preempt`` maps the number of a kernel call to
+    how many instructions after it the thread is preempted.  ``store_buffers`` delays a processor's
+    stores to others.
     Raises vmtgen.kobj.KobjError where ``module`` is no module.
     """
 
@@ -155,7 +155,7 @@ class Simulation:
         named = scenario.guest.hostname
         options = scenario.host
         if self.module.machine.value == "aarch64":
-            options = replace(options, ports=True)  # there are none that could be dead
+            options = replace(options, ports=True)  # there are no dead ports
         self.host = Host(
             now=self.now, rng=self.rng, options=options, trace=self.trace, faults=faults
         )
@@ -197,7 +197,7 @@ class Simulation:
         self.admin = Administrator(self.kernel, self.module.path)
         self.admin.properties = scenario.guest.properties
         self.outcome = Outcome(seed, scenario.name)
-        self._needed: list[str] = []  # modules that the one under test needs, as they were loaded
+        self._needed: list[str] = []  # modules that the one under test needs, in load order
         self._script: ScenarioRun | None = None
         self._acting = False
         scheduler = self.kernel.scheduler
@@ -206,7 +206,7 @@ class Simulation:
         scheduler.outside_advance = self._advance
         self.kernel.subject(TimeKeeping).set_rtc(scenario.host.epoch * SECOND)
 
-    # -- the stage of the scenario -------------------------------------------------------------
+    # -- the scenario's Stage ------------------------------------------------------------------
 
     def now(self) -> int:
         """Return virtual nanoseconds since power-on."""
@@ -217,7 +217,7 @@ class Simulation:
         self.admin.do(verb, argument)
 
     def sysctl(self, name: str, /) -> Any:
-        """Read a sysctl node as a process would; runs the guest meanwhile."""
+        """Read a sysctl node as a process does; the guest runs meanwhile."""
         return self.admin.wait("sysctl", self.admin.read(name))
 
     def fact(self, name: str, /) -> str | None:
@@ -225,7 +225,7 @@ class Simulation:
         return self.admin.fact(name)
 
     def unable(self, step: Step, /) -> str:
-        """Return "": a simulated guest does everything and hides nothing."""
+        """Return "": a simulated guest can do and show everything."""
         del step
         return ""
 
@@ -317,7 +317,7 @@ class Simulation:
         self._leave()
 
     def _load(self) -> bool:
-        """Load the modules that it needs, and the module."""
+        """Load the modules that it requires, then the module."""
         modules = self.kernel.subject(Modules)
         for path in self.scenario.guest.modules:
             before = set(modules.loaded)
@@ -329,7 +329,7 @@ class Simulation:
         return self._loaded(self.module.modinfo.name, "modload", self.admin.load)
 
     def _loaded(self, name: str, what: str, load: Callable[[], Model]) -> bool:
-        """Load a module, in the order that takes over from a built-in driver."""
+        """Load a module; detaches a built-in driver of the same name first."""
         admin = self.admin
         if name in self.kernel.subject(Modules).builtin:
             admin.wait("modunload", admin.unload(name))
@@ -345,7 +345,7 @@ class Simulation:
         return True
 
     def _builtin(self, name: str) -> list[tuple[str, str]]:
-        """Return the devices, with their parents, that the kernel's own driver of a name has."""
+        """Return the devices, with their parents, of the kernel's built-in driver of that name."""
         return [
             (device.name, device.parent.name)
             for device in self.kernel.subject(AllDevices).devices()
@@ -353,7 +353,7 @@ class Simulation:
         ]
 
     def _leave(self) -> None:
-        """Take the modules out, as at the end of every run that did not go down."""
+        """Unload the modules at the end of a run whose guest still runs."""
         name = self.module.modinfo.name
         gone = name in self.kernel.subject(Modules).loaded
         for each in (*([name] if gone else []), *reversed(self._needed)):
@@ -372,7 +372,7 @@ class Simulation:
             self._find("devices-gone", f"still attached after modunload: {', '.join(left)}")
 
     def _check_channels(self) -> None:
-        """Report channels that the guest left open."""
+        """Report channels that the guest did not close."""
         channels = self.host.transport.channels
         if channels:
             self._find(
@@ -412,9 +412,9 @@ class Simulation:
             ("the module loads", "module-loads" not in broken),
             ("the kernel's rules are kept", Origin.KERNEL not in origins),
             ("the protocol's rules are kept", Origin.PROTOCOL not in origins),
-            ("threads live", not broken & {"stalled", "spinning"}),
+            ("threads make progress", not broken & {"stalled", "spinning"}),
             ("the scenario's expectations are met", Origin.SCENARIO not in origins),
-            ("the module unloads and leaves nothing", not broken & {
+            ("the module unloads and leaks nothing", not broken & {
                 "module-unloads", "devices-gone", "channels-closed", "leak"}),
         ]  # fmt: skip
 

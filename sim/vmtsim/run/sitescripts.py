@@ -1,8 +1,8 @@
-"""What powerd's hook does for a hot key of the driver: scripts run for freeze and thaw.
+"""The hook of powerd for a hot key of the driver: it runs scripts for freeze and thaw.
 
 A model of userland/powerd/vmt-event (freeze, thaw, asked, answer) as processes of the simulated
-kernel; tests/userland/test_freeze_scripts.py runs the hook itself.  Whatever is started is read
-from the root file system, and waits while that is suspended (execve(2) locks the vnode).
+kernel; tests/userland/test_freeze_scripts.py runs the hook itself.  Every program that starts is
+read from the root file system, and waits while that is suspended (execve(2) locks the vnode).
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ SCRIPT = "hotkey_button"
 class SiteScripts:
     """The administrator's scripts of /etc/powerd/vmt.d.
 
-    They take ``seconds`` for each event and fail where ``fail`` is set.  ``frozen`` is the note
-    of the hook: the number of the freeze that scripts began to run for, until they have run for
-    thaw.
+    They take ``seconds`` for each event, and fail if ``fail`` is set.  ``frozen`` is the hook's
+    state: the number of the freeze for which scripts started, until they have run for thaw.
     """
 
     def __init__(self, admin: Administrator, seconds: float, *, fail: bool) -> None:
@@ -67,14 +66,14 @@ class SiteScripts:
         yield Block(deadline=kernel.clock.now + max(1, round(self._seconds * SECOND)), what="wait")
 
     def _asked(self, device: str, what: str) -> Model:
-        """Return the number of the event that the driver waits for, or nothing."""
+        """Return the number of the event that the driver waits for, or "" for none."""
         yield from self._execute()
         waits = yield from self._admin.read(f"machdep.{device}.backup.event")
         number, _, event = str(waits or "").partition(" ")
         return number if event == what else ""
 
     def _answer(self, device: str, number: str) -> Model:
-        """Report that the scripts have run; returns whether the driver took it."""
+        """Report that the scripts have run; return whether the driver accepted it."""
         yield from self._execute()
         value = -int(number) if self._fail else int(number)
         reply = yield from self._admin.set_node(f"machdep.{device}.backup.done", value)

@@ -1,7 +1,7 @@
-"""The source files that a module was built from, found by their bytes.
+"""The source files of a module, identified by their content.
 
-DWARF 5 line tables carry an MD5 of each file.  A file of the right name with other bytes is
-another version, and showing a line of it would point at the wrong code.
+DWARF 5 line tables contain an MD5 of each file.  A file with the right name and other content is
+another version: a line of it would point at the wrong code.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def find_source(
     module: Path, recorded: str, lines: LineTable, directory: Path | None = None
 ) -> Path | None:
-    """Return the file that ``recorded`` (a path as the compiler wrote it) means, None if unknown.
+    """Return the file for ``recorded`` (a path as the compiler wrote it), None if unknown.
 
-    It is looked for in ``directory``, else beside the module, in each directory above it, in
-    ``kmod/NAME`` there, and in the working directory.  Where the line table has no digest
-    (DWARF 4), a file of that name counts, but not one of the working directory.
+    It is searched in ``directory``, else beside the module, in each directory above it, in
+    ``kmod/NAME`` there, and in the working directory.  If the line table has no digest (DWARF 4),
+    the name is enough, except in the working directory.
     """
     digest = lines.digests.get(recorded)
     for path, near in _candidates(module, recorded, directory):

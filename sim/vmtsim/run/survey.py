@@ -1,8 +1,7 @@
-"""What a module is, as one quiet load of it shows: its devices, nodes, and whether it asks VMware.
+"""The properties of a module that one quiet load shows: devices, nodes, and whether it uses VMware.
 
-Whoever plays a module without a scenario names nothing by itself: the names of devices are those
-that autoconf(9) made from the tables in the module, and so are those of character devices and
-sysctl nodes.
+Without a scenario no device is named by the user.  The names of devices are those that autoconf(9)
+made from the tables in the module; the same holds for character devices and sysctl nodes.
 """
 
 from __future__ import annotations
@@ -32,21 +31,21 @@ if TYPE_CHECKING:
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
 
-# Virtual time in which a driver of VMware's tools has opened its first channel.
+# Virtual time within which a VMware Tools driver opens its first channel.
 _SETTLED = 3 * SECOND
-# Kernel calls and traps; a load that needs more has lost its way.
+# Kernel calls and traps; a load that needs more is in an infinite loop.
 _LIMIT = 500_000
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a module showed; where its load ended early, what it had shown until then.
+    """The result for a module; if its load ended early, the result until then.
 
     ``error`` and ``unload`` are the errnos of modload and modunload.  ``vmware``: it opened a
-    channel to VMware's host, ``balloon``: it began the host's balloon.  ``devices`` are pairs of a
-    device and its parent, "" for a pseudo-device; ``switches`` the character devices, ``opens``
+    channel to VMware's host, ``balloon``: it started the host's balloon.  ``devices`` are pairs of
+    a device and its parent, "" for a pseudo-device; ``switches`` the character devices, ``opens``
     those whose unit 0 can be opened; ``settings`` pairs of a writable sysctl node and its CTLTYPE.
-    ``unmodelled`` says which piece of the kernel has no model, where that ended the load.
+    ``unmodelled`` names the part of the kernel without a model, if that ended the load.
     """
 
     module: str
@@ -62,7 +61,7 @@ class Survey:
 
     @property
     def device(self) -> str:
-        """The first device of the module; that of its name where it attached none."""
+        """The first device of the module, or one named after the module if it attached none."""
         return self.devices[0][0] if self.devices else f"{self.module}0"
 
 
@@ -70,9 +69,9 @@ _known: dict[bytes, Survey] = {}
 
 
 def survey(path: Path) -> Survey:
-    """Load the module in ``path`` once and say what it is; kept by its content in this process.
+    """Load the module in ``path`` once and return its properties; cached by content.
 
-    Raises OSError, and vmtgen.kobj.KobjError where it is no module.
+    Raises OSError, and vmtgen.kobj.KobjError if it is not a module.
     """
     key = hashlib.sha256(path.read_bytes()).digest()
     if key not in _known:
@@ -86,7 +85,7 @@ def _look(path: Path) -> Survey:
     simulation = Simulation(module, Scenario("survey", "", _SETTLED, host, ()))
     simulation.kernel.scheduler.limit = _LIMIT
     found: dict[str, Any] = {"module": module.modinfo.name}
-    # A module that fails here fails in a run, too, and is reported there.
+    # A module that fails here also fails in a run, which reports it.
     try:
         with Watchdog(simulation), suppress(KernelPanic, Halted, Spinning, Stalled):
             _visit(simulation, found)
@@ -125,7 +124,7 @@ def _visit(simulation: Simulation, found: dict[str, Any]) -> None:
 
 
 def _opened(nodes: DeviceNodes, name: str) -> Model:
-    """Open unit 0 of a device and close it again; gives whether it was open."""
+    """Open unit 0 of a device and close it again; return whether that worked."""
     opened = yield from nodes.open(name, 0, FREAD | FWRITE)
     if isinstance(opened, File):
         yield from nodes.kernel.subject(Files).close(opened)

@@ -1,1 +1,1 @@
-"""Scenarios: what host and guest do at which time, and what must be seen, as YAML."""
+"""Scenarios: actions of host and guest with their times, and expectations, as YAML."""

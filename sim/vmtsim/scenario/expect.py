@@ -1,4 +1,4 @@
-"""What a scenario may expect: one row for each kind of event, with the fields that must fit."""
+"""Expectations of a scenario: one row for each kind of event, with the fields that must match."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from vmtsim.core.trace import Event
 
-# Facts of the guest that an expectation may name as ${FACT}: the guest of a scenario's `guest:`
-# section has them, and a real guest has its own.
+# Facts of the guest that an expectation may name as ${FACT}: a simulated guest has those of the
+# scenario's `guest:` section, and a real guest has its own.
 FACTS = {
     "hostname": "the host name",
     "release": "the release, as uname -r prints it",
@@ -49,12 +49,12 @@ class Pattern(Record):
         return tuple(_FACT.findall(self.text))
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse a fact that no guest has."""
+        """Reject an unknown fact."""
         for name in self.facts:
             if name not in FACTS:
                 report(
                     node,
-                    f"${{{name}}} is no fact of a guest: {listed(FACTS)}",
+                    f"${{{name}}} is not a fact of a guest: {listed(FACTS)}",
                     hint=nearest(name, FACTS),
                 )
 
@@ -63,7 +63,7 @@ class Pattern(Record):
         return Pattern(_FACT.sub(lambda match: values[match.group(1)], self.text))
 
     def matches(self, value: Any) -> bool:
-        """Return whether ``value`` (text, or bytes as ``printable`` shows them) fits as a whole."""
+        """Return whether ``value`` (text, or bytes as ``printable`` text) matches as a whole."""
         if isinstance(value, bytes):
             value = printable(value.removesuffix(b"\0"))
         expression = ".*".join(re.escape(part) for part in self.text.split("*"))
@@ -110,36 +110,36 @@ class ConsoleLine(Record):
 
 
 @dataclass(frozen=True)
-class Struck(Record):
-    """A fault of the host that strikes."""
+class InjectedFault(Record):
+    """A fault that the host injects."""
 
     SHORTHAND: ClassVar[str] = "name"
     name: Pattern
     times: Times = 1
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse the name of a fault that cannot strike."""
+        """Reject the name of an unknown fault."""
         name = self.name.text
         if "*" not in name and name not in FAULTS:
             report(
                 node["name"],
-                f"there is no fault {name!r}: there are {listed(FAULTS, limit=40)}",
+                f"unknown fault {name!r}: expected one of {listed(FAULTS, limit=40)}",
                 hint=nearest(name, FAULTS),
             )
 
 
 @dataclass(frozen=True)
 class Expectation(Verb):
-    """A verb that waits for events of the kind ``event`` whose fields fit the arguments.
+    """A verb that waits for events of the kind ``event`` whose fields match the arguments.
 
-    ``fields`` names the field of an argument that is called otherwise.
+    ``fields`` names the event's field for an argument with another name.
     """
 
     event: str
     fields: Mapping[str, str]
 
     def check(self, node: Node, problems: Problems) -> Any:
-        """Note what is wrong with the argument; return its patterns, and ``times``, by name."""
+        """Report problems of the argument; return its patterns, and ``times``, by name."""
         value = self.read(node, problems)
         if value is None:
             return {}
@@ -151,17 +151,17 @@ class Expectation(Verb):
         }
 
     def kind(self, argument: Any) -> str:
-        """Return the kind of event that is waited for; "" for none."""
+        """Return the kind of the expected event; "" for none."""
         del argument
         return self.event
 
     @staticmethod
     def times(argument: Any) -> int:
-        """Return how often it must be seen."""
+        """Return how often it is expected."""
         return int(argument.get("times", 1))
 
     def matches(self, argument: Any, event: Event) -> bool:
-        """Return whether ``event`` is what is waited for."""
+        """Return whether ``event`` is the expected one."""
         for name, pattern in self._patterns(argument).items():
             value = event.get(self.fields.get(name, name))
             if isinstance(value, bool):
@@ -171,12 +171,12 @@ class Expectation(Verb):
         return True
 
     def seen(self, argument: Any, event: Event) -> str:
-        """Return what an event that did not fit holds where it should have fitted."""
+        """Return the values of an event that did not match, of the fields that should have."""
         names = [self.fields.get(name, name) for name in self._patterns(argument)]
         return " -> ".join(_short(printable(_plain(event.get(name)))) for name in names)
 
     def text_of(self, argument: Any) -> str:
-        """Return what is waited for, in words."""
+        """Return what is expected, in words."""
         patterns = {name: each for name, each in argument.items() if isinstance(each, Pattern)}
         expected = [
             f"{value.text!r}" if len(argument) == 1 else f"{name} {value.text!r}"
@@ -185,15 +185,15 @@ class Expectation(Verb):
         return f"{self.text} {', '.join(expected)}"
 
     def _patterns(self, argument: Any) -> dict[str, Pattern]:
-        """Return the arguments that fields of an event must fit."""
+        """Return the arguments that fields of an event must match."""
         return {name: each for name, each in argument.items() if isinstance(each, Pattern)}
 
 
 class _AnyEvent(Expectation):
-    """Events of any kind, whose fields are the user's choice."""
+    """Events of any kind, with fields that the user chooses."""
 
     def check(self, node: Node, problems: Problems) -> Any:
-        """Note what is wrong with the argument; return its patterns, and ``times``, by name."""
+        """Report problems of the argument; return its patterns, and ``times``, by name."""
         given = self.read(node, problems)
         if given is None:
             return {"kind": Pattern("")}
@@ -214,7 +214,7 @@ class _AnyEvent(Expectation):
         return found
 
     def kind(self, argument: Any) -> str:
-        """Return the kind of event that is waited for."""
+        """Return the kind of the expected event."""
         return str(argument["kind"].text)
 
     def _patterns(self, argument: Any) -> dict[str, Pattern]:
@@ -222,10 +222,10 @@ class _AnyEvent(Expectation):
 
 
 class _Node(Expectation):
-    """Values of sysctl nodes: no event, they are read when the time has come."""
+    """Values of sysctl nodes: there is no event, they are read at the time of the step."""
 
     def check(self, node: Node, problems: Problems) -> Any:
-        """Note what is wrong with the argument; return the values by name."""
+        """Report problems of the argument; return the values by name."""
         return self.read(node, problems) or {}
 
     @staticmethod
@@ -236,7 +236,7 @@ class _Node(Expectation):
 
 
 def _short(text: str) -> str:
-    """Return a payload for a message: quoted, and cut where it is long."""
+    """Return a payload for a message: quoted, and cut if it is long."""
     if len(text) <= _LONGEST:
         return repr(text)
     return f"{text[: _LONGEST - 10]!r}... ({len(text)} characters)"
@@ -252,7 +252,7 @@ _TABLE = (
     Expectation("reply", Reply, "reply to", "tclo.reply", {}),
     Expectation("event", PowerEvent, "power event with", "powerd", {"driver": "device"}),
     Expectation("console", ConsoleLine, "console line", "console", {}),
-    Expectation("fault", Struck, "fault", "fault", {}),
+    Expectation("fault", InjectedFault, "fault", "fault", {}),
     _AnyEvent("trace", _Values, "event with", "", {}),
     _Node("sysctl", _Values, "sysctl", "", {}),
 )

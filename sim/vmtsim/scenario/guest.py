@@ -1,6 +1,6 @@
-"""What an administrator does in the guest: one table, for the simulated guest and a real one.
+"""The administrator's actions in the guest: one table, for the simulated guest and a real one.
 
-A row has the schema of its arguments, what the simulated kernel does (``run``), and the calls of
+A row has the schema of its arguments, the simulated kernel's action (``run``), and the calls of
 accept/guest.sh that do the same on the console of a real guest (``typed``).
 """
 
@@ -94,7 +94,7 @@ class Name(Record):
 
 @dataclass(frozen=True)
 class File(Record):
-    """A module's file; without one the module under test."""
+    """A module's file; by default the module under test."""
 
     SHORTHAND: ClassVar[str] = "path"
     path: str | None = None
@@ -102,13 +102,13 @@ class File(Record):
 
 @dataclass(frozen=True)
 class Offset(Record):
-    """How far the guest's clock is set off."""
+    """The offset by which the guest's clock is set."""
 
     SHORTHAND: ClassVar[str] = "seconds"
     seconds: float
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse times that no calendar has."""
+        """Reject times that no calendar has."""
         if not abs(self.seconds) < _FOREVER:
             report(node, "expected a number of seconds within three centuries")
 
@@ -158,7 +158,7 @@ class _Hop:
 
 @dataclass(frozen=True)
 class Route(Record):
-    """Words of route(8).  ``interface`` is that of a link-local gateway, or of a route without."""
+    """Words of route(8).  ``interface`` is that of a link-local gateway or a route without one."""
 
     do: Literal["add", "delete", "change"]
     to: Annotated[str, _Destination()] = "default"
@@ -167,7 +167,7 @@ class Route(Record):
     flag: Literal["reject", "blackhole"] | None = None
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse a new route that leads nowhere."""
+        """Reject a new route without a destination."""
         if self.do != "delete" and self.gateway is None and self.interface is None:
             report(node, "expected a gateway, or the interface at which the route ends")
 
@@ -198,7 +198,7 @@ class Read(Record):
 
 @dataclass(frozen=True)
 class Write(Record):
-    """A directory whose file system a user writes to, or text for an open device."""
+    """A directory to whose file system a user writes, or text for an open device."""
 
     SHORTHAND: ClassVar[str] = "directory"
     directory: str | None = None
@@ -206,7 +206,7 @@ class Write(Record):
     text: str = ""
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse both and none."""
+        """Reject both and neither."""
         if (self.directory is None) == (self.name is None):
             report(node, "expected a directory, or `name` of an open device with `text`")
 
@@ -229,7 +229,7 @@ class Ioctl(Record):
 
 @dataclass(frozen=True)
 class Poll(Record):
-    """Events (POLLIN and so on, as a number) to ask an open device for, and seconds to wait."""
+    """Events (POLLIN and so on, as a number) to poll an open device for, and seconds to wait."""
 
     SHORTHAND: ClassVar[str] = "name"
     name: str
@@ -282,7 +282,7 @@ class Map(Record):
 
 @dataclass(frozen=True)
 class Watchdog(Record):
-    """A watchdog, and what becomes of it; ``period`` in seconds, the driver's own without one."""
+    """A watchdog, and what to do with it; ``period`` in seconds, by default the driver's own."""
 
     SHORTHAND: ClassVar[str] = "name"
     name: str
@@ -300,9 +300,9 @@ class Nth(Record):
 
 @dataclass(frozen=True)
 class Pressure(Record):
-    """How many bytes of memory are free and how many hold files, and for how long.
+    """How many bytes of memory stay free, how many hold files, and for how long.
 
-    Then all of it is free again.
+    Then all of it is freed.
     """
 
     SHORTHAND: ClassVar[str] = "free"
@@ -346,7 +346,7 @@ class Command(Verb):
     """A verb of the administrator.
 
     ``run`` returns the command as a model of the simulated kernel.  ``typed`` returns the calls of
-    guest.sh, or says why it cannot be done on a console.
+    guest.sh, or the reason why it cannot be done on a console.
     """
 
     run: Callable[[Administrator, Any], Model]
@@ -401,7 +401,7 @@ _TABLE = (
             lambda admin, given: admin.hostname(given.name), _one("hostname")),
     Command("detach", Name, "drvctl -d DEVICE",
             lambda admin, given: admin.detach(given.name), _one("detach")),
-    Command("rescan", Name, "drvctl -r on BUS: what fits is attached again",
+    Command("rescan", Name, "drvctl -r BUS: devices that match attach again",
             lambda admin, given: admin.rescan(given.name), _one("rescan")),
     Command("load", File, "modload of the module under test, or of a path",
             lambda admin, given: admin.load(given.path), _load),
@@ -409,7 +409,7 @@ _TABLE = (
             lambda admin, given: admin.unload(given.name), _one("unload")),
     Command("sysctl", Settings, "sysctl -w NAME=VALUE",
             lambda admin, given: admin.sysctl(given), _sysctl),
-    Command("addresses", Cards, "network interfaces get these addresses",
+    Command("addresses", Cards, "set the addresses of network interfaces",
             lambda admin, given: admin.addresses(given), _addresses),
     Command("ifconfig", Ifconfig,
             "ifconfig INTERFACE; `reading: [CALLS, INSTRUCTIONS]` while the driver reads the lists",
@@ -418,60 +418,60 @@ _TABLE = (
     Command("route", Route, "route add, delete or change, by default the default route",
             lambda admin, given: admin.route(given), _route),
     Command("write", Write,
-            "a user writes to the file system that is mounted on DIRECTORY, or to an open device",
+            "a user writes to the file system mounted on DIRECTORY, or to an open device",
             lambda admin, given: admin.write(given),
-            _simulated("what is on its way to a disk is not seen on a console")),
+            _simulated("data not yet on a disk cannot be seen on a console")),
     Command("open", Open, "a process opens unit UNIT of a driver's device",
             lambda admin, given: admin.devices.open(given), _simulated(_NODE)),
-    Command("read", Read, "it reads SIZE bytes",
+    Command("read", Read, "the process reads SIZE bytes",
             lambda admin, given: admin.devices.read(given), _simulated(_NODE)),
-    Command("ioctl", Ioctl, "it asks the driver for COMMAND",
+    Command("ioctl", Ioctl, "the process calls ioctl(2) with COMMAND",
             lambda admin, given: admin.devices.ioctl(given), _simulated(_NODE)),
-    Command("poll", Poll, "it asks which of EVENTS are there",
+    Command("poll", Poll, "the process polls for EVENTS",
             lambda admin, given: admin.devices.poll(given), _simulated(_NODE)),
-    Command("mmap", Map, "it maps the page at OFFSET",
+    Command("mmap", Map, "the process maps the page at OFFSET",
             lambda admin, given: admin.devices.mmap(given), _simulated(_NODE)),
-    Command("kevent", Kevent, "it adds a filter to its kqueue, or waits for events",
+    Command("kevent", Kevent, "the process adds a filter to its kqueue, or waits for events",
             lambda admin, given: admin.devices.kevent(given), _simulated(_NODE)),
-    Command("fcntl", Fcntl, "it sets the flags of the file",
+    Command("fcntl", Fcntl, "the process sets the flags of the file",
             lambda admin, given: admin.devices.fcntl(given), _simulated(_NODE)),
-    Command("stat", Name, "it asks for the mode and the size",
+    Command("stat", Name, "the process calls fstat(2)",
             lambda admin, given: admin.devices.stat(given.name), _simulated(_NODE)),
-    Command("seek", Seek, "it moves its place in the file",
+    Command("seek", Seek, "the process calls lseek(2)",
             lambda admin, given: admin.devices.seek(given), _simulated(_NODE)),
     Command("size", Name, "the kernel asks a block device for its size, as for swap space",
             lambda admin, given: admin.devices.size(given.name), _simulated(_NODE)),
-    Command("close", Name, "it closes the device",
+    Command("close", Name, "the process closes the device",
             lambda admin, given: admin.devices.close(given.name), _simulated(_NODE)),
-    Command("envstat", Name, "envstat -d DEVICE: the sensors are refreshed and printed",
+    Command("envstat", Name, "envstat -d DEVICE: refresh and print the sensors",
             lambda admin, given: admin.envstat(given.name),
             _simulated("the guest of an acceptance run has no sensors of another driver")),
-    Command("wdogctl", Watchdog, "wdogctl: a watchdog is armed, tickled or disarmed",
+    Command("wdogctl", Watchdog, "wdogctl: arm, tickle or disarm a watchdog",
             lambda admin, given: admin.wdogctl(given),
             _simulated("the guest of an acceptance run has no watchdog of another driver")),
-    Command("interrupt", Nothing, "a signal for every process that is in a system call",
+    Command("interrupt", Nothing, "send a signal to every process in a system call",
             lambda admin, _given: admin.interrupt(),
             _simulated("which processes of a real guest may be interrupted is not known")),
     Command("fault", Nth,
-            "fault(4): of the calls of the module that a kernel may let fail, the NTH from now on "
+            "fault(4): of the module's calls that may fail, the NTH from now on "
             "does",
             lambda admin, given: admin.fault(given.nth),
             _simulated("GENERIC has no fault(4)")),
     Command("pressure", Pressure,
-            "for SECONDS only FREE bytes of memory are free, and FILES bytes hold files",
+            "leave only FREE bytes of memory for SECONDS; FILES bytes hold files",
             lambda admin, given: admin.pressure(given),
             _simulated("how much memory a real kernel has left is not known")),
-    Command("usage", Usage, "what the pages of memory and of swap are used for",
+    Command("usage", Usage, "set the use of the pages of memory and of swap",
             lambda admin, given: admin.usage(given),
-            _simulated("what a real guest does with its memory is not known")),
-    Command("powerd", Switch, "powerd starts (true) or dies (false)",
+            _simulated("the memory use of a real guest is not known")),
+    Command("powerd", Switch, "start (true) or kill (false) powerd",
             lambda admin, given: admin.powerd(on=given.on),
             lambda given: [["powerd", "on" if given.on else "off"]]),
     Command("scripts", Scripts,
-            "powerd's hook and scripts for freeze and thaw are installed, which take SECONDS",
+            "install powerd's hook and scripts for freeze and thaw, which take SECONDS",
             lambda admin, given: admin.site_scripts(given),
-            _simulated("scripts of a site are no part of the disk")),
-    Command("clock", Offset, "the guest's clock is set off by SECONDS",
+            _simulated("the disk does not contain a site's scripts")),
+    Command("clock", Offset, "set the guest's clock off by SECONDS",
             lambda admin, given: admin.clock(given.seconds),
             lambda given: [["clock", str(round(given.seconds))]]),
     Command("suspend", Nothing, "the guest's own power management: suspend",
@@ -491,7 +491,7 @@ _TABLE = (
             _simulated("that a reply is dropped is not seen on a console")),
     Command("look", Nothing, "sysctl -a: the administrator reads every node",
             lambda admin, _given: admin.look(),
-            _simulated("what it is for is the lock that it waits for")),
+            _simulated("its purpose is to wait for the simulated lock")),
 )  # fmt: skip
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _TABLE}
 
@@ -520,16 +520,17 @@ class Window(Record):
 
 @dataclass(frozen=True)
 class GuestSettings(Record):
-    """The guest before the module is loaded; None is what the guest has by itself.
+    """The guest before the module is loaded; None leaves the guest's default.
 
-    ``net_mpsafe`` and ``detachall`` choose another kernel and are for the simulated one alone, and
-    so are ``memory``, how many bytes the kernel can allocate, and what the processor has: ``msrs``
-    by number ("0x19c") or, on aarch64, by name ("midr_el1"), and ``cpuid``, four words a leaf.
-    ``without`` names drivers that GENERIC has built in and this kernel lacks, and ``properties``
-    are the options of modload(8) for the module under test.  ``cpus`` is the number of processors.
-    ``i2c`` are chips at iic0 by their addresses, each with the bytes of its registers.
-    ``registers`` are those of other hardware by their addresses, at isa0 or wherever a driver maps.
-    ``modules`` are files of modules that it needs: loaded before it, and unloaded after it.
+    ``net_mpsafe`` and ``detachall`` choose another kernel and apply to the simulated one only, and
+    so do ``memory``, how many bytes the kernel can allocate, and the registers of its processor:
+    ``msrs`` by number ("0x19c") or, on aarch64, by name ("midr_el1"), and ``cpuid``, four words a
+    leaf. ``without`` names drivers that GENERIC has built in and this kernel lacks, and
+    ``properties`` are the options of modload(8) for the module under test. ``cpus`` is the number
+    of processors. ``i2c`` are chips at iic0 by their addresses, each with the bytes of its
+    registers. ``registers`` are those of other hardware by their addresses, at isa0 or where a
+    driver maps. ``modules`` are files of modules that it requires: loaded before it, and unloaded
+    after it.
     """
 
     hostname: str | None = None
@@ -549,7 +550,7 @@ class GuestSettings(Record):
     registers: Mapping[str, Window] | None = None
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse names of chips, registers and windows that are no numbers."""
+        """Reject invalid names of chips, registers and windows."""
         for name in self.registers or {}:
             if not _number(name, 0xFFFFFFFF):
                 report(node, f"expected the address of registers, as 0x2e, not {name!r}")

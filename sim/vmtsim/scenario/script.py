@@ -1,14 +1,14 @@
-"""Scenarios: what host and guest do at which time, and what must be seen, as YAML.
+"""Scenarios: actions of host and guest with their times, and expectations, as YAML.
 
-A step is a mapping with ``at`` (seconds since power-on) or ``after`` (seconds since the step
-before), one verb, and for expectations ``within`` (seconds) and ``not``::
+A step is a mapping with ``at`` (seconds since power-on) or ``after`` (seconds since the previous
+step), one verb, and for expectations ``within`` (seconds) and ``not``::
 
     - at: 5.0
       host.tclo: OS_Halt
     - expect.rpci: "tools.os.statechange.status 1 1"
       within: 2
 
-Without a time a step happens together with the one before.  Errors name file and line.
+A step without a time happens at the time of the previous one.  Errors name file and line.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _TIMES = ("at", "after", "within", "not")
 
 
 class UnknownScenarioError(MissingInputError):
-    """No scenario of that name; ``hint`` says which there are."""
+    """Unknown scenario; ``hint`` lists the known ones."""
 
 
 class Stage(Protocol):
-    """What a scenario needs of the simulation that it runs in."""
+    """The simulation that a scenario runs in."""
 
     @property
     def host(self) -> Host:
@@ -61,20 +61,20 @@ class Stage(Protocol):
         """Return virtual nanoseconds since power-on."""
 
     def guest(self, verb: str, argument: Any, /) -> None:
-        """Do what an administrator does in the guest: ``detach``, ``hostname`` ..."""
+        """Perform an administrator's action in the guest: ``detach``, ``hostname`` ..."""
 
     def sysctl(self, name: str, /) -> Any:
         """Return the value of a sysctl node of the guest (int or str), None if there is none."""
 
     def fact(self, name: str, /) -> str | None:
-        """Return one of scenario.expect.FACTS as it is now, None where it is not known."""
+        """Return the current value of one of scenario.expect.FACTS, None if it is not known."""
 
     def unable(self, step: Step, /) -> str:
-        """Return why the step cannot be done, or not be seen, on this stage; "" if it can."""
+        """Return why the step cannot be done, or not be observed, on this stage; "" if it can."""
 
 
 class Phase(enum.Enum):
-    """The two phases of a campaign's run: anything may go wrong, then everything must recover."""
+    """The two phases of a campaign's run: anything may fail, then everything must recover."""
 
     SAFETY = "safety"
     LIVENESS = "liveness"
@@ -103,7 +103,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A run as data: the host's make, the guest before the module is loaded, and the steps."""
+    """A run as data: the host's options, the guest before the module is loaded, and the steps."""
 
     name: str
     summary: str
@@ -127,7 +127,7 @@ def shipped() -> dict[str, Path]:
 def load(name: str | Path) -> Scenario:
     """Return a scenario by its shipped name or by its file's path.
 
-    Raises LocatedErrors for what is wrong in it, UnknownScenarioError where there is none of that
+    Raises LocatedErrors for its problems, UnknownScenarioError if there is no scenario of that
     name.
     """
     text = str(name)
@@ -138,18 +138,18 @@ def load(name: str | Path) -> Scenario:
         near = nearest(text, known)
         meant = f" (did you mean {near!r}?)" if near else ""
         raise UnknownScenarioError(
-            f"no scenario {text!r}{meant}",
-            hint=f"shipped are {listed(known, limit=40)}; a file is given by its path",
+            f"unknown scenario {text!r}{meant}",
+            hint=f"available: {listed(known, limit=40)}; give a file by its path",
         )
     return parse(load_yaml(known[text], keep=True))
 
 
 def _found_modules(root: Node, guest: GuestSettings, problems: Problems) -> GuestSettings:
-    """Return the settings with the paths of modules, which a scenario gives from where it lies."""
+    """Return the settings with absolute paths of modules; a scenario's are relative to its file."""
     paths = [Path(root.path).parent / each for each in guest.modules]
     for path in paths:
         if not path.is_file():
-            problems.add(root["guest"]["modules"], f"there is no module {path}")
+            problems.add(root["guest"]["modules"], f"no such module: {path}")
     return replace(guest, modules=tuple(map(str, paths)))
 
 
@@ -162,7 +162,7 @@ def parse(root: Node) -> Scenario:
     _known(root, _TOP, problems)
     summary = root.get("summary")
     if summary is None or not isinstance(summary.scalar, str):
-        problems.add(root["summary"], "a scenario says in `summary` what it shows")
+        problems.add(root["summary"], "expected a `summary` of what the scenario shows")
     options = host_options(root.get("host"), problems)
     guest = _found_modules(root, guest_settings(root.get("guest"), problems), problems)
     steps = _steps(root, problems)
@@ -170,7 +170,7 @@ def parse(root: Node) -> Scenario:
     duration = _seconds(root.get("duration"), problems)
     if duration is not None and duration < last:
         problems.add(
-            root["duration"], f"{duration / NANOSECONDS:g} s end before the last step does"
+            root["duration"], f"{duration / NANOSECONDS:g} s is shorter than the last step needs"
             f" ({last / NANOSECONDS:g} s)"
         )  # fmt: skip
     problems.raise_if_any()
@@ -210,7 +210,7 @@ def _steps(root: Node, problems: Problems) -> list[Step]:
     steps: list[Step] = []
     sequence = root.get("steps")
     if sequence is None or sequence.kind != "sequence" or not sequence.elements:
-        problems.add(root["steps"], "a scenario has a list of `steps`")
+        problems.add(root["steps"], "expected a list of `steps`")
         return steps
     before = 0
     for node in sequence.elements:
@@ -229,16 +229,18 @@ def _step(node: Node, before: int, problems: Problems) -> Step | None:
     unknown = [name for name in verbs if name not in VERBS]
     for name in unknown:
         value = node[name]
-        problems.add(value.key or value, f"no verb {name!r}", hint=nearest(name, (*VERBS, *_TIMES)))
+        problems.add(
+            value.key or value, f"unknown verb {name!r}", hint=nearest(name, (*VERBS, *_TIMES))
+        )
     if unknown:
         return None
     if len(verbs) != 1:
         found = f"found {listed(verbs)}" if verbs else f"one of {listed(VERBS, limit=40)}"
-        problems.add(node, f"a step has exactly one verb: {found}")
+        problems.add(node, f"expected exactly one verb in a step: {found}")
         return None
     verb = verbs[0]
     if "at" in node.entries and "after" in node.entries:
-        problems.add(node["after"], "a step has `at` or `after`, not both")
+        problems.add(node["after"], "expected `at` or `after`, not both")
     at = _seconds(node.get("at"), problems)
     after = _seconds(node.get("after"), problems)
     argument = VERBS[verb].check(node[verb], problems)
@@ -263,7 +265,7 @@ def _step(node: Node, before: int, problems: Problems) -> Step | None:
 
 @dataclass
 class _Open:
-    """An expectation whose time has come and which is not decided yet."""
+    """An expectation whose time has come and which is still undecided."""
 
     step: Step
     deadline: int
@@ -273,7 +275,7 @@ class _Open:
 
 @dataclass(frozen=True)
 class Failure:
-    """An expectation that was not met: where it stands, and what happened instead."""
+    """An expectation that was not met: its place, and what happened instead."""
 
     place: str
     message: str
@@ -285,7 +287,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A step that the stage could not do or an expectation that it could not judge, and why."""
+    """A step that the stage could not do or an expectation that it could not check, and why."""
 
     place: str
     verb: str
@@ -296,11 +298,11 @@ class LeftOut:
 
 
 class ScenarioRun:
-    """Plays a scenario on a stage, driven by the simulation's clock as the host is.
+    """Runs a scenario on a stage, driven by the simulation's clock like the host.
 
-    ``next_event`` says when it wants to act, ``advance`` acts, ``finish`` returns the failures.
-    ``left_out`` lists what the stage cannot do or see.  An expectation in it has not held: it was
-    not judged.  So are the expectations of an action that was left out: those up to the next
+    ``next_event`` returns when the next step is due, ``advance`` runs it, ``finish`` returns the
+    failures. ``left_out`` lists what the stage cannot do or observe.  An expectation in it was not
+    checked.  The same holds for the expectations after an action that was left out, up to the next
     action that is done.
     """
 
@@ -323,7 +325,7 @@ class ScenarioRun:
 
     @property
     def judged(self) -> int:
-        """How many of them could be judged."""
+        """How many of them could be checked."""
         return self.expected - sum(each.verb in EXPECTATIONS for each in self.left_out)
 
     @property
@@ -332,7 +334,7 @@ class ScenarioRun:
         return not self._waiting and not self._open
 
     def _possible(self) -> list[Step]:
-        """Return the steps that the stage can do or see, and note the others."""
+        """Return the steps that the stage can do or observe, and record the others."""
         possible = []
         undone = ""
         for step in self.scenario.steps:
@@ -340,7 +342,7 @@ class ScenarioRun:
             if not step.expects:
                 undone = step.verb if reason else ""
             elif undone and not reason:
-                reason = f"{undone} before it was not done"
+                reason = f"{undone} before it was left out"
             if reason:
                 self._leave_out(step, reason)
             else:
@@ -354,7 +356,7 @@ class ScenarioRun:
         )
 
     def _with_facts(self, step: Step) -> Step | None:
-        """Return the expectation with the guest's facts of now; None if one is not known."""
+        """Return the expectation with the guest's current facts; None if one is not known."""
         if not isinstance(step.argument, dict):
             return step
         patterns = [each for each in step.argument.values() if isinstance(each, Pattern)]
@@ -385,11 +387,11 @@ class ScenarioRun:
         return min(times, default=None)
 
     def advance(self) -> None:
-        """Carry out the steps that are due, and decide expectations whose time is over."""
+        """Run the steps that are due, and decide expectations whose time is over."""
         now = self._stage.now()
         due = [step for step in self._waiting if step.at <= now]
         del self._waiting[: len(due)]
-        # Expectations first: what an action of the same time brings about is theirs to see.
+        # Expectations first: they must see the effects of an action at the same time.
         for step in due:
             known = self._with_facts(step) if step.expects else None
             if known is not None:
@@ -401,7 +403,7 @@ class ScenarioRun:
                 self._stage.trace.emit("scenario.step", verb=step.verb, argument=shown)
                 verb = VERBS[step.verb]
                 if isinstance(verb, Operation):
-                    with suppress(RefusedError):  # what the host does not offer does not happen
+                    with suppress(RefusedError):  # skip what the host does not offer
                         verb.run(self._stage.host, verb.value(step.argument))
                 else:
                     self._stage.guest(verb.name, step.argument)
@@ -411,7 +413,7 @@ class ScenarioRun:
                 self._decide(each)
 
     def finish(self) -> list[Failure]:
-        """Decide what is still open, and return all failures in file order."""
+        """Decide all open expectations, and return all failures in file order."""
         self._cancel()
         for each in self._open:
             self._decide(each)
@@ -423,16 +425,16 @@ class ScenarioRun:
     def _decide(self, each: _Open) -> None:
         step = each.step
         if step.verb == "expect.sysctl":
-            for name, wanted in step.argument.items():
+            for name, expected in step.argument.items():
                 value = self._stage.sysctl(name)
-                if (str(value) == str(wanted)) == step.negated:
+                if (str(value) == str(expected)) == step.negated:
                     verb = "is" if step.negated else "is not"
-                    self._fail(step, f"{name} {verb} {wanted!r}: it is {value!r}")
+                    self._fail(step, f"{name} {verb} {expected!r}: it is {value!r}")
         elif not step.negated:
             window = f"{step.at / NANOSECONDS:.3f} s and {each.deadline / NANOSECONDS:.3f} s"
-            wanted = EXPECTATIONS[step.verb].text_of(step.argument)
+            awaited = EXPECTATIONS[step.verb].text_of(step.argument)
             seen = "; there was " + ", ".join(each.seen[-4:]) if each.seen else ""
-            self._fail(step, f"no {wanted} between {window}{seen}")
+            self._fail(step, f"no {awaited} between {window}{seen}")
 
     def _happened(self, event: Event) -> None:
         for each in list(self._open):
@@ -448,7 +450,7 @@ class ScenarioRun:
                 continue
             self._open.remove(each)
             if step.negated:
-                self._fail(step, f"{expectation.text_of(step.argument)} came, and should not")
+                self._fail(step, f"{expectation.text_of(step.argument)} occurred unexpectedly")
             else:
                 self._stage.trace.emit("scenario.met", place=_in_trace(step.place))
 
@@ -459,7 +461,7 @@ class ScenarioRun:
 
 
 def _in_trace(place: str) -> str:
-    """Return NAME:LINE of a place: a trace does not depend on where the user stands."""
+    """Return NAME:LINE of a place: a trace does not depend on the working directory."""
     return place.rpartition("/")[2]
 
 

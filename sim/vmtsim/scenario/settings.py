@@ -1,4 +1,4 @@
-"""What a scenario says of host and guest before power-on: its sections ``host:`` and ``guest:``."""
+"""The scenario's settings of host and guest before power-on: sections ``host:`` and ``guest:``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def guest_settings(node: Node | None, problems: Problems) -> GuestSettings:
-    """Return the section ``guest:``; notes what is wrong."""
+    """Return the section ``guest:``; reports problems."""
     if node is None:
         return GuestSettings()
     return value_of(GuestSettings, node, problems) or GuestSettings()
 
 
 def host_options(node: Node | None, problems: Problems) -> HostOptions:
-    """Return the section ``host:``; notes what is wrong."""
+    """Return the section ``host:``; reports problems."""
     if node is None:
         return HostOptions()
     others = {name: each for name, each in node.entries.items() if name != "option_burst"}

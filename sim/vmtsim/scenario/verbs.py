@@ -1,4 +1,4 @@
-"""All verbs of scenarios, by the names under which a step has them."""
+"""All verbs of scenarios, by the names that a step uses."""
 
 from __future__ import annotations
 

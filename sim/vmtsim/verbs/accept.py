@@ -1,4 +1,4 @@
-"""``vmtsim accept``: the driver on a real NetBSD in stock QEMU, as one command with a report."""
+"""``vmtsim accept``: test the driver on a real NetBSD in stock QEMU, and write a report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vmtsim.accept.verdict import Result
     from vmtsim.scenario.script import Scenario
 
-SUMMARY = "try the driver on a real NetBSD in stock QEMU, and compare with the simulator"
+SUMMARY = "test the driver on a real NetBSD in stock QEMU and compare with the simulator"
 
 _EPILOG = """\
 examples:
@@ -31,19 +31,20 @@ examples:
        a kernel of your own with a root of your own
   vmtsim accept --disk i386.qcow2 --machine i386 --user root --password-file pw
   vmtsim accept --disk live.img.gz --scenario boot-to-halt detach-attach --report out
-  vmtsim accept --no-host --console 'ssh root@guest'  the walk on real VMware
-  vmtsim accept --list                               what can be played
+  vmtsim accept --no-host --console 'ssh root@guest'  only the walkthrough, on real VMware
+  vmtsim accept --list                               list the scenarios
 
-What it does: boots the image (which is not written; its changes are gone at the end), goes
-through the boot loader and the login on the serial console, brings module and scripts in on a
-disk of their own, and plays each scenario twice: in the simulator, and on the guest with a
-VMware host played behind QEMU's GDB stub.  The guest has no network.  Then it judges the
-properties of `vmtsim run`, as far as they are seen from outside, and compares the two
-conversations.  Ends with 0 if every scenario is ok, 1 if one is not, 3 if the kernel crashed.
+The command boots the image without writing to it: all changes are gone at the end.  It goes
+through the boot loader and logs in on the serial console, and copies the module and the scripts
+in on a disk of their own.  It runs each scenario twice: in the simulator, and on the guest, whose
+VMware host is simulated behind QEMU's GDB stub.  The guest has no network.  The command then
+checks the properties of `vmtsim run`, as far as they can be seen from outside the guest, and
+compares the two conversations.  Its exit status is 0 if every scenario is ok, 1 if one is not, 3
+if the kernel crashed.
 
-The report has index.html (conversations side by side), report.json, console.log and traces.
-Without --accel kvm a boot takes minutes: progress says what is waited for.  docs/acceptance.md
-begins at the beginning.
+The report contains index.html (conversations side by side), report.json, console.log and traces.
+Without --accel kvm a boot takes minutes; progress messages show what the command waits for.
+docs/acceptance.md is the tutorial.
 """
 
 
@@ -51,7 +52,7 @@ def _seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and a million")
     return value
@@ -61,9 +62,9 @@ def _count(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
     if not 0 < value < 1 << 20:
-        raise argparse.ArgumentTypeError(f"{text} is too small or too large")
+        raise argparse.ArgumentTypeError(f"{text} is out of range: expected 1 to 1048575")
     return value
 
 
@@ -71,47 +72,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim accept``."""
     parser.epilog = _EPILOG
     what = parser.add_argument_group("the guest")
-    what.add_argument("--disk", type=Path, metavar="IMAGE", help="raw or qcow2, either also .gz")
-    what.add_argument("--kernel", type=Path, metavar="NETBSD", help="loaded by QEMU itself (PVH)")
-    what.add_argument("--append", metavar="WORDS", help="the kernel's (console=com root=...)")
     what.add_argument(
-        "--machine", choices=("amd64", "i386"), default="amd64", help="the guest's port (amd64)"
-    )
-    what.add_argument("--user", default="root", help="who logs in on the console (root)")
-    what.add_argument(
-        "--password-file", type=Path, metavar="FILE", help="the password is its first line"
+        "--disk", type=Path, metavar="IMAGE", help="disk image: raw or qcow2, or either with .gz"
     )
     what.add_argument(
-        "--no-host", action="store_true", help="a guest that runs already: the walk alone"
+        "--kernel", type=Path, metavar="NETBSD", help="a kernel that QEMU loads directly (PVH)"
+    )
+    what.add_argument(
+        "--append", metavar="WORDS", help="the kernel's arguments (console=com root=...)"
+    )
+    what.add_argument(
+        "--machine",
+        choices=("amd64", "i386"),
+        default="amd64",
+        help="the guest's NetBSD port (amd64)",
+    )
+    what.add_argument("--user", default="root", help="user to log in as on the console (root)")
+    what.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="file whose first line is the password"
+    )
+    what.add_argument(
+        "--no-host", action="store_true", help="the guest runs already: only the walkthrough"
     )
     what.add_argument(
         "--console",
         metavar="COMMAND",
-        help="with --no-host: what gives a terminal on it, such as 'ssh root@guest'",
+        help="with --no-host: command that opens a terminal on it, such as 'ssh root@guest'",
     )
     driver = parser.add_argument_group("the driver")
     driver.add_argument(
-        "--module", type=Path, metavar="FILE", help="vmt.kmod, or an archive of vmtgen dist with it"
+        "--module", type=Path, metavar="FILE", help="vmt.kmod, or an archive made by vmtgen dist"
     )
     driver.add_argument(
         "--scenario",
         nargs="+",
         metavar="NAME|FILE",
-        help="what to play; all: everything (see --list)",
+        help="scenarios to run; all: every one (see --list)",
     )
-    driver.add_argument("--list", action="store_true", help="list the scenarios, and leave")
-    driver.add_argument("--seed", type=seed, default=1, metavar="N", help="all chance (1)")
+    driver.add_argument("--list", action="store_true", help="list the scenarios and exit")
+    driver.add_argument("--seed", type=seed, default=1, metavar="N", help="random seed (1)")
     qemu = parser.add_argument_group("QEMU")
     qemu.add_argument("--qemu", metavar="PATH", help="qemu-system-x86_64, or -i386")
     qemu.add_argument("--cpus", type=_count, default=2, metavar="N", help="vCPUs (2)")
     qemu.add_argument("--memory", type=_count, default=1024, metavar="MIB", help="(1024)")
     qemu.add_argument(
-        "--accel", choices=("tcg", "kvm"), default="tcg", help="kvm is faster, where it works (tcg)"
+        "--accel",
+        choices=("tcg", "kvm"),
+        default="tcg",
+        help="kvm is faster where it is available (tcg)",
     )
     qemu.add_argument(
         "--disk-bus",
         choices=("ide", "virtio", "scsi", "usb"),
-        help="where the disks are (ide; virtio with --kernel)",
+        help="bus of the disks (ide; virtio with --kernel)",
     )
     qemu.add_argument("--keep", action="store_true", help="leave the machine running at the end")
     rest = parser.add_argument_group("time and output")
@@ -120,23 +133,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=1800.0,
         metavar="SECONDS",
-        help="from power-on to the shell (1800)",
+        help="limit from power-on to the shell prompt (1800)",
     )
     rest.add_argument(
         "--slow",
         type=_seconds,
         default=2.0,
         metavar="FACTOR",
-        help="how much longer than the simulated guest this one may take (2)",
+        help="how many times longer than the simulated guest this one may take (2)",
     )
     rest.add_argument(
         "--report",
         type=Path,
         default=Path("vmt-accept"),
         metavar="DIR",
-        help="where the report goes (vmt-accept)",
+        help="directory for the report (vmt-accept)",
     )
-    rest.add_argument("--quiet", action="store_true", help="no progress, the table alone")
+    rest.add_argument("--quiet", action="store_true", help="print the table only, no progress")
 
 
 def _fail(message: str, hint: str, status: int = 64) -> NoReturn:
@@ -157,7 +170,7 @@ def _account(args: argparse.Namespace) -> Account:
 
 
 def _scenarios(names: list[str] | None) -> tuple[frozenset[str], list[Scenario]]:
-    """Return which of the extras are asked for, and the scenarios."""
+    """Return the extras that are requested, and the scenarios."""
     from vmtsim.accept.run import DEFAULT, EXTRAS  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
 
@@ -175,7 +188,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     if args.disk is None and args.kernel is None:
         _fail("no guest", "--disk IMAGE (a live image of NetBSD, for example), or --kernel NETBSD")
     if args.append is not None and args.kernel is None:
-        _fail("--append without --kernel", "the boot loader of a disk has its own boot.cfg")
+        _fail("--append without --kernel", "a disk's boot loader takes its arguments from boot.cfg")
     extras, scenarios = _scenarios(args.scenario)
     if args.keep:
         extras -= {"power-off"}
@@ -213,7 +226,7 @@ def _list() -> int:
         mark = "*" if name in DEFAULT else " "
         sys.stdout.write(f"{mark} {name:<24} {scenario.duration / 1e9:5.0f} s  ")
         sys.stdout.write(f"{scenario.summary.partition(';')[0].partition(':')[0][:60]}\n")
-    sys.stdout.write("* played where no --scenario is given\n")
+    sys.stdout.write("* run by default, without --scenario\n")
     return 0
 
 
@@ -222,7 +235,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it, and leave the report."""
+    """Run the acceptance test and write the report."""
     if args.list:
         return _list()
     if args.no_host or args.console is not None:
@@ -269,15 +282,15 @@ def _summary(args: argparse.Namespace, results: list[Result]) -> int:
 
 
 def _visit(args: argparse.Namespace) -> int:
-    """Take the walk on a guest that runs already, and leave the report."""
+    """Do the walkthrough on a guest that runs already, and write the report."""
     from vmtsim.accept import report  # noqa: PLC0415
     from vmtsim.accept.module import bring  # noqa: PLC0415
     from vmtsim.accept.visit import Visit  # noqa: PLC0415
 
     if not args.no_host or args.console is None:
-        _fail("--no-host and --console belong together", "--no-host --console 'ssh root@guest'")
+        _fail("--no-host and --console need each other", "--no-host --console 'ssh root@guest'")
     if args.disk is not None or args.kernel is not None or args.scenario is not None:
-        _fail("--no-host starts no machine and plays no scenario", "leave out --disk, --kernel ...")
+        _fail("--no-host starts no machine and runs no scenario", "omit --disk, --kernel ...")
     say = _progress(args)
     with tempfile.TemporaryDirectory(prefix="vmt-accept-") as work:
 
@@ -295,10 +308,10 @@ def _visit(args: argparse.Namespace) -> int:
 def _write_what_there_is(
     args: argparse.Namespace, acceptance: Acceptance, results: list[Result]
 ) -> None:
-    """Leave the console's log, and what was played, where a run was cut short."""
+    """Write the console log and the results so far if a run was cut short."""
     from vmtsim.accept import report  # noqa: PLC0415
 
     if not acceptance.console():
         return
     report.write(args.report, acceptance, results)
-    sys.stderr.write(f"vmtsim accept: what there is so far is in {args.report}\n")
+    sys.stderr.write(f"vmtsim accept: partial results are in {args.report}\n")

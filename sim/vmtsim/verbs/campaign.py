@@ -1,4 +1,4 @@
-"""``vmtsim campaign``: many seeds, each with faults of its own."""
+"""``vmtsim campaign``: run many seeds, each with its own faults."""
 
 from __future__ import annotations
 
@@ -19,43 +19,44 @@ if TYPE_CHECKING:
     from vmtsim.campaign.record import Record
     from vmtsim.campaign.subject import Setup
 
-SUMMARY = "play many seeds with faults, and judge safety and liveness"
+SUMMARY = "run many seeds with injected faults and check safety and liveness"
 _STRICT = 1
 _EPILOG = """\
-The module is loaded once to see what it is. One that opens a channel to VMware gets a VMware host
-with faults; any other driver gets processes that open, read, write, poll, map and ask its devices,
-an administrator who detaches, unloads, loads and sets it, little memory, and calls that fail.
+vmtsim loads the module once to find out what kind of driver it is. A driver that opens a channel to
+VMware gets a VMware host that injects faults. Any other driver gets processes that open, read,
+write, poll, map and call ioctl on its devices, an administrator who detaches, unloads and loads it
+and sets its sysctl nodes, low memory, and kernel calls that fail.
 
 examples:
   vmtsim campaign build/11.0/amd64/vmt.kmod                  100 seeds on all processors
-  vmtsim campaign seven.kmod --seeds 1:2000 --json r.json    a character device
+  vmtsim campaign seven.kmod --seeds 1:2000 --json r.json    a character device driver
   vmtsim campaign seven.kmod --scenario seven.yaml           with the ioctls of a scenario
-  vmtsim campaign seven.kmod --resume r.json                 the seeds that r.json lacks
-  vmtsim campaign vmt.kmod --cpus 2 --races --preempt 2      two processors, stopped anywhere
+  vmtsim campaign seven.kmod --resume r.json                 continue with the missing seeds
+  vmtsim campaign vmt.kmod --cpus 2 --races --preempt 2      two processors, preempted anywhere
 
-Ctrl-C, SIGTERM and SIGHUP end a campaign early: what was played so far is written and counts. The
-file of --json is also written every few seconds, so that --resume goes on after a crash, too.
+Ctrl-C, SIGTERM and SIGHUP end a campaign early. The result so far is written and is valid. vmtsim
+also writes the --json file every few seconds, so that --resume can continue after a crash.
 """
 
 
 def add_setup(parser: argparse.ArgumentParser) -> None:
-    """Declare what a campaign and the replay of one seed have in common."""
+    """Declare the options that a campaign and the replay of one seed share."""
     parser.add_argument(
         "--kernel",
         choices=("plain", "builtin"),
-        help="always this kernel, without or with a vmt(4) of its own; otherwise each seed of a "
-        "driver of VMware's tools chooses",
+        help="run every seed on this kernel, without or with a vmt(4) of its own; by default each "
+        "seed of a VMware Tools driver chooses",
     )
     parser.add_argument(
         "--host",
         choices=("vmware", "none"),
-        help="whether there is a VMware host; the module shows otherwise, by opening a channel",
+        help="with or without a VMware host; by default, with one if the module opens a channel",
     )
     parser.add_argument(
         "--scenario",
         metavar="NAME|FILE",
-        help="take the ioctl commands and the texts that are written from its steps; those that "
-        "the code compares with are known",
+        help="take ioctl commands and written texts from the steps of this scenario, in addition "
+        "to the commands that the module's code compares with",
     )
     arguments.add_concurrency(
         parser, cpus_default="each seed draws 1 to 4, with --races at least 2", points=False
@@ -63,7 +64,7 @@ def add_setup(parser: argparse.ArgumentParser) -> None:
 
 
 def setup(args: argparse.Namespace) -> Setup:
-    """Return what the options of ``add_setup`` say."""
+    """Return the settings that the options of ``add_setup`` select."""
     from vmtsim.campaign.subject import Setup, Words, words_of  # noqa: PLC0415 - `--help` needs none
     from vmtsim.run.known import KnownRaces  # noqa: PLC0415
 
@@ -83,7 +84,7 @@ def setup(args: argparse.Namespace) -> Setup:
 
 
 def shard(text: str) -> tuple[int, int]:
-    """Read ``K/N``: part K, from 1 on, of N."""
+    """Parse ``K/N``: part K of N, counted from 1."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise argparse.ArgumentTypeError(f"{text!r}: a shard is K/N with K from 1 to N, as in 2/4")
@@ -91,7 +92,7 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def part(first: int, last: int, number: int, count: int) -> tuple[int, int]:
-    """Return the seeds of shard ``number`` of ``count``: neighbours, as equal as can be."""
+    """Return the contiguous range of seeds of shard ``number`` of ``count``, of equal sizes."""
     total = last - first + 1
     return first + total * (number - 1) // count, first + total * number // count - 1
 
@@ -102,7 +103,7 @@ def _positive(text: str) -> float:
     except ValueError:
         value = 0.0
     if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: a number above 0 is wanted")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
     return value
 
 
@@ -117,63 +118,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes",
         type=_positive,
         metavar="M",
-        help="begin nothing after so much real time; without --seeds, go on until then",
+        help="stop starting new seeds after M minutes; without --seeds, run until then",
     )
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all CPUs)"
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="worker processes (one per CPU)",
     )
     parser.add_argument(
         "--dask",
         metavar="ADDRESS",
-        help="play on the dask.distributed cluster of this scheduler, HOST:PORT; what is played "
-        "twice is played here the second time, by --jobs processes",
+        help="run the seeds on the dask.distributed cluster of this scheduler, HOST:PORT; the "
+        "re-runs of --check-determinism run here, in --jobs processes",
     )
     parser.add_argument(
         "--settled",
         type=int,
         metavar="N",
-        help="end early, when N seeds in a row have shown no new order of two accesses to shared "
+        help="stop when N consecutive seeds have shown no new order of two accesses to shared "
         "memory; with --races",
     )
-    parser.add_argument("--shard", type=shard, metavar="K/N", help="play part K of N of the seeds")
+    parser.add_argument("--shard", type=shard, metavar="K/N", help="run part K of N of the seeds")
     add_setup(parser)
     parser.add_argument(
-        "--canary", type=Path, metavar="FILE", help="a module with a defect that must be found"
+        "--canary",
+        type=Path,
+        metavar="FILE",
+        help="a module with a known defect, which the campaign must find",
     )
     parser.add_argument(
-        "--canary-seeds", type=int, default=40, metavar="N", help="within so many seeds (40)"
+        "--canary-seeds",
+        type=int,
+        default=40,
+        metavar="N",
+        help="number of seeds in which the canary must be found (40)",
     )
     parser.add_argument(
-        "--stories",
+        "--max-reports",
         type=int,
         default=3,
         metavar="N",
-        help="reduce and tell so many kinds of failures (3)",
+        help="minimise and report the first N failure kinds (3)",
     )
     parser.add_argument(
-        "--twice", type=int, default=20, metavar="N", help="play one seed in N twice (20; 0: none)"
+        "--check-determinism",
+        type=int,
+        default=20,
+        metavar="N",
+        help="re-run one seed in N and compare traces (20; 0: none)",
     )
     parser.add_argument(
         "--all-sometimes",
         action="store_true",
-        help="fail if something that must happen sometimes never did",
+        help="fail if an event that must occur in some run never occurred",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
     parser.add_argument(
         "--resume",
         metavar="FILE",
         type=Path,
-        help="go on with the campaign whose --json FILE this is: play the seeds that it lacks (of "
-        "--seeds, or of its own), and write the sum to --json, or to FILE",
+        help="continue the campaign of this --json file: run its missing seeds (of --seeds, or of "
+        "its own range), and write the sum to --json, or to FILE",
     )
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page about it")
-    parser.add_argument("--quiet", action="store_true", help="no progress, the result alone")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write an HTML page")
+    parser.add_argument("--quiet", action="store_true", help="print the result only, no progress")
 
 
 def _check(module: Path) -> None:
-    """Report once, before any seed is played, what is wrong with a module.
+    """Check the module before any seed runs, so that a defect is reported once.
 
-    Raises ReportedError; Unmodelled where it cannot even be loaded for want of a model.
+    Raises ReportedError; Unmodelled if it cannot be loaded because a kernel function has no model.
     """
     from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.run.survey import survey  # noqa: PLC0415
@@ -183,27 +199,27 @@ def _check(module: Path) -> None:
     if missing:
         raise Unmodelled(
             missing,
-            hint=f"`vmtsim models {module}` lists all that it lacks; docs/kernel-models.md "
+            hint=f"`vmtsim models {module}` lists all that is missing; docs/kernel-models.md "
             "explains how to add a model",
         )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play it and print what it came to."""
+    """Run the campaign and print the result."""
     from vmtsim.campaign.cluster import cluster  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.campaign.interruption import Interruption  # noqa: PLC0415
-    from vmtsim.campaign.progress import teller  # noqa: PLC0415
+    from vmtsim.campaign.progress import display  # noqa: PLC0415
     from vmtsim.campaign.record import read  # noqa: PLC0415
     from vmtsim.campaign.runner import Campaign, Settings  # noqa: PLC0415
     from vmtsim.campaign.workers import processes  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415
 
     if args.jobs < 1:
-        raise UsageError(f"--jobs {args.jobs}: at least one process is needed")
-    if args.twice < 0:
-        raise UsageError(f"--twice {args.twice}: 0 for none, or one in how many")
+        raise UsageError(f"--jobs {args.jobs}: expected at least one process")
+    if args.check_determinism < 0:
+        raise UsageError(f"--check-determinism {args.check_determinism}: expected 0 or more")
     if args.settled is not None and (args.settled < 1 or not args.races):
-        raise UsageError("--settled: how many seeds, 1 or more, and with --races")
+        raise UsageError("--settled: expected a number of seeds from 1 on, and --races")
     resumed = None
     if args.resume is not None:
         resumed = read(args.resume)
@@ -218,10 +234,10 @@ def run(args: argparse.Namespace) -> int:
         last=last,
         setup=setup(args),
         minutes=args.minutes,
-        twice=args.twice,
+        check_determinism=args.check_determinism,
         canary=args.canary,
         canary_seeds=args.canary_seeds,
-        stories=args.stories,
+        max_reports=args.max_reports,
         settled=args.settled,
     )
 
@@ -232,9 +248,9 @@ def run(args: argparse.Namespace) -> int:
     interruption = Interruption()
     with interruption.listening():
         players = processes(args.jobs) if args.dask is None else cluster(args.dask, args.jobs)
-        with teller(quiet=args.quiet) as told, players as pool:
+        with display(quiet=args.quiet) as listener, players as pool:
             campaign = Campaign(
-                settings, pool, told, interruption=interruption, save=save, resumed=resumed
+                settings, pool, listener, interruption=interruption, save=save, resumed=resumed
             )
             record = campaign.run()
         interruption.finish()
@@ -242,7 +258,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _seeds(args: argparse.Namespace, resumed: Record | None) -> tuple[int, int | None]:
-    """Return the first and the last seed to play; None for the last where minutes are the end."""
+    """Return the first and the last seed; None for the last if --minutes ends the campaign."""
     if args.seeds is not None:
         first, last = args.seeds
     elif resumed is not None and resumed.planned and args.shard is None:
@@ -255,12 +271,12 @@ def _seeds(args: argparse.Namespace, resumed: Record | None) -> tuple[int, int |
         raise UsageError("--shard divides a range of seeds: give --seeds A:B")
     first, last = part(first, last, *args.shard)
     if last < first:
-        raise UsageError(f"--shard {args.shard[0]}/{args.shard[1]}: no seed is left for it")
+        raise UsageError(f"--shard {args.shard[0]}/{args.shard[1]}: this shard has no seeds")
     return first, last
 
 
 def finish(args: argparse.Namespace, record: Record, cut_status: int) -> int:
-    """Write and print a record; return the exit status, ``cut_status`` where it is not 0."""
+    """Write and print a record; return the exit status, ``cut_status`` unless it is 0."""
     from vmtsim.core.output import write_text  # noqa: PLC0415
     from vmtsim.report import campaign_page, campaign_text  # noqa: PLC0415
 

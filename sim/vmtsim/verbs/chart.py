@@ -1,4 +1,4 @@
-"""``vmtsim chart``: the picture of a trace that was written before."""
+"""``vmtsim chart``: draw the conversation of a recorded trace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vmtgen.common.text import visible
 if TYPE_CHECKING:
     import argparse
 
-SUMMARY = "draw the conversation of a trace that a run has written"
+SUMMARY = "draw the conversation in a trace file"
 
 _EPILOG = """\
 examples:
@@ -25,12 +25,14 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim chart``."""
     parser.epilog = _EPILOG
-    parser.add_argument("file", metavar="TRACE", type=Path, help="what --trace has written")
-    parser.add_argument("--svg", metavar="FILE", type=Path, help="draw it there, and print nothing")
+    parser.add_argument("file", metavar="TRACE", type=Path, help="a file that --trace wrote")
+    parser.add_argument(
+        "--svg", metavar="FILE", type=Path, help="write an SVG file instead of printing text"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw it."""
+    """Draw the conversation."""
     from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.core.trace import read_events  # noqa: PLC0415
     from vmtsim.report import chart, chart_svg  # noqa: PLC0415

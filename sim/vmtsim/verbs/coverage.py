@@ -1,4 +1,4 @@
-"""``vmtsim coverage``: which lines of the module's C ran."""
+"""``vmtsim coverage``: the lines of the module's C that ran."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vmtsim.arguments import read_module, seed_range
 if TYPE_CHECKING:
     import argparse
 
-SUMMARY = "tell which lines of a module's C ran, in scenarios or in seeds of a campaign"
+SUMMARY = "report which C lines of a module run in scenarios or campaign seeds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,19 +25,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scenario",
         metavar="NAME|FILE",
         action="append",
-        help="run this scenario (may be repeated; all that ship, without --seeds too)",
+        help="run this scenario; may be repeated (default without --seeds: all that ship)",
     )
-    parser.add_argument("--seeds", type=seed_range, metavar="A:B", help="play these seeds")
-    parser.add_argument("--source", metavar="DIR", type=Path, help="where the C files are")
-    parser.add_argument("--lcov", metavar="FILE", type=Path, help="write an lcov tracefile")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page")
     parser.add_argument(
-        "--at-least", type=float, metavar="PERCENT", help="fail if less of all lines ran"
+        "--seeds", type=seed_range, metavar="A:B", help="run these seeds of a campaign"
+    )
+    parser.add_argument("--source", metavar="DIR", type=Path, help="directory of the C files")
+    parser.add_argument("--lcov", metavar="FILE", type=Path, help="write an lcov tracefile")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write an HTML page")
+    parser.add_argument(
+        "--at-least",
+        type=float,
+        metavar="PERCENT",
+        help="fail if less than PERCENT of all lines ran",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run, count, print."""
+    """Run the scenarios and seeds, count and print."""
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign.player import Player  # noqa: PLC0415
     from vmtsim.campaign.subject import Setup, subject_of  # noqa: PLC0415
@@ -77,14 +82,14 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.write("\n".join(coverage.table(files)) + "\n")
     if failed:
         shown = ", ".join(dict.fromkeys(failed))
-        sys.stderr.write(f"vmtsim: warning: not everything went well: {shown}\n")
+        sys.stderr.write(f"vmtsim: warning: some runs failed: {shown}\n")
         if not (args.scenario or args.seeds):
-            sys.stderr.write("hint: --scenario FILE takes one that is made for the module\n")
+            sys.stderr.write("hint: --scenario FILE runs a scenario made for the module\n")
     whole = coverage.total(files)
     if args.at_least is not None and whole.run * 100 < args.at_least * whole.total:
         sys.stderr.write(
             f"vmtsim: error: {coverage.percent(whole.run, whole.total)} of the lines ran, "
-            f"{args.at_least:g} % are wanted\n"
+            f"{args.at_least:g} % are required\n"
         )
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""``vmtsim guest``: a directory whose tools talk to a running simulation."""
+"""``vmtsim guest``: a directory of stub tools that talk to a running simulation."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-SUMMARY = "run a guest whose tools are files of a directory"
+SUMMARY = "run a simulated guest rooted in a directory of stub tools"
 
 _EPILOGUE = """\
-The directory gets stand-ins for drvctl, sysctl, modload, modunload, modstat, dmesg, ps, logger,
-shutdown, powerd and vmtoolsd, rc.d scripts and /dev/power.  They talk to this process, which runs
-the real module until it gets a signal or `vmtsim guest-control DIR stop`.  DIR/usr/pkg/bin/vmtctl
-is vmtctl at work on this guest: with that directory first in PATH, type as you would on a guest.
+vmtsim writes stubs of drvctl, sysctl, modload, modunload, modstat, dmesg, ps, logger, shutdown,
+powerd and vmtoolsd, rc.d scripts and /dev/power into the directory.  The stubs talk to this
+process, which runs the real module until it gets a signal or `vmtsim guest-control DIR stop`.
+DIR/usr/pkg/bin/vmtctl is vmtctl for this guest: with that directory first in PATH, type as you
+would on a guest.
 
-On a plain kernel the module is loaded at boot; on one with a vmt of its own it only lies where
-its package would put it (usr/pkg/stand in DIR).
+A plain kernel loads the module at boot.  On a kernel with a built-in vmt the module is only
+installed where its package installs it (usr/pkg/stand in DIR).
 
 examples:
   vmtsim guest --root /tmp/guest build/11.0/amd64/vmt.kmod &
@@ -34,27 +35,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOGUE
     parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod")
     parser.add_argument(
-        "--root", metavar="DIR", type=Path, required=True, help="the guest's directory"
+        "--root", metavar="DIR", type=Path, required=True, help="root directory of the guest"
     )
     parser.add_argument(
         "--kernel",
         choices=("plain", "builtin"),
         default="plain",
-        help="without a vmt(4) of its own, or with one as GENERIC has it (plain)",
+        help="without a built-in vmt(4), or with one, like GENERIC (plain)",
     )
     parser.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="order of threads and all chance (1)"
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="random seed; also selects the thread schedule (1)",
     )
     parser.add_argument(
-        "--realtime", action="store_true", help="let virtual time follow the clock on the wall"
+        "--realtime", action="store_true", help="advance virtual time with real time"
     )
     parser.add_argument("--no-load", action="store_true", help="do not load the module at boot")
     parser.add_argument("--no-powerd", action="store_true", help="do not start powerd")
-    parser.add_argument("--no-acpi", action="store_true", help="a machine without acpi(4)")
+    parser.add_argument("--no-acpi", action="store_true", help="simulate a machine without acpi(4)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the guest until it is told to stop."""
+    """Run the guest until it is asked to stop."""
     from vmtsim.fakeguest.call import strerror  # noqa: PLC0415
     from vmtsim.fakeguest.machine import Machine  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.fakeguest.server import Server  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""``vmtsim guest-control``: virtual time and the host's operator of a guest that runs."""
+"""``vmtsim guest-control``: advance time and operate the host of a running guest."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from vmtgen.common.errors import UnavailableError
 
-SUMMARY = "move the time of a guest that runs, and play its host"
+SUMMARY = "advance virtual time and send host operations to a running guest"
 
 
 def _operations() -> str:
-    """Return the help of ``host``: the table of the operator."""
+    """Return the help of ``host``: the table of host operations."""
     from vmtsim.host.operator import OPERATIONS  # noqa: PLC0415 - other verbs need none of it
 
     lines = [f"  {each.usage}\n      {each.text}" for each in OPERATIONS.values()]
@@ -20,26 +20,28 @@ def _operations() -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim guest-control``."""
-    parser.add_argument("root", metavar="DIR", type=Path, help="the guest's directory")
+    parser.add_argument("root", metavar="DIR", type=Path, help="root directory of the guest")
     verbs = parser.add_subparsers(dest="control", metavar="VERB", required=True)
-    advance = verbs.add_parser("advance", help="let virtual time pass")
+    advance = verbs.add_parser("advance", help="advance virtual time")
     advance.add_argument("seconds", metavar="SECONDS", type=_seconds)
     host = verbs.add_parser(
         "host",
-        help="do what the host's operator may do",
+        help="perform an operation of the host",
         epilog=_operations(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    host.add_argument("words", metavar="OPERATION", nargs="+", help="and its arguments")
-    status = verbs.add_parser("status", help="tell how the guest is")
-    status.add_argument("--json", action="store_true", help="for programs")
-    verbs.add_parser("stop", help="end the guest")
+    host.add_argument(
+        "words", metavar="OPERATION", nargs="+", help="the operation and its arguments"
+    )
+    status = verbs.add_parser("status", help="print the state of the guest")
+    status.add_argument("--json", action="store_true", help="print JSON")
+    verbs.add_parser("stop", help="stop the guest")
 
 
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e7:
-        raise argparse.ArgumentTypeError(f"{text}: seconds above 0 and below 10 million")
+        raise argparse.ArgumentTypeError(f"{text}: expected seconds above 0 and below 10 million")
     return value
 
 

@@ -1,4 +1,4 @@
-"""``vmtsim host``: play VMware to a virtual machine in plain QEMU."""
+"""``vmtsim host``: act as the VMware host of a virtual machine in plain QEMU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vmtsim.gdb.session import Settings
     from vmtsim.gdb.sites import Program
 
-SUMMARY = "play VMware to a real guest in plain QEMU, through its GDB stub"
+SUMMARY = "simulate the VMware host for a real guest in plain QEMU, through its GDB stub"
 
 _EPILOG = """\
 examples:
@@ -25,8 +25,8 @@ examples:
   vmtsim host --gdb /tmp/gdb --kmod vmt.kmod --scenario boot-to-halt --serial serial.log
   vmtsim host --gdb 127.0.0.1:1234 --elf netbsd            a kernel with its own vmt(4)
 
-Without VMware's CPUID the driver has to be told: modload -b force=true vmt.  The page
-docs/qemu.md begins at the beginning.
+Without VMware's CPUID the driver has to be forced to attach: modload -b force=true vmt.
+docs/qemu.md is the tutorial.
 """
 
 
@@ -34,9 +34,9 @@ def _number(text: str) -> int:
     try:
         value = int(text, 16) if not text.startswith("0x") else int(text, 0)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no hexadecimal address") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a hexadecimal address") from None
     if not 0 <= value < 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address of 64 bits")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a 64-bit address")
     return value
 
 
@@ -48,28 +48,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim host``."""
     parser.epilog = _EPILOG
     parser.add_argument(
-        "--gdb", required=True, metavar="HOST:PORT", help="QEMU's GDB stub; also a Unix socket"
+        "--gdb",
+        required=True,
+        metavar="HOST:PORT",
+        help="QEMU's GDB stub, or the path of a Unix socket",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--kmod", type=Path, metavar="FILE", help="the module in the guest")
-    what.add_argument("--elf", type=Path, metavar="FILE", help="a kernel or program instead")
     what.add_argument(
-        "--sites", type=_numbers, metavar="ADDR,...", help="trap instructions by address"
+        "--kmod", type=Path, metavar="FILE", help="the module that the guest has loaded"
+    )
+    what.add_argument(
+        "--elf", type=Path, metavar="FILE", help="a kernel or program instead of a module"
+    )
+    what.add_argument(
+        "--sites", type=_numbers, metavar="ADDR,...", help="addresses of the trap instructions"
     )
     parser.add_argument(
-        "--text", type=_number, metavar="ADDR", help="where its text begins (modstat -k says)"
+        "--text",
+        type=_number,
+        metavar="ADDR",
+        help="start address of its text (printed by modstat -k)",
     )
     parser.add_argument(
-        "--serial", type=Path, metavar="FILE", help="log of the guest's console, written by QEMU"
+        "--serial", type=Path, metavar="FILE", help="file to which QEMU logs the guest's console"
     )
     parser.add_argument(
-        "--scenario", metavar="NAME|FILE", help="play it, judge, and leave; as for vmtsim run"
+        "--scenario",
+        metavar="NAME|FILE",
+        help="run this scenario, check it and exit; as for vmtsim run",
     )
-    parser.add_argument("--seed", type=seed, default=1, metavar="N", help="all chance (1)")
-    parser.add_argument("--duration", type=float, metavar="SECONDS", help="leave after that long")
+    parser.add_argument("--seed", type=seed, default=1, metavar="N", help="random seed (1)")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="exit after SECONDS")
     parser.add_argument("--quiet", action="store_true", help="do not print the conversation")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcome as JSON")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="write all events, JSON lines")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write all events as JSON lines")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the conversation")
 
 
@@ -103,7 +115,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the guest until the end, and let it go on."""
+    """Serve the guest until the end, then resume it."""
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.core.trace import TraceFile  # noqa: PLC0415
     from vmtsim.gdb.prompt import Prompt  # noqa: PLC0415
@@ -163,4 +175,4 @@ def _report(
 
         output.write_text(args.svg, chart_svg.svg(session.trace.events))
     sys.stdout.write(above + "\n".join(session_text.lines(session, findings)) + "\n")
-    return session_text.FAILED if findings else session_text.FINE
+    return session_text.FAILED if findings else session_text.OK

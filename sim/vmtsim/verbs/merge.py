@@ -1,4 +1,4 @@
-"""``vmtsim merge``: the shards of a campaign as one."""
+"""``vmtsim merge``: combine the shards of a campaign."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vmtsim.verbs import campaign
 if TYPE_CHECKING:
     import argparse
 
-SUMMARY = "add up what the shards of a campaign wrote with --json"
+SUMMARY = "combine the --json results of the shards of a campaign"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,18 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-sometimes",
         action="store_true",
-        help="fail if something that must happen sometimes never did",
+        help="fail if an event that must occur in some run never occurred",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the sum as JSON")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page about it")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write the combined result as JSON"
+    )
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write an HTML page")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Merge, write, print."""
+    """Merge, write and print."""
     from vmtsim.campaign.record import merge  # noqa: PLC0415
     from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
 
     output.check((args.json, args.html))
     record = merge(args.files)
-    # A shard that was cut short: the sum is not what the campaign was to be.
+    # A shard was cut short: the sum does not cover the whole campaign.
     return campaign.finish(args, record, DATA if record.cut else 0)

@@ -1,4 +1,4 @@
-"""``vmtsim models``: what of the kernel is modelled, and what a module needs of it."""
+"""``vmtsim models``: the modelled kernel functions, and what a module needs of the kernel."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 _SHOWN = 4  # names of modules beside a missing function
 _MANUAL = "the processor's manual"
-SUMMARY = "list the kernel functions that are modelled, or what a module lacks"
+SUMMARY = "list the modelled kernel functions, or those that a module needs and lacks"
 
 _EPILOG = """\
 examples:
   vmtsim models                                      every function, by subject
-  vmtsim models --machine aarch64                    those of another machine
-  vmtsim models other.kmod                           what that module needs and is not there
-  vmtsim models *.kmod                               what a set of modules needs, and how many
+  vmtsim models --machine aarch64                    the same for another machine
+  vmtsim models other.kmod                           what that module needs and has no model
+  vmtsim models *.kmod                               the same for a set of modules, with counts
 
-With FILE it ends with 1 when something lacks. Of several, a name that one defines and another
-imports is not missing.
+With FILE the exit status is 1 if something is missing. With several files, a name that one module
+defines and another imports is not missing.
 """
 
 
@@ -39,14 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim models``."""
     parser.epilog = _EPILOG
     parser.add_argument(
-        "files", metavar="FILE", nargs="*", type=Path, help="say which imports have no model"
+        "files", metavar="FILE", nargs="*", type=Path, help="report the imports that have no model"
     )
     parser.add_argument("--machine", default="amd64", choices=("amd64", "i386", "aarch64"))
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the prototypes by subject and source; with FILE exit 1 if it needs more."""
+    """Print the prototypes by subject and source; with FILE return 1 if something is missing."""
     from vmtsim.kernel.instructions import Instructions  # noqa: PLC0415
     from vmtsim.kernel.subjects import load_subjects  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.run.needs import bare_kernel  # noqa: PLC0415
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of(paths: list[Path], *, as_json: bool) -> int:
-    """Name what modules need and has no model; of several, count who needs what."""
+    """Print what modules need and has no model; for several, count the modules that need it."""
     from vmtsim.run.needs import needs  # noqa: PLC0415 - `--help` needs none of it
 
     modules: dict[Path, Module] = {}
@@ -101,7 +101,7 @@ def _of(paths: list[Path], *, as_json: bool) -> int:
 
 
 def _take(path: Path, modules: dict[Path, Module], *, alone: bool) -> int:
-    """Read a module; of several, a bad one does not hide what the others need."""
+    """Read the modules; a bad one does not hide what the others need."""
     from vmtgen.kobj import KobjError  # noqa: PLC0415 - `--help` needs none of it
 
     try:
@@ -151,7 +151,7 @@ def _one(found: Needs) -> None:
 
 
 def _table(found: Mapping[Path, Needs]) -> None:
-    """Print what is missing by how many modules need it, and which modules need nothing more."""
+    """Print what is missing by how many modules need it, and which modules lack nothing."""
     users: dict[str, list[str]] = {}
     for path, each in found.items():
         for name in dict.fromkeys(each.missing):

@@ -1,4 +1,4 @@
-"""``vmtsim replay``: one seed of a campaign again, whole or reduced."""
+"""``vmtsim replay``: run one seed of a campaign again, whole or minimised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vmtsim.run.findings import Finding
 
-SUMMARY = "play one seed of a campaign again, and tell a failure in full"
+SUMMARY = "replay one seed of a campaign and report a failure in full"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,19 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         metavar="LIST",
-        help="of all actions and faults only these, as in a3,f17; `none` for none",
+        help="keep only these actions and faults, such as a3,f17; `none` keeps none",
     )
     parser.add_argument(
-        "--reduce", action="store_true", help="look for the smallest schedule that still fails"
+        "--reduce",
+        action="store_true",
+        help="minimise: find the smallest schedule that still fails",
     )
     parser.add_argument("--schedule", action="store_true", help="list actions and faults")
-    parser.add_argument("--summary", action="store_true", help="print the findings alone")
-    parser.add_argument("--trace", metavar="FILE", type=Path, help="write all events, JSON lines")
+    parser.add_argument("--summary", action="store_true", help="print the findings only")
+    parser.add_argument("--trace", metavar="FILE", type=Path, help="write all events as JSON lines")
     parser.add_argument("--svg", metavar="FILE", type=Path, help="draw the conversation")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play it and print what happened."""
+    """Replay the seed and print what happened."""
     from vmtsim.campaign import investigate  # noqa: PLC0415
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign import reduce as reducing  # noqa: PLC0415
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if not findings:
         if not args.summary:
             lines += chart.text(player.trace.events)
-        lines.append(f"verdict  fine: seed {args.seed}, {player.simulation.now() / 1e9:.0f} "
+        lines.append(f"verdict  ok: seed {args.seed}, {player.simulation.now() / 1e9:.0f} "
                      "virtual s")  # fmt: skip
     for rule in dict.fromkeys(finding.rule for finding in findings):
         if args.summary:
@@ -93,12 +95,12 @@ def run(args: argparse.Namespace) -> int:
             lines.append(f"finding  {rule}: {finding.message}")
             continue
         applies = reduced if args.only is not None or rule == worst_rule(findings) else None
-        told = investigate.describe(args.file, args.seed, rule, setup, reduced=applies)
-        lines += [*told, ""]
+        report = investigate.describe(args.file, args.seed, rule, setup, reduced=applies)
+        lines += [*report, ""]
     sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
     return max((finding.status for finding in findings), default=0)
 
 
 def worst_rule(findings: Sequence[Finding]) -> str:
-    """Return the rule whose failure weighs most."""
+    """Return the rule of the worst failure."""
     return max(findings, key=lambda each: each.status).rule

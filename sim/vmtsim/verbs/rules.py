@@ -1,4 +1,4 @@
-"""``vmtsim rules``: what kernel and host check, and what to do where a rule is broken."""
+"""``vmtsim rules``: what kernel and host check, and how to fix a broken rule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUMMARY = "list the rules that a run checks, or explain one"
 _EPILOG = """\
 examples:
   vmtsim rules                                       every rule, by the source that it follows
-  vmtsim rules --explain mutex-double-enter          what must hold, what to do, which kernel looks
+  vmtsim rules --explain mutex-double-enter          the rule, the fix, and which kernels enforce it
   vmtsim rules --explain all --json                  the whole table
 """
 _HOST = "VMware's side of the protocol, see docs/PROTOCOL.md"
@@ -26,12 +26,12 @@ _HOST = "VMware's side of the protocol, see docs/PROTOCOL.md"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim rules``."""
     parser.epilog = _EPILOG
-    parser.add_argument("--explain", metavar="ID", help="explain a rule; all: every rule")
+    parser.add_argument("--explain", metavar="ID", help="explain the rule ID; all: every rule")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _rows() -> dict[str, dict[str, str]]:
-    """Return all rules: id -> what is known of it; those of the protocol as findings name them."""
+    """Return all rules by id; those of the protocol under the names that findings have."""
     from vmtsim.host.context import RULES as PROTOCOL  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.kernel.rule_table import RULES  # noqa: PLC0415
 
@@ -52,7 +52,7 @@ def _rows() -> dict[str, dict[str, str]]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table, or a rule."""
+    """Print the table, or one rule."""
     from vmtgen.common.located import nearest  # noqa: PLC0415
 
     rows = _rows()
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 def _explained(row: dict[str, str]) -> list[str]:
     lines = [f"{row['id']}", *textwrap.wrap(f"{row['holds']}.", 92)]
     if row["remedy"]:
-        lines += textwrap.wrap(f"what to do: {row['remedy']}", 92)
+        lines += textwrap.wrap(f"fix: {row['remedy']}", 92)
     lines.append(f"source: {row['source']}")
     if row["enforced"]:
         lines.append(f"enforced by: {row['enforced']}")

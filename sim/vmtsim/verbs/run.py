@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from vmtsim.run.simulation import Outcome, Simulation
     from vmtsim.scenario.script import Scenario
 
-SUMMARY = "boot a kernel, load a module, let a host talk to it, judge"
+SUMMARY = "run a module on a simulated kernel and host, and check it"
 
 _EPILOG = """\
 examples:
-  vmtsim run vmt.kmod                                twenty seconds of a guest's life, in full
-  vmtsim run vmt.kmod --summary --seed 7             another order of threads, a dozen lines
-  vmtsim run vmt.kmod --scenario lost-channel        what else can happen
+  vmtsim run vmt.kmod                                twenty seconds of a guest, in full
+  vmtsim run vmt.kmod --summary --seed 7             another thread schedule, a short summary
+  vmtsim run vmt.kmod --scenario lost-channel        another scenario
   vmtsim run vmt.kmod --scenario ./mine.yaml --seeds 1:50
-                                                     fifty orders; the first that fails is told
-  vmtsim run vmt.kmod --kernel-options generic       what GENERIC notices is a panic, not the rest
+                                                     fifty schedules; report the first failure
+  vmtsim run vmt.kmod --kernel-options generic       panic only on what GENERIC detects
   vmtsim run vmt.kmod --scenario ./mine.yaml --trace run.jsonl --svg run.svg
 
-A finding says which kernels notice it.  Whatever stops one of them or damages it fails the run;
-what does neither is a warning.
+A finding names the kernels that detect it.  A finding fails the run if one of them would stop, or
+be damaged; otherwise it is a warning.
 
-Ends with 0 when all is fine, 1 when a property did not hold or the kernel is damaged, 2 when the
+Exit status: 0 when every property held, 1 when one did not or the kernel is damaged, 2 when the
 guest hangs, 3 when the kernel would have panicked; `vmtsim --help` lists the others.
 """
 
@@ -53,60 +53,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.seed,
         default=1,
         metavar="N",
-        help="order of threads and all chance (1)",
+        help="random seed; also selects the thread schedule (1)",
     )
     parser.add_argument(
         "--seeds",
         type=seed_range,
         metavar="A:B",
-        help="run with each of these seeds, up to the first that fails",
+        help="run with each of these seeds, until one fails",
     )
     parser.add_argument(
         "--kernel",
         choices=("plain", "builtin"),
         default="plain",
-        help="without a vmt(4) of its own, or with one as GENERIC has it (plain)",
+        help="without a built-in vmt(4), or with one, like GENERIC (plain)",
     )
     parser.add_argument(
         "--kernel-options",
         type=arguments.kernel_options,
         default="all",
         metavar="LIST",
-        help="what else its configuration has: none, generic, all, or a list of DIAGNOSTIC, DEBUG, "
-        "LOCKDEBUG and HEARTBEAT with commas; with less it panics less, and is damaged "
+        help="debug options of the kernel: none, generic, all, or a comma-separated list of "
+        "DIAGNOSTIC, DEBUG, LOCKDEBUG and HEARTBEAT; with fewer, it panics less and is damaged "
         "instead (all)",
     )
-    arguments.add_concurrency(parser, cpus_default="what the scenario says, or 1", points=True)
+    arguments.add_concurrency(parser, cpus_default="the scenario's, or 1", points=True)
     parser.add_argument(
         "--scenario",
         metavar="NAME|FILE",
         default="boot-to-halt",
-        help="what happens; `vmtsim scenarios` lists those that ship (boot-to-halt)",
+        help="scenario to run; `vmtsim scenarios` lists those that ship (boot-to-halt)",
     )
-    parser.add_argument(
-        "--summary", action="store_true", help="print a dozen lines, not everything"
-    )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the outcome as JSON")
-    parser.add_argument("--trace", metavar="FILE", type=Path, help="write all events, JSON lines")
+    parser.add_argument("--summary", action="store_true", help="print a short summary")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
+    parser.add_argument("--trace", metavar="FILE", type=Path, help="write all events as JSON lines")
     parser.add_argument("--svg", metavar="FILE", type=Path, help="draw the conversation")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it and print what happened."""
+    """Run the module and print what happened."""
     from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.run.known import KnownRaces  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
 
     module = read_module(args.file)
     if args.seeds is not None and (args.json or args.trace or args.svg):
-        raise UsageError("--json, --trace and --svg are of one run: give --seed, not --seeds")
+        raise UsageError("--json, --trace and --svg take one run: give --seed, not --seeds")
     arguments.check_concurrency(args, "known_races")
     output.check((args.json, args.trace, args.svg))
     scenario = script.load(args.scenario)
     known = KnownRaces(args.known_races)
     if args.preempt is not None and args.preempt.kind == "all":
         if args.seeds is not None or args.json or args.trace or args.svg:
-            raise UsageError("--preempt all plays one seed many times: give --seed, and no files")
+            raise UsageError(
+                "--preempt all runs one seed many times: give --seed, and no output files"
+            )
         return _run_all(args, module, scenario, known)
     if args.seeds is None:
         status = _run(args, module, scenario, args.seed, known)
@@ -120,16 +120,16 @@ def run(args: argparse.Namespace) -> int:
     if status:
         return status
     count = last - first + 1
-    sys.stdout.write(f"verdict  fine: every property held in {count} runs, seeds {first}:{last}\n")
+    sys.stdout.write(f"verdict  ok: every property held in {count} runs, seeds {first}:{last}\n")
     return 0
 
 
 def _not_needed(known: KnownRaces) -> int:
-    """Report entries of the list that excuse nothing any more; returns the exit status."""
+    """Report entries of the list that no run needed; return the exit status."""
     for name in known.unused():
         sys.stderr.write(
             f"vmtsim: error: {known.path}: no run had a race of {name}: delete the entry, or run "
-            "what needs it\n"
+            "the scenario that needs it\n"
         )
     return int(bool(known.unused()))
 
@@ -144,7 +144,7 @@ def _simulation(
     *,
     look: bool = False,
 ) -> Simulation:
-    """Return a run that has not begun; ``look``: with races, whatever the options say."""
+    """Return a run that has not started; ``look``: detect races, whatever the options are."""
     from vmtsim.kernel.rule_table import configured  # noqa: PLC0415
     from vmtsim.run.simulation import Simulation  # noqa: PLC0415
 
@@ -165,7 +165,7 @@ def _simulation(
 def _points(
     args: argparse.Namespace, module: Module, scenario: Scenario, seed: int
 ) -> Mapping[int, int]:
-    """Return where this run is to be stopped between two calls."""
+    """Return the points of this run at which a thread is preempted."""
     from vmtsim.run import preempt  # noqa: PLC0415
 
     if args.preempt is None or args.preempt.kind != "drawn":
@@ -177,7 +177,7 @@ def _points(
 def _run_all(
     args: argparse.Namespace, module: Module, scenario: Scenario, known: KnownRaces
 ) -> int:
-    """Play every single point; returns the status of the first run that fails."""
+    """Run with every single point; return the status of the first run that fails."""
     from vmtsim.report import run_text  # noqa: PLC0415
     from vmtsim.run import preempt  # noqa: PLC0415
 
@@ -196,14 +196,14 @@ def _run_all(
         if call != at:
             at = call
             place = calls.index(call) + 1
-            sys.stderr.write(f"vmtsim: place {place} of {len(calls)}, {runs} runs so far\n")
+            sys.stderr.write(f"vmtsim: call {place} of {len(calls)}, {runs} runs so far\n")
         if outcome.status:
             lines = run_text.summary(simulation, outcome)
-            _print([*lines, f"again    {run_text.replay(args, args.seed, points)}"])
+            _print([*lines, f"replay   {run_text.replay(args, args.seed, points)}"])
             return outcome.status
     sys.stdout.write(
-        f"verdict  fine: every property held in {runs} runs, each stopped once between two calls "
-        f"({len(calls)} places, seed {args.seed})\n"
+        f"verdict  ok: every property held in {runs} runs, each preempted once between two calls "
+        f"({len(calls)} calls, seed {args.seed})\n"
     )
     return 0
 
@@ -217,7 +217,7 @@ def _run(
     *,
     quiet: bool = False,
 ) -> int:
-    """Run one seed and print what happened; ``quiet``: only what went wrong."""
+    """Run one seed and print what happened; ``quiet``: print failures only."""
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415
     from vmtsim.kernel.races import Races  # noqa: PLC0415
@@ -231,7 +231,7 @@ def _run(
     try:
         outcome = simulation.run()
     except Unmodelled:
-        # The run ends here: what it did so far says how it got to the function.
+        # The run ends here: what happened so far shows how it got to the function.
         _print(run_text.until_now(simulation))
         _write_trace(args, seed, trace)
         raise
@@ -254,7 +254,7 @@ def _run(
         if not args.summary:
             witness.finish()
             lines += _scene(args.file, outcome, witness)
-        lines.append(f"again    {run_text.replay(args, seed, points)}")
+        lines.append(f"replay   {run_text.replay(args, seed, points)}")
     _print(lines)
     return outcome.status
 
@@ -269,12 +269,12 @@ def _write_trace(args: argparse.Namespace, seed: int, trace: Trace) -> None:
 
 
 def _print(lines: list[str]) -> None:
-    """Print lines that may hold what a module or a host has written."""
+    """Print lines that may contain text from a module or a host."""
     sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
 
 
 def _scene(module: Path, outcome: Outcome, witness: Witness) -> list[str]:
-    """Return where the worst finding was made: its stack, source, locks, threads."""
+    """Return the context of the worst finding: its stack, source, locks, threads."""
     from vmtsim.report import scene  # noqa: PLC0415
 
     worst = max(outcome.findings, key=lambda each: each.status)

@@ -1,4 +1,4 @@
-"""``vmtsim scenarios``: what ships."""
+"""``vmtsim scenarios``: the scenarios that ship."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SUMMARY = "list the scenarios that ship, or the verbs of their steps"
 
 _EPILOG = """\
 examples:
-  vmtsim scenarios                                   names, what they show, how long
-  vmtsim scenarios --json                            the same for programs
-  vmtsim scenarios --verbs                           what a step of your own may say
-  vmtsim run vmt.kmod --scenario checkpoint          play one
+  vmtsim scenarios                                   names, durations and what they show
+  vmtsim scenarios --json                            the same as JSON
+  vmtsim scenarios --verbs                           the verbs for your own scenarios
+  vmtsim run vmt.kmod --scenario checkpoint          run one
 """
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print name and summary of each."""
+    """Print name and summary of each scenario."""
     from vmtsim.scenario import script  # noqa: PLC0415 - `--help` needs no YAML
 
     if args.verbs:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verbs(*, as_json: bool) -> int:
-    """Print the vocabulary of steps: name, what it does, what its argument is."""
+    """Print the verbs of steps: name, effect, arguments."""
     from vmtsim.scenario.verbs import VERBS  # noqa: PLC0415
 
     if as_json:

@@ -142,7 +142,7 @@ def test_guest_with_all_features_is_ok(whole: Run) -> None:
     assert scenario["verdict"] == "ok", scenario
     assert scenario["expectations"] == {"all": 11, "judged": 10}
     assert [(each["verb"], each["reason"]) for each in scenario["left_out"]] == [
-        ("expect.trace", "events 'clock.step' are seen in the simulated kernel alone")
+        ("expect.trace", "events 'clock.step' are visible only in the simulated kernel")
     ]
     states = {name: each["state"] for name, each in scenario["properties"].items()}
     assert states.pop("the kernel's rules are kept") == "not judged"
@@ -155,10 +155,10 @@ def test_administrator_steps_are_run(whole: Run) -> None:
     scenario = whole.scenario("walk")
     assert scenario["verdict"] == "ok", scenario
     states = {name: each["state"] for name, each in scenario["properties"].items()}
-    for name in ("the device attaches", "the host takes a message", "no message failed"):
+    for name in ("the device attaches", "the host accepts a message", "no message failed"):
         assert states[name] == "held"
-    assert states["detach: the device goes"] == states["rescan: it comes back"] == "held"
-    assert states["vmtctl takes the same steps"] == "not judged"  # there is no Python
+    assert states["detach: the device detaches"] == states["rescan: it attaches again"] == "held"
+    assert states["vmtctl does the same steps"] == "not judged"  # there is no Python
     assert not scenario["compared"]
 
 

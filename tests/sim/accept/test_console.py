@@ -111,7 +111,7 @@ def test_loader_without_input_and_kernel_times_out(
 ) -> None:
     monkeypatch.setattr(boot_module, "_SCREEN", 0.0)
     monkeypatch.setattr(boot_module, "_KEY", 0.1)
-    with pytest.raises(BootError, match="does not take keys") as caught:
+    with pytest.raises(BootError, match="does not accept keys") as caught:
         booted(guest("deaf-menu", "hangs"))
     assert "consdev=com0" in (caught.value.hint or "")
 

@@ -148,7 +148,7 @@ def test_kernel_gets_console_and_root(tmp_path: Path, options: dict[str, Any], l
 
 
 def test_missing_qemu_is_reported_with_package() -> None:
-    with pytest.raises(machine.MachineError, match="no /nosuch/qemu here") as caught:
+    with pytest.raises(machine.MachineError, match="no /nosuch/qemu found") as caught:
         machine.find_qemu(MachineOptions(qemu="/nosuch/qemu"))
     assert "--qemu" in (caught.value.hint or "")
 
@@ -402,19 +402,19 @@ def test_unobserved_property_does_not_count_as_held() -> None:
         "the module loads": HELD,
         "the kernel's rules are kept": NOT_JUDGED,
         "the protocol's rules are kept": HELD,
-        "threads live": NOT_JUDGED,
+        "threads make progress": NOT_JUDGED,
         "the scenario's expectations are met": NOT_JUDGED,
-        "the module unloads and leaves nothing": NOT_JUDGED,
+        "the module unloads and leaks nothing": NOT_JUDGED,
     }
 
 
 @pytest.mark.parametrize(
     ("end", "name"),
     [
-        (End(alive=False, unload="0"), "threads live"),
-        (End(alive=True, unload="EBUSY (16)"), "the module unloads and leaves nothing"),
-        (End(alive=True, unload="0", device="vmt0"), "the module unloads and leaves nothing"),
-        (End(alive=True, unload="0", channels=[0]), "the module unloads and leaves nothing"),
+        (End(alive=False, unload="0"), "threads make progress"),
+        (End(alive=True, unload="EBUSY (16)"), "the module unloads and leaks nothing"),
+        (End(alive=True, unload="0", device="vmt0"), "the module unloads and leaks nothing"),
+        (End(alive=True, unload="0", channels=[0]), "the module unloads and leaks nothing"),
     ],
 )
 def test_leftovers_violate_property(end: End, name: str) -> None:

@@ -190,14 +190,14 @@ def test_campaign_prints_detected_driver_kind(
 ) -> None:
     module, result = build("mailbox"), tmp_path / "r.json"
     assert cli.main(["campaign", str(module), "--seeds", "1:8", "--jobs", "1", "--quiet",
-                     "--twice", "0", "--json", str(result)]) == 0  # fmt: skip
+                     "--check-determinism", "0", "--json", str(result)]) == 0  # fmt: skip
     printed = capsys.readouterr().out
     assert "driver   a driver without a host: /dev/mailbox, 3 ioctl commands\n" in printed
     record = json.loads(result.read_text(encoding="utf-8"))
     assert record["never"] == []
     assert record["reached"]["ioctl accepted"] > 0
-    assert f" {record['strikes']} faults: fail-nth {record['strikes']}\n" in printed
-    assert record["strikes"] == record["reached"]["fault: fail-nth"] > 0
+    assert f" {record['injections']} faults: fail-nth {record['injections']}\n" in printed
+    assert record["injections"] == record["reached"]["fault: fail-nth"] > 0
     assert "channel refused by the host" not in record["expected"]
 
 
@@ -230,7 +230,7 @@ def test_missing_model_at_load_is_reported_before_any_seed(
     out, err = capsys.readouterr()
     assert out == ""
     assert "calls vfs_attach, a kernel symbol that vmtsim does not model\n" in err
-    assert f"`vmtsim models {module}` lists all that it lacks" in err
+    assert f"`vmtsim models {module}` lists all that is missing" in err
 
 
 def test_missing_model_in_seed_is_named_without_traceback(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ def test_seed_is_replayed_with_schedule_trace_and_picture(
     words = ["replay", str(driver), "--seed", "3", "--schedule", "--trace", str(trace)]
     assert cli.main([*words, "--svg", str(picture)]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[-1].startswith("verdict  fine: seed 3, ")
+    assert out[-1].startswith("verdict  ok: seed 3, ")
     labels = [line.split()[0] for line in out if line[:1] in "af" and line[1:2].isdigit()]
     assert labels
     assert all(json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines())
     assert picture.read_text(encoding="utf-8").startswith("<svg")
 
     assert cli.main(["replay", str(driver), "--seed", "3", "--only", labels[0], "--summary"]) == 0
-    assert capsys.readouterr().out.startswith("verdict  fine")
+    assert capsys.readouterr().out.startswith("verdict  ok")
 
 
 def test_only_recorded_schedule_entries_can_be_replayed(

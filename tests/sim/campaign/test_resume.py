@@ -76,7 +76,10 @@ def pool() -> WorkerPool:
 
 def played(module: Path, last: int, **options: Any) -> Campaign:
     campaign = Campaign(
-        Settings(module, 1, last, twice=3, stories=0), pool(), Lines(quiet=True), **options
+        Settings(module, 1, last, check_determinism=3, max_reports=0),
+        pool(),
+        Lines(quiet=True),
+        **options,
     )
     campaign.run()
     return campaign
@@ -103,7 +106,7 @@ def stored(record: Record, directory: Path) -> Record:
 
 
 def test_campaign_ends_when_seeds_show_nothing_new(module: Path) -> None:
-    settings = Settings(module, 1, 1000, twice=0, stories=0, settled=5)
+    settings = Settings(module, 1, 1000, check_determinism=0, max_reports=0, settled=5)
     record = Campaign(settings, pool(), Lines(quiet=True)).run()
     assert record.cut == ""
     assert record.orders == {f"order {number}": number + 1 for number in range(6)}
@@ -125,7 +128,7 @@ def test_repeatedly_interrupted_campaign_has_sum_of_uninterrupted_one(
     directory = tmp_path_factory.mktemp("cut")
     whole = played(module, last).record
     resumed: Record | None = None
-    plan = Settings(module, 1, last, twice=3, stories=0)
+    plan = Settings(module, 1, last, check_determinism=3, max_reports=0)
     for count in cuts:
         campaign = Campaign(plan, pool(), After(count), resumed=resumed)
         resumed = stored(campaign.run(), directory)
@@ -143,7 +146,7 @@ def test_each_intermediate_file_can_be_resumed(module: Path, tmp_path: Path) -> 
         path = tmp_path / f"{number}.json"
         path.write_text(copy, encoding="utf-8")
         start = records.read(path)
-        assert re.match(r"still played when this was written, after \d+ of 40 seeds", start.cut)
+        assert re.match(r"still running when this was written, after \d+ of 40 seeds", start.cut)
         assert sums(played(module, 40, resumed=start).record) == sums(whole)
 
 
@@ -201,9 +204,9 @@ def test_missing_seeds_of_range(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"digest": "0" * 32}, "of another module than vmt.kmod: vmt.kmod, sha256 000000000000"),
+        ({"digest": "0" * 32}, "not of the same module as vmt.kmod: vmt.kmod, sha256 000000000000"),
         ({"setup": ["--kernel", "plain"]}, "played with --kernel plain, not with no option that"),
-        ({"vmtsim": "1" * 32}, "played by another vmtsim (111111111111"),
+        ({"vmtsim": "1" * 32}, "run by another vmtsim (111111111111"),
     ],
 )
 def test_campaign_with_other_options_is_not_resumed(
@@ -220,7 +223,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a field is gone": (lambda data: data.pop("failures"), "`$.failures` is missing"),
     "a field is unknown": (lambda data: data.update(zeal=1), "`$.zeal` is unknown"),
     "a seed is a text": (lambda data: data.update(seeds=[[1, "a"]]), "at `$.seeds["),
-    "a count is a text": (lambda data: data.update(strikes="x"), "at `$.strikes`"),
+    "a count is a text": (lambda data: data.update(injections="x"), "at `$.injections`"),
     "a failure lacks its rule": (
         lambda data: data["failures"][0].pop("rule"), "`rule` - at `$.failures[0]`"
     ),
@@ -274,13 +277,13 @@ def test_truncated_file_is_reported(tmp_path: Path) -> None:
 def test_interrupted_shard_is_completed_by_another(
     module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = Settings(module, 1, 30, twice=3, stories=0)
+    plan = Settings(module, 1, 30, check_determinism=3, max_reports=0)
     cut = Campaign(plan, pool(), After(1)).run()
     assert cut.cut
     cut.failures, cut.status = [], 0  # what was found is not the subject
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     one.write_text(cut.json(), encoding="utf-8")
-    rest = Settings(module, cut.seeds[-1][1] + 1, 30, twice=0, stories=0)
+    rest = Settings(module, cut.seeds[-1][1] + 1, 30, check_determinism=0, max_reports=0)
     missed = Campaign(rest, pool(), Lines(quiet=True)).run()
     missed.failures, missed.status = [], 0
     two.write_text(missed.json(), encoding="utf-8")
@@ -297,7 +300,7 @@ def test_sigterm_ends_campaign_like_ctrl_c(mailbox: Path, tmp_path: Path) -> Non
     result, page = tmp_path / "result.json", tmp_path / "page.html"
     with subprocess.Popen(
         [sys.executable, "-m", "vmtsim", "campaign", str(mailbox), "--seeds", "1:100000",
-         "--jobs", "1", "--twice", "2", "--json", str(result), "--html", str(page)],
+         "--jobs", "1", "--check-determinism", "2", "--json", str(result), "--html", str(page)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         until(lambda: result.exists() and result.stat().st_size, "the first copy of the result")

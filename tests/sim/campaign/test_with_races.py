@@ -46,11 +46,21 @@ def seed(racy: Path) -> int:
 def test_same_options_give_same_result(
     racy: Path, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["campaign", str(racy), "--seeds", str(seed), "--jobs", "1", "--twice", "0", "--quiet"]
+    words = [
+        "campaign",
+        str(racy),
+        "--seeds",
+        str(seed),
+        "--jobs",
+        "1",
+        "--check-determinism",
+        "0",
+        "--quiet",
+    ]
     assert cli.main([*words, "--races", "--preempt", "2"]) == 1
     out = capsys.readouterr().out
     assert " of two accesses to shared memory" in out
-    (again,) = (line for line in out.splitlines() if line.startswith("again "))
+    (again,) = (line for line in out.splitlines() if line.startswith("replay "))
     command = again.split()[2:]
     assert "--races --preempt 2" in again
     assert cli.main([*command, "--summary"]) == 1
@@ -64,7 +74,7 @@ def test_listed_race_is_no_failure_and_counts_as_reached(
 ) -> None:
     file, result = tmp_path / "known.yaml", tmp_path / "result.json"
     file.write_text(_KNOWN, encoding="utf-8")
-    words = ["campaign", str(racy), "--jobs", "1", "--twice", "0", "--quiet"]
+    words = ["campaign", str(racy), "--jobs", "1", "--check-determinism", "0", "--quiet"]
     words += ["--races", "--known-races", str(file)]
     assert cli.main([*words, "--seeds", str(seed), "--json", str(result)]) == 0
     capsys.readouterr()
@@ -139,12 +149,12 @@ def test_setup_follows_options(setup: Setup) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--preempt", "2"], "--preempt goes with --races"),
-        (["--known-races", "x.yaml"], "--known-races goes with --races"),
-        (["--races", "--cpus", "1"], "--races needs processors with names"),
-        (["--store-buffers", "--cpus", "1"], "--store-buffers needs processors with names"),
+        (["--preempt", "2"], "--preempt requires --races"),
+        (["--known-races", "x.yaml"], "--known-races requires --races"),
+        (["--races", "--cpus", "1"], "--races needs two processors or more"),
+        (["--store-buffers", "--cpus", "1"], "--store-buffers needs two processors or more"),
         (["--races", "--preempt", "all"], "'all': expected 1 to 9 points"),
-        (["--settled", "3"], "--settled: how many seeds, 1 or more, and with --races"),
+        (["--settled", "3"], "--settled: expected a number of seeds from 1 on, and --races"),
     ],
 )
 def test_conflicting_options_are_refused(

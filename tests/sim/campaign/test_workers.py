@@ -73,7 +73,7 @@ def sums(record: Record) -> dict[str, Any]:
 
 
 def test_every_executor_gives_same_result(leaky_mailbox: Path, leak: int) -> None:
-    settings = Settings(leaky_mailbox, leak, leak + 1, twice=50, stories=0)
+    settings = Settings(leaky_mailbox, leak, leak + 1, check_determinism=50, max_reports=0)
     with ThreadPoolExecutor(2) as main, ThreadPoolExecutor(1) as second:
         pool = WorkerPool(main, second, lambda: 2, pack=ModuleBundle.of)
         by_threads = Campaign(settings, pool, Lines(quiet=True)).run()
@@ -94,7 +94,7 @@ def test_bundle_runs_like_file_with_source_lines(leaky_mailbox: Path, leak: int)
 
 def test_other_vmtsim_version_is_refused(leaky_mailbox: Path) -> None:
     bundle = replace(ModuleBundle.of(leaky_mailbox), code="0" * 64)
-    with pytest.raises(VersionMismatchError, match="its vmtsim is another"):
+    with pytest.raises(VersionMismatchError, match="is not that of the campaign"):
         play_one(bundle, 1, Setup(), False)
 
 
@@ -106,8 +106,8 @@ def test_result_for_other_seeds_is_not_counted(mailbox: Path) -> None:
             return future
 
     pool = WorkerPool(AlwaysTheFirst(), NeverRuns(), lambda: 1)
-    campaign = Campaign(Settings(mailbox, 1, 2, twice=0), pool, Lines(quiet=True))
-    with pytest.raises(RuntimeError, match="seed 1 came back for 2"):
+    campaign = Campaign(Settings(mailbox, 1, 2, check_determinism=0), pool, Lines(quiet=True))
+    with pytest.raises(RuntimeError, match="got the result of seed 1 for seed 2"):
         campaign.run()
     assert campaign.record.seeds in ([], [[1, 1]])
 
@@ -116,7 +116,7 @@ def test_interrupted_campaign_keeps_results_and_is_not_ok(
     mailbox: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with processes(1) as pool:
-        campaign = Campaign(Settings(mailbox, 1, 400, twice=0), pool, Hook(_interrupt))
+        campaign = Campaign(Settings(mailbox, 1, 400, check_determinism=0), pool, Hook(_interrupt))
         record = campaign.run()
     assert campaign.cut_status == 130
     assert 0 < record.played < 400
@@ -178,10 +178,10 @@ def test_dead_process_stops_campaign(mailbox: Path) -> None:
     with processes(1) as pool:
         pid = pool.main.submit(os.getpid).result()
         hook = Hook(lambda: os.kill(pid, signal.SIGKILL))
-        campaign = Campaign(Settings(mailbox, 1, 400, twice=0), pool, hook)
+        campaign = Campaign(Settings(mailbox, 1, 400, check_determinism=0), pool, hook)
         record = campaign.run()
     assert campaign.cut_status == 70
-    assert record.cut.startswith("a process that played seeds died")
+    assert record.cut.startswith("a worker process died")
     assert 0 < record.played < 400
 
 
@@ -195,7 +195,7 @@ def test_dead_determinism_check_process_stops_campaign(mailbox: Path) -> None:
     )
     record = campaign.run()
     assert campaign.cut_status == 70
-    assert record.cut.startswith("a process that played seeds died")
+    assert record.cut.startswith("a worker process died")
 
 
 def test_campaign_does_not_wait_forever_for_workers(mailbox: Path) -> None:
@@ -203,7 +203,7 @@ def test_campaign_does_not_wait_forever_for_workers(mailbox: Path) -> None:
     campaign = Campaign(Settings(mailbox, 1, 8), pool, Lines(quiet=True))
     record = campaign.run()
     assert campaign.cut_status == 69
-    assert record.cut == "no worker was there for 0 s, after 0 of 8 seeds"
+    assert record.cut == "there was no worker for 0 s, after 0 of 8 seeds"
 
 
 def test_killed_campaign_resumes_with_exact_sum(mailbox: Path, tmp_path: Path) -> None:
@@ -220,7 +220,17 @@ def test_killed_campaign_resumes_with_exact_sum(mailbox: Path, tmp_path: Path) -
         Campaign._copy = kill  # type: ignore[method-assign]
 
     def words(result: Path, *options: object) -> list[object]:
-        base = ["campaign", mailbox, "--jobs", "1", "--twice", "2", "--quiet", "--json", result]
+        base = [
+            "campaign",
+            mailbox,
+            "--jobs",
+            "1",
+            "--check-determinism",
+            "2",
+            "--quiet",
+            "--json",
+            result,
+        ]
         return [*base, *options]
 
     # No more than four are under way, and so counted, at a time.
@@ -229,7 +239,7 @@ def test_killed_campaign_resumes_with_exact_sum(mailbox: Path, tmp_path: Path) -
         assert process.wait(HANG) == -signal.SIGKILL
     start = records.read(result)
     assert 0 < start.played < 6
-    assert start.cut.startswith("still played when this was written")
+    assert start.cut.startswith("still running when this was written")
     ended = forked.run("vmtsim", *words(result, "--resume", result))
     assert ended.returncode == 0, ended.stderr
     assert "seeds    6 (1:6), 0 failed" in ended.stdout

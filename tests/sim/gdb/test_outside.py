@@ -54,7 +54,7 @@ ALLOWED_INSIDE = {"check_quiesce_snapshot", "freeze"}
 def test_steps_that_need_guest_control_are_skipped(name: str) -> None:
     session = Session.__new__(Session)
     left = [session.unable(step) for step in script.load(name).steps if step.verb == "guest.sysctl"]
-    assert set(left) == {"it is done inside the guest"}
+    assert set(left) == {"the action is inside the guest"}
 
 
 @pytest.mark.parametrize("name", sorted(set(script.shipped()) - ALLOWED_INSIDE))

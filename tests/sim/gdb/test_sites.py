@@ -93,7 +93,7 @@ def test_module_without_backdoor_calls_is_refused(tmp_path: Path) -> None:
 
 
 def test_program_without_backdoor_calls_is_refused(guest: Guest) -> None:
-    with pytest.raises(sites.SitesError, match="no function in it") as caught:
+    with pytest.raises(sites.SitesError, match="no function that calls the backdoor") as caught:
         sites.of_elf(guest.kernel)
     assert "--sites" in str(caught.value.hint)
 

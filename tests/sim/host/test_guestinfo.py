@@ -78,17 +78,17 @@ def test_truncated_message_is_refused(size: int) -> None:
         (12, 19, "19 bytes of MAC"),
         (32, 0x63000001, "padding of MAC address is not zero"),
         (36, 2049, "2049 addresses"),
-        (40, 9, "9 is no address type"),
+        (40, 9, "9 is not a valid address type"),
         (40, 0, "unknown address of 4 bytes"),
         (40, 2, "ipv6 address of 4 bytes"),
         (40, 3, "ipv4z address of 4 bytes"),
         (40, 4, "ipv6z address of 4 bytes"),
         (44, 5, "ipv4 address of 5 bytes|padding"),
         (52, 33, "prefix length 33"),
-        (64, 9, "9 is no address status"),
+        (64, 9, "9 is not a valid address status"),
         (160, 1, "NIC index 1 of 1"),
-        (164, 7, "7 is no route type"),
-        (184, 1, "4 bytes wanted, 0 left"),
+        (164, 7, "7 is not a valid route type"),
+        (184, 1, "expected 4 bytes, 0 left"),
     ],
 )
 def test_wrong_word_is_refused_at_its_offset(at: int, value: int, message: str) -> None:
@@ -151,7 +151,7 @@ def test_values_that_open_vm_tools_never_sends_are_refused(
 
 
 def test_trailing_bytes_are_refused() -> None:
-    with pytest.raises(XdrError, match="4 bytes too many"):
+    with pytest.raises(XdrError, match="4 extra bytes"):
         nic.decode_v3(WORKED + bytes(4))
 
 

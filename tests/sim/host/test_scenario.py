@@ -72,14 +72,14 @@ def test_unknown_name_gets_suggestion_and_list() -> None:
     [
         ("summary: x\nstep: []\nsteps: [{host.tclo: a}]\n", 2, "unknown key 'step'", "steps"),
         ("steps:\n- host.tclo: a\n", 1, "`summary`", None),
-        ("summary: x\nsteps: []\n", 2, "a list of `steps`", None),
+        ("summary: x\nsteps: []\n", 2, "expected a list of `steps`", None),
         (
             "summary: x\nsteps:\n- host.fault: {burst: {at: rpci}}\n",
             3,
             "burst has no effect at rpci: expected recvsize",
             None,
         ),
-        ("summary: x\nsteps:\n- host.tclp: a\n", 3, "no verb 'host.tclp'", "host.tclo"),
+        ("summary: x\nsteps:\n- host.tclp: a\n", 3, "unknown verb 'host.tclp'", "host.tclo"),
         ("summary: x\nsteps:\n- at: 1\n", 3, "exactly one verb", None),
         ("summary: x\nsteps:\n- host.tclo: a\n  host.lose: all\n", 3, "found host.tclo", None),
         ("summary: x\nsteps:\n- at: -1\n  host.tclo: a\n", 3, "seconds from 0 on", None),
@@ -94,11 +94,11 @@ def test_unknown_name_gets_suggestion_and_list() -> None:
         (
             "summary: x\nsteps:\n- host.fault: chekpoint\n",
             3,
-            "there is no fault 'chekpoint'",
+            "unknown fault 'chekpoint'",
             "checkpoint",
         ),
         ("summary: x\nsteps:\n- host.fault:\n    burst: {sise: 3}\n", 4, "'sise'", "size"),
-        ("summary: x\nsteps:\n- host.fault:\n    closd:\n", 4, "no fault 'closd'", "closed"),
+        ("summary: x\nsteps:\n- host.fault:\n    closd:\n", 4, "unknown fault 'closd'", "closed"),
         ("summary: x\nsteps:\n- host.clock:\n    jmp: 3\n", 4, "unknown key 'jmp'", "jump"),
         (
             "summary: x\nsteps:\n- host.clock:\n    jump: far\n",
@@ -168,7 +168,7 @@ def test_unknown_name_gets_suggestion_and_list() -> None:
             None,
         ),
         ('summary: x\nsteps:\n- guest.rpc: "\\\\x"\n', 3, "a backslash is written", None),
-        ("summary: x\nsteps:\n- guest.detachh: vmt0\n", 3, "no verb", "guest.detach"),
+        ("summary: x\nsteps:\n- guest.detachh: vmt0\n", 3, "unknown verb", "guest.detach"),
         (
             "summary: x\nsteps:\n- expect.rpci: {requesd: a}\n",
             3,
@@ -187,7 +187,7 @@ def test_unknown_name_gets_suggestion_and_list() -> None:
             "expected an integer from 1, not the string 'often'",
             None,
         ),
-        ("summary: x\nsteps:\n- expect.fault: burts\n", 3, "no fault 'burts'", "burst"),
+        ("summary: x\nsteps:\n- expect.fault: burts\n", 3, "unknown fault 'burts'", "burst"),
         ("summary: x\nsteps:\n- expect.rpci: 5\n", 3, "expected a string, not the number", None),
         ("summary: x\nguest: {powerd: 3}\nsteps:\n- host.tclo: a\n", 2, "true or false", None),
         (
@@ -207,7 +207,7 @@ def test_unknown_name_gets_suggestion_and_list() -> None:
             None,
         ),
         ("summary: x\nguest:\n  hostnam: a\nsteps:\n- host.tclo: a\n", 3, "hostnam", "hostname"),
-        ("summary: x\nduration: 5\nsteps:\n- at: 9\n  host.tclo: a\n", 2, "5 s end before", None),
+        ("summary: x\nduration: 5\nsteps:\n- at: 9\n  host.tclo: a\n", 2, "5 s is shorter", None),
         ("summary: x\nsteps:\n- expect.rpci: a\n  not: 3\n", 4, "true or false", None),
         ("- a\n", 1, "expected a mapping, not a sequence", None),
     ],
@@ -261,7 +261,7 @@ def test_every_verb_has_description(capsys: pytest.CaptureFixture[str]) -> None:
     ("steps", "message"),
     [
         ("- expect.rpci: no.such*\n", "no RPCI command 'no.such*' between 0.000 s and 5.000 s"),
-        ("- expect.rpci: tools*\n  not: true\n", "RPCI command 'tools*' came, and should not"),
+        ("- expect.rpci: tools*\n  not: true\n", "RPCI command 'tools*' occurred unexpectedly"),
         ("- expect.reply: {message: reset, reply: NO}\n", "there was 'reset' -> 'OK ATR toolbox'"),
         ("- expect.rpci: {request: tools.set*, times: 2}\n", "no RPCI command"),
         ("- expect.event: {script: power_button}\n", "no power event with 'power_button'"),
@@ -340,8 +340,8 @@ def test_expectation_that_stage_cannot_judge_is_skipped() -> None:
     assert guest.play() == []
     assert [(each.verb, each.reason) for each in guest.run_of.left_out] == [
         ("guest.detach", "done inside"),
-        ("expect.console", "guest.detach before it was not done"),
-        ("expect.event", "guest.detach before it was not done"),
+        ("expect.console", "guest.detach before it was left out"),
+        ("expect.event", "guest.detach before it was left out"),
         ("expect.rpci", "not known here: the first IPv6 address that is not link-local"),
     ]
     assert (guest.run_of.judged, guest.run_of.expected) == (2, 5)
@@ -350,7 +350,7 @@ def test_expectation_that_stage_cannot_judge_is_skipped() -> None:
 def test_unknown_fact_is_refused_at_its_line() -> None:
     with pytest.raises(LocatedErrors, match=r"test.yaml:4.*hostnam.*hostname"):
         made('- expect.rpci: "SetGuestInfo  1 ${hostnam}"\n')
-    with pytest.raises(LocatedErrors, match=r"test.yaml:4.*no fact"):
+    with pytest.raises(LocatedErrors, match=r"test.yaml:4.*not a fact"):
         made('- expect.trace: {kind: guestinfo, value: "${}"}\n')
 
 

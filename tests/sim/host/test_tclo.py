@@ -87,7 +87,7 @@ def test_polling_without_reply_is_a_violation() -> None:
 def test_unsolicited_reply_is_a_violation() -> None:
     guest, channel = started()
     guest.turn(channel, b"OK ")
-    assert guest.broken_rules() == ["tclo-unasked"]
+    assert guest.broken_rules() == ["tclo-unrequested"]
 
 
 def test_turn_without_send_is_a_violation() -> None:
@@ -189,7 +189,7 @@ def test_guest_may_state_reason_for_abandoning_once() -> None:
         for _ in range(polls):
             guest.turn(channel)
         guest.turn(channel, b"ERROR Message too long")
-    assert guest.broken_rules() == ["tclo-unasked"]
+    assert guest.broken_rules() == ["tclo-unrequested"]
 
 
 def test_abandoned_reset_is_sent_again() -> None:

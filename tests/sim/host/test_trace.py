@@ -37,8 +37,8 @@ def test_ring_trace_stays_small() -> None:
 def test_listener_receives_only_its_kind() -> None:
     trace, heard = Trace(), []
     cancel = trace.subscribe(heard.append, ["violation"])
-    assert trace.wants("violation")
-    assert not trace.wants("rpci")
+    assert trace.has_listener("violation")
+    assert not trace.has_listener("rpci")
     trace.emit("rpci")
     trace.emit("violation", rule="cookie")
     cancel()
@@ -80,8 +80,8 @@ def test_trace_file_round_trips(tmp_path: Path) -> None:
         ("hello\n", ":1: not a line of JSON"),
         ("{}\n", ":1: not a vmtsim trace"),
         ('{"format":"vmtsim-trace","version":99}\n', ":1: trace version 99"),
-        ('{"format":"vmtsim-trace","version":2}\n{"n":1}\n', ":2: not an event"),
-        ('{"format":"vmtsim-trace","version":2}\n[1]\n', ":2: not an event"),
+        ('{"format":"vmtsim-trace","version":3}\n{"n":1}\n', ":2: not an event"),
+        ('{"format":"vmtsim-trace","version":3}\n[1]\n', ":2: not an event"),
     ],
 )
 def test_invalid_trace_is_refused_at_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -320,9 +320,9 @@ def test_tables_left_by_module_are_reported(code: Code) -> None:
     assert unloads(code) == 0
     left = [text for text in code.violations() if text.startswith("autoconf-left: ")]
     assert [text.split(", but ")[1] for text in left] == [
-        "the cfdata table is in autoconf's lists",
-        "the cfdriver tried is in autoconf's lists",
-        "the cfattach tried of driver tried is in autoconf's lists",
+        "the cfdata table is still in autoconf's lists",
+        "the cfdriver tried is still in autoconf's lists",
+        "the cfattach tried of driver tried is still in autoconf's lists",
     ]
 
 
@@ -365,7 +365,7 @@ def test_unattached_cfattach_is_not_detached(code: Code) -> None:
     text = code.panic("detach_other")
     assert text.startswith("cfattach-not-attached: config_cfattach_detach by detach_other")
     assert f"tried.c:{line_of(SOURCE, '/* not attached */')}" in text
-    assert "other_ca in data of module tried is in no list of driver tried" in text
+    assert "other_ca in data of module tried is not in the list of driver tried" in text
 
 
 def test_hand_made_cfattach_needs_its_flag(code: Code) -> None:
@@ -459,7 +459,7 @@ def test_events_reach_handlers_until_deregistration(code: Code) -> None:
     assert code.call("listen") == 1
     assert code.call("fini") == 0
     (text,) = code.unload()
-    assert text.startswith("pmf-event-left: module tried is gone, but its handler of the power")
+    assert text.startswith("pmf-event-left: module tried is unloaded, but its handler of the power")
     assert f"tried.c:{line_of(SOURCE, '/* listens */')}" in text
 
 

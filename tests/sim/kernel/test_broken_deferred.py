@@ -325,13 +325,13 @@ PANICS = {
         "callback-kernel-lock",
         "locks",
         "takes the kernel lock",
-        ("workqueue 'triedwq'", "came back with the kernel lock held 1 times instead of 0"),
+        ("workqueue 'triedwq'", "returned with the kernel lock held 1 times instead of 0"),
     ),
     "work_gives_the_kernel_lock_away": Broken(
         "callback-kernel-lock",
         "unlocks",
         "gives the kernel lock away",
-        ("workqueue 'triedwq'", "came back with the kernel lock held 0 times instead of 1"),
+        ("workqueue 'triedwq'", "returned with the kernel lock held 0 times instead of 1"),
     ),
     "task_stays_in_a_section": Broken(
         "callback-in-pserialize", "reads", "entered", ("sysmon task",)
@@ -343,7 +343,7 @@ PANICS = {
         "callback-kernel-lock",
         "lingers",
         "lingers with the kernel lock",
-        ("callout lingers", "came back with the kernel lock held 1 times instead of 0"),
+        ("callout lingers", "returned with the kernel lock held 1 times instead of 0"),
     ),
     "handler_keeps_a_spin_mutex": Broken(
         "callback-with-spin-mutex",
@@ -391,7 +391,7 @@ PANICS = {
         "kthread-join",
         "join_of_no_thread",
         "joins no thread",
-        ("nothing in data of module tried", "is no thread"),
+        ("nothing in data of module tried", "is not a thread"),
     ),
     "join_by_two": Broken(
         "kthread-join",
@@ -425,4 +425,4 @@ def test_running_cross_call_at_unload_panics(module: Path) -> None:
     assert caught.value.rule == "xcall-left"
     assert f"crossed (tried.c:{line_of(SOURCE, '/* the cross call */')})" in text
     line = line_of(SOURCE, "/* called across */")
-    assert f"cross_call_without_wait (tried.c:{line}) has not come back" in text
+    assert f"cross_call_without_wait (tried.c:{line}) has not returned" in text

@@ -117,7 +117,7 @@ PANICS = {
     "options_of_no_dictionary": (
         "prop-object",
         "prop-object: 'force' is looked up by ",
-        " in nothing in data of module tried, which is no dictionary",
+        " in nothing in data of module tried, which is not a dictionary",
     ),
     "nodes_of_no_log": (
         "sysctl-log",
@@ -173,6 +173,6 @@ def test_module_command_returning_with_mutex_panics(module: Path) -> None:
         code.unload()
     assert caught.value.rule == "modcmd-with-mutex"
     assert caught.value.message == (
-        "modcmd of tried came back with the mutex at lock in data of module tried held (taken by "
+        "modcmd of tried returned with the mutex at lock in data of module tried held (taken by "
         f"{_at('tried_modcmd', 'modcmd-with-mutex')})"
     )

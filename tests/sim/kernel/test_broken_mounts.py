@@ -109,7 +109,7 @@ PANICS = {
     "no_mount": (
         "mount-unknown: vfs_busy",
         "mount-unknown",
-        ": nothing in data of module tried is no mounted file system",
+        ": nothing in data of module tried is not a file system",
     ),
     "no_iterator": (
         "mount-iterator-unknown: mountlist_iterator_destroy",

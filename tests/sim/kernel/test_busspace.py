@@ -182,7 +182,7 @@ def test_region_that_is_left_is_reported(load: Any) -> None:
     code.call("map", 0x1600, 16)
     (text,) = code.unload()
     assert text.startswith(
-        "bus-space-left: module tried is gone, but the bus_space region of 16 at 0x1600 mapped by"
+        "bus-space-left: module tried is unloaded, but the bus_space region of 16 at 0x1600 mapped"
     )
 
 

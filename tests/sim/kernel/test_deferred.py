@@ -484,7 +484,7 @@ def test_soft_interrupt_left_at_unload_is_reported(load: Callable[..., Code]) ->
     code.call("establish", 0x101)
     (text,) = code.unload()
     assert text.startswith(
-        "softint-left: module tried is gone, but the soft interrupt handler (tried.c:"
+        "softint-left: module tried is unloaded, but the soft interrupt handler (tried.c:"
     )
     assert f"establish (tried.c:{line_of(SOURCE, '/* established */')})" in text
 

@@ -165,7 +165,7 @@ def test_counters_left_at_unload_are_reported(load: Callable[..., Code]) -> None
     found = code.unload()
     assert len(found) == 3
     assert found[0].startswith(
-        "evcnt-not-detached: module tried is gone, but the event counter 'first' attached by "
+        "evcnt-not-detached: module tried is unloaded, but the event counter 'first' attached by "
         f"attach (tried.c:{line_of(SOURCE, '/* attached */')})"
     )
     assert code.kernel.subject(EventCounters).read() == []

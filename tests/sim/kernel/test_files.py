@@ -320,4 +320,6 @@ def test_file_outliving_module_is_reported(load: Any) -> None:
     opened(code)
     code.call("detach")
     (text,) = code.unload()
-    assert text.startswith("file-of-module: module tried is gone, but descriptor 3, allocated by ")
+    assert text.startswith(
+        "file-of-module: module tried is unloaded, but descriptor 3, allocated by "
+    )

@@ -355,7 +355,9 @@ def test_registered_listener_at_unload_is_reported(load: Any) -> None:
     code = load(SOURCE)
     code.call("begin")
     (left,) = [text for text in code.unload() if not text.startswith("mutex")]
-    assert left.startswith("kauth-left: module tried is gone, but the kauth listener of the scope ")
+    assert left.startswith(
+        "kauth-left: module tried is unloaded, but the kauth listener of the scope "
+    )
     assert "'org.netbsd.kauth.system' registered by begin" in left
     assert code.kernel.run_process("ask", code.kernel.subject(Modules).unload("tried")) != 0
 

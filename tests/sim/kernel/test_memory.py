@@ -180,7 +180,7 @@ def test_objects_are_aligned_like_kmem(load: Callable[..., Code], machine: str) 
 def test_one_byte_overrun_is_detected_only_at_free(load: Callable[..., Code], behind: int) -> None:
     said = load(SOURCE).panic("overrun", behind)
     assert said.startswith("out-of-bounds: kmem_free by overrun")
-    assert f"byte {behind} behind the object of 13 bytes" in said
+    assert f"byte {behind} after the object of 13 bytes" in said
 
 
 def test_overrun_beyond_padding_faults(load: Callable[..., Code]) -> None:

@@ -483,7 +483,7 @@ def test_forgotten_iterator_is_reported_with_busy_mount(
     (left,) = code.violations()
     assert left == busy
     (text,) = code.unload()
-    assert text.startswith("mount-iterator-left: module tried is gone")
+    assert text.startswith("mount-iterator-left: module tried is unloaded")
     assert f"forget_iterator (tried.c:{line_of(SOURCE, '/* made here */')})" in text
 
 

@@ -162,11 +162,11 @@ def test_configure_keeps_unchanged_parts(load: Callable[..., Code]) -> None:
 
 def test_unknown_names_are_refused_with_existing_ones(load: Callable[..., Code]) -> None:
     network = load(LISTING).kernel.subject(Network)
-    with pytest.raises(KeyError, match=r"no network interface 'em0' \(there are: wm0, lo0\)"):
+    with pytest.raises(KeyError, match=r"no network interface 'em0' \(interfaces: wm0, lo0\)"):
         network.up("em0")
     with pytest.raises(KeyError, match=r"wm0 has no address 10\.0\.0\.1/8 \(it has: fe80::"):
         network.remove_address("wm0", "10.0.0.1/8")
-    with pytest.raises(ValueError, match="there is an interface 'wm0' already"):
+    with pytest.raises(ValueError, match="the interface 'wm0' already exists"):
         network.add("wm0")
 
 

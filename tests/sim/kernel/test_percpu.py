@@ -249,7 +249,7 @@ def test_leftovers_are_reported(load: Any) -> None:
     code.call("attach", 0)
     left = code.unload()
     assert any(
-        each.startswith("percpu-left: module tried is gone, but the percpu") for each in left
+        each.startswith("percpu-left: module tried is unloaded, but the percpu") for each in left
     )
     assert any(each.startswith("rnd-source-left: ") and "'test0'" in each for each in left)
 

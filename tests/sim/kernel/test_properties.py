@@ -142,7 +142,9 @@ def test_unreleased_iterator_is_a_leak(load: Any) -> None:
     code = load(SOURCE)
     assert code.call("leaks", code.kernel.subject(PropLib).new(CONTENT)) == 0
     (left,) = code.unload()
-    assert left.startswith("leak: module tried is gone, but the property iterator made by leaks")
+    assert left.startswith(
+        "leak: module tried is unloaded, but the property iterator made by leaks"
+    )
 
 
 def test_iterator_retains_dictionary(load: Any) -> None:

@@ -171,5 +171,5 @@ def test_undestroyed_pserialize_is_reported_at_unload(load: Callable[..., Code])
     assert code.call("makes_one", 1) == 0
     assert code.call("makes_one", 0) == 0
     (text,) = code.unload()
-    assert text.startswith("pserialize-not-destroyed: module tried is gone")
+    assert text.startswith("pserialize-not-destroyed: module tried is unloaded")
     assert f"makes_one (tried.c:{line_of(SOURCE, '/* made here */')})" in text

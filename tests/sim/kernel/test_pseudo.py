@@ -281,7 +281,7 @@ def test_leftover_or_unknown_watchdog_is_reported(dog: Code) -> None:
 
 def test_registered_watchdog_at_unload_is_reported(dog: Code) -> None:
     left = dog.unload()
-    assert any(each.startswith("wdog-left: module tried is gone, but the watchdog 'dog0'")
+    assert any(each.startswith("wdog-left: module tried is unloaded, but the watchdog 'dog0'")
                for each in left)  # fmt: skip
 
 
@@ -326,7 +326,7 @@ def test_forced_detach_is_not_refused(dog: Code) -> None:
 def test_kernel_tickle_is_a_callout(dog: Code, what: int, rule: str) -> None:
     assert control(dog, "kernel", 10) == 0
     dog.call("keep", what)
-    with pytest.raises(Exception, match=r"came back|soft interrupt") as seen:
+    with pytest.raises(Exception, match=r"returned with|soft interrupt") as seen:
         dog.kernel.run_for(6 * 10**9)
     assert seen.value.rule == rule
 

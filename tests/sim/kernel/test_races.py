@@ -294,6 +294,6 @@ def test_listed_race_needs_reason_and_test(tmp_path: Path) -> None:
     both = refused(tmp_path, "races:\n  - field: a.b\n  - field: a.c\n    benign: it is\n")
     assert "known.yaml:2" in both
     assert "expected one of benign and guarded_by" in both
-    assert "the test that plays both orders" in both
+    assert "the test that runs both orders" in both
     twice = "races:\n  - {field: a.b, guarded_by: x}\n  - {field: a.b, guarded_by: x}\n"
     assert "in the list already" in refused(tmp_path, twice)

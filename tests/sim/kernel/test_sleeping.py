@@ -422,7 +422,7 @@ def test_signal_without_mutex_is_reported(code: Code) -> None:
         ("", "init_without_message", "null-pointer"),
         ("wait_in_memory", "free_it", "free-with-condvar"),
         ("", "sleep_with_spin", "sleep-with-spin-mutex"),
-        ("", "pause_without_timeout", "kpause-for-ever"),
+        ("", "pause_without_timeout", "kpause-forever"),
         ("", "free_with_callout", "free-with-callout"),
         ("", "reset_and_init", "callout-already-initialised"),
         ("", "set_nothing", "callout-without-function"),

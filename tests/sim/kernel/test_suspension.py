@@ -116,8 +116,8 @@ def test_suspending_thread_must_not_wait_for_memory(code: Code) -> None:
     (text,) = code.violations()
     assert text == (
         f"suspended-allocates: kmem_alloc called by allocate_waiting (tried.c:{line}) in thread "
-        "allocate_waiting, which holds the file system / suspended: where memory is short it "
-        "waits for the pagedaemon, and that for the file system"
+        "allocate_waiting, which has suspended the file system /: without free memory it waits for "
+        "the pagedaemon, which waits for the file system"
     )
 
 
@@ -186,8 +186,8 @@ def test_unheld_reference_cannot_be_released(code: Code) -> None:
     assert code.call("forget_root") == 0
     line = line_of(SOURCE, "/* release */")
     assert code.panic("forget_root") == (
-        f"vfs-rele: vfs_rele by forget_root (tried.c:{line}): the reference to / that goes is "
-        "the one of mount(2)"
+        f"vfs-rele: vfs_rele by forget_root (tried.c:{line}): the released reference to / is that "
+        "of mount(2)"
     )
 
 
@@ -196,6 +196,6 @@ def test_leftover_references_are_reported(code: Code) -> None:
     line = line_of(SOURCE, "/* reference */")
     (text,) = code.violations()
     assert text == (
-        "vfs-ref-left: module tried is gone, but its reference to the file system /, taken by "
-        f"find_root (tried.c:{line}), was not given back"
+        "vfs-ref-left: module tried is unloaded, but its reference to the file system /, taken by "
+        f"find_root (tried.c:{line}), was not released"
     )

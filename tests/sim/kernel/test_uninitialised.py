@@ -162,7 +162,7 @@ def test_kernel_function_reading_uninitialised_bytes_is_named(load: Load, machin
     code.call("compares")
     found = _one(code)
     assert "kernel function memcmp, called by compares" in found
-    assert "reads 2 of 3 bytes that nobody has written: offset 1 of object of" in found
+    assert "reads 2 of 3 bytes of uninitialised memory: offset 1 of object of" in found
     assert f"tried.c:{line_of(SOURCE, 'compared */')}" in found
     assert f"allocated by compares (tried.c:{line_of(SOURCE, 'made to compare')})" in found
 
@@ -191,7 +191,7 @@ def test_memcpy_propagates_uninitialised_marks_silently(load: Load) -> None:
     code.call("carries", 8)
     found = _one(code)
     assert f"tried.c:{line_of(SOURCE, 'copied part')}" in found
-    assert "reads 8 of 16 bytes that nobody has written: object of 32 bytes" in found
+    assert "reads 8 of 16 bytes of uninitialised memory: object of 32 bytes" in found
     assert f"tried.c:{line_of(SOURCE, 'made for the copy')}" in found
 
 
@@ -215,7 +215,7 @@ def test_uninitialised_bytes_sent_to_host_are_named_with_trap_line(load: Load) -
     found = _one(code)
     assert "the host, by sends" in found
     assert f"tried.c:{line_of(SOURCE, 'sent */')}" in found
-    assert "reads 8 of 12 bytes that nobody has written: offset 4 of object of 12 bytes" in found
+    assert "reads 8 of 12 bytes of uninitialised memory: offset 4 of object of 12 bytes" in found
     assert f"allocated by sends (tried.c:{line_of(SOURCE, 'made to send')})" in found
 
 
