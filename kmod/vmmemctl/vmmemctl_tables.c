@@ -30,7 +30,7 @@ VMMEMCTL_LOCAL_TABLE const struct vmmemctl_text vmmemctl_texts[VMMEMCTL_LOGS] = 
 
 VMMEMCTL_LOCAL_TABLE const struct vmmemctl_counter vmmemctl_counters[VMMEMCTL_COUNTERS] = {
 	[VMMEMCTL_COUNT_POLLS] = { "polls",
-	    "Times the host was asked for its target." },
+	    "Polls of the host for its target." },
 	[VMMEMCTL_COUNT_INFLATED] = { "inflated", "Pages given to the host." },
 	[VMMEMCTL_COUNT_DEFLATED] = { "deflated", "Pages taken back." },
 	[VMMEMCTL_COUNT_REFUSED] = { "refused",
@@ -39,13 +39,13 @@ VMMEMCTL_LOCAL_TABLE const struct vmmemctl_counter vmmemctl_counters[VMMEMCTL_CO
 	    "Times that memory was too short for the balloon." },
 	[VMMEMCTL_COUNT_BUSY] = { "busy", "Times that the host was busy." },
 	[VMMEMCTL_COUNT_RESETS] = { "resets",
-	    "Times that the host began anew." },
+	    "Times that the host reset the balloon." },
 };
 
 VMMEMCTL_LOCAL_TABLE const struct vmmemctl_node vmmemctl_nodes[VMMEMCTL_NODES] = {
 	{ "target", CTLTYPE_QUAD, CTLFLAG_READONLY, 0, false, 0,
 	    vmmemctl_sysctl_pages, 0, 0, offsetof(struct vmmemctl_softc,
-	    sc_target), "Pages that the host asks for" },
+	    sc_target), "Target of the host in pages" },
 	{ "size", CTLTYPE_QUAD, CTLFLAG_READONLY, 0, false, 0,
 	    vmmemctl_sysctl_pages, 0, 0, offsetof(struct vmmemctl_softc,
 	    sc_size), "Pages that the host has" },
@@ -54,7 +54,7 @@ VMMEMCTL_LOCAL_TABLE const struct vmmemctl_node vmmemctl_nodes[VMMEMCTL_NODES] =
 	    sc_floor), "Megabytes that stay free, or hold files, at least" },
 	{ "state", CTLTYPE_STRING, CTLFLAG_READONLY, 0, false, 64,
 	    vmmemctl_sysctl_state, 0, 0, 0,
-	    "What the balloon does, or why not" },
+	    "State of the balloon, or why it is stopped" },
 	{ "stats", CTLTYPE_NODE, CTLFLAG_READONLY, 0, true, 0, NULL, 0, 0, 0,
 	    "Counters" },
 };

@@ -96,7 +96,7 @@ def test_value_macros_match_variables(needed: dict[str, list[str]], written: str
     [
         (
             "driver.yaml",
-            "  aborts: Receives given up.\n",
+            "  aborts: Receives aborted.\n",
             "",
             "statistics: the driver's C uses 'aborts', which is not here",
         ),
