@@ -141,7 +141,7 @@ def test_a_scenario_uses_a_disk(
 def test_a_request_behind_the_end_is_ended_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without biodone the process waits for ever, and the module cannot go."""
+    """Without biodone the process waits forever, and the module cannot be unloaded."""
     path = tmp_path / "ramdisk.yaml"
     path.write_text(DISK)
     module = built("ramdisk", flags=("-DBUG",))

@@ -33,7 +33,7 @@ KINDS = ("basic", "batched")
 
 
 def busy(guest: Machine) -> None:
-    """Let the host want more and less, refuse pages, be busy, and begin anew."""
+    """Raise and lower the host's target, refuse pages, be busy, and reset the balloon."""
     for order in ({"target": 400}, {"refuse": 3, "target": 900}, {"busy": 1}, {"target": 100}):
         for name, value in order.items():
             setattr(guest.balloon, name, value)

@@ -187,7 +187,7 @@ def test_stop_at_unknown_breakpoint_removes_it_and_continues() -> None:
     bench = Bench(AMD64, sites.LOW)
     bench.fake.values["rip"] = 0x1234
     bench.server._stopped(Stop(5, "01"))
-    assert "somebody else" in bench.said[0]
+    assert "another debugger" in bench.said[0]
     assert bench.fake.log == ["take 0x1234", "go"]
 
 

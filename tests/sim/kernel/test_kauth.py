@@ -475,8 +475,8 @@ def test_securelevel_keeps_the_hardware_from_root(load: Any, level: int, denied:
 def test_of_vnodes_the_file_system_decides_where_all_defer(code: Code) -> None:
     read = 1
     assert called(code, 0, "ask_vnode", read, Errno.EACCES) == 0, "root"
-    assert called(code, 0, "ask_vnode", 4, Errno.EACCES) == Errno.EACCES, "nobody may execute it"
-    assert called(code, 0, "ask_vnode", 0, Errno.EACCES) == 0, "somebody may"
+    assert called(code, 0, "ask_vnode", 4, Errno.EACCES) == Errno.EACCES, "no user may execute it"
+    assert called(code, 0, "ask_vnode", 0, Errno.EACCES) == 0, "some user may"
     assert called(code, 7, "ask_vnode", read, Errno.EACCES) == Errno.EACCES
     assert called(code, 7, "ask_vnode", read, 0) == 0
     assert called(code, 7, "ask_vnode", read, -1) == 0, "KAUTH_VNODE_REMOTEFS"

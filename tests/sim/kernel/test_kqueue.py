@@ -238,7 +238,7 @@ def test_an_event_wakes_who_waits_and_is_there_until_it_is_gone(code: Code) -> N
     assert [each.data for each in waiting.result] == [7]
     assert process.events() == [(7, False)], "it stays: no EV_CLEAR"
     put(code, "ready", 0)
-    assert process.events() == [], "the filter is asked again"
+    assert process.events() == [], "the filter is called again"
     put(code, "eof", 1)
     code.call("notify", 1, 2)
     assert process.events() == [(2, True)]
