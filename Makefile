@@ -17,6 +17,7 @@ NETBSD_SYS?=
 VENV=		.venv
 RUN=		$(VENV)/bin/python -m
 STAMP=		$(VENV)/.complete
+KNOWN_RACES=	kmod/$(MODULE)/known-races.yaml
 FILE=		build/$(RELEASE)/$(MACHINE:evbarm=aarch64)/$(MODULE).kmod
 
 all: env
@@ -72,7 +73,7 @@ soak: build
 	$(RUN) tests.driver.anywhere
 	$(RUN) tests.driver.walks
 	$(RUN) vmtsim campaign $(FILE) --seeds 1:$(SEEDS) --cpus 2 --races --preempt 3 --all-sometimes \
-	    --known-races kmod/vmt/known-races.yaml --json build/soak-races.json
+	    $$(test ! -f $(KNOWN_RACES) || echo --known-races $(KNOWN_RACES)) --json build/soak-races.json
 	$(RUN) tests.sim.zoo --seeds 1000
 	$(RUN) tests.gen.every_entry
 	$(RUN) tests.gen.every_number

@@ -82,3 +82,46 @@ def test_rule_sources_define_named_functions() -> None:
                 if not text or (name and not re.search(rf"^(.*[ *])?{name}\(", text, re.MULTILINE))
             ]
     assert sorted(wrong) == []
+
+
+# -- what the race detector has to know of each model: Subject.SERIALIZED, ACCESSES_DATA ----------
+
+
+def _marks() -> list[tuple[str, str, str]]:
+    """Return (class, mark, name of a function) of all names in the tables of the marks."""
+    return [
+        (cls.__name__, mark, name)
+        for cls in load_subjects()
+        for mark, listed in [*cls.SERIALIZED.items(), ("ACCESSES_DATA", cls.ACCESSES_DATA)]
+        for name in listed.split()
+        if name != "*"
+    ]
+
+
+def test_every_class_with_models_says_what_orders_and_accesses_them() -> None:
+    silent = [
+        cls.__name__
+        for cls in load_subjects()
+        if cls.models() and not {"SERIALIZED", "ACCESSES_DATA"} <= vars(cls).keys()
+    ]
+    assert silent == [], "give these classes SERIALIZED and ACCESSES_DATA, from NetBSD's source"
+
+
+def test_every_name_in_the_marks_is_a_model_of_that_class() -> None:
+    assert [each for each in _marks() if MODELS[each[2]][0].__name__ != each[0]] == []
+
+
+@pytest.mark.skipif(not SYS, reason="NETBSD_SYS does not name a sys/ directory of 10.99.12")
+def test_the_source_of_a_function_takes_its_lock() -> None:
+    """The lock, or what takes it, is named in the file that the model follows."""
+    wrong = []
+    for name, (cls, source) in MODELS.items():
+        for lock in cls.locks(name):
+            word, _, reads = lock.partition(" ")
+            file = Path(SYS).parent / source.split(" ", 1)[0]
+            text = file.read_text(encoding="utf-8", errors="replace")
+            takes = r"\b(mutex_enter|mutex_spin_enter|rw_enter)\([^;]*" + re.escape(word)
+            takes += ", RW_READER" if reads else rf"|\block = [^;]*{word}\b|\b{word}\(\)"
+            if not re.search(takes, text):
+                wrong.append(f"{name}: {file.name} does not take {lock}")
+    assert wrong == []

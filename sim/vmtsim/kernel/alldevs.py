@@ -64,7 +64,12 @@ class AllDevices(Subject):
             "device_unit device_xname"
         ),
     }
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "alldevs_lock": (
+            "device_lookup device_lookup_private device_find_by_driver_unit device_find_by_xname"
+        )
+    }
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

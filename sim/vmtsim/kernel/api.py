@@ -310,11 +310,13 @@ class Subject:
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {}
-    # For ``--races``: its functions run under a lock of the kernel's own, one after the other.
-    SERIALIZED: ClassVar[bool] = False
-    # Its functions access memory that the caller's arguments point at; others keep their own state
-    # in objects of the caller, such as a kmutex_t, and order that themselves.
-    ACCESSES_DATA: ClassVar[bool] = False
+    # For ``--races``, in each class that has models: a lock that the kernel takes inside functions,
+    # to the functions that it orders, as in SOURCES.  "NAME reader": as one of several readers.
+    # Locks that a model takes itself are not listed.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    # The functions that access memory that the caller's arguments point at, as in SOURCES; others
+    # keep their own state in objects of the caller, such as a kmutex_t, and order that themselves.
+    ACCESSES_DATA: ClassVar[str] = ""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -339,6 +341,17 @@ class Subject:
             if function in names.split():
                 return source
         return next((source for source, names in cls.SOURCES.items() if names == "*"), "")
+
+    @classmethod
+    def locks(cls, function: str) -> list[str]:
+        """Return the locks of SERIALIZED that order a function."""
+        listed = [lock for lock, names in cls.SERIALIZED.items() if function in names.split()]
+        return listed or [lock for lock, names in cls.SERIALIZED.items() if names == "*"]
+
+    @classmethod
+    def accesses_data(cls, function: str) -> bool:
+        """Whether a function accesses what its caller points at."""
+        return cls.ACCESSES_DATA == "*" or function in cls.ACCESSES_DATA.split()
 
     @classmethod
     def functions(cls) -> Iterator[tuple[Prototype, frozenset[str] | None, str]]:

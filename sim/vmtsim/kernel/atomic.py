@@ -45,7 +45,8 @@ class Atomics(Subject):
     """Operations that no other thread can see partially done: a model runs without a switch."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"common/lib/libc/arch/x86_64/atomic/atomic.S 1.17": "*"}
-    ACCESSES_DATA = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

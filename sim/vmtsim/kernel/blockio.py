@@ -106,7 +106,8 @@ class Blocks(Subject):
         "sys/kern/subr_disk.c 1.137": "bounds_check_with_mediasize",
         "sys/kern/subr_devsw.c 1.53": "bdev_strategy bdev_size",
     }
-    ACCESSES_DATA = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"b_objlock": "biodone biowait"}
+    ACCESSES_DATA = "*"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

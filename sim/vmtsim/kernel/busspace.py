@@ -104,6 +104,8 @@ class BusSpace(Subject):
             )
         ),
     }  # fmt: skip
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -21,6 +21,8 @@ class Calendar(Subject):
     """struct clock_ymdhms: 64 bits of the year, then month, day, weekday, hour, minute, second."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/dev/clock_subr.c 1.27": "*"}
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     @kernel_function("int clock_secs_to_ymdhms(time_t secs, struct clock_ymdhms *dt)")
     def clock_secs_to_ymdhms(self, seconds: int, where: int) -> int:

@@ -56,6 +56,9 @@ class Callouts(Subject):
     """All callouts that modules have made, by address."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_timeout.c 1.79": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

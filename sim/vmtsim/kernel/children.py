@@ -43,6 +43,9 @@ class Children(Subject):
         "sys/kern/subr_autoconf.c 1.314": "*",
         "sys/dev/gpio/gpiolib.c 1.1": "gpiobus_print",
     }
+    # They run under KERNEL_LOCK, which its models take or expect.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

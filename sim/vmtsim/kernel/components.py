@@ -28,7 +28,11 @@ class Components(Subject):
     """config_init_component(9) adds all or nothing; config_fini_component(9) removes it."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_autoconf.c 1.314": "*"}
-    SERIALIZED = True
+    # The others take KERNEL_LOCK, or nothing.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "alldevs_lock": "config_cfattach_detach config_cfdriver_detach"
+    }
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -36,6 +36,9 @@ class CondVars(Subject):
         "sys/kern/kern_condvar.c 1.63": "*",
         "sys/kern/kern_synch.c 1.366": "kpause",
     }
+    # Who wakes comes before who is woken: Ordering.wakes.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

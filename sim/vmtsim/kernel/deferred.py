@@ -20,6 +20,8 @@ class Deferred(Subject):
     """config_interrupts(9) and config_mountroot(9)."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_autoconf.c 1.314": "*"}
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"config_misc_lock": "*"}
+    ACCESSES_DATA = ""
 
     @kernel_function("void config_interrupts(device_t dev, void (*func)(device_t))")
     def config_interrupts(self, device: int, function: int) -> Model:

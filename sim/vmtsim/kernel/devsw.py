@@ -80,7 +80,8 @@ class DeviceSwitches(Subject):
         ),
         "sys/kern/sys_select.c 1.68": "seltrue",
     }
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"device_lock": "devsw_attach devsw_detach"}
+    ACCESSES_DATA = "devsw_attach"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

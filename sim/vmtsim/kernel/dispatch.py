@@ -106,10 +106,11 @@ class Dispatch:
         for prototype, machines, method in subject.models():
             if machines is None or machine in machines:
                 served = getattr(subject, method)
-                if subject.ACCESSES_DATA:
+                if subject.accesses_data(prototype.name):
                     self.accesses_data.add(prototype.name)
-                if subject.SERIALIZED and self.kernel.order.on:
-                    served = serialized(self.kernel, subject, served)
+                if self.kernel.order.on:
+                    for lock in subject.locks(prototype.name):
+                        served = serialized(self.kernel, lock, served)
                 self._waiting[prototype.name] = (prototype, served)
         for symbol in subject.data():
             self._place(symbol)

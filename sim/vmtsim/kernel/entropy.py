@@ -43,6 +43,12 @@ class Entropy(Subject):
         "sys/kern/kern_entropy.c 1.72": "*",
         "sys/crypto/cprng_fast/cprng_fast.c 1.20": "cprng_fast32 cprng_fast64",
     }
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "E->lock": (
+            "entropy_consolidate entropy_gather entropy_reset rnd_attach_source rnd_detach_source"
+        )
+    }
+    ACCESSES_DATA = "rnd_add_data rnd_add_data_sync"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

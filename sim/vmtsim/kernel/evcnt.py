@@ -58,7 +58,8 @@ class EventCounters(Subject):
     """The list ``allevents``, to which modules add their counters."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_evcnt.c 1.17": "*"}
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"evcnt_lock": "*"}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -83,7 +83,11 @@ class Files(Subject):
     """Files of cloned devices; each process of a scenario has its own table."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_descrip.c 1.265": "*"}
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "fd_lock": "fd_allocfile fd_abort",
+        "f_lock": "fd_clone",
+    }
+    ACCESSES_DATA = "fd_allocfile"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

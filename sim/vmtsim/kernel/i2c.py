@@ -69,6 +69,9 @@ class I2c(Subject):
         "sys/dev/i2c/i2c_exec.c 1.18": "*",
         "sys/dev/i2c/i2c.c 1.90": "iic_compatible_match iic_use_direct_match",
     }
+    # The mutex of the bus is one of mutex(9).
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "iic_exec iic_smbus_read_byte iic_smbus_read_word iic_smbus_receive_byte"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

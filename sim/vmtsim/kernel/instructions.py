@@ -85,6 +85,8 @@ class Instructions(Subject):
     """Emulates system instructions.  ``serves`` says which have a model."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/arch/amd64/amd64/cpufunc.S 1.68": "*"}
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "rdmsr_safe"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

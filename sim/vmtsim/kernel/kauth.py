@@ -65,7 +65,14 @@ class Kauth(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_auth.c 1.84": "*"}
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "kauth_lock": "kauth_listen_scope kauth_register_scope kauth_unlisten_scope",
+        "kauth_lock reader": (
+            "kauth_authorize_action kauth_authorize_device kauth_authorize_generic "
+            "kauth_authorize_machdep kauth_authorize_network kauth_authorize_system"
+        ),
+    }
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -16,6 +16,9 @@ class KernelLock(Subject):
     """The big lock; the scheduler keeps its owner, because sleeping releases it."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_lock.c 1.188": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def lock(self, count: int) -> Model | None:
         """Take it ``count`` times for the running thread; waits for another processor."""

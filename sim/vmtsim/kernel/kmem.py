@@ -87,6 +87,8 @@ class Kmem(Subject):
     """The kernel's allocator as a module sees it."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_kmem.c 1.89": "*"}
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "kmem_strdupsize kmem_strfree"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

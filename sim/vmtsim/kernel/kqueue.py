@@ -107,7 +107,9 @@ class Kqueues(Subject):
         "sys/kern/kern_event.c 1.150": "*",
         "sys/kern/sys_select.c 1.68": "selrecord_knote selremove_knote",
     }
-    SERIALIZED = True
+    # A list is guarded by the lock of who owns it.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"kq_lock": "knote knote_set_eof knote_clear_eof"}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

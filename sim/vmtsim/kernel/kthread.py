@@ -41,6 +41,9 @@ class KThreads(Subject):
     """Kernel threads, by the address of their struct lwp."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_kthread.c 1.49": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

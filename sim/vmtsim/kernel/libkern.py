@@ -57,7 +57,8 @@ class LibKern(Subject):
         "common/lib/libc/quad/udivdi3.c 1.2": "__udivdi3",
         "common/lib/libc/quad/umoddi3.c 1.2": "__umoddi3",
     }
-    ACCESSES_DATA = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     # -- memory ------------------------------------------------------------------------------
 

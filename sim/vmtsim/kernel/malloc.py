@@ -19,6 +19,8 @@ class Malloc(Subject):
     """malloc(9) keeps the size itself; its memory is that of kmem_intr_alloc(9)."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_malloc.c 1.158": "*"}
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def _allocate(self, function: str, size: int, flags: int) -> Model:
         how = KM_NOSLEEP if flags & _NOWAIT else KM_SLEEP

@@ -39,6 +39,8 @@ class MemoryCounters(Subject):
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/uvm/uvm_meter.c 1.80": "uvm_update_uvmexp",
     }
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

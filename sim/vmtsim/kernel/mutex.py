@@ -61,6 +61,9 @@ class Mutexes(Subject):
         "sys/kern/kern_mutex.c 1.112": "*",
         "sys/arch/amd64/amd64/lock_stubs.S 1.38": "mutex_spin_enter mutex_spin_exit",
     }
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -29,6 +29,8 @@ class NetworkFunctions(Subject):
         "sys/lib/libkern/intoa.c 1.3": "intoa",
         "sys/netinet/in_print.c 1.1": "in_print",
     }
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "in6_clearscope in6_mask2len in6_prefixlen2mask in6_print in_print"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

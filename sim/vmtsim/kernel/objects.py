@@ -81,6 +81,8 @@ class Objects(Subject):
         "sys/arch/amd64/amd64/cpufunc.S 1.68": "*",
         "sys/kern/kern_cpu.c 1.97": "cpu_lookup",
     }
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -21,7 +21,8 @@ class Once(Subject):
     """A once_t counts its users, which have initialised it."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_once.c 1.7": "*"}
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"oncemtx": "*"}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

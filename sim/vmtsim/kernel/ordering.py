@@ -226,30 +226,40 @@ class Ordering(NoOrder):
             del self._atomics[address]
 
 
-def serialized(kernel: Kernel, what: Hashable, served: Callable[..., Any]) -> Callable[..., Any]:
-    """Order a model after the previous one of its subject, and before the next.
+def serialized(kernel: Kernel, lock: str, served: Callable[..., Any]) -> Callable[..., Any]:
+    """Order a model after the previous holder of a lock, and before the next.
 
-    While it sleeps or calls the module back, others may run in between.
+    ``lock`` is a key of Subject.SERIALIZED.  One name is one lock, also where the kernel has one in
+    each object.  While the model sleeps or calls the module back, others may run in between.
     """
+    name, _, reads = lock.partition(" ")
+
+    def enter() -> None:
+        kernel.order.takes(kernel.current, (name, "writer"))
+        if not reads:
+            kernel.order.takes(kernel.current, (name, "reader"))
+
+    def leave() -> None:
+        kernel.order.gives(kernel.current, (name, "reader" if reads else "writer"))
 
     def inside(model: Model) -> Model:
         value = None
         while True:
-            kernel.order.takes(kernel.current, what)
+            enter()
             try:
                 request = model.send(value)
             except StopIteration as stop:
-                kernel.order.gives(kernel.current, what)
+                leave()
                 return stop.value
-            kernel.order.gives(kernel.current, what)
+            leave()
             value = yield request
 
     def around(*arguments: Any) -> Any:
-        kernel.order.takes(kernel.current, what)
+        enter()
         result = served(*arguments)
         if isinstance(result, GeneratorType):
             return inside(result)
-        kernel.order.gives(kernel.current, what)
+        leave()
         return result
 
     return around

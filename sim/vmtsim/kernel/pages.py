@@ -59,6 +59,11 @@ class Pages(Subject):
         "sys/uvm/uvm_page.c 1.256": "uvm_vm_page_to_phys uvm_availmem",
         "sys/arch/x86/x86/pmap.c 1.427": "pmap_extract",
     }
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "uvm_pgfl_lock": "uvm_pglistalloc uvm_pglistfree",
+        "pm_lock": "pmap_extract",
+    }
+    ACCESSES_DATA = "uvm_pglistalloc uvm_pglistfree pmap_extract"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

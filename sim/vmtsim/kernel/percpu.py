@@ -40,6 +40,10 @@ class PerCpus(Subject):
     """All percpu_t."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_percpu.c 1.25": "*"}
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "percpu_allocation.lock": "percpu_alloc percpu_create percpu_free"
+    }
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

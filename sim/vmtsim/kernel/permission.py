@@ -39,7 +39,8 @@ class Permissions(Subject):
     """Requests of the scopes vnode, device and process."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_auth.c 1.84": "*"}
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"kauth_lock reader": "*"}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

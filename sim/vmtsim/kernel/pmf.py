@@ -50,7 +50,9 @@ class Pmf(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_pmf.c 1.51": "*"}
-    SERIALIZED = True
+    # No lock guards its lists in the kernel; its models order hooks by the lock of the device.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
@@ -67,6 +69,7 @@ class Pmf(Subject):
     )
     def pmf_device_register1(self, device: int, suspend: int, resume: int, shutdown: int) -> bool:
         self.hooks[device] = Hooks(suspend, resume, shutdown, self.kernel.call_site)
+        self._lock_given(device)
         return True
 
     @kernel_function("void pmf_device_deregister(device_t dev)")
@@ -76,6 +79,14 @@ class Pmf(Subject):
         self.hooks.pop(device, None)
         while device in self._holders:
             yield Block(self._unlocked, what="pmfsusp")
+        self._lock_taken(device)
+
+    def _lock_taken(self, device: int) -> None:
+        """Come behind who had the lock of the device (device_pmf_lock)."""
+        self.kernel.order.takes(self.kernel.current, ("device_pmf_lock", device))
+
+    def _lock_given(self, device: int) -> None:
+        self.kernel.order.gives(self.kernel.current, ("device_pmf_lock", device))
 
     # -- events --------------------------------------------------------------------------------
 
@@ -166,9 +177,11 @@ class Pmf(Subject):
         if (device in self.suspended) != resume:
             return True
         self._holders[device] = lwp
+        self._lock_taken(device)
         function = hooks.resume if resume else hooks.suspend
         result = (yield Call(function, (device, self._qual()))) if function else 1
         self._holders.pop(device, None)
+        self._lock_given(device)
         self.kernel.scheduler.wake_all(self._unlocked)
         good = bool(result & 0xFF)
         if good:

@@ -31,6 +31,9 @@ class Preemption(Subject):
         "sys/arch/amd64/amd64/spl.S 1.49": "splraise spllower",
         "sys/arch/arm/pic/pic_splfuncs.c 1.24": "_splraise _spllower splx",
     }
+    # Its models say what a raised level orders: Ordering.excludes.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

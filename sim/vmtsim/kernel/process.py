@@ -34,7 +34,8 @@ class Processes(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/arch/amd64/amd64/copy.S 1.36": "*"}
-    ACCESSES_DATA = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -58,6 +58,14 @@ class PropLib(Subject):
         "common/include/prop/prop_number.h of 2025": "prop_number_signed_value",
         "common/lib/libprop/prop_bool.c 1.17": "prop_bool_true",
     }
+    # The locks are those of each object, which holds nothing of a module.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = (
+        "prop_dictionary_get_bool prop_dictionary_get_cstring_nocopy "
+        "prop_dictionary_get_int prop_dictionary_get_int32 prop_dictionary_get_int64 "
+        "prop_dictionary_get_string prop_dictionary_get_uint prop_dictionary_get_uint32 "
+        "prop_dictionary_get_uint64"
+    )
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

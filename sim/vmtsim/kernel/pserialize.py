@@ -30,6 +30,9 @@ class PSerialize(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_pserialize.c 1.24": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

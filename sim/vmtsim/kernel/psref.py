@@ -44,6 +44,9 @@ class PassiveReferences(Subject):
     """All held references, by the address of their struct psref."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_psref.c 1.18": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

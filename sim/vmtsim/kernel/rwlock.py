@@ -69,6 +69,9 @@ class RwLocks(Subject):
     """All reader/writer locks that modules have made."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_rwlock.c 1.76": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

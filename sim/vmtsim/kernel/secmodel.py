@@ -65,7 +65,11 @@ class SecurityModels(Subject):
             "secmodel_securelevel_machdep_cb secmodel_securelevel_device_cb"
         ),
     }
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "secmodels_lock": "secmodel_register secmodel_deregister",
+        "secmodels_lock reader": "secmodel_eval",
+    }
+    ACCESSES_DATA = "secmodel_register secmodel_eval"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

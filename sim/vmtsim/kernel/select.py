@@ -34,7 +34,8 @@ class Select(Subject):
     """A selinfo is found by its address; without selinit(9) there is none."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/sys_select.c 1.68": "*"}
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"sc_lock": "seldestroy selnotify selrecord"}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -42,6 +42,9 @@ class SoftHandlers(Subject):
     """Handlers by their cookie."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_softint.c 1.76": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -61,7 +61,9 @@ class Sysctl(Subject):
     """Calls: a node is found, then its handler runs under the lock, or sysctl_lookup()."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
-    ACCESSES_DATA = True
+    # Its callers hold sysctl_treelock.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

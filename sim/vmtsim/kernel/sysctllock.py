@@ -25,6 +25,9 @@ class SysctlLock(Subject):
     """One for the whole tree; a handler runs under it, and may release it meanwhile."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -72,7 +72,8 @@ class SysctlTree(Subject):
     """The nodes by their names and numbers, and the logs of nodes that modules created."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
-    SERIALIZED = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"sysctl_treelock": "*"}
+    ACCESSES_DATA = "sysctl_createv"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -38,6 +38,9 @@ class SysLog(Subject):
         "sys/kern/subr_prf.c 1.203": "*",
         "sys/kern/kern_rate.c 1.2": "ppsratecheck ratecheck",
     }
+    # As of printf(9): Console.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -71,7 +71,11 @@ class SysmonPower(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/dev/sysmon/sysmon_power.c 1.69": "*"}
-    SERIALIZED = True
+    # No lock guards the list of switches in the kernel.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "sysmon_power_event_queue_mtx": "sysmon_pswitch_event"
+    }
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

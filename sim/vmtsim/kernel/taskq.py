@@ -36,6 +36,9 @@ class TaskQueue(Subject):
     """The queue that GENERIC's sysmon starts at boot, with its thread "sysmon"."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/dev/sysmon/sysmon_taskq.c 1.23": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

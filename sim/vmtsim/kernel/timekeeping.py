@@ -46,6 +46,11 @@ class TimeKeeping(Subject):
         "sys/kern/kern_todr.c 1.47": "resettodr",
         "sys/kern/subr_time_arith.c 1.1": "tvtohz",
     }
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"timecounter_lock": "adjtime1 tc_setclock"}
+    ACCESSES_DATA = (
+        "adjtime1 clock_settime1 getmicrotime getmicrouptime getnanoboottime getnanotime "
+        "getnanouptime microtime microuptime nanotime nanouptime tc_setclock tvtohz"
+    )
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

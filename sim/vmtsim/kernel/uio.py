@@ -123,7 +123,8 @@ class UserIo(Subject):
     """uiomove(9)."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_copy.c 1.19": "*"}
-    ACCESSES_DATA = True
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     @kernel_function("int uiomove(void *buf, size_t n, struct uio *uio)")
     def uiomove(self, buffer: int, count: int, uio: int) -> int:

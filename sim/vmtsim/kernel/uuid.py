@@ -18,6 +18,8 @@ class Uuids(Subject):
     """struct uuid and its two wire forms."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_uuid.c 1.20": "*"}
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     def _load(self, address: int) -> tuple[int, int, int, bytes]:
         data = self.kernel.memory.read(address, 16)

@@ -46,6 +46,14 @@ class FileSystems(Subject):
         "sys/kern/vfs_syscalls.c 1.570": "do_sys_sync dostatvfs",
         "sys/kern/vfs_trans.c 1.73": "fstrans_getstate fstrans_setstate vfs_resume vfs_suspend",
     }
+    SERIALIZED: ClassVar[Mapping[str, str]] = {
+        "mountlist_lock": (
+            "mountlist_iterator_init mountlist_iterator_next mountlist_iterator_trynext "
+            "mountlist_iterator_destroy"
+        ),
+        "vfs_suspend_lock": "vfs_suspend vfs_resume",
+    }
+    ACCESSES_DATA = "VFS_STATVFS dostatvfs"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

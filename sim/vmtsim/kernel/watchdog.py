@@ -61,6 +61,8 @@ class Watchdogs(Subject):
     """All watchdogs, and the one that is armed."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/dev/sysmon/sysmon_wdog.c 1.30": "*"}
+    SERIALIZED: ClassVar[Mapping[str, str]] = {"sysmon_wdog_list_mtx": "*"}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -62,6 +62,9 @@ class WorkQueues(Subject):
     """All work queues that modules have made, by the address of their struct workqueue."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_workqueue.c 1.48": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -39,6 +39,9 @@ class CrossCalls(Subject):
     """Cross calls: low ones in a thread of each processor, high ones in its soft interrupt."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_xcall.c 1.38": "*"}
+    # Its models give and take.
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = ""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
