@@ -343,14 +343,14 @@ class Engine:
 
     def resume(self, instructions: int = 0) -> int:
         """Run until a stub is called; see ``Cpu.resume``."""
-        self._preempted = False
         registers, slot_at = self._registers, self._slot
         registers[slot_at] = _NO_SLOT
         if instructions:
             return self._resume_counted(instructions)
         error = self._start()
         slot = registers[slot_at]
-        if slot != _NO_SLOT and not error and self._error is None:
+        # A hook that raised, or preempts, stops the processor before the block of the next stub.
+        if slot != _NO_SLOT and not error:
             return slot
         return self._stopped(error)
 
@@ -378,6 +378,7 @@ class Engine:
     def _stopped(self, error: int, instructions: int = 0) -> int:
         """Say why the processor stopped that is at no stub; serve instructions, and go on."""
         registers, slot_at = self._registers, self._slot
+        preempted, self._preempted = self._preempted, False
         while True:
             self._call.read()
             registers[self._back] = self._link()
@@ -392,15 +393,17 @@ class Engine:
                 break
             self.on_instruction(stopped_at)
             registers[0] = stopped_at + size
-            if self._preempted or instructions:
+            if preempted or self._preempted or instructions:
+                self._preempted = False
                 return PREEMPTED
             error = self._start()
-            if registers[slot_at] != _NO_SLOT and not error and self._error is None:
+            if registers[slot_at] != _NO_SLOT and not error:
                 return registers[slot_at]
+            preempted, self._preempted = self._preempted, False
         if self._interrupted:
             self._interrupted = False
             raise CpuStuck(registers[0])
-        if self._preempted or instructions:
+        if preempted or instructions:
             return PREEMPTED
         raise CpuFault("the processor was halted", registers[0])
 

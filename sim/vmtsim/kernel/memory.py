@@ -45,6 +45,7 @@ class Memory:
         self.cpu = cpu
         self.pointer_size = cpu.pointer_size
         self.read_word = cpu.read_word
+        self._load, self._store = cpu.read, cpu.checked_write
         self._timespec = struct.Struct("<qq" if cpu.pointer_size == 8 else "<qi")
         self.shadow = Shadow(cpu)
         # Of the shadow: kernel functions ask at each access whether it can matter.
@@ -96,14 +97,14 @@ class Memory:
 
     def read(self, address: int, size: int) -> bytes:
         """Return ``size`` bytes, which the caller makes use of: see Shadow."""
-        data = self.cpu.read(address, size)
+        data = self._load(address, size)
         if self._marked_from <= address < self._marked_to:
             self.shadow.used(address, size)
         return data
 
     def write(self, address: int, data: bytes) -> None:
         """Store ``data``."""
-        self.cpu.checked_write(address, data)
+        self._store(address, data)
         if self._marked_from <= address < self._marked_to and data:
             self.shadow.written(address, len(data))
 

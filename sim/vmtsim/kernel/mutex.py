@@ -177,7 +177,8 @@ class Mutexes(Subject):
         if mutex is None:
             self.live.missing("mutex_enter", address)
         kernel = self.kernel
-        lwp = kernel.current
+        lwp = kernel.scheduler.current
+        assert lwp is not None
         if mutex.owner is lwp:
             kernel.panic(
                 "mutex-spin-double-enter" if mutex.spin else "mutex-double-enter",
@@ -233,7 +234,10 @@ class Mutexes(Subject):
     @kernel_function("void mutex_exit(kmutex_t *mtx)")
     @kernel_function("void mutex_spin_exit(kmutex_t *mtx)")
     def mutex_exit(self, address: int) -> None:
-        self.release(self.mine("mutex_exit", address))
+        mutex = self.live.get(address)
+        if mutex is None or mutex.owner is not self.kernel.scheduler.current:
+            mutex = self.mine("mutex_exit", address)
+        self.release(mutex)
 
     @kernel_function("int mutex_tryenter(kmutex_t *mtx)")
     def mutex_tryenter(self, address: int) -> int:

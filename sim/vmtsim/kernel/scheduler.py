@@ -278,11 +278,11 @@ class Scheduler:
         """
         clock, cpu, entries = self.clock, self.cpu, self.dispatch.entries
         resume = cpu.resume
-        ready, elsewhere = self.ready, self.elsewhere
+        ready, elsewhere, points = self.ready, self.elsewhere, self.points
         while True:
             struck = False
-            if self.points or lwp.instructions:
-                point = self.points.pop(self.calls, 0)
+            if points or lwp.instructions:
+                point = points.pop(self.calls, 0)
                 slot = resume(point or lwp.instructions)
                 if point and slot == PREEMPTED:
                     self.choice.stands_back(lwp)

@@ -179,7 +179,8 @@ class TimeKeeping(Subject):
 
     @kernel_function("void nanouptime(struct timespec *ts)")
     def nanouptime(self, where: int) -> None:
-        self.kernel.memory.put_timespec(where, self.uptime())
+        kernel = self.kernel
+        kernel.memory.put_timespec(where, self.uptime() if self.rate_ppm else kernel.clock.now)
 
     @kernel_function("void getnanouptime(struct timespec *ts)")
     def getnanouptime(self, where: int) -> None:
