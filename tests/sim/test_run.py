@@ -12,6 +12,7 @@ from vmtgen.build.compile import build_module
 from vmtgen.resources import root
 from vmtsim import cli
 from vmtsim.core.trace import Trace, read_events
+from vmtsim.cpu.engine import Engine
 from vmtsim.host.tclo import Tclo
 from vmtsim.run.findings import NOT_LIVE, PANIC
 from vmtsim.run.simulation import Outcome, Simulation
@@ -48,6 +49,40 @@ def test_driver_satisfies_every_property(driver: dict[str, Path], machine: str, 
     _simulation, outcome = _run(driver[machine], name)
     assert [(f.rule, f.message) for f in outcome.findings] == []
     assert all(held for _name, held in outcome.properties)
+
+
+def _through_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let kernel models reach guest memory, and calls begin, by Unicorn's functions alone."""
+    mapped, resumed = Engine.map, Engine.resume
+
+    def map_unseen(self: Engine, address: int, size: int, protection: int) -> None:
+        mapped(self, address, size, protection)
+        self._pages.clear()
+        self._writable.clear()
+
+    def counted(self: Engine, instructions: int = 0) -> int:
+        return resumed(self, instructions or 1 << 40)
+
+    monkeypatch.setattr(Engine, "map", map_unseen)
+    monkeypatch.setattr(Engine, "resume", counted)
+
+
+@pytest.mark.parametrize(
+    ("machine", "how"), [*((each, {}) for each in MACHINES), ("amd64", {"races": True})]
+)
+def test_trace_is_that_of_slow_access(
+    driver: dict[str, Path], monkeypatch: pytest.MonkeyPatch, machine: str, how: dict[str, bool]
+) -> None:
+    fast, outcome = _run(driver[machine], "detach-attach", **how)
+    with monkeypatch.context() as patch:
+        _through_library(patch)
+        slow, other = _run(driver[machine], "detach-attach", **how)
+    assert [event.json() for event in slow.trace.events] == [
+        event.json() for event in fast.trace.events
+    ]
+    assert (other.kernel_calls, other.traps, other.switches, other.virtual_time) == (
+        outcome.kernel_calls, outcome.traps, outcome.switches, outcome.virtual_time,
+    )  # fmt: skip
 
 
 def test_driver_replaces_built_in_driver(driver: dict[str, Path]) -> None:
