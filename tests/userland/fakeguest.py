@@ -281,6 +281,8 @@ def _log(state: dict[str, Any], text: str) -> None:
 
 def _probe(state: dict[str, Any]) -> None:
     """What a rescan of cpu0 does: the higher match priority wins."""
+    if state.get("balloon") and state["vmware"] and "vmmemctl0" not in state["siblings"]:
+        state["siblings"].append("vmmemctl0")
     if state["attached"] or not state["vmware"]:
         return
     if state["module"]:
@@ -373,6 +375,8 @@ def _modstat(state: dict[str, Any], arguments: list[str]) -> int:
         rows.append(("builtin", -1, "-", "sysmon_power,sysmon_taskq"))
     # sbin/modstat/main.c 1.23: a blank ends the header.
     print(f"{'NAME':<16} {'CLASS':<8} {'SOURCE':<8} FLAG {'REFS':>5} {'SIZE':>7} REQUIRES ")
+    if state.get("balloon") and arguments in ([], ["vmmemctl"]):
+        print(f"{'vmmemctl':<16} {'driver':<8} {'filesys':<8} {'-':<4} {0:>5} {'8411':>7} - ")
     for source, references, size, needs in rows:
         if not arguments or arguments[-1] == "vmt":
             print(

@@ -151,6 +151,24 @@ def _overridden(guest: Any) -> None:
         stream.write("start_precmd=mine\n")
 
 
+_BALLOON = "usr/pkg/stand/amd64/11.0/modules/vmmemctl/vmmemctl.kmod"
+
+
+def _balloon(
+    *, attached: bool = True, state: str = "idle", size: int = 5000
+) -> Callable[[Any], None]:
+    """Load the module of the balloon, with a target of 5000 pages."""
+
+    def load(guest: Any) -> None:
+        _file(_BALLOON, "")(guest)
+        known = guest.get()["siblings"]
+        guest.set(balloon=True, siblings=[*known, *(["vmmemctl0"] if attached else [])])
+        nodes = {"target": "5000", "size": str(size), "floor": "64", "state": state}
+        guest.kernel(**{f"machdep__vmmemctl0__{name}": value for name, value in nodes.items()})
+
+    return load
+
+
 _SECURE = _both(_plain, lambda guest: guest.kernel(kern__securelevel="1"))
 _OLD_MODULE = "usr/pkg/stand/amd64/10.1/modules/vmt/vmt.kmod"
 
@@ -179,6 +197,9 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
     ("freeze-left", _both(
         _nodes(backup__freeze="", backup__event=""), _file("var/run/vmt0.frozen", "17\n")
     ), 1, True),
+    ("balloon-detached", _balloon(attached=False), 1, True),
+    ("balloon-lost", _balloon(state="the host does not answer", size=0), 1, False),
+    ("balloon-short", _balloon(state="memory is short", size=300), 1, False),
     ("powerd-down", _state(processes=[[1, "init"]]), 2, True),
     ("powerd-down", _both(_state(processes=[[1, "init"]]), _conf("vmtctl=YES")), 2, True),
     ("powerd-disabled", _conf("rc_configured=YES\nvmtctl=YES\n"), 2, True),
@@ -285,6 +306,7 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
 ELSEWHERE = {
     "owner": "needs a file of another user",
     "hooks": "ok", "device": "ok", "channel": "ok", "powerd": "ok", "vmtctl-unclear": "ok",
+    "balloon": "ok",
 }  # fmt: skip
 
 
@@ -625,3 +647,23 @@ def test_doctor_names_installed_manuals(vmtctl: Control) -> None:
     last = vmtctl("doctor").out.splitlines()[-1]
     assert last == "manuals: netbsd-vmt(4) of the driver, vmtctl(8)"
     assert "manuals" not in vmtctl("doctor", "--json").out
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (5000, "the host has 20 of 20 MB; floor 64 MB; idle"),
+        (0, "the host has 0 of 20 MB; floor 64 MB; idle"),
+        (300, "the host has 1.2 of 20 MB; floor 64 MB; idle"),
+    ],
+)
+def test_status_and_doctor_report_the_balloon(
+    vmtctl: Control, guest: Any, size: int, words: str
+) -> None:
+    healthy(vmtctl, guest)
+    assert "balloon" not in vmtctl("status").out
+    _balloon(size=size)(guest)
+    assert re.search(rf"^balloon +{re.escape(words)}$", vmtctl("status").out, re.MULTILINE)
+    told = vmtctl("doctor")
+    assert told.status == 0
+    assert f"ok      vmmemctl0: {words}\n" in told.out

@@ -284,9 +284,13 @@ class Kernel:
     @property
     def own_module(self) -> str:
         """Where the package installs the module of this project."""
+        return self.module_file("vmt")
+
+    def module_file(self, name: str) -> str:
+        """Return where a package of this project installs the module ``name``."""
         return (
             f"/usr/pkg/stand/{self.machine or 'MACHINE'}/{self.module_release or 'RELEASE'}"
-            "/modules/vmt/vmt.kmod"
+            f"/modules/{name}/{name}.kmod"
         )
 
 

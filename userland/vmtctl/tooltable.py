@@ -91,7 +91,7 @@ _ROWS = (
     ),
     Tool(
         "/sbin/modstat",
-        uses=("modstat vmt",),
+        uses=("modstat vmt", "modstat vmmemctl"),
         prints="NAME CLASS SOURCE FLAG REFS SIZE REQUIRES, a header and a row per module; "
         "status 0 also when there is none of that name",
         source="sbin/modstat/main.c 1.23",

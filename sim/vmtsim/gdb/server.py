@@ -25,6 +25,7 @@ from vmtsim.gdb.rsp import (
 from vmtsim.gdb.sites import ARM, HYPERCALL, IN, OUT, Program, Site, SitesError, kind_of
 from vmtsim.gdb.target import Target, describe
 from vmtsim.host import Frame, GuestFault
+from vmtsim.host.balloon import PORT as BALLOON_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,28 @@ class _Memory:
             self._client.write(address, data)
         except StubRefusedError as error:
             raise GuestFault(address, len(data), write=True) from error
+
+
+class _Physical:
+    """The guest's physical memory, where the balloon's batches lie."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def read(self, address: int, size: int, /) -> bytes:
+        with self._client.physical() as able:
+            if able:
+                with contextlib.suppress(StubRefusedError):
+                    return self._client.read(address, size)
+        raise GuestFault(address, size, write=False)
+
+    def write(self, address: int, data: bytes, /) -> None:
+        with self._client.physical() as able:
+            if able:
+                with contextlib.suppress(StubRefusedError):
+                    self._client.write(address, data)
+                    return
+        raise GuestFault(address, len(data), write=True)
 
 
 @dataclass
@@ -101,6 +124,7 @@ class Server:
         self._console = console
         self._patience = patience or Patience()
         self._memory = _Memory(client)
+        host.balloon.physical = _Physical(client)
         self._seen = False
         self._heard = time.monotonic()
         self._looked = 0.0
@@ -384,7 +408,7 @@ class Server:
             kind = {_ARM_IN: IN, _ARM_OUT: OUT}.get(word & _MASK32, kind)
         elif kind != HYPERCALL:
             port = before[3] & 0xFFFF
-            if port != (_HIGH_PORT if kind in {IN, OUT} else _LOW_PORT):
+            if port not in ({_HIGH_PORT} if kind in {IN, OUT} else {_LOW_PORT, BALLOON_PORT}):
                 return False
         frame = Frame(*before)
         for name in ("arg0", "arg1", "arg2", "arg3", "arg6"):

@@ -78,7 +78,5 @@ def test_externally_visible_events_are_those_of_host(root: Path) -> None:
                 kind: Any = node.args[0]
                 assert isinstance(kind, ast.Constant), f"{path}:{node.lineno}"
                 emitted.add(str(kind.value))
-    # `vmtsim host` does not serve the port of the balloon: docs/limitations.md.
-    balloon = {"balloon", "balloon.reset", "balloon.taken-back"}
-    assert emitted - SEEN == balloon, "vmtsim.host emits it: `vmtsim host` can judge it"
+    assert emitted <= SEEN, "vmtsim.host emits it: `vmtsim host` can judge it"
     assert SEEN - emitted == {"console", "scenario.step", "scenario.met", "scenario.failed"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import struct
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtgen.build.compile import build_module
 from vmtsim.core.rng import Rng
 from vmtsim.core.trace import Trace
 from vmtsim.gdb import sites
@@ -14,6 +17,10 @@ from vmtsim.gdb.server import Server
 from vmtsim.gdb.sites import Program, Site
 from vmtsim.gdb.target import AARCH64, AMD64, I386, Machine, Register, Target
 from vmtsim.host import Host, HostOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 MAGIC, TCLO = 0x564D5868, 0x4F4C4354
 PC = 0x8000
@@ -32,6 +39,11 @@ class FakeClient:
         self.running = False
         self.timeout = 1.0
         self.log: list[str] = []
+        self.able = True
+
+    @contextlib.contextmanager
+    def physical(self) -> Iterator[bool]:
+        yield self.able
 
     def registers(self) -> bytes:
         return b"".join(
@@ -195,3 +207,28 @@ def test_fake_client_matches_real_client() -> None:
     # The names above are those of the real class.
     names = ("registers", "resume", "wait", "read", "write", "insert_breakpoint")
     assert all(hasattr(Client, name) for name in (*names, "remove_breakpoint"))
+
+
+@pytest.mark.parametrize("machine", [AMD64, I386])
+def test_port_of_balloon_is_served(machine: Machine) -> None:
+    """START, GUEST_ID, GET_TARGET, then two pages in a batch at a physical address."""
+    bench = Bench(machine, sites.LOW)
+    bench.host.balloon.target = 9
+    magic, port = 0x456C6D6F, 0x5670
+    ax, _, capabilities, *_ = bench.call(magic, 6, 0, port)
+    assert (ax, capabilities) == (0x03000000, 6)
+    assert bench.pc == PC + 1
+    assert bench.call(magic, 2, 4, port)[0] == 0
+    assert bench.call(magic, 65536, 1, port)[:2] == [0, 9]
+    bench.memory[0x77000] = struct.pack("<2Q", 0x1000 << 12, 0x1001 << 12)
+    assert bench.call(magic, 0x77, 6, port, 2)[:2] == [0, 9]
+    assert bench.host.balloon.locked == {0x1000, 0x1001}
+    bench.fake.able = False
+    assert bench.call(magic, 0x77, 7, port, 2)[0] == 2
+    assert [e["rule"] for e in bench.trace.events if e.kind == "violation"] == ["balloon-batch"]
+
+
+def test_module_of_balloon_has_its_trap(root: Path, tmp_path: Path) -> None:
+    built = build_module(root / "kmod" / "vmmemctl", out=tmp_path)
+    program = sites.of_module(built.path)
+    assert [(site.kind, site.name) for site in program.sites] == [(sites.LOW, "vmmemctl_trap")]

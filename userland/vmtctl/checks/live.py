@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vmtctl import clocks, guest, hooks, lock, snapshots
+from vmtctl import balloon, clocks, guest, hooks, lock, snapshots
 from vmtctl.checks import ERROR, OK, WARNING, Finding
 from vmtctl.checks.rcconf import RcConf, load_at_boot, loaded_at_boot
 from vmtctl.tooltable import TOOLS
@@ -25,6 +25,7 @@ def check(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Find
     yield from _powerd(context, survey, rc)
     yield from _clock(context, survey, rc)
     yield from _snapshots(context, survey)
+    yield from _balloon(context, survey)
     yield from _left_overs(context, survey)
     yield from _boot(context, survey, rc)
 
@@ -289,6 +290,40 @@ def _snapshots(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             "what they stopped may still be stopped, unless a snapshot is in progress",
             fix=f"{context.shown(script)} {guest.DEVICE} released",
         )
+
+
+def _balloon(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
+    found = survey["balloon"]
+    if found["loaded"] and not found["attached"]:
+        yield Finding(
+            WARNING,
+            "balloon-detached",
+            f"the module {balloon.MODULE} is loaded, and {balloon.DEVICE} is not attached",
+            "the host cannot take memory of this guest, and swaps it out instead",
+            fix=f"{context.shown(TOOLS['drvctl'].path)} -r -a {guest.ATTRIBUTE} {guest.BUS}",
+            advice="if that attaches nothing, the host has no balloon for this guest",
+        )
+    if not found["attached"]:
+        return
+    words = balloon.in_words(found)
+    if found["state"] == balloon.LOST:
+        yield Finding(
+            WARNING,
+            "balloon-lost",
+            f"the host does not answer {balloon.DEVICE}",
+            "all pages are back; the driver tries to restart every second",
+            advice="after a move to another host look whether it has a balloon for this guest",
+        )
+    elif found["state"] == balloon.SHORT:
+        yield Finding(
+            WARNING,
+            "balloon-short",
+            f"this guest is short of memory: {words}",
+            "the host may swap memory of this guest out instead",
+            advice=f"give the guest more memory, or lower {balloon.TREE}.floor",
+        )
+    else:
+        yield Finding(OK, "balloon", f"{balloon.DEVICE}: {words}")
 
 
 def _left_overs(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:

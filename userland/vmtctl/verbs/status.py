@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtctl import clocks, snapshots, survey
+from vmtctl import balloon, clocks, snapshots, survey
 from vmtctl.exits import OK
 
 TYPE_CHECKING = False
@@ -34,6 +34,9 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if found["driver"]["in_charge"] == "netbsd-vmt":
         lines.append(("snapshots", snapshots.in_words(found["snapshots"])))
+    text = balloon.in_words(found["balloon"])
+    if text:
+        lines.append(("balloon", text))
     if found["uuid"]:
         lines.append(("uuid", found["uuid"]))
     counters = found["counters"]
