@@ -152,6 +152,24 @@ def test_persistent_shortage_logs_one_line(machine: Make) -> None:
     guest.leave()
 
 
+@pytest.mark.parametrize("balloon", ["basic", "batched"])
+def test_refusal_pauses_inflation(machine: Make, balloon: str) -> None:
+    """Five polls without a page, then few pages."""
+    guest = machine(balloon=balloon)
+    guest.balloon.target = 10_000
+    guest.run(5)
+    before = guest.balloon.size
+    assert before > 1000
+    guest.balloon.refuse = 1
+    guest.run(1)
+    after = guest.balloon.size
+    guest.run(5)
+    assert guest.balloon.size == after
+    guest.run(1)
+    assert guest.balloon.size == after + 128
+    guest.leave()
+
+
 MEGABYTE = 256  # pages
 FLOOR = 64 * MEGABYTE
 
@@ -288,6 +306,16 @@ def test_reading_target_and_size_is_race_free(modules: dict[str, Path]) -> None:
             guest.run(0.4)
             assert guest.read("size") <= 3000
             assert guest.read("target") in {0, 100, 500, 3000}
+    guest.leave()
+
+
+def test_reading_counters_is_race_free(machine: Make) -> None:
+    guest = machine(races=True)
+    guest.balloon.target = 2000
+    for _ in range(6):
+        guest.run(0.4)
+        assert guest.read("stats.polls") >= 1
+        assert guest.read("stats.inflated") <= 2000
     guest.leave()
 
 

@@ -73,7 +73,7 @@ def _used(verdicts: list[Verdict]) -> list[str]:
 
 def _kind(killer: str) -> str:
     word = killer.split(" ", 1)[0]
-    return {"seeds": "seeds", "check": "checks"}.get(word, "scenarios")
+    return {"seeds": "seeds", "check": "checks", "driver": "checks"}.get(word, "scenarios")
 
 
 if __name__ == "__main__":

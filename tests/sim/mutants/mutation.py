@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from vmtsim.kernel.errors import KernelPanic, Spinning, Stalled
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario import script
 
+from tests.vmmemctl import test_driver
+from tests.vmmemctl.machine import Machine
+
 from .checks import CHECKS
 
 if TYPE_CHECKING:
@@ -23,7 +27,10 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-KMOD = ROOT / "kmod" / "vmt"
+KMOD = ROOT / "kmod"
+# Table -> the module whose C it is about, a directory of kmod/.
+_TABLES = {"table.yaml": "vmt", "vmmemctl.yaml": "vmmemctl"}
+_BALLOON = ROOT / "tests" / "vmmemctl"  # scenarios and tests of that driver
 _CACHE = ROOT / "build" / ".cache"
 
 
@@ -35,6 +42,7 @@ class StaleMutantError(Exception):
 class Mutant:
     """One small defect.  ``edits`` are (text, text in its place), all in ``file``."""
 
+    module: str
     name: str
     file: str
     why: str
@@ -57,27 +65,26 @@ class Verdict:
         return bool(self.killer)
 
 
-def mutants(path: Path = HERE / "table.yaml") -> tuple[Mutant, ...]:
-    """Read the table."""
-    found = []
-    for entry in load_yaml(path).plain():
-        edits = [entry, *entry.get("edits", [])]
-        found.append(
-            Mutant(
-                entry["id"],
-                entry["file"],
-                entry["why"],
-                tuple((edit["find"], edit["replace"]) for edit in edits),
-                tuple(entry["killed_by"]),
-                entry.get("sample", False),
-            )
+def mutants() -> tuple[Mutant, ...]:
+    """Read the tables."""
+    return tuple(
+        Mutant(
+            module,
+            entry["id"],
+            entry["file"],
+            entry["why"],
+            tuple((edit["find"], edit["replace"]) for edit in (entry, *entry.get("edits", []))),
+            tuple(entry["killed_by"]),
+            entry.get("sample", False),
         )
-    return tuple(found)
+        for table, module in _TABLES.items()
+        for entry in load_yaml(HERE / table).plain()
+    )
 
 
 def mutated(mutant: Mutant, kmod: Path = KMOD) -> str:
     """Return the C of the mutant's file; raises StaleMutantError where it does not apply."""
-    text = (kmod / mutant.file).read_text(encoding="utf-8")
+    text = (kmod / mutant.module / mutant.file).read_text(encoding="utf-8")
     for find, replace in mutant.edits:
         count = text.count(find)
         if count != 1:
@@ -100,16 +107,20 @@ def stale(chosen: Iterable[Mutant], kmod: Path = KMOD) -> list[str]:
     return found
 
 
-def build(mutant: Mutant | None, out: Path, kmod: Path = KMOD) -> Path:
-    """Build a mutant (None: the driver as it is) and return the module."""
+def build(mutant: Mutant, out: Path, kmod: Path = KMOD) -> Path:
+    """Build a mutant and return the module."""
+    return _built(mutant.module, mutant, out, kmod)
+
+
+def _built(name: str, mutant: Mutant | None, out: Path, kmod: Path) -> Path:
     source = out / "kmod"
     source.mkdir(parents=True)
-    for file in kmod.iterdir():
+    for file in (kmod / name).iterdir():
         if file.suffix in {".c", ".h"} or file.name == "Makefile":
             (source / file.name).write_bytes(file.read_bytes())
     if mutant is not None:
         (source / mutant.file).write_text(mutated(mutant, kmod), encoding="utf-8")
-    return build_module(source, out=out, name="vmt", cache=_CACHE, extra_flags=("-Wno-error",)).path
+    return build_module(source, out=out, name=name, cache=_CACHE, extra_flags=("-Wno-error",)).path
 
 
 def notice(module: Path, killer: str) -> str:
@@ -121,11 +132,24 @@ def notice(module: Path, killer: str) -> str:
             return _seeds(module, first, last)
         if kind == "check":
             return CHECKS[argument](module)
+        if kind == "driver":
+            return _driver_test(module, argument)
         return _scenario(module, killer)
     except KernelPanic as panic:
         return f"panic: {panic.rule}: {panic.message}"
     except (Spinning, Stalled) as hang:
         return f"hang: {hang}"
+
+
+def _driver_test(module: Path, call: str) -> str:
+    """Run a test of tests/vmmemctl/test_driver.py on the module."""
+    name, *words = call.split()
+    arguments = [int(word) if word.isdecimal() else word for word in words]
+    try:
+        getattr(test_driver, name)(partial(Machine, module), *arguments)
+    except AssertionError as error:
+        return f"{name}: {error or 'failed'}"
+    return ""
 
 
 def _seeds(module: Path, first: int, last: int) -> str:
@@ -141,8 +165,8 @@ def _seeds(module: Path, first: int, last: int) -> str:
 
 def _scenario(module: Path, killer: str) -> str:
     name, _, kernel = killer.partition("@")
-    own = HERE / "scenarios" / f"{name}.yaml"
-    scenario = script.load(own if own.is_file() else name)
+    places = (HERE / "scenarios" / f"{name}.yaml", _BALLOON / f"{name}.yaml")
+    scenario = script.load(next((place for place in places if place.is_file()), name))
     outcome = Simulation(module, scenario, builtin_vmt=kernel == "builtin").run()
     return "; ".join(f"{each.rule}: {each.message}" for each in outcome.findings[:2])
 
@@ -167,8 +191,13 @@ def killers(chosen: Iterable[Mutant]) -> Sequence[str]:
 
 
 def innocent(kmod: Path = KMOD) -> dict[str, str]:
-    """Run every killer on the unmodified driver, and return their findings."""
-    with tempfile.TemporaryDirectory(prefix="driver-") as folder:
-        module = build(None, Path(folder), kmod)
-        said = {killer: notice(module, killer) for killer in killers(mutants())}
-    return {killer: text for killer, text in said.items() if text}
+    """Run every killer on the unmodified drivers, and return their findings."""
+    found = {}
+    for name in _TABLES.values():
+        chosen = [mutant for mutant in mutants() if mutant.module == name]
+        with tempfile.TemporaryDirectory(prefix="driver-") as folder:
+            module = _built(name, None, Path(folder), kmod)
+            for killer in killers(chosen):
+                if said := notice(module, killer):
+                    found[f"{name}: {killer}"] = said
+    return found
