@@ -125,7 +125,7 @@ ODD = r"""
 #include <sys/module.h>
 #include <sys/systm.h>
 
-int bus_space_map(void *);
+int bus_dmamap_create(void *);
 
 MODULE(MODULE_CLASS_MISC, odd, NULL);
 
@@ -136,7 +136,7 @@ odd_modcmd(modcmd_t cmd, void *arg)
 	if (cmd != MODULE_CMD_INIT)
 		return 0;
 	printf("before \033[2J the call\n");
-	return bus_space_map(arg);
+	return bus_dmamap_create(arg);
 }
 """
 
@@ -152,6 +152,6 @@ def test_missing_model_ends_with_console_and_trace(
     assert "before \\x1b[2J the call" in out
     assert "\x1b" not in out
     assert "stopped  at 0.0" in out
-    assert "bus_space_map" in err
+    assert "bus_dmamap_create" in err
     assert "hint: docs/kernel-models.md" in err
     assert trace.read_text(encoding="utf-8").count('"k":"console"') >= 1

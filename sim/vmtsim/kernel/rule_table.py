@@ -785,6 +785,14 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
     "common/lib/libprop/prop_dictionary.c": (
         ("prop-object", _UNDETECTED, "a prop_dictionary_t is a dictionary, or null",
          "pass the argument of modcmd at MODULE_CMD_INIT"),
+        ("prop-left", _UNDETECTED, "a module that goes releases the property objects that it made",
+         "prop_object_release each, also after prop_dictionary_set and prop_array_add"),
+        ("prop-nocopy", _UNDETECTED, "what is put into a dictionary without a copy stays",
+         "use prop_string_create_copy, or remove it before the memory goes"),
+        ("prop-released", _UNDETECTED, "a reference is released by its owner",
+         "do not release what prop_dictionary_get and prop_array_get return"),
+        ("prop-index", _DIAGNOSTIC, "an index of an array is below its count, or that to append",
+         "compare it with prop_array_count"),
     ),
     "common/lib/libc/atomic, sys/arch/*/include/lock.h": (
         ("atomic-alignment", _UNDETECTED, "an atomic operation is on an aligned word",
