@@ -91,12 +91,7 @@ class PropLib(Subject):
     }
     # The locks are those of each object, which holds nothing of a module.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
-    ACCESSES_DATA = (
-        "prop_dictionary_get_bool prop_dictionary_get_cstring_nocopy "
-        "prop_dictionary_get_int prop_dictionary_get_int32 prop_dictionary_get_int64 "
-        "prop_dictionary_get_string prop_dictionary_get_uint prop_dictionary_get_uint32 "
-        "prop_dictionary_get_uint64"
-    )
+    ACCESSES_DATA = "prop_dictionary_get prop_dictionary_set prop_dictionary_remove"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

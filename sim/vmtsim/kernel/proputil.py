@@ -44,6 +44,8 @@ class PropUtil(Subject):
             }
         ),
     }  # fmt: skip
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = "*"
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)

@@ -43,6 +43,12 @@ class PropValues(Subject):
         ),
         "common/lib/libprop/prop_bool.c 1.17": "prop_bool_true prop_bool_create",
     }
+    SERIALIZED: ClassVar[Mapping[str, str]] = {}
+    ACCESSES_DATA = (
+        "prop_string_create_copy prop_string_create_cstring prop_string_create_nocopy "
+        "prop_string_create_cstring_nocopy prop_string_equals_string prop_data_create_copy "
+        "prop_data_create_data prop_data_create_nocopy prop_data_create_data_nocopy"
+    )
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
