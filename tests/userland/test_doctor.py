@@ -664,6 +664,6 @@ def test_status_and_doctor_report_the_balloon(
     assert "balloon" not in vmtctl("status").out
     _balloon(size=size)(guest)
     assert re.search(rf"^balloon +{re.escape(words)}$", vmtctl("status").out, re.MULTILINE)
-    told = vmtctl("doctor")
-    assert told.status == 0
-    assert f"ok      vmmemctl0: {words}\n" in told.out
+    checked = vmtctl("doctor")
+    assert checked.status == 0
+    assert f"ok      vmmemctl0: {words}\n" in checked.out

@@ -23,7 +23,7 @@ _PAGES_PER_MB = 256  # pages of 4 KiB, on amd64 and i386
 
 
 def survey(context: Context, children: Sequence[str]) -> dict[str, Any]:
-    """Return what there is of the balloon; None for what cannot be found out.
+    """Return what there is of the balloon; None for what is unknown.
 
     ``children`` are those of cpu0. Sizes are in pages of 4 KiB, the floor is in megabytes.
     """
@@ -52,7 +52,7 @@ def in_words(found: dict[str, Any]) -> str:
     if not found["attached"]:
         return f"{MODULE} is loaded, {DEVICE} is not attached" if found["loaded"] else ""
     if None in {found["size"], found["target"]}:
-        return f"{DEVICE} attached; its size cannot be found out"
+        return f"{DEVICE} attached; its size is unknown"
     text = f"the host has {megabytes(found['size'])} of {megabytes(found['target'])} MB"
     if found["floor_mb"] is not None:
         text += f"; floor {found['floor_mb']} MB"
