@@ -1,8 +1,10 @@
 """What each test file costs: processor seconds, and how much it asserts.
 
 ``python -m tests.cost [--assertions] [ARGUMENT OF PYTEST ...]`` runs the tests and prints a table.
-Seconds are user and system time of the tests and of the commands that they waited for, so that a
-busy machine changes little.  What a fixture costs is also counted in the file that needed it first.
+Seconds are user and system time of the tests and of the commands that they waited for. They grow
+with the load: where twenty processes share two cores, the same work took five times the seconds of
+a quiet machine. So compare only runs that were made side by side, or on a quiet machine. What a
+fixture costs is also counted in the file that needed it first.
 
 A test module counts an assertion each time one of its ``assert`` statements holds, and each time
 ``pytest.raises`` saw what it expected; both only with ``--assertions``: counting takes time.

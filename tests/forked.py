@@ -65,6 +65,7 @@ def _process(
         try:
             # Also the pipe on which subprocess waits for the exec that does not come.
             os.closerange(3, _LAST_DESCRIPTOR)
+            _without_tracker()
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as each Python has it
             warnings.resetwarnings()
             warnings.simplefilter("ignore")
@@ -86,6 +87,13 @@ def _process(
             os._exit(status)
 
     return become
+
+
+def _without_tracker() -> None:
+    """Forget the resource tracker of multiprocessing: the pipe to it is closed here."""
+    if "multiprocessing.resource_tracker" in sys.modules:
+        tracker: Any = sys.modules["multiprocessing.resource_tracker"]
+        tracker._resource_tracker._fd = tracker._resource_tracker._pid = None
 
 
 def _status(main: Callable[[list[str]], int], arguments: list[str]) -> int:
