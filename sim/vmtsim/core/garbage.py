@@ -1,7 +1,7 @@
-"""Python's collector of cycles, while something runs that makes none.
+"""Disables Python's cycle collector during code that creates no cycles.
 
-Kernel calls and traps make no reference cycles.  A simulation is one, of many thousand objects:
-while it lives the collector goes through them again and again, and finds nothing.
+Kernel calls and traps create no reference cycles.  A simulation is one, of many thousand objects:
+while it lives the collector scans them again and again, and finds nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def collected_at_end() -> Iterator[None]:
-    """Collect nothing meanwhile; at the end, what is new alone, and is garbage by then."""
+    """Collect nothing meanwhile; at the end, collect only new objects."""
     if not gc.isenabled():
         yield
         return

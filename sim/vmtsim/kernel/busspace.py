@@ -1,8 +1,8 @@
 """bus_space(9): registers of hardware that a scenario describes, in I/O ports or in memory.
 
-A window is a range of addresses with registers of one byte each.  Behind an index port one port
-stands for all of them: what is written to the first chooses the register that the second is.
-Addresses without a window read as ones, as a bus without a device does.  Machines: amd64 and i386.
+A window is a range of addresses with registers of one byte each.  After an index port, one data
+port represents all of them: the value written to the first selects the register.  Addresses without
+a window read as ones, like a bus without a device.  Machines: amd64 and i386.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BARRIERS = 3  # BUS_SPACE_BARRIER_READ | BUS_SPACE_BARRIER_WRITE
 
 @dataclass(frozen=True)
 class WindowOptions:
-    """What a scenario says of a window: see the section ``guest:``.
+    """A scenario's description of a window: see the section ``guest:``.
 
     ``index`` and ``data`` are the offsets of the two ports; None: each register is a port.
     """
@@ -59,7 +59,7 @@ class Window:
         )
 
     def _register(self, address: int) -> int | None:
-        """Return the register that an address is; None for the index port."""
+        """Return the register at an address; None for the index port."""
         given, offset = self.options, address - self.options.base
         if given.index is None:
             return offset
@@ -81,7 +81,7 @@ class Window:
 
 @dataclass(eq=False)
 class MappedRegion:
-    """What bus_space_map gave a driver."""
+    """The result of bus_space_map for a driver."""
 
     made_at: int
     space: int
@@ -91,7 +91,7 @@ class MappedRegion:
 
 
 class BusSpace(Subject):
-    """Tags, what is mapped, and the windows."""
+    """Tags, mapped regions, and the windows."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/arch/x86/x86/bus_space.c 1.47": "*",
@@ -140,7 +140,7 @@ class BusSpace(Subject):
             kernel.memory.u32(tag)
             kernel.panic(
                 "bus-space-tag",
-                f"{function} by {kernel.where()}: {kernel.describe(tag)} is no bus_space_tag_t",
+                f"{function} by {kernel.where()}: {kernel.describe(tag)} is not a bus_space_tag_t",
             )
         return self._spaces[tag]
 
@@ -148,7 +148,7 @@ class BusSpace(Subject):
         "int bus_space_map(void *t, u_long bpa, u_long size, int flags, void *bshp)", machines=_X86
     )
     def bus_space_map(self, tag: int, address: int, size: int, flags: int, where: int) -> int:
-        """EAGAIN where a part of the region is mapped already: extent(9) keeps each once."""
+        """EAGAIN if a part of the region is already mapped: extent(9) has each address once."""
         kernel = self.kernel
         space = self._space("bus_space_map", tag)
         io = space == _SPACES["io"]
@@ -169,7 +169,7 @@ class BusSpace(Subject):
         return 0
 
     def _key(self, space: int, handle: int) -> int:
-        """Ports and addresses of memory are different things: a key for both."""
+        """Return a key for an address: ports and memory are separate spaces."""
         return handle if space == _SPACES["mem"] else -1 - handle
 
     @kernel_function("void bus_space_unmap(void *t, u_long bsh, u_long size)", machines=_X86)
@@ -194,7 +194,7 @@ class BusSpace(Subject):
         machines=_X86,
     )
     def bus_space_subregion(self, tag: int, handle: int, offset: int, size: int, where: int) -> int:
-        """A part of a region: outside of it the kernel gives one, too."""
+        """Return a part of a region; outside of it the kernel returns one, too."""
         space = self._space("bus_space_subregion", tag)
         self._address("bus_space_subregion", space, handle, offset, size)
         self.kernel.memory.put_pointer(where, handle + offset)
@@ -214,7 +214,7 @@ class BusSpace(Subject):
     def bus_space_barrier(
         self, tag: int, _handle: int, _offset: int, _length: int, flags: int
     ) -> None:
-        """Do nothing: registers are written in the order of the program."""
+        """Do nothing: registers are written in program order."""
         kernel = self.kernel
         if self._space("bus_space_barrier", tag) == _SPACES["mem"] and flags & ~_BARRIERS:
             kernel.panic(
@@ -225,13 +225,13 @@ class BusSpace(Subject):
     # -- registers -------------------------------------------------------------------------------
 
     def _address(self, function: str, space: int, handle: int, offset: int, size: int) -> int:
-        """Return the address on the bus; report one that no bus_space_map gave."""
+        """Return the address on the bus; report one that is in no mapped region."""
         kernel, at = self.kernel, handle + offset
         for key, found in self.live.items():
             base = key if space == _SPACES["mem"] else -1 - key
             if found.space == space and base <= handle and at + size <= base + found.size:
                 return found.address + at - base
-        if kernel.call_site not in self._outside:  # a driver does it again and again
+        if kernel.call_site not in self._outside:  # a driver repeats it
             self._outside.add(kernel.call_site)
             self._report_outside(function, handle, offset, size)
         return at if space == _SPACES["io"] else -1
@@ -241,7 +241,7 @@ class BusSpace(Subject):
         kernel.violation(
             "bus-space-outside",
             f"{function} by {kernel.where()}: {size} bytes at offset {offset:#x} of {handle:#x} "
-            "are in no region that is mapped: another driver may have them",
+            "are in no mapped region: another driver may use them",
         )
 
     def _window(self, space: int, address: int) -> Window | None:
@@ -280,7 +280,7 @@ class BusSpace(Subject):
         count: int,
         size: int,
     ) -> None:
-        """Read or write ``count`` registers: all at one place, or one after the other (region)."""
+        """Read or write ``count`` registers: all at one address, or consecutive ones (region)."""
         memory = self.kernel.memory
         tag, handle, offset = registers
         step = size if "_region_" in function else 0
@@ -295,7 +295,7 @@ class BusSpace(Subject):
 
 
 def _register_functions(size: int) -> None:
-    """Give BusSpace the functions for registers of one size."""
+    """Add the functions for registers of one size to BusSpace."""
     number = f"uint{8 * size}_t"
     place = "void *t, u_long bsh, u_long offset"
 

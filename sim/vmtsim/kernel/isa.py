@@ -1,7 +1,7 @@
-"""isa0: the bus at whose ports a scenario describes registers, and the drivers that look there.
+"""isa0: the bus with the ports of a scenario's registers, and the drivers that probe there.
 
-Each cfdata at isa is asked with what its locators say, as sys/dev/isa/isa.c 1.140 does (isarescan,
-isasearch, isaprint); cards that say by themselves what they are (PNP) are not modelled.
+Each cfdata at isa is probed with the values of its locators, like sys/dev/isa/isa.c 1.140
+(isarescan, isasearch, isaprint); cards that identify themselves (PNP) are not modelled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "isa"
 _PORT, _SIZE, _IOMEM, _IOSIZ, _IRQ, _DRQ, _DRQ2 = range(7)  # ISACF_* of sys/conf/files
-# Of struct isa_attach_args of sys/dev/isa/isavar.h: where each member is, in words.
+# Offsets of the members of struct isa_attach_args of sys/dev/isa/isavar.h, in words.
 _IOT, _MEMT, _IO, _NIO, _IOMEMS, _NIOMEM, _IRQS, _NIRQ, _DRQS, _NDRQ = (
     0,
     1,
@@ -45,7 +45,7 @@ class Isa(Subject):
     SOURCES: ClassVar[Mapping[str, str]] = {}
 
     def boot(self) -> None:
-        """Attach the bus, where there is something at it."""
+        """Attach the bus if there is a device at it."""
         kernel, known = self.kernel, self.kernel.subject(AllDevices)
         if not kernel.options.windows or not kernel.subject(BusSpace).tags:
             return
@@ -67,7 +67,7 @@ class Isa(Subject):
         return 0
 
     def _offer(self, bus: Device, entry: tables.ConfigData) -> Model:
-        """Ask a driver; gives whether it found something, and may find more."""
+        """Probe a driver; returns whether it found a device, and may find more."""
         kernel, memory = self.kernel, self.kernel.memory
         attachment = kernel.subject(AllDevices).attachment_of(entry)
         if attachment is None:
@@ -100,7 +100,7 @@ class Isa(Subject):
         return child is not None and entry.state == tables.STAR
 
     def _printed(self, given: int) -> str:
-        """Return what isaprint adds to the name: the resources that the driver left."""
+        """Return the text that isaprint appends: the resources that the driver left."""
         memory, word, text = self.kernel.memory, self.kernel.memory.pointer_size, ""
         for name, at, count, size in (
             (" port ", _IO, _NIO, 8), (" iomem ", _IOMEMS, _NIOMEM, 8),
