@@ -143,8 +143,8 @@ class Blocks(Subject):
             ):
                 kernel.violation(
                     "buf-never-done",
-                    f"module {module} is gone, and the driver {found.given} has not ended a request"
-                    " that it got: a process waits for it",
+                    f"module {module} is unloaded, but the driver {found.given} has not ended a "
+                    "request: a process waits for it",
                 )
                 found.given = ""
 

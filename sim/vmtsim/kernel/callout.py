@@ -300,7 +300,7 @@ class Callouts(Subject):
             if callout.pending and not loaded(callout.function):
                 self.kernel.panic(
                     "callout-left",
-                    f"module {module} is gone, but {self._name(callout)} is pending",
+                    f"module {module} is unloaded, but {self._name(callout)} is pending",
                     self._function(callout),
                 )
         super().check_unload(module)

@@ -354,7 +354,7 @@ class Kqueues(Subject):
             kernel.violation(
                 "knote-on-list",
                 f"a knote is freed, and is still on the list at {kernel.describe(head)}: the next "
-                "event goes to memory that is gone",
+                "event accesses freed memory",
             )
         knote.object.free("knote_detach")
 
@@ -423,6 +423,6 @@ class Kqueues(Subject):
             knote.neutral = True
             kernel.violation(
                 "knote-of-module",
-                f"module {module} is gone, but a process waits for events of its device, and the "
-                "kernel asks its filter at the next one, or when the descriptor is closed",
+                f"module {module} is unloaded, but a process waits for events of its device, and "
+                "the kernel calls its filter at the next one, or when the descriptor is closed",
             )

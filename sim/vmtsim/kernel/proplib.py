@@ -224,7 +224,7 @@ class PropLib(Subject):
             if found.references > found.contained:
                 kernel.violation(
                     "prop-left",
-                    f"module {module} is gone, but the {found.object.what} made by {place} was not "
+                    f"module {module} is unloaded, but the {found.object.what} made by {place} was not "
                     "released",
                     place,
                 )
@@ -232,7 +232,7 @@ class PropLib(Subject):
             if found.of_module and kernel.loaded_at(found.content) is None:
                 kernel.violation(
                     "prop-nocopy",
-                    f"module {module} is gone, but the {found.object.what} made by {place} is in a "
+                    f"module {module} is unloaded, but the {found.object.what} made by {place} is in a "
                     "dictionary, and its bytes were the module's",
                     place,
                 )

@@ -632,7 +632,7 @@ _TABLE: dict[str, tuple[tuple[str, Enforced, str, str], ...]] = {
          "set f_flags to FILTEROP_ISFD, and FILTEROP_MPSAFE where the filter takes its own locks"),
         ("knote-on-list", _UNDETECTED, "a knote that is detached is on no list",
          "call selremove_knote in f_detach, and before d_kqfilter fails"),
-        ("knote-of-module", _UNDETECTED, "no knote has the filterops of a module that is gone",
+        ("knote-of-module", _UNDETECTED, "no knote has the filterops of an unloaded module",
          "seldestroy or klist_fini before it goes, or refuse while the device is open"),
     ),
     "sys/kern/kern_event.c (klist_remove)": (

@@ -377,7 +377,7 @@ class Simulation:
         if channels:
             self._find(
                 "channels-closed",
-                "the module is gone, but channels to the host are open: "
+                "the module is unloaded, but channels to the host are open: "
                 + ", ".join(str(channel) for channel in sorted(channels)),
             )
 

@@ -515,7 +515,7 @@ def test_a_request_that_is_never_ended_keeps_its_process(load: Any) -> None:
         run(code, nodes(code).read(node, 512))
     code.call("detach")
     assert any(
-        text.startswith("buf-never-done: module tried is unloaded, and the driver ram")
+        text.startswith("buf-never-done: module tried is unloaded, but the driver ram")
         for text in code.unload()
     )
     assert len(code.kernel.subject(Blocks).live) == 1

@@ -573,7 +573,7 @@ def test_walk_ends_in_its_thread(load: Callable[..., Code]) -> None:
     (text,) = code.violations()
     assert text.startswith("mount-iterator-thread: mountlist_iterator_destroy by end_walk")
     assert f"tried.c:{line_of(SOURCE, '/* of another */')}" in text
-    assert text.endswith("the file system / stays busy, by thread begin_walk that got it")
+    assert text.endswith("the file system / stays busy, by thread begin_walk which got it")
     with pytest.raises(KernelPanic) as caught:
         code.finish(walker)
     assert caught.value.rule == "vfs-busy-left"

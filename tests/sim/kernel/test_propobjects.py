@@ -278,7 +278,7 @@ def test_unreleased_object_is_reported(load: Any) -> None:
     assert code.call("use") == 1
     (text,) = code.unload()
     assert text.startswith(
-        "prop-left: module tried is gone, but the property dictionary made by keep"
+        "prop-left: module tried is unloaded, but the property dictionary made by keep"
     )
 
 

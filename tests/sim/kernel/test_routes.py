@@ -192,7 +192,7 @@ def test_routes_are_removed_with_interface(load: Callable[..., Code]) -> None:
 
 def test_table_has_one_route_per_destination(load: Callable[..., Code]) -> None:
     routes = _routes(load(SOURCE))
-    with pytest.raises(FileExistsError, match=r"there is a route to 0\.0\.0\.0/0 already"):
+    with pytest.raises(FileExistsError, match=r"there already is a route to 0\.0\.0\.0/0"):
         routes.add("default", "192.0.2.254")
     with pytest.raises(KeyError, match=r"no interface has an address in the net of 10\.9\.9\.9"):
         routes.add("10.0.0.0/8", "10.9.9.9")
