@@ -91,6 +91,33 @@ def test_driver_works_on_weakly_ordered_memory(module: Path, scenario: str) -> N
     assert late
 
 
+def test_point_behind_a_trap_is_reached_and_one_behind_the_next_call_is_not(module: Path) -> None:
+    """Between two calls the guest may call the host, where threads could switch, too."""
+    scenario = script.load("alone")
+
+    def simulation(points: dict[int, int]) -> Simulation:
+        return Simulation(module, scenario, seed=1, cpus=2, preempt=points)
+
+    first = simulation({})
+    scheduler, cpu = first.kernel.scheduler, first.kernel.cpu
+    preempt = cpu.preempt
+    calls: list[int] = []  # the number of the kernel call before each switch at a trap
+
+    def preempted() -> None:
+        calls.append(scheduler.calls)
+        preempt()
+
+    cpu.preempt = preempted  # type: ignore[method-assign]
+    first.run()
+    call = calls[0]
+    hits = []
+    for count in (20, 50_000):
+        stopped = simulation({call: count})
+        stopped.run()
+        hits.append(stopped.kernel.scheduler.hits)
+    assert hits == [1, 0]
+
+
 def test_listed_races_show_correct_values_in_both_orders(
     module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,7 @@ class Engine:
         self._stops: dict[int, int] = {}  # where the processor stops -> size of what it skips
         self.on_instruction: Callable[[int], None] = lambda _address: None
         self._preempted = False
+        self.counted = False
         self._interrupted = False
         self._error: BaseException | None = None
         self._fault: tuple[int, int, int] | None = None
@@ -394,7 +395,7 @@ class Engine:
             self.on_instruction(stopped_at)
             registers[0] = stopped_at + size
             if preempted or self._preempted or instructions:
-                self._preempted = False
+                self._preempted = self.counted = False
                 return PREEMPTED
             error = self._start()
             if registers[slot_at] != _NO_SLOT and not error:
@@ -404,6 +405,7 @@ class Engine:
             self._interrupted = False
             raise CpuStuck(registers[0])
         if preempted or instructions:
+            self.counted = not preempted
             return PREEMPTED
         raise CpuFault("the processor was halted", registers[0])
 

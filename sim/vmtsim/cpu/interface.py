@@ -160,6 +160,10 @@ class Cpu(Protocol):
         Exceptions raised by the backdoor or by ``on_trap`` come out here.
         """
 
+    counted: bool
+    """Whether the last PREEMPTED was for the count, not for ``preempt`` or an instruction served by
+    ``on_instruction``."""
+
     def preempt(self) -> None:
         """Stop soon after the trap that is being served; ``resume`` then returns PREEMPTED."""
 

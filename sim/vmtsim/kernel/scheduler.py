@@ -88,6 +88,7 @@ class Scheduler:
         # removed; ``hits`` counts those that took the processor.
         self.points: dict[int, int] = {}
         self.hits = 0
+        self._point = 0  # the one that the running code has not reached yet
         self.buffers: StoreBuffers | None = None  # ``--store-buffers``
         self.elsewhere = Elsewhere(dispatch, self.wake_one)
         self._loaded: Lwp | None = None
@@ -282,9 +283,10 @@ class Scheduler:
         while True:
             struck = False
             if points or lwp.instructions:
-                point = points.pop(self.calls, 0)
+                point = self._point = points.pop(self.calls, 0)
                 slot = resume(point or lwp.instructions)
-                if point and slot == PREEMPTED:
+                self._point = 0
+                if point and slot == PREEMPTED and cpu.counted:
                     self.choice.stands_back(lwp)
                     self.hits += 1
                     return "ready"
@@ -349,6 +351,8 @@ class Scheduler:
         if lwp is None:
             return
         self._count(lwp)
+        if self._point:
+            return  # a switch here would end the count; the next call is the next chance
         due = self.outside_next()
         if due is not None and due <= clock.now:
             # The world outside moves only between two steps of the guest.
