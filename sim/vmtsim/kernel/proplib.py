@@ -224,16 +224,16 @@ class PropLib(Subject):
             if found.references > found.contained:
                 kernel.violation(
                     "prop-left",
-                    f"module {module} is unloaded, but the {found.object.what} made by {place} was not "
-                    "released",
+                    f"module {module} is unloaded, but the {found.object.what} made by {place} was "
+                    "not released",
                     place,
                 )
             found.made_at = 0
             if found.of_module and kernel.loaded_at(found.content) is None:
                 kernel.violation(
                     "prop-nocopy",
-                    f"module {module} is unloaded, but the {found.object.what} made by {place} is in a "
-                    "dictionary, and its bytes were the module's",
+                    f"module {module} is unloaded, but the {found.object.what} made by {place} is in "
+                    "a dictionary, and its bytes were the module's",
                     place,
                 )
 
