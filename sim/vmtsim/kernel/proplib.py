@@ -232,8 +232,8 @@ class PropLib(Subject):
             if found.of_module and kernel.loaded_at(found.content) is None:
                 kernel.violation(
                     "prop-nocopy",
-                    f"module {module} is unloaded, but the {found.object.what} made by {place} is in "
-                    "a dictionary, and its bytes were the module's",
+                    f"module {module} is unloaded, but the {found.object.what} made by {place} is "
+                    "in a dictionary, and its bytes were the module's",
                     place,
                 )
 
