@@ -223,9 +223,9 @@ def measure(plan: Plan) -> Found:
         silent.write("info.memory_period", 0)
         hours = [
             Figure(CALLS, "an idle hour", idle(Rig(module), 3600), "calls", STOCK, STOCK_HOUR,
-                   SOURCE, goal=8900),
+                   SOURCE, goal=8640),
             Figure(CALLS, "an idle hour without statistics of the memory", idle(silent, 3600),
-                   "calls", STOCK, STOCK_HOUR, SOURCE, goal=7800),
+                   "calls", STOCK, STOCK_HOUR, SOURCE, goal=7440),
         ]  # fmt: skip
     machine = Rig(module)
     most, mean = batch(module)

@@ -297,7 +297,7 @@ vmt_worker(void *arg)
 		sc->sc_kicked = false;
 		mutex_exit(&sc->sc_lock);
 		next = vmt_worker_turn(sc);
-		pause = next - vmt_uptime();
+		pause = next - sc->sc_now;
 		mutex_enter(&sc->sc_lock);
 		if (sc->sc_dying || sc->sc_kicked)
 			continue;
@@ -334,14 +334,15 @@ vmt_worker_turn(struct vmt_softc *sc)
 {
 	int64_t next;
 
-	next = vmt_request_run(sc, vmt_uptime());
-	next = MIN(next, vmt_tclo_run(sc, vmt_uptime()));
-	next = MIN(next, vmt_backup_run(sc, vmt_uptime()));
-	if (vmt_uptime() < sc->sc_info_from)
+	vmt_update_now(sc);
+	next = vmt_request_run(sc, sc->sc_now);
+	next = MIN(next, vmt_tclo_run(sc, sc->sc_now));
+	next = MIN(next, vmt_backup_run(sc, sc->sc_now));
+	if (sc->sc_now < sc->sc_info_from)
 		next = MIN(next, sc->sc_info_from);
 	else if (!vmt_backup_holds(sc))
-		next = MIN(next, vmt_info_run(sc, vmt_uptime()));
-	next = MIN(next, vmt_clock_run(sc, vmt_uptime()));
+		next = MIN(next, vmt_info_run(sc, sc->sc_now));
+	next = MIN(next, vmt_clock_run(sc, sc->sc_now));
 	vmt_rpc_release(sc);
 	return next;
 }
@@ -401,6 +402,7 @@ vmt_raise(struct vmt_softc *sc, enum vmt_switch event)
 	while (sc->sc_replaced)
 		cv_wait(&sc->sc_work, &sc->sc_lock);
 	mutex_exit(&sc->sc_lock);
+	vmt_update_now(sc);
 }
 
 /*
@@ -428,6 +430,17 @@ vmt_log(struct vmt_softc *sc, enum vmt_log which, ...)
 		log(text->t_level, "%s: %s\n", device_xname(sc->sc_dev), line);
 	if (text->t_host)
 		(void)vmt_rpc_log(sc, VMT_SERVICE, line);
+}
+
+/*
+ * Something may have taken a while: a command, a message, a file system that
+ * is slow to answer.  Without this the worker would sleep for too long.
+ */
+void
+vmt_update_now(struct vmt_softc *sc)
+{
+
+	sc->sc_now = vmt_uptime();
 }
 
 /* Milliseconds since boot. */

@@ -131,7 +131,7 @@ vmt_backup_begin(struct vmt_softc *sc, u_int limit, bool file_systems,
 	    VMT_BACKUP_CODE_SUCCESS, ""))
 		return VMT_ERROR_BACKUP_START;
 	b->b_state = VMT_BACKUP_BEGIN;
-	b->b_limit = vmt_uptime() + (int64_t)limit * 1000;
+	b->b_limit = sc->sc_now + (int64_t)limit * 1000;
 	b->b_file_systems = file_systems;
 	b->b_freezes = freezes;
 	return NULL;

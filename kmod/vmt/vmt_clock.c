@@ -121,9 +121,9 @@ vmt_clock_run(struct vmt_softc *sc, int64_t now)
 	    now >= clock->c_last + (int64_t)policy.p_period * 1000) {
 		if (vmt_clock_sync(sc, policy.p_now || !clock->c_looked ?
 		    VMT_CLOCK_EITHER : VMT_CLOCK_FORWARD) == EAGAIN)
-			return vmt_uptime() + 1000;
+			return sc->sc_now + 1000;
 		clock->c_started = clock->c_looked = true;
-		clock->c_last = vmt_uptime();
+		clock->c_last = sc->sc_now;
 	}
 	if (policy.p_period == 0)
 		return INT64_MAX;

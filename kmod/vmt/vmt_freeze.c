@@ -159,8 +159,10 @@ vmt_freeze_join(struct vmt_softc *sc, bool wait)
 
 	if (!wait && vmt_freeze_runs(sc))
 		return false;
-	if (b->b_thread != NULL)
+	if (b->b_thread != NULL) {
 		(void)kthread_join(b->b_thread);
+		vmt_update_now(sc);
+	}
 	b->b_thread = NULL;
 	return true;
 }

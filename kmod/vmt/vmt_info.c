@@ -39,6 +39,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 #define	VMT_DETAILED_RETRY	60000	/* ms */
+#define	VMT_INFO_YOUNG		15000	/* ms */
 
 #define	VMT_DISK_NAME	100		/* bytes of a mount point with NUL */
 #define	VMT_DISK_FORMS	2		/* JSON, and an older structure */
@@ -118,7 +119,11 @@ vmt_info_run(struct vmt_softc *sc, int64_t now)
 	return MIN(next, vmt_nic_run(sc, now));
 }
 
-/* Check one item and send it if the host does not have it. */
+/*
+ * Check one item and send it if the host does not have it.  The next check
+ * comes no later than when the guest has been up for twice as long: the host
+ * detects a soft reset by an uptime below the last one.
+ */
 int
 vmt_info_send(struct vmt_softc *sc, enum vmt_info which)
 {
@@ -126,8 +131,9 @@ vmt_info_send(struct vmt_softc *sc, enum vmt_info which)
 	char value[VMT_VALUE_MAX + 1], *known;
 	int error;
 
-	sc->sc_info[which].i_next = vmt_uptime() +
-	    (int64_t)item->i_period * 1000;
+	sc->sc_info[which].i_next = sc->sc_now +
+	    MIN((int64_t)item->i_period * 1000,
+	    MAX(sc->sc_now, VMT_INFO_YOUNG));
 	if (sc->sc_info[which].i_refused)
 		return ENOTSUP;
 	if (item->i_plain && !sc->sc_detailed_refused)
@@ -256,6 +262,7 @@ vmt_disk_run(struct vmt_softc *sc, int64_t now)
 	disks = kmem_alloc(VMT_DISK_MAX * sizeof(*disks), KM_SLEEP);
 	text = kmem_alloc(VMT_DISK_TEXT, KM_SLEEP);
 	count = vmt_disk_collect(disks, sb);
+	vmt_update_now(sc);
 	do {
 		if (r->r_form == 0) {
 			length = vmt_disk_encode_json(text, disks, count);

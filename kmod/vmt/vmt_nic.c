@@ -89,6 +89,7 @@ vmt_nic_run(struct vmt_softc *sc, int64_t now)
 	r->r_next = now + VMT_NIC_PERIOD * 1000;
 	if (!vmt_net_collect(sc, &net))
 		return r->r_next;
+	vmt_update_now(sc);
 	(void)vmt_nic_send_primary(sc, &net, false);
 	if (r->r_form < VMT_NIC_METHODS)
 		vmt_nic_send(sc, &net);

@@ -450,9 +450,10 @@ vmt_rpc_exchange(struct vmt_softc *sc, size_t length, size_t *lengthp)
 		error = vmt_channel_receive(&sc->sc_rpci, &sc->sc_reply,
 		    lengthp);
 		if (error != ENOMSG)
-			return error;
+			break;
 	}
-	return EIO;
+	vmt_update_now(sc);
+	return error == ENOMSG ? EIO : error;
 }
 
 /* Did the host accept the command? */

@@ -33,7 +33,7 @@ static int	vmt_request_answer(struct lwp *, const char *, size_t, void *,
 		    size_t *);
 static int	vmt_request_queue(struct vmt_softc *, int,
 		    struct vmt_buffer *, size_t);
-static void	vmt_request_expire(struct vmt_softc *);
+static void	vmt_request_expire(struct vmt_softc *, int64_t);
 static void	vmt_request_send(struct vmt_softc *, struct vmt_request *);
 
 /*
@@ -355,7 +355,7 @@ vmt_sysctl_reply(SYSCTLFN_ARGS)
 		mutex_exit(&sc->sc_lock);
 		return ENXIO;
 	}
-	vmt_request_expire(sc);
+	vmt_request_expire(sc, vmt_uptime());
 	for (r = sc->sc_request; r < sc->sc_request + VMT_REQUESTS; r++) {
 		if (r->r_state != VMT_REQUEST_IDLE && r->r_number == name[0])
 			break;
@@ -417,7 +417,7 @@ vmt_request_queue(struct vmt_softc *sc, int number,
 	int error;
 
 	mutex_enter(&sc->sc_lock);
-	vmt_request_expire(sc);
+	vmt_request_expire(sc, vmt_uptime());
 	for (r = sc->sc_request; r < sc->sc_request + VMT_REQUESTS; r++) {
 		if (r->r_state == VMT_REQUEST_IDLE)
 			break;
@@ -445,9 +445,8 @@ vmt_request_queue(struct vmt_softc *sc, int number,
  * yet are never sent.  Called with sc_lock held.
  */
 static void
-vmt_request_expire(struct vmt_softc *sc)
+vmt_request_expire(struct vmt_softc *sc, int64_t now)
 {
-	const int64_t now = vmt_uptime();
 	struct vmt_request *r;
 
 	KASSERT(mutex_owned(&sc->sc_lock));
@@ -473,7 +472,7 @@ vmt_request_run(struct vmt_softc *sc, int64_t now)
 	int64_t next = INT64_MAX;
 
 	mutex_enter(&sc->sc_lock);
-	vmt_request_expire(sc);
+	vmt_request_expire(sc, now);
 	for (r = sc->sc_request; r < sc->sc_request + VMT_REQUESTS; r++) {
 		if (r->r_state == VMT_REQUEST_IDLE)
 			continue;

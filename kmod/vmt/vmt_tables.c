@@ -155,7 +155,7 @@ VMT_LOCAL_TABLE const struct vmt_info_item vmt_info_items[VMT_INFOS] = {
 	[VMT_INFO_OS_NAME_FULL] = { 5, 60, 512, false, true },
 	[VMT_INFO_OS_NAME] = { 6, 60, 128, false, true },
 	[VMT_INFO_DNS_NAME] = { 1, 15, 255, false, false },
-	[VMT_INFO_UPTIME] = { 7, 60, 24, true, false },
+	[VMT_INFO_UPTIME] = { 7, 300, 24, true, false },
 };
 
 VMT_LOCAL_TABLE const struct vmt_nic_method vmt_nic_methods[VMT_NIC_METHODS] = {

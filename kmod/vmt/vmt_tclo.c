@@ -81,7 +81,8 @@ vmt_tclo_run(struct vmt_softc *sc, int64_t now)
 	for (n = 0; n < VMT_POLL_DRAIN; n++) {
 		if (!vmt_tclo_poll(sc, now))
 			break;
-		sc->sc_last_message = now = vmt_uptime();
+		vmt_update_now(sc);
+		sc->sc_last_message = sc->sc_now;
 		sc->sc_poll_step = 0;
 	}
 	if (!sc->sc_tclo.ch_open)
@@ -89,7 +90,7 @@ vmt_tclo_run(struct vmt_softc *sc, int64_t now)
 	if (n == 0)
 		vmt_buffer_shrink(&sc->sc_message);
 
-	now = vmt_uptime();
+	now = sc->sc_now;
 	vmt_tclo_log_back(sc, now);
 	if (now - sc->sc_last_message >= VMT_POLL_QUIET)
 		sc->sc_next_poll = now + VMT_POLL_IDLE;
@@ -379,7 +380,7 @@ vmt_tclo_execute(struct vmt_softc *sc, const struct vmt_command *command,
 const char *
 vmt_do_reset(struct vmt_softc *sc, const struct vmt_message *message)
 {
-	const int64_t now = vmt_uptime();
+	const int64_t now = sc->sc_now;
 
 	sc->sc_counters[VMT_COUNT_RESETS].ev_count++;
 	if (sc->sc_was_reset) {
@@ -405,7 +406,7 @@ vmt_do_capabilities(struct vmt_softc *sc, const struct vmt_message *message)
 
 	sc->sc_registered = true;
 	sc->sc_info_from = 0;
-	vmt_register_capabilities(sc, vmt_uptime());
+	vmt_register_capabilities(sc, sc->sc_now);
 	return NULL;
 }
 

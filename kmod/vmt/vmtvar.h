@@ -317,6 +317,12 @@ struct vmt_softc {
 	enum vmt_switch	sc_event;	/* (w) raised when the answer is out */
 	bool		sc_introduced;	/* (w) in the host's log */
 	bool		sc_announced;	/* (w) as a server of shared folders */
+	/*
+	 * Uptime in ms: read once in each turn of the worker, and again behind
+	 * whatever may have taken a while.
+	 */
+	int64_t		sc_now;		/* (w) */
+
 	bool		sc_registered;	/* (w) the host has our capabilities */
 	bool		sc_was_reset;	/* (w) on the channel as it is now */
 	bool		sc_loss_logged;	/* (w) */
@@ -493,6 +499,7 @@ VMT_LOCAL void	vmt_wake_worker(struct vmt_softc *);
 VMT_LOCAL void	vmt_raise_event(struct vmt_softc *);
 VMT_LOCAL void	vmt_raise(struct vmt_softc *, enum vmt_switch);
 VMT_LOCAL void	vmt_log(struct vmt_softc *, enum vmt_log, ...);
+VMT_LOCAL void	vmt_update_now(struct vmt_softc *);
 VMT_LOCAL int64_t vmt_uptime(void);
 
 /* vmt_x86.c, vmt_aarch64.c */

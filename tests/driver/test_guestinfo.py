@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -67,13 +68,22 @@ def test_lost_details_are_retried_before_os_names(rig: Make) -> None:
     machine.leave()
 
 
-def test_uptime_is_reported_in_hundredths_each_minute(rig: Make) -> None:
+def test_uptime_is_sent_in_hundredths_at_growing_intervals(rig: Make) -> None:
+    """Each report is above half of the uptime at the next: a host notices each soft reset.
+
+    Sources: open-vm-tools services/plugins/guestInfo/guestInfoServer.c, which sends the uptime so
+    that the host can detect soft resets.
+    """
     machine = rig()
-    machine.run(600)
+    machine.run(3600)
     reports = [(e.at, e["value"]) for e in machine.events("guestinfo") if e["key"] == UPTIME]
-    assert 10 <= len(reports) <= 12
     for at, value in reports:
         assert abs(at / 10_000_000 - value) <= 1
+    late = [at / SECOND for at, _ in reports if at > 20 * SECOND]
+    gaps = [b - a for a, b in itertools.pairwise(late)]
+    assert len(late) >= 12
+    assert all(gap <= min(at, 300) + 20.1 for at, gap in zip(late, gaps, strict=False))
+    assert sorted(gaps)[-5:] == pytest.approx([300] * 5, abs=21)
     machine.leave()
 
 
