@@ -442,6 +442,61 @@ def test_run_detaches_for_command_and_reattaches(desk: Desk, number: signal.Sign
     assert desk.status["channel"] is not None
 
 
+def test_run_keeps_settings_of_driver(desk: Desk, on: Any) -> None:
+    """A driver that attaches begins with its defaults: run gives back what an administrator set."""
+    settings = {
+        "clock_sync.period": "300", "clock_sync.follow_host": "1", "backup.freeze": "/",
+        "backup.scripts": "30", "backup.require_scripts": "1", "info.memory_period": "7",
+        "net.primary": "vmx0", "net.exclude": "tap* bridge0",
+    }  # fmt: skip
+    (desk.root / "etc/sysctl.conf").write_text("machdep.vmt0.clock_sync.period=60\n")
+    for name, value in settings.items():
+        assert desk.tool("sbin/sysctl", "-w", f"machdep.vmt0.{name}={value}").returncode == 0
+
+    def now() -> dict[str, str]:
+        lines = desk.tool("sbin/sysctl", "machdep.vmt0").stdout.splitlines()
+        nodes = dict(line.removeprefix("machdep.vmt0.").split(" = ", 1) for line in lines)
+        return {name: nodes[name] for name in settings}
+
+    assert now() == settings
+    assert on(desk)("run", "--", "true").status == 0
+    assert now() == settings
+
+
+def test_attach_sets_every_setting_of_sysctl_conf(desk: Desk, on: Any) -> None:
+    """What rc.d/sysctl could not set before the module was there."""
+    vmtctl = on(desk)
+    (desk.root / "etc/sysctl.conf").write_text(
+        "machdep.vmt0.backup.freeze?=/\n#machdep.vmt0.backup.scripts=9\n"
+        "machdep.vmt0.info.memory_period=99999\nmachdep.vmt0.backup.done=1\nkern.x=1\n"
+    )
+    assert vmtctl("detach").status == 0
+    done = vmtctl("attach")
+    assert (done.status, done.out) == (0, "attached vmt0\nset backup.freeze to '/'\n")
+    assert "machdep.vmt0.info.memory_period was not set to '99999': " in done.err
+    assert "Invalid argument" in done.err
+
+
+def test_nothing_is_frozen_while_run_lends_the_channel(desk: Desk, on: Any) -> None:
+    assert desk.tool("sbin/sysctl", "-w", "machdep.vmt0.backup.freeze=/").returncode == 0
+    desk.host("backup", "do=start", "snapshot=60")
+    desk.advance(3)
+    assert desk.status["suspended"] == ["/"]
+    running = lend(desk, desk.root / "usr/pkg/bin/vmtoolsd")
+    desk.until_toolsd(runs=True)
+    assert desk.status["suspended"] == []
+    desk.host("backup", "do=start", "snapshot=60")
+    desk.advance(10)
+    assert desk.status["suspended"] == []
+    running.send_signal(signal.SIGTERM)
+    assert running.wait() == 0
+    desk.advance(5)
+    # The driver is back, and so is its setting.
+    desk.host("backup", "do=start", "snapshot=60")
+    desk.advance(3)
+    assert desk.status["suspended"] == ["/"]
+
+
 def test_run_reattaches_after_failed_command(desk: Desk) -> None:
     done = lend(desk, "/bin/sh", "-c", "exit 3")
     done.communicate()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtctl import guest
+from vmtctl import guest, settings
 from vmtctl.exits import CONFIG, NO_PERMISSION, UNAVAILABLE, USAGE, Failure
 
 TYPE_CHECKING = False
@@ -14,7 +14,6 @@ BRANCH = "clock_sync"
 # The settings of an administrator, which /etc/sysctl.conf may have.
 SETTINGS = {name: f"{guest.TREE}.{BRANCH}.{name}" for name in ("period", "follow_host")}
 NOW = f"{guest.TREE}.{BRANCH}.now"
-PERSISTENT_FILE = "/etc/sysctl.conf"
 
 # Seconds; longer ones overflow the ticks of an int (NetBSD sys/kern/kern_clock.c, hz 100).
 LONGEST = 2147483
@@ -125,42 +124,11 @@ def _trouble(context: Context, node: str, value: str, result: Result) -> Failure
     return Failure(f"{node} was not set: {complaint}")
 
 
-def persisted(text: str | None) -> dict[str, int]:
-    """Return the settings that a sysctl.conf(5) holds.
-
-    The last line of each wins, as it does at boot.
-    """
-    found = {}
-    names = {node: name for name, node in SETTINGS.items()}
-    for line in (text or "").splitlines():
-        node, equals, value = line.partition("#")[0].partition("=")
-        name = names.get(node.strip().rstrip("?"))
-        if equals and name and value.strip().isdigit():
-            found[name] = int(value.strip())
-    return found
-
-
-def apply_persisted(context: Context) -> None:
-    """Set what /etc/sysctl.conf says: a driver that attaches begins with settings of its own.
-
-    rc.d/sysctl came before it.
-    """
-    for name, value in persisted(context.read(PERSISTENT_FILE)).items():
-        what = f"set {described(name, value)}"
-        if context.dry_run:
-            context.step(what)
-            continue
-        nodes, _ = guest.driver_nodes(context)
-        if nodes.get(f"{BRANCH}.{name}") == str(value):
-            continue
-        if name != "period" and f"{BRANCH}.{name}" not in nodes:
-            context.detail(f"the driver in charge has no {name}")
-            continue
-        try:
-            apply(context, name, value)
-            context.step(what)
-        except Failure as error:
-            context.warn(f"{name} of {PERSISTENT_FILE} was not set: {error}")
+def persisted(context: Context) -> dict[str, int | None]:
+    """Return the period and who decides, as sysctl.conf(5) has them; None where it does not."""
+    saved = settings.persisted(context.read(settings.FILE))
+    values = {name: saved.get(f"{BRANCH}.{name}", "") for name in SETTINGS}
+    return {name: int(value) if value.isdecimal() else None for name, value in values.items()}
 
 
 def with_setting(data: bytes, name: str, value: int) -> bytes:

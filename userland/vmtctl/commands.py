@@ -121,8 +121,9 @@ COMMANDS = (
             "The command must stay in the foreground.  vmtctl exits with the command's status;\n"
             "with 128 plus the signal's number when a signal ended the command, 127 when the\n"
             "command was not found, 126 when it could not be run.  vmtctl passes signals on to\n"
-            "the command.  A lock prevents a second run at the same time.  With --json the\n"
-            "command's output goes to standard error, and its status is in the JSON object."
+            "the command.  A lock prevents a second run at the same time.  Afterwards vmt0 has\n"
+            "the settings that it had before.  With --json the command's output goes to standard\n"
+            "error, and its status is in the JSON object."
         ),
         options=(
             Option(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from vmtctl import clocks, guest, resolver
+from vmtctl import guest, resolver, settings
 from vmtctl.checks import bootcfg
 from vmtctl.exits import CONFIG, NO_PERMISSION, TEMPORARY, UNAVAILABLE, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmtctl.context import Context
     from vmtctl.system import Result
 
@@ -96,8 +98,8 @@ def refuse_beside_daemon(context: Context) -> None:
         )
 
 
-def attach(context: Context) -> bool:
-    """Attach vmt0, make sure that it is there, and set the period that it shall have.
+def attach(context: Context, kept: Mapping[str, str] | None = None) -> bool:
+    """Attach vmt0, make sure that it is there, and set what it had: see settings.apply.
 
     Returns whether anything had to be done. Raises Failure with the reason.
     """
@@ -108,7 +110,7 @@ def attach(context: Context) -> bool:
     command = f"drvctl -r -a {guest.ATTRIBUTE} {guest.BUS}"
     if context.dry_run:
         context.step(f"attach {guest.DEVICE} ({command})")
-        clocks.apply_persisted(context)
+        settings.apply(context, kept)
         resolver.apply(context)
         return True
     context.need_root(f"attach {guest.DEVICE}")
@@ -120,7 +122,7 @@ def attach(context: Context) -> bool:
     if not is_attached(context):
         raise _not_attached(context, before)
     context.step(f"attached {guest.DEVICE}")
-    clocks.apply_persisted(context)
+    settings.apply(context, kept)
     resolver.apply(context)
     return True
 

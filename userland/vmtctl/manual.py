@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 
-from vmtctl import clocks, hooks, lock, record
+from vmtctl import hooks, lock, record, settings
 from vmtctl.commands import COMMANDS, EXAMPLES
 from vmtctl.exits import MEANINGS
 from vmtctl.grammar import COMMON, DRY_RUN, VERSION, Argument, Command, Option, walk
@@ -22,7 +22,7 @@ _FILES = (
     (hooks.SITE, "Scripts of the site; see powerd above."),
     (hooks.RECORD, "The directories that powerd install created."),
     ("/etc/rc.conf.d/vmtools", "Has the block of service install."),
-    (clocks.PERSISTENT_FILE, "Has the settings of clock --persist."),
+    (settings.FILE, "Has the settings of clock --persist."),
     ("/usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod", "The default module of load."),
     (lock.PATH, "The lock of load, unload and run."),
     (record.PATH, "The path of the loaded module."),

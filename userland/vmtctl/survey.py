@@ -125,13 +125,13 @@ def clock(context: Context, nodes: dict[str, str]) -> dict[str, Any]:
     def switch(value: int | None) -> bool | None:
         return None if value is None else bool(value)
 
-    saved = clocks.persisted(context.read(clocks.PERSISTENT_FILE))
+    saved = clocks.persisted(context)
     return {
         "period": number("period"),
         "follow_host": switch(number("follow_host")),
         "persisted": {
-            "period": saved.get("period"),
-            "follow_host": switch(saved.get("follow_host")),
+            "period": saved["period"],
+            "follow_host": switch(saved["follow_host"]),
         },
         "offset_us": number("offset"),
         "steps": number("steps"),

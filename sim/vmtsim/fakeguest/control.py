@@ -55,6 +55,7 @@ def status(machine: Machine, *, powerd: int | None, as_json: bool) -> Answer:
         ("channel", "not bound" if channel is None else f"{channel}, {found['resets']} resets"),
         ("powerd", "not running" if powerd is None else f"pid {powerd}"),
         ("processes", ", ".join(f"{pid} {command}" for pid, command in found["processes"])),
+        ("suspended", ", ".join(found["suspended"])),
         *(("broken", text) for text in found["broken"]),
     ]  # fmt: skip
     return Answer("".join(f"{label:<10}{text}\n" for label, text in lines if text))

@@ -15,6 +15,7 @@ from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Halted, KernelPanic, Stalled
 from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.modules import Modules
+from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.sysmon import SysmonPower
 from vmtsim.run.findings import NOT_LIVE, OK, PROPERTY_FAILED, STATUS
 from vmtsim.run.simulation import Simulation
@@ -223,6 +224,7 @@ class Machine:
             },
             "processes": [[d.pid, d.command] for d in self.daemons.values()],
             "commands": [command for _, command in self.commands],
+            "suspended": [] if self.ended else self.kernel.subject(Mounts).suspended(),
             "broken": list(self.broken),
         }
 

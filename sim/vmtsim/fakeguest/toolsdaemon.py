@@ -94,6 +94,10 @@ class ToolsDaemon:
                 self._command(command)
         elif word.startswith(b"OS_"):
             return b"ERROR this stub does not shut down"
+        if message.startswith(b"vmbackup."):
+            # The words of a daemon that runs without its plugin vmbackup (open-vm-tools
+            # lib/rpcChannel/rpcChannel.c, RpcChannel_Dispatch).
+            return b"ERROR Unknown Command"
         return b"OK "
 
     def _command(self, command: bytes) -> None:

@@ -270,8 +270,8 @@ def _clock(context: Context, rc: RcConf) -> Iterator[Finding]:
     """Check the clock of an image: the driver sets it unless sysctl.conf disables that."""
     if not context.image:
         return
-    saved = clocks.persisted(context.read(clocks.PERSISTENT_FILE))
-    if saved.get("period") != 0:
+    saved = clocks.persisted(context)
+    if saved["period"] != 0:
         from vmtctl.checks.live import clock_masters
 
         yield from clock_masters(context, rc, set())

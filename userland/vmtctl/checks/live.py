@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vmtctl import balloon, clocks, guest, hooks, lock, snapshots
+from vmtctl import balloon, clocks, guest, hooks, lock, settings, snapshots
 from vmtctl.checks import ERROR, OK, WARNING, Finding
 from vmtctl.checks.rcconf import RcConf, load_at_boot, loaded_at_boot
 from vmtctl.tooltable import TOOLS
@@ -193,7 +193,7 @@ def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fin
             yield Finding(
                 WARNING,
                 "clock-unknown-setting",
-                f"{clocks.PERSISTENT_FILE} sets {name}, which the driver in charge does not have",
+                f"{settings.FILE} sets {name}, which the driver in charge does not have",
                 "the host's time switches have no effect",
                 advice=f"load the module: {context.command('load')}",
             )
@@ -202,7 +202,7 @@ def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fin
             yield Finding(
                 WARNING,
                 "clock-differs",
-                f"{name} of the clock is {int(now)}, and {clocks.PERSISTENT_FILE} says {int(then)}",
+                f"{name} of the clock is {int(now)}, and {settings.FILE} says {int(then)}",
                 "the next attach or boot changes it",
                 fix=context.command(f"clock {word}"),
                 advice="to keep what is set: "

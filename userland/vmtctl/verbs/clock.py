@@ -5,6 +5,7 @@ from __future__ import annotations
 from vmtctl import clocks, guest
 from vmtctl.exits import OK, Failure
 from vmtctl.lock import FilesLock, first_look
+from vmtctl.settings import FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,8 +123,8 @@ def _planner(context: Context, settings: dict[str, int]) -> Callable[[], Plan]:
 
     def make() -> Plan:
         plan = Plan(tree)
-        plan.sweep(clocks.PERSISTENT_FILE)
-        found = tree.look(clocks.PERSISTENT_FILE)
+        plan.sweep(FILE)
+        found = tree.look(FILE)
         text = found.data if found.exists else b""
         for name, value in settings.items():
             text = clocks.with_setting(text, name, value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from vmtctl import clocks, device, elf, guest, record, resolver
+from vmtctl import device, elf, guest, record, resolver, settings
 from vmtctl.checks.rcconf import loaded_at_boot
 from vmtctl.exits import DATA, NO_INPUT, NO_PERMISSION, OK, TEMPORARY, Failure
 from vmtctl.lock import Lock
@@ -62,7 +62,7 @@ def run(context: Context) -> int:
             return _in_place(context, path, changed=changed)
         device.refuse_beside_daemon(context)
         _Loader(context, path).go()
-        clocks.apply_persisted(context)
+        settings.apply(context)
         resolver.apply(context)
     if not loaded_at_boot(context):
         context.warn("hint: this lasts until the next boot; `vmtctl doctor` says how it stays")

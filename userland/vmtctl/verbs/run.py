@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from vmtctl import device, guest
+from vmtctl import device, guest, settings
 from vmtctl.exits import USAGE, Failure
 from vmtctl.lock import Lock
 
@@ -138,13 +138,14 @@ def run(context: Context) -> int:
     with Lock(context, f"run {words[0]}"):
         child = _Child(grace)
         status = 1
+        kept = settings.current(context)
         try:
             device.detach(context)
             # With --json, standard output is for one JSON object alone.
             failed = child.start(words, output=2 if context.json else 1)
             status = child.wait() if failed is None else failed
         finally:
-            back = _give_back(context)
+            back = _give_back(context, kept)
     context.finish(changed=True, command=words, status=status, attached=back)
     return status
 
@@ -170,9 +171,9 @@ def _grace(context: Context) -> float:
     return grace
 
 
-def _give_back(context: Context) -> bool:
+def _give_back(context: Context, kept: dict[str, str]) -> bool:
     try:
-        device.attach(context)
+        device.attach(context, kept)
     except Failure as error:
         # The status belongs to the command; this must be heard nevertheless.
         context.warn(f"{guest.DEVICE} stays detached: {error}")

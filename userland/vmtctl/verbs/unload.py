@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtctl import clocks, device, guest, record
+from vmtctl import device, guest, record, settings
 from vmtctl.exits import NO_PERMISSION, OK, Failure
 from vmtctl.lock import Lock
 
@@ -81,7 +81,7 @@ def _unload(context: Context, state: _State) -> None:
         context.tools.run("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
     if device.is_attached(context):
         context.step(f"attached {guest.DEVICE} to the built-in driver")
-        clocks.apply_persisted(context)
+        settings.apply(context)
     elif state.has_builtin:
         raise Failure(
             f"the module is unloaded, but {guest.DEVICE} did not attach to the built-in driver",

@@ -1,0 +1,53 @@
+"""The settings that vmtctl gives back to a driver: those of the specs, and all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ruamel.yaml import YAML
+from vmtctl import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SPEC = Path(__file__).parents[2] / "specs/vmt/driver.yaml"
+# Nodes that start something, and the one that follows resolv.conf(5).
+OTHERS = {"clock_sync.now", "backup.done", "net.dns"}
+
+
+def writable(tree: Any, prefix: str = "") -> Iterator[str]:
+    for name, node in tree.items():
+        if not isinstance(node, dict):
+            continue
+        if node.get("access") == "write":
+            yield prefix + name
+        elif "access" not in node:
+            yield from writable(node, f"{prefix}{name}.")
+
+
+def test_settings_are_the_writable_nodes_of_the_specs() -> None:
+    spec: Any = YAML(typ="safe").load(SPEC)
+    names = {name.replace(".children.", ".") for name in writable(spec["sysctl"])}
+    assert names - OTHERS == set(settings.NAMES)
+    assert names >= OTHERS
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("machdep.vmt0.backup.freeze=/", {"backup.freeze": "/"}),
+        ("machdep.vmt0.backup.freeze ?= /home # the data", {"backup.freeze": "/home"}),
+        ("machdep.vmt0.net.exclude=tap* bridge0", {"net.exclude": "tap* bridge0"}),
+        ("machdep.vmt0.clock_sync.period=1\nmachdep.vmt0.clock_sync.period=2",
+         {"clock_sync.period": "2"}),
+        ("#machdep.vmt0.backup.freeze=/", {}),
+        ("backup.freeze=/", {}),
+        ("machdep.vmt0.clock_sync.now=1", {}),
+        ("machdep.vmt0.backup.freeze", {}),
+        ("kern.hostname=x", {}),
+    ],
+)  # fmt: skip
+def test_sysctl_conf_is_read_as_at_boot(line: str, found: dict[str, str]) -> None:
+    assert settings.persisted(line) == found

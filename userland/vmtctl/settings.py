@@ -1,0 +1,92 @@
+"""The settings of the driver: a driver that attaches begins with its defaults.
+
+What an administrator writes to them is lost when vmt0 is detached, and rc.d/sysctl has read
+sysctl.conf(5) long before a module is loaded. So `attach` and `load` set what that file says, and
+`run` gives back what the driver had.
+"""
+
+from __future__ import annotations
+
+from vmtctl import guest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmtctl.context import Context
+
+FILE = "/etc/sysctl.conf"
+
+# The nodes below machdep.vmt0 that hold a setting (specs/vmt/driver.yaml). Not among them: net.dns,
+# which follows resolv.conf(5), and the nodes that start something.
+NAMES = (
+    "clock_sync.period",
+    "clock_sync.follow_host",
+    "backup.freeze",
+    "backup.scripts",
+    "backup.require_scripts",
+    "info.memory_period",
+    "net.primary",
+    "net.exclude",
+)
+
+
+def persisted(text: str | None) -> dict[str, str]:
+    """Return the settings that a sysctl.conf(5) holds, by their name below machdep.vmt0.
+
+    The last line of each wins, as it does at boot.
+    """
+    found = {}
+    for line in (text or "").splitlines():
+        node, equals, value = line.partition("#")[0].partition("=")
+        name = node.strip().rstrip("?").rstrip().removeprefix(f"{guest.TREE}.")
+        if equals and name in NAMES and name != node.strip():
+            found[name] = value.strip()
+    return found
+
+
+def current(context: Context) -> dict[str, str]:
+    """Return the settings of the driver in charge; none where vmt0 is not attached."""
+    nodes, _ = guest.driver_nodes(context)
+    return {name: nodes[name] for name in NAMES if name in nodes}
+
+
+def apply(context: Context, kept: Mapping[str, str] | None = None) -> None:
+    """Set what /etc/sysctl.conf says, or what the driver had before: ``kept``.
+
+    A setting that cannot be set is a warning: the driver works without it.
+    """
+    values = {**persisted(context.read(FILE)), **(kept or {})}
+    nodes = {} if context.dry_run or not values else guest.driver_nodes(context)[0]
+    for name in NAMES:
+        if name not in values or nodes.get(name) == values[name]:
+            continue
+        what = f"set {_in_words(name, values[name])}"
+        if context.dry_run:
+            context.step(what)
+        elif name not in nodes:
+            context.detail(f"the driver in charge has no {name}")
+        else:
+            _set(context, name, values[name], what)
+
+
+def _set(context: Context, name: str, value: str, what: str) -> None:
+    node = f"{guest.TREE}.{name}"
+    result = context.tools.run("sysctl", "-w", f"{node}={value}")
+    if not result.ok:
+        context.warn(f"{node} was not set to {value!r}: {result.complaint}")
+        return
+    now = current(context).get(name)
+    if now != value:
+        context.warn(f"{node} was set to {value!r}, but the driver reports {now!r}")
+        return
+    context.step(what)
+
+
+def _in_words(name: str, value: str) -> str:
+    from vmtctl import clocks
+
+    branch, _, leaf = name.partition(".")
+    if branch == clocks.BRANCH and value.isdecimal():
+        return clocks.described(leaf, int(value))
+    return f"{name} to {value!r}"
