@@ -200,6 +200,7 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
     ("balloon-detached", _balloon(attached=False), 1, True),
     ("balloon-lost", _balloon(state="the host does not answer", size=0), 1, False),
     ("balloon-short", _balloon(state="memory is short", size=300), 1, False),
+    ("dns-differs", _file("etc/resolv.conf", "nameserver 192.0.2.53\n"), 1, True),
     ("powerd-down", _state(processes=[[1, "init"]]), 2, True),
     ("powerd-down", _both(_state(processes=[[1, "init"]]), _conf("vmtctl=YES")), 2, True),
     ("powerd-disabled", _conf("rc_configured=YES\nvmtctl=YES\n"), 2, True),

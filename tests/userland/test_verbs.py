@@ -235,8 +235,8 @@ def test_json_output_matches_schema(vmtctl: Control, guest: Any) -> None:
     found = vmtctl("status", "--json").json
     assert found["schema"] == 1
     assert list(found) == [
-        "schema", "verb", "system", "driver", "device", "channel", "clock", "snapshots", "balloon",
-        "powerd", "counters", "uuid", "problems",
+        "schema", "verb", "system", "driver", "device", "channel", "clock", "snapshots", "dns",
+        "balloon", "powerd", "counters", "uuid", "problems",
     ]  # fmt: skip
     assert found["snapshots"] == dict.fromkeys(
         ("freeze", "scripts", "require_scripts", "event", "left")

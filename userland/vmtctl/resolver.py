@@ -78,6 +78,12 @@ def found(context: Context) -> str:
     return words(context.read(FILE) or "", names.get("kern.hostname", ""))
 
 
+def survey(context: Context, nodes: dict[str, str]) -> dict[str, str | None]:
+    """Return what the driver has, and what it should have; None where there is no such thing."""
+    there = context.read(FILE) is not None
+    return {"driver": nodes.get(_NAME), "resolv_conf": found(context) if there else None}
+
+
 def put(context: Context, value: str) -> None:
     """Write the node. Raises Failure."""
     result = context.tools.run("sysctl", "-w", f"{NODE}={value}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from vmtctl import balloon, clocks, guest, record, snapshots
+from vmtctl import balloon, clocks, guest, record, resolver, snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def take(context: Context) -> dict[str, Any]:
         "channel": _channel(attachment.attached, running, processes_known=not complaint),
         "clock": clock(context, nodes),
         "snapshots": snapshots.survey(context, nodes),
+        "dns": resolver.survey(context, nodes),
         "balloon": balloon.survey(context, attachment.siblings),
         "powerd": _powerd(context, running, processes_known=not complaint),
         "counters": {

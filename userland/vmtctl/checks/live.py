@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vmtctl import balloon, clocks, guest, hooks, lock, settings, snapshots
+from vmtctl import balloon, clocks, guest, hooks, lock, resolver, settings, snapshots
 from vmtctl.checks import ERROR, OK, WARNING, Finding
 from vmtctl.checks.rcconf import RcConf, load_at_boot, loaded_at_boot
 from vmtctl.tooltable import TOOLS
@@ -24,6 +24,7 @@ def check(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Find
     yield from _channel(context, survey)
     yield from _powerd(context, survey, rc)
     yield from _clock(context, survey, rc)
+    yield from _dns(context, survey)
     yield from _snapshots(context, survey)
     yield from _balloon(context, survey)
     yield from _left_overs(context, survey)
@@ -208,6 +209,21 @@ def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fin
                 advice="to keep what is set: "
                 + context.command(f"clock {clocks.as_typed(name, now)} --persist"),
             )
+
+
+def _dns(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
+    """Compare the name servers of the driver with those of resolv.conf(5)."""
+    driver, file = survey["dns"]["driver"], survey["dns"]["resolv_conf"]
+    if driver is None or file is None or driver == file:
+        return
+    yield Finding(
+        WARNING,
+        "dns-differs",
+        f"the driver has {driver or 'no name servers'}, and {resolver.FILE} says {file or 'none'}",
+        "the host shows other name servers than the guest uses",
+        fix=context.command("dns update"),
+        advice=f"resolvconf(8) can do this after each change: {context.command('dns install')}",
+    )
 
 
 def _clock_ahead(context: Context, clock: dict[str, Any]) -> Iterator[Finding]:

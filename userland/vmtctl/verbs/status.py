@@ -34,6 +34,8 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if found["driver"]["in_charge"] == "netbsd-vmt":
         lines.append(("snapshots", snapshots.in_words(found["snapshots"])))
+    if found["dns"]["driver"] is not None:
+        lines.append(("dns", found["dns"]["driver"] or "none"))
     text = balloon.in_words(found["balloon"])
     if text:
         lines.append(("balloon", text))
