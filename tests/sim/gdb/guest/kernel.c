@@ -14,6 +14,8 @@
 #include <sys/mutex.h>
 #include <sys/time.h>
 
+#include <uvm/uvm_extern.h>
+
 #include "guest.h"
 
 const char machine[] = "amd64";
@@ -22,6 +24,16 @@ const char osrelease[] = "11.0";
 const char ostype[] = "NetBSD";
 char hostname[256] = "guest.example";
 int hz = 100;
+
+/* 64 MB, half of it free; nothing changes them. */
+struct uvmexp uvmexp = {
+	.pagesize = PAGE_SIZE, .npages = 16384, .free = 8192, .freemin = 64
+};
+
+void
+uvm_update_uvmexp(void)
+{
+}
 
 /* Memory: a list of free pieces would be more than this guest needs. */
 
