@@ -39,7 +39,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 #define	VMT_DETAILED_RETRY	60000	/* ms */
-#define	VMT_INFO_YOUNG		15000	/* ms */
+#define	VMT_YOUNG_MS		15000
 
 #define	VMT_DISK_NAME	100		/* bytes of a mount point with NUL */
 #define	VMT_DISK_FORMS	2		/* JSON, and an older structure */
@@ -133,7 +133,7 @@ vmt_info_send(struct vmt_softc *sc, enum vmt_info which)
 
 	sc->sc_info[which].i_next = sc->sc_now +
 	    MIN((int64_t)item->i_period * 1000,
-	    MAX(sc->sc_now, VMT_INFO_YOUNG));
+	    MAX(sc->sc_now, VMT_YOUNG_MS));
 	if (sc->sc_info[which].i_refused)
 		return ENOTSUP;
 	if (item->i_plain && !sc->sc_detailed_refused)
