@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECS = ("backdoor", "transport", "rpci", "tclo", "guestinfo", "driver")
+MODULES = {"vmt": SPECS, "vmmemctl": ("balloon", "driver")}
+"""The specs of each module."""
 _DELETED = object()
 
 
@@ -48,11 +50,11 @@ class Change:
         return ".".join(map(str, (self.spec, *self.path)))
 
 
-def changes() -> list[Change]:
+def changes(module: str = "vmt") -> list[Change]:
     """Every deletion and every alteration, in the order of the specs."""
     found = []
-    for spec in SPECS:
-        data = load_yaml(ROOT / "specs" / "vmt" / f"{spec}.yaml").plain()
+    for spec in MODULES[module]:
+        data = load_yaml(ROOT / "specs" / module / f"{spec}.yaml").plain()
         for path, value in entries(data, ()):
             values = [_DELETED, *_altered(value)]
             found += [Change(spec, path, each) for each in values]
@@ -81,18 +83,19 @@ def _altered(value: Any) -> list[Any]:
 class Laboratory:
     """A directory with specs to spoil and the driver's C to compile with what they make."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, module: str = "vmt") -> None:
+        self.module = module
         self.specs = top / "specs"
-        self.kmod = top / "kmod" / "vmt"
-        (self.specs / "vmt").mkdir(parents=True)
+        self.kmod = top / "kmod" / module
+        (self.specs / module).mkdir(parents=True)
         self.kmod.mkdir(parents=True)
         self.data = {}
-        for spec in SPECS:
-            self.data[spec] = load_yaml(ROOT / "specs" / "vmt" / f"{spec}.yaml").plain()
+        for spec in MODULES[module]:
+            self.data[spec] = load_yaml(ROOT / "specs" / module / f"{spec}.yaml").plain()
             self._write(spec, self.data[spec])
         text = (ROOT / "specs" / "netbsd.yaml").read_text(encoding="utf-8")
         (self.specs / "netbsd.yaml").write_text(text, encoding="utf-8")
-        for output in generate.sources(ROOT / "kmod" / "vmt"):
+        for output in generate.sources(ROOT / "kmod" / module):
             (top / output.place).write_text(output.text, encoding="utf-8")
         targets = load_targets()
         tool = toolchain("zig", targets.machine("amd64"), targets)
@@ -103,20 +106,20 @@ class Laboratory:
             f"-I{self.kmod}",
             *own_headers("amd64").flags,
             "-fsyntax-only",
-            str(self.kmod / "vmt_module.c"),
+            str(self.kmod / f"{module}_module.c"),
         ]
         self.known = {self._c(): ""}
-        made = generate.outputs(ROOT / "templates", self.specs, ["vmt"])
+        made = generate.outputs(ROOT / "templates", self.specs, [module])
         self.outputs = {output.place: output.text for output in made}
 
     def _write(self, spec: str, data: Any) -> None:
         # JSON is YAML.
-        (self.specs / "vmt" / f"{spec}.yaml").write_text(
+        (self.specs / self.module / f"{spec}.yaml").write_text(
             json.dumps(data, indent=1), encoding="utf-8"
         )
 
     def _c(self) -> str:
-        made = generate.outputs(ROOT / "templates", self.specs, ["vmt"])
+        made = generate.outputs(ROOT / "templates", self.specs, [self.module])
         for output in made:
             if output.place.endswith((".c", ".h")):
                 (self.kmod.parents[1] / output.place).write_text(output.text, encoding="utf-8")
@@ -126,7 +129,7 @@ class Laboratory:
         """Return the files that a change alters, or the loader's error."""
         with self._changed(change):
             try:
-                made = generate.outputs(ROOT / "templates", self.specs, ["vmt"])
+                made = generate.outputs(ROOT / "templates", self.specs, [self.module])
             except LocatedErrors as errors:
                 return errors
         return [output for output in made if output.text != self.outputs.get(output.place)]
@@ -169,17 +172,19 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth (1)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="beginning with (0)")
     arguments = parser.parse_args()
-    chosen = changes()[arguments.first :: arguments.every]
-    wrong = 0
-    with tempfile.TemporaryDirectory() as folder:
-        laboratory = Laboratory(Path(folder))
-        for number, change in enumerate(chosen, 1):
-            if number % 100 == 0:
-                print(f"{number} of {len(chosen)}", file=sys.stderr)
-            if trouble := laboratory.trouble(change):
-                wrong += 1
-                print(f"{change}\n    {trouble.splitlines()[0][:200]}")
-    print(f"{len(chosen)} changes, {wrong} neither refused with a place nor compiled")
+    wrong = tried = 0
+    for module in MODULES:
+        chosen = changes(module)[arguments.first :: arguments.every]
+        tried += len(chosen)
+        with tempfile.TemporaryDirectory() as folder:
+            laboratory = Laboratory(Path(folder), module)
+            for number, change in enumerate(chosen, 1):
+                if number % 100 == 0:
+                    print(f"{module}: {number} of {len(chosen)}", file=sys.stderr)
+                if trouble := laboratory.trouble(change):
+                    wrong += 1
+                    print(f"{module}, {change}\n    {trouble.splitlines()[0][:200]}")
+    print(f"{tried} changes, {wrong} neither refused with a place nor compiled")
     return 1 if wrong else 0
 
 

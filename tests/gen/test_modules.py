@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from vmtgen import cli, modules, resources
 
+from tools import driver_cost
+
 VMTGEN = Path(modules.__file__).parent
 # Programs and the distribution have "vmt" in their names.
 OTHERS = re.compile(r"vmtgen|vmtsim|vmtctl|netbsd-vmt")
@@ -62,3 +64,13 @@ def test_linter_accepts_module_name_for_built_file(
     assert cli.main(["build", "--module", "vmt"]) == 0
     assert cli.main(["lint", "--module", "vmt"]) == 0
     assert "11.0/amd64/vmt.kmod: clean" in capsys.readouterr().out
+
+
+def test_cost_of_driver_is_counted() -> None:
+    """Every file that tools.driver_cost names exists, and each part has lines."""
+    found = driver_cost.cost("vmmemctl")
+    assert all(found.values())
+    written = (driver_cost.ROOT / "specs" / "vmmemctl").glob("*.yaml")
+    rows = [line for path in written for line in path.read_text(encoding="utf-8").splitlines()]
+    assert found["specs"] == len([row for row in rows if row.strip()])
+    assert driver_cost.cost("vmt")["C by hand"] > found["C by hand"] > found["C generated"]

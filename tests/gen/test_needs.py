@@ -11,7 +11,7 @@ from vmtgen.common.located import LocatedErrors, load_yaml
 from vmtgen.compiler import generate
 from vmtgen.compiler.filters import c_macro, c_name
 
-from .every_entry import Laboratory, changes
+from .every_entry import MODULES, Laboratory, changes
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS = ROOT / "templates" / "vmt" / "needs.yaml"
@@ -33,6 +33,15 @@ MACROS = {
 FUNCTIONS = {
     "backdoor.commands": "vmt_{}",
     "rpci.messages": "vmt_rpc_{}",
+}
+# The same of vmmemctl.
+BALLOON_MACROS = {
+    "balloon.commands": "VMMEMCTL_COMMAND_{}",
+    "balloon.status": "VMMEMCTL_STATUS_{}",
+    "balloon.capabilities": "VMMEMCTL_CAN_{}",
+    "driver.module.properties": "VMMEMCTL_PROPERTY_{}",
+    "driver.logs": "VMMEMCTL_LOG_{}",
+    "driver.statistics": "VMMEMCTL_COUNT_{}",
 }
 # Of the same spelling, and not from that section.
 OTHERS = {
@@ -171,14 +180,14 @@ def test_missing_required_entry_is_located_error(
     assert re.search(rf"{file}:\d+: .*{re.escape(said)}", line), line
 
 
-def test_changed_entry_is_located_error_or_compiles(
-    tmp_path: Path,
-) -> None:
+@pytest.mark.parametrize("module", MODULES)
+def test_changed_entry_is_located_error_or_compiles(tmp_path: Path, module: str) -> None:
     """A sample; ``make soak`` tries every entry of every spec."""
-    laboratory = Laboratory(tmp_path)
-    everything = changes()
+    laboratory = Laboratory(tmp_path, module)
+    everything = changes(module)
     # Beside the sample, texts that the C must not take for a format.
-    chosen = everything[7::101] + [each for each in everything if each.path == ("doc",)]
+    sample = everything[7 :: 101 if module == "vmt" else 29]
+    chosen = sample + [each for each in everything if each.path == ("doc",)]
     assert len(chosen) > 20
     assert [f"{each}: {said}" for each in chosen if (said := laboratory.trouble(each))] == []
 
@@ -194,3 +203,24 @@ def test_unused_action_is_an_error(tmp_path: Path) -> None:
         generate.outputs(ROOT / "templates", specs, ["vmt"])
     (line,) = [str(problem) for problem in caught.value.problems]
     assert re.search(r"driver\.yaml:\d+: actions\.resume: no command and no option", line), line
+
+
+@pytest.mark.parametrize("where", BALLOON_MACROS)
+def test_balloon_driver_uses_exactly_its_needs(where: str) -> None:
+    written = "\n".join(output.text for output in generate.sources(ROOT / "kmod" / "vmmemctl"))
+    sections = load_yaml(ROOT / "templates" / "vmmemctl" / "needs.yaml").plain()
+    assert isinstance(sections, dict)
+    pattern = BALLOON_MACROS[where]
+    used = set(re.findall(rf"\b{pattern.format('[A-Z_]+')}\b", written)) - {"VMMEMCTL_LOG_PAUSE"}
+    assert used == {pattern.format(c_macro(name)) for name in sections[where]}
+
+
+def test_balloon_driver_has_each_handler() -> None:
+    written = "\n".join(output.text for output in generate.sources(ROOT / "kmod" / "vmmemctl"))
+    sections = load_yaml(ROOT / "templates" / "vmmemctl" / "needs.yaml").plain()
+    assert isinstance(sections, dict)
+    handlers = {words[1] if words[0] != "string" else "state"
+                for words in sections["driver.sysctl"].values()}  # fmt: skip
+    defined = set(re.findall(r"^vmmemctl_sysctl_(\w+)\(SYSCTLFN_ARGS\)", written, re.MULTILINE))
+    # The counters have one handler for all of them, which no spec names.
+    assert defined - {"counter"} == handlers
