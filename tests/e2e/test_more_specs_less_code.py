@@ -47,7 +47,7 @@ COMMAND = (
 ITEM = (
     (
         "specs/vmt/guestinfo.yaml",
-        "  # A drop of the uptime",
+        "  # A host takes a drop of the uptime",
         """\
   nickname: {key: 12, value: "100% {hostname} {uptime}", send: change, period: 20, limit: 300}
 """,
