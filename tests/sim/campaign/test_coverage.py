@@ -34,7 +34,7 @@ def test_module_without_debug_twin_has_no_lines(
     alone = tmp_path / "vmt.kmod"
     shutil.copy(driver, alone)
     assert cli.main(["coverage", str(alone)]) == 66
-    assert "vmt.kmod.debug: not there" in capsys.readouterr().err
+    assert "vmt.kmod.debug: not found" in capsys.readouterr().err
 
 
 def test_insufficient_coverage_is_an_error(driver: Path) -> None:

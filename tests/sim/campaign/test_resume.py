@@ -205,7 +205,7 @@ def test_missing_seeds_of_range(
     ("change", "message"),
     [
         ({"digest": "0" * 32}, "not of the same module as vmt.kmod: vmt.kmod, sha256 000000000000"),
-        ({"setup": ["--kernel", "plain"]}, "played with --kernel plain, not with no option that"),
+        ({"setup": ["--kernel", "plain"]}, "run with --kernel plain, not with no option that"),
         ({"vmtsim": "1" * 32}, "run by another vmtsim (111111111111"),
     ],
 )
