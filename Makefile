@@ -71,6 +71,7 @@ soak: build
 	    --canary build/canary/vmt.kmod --json build/soak.json --html build/soak.html
 	$(RUN) tests.driver.soak
 	$(RUN) tests.driver.anywhere
+	$(RUN) tests.vmmemctl.anywhere
 	$(RUN) tests.driver.walks
 	$(RUN) vmtsim campaign $(FILE) --seeds 1:$(SEEDS) --cpus 2 --races --preempt 3 --all-sometimes \
 	    $$(test ! -f $(KNOWN_RACES) || echo --known-races $(KNOWN_RACES)) --json build/soak-races.json
