@@ -75,7 +75,7 @@ soak: build
 	$(RUN) tests.driver.walks
 	$(RUN) vmtsim campaign $(FILE) --seeds 1:$(SEEDS) --cpus 2 --races --preempt 3 --all-sometimes \
 	    $$(test ! -f $(KNOWN_RACES) || echo --known-races $(KNOWN_RACES)) --json build/soak-races.json
-	$(RUN) tests.sim.zoo --seeds 1000
+	$(RUN) tests.sim.race_cases --seeds 1000
 	$(RUN) tests.gen.every_entry
 	$(RUN) tests.gen.every_number
 	$(RUN) tests.loader.random_mutants

@@ -162,19 +162,19 @@ def typed(
 ) -> Iterator[Callable[[str], str]]:
     """A function that types a command on a guest that has run for a minute."""
     monkeypatch.syspath_prepend(ROOT / "tests" / "userland")
-    from desk import Desk
+    from simguest import SimGuest
 
-    desk = Desk(tmp_path / "guest", made / "build/11.0/amd64/vmt.kmod")
-    desk.advance(60)
+    sim_guest = SimGuest(tmp_path / "guest", made / "build/11.0/amd64/vmt.kmod")
+    sim_guest.advance(60)
 
     def type_(command: str) -> str:
         assert command.startswith("vmtctl "), command
-        tools = f'"{made}/.venv/bin/vmtctl" --tools-root "{desk.root}"'
+        tools = f'"{made}/.venv/bin/vmtctl" --tools-root "{sim_guest.root}"'
         done = shell(command.replace("vmtctl", tools, 1) + " || true", tmp_path)
-        return done.stdout.replace(str(desk.root), "")
+        return done.stdout.replace(str(sim_guest.root), "")
 
     yield type_
-    assert desk.close() == 0, desk.errors
+    assert sim_guest.close() == 0, sim_guest.errors
 
 
 @pytest.mark.parametrize("name", parameters("console guest"))

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import desk
 import fakeguest
+import simguest
 from vmtctl import cli, system
 from vmtctl.tooltable import TOOLS
 
@@ -21,7 +21,7 @@ def _run_here(tools: Any, tool: str, command: tuple[str, ...], limit: float) -> 
     """Run a stub in this process; a file that a test put in its place runs as a process."""
     assert TOOLS[tool].is_use(command), f"not in the table of tools: {command}"
     path = Path(tools.path(tool))
-    answer = fakeguest.answer(path, command) or desk.answer(path, command)
+    answer = fakeguest.answer(path, command) or simguest.answer(path, command)
     return SPAWN(tools, tool, command, limit) if answer is None else system.Result(*answer)
 
 

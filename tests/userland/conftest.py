@@ -30,7 +30,7 @@ def _load_fakeguest() -> ModuleType:
 
 
 sys.path.insert(0, str(HERE))
-import desk  # noqa: E402
+import simguest  # noqa: E402
 
 fakeguest = sys.modules.get("fakeguest") or _load_fakeguest()
 from answers import Control  # noqa: E402 - imports fakeguest by its name
@@ -64,13 +64,13 @@ def kmod(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def start(tmp_path: Path, kmod: Path) -> Iterator[Callable[..., Any]]:
     """A function that starts a guest with the real module; requires that no error occurred."""
-    desks: list[desk.Desk] = []
+    guests: list[simguest.SimGuest] = []
 
-    def begin(*options: str, root: str = "guest") -> desk.Desk:
-        desks.append(desk.Desk(tmp_path / root, kmod, *options))
-        return desks[-1]
+    def begin(*options: str, root: str = "guest") -> simguest.SimGuest:
+        guests.append(simguest.SimGuest(tmp_path / root, kmod, *options))
+        return guests[-1]
 
     yield begin
-    for each in desks:
+    for each in guests:
         if each.process.returncode is None:
             assert each.close() == 0, each.said + each.errors

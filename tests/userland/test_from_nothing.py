@@ -15,9 +15,9 @@ from vmtgen import cli
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from desk import Desk
+    from simguest import SimGuest
 
-    Start = Callable[..., Desk]
+    Start = Callable[..., SimGuest]
 
 PAGE = Path(__file__).parents[2] / "docs/guest.md"
 MOST = 6
@@ -77,8 +77,8 @@ def test_six_commands_install_a_guest_with_orderly_shutdown(start: Start, tmp_pa
     assert lines[0] == "pkgin install python313"
     out = tmp_path / "dist"
     assert cli.main(["dist", "--release", "11.0", "--machine", "amd64", "--out", str(out)]) == 0
-    desk = start("--kernel", "builtin")
-    root, tools = desk.root, tmp_path / "tools"
+    sim_guest = start("--kernel", "builtin")
+    root, tools = sim_guest.root, tmp_path / "tools"
     tools.mkdir()
     (root / "usr/pkg/bin").mkdir(parents=True, exist_ok=True)
     (root / "usr/pkg/bin/python3.13").symlink_to(sys.executable)
@@ -101,7 +101,7 @@ def test_six_commands_install_a_guest_with_orderly_shutdown(start: Start, tmp_pa
         assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
         if line.startswith("pkg_add"):
             _for_this_guest(root)
-    desk.advance(3)
+    sim_guest.advance(3)
 
     def vmtctl(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -112,14 +112,14 @@ def test_six_commands_install_a_guest_with_orderly_shutdown(start: Start, tmp_pa
     done = vmtctl("doctor")
     assert done.returncode == 0, done.stdout
     # Only the driver of the package answers, and powerd's scripts run.
-    status: Any = desk.status
+    status: Any = sim_guest.status
     assert status["channel"] is not None
-    desk.host("power", "halt")
-    desk.advance(5)
-    (shutdown,) = desk.commands("shutdown")
+    sim_guest.host("power", "halt")
+    sim_guest.advance(5)
+    (shutdown,) = sim_guest.commands("shutdown")
     assert shutdown.startswith("shutdown -p now ")
-    assert "vmt0: the host asks for a shutdown" in desk.messages  # the hook's words
-    assert desk.status["machine"] == "power off"
+    assert "vmt0: the host asks for a shutdown" in sim_guest.messages  # the hook's words
+    assert sim_guest.status["machine"] == "power off"
 
 
 def _for_this_guest(root: Path) -> None:

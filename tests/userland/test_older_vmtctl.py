@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from desk import Desk
+    from simguest import SimGuest
 
-    Start = Callable[..., Desk]
+    Start = Callable[..., SimGuest]
 
 COMMIT = "06f3541dac393a320f01df1573b090cdbc3081d3"
 # sysexits(3), doctor's own 1 and 2, and 0.
@@ -51,21 +51,24 @@ def older(root: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the earlier vmtctl believes no other user")
 def test_older_vmtctl_is_harmless(start: Start, older: Path) -> None:
-    desk = start()
-    desk.advance(3)
+    sim_guest = start()
+    sim_guest.advance(3)
     environment = {**os.environ, "PYTHONPATH": str(older), "PYTHONSAFEPATH": "1"}
     for words in COMMANDS:
         done = subprocess.run(
-            [sys.executable, "-m", "vmtctl", *words, "--tools-root", str(desk.root)],
+            [sys.executable, "-m", "vmtctl", *words, "--tools-root", str(sim_guest.root)],
             capture_output=True, text=True, check=False, env=environment,
         )  # fmt: skip
         assert done.returncode in KNOWN, (words, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr, (words, done.stderr)
         if words[:2] == ("clock", "90"):
             assert done.returncode == 0, done.stderr
-            assert desk.tool("sbin/sysctl", "-n", "machdep.vmt0.clock_sync.period").stdout == "90\n"
+            assert (
+                sim_guest.tool("sbin/sysctl", "-n", "machdep.vmt0.clock_sync.period").stdout
+                == "90\n"
+            )
         if words != ("unload",):
-            desk.advance(1)
-            attached = "vmt0" in desk.tool("sbin/drvctl", "-l", "cpu0").stdout
+            sim_guest.advance(1)
+            attached = "vmt0" in sim_guest.tool("sbin/drvctl", "-l", "cpu0").stdout
             assert attached == (words != ("detach",)), words
     # The fixture requires that the simulation found no error in driver and kernel.

@@ -139,11 +139,11 @@ def test_stubs_match_recordings(guest: Any, part: str) -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_simulated_guest_matches_recordings(start: Callable[..., Any], part: str) -> None:
     options = ("--kernel", "builtin") if part == "built-in vmt" else ("--kernel", "plain")
-    desk = start(*options, "--no-load")
+    sim_guest = start(*options, "--no-load")
 
     def run(words: list[str]) -> tuple[int, str, str]:
-        done = desk.tool(f"sbin/{words[0]}", *words[1:])
-        desk.advance(1)
+        done = sim_guest.tool(f"sbin/{words[0]}", *words[1:])
+        sim_guest.advance(1)
         return done.returncode, done.stdout, done.stderr
 
     rows = played(part, simulated=True)
@@ -167,9 +167,9 @@ def test_ps_prints_the_recorded_columns(guest: Any, vmtctl: Any) -> None:
 
 
 def test_simulated_ps_prints_recorded_columns(start: Callable[..., Any]) -> None:
-    desk = start()
-    lines = desk.tool("bin/ps", "-ax", "-o", "pid,uid,stat,command").stdout.splitlines()
-    pid = desk.status["powerd"]
+    sim_guest = start()
+    lines = sim_guest.tool("bin/ps", "-ax", "-o", "pid,uid,stat,command").stdout.splitlines()
+    pid = sim_guest.status["powerd"]
     wide = max(3, len(str(pid)))
     assert lines == [
         f"{'PID':>{wide}} UID STAT COMMAND",
@@ -180,13 +180,13 @@ def test_simulated_ps_prints_recorded_columns(start: Callable[..., Any]) -> None
 
 
 def test_unrelated_program_does_not_stop_guest(start: Callable[..., Any]) -> None:
-    desk = start()
-    copy = desk.root / "bin/ps.real"
-    copy.write_bytes((desk.root / "bin/ps").read_bytes())
+    sim_guest = start()
+    copy = sim_guest.root / "bin/ps.real"
+    copy.write_bytes((sim_guest.root / "bin/ps").read_bytes())
     copy.chmod(0o755)
-    done = desk.tool("bin/ps.real", "-ax")
+    done = sim_guest.tool("bin/ps.real", "-ax")
     assert (done.returncode, done.stderr) == (127, "ps.real: not found\n")
-    assert desk.tool("bin/ps").returncode == 0
+    assert sim_guest.tool("bin/ps").returncode == 0
 
 
 def test_every_skipped_row_has_reason() -> None:

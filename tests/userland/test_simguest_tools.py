@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from desk import Desk
+from simguest import SimGuest
 
 from tests import forked
 from tests.patience import HANG
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
-    Start = Callable[..., Desk]
+    Start = Callable[..., SimGuest]
 
 
 def vmtsim(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -100,41 +100,41 @@ TALK: tuple[tuple[str, int, str, str], ...] = (
 
 
 def test_tools_print_as_on_netbsd(start: Start) -> None:
-    desk = start()
-    desk.advance(1)
+    sim_guest = start()
+    sim_guest.advance(1)
     for command, status, out, err in TALK:
         path, *words = command.split()
-        done = desk.tool(path, *words)
+        done = sim_guest.tool(path, *words)
         assert (done.returncode, done.stdout, done.stderr) == (status, out, err), command
 
 
 def test_same_requests_give_same_run(start: Start) -> None:
     said = []
     for root in ("one", "two"):
-        desk = start("--seed", "7", root=root)
+        sim_guest = start("--seed", "7", root=root)
         for words in (
             ("advance", "3"),
             ("host", "tclo", "ping"),
             ("host", "lose"),
             ("advance", "30"),
         ):
-            assert desk.control(*words)[0] == 0
-        status = desk.status
-        said.append((status["time"], status["resets"], desk.dmesg()))
+            assert sim_guest.control(*words)[0] == 0
+        status = sim_guest.status
+        said.append((status["time"], status["resets"], sim_guest.dmesg()))
     assert said[0] == said[1]
 
 
 def test_killed_guest_can_be_restarted(start: Start, tmp_path: Path) -> None:
-    desk = start()
-    kept = desk.root / "etc/powerd/scripts/power_button"
+    sim_guest = start()
+    kept = sim_guest.root / "etc/powerd/scripts/power_button"
     kept.write_text(kept.read_text() + "# mine\n")
-    os.kill(desk.process.pid, signal.SIGKILL)
-    desk.process.communicate()
-    assert (desk.root / "var/run/vmtsim.sock").exists()
-    dead = desk.tool("sbin/drvctl", "-l")
+    os.kill(sim_guest.process.pid, signal.SIGKILL)
+    sim_guest.process.communicate()
+    assert (sim_guest.root / "var/run/vmtsim.sock").exists()
+    dead = sim_guest.tool("sbin/drvctl", "-l")
     assert dead.returncode == 1
     assert "drvctl: no guest runs in" in dead.stderr
-    refused = vmtsim("guest-control", desk.root, "status")
+    refused = vmtsim("guest-control", sim_guest.root, "status")
     assert (refused.returncode, "vmtsim guest --root" in refused.stderr) == (69, True)
     again = start()
     assert again.tool("sbin/drvctl", "-l").returncode == 0
@@ -142,12 +142,12 @@ def test_killed_guest_can_be_restarted(start: Start, tmp_path: Path) -> None:
 
 
 def test_directory_holds_one_guest(start: Start, kmod: Path) -> None:
-    desk = start()
-    second = vmtsim("guest", "--root", desk.root, kmod)
+    sim_guest = start()
+    second = vmtsim("guest", "--root", sim_guest.root, kmod)
     assert second.returncode == 73
     assert "a guest already runs in" in second.stderr
     assert "guest-control" in second.stderr
-    assert desk.tool("sbin/drvctl", "-l").returncode == 0
+    assert sim_guest.tool("sbin/drvctl", "-l").returncode == 0
 
 
 def test_foreign_directory_is_left_alone(tmp_path: Path, kmod: Path) -> None:
@@ -165,23 +165,23 @@ def test_non_module_starts_no_guest(tmp_path: Path) -> None:
 
 
 def test_stop_ends_guest_and_removes_sockets(start: Start) -> None:
-    desk = start()
-    done = vmtsim("guest-control", desk.root, "stop")
+    sim_guest = start()
+    done = vmtsim("guest-control", sim_guest.root, "stop")
     assert done.returncode == 0, done.stderr
-    desk.process.communicate(timeout=HANG)
-    assert desk.process.returncode == 0
+    sim_guest.process.communicate(timeout=HANG)
+    assert sim_guest.process.returncode == 0
     for name in ("var/run/vmtsim.sock", "dev/power", "var/run/powerd.pid"):
-        assert not (desk.root / name).exists(), name
+        assert not (sim_guest.root / name).exists(), name
 
 
 def test_real_time_guest_advances_by_itself(start: Start) -> None:
-    desk = start("--realtime")
-    desk.until(lambda status: status["channel"] is not None)
-    refused, text = desk.control("advance", "1")
+    sim_guest = start("--realtime")
+    sim_guest.until(lambda status: status["channel"] is not None)
+    refused, text = sim_guest.control("advance", "1")
     assert (refused, "time advances by itself" in text) == (64, True)
-    desk.host("power", "halt")
-    desk.until(lambda status: status["machine"] == "power off")
-    assert desk.commands("shutdown") == ["shutdown -p now power_button pressed"]
+    sim_guest.host("power", "halt")
+    sim_guest.until(lambda status: status["machine"] == "power off")
+    assert sim_guest.commands("shutdown") == ["shutdown -p now power_button pressed"]
 
 
 @pytest.mark.parametrize(
@@ -200,21 +200,21 @@ def test_real_time_guest_advances_by_itself(start: Start) -> None:
     ],
 )
 def test_guest_control_reports_invalid_requests(
-    shared: Desk, words: tuple[str, ...], status: int, text: str
+    shared: SimGuest, words: tuple[str, ...], status: int, text: str
 ) -> None:
     done = vmtsim("guest-control", shared.root, *words)
     assert (done.returncode, text in done.stderr) == (status, True), done.stderr
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, kmod: Path) -> Iterator[Desk]:
+def shared(tmp_path_factory: pytest.TempPathFactory, kmod: Path) -> Iterator[SimGuest]:
     """One guest, shared by all tests that do not change it."""
-    desk = Desk(tmp_path_factory.mktemp("desk") / "guest", kmod)
-    yield desk
-    assert desk.close() == 0, desk.errors
+    sim_guest = SimGuest(tmp_path_factory.mktemp("sim_guest") / "guest", kmod)
+    yield sim_guest
+    assert sim_guest.close() == 0, sim_guest.errors
 
 
-def test_status_has_text_form(shared: Desk) -> None:
+def test_status_has_text_form(shared: SimGuest) -> None:
     done: Any = vmtsim("guest-control", shared.root, "status")
     assert done.returncode == 0
     labels = [line.split()[0] for line in done.stdout.splitlines()]

@@ -1,4 +1,4 @@
-"""Runs an animal of the zoo once."""
+"""Runs a race case once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.sim.kernel.guestcode import Code
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .animals import Animal
+    from .cases import Case
 
 
-def play(path: Path, animal: Animal, seed: int) -> set[str]:
+def play(path: Path, case: Case, seed: int) -> set[str]:
     """Run both functions beside each other, and return the rules that were broken."""
-    code = Code(path, animal.machine, seed, cpus=2, races=True)
+    code = Code(path, case.machine, seed, cpus=2, races=True)
     code.call("make")
     try:
         code.finish(*(code.start(name) for name in ("first", "second", "second")))

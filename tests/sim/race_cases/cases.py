@@ -1,6 +1,6 @@
-"""The zoo: one class of defect each.  PLANTED compiles the defect in.
+"""Race cases: one class of defect each.  PLANTED compiles the defect in.
 
-Every animal has ``make``, two functions that run beside each other, and ``gone``.
+Every case has ``make``, two functions that run beside each other, and ``gone``.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ _HEAD = """
     void    kpreempt_disable(void);
     void    kpreempt_enable(void);
 
-    struct animal {
-            kmutex_t        a_lock;
-            kmutex_t        a_other;
+    struct shared {
+            kmutex_t        c_lock;
+            kmutex_t        c_other;
             uint64_t        a_wide;
-            int             a_count;
-            int             a_length;
-            int             a_slot[8];
-            void            *a_next;
-            callout_t       a_callout;
+            int             c_count;
+            int             c_length;
+            int             c_slot[8];
+            void            *c_next;
+            callout_t       c_callout;
     };
 
-    struct animal *it;
+    struct shared *it;
     int seen;
 
     int
     make(void)
     {
             it = kmem_zalloc(sizeof(*it), KM_SLEEP);
-            mutex_init(&it->a_lock, MUTEX_DEFAULT, IPL_SOFTCLOCK);
-            mutex_init(&it->a_other, MUTEX_DEFAULT, IPL_SOFTCLOCK);
-            callout_init(&it->a_callout, CALLOUT_MPSAFE);
+            mutex_init(&it->c_lock, MUTEX_DEFAULT, IPL_SOFTCLOCK);
+            mutex_init(&it->c_other, MUTEX_DEFAULT, IPL_SOFTCLOCK);
+            callout_init(&it->c_callout, CALLOUT_MPSAFE);
             return 0;
     }
 """
 
 
 @dataclass(frozen=True)
-class Animal:
+class Case:
     """``rules`` are what may be reported, ``within`` in how many seeds at most."""
 
     name: str
@@ -66,19 +66,19 @@ class Animal:
 
 _RACE = frozenset({"data-race"})
 
-ANIMALS = (
-    Animal(
+CASES = (
+    Case(
         "lost update",
         """
     int
     first(void)
     {
     #ifndef PLANTED
-            mutex_enter(&it->a_lock);
+            mutex_enter(&it->c_lock);
     #endif
-            it->a_count++;
+            it->c_count++;
     #ifndef PLANTED
-            mutex_exit(&it->a_lock);
+            mutex_exit(&it->c_lock);
     #endif
             return 0;
     }
@@ -91,15 +91,15 @@ ANIMALS = (
 """,
         _RACE,
     ),
-    Animal(
+    Case(
         "torn 64 bits",
         """
     int
     first(void)
     {
-            mutex_enter(&it->a_lock);
+            mutex_enter(&it->c_lock);
             it->a_wide += 0x100000001;
-            mutex_exit(&it->a_lock);
+            mutex_exit(&it->c_lock);
             return 0;
     }
 
@@ -109,11 +109,11 @@ ANIMALS = (
             uint64_t value;
 
     #ifndef PLANTED
-            mutex_enter(&it->a_lock);
+            mutex_enter(&it->c_lock);
     #endif
             value = it->a_wide;
     #ifndef PLANTED
-            mutex_exit(&it->a_lock);
+            mutex_exit(&it->c_lock);
     #endif
             return (value >> 32) != (value & 0xffffffff);
     }
@@ -121,15 +121,15 @@ ANIMALS = (
         _RACE,
         machine="i386",
     ),
-    Animal(
+    Case(
         "double fetch",
         """
     int
     first(void)
     {
-            mutex_enter(&it->a_lock);
-            it->a_length = 64 - it->a_length;
-            mutex_exit(&it->a_lock);
+            mutex_enter(&it->c_lock);
+            it->c_length = 64 - it->c_length;
+            mutex_exit(&it->c_lock);
             return 0;
     }
 
@@ -138,44 +138,44 @@ ANIMALS = (
     {
             int length;
 
-            mutex_enter(&it->a_lock);
-            length = it->a_length;
-            mutex_exit(&it->a_lock);
+            mutex_enter(&it->c_lock);
+            length = it->c_length;
+            mutex_exit(&it->c_lock);
     #ifdef PLANTED
-            length = MIN(length, it->a_length);
+            length = MIN(length, it->c_length);
     #endif
             return length < 0;
     }
 """,
         _RACE,
     ),
-    Animal(
+    Case(
         "callout against detach",
         """
     static void
     ticked(void *arg)
     {
-            struct animal *a = arg;
+            struct shared *a = arg;
 
-            mutex_enter(&a->a_lock);
-            a->a_count++;
-            mutex_exit(&a->a_lock);
+            mutex_enter(&a->c_lock);
+            a->c_count++;
+            mutex_exit(&a->c_lock);
             for (int i = 0; i < 10; i++)
                     (void)getticks();
-            a->a_length++;
+            a->c_length++;
     }
 
     int
     first(void)
     {
-            callout_reset(&it->a_callout, 1, ticked, it);
+            callout_reset(&it->c_callout, 1, ticked, it);
             kpause("tick", false, 1, NULL);
     #ifdef PLANTED
-            callout_stop(&it->a_callout);
+            callout_stop(&it->c_callout);
     #else
-            callout_halt(&it->a_callout, NULL);
+            callout_halt(&it->c_callout, NULL);
     #endif
-            it->a_length = 0;
+            it->c_length = 0;
             return 0;
     }
 
@@ -183,27 +183,27 @@ ANIMALS = (
     second(void)
     {
             kpause("tick", false, 1, NULL);
-            mutex_enter(&it->a_lock);
-            it->a_count--;
-            mutex_exit(&it->a_lock);
+            mutex_enter(&it->c_lock);
+            it->c_count--;
+            mutex_exit(&it->c_lock);
             return 0;
     }
 """,
         _RACE,
         within=20,
     ),
-    Animal(
+    Case(
         "softint against thread",
         """
     static void
     handler(void *arg)
     {
     #ifndef PLANTED
-            mutex_enter(&it->a_lock);
+            mutex_enter(&it->c_lock);
     #endif
-            it->a_count++;
+            it->c_count++;
     #ifndef PLANTED
-            mutex_exit(&it->a_lock);
+            mutex_exit(&it->c_lock);
     #endif
     }
 
@@ -215,9 +215,9 @@ ANIMALS = (
             kpreempt_disable();
             softint_schedule(soft);
             kpreempt_enable();
-            mutex_enter(&it->a_lock);
-            it->a_count++;
-            mutex_exit(&it->a_lock);
+            mutex_enter(&it->c_lock);
+            it->c_count++;
+            mutex_exit(&it->c_lock);
             kpause("soft", false, 2, NULL);
             softint_disestablish(soft);
             return 0;
@@ -231,21 +231,21 @@ ANIMALS = (
 """,
         _RACE,
     ),
-    Animal(
+    Case(
         "lock order",
         """
     int
     first(void)
     {
-            mutex_enter(&it->a_lock);
-            mutex_enter(&it->a_other);
-            it->a_count++;
-            it->a_length--;
-            mutex_exit(&it->a_other);
-            mutex_exit(&it->a_lock);
-            mutex_enter(&it->a_lock);
-            it->a_count--;
-            mutex_exit(&it->a_lock);
+            mutex_enter(&it->c_lock);
+            mutex_enter(&it->c_other);
+            it->c_count++;
+            it->c_length--;
+            mutex_exit(&it->c_other);
+            mutex_exit(&it->c_lock);
+            mutex_enter(&it->c_lock);
+            it->c_count--;
+            mutex_exit(&it->c_lock);
             return 0;
     }
 
@@ -253,35 +253,35 @@ ANIMALS = (
     second(void)
     {
     #ifdef PLANTED
-            mutex_enter(&it->a_other);
-            mutex_enter(&it->a_lock);
+            mutex_enter(&it->c_other);
+            mutex_enter(&it->c_lock);
     #else
-            mutex_enter(&it->a_lock);
-            mutex_enter(&it->a_other);
+            mutex_enter(&it->c_lock);
+            mutex_enter(&it->c_other);
     #endif
-            it->a_count++;
-            it->a_length--;
-            mutex_exit(&it->a_lock);
-            mutex_exit(&it->a_other);
-            mutex_enter(&it->a_other);
-            it->a_length++;
-            mutex_exit(&it->a_other);
+            it->c_count++;
+            it->c_length--;
+            mutex_exit(&it->c_lock);
+            mutex_exit(&it->c_other);
+            mutex_enter(&it->c_other);
+            it->c_length++;
+            mutex_exit(&it->c_other);
             return 0;
     }
 """,
         frozenset({"lock-order"}),
     ),
-    Animal(
+    Case(
         "missing release",
         """
     int
     first(void)
     {
-            it->a_count = 7;
+            it->c_count = 7;
     #ifdef PLANTED
-            atomic_store_relaxed(&it->a_next, it);
+            atomic_store_relaxed(&it->c_next, it);
     #else
-            atomic_store_release(&it->a_next, it);
+            atomic_store_release(&it->c_next, it);
     #endif
             return 0;
     }
@@ -289,12 +289,12 @@ ANIMALS = (
     int
     second(void)
     {
-            struct animal *next;
+            struct shared *next;
 
             for (int i = 0; i < 200; i++) {
-                    next = atomic_load_acquire(&it->a_next);
+                    next = atomic_load_acquire(&it->c_next);
                     if (next != NULL)
-                            return next->a_count != 7;
+                            return next->c_count != 7;
                     (void)getticks();
             }
             return 0;
@@ -302,18 +302,18 @@ ANIMALS = (
 """,
         _RACE,
     ),
-    Animal(
+    Case(
         "kernel lock as the only guard",
         """
     static void
     handler(void *arg)
     {
     #ifndef PLANTED
-            mutex_enter(&it->a_lock);
+            mutex_enter(&it->c_lock);
     #endif
-            it->a_count++;
+            it->c_count++;
     #ifndef PLANTED
-            mutex_exit(&it->a_lock);
+            mutex_exit(&it->c_lock);
     #endif
     }
 
@@ -327,11 +327,11 @@ ANIMALS = (
             softint_schedule(soft);
             kpreempt_enable();
     #ifndef PLANTED
-            mutex_enter(&it->a_lock);
+            mutex_enter(&it->c_lock);
     #endif
-            it->a_count++;
+            it->c_count++;
     #ifndef PLANTED
-            mutex_exit(&it->a_lock);
+            mutex_exit(&it->c_lock);
     #endif
             KERNEL_UNLOCK_ONE(NULL);
             kpause("soft", false, 2, NULL);
@@ -347,7 +347,7 @@ ANIMALS = (
 """,
         _RACE,
     ),
-    Animal(
+    Case(
         "per-CPU data over a switch",
         """
     int
@@ -361,7 +361,7 @@ ANIMALS = (
     #endif
                     cpu = *(unsigned int *)curcpu();
                     (void)getticks();
-                    it->a_slot[cpu & 7]++;
+                    it->c_slot[cpu & 7]++;
     #ifndef PLANTED
                     kpreempt_enable();
     #endif

@@ -45,7 +45,7 @@ def answer(path: Path, command: tuple[str, ...]) -> tuple[Any, ...] | None:
     return command, found["status"], found["out"], found["err"]
 
 
-class Desk:
+class SimGuest:
     """One guest, from its start to ``close``."""
 
     def __init__(self, root: Path, module: Path, *options: str) -> None:

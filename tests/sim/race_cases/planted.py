@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vmtsim.core.rng import Rng
 
-    from .animals import Animal
+    from .cases import Case
 
 _PAIRS = (
     (r"mutex_enter\((&\w+->\w+)\);", "mutex_exit({});"),
@@ -24,7 +24,7 @@ _PAIRS = (
 )
 _WEAKER = (
     ("atomic_store_release(", "atomic_store_relaxed("),
-    ("callout_halt(&it->a_callout, NULL)", "callout_stop(&it->a_callout)"),
+    ("callout_halt(&it->c_callout, NULL)", "callout_stop(&it->c_callout)"),
 )
 
 
@@ -36,11 +36,11 @@ class Plant:
     source: str
 
 
-def _clean(animal: Animal) -> str:
+def _clean(case: Case) -> str:
     """Return the twin without its preprocessor lines, so that what is dropped is code."""
     lines: list[str] = []
     keep = [True]
-    for line in animal.source(planted=False).splitlines():
+    for line in case.source(planted=False).splitlines():
         word = line.strip()
         if word == "#ifndef PLANTED":
             keep.append(True)
@@ -55,9 +55,9 @@ def _clean(animal: Animal) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plants(animal: Animal) -> Iterator[Plant]:
+def plants(case: Case) -> Iterator[Plant]:
     """Yield every defect of these kinds that fits the twin."""
-    text = _clean(animal)
+    text = _clean(case)
     start = text.index("make(void)")
     start = text.index("return 0;", start)
     for enter, leave in _PAIRS:
@@ -80,8 +80,8 @@ def plants(animal: Animal) -> Iterator[Plant]:
         yield Plant(f"{match[3]} before {match[1]}", swapped)
 
 
-def drawn(animals: tuple[Animal, ...], rng: Rng, count: int) -> list[tuple[Animal, Plant]]:
+def drawn(cases: tuple[Case, ...], rng: Rng, count: int) -> list[tuple[Case, Plant]]:
     """Draw so many plants, none twice."""
-    every = [(animal, plant) for animal in animals for plant in plants(animal)]
+    every = [(case, plant) for case in cases for plant in plants(case)]
     rng.shuffle(every)
     return every[:count]
