@@ -112,7 +112,7 @@ def test_every_text_keeps_to_the_glossary() -> None:
         ("x = WANTED  # sic: flag of open-vm-tools", 0),
     ],
 )
-def test_a_denied_word_is_found_unless_it_is_quoted(text: str, number: int) -> None:
+def test_denied_word_is_found_unless_quoted(text: str, number: int) -> None:
     assert len(hits(text)) == number
 
 

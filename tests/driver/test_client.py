@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 OSP = 3
 
 
-def test_the_tools_run_and_are_managed_by_the_guest(rig: Make) -> None:
+def test_tools_are_shown_as_running_and_guest_managed(rig: Make) -> None:
     machine = rig()
     tools = machine.host.tools
     assert (tools.status, tools.version) == ("running, unmanaged", 0x7FFFFFFF)
     machine.leave()
 
 
-def test_their_kind_is_that_of_packages_of_the_operating_system(rig: Make) -> None:
+def test_tools_type_is_operating_system_packages(rig: Make) -> None:
     machine = rig()
     assert machine.host.tools.version_type == OSP
     machine.leave()
 
 
-def test_the_heart_beats_in_an_idle_hour(rig: Make) -> None:
+def test_heartbeat_continues_during_idle_hour(rig: Make) -> None:
     machine = rig()
     machine.run(3600)
     assert machine.host.tools.heartbeat.status == RUNNING
@@ -43,7 +43,7 @@ def test_the_heart_beats_in_an_idle_hour(rig: Make) -> None:
     machine.leave()
 
 
-def test_the_name_and_the_system_are_shown(rig: Make) -> None:
+def test_host_name_and_guest_os_are_shown(rig: Make) -> None:
     machine = rig()
     info = machine.host.guestinfo
     assert info.decoded[1] == "guest.example"
@@ -52,7 +52,7 @@ def test_the_name_and_the_system_are_shown(rig: Make) -> None:
     machine.leave()
 
 
-def test_shut_down_and_restart_are_offered_until_the_driver_goes(rig: Make) -> None:
+def test_shutdown_and_restart_are_available_until_detach(rig: Make) -> None:
     machine = rig()
     assert machine.host.tools.power_operations
     assert machine.do("detach", "vmt0") == 0
@@ -70,13 +70,13 @@ def test_guest_operations_are_not_offered(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("name", ["copypaste_version", "dnd_version", "resolution_set"])
-def test_copy_and_paste_and_a_fitting_screen_are_not_offered(rig: Make, name: str) -> None:
+def test_copy_paste_and_screen_resize_are_not_offered(rig: Make, name: str) -> None:
     machine = rig()
     assert name not in machine.host.tools.capabilities
     machine.leave()
 
 
-def test_a_client_of_shared_folders_is_announced_and_answers_with_an_error(rig: Make) -> None:
+def test_shared_folders_client_is_announced_and_answers_with_error(rig: Make) -> None:
     machine = rig()
     assert machine.requests("tools.capability.hgfs_server") == [
         b"tools.capability.hgfs_server toolbox 1"

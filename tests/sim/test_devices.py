@@ -127,7 +127,7 @@ duration: 30
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386", "aarch64"])
-def test_a_scenario_uses_a_disk(
+def test_scenario_uses_disk(
     machine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The block device, the raw one, and a kqueue that hears of writes."""
@@ -138,7 +138,7 @@ def test_a_scenario_uses_a_disk(
     assert status == 0, printed
 
 
-def test_a_request_behind_the_end_is_ended_too(
+def test_request_past_end_is_completed_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without biodone the process waits forever, and the module cannot be unloaded."""

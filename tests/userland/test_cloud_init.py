@@ -79,7 +79,7 @@ def cloud_init() -> Path:
     return packages
 
 
-def test_cloud_init_reads_and_clears_what_the_host_has(
+def test_cloud_init_reads_and_clears_host_data(
     cloud_init: Path,
     start: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],

@@ -152,7 +152,7 @@ def test_simulated_guest_matches_recordings(start: Callable[..., Any], part: str
     play(rows, run, lambda text: text.replace(RELEASE, "11.0").replace("root swwdog0\n", ""))
 
 
-def test_ps_prints_the_recorded_columns(guest: Any, vmtctl: Any) -> None:
+def test_ps_prints_recorded_columns(guest: Any, vmtctl: Any) -> None:
     (row,) = [row for row in TRANSCRIPTS[PARTS[1]] if row["command"].startswith("ps -ax")]
     processes = []
     for line in row["stdout"].splitlines()[1:]:

@@ -146,7 +146,7 @@ def _version(*command: str, where: Path, **environment: str) -> subprocess.Compl
     )
 
 
-def test_vmtctl_runs_from_the_unpacked_archive(
+def test_vmtctl_runs_from_unpacked_archive(
     installed: Path, tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     dash = require_tool("dash")

@@ -36,7 +36,7 @@ def statistic(
 FIRST = statistic(6, 9, 0x0803, least(TOTAL), space=TOOLS)
 
 
-def test_what_open_vm_tools_writes_is_read() -> None:
+def test_open_vm_tools_encoding_is_decoded() -> None:
     """A double of an exact value goes out as a float, of 0 as nothing: GuestInfoAppendRate."""
     found = decode(
         head()
@@ -53,7 +53,7 @@ def test_what_open_vm_tools_writes_is_read() -> None:
     }  # fmt: skip
 
 
-def test_a_header_alone_is_enough() -> None:
+def test_header_alone_is_valid() -> None:
     assert len(head()) == HEADER
     assert decode(head()) == {"total": TOTAL}
     assert decode(head(flags=0, total=0)) == {"total": 0}
@@ -86,6 +86,6 @@ def test_a_header_alone_is_enough() -> None:
         (head() + FIRST + statistic(5, 9, 0x0803, least(1001)), "mem.needed 1001 KiB of 1000"),
     ],
 )
-def test_what_no_tools_would_write_is_refused(data: bytes, message: str) -> None:
+def test_values_that_tools_never_send_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(StatisticsError, match=message.replace("(", r"\(")):
         decode(data)

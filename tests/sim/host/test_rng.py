@@ -58,6 +58,6 @@ def test_below_refuses_an_empty_range(n: int) -> None:
         Rng(0).below(n)
 
 
-def test_a_negative_seed_is_refused() -> None:
+def test_negative_seed_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         Rng(-1)

@@ -78,7 +78,7 @@ def test_operations_match_c_semantics(load: Callable[..., Code], machine: str) -
     assert load(SOURCE, machine).call("all") == 0
 
 
-def test_an_unaligned_word_panics(load: Callable[..., Code]) -> None:
+def test_unaligned_word_panics(load: Callable[..., Code]) -> None:
     text = load(SOURCE).panic("unaligned")
     assert text.startswith("atomic-alignment: atomic_inc_uint by unaligned")
     assert f"tried.c:{line_of(SOURCE, '/* unaligned */')}" in text

@@ -339,7 +339,7 @@ def disk(code: Code, at: int, size: int) -> bytes:
     return code.kernel.memory.read(code.address("disk") + at, size)
 
 
-def test_a_driver_gets_a_block_and_a_character_number(code: Code) -> None:
+def test_driver_gets_block_and_character_majors(code: Code) -> None:
     assert code.call("attach") == 0
     assert code.kernel.memory.s32(code.address("majors")) >= 209
     assert code.kernel.memory.s32(code.address("majors") + 4) >= 367
@@ -349,7 +349,7 @@ def test_a_driver_gets_a_block_and_a_character_number(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_a_process_reads_and_writes_blocks(code: Code) -> None:
+def test_process_reads_and_writes_blocks(code: Code) -> None:
     """spec_read and spec_write: 2048 bytes a block where the driver names no size."""
     code.call("attach")
     node = opened(code)
@@ -373,7 +373,7 @@ def test_a_process_reads_and_writes_blocks(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_a_read_of_several_blocks_asks_for_them_ahead(code: Code) -> None:
+def test_multi_block_read_uses_read_ahead(code: Code) -> None:
     code.call("attach")
     put(code, "bsize", 1024)
     code.kernel.memory.write(code.address("disk"), bytes(range(256)) * 64)
@@ -385,7 +385,7 @@ def test_a_read_of_several_blocks_asks_for_them_ahead(code: Code) -> None:
     assert code.number("reads") == 3
 
 
-def test_a_block_device_is_open_once_and_says_its_size(code: Code) -> None:
+def test_block_device_is_exclusive_and_reports_its_size(code: Code) -> None:
     code.call("attach")
     node = opened(code)
     assert opened(code) == Errno.EBUSY
@@ -397,7 +397,7 @@ def test_a_block_device_is_open_once_and_says_its_size(code: Code) -> None:
     assert isinstance(opened(code), OpenDevice)
 
 
-def test_errors_and_the_end_of_the_disk_reach_the_process(code: Code) -> None:
+def test_errors_and_end_of_disk_reach_process(code: Code) -> None:
     code.call("attach")
     put(code, "fail", 4)
     node = opened(code)
@@ -408,7 +408,7 @@ def test_errors_and_the_end_of_the_disk_reach_the_process(code: Code) -> None:
     assert run(code, nodes(code).read(node, 10)) == b""
 
 
-def test_a_request_may_end_later(code: Code) -> None:
+def test_request_may_complete_later(code: Code) -> None:
     code.call("attach")
     put(code, "slow", 5)
     node = opened(code)
@@ -419,7 +419,7 @@ def test_a_request_may_end_later(code: Code) -> None:
     assert run(code, nodes(code).read(raw, 2048)) == bytes(2048)
 
 
-def test_a_raw_device_moves_data_of_the_process_itself(code: Code) -> None:
+def test_raw_device_transfers_process_memory(code: Code) -> None:
     """physio(9): in parts as large as minphys says, of whole blocks."""
     code.call("attach")
     node = opened(code, block=False)
@@ -442,7 +442,7 @@ def test_a_raw_device_moves_data_of_the_process_itself(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_a_driver_makes_requests_of_its_own(code: Code) -> None:
+def test_driver_makes_its_own_requests(code: Code) -> None:
     code.call("attach")
     assert code.call("requests") == 0
     assert code.call("checks") == 0
@@ -459,13 +459,13 @@ def test_a_driver_makes_requests_of_its_own(code: Code) -> None:
         (3, "buf-freed: "),
     ],
 )
-def test_a_buf_that_is_used_wrongly_is_reported(load: Any, which: int, rule: str) -> None:
+def test_misused_buf_is_reported(load: Any, which: int, rule: str) -> None:
     code = load(SOURCE)
     code.call("attach")
     assert code.panic("misuse", which).startswith(rule)
 
 
-def test_a_buf_is_freed_after_its_request(load: Any) -> None:
+def test_busy_buf_must_not_be_freed(load: Any) -> None:
     code = load(SOURCE)
     code.call("attach")
     code.call("misuse", 4)
@@ -473,7 +473,7 @@ def test_a_buf_is_freed_after_its_request(load: Any) -> None:
     assert text.startswith("buf-busy: putiobuf by misuse")
 
 
-def test_a_buf_that_is_left_is_reported(load: Any) -> None:
+def test_buf_left_at_unload_is_reported(load: Any) -> None:
     code = load(SOURCE)
     code.call("attach")
     put(code, "how", 5)
@@ -485,7 +485,7 @@ def test_a_buf_that_is_left_is_reported(load: Any) -> None:
 @pytest.mark.parametrize(
     ("how", "rule"), [(2, "buf-resid"), (3, "biodone-twice"), (4, "physio-size")]
 )
-def test_a_request_that_does_not_add_up_is_reported(load: Any, how: int, rule: str) -> None:
+def test_inconsistent_request_is_reported(load: Any, how: int, rule: str) -> None:
     code = load(SOURCE)
     code.call("attach")
     put(code, "how", how)
@@ -496,7 +496,7 @@ def test_a_request_that_does_not_add_up_is_reported(load: Any, how: int, rule: s
     assert panic.value.rule == (rule if how != 3 else "use-after-free")
 
 
-def test_a_request_ends_once(load: Any) -> None:
+def test_request_completes_once(load: Any) -> None:
     code = load(SOURCE)
     code.call("attach")
     put(code, "how", 3)
@@ -506,7 +506,7 @@ def test_a_request_ends_once(load: Any) -> None:
     assert panic.value.rule == "biodone-twice"
 
 
-def test_a_request_that_is_never_ended_keeps_its_process(load: Any) -> None:
+def test_incomplete_request_blocks_its_process(load: Any) -> None:
     code = load(SOURCE)
     code.call("attach")
     put(code, "how", 1)
@@ -521,7 +521,7 @@ def test_a_request_that_is_never_ended_keeps_its_process(load: Any) -> None:
     assert len(code.kernel.subject(Blocks).live) == 1
 
 
-def test_both_tables_are_detached(load: Any) -> None:
+def test_both_device_switches_are_detached(load: Any) -> None:
     code = load(SOURCE)
     code.call("attach")
     code.call("detach_half")

@@ -225,7 +225,7 @@ def test_flags_go_by_fcntl_and_ioctl_and_are_taken_back_where_one_refuses(code: 
     assert code.number("flag_was") == FREAD | FWRITE | FNONBLOCK
 
 
-def test_a_file_says_what_it_is_and_where(code: Code) -> None:
+def test_file_reports_type_and_offset(code: Code) -> None:
     files = code.kernel.subject(Files)
     node = opened(code)
     assert run(code, files.stat(node)) == (0o020644, 6)
@@ -240,7 +240,7 @@ def test_a_file_says_what_it_is_and_where(code: Code) -> None:
     assert code.number("restarts") == 1
 
 
-def test_a_stat_that_is_not_filled_goes_to_the_process_as_it_was(load: Any) -> None:
+def test_unfilled_stat_is_an_uninitialised_read(load: Any) -> None:
     """do_sys_fstat: the struct stat is on the kernel's stack."""
     code = begun(load)
     code.kernel.memory.put_u32(code.address("quiet"), 1)

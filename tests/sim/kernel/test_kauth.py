@@ -460,7 +460,7 @@ def test_of_devices_root_may_what_suser_lists(code: Code) -> None:
     code.call("end_scopes")
 
 
-def test_an_action_of_the_device_scope_is_not_0(load: Any) -> None:
+def test_device_scope_action_must_not_be_0(load: Any) -> None:
     code = load(SOURCE)
     assert code.panic("ask_device", 7).startswith("kauth-action: kauth_authorize_device by ask_dev")
 
@@ -494,7 +494,7 @@ def test_of_processes_root_may_all_and_others_signal_their_own(code: Code) -> No
     assert called(code, 7, "ask_process", 15) == Errno.EPERM
 
 
-def test_the_kernel_asks_the_vnode_before_it_opens_a_module(load: Any) -> None:
+def test_kernel_authorizes_vnode_read_before_module_load(load: Any) -> None:
     code = load(SOURCE)
     code.call("begin_scopes")
     put_answer(code, VNODE, DENY)
@@ -507,7 +507,7 @@ def test_the_kernel_asks_the_vnode_before_it_opens_a_module(load: Any) -> None:
     code.call("end_scopes")
 
 
-def test_the_kernel_asks_before_a_signal(load: Any) -> None:
+def test_kernel_authorizes_signals(load: Any) -> None:
     code = load(SOURCE)
     code.call("begin_scopes")
     kernel = code.kernel

@@ -215,7 +215,7 @@ def put(code: Code, name: str, value: int) -> None:
     code.kernel.memory.put_u32(code.address(name), value)
 
 
-def test_a_driver_looks_at_the_knote_that_it_gets(code: Code) -> None:
+def test_driver_receives_knote_of_process(code: Code) -> None:
     process = Process(code)
     assert process.change(kqueue.ADD | kqueue.CLEAR, low=3) == 0
     names = ("filter_was", "flags_was", "low_was", "ident_was", "events")
@@ -228,7 +228,7 @@ def test_a_driver_looks_at_the_knote_that_it_gets(code: Code) -> None:
     assert code.unload() == []
 
 
-def test_an_event_wakes_who_waits_and_is_there_until_it_is_gone(code: Code) -> None:
+def test_event_wakes_waiter_and_stays_until_consumed(code: Code) -> None:
     process = Process(code)
     assert process.change(kqueue.ADD) == 0
     assert process.events() == []
@@ -244,7 +244,7 @@ def test_an_event_wakes_who_waits_and_is_there_until_it_is_gone(code: Code) -> N
     assert process.events() == [(2, True)]
 
 
-def test_clear_oneshot_dispatch_and_disable_do_what_kqueue_says(code: Code) -> None:
+def test_clear_oneshot_dispatch_and_disable_behave_as_in_kqueue(code: Code) -> None:
     process = Process(code)
     process.change(kqueue.ADD | kqueue.CLEAR)
     code.call("notify", 1, 7)
@@ -271,7 +271,7 @@ def test_clear_oneshot_dispatch_and_disable_do_what_kqueue_says(code: Code) -> N
     assert code.number("detaches") == 4
 
 
-def test_a_low_water_mark_is_the_filters_to_look_at(code: Code) -> None:
+def test_low_water_mark_is_left_to_filter(code: Code) -> None:
     process = Process(code)
     process.change(kqueue.ADD, low=5)
     code.call("notify", 1, 4)
@@ -280,7 +280,7 @@ def test_a_low_water_mark_is_the_filters_to_look_at(code: Code) -> None:
     assert process.events() == [(5, False)]
 
 
-def test_a_device_without_a_filter_is_always_ready(code: Code) -> None:
+def test_device_without_filter_is_always_ready(code: Code) -> None:
     process = Process(code, "always", 1)
     assert process.change(kqueue.ADD) == 0
     assert process.change(kqueue.ADD, "write") == 0
@@ -288,7 +288,7 @@ def test_a_device_without_a_filter_is_always_ready(code: Code) -> None:
     assert process.close() == 0
 
 
-def test_a_signal_ends_the_wait(code: Code) -> None:
+def test_signal_ends_wait(code: Code) -> None:
     process = Process(code)
     process.change(kqueue.ADD)
     waiting = process.start(process.wait(100))
@@ -298,11 +298,11 @@ def test_a_signal_ends_the_wait(code: Code) -> None:
     assert waiting.result == -Errno.EINTR
 
 
-def test_a_list_of_knotes_is_linked_through_them(code: Code) -> None:
+def test_knote_list_is_linked_through_knotes(code: Code) -> None:
     assert code.call("lists") == 0
 
 
-def test_seldestroy_leaves_the_knotes_without_the_driver(load: Any) -> None:
+def test_seldestroy_detaches_knotes_from_driver(load: Any) -> None:
     code = load(SOURCE)
     process = Process(code)
     process.change(kqueue.ADD)
@@ -316,7 +316,7 @@ def test_seldestroy_leaves_the_knotes_without_the_driver(load: Any) -> None:
 @pytest.mark.parametrize(
     ("how", "rule"), [(1, "knote-filter"), (2, "knote-filter"), (3, "knote-not-of-file")]
 )
-def test_a_knote_needs_filterops_that_the_kernel_can_use(load: Any, how: int, rule: str) -> None:
+def test_invalid_filterops_panic(load: Any, how: int, rule: str) -> None:
     code = load(SOURCE)
     process = Process(code)
     put(code, "how", how)
@@ -325,7 +325,7 @@ def test_a_knote_needs_filterops_that_the_kernel_can_use(load: Any, how: int, ru
     assert panic.value.rule == rule
 
 
-def test_a_knote_is_taken_from_its_list(load: Any) -> None:
+def test_knote_must_be_removed_from_its_list(load: Any) -> None:
     code = load(SOURCE)
     process = Process(code)
     process.change(kqueue.ADD)
@@ -335,7 +335,7 @@ def test_a_knote_is_taken_from_its_list(load: Any) -> None:
     assert text.startswith("knote-on-list: ")
 
 
-def test_d_kqfilter_that_fails_leaves_nothing_on_its_list(load: Any) -> None:
+def test_failing_d_kqfilter_must_not_leave_knote_on_list(load: Any) -> None:
     code = load(SOURCE)
     process = Process(code)
     put(code, "how", 6)
@@ -344,7 +344,7 @@ def test_d_kqfilter_that_fails_leaves_nothing_on_its_list(load: Any) -> None:
     assert code.number("detaches") == 0
 
 
-def test_a_knote_is_taken_from_its_list_once(load: Any) -> None:
+def test_knote_is_removed_from_its_list_once(load: Any) -> None:
     code = load(SOURCE)
     process = Process(code)
     process.change(kqueue.ADD)
@@ -354,7 +354,7 @@ def test_a_knote_is_taken_from_its_list_once(load: Any) -> None:
     assert panic.value.rule == "knote-not-on-list"
 
 
-def test_a_filter_comes_back_without_a_mutex(load: Any) -> None:
+def test_filter_must_release_mutexes(load: Any) -> None:
     code = load(SOURCE)
     process = Process(code)
     put(code, "keep", 1)
@@ -363,7 +363,7 @@ def test_a_filter_comes_back_without_a_mutex(load: Any) -> None:
     assert panic.value.rule == "callback-with-mutex"
 
 
-def test_a_knote_of_a_module_that_is_gone_is_reported(load: Any) -> None:
+def test_knote_of_unloaded_module_is_reported(load: Any) -> None:
     code = load(SOURCE)
     process = Process(code)
     process.change(kqueue.ADD)
