@@ -2,7 +2,7 @@
 
 Such a process is a fork of the one that runs the tests, so it has imported everything already: a
 command costs a tenth of what ``python -m`` costs.  It has its own standard streams, signals,
-environment and working directory; what a test has patched is patched there as well.  Where the
+environment and working directory; a test's patches apply there as well.  Where the
 command line itself is the subject, use ``sys.executable``.
 """
 
@@ -26,7 +26,7 @@ _LAST_DESCRIPTOR = 4096
 def start(
     module: str, *words: object, before: Callable[[], None] | None = None, **how: Any
 ) -> subprocess.Popen[Any]:
-    """Start what ``python -m MODULE WORDS`` is; ``how`` as for subprocess.Popen.
+    """Start ``python -m MODULE WORDS``; ``how`` as for subprocess.Popen.
 
     ``before`` is called in the new process.
     """
@@ -42,7 +42,7 @@ def start(
 
 
 def run(module: str, *words: object, **how: Any) -> subprocess.CompletedProcess[Any]:
-    """Run what ``python -m MODULE WORDS`` is, and give its status and its two outputs as text."""
+    """Run ``python -m MODULE WORDS``, and return its status and its two outputs as text."""
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
     text = how.pop("input", None)
     if text is not None:

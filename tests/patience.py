@@ -19,7 +19,7 @@ HANG = 900.0
 
 
 def until(look: Callable[[], _T], why: str = "") -> _T:
-    """Call ``look`` until what it returns is true, and return that; fails where this hangs."""
+    """Call ``look`` until its result is true, and return the result; fails at the limit."""
     end = time.monotonic() + HANG
     while not (found := look()):
         assert time.monotonic() < end, f"never: {why or look}"

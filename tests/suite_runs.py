@@ -147,7 +147,7 @@ def run(kind: str, number: int, arguments: Sequence[str], python: str) -> Row:
 
 
 def main() -> int:
-    """Do the runs, and print a line for each as soon as it is there; 1 where one failed."""
+    """Do the runs, and print a line after each; 1 if one failed."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.suite_runs",
         description=__doc__,

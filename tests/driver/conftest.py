@@ -33,7 +33,7 @@ def diagnostic(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rig(module: Path) -> Iterator[Callable[..., Rig]]:
     """Make machines; at the end of the test each must have been left in good order.
 
-    A test that ends a machine in another way says ``machine.note_lines()`` itself.
+    A test that ends a machine in another way calls ``machine.note_lines()`` itself.
     """
     made: list[Rig] = []
 

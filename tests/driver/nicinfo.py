@@ -78,7 +78,7 @@ def _route(unpacker: Unpacker) -> dict[str, Any]:
 
 
 def unpack(data: bytes) -> dict[str, Any]:
-    """Return version 3 as plain values; raises xdrlib3.Error, also for what is left over."""
+    """Return version 3 as plain values; raises xdrlib3.Error, also for trailing bytes."""
     unpacker = Unpacker(data)
     assert unpacker.unpack_enum() == 3
     assert unpacker.unpack_bool()
@@ -94,7 +94,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     return found
 
 
-# The other way, for what the driver should have sent.
+# The encoder, for the expected message of the driver.
 
 
 def _pack_address(packer: Packer, text: str) -> None:

@@ -130,7 +130,7 @@ class Rig:
 
     @property
     def threads(self) -> list[str]:
-        """Names of the threads that the driver has made and that are there."""
+        """Names of the driver's threads that exist."""
         return sorted(thread.lwp.name for thread in self.kernel.subject(KThreads).live.values())
 
     @property
@@ -164,7 +164,7 @@ class Rig:
         assert self.until(lambda: self.host.tclo.idle, seconds)
         self.run(2)
 
-    # -- what the administrator does -----------------------------------------------------------
+    # -- the administrator's actions -----------------------------------------------------------
 
     def do(self, verb: str, argument: Any = None, *, uid: int = 0) -> Any:
         """Run an administrator's command to its end and return its result (an errno, mostly)."""
@@ -251,7 +251,7 @@ class Rig:
         net._link, net._object = usual  # type: ignore[method-assign]
         net._link()
 
-    # -- what the host does --------------------------------------------------------------------
+    # -- the host's actions --------------------------------------------------------------------
 
     def ask(self, message: str | bytes, seconds: float = 30.0) -> bytes:
         """Send a TCLO message and return the guest's answer; b"" for none."""
@@ -264,7 +264,7 @@ class Rig:
         """Send Set_Option."""
         return self.ask(f"Set_Option {name} {value}")
 
-    # -- what was seen -------------------------------------------------------------------------
+    # -- observations -------------------------------------------------------------------------
 
     def events(self, *kinds: str, since: int = 0) -> list[Event]:
         """Return the events of these kinds, from virtual time ``since`` on."""

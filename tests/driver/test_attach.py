@@ -146,7 +146,7 @@ def test_attach_and_detach_update_service_state_on_host(rig: Make) -> None:
 
 
 # Beside the driver that GENERIC has. d: drvctl -d, r: drvctl -r, l: modload, u: modunload (of the
-# built-in one first); what attaches in the end, and the errors on the way.
+# built-in one first); the driver that attaches at the end, and the errors.
 ORDERS = [
     ("u l d r", "ours"),  # the order of the manual
     ("u d l", "ours"),  # pkgsrc's start script has been there before
@@ -156,7 +156,7 @@ ORDERS = [
     ("u l d r d r", "ours"),
     ("u l d r d r d r", "ours"),
     ("u l d r u r", "built-in"),
-    ("u l u", "built-in"),  # ours goes, the built-in one's device never noticed
+    ("u l u", "built-in"),  # ours is unloaded, the built-in one's device is not affected
     ("u l u d r", "built-in"),
     ("u l d r u r d l", "ours"),
     ("u l d u l", "ours"),

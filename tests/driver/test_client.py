@@ -1,6 +1,6 @@
 """What a management client, as that of vSphere, shows of a guest with this driver.
 
-Each test is a row of docs/peers.md; what the host makes of it is what VMware's own logs and public
+Each test is a row of docs/peers.md; the host's interpretation follows VMware's own logs and public
 clients say (docs/host-evidence.md).
 """
 

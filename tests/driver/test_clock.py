@@ -1,4 +1,4 @@
-"""The clock: what is slewed, what is stepped, what is left alone, and who decides."""
+"""The clock: slewing, stepping, no action, and which setting decides."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _unset(machine: Rig) -> None:
 
 
 def test_unset_clock_is_left_to_the_system(rig: Make) -> None:
-    """sys/kern/init_main.c: configure3() runs what waits for the root, then comes inittodr()."""
+    """sys/kern/init_main.c: configure3() runs the hooks for the root, then inittodr() follows."""
     machine = rig(before=_unset)
     assert (machine.time.steps, machine.log) == ([], [])
     assert machine.read("clock_sync.state") == "off: the system has not set its clock"

@@ -343,7 +343,7 @@ def test_wait_for_other_suspension_can_be_aborted(freezing: Make) -> None:
 
 
 def test_list_of_disks_is_not_made_during_suspension(freezing: Make) -> None:
-    """mountlist_iterator_trynext() leaves out what is being suspended, even for who gave up."""
+    """mountlist_iterator_trynext() skips a mount in suspension, also after the caller gave up."""
     machine = freezing()
     kernel, mounts = machine.kernel, machine.mounts
     root = mounts.find("/")

@@ -217,7 +217,7 @@ def test_hosts_without_key_10_get_key_9(rig: Make) -> None:
     )
     assert len(_sent(machine)) == 1
     (sent,) = _sent(machine, 9)
-    # Three that were there before; 64 is what that key takes.
+    # Three existed before; 64 is the limit of that key.
     assert len(_addresses(sent)[MAC]) == 64
     assert _addresses(sent)[MAC][3:] == texts[:61]
     machine.run(100)

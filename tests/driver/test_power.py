@@ -230,7 +230,7 @@ def test_detachall_administrator_shutdown_detaches(rig: Make) -> None:
 
 @pytest.mark.parametrize("detachall", [False, True])
 def test_host_halt_during_reboot_by_another_thread(rig: Make, detachall: bool) -> None:
-    """The second kern_reboot() never returns: the worker is lost, the machine goes down."""
+    """The second kern_reboot() never returns: the worker is lost, the machine shuts down."""
     machine = rig(powerd=False, detachall=detachall)
     machine.run(2)
     lwp = machine.start("shutdown")

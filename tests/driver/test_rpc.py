@@ -496,7 +496,7 @@ def test_detach_drops_unsent_commands(rig: Make) -> None:
     number = _send(machine)
     process = machine.start("detach", "vmt0")
     machine.run(0.2)
-    # The nodes are gone already, though the worker is not.
+    # The nodes are already removed; the worker still runs.
     assert _ask(machine, number).error == ENOENT
     machine.mounts.stick("/", stuck=False)
     assert machine.until(lambda: process.state == "gone")
@@ -565,7 +565,7 @@ def test_callers_during_attach_and_detach_get_errno(rig: Make) -> None:
 
 
 def test_handler_of_detaching_driver_reports_errno(rig: Make) -> None:
-    """A process that waits for the lock of the tree while the driver goes down."""
+    """A process that waits for the lock of the tree while the driver detaches."""
     machine = rig()
     sysctl = machine.kernel.subject(Sysctl)
     errors = set()

@@ -60,7 +60,7 @@ def play(module: Path, points: list[tuple[int, int]], *, seed: int, net_mpsafe: 
                 meet(machine, change, point)
             except Exception as error:
                 failed.append(f"seed {seed}, {change} at {point}: {error!r}")
-                machine = None  # who knows in which state
+                machine = None  # the state is unknown
         if machine is not None:
             machine.leave()
     return failed

@@ -154,7 +154,7 @@ class Browser:
         return Layout(**layout)
 
     def _ask(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
-        """Send a command and return what it gives; events on the way are passed over."""
+        """Send a command and return its result; events before it are skipped."""
         self._number += 1
         command: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if session:

@@ -34,7 +34,7 @@ class Workshop:
         return cls(top)
 
     def replace(self, file: str, old: str, new: str) -> None:
-        """Replace the one place in ``file`` that says ``old``."""
+        """Replace the single occurrence of ``old`` in ``file``."""
         path = self.top / file
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{file} says {old!r} {text.count(old)} times"

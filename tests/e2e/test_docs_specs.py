@@ -22,7 +22,7 @@ SCHEMAS = {
     for name, hint in typing.get_type_hints(Specs, include_extras=True).items()
     if name != "module"
 } | {"netbsd": Targets}
-# What every file has, and what an entry is called.
+# The keys of every file, and the name of an entry.
 SHARED = {"spec", "doc", "name"}
 
 

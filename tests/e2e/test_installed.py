@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def installed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with what the wheel holds, and nothing of the checkout."""
+    """A directory with the wheel's content, without the checkout."""
     out = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)],

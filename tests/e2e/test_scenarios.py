@@ -1,5 +1,5 @@
 """The real driver in every scenario that ships, on a kernel without a vmt of its own and on one
-with: what the host saw, what the kernel saw, and that nothing was left behind."""
+with: the observations of host and kernel, and no leftovers."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _typed(shape: Shape) -> list[str]:
 
 
 def _run(line: str, top: Path) -> int:
-    """Run a line: our programs in this process, what prepares files in a shell."""
+    """Run a line: our programs in this process, commands that prepare files in a shell."""
     if not line.startswith(".venv/bin/"):
         return subprocess.run(line, shell=True, cwd=top, check=False).returncode
     words = shlex.split(line.partition(" || ")[0].partition(" >")[0])

@@ -34,14 +34,14 @@ _DELETED = object()
 
 @dataclass(frozen=True)
 class Change:
-    """One entry of one spec, and what stands in its place."""
+    """One entry of one spec, and its replacement."""
 
     spec: str
     path: tuple[str | int, ...]
     value: Any
 
     def __str__(self) -> str:
-        """Return SPEC.PATH and what became of it."""
+        """Return SPEC.PATH and the change."""
         return f"{self.where}: {'deleted' if self.value is _DELETED else repr(self.value)}"
 
     @property

@@ -16,7 +16,7 @@ def tokens(text: str) -> list[str]:
 
 
 def unfolded(folded: str) -> str:
-    """One line again: what test cases are made from."""
+    """The text on one line, for test cases."""
     return re.sub(r"\n\s+", " ", folded)
 
 

@@ -30,7 +30,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def checkout(top: Path, pyproject: str = '[project]\nname = "netbsd-vmt"\n') -> Path:
-    """Make what a checkout is known by."""
+    """Create the files by which a checkout is recognised."""
     for _, place in NAMES:
         (top / place).mkdir(parents=True)
     (top / "pyproject.toml").write_text(pyproject)

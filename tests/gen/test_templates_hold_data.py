@@ -20,7 +20,7 @@ OTHER = Path(__file__).parent / "spec" / "fixtures" / "other"
 
 
 def _lines(text: str) -> list[str]:
-    """The lines that say something: no head, no blank lines, no lone braces."""
+    """The significant lines: no header, no blank lines, no lone braces."""
     head = re.compile(r"__KERNEL_RCSID|#include|#(?:ifndef|define|endif).*_DEV_VMT_")
     body = text.partition(" */\n")[2]
     lines = [line.strip() for line in body.split("\n")]

@@ -46,7 +46,7 @@ def test_files_start_with_netbsd_header(texts: dict[str, str]) -> None:
 
 
 def test_sources_match_kmod(texts: dict[str, str], root: Path) -> None:
-    """But for heads, includes, and what makes one unit of them."""
+    """Except headers, includes, and the lines that join them into one unit."""
     machine = {"vmt_x86.c": "sys/arch/x86/x86", "vmt_aarch64.c": "sys/arch/aarch64/aarch64"}
     for path in sorted((root / "kmod" / "vmt").glob("*.[ch]")):
         text = texts[f"{machine.get(path.name, 'sys/dev/vmt')}/{path.name}"]

@@ -106,7 +106,7 @@ def enabled(findings: Iterable[Finding]) -> list[Finding]:
 def analyzed(
     files: Iterable[Path], machine: str, compiler: CompilerName, nodes: int = 225_000
 ) -> list[Finding]:
-    """What the static analyzer of the compiler says.
+    """The findings of the compiler's static analyzer.
 
     ``nodes`` is how many states of a function clang looks at before it gives up (its own number).
     """

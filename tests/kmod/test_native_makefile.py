@@ -29,7 +29,7 @@ WARNINGS = (
 
 
 class Place(NamedTuple):
-    """A copy of kmod/ and a tree that says which release it is of."""
+    """A copy of kmod/ and a tree that states its release."""
 
     kmod: Path
     sys: Path

@@ -1,4 +1,4 @@
-"""The modules that a real kernel was asked to load, and what it did with them.
+"""The modules that were loaded on a real kernel, and the results.
 
 base.kmod is the driver for NetBSD/amd64 10.99.12 as it once was; mutate.py makes 342 broken copies
 of it; verdicts.json says what a 10.99.12 kernel (DIAGNOSTIC, no built-in vmt, no module files) did
@@ -51,7 +51,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One broken module, what was changed, and what the kernel did (None: not recorded)."""
+    """One broken module, the change, and the kernel's result (None: not recorded)."""
 
     name: str
     path: Path

@@ -41,7 +41,7 @@ _RELA = ((0, "Q"), (8, "I"), (12, "I"), (16, "Q"))
 
 
 def mutants(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
-    """Yield (what was done, the file) for each mutant; the same for the same seed."""
+    """Yield (the change, the file) for each mutant; the same for the same seed."""
     base = BASE.read_bytes()
     for number in range(count):
         rng = random.Random(f"{seed}:{number}")
@@ -138,7 +138,7 @@ def verdict(path: Path) -> bool:
 
 
 def _alone(path: Path) -> str:
-    """Take a verdict in a child with limits; return what went wrong, '' for nothing."""
+    """Get a verdict in a child with limits; return the error, '' for none."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

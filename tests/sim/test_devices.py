@@ -130,7 +130,7 @@ duration: 30
 def test_scenario_uses_disk(
     machine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The block device, the raw one, and a kqueue that hears of writes."""
+    """The block device, the raw one, and a kqueue that gets events of writes."""
     path = tmp_path / "ramdisk.yaml"
     path.write_text(DISK)
     status = cli.main(["run", str(built("ramdisk", machine)), "--scenario", str(path)])

@@ -95,7 +95,7 @@ def test_undetected_broken_line_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
 def test_required_modules_are_found_by_built_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But for what kernels have built in, what has no directory, and circles."""
+    """Except built-in modules, modules without a directory, and circular requirements."""
     names = {"one": ("two", "absent", "vmt"), "other/place": ("one",)}
     for directory, text in {"one": "KMOD=\tone\n", "other/place": "KMOD=\ttwo\n"}.items():
         (tmp_path / "modules" / directory).mkdir(parents=True)

@@ -434,7 +434,7 @@ def _sysctl(state: dict[str, Any], arguments: list[str]) -> int:
 
 
 def _raw(state: dict[str, Any], tree: dict[str, str], name: str) -> int:
-    """The bytes of a value; a number behind the name of a leaf goes to the driver."""
+    """The bytes of a value; a number after the name of a leaf is passed to the driver."""
     leaf, _, number = name.rpartition(".")
     if leaf not in tree or not number.isdecimal():
         if name not in tree:

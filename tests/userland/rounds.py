@@ -15,7 +15,7 @@ VERBS = (("powerd", "install"), ("powerd", "uninstall"))
 
 
 def contents(root: Path) -> dict[str, bytes | None]:
-    """Every path below ``root`` and what is in it; None for a directory."""
+    """Every path below ``root`` and its content; None for a directory."""
     return {
         str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
         for path in sorted(root.rglob("*"))

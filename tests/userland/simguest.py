@@ -68,7 +68,7 @@ class SimGuest:
     errors = ""
 
     def control(self, *words: str) -> tuple[int, str]:
-        """Do what `vmtsim guest-control ROOT WORDS` does; its status and what it prints."""
+        """Run `vmtsim guest-control ROOT WORDS`; its status and output."""
         request = {"control": words[0], "arguments": words[1:]}
         answer = standin.ask(str(self.root), request)
         return answer["status"], answer["out"] + answer["err"]

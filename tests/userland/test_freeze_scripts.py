@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def hotkey(root: Path, event: str, waits: str | None = None) -> None:
-    """Let the hot key be pressed or released; ``waits`` is what the driver waits for."""
+    """Let the hot key be pressed or released; ``waits`` is the event that the driver waits for."""
     if waits is not None:
         (root / "event").write_text(f"{waits}\n" if waits else "")
     status, left = alone(

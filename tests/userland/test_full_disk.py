@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What needs space, and what writes names.
+# Calls that need space, and calls that write directories.
 CALLS = ("write", "rename", "link", "unlink", "fsync", "mkdir", "rmdir", "fchmod", "utime")
 
 

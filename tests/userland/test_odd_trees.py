@@ -58,7 +58,7 @@ def trees(draw: st.DrawFn, odd: bool = True) -> dict[str, Any]:
     """Entries below /etc/powerd; with ``odd``, other things than files and linked directories."""
     places = draw(st.lists(st.sampled_from(PLACES), unique=True, max_size=5))
     entry = ENTRY if odd else FILE
-    # A vmt-event that is not ours is refused; that is said elsewhere.
+    # A foreign vmt-event is refused; another test covers that.
     found: dict[str, Any] = {p: draw(entry) for p in places if odd or p != "vmt-event"}
     if odd and draw(st.booleans()):
         found["scripts/acpi"] = ("link", "outside-directory")

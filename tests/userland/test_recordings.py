@@ -50,14 +50,14 @@ def current(command: str, row: dict[str, Any]) -> tuple[int, str, str]:
 
 
 def two_nodes(text: str) -> str:
-    """The recorded driver had one node for requests and replies; what is written gets a number."""
+    """The recorded driver had one node for requests and replies; each write gets a number."""
     text = text.replace(f"{RPC} = \n", f"{RPC}.request = \n{RPC}.reply = \n")
     text = re.sub(rf"^{RPC}: .* -> ", f"{RPC}.request: NUMBER -> ", text)
     return text.replace(f"{RPC}=", f"{RPC}.request=")
 
 
 def masked(text: str, *, names: set[str]) -> str:
-    """``text`` without what differs from run to run; of nodes only those of both drivers."""
+    """``text`` without values that vary from run to run; only nodes of both drivers."""
     lines = []
     text = re.sub(rf"^{RPC}\.request: [0-9]+ -> ", f"{RPC}.request: NUMBER -> ", text)
     for line in text.splitlines(keepends=True):

@@ -135,7 +135,7 @@ def test_nothing_is_installed_beside_open_vm_tools(vmtctl: Control, guest: Any, 
     done = vmtctl("rpctool", "install")
     assert done.status == exits.DATA
     assert "it brings its own" in done.err
-    # And what came later is not taken away.
+    # Files installed later are not removed.
     assert vmtctl("rpctool", "uninstall").status == 0
     assert path.read_bytes() == b"\x7fELF"
     assert [other for other in NAMES if (path.parent / other).exists()] == [name]

@@ -49,7 +49,7 @@ def test_detach_runs_driver_detach_code(sim_guest: SimGuest, on: Any) -> None:
     done = on(sim_guest)("detach")
     assert (done.status, done.out) == (0, "detached vmt0\n")
     assert "vmt0: detached" in sim_guest.dmesg()
-    # The driver has closed its channel, and its nodes are gone.
+    # The driver has closed its channel and removed its nodes.
     assert sim_guest.status["channel"] is None
     assert "is invalid" in sim_guest.tool("sbin/sysctl", "machdep.vmt0").stderr
 
@@ -187,7 +187,7 @@ def test_module_refused_by_kernel_linker_changes_nothing(
     done = vmtctl("load", "-m", str(damaged))
     assert done.status == 65
     assert "the kernel's linker refused it" in done.err
-    assert "sysmon_pswitch_evenX" in done.err  # the kernel says it only in dmesg
+    assert "sysmon_pswitch_evenX" in done.err  # the kernel prints it only in dmesg
     assert "everything was put back" in done.err
     found = vmtctl("status", "--json").json
     assert (found["driver"]["loaded"], found["driver"]["in_charge"]) == ("builtin", "stock")

@@ -280,7 +280,7 @@ def test_non_kernel_tree_is_refused(tmp_path: Path) -> None:
 
 
 def test_tree_of_another_release_is_refused(tmp_path: Path) -> None:
-    """Its sys/param.h decides what the module says of itself."""
+    """Its sys/param.h determines the module's version."""
     (tmp_path / "sys").mkdir()
     (tmp_path / "sys" / "param.h").write_text("#define\t__NetBSD_Version__\t1199000500\t/* */\n")
     with pytest.raises(

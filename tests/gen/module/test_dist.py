@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TARGETS = load_targets()
-# What of a checkout goes into an archive or makes one.
+# The files of a checkout that are in an archive or needed to make one.
 NEEDED = ("gen", "specs", "templates", "kmod", "userland", "pkgsrc", "docs", "LICENSE",
           "BUILDING.md", "pyproject.toml")  # fmt: skip
 
@@ -126,7 +126,7 @@ def test_property_list_holds_driver_defaults() -> None:
 
 @pytest.fixture
 def installed(unpacked: Path, tmp_path: Path) -> Path:
-    """The archive's /usr/pkg, with a Python of its own that says how it was started."""
+    """The archive's /usr/pkg, with a stub of Python that prints its arguments."""
     prefix = tmp_path / "usr/pkg"
     shutil.copytree(unpacked / "usr/pkg", prefix)
     python = prefix / "bin/python3.15"

@@ -129,7 +129,7 @@ class EmptyRoot:
 
 
 def _steady(text: str) -> str:
-    """Leave out what changes with each line of code: check sums and sizes."""
+    """Omit values that change with each line of code: checksums and sizes."""
     text = re.sub(r"\b[0-9a-f]{32}\b", "DIGEST", text)
     text = re.sub(r"(SIZE\S*=)\d+", r"\1N", text)
     return re.sub(rf"(?<=-){re.escape(__version__)}\b", "VERSION", text)
@@ -305,7 +305,7 @@ def test_both_packages_are_added_checked_and_deleted(transcript: dict[str, Any])
 def test_deletion_removes_script_of_its_own_root(
     root: Path, tmp_path: Path, require_tool: Callable[[str], str], database: str, *, image: bool
 ) -> None:
-    """pkg_delete says where the database is, and not which -P it was given."""
+    """pkg_delete passes the path of the database, not its -P argument."""
     live, other = tmp_path / "live", tmp_path / "live/image"
     for place in (live, other):
         for name in ("etc/rc.d/vmtctl", "usr/pkg/share/examples/rc.d/vmtctl"):

@@ -1,4 +1,4 @@
-"""The linter's rules beside what the kernel itself refuses, each with a file that shows it.
+"""The linter's rules compared with the kernel's own refusals, each with a file that causes it.
 
 The kernel's list is written here from its sources, not taken from the linter: a refusal without a
 rule, and a rule that no file breaks, both fail.
@@ -28,7 +28,7 @@ KOBJ, MACHDEP, MODULE = "subr_kobj.c", "kobj_machdep.c", "kern_module.c"
 
 @dataclass(frozen=True)
 class Said:
-    """A refusal: where the kernel says it, an example of its words, the errno of modload.
+    """A refusal: its place in the kernel, an example of the message, the errno of modload.
 
     `rule` is the linter's rule; where there is none, `why` says what it depends on instead.
     """
@@ -199,7 +199,7 @@ def _fixtures(build: Any, edit: Callable[..., Any]) -> dict[str, list[str]]:
 def test_every_rule_has_a_violating_file(
     build: Any, edit: Callable[..., Any], golden: Golden
 ) -> None:
-    """The table: what the kernel says, the rule, and the files. Shown with pytest -rP."""
+    """The table: the kernel's message, the rule, and the files. Shown with pytest -rP."""
     files = _fixtures(build, edit)
     assert set(files) == set(BY_ID)
     lines = ["The kernel's refusals (NetBSD 10.99.12) and the linter's rules for them", ""]

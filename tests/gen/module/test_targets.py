@@ -113,7 +113,7 @@ def test_failed_target_does_not_hide_others(
 
 
 def test_code_is_same_for_all_releases_except_version(tmp_path: Path) -> None:
-    """What differs between releases is data; the driver asks the kernel for nothing else."""
+    """Only data differs between releases; the driver needs nothing else from the kernel."""
     for release in ("10.1", "11.0", "11.99.5"):
         words = ["build", "--release", release, "--out", str(tmp_path)]
         assert cli.main(words) == 0

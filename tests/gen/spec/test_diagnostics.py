@@ -29,7 +29,7 @@ def said(problem: Problem) -> tuple[str, int, str]:
 
 
 def differences(expected: list[tuple[str, int, str]], found: list[tuple[str, int, str]]) -> str:
-    """What is missing and what is unexpected, one a line; nothing where both are the same."""
+    """Missing and unexpected messages, one a line; "" if both sets are equal."""
     missing = [item for item in expected if item not in found]
     surplus = [item for item in found if item not in expected]
     lines = [f"{name}:{line}: missing: {text}" for name, line, text in missing]

@@ -1,7 +1,7 @@
 """A stub of NetBSD's console, from power-on to a shell: it prints and answers as NetBSD does.
 
 The texts are from the sources that sim/vmtsim/accept/texts.py names.  The shell is the sh(1)
-of the machine that runs the tests.  Arguments say what happens, in order.
+of the machine that runs the tests.  Arguments list the events, in order.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def countdown() -> None:
 
 
 def loader() -> None:
-    """The prompt.  Of what is typed on the serial line SeaBIOS takes the first `boot`."""
+    """The prompt.  SeaBIOS consumes the first `boot` typed on the serial line."""
     serial = stolen = False
     while True:
         out("> ")

@@ -176,7 +176,7 @@ IFCONFIG = {
 
 
 class Inside:
-    """guest.sh in a directory, with tools that say what they are called with."""
+    """guest.sh in a directory, with stubs of tools that print their arguments."""
 
     def __init__(self, folder: Path, sh: str) -> None:
         self.sh = sh

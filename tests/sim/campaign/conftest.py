@@ -38,7 +38,7 @@ def careless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def mailbox() -> Path:
-    """A small driver: a seed of it costs a tenth of one of ours, where who plays is the subject."""
+    """A small driver for tests of executors: its seeds cost a tenth of those of our driver."""
     return modkit.built("mailbox")
 
 

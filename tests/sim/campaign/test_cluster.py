@@ -94,7 +94,7 @@ def _here() -> WorkerPool:
 def _with_a_victim(pool: WorkerPool, victim: Path, last: int) -> WorkerPool:
     """A pool whose worker is killed when it starts the last seed.
 
-    The file ``victim`` says that this has happened.
+    The file ``victim`` records that this has happened.
     """
     main, file = pool.main, str(victim)
 
@@ -171,7 +171,7 @@ def test_ctrl_c_withdraws_seeds_from_cluster(
     arguments = ["campaign", str(mailbox), "--seeds", "1:200", "--jobs", "1", "--quiet"]
     assert cli.main([*arguments, "--dask", two_workers.scheduler_address]) == 130
     assert "verdict  NOT FINISHED: interrupted, after " in capsys.readouterr().out
-    # The scheduler hears of it a moment later.
+    # The scheduler detects it a moment later.
     until(lambda: two_workers.scheduler.tasks == {}, "the scheduler forgets the seeds")
 
 

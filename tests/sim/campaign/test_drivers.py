@@ -32,8 +32,8 @@ PLANTED = {
     ("mailbox", 3): {"callback-with-mutex"},  # d_read fails to copy out with the lock held
     ("mailbox", 4): {"out-of-bounds"},  # d_write believes the length that it is given
     ("mailbox", 5): {"null-pointer", "bad-free"},  # an allocation that fails is used
-    ("mailbox", 6): {"double-free", "use-after-free"},  # an ioctl frees what is used further on
-    ("mailbox", 7): {"leak"},  # MODULE_CMD_INIT fails half way and leaves what it has made
+    ("mailbox", 6): {"double-free", "use-after-free"},  # an ioctl frees memory that is used later
+    ("mailbox", 7): {"leak"},  # MODULE_CMD_INIT fails half way without unwinding
     ("mailbox", 8): {"page-fault", "condvar-destroy-waited-on"},  # unloaded while it is open
     ("classic", 1): {"callout-pending-at-detach"},
     ("classic", 4): {"leak"},

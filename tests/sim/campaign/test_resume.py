@@ -115,7 +115,7 @@ def test_campaign_ends_when_seeds_show_nothing_new(module: Path) -> None:
     assert (first, record.planned) == (1, record.seeds)
     assert 11 <= last < 11 + 2 * runner._AHEAD + 1
     assert record.stale(1) == last - 6
-    # With a gap, what is behind it does not count.
+    # Results after a gap do not count.
     record.seeds = [[1, 8], [10, last]]
     assert record.stale(1) == 2
 
@@ -280,7 +280,7 @@ def test_interrupted_shard_is_completed_by_another(
     plan = Settings(module, 1, 30, check_determinism=3, max_reports=0)
     cut = Campaign(plan, pool(), After(1)).run()
     assert cut.cut
-    cut.failures, cut.status = [], 0  # what was found is not the subject
+    cut.failures, cut.status = [], 0  # the findings are not checked
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     one.write_text(cut.json(), encoding="utf-8")
     rest = Settings(module, cut.seeds[-1][1] + 1, 30, check_determinism=0, max_reports=0)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Hook(Lines):
-    """Calls ``then`` once, when the first seeds have been played."""
+    """Calls ``then`` once, after the first seeds have run."""
 
     def __init__(self, then: Callable[[], None]) -> None:
         super().__init__(quiet=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Outside(Simulation):
     """A guest with its own name and release, without an address, observed only from outside.
 
-    The driver runs in the simulated kernel, but the scenario sees what `vmtsim host` sees.
+    The driver runs in the simulated kernel, but the scenario sees only the view of `vmtsim host`.
     """
 
     def __init__(self, module: Path, name: str) -> None:

@@ -326,7 +326,7 @@ steps:
 
 
 class HeldClock(WallClock):
-    """Stands still after two seconds until ``go``: what is planned for later comes after that."""
+    """Stops after two seconds until ``go``: later steps run after that."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ class Guest:
         )
         self.memory = Memory()
 
-    # Looking at what happened.
+    # Inspection.
 
     def events(self, kind: str) -> list[Event]:
         return [event for event in self.trace.events if event.kind == kind]
@@ -82,7 +82,7 @@ class Guest:
         return [event["rule"] for event in self.events("violation")]
 
     def wait(self, seconds: float) -> None:
-        """Let virtual time pass, and the host do what is due on the way."""
+        """Let virtual time pass, and run the host's timers."""
         until = self.time + round(seconds * 1e9)
         while (at := self.host.next_event()) is not None and at <= until:
             self.time = max(self.time, at)

@@ -86,7 +86,7 @@ class PythonGuest(Guest):
         elif verb != "addresses":
             raise NotImplementedError(verb)
 
-    # The transport, with what a careful guest adds to it.
+    # The transport, with the retries of a correct guest.
 
     def open(self, protocol: bytes, *, cookies: bool = True) -> Channel:
         try:

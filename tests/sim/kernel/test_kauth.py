@@ -444,7 +444,7 @@ DEVICE, PROCESS, VNODE = range(3)
 
 
 def test_of_devices_root_may_what_suser_lists(code: Code) -> None:
-    """suser says nothing of raw devices: the node's permissions have decided before."""
+    """suser does not decide about raw devices: the node's permissions do."""
     assert [called(code, 0, "ask_device", n) for n in range(7)] == [0, 0, 0, 0, 0, Errno.EPERM, 0]
     said = [called(code, 7, "ask_device", n) for n in range(7)]
     assert said == [Errno.EPERM, 0, 0, 0, Errno.EPERM, Errno.EPERM, Errno.EPERM]

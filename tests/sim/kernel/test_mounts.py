@@ -565,7 +565,7 @@ def test_sync_waits_for_mount_update(load: Callable[..., Code]) -> None:
 
 
 def test_walk_ends_in_its_thread(load: Callable[..., Code]) -> None:
-    """vfs_unbusy() looks at what its own thread has begun."""
+    """vfs_unbusy() checks the transactions of its own thread."""
     code = load(SOURCE)
     walker = code.start("begin_walk")
     code.kernel.run_for(3 * TICK)

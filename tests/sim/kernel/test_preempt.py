@@ -42,7 +42,7 @@ SOURCE = """
 def run(
     load: Callable[..., Code], point: int, *names: str, machine: str = "amd64"
 ) -> tuple[Code, list[int]]:
-    """Run functions beside each other; the first to run is stopped after ``point`` instructions."""
+    """Run functions concurrently; the first to run is stopped after ``point`` instructions."""
     code = load(SOURCE, machine, seed=3, cpus=2)
     scheduler = code.kernel.scheduler
     if point:

@@ -185,7 +185,7 @@ def slewed(time: TimeKeeping, before: int) -> int:
 
 
 def test_slew_starts_and_ends_at_second_boundary(load: Callable[..., Code]) -> None:
-    """A second's share is taken beforehand and worked off, whatever adjtime says meanwhile."""
+    """A second's share is fixed in advance and applied, even if adjtime changes meanwhile."""
     code = load(SOURCE)
     kernel, time = code.kernel, code.kernel.subject(TimeKeeping)
     kernel.run_for(SECOND + SECOND // 4 - kernel.clock.now)

@@ -76,7 +76,7 @@ def uuid(module: Path) -> str:
 
 
 def _attached_at(module: Path, offset: int) -> Simulation:
-    """Return a machine whose clock is off by so many ns, or 1970 for -1, when the driver comes."""
+    """Return a machine whose clock is off by so many ns, or 1970 for -1, at attach."""
     made = simulation(module)
     made.kernel.boot()
     made.admin.set_powerd(on=True)
@@ -410,7 +410,7 @@ def dropped_in_time(module: Path) -> str:
 
 
 def leaves_replies(module: Path) -> str:
-    """A driver that goes frees uncollected replies."""
+    """A detaching driver frees uncollected replies."""
     steps = [(6.0, "guest.request", "log hello"), (8.0, "guest.unload", "vmt")]
     done = simulation(module, *steps)
     done.run()

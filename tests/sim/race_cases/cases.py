@@ -1,6 +1,6 @@
 """Race cases: one class of defect each.  PLANTED compiles the defect in.
 
-Every case has ``make``, two functions that run beside each other, and ``gone``.
+Every case has ``make``, two functions that run concurrently, and ``gone``.
 """
 
 from __future__ import annotations

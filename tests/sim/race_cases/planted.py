@@ -65,7 +65,7 @@ def plants(case: Case) -> Iterator[Plant]:
             end = leave.format(match[1])
             behind = text.find(end, match.end())
             if "softint_schedule" in text[match.end() : behind]:
-                continue  # softint(9) asks for it, and says so by itself
+                continue  # softint(9) requires it, and reports a violation itself
             dropped = text[: match.start()] + text[match.end() : behind] + text[behind + len(end) :]
             line = text.count("\n", 0, match.start()) + 1
             yield Plant(f"without {match[0]} in line {line}", dropped)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def play(path: Path, case: Case, seed: int) -> set[str]:
-    """Run both functions beside each other, and return the rules that were broken."""
+    """Run both functions concurrently, and return the rules that were broken."""
     code = Code(path, case.machine, seed, cpus=2, races=True)
     code.call("make")
     try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_CLEAN = 20  # seeds of each twin; ``make soak`` plays a thousand
+_CLEAN = 20  # seeds of each twin; ``make soak`` runs a thousand
 
 
 @pytest.fixture(scope="module")

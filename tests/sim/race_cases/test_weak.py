@@ -9,13 +9,13 @@ import pytest
 
 from tests.sim.kernel.guestcode import MACHINES, compile_module
 
-from .weak import WEAK, Weak, wrong
+from .weak_cases import WEAK, Weak, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_CLEAN = 60  # seeds of each that must stay clean; ``make soak`` plays a thousand
+_CLEAN = 60  # seeds of each that must stay clean; ``make soak`` runs a thousand
 _CASES = [(weak, machine) for weak in WEAK for machine in MACHINES]
 
 

@@ -1,7 +1,7 @@
 """Defects that show only if a processor delays its stores: without a race detector.
 
-Each has ``make``, ``first`` and ``second``, which run beside each other, and ``check``, whose
-result other than 0 is what no order of whole stores can give.
+Each has ``make``, ``first`` and ``second``, which run concurrently, and ``check``: a result
+other than 0 cannot occur with any order of whole stores.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ WEAK = (
 
 
 def wrong(path: Path, machine: str, seed: int, *, store_buffers: bool = True) -> bool:
-    """Run both functions beside each other; whether what no order can give was seen."""
+    """Run both functions concurrently; whether an impossible result occurred."""
     code = Code(path, machine, seed, cpus=2, store_buffers=store_buffers)
     code.call("make")
     code.finish(code.start("first"), code.start("second"))

@@ -150,7 +150,7 @@ def test_stock_driver_and_host_exchange_recorded_messages(
     kernel = simulation.kernel
     said = conversation(simulation)
     assert said[: len(seen["said"])] == seen["said"]
-    # Behind it only what comes of itself: the uptime.
+    # After it only periodic messages: the uptime.
     assert {line.rsplit(" ", 1)[0] for line in said[len(seen["said"]) :]} <= {
         "rpci SetGuestInfo  7"
     }
