@@ -327,7 +327,8 @@ def test_typed_verbs_exist_in_script() -> None:
     plain: dict[str, Any] = {"sysctl": {"a.b": 1}, "clock": 1.0, "powerd": True, "load": None,
                              "ifconfig": {"interface": "wm0"}, "addresses": [],
                              "route": {"do": "delete"},
-                             "ioctl": {"name": "a", "command": 1},
+                             "ioctl": {"name": "a", "command": 1}, "fcntl": {"name": "a"},
+                             "seek": {"name": "a", "offset": 1},
                              "scripts": 1.0, "fault": 1, "pressure": 1,
                              "usage": {"files": 1}}  # fmt: skip
     typed = set()
@@ -338,7 +339,8 @@ def test_typed_verbs_exist_in_script() -> None:
             continue
         typed.add(verb)
         assert all(f"\n{words[0]})" in text for words in calls), verb
-    of_devices = {"envstat", "wdogctl", "open", "read", "write", "ioctl", "poll", "mmap", "close"}
+    of_devices = {"envstat", "wdogctl", "open", "read", "write", "ioctl", "poll", "mmap", "close",
+                  "kevent", "fcntl", "stat", "seek", "size"}  # fmt: skip
     of_kernel = {"interrupt", "fault", "pressure", "panic", "usage"}
     others = {"ifconfig", "look", "request", "scripts"}
     assert set(COMMANDS) - typed == {*others, *of_devices, *of_kernel}
