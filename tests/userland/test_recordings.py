@@ -66,6 +66,9 @@ def masked(text: str, *, names: set[str]) -> str:
             continue
         if node is not None and node[2] == " = " and "rpc" not in node[1]:
             line = f"{node[1]}{node[2]}{'VALUE' if node[3] else ''}\n"  # noqa: PLW2901
+        if node is not None and node[2] == ": " and " -> " not in node[3]:
+            # sysctl -d: later versions of the driver describe their nodes in other words.
+            line = f"{node[1]}: {'DESCRIPTION' if node[3] else ''}\n"  # noqa: PLW2901
         lines.append(line)
     return "".join(lines)
 
