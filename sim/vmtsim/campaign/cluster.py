@@ -62,7 +62,9 @@ def cluster(address: str, jobs: int) -> Iterator[WorkerPool]:
 
                 def stop() -> None:
                     end()
-                    executor.shutdown(wait=False)
+                    # Where the scheduler is gone, there is nothing left to cancel.
+                    with suppress(Exception):
+                        executor.shutdown(wait=False)
 
                 pool = WorkerPool(
                     executor,
