@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Prefix of a request -> name of its value, and why it may differ.
 _VALUES = (
     (rb"SetGuestInfo  7 ", "uptime", "hundredths of seconds since boot"),
+    (rb"SetGuestInfo  8 ", "memory", "what the guest's memory is used for"),
     (rb"SetGuestInfo  9 ", "interfaces", "as the guest has them"),
     (rb"SetGuestInfo  10 ", "interfaces", "as the guest has them"),
     (rb"SetGuestDiskInfo ", "file systems", "as the guest has them"),
