@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmtsim.kernel.clock import SECOND
+from vmtsim.kernel.facts import Place
 from vmtsim.kernel.fslayout import MNT_LOCAL
 from vmtsim.kernel.mounts import NORMAL, Mounts
 from vmtsim.kernel.sysmon import SysmonPower
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from vmtsim.run.simulation import Simulation
 
 ABANDONED = "channel-abandoned"
-# Rules whose violation is detected while the guest is inside a call to the host.
 QUIESCED = "snapshot-not-written"
 EARLY = "suspended-before-scripts"
 NOT_THAWED = "freeze-without-thaw"
 _FREEZE = (SCRIPT, "pressed")
 _HOOK = 60 * SECOND  # limit for powerd's hook
+# Rules whose violation is detected while the guest is inside a call to the host.
 IN_TRAP = frozenset({ABANDONED})
 
 
@@ -49,6 +50,8 @@ def watch(simulation: Simulation) -> Callable[[], None]:
                     ABANDONED,
                     f"the guest opens a channel for {protocol.upper()} but has not closed its old "
                     f"one: channels {', '.join(map(str, numbers))} are open",
+                    # Not that of the last kernel call, which has returned.
+                    Place("a call to the host"),
                 )
 
     def backup(event: Event) -> None:
