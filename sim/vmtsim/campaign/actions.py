@@ -63,12 +63,13 @@ _SETTINGS: tuple[Mapping[str, Any], ...] = (
     {"clock_sync.follow_host": 0},
     {"clock_sync.now": 1},
 )
+_FROZEN: Mapping[str, Any] = {"backup.freeze": "/", "backup.scripts": 3}
 _QUIESCE: tuple[Mapping[str, Any], ...] = (
     {"backup.freeze": "/"},
     {"backup.freeze": "/tmp"},
     {"backup.freeze": "/nowhere"},
     {"backup.freeze": ""},
-    {"backup.freeze": "/", "backup.scripts": 3},
+    _FROZEN,
     {"backup.scripts": 3, "backup.require_scripts": 0},
 )
 _MEMORY: tuple[Mapping[str, Any], ...] = (
@@ -133,14 +134,23 @@ def _suspend(rng: Rng) -> Verbs:
     ]
 
 
-def _backup(rng: Rng) -> Verbs:
-    start: dict[str, Any] = {"do": "start", "snapshot": rng.choice((0.5, 2.0, 8.0))}
-    if rng.chance(1, 3):
-        start |= {"version": rng.between(1, 2), "timeout": rng.choice((0, 5))}
-    verbs: Verbs = [("guest.write", "/"), ("host.backup", start)]
-    if rng.chance(1, 4):
-        verbs.append(("host.backup", {"do": "abort"}))
-    return verbs
+def _backup(device: str) -> Callable[[Rng], Verbs]:
+    """Take a quiesced snapshot, half of the time one that freezes the root and runs scripts."""
+    prepared = {f"machdep.{device}.{name}": value for name, value in _FROZEN.items()}
+
+    def draw(rng: Rng) -> Verbs:
+        start: dict[str, Any] = {"do": "start", "snapshot": rng.choice((0.5, 2.0, 8.0))}
+        if rng.chance(1, 3):
+            start |= {"version": rng.between(1, 2), "timeout": rng.choice((0, 5))}
+        verbs: Verbs = [("guest.write", "/"), ("host.backup", start)]
+        if rng.chance(1, 4):
+            verbs.append(("host.backup", {"do": "abort"}))
+        if rng.chance(1, 2):
+            scripts = ("guest.scripts", rng.choice(_SITE_SCRIPTS))
+            verbs = [scripts, ("guest.sysctl", prepared), *verbs]
+        return verbs
+
+    return draw
 
 
 def _ifconfig(rng: Rng) -> Verbs:
@@ -214,8 +224,6 @@ _ACTIONS: Mapping[str, Action] = {
                     load=True),
     "suspend": Action(_suspend, load=True),
     "synctime": Action(_one("host.synctime", True, False)),
-    # The host refuses a second one while the first is in progress.
-    "backup": Action(_backup, most=2),
     "variables": Action(_one("host.guestinfo", {"name": "value"}, {"name": "v" * 3000})),
     "hostname": Action(_host_name),
     "addresses": Action(_one("guest.addresses", *_ADDRESSES), most=4),
@@ -235,6 +243,8 @@ def actions(device: str) -> Mapping[str, Action]:
     return {
         **_ACTIONS,
         "settings": Action(_set(device, _SETTINGS), most=6, load=True),
+        # The host refuses a second one while the first is in progress.
+        "backup": Action(_backup(device), most=2),
         "quiesce": Action(_set(device, _QUIESCE), most=3, load=True),
         "memory": Action(_set(device, _MEMORY), most=3, load=True),
         "routes": Action(_routes(device), most=2),
