@@ -47,7 +47,7 @@ COMMAND = (
 ITEM = (
     (
         "specs/vmt/guestinfo.yaml",
-        "  # A host takes a drop of the uptime",
+        "  # The host notices a soft reset when",
         """\
   nickname: {key: 12, value: "100% {hostname} {uptime}", send: change, period: 20, limit: 300}
 """,

@@ -81,6 +81,6 @@ def test_missing_required_module_is_located_error(
     text = SCENARIO.replace("degrees: 21}", "degrees: 21}, modules: [none.kmod]")
     assert _run(tmp_path, text) == 65
     assert (
-        f"warm.yaml:4: guest.modules: there is no module {tmp_path}/none.kmod"
+        f"warm.yaml:4: guest.modules: no such module: {tmp_path}/none.kmod"
         in capsys.readouterr().err
     )

@@ -94,7 +94,7 @@ def test_missing_files_in_guest_are_named(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--no-host"], "belong together"),
+        (["--no-host"], "need each other"),
         (["--no-host", "--console", "x", "--disk", "y"], "starts no machine"),
         (["--no-host", "--console", "/nosuch/program"], "cannot run /nosuch/program"),
     ],

@@ -116,8 +116,8 @@ COUNTER = "the event counter at counter in data of module tried"
 PANICS = {
     "options_of_no_dictionary": (
         "prop-object",
-        "prop-object: 'force' is looked up by ",
-        " in nothing in data of module tried, which is not a dictionary",
+        "prop-object: prop_dictionary_get_bool by ",
+        ": nothing in data of module tried is not a property",
     ),
     "nodes_of_no_log": (
         "sysctl-log",
