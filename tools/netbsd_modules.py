@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.build.compile import Built, build_module
-from vmtgen.build.makefile import make_program, read_makefile
+from vmtgen.build.makefile import RefusedMakefileError, make_program, read_makefile
 from vmtgen.build.sysroot import tree_version
 from vmtgen.common.errors import ReportedError, UnavailableError
 from vmtgen.kobj.known import nearest_modules
@@ -68,9 +68,11 @@ def _is_for(makefile: Path, target: object, sys_tree: Path) -> bool:
     """Return whether make(1) takes the Makefile for this machine: some refuse, with .error."""
     try:
         read_makefile(makefile, target, "zig", sys_tree)  # type: ignore[arg-type]
-    except ReportedError as error:
+    except RefusedMakefileError:
+        return False
+    except ReportedError:
         # A source that the tree does not hold is a module all the same, and fails in the table.
-        return "make(1) does not take it" not in str(error)
+        return True
     return True
 
 

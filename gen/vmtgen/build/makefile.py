@@ -34,6 +34,10 @@ _ASKED = (
 )  # fmt: skip
 
 
+class RefusedMakefileError(ReportedError):
+    """make(1) refuses a Makefile, as one that is for other machines and says so with .error."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A file to compile, and the flags that only it gets."""
@@ -164,7 +168,7 @@ def _values(
     )
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip()
-        raise ReportedError(
+        raise RefusedMakefileError(
             f"{shown(makefile)}: make(1) refuses it:\n{said}",
             hint=None if sys else "where it needs a NetBSD source tree: --sys /usr/src/sys",
         )
