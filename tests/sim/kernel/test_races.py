@@ -297,3 +297,65 @@ def test_listed_race_needs_reason_and_test(tmp_path: Path) -> None:
     assert "the test that runs both orders" in both
     twice = "races:\n  - {field: a.b, guarded_by: x}\n  - {field: a.b, guarded_by: x}\n"
     assert "in the list already" in refused(tmp_path, twice)
+
+
+MOUNTS = """
+    #include <sys/param.h>
+    #include <sys/kmem.h>
+    #include <sys/mount.h>
+    #include <sys/proc.h>
+    #include <sys/statvfs.h>
+    #include <sys/vfs_syscalls.h>
+
+    struct statvfs *shared;
+
+    static int
+    ask(struct statvfs *sb, int flags)
+    {
+            mount_iterator_t *iterator;
+            struct mount *mp;
+            int error;
+
+            mountlist_iterator_init(&iterator);
+            mp = mountlist_iterator_next(iterator);
+            error = dostatvfs(mp, sb, curlwp, flags, 1);
+            mountlist_iterator_destroy(iterator);
+            return error;
+    }
+
+    static int
+    own(int flags)
+    {
+            struct statvfs *sb = kmem_alloc(sizeof(*sb), KM_SLEEP);
+            int error;
+
+            error = ask(sb, flags);
+            kmem_free(sb, sizeof(*sb));
+            return error;
+    }
+
+    int make(void) { shared = kmem_alloc(sizeof(*shared), KM_SLEEP); return 0; }
+    int refresh(void) { return own(MNT_WAIT); }
+    int look(void) { return own(MNT_NOWAIT); }
+    int look_there(void) { return ask(shared, MNT_NOWAIT); }
+"""
+
+
+def _ask(load: Callable[..., Code], *names: str) -> list[str]:
+    broken: list[str] = []
+    for seed in range(1, 9):
+        code = load(MOUNTS, seed=seed, cpus=2, races=True)
+        code.call("make")
+        code.finish(*(code.start(name) for name in names))
+        broken += [each.message for each in code.kernel.violations]
+    return broken
+
+
+def test_kernel_functions_may_race_on_object_of_the_kernel(load: Callable[..., Code]) -> None:
+    """dostatvfs() copies the figures of a mount without a lock (sys/kern/vfs_syscalls.c 1.570)."""
+    assert _ask(load, "refresh", "look") == []
+
+
+def test_kernel_functions_race_on_memory_of_the_module(load: Callable[..., Code]) -> None:
+    (first, *_) = _ask(load, "look_there", "look_there")
+    assert "dostatvfs called by" in first
