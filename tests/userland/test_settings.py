@@ -51,3 +51,16 @@ def test_settings_are_the_writable_nodes_of_the_specs() -> None:
 )  # fmt: skip
 def test_sysctl_conf_is_read_as_at_boot(line: str, found: dict[str, str]) -> None:
     assert settings.persisted(line) == found
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "same"),
+    [
+        ("30", "30", True), ("0x1e", "30", True), ("036", "30", True), ("+30", "30", True),
+        ("-1", "-1", True), ("31", "30", False), ("08", "8", False), ("x", "30", False),
+        ("/home", "/home", True), ("", "", True), ("", "0", False),
+    ],
+)  # fmt: skip
+def test_number_is_compared_as_sysctl_reads_it(given: str, shown: str, same: bool) -> None:
+    """In any base of C: strtouq(3), which sysctl(8) of NetBSD uses (write_number)."""
+    assert settings._same(given, shown) is same

@@ -472,11 +472,15 @@ def test_attach_sets_every_setting_of_sysctl_conf(sim_guest: SimGuest, on: Any) 
     vmtctl = on(sim_guest)
     (sim_guest.root / "etc/sysctl.conf").write_text(
         "machdep.vmt0.backup.freeze?=/\n#machdep.vmt0.backup.scripts=9\n"
+        "machdep.vmt0.clock_sync.period=0x1e\n"
         "machdep.vmt0.info.memory_period=99999\nmachdep.vmt0.backup.done=1\nkern.x=1\n"
     )
     assert vmtctl("detach").status == 0
     done = vmtctl("attach")
-    assert (done.status, done.out) == (0, "attached vmt0\nset backup.freeze to '/'\n")
+    assert (done.status, done.out) == (
+        0,
+        "attached vmt0\nset the clock's period: every 30 s\nset backup.freeze to '/'\n",
+    )
     assert "machdep.vmt0.info.memory_period was not set to '99999': " in done.err
     assert "Invalid argument" in done.err
 

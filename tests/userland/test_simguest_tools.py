@@ -82,6 +82,22 @@ TALK: tuple[tuple[str, int, str, str], ...] = (
         "sysctl: machdep.vmt0.clock_sync.period: Invalid argument\n",
     ),
     (
+        "sbin/sysctl -w machdep.vmt0.clock_sync.period=0x1e", 0,
+        "machdep.vmt0.clock_sync.period: 5 -> 30\n", "",
+    ),
+    (
+        "sbin/sysctl -w machdep.vmt0.clock_sync.period=017", 0,
+        "machdep.vmt0.clock_sync.period: 30 -> 15\n", "",
+    ),
+    (
+        "sbin/sysctl -w machdep.vmt0.clock_sync.period=08", 1, "",
+        "sysctl: 08: not a number\n",
+    ),
+    (
+        "sbin/sysctl -w machdep.vmt0.clock_sync.period=4294967301", 1, "",
+        "sysctl: 4294967301: Result too large or too small\n",
+    ),
+    (
         "sbin/sysctl -w machdep.vmt0.uuid=x", 1, "",
         "sysctl: machdep.vmt0.uuid: Operation not permitted\n",
     ),

@@ -59,7 +59,7 @@ def apply(context: Context, kept: Mapping[str, str] | None = None) -> None:
     values = {**persisted(context.read(FILE)), **(kept or {})}
     nodes = {} if context.dry_run or not values else guest.driver_nodes(context)[0]
     for name in NAMES:
-        if name not in values or nodes.get(name) == values[name]:
+        if name not in values or (name in nodes and _same(values[name], nodes[name])):
             continue
         what = f"set {_in_words(name, values[name])}"
         if context.dry_run:
@@ -77,16 +77,34 @@ def _set(context: Context, name: str, value: str, what: str) -> None:
         context.warn(f"{node} was not set to {value!r}: {result.complaint}")
         return
     now = current(context).get(name)
-    if now != value:
+    if now is None or not _same(value, now):
         context.warn(f"{node} was set to {value!r}, but the driver reports {now!r}")
         return
     context.step(what)
+
+
+def _same(given: str, shown: str) -> bool:
+    """Report whether a text for sysctl(8) and what it shows of a node are the same value.
+
+    It reads a number as strtouq(3) with base 0 does, and shows it in decimal (write_number and
+    display_number of NetBSD sbin/sysctl/sysctl.c).
+    """
+    return given == shown or (shown.lstrip("-").isdecimal() and _number(given) == int(shown))
+
+
+def _number(text: str) -> int | None:
+    octal = text.lstrip("+-").startswith("0") and text.lstrip("+-").isdecimal()
+    try:
+        return int(text, 8 if octal else 0)
+    except ValueError:
+        return None
 
 
 def _in_words(name: str, value: str) -> str:
     from vmtctl import clocks
 
     branch, _, leaf = name.partition(".")
-    if branch == clocks.BRANCH and value.isdecimal():
-        return clocks.described(leaf, int(value))
+    number = _number(value)
+    if branch == clocks.BRANCH and number is not None:
+        return clocks.described(leaf, number)
     return f"{name} to {value!r}"

@@ -24,6 +24,7 @@ _ERRORS = {
     19: "Operation not supported by device",
     21: "Is a directory",
     22: "Invalid argument",
+    34: "Result too large or too small",
     35: "Resource temporarily unavailable",
     40: "Message too long",
     45: "Operation not supported",

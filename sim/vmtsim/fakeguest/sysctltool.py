@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from vmtsim.fakeguest.call import Answer, Call, refuse, strerror
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 _ORDINALS = ("top", "second", "third", "fourth", "fifth", "sixth")
 _SIZES = {INT: 4, BOOL: 1, QUAD: 8}
+_NUMBER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
+_UINT_MAX = (1 << 32) - 1
+_QUAD_MAX = (1 << 64) - 1
 _FIRST = 1024  # print_tree starts with this size for a string, and retries for a longer one
 
 
@@ -126,16 +130,34 @@ def _write(
         room = node.size or 1
     else:
         room = _SIZES.get(node.kind, 8)
-        try:
-            number = int(value, 0)
-            new = number.to_bytes(room, "little", signed=number < 0)
-        except (ValueError, OverflowError):
+        number = _quad(value)
+        if number is None:
             return refuse(f"sysctl: {value}: not a number")
+        if number > _QUAD_MAX or (node.kind == INT and number >> 32 not in {0, _UINT_MAX}):
+            return refuse(f"sysctl: {value}: {strerror(Errno.ERANGE)}")
+        number = int(number != 0) if node.kind == BOOL else number & (1 << 8 * room) - 1
+        new = number.to_bytes(room, "little")
+        value = str(number - (1 << 32) if node.kind == INT and number >> 31 else number)
     # One system call: it returns the old value, and also the reply of a request.
     reply = machine.wait("sysctl", machine.kernel.subject(Sysctl).call(name, old=room, new=new))
     if reply.error:
         return refuse(f"sysctl: {name}: {strerror(reply.error)}")
     return _changed(name, _shown(node, reply, {}), value, given)
+
+
+def _quad(text: str) -> int | None:
+    """Return the number of a text as strtouq(3) reads it with base 0; None for no number.
+
+    sysctl(8) takes a text for an integer in this way alone (write_number). A number that is too
+    large is returned as it is.
+    """
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    sign, digits = found.groups()
+    base = 16 if digits[:2] in {"0x", "0X"} else 8 if digits[0] == "0" else 10
+    number = int(digits, base)
+    return -number & _QUAD_MAX if sign == "-" and number <= _QUAD_MAX else number
 
 
 def _changed(name: str, old: str, new: str, given: dict[str, list[str]]) -> Answer:

@@ -95,8 +95,8 @@ class ToolsDaemon:
         elif word.startswith(b"OS_"):
             return b"ERROR this stub does not shut down"
         if message.startswith(b"vmbackup."):
-            # The words of a daemon that runs without its plugin vmbackup (open-vm-tools
-            # lib/rpcChannel/rpcChannel.c, RpcChannel_Dispatch).
+            # Of a daemon that runs without its plugin vmbackup (open-vm-tools
+            # lib/rpcChannel/rpcChannel.c, RpcChannel_Dispatch: GUEST_RPC_UNKNOWN_COMMAND).
             return b"ERROR Unknown Command"
         return b"OK "
 
