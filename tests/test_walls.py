@@ -115,6 +115,17 @@ def test_only_simulated_processor_imports_unicorn() -> None:
     assert [module for module in sorted(found) if not inside(module, ("vmtsim.cpu",))] == []
 
 
+def test_standard_dataclass_costs_no_start() -> None:
+    """vmtgen.common.dataclass names it to type checkers; msgspec reads no other class."""
+    found = {
+        module
+        for room in ("vmtgen", "vmtsim")
+        for module, _, name in imports_of(room)
+        if inside(name, ("dataclasses",))
+    }
+    assert found == {"vmtgen.common.dataclass", "vmtsim.campaign.record"}
+
+
 def test_vmtctl_imports_standard_library_only() -> None:
     own = (*sys.stdlib_module_names, "vmtctl")
     wrong = [

@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.build.compile import build_module
+from vmtgen.common.dataclass import dataclass, replace
 from vmtsim.kernel.errors import Unmodelled
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import load

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from vmtgen import resources
 from vmtgen.common.construct import Pass
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import UsageError
 from vmtgen.common.located import Node, listed, load_yaml, nearest
 from vmtgen.common.schema import Entries, Length, Pattern, Range, Record, Reference, Report, Unique

@@ -5,10 +5,10 @@ What sysctl(2) does with lengths and errors: NetBSD sys/kern/kern_sysctl.c (sys_
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtgen.common.dataclass import replace
 from vmtsim.kernel.sysctl import Reply, Sysctl
 
 from .inject import Injection

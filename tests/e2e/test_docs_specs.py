@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import pytest
+from vmtgen.common.dataclass import is_dataclass
 from vmtgen.common.schema import Entries, keys_of, split
 from vmtgen.compiler.model import Specs
 from vmtgen.targets import Targets
@@ -30,7 +30,7 @@ def keys(hint: Any, *, top: bool = True) -> Iterator[str]:
     """The keys of a spec, and those of the entries of its collections unless they are one value."""
     base, _ = split(hint)
     entries = getattr(base, "SHORTHAND", None)
-    for key in keys_of(base) if dataclasses.is_dataclass(base) and entries is None else ():
+    for key in keys_of(base) if is_dataclass(base) and entries is None else ():
         if key.name not in SHARED:
             yield key.name
         collection = split(key.hint)[0]

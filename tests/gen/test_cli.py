@@ -6,7 +6,6 @@ import os
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ import pytest
 from vmtgen import __version__, cli
 from vmtgen.common import cli as frame
 from vmtgen.common import errors
+from vmtgen.common.dataclass import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from vmtgen.common.dataclass import replace
 from vmtsim.campaign.player import play
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import load

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from vmtgen.build.makefile import BUILT, Recipe, Source, is_generated, read_make
 from vmtgen.build.objects import CANONICAL_SOURCE, INCLUDED, Builder
 from vmtgen.build.sysroot import own_headers, tree_headers, tree_version
 from vmtgen.build.toolchain import CompilerName, toolchain
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import (
     MissingInputError,
     ReportedError,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from vmtgen.build.kpi_probes import GROUPS
 from vmtgen.build.objects import run_tool
 from vmtgen.build.sysroot import own_headers, tree_headers
 from vmtgen.build.toolchain import toolchain, zig_program
+from vmtgen.common.dataclass import asdict, dataclass
 from vmtgen.common.errors import ReportedError
 from vmtgen.common.files import shown
 from vmtgen.kobj.elf import LAYOUTS, SectionHeader, string_at

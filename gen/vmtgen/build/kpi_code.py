@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.build.compile import Built, build_module, loaded_image
+from vmtgen.common.dataclass import asdict, dataclass
 from vmtgen.kobj import LineTable, Machine, Module, Relocation
 from vmtgen.kobj.instructions import disassembler
 

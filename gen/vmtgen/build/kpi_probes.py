@@ -7,7 +7,7 @@ the kernel alone. A structure's members are compared by size and offset.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from vmtgen.common.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import re
 import shlex
 import shutil
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from vmtgen import resources
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import MissingInputError, ReportedError
 from vmtgen.common.files import GENERATED, shown
 

@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from vmtgen import resources
 from vmtgen.build.ioconf import make_ioconf
 from vmtgen.build.makefile import is_generated
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.errors import CannotCreateError, ReportedError, UsageError, from_os_error
 from vmtgen.common.files import shown, write
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from vmtgen import resources
 from vmtgen.build.toolchain import zig_headers
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import MissingInputError
 from vmtgen.common.files import shown
 

@@ -6,12 +6,12 @@ import hashlib
 import importlib.util
 import shutil
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import UnavailableError
 
 if TYPE_CHECKING:

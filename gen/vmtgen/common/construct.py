@@ -6,14 +6,13 @@ all documents reports everything.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
+from vmtgen.common.dataclass import dataclass, field, is_dataclass
 from vmtgen.common.located import Node, Problems, listed, nearest
 from vmtgen.common.schema import (
     Entries,
@@ -87,7 +86,7 @@ class Pass:
             value = self._entries(node, get_args(base)[0], path)
         elif origin is Mapping:
             value = self._mapping(node, get_args(base), path)
-        elif dataclasses.is_dataclass(base):
+        elif is_dataclass(base):
             value = self._dataclass(node, base, path, seen, None)
         else:
             value = self._scalar(node, base, hint)

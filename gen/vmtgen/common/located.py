@@ -14,12 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vmtgen.common import cache
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.errors import MissingInputError, ReportedError, from_os_error
 from vmtgen.common.files import shown
 

@@ -23,12 +23,10 @@ the class fills it in ``completed(self)``, which returns the final value.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import (
     Annotated,
     Any,
@@ -42,6 +40,7 @@ from typing import (
     get_origin,
 )
 
+from vmtgen.common.dataclass import MISSING, dataclass, field, fields, is_dataclass
 from vmtgen.common.located import Node, listed
 
 T = TypeVar("T")
@@ -84,7 +83,7 @@ class Valued(Record):
 
 def derived(default: Any) -> Any:
     """Return a field that follows from the others and is no key of the YAML."""
-    return dataclasses.field(default=default, metadata={"derived": True}, compare=False)
+    return field(default=default, metadata={"derived": True}, compare=False)
 
 
 class Named(str):
@@ -235,7 +234,7 @@ class Key:
 
 def is_scalar_class(schema: Any) -> bool:
     """Return whether ``schema`` is a dataclass that wraps one scalar, its SHORTHAND."""
-    shorthand = getattr(schema, "SHORTHAND", None) if dataclasses.is_dataclass(schema) else None
+    shorthand = getattr(schema, "SHORTHAND", None) if is_dataclass(schema) else None
     return shorthand is not None and [key.name for key in keys_of(schema)] == [shorthand]
 
 
@@ -252,9 +251,9 @@ def keys_of(schema: Any) -> tuple[Key, ...]:
             item.name.rstrip("_"),
             item.name,
             hints[item.name],
-            item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING,
+            item.default is MISSING and item.default_factory is MISSING,
         )
-        for item in dataclasses.fields(schema)
+        for item in fields(schema)
         if not item.metadata.get("derived")
     )
     return _KEYS.setdefault(schema, keys)
@@ -276,7 +275,7 @@ def shape(hint: Any) -> str:
         return "sequence"
     if is_scalar_class(base):
         return shape(keys_of(base)[0].hint)
-    if origin in {Entries, Mapping} or dataclasses.is_dataclass(base):
+    if origin in {Entries, Mapping} or is_dataclass(base):
         return "mapping"
     if origin is Literal:
         return type(get_args(base)[0]).__name__
@@ -326,7 +325,7 @@ def _described_base(base: Any) -> str:
         return f"a mapping of names to {plural(get_args(base)[-1])}"
     if is_scalar_class(base):
         return described(keys_of(base)[0].hint)
-    if dataclasses.is_dataclass(base):
+    if is_dataclass(base):
         # A required `name` that is no shorthand is the key under which an entry stands.
         own = getattr(base, "SHORTHAND", None)
         keys = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.files import GENERATED, destination, write
 from vmtgen.common.located import LocatedErrors
 from vmtgen.compiler.render import Renderer

@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import posixpath
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.common import cache
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.kobj.lines import file_name, with_region_offsets
 from vmtgen.kobj.read import read_module
 

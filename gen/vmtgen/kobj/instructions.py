@@ -8,10 +8,10 @@ IA-32 Architectures Software Developer's Manual, volume 2; Arm Architecture Refe
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.common import cache
+from vmtgen.common.dataclass import asdict, dataclass
 from vmtgen.kobj.model import Machine
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def system_instructions(module: Module) -> tuple[SystemInstruction, ...]:
     if key not in _found:
         kept = cache.get("instructions", key)
         if kept is None:
-            kept = [astuple(each) for each in _look(module.machine, parts)]
+            kept = [list(asdict(each).values()) for each in _look(module.machine, parts)]
             cache.put("instructions", key, kept)
         _found[key] = tuple(SystemInstruction(*each) for each in kept)
     return _found[key]

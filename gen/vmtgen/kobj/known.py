@@ -7,12 +7,12 @@ with its source at its top.  A list of symbols can also come from the user, as n
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.kobj.exported import KERNEL, exported_names
 from vmtgen.kobj.model import Machine
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.kobj import elf
 from vmtgen.kobj.read import read_module
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.twos import signed
 from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 from vmtgen.kobj.model import (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.twos import signed
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ several faults is refused for the same reason.  The line numbers are those that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.kobj import elf
 from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 from vmtgen.kobj.link import Loading, link_as_pretended, local_refusals, module_info

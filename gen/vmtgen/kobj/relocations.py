@@ -6,9 +6,9 @@ What is not in the tables is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.twos import signed
 from vmtgen.kobj.model import Machine
 

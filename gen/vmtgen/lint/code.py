@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.kobj import Machine
 from vmtgen.kobj.instructions import disassembler, system_instructions
 from vmtgen.kobj.relocations import RULES, bytes_touched

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import asdict, dataclass
 from vmtgen.common.text import one_line
 from vmtgen.lint.rules import BY_ID, rule_for
 

@@ -8,8 +8,9 @@ one of its refusals, and `source` names the function that the rule follows.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from vmtgen.common.dataclass import dataclass
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from vmtgen import __version__
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import MissingInputError
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from vmtgen import __version__, resources
 from vmtgen.build.compile import build_module
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import MissingInputError, ReportedError, UsageError
 from vmtgen.lint.check import lint_file
 from vmtgen.package.binary import PREFIX, PYTHON, BinaryPackage, Entry, Recipe, package, recipe

@@ -8,9 +8,9 @@ from __future__ import annotations
 import gzip
 import shutil
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import IO_ERROR, NO_INPUT, ReportedError
 
 if TYPE_CHECKING:

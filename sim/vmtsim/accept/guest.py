@@ -8,9 +8,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.errors import UNAVAILABLE, ReportedError
 
 from vmtsim.accept.files import FOLDER

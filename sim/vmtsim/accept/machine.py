@@ -8,9 +8,9 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.errors import SOFTWARE, UNAVAILABLE, ReportedError
 
 if TYPE_CHECKING:

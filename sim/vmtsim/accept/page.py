@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import replace
 
 from vmtsim.accept import verdict
 from vmtsim.report import chart_svg

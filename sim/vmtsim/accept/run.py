@@ -7,10 +7,10 @@ import re
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vmtgen.common.dataclass import dataclass, field, replace
 from vmtgen.common.errors import DATA, UNAVAILABLE, ReportedError
 
 from vmtsim import __version__

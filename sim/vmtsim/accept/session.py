@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.accept import guest as inside
 from vmtsim.accept.guest import Guest

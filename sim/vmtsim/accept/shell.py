@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from dataclasses import dataclass
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.accept.console import Console, ConsoleTimeoutError
 from vmtsim.accept.texts import NOISE

@@ -8,7 +8,8 @@ the middle of another line: the kernel does not wait for the end of a process's 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from vmtgen.common.dataclass import dataclass
 
 # kprintf_internal() in sys/kern/subr_prf.c of NetBSD 8 and later.
 STAMP = r"\[ *\d+\.\d{6,9}\] "

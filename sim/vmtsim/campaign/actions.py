@@ -6,9 +6,10 @@ campaign does can be written as a scenario.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.core.trace import printable
 

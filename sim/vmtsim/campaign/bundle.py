@@ -6,10 +6,10 @@ import shutil
 import tempfile
 import weakref
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import ReportedError
 
 from vmtsim.core import fingerprint

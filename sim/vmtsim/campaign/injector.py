@@ -7,8 +7,9 @@ same time on, and nothing is random: so a schedule can be minimised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.campaign.plan import KERNEL_FAULTS
 from vmtsim.host.faults import Faults

@@ -9,8 +9,9 @@ design is that of TigerBeetle's VOPR; swarms of faults are from Groce et al., "S
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.campaign import driverplan
 from vmtsim.campaign.actions import Action, actions

@@ -7,9 +7,9 @@ import threading
 import time
 import traceback
 import zlib
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass, field, replace
 from vmtgen.common.errors import SOFTWARE
 
 from vmtsim.campaign import plan as plans

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields  # msgspec reads these classes
 from typing import TYPE_CHECKING, Any
 
 import msgspec

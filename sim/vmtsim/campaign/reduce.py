@@ -6,8 +6,9 @@ Input", 2002): omit ever smaller parts as long as the same rule is still broken.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.campaign import plan as plans
 from vmtsim.campaign.player import Choice, Player, perform

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.errors import SOFTWARE
 
 from vmtsim.campaign import investigate

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.kobj import read_module
 from vmtgen.kobj.ioctls import ioctl_commands
 

@@ -8,9 +8,9 @@ import signal
 import threading
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import SOFTWARE, UNAVAILABLE, ReportedError
 
 from vmtsim.campaign.interruption import REASONS

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from vmtgen.common.dataclass import dataclass
 
 
 class GuestFault(Exception):  # noqa: N818 - the processor's own word for it

@@ -7,10 +7,10 @@ cheap when there is no listener for the kind: one dictionary look-up.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.errors import ReportedError
 
 from vmtsim.core.output import Output

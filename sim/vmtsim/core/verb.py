@@ -7,10 +7,10 @@ engine (vmtgen.common.schema) checks the arguments of all of them, whatever thei
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin
 
 from vmtgen.common.construct import value_of
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import UsageError
 from vmtgen.common.located import Node, Problems
 from vmtgen.common.schema import Record, described, keys_of, split

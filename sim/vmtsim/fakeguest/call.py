@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import getopt
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

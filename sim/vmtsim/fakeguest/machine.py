@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.core.trace import Trace
 from vmtsim.fakeguest.toolsdaemon import ToolsDaemon

@@ -18,9 +18,10 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.dataclass import asdict
 
 from vmtsim.fakeguest import control, tools
 from vmtsim.fakeguest.call import Answer, Call, refuse, strerror

@@ -8,8 +8,9 @@ Sources: open-vm-tools lib/rpcIn/rpcin.c, lib/message/message.c.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.core.frame import Frame
 from vmtsim.kernel.api import Block

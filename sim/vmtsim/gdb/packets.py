@@ -5,7 +5,7 @@ Source: the GDB manual, appendix "GDB Remote Serial Protocol", section "Overview
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from vmtgen.common.dataclass import dataclass, field
 
 _ESCAPED = frozenset(b"#$}*")
 

@@ -7,8 +7,9 @@ import contextlib
 import difflib
 import sys
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.core.verb import ArgumentError
 from vmtsim.host.operator import OPERATIONS, RefusedError

@@ -12,9 +12,9 @@ import select
 import socket
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import UnavailableError
 
 from vmtsim.gdb.packets import Decoder, Packet, encode

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass, replace
 
 from vmtsim.gdb import locate
 from vmtsim.gdb.rsp import (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.dataclass import dataclass, replace
 
 from vmtsim.core.rng import Rng
 from vmtsim.core.trace import Trace

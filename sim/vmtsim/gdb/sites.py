@@ -6,10 +6,10 @@ whole kernel or daemon only those that have a known name or contain the magic nu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import dataclass, replace
 from vmtgen.common.errors import ReportedError
 from vmtgen.kobj import Machine as KobjMachine
 from vmtgen.kobj import Module, read_module

@@ -6,9 +6,10 @@ call's registers: open-vm-tools lib/include/backdoor_types.h.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.gdb.rsp import Client, StubRefusedError
 

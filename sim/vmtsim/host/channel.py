@@ -6,8 +6,9 @@ Sub-commands and flags: open-vm-tools lib/include/guest_msg_def.h.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from vmtgen.common.dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from vmtsim.host.fault_effects import Effect

@@ -6,8 +6,9 @@ elsewhere, so that every injected fault has an effect.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from vmtgen.common.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,8 +7,9 @@ name, drawn from the host's own stream; a script arms one fault for its next opp
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.host import fault_messages
 from vmtsim.host.channel import CLOSED, POWEROFF, TIMEOUT, UNSENT

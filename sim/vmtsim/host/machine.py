@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.dataclass import replace
 
 from vmtsim.core.frame import Frame, GuestMemory, low16
 from vmtsim.host import highband

@@ -7,13 +7,12 @@ vmtgen.common.schema checks its arguments, whatever their source.  A new operati
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
 
+from vmtgen.common.dataclass import asdict, dataclass
 from vmtgen.common.errors import UnavailableError
 from vmtgen.common.located import Node, Problems, listed, nearest
 from vmtgen.common.schema import Range, Record, keys_of
@@ -183,7 +182,7 @@ def _fault(host: Host, given: Mapping[str, FaultArguments | None]) -> str:
             host.faults.disarm()
             host.faults.enabled = False
             continue
-        chosen = dataclasses.asdict(arguments) if arguments is not None else {}
+        chosen = asdict(arguments) if arguments is not None else {}
         host.faults.arm(name, **{key: value for key, value in chosen.items() if value is not None})
     return f"armed: {', '.join(host.faults.armed) or 'nothing'}"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.schema import Length, Range
 
 NANOSECONDS = 1_000_000_000

@@ -6,8 +6,9 @@ State ids and TCLO commands: open-vm-tools lib/include/vmware/guestrpc/powerops.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

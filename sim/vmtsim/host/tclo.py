@@ -8,8 +8,9 @@ of channels.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.host import vix
 from vmtsim.host.applications import APPLICATION, Applications, Rival

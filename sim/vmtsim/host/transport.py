@@ -7,8 +7,9 @@ words (0x00010000, 0x00810000, 0x00830000) are those that iPXE's include/ipxe/gu
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.core.frame import Frame, high16, low16, word
 from vmtsim.host.channel import (

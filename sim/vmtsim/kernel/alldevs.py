@@ -8,8 +8,9 @@ sys/kern/subr_device.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.kernel import conftables as tables
 from vmtsim.kernel.api import Subject, kernel_function

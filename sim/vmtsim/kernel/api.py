@@ -50,9 +50,10 @@ the module or class.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.marshal import Arguments
 

@@ -7,9 +7,9 @@ d_strategy like those of a driver, and end with biodone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel.api import Block, Call, DataSymbol, Subject, kernel_function

@@ -7,8 +7,9 @@ a window read as ones, like a bus without a device.  Machines: amd64 and i386.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
 from vmtsim.kernel.errors import Errno

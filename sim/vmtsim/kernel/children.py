@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel import conftables as tables

@@ -6,8 +6,9 @@ size P on both data models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.kernel.kernobj import KernelObject
 

@@ -6,9 +6,9 @@ The calls go to character devices directly; data of a block device goes through 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel.alldevs import AllDevices

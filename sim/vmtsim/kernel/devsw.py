@@ -6,8 +6,9 @@ word each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.alldevs import AllDevices
 from vmtsim.kernel.api import Block, Subject, kernel_function

@@ -8,8 +8,9 @@ modelled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.kernel import envtables as tables
 from vmtsim.kernel.api import Block, Call

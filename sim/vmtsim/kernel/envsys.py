@@ -6,9 +6,9 @@ driver's refresh function with its mutex held: sme_mtx, an adaptive one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel import envtables as tables

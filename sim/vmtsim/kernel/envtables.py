@@ -6,8 +6,9 @@ sys/dev/sysmon/sysmon_envsys_tables.c, in its order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.cpu import CpuFault
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function

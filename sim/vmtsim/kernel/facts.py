@@ -6,7 +6,8 @@ Messages are made from these values, and no code parses a message.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+
+from vmtgen.common.dataclass import dataclass, replace
 
 
 class Kind(enum.Enum):

@@ -7,8 +7,9 @@ functions whose failure depends on the state of the system and not on their call
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.api import Subject
 from vmtsim.kernel.errors import Errno

@@ -6,9 +6,9 @@ its own, and returns what fd_clone returns.  The layouts are those of sys/sys/fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel.api import Subject, kernel_function

@@ -6,7 +6,8 @@ Offsets measured with the headers of NetBSD 10 and 11.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+
+from vmtgen.common.dataclass import dataclass, field
 
 MNT_RDONLY = 0x1
 MNT_LOCAL = 0x1000

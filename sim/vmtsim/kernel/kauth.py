@@ -7,9 +7,9 @@ secmodel_bsd44; their decisions are in ``vmtsim.kernel.secmodel``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel.api import Call, Subject, kernel_function

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from vmtgen.common.dataclass import dataclass, field, replace
 
 from vmtsim.cpu import CpuFault, CpuStuck, make_cpu
 from vmtsim.kernel.clock import Clock

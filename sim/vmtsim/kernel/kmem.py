@@ -9,8 +9,9 @@ object stays unmapped, so that a use after free faults with both histories in th
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.cpu.interface import READ, WRITE
 from vmtsim.kernel.api import Block, Subject, kernel_function

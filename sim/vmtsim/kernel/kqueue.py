@@ -6,9 +6,9 @@ drivers read their members.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel.api import Block, Call, DataSymbol, Subject, kernel_function

@@ -8,8 +8,9 @@ check.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.kmem import Kmem
 

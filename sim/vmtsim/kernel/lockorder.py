@@ -13,8 +13,9 @@ waits for nothing. KERNEL_LOCK is released by a waiting thread, and has no order
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.api import Subject
 

@@ -7,8 +7,9 @@ in guest memory, models run in Python.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from vmtgen.common.dataclass import dataclass
 
 if TYPE_CHECKING:
     from vmtsim.core.timers import Timer

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import bisect
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.cpu import CpuFault
 from vmtsim.cpu.interface import READ, WRITE

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import plistlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.parsers.expat import ExpatError
 
 from vmtgen.common.twos import signed
 from vmtgen.kobj import (
@@ -369,6 +367,9 @@ def _with_file(path: Path, properties: Mapping[str, Value] | None) -> Mapping[st
     file = path.with_suffix(".plist")
     if not file.is_file():
         return properties
+    import plistlib  # noqa: PLC0415 - few modules have one
+    from xml.parsers.expat import ExpatError  # noqa: PLC0415
+
     try:
         given = plistlib.loads(file.read_bytes())
     except (ValueError, plistlib.InvalidFileException, ExpatError):

@@ -6,8 +6,9 @@ sys/miscfs/genfs/genfs_vfsops.c, sys/miscfs/procfs/procfs_vfsops.c, sys/ufs/ffs/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.kernel.api import Block, Subject
 from vmtsim.kernel.errors import Errno

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+
+from vmtgen.common.dataclass import dataclass
 
 IFF_UP = 0x1
 IFF_BROADCAST = 0x2

@@ -8,8 +8,9 @@ measured with the headers of NetBSD 10 and 11.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.kernel.api import DataSymbol, Subject
 from vmtsim.kernel.kernobj import KernelObject

@@ -6,8 +6,9 @@ release (sys/arch/*/include/cpu.h, sys/lwp.h; all machines and NetBSD 10 and 11)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.api import DataSymbol, Subject, kernel_function
 from vmtsim.kernel.processors import SeveralProcessors

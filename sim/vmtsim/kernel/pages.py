@@ -6,8 +6,9 @@ of which only the first member is used: the entry of the list that it is on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.core.frame import GuestFault
 from vmtsim.cpu import CpuFault

@@ -6,8 +6,9 @@ reference may find that another thread has used it meanwhile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.api import Call, Subject, kernel_function
 from vmtsim.kernel.kernobj import KernelObject

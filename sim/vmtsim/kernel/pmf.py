@@ -6,8 +6,9 @@ device_pmf_driver_suspend, device_pmf_driver_resume, device_pmf_driver_deregiste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function
 from vmtsim.kernel.kernlock import KernelLock

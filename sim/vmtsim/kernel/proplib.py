@@ -6,8 +6,9 @@ same value are objects of their own here, where NetBSD gives one to everybody.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.kernobj import KernelObject

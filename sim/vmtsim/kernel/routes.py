@@ -8,8 +8,9 @@ of the radix tree are the kernel's own.  Sources: NetBSD sys/net/route.c 1.237, 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.api import Call, Subject, kernel_function
 from vmtsim.kernel.kernobj import KernelObject

@@ -7,8 +7,9 @@ so that every rule that can be broken is explained.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -7,9 +7,9 @@ the time, modules, and devices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel import kauth

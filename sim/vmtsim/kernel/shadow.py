@@ -13,8 +13,9 @@ read is reported
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.cpu.interface import Access
 

@@ -6,8 +6,9 @@ NetBSD sys/miscfs/specfs/spec_vnops.c 1.219 (spec_open, spec_close, spec_io_ente
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.kernel.api import Block
 from vmtsim.kernel.lwp import WaitQueue

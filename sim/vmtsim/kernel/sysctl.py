@@ -5,8 +5,9 @@ Source: NetBSD sys/kern/kern_sysctl.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel import kauth
 from vmtsim.kernel.api import Call, Subject, kernel_function

@@ -6,8 +6,9 @@ Source: NetBSD sys/kern/kern_sysctl.c, sys/sys/sysctl.h.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.console import Console

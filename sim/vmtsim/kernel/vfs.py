@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.api import Subject, kernel_function
 from vmtsim.kernel.errors import Errno

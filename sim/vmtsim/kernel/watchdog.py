@@ -5,9 +5,9 @@ The layout is that of struct sysmon_wdog in sys/dev/sysmon/sysmonvar.h.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.twos import signed
 
 from vmtsim.kernel.api import Block, Call, Subject, kernel_function

@@ -14,8 +14,9 @@ message sequence chart.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass, replace
 
 from vmtsim.core.trace import printable, unprintable
 

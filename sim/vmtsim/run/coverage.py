@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.errors import MissingInputError
 from vmtgen.kobj import KobjError, LineTable, read_module
 

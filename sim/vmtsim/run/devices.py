@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.text import one_line
 
 from vmtsim.kernel import kqueue

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.kernel.rule_table import Consequence
 

@@ -15,10 +15,10 @@ exists.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmtgen.common.construct import value_of
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.located import Problems, load_yaml
 from vmtgen.common.schema import Record
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.kobj.exported import exported_names
 from vmtgen.kobj.instructions import system_instructions
 

@@ -10,8 +10,9 @@ d needs d - 1 of them).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from vmtgen.common.dataclass import dataclass, field
 
 from vmtsim.core.rng import Rng
 from vmtsim.kernel.races import Races

@@ -6,8 +6,9 @@ because the run then continues and the stack changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmtgen.common.dataclass import dataclass
 
 from vmtsim.cpu import CpuFault
 from vmtsim.kernel.kmem import Kmem

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import dataclass, field, replace
 from vmtgen.kobj import read_module
 
 from vmtsim.core.rng import Rng

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.kobj import read_module
 
 from vmtsim.host.options import HostOptions

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.located import listed, nearest
 from vmtgen.common.schema import NotEmpty, Range, Record, keys_of
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.schema import Length, NotEmpty, Range, Record
 
 from vmtsim.core.verb import Message, Nothing, Scalar, Switch, Verb

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import enum
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vmtgen.common.dataclass import dataclass, field, replace
 from vmtgen.common.errors import MissingInputError
 from vmtgen.common.located import Node, Problems, listed, load_yaml, nearest
 

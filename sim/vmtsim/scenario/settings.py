@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from vmtgen.common.construct import value_of
+from vmtgen.common.dataclass import replace
 
 from vmtsim.host.options import HostOptions
 from vmtsim.scenario.guest import GuestSettings
@@ -26,11 +26,11 @@ def host_options(node: Node | None, problems: Problems) -> HostOptions:
     if node is None:
         return HostOptions()
     others = {name: each for name, each in node.entries.items() if name != "option_burst"}
-    rest = dataclasses.replace(node, value=others) if node.kind == "mapping" else node
+    rest = replace(node, value=others) if node.kind == "mapping" else node
     options: HostOptions = value_of(HostOptions, rest, problems) or HostOptions()
     burst = node.get("option_burst")
     if burst is not None:
-        options = dataclasses.replace(options, option_burst=_burst(burst, problems))
+        options = replace(options, option_burst=_burst(burst, problems))
     return options
 
 

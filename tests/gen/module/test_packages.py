@@ -7,7 +7,6 @@ are compared with where the tools are missing; UPDATE_GOLDEN=1 records it again.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtgen import __version__, cli
+from vmtgen.common.dataclass import replace
 from vmtgen.package import binary
 from vmtgen.package.binary import Entry, Recipe, package
 from vmtgen.package.dist import pack
@@ -67,7 +67,7 @@ def write_package(
         f"@name {one.name}\n".encode(), f"@name {name}-{version}\n".encode()
     )
     (folder / f"{name}-{version}.tgz").write_bytes(
-        pack((dataclasses.replace(one.members[0], data=renamed), *one.members[1:]))
+        pack((replace(one.members[0], data=renamed), *one.members[1:]))
     )
 
 

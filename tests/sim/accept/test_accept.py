@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtgen.common.dataclass import dataclass, replace
 from vmtsim import cli
 from vmtsim.accept.compare import compare, messages
 from vmtsim.core.trace import Event, read_events

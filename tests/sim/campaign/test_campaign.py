@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtgen.common.dataclass import replace
 from vmtsim import cli
 from vmtsim.campaign import investigate
 from vmtsim.campaign import plan as plans

@@ -10,10 +10,10 @@ import sys
 import threading
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtgen.common.dataclass import replace
 from vmtsim import cli
 from vmtsim.campaign import cluster as clusters
 from vmtsim.campaign.cluster import cluster

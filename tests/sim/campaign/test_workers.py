@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vmtgen.common.dataclass import replace
 from vmtsim import cli
 from vmtsim.campaign import record as records
 from vmtsim.campaign.bundle import ModuleBundle, VersionMismatchError

@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from guestkit import BASES, Guest, Machine, running
+from vmtgen.common.dataclass import dataclass, field, replace
 from vmtsim.gdb import sites
 from vmtsim.gdb.clock import WallClock
 from vmtsim.gdb.prompt import action_of

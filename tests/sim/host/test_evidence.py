@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from vmtgen.common.dataclass import fields
 from vmtsim.host.options import HostOptions
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,4 +38,4 @@ def test_evidence_names_existing_tests_and_options(key: str) -> None:
     file, _, name = test.partition(": ")
     source = (Path(__file__).parent / f"{file}.py").read_text(encoding="utf-8")
     assert f"def {name}(" in source
-    assert set(filter(None, options.split(", "))) <= set(HostOptions.__dataclass_fields__)
+    assert set(filter(None, options.split(", "))) <= {each.name for each in fields(HostOptions)}

@@ -6,10 +6,10 @@ Each returns the error, or "" if there is none.  The caller counts a panic.
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from vmtgen.common.dataclass import replace
 from vmtsim.host import HostOptions
 from vmtsim.kernel.console import Console
 from vmtsim.kernel.errors import Errno

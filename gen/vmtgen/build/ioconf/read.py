@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmtgen.build.ioconf.definitions import (
@@ -17,6 +16,7 @@ from vmtgen.build.ioconf.definitions import (
     values,
 )
 from vmtgen.build.ioconf.scan import Scanner, Statement
+from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.files import shown
 from vmtgen.common.located import LocatedErrors, Problem
 

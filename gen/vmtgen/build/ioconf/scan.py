@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import from_os_error
 from vmtgen.common.files import shown
 from vmtgen.common.located import Problem

@@ -1,8 +1,8 @@
 """The backdoor: ports, registers and commands (backdoor.yaml)."""
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Named, Range, Record, Reference, Report, Unique
 from vmtgen.compiler.spec.words import U8, U16, U32, Doc, Member, Name, Printable

@@ -1,8 +1,8 @@
 """The memory balloon: its port, commands, statuses and batches (balloon.yaml)."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Range, Record, Report, Unique, Valued
 from vmtgen.compiler.model.backdoor import Cpuid

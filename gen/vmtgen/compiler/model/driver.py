@@ -1,9 +1,9 @@
 """The driver's interface to administrator and kernel (driver.yaml)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
+from vmtgen.common.dataclass import dataclass, replace
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Named, Range, Record, Reference, Report, Valued, derived
 from vmtgen.compiler.spec.text import Text

@@ -1,9 +1,9 @@
 """What the guest reports about itself (guestinfo.yaml)."""
 
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
+from vmtgen.common.dataclass import dataclass, replace
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Pattern, Range, Record, Report, Unique, Valued
 from vmtgen.compiler.spec.text import Mixture

@@ -1,8 +1,8 @@
 """Requests of the guest to the host (rpci.yaml)."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Record, Report
 from vmtgen.compiler.spec.text import Text

@@ -1,8 +1,8 @@
 """Requests of the host to the guest (tclo.yaml)."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Named, Range, Record, Reference, Report, Unique, Valued
 from vmtgen.compiler.spec.words import U8, Doc, Member, Milliseconds, Name, Printable, Seconds

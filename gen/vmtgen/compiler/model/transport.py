@@ -1,8 +1,8 @@
 """The message channel behind the backdoor (transport.yaml)."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Range, Record, Report, Unique, Valued
 from vmtgen.compiler.spec.words import U16, U32, Doc, Milliseconds, Name

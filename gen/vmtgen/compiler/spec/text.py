@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.common.located import Node, nearest
 from vmtgen.common.schema import Mentions, Record, Report, derived
 from vmtgen.compiler.spec.words import MEMBER, Printable

@@ -1,0 +1,325 @@
+"""The standard library's ``dataclass``, almost free for a class of which no instance is made.
+
+``dataclasses.dataclass`` compiles up to six functions for each class when its module is imported,
+which takes half a millisecond and more: a third of a short run of the simulator.  This one gives
+the same class, but compiles ``__init__`` alone, and that for the first instance; the other methods
+need no compiler.  Use it exactly as the standard library's, which is what type checkers take it
+for.  What no class here needs is missing: ``init=False``, ``KW_ONLY`` and ``kw_only`` of a single
+field, ``InitVar``, ``unsafe_hash``, ``weakref_slot``, a default ``__doc__``.  The functions of
+``dataclasses`` do not know these classes: take those of this module.
+
+Source: Lib/dataclasses.py of CPython 3.11; tests/gen/test_dataclass.py compares the two.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from reprlib import recursive_repr
+from types import MappingProxyType, MemberDescriptorType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["MISSING", "asdict", "dataclass", "field", "fields", "is_dataclass", "replace"]
+
+_FIELDS = "__vmtgen_fields__"
+_MISSING = object()
+_NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+
+class _Field:
+    """One field of a class; the attributes have the names of ``dataclasses.Field``."""
+
+    __slots__ = ("compare", "default", "default_factory", "kw_only", "metadata", "name", "repr")
+
+    def __init__(
+        self,
+        *,
+        default: Any = _MISSING,
+        default_factory: Any = _MISSING,
+        repr: bool = True,  # noqa: A002 - the name that the standard library gives it
+        compare: bool = True,
+        metadata: Mapping[str, Any] = _NO_METADATA,
+    ) -> None:
+        self.name = ""
+        self.kw_only = False
+        self.default = default
+        self.default_factory = default_factory
+        self.repr = repr
+        self.compare = compare
+        self.metadata = metadata
+
+    @property
+    def optional(self) -> bool:
+        """Whether an instance can be made without it."""
+        return self.default is not _MISSING or self.default_factory is not _MISSING
+
+
+def _fields(record: Any) -> tuple[_Field, ...]:
+    """Return the fields of a class or an instance, in order.  TypeError: it has none."""
+    known: dict[str, _Field] | None = getattr(record, _FIELDS, None)
+    if known is None:
+        raise TypeError(f"{record!r} was not made by vmtgen.common.dataclass")
+    return tuple(known.values())
+
+
+def _is_dataclass(value: object) -> bool:
+    """Return whether a class or an instance has fields."""
+    return hasattr(value, _FIELDS)
+
+
+def _replace(record: Any, /, **changes: Any) -> Any:
+    """Return a copy with some fields changed."""
+    for each in _fields(record):
+        if each.name not in changes:
+            changes[each.name] = getattr(record, each.name)
+    return type(record)(**changes)
+
+
+def _asdict(record: Any) -> dict[str, Any]:
+    """Return the fields by name, with records, lists, tuples and dicts inside copied likewise.
+
+    Other values are not copied.
+    """
+    return {each.name: _plain(getattr(record, each.name)) for each in _fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    if _is_dataclass(value) and not isinstance(value, type):
+        return _asdict(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # typing.NamedTuple
+        return type(value)(*map(_plain, value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    if isinstance(value, dict):
+        return type(value)((_plain(key), _plain(each)) for key, each in value.items())
+    return value
+
+
+def _dataclass(
+    cls: type | None = None,
+    /,
+    *,
+    eq: bool = True,
+    order: bool = False,
+    frozen: bool = False,
+    kw_only: bool = False,
+    slots: bool = False,
+) -> Any:
+    """Give a class the methods that follow from its annotations."""
+
+    def decorate(cls: type) -> type:
+        known = _collect(cls, kw_only=kw_only)
+        if slots:
+            cls = _with_slots(cls, known)
+        methods = _methods(cls, known, eq=eq, order=order, frozen=frozen)
+        for name, method in methods.items():
+            if name not in cls.__dict__:
+                if callable(method):
+                    method.__qualname__ = f"{cls.__qualname__}.{name}"
+                setattr(cls, name, method)
+        return cls
+
+    return decorate if cls is None else decorate(cls)
+
+
+def _collect(cls: type, *, kw_only: bool) -> dict[str, _Field]:
+    """Return the fields of a class and its bases; leaves their defaults in the class."""
+    known: dict[str, _Field] = {}
+    for base in cls.__mro__[:0:-1]:
+        known.update(base.__dict__.get(_FIELDS, {}))
+    for name, annotation in cls.__annotations__.items():
+        # An annotation is a text where its module has `from __future__ import annotations`.
+        if str(annotation).startswith(("ClassVar", "typing.ClassVar")):
+            continue
+        given = getattr(cls, name, _MISSING)
+        if isinstance(given, MemberDescriptorType):  # the slot of a base
+            given = _MISSING
+        found = given if isinstance(given, _Field) else _Field(default=given)
+        if type(found.default).__hash__ is None:
+            raise ValueError(
+                f"mutable default {type(found.default)} for field {name} is not allowed: "
+                "use default_factory"
+            )
+        if isinstance(given, _Field):
+            if found.default is _MISSING:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, found.default)
+        found.name, found.kw_only = name, kw_only
+        known[name] = found
+    optional = ""
+    for each in known.values():
+        if each.kw_only:
+            continue
+        if each.optional:
+            optional = each.name
+        elif optional:
+            raise TypeError(
+                f"non-default argument {each.name!r} follows default argument {optional!r}"
+            )
+    setattr(cls, _FIELDS, known)
+    return known
+
+
+def _with_slots(cls: type, known: Mapping[str, _Field]) -> type:
+    """Return the class anew, with ``__slots__`` for its own fields."""
+    inherited = {
+        name for base in cls.__mro__[1:-1] for name in _slots_of(base.__dict__.get("__slots__", ()))
+    }
+    content = dict(cls.__dict__)
+    for name in known:
+        content.pop(name, None)
+    content.pop("__dict__", None)
+    content.pop("__weakref__", None)
+    content["__slots__"] = tuple(name for name in known if name not in inherited)
+    made = type(cls)(cls.__name__, cls.__bases__, content)
+    made.__qualname__ = cls.__qualname__
+    return made
+
+
+def _slots_of(given: str | Iterable[str]) -> Iterable[str]:
+    return (given,) if isinstance(given, str) else given
+
+
+def _methods(
+    cls: type, known: Mapping[str, _Field], *, eq: bool, order: bool, frozen: bool
+) -> dict[str, Any]:
+    """Return the methods by name."""
+    methods: dict[str, Any] = {
+        "__init__": _late_init(cls, known, frozen=frozen),
+        "__repr__": _repr([each.name for each in known.values() if each.repr]),
+        "__match_args__": tuple(each.name for each in known.values() if not each.kw_only),
+    }
+    key = _key([each.name for each in known.values() if each.compare])
+    if eq:
+        methods["__eq__"] = _compare("__eq__", key)
+        # Python sets __hash__ to None for an __eq__ in the body of the class: that is no choice.
+        methods["__hash__"] = _hash(key) if frozen else None
+        if cls.__dict__.get("__hash__", _MISSING) is None and "__eq__" in cls.__dict__:
+            del cls.__hash__
+    if order:
+        for name in ("__lt__", "__le__", "__gt__", "__ge__"):
+            methods[name] = _compare(name, key)
+    if frozen:
+        methods.update(_frozen(cls, frozenset(known)))
+        if "__slots__" in cls.__dict__:
+            names = tuple(known)
+            methods["__getstate__"] = lambda self: [getattr(self, name) for name in names]
+            methods["__setstate__"] = _setstate(names)
+    return methods
+
+
+def _late_init(cls: type, known: Mapping[str, _Field], *, frozen: bool) -> Callable[..., None]:
+    """Return an ``__init__`` that replaces itself by the compiled one."""
+
+    def __init__(self: Any, /, *arguments: Any, **named: Any) -> None:  # noqa: N807
+        made = _init(cls, known, frozen=frozen)
+        cls.__init__ = made  # type: ignore[misc]
+        made(self, *arguments, **named)
+
+    return __init__
+
+
+def _init(cls: type, known: Mapping[str, _Field], *, frozen: bool) -> Callable[..., None]:
+    """Compile ``__init__``: one assignment for each field, then ``__post_init__``."""
+    names: dict[str, Any] = {"_missing": _MISSING, "_set": object.__setattr__}
+    ordered = sorted(known.values(), key=lambda each: each.kw_only)
+    first_named = next((each for each in ordered if each.kw_only), None)
+    parameters, body = ["_self"], []
+    for each in ordered:
+        if each is first_named:
+            parameters.append("*")
+        value = name = each.name
+        if each.default_factory is not _MISSING:
+            names[f"_make_{name}"] = each.default_factory
+            parameters.append(f"{name}=_missing")
+            value = f"_make_{name}() if {name} is _missing else {name}"
+        elif each.default is not _MISSING:
+            names[f"_default_{name}"] = each.default
+            parameters.append(f"{name}=_default_{name}")
+        else:
+            parameters.append(name)
+        body.append(f'_set(_self, "{name}", {value})' if frozen else f"_self.{name} = {value}")
+    if hasattr(cls, "__post_init__"):
+        body.append("_self.__post_init__()")
+    lines = "\n  ".join(body or ["pass"])
+    # Names of this function's own: a field may be called anything.
+    source = (
+        f"def make({', '.join(names)}):\n def __init__({', '.join(parameters)}):\n  {lines}\n"
+        " return __init__"
+    )
+    scope: dict[str, Any] = {}
+    exec(source, {}, scope)
+    made: Callable[..., None] = scope["make"](**names)
+    made.__qualname__ = f"{cls.__qualname__}.__init__"
+    return made
+
+
+def _repr(names: list[str]) -> Callable[[Any], str]:
+    @recursive_repr()
+    def __repr__(self: Any) -> str:  # noqa: N807
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__qualname__}({shown})"
+
+    return __repr__
+
+
+def _key(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what gives the compared fields of an instance as a tuple."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda self: tuple(getattr(self, name) for name in names)
+
+
+def _compare(name: str, key: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any, object], Any]:
+    compare = getattr(tuple, name)
+
+    def method(self: Any, other: object) -> Any:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return compare(key(self), key(other))
+
+    method.__name__ = name
+    return method
+
+
+def _hash(key: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], int]:
+    return lambda self: hash(key(self))
+
+
+def _frozen(cls: Any, names: frozenset[str]) -> dict[str, Callable[..., None]]:
+    """Return the methods that refuse to change a field."""
+
+    def refuse(what: str, name: str) -> NoReturn:
+        from dataclasses import FrozenInstanceError  # noqa: PLC0415 - imports inspect
+
+        raise FrozenInstanceError(f"cannot {what} field {name!r}")
+
+    def __setattr__(self: Any, name: str, value: object) -> None:  # noqa: N807
+        if type(self) is cls or name in names:
+            refuse("assign to", name)
+        super(cls, self).__setattr__(name, value)
+
+    def __delattr__(self: Any, name: str) -> None:  # noqa: N807
+        if type(self) is cls or name in names:
+            refuse("delete", name)
+        super(cls, self).__delattr__(name)
+
+    return {"__setattr__": __setattr__, "__delattr__": __delattr__}
+
+
+def _setstate(names: tuple[str, ...]) -> Callable[[Any, Iterable[Any]], None]:
+    def __setstate__(self: Any, state: Iterable[Any]) -> None:  # noqa: N807
+        for name, value in zip(names, state, strict=True):
+            object.__setattr__(self, name, value)
+
+    return __setstate__
+
+
+if TYPE_CHECKING:
+    from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+else:
+    MISSING, dataclass, field, fields = _MISSING, _dataclass, _Field, _fields
+    asdict, is_dataclass, replace = _asdict, _is_dataclass, _replace
