@@ -2,18 +2,21 @@
 
 It stops at each kernel call, reads the registers of the call in one batch and writes the result,
 and its hook of ``in`` reads the registers of the trap. No function is served, no time passes, no
-thread is chosen, and the guest's code between two stops is one instruction.
+thread is chosen, and the guest's code between two stops is one instruction.  It calls the binding
+as a plain program does, without the simulator's shortcuts, so that the reference does not change
+when the simulator becomes faster.
 """
 
 from __future__ import annotations
 
+import ctypes
 import time
 from typing import Any
 
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
-from vmtsim.cpu.engine import Batch, open_engine
+from vmtsim.cpu.engine import open_engine
 
 _CODE, _STUB, _STACK = 0xFFFFFFFF82000000, 0xFFFFFFFF80200000, 0xFFFFC48000000000
 _NEVER = 0xFFFFFFFFFFFFF000
@@ -24,6 +27,25 @@ _TRAP = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RIP")
 
 def _registers(names: tuple[str, ...]) -> list[int]:
     return [getattr(x86, f"UC_X86_REG_{name}") for name in names]
+
+
+class Batch:
+    """Some registers, read or written with one call of the binding."""
+
+    def __init__(self, handle: Any, registers: list[int]) -> None:
+        count = len(registers)
+        self.values = (ctypes.c_uint64 * count)()
+        base, size = ctypes.addressof(self.values), ctypes.sizeof(ctypes.c_uint64)
+        pointers = (ctypes.c_void_p * count)(*(base + i * size for i in range(count)))
+        self._arguments = (handle, (ctypes.c_int * count)(*registers), pointers, count)
+
+    def read(self) -> None:
+        """Fill ``values`` from the processor."""
+        uclib.uc_reg_read_batch(*self._arguments)
+
+    def write(self) -> None:
+        """Load ``values`` into the processor."""
+        uclib.uc_reg_write_batch(*self._arguments)
 
 
 def _code(calls: int, traps: int) -> bytes:
@@ -43,7 +65,7 @@ def loop(calls: int, traps: int) -> float:
     engine.mem_write(_CODE, _code(calls, traps))
     engine.mem_write(_STUB, b"\xf4\xc3")  # hlt; ret
     engine.reg_write(x86.UC_X86_REG_RSP, _STACK + _PAGE)
-    handle = engine._uch  # noqa: SLF001 - the inner entry points, as vmtsim.cpu has used them
+    handle = engine._uch  # noqa: SLF001 - the binding's inner entry points
     call, trap = Batch(handle, _registers(_CALL)), Batch(handle, _registers(_TRAP))
     result = Batch(handle, _registers(("RAX",)))
 

@@ -113,16 +113,16 @@ class Aarch64(Engine):
     def _mrs(self, _uc: Any, _register: int, system: Any, _data: Any) -> int:
         if (system.op0, system.op1, system.crn, system.crm, system.op2) != (2, 3, 0, 1, 0):
             return 0
-        self._trap.read()
-        values = self._trap.values
+        values = self._trap.load()
         x7, pc = values[7], values[8]
         if x7 >> 32 == _MAGIC:
-            self._hypercall(x7 & _MASK32, pc)
+            self._hypercall(values, pc)
         self._uc.reg_write(arm.UC_ARM64_REG_PC, pc + 4)
         return 1
 
-    def _hypercall(self, operation: int, pc: int) -> None:
-        frame = Frame(*self._trap.values[:7])
+    def _hypercall(self, values: list[int], pc: int) -> None:
+        frame = Frame(*values[:7])
+        operation = values[7] & _MASK32
         for name in ("arg0", "arg1", "arg2", "arg3"):
             setattr(frame, name, getattr(frame, name) & _MASK32)
         if operation == _IN:
@@ -144,9 +144,7 @@ class Aarch64(Engine):
                 frame.arg5 = target + count
         else:
             return
-        for index, value in enumerate(frame.values()):
-            self._low.values[index] = value
-        self._low.write()
+        self._low.store(*frame.values())
 
     def argument(self, index: int) -> int:
         """Eight words in registers, the rest on the stack."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import unicorn
 from unicorn import unicorn_const as uc
-from unicorn.unicorn_py3.unicorn import uclib
+from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, uclib
 
 from vmtsim.core.frame import GuestFault
 from vmtsim.cpu.interface import (
@@ -55,8 +56,12 @@ _INVALID_MEMORY = (
 )
 
 
+# Functions that call nothing back and take microseconds: Python's lock is kept meanwhile.
+_LIBRARY = ctypes.PyDLL(uclib._name)  # noqa: SLF001
+
 _SMALL = 256  # bytes: a buffer of such a size is kept
 _STUBS = 1024
+_MASK64 = 0xFFFFFFFFFFFFFFFF
 _NO_SLOT = 0xFFFFFFFF  # in the mailbox: the guest has not called a stub
 
 
@@ -77,7 +82,10 @@ def _own_memory(size: int) -> mmap.mmap:
 
 
 class Batch:
-    """Some registers, read or written with one call."""
+    """Some registers, read or written with one call.
+
+    The arguments of the calls are converted once, which otherwise costs more than the calls.
+    """
 
     def __init__(
         self,
@@ -87,26 +95,30 @@ class Batch:
     ) -> None:
         count = len(registers)
         self.values = values if values is not None else (ctypes.c_uint64 * count)()
-        self._ids = (ctypes.c_int * count)(*registers)
+        self._words = memoryview(self.values).cast("B").cast("Q")
+        self._packed = struct.Struct(f"={count}Q")
         size = ctypes.sizeof(ctypes.c_uint64)
         base = ctypes.addressof(self.values)
-        self._pointers = (ctypes.c_void_p * count)(*(base + i * size for i in range(count)))
-        self._count = count
-        self._handle = handle
-        self._read = uclib.uc_reg_read_batch
-        self._write = uclib.uc_reg_write_batch
+        arguments = (
+            ctypes.c_void_p(handle.value),
+            (ctypes.c_int * count)(*registers),
+            (ctypes.c_void_p * count)(*(base + i * size for i in range(count))),
+            ctypes.c_int(count),
+        )
+        self.read: Callable[[], object] = partial(_LIBRARY.uc_reg_read_batch, *arguments)
+        self.write: Callable[[], object] = partial(_LIBRARY.uc_reg_write_batch, *arguments)
 
-    def read(self) -> None:
-        """Fill ``values`` from the processor."""
-        self._read(self._handle, self._ids, self._pointers, self._count)
-
-    def write(self) -> None:
-        """Load ``values`` into the processor."""
-        self._write(self._handle, self._ids, self._pointers, self._count)
+    def load(self) -> list[int]:
+        """Return the registers as the processor has them."""
+        self.read()
+        return self._words.tolist()
 
     def store(self, *values: int) -> None:
         """Load ``values``, one for each register, into the processor."""
-        self.values[:] = values  # type: ignore[call-overload]
+        try:
+            self._packed.pack_into(self._words, 0, *values)
+        except struct.error:  # a register keeps the lower 64 bits
+            self._packed.pack_into(self._words, 0, *(value & _MASK64 for value in values))
         self.write()
 
 
@@ -177,8 +189,7 @@ class Engine:
         self._interrupted = False
         self._error: BaseException | None = None
         self._fault: tuple[int, int, int] | None = None
-        self.watched = (0, 0)
-        self.on_access: Callable[[Access, int, int, bool], None] = lambda *_what: None
+        self._hooks: list[Any] = []  # what the library calls, which has to stay
         self._observers: list[tuple[int, int, Callable[[bool, int, int, bool], None]]] = []
         # Guest memory is this process's own: kernel models reach most of it without the library.
         self._memory: dict[int, mmap.mmap] = {}  # by the address at which it was mapped
@@ -363,12 +374,12 @@ class Engine:
         if 0 <= distance < self._mailbox - start and distance % STUB_SIZE == stop:
             instructions += self._behind
         error = self._emu_start(self._handle, registers[0], self._no_address, 0, instructions)
-        self._counter.read()
-        distance = self._counter.values[0] - start
+        stopped_at = self._counter.load()[0]
+        distance = stopped_at - start
         if not error and self._error is None and 0 <= distance < self._mailbox - start:
             distance %= STUB_SIZE
             if 0 < distance < stop:  # in the middle of a stub: the call is made
-                inside = registers[0] = self._counter.values[0]
+                inside = registers[0] = stopped_at
                 error = self._start()
                 registers[0] = inside + stop - distance
                 distance = stop
@@ -416,6 +427,29 @@ class Engine:
         self._stops[address] = size
         self.forget_code(address, address + size)
 
+    def _hook(
+        self, kind: int, function: Any, begin: int = 1, end: int = 0, instruction: int = 0
+    ) -> None:
+        """Let the library call ``function``, of a C type, which lets no exception out.
+
+        The binding puts two functions around a hook, which cost as much as a short hook itself.
+        """
+        handle = ctypes.c_size_t()
+        error = uclib.uc_hook_add(
+            self._handle, ctypes.byref(handle), kind, function, None,
+            ctypes.c_uint64(begin), ctypes.c_uint64(end), ctypes.c_int(instruction),
+        )  # fmt: skip
+        if error:
+            raise _unicorn.UcError(error)
+        self._hooks.append(function)
+
+    def _failed(self, error: BaseException) -> int:
+        """Let what a hook raised come out of ``resume``; 0 is for the engine."""
+        if self._error is None:
+            self._error = error
+        self._uc.emu_stop()
+        return 0
+
     def guarded(self, hook: Callable[..., int]) -> Callable[..., int]:
         """Wrap a hook: what it raises comes out of ``resume``, and 0 goes back to the engine."""
 
@@ -423,10 +457,7 @@ class Engine:
             try:
                 return hook(*arguments)
             except BaseException as error:
-                if self._error is None:
-                    self._error = error
-                self._uc.emu_stop()
-                return 0
+                return self._failed(error)
 
         return wrapper
 
@@ -502,8 +533,7 @@ class Engine:
 
     def preserved(self) -> tuple[int, ...]:
         """Return the registers that a C function must preserve."""
-        self._preserved.read()
-        return tuple(self._preserved.values)
+        return tuple(self._preserved.load())
 
     def read_word(self, address: int) -> int:
         """Return the pointer-sized word at ``address``."""
@@ -541,8 +571,7 @@ class Engine:
         up the stack and a return address into a module.
         """
         size, layout = self.pointer_size, self.layout
-        self._stack.read()
-        stack = self._stack.values[0]
+        stack = self._stack.load()[0]
         for place in range(stack, stack + 64 * size, size):
             try:
                 previous, back = self.read_word(place), self.read_word(place + size)
@@ -572,39 +601,22 @@ class Engine:
 
     # -- watching ----------------------------------------------------------------------------
 
-    def watch_memory(
-        self, seen: Callable[[Access, int, int, bool], None], start: int, end: int
-    ) -> None:
-        """Call ``seen`` for each access to a range; see ``Cpu.watch_memory``."""
-        self.watched, self.on_access = (start, end), seen
-
-        def accessed(
-            _uc: Any, access: int, address: int, size: int, _value: int, _data: Any
-        ) -> int:
-            kind = Access.WRITE if access == uc.UC_MEM_WRITE else Access.READ
-            seen(kind, address & self._word_mask, size, False)
-            return 0
-
-        both = uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE
-        self._uc.hook_add(both, self.guarded(accessed), None, start, end - 1)
-        # Code that was translated before does not call the hook.
-        self._uc.ctl_flush_tb()
-
     def watch_accesses(
         self, seen: Callable[[bool, int, int, bool], None], start: int, end: int
     ) -> None:
         """Call ``seen`` for each access to a range; see ``Cpu.watch_accesses``."""
         self._observers.append((start, end, seen))
-        mask, write = self._word_mask, uc.UC_MEM_WRITE
+        mask, write, failed = self._word_mask, uc.UC_MEM_WRITE, self._failed
 
-        def accessed(
-            _uc: Any, access: int, address: int, size: int, _value: int, _data: Any
-        ) -> int:
-            seen(access == write, address & mask, size, False)
-            return 0
+        def accessed(_uc: Any, access: int, address: int, size: int, _v: int, _d: Any) -> None:
+            try:
+                seen(access == write, address & mask, size, False)
+            except BaseException as error:
+                failed(error)
 
         both = uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE
-        self._uc.hook_add(both, self.guarded(accessed), None, start, end - 1)
+        self._hook(both, HOOK_MEM_ACCESS_CFUNC(accessed), start, end - 1)
+        # Code that was translated before does not call the hook.
         self._uc.ctl_flush_tb()
 
     def by_host(self, write: bool, address: int, size: int) -> None:
@@ -615,8 +627,7 @@ class Engine:
 
     def instruction(self) -> int:
         """Return the program counter as a callback sees it."""
-        self._counter.read()
-        return int(self._counter.values[0])
+        return self._counter.load()[0]
 
     def watch_blocks(self, seen: Callable[[int, int], None], start: int, end: int) -> None:
         """Call ``seen(address, size)`` when a block of code is first translated."""
@@ -639,9 +650,6 @@ class HostView:
     def read(self, address: int, size: int, /) -> bytes:
         """Return guest memory; GuestFault where none is mapped."""
         content = self.peek(address, size)
-        start, end = self._engine.watched
-        if start <= address < end:
-            self._engine.on_access(Access.READ, address, size, True)
         self._engine.by_host(False, address, size)
         return content
 
@@ -658,7 +666,4 @@ class HostView:
             self._engine.checked_write(address, data)
         except CpuFault as fault:
             raise GuestFault(fault.address, len(data), write=True) from None
-        start, end = self._engine.watched
-        if start <= address < end and data:
-            self._engine.on_access(Access.WRITE, address, len(data), True)
         self._engine.by_host(True, address, len(data))

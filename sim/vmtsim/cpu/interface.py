@@ -227,21 +227,13 @@ class Cpu(Protocol):
         """Notify the processor which lwp runs (what ``curlwp`` finds in registers)."""
 
     # -- watching ----------------------------------------------------------------------------
-    def watch_memory(
-        self, seen: Callable[[Access, int, int, bool], None], start: int, end: int
-    ) -> None:
-        """Call ``seen(access, address, size, host)`` for each access to a range.
-
-        ``host``: the hypervisor made it, not the guest's code.  ``read`` and ``write`` of this
-        interface are not watched.  One range in a processor's life.
-        """
-
     def watch_accesses(
         self, seen: Callable[[bool, int, int, bool], None], start: int, end: int
     ) -> None:
         """Call ``seen(write, address, size, host)`` for each access to a range.
 
-        As ``watch_memory``, for any number of ranges.
+        ``host``: the hypervisor made it, not the guest's code.  ``read`` and ``write`` of this
+        interface are not watched.  Ranges may overlap.
         """
 
     def instruction(self) -> int:

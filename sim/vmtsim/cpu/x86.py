@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
+from unicorn.unicorn_py3.arch.intel import HOOK_INSN_IN_CFUNC, HOOK_INSN_OUT_CFUNC
 
 from vmtsim.core.frame import Frame
 from vmtsim.cpu.engine import Batch, Engine, HostView
@@ -63,8 +64,8 @@ class X86(Engine):
         self._in_string = False
         self._leaves = dict(_LEAVES)
         add = engine.hook_add
-        add(uc.UC_HOOK_INSN, self.guarded(self._in), None, 1, 0, x86.UC_X86_INS_IN)
-        add(uc.UC_HOOK_INSN, self.guarded(self._out), None, 1, 0, x86.UC_X86_INS_OUT)
+        self._hook(uc.UC_HOOK_INSN, HOOK_INSN_IN_CFUNC(self._in), instruction=x86.UC_X86_INS_IN)
+        self._hook(uc.UC_HOOK_INSN, HOOK_INSN_OUT_CFUNC(self._out), instruction=x86.UC_X86_INS_OUT)
         add(uc.UC_HOOK_INSN, self.guarded(self._cpuid), None, 1, 0, x86.UC_X86_INS_CPUID)
         add(uc.UC_HOOK_INSN_INVALID, self.guarded(self._invalid))
 
@@ -88,30 +89,32 @@ class X86(Engine):
             bits = 16
         self._uc.reg_write(_register(whole), value & ((1 << bits) - 1))
 
-    def _frame(self) -> Frame:
-        self._trap.read()
-        ax, bx, cx, dx, si, di, bp, _ip = self._trap.values
-        return Frame(ax & _MASK32, bx & _MASK32, cx & _MASK32, dx & _MASK32, si, di, bp)
-
     def _in(self, _uc: Any, port: int, size: int, _data: Any) -> int:
-        frame = self._frame()
-        if port == HIGH_BANDWIDTH_PORT and size == 1:
-            return self._string_in(frame)
-        self.on_trap(self._trap.values[7])
-        if port != LOW_BANDWIDTH_PORT and (port != BALLOON_PORT or size != 4):
-            return self.backdoor.other_port(port, size, None)
-        frame.arg4 &= _MASK32
-        frame.arg5 &= _MASK32
-        frame.arg6 &= _MASK32
-        self.backdoor.low_bandwidth(frame)
-        self._low.store(frame.arg1, frame.arg2, frame.arg3, frame.arg4, frame.arg5)
-        return frame.arg0 & _MASK32
+        """Serve ``in`` and ``rep insb``; the result goes into EAX or AL."""
+        try:
+            ax, bx, cx, dx, si, di, bp, pc = self._trap.load()
+            low = port == LOW_BANDWIDTH_PORT or (port == BALLOON_PORT and size == 4)
+            if not low and port == HIGH_BANDWIDTH_PORT and size == 1:
+                frame = Frame(ax & _MASK32, bx & _MASK32, cx & _MASK32, dx & _MASK32, si, di, bp)
+                return self._string_in(frame, pc)
+            self.on_trap(pc)
+            if not low:
+                return self.backdoor.other_port(port, size, None)
+            frame = Frame(
+                ax & _MASK32, bx & _MASK32, cx & _MASK32, dx & _MASK32,
+                si & _MASK32, di & _MASK32, bp & _MASK32,
+            )  # fmt: skip
+            self.backdoor.low_bandwidth(frame)
+            self._low.store(frame.arg1, frame.arg2, frame.arg3, frame.arg4, frame.arg5)
+            return frame.arg0 & _MASK32
+        except BaseException as error:
+            return self._failed(error)
 
-    def _string_trap(self) -> None:
+    def _string_trap(self, pc: int) -> None:
         """Announce a string trap, which cannot be stopped in: see ``preempt``."""
         self._in_string = True
         try:
-            self.on_trap(self._trap.values[7])
+            self.on_trap(pc)
         finally:
             self._in_string = False
 
@@ -124,24 +127,32 @@ class X86(Engine):
         if not self._in_string:
             super().preempt()
 
-    def _string_in(self, frame: Frame) -> int:
+    def _string_in(self, frame: Frame, pc: int) -> int:
         """``rep insb``: everything on the first byte; the instruction then sees one byte left."""
         count, target = frame.arg2, frame.arg5
-        self._string_trap()
+        self._string_trap(pc)
         self.backdoor.high_bandwidth(frame, self._view, to_host=False)
         self._after_string(frame, frame.arg4, target + count - 1)
         # The processor stores this byte, still to where EDI was.
         return self._view.peek(target, 1)[0]
 
-    def _out(self, _uc: Any, port: int, size: int, value: int, _data: Any) -> int:
-        frame = self._frame()
+    def _out(self, _uc: Any, port: int, size: int, value: int, _data: Any) -> None:
+        """Serve ``out`` and ``rep outsb``."""
+        try:
+            self._output(port, size, value)
+        except BaseException as error:
+            self._failed(error)
+
+    def _output(self, port: int, size: int, value: int) -> None:
+        ax, bx, cx, dx, si, di, bp, pc = self._trap.load()
+        frame = Frame(ax & _MASK32, bx & _MASK32, cx & _MASK32, dx & _MASK32, si, di, bp)
         if port == HIGH_BANDWIDTH_PORT and size == 1:
             count, source = frame.arg2, frame.arg4
-            self._string_trap()
+            self._string_trap(pc)
             self.backdoor.high_bandwidth(frame, self._view, to_host=True)
             self._after_string(frame, source + count - 1, frame.arg5)
-            return 0
-        self.on_trap(self._trap.values[7])
+            return
+        self.on_trap(pc)
         if port == LOW_BANDWIDTH_PORT and size == 4:
             frame.arg0 = value & _MASK32
             self.backdoor.low_bandwidth(frame)
@@ -150,7 +161,6 @@ class X86(Engine):
             )  # fmt: skip
         else:
             self.backdoor.other_port(port, size, value)
-        return 0
 
     def _after_string(self, frame: Frame, source: int, target: int) -> None:
         """Leave one byte to go: with ``source`` in ESI and ``target`` in EDI."""
@@ -181,8 +191,8 @@ class X86(Engine):
 
     def _invalid(self, _uc: Any, _data: Any) -> bool:
         """VMCALL and VMMCALL reach the hypervisor; anything else is an invalid instruction."""
-        frame = self._frame()
-        pc = self._trap.values[7]
+        ax, bx, cx, dx, si, di, bp, pc = self._trap.load()
+        frame = Frame(ax & _MASK32, bx & _MASK32, cx & _MASK32, dx & _MASK32, si, di, bp)
         if self.read(pc, 3) not in {_VMCALL, _VMMCALL}:
             return False
         self.on_trap(pc)

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 
 from vmtgen.common.dataclass import dataclass
 
-from vmtsim.cpu.interface import Access
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,7 +60,7 @@ class Shadow:
         if not self._watching:
             # Every access becomes a little slower with it: start only when an object needs it.
             self._watching = True
-            self._cpu.watch_memory(self._seen, self.start, self.end)
+            self._cpu.watch_accesses(self._seen, self.start, self.end)
         fresh = _Object(address, bytearray(b"\1" * size), size)
         for page in range(address >> _PAGE_SHIFT, ((address + size - 1) >> _PAGE_SHIFT) + 1):
             self._pages[page] = fresh
@@ -119,8 +117,11 @@ class Shadow:
         if at >= 0:
             self.found(fresh.address + at, fresh.marks.count(1, at, end), size, reader)
 
-    def _seen(self, access: Access, address: int, size: int, host: bool) -> None:
-        if access is Access.WRITE:
+    def _seen(self, write: bool, address: int, size: int, host: bool) -> None:
+        fresh = self._pages.get(address >> _PAGE_SHIFT)
+        if fresh is not None and not fresh.left:
+            return  # most often: nothing to remove, and nothing to report
+        if write:
             self.written(address, size)
         elif host:
             self.used(address, size, "host")
