@@ -2,7 +2,7 @@
 
 usage: python make_zipapp.py OUT
 
-The same tree gives the same bytes, whenever and wherever it is built.
+The same tree gives the same bytes at any time and in any directory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def members() -> dict[str, bytes]:
 
 
 def build(out: Path) -> None:
-    """Write the archive to ``out``, in one step."""
+    """Write the archive to ``out``, atomically."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
@@ -43,7 +43,7 @@ def build(out: Path) -> None:
             stream.write(_SHEBANG)
             with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name, data in sorted(members().items()):
-                    # The first day that a zip file knows
+                    # The earliest date in a zip file
                     entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
                     entry.compress_type = zipfile.ZIP_DEFLATED
                     entry.external_attr = 0o644 << 16

@@ -1,3 +1,3 @@
-"""vmtgen: from protocol specs to a kernel module that NetBSD loads."""
+"""vmtgen makes a kernel module that NetBSD loads, from protocol specs."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""``python -m vmtgen`` is ``vmtgen``."""
+"""``python -m vmtgen`` runs the command ``vmtgen``."""
 
 import sys
 

@@ -20,9 +20,9 @@ examples:
   vmtgen generate            write kmod/ and docs/PROTOCOL.md from specs/ and templates/
   vmtgen generate --check    list what is stale, change nothing
   vmtgen build               compile build/11.0/amd64/NAME.kmod
-  vmtgen lint FILE           report what the kernel would refuse
+  vmtgen lint FILE           report load errors and likely problems
   vmtgen show FILE           print modinfo, sections, imports and relocations
-  vmtgen kpi check           compare our kernel headers with NetBSD's
+  vmtgen kpi check           compare the project's kernel headers with NetBSD's
   vmtgen dist                make the archives and packages of a release
   vmtgen upstream            create the driver's files for NetBSD's source tree
 """,

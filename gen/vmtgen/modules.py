@@ -1,6 +1,6 @@
 """The kernel modules that the specs describe: each has a directory in specs/, templates/ and kmod/.
 
-No module is known here by name.
+This module knows no module by name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vmtgen.common.files import shown
 from vmtgen.common.located import listed, nearest
 
 WHERE = "--specs names the directory that holds netbsd.yaml and a directory of each module"
-"""The hint for a wrong one."""
+"""The hint for a wrong directory."""
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def known(specs: Path | None = None) -> tuple[str, ...]:
-    """Return the names of the modules: of the directories in ``specs`` (default: ours), sorted."""
+    """Return the names of the modules: of the directories in ``specs``, sorted."""
     directory = specs or resources.directory("specs")
     if not directory.is_dir():
         return ()
@@ -29,7 +29,7 @@ def known(specs: Path | None = None) -> tuple[str, ...]:
 
 
 def expect(name: str, specs: Path | None = None) -> str:
-    """Return ``name``; UsageError where no module is called that."""
+    """Return ``name``; UsageError where there is no module of that name."""
     names = known(specs)
     if name not in names:
         near = nearest(name, names)
@@ -59,7 +59,7 @@ def chosen(name: str | None, specs: Path | None = None) -> tuple[str, ...]:
 
 
 def add_argument(parser: argparse.ArgumentParser, otherwise: str) -> None:
-    """Declare --module; ``otherwise`` says which module is meant without it."""
+    """Declare --module; ``otherwise`` describes the default."""
     parser.add_argument(
         "--module", metavar="NAME", help=f"the module NAME of specs/ (default: {otherwise})"
     )

@@ -1,8 +1,8 @@
-"""Where the specs, the templates, the driver's C and the kernel headers are.
+"""Finds the directories of the specs, the templates, the driver's C and the kernel headers.
 
 In a checkout they lie at the top level (the headers in gen/kpi), where people edit them; in a
-wheel they travel as package data under vmtgen/data. Who stands in a checkout means that one, even
-where the vmtgen that runs was installed from another.
+wheel they are package data under vmtgen/data. Inside a checkout vmtgen uses that checkout, even
+if the vmtgen that runs was installed from another.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def root() -> Path | None:
     """Return the top of the checkout to work on.
 
     That is the one at or above the working directory, whichever installation runs; outside of
-    any, the one whose gen/vmtgen this package is. None for a wheel outside of any.
+    any checkout, the one that contains this package. None for a wheel outside of any checkout.
     """
     own = _PACKAGE.parent.parent
     try:
         here = Path.cwd()
         candidates = (here, *here.parents, own)
-    except FileNotFoundError:  # it was removed meanwhile
+    except FileNotFoundError:  # the working directory was removed
         candidates = (own,)
     return next((top for top in candidates if _is_checkout(top)), None)
 
@@ -51,7 +51,7 @@ def _is_checkout(top: Path) -> bool:
 def directory(name: str) -> Path:
     """Return the directory called ``name``: "specs", "templates", "kmod", "kpi" or "mk".
 
-    Raises MissingInputError where neither a checkout nor a wheel holds it.
+    Raises MissingInputError where neither a checkout nor a wheel has it.
     """
     if name not in _IN_CHECKOUT:
         known = ", ".join(_IN_CHECKOUT)

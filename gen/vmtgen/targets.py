@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Flags = Mapping[str, str]
-"""Compiler flags in order, each with the reason why it is there."""
+"""Compiler flags in order, each with its reason."""
 
 _RELEASE = re.compile(r"([1-9][0-9]?)\.([0-9]{1,2})(?:\.([0-9]{1,2}))?")
-# What uname -r prints: 11.0, 11.0_STABLE, 11.0_RC1, 10.1_PATCH, 11.99.5 (NetBSD
+# The formats of uname -r: 11.0, 11.0_STABLE, 11.0_RC1, 10.1_PATCH, 11.99.5 (NetBSD
 # sys/conf/osrelease.sh); releases before 7 had a third number, too.
 _UNAME = re.compile(r"([1-9][0-9]?)\.([0-9]{1,2})(?:\.([0-9]{1,3}))?(?:_[A-Za-z0-9_.]+)?")
 _CURRENT_MINOR = 99
-# What other systems call these machines.
+# Other systems' names of these machines.
 _ELSEWHERE = {
     "arm64": "aarch64",
     "armv8": "aarch64",
@@ -41,7 +41,7 @@ _ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Default(Record):
-    """What is built by default; `module` is a directory of specs/."""
+    """The default target; `module` is a directory of specs/."""
 
     module: str
     release: Annotated[str, Reference("release", "netbsd.releases")]
@@ -126,7 +126,7 @@ class MachineTarget(Record):
 
 @dataclass(frozen=True)
 class SymbolTable(Record):
-    """A kernel that was looked at: a table of vmtgen.kobj.exported."""
+    """A measured kernel: a table of vmtgen.kobj.exported."""
 
     name: str
     kernel: str
@@ -143,7 +143,7 @@ class SymbolTable(Record):
 
 @dataclass(frozen=True)
 class Known(Record):
-    """Names that the kernels of `machines` (none: all) export, and how that is known."""
+    """Names that the kernels of `machines` (none: all) export, and the source of that."""
 
     name: str
     names: tuple[str, ...]
@@ -153,7 +153,7 @@ class Known(Record):
 
 @dataclass(frozen=True)
 class Absent(Record):
-    """Names that the kernels of `machines` (none: all) do not export, and what to do."""
+    """Names that the kernels of `machines` (none: all) do not export, and the remedy."""
 
     name: str
     names: tuple[str, ...]
@@ -163,7 +163,7 @@ class Absent(Record):
 
 @dataclass(frozen=True)
 class Exports(Record):
-    """What is known of the names that kernels export."""
+    """The names that kernels are known to export or not to export."""
 
     tables: Entries[SymbolTable]
     known: Entries[Known]
@@ -183,7 +183,7 @@ class Targets(Record):
     builtin_globals: tuple[str, ...]
 
     def release(self, name: str) -> Release:
-        """Return the release called `name`, also a current MM.99.pp that is not listed.
+        """Return the release `name`; it may be a current MM.99.pp that is not listed.
 
         Raises UsageError for anything else.
         """
@@ -200,9 +200,9 @@ class Targets(Record):
         )
 
     def kernel(self, name: str) -> int:
-        """Return the __NetBSD_Version__ of a kernel that says `name` for `uname -r`.
+        """Return the __NetBSD_Version__ of a kernel whose `uname -r` is `name`.
 
-        Any release will do, listed or not. Raises UsageError for what is none.
+        The release need not be listed. Raises UsageError where `name` is not a release.
         """
         version = kernel_version(name)
         if version is None:
@@ -220,10 +220,11 @@ class Targets(Record):
         return f"did you mean {near}?" if near else None
 
     def _release_hint(self, name: str) -> str:
-        """Return what to give instead of a release that is not listed.
+        """Return the hint for a release that is not listed.
 
-        A release branch counts in a number that modules are not compared with, and its kernels say
-        MM.mm_STABLE, _PATCH or _RC1 (NetBSD sys/sys/param.h, sys/conf/osrelease.sh).
+        A release branch counts in a number that the kernel does not compare with a module's; its
+        kernels have the release MM.mm_STABLE, _PATCH or _RC1 (NetBSD sys/sys/param.h,
+        sys/conf/osrelease.sh).
         """
         number = re.match(r"[0-9]+\.[0-9]+(?=[._])", name)
         if number is not None and number[0] in self.releases.names:
@@ -257,7 +258,7 @@ class Targets(Record):
 
 
 def version_of(release: str) -> int | None:
-    """Return the __NetBSD_Version__ of a release name, None where it is no such name.
+    """Return the __NetBSD_Version__ of a release name, None where it is not one.
 
     MM * 10^8 + mm * 10^6 + pp * 100 (NetBSD sys/sys/param.h). A current release needs its
     third number, any other one has none.
@@ -274,10 +275,10 @@ def version_of(release: str) -> int | None:
 
 
 def kernel_version(uname: str) -> int | None:
-    """Return the __NetBSD_Version__ behind what `uname -r` prints, None where it is no such text.
+    """Return the __NetBSD_Version__ for a text of `uname -r`, None where it is not one.
 
-    What stands behind an underscore does not count: the number of a branch's kernels differs from
-    the release's by less than module_compatible() looks at.
+    The text after an underscore is ignored: the number of a branch's kernels differs from the
+    release's by less than module_compatible() compares.
     """
     match = _UNAME.fullmatch(uname)
     if match is None:
@@ -289,7 +290,7 @@ def kernel_version(uname: str) -> int | None:
 
 
 def load_targets(specs: Path | None = None) -> Targets:
-    """Read specs/netbsd.yaml; LocatedErrors where something in it is wrong."""
+    """Read specs/netbsd.yaml; LocatedErrors where it has errors."""
     directory = specs or resources.directory("specs")
     return _targets(load_yaml(directory / "netbsd.yaml", keep=specs is None))
 
@@ -306,7 +307,7 @@ def _targets(document: Node) -> Targets:
 
 @dataclass(frozen=True)
 class ExportedNames:
-    """Answers whether a kernel exports a name, where no list of its very symbols is at hand."""
+    """Decides whether a kernel exports a name, for kernels without an exact list of symbols."""
 
     exports: Exports
 
@@ -316,7 +317,7 @@ class ExportedNames:
         return frozenset().union(*(exported_names(t.kernel) for t in self.exports.tables))
 
     def denied(self, name: str, machine: str) -> str | None:
-        """Return why kernels of that machine do not export the name, None where not known."""
+        """Return why kernels of that machine do not export the name, None if that is unknown."""
         for entry in self.exports.absent:
             if name in entry.names and (not entry.machines or machine in entry.machines):
                 return entry.reason

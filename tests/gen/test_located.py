@@ -77,8 +77,8 @@ def test_duplicate_key_is_refused_with_first_line() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "f:1: the file holds nothing"),
-        ("# only a comment\n", "f:1: the file holds nothing"),
+        ("", "f:1: the file is empty"),
+        ("# only a comment\n", "f:1: the file is empty"),
         ("a: 1\n---\nb: 2\n", "f:3: a second document: one file holds one document"),
         ("a: &x 1\n", "f:1: a: an anchor: write each value where it is used"),
         ("b: *x\n", "f:1: b: an alias: write the value out"),

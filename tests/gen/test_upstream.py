@@ -192,7 +192,7 @@ def test_file_in_place_of_directory_is_an_error(
 
 @pytest.fixture
 def sys(texts: dict[str, str], tmp_path: Path) -> Path:
-    """A source tree in which everything is as EDITS takes it to be."""
+    """A source tree that fits EDITS."""
     top = tmp_path / "src"
     for line in texts[EDITS].splitlines():
         if not line or line.startswith("#"):

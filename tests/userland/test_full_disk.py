@@ -101,7 +101,7 @@ def test_any_failing_call_loses_nothing(verb: str, lasting: bool) -> None:
                         assert now == old, (call, number, message)
                     else:
                         assert lasting, (call, number, message)
-                        assert "cannot be taken back" in message
+                        assert "cannot be undone" in message
                         assert lost(root, files, message) == [], (call, number, message)
                     if not lasting and call != "unlink":
                         assert not [path for path in root.rglob("*") if temporary(path.name)]

@@ -150,7 +150,7 @@ def test_failed_rollback_is_reported_and_stops(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         plan.carry_out()
     assert str(caught.value) == (
-        "cannot d: planted; and this cannot be taken back: c: stuck; these are done: a, b; "
+        "cannot d: planted; and this cannot be undone: c: stuck; these are done: a, b; "
         "nothing is lost: /old/a is what /a was; /old/b is what /b was; /old/c is what /c was"
     )
     assert caught.value.hint == "remove the cause, then run the same command again"
@@ -170,7 +170,9 @@ def test_rollback_keeps_file_changed_by_others(
     plan = Plan(tree)
     plan.put(tree.look("/file"), b"new")
     plan.changes.append(Meanwhile(tree, "x", done=False))
-    with pytest.raises(Failure, match="/file was changed by another program meanwhile") as caught:
+    with pytest.raises(
+        Failure, match="/file was changed by another program at the same time"
+    ) as caught:
         plan.carry_out()
     assert "/.file.vmtctl-old~ is what /file was" in str(caught.value)
     assert (tmp_path / "file").read_text() == "theirs"
@@ -243,5 +245,5 @@ def test_unwritable_report_states_that_work_is_done(tmp_path: Path) -> None:
             timeout=HANG,
         )
     assert done.returncode == IO_ERROR
-    assert "what was asked for is done" in done.stderr
+    assert "the changes were made" in done.stderr
     assert (tmp_path / "etc/powerd/vmt-event").exists()

@@ -93,7 +93,7 @@ def test_kernel_message_is_reported(vmtctl: Control, guest: Any) -> None:
     done = vmtctl("load", "-m", path)
     assert done.status == exits.DATA
     assert "symbol 'x' not found" in done.err
-    assert "everything was put back" in done.err
+    assert "all steps were undone" in done.err
     assert guest.get()["builtin_disabled"] is False
 
 
@@ -136,7 +136,7 @@ def test_package_of_other_release_is_named(vmtctl: Control, guest: Any) -> None:
     (guest.root / "usr/pkg/stand/amd64/11.1/modules/vmt").mkdir(parents=True)
     done = vmtctl("load")
     assert done.status == exits.NO_INPUT
-    assert "the module for NetBSD 11.0 is not there" in done.err
+    assert "the module for NetBSD 11.0 does not exist" in done.err
     assert "(the one for 11.1 is)" in done.err
     assert "hint: add the package netbsd-vmt for this release" in done.err
 
@@ -145,7 +145,7 @@ def test_without_name_outside_netbsd_is_an_error(vmtctl: Control, guest: Any) ->
     (guest.root / "sbin/sysctl").unlink()
     done = vmtctl("load", "--dry-run")
     assert done.status == exits.UNAVAILABLE
-    assert "cannot find out where this kernel's module lies: " in done.err
+    assert "cannot find out where this kernel's module is: " in done.err
     assert "/sbin/sysctl is not there\n" in done.err
     assert "hint: vmtctl load is for the NetBSD guest" in done.err
     assert "MACHINE" not in done.err

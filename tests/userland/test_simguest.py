@@ -188,7 +188,7 @@ def test_module_refused_by_kernel_linker_changes_nothing(
     assert done.status == 65
     assert "the kernel's linker refused it" in done.err
     assert "sysmon_pswitch_evenX" in done.err  # the kernel prints it only in dmesg
-    assert "everything was put back" in done.err
+    assert "all steps were undone" in done.err
     found = vmtctl("status", "--json").json
     assert (found["driver"]["loaded"], found["driver"]["in_charge"]) == ("builtin", "stock")
     assert found["device"]["attached"] is True

@@ -114,7 +114,7 @@ def _moved_relocation(data: bytearray) -> None:
         (_big_endian, "it is big-endian"),
         (_executable, "it is no relocatable file"),
         (_no_sections, "it has no section table"),
-        (_cut_off, "it is cut off"),
+        (_cut_off, "it is truncated"),
         (_stripped, "it was stripped"),
         (_renamed, "it has no section link_set_modules"),
         (_moved_relocation, "its link_set_modules has no relocation"),
@@ -211,7 +211,7 @@ def test_powerd_status_distinguishes_edited_from_missing(vmtctl: Control, guest:
     ("fault", "words"),
     [
         ("Operation not permitted", "only root may"),
-        ("Invalid argument", "does not take"),
+        ("Invalid argument", "does not accept"),
         ("Input/output error", "was not set: "),
         ("silent", "period was set to 120, but the driver says"),
     ],

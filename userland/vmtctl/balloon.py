@@ -1,4 +1,4 @@
-"""The memory balloon, vmmemctl(4): what its driver reports of it."""
+"""The memory balloon, vmmemctl(4): the state that its driver reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAGES_PER_MB = 256  # pages of 4 KiB, on amd64 and i386
 
 
 def survey(context: Context, children: Sequence[str]) -> dict[str, Any]:
-    """Return what there is of the balloon; None for what is unknown.
+    """Return the state of the balloon; None for unknown values.
 
     ``children`` are those of cpu0. Sizes are in pages of 4 KiB, the floor is in megabytes.
     """
@@ -48,7 +48,7 @@ def survey(context: Context, children: Sequence[str]) -> dict[str, Any]:
 
 
 def in_words(found: dict[str, Any]) -> str:
-    """Return it in one line; "" where the module is neither loaded nor installed."""
+    """Return the state in one line; "" where the module is neither loaded nor installed."""
     if not found["attached"]:
         return f"{MODULE} is loaded, {DEVICE} is not attached" if found["loaded"] else ""
     if None in {found["size"], found["target"]}:

@@ -1,4 +1,4 @@
-"""The command ``vmtctl``: read the command line, run the verb, turn errors into statuses.
+"""The command ``vmtctl``: reads the command line, runs the verb, turns errors into statuses.
 
 Only the module of the verb in use is imported.
 """
@@ -49,18 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             exits.from_os_error(error, where), context, json=_json_requested(arguments, context)
         )
     except Exception as error:  # an internal error must not look like an error of the user
-        return _own_fault(error)
+        return _internal_error(error)
     return status
 
 
 def _flush(context: Context) -> None:
-    """Flush the output. Raises Failure, which says that the work itself is done."""
+    """Flush the output. Raises Failure; its text reports that the changes were made."""
     try:
         sys.stdout.flush()
     except OSError as error:
         context.lose_output(error)
     if context.lost_output is not None:
-        done = "; what was asked for is done" if context.steps and not context.dry_run else ""
+        done = "; the changes were made" if context.steps and not context.dry_run else ""
         raise Failure(
             f"cannot write to standard output: {context.lost_output.strerror}{done}",
             status=exits.IO_ERROR,
@@ -68,7 +68,7 @@ def _flush(context: Context) -> None:
 
 
 def _json_requested(arguments: list[str], context: Context | None) -> bool:
-    """Whether --json is an option of vmtctl: what follows `run` belongs to its command."""
+    """Whether --json is an option of vmtctl; after `run`, options belong to the command."""
     if context is not None:
         return context.json
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -76,14 +76,14 @@ def _json_requested(arguments: list[str], context: Context | None) -> bool:
 
 
 def _open_standard_files() -> None:
-    """Open closed standard files, so that no pipe of vmtctl gets their numbers."""
+    """Open closed standard files, so that no pipe of vmtctl gets their descriptors."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        # Python has no stream where the file was closed.
+        # Python sets the stream of a closed file to None.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
@@ -140,7 +140,7 @@ def _report(error: Failure, context: Context | None, *, json: bool) -> int:
     return error.status
 
 
-def _own_fault(error: Exception) -> int:
+def _internal_error(error: Exception) -> int:
     from vmtctl.context import printable
 
     text = printable(f"{type(error).__name__}: {error}")
@@ -150,7 +150,7 @@ def _own_fault(error: Exception) -> int:
 
         traceback.print_exception(error)
     else:
-        sys.stderr.write("hint: VMTCTL_TRACEBACK=1 in the environment shows where\n")
+        sys.stderr.write("hint: VMTCTL_TRACEBACK=1 in the environment prints the traceback\n")
     return exits.SOFTWARE
 
 

@@ -18,10 +18,11 @@ NOW = f"{guest.TREE}.{BRANCH}.now"
 # Seconds; longer ones overflow the ticks of an int (NetBSD sys/kern/kern_clock.c, hz 100).
 LONGEST = 2147483
 
-# Microseconds.  A host that names no limit has errors from here on stepped (specs/vmt/driver.yaml).
+# Microseconds.  Without a limit from the host, the driver steps errors from this size on
+# (specs/vmt/driver.yaml).
 FAR = 1_000_000
 
-# Microseconds a second by which NetBSD slews above a second to go
+# Microseconds per second by which NetBSD slews while more than a second remains
 # (sys/kern/kern_ntptime.c, ntp_update_second).
 _SLEW = 5000
 
@@ -29,14 +30,14 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_period(word: str) -> int:
-    """Seconds from "60", "5m", "2h" or "off". Raises Failure."""
+    """Return the seconds of "60", "5m", "2h" or "off". Raises Failure."""
     if word == "off":
         return 0
     number, unit = word, 1
     if word and word[-1] in _UNITS:
         number, unit = word[:-1], _UNITS[word[-1]]
     if not (number.isascii() and number.isdigit()):
-        raise Failure(f"{word!r} is no period: give seconds (60), or 5m, 2h, or off", status=USAGE)
+        raise Failure(f"{word!r} is not a period: give seconds (60), 5m, 2h, or off", status=USAGE)
     seconds = int(number) * unit
     if seconds > LONGEST:
         raise Failure(f"a period of {seconds} seconds is too long: at most {LONGEST}", status=USAGE)
@@ -51,26 +52,26 @@ def as_typed(name: str, value: int) -> str:
 
 
 def parse_switch(word: str) -> int:
-    """1 or 0 from "on" or "off". Raises Failure."""
+    """Return 1 or 0 for "on" or "off". Raises Failure."""
     if word not in {"on", "off"}:
-        raise Failure(f"--follow-host is {word!r}: say on or off", status=USAGE)
+        raise Failure(f"--follow-host is {word!r}: give on or off", status=USAGE)
     return int(word == "on")
 
 
 def described(name: str, value: int) -> str:
-    """Return a setting in words, to follow "set"."""
+    """Return the description of a setting, to follow "set"."""
     if name == "period":
         return f"the clock's period: {in_words(value)}"
     return f"who decides about the clock: {'the host' if value else 'the guest'} ({name} {value})"
 
 
 def in_words(seconds: int) -> str:
-    """``seconds`` as the manual writes a period."""
+    """Return ``seconds`` as the manual writes a period."""
     return "off" if seconds == 0 else f"every {seconds} s"
 
 
 def slew_in_words(microseconds: int) -> str:
-    """How long NetBSD takes to slew an error of this size."""
+    """Return how long NetBSD takes to slew an error of this size."""
     minutes = -(-microseconds // _SLEW // 60)
     if minutes < 120:
         return f"about {minutes} minutes"
@@ -120,21 +121,21 @@ def _trouble(context: Context, node: str, value: str, result: Result) -> Failure
             status=CONFIG,
         )
     if "Invalid argument" in complaint:
-        return Failure(f"the driver does not take {node} = {value}", status=USAGE)
+        return Failure(f"the driver does not accept {node} = {value}", status=USAGE)
     return Failure(f"{node} was not set: {complaint}")
 
 
 def persisted(context: Context) -> dict[str, int | None]:
-    """Return the period and who decides, as sysctl.conf(5) has them; None where it does not."""
+    """Return the clock settings in sysctl.conf(5); None for those that it does not have."""
     saved = settings.persisted(context.read(settings.FILE))
     values = {name: saved.get(f"{BRANCH}.{name}", "") for name in SETTINGS}
     return {name: int(value) if value.isdecimal() else None for name, value in values.items()}
 
 
 def with_setting(data: bytes, name: str, value: int) -> bytes:
-    """Return the sysctl.conf(5) ``data`` with the setting once, every other byte kept.
+    """Return the sysctl.conf(5) ``data`` with the setting once and all other bytes unchanged.
 
-    The node gets the question mark that lets sysctl(8) pass over a driver that comes later.
+    The node gets the question mark with which sysctl(8) ignores a driver that attaches later.
     """
     node = SETTINGS[name].encode()
     line = node + f"?={value}".encode()

@@ -1,4 +1,4 @@
-"""The verbs of vmtctl as data: the parser, the help, the manual and the completions read this."""
+"""The verbs of vmtctl as data, for the parser, the help, the manual and the completions."""
 
 from __future__ import annotations
 

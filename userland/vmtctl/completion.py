@@ -15,20 +15,20 @@ def _spellings(options: Sequence[Option]) -> list[str]:
 
 
 def _words(command: Command) -> list[str]:
-    """Return what may follow the command besides options."""
+    """Return the words that may follow the command, without options."""
     suggested = [word for argument in command.arguments for word in argument.suggested]
     return [part.name for part in command.parts] + suggested
 
 
 def _single(text: str) -> str:
-    """Return ``text`` for single quotes of a shell."""
+    """Return ``text`` escaped for single quotes in a shell."""
     return text.replace("'", "'\\''")
 
 
 def bash() -> str:
     """Return the completions for bash.
 
-    Nothing is offered where bash's own completion of commands and files is right: behind ``--``,
+    They offer nothing where bash's own completion of commands and files is right: after ``--``,
     for the words of a command that is run, and for the value of an option.
     """
     commands = list(walk(COMMANDS))
@@ -124,7 +124,7 @@ def zsh() -> str:
             f"'{command.name}:{_single(command.summary)}'" for command in COMMANDS
         ) + ") ;;",
     ]  # fmt: skip
-    # A part's pattern stands before that of its verb, which matches everything.
+    # A part's pattern comes before that of its verb, which matches everything.
     for path, command in sorted(walk(COMMANDS), key=lambda entry: -len(entry[0])):
         pattern = f"'{' '.join(path)}'" if len(path) == 2 else f"'{path[0]} '*"
         rows = [f"'{word}'" for word in _words(command)]

@@ -56,7 +56,7 @@ class Context:
 
     @property
     def files_root(self) -> str:
-        """Where / is for files: -R, else --tools-root, else ""."""
+        """The root directory for files: -R, else --tools-root, else ""."""
         root = self.image or self.values.option("tools-root") or ""
         return os.path.abspath(root).rstrip("/") if root else ""
 
@@ -73,12 +73,12 @@ class Context:
             return None
 
     def say(self, text: str) -> None:
-        """Print a line of the answer, unless --quiet or --json."""
+        """Print a line of the result, unless --quiet or --json."""
         if not self.quiet and not self.json:
             self._print(printable(text))
 
     def _print(self, text: str) -> None:
-        """Print; a failing output must not stop the work half-way."""
+        """Print; a failing output must not stop the work."""
         try:
             print(text)
         except OSError as error:
@@ -87,7 +87,7 @@ class Context:
     def lose_output(self, error: OSError) -> None:
         """Record why the output is incomplete, and discard the rest of it."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        # A reader that has ended, as in `vmtctl status | head -1`, is no error.
+        # A closed pipe, as in `vmtctl status | head -1`, is not an error.
         if not isinstance(error, BrokenPipeError):
             self.lost_output = self.lost_output or error
 
@@ -101,7 +101,7 @@ class Context:
         sys.stderr.write(f"vmtctl: {printable(text)}\n")
 
     def step(self, what: str, *, state: str = "") -> None:
-        """Record a step of a changing verb: done, planned or unchanged, and say it."""
+        """Record and print a step of a changing verb: done, planned or unchanged."""
         state = state or ("planned" if self.dry_run else "done")
         self.steps.append({"step": what, "state": state})
         self.say(f"would {what}" if state == "planned" else what)
@@ -121,11 +121,11 @@ class Context:
 
     @property
     def may_change(self) -> bool:
-        """Whether vmtctl runs as root, or on another root of tools."""
+        """Whether vmtctl runs as root, or with --tools-root."""
         return bool(self.values.option("tools-root")) or os.geteuid() == 0
 
     def need_root(self, doing: str) -> None:
-        """Refuse unless run by root; a dry run, or another root of tools, does not need root."""
+        """Refuse unless run by root; a dry run and --tools-root do not need root."""
         if self.dry_run or self.may_change:
             return
         raise Failure(
@@ -135,42 +135,42 @@ class Context:
         )
 
     def shown(self, path: str) -> str:
-        """Return where the system's file ``path`` is, as a word for sh(1)."""
+        """Return the place of the system's file ``path``, as a word for sh(1)."""
         from vmtctl.grammar import quoted
 
         return quoted(self.file(path))
 
     def command(self, words: str) -> str:
-        """``vmtctl`` and ``words``, for the tree that this run works on."""
+        """Return ``vmtctl`` and ``words``, with the options for the tree of this run."""
         return " ".join(("vmtctl", words, *self._where()))
 
     def same_command(self) -> str:
-        """Return this very command line, to be typed again."""
+        """Return the command line of this run, to be typed again."""
         from vmtctl.grammar import quoted
 
         return " ".join(map(quoted, ("vmtctl", *self.values.typed)))
 
     def _where(self) -> list[str]:
-        """Return -R as it is typed; in a simulated guest, vmtctl is the guest's own."""
+        """Return the option -R as typed; it is not needed inside a simulated guest."""
         from vmtctl.grammar import quoted
 
         return [f"-R {quoted(self.image)}"] if self.image else []
 
     @property
     def elsewhere(self) -> str:
-        """The name of the system that we run on, where it should be NetBSD and is not; else ""."""
+        """The name of the running system if it should be NetBSD and is not; else ""."""
         name = os.uname().sysname
         if self.image or self.values.option("tools-root") or name == "NetBSD":
             return ""
         return name
 
     def need_netbsd(self) -> None:
-        """Refuse to change another system than NetBSD."""
+        """Refuse to change a system other than NetBSD."""
         if self.elsewhere:
             raise Failure(f"this is {self.elsewhere}, not NetBSD", hint=RUN_IT, status=UNAVAILABLE)
 
     def no_image(self) -> None:
-        """Refuse -R where only the running system makes sense."""
+        """Refuse -R for a verb that works on the running system only."""
         if self.image:
             from vmtctl.grammar import UsageError
 
@@ -181,7 +181,7 @@ class Context:
 
 
 def printable(text: str) -> str:
-    """``text`` fit for a terminal: control characters and broken UTF-8 shown as escapes."""
+    """Return ``text`` for a terminal, with control characters and invalid UTF-8 escaped."""
     if text.isprintable():
         return text
     return "".join(

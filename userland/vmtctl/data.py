@@ -17,7 +17,7 @@ def read(name: str) -> bytes:
     get_data = getattr(loader, "get_data", None)
     for place in places:
         try:
-            # A zipapp's loader reads from the archive, any other from the disk.
+            # The loader of a zipapp reads from the archive, others from the disk.
             if get_data is not None:
                 return bytes(get_data(place))
             with open(place, "rb") as stream:

@@ -1,4 +1,4 @@
-"""Detaching and attaching vmt0, verified afterwards, with the reason when it did not work."""
+"""Detaches and attaches vmt0, verifies the result, and reports the reason of a failure."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def is_attached(context: Context) -> bool:
 
 
 def detach(context: Context) -> bool:
-    """Detach vmt0 and make sure that it is gone.
+    """Detach vmt0 and verify that it is detached.
 
-    Returns whether anything had to be done. Raises Failure with the reason.
+    Returns whether the state changed. Raises Failure with the reason.
     """
     if not is_attached(context):
         context.step(f"leave {guest.DEVICE} as it is: not attached", state="unchanged")
@@ -53,8 +53,8 @@ def detach(context: Context) -> bool:
         raise _not_detached(result)
     if is_attached(context):
         raise Failure(
-            f"drvctl says that it detached {guest.DEVICE}, and yet it is attached",
-            hint="something attached it again at once: look for a second vmtctl, or vmtools",
+            f"drvctl reports that it detached {guest.DEVICE}, but it is attached",
+            hint="another program attached it again at once: look for a second vmtctl, or vmtools",
             status=TEMPORARY,
         )
     context.step(f"detached {guest.DEVICE}")
@@ -72,7 +72,7 @@ def _not_detached(result: Result) -> Failure:
     if BUSY in complaint:
         return Failure(
             f"{guest.DEVICE} is busy and not detached",
-            hint="a request to the host is under way; try again in a few seconds",
+            hint="a request to the host is in progress; try again in a few seconds",
             status=TEMPORARY,
         )
     if NO_DETACH in complaint or NO_BUS_CHILD in complaint:
@@ -84,7 +84,7 @@ def _not_detached(result: Result) -> Failure:
 
 
 def refuse_beside_daemon(context: Context) -> None:
-    """Refuse to attach while vmtoolsd runs: both would use the one channel."""
+    """Refuse to attach while vmtoolsd runs: both would use the same channel."""
     if context.values.on("force"):
         return
     running, _ = guest.processes(context)
@@ -99,9 +99,9 @@ def refuse_beside_daemon(context: Context) -> None:
 
 
 def attach(context: Context, kept: Mapping[str, str] | None = None) -> bool:
-    """Attach vmt0, make sure that it is there, and set what it had: see settings.apply.
+    """Attach vmt0, verify that it is attached, and restore its settings: see settings.apply.
 
-    Returns whether anything had to be done. Raises Failure with the reason.
+    Returns whether the state changed. Raises Failure with the reason.
     """
     if is_attached(context):
         context.step(f"leave {guest.DEVICE} as it is: attached", state="unchanged")
@@ -172,10 +172,10 @@ def _not_attached(context: Context, before: list[str]) -> Failure:
         return Failure(f"{what}; the kernel said: {'; '.join(new)}")
     if name == "unknown":
         return Failure(
-            f"{what}: the driver did not find VMware's backdoor, so this is no VMware machine",
-            hint=f"{source}; where a VMware machine is certain, look into dmesg(8)",
+            f"{what}: the driver did not find VMware's backdoor, so this is not a VMware machine",
+            hint=f"{source}; if this is certainly a VMware machine, look into dmesg(8)",
         )
     return Failure(
-        f"{what}, and the kernel does not say why",
+        f"{what}, and the kernel does not report why",
         hint="the kernel may have been booted with vmt disabled; `vmtctl doctor` checks more",
     )

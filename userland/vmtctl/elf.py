@@ -1,4 +1,4 @@
-"""Just enough of ELF to read for which kernel a .kmod was built.
+"""Reads from the ELF file of a .kmod for which kernel it was built.
 
 A module is a relocatable file with a section ``link_set_modules`` that holds one pointer to a
 ``struct modinfo`` (NetBSD sys/sys/module.h): u_int version, enum class, function, name, required.
@@ -14,7 +14,7 @@ from vmtctl.exits import DATA, NO_INPUT, Failure, from_os_error
 # e_machine (NetBSD sys/sys/exec_elf.h) and NetBSD's machine_arch
 MACHINES = {3: "i386", 62: "x86_64", 183: "aarch64"}
 
-# No NetBSD module is nearly that large; GENERIC itself is about 30 MB.
+# NetBSD modules are far smaller; GENERIC itself is about 30 MB.
 SIZE_LIMIT = 64 << 20
 
 _RELOCATABLE = 1
@@ -22,7 +22,7 @@ _SYMBOLS, _RELA, _REL = 2, 4, 9
 
 
 class ModuleFile:
-    """The description that a .kmod has of itself."""
+    """The module information in a .kmod."""
 
     __slots__ = ("machine_arch", "name", "path", "version")
 
@@ -39,7 +39,7 @@ class ModuleFile:
 
 
 def release_of(version: int) -> str:
-    """``__NetBSD_Version__`` (MMmmrrpp00) as a release."""
+    """Return ``__NetBSD_Version__`` (MMmmrrpp00) as a release."""
     major, minor, patch = version // 100000000, version // 1000000 % 100, version // 100 % 100
     return f"{major}.{minor}" + (f".{patch}" if minor == 99 or patch else "")
 
@@ -67,7 +67,7 @@ class _Elf:
 
     def __init__(self, data: bytes) -> None:
         if data[:4] != b"\x7fELF":
-            raise ValueError("it is no ELF file")
+            raise ValueError("it is not an ELF file")
         if data[5] != 1:
             raise ValueError("it is big-endian")
         self.wide = data[4] == 2
@@ -76,7 +76,7 @@ class _Elf:
             header[0], header[1], header[5], header[10], header[11], header[12]
         )  # fmt: skip
         if kind != _RELOCATABLE:
-            raise ValueError("it is no relocatable file, as a kernel module is")
+            raise ValueError("it is not a relocatable file, as a kernel module is")
         layout = "<IIQQQQIIQQ" if self.wide else "<IIIIIIIIII"
         if size != struct.calcsize(layout) or not count:
             raise ValueError("it has no section table")
@@ -86,12 +86,12 @@ class _Elf:
         for entry in raw:
             body = b"" if entry[1] == 8 else data[entry[4] : entry[4] + entry[5]]  # 8: NOBITS
             if entry[1] not in {0, 8} and len(body) != entry[5]:
-                raise ValueError("it is cut off")
+                raise ValueError("it is truncated")
             name = _string(data, strings[4] + entry[0])
             self.sections.append(_Section(name, entry[1], body, entry[6], entry[7]))
 
     def pointer(self, section: int, offset: int) -> tuple[int, int]:
-        """Where the pointer at ``offset`` of ``section`` will point: section and offset."""
+        """Return the target of the pointer at ``offset`` of ``section``: section and offset."""
         for table in self.sections:
             if table.type not in {_RELA, _REL} or table.info != section:
                 continue
@@ -128,7 +128,7 @@ def _string(data: bytes, start: int) -> str:
 
 
 def read_module(path: str) -> ModuleFile:
-    """Read ``path``. Raises Failure when it is no NetBSD kernel module for a known machine."""
+    """Read ``path``. Raises Failure unless it is a NetBSD kernel module for a known machine."""
     try:
         with open(path, "rb") as stream:
             data = stream.read(SIZE_LIMIT + 1)
@@ -143,7 +143,7 @@ def read_module(path: str) -> ModuleFile:
         return _module(path, data)
     except (ValueError, IndexError, struct.error) as error:
         reason = str(error) if type(error) is ValueError else "it is damaged"
-        raise Failure(f"{path} is no kernel module: {reason}", status=DATA) from None
+        raise Failure(f"{path} is not a kernel module: {reason}", status=DATA) from None
 
 
 def _module(path: str, data: bytes) -> ModuleFile:

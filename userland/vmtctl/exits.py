@@ -1,6 +1,6 @@
 """Exit statuses of vmtctl, and the error that carries one.
 
-The numbers are those of sysexits(3), which every BSD documents.
+The numbers are those of sysexits(3).
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import os
 
 OK = 0
 USAGE = 64  # the command line is wrong
-DATA = 65  # a file is not what it should be
-NO_INPUT = 66  # a file that should be read is not there
-UNAVAILABLE = 69  # a tool, the driver or the host cannot do it
+DATA = 65  # a file is invalid
+NO_INPUT = 66  # an input file does not exist
+UNAVAILABLE = 69  # a tool, the driver or the host failed or lacks support
 SOFTWARE = 70  # an internal error
-CANNOT_CREATE = 73  # a file cannot be made
-IO_ERROR = 74  # reading or writing failed half-way
+CANNOT_CREATE = 73  # a file cannot be created
+IO_ERROR = 74  # reading or writing failed
 TEMPORARY = 75  # try again later
-NO_PERMISSION = 77  # only root may, or the system says no
-CONFIG = 78  # the system is set up so that it cannot work
+NO_PERMISSION = 77  # only root may do it, or the system does not allow it
+CONFIG = 78  # the system's configuration does not allow it
 
-# What the manual says of each.
+# The text of the manual for each.
 MEANINGS = (
     (OK, "Success, or no change was needed."),
     (USAGE, "The command line is wrong."),
@@ -36,10 +36,10 @@ MEANINGS = (
 )
 
 
-class Failure(Exception):  # noqa: N818 - it is no bug of ours
+class Failure(Exception):  # noqa: N818 - not an error of the program
     """An error that the administrator can correct.
 
-    The text says what is wrong; ``hint``, where there is one, says what to do next, and
+    The text describes the error; ``hint``, if there is one, says what to do next, and
     ``status`` is the status with which the command ends.
     """
 
@@ -50,7 +50,7 @@ class Failure(Exception):  # noqa: N818 - it is no bug of ours
 
 
 def from_os_error(error: OSError, doing: str) -> Failure:
-    """Turn ``error``, met while ``doing`` ("read /etc/rc.conf"), into a Failure."""
+    """Turn ``error``, raised while ``doing`` ("read /etc/rc.conf"), into a Failure."""
     if isinstance(error, FileNotFoundError):
         status = NO_INPUT
     elif isinstance(error, PermissionError):
@@ -62,7 +62,7 @@ def from_os_error(error: OSError, doing: str) -> Failure:
     if status == NO_PERMISSION and os.geteuid() != 0:
         hint = "become root first"
     elif status == NO_PERMISSION:
-        hint = "root may not either: look at the flags (ls -lo), the mount and kern.securelevel"
+        hint = "root may not do it either: check the flags (ls -lo), the mount and kern.securelevel"
     elif error.errno == errno.EROFS:
         hint = "the file system is read-only: mount -u -o rw"
     return Failure(f"cannot {doing}: {reason}", hint=hint, status=status)

@@ -1,8 +1,8 @@
 """The command line as data: commands, options, arguments, and the parser that reads them.
 
-The standard library would cost more than the whole command.  With twelve commands, Python 3.11 and
-a bare interpreter as 1, ``vmtctl status`` takes 1.5; importing argparse and subprocess takes 2.3 to
-2.7 before anything is done, and with a parser of these tables it is 3.4, above the goal of 2.5
+argparse would take more time than the whole command.  With twelve commands, Python 3.11, and the
+time of a bare interpreter as 1, ``vmtctl status`` takes 1.5; the import of argparse and subprocess
+alone takes 2.3 to 2.7, and with a parser of these tables 3.4, above the goal of 2.5
 (bench/startup.py).  The manual page and the completions need the same tables anyway.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Option:
-    """An option: its spellings, and the name of its value unless it is a mere switch."""
+    """An option: its spellings, and the name of its value unless it is a switch."""
 
     def __init__(self, *spellings: str, help: str, value: str = "") -> None:  # noqa: A002
         self.spellings = spellings
@@ -32,7 +32,7 @@ class Option:
 class Argument:
     """A word after the verb. ``count`` is "1", "?", "*" or "rest" (everything that follows).
 
-    ``choices`` are the only words that it may be, ``suggested`` some that completions offer.
+    ``choices`` are the only valid words, ``suggested`` words that completions offer.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Argument:
 
 
 class Command:
-    """A verb, or a part of one. ``changes`` says that it changes the system."""
+    """A verb, or a part of one. ``changes`` is whether it changes the system."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Command:
         return next((part for part in self.parts if part.name == name), None)
 
 
-DRY_RUN = Option("-n", "--dry-run", help="Print what would be done, and change nothing.")
+DRY_RUN = Option("-n", "--dry-run", help="Print the steps, and change nothing.")
 
 COMMON = (
     Option("-h", "--help", help="Print this help."),
@@ -106,7 +106,7 @@ VERSION = Option("--version", help="Print the version.")
 
 
 class Values:
-    """What the parser found: switches, options with values, and arguments."""
+    """The parsed command line: switches, options with values, and arguments."""
 
     def __init__(self) -> None:
         self.path: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ class Values:
         return words[0] if words else None
 
     def words(self, name: str) -> list[str]:
-        """All words of an argument."""
+        """Return all words of an argument."""
         return self.arguments.get(name, [])
 
 
@@ -142,12 +142,12 @@ class UsageError(Failure):
 
 
 def options_of(command: Command) -> tuple[Option, ...]:
-    """All options that ``command`` takes, its own first."""
+    """Return all options of ``command``, its own first."""
     return (*command.options, *((DRY_RUN,) if command.changes else ()), *COMMON)
 
 
 def walk(commands: Sequence[Command]) -> Iterator[tuple[tuple[str, ...], Command]]:
-    """Every command with its path, a verb before its parts."""
+    """Yield every command with its path, a verb before its parts."""
     for command in commands:
         yield (command.name,), command
         for path, part in walk(command.parts):
@@ -155,7 +155,7 @@ def walk(commands: Sequence[Command]) -> Iterator[tuple[tuple[str, ...], Command
 
 
 def quoted(word: str) -> str:
-    """``word`` as it is typed into sh(1); shlex would cost more than the whole parser."""
+    """Return ``word`` quoted for sh(1); shlex takes more time than the whole parser."""
     plain = "%+,-./:=@_"
     if word and all(c in plain or (c.isascii() and c.isalnum()) for c in word):
         return word
@@ -163,7 +163,7 @@ def quoted(word: str) -> str:
 
 
 def closest(word: str, words: Sequence[str]) -> str:
-    """``" (did you mean 'x'?)"`` or nothing."""
+    """Return ``" (did you mean 'x'?)"`` or an empty string."""
     import difflib
 
     near = difflib.get_close_matches(word, words, n=1)
@@ -173,8 +173,8 @@ def closest(word: str, words: Sequence[str]) -> str:
 def parse(commands: Sequence[Command], argv: Sequence[str]) -> tuple[Command | None, Values]:
     """Read ``argv``.
 
-    Returns the command (None when argv has no command) and the values. Raises UsageError; when
-    ``--help`` or ``--version`` was given, nothing is found missing.
+    Returns the command (None when argv has no command) and the values. Raises UsageError; with
+    ``--help`` or ``--version``, missing arguments are not an error.
     """
     values = Values()
     values.typed = tuple(argv)
@@ -254,7 +254,7 @@ def _read_option(
         attached = argv[index]
         index += 1
     if not attached:
-        # A shell variable that is not set, most likely; never a reason to work elsewhere.
+        # Most likely an unset shell variable; vmtctl must not use another directory instead.
         raise UsageError(f"{name} is empty: {name} {option.value}", values.path)
     values.options[option.name] = attached
     return index

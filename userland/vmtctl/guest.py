@@ -1,7 +1,7 @@
 """The state of the running guest: sysctl, autoconf, modules, processes, messages.
 
-Each function answers even on a half-broken system. An unknown value is reported as a
-``problem``, and never guessed.
+Each function returns a result even on a damaged system. It reports an unknown value as a
+``problem``, and never guesses.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Module:
 
     @property
     def disabled(self) -> bool:
-        """Whether it is part of the kernel, but was unloaded: its code stays, unused.
+        """Whether it is part of the kernel, but was unloaded: its code remains, unused.
 
         The kernel reports -1 references then (NetBSD sys/kern/kern_module.c).
         """
@@ -88,9 +88,9 @@ class Attachment:
 
 
 def sysctls(context: Context, *names: str) -> tuple[dict[str, str], str]:
-    """Values below ``names``, and the error message of sysctl(8).
+    """Return the values below ``names``, and the error message of sysctl(8).
 
-    sysctl(8) stops at the first name that does not exist, so the surest come first.
+    sysctl(8) stops at the first name that does not exist, so list those that always exist first.
     """
     try:
         result = context.tools.run("sysctl", *names)
@@ -107,7 +107,7 @@ def sysctls(context: Context, *names: str) -> tuple[dict[str, str], str]:
 
 
 def driver_nodes(context: Context) -> tuple[dict[str, str], str]:
-    """Return the driver's sysctl nodes by their name below machdep.vmt0, and a complaint."""
+    """Return the driver's sysctl nodes by their name below machdep.vmt0, and an error message."""
     values, complaint = sysctls(context, TREE)
     prefix = f"{TREE}."
     return {
@@ -116,7 +116,7 @@ def driver_nodes(context: Context) -> tuple[dict[str, str], str]:
 
 
 def signed(value: str) -> int | None:
-    """Return the number that a CTLTYPE_QUAD holds: sysctl(8) prints it unsigned (sbin/sysctl)."""
+    """Return the value of a CTLTYPE_QUAD, which sysctl(8) prints as unsigned (sbin/sysctl)."""
     try:
         number = int(value, 0)
     except ValueError:
@@ -125,7 +125,7 @@ def signed(value: str) -> int | None:
 
 
 def attachment(context: Context) -> Attachment:
-    """Whether vmt0 is attached, from drvctl(8) or else from its sysctl nodes."""
+    """Return whether vmt0 is attached, from drvctl(8) or else from its sysctl nodes."""
     children: list[str] | None = None
     problem = ""
     try:
@@ -175,7 +175,7 @@ def module(context: Context, name: str = "vmt") -> tuple[Module | None, str]:
 
 
 def processes(context: Context) -> tuple[list[Process], str]:
-    """All processes, and the error message of ps(1)."""
+    """Return all processes, and the error message of ps(1)."""
     try:
         result = context.tools.run("ps", "-ax", "-o", "pid,uid,stat,command")
     except Failure as error:
@@ -190,7 +190,7 @@ def processes(context: Context) -> tuple[list[Process], str]:
 
 
 def _curtain(context: Context) -> str:
-    """Return what hides the processes of other users, or "" (secmodel_extensions(9))."""
+    """Return why other users' processes are hidden, or "" (secmodel_extensions(9))."""
     if os.geteuid() == 0:
         return ""
     values, _ = sysctls(context, "security.curtain")
@@ -200,10 +200,10 @@ def _curtain(context: Context) -> str:
 
 
 def tools_daemons(running: Sequence[Process]) -> list[Process]:
-    """Return the processes that are vmtoolsd, and use the channel that vmt(4) uses.
+    """Return the vmtoolsd processes that use the channel of vmt(4).
 
-    Those run as root: `vmtoolsd -n vmusr` of a desktop session serves copy and paste, on a channel
-    of its own (open-vm-tools services/vmtoolsd/mainLoop.c), and any user may call a process so.
+    These run as root. `vmtoolsd -n vmusr` of a desktop session serves copy and paste on another
+    channel (open-vm-tools services/vmtoolsd/mainLoop.c), and any user can name a process so.
     """
     return [
         process
@@ -237,12 +237,12 @@ def messages(context: Context) -> list[str]:
 
 
 def hypervisor(context: Context, nodes: dict[str, str]) -> tuple[str, str]:
-    """Return the hypervisor ("VMware", another name, "none" or "unknown") and how that is known."""
+    """Return the hypervisor ("VMware", another name, "none" or "unknown") and the source."""
     if nodes:
         return "VMware", f"{TREE} exists, and vmt(4) attaches nowhere else"
     values, _ = sysctls(context, "machdep.hypervisor")
     name = values.get("machdep.hypervisor", "")
-    # "generic" and "unknown" are no answers: a kernel that was started directly says so.
+    # "generic" and "unknown" are not decisive: a directly started kernel reports these.
     if name and name.lower() not in {"none", "generic", "unknown"}:
         known = f"machdep.hypervisor is {name}"
         return ("VMware" if "vmware" in name.lower() else name), known
@@ -255,7 +255,7 @@ def hypervisor(context: Context, nodes: dict[str, str]) -> tuple[str, str]:
 
 
 class Kernel:
-    """Release, machine and what decides whether a module can be loaded."""
+    """The release, the machine, and the version that a module must match."""
 
     __slots__ = ("complaint", "machine", "machine_arch", "ostype", "release", "values", "version")
 

@@ -1,4 +1,4 @@
-"""Where powerd's scripts are, and a quick look at what is installed.
+"""The places of powerd's scripts, and a quick check of the installed hooks.
 
 powerd(8) looks for /etc/powerd/scripts/TYPE/NAME, then for /etc/powerd/scripts/NAME; TYPE is
 "acpi" where acpi(4) is, and empty elsewhere (NetBSD usr.sbin/powerd/powerd.c).
@@ -16,7 +16,7 @@ DIRECTORY = "/etc/powerd/scripts"
 TYPED = f"{DIRECTORY}/acpi"
 HANDLER = "/etc/powerd/vmt-event"
 SITE = "/etc/powerd/vmt.d"
-# Which directories `vmtctl powerd install` made, so that uninstall leaves no others behind.
+# The directories that `vmtctl powerd install` created, and uninstall removes.
 RECORD = "/etc/powerd/vmt.installed"
 
 # The events of vmt(4): a halt, a reboot, a resume (NetBSD sys/dev/sysmon/sysmon_power.c).
@@ -25,7 +25,7 @@ SCRIPTS = ("power_button", "reset_button", "sleep_button", "hotkey_button")
 # An edited script of vmtctl that --force replaces is kept under this name.
 EDITED = ".edited"
 
-# The line by which a script of ours is known; its last line shows whether it is unchanged.
+# The line that identifies a script of vmtctl; its last line shows whether it is unchanged.
 MARK = "vmtctl: part of netbsd-vmt"
 
 
@@ -38,7 +38,7 @@ def chosen(context: Context, name: str) -> str | None:
 
 
 def state(context: Context) -> str:
-    """Whether the hooks are "installed", "partial" or "absent"; `powerd status` looks closer."""
+    """Whether the hooks are "installed", "partial" or "absent"; `powerd status` has the details."""
     found = [_has_mark(context, HANDLER)]
     found += [
         _has_mark(context, f"{TYPED}/{name}") or _has_mark(context, f"{DIRECTORY}/{name}")

@@ -1,9 +1,8 @@
 """Two locks: one for vmt0 and the modules, one for the files of a tree.
 
-``vmtctl run`` holds the first as long as its command needs the channel, which may be days; files
-are changed in a moment, and independently of the device.  Both are files that only root can open:
-flock(2) needs no more than an open file, so a lock that others can open is a lock that others
-can hold.
+``vmtctl run`` holds the first as long as its command needs the channel, which may be days.  The
+second is held briefly, and independently of the device.  Only root can open the two files:
+flock(2) needs no more than an open file, so another user who could open one could hold the lock.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def _open(name: str, directory: int | None = None) -> int:
     found = os.fstat(file)
     if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
         return file
-    # Another user may hold it already: a new file takes its place.
+    # Another user may hold it already: replace it with a new file.
     os.close(file)
     os.unlink(name, dir_fd=directory)
     return os.open(name, _FLAGS | os.O_EXCL, 0o600, dir_fd=directory)
@@ -44,8 +43,8 @@ def _open(name: str, directory: int | None = None) -> int:
 class Lock:
     """Holds /var/run/vmtctl.lock while the ``with`` block runs; the kernel frees it on death.
 
-    The file holds the pid and what is being done. It is emptied at the end, so that a file with a
-    pid whose process has died shows that a run was killed (``vmtctl doctor`` looks for it).
+    The file has the pid and the current action. vmtctl empties it at the end, so that the pid of
+    a dead process in it shows that a run was killed (``vmtctl doctor`` looks for it).
     """
 
     def __init__(self, context: Context, doing: str) -> None:
@@ -88,9 +87,9 @@ class Lock:
 class FilesLock:
     """Keeps other runs of vmtctl from changing files of ``tree`` while the ``with`` block runs.
 
-    It lies in the tree that is changed, so an image and the running system do not hinder each
-    other, and two names of one tree mean one lock.  The file is gone at the end.  Plan what to
-    change inside of the block: what was seen before it may be changed by now.  Raises Failure
+    It is in the tree that is changed, so an image and the running system do not block each other,
+    and two names of one tree mean one lock.  The lock file is removed at the end.  Plan the
+    changes inside of the block: the state from before it may have changed.  Raises Failure
     when another run does not end in time.
     """
 
@@ -120,7 +119,7 @@ class FilesLock:
             self._file = _open(name, self._directory)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Its last holder may have removed the file after we opened it.
+                # Its last holder may have removed the file after this process opened it.
                 if os.path.samestat(
                     os.fstat(self._file),
                     os.stat(name, dir_fd=self._directory, follow_symlinks=False),
@@ -141,17 +140,17 @@ class FilesLock:
         try:
             os.unlink(FILES.rpartition("/")[2], dir_fd=self._directory)
         except OSError:
-            pass  # a file that is left holds no lock
+            pass  # a leftover file holds no lock
         os.close(self._file)
         os.close(self._directory)
 
 
 def first_look(context: Context, make: Callable[[], Plan]) -> Plan:
-    """Return the plan as the files are before the lock is taken.
+    """Return the plan for the files as they are before the lock is taken.
 
-    It says whether there is anything to change, so whether root and the lock are needed.  Where
-    it fails, another run may be in the middle of its change: what counts is the same look under
-    the lock.  Raises Failure when that fails, too.
+    It shows whether there is anything to change, so whether root and the lock are needed.  Where
+    it fails, another run may be in the middle of its change: make the plan again under the
+    lock.  Raises Failure when that fails, too.
     """
     try:
         return make()
@@ -165,7 +164,7 @@ def first_look(context: Context, make: Callable[[], Plan]) -> Plan:
 
 
 def left_over(context: Context) -> str | None:
-    """Return what the lock file says while the lock is free, or None."""
+    """Return the contents of the lock file if the lock is free, else None."""
     import fcntl
 
     try:
@@ -176,7 +175,7 @@ def left_over(context: Context) -> str | None:
         text = os.read(file, 200).decode("utf-8", "replace").strip()
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return None  # a run is at work
+        return None  # a run is in progress
     finally:
         os.close(file)
     return text or None

@@ -1,7 +1,7 @@
-"""vmware-rpctool and vmtoolsd --cmd, as open-vm-tools has them, with the driver behind them.
+"""vmware-rpctool and vmtoolsd --cmd, compatible with open-vm-tools, through the driver.
 
 cloud-init and scripts of sites call these programs, so arguments, output and exit statuses are
-theirs: rpctool/rpctool.c, services/vmtoolsd/cmdLine.c and mainPosix.c of open-vm-tools 13.
+those of open-vm-tools 13 (rpctool/rpctool.c, services/vmtoolsd/cmdLine.c and mainPosix.c.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RPCTOOL = "vmware-rpctool"
 TOOLSD = "vmtoolsd"
 PROGRAMS = (RPCTOOL, TOOLSD)
 
-# What main() of rpctool.c returns outside of VMware is -1.
+# main() of rpctool.c returns -1 outside of VMware.
 _NO_VMWARE = 255
 _FAILED = 1
 
@@ -31,13 +31,13 @@ usage: vmware-rpctool TEXT
 _TOOLSD_USAGE = """\
 usage: vmtoolsd --cmd TEXT | --cmdfile FILE
   --cmd TEXT       send a command to the host: "info-get guestinfo.NAME"
-  --cmdfile FILE   send the command that is in a file
-This is vmtctl's: no daemon.  vmt(4) is the service that answers the host.
+  --cmdfile FILE   send the command in a file
+This program is vmtctl's and not a daemon.  vmt(4) is the service that answers the host.
 """
 
 
 def act(context: Context, command: str, arguments: list[str]) -> int:
-    """Do what the program does that is called as ``command``; returns its exit status."""
+    """Act as the program ``command``; returns its exit status."""
     program = command.rpartition("/")[2]
     if program == RPCTOOL:
         return _rpctool(context, command, arguments)
@@ -56,7 +56,7 @@ def _rpctool(context: Context, command: str, arguments: list[str]) -> int:
     if not arguments:
         sys.stderr.write(_RPCTOOL_USAGE)
         return _FAILED
-    # It compares this many characters of the first argument, and ignores the others.
+    # rpctool compares this many characters of the first argument, and ignores the others.
     if arguments[0].startswith(("-h", "--help")):
         sys.stderr.write(_RPCTOOL_USAGE)
         return 0
@@ -76,7 +76,7 @@ def _toolsd(context: Context, arguments: list[str]) -> int:
                     sys.stderr.write(f"Command line parsing failed: Missing argument for {name}\n")
                     return _FAILED
                 value = found
-            # The first of them ends the program.
+            # The first error ends the program.
             return _send(context, value) if name == "--cmd" else _send_file(context, value)
         if word in {"-h", "--help", "-?"}:
             sys.stdout.write(_TOOLSD_USAGE)
@@ -107,11 +107,11 @@ def _send(context: Context, text: str) -> int:
     try:
         taken, reply = rpc.call(context, text)
     except Failure as error:
-        # In place of the host's reply, which does not exist.
+        # In place of the host's reply, which is missing.
         taken, reply = False, f"{error}; {error.hint}" if error.hint else str(error)
     stream = sys.stdout if taken else sys.stderr
     stream.flush()
-    # It prints a C string.
+    # The original prints a C string.
     stream.buffer.write(reply.partition("\0")[0].encode("utf-8", "surrogateescape") + b"\n")
     stream.flush()
     return 0 if taken else _FAILED

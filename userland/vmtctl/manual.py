@@ -109,7 +109,7 @@ def _usage(path: tuple[str, ...], command: Command) -> list[str]:
     lines = [".Nm", f".Cm {' '.join(path)}"]
     for option in (*command.options, *((DRY_RUN,) if command.changes else ())):
         value = f" Ar {option.value}" if option.value else ""
-        # Oo and Oc, unlike Op, may stand in the head of a list's item.
+        # Oo and Oc, unlike Op, are valid in the head of a list's item.
         lines.append(f".Oo Fl {_flag(option.spellings[0])}{value} Oc")
     return [*lines, *(_synopsis_argument(argument) for argument in command.arguments)]
 

@@ -1,4 +1,4 @@
-"""What vmtctl records between runs, until the next boot: the module that it loaded.
+"""The record of vmtctl between runs, until the next boot: the module that it loaded.
 
 The kernel does not report from which file a module came.
 """
@@ -15,7 +15,7 @@ PATH = "/var/run/vmtctl.module"
 
 
 def _identity(path: str) -> str:
-    """Return what changes whenever the file does."""
+    """Return an identity that changes whenever the file does."""
     found = os.stat(path)
     return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
@@ -35,7 +35,7 @@ def read(context: Context) -> dict[str, object] | None:
 
 
 def is_current(context: Context, path: str) -> bool:
-    """Whether the module that was loaded last is ``path`` as it is now."""
+    """Return whether the last loaded module is the current file ``path``."""
     found = read(context)
     try:
         return bool(found) and found == {**(found or {}), "path": path, "file": _identity(path)}
@@ -44,9 +44,9 @@ def is_current(context: Context, path: str) -> bool:
 
 
 def write(context: Context, path: str) -> None:
-    """Remember that ``path`` was loaded.
+    """Record that ``path`` was loaded.
 
-    A record that cannot be written is reported and then ignored: it only makes status more precise.
+    A failure to write the record is a warning: the record only makes status more precise.
     """
     import json
 
@@ -58,7 +58,7 @@ def write(context: Context, path: str) -> None:
             stream.write(json.dumps(document) + "\n")
         os.replace(temporary, target)
     except OSError as error:
-        context.warn(f"cannot remember the module in {target}: {error.strerror}")
+        context.warn(f"cannot record the module in {target}: {error.strerror}")
 
 
 def forget(context: Context) -> None:

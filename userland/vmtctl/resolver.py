@@ -1,8 +1,8 @@
-"""The name servers of resolv.conf(5), as the driver takes them: the kernel knows none.
+"""Reads the name servers of resolv.conf(5) for the driver, because the kernel does not have them.
 
-What counts is what the resolver of NetBSD uses (lib/libc/resolv/res_init.c; MAXNS and MAXDNSRCH of
-include/resolv.h): the first servers, and of `domain` and `search` the last line. Without either the
-domain is what the host name has behind its first dot.
+It follows NetBSD's resolver (lib/libc/resolv/res_init.c; MAXNS and MAXDNSRCH of include/resolv.h):
+the first servers, and the last line of `domain` and `search`. Without such a line the domain is the
+host name after its first dot.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ROOM = 1023
 
 
 def words(text: str, hostname: str = "") -> str:
-    """Return what a resolv.conf(5) says, as the node machdep.vmt0.net.dns takes it."""
+    """Return the contents of a resolv.conf(5) in the format of the node machdep.vmt0.net.dns."""
     servers: list[str] = []
     domain, search = "", []
     for line in text.splitlines():
@@ -53,7 +53,7 @@ def words(text: str, hostname: str = "") -> str:
 
 
 def _address(word: str) -> str:
-    """Return an address without its zone, which is this machine's own; "" for another word."""
+    """Return an address without its zone, which is local to this machine; "" for another word."""
     from socket import AF_INET, AF_INET6, inet_pton
 
     address = word.partition("%")[0]
@@ -73,13 +73,13 @@ def _is_name(word: str) -> bool:
 
 
 def found(context: Context) -> str:
-    """Return what resolv.conf(5) of this system says, for the node."""
+    """Return the contents of this system's resolv.conf(5), for the node."""
     names, _ = guest.sysctls(context, "kern.hostname")
     return words(context.read(FILE) or "", names.get("kern.hostname", ""))
 
 
 def survey(context: Context, nodes: dict[str, str]) -> dict[str, str | None]:
-    """Return what the driver has, and what it should have; None where there is no such thing."""
+    """Return the driver's value, and the value that it should have; None for a missing one."""
     there = context.read(FILE) is not None
     return {"driver": nodes.get(_NAME), "resolv_conf": found(context) if there else None}
 
@@ -93,18 +93,18 @@ def put(context: Context, value: str) -> None:
     if "Operation not permitted" in complaint:
         raise Failure("only root may set it", hint="become root first", status=NO_PERMISSION)
     if "Invalid argument" in complaint:
-        raise Failure(f"the driver does not take {value!r}", status=USAGE)
+        raise Failure(f"the driver does not accept {value!r}", status=USAGE)
     raise Failure(f"{NODE} was not set: {complaint}")
 
 
 def current(context: Context) -> str:
-    """Return what the driver has. Raises Failure where it is not attached or has no such node."""
+    """Return the driver's value. Raises Failure where it is not attached or has no such node."""
     nodes, complaint = guest.driver_nodes(context)
     if not nodes:
         raise Failure(f"{guest.DEVICE} is not attached ({complaint})", hint="vmtctl attach")
     if _NAME not in nodes:
         raise Failure(
-            "this driver takes no name servers",
+            "this driver does not support name servers",
             hint="NetBSD's built-in driver cannot do this; load the module: vmtctl load",
             status=UNAVAILABLE,
         )
@@ -113,7 +113,7 @@ def current(context: Context) -> str:
 
 def apply(context: Context) -> None:
     """Set the name servers in a driver that has just attached, if it has the node."""
-    what = f"hand the name servers of {FILE} to the driver"
+    what = f"set the name servers of {FILE} in the driver"
     if context.read(FILE) is None:
         return
     if context.dry_run:
@@ -121,7 +121,7 @@ def apply(context: Context) -> None:
         return
     nodes, _ = guest.driver_nodes(context)
     if _NAME not in nodes:
-        context.detail("the driver in charge takes no name servers")
+        context.detail("the driver in charge does not support name servers")
         return
     value = found(context)
     if nodes[_NAME] == value:

@@ -1,8 +1,8 @@
 """RPCI commands to the host, through the driver's nodes below machdep.vmt0.rpc.
 
-A command is written to one node, which gives its number; its reply is read from another, by that
-number, when it is there. sysctl(8) hands a number behind the name of a node on to the kernel
-(sysctlgetmibinfo(3)), and with -r it prints a value byte by byte, as it is.
+vmtctl writes a command to one node, which returns its number, and polls another node for the reply
+with that number. sysctl(8) passes a number after the name of a node on to the kernel
+(sysctlgetmibinfo(3)), and with -r it prints a value unchanged.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ REPLY = f"{TREE}.reply"
 # Bytes of a message in VMware's protocol; sysctl(8)'s arguments may have 256 KiB (ARG_MAX).
 REQUEST_LIMIT = 65536
 
-# Seconds. The driver drops a command after a minute; more is a command that is under way just then.
+# Seconds. The driver drops a command after a minute; the rest is for one that is then in progress.
 LIMIT = 75.0
-# Seconds without a message; then one says that vmtctl waits.
+# Seconds; then vmtctl prints that it waits.
 SILENCE = 3.0
-# Between two polls: the first comes soon, because a host answers in milliseconds.
+# Seconds between two polls: the first is short, because a host answers in milliseconds.
 PAUSES = (0.002, 0.25)
 
 _TROUBLES = (
@@ -35,7 +35,7 @@ _TROUBLES = (
      NO_PERMISSION),
     ("string too long", "the request is too long", "", DATA),
     ("Device busy", "the driver is busy with other requests", "try again in a moment", TEMPORARY),
-    ("Device not configured", "the driver was detached meanwhile", "vmtctl attach", TEMPORARY),
+    ("Device not configured", "the driver was detached", "vmtctl attach", TEMPORARY),
     ("Cannot allocate memory", "the system has too little memory for the request", "", TEMPORARY),
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ _ERRORS = {
 def call(context: Context, request: str) -> tuple[bool, str]:
     """Send ``request`` to the host and wait for the reply.
 
-    Returns whether the host took it, and its answer without the leading "1 " or "0 ".
+    Returns whether the host accepted it, and its answer without the leading "1 " or "0 ".
     Raises Failure when the request cannot be sent or the host does not answer.
     """
     size = len(request.encode("utf-8", "surrogateescape"))
@@ -77,16 +77,16 @@ def _send(context: Context, request: str) -> str:
     if not number.isdecimal():
         raise Failure(
             f"{REQUEST} gave no number: {number[:80]!r}",
-            hint="driver and vmtctl are of different versions: load the driver of this one",
+            hint="driver and vmtctl have different versions: load the driver of this vmtctl",
             status=UNAVAILABLE,
         )
     return number
 
 
 def strip(output: str, request: str) -> str:
-    """Return the old value in what sysctl(8) printed. Raises Failure when it is not there.
+    """Return the old value in the output of sysctl(8). Raises Failure when it is not there.
 
-    A request may hold `` -> `` and newlines, hence the known ends are stripped.
+    A request may contain `` -> `` and newlines, hence this strips the known ends.
     """
     start, end = f"{REQUEST}: ", f" -> {request}\n"
     if (
@@ -134,7 +134,7 @@ def _collect(context: Context, number: str) -> str:
 
 
 def _look(context: Context, number: str) -> tuple[str, str]:
-    """Request a reply once; returns its state and what follows."""
+    """Request a reply once; returns its state and the rest."""
     result = context.tools.run("sysctl", "-r", f"{REPLY}.{number}")
     if not result.ok:
         raise _trouble(context, result.complaint)

@@ -1,8 +1,8 @@
-"""The settings of the driver: a driver that attaches begins with its defaults.
+"""The settings of the driver, which starts with its defaults each time that it attaches.
 
-What an administrator writes to them is lost when vmt0 is detached, and rc.d/sysctl has read
-sysctl.conf(5) long before a module is loaded. So `attach` and `load` set what that file says, and
-`run` gives back what the driver had.
+The administrator's changes are lost when vmt0 is detached, and rc.d/sysctl reads sysctl.conf(5) at
+boot before a module is loaded. So `attach` and `load` apply the settings in that file, and `run`
+restores the previous ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FILE = "/etc/sysctl.conf"
 
 # The nodes below machdep.vmt0 that hold a setting (specs/vmt/driver.yaml). Not among them: net.dns,
-# which follows resolv.conf(5), and the nodes that start something.
+# which follows resolv.conf(5), and the nodes that start an action.
 NAMES = (
     "clock_sync.period",
     "clock_sync.follow_host",
@@ -32,7 +32,7 @@ NAMES = (
 
 
 def persisted(text: str | None) -> dict[str, str]:
-    """Return the settings that a sysctl.conf(5) holds, by their name below machdep.vmt0.
+    """Return the settings in a sysctl.conf(5), by their name below machdep.vmt0.
 
     The last line of each wins, as it does at boot.
     """
@@ -52,7 +52,7 @@ def current(context: Context) -> dict[str, str]:
 
 
 def apply(context: Context, kept: Mapping[str, str] | None = None) -> None:
-    """Set what /etc/sysctl.conf says, or what the driver had before: ``kept``.
+    """Apply the settings in /etc/sysctl.conf, or the previous ones, ``kept``.
 
     A setting that cannot be set is a warning: the driver works without it.
     """

@@ -1,4 +1,4 @@
-"""The driver's nodes for quiesced snapshots, and what powerd's hook notes of them."""
+"""The driver's nodes for quiesced snapshots, and the record of powerd's hook."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vmtctl.context import Context
 
 BRANCH = "backup"
-# Where the hook notes a freeze until scripts have run for thaw (userland/powerd/vmt-event).
+# The hook's record of a freeze, until scripts have run for thaw (userland/powerd/vmt-event).
 NOTE = f"/var/run/{guest.DEVICE}.frozen"
 
 
@@ -33,7 +33,7 @@ def survey(context: Context, nodes: dict[str, str]) -> dict[str, Any]:
 
 
 def in_words(found: dict[str, Any]) -> str:
-    """Return it in one line."""
+    """Return the settings in one line."""
     if found["freeze"] is None:
         return "the driver in charge has no settings for them"
     pieces = [f"{found['freeze']} is frozen" if found["freeze"] else "synced, nothing is frozen"]

@@ -1,6 +1,6 @@
 """The survey behind ``vmtctl status`` and ``vmtctl doctor``: one plain dictionary of facts.
 
-Its shape is the JSON output; a key that is None is unknown, and ``problems`` has the reason.
+It has the shape of the JSON output; None is unknown, and ``problems`` has the reason.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Running the system's tools: by absolute path, with a clean environment and a time limit.
+"""Runs the system's tools by absolute path, with a clean environment and a time limit.
 
-Neither subprocess nor argparse is imported: each costs as much as the whole rest of
+vmtctl imports neither subprocess nor argparse: each takes as long as the rest of
 ``vmtctl status`` (see bench).
 """
 
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# A tool gets this and nothing of the caller's: no LD_PRELOAD, no locale, no PATH.
+# The environment of a tool; nothing of the caller's: no LD_PRELOAD, no locale, no PATH.
 ENVIRONMENT = {
     "HOME": "/",
     "LC_ALL": "C",
@@ -23,19 +23,19 @@ ENVIRONMENT = {
     "TZ": "UTC",
 }
 
-# Seconds, which only a tool that hangs needs. The driver's detach may wait for a request of its
-# worker, modload for a disk, and all of them for a host that gives this guest little time.
+# Seconds; only a tool that hangs takes that long. The driver's detach may wait for a request of its
+# worker, modload for a disk, and any tool for a host that gives this guest little time.
 TIME_LIMIT = 60.0
 
 # Seconds that a killed tool may take to end.
 KILL_LIMIT = 2.0
 
-# No tool prints that much; more is an error, and must not use up the memory.
+# Bytes. No tool prints that much; more is an error, and must not fill the memory.
 OUTPUT_LIMIT = 8 << 20
 
 
 class Result:
-    """What a tool did: exit status (128 + signal when killed), and what it printed."""
+    """The result of a tool: exit status (128 + signal when killed), and its output."""
 
     __slots__ = ("arguments", "errors", "output", "status")
 
@@ -52,7 +52,7 @@ class Result:
 
     @property
     def complaint(self) -> str:
-        """The last line on standard error, or the exit status in words."""
+        """The last line on standard error, or else a text with the exit status."""
         lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
         return lines[-1] if lines else f"{self.arguments[0]} exited with status {self.status}"
 
@@ -69,7 +69,7 @@ class Tools:
         return self.root + TOOLS[tool].path
 
     def has(self, tool: str) -> bool:
-        """Whether ``tool`` is there and may be run."""
+        """Whether ``tool`` exists and is executable."""
         return os.access(self.path(tool), os.X_OK)
 
     def run(self, tool: str, *arguments: str, limit: float = TIME_LIMIT) -> Result:
@@ -100,7 +100,7 @@ class Tools:
                     (os.POSIX_SPAWN_DUP2, out_write, 1),
                     (os.POSIX_SPAWN_DUP2, err_write, 2),
                 ),
-                # Its own group: vmtctl handles Ctrl-C, and a time-out ends all of it.
+                # Its own process group: vmtctl handles Ctrl-C, and a time-out kills the group.
                 setpgroup=0,
             )
         except OSError as error:
@@ -116,12 +116,12 @@ class Tools:
 def _not_started(path: str, error: OSError) -> Failure:
     if isinstance(error, FileNotFoundError):
         return Failure(
-            f"{path} is not there",
-            hint="vmtctl runs on NetBSD; `vmtctl doctor` says what is missing",
+            f"{path} does not exist",
+            hint="vmtctl runs on NetBSD; `vmtctl doctor` lists what is missing",
             status=UNAVAILABLE,
         )
     if isinstance(error, PermissionError):
-        return Failure(f"{path} may not be run: {error.strerror}", status=NO_PERMISSION)
+        return Failure(f"{path} may not be executed: {error.strerror}", status=NO_PERMISSION)
     return Failure(f"{path} cannot be started: {error.strerror}")
 
 
@@ -174,7 +174,7 @@ def _collect(pid: int, command: tuple[str, ...], pipes: tuple[int, int], limit: 
 
 
 def _wait(pid: int, end: float) -> int | None:
-    """Return the exit status, or None when the time is over."""
+    """Return the exit status, or None after the time limit."""
     import time
 
     pause = 0.001
@@ -195,7 +195,7 @@ def _kill(pid: int) -> None:
 
     try:
         os.killpg(pid, signal.SIGKILL)
-        # A process that is stuck in the kernel does not end even so; init(8) inherits it.
+        # A process that hangs in the kernel cannot be killed; init(8) inherits it.
         _wait(pid, time.monotonic() + KILL_LIMIT)
     except OSError:
-        pass  # it has ended by itself
+        pass  # it has ended already

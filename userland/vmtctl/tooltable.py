@@ -1,18 +1,18 @@
 """The tools of NetBSD that vmtctl and powerd's hooks use: one row each.
 
-Where a tool lives and which set brings it is what NetBSD's set lists say (distrib/sets/lists);
-what it prints is taken from a recording of the real tool, or else from its source.  The tests hold
-this table, the code that runs the tools and every stand-in against both.
+The path and the set of a tool come from NetBSD's set lists (distrib/sets/lists), its output from a
+recording of the real tool, or else from its source.  The tests compare this table, the code that
+runs the tools and every stub with both.
 """
 
 from __future__ import annotations
 
 
 class Tool:
-    """One tool: where it is, how it is used, and how that is known.
+    """One tool: its place, its use, and the source of these facts.
 
-    ``uses`` are the command lines, with a word in capitals for what varies.  ``prints`` says what
-    is parsed of the output, "" when nothing is.  ``failure`` is the exit status of a refusal.
+    ``uses`` are the command lines; words in capitals vary.  ``prints`` describes the output that
+    is parsed, "" for none.  ``failure`` is the exit status of a refusal.
     ``evidence`` is "recording" (tests/userland/recordings) or "source".
     """
 
@@ -50,7 +50,7 @@ class Tool:
 
 
 def _fits(use: list[str], words: tuple[str, ...]) -> bool:
-    """Whether ``words`` are ``use``: a word in capitals is any word, a last one in -S several."""
+    """Whether ``words`` match ``use``: a word in capitals is any word, a last one in -S several."""
     for number, part in enumerate(use):
         last = number == len(use) - 1
         if last and part.isupper() and part.endswith("S"):
@@ -84,7 +84,7 @@ _ROWS = (
     Tool(
         "/sbin/modload",
         uses=("modload FILE", "modload -f vmt", "modload -f FILE"),
-        # The recording is of a modload before 1.16 of 2016, which leaves the file out.
+        # The recording is of a modload before 1.16 of 2016, which omits the file.
         prints="modload: FILE: strerror(3) on standard error",
         source="sbin/modload/main.c 1.16",
         evidence="recording",
@@ -120,7 +120,7 @@ _ROWS = (
     ),
     Tool(
         "/sbin/sysctl",
-        # -r prints the bytes of the value and no more; a value of 64 KiB fits ARG_MAX, 256 KiB.
+        # -r prints only the bytes of the value; a value of 64 KiB fits ARG_MAX, 256 KiB.
         uses=("sysctl NODES", "sysctl -r NODE", "sysctl -w NODE=VALUE"),
         prints="NODE = VALUE, NODE: OLD -> NEW; sysctl: TEXT on standard error",
         source="sbin/sysctl/sysctl.c parse, print_tree, write_string, display_string",
@@ -130,7 +130,7 @@ _ROWS = (
 
 TOOLS = {row.name: row for row in _ROWS}
 
-# What powerd's hooks run: userland/powerd/hook and vmt-event.
+# The tools of powerd's hooks: userland/powerd/hook and vmt-event.
 _HOOK_ROWS = (
     Tool(
         "/sbin/dhcpcd",
@@ -142,7 +142,7 @@ _HOOK_ROWS = (
     Tool(
         "/usr/bin/find",
         uses=("find -H PATH -prune -user UID ! -perm -0020 ! -perm -0002 -print",),
-        prints="PATH where all of it holds",
+        prints="PATH if all conditions hold",
         source="usr.bin/find/option.c, main.c -H",
         user="hooks",
     ),
@@ -162,7 +162,7 @@ _HOOK_ROWS = (
     Tool(
         "/bin/ps",
         uses=("ps -p PID -o ucomm=",),
-        prints="the name of the program, blanks behind it; nothing where there is no process",
+        prints="the name of the program, then blanks; nothing where there is no process",
         source="bin/ps/keyword.c ucomm",
         user="hooks",
     ),
@@ -177,7 +177,7 @@ _HOOK_ROWS = (
         "/sbin/sysctl",
         uses=("sysctl -n NODE", "sysctl -w NODE=VALUE"),
         prints="the value; sysctl: TEXT on standard error",
-        failure="1 where the node is not there or refuses the value",
+        failure="1 where the node does not exist or refuses the value",
         source="sbin/sysctl/sysctl.c main, parse, print_tree",
         user="hooks",
     ),

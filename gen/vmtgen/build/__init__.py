@@ -1,1 +1,1 @@
-"""The builder: C to a kernel module, and our kernel headers compared with those of NetBSD."""
+"""The builder compiles C to a kernel module, and compares the project's headers with NetBSD's."""

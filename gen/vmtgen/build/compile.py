@@ -1,8 +1,8 @@
-"""The builder: C files to NAME.kmod and its debug twin NAME.kmod.debug.
+"""The builder compiles C files to NAME.kmod and its debug twin NAME.kmod.debug.
 
-The files are compiled with debug information and joined to the twin, from which line numbers
-come. The module is the twin without its debug sections, because the loader would put them into
-kernel memory; the builder checks that the loader would load the same from both. The same
+The files are compiled with debug information and linked to the twin, which has the line numbers.
+The module is the twin without its debug sections, because the loader would put them into kernel
+memory. The builder checks that the loader would load the same bytes from both. The same
 sources, headers, flags and compiler give the same bytes in every directory and on every machine.
 """
 
@@ -39,10 +39,10 @@ _DEBUG_SECTIONS = (".debug", ".rela.debug", ".rel.debug")
 
 @dataclass(frozen=True)
 class Built:
-    """What a build made.
+    """The result of a build.
 
     `compiled` objects were compiled now, `reused` ones came from the cache; `written` is
-    whether a file changed. `warnings` is what the compiler, and config(1), had to say.
+    whether a file changed. `warnings` are those of the compiler and of config(1).
     """
 
     module: Module
@@ -82,11 +82,11 @@ def build_module(
 ) -> Built:
     """Compile `source` and write `out`/NAME.kmod and `out`/NAME.kmod.debug.
 
-    `source` is a directory (its Makefile's KMOD and SRCS say what to build, without one every
-    .c file) or a list of .c files; `name` overrides KMOD. `sys` is a NetBSD sys/ tree to build
-    with instead of the project's own headers; such builds are not cached, and are for the tree's
-    own release unless `release` says the same. `cache` is the
-    directory of the object cache. Raises ReportedError for all errors that the user can correct.
+    `source` is a directory (its Makefile's KMOD and SRCS name the sources; without a Makefile,
+    every .c file is compiled) or a list of .c files; `name` overrides KMOD. `sys` is a NetBSD
+    sys/ tree whose headers replace the project's; such builds are not cached, and are for the
+    tree's own release, which `release` may repeat. `cache` is the directory of the object cache.
+    Raises ReportedError for all errors that the user can correct.
     """
     targets = targets or load_targets()
     chosen_release = choose_release(targets, release, sys)
@@ -141,8 +141,8 @@ def build_module(
 def choose_release(targets: Targets, name: str | None, sys: Path | None) -> Release:
     """Return the release to build for: `name`'s, else the tree's at `sys`, else the default.
 
-    Raises UsageError where both are given and differ: the tree's sys/param.h decides what the
-    module says of itself, and only that kernel takes it.
+    Raises UsageError where both are given and differ: the tree's sys/param.h decides the version
+    in the module's modinfo, and only a kernel of that version loads the module.
     """
     if sys is None:
         return targets.release(name or targets.default.release)
@@ -156,14 +156,14 @@ def choose_release(targets: Targets, name: str | None, sys: Path | None) -> Rele
 
 
 def default_output() -> Path:
-    """Return the directory `build` of the checkout, outside one that of the working directory."""
+    """Return the directory `build` of the checkout; outside one, of the working directory."""
     return (resources.root() or Path.cwd()) / "build"
 
 
 def module_source(name: str) -> Path:
     """Return kmod/NAME of the checkout, else of the working directory.
 
-    Raises MissingInputError, which says how to get one, where there is none.
+    Raises MissingInputError, whose hint says how to create it, where there is none.
     """
     top = resources.root()
     source = (top or Path()) / CANONICAL_SOURCE / name
@@ -235,7 +235,7 @@ def _alone(source: Path) -> set[str]:
 
 
 def loaded_image(module: Module) -> tuple[list[tuple[object, ...]], Counter[tuple[object, ...]]]:
-    """Return what the loader makes of a module but for debug sections: two equal ones load alike.
+    """Return what the loader loads of a module without its debug sections, to compare two modules.
 
     The sections in order, as (name, region, alignment, size, bytes), and the relocations.
     """

@@ -1,4 +1,4 @@
-"""Compares our kernel headers with NetBSD's own, by compiling the same questions with both."""
+"""Compares the project's kernel headers with NetBSD's, by compiling the same probes with both."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from vmtgen.targets import MachineTarget, Release, Targets
 
 _SECTION = "kpi_answers"
-# Kernel files begin with these two, and NetBSD's headers count on it.
+# Kernel files include these two first, and NetBSD's headers rely on it.
 KERNEL_FIRST = ("sys/param.h", "sys/systm.h")
 _ZIG_NAMES = {"amd64": "x86_64", "i386": "x86", "aarch64": "aarch64"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An expression that our headers and NetBSD's answer differently."""
+    """An expression whose value differs between the project's headers and NetBSD's."""
 
     headers: tuple[str, ...]
     expression: str
@@ -133,8 +133,8 @@ def _all_answers(
 ) -> list[list[int]]:
     """Return the answers of each group of (headers, expressions).
 
-    Reading headers takes longer than answering, so one file asks everything.  Where the headers do
-    not compile together, each group is asked by itself, and an error names the headers of a group.
+    Parsing headers is the slow part, so one file has all expressions.  Where the headers do not
+    compile together, each group gets a file of its own, and an error names the group's headers.
     """
     headers = dict.fromkeys([*first, *(header for group, _ in groups for header in group)])
     expressions = tuple(chain.from_iterable(asked for _, asked in groups))

@@ -1,8 +1,8 @@
-"""Compares the machine code with our headers and with a real tree's, function by function.
+"""Compares the machine code built with the project's headers and with a real tree's, by function.
 
-The same sources, compiler and flags; only the headers differ. Where the loaded parts of both
-modules are the same, nothing differs. Where not, both are built again with a section for each
-function, so that a function's bytes do not depend on how long its neighbours are.
+Sources, compiler and flags are the same; only the headers differ. If the loaded parts of both
+modules are equal, no function differs. Otherwise both are built again with a section for each
+function, so that a function's bytes do not depend on the length of its neighbours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RELATIVE = {Machine.AMD64: {2, 4}, Machine.I386: {2}, Machine.AARCH64: set[int]
 
 @dataclass(frozen=True)
 class CodeDifference:
-    """A function, or a section of data, that comes out differently, and the first reason."""
+    """A function or data section that differs, and the first difference."""
 
     name: str
     reason: str
@@ -56,7 +56,7 @@ class CodeComparison:
 def compare_code(
     targets: Targets, release: Release, machine: MachineTarget, sys: Path, source: Path
 ) -> CodeComparison:
-    """Build the module in `source` with our headers and with the tree's, and compare.
+    """Build the module in `source` with the project's headers and with the tree's, and compare.
 
     `release` is the tree's. Raises ReportedError where one of them cannot be built.
     """
@@ -88,7 +88,7 @@ def compare_code(
 
 @dataclass(frozen=True)
 class _Function:
-    """A function's bytes with its relocations' places emptied, and what these refer to."""
+    """A function's bytes with zeros at its relocations, and what the relocations refer to."""
 
     start: int
     code: bytes
@@ -152,7 +152,7 @@ def _differing(ours: Built, theirs: Built) -> tuple[CodeDifference, ...]:
 
 
 def _reason(machine: Machine, mine: _Function, real: _Function, lines: LineTable) -> str:
-    """Return the names that only one of them uses, and the first instruction that differs."""
+    """Return the names that only one function uses, and the first instruction that differs."""
     said: list[str] = []
     ours, theirs = (
         Counter(target for _, _, target in function.targets) for function in (mine, real)

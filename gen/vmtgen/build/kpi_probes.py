@@ -1,8 +1,8 @@
-"""What is compared between our kernel headers and NetBSD's: C constant expressions per header.
+"""The probes: C constant expressions per header, compared between the project's and NetBSD's.
 
-`installed` expressions can be asked of the headers that NetBSD installs, compiled as a user
-program with -D_KMEMUSER; `kernel` ones only of a real sys/ tree, because NetBSD shows them to
-the kernel alone. A structure's members are compared by size and offset.
+`installed` expressions compile with the headers that NetBSD installs, in a user program with
+-D_KMEMUSER; `kernel` ones only with a real sys/ tree, because NetBSD declares them for the
+kernel alone. A structure's members are compared by size and offset.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vmtgen.common.dataclass import dataclass
 
 @dataclass(frozen=True)
 class Group:
-    """The expressions that one set of headers gives; `machines` empty means every machine.
+    """The expressions for one set of headers; `machines` empty means every machine.
 
     `since` is the first __NetBSD_Version__ that has them.
     """
@@ -38,7 +38,7 @@ def _layout(structure: str, members: str) -> tuple[str, ...]:
 
 
 def _members(structure: str, members: str) -> tuple[str, ...]:
-    """Like _layout, for a structure of which ours leaves the end out."""
+    """Like _layout, for a structure whose last members the project's headers omit."""
     return _layout(structure, members)[1:]
 
 

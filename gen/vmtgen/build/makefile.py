@@ -1,9 +1,9 @@
-"""What a module's Makefile builds: asked of make(1) itself, or read where there is none.
+"""Finds what a module's Makefile builds: make(1) evaluates it, or vmtgen reads a plain one.
 
 A Makefile for NetBSD's bsd.kmodule.mk is a program: variables, conditionals, .PATH, included
 files.  bmake(1) runs it with the small bsd.*.mk of gen/mk in place of NetBSD's, which compile
-nothing; vmtgen asks for the variables and compiles.  A Makefile can run commands of the shell
-(``!=``), so reading one means trusting it, as make does.
+nothing; vmtgen reads the variables from make and compiles.  A Makefile can run shell commands
+(``!=``), so read only a Makefile that you trust.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from vmtgen.targets import MachineTarget
 
-BUILT = (".c", ".S", ".s")  # what the compiler driver takes; .S goes through the preprocessor
+BUILT = (".c", ".S", ".s")  # what the compiler driver accepts; .S is preprocessed
 _MARK = "@@"  # before each source in VMTGEN_SOURCES (gen/mk/bsd.kmodule.mk)
 _ASKED = (
     "VMTGEN_KIND", "KMOD", ".PATH", "VMTGEN_SOURCES", "CPPFLAGS", "CFLAGS", "COPTS",
@@ -35,12 +35,12 @@ _ASKED = (
 
 
 class RefusedMakefileError(ReportedError):
-    """make(1) refuses a Makefile, as one that is for other machines and says so with .error."""
+    """make(1) refuses a Makefile, such as one that is for other machines and uses .error."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to compile, and the flags that only it gets."""
+    """A file to compile, and its own flags."""
 
     path: Path
     flags: tuple[str, ...] = ()
@@ -48,10 +48,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a Makefile builds.
+    """The sources, flags and names that a Makefile gives.
 
-    ``directory`` is where make runs, which relative -I flags mean; ``warns`` is WARNS, the level
-    of warnings that bsd.sys.mk knows; ``ioconf`` the file that config(1) reads, if any.
+    ``directory`` is where make runs; relative -I flags start there. ``warns`` is WARNS, the level
+    of warnings in bsd.sys.mk; ``ioconf`` the file that config(1) reads, if any.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Recipe:
 
 
 def is_generated(path: Path) -> bool:
-    """Return whether `vmtgen generate` wrote the file: its head says so."""
+    """Return whether `vmtgen generate` wrote the file, by the marker in its head."""
     return path.is_file() and GENERATED.encode() in path.read_bytes()[:400]
 
 
@@ -73,7 +73,7 @@ def read_makefile(
 ) -> Recipe:
     """Return what ``makefile`` builds for a machine.
 
-    Raises ReportedError where make does not understand it, or it builds no kernel module.
+    Raises ReportedError where make refuses it, or it builds no kernel module.
     """
     text = makefile.read_text(encoding="utf-8", errors="replace")
     if is_generated(makefile):
@@ -86,7 +86,7 @@ def read_makefile(
 
 @cache
 def make_program() -> str | None:
-    """Return the BSD make of this system: bmake, or a make that says it is one; else None."""
+    """Return the system's BSD make: bmake, or a make that identifies itself as one; else None."""
     for name in ("bmake", "make"):
         program = shutil.which(name)
         if program and _run([program, "-r", "-f", "/dev/null", "-V", "MAKE_VERSION"]).strip():
@@ -172,7 +172,7 @@ def _values(
             f"{shown(makefile)}: make(1) refuses it:\n{said}",
             hint=None if sys else "where it needs a NetBSD source tree: --sys /usr/src/sys",
         )
-    # One line a variable, in the order asked; .PATH and others may be empty.
+    # One line per variable, in the order requested; .PATH and others may be empty.
     return dict(zip(_ASKED, done.stdout.split("\n"), strict=False))
 
 
@@ -184,7 +184,7 @@ def _sources(
     for part in text.split(_MARK)[1:]:
         name, *flags = _words(makefile, "SRCS", part)
         if name.endswith((".sh", ".fth")) or (ioconf and name == "ioconf.c"):
-            continue  # bsd.kmodule.mk leaves them out; ioconf.c is made
+            continue  # bsd.kmodule.mk omits them; ioconf.c is generated
         if not name.endswith(BUILT):
             foreign.append(name)
             continue
@@ -215,7 +215,7 @@ def _line(makefile: Path, word: str) -> str:
 
 
 def _words(makefile: Path, name: str, text: str) -> list[str]:
-    """Split a variable as the shell does that runs the compiler."""
+    """Split a variable as the shell would before it runs the compiler."""
     try:
         return shlex.split(text)
     except ValueError as error:
@@ -238,7 +238,7 @@ _UNDERSTOOD = re.compile(
 def _read(makefile: Path, text: str, *, ours: bool) -> Recipe:
     """Read the plain form: KMOD and SRCS, without make's own language.
 
-    Our own Makefile is read so everywhere: a build needs no make(1).
+    The project's own Makefiles are always read this way: their build needs no make(1).
     """
     assigned: dict[str, list[str]] = {}
     logical = text.replace("\\\n", "  ")

@@ -1,4 +1,4 @@
-"""The objects of a module and their links, with a cache by content."""
+"""Compiles and links the objects of a module, with a cache by content."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from vmtgen.build.toolchain import Toolchain
     from vmtgen.common.located import Problem
 
-_HERE = "\x01/"  # the source's directory in warnings that are kept: each build has its own
-_CACHE_FORMAT = "2"  # part of every key: raise it when keys or contents change their meaning
+_HERE = "\x01/"  # the source's directory in cached warnings: each build has its own
+_CACHE_FORMAT = "2"  # part of every key: increment it when keys or contents change their meaning
 INCLUDED = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
-# As clang and as gcc say it.
+# The messages of clang and of gcc.
 _MISSING = re.compile(r"'([^'\n]+)' file not found|fatal error: (\S+): No such file")
 # A name that no header has declared: of a function, a variable, a type or a macro.
 _UNDECLARED = re.compile(
@@ -103,7 +103,7 @@ class Builder:
 
     @cached_property
     def _common_key(self) -> str:
-        """Everything but the source itself that an object depends on, without directories."""
+        """Everything except the source that an object depends on, without directories."""
         directories = sorted({file.parent for file in self.files})
         local = [
             part
@@ -123,7 +123,7 @@ class Builder:
         )
 
     def ioconf(self, folder: Path, sys: Path | None) -> tuple[Problem, ...]:
-        """Make ioconf.c where the Makefile asks for it; return what config(1) would report."""
+        """Make ioconf.c if the Makefile requires it; return the messages of config(1)."""
         if self.recipe.ioconf is None:
             return ()
         if sys is None:
@@ -139,10 +139,10 @@ class Builder:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """Give the directory of the objects.
+        """Yield the directory of the objects.
 
-        Those that cannot be used again lie in one of their own: another build at the same time
-        has the same names for them.
+        Objects that cannot be cached get a temporary directory: another build at the same time
+        uses the same names for them.
         """
         folder = self.cache / "objects"
         try:
@@ -175,7 +175,7 @@ class Builder:
         return found, len(missing)
 
     def _compile_all(self, missing: Sequence[tuple[Source, Path]]) -> None:
-        """Compile in parallel; one error has the messages of every failing file."""
+        """Compile in parallel; raise one error with the messages of every failing file."""
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             texts = list(pool.map(lambda item: self._compile(*item), missing))
         failed: dict[Path, str] = {}
@@ -213,9 +213,9 @@ class Builder:
         return None
 
     def _compile(self, source: Source, target: Path) -> str | None:
-        """Compile one file; return the compiler's words where it fails."""
+        """Compile one file; return the compiler's messages where it fails."""
         # Always DIRECTORY/FILE from the directory above: how a compiler shortens a name must not
-        # depend on where the user stands.
+        # depend on the user's working directory.
         path = source.path
         directory = path.parent.resolve()
         places = [self.recipe.directory, *([self.made] if self.made else [])]
@@ -232,7 +232,7 @@ class Builder:
             *self.tool.compile,
             *self.flags,
             *_from(self.recipe.directory, (*self.recipe.flags, *source.flags)),
-            # An assembler has no use for most flags, and clang would say so of each.
+            # An assembler ignores most flags, and clang would warn about each.
             *(() if path.suffix == ".c" else ("-Wno-unused-command-line-argument", "-D_LOCORE")),
             "-nostdinc",
             *(f"-I{place}" for place in places),
@@ -261,7 +261,7 @@ class Builder:
         return None
 
     def _of_sources(self, text: str, objects: Sequence[Path]) -> str:
-        """Return a linker's words with the user's files in place of objects of the cache."""
+        """Return a linker's messages with the user's files in place of objects of the cache."""
         if len(objects) == len(self.files):
             for source, made in zip(self.files, objects, strict=True):
                 text = text.replace(str(made), shown(source))
@@ -270,7 +270,7 @@ class Builder:
         return text
 
     def link(self, script_name: str, inputs: Sequence[Path]) -> Path:
-        """Join relocatable files to one by a linker script; return its place in the cache."""
+        """Link relocatable files to one by a linker script; return its path in the cache."""
         script = resources.directory("kpi") / script_name
         parts = [path.read_bytes() for path in inputs]
         folder = self.cache / "linked"
@@ -298,7 +298,7 @@ class Builder:
 
 
 def _from(directory: Path, flags: Sequence[str]) -> list[str]:
-    """Return a Makefile's flags with its directories as seen from anywhere: -Isub, -I sub."""
+    """Return a Makefile's flags with absolute directories: -Isub, -I sub."""
     found: list[str] = []
     for flag in flags:
         before = found[-1] if found else ""
@@ -312,18 +312,18 @@ def _from(directory: Path, flags: Sequence[str]) -> list[str]:
 
 
 def _said(target: Path) -> Path:
-    """Return the file beside an object that has the warnings of its compilation."""
+    """Return the file beside an object that holds its compiler warnings."""
     return target.with_suffix(".warnings")
 
 
 def _folder(source: Path) -> str:
-    """Return what stands before the name of a source where messages show it."""
+    """Return the directory with which messages show the name of a source."""
     there = shown(source.parent)
     return "" if there == "." else f"{there}/"
 
 
 def _generated_hint(text: str, files: Iterable[Path]) -> str | None:
-    """Say where to correct an error in a file that is generated and lies beside one of `files`."""
+    """Return a hint for an error in a generated file beside `files`: what to edit instead."""
     for name in re.findall(r"([\w.-]+\.[ch]):\d+:\d+: (?:fatal )?error", text):
         for path in {file.parent / name for file in files}:
             if is_generated(path):
@@ -334,7 +334,7 @@ def _generated_hint(text: str, files: Iterable[Path]) -> str | None:
 def run_tool(
     command: Sequence[str], cache: Path, directory: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a tool in `directory`, with an environment that cannot change what it makes."""
+    """Run a tool in `directory`, with an environment that cannot change its output."""
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C",

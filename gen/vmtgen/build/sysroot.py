@@ -1,4 +1,4 @@
-"""Where a build takes the kernel's headers from: our own, or a real NetBSD sys/ tree."""
+"""Where a build takes the kernel's headers from: the project's, or a real NetBSD sys/ tree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VERSION = re.compile(r"^#define\s+__NetBSD_Version__\s+([0-9]+)", re.MULTILINE)
 class Headers:
     """The flags that find the headers, and the names that their directories get in DWARF.
 
-    `digest` stands for their contents; `cacheable` is False where that is not known.
+    `digest` is the hash of their contents; `cacheable` is False where the contents are unknown.
     """
 
     flags: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The compilers that can build the module, and how each is called."""
+"""The compilers that can build the module, and their command lines."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ CompilerName = Literal["zig", "clang", "gcc"]
 class Toolchain:
     """One compiler for one machine.
 
-    `compile` and `link` are the commands before any file name; `identity` changes when the
-    compiler does, so that a cached object is not taken for another compiler's.
+    `compile` and `link` are the commands before any file name; `identity` changes
+    with the compiler, so that the object of one compiler is never used for another.
     """
 
     name: CompilerName
@@ -36,8 +36,8 @@ class Toolchain:
     def path_flags(self, working: Path, maps: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
         """Return the flags that keep the build's directories out of the result.
 
-        `working` is where the compiler runs, `maps` are (directory, name it gets). Compilers
-        look at the last one first.
+        `working` is where the compiler runs, `maps` are pairs (directory, replacement).
+        Compilers try the last pair first.
         """
         flags = [f"-ffile-prefix-map={path}={name}" for path, name in maps]
         if self.name == "gcc":
@@ -50,8 +50,8 @@ def toolchain(
 ) -> Toolchain:
     """Return the compiler called `name` for `machine`; UnavailableError where it is missing.
 
-    `warns` is the level of warnings of a module that is not ours (WARNS of its Makefile); without
-    one every warning of the strict set is an error.
+    `warns` is the level of warnings of a module of another project (WARNS of its Makefile); without
+    it every warning of the strict set is an error.
     """
     flags = targets.flags
     if warns is None:
@@ -91,7 +91,7 @@ def toolchain(
 
 @cache
 def zig_program() -> str:
-    """Return the path of the zig that the ziglang package holds."""
+    """Return the path of the zig program in the ziglang package."""
     found = importlib.util.find_spec("ziglang")
     if found is None or found.origin is None:
         raise UnavailableError(
@@ -101,7 +101,7 @@ def zig_program() -> str:
     program = Path(found.origin).with_name("zig")
     if not program.is_file():
         raise UnavailableError(
-            f"the Python package ziglang holds no program {program}",
+            f"the Python package ziglang has no program {program}",
             hint="pip install --force-reinstall 'netbsd-vmt[gen]'",
         )
     return str(program)
@@ -122,6 +122,6 @@ def _program(name: str, hint: str) -> str:
 
 @cache
 def _identity(program: str) -> str:
-    """Return what identifies this compiler: the first lines of its version."""
+    """Return the identity of this compiler: the first lines of its version."""
     version = subprocess.run([program, "--version"], capture_output=True, check=False)
     return hashlib.sha256(version.stdout).hexdigest()

@@ -1,1 +1,1 @@
-"""What vmtgen and vmtsim share: located errors, the schema engine, files. No spec is known here."""
+"""Code that vmtgen and vmtsim share: located errors, the schema engine, files. It knows no spec."""

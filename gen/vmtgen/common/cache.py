@@ -1,9 +1,9 @@
-"""What is worked out of a file's content at each start, kept for the next one.
+"""Caches results that follow from a file's content, from one process to the next.
 
 Entries are JSON in ``$XDG_CACHE_HOME/netbsd-vmt`` (``~/.cache/netbsd-vmt``), one file each, named
-by the content that they were made of and by what made them.  A cache that cannot be read or
-written is as good as an empty one: nothing depends on it but the time that a start takes.
-It keeps to LIMIT: what was made longest ago goes first.
+by a hash of that content and of the code that computed them.  A cache that cannot be read or
+written counts as empty: only the time of a start depends on it.
+The cache stays below LIMIT: the oldest entries are removed first.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 1
-"""Part of each name: counted up when the form of what is kept changes."""
+"""Part of each name; increment it when the format of the entries changes."""
 LIMIT = 64 << 20
-"""So many bytes all entries may have together."""
+"""The limit of all entries together, in bytes."""
 
 
 def _place(kind: str, content: bytes) -> Path | None:
-    """Return where the entry lies; None where the user has no home."""
+    """Return the path of the entry; None where the user has no home."""
     home = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not home.is_absolute():  # the specification says so: what is relative is no value
+    if not home.is_absolute():  # the specification ignores a relative path
         try:
             home = Path("~/.cache").expanduser()
         except RuntimeError:
             return None
-    # Two checksums and the length: a file of ours that changes does not meet them again by chance.
+    # Two checksums and the length: a changed file does not have the same three by chance.
     marks = f"{zlib.crc32(content):08x}{zlib.adler32(content):08x}-{len(content)}"
     return home / "netbsd-vmt" / f"{kind}-{VERSION}-{marks}.json"
 
 
 def get(kind: str, content: bytes) -> Any:
-    """Return what is kept for ``content``, None where nothing is."""
+    """Return the entry for ``content``, None where there is none."""
     place = _place(kind, content)
     if place is None:
         return None
@@ -46,7 +46,7 @@ def get(kind: str, content: bytes) -> Any:
 
 
 def put(kind: str, content: bytes, data: object) -> None:
-    """Keep ``data``, in one step, so that another process never reads half of it."""
+    """Store ``data`` atomically, so that another process never reads half of it."""
     place = _place(kind, content)
     if place is None:
         return
@@ -63,9 +63,9 @@ def put(kind: str, content: bytes, data: object) -> None:
 
 
 def _shrink(folder: Path) -> None:
-    """Remove the oldest entries, and what a process left that was killed while it wrote.
+    """Remove the oldest entries, and partial files of processes that were killed while writing.
 
-    An entry that another process removes meanwhile is gone all the same.
+    Another process may remove an entry at the same time; that is no error.
     """
     found = []
     for entry in os.scandir(folder):

@@ -1,7 +1,7 @@
 """The frame of a command: finds the verb, runs it, and turns errors into exit statuses.
 
 Each verb is a module of one package with ``SUMMARY``, ``add_arguments(parser)`` and
-``run(args) -> int``; a module there is a verb, and no list names it.  Only the chosen one is
+``run(args) -> int``; each module there is a verb, without a list of them.  Only the chosen one is
 imported, so that a verb starts fast and does not need the packages of the others.
 """
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 
-_GARBAGE = 50_000  # objects made and not freed between two looks
+_GARBAGE = 50_000  # objects allocated and not freed between two collections
 
 
 class Verb(Protocol):
-    """What the module of a verb offers."""
+    """The interface of a verb's module."""
 
     SUMMARY: str
 
@@ -37,7 +37,7 @@ class Verb(Protocol):
         """Declare the verb's options."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do it and return the exit status."""
+        """Run the verb and return the exit status."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Program:
     """A command and its verbs.
 
     ``path`` is where the modules of the verbs are, and ``load`` imports one by its module's name.
-    ``packages`` are those that ``pip install 'netbsd-vmt[EXTRA]'`` brings, by the names under which
-    they are imported.  ``statuses`` are its own exit statuses, below 64.
+    ``packages`` are those that ``pip install 'netbsd-vmt[EXTRA]'`` installs, by their import
+    names.  ``statuses`` are the command's own exit statuses, below 64.
     """
 
     name: str
@@ -71,18 +71,18 @@ class _Parser(argparse.ArgumentParser):
     """argparse with the usage status of sysexits(3) and a pointer to the help."""
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong and how to learn more, then leave with 64."""
+        """Print the error and where the help is, then exit with 64."""
         _say(f"{self.prog}: error: {message}\n{self.prog}: see {self.prog} --help\n")
         raise SystemExit(errors.USAGE)
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """Print a help text; argparse would hide that it cannot be written."""
+        """Print a help text; report a failed write, which argparse would hide."""
         (file or sys.stderr).write(message)
 
 
 def main(program: Program, argv: Sequence[str] | None = None) -> int:
     """Run ``program`` with ``argv`` (the process's own arguments by default)."""
-    # What a start imports and builds stays: looking for garbage in it every 700 objects costs a
+    # What a start imports and builds is never freed: a collection every 700 objects would take a
     # twentieth of the time of a short run.
     gc.set_threshold(_GARBAGE, *gc.get_threshold()[1:])
     # Nor is garbage of interest at the end, when the process gives all memory back: Python would
@@ -99,7 +99,7 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
             raise
         sys.stdout.flush()
     except KeyboardInterrupt as error:
-        # A command that takes other signals, too, says which one it was.
+        # A command that handles other signals, too, puts the signal's name into the error.
         _say(f"{program.name}: {str(error) or 'interrupted'}\n")
         return getattr(error, "exit_status", errors.INTERRUPTED)
     except BrokenPipeError:
@@ -115,10 +115,10 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
 def _open_standard_streams() -> None:
     """Put /dev/null where the shell closed a standard stream, as with ``>&-``.
 
-    Python has None there, and the next file that is opened would take the number: a tool that we
-    run would write to it.
+    Python sets the stream to None, and the next opened file would get its descriptor: a tool that
+    the command runs would then write into that file.
     """
-    # The lowest free number is what open() returns: above 2, all three are there.
+    # open() returns the lowest free descriptor: above 2, all three streams are open.
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
@@ -131,7 +131,7 @@ def _open_standard_streams() -> None:
 
 
 def _settle(stream: SupportsWrite[str]) -> None:
-    """Write what is left for a stream, or drop it: Python would try again, and fail, at the end."""
+    """Flush a stream, or drop its buffer: Python would try again, and fail, at exit."""
     try:
         stream.flush()  # type: ignore[attr-defined]
     except OSError:
@@ -139,7 +139,7 @@ def _settle(stream: SupportsWrite[str]) -> None:
 
 
 def _say(text: str) -> None:
-    """Write to stderr; where that fails, only the exit status reports the error."""
+    """Write to stderr; if that fails, only the exit status reports the error."""
     with contextlib.suppress(OSError):
         sys.stderr.write(text)
     _settle(sys.stderr)
@@ -168,7 +168,7 @@ def _dispatch(program: Program, arguments: list[str]) -> int:
         near = difflib.get_close_matches(chosen, names, n=1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
         parser.error(f"unknown command {chosen!r}{meant}: choose from {', '.join(names)}")
-    # Only the help needs the others, for their summaries.
+    # Only the help needs the other verbs, for their summaries.
     needed = {chosen} if chosen or "--version" in arguments else set(names)
     modules = {each: program.load(each.replace("-", "_")) for each in names if each in needed}
     for each, module in modules.items():
@@ -203,10 +203,10 @@ def _report(program: Program, error: Exception) -> int:
     elif isinstance(error, OSError):
         error = errors.from_os_error(error)
     if not isinstance(error, errors.ReportedError):
-        return _own_fault(program, error)
+        return _internal_error(program, error)
     problems = getattr(error, "problems", None)
     if problems:
-        # Each on a line that begins with FILE:LINE, as editors look for it.
+        # Each error is on a line that begins with FILE:LINE, which editors recognize.
         count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
         _say(f"{error}\n{program.name}: {count}\n")
     else:
@@ -216,7 +216,7 @@ def _report(program: Program, error: Exception) -> int:
     return error.exit_status
 
 
-def _own_fault(program: Program, error: Exception) -> int:
+def _internal_error(program: Program, error: Exception) -> int:
     _say(f"{program.name}: internal error: {type(error).__name__}: {error}\n")
     variable = f"{program.name.upper()}_TRACEBACK"
     if os.environ.get(variable):
@@ -224,5 +224,5 @@ def _own_fault(program: Program, error: Exception) -> int:
 
         traceback.print_exception(error)
     else:
-        _say(f"hint: {variable}=1 in the environment shows where\n")
+        _say(f"hint: {variable}=1 in the environment prints the traceback\n")
     return errors.SOFTWARE

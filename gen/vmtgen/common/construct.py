@@ -1,7 +1,7 @@
 """Builds dataclasses from YAML nodes as vmtgen.common.schema describes them.
 
-Everything that is wrong is collected; what could not be built is left out, so that one pass over
-all documents reports everything.
+It collects all errors and omits values that cannot be built, so that one pass over all documents
+reports everything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class _Bad:
-    """Stands for a value that could not be built; its problem has been reported."""
+    """The placeholder of a value that could not be built; its problem has been reported."""
 
 
 _BAD = _Bad()
@@ -42,7 +42,7 @@ _BAD = _Bad()
 
 @dataclass(slots=True)
 class Pass:
-    """One pass over a set of documents: builds the values and collects all that is wrong."""
+    """One pass over a set of documents: builds the values and collects all errors."""
 
     problems: Problems = field(default_factory=Problems)
     collections: dict[str, dict[str, Node]] = field(default_factory=dict)
@@ -52,12 +52,12 @@ class Pass:
     _checks: list[tuple[Any, Node]] = field(default_factory=list)
 
     def document(self, node: Node, schema: type[T], name: str) -> T | None:
-        """Build ``schema`` from a document called ``name``; None where something is wrong."""
+        """Build ``schema`` from a document called ``name``; None after an error."""
         built = self._build(node, schema, name, {})
         return None if isinstance(built, _Bad) else typing.cast("T", built)
 
     def value(self, node: Node, schema: Any) -> Any:
-        """Build a value of any type of the schema language; None where something is wrong."""
+        """Build a value of any type of the schema language; None after an error."""
         built = self._build(node, schema, "", {})
         return None if isinstance(built, _Bad) else built
 
@@ -128,7 +128,7 @@ class Pass:
         value = node.scalar
         if base is Named and node.kind == "scalar" and isinstance(value, str):
             return Named(value)
-        # A boolean is an int to Python, not to a spec.
+        # Python's bool is an int; a spec distinguishes them.
         if node.kind == "scalar" and type(value) is base:
             return value
         if base is float and type(value) is int:
@@ -282,7 +282,7 @@ class Pass:
 
 
 def value_of(schema: Any, node: Node, problems: Problems) -> Any:
-    """Return the value of ``schema`` that ``node`` holds; notes what is wrong, and is None then.
+    """Return the value of ``schema`` in ``node``; after an error, None, with ``problems`` extended.
 
     ``schema`` is any type of vmtgen.common.schema, not only that of a whole document.
     """

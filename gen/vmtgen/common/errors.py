@@ -1,6 +1,6 @@
 """The errors that vmtgen and vmtsim report to their user, and the exit statuses.
 
-Statuses from 64 on are those of sysexits(3), which every BSD documents.
+Statuses from 64 on are those of sysexits(3).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ STATUSES = {
     NO_PERMISSION: "permission denied",
     INTERRUPTED: "interrupted",
 }
-"""What each status means, for --help; a command puts its own, from 0 on, before them."""
+"""The meaning of each status, for --help; a command lists its own, from 0 on, before them."""
 
 
 class ReportedError(Exception):
     """An error that the user can correct.
 
-    The text says what is wrong; ``hint``, where there is one, says what to do next.
+    The text describes the error; ``hint``, if there is one, says what to do next.
     ``exit_status`` is the status with which the command ends.
     """
 
@@ -67,7 +67,7 @@ class CannotCreateError(ReportedError):
 
 
 def from_os_error(error: OSError, doing: str = "") -> ReportedError:
-    """Turn ``error``, met while ``doing`` ("read specs/tclo.yaml"), into a ReportedError."""
+    """Turn ``error``, raised while ``doing`` ("read specs/tclo.yaml"), into a ReportedError."""
     if isinstance(error, FileNotFoundError):
         status = NO_INPUT
     elif isinstance(error, PermissionError):

@@ -4,8 +4,8 @@
 its file, line, column and path inside the document. A checker collects ``Problem``s in a
 ``Problems`` and raises them together, so that one run reports all errors.
 
-Only the part of YAML that data files need is accepted: no anchors, no aliases, no tags, one
-document per file, no key twice in a mapping. Plain scalars follow the core schema of YAML 1.2
+It accepts only the part of YAML that data files need: no anchors, no aliases, no tags, one
+document per file, no duplicate key in a mapping. Plain scalars follow the core schema of YAML 1.2
 (``yes`` and ``on`` are words), and 0b, 0o and 0x integers may hold underscores between digits.
 """
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from ruamel.yaml.events import Event
 
 Scalar = str | int | float | bool | None
-"""What a scalar node can hold."""
+"""The value of a scalar node."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One error: its place, what was found, what was expected."""
+    """One error: its place, the value found, the value expected."""
 
     path: str  # the file, as messages print it
     line: int  # counted from 1; 0 where the whole file is meant
@@ -67,7 +67,7 @@ class Node:
     """A value of the document and its place.
 
     ``value`` is a Scalar, a tuple of Nodes, or a dict from key to Node, as ``kind`` says.
-    ``key`` is the node of the key under which it stands, for messages about the name itself.
+    ``key`` is the node of its key in the mapping, for messages about the name itself.
     """
 
     kind: str  # "scalar", "sequence" or "mapping"
@@ -80,7 +80,7 @@ class Node:
 
     @classmethod
     def of(cls, plain: object, path: str, where: str = "", key: Node | None = None) -> Node:
-        """Return the node of plain data, which stands in no file; ``path`` says what it is."""
+        """Return the node of plain data that comes from no file; messages show ``path`` instead."""
         value: Scalar | tuple[Node, ...] | dict[str, Node]
         if isinstance(plain, Mapping):
             kind = "mapping"
@@ -116,7 +116,7 @@ class Node:
         return self.entries.get(key)
 
     def __getitem__(self, key: str) -> Node:
-        """Return the entry under ``key``, or this node where there is none: a place to point at."""
+        """Return the entry under ``key``, else this node, as the place of an error."""
         return self.entries.get(key, self)
 
     def __iter__(self) -> Iterator[Node]:
@@ -133,7 +133,7 @@ class Node:
 
     @property
     def described(self) -> str:
-        """What this is, as messages put it: "the string 'x'", "a mapping", "nothing"."""
+        """The node's value, as messages describe it: "the string 'x'", "a mapping", "nothing"."""
         if self.kind != "scalar":
             return f"a {self.kind}"
         value = self.value
@@ -157,7 +157,7 @@ class Problems:
     found: list[Problem] = field(default_factory=list)
 
     def add(self, node: Node, message: str, *, hint: str | None = None) -> None:
-        """Note that ``message`` holds of ``node``; ``hint`` is the name that was probably meant."""
+        """Add an error at ``node``; ``hint`` is the name that was probably meant."""
         self.found.append(node.problem(message, hint=hint))
 
     def extend(self, problems: Iterable[Problem]) -> None:
@@ -165,17 +165,17 @@ class Problems:
         self.found.extend(problems)
 
     def raise_if_any(self, *, hint: str | None = None) -> None:
-        """Raise LocatedErrors with everything noted so far, if there is anything."""
+        """Raise LocatedErrors with all problems so far, if there are any."""
         if self.found:
             raise LocatedErrors(self.found, hint=hint)
 
     def __bool__(self) -> bool:
-        """Return whether anything is wrong."""
+        """Return whether there is any problem."""
         return bool(self.found)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the one of ``known`` that ``name`` was probably meant to be; None if none is near."""
+    """Return the name in ``known`` that is most similar to ``name``; None if none is similar."""
     import difflib  # noqa: PLC0415 - only on the way to an error
 
     candidates = list(known)
@@ -185,7 +185,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def listed(names: Iterable[str], *, limit: int = 12) -> str:
-    """Return names as messages list them: comma-separated, cut after ``limit``."""
+    """Return names as messages list them: separated by commas, at most ``limit``."""
     ordered = list(names)
     text = ", ".join(ordered[:limit])
     return text if len(ordered) <= limit else f"{text} and {len(ordered) - limit} more"
@@ -194,14 +194,14 @@ def listed(names: Iterable[str], *, limit: int = 12) -> str:
 def load_yaml(path: Path | str, problems: Problems | None = None, *, keep: bool = False) -> Node:
     """Read the YAML file ``path``.
 
-    With ``keep`` what was read is kept in the user's cache, by content, so that the same file is
-    not parsed again by the next process: for files that ship and are read at each start.
+    With ``keep`` the parsed document is stored in the user's cache, by content, so that the next
+    process does not parse the same file again. This is for shipped files that each start reads.
 
-    What does not keep the rest from being read, such as a key that stands twice, goes to
-    ``problems`` where they are given, so that the reader can report it with what else is wrong.
+    Errors that do not prevent reading the rest, such as a duplicate key, go to ``problems`` where
+    it is given, so that the caller can report them together with its own.
 
     Raises MissingInputError where there is no such file, ReportedError where it cannot be read, and
-    LocatedErrors where it is not YAML as this module takes it.
+    LocatedErrors where it is not YAML as this module accepts it.
     """
     file = Path(path)
     try:
@@ -251,7 +251,7 @@ def packed(node: Node) -> list[object]:
 
 
 def unpacked(data: list[Any], path: str, where: str = "", key: Node | None = None) -> Node:
-    """Return the document that ``packed`` made ``data`` of, as one of the file ``path``."""
+    """Return the document that was ``packed`` into ``data``, as one of the file ``path``."""
     line, column, plain = data
     value: Scalar | tuple[Node, ...] | dict[str, Node] = plain
     kind = "scalar"
@@ -271,18 +271,18 @@ def unpacked(data: list[Any], path: str, where: str = "", key: Node | None = Non
 
 
 def parse_yaml(text: str, name: str, problems: Problems | None = None) -> Node:
-    """Read YAML from ``text``; ``name`` is the file that messages give. See load_yaml."""
+    """Read YAML from ``text``; messages name the file ``name``. See load_yaml."""
     root, found = _compose(text, name)
     if problems is not None:
         problems.extend(found)
     elif found:
         raise LocatedErrors(found)
     if root is None:
-        raise LocatedErrors([Problem(name, 1, 0, "", "the file holds nothing")])
+        raise LocatedErrors([Problem(name, 1, 0, "", "the file is empty")])
     return root
 
 
-# Reading is the slowest part of a scenario that is played many times. Nodes never change.
+# Parsing is the slowest part of a scenario that runs many times. Nodes are immutable.
 @lru_cache(maxsize=64)
 def _compose(text: str, name: str) -> tuple[Node | None, tuple[Problem, ...]]:
     from ruamel.yaml import YAML, error, events  # noqa: PLC0415 - slow, and a kept file needs none
@@ -335,7 +335,7 @@ def _resolve(text: str) -> Scalar:
 
 
 DEEPEST = 32
-"""Levels of sequences and mappings in each other; no file of ours has ten."""
+"""The limit of nested sequences and mappings; no file of the project has ten levels."""
 
 
 class _Composer:
@@ -372,7 +372,7 @@ class _Composer:
                 # An empty value begins at the next token: its key is the better place.
                 line, column = key.line, key.column
         elif isinstance(event, self.is_.CollectionStartEvent) and self.depth == DEEPEST:
-            # What comes is not read: that would take the square of its depth.
+            # Do not read the rest: the time would grow with the square of its depth.
             too_deep = Node("scalar", None, self.name, line, column, where, key)
             self.problems.add(too_deep, f"nested deeper than {DEEPEST} levels")
             self.problems.raise_if_any()

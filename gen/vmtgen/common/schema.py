@@ -1,24 +1,24 @@
-"""A small schema language: frozen dataclasses whose annotations say what a spec may hold.
+"""A small schema language: frozen dataclasses whose annotations define the contents of a spec.
 
-A field is a key of the YAML mapping and has the same name (``class_`` is the key ``class``, which
-Python keeps to itself); a field with a default is optional.
-What its value may be follows from the annotation alone, so that a new key is one new line:
+A field is a key of the YAML mapping and has the same name (``class_`` is the key ``class``, a
+keyword of Python); a field with a default is optional.
+The annotation alone decides which values are valid, so that a new key is one new line:
 
 =========================  ======================================================================
 ``int``, ``str``, ``bool`` a scalar of that kind; ``Annotated[int, Range(0, 255)]`` narrows it
 ``Literal["a", "b"]``      one of these words or numbers
 ``X | None``, ``X | Y``    any of them; an empty value is None
 ``tuple[X, ...]``          a sequence; ``frozenset[X]`` one whose order does not matter
-``Mapping[str, X]``        a mapping whose keys the spec is free to choose
+``Mapping[str, X]``        a mapping with any keys
 ``Entries[X]``             the same, but each value is a dataclass that keeps its key as ``name``
 a dataclass                a mapping with exactly these keys
 =========================  ======================================================================
 
 ``Annotated`` takes the checks of this module: Range, Pattern, Length, NotEmpty, Unique, Reference;
-any other object with ``said`` and ``fits`` is one as well. A class may define
-``check(self, node, report)`` for what concerns several keys together, and ``SHORTHAND`` to name the
-field that a bare scalar in place of the mapping stands for. A field made by ``derived`` is no key:
-the class fills it in ``completed(self)``, which returns the final value.
+any other object with ``said`` and ``fits`` is a check as well. A class may define
+``check(self, node, report)`` for rules on several keys, and ``SHORTHAND``: the field that a bare
+scalar in place of the mapping sets. A field made by ``derived`` is not a key of the YAML: the class
+fills it in ``completed(self)``, which returns the final value.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ T = TypeVar("T")
 
 
 class Report(Protocol):
-    """How a class's ``check`` reports what is wrong: the node, the message, and what was meant."""
+    """How a class's ``check`` reports an error: the node, the message, the name probably meant."""
 
     def __call__(self, node: Node, message: str, *, hint: str | None = None) -> None:
-        """Note a problem."""
+        """Report a problem."""
 
 
 class Record:
-    """Base of the dataclasses: a field can also be had by its key, as ``record["class"]``."""
+    """Base of the dataclasses: a field can also be read by its key, as ``record["class"]``."""
 
     __slots__ = ()
 
@@ -67,7 +67,7 @@ class Record:
 
 
 class Valued(Record):
-    """A record that is mostly one value, the field SHORTHAND; it prints and counts as that."""
+    """A record with one main value, the field SHORTHAND; str() and int() convert that value."""
 
     __slots__ = ()
     SHORTHAND: ClassVar[str] = "value"
@@ -82,7 +82,7 @@ class Valued(Record):
 
 
 def derived(default: Any) -> Any:
-    """Return a field that follows from the others and is no key of the YAML."""
+    """Return a field that the class computes from the others; it is not a key of the YAML."""
     return field(default=default, metadata={"derived": True}, compare=False)
 
 
@@ -99,7 +99,7 @@ class Named(str):
 
 
 class Entries(tuple[T, ...], Generic[T]):
-    """The entries of a mapping in file order: a tuple that can also be asked by name."""
+    """The entries of a mapping in file order: a tuple that can also be indexed by name."""
 
     __slots__ = ()
 
@@ -135,7 +135,7 @@ class Range:
 
     @property
     def said(self) -> str:
-        """How messages put it."""
+        """The description in messages."""
         low, high = (int(each) if each == int(each) else each for each in (self.low, self.high))
         ones = isinstance(high, int) and high > 0xFFFF and high & (high + 1) == 0
         return f"from {low} to {hex(int(high)) if ones else high}"
@@ -155,7 +155,7 @@ class Length:
 
     @property
     def said(self) -> str:
-        """How messages put it."""
+        """The description in messages."""
         span = str(self.low) if self.low == self.high else f"{self.low} to {self.high}"
         return f"of {span} {self.noun}"
 
@@ -166,13 +166,13 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class NotEmpty:
-    """A mapping or a sequence with something in it."""
+    """A mapping or a sequence with at least one element."""
 
     said: ClassVar[str] = "that is not empty"
 
     @staticmethod
     def fits(value: Any) -> bool:
-        """Return whether ``value`` holds anything."""
+        """Return whether ``value`` has an element."""
         return len(value) > 0
 
 
@@ -198,7 +198,7 @@ class Reference:
     """The name of an entry of one of the collections ``targets``, such as "rpci.messages".
 
     A ``*`` stands for any one name on the way: "driver.sysctl.*.nodes".
-    ``noun`` is what messages call such an entry.
+    ``noun`` is the name of such an entry in messages.
     """
 
     noun: str
@@ -224,7 +224,7 @@ class Mentions:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the schema says of one key of a mapping."""
+    """The schema of one key of a mapping."""
 
     name: str
     attribute: str
@@ -268,7 +268,7 @@ def split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def shape(hint: Any) -> str:
-    """Return what a value of ``hint`` is made of, in the words of ``node_shape``."""
+    """Return the shape of a value of ``hint``, as ``node_shape`` names it."""
     base, _ = split(hint)
     origin = get_origin(base)
     if origin in {tuple, frozenset}:
@@ -283,7 +283,7 @@ def shape(hint: Any) -> str:
 
 
 def node_shape(node: Node) -> str:
-    """Return what ``node`` is made of: "mapping", "sequence" or a scalar type's name."""
+    """Return the shape of ``node``: "mapping", "sequence" or the name of a scalar type."""
     return type(node.scalar).__name__ if node.kind == "scalar" else node.kind
 
 
@@ -298,7 +298,7 @@ _SCALARS_PLURAL = {int: "integers", str: "strings", bool: "booleans", float: "nu
 
 
 def described(hint: Any) -> str:
-    """Return what a value of ``hint`` is, as messages put it: "an integer from 0 to 255"."""
+    """Return the description of a value of ``hint`` for messages: "an integer from 0 to 255"."""
     base, checks = split(hint)
     for check in checks:
         if isinstance(check, Reference):
@@ -326,7 +326,7 @@ def _described_base(base: Any) -> str:
     if is_scalar_class(base):
         return described(keys_of(base)[0].hint)
     if is_dataclass(base):
-        # A required `name` that is no shorthand is the key under which an entry stands.
+        # A required `name` that is no shorthand is the entry's key in the mapping.
         own = getattr(base, "SHORTHAND", None)
         keys = [
             key.name
@@ -338,7 +338,7 @@ def _described_base(base: Any) -> str:
 
 
 def plural(hint: Any) -> str:
-    """Return what several values of ``hint`` are, as messages put it."""
+    """Return the description of several values of ``hint``, for messages."""
     base, checks = split(hint)
     for check in checks:
         if isinstance(check, Reference):

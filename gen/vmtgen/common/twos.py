@@ -1,4 +1,4 @@
-"""Two's complement: what a processor, a relocation or %d takes a pattern of bits for."""
+"""Two's complement: the signed value of a bit pattern, for a processor, a relocation or %d."""
 
 from __future__ import annotations
 

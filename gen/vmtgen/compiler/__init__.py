@@ -1,1 +1,1 @@
-"""The protocol compiler: from specs to a model; model and templates make C and the manual."""
+"""The protocol compiler reads specs into a model, and renders templates to C and manuals."""

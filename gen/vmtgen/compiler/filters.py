@@ -1,4 +1,4 @@
-"""What templates do to values: C, mdoc(7) and Markdown spellings, comments, wrapped text."""
+"""The filters of templates: C, mdoc(7) and Markdown spellings, comments, wrapped text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH = 78
 """Columns that a line of a comment may fill."""
 
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"}
-# How the comment of each kind of file begins, goes on and ends.
+# The start, continuation and end of a comment in each kind of file.
 _COMMENTS = {
     "c": ("/*", " *", " */"),
     "hash": (None, "#", None),
@@ -59,8 +59,8 @@ def c_identifier(value: Any) -> str:
 def c_format(text: Text | Mixture, after: str = "", before: str = "") -> str:
     """Return the format for printf(9) that prints ``text``, as C string literals.
 
-    ``before`` and ``after`` are formats to put around it. Fields of type bytes are left out: they
-    are not printed. ``PRIu64`` and its like (<sys/inttypes.h>) stand between the literals.
+    ``before`` and ``after`` are formats to put around it. Fields of type bytes are omitted: they
+    are not printed. Macros such as ``PRIu64`` (<sys/inttypes.h>) come between the literals.
     """
     pieces = [before]
     for part in text.parts:
@@ -69,7 +69,7 @@ def c_format(text: Text | Mixture, after: str = "", before: str = "") -> str:
         else:
             pieces.append(part.replace("%", "%%"))
     pieces.append(after)
-    # The formats hold quotes of their own; everything else is escaped.
+    # The formats contain quotes; everything else is escaped.
     halves = "".join(pieces).split("\0")
     literal = "".join(h if number % 2 else _escaped(h) for number, h in enumerate(halves))
     return f'"{literal}"'.replace(' ""', "")
@@ -122,7 +122,7 @@ def comment_block(text: str, file_name: str) -> str:
 
 
 def comment_style(file_name: str) -> str:
-    """Return which kind of comment a file takes, by its name."""
+    """Return the kind of comment in a file, by the file's name."""
     if file_name.endswith((".c", ".h")):
         return "c"
     if file_name.endswith(".md"):
@@ -150,7 +150,7 @@ def mdoc_argument(text: Any) -> str:
 
 
 def sentences(text: Any) -> str:
-    """Return ``text`` as mdoc(7) sources have it: a line for each sentence, none too long."""
+    """Return ``text`` as mdoc(7) source: each sentence on a line of its own, long ones wrapped."""
     lines = re.split(r"(?<=[.!?]) +(?=[A-Z])", mdoc(text))
     return "\n".join(
         "\n".join(textwrap.wrap(line, WIDTH, break_on_hyphens=False)) for line in lines
@@ -158,7 +158,7 @@ def sentences(text: Any) -> str:
 
 
 def markdown(text: Any) -> str:
-    """Return ``text`` so that a Markdown table cell shows it as it is."""
+    """Return ``text`` escaped, so that a Markdown table cell shows it unchanged."""
     return re.sub(r"([\\`*_{}<>|\[\]])", r"\\\1", " ".join(str(text).split()))
 
 

@@ -1,4 +1,4 @@
-"""Writes the templates' outputs, or reports how they differ from the present files."""
+"""Writes the templates' outputs, or reports how they differ from the existing files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Where outputs go below the output directory; each module has a directory of its own in kmod.
 _DOCUMENTS = "docs"
 _DRIVER = "kmod"
-# How every output begins (templates/_macros.j2), without what makes it a comment.
+# The head of every output (templates/_macros.j2), without the comment marks.
 _HEAD = f"SPDX-License-Identifier: BSD-2-Clause {GENERATED} "
 _COMMENT_MARKS = re.compile(r'/\*|<!--|^\.\\"|^ \*|^#', re.MULTILINE)
 
@@ -36,7 +36,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file that differs from its output; None is a file that does not exist."""
+    """A file that differs from its output; None means that the file does not exist."""
 
     place: str
     before: str | None
@@ -57,9 +57,9 @@ class Change:
 
 
 def outputs(templates: Path, specs: Path, modules: Iterable[str]) -> list[Output]:
-    """Render every template of ``modules``; raises LocatedErrors with what is wrong in any.
+    """Render every template of ``modules``; raises LocatedErrors with the errors of all.
 
-    ``templates`` and ``specs`` are the directories that hold one of each module's.
+    ``templates`` and ``specs`` each have a directory for each module.
     """
     found: list[Output] = []
     problems: list[Problem] = []
@@ -80,7 +80,7 @@ def outputs(templates: Path, specs: Path, modules: Iterable[str]) -> list[Output
 
 
 def sources(kmod: Path) -> list[Output]:
-    """Return a module's C that is written by hand, for a directory that shall have it, too."""
+    """Return a module's handwritten C, to copy it into another directory."""
     generated = {path for path, _ in _generated(kmod)}
     return [
         Output(f"{_folder(kmod.name, path.name)}/{path.name}", path.read_text(encoding="utf-8"))
@@ -94,10 +94,10 @@ def _folder(module: str, name: str) -> str:
 
 
 def changes(expected: list[Output], out: Path, modules: Iterable[str]) -> list[Change]:
-    """Return what has to change below ``out``: stale and missing files, and leftovers.
+    """Return the changes to make below ``out``: stale and missing files, and leftovers.
 
-    A leftover is a file that says of itself that it is generated from the templates of one of
-    ``modules``, and that no template makes.
+    A leftover is a file whose head says that it is generated from the templates of one of
+    ``modules``, and which no template makes.
     """
     found = [
         Change(output.place, before, output.text)
@@ -122,7 +122,7 @@ def apply(found: list[Change], out: Path) -> None:
 
 
 def _read(path: Path) -> str | None:
-    """Return the text at ``path``, None where nothing is; CannotCreateError for no file."""
+    """Return the text at ``path``, None where there is none; CannotCreateError for a non-file."""
     target = destination(path)
     try:
         return target.read_text(encoding="utf-8", errors="replace")
@@ -144,7 +144,7 @@ def _of_modules(out: Path, modules: Iterable[str]) -> Iterator[str]:
 def _generated(directory: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files that begin as every output does, each with its head.
 
-    A file that only speaks of the marker is the user's own.
+    A file that has the marker elsewhere is the user's own.
     """
     if not directory.is_dir():
         return

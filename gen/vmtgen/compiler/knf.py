@@ -1,4 +1,4 @@
-"""Folds lines of C that got too long when the specs filled in, as NetBSD's style(9) has it.
+"""Folds lines of C that values from the specs made too long, by NetBSD's style(9).
 
 A continuation is indented by four spaces more than the statement. Lines break after a comma, but
 never inside a string literal, so that messages can be searched for. Comments and preprocessor
@@ -17,7 +17,7 @@ _PROTOTYPE = re.compile(r"[A-Za-z][\w ]*(?:\*)*\t")
 
 
 def fold(text: str) -> str:
-    """Return C source with every line that can be folded no wider than WIDTH."""
+    """Return C source with each line folded to WIDTH where that is possible."""
     lines: list[str] = []
     in_comment = False
     for line in text.split("\n"):

@@ -58,9 +58,9 @@ def _with_hint(said: str, name: str, known: Iterable[str]) -> str:
 
 
 class _CompiledTemplates(jinja2.BytecodeCache):
-    """What a template was compiled to, by its name and its text, for the life of the process.
+    """Caches the compiled templates of the process, by name and text.
 
-    The directory does not matter: error messages take only the name from the code.
+    The directory is no part of the key: error messages take only the name from the code.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ _COMPILED = _CompiledTemplates()
 class Renderer:
     """Renders the templates of a module with its specs.
 
-    They are those in ``directory``, which every module shares, and those in its directory there.
+    The templates are those in ``directory``, which all modules share, and in its directory there.
     """
 
     def __init__(self, directory: Path, specs: Specs) -> None:
@@ -123,7 +123,7 @@ class Renderer:
     def render_all(self) -> dict[str, str]:
         """Return the text of every output by its file name.
 
-        Raises LocatedErrors with what is wrong in any of the templates.
+        Raises LocatedErrors with the errors of all templates.
         """
         outputs: dict[str, str] = {}
         problems: list[Problem] = []
@@ -137,7 +137,7 @@ class Renderer:
         return outputs
 
     def render(self, name: str) -> str:
-        """Return what the template ``name`` makes. Raises LocatedErrors."""
+        """Return the output of the template ``name``. Raises LocatedErrors."""
         output = name.removesuffix(SUFFIX)
         try:
             text = self.environment.get_template(name).render(
@@ -163,7 +163,7 @@ class Renderer:
                 said = "the macro calls itself without end"
             raise LocatedErrors([self._problem(place, line, said)]) from None
         except Exception as error:
-            # Whatever a template's expression raises is the template's fault and is shown there.
+            # Any exception of a template's expression is reported at the template's line.
             line, place = self._place(name, sys.exc_info()[2])
             if not line:
                 raise
@@ -203,7 +203,7 @@ class Renderer:
         return found[0] if found else self._places[0] / name
 
     def _spec_path(self, name: str) -> str:
-        """Return how the header names a spec; for the templates."""
+        """Return the path of a spec as the header shows it; for the templates."""
         stem = name.removesuffix(".yaml")
         if stem not in FILES:
             raise jinja2.TemplateRuntimeError(_with_hint(f"there is no spec {name!r}", stem, FILES))
@@ -216,7 +216,7 @@ def _outputs_of(directory: Path) -> list[str]:
 
 
 def _templates_begun(traceback: TracebackType | None) -> int:
-    """Return how many templates were under way, by jinja2's name for their outermost code."""
+    """Return how many templates were being rendered, by jinja2's name for their outermost code."""
     count = 0
     while traceback is not None:
         count += traceback.tb_frame.f_code.co_name == "top-level template code"

@@ -1,4 +1,4 @@
-"""Read and link a NetBSD kernel module as the kernel's own loader, kobj(9), does.
+"""Reads and links a NetBSD kernel module as the kernel's own loader, kobj(9), does.
 
 The rules come from NetBSD sys/kern/subr_kobj.c, sys/kern/kern_module.c and the
 kobj_machdep.c of each machine.  The linter and the simulator share them, so that what

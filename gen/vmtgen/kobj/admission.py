@@ -1,7 +1,7 @@
-"""module_do_load(): what the kernel asks of a module's information before it links it.
+"""module_do_load(): the kernel's checks of a module's information before it links the module.
 
-From NetBSD sys/kern/kern_module.c, in its order.  The linter lists all of it; the simulated
-kernel stops at the first.
+From NetBSD sys/kern/kern_module.c, in its order.  The linter lists all failed checks; the
+simulated kernel stops at the first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AdmissionError(KobjError):
 
 
 def own_refusals(info: ModInfo) -> Iterator[AdmissionError]:
-    """Yield what is wrong with the module's own name and class."""
+    """Yield the errors in the module's own name and class."""
     if info.name_length >= MAXMODNAME:
         yield AdmissionError(f"module name `{info.name}' longer than {MAXMODNAME}", "EINVAL")
     if info.module_class not in CLASSES:
@@ -43,7 +43,7 @@ def own_refusals(info: ModInfo) -> Iterator[AdmissionError]:
 
 
 def version_refusals(info: ModInfo, version: int) -> Iterator[AdmissionError]:
-    """Yield that a kernel of that __NetBSD_Version__ does not take it: module_compatible()."""
+    """Yield an error if a kernel of that __NetBSD_Version__ refuses it: module_compatible()."""
     if not info.accepted_by(version):
         yield AdmissionError(
             f"module `{info.name}' built for `{info.version_signed}', system `{version}'",
@@ -52,15 +52,15 @@ def version_refusals(info: ModInfo, version: int) -> Iterator[AdmissionError]:
 
 
 def name_refusals(info: ModInfo, active: Callable[[str], bool]) -> Iterator[AdmissionError]:
-    """Yield that a module of that name is loaded or built in; `active` knows which are."""
+    """Yield an error if a module of that name is `active`: loaded or built in."""
     if active(info.name):
         yield AdmissionError(f"module with name `{info.name}' already loaded", "EEXIST")
 
 
 def required_refusals(info: ModInfo, found: Callable[[str], bool]) -> Iterator[AdmissionError]:
-    """Yield what is wrong with the required modules; `found` says whether one can be had.
+    """Yield the errors in the required modules; `found` returns whether a module exists.
 
-    Raises KobjPanicError where the list's pointer leads to no memory.
+    Raises KobjPanicError where the list's pointer is invalid.
     """
     if info.required_fault:
         raise KobjPanicError(info.required_fault)

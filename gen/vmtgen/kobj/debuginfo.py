@@ -1,8 +1,8 @@
 """Types, variables and marked code of a module, from the DWARF of its debug twin.
 
-What atomic_load_*(9) and atomic_store_*(9) do is a plain move in the code.  Their macros (NetBSD
-sys/sys/atomic.h) keep the address in a variable of their own, in a block of its own: the code of
-that block is the access, and DWARF says where it is.
+atomic_load_*(9) and atomic_store_*(9) compile to a plain move.  Their macros (NetBSD
+sys/sys/atomic.h) hold the address in a variable in a block of its own: the code of that block is
+the access, and DWARF has its range.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ATOMIC = frozenset({"__al_ptr", "__as_ptr"})
-_DEEP = 6  # structures in structures
+_DEEP = 6  # the limit of nested structures
 
 
 @dataclass(frozen=True)
 class Field:
-    """A member that is no structure itself: ``name`` is its path, as ``sc_clock.c_state``."""
+    """A member that is not a structure; ``name`` is its path, as ``sc_clock.c_state``."""
 
     offset: int
     size: int
@@ -38,10 +38,10 @@ class Field:
 class DebugInfo:
     """``structs``: name -> (bytes, members); ``variables``: name -> name of the struct or "".
 
-    ``own`` are the structures that files beside the compiled ones declare, and no others' headers.
+    ``own`` are the structures that the module's files declare, not those of other headers.
 
-    ``atomics`` are ranges of offsets in the text region, ascending, whose accesses are those of
-    atomic_load_* and atomic_store_*.
+    ``atomics`` are ascending ranges of offsets in the text region: the code of atomic_load_* and
+    atomic_store_*.
     """
 
     structs: Mapping[str, tuple[int, tuple[Field, ...]]] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class DebugInfo:
         return ""
 
     def of_size(self, size: int) -> list[str]:
-        """Return the names of the structures of a size, the module's own where there are such."""
+        """Return the names of the structures of a size: the module's own, or else any."""
         found = sorted(name for name, (each, _fields) in self.structs.items() if each == size)
         return [name for name in found if name in self.own] or found
 
@@ -103,7 +103,7 @@ class _Reader:
         self.own: set[str] = set()
 
     def data(self) -> dict[str, Any]:
-        """Return all of it, as JSON can hold it."""
+        """Return all data in the types of JSON."""
         for unit in self._dwarf.iter_CUs():
             for die in unit.iter_DIEs():
                 self._take(unit, die)
@@ -191,7 +191,7 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _name(die: Any) -> str:
-    """Return the name of an entry, or of the one that it is a copy of."""
+    """Return the name of an entry, or of its abstract origin."""
     attributes = die.attributes
     if "DW_AT_name" in attributes:
         return str(attributes["DW_AT_name"].value.decode("utf-8", "backslashreplace"))

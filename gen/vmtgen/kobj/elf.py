@@ -1,7 +1,7 @@
 """The ELF structures, field by field.
 
-They are unpacked here and not by pyelftools, because the loader's checks look at the
-raw numbers of files that a general reader rightly refuses to open.  The names of
+This module unpacks them itself, because the loader's checks need the raw numbers of
+files that pyelftools rightly refuses to open.  The names of
 numbers that any module has are here, the others come from pyelftools, which is slow to import.
 """
 
@@ -132,7 +132,7 @@ RELOCATION_TYPES = {
         4: "R_X86_64_PLT32",
         10: "R_X86_64_32",
         11: "R_X86_64_32S",
-        41: "R_X86_64_GOTPCRELX",  # a relaxable form of the psABI that pyelftools has no name for
+        41: "R_X86_64_GOTPCRELX",  # a relaxable form of the psABI without a name in pyelftools
     },
     Machine.I386: {0: "R_386_NONE", 1: "R_386_32", 2: "R_386_PC32", 4: "R_386_PLT32",
                    43: "R_386_GOT32X"},
@@ -180,7 +180,7 @@ def relocation_name(machine: Machine, number: int) -> str:
     return _other_names(f"RELOC_TYPE_{suffix}", "").get(number, str(number))
 
 
-# Longer names are cut: no linker makes them, and a table without NULs would cost its square.
+# Longer names are cut: no linker makes them, and a table without NULs would take quadratic time.
 _LONGEST_NAME = 4096
 
 

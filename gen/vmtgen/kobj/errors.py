@@ -1,4 +1,4 @@
-"""What the kernel's module loader says when it refuses a module."""
+"""The messages of the kernel's module loader when it refuses a module."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Message:
 
 
 class KobjError(ReportedError):
-    """The kernel refuses the module; str() is what it says, one message a line.
+    """The kernel refuses the module; str() is its messages, one per line.
 
     `errno` is the name of the error that modctl(2) returns, for example 'ENOEXEC';
     `relocation` is the one that cannot be applied, where that is the reason.
@@ -52,9 +52,9 @@ class KobjError(ReportedError):
 
 
 class KobjPanicError(KobjError):
-    """The kernel does not refuse the module: it panics, or never comes back.
+    """The kernel does not refuse the module: it panics, or the call never returns.
 
-    str() is what it prints as it panics, or says what happens to it.
+    str() is the panic message, or a description of the hang.
     """
 
     def __init__(self, text: str, relocation: Relocation | None = None) -> None:

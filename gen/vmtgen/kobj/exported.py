@@ -1,4 +1,4 @@
-"""The global names of kernels that were looked at: what kobj(9) can resolve for a module.
+"""The global names of measured kernels: the symbols that kobj(9) can resolve for a module.
 
 Each file in kernels/ is a measurement, the output of nm(1) for one kernel that was built and run;
 its first lines say which. The linter and the simulator read the same file.
@@ -12,12 +12,12 @@ from functools import cache
 from vmtgen.common.located import listed
 
 KERNEL = "netbsd-10.99.12-amd64"
-"""The kernel whose names the simulator has; it holds the driver that NetBSD has itself."""
+"""The kernel whose names the simulator has; NetBSD's own driver is built in."""
 
 
 @cache
 def kernels() -> tuple[str, ...]:
-    """Return the names of the kernels that were looked at, sorted."""
+    """Return the names of the measured kernels, sorted."""
     files = importlib.resources.files("vmtgen.kobj").joinpath("kernels").iterdir()
     return tuple(sorted(f.name.removesuffix(".txt") for f in files if f.name.endswith(".txt")))
 

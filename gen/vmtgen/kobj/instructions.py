@@ -1,8 +1,8 @@
-"""Instructions that no kernel function stands for: found in a module by disassembly.
+"""Finds the system instructions in a module by disassembly.
 
 A driver reads a time stamp counter, writes a model-specific register or turns interrupts off with
-one instruction, and imports nothing for it.  The linter lists them; the simulator serves them, or
-stops where one is executed.  What an instruction does is in the processors' manuals: Intel 64 and
+one instruction, without an import.  The linter lists these instructions; the simulator executes
+them, or stops at one that it does not model.  The processors' manuals define them: Intel 64 and
 IA-32 Architectures Software Developer's Manual, volume 2; Arm Architecture Reference Manual, C5.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vmtgen.kobj.model import Module
 
-# Of x86, by mnemonic.  in, out, cpuid, vmcall and vmmcall reach the hypervisor and are none here.
+# Of x86, by mnemonic.  in, out, cpuid, vmcall and vmmcall reach the hypervisor and are not listed.
 _X86 = frozenset([
     "rdtsc", "rdtscp", "rdrand", "rdseed", "rdmsr", "wrmsr", "rdpmc", "cli", "sti", "std", "hlt",
     "popf", "popfd", "popfq", "lgdt", "lidt", "lldt", "ltr", "lmsw", "clts", "sgdt", "sidt",
@@ -32,7 +32,7 @@ _X86 = frozenset([
     "getsec",
 ])  # fmt: skip
 _AARCH64 = frozenset(["tlbi", "at", "hvc", "smc", "eret", "drps", "wfi", "wfit", "brk", "hlt"])
-# Registers of aarch64 that are a thread's own, and the one whose reading calls the hypervisor.
+# Per-thread registers of aarch64, and the one that calls the hypervisor when it is read.
 _PLAIN = frozenset([
     "tpidr_el1", "tpidr_el0", "tpidrro_el0", "sp_el0", "mdccsr_el0", "nzcv", "fpcr", "fpsr",
     "currentel",
@@ -41,10 +41,10 @@ _PLAIN = frozenset([
 
 @dataclass(frozen=True, slots=True)
 class SystemInstruction:
-    """One instruction: where it is, and what it is called, as "rdtsc" or "mov to cr0".
+    """One instruction: its place and its name, as "rdtsc" or "mov to cr0".
 
-    ``symbol`` is the index of the function that it is in, ``distance`` how far behind its start in
-    bytes, ``size`` its length; ``where`` says the same in words.
+    ``symbol`` is the index of its function, ``distance`` its offset there in bytes, ``size`` its
+    length; ``where`` is the place as text.
     """
 
     name: str
@@ -56,7 +56,7 @@ class SystemInstruction:
 
 
 def disassembler(machine: Machine) -> Any:
-    """Return capstone's disassembler for a machine; what is no instruction is passed over."""
+    """Return capstone's disassembler for a machine; it skips bytes that are no instruction."""
     import capstone  # noqa: PLC0415 - slow to import
 
     arch, mode = {
@@ -75,7 +75,7 @@ _found: dict[bytes, tuple[SystemInstruction, ...]] = {}
 def system_instructions(module: Module) -> tuple[SystemInstruction, ...]:
     """Return the system instructions in the functions of a module, in the order of its text.
 
-    What was found is kept by content, in the process and for the next one: see common.cache.
+    The result is cached by content, in the process and for the next one: see common.cache.
     """
     parts: list[tuple[bytes, list[tuple[int, int, int, str]]]] = []
     for section in module.sections:
@@ -118,7 +118,7 @@ def _look(
 
 
 def system_name(machine: Machine, mnemonic: str, operands: str) -> str:
-    """Return what a system instruction is called, "" for any other."""
+    """Return the name of a system instruction, "" for any other."""
     first, _, last = operands.partition(", ")
     if machine is Machine.AARCH64:
         if mnemonic == "mrs":

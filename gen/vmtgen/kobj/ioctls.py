@@ -1,9 +1,9 @@
 """The ioctl(2) commands that a module's code compares with, found by disassembly.
 
 A command carries a direction, the size of its argument, a group and a number (sys/sys/ioccom.h), so
-that most numbers in a program are none.  The linker knows nothing of them: what is found are the
-constants of compares and of the code that a compiler makes of a switch.  A command that is compared
-in another way, or that a called module knows, is not found.
+that few other numbers look like one.  The object file has no list of them: this module finds the
+constants of compare instructions and of a compiled switch.  It does not find a command that is
+compared in another way, or that a called module handles.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _DIRECTIONS = {IOC_OUT, IOC_IN, IOC_OUT | IOC_IN}
 _LARGEST = 4096  # IOCPARM_MAX
 _MASK = 0xFFFFFFFF
 _NUMBER = re.compile(r"(-?)\s*(?:0x([0-9a-f]+)|#(?:0x)?([0-9a-f]+))")
-# A compiler takes the first number of a switch off, by adding what is left to 2^32 or by an
-# address: those of lea and add are negated.
+# A compiler subtracts the first number of a switch with add or lea of its two's complement: the
+# constants of these two are negated.
 _TAKEN_OFF = frozenset(["add", "lea"])
 _X86 = frozenset(["cmp", "mov", "movabs", "sub", "xor", *_TAKEN_OFF])
 

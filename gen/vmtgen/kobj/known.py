@@ -1,7 +1,8 @@
-"""What is known of single kernels: the symbols they export, the modules they have.
+"""The symbols that known kernels export, and their modules.
 
-A kernel is known by its __NetBSD_Version__ and its machine; the lists are files in kernels/, each
-with its source at its top.  A list of symbols can also come from the user, as nm(1) prints it.
+A kernel is identified by its __NetBSD_Version__ and its machine; the lists are files in
+kernels/, each with its source at its top.  A list of symbols can also come from the user, in the
+format of nm(1).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _NM_POSIX = re.compile(r"(\S+)[ \t]+([A-Za-z?-])(?:[ \t].*)?")
 
 @dataclass(frozen=True)
 class KernelSymbols:
-    """The global names of one kernel; `source` says in words where they come from."""
+    """The global names of one kernel; `source` describes where they come from."""
 
     source: str
     names: frozenset[str] = field(repr=False)
@@ -39,8 +40,8 @@ class KernelSymbols:
 class KernelModules:
     """The modules of one system.
 
-    `shipped` lie in its module directory, `builtin` are part of its kernel; of those, `idle`
-    can be unloaded to make room for another of the same name.
+    `shipped` are in its module directory, `builtin` are part of its kernel; an `idle` one of
+    these can be unloaded and replaced by another of the same name.
     """
 
     source: str
@@ -55,13 +56,13 @@ class KernelModules:
 
 @lru_cache(maxsize=1)
 def nearest_symbols() -> KernelSymbols:
-    """Return the one list of symbols that is at hand, for kernels without one of their own."""
+    """Return the only list of symbols, for kernels without a list of their own."""
     return KernelSymbols(f"the list of {KERNEL.replace('-', ' ')}", exported_names(KERNEL))
 
 
 @lru_cache(maxsize=1)
 def nearest_modules() -> KernelModules:
-    """Return the one list of modules that is at hand, for systems without one of their own."""
+    """Return the only list of modules, for systems without a list of their own."""
     text = (
         resources.files("vmtgen.kobj").joinpath("kernels", f"{KERNEL}.modules").read_text("ascii")
     )
@@ -76,19 +77,19 @@ def nearest_modules() -> KernelModules:
 
 
 def symbols_of(version: int, machine: Machine) -> KernelSymbols | None:
-    """Return the symbols of exactly that kernel, None where no list of it is at hand."""
+    """Return the symbols of exactly that kernel, None where there is no list of it."""
     return nearest_symbols() if (version, machine) in _KNOWN else None
 
 
 def modules_of(version: int, machine: Machine) -> KernelModules | None:
-    """Return the modules of exactly that system, None where no list of it is at hand."""
+    """Return the modules of exactly that system, None where there is no list of it."""
     return nearest_modules() if (version, machine) in _KNOWN else None
 
 
 def read_symbols(path: str | os.PathLike[str]) -> KernelSymbols:
-    """Read a file of symbols: what nm or nm -P prints, or one name a line.
+    """Read a file of symbols: the output of nm or nm -P, or one name per line.
 
-    Names that nm marks as undefined, weak or local are left out.  Raises OSError where the file
+    Names that nm marks as undefined, weak or local are omitted.  Raises OSError where the file
     cannot be read, ValueError (with the line's number) where a line is none of these.
     """
     names: set[str] = set()

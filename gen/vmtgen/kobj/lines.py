@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LineTable:
-    """Which source line each byte of the text region comes from.
+    """Maps each byte of the text region to its source line.
 
     `starts` are offsets in the text region, ascending; the line at the same place in
     `rows` holds up to the next start; None marks a gap. `digests` are the MD5s of the source
@@ -53,7 +53,7 @@ class LineTable:
         return frozenset(row for row in self.rows if row is not None)
 
 
-@lru_cache(maxsize=8)  # for a simulation after the other of one module
+@lru_cache(maxsize=8)  # for repeated simulations of one module
 def _read(image: bytes) -> LineTable | None:
     """Read the line program of an ELF file; return None where it has no DWARF."""
     from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - most users need no DWARF
@@ -75,7 +75,7 @@ def _read(image: bytes) -> LineTable | None:
 
 
 def with_region_offsets(module: Module) -> bytes:
-    """Return the file with text symbols moved to their place in the text region.
+    """Return the file with the values of text symbols as offsets in the text region.
 
     In a relocatable file every section starts at 0.  DWARF addresses are relocated
     against symbols, so with several executable sections they become unambiguous when
@@ -118,7 +118,7 @@ def _collect(
             digest = files[state.file].get("DW_LNCT_MD5") if state.file < len(files) else None
             if digest:
                 digests[names[state.file]] = bytes(digest)
-        # Line 0 is code that the compiler made up for no line.
+        # Line 0 is code that the compiler added for no source line.
         found[state.address] = (names[state.file], state.line) if state.line else None
 
 

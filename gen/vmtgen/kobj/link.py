@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from vmtgen.kobj.model import ModInfo
 
-# In which order kobj_load() takes memory from module_map: one behind the other.
+# The order in which kobj_load() allocates from module_map, one after the other.
 ALLOCATION_ORDER: tuple[Region, ...] = ("data", "rodata", "text")
 
 # Names that kobj_checksyms() lets a module define although the kernel has them too.
@@ -51,7 +51,7 @@ DUPLICATES_ALLOWED = frozenset(
 )
 _LINK_SET = "link_set_"
 
-# Where the check of local relocations pretends to load: in each machine's module area.
+# The pretended load address for the check of local relocations: in each machine's module area.
 _PRETENDED_BASE = {
     Machine.AMD64: 0xFFFFFFFF_82000000,
     Machine.I386: 0xC2000000,
@@ -105,9 +105,9 @@ def link(
 ) -> Linked:
     """Load `module` at `bases` (page-aligned addresses) and link it.
 
-    `resolve` is the kernel's symbol table: the address of a name, or None.  It is asked
-    for what the module imports and also for every global that the module defines,
-    because the kernel refuses such a name when it has it too.  Raises KobjError as
+    `resolve` is the kernel's symbol table: the address of a name, or None.  It is called
+    for the module's imports and also for every global that the module defines,
+    because the kernel refuses a global that it defines itself.  Raises KobjError as
     kobj_load() and kobj_affix() refuse, in their order.
     """
     loading = Loading(module, bases)
@@ -126,9 +126,9 @@ def local_refusals(module: Module) -> Iterator[KobjError]:
 
 
 def link_as_pretended(module: Module) -> tuple[Loading, tuple[KobjError, ...]]:
-    """Link at pretended addresses, with every import at one, and go on after a refusal.
+    """Link at pretended addresses, with every import at the same one; continue after a refusal.
 
-    Returns the module in memory and what the loader refuses.  Raises KobjPanicError where
+    Returns the module in memory and the loader's refusals.  Raises KobjPanicError where
     the sections cannot be placed.
     """
     loading = Loading(module, pretended_bases(module))
@@ -146,7 +146,7 @@ def pretended_bases(module: Module) -> dict[Region, int]:
 def consecutive_bases(module: Module, start: int) -> dict[Region, int]:
     """Return the regions' addresses where module_map's free space begins at `start`.
 
-    An empty region has none in the kernel: kobj_load() allocates it nothing.
+    An empty region has no address in the kernel: kobj_load() does not allocate it.
     """
     bases: dict[Region, int] = {}
     for region in ALLOCATION_ORDER:
@@ -223,7 +223,7 @@ class Loading:
         return None
 
     def _fill(self, section: Section, address: int) -> None:
-        """kobj_read_vfs(): a DIAGNOSTIC kernel asks whether the place is in a region."""
+        """kobj_read_vfs(): a DIAGNOSTIC kernel checks that the place is in a region."""
         region = self._segment(address, section.size)
         if region is None:
             raise KobjPanicError("kobj_read_vfs: not in a dedicated segment")
@@ -242,7 +242,7 @@ class Loading:
                 start = address - base
                 missing = start + size - len(image)
                 if missing > 0:
-                    # What nothing was put into takes no memory: a NOBITS section can be large.
+                    # A section without contents takes no memory: a NOBITS section can be large.
                     image.extend(bytes(missing))
                 return image, start
         return None
@@ -278,7 +278,7 @@ class Loading:
             raise refusal
 
     def info(self) -> ModInfo:
-        """module_fetch_info(), and what the pointers in modinfo_t lead to."""
+        """module_fetch_info(), with the pointers in modinfo_t followed."""
         return fetch(self)
 
     def affix(self, resolve: Callable[[str], int | None]) -> Linked:
@@ -427,7 +427,7 @@ class Loading:
     def find_section(self, name: str) -> Section | None:
         """kobj_find_section(): the first loaded section of that name.
 
-        Raises KobjPanicError where a name on the way lies where nothing is mapped.
+        Raises KobjPanicError where an earlier section's name is in unmapped memory.
         """
         for section in self.module.sections:
             if not section.loaded:
@@ -462,7 +462,7 @@ class Loading:
 
 
 def module_info(module: Module) -> ModInfo:
-    """Return what MODULE() says; raises KobjError as module_fetch_info() refuses."""
+    """Return MODULE()'s information; raises KobjError where module_fetch_info() refuses it."""
     loading = Loading(module, pretended_bases(module))
     for refusal in loading.relocate(local=True):
         raise refusal

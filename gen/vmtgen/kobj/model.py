@@ -21,8 +21,8 @@ PAGE_SIZE = 4096
 SHF_WRITE = 0x1
 SHF_ALLOC = 0x2
 SHF_EXECINSTR = 0x4
-# Memory behind a string table that the kernel reads without a fault: its heap.  A name 1 MB
-# behind the table was read (no such section), one 2 GB behind it was a page fault.
+# The kernel can read the heap after a string table without a fault.  In a test, a name 1 MB
+# after the table was read (no such section), one 2 GB after it caused a page fault.
 _HEAP_BEHIND = 16 << 20
 
 
@@ -54,7 +54,7 @@ class Section:
     `type` is the name without SHT_, or a hexadecimal number.  `region` is where kobj
     puts the section (None: not loaded) and `offset` its place in that region in bytes,
     for a region that begins on a page boundary.  `name_inside` is False where sh_name
-    leads out of the table of names: the kernel reads what happens to lie there.
+    leads out of the table of names: the kernel reads other memory there.
     `file` is the whole file and `file_offset` the section's place in it.
     """
 
@@ -77,8 +77,8 @@ class Section:
     def data(self) -> bytes:
         """The section's bytes in the file: b'' for NOBITS, whose `size` still counts.
 
-        They are cut out anew each time, so that headers which claim the same bytes many
-        times over cost no memory.
+        Each call slices the file again, so that many headers for the same bytes take no
+        memory.
         """
         if self.type in ("NOBITS", "NULL"):
             return b""
@@ -143,9 +143,9 @@ class ModInfo:
     """The modinfo_t that MODULE(class, name, required) makes (NetBSD sys/sys/module.h).
 
     `module_class` is signed, as the kernel prints it.  `required` are the names that
-    module_do_load() takes from the list; `ignored` is what stands behind an empty one,
+    module_do_load() takes from the list; `ignored` is the text after an empty name,
     where it stops reading.  `name_length` is mi_name's length in bytes; `required_fault`
-    says that mi_required leads to no memory of the module's, '' where it does.
+    describes an mi_required that points outside the module, '' where it is valid.
     """
 
     version: int
@@ -191,11 +191,11 @@ class ModInfo:
 
 @dataclass(frozen=True)
 class Module:
-    """A relocatable object that the kernel's loader would take.
+    """A relocatable object that the kernel's loader accepts.
 
     `sizes` are the bytes of each region before rounding to pages.  `skipped` lists
     relocations (section, offset, symbol index) whose symbol index lies outside the
-    symbol table: kobj passes over them without a word.
+    symbol table: kobj skips them without a message.
     """
 
     path: Path
@@ -235,7 +235,7 @@ class Module:
 
     @cached_property
     def modinfo(self) -> ModInfo:
-        """What MODULE() says; raises KobjError as module_fetch_info() refuses."""
+        """MODULE()'s information; raises KobjError where module_fetch_info() refuses it."""
         return self.fetch(self)
 
     def section(self, name: str) -> Section:
@@ -273,5 +273,5 @@ def aligned(value: int, align: int, machine: Machine) -> int:
 
 
 def name_is_readable(section: Section) -> bool:
-    """Whether reading a name that lies outside its table ends in no page fault."""
+    """Whether the kernel can read a name outside its table without a page fault."""
     return section.name_inside or section.name_offset < _HEAP_BEHIND

@@ -1,7 +1,7 @@
 """module_fetch_info(): the modinfo_t that a module's link set points to.
 
 From NetBSD sys/kern/kern_module.c and sys/sys/module.h.  The kernel reads it after the
-local relocations only, so what it needs must not hang on global symbols.
+local relocations only, so none of its pointers may need a global symbol.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENOENT = 2
 
 
 def fetch(loading: Loading) -> ModInfo:
-    """Return the module's information; KobjError with the kernel's words where it refuses."""
+    """Return the module's information; KobjError with the kernel's message where it refuses."""
     size = loading.module.machine.pointer_size
     section = loading.find_section(LINK_SET)
     if section is None:
@@ -41,7 +41,7 @@ def fetch(loading: Loading) -> ModInfo:
         try:
             text = _text(loading, fields.required, "mi_required")
         except KobjPanicError as error:
-            fault = str(error)  # the kernel follows it only after it has looked at the rest
+            fault = str(error)  # the kernel follows it only after the other checks
     required, ignored = split_required(text.decode("utf-8", "backslashreplace"))
     return ModInfo(
         fields.version,

@@ -1,8 +1,8 @@
-"""kobj_load(): which files the loader takes, and where it puts their sections.
+"""kobj_load(): which files the loader accepts, and where it places their sections.
 
 The order of the checks is that of NetBSD sys/kern/subr_kobj.c 1.78, so that a file with
-several faults is refused for the same reason.  The line numbers are those that a
-10.99.12 kernel printed.  Every size is checked before anything is as large as it.
+several errors is refused for the same reason.  The line numbers are those that a
+10.99.12 kernel printed.  Every size is checked before memory of that size is allocated.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
 _EINVAL = 22
 _PROGBITS, _SYMTAB, _STRTAB, _RELA, _NOBITS, _REL = 1, 2, 3, 4, 8, 9
 
-# What the kernel's map for modules holds at most: uvm_km_alloc(module_map, ...) fails beyond.
+# The limit of the kernel's map for modules: uvm_km_alloc(module_map, ...) fails above it.
 # amd64: from the kernel's end to KERNBASE + NKL2_KIMG_ENTRIES * NBPD_L2 (64 * 2 MB, NetBSD
 # sys/arch/amd64/amd64/machdep.c); aarch64: MODULE_RESERVED_MAX (sys/arch/aarch64/aarch64/
-# aarch64_machdep.c); i386 has no map of its own: what the other two have is more than enough.
+# aarch64_machdep.c); i386 has no map of its own: the limit of the other two is large enough.
 MODULE_MAP_SIZE = 128 << 20
-# kmem_alloc(KM_SLEEP) of more than the machine can ever have never returns (seen with 2^40).
+# kmem_alloc(KM_SLEEP) of more memory than the machine has never returns (observed with 2^40).
 _NEVER_ALLOCATED = 1 << 32
-# A larger file is no module: the map above holds less, and debug sections are of its order.
+# A larger file is no module: the map above is smaller, and debug sections are about as large.
 _LARGEST_FILE = 512 << 20
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A module, or what is wrong with it.
+    """A module, or the reasons why the kernel refuses it.
 
-    `module` is None when the file's structure is refused, which ends the reading;
-    refusals of single relocations, for which every import is taken to exist, are listed
-    all together.  `loading` is the module linked at pretended addresses as far as it can
-    be (None: its sections cannot be placed).
+    `module` is None when the file's structure is refused, which ends the reading.
+    Refusals of single relocations are all listed; for these every import is assumed to exist.
+    `loading` is the module linked at pretended addresses as far as possible (None: its sections
+    cannot be placed).
     """
 
     module: Module | None
@@ -74,7 +74,7 @@ def read_module(path: str | os.PathLike[str], machine: Machine | None = None) ->
 
 
 def inspect_module(path: str | os.PathLike[str], machine: Machine | None = None) -> Inspection:
-    """Read a module like read_module(), but hand back the refusals instead of raising."""
+    """Read a module like read_module(), but return the refusals instead of raising."""
     try:
         module = load(path, machine)
     except KobjError as error:
@@ -98,7 +98,7 @@ def load(path: str | os.PathLike[str], expected: Machine | None = None) -> Modul
     return _parse(path, data, *_header(data, expected))
 
 
-# A campaign boots thousands of kernels, and each of these loads the same file.
+# A campaign boots thousands of kernels, and each loads the same file.
 @lru_cache(maxsize=8)
 def _parse(path: Path, data: bytes, machine: Machine, header: elf.Header) -> Module:
     headers = _section_headers(data, machine, header)
@@ -120,7 +120,7 @@ def _refuse(text: str, line: int, errno: str = "ENOEXEC") -> NoReturn:
 
 
 def _slice(data: bytes, offset: int, size: int, line: int) -> bytes:
-    """Read as kobj_read_vfs() does: into memory of that size, and not less than all of it."""
+    """Read as kobj_read_vfs() does: allocate that size, and read all of it."""
     if size >= _NEVER_ALLOCATED:
         raise KobjPanicError(
             f"modctl(2) does not return: kmem_alloc({size:#x}, KM_SLEEP) waits for memory that "
@@ -199,7 +199,7 @@ def _symbol_bytes(
 def _section_names(
     data: bytes, header: elf.Header, headers: Sequence[elf.SectionHeader]
 ) -> bytes | None:
-    """Return the section name table; None where the loader does without it."""
+    """Return the section name table; None where the loader works without it."""
     if header.shstrndx == elf.SHN_UNDEF:
         return None
     if header.shstrndx >= header.shnum:
@@ -211,7 +211,7 @@ def _section_names(
 
 
 def _region(header: elf.SectionHeader) -> Region | None:
-    """Which of the three maps a section goes to, by its type and flags and nothing else."""
+    """Return which of the three maps holds a section; only its type and flags decide."""
     if header.type not in (_PROGBITS, _NOBITS):
         return None
     if header.flags & SHF_EXECINSTR:
@@ -222,7 +222,7 @@ def _region(header: elf.SectionHeader) -> Region | None:
 def _sections(
     data: bytes, machine: Machine, headers: Sequence[elf.SectionHeader], names: bytes | None
 ) -> tuple[tuple[Section, ...], dict[Region, int]]:
-    """Pack the sections into the three regions as the loader does.
+    """Place the sections in the three regions as the loader does.
 
     The sums wrap round as the kernel's do: its alignment mask is an int, its sizes are size_t.
     """
@@ -259,7 +259,7 @@ def _sections(
 
 
 def _expect_room(sizes: dict[Region, int]) -> None:
-    """Refuse what module_map cannot hold, in the order of the three allocations."""
+    """Refuse a module that does not fit module_map, in the order of the three allocations."""
     left = MODULE_MAP_SIZE
     for region, line in (("data", 428), ("rodata", 443), ("text", 458)):
         size = sizes[region]  # type: ignore[index]
@@ -269,7 +269,7 @@ def _expect_room(sizes: dict[Region, int]) -> None:
 
 
 def _expect_contents(data: bytes, machine: Machine, headers: Sequence[elf.SectionHeader]) -> None:
-    """Refuse a section that ends behind the file, in the order of the section headers.
+    """Refuse a section that ends after the file's end, in the order of the section headers.
 
     Relocation tables together cannot be larger than the file, where no two of them share
     bytes: no linker makes such a file, and it would cost the square of its size to read.
@@ -296,8 +296,8 @@ def _expect_contents(data: bytes, machine: Machine, headers: Sequence[elf.Sectio
 def _target_type(headers: Sequence[elf.SectionHeader], header: elf.SectionHeader) -> int | None:
     """Return the type of the section that relocations are for, None beyond the headers.
 
-    The kernel does not compare sh_info with the number of sections: it would read what
-    lies behind the table.
+    The kernel does not compare sh_info with the number of sections: it would read the
+    memory after the table.
     """
     return headers[header.info].type if header.info < len(headers) else None
 

@@ -1,7 +1,7 @@
 """The relocations that the kernel applies, machine by machine.
 
 From NetBSD sys/arch/{amd64/amd64,i386/i386,aarch64/aarch64}/kobj_machdep.c (10.99.12).
-What is not in the tables is refused.
+The kernel refuses all other types.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Rule:
 
     `width` is the number of bits stored; `addend_width` how many bits of an in-place
     addend the kernel reads; `shift` scales a low12; `checked` says that the kernel
-    refuses a value that does not fit (on x86 it never looks).
+    refuses a value that does not fit (on x86 it never checks).
     """
 
     kind: Kind
@@ -88,7 +88,7 @@ RULES: Mapping[Machine, Mapping[int, Rule]] = {
 
 
 class RelocationRefusedError(Exception):
-    """The kernel's kobj_reloc() says no; str() is the line it prints."""
+    """The kernel's kobj_reloc() refuses it; str() is the line that it prints."""
 
 
 def bytes_touched(rule: Rule) -> int:

@@ -1,1 +1,1 @@
-"""The linter: what the kernel refuses in a module, and what would go wrong later."""
+"""The linter: reports load errors of a module, and likely problems after loading."""

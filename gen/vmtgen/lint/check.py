@@ -1,8 +1,8 @@
-"""The linter: says of a module what the kernel would refuse, and likely problems.
+"""The linter checks a module for load errors and likely problems.
 
-The refusals come from vmtgen.kobj, which the simulator uses too, in the loader's own steps; the
-rest is what the loader does not check and the module needs, and what needs a list or a check of
-the code.
+The load errors come from vmtgen.kobj, which the simulator uses too, in the order of the loader's
+steps. The other rules check properties that the loader does not check, that depend on a list of
+symbols, or that depend on the code.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def lint_file(
 ) -> tuple[Finding, ...]:
     """Lint the module at `path`, errors first.
 
-    `release` is what the kernel says for `uname -r` (None: the release that the module says it was
-    built for), `machine` the kernel's machine (None: the file's own), `symbols` what that kernel
-    exports (None: the list at hand). Raises MissingInputError where there is no such file,
-    UsageError for a release that is none.
+    `release` is the kernel's `uname -r` (None: the release in the module's modinfo), `machine` the
+    kernel's machine (None: the file's own), `symbols` the kernel's exported names (None: the
+    built-in list). Raises MissingInputError where there is no such file, UsageError for an
+    invalid release.
     """
     targets = targets or load_targets()
     version = None if release is None else targets.kernel(release)
@@ -53,7 +53,7 @@ def lint_file(
         findings += section_findings(seen.module)
     if seen.loading is not None:
         findings += _module_findings(seen.loading, targets, version, symbols)
-    # The loader may stop for one reason at two places, and two rules see the same place.
+    # The loader may report one reason at two places, and two rules may report the same place.
     unique: dict[tuple[str, str], Finding] = {}
     for found in findings:
         unique.setdefault((found.rule, found.where or found.message), found)
@@ -81,9 +81,9 @@ def _version(module: Module) -> int | None:
 
 
 def accepting_kernels(module: Module) -> str:
-    """Return in words which kernels take the module, by version (module_compatible()) and machine.
+    """Describe the kernels that load the module, by version (module_compatible()) and machine.
 
-    Raises KobjError where it says nothing readable of itself.
+    Raises KobjError where its modinfo cannot be read.
     """
     info = module.modinfo
     kernel = f"NetBSD {info.version_text}/{module.machine.value}"

@@ -1,7 +1,7 @@
-"""What the linter looks for in the code itself, instruction by instruction.
+"""The linter's rules on the code, instruction by instruction.
 
 The linked module is disassembled with capstone along the symbol table's functions, so that data
-between them is not taken for code. What is not in a function is not looked at.
+between them is not read as code. Bytes outside functions are not checked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Registers of MMX, SSE, AVX and AVX-512, and of the x87.
 _X86_FPU = re.compile(r"\b(?:[xyz]?mm[0-9]+|k[0-7]|st\([0-7]\)|st)\b")
-# x87 instructions all begin with f; what else touches that state has no such operand.
+# x87 instructions all begin with f; other instructions on that state have no such operand.
 _X86_STATE = re.compile(r"emms|v?(?:ld|st)mxcsr|xsave\w*|xrstor\w*|vzero(?:upper|all)")
 _ARM_FPU = re.compile(r"\b(?:[bhsdq]|[vz])[0-9]{1,2}(?:\.[0-9]*[bhsdq])?\b|\bp[0-9]{1,2}[./]")
 _WRITE = 2  # CS_AC_WRITE
@@ -36,7 +36,7 @@ _RIP = re.compile(r"\[rip(?: ([+-]) (0x[0-9a-f]+|[0-9]+))?\]")
 
 @dataclass(frozen=True)
 class CodeProblem:
-    """A rule that an instruction breaks, where, and the instruction in words."""
+    """A rule that an instruction breaks, the place, and the instruction as text."""
 
     rule: str
     where: str
@@ -89,10 +89,10 @@ def _functions(module: Module, loading: Loading) -> Iterator[tuple[str, int, byt
 
 @dataclass(frozen=True)
 class _Function:
-    """The instructions of a function, and what can be said of them without the module.
+    """The instructions of a function, and their properties that do not depend on the module.
 
-    `fpu` and `unrelocated` are places in `instructions`: what uses registers of the FPU, and what
-    has in its field what stands there before it is relocated.
+    `fpu` and `unrelocated` are indexes of `instructions`: those that use registers of the FPU, and
+    those whose field still has the value from before relocation.
     """
 
     instructions: tuple[Instruction, ...]
@@ -102,7 +102,7 @@ class _Function:
     unrelocated: frozenset[int]
 
 
-# Builds for several releases, and of several states, have most of their functions in common.
+# Builds for several releases, and successive builds, have most of their functions in common.
 @lru_cache(maxsize=512)
 def _read(machine: Machine, code: bytes, start: int) -> _Function:
     instructions = tuple(_plain(machine).disasm_lite(code, start))
@@ -124,7 +124,7 @@ def _read(machine: Machine, code: bytes, start: int) -> _Function:
 
 
 class _Look:
-    """The rules, with what they need of the module: its relocations by address."""
+    """The rules, with the module's relocations by address."""
 
     def __init__(self, module: Module, loading: Loading) -> None:
         self.module = module
@@ -144,12 +144,12 @@ class _Look:
         self._rules = RULES[self.machine]
 
     def _changes(self, relocation: Relocation) -> bool:
-        """Whether the relocation is meant to change something; the loader may not know it."""
+        """Whether the relocation should change something; the loader may not support its type."""
         rule = RULES[self.machine].get(relocation.type)
         return rule is None or rule.kind != "none"
 
     def problems(self, function: _Function) -> Iterator[tuple[Instruction, str, str]]:
-        """Yield (instruction, rule, what there is to say) of one function."""
+        """Yield (instruction, rule, message) of one function."""
         for instruction in function.below_stack:
             yield instruction, "red-zone", ""
         relocated = self._by_instruction(function)
@@ -189,7 +189,7 @@ class _Look:
                 return
         symbols = [relocation.symbol for _, relocation in found]
         if any(symbol.special in ("UNDEF", "COMMON", "RESERVED") for symbol in symbols):
-            return  # of the kernel, or reported with the relocation
+            return  # in the kernel, or reported with the relocation
         number = _NUMBER.search(operands)
         if number is not None and _branches(mnemonic):
             yield from self._branch(int(number[1], 16), symbols)
@@ -208,7 +208,7 @@ class _Look:
     def _memory(
         self, instruction: Instruction, found: Sequence[tuple[int, Relocation]]
     ) -> Iterator[tuple[str, str]]:
-        """Look at loads and stores at a fixed address: the place must exist, and take a store."""
+        """Check loads and stores at a fixed address: it must exist, and be writable for a store."""
         for target, writes in self._accesses(instruction, found):
             section = self._section_at(target)
             if section is None:
@@ -220,7 +220,7 @@ class _Look:
     def _accesses(
         self, instruction: Instruction, found: Sequence[tuple[int, Relocation]]
     ) -> Iterator[tuple[int, bool]]:
-        """Yield (address, whether it is written) of the operands without a register in them."""
+        """Yield (address, whether it is written) of the operands that use no register."""
         address, size, mnemonic, _ = instruction
         if self.machine is Machine.AARCH64:
             for _, relocation in found:
@@ -264,7 +264,7 @@ def _x86_accesses(machine: Machine, code: bytes, address: int) -> tuple[tuple[in
     return tuple(found)
 
 
-# To make one takes as long as to disassemble a small function.
+# Creating one takes as long as disassembling a small function.
 _plain = cache(disassembler)
 
 
@@ -276,7 +276,7 @@ def _detailed(machine: Machine) -> Any:
 
 
 def _needs_relocation(machine: Machine, instruction: Instruction) -> bool:
-    """Whether the instruction's field holds what stands there before it is relocated."""
+    """Whether the instruction's field still has the value from before relocation."""
     address, size, mnemonic, operands = instruction
     if "0x" not in operands and "[rip]" not in operands:
         return False

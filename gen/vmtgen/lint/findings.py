@@ -1,4 +1,4 @@
-"""What the linter says of one thing that is wrong."""
+"""A finding of the linter: one problem and its fix."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LONGEST = 500  # characters of a name in a message
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: the rule, where, and what to do.
+    """One problem: the rule, the place, and the remedy.
 
-    `kernel` is what the kernel would print, '' where it would not notice.
+    `kernel` is the kernel's message, '' where the kernel does not detect the problem.
     """
 
     rule: str
@@ -35,13 +35,13 @@ class Finding:
 
 
 def printable(text: str) -> str:
-    """Return text from a file as it can go to a terminal: one line, no control characters."""
+    """Return text from a file, safe for a terminal: one line, no control characters."""
     shown = one_line(text)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
 
 
 def finding(rule_id: str, where: str, message: str, kernel: str = "") -> Finding:
-    """Return the finding of a rule, with what comes from the file made printable."""
+    """Return the finding of a rule, with text from the file made printable."""
     rule = BY_ID[rule_id]
     return Finding(
         rule.id, rule.severity, printable(where), printable(message), rule.remedy, _lines(kernel)
@@ -49,11 +49,11 @@ def finding(rule_id: str, where: str, message: str, kernel: str = "") -> Finding
 
 
 def refusal(error: KobjError, module: Module | None) -> Finding:
-    """Return the finding for what the loader refuses."""
+    """Return the finding for a refusal of the loader."""
     rule: Rule | None = None
     for said in error.messages:
         rule = rule or rule_for(said.text)
-    assert rule is not None, f"no rule for the loader's words: {error}"
+    assert rule is not None, f"no rule for the loader's message: {error}"
     where = ""
     relocation = error.relocation
     message = rule.why

@@ -1,7 +1,7 @@
-"""Accesses below the stack pointer: the stack pointer and the frame pointer of a function, traced.
+"""Finds accesses below the stack pointer: traces a function's stack and frame pointers.
 
-The pointers are offsets from the stack pointer at the function's entry. They are followed along
-the code and along its jumps; where a path makes them unknown, nothing is reported.
+The pointers are offsets from the stack pointer at the function's entry. The trace follows
+the code and its jumps; where a path makes a pointer unknown, nothing is reported.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _UNKNOWN: _State = (None, None)
 def below_stack(machine: Machine, code: Iterable[Instruction]) -> Iterator[Instruction]:
     """Yield the instructions of one function that use memory below the stack pointer.
 
-    An address that is only computed may be used later: it counts where the stack pointer never
-    gets below it in the whole function.
+    An address that is only computed may be used later: it is reported where the stack pointer is
+    never below it in the whole function.
     """
     step = _arm if machine is Machine.AARCH64 else _x86
     state: _State | None = (0, None)
@@ -64,7 +64,7 @@ _IMPLICIT = ("j", "push", "pop", "leave", "ret", "iret", "ud", "int3", "hlt", "s
 
 
 def _concerns(mnemonic: str, operands: str) -> bool:
-    """Whether an instruction can name or move one of the two pointers, or leave the line."""
+    """Whether an instruction can use or move one of the two pointers, or jump."""
     return (
         "sp" in operands
         or "bp" in operands
@@ -75,7 +75,7 @@ def _concerns(mnemonic: str, operands: str) -> bool:
 
 
 def _joined(one: _State | None, other: _State | None) -> _State:
-    """Join two paths: the lower stack pointer is the more careful guess for a report."""
+    """Join two paths: the lower stack pointer avoids a false report."""
     if one is None or other is None:
         return one or other or _UNKNOWN
     if None in (one[0], other[0]):

@@ -1,4 +1,4 @@
-"""Rules about modinfo_t: followed through its relocations, then asked what the kernel asks."""
+"""Rules about modinfo_t: follows its relocations, then makes the kernel's checks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ORDINARY_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 def info_findings(module: Module, loading: Loading, version: int | None) -> Iterator[Finding]:
-    """Yield what is wrong with the module's information.
+    """Yield the errors in the module's information.
 
     `loading` is the module with every relocation applied; `version` the kernel's
     __NetBSD_Version__ (None: the one that the module was built for).
@@ -49,7 +49,7 @@ def _of(refused: AdmissionError, rule: str) -> Finding:
     return finding(rule, _MODULE, f"{BY_ID[rule].why} Here: {refused.text}", refused.text)
 
 
-# -- where the pointers lead -------------------------------------------------------------------
+# -- the pointers' targets ---------------------------------------------------------------------
 
 
 def _place_findings(module: Module, loading: Loading) -> Iterator[Finding]:
@@ -106,7 +106,7 @@ def _ends_inside(loading: Loading, address: int) -> bool:
     return address + len(text) < loading.addresses[section.index] + section.size
 
 
-# -- what it says ------------------------------------------------------------------------------
+# -- the contents ------------------------------------------------------------------------------
 
 
 def _name_findings(info: ModInfo, module: Module, version: int | None) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ def _required_findings(info: ModInfo, module: Module, version: int | None) -> It
             said = f"{name}: not among the known modules ({known.source})"
             yield finding("module-requires-unknown", _MODULE, said)
     if info.ignored:
-        said = f"{info.ignored!r} stands behind an empty name, where the kernel stops reading"
+        said = f"{info.ignored!r} comes after an empty name, where the kernel stops reading"
         yield finding("module-requires", _MODULE, said)
 
 

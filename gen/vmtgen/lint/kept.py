@@ -1,8 +1,8 @@
-"""What was found in a module's code, kept by content for the next start of the linter.
+"""Caches the findings in a module's code, by content, for the next run of the linter.
 
-The look at the code loads a disassembler and goes through every instruction: half of the time that
-a lint takes.  The answer follows from the module's file, from where it is placed and from what
-looks, so all three are part of the name of what is kept; see common.cache.
+The check of the code loads a disassembler and reads every instruction: half of the time of a lint.
+Its result depends on the module's file, on the load address and on the linter's code, so all three
+are part of the entry's name; see common.cache.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vmtgen.common import cache
 if TYPE_CHECKING:
     from vmtgen.kobj import Loading, Module
 
-# The directories of vmtgen whose code decides what is found.
+# The directories of vmtgen whose code decides the findings.
 _MAKERS = tuple(Path(__file__).parent.parent / room for room in ("common", "kobj", "lint"))
 
 
@@ -37,7 +37,7 @@ def kept_code_problems(
 
 
 def _read(entry: Any) -> list[tuple[str, str, str]] | None:
-    """Return what an entry holds, None where it holds something else."""
+    """Return the findings in an entry, None where the entry is invalid."""
     if not isinstance(entry, list):
         return None
     for each in entry:
@@ -47,7 +47,7 @@ def _read(entry: Any) -> list[tuple[str, str, str]] | None:
 
 
 def _content(module: Module, loading: Loading, *, may_use_fpu: bool) -> bytes | None:
-    """Return all that the answer depends on; None where that cannot be said."""
+    """Return all that the result depends on; None where that is unknown."""
     capstone = importlib.util.find_spec("capstone")
     if capstone is None or capstone.origin is None or not module.sections:
         return None
@@ -63,6 +63,6 @@ def _content(module: Module, loading: Loading, *, may_use_fpu: bool) -> bytes | 
 
 
 def _mark(path: Path) -> tuple[int, int]:
-    """Return what changes when a file of code does."""
+    """Return a mark that changes with a file of code."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns

@@ -1,7 +1,7 @@
-"""Rules about relocations: each is resolved to a place that exists, or reported as lost.
+"""Rules about relocations: each must resolve to a valid address.
 
-The module is linked at pretended addresses first; what is looked at is what the kernel would have
-written, so that a sum that wraps round to the right address is right.
+The module is first linked at pretended addresses. The rules check the values that the kernel would
+write, so that a sum that wraps round to a valid address is accepted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vmtgen.lint.findings import Finding
 
 _ENTRY = {"REL": {4: 8, 8: 16}, "RELA": {4: 12, 8: 24}}  # bytes of an entry by pointer size
-# Sections that a relocation cannot be meant for.
+# Sections that cannot be the target of a relocation.
 _NO_CONTENTS = ("NULL", "SYMTAB", "STRTAB", "REL", "RELA", "DYNSYM", "HASH")
 # Where a machine's kernel begins (VM_MIN_KERNEL_ADDRESS; amd64: KERNBASE, as its text is there).
 _KERNEL = {
@@ -31,7 +31,7 @@ _KERNEL = {
 
 
 def relocation_findings(module: Module, loading: Loading) -> Iterator[Finding]:
-    """Yield the relocations that the loader loses, and those that lead nowhere."""
+    """Yield the relocations that the loader skips, and those with an invalid target."""
     for section in module.sections:
         if section.type in _ENTRY and section.size:
             yield from _table_findings(module, section)
@@ -47,7 +47,7 @@ def relocation_findings(module: Module, loading: Loading) -> Iterator[Finding]:
 
 
 def _table_findings(module: Module, table: Section) -> Iterator[Finding]:
-    """kobj_load() takes the tables whose sh_info names a PROGBITS section, in whole entries."""
+    """kobj_load() reads the tables whose sh_info names a PROGBITS section, in whole entries."""
     if table.info >= len(module.sections):
         said = f"it is for section {table.info}, and there are {len(module.sections)}"
         yield finding("relocation-lost", table.name, said)
@@ -100,7 +100,7 @@ def _problems(
 
 
 def _pointer(module: Module, loading: Loading, relocation: Relocation) -> Iterator[tuple[str, str]]:
-    """Look whether a pointer in data leads into its symbol's section, or to the end of it."""
+    """Check that a pointer in data leads into its symbol's section, or to the end of it."""
     size = module.machine.pointer_size
     place = loading.addresses[relocation.section] + relocation.offset
     found = loading.locate(place, size)

@@ -1,8 +1,8 @@
-"""The linter's rules: what each is about, what the kernel does, what to do.
+"""The linter's rules: the problem, what the kernel does, and the remedy.
 
-An `error` is refused by the kernel or would crash it; a `warning` loads and hurts; a `note` is
-for the reader to know. `kernel` is the loader's own text as a regular expression where the rule is
-one of its refusals, and `source` names the function that the rule follows.
+An `error` is refused by the kernel or would crash it; a `warning` loads and causes
+problems; a `note` is information. `kernel` is the loader's own text as a regular expression where
+the rule is one of its refusals, and `source` names the kernel function behind the rule.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Rule:
     kernel: str | None = None
 
     def matches(self, text: str) -> bool:
-        """Whether `text`, what the loader said, is this rule's refusal."""
+        """Whether `text`, a message of the loader, is this rule's refusal."""
         return self.kernel is not None and re.match(self.kernel, text) is not None
 
 
@@ -51,11 +51,11 @@ _NOT_A_MODULE = "give the .kmod that the linker made with -r, not a program or a
 
 RULES: tuple[Rule, ...] = (
     # -- the file's structure ----------------------------------------------------------------
-    Rule("elf-short", "error", "The file ends before what its headers promise.", _WHOLE, _READ,
+    Rule("elf-short", "error", "The file is shorter than its headers say.", _WHOLE, _READ,
          r"read failed"),
     Rule("elf-magic", "error", "The file does not begin as an ELF file does.", _NOT_A_MODULE,
          _LOAD, r"not an ELF object"),
-    Rule("elf-version", "error", "Another version of ELF than 1.", _WHOLE, _LOAD,
+    Rule("elf-version", "error", "The ELF version is not 1.", _WHOLE, _LOAD,
          r"unsupported file version"),
     Rule("elf-type", "error", "Only relocatable files (ET_REL) can be loaded.",
          "link with ld -r, not into a program or a shared object", _LOAD,
@@ -85,7 +85,7 @@ RULES: tuple[Rule, ...] = (
     Rule("no-text", "error", "There is no code.", "add the object with the modcmd function",
          _LOAD, r"no text"),
     Rule("module-size", "error",
-         "The kernel's map for modules has no room for it, or never finds the memory.",
+         "The kernel's map for modules is too small for it, or the allocation never ends.",
          "make its data smaller: allocate large memory when it is needed", _LOAD,
          r"out of memory|modctl\(2\) does not return|the file has more than"),
     Rule("section-overlap", "error",
@@ -103,7 +103,7 @@ RULES: tuple[Rule, ...] = (
          r"fatal page fault in supervisor mode: strcmp"),
     Rule("section-kind", "error",
          "A section of this name gets its contents and its protection from its type and flags, "
-         "and these are not what the System V ABI says of it.",
+         "and these differ from the System V ABI.",
          "leave type and flags of the usual sections as the compiler sets them", _LOAD),
     Rule("section-ignored", "error",
          "The loader silently skips a section of this type.",
@@ -161,10 +161,10 @@ RULES: tuple[Rule, ...] = (
          _SYM_LOOKUP, r"local symbol @\d+ undefined"),
     Rule("symbol-name", "error", "An undefined symbol has no name.", _WHOLE, _SYM_LOOKUP,
          r"bad symbol @\d+ name"),
-    Rule("symbol-weak", "error", "The loader resolves no weak undefined symbol.",
-         "declare the function without __weak, or look for it another way", _SYM_LOOKUP,
+    Rule("symbol-weak", "error", "The loader does not resolve weak undefined symbols.",
+         "declare the function without __weak, or find it another way", _SYM_LOOKUP,
          r"weak symbol @\d+ not supported"),
-    Rule("symbol-binding", "error", "The binding is none of local, global and weak.", _WHOLE,
+    Rule("symbol-binding", "error", "The binding is not local, global or weak.", _WHOLE,
          _SYM_LOOKUP, r"bad binding"),
     Rule("symbol-common", "error",
          "The loader gives COMMON symbols no memory; uses of it get the alignment as address.",
@@ -182,22 +182,22 @@ RULES: tuple[Rule, ...] = (
          "use what the release exports, or give the symbols of your kernel: "
          "nm /netbsd > FILE; vmtgen lint --symbols FILE", _CHECKSYMS, r"symbol `.*' not found"),
     Rule("import-unknown", "warning",
-         "It is in no list of exported symbols that the linter has.",
+         "The linter has no list of exported symbols with this name.",
          "give the symbols of your kernel: nm /netbsd > FILE; vmtgen lint --symbols FILE",
          _CHECKSYMS),
     # -- the module's information ------------------------------------------------------------
-    Rule("module-info", "error", "MODULE() is missing, so that the kernel finds no name.",
+    Rule("module-info", "error", "MODULE() is missing: the kernel finds no module information.",
          'add MODULE(MODULE_CLASS_DRIVER, name, "requires")', _FETCH,
          r"WARNING: module error: `link_set_modules' section not present"),
-    Rule("module-info-size", "error", "A module holds exactly one MODULE().",
-         "leave one MODULE() in all of the module's files", _FETCH,
+    Rule("module-info-size", "error", "A module has exactly one MODULE().",
+         "keep one MODULE() in all of the module's files", _FETCH,
          r"WARNING: module error: `link_set_modules' section wrong size"),
     Rule("module-info-local", "error",
          "The kernel reads modinfo before it resolves global symbols, and would follow a wild "
          "pointer.", "make modinfo, its strings and its function static", _FETCH,
          r"the pointer to .* outside the module"),
     Rule("module-info-place", "error",
-         "A pointer of modinfo leads into the module, but not to what the kernel takes it for.",
+         "A pointer of modinfo leads into the module, but not to what the kernel expects there.",
          _WHOLE, _DO_LOAD),
     Rule("module-modcmd", "error",
          "mi_modcmd leads to no function in an executable section; the kernel calls it at once.",
@@ -217,13 +217,13 @@ RULES: tuple[Rule, ...] = (
          "use MODULE_CLASS_DRIVER or one of its neighbours", _DO_LOAD,
          r"module `.*' has invalid class"),
     Rule("module-requires", "error",
-         "A required module cannot be had: its name is too long, or the module's own, or of no "
+         "A required module cannot be loaded: its name is too long, or the module's own, or of no "
          "module; or the kernel stops reading the list before it.",
          "correct the names in the last argument of MODULE(): commas between them, no blanks",
          _DO_LOAD,
          r"(required module name|self-dependency|recursive load failed)"),
     Rule("module-requires-unknown", "warning",
-         "The required module is in no list of modules that the linter has.",
+         "The linter has no list of modules with the required module.",
          "look for it in the system's module directory", _DO_LOAD),
     Rule("module-version", "error", "The module was built for another release (EPROGMISMATCH).",
          "build for the kernel's release: vmtgen build --release",
@@ -243,8 +243,8 @@ RULES: tuple[Rule, ...] = (
          _FLAGS),
     Rule("fpu-enter", "note",
          "The module imports fpu_kern_enter(): code between it and fpu_kern_leave() may use FPU "
-         "and SIMD registers. That it is between them, the linter does not see.",
-         "look that each such function is called between the two",
+         "and SIMD registers. The linter does not check that they are between the two calls.",
+         "check that each such function is called between the two",
          "NetBSD sys/arch/x86/x86/fpu.c, fpu_kern_enter()"),
     Rule("system-instruction", "note",
          "The instruction reads or changes the processor itself, and no import shows it.",
@@ -259,5 +259,5 @@ BY_ID = {rule.id: rule for rule in RULES}
 
 
 def rule_for(kernel_text: str) -> Rule | None:
-    """Return the rule whose refusal the loader's words are, None for other words."""
+    """Return the rule for a message of the loader, None for an unknown message."""
     return next((rule for rule in RULES if rule.matches(kernel_text)), None)

@@ -1,4 +1,4 @@
-"""Rules about sections: what kobj_load() makes of each, and what it passes over."""
+"""Rules about sections: how kobj_load() handles each, and which it skips."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from vmtgen.kobj import Module, Region, Section
     from vmtgen.lint.findings import Finding
 
-# What the System V ABI ("Special Sections") says of the sections whose meaning is in their name:
-# types that hold what they should, and the region in which the loader must put them.
+# Sections whose name has a meaning in the System V ABI ("Special Sections"): their valid types,
+# and the region in which the loader must put them.
 _USUAL: dict[str, tuple[tuple[str, ...], Region | None]] = {
     ".text": (("PROGBITS",), "text"),
     ".data": (("PROGBITS",), "data"),
@@ -26,7 +26,7 @@ _CONSTRUCTORS = ("INIT_ARRAY", "FINI_ARRAY", "PREINIT_ARRAY")
 
 
 def section_findings(module: Module) -> Iterator[Finding]:
-    """Yield what is wrong with the module's sections."""
+    """Yield the problems of the module's sections."""
     yield from _debug_sections(module)
     for section in module.sections[1:]:
         yield from _one(module, section)
@@ -38,7 +38,7 @@ def section_findings(module: Module) -> Iterator[Finding]:
 
 
 def is_debug(section: Section) -> bool:
-    """Whether a loaded section is one that strip -g would take out."""
+    """Whether strip -g would remove this loaded section."""
     return section.loaded and section.name.startswith(".debug") and section.size > 0
 
 
@@ -70,7 +70,7 @@ def _one(module: Module, section: Section) -> Iterator[Finding]:
 
 
 def _in_file(module: Module, section: Section) -> bool:
-    """Return whether the file has room for a NOBITS section: it was something else once."""
+    """Return whether the file has room for a NOBITS section, which then had another type before."""
     start, end = section.file_offset, section.file_offset + section.size
     return not any(
         other.file_offset < end and other.file_offset + other.size > start
@@ -85,7 +85,7 @@ def _kind(module: Module, section: Section, where: str) -> Iterator[Finding]:
     if section.type in _CONSTRUCTORS:
         yield finding("section-ignored", where, f"{section.type}: the kernel calls no constructors")
     elif section.type == "NULL":
-        said = f"type NULL, {section.size} bytes: a header that is switched off"
+        said = f"type NULL, {section.size} bytes: a disabled header"
         yield finding("section-ignored", where, said)
     if section.region == "text" and section.type == "NOBITS":
         yield finding("section-kind", where, "executable and NOBITS: its code is all zeros")
@@ -94,9 +94,9 @@ def _kind(module: Module, section: Section, where: str) -> Iterator[Finding]:
         if section.name != name and not section.name.startswith(f"{name}."):
             continue
         if section.type == "NOBITS" and region == "data" and not _in_file(module, section):
-            continue  # variables that are all zero: a linker makes .data of .bss alone
+            continue  # variables that are all zero: a linker turns .bss alone into .data
         if section.loaded and section.type not in types:
-            said = f"is {section.type}: what the file holds for it is not loaded"
+            said = f"is {section.type}: its contents in the file are not loaded"
             yield finding("section-kind", where, said)
         elif section.loaded and region not in (None, section.region):
             said = f"would be loaded as {section.region}, with that protection, not as {region}"

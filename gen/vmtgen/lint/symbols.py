@@ -1,4 +1,4 @@
-"""Rules about symbols: what the kernel resolves, and what it refuses to have twice."""
+"""Rules about symbols: those that the kernel resolves, and duplicates that it refuses."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SHOWN = 5
 def symbol_findings(
     module: Module, targets: Targets, version: int | None, symbols: KernelSymbols | None
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the module's symbols.
+    """Yield the problems of the module's symbols.
 
-    `symbols` are the kernel's, where the user gave them; `version` is the kernel's
+    `symbols` are the kernel's, if the user gave them; `version` is the kernel's
     __NetBSD_Version__ (None: not known).
     """
     exact = symbols
@@ -52,7 +52,7 @@ def symbol_findings(
 
 
 def may_use_fpu(module: Module) -> bool:
-    """Whether the module asks the kernel for the FPU before it uses it."""
+    """Whether the module calls fpu_kern_enter()."""
     return _FPU_ENTER in module.imports
 
 

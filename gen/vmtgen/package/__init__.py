@@ -1,1 +1,1 @@
-"""The packager: archives of a release, and the driver laid out for NetBSD's own tree."""
+"""The packager: archives of a release, and the driver's files for NetBSD's source tree."""

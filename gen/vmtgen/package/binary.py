@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-# The pkg_install of 2009-11-15 and every later one reads what is used here; pkg_add refuses a
-# package of a newer version than its own (files/add/perform.c, check_pkgtools_version).
+# pkg_install 2009-11-15 and every later version reads these packages; pkg_add refuses a package
+# of a newer version than its own (files/add/perform.c, check_pkgtools_version).
 TOOLS_VERSION = "20091115"
 PREFIX = "/usr/pkg"
 MAINTAINER = "pkgsrc-users@NetBSD.org"
-# Any Python that vmtctl runs with, the newest first where pkg_add has to bring one: csh-style
-# alternatives, then a version (files/lib/opattern.c, pkg_match and alternate_match).
+# Any Python that vmtctl runs with; pkg_add installs the first one if none is there. The syntax is
+# csh-style alternatives, then a version (files/lib/opattern.c, pkg_match and alternate_match).
 PYTHON = "python{310,311,312,313,314}>=3.10"
-# MACHINE_ARCH of NetBSD where it is not the machine's name here.
+# NetBSD's MACHINE_ARCH where it differs from the target's name.
 _MACHINE_ARCH = {"amd64": "x86_64"}
-# Meta-data files behind +CONTENTS: the order in the archive.
+# Meta-data files after +CONTENTS, in the order of the archive.
 _META = ("+COMMENT", "+DESC", "+INSTALL", "+DEINSTALL", "+DISPLAY", "+BUILD_INFO",
          "+SIZE_PKG", "+SIZE_ALL")  # fmt: skip
 
@@ -47,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What pkgsrc's package of the same name says of it: pkgsrc/sysutils/NAME.
+    """The data of a package from pkgsrc's package of the same name: pkgsrc/sysutils/NAME.
 
     `message` may hold ${PREFIX}, ${MACHINE} and ${OS_VERSION}, as MESSAGE in pkgsrc.
     """
@@ -72,7 +72,7 @@ class BinaryPackage:
 
     @property
     def file(self) -> str:
-        """The file's name: pkg_add finds a dependency by it."""
+        """The file's name, by which pkg_add finds a dependency."""
         return f"{self.name}.tgz"
 
 
@@ -127,7 +127,7 @@ def package(
     release: str,
     seconds: int,
 ) -> BinaryPackage:
-    """Return the package of the files, which lie below PREFIX.
+    """Return the package of the files, which are below PREFIX.
 
     `machine` is a target's name, `directory` its MACHINE, `seconds` the time of the build since
     1970.

@@ -2,7 +2,7 @@
 
 The packages, the module's and vmtctl, are pkg_add's (see binary.py). The archive has the files of
 both, laid out from /; `tar -xpzf FILE -C /` unpacks it. The bytes
-depend on what goes in and on nothing else: files are sorted, belong to root, and carry one time.
+depend on the contents alone: files are sorted, belong to root, and have one modification time.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COMMON: tuple[tuple[str, str, str, int], ...] = (
     (COMPANION, "LICENSE", "share/doc/vmtctl/LICENSE", 0o444),
     (COMPANION, "userland/vmtctl.8", "man/man8/vmtctl.8", 0o444),
     (COMPANION, "userland/bin/vmtctl", "bin/vmtctl", 0o555),
-    # Where each shell of pkgsrc looks by itself.
+    # The directories that pkgsrc's shells search.
     (COMPANION, "userland/completions/vmtctl.bash",
      "share/bash-completion/completions/vmtctl", 0o444),
     (COMPANION, "userland/completions/vmtctl.fish",
@@ -67,7 +67,7 @@ _ZIPAPP = "userland/make_zipapp.py"
 
 @dataclass(frozen=True)
 class Common:
-    """What is the same for every target: the files and the recipe of each package, by its name.
+    """The data that all targets share: the files and the recipe of each package, by its name.
 
     `plists` are the property lists of the modules, by the module's name.
     """
@@ -79,7 +79,7 @@ class Common:
 
 @dataclass(frozen=True)
 class Packed:
-    """A file of a release that holds files; `path` is relative to the output directory."""
+    """An archive or package of a release; `path` is relative to the output directory."""
 
     path: Path
     data: bytes
@@ -93,7 +93,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Product:
-    """What was made for a target: the packages, the archive of their files, and the module."""
+    """The products of a target: the packages, the archive of their files, and the module."""
 
     packages: tuple[Packed, ...]
     archive: Packed
@@ -101,7 +101,7 @@ class Product:
 
     @property
     def files(self) -> tuple[Packed, ...]:
-        """All files that hold files."""
+        """The packages and the archive."""
         return (*self.packages, self.archive)
 
 
@@ -109,7 +109,7 @@ def epoch() -> int:
     """Return the time of every file in seconds since 1970: SOURCE_DATE_EPOCH or a constant.
 
     See https://reproducible-builds.org/specs/source-date-epoch/ for the variable. Raises
-    UsageError where it is no number that a tar entry can hold.
+    UsageError where it is not a number that fits a tar entry.
     """
     said = os.environ.get("SOURCE_DATE_EPOCH")
     if said is None:
@@ -123,7 +123,7 @@ def epoch() -> int:
 
 
 def checkout() -> Path:
-    """Return the top of the checkout; MissingInputError in a wheel, which has not all files."""
+    """Return the top of the checkout; MissingInputError in a wheel, which lacks some files."""
     top = resources.root()
     if top is None:
         raise MissingInputError(
@@ -134,12 +134,12 @@ def checkout() -> Path:
 
 
 def driver_package(module: str) -> str:
-    """Return the name of the package of a module; NetBSD may have a driver of the module's."""
+    """Return the package name of a module; it differs from the name of NetBSD's own driver."""
     return f"netbsd-{module}"
 
 
 def common(top: Path, specs: Sequence[Specs]) -> Common:
-    """Return what is the same for every target, of the modules that have these specs."""
+    """Return the data that all targets share, of the modules that have these specs."""
     rows = [*COMMON, *_powerd(top)]
     for each in specs:
         rows += _of_module(top, each.module)
@@ -168,7 +168,7 @@ def common(top: Path, specs: Sequence[Specs]) -> Common:
 def _of_module(top: Path, name: str) -> list[tuple[str, str, str, int]]:
     """Return the rows of a module: licence, documents, manual, and its examples.
 
-    The manual has the package's name: where NetBSD has one of the module's, man(1) would show that.
+    The manual has the package's name: man(1) would show NetBSD's manual for the module's name.
     """
     package = driver_package(name)
     rows = [
@@ -185,7 +185,7 @@ def _of_module(top: Path, name: str) -> list[tuple[str, str, str, int]]:
 
 
 def _powerd(top: Path) -> list[tuple[str, str, str, int]]:
-    """Return the rows of powerd's scripts; one that can be run may be run there, too."""
+    """Return the rows of powerd's scripts; executable ones stay executable."""
     return [
         (
             COMPANION,
@@ -198,7 +198,7 @@ def _powerd(top: Path) -> list[tuple[str, str, str, int]]:
 
 
 def _zipapp(top: Path) -> bytes:
-    """Let userland make vmtctl.pyz; it is another room, so by a command."""
+    """Build vmtctl.pyz with userland's command; vmtgen imports nothing of userland."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "vmtctl.pyz"
         done = subprocess.run(
@@ -213,10 +213,10 @@ def _zipapp(top: Path) -> bytes:
 
 
 def properties(specs: Specs) -> bytes:
-    """Return the module's property list with what the driver assumes without one.
+    """Return the module's property list with the driver's defaults.
 
     modload(8) gives the dictionary NAME.plist beside NAME.kmod to the module (NetBSD
-    sys/kern/kern_module_vfs.c, module_load_plist_vfs); it has to be what proplib writes itself.
+    sys/kern/kern_module_vfs.c, module_load_plist_vfs); it must have the form that proplib writes.
     """
     zero = {"bool": "<false/>", "int": "<integer>0</integer>", "string": "<string></string>"}
     lines = [
@@ -307,5 +307,5 @@ def pack(entries: Iterable[Entry]) -> bytes:
             info.uname, info.gname = "root", "wheel"
             archive.addfile(info, io.BytesIO(entry.data))
     packed = bytearray(gzip.compress(plain.getvalue(), compresslevel=9, mtime=0))
-    packed[9] = 255  # the system that packed it (RFC 1952): unknown; Pythons differ here
+    packed[9] = 255  # the operating system (RFC 1952): unknown; versions of Python differ here
     return bytes(packed)

@@ -1,4 +1,4 @@
-"""What goes with the archives of a release: manifest, check sums, and a bill of materials."""
+"""The records of a release: manifest, check sums, and a bill of materials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NAME = "netbsd-vmt"
 _LICENSE = "BSD-2-Clause"
-# What made the files, with its licence (each project's own); nothing of it is in them.
+# The tools that made the files, with their licences; the files contain nothing of them.
 _TOOLS: tuple[tuple[str, str], ...] = (
     ("ziglang", "MIT"),
     ("jinja2", "BSD-3-Clause"),
@@ -30,7 +30,7 @@ _TOOLS: tuple[tuple[str, str], ...] = (
 
 
 def digest_of_files(directory: Path, pattern: str) -> dict[str, str]:
-    """Return the SHA256 of each file below `directory` by its name there, sorted."""
+    """Return the SHA256 of each file below `directory` by its relative path, sorted."""
     return {
         path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.rglob(pattern))
@@ -50,7 +50,7 @@ def manifest(
     source: Packed,
     unsupported: Sequence[tuple[str, str, str, str]],
 ) -> dict[str, Any]:
-    """Return what the archives hold and were made from; no time, no place, no user.
+    """Return the contents and the sources of the archives, without time, place or user.
 
     `unsupported` are (module, release, machine, reason).
     """
@@ -108,13 +108,13 @@ def _listed(packed: Packed) -> dict[str, Any]:
 
 
 def _flags(targets: Targets, machine: MachineTarget, version: int) -> list[str]:
-    """Return the compiler's words that decide what it makes; the program's place does not."""
+    """Return the compiler's flags that affect its output, without the program's path."""
     tool = toolchain("zig", machine, targets)
     return [*tool.compile[1:], f"-D__NetBSD_Version__={version}"]
 
 
 def bill_of_materials(files: Sequence[Packed], seconds: int) -> dict[str, Any]:
-    """Return an SPDX 2.3 document: packages, archives and source, and what made them.
+    """Return an SPDX 2.3 document: packages, archives and source, and the tools that made them.
 
     See https://spdx.github.io/spdx-spec/v2.3/. `seconds` is the time of creation since 1970.
     """

@@ -1,4 +1,4 @@
-"""The source of a release, and pkgsrc's packages with the check sums of it.
+"""The source archive of a release, and pkgsrc's packages with its check sums.
 
 pkgsrc requires a distribution file, DISTNAME.tar.gz, and beside each Makefile a file distinfo with
 its check sums (pkgsrc mk/checksum, `make makesum`).
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DISTNAME = f"netbsd-vmt-{__version__}"
-# What pkgsrc's packages build from beside the modules' documents: files and directories.
+# The files and directories from which pkgsrc's packages build, besides the modules' documents.
 _SOURCES = ("LICENSE", "BUILDING.md", "kmod", "userland")
 _PKGSRC = "pkgsrc/sysutils"
 
 
 def _files(top: Path, name: str) -> Iterator[Path]:
-    """Yield the files of a source without what Python, make or an editor left beside them."""
+    """Yield the files of a source, without leftovers of Python, make or an editor."""
     place = top / name
     if place.is_file():
         yield place
@@ -40,7 +40,7 @@ def _files(top: Path, name: str) -> Iterator[Path]:
 
 
 def documents(top: Path, name: str) -> list[str]:
-    """Return the pages that the templates of the module `name` make, as files of the checkout."""
+    """Return the pages generated from the module's templates, as files of the checkout."""
     pages = (top / "templates" / name).glob("*.md.j2")
     return sorted(f"docs/{path.name.removesuffix('.j2')}" for path in pages)
 

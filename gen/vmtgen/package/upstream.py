@@ -1,7 +1,8 @@
-"""The driver as it would lie in NetBSD's own source tree: kmod/NAME/, copied. See docs/upstream.md.
+"""Copies the driver, kmod/NAME/, into the layout of NetBSD's source tree. See docs/upstream.md.
 
-The copy has NetBSD's tag and licence at the top and includes of <dev/NAME/...>; without what
-serves a module beside another one of its name. kmod/NAME/upstream/ has what only a tree has.
+The copy has NetBSD's tag and licence at the top and includes of <dev/NAME/...>. It omits the lines
+that let a module exist beside another of its name. kmod/NAME/upstream/ has the files that only a
+tree needs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 EDITS = "EDITS"
 MANIFEST = "MANIFEST"
-# Where a file of the module NAME goes, by how its name ends; the others are the driver's.
+# The place of a file of the module NAME, by the end of its name; all others are the driver's.
 _PLACES = (
     ("_x86.c", "sys/arch/x86/x86"),
     ("_aarch64.c", "sys/arch/aarch64/aarch64"),
@@ -33,7 +34,7 @@ _PLACES = (
     ("", "sys/dev/{name}"),
 )
 _FIRST_COMMENT = {"c": re.compile(r"/\*.*?\*/\n", re.DOTALL), "4": re.compile(r'(?:\.\\".*\n)+')}
-# Lines for a module beside another one of its name: of its header and of its manual.
+# Lines of the header and the manual for a module beside another of its name.
 _BESIDE = re.compile(
     r'/\*\n \* How the files see each other\..*?#endif\n\n|\.\\" Beside .*?\.\\" End\n', re.DOTALL
 )
@@ -44,7 +45,7 @@ def files(name: str) -> dict[str, str]:
     """Return every file of the module `name` by its place in NetBSD's source tree.
 
     Raises MissingInputError outside of a checkout, which alone has the licence, and where the
-    module has nothing for a tree.
+    module has no files for a tree.
     """
     top = resources.root()
     if top is None or not (top / "LICENSE").is_file():
@@ -91,7 +92,7 @@ def _converted(name: str, file: str, text: str, licence: str) -> str:
 def lay_out(texts: Mapping[str, str], out: Path) -> bool:
     """Make the directory `out` hold `texts` and a MANIFEST; return whether anything changed.
 
-    Raises CannotCreateError where `out` holds anything but what an earlier run left there.
+    Raises CannotCreateError where `out` has files other than an unchanged earlier output.
     """
     expected = {place: text.encode() for place, text in texts.items()}
     sums = {place: hashlib.sha256(data).hexdigest() for place, data in expected.items()}
@@ -115,7 +116,7 @@ def lay_out(texts: Mapping[str, str], out: Path) -> bool:
 
 
 def _contents(out: Path) -> dict[str, bytes]:
-    """Return what is in a directory, by place; a link counts as a file without contents."""
+    """Return the files of a directory by path; a link counts as a file without contents."""
     if out.exists() and not out.is_dir():
         raise CannotCreateError(f"{shown(out)}: exists and is not a directory")
     return {
@@ -126,10 +127,10 @@ def _contents(out: Path) -> dict[str, bytes]:
 
 
 def misfits(edits: str, sys: Path) -> list[str]:
-    """Return what of EDITS does not fit the NetBSD tree at `sys`, each with its file.
+    """Return the lines of EDITS that do not fit the NetBSD tree at `sys`, each with its file.
 
-    Files outside of sys/ count only where they are there. Raises MissingInputError where `sys`
-    is no NetBSD sys/ tree, and ReportedError where a line of EDITS is none.
+    Missing files outside of sys/ are ignored. Raises MissingInputError where `sys`
+    is no NetBSD sys/ tree, and ReportedError where a line of EDITS is invalid.
     """
     tree_version(sys)
     found = []

@@ -26,8 +26,8 @@ SUMMARY = "compile a module, with and without debug sections, for a NetBSD relea
 _DESCRIPTION = """\
 Compile a kernel module. The source is a directory with a Makefile for NetBSD's bsd.kmodule.mk, a
 directory of .c files, or one .c file. bmake(1) reads the Makefile, with all that make can do: a
-Makefile can run commands of the shell, so build only what you trust. IOCONF= is done as config(1)
-does it. The modules of this project compile without a warning; other modules get the warnings of
+Makefile can run commands of the shell, so build only what you trust. IOCONF= works as with
+config(1). The modules of this project compile without a warning; other modules get the warnings of
 their WARNS=, which do not end the build.
 """
 
@@ -74,13 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, say what was made, and return 0; with --all 65 where a target failed."""
+    """Build, print the result, and return 0; with --all, 65 if a target failed."""
     from vmtgen.targets import load_targets  # noqa: PLC0415 - keeps --help fast
 
     if args.all and (args.release or args.machine):
-        raise UsageError("--all builds every release and machine: leave --release, --machine out")
+        raise UsageError("--all builds every release and machine: omit --release and --machine")
     if args.all and args.sys:
-        raise UsageError("--all and --sys: a tree is of one release; build its machines one by one")
+        raise UsageError("--all and --sys: a tree has one release; build its machines one by one")
     if args.module and args.source:
         raise UsageError("--module is of specs/, --source any other: give one of them")
     targets = load_targets()

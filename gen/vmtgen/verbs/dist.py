@@ -29,13 +29,13 @@ examples:
   vmtgen dist --module NAME                    one module
   vmtgen dist --release 11.99.5 --out /tmp/d   for a current kernel
 
-DIR/RELEASE/MACHINE is what to copy to a guest: the packages and their SHA512. There:
+Copy DIR/RELEASE/MACHINE to a guest: the packages and their SHA512. On the guest:
   cksum -a sha512 -c SHA512
   pkg_add ./netbsd-NAME-VERSION.tgz ./vmtctl-VERSION.tgz
 DIR/NAME-VERSION-netbsd-RELEASE-MACHINE.tgz has the files of both, for tar -xpzf FILE -C /.
-DIR/pkgsrc has the packages for pkgsrc, DIR/netbsd-vmt-VERSION.tar.gz their distribution file.
+DIR/pkgsrc has the packages for pkgsrc; DIR/netbsd-vmt-VERSION.tar.gz is their distribution file.
 The same checkout and compiler give the same bytes; SOURCE_DATE_EPOCH sets the files' time.
-Files of earlier runs are removed from DIR: its SHA512 names all that is there.
+Files of earlier runs are removed from DIR: its SHA512 lists all its files.
 """
 
 
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make and write all files; nothing is written where one target fails."""
+    """Make all files and write them; write nothing if a target fails."""
     from vmtgen.compiler.spec.load import load, unsupported  # noqa: PLC0415
     from vmtgen.package import dist, dist_records, source  # noqa: PLC0415 - keeps --help fast
     from vmtgen.targets import load_targets  # noqa: PLC0415
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     inside = source.source_entries(top, shared.plists)
     origin = dist.Packed(Path(f"{source.DISTNAME}.tar.gz"), dist.pack(inside), inside)
     manifest = dist_records.manifest(top, targets, products, origin, missing)
-    # The companion's package is the same for each module of a target.
+    # vmtctl's package is the same for each module of a target.
     by_path = {one.path: one for product in products for one in product.files}
     packed = [*by_path.values(), origin]
     files = {one.path.as_posix(): one.data for one in packed}
@@ -118,7 +118,7 @@ _OF_MODULE = ("{name}-[0-9]*-netbsd-*.tgz", "*/*/netbsd-{name}-[0-9]*.tgz")
 
 
 def _clear(out: Path, kept: set[str]) -> None:
-    """Remove files of earlier runs, so that SHA512 names all that is there."""
+    """Remove files of earlier runs, so that SHA512 lists all files."""
     patterns = [*_OURS, *(p.format(name=name) for p in _OF_MODULE for name in modules.known())]
     for path in sorted(path for pattern in patterns for path in out.glob(pattern)):
         if path.relative_to(out).as_posix() not in kept and path.is_file():

@@ -22,11 +22,11 @@ examples:
   vmtgen generate                 bring this checkout up to date
   vmtgen generate --module NAME   one module alone
   vmtgen generate --check         print what would change; status 1 if anything would
-  vmtgen generate --out /tmp/new  write /tmp/new/kmod and /tmp/new/docs instead, with the
-                                  modules' C that is written by hand where it is missing
+  vmtgen generate --out /tmp/new  write /tmp/new/kmod and /tmp/new/docs instead, and copy
+                                  the modules' handwritten C there if it is missing
 
-Files that need no change keep their time stamp. A generated file that no template makes any more
-is removed.
+Files that need no change keep their time stamp. A generated file without a
+template is removed.
 """
 
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         args.templates or directory("templates"), args.specs or directory("specs"), names
     )
     if args.templates is None and out != root() and not args.check:
-        # The rest of each module, where it is not there yet.
+        # The other files of each module, where they are missing.
         there = [o for name in names for o in generate.sources(directory("kmod") / name)]
         expected += [output for output in there if not (out / output.place).exists()]
     found = generate.changes(expected, out, names)

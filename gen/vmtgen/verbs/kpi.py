@@ -1,4 +1,4 @@
-"""``vmtgen kpi check``: compare our kernel headers with NetBSD's own."""
+"""``vmtgen kpi check``: compare the project's kernel headers with NetBSD's."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from vmtgen.build.kpi_code import CodeComparison
     from vmtgen.targets import MachineTarget, Release, Targets
 
-SUMMARY = "compare our kernel headers with NetBSD's own"
+SUMMARY = "compare the project's kernel headers with NetBSD's"
 
 _EXAMPLES = """\
 examples:
-  vmtgen kpi check                          with what NetBSD 11.0 installs
+  vmtgen kpi check                          with the headers that NetBSD 11.0 installs
   vmtgen kpi check --sys /usr/src/sys       with a kernel tree: layouts, constants
   vmtgen kpi check --sys /usr/src/sys --code
                                             and the driver's machine code, by function
   vmtgen kpi check --release 10.1 --installed DIR
                                             DIR is lib/libc/include of a zig with 10.1's headers
 
-Ends with 0 when nothing differs, else with 65.
+The exit status is 0 if nothing differs, else 65.
 """
 
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sys",
         metavar="DIR",
         type=Path,
-        help="a NetBSD sys/ tree; without it what NetBSD installs",
+        help="a NetBSD sys/ tree (default: the headers that NetBSD installs)",
     )
     parser.add_argument("--release", metavar="R", help="NetBSD release (default: 11.0, or SYS's)")
     parser.add_argument("--machine", metavar="M", help="only this machine (default: all)")
@@ -141,11 +141,11 @@ def _installed(args: argparse.Namespace, targets: Targets, release: Release) -> 
         having = [known.name for known in targets.releases if known.headers]
         raise UnavailableError(
             f"no package carries the headers that NetBSD {release.name} installs",
-            hint=f"give its kernel's with --sys; packages there are for {', '.join(having)}",
+            hint=f"give its kernel tree with --sys; there are packages for {', '.join(having)}",
         )
     raise UnavailableError(
         f"the headers that NetBSD {release.name} installs come with {release.headers}, "
-        "which is not what is installed",
+        "which is not installed",
         hint=f"pip install --no-deps --target DIR {release.headers}, then "
         "--installed DIR/ziglang/lib/libc/include",
     )

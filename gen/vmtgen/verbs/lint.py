@@ -1,4 +1,4 @@
-"""``vmtgen lint``: check a module: what the kernel would refuse, and likely problems."""
+"""``vmtgen lint``: check a module for load errors and likely problems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vmtgen.lint.check import Finding
     from vmtgen.targets import Targets
 
-SUMMARY = "check a module: what the kernel would refuse, and likely problems"
+SUMMARY = "check a module for load errors and likely problems"
 
 _EXAMPLES = """\
 examples:
@@ -31,8 +31,8 @@ examples:
   vmtgen lint --explain relocation-type    explain a rule
   vmtgen lint --explain all                every rule
 
-Ends with 0 when no file has an error (with --strict: nor a warning), else with 65. A note is
-for you to know, and never counts.
+The exit status is 0 if no file has an error (with --strict: nor a warning), else 65. A note is
+information and never counts.
 """
 
 
@@ -46,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="build/RELEASE/MACHINE/NAME.kmod, of --release and --machine or the defaults",
     )
     parser.add_argument(
-        "--release", metavar="R", help="the kernel's release, in any form that uname -r has"
+        "--release", metavar="R", help="the kernel's release, in any form of uname -r"
     )
     parser.add_argument(
-        "--symbols", metavar="FILE", type=Path, help="the kernel's symbols, as nm prints them"
+        "--symbols", metavar="FILE", type=Path, help="the kernel's symbols, printed by nm"
     )
     parser.add_argument("--machine", metavar="M", help="the kernel's machine")
-    parser.add_argument("--strict", action="store_true", help="a warning is an error, too")
+    parser.add_argument("--strict", action="store_true", help="count a warning as an error")
     parser.add_argument("--explain", metavar="ID", help="explain a rule; all: every rule")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.explain:
         return _explain(args.explain, as_json=args.json)
     if args.module and args.files:
-        raise UsageError("--module is a FILE of its own: give one of them")
+        raise UsageError("--module and FILE: give one of them")
     if not args.files and not args.module:
         raise UsageError(
             "no FILE to lint", hint="vmtgen lint build/11.0/amd64/NAME.kmod, or --module NAME"
@@ -117,7 +117,7 @@ def _symbols(path: Path) -> KernelSymbols:
 
 
 def _accepted(path: Path) -> str | None:
-    """Return which kernels take the module, None where it says nothing readable."""
+    """Return which kernels load the module, None where its modinfo cannot be read."""
     from vmtgen.kobj import KobjError, read_module  # noqa: PLC0415
     from vmtgen.lint.check import accepting_kernels  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""``vmtgen show``: print what is in a module."""
+"""``vmtgen show``: print the contents of a module."""
 
 from __future__ import annotations
 

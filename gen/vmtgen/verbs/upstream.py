@@ -1,4 +1,4 @@
-"""``vmtgen upstream``: the driver laid out for NetBSD's own source tree."""
+"""``vmtgen upstream``: create a driver's files for NetBSD's source tree."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _EXAMPLES = """\
 examples:
   vmtgen upstream                        build/upstream: sys/, share/, EDITS and MANIFEST
   vmtgen upstream --out /tmp/new         elsewhere
-  vmtgen upstream --sys /usr/src/sys     and report what does not fit that tree; status 1 then
+  vmtgen upstream --sys /usr/src/sys     and report what does not fit that tree, with status 1
 
-Then, with the driver that NetBSD has removed (EDITS says what):
+Then remove the driver that NetBSD has (EDITS lists the changes) and run:
   cp -R build/upstream/sys build/upstream/share /usr/src
 
-DIR is replaced as a whole; vmtgen refuses a directory with changed files.
-docs/upstream.md has the whole way, and what has not been tried.
+vmtgen replaces DIR as a whole, and refuses a directory with changed files.
+docs/upstream.md has all steps, and what has not been tried.
 """
 
 
@@ -39,11 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sys", metavar="DIR", type=Path, help="compare it with the NetBSD sys/ tree at DIR"
     )
-    parser.add_argument("--json", action="store_true", help="print what was made and found")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Lay the tree out; return 1 where a given tree is not as it takes it to be."""
+    """Write the files; return 1 where they do not fit a given tree."""
     from vmtgen.package import upstream  # noqa: PLC0415 - keeps --help fast
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
@@ -59,5 +59,5 @@ def run(args: argparse.Namespace) -> int:
     for finding in found:
         print(finding)
     if args.sys is not None and not found:
-        print(f"{shown(args.sys)}: as {upstream.EDITS} takes it to be")
+        print(f"{shown(args.sys)}: fits {upstream.EDITS}")
     return 1 if found else 0

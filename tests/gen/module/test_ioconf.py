@@ -65,9 +65,9 @@ def test_line_without_locator_is_skipped_with_config_warning() -> None:
     made = make_ioconf(HERE / "mistakes.ioconf", SYS)
     assert [str(each).split("mistakes.ioconf:")[1] for each in made.warnings] == [
         "5: leaf*: bus has no locator 'drive' (config(1) ignores it)",
-        "6: strict*: cannot wildcard address (config(1) leaves the line out)",
-        "6: strict*: must specify size (config(1) leaves the line out)",
-        "7: strict0: must specify address (config(1) leaves the line out)",
+        "6: strict*: cannot wildcard address (config(1) omits the line)",
+        "6: strict*: must specify size (config(1) omits the line)",
+        "7: strict0: must specify address (config(1) omits the line)",
     ]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-# How bad a finding is; also doctor's exit status.
+# The severity of a finding; also doctor's exit status.
 OK, WARNING, ERROR = 0, 1, 2
 WORDS = ("ok", "warning", "error")
 
 
 class Finding:
-    """What was found, why it matters, and what to do.
+    """A finding, the reason why it matters, and its fix.
 
-    ``name`` stays the same from version to version.  ``fix`` is a command line for sh(1) after
-    which the finding is gone; ``advice`` says in words what no command can do.
+    ``name`` is stable across versions.  ``fix`` is a command line for sh(1) that removes the
+    finding; ``advice`` describes what no command can do.
     """
 
     __slots__ = ("advice", "fix", "name", "severity", "what", "why")

@@ -1,7 +1,7 @@
-"""boot.cfg(5): what the boot loader does with vmt.
+"""boot.cfg(5): the lines with which the boot loader loads or disables vmt.
 
 Lines are KEYWORD=VALUE without blanks around the sign, ``#`` begins a comment, and a menu line has
-commands behind its colon (NetBSD sys/lib/libsa/bootcfg.c, perform_bootcfg), which semicolons
+commands after its colon (NetBSD sys/lib/libsa/bootcfg.c, perform_bootcfg), which semicolons
 separate (sys/arch/i386/stand/lib/bootmenu.c).
 """
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from vmtctl.context import Context
 
 _MODULES = "/usr/pkg/stand"
-_ROOT = 0  # the user who may own what powerd runs
+_ROOT = 0  # the only user who may own the files that powerd runs
 
 
 def check(context: Context, rc: RcConf, *, powerd_down: bool) -> Iterator[Finding]:
-    """Yield the findings; ``powerd_down`` when one says already that powerd does not run."""
+    """Yield the findings; ``powerd_down`` if another finding reports that powerd does not run."""
     yield from _hooks(context)
     yield from _permissions(context)
     yield from _site_scripts(context)
@@ -82,7 +82,7 @@ def _hooks(context: Context) -> Iterator[Finding]:
 
 
 def _script(context: Context, name: str, install: str) -> Iterator[Finding]:
-    """Check what powerd would run for the event ``name``."""
+    """Check the script that powerd would run for the event ``name``."""
     there = [
         path
         for path in (f"{hooks.TYPED}/{name}", f"{hooks.DIRECTORY}/{name}")
@@ -94,7 +94,7 @@ def _script(context: Context, name: str, install: str) -> Iterator[Finding]:
             ERROR,
             "script-missing",
             f"powerd has no script {name} that it can run",
-            "what the host asks for is then only logged",
+            "powerd then only logs the host's request",
             fix=f"chmod 555 {context.shown(there[0])}" if there else install,
         )
     elif chosen != there[0]:
@@ -102,13 +102,13 @@ def _script(context: Context, name: str, install: str) -> Iterator[Finding]:
             WARNING,
             "script-passed-over",
             f"{there[0]} cannot be run, so powerd takes {chosen}",
-            "what is in the first one is not done",
+            "the first script is not run",
             fix=f"chmod 555 {context.shown(there[0])}",
         )
 
 
 def _typed(context: Context) -> bool:
-    """Return which kind of hooks to compare with: the one that is there, else that for ACPI."""
+    """Return whether to compare with the hooks for ACPI: as installed, else True."""
     tree = Tree(context.files_root)
     there = dict.fromkeys((hooks.TYPED, hooks.DIRECTORY), False)
     for directory in there:
@@ -143,7 +143,7 @@ def _last_script(context: Context, name: str) -> Iterator[Finding]:
                 WARNING,
                 "no-shutdown",
                 f"{path} does not seem to bring the machine down",
-                "it is what vmt-event runs last when the host asks for it, as powerd would",
+                "vmt-event runs it last when the host requests the event, as powerd would",
                 advice=f"let {path} call shutdown(8) for vmt0 as well",
             )
         return
@@ -163,7 +163,7 @@ def _permissions(context: Context) -> Iterator[Finding]:
             context,
             path,
             found,
-            "powerd runs it as root, so a user who can write to it gets root's rights",
+            "powerd runs it as root, so a user who can write to it can become root",
         )
 
 
@@ -221,7 +221,7 @@ def _site_scripts(context: Context) -> Iterator[Finding]:
 def _target(context: Context, path: str) -> str:
     """Return the target of the system's file ``path``, as a path of that system.
 
-    A link of an image means a file of the system that the image becomes.
+    An absolute link in an image refers to a file of the image.
     """
     if not context.image:
         real, root = os.path.realpath(context.file(path)), os.path.realpath(context.files_root)
@@ -285,7 +285,7 @@ def _boot(context: Context, rc: RcConf) -> Iterator[Finding]:
             WARNING,
             "boot-cfg-disables",
             f"{bootcfg.PATH} says `{line}`",
-            "the built-in driver does not attach; right if vmtoolsd shall have the channel alone",
+            "the built-in driver does not attach; right if only vmtoolsd is to use the channel",
             advice=f"take that out of {bootcfg.PATH} if vmt0 is to be used",
         )
     line = bootcfg.loading_line(text)
@@ -303,13 +303,13 @@ def _boot(context: Context, rc: RcConf) -> Iterator[Finding]:
                 WARNING,
                 "modules-conf",
                 "/etc/modules.conf names vmt",
-                "by its bare name the built-in driver wins, and the module is never loaded",
+                "with the bare name the kernel keeps its built-in driver and loads no module",
                 advice=f"take it out of /etc/modules.conf{_way(context, rc)}",
             )
 
 
 def _way(context: Context, rc: RcConf) -> str:
-    """Return how to let rc.d/vmtctl load the module, as the end of an advice."""
+    """Return how to load the module with rc.d/vmtctl, as the end of an advice."""
     command = load_at_boot(context, rc)
     if not command:
         return "; rc.d/vmtctl loads the module"
@@ -387,14 +387,14 @@ def _services(context: Context, rc: RcConf) -> Iterator[Finding]:
         installed = parts.inside is not None
     except Failure as error:
         yield Finding(
-            ERROR, "vmtools-block", str(error), "the file is left alone", advice=error.hint
+            ERROR, "vmtools-block", str(error), "the file is not changed", advice=error.hint
         )
         return
     if rc.enabled("vmtools") and not installed:
         yield Finding(
             WARNING,
             "vmtools-alone",
-            "rc.d/vmtools does not go through vmtctl",
+            "rc.d/vmtools does not use vmtctl",
             "when it stops, it attaches vmt0 while vmtoolsd still runs: both use the channel",
             fix=context.command("service install"),
         )
@@ -405,6 +405,6 @@ def _services(context: Context, rc: RcConf) -> Iterator[Finding]:
                 WARNING,
                 "vmtools-overridden",
                 f"{path} sets {word} again below vmtctl's block",
-                "vmt0 and vmtoolsd are then not kept apart",
-                advice="move the line above the block, which runs what it sets",
+                "vmt0 and vmtoolsd may then use the channel at the same time",
+                advice="move the line above the block, which runs the commands that it sets",
             )

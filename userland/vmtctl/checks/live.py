@@ -51,7 +51,7 @@ def _system(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             ERROR,
             "drvctl-device",
-            "/dev/drvctl is not there",
+            "/dev/drvctl does not exist",
             "without it vmt0 can be neither detached nor attached",
             fix=f"cd {context.shown('/dev')} && sh MAKEDEV drvctl",
         )
@@ -195,7 +195,7 @@ def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fin
                 WARNING,
                 "clock-unknown-setting",
                 f"{settings.FILE} sets {name}, which the driver in charge does not have",
-                "the host's time switches have no effect",
+                "the host's options for time have no effect",
                 advice=f"load the module: {context.command('load')}",
             )
         elif now is not None:
@@ -206,7 +206,7 @@ def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fin
                 f"{name} of the clock is {int(now)}, and {settings.FILE} says {int(then)}",
                 "the next attach or boot changes it",
                 fix=context.command(f"clock {word}"),
-                advice="to keep what is set: "
+                advice="to keep the current setting: "
                 + context.command(f"clock {clocks.as_typed(name, now)} --persist"),
             )
 
@@ -227,7 +227,7 @@ def _dns(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _clock_ahead(context: Context, clock: dict[str, Any]) -> Iterator[Finding]:
-    """Yield a finding while a clock that is far ahead is slewed, which takes long."""
+    """Yield a finding while a clock that is far ahead is slewed, which takes a long time."""
     ahead = -(clock["offset_us"] or 0)
     if ahead > clocks.FAR and (clock["state"] or "").startswith("slewing back"):
         yield Finding(
@@ -274,12 +274,12 @@ def _snapshots(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
     freeze, event = found["freeze"], found["event"] or ""
     node = f"{guest.TREE}.{snapshots.BRANCH}"
     set_node = f"{context.shown('/sbin/sysctl')} -w {node}"
-    # The kernel compares texts: a mount point has one spelling.
+    # The kernel compares strings: a mount point has one spelling.
     if freeze and (os.path.normpath(freeze) != freeze or not os.path.isdir(context.file(freeze))):
         yield Finding(
             WARNING,
             "freeze-directory",
-            f"{node}.freeze is {freeze}, which is no mount point",
+            f"{node}.freeze is {freeze}, which is not a mount point",
             "a quiesced snapshot fails, because there is nothing to freeze",
             fix=f"{set_node}.freeze=/",
             advice=f"or freeze nothing: {set_node}.freeze=",
@@ -303,7 +303,7 @@ def _snapshots(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             "freeze-left",
             f"scripts of /etc/powerd/vmt.d may have run for freeze {found['left']} and not for "
             "thaw",
-            "what they stopped may still be stopped, unless a snapshot is in progress",
+            "programs that they stopped may still be stopped, unless a snapshot is in progress",
             fix=f"{context.shown(script)} {guest.DEVICE} released",
         )
 
@@ -328,7 +328,7 @@ def _balloon(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             "balloon-lost",
             f"the host does not answer {balloon.DEVICE}",
             "all pages are back; the driver tries to restart every second",
-            advice="after a move to another host look whether it has a balloon for this guest",
+            advice="after a move to another host, check that it has a balloon for this guest",
         )
     elif found["state"] == balloon.SHORT:
         yield Finding(

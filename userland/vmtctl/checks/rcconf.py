@@ -1,9 +1,9 @@
 """rc.conf(5) as rc.d sees it, and modules.conf(5).
 
-rc.conf(5) is a shell script.  On the running system root asks the shell itself, as service(8)
-does (NetBSD etc/rc.subr, load_rc_config), provided that only root can write to what is run.  On
-an image, and for other users, the files are only read, and what the words do not say is not
-guessed.
+rc.conf(5) is a shell script.  On the running system, for root, the shell evaluates it, as for
+service(8) (NetBSD etc/rc.subr, load_rc_config), provided that only root can write to the files.
+On an image, and for other users, vmtctl only parses the files; a value that the text does not
+fix is unknown.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ OWN = "/etc/rc.conf.d"
 # The rc.d scripts whose variables are checked.
 NAMES = ("powerd", "vmtctl", "vmtools", "ntpd", "openntpd", "chronyd", "timed")
 
-# Seconds; an rc.conf sets variables.
+# Seconds; rc.conf only sets variables, so this is enough.
 TIME_LIMIT = 5.0
 
 # The values that checkyesno of rc.subr accepts.
 _YES = {"yes", "true", "on", "1"}
 
-# For each name on the command line, in a shell of its own: what rc.d/NAME would see.  rc.subr puts
-# functions in front of echo and printf, and a rc.conf may print, too.
+# For each name on the command line, in a subshell: the value that rc.d/NAME would get.  rc.subr
+# redefines echo and printf as functions, and rc.conf may print, too.
 _SCRIPT = """
 root=$1; shift
 . "$root/etc/rc.subr" || exit 1
@@ -58,7 +58,7 @@ class RcConf:
         return self._read(name)
 
     def enabled(self, name: str) -> bool | None:
-        """Whether rc(8) starts rc.d/NAME; None when the words in the files do not say."""
+        """Whether rc(8) starts rc.d/NAME; None when the text of the files does not decide it."""
         value = self.value(name)
         return None if value == UNKNOWN else (value or "").lower() in _YES
 
@@ -86,10 +86,10 @@ class RcConf:
         return variables.get(name)
 
     def _condition(self, words: list[str]) -> bool | None:
-        """Return whether a condition in NetBSD's own files holds here."""
+        """Return whether a condition in NetBSD's own files holds on this system."""
         if words[:2] in (["[", "-r"], ["[", "-f"]) and words[3:] == ["]"]:
             return os.path.exists(self._context.file(words[2]))
-        # etc/etc.amd64/rc.conf.append; every x86 machine of VMware has ACPI, and none is Xen's.
+        # etc/etc.amd64/rc.conf.append; every x86 machine of VMware has ACPI, and none runs Xen.
         if words == ["/sbin/sysctl", "-q", "hw.acpi.root"]:
             return True
         if words == ["/sbin/sysctl", "-q", "machdep.xen"]:
@@ -141,7 +141,7 @@ def _may_run(context: Context) -> bool:
 
 
 def boot_modules(context: Context) -> list[str]:
-    """Return what /etc/modules.conf has modload(8) load (NetBSD etc/rc.d/modules)."""
+    """Return the modules in /etc/modules.conf, which modload(8) loads (NetBSD etc/rc.d/modules)."""
     lines = (context.read("/etc/modules.conf") or "").splitlines()
     return [words[0] for line in lines if (words := line.partition("#")[0].split())]
 
@@ -149,7 +149,7 @@ def boot_modules(context: Context) -> list[str]:
 def loaded_at_boot(context: Context, rc: RcConf | None = None) -> bool | None:
     """Whether rc.d/vmtctl, or the module's path in modules.conf, loads it at boot.
 
-    None when rc.conf does not say.
+    None when rc.conf does not decide it.
     """
     if any(name.endswith("/vmt.kmod") for name in boot_modules(context)):
         return True
@@ -167,7 +167,7 @@ def load_at_boot(context: Context, rc: RcConf) -> str:
 
 
 def install_script(context: Context) -> str:
-    """Return the command that puts rc.d/vmtctl where rc(8) looks."""
+    """Return the command that copies rc.d/vmtctl to /etc/rc.d."""
     example = context.shown("/usr/pkg/share/examples/rc.d/vmtctl")
     target = context.shown("/etc/rc.d/vmtctl")
     return f"cp {example} {target} && chmod 555 {target}"

@@ -1,8 +1,8 @@
-"""What a file of shell assignments sets, without running it.
+"""Finds the variables that a file of shell assignments sets, without running it.
 
-rc.conf(5) is a shell script.  This reads the part of the language that such files are written in:
-assignments, export, ``: ${name:=value}``, the file of defaults, and conditions.  Of everything
-else it only sees that a variable may be set there, and then says UNKNOWN.  The grammar is that
+rc.conf(5) is a shell script.  This module reads the part of the language that such files use:
+assignments, export, ``: ${name:=value}``, the file of defaults, and conditions.  A variable that
+any other command may set becomes UNKNOWN.  The grammar is that
 of POSIX, Shell Command Language 2.2 to 2.10, which sh(1) of NetBSD follows.
 """
 
@@ -19,7 +19,7 @@ UNKNOWN = "\0"
 
 _NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"
 _REDIRECTIONS = {">>", ">&", "<&", ">|", "<>", "<", ">"}
-# Commands that run other code of the shell, or change what later words mean.
+# Commands that run other shell code, or change the meaning of later words.
 _ANYTHING = {"eval", "source", "alias"}
 # Commands after which the rest of the file may not be read.
 _ENDING = {"exit", "return", "exec", "set"}
@@ -30,7 +30,7 @@ class Variables:
     """The variables of a shell that reads file after file.
 
     ``read_file`` returns the text of a file that may be read in by ``.``, or None; ``condition``
-    says of the words of an ``if`` whether it holds, or None.
+    returns whether the condition of an ``if`` holds, or None.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Variables:
         _Reader(self, found).run()
 
     def _read_readable_lines(self, text: str) -> None:
-        """Go through a file part of which cannot be read: each variable that it names is open."""
+        """Read a file that cannot be parsed as a whole: each variable that it names is unknown."""
         import re
 
         for name in re.findall(r"(?:^|[^A-Za-z0-9_$])\$?\{?([A-Za-z_][A-Za-z0-9_]*):?=", text):
@@ -67,12 +67,12 @@ class Variables:
             self.lose_all()
 
     def lose_all(self) -> None:
-        """Any variable may have been set."""
+        """Mark all variables as unknown."""
         self._values.clear()
         self._otherwise = UNKNOWN
 
     def assign(self, name: str, value: str | None, certainty: int) -> None:
-        """Set a variable; a ``value`` of None is one that the words do not say."""
+        """Set a variable; a ``value`` of None means an unknown value."""
         if certainty == _NO:
             return
         new = UNKNOWN if value is None else value
@@ -95,9 +95,9 @@ class _Reader:
         self._variables = variables
         self._tokens = found
         self._at = 0
-        # How certain it is that the commands of each open compound command are run.
+        # Whether the commands of each open compound command are run: _YES, _NO or uncertain.
         self._open: list[tuple[str, int]] = []
-        self._joined = False  # behind &&, || or |
+        self._joined = False  # after &&, || or |
 
     def run(self) -> None:
         """Read to the end."""
@@ -281,10 +281,10 @@ class _Reader:
         return self._open[-1]
 
     def _close(self, *what: str) -> None:
-        """Close a compound command. Raises Unreadable when no such one is open."""
+        """Close a compound command. Raises Unreadable when none of this kind is open."""
         innermost = self._open[-1][0] if self._open else ""
         if innermost == "case" and what == ("(",):
-            return  # behind a pattern
+            return  # after a pattern
         if innermost not in what:
             raise Unreadable
         self._open.pop()
@@ -292,10 +292,10 @@ class _Reader:
             self._open.pop()
         after = self._tokens[self._at].text if self._at < len(self._tokens) else ""
         if after in {"|", "&"} and what != ("(",):
-            raise Unreadable  # all of it ran in a shell of its own
+            raise Unreadable  # all of it ran in a subshell
 
     def _function(self, name: str) -> None:
-        """Skip a function: its effect counts when it is called."""
+        """Skip the body of a function: a call has its effect."""
         self._variables.functions.add(name)
         while self._at < len(self._tokens) and self._tokens[self._at].text != ")":
             self._at += 1

@@ -1,7 +1,7 @@
-"""The words of a shell script, without running it.
+"""Splits a shell script into words, without running it.
 
-What POSIX calls token recognition (Shell Command Language 2.2 and 2.3), as sh(1) of NetBSD does
-it.  A here-document is beyond this reader.
+This is POSIX token recognition (Shell Command Language 2.2 and 2.3), as in NetBSD's sh(1).
+Here-documents are not supported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ OPERATORS = ("&&", "||", ";;", "<<", ">>", ">&", "<&", ">|", "<>", "&", "|", ";"
               "<", ">", "\n")  # fmt: skip
 
 
-class Unreadable(Exception):  # noqa: N818 - what the text is
+class Unreadable(Exception):  # noqa: N818 - a property of the text
     """This reader does not support the rest of the text."""
 
 
@@ -26,7 +26,7 @@ class Word:
     def __init__(self, text: str, *, fixed: bool = True, bare: bool, operator: bool = False):
         self.text = text
         self.fixed = fixed
-        self.bare = bare  # nothing in it is quoted
+        self.bare = bare  # no part of it is quoted
         self.operator = operator
 
 
@@ -97,7 +97,7 @@ def _double_quoted(text: str, at: int) -> tuple[str, int]:
             at = _substitution(text, at)
             parts.append("$")
         elif text[at] == "\\" and text[at + 1 : at + 2] in ("$", "`", '"', "\\", "\n"):
-            # A quoted dollar is a dollar, but this reader need not distinguish it.
+            # A quoted dollar is literal; this reader does not need the distinction.
             parts.append("$" if text[at + 1] == "$" else text[at + 1].strip("\n"))
             at += 2
         else:
@@ -130,7 +130,7 @@ def _substitution(text: str, at: int) -> int:
         elif letter in "()":
             depth += 1 if letter == "(" else -1
             if not depth:
-                # The pattern of a case ends with a parenthesis that belongs to no other.
+                # The pattern of a case ends with an unmatched parenthesis.
                 if "case" in text[start:at].split():
                     raise Unreadable
                 return at + 1

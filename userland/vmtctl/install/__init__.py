@@ -1,1 +1,1 @@
-"""Changing files of the system: planned, shown as a diff, atomic, never through a symbolic link."""
+"""Changes files of the system: planned, shown as a diff, atomic, never through a symbolic link."""

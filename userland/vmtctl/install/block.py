@@ -1,7 +1,7 @@
-"""A marked block in a file that is not vmtctl's.
+"""A marked block in a file of the site.
 
-The markers say whose block it is, whether the file ended without a newline or did not exist, and
-the check sum of what is between them.  Taking the block out gives back every byte.  A line ends
+The markers say that the block is vmtctl's, whether the file ended without a newline or did not
+exist, and the check sum of the block.  Removing the block restores every byte.  A line ends
 with a newline, as for sh(1); a carriage return is a byte like any other.
 """
 
@@ -15,7 +15,7 @@ _NO_NEWLINE = b" no newline before"
 _NEW_FILE = b" new file"
 _SUM = b" sha256="
 
-# The last line of a file that is all ours.
+# The last line of a file of vmtctl.
 _OWN_SUM = b"# vmtctl: sha256="
 
 # Hexadecimal digits of the sum that are kept: it detects edits, not attacks.
@@ -23,7 +23,7 @@ _DIGITS = 16
 
 
 class Parts:
-    """A file taken apart: what is before the block, the block's inside, and what is after."""
+    """The parts of a file: before the block, inside it, and after it."""
 
     __slots__ = ("after", "before", "inside", "note", "sum")
 
@@ -49,19 +49,19 @@ def _sum(data: bytes) -> bytes:
 
 
 def sealed(data: bytes) -> bytes:
-    """Return ``data`` (a file of ours, ending with a newline) with its check sum as last line."""
+    """Return ``data`` (a file of vmtctl, ending with a newline) with its check sum as last line."""
     return data + _OWN_SUM + _sum(data) + b"\n"
 
 
 def unsealed(data: bytes) -> bytes | None:
-    """Return a file of ours without its check sum; None when the sum is wrong or not there."""
+    """Return a file of vmtctl without its check sum; None when the sum is wrong or missing."""
     start = data.rfind(b"\n", 0, -1) + 1
     body, last = data[:start], data[start:]
     return body if last == _OWN_SUM + _sum(body) + b"\n" else None
 
 
 def split(data: bytes, path: str) -> Parts:
-    """Take ``data`` apart. Raises Failure when a marker has lost its partner."""
+    """Split ``data``. Raises Failure when a marker is unmatched."""
     position = 0
     begin = end = -1
     inside_start = after_start = 0
@@ -94,16 +94,16 @@ def _lines(data: bytes) -> list[bytes]:
 
 def _broken(path: str, line: int, what: str) -> Failure:
     return Failure(
-        f"{path}:{line}: vmtctl's block {what}; the file is left alone",
+        f"{path}:{line}: vmtctl's block {what}; the file is not changed",
         hint="remove the stray marker line by hand",
         status=DATA,
     )
 
 
 def with_block(data: bytes | None, inside: bytes, path: str, *, top: bool) -> bytes:
-    """Return ``data`` (None: no file) with the block in it, in place of an older one.
+    """Return ``data`` (None: no file) with the block, which replaces an older one.
 
-    A new block goes behind the #! line with ``top``, else to the end.
+    A new block goes after the #! line with ``top``, else to the end.
     """
     inside = inside if not inside or inside.endswith(b"\n") else inside + b"\n"
     marked = _SUM + _sum(inside) + b"\n" + inside + _END + b"\n"
@@ -125,7 +125,7 @@ def with_block(data: bytes | None, inside: bytes, path: str, *, top: bool) -> by
 
 
 def without_block(data: bytes, path: str) -> bytes | None:
-    """Return ``data`` without the block; None when the file was made for the block alone."""
+    """Return ``data`` without the block; None when the file was created for the block."""
     parts = split(data, path)
     if parts.inside is None:
         return data

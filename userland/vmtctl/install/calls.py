@@ -1,4 +1,4 @@
-"""The system calls of the installer, in one place, so that tests can fail each of them."""
+"""The system calls of the installer, in one place, so that a test can let each of them fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Calls:
 
     @staticmethod
     def chflags(path: str, flags: int) -> None:
-        """Set the file flags of a BSD; elsewhere there are none."""
+        """Set the file flags on a BSD; other systems have none."""
         change = getattr(os, "lchflags", None) or getattr(os, "chflags", None)
         if change is not None:
             change(path, flags)

@@ -1,7 +1,7 @@
-"""Plans for powerd's hooks: what to change so that they are there, or gone.
+"""Plans for powerd's hooks: the changes that install or remove them.
 
-Every beginning of a plan works: the handler comes before the scripts that call it, and a script
-without a handler falls back to the standard one.
+The system works after each step of a plan: the handler comes before the scripts that call it, and
+a script without a handler falls back to the standard one.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 _RECORD_HEAD = "# Made by `vmtctl powerd install`; `vmtctl powerd uninstall` needs it.\n"
 
-# What classify() says of files that vmtctl wrote, as a whole or a block.
+# The results of classify() for files that vmtctl wrote, and for blocks.
 OURS = frozenset({"current", "other version", "edited"})
 BLOCKS = frozenset({"block", "block of another version", "edited block"})
 
 
 def shipped(name: str) -> bytes:
-    """Return the file of ours ``name`` ("hook", "vmt-event") as it is installed."""
+    """Return vmtctl's file ``name`` ("hook", "vmt-event") as it is installed."""
     return block.sealed(data.read(f"powerd/{name}"))
 
 
 def classify(found: Snapshot, name: str) -> str:
-    """Return what a file is.
+    """Return the kind of a file.
 
-    absent; current, other version or edited: a file of ours; block, block of another version or
-    edited block: a script of the site with our block; foreign.
+    absent; current, other version or edited: a file of vmtctl; block, block of another version or
+    edited block: a script of the site with vmtctl's block; foreign.
     """
     if not found.exists:
         return "absent"
@@ -52,7 +52,7 @@ def classify(found: Snapshot, name: str) -> str:
 
 
 def places(name: str) -> tuple[str, str]:
-    """Return where powerd(8) looks for the script ``name``: on machines with ACPI, and then."""
+    """Return the places of the script ``name`` for powerd(8): first with ACPI, then without."""
     return f"{TYPED}/{name}", f"{DIRECTORY}/{name}"
 
 
@@ -89,7 +89,7 @@ def install(tree: Tree, *, typed: bool, force: bool) -> Plan:
 
 
 def _record(plan: Plan, tree: Tree, missing: list[str]) -> None:
-    """Note the directories that we make, before they are made."""
+    """Record the directories that vmtctl creates, before it creates them."""
     found = tree.look(RECORD)
     known = _recorded(found)
     new = [path for path in missing if path not in known]
@@ -105,7 +105,7 @@ def _record(plan: Plan, tree: Tree, missing: list[str]) -> None:
 
 
 def _recorded(found: Snapshot) -> list[str]:
-    """Return the directories that install made. Raises Failure when it is not our record."""
+    """Return the directories that install created. Raises Failure for a foreign record."""
     found.need_file_or_nothing()
     if not found.exists:
         return []
@@ -134,7 +134,7 @@ def _own_file(plan: Plan, found: Snapshot, name: str, *, force: bool) -> None:
 
 
 def _edited(plan: Plan, found: Snapshot, *, force: bool) -> None:
-    """Refuse to lose an edited file; with ``force`` keep it under a name of its own."""
+    """Refuse to lose an edited file; with ``force`` keep it under another name."""
     if not force:
         raise Failure(
             f"{found.path} is vmtctl's, but was edited",
@@ -146,7 +146,7 @@ def _edited(plan: Plan, found: Snapshot, *, force: bool) -> None:
 
 
 def keep_edited(plan: Plan, found: Snapshot) -> None:
-    """Keep ``found`` under a name of its own, unless it is kept already."""
+    """Keep ``found`` under another name, unless it is kept already."""
     number = 1
     while True:
         kept = plan.tree.look(f"{found.path}{EDITED}{'' if number == 1 else number}")
@@ -159,7 +159,7 @@ def keep_edited(plan: Plan, found: Snapshot) -> None:
 
 
 def _script(plan: Plan, found: Snapshot, *, force: bool) -> None:
-    """Plan the hook where no script is, else the block in the script that is there."""
+    """Plan the hook where there is no script, else the block in the existing script."""
     found.need_file_or_nothing()
     kind = classify(found, "hook")
     if kind in OURS or kind == "absent":
@@ -168,14 +168,14 @@ def _script(plan: Plan, found: Snapshot, *, force: bool) -> None:
     if objection := shell.objection(found.data):
         kept = f"{found.path}.site"
         raise Failure(
-            f"{found.path} is a script of your own that vmtctl cannot hook into: {objection}",
+            f"{found.path} is a script of the site that vmtctl cannot extend: {objection}",
             hint=f"let a shell script call it: mv {found.path} {kept} && "
             f"printf '#!/bin/sh\\nexec {kept} \"$@\"\\n' > {found.path} && chmod 755 {found.path}",
             status=DATA,
         )
     if not found.mode & 0o111:
         raise Failure(
-            f"{found.path} is a script of your own that is not executable, so powerd skips it",
+            f"{found.path} is a script of the site that is not executable, so powerd skips it",
             hint=f"chmod 755 {found.path}, or remove it",
             status=DATA,
         )
@@ -186,10 +186,10 @@ def _script(plan: Plan, found: Snapshot, *, force: bool) -> None:
 
 
 def uninstall(tree: Tree, *, force: bool) -> Plan:
-    """Plan the removal of everything that any install made. Raises Failure."""
+    """Plan the removal of everything that any install created. Raises Failure."""
     plan = Plan(tree)
     _sweep(plan)
-    # What will be gone, to know which directories end up empty
+    # The removed files, to find the directories that become empty
     gone = {change.path for change in plan.changes}
     for name in SCRIPTS:
         for path in places(name):
@@ -237,7 +237,7 @@ def _remove_record(plan: Plan, tree: Tree, gone: set[str]) -> None:
             empty.append(path)
             gone.add(path)
     for path in empty:
-        # The record is in /etc/powerd, which therefore goes after it.
+        # The record is in /etc/powerd, which is therefore removed after it.
         if path != "/etc/powerd":
             plan.remove_directory(path)
     if record.kind == "file":

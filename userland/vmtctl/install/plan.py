@@ -1,11 +1,11 @@
-"""A plan: changes in an order in which every beginning is a working system.
+"""A plan: ordered changes; the system works after each of them.
 
-A plan is made from snapshots, shown, and then carried out. A change whose file is no longer as in
-its snapshot is refused. When a change fails, those before it are taken back.
+vmtctl makes a plan from snapshots, shows it, and then carries it out. It refuses a change whose
+file differs from its snapshot. When a change fails, vmtctl undoes the earlier ones.
 
-Taking back never writes: whatever is replaced keeps a second name beside its place until all
-changes are done, and gets its place back by rename(2), which a full disk does not prevent.  When
-even that fails, nothing more is taken back, and the error names where each file is.
+Undoing writes no data: a replaced file keeps a second name beside its place until all changes are
+done, and returns to its place by rename(2), which works on a full disk.  When even that fails,
+vmtctl stops undoing, and the error has the place of each file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Change:
-    """One change: what it is in words, the path, and its diff."""
+    """One change: its description, the path, and its diff."""
 
     diff = ""
 
@@ -31,19 +31,19 @@ class Change:
         self.path = path
 
     def do(self) -> None:
-        """Do it. Raises Failure; ``undo`` then finds out what was done."""
+        """Make the change. Raises Failure; ``undo`` then finds out how far it came."""
         raise NotImplementedError
 
     def undo(self) -> None:
-        """Undo it, as far as it was done. Raises Failure."""
+        """Undo the change, as far as it was made. Raises Failure."""
         raise NotImplementedError
 
     def left(self) -> str:
-        """Return where the file is that was there before, when it is not in its place; else ""."""
+        """Return where the previous file is, when it is not in its place; else ""."""
         return ""
 
     def finish(self) -> None:
-        """Discard what undoing needs."""
+        """Discard the data for undoing."""
 
 
 class _Put(Change):
@@ -64,7 +64,7 @@ class _Put(Change):
         self.tree.put(self._before, self._data, self._mode, self._like)
 
     def _ours(self) -> bool:
-        """Whether the file in place is what was put there."""
+        """Whether the file in place is the one that this change put there."""
         now = self.tree.look(self.path)
         return now.kind == "file" and now.data == self._data and now.place != self._before.place
 
@@ -78,16 +78,16 @@ class _Put(Change):
             elif self.tree.look(self.path).place == self._before.place:
                 self.tree.forget(old(self.path))
             else:
-                raise Failure(f"{self.path} was changed by another program meanwhile")
+                raise Failure(f"{self.path} was changed by another program at the same time")
 
     def _kept(self) -> bool:
-        """Whether what was there has a second name."""
+        """Whether the previous file has a second name."""
         return self.tree.look(old(self.path)).place == self._before.place is not None
 
     def left(self) -> str:
         if not self._kept() or self.tree.look(self.path).place == self._before.place:
             return ""
-        return f"{old(self.path)} is what {self.path} was"
+        return f"{old(self.path)} is the former {self.path}"
 
     def finish(self) -> None:
         if self._before.exists:
@@ -115,7 +115,7 @@ class _Remove(Change):
     def left(self) -> str:
         if self.tree.look(self.path).place == self._before.place:
             return ""
-        return f"{aside(self.path)} is what {self.path} was"
+        return f"{aside(self.path)} is the former {self.path}"
 
     def finish(self) -> None:
         self.tree.forget(aside(self.path))
@@ -169,10 +169,10 @@ class _RemoveDirectory(Change):
 
 
 class _Sweep(Change):
-    """What an interrupted run left behind is removed."""
+    """A leftover of an interrupted run is removed."""
 
     def __init__(self, tree: Tree, path: str) -> None:
-        super().__init__(tree, f"remove what a run that was cut off left behind: {path}", path)
+        super().__init__(tree, f"remove a leftover of an interrupted run: {path}", path)
 
     def do(self) -> None:
         self.tree.remove(self.path)
@@ -194,8 +194,8 @@ class Plan:
     def put(self, before: Snapshot, data: bytes, *, mode: int = 0o644, keep: bool = True) -> None:
         """Make the file ``before`` hold ``data``.
 
-        With ``keep`` an existing file's owner, mode, times and flags stay; else they are root's
-        and ``mode``. Nothing is planned when the file is so already.
+        With ``keep`` an existing file keeps its owner, mode, times and flags; else the owner is
+        root, with ``mode``. Nothing is planned when the file is already like that.
         """
         before.need_file_or_nothing()
         like = before if before.exists and keep else None
@@ -209,7 +209,7 @@ class Plan:
         self.changes.append(_Remove(self.tree, before))
 
     def keep_aside(self, before: Snapshot, kept: str) -> None:
-        """Keep the file ``before`` under the name ``kept``, too."""
+        """Keep the file ``before`` also under the name ``kept``."""
         before.need_file_or_nothing()
         self.changes.append(_Keep(self.tree, before, kept))
 
@@ -222,11 +222,11 @@ class Plan:
         self.changes.append(_RemoveDirectory(self.tree, path))
 
     def sweep(self, path: str, ours: Callable[[Snapshot], bool] = lambda _: False) -> None:
-        """Tidy up beside ``path`` after a run that was cut off.
+        """Clean up beside ``path`` after an interrupted run.
 
-        A file that was not complete is removed. What was in the place of ``path`` is removed
-        where a file is there now, which has all that others wrote, or where it was all ours.
-        Raises Failure where it may be the last copy of something.
+        An incomplete file is removed. The former file of ``path`` is removed if ``path`` exists,
+        with everything that others wrote, or if the former file was vmtctl's.
+        Raises Failure where the former file may be the last copy.
         """
         fresh = self.tree.look(new(path))
         if fresh.kind == "file":
@@ -236,7 +236,7 @@ class Plan:
                 continue
             if self.tree.look(path).kind != "file" and not ours(was):
                 raise Failure(
-                    f"{path} is gone, and {was.path} is what it was",
+                    f"{path} is missing, and {was.path} is its former file",
                     hint=f"to have it back: mv {was.path} {path}; "
                     f"if it is not needed: rm {was.path}",
                     status=DATA,
@@ -244,7 +244,7 @@ class Plan:
             self.changes.append(_Sweep(self.tree, was.path))
 
     def diff(self) -> str:
-        """Return the whole plan as a unified diff, with a line for what has no lines."""
+        """Return the whole plan as a unified diff; a change without one is a comment line."""
         return "".join(change.diff or f"# {change.what}\n" for change in self.changes)
 
     def carry_out(self) -> None:
@@ -252,7 +252,7 @@ class Plan:
         begun: list[Change] = []
         try:
             for change in self.changes:
-                # It may fail after its file was replaced, so it counts from its beginning.
+                # It may fail after its file was replaced, so add it before it starts.
                 begun.append(change)
                 change.do()
         except Failure as error:
@@ -264,7 +264,7 @@ class Plan:
 
 
 def _taken_back(begun: list[Change], error: Failure) -> Failure:
-    """Undo what was begun, the last first; return what to report."""
+    """Undo the changes that were begun, the last first; return the error to report."""
     text = str(error)
     if begun[-1].path not in text:
         text = f"cannot {begun[-1].what}: {text}"
@@ -277,7 +277,7 @@ def _taken_back(begun: list[Change], error: Failure) -> Failure:
         # Nothing more is undone: each further step depends on the one that failed.
         left = "; ".join(filter(None, (_left(change) for change in rest)))
         done = ", ".join(change.what for change in rest[:-1])
-        text += f"; and this cannot be taken back: {rest[-1].what}: {another}"
+        text += f"; and this cannot be undone: {rest[-1].what}: {another}"
         if done:
             text += f"; these are done: {done}"
         if left:
@@ -291,7 +291,7 @@ def _left(change: Change) -> str:
     try:
         return change.left()
     except Failure:
-        return f"{change.path} cannot be read; {old(change.path)} may be what it was"
+        return f"{change.path} cannot be read; {old(change.path)} may be its former contents"
 
 
 def _diff(path: str, before: bytes | None, after: bytes | None) -> str:

@@ -1,11 +1,11 @@
-"""Whether a script is one for sh(1), so that a block of shell commands may go into it."""
+"""Checks that a script is for sh(1), so that it may get a block of shell commands."""
 
 from __future__ import annotations
 
-# Shells that run what is written for sh(1).
+# Shells that run scripts for sh(1).
 _SHELLS = frozenset({b"sh", b"ash", b"bash", b"dash", b"ksh", b"ksh93", b"mksh", b"oksh", b"pdksh"})
 
-# A second line that hands the file to another interpreter, as some scripts have.
+# A second line that passes the script to another interpreter.
 _POLYGLOTS = (b"'''exec' ", b'"""exec" ', b"eval 'exec ", b'eval "exec ', b'":"', b"':'", b"''''")
 
 
@@ -23,5 +23,5 @@ def objection(data: bytes) -> str:
     if name not in _SHELLS:
         return f"its interpreter is {name.decode('utf-8', 'replace') or 'not named'}, not sh"
     if rest.lstrip().startswith(_POLYGLOTS):
-        return "its second line hands it to another interpreter than sh"
+        return "its second line passes it to another interpreter than sh"
     return ""

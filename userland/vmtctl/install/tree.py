@@ -1,7 +1,8 @@
-"""Looking at files and replacing them, below a root, without following a symbolic link.
+"""Reads and replaces files below a root, without following a symbolic link.
 
-Only the root itself may be one. Every directory on the way is opened by its own descriptor with
-O_NOFOLLOW, so no other process can put a link in between a check and its use.
+Only the root itself may be a symbolic link. The code opens every directory of a path with
+O_NOFOLLOW, relative to its parent's descriptor, so that no other process can insert a link between
+a check and its use.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A file of ours that is not complete yet: `.NAME` and this.
+# The suffix of an incomplete file of vmtctl: `.NAME` and this.
 NEW = ".vmtctl-new~"
 
-# What was in the place of NAME until all changes are done: `.NAME` and this.
+# The suffix of the former file NAME, until all changes are done: `.NAME` and this.
 OLD = ".vmtctl-old~"
 
-# Configuration files are small; a larger file is none.
+# Configuration files are small; a larger file is not one.
 SIZE_LIMIT = 1 << 20
 
 # BSD's SF_IMMUTABLE, SF_APPEND, UF_IMMUTABLE, UF_APPEND (sys/stat.h)
@@ -32,7 +33,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Snapshot:
-    """A path as it was when it was read: its kind, and for a file everything."""
+    """The state of a path when it was read: its kind, and a file's contents and attributes."""
 
     __slots__ = (
         "data", "flags", "gid", "identity", "kind", "mode", "path", "place", "times", "uid",
@@ -47,9 +48,9 @@ class Snapshot:
         self.gid = found.st_gid if found else 0
         self.flags = getattr(found, "st_flags", 0) if found else 0
         self.times = (found.st_atime_ns, found.st_mtime_ns) if found else (0, 0)
-        # The inode: two names with the same place are one file.
+        # The inode: two names with the same one are the same file.
         self.place = (found.st_dev, found.st_ino) if found else None
-        # A directory's time changes with what is in it.
+        # A directory's time changes with its entries.
         self.identity: tuple[object, ...] = (kind,)
         if found and kind == "file":
             self.identity = (kind, found.st_dev, found.st_ino, found.st_mtime_ns, data)
@@ -58,11 +59,11 @@ class Snapshot:
 
     @property
     def exists(self) -> bool:
-        """Whether there is anything."""
+        """Whether the path exists."""
         return self.kind != "absent"
 
     def need_file_or_nothing(self) -> None:
-        """Refuse whatever is neither a plain file nor absent."""
+        """Refuse a path that exists and is not a plain file."""
         if self.kind in {"file", "absent"}:
             if self.flags & _UNCHANGEABLE:
                 raise Failure(
@@ -75,7 +76,7 @@ class Snapshot:
             self.kind, "no plain file"
         )
         raise Failure(
-            f"{self.path} is {what}, and is left alone",
+            f"{self.path} is {what}, and is not changed",
             hint="vmtctl follows no links; put a plain file there, or nothing",
             status=DATA,
         )
@@ -135,7 +136,7 @@ class Tree:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             file = calls.open(name, flags, dir_fd=directory)
-        except FileNotFoundError:  # another run removed it since
+        except FileNotFoundError:  # another run has removed it
             return Snapshot(path, "absent", None, b"")
         try:
             found = calls.fstat(file)
@@ -150,7 +151,7 @@ class Tree:
 
     def _bad_parent(self, parent: str, error: OSError) -> Failure:
         # O_NOFOLLOW on a link: ELOOP in POSIX, EFTYPE (79) in NetBSD's open(2), and
-        # ENOTDIR where O_DIRECTORY is looked at first
+        # ENOTDIR where O_DIRECTORY is checked first
         import errno
 
         if error.errno in {errno.ELOOP, errno.ENOTDIR, getattr(errno, "EFTYPE", 79)}:
@@ -162,7 +163,7 @@ class Tree:
         return from_os_error(error, f"open {parent}")
 
     def names(self, path: str) -> list[str]:
-        """List the directory ``path``; empty when it is not there."""
+        """List the directory ``path``; empty when it does not exist."""
         try:
             directory = self._open_directory(path)
         except FileNotFoundError:
@@ -177,14 +178,14 @@ class Tree:
         except OSError as error:
             raise from_os_error(error, f"list {path}") from None
 
-    # -- changes: each is one step, done or not done ------------------------
+    # -- changes: each is atomic ---------------------------------------------
 
     def put(self, before: Snapshot, data: bytes, mode: int, like: Snapshot | None) -> None:
-        """Replace or create ``before.path``; what was there keeps the name ``old(path)``.
+        """Replace or create ``before.path``; the former file keeps the name ``old(path)``.
 
         ``like`` gives owner, group, mode, times and flags; else the file is root's, with ``mode``.
-        Raises Failure. The new file may be in place then, if only the directory could not be
-        written to the disk: what counts is what ``look`` sees.
+        Raises Failure. After that the new file may still be in place, if only the directory
+        could not be written to the disk: ``look`` decides.
         """
         with self._parent(before.path) as (directory, name):
             fresh, old = f".{name}{NEW}", f".{name}{OLD}"
@@ -199,7 +200,7 @@ class Tree:
                     self.calls.link(name, old, src_dir_fd=directory, dst_dir_fd=directory)
                     self.calls.rename(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
                 else:
-                    # Unlike rename(2), link(2) never replaces what just appeared.
+                    # Unlike rename(2), link(2) never replaces a file that was just created.
                     self.calls.link(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
             finally:
                 self._forget(directory, fresh)
@@ -227,7 +228,7 @@ class Tree:
                 calls.fchown(file, *target)
             calls.fchmod(file, mode)  # after fchown, which clears the set-id bits
             if like is not None:
-                # The time is that of the administrator's last edit, with our block or without.
+                # Keep the time of the administrator's last edit: vmtctl's block does not count.
                 calls.utime(file, ns=like.times)
             calls.fsync(file)
         finally:
@@ -245,10 +246,10 @@ class Tree:
         try:
             self.calls.unlink(name, dir_fd=directory)
         except OSError:
-            pass  # none is left; a real error shows when the name is used
+            pass  # there is none; a real error shows when the name is used
 
     def forget(self, path: str) -> None:
-        """Remove the file ``path``, as far as that is possible."""
+        """Remove the file ``path`` if that is possible."""
         try:
             with self._parent(path) as (directory, name):
                 self._forget(directory, name)
@@ -256,13 +257,13 @@ class Tree:
             pass  # the next run removes it
 
     def restore(self, kept: str, path: str) -> None:
-        """Let ``kept`` take the place of ``path``, which needs no space on the disk."""
+        """Rename ``kept`` to ``path``, which needs no space on the disk."""
         with self._parent(kept) as (start, other), self._parent(path) as (directory, name):
             self.calls.rename(other, name, src_dir_fd=start, dst_dir_fd=directory)
             self._sync(directory)
 
     def set_aside(self, before: Snapshot) -> None:
-        """Take the file ``before`` out of its place; its name is ``aside(path)`` then."""
+        """Rename the file ``before`` to ``aside(path)``."""
         with self._parent(before.path) as (directory, name):
             self._check(directory, name, before)
             with self._parent(aside(before.path)) as (end, other):
@@ -284,9 +285,9 @@ class Tree:
             self.calls.fsync(directory)
 
     def make_directory(self, path: str, mode: int, *, again: bool = False) -> None:
-        """Make a directory with ``mode``, whatever the umask.
+        """Make a directory with ``mode``, independent of the umask.
 
-        With ``again`` it has been there: then it need not reach the disk.
+        With ``again`` it existed before: then it need not reach the disk.
         """
         with self._parent(path) as (directory, name):
             self.calls.mkdir(name, mode, dir_fd=directory)
@@ -307,7 +308,7 @@ class Tree:
             self._sync(directory)
 
     def _sync(self, directory: int) -> None:
-        """Write a directory to the disk, as far as that is possible: its names are changed."""
+        """Write a directory with changed names to the disk, if that is possible."""
         try:
             self.calls.fsync(directory)
         except OSError:
@@ -341,7 +342,7 @@ class _Parent:
         try:
             self._tree.calls.close(self._directory)
         except OSError:
-            pass  # nothing was written through it
+            pass  # nothing was written through this descriptor
         if isinstance(error, OSError):
             failure = from_os_error(error, f"change {self._path}")
             import errno
@@ -356,21 +357,21 @@ class _Parent:
 
 
 def new(path: str) -> str:
-    """Return the name beside ``path`` that a file has until it is complete."""
+    """Return the name of a file beside ``path`` until it is complete."""
     directory, _, name = path.rpartition("/")
     return f"{directory}/.{name}{NEW}"
 
 
 def old(path: str) -> str:
-    """Return the name beside ``path`` that a replaced file has until all changes are done."""
+    """Return the name of a replaced file beside ``path`` until all changes are done."""
     directory, _, name = path.rpartition("/")
     return f"{directory}/.{name}{OLD}"
 
 
 def aside(path: str) -> str:
-    """Return the name that a removed file has until all changes are done.
+    """Return the name of a removed file until all changes are done.
 
-    It lies in /etc: the directory of ``path`` may have to be empty.
+    It is in /etc: the directory of ``path`` may have to be empty.
     """
     return f"/etc/.{path.removeprefix('/etc/').replace('/', '+')}{OLD}"
 

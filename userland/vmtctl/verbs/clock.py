@@ -1,4 +1,4 @@
-"""``vmtctl clock``: how the clock follows the host."""
+"""``vmtctl clock``: shows and sets how the driver adjusts the clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context) -> int:
-    """Show the clock, set it up, or synchronise it now."""
+    """Show the clock, change its settings, or synchronise it now."""
     word = context.values.word("period")
     switch = context.values.option("follow-host")
     persist = context.values.on("persist")
@@ -51,7 +51,7 @@ def _show(context: Context) -> int:
     context.print_json({"clock": found})
     context.say(status.clock_line(found, attached=True))
     if found["state"] is None:
-        context.say("this driver reports no more; that of netbsd-vmt does: vmtctl load")
+        context.say("this driver reports nothing else; that of netbsd-vmt does: vmtctl load")
     return OK
 
 
@@ -101,7 +101,7 @@ def _set(context: Context, settings: dict[str, int], *, persist: bool) -> int:
 
 
 def _differing(context: Context, settings: dict[str, int], *, persist: bool) -> dict[str, int]:
-    """Return the settings that the driver does not have yet. Raises Failure."""
+    """Return the settings that differ from the driver's. Raises Failure."""
     nodes, complaint = guest.driver_nodes(context)
     if not nodes:
         if not persist:

@@ -1,4 +1,4 @@
-"""``vmtctl dns``: the name servers of resolv.conf(5) for the host."""
+"""``vmtctl dns``: sets the name servers of resolv.conf(5) in the driver, for the host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmtctl.context import Context
 
-# resolvconf(8) runs what is here after it has written resolv.conf(5): openresolv's libc.in, and
+# resolvconf(8) runs the scripts here after it has written resolv.conf(5): openresolv's libc.in, and
 # NetBSD's external/bsd/openresolv/libexec/libc.d/Makefile for the place.
 DIRECTORY = "/libexec/resolvconf/libc.d"
 HOOK = f"{DIRECTORY}/vmtctl"
@@ -74,7 +74,7 @@ def _install(tree: Tree) -> Plan:
     plan = _begin(tree)
     if tree.look(DIRECTORY).kind == "absent":
         raise Failure(
-            f"{DIRECTORY} is not there: this system has no resolvconf(8)",
+            f"{DIRECTORY} does not exist: this system has no resolvconf(8)",
             hint="run `vmtctl dns update` after each change of /etc/resolv.conf",
             status=DATA,
         )

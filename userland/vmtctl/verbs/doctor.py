@@ -1,4 +1,4 @@
-"""``vmtctl doctor``: what is wrong, why it matters, and the command that fixes it."""
+"""``vmtctl doctor``: reports problems, why they matter, and the commands that fix them."""
 
 from __future__ import annotations
 

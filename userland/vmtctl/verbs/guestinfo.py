@@ -52,7 +52,8 @@ def _name(word: str) -> str:
     name = word.removeprefix(PREFIX)
     if not name or not name.isascii() or not name.isprintable() or " " in name:
         raise Failure(
-            f"{word!r} is no name of a variable: printable ASCII without blanks", status=USAGE
+            f"{word!r} is not a name of a variable: give printable ASCII without blanks",
+            status=USAGE,
         )
     return PREFIX + name
 
@@ -90,10 +91,10 @@ def _get(context: Context) -> int:
     if context.json:
         return OK
     if sys.stdout.isatty():
-        # The host sets the bytes, and a terminal would interpret some of them.
+        # The host chooses the bytes, and a terminal would interpret some of them.
         print(printable(value.removesuffix("\n")))
         return OK
-    # The value is the answer: it goes out as it is, for pipes.
+    # The output is the unchanged value, for pipes.
     sys.stdout.flush()
     sys.stdout.buffer.write(value.encode("utf-8", "surrogateescape"))
     return OK
@@ -105,14 +106,14 @@ def _set(context: Context) -> int:
     if value == "-":
         value = sys.stdin.buffer.read(rpc.REQUEST_LIMIT + 1).decode("utf-8", "surrogateescape")
         if not context.values.on("raw"):
-            # What echo(1) and editors put at the end of a file is no part of the value.
+            # The newline that echo(1) and editors write at the end is not part of the value.
             value = value.removesuffix("\n").removesuffix("\r")
     request = f"info-set {name} {value}"
     size = len(request.encode("utf-8", "surrogateescape"))
     if size > rpc.REQUEST_LIMIT:
         raise Failure(
             f"the value is too long: name and value may have {rpc.REQUEST_LIMIT - 10} bytes",
-            hint="write it in pieces, or pack it: gzip -c FILE | base64",
+            hint="write it in parts, or compress it: gzip -c FILE | base64",
             status=DATA,
         )
     if context.dry_run:
@@ -156,7 +157,7 @@ def _list(context: Context) -> int:
 
 
 def _works(context: Context) -> bool:
-    """Whether the host answers at all; a variable that is not set is short."""
+    """Whether the host answers; this reads a variable that is not set, so the reply is short."""
     try:
         rpc.call(context, f"info-get {PREFIX}vmtctl.no-such-variable")
     except Failure:

@@ -1,4 +1,4 @@
-"""``vmtctl load``: replace the kernel's driver by a module, step by verified step.
+"""``vmtctl load``: replaces the kernel's driver with a module, and verifies each step.
 
 The order was tried on a real kernel: disable the built-in module, load the file while the
 built-in's vmt0 is still attached, and only then detach and rescan. Loading right after a
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from vmtctl.context import Context
     from vmtctl.system import Result
 
-# What modload(8)'s error means here (NetBSD sys/kern/kern_module.c, kobj(9)).
+# The meaning of modload(8)'s errors (NetBSD sys/kern/kern_module.c, kobj(9)).
 _MEANINGS = (
     ("Exec format error", "the kernel's linker refused it", DATA),
     ("Program version wrong", "it was built for another release", DATA),
     ("File exists", "a module of that name is loaded already", TEMPORARY),
     ("No such file", "it, or a module that it needs, was not found", DATA),
-    ("Device busy", "another detach of vmt0 is not over yet", TEMPORARY),
+    ("Device busy", "another detach of vmt0 is still in progress", TEMPORARY),
     ("Operation not permitted", "securelevel is above 0, or you are not root", NO_PERMISSION),
 )
 
 
 def run(context: Context) -> int:
-    """Load the module and hand vmt0 over to it."""
+    """Load the module and attach vmt0 to it."""
     context.no_image()
     kernel = guest.kernel(context)
     path = context.values.option("module")
     if not path and not (kernel.machine and kernel.module_release):
         raise Failure(
-            "cannot find out where this kernel's module lies: "
-            f"{kernel.complaint or 'hw.machine or kern.osrelease says nothing'}",
-            hint="vmtctl load is for the NetBSD guest; there --module FILE names another one",
+            "cannot find out where this kernel's module is: "
+            f"{kernel.complaint or 'hw.machine or kern.osrelease is empty'}",
+            hint="run vmtctl load on the NetBSD guest; there --module FILE names another module",
         )
     if path:
         path = os.path.abspath(path)
@@ -65,13 +65,15 @@ def run(context: Context) -> int:
         settings.apply(context)
         resolver.apply(context)
     if not loaded_at_boot(context):
-        context.warn("hint: this lasts until the next boot; `vmtctl doctor` says how it stays")
+        context.warn(
+            "hint: this lasts until the next boot; `vmtctl doctor` shows how to load it at boot"
+        )
     context.finish(changed=True, module=path)
     return OK
 
 
 def _need_package(path: str, kernel: guest.Kernel) -> None:
-    """Refuse where the package of this release is missing; name those that are there."""
+    """Refuse where the package of this release is missing; list those that are installed."""
     if os.path.exists(path):
         return
     suffix = f"/{kernel.module_release}/modules/vmt/vmt.kmod"
@@ -84,7 +86,7 @@ def _need_package(path: str, kernel: guest.Kernel) -> None:
         others = []
     found = f" (the one for {', '.join(others)} is)" if others else ""
     raise Failure(
-        f"the module for NetBSD {kernel.module_release} is not there: {path}{found}",
+        f"the module for NetBSD {kernel.module_release} does not exist: {path}{found}",
         hint="add the package netbsd-vmt for this release, made by: vmtgen dist --release "
         f"{kernel.module_release}; another file: --module FILE",
         status=NO_INPUT,
@@ -127,7 +129,7 @@ def _check_fit(context: Context, file: elf.ModuleFile, kernel: guest.Kernel) -> 
     if not context.values.on("force"):
         raise Failure(
             message,
-            hint="get the module for this release; --force loads it nevertheless, at your risk",
+            hint="get the module for this release; --force loads it anyway, at your risk",
             status=DATA,
         )
     context.warn(f"{message}; loaded because of --force")
@@ -155,7 +157,7 @@ def _plan(context: Context, path: str) -> int:
 
 
 class _Loader:
-    """The steps, and for each the step that takes it back."""
+    """The steps, each with the step that undoes it."""
 
     def __init__(self, context: Context, path: str) -> None:
         found = _modules(context)
@@ -165,26 +167,26 @@ class _Loader:
         self._path = path
         self._loaded = loaded
         self._builtin = loaded is not None and loaded.builtin
-        # Even when its module is disabled, the kernel's own driver keeps and takes the device.
+        # Even with its module disabled, the kernel's own driver keeps and claims the device.
         self._stock = self._builtin or (disabled and loaded is None)
         self._undo: list[tuple[str, Callable[[], object]]] = []
 
     def go(self) -> None:
-        """Do it all, or take back what was done and raise the Failure."""
+        """Do all steps, or undo those that were done and raise the Failure."""
         try:
             self._steps()
         except BaseException as error:
             self._take_back()
             if isinstance(error, Failure):
-                error.args = (f"{error}; everything was put back",) if self._clean else error.args
+                error.args = (f"{error}; all steps were undone",) if self._clean else error.args
             raise
         record.write(self._context, self._path)
 
     def _steps(self) -> None:
         context = self._context
         if (self._stock or self._loaded is not None) and not device.is_attached(context):
-            # A rescan frees the unit that an earlier detach left behind, also that of a run which
-            # was cut off after it had loaded the module.
+            # A rescan frees the unit that an earlier detach left behind, also that of a run
+            # that was interrupted after it had loaded the module.
             context.tools.run("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
         if self._loaded is not None:
             self._drop_old()
@@ -197,7 +199,9 @@ class _Loader:
         self._undo.append(("unload the module", lambda: self._tool("modunload", "vmt")))
         now, _ = guest.module(context)
         if now is None or now.builtin:
-            raise Failure(f"modload says that it loaded {self._path}, but modstat does not show it")
+            raise Failure(
+                f"modload reports that it loaded {self._path}, but modstat does not show it"
+            )
         context.step(f"loaded {self._path}")
         if attached:
             self._undo.append(("attach vmt0 again", self._rescan))
@@ -216,7 +220,7 @@ class _Loader:
         if not result.ok:
             raise Failure(f"the present driver cannot be unloaded: {result.complaint}")
         old = (record.read(context) or {}).get("path")
-        # From here on a run that is cut off must not look as if it had ended well.
+        # From here on an interrupted run must not look like a successful one.
         record.forget(context)
         if self._builtin:
             self._undo.append(
@@ -226,7 +230,7 @@ class _Loader:
             self._undo.append(("load the old module", lambda: self._tool("modload", old)))
         left, _ = guest.module(context)
         if left is not None:
-            raise Failure("modunload says that it unloaded vmt, but modstat still shows it")
+            raise Failure("modunload reports that it unloaded vmt, but modstat still shows it")
         context.step("disabled the built-in driver" if self._builtin else "unloaded the old module")
 
     def _tool(self, tool: str, *arguments: str) -> None:
@@ -244,7 +248,7 @@ class _Loader:
         if "Operation not permitted" in complaint and level > 0:
             return Failure(
                 f"{self._path} was not loaded: kern.securelevel is {level}, which forbids it",
-                hint="rc.d/vmtctl loads it at boot, before that: `vmtctl doctor` says how",
+                hint="rc.d/vmtctl can load it earlier, at boot: `vmtctl doctor` shows how",
                 status=NO_PERMISSION,
             )
         said = [line for line in guest.messages(self._context)[-4:] if "error" in line.lower()]
@@ -255,14 +259,14 @@ class _Loader:
         return Failure(f"{self._path} was not loaded: {complaint}")
 
     def _take_back(self) -> None:
-        """Run the undo steps: the module goes first, then what it replaced, then the device."""
+        """Run the undo steps: unload the module, restore the replaced driver, attach the device."""
         self._clean = bool(self._undo)
         devices = [step for step in self._undo if "attach" in step[0]]
         others = [step for step in reversed(self._undo) if "attach" not in step[0]]
         for what, step in (*others, *devices):
             try:
                 step()
-                self._context.detail(f"taken back: {what}")
+                self._context.detail(f"undone: {what}")
             except Failure as error:
                 self._clean = False
                 self._context.warn(f"could not {what}: {error}")

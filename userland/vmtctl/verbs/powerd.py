@@ -44,18 +44,18 @@ def run(context: Context) -> int:
 
 
 def _typed(context: Context) -> bool:
-    """Return whether powerd looks into the directory for ACPI."""
+    """Return whether powerd searches the directory for ACPI."""
     if context.values.on("no-acpi"):
         return False
     if context.image:
         return True
     values, complaint = guest.sysctls(context, "hw.acpi.root")
-    # Only a sysctl that answers "no such name" proves that there is no ACPI.
+    # Only the error "no such name" of sysctl proves that there is no ACPI.
     return bool(values) or "is invalid" not in complaint
 
 
 def carry_out(context: Context, make: Callable[[], Plan], nothing: str) -> int:
-    """Show the plan that ``make`` returns, or do it, and report."""
+    """Show the plan that ``make`` returns, or carry it out, and report."""
     plan = first_look(context, make)
     if not plan:
         return _unchanged(context, nothing)
@@ -69,7 +69,7 @@ def carry_out(context: Context, make: Callable[[], Plan], nothing: str) -> int:
         return OK
     context.need_root(f"change files in {context.file('/etc')}")
     with FilesLock(plan.tree):
-        # Another run may have changed the files since: what counts is what is there now.
+        # Another run may have changed the files since: plan again from their current state.
         plan = make()
         plan.carry_out()
     if not plan:
@@ -97,7 +97,7 @@ def _diff(context: Context, plan: Plan) -> int:
 def _remind(context: Context) -> None:
     running, complaint = guest.processes(context)
     if not complaint and not any(process.name == "powerd" for process in running):
-        context.warn("powerd does not run; without it the hooks do nothing")
+        context.warn("powerd does not run; without it the hooks have no effect")
         context.warn("hint: put powerd=YES into /etc/rc.conf, then: service powerd start")
 
 
@@ -134,7 +134,7 @@ def _state(tree: Tree, path: str, name: str) -> str:
 
 
 def _overall(found: dict[str, str]) -> str:
-    """Return the state of all files: powerd runs the first script of a name that it can run."""
+    """Return the state of all files: powerd runs the first executable script of a name."""
     of_names = [[found[path] for path in hookplan.places(name)] for name in hooks.SCRIPTS]
     good = [
         states[0] in {"current", "block"}

@@ -1,4 +1,4 @@
-"""``vmtctl rpctool``: programs of open-vm-tools by their names, where open-vm-tools is not."""
+"""``vmtctl rpctool``: replacements for programs of open-vm-tools, where it is not installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vmtctl.context import Context
     from vmtctl.install.tree import Snapshot
 
-# Where pkgsrc's open-vm-tools has them.
+# The directory of pkgsrc's open-vm-tools.
 DIRECTORY = "/usr/pkg/bin"
 _MARK = b"# vmtctl: part of netbsd-vmt;"
 SCRIPT = block.sealed(
@@ -29,7 +29,7 @@ exec /usr/pkg/bin/vmtctl rpctool as -- "$0" "$@"
 
 
 def run(context: Context) -> int:
-    """Install or uninstall the programs, or be one of them."""
+    """Install or uninstall the programs, or act as one of them."""
     verb = context.values.path[1]
     if verb == "as":
         context.no_image()
@@ -61,12 +61,12 @@ def _install(tree: Tree) -> Plan:
     for found in programs:
         if found.exists and not _is_ours(found):
             raise Failure(
-                f"{found.path} is there, and not vmtctl's",
-                hint="with open-vm-tools itself these programs are not needed: it brings its own",
+                f"{found.path} exists, and is not vmtctl's",
+                hint="with open-vm-tools itself these programs are not needed: it has its own",
                 status=DATA,
             )
     if tree.look(DIRECTORY).kind == "absent":
-        raise Failure(f"{DIRECTORY} is not there", status=DATA)
+        raise Failure(f"{DIRECTORY} does not exist", status=DATA)
     for found in programs:
         plan.put(found, SCRIPT, mode=0o755, keep=bool(found.mode & 0o100))
     return plan

@@ -1,4 +1,4 @@
-"""``vmtctl run -- COMMAND``: lend the channel to a command."""
+"""``vmtctl run -- COMMAND``: runs a command that needs the channel."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from vmtctl.context import Context
 
-# Signals that would end us are handed on to the command, so that vmt0 comes back whatever ends
-# it. Not among them: what cannot be caught, what reports a fault of this process, what stops or
-# continues it, and what NetBSD's signal(7) ignores by default. PIPE and XFSZ show
+# Signals that would end vmtctl are passed on to the command, so that vmt0 is attached again in any
+# case. Not among them: signals that cannot be caught, that report an error of this process, that
+# stop or continue it, and that are ignored by default (NetBSD's signal(7)). PIPE and XFSZ appear
 # as errors of a write.
 _LEFT_ALONE = (
     "KILL", "STOP", "ABRT", "BUS", "EMT", "FPE", "ILL", "SEGV", "SYS", "TRAP", "TSTP", "TTIN",
@@ -27,30 +27,30 @@ _LEFT_ALONE = (
 )  # fmt: skip
 _SIGNALS = signal.valid_signals() - {getattr(signal, f"SIG{name}", None) for name in _LEFT_ALONE}
 
-# These ask a program to do something, and often do not end it.
+# These request an action of a program, and often do not end it.
 _REQUESTS = (signal.SIGUSR1, signal.SIGUSR2)
 
-# Python ignores these two; the command gets them as every program does.
+# Python ignores these two; the command gets their defaults.
 _DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ)
 
 GRACE = 10.0
 
-# As sh(1) and env(1) say it.
+# The statuses of sh(1) and env(1).
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
 
 class _Child:
-    """The command, and the signals that arrive meanwhile."""
+    """The command, and the signals that arrive while it runs."""
 
     def __init__(self, grace: float) -> None:
         self.grace = grace
         self.pid = 0
         self.signal = 0
         self.deadline = 0.0
-        # A terminal's Ctrl-C reaches the command by itself.
+        # The terminal sends Ctrl-C to the command as well.
         self.shares_terminal = _in_foreground()
-        # What was ignored when we were started (nohup) stays so.
+        # Signals that were ignored at the start (nohup) stay ignored.
         for number in _SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._take)
@@ -72,7 +72,7 @@ class _Child:
     def start(self, words: list[str], *, output: int) -> int | None:
         """Start the command; an exit status when that is not possible.
 
-        What it prints goes to the file descriptor ``output``.
+        Its output goes to the file descriptor ``output``.
         """
         if self.signal:
             return 128 + self.signal
@@ -133,7 +133,7 @@ def run(context: Context) -> int:
         context.finish(changed=True)
         return 0
     context.need_root(f"detach {guest.DEVICE}")
-    # What we say goes beside what the command says, not into it.
+    # The messages of vmtctl must not mix with the command's output.
     context.quiet = context.quiet or not context.verbose
     with Lock(context, f"run {words[0]}"):
         child = _Child(grace)
@@ -151,7 +151,7 @@ def run(context: Context) -> int:
 
 
 def _below_tools_root(context: Context, words: list[str]) -> list[str]:
-    """Take a program from --tools-root, where it is there, as the tools are."""
+    """Use a program in --tools-root, where it exists, as for the tools."""
     inside = context.tools.root + words[0]
     if context.tools.root and words[0].startswith("/") and os.access(inside, os.X_OK):
         return [inside, *words[1:]]
@@ -175,7 +175,7 @@ def _give_back(context: Context, kept: dict[str, str]) -> bool:
     try:
         device.attach(context, kept)
     except Failure as error:
-        # The status belongs to the command; this must be heard nevertheless.
+        # The status is the command's; report this anyway.
         context.warn(f"{guest.DEVICE} stays detached: {error}")
         context.warn(f"hint: {error.hint or 'then: ' + context.command('attach')}")
         return False

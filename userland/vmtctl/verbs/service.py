@@ -1,4 +1,4 @@
-"""``vmtctl service``: make pkgsrc's rc.d/vmtools go through vmtctl."""
+"""``vmtctl service``: makes pkgsrc's rc.d/vmtools use vmtctl."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def run(context: Context) -> int:
     status = carry_out(context, lambda: _install(tree), f"{FILE} has the block of vmtctl")
     if not tree.look(SCRIPT).exists:
         context.warn(
-            f"{SCRIPT} is not there yet; the block waits for it "
-            "(pkgsrc's sysutils/open-vm-tools brings it)"
+            f"{SCRIPT} does not exist yet; the block waits for it "
+            "(pkgsrc's sysutils/open-vm-tools installs it)"
         )
     return status
 

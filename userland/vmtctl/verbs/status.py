@@ -1,4 +1,4 @@
-"""``vmtctl status``: one screen."""
+"""``vmtctl status``: prints the state on one screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context) -> int:
-    """Print the survey; the status is 0 whatever it says."""
+    """Print the survey; the status is always 0."""
     context.no_image()
     found = survey.take(context)
     context.print_json(found)
@@ -64,7 +64,7 @@ def _driver(driver: dict[str, Any]) -> str:
         None: "unknown",
     }[driver["loaded"]]
     if driver["loaded"] == "absent" and driver["builtin_disabled"]:
-        loaded = "no module; that of the kernel is disabled"
+        loaded = "no module; the kernel's own is disabled"
     if driver["file"]:
         loaded += f" {driver['file']}"
     if driver["built_for"]:

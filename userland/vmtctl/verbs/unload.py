@@ -1,4 +1,4 @@
-"""``vmtctl unload``: back to the driver of the kernel."""
+"""``vmtctl unload``: returns to the driver of the kernel."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def run(context: Context) -> int:
     """Unload the module, enable the built-in driver where there is one, attach vmt0.
 
-    Whatever an earlier run that was cut off has left to do is done.
+    This also completes an earlier run that was interrupted.
     """
     context.no_image()
     state = _State(context)
     if not state.loaded:
         running, _ = guest.processes(context)
-        # A detached vmt0 is right while vmtoolsd has the channel.
+        # vmt0 is correctly detached while vmtoolsd uses the channel.
         detached = state.has_builtin and not device.is_attached(context)
         if not state.disabled and not (detached and not guest.tools_daemons(running)):
             what = (
@@ -49,7 +49,7 @@ def run(context: Context) -> int:
 
 
 class _State:
-    """What the kernel has of vmt: a module, a driver of its own, and whether that is disabled."""
+    """The kernel's vmt: a module, a built-in driver, and whether that is disabled."""
 
     def __init__(self, context: Context) -> None:
         found, complaint = guest.modules(context)
@@ -67,7 +67,7 @@ def _unload(context: Context, state: _State) -> None:
             raise _not_unloaded(context, result)
         left, _ = guest.module(context)
         if left is not None and not left.builtin:
-            raise Failure("modunload says that it unloaded vmt, but modstat still shows it")
+            raise Failure("modunload reports that it unloaded vmt, but modstat still shows it")
         context.step("unloaded the module vmt")
     record.forget(context)
     if state.disabled:
@@ -77,7 +77,7 @@ def _unload(context: Context, state: _State) -> None:
         else:
             context.warn(f"the built-in driver stays disabled: {result.complaint}")
     if not device.is_attached(context):
-        # Also where the driver attached by itself: a rescan finds nothing new then.
+        # Also where the driver has attached already: a rescan then finds nothing new.
         context.tools.run("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
     if device.is_attached(context):
         context.step(f"attached {guest.DEVICE} to the built-in driver")
@@ -96,10 +96,10 @@ def _not_unloaded(context: Context, result: Result) -> Failure:
     if level > 0:
         return Failure(
             f"the module is not unloaded: kern.securelevel is {level}, which forbids it",
-            hint="until the next boot it stays; to keep it out then: vmtctl=NO in /etc/rc.conf",
+            hint="it stays until the next boot; to not load it then: vmtctl=NO in /etc/rc.conf",
             status=NO_PERMISSION,
         )
     hint = ""
     if "Device busy" in result.complaint:
-        hint = "a request to the host may be under way; try again in a few seconds"
+        hint = "a request to the host may be in progress; try again in a few seconds"
     return Failure(f"the module is not unloaded: {result.complaint}", hint=hint)

@@ -1,7 +1,7 @@
-"""What config(1) makes of a module's ioconf file: ioconf.c, ioconf.h and locators.h.
+"""Writes what config(1) makes of a module's ioconf file: ioconf.c, ioconf.h and locators.h.
 
 NetBSD's bsd.ioconf.mk runs config(1) on the file that IOCONF names.  config(1) runs on NetBSD or
-comes with its tools; this package does the part of it that a module needs.  Facts: config(5) and
+comes with its tools; this package implements the part that a module needs.  Facts: config(5) and
 usr.bin/config of NetBSD (scan.l and gram.y for the language, sem.c for the meaning, pack.c for
 the order, mkioconf.c and mkheaders.c for what is written).
 """
@@ -23,6 +23,6 @@ def make_ioconf(file: Path, sys: Path) -> Made:
     """Return the files that ``config -b DIR -s sys file`` writes for an ioconf file.
 
     ``sys`` is the NetBSD sys/ tree whose files.* the file includes.  Raises LocatedErrors with
-    everything that is wrong in the file, MissingInputError where it is not there.
+    every error in the file, MissingInputError where there is no such file.
     """
     return emit(read(file, sys))

@@ -1,8 +1,8 @@
-"""What files.* declare: attributes, devices and where they attach.
+"""The declarations of files.*: attributes, devices and where they attach.
 
-Of gram.y's definitions only those count that ioconf.c depends on: define, devclass, device,
-attach, defpseudo, defpseudodev and major.  The others (file, defflag, makeoptions ...) say what a
-whole kernel is made of, and are passed over.
+Of gram.y's definitions this module reads those that ioconf.c depends on: define, devclass, device,
+attach, defpseudo, defpseudodev and major.  It skips the others (file, defflag, makeoptions ...),
+which describe a whole kernel.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Attachment:
 
 @dataclass(eq=False)
 class Device:
-    """A device: what it carries, where it attaches; a pseudo-device has no attachment."""
+    """A device, its attributes and its attachments; a pseudo-device has no attachment."""
 
     name: str
     attributes: list[Attribute] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Device:
 
 
 class Words:
-    """The tokens of a statement, one after the other."""
+    """The tokens of a statement, read in order."""
 
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
@@ -89,11 +89,11 @@ class Words:
         self._at = 0
 
     def peek(self) -> Token | None:
-        """Return the next token and leave it there."""
+        """Return the next token without consuming it."""
         return self._tokens[self._at] if self._at < len(self._tokens) else None
 
     def take(self, expected: str) -> Token:
-        """Return the next token; ``expected`` says what it should be, for the error."""
+        """Return the next token; ``expected`` describes it in the error message."""
         token = self.peek()
         if token is None:
             raise GrammarError(f"expected {expected} at the end of the statement")
@@ -108,7 +108,7 @@ class Words:
         return token.text
 
     def accept(self, text: str) -> bool:
-        """Take the next token where it is ``text``."""
+        """Consume the next token if it is ``text``; return whether it was."""
         token = self.peek()
         if token is None or token.text != text:
             return False
@@ -116,14 +116,14 @@ class Words:
         return True
 
     def expect(self, text: str) -> None:
-        """Take ``text``."""
+        """Consume ``text``, or raise GrammarError."""
         if not self.accept(text):
             token = self.peek()
             found = repr(token.text) if token else "the end of the statement"
             raise GrammarError(f"expected {text!r}, not {found}")
 
     def end(self) -> None:
-        """Expect that nothing is left."""
+        """Raise GrammarError unless all tokens are consumed."""
         token = self.peek()
         if token is not None:
             raise GrammarError(f"expected the end of the statement, not {token.text!r}")
@@ -140,7 +140,7 @@ class Words:
 
 
 class GrammarError(Exception):
-    """A statement does not follow the grammar; its place is known where it is caught."""
+    """A statement does not follow the grammar; the code that catches it adds the place."""
 
 
 class Definitions:
@@ -158,7 +158,7 @@ class Definitions:
         return name in self.attributes
 
     def declare(self, statement: Statement) -> bool:
-        """Take a definition; False where the statement is none."""
+        """Read a definition; return False where the statement is not one."""
         kinds: dict[str, Callable[[Words], None]] = {
             "define": self._define,
             "devclass": self._devclass,
@@ -291,7 +291,7 @@ def _locator(words: Words, *, optional: bool) -> Iterator[Locator]:
     name = words.name("a locator")
     if not words.accept("["):
         default = words.value() if words.accept("=") else None
-        # A default is what "?" stands for; only a locator in brackets may be left out.
+        # "?" means the default; only a locator in brackets may be omitted.
         yield Locator(name, default, optional)
         return
     count = words.take("a number").number
@@ -315,5 +315,5 @@ def values(words: Words) -> list[str]:
 
 
 def array_name(name: str, place: int) -> str:
-    """Return the name of an element of a locator array: the first has the array's."""
+    """Return the name of an element of a locator array: the first has the array's name."""
     return f"{name}#{place}" if place else name

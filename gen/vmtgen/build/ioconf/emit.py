@@ -19,7 +19,7 @@ _NORMAL, _STAR = "FSTATE_NOTFOUND", "FSTATE_STAR"
 
 @dataclass(frozen=True)
 class Made:
-    """The texts of the files by name, the name of the tables, and what config(1) would report."""
+    """The texts of the files by name, the name of the tables, and config(1)'s messages."""
 
     name: str
     files: dict[str, str]
@@ -40,7 +40,7 @@ def emit(configuration: Configuration) -> Made:
 
 
 class _Plan:
-    """What goes into the tables, in config(1)'s order."""
+    """The contents of the tables, in config(1)'s order."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
@@ -59,7 +59,7 @@ class _Plan:
         return [each for each in device.attachments if each in self.attachments]
 
     def locator_table(self) -> tuple[list[str], dict[Instance, int]]:
-        """Return the table loc[] and where each row's values begin: the longest come first."""
+        """Return the table loc[] and the start of each row's values, the longest rows first."""
         table: list[str] = []
         offsets: dict[Instance, int] = {}
         for row in sorted(self.rows, key=lambda row: -len(row.locators)):
@@ -70,7 +70,7 @@ class _Plan:
 
 
 def _rows(configuration: Configuration) -> Iterator[Instance]:
-    """Give the rows of cfdata: by device, units before stars, the same line once (pack.c)."""
+    """Yield the rows of cfdata by device, units before stars, each line once (pack.c)."""
     for device in configuration.definitions.devices.values():
         own = [each for each in configuration.instances if each.device is device]
         own.sort(key=lambda row: row.unit is None)
@@ -152,7 +152,7 @@ def _parents(plan: _Plan) -> Iterator[str]:
 
 
 def _row(plan: _Plan, row: Instance, offset: int | None) -> str:
-    # mkioconf.c, emitcfdata: a star begins after the largest unit of its device.
+    # mkioconf.c, emitcfdata: the units of a star begin after its device's largest unit.
     units = [each.unit for each in plan.configuration.instances if each.device is row.device]
     largest = max((unit for unit in units if unit is not None), default=-1)
     unit = largest + 1 if row.unit is None else row.unit

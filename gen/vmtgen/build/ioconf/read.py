@@ -1,4 +1,4 @@
-"""Reads an ioconf file: which instances of devices the module brings, and where they attach."""
+"""Reads an ioconf file: the instances of devices in the module, and where they attach."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNIT = re.compile(r"([A-Za-z][A-Za-z0-9_]*?)([0-9]+|\*|\?)")
 
 @dataclass(frozen=True)
 class ParentSpec:
-    """Where instances attach: an interface attribute, maybe of one device, of one unit or any."""
+    """Where instances attach: at an interface attribute, optionally of one device and unit."""
 
     attribute: Attribute
     device: Device | None
@@ -79,7 +79,7 @@ def read(file: Path, sys: Path) -> Configuration:
         reader.take(statement)
     reader.finish(file)
     problems = scanner.problems + definitions.problems + reader.problems
-    # A tree's own files.* may include what is not unpacked: only what stands here is wrong here.
+    # A tree's own files.* may include files that are not unpacked: report errors of this file only.
     own = [problem for problem in problems if problem.path == shown(file)]
     if own:
         raise LocatedErrors(own)
@@ -94,7 +94,7 @@ class _Reader:
         self._roots: list[Instance] = []
 
     def take(self, statement: Statement) -> None:
-        """Take one statement."""
+        """Read one statement."""
         if self._definitions.declare(statement):
             return
         words = Words(statement)
@@ -215,10 +215,10 @@ class _Reader:
     def _hint(self) -> str:
         if self._definitions.devices:
             return ""
-        return ' (no device is defined here: does include "conf/files" stand before?)'
+        return ' (no device is defined here: does include "conf/files" come before?)'
 
     def finish(self, file: Path) -> None:
-        """Check what only the whole file shows."""
+        """Check what depends on the whole file."""
         name = shown(file)
         if not self.configuration.name:
             self.problems.append(Problem(name, 0, 0, "", "no ioconf statement names the tables"))
@@ -235,7 +235,7 @@ class _Reader:
         )
 
     def _activate(self) -> None:
-        """Find what has a way to a root (sem.c, kill_orphans)."""
+        """Find the instances with a path to a root (sem.c, kill_orphans)."""
         waiting = [i for i in self.configuration.instances if i.parent is None]
         for instance in waiting:
             instance.active = True
@@ -285,10 +285,10 @@ def _split(name: str) -> tuple[str, int | None]:
 def _complete(
     name: str, attribute: Attribute, given: dict[str, str | None]
 ) -> tuple[tuple[str, ...] | None, list[str]]:
-    """Return the values of all locators in the attribute's order, and what is wrong with them.
+    """Return the values of all locators in the attribute's order, and the errors in them.
 
-    The values are None where config(1) leaves the line out.  It reports these mistakes and ends
-    with status 0 (sem.c, fixloc): NetBSD's own ld_cac.ioconf and imc.ioconf are built so.
+    The values are None where config(1) omits the line.  config(1) reports these mistakes and exits
+    with status 0 (sem.c, fixloc): NetBSD's own ld_cac.ioconf and imc.ioconf rely on that.
     """
     known = attribute.locators or []
     complaints = [
@@ -306,5 +306,5 @@ def _complete(
             lost.append(f"cannot wildcard {locator.name}")
         else:
             found.append(value)
-    complaints += [f"{name}: {each} (config(1) leaves the line out)" for each in lost]
+    complaints += [f"{name}: {each} (config(1) omits the line)" for each in lost]
     return None if lost else tuple(found), complaints

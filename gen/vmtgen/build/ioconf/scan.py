@@ -1,4 +1,4 @@
-"""The words of config(5) files: statements of tokens, with includes and conditionals resolved."""
+"""Reads config(5) files into statements of tokens; it resolves includes and conditionals."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Token:
 
     @property
     def canonical(self) -> str:
-        """A number as config(1) writes it: in the base that it was given in, without padding."""
+        """A number as config(1) writes it: in its original base, without padding."""
         if self._octal:
             return f"0{self.number:o}" if self.number else "0"
         return hex(self.number) if self.text[:2].lower() == "0x" else str(self.number)
@@ -67,10 +67,10 @@ class Statement:
 
 
 class Scanner:
-    """Gives the statements of a file and of what it includes.
+    """Yields the statements of a file and of the files that it includes.
 
-    ``is_attribute`` answers ifdef, which asks for attributes that are defined so far.  ``problems``
-    collects what cannot be read; the scan goes on.
+    ``is_attribute`` returns whether an attribute is defined so far, for ifdef.  ``problems``
+    collects what cannot be read; the scan continues.
     """
 
     def __init__(self, sys: Path, is_attribute: Callable[[str], bool]) -> None:
@@ -80,7 +80,7 @@ class Scanner:
         self.problems: list[Problem] = []
 
     def statements(self, file: Path) -> Iterator[Statement]:
-        """Iterate over the statements of ``file``. Raises ReportedError where it is not there."""
+        """Iterate over the statements of ``file``. Raises ReportedError if it cannot be read."""
         try:
             text = file.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
@@ -114,7 +114,7 @@ class Scanner:
             else:
                 self.problems.append(statement.problem("no prefix is open"))
             return
-        # util.c, prefixlist_push: a prefix goes below the one that is open.
+        # util.c, prefixlist_push: a prefix is relative to the one that is open.
         self._prefixes.append("/".join([*self._prefixes[-1:], statement.tokens[1].text]))
 
     def _included(self, statement: Statement, directory: Path) -> Iterator[Statement]:
@@ -130,7 +130,7 @@ class Scanner:
             self.problems.append(statement.problem(f"cannot open {shown(file)}"))
 
     def _active(self, name: str, text: str) -> Iterator[tuple[int, str]]:
-        """Join continuations, and leave out what conditionals switch off."""
+        """Join continuations, and omit lines that conditionals disable."""
         open_: list[_Condition] = []
         start, joined = 0, ""
         for number, line in enumerate(text.splitlines(), 1):
@@ -168,14 +168,14 @@ class Scanner:
 
 
 class _Condition:
-    """One ifdef: whether its present branch counts, and whether one has counted already."""
+    """One ifdef: whether its current branch is active, and whether one was active before."""
 
     def __init__(self, line: int, truth: bool) -> None:
         self.line = line
         self.on = self._taken = truth
 
     def turn(self, *, truth: bool) -> None:
-        """Go to the next branch, which counts where ``truth`` is and no one did before."""
+        """Go to the next branch, active if ``truth`` is true and no branch was active before."""
         self.on = truth and not self._taken
         self._taken |= truth
 

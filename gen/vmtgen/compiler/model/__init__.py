@@ -1,7 +1,7 @@
-"""What the specs of a module say, as frozen dataclasses: one Python module per kind of spec.
+"""The specs of a module as frozen dataclasses: one Python module per kind of spec.
 
 Attributes have the names of the YAML keys. A mapping of named entries is an ``Entries``: a tuple
-in file order whose elements have a ``name`` and which can be asked by name.
+in file order whose elements have a ``name`` and which can be indexed by name.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from vmtgen.targets import Targets
 class Specs(SimpleNamespace):
     """Everything in specs/MODULE/, and netbsd.yaml; each attribute is the file of that name.
 
-    Those of files that the module has not are not set.
+    The attributes of files that the module does not have are not set.
     """
 
     module: str
-    """The name of the module, which is that of the directory."""
+    """The name of the module; its directory has the same name."""
 
     backdoor: Backdoor
     transport: Transport

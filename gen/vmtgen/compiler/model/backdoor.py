@@ -47,14 +47,14 @@ class Cpuid(Record):
     vendor: Printable
 
     def check(self, node: Node, report: Report) -> None:
-        """Compare the vendor with the room in EBX, ECX and EDX."""
+        """Compare the vendor with the size of EBX, ECX and EDX."""
         if len(self.vendor) != 12:
             report(node["vendor"], f"expected 12 characters, not {len(self.vendor)}")
 
 
 @dataclass(frozen=True, slots=True)
 class Input(Record):
-    """A register that a command needs beside magic, command and port."""
+    """A register that a command needs in addition to magic, command and port."""
 
     register: Register
     value: U32

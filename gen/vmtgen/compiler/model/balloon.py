@@ -22,7 +22,7 @@ class Argument(Valued):
 
 @dataclass(frozen=True, slots=True)
 class Command(Record):
-    """A command; ``target`` says whether a success brings the target along in EBX."""
+    """A command; ``target`` says whether EBX has the target after success."""
 
     name: Name
     number: Annotated[U8, Unique()]
@@ -42,7 +42,7 @@ class Status(Record):
 
 @dataclass(frozen=True, slots=True)
 class Capability(Record):
-    """What host and guest agree on."""
+    """A capability on which host and guest agree."""
 
     name: Name
     bit: Annotated[int, Range(0, 31), Unique()]

@@ -12,7 +12,7 @@ from vmtgen.compiler.spec.words import Count, Doc, Member, Name, Printable
 
 @dataclass(frozen=True, slots=True)
 class Property(Record):
-    """A property that modload(8) can hand over."""
+    """A property that modload(8) can pass to the module."""
 
     name: Member
     type: Literal["bool", "int", "string"]
@@ -21,7 +21,7 @@ class Property(Record):
 
 @dataclass(frozen=True, slots=True)
 class Module(Record):
-    """What module(9) needs."""
+    """The data for module(9)."""
 
     name: Member
     class_: Literal["driver", "misc"]
@@ -38,7 +38,7 @@ class Module(Record):
 
 @dataclass(frozen=True, slots=True)
 class Device(Record):
-    """What autoconf(9) needs."""
+    """The data for autoconf(9)."""
 
     driver: Member
     attachment: Member
@@ -81,7 +81,7 @@ class Log(Record):
     host: bool = False
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse what cannot be printed, and fields where the text goes out as it stands."""
+        """Refuse fields that cannot be printed, and all fields in a text for the host."""
         if self.host and self.text.fields:
             report(node["text"], "a text for the host's log cannot have fields")
         for field in self.text.fields:
@@ -103,7 +103,7 @@ class Clock(Record):
 
 @dataclass(frozen=True, slots=True)
 class RequestState(Valued):
-    """A word that says what has become of a command to the host."""
+    """The name of a state of a command to the host."""
 
     SHORTHAND: ClassVar[str] = "doc"
     name: Member
@@ -138,7 +138,7 @@ _NO_ACTIONS: "Entries[Action]" = Entries()
 
 @dataclass(frozen=True, slots=True)
 class SysctlNode(Record):
-    """A node of sysctl(7); behind its value is a handler, a member of the softc, or both."""
+    """A node of sysctl(7); its value comes from a handler, a member of the softc, or both."""
 
     name: Member
     type: Literal["node", "string", "int", "bool", "quad"]
@@ -204,7 +204,7 @@ class Driver(Record):
     rpc: Rpc | None = None
 
     def completed(self) -> "Driver":
-        """Return the same with the path of every sysctl node and what ``each`` means."""
+        """Return the driver with the path of every sysctl node and with ``each`` expanded."""
         return replace(self, sysctl=self._completed("", self.sysctl))
 
     def _completed(self, above: str, nodes: Entries[SysctlNode]) -> Entries[SysctlNode]:
@@ -229,7 +229,7 @@ class Driver(Record):
         return Entries(completed)
 
     def sysctl_nodes(self) -> tuple[SysctlNode, ...]:
-        """Return every node in file order, but not those that ``each`` stands for."""
+        """Return every node in file order, without those that ``each`` expands to."""
         return tuple(_nodes(self.sysctl))
 
     def sysctl_leaves(self) -> Iterator[SysctlNode]:

@@ -1,4 +1,4 @@
-"""What the guest reports about itself (guestinfo.yaml)."""
+"""The information that the guest reports about itself (guestinfo.yaml)."""
 
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
@@ -24,7 +24,7 @@ OLD_DISKS = 255
 
 @dataclass(frozen=True, slots=True)
 class Variable(Record):
-    """Something that the kernel knows and a value may name."""
+    """A fact of the kernel that a value may name."""
 
     name: Member
     type: Literal["text", "u64"]
@@ -100,7 +100,7 @@ class AddressTypes(Record):
 
 @dataclass(frozen=True, slots=True)
 class AddressStatus(Record):
-    """Numbers of the states of an address; the driver keeps them in a byte."""
+    """Numbers of the states of an address; the driver stores them in a byte."""
 
     preferred: U8
     deprecated: U8
@@ -189,7 +189,7 @@ class MemoryStatistic(Record):
 
 @dataclass(frozen=True, slots=True)
 class Memory(Record):
-    """Statistics of the memory; ``period`` in seconds, ``reserve`` the divisor of what is kept."""
+    """Statistics of the memory; ``period`` in seconds, ``reserve`` the divisor of the reserve."""
 
     key: Key
     version: U32
@@ -214,7 +214,7 @@ class Disks(Record):
     types: tuple[Printable, ...]
 
     def check(self, node: Node, report: Report) -> None:
-        """Compare the count with both forms and their room."""
+        """Compare the count with the limits of both forms."""
         if self.count > OLD_DISKS:
             report(node["count"], f"the older form holds at most {OLD_DISKS}")
         elif self.text < 1 + self.count * OLD_DISK:
@@ -253,7 +253,7 @@ class Guestinfo(Record):
                 report(place, said)
 
     def completed(self) -> "Guestinfo":
-        """Return the same with the types of the variables in every value."""
+        """Return the spec with the types of the variables in every value."""
         types = MappingProxyType({variable.name: variable.type for variable in self.variables})
 
         def typed(value: Mixture) -> Mixture:

@@ -11,7 +11,7 @@ from vmtgen.compiler.spec.words import U32, Doc, Name, Printable
 
 @dataclass(frozen=True, slots=True)
 class Replies(Record):
-    """How a reply begins."""
+    """The first word of a reply."""
 
     success: Printable
     failure: Printable
@@ -31,7 +31,7 @@ class Message(Record):
     at: Literal["registration"] | None = None
 
     def check(self, node: Node, report: Report) -> None:
-        """Expect a space behind the command: old hosts look for it."""
+        """Expect a space after the command: old hosts look for it."""
         if " " not in self.text.literal:
             said = "a command without arguments ends in a space, one with arguments has it before"
             report(node["text"], f"{said} the first")

@@ -13,7 +13,7 @@ LogText = Annotated[Named, Reference("log text", "driver.logs")]
 
 @dataclass(frozen=True, slots=True)
 class Replies(Record):
-    """How a reply begins."""
+    """The first word of a reply."""
 
     success: Printable
     failure: Printable
@@ -21,7 +21,7 @@ class Replies(Record):
 
 @dataclass(frozen=True, slots=True)
 class ErrorText(Valued):
-    """What follows the failure word."""
+    """The text after the failure word."""
 
     SHORTHAND: ClassVar[str] = "text"
     name: Name
@@ -30,7 +30,7 @@ class ErrorText(Valued):
 
 @dataclass(frozen=True, slots=True)
 class Polling(Record):
-    """When to ask for the next message: milliseconds, and messages in one go."""
+    """When to poll for the next message: milliseconds, and messages per poll."""
 
     steps: tuple[Milliseconds, ...]
     quiet_after: Milliseconds
@@ -56,7 +56,7 @@ class State(Valued):
 
 @dataclass(frozen=True, slots=True)
 class Command(Record):
-    """A message of the host and what happens then: see tclo.yaml for the order."""
+    """A message of the host and its effects: tclo.yaml has their order."""
 
     name: Name
     doc: Doc
@@ -76,7 +76,7 @@ class Command(Record):
 
 @dataclass(frozen=True, slots=True)
 class Option(Record):
-    """What Set_Option carries: ``setting`` says under which name it is kept, if it is."""
+    """An option of Set_Option: ``setting`` is the name under which its value is stored, if any."""
 
     name: Name
     type: Literal["flag", "switch", "seconds", "percent", "ignored"]
@@ -85,7 +85,7 @@ class Option(Record):
     action: Action | None = None
 
     def check(self, node: Node, report: Report) -> None:
-        """Expect that something becomes of every option but the ignored ones."""
+        """Expect a setting or an action of every option that is not ignored."""
         if self.type == "ignored":
             for key in ("setting", "action"):
                 if self[key] is not None:
@@ -105,7 +105,7 @@ class BackupCode(Valued):
 
 @dataclass(frozen=True, slots=True)
 class BackupEvent(Valued):
-    """A step of a backup that the guest reports, as it stands in the message."""
+    """A step of a backup that the guest reports; the value is the text in the message."""
 
     SHORTHAND: ClassVar[str] = "text"
     name: Name
@@ -128,7 +128,7 @@ class Backup(Record):
     script_failed: Printable
 
     def check(self, node: Node, report: Report) -> None:
-        """Expect the codes that the driver sends, and a keep-alive before the limit is over."""
+        """Expect the codes that the driver sends, and a keep-alive before the limit."""
         for name in ("success", "script", "sync", "aborted"):
             if self.codes.get(name) is None:
                 report(node["codes"], f"the driver sends the code {name!r}, which is not here")
@@ -152,6 +152,6 @@ class Tclo(Record):
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The names under which options are kept, each once, in the order of the options."""
+        """The names under which options are stored, each once, in the order of the options."""
         names = (option.setting for option in self.options)
         return tuple(dict.fromkeys(name for name in names if name is not None))

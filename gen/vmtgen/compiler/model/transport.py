@@ -10,7 +10,7 @@ from vmtgen.compiler.spec.words import U16, U32, Doc, Milliseconds, Name
 
 @dataclass(frozen=True, slots=True)
 class Protocol(Valued):
-    """What a channel is opened for; the value is four characters, the first in bits 7:0."""
+    """The purpose of a channel; the value is four characters, the first in bits 7:0."""
 
     SHORTHAND: ClassVar[str] = "value"
     name: Name
@@ -34,7 +34,7 @@ class Subcommand(Record):
 
 @dataclass(frozen=True, slots=True)
 class ReceiveTypes(Record):
-    """What kind of message the host says it is sending."""
+    """The kind of a message that the host sends."""
 
     size: U16
     payload: U16
@@ -72,7 +72,7 @@ class Policy(Record):
     buffer: Annotated[int, Range(64, 0x10000)]
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse a back-off that shrinks, and a size that is odd to double."""
+        """Refuse a back-off that shrinks, and a size that is no power of two."""
         if self.reopen_ms > self.reopen_max_ms:
             report(node["reopen_ms"], f"{self.reopen_ms} is more than reopen_max_ms")
         if self.buffer & (self.buffer - 1):
@@ -96,7 +96,7 @@ class Transport(Record):
     policy: Policy
 
     def check(self, node: Node, report: Report) -> None:
-        """Refuse buffers that begin larger than they may ever get: a message and its NUL."""
+        """Refuse buffers whose first size is above the largest: a message and its NUL."""
         most = self.limits.message + 1
         if self.policy.buffer > most:
             said = f"{self.policy.buffer} is more than a message and its NUL: at most {most}"

@@ -1,1 +1,1 @@
-"""Reads specs/MODULE/*.yaml: ``load``, the rules of several files, what the C needs of them."""
+"""Reads specs/MODULE/*.yaml: ``load``, rules across files, and the names that the C needs."""

@@ -1,4 +1,4 @@
-"""Reads specs/MODULE/*.yaml into the model, and reports all that is wrong with them at once."""
+"""Reads specs/MODULE/*.yaml into the model, and reports all their errors at once."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ SCHEMAS: dict[str, Any] = {
 """The kinds of specs: the type of each file by its name without ``.yaml``."""
 
 FILES: tuple[str, ...] = tuple(SCHEMAS)
-_ALWAYS = ("driver", "netbsd")  # what every module has
+_ALWAYS = ("driver", "netbsd")  # the specs of every module
 SHARED = ("netbsd",)
-"""The specs that lie beside the directories of the modules."""
+"""The specs beside the directories of the modules."""
 
 
 def load(directory: Path, needs: Path | None = None) -> Specs:
     """Read the specs of a module from its ``directory`` and the shared ones from that above it.
 
-    ``needs`` is what the templates and the C expect of them (needs.yaml). Raises MissingInputError
-    where the directory is not there, and LocatedErrors with all that is wrong in all files, a
-    missing or surplus file among it.
+    ``needs`` lists the names that the templates and the C take from them (needs.yaml). Raises
+    MissingInputError where there is no such directory, and LocatedErrors with the errors of all
+    files; a missing or surplus file is one of them.
     """
     if not directory.is_dir():
         raise MissingInputError(
@@ -87,7 +87,7 @@ def _documents(directory: Path, required: set[str], run: Pass, *, keep: bool) ->
         said = f"no spec is called {name}: expected {', '.join(FILES)}"
         run.problems.extend([Problem(shown(present[name]), 0, 0, "", said, near)])
         if near is not None and near not in documents:
-            run.unreadable.add(near)  # of its names nothing can be said
+            run.unreadable.add(near)  # its names are unknown
     return documents
 
 

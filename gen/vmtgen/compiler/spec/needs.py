@@ -1,4 +1,4 @@
-"""What the driver's C and the templates take from the specs by name (needs.yaml)."""
+"""Checks the names that the driver's C and the templates take from the specs (needs.yaml)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def needed_specs(path: Path) -> set[str]:
 def check_needs(
     path: Path, values: Mapping[str, Any], nodes: Mapping[str, Node], problems: Problems
 ) -> None:
-    """Report every entry of `path` that the specs `values` do not have, or have otherwise."""
+    """Report every entry of `path` that the specs `values` lack or define differently."""
     for where, section in load_yaml(path).entries.items():
         spec, _, inside = where.partition(".")
         if spec not in values:
@@ -36,7 +36,7 @@ def check_needs(
         place, entries = nodes[spec], values[spec]
         for name in filter(None, inside.split(".")):
             if entries[name] is None:
-                break  # what needs it says so
+                break  # the code that needs it reports it
             place, entries = place[name], entries[name]
         else:
             _section(where, section, entries, place, problems)
@@ -48,7 +48,7 @@ def check_needs(
 
 
 def _section(where: str, section: Node, entries: Any, place: Node, problems: Problems) -> None:
-    """Report what of a section is not among `entries`; of a whole spec the keys are meant."""
+    """Report the names of a section that `entries` lacks; for a whole spec, its keys."""
     words = section.entries if section.kind == "mapping" else {}
     for name in words or [str(element.scalar) for element in section.elements]:
         entry = entries[name] if isinstance(entries, Record) else entries.get(name)
@@ -100,7 +100,7 @@ _KINDS: Mapping[str, Callable[[Any], list[str]]] = {
 
 
 def _sysctl(section: Node, driver: Any, node: Node, problems: Problems) -> None:
-    """Expect the leaves, wherever in the tree, and no handler or data that the C has not."""
+    """Expect the leaves, anywhere in the tree, and no handler or data that the C lacks."""
     leaves = {leaf.name: leaf for leaf in driver.sysctl_leaves() if not leaf.counter}
     needed = {name: _words(words) for name, words in section.entries.items()}
     for name, expected in needed.items():

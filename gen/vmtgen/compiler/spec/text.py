@@ -9,7 +9,7 @@ from vmtgen.common.located import Node, nearest
 from vmtgen.common.schema import Mentions, Record, Report, derived
 from vmtgen.compiler.spec.words import MEMBER, Printable
 
-# How the kernel's printf(9) prints each type; bytes it does not.
+# The format of each type in the kernel's printf(9); bytes have none.
 _C_FORMATS = {
     "bool": "%d",
     "int": "%d",
@@ -32,13 +32,13 @@ class Field:
 
     @property
     def c_format(self) -> str:
-        """How printf(9) prints it, ready to stand inside a C string literal."""
+        """The format of printf(9), for the inside of a C string literal."""
         return _C_FORMATS[self.type]
 
 
 @dataclass(frozen=True, slots=True)
 class Text(Record):
-    """A text with typed fields ``{name:type}``; str() gives it as the spec has it."""
+    """A text with typed fields ``{name:type}``; str() returns it as in the spec."""
 
     SHORTHAND: ClassVar[str] = "source"
     source: Printable
@@ -62,7 +62,7 @@ class Text(Record):
 
     @property
     def literal(self) -> str:
-        """What stands before the first field: all of the text where it has none."""
+        """The text before the first field; all of it where there is no field."""
         return self.source.partition("{")[0]
 
     @property
@@ -72,7 +72,7 @@ class Text(Record):
 
     @property
     def shown(self) -> str:
-        """The text as documents show it: fields by name alone, in angle brackets."""
+        """The text as documents print it: fields by name alone, in angle brackets."""
         return "".join(p if isinstance(p, str) else f"<{p.name}>" for p in self.parts)
 
     def __str__(self) -> str:
@@ -131,5 +131,5 @@ class Mixture(Record):
 
     @property
     def shown(self) -> str:
-        """The text as documents show it: variables by name, in angle brackets."""
+        """The text as documents print it: variables by name, in angle brackets."""
         return Text(self.source).shown

@@ -16,10 +16,10 @@ Seconds = Annotated[int, Range(1, 2147483)]
 """A period in seconds, which a C int holds in milliseconds."""
 
 Milliseconds = Annotated[int, Range(1, 3600000)]
-"""A time in milliseconds: at most an hour, for nothing here waits longer."""
+"""A time in milliseconds: at most an hour, the longest wait in the specs."""
 
 Bytes = Annotated[int, Range(1, 0x10000)]
-"""A size in bytes: at most 64 KiB, as much as a message has."""
+"""A size in bytes: at most 64 KiB, the largest message."""
 
 Name = Annotated[
     str, Pattern(r"[A-Za-z][A-Za-z0-9]*(?:[-_.][A-Za-z0-9]+)*", "a name of letters, digits, - _ .")
@@ -35,7 +35,7 @@ C_KEYWORDS = (
 MEMBER = rf"(?!(?:{C_KEYWORDS})$)[a-z][a-z0-9_]*"
 
 Member = Annotated[str, Pattern(MEMBER, "a name of small letters, digits and _, no C keyword")]
-"""A name that is a C member, function or sysctl name as it stands."""
+"""A name that is used unchanged as a C member, function or sysctl name."""
 
 Doc = Annotated[
     str,
@@ -44,4 +44,4 @@ Doc = Annotated[
 """A sentence for people; it ends up in C comments, the man page and the protocol page."""
 
 Printable = Annotated[str, Pattern(r"[\x20-\x7e]+", "printable ASCII text")]
-"""A text that goes over the wire or into the log as it is."""
+"""A text that is sent or logged unchanged."""
