@@ -1,6 +1,6 @@
-"""Figures of this machine, measured in one run: ``make bench``.
+"""Measures the figures of this machine in one run: ``make bench``.
 
-Prints Markdown, and keeps the same as JSON and pictures in build/bench/.
+Prints Markdown, and writes the same as JSON and pictures to build/bench/.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits(3)
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the least that touches everything")
+    parser.add_argument("--quick", action="store_true", help="the smallest run with each part")
     parser.add_argument(
         "--runs", type=int, default=5, metavar="N", help="the best of N runs counts (%(default)s)"
     )
@@ -33,10 +33,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
-        help=f"measure these alone: {', '.join(PARTS)}",
+        help=f"measure only these parts: {', '.join(PARTS)}",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", metavar="DIR",
-                        help="for bench.json, pictures and what is built")  # fmt: skip
+                        help="for bench.json, pictures and build outputs")  # fmt: skip
     parser.add_argument(
         "--base", default="", metavar="COMMIT", help="compare the simulator with that of COMMIT"
     )
@@ -45,10 +45,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, and write what was asked for; 1 where a part failed."""
+    """Measure, print, and write the requested files; return 1 if a part failed."""
     args = arguments(argv)
     drawing = importlib.util.find_spec("matplotlib") is not None
-    hint = "pip install 'netbsd-vmt[bench]' brings matplotlib"
+    hint = "pip install 'netbsd-vmt[bench]' installs matplotlib"
     if args.page is not None and not drawing:
         print(f"bench: error: no matplotlib for the pictures of {args.page}\nhint: {hint}",
               file=sys.stderr)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the report of interfaces costs by the number of addresses on a card."""
+"""The cost of the report of interfaces, by the number of addresses on a card."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 COUNTS = (1, 8, 64, 256, 512, 1024, 1600, 2048)
 MAC = "00:0c:29:3e:5a:01"
 _BASE = int(ipaddress.ip_address("2001:db8:1::"))
-# Virtual seconds with two looks at the interfaces in them, whenever they begin.
+# Virtual seconds; the driver reads the interfaces twice in them, whenever they begin.
 _MINUTE = 60
 
 
 @dataclass(frozen=True)
 class Minute:
-    """What a minute took: calls to the host and to the kernel, CPU seconds, bytes of reports."""
+    """The costs of a minute: calls to the host and to the kernel, CPU seconds, bytes of reports."""
 
     calls: int
     kernel_calls: int
@@ -42,7 +42,7 @@ def minute(machine: Rig) -> Minute:
 
 
 def report(machine: Rig) -> tuple[Minute, Minute]:
-    """Return a minute in which nothing changed, and one in which the card went up."""
+    """Return the costs of a minute without a change, and of one in which the card went up."""
     quiet = minute(machine)
     machine.net.down("wm0")
     minute(machine)
@@ -82,9 +82,9 @@ def measure(plan: Plan) -> Found:
     growth = Growth(
         "addresses",
         "Interface addresses",
-        "A card with so many IPv6 addresses. The driver looks at them twice a minute and reports to"
-        " the host when they have changed. Real time is that of the simulator (amd64), where each"
-        " call of the kernel costs some microseconds.",
+        "A card with this number of IPv6 addresses. The driver reads them twice a minute and"
+        " reports to the host when they have changed. Real time is that of the simulator (amd64),"
+        " where each call of the kernel costs some microseconds.",
         "addresses",
         counts,
         (

@@ -1,4 +1,4 @@
-"""A bare Unicorn loop that stops as often as a guest: what a simulator costs that does nothing.
+"""A bare Unicorn loop that stops as often as a guest: the cost of a simulator without a model.
 
 It stops at each kernel call, reads the registers of the call in one batch and writes the result,
 and its hook of ``in`` reads the registers of the trap. No function is served, no time passes, no
@@ -49,7 +49,7 @@ class Batch:
 
 
 def _code(calls: int, traps: int) -> bytes:
-    """Return a loop of ``calls`` calls of the stub for one trap, as a guest has them."""
+    """Return a loop with ``calls`` calls of the stub for each trap, as in a guest."""
     code = b""
     for _ in range(max(1, round(calls / max(traps, 1)))):
         code += b"\xe8" + (_STUB - (_CODE + len(code) + 5)).to_bytes(4, "little", signed=True)
@@ -58,7 +58,7 @@ def _code(calls: int, traps: int) -> bytes:
 
 
 def loop(calls: int, traps: int) -> float:
-    """Return the CPU seconds of a loop on amd64 with so many calls and about so many traps."""
+    """Return the CPU seconds of a loop on amd64 with this number of calls and of traps."""
     engine = open_engine(uc.UC_ARCH_X86, uc.UC_MODE_64, whole_addresses=True)
     for address in (_CODE, _STUB, _STACK):
         engine.mem_map(address, _PAGE)

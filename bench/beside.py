@@ -1,9 +1,9 @@
-"""Today's simulator beside that of another commit, in one run: ``make bench BASE=COMMIT``.
+"""Compares the simulator with that of another commit, in one run: ``make bench BASE=COMMIT``.
 
-The commit is unpacked below build/bench, and plays with its own Python files in processes of its
-own.  Both play the same module, the driver of that commit, so that what is compared is the
-simulator; and each plays the driver of its own commit, which is what a user waits for.  Small
-portions take turns, so that a busy machine is fair to both.
+The commit is unpacked below build/bench, and runs with its own Python files in separate processes.
+Both run the same module, the driver of that commit, to compare the simulators; and each runs the
+driver of its own commit, which is the time that a user waits.  The two run in turn, in small
+portions, so that a busy machine slows both alike.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 GROUP = "beside"
 PORTION = 10
-# The most that the same work may cost of what it cost then.
+# The highest cost of the same work, as a part of the cost at that commit.
 GOAL = 1.15
-# Of a campaign's seeds with the same driver, which is the simulator's own cost.
+# The same for a campaign's seeds with the same driver: the cost of the simulator alone.
 SEEDS_GOAL = 0.6
 
 
 class BaseError(ReportedError):
-    """The other commit cannot be had."""
+    """The other commit cannot be unpacked."""
 
 
 def unpack(commit: str, place: Path) -> Path:
@@ -71,13 +71,13 @@ def _play(root: Path, module: Path, *what: object) -> Any:
 
 
 def _driver(root: Path) -> Path:
-    """Return the directory of vmt's C: one level higher in early commits."""
+    """Return the directory of vmt's C, which was one level higher in early commits."""
     directory = root / "kmod" / "vmt"
     return directory if (directory / "Makefile").exists() else root / "kmod"
 
 
 def measure(plan: Plan) -> Found:
-    """Compare seeds of a campaign and an idle hour; nothing without a commit."""
+    """Compare seeds of a campaign and an idle hour; measure nothing without a commit."""
     if not plan.base:
         note = "make bench BASE=COMMIT compares with that commit"
         return Found((Figure(GROUP, "an earlier commit", None, "CPU s", note=note),))
@@ -101,7 +101,7 @@ def measure(plan: Plan) -> Found:
 
 
 def _seeds(plan: Plan, name: str, then: tuple[Path, Path], now: tuple[Path, Path]) -> list[Figure]:
-    """Compare the seeds that pass on both: one that fails ends where it failed."""
+    """Compare the seeds that pass on both: a failing seed stops early."""
     last = 2 if plan.quick else plan.seeds
     spent = [0.0, 0.0]
     passed = 0

@@ -1,7 +1,7 @@
-"""A build from nothing: ``python -m bench.cold SOURCE OUT CACHE [RECORD]``.
+"""Builds with an empty cache: ``python -m bench.cold SOURCE OUT CACHE [RECORD]``.
 
-CACHE is an object cache of its own. RECORD gets the compiler's calls as JSON, so that they can be
-run again alone.
+CACHE is the object cache. RECORD gets the compiler's calls as JSON, so that bench can run these
+alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Build, and write down what was called."""
+    """Build, and record the compiler's calls."""
     source, out, cache, *record = map(Path, sys.argv[1:])
     calls: list[dict[str, object]] = []
     run_tool = objects.run_tool

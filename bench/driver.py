@@ -1,10 +1,10 @@
-"""What the driver costs its guest, counted in the simulator: calls to the host, delays.
+"""The driver's costs for its guest, counted in the simulator: calls to the host, delays.
 
-Nothing here depends on the machine that measures: delays are in virtual seconds. The stock
-driver's figures were counted on a real NetBSD/amd64 10.99.12 with a VMware host played on its
-ports. Where they come from can be read in public: vmt(4) asks for messages each second (a
-SENDSIZE and a RECVSIZE), reports the uptime every 15 s and looks at the host's clock each minute;
-an RPCI command is seven calls where each opens a channel of its own (open-vm-tools
+No figure here depends on the measuring machine: delays are in virtual seconds. The stock driver's
+figures were counted on a real NetBSD/amd64 10.99.12, with a simulated VMware host on its ports.
+Public sources explain them: vmt(4) polls for messages each second (a SENDSIZE and a RECVSIZE),
+reports the uptime every 15 s and reads the host's clock each minute; an RPCI command takes seven
+calls where each command opens a channel (open-vm-tools
 lib/rpcOut/rpcout.c, lib/message/message.c). 2 * 3600 + 7 * 240 + 60 = 8940.
 """
 
@@ -39,7 +39,7 @@ STOCK_COMMAND = 7
 STOCK_POLL = 1000  # ms
 SOURCE = (
     "Not measured in this run: counted once on a real NetBSD/amd64 10.99.12 kernel with its"
-    " built-in vmt(4), whose host was played on both ports. It polls each second with 2 calls (so"
+    " built-in vmt(4) and a simulated host. It polls each second with 2 calls (so"
     " that a message waits for up to 1,000 ms),"
     " reports the uptime every 15 s in 7 (one channel for each command: open-vm-tools"
     " `lib/message/message.c`) and asks for the time once a minute:"
@@ -50,8 +50,8 @@ SOURCE = (
 class Counter:
     """Counts the backdoor calls of RPCI commands.
 
-    ``commands`` has those of each from its SENDSIZE on; ``shared`` are OPEN and CLOSE, which
-    commands of a batch have in common.
+    ``commands`` counts those of each command from its SENDSIZE on; ``shared`` counts OPEN and
+    CLOSE, which the commands of a batch share.
     """
 
     def __init__(self, machine: Rig) -> None:
@@ -63,7 +63,7 @@ class Counter:
         self._host.high_bandwidth = self._buffer  # type: ignore[method-assign]
 
     def stop(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         self._host.transport.call = self._low  # type: ignore[method-assign]
         self._host.high_bandwidth = self._high  # type: ignore[method-assign]
 
@@ -93,7 +93,7 @@ class Counter:
 
 
 def idle(machine: Rig, seconds: int) -> int:
-    """Backdoor calls in a time in which nothing happens."""
+    """Return the backdoor calls of an idle time."""
     machine.run(120)
     before = machine.host.backdoor.calls
     machine.run(seconds)
@@ -101,7 +101,7 @@ def idle(machine: Rig, seconds: int) -> int:
 
 
 def alone(machine: Rig) -> int:
-    """Backdoor calls of an RPCI command that root gives by sysctl(8)."""
+    """Return the backdoor calls of an RPCI command that root sends with sysctl(8)."""
     machine.run(60)
     counter = Counter(machine)
     machine.rpc(b"info-get guestinfo.none")
@@ -109,9 +109,9 @@ def alone(machine: Rig) -> int:
 
 
 def batch(module: Path) -> tuple[int, float]:
-    """Backdoor calls of an RPCI command among those that follow a reset.
+    """Return the backdoor calls of an RPCI command among those that follow a reset.
 
-    The most that any needs beside OPEN and CLOSE, and the mean with these.
+    The result is the maximum of a command without OPEN and CLOSE, and the mean with these.
     """
     counters: list[Counter] = []
     Rig(module, before=lambda rig: counters.append(Counter(rig)))
@@ -122,7 +122,7 @@ def batch(module: Path) -> tuple[int, float]:
 
 
 def queued(machine: Rig, messages: int = 20) -> int:
-    """How many of so many queued messages are answered before the worker sleeps again."""
+    """Return how many of the queued messages the worker answers before it sleeps again."""
     machine.run(5)
     sleeps: list[int] = []
 
@@ -148,7 +148,7 @@ def until(machine: Rig, done: Callable[[], bool]) -> None:
 
 
 def follow(machine: Rig, gap: float) -> float:
-    """Milliseconds until a message is picked up that follows another after ``gap`` seconds."""
+    """Return the milliseconds until the driver reads a message ``gap`` seconds after another."""
     machine.run(5)
     machine.ask("ping")
     machine.run(gap)
@@ -162,7 +162,7 @@ def follow(machine: Rig, gap: float) -> float:
 
 
 def answered(machine: Rig, silence: float) -> float:
-    """Milliseconds until a ping after so many seconds of silence has its answer."""
+    """Return the milliseconds until the answer to a ping after ``silence`` seconds."""
     machine.run(silence)
     sent = machine.now
     if machine.ask("ping") != b"OK ":
@@ -171,7 +171,7 @@ def answered(machine: Rig, silence: float) -> float:
 
 
 def pressed(machine: Rig, silence: float) -> float:
-    """Milliseconds from the host's request to powerd's event, after silence."""
+    """Return the milliseconds from the host's request to powerd's event, after silence."""
     machine.run(silence)
     sent, before = machine.now, len(machine.powerd)
     machine.host.send("OS_Resume")
@@ -180,7 +180,7 @@ def pressed(machine: Rig, silence: float) -> float:
 
 
 def request(machine: Rig, silence: float) -> float:
-    """Milliseconds from a write to machdep.vmt0.rpc.request to the host."""
+    """Return the milliseconds from a write to machdep.vmt0.rpc.request to the host."""
     machine.run(silence)
     command = b"info-get guestinfo.none"
     before = len(machine.requests(command.decode()))
@@ -192,7 +192,7 @@ def request(machine: Rig, silence: float) -> float:
 
 
 def delays(machine: Rig, plan: Plan) -> list[Figure]:
-    """How long things take, at many phases of the driver's polling."""
+    """Return the delays, at many phases of the driver's polling."""
     phases = [5 + number * 0.05 for number in range(2 if plan.quick else 20)]
     found: list[Figure] = []
     for name, take, polled in (
@@ -214,7 +214,7 @@ def delays(machine: Rig, plan: Plan) -> list[Figure]:
 
 
 def measure(plan: Plan) -> Found:
-    """Measure everything here, on amd64."""
+    """Measure all these figures, on amd64."""
     module = plan.module("amd64")
     if plan.quick:
         hours = [Figure(CALLS, "an idle minute", idle(Rig(module), 60), "calls")]

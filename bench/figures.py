@@ -1,6 +1,6 @@
-"""What a run finds out: single figures, and what grows with the size of something.
+"""The results of a run: single figures, and values that grow with a size.
 
-Everything here is plain data that goes to JSON and comes back from it. A value of None was not
+All of them are plain data that can be converted to JSON and back. A value of None was not
 measured, and ``note`` says why.
 """
 
@@ -18,10 +18,10 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to measure.
+    """The scope of a run.
 
-    ``quick`` is the smallest run that touches everything, ``runs`` how often what is noisy is
-    done again, ``seeds`` the largest campaign. ``place`` is a directory for what is built.
+    ``quick`` is the smallest run that measures each part, ``runs`` how often noisy measurements are
+    repeated, ``seeds`` the largest campaign. ``place`` is the directory for build outputs.
     ``base`` is a commit to compare the simulator with, "" for none.
     """
 
@@ -40,9 +40,9 @@ class Plan:
 class Figure:
     """One number in ``unit``.
 
-    ``base`` is the same thing of ``beside``, from this run unless ``source`` says where it was
-    published. ``goal`` is the most that the value may be: the least, if ``at_least``; of the
-    ratio to ``base``, if ``of_ratio``.
+    ``base`` is the same value of ``beside``, from this run unless ``source`` names a
+    publication. ``goal`` is the maximum of the value, or its minimum with ``at_least``; with
+    ``of_ratio`` it limits the ratio to ``base``.
     """
 
     group: str
@@ -59,7 +59,7 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The value as a multiple of what stands beside it."""
+        """The value as a multiple of ``base``."""
         return None if self.value is None or not self.base else self.value / self.base
 
     @property
@@ -82,7 +82,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Growth:
-    """How values grow with ``sizes``, which count ``of``; ``key`` names the plot's file."""
+    """How values grow with ``sizes``, in units of ``of``; ``key`` names the plot's file."""
 
     key: str
     title: str
@@ -100,7 +100,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Found:
-    """What one part of the bench has measured."""
+    """The measurements of one part of the bench."""
 
     figures: tuple[Figure, ...] = ()
     growth: tuple[Growth, ...] = ()
@@ -108,7 +108,7 @@ class Found:
 
 @dataclass
 class Result:
-    """A whole run. ``machine`` says where; ``failed`` names parts that did not come to an end."""
+    """A whole run. ``machine`` describes the machine; ``failed`` names parts that failed."""
 
     machine: dict[str, Any]
     quick: bool
@@ -118,12 +118,12 @@ class Result:
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, found: Found) -> None:
-        """Take in what a part has measured."""
+        """Add the measurements of a part."""
         self.figures += found.figures
         self.growth += found.growth
 
     def to_json(self) -> dict[str, Any]:
-        """Return the run as JSON's types; ``ratio`` and ``met`` are written out as well."""
+        """Return the run as JSON's types; with ``ratio`` and ``met``."""
         figures = [
             {**asdict(figure), "ratio": figure.ratio, "met": figure.met} for figure in self.figures
         ]
@@ -131,7 +131,7 @@ class Result:
 
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Result:
-        """Return the run that ``to_json`` made this of; raises ValueError for anything else."""
+        """Return the run from the result of ``to_json``; raises ValueError for other data."""
         if (given.get("format"), given.get("version")) != (FORMAT, VERSION):
             raise ValueError(f"not a {FORMAT} of version {VERSION}: run the bench again")
         rest = {key: given[key] for key in ("machine", "quick", "seconds", "failed")}

@@ -1,7 +1,7 @@
-"""Where the simulator's time goes: the functions that take most of an idle time and of a seed.
+"""Profiles the simulator: the functions that take most of the time, idle and in a seed.
 
-Counted by cProfile, which makes a call of a Python function dearer than it is; what Unicorn does
-counts for the function that calls it.
+cProfile measures it, which makes calls of Python functions slower; Unicorn's own time counts for
+the function that calls it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LARGEST = 10
 
 
 def largest(work: Callable[[], object]) -> list[tuple[str, float]]:
-    """Return the functions in which most of the time is spent, each with its share in percent."""
+    """Return the functions that take most of the time, each with its share in percent."""
     profile = cProfile.Profile()
     profile.runcall(work)
     found = pstats.Stats(profile).stats  # type: ignore[attr-defined]
@@ -37,7 +37,7 @@ def largest(work: Callable[[], object]) -> list[tuple[str, float]]:
 
 
 def _named(file: str, line: int, function: str) -> str:
-    """Return how a function is called: its file below the checkout, or what holds it."""
+    """Return a function's name with its file, relative to the checkout where it is below it."""
     if not line:
         return function.strip("<>")
     path = Path(file)
@@ -50,7 +50,7 @@ def measure(plan: Plan) -> Found:
     module = plan.module("amd64")
     machine = Rig(module)
     machine.run(120)
-    play(module, 1)  # what is read and parsed once is no seed's
+    play(module, 1)  # exclude what is read and parsed once
     seconds, seed = (60, 2) if plan.quick else (3600, 4)
     works = {
         f"profile, {seconds} idle seconds": largest(lambda: machine.run(seconds)),

@@ -1,4 +1,4 @@
-"""Generation, build, lint and a simulated run in CPU seconds, and what the modules weigh."""
+"""Measures generation, build, lint and a simulated run in CPU seconds, and the modules' sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE_GOAL = 40.0  # KiB of text and rodata on amd64
 
 
 def commands(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Return what is measured warm, by name; everything is written below the plan's place."""
+    """Return the commands that are measured with warm caches; they write below the plan's place."""
     module, out = str(plan.module("amd64")), str(plan.place)
     build = python("-m", "vmtgen", "build", "--out", out)
     both = '"$0" -m vmtgen build --out "$1" >&2 && exec "$0" -m vmtgen lint "$2"'
@@ -47,7 +47,7 @@ def build_all(plan: Plan) -> None:
 
 
 def from_nothing() -> Figure:
-    """Return the build with an empty cache beside the compiler's calls alone."""
+    """Return the time of a build with an empty cache, compared with the compiler's calls alone."""
     ours, alone = float("inf"), float("inf")
     for _ in range(3):
         with tempfile.TemporaryDirectory() as name:
@@ -70,7 +70,7 @@ def from_nothing() -> Figure:
 
 
 def sizes(plan: Plan) -> list[Figure]:
-    """Return the KiB that each module puts into kernel memory."""
+    """Return the KiB of kernel memory that each module takes."""
     from vmtgen.kobj import read_module  # noqa: PLC0415 - keeps what is timed here small
 
     found: list[Figure] = []
@@ -94,7 +94,7 @@ def sizes(plan: Plan) -> list[Figure]:
 
 
 def measure(plan: Plan) -> Found:
-    """Measure everything here."""
+    """Measure all these figures."""
     used = least_cpu(commands(plan), cwd=ROOT, runs=1 if plan.quick else plan.runs)
     alone = used.pop(ALONE)
     figures = [

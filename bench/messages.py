@@ -1,7 +1,7 @@
-"""What a message costs by its length: calls to the host, and real time in the simulator.
+"""The cost of a message by its length: calls to the host, and real time in the simulator.
 
-From the host: a Set_Option of that length and its answer. From the guest, through
-machdep.vmt0.rpc: a line for the host's log, and a guest variable that is read.
+The host sends a Set_Option of that length and gets the answer. The guest, through
+machdep.vmt0.rpc, sends a line for the host's log and reads a guest variable.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIZES = (16, 64, 256, 1024, 4096, 16384, 65536)
 
 
 def from_host(machine: Rig, size: int) -> tuple[int, float]:
-    """Ask with a message of ``size`` bytes, right after another; return calls and CPU seconds."""
+    """Send a message of ``size`` bytes, right after another; return calls and CPU seconds."""
     head = b"Set_Option x " if size < 64 else b"Set_Option guestLogLevel "
     expected = b"ERROR" if size < 64 else b"OK"
     message = head + b"x" * (size - len(head))
@@ -61,7 +61,7 @@ def reply_to_guest(machine: Rig, size: int) -> tuple[int, float]:
 
 
 def best(take: Callable[[int], tuple[int, float]], size: int, runs: int) -> tuple[int, float]:
-    """Return the most calls of any run, and the least CPU seconds."""
+    """Return the maximum of the calls and the minimum of the CPU seconds of all runs."""
     found = [take(size) for _ in range(runs)]
     return max(calls for calls, _ in found), min(used for _, used in found)
 

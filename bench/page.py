@@ -1,4 +1,4 @@
-"""docs/bench.md: what the figures mean, and those of one real run."""
+"""Writes docs/bench.md: the meaning of the figures, and those of one real run."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ if TYPE_CHECKING:
 _HEAD = """\
 # Figures
 
-`make bench` measures what is below, prints it as Markdown, and keeps it in `build/bench/`:
-`bench.json` with every number, and a picture for each growth. This page is one such run, written
-by the bench itself; nothing here was typed in.
+`make bench` measures the figures below, prints them as Markdown, and writes to `build/bench/`:
+`bench.json` with every number, and a picture for each growth. The bench wrote this page from one
+run; no figure was typed in.
 
 ```sh
 make bench                          # some minutes
-make bench QUICK=1                  # a look at everything, seconds
-make bench LARGEST=10000            # campaigns of up to so many seeds; hours
-make bench BASE=06f3541             # beside the simulator of that commit, in one run
+make bench QUICK=1                  # a small run of each part, seconds
+make bench LARGEST=10000            # campaigns of up to that many seeds; hours
+make bench BASE=06f3541             # compare with the simulator of that commit, in one run
 make bench PAGE=docs/bench.md       # and write this page
 ```
 
-The pictures need matplotlib, which `make bench` fetches (the extra `bench`); without a network
-there are the numbers alone.
+The pictures need matplotlib, which `make bench` installs (the extra `bench`); without a network
+it prints the numbers alone.
 
 ## What they mean
 
-- **CPU s** are seconds of a processor, children included, the least of several runs that took
-  turns with what they are compared with; what takes many seconds, such as an idle day, runs once.
-  They depend on the machine: the *ratio* to something measured in the same run depends on it
-  much less. Others at work on the same processors make everything dearer.
-- **A goal** is the required maximum (≤) or minimum (≥). It stands beside what was measured,
-  met or not.
-- **Making the driver** is beside `python -c pass`, the least that any Python program costs. A
-  build from nothing has an empty object cache and is beside the same calls of clang alone, without
-  the links, checks and Python around them.
-- **Calls to the host** are traps into the hypervisor, each some microseconds in which the guest
-  stands still. They are counted in the simulator and are the same everywhere, as is what is
-  *virtual*: delays in the guest's time, at many phases of the driver's polling.
-- **The stock driver's figures** are not measured here: the footnote says where they are from.
+- **CPU s** are seconds of a processor, children included: the minimum of several runs, in turn
+  with the command of the comparison. A long measurement, such as an idle day, runs once.
+  CPU seconds depend on the machine; the *ratio* to a value of the same run depends on it much
+  less. Other programs on the same processors increase all of them.
+- **A goal** is the required maximum (≤) or minimum (≥). The table shows whether the
+  measured value meets it.
+- **Making the driver** is compared with `python -c pass`, the minimum of any Python program. A
+  build from nothing has an empty object cache and is compared with the same calls of clang alone,
+  without links, checks and Python.
+- **Calls to the host** are traps into the hypervisor; each stops the guest for some microseconds.
+  The simulator counts them, so they are the same on every machine. So are *virtual* delays: in the
+  guest's time, at many phases of the driver's polling.
+- **The stock driver's figures** are not measured here: the footnote has their source.
 - **The simulator's speed** is virtual seconds of an idle guest, and backdoor calls of that guest,
-  for each second of one processor. The bare loop beside it stops Unicorn as often, reads the
-  registers of each call and trap in one batch, and does nothing else (`bench/bare.py`).
-- **A profile** is what cProfile says: the share of the time that is spent in a function itself.
+  for each second of one processor. The bare loop of the comparison stops Unicorn as often,
+  reads the registers of each call and trap in one batch, and does nothing else (`bench/bare.py`).
+- **A profile** is the result of cProfile: the share of the time that is spent in a function itself.
   Unicorn's own time counts for `resume`, which calls it.
-- **`vmtsim host`** serves a guest that runs in QEMU and asks as fast as it can, in seconds of the
-  wall clock.
-- **Growth** is the same thing at many sizes; the last row says how many times the first value the
-  last one is. *Not measured* is what this run left out.
+- **`vmtsim host`** serves a guest in QEMU that sends requests as fast as it can; the seconds are
+  those of the wall clock.
+- **Growth** is the same measurement at many sizes; the last row has the ratio of the last value to
+  the first. *Not measured* marks values that this run omitted.
 
 ## The run
 """

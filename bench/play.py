@@ -1,7 +1,7 @@
-"""Seeds and idle time with the vmtsim of any commit: what ``bench.beside`` runs, as a program.
+"""Runs seeds and idle time with the vmtsim of any commit; ``bench.beside`` starts this program.
 
 ``play.py ROOT MODULE seeds FIRST LAST`` and ``play.py ROOT MODULE idle SECONDS``.  ROOT is a
-checkout; nothing but its own packages, and what they need, is imported.  Prints JSON: for each
+checkout; the program imports only its packages and their dependencies.  Prints JSON: for each
 seed its CPU seconds and whether it failed, or the CPU seconds of the idle time.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 
 def _play() -> Any:
-    """Return the function that plays a seed; its module was once named for what it does."""
+    """Return the function that plays a seed; its module had another name in early commits."""
     try:
         return importlib.import_module("vmtsim.campaign.player").play
     except ModuleNotFoundError:
@@ -26,7 +26,7 @@ def _play() -> Any:
 def seeds(module: Path, first: int, last: int) -> dict[int, tuple[float, bool]]:
     """Play seeds ``first`` to ``last``."""
     play = _play()
-    play(module, first)  # what is read and parsed once is no seed's
+    play(module, first)  # exclude what is read and parsed once
     found = {}
     for seed in range(first, last + 1):
         start = time.process_time()
@@ -45,7 +45,7 @@ def idle(module: Path, seconds: int) -> float:
 
 
 def main(root: str, module: str, what: str, *numbers: str) -> None:
-    """Do what the command line says."""
+    """Run the command of the command line."""
     sys.path[:0] = [root, f"{root}/gen", f"{root}/sim"]
     import vmtsim  # noqa: PLC0415 - that of ROOT
 

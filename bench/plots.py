@@ -1,8 +1,8 @@
-"""A picture of each growth: SVG by matplotlib, which only this file imports.
+"""Draws each growth as SVG with matplotlib, which only this file imports.
 
-The same numbers give the same file: no date, and names of parts that do not change. Colours are
-variables that a style at the head sets for light and for dark pages, as in the pictures of
-vmtsim; text stays text.
+The same numbers give the same file: there is no date, and the names of parts are fixed. Colours
+are variables that a style at the head sets for light and for dark pages, as in the pictures of
+vmtsim; text is not converted to paths.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _upright(axes: Axes, series: list[Series]) -> None:
 
 
 def _along(axes: Axes, sizes: list[int]) -> None:
-    """Write the axis of sizes: each that was measured, as far as they do not collide."""
+    """Label the axis of sizes with each measured size, unless labels would overlap."""
     axes.set_xscale("log")
     shown: list[int] = sizes[-1:]
     for size in reversed(sizes):
@@ -145,7 +145,7 @@ def _drawn(growth: Growth, colours: dict[str, str]) -> Figure:
 
 
 def svg(growth: Growth) -> str:
-    """Return the picture of a growth as SVG; ValueError where nothing of it was measured."""
+    """Return the picture of a growth as SVG; ValueError where no value of it was measured."""
     light = {name: pair[0] for name, pair in COLOURS.items()}
     target = io.StringIO()
     with mpl.rc_context(_SETTINGS):

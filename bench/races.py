@@ -1,4 +1,4 @@
-"""What several processors and the race detector cost: the same seeds of a campaign, each way."""
+"""The cost of several processors and of the race detector, with the same seeds of a campaign."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GROUP = "simulator"
 SEEDS = 8
-# name -> processors, races, the most that it may cost of a plain run
+# name -> processors, races, the maximum as a multiple of a plain run
 WAYS = {
     "one processor": (1, False, None),
     "two processors": (2, False, 1.2),
@@ -36,9 +36,9 @@ def played(module: Path, seed: int, cpus: int, *, races: bool) -> float:
 
 
 def measure(plan: Plan) -> Found:
-    """Play each seed in each way, one way after the other, so that a busy machine is fair."""
+    """Play each seed in each way, in turn, so that a busy machine slows all alike."""
     module = plan.module("amd64")
-    played(module, 1, 2, races=True)  # what is read once, such as the debug twin
+    played(module, 1, 2, races=True)  # exclude what is read once, such as the debug twin
     spent = dict.fromkeys(WAYS, 0.0)
     seeds = range(1, (1 if plan.quick else SEEDS) + 1)
     for seed in seeds:

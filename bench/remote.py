@@ -1,7 +1,7 @@
-"""Backdoor calls per second that ``vmtsim host`` serves to a guest in QEMU.
+"""Measures the backdoor calls per second that ``vmtsim host`` serves to a guest in QEMU.
 
-The guest is that of tests/sim/gdb: one vCPU, TCG, the driver as it ships,
-which sends commands and asks for the time as fast as it is answered.
+The guest is that of tests/sim/gdb: one vCPU, TCG and the shipped driver, which sends commands and
+reads the time, each as soon as the answer to the last one arrives.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 GROUP = "simulator"
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = 500  # each is some six calls, of which two move a buffer
+COMMANDS = 500  # each takes about six calls, of which two move a buffer
 _PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
 class Served:
-    """``calls`` in ``seconds`` of the wall clock, with so many ``packets`` to the stub."""
+    """``calls`` in ``seconds`` of the wall clock, with the number of ``packets`` to the stub."""
 
     calls: int
     packets: int

@@ -1,6 +1,6 @@
-"""A whole run: the driver is built, then each part measured in a process of its own.
+"""A whole run: builds the driver, then measures each part in a separate process.
 
-So none feels the memory of another, and one that fails does not stop the others.
+So no part's memory affects another, and a part that fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PARTS = (
 
 
 def machine() -> dict[str, Any]:
-    """Say on which kind of machine this is, and no more."""
+    """Return the kind of this machine, without its name."""
     model = platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -53,14 +53,14 @@ def machine() -> dict[str, Any]:
 
 
 def measured(name: str, plan: Plan) -> Found:
-    """Measure one part, in the process that is made for it."""
+    """Measure one part, in its own process."""
     found = importlib.import_module(f"bench.{name}").measure(plan)
     assert isinstance(found, Found)
     return found
 
 
 def run(names: Sequence[str], plan: Plan, *, build: bool = True) -> Result:
-    """Build the driver, then measure each part; what fails is noted and does not stop others."""
+    """Build the driver, then measure each part; record a failure and continue."""
     start = time.monotonic()
     result = Result(machine(), plan.quick)
     if build:

@@ -1,4 +1,4 @@
-"""Campaigns of many seeds: how fast, and how much memory."""
+"""Measures campaigns of many seeds: speed and memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ COUNTS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
 
 def campaign(module: Path, seeds: int) -> Spent:
-    """Play so many seeds on all processors, each once."""
+    """Play this number of seeds on all processors, each once."""
     words = ["campaign", str(module), "--seeds", f"1:{seeds}", "--quiet"]
     words += ["--check-determinism", "0"]
     return spend(python("-m", "vmtsim", *words), cwd=ROOT)
 
 
 def measure(plan: Plan) -> Found:
-    """Measure campaigns up to the plan's largest."""
+    """Measure campaigns of sizes up to the plan's largest."""
     counts = COUNTS[:2] if plan.quick else COUNTS
     largest = 1 if plan.quick else plan.seeds
     module = plan.module("amd64")

@@ -1,6 +1,6 @@
-"""What more specs cost: a tree with up to ten times the commands, settings, texts and items.
+"""The cost of larger specs: with up to ten times the commands, settings, texts and items.
 
-The copies are of the plainest kind, so that only the specs grow: a command that logs and replies,
+The copies are of the simplest kind, so that only the specs grow: a command that logs and replies,
 a setting that is ignored, a log text, a text item of guest information.
 """
 
@@ -33,7 +33,7 @@ def _item(number: int) -> str:
     )
 
 
-# File, mapping at the top of it, and what one more entry looks like.
+# The file, its top-level mapping, and the text of one more entry.
 KINDS: tuple[tuple[str, str, Callable[[int], str]], ...] = (
     ("tclo.yaml", "commands", lambda n:
         f"Bench_{n}: {{doc: Copy {n}., arguments: none, log: bench-{n}, reply: copy {n}}}"),
@@ -45,7 +45,7 @@ KINDS: tuple[tuple[str, str, Callable[[int], str]], ...] = (
 
 
 def entries(text: str, section: str) -> int:
-    """Return how many entries a mapping at the top of a spec has."""
+    """Return how many entries a top-level mapping of a spec has."""
     lines = iter(text.splitlines())
     for line in lines:
         if line == f"{section}:":
@@ -59,9 +59,9 @@ def entries(text: str, section: str) -> int:
 
 
 def grow(specs: Path, factor: int) -> int:
-    """Give the specs in a directory ``factor`` times the entries; return how many there are."""
+    """Multiply the entries of the specs in a directory by ``factor``; return their number."""
     total = 0
-    # A command names a log text of its own, so that there are as many of these.
+    # Each command names its own log text, so that there are as many of these.
     commands = entries((specs / "tclo.yaml").read_text(encoding="utf-8"), "commands")
     for file, section, entry in KINDS:
         path = specs / file
@@ -98,7 +98,7 @@ def _steps(top: Path, cache: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _sizes(module: Path) -> dict[str, float]:
-    """Return the KiB of the module's parts, asked of another process that may be large."""
+    """Return the KiB of the module's parts; another process reads them, as it may grow large."""
     import json  # noqa: PLC0415
     import subprocess  # noqa: PLC0415
 
@@ -113,7 +113,7 @@ def _sizes(module: Path) -> dict[str, float]:
 
 
 def measure(plan: Plan) -> Found:
-    """Measure each factor from nothing; the least of two runs counts."""
+    """Measure each factor with empty caches; the minimum of two runs counts."""
     factors = FACTORS[:2] if plan.quick else FACTORS
     names = ("generate", "build from nothing", "lint")
     cpu: dict[str, list[float]] = {name: [] for name in names}

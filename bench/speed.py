@@ -1,4 +1,4 @@
-"""How fast the simulator is: an idle guest of each machine, per second of one processor."""
+"""The speed of the simulator: an idle guest of each machine, per second of one processor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BARE_GOAL = 2.5  # times a bare Unicorn loop with the same stops
 
 
 def idle(machine: Rig, seconds: int) -> tuple[float, int]:
-    """Let an idle time pass; return its CPU seconds and the backdoor calls in it."""
+    """Run an idle guest; return the CPU seconds and the backdoor calls."""
     calls, start = machine.host.backdoor.calls, time.process_time()
     machine.run(seconds)
     return time.process_time() - start, machine.host.backdoor.calls - calls

@@ -1,8 +1,8 @@
-"""What a start costs, as multiples of ``python3 -c pass``: vmtctl, vmtgen lint, vmtsim run.
+"""The cost of a start, in multiples of ``python3 -c pass``: vmtctl, vmtgen lint, vmtsim run.
 
-Counted is the CPU time of the process itself: what it says at its very end of RUSAGE_SELF, so
-that the system's tools, which are its children, do not count. The median of the runs, taken in
-turn, so that a busy machine disturbs all alike.
+The figure is the CPU time of the process itself: it prints its RUSAGE_SELF at exit, so that its
+children, the system's tools, do not count. The result is the median of the runs; the commands run
+in turn, so that a busy machine slows all alike.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ RUNS = 40
 ALONE = "Python alone"
 GOAL = 2.5  # times Python alone
 
-# As the installed script does it; `python -m` would add runpy's own 3 ms.
+# As in the installed script; `python -m` would add 3 ms of runpy.
 _START = "import sys; from vmtctl.cli import main; sys.exit(main())"
 CASES = {
     ALONE: ("-c", "pass"),
     "vmtctl --help": ("-c", _START, "--help"),
     "vmtctl status": ("-c", _START, "status"),
-    # What vmtctl does without, before anything is parsed or run with it: see vmtctl/grammar.py.
+    # The import time of two modules that vmtctl avoids: see vmtctl/grammar.py.
     "argparse and subprocess": ("-c", "import argparse, subprocess"),
 }
 
-# Every Python reads it at its start, the one that only passes as well.
+# Each Python process reads it at its start, also `python3 -c pass`.
 _SITE = """\
 import atexit, os, resource
 def report():
@@ -47,7 +47,7 @@ atexit.register(report)
 """
 
 
-# With the driver's module; the first run of all fills the cache of what was parsed.
+# With the driver's module; the first run fills the cache of parsed files.
 _LINT = "import sys; from vmtgen.cli import main; sys.exit(main(sys.argv[1:]))"
 _RUN = "import sys; from vmtsim.cli import main; sys.exit(main(sys.argv[1:]))"
 

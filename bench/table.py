@@ -1,4 +1,4 @@
-"""A run as Markdown: one table of figures, one for each growth."""
+"""Formats a run as Markdown: one table of figures, and one for each growth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RIGHT = frozenset({"measured", "ratio", "goal"})
 
 
 def number(value: float) -> str:
-    """Return a number with three digits that count: 0.0123, 4.56, 78.9, 12,345."""
+    """Return a number with three significant digits: 0.0123, 4.56, 78.9, 12,345."""
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.6f}"
@@ -29,7 +29,7 @@ def amount(value: float | None, unit: str) -> str:
 
 
 def figure_row(figure: Figure) -> tuple[str, ...]:
-    """Return what a figure says in the columns of the table, but for the first."""
+    """Return a figure as the columns of the table, without the first."""
     goal = ""
     if figure.goal is not None:
         unit = "times" if figure.of_ratio else figure.unit
@@ -52,7 +52,7 @@ def figure_row(figure: Figure) -> tuple[str, ...]:
 
 
 def markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], right: frozenset[str]) -> str:
-    """Return a table; the columns named in ``right`` stand at the right."""
+    """Return a table; the columns named in ``right`` are right-aligned."""
     lines = ["| " + " | ".join(head) + " |"]
     lines.append("|" + "|".join("---:" if name in right else "---" for name in head) + "|")
     lines += ["| " + " | ".join(row) + " |" for row in rows]
@@ -70,7 +70,7 @@ def figures_table(figures: Iterable[Figure]) -> str:
 
 
 def growth_table(growth: Growth) -> str:
-    """Return the values for each size, and how many times the first the last measured one is."""
+    """Return the values for each size, and the ratio of the last measured one to the first."""
     names = tuple(f"{series.name} ({series.unit})" for series in growth.series)
     head = (growth.of, *names)
     rows = [
@@ -90,7 +90,7 @@ def growth_table(growth: Growth) -> str:
 
 
 def span(sizes: tuple[int, ...], values: tuple[float | None, ...]) -> tuple[float, float | None]:
-    """Return how many times the first the last measured size is, and its value."""
+    """Return the ratio of the last measured size to the first, and that of their values."""
     known = [(size, value) for size, value in zip(sizes, values, strict=True) if value is not None]
     if len(known) < 2:
         return 0, None
@@ -99,13 +99,13 @@ def span(sizes: tuple[int, ...], values: tuple[float | None, ...]) -> tuple[floa
 
 
 def growth_text(growth: Growth) -> str:
-    """Return a growth with its title, what it is, its table and its note."""
+    """Return a growth with its title, description, table and note."""
     text = f"### {growth.title}\n\n{growth.about}\n\n{growth_table(growth)}"
     return text + (f"\n{growth.note}\n" if growth.note else "")
 
 
 def where(result: Result) -> str:
-    """Say on which kind of machine it was, and how long it took."""
+    """Return the kind of machine and the duration of the run."""
     machine = result.machine
     kind = f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}"
     said = [f"Measured on {kind}, in {result.seconds:.0f} s."]
@@ -120,7 +120,7 @@ def sources(figures: Iterable[Figure]) -> str:
 
 
 def whole(result: Result) -> str:
-    """Return everything that a run prints."""
+    """Return the complete output of a run."""
     parts = [figures_table(result.figures), sources(result.figures)]
     parts += [growth_text(growth) for growth in result.growth]
     parts.append(where(result) + "\n")

@@ -1,4 +1,4 @@
-"""What a command costs: processor seconds, seconds of the clock on the wall, memory."""
+"""Measures a command: processor seconds, wall-clock seconds, memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Spent:
     """``cpu`` and ``wall`` in seconds, children included; ``peak`` bytes of the largest process.
 
-    The peak is at least that of the process that asked: Linux counts what it was before exec.
+    The peak is at least that of the calling process: Linux also counts the memory before exec.
     """
 
     cpu: float
@@ -35,7 +35,7 @@ def python(*words: str) -> tuple[str, ...]:
 def spend(
     command: Sequence[str], *, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> Spent:
-    """Run ``command`` to its end; RuntimeError with its last words where it fails."""
+    """Run ``command`` to its end; RuntimeError with its last output where it fails."""
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -55,8 +55,8 @@ def spend(
 def least_cpu(commands: Mapping[str, Sequence[str]], *, cwd: Path, runs: int) -> dict[str, float]:
     """Return the least CPU seconds of each command, by name.
 
-    They take turns, so that a busy machine disturbs all alike; where there are several runs, one
-    before them warms the caches.
+    They run in turn, so that a busy machine slows all alike; before several runs, an extra run
+    warms the caches.
     """
     for command in commands.values() if runs > 1 else ():
         spend(command, cwd=cwd)

@@ -1,4 +1,4 @@
-"""Write sysutils/vmtctl/PLIST from the files of the package.
+"""Writes sysutils/vmtctl/PLIST from the files of the package.
 
 usage: python update_plist.py
 """
@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 USERLAND = HERE.parent / "userland"
 PLIST = HERE / "sysutils/vmtctl/PLIST"
 
-# As the package's Makefile installs them
+# The places where the package's Makefile installs them
 POWERD = tuple(f"powerd/{path.name}" for path in sorted((USERLAND / "powerd").glob("[!.]*")))
 DATA = (*POWERD, "rc.d/vmtools.conf")
 EXAMPLES = (*POWERD, "rc.conf", "rc.conf.d/vmtools")

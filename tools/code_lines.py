@@ -1,8 +1,8 @@
 """Counts the driver's lines of code: ``python tools/code_lines.py [FILE ...]``.
 
-A line counts when something stands on it beside a comment. What is generated and what is written
-by hand are counted apart; a generated file says so in its first comment. Without FILE: the C of
-kmod/, and how much of it is the templates'.
+A line counts if it has more than blanks and comments. Generated and handwritten files are counted
+separately; the first comment of a generated file says that it is generated. Without FILE: the C of
+kmod/, and the share of generated code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _COMMENT_OR_TEXT = re.compile(r"/\*.*?\*/|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'
 
 
 def code_lines(text: str) -> int:
-    """Return how many lines of C hold more than blanks and comments."""
+    """Return how many lines of C have more than blanks and comments."""
 
     def bare(match: re.Match[str]) -> str:
         found = match[0]

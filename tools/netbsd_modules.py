@@ -1,12 +1,13 @@
-"""Builds modules of NetBSD's own sys/modules, drawn by a seed, and says what each needs.
+"""Builds modules of NetBSD's sys/modules, drawn by a seed, and lists what each needs.
 
 ``python tools/netbsd_modules.py SYS [--count 40] [--seed 19] [--machine amd64] [--page FILE]``
 
-Every directory of SYS/modules whose Makefile builds a kernel module for the machine can be drawn,
-and what is drawn is in the table: built from its own Makefile or not, what vmtgen lint says, and
-which imports have no model in vmtsim.  Then the modules of tools/netbsd_runs.py run in their
-scenarios, as they are and with a line broken.  SYS is a NetBSD sys/ tree; nothing is written into
-it.  Ends with 1 where a module of the second table does not run, or its broken line is not noticed.
+The draw is from all directories of SYS/modules whose Makefile builds a kernel module for the
+machine. The table has each drawn module: whether its own Makefile builds it, the result of vmtgen
+lint, and the imports without a model in vmtsim.  Then the modules of tools/netbsd_runs.py run in
+their scenarios, unmodified and with a line broken.  SYS is a NetBSD sys/ tree; the program does not
+write into it.  The exit status is 1 if a module of the second table does not run, or if vmtsim does
+not notice its broken line.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Row:
-    """One module: what was found; texts are as they stand in the table."""
+    """One module and its results; the texts are those of the table."""
 
     name: str
     builds: str = ""
@@ -65,13 +66,13 @@ def candidates(sys_tree: Path, machine: str) -> list[Path]:
 
 
 def _is_for(makefile: Path, target: object, sys_tree: Path) -> bool:
-    """Return whether make(1) takes the Makefile for this machine: some refuse, with .error."""
+    """Return whether make(1) accepts the Makefile for this machine: some refuse, with .error."""
     try:
         read_makefile(makefile, target, "zig", sys_tree)  # type: ignore[arg-type]
     except RefusedMakefileError:
         return False
     except ReportedError:
-        # A source that the tree does not hold is a module all the same, and fails in the table.
+        # A module with a source that the tree lacks can be drawn, too, and fails in the table.
         return True
     return True
 
@@ -90,7 +91,7 @@ def tried(directory: Path, sys_tree: Path, machine: str, out: Path) -> Row:
     row.builds = "yes" + (f", {_counted(warnings, 'warning')}" if warnings else "")
     try:
         row.lint = _lint(built)
-        # What it requires is loaded before it: its names are there, and its needs are needs.
+        # The required modules are loaded before it: they define names, and have imports, too.
         itself = frozenset({built.module.modinfo.name})
         set_of = [built.module, *required(built.module, sys_tree, machine, out, itself)]
         row.missing = tuple(dict.fromkeys(name for each in needs(set_of) for name in each.missing))
@@ -103,9 +104,9 @@ def tried(directory: Path, sys_tree: Path, machine: str, out: Path) -> Row:
 def required(
     module: Module, sys_tree: Path, machine: str, out: Path, known: frozenset[str] = frozenset()
 ) -> list[Module]:
-    """Build what a module requires, and what that requires; without what kernels have built in.
+    """Build the modules that a module requires, and theirs, without built-in ones.
 
-    A name that has no directory, or whose module does not build, is left out.
+    A name without a directory, or whose module does not build, is omitted.
     """
     found: list[Module] = []
     for name in module.modinfo.required:
@@ -140,7 +141,7 @@ def module_directory(name: str, sys_tree: Path) -> Path | None:
 
 
 def _reason(text: str) -> str:
-    """Return the first line of an error that says what is missing or wrong."""
+    """Return the first line of an error that names the problem."""
     lines = text.splitlines()
     said = next((line for line in lines if "error:" in line), lines[0])
     short = said.rpartition("error: ")[2].rpartition("/modules/")[2]
@@ -149,7 +150,7 @@ def _reason(text: str) -> str:
 
 def _lint(built: Built) -> str:
     findings = lint_file(built.path, targets=load_targets(), release=built.release)
-    # A name of a module that this one requires is in no kernel's list.
+    # The names of required modules are in no kernel's list.
     counts = Counter(each.severity for each in findings if each.rule != "import-missing")
     said = [_counted(counts[kind], kind) for kind in ("error", "warning") if counts[kind]]
     return ", ".join(said) or "clean"
@@ -167,11 +168,11 @@ def _lacks(names: tuple[str, ...]) -> str:
 
 
 def run_all(sys_tree: Path, machine: str, out: Path) -> tuple[list[str], int]:
-    """Run what runs: lines of the page, and how many of the runs were not as they should be."""
+    """Run the modules; return lines of the page, and the number of unexpected results."""
     lines = [
         "## In a scenario",
         "",
-        "Each runs as it is, and fails when the fragment in this function is replaced.",
+        "Each runs unmodified, and fails when the fragment in this function is replaced.",
         "",
         "| module | what happens | function | replaced | by | fails with |",
         "|---|---|---|---|---|---|",
@@ -187,7 +188,7 @@ def run_all(sys_tree: Path, machine: str, out: Path) -> tuple[list[str], int]:
             f"{f'**{_cell(wrong)}**' if wrong else rule} |"
         )
     lines += ["", f"{len(netbsd_runs.RUNS) - failed} of {len(netbsd_runs.RUNS)} run.", ""]
-    lines += ["## Defects that vmtsim finds in them as they are", ""]
+    lines += ["## Defects that vmtsim finds in the unmodified modules", ""]
     lines += ["| module | scenario | rules | in the source |", "|---|---|---|---|"]
     for defect in netbsd_runs.DEFECTS:
         wrong = netbsd_runs.shown(defect, sys_tree, machine, out)
@@ -253,14 +254,14 @@ def table(rows: list[Row], total: int, release: str, args: argparse.Namespace) -
         f"`python tools/netbsd_modules.py SYS --count {args.count} --seed {args.seed}`.",
         "",
         f"{built} of {len(rows)} build from their own Makefile;",
-        f"vmtsim has a model of all that {whole} of them need, with the modules that they",
+        f"vmtsim has a model of everything that {whole} of them need, with the modules that they",
         "require and no kernel has built in.",
         "",
         "| module | builds | lint | no model for |",
         "|---|---|---|---|",
         *(f"| {row.name} | {row.builds} | {row.lint} | {row.lacks} |" for row in rows),
         "",
-        "What most of them lack a model for, with how many they are:",
+        "The names without a model that most of them need, with the number of modules:",
         ", ".join(f"{name} {count}" for name, count in _most(rows)) + ".",
     ]
 

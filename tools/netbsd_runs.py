@@ -1,8 +1,8 @@
-"""Modules of NetBSD's own tree that run in a scenario, and the line that fails it when broken.
+"""Modules of NetBSD's tree that run in a scenario, each with a line whose change fails it.
 
-Of NetBSD's sources only the fragment that is replaced stands here: a row names the module, the
-file and function it is in, and what the fragment becomes.  ``found`` are the rules of the kernel
-that the module breaks as it is: defects of its own, read in the source before they were listed.
+This file has of NetBSD's sources only the replaced fragments: a row names the module, the file and
+function of the fragment, and its replacement.  ``found`` are the rules of the kernel that the
+unmodified module breaks: its own defects, each confirmed in the source.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Break:
 
 @dataclass(frozen=True)
 class Run:
-    """A module of sys/modules, what its scenario does, and what must fail it."""
+    """A module of sys/modules, what its scenario does, and the change that must fail it."""
 
     module: str
     does: str
@@ -69,7 +69,7 @@ RUNS = (
     _example("executor", "counts for five seconds", "executor_modcmd", "callout_halt", "(void)",
              found=["mutex-in-softint"]),
     _example("hello", "loads, unloads", "hello_modcmd", "module loaded", "module gone"),
-    _example("panic_string", "a process writes blanks, which are no reason to panic",
+    _example("panic_string", "a process writes blanks, which do not cause a panic",
              "panic_string_write", "kmem_free(buffer, len)", "(void)buffer"),
     _example("ping", "a process asks for a pong, and is refused while another has it open",
              "ping_modcmd", "devsw_detach(NULL, &ping_cdevsw)", "(void)0"),
@@ -126,9 +126,9 @@ RUNS = (
 
 @dataclass(frozen=True)
 class Defect:
-    """A defect of a module as it is: the scenario that shows it, the rules that name it, and why.
+    """A defect of an unmodified module: the scenario that shows it, the rules broken, the reason.
 
-    The scenario is one of ``SCENARIOS``, or one that vmtsim ships.  ``why`` says what was read in
+    The scenario is one of ``SCENARIOS``, or one that vmtsim ships.  ``why`` is the reason in
     the source.
     """
 
@@ -137,7 +137,7 @@ class Defect:
     rules: tuple[str, ...]
     why: str
     needs: tuple[str, ...] = ()
-    seeds: int = 1  # it is found with one of the seeds from 1 to this: orders of several threads
+    seeds: int = 1  # one of the seeds from 1 to this finds it: schedules of several threads
 
 
 DEFECTS = (
@@ -171,7 +171,7 @@ DEFECTS = (
     Defect("secmodel_overlay", "secmodel_overlay", ("kauth-left",),
            "secmodel_overlay_init registers 7 scopes and 11 listeners, and secmodel_overlay_modcmd "
            "removes none of them; nor does it start suser again, which it stopped: from then on "
-           "root may nothing"),
+           "root has no rights"),
     Defect("vmt", "vmt", ("pmf-hook-left",),
            "vmt_common_detach does not call pmf_device_deregister"),
     Defect("vmt", "vmt-period", ("callout-ticks",),
@@ -198,7 +198,7 @@ DEFECTS = (
 
 
 def shown(defect: Defect, tree: Path, machine: str, out: Path) -> str:
-    """Return what keeps a defect from being found by its rules; "" if it is found."""
+    """Return why the run does not show a defect by its rules; "" if it does."""
     own = SCENARIOS / f"{defect.scenario}.yaml"
     scenario = str(own) if own.is_file() else defect.scenario
     needs = tuple(tree / "modules" / each for each in defect.needs)
@@ -213,7 +213,7 @@ def shown(defect: Defect, tree: Path, machine: str, out: Path) -> str:
 
 
 def _body(text: str, function: str, name: str) -> tuple[int, int]:
-    """Return where a function's definition is: from its name at the start of a line to a "}"."""
+    """Return the range of a function's definition: from its name at the line's start to "}"."""
     start = re.search(rf"^{function}\(", text, re.MULTILINE)
     end = re.search(r"^\}", text[start.end() :], re.MULTILINE) if start else None
     if start is None or end is None:
@@ -233,9 +233,9 @@ def broken_text(text: str, change: Break) -> str:
 
 
 def overlay(tree: Path, module: str, change: Break, top: Path) -> Path:
-    """Make a tree at ``top`` that is ``tree`` but for one broken file; returns the module's place.
+    """Make a copy of ``tree`` at ``top`` with one broken file; returns the module's place.
 
-    Everything is a link, except for the broken file, the module's directory, and what is above.
+    All is links, except for the broken file, the module's directory, and their parents.
     """
     source = tree / change.file
     text = broken_text(source.read_text(encoding="latin-1"), change)
@@ -254,7 +254,7 @@ def overlay(tree: Path, module: str, change: Break, top: Path) -> Path:
 
 
 def _real(tree: Path, path: Path, top: Path) -> None:
-    """Make a directory below ``top``, and those above it, real ones, full of links."""
+    """Make a directory below ``top``, and its parents, real ones that contain links."""
     for part in (*reversed(path.parents), path):
         here = top / part
         if here.is_dir() and not here.is_symlink():
@@ -283,8 +283,8 @@ def played(
 ) -> list[Finding]:
     """Build the module of a directory, run its scenario, and return what was found.
 
-    The threads of a guest with several processors are played with each access as a place where
-    others may come between.
+    In a guest with several processors, another thread may run between any two accesses to
+    memory.
     """
     module = _built(directory, tree, machine, out)
     script = load(str(scenario))
@@ -297,9 +297,9 @@ def played(
 
 
 def verdict(run: Run, tree: Path, machine: str, out: Path) -> tuple[str, str]:
-    """Run a module as it is, and broken: returns what is wrong with it, "" and what was found.
+    """Run a module unmodified and broken; return an error, or "", and a rule.
 
-    The second text is what the broken line did; where the first is not empty, it is too.
+    The rule is the one that the module breaks with the broken line; it is "" after an error.
     """
     whole = out / "whole"
     needs = tuple(tree / "modules" / each for each in run.needs)

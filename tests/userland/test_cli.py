@@ -390,8 +390,8 @@ def test_unwritable_output_is_reported(guest: Any, unbuffered: str) -> None:
         )  # fmt: skip
     assert done.returncode == exits.IO_ERROR
     assert done.stderr == (
-        "vmtctl: error: cannot write to standard output: No space left on device; what was asked "
-        "for is done\n"
+        "vmtctl: error: cannot write to standard output: No space left on device; the changes "
+        "were made\n"
     )
     assert guest.get()["attached"] is None
 
@@ -399,7 +399,7 @@ def test_unwritable_output_is_reported(guest: Any, unbuffered: str) -> None:
 def test_root_gets_no_hint_to_become_root(monkeypatch: pytest.MonkeyPatch) -> None:
     error = PermissionError(1, "Operation not permitted", "/etc/powerd/x")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert "root may not either" in exits.from_os_error(error, "change it").hint
+    assert "root may not do it either" in exits.from_os_error(error, "change it").hint
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert exits.from_os_error(error, "change it").hint == "become root first"
 

@@ -61,7 +61,7 @@ def test_quiet_prints_nothing(vmtctl: Control) -> None:
         ("Permission denied", exits.NO_PERMISSION, "root"),
         ("Operation not supported", exits.UNAVAILABLE, "userconf=disable vmt"),
         ("Not supported", exits.UNAVAILABLE, "userconf=disable vmt"),
-        ("silent", exits.TEMPORARY, "yet it is attached"),
+        ("silent", exits.TEMPORARY, "but it is attached"),
     ],
 )
 def test_failed_detach_reports_reason(

@@ -81,7 +81,7 @@ def test_update_is_idempotent_and_a_dry_run_changes_nothing(vmtctl: Control, our
 def test_driver_without_node_is_reported(vmtctl: Control, guest: Any) -> None:
     done = vmtctl("dns", "update")
     assert done.status == exits.UNAVAILABLE
-    assert "takes no name servers" in done.err
+    assert "does not support name servers" in done.err
     assert "vmtctl load" in done.err
     guest.set(attached=None)
     assert "vmt0 is not attached" in vmtctl("dns", "update").err

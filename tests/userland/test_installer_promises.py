@@ -174,7 +174,7 @@ def test_rollback_keeps_file_changed_by_others(
         Failure, match="/file was changed by another program at the same time"
     ) as caught:
         plan.carry_out()
-    assert "/.file.vmtctl-old~ is what /file was" in str(caught.value)
+    assert "/.file.vmtctl-old~ is the former /file" in str(caught.value)
     assert (tmp_path / "file").read_text() == "theirs"
     assert (tmp_path / ".file.vmtctl-old~").read_text() == "old"
 

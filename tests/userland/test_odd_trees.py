@@ -183,7 +183,7 @@ def test_unwritable_directory_leaves_everything_unchanged(
         if refused is None:
             assert not install(top, typed=typed)  # nothing had to be done there
         else:
-            assert "Read-only" in str(refused) or "script of your own" in str(refused)
+            assert "Read-only" in str(refused) or "script of the site" in str(refused)
             assert picture(top) == before
 
 

@@ -112,7 +112,7 @@ def _moved_relocation(data: bytearray) -> None:
     ("damage", "words"),
     [
         (_big_endian, "it is big-endian"),
-        (_executable, "it is no relocatable file"),
+        (_executable, "it is not a relocatable file"),
         (_no_sections, "it has no section table"),
         (_cut_off, "it is truncated"),
         (_stripped, "it was stripped"),

@@ -1,7 +1,7 @@
 """vmware-rpctool and vmtoolsd --cmd, compatible with open-vm-tools, through the driver.
 
 cloud-init and scripts of sites call these programs, so arguments, output and exit statuses are
-those of open-vm-tools 13 (rpctool/rpctool.c, services/vmtoolsd/cmdLine.c and mainPosix.c.
+those of open-vm-tools 13 (rpctool/rpctool.c, services/vmtoolsd/cmdLine.c and mainPosix.c).
 """
 
 from __future__ import annotations
