@@ -130,7 +130,7 @@ vmt_sysctl_number(SYSCTLFN_ARGS)
 	if (numberp == &clock->c_now && value != 0 && clock->c_period == 0)
 		error = EBUSY;	/* switched off */
 	else {
-		*numberp = value;
+		atomic_store_relaxed(numberp, value); /* read unlocked, too */
 		vmt_wake_worker(sc);
 	}
 	mutex_exit(&sc->sc_lock);

@@ -44,6 +44,25 @@ for _second in (5, 25, 45):
     not: true
 """
 
+# The worker reads settings without the lock while an administrator sets them.
+_SETTER = """
+summary: an administrator changes settings while the worker uses them
+guest:
+  sysctl: {machdep.vmt0.clock_sync.period: 1, machdep.vmt0.info.memory_period: 1}
+steps:
+"""
+for _second in range(3, 16):
+    _SETTER += f"""
+  - at: {_second}.0
+    host.tclo: Set_Option synctime {_second % 2}
+  - at: {_second}.0
+    guest.sysctl: {{machdep.vmt0.clock_sync.follow_host: {_second % 2}}}
+  - at: {_second}.0
+    guest.sysctl: {{machdep.vmt0.clock_sync.period: {1 + _second % 2}}}
+  - at: {_second}.0
+    guest.sysctl: {{machdep.vmt0.info.memory_period: {1 + _second % 3}}}
+"""
+
 
 def known() -> KnownRaces:
     checkout = root()
@@ -61,6 +80,14 @@ def played(module: Path, scenario: Scenario, seed: int) -> tuple[list[str], dict
 @pytest.mark.parametrize("scenario", ["boot-to-halt", "detach-attach", "stat_hosttime", "backup"])
 def test_no_unlisted_data_race(module: Path, scenario: str) -> None:
     assert [played(module, script.load(scenario), seed)[0] for seed in _SEEDS] == [[]] * len(_SEEDS)
+
+
+def test_settings_are_written_as_the_worker_reads_them(module: Path, tmp_path: Path) -> None:
+    """Atomically.  Seed 596 of a campaign found a plain store to the clock's period."""
+    file = tmp_path / "settings.yaml"
+    file.write_text(_SETTER)
+    scenario = script.load(file)
+    assert [played(module, scenario, seed)[0] for seed in _SEEDS] == [[]] * len(_SEEDS)
 
 
 def test_campaign_seeds_are_clean_with_and_without_preemption(
