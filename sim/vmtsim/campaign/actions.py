@@ -116,10 +116,20 @@ def _commands(rng: Rng) -> Verbs:
     return [("guest.rpc", rng.choice(_COMMANDS)) for _ in range(rng.between(1, 4))]
 
 
-def _abandoned(rng: Rng) -> Verbs:
-    """Leave replies uncollected, more than the driver keeps, and read every node meanwhile."""
-    verbs: Verbs = [("guest.request", rng.choice(_COMMANDS)) for _ in range(rng.between(1, 10))]
-    return [*verbs, ("guest.look", True), ("guest.rpc", rng.choice(_COMMANDS))]
+def _abandoned(device: str) -> Callable[[Rng], Verbs]:
+    """Leave replies uncollected, more than the driver keeps, and read every node meanwhile.
+
+    A number that has no handler is read alone first: a handler takes the driver's lock, and so
+    orders what is read after it.
+    """
+    alone = f"machdep.{device}.clock_sync.steps"
+
+    def draw(rng: Rng) -> Verbs:
+        verbs: Verbs = [("guest.request", rng.choice(_COMMANDS)) for _ in range(rng.between(1, 10))]
+        looks: Verbs = [("guest.look", alone), ("guest.look", None)]
+        return [*verbs, *looks, ("guest.rpc", rng.choice(_COMMANDS))]
+
+    return draw
 
 
 def _suspend(rng: Rng) -> Verbs:
@@ -230,7 +240,6 @@ _ACTIONS: Mapping[str, Action] = {
     "addresses": Action(_one("guest.addresses", *_ADDRESSES), most=4),
     "ifconfig": Action(_ifconfig, most=3),
     "commands": Action(_commands, most=4, load=True),
-    "abandoned": Action(_abandoned, load=True),
     "guest-clock": Action(lambda rng: [("guest.clock", rng.choice(_JUMPS))]),
     "guest-sleep": Action(lambda _rng: [("guest.suspend", True), ("guest.resume", True)]),
     "usage": Action(_one("guest.usage", *_USAGE), most=4),
@@ -244,6 +253,7 @@ def actions(device: str) -> Mapping[str, Action]:
     return {
         **_ACTIONS,
         "settings": Action(_set(device, _SETTINGS), most=6, load=True),
+        "abandoned": Action(_abandoned(device), load=True),
         # The host refuses a second one while the first is in progress.
         "backup": Action(_backup(device), most=2),
         "quiesce": Action(_set(device, _QUIESCE), most=3, load=True),

@@ -179,7 +179,7 @@ class _Steps:
             value = rng.below(2)
         self.step(at, "guest.sysctl", {path: value})
         if rng.chance(1, 3):
-            self.step(at, "guest.look", True)
+            self.step(at, "guest.look", None)
 
     def users(self) -> None:
         """Let some processes use a device, most of them concurrently."""

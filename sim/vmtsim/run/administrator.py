@@ -432,11 +432,12 @@ class Administrator:
                 return node.path.removesuffix(".request")
         return "machdep.rpc"
 
-    def look(self) -> Model:
-        """Sysctl -a: read every node."""
+    def look(self, below: str | None) -> Model:
+        """Read a node with all below it, or the whole tree as ``sysctl -a`` does."""
         sysctl, tree = self.kernel.subject(Sysctl), self.kernel.subject(SysctlTree)
-        for top in tuple(tree.root.children.values()):
-            for node in tree.leaves(top.path):
+        tops = tuple(top.path for top in tree.root.children.values())
+        for top in tops if below is None else (below,):
+            for node in tree.leaves(top):
                 yield from sysctl.call(node.path, old=_LOOK_ROOM)
         return 0
 

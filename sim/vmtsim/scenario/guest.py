@@ -93,6 +93,14 @@ class Name(Record):
 
 
 @dataclass(frozen=True)
+class Branch(Record):
+    """A node of sysctl(9) and all below it; by default the whole tree."""
+
+    SHORTHAND: ClassVar[str] = "node"
+    node: str | None = None
+
+
+@dataclass(frozen=True)
 class File(Record):
     """A module's file; by default the module under test."""
 
@@ -489,8 +497,8 @@ _TABLE = (
             "the administrator sends an RPCI command and never asks for its reply",
             lambda admin, given: admin.request(given.content),
             _simulated("that a reply is dropped is not seen on a console")),
-    Command("look", Nothing, "sysctl -a: the administrator reads every node",
-            lambda admin, _given: admin.look(),
+    Command("look", Branch, "sysctl NODE, or sysctl -a: the administrator reads every node",
+            lambda admin, given: admin.look(given.node),
             _simulated("its purpose is to wait for the simulated lock")),
 )  # fmt: skip
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _TABLE}
