@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from vmtgen.common.twos import signed
+
 from vmtsim.fakeguest.call import Answer, Call, refuse, strerror
 from vmtsim.kernel.errors import Errno
 from vmtsim.kernel.sysctl import Reply, Sysctl
@@ -137,7 +139,7 @@ def _write(
             return refuse(f"sysctl: {value}: {strerror(Errno.ERANGE)}")
         number = int(number != 0) if node.kind == BOOL else number & (1 << 8 * room) - 1
         new = number.to_bytes(room, "little")
-        value = str(number - (1 << 32) if node.kind == INT and number >> 31 else number)
+        value = str(signed(number, 32) if node.kind == INT else number)
     # One system call: it returns the old value, and also the reply of a request.
     reply = machine.wait("sysctl", machine.kernel.subject(Sysctl).call(name, old=room, new=new))
     if reply.error:
