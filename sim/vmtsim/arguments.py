@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -158,6 +157,8 @@ def read_module(path: Path) -> Module:
     except OSError as error:
         raise MissingInputError(f"{path}: {error.strerror or error}") from error
     except KobjError as error:
+        import shlex  # noqa: PLC0415 - only on the way to an error
+
         text = str(error).replace("\n", f"\nvmtsim: error: {path}: ")
         raise ReportedError(
             f"{path}: {text}",

@@ -140,3 +140,24 @@ def test_models_needed_by_set_of_modules_are_counted(
     assert cli.main(["models", "--json", str(files[0]), str(files[1])]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [each["unmodelled"] for each in found] == [[], ["acpi_match_hid"]]
+
+
+def test_subjects_on_demand_are_listed_with_all_their_functions() -> None:
+    listed = {name: sorted(text.split()) for name, text in subjects.ON_DEMAND.items()}
+    found = {
+        subjects.subject_name(cls): cls
+        for cls in subjects.load_subjects()
+        if subjects.subject_name(cls) in listed
+    }
+    assert listed == {
+        name: sorted({prototype.name for prototype, _machines, _method in cls.functions()})
+        for name, cls in found.items()
+    }
+    # Made late, they must not miss anything that the others do at the start.
+    assert [name for name, cls in found.items() if {"boot", "data"} & vars(cls).keys()] == []
+
+
+def test_subjects_made_on_demand_take_their_place_in_boot_order() -> None:
+    kernel = Machine(built("twin")).kernel
+    assert "percpu_alloc" in kernel.dispatch.modelled()
+    assert tuple(kernel._subjects) == subjects.load_subjects()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from vmtgen.common.errors import CannotCreateError, MissingInputError
@@ -52,6 +51,8 @@ def write(path: Path, content: bytes) -> bool:
     No process ever reads half of it, and an error leaves no partial file. Raises
     CannotCreateError.
     """
+    import tempfile  # noqa: PLC0415 - most commands write nothing
+
     try:
         target = destination(path)
         if target.is_file() and target.read_bytes() == content:

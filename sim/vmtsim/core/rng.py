@@ -8,11 +8,20 @@ written out here, in integers.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence, Sequence
+
+# hashlib would load OpenSSL first.  This is Python's own implementation of the same function, which
+# random.py of CPython takes in the same way.
+try:
+    from _sha2 import sha256  # type: ignore[import-not-found]  # from Python 3.12
+except ImportError:
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found]
+    except ImportError:
+        from hashlib import sha256
 
 T = TypeVar("T")
 
@@ -94,5 +103,5 @@ class Rng:
         It does not depend on how much was drawn before, so a new consumer of random numbers in one
         package does not change what another gets for the same seed.
         """
-        digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+        digest = sha256(f"{self.seed}/{name}".encode()).digest()
         return Rng(int.from_bytes(digest[:16], "little"))

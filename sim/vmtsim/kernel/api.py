@@ -218,31 +218,30 @@ class Prototype:
         self.name = self.text.partition("(")[0].replace("*", " ").rstrip().rpartition(" ")[2]
 
     @cached_property
-    def _match(self) -> re.Match[str]:
-        match = re.fullmatch(r"(.*?[\s*])(\w+)\s*\((.*)\)", self.text)
-        if not match:
+    def _parts(self) -> tuple[str, list[str]]:
+        """The type of the result, and the parameters as texts."""
+        head, parenthesis, rest = self.text.partition("(")
+        result = head.rstrip().removesuffix(self.name)
+        if not parenthesis or not rest.endswith(")") or result[-1:] not in {" ", "*"}:
             raise PrototypeError(f"not a C prototype: {self.text!r}")
-        return match
+        inside = rest[:-1]
+        return result.strip(), [] if inside in {"", "void"} else _split(inside)
 
     @cached_property
     def returns(self) -> str:
         """The kind of its result."""
-        kind = _kind(self._match[1].strip(), self.text)
+        kind = _kind(self._parts[0], self.text)
         return "ptr" if kind == "str" else kind
-
-    @property
-    def _words(self) -> list[str]:
-        return [] if self._match[3] in {"", "void"} else _split(self._match[3])
 
     @cached_property
     def varargs(self) -> bool:
         """Whether it takes more than what is named."""
-        return self._words[-1:] == ["..."]
+        return self._parts[1][-1:] == ["..."]
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """What is named."""
-        words = self._words
+        words = self._parts[1]
         return tuple(_parameter(each, self.text) for each in words[: len(words) - self.varargs])
 
 
@@ -266,24 +265,37 @@ def _split(text: str) -> list[str]:
 
 
 def _kind(text: str, prototype: str) -> str:
+    known = _kind_of(text)
+    if not known:
+        raise PrototypeError(f"type {text!r} in {prototype!r} is unknown: add it to api._TYPES")
+    return known
+
+
+@cache
+def _kind_of(text: str) -> str:
+    """Return the kind of a type, "" if it is unknown."""
     words = [word for word in text.split() if word not in {"struct", "enum", "volatile", "__dead"}]
-    plain = " ".join(word for word in words if word != "const")
     if "*" in text:
-        return "str" if re.fullmatch(r"const char ?\*( ?restrict)?", " ".join(words)) else "ptr"
-    if plain not in _TYPES:
-        raise PrototypeError(f"type {plain!r} in {prototype!r} is unknown: add it to api._TYPES")
-    return _TYPES[plain]
+        return "str" if "".join(words) in {"constchar*", "constchar*restrict"} else "ptr"
+    return _TYPES.get(" ".join(word for word in words if word != "const"), "")
+
+
+_NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
 
 def _parameter(text: str, prototype: str) -> Parameter:
-    pointer = re.search(r"\(\s*\*\s*(\w+)\s*\)", text)
-    if pointer:
-        return Parameter(pointer[1], "ptr")
-    text = re.sub(r"(\w+)\s*\[[^]]*\]$", r"*\1", text)
-    match = re.fullmatch(r"(.*?[\s*])(\w+)", text)
-    if not match:
+    if "(" in text:
+        pointer = re.search(r"\(\s*\*\s*(\w+)\s*\)", text)
+        if pointer:
+            return Parameter(pointer[1], "ptr")
+    array = "*" if text.endswith("]") else ""
+    if array:
+        text = text.rpartition("[")[0].rstrip()
+    kind = text.rstrip(_NAME)
+    name = text[len(kind) :]
+    if not name or kind[-1:] not in {" ", "*"}:
         raise PrototypeError(f"parameter {text!r} of {prototype!r} has no name")
-    return Parameter(match[2], _kind(match[1].strip(), prototype))
+    return Parameter(name, _kind(kind.strip() + array, prototype))
 
 
 def kernel_function(prototype: str, *, machines: Iterable[str] | None = None) -> Callable[[F], F]:
@@ -300,6 +312,11 @@ def kernel_function(prototype: str, *, machines: Iterable[str] | None = None) ->
         return method
 
     return mark
+
+
+@cache
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 class Subject:
@@ -352,13 +369,16 @@ class Subject:
     @classmethod
     def accesses_data(cls, function: str) -> bool:
         """Whether a function accesses what its caller points at."""
-        return cls.ACCESSES_DATA == "*" or function in cls.ACCESSES_DATA.split()
+        return cls.ACCESSES_DATA == "*" or function in _words(cls.ACCESSES_DATA)
 
     @classmethod
     def functions(cls) -> Iterator[tuple[Prototype, frozenset[str] | None, str]]:
         """Yield (prototype, machines, method name) of all models of the class."""
-        for name in dir(cls):
-            for prototype, machines in getattr(getattr(cls, name), "kernel_functions", ()):
+        methods = {
+            name: each for base in reversed(cls.__mro__) for name, each in vars(base).items()
+        }
+        for name in sorted(methods):
+            for prototype, machines in getattr(methods[name], "kernel_functions", ()):
                 yield prototype, machines, name
 
     @classmethod

@@ -13,6 +13,7 @@ from vmtsim.kernel.facts import Kind, Owner
 from vmtsim.kernel.marshal import Reader, make_writer
 from vmtsim.kernel.memory import PAGE, Region
 from vmtsim.kernel.ordering import serialized
+from vmtsim.kernel.subjects import load_subjects, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -135,10 +136,12 @@ class Dispatch:
     @property
     def names(self) -> frozenset[str]:
         """Every name that this kernel exports."""
-        return exported_names() | set(self._waiting) | set(self.addresses)
+        return exported_names() | set(self.modelled())
 
     def modelled(self) -> Iterable[str]:
         """Names that have a model, sorted."""
+        for cls in load_subjects():
+            self.kernel.subject(cls)
         return sorted({*self._waiting, *self.addresses})
 
     def resolve(self, name: str) -> int | None:
@@ -150,7 +153,7 @@ class Dispatch:
         known = self.addresses.get(name)
         if known is not None:
             return known
-        waiting = self._waiting.get(name)
+        waiting = self._waiting.get(name) or self._demanded(name)
         if waiting is not None:
             return self._stub(*waiting)
         if name not in exported_names() or not self._exported_here(name):
@@ -159,6 +162,14 @@ class Dispatch:
         self._missing.append(name)
         self.addresses[name] = address
         return address
+
+    def _demanded(self, name: str) -> tuple[Prototype, Any] | None:
+        """Return a function of a subject that the kernel does not have yet."""
+        cls = subject_of(name)
+        if cls is None:
+            return None
+        self.kernel.subject(cls)
+        return self._waiting.get(name)
 
     def _exported_here(self, name: str) -> bool:
         if name in BUILTIN_VMT:
@@ -187,6 +198,8 @@ class Dispatch:
 
     def wrap(self, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Let ``around(model)`` replace a function from now on.  KeyError: it has no model."""
+        if name not in self._waiting:
+            self._demanded(name)
         prototype, method = self._waiting[name]
         served = around(method)
         self._waiting[name] = (prototype, served)

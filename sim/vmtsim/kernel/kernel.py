@@ -17,7 +17,7 @@ from vmtsim.kernel.processors import Processor
 from vmtsim.kernel.rule_table import OPTIONS, Consequence, Enforced, by_id
 from vmtsim.kernel.rules import Rules
 from vmtsim.kernel.scheduler import Scheduler
-from vmtsim.kernel.subjects import load_subjects
+from vmtsim.kernel.subjects import ON_DEMAND, boot_order, load_subjects, subject_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -132,7 +132,7 @@ class Kernel:
         # The device tree, for subjects that autoconf itself needs: set by autoconf.
         self.devices: Callable[[], list[int]] = list
         self.device_name: Callable[[int, str], str] = lambda _address, _caller: ""
-        for cls in load_subjects():
+        for cls in load_subjects(on_demand=False):
             subject = cls(self)
             self._subjects[cls] = subject
         for subject in self._subjects.values():
@@ -163,9 +163,18 @@ class Kernel:
         return next((each for each in self.processors if each.address == address), None)
 
     def subject(self, cls: type[S]) -> S:
-        """Return the one object of a subject class."""
-        found: S = self._subjects[cls]
-        return found
+        """Return the one object of a subject class; makes one of ON_DEMAND at the first request."""
+        found: S | None = self._subjects.get(cls)
+        return self._make(cls) if found is None else found
+
+    def _make(self, cls: type[S]) -> S:
+        if subject_name(cls) not in ON_DEMAND:
+            raise KeyError(f"{cls.__name__} is asked for before its turn in the boot order")
+        made = cls(self)
+        known: dict[type[Subject], Any] = {**self._subjects, cls: made}
+        self._subjects = {each: known[each] for each in sorted(known, key=boot_order)}
+        self.dispatch.add_subject(made)
+        return made
 
     @property
     def symbols(self) -> dict[str, int]:

@@ -1,0 +1,49 @@
+"""What a start imports: the time that it takes is measured by ``make bench``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from vmtgen.kobj import read_module
+from vmtsim import cli
+from vmtsim.kernel import subjects
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What no run of the default scenario needs.  (Unicorn's binding imports inspect and tempfile.)
+HEAVY = {
+    "asyncio", "capstone", "dataclasses", "datetime", "elftools", "hashlib", "msgspec",
+    "multiprocessing", "pexpect", "pkgutil", "plistlib", "rich", "ruamel", "subprocess",
+}  # fmt: skip
+
+RUN = """
+import json, sys
+before = set(sys.modules)  # what a tool for coverage has imported is not of interest
+from vmtsim.cli import main
+status = main(["run", "--summary", sys.argv[1]])
+print(json.dumps([status, sorted(set(sys.modules) - before)]))
+"""
+
+
+def test_run_imports_what_its_module_needs(module: Path) -> None:
+    assert cli.main(["run", "--summary", str(module)]) == 0  # fills the cache
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(module)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    status, imported = json.loads(done.stdout.splitlines()[-1])
+    assert status == 0
+    assert HEAVY & set(imported) == set()
+    needed = {
+        name.partition(":")[0]
+        for name, functions in subjects.ON_DEMAND.items()
+        if set(functions.split()) & set(read_module(module).imports)
+    }
+    on_demand = {name.partition(":")[0] for name in subjects.ON_DEMAND}
+    assert {name for name in on_demand if f"vmtsim.kernel.{name}" in imported} == needed
+    # Nor is a verb imported that is not used.
+    assert [name for name in imported if name.startswith("vmtsim.verbs.")] == ["vmtsim.verbs.run"]
