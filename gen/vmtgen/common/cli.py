@@ -86,8 +86,8 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
     # What a start imports and builds is never freed: a collection every 700 objects would take a
     # twentieth of the time of a short run.
     gc.set_threshold(_GARBAGE, *gc.get_threshold()[1:])
-    # Nor is garbage of interest at the end, when the process gives all memory back: Python would
-    # look at every object twice, a tenth of the time of a short run.
+    # The process returns all memory at its end; Python would collect twice before that, a tenth of
+    # the time of a short run.
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     arguments = list(sys.argv[1:] if argv is None else argv)
