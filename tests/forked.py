@@ -15,12 +15,13 @@ import subprocess
 import sys
 import traceback
 import warnings
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_LAST_DESCRIPTOR = 4096
+LAST_DESCRIPTOR = 4096
 
 
 def start(
@@ -64,29 +65,40 @@ def _process(
         status = 70
         try:
             # Also the pipe on which subprocess waits for the exec that does not come.
-            os.closerange(3, _LAST_DESCRIPTOR)
-            _without_tracker()
-            signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as each Python has it
-            warnings.resetwarnings()
-            warnings.simplefilter("ignore")
-            if environment is not None:
-                os.environ.clear()
-                os.environ.update(environment)
-            sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-            sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-            sys.stderr = open(  # noqa: SIM115
-                2, "w", encoding="utf-8", buffering=1, closefd=False
-            )
-            if before is not None:
-                before()
-            sys.argv = [main.__module__, *arguments]
-            status = _status(main, arguments)
-            sys.stdout.flush()
-            sys.stderr.flush()
+            os.closerange(3, LAST_DESCRIPTOR)
+            status = as_command(main, arguments, environment, before)
         finally:
             os._exit(status)
 
     return become
+
+
+def as_command(
+    main: Callable[[list[str]], int],
+    arguments: list[str],
+    environment: Mapping[str, str] | None,
+    before: Callable[[], None] | None = None,
+) -> int:
+    """Make a fork the process of a command, and return its status: the caller ends it."""
+    _without_tracker()
+    # What multiprocessing starts would import pytest, as the main module of its parent.
+    sys.modules["__main__"] = ModuleType("__main__")
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as each Python has it
+    warnings.resetwarnings()
+    warnings.simplefilter("ignore")
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    if before is not None:
+        before()
+    sys.argv = [main.__module__, *arguments]
+    status = _status(main, arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
 
 
 def _without_tracker() -> None:

@@ -20,13 +20,14 @@ from pages import KINDS, Block, pages, shows
 from vmtgen import modules
 
 from tests import forked
+from tests.programs import NAMES as OURS
+from tests.programs import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {page.name: page for page in pages(ROOT)}
-OURS = ("vmtgen", "vmtctl", "vmtsim")
 ROOMS = "specs|gen|kmod|docs|templates|tests|sim|userland|bench|tools|pkgsrc"
 # Commands that take minutes or remove shared files: only the names of make(1) targets are checked.
 SLOW = re.compile(
@@ -48,25 +49,31 @@ def parameters(*kinds: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout after `make build`, with programs that are the copy's own."""
+def ours() -> Iterator[str]:
+    """How the programs start: the checkout's Python, which no page edits, for copies of it."""
+    with programs() as command:
+        yield command
+
+
+@pytest.fixture(scope="module")
+def made(ours: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout after `make build`."""
     top = tmp_path_factory.mktemp("a checkout") / "netbsd-vmt"
     skip = shutil.ignore_patterns(".git", ".venv", "dist", "__pycache__", ".*_cache", ".hypothesis")
     shutil.copytree(ROOT, top, ignore=lambda at, names: {*skip(at, names), *_built(at)})
-    programs = top / ".venv" / "bin"
-    programs.mkdir(parents=True)
+    bin_ = top / ".venv" / "bin"
+    bin_.mkdir(parents=True)
     here = 'top=$(cd "$(dirname "$0")/../.." && pwd)\n'
     path = ":".join(f"$top/{room}" for room in ("gen", "sim", "userland"))
-    _script(programs / "python", f'{here}PYTHONPATH="{path}" exec "{sys.executable}" "$@"')
+    module = "case $1/$2 in -m/" + "|-m/".join(OURS) + f') shift; exec {ours} "$@";; esac\n'
+    _script(bin_ / "python", f'{module}{here}PYTHONPATH="{path}" exec "{sys.executable}" "$@"')
     for name in OURS:
-        _script(programs / name, f'exec "$(dirname "$0")/python" -m {name} "$@"')
+        _script(bin_ / name, f'exec {ours} {name} "$@"')
     (top / ".venv" / ".complete").touch()
     # Objects are kept by their content: what another test has compiled is not compiled again.
     (ROOT / "build" / ".cache").mkdir(parents=True, exist_ok=True)
     (top / "build").mkdir()
     (top / "build" / ".cache").symlink_to(ROOT / "build" / ".cache")
-    rooms = [str(top / room) for room in ("gen", "sim", "userland")]
-    subprocess.run([sys.executable, "-m", "compileall", "-q", *rooms], check=True)
     built = shell("make build", top)
     assert built.returncode == 0, built.stdout
     return top

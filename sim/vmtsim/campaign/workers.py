@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vmtgen.common.dataclass import dataclass
 from vmtgen.common.errors import SOFTWARE, UNAVAILABLE, ReportedError
@@ -86,14 +87,18 @@ def _end_with_the_parent() -> None:
 
 @contextmanager
 def processes(jobs: int) -> Iterator[WorkerPool]:
-    """Yield a pool of fresh processes of this machine: ``jobs``, and one for re-runs."""
-    with _pool(jobs) as main, _pool(1) as second:
+    """Yield a pool of processes of this machine: ``jobs``, and a fresh one for re-runs."""
+    # A fork has imported all that a seed needs, where a fresh process takes most of a second for
+    # it. A process with other threads must not fork, and no process of macOS should.
+    fork = threading.active_count() == 1 and sys.platform != "darwin"
+    with _pool(jobs, "fork" if fork else "spawn") as main, _pool(1) as second:
         before = set(multiprocessing.active_children())
 
         def stop() -> None:
             _end((main, second), before)
 
         try:
+            main.submit(os.getpid)  # starts all forks, before a pool has threads
             yield WorkerPool(main, second, lambda: jobs, stop=stop)
         except BaseException:
             stop()
@@ -120,10 +125,10 @@ class _Pool(ProcessPoolExecutor):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
+def _pool(jobs: int, how: Literal["fork", "spawn"] = "spawn") -> ProcessPoolExecutor:
     return _Pool(
         jobs,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=multiprocessing.get_context(how),
         initializer=_depend_on_the_parent,
     )
 

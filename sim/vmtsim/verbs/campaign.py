@@ -248,7 +248,8 @@ def run(args: argparse.Namespace) -> int:
     interruption = Interruption()
     with interruption.listening():
         players = processes(args.jobs) if args.dask is None else cluster(args.dask, args.jobs)
-        with display(quiet=args.quiet) as listener, players as pool:
+        # The pool first: a display may have a thread, and the pool would start fresh processes.
+        with players as pool, display(quiet=args.quiet) as listener:
             campaign = Campaign(
                 settings, pool, listener, interruption=interruption, save=save, resumed=resumed
             )
