@@ -480,7 +480,7 @@ vmmemctl_pass(struct vmmemctl_softc *sc, struct pglist *list,
 }
 
 /*
- * How many pages can be spared?  Less than none: so many are lacking.
+ * The number of pages that can be spared; if negative, that many are lacking.
  *
  * Half of the pages of files count as free: the pagedaemon can take the clean
  * ones, but for a tenth of all memory (vm.filemin).

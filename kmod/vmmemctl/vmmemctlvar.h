@@ -3,7 +3,7 @@
  */
 
 /*
- * What the files of the driver share.  The worker is the only thread that
+ * The declarations that the driver's files share.  The worker is the only thread that
  * calls the host and that uses the pages.
  *
  *	(i)	set before the worker starts, constant until it is gone

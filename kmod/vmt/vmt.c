@@ -114,7 +114,7 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	vmt_clock_init(&sc->sc_clock);
 	vmt_backup_init(sc);
 	sc->sc_memory.c_period = VMT_MEMORY_PERIOD;
-	/* No number that was given before a detach comes again soon. */
+	/* Numbers from before a detach are not reused soon. */
 	sc->sc_request_number = vmt_uptime() & 0x3fffffff;
 	vmt_counters_attach(sc);
 	/* So that a message of usual length always fits. */
@@ -207,8 +207,8 @@ vmt_stop(struct vmt_softc *sc)
 }
 
 /*
- * With kern.detachall=1 a system that shuts down detaches us, too, in the
- * thread that reboots: it may be the worker, and a worker may be lost (see
+ * With kern.detachall=1 a shutdown detaches the driver, too, in the thread
+ * that reboots: it may be the worker, and a worker may be lost (see
  * vmt_shutdown()).  Then refuse: the shutdown hook runs next.
  */
 int
@@ -328,7 +328,7 @@ vmt_wake_worker(struct vmt_softc *sc)
 	cv_signal(&sc->sc_work);
 }
 
-/* Do what is due.  Returns the next deadline (uptime in ms). */
+/* Do the work that is due.  Returns the next deadline (uptime in ms). */
 static int64_t
 vmt_worker_turn(struct vmt_softc *sc)
 {
@@ -433,8 +433,8 @@ vmt_log(struct vmt_softc *sc, enum vmt_log which, ...)
 }
 
 /*
- * Something may have taken a while: a command, a message, a file system that
- * is slow to answer.  Without this the worker would sleep for too long.
+ * A command, a message or a slow file system may have taken a while.
+ * Without this the worker would sleep for too long.
  */
 void
 vmt_update_now(struct vmt_softc *sc)

@@ -11,18 +11,18 @@
  * when the host allows it (the guest was suspended, or reverted to a
  * snapshot).  Otherwise a clock that is far ahead is slewed, which may
  * take days: that is logged once.  An error is large above the host's limit:
- * by how much a guest may lag because timer interrupts are still to come.
- * Hosts that do not report the current lag are believed all the same: the
- * first correction is then too large by that lag.
+ * by how much a guest may lag because of pending timer interrupts.  If a
+ * host does not report the current lag, the first correction is too large by
+ * that lag.
  *
- * Built in, we attach before the system has set its clock: inittodr(9) comes
- * later and would undo what we did.  A time before 2010 is one that was not
- * set yet.  We look again every second, for a minute.
+ * A built-in driver attaches before the system has set its clock: inittodr(9)
+ * comes later and would undo a correction.  A time before 2010 means that the
+ * clock is not set yet.  The driver checks again every second, for a minute.
  *
- * A period of 0 means that nothing here touches the clock.  Otherwise the
- * administrator's period counts, and the host's switches only where
+ * With a period of 0 the driver never touches the clock.  Otherwise it uses
+ * the administrator's period, and the host's options only where
  * clock_sync.follow_host is set: their default is off, and the manual
- * promises a clock that is kept.
+ * promises a synchronised clock.
  */
 
 #include <sys/cdefs.h>
@@ -92,7 +92,7 @@ vmt_clock_init(struct vmt_clock *clock)
 }
 
 /*
- * The host may be another one now, or this an old snapshot: try the best
+ * The host may be another one now, or the guest an old snapshot: try the best
  * command first again, and compare the clocks at once.
  */
 void
@@ -198,7 +198,7 @@ vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 	clock->c_offset = sample.s_offset;
 	mutex_exit(&sc->sc_lock);
 
-	/* The error without what pending interrupts will correct. */
+	/* The error that pending interrupts will not correct. */
 	error = sample.s_offset - sample.s_lag;
 	if (error > sample.s_max ||
 	    (steps >= VMT_CLOCK_EITHER && error < -sample.s_max) ||
@@ -222,9 +222,9 @@ vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
 
 /*
  * This guest may be a copy or a reverted snapshot: another one has the same
- * entropy pool.  But it continues at another time: add that to the pool.  What
- * remains to be done may sleep for more than a second, because
- * entropy_consolidate() waits for a thread that rests that long after each
+ * entropy pool.  But it continues at another time: add that to the pool.  The
+ * rest may sleep for more than a second, because
+ * entropy_consolidate() waits for a thread that pauses that long after each
  * round.  So a separate thread does it.  Without that thread the pool still
  * has the time.
  */

@@ -14,8 +14,8 @@
  * only notes the superblock of such a file system; the second sync writes it.
  *
  * Then vfs_suspend(9) lets no other thread into the file system that the
- * administrator names, and it is synced once more by the thread that holds it,
- * which passes the gate.  vfs_suspend() keeps one lock for all file
+ * administrator names, and the suspending thread, which may still enter, syncs
+ * it once more.  vfs_suspend() keeps one lock for all file
  * systems until vfs_resume() of the same thread, so there is one file system
  * and one thread.  That thread waits for the worker, but has its own limit,
  * after which it resumes the file system, so that a worker that hangs does not
@@ -28,9 +28,9 @@
  * memory may come only from pages that the pagedaemon writes to the suspended
  * file system; and must not log, because syslogd(8) writes there.
  *
- * Writing everything out may take long, so all this has a thread of its own
- * and the channel goes on.  Given up, it ends with the file system that it is
- * at.  Detach has to wait for that thread, like umount(8).
+ * Writing everything out may take long, so a separate thread does all this
+ * and the channel continues.  When the backup is aborted, the thread ends after
+ * the current file system.  Detach has to wait for it, like umount(8).
  */
 
 #include <sys/cdefs.h>
@@ -250,7 +250,7 @@ vmt_freeze_find(struct vmt_softc *sc, struct statvfs *sb)
 	mountlist_iterator_init(&iterator);
 	while ((mp = vmt_freeze_next(iterator, sb)) != NULL) {
 		if (strcmp(sb->f_mntonname, sc->sc_backup.b_directory) == 0) {
-			/* The iterator's hold on it ends with the iterator. */
+			/* The iterator's reference to it ends with the iterator. */
 			vfs_ref(mp);
 			break;
 		}

@@ -3,16 +3,16 @@
  */
 
 /*
- * What the guest reports about itself.
+ * The information that the guest reports about itself.
  *
  * Names, release, uptime: each item keeps the value that the host has, and the
- * driver sends it when it differs.  It does not repeat what the host refuses
- * before the next reset; it retries what did not reach the host with the next
+ * driver sends it when it differs.  It resends a refused item only after the
+ * next reset; it resends an item that did not reach the host with the next
  * check.
  *
- * File systems: only local ones, for a server that does not answer would hold
- * the worker, and of the types that keep data on a disk.  A file system that is
- * suspended is left out until the next look.
+ * File systems: only local ones, because a server that does not answer would
+ * block the worker, and of the types with data on a disk.  A suspended file
+ * system is omitted until the next check.
  *
  * Hosts know one of several forms of interfaces (see vmt_nic.c) and of file
  * systems; the driver uses the first that the host accepts until the next
@@ -44,7 +44,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #define	VMT_DISK_NAME	100		/* bytes of a mount point with NUL */
 #define	VMT_DISK_FORMS	2		/* JSON, and an older structure */
 
-/* The long form of what the system is; see hostinfo.h of open-vm-tools. */
+/* The detailed description of the system; see open-vm-tools' hostinfo.h. */
 struct vmt_detailed {
 	uint32_t	d_version;	/* little-endian */
 	char		d_short[VMT_DETAILED_SHORT];
@@ -74,7 +74,7 @@ static size_t	vmt_disk_encode_json(char *, const struct vmt_disk *, u_int);
 static size_t	vmt_disk_encode_v0(char *, const struct vmt_disk *, u_int);
 static void	vmt_encode_base64(char *, const char *);
 
-/* Forget what the host has: send everything again. */
+/* Forget the host's values: send everything again. */
 void
 vmt_info_forget(struct vmt_softc *sc)
 {
@@ -176,7 +176,7 @@ vmt_info_send_detailed(struct vmt_softc *sc, int64_t now)
 	    offsetof(struct vmt_detailed, d_pairs) + strlen(d->d_pairs) + 1);
 	kmem_free(d, sizeof(*d));
 	sc->sc_detailed = error == 0;
-	/* The names go out by themselves then. */
+	/* The driver then also sends the names. */
 	sc->sc_detailed_refused = error == ENOTSUP || error == EPROTO;
 	sc->sc_detailed_next = now + VMT_DETAILED_RETRY;
 }
@@ -324,7 +324,7 @@ vmt_is_disk(const struct statvfs *sb)
 	return false;
 }
 
-/* What does not fit is left out. */
+/* An entry that does not fit is omitted. */
 static size_t
 vmt_disk_encode_json(char *text, const struct vmt_disk *disks, u_int count)
 {

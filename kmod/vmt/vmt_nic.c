@@ -278,7 +278,7 @@ vmt_dns_put(uint8_t *p, const char *text, enum vmt_dns_key key,
 	return p;
 }
 
-/* Is it a text for net.dns, within what a message holds? */
+/* Is it a text for net.dns that fits a message? */
 bool
 vmt_dns_valid(const char *text)
 {
@@ -312,8 +312,8 @@ vmt_dns_count(const char *text, u_int *counts)
 }
 
 /*
- * Go on to the next word of net.dns that is no key.  The key before it is its
- * meaning; VMT_DNS_KEYS means that it is invalid.
+ * Find the next word of net.dns that is not a key.  The key before it gives
+ * its meaning; VMT_DNS_KEYS means that it is invalid.
  */
 static bool
 vmt_dns_next(struct vmt_dns_word *word)
@@ -343,7 +343,7 @@ vmt_dns_next(struct vmt_dns_word *word)
 			break;
 		word->w_key = i;
 	}
-	if (length == 0)	/* a character that no name has */
+	if (length == 0)	/* a character that is invalid in names */
 		word->w_key = VMT_DNS_KEYS;
 	word->w_text = p;
 	word->w_length = length;

@@ -13,9 +13,9 @@
  * only VMT_STATUS_SUCCESS means that the host accepted it.  Two things may go
  * wrong.  A snapshot or a migration in the middle shows as
  * VMT_STATUS_CHECKPOINT, and the message starts again from its length.  All
- * else (closed, withdrawn, timed out, powering off, or no bit at all, which is
- * how a forgotten channel looks) is EIO: the channel is of no use any more,
- * and the caller closes it.
+ * else (closed, withdrawn, timed out, powering off, or no bit at all, for a
+ * channel that the host has forgotten) is EIO: the channel is dead, and the
+ * caller closes it.
  *
  * RPCI is for commands of the guest: a line of text, answered by "1 " or "0 "
  * and more text.  Its channel stays open for a batch of commands and is
@@ -26,7 +26,7 @@
  * reached; EMSGSIZE or ENOMEM if the command or its reply is too large.
  *
  * All of this runs in the worker, but for the probe, which runs before there
- * is a worker.  sc_lock is not held: a trap takes as long as the host likes.
+ * is a worker.  sc_lock is not held: a trap has no time limit.
  */
 
 #include <sys/cdefs.h>

@@ -128,7 +128,7 @@ vmt_sysctl_number(SYSCTLFN_ARGS)
 
 	mutex_enter(&sc->sc_lock);
 	if (numberp == &clock->c_now && value != 0 && clock->c_period == 0)
-		error = EBUSY;	/* switched off */
+		error = EBUSY;	/* disabled */
 	else {
 		atomic_store_relaxed(numberp, value); /* read unlocked, too */
 		vmt_wake_worker(sc);
@@ -219,7 +219,7 @@ vmt_sysctl_text(SYSCTLFN_ARGS)
 	}
 
 	mutex_enter(&sc->sc_lock);
-	/* What is behind the text counts when it is compared. */
+	/* The bytes after the text are compared, too. */
 	memset(text, 0, n->n_size);
 	strlcpy(text, value, n->n_size);
 	vmt_wake_worker(sc);
@@ -249,7 +249,7 @@ vmt_sysctl_event(SYSCTLFN_ARGS)
 	return sysctl_lookup(SYSCTLFN_CALL(&node));
 }
 
-/* They have run. */
+/* The scripts have run. */
 int
 vmt_sysctl_done(SYSCTLFN_ARGS)
 {

@@ -189,7 +189,7 @@ vmt_tclo_suspect_copy(struct vmt_softc *sc)
 }
 
 /*
- * A conversation ended early, by a loss or by a reset that we did not cause.
+ * A conversation ended early, by a loss or a reset that the host began.
  * When that happens VMT_CONTENTIONS times in a row, log it once.
  */
 static void
@@ -312,7 +312,7 @@ vmt_tclo_parse(enum vmt_arguments kind, char *text, size_t length,
     struct vmt_message *message)
 {
 
-	/* Some hosts count the NUL, some leave blanks behind. */
+	/* Some hosts count the NUL, some append blanks. */
 	while (kind != VMT_ARG_DATA && length > 0 &&
 	    (text[length - 1] == '\0' || text[length - 1] == ' '))
 		text[--length] = '\0';
@@ -376,7 +376,7 @@ vmt_tclo_execute(struct vmt_softc *sc, const struct vmt_command *command,
 	vmt_tclo_answer(sc, VMT_TCLO_SUCCESS, command->c_reply);
 }
 
-/* A new conversation: the host has forgotten what we sent. */
+/* A new conversation: the host has forgotten the guest's data. */
 const char *
 vmt_do_reset(struct vmt_softc *sc, const struct vmt_message *message)
 {
@@ -573,7 +573,7 @@ vmt_option_host_synctime(struct vmt_softc *sc, u_int on)
 	return 0;
 }
 
-/* Once in the life of the driver, however often the host repeats it. */
+/* Once per attach, however often the host repeats it. */
 int
 vmt_option_host_startup(struct vmt_softc *sc, u_int on)
 {

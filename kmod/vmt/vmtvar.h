@@ -132,7 +132,7 @@ struct vmt_clock {
 	bool		c_startup;	/* (w) the host had it synchronised */
 	bool		c_started;	/* (w) synchronised since it is on */
 	bool		c_looked;	/* (w) synchronised since we attached */
-	bool		c_slew_logged;	/* (w) that a slew takes long */
+	bool		c_slew_logged;	/* (w) logged: a slew takes long */
 	u_int		c_unset;	/* (w) looks before it was set */
 	bool		c_slewing;	/* (w) an adjtime(2) is under way */
 	bool		c_complained;	/* (w) of a host without time */

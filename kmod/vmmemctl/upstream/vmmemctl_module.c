@@ -3,7 +3,7 @@
  */
 
 /*
- * Finding the device, and module(9): what a driver of NetBSD's own tree has
+ * Device matching, and module(9): a driver in NetBSD's tree has this file
  * in the place of kmod/vmmemctl/vmmemctl_module.c.  The tables are config(1)'s.
  */
 
@@ -21,7 +21,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 static int	vmmemctl_match(device_t, cfdata_t, void *);
 
-/* Set by modload -b force=true: do not ask the processor. */
+/* Set by modload -b force=true: do not check CPUID. */
 static bool vmmemctl_force;
 
 CFATTACH_DECL_NEW(vmmemctl, sizeof(struct vmmemctl_softc),

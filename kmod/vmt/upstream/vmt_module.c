@@ -3,7 +3,7 @@
  */
 
 /*
- * Finding the device, and module(9): what a driver of NetBSD's own tree has
+ * Device matching, and module(9): a driver in NetBSD's tree has this file
  * in the place of kmod/vmt/vmt_module.c.  The tables are config(1)'s.
  */
 
@@ -21,7 +21,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 static int	vmt_match(device_t, cfdata_t, void *);
 
-/* Set by modload -b force=true: do not ask the processor. */
+/* Set by modload -b force=true: do not check CPUID. */
 static bool vmt_force;
 
 CFATTACH_DECL_NEW(vmt, sizeof(struct vmt_softc),
